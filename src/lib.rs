@@ -1,1 +1,2 @@
-
+//! traceprobe.
+pub mod domain;

@@ -1,0 +1,475 @@
+//! The canary: a log line of an exact size that carries a tag and looks like the client's own lines.
+//!
+//! Its whole text follows from the template, the tag and the size in the tag. So any stage's copy can be checked for
+//! truncation or mangling without memory of what was sent.
+
+use std::fmt;
+
+use super::tag::{TAG_LEN, Tag, TagText, TraceId};
+
+/// Largest message that is sent, in bytes: PutLogEvents takes 1,048,576 bytes a batch and counts 26 bytes an event
+/// (AWS Logs API reference).
+pub const MAX_MESSAGE: usize = 1_048_576 - 26;
+
+/// How many bytes of padding must be found again before a copy counts as carrying the padding at all.
+const PAD_PROBE: usize = 16;
+
+/// The default line, richest first; the first form that fits a size is used. The tag comes first because pipelines
+/// truncate at the end.
+const DEFAULT_FORMS: [&str; 2] = [
+    r#"{"trace_id":"{tag}","level":"INFO","timestamp":"{timestamp}","service":"traceprobe","message":"{pad}"}"#,
+    r#"{"trace_id":"{tag}","message":"{pad}"}"#,
+];
+
+/// A pattern for log lines with placeholders.
+///
+/// `{tag}` (needed, once), `{pad}` (fills up to the size; at the end when absent), `{trace_id}` (32 hexadecimal
+/// digits), `{timestamp}` (RFC 3339, planned injection), `{size}` (bytes). All other text stands for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    forms: Vec<Form>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Form {
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Tag,
+    TraceId,
+    Timestamp,
+    Size,
+    Pad,
+}
+
+/// Why a template cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// Without a tag nobody could find the canary again.
+    #[error("has no `{{tag}}`, without which the canary could not be found again")]
+    NoTag,
+    /// Two tags would count as two copies.
+    #[error("has `{{{0}}}` more than once")]
+    Twice(&'static str),
+    /// A word in braces that is no placeholder.
+    #[error(
+        "has the unknown placeholder `{{{0}}}`; known are {{tag}}, {{pad}}, {{trace_id}}, {{timestamp}}, {{size}}"
+    )]
+    Unknown(String),
+    /// A line break would make two log lines of one in many pipelines.
+    #[error("has a line break, at which pipelines would cut it in two")]
+    LineBreak,
+}
+
+impl Default for Template {
+    fn default() -> Self {
+        let forms = DEFAULT_FORMS
+            .iter()
+            .map(|form| Form::parse(form).expect("the default forms are valid"));
+        Self {
+            forms: forms.collect(),
+        }
+    }
+}
+
+impl Template {
+    /// Reads a template.
+    ///
+    /// # Errors
+    ///
+    /// [`TemplateError`] says what is wrong with it.
+    pub fn parse(pattern: &str) -> Result<Self, TemplateError> {
+        Ok(Self {
+            forms: vec![Form::parse(pattern)?],
+        })
+    }
+
+    /// The smallest size that holds this template, in bytes.
+    #[must_use]
+    pub fn min_size(&self) -> usize {
+        self.forms
+            .iter()
+            .map(Form::min_size)
+            .min()
+            .unwrap_or(TAG_LEN)
+    }
+
+    /// The line for a tag: exactly `tag.size` bytes, as long as that is at least [`Template::min_size`].
+    #[must_use]
+    pub fn render(&self, tag: &Tag, text: &TagText) -> String {
+        let size = tag.size as usize;
+        let form = self
+            .forms
+            .iter()
+            .find(|form| form.fixed_len(tag.size) <= size)
+            .or(self.forms.last());
+        form.map(|form| form.render(tag, text)).unwrap_or_default()
+    }
+
+    /// Compares a stage's copy with what was sent.
+    ///
+    /// `found` is decoded text around the tag, which begins at `at`; it may have been escaped as a JSON string any
+    /// number of times, and its fields may have been taken apart or re-ordered.
+    #[must_use]
+    pub fn inspect(&self, tag: &Tag, text: &TagText, found: &[u8], at: usize) -> Integrity {
+        let sent = self.render(tag, text);
+        let Some(tag_at) = sent.find(text.as_str()) else {
+            return Integrity::Unchecked;
+        };
+        let (head, tail) = (
+            &sent.as_bytes()[..tag_at],
+            &sent.as_bytes()[tag_at + TAG_LEN..],
+        );
+        let after = found.get(at + TAG_LEN..).unwrap_or_default();
+        let kept = common_prefix(tail, after);
+        if kept == tail.len() {
+            return Integrity::Intact;
+        }
+        // The line was passed on as it was, so everything after the tag ought to be there.
+        if !head.is_empty() && ends_like(&found[..at.min(found.len())], head) {
+            return Integrity::Corrupted {
+                kept_bytes: tag_at + TAG_LEN + kept,
+                sent_bytes: sent.len(),
+            };
+        }
+        // Its fields were taken apart: the padding, where it is, must still be whole.
+        let pad = padding(tag.trace, self.pad_len(tag));
+        if pad.len() < PAD_PROBE {
+            return Integrity::Unchecked;
+        }
+        match memchr::memmem::find(found, &pad.as_bytes()[..PAD_PROBE]) {
+            None => Integrity::Unchecked,
+            Some(pad_at) => match common_prefix(pad.as_bytes(), &found[pad_at..]) {
+                whole if whole == pad.len() => Integrity::Intact,
+                kept => Integrity::Corrupted {
+                    kept_bytes: sent.len() - pad.len() + kept,
+                    sent_bytes: sent.len(),
+                },
+            },
+        }
+    }
+
+    fn pad_len(&self, tag: &Tag) -> usize {
+        let size = tag.size as usize;
+        let form = self
+            .forms
+            .iter()
+            .find(|form| form.fixed_len(tag.size) <= size);
+        form.map_or(0, |form| size - form.fixed_len(tag.size))
+    }
+}
+
+impl Form {
+    fn parse(pattern: &str) -> Result<Self, TemplateError> {
+        if pattern.contains(['\n', '\r']) {
+            return Err(TemplateError::LineBreak);
+        }
+        let mut parts = Vec::new();
+        let mut text = String::new();
+        let mut rest = pattern;
+        while let Some(open) = rest.find('{') {
+            let (before, from) = rest.split_at(open);
+            text.push_str(before);
+            let word = from[1..].split('}').next().unwrap_or_default();
+            let closed = from.len() > word.len() + 1;
+            // Braces of JSON stand for themselves; only a bare word in braces is meant as a placeholder.
+            if !closed
+                || word.is_empty()
+                || !word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+            {
+                text.push('{');
+                rest = &from[1..];
+                continue;
+            }
+            let part = match word {
+                "tag" => Part::Tag,
+                "trace_id" => Part::TraceId,
+                "timestamp" => Part::Timestamp,
+                "size" => Part::Size,
+                "pad" => Part::Pad,
+                unknown => return Err(TemplateError::Unknown(unknown.to_owned())),
+            };
+            if !text.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut text)));
+            }
+            parts.push(part);
+            rest = &from[word.len() + 2..];
+        }
+        text.push_str(rest);
+        if !text.is_empty() {
+            parts.push(Part::Text(text));
+        }
+        let count = |wanted: &Part| parts.iter().filter(|part| *part == wanted).count();
+        match (count(&Part::Tag), count(&Part::Pad)) {
+            (0, _) => return Err(TemplateError::NoTag),
+            (2.., _) => return Err(TemplateError::Twice("tag")),
+            (_, 2..) => return Err(TemplateError::Twice("pad")),
+            (1, 0) => parts.push(Part::Pad),
+            (1, 1) => {}
+        }
+        Ok(Self { parts })
+    }
+
+    /// The smallest size whose line holds all the fixed parts, in bytes.
+    fn min_size(&self) -> usize {
+        // A larger size can need one digit more for `{size}`, which settles at once.
+        (0..8).fold(0, |size, _| self.fixed_len(size) as u32) as usize
+    }
+
+    /// Length of everything but the padding in a line of `size`, in bytes.
+    fn fixed_len(&self, size: u32) -> usize {
+        self.parts
+            .iter()
+            .map(|part| match part {
+                Part::Text(text) => text.len(),
+                Part::Tag => TAG_LEN,
+                Part::TraceId => 32,
+                Part::Timestamp => "2026-11-22T04:29:41.123Z".len(),
+                Part::Size => size.to_string().len(),
+                Part::Pad => 0,
+            })
+            .sum()
+    }
+
+    fn render(&self, tag: &Tag, text: &TagText) -> String {
+        let size = tag.size as usize;
+        let mut line = String::with_capacity(size);
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => line.push_str(text),
+                Part::Tag => line.push_str(text.as_str()),
+                Part::TraceId => line.push_str(&tag.trace.to_string()),
+                Part::Timestamp => line.push_str(&tag.trace.planned_at().to_rfc3339()),
+                Part::Size => line.push_str(&tag.size.to_string()),
+                Part::Pad => line.push_str(&padding(
+                    tag.trace,
+                    size.saturating_sub(self.fixed_len(tag.size)),
+                )),
+            }
+        }
+        line
+    }
+}
+
+/// Words of lower-case letters, `len` bytes in all, that follow from the trace id alone.
+///
+/// Blanks keep it from looking like one long base64 string, and letters alone leave nothing to escape. The generator
+/// is SplitMix64 (Steele, Lea, Flood 2014): fixed for ever, unlike that of a library.
+fn padding(trace: TraceId, len: usize) -> String {
+    let bits = trace.as_u128();
+    let mut state = (bits >> 64) as u64 ^ bits as u64;
+    let mut pad = String::with_capacity(len + 8);
+    while pad.len() < len {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        for shift in 0..7 {
+            pad.push(char::from(b'a' + ((z >> (shift * 8)) & 0xff) as u8 % 26));
+        }
+        pad.push(' ');
+    }
+    pad.truncate(len);
+    // A parser may trim a field, which would look like a loss.
+    if pad.ends_with(' ') {
+        pad.pop();
+        pad.push('x');
+    }
+    pad
+}
+
+/// How many bytes of `sent` stand at the start of `found`, not counting backslashes: whatever number of times a JSON
+/// encoder escaped it, escaping only ever adds backslashes, because a canary has nothing else to escape.
+fn common_prefix(sent: &[u8], found: &[u8]) -> usize {
+    let mut found = found.iter().filter(|b| **b != b'\\');
+    let same = |b: &&u8| **b == b'\\' || found.next().is_some_and(|f| f.eq_ignore_ascii_case(b));
+    sent.iter().take_while(same).count()
+}
+
+/// Whether `found` ends with the last bytes of `head`, not counting backslashes.
+fn ends_like(found: &[u8], head: &[u8]) -> bool {
+    let mut found = found.iter().rev().filter(|b| **b != b'\\');
+    head.iter()
+        .rev()
+        .filter(|b| **b != b'\\')
+        .take(12)
+        .all(|b| found.next().is_some_and(|f| f.eq_ignore_ascii_case(b)))
+}
+
+/// How a stage's copy of a canary compares with what was sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Integrity {
+    /// Everything after the tag, or the whole padding, is as it was sent.
+    Intact,
+    /// The stage keeps only the tag, or took the line apart, so there is nothing to compare.
+    Unchecked,
+    /// Cut short or changed after so many bytes.
+    Corrupted {
+        /// Bytes of the message that are as they were sent.
+        kept_bytes: usize,
+        /// Bytes that were sent.
+        sent_bytes: usize,
+    },
+}
+
+impl fmt::Display for Integrity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Intact => f.write_str("intact"),
+            Self::Unchecked => f.write_str("not checked"),
+            Self::Corrupted {
+                kept_bytes,
+                sent_bytes,
+            } => {
+                write!(f, "changed or cut after {kept_bytes} of {sent_bytes} bytes")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tag::{Code, Keyring, TagKey};
+    use super::super::time::Timestamp;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn signed(size: u32) -> (Tag, TagText) {
+        let tag = Tag {
+            trace: TraceId::new(Timestamp::from_millis(1_795_321_781_123), [9; 10]),
+            tenant: Code::of("acme"),
+            instance: Code::of("probe-1"),
+            size,
+        };
+        (
+            tag,
+            Keyring::new(TagKey::new("0123456789abcdef").unwrap(), Vec::new()).sign(&tag),
+        )
+    }
+
+    #[test]
+    fn the_default_line_is_json_of_exactly_the_size_at_every_size_of_interest() {
+        for size in [100, 500, 1_024, 5_120, 10_240, 200_000] {
+            let (tag, text) = signed(size);
+            let line = Template::default().render(&tag, &text);
+            assert_eq!(line.len(), size as usize);
+            let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(json["trace_id"], text.as_str());
+            assert!(
+                line.find(text.as_str()).unwrap() < 39,
+                "the whole tag must lie in the first 100 bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn a_hundred_bytes_hold_the_default_line() {
+        assert!(
+            Template::default().min_size() <= 100,
+            "{}",
+            Template::default().min_size()
+        );
+    }
+
+    #[test]
+    fn a_template_without_a_tag_or_with_an_unknown_word_is_refused() {
+        assert_eq!(Template::parse(r#"{"a":1}"#), Err(TemplateError::NoTag));
+        assert_eq!(
+            Template::parse("{tag} {tag}"),
+            Err(TemplateError::Twice("tag"))
+        );
+        assert_eq!(
+            Template::parse("{tag} {tga}"),
+            Err(TemplateError::Unknown("tga".into()))
+        );
+        assert_eq!(Template::parse("{tag}\n"), Err(TemplateError::LineBreak));
+    }
+
+    #[test]
+    fn a_template_of_the_tenant_keeps_its_json_braces_and_gets_its_size() {
+        let template =
+            Template::parse(r#"{"ctx":{"id":"{trace_id}"},"n":{size},"msg":"{tag} {pad}"}"#)
+                .unwrap();
+        let (tag, text) = signed(300);
+        let line = template.render(&tag, &text);
+        assert_eq!(line.len(), 300);
+        assert!(
+            line.starts_with(&format!(r#"{{"ctx":{{"id":"{}"}}"#, tag.trace)),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn a_copy_escaped_twice_is_intact() {
+        let (tag, text) = signed(500);
+        let line = Template::default().render(&tag, &text);
+        let once = serde_json::to_string(&line).unwrap();
+        let twice = serde_json::to_string(&format!("{{\"m\":{once}}}")).unwrap();
+        for found in [line, once, twice] {
+            let at = found.find(text.as_str()).unwrap();
+            assert_eq!(
+                Template::default().inspect(&tag, &text, found.as_bytes(), at),
+                Integrity::Intact
+            );
+        }
+    }
+
+    #[test]
+    fn a_copy_whose_fields_were_reordered_is_intact_while_its_padding_is_whole() {
+        let (tag, text) = signed(500);
+        let line = Template::default().render(&tag, &text);
+        let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let row = format!(
+            r#"{{"message":{},"service":"traceprobe","id":"{text}"}}"#,
+            json["message"]
+        );
+        let at = row.find(text.as_str()).unwrap();
+        assert_eq!(
+            Template::default().inspect(&tag, &text, row.as_bytes(), at),
+            Integrity::Intact
+        );
+        let cut = row.replace(&json["message"].as_str().unwrap()[40..], "");
+        let at = cut.find(text.as_str()).unwrap();
+        assert!(matches!(
+            Template::default().inspect(&tag, &text, cut.as_bytes(), at),
+            Integrity::Corrupted {
+                sent_bytes: 500,
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn a_stage_that_keeps_only_the_tag_is_not_called_corrupt() {
+        let (tag, text) = signed(500);
+        let found = format!("id={text}");
+        assert_eq!(
+            Template::default().inspect(&tag, &text, found.as_bytes(), 3),
+            Integrity::Unchecked
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_cut_anywhere_after_its_tag_is_corrupt(size in 100_u32..3_000, cut in 75_usize..2_999) {
+            prop_assume!(cut < size as usize);
+            let (tag, text) = signed(size);
+            let line = Template::default().render(&tag, &text);
+            let at = line.find(text.as_str()).unwrap();
+            prop_assert_eq!(
+                Template::default().inspect(&tag, &text, &line.as_bytes()[..cut], at),
+                Integrity::Corrupted { kept_bytes: cut, sent_bytes: size as usize }
+            );
+        }
+
+        #[test]
+        fn every_size_from_the_smallest_on_is_exact(size in 89_u32..20_000) {
+            let (tag, text) = signed(size);
+            prop_assert_eq!(Template::default().render(&tag, &text).len(), size as usize);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! When canaries leave: an open-loop schedule with jitter.
+//!
+//! The plan does not wait for anything. A canary's instant follows from the interval alone, so a slow put cannot hide
+//! a stall by sending fewer canaries into it (coordinated omission). What could not be sent in time is missed and
+//! counted, never sent late in a burst.
+
+use std::time::Duration;
+
+use super::time::Timestamp;
+
+/// The plan for one tenant.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    interval: Duration,
+    /// How late a canary may still leave, with its planned time unchanged.
+    tolerance: Duration,
+    start: Timestamp,
+    next: u64,
+    seed: u64,
+}
+
+/// What is due.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Due {
+    /// Planned instants that are to be served now, whole milliseconds, in order.
+    pub planned: Vec<(u64, Timestamp)>,
+    /// Instants that passed too long ago to be served.
+    pub missed: u64,
+}
+
+impl Schedule {
+    /// A plan that begins at `start`: canary *k* leaves in the first half of the *k*th interval, at an instant that
+    /// depends on `seed` and *k*, so that tenants do not march in step.
+    ///
+    /// `tolerance` is bounded by the interval.
+    #[must_use]
+    pub fn new(start: Timestamp, interval: Duration, tolerance: Duration, seed: u64) -> Self {
+        let interval = interval.max(Duration::from_millis(1));
+        Self {
+            interval,
+            tolerance: tolerance.min(interval),
+            start,
+            next: 0,
+            seed,
+        }
+    }
+
+    /// When the next canary is to leave.
+    #[must_use]
+    pub fn next_at(&self) -> Timestamp {
+        self.at(self.next)
+    }
+
+    /// Takes what is due at `now`, each with its number.
+    pub fn take_due(&mut self, now: Timestamp) -> Due {
+        let mut due = Due::default();
+        // After a long pause the intervals that passed whole are counted in one step.
+        let passed = now.since(self.start + self.tolerance).as_micros() / self.interval.as_micros();
+        let first_in_reach = u64::try_from(passed).unwrap_or(u64::MAX).saturating_sub(1);
+        if first_in_reach > self.next {
+            due.missed = first_in_reach - self.next;
+            self.next = first_in_reach;
+        }
+        while self.next_at() <= now {
+            let at = self.next_at();
+            if at + self.tolerance >= now {
+                due.planned.push((self.next, at));
+            } else {
+                due.missed += 1;
+            }
+            self.next += 1;
+        }
+        due
+    }
+
+    fn at(&self, k: u64) -> Timestamp {
+        let interval = u64::try_from(self.interval.as_micros()).unwrap_or(u64::MAX);
+        let jitter = mix(self.seed ^ k.wrapping_mul(0x9e37_79b9_7f4a_7c15)) % (interval / 2).max(1);
+        let offset = Duration::from_micros(interval.saturating_mul(k).saturating_add(jitter));
+        (self.start + offset).floor_to_millis()
+    }
+}
+
+/// The finalizer of SplitMix64: spreads consecutive numbers evenly.
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const INTERVAL: Duration = Duration::from_secs(30);
+    const TOLERANCE: Duration = Duration::from_secs(1);
+
+    fn t(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    #[test]
+    fn a_stopped_process_misses_its_ticks_and_sends_no_burst() {
+        let mut schedule = Schedule::new(t(0), INTERVAL, TOLERANCE, 1);
+        assert_eq!(schedule.take_due(schedule.next_at()).planned.len(), 1);
+        let after_two_minutes = schedule.take_due(schedule.next_at() + Duration::from_secs(125));
+        assert!(
+            after_two_minutes.planned.len() <= 1,
+            "{after_two_minutes:?}"
+        );
+        assert!(after_two_minutes.missed >= 4, "{after_two_minutes:?}");
+    }
+
+    #[test]
+    fn a_year_of_missed_ticks_is_counted_at_once() {
+        let mut schedule = Schedule::new(t(0), Duration::from_millis(1), TOLERANCE, 1);
+        let due = schedule.take_due(t(365 * 86_400));
+        assert!(due.missed > 31_000_000_000);
+    }
+
+    proptest! {
+        #[test]
+        fn every_tick_is_planned_or_missed_once(
+            seed: u64, interval_ms in 1_u64..100_000, waits in prop::collection::vec(0_u64..400_000, 1..60),
+        ) {
+            let interval = Duration::from_millis(interval_ms);
+            let mut schedule = Schedule::new(t(1_000), interval, TOLERANCE, seed);
+            let mut now = t(1_000);
+            let (mut planned, mut missed) = (Vec::new(), 0);
+            for wait in waits {
+                now = now + Duration::from_millis(wait);
+                let due = schedule.take_due(now);
+                missed += due.missed;
+                for (_, at) in &due.planned {
+                    prop_assert!(*at <= now && now.since(*at) <= TOLERANCE.min(interval) + Duration::from_millis(1));
+                }
+                planned.extend(due.planned);
+            }
+            prop_assert_eq!(schedule.next, planned.len() as u64 + missed);
+            prop_assert!(planned.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1));
+            prop_assert!(schedule.next_at() > now);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What an observer brings back from one look at a source.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::canary::Integrity;
+use super::tag::Tag;
+use super::time::{Interval, Timestamp};
+
+/// The stage's own word on when an event arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stamp {
+    /// To the millisecond, cut off: Kinesis ApproximateArrivalTimestamp, CloudWatch Logs ingestionTime, a BigQuery
+    /// column with a server default.
+    Millis(Timestamp),
+    /// To the second, cut off: S3 LastModified.
+    Seconds(Timestamp),
+    /// Not before this: the LastModified of a multipart object is when its upload began.
+    NotBefore(Timestamp),
+    /// The stage does not say.
+    None,
+}
+
+impl Stamp {
+    /// When it can have arrived, by the stage's clock alone; `None` where the stamp says nothing.
+    #[must_use]
+    pub fn interval(self) -> Option<Interval> {
+        let spanning = |at: Timestamp, unit| Interval {
+            earliest: at,
+            latest: at + unit,
+        };
+        match self {
+            Self::Millis(at) => Some(spanning(at, Duration::from_millis(1))),
+            Self::Seconds(at) => Some(spanning(at, Duration::from_secs(1))),
+            Self::NotBefore(at) => Some(Interval {
+                earliest: at,
+                latest: Timestamp::MAX,
+            }),
+            Self::None => None,
+        }
+    }
+}
+
+/// Which stored copy was seen: shard and sequence number, object key and place, row. Two reads of one copy have the
+/// same locator, two copies never do.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct Locator(pub Arc<str>);
+
+impl Locator {
+    /// From whatever identifies a copy at its source.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Locator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One canary seen in one place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sighting {
+    /// What its tag says; the tag has been verified.
+    pub tag: Tag,
+    /// When the stage says it arrived.
+    pub stamp: Stamp,
+    /// By when it had certainly arrived by our own clock: the end of the answer that showed it.
+    pub seen_by: Timestamp,
+    /// Which copy.
+    pub locator: Locator,
+    /// The tenant that the row or key is labelled with, where it is labelled.
+    pub label: Option<Arc<str>>,
+    /// How the copy compares with what was sent.
+    pub integrity: Integrity,
+}
+
+/// What a sweep read, for the probe's own accounts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Reading {
+    /// Bytes that came over the wire.
+    pub bytes: u64,
+    /// Records, objects or rows that were looked into.
+    pub records: u64,
+    /// Records that could not be decoded, or only in part: garbage, truncated, too deep, too large.
+    pub decode_errors: u64,
+    /// Texts that began like a tag but were signed with none of our keys.
+    pub foreign_tags: u64,
+    /// Bytes that BigQuery says it billed.
+    pub billed_bytes: u64,
+    /// How far behind the newest record the read ended, where the stage says so (Kinesis MillisBehindLatest).
+    pub behind: Option<Duration>,
+}
+
+/// One look at a source.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// The list of wanted traces that this look served: [`Wanted::revision`].
+    pub revision: u64,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub finished: Timestamp,
+    /// Everything that arrived at the source before this has been read; `None` when the look did not get so far.
+    pub watermark: Option<Timestamp>,
+    /// What was seen, each stored copy with its locator; the same copy may be reported again in a later sweep.
+    pub sightings: Vec<Sighting>,
+    /// What it cost.
+    pub reading: Reading,
+}
+
+/// Why a source could not be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub enum Trouble {
+    /// We ask too often; ours to yield.
+    Throttled,
+    /// Not allowed.
+    Denied,
+    /// The stream, bucket, table or log group does not exist.
+    Missing,
+    /// No connection.
+    Unreachable,
+    /// No answer in time.
+    TimedOut,
+    /// It answered with an error of its own.
+    Failing,
+    /// Its answer makes no sense.
+    Garbled,
+    /// Reading on would break a limit that we set ourselves.
+    OverBudget,
+}
+
+impl Trouble {
+    /// All kinds, for series that are born at zero.
+    pub const ALL: [Self; 8] = [
+        Self::Throttled,
+        Self::Denied,
+        Self::Missing,
+        Self::Unreachable,
+        Self::TimedOut,
+        Self::Failing,
+        Self::Garbled,
+        Self::OverBudget,
+    ];
+
+    /// As a label value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::Denied => "denied",
+            Self::Missing => "missing",
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timed_out",
+            Self::Failing => "failing",
+            Self::Garbled => "garbled",
+            Self::OverBudget => "over_budget",
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A trace that waits at a source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WantedTrace {
+    /// Its tag.
+    pub tag: Tag,
+    /// When it was planned to be injected.
+    pub planned_at: Timestamp,
+}
+
+/// What an observer is asked to look for.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Grows whenever the lists change; a sweep names the one it served.
+    pub revision: u64,
+    /// The traces that wait here. When it is empty, no call is made.
+    pub waiting: Arc<[WantedTrace]>,
+    /// Traces that were seen or given up a short while ago. They are worth no call of their own, but where a look by
+    /// id happens anyway they ride along, so that a second copy or a late arrival is noticed.
+    pub riders: Arc<[WantedTrace]>,
+    /// Instants up to which an early look would prove something: thresholds and deadlines of waiting traces, in order.
+    pub checkpoints: Arc<[Timestamp]>,
+}
+
+impl Wanted {
+    /// When the oldest waiting trace was planned.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.waiting.iter().map(|trace| trace.planned_at).min()
+    }
+}

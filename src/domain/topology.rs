@@ -1,0 +1,434 @@
+//! Tenants, stages and sources: the map that everything else is measured on.
+//!
+//! A *stage* is a place in the pipeline, a *source* is the concrete thing that is read there. A stage has one source
+//! for each tenant (a stream each) or one for several (a shared table). Names become small numbers here, so that the
+//! tracker handles no strings.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::canary::Template;
+use super::tag::Code;
+
+/// Which tenant, as an index into [`Topology::tenants`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TenantId(pub u16);
+
+/// Which stage, as an index into [`Topology::stages`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct StageId(pub u16);
+
+/// Which source, as an index into [`Topology::sources`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SourceId(pub u32);
+
+/// One client of the pipeline.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    /// Its name, as in labels and on the page.
+    pub name: Arc<str>,
+    /// What stands for it inside a tag.
+    pub code: Code,
+    /// What a row's tenant column says for it.
+    pub label: Arc<str>,
+    /// What its canaries look like.
+    pub template: Template,
+}
+
+/// What a stage is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Role {
+    /// On the way, or on a side branch.
+    Way,
+    /// Where a canary has arrived for good: end-to-end latency ends here.
+    End,
+    /// Where the pipeline puts what it could not process.
+    DeadLetter,
+}
+
+/// One place where canaries can be observed.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// Its name, as in labels and on the page; also the name of the hop that leads to it.
+    pub name: Arc<str>,
+    /// What kind of place: `kinesis`, `s3`, ….
+    pub kind: &'static str,
+    /// The stage it follows; `None` follows injection.
+    pub parent: Option<StageId>,
+    /// What it is for.
+    pub role: Role,
+    /// How long its hop may take.
+    pub target: Option<Duration>,
+    /// By how much its clock and ours may disagree.
+    pub clock_allowance: Duration,
+}
+
+/// Whose canaries may be found at a source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Owner {
+    /// This tenant's only: another one's canary here is a leak.
+    One(TenantId),
+    /// Several tenants'.
+    Shared,
+}
+
+/// The concrete thing that an observer reads.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The stage it belongs to.
+    pub stage: StageId,
+    /// What it is, for people: `kinesis logs-acme`.
+    pub name: Arc<str>,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The tenants whose canaries are looked for here.
+    pub tenants: Vec<TenantId>,
+}
+
+/// The whole map. Stages are in an order in which parents come first.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    tenants: Vec<Tenant>,
+    stages: Vec<Stage>,
+    sources: Vec<Source>,
+    /// By tenant, then stage.
+    source_of: Vec<Vec<SourceId>>,
+    main_path: Vec<StageId>,
+}
+
+/// Why a map makes no sense. The configuration reports these in its own words with keys; this is the last line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TopologyError {
+    /// There must be exactly one end.
+    #[error("{0} stages are marked as the end; there must be exactly one")]
+    Ends(usize),
+    /// Parents come first, which also means that there is no cycle.
+    #[error("stage {0} comes before the stage it follows")]
+    Order(Arc<str>),
+    /// Every tenant needs exactly one source at every stage.
+    #[error("tenant {tenant} has {count} sources at stage {stage}; it must have exactly one")]
+    Sources {
+        /// The tenant.
+        tenant: Arc<str>,
+        /// The stage.
+        stage: Arc<str>,
+        /// How many sources there are.
+        count: usize,
+    },
+}
+
+impl Topology {
+    /// Checks and indexes a map.
+    ///
+    /// # Errors
+    ///
+    /// [`TopologyError`] for the first thing that makes no sense.
+    pub fn new(
+        tenants: Vec<Tenant>,
+        stages: Vec<Stage>,
+        sources: Vec<Source>,
+    ) -> Result<Self, TopologyError> {
+        for (index, stage) in stages.iter().enumerate() {
+            if stage
+                .parent
+                .is_some_and(|parent| usize::from(parent.0) >= index)
+            {
+                return Err(TopologyError::Order(stage.name.clone()));
+            }
+        }
+        let ends = stages
+            .iter()
+            .filter(|stage| stage.role == Role::End)
+            .count();
+        let Some(end) = stages
+            .iter()
+            .position(|stage| stage.role == Role::End)
+            .filter(|_| ends == 1)
+        else {
+            return Err(TopologyError::Ends(ends));
+        };
+        let mut source_of = Vec::with_capacity(tenants.len());
+        for (t, tenant) in tenants.iter().enumerate() {
+            let mut row = Vec::with_capacity(stages.len());
+            for (s, stage) in stages.iter().enumerate() {
+                let of_both = |source: &&(usize, &Source)| {
+                    usize::from(source.1.stage.0) == s
+                        && source.1.tenants.iter().any(|id| usize::from(id.0) == t)
+                };
+                let found: Vec<_> = sources.iter().enumerate().collect();
+                let found: Vec<_> = found.iter().filter(of_both).collect();
+                match found.as_slice() {
+                    [(index, _)] => row.push(SourceId(u32::try_from(*index).unwrap_or(u32::MAX))),
+                    other => {
+                        return Err(TopologyError::Sources {
+                            tenant: tenant.name.clone(),
+                            stage: stage.name.clone(),
+                            count: other.len(),
+                        });
+                    }
+                }
+            }
+            source_of.push(row);
+        }
+        let mut main_path = vec![StageId(u16::try_from(end).unwrap_or(u16::MAX))];
+        while let Some(parent) = main_path
+            .last()
+            .and_then(|id| stages[usize::from(id.0)].parent)
+        {
+            main_path.push(parent);
+        }
+        main_path.reverse();
+        Ok(Self {
+            tenants,
+            stages,
+            sources,
+            source_of,
+            main_path,
+        })
+    }
+
+    /// All tenants.
+    #[must_use]
+    pub fn tenants(&self) -> &[Tenant] {
+        &self.tenants
+    }
+
+    /// All stages, parents first.
+    #[must_use]
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// All sources.
+    #[must_use]
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// One tenant.
+    #[must_use]
+    pub fn tenant(&self, id: TenantId) -> &Tenant {
+        &self.tenants[usize::from(id.0)]
+    }
+
+    /// One stage.
+    #[must_use]
+    pub fn stage(&self, id: StageId) -> &Stage {
+        &self.stages[usize::from(id.0)]
+    }
+
+    /// One source.
+    #[must_use]
+    pub fn source(&self, id: SourceId) -> &Source {
+        &self.sources[id.0 as usize]
+    }
+
+    /// The ids of all tenants.
+    pub fn tenant_ids(&self) -> impl Iterator<Item = TenantId> + use<> {
+        (0..u16::try_from(self.tenants.len()).unwrap_or(u16::MAX)).map(TenantId)
+    }
+
+    /// The ids of all stages, parents first.
+    pub fn stage_ids(&self) -> impl Iterator<Item = StageId> + use<> {
+        (0..u16::try_from(self.stages.len()).unwrap_or(u16::MAX)).map(StageId)
+    }
+
+    /// The ids of all sources.
+    pub fn source_ids(&self) -> impl Iterator<Item = SourceId> + use<> {
+        (0..u32::try_from(self.sources.len()).unwrap_or(u32::MAX)).map(SourceId)
+    }
+
+    /// Where a tenant's canaries are looked for at a stage.
+    #[must_use]
+    pub fn source_of(&self, tenant: TenantId, stage: StageId) -> SourceId {
+        self.source_of[usize::from(tenant.0)][usize::from(stage.0)]
+    }
+
+    /// The stages from injection to the end, in order.
+    #[must_use]
+    pub fn main_path(&self) -> &[StageId] {
+        &self.main_path
+    }
+
+    /// The stage at which a canary has arrived.
+    #[must_use]
+    pub fn end(&self) -> StageId {
+        self.main_path[self.main_path.len() - 1]
+    }
+
+    /// The tenant with this code in its tags.
+    #[must_use]
+    pub fn tenant_by_code(&self, code: Code) -> Option<TenantId> {
+        self.tenant_ids().find(|id| self.tenant(*id).code == code)
+    }
+
+    /// The tenant that a row's tenant column names.
+    #[must_use]
+    pub fn tenant_by_label(&self, label: &str) -> Option<TenantId> {
+        self.tenant_ids()
+            .find(|id| &*self.tenant(*id).label == label)
+    }
+
+    /// The tenant with this name.
+    #[must_use]
+    pub fn tenant_by_name(&self, name: &str) -> Option<TenantId> {
+        self.tenant_ids().find(|id| &*self.tenant(*id).name == name)
+    }
+}
+
+/// A hop, or several in a row of which we cannot say which: `transit`, or `archive..bigquery`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct Stretch {
+    /// The first hop, named by the stage it leads to.
+    pub first: StageId,
+    /// The last hop; the same as `first` when one hop is to blame.
+    pub last: StageId,
+}
+
+impl Stretch {
+    /// One hop.
+    #[must_use]
+    pub const fn one(hop: StageId) -> Self {
+        Self {
+            first: hop,
+            last: hop,
+        }
+    }
+
+    /// All that can be named on a main path: each hop, and each run of hops.
+    pub fn all(main_path: &[StageId]) -> impl Iterator<Item = Self> + '_ {
+        main_path
+            .iter()
+            .enumerate()
+            .flat_map(|(i, &first)| main_path[i..].iter().map(move |&last| Self { first, last }))
+    }
+
+    /// With the names of a topology.
+    #[must_use]
+    pub fn display(self, topology: &Topology) -> impl fmt::Display {
+        let first = topology.stage(self.first).name.clone();
+        let last = (self.last != self.first).then(|| topology.stage(self.last).name.clone());
+        StretchName { first, last }
+    }
+}
+
+struct StretchName {
+    first: Arc<str>,
+    last: Option<Arc<str>>,
+}
+
+impl fmt::Display for StretchName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.last {
+            None => f.write_str(&self.first),
+            Some(last) => write!(f, "{}..{last}", self.first),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fixture {
+    //! A small map for tests: two tenants, `stream` -> { `archive`, `transit` -> `table` }; the last two are shared.
+
+    use super::*;
+
+    pub(crate) const ACME: TenantId = TenantId(0);
+    pub(crate) const GLOBEX: TenantId = TenantId(1);
+    pub(crate) const STREAM: StageId = StageId(0);
+    pub(crate) const ARCHIVE: StageId = StageId(1);
+    pub(crate) const TRANSIT: StageId = StageId(2);
+    pub(crate) const TABLE: StageId = StageId(3);
+    pub(crate) const DEAD: StageId = StageId(4);
+
+    pub(crate) fn topology() -> Topology {
+        let tenant = |name: &str| Tenant {
+            name: name.into(),
+            code: Code::of(name),
+            label: name.into(),
+            template: Template::default(),
+        };
+        let stage = |name: &str, parent, role, target| Stage {
+            name: name.into(),
+            kind: "test",
+            parent,
+            role,
+            target: Some(Duration::from_secs(target)),
+            clock_allowance: Duration::from_millis(50),
+        };
+        let own = |stage, tenant| Source {
+            stage,
+            name: "own".into(),
+            owner: Owner::One(tenant),
+            tenants: vec![tenant],
+        };
+        let shared = |stage| Source {
+            stage,
+            name: "shared".into(),
+            owner: Owner::Shared,
+            tenants: vec![ACME, GLOBEX],
+        };
+        Topology::new(
+            vec![tenant("acme"), tenant("globex")],
+            vec![
+                stage("stream", None, Role::Way, 1),
+                stage("archive", Some(STREAM), Role::Way, 10),
+                stage("transit", Some(STREAM), Role::Way, 10),
+                stage("table", Some(TRANSIT), Role::End, 20),
+                stage("dead", Some(STREAM), Role::DeadLetter, 10),
+            ],
+            vec![
+                own(STREAM, ACME),
+                own(STREAM, GLOBEX),
+                own(ARCHIVE, ACME),
+                own(ARCHIVE, GLOBEX),
+                shared(TRANSIT),
+                shared(TABLE),
+                shared(DEAD),
+            ],
+        )
+        .unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixture::*;
+    use super::*;
+
+    #[test]
+    fn the_main_path_leads_from_injection_to_the_end() {
+        assert_eq!(topology().main_path(), [STREAM, TRANSIT, TABLE]);
+    }
+
+    #[test]
+    fn tenants_share_a_source_or_have_their_own() {
+        let map = topology();
+        assert_ne!(map.source_of(ACME, STREAM), map.source_of(GLOBEX, STREAM));
+        assert_eq!(map.source_of(ACME, TABLE), map.source_of(GLOBEX, TABLE));
+    }
+
+    #[test]
+    fn a_stretch_names_one_hop_or_its_ends() {
+        let map = topology();
+        assert_eq!(Stretch::one(TRANSIT).display(&map).to_string(), "transit");
+        assert_eq!(
+            Stretch {
+                first: STREAM,
+                last: TABLE
+            }
+            .display(&map)
+            .to_string(),
+            "stream..table"
+        );
+        assert_eq!(Stretch::all(map.main_path()).count(), 6);
+    }
+
+    #[test]
+    fn a_map_without_an_end_is_refused() {
+        assert_eq!(
+            Topology::new(vec![], vec![], vec![]).unwrap_err(),
+            TopologyError::Ends(0)
+        );
+    }
+}

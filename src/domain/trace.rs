@@ -1,0 +1,206 @@
+//! The life of one canary, from planned injection to its outcome, as everyone may read it.
+
+use std::time::Duration;
+
+use super::canary::Integrity;
+use super::outcome::Outcome;
+use super::sighting::Locator;
+use super::tag::{Tag, TraceId};
+use super::time::{Interval, Timestamp};
+use super::topology::{StageId, TenantId, Topology};
+
+/// One trace. Written by the tracker only.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Trace {
+    /// What its tag says.
+    pub tag: Tag,
+    /// Whose canary it is.
+    pub tenant: TenantId,
+    /// When it was planned to be injected: latency counts from here.
+    pub planned_at: Timestamp,
+    /// What became of putting it into the log group.
+    pub put: Put,
+    /// The put was retried after an answer went missing, so a second copy may be our own doing.
+    pub doubled_by_us: bool,
+    /// What is known of it at each stage, by [`StageId`].
+    pub stages: Vec<Visit>,
+    /// Whether it met the end-to-end threshold.
+    pub judgement: Judgement,
+    /// How it ended and when that was decided; `None` while it is in flight.
+    pub ended: Option<(Outcome, Timestamp)>,
+    /// It turned up at the end after it had been given up.
+    pub came_late: bool,
+}
+
+impl Trace {
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> TraceId {
+        self.tag.trace
+    }
+
+    /// What is known of it at one stage.
+    #[must_use]
+    pub fn visit(&self, stage: StageId) -> &Visit {
+        &self.stages[usize::from(stage.0)]
+    }
+
+    /// When it arrived at a stage, if it was seen there.
+    #[must_use]
+    pub fn arrival(&self, stage: StageId) -> Option<Interval> {
+        self.visit(stage)
+            .arrival
+            .as_ref()
+            .map(|arrival| arrival.interval)
+    }
+
+    /// End-to-end latency: from the planned injection to the latest instant at which it can have reached the end.
+    #[must_use]
+    pub fn latency(&self, topology: &Topology) -> Option<Duration> {
+        self.arrival(topology.end())
+            .map(|at| at.latest.since(self.planned_at))
+    }
+
+    /// The hop it is on, as far as is known: the first one on the main path after the last stage that has it. `None`
+    /// once it has reached the end.
+    #[must_use]
+    pub fn waiting_for(&self, topology: &Topology) -> Option<StageId> {
+        let path = topology.main_path();
+        let seen = path
+            .iter()
+            .rposition(|stage| self.visit(*stage).arrival.is_some());
+        path.get(seen.map_or(0, |at| at + 1)).copied()
+    }
+
+    /// The outcome as people should read it: a lost trace that turned up after all is late.
+    #[must_use]
+    pub fn standing(&self) -> Standing<'_> {
+        match &self.ended {
+            None => Standing::InFlight,
+            Some((Outcome::Lost(_) | Outcome::Unobserved | Outcome::DeadLettered(_), _))
+                if self.came_late =>
+            {
+                Standing::Ended(&Outcome::Late)
+            }
+            Some((outcome, _)) => Standing::Ended(outcome),
+        }
+    }
+}
+
+/// Where a trace stands, for people.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing<'a> {
+    /// No outcome yet.
+    InFlight,
+    /// The outcome.
+    Ended(&'a Outcome),
+}
+
+impl Standing<'_> {
+    /// As in filters and JSON.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::InFlight => "in_flight",
+            Self::Ended(outcome) => outcome.label(),
+        }
+    }
+}
+
+/// What became of putting a canary into its log group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Put {
+    /// Not heard of yet.
+    Planned,
+    /// CloudWatch Logs took it.
+    Accepted {
+        /// When the answer came.
+        at: Timestamp,
+    },
+    /// No answer: it may or may not be in.
+    Ambiguous {
+        /// When we stopped waiting for the answer.
+        at: Timestamp,
+    },
+    /// CloudWatch Logs did not take it.
+    Refused {
+        /// When we knew.
+        at: Timestamp,
+    },
+}
+
+/// What is known of a trace at one stage.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Visit {
+    /// The first copy that was seen.
+    pub arrival: Option<Arrival>,
+    /// It had not arrived before this instant: the watermark of the last look in vain.
+    pub absent_until: Option<Timestamp>,
+    /// How many looks in vain there were.
+    pub looks_in_vain: u32,
+    /// Since the last look in vain the source could not be read.
+    pub unseen_gap: bool,
+    /// Every stored copy that was seen, the first one first.
+    pub copies: Vec<Locator>,
+    /// How its hop went.
+    pub hop: Hop,
+}
+
+impl Visit {
+    /// Whether it is proven that it had not arrived by `deadline`.
+    #[must_use]
+    pub fn absent_at(&self, deadline: Timestamp) -> bool {
+        self.arrival.is_none() && self.absent_until.is_some_and(|until| until > deadline)
+    }
+}
+
+/// The arrival of a canary at a stage.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Arrival {
+    /// When it arrived.
+    pub interval: Interval,
+    /// When we noticed. The delay is ours and no part of the latency.
+    pub noticed_at: Timestamp,
+    /// How this copy compares with what was sent.
+    pub integrity: Integrity,
+}
+
+/// How one hop of a trace went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Hop {
+    /// Not begun, or under way.
+    #[default]
+    Open,
+    /// Under way, and proven to have passed its target.
+    Overdue,
+    /// Done.
+    Measured {
+        /// From the parent's arrival to this stage's, both at their latest.
+        latency: Duration,
+        /// It was proven overdue before it was done.
+        was_overdue: bool,
+    },
+    /// The stage was blind around its target, so nobody can say whether it was met.
+    Unjudged,
+    /// It arrived before its parent, by more than the clocks may disagree.
+    Inverted,
+    /// The stage has it although the stage before never showed it.
+    Skipped,
+    /// It never came this way: proven absent at the deadline.
+    Missing,
+}
+
+/// Whether a trace met the end-to-end threshold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Judgement {
+    /// Not decided.
+    Pending,
+    /// It arrived in time.
+    Good,
+    /// It arrived, but not in time.
+    Slow,
+    /// It is proven to have missed the threshold, whether it arrived later or not.
+    Overdue,
+    /// Nobody can say: the end stage was blind when it mattered.
+    Unjudged,
+}

@@ -1,0 +1,776 @@
+//! The tracker: what is known of every canary, and what follows from it.
+//!
+//! A state machine without I/O. Inputs go in with the time at which they are applied, events come out. It alone
+//! decides what was delivered, what is late and what is lost, so that these words mean the same in the metrics, in the
+//! store and on the page. It must never call something lost that it merely could not see: absence is proven by a
+//! source's watermark, trace by trace ([`Visit::absent_until`]), never by the passing of time.
+
+mod books;
+mod decide;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::books::{SourceBook, TenantBook};
+pub use self::snapshot::{Snapshot, SourceView, TenantView, Violation};
+use super::outcome::Outcome;
+use super::sighting::{Locator, Reading, Sighting, Sweep, Trouble, Wanted, WantedTrace};
+use super::tag::{Code, Tag, TraceId};
+use super::time::{Interval, Timestamp};
+use super::topology::{Owner, Role, SourceId, StageId, TenantId, Topology};
+use super::trace::{Arrival, Judgement, Put, Trace, Visit};
+
+/// Most copies of one canary that are told apart at one stage. A pipeline that stores more than this of one event has
+/// been noticed long before.
+const MAX_COPIES: usize = 16;
+/// Most traces that ride along in a look by id.
+const MAX_RIDERS: usize = 500;
+/// Most instants at which a source is asked to look out of its rhythm.
+const MAX_CHECKPOINTS: usize = 256;
+/// Isolation violations that are remembered for the page.
+const MAX_VIOLATIONS: usize = 100;
+
+/// How the tracker judges.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// End-to-end threshold: a trace that takes longer missed it.
+    pub slo: Duration,
+    /// After this a trace that is proven absent is lost.
+    pub give_up: Duration,
+    /// How long after the deadline a blind source may still come back before a trace is called unobserved.
+    pub grace: Duration,
+    /// A source whose watermark is older than this while traces wait is blind.
+    pub blind_after: Duration,
+    /// How long a seen trace rides along in looks by id, to catch a second copy.
+    pub ride: Duration,
+    /// Most traces in flight; more are not planned.
+    pub max_in_flight: usize,
+    /// Finished traces that are remembered.
+    pub remember: usize,
+    /// Failed traces that are remembered beside them, for each tenant, so that successes cannot evict them.
+    pub remember_failures: usize,
+    /// What stands for this instance in its tags.
+    pub instance: Code,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A canary is about to be put. Must come before the put, so that no echo can overtake it.
+    Planned {
+        /// Its tag, which names tenant, size and time.
+        tag: Tag,
+    },
+    /// Scheduled canaries that were never sent, because the process was stopped, starved or full.
+    Missed {
+        /// Whose.
+        tenant: TenantId,
+        /// How many.
+        count: u64,
+    },
+    /// What became of a put.
+    Put {
+        /// Which canary.
+        trace: TraceId,
+        /// How it went.
+        result: PutResult,
+    },
+    /// A look at a source that was answered.
+    Swept {
+        /// Where.
+        source: SourceId,
+        /// What it brought.
+        sweep: Sweep,
+    },
+    /// A look at a source that failed.
+    LookFailed {
+        /// Where.
+        source: SourceId,
+        /// What kind of failure.
+        trouble: Trouble,
+        /// What happened, in words.
+        detail: Arc<str>,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// How a put went.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PutResult {
+    /// CloudWatch Logs took it.
+    Accepted {
+        /// An earlier try went unanswered, so it may be in twice.
+        doubled: bool,
+    },
+    /// No answer to any try: it may be in.
+    Ambiguous {
+        /// More than one try went unanswered, so it may be in twice.
+        doubled: bool,
+    },
+    /// It was not taken.
+    Refused {
+        /// Why, in words.
+        reason: Arc<str>,
+    },
+}
+
+/// What follows.
+#[derive(Clone, PartialEq, Debug)]
+#[expect(
+    missing_docs,
+    reason = "the fields are tenant, stage, trace throughout"
+)]
+pub enum Event {
+    /// A trace began.
+    Planned { tenant: TenantId, trace: TraceId },
+    /// No room for another trace, so it must not be sent.
+    Full { tenant: TenantId },
+    /// Scheduled canaries were never sent.
+    Missed { tenant: TenantId, count: u64 },
+    /// CloudWatch Logs took it.
+    Accepted { tenant: TenantId, trace: TraceId },
+    /// Nobody knows whether CloudWatch Logs took it.
+    Ambiguous { tenant: TenantId, trace: TraceId },
+    /// A canary was seen at a stage for the first time.
+    Arrived {
+        tenant: TenantId,
+        stage: StageId,
+        trace: TraceId,
+        interval: Interval,
+        noticed_after: Duration,
+    },
+    /// A hop is done. `counted`: it was counted as overdue before.
+    HopMeasured {
+        tenant: TenantId,
+        hop: StageId,
+        trace: TraceId,
+        latency: Duration,
+        counted: bool,
+    },
+    /// A hop is proven to have passed its target.
+    HopOverdue {
+        tenant: TenantId,
+        hop: StageId,
+        trace: TraceId,
+    },
+    /// A hop was never made: the parent had the canary, this stage provably not. `waited` until the deadline.
+    HopMissing {
+        tenant: TenantId,
+        hop: StageId,
+        trace: TraceId,
+        waited: Duration,
+        counted: bool,
+    },
+    /// The end stage has it. `counted`: it was counted as overdue before. `Unjudged` enters no histogram.
+    EndToEnd {
+        tenant: TenantId,
+        trace: TraceId,
+        latency: Duration,
+        judgement: Judgement,
+        counted: bool,
+    },
+    /// It is proven to have missed the end-to-end threshold.
+    Overdue { tenant: TenantId, trace: TraceId },
+    /// A counted trace will not arrive any more; it waited until its deadline.
+    GaveUp {
+        tenant: TenantId,
+        trace: TraceId,
+        waited: Duration,
+        counted: bool,
+    },
+    /// The trace has its outcome.
+    Ended {
+        tenant: TenantId,
+        trace: TraceId,
+        outcome: Outcome,
+    },
+    /// It was seen at the end after it had been given up.
+    LateArrival {
+        tenant: TenantId,
+        stage: StageId,
+        trace: TraceId,
+    },
+    /// A second stored copy.
+    Duplicate {
+        tenant: TenantId,
+        stage: StageId,
+        trace: TraceId,
+        locator: Locator,
+    },
+    /// A second stored copy that may be our own doing, since the put was retried.
+    OwnDuplicate {
+        tenant: TenantId,
+        stage: StageId,
+        trace: TraceId,
+    },
+    /// A copy that was changed or cut.
+    Corrupted {
+        tenant: TenantId,
+        stage: StageId,
+        trace: TraceId,
+    },
+    /// A tenant's canary where it must not be.
+    IsolationViolation {
+        tenant: TenantId,
+        stage: StageId,
+        trace: TraceId,
+        found_in: Arc<str>,
+    },
+    /// Tags that none of our keys signed.
+    ForeignTags {
+        stage: StageId,
+        source: SourceId,
+        count: u64,
+    },
+    /// A valid tag of a trace that we do not follow: another instance's, or one long forgotten.
+    Stray {
+        stage: StageId,
+        tenant: Option<TenantId>,
+        other_instance: bool,
+    },
+    /// The clocks of two stages, or a stage's and ours, disagree by more than is allowed for.
+    ClockInversion {
+        tenant: TenantId,
+        stage: StageId,
+        trace: TraceId,
+    },
+    /// A look was answered.
+    Looked {
+        source: SourceId,
+        complete: bool,
+        took: Duration,
+        reading: Reading,
+    },
+    /// A look failed.
+    LookFailed { source: SourceId, trouble: Trouble },
+    /// A source cannot be vouched for any more.
+    WentBlind { source: SourceId, reason: Arc<str> },
+    /// It can again.
+    SawAgain {
+        source: SourceId,
+        blind_for: Duration,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Tracker {
+    topology: Arc<Topology>,
+    settings: Settings,
+    /// In flight, or with an outcome but a side branch still open.
+    open: BTreeMap<TraceId, Arc<Trace>>,
+    /// Of `open`, how many have no outcome.
+    in_flight: usize,
+    /// When an open trace is closed at the latest.
+    expiries: BTreeSet<(Timestamp, TraceId)>,
+    finished: BTreeMap<TraceId, Arc<Trace>>,
+    failures: Vec<VecDeque<Arc<Trace>>>,
+    sources: Vec<SourceBook>,
+    tenants: Vec<TenantBook>,
+    violations: VecDeque<Violation>,
+    revision: u64,
+    /// Sources whose list of wanted traces changed since it was last asked for.
+    changed: BTreeSet<SourceId>,
+    latest_now: Timestamp,
+}
+
+impl Tracker {
+    /// A tracker that knows of no trace.
+    #[must_use]
+    pub fn new(topology: Arc<Topology>, settings: Settings) -> Self {
+        let sources = topology
+            .sources()
+            .iter()
+            .map(|_| SourceBook::default())
+            .collect();
+        let tenants = topology
+            .tenants()
+            .iter()
+            .map(|_| TenantBook::default())
+            .collect();
+        let failures = topology.tenants().iter().map(|_| VecDeque::new()).collect();
+        Self {
+            topology,
+            settings,
+            open: BTreeMap::new(),
+            in_flight: 0,
+            expiries: BTreeSet::new(),
+            finished: BTreeMap::new(),
+            failures,
+            sources,
+            tenants,
+            violations: VecDeque::new(),
+            revision: 0,
+            changed: BTreeSet::new(),
+            latest_now: Timestamp::MIN,
+        }
+    }
+
+    /// Takes what happened and says what follows.
+    ///
+    /// `now` that runs backwards is taken as the latest one seen: a stepped clock must not undo a decision.
+    pub fn apply(&mut self, input: Input, now: Timestamp) -> Vec<Event> {
+        let now = now.max(self.latest_now);
+        self.latest_now = now;
+        let mut events = Vec::new();
+        match input {
+            Input::Planned { tag } => self.planned(tag, now, &mut events),
+            Input::Missed { tenant, count } => {
+                self.tenants[usize::from(tenant.0)].missed(count, now);
+                events.push(Event::Missed { tenant, count });
+            }
+            Input::Put { trace, result } => self.put(trace, result, now, &mut events),
+            Input::Swept { source, sweep } => self.swept(source, sweep, now, &mut events),
+            Input::LookFailed {
+                source,
+                trouble,
+                detail,
+            } => {
+                events.push(Event::LookFailed { source, trouble });
+                self.sources[source.0 as usize].failed(trouble, detail, now);
+                self.lost_sight(source);
+                self.reconsider(source, now, &mut events);
+            }
+            Input::Tick => {}
+        }
+        self.expire(now, &mut events);
+        self.watch_for_blindness(now, &mut events);
+        events
+    }
+
+    /// When the passing of time alone will change something.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let expiry = self.expiries.first().map(|(at, _)| *at);
+        let blind = self
+            .sources
+            .iter()
+            .filter_map(|book| book.blind_at(self.settings.blind_after))
+            .min();
+        [expiry, blind].into_iter().flatten().min()
+    }
+
+    /// The sources whose wanted list changed since the last call.
+    pub fn take_changed(&mut self) -> impl Iterator<Item = SourceId> + use<> {
+        std::mem::take(&mut self.changed).into_iter()
+    }
+
+    /// What to look for at a source.
+    #[must_use]
+    pub fn wanted(&self, source: SourceId) -> Wanted {
+        let stage = self.topology.source(source).stage;
+        let book = &self.sources[source.0 as usize];
+        let waiting: Vec<_> = book
+            .waiting
+            .iter()
+            .filter_map(|id| self.open.get(id))
+            .collect();
+        let mut checkpoints: Vec<_> = waiting
+            .iter()
+            .flat_map(|trace| self.checkpoints(trace, stage))
+            .flatten()
+            .collect();
+        checkpoints.sort_unstable();
+        checkpoints.dedup();
+        checkpoints.truncate(MAX_CHECKPOINTS);
+        let wanted = |trace: &Arc<Trace>| WantedTrace {
+            tag: trace.tag,
+            planned_at: trace.planned_at,
+        };
+        Wanted {
+            revision: self.revision,
+            waiting: waiting.into_iter().map(wanted).collect(),
+            riders: book.riders.iter().map(|(_, trace)| *trace).collect(),
+            checkpoints: checkpoints.into(),
+        }
+    }
+
+    /// How many traces have no outcome yet.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// The traces that have no outcome yet, oldest first.
+    pub fn in_flight_traces(&self) -> impl Iterator<Item = &Trace> {
+        self.open
+            .values()
+            .map(AsRef::as_ref)
+            .filter(|trace| trace.ended.is_none())
+    }
+
+    /// A trace, whether it is open, finished or among the remembered failures.
+    #[must_use]
+    pub fn trace(&self, id: TraceId) -> Option<&Trace> {
+        let failed = || {
+            self.failures
+                .iter()
+                .flatten()
+                .find(|trace| trace.id() == id)
+        };
+        self.open
+            .get(&id)
+            .or_else(|| self.finished.get(&id))
+            .or_else(failed)
+            .map(AsRef::as_ref)
+    }
+
+    fn planned(&mut self, tag: Tag, now: Timestamp, events: &mut Vec<Event>) {
+        let Some(tenant) = self.topology.tenant_by_code(tag.tenant) else {
+            return;
+        };
+        if self.in_flight >= self.settings.max_in_flight {
+            self.tenants[usize::from(tenant.0)].missed(1, now);
+            events.push(Event::Full { tenant });
+            return;
+        }
+        if self.open.contains_key(&tag.trace) || self.finished.contains_key(&tag.trace) {
+            return;
+        }
+        self.revision += 1;
+        let planned_at = tag.trace.planned_at();
+        let trace = Trace {
+            tag,
+            tenant,
+            planned_at,
+            put: Put::Planned,
+            doubled_by_us: false,
+            stages: vec![Visit::default(); self.topology.stages().len()],
+            judgement: Judgement::Pending,
+            ended: None,
+            came_late: false,
+        };
+        self.open.insert(tag.trace, Arc::new(trace));
+        self.in_flight += 1;
+        self.expiries.insert((
+            planned_at + self.settings.give_up + self.settings.grace,
+            tag.trace,
+        ));
+        for stage in self.topology.stage_ids() {
+            let source = self.topology.source_of(tenant, stage);
+            self.sources[source.0 as usize].wait(tag.trace, self.revision, now);
+            self.changed.insert(source);
+        }
+        self.tenants[usize::from(tenant.0)].planned_at = Some(planned_at);
+        events.push(Event::Planned {
+            tenant,
+            trace: tag.trace,
+        });
+    }
+
+    fn put(&mut self, id: TraceId, result: PutResult, now: Timestamp, events: &mut Vec<Event>) {
+        let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) else {
+            return;
+        };
+        let tenant = trace.tenant;
+        let book = &mut self.tenants[usize::from(tenant.0)];
+        match result {
+            PutResult::Accepted { doubled } => {
+                trace.put = Put::Accepted { at: now };
+                trace.doubled_by_us |= doubled;
+                book.accepted(now);
+                events.push(Event::Accepted { tenant, trace: id });
+            }
+            PutResult::Ambiguous { doubled } => {
+                trace.put = Put::Ambiguous { at: now };
+                trace.doubled_by_us |= doubled;
+                book.refused("no answer from CloudWatch Logs".into(), now);
+                events.push(Event::Ambiguous { tenant, trace: id });
+            }
+            PutResult::Refused { reason } => {
+                trace.put = Put::Refused { at: now };
+                book.refused(reason.clone(), now);
+                if trace.ended.is_none() {
+                    self.end(id, Outcome::Refused(reason), now, events);
+                }
+                self.finish(id);
+            }
+        }
+    }
+
+    fn swept(&mut self, source: SourceId, sweep: Sweep, now: Timestamp, events: &mut Vec<Event>) {
+        let stage = self.topology.source(source).stage;
+        events.push(Event::Looked {
+            source,
+            complete: sweep.watermark.is_some(),
+            took: sweep.finished.since(sweep.started),
+            reading: sweep.reading,
+        });
+        if sweep.reading.foreign_tags > 0 {
+            events.push(Event::ForeignTags {
+                stage,
+                source,
+                count: sweep.reading.foreign_tags,
+            });
+        }
+        for sighting in sweep.sightings {
+            self.sighted(source, stage, sighting, now, events);
+        }
+        let book = &mut self.sources[source.0 as usize];
+        book.answered(sweep.started, sweep.watermark, &sweep.reading, now);
+        match sweep.watermark {
+            None => self.lost_sight(source),
+            Some(watermark) => {
+                for id in self.sources[source.0 as usize].asked_for(sweep.revision) {
+                    if let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) {
+                        let visit = &mut trace.stages[usize::from(stage.0)];
+                        visit.absent_until = visit.absent_until.max(Some(watermark));
+                        visit.looks_in_vain = visit.looks_in_vain.saturating_add(1);
+                        visit.unseen_gap = false;
+                    }
+                }
+            }
+        }
+        self.sources[source.0 as usize].forget_riders(now);
+        self.reconsider(source, now, events);
+    }
+
+    fn sighted(
+        &mut self,
+        source: SourceId,
+        stage: StageId,
+        sighting: Sighting,
+        now: Timestamp,
+        events: &mut Vec<Event>,
+    ) {
+        let id = sighting.tag.trace;
+        let Some(tenant) = self.topology.tenant_by_code(sighting.tag.tenant) else {
+            events.push(Event::Stray {
+                stage,
+                tenant: None,
+                other_instance: true,
+            });
+            return;
+        };
+        if self.leaked(source, stage, tenant, &sighting, now, events) {
+            return;
+        }
+        let known = self
+            .open
+            .get_mut(&id)
+            .or_else(|| self.finished.get_mut(&id));
+        let Some(trace) = known else {
+            let other_instance = sighting.tag.instance != self.settings.instance;
+            events.push(Event::Stray {
+                stage,
+                tenant: Some(tenant),
+                other_instance,
+            });
+            return;
+        };
+        let visit = &trace.stages[usize::from(stage.0)];
+        if visit.copies.contains(&sighting.locator) || visit.copies.len() >= MAX_COPIES {
+            return;
+        }
+        let trace = Arc::make_mut(trace);
+        let end = self.topology.end();
+        let visit = &mut trace.stages[usize::from(stage.0)];
+        visit.copies.push(sighting.locator.clone());
+        if let super::canary::Integrity::Corrupted { .. } = sighting.integrity {
+            events.push(Event::Corrupted {
+                tenant,
+                stage,
+                trace: id,
+            });
+        }
+        if visit.arrival.is_some() {
+            events.push(if trace.doubled_by_us {
+                Event::OwnDuplicate {
+                    tenant,
+                    stage,
+                    trace: id,
+                }
+            } else {
+                Event::Duplicate {
+                    tenant,
+                    stage,
+                    trace: id,
+                    locator: sighting.locator,
+                }
+            });
+            return;
+        }
+        // What our own looks prove, and what the stage says of itself within the clocks' allowance; where the two
+        // contradict each other, our own clock is the one that the latency is counted on.
+        let looked = Interval::new(
+            visit
+                .absent_until
+                .unwrap_or(trace.planned_at)
+                .max(trace.planned_at),
+            sighting.seen_by,
+        );
+        let allowance = self.topology.stage(stage).clock_allowance;
+        let interval = match sighting
+            .stamp
+            .interval()
+            .map(|stamped| stamped.widen(allowance).intersect(looked))
+        {
+            Some(Some(both)) => both,
+            Some(None) => {
+                events.push(Event::ClockInversion {
+                    tenant,
+                    stage,
+                    trace: id,
+                });
+                looked
+            }
+            None => looked,
+        };
+        visit.arrival = Some(Arrival {
+            interval,
+            noticed_at: now,
+            integrity: sighting.integrity,
+        });
+        if let (Put::Planned, None) = (trace.put, &trace.ended) {
+            // Its echo overtook the answer of the put, which says as much.
+            trace.put = Put::Accepted { at: now };
+        }
+        let given_up = stage == end && trace.ended.is_some();
+        trace.came_late |= given_up;
+        let rider = WantedTrace {
+            tag: trace.tag,
+            planned_at: trace.planned_at,
+        };
+        events.push(Event::Arrived {
+            tenant,
+            stage,
+            trace: id,
+            interval,
+            noticed_after: now.since(interval.latest),
+        });
+        if given_up {
+            events.push(Event::LateArrival {
+                tenant,
+                stage,
+                trace: id,
+            });
+            if let Some(failed) = self.failures[usize::from(tenant.0)]
+                .iter_mut()
+                .find(|failed| failed.id() == id)
+            {
+                *failed = Arc::new(trace.clone());
+            }
+        }
+        let source = self.topology.source_of(tenant, stage);
+        self.sources[source.0 as usize].seen(id, Some((now + self.settings.ride, rider)));
+        self.changed.insert(source);
+        self.revision += 1;
+        self.consider(id, now, events);
+        // The hops and checkpoints of the stages that follow begin here.
+        for child in self
+            .topology
+            .stage_ids()
+            .filter(|child| self.topology.stage(*child).parent == Some(stage))
+        {
+            self.changed.insert(self.topology.source_of(tenant, child));
+        }
+    }
+
+    /// Whether a sighting is of a canary that must not be where it is. It then says nothing about its own arrival.
+    fn leaked(
+        &mut self,
+        source: SourceId,
+        stage: StageId,
+        tenant: TenantId,
+        sighting: &Sighting,
+        now: Timestamp,
+        events: &mut Vec<Event>,
+    ) -> bool {
+        let map = &self.topology;
+        let by_source = matches!(map.source(source).owner, Owner::One(owner) if owner != tenant);
+        let by_label = sighting
+            .label
+            .as_deref()
+            .filter(|label| **label != *map.tenant(tenant).label);
+        if !by_source && by_label.is_none() {
+            return false;
+        }
+        let found_in: Arc<str> = match by_label {
+            Some(label) => format!("{} labelled {label}", map.source(source).name).into(),
+            None => map.source(source).name.clone(),
+        };
+        let violation = Violation {
+            at: now,
+            tenant,
+            stage,
+            trace: sighting.tag.trace,
+            found_in: found_in.clone(),
+            locator: sighting.locator.clone(),
+        };
+        // A record that is read again is the same violation, not another one.
+        let same = |seen: &Violation| {
+            (seen.trace, seen.stage, &seen.locator)
+                == (violation.trace, violation.stage, &violation.locator)
+        };
+        if !self.violations.iter().any(same) {
+            events.push(Event::IsolationViolation {
+                tenant,
+                stage,
+                trace: violation.trace,
+                found_in,
+            });
+            self.violations.push_back(violation);
+            if self.violations.len() > MAX_VIOLATIONS {
+                self.violations.pop_front();
+            }
+        }
+        true
+    }
+
+    /// Marks every trace that waits at a source: what happens there now happens unseen.
+    fn lost_sight(&mut self, source: SourceId) {
+        let stage = self.topology.source(source).stage;
+        for id in self.sources[source.0 as usize].waiting.iter() {
+            if let Some(trace) = self.open.get_mut(id) {
+                if !trace.visit(stage).unseen_gap {
+                    Arc::make_mut(trace).stages[usize::from(stage.0)].unseen_gap = true;
+                }
+            }
+        }
+    }
+
+    /// Thinks again about every trace that waits at a source.
+    fn reconsider(&mut self, source: SourceId, now: Timestamp, events: &mut Vec<Event>) {
+        let waiting: Vec<_> = self.sources[source.0 as usize]
+            .waiting
+            .iter()
+            .copied()
+            .collect();
+        for id in waiting {
+            self.consider(id, now, events);
+        }
+    }
+
+    fn expire(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        while let Some(&(at, id)) = self.expiries.first().filter(|(at, _)| *at <= now) {
+            self.expiries.remove(&(at, id));
+            self.consider(id, now, events);
+        }
+    }
+
+    fn watch_for_blindness(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        for (index, book) in self.sources.iter_mut().enumerate() {
+            let source = SourceId(u32::try_from(index).unwrap_or(u32::MAX));
+            match book.turn_blind_or_see(self.settings.blind_after, now) {
+                books::Sight::Unchanged => {}
+                books::Sight::WentBlind(reason) => events.push(Event::WentBlind { source, reason }),
+                books::Sight::SawAgain(blind_for) => {
+                    events.push(Event::SawAgain { source, blind_for })
+                }
+            }
+        }
+    }
+}
+
+/// Whether a stage is one that a trace passes, rather than one where failures are put.
+fn on_the_way(role: Role) -> bool {
+    match role {
+        Role::Way | Role::End => true,
+        Role::DeadLetter => false,
+    }
+}

@@ -1,0 +1,372 @@
+//! What follows from what is known of one trace: its hops, its judgement, its outcome.
+
+use std::sync::Arc;
+
+use super::{Event, MAX_RIDERS, Tracker, on_the_way};
+use crate::domain::outcome::Outcome;
+use crate::domain::sighting::WantedTrace;
+use crate::domain::tag::TraceId;
+use crate::domain::time::{Interval, Timestamp};
+use crate::domain::topology::{Role, StageId, Stretch, Topology};
+use crate::domain::trace::{Hop, Judgement, Put, Trace};
+
+impl Tracker {
+    /// Draws every conclusion that what is known of a trace allows.
+    pub(super) fn consider(&mut self, id: TraceId, now: Timestamp, events: &mut Vec<Event>) {
+        let Some(shared) = self.open.get_mut(&id) else {
+            return;
+        };
+        let topology = self.topology.clone();
+        let trace = Arc::make_mut(shared);
+        judge_hops(trace, &topology, events);
+        judge_end_to_end(
+            trace,
+            &topology,
+            trace.planned_at + self.settings.slo,
+            events,
+        );
+        if trace.ended.is_none() {
+            if let Some(outcome) = self.outcome(id, now) {
+                self.end(id, outcome, now, events);
+            }
+        }
+        if self.is_complete(id, now) {
+            self.close(id, events);
+        }
+    }
+
+    /// The instants at which a look at `stage` would prove something about a trace: when its hop passes its target,
+    /// when the trace passes the threshold, and when it passes its deadline. Only those that nothing is known of yet.
+    pub(super) fn checkpoints(&self, trace: &Trace, stage: StageId) -> [Option<Timestamp>; 3] {
+        let visit = trace.visit(stage);
+        let open = |at: &Timestamp| visit.absent_until.is_none_or(|until| until <= *at);
+        let spec = self.topology.stage(stage);
+        let hop = spec.target.filter(|_| visit.hop == Hop::Open);
+        let hop = hop.and_then(|target| Some(begun(trace, spec.parent)?.latest + target));
+        let slo = Some(trace.planned_at + self.settings.slo).filter(|_| spec.role == Role::End);
+        let deadline = Some(trace.planned_at + self.settings.give_up);
+        [hop.filter(open), slo.filter(open), deadline.filter(open)]
+    }
+
+    /// The outcome, if it can be told by now.
+    fn outcome(&self, id: TraceId, now: Timestamp) -> Option<Outcome> {
+        let trace = self.open.get(&id)?;
+        let end = self.topology.end();
+        let deadline = trace.planned_at + self.settings.give_up;
+        let expired = now >= deadline + self.settings.grace;
+        if let Some(arrived) = trace.arrival(end) {
+            return Some(if arrived.earliest > deadline {
+                Outcome::Late
+            } else {
+                Outcome::Delivered
+            });
+        }
+        let dead = |stage: &StageId| {
+            self.topology.stage(*stage).role == Role::DeadLetter
+                && trace.visit(*stage).arrival.is_some()
+        };
+        if let Some(stage) = self.topology.stage_ids().find(dead) {
+            return Some(Outcome::DeadLettered(stage));
+        }
+        if trace.put == Put::Planned && expired {
+            return Some(Outcome::Refused("the put was never reported back".into()));
+        }
+        if !trace.visit(end).absent_at(deadline) {
+            return expired.then_some(Outcome::Unobserved);
+        }
+        // It is lost. Where is told by the stages after the last one that had it; one whose source can be read will
+        // say so with its next look, so that is worth waiting for, but a blind one is not.
+        let path = self.topology.main_path();
+        let after = path
+            .iter()
+            .rposition(|stage| trace.visit(*stage).arrival.is_some())
+            .map_or(0, |at| at + 1);
+        let unproven = |stage: &&StageId| !trace.visit(**stage).absent_at(deadline);
+        let awaited = |stage: &StageId| {
+            let source = self.topology.source_of(trace.tenant, *stage);
+            !self.sources[source.0 as usize].is_in_trouble()
+        };
+        let dead_letters = self
+            .topology
+            .stage_ids()
+            .filter(|id| self.topology.stage(*id).role == Role::DeadLetter);
+        let open_ends: Vec<_> = path[after..].iter().take_while(unproven).copied().collect();
+        let open_dead = dead_letters.filter(|stage| unproven(&stage));
+        if !expired
+            && open_ends
+                .iter()
+                .copied()
+                .chain(open_dead)
+                .any(|stage| awaited(&stage))
+        {
+            return None;
+        }
+        let last = path[after + open_ends.len()];
+        Some(Outcome::Lost(Stretch {
+            first: path[after],
+            last,
+        }))
+    }
+
+    /// Gives a trace its outcome.
+    pub(super) fn end(
+        &mut self,
+        id: TraceId,
+        outcome: Outcome,
+        now: Timestamp,
+        events: &mut Vec<Event>,
+    ) {
+        let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) else {
+            return;
+        };
+        let tenant = trace.tenant;
+        trace.ended = Some((outcome.clone(), now));
+        self.in_flight -= 1;
+        let waited = self.settings.give_up;
+        match &outcome {
+            Outcome::Lost(_) | Outcome::DeadLettered(_) => {
+                let counted = trace.judgement == Judgement::Overdue;
+                trace.judgement = Judgement::Overdue;
+                events.push(Event::GaveUp {
+                    tenant,
+                    trace: id,
+                    waited,
+                    counted,
+                });
+            }
+            Outcome::Unobserved => match trace.judgement {
+                Judgement::Overdue => events.push(Event::GaveUp {
+                    tenant,
+                    trace: id,
+                    waited,
+                    counted: true,
+                }),
+                Judgement::Pending | Judgement::Unjudged | Judgement::Good | Judgement::Slow => {}
+            },
+            Outcome::Delivered | Outcome::Late | Outcome::Refused(_) => {}
+        }
+        events.push(Event::Ended {
+            tenant,
+            trace: id,
+            outcome,
+        });
+    }
+
+    /// Whether nothing more can be learned about a trace that has its outcome.
+    fn is_complete(&self, id: TraceId, now: Timestamp) -> bool {
+        let Some(trace) = self.open.get(&id) else {
+            return false;
+        };
+        let Some((outcome, _)) = &trace.ended else {
+            return false;
+        };
+        let deadline = trace.planned_at + self.settings.give_up;
+        if let Outcome::Refused(_) | Outcome::DeadLettered(_) = outcome {
+            return true;
+        }
+        let settled = |stage: StageId| {
+            let visit = trace.visit(stage);
+            visit.arrival.is_some()
+                || visit.absent_at(deadline)
+                || !on_the_way(self.topology.stage(stage).role)
+        };
+        now >= deadline + self.settings.grace || self.topology.stage_ids().all(settled)
+    }
+
+    /// Closes the hops that were never made, and puts the trace among the finished.
+    fn close(&mut self, id: TraceId, events: &mut Vec<Event>) {
+        let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) else {
+            return;
+        };
+        let deadline = trace.planned_at + self.settings.give_up;
+        for stage in self.topology.stage_ids() {
+            let spec = self.topology.stage(stage);
+            let begun = begun(trace, spec.parent);
+            let visit = &mut trace.stages[usize::from(stage.0)];
+            let (Hop::Open | Hop::Overdue) = visit.hop else {
+                continue;
+            };
+            if visit.arrival.is_some() {
+                visit.hop = Hop::Skipped;
+            } else if let (Some(begun), true, true) =
+                (begun, visit.absent_at(deadline), on_the_way(spec.role))
+            {
+                let counted = visit.hop == Hop::Overdue;
+                visit.hop = Hop::Missing;
+                let waited = deadline.since(begun.latest);
+                events.push(Event::HopMissing {
+                    tenant: trace.tenant,
+                    hop: stage,
+                    trace: id,
+                    waited,
+                    counted,
+                });
+            }
+        }
+        self.finish(id);
+    }
+
+    /// Moves a trace from the open ones to the finished ones.
+    pub(super) fn finish(&mut self, id: TraceId) {
+        let Some(trace) = self.open.remove(&id) else {
+            return;
+        };
+        let deadline = trace.planned_at + self.settings.give_up;
+        self.expiries.remove(&(deadline + self.settings.grace, id));
+        let given_up = match &trace.ended {
+            Some((
+                Outcome::Lost(_) | Outcome::Unobserved | Outcome::Late | Outcome::DeadLettered(_),
+                _,
+            )) => true,
+            Some((Outcome::Delivered | Outcome::Refused(_), _)) | None => false,
+        };
+        let rider = WantedTrace {
+            tag: trace.tag,
+            planned_at: trace.planned_at,
+        };
+        for stage in self.topology.stage_ids() {
+            let source = self.topology.source_of(trace.tenant, stage);
+            let book = &mut self.sources[source.0 as usize];
+            if book.waiting.contains(&id) {
+                // A lost trace rides along for as long again as it was waited for, in case it turns up after all.
+                let until = self.latest_now + self.settings.give_up;
+                book.seen(id, given_up.then_some((until, rider)));
+                self.changed.insert(source);
+            }
+            while book.riders.len() > MAX_RIDERS {
+                book.riders.pop_front();
+            }
+        }
+        self.revision += 1;
+        if trace
+            .ended
+            .as_ref()
+            .is_some_and(|(outcome, _)| outcome.is_failure())
+        {
+            let failures = &mut self.failures[usize::from(trace.tenant.0)];
+            failures.push_back(trace.clone());
+            if failures.len() > self.settings.remember_failures {
+                failures.pop_front();
+            }
+        }
+        self.finished.insert(id, trace);
+        while self.finished.len() > self.settings.remember {
+            self.finished.pop_first();
+        }
+    }
+}
+
+/// When a hop began: at the planned injection, or with the arrival at the stage before.
+fn begun(trace: &Trace, parent: Option<StageId>) -> Option<Interval> {
+    match parent {
+        None => Some(Interval::exactly(trace.planned_at)),
+        Some(parent) => trace.arrival(parent),
+    }
+}
+
+fn judge_hops(trace: &mut Trace, topology: &Topology, events: &mut Vec<Event>) {
+    let (tenant, id) = (trace.tenant, trace.id());
+    for hop in topology.stage_ids() {
+        let spec = topology.stage(hop);
+        if !on_the_way(spec.role) {
+            continue;
+        }
+        let Some(begun) = begun(trace, spec.parent) else {
+            continue;
+        };
+        let visit = &mut trace.stages[usize::from(hop.0)];
+        let counted = match visit.hop {
+            Hop::Open => false,
+            Hop::Overdue => true,
+            Hop::Measured { .. } | Hop::Unjudged | Hop::Inverted | Hop::Skipped | Hop::Missing => {
+                continue;
+            }
+        };
+        let target = spec.target.map(|target| begun.latest + target);
+        let Some(arrived) = visit.arrival.as_ref().map(|arrival| arrival.interval) else {
+            let proven =
+                target.is_some_and(|target| visit.absent_until.is_some_and(|until| until > target));
+            if proven && !counted {
+                visit.hop = Hop::Overdue;
+                events.push(Event::HopOverdue {
+                    tenant,
+                    hop,
+                    trace: id,
+                });
+            }
+            continue;
+        };
+        if arrived.latest < begun.earliest {
+            visit.hop = Hop::Inverted;
+            events.push(Event::ClockInversion {
+                tenant,
+                stage: hop,
+                trace: id,
+            });
+        } else if !counted && visit.unseen_gap && target.is_some_and(|at| straddles(arrived, at)) {
+            visit.hop = Hop::Unjudged;
+        } else {
+            let latency = arrived.latest.since(begun.latest);
+            visit.hop = Hop::Measured {
+                latency,
+                was_overdue: counted,
+            };
+            events.push(Event::HopMeasured {
+                tenant,
+                hop,
+                trace: id,
+                latency,
+                counted,
+            });
+        }
+    }
+}
+
+fn judge_end_to_end(
+    trace: &mut Trace,
+    topology: &Topology,
+    threshold: Timestamp,
+    events: &mut Vec<Event>,
+) {
+    let (tenant, id) = (trace.tenant, trace.id());
+    let visit = trace.visit(topology.end());
+    let counted = match trace.judgement {
+        Judgement::Pending => false,
+        Judgement::Overdue => true,
+        Judgement::Good | Judgement::Slow | Judgement::Unjudged => return,
+    };
+    // A trace that was given up is closed in every series; what comes after that counts as a late arrival.
+    if trace.ended.is_some() {
+        return;
+    }
+    match visit.arrival.as_ref().map(|arrival| arrival.interval) {
+        None => {
+            if !counted && visit.absent_until.is_some_and(|until| until > threshold) {
+                trace.judgement = Judgement::Overdue;
+                events.push(Event::Overdue { tenant, trace: id });
+            }
+        }
+        Some(arrived) => {
+            let judgement = if arrived.latest <= threshold {
+                Judgement::Good
+            } else if counted || arrived.earliest > threshold {
+                Judgement::Slow
+            } else {
+                Judgement::Unjudged
+            };
+            trace.judgement = judgement;
+            let latency = arrived.latest.since(trace.planned_at);
+            events.push(Event::EndToEnd {
+                tenant,
+                trace: id,
+                latency,
+                judgement,
+                counted,
+            });
+        }
+    }
+}
+
+fn straddles(arrived: Interval, at: Timestamp) -> bool {
+    arrived.earliest <= at && at < arrived.latest
+}

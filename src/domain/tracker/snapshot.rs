@@ -1,0 +1,149 @@
+//! What others may read of the tracker: a picture of one instant.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Tracker;
+use crate::domain::sighting::{Locator, Trouble};
+use crate::domain::tag::TraceId;
+use crate::domain::time::Timestamp;
+use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
+use crate::domain::trace::Trace;
+
+/// The whole state at one instant. Cheap to make and to share: traces are not copied.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The instant.
+    pub at: Timestamp,
+    /// The map that the ids in here refer to.
+    pub topology: Arc<Topology>,
+    /// Open traces, oldest first: in flight, or with an outcome but a side branch still open.
+    pub open: Vec<Arc<Trace>>,
+    /// Finished traces, oldest first.
+    pub finished: Vec<Arc<Trace>>,
+    /// Failed traces of each tenant, oldest first; kept when `finished` has forgotten them.
+    pub failures: Vec<Vec<Arc<Trace>>>,
+    /// Each source, by [`SourceId`].
+    pub sources: Vec<SourceView>,
+    /// Each tenant, by [`TenantId`].
+    pub tenants: Vec<TenantView>,
+    /// The last isolation violations, oldest first.
+    pub violations: Vec<Violation>,
+}
+
+/// How a source is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceView {
+    /// Which.
+    pub source: SourceId,
+    /// How many traces wait here.
+    pub waiting: usize,
+    /// Everything that arrived before this has been read.
+    pub watermark: Option<Timestamp>,
+    /// When it last answered.
+    pub last_answer: Option<Timestamp>,
+    /// Since when nobody can vouch for it.
+    pub blind_since: Option<Timestamp>,
+    /// The row of failed looks that it is in.
+    pub failing: Option<FailingView>,
+    /// How far behind the newest record the last read ended, where the stage says so.
+    pub behind: Option<Duration>,
+}
+
+/// A row of failed looks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FailingView {
+    /// When it began.
+    pub since: Timestamp,
+    /// How many looks failed in a row.
+    pub looks: u64,
+    /// What kind of failure.
+    pub trouble: Trouble,
+    /// What happened, in words.
+    pub detail: Arc<str>,
+}
+
+/// How a tenant's injection is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TenantView {
+    /// Which.
+    pub tenant: TenantId,
+    /// When the last canary was planned.
+    pub planned_at: Option<Timestamp>,
+    /// When the last one was accepted.
+    pub accepted_at: Option<Timestamp>,
+    /// Since when none was accepted, and why.
+    pub refusing: Option<(Timestamp, Arc<str>)>,
+    /// Scheduled canaries that were never sent.
+    pub missed: u64,
+    /// When that last happened.
+    pub missed_at: Option<Timestamp>,
+}
+
+/// A tenant's canary where it must not be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Violation {
+    /// When it was noticed.
+    pub at: Timestamp,
+    /// Whose canary.
+    pub tenant: TenantId,
+    /// At which stage.
+    pub stage: StageId,
+    /// Which trace.
+    pub trace: TraceId,
+    /// The source and label where it was found.
+    pub found_in: Arc<str>,
+    /// Which copy.
+    pub locator: Locator,
+}
+
+impl Tracker {
+    /// The state as it is now.
+    #[must_use]
+    pub fn snapshot(&self, now: Timestamp) -> Snapshot {
+        let sources = self
+            .topology
+            .source_ids()
+            .zip(&self.sources)
+            .map(|(source, book)| SourceView {
+                source,
+                waiting: book.waiting.len(),
+                watermark: book.watermark,
+                last_answer: book.last_answer,
+                blind_since: book.blind_since,
+                failing: book.failing.as_ref().map(|failing| FailingView {
+                    since: failing.since,
+                    looks: failing.looks,
+                    trouble: failing.trouble,
+                    detail: failing.detail.clone(),
+                }),
+                behind: book.behind,
+            });
+        let tenants = self
+            .topology
+            .tenant_ids()
+            .zip(&self.tenants)
+            .map(|(tenant, book)| TenantView {
+                tenant,
+                planned_at: book.planned_at,
+                accepted_at: book.accepted_at,
+                refusing: book.refusing.clone(),
+                missed: book.missed_count,
+                missed_at: book.missed_at,
+            });
+        Snapshot {
+            at: now,
+            topology: self.topology.clone(),
+            open: self.open.values().cloned().collect(),
+            finished: self.finished.values().cloned().collect(),
+            failures: self
+                .failures
+                .iter()
+                .map(|list| list.iter().cloned().collect())
+                .collect(),
+            sources: sources.collect(),
+            tenants: tenants.collect(),
+            violations: self.violations.iter().cloned().collect(),
+        }
+    }
+}

@@ -1,2 +1,3 @@
 //! traceprobe.
 pub mod domain;
+pub mod observe;

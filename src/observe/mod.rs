@@ -1,0 +1,61 @@
+//! Looking for canaries at the stages of a pipeline.
+//!
+//! One file for each kind of stage, and `decode` for what stands in their records. An observer has one verb: look
+//! once. It does not retry, sleep, count or log; the loop in `pace` does all that for every kind in the same way.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::canary::Template;
+use crate::domain::sighting::{Sweep, Trouble, Wanted};
+use crate::domain::tag::{Code, Keyring};
+
+/// Reads one source.
+pub trait Observe: Send + 'static {
+    /// Looks once, for all wanted traces together.
+    ///
+    /// `wanted.waiting` is never empty. Do not retry, sleep, count or log: the loop comes round again. It may be
+    /// dropped at any `await`, when it takes longer than its timeout or the daemon stops, and is asked again
+    /// afterwards; whatever it keeps between looks must survive that without skipping anything.
+    fn sweep(&mut self, wanted: &Wanted) -> impl Future<Output = Result<Sweep, ObserveError>> + Send;
+
+    /// Nothing waits any more; open cursors may be let go. The next look may be far off.
+    fn rest(&mut self) {}
+}
+
+/// Why a look failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{detail}")]
+pub struct ObserveError {
+    /// What kind of failure.
+    pub trouble: Trouble,
+    /// What happened, in words for the person on call: what was asked, what was answered.
+    pub detail: Arc<str>,
+    /// How long the source asks to be left alone, where it says so.
+    pub retry_after: Option<Duration>,
+}
+
+impl ObserveError {
+    /// A failure without a hint when to come back.
+    pub fn new(trouble: Trouble, detail: impl Into<Arc<str>>) -> Self {
+        Self { trouble, detail: detail.into(), retry_after: None }
+    }
+}
+
+/// What an observer needs to tell our canaries from everything else.
+#[derive(Clone, Debug)]
+pub struct Recognizer {
+    /// The keys that sign tags.
+    pub keys: Arc<Keyring>,
+    /// What each tenant's canaries look like, to check copies for truncation.
+    pub templates: Arc<[(Code, Template)]>,
+}
+
+impl Recognizer {
+    /// The template of a tenant.
+    #[must_use]
+    pub fn template(&self, tenant: Code) -> Option<&Template> {
+        self.templates.iter().find(|(code, _)| *code == tenant).map(|(_, template)| template)
+    }
+}

@@ -1,0 +1,369 @@
+//! The one loop that paces every observer, whatever its kind.
+//!
+//! It looks only while something waits, at the source's rhythm, and early when a look would prove something: at the
+//! instant that a waiting trace crosses a threshold or a deadline. It gives a look its time limit, backs off when looks
+//! fail, and reports each of them. It must never make two calls at once to one source, and never decide what a look
+//! means: that is the tracker's.
+
+use std::time::Duration;
+
+use backoff::ExponentialBackoff;
+use backoff::backoff::Backoff;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{Observe, ObserveError};
+use crate::domain::sighting::{Trouble, Wanted};
+use crate::domain::time::{Timestamp, WallClock};
+use crate::domain::topology::SourceId;
+use crate::domain::tracker::Input;
+
+/// How often a source is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rhythm {
+    /// From the start of one look to the start of the next.
+    pub interval: Duration,
+    /// How long a look may take.
+    pub timeout: Duration,
+    /// How long after an instant a look must begin to prove what had arrived by it.
+    pub settle: Duration,
+}
+
+impl Rhythm {
+    /// The longest pause after failed looks. Short enough that a source that came back is seen again soon.
+    const MAX_BACKOFF: Duration = Duration::from_secs(15);
+
+    /// The shortest time from look to look: an early look may at most double the calls.
+    fn min_gap(&self) -> Duration {
+        self.interval / 2
+    }
+
+    /// When to look next, if the last look began at `last` and proved everything up to `covered`.
+    fn next_look(
+        &self,
+        last: Option<Timestamp>,
+        covered: Option<Timestamp>,
+        checkpoints: &[Timestamp],
+    ) -> Timestamp {
+        let Some(last) = last else {
+            return Timestamp::MIN;
+        };
+        let unproven = checkpoints
+            .iter()
+            .find(|at| covered.is_none_or(|covered| covered <= **at));
+        // One microsecond more, since a look proves what arrived *before* its watermark.
+        let early = unproven.map(|at| *at + self.settle + Duration::from_micros(1));
+        let regular = last + self.interval;
+        early.map_or(regular, |early| {
+            early.max(last + self.min_gap()).min(regular)
+        })
+    }
+
+    fn backoff(&self) -> ExponentialBackoff {
+        ExponentialBackoff {
+            initial_interval: self.interval,
+            current_interval: self.interval,
+            multiplier: 2.0,
+            randomization_factor: 0.2,
+            max_interval: Self::MAX_BACKOFF.max(self.interval),
+            // The daemon never stops looking; only the sequence of delays is used here.
+            max_elapsed_time: None,
+            ..ExponentialBackoff::default()
+        }
+    }
+}
+
+/// Where a loop reads what it is asked for, and where it sends what it found.
+#[derive(Debug)]
+pub struct Ends {
+    /// Which source this is.
+    pub source: SourceId,
+    /// What to look for.
+    pub wanted: watch::Receiver<Wanted>,
+    /// To the engine.
+    pub reports: mpsc::Sender<Input>,
+    /// Ends the loop.
+    pub stop: CancellationToken,
+}
+
+/// Looks until it is stopped.
+pub async fn watch<O: Observe>(mut observer: O, rhythm: Rhythm, clock: WallClock, mut ends: Ends) {
+    let stop = ends.stop.clone();
+    // `None` only when it was stopped: whatever the loop was waiting for is dropped with it.
+    let _stopped = stop
+        .run_until_cancelled(look_for_ever(&mut observer, rhythm, &clock, &mut ends))
+        .await;
+}
+
+async fn look_for_ever<O: Observe>(
+    observer: &mut O,
+    rhythm: Rhythm,
+    clock: &WallClock,
+    ends: &mut Ends,
+) {
+    let mut backoff = rhythm.backoff();
+    let mut last = None;
+    let mut covered = None;
+    loop {
+        let wanted = ends.wanted.borrow_and_update().clone();
+        if wanted.waiting.is_empty() {
+            observer.rest();
+            if ends.wanted.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        let due = rhythm.next_look(last, covered, &wanted.checkpoints);
+        let pause = due.since(clock.now());
+        if !pause.is_zero() {
+            // A changed list may bring a checkpoint that is due sooner.
+            match tokio::time::timeout(pause, ends.wanted.changed()).await {
+                Err(_) => {}
+                Ok(Ok(())) => continue,
+                Ok(Err(_)) => return,
+            }
+        }
+        let started = clock.now();
+        last = Some(started);
+        let looked = match tokio::time::timeout(rhythm.timeout, observer.sweep(&wanted)).await {
+            Ok(looked) => looked,
+            Err(_) => Err(timed_out(rhythm.timeout)),
+        };
+        let (input, pause) = match looked {
+            Ok(sweep) => {
+                backoff.reset();
+                covered = sweep.watermark.or(covered);
+                (
+                    Input::Swept {
+                        source: ends.source,
+                        sweep,
+                    },
+                    Duration::ZERO,
+                )
+            }
+            Err(error) => {
+                let delay = backoff.next_backoff().unwrap_or(Rhythm::MAX_BACKOFF);
+                let delay = error.retry_after.map_or(delay, |asked| asked.max(delay));
+                let ObserveError {
+                    trouble, detail, ..
+                } = error;
+                (
+                    Input::LookFailed {
+                        source: ends.source,
+                        trouble,
+                        detail,
+                    },
+                    delay,
+                )
+            }
+        };
+        if ends.reports.send(input).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn timed_out(limit: Duration) -> ObserveError {
+    ObserveError::new(
+        Trouble::TimedOut,
+        format!("no answer within {} s", limit.as_secs_f64()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::domain::sighting::{Reading, Sweep, WantedTrace};
+    use crate::domain::tag::{Code, Tag, TraceId};
+
+    const RHYTHM: Rhythm = Rhythm {
+        interval: Duration::from_secs(10),
+        timeout: Duration::from_secs(5),
+        settle: Duration::ZERO,
+    };
+
+    fn t(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    /// A wall clock that follows tokio's paused time.
+    fn clock() -> WallClock {
+        let start = tokio::time::Instant::now();
+        WallClock::new(move || t(1_000) + start.elapsed())
+    }
+
+    fn wanted(revision: u64, ids: u128) -> Wanted {
+        let trace = |id| WantedTrace {
+            tag: Tag {
+                trace: TraceId::from_u128(id),
+                tenant: Code::of("a"),
+                instance: Code::of("b"),
+                size: 100,
+            },
+            planned_at: t(1_000),
+        };
+        Wanted {
+            revision,
+            waiting: (0..ids).map(trace).collect(),
+            ..Wanted::default()
+        }
+    }
+
+    enum Answer {
+        Fine,
+        Fails,
+        Hangs,
+    }
+
+    struct Scripted {
+        clock: WallClock,
+        looks: Arc<Mutex<Vec<Timestamp>>>,
+        answer: fn(usize) -> Answer,
+    }
+
+    impl Observe for Scripted {
+        async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
+            let now = self.clock.now();
+            let nth = {
+                let mut looks = self.looks.lock().unwrap();
+                looks.push(now);
+                looks.len()
+            };
+            match (self.answer)(nth) {
+                Answer::Fine => Ok(Sweep {
+                    revision: wanted.revision,
+                    started: now,
+                    finished: now,
+                    watermark: Some(now),
+                    sightings: Vec::new(),
+                    reading: Reading::default(),
+                }),
+                Answer::Fails => Err(ObserveError::new(Trouble::Failing, "scripted")),
+                Answer::Hangs => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Runs a loop for so many seconds of paused time and returns the seconds at which it looked, and what it reported.
+    async fn looks_during(
+        secs: u64,
+        wanted: Wanted,
+        answer: fn(usize) -> Answer,
+    ) -> (Vec<i64>, Vec<Input>) {
+        let clock = clock();
+        let looks = Arc::new(Mutex::new(Vec::new()));
+        let (_keep, wanted) = watch::channel(wanted);
+        let (reports, mut received) = mpsc::channel(1_000);
+        let stop = CancellationToken::new();
+        let ends = Ends {
+            source: SourceId(0),
+            wanted,
+            reports,
+            stop: stop.clone(),
+        };
+        let observer = Scripted {
+            clock: clock.clone(),
+            looks: looks.clone(),
+            answer,
+        };
+        let looking = watch(observer, RHYTHM, clock, ends);
+        let ending = async {
+            tokio::time::sleep(Duration::from_secs(secs)).await;
+            stop.cancel();
+        };
+        tokio::join!(looking, ending);
+        let mut reported = Vec::new();
+        while let Ok(input) = received.try_recv() {
+            reported.push(input);
+        }
+        let at = looks
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|at| at.since(t(1_000)).as_secs() as i64)
+            .collect();
+        (at, reported)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_outstanding_costs_no_look() {
+        assert!(
+            looks_during(3_600, wanted(1, 0), |_| Answer::Fine)
+                .await
+                .0
+                .is_empty()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn five_hundred_traces_cost_as_many_looks_as_one() {
+        let one = looks_during(95, wanted(1, 1), |_| Answer::Fine).await.0;
+        let many = looks_during(95, wanted(1, 500), |_| Answer::Fine).await.0;
+        assert_eq!(one, [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]);
+        assert_eq!(one, many);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_comes_early_at_the_instant_it_can_prove_something() {
+        let wanted = Wanted {
+            checkpoints: vec![t(1_017)].into(),
+            ..wanted(1, 1)
+        };
+        assert_eq!(
+            looks_during(40, wanted, |_| Answer::Fine).await.0,
+            [0, 10, 17, 27, 37]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_checkpoints_at_most_double_the_looks() {
+        let checkpoints: Vec<_> = (1_000..1_100).map(t).collect();
+        let wanted = Wanted {
+            checkpoints: checkpoints.into(),
+            ..wanted(1, 100)
+        };
+        let looks = looks_during(99, wanted, |_| Answer::Fine).await.0;
+        assert!(looks.len() <= 20, "{looks:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failed_looks_back_off_and_a_good_one_restores_the_rhythm() {
+        let (looks, reported) = looks_during(200, wanted(1, 1), |nth| {
+            if nth <= 4 {
+                Answer::Fails
+            } else {
+                Answer::Fine
+            }
+        })
+        .await;
+        let pauses: Vec<_> = looks.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(
+            pauses[..4].iter().all(|pause| (8..=18).contains(pause)),
+            "{pauses:?}"
+        );
+        assert!(pauses[4..].iter().all(|pause| *pause == 10), "{pauses:?}");
+        assert!(matches!(
+            reported[0],
+            Input::LookFailed {
+                trouble: Trouble::Failing,
+                ..
+            }
+        ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_hangs_is_reported_and_does_not_hold_up_the_next() {
+        let (looks, reported) = looks_during(60, wanted(1, 1), |_| Answer::Hangs).await;
+        assert!(looks.len() >= 3, "{looks:?}");
+        assert!(matches!(
+            reported[0],
+            Input::LookFailed {
+                trouble: Trouble::TimedOut,
+                ..
+            }
+        ));
+    }
+}

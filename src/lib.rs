@@ -1,3 +1,4 @@
-//! traceprobe.
+//! Measures how long log events take over each hop of a log pipeline, and whether they arrive at all.
 pub mod domain;
+pub mod metrics;
 pub mod observe;

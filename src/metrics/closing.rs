@@ -1,0 +1,308 @@
+//! A histogram that a stall cannot silence.
+//!
+//! A latency histogram that holds arrivals only falls silent in the worst hour: nothing arrives, `rate()` is 0,
+//! `histogram_quantile` is NaN, and the alert on it does not fire. This one counts a trace as soon as it is *proven* to
+//! have missed the threshold: into `_count` and `+Inf` at once, and into the finite buckets only when it arrives. A trace
+//! that is overdue cannot fall into a bucket at or below the threshold any more, so every series stays a true counter,
+//! and `le="<threshold>"` divided by `_count` is at every moment the share of judged traces that met it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto;
+
+use crate::domain::tag::TraceId;
+use crate::domain::time::Timestamp;
+
+/// The upper bounds of the buckets, in seconds, rising; `+Inf` is not among them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ladder(Arc<[f64]>);
+
+impl Ladder {
+    /// From rising bounds.
+    #[must_use]
+    pub fn new(bounds: &[Duration]) -> Self {
+        Self(bounds.iter().map(Duration::as_secs_f64).collect())
+    }
+
+    /// The bounds in seconds.
+    #[must_use]
+    pub fn seconds(&self) -> &[f64] {
+        &self.0
+    }
+}
+
+/// The last trace that fell into a bucket, so that a dot on a graph leads to a page.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Exemplar {
+    /// Which trace.
+    pub trace: TraceId,
+    /// Its latency in seconds.
+    pub value: f64,
+    /// When it was counted.
+    pub at: Timestamp,
+}
+
+/// What happened to a trace, as a histogram counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// It arrived, and had not been counted before.
+    Arrived,
+    /// It arrived after it had been counted as overdue.
+    ArrivedOverdue,
+    /// It is proven overdue.
+    Overdue,
+    /// It will not arrive, and had not been counted before.
+    GivenUp,
+    /// It will not arrive, and had been counted as overdue.
+    GivenUpOverdue,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct ClosingHistogram {
+    name: String,
+    desc: Desc,
+    labels: &'static [&'static str],
+    ladder: Ladder,
+    /// The engine writes and a scrape reads; both hold it for microseconds.
+    series: Arc<Mutex<BTreeMap<Vec<String>, Series>>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Series {
+    /// Not cumulative; one more than there are bounds.
+    buckets: Vec<u64>,
+    exemplars: Vec<Option<Exemplar>>,
+    count: u64,
+    sum: f64,
+}
+
+impl ClosingHistogram {
+    /// A histogram without series.
+    ///
+    /// # Errors
+    ///
+    /// When a name is none that Prometheus allows.
+    pub fn new(
+        name: &str,
+        help: &str,
+        labels: &'static [&'static str],
+        ladder: Ladder,
+    ) -> prometheus::Result<Self> {
+        let names = labels.iter().map(|label| (*label).to_owned()).collect();
+        let desc = Desc::new(
+            name.to_owned(),
+            help.to_owned(),
+            names,
+            std::collections::HashMap::new(),
+        )?;
+        Ok(Self {
+            name: name.to_owned(),
+            desc,
+            labels,
+            ladder,
+            series: Arc::default(),
+        })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes a series be born at zero, so that its first trace is seen as a rise.
+    pub fn init(&self, labels: &[&str]) {
+        self.with(labels, |_, _| ());
+    }
+
+    /// Counts a trace. `latency` is how long it took, or how long it was waited for; it is of no account for
+    /// [`Count::Overdue`].
+    pub fn count(
+        &self,
+        labels: &[&str],
+        what: Count,
+        latency: Duration,
+        trace: TraceId,
+        at: Timestamp,
+    ) {
+        let value = latency.as_secs_f64();
+        self.with(labels, |series, bounds| {
+            let exemplar = Some(Exemplar { trace, value, at });
+            match what {
+                Count::Arrived | Count::ArrivedOverdue => {
+                    let bucket = bounds.partition_point(|bound| *bound < value);
+                    series.buckets[bucket] += 1;
+                    series.exemplars[bucket] = exemplar;
+                    series.sum += value;
+                    series.count += u64::from(what == Count::Arrived);
+                }
+                Count::Overdue => series.count += 1,
+                Count::GivenUp | Count::GivenUpOverdue => {
+                    series.exemplars[bounds.len()] = exemplar;
+                    series.sum += value;
+                    series.count += u64::from(what == Count::GivenUp);
+                }
+            }
+        });
+    }
+
+    /// The exemplar of each bucket, the last one being `+Inf`, for a series with these label values.
+    #[must_use]
+    pub fn exemplars(&self, labels: &[&str]) -> Vec<Option<Exemplar>> {
+        self.lock()
+            .get(&owned(labels))
+            .map(|series| series.exemplars.clone())
+            .unwrap_or_default()
+    }
+
+    fn with<T>(&self, labels: &[&str], change: impl FnOnce(&mut Series, &[f64]) -> T) -> T {
+        let mut all = self.lock();
+        let buckets = self.ladder.0.len() + 1;
+        let series = all.entry(owned(labels)).or_insert_with(|| Series {
+            buckets: vec![0; buckets],
+            exemplars: vec![None; buckets],
+            ..Series::default()
+        });
+        change(series, &self.ladder.0)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Vec<String>, Series>> {
+        // Numbers are added one by one, so they are as good after a panic elsewhere as before.
+        self.series.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn owned(labels: &[&str]) -> Vec<String> {
+    labels.iter().map(|label| (*label).to_owned()).collect()
+}
+
+impl Collector for ClosingHistogram {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.desc]
+    }
+
+    fn collect(&self) -> Vec<proto::MetricFamily> {
+        let all = self.lock();
+        let metrics = all.iter().map(|(values, series)| {
+            let pairs = self.labels.iter().zip(values).map(|(name, value)| {
+                let mut pair = proto::LabelPair::default();
+                pair.set_name((*name).to_owned());
+                pair.set_value(value.clone());
+                pair
+            });
+            let mut below = 0;
+            let buckets = self
+                .ladder
+                .0
+                .iter()
+                .zip(&series.buckets)
+                .map(|(bound, count)| {
+                    below += count;
+                    let mut bucket = proto::Bucket::default();
+                    bucket.set_upper_bound(*bound);
+                    bucket.set_cumulative_count(below);
+                    bucket
+                });
+            let mut histogram = proto::Histogram::default();
+            histogram.set_bucket(buckets.collect());
+            histogram.set_sample_count(series.count);
+            histogram.set_sample_sum(series.sum);
+            let mut metric = proto::Metric::default();
+            metric.set_label(pairs.collect());
+            metric.set_histogram(histogram);
+            metric
+        });
+        let mut family = proto::MetricFamily::default();
+        family.set_name(self.name.clone());
+        family.set_help(self.desc.help.clone());
+        family.set_field_type(proto::MetricType::HISTOGRAM);
+        family.set_metric(metrics.collect());
+        vec![family]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn histogram() -> ClosingHistogram {
+        let ladder = Ladder::new(&[1, 10, 30, 60, 300].map(Duration::from_secs));
+        ClosingHistogram::new("latency_seconds", "help", &["tenant"], ladder).unwrap()
+    }
+
+    /// Cumulative buckets and the count.
+    fn read(histogram: &ClosingHistogram) -> (Vec<u64>, u64) {
+        let families = histogram.collect();
+        let histogram = families[0].get_metric()[0].get_histogram();
+        let buckets = histogram
+            .get_bucket()
+            .iter()
+            .map(proto::Bucket::cumulative_count)
+            .collect();
+        (buckets, histogram.get_sample_count())
+    }
+
+    fn count(histogram: &ClosingHistogram, what: Count, secs: u64) {
+        histogram.count(
+            &["acme"],
+            what,
+            Duration::from_secs(secs),
+            TraceId::from_u128(1),
+            Timestamp::MIN,
+        );
+    }
+
+    #[test]
+    fn a_total_stall_raises_the_count_and_no_bucket() {
+        let h = histogram();
+        count(&h, Count::Overdue, 0);
+        count(&h, Count::Overdue, 0);
+        assert_eq!(read(&h), (vec![0, 0, 0, 0, 0], 2));
+    }
+
+    #[test]
+    fn a_latency_of_exactly_the_threshold_meets_it() {
+        let h = histogram();
+        count(&h, Count::Arrived, 30);
+        assert_eq!(read(&h), (vec![0, 0, 1, 1, 1], 1));
+    }
+
+    #[test]
+    fn an_overdue_trace_is_counted_once_when_it_arrives() {
+        let h = histogram();
+        count(&h, Count::Overdue, 0);
+        count(&h, Count::ArrivedOverdue, 45);
+        assert_eq!(read(&h), (vec![0, 0, 0, 1, 1], 1));
+    }
+
+    proptest! {
+        #[test]
+        fn the_count_is_never_below_a_bucket_and_both_only_grow(
+            steps in prop::collection::vec((0_u8..3, 0_u64..400), 1..200)
+        ) {
+            let h = histogram();
+            h.init(&["acme"]);
+            let mut overdue = 0;
+            let mut before = read(&h);
+            for (step, secs) in steps {
+                // As the tracker does it: what is overdue arrives after the threshold.
+                match step {
+                    0 => count(&h, Count::Arrived, secs),
+                    1 => { overdue += 1; count(&h, Count::Overdue, 0) }
+                    _ if overdue > 0 => { overdue -= 1; count(&h, Count::ArrivedOverdue, secs.max(31)) }
+                    _ => count(&h, Count::GivenUp, secs),
+                }
+                let after = read(&h);
+                prop_assert!(after.0.iter().all(|bucket| *bucket <= after.1));
+                prop_assert!(after.0.windows(2).all(|pair| pair[0] <= pair[1]));
+                prop_assert!(before.1 <= after.1 && before.0.iter().zip(&after.0).all(|(b, a)| b <= a));
+                before = after;
+            }
+        }
+    }
+}

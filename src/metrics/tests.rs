@@ -1,0 +1,72 @@
+use super::*;
+use crate::domain::topology::fixture;
+
+fn metrics() -> Metrics {
+    let ladder = Ladder::new(&[1, 10, 30, 60, 300].map(Duration::from_secs));
+    Metrics::new(Arc::new(fixture::topology()), &ladder, Arc::new(Vec::new)).unwrap()
+}
+
+#[test]
+fn every_series_of_every_tenant_is_born_at_zero() {
+    let text = metrics().render(Format::Text);
+    for series in [
+        r#"traceprobe_traces_total{outcome="lost",tenant="globex"} 0"#,
+        r#"traceprobe_lost_total{hop="transit..table",tenant="acme"} 0"#,
+        r#"traceprobe_e2e_latency_seconds_bucket{tenant="acme",le="30.0"} 0"#,
+        r#"traceprobe_e2e_latency_seconds_count{tenant="acme"} 0"#,
+        r#"traceprobe_isolation_violations_total{stage="table",tenant="acme"} 0"#,
+        r#"traceprobe_observer_sweeps_total{result="throttled",stage="table",tenant="shared"} 0"#,
+        r#"traceprobe_injections_total{result="missed",tenant="acme"} 0"#,
+    ] {
+        assert!(text.contains(series), "{series} is not in\n{text}");
+    }
+}
+
+#[test]
+fn both_formats_hold_the_same_series() {
+    let metrics = metrics();
+    let series = |format| {
+        let text = metrics.render(format);
+        let lines = text
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.starts_with("process_"));
+        lines
+            .map(|line| line.split(' ').next().unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(series(Format::Text), series(Format::OpenMetrics));
+}
+
+#[test]
+fn a_bucket_leads_to_the_trace_that_fell_into_it() {
+    let metrics = metrics();
+    let trace = TraceId::from_u128(0xabc);
+    let latency = Duration::from_secs(7);
+    let tenant = fixture::ACME;
+    let event = Event::EndToEnd {
+        tenant,
+        trace,
+        latency,
+        judgement: Judgement::Good,
+        counted: false,
+    };
+    metrics.record(&event, Timestamp::from_secs(1_000));
+    let text = metrics.render(Format::OpenMetrics);
+    let exemplar = r#"{tenant="acme",le="10.0"} 1 # {trace_id="00000000000000000000000000000abc"} 7.0 1000.000"#;
+    assert!(text.contains(exemplar), "{text}");
+    assert!(text.ends_with("# EOF\n"));
+    assert!(
+        !metrics.render(Format::Text).contains(" # {"),
+        "the text format has no exemplars"
+    );
+}
+
+#[test]
+fn the_table_of_the_documentation_is_the_registry() {
+    let shipped = include_str!("../../docs/metrics.md");
+    assert!(
+        shipped.contains(&metrics().table()),
+        "docs/metrics.md is out of date; it should hold this table:\n\n{}",
+        metrics().table()
+    );
+}

@@ -1,0 +1,258 @@
+//! The engine: selects what happens next, lets the tracker decide, and carries out what follows.
+//!
+//! One task owns the tracker and the schedules. Observers and injectors send it what they saw and did; it hands the
+//! events to the metrics and the log, tells each source's loop what to look for, and publishes a snapshot that the page
+//! reads. Nothing in here waits for a client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::journal;
+use crate::domain::schedule::Schedule;
+use crate::domain::sighting::Wanted;
+use crate::domain::tag::{Code, Keyring, Tag, TraceId};
+use crate::domain::time::{Timestamp, WallClock};
+use crate::domain::topology::{TenantId, Topology};
+use crate::domain::tracker::{Event, Input, PutResult, Snapshot, Tracker};
+use crate::metrics::Metrics;
+
+/// The snapshot is published at most this often, and at least every second.
+const PUBLISH_EVERY: Duration = Duration::from_millis(250);
+/// The engine turns at least this often, so that a page can tell that it does.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How late a canary may leave without being counted as missed. Its latency counts from the plan all the same.
+const TOLERANCE: Duration = Duration::from_secs(2);
+
+/// A canary that is to leave now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Departure {
+    /// Which trace.
+    pub trace: TraceId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// When it was planned to leave.
+    pub planned_at: Timestamp,
+    /// The message.
+    pub line: String,
+}
+
+/// What became of a call that put canaries.
+#[derive(Clone, Debug)]
+pub struct PutReport {
+    /// Each canary's result.
+    pub results: Vec<(TenantId, TraceId, PutResult)>,
+    /// How long it took, retries included.
+    pub took: Duration,
+    /// Bytes of messages that were sent.
+    pub bytes: u64,
+}
+
+/// What the engine does for one tenant.
+#[derive(Debug)]
+pub struct Lane {
+    /// When canaries leave.
+    pub schedule: Schedule,
+    /// Their sizes in bytes, one after the other.
+    pub sizes: Vec<u32>,
+    /// To the injector of the tenant's log group.
+    pub departures: mpsc::Sender<Departure>,
+}
+
+/// See the module.
+pub struct Engine {
+    /// Decides.
+    pub tracker: Tracker,
+    /// The map.
+    pub topology: Arc<Topology>,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Signs tags.
+    pub keys: Arc<Keyring>,
+    /// What stands for this instance in tags.
+    pub instance: Code,
+    /// One for each tenant.
+    pub lanes: Vec<Lane>,
+    /// To each source's loop.
+    pub wanted: Vec<watch::Sender<Wanted>>,
+    /// To whoever shows what is.
+    pub snapshots: watch::Sender<Arc<Snapshot>>,
+    /// From the observers.
+    pub inputs: mpsc::Receiver<Input>,
+    /// From the injectors.
+    pub puts: mpsc::Receiver<PutReport>,
+    /// The wall clock.
+    pub clock: WallClock,
+    /// Randomness for trace ids.
+    pub random: fn() -> [u8; 10],
+    /// How long traces in flight may still land after injection ended.
+    pub stop_grace: Duration,
+}
+
+/// What woke the engine.
+enum Wake {
+    Input(Input),
+    Put(PutReport),
+    Time,
+    Stop,
+}
+
+impl Engine {
+    /// Runs until `stop`; then injects no more, waits for what is in flight to land, and says what did not.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut published = Timestamp::MIN;
+        let mut landing_until = None;
+        loop {
+            let now = self.clock.now();
+            if landing_until.is_some_and(|until| now >= until || self.tracker.in_flight() == 0) {
+                break;
+            }
+            let wake = self.next_wake(now, landing_until, &stop).await;
+            let now = self.clock.now();
+            match wake {
+                Wake::Input(input) => self.apply(input, now),
+                Wake::Put(report) => self.put_reported(report, now),
+                Wake::Time => self.apply(Input::Tick, now),
+                Wake::Stop => {
+                    // Dropping the lanes also closes the injectors' queues: what is in them still leaves.
+                    self.lanes.clear();
+                    landing_until = Some(now + self.stop_grace);
+                    journal::landing(self.tracker.in_flight(), self.stop_grace);
+                }
+            }
+            self.inject_what_is_due(now);
+            self.tell_the_sources();
+            if now.since(published) >= PUBLISH_EVERY {
+                self.publish(now);
+                published = now;
+            }
+        }
+        let now = self.clock.now();
+        self.publish(now);
+        journal::farewell(self.tracker.in_flight_traces(), &self.topology, now);
+    }
+
+    async fn next_wake(
+        &mut self,
+        now: Timestamp,
+        landing_until: Option<Timestamp>,
+        stop: &CancellationToken,
+    ) -> Wake {
+        let departure = self.lanes.iter().map(|lane| lane.schedule.next_at()).min();
+        let deadlines = [departure, self.tracker.next_deadline(), landing_until];
+        let next = deadlines
+            .into_iter()
+            .flatten()
+            .fold(now + HEARTBEAT, Timestamp::min);
+        tokio::select! {
+            () = stop.cancelled(), if landing_until.is_none() => Wake::Stop,
+            Some(report) = self.puts.recv() => Wake::Put(report),
+            Some(input) = self.inputs.recv() => Wake::Input(input),
+            () = tokio::time::sleep(next.since(now)) => Wake::Time,
+        }
+    }
+
+    fn apply(&mut self, input: Input, now: Timestamp) {
+        let events = self.tracker.apply(input, now);
+        self.carry_out(&events, now);
+    }
+
+    fn carry_out(&self, events: &[Event], now: Timestamp) {
+        for event in events {
+            self.metrics.record(event, now);
+            journal::write(event, &self.topology);
+        }
+    }
+
+    fn put_reported(&mut self, report: PutReport, now: Timestamp) {
+        if let Some((tenant, _, _)) = report.results.first() {
+            self.metrics.put(*tenant, report.took, report.bytes);
+        }
+        for (_, trace, result) in report.results {
+            self.apply(Input::Put { trace, result }, now);
+        }
+    }
+
+    fn inject_what_is_due(&mut self, now: Timestamp) {
+        let tenants = self.topology.tenant_ids();
+        for (tenant, at) in tenants.zip(0..self.lanes.len()) {
+            let due = self.lanes[at].schedule.take_due(now);
+            if due.missed > 0 {
+                self.apply(
+                    Input::Missed {
+                        tenant,
+                        count: due.missed,
+                    },
+                    now,
+                );
+            }
+            for (number, planned_at) in due.planned {
+                let sizes = &self.lanes[at].sizes;
+                let size = usize::try_from(number).unwrap_or(0) % sizes.len().max(1);
+                let size = sizes.get(size).copied().unwrap_or_default();
+                self.inject(tenant, planned_at, size, now);
+            }
+        }
+    }
+
+    fn inject(&mut self, tenant: TenantId, planned_at: Timestamp, size: u32, now: Timestamp) {
+        let spec = self.topology.tenant(tenant);
+        let trace = TraceId::new(planned_at, (self.random)());
+        let tag = Tag {
+            trace,
+            tenant: spec.code,
+            instance: self.instance,
+            size,
+        };
+        let line = spec.template.render(&tag, &self.keys.sign(&tag));
+        // The tracker knows the canary before anyone can send it, so that no echo overtakes the registration.
+        let events = self.tracker.apply(Input::Planned { tag }, now);
+        self.carry_out(&events, now);
+        if !events
+            .iter()
+            .any(|event| matches!(event, Event::Planned { .. }))
+        {
+            return;
+        }
+        let departure = Departure {
+            trace,
+            tenant,
+            planned_at,
+            line,
+        };
+        if self.lanes[usize::from(tenant.0)]
+            .departures
+            .try_send(departure)
+            .is_err()
+        {
+            let reason = "the probe's own queue to the log group is full: earlier puts hang".into();
+            self.apply(
+                Input::Put {
+                    trace,
+                    result: PutResult::Refused { reason },
+                },
+                now,
+            );
+        }
+    }
+
+    fn tell_the_sources(&mut self) {
+        for source in self.tracker.take_changed() {
+            self.wanted[source.0 as usize].send_replace(self.tracker.wanted(source));
+        }
+    }
+
+    fn publish(&self, now: Timestamp) {
+        let snapshot = self.tracker.snapshot(now);
+        self.metrics.show(&snapshot);
+        self.snapshots.send_replace(Arc::new(snapshot));
+    }
+}
+
+/// A schedule that starts now.
+#[must_use]
+pub fn schedule(start: Timestamp, interval: Duration, seed: u64) -> Schedule {
+    Schedule::new(start, interval, TOLERANCE, seed)
+}

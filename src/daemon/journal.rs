@@ -1,0 +1,207 @@
+//! What the log says of events. Each failure is logged once, here.
+//!
+//! The message reads alone; the fields are for filtering. What happens with every canary is at `debug`.
+
+use std::time::Duration;
+
+use tracing::{debug, error, info, warn};
+
+use crate::domain::outcome::Outcome;
+use crate::domain::time::Timestamp;
+use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
+use crate::domain::trace::Trace;
+use crate::domain::tracker::Event;
+
+/// Logs an event.
+pub fn write(event: &Event, map: &Topology) {
+    let name = |tenant: &TenantId| map.tenant(*tenant).name.clone();
+    let at = |stage: &StageId| map.stage(*stage).name.clone();
+    let place = |source: &SourceId| {
+        let source = map.source(*source);
+        (map.stage(source.stage).name.clone(), source.name.clone())
+    };
+    match event {
+        Event::Planned { tenant, trace } => {
+            debug!(tenant = %name(tenant), %trace, "planned a canary")
+        }
+        Event::Full { tenant } => {
+            warn!(tenant = %name(tenant), "sent no canary: as many traces as probe.max_in_flight allows are in flight");
+        }
+        Event::Missed { tenant, count } => {
+            warn!(tenant = %name(tenant), count, "missed {count} scheduled canaries: the process was stopped or starved");
+        }
+        Event::Accepted { tenant, trace } => debug!(tenant = %name(tenant), %trace, "put a canary"),
+        Event::Ambiguous { tenant, trace } => {
+            warn!(tenant = %name(tenant), %trace, "no answer to a put: the canary may be in, so it stays in flight");
+        }
+        Event::Arrived {
+            tenant,
+            stage,
+            trace,
+            interval,
+            noticed_after,
+        } => debug!(
+            tenant = %name(tenant), stage = %at(stage), %trace, latest = %interval.latest,
+            width_seconds = interval.width().as_secs_f64(), noticed_after_seconds = noticed_after.as_secs_f64(), "seen"
+        ),
+        Event::HopMeasured {
+            tenant,
+            hop,
+            trace,
+            latency,
+            ..
+        } => {
+            debug!(tenant = %name(tenant), hop = %at(hop), %trace, latency_seconds = latency.as_secs_f64(), "hop done");
+        }
+        Event::HopOverdue { tenant, hop, trace } => {
+            info!(tenant = %name(tenant), hop = %at(hop), %trace, "hop {} is past its target", at(hop));
+        }
+        Event::HopMissing {
+            tenant, hop, trace, ..
+        } => {
+            warn!(tenant = %name(tenant), hop = %at(hop), %trace, "a canary never came to {}", at(hop));
+        }
+        Event::EndToEnd {
+            tenant,
+            trace,
+            latency,
+            judgement,
+            ..
+        } => debug!(
+            tenant = %name(tenant), %trace, latency_seconds = latency.as_secs_f64(), ?judgement, "reached the end"
+        ),
+        Event::Overdue { tenant, trace } => {
+            warn!(tenant = %name(tenant), %trace, "a canary is proven to have missed the end-to-end threshold");
+        }
+        Event::GaveUp { .. } => {}
+        Event::Ended {
+            tenant,
+            trace,
+            outcome,
+        } => ended(&name(tenant), trace, outcome, map),
+        Event::LateArrival {
+            tenant,
+            stage,
+            trace,
+        } => {
+            warn!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary that had been given up arrived after all");
+        }
+        Event::Duplicate {
+            tenant,
+            stage,
+            trace,
+            locator,
+        } => {
+            warn!(tenant = %name(tenant), stage = %at(stage), %trace, %locator, "a canary is stored twice at {}", at(stage));
+        }
+        Event::OwnDuplicate {
+            tenant,
+            stage,
+            trace,
+        } => {
+            info!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary whose put was retried is stored twice");
+        }
+        Event::Corrupted {
+            tenant,
+            stage,
+            trace,
+        } => {
+            warn!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary was cut or changed before {}", at(stage));
+        }
+        Event::IsolationViolation {
+            tenant,
+            stage,
+            trace,
+            found_in,
+        } => error!(
+            tenant = %name(tenant), stage = %at(stage), %trace, %found_in,
+            "a canary of tenant {} was found in {found_in}", name(tenant)
+        ),
+        Event::ForeignTags {
+            stage,
+            source,
+            count,
+        } => warn!(
+            stage = %at(stage), source = %place(source).1, count,
+            "found {count} tags that none of our keys signed in {}", place(source).1
+        ),
+        Event::Stray {
+            stage,
+            other_instance,
+            ..
+        } => {
+            debug!(stage = %at(stage), other_instance, "saw a canary that belongs to no trace in memory");
+        }
+        Event::ClockInversion {
+            tenant,
+            stage,
+            trace,
+        } => {
+            warn!(tenant = %name(tenant), stage = %at(stage), %trace, "the clock of {} contradicts ours", at(stage));
+        }
+        Event::Looked {
+            source,
+            complete,
+            took,
+            ..
+        } => {
+            debug!(source = %place(source).1, complete, took_seconds = took.as_secs_f64(), "looked");
+        }
+        Event::LookFailed { source, trouble } => {
+            debug!(source = %place(source).1, %trouble, "a look failed")
+        }
+        Event::WentBlind { source, reason } => {
+            let (stage, source) = place(source);
+            warn!(%stage, %source, %reason, "cannot see stage {stage}: {source}: {reason}");
+        }
+        Event::SawAgain { source, blind_for } => {
+            let (stage, source) = place(source);
+            let seconds = blind_for.as_secs();
+            info!(%stage, %source, blind_seconds = seconds, "can see stage {stage} again, after {seconds} s: {source}");
+        }
+    }
+}
+
+fn ended(tenant: &str, trace: &crate::domain::tag::TraceId, outcome: &Outcome, map: &Topology) {
+    match outcome {
+        Outcome::Delivered => debug!(tenant, %trace, "delivered"),
+        Outcome::Late => warn!(tenant, %trace, "delivered after its deadline"),
+        Outcome::Lost(hop) => {
+            warn!(tenant, %trace, hop = %hop.display(map), "lost at {}", hop.display(map))
+        }
+        Outcome::DeadLettered(stage) => {
+            let stage = &map.stage(*stage).name;
+            warn!(tenant, %trace, %stage, "the pipeline put a canary into {stage}");
+        }
+        Outcome::Unobserved => {
+            warn!(tenant, %trace, "nobody can say whether it arrived: its end stage was blind")
+        }
+        Outcome::Refused(reason) => {
+            warn!(tenant, %trace, %reason, "CloudWatch Logs did not take a canary: {reason}")
+        }
+    }
+}
+
+/// Says that injection has ended.
+pub fn landing(in_flight: usize, grace: Duration) {
+    info!(
+        in_flight,
+        grace_seconds = grace.as_secs_f64(),
+        "stopping: injection has ended, {in_flight} traces are in flight"
+    );
+}
+
+/// Names what was still in flight at the end.
+pub fn farewell<'a>(in_flight: impl Iterator<Item = &'a Trace>, map: &Topology, now: Timestamp) {
+    let mut count = 0;
+    for trace in in_flight {
+        count += 1;
+        let hop = trace
+            .waiting_for(map)
+            .map_or("the end", |stage| &*map.stage(stage).name);
+        let tenant = &map.tenant(trace.tenant).name;
+        let age = now.since(trace.planned_at).as_secs_f64();
+        warn!(%tenant, trace = %trace.id(), waiting_for = hop, age_seconds = age, "still in flight at the end");
+    }
+    info!(in_flight = count, "stopped with {count} traces in flight");
+}

@@ -1,0 +1,86 @@
+//! Owns every task of the daemon: each has a name, and none can die unnoticed.
+
+use std::collections::HashMap;
+use std::future::Future;
+
+use tokio::task::{Id, JoinSet};
+
+/// The tasks that run, by name.
+#[derive(Debug, Default)]
+pub struct Supervisor {
+    tasks: JoinSet<()>,
+    names: HashMap<Id, String>,
+}
+
+/// A task that ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct End {
+    /// Its name.
+    pub task: String,
+    /// It panicked, with this message.
+    pub panic: Option<String>,
+}
+
+impl Supervisor {
+    /// Starts a task.
+    pub fn start(
+        &mut self,
+        name: impl Into<String>,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let handle = self.tasks.spawn(task);
+        self.names.insert(handle.id(), name.into());
+    }
+
+    /// Waits until any task ends; `None` when none is left.
+    pub async fn next_end(&mut self) -> Option<End> {
+        let (id, panic) = match self.tasks.join_next_with_id().await? {
+            Ok((id, ())) => (id, None),
+            Err(error) => (error.id(), Some(panic_message(error))),
+        };
+        Some(End {
+            task: self.names.remove(&id).unwrap_or_default(),
+            panic,
+        })
+    }
+
+    /// The names of the tasks that still run.
+    pub fn running(&self) -> impl Iterator<Item = &str> {
+        self.names.values().map(String::as_str)
+    }
+
+    /// Ends all tasks where they stand.
+    pub async fn abort(&mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+fn panic_message(error: tokio::task::JoinError) -> String {
+    let Ok(panic) = error.try_into_panic() else {
+        return "it was aborted".to_owned();
+    };
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it panicked".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_named() {
+        let mut supervisor = Supervisor::default();
+        supervisor.start("waits", std::future::pending());
+        supervisor.start("breaks", async { panic!("no more stack") });
+        let end = supervisor.next_end().await.unwrap();
+        assert_eq!(
+            end,
+            End {
+                task: "breaks".into(),
+                panic: Some("no more stack".into())
+            }
+        );
+        assert_eq!(supervisor.running().collect::<Vec<_>>(), ["waits"]);
+    }
+}

@@ -1,1 +1,891 @@
+//! One fact each. Properties over arbitrary sequences stand in `properties`.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::domain::canary::Integrity;
+use crate::domain::sighting::Stamp;
+use crate::domain::topology::Stretch;
+use crate::domain::topology::fixture::*;
+use crate::domain::trace::{Hop, Standing};
+
+mod properties;
+
+const SLO: u64 = 30;
+const GIVE_UP: u64 = 120;
+const GRACE: u64 = 60;
+const BLIND_AFTER: u64 = 20;
+
+fn s(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// So many seconds after the tests' epoch; their first canary is planned at `t(0)`.
+pub(super) fn t(secs: u64) -> Timestamp {
+    Timestamp::from_secs(1_800_000_000) + s(secs)
+}
+
+fn ms(millis: u64) -> Timestamp {
+    t(0) + Duration::from_millis(millis)
+}
+
+pub(super) fn settings() -> Settings {
+    Settings {
+        slo: s(SLO),
+        give_up: s(GIVE_UP),
+        grace: s(GRACE),
+        blind_after: s(BLIND_AFTER),
+        ride: s(60),
+        max_in_flight: 1_000,
+        remember: 10_000,
+        remember_failures: 100,
+        instance: Code::of("me"),
+    }
+}
+
+/// A canary of acme, told from others by `n`, planned at `at`.
+pub(super) fn canary_at(n: u8, at: Timestamp) -> Tag {
+    Tag {
+        trace: TraceId::new(at, [n; 10]),
+        tenant: Code::of("acme"),
+        instance: Code::of("me"),
+        size: 100,
+    }
+}
+
+fn canary(n: u8) -> Tag {
+    canary_at(n, t(0))
+}
+
+fn seen(tag: Tag, stamp: Stamp, seen_by: Timestamp, copy: &str) -> Sighting {
+    Sighting {
+        tag,
+        stamp,
+        seen_by,
+        locator: Locator::new(copy),
+        label: None,
+        integrity: Integrity::Intact,
+    }
+}
+
+pub(super) struct World {
+    pub(super) tracker: Tracker,
+    pub(super) events: Vec<Event>,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self {
+            tracker: Tracker::new(Arc::new(topology()), settings()),
+            events: Vec::new(),
+        }
+    }
+
+    pub(super) fn apply(&mut self, input: Input, now: Timestamp) -> Vec<Event> {
+        let events = self.tracker.apply(input, now);
+        self.events.extend(events.iter().cloned());
+        events
+    }
+
+    fn put(&mut self, tag: Tag) {
+        let at = tag.trace.planned_at();
+        self.apply(Input::Planned { tag }, at);
+        let result = PutResult::Accepted { doubled: false };
+        self.apply(
+            Input::Put {
+                trace: tag.trace,
+                result,
+            },
+            at + Duration::from_millis(20),
+        );
+    }
+
+    /// A look at acme's source of a stage that shows these, and proves everything before it began.
+    fn look(&mut self, stage: StageId, at: Timestamp, sightings: Vec<Sighting>) -> Vec<Event> {
+        self.look_at(
+            self.tracker.topology.source_of(ACME, stage),
+            at,
+            Some(at),
+            sightings,
+        )
+    }
+
+    pub(super) fn look_at(
+        &mut self,
+        source: SourceId,
+        at: Timestamp,
+        watermark: Option<Timestamp>,
+        sightings: Vec<Sighting>,
+    ) -> Vec<Event> {
+        let finished = at + Duration::from_millis(100);
+        let revision = self.tracker.wanted(source).revision;
+        let reading = Reading::default();
+        let sweep = Sweep {
+            revision,
+            started: at,
+            finished,
+            watermark,
+            sightings,
+            reading,
+        };
+        self.apply(Input::Swept { source, sweep }, finished)
+    }
+
+    fn cannot_look(&mut self, stage: StageId, at: Timestamp) -> Vec<Event> {
+        let source = self.tracker.topology.source_of(ACME, stage);
+        self.apply(
+            Input::LookFailed {
+                source,
+                trouble: Trouble::Denied,
+                detail: "no".into(),
+            },
+            at,
+        )
+    }
+
+    /// A look at every stage but these that shows nothing.
+    fn look_in_vain_but_at(&mut self, except: &[StageId], at: Timestamp) {
+        for stage in [STREAM, ARCHIVE, TRANSIT, TABLE, DEAD] {
+            if !except.contains(&stage) {
+                self.look(stage, at, vec![]);
+            }
+        }
+    }
+
+    fn outcome(&self, tag: Tag) -> Option<Outcome> {
+        self.tracker
+            .trace(tag.trace)
+            .and_then(|trace| trace.ended.clone())
+            .map(|(outcome, _)| outcome)
+    }
+
+    fn count(&self, matches: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|event| matches(event)).count()
+    }
+
+    fn arrival(&self, tag: Tag, stage: StageId) -> Interval {
+        self.tracker
+            .trace(tag.trace)
+            .unwrap()
+            .arrival(stage)
+            .unwrap()
+    }
+}
+
+#[test]
+fn a_canary_seen_at_the_end_is_delivered() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(
+        STREAM,
+        t(1),
+        vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")],
+    );
+    w.look(
+        TRANSIT,
+        t(4),
+        vec![seen(canary(1), Stamp::Seconds(t(3)), t(4), "b")],
+    );
+    w.look(TABLE, t(8), vec![seen(canary(1), Stamp::None, t(8), "c")]);
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
+}
+
+#[test]
+fn an_arrival_without_a_stamp_lies_between_the_looks() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(TABLE, t(5), vec![]);
+    w.look(
+        TABLE,
+        t(10),
+        vec![seen(canary(1), Stamp::None, ms(10_100), "c")],
+    );
+    assert_eq!(
+        w.arrival(canary(1), TABLE),
+        Interval {
+            earliest: t(5),
+            latest: ms(10_100)
+        }
+    );
+}
+
+#[test]
+fn a_stamp_to_the_millisecond_is_widened_by_the_clocks_allowance() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(
+        STREAM,
+        t(5),
+        vec![seen(canary(1), Stamp::Millis(ms(300)), t(5), "a")],
+    );
+    assert_eq!(
+        w.arrival(canary(1), STREAM),
+        Interval {
+            earliest: ms(250),
+            latest: ms(351)
+        }
+    );
+}
+
+#[test]
+fn a_stamp_to_the_second_is_narrowed_by_the_looks() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(ARCHIVE, ms(3_400), vec![]);
+    w.look(
+        ARCHIVE,
+        ms(3_600),
+        vec![seen(canary(1), Stamp::Seconds(t(3)), ms(3_700), "a")],
+    );
+    assert_eq!(
+        w.arrival(canary(1), ARCHIVE),
+        Interval {
+            earliest: ms(3_400),
+            latest: ms(3_700)
+        }
+    );
+}
+
+#[test]
+fn the_stamp_of_a_multipart_object_is_only_a_lower_bound() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(
+        ARCHIVE,
+        t(60),
+        vec![seen(canary(1), Stamp::NotBefore(t(3)), t(61), "a")],
+    );
+    assert_eq!(
+        w.arrival(canary(1), ARCHIVE),
+        Interval {
+            earliest: ms(2_950),
+            latest: t(61)
+        }
+    );
+}
+
+#[test]
+fn hop_latencies_along_the_main_path_add_up_to_the_end_to_end_latency() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(
+        STREAM,
+        t(1),
+        vec![seen(canary(1), Stamp::Millis(ms(310)), t(1), "a")],
+    );
+    w.look(TABLE, t(9), vec![seen(canary(1), Stamp::None, t(9), "c")]);
+    w.look(
+        TRANSIT,
+        t(10),
+        vec![seen(canary(1), Stamp::Seconds(t(3)), t(10), "b")],
+    );
+    let hops: Duration = w
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::HopMeasured { latency, .. } => Some(*latency),
+            _ => None,
+        })
+        .sum();
+    let trace = w.tracker.trace(canary(1).trace).unwrap();
+    assert_eq!(Some(hops), trace.latency(&w.tracker.topology));
+}
+
+#[test]
+fn a_canary_that_never_comes_is_lost_only_once_every_look_has_passed_its_deadline() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look_in_vain_but_at(&[], t(GIVE_UP));
+    assert_eq!(
+        w.outcome(canary(1)),
+        None,
+        "a look that began at the deadline proves nothing about the deadline"
+    );
+    w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    assert_eq!(
+        w.outcome(canary(1)),
+        Some(Outcome::Lost(Stretch::one(STREAM)))
+    );
+}
+
+#[test]
+fn a_lost_canary_names_the_hop_after_the_last_stage_that_had_it() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(
+        STREAM,
+        t(1),
+        vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")],
+    );
+    w.look_in_vain_but_at(&[STREAM], t(GIVE_UP + 1));
+    assert_eq!(
+        w.outcome(canary(1)),
+        Some(Outcome::Lost(Stretch::one(TRANSIT)))
+    );
+    assert_eq!(
+        w.count(|event| matches!(event, Event::HopMissing { hop: ARCHIVE, .. })),
+        1
+    );
+}
+
+#[test]
+fn where_a_stage_between_was_blind_the_stretch_of_hops_is_named() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(
+        STREAM,
+        t(1),
+        vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")],
+    );
+    w.cannot_look(TRANSIT, t(100));
+    w.look_in_vain_but_at(&[STREAM, TRANSIT], t(GIVE_UP + 1));
+    assert_eq!(
+        w.outcome(canary(1)),
+        Some(Outcome::Lost(Stretch {
+            first: TRANSIT,
+            last: TABLE
+        }))
+    );
+}
+
+#[test]
+fn a_blind_stage_is_not_a_lost_canary() {
+    let mut w = World::new();
+    w.put(canary(1));
+    for at in (5..GIVE_UP + GRACE).step_by(5) {
+        w.cannot_look(TABLE, t(at));
+        w.look_in_vain_but_at(&[TABLE], t(at));
+    }
+    assert_eq!(w.outcome(canary(1)), None);
+    assert_eq!(w.count(|event| matches!(event, Event::WentBlind { .. })), 1);
+    w.apply(Input::Tick, t(GIVE_UP + GRACE));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
+    assert_eq!(
+        w.count(|event| matches!(event, Event::Overdue { .. } | Event::GaveUp { .. })),
+        0
+    );
+}
+
+#[test]
+fn a_look_that_did_not_reach_the_end_of_the_source_proves_nothing() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let table = w.tracker.topology.source_of(ACME, TABLE);
+    w.look_at(table, t(GIVE_UP + 1), None, vec![]);
+    w.look_in_vain_but_at(&[TABLE], t(GIVE_UP + 1));
+    assert_eq!(w.outcome(canary(1)), None);
+}
+
+#[test]
+fn a_look_that_was_not_asked_for_a_canary_proves_nothing_about_it() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let table = w.tracker.topology.source_of(ACME, TABLE);
+    let before = w.tracker.wanted(table).revision;
+    w.put(canary_at(2, t(1)));
+    let reading = Reading::default();
+    let (started, watermark) = (t(GIVE_UP + 2), Some(t(GIVE_UP + 2)));
+    let sweep = Sweep {
+        revision: before,
+        started,
+        finished: started,
+        watermark,
+        sightings: vec![],
+        reading,
+    };
+    w.look_in_vain_but_at(&[TABLE], t(GIVE_UP + 2));
+    w.apply(
+        Input::Swept {
+            source: table,
+            sweep,
+        },
+        started,
+    );
+    assert!(matches!(w.outcome(canary(1)), Some(Outcome::Lost(_))));
+    assert_eq!(w.outcome(canary_at(2, t(1))), None);
+}
+
+#[test]
+fn a_total_stall_makes_a_canary_overdue_with_the_first_look_after_the_threshold() {
+    let mut w = World::new();
+    w.put(canary(1));
+    assert!(
+        !w.look(TABLE, t(SLO), vec![])
+            .iter()
+            .any(|event| matches!(event, Event::Overdue { .. }))
+    );
+    let events = w.look(TABLE, t(SLO) + Duration::from_micros(1), vec![]);
+    assert_eq!(
+        events
+            .iter()
+            .filter(|event| matches!(event, Event::Overdue { .. }))
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn a_source_is_asked_to_look_when_its_traces_cross_a_threshold() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let table = w.tracker.topology.source_of(ACME, TABLE);
+    assert_eq!(*w.tracker.wanted(table).checkpoints, [t(SLO), t(GIVE_UP)]);
+    w.look(
+        STREAM,
+        t(1),
+        vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")],
+    );
+    let transit = w.tracker.topology.source_of(ACME, TRANSIT);
+    assert_eq!(
+        *w.tracker.wanted(transit).checkpoints,
+        [ms(10_351), t(GIVE_UP)]
+    );
+}
+
+#[test]
+fn an_overdue_canary_that_arrives_is_counted_once() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(TABLE, t(SLO + 1), vec![]);
+    let events = w.look(TABLE, t(45), vec![seen(canary(1), Stamp::None, t(45), "c")]);
+    let counted = |event: &&Event| {
+        matches!(
+            event,
+            Event::EndToEnd {
+                counted: true,
+                judgement: Judgement::Slow,
+                ..
+            }
+        )
+    };
+    assert_eq!(events.iter().filter(counted).count(), 1);
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
+}
+
+#[test]
+fn a_canary_whose_arrival_straddles_the_threshold_is_not_judged() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(TABLE, t(10), vec![]);
+    w.cannot_look(TABLE, t(20));
+    let events = w.look(TABLE, t(40), vec![seen(canary(1), Stamp::None, t(40), "c")]);
+    assert!(events.iter().any(|event| matches!(
+        event,
+        Event::EndToEnd {
+            judgement: Judgement::Unjudged,
+            ..
+        }
+    )));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
+}
+
+#[test]
+fn a_canary_that_arrived_after_its_deadline_is_late() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.cannot_look(TABLE, t(20));
+    w.look(
+        TABLE,
+        t(GIVE_UP + 30),
+        vec![seen(
+            canary(1),
+            Stamp::Millis(t(GIVE_UP + 10)),
+            t(GIVE_UP + 30),
+            "c",
+        )],
+    );
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Late));
+}
+
+#[test]
+fn late_after_lost_is_counted_once_and_keeps_the_first_outcome() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    for copy in ["c", "c"] {
+        w.look(
+            TABLE,
+            t(GIVE_UP + 9),
+            vec![seen(canary(1), Stamp::None, t(GIVE_UP + 9), copy)],
+        );
+    }
+    assert_eq!(
+        w.count(|event| matches!(event, Event::LateArrival { .. })),
+        1
+    );
+    assert_eq!(w.count(|event| matches!(event, Event::Ended { .. })), 1);
+    assert_eq!(
+        w.count(|event| matches!(event, Event::EndToEnd { .. })),
+        0,
+        "it entered the histogram when it was lost"
+    );
+    let trace = w.tracker.trace(canary(1).trace).unwrap();
+    assert_eq!(trace.standing(), Standing::Ended(&Outcome::Late));
+}
+
+#[test]
+fn a_given_up_trace_still_rides_along_in_looks_by_id() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    let table = w.tracker.topology.source_of(ACME, TABLE);
+    let wanted = w.tracker.wanted(table);
+    assert!(wanted.waiting.is_empty(), "it is worth no call of its own");
+    assert_eq!(wanted.riders.len(), 1);
+}
+
+#[test]
+fn one_copy_read_twice_is_no_duplicate_but_a_second_copy_is() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let sighting = |copy| vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), copy)];
+    w.look(STREAM, t(1), sighting("shard-0/1"));
+    w.look(STREAM, t(2), sighting("shard-0/1"));
+    assert_eq!(w.count(|event| matches!(event, Event::Duplicate { .. })), 0);
+    w.look(STREAM, t(3), sighting("shard-0/2"));
+    w.look(STREAM, t(4), sighting("shard-0/2"));
+    assert_eq!(w.count(|event| matches!(event, Event::Duplicate { .. })), 1);
+}
+
+#[test]
+fn a_second_copy_of_a_retried_put_is_not_charged_to_the_pipeline() {
+    let mut w = World::new();
+    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    let result = PutResult::Accepted { doubled: true };
+    w.apply(
+        Input::Put {
+            trace: canary(1).trace,
+            result,
+        },
+        t(1),
+    );
+    for copy in ["1", "2"] {
+        w.look(
+            STREAM,
+            t(2),
+            vec![seen(canary(1), Stamp::Millis(ms(300)), t(2), copy)],
+        );
+    }
+    assert_eq!(w.count(|event| matches!(event, Event::Duplicate { .. })), 0);
+    assert_eq!(
+        w.count(|event| matches!(event, Event::OwnDuplicate { .. })),
+        1
+    );
+}
+
+#[test]
+fn an_echo_that_overtakes_the_answer_of_the_put_finds_its_trace() {
+    let mut w = World::new();
+    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    w.look(TABLE, t(1), vec![seen(canary(1), Stamp::None, t(1), "c")]);
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
+    assert_eq!(w.count(|event| matches!(event, Event::Stray { .. })), 0);
+}
+
+#[test]
+fn a_refused_canary_is_not_looked_for_and_enters_no_histogram() {
+    let mut w = World::new();
+    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    let result = PutResult::Refused {
+        reason: "too old".into(),
+    };
+    w.apply(
+        Input::Put {
+            trace: canary(1).trace,
+            result,
+        },
+        t(1),
+    );
+    assert_eq!(
+        w.outcome(canary(1)),
+        Some(Outcome::Refused("too old".into()))
+    );
+    assert!(
+        w.tracker
+            .wanted(w.tracker.topology.source_of(ACME, TABLE))
+            .waiting
+            .is_empty()
+    );
+    w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    assert_eq!(
+        w.count(|event| matches!(event, Event::Overdue { .. } | Event::GaveUp { .. })),
+        0
+    );
+}
+
+#[test]
+fn a_put_without_an_answer_stays_in_flight() {
+    let mut w = World::new();
+    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    let result = PutResult::Ambiguous { doubled: false };
+    w.apply(
+        Input::Put {
+            trace: canary(1).trace,
+            result,
+        },
+        t(20),
+    );
+    assert_eq!(w.tracker.in_flight(), 1);
+    w.look(TABLE, t(25), vec![seen(canary(1), Stamp::None, t(25), "c")]);
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
+}
+
+#[test]
+fn a_canary_in_the_dead_letters_is_not_lost() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(
+        DEAD,
+        t(9),
+        vec![seen(canary(1), Stamp::Seconds(t(8)), t(9), "dlq/1")],
+    );
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::DeadLettered(DEAD)));
+}
+
+#[test]
+fn a_canary_delivered_but_not_archived_has_a_missing_archive_hop() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(
+        STREAM,
+        t(1),
+        vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")],
+    );
+    w.look(
+        TRANSIT,
+        t(4),
+        vec![seen(canary(1), Stamp::Seconds(t(3)), t(4), "b")],
+    );
+    w.look(TABLE, t(8), vec![seen(canary(1), Stamp::None, t(8), "c")]);
+    w.look(ARCHIVE, t(GIVE_UP + 1), vec![]);
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
+    assert_eq!(
+        w.tracker.trace(canary(1).trace).unwrap().visit(ARCHIVE).hop,
+        Hop::Missing
+    );
+}
+
+#[test]
+fn a_stage_that_never_showed_what_later_stages_have_is_skipped_not_stuck() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(
+        STREAM,
+        t(1),
+        vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")],
+    );
+    w.look(TABLE, t(8), vec![seen(canary(1), Stamp::None, t(8), "c")]);
+    assert_eq!(
+        w.tracker
+            .trace(canary(1).trace)
+            .unwrap()
+            .waiting_for(&w.tracker.topology),
+        None
+    );
+    w.look_in_vain_but_at(&[STREAM, TABLE], t(GIVE_UP + 1));
+    let trace = w.tracker.trace(canary(1).trace).unwrap();
+    assert_eq!(
+        (trace.visit(TRANSIT).hop, trace.visit(TABLE).hop),
+        (Hop::Missing, Hop::Skipped)
+    );
+}
+
+#[test]
+fn a_child_before_its_parent_by_more_than_the_clocks_allow_is_an_inversion_and_no_latency() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(STREAM, t(1), vec![]);
+    w.look(
+        TRANSIT,
+        ms(1_500),
+        vec![seen(canary(1), Stamp::None, ms(1_600), "b")],
+    );
+    w.look(
+        STREAM,
+        t(9),
+        vec![seen(canary(1), Stamp::Millis(t(8)), t(9), "a")],
+    );
+    let trace = w.tracker.trace(canary(1).trace).unwrap();
+    assert_eq!(trace.visit(TRANSIT).hop, Hop::Inverted);
+    assert_eq!(
+        w.count(|event| matches!(event, Event::ClockInversion { stage: TRANSIT, .. })),
+        1
+    );
+    assert_eq!(
+        w.count(|event| matches!(event, Event::HopMeasured { hop: TRANSIT, .. })),
+        0
+    );
+}
+
+#[test]
+fn a_stamp_that_our_own_looks_contradict_gives_way_to_them() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(STREAM, t(5), vec![]);
+    w.look(
+        STREAM,
+        t(6),
+        vec![seen(canary(1), Stamp::Millis(t(2)), t(6), "a")],
+    );
+    assert_eq!(
+        w.arrival(canary(1), STREAM),
+        Interval {
+            earliest: t(5),
+            latest: t(6)
+        }
+    );
+    assert_eq!(
+        w.count(|event| matches!(event, Event::ClockInversion { stage: STREAM, .. })),
+        1
+    );
+}
+
+#[test]
+fn a_canary_in_another_tenants_source_is_a_violation_and_no_arrival() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let of_globex = w.tracker.topology.source_of(GLOBEX, STREAM);
+    for _ in 0..2 {
+        w.look_at(
+            of_globex,
+            t(2),
+            Some(t(2)),
+            vec![seen(canary(1), Stamp::Millis(t(1)), t(2), "leak")],
+        );
+    }
+    assert_eq!(
+        w.count(|event| matches!(event, Event::IsolationViolation { tenant: ACME, .. })),
+        1
+    );
+    assert!(
+        w.tracker
+            .trace(canary(1).trace)
+            .unwrap()
+            .arrival(STREAM)
+            .is_none()
+    );
+}
+
+#[test]
+fn a_row_labelled_with_another_tenant_is_a_violation() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let mut row = seen(canary(1), Stamp::None, t(8), "row 1");
+    row.label = Some("globex".into());
+    let events = w.look(TABLE, t(8), vec![row]);
+    assert!(
+        events
+            .iter()
+            .any(|event| matches!(event, Event::IsolationViolation { .. }))
+    );
+    assert_eq!(w.outcome(canary(1)), None);
+}
+
+#[test]
+fn another_instances_canary_is_counted_and_not_followed() {
+    let mut w = World::new();
+    let theirs = Tag {
+        instance: Code::of("another"),
+        ..canary(1)
+    };
+    w.look(
+        STREAM,
+        t(1),
+        vec![seen(theirs, Stamp::Millis(ms(300)), t(1), "a")],
+    );
+    assert!(
+        matches!(
+            w.events.last(),
+            Some(Event::Stray {
+                other_instance: true,
+                ..
+            })
+        ),
+        "{:?}",
+        w.events
+    );
+    assert_eq!(w.tracker.in_flight(), 0);
+}
+
+#[test]
+fn a_full_tracker_takes_no_canary_and_says_so() {
+    let mut w = World::new();
+    w.tracker.settings.max_in_flight = 1;
+    w.put(canary(1));
+    let events = w.apply(Input::Planned { tag: canary(2) }, t(0));
+    assert_eq!(events, [Event::Full { tenant: ACME }]);
+    assert_eq!(w.tracker.in_flight(), 1);
+}
+
+#[test]
+fn a_clock_that_steps_back_undoes_nothing() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(STREAM, t(10), vec![]);
+    w.apply(Input::Tick, t(3));
+    w.look(STREAM, t(4), vec![seen(canary(1), Stamp::None, t(4), "a")]);
+    let arrived = w.arrival(canary(1), STREAM);
+    assert!(arrived.earliest <= arrived.latest);
+    assert!(
+        w.events
+            .iter()
+            .all(|event| !matches!(event, Event::HopMeasured { latency, .. } if *latency > s(11)))
+    );
+}
+
+#[test]
+fn a_source_that_fails_for_a_while_goes_blind_and_sees_again_by_itself() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(TABLE, t(1), vec![]);
+    for at in [5, 10, 15, 20, 22] {
+        w.cannot_look(TABLE, t(at));
+    }
+    let table =
+        &w.tracker.snapshot(t(22)).sources[w.tracker.topology.source_of(ACME, TABLE).0 as usize];
+    assert_eq!(table.blind_since, Some(t(1)));
+    assert_eq!(
+        table
+            .failing
+            .as_ref()
+            .map(|failing| (failing.looks, &*failing.detail)),
+        Some((5, "no"))
+    );
+    let events = w.look(TABLE, t(25), vec![]);
+    assert!(
+        events
+            .iter()
+            .any(|event| matches!(event, Event::SawAgain { .. })),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn a_source_that_hangs_without_an_answer_goes_blind_too() {
+    let mut w = World::new();
+    w.put(canary(1));
+    assert_eq!(w.tracker.next_deadline(), Some(t(BLIND_AFTER)));
+    w.apply(Input::Tick, t(BLIND_AFTER));
+    assert!(w.count(|event| matches!(event, Event::WentBlind { .. })) > 0);
+}
+
+#[test]
+fn failures_are_kept_when_successes_have_pushed_out_everything_else() {
+    let mut w = World::new();
+    w.tracker.settings.remember = 5;
+    w.put(canary(1));
+    w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    for n in 2..40 {
+        let tag = canary_at(n, t(GIVE_UP + u64::from(n)));
+        w.put(tag);
+        let at = tag.trace.planned_at() + s(1);
+        for (stage, copy) in [(STREAM, "a"), (ARCHIVE, "b"), (TRANSIT, "c"), (TABLE, "d")] {
+            w.look(stage, at, vec![seen(tag, Stamp::None, at, copy)]);
+        }
+    }
+    let snapshot = w.tracker.snapshot(t(1_000));
+    assert_eq!(snapshot.finished.len(), 5);
+    assert_eq!(snapshot.failures[0].len(), 1);
+    assert!(w.tracker.trace(canary(1).trace).is_some());
+}

@@ -1,0 +1,171 @@
+//! What must hold for any sequence of inputs.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::canary::Integrity;
+
+/// One thing that may happen.
+#[derive(Clone, Debug)]
+enum Step {
+    Plan(u8),
+    Accept(u8),
+    Refuse(u8),
+    Lose(u8),
+    /// A look at a source; shows the canaries whose bit is set, and proves what its lag leaves of the time before it.
+    Look {
+        source: u32,
+        shows: u16,
+        lag: Option<u8>,
+        copy: u8,
+    },
+    Fail(u32),
+    Wait(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (0_u8..16).prop_map(Step::Plan),
+        3 => (0_u8..16).prop_map(Step::Accept),
+        1 => (0_u8..16).prop_map(Step::Refuse),
+        1 => (0_u8..16).prop_map(Step::Lose),
+        12 => (0_u32..7, any::<u16>(), prop::option::weighted(0.8, 0_u8..5), 0_u8..3)
+            .prop_map(|(source, shows, lag, copy)| Step::Look { source, shows, lag, copy }),
+        2 => (0_u32..7).prop_map(Step::Fail),
+        4 => (1_u8..40).prop_map(Step::Wait),
+    ]
+}
+
+/// What the events said so far.
+#[derive(Default)]
+struct Books {
+    planned: usize,
+    outcomes: HashMap<TraceId, usize>,
+    counted: HashMap<TraceId, usize>,
+    uncounted_overdue: usize,
+}
+
+impl Books {
+    fn enter(&mut self, events: &[Event]) {
+        for event in events {
+            match event {
+                Event::Planned { .. } => self.planned += 1,
+                Event::Ended { trace, .. } => *self.outcomes.entry(*trace).or_default() += 1,
+                Event::Overdue { trace, .. } => *self.counted.entry(*trace).or_default() += 1,
+                Event::EndToEnd {
+                    trace,
+                    counted,
+                    judgement,
+                    ..
+                } if *judgement != Judgement::Unjudged => {
+                    *self.counted.entry(*trace).or_default() += usize::from(!counted);
+                    self.uncounted_overdue +=
+                        usize::from(*counted && !self.counted.contains_key(trace));
+                }
+                Event::GaveUp { trace, counted, .. } => {
+                    *self.counted.entry(*trace).or_default() += usize::from(!counted);
+                    self.uncounted_overdue +=
+                        usize::from(*counted && !self.counted.contains_key(trace));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+    #[test]
+    fn books_balance_for_any_sequence(steps in prop::collection::vec(step(), 1..120)) {
+        let mut w = World::new();
+        let mut books = Books::default();
+        let mut now = t(0);
+        let mut tags: Vec<Option<Tag>> = vec![None; 16];
+        for step in steps {
+            now = now + Duration::from_millis(100);
+            let events = match step {
+                Step::Plan(n) => {
+                    let tag = tags[usize::from(n)].get_or_insert(canary_at(n, now)).to_owned();
+                    w.apply(Input::Planned { tag }, now)
+                }
+                Step::Accept(n) => put(&mut w, tags[usize::from(n)], PutResult::Accepted { doubled: n % 5 == 0 }, now),
+                Step::Refuse(n) => put(&mut w, tags[usize::from(n)], PutResult::Refused { reason: "no".into() }, now),
+                Step::Lose(n) => put(&mut w, tags[usize::from(n)], PutResult::Ambiguous { doubled: false }, now),
+                Step::Look { source, shows, lag, copy } => {
+                    let shown = tags.iter().enumerate().filter(|(n, _)| shows >> n & 1 == 1).filter_map(|(_, tag)| *tag);
+                    let sightings = shown.map(|tag| seen(tag, Stamp::None, now, &format!("{source}/{copy}"))).collect();
+                    let watermark = lag.map(|lag| now - s(u64::from(lag)));
+                    w.look_at(SourceId(source), now, watermark, sightings)
+                }
+                Step::Fail(source) => {
+                    let source = SourceId(source);
+                    w.apply(Input::LookFailed { source, trouble: Trouble::Failing, detail: "no".into() }, now)
+                }
+                Step::Wait(secs) => {
+                    now = now + s(u64::from(secs));
+                    w.apply(Input::Tick, now)
+                }
+            };
+            books.enter(&events);
+            let ended: usize = books.outcomes.values().sum();
+            prop_assert_eq!(books.planned, ended + w.tracker.in_flight(), "planned = ended + in flight");
+            prop_assert_eq!(w.tracker.in_flight(), w.tracker.in_flight_traces().count());
+            prop_assert!(books.outcomes.values().all(|times| *times == 1), "an outcome is reached once");
+            prop_assert!(books.counted.values().all(|times| *times <= 1), "a trace is counted once");
+            prop_assert_eq!(books.uncounted_overdue, 0, "what is said to be counted was");
+            for event in &events {
+                if let Event::Ended { trace, outcome: Outcome::Lost(_), .. } = event {
+                    let trace = w.tracker.trace(*trace).unwrap();
+                    let deadline = trace.planned_at + s(GIVE_UP);
+                    prop_assert!(trace.visit(TABLE).absent_until > Some(deadline), "lost without proof");
+                }
+            }
+        }
+        // Given time, everything ends.
+        books.enter(&w.apply(Input::Tick, now + s(GIVE_UP + GRACE)));
+        prop_assert_eq!(w.tracker.in_flight(), 0);
+        prop_assert_eq!(w.tracker.next_deadline(), None);
+    }
+
+    #[test]
+    fn the_order_of_two_looks_before_the_deadline_does_not_change_the_outcome(
+        first in 0_usize..5, second in 0_usize..5, at in 1_u64..GIVE_UP - 1, shows: [bool; 2],
+    ) {
+        let stages = [STREAM, ARCHIVE, TRANSIT, TABLE, DEAD];
+        let outcome = |order: [usize; 2]| {
+            let mut w = World::new();
+            w.put(canary(1));
+            for which in order {
+                let (stage, shown) = [(stages[first], shows[0]), (stages[second], shows[1])][which];
+                let sighting = Sighting {
+                    integrity: Integrity::Unchecked,
+                    ..seen(canary(1), Stamp::Millis(t(1)), t(at), &format!("{stage:?}"))
+                };
+                w.look(stage, t(at), if shown { vec![sighting] } else { vec![] });
+            }
+            w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+            let last = w.outcome(canary(1));
+            last.map(|outcome| outcome.label())
+        };
+        // Delivered and dead-lettered at once is decided by which is seen first; everything else by what is true.
+        let both_ends = shows == [true, true] && first != second && [first, second].iter().all(|at| *at >= 3);
+        prop_assume!(!both_ends);
+        prop_assert_eq!(outcome([0, 1]), outcome([1, 0]));
+    }
+}
+
+fn put(w: &mut World, tag: Option<Tag>, result: PutResult, now: Timestamp) -> Vec<Event> {
+    tag.map(|tag| {
+        w.apply(
+            Input::Put {
+                trace: tag.trace,
+                result,
+            },
+            now,
+        )
+    })
+    .unwrap_or_default()
+}

@@ -11,24 +11,8 @@ pub fn system() -> WallClock {
     WallClock::new(read)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the clock that everyone else is handed"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the clock that everyone else is handed")]
 fn read() -> Timestamp {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
-}
-
-/// A clock that follows tokio's time, for tests that pause it.
-#[cfg(test)]
-pub(crate) fn paused(start: Timestamp) -> WallClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "tokio's paused clock is what this test clock follows"
-    )]
-    let began = tokio::time::Instant::now();
-    WallClock::new(move || start + began.elapsed())
 }

@@ -142,10 +142,7 @@ impl Engine {
     ) -> Wake {
         let departure = self.lanes.iter().map(|lane| lane.schedule.next_at()).min();
         let deadlines = [departure, self.tracker.next_deadline(), landing_until];
-        let next = deadlines
-            .into_iter()
-            .flatten()
-            .fold(now + HEARTBEAT, Timestamp::min);
+        let next = deadlines.into_iter().flatten().fold(now + HEARTBEAT, Timestamp::min);
         tokio::select! {
             () = stop.cancelled(), if landing_until.is_none() => Wake::Stop,
             Some(report) = self.puts.recv() => Wake::Put(report),
@@ -180,13 +177,7 @@ impl Engine {
         for (tenant, at) in tenants.zip(0..self.lanes.len()) {
             let due = self.lanes[at].schedule.take_due(now);
             if due.missed > 0 {
-                self.apply(
-                    Input::Missed {
-                        tenant,
-                        count: due.missed,
-                    },
-                    now,
-                );
+                self.apply(Input::Missed { tenant, count: due.missed }, now);
             }
             for (number, planned_at) in due.planned {
                 let sizes = &self.lanes[at].sizes;
@@ -200,41 +191,18 @@ impl Engine {
     fn inject(&mut self, tenant: TenantId, planned_at: Timestamp, size: u32, now: Timestamp) {
         let spec = self.topology.tenant(tenant);
         let trace = TraceId::new(planned_at, (self.random)());
-        let tag = Tag {
-            trace,
-            tenant: spec.code,
-            instance: self.instance,
-            size,
-        };
+        let tag = Tag { trace, tenant: spec.code, instance: self.instance, size };
         let line = spec.template.render(&tag, &self.keys.sign(&tag));
         // The tracker knows the canary before anyone can send it, so that no echo overtakes the registration.
         let events = self.tracker.apply(Input::Planned { tag }, now);
         self.carry_out(&events, now);
-        if !events
-            .iter()
-            .any(|event| matches!(event, Event::Planned { .. }))
-        {
+        if !events.iter().any(|event| matches!(event, Event::Planned { .. })) {
             return;
         }
-        let departure = Departure {
-            trace,
-            tenant,
-            planned_at,
-            line,
-        };
-        if self.lanes[usize::from(tenant.0)]
-            .departures
-            .try_send(departure)
-            .is_err()
-        {
+        let departure = Departure { trace, tenant, planned_at, line };
+        if self.lanes[usize::from(tenant.0)].departures.try_send(departure).is_err() {
             let reason = "the probe's own queue to the log group is full: earlier puts hang".into();
-            self.apply(
-                Input::Put {
-                    trace,
-                    result: PutResult::Refused { reason },
-                },
-                now,
-            );
+            self.apply(Input::Put { trace, result: PutResult::Refused { reason } }, now);
         }
     }
 

@@ -34,117 +34,54 @@ pub fn write(event: &Event, map: &Topology) {
         Event::Ambiguous { tenant, trace } => {
             warn!(tenant = %name(tenant), %trace, "no answer to a put: the canary may be in, so it stays in flight");
         }
-        Event::Arrived {
-            tenant,
-            stage,
-            trace,
-            interval,
-            noticed_after,
-        } => debug!(
+        Event::Arrived { tenant, stage, trace, interval, noticed_after } => debug!(
             tenant = %name(tenant), stage = %at(stage), %trace, latest = %interval.latest,
             width_seconds = interval.width().as_secs_f64(), noticed_after_seconds = noticed_after.as_secs_f64(), "seen"
         ),
-        Event::HopMeasured {
-            tenant,
-            hop,
-            trace,
-            latency,
-            ..
-        } => {
+        Event::HopMeasured { tenant, hop, trace, latency, .. } => {
             debug!(tenant = %name(tenant), hop = %at(hop), %trace, latency_seconds = latency.as_secs_f64(), "hop done");
         }
         Event::HopOverdue { tenant, hop, trace } => {
             info!(tenant = %name(tenant), hop = %at(hop), %trace, "hop {} is past its target", at(hop));
         }
-        Event::HopMissing {
-            tenant, hop, trace, ..
-        } => {
+        Event::HopMissing { tenant, hop, trace, .. } => {
             warn!(tenant = %name(tenant), hop = %at(hop), %trace, "a canary never came to {}", at(hop));
         }
-        Event::EndToEnd {
-            tenant,
-            trace,
-            latency,
-            judgement,
-            ..
-        } => debug!(
+        Event::EndToEnd { tenant, trace, latency, judgement, .. } => debug!(
             tenant = %name(tenant), %trace, latency_seconds = latency.as_secs_f64(), ?judgement, "reached the end"
         ),
         Event::Overdue { tenant, trace } => {
             warn!(tenant = %name(tenant), %trace, "a canary is proven to have missed the end-to-end threshold");
         }
         Event::GaveUp { .. } => {}
-        Event::Ended {
-            tenant,
-            trace,
-            outcome,
-        } => ended(&name(tenant), trace, outcome, map),
-        Event::LateArrival {
-            tenant,
-            stage,
-            trace,
-        } => {
+        Event::Ended { tenant, trace, outcome } => ended(&name(tenant), trace, outcome, map),
+        Event::LateArrival { tenant, stage, trace } => {
             warn!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary that had been given up arrived after all");
         }
-        Event::Duplicate {
-            tenant,
-            stage,
-            trace,
-            locator,
-        } => {
+        Event::Duplicate { tenant, stage, trace, locator } => {
             warn!(tenant = %name(tenant), stage = %at(stage), %trace, %locator, "a canary is stored twice at {}", at(stage));
         }
-        Event::OwnDuplicate {
-            tenant,
-            stage,
-            trace,
-        } => {
+        Event::OwnDuplicate { tenant, stage, trace } => {
             info!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary whose put was retried is stored twice");
         }
-        Event::Corrupted {
-            tenant,
-            stage,
-            trace,
-        } => {
+        Event::Corrupted { tenant, stage, trace } => {
             warn!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary was cut or changed before {}", at(stage));
         }
-        Event::IsolationViolation {
-            tenant,
-            stage,
-            trace,
-            found_in,
-        } => error!(
+        Event::IsolationViolation { tenant, stage, trace, found_in } => error!(
             tenant = %name(tenant), stage = %at(stage), %trace, %found_in,
             "a canary of tenant {} was found in {found_in}", name(tenant)
         ),
-        Event::ForeignTags {
-            stage,
-            source,
-            count,
-        } => warn!(
+        Event::ForeignTags { stage, source, count } => warn!(
             stage = %at(stage), source = %place(source).1, count,
             "found {count} tags that none of our keys signed in {}", place(source).1
         ),
-        Event::Stray {
-            stage,
-            other_instance,
-            ..
-        } => {
+        Event::Stray { stage, other_instance, .. } => {
             debug!(stage = %at(stage), other_instance, "saw a canary that belongs to no trace in memory");
         }
-        Event::ClockInversion {
-            tenant,
-            stage,
-            trace,
-        } => {
+        Event::ClockInversion { tenant, stage, trace } => {
             warn!(tenant = %name(tenant), stage = %at(stage), %trace, "the clock of {} contradicts ours", at(stage));
         }
-        Event::Looked {
-            source,
-            complete,
-            took,
-            ..
-        } => {
+        Event::Looked { source, complete, took, .. } => {
             debug!(source = %place(source).1, complete, took_seconds = took.as_secs_f64(), "looked");
         }
         Event::LookFailed { source, trouble } => {
@@ -196,9 +133,7 @@ pub fn farewell<'a>(in_flight: impl Iterator<Item = &'a Trace>, map: &Topology, 
     let mut count = 0;
     for trace in in_flight {
         count += 1;
-        let hop = trace
-            .waiting_for(map)
-            .map_or("the end", |stage| &*map.stage(stage).name);
+        let hop = trace.waiting_for(map).map_or("the end", |stage| &*map.stage(stage).name);
         let tenant = &map.tenant(trace.tenant).name;
         let age = now.since(trace.planned_at).as_secs_f64();
         warn!(%tenant, trace = %trace.id(), waiting_for = hop, age_seconds = age, "still in flight at the end");

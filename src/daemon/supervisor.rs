@@ -23,11 +23,7 @@ pub struct End {
 
 impl Supervisor {
     /// Starts a task.
-    pub fn start(
-        &mut self,
-        name: impl Into<String>,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) {
+    pub fn start(&mut self, name: impl Into<String>, task: impl Future<Output = ()> + Send + 'static) {
         let handle = self.tasks.spawn(task);
         self.names.insert(handle.id(), name.into());
     }
@@ -38,10 +34,7 @@ impl Supervisor {
             Ok((id, ())) => (id, None),
             Err(error) => (error.id(), Some(panic_message(error))),
         };
-        Some(End {
-            task: self.names.remove(&id).unwrap_or_default(),
-            panic,
-        })
+        Some(End { task: self.names.remove(&id).unwrap_or_default(), panic })
     }
 
     /// The names of the tasks that still run.
@@ -60,8 +53,7 @@ fn panic_message(error: tokio::task::JoinError) -> String {
         return "it was aborted".to_owned();
     };
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "it panicked".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it panicked".to_owned())
 }
 
 #[cfg(test)]
@@ -74,13 +66,7 @@ mod tests {
         supervisor.start("waits", std::future::pending());
         supervisor.start("breaks", async { panic!("no more stack") });
         let end = supervisor.next_end().await.unwrap();
-        assert_eq!(
-            end,
-            End {
-                task: "breaks".into(),
-                panic: Some("no more stack".into())
-            }
-        );
+        assert_eq!(end, End { task: "breaks".into(), panic: Some("no more stack".into()) });
         assert_eq!(supervisor.running().collect::<Vec<_>>(), ["waits"]);
     }
 }

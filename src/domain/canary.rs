@@ -66,12 +66,8 @@ pub enum TemplateError {
 
 impl Default for Template {
     fn default() -> Self {
-        let forms = DEFAULT_FORMS
-            .iter()
-            .map(|form| Form::parse(form).expect("the default forms are valid"));
-        Self {
-            forms: forms.collect(),
-        }
+        let forms = DEFAULT_FORMS.iter().map(|form| Form::parse(form).expect("the default forms are valid"));
+        Self { forms: forms.collect() }
     }
 }
 
@@ -82,30 +78,20 @@ impl Template {
     ///
     /// [`TemplateError`] says what is wrong with it.
     pub fn parse(pattern: &str) -> Result<Self, TemplateError> {
-        Ok(Self {
-            forms: vec![Form::parse(pattern)?],
-        })
+        Ok(Self { forms: vec![Form::parse(pattern)?] })
     }
 
     /// The smallest size that holds this template, in bytes.
     #[must_use]
     pub fn min_size(&self) -> usize {
-        self.forms
-            .iter()
-            .map(Form::min_size)
-            .min()
-            .unwrap_or(TAG_LEN)
+        self.forms.iter().map(Form::min_size).min().unwrap_or(TAG_LEN)
     }
 
     /// The line for a tag: exactly `tag.size` bytes, as long as that is at least [`Template::min_size`].
     #[must_use]
     pub fn render(&self, tag: &Tag, text: &TagText) -> String {
         let size = tag.size as usize;
-        let form = self
-            .forms
-            .iter()
-            .find(|form| form.fixed_len(tag.size) <= size)
-            .or(self.forms.last());
+        let form = self.forms.iter().find(|form| form.fixed_len(tag.size) <= size).or(self.forms.last());
         form.map(|form| form.render(tag, text)).unwrap_or_default()
     }
 
@@ -119,10 +105,7 @@ impl Template {
         let Some(tag_at) = sent.find(text.as_str()) else {
             return Integrity::Unchecked;
         };
-        let (head, tail) = (
-            &sent.as_bytes()[..tag_at],
-            &sent.as_bytes()[tag_at + TAG_LEN..],
-        );
+        let (head, tail) = (&sent.as_bytes()[..tag_at], &sent.as_bytes()[tag_at + TAG_LEN..]);
         let after = found.get(at + TAG_LEN..).unwrap_or_default();
         let kept = common_prefix(tail, after);
         if kept == tail.len() {
@@ -130,10 +113,7 @@ impl Template {
         }
         // The line was passed on as it was, so everything after the tag ought to be there.
         if !head.is_empty() && ends_like(&found[..at.min(found.len())], head) {
-            return Integrity::Corrupted {
-                kept_bytes: tag_at + TAG_LEN + kept,
-                sent_bytes: sent.len(),
-            };
+            return Integrity::Corrupted { kept_bytes: tag_at + TAG_LEN + kept, sent_bytes: sent.len() };
         }
         // Its fields were taken apart: the padding, where it is, must still be whole.
         let pad = padding(tag.trace, self.pad_len(tag));
@@ -144,20 +124,16 @@ impl Template {
             None => Integrity::Unchecked,
             Some(pad_at) => match common_prefix(pad.as_bytes(), &found[pad_at..]) {
                 whole if whole == pad.len() => Integrity::Intact,
-                kept => Integrity::Corrupted {
-                    kept_bytes: sent.len() - pad.len() + kept,
-                    sent_bytes: sent.len(),
-                },
+                kept => {
+                    Integrity::Corrupted { kept_bytes: sent.len() - pad.len() + kept, sent_bytes: sent.len() }
+                }
             },
         }
     }
 
     fn pad_len(&self, tag: &Tag) -> usize {
         let size = tag.size as usize;
-        let form = self
-            .forms
-            .iter()
-            .find(|form| form.fixed_len(tag.size) <= size);
+        let form = self.forms.iter().find(|form| form.fixed_len(tag.size) <= size);
         form.map_or(0, |form| size - form.fixed_len(tag.size))
     }
 }
@@ -176,10 +152,7 @@ impl Form {
             let word = from[1..].split('}').next().unwrap_or_default();
             let closed = from.len() > word.len() + 1;
             // Braces of JSON stand for themselves; only a bare word in braces is meant as a placeholder.
-            if !closed
-                || word.is_empty()
-                || !word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-            {
+            if !closed || word.is_empty() || !word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
                 text.push('{');
                 rest = &from[1..];
                 continue;
@@ -244,10 +217,9 @@ impl Form {
                 Part::TraceId => line.push_str(&tag.trace.to_string()),
                 Part::Timestamp => line.push_str(&tag.trace.planned_at().to_rfc3339()),
                 Part::Size => line.push_str(&tag.size.to_string()),
-                Part::Pad => line.push_str(&padding(
-                    tag.trace,
-                    size.saturating_sub(self.fixed_len(tag.size)),
-                )),
+                Part::Pad => {
+                    line.push_str(&padding(tag.trace, size.saturating_sub(self.fixed_len(tag.size))))
+                }
             }
         }
         line
@@ -321,10 +293,7 @@ impl fmt::Display for Integrity {
         match self {
             Self::Intact => f.write_str("intact"),
             Self::Unchecked => f.write_str("not checked"),
-            Self::Corrupted {
-                kept_bytes,
-                sent_bytes,
-            } => {
+            Self::Corrupted { kept_bytes, sent_bytes } => {
                 write!(f, "changed or cut after {kept_bytes} of {sent_bytes} bytes")
             }
         }
@@ -345,10 +314,7 @@ mod tests {
             instance: Code::of("probe-1"),
             size,
         };
-        (
-            tag,
-            Keyring::new(TagKey::new("0123456789abcdef").unwrap(), Vec::new()).sign(&tag),
-        )
+        (tag, Keyring::new(TagKey::new("0123456789abcdef").unwrap(), Vec::new()).sign(&tag))
     }
 
     #[test]
@@ -359,48 +325,31 @@ mod tests {
             assert_eq!(line.len(), size as usize);
             let json: serde_json::Value = serde_json::from_str(&line).unwrap();
             assert_eq!(json["trace_id"], text.as_str());
-            assert!(
-                line.find(text.as_str()).unwrap() < 39,
-                "the whole tag must lie in the first 100 bytes"
-            );
+            assert!(line.find(text.as_str()).unwrap() < 39, "the whole tag must lie in the first 100 bytes");
         }
     }
 
     #[test]
     fn a_hundred_bytes_hold_the_default_line() {
-        assert!(
-            Template::default().min_size() <= 100,
-            "{}",
-            Template::default().min_size()
-        );
+        assert!(Template::default().min_size() <= 100, "{}", Template::default().min_size());
     }
 
     #[test]
     fn a_template_without_a_tag_or_with_an_unknown_word_is_refused() {
         assert_eq!(Template::parse(r#"{"a":1}"#), Err(TemplateError::NoTag));
-        assert_eq!(
-            Template::parse("{tag} {tag}"),
-            Err(TemplateError::Twice("tag"))
-        );
-        assert_eq!(
-            Template::parse("{tag} {tga}"),
-            Err(TemplateError::Unknown("tga".into()))
-        );
+        assert_eq!(Template::parse("{tag} {tag}"), Err(TemplateError::Twice("tag")));
+        assert_eq!(Template::parse("{tag} {tga}"), Err(TemplateError::Unknown("tga".into())));
         assert_eq!(Template::parse("{tag}\n"), Err(TemplateError::LineBreak));
     }
 
     #[test]
     fn a_template_of_the_tenant_keeps_its_json_braces_and_gets_its_size() {
         let template =
-            Template::parse(r#"{"ctx":{"id":"{trace_id}"},"n":{size},"msg":"{tag} {pad}"}"#)
-                .unwrap();
+            Template::parse(r#"{"ctx":{"id":"{trace_id}"},"n":{size},"msg":"{tag} {pad}"}"#).unwrap();
         let (tag, text) = signed(300);
         let line = template.render(&tag, &text);
         assert_eq!(line.len(), 300);
-        assert!(
-            line.starts_with(&format!(r#"{{"ctx":{{"id":"{}"}}"#, tag.trace)),
-            "{line}"
-        );
+        assert!(line.starts_with(&format!(r#"{{"ctx":{{"id":"{}"}}"#, tag.trace)), "{line}");
     }
 
     #[test]
@@ -411,10 +360,7 @@ mod tests {
         let twice = serde_json::to_string(&format!("{{\"m\":{once}}}")).unwrap();
         for found in [line, once, twice] {
             let at = found.find(text.as_str()).unwrap();
-            assert_eq!(
-                Template::default().inspect(&tag, &text, found.as_bytes(), at),
-                Integrity::Intact
-            );
+            assert_eq!(Template::default().inspect(&tag, &text, found.as_bytes(), at), Integrity::Intact);
         }
     }
 
@@ -423,23 +369,14 @@ mod tests {
         let (tag, text) = signed(500);
         let line = Template::default().render(&tag, &text);
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let row = format!(
-            r#"{{"message":{},"service":"traceprobe","id":"{text}"}}"#,
-            json["message"]
-        );
+        let row = format!(r#"{{"message":{},"service":"traceprobe","id":"{text}"}}"#, json["message"]);
         let at = row.find(text.as_str()).unwrap();
-        assert_eq!(
-            Template::default().inspect(&tag, &text, row.as_bytes(), at),
-            Integrity::Intact
-        );
+        assert_eq!(Template::default().inspect(&tag, &text, row.as_bytes(), at), Integrity::Intact);
         let cut = row.replace(&json["message"].as_str().unwrap()[40..], "");
         let at = cut.find(text.as_str()).unwrap();
         assert!(matches!(
             Template::default().inspect(&tag, &text, cut.as_bytes(), at),
-            Integrity::Corrupted {
-                sent_bytes: 500,
-                ..
-            }
+            Integrity::Corrupted { sent_bytes: 500, .. }
         ));
     }
 
@@ -447,10 +384,7 @@ mod tests {
     fn a_stage_that_keeps_only_the_tag_is_not_called_corrupt() {
         let (tag, text) = signed(500);
         let found = format!("id={text}");
-        assert_eq!(
-            Template::default().inspect(&tag, &text, found.as_bytes(), 3),
-            Integrity::Unchecked
-        );
+        assert_eq!(Template::default().inspect(&tag, &text, found.as_bytes(), 3), Integrity::Unchecked);
     }
 
     proptest! {

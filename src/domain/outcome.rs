@@ -23,14 +23,8 @@ pub enum Outcome {
 
 impl Outcome {
     /// All label values, for series that are born at zero.
-    pub const LABELS: [&'static str; 6] = [
-        "delivered",
-        "late",
-        "lost",
-        "dead_lettered",
-        "unobserved",
-        "refused",
-    ];
+    pub const LABELS: [&'static str; 6] =
+        ["delivered", "late", "lost", "dead_lettered", "unobserved", "refused"];
 
     /// As a label value.
     #[must_use]

@@ -91,11 +91,7 @@ mod tests {
         (0..20).for_each(|_| sample.missing(s(40)));
         assert_eq!(
             sample.quantiles([0.5, 0.8, 0.95]),
-            Some([
-                Quantile::Exactly(s(1)),
-                Quantile::Exactly(s(1)),
-                Quantile::MoreThan(s(40))
-            ])
+            Some([Quantile::Exactly(s(1)), Quantile::Exactly(s(1)), Quantile::MoreThan(s(40))])
         );
     }
 

@@ -36,13 +36,7 @@ impl Schedule {
     #[must_use]
     pub fn new(start: Timestamp, interval: Duration, tolerance: Duration, seed: u64) -> Self {
         let interval = interval.max(Duration::from_millis(1));
-        Self {
-            interval,
-            tolerance: tolerance.min(interval),
-            start,
-            next: 0,
-            seed,
-        }
+        Self { interval, tolerance: tolerance.min(interval), start, next: 0, seed }
     }
 
     /// When the next canary is to leave.
@@ -105,10 +99,7 @@ mod tests {
         let mut schedule = Schedule::new(t(0), INTERVAL, TOLERANCE, 1);
         assert_eq!(schedule.take_due(schedule.next_at()).planned.len(), 1);
         let after_two_minutes = schedule.take_due(schedule.next_at() + Duration::from_secs(125));
-        assert!(
-            after_two_minutes.planned.len() <= 1,
-            "{after_two_minutes:?}"
-        );
+        assert!(after_two_minutes.planned.len() <= 1, "{after_two_minutes:?}");
         assert!(after_two_minutes.missed >= 4, "{after_two_minutes:?}");
     }
 

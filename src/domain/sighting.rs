@@ -26,17 +26,11 @@ impl Stamp {
     /// When it can have arrived, by the stage's clock alone; `None` where the stamp says nothing.
     #[must_use]
     pub fn interval(self) -> Option<Interval> {
-        let spanning = |at: Timestamp, unit| Interval {
-            earliest: at,
-            latest: at + unit,
-        };
+        let spanning = |at: Timestamp, unit| Interval { earliest: at, latest: at + unit };
         match self {
             Self::Millis(at) => Some(spanning(at, Duration::from_millis(1))),
             Self::Seconds(at) => Some(spanning(at, Duration::from_secs(1))),
-            Self::NotBefore(at) => Some(Interval {
-                earliest: at,
-                latest: Timestamp::MAX,
-            }),
+            Self::NotBefore(at) => Some(Interval { earliest: at, latest: Timestamp::MAX }),
             Self::None => None,
         }
     }

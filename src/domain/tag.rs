@@ -56,11 +56,7 @@ impl TraceId {
     #[must_use]
     pub fn new(planned: Timestamp, random: [u8; 10]) -> Self {
         let millis = u64::try_from(planned.millis()).unwrap_or(0);
-        Self(
-            uuid::Builder::from_unix_timestamp_millis(millis, &random)
-                .into_uuid()
-                .as_u128(),
-        )
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().as_u128())
     }
 
     /// From the 128 bits of a UUID.
@@ -84,9 +80,7 @@ impl TraceId {
     /// Reads 32 hexadecimal digits in any case, or the form with dashes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        uuid::Uuid::try_parse(text)
-            .ok()
-            .map(|id| Self(id.as_u128()))
+        uuid::Uuid::try_parse(text).ok().map(|id| Self(id.as_u128()))
     }
 }
 
@@ -194,14 +188,12 @@ impl TagKey {
     }
 
     fn mac(&self, signed: &[u8]) -> u64 {
-        let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0)
-            .expect("HMAC takes keys of any length");
+        let mut mac =
+            <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
         mac.update(b"traceprobe tag 1\0");
         mac.update(signed);
         let sum = mac.finalize().into_bytes();
-        u64::from_be_bytes([
-            sum[0], sum[1], sum[2], sum[3], sum[4], sum[5], sum[6], sum[7],
-        ]) >> 4
+        u64::from_be_bytes([sum[0], sum[1], sum[2], sum[3], sum[4], sum[5], sum[6], sum[7]]) >> 4
     }
 }
 
@@ -234,10 +226,7 @@ impl Keyring {
         text[ID_AT..TENANT_AT].copy_from_slice(digits.as_bytes());
         put_base32(&mut text[TENANT_AT..INSTANCE_AT], u64::from(tag.tenant.0));
         put_base32(&mut text[INSTANCE_AT..SIZE_AT], u64::from(tag.instance.0));
-        put_base32(
-            &mut text[SIZE_AT..MAC_AT],
-            u64::from(tag.size.min(MAX_SIZE)),
-        );
+        put_base32(&mut text[SIZE_AT..MAC_AT], u64::from(tag.size.min(MAX_SIZE)));
         let mac = self.signing.mac(&text[..MAC_AT]);
         put_base32(&mut text[MAC_AT..], mac);
         TagText(text)
@@ -330,35 +319,21 @@ mod tests {
     fn a_tag_is_one_token_of_fixed_length() {
         let text = ring("0123456789abcdef").sign(&tag(10_240));
         assert_eq!(text.as_str().len(), TAG_LEN);
-        assert!(
-            text.as_str()
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()),
-            "{text}"
-        );
+        assert!(text.as_str().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()), "{text}");
         assert!(text.as_str().starts_with(MARKER));
     }
 
     #[test]
     fn the_id_carries_the_planned_injection_and_is_a_version_7_uuid() {
         let tag = tag(100);
-        assert_eq!(
-            tag.trace.planned_at(),
-            Timestamp::from_millis(1_795_321_781_123)
-        );
-        assert_eq!(
-            uuid::Uuid::from_u128(tag.trace.as_u128()).get_version_num(),
-            7
-        );
+        assert_eq!(tag.trace.planned_at(), Timestamp::from_millis(1_795_321_781_123));
+        assert_eq!(uuid::Uuid::from_u128(tag.trace.as_u128()).get_version_num(), 7);
     }
 
     #[test]
     fn a_tag_signed_with_another_key_is_foreign() {
         let text = ring("another key, sixteen+").sign(&tag(100));
-        assert_eq!(
-            ring("0123456789abcdef").read(text.as_str().as_bytes()),
-            Err(NotOurs::Foreign)
-        );
+        assert_eq!(ring("0123456789abcdef").read(text.as_str().as_bytes()), Err(NotOurs::Foreign));
     }
 
     #[test]
@@ -373,10 +348,7 @@ mod tests {
     #[test]
     fn a_short_key_is_refused_and_no_key_is_ever_printed() {
         assert!(TagKey::new("too short").is_none());
-        assert_eq!(
-            format!("{:?}", TagKey::new("0123456789abcdef").unwrap()),
-            "TagKey(…)"
-        );
+        assert_eq!(format!("{:?}", TagKey::new("0123456789abcdef").unwrap()), "TagKey(…)");
     }
 
     proptest! {

@@ -94,9 +94,7 @@ impl Timestamp {
     /// Reads RFC 3339 (`2026-11-22T04:29:41.123Z`, any offset).
     #[must_use]
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
-        text.parse::<jiff::Timestamp>()
-            .ok()
-            .map(|stamp| Self(stamp.as_microsecond()))
+        text.parse::<jiff::Timestamp>().ok().map(|stamp| Self(stamp.as_microsecond()))
     }
 }
 
@@ -104,10 +102,7 @@ impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, by: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
     }
 }
 
@@ -115,10 +110,7 @@ impl Sub<Duration> for Timestamp {
     type Output = Self;
 
     fn sub(self, by: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
     }
 }
 
@@ -147,19 +139,13 @@ impl Interval {
     /// The interval between two instants; if they are the wrong way round, the instant `latest`.
     #[must_use]
     pub fn new(earliest: Timestamp, latest: Timestamp) -> Self {
-        Self {
-            earliest: earliest.min(latest),
-            latest,
-        }
+        Self { earliest: earliest.min(latest), latest }
     }
 
     /// An instant that is known exactly, such as a planned injection.
     #[must_use]
     pub const fn exactly(at: Timestamp) -> Self {
-        Self {
-            earliest: at,
-            latest: at,
-        }
+        Self { earliest: at, latest: at }
     }
 
     /// What both intervals allow, if they share anything.
@@ -173,10 +159,7 @@ impl Interval {
     /// Both ends moved outwards, for clocks that may disagree by as much.
     #[must_use]
     pub fn widen(self, by: Duration) -> Self {
-        Self {
-            earliest: self.earliest - by,
-            latest: self.latest + by,
-        }
+        Self { earliest: self.earliest - by, latest: self.latest + by }
     }
 
     /// The uncertainty: how far apart the ends are.
@@ -247,10 +230,7 @@ mod tests {
     #[test]
     fn intervals_that_only_touch_share_an_instant() {
         let a = Interval::new(t(1), t(2));
-        assert_eq!(
-            a.intersect(Interval::new(t(2), t(3))),
-            Some(Interval::exactly(t(2)))
-        );
+        assert_eq!(a.intersect(Interval::new(t(2), t(3))), Some(Interval::exactly(t(2))));
         assert_eq!(a.intersect(Interval::new(t(3), t(4))), None);
     }
 

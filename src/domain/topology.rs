@@ -130,22 +130,12 @@ impl Topology {
         sources: Vec<Source>,
     ) -> Result<Self, TopologyError> {
         for (index, stage) in stages.iter().enumerate() {
-            if stage
-                .parent
-                .is_some_and(|parent| usize::from(parent.0) >= index)
-            {
+            if stage.parent.is_some_and(|parent| usize::from(parent.0) >= index) {
                 return Err(TopologyError::Order(stage.name.clone()));
             }
         }
-        let ends = stages
-            .iter()
-            .filter(|stage| stage.role == Role::End)
-            .count();
-        let Some(end) = stages
-            .iter()
-            .position(|stage| stage.role == Role::End)
-            .filter(|_| ends == 1)
-        else {
+        let ends = stages.iter().filter(|stage| stage.role == Role::End).count();
+        let Some(end) = stages.iter().position(|stage| stage.role == Role::End).filter(|_| ends == 1) else {
             return Err(TopologyError::Ends(ends));
         };
         let mut source_of = Vec::with_capacity(tenants.len());
@@ -172,20 +162,11 @@ impl Topology {
             source_of.push(row);
         }
         let mut main_path = vec![StageId(u16::try_from(end).unwrap_or(u16::MAX))];
-        while let Some(parent) = main_path
-            .last()
-            .and_then(|id| stages[usize::from(id.0)].parent)
-        {
+        while let Some(parent) = main_path.last().and_then(|id| stages[usize::from(id.0)].parent) {
             main_path.push(parent);
         }
         main_path.reverse();
-        Ok(Self {
-            tenants,
-            stages,
-            sources,
-            source_of,
-            main_path,
-        })
+        Ok(Self { tenants, stages, sources, source_of, main_path })
     }
 
     /// All tenants.
@@ -266,8 +247,7 @@ impl Topology {
     /// The tenant that a row's tenant column names.
     #[must_use]
     pub fn tenant_by_label(&self, label: &str) -> Option<TenantId> {
-        self.tenant_ids()
-            .find(|id| &*self.tenant(*id).label == label)
+        self.tenant_ids().find(|id| &*self.tenant(*id).label == label)
     }
 
     /// The tenant with this name.
@@ -290,10 +270,7 @@ impl Stretch {
     /// One hop.
     #[must_use]
     pub const fn one(hop: StageId) -> Self {
-        Self {
-            first: hop,
-            last: hop,
-        }
+        Self { first: hop, last: hop }
     }
 
     /// All that can be named on a main path: each hop, and each run of hops.
@@ -412,23 +389,12 @@ mod tests {
     fn a_stretch_names_one_hop_or_its_ends() {
         let map = topology();
         assert_eq!(Stretch::one(TRANSIT).display(&map).to_string(), "transit");
-        assert_eq!(
-            Stretch {
-                first: STREAM,
-                last: TABLE
-            }
-            .display(&map)
-            .to_string(),
-            "stream..table"
-        );
+        assert_eq!(Stretch { first: STREAM, last: TABLE }.display(&map).to_string(), "stream..table");
         assert_eq!(Stretch::all(map.main_path()).count(), 6);
     }
 
     #[test]
     fn a_map_without_an_end_is_refused() {
-        assert_eq!(
-            Topology::new(vec![], vec![], vec![]).unwrap_err(),
-            TopologyError::Ends(0)
-        );
+        assert_eq!(Topology::new(vec![], vec![], vec![]).unwrap_err(), TopologyError::Ends(0));
     }
 }

@@ -48,17 +48,13 @@ impl Trace {
     /// When it arrived at a stage, if it was seen there.
     #[must_use]
     pub fn arrival(&self, stage: StageId) -> Option<Interval> {
-        self.visit(stage)
-            .arrival
-            .as_ref()
-            .map(|arrival| arrival.interval)
+        self.visit(stage).arrival.as_ref().map(|arrival| arrival.interval)
     }
 
     /// End-to-end latency: from the planned injection to the latest instant at which it can have reached the end.
     #[must_use]
     pub fn latency(&self, topology: &Topology) -> Option<Duration> {
-        self.arrival(topology.end())
-            .map(|at| at.latest.since(self.planned_at))
+        self.arrival(topology.end()).map(|at| at.latest.since(self.planned_at))
     }
 
     /// The hop it is on, as far as is known: the first one on the main path after the last stage that has it. `None`
@@ -66,9 +62,7 @@ impl Trace {
     #[must_use]
     pub fn waiting_for(&self, topology: &Topology) -> Option<StageId> {
         let path = topology.main_path();
-        let seen = path
-            .iter()
-            .rposition(|stage| self.visit(*stage).arrival.is_some());
+        let seen = path.iter().rposition(|stage| self.visit(*stage).arrival.is_some());
         path.get(seen.map_or(0, |at| at + 1)).copied()
     }
 

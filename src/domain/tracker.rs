@@ -121,10 +121,7 @@ pub enum PutResult {
 
 /// What follows.
 #[derive(Clone, PartialEq, Debug)]
-#[expect(
-    missing_docs,
-    reason = "the fields are tenant, stage, trace throughout"
-)]
+#[expect(missing_docs, reason = "the fields are tenant, stage, trace throughout")]
 pub enum Event {
     /// A trace began.
     Planned { tenant: TenantId, trace: TraceId },
@@ -137,124 +134,45 @@ pub enum Event {
     /// Nobody knows whether CloudWatch Logs took it.
     Ambiguous { tenant: TenantId, trace: TraceId },
     /// A canary was seen at a stage for the first time.
-    Arrived {
-        tenant: TenantId,
-        stage: StageId,
-        trace: TraceId,
-        interval: Interval,
-        noticed_after: Duration,
-    },
+    Arrived { tenant: TenantId, stage: StageId, trace: TraceId, interval: Interval, noticed_after: Duration },
     /// A hop is done. `counted`: it was counted as overdue before.
-    HopMeasured {
-        tenant: TenantId,
-        hop: StageId,
-        trace: TraceId,
-        latency: Duration,
-        counted: bool,
-    },
+    HopMeasured { tenant: TenantId, hop: StageId, trace: TraceId, latency: Duration, counted: bool },
     /// A hop is proven to have passed its target.
-    HopOverdue {
-        tenant: TenantId,
-        hop: StageId,
-        trace: TraceId,
-    },
+    HopOverdue { tenant: TenantId, hop: StageId, trace: TraceId },
     /// A hop was never made: the parent had the canary, this stage provably not. `waited` until the deadline.
-    HopMissing {
-        tenant: TenantId,
-        hop: StageId,
-        trace: TraceId,
-        waited: Duration,
-        counted: bool,
-    },
+    HopMissing { tenant: TenantId, hop: StageId, trace: TraceId, waited: Duration, counted: bool },
     /// The end stage has it. `counted`: it was counted as overdue before. `Unjudged` enters no histogram.
-    EndToEnd {
-        tenant: TenantId,
-        trace: TraceId,
-        latency: Duration,
-        judgement: Judgement,
-        counted: bool,
-    },
+    EndToEnd { tenant: TenantId, trace: TraceId, latency: Duration, judgement: Judgement, counted: bool },
     /// It is proven to have missed the end-to-end threshold.
     Overdue { tenant: TenantId, trace: TraceId },
     /// A counted trace will not arrive any more; it waited until its deadline.
-    GaveUp {
-        tenant: TenantId,
-        trace: TraceId,
-        waited: Duration,
-        counted: bool,
-    },
+    GaveUp { tenant: TenantId, trace: TraceId, waited: Duration, counted: bool },
     /// The trace has its outcome.
-    Ended {
-        tenant: TenantId,
-        trace: TraceId,
-        outcome: Outcome,
-    },
+    Ended { tenant: TenantId, trace: TraceId, outcome: Outcome },
     /// It was seen at the end after it had been given up.
-    LateArrival {
-        tenant: TenantId,
-        stage: StageId,
-        trace: TraceId,
-    },
+    LateArrival { tenant: TenantId, stage: StageId, trace: TraceId },
     /// A second stored copy.
-    Duplicate {
-        tenant: TenantId,
-        stage: StageId,
-        trace: TraceId,
-        locator: Locator,
-    },
+    Duplicate { tenant: TenantId, stage: StageId, trace: TraceId, locator: Locator },
     /// A second stored copy that may be our own doing, since the put was retried.
-    OwnDuplicate {
-        tenant: TenantId,
-        stage: StageId,
-        trace: TraceId,
-    },
+    OwnDuplicate { tenant: TenantId, stage: StageId, trace: TraceId },
     /// A copy that was changed or cut.
-    Corrupted {
-        tenant: TenantId,
-        stage: StageId,
-        trace: TraceId,
-    },
+    Corrupted { tenant: TenantId, stage: StageId, trace: TraceId },
     /// A tenant's canary where it must not be.
-    IsolationViolation {
-        tenant: TenantId,
-        stage: StageId,
-        trace: TraceId,
-        found_in: Arc<str>,
-    },
+    IsolationViolation { tenant: TenantId, stage: StageId, trace: TraceId, found_in: Arc<str> },
     /// Tags that none of our keys signed.
-    ForeignTags {
-        stage: StageId,
-        source: SourceId,
-        count: u64,
-    },
+    ForeignTags { stage: StageId, source: SourceId, count: u64 },
     /// A valid tag of a trace that we do not follow: another instance's, or one long forgotten.
-    Stray {
-        stage: StageId,
-        tenant: Option<TenantId>,
-        other_instance: bool,
-    },
+    Stray { stage: StageId, tenant: Option<TenantId>, other_instance: bool },
     /// The clocks of two stages, or a stage's and ours, disagree by more than is allowed for.
-    ClockInversion {
-        tenant: TenantId,
-        stage: StageId,
-        trace: TraceId,
-    },
+    ClockInversion { tenant: TenantId, stage: StageId, trace: TraceId },
     /// A look was answered.
-    Looked {
-        source: SourceId,
-        complete: bool,
-        took: Duration,
-        reading: Reading,
-    },
+    Looked { source: SourceId, complete: bool, took: Duration, reading: Reading },
     /// A look failed.
     LookFailed { source: SourceId, trouble: Trouble },
     /// A source cannot be vouched for any more.
     WentBlind { source: SourceId, reason: Arc<str> },
     /// It can again.
-    SawAgain {
-        source: SourceId,
-        blind_for: Duration,
-    },
+    SawAgain { source: SourceId, blind_for: Duration },
 }
 
 /// See the module.
@@ -283,16 +201,8 @@ impl Tracker {
     /// A tracker that knows of no trace.
     #[must_use]
     pub fn new(topology: Arc<Topology>, settings: Settings) -> Self {
-        let sources = topology
-            .sources()
-            .iter()
-            .map(|_| SourceBook::default())
-            .collect();
-        let tenants = topology
-            .tenants()
-            .iter()
-            .map(|_| TenantBook::default())
-            .collect();
+        let sources = topology.sources().iter().map(|_| SourceBook::default()).collect();
+        let tenants = topology.tenants().iter().map(|_| TenantBook::default()).collect();
         let failures = topology.tenants().iter().map(|_| VecDeque::new()).collect();
         Self {
             topology,
@@ -326,11 +236,7 @@ impl Tracker {
             }
             Input::Put { trace, result } => self.put(trace, result, now, &mut events),
             Input::Swept { source, sweep } => self.swept(source, sweep, now, &mut events),
-            Input::LookFailed {
-                source,
-                trouble,
-                detail,
-            } => {
+            Input::LookFailed { source, trouble, detail } => {
                 events.push(Event::LookFailed { source, trouble });
                 self.sources[source.0 as usize].failed(trouble, detail, now);
                 self.lost_sight(source);
@@ -347,11 +253,7 @@ impl Tracker {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let expiry = self.expiries.first().map(|(at, _)| *at);
-        let blind = self
-            .sources
-            .iter()
-            .filter_map(|book| book.blind_at(self.settings.blind_after))
-            .min();
+        let blind = self.sources.iter().filter_map(|book| book.blind_at(self.settings.blind_after)).min();
         [expiry, blind].into_iter().flatten().min()
     }
 
@@ -365,23 +267,13 @@ impl Tracker {
     pub fn wanted(&self, source: SourceId) -> Wanted {
         let stage = self.topology.source(source).stage;
         let book = &self.sources[source.0 as usize];
-        let waiting: Vec<_> = book
-            .waiting
-            .iter()
-            .filter_map(|id| self.open.get(id))
-            .collect();
-        let mut checkpoints: Vec<_> = waiting
-            .iter()
-            .flat_map(|trace| self.checkpoints(trace, stage))
-            .flatten()
-            .collect();
+        let waiting: Vec<_> = book.waiting.iter().filter_map(|id| self.open.get(id)).collect();
+        let mut checkpoints: Vec<_> =
+            waiting.iter().flat_map(|trace| self.checkpoints(trace, stage)).flatten().collect();
         checkpoints.sort_unstable();
         checkpoints.dedup();
         checkpoints.truncate(MAX_CHECKPOINTS);
-        let wanted = |trace: &Arc<Trace>| WantedTrace {
-            tag: trace.tag,
-            planned_at: trace.planned_at,
-        };
+        let wanted = |trace: &Arc<Trace>| WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
         Wanted {
             revision: self.revision,
             waiting: waiting.into_iter().map(wanted).collect(),
@@ -398,26 +290,14 @@ impl Tracker {
 
     /// The traces that have no outcome yet, oldest first.
     pub fn in_flight_traces(&self) -> impl Iterator<Item = &Trace> {
-        self.open
-            .values()
-            .map(AsRef::as_ref)
-            .filter(|trace| trace.ended.is_none())
+        self.open.values().map(AsRef::as_ref).filter(|trace| trace.ended.is_none())
     }
 
     /// A trace, whether it is open, finished or among the remembered failures.
     #[must_use]
     pub fn trace(&self, id: TraceId) -> Option<&Trace> {
-        let failed = || {
-            self.failures
-                .iter()
-                .flatten()
-                .find(|trace| trace.id() == id)
-        };
-        self.open
-            .get(&id)
-            .or_else(|| self.finished.get(&id))
-            .or_else(failed)
-            .map(AsRef::as_ref)
+        let failed = || self.failures.iter().flatten().find(|trace| trace.id() == id);
+        self.open.get(&id).or_else(|| self.finished.get(&id)).or_else(failed).map(AsRef::as_ref)
     }
 
     fn planned(&mut self, tag: Tag, now: Timestamp, events: &mut Vec<Event>) {
@@ -447,20 +327,14 @@ impl Tracker {
         };
         self.open.insert(tag.trace, Arc::new(trace));
         self.in_flight += 1;
-        self.expiries.insert((
-            planned_at + self.settings.give_up + self.settings.grace,
-            tag.trace,
-        ));
+        self.expiries.insert((planned_at + self.settings.give_up + self.settings.grace, tag.trace));
         for stage in self.topology.stage_ids() {
             let source = self.topology.source_of(tenant, stage);
             self.sources[source.0 as usize].wait(tag.trace, self.revision, now);
             self.changed.insert(source);
         }
         self.tenants[usize::from(tenant.0)].planned_at = Some(planned_at);
-        events.push(Event::Planned {
-            tenant,
-            trace: tag.trace,
-        });
+        events.push(Event::Planned { tenant, trace: tag.trace });
     }
 
     fn put(&mut self, id: TraceId, result: PutResult, now: Timestamp, events: &mut Vec<Event>) {
@@ -502,11 +376,7 @@ impl Tracker {
             reading: sweep.reading,
         });
         if sweep.reading.foreign_tags > 0 {
-            events.push(Event::ForeignTags {
-                stage,
-                source,
-                count: sweep.reading.foreign_tags,
-            });
+            events.push(Event::ForeignTags { stage, source, count: sweep.reading.foreign_tags });
         }
         for sighting in sweep.sightings {
             self.sighted(source, stage, sighting, now, events);
@@ -540,27 +410,16 @@ impl Tracker {
     ) {
         let id = sighting.tag.trace;
         let Some(tenant) = self.topology.tenant_by_code(sighting.tag.tenant) else {
-            events.push(Event::Stray {
-                stage,
-                tenant: None,
-                other_instance: true,
-            });
+            events.push(Event::Stray { stage, tenant: None, other_instance: true });
             return;
         };
         if self.leaked(source, stage, tenant, &sighting, now, events) {
             return;
         }
-        let known = self
-            .open
-            .get_mut(&id)
-            .or_else(|| self.finished.get_mut(&id));
+        let known = self.open.get_mut(&id).or_else(|| self.finished.get_mut(&id));
         let Some(trace) = known else {
             let other_instance = sighting.tag.instance != self.settings.instance;
-            events.push(Event::Stray {
-                stage,
-                tenant: Some(tenant),
-                other_instance,
-            });
+            events.push(Event::Stray { stage, tenant: Some(tenant), other_instance });
             return;
         };
         let visit = &trace.stages[usize::from(stage.0)];
@@ -572,70 +431,40 @@ impl Tracker {
         let visit = &mut trace.stages[usize::from(stage.0)];
         visit.copies.push(sighting.locator.clone());
         if let super::canary::Integrity::Corrupted { .. } = sighting.integrity {
-            events.push(Event::Corrupted {
-                tenant,
-                stage,
-                trace: id,
-            });
+            events.push(Event::Corrupted { tenant, stage, trace: id });
         }
         if visit.arrival.is_some() {
             events.push(if trace.doubled_by_us {
-                Event::OwnDuplicate {
-                    tenant,
-                    stage,
-                    trace: id,
-                }
+                Event::OwnDuplicate { tenant, stage, trace: id }
             } else {
-                Event::Duplicate {
-                    tenant,
-                    stage,
-                    trace: id,
-                    locator: sighting.locator,
-                }
+                Event::Duplicate { tenant, stage, trace: id, locator: sighting.locator }
             });
             return;
         }
         // What our own looks prove, and what the stage says of itself within the clocks' allowance; where the two
         // contradict each other, our own clock is the one that the latency is counted on.
         let looked = Interval::new(
-            visit
-                .absent_until
-                .unwrap_or(trace.planned_at)
-                .max(trace.planned_at),
+            visit.absent_until.unwrap_or(trace.planned_at).max(trace.planned_at),
             sighting.seen_by,
         );
         let allowance = self.topology.stage(stage).clock_allowance;
-        let interval = match sighting
-            .stamp
-            .interval()
-            .map(|stamped| stamped.widen(allowance).intersect(looked))
-        {
-            Some(Some(both)) => both,
-            Some(None) => {
-                events.push(Event::ClockInversion {
-                    tenant,
-                    stage,
-                    trace: id,
-                });
-                looked
-            }
-            None => looked,
-        };
-        visit.arrival = Some(Arrival {
-            interval,
-            noticed_at: now,
-            integrity: sighting.integrity,
-        });
+        let interval =
+            match sighting.stamp.interval().map(|stamped| stamped.widen(allowance).intersect(looked)) {
+                Some(Some(both)) => both,
+                Some(None) => {
+                    events.push(Event::ClockInversion { tenant, stage, trace: id });
+                    looked
+                }
+                None => looked,
+            };
+        visit.arrival = Some(Arrival { interval, noticed_at: now, integrity: sighting.integrity });
         if let (Put::Planned, None) = (trace.put, &trace.ended) {
             // Its echo overtook the answer of the put, which says as much.
             trace.put = Put::Accepted { at: now };
         }
         let given_up = stage == end && trace.ended.is_some();
         trace.came_late |= given_up;
-        let rider = WantedTrace {
-            tag: trace.tag,
-            planned_at: trace.planned_at,
-        };
+        let rider = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
         events.push(Event::Arrived {
             tenant,
             stage,
@@ -644,14 +473,9 @@ impl Tracker {
             noticed_after: now.since(interval.latest),
         });
         if given_up {
-            events.push(Event::LateArrival {
-                tenant,
-                stage,
-                trace: id,
-            });
-            if let Some(failed) = self.failures[usize::from(tenant.0)]
-                .iter_mut()
-                .find(|failed| failed.id() == id)
+            events.push(Event::LateArrival { tenant, stage, trace: id });
+            if let Some(failed) =
+                self.failures[usize::from(tenant.0)].iter_mut().find(|failed| failed.id() == id)
             {
                 *failed = Arc::new(trace.clone());
             }
@@ -662,10 +486,8 @@ impl Tracker {
         self.revision += 1;
         self.consider(id, now, events);
         // The hops and checkpoints of the stages that follow begin here.
-        for child in self
-            .topology
-            .stage_ids()
-            .filter(|child| self.topology.stage(*child).parent == Some(stage))
+        for child in
+            self.topology.stage_ids().filter(|child| self.topology.stage(*child).parent == Some(stage))
         {
             self.changed.insert(self.topology.source_of(tenant, child));
         }
@@ -683,10 +505,7 @@ impl Tracker {
     ) -> bool {
         let map = &self.topology;
         let by_source = matches!(map.source(source).owner, Owner::One(owner) if owner != tenant);
-        let by_label = sighting
-            .label
-            .as_deref()
-            .filter(|label| **label != *map.tenant(tenant).label);
+        let by_label = sighting.label.as_deref().filter(|label| **label != *map.tenant(tenant).label);
         if !by_source && by_label.is_none() {
             return false;
         }
@@ -704,16 +523,10 @@ impl Tracker {
         };
         // A record that is read again is the same violation, not another one.
         let same = |seen: &Violation| {
-            (seen.trace, seen.stage, &seen.locator)
-                == (violation.trace, violation.stage, &violation.locator)
+            (seen.trace, seen.stage, &seen.locator) == (violation.trace, violation.stage, &violation.locator)
         };
         if !self.violations.iter().any(same) {
-            events.push(Event::IsolationViolation {
-                tenant,
-                stage,
-                trace: violation.trace,
-                found_in,
-            });
+            events.push(Event::IsolationViolation { tenant, stage, trace: violation.trace, found_in });
             self.violations.push_back(violation);
             if self.violations.len() > MAX_VIOLATIONS {
                 self.violations.pop_front();
@@ -726,21 +539,17 @@ impl Tracker {
     fn lost_sight(&mut self, source: SourceId) {
         let stage = self.topology.source(source).stage;
         for id in self.sources[source.0 as usize].waiting.iter() {
-            if let Some(trace) = self.open.get_mut(id) {
-                if !trace.visit(stage).unseen_gap {
-                    Arc::make_mut(trace).stages[usize::from(stage.0)].unseen_gap = true;
-                }
+            if let Some(trace) = self.open.get_mut(id)
+                && !trace.visit(stage).unseen_gap
+            {
+                Arc::make_mut(trace).stages[usize::from(stage.0)].unseen_gap = true;
             }
         }
     }
 
     /// Thinks again about every trace that waits at a source.
     fn reconsider(&mut self, source: SourceId, now: Timestamp, events: &mut Vec<Event>) {
-        let waiting: Vec<_> = self.sources[source.0 as usize]
-            .waiting
-            .iter()
-            .copied()
-            .collect();
+        let waiting: Vec<_> = self.sources[source.0 as usize].waiting.iter().copied().collect();
         for id in waiting {
             self.consider(id, now, events);
         }
@@ -759,9 +568,7 @@ impl Tracker {
             match book.turn_blind_or_see(self.settings.blind_after, now) {
                 books::Sight::Unchanged => {}
                 books::Sight::WentBlind(reason) => events.push(Event::WentBlind { source, reason }),
-                books::Sight::SawAgain(blind_for) => {
-                    events.push(Event::SawAgain { source, blind_for })
-                }
+                books::Sight::SawAgain(blind_for) => events.push(Event::SawAgain { source, blind_for }),
             }
         }
     }

@@ -115,11 +115,7 @@ pub struct Verdict {
 /// The verdict on each tenant, in their order.
 #[must_use]
 pub fn verdicts(snapshot: &Snapshot, criteria: &Criteria) -> Vec<Verdict> {
-    snapshot
-        .topology
-        .tenant_ids()
-        .map(|tenant| verdict(snapshot, criteria, tenant))
-        .collect()
+    snapshot.topology.tenant_ids().map(|tenant| verdict(snapshot, criteria, tenant)).collect()
 }
 
 fn verdict(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Verdict {
@@ -151,12 +147,7 @@ fn verdict(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Verdic
         None => {
             let p95 = sample(snapshot, &traces).quantiles([0.95]);
             let condition = p95.map_or(Condition::Waiting, |[p95]| Condition::Ok { p95 });
-            Verdict {
-                tenant,
-                condition,
-                since: None,
-                also: Vec::new(),
-            }
+            Verdict { tenant, condition, since: None, also: Vec::new() }
         }
     }
 }
@@ -164,54 +155,28 @@ fn verdict(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Verdic
 type Finding = Option<(Condition, Timestamp)>;
 
 fn leaking(snapshot: &Snapshot, tenant: TenantId, from: Timestamp) -> Finding {
-    let first = snapshot
-        .violations
-        .iter()
-        .find(|seen| seen.tenant == tenant && seen.at >= from)?;
-    Some((
-        Condition::Leaking {
-            stage: first.stage,
-            found_in: first.found_in.clone(),
-        },
-        first.at,
-    ))
+    let first = snapshot.violations.iter().find(|seen| seen.tenant == tenant && seen.at >= from)?;
+    Some((Condition::Leaking { stage: first.stage, found_in: first.found_in.clone() }, first.at))
 }
 
 fn not_injecting(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Finding {
     let view = &snapshot.tenants[usize::from(tenant.0)];
     if let Some((since, reason)) = &view.refusing {
-        return Some((
-            Condition::NotInjecting {
-                reason: reason.clone(),
-            },
-            *since,
-        ));
+        return Some((Condition::NotInjecting { reason: reason.clone() }, *since));
     }
     // Nothing was refused, yet nothing leaves either: the process is starved, or its bound on traces is reached.
     let silent_since = view.accepted_at.or(view.missed_at)?;
     let silent = snapshot.at.since(silent_since) > criteria.interval * 3;
-    let reason = || {
-        format!(
-            "{} scheduled canaries were not sent: the probe itself could not keep up",
-            view.missed
-        )
-    };
-    (silent && view.missed_at.is_some_and(|at| at >= silent_since)).then(|| {
-        (
-            Condition::NotInjecting {
-                reason: reason().into(),
-            },
-            silent_since,
-        )
-    })
+    let reason =
+        || format!("{} scheduled canaries were not sent: the probe itself could not keep up", view.missed);
+    (silent && view.missed_at.is_some_and(|at| at >= silent_since))
+        .then(|| (Condition::NotInjecting { reason: reason().into() }, silent_since))
 }
 
 fn blind(snapshot: &Snapshot, source: SourceId) -> Option<(Timestamp, Arc<str>)> {
     let view = &snapshot.sources[source.0 as usize];
-    let reason = view
-        .failing
-        .as_ref()
-        .map_or_else(|| "no look has been answered".into(), |f| f.detail.clone());
+    let reason =
+        view.failing.as_ref().map_or_else(|| "no look has been answered".into(), |f| f.detail.clone());
     view.blind_since.map(|since| (since, reason))
 }
 
@@ -225,12 +190,10 @@ fn cannot_see(snapshot: &Snapshot, tenant: TenantId) -> Finding {
 
 fn cannot_see_branch(snapshot: &Snapshot, tenant: TenantId) -> Finding {
     let map = &snapshot.topology;
-    map.stage_ids()
-        .filter(|stage| !map.main_path().contains(stage))
-        .find_map(|stage| {
-            let (since, reason) = blind(snapshot, map.source_of(tenant, stage))?;
-            Some((Condition::CannotSeeBranch { stage, reason }, since))
-        })
+    map.stage_ids().filter(|stage| !map.main_path().contains(stage)).find_map(|stage| {
+        let (since, reason) = blind(snapshot, map.source_of(tenant, stage))?;
+        Some((Condition::CannotSeeBranch { stage, reason }, since))
+    })
 }
 
 fn stuck(snapshot: &Snapshot, criteria: &Criteria, traces: &[&Trace]) -> Finding {
@@ -248,15 +211,11 @@ fn stuck(snapshot: &Snapshot, criteria: &Criteria, traces: &[&Trace]) -> Finding
         return None;
     }
     // Something younger came through: then it is not the hop that stands still, but this canary that is missing.
-    let passed =
-        |trace: &&&Trace| trace.planned_at > oldest.planned_at && trace.arrival(hop).is_some();
+    let passed = |trace: &&&Trace| trace.planned_at > oldest.planned_at && trace.arrival(hop).is_some();
     if traces.iter().any(|trace| passed(&trace)) {
         return None;
     }
-    let waiting = waiting
-        .iter()
-        .filter(|trace| trace.waiting_for(map) == Some(hop))
-        .count();
+    let waiting = waiting.iter().filter(|trace| trace.waiting_for(map) == Some(hop)).count();
     Some((Condition::Stuck { hop, waiting }, oldest.planned_at))
 }
 
@@ -266,40 +225,21 @@ fn losing(traces: &[&Trace]) -> Finding {
         .iter()
         .filter_map(|trace| match &trace.ended {
             Some((Outcome::Lost(hop), _)) => Some((trace.planned_at, *hop)),
-            Some((Outcome::DeadLettered(stage), _)) => {
-                Some((trace.planned_at, Stretch::one(*stage)))
-            }
-            Some((
-                Outcome::Delivered | Outcome::Late | Outcome::Unobserved | Outcome::Refused(_),
-                _,
-            ))
+            Some((Outcome::DeadLettered(stage), _)) => Some((trace.planned_at, Stretch::one(*stage))),
+            Some((Outcome::Delivered | Outcome::Late | Outcome::Unobserved | Outcome::Refused(_), _))
             | None => None,
         })
         .collect();
     lost.sort_unstable();
     let (since, _) = *lost.first()?;
     let count = |hop: Stretch| lost.iter().filter(|(_, other)| *other == hop).count();
-    let hop = lost
-        .iter()
-        .map(|(_, hop)| *hop)
-        .max_by_key(|hop| count(*hop))?;
-    Some((
-        Condition::Losing {
-            hop,
-            lost: lost.len(),
-            of,
-        },
-        since,
-    ))
+    let hop = lost.iter().map(|(_, hop)| *hop).max_by_key(|hop| count(*hop))?;
+    Some((Condition::Losing { hop, lost: lost.len(), of }, since))
 }
 
 fn slow(snapshot: &Snapshot, criteria: &Criteria, traces: &[&Trace]) -> Finding {
     let is_slow = |trace: &&&Trace| matches!(trace.judgement, Judgement::Slow | Judgement::Overdue);
-    let since = traces
-        .iter()
-        .filter(is_slow)
-        .map(|trace| trace.planned_at)
-        .min()?;
+    let since = traces.iter().filter(is_slow).map(|trace| trace.planned_at).min()?;
     let [p95] = sample(snapshot, traces).quantiles([0.95])?;
     let exceeds = match p95 {
         Quantile::Exactly(p95) => p95 > criteria.slo,

@@ -93,19 +93,8 @@ impl ClosingHistogram {
         ladder: Ladder,
     ) -> prometheus::Result<Self> {
         let names = labels.iter().map(|label| (*label).to_owned()).collect();
-        let desc = Desc::new(
-            name.to_owned(),
-            help.to_owned(),
-            names,
-            std::collections::HashMap::new(),
-        )?;
-        Ok(Self {
-            name: name.to_owned(),
-            desc,
-            labels,
-            ladder,
-            series: Arc::default(),
-        })
+        let desc = Desc::new(name.to_owned(), help.to_owned(), names, std::collections::HashMap::new())?;
+        Ok(Self { name: name.to_owned(), desc, labels, ladder, series: Arc::default() })
     }
 
     /// Its name.
@@ -121,14 +110,7 @@ impl ClosingHistogram {
 
     /// Counts a trace. `latency` is how long it took, or how long it was waited for; it is of no account for
     /// [`Count::Overdue`].
-    pub fn count(
-        &self,
-        labels: &[&str],
-        what: Count,
-        latency: Duration,
-        trace: TraceId,
-        at: Timestamp,
-    ) {
+    pub fn count(&self, labels: &[&str], what: Count, latency: Duration, trace: TraceId, at: Timestamp) {
         let value = latency.as_secs_f64();
         self.with(labels, |series, bounds| {
             let exemplar = Some(Exemplar { trace, value, at });
@@ -153,10 +135,7 @@ impl ClosingHistogram {
     /// The exemplar of each bucket, the last one being `+Inf`, for a series with these label values.
     #[must_use]
     pub fn exemplars(&self, labels: &[&str]) -> Vec<Option<Exemplar>> {
-        self.lock()
-            .get(&owned(labels))
-            .map(|series| series.exemplars.clone())
-            .unwrap_or_default()
+        self.lock().get(&owned(labels)).map(|series| series.exemplars.clone()).unwrap_or_default()
     }
 
     fn with<T>(&self, labels: &[&str], change: impl FnOnce(&mut Series, &[f64]) -> T) -> T {
@@ -195,18 +174,13 @@ impl Collector for ClosingHistogram {
                 pair
             });
             let mut below = 0;
-            let buckets = self
-                .ladder
-                .0
-                .iter()
-                .zip(&series.buckets)
-                .map(|(bound, count)| {
-                    below += count;
-                    let mut bucket = proto::Bucket::default();
-                    bucket.set_upper_bound(*bound);
-                    bucket.set_cumulative_count(below);
-                    bucket
-                });
+            let buckets = self.ladder.0.iter().zip(&series.buckets).map(|(bound, count)| {
+                below += count;
+                let mut bucket = proto::Bucket::default();
+                bucket.set_upper_bound(*bound);
+                bucket.set_cumulative_count(below);
+                bucket
+            });
             let mut histogram = proto::Histogram::default();
             histogram.set_bucket(buckets.collect());
             histogram.set_sample_count(series.count);
@@ -239,22 +213,12 @@ mod tests {
     fn read(histogram: &ClosingHistogram) -> (Vec<u64>, u64) {
         let families = histogram.collect();
         let histogram = families[0].get_metric()[0].get_histogram();
-        let buckets = histogram
-            .get_bucket()
-            .iter()
-            .map(proto::Bucket::cumulative_count)
-            .collect();
+        let buckets = histogram.get_bucket().iter().map(proto::Bucket::cumulative_count).collect();
         (buckets, histogram.get_sample_count())
     }
 
     fn count(histogram: &ClosingHistogram, what: Count, secs: u64) {
-        histogram.count(
-            &["acme"],
-            what,
-            Duration::from_secs(secs),
-            TraceId::from_u128(1),
-            Timestamp::MIN,
-        );
+        histogram.count(&["acme"], what, Duration::from_secs(secs), TraceId::from_u128(1), Timestamp::MIN);
     }
 
     #[test]

@@ -38,7 +38,8 @@ mod price {
 }
 
 pub(super) const CALLS_NAME: &str = "traceprobe_api_calls_total";
-pub(super) const CALLS_HELP: &str = "Calls that the probe made, by result. What it takes of the quotas that it shares with the pipeline.";
+pub(super) const CALLS_HELP: &str =
+    "Calls that the probe made, by result. What it takes of the quotas that it shares with the pipeline.";
 pub(super) const CALLS_LABELS: [&str; 3] = ["service", "operation", "result"];
 pub(super) const COST_NAME: &str = "traceprobe_estimated_cost_dollars_total";
 pub(super) const COST_HELP: &str = "What the probe's calls and bytes would cost at list prices (us-east-1, BigQuery on demand), by service. An estimate.";
@@ -64,23 +65,10 @@ pub(super) struct OwnCosts {
 impl OwnCosts {
     pub(super) fn new(calls: CallsSoFar, bytes: PaidBytes) -> prometheus::Result<Self> {
         let names = |labels: &[&str]| labels.iter().map(|label| (*label).to_owned()).collect();
-        let calls_desc = Desc::new(
-            CALLS_NAME.into(),
-            CALLS_HELP.into(),
-            names(&CALLS_LABELS),
-            HashMap::new(),
-        )?;
-        let cost_desc = Desc::new(
-            COST_NAME.into(),
-            COST_HELP.into(),
-            names(&COST_LABELS),
-            HashMap::new(),
-        )?;
-        Ok(Self {
-            calls,
-            bytes,
-            descs: Arc::new([calls_desc, cost_desc]),
-        })
+        let calls_desc =
+            Desc::new(CALLS_NAME.into(), CALLS_HELP.into(), names(&CALLS_LABELS), HashMap::new())?;
+        let cost_desc = Desc::new(COST_NAME.into(), COST_HELP.into(), names(&COST_LABELS), HashMap::new())?;
+        Ok(Self { calls, bytes, descs: Arc::new([calls_desc, cost_desc]) })
     }
 }
 
@@ -91,12 +79,7 @@ impl Collector for OwnCosts {
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
         let calls = (self.calls)();
-        let mut dollars = [
-            ("bigquery", 0.0),
-            ("kinesis", 0.0),
-            ("logs", 0.0),
-            ("s3", 0.0),
-        ];
+        let mut dollars = [("bigquery", 0.0), ("kinesis", 0.0), ("logs", 0.0), ("s3", 0.0)];
         for (service, dollars) in &mut dollars {
             let bytes = sum(&self.bytes.others, "service", service);
             *dollars = match *service {
@@ -109,20 +92,12 @@ impl Collector for OwnCosts {
         for call in calls.iter().filter(|call| call.service == "s3") {
             #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
             let count = call.count as f64;
-            dollars[3].1 += count
-                * if call.operation.starts_with("List") {
-                    price::S3_LIST
-                } else {
-                    price::S3_GET
-                };
+            dollars[3].1 +=
+                count * if call.operation.starts_with("List") { price::S3_LIST } else { price::S3_GET };
         }
         #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-        let calls = calls.iter().map(|call| {
-            (
-                [&*call.service, &*call.operation, &*call.result],
-                call.count as f64,
-            )
-        });
+        let calls =
+            calls.iter().map(|call| ([&*call.service, &*call.operation, &*call.result], call.count as f64));
         vec![
             counters(CALLS_NAME, CALLS_HELP, CALLS_LABELS, calls),
             counters(
@@ -139,10 +114,7 @@ impl Collector for OwnCosts {
 fn sum(counter: &IntCounterVec, label: &str, value: &str) -> f64 {
     let of_label = |metric: &&proto::Metric| {
         label.is_empty()
-            || metric
-                .get_label()
-                .iter()
-                .any(|pair| pair.name() == label && pair.value() == value)
+            || metric.get_label().iter().any(|pair| pair.name() == label && pair.value() == value)
     };
     let families = counter.collect();
     families

@@ -23,11 +23,7 @@ impl Format {
     /// What the `Accept` header of a scrape asks for.
     #[must_use]
     pub fn accepted_by(accept: &str) -> Self {
-        if accept.contains("application/openmetrics-text") {
-            Self::OpenMetrics
-        } else {
-            Self::Text
-        }
+        if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Text }
     }
 
     /// The value of the `Content-Type` header.
@@ -76,58 +72,27 @@ fn write_family(
         Format::OpenMetrics if kind == "counter" => name.strip_suffix("_total").unwrap_or(name),
         Format::OpenMetrics | Format::Text => name,
     };
-    writeln!(
-        out,
-        "# HELP {declared} {}",
-        escape(family.help(), format == Format::OpenMetrics)
-    )?;
+    writeln!(out, "# HELP {declared} {}", escape(family.help(), format == Format::OpenMetrics))?;
     writeln!(out, "# TYPE {declared} {kind}")?;
     for metric in family.get_metric() {
         let labels = metric.get_label();
         match family.get_field_type() {
-            MetricType::COUNTER => sample(
-                out,
-                name,
-                "",
-                labels,
-                None,
-                metric.get_counter().get_value(),
-            )?,
-            MetricType::GAUGE => {
-                sample(out, name, "", labels, None, metric.get_gauge().get_value())?
-            }
+            MetricType::COUNTER => sample(out, name, "", labels, None, metric.get_counter().get_value())?,
+            MetricType::GAUGE => sample(out, name, "", labels, None, metric.get_gauge().get_value())?,
             MetricType::HISTOGRAM => {
                 let histogram = metric.get_histogram();
                 let values: Vec<&str> = labels.iter().map(LabelPair::value).collect();
-                let marks = if format == Format::OpenMetrics {
-                    exemplars(name, &values)
-                } else {
-                    Vec::new()
-                };
+                let marks = if format == Format::OpenMetrics { exemplars(name, &values) } else { Vec::new() };
                 let mark = |at: usize| marks.get(at).copied().flatten();
                 let buckets = histogram.get_bucket();
                 for (at, bucket) in buckets.iter().enumerate() {
                     let le = float(bucket.upper_bound());
                     bucket_sample(out, name, labels, &le, bucket.cumulative_count(), mark(at))?;
                 }
-                bucket_sample(
-                    out,
-                    name,
-                    labels,
-                    "+Inf",
-                    histogram.get_sample_count(),
-                    mark(buckets.len()),
-                )?;
+                bucket_sample(out, name, labels, "+Inf", histogram.get_sample_count(), mark(buckets.len()))?;
                 sample(out, name, "_sum", labels, None, histogram.get_sample_sum())?;
                 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-                sample(
-                    out,
-                    name,
-                    "_count",
-                    labels,
-                    None,
-                    histogram.get_sample_count() as f64,
-                )?;
+                sample(out, name, "_count", labels, None, histogram.get_sample_count() as f64)?;
             }
             // Nothing of ours or of the process collector is of these types.
             MetricType::SUMMARY | MetricType::UNTYPED => {}
@@ -148,12 +113,7 @@ fn bucket_sample(
     write_labels(out, labels, Some(le))?;
     write!(out, " {count}")?;
     if let Some(Exemplar { trace, value, at }) = exemplar {
-        write!(
-            out,
-            " # {{trace_id=\"{trace}\"}} {} {:.3}",
-            float(value),
-            at.as_secs_f64()
-        )?;
+        write!(out, " # {{trace_id=\"{trace}\"}} {} {:.3}", float(value), at.as_secs_f64())?;
     }
     out.push('\n');
     Ok(())
@@ -176,9 +136,7 @@ fn write_labels(out: &mut String, labels: &[LabelPair], le: Option<&str>) -> std
     if labels.is_empty() && le.is_none() {
         return Ok(());
     }
-    let own = labels
-        .iter()
-        .map(|label| format!("{}=\"{}\"", label.name(), escape(label.value(), true)));
+    let own = labels.iter().map(|label| format!("{}=\"{}\"", label.name(), escape(label.value(), true)));
     let all: Vec<String> = own.chain(le.map(|le| format!("le=\"{le}\""))).collect();
     write!(out, "{{{}}}", all.join(","))
 }
@@ -200,11 +158,7 @@ fn number(value: f64) -> String {
 
 fn escape(text: &str, quotes: bool) -> String {
     let text = text.replace('\\', "\\\\").replace('\n', "\\n");
-    if quotes {
-        text.replace('"', "\\\"")
-    } else {
-        text
-    }
+    if quotes { text.replace('"', "\\\"") } else { text }
 }
 
 #[cfg(test)]
@@ -213,18 +167,14 @@ mod tests {
 
     #[test]
     fn a_scraper_that_accepts_openmetrics_gets_it() {
-        let prometheus =
-            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
+        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
         assert_eq!(Format::accepted_by(prometheus), Format::OpenMetrics);
         assert_eq!(Format::accepted_by("*/*"), Format::Text);
     }
 
     #[test]
     fn bounds_are_spelled_as_floats() {
-        assert_eq!(
-            [float(30.0), float(0.005), float(7.5)],
-            ["30.0", "0.005", "7.5"]
-        );
+        assert_eq!([float(30.0), float(0.005), float(7.5)], ["30.0", "0.005", "7.5"]);
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! Every metric of the probe: name, type, labels, and the help text that says what to do about it.
 
 use prometheus::core::Collector;
-use prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::closing::{ClosingHistogram, Ladder};
 
@@ -28,31 +26,14 @@ pub(super) struct Definer {
 
 impl Definer {
     pub(super) fn new(registry: Registry) -> Self {
-        Self {
-            registry,
-            described: Vec::new(),
-        }
+        Self { registry, described: Vec::new() }
     }
 
-    fn describe(
-        &mut self,
-        name: &str,
-        kind: &'static str,
-        labels: &[&'static str],
-        help: &'static str,
-    ) {
-        self.described.push(Described {
-            name: name.to_owned(),
-            kind,
-            labels: labels.to_vec(),
-            help,
-        });
+    fn describe(&mut self, name: &str, kind: &'static str, labels: &[&'static str], help: &'static str) {
+        self.described.push(Described { name: name.to_owned(), kind, labels: labels.to_vec(), help });
     }
 
-    pub(super) fn register<C: Collector + Clone + 'static>(
-        &self,
-        collector: &C,
-    ) -> prometheus::Result<()> {
+    pub(super) fn register<C: Collector + Clone + 'static>(&self, collector: &C) -> prometheus::Result<()> {
         self.registry.register(Box::new(collector.clone()))
     }
 
@@ -109,10 +90,7 @@ impl Definer {
         buckets: &[f64],
         help: &'static str,
     ) -> prometheus::Result<HistogramVec> {
-        let vec = HistogramVec::new(
-            HistogramOpts::new(name, help).buckets(buckets.to_vec()),
-            labels,
-        )?;
+        let vec = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?;
         self.register(&vec)?;
         self.describe(name, "histogram", labels, help);
         Ok(vec)
@@ -133,9 +111,8 @@ impl Definer {
 }
 
 /// Buckets for what the probe itself takes: calls, widths, delays; in seconds.
-const OWN_SECONDS: [f64; 15] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-];
+const OWN_SECONDS: [f64; 15] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// All families.
 #[derive(Clone, Debug)]

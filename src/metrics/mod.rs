@@ -47,46 +47,19 @@ impl Metrics {
     /// # Errors
     ///
     /// When a metric is badly named or named twice, which a test of this crate would have shown.
-    pub fn new(
-        topology: Arc<Topology>,
-        ladder: &Ladder,
-        calls: CallsSoFar,
-    ) -> prometheus::Result<Self> {
+    pub fn new(topology: Arc<Topology>, ladder: &Ladder, calls: CallsSoFar) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let mut definer = Definer::new(registry.clone());
         let families = Families::define(&mut definer, ladder)?;
         // Not exposed as it is: only the costs that follow from it are.
-        let paid_bytes = IntCounterVec::new(
-            Opts::new("paid_bytes", "bytes that cost something"),
-            &["service"],
-        )?;
-        let bytes = PaidBytes {
-            bigquery: families.billed.clone(),
-            others: paid_bytes.clone(),
-        };
+        let paid_bytes =
+            IntCounterVec::new(Opts::new("paid_bytes", "bytes that cost something"), &["service"])?;
+        let bytes = PaidBytes { bigquery: families.billed.clone(), others: paid_bytes.clone() };
         definer.register(&OwnCosts::new(calls, bytes)?)?;
-        definer.describe_collected(
-            cost::CALLS_NAME,
-            "counter",
-            &cost::CALLS_LABELS,
-            cost::CALLS_HELP,
-        );
-        definer.describe_collected(
-            cost::COST_NAME,
-            "counter",
-            &cost::COST_LABELS,
-            cost::COST_HELP,
-        );
-        registry.register(Box::new(
-            prometheus::process_collector::ProcessCollector::for_self(),
-        ))?;
-        let metrics = Self {
-            topology,
-            registry,
-            families,
-            paid_bytes,
-            described: definer.described.into(),
-        };
+        definer.describe_collected(cost::CALLS_NAME, "counter", &cost::CALLS_LABELS, cost::CALLS_HELP);
+        definer.describe_collected(cost::COST_NAME, "counter", &cost::COST_LABELS, cost::COST_HELP);
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        let metrics = Self { topology, registry, families, paid_bytes, described: definer.described.into() };
         metrics.be_born();
         Ok(metrics)
     }
@@ -96,12 +69,8 @@ impl Metrics {
     pub fn render(&self, format: Format) -> String {
         exposition::write(&self.registry.gather(), format, |family, labels| {
             let closing = [&self.families.e2e_latency, &self.families.hop_latency];
-            let found = closing
-                .into_iter()
-                .find(|histogram| histogram.name() == family);
-            found
-                .map(|histogram| histogram.exemplars(labels))
-                .unwrap_or_default()
+            let found = closing.into_iter().find(|histogram| histogram.name() == family);
+            found.map(|histogram| histogram.exemplars(labels)).unwrap_or_default()
         })
     }
 
@@ -120,10 +89,7 @@ impl Metrics {
     /// A put was done, however it went: how long it took and how many bytes of messages it carried.
     pub fn put(&self, tenant: TenantId, took: Duration, bytes: u64) {
         let tenant = &*self.topology.tenant(tenant).name;
-        self.families
-            .injection_seconds
-            .with_label_values(&[tenant])
-            .observe(took.as_secs_f64());
+        self.families.injection_seconds.with_label_values(&[tenant]).observe(took.as_secs_f64());
         self.paid_bytes.with_label_values(&["logs"]).inc_by(bytes);
     }
 
@@ -136,65 +102,26 @@ impl Metrics {
             Event::Missed { tenant, count } => self.inject(*tenant, "missed", *count),
             Event::Accepted { tenant, .. } => self.inject(*tenant, "accepted", 1),
             Event::Ambiguous { tenant, .. } => self.inject(*tenant, "ambiguous", 1),
-            Event::Arrived {
-                stage,
-                interval,
-                noticed_after,
-                ..
-            } => {
+            Event::Arrived { stage, interval, noticed_after, .. } => {
                 let stage = &*self.topology.stage(*stage).name;
-                f.uncertainty
-                    .with_label_values(&[stage])
-                    .observe(interval.width().as_secs_f64());
-                f.detection_delay
-                    .with_label_values(&[stage])
-                    .observe(noticed_after.as_secs_f64());
+                f.uncertainty.with_label_values(&[stage]).observe(interval.width().as_secs_f64());
+                f.detection_delay.with_label_values(&[stage]).observe(noticed_after.as_secs_f64());
             }
-            Event::HopMeasured {
-                tenant,
-                hop,
-                trace,
-                latency,
-                counted,
-            } => {
-                let what = if *counted {
-                    Count::ArrivedOverdue
-                } else {
-                    Count::Arrived
-                };
+            Event::HopMeasured { tenant, hop, trace, latency, counted } => {
+                let what = if *counted { Count::ArrivedOverdue } else { Count::Arrived };
                 self.hop(*tenant, *hop, what, *latency, *trace, now);
             }
             Event::HopOverdue { tenant, hop, trace } => {
                 self.hop(*tenant, *hop, Count::Overdue, Duration::ZERO, *trace, now);
             }
-            Event::HopMissing {
-                tenant,
-                hop,
-                trace,
-                waited,
-                counted,
-            } => {
-                let what = if *counted {
-                    Count::GivenUpOverdue
-                } else {
-                    Count::GivenUp
-                };
+            Event::HopMissing { tenant, hop, trace, waited, counted } => {
+                let what = if *counted { Count::GivenUpOverdue } else { Count::GivenUp };
                 self.hop(*tenant, *hop, what, *waited, *trace, now);
                 self.at(&f.missing_hops, *tenant, *hop, 1);
             }
-            Event::EndToEnd {
-                tenant,
-                trace,
-                latency,
-                judgement,
-                counted,
-            } => {
+            Event::EndToEnd { tenant, trace, latency, judgement, counted } => {
                 let name = &*self.topology.tenant(*tenant).name;
-                let what = if *counted {
-                    Count::ArrivedOverdue
-                } else {
-                    Count::Arrived
-                };
+                let what = if *counted { Count::ArrivedOverdue } else { Count::Arrived };
                 match judgement {
                     Judgement::Good => {
                         f.slo_good.with_label_values(&[name]).inc();
@@ -208,66 +135,28 @@ impl Metrics {
             Event::Overdue { tenant, trace } => {
                 self.end_to_end(*tenant, Count::Overdue, Duration::ZERO, *trace, now);
             }
-            Event::GaveUp {
-                tenant,
-                trace,
-                waited,
-                counted,
-            } => {
-                let what = if *counted {
-                    Count::GivenUpOverdue
-                } else {
-                    Count::GivenUp
-                };
+            Event::GaveUp { tenant, trace, waited, counted } => {
+                let what = if *counted { Count::GivenUpOverdue } else { Count::GivenUp };
                 self.end_to_end(*tenant, what, *waited, *trace, now);
             }
-            Event::Ended {
-                tenant, outcome, ..
-            } => self.ended(*tenant, outcome),
-            Event::LateArrival { tenant, stage, .. } => {
-                self.at(&f.late_arrivals, *tenant, *stage, 1)
-            }
+            Event::Ended { tenant, outcome, .. } => self.ended(*tenant, outcome),
+            Event::LateArrival { tenant, stage, .. } => self.at(&f.late_arrivals, *tenant, *stage, 1),
             Event::Duplicate { tenant, stage, .. } => self.at(&f.duplicates, *tenant, *stage, 1),
-            Event::OwnDuplicate { tenant, stage, .. } => {
-                self.at(&f.own_duplicates, *tenant, *stage, 1)
-            }
+            Event::OwnDuplicate { tenant, stage, .. } => self.at(&f.own_duplicates, *tenant, *stage, 1),
             Event::Corrupted { tenant, stage, .. } => self.at(&f.corrupted, *tenant, *stage, 1),
-            Event::IsolationViolation { tenant, stage, .. } => {
-                self.at(&f.isolation, *tenant, *stage, 1)
-            }
-            Event::ClockInversion { tenant, stage, .. } => {
-                self.at(&f.inversions, *tenant, *stage, 1)
-            }
-            Event::ForeignTags {
-                stage,
-                source,
-                count,
-            } => {
+            Event::IsolationViolation { tenant, stage, .. } => self.at(&f.isolation, *tenant, *stage, 1),
+            Event::ClockInversion { tenant, stage, .. } => self.at(&f.inversions, *tenant, *stage, 1),
+            Event::ForeignTags { stage, source, count } => {
                 let stage = &*self.topology.stage(*stage).name;
-                f.foreign
-                    .with_label_values(&[self.owner(*source), stage])
-                    .inc_by(*count);
+                f.foreign.with_label_values(&[self.owner(*source), stage]).inc_by(*count);
             }
-            Event::Stray {
-                stage,
-                tenant: Some(_),
-                other_instance,
-            } => {
-                let of = if *other_instance {
-                    STRAYS[0]
-                } else {
-                    STRAYS[1]
-                };
-                f.strays
-                    .with_label_values(&[&*self.topology.stage(*stage).name, of])
-                    .inc();
+            Event::Stray { stage, tenant: Some(_), other_instance } => {
+                let of = if *other_instance { STRAYS[0] } else { STRAYS[1] };
+                f.strays.with_label_values(&[&*self.topology.stage(*stage).name, of]).inc();
             }
-            Event::Looked {
-                source,
-                complete,
-                took,
-                reading,
-            } => self.looked(*source, *complete, *took, reading),
+            Event::Looked { source, complete, took, reading } => {
+                self.looked(*source, *complete, *took, reading)
+            }
             Event::LookFailed { source, trouble } => {
                 self.sweep(*source, trouble.as_str());
             }
@@ -282,9 +171,7 @@ impl Metrics {
         let mut waiting: HashMap<(TenantId, StageId), (i64, Timestamp)> = HashMap::new();
         for trace in snapshot.open.iter().filter(|trace| trace.ended.is_none()) {
             if let Some(hop) = trace.waiting_for(map) {
-                let entry = waiting
-                    .entry((trace.tenant, hop))
-                    .or_insert((0, trace.planned_at));
+                let entry = waiting.entry((trace.tenant, hop)).or_insert((0, trace.planned_at));
                 entry.0 += 1;
                 entry.1 = entry.1.min(trace.planned_at);
             }
@@ -293,27 +180,15 @@ impl Metrics {
             let name = &*map.tenant(tenant).name;
             for &hop in map.main_path() {
                 let labels = [name, &*map.stage(hop).name];
-                let (count, oldest) = waiting
-                    .get(&(tenant, hop))
-                    .copied()
-                    .unwrap_or((0, snapshot.at));
-                self.families
-                    .in_flight
-                    .with_label_values(&labels)
-                    .set(count);
+                let (count, oldest) = waiting.get(&(tenant, hop)).copied().unwrap_or((0, snapshot.at));
+                self.families.in_flight.with_label_values(&labels).set(count);
                 let age = snapshot.at.since(oldest).as_secs_f64();
-                self.families
-                    .oldest_in_flight
-                    .with_label_values(&labels)
-                    .set(age);
+                self.families.oldest_in_flight.with_label_values(&labels).set(age);
             }
             for stage in map.stage_ids() {
                 let view = &snapshot.sources[map.source_of(tenant, stage).0 as usize];
                 let labels = [name, &*map.stage(stage).name];
-                self.families
-                    .blind
-                    .with_label_values(&labels)
-                    .set(i64::from(view.blind_since.is_some()));
+                self.families.blind.with_label_values(&labels).set(i64::from(view.blind_since.is_some()));
             }
         }
         for view in &snapshot.sources {
@@ -321,56 +196,35 @@ impl Metrics {
             let owner = self.owner(view.source);
             let age = match (view.waiting, view.watermark) {
                 (0, _) | (_, None) if view.blind_since.is_none() => Duration::ZERO,
-                (_, watermark) => snapshot
-                    .at
-                    .since(watermark.or(view.blind_since).unwrap_or(snapshot.at)),
+                (_, watermark) => snapshot.at.since(watermark.or(view.blind_since).unwrap_or(snapshot.at)),
             };
-            self.families
-                .watermark_age
-                .with_label_values(&[stage, owner])
-                .set(age.as_secs_f64());
+            self.families.watermark_age.with_label_values(&[stage, owner]).set(age.as_secs_f64());
             if map.stage(map.source(view.source).stage).kind == "kinesis" {
                 let behind = view.behind.unwrap_or_default().as_secs_f64();
-                self.families
-                    .behind
-                    .with_label_values(&[owner, stage])
-                    .set(behind);
+                self.families.behind.with_label_values(&[owner, stage]).set(behind);
             }
         }
     }
 
     fn ended(&self, tenant: TenantId, outcome: &Outcome) {
         let name = &*self.topology.tenant(tenant).name;
-        self.families
-            .traces
-            .with_label_values(&[name, outcome.label()])
-            .inc();
+        self.families.traces.with_label_values(&[name, outcome.label()]).inc();
         match outcome {
             Outcome::Lost(hop) => {
                 let hop = hop.display(&self.topology).to_string();
                 self.families.lost.with_label_values(&[name, &hop]).inc();
             }
             Outcome::Refused(_) => self.inject(tenant, "refused", 1),
-            Outcome::Delivered | Outcome::Late | Outcome::DeadLettered(_) | Outcome::Unobserved => {
-            }
+            Outcome::Delivered | Outcome::Late | Outcome::DeadLettered(_) | Outcome::Unobserved => {}
         }
     }
 
-    fn end_to_end(
-        &self,
-        tenant: TenantId,
-        what: Count,
-        latency: Duration,
-        trace: TraceId,
-        now: Timestamp,
-    ) {
+    fn end_to_end(&self, tenant: TenantId, what: Count, latency: Duration, trace: TraceId, now: Timestamp) {
         let name = &*self.topology.tenant(tenant).name;
         if let Count::Arrived | Count::Overdue | Count::GivenUp = what {
             self.families.slo_traces.with_label_values(&[name]).inc();
         }
-        self.families
-            .e2e_latency
-            .count(&[name], what, latency, trace, now);
+        self.families.e2e_latency.count(&[name], what, latency, trace, now);
     }
 
     fn hop(
@@ -382,13 +236,8 @@ impl Metrics {
         trace: TraceId,
         now: Timestamp,
     ) {
-        let labels = [
-            &*self.topology.tenant(tenant).name,
-            &*self.topology.stage(hop).name,
-        ];
-        self.families
-            .hop_latency
-            .count(&labels, what, latency, trace, now);
+        let labels = [&*self.topology.tenant(tenant).name, &*self.topology.stage(hop).name];
+        self.families.hop_latency.count(&labels, what, latency, trace, now);
     }
 
     fn looked(&self, source: SourceId, complete: bool, took: Duration, reading: &Reading) {
@@ -396,52 +245,29 @@ impl Metrics {
         let f = &self.families;
         let spec = self.topology.stage(self.topology.source(source).stage);
         let stage = &*spec.name;
-        f.sweep_seconds
-            .with_label_values(&[stage])
-            .observe(took.as_secs_f64());
-        f.bytes_read
-            .with_label_values(&[stage])
-            .inc_by(reading.bytes);
-        f.records_read
-            .with_label_values(&[stage])
-            .inc_by(reading.records);
-        f.decode_errors
-            .with_label_values(&[stage])
-            .inc_by(reading.decode_errors);
+        f.sweep_seconds.with_label_values(&[stage]).observe(took.as_secs_f64());
+        f.bytes_read.with_label_values(&[stage]).inc_by(reading.bytes);
+        f.records_read.with_label_values(&[stage]).inc_by(reading.records);
+        f.decode_errors.with_label_values(&[stage]).inc_by(reading.decode_errors);
         match spec.kind {
-            "bigquery" => f
-                .billed
-                .with_label_values(&[stage])
-                .inc_by(reading.billed_bytes),
-            "kinesis" => self
-                .paid_bytes
-                .with_label_values(&["kinesis"])
-                .inc_by(reading.bytes),
+            "bigquery" => f.billed.with_label_values(&[stage]).inc_by(reading.billed_bytes),
+            "kinesis" => self.paid_bytes.with_label_values(&["kinesis"]).inc_by(reading.bytes),
             _ => {}
         }
     }
 
     fn sweep(&self, source: SourceId, result: &str) {
         let stage = &*self.topology.stage(self.topology.source(source).stage).name;
-        self.families
-            .sweeps
-            .with_label_values(&[stage, self.owner(source), result])
-            .inc();
+        self.families.sweeps.with_label_values(&[stage, self.owner(source), result]).inc();
     }
 
     fn inject(&self, tenant: TenantId, result: &str, count: u64) {
         let name = &*self.topology.tenant(tenant).name;
-        self.families
-            .injections
-            .with_label_values(&[name, result])
-            .inc_by(count);
+        self.families.injections.with_label_values(&[name, result]).inc_by(count);
     }
 
     fn at(&self, counter: &IntCounterVec, tenant: TenantId, stage: StageId, count: u64) {
-        let labels = [
-            &*self.topology.tenant(tenant).name,
-            &*self.topology.stage(stage).name,
-        ];
+        let labels = [&*self.topology.tenant(tenant).name, &*self.topology.stage(stage).name];
         counter.with_label_values(&labels).inc_by(count);
     }
 
@@ -455,9 +281,7 @@ impl Metrics {
     /// Brings every series of the map into being, at zero.
     fn be_born(&self) {
         let (f, map) = (&self.families, &*self.topology);
-        f.build_info
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1);
+        f.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         for tenant in map.tenants() {
             let name = &*tenant.name;
             f.e2e_latency.init(&[name]);
@@ -465,14 +289,10 @@ impl Metrics {
             for counter in [&f.slo_traces, &f.slo_good, &f.unjudged] {
                 counter.with_label_values(&[name]);
             }
-            Outcome::LABELS
-                .iter()
-                .for_each(|outcome| drop(f.traces.with_label_values(&[name, outcome])));
-            PUTS.iter()
-                .for_each(|result| drop(f.injections.with_label_values(&[name, result])));
+            Outcome::LABELS.iter().for_each(|outcome| drop(f.traces.with_label_values(&[name, outcome])));
+            PUTS.iter().for_each(|result| drop(f.injections.with_label_values(&[name, result])));
             for stretch in Stretch::all(map.main_path()) {
-                f.lost
-                    .with_label_values(&[name, &stretch.display(map).to_string()]);
+                f.lost.with_label_values(&[name, &stretch.display(map).to_string()]);
             }
             for stage in map.stages() {
                 let labels = [name, &*stage.name];
@@ -500,24 +320,15 @@ impl Metrics {
             for counter in [&f.bytes_read, &f.records_read, &f.decode_errors] {
                 counter.with_label_values(&[name]);
             }
-            STRAYS
-                .iter()
-                .for_each(|of| drop(f.strays.with_label_values(&[name, of])));
+            STRAYS.iter().for_each(|of| drop(f.strays.with_label_values(&[name, of])));
             if stage.kind == "bigquery" {
                 f.billed.with_label_values(&[name]);
             }
         }
         for source in map.source_ids() {
             let stage = &*map.stage(map.source(source).stage).name;
-            let results = ["ok", "incomplete"]
-                .into_iter()
-                .chain(Trouble::ALL.map(Trouble::as_str));
-            results.for_each(|result| {
-                drop(
-                    f.sweeps
-                        .with_label_values(&[stage, self.owner(source), result]),
-                )
-            });
+            let results = ["ok", "incomplete"].into_iter().chain(Trouble::ALL.map(Trouble::as_str));
+            results.for_each(|result| drop(f.sweeps.with_label_values(&[stage, self.owner(source), result])));
             f.foreign.with_label_values(&[self.owner(source), stage]);
         }
     }

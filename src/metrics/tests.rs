@@ -27,12 +27,8 @@ fn both_formats_hold_the_same_series() {
     let metrics = metrics();
     let series = |format| {
         let text = metrics.render(format);
-        let lines = text
-            .lines()
-            .filter(|line| !line.starts_with('#') && !line.starts_with("process_"));
-        lines
-            .map(|line| line.split(' ').next().unwrap_or_default().to_owned())
-            .collect::<Vec<_>>()
+        let lines = text.lines().filter(|line| !line.starts_with('#') && !line.starts_with("process_"));
+        lines.map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(series(Format::Text), series(Format::OpenMetrics));
 }
@@ -43,22 +39,14 @@ fn a_bucket_leads_to_the_trace_that_fell_into_it() {
     let trace = TraceId::from_u128(0xabc);
     let latency = Duration::from_secs(7);
     let tenant = fixture::ACME;
-    let event = Event::EndToEnd {
-        tenant,
-        trace,
-        latency,
-        judgement: Judgement::Good,
-        counted: false,
-    };
+    let event = Event::EndToEnd { tenant, trace, latency, judgement: Judgement::Good, counted: false };
     metrics.record(&event, Timestamp::from_secs(1_000));
     let text = metrics.render(Format::OpenMetrics);
-    let exemplar = r#"{tenant="acme",le="10.0"} 1 # {trace_id="00000000000000000000000000000abc"} 7.0 1000.000"#;
+    let exemplar =
+        r#"{tenant="acme",le="10.0"} 1 # {trace_id="00000000000000000000000000000abc"} 7.0 1000.000"#;
     assert!(text.contains(exemplar), "{text}");
     assert!(text.ends_with("# EOF\n"));
-    assert!(
-        !metrics.render(Format::Text).contains(" # {"),
-        "the text format has no exemplars"
-    );
+    assert!(!metrics.render(Format::Text).contains(" # {"), "the text format has no exemplars");
 }
 
 #[test]

@@ -48,15 +48,11 @@ impl Rhythm {
         let Some(last) = last else {
             return Timestamp::MIN;
         };
-        let unproven = checkpoints
-            .iter()
-            .find(|at| covered.is_none_or(|covered| covered <= **at));
+        let unproven = checkpoints.iter().find(|at| covered.is_none_or(|covered| covered <= **at));
         // One microsecond more, since a look proves what arrived *before* its watermark.
         let early = unproven.map(|at| *at + self.settle + Duration::from_micros(1));
         let regular = last + self.interval;
-        early.map_or(regular, |early| {
-            early.max(last + self.min_gap()).min(regular)
-        })
+        early.map_or(regular, |early| early.max(last + self.min_gap()).min(regular))
     }
 
     fn backoff(&self) -> ExponentialBackoff {
@@ -90,17 +86,10 @@ pub struct Ends {
 pub async fn watch<O: Observe>(mut observer: O, rhythm: Rhythm, clock: WallClock, mut ends: Ends) {
     let stop = ends.stop.clone();
     // `None` only when it was stopped: whatever the loop was waiting for is dropped with it.
-    let _stopped = stop
-        .run_until_cancelled(look_for_ever(&mut observer, rhythm, &clock, &mut ends))
-        .await;
+    let _stopped = stop.run_until_cancelled(look_for_ever(&mut observer, rhythm, &clock, &mut ends)).await;
 }
 
-async fn look_for_ever<O: Observe>(
-    observer: &mut O,
-    rhythm: Rhythm,
-    clock: &WallClock,
-    ends: &mut Ends,
-) {
+async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &WallClock, ends: &mut Ends) {
     let mut backoff = rhythm.backoff();
     let mut last = None;
     let mut covered = None;
@@ -133,28 +122,13 @@ async fn look_for_ever<O: Observe>(
             Ok(sweep) => {
                 backoff.reset();
                 covered = sweep.watermark.or(covered);
-                (
-                    Input::Swept {
-                        source: ends.source,
-                        sweep,
-                    },
-                    Duration::ZERO,
-                )
+                (Input::Swept { source: ends.source, sweep }, Duration::ZERO)
             }
             Err(error) => {
                 let delay = backoff.next_backoff().unwrap_or(Rhythm::MAX_BACKOFF);
                 let delay = error.retry_after.map_or(delay, |asked| asked.max(delay));
-                let ObserveError {
-                    trouble, detail, ..
-                } = error;
-                (
-                    Input::LookFailed {
-                        source: ends.source,
-                        trouble,
-                        detail,
-                    },
-                    delay,
-                )
+                let ObserveError { trouble, detail, .. } = error;
+                (Input::LookFailed { source: ends.source, trouble, detail }, delay)
             }
         };
         if ends.reports.send(input).await.is_err() {
@@ -165,10 +139,7 @@ async fn look_for_ever<O: Observe>(
 }
 
 fn timed_out(limit: Duration) -> ObserveError {
-    ObserveError::new(
-        Trouble::TimedOut,
-        format!("no answer within {} s", limit.as_secs_f64()),
-    )
+    ObserveError::new(Trouble::TimedOut, format!("no answer within {} s", limit.as_secs_f64()))
 }
 
 #[cfg(test)]
@@ -179,11 +150,8 @@ mod tests {
     use crate::domain::sighting::{Reading, Sweep, WantedTrace};
     use crate::domain::tag::{Code, Tag, TraceId};
 
-    const RHYTHM: Rhythm = Rhythm {
-        interval: Duration::from_secs(10),
-        timeout: Duration::from_secs(5),
-        settle: Duration::ZERO,
-    };
+    const RHYTHM: Rhythm =
+        Rhythm { interval: Duration::from_secs(10), timeout: Duration::from_secs(5), settle: Duration::ZERO };
 
     fn t(secs: i64) -> Timestamp {
         Timestamp::from_secs(secs)
@@ -205,11 +173,7 @@ mod tests {
             },
             planned_at: t(1_000),
         };
-        Wanted {
-            revision,
-            waiting: (0..ids).map(trace).collect(),
-            ..Wanted::default()
-        }
+        Wanted { revision, waiting: (0..ids).map(trace).collect(), ..Wanted::default() }
     }
 
     enum Answer {
@@ -248,27 +212,14 @@ mod tests {
     }
 
     /// Runs a loop for so many seconds of paused time and returns the seconds at which it looked, and what it reported.
-    async fn looks_during(
-        secs: u64,
-        wanted: Wanted,
-        answer: fn(usize) -> Answer,
-    ) -> (Vec<i64>, Vec<Input>) {
+    async fn looks_during(secs: u64, wanted: Wanted, answer: fn(usize) -> Answer) -> (Vec<i64>, Vec<Input>) {
         let clock = clock();
         let looks = Arc::new(Mutex::new(Vec::new()));
         let (_keep, wanted) = watch::channel(wanted);
         let (reports, mut received) = mpsc::channel(1_000);
         let stop = CancellationToken::new();
-        let ends = Ends {
-            source: SourceId(0),
-            wanted,
-            reports,
-            stop: stop.clone(),
-        };
-        let observer = Scripted {
-            clock: clock.clone(),
-            looks: looks.clone(),
-            answer,
-        };
+        let ends = Ends { source: SourceId(0), wanted, reports, stop: stop.clone() };
+        let observer = Scripted { clock: clock.clone(), looks: looks.clone(), answer };
         let looking = watch(observer, RHYTHM, clock, ends);
         let ending = async {
             tokio::time::sleep(Duration::from_secs(secs)).await;
@@ -279,23 +230,13 @@ mod tests {
         while let Ok(input) = received.try_recv() {
             reported.push(input);
         }
-        let at = looks
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|at| at.since(t(1_000)).as_secs() as i64)
-            .collect();
+        let at = looks.lock().unwrap().iter().map(|at| at.since(t(1_000)).as_secs() as i64).collect();
         (at, reported)
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_outstanding_costs_no_look() {
-        assert!(
-            looks_during(3_600, wanted(1, 0), |_| Answer::Fine)
-                .await
-                .0
-                .is_empty()
-        );
+        assert!(looks_during(3_600, wanted(1, 0), |_| Answer::Fine).await.0.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -308,62 +249,32 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_look_comes_early_at_the_instant_it_can_prove_something() {
-        let wanted = Wanted {
-            checkpoints: vec![t(1_017)].into(),
-            ..wanted(1, 1)
-        };
-        assert_eq!(
-            looks_during(40, wanted, |_| Answer::Fine).await.0,
-            [0, 10, 17, 27, 37]
-        );
+        let wanted = Wanted { checkpoints: vec![t(1_017)].into(), ..wanted(1, 1) };
+        assert_eq!(looks_during(40, wanted, |_| Answer::Fine).await.0, [0, 10, 17, 27, 37]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn many_checkpoints_at_most_double_the_looks() {
         let checkpoints: Vec<_> = (1_000..1_100).map(t).collect();
-        let wanted = Wanted {
-            checkpoints: checkpoints.into(),
-            ..wanted(1, 100)
-        };
+        let wanted = Wanted { checkpoints: checkpoints.into(), ..wanted(1, 100) };
         let looks = looks_during(99, wanted, |_| Answer::Fine).await.0;
         assert!(looks.len() <= 20, "{looks:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn failed_looks_back_off_and_a_good_one_restores_the_rhythm() {
-        let (looks, reported) = looks_during(200, wanted(1, 1), |nth| {
-            if nth <= 4 {
-                Answer::Fails
-            } else {
-                Answer::Fine
-            }
-        })
-        .await;
+        let (looks, reported) =
+            looks_during(200, wanted(1, 1), |nth| if nth <= 4 { Answer::Fails } else { Answer::Fine }).await;
         let pauses: Vec<_> = looks.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        assert!(
-            pauses[..4].iter().all(|pause| (8..=18).contains(pause)),
-            "{pauses:?}"
-        );
+        assert!(pauses[..4].iter().all(|pause| (8..=18).contains(pause)), "{pauses:?}");
         assert!(pauses[4..].iter().all(|pause| *pause == 10), "{pauses:?}");
-        assert!(matches!(
-            reported[0],
-            Input::LookFailed {
-                trouble: Trouble::Failing,
-                ..
-            }
-        ));
+        assert!(matches!(reported[0], Input::LookFailed { trouble: Trouble::Failing, .. }));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_look_that_hangs_is_reported_and_does_not_hold_up_the_next() {
         let (looks, reported) = looks_during(60, wanted(1, 1), |_| Answer::Hangs).await;
         assert!(looks.len() >= 3, "{looks:?}");
-        assert!(matches!(
-            reported[0],
-            Input::LookFailed {
-                trouble: Trouble::TimedOut,
-                ..
-            }
-        ));
+        assert!(matches!(reported[0], Input::LookFailed { trouble: Trouble::TimedOut, .. }));
     }
 }

@@ -65,11 +65,7 @@ impl SourceBook {
 
     /// The waiting traces that were in the wanted list of this revision.
     pub(super) fn asked_for(&self, revision: u64) -> Vec<TraceId> {
-        self.since_revision
-            .iter()
-            .filter(|(_, since)| **since <= revision)
-            .map(|(id, _)| *id)
-            .collect()
+        self.since_revision.iter().filter(|(_, since)| **since <= revision).map(|(id, _)| *id).collect()
     }
 
     pub(super) fn answered(
@@ -96,16 +92,8 @@ impl SourceBook {
     }
 
     fn fail(&mut self, trouble: Trouble, detail: Arc<str>, at: Timestamp) {
-        let (since, looks) = self
-            .failing
-            .as_ref()
-            .map_or((at, 0), |before| (before.since, before.looks));
-        self.failing = Some(Failing {
-            since,
-            looks: looks + 1,
-            trouble,
-            detail,
-        });
+        let (since, looks) = self.failing.as_ref().map_or((at, 0), |before| (before.since, before.looks));
+        self.failing = Some(Failing { since, looks: looks + 1, trouble, detail });
     }
 
     /// Whether its last look did not get through.
@@ -115,15 +103,12 @@ impl SourceBook {
 
     /// Up to when the source can be vouched for, for the traces that wait now.
     fn vouched(&self) -> Option<Timestamp> {
-        self.waiting_since
-            .map(|since| self.watermark.map_or(since, |mark| mark.max(since)))
+        self.waiting_since.map(|since| self.watermark.map_or(since, |mark| mark.max(since)))
     }
 
     /// When the source will be blind if nothing happens.
     pub(super) fn blind_at(&self, blind_after: Duration) -> Option<Timestamp> {
-        self.vouched()
-            .filter(|_| self.blind_since.is_none())
-            .map(|mark| mark + blind_after)
+        self.vouched().filter(|_| self.blind_since.is_none()).map(|mark| mark + blind_after)
     }
 
     pub(super) fn turn_blind_or_see(&mut self, blind_after: Duration, now: Timestamp) -> Sight {
@@ -133,8 +118,7 @@ impl SourceBook {
                 Sight::WentBlind(self.reason())
             }
             Some(since)
-                if self.failing.is_none()
-                    && self.watermark.is_some_and(|mark| mark + blind_after > now) =>
+                if self.failing.is_none() && self.watermark.is_some_and(|mark| mark + blind_after > now) =>
             {
                 self.blind_since = None;
                 Sight::SawAgain(now.since(since))

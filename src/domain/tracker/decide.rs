@@ -19,16 +19,11 @@ impl Tracker {
         let topology = self.topology.clone();
         let trace = Arc::make_mut(shared);
         judge_hops(trace, &topology, events);
-        judge_end_to_end(
-            trace,
-            &topology,
-            trace.planned_at + self.settings.slo,
-            events,
-        );
-        if trace.ended.is_none() {
-            if let Some(outcome) = self.outcome(id, now) {
-                self.end(id, outcome, now, events);
-            }
+        judge_end_to_end(trace, &topology, trace.planned_at + self.settings.slo, events);
+        if trace.ended.is_none()
+            && let Some(outcome) = self.outcome(id, now)
+        {
+            self.end(id, outcome, now, events);
         }
         if self.is_complete(id, now) {
             self.close(id, events);
@@ -55,15 +50,10 @@ impl Tracker {
         let deadline = trace.planned_at + self.settings.give_up;
         let expired = now >= deadline + self.settings.grace;
         if let Some(arrived) = trace.arrival(end) {
-            return Some(if arrived.earliest > deadline {
-                Outcome::Late
-            } else {
-                Outcome::Delivered
-            });
+            return Some(if arrived.earliest > deadline { Outcome::Late } else { Outcome::Delivered });
         }
         let dead = |stage: &StageId| {
-            self.topology.stage(*stage).role == Role::DeadLetter
-                && trace.visit(*stage).arrival.is_some()
+            self.topology.stage(*stage).role == Role::DeadLetter && trace.visit(*stage).arrival.is_some()
         };
         if let Some(stage) = self.topology.stage_ids().find(dead) {
             return Some(Outcome::DeadLettered(stage));
@@ -77,45 +67,26 @@ impl Tracker {
         // It is lost. Where is told by the stages after the last one that had it; one whose source can be read will
         // say so with its next look, so that is worth waiting for, but a blind one is not.
         let path = self.topology.main_path();
-        let after = path
-            .iter()
-            .rposition(|stage| trace.visit(*stage).arrival.is_some())
-            .map_or(0, |at| at + 1);
+        let after =
+            path.iter().rposition(|stage| trace.visit(*stage).arrival.is_some()).map_or(0, |at| at + 1);
         let unproven = |stage: &&StageId| !trace.visit(**stage).absent_at(deadline);
         let awaited = |stage: &StageId| {
             let source = self.topology.source_of(trace.tenant, *stage);
             !self.sources[source.0 as usize].is_in_trouble()
         };
-        let dead_letters = self
-            .topology
-            .stage_ids()
-            .filter(|id| self.topology.stage(*id).role == Role::DeadLetter);
+        let dead_letters =
+            self.topology.stage_ids().filter(|id| self.topology.stage(*id).role == Role::DeadLetter);
         let open_ends: Vec<_> = path[after..].iter().take_while(unproven).copied().collect();
         let open_dead = dead_letters.filter(|stage| unproven(&stage));
-        if !expired
-            && open_ends
-                .iter()
-                .copied()
-                .chain(open_dead)
-                .any(|stage| awaited(&stage))
-        {
+        if !expired && open_ends.iter().copied().chain(open_dead).any(|stage| awaited(&stage)) {
             return None;
         }
         let last = path[after + open_ends.len()];
-        Some(Outcome::Lost(Stretch {
-            first: path[after],
-            last,
-        }))
+        Some(Outcome::Lost(Stretch { first: path[after], last }))
     }
 
     /// Gives a trace its outcome.
-    pub(super) fn end(
-        &mut self,
-        id: TraceId,
-        outcome: Outcome,
-        now: Timestamp,
-        events: &mut Vec<Event>,
-    ) {
+    pub(super) fn end(&mut self, id: TraceId, outcome: Outcome, now: Timestamp, events: &mut Vec<Event>) {
         let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) else {
             return;
         };
@@ -127,29 +98,15 @@ impl Tracker {
             Outcome::Lost(_) | Outcome::DeadLettered(_) => {
                 let counted = trace.judgement == Judgement::Overdue;
                 trace.judgement = Judgement::Overdue;
-                events.push(Event::GaveUp {
-                    tenant,
-                    trace: id,
-                    waited,
-                    counted,
-                });
+                events.push(Event::GaveUp { tenant, trace: id, waited, counted });
             }
             Outcome::Unobserved => match trace.judgement {
-                Judgement::Overdue => events.push(Event::GaveUp {
-                    tenant,
-                    trace: id,
-                    waited,
-                    counted: true,
-                }),
+                Judgement::Overdue => events.push(Event::GaveUp { tenant, trace: id, waited, counted: true }),
                 Judgement::Pending | Judgement::Unjudged | Judgement::Good | Judgement::Slow => {}
             },
             Outcome::Delivered | Outcome::Late | Outcome::Refused(_) => {}
         }
-        events.push(Event::Ended {
-            tenant,
-            trace: id,
-            outcome,
-        });
+        events.push(Event::Ended { tenant, trace: id, outcome });
     }
 
     /// Whether nothing more can be learned about a trace that has its outcome.
@@ -214,16 +171,12 @@ impl Tracker {
         let deadline = trace.planned_at + self.settings.give_up;
         self.expiries.remove(&(deadline + self.settings.grace, id));
         let given_up = match &trace.ended {
-            Some((
-                Outcome::Lost(_) | Outcome::Unobserved | Outcome::Late | Outcome::DeadLettered(_),
-                _,
-            )) => true,
+            Some((Outcome::Lost(_) | Outcome::Unobserved | Outcome::Late | Outcome::DeadLettered(_), _)) => {
+                true
+            }
             Some((Outcome::Delivered | Outcome::Refused(_), _)) | None => false,
         };
-        let rider = WantedTrace {
-            tag: trace.tag,
-            planned_at: trace.planned_at,
-        };
+        let rider = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
         for stage in self.topology.stage_ids() {
             let source = self.topology.source_of(trace.tenant, stage);
             let book = &mut self.sources[source.0 as usize];
@@ -238,11 +191,7 @@ impl Tracker {
             }
         }
         self.revision += 1;
-        if trace
-            .ended
-            .as_ref()
-            .is_some_and(|(outcome, _)| outcome.is_failure())
-        {
+        if trace.ended.as_ref().is_some_and(|(outcome, _)| outcome.is_failure()) {
             let failures = &mut self.failures[usize::from(trace.tenant.0)];
             failures.push_back(trace.clone());
             if failures.len() > self.settings.remember_failures {
@@ -284,50 +233,27 @@ fn judge_hops(trace: &mut Trace, topology: &Topology, events: &mut Vec<Event>) {
         };
         let target = spec.target.map(|target| begun.latest + target);
         let Some(arrived) = visit.arrival.as_ref().map(|arrival| arrival.interval) else {
-            let proven =
-                target.is_some_and(|target| visit.absent_until.is_some_and(|until| until > target));
+            let proven = target.is_some_and(|target| visit.absent_until.is_some_and(|until| until > target));
             if proven && !counted {
                 visit.hop = Hop::Overdue;
-                events.push(Event::HopOverdue {
-                    tenant,
-                    hop,
-                    trace: id,
-                });
+                events.push(Event::HopOverdue { tenant, hop, trace: id });
             }
             continue;
         };
         if arrived.latest < begun.earliest {
             visit.hop = Hop::Inverted;
-            events.push(Event::ClockInversion {
-                tenant,
-                stage: hop,
-                trace: id,
-            });
+            events.push(Event::ClockInversion { tenant, stage: hop, trace: id });
         } else if !counted && visit.unseen_gap && target.is_some_and(|at| straddles(arrived, at)) {
             visit.hop = Hop::Unjudged;
         } else {
             let latency = arrived.latest.since(begun.latest);
-            visit.hop = Hop::Measured {
-                latency,
-                was_overdue: counted,
-            };
-            events.push(Event::HopMeasured {
-                tenant,
-                hop,
-                trace: id,
-                latency,
-                counted,
-            });
+            visit.hop = Hop::Measured { latency, was_overdue: counted };
+            events.push(Event::HopMeasured { tenant, hop, trace: id, latency, counted });
         }
     }
 }
 
-fn judge_end_to_end(
-    trace: &mut Trace,
-    topology: &Topology,
-    threshold: Timestamp,
-    events: &mut Vec<Event>,
-) {
+fn judge_end_to_end(trace: &mut Trace, topology: &Topology, threshold: Timestamp, events: &mut Vec<Event>) {
     let (tenant, id) = (trace.tenant, trace.id());
     let visit = trace.visit(topology.end());
     let counted = match trace.judgement {
@@ -356,13 +282,7 @@ fn judge_end_to_end(
             };
             trace.judgement = judgement;
             let latency = arrived.latest.since(trace.planned_at);
-            events.push(Event::EndToEnd {
-                tenant,
-                trace: id,
-                latency,
-                judgement,
-                counted,
-            });
+            events.push(Event::EndToEnd { tenant, trace: id, latency, judgement, counted });
         }
     }
 }

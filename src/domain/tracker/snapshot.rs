@@ -101,46 +101,34 @@ impl Tracker {
     /// The state as it is now.
     #[must_use]
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
-        let sources = self
-            .topology
-            .source_ids()
-            .zip(&self.sources)
-            .map(|(source, book)| SourceView {
-                source,
-                waiting: book.waiting.len(),
-                watermark: book.watermark,
-                last_answer: book.last_answer,
-                blind_since: book.blind_since,
-                failing: book.failing.as_ref().map(|failing| FailingView {
-                    since: failing.since,
-                    looks: failing.looks,
-                    trouble: failing.trouble,
-                    detail: failing.detail.clone(),
-                }),
-                behind: book.behind,
-            });
-        let tenants = self
-            .topology
-            .tenant_ids()
-            .zip(&self.tenants)
-            .map(|(tenant, book)| TenantView {
-                tenant,
-                planned_at: book.planned_at,
-                accepted_at: book.accepted_at,
-                refusing: book.refusing.clone(),
-                missed: book.missed_count,
-                missed_at: book.missed_at,
-            });
+        let sources = self.topology.source_ids().zip(&self.sources).map(|(source, book)| SourceView {
+            source,
+            waiting: book.waiting.len(),
+            watermark: book.watermark,
+            last_answer: book.last_answer,
+            blind_since: book.blind_since,
+            failing: book.failing.as_ref().map(|failing| FailingView {
+                since: failing.since,
+                looks: failing.looks,
+                trouble: failing.trouble,
+                detail: failing.detail.clone(),
+            }),
+            behind: book.behind,
+        });
+        let tenants = self.topology.tenant_ids().zip(&self.tenants).map(|(tenant, book)| TenantView {
+            tenant,
+            planned_at: book.planned_at,
+            accepted_at: book.accepted_at,
+            refusing: book.refusing.clone(),
+            missed: book.missed_count,
+            missed_at: book.missed_at,
+        });
         Snapshot {
             at: now,
             topology: self.topology.clone(),
             open: self.open.values().cloned().collect(),
             finished: self.finished.values().cloned().collect(),
-            failures: self
-                .failures
-                .iter()
-                .map(|list| list.iter().cloned().collect())
-                .collect(),
+            failures: self.failures.iter().map(|list| list.iter().cloned().collect()).collect(),
             sources: sources.collect(),
             tenants: tenants.collect(),
             violations: self.violations.iter().cloned().collect(),

@@ -46,12 +46,7 @@ pub(super) fn settings() -> Settings {
 
 /// A canary of acme, told from others by `n`, planned at `at`.
 pub(super) fn canary_at(n: u8, at: Timestamp) -> Tag {
-    Tag {
-        trace: TraceId::new(at, [n; 10]),
-        tenant: Code::of("acme"),
-        instance: Code::of("me"),
-        size: 100,
-    }
+    Tag { trace: TraceId::new(at, [n; 10]), tenant: Code::of("acme"), instance: Code::of("me"), size: 100 }
 }
 
 fn canary(n: u8) -> Tag {
@@ -59,14 +54,7 @@ fn canary(n: u8) -> Tag {
 }
 
 fn seen(tag: Tag, stamp: Stamp, seen_by: Timestamp, copy: &str) -> Sighting {
-    Sighting {
-        tag,
-        stamp,
-        seen_by,
-        locator: Locator::new(copy),
-        label: None,
-        integrity: Integrity::Intact,
-    }
+    Sighting { tag, stamp, seen_by, locator: Locator::new(copy), label: None, integrity: Integrity::Intact }
 }
 
 pub(super) struct World {
@@ -76,10 +64,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
-        Self {
-            tracker: Tracker::new(Arc::new(topology()), settings()),
-            events: Vec::new(),
-        }
+        Self { tracker: Tracker::new(Arc::new(topology()), settings()), events: Vec::new() }
     }
 
     pub(super) fn apply(&mut self, input: Input, now: Timestamp) -> Vec<Event> {
@@ -92,23 +77,12 @@ impl World {
         let at = tag.trace.planned_at();
         self.apply(Input::Planned { tag }, at);
         let result = PutResult::Accepted { doubled: false };
-        self.apply(
-            Input::Put {
-                trace: tag.trace,
-                result,
-            },
-            at + Duration::from_millis(20),
-        );
+        self.apply(Input::Put { trace: tag.trace, result }, at + Duration::from_millis(20));
     }
 
     /// A look at acme's source of a stage that shows these, and proves everything before it began.
     fn look(&mut self, stage: StageId, at: Timestamp, sightings: Vec<Sighting>) -> Vec<Event> {
-        self.look_at(
-            self.tracker.topology.source_of(ACME, stage),
-            at,
-            Some(at),
-            sightings,
-        )
+        self.look_at(self.tracker.topology.source_of(ACME, stage), at, Some(at), sightings)
     }
 
     pub(super) fn look_at(
@@ -121,27 +95,13 @@ impl World {
         let finished = at + Duration::from_millis(100);
         let revision = self.tracker.wanted(source).revision;
         let reading = Reading::default();
-        let sweep = Sweep {
-            revision,
-            started: at,
-            finished,
-            watermark,
-            sightings,
-            reading,
-        };
+        let sweep = Sweep { revision, started: at, finished, watermark, sightings, reading };
         self.apply(Input::Swept { source, sweep }, finished)
     }
 
     fn cannot_look(&mut self, stage: StageId, at: Timestamp) -> Vec<Event> {
         let source = self.tracker.topology.source_of(ACME, stage);
-        self.apply(
-            Input::LookFailed {
-                source,
-                trouble: Trouble::Denied,
-                detail: "no".into(),
-            },
-            at,
-        )
+        self.apply(Input::LookFailed { source, trouble: Trouble::Denied, detail: "no".into() }, at)
     }
 
     /// A look at every stage but these that shows nothing.
@@ -154,10 +114,7 @@ impl World {
     }
 
     fn outcome(&self, tag: Tag) -> Option<Outcome> {
-        self.tracker
-            .trace(tag.trace)
-            .and_then(|trace| trace.ended.clone())
-            .map(|(outcome, _)| outcome)
+        self.tracker.trace(tag.trace).and_then(|trace| trace.ended.clone()).map(|(outcome, _)| outcome)
     }
 
     fn count(&self, matches: impl Fn(&Event) -> bool) -> usize {
@@ -165,11 +122,7 @@ impl World {
     }
 
     fn arrival(&self, tag: Tag, stage: StageId) -> Interval {
-        self.tracker
-            .trace(tag.trace)
-            .unwrap()
-            .arrival(stage)
-            .unwrap()
+        self.tracker.trace(tag.trace).unwrap().arrival(stage).unwrap()
     }
 }
 
@@ -177,16 +130,8 @@ impl World {
 fn a_canary_seen_at_the_end_is_delivered() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(
-        STREAM,
-        t(1),
-        vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")],
-    );
-    w.look(
-        TRANSIT,
-        t(4),
-        vec![seen(canary(1), Stamp::Seconds(t(3)), t(4), "b")],
-    );
+    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    w.look(TRANSIT, t(4), vec![seen(canary(1), Stamp::Seconds(t(3)), t(4), "b")]);
     w.look(TABLE, t(8), vec![seen(canary(1), Stamp::None, t(8), "c")]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
 }
@@ -196,36 +141,16 @@ fn an_arrival_without_a_stamp_lies_between_the_looks() {
     let mut w = World::new();
     w.put(canary(1));
     w.look(TABLE, t(5), vec![]);
-    w.look(
-        TABLE,
-        t(10),
-        vec![seen(canary(1), Stamp::None, ms(10_100), "c")],
-    );
-    assert_eq!(
-        w.arrival(canary(1), TABLE),
-        Interval {
-            earliest: t(5),
-            latest: ms(10_100)
-        }
-    );
+    w.look(TABLE, t(10), vec![seen(canary(1), Stamp::None, ms(10_100), "c")]);
+    assert_eq!(w.arrival(canary(1), TABLE), Interval { earliest: t(5), latest: ms(10_100) });
 }
 
 #[test]
 fn a_stamp_to_the_millisecond_is_widened_by_the_clocks_allowance() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(
-        STREAM,
-        t(5),
-        vec![seen(canary(1), Stamp::Millis(ms(300)), t(5), "a")],
-    );
-    assert_eq!(
-        w.arrival(canary(1), STREAM),
-        Interval {
-            earliest: ms(250),
-            latest: ms(351)
-        }
-    );
+    w.look(STREAM, t(5), vec![seen(canary(1), Stamp::Millis(ms(300)), t(5), "a")]);
+    assert_eq!(w.arrival(canary(1), STREAM), Interval { earliest: ms(250), latest: ms(351) });
 }
 
 #[test]
@@ -233,53 +158,25 @@ fn a_stamp_to_the_second_is_narrowed_by_the_looks() {
     let mut w = World::new();
     w.put(canary(1));
     w.look(ARCHIVE, ms(3_400), vec![]);
-    w.look(
-        ARCHIVE,
-        ms(3_600),
-        vec![seen(canary(1), Stamp::Seconds(t(3)), ms(3_700), "a")],
-    );
-    assert_eq!(
-        w.arrival(canary(1), ARCHIVE),
-        Interval {
-            earliest: ms(3_400),
-            latest: ms(3_700)
-        }
-    );
+    w.look(ARCHIVE, ms(3_600), vec![seen(canary(1), Stamp::Seconds(t(3)), ms(3_700), "a")]);
+    assert_eq!(w.arrival(canary(1), ARCHIVE), Interval { earliest: ms(3_400), latest: ms(3_700) });
 }
 
 #[test]
 fn the_stamp_of_a_multipart_object_is_only_a_lower_bound() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(
-        ARCHIVE,
-        t(60),
-        vec![seen(canary(1), Stamp::NotBefore(t(3)), t(61), "a")],
-    );
-    assert_eq!(
-        w.arrival(canary(1), ARCHIVE),
-        Interval {
-            earliest: ms(2_950),
-            latest: t(61)
-        }
-    );
+    w.look(ARCHIVE, t(60), vec![seen(canary(1), Stamp::NotBefore(t(3)), t(61), "a")]);
+    assert_eq!(w.arrival(canary(1), ARCHIVE), Interval { earliest: ms(2_950), latest: t(61) });
 }
 
 #[test]
 fn hop_latencies_along_the_main_path_add_up_to_the_end_to_end_latency() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(
-        STREAM,
-        t(1),
-        vec![seen(canary(1), Stamp::Millis(ms(310)), t(1), "a")],
-    );
+    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(310)), t(1), "a")]);
     w.look(TABLE, t(9), vec![seen(canary(1), Stamp::None, t(9), "c")]);
-    w.look(
-        TRANSIT,
-        t(10),
-        vec![seen(canary(1), Stamp::Seconds(t(3)), t(10), "b")],
-    );
+    w.look(TRANSIT, t(10), vec![seen(canary(1), Stamp::Seconds(t(3)), t(10), "b")]);
     let hops: Duration = w
         .events
         .iter()
@@ -303,50 +200,27 @@ fn a_canary_that_never_comes_is_lost_only_once_every_look_has_passed_its_deadlin
         "a look that began at the deadline proves nothing about the deadline"
     );
     w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
-    assert_eq!(
-        w.outcome(canary(1)),
-        Some(Outcome::Lost(Stretch::one(STREAM)))
-    );
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(Stretch::one(STREAM))));
 }
 
 #[test]
 fn a_lost_canary_names_the_hop_after_the_last_stage_that_had_it() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(
-        STREAM,
-        t(1),
-        vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")],
-    );
+    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
     w.look_in_vain_but_at(&[STREAM], t(GIVE_UP + 1));
-    assert_eq!(
-        w.outcome(canary(1)),
-        Some(Outcome::Lost(Stretch::one(TRANSIT)))
-    );
-    assert_eq!(
-        w.count(|event| matches!(event, Event::HopMissing { hop: ARCHIVE, .. })),
-        1
-    );
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(Stretch::one(TRANSIT))));
+    assert_eq!(w.count(|event| matches!(event, Event::HopMissing { hop: ARCHIVE, .. })), 1);
 }
 
 #[test]
 fn where_a_stage_between_was_blind_the_stretch_of_hops_is_named() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(
-        STREAM,
-        t(1),
-        vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")],
-    );
+    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
     w.cannot_look(TRANSIT, t(100));
     w.look_in_vain_but_at(&[STREAM, TRANSIT], t(GIVE_UP + 1));
-    assert_eq!(
-        w.outcome(canary(1)),
-        Some(Outcome::Lost(Stretch {
-            first: TRANSIT,
-            last: TABLE
-        }))
-    );
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(Stretch { first: TRANSIT, last: TABLE })));
 }
 
 #[test]
@@ -361,10 +235,7 @@ fn a_blind_stage_is_not_a_lost_canary() {
     assert_eq!(w.count(|event| matches!(event, Event::WentBlind { .. })), 1);
     w.apply(Input::Tick, t(GIVE_UP + GRACE));
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
-    assert_eq!(
-        w.count(|event| matches!(event, Event::Overdue { .. } | Event::GaveUp { .. })),
-        0
-    );
+    assert_eq!(w.count(|event| matches!(event, Event::Overdue { .. } | Event::GaveUp { .. })), 0);
 }
 
 #[test]
@@ -386,22 +257,9 @@ fn a_look_that_was_not_asked_for_a_canary_proves_nothing_about_it() {
     w.put(canary_at(2, t(1)));
     let reading = Reading::default();
     let (started, watermark) = (t(GIVE_UP + 2), Some(t(GIVE_UP + 2)));
-    let sweep = Sweep {
-        revision: before,
-        started,
-        finished: started,
-        watermark,
-        sightings: vec![],
-        reading,
-    };
+    let sweep = Sweep { revision: before, started, finished: started, watermark, sightings: vec![], reading };
     w.look_in_vain_but_at(&[TABLE], t(GIVE_UP + 2));
-    w.apply(
-        Input::Swept {
-            source: table,
-            sweep,
-        },
-        started,
-    );
+    w.apply(Input::Swept { source: table, sweep }, started);
     assert!(matches!(w.outcome(canary(1)), Some(Outcome::Lost(_))));
     assert_eq!(w.outcome(canary_at(2, t(1))), None);
 }
@@ -410,19 +268,9 @@ fn a_look_that_was_not_asked_for_a_canary_proves_nothing_about_it() {
 fn a_total_stall_makes_a_canary_overdue_with_the_first_look_after_the_threshold() {
     let mut w = World::new();
     w.put(canary(1));
-    assert!(
-        !w.look(TABLE, t(SLO), vec![])
-            .iter()
-            .any(|event| matches!(event, Event::Overdue { .. }))
-    );
+    assert!(!w.look(TABLE, t(SLO), vec![]).iter().any(|event| matches!(event, Event::Overdue { .. })));
     let events = w.look(TABLE, t(SLO) + Duration::from_micros(1), vec![]);
-    assert_eq!(
-        events
-            .iter()
-            .filter(|event| matches!(event, Event::Overdue { .. }))
-            .count(),
-        1
-    );
+    assert_eq!(events.iter().filter(|event| matches!(event, Event::Overdue { .. })).count(), 1);
 }
 
 #[test]
@@ -431,16 +279,9 @@ fn a_source_is_asked_to_look_when_its_traces_cross_a_threshold() {
     w.put(canary(1));
     let table = w.tracker.topology.source_of(ACME, TABLE);
     assert_eq!(*w.tracker.wanted(table).checkpoints, [t(SLO), t(GIVE_UP)]);
-    w.look(
-        STREAM,
-        t(1),
-        vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")],
-    );
+    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
     let transit = w.tracker.topology.source_of(ACME, TRANSIT);
-    assert_eq!(
-        *w.tracker.wanted(transit).checkpoints,
-        [ms(10_351), t(GIVE_UP)]
-    );
+    assert_eq!(*w.tracker.wanted(transit).checkpoints, [ms(10_351), t(GIVE_UP)]);
 }
 
 #[test]
@@ -449,16 +290,8 @@ fn an_overdue_canary_that_arrives_is_counted_once() {
     w.put(canary(1));
     w.look(TABLE, t(SLO + 1), vec![]);
     let events = w.look(TABLE, t(45), vec![seen(canary(1), Stamp::None, t(45), "c")]);
-    let counted = |event: &&Event| {
-        matches!(
-            event,
-            Event::EndToEnd {
-                counted: true,
-                judgement: Judgement::Slow,
-                ..
-            }
-        )
-    };
+    let counted =
+        |event: &&Event| matches!(event, Event::EndToEnd { counted: true, judgement: Judgement::Slow, .. });
     assert_eq!(events.iter().filter(counted).count(), 1);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
 }
@@ -470,13 +303,9 @@ fn a_canary_whose_arrival_straddles_the_threshold_is_not_judged() {
     w.look(TABLE, t(10), vec![]);
     w.cannot_look(TABLE, t(20));
     let events = w.look(TABLE, t(40), vec![seen(canary(1), Stamp::None, t(40), "c")]);
-    assert!(events.iter().any(|event| matches!(
-        event,
-        Event::EndToEnd {
-            judgement: Judgement::Unjudged,
-            ..
-        }
-    )));
+    assert!(
+        events.iter().any(|event| matches!(event, Event::EndToEnd { judgement: Judgement::Unjudged, .. }))
+    );
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
 }
 
@@ -488,12 +317,7 @@ fn a_canary_that_arrived_after_its_deadline_is_late() {
     w.look(
         TABLE,
         t(GIVE_UP + 30),
-        vec![seen(
-            canary(1),
-            Stamp::Millis(t(GIVE_UP + 10)),
-            t(GIVE_UP + 30),
-            "c",
-        )],
+        vec![seen(canary(1), Stamp::Millis(t(GIVE_UP + 10)), t(GIVE_UP + 30), "c")],
     );
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Late));
 }
@@ -504,16 +328,9 @@ fn late_after_lost_is_counted_once_and_keeps_the_first_outcome() {
     w.put(canary(1));
     w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
     for copy in ["c", "c"] {
-        w.look(
-            TABLE,
-            t(GIVE_UP + 9),
-            vec![seen(canary(1), Stamp::None, t(GIVE_UP + 9), copy)],
-        );
+        w.look(TABLE, t(GIVE_UP + 9), vec![seen(canary(1), Stamp::None, t(GIVE_UP + 9), copy)]);
     }
-    assert_eq!(
-        w.count(|event| matches!(event, Event::LateArrival { .. })),
-        1
-    );
+    assert_eq!(w.count(|event| matches!(event, Event::LateArrival { .. })), 1);
     assert_eq!(w.count(|event| matches!(event, Event::Ended { .. })), 1);
     assert_eq!(
         w.count(|event| matches!(event, Event::EndToEnd { .. })),
@@ -553,25 +370,12 @@ fn a_second_copy_of_a_retried_put_is_not_charged_to_the_pipeline() {
     let mut w = World::new();
     w.apply(Input::Planned { tag: canary(1) }, t(0));
     let result = PutResult::Accepted { doubled: true };
-    w.apply(
-        Input::Put {
-            trace: canary(1).trace,
-            result,
-        },
-        t(1),
-    );
+    w.apply(Input::Put { trace: canary(1).trace, result }, t(1));
     for copy in ["1", "2"] {
-        w.look(
-            STREAM,
-            t(2),
-            vec![seen(canary(1), Stamp::Millis(ms(300)), t(2), copy)],
-        );
+        w.look(STREAM, t(2), vec![seen(canary(1), Stamp::Millis(ms(300)), t(2), copy)]);
     }
     assert_eq!(w.count(|event| matches!(event, Event::Duplicate { .. })), 0);
-    assert_eq!(
-        w.count(|event| matches!(event, Event::OwnDuplicate { .. })),
-        1
-    );
+    assert_eq!(w.count(|event| matches!(event, Event::OwnDuplicate { .. })), 1);
 }
 
 #[test]
@@ -587,31 +391,12 @@ fn an_echo_that_overtakes_the_answer_of_the_put_finds_its_trace() {
 fn a_refused_canary_is_not_looked_for_and_enters_no_histogram() {
     let mut w = World::new();
     w.apply(Input::Planned { tag: canary(1) }, t(0));
-    let result = PutResult::Refused {
-        reason: "too old".into(),
-    };
-    w.apply(
-        Input::Put {
-            trace: canary(1).trace,
-            result,
-        },
-        t(1),
-    );
-    assert_eq!(
-        w.outcome(canary(1)),
-        Some(Outcome::Refused("too old".into()))
-    );
-    assert!(
-        w.tracker
-            .wanted(w.tracker.topology.source_of(ACME, TABLE))
-            .waiting
-            .is_empty()
-    );
+    let result = PutResult::Refused { reason: "too old".into() };
+    w.apply(Input::Put { trace: canary(1).trace, result }, t(1));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Refused("too old".into())));
+    assert!(w.tracker.wanted(w.tracker.topology.source_of(ACME, TABLE)).waiting.is_empty());
     w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
-    assert_eq!(
-        w.count(|event| matches!(event, Event::Overdue { .. } | Event::GaveUp { .. })),
-        0
-    );
+    assert_eq!(w.count(|event| matches!(event, Event::Overdue { .. } | Event::GaveUp { .. })), 0);
 }
 
 #[test]
@@ -619,13 +404,7 @@ fn a_put_without_an_answer_stays_in_flight() {
     let mut w = World::new();
     w.apply(Input::Planned { tag: canary(1) }, t(0));
     let result = PutResult::Ambiguous { doubled: false };
-    w.apply(
-        Input::Put {
-            trace: canary(1).trace,
-            result,
-        },
-        t(20),
-    );
+    w.apply(Input::Put { trace: canary(1).trace, result }, t(20));
     assert_eq!(w.tracker.in_flight(), 1);
     w.look(TABLE, t(25), vec![seen(canary(1), Stamp::None, t(25), "c")]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
@@ -635,11 +414,7 @@ fn a_put_without_an_answer_stays_in_flight() {
 fn a_canary_in_the_dead_letters_is_not_lost() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(
-        DEAD,
-        t(9),
-        vec![seen(canary(1), Stamp::Seconds(t(8)), t(9), "dlq/1")],
-    );
+    w.look(DEAD, t(9), vec![seen(canary(1), Stamp::Seconds(t(8)), t(9), "dlq/1")]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::DeadLettered(DEAD)));
 }
 
@@ -647,48 +422,24 @@ fn a_canary_in_the_dead_letters_is_not_lost() {
 fn a_canary_delivered_but_not_archived_has_a_missing_archive_hop() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(
-        STREAM,
-        t(1),
-        vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")],
-    );
-    w.look(
-        TRANSIT,
-        t(4),
-        vec![seen(canary(1), Stamp::Seconds(t(3)), t(4), "b")],
-    );
+    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    w.look(TRANSIT, t(4), vec![seen(canary(1), Stamp::Seconds(t(3)), t(4), "b")]);
     w.look(TABLE, t(8), vec![seen(canary(1), Stamp::None, t(8), "c")]);
     w.look(ARCHIVE, t(GIVE_UP + 1), vec![]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
-    assert_eq!(
-        w.tracker.trace(canary(1).trace).unwrap().visit(ARCHIVE).hop,
-        Hop::Missing
-    );
+    assert_eq!(w.tracker.trace(canary(1).trace).unwrap().visit(ARCHIVE).hop, Hop::Missing);
 }
 
 #[test]
 fn a_stage_that_never_showed_what_later_stages_have_is_skipped_not_stuck() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(
-        STREAM,
-        t(1),
-        vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")],
-    );
+    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
     w.look(TABLE, t(8), vec![seen(canary(1), Stamp::None, t(8), "c")]);
-    assert_eq!(
-        w.tracker
-            .trace(canary(1).trace)
-            .unwrap()
-            .waiting_for(&w.tracker.topology),
-        None
-    );
+    assert_eq!(w.tracker.trace(canary(1).trace).unwrap().waiting_for(&w.tracker.topology), None);
     w.look_in_vain_but_at(&[STREAM, TABLE], t(GIVE_UP + 1));
     let trace = w.tracker.trace(canary(1).trace).unwrap();
-    assert_eq!(
-        (trace.visit(TRANSIT).hop, trace.visit(TABLE).hop),
-        (Hop::Missing, Hop::Skipped)
-    );
+    assert_eq!((trace.visit(TRANSIT).hop, trace.visit(TABLE).hop), (Hop::Missing, Hop::Skipped));
 }
 
 #[test]
@@ -696,26 +447,12 @@ fn a_child_before_its_parent_by_more_than_the_clocks_allow_is_an_inversion_and_n
     let mut w = World::new();
     w.put(canary(1));
     w.look(STREAM, t(1), vec![]);
-    w.look(
-        TRANSIT,
-        ms(1_500),
-        vec![seen(canary(1), Stamp::None, ms(1_600), "b")],
-    );
-    w.look(
-        STREAM,
-        t(9),
-        vec![seen(canary(1), Stamp::Millis(t(8)), t(9), "a")],
-    );
+    w.look(TRANSIT, ms(1_500), vec![seen(canary(1), Stamp::None, ms(1_600), "b")]);
+    w.look(STREAM, t(9), vec![seen(canary(1), Stamp::Millis(t(8)), t(9), "a")]);
     let trace = w.tracker.trace(canary(1).trace).unwrap();
     assert_eq!(trace.visit(TRANSIT).hop, Hop::Inverted);
-    assert_eq!(
-        w.count(|event| matches!(event, Event::ClockInversion { stage: TRANSIT, .. })),
-        1
-    );
-    assert_eq!(
-        w.count(|event| matches!(event, Event::HopMeasured { hop: TRANSIT, .. })),
-        0
-    );
+    assert_eq!(w.count(|event| matches!(event, Event::ClockInversion { stage: TRANSIT, .. })), 1);
+    assert_eq!(w.count(|event| matches!(event, Event::HopMeasured { hop: TRANSIT, .. })), 0);
 }
 
 #[test]
@@ -723,22 +460,9 @@ fn a_stamp_that_our_own_looks_contradict_gives_way_to_them() {
     let mut w = World::new();
     w.put(canary(1));
     w.look(STREAM, t(5), vec![]);
-    w.look(
-        STREAM,
-        t(6),
-        vec![seen(canary(1), Stamp::Millis(t(2)), t(6), "a")],
-    );
-    assert_eq!(
-        w.arrival(canary(1), STREAM),
-        Interval {
-            earliest: t(5),
-            latest: t(6)
-        }
-    );
-    assert_eq!(
-        w.count(|event| matches!(event, Event::ClockInversion { stage: STREAM, .. })),
-        1
-    );
+    w.look(STREAM, t(6), vec![seen(canary(1), Stamp::Millis(t(2)), t(6), "a")]);
+    assert_eq!(w.arrival(canary(1), STREAM), Interval { earliest: t(5), latest: t(6) });
+    assert_eq!(w.count(|event| matches!(event, Event::ClockInversion { stage: STREAM, .. })), 1);
 }
 
 #[test]
@@ -747,24 +471,10 @@ fn a_canary_in_another_tenants_source_is_a_violation_and_no_arrival() {
     w.put(canary(1));
     let of_globex = w.tracker.topology.source_of(GLOBEX, STREAM);
     for _ in 0..2 {
-        w.look_at(
-            of_globex,
-            t(2),
-            Some(t(2)),
-            vec![seen(canary(1), Stamp::Millis(t(1)), t(2), "leak")],
-        );
+        w.look_at(of_globex, t(2), Some(t(2)), vec![seen(canary(1), Stamp::Millis(t(1)), t(2), "leak")]);
     }
-    assert_eq!(
-        w.count(|event| matches!(event, Event::IsolationViolation { tenant: ACME, .. })),
-        1
-    );
-    assert!(
-        w.tracker
-            .trace(canary(1).trace)
-            .unwrap()
-            .arrival(STREAM)
-            .is_none()
-    );
+    assert_eq!(w.count(|event| matches!(event, Event::IsolationViolation { tenant: ACME, .. })), 1);
+    assert!(w.tracker.trace(canary(1).trace).unwrap().arrival(STREAM).is_none());
 }
 
 #[test]
@@ -774,37 +484,16 @@ fn a_row_labelled_with_another_tenant_is_a_violation() {
     let mut row = seen(canary(1), Stamp::None, t(8), "row 1");
     row.label = Some("globex".into());
     let events = w.look(TABLE, t(8), vec![row]);
-    assert!(
-        events
-            .iter()
-            .any(|event| matches!(event, Event::IsolationViolation { .. }))
-    );
+    assert!(events.iter().any(|event| matches!(event, Event::IsolationViolation { .. })));
     assert_eq!(w.outcome(canary(1)), None);
 }
 
 #[test]
 fn another_instances_canary_is_counted_and_not_followed() {
     let mut w = World::new();
-    let theirs = Tag {
-        instance: Code::of("another"),
-        ..canary(1)
-    };
-    w.look(
-        STREAM,
-        t(1),
-        vec![seen(theirs, Stamp::Millis(ms(300)), t(1), "a")],
-    );
-    assert!(
-        matches!(
-            w.events.last(),
-            Some(Event::Stray {
-                other_instance: true,
-                ..
-            })
-        ),
-        "{:?}",
-        w.events
-    );
+    let theirs = Tag { instance: Code::of("another"), ..canary(1) };
+    w.look(STREAM, t(1), vec![seen(theirs, Stamp::Millis(ms(300)), t(1), "a")]);
+    assert!(matches!(w.events.last(), Some(Event::Stray { other_instance: true, .. })), "{:?}", w.events);
     assert_eq!(w.tracker.in_flight(), 0);
 }
 
@@ -828,9 +517,7 @@ fn a_clock_that_steps_back_undoes_nothing() {
     let arrived = w.arrival(canary(1), STREAM);
     assert!(arrived.earliest <= arrived.latest);
     assert!(
-        w.events
-            .iter()
-            .all(|event| !matches!(event, Event::HopMeasured { latency, .. } if *latency > s(11)))
+        w.events.iter().all(|event| !matches!(event, Event::HopMeasured { latency, .. } if *latency > s(11)))
     );
 }
 
@@ -842,23 +529,11 @@ fn a_source_that_fails_for_a_while_goes_blind_and_sees_again_by_itself() {
     for at in [5, 10, 15, 20, 22] {
         w.cannot_look(TABLE, t(at));
     }
-    let table =
-        &w.tracker.snapshot(t(22)).sources[w.tracker.topology.source_of(ACME, TABLE).0 as usize];
+    let table = &w.tracker.snapshot(t(22)).sources[w.tracker.topology.source_of(ACME, TABLE).0 as usize];
     assert_eq!(table.blind_since, Some(t(1)));
-    assert_eq!(
-        table
-            .failing
-            .as_ref()
-            .map(|failing| (failing.looks, &*failing.detail)),
-        Some((5, "no"))
-    );
+    assert_eq!(table.failing.as_ref().map(|failing| (failing.looks, &*failing.detail)), Some((5, "no")));
     let events = w.look(TABLE, t(25), vec![]);
-    assert!(
-        events
-            .iter()
-            .any(|event| matches!(event, Event::SawAgain { .. })),
-        "{events:?}"
-    );
+    assert!(events.iter().any(|event| matches!(event, Event::SawAgain { .. })), "{events:?}");
 }
 
 #[test]

@@ -54,20 +54,13 @@ impl Books {
                 Event::Planned { .. } => self.planned += 1,
                 Event::Ended { trace, .. } => *self.outcomes.entry(*trace).or_default() += 1,
                 Event::Overdue { trace, .. } => *self.counted.entry(*trace).or_default() += 1,
-                Event::EndToEnd {
-                    trace,
-                    counted,
-                    judgement,
-                    ..
-                } if *judgement != Judgement::Unjudged => {
+                Event::EndToEnd { trace, counted, judgement, .. } if *judgement != Judgement::Unjudged => {
                     *self.counted.entry(*trace).or_default() += usize::from(!counted);
-                    self.uncounted_overdue +=
-                        usize::from(*counted && !self.counted.contains_key(trace));
+                    self.uncounted_overdue += usize::from(*counted && !self.counted.contains_key(trace));
                 }
                 Event::GaveUp { trace, counted, .. } => {
                     *self.counted.entry(*trace).or_default() += usize::from(!counted);
-                    self.uncounted_overdue +=
-                        usize::from(*counted && !self.counted.contains_key(trace));
+                    self.uncounted_overdue += usize::from(*counted && !self.counted.contains_key(trace));
                 }
                 _ => {}
             }
@@ -158,14 +151,5 @@ proptest! {
 }
 
 fn put(w: &mut World, tag: Option<Tag>, result: PutResult, now: Timestamp) -> Vec<Event> {
-    tag.map(|tag| {
-        w.apply(
-            Input::Put {
-                trace: tag.trace,
-                result,
-            },
-            now,
-        )
-    })
-    .unwrap_or_default()
+    tag.map(|tag| w.apply(Input::Put { trace: tag.trace, result }, now)).unwrap_or_default()
 }

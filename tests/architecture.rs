@@ -1,0 +1,132 @@
+//! Imports run one way, as ARCHITECTURE.md draws them. Kept by reading the `use` lines and paths of every file.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each folder of `src/`, and what else of the crate it may name.
+const MAY_NAME: [(&str, &[&str]); 10] = [
+    ("domain", &[]),
+    ("cloud", &[]),
+    ("sandbox", &[]),
+    ("store", &["domain"]),
+    ("metrics", &["domain"]),
+    ("web", &["domain", "metrics"]),
+    ("inject", &["domain", "cloud"]),
+    ("observe", &["domain", "cloud"]),
+    ("config", &["domain"]),
+    ("daemon", &["domain", "cloud", "store", "metrics", "web", "inject", "observe", "config"]),
+];
+
+/// Crates that a folder must not know, as the start of a path.
+const MUST_NOT_NAME: [(&str, &[&str]); 2] = [
+    ("domain", &["tokio", "serde", "serde_json", "axum", "reqwest", "prometheus", "aws_", "gcp_", "tracing"]),
+    ("config", &["tokio", "axum", "reqwest", "aws_", "gcp_"]),
+];
+
+#[test]
+fn imports_run_one_way() {
+    let mut faults = BTreeSet::new();
+    for (folder, allowed) in MAY_NAME {
+        for file in rust_files(&Path::new("src").join(folder)) {
+            for name in crate_names(&code_of(&file)) {
+                let ours = MAY_NAME.iter().any(|(known, _)| *known == name);
+                if ours && name != folder && !allowed.contains(&&*name) {
+                    faults.insert(format!("{}: `{folder}` must not name `{name}`", file.display()));
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn the_domain_knows_no_clock_no_async_and_no_client() {
+    let mut faults = BTreeSet::new();
+    for (folder, banned) in MUST_NOT_NAME {
+        for file in rust_files(&Path::new("src").join(folder)) {
+            let code = code_of(&file);
+            for banned in banned {
+                let names = |line: &str| {
+                    line.trim_start().starts_with(&format!("use {banned}"))
+                        || line.contains(&format!(" {banned}::"))
+                };
+                if code.lines().any(names) {
+                    faults.insert(format!("{}: `{folder}` must not name `{banned}`", file.display()));
+                }
+            }
+            if folder == "domain" && (code.contains("async fn") || code.contains(".await")) {
+                faults.insert(format!("{}: `domain` must not wait", file.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn kinds_of_observers_do_not_know_each_other() {
+    let kinds = ["kinesis", "s3", "cloudwatch_logs", "bigquery"];
+    for file in rust_files(Path::new("src/observe")) {
+        let of_kind = |kind: &&&str| {
+            file.components().any(|part| Path::new(part.as_os_str()).file_stem() == Some(kind.as_ref()))
+        };
+        let Some(kind) = kinds.iter().find(of_kind) else {
+            continue;
+        };
+        for other in kinds.iter().filter(|other| *other != kind) {
+            let code = code_of(&file);
+            let named = [format!("observe::{other}"), format!("super::{other}")]
+                .iter()
+                .any(|path| code.contains(path));
+            assert!(!named, "{} names {other}", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_folder_has_its_place_in_the_architecture() {
+    let text = fs::read_to_string("ARCHITECTURE.md").unwrap();
+    for entry in fs::read_dir("src").unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            let folder = path.display().to_string();
+            assert!(
+                text.contains(&format!("`{folder}/`")),
+                "ARCHITECTURE.md does not say what {folder}/ is for"
+            );
+            let known = MAY_NAME.iter().any(|(known, _)| path.ends_with(known));
+            assert!(known, "{folder} has no line in tests/architecture.rs");
+        }
+    }
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let files = paths.flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] });
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}
+
+/// The code without comments, and without tests: those may reach for anything.
+fn code_of(file: &Path) -> String {
+    if file.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs") {
+        return String::new();
+    }
+    let text = fs::read_to_string(file).unwrap();
+    let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+}
+
+/// The first names after `crate::`.
+fn crate_names(code: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for piece in code.split("crate::").skip(1) {
+        let group = piece.strip_prefix('{').and_then(|rest| rest.split('}').next());
+        for piece in group.map_or_else(|| vec![piece], |group| group.split(',').collect()) {
+            names.insert(piece.trim().chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect());
+        }
+    }
+    names
+}

@@ -75,6 +75,9 @@ pub fn write(event: &Event, map: &Topology) {
             stage = %at(stage), source = %place(source).1, count,
             "found {count} tags that none of our keys signed in {}", place(source).1
         ),
+        Event::Adopted { tenant, trace } => {
+            info!(tenant = %name(tenant), %trace, "follow a canary of an earlier life that only its tag tells of");
+        }
         Event::Stray { stage, other_instance, .. } => {
             debug!(stage = %at(stage), other_instance, "saw a canary that belongs to no trace in memory");
         }

@@ -30,9 +30,28 @@ pub struct Trace {
     pub ended: Option<(Outcome, Timestamp)>,
     /// It turned up at the end after it had been given up.
     pub came_late: bool,
+    /// How it came to be known.
+    pub origin: Origin,
 }
 
 impl Trace {
+    /// A trace of which nothing is known but its tag.
+    #[must_use]
+    pub fn new(tag: Tag, tenant: TenantId, stages: usize, origin: Origin) -> Self {
+        Self {
+            tag,
+            tenant,
+            planned_at: tag.trace.planned_at(),
+            put: Put::Planned,
+            doubled_by_us: false,
+            stages: vec![Visit::default(); stages],
+            judgement: Judgement::Pending,
+            ended: None,
+            came_late: false,
+            origin,
+        }
+    }
+
     /// Its id.
     #[must_use]
     pub const fn id(&self) -> TraceId {
@@ -79,6 +98,18 @@ impl Trace {
             Some((outcome, _)) => Standing::Ended(outcome),
         }
     }
+}
+
+/// How a trace came to be known to this process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Origin {
+    /// Planned by it.
+    #[default]
+    Planned,
+    /// Planned before a restart and remembered by the store. What it was counted as then is not counted again.
+    Restored,
+    /// Planned before a restart that the store did not survive, and known from its tag alone.
+    Adopted,
 }
 
 /// Where a trace stands, for people.
@@ -178,6 +209,8 @@ pub enum Hop {
     Unjudged,
     /// It arrived before its parent, by more than the clocks may disagree.
     Inverted,
+    /// It was counted, or may have been, before a restart, so it enters no series of this process.
+    Inherited,
     /// The stage has it although the stage before never showed it.
     Skipped,
     /// It never came this way: proven absent at the deadline.

@@ -7,6 +7,7 @@
 
 mod books;
 mod decide;
+mod restart;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ use super::sighting::{Locator, Reading, Sighting, Sweep, Trouble, Wanted, Wanted
 use super::tag::{Code, Tag, TraceId};
 use super::time::{Interval, Timestamp};
 use super::topology::{Owner, Role, SourceId, StageId, TenantId, Topology};
-use super::trace::{Arrival, Judgement, Put, Trace, Visit};
+use super::trace::{Arrival, Judgement, Origin, Put, Trace};
 
 /// Most copies of one canary that are told apart at one stage. A pipeline that stores more than this of one event has
 /// been noticed long before.
@@ -161,6 +162,8 @@ pub enum Event {
     IsolationViolation { tenant: TenantId, stage: StageId, trace: TraceId, found_in: Arc<str> },
     /// Tags that none of our keys signed.
     ForeignTags { stage: StageId, source: SourceId, count: u64 },
+    /// A canary of an earlier life that nothing but its tag tells of is followed from now on.
+    Adopted { tenant: TenantId, trace: TraceId },
     /// A valid tag of a trace that we do not follow: another instance's, or one long forgotten.
     Stray { stage: StageId, tenant: Option<TenantId>, other_instance: bool },
     /// The clocks of two stages, or a stage's and ours, disagree by more than is allowed for.
@@ -194,13 +197,17 @@ pub struct Tracker {
     revision: u64,
     /// Sources whose list of wanted traces changed since it was last asked for.
     changed: BTreeSet<SourceId>,
+    /// Traces that changed since the store was last given them.
+    unsaved: BTreeSet<TraceId>,
+    /// When this process began to track.
+    began: Timestamp,
     latest_now: Timestamp,
 }
 
 impl Tracker {
-    /// A tracker that knows of no trace.
+    /// A tracker that knows of no trace, and begins now.
     #[must_use]
-    pub fn new(topology: Arc<Topology>, settings: Settings) -> Self {
+    pub fn new(topology: Arc<Topology>, settings: Settings, now: Timestamp) -> Self {
         let sources = topology.sources().iter().map(|_| SourceBook::default()).collect();
         let tenants = topology.tenants().iter().map(|_| TenantBook::default()).collect();
         let failures = topology.tenants().iter().map(|_| VecDeque::new()).collect();
@@ -217,6 +224,8 @@ impl Tracker {
             violations: VecDeque::new(),
             revision: 0,
             changed: BTreeSet::new(),
+            unsaved: BTreeSet::new(),
+            began: now,
             latest_now: Timestamp::MIN,
         }
     }
@@ -312,29 +321,24 @@ impl Tracker {
         if self.open.contains_key(&tag.trace) || self.finished.contains_key(&tag.trace) {
             return;
         }
+        self.follow(Trace::new(tag, tenant, self.topology.stages().len(), Origin::Planned), now);
+        self.tenants[usize::from(tenant.0)].planned_at = Some(tag.trace.planned_at());
+        events.push(Event::Planned { tenant, trace: tag.trace });
+    }
+
+    /// Takes a trace among the open ones and waits for it at every stage that has not shown it.
+    fn follow(&mut self, trace: Trace, now: Timestamp) {
+        let id = trace.id();
         self.revision += 1;
-        let planned_at = tag.trace.planned_at();
-        let trace = Trace {
-            tag,
-            tenant,
-            planned_at,
-            put: Put::Planned,
-            doubled_by_us: false,
-            stages: vec![Visit::default(); self.topology.stages().len()],
-            judgement: Judgement::Pending,
-            ended: None,
-            came_late: false,
-        };
-        self.open.insert(tag.trace, Arc::new(trace));
-        self.in_flight += 1;
-        self.expiries.insert((planned_at + self.settings.give_up + self.settings.grace, tag.trace));
-        for stage in self.topology.stage_ids() {
-            let source = self.topology.source_of(tenant, stage);
-            self.sources[source.0 as usize].wait(tag.trace, self.revision, now);
+        self.in_flight += usize::from(trace.ended.is_none());
+        self.expiries.insert((trace.planned_at + self.settings.give_up + self.settings.grace, id));
+        for stage in self.topology.stage_ids().filter(|stage| trace.visit(*stage).arrival.is_none()) {
+            let source = self.topology.source_of(trace.tenant, stage);
+            self.sources[source.0 as usize].wait(id, self.revision, now);
             self.changed.insert(source);
         }
-        self.tenants[usize::from(tenant.0)].planned_at = Some(planned_at);
-        events.push(Event::Planned { tenant, trace: tag.trace });
+        self.unsaved.insert(id);
+        self.open.insert(id, Arc::new(trace));
     }
 
     fn put(&mut self, id: TraceId, result: PutResult, now: Timestamp, events: &mut Vec<Event>) {
@@ -392,6 +396,7 @@ impl Tracker {
                         visit.absent_until = visit.absent_until.max(Some(watermark));
                         visit.looks_in_vain = visit.looks_in_vain.saturating_add(1);
                         visit.unseen_gap = false;
+                        self.unsaved.insert(id);
                     }
                 }
             }
@@ -416,17 +421,21 @@ impl Tracker {
         if self.leaked(source, stage, tenant, &sighting, now, events) {
             return;
         }
-        let known = self.open.get_mut(&id).or_else(|| self.finished.get_mut(&id));
-        let Some(trace) = known else {
+        if !self.open.contains_key(&id)
+            && !self.finished.contains_key(&id)
+            && !self.adopt(sighting.tag, tenant, now, events)
+        {
             let other_instance = sighting.tag.instance != self.settings.instance;
             events.push(Event::Stray { stage, tenant: Some(tenant), other_instance });
             return;
-        };
+        }
+        let Some(trace) = self.open.get_mut(&id).or_else(|| self.finished.get_mut(&id)) else { return };
         let visit = &trace.stages[usize::from(stage.0)];
         if visit.copies.contains(&sighting.locator) || visit.copies.len() >= MAX_COPIES {
             return;
         }
         let trace = Arc::make_mut(trace);
+        self.unsaved.insert(id);
         let end = self.topology.end();
         let visit = &mut trace.stages[usize::from(stage.0)];
         visit.copies.push(sighting.locator.clone());

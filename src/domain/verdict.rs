@@ -255,8 +255,10 @@ pub fn sample(snapshot: &Snapshot, traces: &[&Trace]) -> Sample {
     for trace in traces {
         match (trace.judgement, trace.latency(&snapshot.topology)) {
             (Judgement::Good | Judgement::Slow, Some(latency)) => sample.arrived(latency),
-            (Judgement::Overdue, _) => sample.missing(snapshot.at.since(trace.planned_at)),
-            (Judgement::Pending | Judgement::Unjudged | Judgement::Good | Judgement::Slow, _) => {}
+            (Judgement::Overdue, _) | (Judgement::Slow, None) => {
+                sample.missing(snapshot.at.since(trace.planned_at))
+            }
+            (Judgement::Pending | Judgement::Unjudged | Judgement::Good, _) => {}
         }
     }
     sample

@@ -97,7 +97,7 @@ impl Metrics {
     pub fn record(&self, event: &Event, now: Timestamp) {
         let f = &self.families;
         match event {
-            Event::Planned { .. } | Event::Stray { tenant: None, .. } => {}
+            Event::Planned { .. } | Event::Adopted { .. } | Event::Stray { tenant: None, .. } => {}
             Event::Full { tenant } => self.inject(*tenant, "missed", 1),
             Event::Missed { tenant, count } => self.inject(*tenant, "missed", *count),
             Event::Accepted { tenant, .. } => self.inject(*tenant, "accepted", 1),

@@ -58,8 +58,10 @@ impl Tracker {
         if let Some(stage) = self.topology.stage_ids().find(dead) {
             return Some(Outcome::DeadLettered(stage));
         }
-        if trace.put == Put::Planned && expired {
-            return Some(Outcome::Refused("the put was never reported back".into()));
+        if trace.put == Put::Planned {
+            // The put was never reported back, or the process stopped in the middle of it: whether the canary ever left
+            // cannot be told from its absence.
+            return expired.then_some(Outcome::Unobserved);
         }
         if !trace.visit(end).absent_at(deadline) {
             return expired.then_some(Outcome::Unobserved);
@@ -92,18 +94,24 @@ impl Tracker {
         };
         let tenant = trace.tenant;
         trace.ended = Some((outcome.clone(), now));
+        self.unsaved.insert(id);
         self.in_flight -= 1;
         let waited = self.settings.give_up;
         match &outcome {
-            Outcome::Lost(_) | Outcome::DeadLettered(_) => {
-                let counted = trace.judgement == Judgement::Overdue;
-                trace.judgement = Judgement::Overdue;
-                events.push(Event::GaveUp { tenant, trace: id, waited, counted });
-            }
-            Outcome::Unobserved => match trace.judgement {
+            Outcome::Lost(_) | Outcome::DeadLettered(_) => match trace.judgement {
+                Judgement::Pending => {
+                    trace.judgement = Judgement::Overdue;
+                    events.push(Event::GaveUp { tenant, trace: id, waited, counted: false });
+                }
                 Judgement::Overdue => events.push(Event::GaveUp { tenant, trace: id, waited, counted: true }),
-                Judgement::Pending | Judgement::Unjudged | Judgement::Good | Judgement::Slow => {}
+                // Arrived, or closed before a restart.
+                Judgement::Good | Judgement::Slow | Judgement::Unjudged => {}
             },
+            Outcome::Unobserved => {
+                if trace.judgement == Judgement::Overdue {
+                    events.push(Event::GaveUp { tenant, trace: id, waited, counted: true });
+                }
+            }
             Outcome::Delivered | Outcome::Late | Outcome::Refused(_) => {}
         }
         events.push(Event::Ended { tenant, trace: id, outcome });
@@ -227,9 +235,12 @@ fn judge_hops(trace: &mut Trace, topology: &Topology, events: &mut Vec<Event>) {
         let counted = match visit.hop {
             Hop::Open => false,
             Hop::Overdue => true,
-            Hop::Measured { .. } | Hop::Unjudged | Hop::Inverted | Hop::Skipped | Hop::Missing => {
-                continue;
-            }
+            Hop::Measured { .. }
+            | Hop::Unjudged
+            | Hop::Inverted
+            | Hop::Skipped
+            | Hop::Missing
+            | Hop::Inherited => continue,
         };
         let target = spec.target.map(|target| begun.latest + target);
         let Some(arrived) = visit.arrival.as_ref().map(|arrival| arrival.interval) else {

@@ -64,7 +64,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
-        Self { tracker: Tracker::new(Arc::new(topology()), settings()), events: Vec::new() }
+        Self { tracker: Tracker::new(Arc::new(topology()), settings(), t(0)), events: Vec::new() }
     }
 
     pub(super) fn apply(&mut self, input: Input, now: Timestamp) -> Vec<Event> {
@@ -495,6 +495,59 @@ fn another_instances_canary_is_counted_and_not_followed() {
     w.look(STREAM, t(1), vec![seen(theirs, Stamp::Millis(ms(300)), t(1), "a")]);
     assert!(matches!(w.events.last(), Some(Event::Stray { other_instance: true, .. })), "{:?}", w.events);
     assert_eq!(w.tracker.in_flight(), 0);
+}
+
+#[test]
+fn a_canary_of_an_earlier_life_is_adopted_and_enters_no_latency_series() {
+    let mut w = World::new();
+    w.tracker.began = t(20);
+    for (stage, at) in [(TRANSIT, 21), (TABLE, 25)] {
+        w.look(stage, t(at), vec![seen(canary(1), Stamp::Millis(t(at - 1)), t(at), "a")]);
+    }
+    assert_eq!(w.count(|event| matches!(event, Event::Adopted { .. })), 1);
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
+    assert_eq!(w.count(|event| matches!(event, Event::EndToEnd { .. } | Event::HopMeasured { .. })), 0);
+}
+
+#[test]
+fn a_canary_planned_by_this_process_that_it_does_not_know_is_another_process_s() {
+    let mut w = World::new();
+    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    assert_eq!(w.count(|event| matches!(event, Event::Adopted { .. })), 0);
+    assert_eq!(w.tracker.in_flight(), 0);
+}
+
+#[test]
+fn a_restart_keeps_what_is_in_flight_and_counts_nothing_twice() {
+    let mut before = World::new();
+    before.put(canary(1));
+    before.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    before.look(TABLE, t(SLO + 1), vec![]);
+    assert_eq!(before.count(|event| matches!(event, Event::Overdue { .. })), 1);
+    let saved: Vec<Trace> =
+        before.tracker.take_unsaved().iter().map(|(trace, _)| (**trace).clone()).collect();
+    assert!(before.tracker.take_unsaved().is_empty());
+    let mut after = World::new();
+    after.tracker.restore(saved, t(SLO + 5));
+    assert_eq!(after.tracker.in_flight(), 1);
+    after.look(STREAM, t(SLO + 6), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    after.look(TABLE, t(SLO + 9), vec![seen(canary(1), Stamp::None, t(SLO + 9), "c")]);
+    assert_eq!(after.outcome(canary(1)), Some(Outcome::Delivered));
+    assert_eq!(after.count(|event| matches!(event, Event::Duplicate { .. })), 0);
+    assert_eq!(after.count(|event| matches!(event, Event::EndToEnd { .. } | Event::Overdue { .. })), 0);
+}
+
+#[test]
+fn a_canary_of_which_nobody_knows_whether_it_was_ever_put_is_unobserved_not_lost() {
+    let mut before = World::new();
+    before.apply(Input::Planned { tag: canary(1) }, t(0));
+    let saved: Vec<Trace> =
+        before.tracker.take_unsaved().iter().map(|(trace, _)| (**trace).clone()).collect();
+    let mut after = World::new();
+    after.tracker.restore(saved, t(5));
+    after.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    after.apply(Input::Tick, t(GIVE_UP + GRACE));
+    assert_eq!(after.outcome(canary(1)), Some(Outcome::Unobserved));
 }
 
 #[test]

@@ -1,0 +1,93 @@
+//! What outlives a restart: traces that the store remembers, and canaries that only their tag tells of.
+//!
+//! The counters of a new process begin at zero. So a trace that was counted before the restart is not counted again: it
+//! keeps its judgement, and its arrival raises no bucket that has no count to go with it. See [`Hop::Inherited`].
+
+use std::sync::Arc;
+
+use super::{Event, Tracker};
+use crate::domain::tag::{Tag, TraceId};
+use crate::domain::time::Timestamp;
+use crate::domain::topology::TenantId;
+use crate::domain::trace::{Hop, Judgement, Origin, Put, Trace};
+
+impl Tracker {
+    /// Takes over the traces that a store remembers. To be called before anything is applied.
+    ///
+    /// Each must have as many stages as the topology.
+    pub fn restore(&mut self, traces: impl IntoIterator<Item = Trace>, now: Timestamp) {
+        for mut trace in traces {
+            let fits = trace.stages.len() == self.topology.stages().len();
+            if !fits || usize::from(trace.tenant.0) >= self.tenants.len() {
+                continue;
+            }
+            trace.origin = Origin::Restored;
+            if trace.judgement == Judgement::Overdue {
+                trace.judgement = Judgement::Slow;
+            }
+            for visit in &mut trace.stages {
+                // While nobody looked, anything can have happened.
+                visit.unseen_gap = true;
+                if visit.hop == Hop::Overdue {
+                    visit.hop = Hop::Inherited;
+                }
+            }
+            let book = &mut self.tenants[usize::from(trace.tenant.0)];
+            book.planned_at = book.planned_at.max(Some(trace.planned_at));
+            if let Put::Accepted { at } = trace.put {
+                book.accepted_at = book.accepted_at.max(Some(at));
+            }
+            let (id, open) = (trace.id(), !self.is_over(&trace, now));
+            self.follow(trace, now);
+            if !open {
+                self.finish(id);
+            }
+        }
+        self.unsaved.clear();
+    }
+
+    /// The traces that changed since the last call, for the store, each with whether it is finished.
+    pub fn take_unsaved(&mut self) -> Vec<(Arc<Trace>, bool)> {
+        let ids = std::mem::take(&mut self.unsaved);
+        let find = |id: TraceId| {
+            let open = self.open.get(&id).map(|trace| (trace.clone(), false));
+            open.or_else(|| self.finished.get(&id).map(|trace| (trace.clone(), true)))
+        };
+        ids.into_iter().filter_map(find).collect()
+    }
+
+    /// Follows a canary of ours that was planned before this process began and that no store remembers. Whether an
+    /// earlier life counted it cannot be known, so it enters no latency series.
+    pub(super) fn adopt(
+        &mut self,
+        tag: Tag,
+        tenant: TenantId,
+        now: Timestamp,
+        events: &mut Vec<Event>,
+    ) -> bool {
+        let planned_at = tag.trace.planned_at();
+        let forgotten = planned_at + self.settings.give_up + self.settings.grace <= now;
+        let ours = tag.instance == self.settings.instance && planned_at < self.began;
+        if !ours || forgotten || self.in_flight >= self.settings.max_in_flight {
+            return false;
+        }
+        let mut trace = Trace::new(tag, tenant, self.topology.stages().len(), Origin::Adopted);
+        trace.put = Put::Accepted { at: planned_at };
+        trace.judgement = Judgement::Unjudged;
+        for visit in &mut trace.stages {
+            visit.unseen_gap = true;
+            visit.hop = Hop::Inherited;
+        }
+        self.follow(trace, now);
+        events.push(Event::Adopted { tenant, trace: tag.trace });
+        true
+    }
+
+    /// Whether a remembered trace has nothing left to wait for.
+    fn is_over(&self, trace: &Trace, now: Timestamp) -> bool {
+        let deadline = trace.planned_at + self.settings.give_up;
+        let settled =
+            |visit: &crate::domain::trace::Visit| visit.arrival.is_some() || visit.absent_at(deadline);
+        trace.ended.is_some() && (now >= deadline + self.settings.grace || trace.stages.iter().all(settled))
+    }
+}

@@ -98,8 +98,12 @@ def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path) -> dict:
         kinesis.get_waiter("stream_exists").wait(StreamName=stream, WaiterConfig={"Delay": 1})
     queue_url = aws.root("sqs", SRE).create_queue(QueueName=DEAD_LETTER_QUEUE)["QueueUrl"]
 
-    probe = _user(iam, "traceprobe", policy(
-        "probe", region=REGION, sre_account=SRE, archive_bucket=ARCHIVE_BUCKET, transit_bucket=TRANSIT_BUCKET))
+    rights = policy(
+        "probe", region=REGION, sre_account=SRE, archive_bucket=ARCHIVE_BUCKET, transit_bucket=TRANSIT_BUCKET)
+    # AWS knows the stream from the iterator. MiniStack does not, and checks a GetRecords that does
+    # not name its StreamARN against the resource "*".
+    rights["Statement"].append(_allow(["kinesis:GetRecords"], "*"))
+    probe = _user(iam, "traceprobe", rights)
     transfer = _user(iam, "data-transfer", _document(
         _allow(["s3:ListBucket"], f"arn:aws:s3:::{TRANSIT_BUCKET}"),
         _allow(["s3:GetObject"], f"arn:aws:s3:::{TRANSIT_BUCKET}/transit/*"),

@@ -10,16 +10,13 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use support::daemon::Daemon;
 use support::page::{Recent, Trace};
 use support::pipeline::{About, Between, Order, Pipeline, Truth};
-use tokio::sync::{Mutex, MutexGuard};
-
-/// Two pipelines at once on a small machine would measure each other.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 const TENANTS: usize = 2;
 const CANARIES: usize = 100;
@@ -212,12 +209,12 @@ const STOP_GRACE: Duration = Duration::from_secs(3);
 struct Scene {
     pipeline: Pipeline,
     config: PathBuf,
-    _alone: MutexGuard<'static, ()>,
+    _alone: File,
 }
 
 impl Scene {
     async fn set(name: &str) -> Scene {
-        let alone = ONE_AT_A_TIME.lock().await;
+        let alone = one_at_a_time().await;
         let pipeline = Pipeline::start(name, TENANTS).await;
         let config = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("emulators-{name}.toml"));
         std::fs::write(&config, configuration(&pipeline.about))
@@ -241,6 +238,18 @@ impl Scene {
         let credentials = self.pipeline.about.credentials.clone();
         Daemon::start(&self.config, fixed.into_iter().chain(credentials)).await
     }
+}
+
+/// Two pipelines at once on a small machine would measure each other. A lock on a file also holds
+/// between the processes of a test runner that gives each test its own.
+async fn one_at_a_time() -> File {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulators.lock");
+    let file = File::create(path).expect("cannot make the lock file");
+    let lock = move || file.lock().map(|()| file);
+    tokio::task::spawn_blocking(lock)
+        .await
+        .expect("locking cannot panic")
+        .expect("cannot lock")
 }
 
 /// Two tenants at this interval plan a hundred canaries in a minute.

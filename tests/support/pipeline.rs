@@ -2,7 +2,8 @@
 //!
 //! `tests/emulators/pipeline.py` does the work and describes itself in one line of JSON; this file
 //! turns that into types. Nothing here skips: what cannot start is a failed test, with the reason.
-//! Dropping a [`Pipeline`] closes its stdin, on which it ends with all its children.
+//! Dropping a [`Pipeline`] closes its stdin, on which it ends with all its children; so does the end
+//! of this process, however it comes.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -94,7 +95,7 @@ pub struct Pipeline {
     stdin: ChildStdin,
     stdout: Lines<BufReader<ChildStdout>>,
     home: PathBuf,
-    // Killed when dropped, should it not have ended by itself; its children go with it.
+    // Not killed when dropped: it ends by itself, and in order.
     _process: Child,
 }
 
@@ -119,7 +120,6 @@ impl Pipeline {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
-            .kill_on_drop(true)
             .spawn()
             .expect("cannot start pipeline.py");
         let stdin = process.stdin.take().expect("stdin is piped");

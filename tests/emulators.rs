@@ -25,6 +25,8 @@ const STAGES: [&str; 4] = ["tenant_stream", "archive", "transit", "bigquery"];
 /// All programs read one clock. Stamps in whole ms are cut off on the one side and widened by 1 ms
 /// on the other.
 const CLOCK_ALLOWANCE_US: i64 = 2_000;
+/// 5 s of looks.
+const RECORDED_WITHIN_LOOKS: usize = 50;
 const OUTAGE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,7 +81,7 @@ async fn what_the_daemon_says_of_a_hundred_canaries_is_true() {
         "not every tenant had every size: {kinds:?}"
     );
 
-    let truth = scene.pipeline.truth();
+    let truth = scene.truth_of(&delivered).await;
     let mut faults = Vec::new();
     let mut checked = BTreeMap::new();
     for trace in &delivered {
@@ -161,7 +163,8 @@ async fn an_outage_of_bigquery_is_blindness_and_no_loss() {
         );
     }
     assert_eq!(metrics.sum("traceprobe_duplicates_total", &[]), 0.0);
-    let truth = scene.pipeline.truth();
+    let arrived: Vec<&Trace> = after.traces.iter().collect();
+    let truth = scene.truth_of(&arrived).await;
     let faults: Vec<String> = after
         .traces
         .iter()
@@ -224,6 +227,27 @@ impl Scene {
             config,
             _alone: alone,
         }
+    }
+
+    /// The pipeline records an arrival after it has been acknowledged, by when the daemon may have
+    /// seen it. So this waits a little for the records of what these traces show.
+    async fn truth_of(&self, traces: &[&Trace]) -> Truth {
+        let knows_all = |truth: &Truth| {
+            let mut arrivals = traces
+                .iter()
+                .flat_map(|trace| trace.arrivals.iter().map(move |arrival| (trace, arrival)));
+            arrivals.all(|(trace, arrival)| !truth.of(&trace.tag, &arrival.stage).is_empty())
+        };
+        let mut looks = tokio::time::interval(Duration::from_millis(100));
+        for _ in 0..RECORDED_WITHIN_LOOKS {
+            looks.tick().await;
+            let truth = self.pipeline.truth();
+            if knows_all(&truth) {
+                return truth;
+            }
+        }
+        // What is missing is for the caller to report.
+        self.pipeline.truth()
     }
 
     async fn start_daemon(&self) -> Daemon {

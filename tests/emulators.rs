@@ -393,7 +393,8 @@ fn what_is_untrue<'a>(
         *checked.entry(arrival.stage.as_str()).or_default() += 1;
         let too_late = arrival.earliest_us > after_us + CLOCK_ALLOWANCE_US;
         let too_early = arrival.latest_us < before_us - CLOCK_ALLOWANCE_US;
-        if too_late || too_early {
+        let is_backwards = arrival.earliest_us > arrival.latest_us;
+        if too_late || too_early || is_backwards {
             faults.push(format!(
                 "{} at {}: arrived between {before_us} and {after_us}, the daemon says {} to {}",
                 trace.tag, arrival.stage, arrival.earliest_us, arrival.latest_us

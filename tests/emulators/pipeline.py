@@ -17,7 +17,6 @@ import signal
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 

@@ -1,0 +1,405 @@
+//! The daemon against a log pipeline that runs on programs that others wrote: MiniStack for AWS
+//! and bqemulator for BigQuery, with real subscription filters, functions, event source mappings
+//! and SQL between. `tests/emulators/README.md` says what stands there and how to run it by hand.
+//!
+//! The pipeline records for itself when each canary arrived at each stage, so these tests know
+//! whether what the daemon says is true.
+
+// The path is spelt out for rustfmt, which takes the folder `emulators` for this file's own.
+#[path = "support/mod.rs"]
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use support::daemon::Daemon;
+use support::page::{Recent, Trace};
+use support::pipeline::{About, Between, Order, Pipeline, Truth};
+
+const TENANTS: usize = 2;
+const CANARIES: usize = 100;
+const SIZES: [u64; 5] = [100, 500, 1_000, 5_000, 10_000];
+const STAGES: [&str; 4] = ["tenant_stream", "archive", "transit", "bigquery"];
+/// All programs read one clock. Stamps in whole ms are cut off on the one side and widened by 1 ms
+/// on the other.
+const CLOCK_ALLOWANCE_US: i64 = 2_000;
+/// 5 s of looks.
+const RECORDED_WITHIN_LOOKS: usize = 50;
+const OUTAGE: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_daemon_says_of_a_hundred_canaries_is_true() {
+    let scene = Scene::set("truth").await;
+    let daemon = scene.start_daemon().await;
+
+    let enough = |recent: &Recent| recent.ended("delivered") >= CANARIES;
+    let recent = daemon
+        .until(
+            "a hundred canaries are delivered",
+            Duration::from_secs(150),
+            enough,
+        )
+        .await;
+    let metrics = daemon.metrics().await;
+
+    for outcome in ["late", "lost", "dead_lettered", "unobserved", "refused"] {
+        assert_eq!(
+            metrics.sum("traceprobe_traces_total", &[("outcome", outcome)]),
+            0.0,
+            "{outcome}"
+        );
+    }
+    for fault in [
+        "traceprobe_lost_total",
+        "traceprobe_duplicates_total",
+        "traceprobe_corrupted_total",
+        "traceprobe_isolation_violations_total",
+        "traceprobe_foreign_tags_total",
+        "traceprobe_clock_inversions_total",
+    ] {
+        assert_eq!(metrics.sum(fault, &[]), 0.0, "{fault}");
+    }
+    let delivered: Vec<&Trace> = recent
+        .traces
+        .iter()
+        .filter(|trace| trace.outcome.as_deref() == Some("delivered"))
+        .collect();
+    assert!(
+        metrics.sum("traceprobe_traces_total", &[("outcome", "delivered")])
+            >= delivered.len() as f64
+    );
+
+    let kinds: BTreeSet<(&str, u64)> = delivered
+        .iter()
+        .map(|trace| (trace.tenant.as_str(), trace.size))
+        .collect();
+    assert_eq!(
+        kinds.len(),
+        TENANTS * SIZES.len(),
+        "not every tenant had every size: {kinds:?}"
+    );
+
+    let truth = scene.truth_of(&delivered).await;
+    let mut faults = Vec::new();
+    let mut checked = BTreeMap::new();
+    for trace in &delivered {
+        faults.extend(what_is_untrue(trace, &truth, &mut checked));
+    }
+    assert!(
+        faults.is_empty(),
+        "{} of {checked:?} arrivals are untrue:\n{}",
+        faults.len(),
+        faults.join("\n")
+    );
+    // The archive is no part of the way to the end: its look may come after the delivery.
+    for stage in STAGES {
+        let count = checked.get(stage).copied().unwrap_or(0);
+        assert!(
+            count * 10 >= delivered.len() * 9,
+            "only {count} arrivals at {stage}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_bigquery_is_blindness_and_no_loss() {
+    let mut scene = Scene::set("outage").await;
+    let daemon = scene.start_daemon().await;
+    daemon
+        .until(
+            "ten canaries are delivered",
+            Duration::from_secs(60),
+            |recent| recent.ended("delivered") >= 10,
+        )
+        .await;
+
+    scene.pipeline.obey(Order::StopBigQuery).await;
+    tokio::time::sleep(OUTAGE).await;
+    let during = daemon.recent().await;
+    let metrics = daemon.metrics().await;
+    let age = metrics.values(
+        "traceprobe_observer_watermark_age_seconds",
+        &[("stage", "bigquery")],
+    );
+    assert!(
+        age.iter().any(|age| *age > 15.0),
+        "the end stage is not known to be blind: {age:?}"
+    );
+    assert_eq!(
+        metrics.sum("traceprobe_traces_total", &[("outcome", "lost")]),
+        0.0
+    );
+    let waiting: BTreeSet<&str> = during.in_flight().map(|trace| trace.tag.as_str()).collect();
+    assert!(waiting.len() >= 10, "only {} canaries wait", waiting.len());
+
+    scene.pipeline.obey(Order::StartBigQuery).await;
+    let all_ended = |recent: &Recent| {
+        !recent
+            .in_flight()
+            .any(|trace| waiting.contains(trace.tag.as_str()))
+    };
+    let after = daemon
+        .until(
+            "all that waited have ended",
+            Duration::from_secs(60),
+            all_ended,
+        )
+        .await;
+    for trace in after
+        .traces
+        .iter()
+        .filter(|trace| waiting.contains(trace.tag.as_str()))
+    {
+        assert_eq!(trace.outcome.as_deref(), Some("delivered"), "{}", trace.tag);
+    }
+    let metrics = daemon.metrics().await;
+    for outcome in ["late", "lost", "unobserved"] {
+        assert_eq!(
+            metrics.sum("traceprobe_traces_total", &[("outcome", outcome)]),
+            0.0,
+            "{outcome}"
+        );
+    }
+    assert_eq!(metrics.sum("traceprobe_duplicates_total", &[]), 0.0);
+    let arrived: Vec<&Trace> = after.traces.iter().collect();
+    let truth = scene.truth_of(&arrived).await;
+    let faults: Vec<String> = after
+        .traces
+        .iter()
+        .flat_map(|trace| what_is_untrue(trace, &truth, &mut BTreeMap::new()))
+        .collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_in_mid_flight_ends_well_and_names_what_was_in_flight() {
+    let mut scene = Scene::set("sigterm").await;
+    let daemon = scene.start_daemon().await;
+    daemon
+        .until("a canary is delivered", Duration::from_secs(60), |recent| {
+            recent.ended("delivered") >= 1
+        })
+        .await;
+
+    // Without its end stage nothing lands, so some are certainly in flight.
+    scene.pipeline.obey(Order::StopBigQuery).await;
+    let some_wait = |recent: &Recent| recent.in_flight().count() >= 5;
+    let recent = daemon
+        .until(
+            "five canaries are in flight",
+            Duration::from_secs(60),
+            some_wait,
+        )
+        .await;
+    let (status, said) = daemon.terminate(STOP_GRACE + Duration::from_secs(10)).await;
+
+    assert_eq!(status.code(), Some(0), "{said}");
+    for trace in recent.in_flight() {
+        // The log may name the trace by its tag or by the id in it.
+        let id = &trace.tag[5..37];
+        assert!(
+            said.contains(id),
+            "{id} was in flight and is not named in: {said}"
+        );
+    }
+}
+
+const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// The pipeline, and the daemon's configuration for it.
+struct Scene {
+    pipeline: Pipeline,
+    config: PathBuf,
+    _alone: File,
+}
+
+impl Scene {
+    async fn set(name: &str) -> Scene {
+        let alone = one_at_a_time().await;
+        let pipeline = Pipeline::start(name, TENANTS).await;
+        let config = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("emulators-{name}.toml"));
+        std::fs::write(&config, configuration(&pipeline.about))
+            .expect("cannot write the configuration");
+        Scene {
+            pipeline,
+            config,
+            _alone: alone,
+        }
+    }
+
+    /// The pipeline records an arrival after it has been acknowledged, by when the daemon may have
+    /// seen it. So this waits a little for the records of what these traces show.
+    async fn truth_of(&self, traces: &[&Trace]) -> Truth {
+        let knows_all = |truth: &Truth| {
+            let mut arrivals = traces
+                .iter()
+                .flat_map(|trace| trace.arrivals.iter().map(move |arrival| (trace, arrival)));
+            arrivals.all(|(trace, arrival)| !truth.of(&trace.tag, &arrival.stage).is_empty())
+        };
+        let mut looks = tokio::time::interval(Duration::from_millis(100));
+        for _ in 0..RECORDED_WITHIN_LOOKS {
+            looks.tick().await;
+            let truth = self.pipeline.truth();
+            if knows_all(&truth) {
+                return truth;
+            }
+        }
+        // What is missing is for the caller to report.
+        self.pipeline.truth()
+    }
+
+    async fn start_daemon(&self) -> Daemon {
+        let fixed = [
+            ("TRACEPROBE_TAG_KEY", "a key that only the tests know"),
+            // Nothing of the machine's own credentials is to be found.
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("AWS_CONFIG_FILE", "/dev/null"),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+        ];
+        let fixed = fixed.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let credentials = self.pipeline.about.credentials.clone();
+        Daemon::start(&self.config, fixed.into_iter().chain(credentials)).await
+    }
+}
+
+/// Two pipelines at once on a small machine would measure each other. A lock on a file also holds
+/// between the processes of a test runner that gives each test its own.
+async fn one_at_a_time() -> File {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulators.lock");
+    let file = File::create(path).expect("cannot make the lock file");
+    let lock = move || file.lock().map(|()| file);
+    tokio::task::spawn_blocking(lock)
+        .await
+        .expect("locking cannot panic")
+        .expect("cannot lock")
+}
+
+/// Two tenants at this interval plan a hundred canaries in a minute.
+fn configuration(about: &About) -> String {
+    let About {
+        aws_endpoint,
+        bigquery_endpoint,
+        region,
+        stream,
+        table,
+        ..
+    } = about;
+    let About {
+        archive_bucket,
+        archive_key,
+        transit_bucket,
+        transit_key,
+        ..
+    } = about;
+    let About {
+        id_column,
+        time_column,
+        tenant_column,
+        ..
+    } = about;
+    let stop_grace = STOP_GRACE.as_secs();
+    let mut text = format!(
+        r#"
+[probe]
+listen = "127.0.0.1:0"
+instance = "test"
+interval = "1200ms"
+blind_after = "5s"
+stop_grace = "{stop_grace}s"
+
+[canary]
+sizes = ["100B", "500B", "1KB", "5KB", "10KB"]
+
+[aws]
+region = "{region}"
+endpoint = "{aws_endpoint}"
+
+[gcp]
+endpoint = "{bigquery_endpoint}"
+auth = "none"
+
+[[stage]]
+name = "tenant_stream"
+kind = "kinesis"
+stream = "{stream}"
+target = "1s"
+
+[[stage]]
+name = "archive"
+kind = "s3"
+after = "tenant_stream"
+bucket = "{archive_bucket}"
+key = "{archive_key}"
+
+[[stage]]
+name = "transit"
+kind = "s3"
+after = "tenant_stream"
+bucket = "{transit_bucket}"
+key = "{transit_key}"
+
+[[stage]]
+name = "bigquery"
+kind = "bigquery"
+after = "transit"
+table = "{table}"
+id_column = "{id_column}"
+time_column = "{time_column}"
+tenant_column = "{tenant_column}"
+end = true
+"#
+    );
+    for tenant in &about.tenants {
+        text += &format!(
+            r#"
+[[tenant]]
+name = "{}"
+log_group = "{}"
+role_arn = "{}"
+external_id = "{}"
+"#,
+            tenant.name, tenant.log_group, tenant.role_arn, tenant.external_id
+        );
+    }
+    text
+}
+
+/// The arrivals of a trace that cannot be true by what the pipeline knows; counts those it checked.
+fn what_is_untrue<'a>(
+    trace: &'a Trace,
+    truth: &Truth,
+    checked: &mut BTreeMap<&'a str, usize>,
+) -> Vec<String> {
+    let mut faults = Vec::new();
+    for arrival in &trace.arrivals {
+        let known = truth.of(&trace.tag, &arrival.stage);
+        let [
+            Between {
+                before_us,
+                after_us,
+            },
+        ] = known
+        else {
+            faults.push(format!(
+                "{} at {}: the truth has {} entries",
+                trace.tag,
+                arrival.stage,
+                known.len()
+            ));
+            continue;
+        };
+        *checked.entry(arrival.stage.as_str()).or_default() += 1;
+        let too_late = arrival.earliest_us > after_us + CLOCK_ALLOWANCE_US;
+        let too_early = arrival.latest_us < before_us - CLOCK_ALLOWANCE_US;
+        let is_backwards = arrival.earliest_us > arrival.latest_us;
+        if too_late || too_early || is_backwards {
+            faults.push(format!(
+                "{} at {}: arrived between {before_us} and {after_us}, the daemon says {} to {}",
+                trace.tag, arrival.stage, arrival.earliest_us, arrival.latest_us
+            ));
+        }
+    }
+    faults
+}

@@ -1,0 +1,59 @@
+"""Starts bqemulator (BigQuery) so that it needs no internet and keeps its tables over a restart.
+
+Two things of bqemulator's are replaced:
+
+* It fetches DuckDB's `spatial` extension from the internet when it starts. Nothing here has a
+  GEOGRAPHY column.
+* It copies the whole table after every insert, for time travel. Some hundred inserts make
+  gigabytes of that. Snapshots that a user asks for are left alone.
+
+The tables live in one DuckDB file below DIR, so a process that is stopped and started again with
+the same DIR shows what it showed before.
+
+usage: bqemulator_launcher.py PORT DIR PROJECT
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+
+def main() -> None:
+    port, home, project = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    (home / "tmp").mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(home / "tmp")
+
+    from bqemulator.config import LogLevel, PersistenceMode, Settings
+    from bqemulator.server import run_forever
+    from bqemulator.storage.engine import DuckDBEngine
+    from bqemulator.versioning.snapshots import SnapshotManager
+
+    DuckDBEngine._load_spatial = lambda self: None
+    capture = SnapshotManager.capture
+
+    def capture_on_request(self, project_id, dataset_id, table_id, *, kind="AUTO"):
+        if kind == "AUTO":
+            return None
+        return capture(self, project_id, dataset_id, table_id, kind=kind)
+
+    SnapshotManager.capture = capture_on_request
+
+    run_forever(
+        Settings(
+            rest_host="127.0.0.1",
+            rest_port=port,
+            grpc_host="127.0.0.1",
+            grpc_port=0,
+            persistence_mode=PersistenceMode.PERSISTENT,
+            data_dir=home / "data",
+            default_project_id=project,
+            enable_format_extensions=False,
+            upload_staging_dir=home / "uploads",
+            log_level=LogLevel.WARNING,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

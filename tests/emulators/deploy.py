@@ -1,0 +1,229 @@
+"""Deploys the pipeline: accounts, roles, log groups, streams, buckets, functions, and what joins them.
+
+Every tenant is an AWS account of its own, as in production; the SRE account holds the rest.
+MiniStack checks signatures, trust policies with ExternalId, and identity policies, so each part
+gets a role with just what it needs. Only the deployment itself acts as an account's root, whose
+access key id is, in MiniStack, the account's number.
+"""
+
+import io
+import json
+import string
+import zipfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import botocore.session
+from botocore.config import Config
+
+HERE = Path(__file__).resolve().parent
+REGION = "eu-central-1"
+SRE = "999999999999"
+ROOT_SECRET = "test"
+
+ARCHIVE_BUCKET = "sre-archive"
+TRANSIT_BUCKET = "sre-transit"
+CENTRAL_STREAM = "logs.central"
+DEAD_LETTER_QUEUE = "aggregator-dlq"
+STREAM_PREFIX = "logs-"
+
+TABLE_SCHEMA = [
+    {"name": "trace_id", "type": "STRING"},
+    {"name": "tenant", "type": "STRING"},
+    {"name": "message", "type": "STRING"},
+    {"name": "ingest_time", "type": "TIMESTAMP"},
+]
+
+
+@dataclass(frozen=True)
+class Tenant:
+    name: str
+    account: str
+
+    @property
+    def log_group(self) -> str:
+        return f"/ecs/{self.name}/app"
+
+    @property
+    def stream(self) -> str:
+        return f"{STREAM_PREFIX}{self.name}"
+
+    @property
+    def inject_role(self) -> str:
+        return f"arn:aws:iam::{self.account}:role/traceprobe-inject"
+
+    @property
+    def external_id(self) -> str:
+        return f"traceprobe-{self.name}-4711"
+
+
+def tenants(count: int) -> list[Tenant]:
+    names = ["acme", "globex", "initech", "umbrella", "hooli", "stark"]
+    names += [f"tenant{i}" for i in range(len(names), count)]
+    return [Tenant(name, f"{111_111_111_111 + i:012d}") for i, name in enumerate(names[:count])]
+
+
+class Aws:
+    """Clients of one endpoint."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self._session = botocore.session.get_session()
+
+    def client(self, service: str, key_id: str, secret: str, token: str | None = None):
+        return self._session.create_client(
+            service, REGION, endpoint_url=self.endpoint,
+            aws_access_key_id=key_id, aws_secret_access_key=secret, aws_session_token=token,
+            config=Config(s3={"addressing_style": "path"}, retries={"mode": "standard", "max_attempts": 3}),
+        )
+
+    @cache
+    def root(self, service: str, account: str):
+        return self.client(service, account, ROOT_SECRET)
+
+
+def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path) -> dict:
+    """Deploys all, and returns the credentials of the probe and of the transfer."""
+    truth_environment = {"TRUTH_FILE": str(truth_file)}
+    code = _code()
+    iam = aws.root("iam", SRE)
+    s3 = aws.root("s3", SRE)
+    kinesis = aws.root("kinesis", SRE)
+    for bucket in (ARCHIVE_BUCKET, TRANSIT_BUCKET):
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    for stream in [CENTRAL_STREAM, *(tenant.stream for tenant in the_tenants)]:
+        kinesis.create_stream(StreamName=stream, ShardCount=1)
+    for stream in [CENTRAL_STREAM, *(tenant.stream for tenant in the_tenants)]:
+        kinesis.get_waiter("stream_exists").wait(StreamName=stream, WaiterConfig={"Delay": 1})
+    queue_url = aws.root("sqs", SRE).create_queue(QueueName=DEAD_LETTER_QUEUE)["QueueUrl"]
+
+    rights = policy(
+        "probe", region=REGION, sre_account=SRE, archive_bucket=ARCHIVE_BUCKET, transit_bucket=TRANSIT_BUCKET)
+    # AWS knows the stream from the iterator. MiniStack does not, and checks a GetRecords that does
+    # not name its StreamARN against the resource "*".
+    rights["Statement"].append(_allow(["kinesis:GetRecords"], "*"))
+    probe = _user(iam, "traceprobe", rights)
+    transfer = _user(iam, "data-transfer", _document(
+        _allow(["s3:ListBucket"], f"arn:aws:s3:::{TRANSIT_BUCKET}"),
+        _allow(["s3:GetObject"], f"arn:aws:s3:::{TRANSIT_BUCKET}/transit/*"),
+    ))
+    for tenant in the_tenants:
+        _deploy_tenant(aws, tenant, code, truth_environment)
+
+    read = ["kinesis:ListShards", "kinesis:GetShardIterator", "kinesis:GetRecords", "kinesis:DescribeStream"]
+    _function(aws, SRE, "aggregator", code, {
+        **truth_environment,
+        "CENTRAL_STREAM": CENTRAL_STREAM,
+        "ARCHIVE_BUCKET": ARCHIVE_BUCKET,
+        "DEAD_LETTER_QUEUE_URL": queue_url,
+        "STREAM_PREFIX": STREAM_PREFIX,
+    }, _document(
+        _allow(read, _stream_arn(f"{STREAM_PREFIX}*")),
+        _allow(["kinesis:PutRecords"], _stream_arn(CENTRAL_STREAM)),
+        _allow(["s3:PutObject"], f"arn:aws:s3:::{ARCHIVE_BUCKET}/archive/*"),
+        _allow(["sqs:SendMessage"], f"arn:aws:sqs:{REGION}:{SRE}:{DEAD_LETTER_QUEUE}"),
+    ))
+    _function(aws, SRE, "exporter", code, {**truth_environment, "TRANSIT_BUCKET": TRANSIT_BUCKET}, _document(
+        _allow(read, _stream_arn(CENTRAL_STREAM)),
+        _allow(["s3:PutObject"], f"arn:aws:s3:::{TRANSIT_BUCKET}/transit/*"),
+    ))
+    functions = aws.root("lambda", SRE)
+    joins = [(tenant.stream, "aggregator") for tenant in the_tenants] + [(CENTRAL_STREAM, "exporter")]
+    for stream, function in joins:
+        # LATEST would begin at MiniStack's first look, which may be after the first record.
+        functions.create_event_source_mapping(
+            EventSourceArn=_stream_arn(stream), FunctionName=function, StartingPosition="TRIM_HORIZON", BatchSize=100)
+    return {"probe": probe, "transfer": transfer, "queue_url": queue_url}
+
+
+def _deploy_tenant(aws: Aws, tenant: Tenant, code: bytes, environment: dict) -> None:
+    logs = aws.root("logs", tenant.account)
+    logs.create_log_group(logGroupName=tenant.log_group)
+    iam = aws.root("iam", tenant.account)
+    _role(iam, tenant.inject_role.rpartition("/")[2],
+          _trust({"AWS": f"arn:aws:iam::{SRE}:user/traceprobe"}, tenant.external_id),
+          policy("inject", region=REGION, account=tenant.account, log_group=tenant.log_group))
+
+    writer = f"arn:aws:iam::{SRE}:role/log-writer-{tenant.name}"
+    writer_external_id = f"log-writer-{tenant.name}-0815"
+    forwarder = _function(
+        aws, tenant.account, "log-forwarder", code,
+        {**environment, "STREAM": tenant.stream, "WRITER_ROLE_ARN": writer, "WRITER_EXTERNAL_ID": writer_external_id},
+        _document(_allow(["sts:AssumeRole"], writer)))
+    _role(aws.root("iam", SRE), f"log-writer-{tenant.name}",
+          _trust({"AWS": f"arn:aws:iam::{tenant.account}:root"}, writer_external_id),
+          _document(_allow(["kinesis:PutRecords"], _stream_arn(tenant.stream))))
+    aws.root("lambda", tenant.account).add_permission(
+        FunctionName="log-forwarder", StatementId="logs", Action="lambda:InvokeFunction",
+        Principal="logs.amazonaws.com", SourceAccount=tenant.account)
+    logs.put_subscription_filter(
+        logGroupName=tenant.log_group, filterName="forward", filterPattern="", destinationArn=forwarder)
+
+
+def warm(aws: Aws, the_tenants: list[Tenant]) -> None:
+    """Runs each function once, so that no canary waits for a process to start."""
+    functions = [(tenant.account, "log-forwarder") for tenant in the_tenants]
+    for account, name in [*functions, (SRE, "aggregator"), (SRE, "exporter")]:
+        answer = aws.root("lambda", account).invoke(FunctionName=name, Payload=b"{}")
+        if answer.get("FunctionError"):
+            raise RuntimeError(f"{name} in {account}: {answer['Payload'].read().decode()}")
+
+
+def policy(name: str, **values: str) -> dict:
+    text = (HERE / "policies" / f"{name}.json").read_text()
+    return json.loads(string.Template(text).substitute(values))
+
+
+def _function(aws: Aws, account: str, name: str, code: bytes, environment: dict, document: dict) -> str:
+    role = _role(aws.root("iam", account), name, _trust({"Service": "lambda.amazonaws.com"}), document)
+    return aws.root("lambda", account).create_function(
+        FunctionName=name, Runtime="python3.11", Handler=f"{name.replace('log-', '')}.handler", Role=role,
+        Code={"ZipFile": code}, Environment={"Variables": environment}, Timeout=60, MemorySize=256,
+    )["FunctionArn"]
+
+
+def _code() -> bytes:
+    """All functions in one archive; each has a handler of its own."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((HERE / "lambdas").glob("*.py")):
+            archive.write(path, path.name)
+    return buffer.getvalue()
+
+
+def _role(iam, name: str, trust: dict, document: dict) -> str:
+    arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=json.dumps(document))
+    return arn
+
+
+def _user(iam, name: str, document: dict) -> dict[str, str]:
+    iam.create_user(UserName=name)
+    iam.put_user_policy(UserName=name, PolicyName="own", PolicyDocument=json.dumps(document))
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return {
+        "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+    }
+
+
+def _trust(principal: dict, external_id: str | None = None) -> dict:
+    statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
+    if external_id:
+        statement["Condition"] = {"StringEquals": {"sts:ExternalId": external_id}}
+    return _document(statement)
+
+
+def _document(*statements: dict) -> dict:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def _allow(actions: list[str], resource: str) -> dict:
+    return {"Effect": "Allow", "Action": actions, "Resource": resource}
+
+
+def _stream_arn(name: str) -> str:
+    return f"arn:aws:kinesis:{REGION}:{SRE}:stream/{name}"

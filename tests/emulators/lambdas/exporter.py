@@ -1,0 +1,37 @@
+"""Exporter: from the central stream to the transit prefix, which all tenants share.
+
+Environment: TRANSIT_BUCKET, TRUTH_FILE.
+"""
+
+import base64
+import gzip
+import json
+import os
+import time
+
+import cloud
+import truth
+
+STAGE = "transit"
+
+_s3 = cloud.client("s3")
+
+
+def handler(event, _context):
+    records = event.get("Records", [])
+    if not records:
+        return {"warm": True}
+    lines, messages = [], []
+    for record in records:
+        row = json.loads(base64.b64decode(record["kinesis"]["data"]))
+        lines.append(json.dumps({"tenant": row["tenant"], "message": row["message"]}) + "\n")
+        messages.append(row["message"])
+    first = records[0]["kinesis"]
+    hour = time.strftime("%Y/%m/%d/%H", time.gmtime())
+    # Named by what it holds: a batch that is run again writes over its own object.
+    name = f"{int(first['approximateArrivalTimestamp'] * 1000):013d}-{first['sequenceNumber']}.ndjson.gz"
+    body = gzip.compress("".join(lines).encode())
+    before = truth.now_us()
+    _s3.put_object(Bucket=os.environ["TRANSIT_BUCKET"], Key=f"transit/{hour}/{name}", Body=body)
+    truth.record(STAGE, messages, before, truth.now_us())
+    return {"rows": len(lines)}

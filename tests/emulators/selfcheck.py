@@ -1,0 +1,262 @@
+"""Sends events through the pipeline and looks for them at every stage with the probe's own rights.
+
+It shows that the pipeline delivers everything once, that its truth agrees with the stamps of each
+stage, and that the rights of the probe suffice and are not more than that.
+"""
+
+import gzip
+import hmac
+import json
+import secrets
+import sys
+import time
+from collections import Counter, defaultdict
+from datetime import UTC, datetime, timedelta
+
+from botocore.exceptions import ClientError
+
+import deploy
+from bigquery import strings
+
+sys.path.insert(0, str(deploy.HERE / "lambdas"))
+import truth  # noqa: E402
+
+SIZES = (100, 500, 1_000, 5_000, 10_000)
+EVENTS_PER_TENANT = 20
+ARRIVE_SECONDS = 60
+STAGES = ("tenant_stream", "archive", "central_stream", "transit", "bigquery")
+# S3 and Kinesis stamp in whole ms.
+STAMP_US = 1_000
+
+
+def check(pipeline, outage: float) -> int:
+    run = Run(pipeline)
+    faults = run.rights()
+    run.inject(EVENTS_PER_TENANT // 2)
+    if outage:
+        pipeline.stop_bigquery()
+        stopped = time.time()
+        print(f"BigQuery is stopped for {outage} s")
+    run.inject(EVENTS_PER_TENANT - EVENTS_PER_TENANT // 2)
+    run.inject_garbage()
+    if outage:
+        run.wait_for(STAGES[:-1])
+        time.sleep(max(0.0, stopped + outage - time.time()))
+        pipeline.start_bigquery()
+        print("BigQuery is back")
+    run.wait_for(STAGES)
+    faults += run.compare()
+    faults += pipeline.dead()
+    run.summarise()
+    for fault in faults:
+        print(f"FAULT {fault}")
+    print(f"{len(run.sent)} events, {len(faults)} faults")
+    return 1 if faults else 0
+
+
+class Run:
+    def __init__(self, pipeline) -> None:
+        self.pipeline = pipeline
+        self.started = datetime.now(UTC)
+        self.sent: dict[str, str] = {}  # tag -> tenant
+        keys = pipeline.probe_credentials
+        self._keys = keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"]
+        self._logs = {}
+        for tenant in pipeline.tenants:
+            self._logs[tenant.name] = self._enter(tenant)
+            self._logs[tenant.name].create_log_stream(
+                logGroupName=tenant.log_group, logStreamName="traceprobe/self-check")
+
+    def _client(self, service: str):
+        return self.pipeline.aws.client(service, *self._keys)
+
+    def _enter(self, tenant, external_id: str | None = None):
+        credentials = self._client("sts").assume_role(
+            RoleArn=tenant.inject_role, RoleSessionName="traceprobe", DurationSeconds=900,
+            ExternalId=external_id or tenant.external_id)["Credentials"]
+        return self.pipeline.aws.client(
+            "logs", credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["SessionToken"])
+
+    def inject(self, count: int) -> None:
+        for i in range(count):
+            for tenant in self.pipeline.tenants:
+                tag = _tag()
+                self.sent[tag] = tenant.name
+                self._put(tenant, _line(tag, SIZES[i % len(SIZES)]))
+
+    def inject_garbage(self) -> None:
+        self._put(self.pipeline.tenants[0], "this line is no JSON")
+
+    def _put(self, tenant, message: str) -> None:
+        self._logs[tenant.name].put_log_events(
+            logGroupName=tenant.log_group, logStreamName="traceprobe/self-check",
+            logEvents=[{"timestamp": int(time.time() * 1000), "message": message}])
+
+    def truth(self) -> dict[str, dict[str, list[tuple[int, int]]]]:
+        """stage -> tag -> intervals, from the file that the pipeline writes."""
+        stages = defaultdict(lambda: defaultdict(list))
+        for line in self.pipeline.truth_file.read_text().splitlines():
+            entry = json.loads(line)
+            stages[entry["stage"]][entry["tag"]].append((entry["before_us"], entry["after_us"]))
+        return stages
+
+    def wait_for(self, stages) -> None:
+        deadline = time.monotonic() + ARRIVE_SECONDS
+        while time.monotonic() < deadline and not self.pipeline.dead():
+            known = self.truth()
+            if all(tag in known[stage] for stage in stages for tag in self.sent):
+                return
+            time.sleep(0.1)
+
+    def compare(self) -> list[str]:
+        """What each stage holds against what was sent and what the pipeline says of it."""
+        known = self.truth()
+        faults = []
+        looks = {
+            "tenant_stream": self._look_at_kinesis,
+            "archive": self._look_at_archive,
+            "transit": self._look_at_transit,
+            "bigquery": self._look_at_bigquery,
+        }
+        for stage, look in looks.items():
+            seen = look()
+            copies = Counter(tag for tag, _, _ in seen)
+            faults += [f"{stage}: {tag} is missing" for tag in self.sent if not copies[tag]]
+            faults += [f"{stage}: {tag} is there {n} times" for tag, n in copies.items() if n > 1]
+            for tag, tenant, stamp in seen:
+                if self.sent.get(tag) != tenant:
+                    faults.append(f"{stage}: {tag} of {self.sent.get(tag)} is labelled {tenant}")
+                # A stamp in whole ms may have been cut off or rounded up.
+                if not any(before - STAMP_US <= stamp <= after + STAMP_US for before, after in known[stage][tag]):
+                    faults.append(f"{stage}: {tag} is stamped {stamp}, the truth is {known[stage][tag]}")
+        for stage in STAGES:
+            faults += [f"truth of {stage}: {len(known[stage][tag])} entries for {tag}"
+                       for tag in self.sent if len(known[stage][tag]) != 1]
+        return faults + self._look_at_dead_letters() + self._look_at_log_groups()
+
+    def _look_at_kinesis(self):
+        kinesis = self._client("kinesis")
+        seen = []
+        for tenant in self.pipeline.tenants:
+            for shard in kinesis.list_shards(StreamName=tenant.stream)["Shards"]:
+                iterator = kinesis.get_shard_iterator(
+                    StreamName=tenant.stream, ShardId=shard["ShardId"], ShardIteratorType="AT_TIMESTAMP",
+                    Timestamp=self.started)["ShardIterator"]
+                while True:
+                    page = kinesis.get_records(ShardIterator=iterator, Limit=7)
+                    for record in page["Records"]:
+                        envelope = json.loads(gzip.decompress(record["Data"]))
+                        stamp = _us(record["ApproximateArrivalTimestamp"])
+                        texts = [event["message"] for event in envelope["logEvents"]]
+                        seen += [(tag, tenant.name, stamp) for tag in truth.tags_in(texts)]
+                    iterator = page["NextShardIterator"]
+                    if page["MillisBehindLatest"] == 0 and not page["Records"]:
+                        break
+        return seen
+
+    def _look_at_archive(self):
+        seen = []
+        for tenant in self.pipeline.tenants:
+            prefixes = self._hours(f"archive/tenant={tenant.name}/dt=%Y-%m-%d/hour=%H/")
+            for row, stamp in self._objects(deploy.ARCHIVE_BUCKET, prefixes):
+                seen += [(tag, row["tenant"], stamp) for tag in truth.tags_in([row["message"]])]
+        return seen
+
+    def _look_at_transit(self):
+        rows = self._objects(deploy.TRANSIT_BUCKET, self._hours("transit/%Y/%m/%d/%H/"))
+        return [(tag, row["tenant"], stamp) for row, stamp in rows for tag in truth.tags_in([row["message"]])]
+
+    def _objects(self, bucket: str, prefixes: list[str]):
+        s3 = self._client("s3")
+        for prefix in prefixes:
+            for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                for item in page.get("Contents", []):
+                    body = s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
+                    for line in gzip.decompress(body).splitlines():
+                        yield json.loads(line), _us(item["LastModified"])
+
+    def _hours(self, template: str) -> list[str]:
+        hours = {self.started, datetime.now(UTC)}
+        return sorted({moment.strftime(template) for moment in hours})
+
+    def _look_at_bigquery(self):
+        table = self.pipeline.bigquery
+        sql = (f"SELECT trace_id, tenant, message, UNIX_MICROS(ingest_time) FROM `{table.table_name}` "
+               "WHERE trace_id IN UNNEST(@ids)")
+        return [(tag, tenant, int(stamp)) for tag, tenant, message, stamp in table.query(sql, [strings("ids", list(self.sent))])
+                if tag in message]
+
+    def _look_at_dead_letters(self) -> list[str]:
+        sqs = self.pipeline.aws.root("sqs", deploy.SRE)
+        messages = sqs.receive_message(
+            QueueUrl=self.pipeline.dead_letter_queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=5).get("Messages", [])
+        contents = [json.loads(message["Body"])["content"] for message in messages]
+        return [] if contents == ["this line is no JSON"] else [f"dead letters: {contents}"]
+
+    def _look_at_log_groups(self) -> list[str]:
+        faults = []
+        for tenant in self.pipeline.tenants:
+            answer = self._logs[tenant.name].filter_log_events(
+                logGroupName=tenant.log_group, filterPattern="zqtp1", startTime=int(self.started.timestamp() * 1000))
+            found = set(truth.tags_in(event["message"] for event in answer["events"]))
+            sent = {tag for tag, name in self.sent.items() if name == tenant.name}
+            if found != sent:
+                faults.append(f"log group of {tenant.name}: {len(found)} of {len(sent)} found by FilterLogEvents")
+        return faults
+
+    def rights(self) -> list[str]:
+        """The emulator checks rights: what the probe must not do is refused."""
+        tenant = self.pipeline.tenants[0]
+        forbidden = {
+            "AssumeRole with another ExternalId": lambda: self._enter(tenant, "another"),
+            "PutRecord as the probe": lambda: self._client("kinesis").put_record(
+                StreamName=tenant.stream, Data=b"x", PartitionKey="x"),
+            "PutObject as the probe": lambda: self._client("s3").put_object(
+                Bucket=deploy.ARCHIVE_BUCKET, Key="archive/x", Body=b"x"),
+            "DescribeLogGroups as the inject role": lambda: self._logs[tenant.name].describe_log_groups(),
+        }
+        faults = []
+        for name, attempt in forbidden.items():
+            try:
+                attempt()
+                faults.append(f"{name} was allowed")
+            except ClientError as error:
+                if "AccessDenied" not in error.response["Error"]["Code"]:
+                    faults.append(f"{name}: {error}")
+        return faults
+
+    def summarise(self) -> None:
+        known = self.truth()
+        print(f"{'stage':<15}{'events':>7}{'width of the truth, ms':>28}{'after the stage before, ms':>30}")
+        before = None
+        for stage in STAGES:
+            entries = {tag: known[stage][tag][0] for tag in self.sent if known[stage].get(tag)}
+            widths = sorted((after - before_us) / 1000 for before_us, after in entries.values())
+            parent = known["tenant_stream" if stage in ("archive", "central_stream") else before] if before else {}
+            hops = sorted((entries[tag][1] - parent[tag][0][1]) / 1000 for tag in entries if parent.get(tag))
+            print(f"{stage:<15}{len(entries):>7}{_spread(widths):>28}{_spread(hops):>30}")
+            before = stage
+
+
+def _spread(values: list[float]) -> str:
+    if not values:
+        return "-"
+    return f"median {values[len(values) // 2]:.1f}, max {values[-1]:.1f}"
+
+
+def _us(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _tag() -> str:
+    """A token of the probe's shape; its MAC is made with a key that nobody knows."""
+    ms = time.time_ns() // 1_000_000
+    number = ms << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
+    digits = "0123456789abcdefghijklmnopqrstuv"
+    rest = hmac.digest(b"self-check", number.to_bytes(16), "sha256")[:24]
+    return f"zqtp1{number:032x}" + "".join(digits[byte % 32] for byte in rest)
+
+
+def _line(tag: str, size: int) -> str:
+    line = f'{{"trace_id":"{tag}","message":""}}'
+    return line[:-2] + "x" * (size - len(line)) + line[-2:]

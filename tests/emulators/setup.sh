@@ -1,0 +1,58 @@
+#!/bin/sh
+# Installs what requirements.txt pins into a virtual environment of its own, and prints the path of
+# its Python on the last line of stdout. A stamp with the hash of requirements.txt makes a second
+# run cost milliseconds; a lock lets two runs start at once, the later one waits for the earlier.
+#
+# Environment: PYTHON (default python3, 3.11 or newer), CARGO_TARGET_DIR (default: target).
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+target=${CARGO_TARGET_DIR:-$here/../../target}
+python=${PYTHON:-python3}
+
+fail() {
+    echo "emulators: $*" >&2
+    exit 1
+}
+
+command -v "$python" >/dev/null 2>&1 || fail "no $python on PATH; install Python 3.11 or newer with its venv module, or set PYTHON"
+"$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+    fail "$python is older than 3.11 or lacks venv; install Python 3.11 or newer with its venv module, or set PYTHON"
+
+mkdir -p "$target/emulators"
+home=$(cd "$target/emulators" && pwd)
+venv=$home/venv
+
+# The lock is taken by Python, because flock(1) is not everywhere that a Python is. The child that
+# does the work inherits the descriptor; the kernel frees the lock however that child ends.
+exec "$python" - "$home" "$venv" "$here/requirements.txt" <<'PY'
+import fcntl, hashlib, pathlib, shutil, subprocess, sys, time
+
+home, venv, requirements = (pathlib.Path(p) for p in sys.argv[1:])
+python = venv / "bin" / "python"
+stamp = home / "venv.stamp"
+wanted = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
+
+
+def is_ready():
+    return python.exists() and stamp.exists() and stamp.read_text() == wanted
+
+
+with open(home / "venv.lock", "w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if not is_ready():
+        started = time.monotonic()
+        print(f"emulators: installing {requirements} into {venv}", file=sys.stderr)
+        stamp.unlink(missing_ok=True)
+        shutil.rmtree(venv, ignore_errors=True)
+        install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+                   "--no-input", "--require-hashes", "--requirement", requirements]
+        for command in ([sys.executable, "-m", "venv", venv], install):
+            # stdout carries nothing but the path of the Python.
+            done = subprocess.run([str(part) for part in command], stdout=sys.stderr)
+            if done.returncode:
+                sys.exit(f"emulators: `{' '.join(map(str, command))}` failed with {done.returncode}")
+        stamp.write_text(wanted)
+        print(f"emulators: installed in {time.monotonic() - started:.0f} s", file=sys.stderr)
+print(python)
+PY

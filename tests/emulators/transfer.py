@@ -1,0 +1,160 @@
+"""Data transfer: from the transit prefix to BigQuery, row by row by insertAll.
+
+Every line is inserted exactly once. When BigQuery is away the rows wait here and go in later, with
+the time of that later insert, because that is when they arrived. When an answer is lost the table
+is asked whether the rows of that insert, which share one `ingest_time`, are there.
+
+usage: transfer.py SETTINGS.json, with AWS credentials in the environment
+"""
+
+import gzip
+import json
+import sys
+import time
+import uuid
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from bigquery import BigQuery, Failed, Unreachable, timestamp
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "lambdas"))
+import cloud  # noqa: E402
+import truth  # noqa: E402
+
+STAGE = "bigquery"
+POLL_SECONDS = 0.1
+RETRY_SECONDS = 0.25
+# insertAll takes up to 50,000 rows and 10 MB a request (BigQuery quotas); 500 is what Google recommends.
+BATCH_ROWS = 500
+# Names begin with the ms at which Kinesis took the first record. Older objects than this much
+# before the newest are not expected any more.
+LOOK_BACK_MS = 120_000
+
+
+class Source:
+    """The new lines of the transit prefix."""
+
+    def __init__(self, bucket: str) -> None:
+        self._s3 = cloud.client("s3")
+        self._bucket = bucket
+        self._seen: set[str] = set()
+        self._newest_ms = 0
+
+    def new_lines(self) -> list[str]:
+        lines = []
+        for key in self._new_keys():
+            body = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+            lines += gzip.decompress(body).decode().splitlines()
+            self._seen.add(key)
+            self._newest_ms = max(self._newest_ms, int(_name(key).partition("-")[0]))
+        return lines
+
+    def _new_keys(self) -> list[str]:
+        now = datetime.now(UTC)
+        start = f"{max(0, self._newest_ms - LOOK_BACK_MS):013d}"
+        keys = []
+        # The hour that has just ended may still get an object.
+        for moment in (now - timedelta(minutes=5), now):
+            prefix = moment.strftime("transit/%Y/%m/%d/%H/")
+            pages = self._s3.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=prefix, StartAfter=prefix + start)
+            for page in pages:
+                keys += [item["Key"] for item in page.get("Contents", [])]
+        return sorted((key for key in set(keys) if key not in self._seen), key=_name)
+
+
+def _name(key: str) -> str:
+    return key.rpartition("/")[2]
+
+
+class Sink:
+    """The table, and the rows that wait for it."""
+
+    def __init__(self, table: BigQuery) -> None:
+        self._table = table
+        self._waiting: deque[dict] = deque()
+        # The µs of an insert whose answer was lost, and how many of the first waiting rows it had.
+        self._doubt: tuple[int, int] | None = None
+        self._is_away = False
+
+    def add(self, lines: list[str]) -> None:
+        for line in lines:
+            row = json.loads(line)
+            message = row["message"]
+            trace_id = json.loads(message).get("trace_id")
+            self._waiting.append({
+                "insert_id": uuid.uuid4().hex,
+                "trace_id": trace_id if isinstance(trace_id, str) else None,
+                "tenant": row["tenant"],
+                "message": message,
+            })
+
+    def flush(self) -> bool:
+        """Inserts what waits; false when BigQuery is away."""
+        try:
+            self._settle_doubt()
+            while self._waiting:
+                self._insert()
+        except (Unreachable, Failed) as error:
+            if not self._is_away:
+                _say(f"BigQuery is away, {len(self._waiting)} rows wait: {error!r}")
+            self._is_away = True
+            return False
+        if self._is_away:
+            _say("BigQuery is back")
+        self._is_away = False
+        return True
+
+    def _insert(self) -> None:
+        count = min(len(self._waiting), BATCH_ROWS)
+        before = truth.now_us()
+        rows = [{**self._waiting[i], "ingest_time": _rfc3339(before)} for i in range(count)]
+        try:
+            self._table.insert(rows)
+        except Failed:
+            self._doubt = (before, count)
+            raise
+        self._arrived(count, before)
+
+    def _settle_doubt(self) -> None:
+        if self._doubt is None:
+            return
+        before, count = self._doubt
+        sql = f"SELECT COUNT(*) FROM `{self._table.table_name}` WHERE ingest_time = @at"
+        found = int(self._table.query(sql, [timestamp("at", _rfc3339(before))])[0][0])
+        _say(f"the insert of {count} rows whose answer was lost had put {found} rows")
+        self._doubt = None
+        if found == count:
+            self._arrived(count, before)
+        elif found:
+            raise SystemExit(f"an insert was split: {found} of {count} rows")
+
+    def _arrived(self, count: int, before: int) -> None:
+        after = truth.now_us()
+        truth.record(STAGE, [self._waiting.popleft()["message"] for _ in range(count)], before, after)
+
+
+def _rfc3339(us: int) -> str:
+    seconds, fraction = divmod(us, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{fraction:06d}Z"
+
+
+def _say(text: str) -> None:
+    print(f"{datetime.now(UTC).isoformat()} {text}", flush=True)
+
+
+def main() -> None:
+    settings = json.loads(Path(sys.argv[1]).read_text())
+    source = Source(settings["transit_bucket"])
+    sink = Sink(BigQuery(**settings["bigquery"]))
+    _say("running")
+    while True:
+        started = time.monotonic()
+        sink.add(source.new_lines())
+        pause = POLL_SECONDS if sink.flush() else RETRY_SECONDS
+        time.sleep(max(0.0, pause - (time.monotonic() - started)))
+
+
+if __name__ == "__main__":
+    main()

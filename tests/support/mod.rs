@@ -1,0 +1,7 @@
+//! What the tests of the whole daemon share: the daemon as a process, the log pipeline that it
+//! watches, and what it says.
+
+pub mod daemon;
+pub mod metrics;
+pub mod page;
+pub mod pipeline;

@@ -35,21 +35,11 @@ async fn what_the_daemon_says_of_a_hundred_canaries_is_true() {
     let daemon = scene.start_daemon().await;
 
     let enough = |recent: &Recent| recent.ended("delivered") >= CANARIES;
-    let recent = daemon
-        .until(
-            "a hundred canaries are delivered",
-            Duration::from_secs(150),
-            enough,
-        )
-        .await;
+    let recent = daemon.until("a hundred canaries are delivered", Duration::from_secs(150), enough).await;
     let metrics = daemon.metrics().await;
 
     for outcome in ["late", "lost", "dead_lettered", "unobserved", "refused"] {
-        assert_eq!(
-            metrics.sum("traceprobe_traces_total", &[("outcome", outcome)]),
-            0.0,
-            "{outcome}"
-        );
+        assert_eq!(metrics.sum("traceprobe_traces_total", &[("outcome", outcome)]), 0.0, "{outcome}");
     }
     for fault in [
         "traceprobe_lost_total",
@@ -61,25 +51,13 @@ async fn what_the_daemon_says_of_a_hundred_canaries_is_true() {
     ] {
         assert_eq!(metrics.sum(fault, &[]), 0.0, "{fault}");
     }
-    let delivered: Vec<&Trace> = recent
-        .traces
-        .iter()
-        .filter(|trace| trace.outcome.as_deref() == Some("delivered"))
-        .collect();
-    assert!(
-        metrics.sum("traceprobe_traces_total", &[("outcome", "delivered")])
-            >= delivered.len() as f64
-    );
+    let delivered: Vec<&Trace> =
+        recent.traces.iter().filter(|trace| trace.outcome.as_deref() == Some("delivered")).collect();
+    assert!(metrics.sum("traceprobe_traces_total", &[("outcome", "delivered")]) >= delivered.len() as f64);
 
-    let kinds: BTreeSet<(&str, u64)> = delivered
-        .iter()
-        .map(|trace| (trace.tenant.as_str(), trace.size))
-        .collect();
-    assert_eq!(
-        kinds.len(),
-        TENANTS * SIZES.len(),
-        "not every tenant had every size: {kinds:?}"
-    );
+    let kinds: BTreeSet<(&str, u64)> =
+        delivered.iter().map(|trace| (trace.tenant.as_str(), trace.size)).collect();
+    assert_eq!(kinds.len(), TENANTS * SIZES.len(), "not every tenant had every size: {kinds:?}");
 
     let truth = scene.truth_of(&delivered).await;
     let mut faults = Vec::new();
@@ -87,19 +65,11 @@ async fn what_the_daemon_says_of_a_hundred_canaries_is_true() {
     for trace in &delivered {
         faults.extend(what_is_untrue(trace, &truth, &mut checked));
     }
-    assert!(
-        faults.is_empty(),
-        "{} of {checked:?} arrivals are untrue:\n{}",
-        faults.len(),
-        faults.join("\n")
-    );
+    assert!(faults.is_empty(), "{} of {checked:?} arrivals are untrue:\n{}", faults.len(), faults.join("\n"));
     // The archive is no part of the way to the end: its look may come after the delivery.
     for stage in STAGES {
         let count = checked.get(stage).copied().unwrap_or(0);
-        assert!(
-            count * 10 >= delivered.len() * 9,
-            "only {count} arrivals at {stage}"
-        );
+        assert!(count * 10 >= delivered.len() * 9, "only {count} arrivals at {stage}");
     }
 }
 
@@ -108,68 +78,36 @@ async fn an_outage_of_bigquery_is_blindness_and_no_loss() {
     let mut scene = Scene::set("outage").await;
     let daemon = scene.start_daemon().await;
     daemon
-        .until(
-            "ten canaries are delivered",
-            Duration::from_secs(60),
-            |recent| recent.ended("delivered") >= 10,
-        )
+        .until("ten canaries are delivered", Duration::from_secs(60), |recent| {
+            recent.ended("delivered") >= 10
+        })
         .await;
 
     scene.pipeline.obey(Order::StopBigQuery).await;
     tokio::time::sleep(OUTAGE).await;
     let during = daemon.recent().await;
     let metrics = daemon.metrics().await;
-    let age = metrics.values(
-        "traceprobe_observer_watermark_age_seconds",
-        &[("stage", "bigquery")],
-    );
-    assert!(
-        age.iter().any(|age| *age > 15.0),
-        "the end stage is not known to be blind: {age:?}"
-    );
-    assert_eq!(
-        metrics.sum("traceprobe_traces_total", &[("outcome", "lost")]),
-        0.0
-    );
+    let age = metrics.values("traceprobe_observer_watermark_age_seconds", &[("stage", "bigquery")]);
+    assert!(age.iter().any(|age| *age > 15.0), "the end stage is not known to be blind: {age:?}");
+    assert_eq!(metrics.sum("traceprobe_traces_total", &[("outcome", "lost")]), 0.0);
     let waiting: BTreeSet<&str> = during.in_flight().map(|trace| trace.tag.as_str()).collect();
     assert!(waiting.len() >= 10, "only {} canaries wait", waiting.len());
 
     scene.pipeline.obey(Order::StartBigQuery).await;
-    let all_ended = |recent: &Recent| {
-        !recent
-            .in_flight()
-            .any(|trace| waiting.contains(trace.tag.as_str()))
-    };
-    let after = daemon
-        .until(
-            "all that waited have ended",
-            Duration::from_secs(60),
-            all_ended,
-        )
-        .await;
-    for trace in after
-        .traces
-        .iter()
-        .filter(|trace| waiting.contains(trace.tag.as_str()))
-    {
+    let all_ended = |recent: &Recent| !recent.in_flight().any(|trace| waiting.contains(trace.tag.as_str()));
+    let after = daemon.until("all that waited have ended", Duration::from_secs(60), all_ended).await;
+    for trace in after.traces.iter().filter(|trace| waiting.contains(trace.tag.as_str())) {
         assert_eq!(trace.outcome.as_deref(), Some("delivered"), "{}", trace.tag);
     }
     let metrics = daemon.metrics().await;
     for outcome in ["late", "lost", "unobserved"] {
-        assert_eq!(
-            metrics.sum("traceprobe_traces_total", &[("outcome", outcome)]),
-            0.0,
-            "{outcome}"
-        );
+        assert_eq!(metrics.sum("traceprobe_traces_total", &[("outcome", outcome)]), 0.0, "{outcome}");
     }
     assert_eq!(metrics.sum("traceprobe_duplicates_total", &[]), 0.0);
     let arrived: Vec<&Trace> = after.traces.iter().collect();
     let truth = scene.truth_of(&arrived).await;
-    let faults: Vec<String> = after
-        .traces
-        .iter()
-        .flat_map(|trace| what_is_untrue(trace, &truth, &mut BTreeMap::new()))
-        .collect();
+    let faults: Vec<String> =
+        after.traces.iter().flat_map(|trace| what_is_untrue(trace, &truth, &mut BTreeMap::new())).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
@@ -178,31 +116,20 @@ async fn sigterm_in_mid_flight_ends_well_and_names_what_was_in_flight() {
     let mut scene = Scene::set("sigterm").await;
     let daemon = scene.start_daemon().await;
     daemon
-        .until("a canary is delivered", Duration::from_secs(60), |recent| {
-            recent.ended("delivered") >= 1
-        })
+        .until("a canary is delivered", Duration::from_secs(60), |recent| recent.ended("delivered") >= 1)
         .await;
 
     // Without its end stage nothing lands, so some are certainly in flight.
     scene.pipeline.obey(Order::StopBigQuery).await;
     let some_wait = |recent: &Recent| recent.in_flight().count() >= 5;
-    let recent = daemon
-        .until(
-            "five canaries are in flight",
-            Duration::from_secs(60),
-            some_wait,
-        )
-        .await;
+    let recent = daemon.until("five canaries are in flight", Duration::from_secs(60), some_wait).await;
     let (status, said) = daemon.terminate(STOP_GRACE + Duration::from_secs(10)).await;
 
     assert_eq!(status.code(), Some(0), "{said}");
     for trace in recent.in_flight() {
         // The log may name the trace by its tag or by the id in it.
         let id = &trace.tag[5..37];
-        assert!(
-            said.contains(id),
-            "{id} was in flight and is not named in: {said}"
-        );
+        assert!(said.contains(id), "{id} was in flight and is not named in: {said}");
     }
 }
 
@@ -220,22 +147,16 @@ impl Scene {
         let alone = one_at_a_time().await;
         let pipeline = Pipeline::start(name, TENANTS).await;
         let config = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("emulators-{name}.toml"));
-        std::fs::write(&config, configuration(&pipeline.about))
-            .expect("cannot write the configuration");
-        Scene {
-            pipeline,
-            config,
-            _alone: alone,
-        }
+        std::fs::write(&config, configuration(&pipeline.about)).expect("cannot write the configuration");
+        Scene { pipeline, config, _alone: alone }
     }
 
     /// The pipeline records an arrival after it has been acknowledged, by when the daemon may have
     /// seen it. So this waits a little for the records of what these traces show.
     async fn truth_of(&self, traces: &[&Trace]) -> Truth {
         let knows_all = |truth: &Truth| {
-            let mut arrivals = traces
-                .iter()
-                .flat_map(|trace| trace.arrivals.iter().map(move |arrival| (trace, arrival)));
+            let mut arrivals =
+                traces.iter().flat_map(|trace| trace.arrivals.iter().map(move |arrival| (trace, arrival)));
             arrivals.all(|(trace, arrival)| !truth.of(&trace.tag, &arrival.stage).is_empty())
         };
         let mut looks = tokio::time::interval(Duration::from_millis(100));
@@ -270,35 +191,14 @@ async fn one_at_a_time() -> File {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulators.lock");
     let file = File::create(path).expect("cannot make the lock file");
     let lock = move || file.lock().map(|()| file);
-    tokio::task::spawn_blocking(lock)
-        .await
-        .expect("locking cannot panic")
-        .expect("cannot lock")
+    tokio::task::spawn_blocking(lock).await.expect("locking cannot panic").expect("cannot lock")
 }
 
 /// Two tenants at this interval plan a hundred canaries in a minute.
 fn configuration(about: &About) -> String {
-    let About {
-        aws_endpoint,
-        bigquery_endpoint,
-        region,
-        stream,
-        table,
-        ..
-    } = about;
-    let About {
-        archive_bucket,
-        archive_key,
-        transit_bucket,
-        transit_key,
-        ..
-    } = about;
-    let About {
-        id_column,
-        time_column,
-        tenant_column,
-        ..
-    } = about;
+    let About { aws_endpoint, bigquery_endpoint, region, stream, table, .. } = about;
+    let About { archive_bucket, archive_key, transit_bucket, transit_key, .. } = about;
+    let About { id_column, time_column, tenant_column, .. } = about;
     let stop_grace = STOP_GRACE.as_secs();
     let mut text = format!(
         r#"
@@ -375,19 +275,8 @@ fn what_is_untrue<'a>(
     let mut faults = Vec::new();
     for arrival in &trace.arrivals {
         let known = truth.of(&trace.tag, &arrival.stage);
-        let [
-            Between {
-                before_us,
-                after_us,
-            },
-        ] = known
-        else {
-            faults.push(format!(
-                "{} at {}: the truth has {} entries",
-                trace.tag,
-                arrival.stage,
-                known.len()
-            ));
+        let [Between { before_us, after_us }] = known else {
+            faults.push(format!("{} at {}: the truth has {} entries", trace.tag, arrival.stage, known.len()));
             continue;
         };
         *checked.entry(arrival.stage.as_str()).or_default() += 1;

@@ -29,10 +29,7 @@ pub struct Daemon {
 
 impl Daemon {
     /// Runs the daemon on the configuration at `config`, with no environment but `variables`.
-    pub async fn start(
-        config: &Path,
-        variables: impl IntoIterator<Item = (String, String)>,
-    ) -> Daemon {
+    pub async fn start(config: &Path, variables: impl IntoIterator<Item = (String, String)>) -> Daemon {
         // The crate's TLS has no provider of its own; the client wants one even for plain HTTP.
         // Another test of this binary may have been faster.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -58,29 +55,17 @@ impl Daemon {
         ];
         let address = match timeout(LISTENS_WITHIN, address).await {
             Ok(Ok(address)) => address,
-            Ok(Err(_)) => panic!(
-                "the daemon ended before it listened: {}",
-                said.lock().unwrap()
-            ),
+            Ok(Err(_)) => panic!("the daemon ended before it listened: {}", said.lock().unwrap()),
             Err(_) => panic!("the daemon does not listen: {}", said.lock().unwrap()),
         };
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .build()
-            .expect("a client without TLS roots can be built");
-        Daemon {
-            address,
-            process,
-            http,
-            said,
-            listeners,
-        }
+        let http =
+            reqwest::Client::builder().no_proxy().build().expect("a client without TLS roots can be built");
+        Daemon { address, process, http, said, listeners }
     }
 
     pub async fn recent(&self) -> Recent {
         let text = self.get("/traces/recent?format=json").await;
-        serde_json::from_str(&text)
-            .unwrap_or_else(|error| panic!("/traces/recent: {error} in {text}"))
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("/traces/recent: {error} in {text}"))
     }
 
     pub async fn metrics(&self) -> Metrics {
@@ -89,16 +74,9 @@ impl Daemon {
 
     async fn get(&self, path: &str) -> String {
         let url = format!("{}{path}", self.address);
-        let failed = |error: reqwest::Error| -> String {
-            panic!("{url}: {error}; the daemon said: {}", self.said())
-        };
-        let answer = match self
-            .http
-            .get(&url)
-            .send()
-            .await
-            .and_then(reqwest::Response::error_for_status)
-        {
+        let failed =
+            |error: reqwest::Error| -> String { panic!("{url}: {error}; the daemon said: {}", self.said()) };
+        let answer = match self.http.get(&url).send().await.and_then(reqwest::Response::error_for_status) {
             Ok(answer) => answer,
             Err(error) => return failed(error),
         };
@@ -106,12 +84,7 @@ impl Daemon {
     }
 
     /// Looks at the page until `is_so`, and returns what it showed then.
-    pub async fn until(
-        &self,
-        what: &str,
-        within: Duration,
-        is_so: impl Fn(&Recent) -> bool,
-    ) -> Recent {
+    pub async fn until(&self, what: &str, within: Duration, is_so: impl Fn(&Recent) -> bool) -> Recent {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let look = async {
@@ -125,31 +98,18 @@ impl Daemon {
         };
         match timeout(within, look).await {
             Ok(recent) => recent,
-            Err(_) => panic!(
-                "not within {within:?}: {what}; the daemon said: {}",
-                self.said()
-            ),
+            Err(_) => panic!("not within {within:?}: {what}; the daemon said: {}", self.said()),
         }
     }
 
     /// Sends SIGTERM, and returns how it ended and everything that it had printed.
     pub async fn terminate(mut self, within: Duration) -> (ExitStatus, String) {
-        let id = self
-            .process
-            .id()
-            .expect("the daemon has ended already")
-            .to_string();
+        let id = self.process.id().expect("the daemon has ended already").to_string();
         let kill = Command::new("kill").args(["-TERM", &id]).status().await;
-        assert!(
-            kill.expect("cannot run kill").success(),
-            "kill -TERM {id} failed"
-        );
+        assert!(kill.expect("cannot run kill").success(), "kill -TERM {id} failed");
         let status = match timeout(within, self.process.wait()).await {
             Ok(status) => status.expect("cannot wait for the daemon"),
-            Err(_) => panic!(
-                "the daemon runs {within:?} after SIGTERM; it said: {}",
-                self.said()
-            ),
+            Err(_) => panic!("the daemon runs {within:?} after SIGTERM; it said: {}", self.said()),
         };
         for listener in self.listeners.drain(..) {
             listener.await.expect("a listener cannot panic");

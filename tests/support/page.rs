@@ -29,10 +29,7 @@ pub struct Arrival {
 
 impl Recent {
     pub fn ended(&self, outcome: &str) -> usize {
-        self.traces
-            .iter()
-            .filter(|trace| trace.outcome.as_deref() == Some(outcome))
-            .count()
+        self.traces.iter().filter(|trace| trace.outcome.as_deref() == Some(outcome)).count()
     }
 
     pub fn in_flight(&self) -> impl Iterator<Item = &Trace> {

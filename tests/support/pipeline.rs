@@ -104,15 +104,13 @@ impl Pipeline {
     /// Data and logs are in a folder named `name` below Cargo's folder for tests.
     pub async fn start(name: &str, tenants: usize) -> Pipeline {
         let python = set_up().await;
-        let home = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join("pipeline")
-            .join(name);
+        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pipeline").join(name);
         if home.exists() {
             std::fs::remove_dir_all(&home).expect("cannot remove the data of the last run");
         }
         std::fs::create_dir_all(&home).expect("cannot make the folder of the pipeline");
-        let log = std::fs::File::create(home.join("pipeline.log"))
-            .expect("cannot make the log of the pipeline");
+        let log =
+            std::fs::File::create(home.join("pipeline.log")).expect("cannot make the log of the pipeline");
         let mut process = Command::new(python)
             .arg(scripts().join("pipeline.py"))
             .args(["--tenants", &tenants.to_string(), "--dir"])
@@ -125,13 +123,7 @@ impl Pipeline {
         let stdin = process.stdin.take().expect("stdin is piped");
         let mut stdout = BufReader::new(process.stdout.take().expect("stdout is piped")).lines();
         let about = answer(&mut stdout, &home, READY_WITHIN).await;
-        Pipeline {
-            about,
-            stdin,
-            stdout,
-            home,
-            _process: process,
-        }
+        Pipeline { about, stdin, stdout, home, _process: process }
     }
 
     /// Returns when it is done.
@@ -141,17 +133,9 @@ impl Pipeline {
             event: String,
         }
         let line = format!("{}\n", order.word());
-        self.stdin
-            .write_all(line.as_bytes())
-            .await
-            .expect("the pipeline does not listen any more");
+        self.stdin.write_all(line.as_bytes()).await.expect("the pipeline does not listen any more");
         let done: Done = answer(&mut self.stdout, &self.home, OBEYS_WITHIN).await;
-        assert_eq!(
-            done.event,
-            order.word(),
-            "the pipeline could not obey; see {}",
-            self.home.display()
-        );
+        assert_eq!(done.event, order.word(), "the pipeline could not obey; see {}", self.home.display());
     }
 
     pub fn truth(&self) -> Truth {
@@ -165,17 +149,9 @@ impl Pipeline {
         let text = std::fs::read_to_string(&self.about.truth_file).expect("cannot read the truth");
         let mut truth = Truth::default();
         for line in text.lines() {
-            let Entry {
-                tag,
-                stage,
-                before_us,
-                after_us,
-            } = serde_json::from_str(line)
-                .unwrap_or_else(|error| panic!("truth line {line}: {error}"));
-            truth.0.entry((tag, stage)).or_default().push(Between {
-                before_us,
-                after_us,
-            });
+            let Entry { tag, stage, before_us, after_us } =
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("truth line {line}: {error}"));
+            truth.0.entry((tag, stage)).or_default().push(Between { before_us, after_us });
         }
         truth
     }
@@ -187,13 +163,9 @@ fn scripts() -> PathBuf {
 
 /// The Python that has the emulators.
 async fn set_up() -> PathBuf {
-    let run = Command::new(scripts().join("setup.sh"))
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(SETUP_WITHIN, run)
-        .await
-        .expect("setup.sh takes too long")
-        .expect("cannot start setup.sh");
+    let run = Command::new(scripts().join("setup.sh")).kill_on_drop(true).output();
+    let output =
+        timeout(SETUP_WITHIN, run).await.expect("setup.sh takes too long").expect("cannot start setup.sh");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "setup.sh failed: {stderr}");
     let stdout = String::from_utf8_lossy(&output.stdout);

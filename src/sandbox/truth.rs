@@ -88,6 +88,11 @@ impl TruthRecord {
         self.copies(stage).map(|arrival| arrival.at).min()
     }
 
+    /// How many copies are still on their way to the table.
+    pub fn under_way(&self) -> u32 {
+        self.under_way
+    }
+
     /// All copies at `stage` in its own tenant's source.
     pub fn copies(&self, stage: Stage) -> impl Iterator<Item = &Arrival> {
         self.arrivals

@@ -240,13 +240,20 @@ impl Clients {
 
     /// A query over plain HTTP: status and body.
     pub async fn query(&self, body: serde_json::Value) -> (u16, serde_json::Value) {
+        self.try_query(body).await.unwrap()
+    }
+
+    pub async fn try_query(
+        &self,
+        body: serde_json::Value,
+    ) -> reqwest::Result<(u16, serde_json::Value)> {
         let url = format!("{}/projects/demo/queries", self.endpoints.bigquery);
-        let answer = self.http.post(url).json(&body).send().await.unwrap();
+        let answer = self.http.post(url).json(&body).send().await?;
         let status = answer.status().as_u16();
-        (
+        Ok((
             status,
-            serde_json::from_str(&answer.text().await.unwrap()).unwrap_or(serde_json::Value::Null),
-        )
+            serde_json::from_str(&answer.text().await?).unwrap_or(serde_json::Value::Null),
+        ))
     }
 
     /// The rows of these tokens: (trace_id, tenant, message).

@@ -2,15 +2,8 @@
 
 use std::time::Duration;
 
-use aws_sdk_kinesis::primitives::DateTime;
-use aws_sdk_kinesis::types::ShardIteratorType;
 use aws_sdk_sts::error::ProvideErrorMetadata;
-use gcp_bigquery_client::model::query_parameter::QueryParameter;
-use gcp_bigquery_client::model::query_parameter_type::QueryParameterType;
-use gcp_bigquery_client::model::query_parameter_value::QueryParameterValue;
-use gcp_bigquery_client::model::query_request::QueryRequest;
-use serde_json::json;
-use traceprobe::sandbox::{Fate, Settings, Stage};
+use traceprobe::sandbox::{Fate, Fault, Service, ServiceEffect, Settings, Stage, StageEffect};
 
 use crate::clients::*;
 
@@ -273,102 +266,6 @@ async fn filter_log_events_pages_through_what_matches() {
 }
 
 #[tokio::test]
-async fn kinesis_starts_wherever_it_is_asked_to() {
-    let (sandbox, clients) = start(Settings {
-        shards_per_stream: 1,
-        ..Settings::brisk(1, 1)
-    })
-    .await;
-    clients.put(0, 0..1).await;
-    let first = arrival(&sandbox, &token(0, 0), Stage::TenantStream).await;
-    clients.put(0, 1..2).await;
-    let second = arrival(&sandbox, &token(0, 1), Stage::TenantStream).await;
-    let shard = "shardId-000000000000";
-    let sequence = first.arrivals[1]
-        .locator
-        .split('/')
-        .nth(1)
-        .unwrap()
-        .to_owned();
-    let at = DateTime::from_millis(second.arrived(Stage::TenantStream).unwrap().millis());
-    let summary = clients
-        .kinesis
-        .describe_stream_summary()
-        .stream_name("logs-acme")
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(
-        summary
-            .stream_description_summary()
-            .unwrap()
-            .open_shard_count(),
-        1
-    );
-
-    let starts = [
-        (ShardIteratorType::TrimHorizon, 2),
-        (ShardIteratorType::Latest, 0),
-        (ShardIteratorType::AtSequenceNumber, 2),
-        (ShardIteratorType::AfterSequenceNumber, 1),
-        (ShardIteratorType::AtTimestamp, 1),
-    ];
-    for (kind, expected) in starts {
-        let request = clients
-            .kinesis
-            .get_shard_iterator()
-            .stream_name("logs-acme")
-            .shard_id(shard);
-        let request = request
-            .shard_iterator_type(kind.clone())
-            .starting_sequence_number(&sequence)
-            .timestamp(at);
-        let iterator = request.send().await.unwrap();
-        // Five starts are as many calls as a shard answers in a second.
-        let page = clients
-            .kinesis
-            .get_records()
-            .set_shard_iterator(iterator.shard_iterator)
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(
-            (page.records().len(), page.millis_behind_latest()),
-            (expected, Some(0)),
-            "{kind}"
-        );
-    }
-    let iterator = clients
-        .iterator("logs-acme", shard, ShardIteratorType::TrimHorizon)
-        .await;
-    let error = clients
-        .kinesis
-        .get_records()
-        .shard_iterator(&iterator)
-        .send()
-        .await
-        .unwrap_err()
-        .into_service_error();
-    assert!(
-        error.is_provisioned_throughput_exceeded_exception(),
-        "the sixth call in a second"
-    );
-    let page = until("the shard answers again", async || {
-        clients
-            .kinesis
-            .get_records()
-            .shard_iterator(&iterator)
-            .limit(1)
-            .send()
-            .await
-            .ok()
-    })
-    .await;
-    assert_eq!(page.records().len(), 1);
-    assert!(page.millis_behind_latest().unwrap() > 0);
-}
-
-#[tokio::test]
 async fn s3_lists_in_pages_and_gives_ranges() {
     let (sandbox, clients) = start(Settings::brisk(1, 1)).await;
     for number in 0..3 {
@@ -445,221 +342,6 @@ async fn s3_lists_in_pages_and_gives_ranges() {
 }
 
 #[tokio::test]
-async fn bigquery_answers_the_crates_query_and_table_calls() {
-    let (sandbox, clients) = start(Settings::brisk(1, 2)).await;
-    clients.put(0, 1..2).await;
-    clients.put(1, 1..2).await;
-    let record = arrival(&sandbox, &token(0, 1), Stage::Bigquery).await;
-    arrival(&sandbox, &token(1, 1), Stage::Bigquery).await;
-
-    let value = |text: String| QueryParameterValue {
-        value: Some(text),
-        ..Default::default()
-    };
-    let mut request = QueryRequest::new(
-        "SELECT trace_id, ingest_time, UNIX_MICROS(ingest_time) AS micros FROM `demo.logs.events` \
-         WHERE trace_id IN UNNEST(@ids) AND (_PARTITIONTIME >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 DAY) OR _PARTITIONTIME IS NULL)",
-    );
-    request.parameter_mode = Some("NAMED".to_owned());
-    request.timeout_ms = Some(5_000);
-    request.maximum_bytes_billed = Some("20971520".to_owned());
-    request.query_parameters = Some(vec![QueryParameter {
-        name: Some("ids".to_owned()),
-        parameter_type: Some(QueryParameterType {
-            r#type: "ARRAY".to_owned(),
-            array_type: Some(Box::new(QueryParameterType {
-                r#type: "STRING".to_owned(),
-                ..Default::default()
-            })),
-            ..Default::default()
-        }),
-        parameter_value: Some(QueryParameterValue {
-            array_values: Some(vec![value(token(0, 1))]),
-            ..Default::default()
-        }),
-    }]);
-    let answer = clients.bigquery.job().query("demo", request).await.unwrap();
-    assert_eq!(answer.job_complete, Some(true));
-    let mut rows =
-        gcp_bigquery_client::model::query_response::ResultSet::new_from_query_response(answer);
-    assert!(rows.next_row());
-    assert_eq!(
-        rows.get_string_by_name("trace_id").unwrap(),
-        Some(token(0, 1))
-    );
-    let stored = record.arrived(Stage::Bigquery).unwrap();
-    assert_eq!(rows.get_i64_by_name("micros").unwrap(), Some(stored.0));
-    let seconds = rows.get_f64_by_name("ingest_time").unwrap().unwrap();
-    assert_eq!((seconds * 1e6).round() as i64, stored.0);
-    assert!(!rows.next_row());
-
-    let table = clients
-        .bigquery
-        .table()
-        .get("demo", "logs", "events", None)
-        .await
-        .unwrap();
-    let columns: Vec<_> = table
-        .schema
-        .fields
-        .unwrap()
-        .into_iter()
-        .map(|field| field.name)
-        .collect();
-    assert_eq!(columns, ["trace_id", "tenant", "message", "ingest_time"]);
-    assert!(table.streaming_buffer.is_some());
-    assert!(
-        clients
-            .bigquery
-            .table()
-            .get("demo", "logs", "other", None)
-            .await
-            .is_err()
-    );
-}
-
-#[tokio::test]
-async fn bigquery_says_what_is_wrong_with_a_query() {
-    let (_sandbox, clients) = start(Settings {
-        history_bytes: 1 << 30,
-        ..Settings::brisk(1, 1)
-    })
-    .await;
-    let sql = "SELECT trace_id FROM `demo.logs.events` WHERE trace_id IN UNNEST(@ids)";
-    let reason = |body: &serde_json::Value| {
-        body["error"]["errors"][0]["reason"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let (status, body) = clients.query(ids_query("SELEC 1", &[])).await;
-    assert_eq!((status, reason(&body).as_str()), (400, "invalidQuery"));
-    let (status, body) = clients
-        .query(ids_query(&sql.replace("events", "other"), &[]))
-        .await;
-    assert_eq!((status, reason(&body).as_str()), (404, "notFound"));
-
-    let mut query = ids_query(sql, &[]);
-    query["dryRun"] = json!(true);
-    let (status, body) = clients.query(query.clone()).await;
-    assert_eq!(
-        (status, body["totalBytesProcessed"].as_str()),
-        (200, Some("1073741824"))
-    );
-    query["dryRun"] = json!(false);
-    query["maximumBytesBilled"] = json!("20971520");
-    let (status, body) = clients.query(query.clone()).await;
-    assert_eq!(
-        (status, reason(&body).as_str()),
-        (400, "bytesBilledLimitExceeded")
-    );
-    query["query"] = json!(format!(
-        "{sql} AND (_PARTITIONTIME > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 DAY) OR _PARTITIONTIME IS NULL)"
-    ));
-    let (status, body) = clients.query(query).await;
-    assert_eq!(
-        (status, body["totalBytesBilled"].as_str()),
-        (200, Some("10485760"))
-    );
-}
-
-#[tokio::test]
-async fn a_row_in_the_streaming_buffer_has_no_partition() {
-    let (sandbox, clients) = start(Settings {
-        streaming_buffer: Duration::from_millis(800),
-        ..Settings::brisk(1, 1)
-    })
-    .await;
-    clients.put(0, 1..2).await;
-    arrival(&sandbox, &token(0, 1), Stage::Bigquery).await;
-    let count = async |condition: &str| {
-        let sql = format!(
-            "SELECT trace_id FROM demo.logs.events WHERE trace_id IN UNNEST(@ids) AND {condition}"
-        );
-        let (status, body) = clients.query(ids_query(&sql, &[token(0, 1)])).await;
-        assert_eq!(status, 200);
-        body["totalRows"].as_str().unwrap().to_owned()
-    };
-    assert_eq!(count("_PARTITIONTIME IS NULL").await, "1");
-    assert_eq!(count("_PARTITIONTIME > '2020-01-01'").await, "0");
-    until("the row has left the buffer", async || {
-        (count("_PARTITIONTIME > '2020-01-01'").await == "1").then_some(())
-    })
-    .await;
-    assert_eq!(count("_PARTITIONTIME IS NULL").await, "0");
-    assert_eq!(
-        count("(_PARTITIONTIME > '2020-01-01' OR _PARTITIONTIME IS NULL)").await,
-        "1"
-    );
-}
-
-#[tokio::test]
-async fn a_slow_query_is_finished_by_get_query_results() {
-    let (sandbox, clients) = start(Settings::brisk(1, 1)).await;
-    clients.put(0, 0..3).await;
-    for number in 0..3 {
-        arrival(&sandbox, &token(0, number), Stage::Bigquery).await;
-    }
-    sandbox.fault(traceprobe::sandbox::Fault::SlowQuery { ms: 300 });
-    let mut query = ids_query("SELECT ingest_time FROM demo.logs.events", &[]);
-    query["timeoutMs"] = json!(10);
-    query["maxResults"] = json!(2);
-    let (status, body) = clients.query(query).await;
-    assert_eq!(
-        (status, &body["jobComplete"], body.get("rows")),
-        (200, &json!(false), None)
-    );
-    let job = body["jobReference"]["jobId"].as_str().unwrap();
-    let url = format!("{}/projects/demo/queries/{job}", clients.endpoints.bigquery);
-    let more = format!(
-        "{url}?timeoutMs=5000&location=EU&maxResults=2&formatOptions.useInt64Timestamp=true"
-    );
-    let page: serde_json::Value = clients
-        .http
-        .get(more)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    assert_eq!(
-        (&page["jobComplete"], page["rows"].as_array().unwrap().len()),
-        (&json!(true), 2)
-    );
-    assert!(
-        page["rows"][0]["f"][0]["v"]
-            .as_str()
-            .unwrap()
-            .parse::<i64>()
-            .is_ok()
-    );
-    let rest = format!("{url}?pageToken={}", page["pageToken"].as_str().unwrap());
-    let page: serde_json::Value = clients
-        .http
-        .get(rest)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    assert_eq!(
-        (
-            page["rows"].as_array().unwrap().len(),
-            page.get("pageToken")
-        ),
-        (1, None)
-    );
-    assert!(
-        page["rows"][0]["f"][0]["v"]
-            .as_str()
-            .unwrap()
-            .ends_with("E9")
-    );
-}
-
-#[tokio::test]
 async fn noise_flows_beside_the_canaries() {
     let (sandbox, clients) = start(Settings {
         noise_per_second: 50.0,
@@ -679,8 +361,8 @@ async fn noise_flows_beside_the_canaries() {
 async fn the_same_seed_gives_the_same_fates() {
     let fates = async |seed: u64| {
         let (sandbox, clients) = start(Settings::brisk(seed, 1)).await;
-        let lose = traceprobe::sandbox::StageEffect::Lose { probability: 0.5 };
-        sandbox.fault(traceprobe::sandbox::Fault::stage(Stage::Transit, lose));
+        let lose = StageEffect::Lose { probability: 0.5 };
+        sandbox.fault(Fault::stage(Stage::Transit, lose));
         clients.put(0, 0..40).await;
         let truth = until("every fate is known", async || {
             let truth = sandbox.truth();
@@ -727,4 +409,39 @@ async fn calls_are_counted_by_service_operation_and_resource() {
         .await
         .unwrap();
     assert_eq!(told.as_array().unwrap().len(), calls.len());
+}
+
+#[tokio::test]
+async fn a_stopped_sandbox_lets_go_of_its_calls_and_its_ports() {
+    let (sandbox, clients) = start(Settings::brisk(1, 1)).await;
+    sandbox.fault(Fault::service(Service::Kinesis, ServiceEffect::Hang));
+    clients.keys("sre-archive", "archive/").await;
+    let hanging = clients
+        .kinesis
+        .list_shards()
+        .stream_name("logs-acme")
+        .send();
+    let stopping = async {
+        let called = || {
+            sandbox
+                .calls()
+                .iter()
+                .any(|call| call.operation == "ListShards")
+        };
+        until("the call hangs", async || called().then_some(())).await;
+        tokio::time::timeout(Duration::from_secs(5), sandbox.stop())
+            .await
+            .unwrap();
+    };
+    let (answer, ()) = tokio::join!(hanging, stopping);
+    answer.unwrap();
+    assert!(
+        clients
+            .s3
+            .head_bucket()
+            .bucket("sre-archive")
+            .send()
+            .await
+            .is_err()
+    );
 }

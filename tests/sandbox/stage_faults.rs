@@ -62,17 +62,12 @@ async fn what_a_stall_holds_back_flows_when_it_ends() {
 #[tokio::test]
 async fn a_stall_can_end_by_itself() {
     let (sandbox, clients) = start(Settings::brisk(3, 1)).await;
-    sandbox.fault_for(
-        Fault::stage(Stage::TenantStream, StageEffect::Stall),
-        Duration::from_millis(300),
-    );
+    let stall = Fault::stage(Stage::TenantStream, StageEffect::Stall);
+    sandbox.fault_for(stall, Duration::from_millis(300));
+    let end = sandbox.faults()[0].until.unwrap();
     clients.put(0, 0..1).await;
     let record = arrival(&sandbox, &token(0, 0), Stage::TenantStream).await;
-    let took = record
-        .arrived(Stage::TenantStream)
-        .unwrap()
-        .since(record.accepted);
-    assert!(took > Duration::from_millis(100), "{took:?}");
+    assert!(record.arrived(Stage::TenantStream).unwrap() >= end);
     assert!(sandbox.faults().is_empty());
 }
 

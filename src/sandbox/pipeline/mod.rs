@@ -6,24 +6,25 @@
 //! happens to the n-th canary of a tenant follows from (seed, tenant, n) and the faults of the moment, never from other events.
 //! The pipeline must never look at what clients ask.
 
-use std::cmp::Ordering;
-use std::collections::{BinaryHeap, VecDeque};
-use std::io::Write;
+mod item;
+mod noise;
+mod objects;
+mod queue;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use self::item::{Item, Mishap, mishap, mix};
+use self::objects::gzip;
+use self::queue::Due;
+pub(crate) use self::queue::Pipeline;
 use super::clock::{self, Micros};
-use super::fault::{Damage, StageEffect};
+use super::fault::StageEffect;
 use super::names::Stage;
-use super::settings::{ARCHIVE_BUCKET, Profile, Settings};
 use super::truth::{Arrival, Fate, Incident, find_token};
-use super::world::buckets::Object;
 use super::world::table::Row;
 use super::world::{Shared, World};
 
@@ -33,130 +34,6 @@ const UNDER_WAY: usize = 200_000;
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// How much longer than usual a mishap of the believable profile makes a hop.
 const SLOW_FACTOR: u32 = 8;
-
-/// One copy of a log event on its way.
-#[derive(Debug, Clone)]
-struct Item {
-    /// Place of the tenant that sent it.
-    owner: usize,
-    /// Place of the tenant under whose name it travels.
-    tenant: usize,
-    message: Arc<str>,
-    token: Option<Arc<str>>,
-    /// The caller's stamp, ms.
-    timestamp: i64,
-    log_stream: Arc<str>,
-    event_id: String,
-    /// Decides everything that chance decides about it.
-    seed: u64,
-    /// Whether the table is where it is going, as its own tenant's.
-    for_table: bool,
-    mishap: Option<(Mishap, Stage)>,
-}
-
-/// What the believable profile does to an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mishap {
-    Slow,
-    Lost,
-    Doubled,
-}
-
-/// Something that is due.
-#[derive(Debug)]
-enum Due {
-    Arrive(Stage, Box<Item>),
-    /// The batch of a tenant, or of all, becomes an object.
-    Flush(Stage, usize),
-    Noise(usize),
-    Tidy,
-}
-
-#[derive(Debug)]
-struct Entry {
-    at: Micros,
-    /// Keeps things that are due at one instant in the order in which they were entered.
-    order: u64,
-    due: Due,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-impl Eq for Entry {}
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> Ordering {
-        // Reversed: the heap's greatest is the soonest.
-        (other.at, other.order).cmp(&(self.at, self.order))
-    }
-}
-
-/// What is on its way.
-#[derive(Debug)]
-pub(crate) struct Pipeline {
-    queue: BinaryHeap<Entry>,
-    entered: u64,
-    /// Held by a stall.
-    parked: VecDeque<(Stage, Box<Item>)>,
-    /// The faults under which they were parked; they are looked at again only when faults have changed.
-    parked_under: u64,
-    /// Lines that the archive writer has collected, by tenant.
-    archive: Vec<Vec<Item>>,
-    /// Lines that the exporter has collected, of all tenants.
-    transit: Vec<Item>,
-    canaries: Vec<u64>,
-    noise: Vec<u64>,
-    objects: u64,
-}
-
-impl Pipeline {
-    pub(crate) fn new(settings: &Settings, now: Micros) -> Self {
-        let tenants = settings.tenants.len();
-        let mut pipeline = Self {
-            queue: BinaryHeap::new(),
-            entered: 0,
-            parked: VecDeque::new(),
-            parked_under: 0,
-            archive: vec![Vec::new(); tenants],
-            transit: Vec::new(),
-            canaries: vec![0; tenants],
-            noise: vec![0; tenants],
-            objects: 0,
-        };
-        pipeline.enter(now.after(TIDY_EVERY), Due::Tidy);
-        if settings.noise_per_second > 0.0 {
-            (0..tenants).for_each(|tenant| pipeline.enter(now, Due::Noise(tenant)));
-        }
-        pipeline
-    }
-
-    fn enter(&mut self, at: Micros, due: Due) {
-        self.entered += 1;
-        self.queue.push(Entry {
-            at,
-            order: self.entered,
-            due,
-        });
-    }
-
-    fn under_way(&self) -> usize {
-        self.queue.len() + self.parked.len()
-    }
-
-    fn take_due(&mut self, now: Micros) -> Option<Due> {
-        if self.queue.peek()?.at > now {
-            return None;
-        }
-        self.queue.pop().map(|entry| entry.due)
-    }
-}
 
 /// Carries out what is due until the sandbox stops.
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
@@ -238,11 +115,7 @@ impl World {
                 }
             }
         }
-        let next = self
-            .pipeline
-            .queue
-            .peek()
-            .map_or(now.after(TIDY_EVERY), |entry| entry.at);
+        let next = self.pipeline.next().unwrap_or(now.after(TIDY_EVERY));
         self.faults.next_end().map_or(next, |end| end.min(next))
     }
 
@@ -438,129 +311,6 @@ impl World {
         }
     }
 
-    /// Turns a batch into an object.
-    fn flush(&mut self, stage: Stage, tenant: usize, now: Micros) {
-        let items = match stage {
-            Stage::Archive => std::mem::take(&mut self.pipeline.archive[tenant]),
-            Stage::Transit => std::mem::take(&mut self.pipeline.transit),
-            Stage::LogGroup | Stage::TenantStream | Stage::Bigquery | Stage::DeadLetter => {
-                Vec::new()
-            }
-        };
-        if items.is_empty() {
-            return;
-        }
-        let mut lines = String::new();
-        for item in &items {
-            lines.push_str(&self.line(item));
-            lines.push('\n');
-        }
-        self.pipeline.objects += 1;
-        let mut name = format!(
-            "{}-{:06}",
-            now.format("%Y%m%dT%H%M%S%.3fZ"),
-            self.pipeline.objects % 1_000_000
-        );
-        if self.faults.keys_unordered(stage) {
-            name = format!("{:016x}", mix(self.settings.seed, self.pipeline.objects));
-        }
-        let key = if stage == Stage::Archive {
-            let folder = now.format("dt=%Y-%m-%d/hour=%H");
-            format!(
-                "archive/tenant={}/{folder}/{name}.ndjson.gz",
-                self.tenants[tenant].spec.name
-            )
-        } else {
-            format!("transit/{}/{name}.ndjson.gz", now.format("%Y/%m/%d/%H"))
-        };
-        let object = self.object(stage, lines.as_bytes(), now);
-        let bucket = if stage == Stage::Archive {
-            &mut self.archive
-        } else {
-            &mut self.transit
-        };
-        bucket.put(key.clone(), object, self.settings.capacity);
-        for (number, item) in items.into_iter().enumerate() {
-            self.stored(stage, &item, format!("{key}#{}", number + 1), now);
-            if stage == Stage::Transit {
-                self.send(Stage::Bigquery, item, now);
-            }
-        }
-    }
-
-    /// Puts an item under the dead-letter prefix.
-    fn put_aside(&mut self, hop: Stage, item: &Item, now: Micros) {
-        self.pipeline.objects += 1;
-        let key = format!(
-            "dlq/tenant={}/dt={}/{}-{:06}.ndjson.gz",
-            self.tenants[item.tenant].spec.name,
-            now.format("%Y-%m-%d/hour=%H"),
-            now.format("%Y%m%dT%H%M%S%.3fZ"),
-            self.pipeline.objects % 1_000_000
-        );
-        let line = format!("{}\n", self.line(item));
-        let object = self.object(Stage::DeadLetter, line.as_bytes(), now);
-        self.archive
-            .put(key.clone(), object, self.settings.capacity);
-        self.stored(
-            Stage::DeadLetter,
-            item,
-            format!("{ARCHIVE_BUCKET}/{key}#1"),
-            now,
-        );
-        self.note(item, Incident::DeadLettered { hop });
-        self.end(item, Some(Fate::DeadLettered { hop }));
-    }
-
-    fn object(&self, stage: Stage, content: &[u8], now: Micros) -> Object {
-        let body = gzip(content);
-        let early = self.faults.multipart_early(stage);
-        let digest = <md5::Md5 as md5::Digest>::digest(&body);
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Object {
-            body,
-            modified: early.map_or(now, |early| now.before(Duration::from_millis(early))),
-            visible: now,
-            parts: if early.is_some() { 2 } else { 0 },
-            etag: if early.is_some() {
-                format!("{hex}-2")
-            } else {
-                hex
-            },
-        }
-    }
-
-    fn line(&self, item: &Item) -> String {
-        let tenant = &self.tenants[item.tenant].spec;
-        json!({
-            "tenant": tenant.name,
-            "log_group": tenant.log_group,
-            "log_stream": &*item.log_stream,
-            "id": item.event_id,
-            "timestamp": item.timestamp,
-            "message": &*item.message,
-        })
-        .to_string()
-    }
-
-    fn make_noise(&mut self, tenant: usize, now: Micros) {
-        let mut rng = fastrand::Rng::with_seed(mix(
-            mix(self.settings.seed, tenant as u64),
-            self.pipeline.noise[tenant] ^ 0x6e6f,
-        ));
-        if !self.is_full() {
-            let stream: Arc<str> = "app/web-1".into();
-            let line = noise_line(&mut rng, now);
-            self.accept(tenant, &stream, now.millis(), &line, now);
-        }
-        // Exponential gaps: lines come as independent requests would cause them.
-        let gap = -(1.0 - rng.f64()).ln() / self.settings.noise_per_second;
-        self.pipeline.enter(
-            now.after(Duration::from_secs_f64(gap.clamp(0.0, 60.0))),
-            Due::Noise(tenant),
-        );
-    }
-
     fn stored(&mut self, stage: Stage, item: &Item, locator: String, at: Micros) {
         if let Some(token) = &item.token {
             let tenant = self.tenants[item.tenant].spec.name.clone();
@@ -593,79 +343,154 @@ impl World {
     }
 }
 
-impl Item {
-    /// The dice for one decision about it at one stage.
-    fn rng(&self, stage: Stage, decision: u64) -> fastrand::Rng {
-        fastrand::Rng::with_seed(mix(mix(self.seed, stage as u64 + 1), decision))
+#[cfg(test)]
+mod tests {
+    use super::super::fault::Fault;
+    use super::super::settings::{Profile, Settings};
+    use super::*;
+
+    const START: Micros = Micros(1_800_000_000_000_000);
+
+    fn canary(number: u64) -> String {
+        format!("{{\"trace_id\":\"zqtp1{number:056}\"}}")
     }
 
-    fn damage(&mut self, damage: Damage) {
-        let mut bytes = self.message.as_bytes().to_vec();
-        match damage {
-            Damage::Truncate { bytes: left } => bytes.truncate(left),
-            Damage::Mangle => {
-                let end = bytes.len().saturating_sub(2);
-                bytes[end.saturating_sub(8)..end].fill(b'#');
-            }
+    fn put(world: &mut World, tenant: usize, number: u64, now: Micros) {
+        world.accept(tenant, &"probe".into(), now.millis(), &canary(number), now);
+    }
+
+    /// Steps from one due thing to the next for so many seconds.
+    fn run_for(world: &mut World, from: Micros, seconds: u64) -> Micros {
+        let end = from.after(Duration::from_secs(seconds));
+        let mut now = from;
+        while now < end {
+            now = world.step(now).max(Micros(now.0 + 1)).min(end);
         }
-        self.message = String::from_utf8_lossy(&bytes).into();
+        world.step(end);
+        end
     }
-}
 
-/// Mixes two numbers into a third that looks like neither (the finalizer of SplitMix64).
-fn mix(a: u64, b: u64) -> u64 {
-    let mut z = a.wrapping_add(b.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-/// About one event in a hundred has one: slow more often than lost, lost as often as doubled.
-fn mishap(profile: Profile, seed: u64) -> Option<(Mishap, Stage)> {
-    if profile == Profile::Calm {
-        return None;
+    fn lifelike(seed: u64, profile: Profile) -> World {
+        let settings = Settings {
+            profile,
+            noise_per_second: 0.0,
+            ..Settings::demo(seed, 2)
+        };
+        World::new(settings, START)
     }
-    let mut rng = fastrand::Rng::with_seed(mix(seed, 17));
-    let kind = match rng.f64() {
-        chance if chance < 0.004 => Mishap::Slow,
-        chance if chance < 0.007 => Mishap::Lost,
-        chance if chance < 0.010 => Mishap::Doubled,
-        _ => return None,
-    };
-    let hops = [
-        Stage::TenantStream,
-        Stage::Archive,
-        Stage::Transit,
-        Stage::Bigquery,
-    ];
-    Some((kind, hops[rng.usize(..hops.len())]))
-}
 
-fn noise_line(rng: &mut fastrand::Rng, now: Micros) -> String {
-    const PATHS: [&str; 6] = [
-        "/api/orders",
-        "/api/cart",
-        "/login",
-        "/healthz",
-        "/api/search?q=lamp",
-        "/static/app.js",
-    ];
-    const LEVELS: [&str; 5] = ["INFO", "INFO", "INFO", "DEBUG", "WARN"];
-    json!({
-        "timestamp": now.format("%Y-%m-%dT%H:%M:%S%.3fZ"),
-        "level": LEVELS[rng.usize(..LEVELS.len())],
-        "service": "web",
-        "trace_id": format!("{:032x}", rng.u128(..)),
-        "message": format!("GET {} {} in {} ms", PATHS[rng.usize(..PATHS.len())], 200 + rng.u16(..4) * 100, rng.u16(1..900)),
-    })
-    .to_string()
-}
+    #[test]
+    fn a_calm_pipeline_delivers_everything_within_a_minute() {
+        let mut world = lifelike(1, Profile::Calm);
+        (0..200).for_each(|number| put(&mut world, 0, number, START));
+        run_for(&mut world, START, 60);
+        let truth = world.truth.all();
+        assert!(
+            truth
+                .iter()
+                .all(|record| record.fate == Fate::Delivered && record.arrivals.len() == 5)
+        );
+        let longest = truth
+            .iter()
+            .filter_map(|record| record.arrived(Stage::Bigquery))
+            .max();
+        assert!(longest.is_some_and(|at| at.since(START) < Duration::from_secs(15)));
+    }
 
-fn gzip(content: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder
-        .write_all(content)
-        .and_then(|()| encoder.finish())
-        .map(Bytes::from)
-        .expect("a Vec takes every write")
+    #[test]
+    fn a_believable_pipeline_has_a_mishap_in_a_hundred() {
+        let mut world = lifelike(1, Profile::Believable);
+        (0..3_000).for_each(|number| put(&mut world, 0, number, START));
+        run_for(&mut world, START, 120);
+        let truth = world.truth.all();
+        let mishaps = truth
+            .iter()
+            .filter(|record| !record.incidents.is_empty())
+            .count();
+        assert!((15..50).contains(&mishaps), "{mishaps}");
+        let lost = truth
+            .iter()
+            .filter(|record| matches!(record.fate, Fate::Lost { .. }))
+            .count();
+        assert!((1..20).contains(&lost), "{lost}");
+        assert!(truth.iter().all(|record| record.fate != Fate::InFlight));
+    }
+
+    #[test]
+    fn a_canarys_fate_does_not_depend_on_its_neighbours() {
+        let alone = |others: bool| {
+            let mut world = lifelike(9, Profile::Believable);
+            for number in 0..50 {
+                put(&mut world, 0, number, START);
+                if others {
+                    put(&mut world, 1, 1_000 + number, START);
+                    world.accept(0, &"app".into(), START.millis(), "noise", START);
+                }
+            }
+            run_for(&mut world, START, 120);
+            let mut truth = world.truth.all();
+            truth.retain(|record| record.tenant == "acme");
+            let times = truth
+                .iter()
+                .map(|record| (record.fate, record.arrived(Stage::TenantStream)));
+            times.collect::<Vec<_>>()
+        };
+        assert_eq!(alone(false), alone(true));
+    }
+
+    #[test]
+    fn a_long_stall_does_not_slow_the_steps_down() {
+        let mut world = lifelike(1, Profile::Calm);
+        let fault = Fault::stage(Stage::TenantStream, StageEffect::Stall);
+        world.fault(fault, None, START).unwrap();
+        (0..100).for_each(|number| put(&mut world, 0, number, START));
+        let now = run_for(&mut world, START, 10);
+        assert_eq!(world.pipeline.parked.len(), 100);
+        assert!(world.step(now) > now, "nothing is due");
+        world.faults.clear_all();
+        run_for(&mut world, now, 30);
+        assert!(
+            world
+                .truth
+                .all()
+                .iter()
+                .all(|record| record.fate == Fate::Delivered)
+        );
+    }
+
+    #[test]
+    fn what_is_old_is_forgotten() {
+        let mut world = lifelike(1, Profile::Calm);
+        put(&mut world, 0, 1, START);
+        let now = run_for(&mut world, START, 60);
+        assert_eq!(
+            (world.table.rows.len(), world.archive.objects.len()),
+            (1, 1)
+        );
+        run_for(&mut world, now, 700);
+        assert_eq!(
+            (
+                world.table.rows.len(),
+                world.archive.objects.len(),
+                world.transit.objects.len()
+            ),
+            (0, 0, 0)
+        );
+        assert!(world.tenants[0].group.events.is_empty());
+        assert!(
+            world.tenants[0]
+                .stream
+                .shards
+                .iter()
+                .all(|shard| shard.records.is_empty())
+        );
+    }
+
+    #[test]
+    fn noise_comes_at_its_rate() {
+        let mut world = World::new(Settings::demo(1, 1), START);
+        run_for(&mut world, START, 100);
+        let lines = world.tenants[0].group.events.len();
+        assert!((400..600).contains(&lines), "{lines}");
+    }
 }

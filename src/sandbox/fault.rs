@@ -60,6 +60,12 @@ pub enum Fault {
         tenant: Option<String>,
         reason: Rejection,
     },
+    /// FilterLogEvents does not show events that were ingested less than this long ago, although they flow on.
+    LateFilter {
+        #[serde(default)]
+        tenant: Option<String>,
+        ms: u64,
+    },
     /// Objects are uploaded in parts: LastModified is `early_ms` before they become visible, and the ETag ends in `-2`.
     Multipart { stage: Stage, early_ms: u64 },
     /// Object keys no longer grow with time.
@@ -218,6 +224,7 @@ impl Fault {
             Self::Service { tenant, .. }
             | Self::ExpireIterators { tenant }
             | Self::BehindLatest { tenant, .. }
+            | Self::LateFilter { tenant, .. }
             | Self::RejectLogEvents { tenant, .. } => tenant.as_deref().into_iter().collect(),
             Self::Reshard { tenant } => vec![tenant],
             Self::ClockOffset { .. }
@@ -362,6 +369,13 @@ impl Faults {
     pub(crate) fn behind_latest(&self, of: &str) -> Option<u64> {
         self.all().find_map(|fault| match fault {
             Fault::BehindLatest { tenant, ms } if concerns(tenant.as_ref(), Some(of)) => Some(*ms),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn filter_lag(&self, of: &str) -> Option<u64> {
+        self.all().find_map(|fault| match fault {
+            Fault::LateFilter { tenant, ms } if concerns(tenant.as_ref(), Some(of)) => Some(*ms),
             _ => None,
         })
     }

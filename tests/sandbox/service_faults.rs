@@ -290,6 +290,30 @@ async fn rejected_events_are_listed_in_a_good_answer() {
     assert!(sandbox.truth().is_empty());
 }
 
+#[tokio::test]
+async fn a_late_filter_shows_events_that_have_flowed_on_already() {
+    let (sandbox, clients) = start(Settings::brisk(4, 1)).await;
+    sandbox.fault(Fault::LateFilter {
+        tenant: None,
+        ms: 60_000,
+    });
+    clients.put(0, 0..1).await;
+    arrival(&sandbox, &token(0, 0), Stage::Bigquery).await;
+    let logs = clients.logs(0).await;
+    let found = async || {
+        logs.filter_log_events()
+            .log_group_name("/ecs/acme/app")
+            .send()
+            .await
+            .unwrap()
+            .events()
+            .len()
+    };
+    assert_eq!(found().await, 0);
+    sandbox.clear_all();
+    assert_eq!(found().await, 1);
+}
+
 /// Stamp of a canary at each service minus its true arrival, in ms.
 async fn stamp_errors(sandbox: &Sandbox, clients: &Clients, number: u32) -> [i64; 4] {
     clients.put(0, number..number + 1).await;

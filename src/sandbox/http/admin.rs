@@ -1,5 +1,15 @@
 //! The admin listener, for people and scripts beside the demo: the truth, the calls, and faults.
 //!
+//! ```text
+//! curl $ADMIN/truth; curl $ADMIN/calls; curl $ADMIN/faults; curl -X DELETE $ADMIN/faults; curl -X DELETE $ADMIN/faults/3
+//! curl $ADMIN/faults -d '{"kind":"stage","stage":"transit","tenant":"acme","effect":"stall","for_ms":60000}'
+//! curl $ADMIN/faults -d '{"kind":"stage","stage":"archive","effect":"lose","probability":0.1}'
+//! curl $ADMIN/faults -d '{"kind":"stage","stage":"bigquery","tenant":"acme","effect":"leak","into":"globex"}'
+//! curl $ADMIN/faults -d '{"kind":"service","service":"kinesis","operation":"GetRecords","effect":"hang"}'
+//! curl $ADMIN/faults -d '{"kind":"clock_offset","service":"s3","ms":-2000}'
+//! curl $ADMIN/faults -d '{"kind":"reshard","tenant":"acme"}'
+//! ```
+//!
 //! A probe under test must never be given its address.
 
 use std::sync::Arc;
@@ -100,5 +110,24 @@ async fn clear(State(shared): State<Arc<Shared>>, Path(id): Path<u64>) -> Status
         StatusCode::NO_CONTENT
     } else {
         StatusCode::NOT_FOUND
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_faults_are_understood() {
+        let documented: Vec<&str> = include_str!("admin.rs")
+            .lines()
+            .filter(|line| line.starts_with("//! curl"))
+            .filter_map(|line| line.split('\'').nth(1))
+            .collect();
+        assert_eq!(documented.len(), 6);
+        for text in documented {
+            let posted: Result<Posted, _> = serde_json::from_str(text);
+            assert!(posted.is_ok(), "{text}: {posted:?}");
+        }
     }
 }

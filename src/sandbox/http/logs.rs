@@ -1,6 +1,7 @@
 //! CloudWatch Logs, JSON 1.1: PutLogEvents, CreateLogStream, DescribeLogGroups, DescribeLogStreams and FilterLogEvents.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -11,7 +12,7 @@ use super::super::fault::Rejection;
 use super::super::names::Service;
 use super::super::settings::REGION;
 use super::super::world::log_groups::{LogFilter, LogGroup, pattern_text};
-use super::super::world::{Shared, World};
+use super::super::world::{Shared, Tenant, World};
 use super::{Call, Failure, Named, aws_error, aws_json, server_status};
 
 /// Limits of a PutLogEvents batch (AWS Logs API reference): bytes, of which each event takes 26, events, and hours it may span.
@@ -114,7 +115,7 @@ pub(super) fn answer(shared: &Shared, operation: &str, call: &Call) -> Response 
         }
         "CreateLogStream" => create_stream(&mut world, tenant, &body),
         "DescribeLogStreams" => describe_streams(group, &body),
-        "FilterLogEvents" => filter(&world, group, &body),
+        "FilterLogEvents" => filter(&world, &world.tenants[tenant], &body),
         other => invalid(
             "UnknownOperationException",
             &format!("{other} is not modelled here"),
@@ -271,7 +272,7 @@ fn describe_streams(group: &LogGroup, body: &Value) -> Response {
     aws_json(&json!({"logStreams": streams}))
 }
 
-fn filter(world: &World, group: &LogGroup, body: &Value) -> Response {
+fn filter(world: &World, tenant: &Tenant, body: &Value) -> Response {
     let pattern = match pattern_text(text(body, "filterPattern")) {
         Ok(pattern) => pattern,
         Err(message) => return invalid("InvalidParameterException", &message),
@@ -298,7 +299,8 @@ fn filter(world: &World, group: &LogGroup, body: &Value) -> Response {
         );
     }
     let names = body.get("logStreamNames").and_then(Value::as_array);
-    let (page, more) = group.filter(&LogFilter {
+    let lag = world.faults.filter_lag(&tenant.spec.name);
+    let (page, more) = tenant.group.filter(&LogFilter {
         start: body.get("startTime").and_then(Value::as_i64),
         end: body.get("endTime").and_then(Value::as_i64),
         text: pattern,
@@ -314,6 +316,7 @@ fn filter(world: &World, group: &LogGroup, body: &Value) -> Response {
             .map(str::to_owned),
         after,
         limit,
+        shown_until: lag.map(|ms| clock::now().before(Duration::from_millis(ms))),
     });
     let ingested = |at: Micros| world.stamp(Service::Logs, at).millis();
     let events: Vec<Value> = page

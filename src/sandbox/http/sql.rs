@@ -389,7 +389,7 @@ impl Select {
             .iter()
             .enumerate()
             .filter_map(|(place, token)| match token {
-                Token::Word(name)
+                Token::Word(name) | Token::Quoted(name)
                     if !matches!(condition.get(place + 1), Some(Token::Mark('('))) =>
                 {
                     Column::parse(name)
@@ -399,6 +399,12 @@ impl Select {
         let named: Vec<Column> = names.collect();
         self.columns.extend(&named);
         if named.contains(&Column::PartitionTime) {
+            if named.iter().any(|column| *column != Column::PartitionTime) {
+                return Err(format!(
+                    "Condition not understood here: {}",
+                    printed(condition)
+                ));
+            }
             let nulls = condition.windows(3).any(is_null);
             let admits = match (nulls, split(condition, "OR").len() > 1) {
                 (true, true) => Partition::Either,
@@ -409,6 +415,14 @@ impl Select {
                 (Partition::Unbounded | Partition::Either, new) => new,
                 (old @ (Partition::Flushed | Partition::Buffered), _) => old,
             };
+            return Ok(());
+        }
+        if !named.is_empty() && named.iter().all(|column| *column == Column::IngestTime) {
+            for token in condition {
+                if let Token::Parameter(name) = token {
+                    parameter(parameters, name)?;
+                }
+            }
             return Ok(());
         }
         let (left, right) = match condition
@@ -436,21 +450,11 @@ impl Select {
                 }
                 _ => (false, column(left, alias)?),
             };
-            if of != Column::IngestTime {
-                self.members.push(Member {
-                    column: of,
-                    lower,
-                    among,
-                });
-            }
-            return Ok(());
-        }
-        if named == [Column::IngestTime] {
-            for token in condition {
-                if let Token::Parameter(name) = token {
-                    parameter(parameters, name)?;
-                }
-            }
+            self.members.push(Member {
+                column: of,
+                lower,
+                among,
+            });
             return Ok(());
         }
         Err(format!(
@@ -539,6 +543,26 @@ mod tests {
     }
 
     #[test]
+    fn a_bound_on_the_time_column_is_accepted_and_not_evaluated() {
+        for condition in [
+            "ingest_time >= @ids",
+            "t.ingest_time > '2026-01-01'",
+            "(ingest_time < CURRENT_TIMESTAMP())",
+        ] {
+            let select = read(&format!(
+                "SELECT trace_id FROM demo.logs.events t WHERE {condition}"
+            ))
+            .unwrap();
+            assert_eq!(
+                (select.members.len(), select.partition),
+                (0, Partition::Unbounded),
+                "{condition}"
+            );
+            assert!(select.columns.contains(&Column::IngestTime));
+        }
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
         assert!(read("DELETE FROM demo.logs.events WHERE true").is_err());
         assert_eq!(
@@ -546,6 +570,8 @@ mod tests {
             "Unrecognized name: id"
         );
         assert!(read("SELECT trace_id FROM a.b.c, d.e.f").is_err());
+        assert!(read("SELECT trace_id FROM a.b.c WHERE _PARTITIONTIME IS NULL OR trace_id IN UNNEST(@ids)").is_err());
+        assert!(read("SELECT trace_id FROM a.b.c WHERE tenant != 'acme'").is_err());
         assert!(read("SELECT trace_id FROM a.b.c WHERE message LIKE '%x%'").is_err());
         assert_eq!(
             read("SELECT trace_id FROM a.b.c WHERE trace_id IN UNNEST(@other)").unwrap_err(),

@@ -41,6 +41,8 @@ pub(crate) struct LogFilter {
     /// Continue behind this (timestamp, event id).
     pub after: Option<(i64, String)>,
     pub limit: usize,
+    /// Events ingested after this are not shown yet.
+    pub shown_until: Option<Micros>,
 }
 
 /// FilterLogEvents answers at most 1 MB (AWS Logs API reference).
@@ -103,7 +105,10 @@ impl LogGroup {
             .events
             .iter()
             .filter(|event| {
-                filter.start.is_none_or(|start| event.timestamp >= start)
+                filter
+                    .shown_until
+                    .is_none_or(|until| event.ingested <= until)
+                    && filter.start.is_none_or(|start| event.timestamp >= start)
                     && filter.end.is_none_or(|end| event.timestamp < end)
                     && (filter.streams.is_empty()
                         || filter.streams.iter().any(|name| **name == *event.stream))

@@ -1,5 +1,13 @@
-//! Measures how long log events take over each hop of a log pipeline, and whether they arrive at all.
+//! Measures how long log events take over each hop of a multi-cloud log pipeline, and whether they arrive at all.
+//!
+//! The library behind the program of the same name. [`domain`] decides what is true, [`daemon`] is where the parts meet;
+//! ARCHITECTURE.md says where everything else is.
+
+pub mod cloud;
 pub mod daemon;
 pub mod domain;
+pub mod inject;
 pub mod metrics;
 pub mod observe;
+pub mod sandbox;
+pub mod web;

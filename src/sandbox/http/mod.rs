@@ -1,0 +1,318 @@
+//! The listeners: what all services have in common before each speaks its own protocol.
+//!
+//! Every service has a socket of its own, so that one can hang, be cut off or have a wrong clock while the others are well.
+//! A call is named, counted, put through the faults of its service, and only then answered.
+
+pub(crate) mod admin;
+mod bigquery;
+mod connection;
+mod kinesis;
+mod logs;
+mod s3;
+mod sql;
+mod sts;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, Query, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::Response;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use self::connection::{Listener, Scissors};
+use super::fault::ServiceEffect;
+use super::names::Service;
+use super::settings::SRE_ACCOUNT;
+use super::tasks::Tasks;
+use super::world::Shared;
+
+/// The largest request of any operation is a PutLogEvents of 1 MiB, whose JSON can be several times that.
+const REQUEST_BYTES: usize = 16 << 20;
+const JSON_1_1: &str = "application/x-amz-json-1.1";
+
+/// One request, read to its end.
+pub(crate) struct Call {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+    /// The AWS account that signed it.
+    account: String,
+}
+
+/// What a request is about.
+struct Named {
+    operation: String,
+    resource: String,
+    tenant: Option<String>,
+}
+
+#[derive(Clone)]
+struct Context {
+    shared: Arc<Shared>,
+    service: Service,
+    stop: CancellationToken,
+}
+
+/// Binds a loopback socket; `port` 0 lets the system choose.
+pub(crate) async fn bind(port: u16) -> std::io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// Serves a service on a bound socket until the sandbox stops.
+pub(crate) fn serve(
+    tasks: &mut Tasks,
+    service: Service,
+    listener: TcpListener,
+    shared: &Arc<Shared>,
+) {
+    let stop = tasks.stop_token();
+    let context = Context {
+        shared: Arc::clone(shared),
+        service,
+        stop: stop.clone(),
+    };
+    let app = Router::new().fallback(handle).with_state(context);
+    tasks.start(service.name(), async move {
+        let served = axum::serve(
+            Listener::new(listener),
+            app.into_make_service_with_connect_info::<Scissors>(),
+        )
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await;
+        if let Err(error) = served {
+            tracing::warn!(service = %service, %error, "sandbox: the listener of {service} ended");
+        }
+    });
+}
+
+async fn handle(
+    State(context): State<Context>,
+    ConnectInfo(scissors): ConnectInfo<Scissors>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, REQUEST_BYTES).await else {
+        return plain(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "text/plain",
+            "request too large",
+        );
+    };
+    let account = signer(&parts.headers);
+    let call = Call {
+        method: parts.method,
+        uri: parts.uri,
+        headers: parts.headers,
+        body,
+        account,
+    };
+    let service = context.service;
+    let named = {
+        let mut world = context.shared.lock();
+        let named = match service {
+            Service::Logs => logs::name(&world, &call),
+            Service::Kinesis => kinesis::name(&world, &call),
+            Service::S3 => s3::name(&world, &call),
+            Service::Sts => sts::name(&world, &call),
+            Service::Bigquery => bigquery::name(&call),
+        };
+        world.count_call(service, &named.operation, &named.resource);
+        named
+    };
+    let effects = context.effects(&named).await;
+    for effect in &effects {
+        let failure = match effect {
+            ServiceEffect::Throttle => Failure::Throttled,
+            ServiceEffect::ServerError { status } => Failure::Server(*status),
+            ServiceEffect::Deny => Failure::Denied,
+            ServiceEffect::CutBefore => {
+                scissors.cut();
+                Failure::Server(500)
+            }
+            ServiceEffect::Hang | ServiceEffect::Slow { .. } | ServiceEffect::CutAfter => continue,
+        };
+        return match service {
+            Service::Logs => logs::fail(failure),
+            Service::Kinesis => kinesis::fail(failure),
+            Service::S3 => s3::fail(failure),
+            Service::Sts => sts::fail(failure),
+            Service::Bigquery => bigquery::fail(failure),
+        };
+    }
+    let answer = match service {
+        Service::Logs => logs::answer(&context.shared, &named.operation, &call),
+        Service::Kinesis => kinesis::answer(&context.shared, &named.operation, &call),
+        Service::S3 => s3::answer(&context.shared, &named.operation, &call),
+        Service::Sts => sts::answer(&context.shared, &named.operation, &call),
+        Service::Bigquery => bigquery::answer(&context.shared, &named.operation, &call).await,
+    };
+    if effects.contains(&ServiceEffect::CutAfter) {
+        scissors.cut();
+    }
+    answer
+}
+
+impl Context {
+    /// Waits out the faults that cost time, and gives those that hold after that.
+    async fn effects(&self, named: &Named) -> Vec<ServiceEffect> {
+        let current = || -> Vec<ServiceEffect> {
+            let world = self.shared.lock();
+            world
+                .faults
+                .of_call(self.service, &named.operation, named.tenant.as_deref())
+                .collect()
+        };
+        let mut changes = self.shared.faults_changed.subscribe();
+        let mut slept = false;
+        loop {
+            let effects = current();
+            if effects.contains(&ServiceEffect::Hang) {
+                tokio::select! {
+                    () = self.stop.cancelled() => return effects,
+                    _ = changes.changed() => continue,
+                }
+            }
+            let slow = effects.iter().find_map(|effect| match effect {
+                ServiceEffect::Slow { ms } => Some(Duration::from_millis(*ms)),
+                _ => None,
+            });
+            match slow {
+                Some(delay) if !slept => {
+                    slept = true;
+                    tokio::select! {
+                        () = self.stop.cancelled() => return effects,
+                        () = tokio::time::sleep(delay) => {}
+                    }
+                }
+                _ => return effects,
+            }
+        }
+    }
+}
+
+/// What a service must say in its own words.
+#[derive(Debug, Clone, Copy)]
+enum Failure {
+    Throttled,
+    Server(u16),
+    Denied,
+}
+
+impl Call {
+    /// The value of a query parameter.
+    fn query(&self, name: &str) -> Option<String> {
+        pairs(&self.uri)
+            .into_iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// The operation that an AWS JSON call names in its target header.
+    fn target(&self) -> String {
+        let target = self
+            .headers
+            .get("x-amz-target")
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        target.rsplit('.').next().unwrap_or_default().to_owned()
+    }
+}
+
+/// The pairs of a query string.
+fn pairs(uri: &Uri) -> Vec<(String, String)> {
+    Query::<Vec<(String, String)>>::try_from_uri(uri)
+        .map(|Query(pairs)| pairs)
+        .unwrap_or_default()
+}
+
+/// The account whose key signed the request. Keys that STS here issued carry theirs; all others are the SRE account's.
+fn signer(headers: &HeaderMap) -> String {
+    let authorization = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let key = authorization
+        .split("Credential=")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next())
+        .unwrap_or_default();
+    key.strip_prefix("ASIA")
+        .and_then(|rest| rest.get(..12))
+        .filter(|account| account.bytes().all(|byte| byte.is_ascii_digit()))
+        .unwrap_or(SRE_ACCOUNT)
+        .to_owned()
+}
+
+/// A request id, different for each answer.
+fn request_id() -> String {
+    static COUNTER: AtomicU64 = AtomicU64::new(1);
+    format!(
+        "00000000-0000-4000-8000-{:012x}",
+        COUNTER.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+fn plain(status: StatusCode, content_type: &str, body: impl Into<Body>) -> Response {
+    Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, content_type)
+        .header("x-amzn-requestid", request_id())
+        .body(body.into())
+        .unwrap_or_default()
+}
+
+fn aws_json(value: &Value) -> Response {
+    plain(StatusCode::OK, JSON_1_1, value.to_string())
+}
+
+/// An error of an AWS JSON 1.1 service.
+fn aws_error(status: StatusCode, code: &str, message: &str) -> Response {
+    plain(
+        status,
+        JSON_1_1,
+        json!({"__type": code, "message": message}).to_string(),
+    )
+}
+
+/// A status that may have come from a fault's JSON.
+fn server_status(status: u16) -> StatusCode {
+    StatusCode::from_u16(status)
+        .ok()
+        .filter(StatusCode::is_server_error)
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// What a gateway in front of a service answers when the service does not.
+fn gateway_page(status: StatusCode) -> Option<Response> {
+    if status != StatusCode::BAD_GATEWAY && status != StatusCode::SERVICE_UNAVAILABLE {
+        return None;
+    }
+    let reason = status.canonical_reason().unwrap_or_default();
+    let page = format!(
+        "<html><head><title>{0} {reason}</title></head><body><h1>{0} {reason}</h1></body></html>\n",
+        status.as_u16()
+    );
+    Some(plain(status, "text/html; charset=UTF-8", page))
+}
+
+/// Escapes text for XML.
+fn xml(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}

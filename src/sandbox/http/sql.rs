@@ -1,0 +1,589 @@
+//! The piece of SQL that the sandbox's BigQuery understands; it is no engine.
+//!
+//! ```text
+//! SELECT [DISTINCT] item [[AS] name], ... | *
+//! FROM `project.dataset.table` [[AS] alias]
+//! [WHERE condition AND condition ...] [ORDER BY ...] [LIMIT n]
+//! item:       column | LOWER(column) | UNIX_MICROS(column) | UNIX_MILLIS(column) | CURRENT_TIMESTAMP() | COUNT(*)
+//! condition:  column IN UNNEST(@array)   column = @text   column = 'text'   (column may be LOWER(column))
+//!             anything about _PARTITIONTIME or _PARTITIONDATE: what counts is whether it admits NULL
+//!             anything about the ingest_time column: accepted, not evaluated
+//! ```
+//!
+//! A partition condition with a bound admits every row that has left the streaming buffer, since rows are kept for minutes only.
+//! All else is refused as BigQuery refuses what it cannot parse, so that a query that would quietly mean something else
+//! here than there does not pass.
+
+use std::collections::HashMap;
+
+/// A column of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Column {
+    TraceId,
+    Tenant,
+    Message,
+    IngestTime,
+    PartitionTime,
+}
+
+impl Column {
+    /// Those that the schema shows.
+    pub(super) const SHOWN: [Self; 4] =
+        [Self::TraceId, Self::Tenant, Self::Message, Self::IngestTime];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::TraceId => "trace_id",
+            Self::Tenant => "tenant",
+            Self::Message => "message",
+            Self::IngestTime => "ingest_time",
+            Self::PartitionTime => "_PARTITIONTIME",
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let all = [
+            Self::TraceId,
+            Self::Tenant,
+            Self::Message,
+            Self::IngestTime,
+            Self::PartitionTime,
+        ];
+        let by_name = all
+            .into_iter()
+            .find(|column| column.name().eq_ignore_ascii_case(name));
+        by_name.or_else(|| {
+            name.eq_ignore_ascii_case("_PARTITIONDATE")
+                .then_some(Self::PartitionTime)
+        })
+    }
+}
+
+/// What an item of the SELECT list computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Item {
+    Plain(Column),
+    Lower(Column),
+    UnixMicros(Column),
+    UnixMillis(Column),
+    Now,
+    Count,
+}
+
+/// A column must be one of some texts.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    pub column: Column,
+    pub lower: bool,
+    pub among: Vec<String>,
+}
+
+/// Which rows the conditions on the partition let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Partition {
+    /// No condition: every row, and every old partition is read.
+    Unbounded,
+    /// Rows that have a partition.
+    Flushed,
+    /// Rows in the streaming buffer only.
+    Buffered,
+    /// Both.
+    Either,
+}
+
+#[derive(Debug)]
+pub(super) struct Select {
+    pub table: String,
+    pub items: Vec<(String, Item)>,
+    pub members: Vec<Member>,
+    pub partition: Partition,
+    pub columns: Vec<Column>,
+    pub limit: Option<usize>,
+    pub distinct: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Token {
+    Word(String),
+    Quoted(String),
+    Text(String),
+    Parameter(String),
+    Mark(char),
+}
+
+impl Token {
+    fn is(&self, word: &str) -> bool {
+        matches!(self, Self::Word(found) if found.eq_ignore_ascii_case(word))
+    }
+}
+
+/// Names of parameters with their values; a single text is an array of one.
+pub(super) type Parameters = HashMap<String, Vec<String>>;
+
+/// Reads a query.
+///
+/// # Errors
+/// The message that BigQuery's `invalidQuery` would carry.
+pub(super) fn parse(query: &str, parameters: &Parameters) -> Result<Select, String> {
+    let tokens = tokens(query)?;
+    let at = |word: &str| tokens.iter().position(|token| token.is(word));
+    if !tokens.first().is_some_and(|token| token.is("SELECT")) {
+        return Err("Syntax error: Expected keyword SELECT".to_owned());
+    }
+    let from = at("FROM").ok_or("Syntax error: Expected keyword FROM")?;
+    let end = ["ORDER", "LIMIT"]
+        .iter()
+        .filter_map(|word| at(word))
+        .min()
+        .unwrap_or(tokens.len());
+    let filter = at("WHERE").unwrap_or(end);
+    if filter <= from || end < filter {
+        return Err("Syntax error: clauses are out of order".to_owned());
+    }
+    let (table, alias) = table(&tokens[from + 1..filter])?;
+    let mut columns = Vec::new();
+    let distinct = tokens.get(1).is_some_and(|token| token.is("DISTINCT"));
+    let items = items(
+        &tokens[1 + usize::from(distinct)..from],
+        &alias,
+        &mut columns,
+    )?;
+    let mut select = Select {
+        table,
+        items,
+        members: Vec::new(),
+        partition: Partition::Unbounded,
+        columns,
+        limit: None,
+        distinct,
+    };
+    if filter < end {
+        for condition in split(&tokens[filter + 1..end], "AND") {
+            select.restrict(&condition, &alias, parameters)?;
+        }
+    }
+    if let Some(limit) = at("LIMIT") {
+        let Some(Token::Word(number)) = tokens.get(limit + 1) else {
+            return Err("Syntax error: Expected integer after LIMIT".to_owned());
+        };
+        select.limit = Some(
+            number
+                .parse()
+                .map_err(|_| "Syntax error: Expected integer after LIMIT".to_owned())?,
+        );
+    }
+    Ok(select)
+}
+
+fn tokens(query: &str) -> Result<Vec<Token>, String> {
+    let mut found = Vec::new();
+    let mut letters = query.chars().peekable();
+    let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    while let Some(letter) = letters.next() {
+        let mut until = |mark: char| -> Result<String, String> {
+            let mut text = String::new();
+            loop {
+                match letters.next() {
+                    Some(end) if end == mark => return Ok(text),
+                    Some(other) => text.push(other),
+                    None => {
+                        return Err(
+                            "Syntax error: Unclosed string literal or identifier".to_owned()
+                        );
+                    }
+                }
+            }
+        };
+        match letter {
+            '`' => found.push(Token::Quoted(until('`')?)),
+            '\'' | '"' => found.push(Token::Text(until(letter)?)),
+            '@' => {
+                let mut name = String::new();
+                while let Some(next) = letters.next_if(|next| is_word(*next)) {
+                    name.push(next);
+                }
+                found.push(Token::Parameter(name));
+            }
+            letter if is_word(letter) => {
+                let mut word = String::from(letter);
+                while let Some(next) = letters.next_if(|next| is_word(*next)) {
+                    word.push(next);
+                }
+                found.push(Token::Word(word));
+            }
+            letter if letter.is_whitespace() || letter == ';' => {}
+            mark => found.push(Token::Mark(mark)),
+        }
+    }
+    Ok(found)
+}
+
+/// Splits at a word or a mark outside of parentheses.
+fn split(tokens: &[Token], at: &str) -> Vec<Vec<Token>> {
+    let mut parts = vec![Vec::new()];
+    let mut depth = 0_usize;
+    for token in tokens {
+        match token {
+            Token::Mark('(') => depth += 1,
+            Token::Mark(')') => depth = depth.saturating_sub(1),
+            Token::Word(_)
+            | Token::Quoted(_)
+            | Token::Text(_)
+            | Token::Parameter(_)
+            | Token::Mark(_) => {}
+        }
+        let splits = token.is(at) || matches!(token, Token::Mark(mark) if at == mark.to_string());
+        match parts.last_mut() {
+            Some(last) if !(splits && depth == 0) => last.push(token.clone()),
+            _ => parts.push(Vec::new()),
+        }
+    }
+    parts
+}
+
+fn table(tokens: &[Token]) -> Result<(String, Option<String>), String> {
+    let mut name = String::new();
+    let mut rest = tokens;
+    while let Some((first, tail)) = rest.split_first() {
+        match first {
+            Token::Quoted(part) | Token::Word(part) if name.is_empty() || name.ends_with('.') => {
+                name.push_str(part)
+            }
+            Token::Mark('.') => name.push('.'),
+            // A project's name may have dashes even without quotes.
+            Token::Mark('-') => name.push_str("-."),
+            _ => break,
+        }
+        rest = tail;
+    }
+    let name = name.replace("-.", "-");
+    let alias = match rest {
+        [] => None,
+        [Token::Word(alias)] => Some(alias.clone()),
+        [as_word, Token::Word(alias)] if as_word.is("AS") => Some(alias.clone()),
+        _ => return Err("Syntax error: only one table can be read here".to_owned()),
+    };
+    if name.is_empty() {
+        Err("Syntax error: Expected a table name".to_owned())
+    } else {
+        Ok((name, alias))
+    }
+}
+
+/// A column, maybe with the table's alias before it.
+fn column(tokens: &[Token], alias: &Option<String>) -> Result<Column, String> {
+    let name = match tokens {
+        [Token::Word(name) | Token::Quoted(name)] => name,
+        [
+            Token::Word(table),
+            Token::Mark('.'),
+            Token::Word(name) | Token::Quoted(name),
+        ] if Some(table) == alias.as_ref() => name,
+        _ => {
+            return Err(format!(
+                "Syntax error: not understood here: {}",
+                printed(tokens)
+            ));
+        }
+    };
+    Column::parse(name).ok_or_else(|| format!("Unrecognized name: {name}"))
+}
+
+fn printed(tokens: &[Token]) -> String {
+    let texts = tokens.iter().map(|token| match token {
+        Token::Word(text) | Token::Quoted(text) => text.clone(),
+        Token::Text(text) => format!("'{text}'"),
+        Token::Parameter(name) => format!("@{name}"),
+        Token::Mark(mark) => mark.to_string(),
+    });
+    texts.collect::<Vec<_>>().join(" ")
+}
+
+/// The function and its arguments, if the tokens are a call.
+fn function(tokens: &[Token]) -> Option<(String, &[Token])> {
+    match tokens {
+        [
+            Token::Word(name),
+            Token::Mark('('),
+            arguments @ ..,
+            Token::Mark(')'),
+        ] => Some((name.to_ascii_uppercase(), arguments)),
+        _ => None,
+    }
+}
+
+fn items(
+    tokens: &[Token],
+    alias: &Option<String>,
+    used: &mut Vec<Column>,
+) -> Result<Vec<(String, Item)>, String> {
+    if tokens == [Token::Mark('*')] {
+        used.extend(Column::SHOWN);
+        return Ok(Column::SHOWN
+            .iter()
+            .map(|column| (column.name().to_owned(), Item::Plain(*column)))
+            .collect());
+    }
+    let mut found = Vec::new();
+    for (place, part) in split(tokens, ",").into_iter().enumerate() {
+        let (body, name) = match part.as_slice() {
+            [body @ .., word, Token::Word(name) | Token::Quoted(name)] if word.is("AS") => {
+                (body, Some(name.clone()))
+            }
+            [body @ .., Token::Word(name)]
+                if matches!(body.last(), Some(Token::Word(_) | Token::Mark(')'))) =>
+            {
+                (body, Some(name.clone()))
+            }
+            body => (body, None),
+        };
+        let mut of =
+            |arguments: &[Token]| column(arguments, alias).inspect(|column| used.push(*column));
+        let item = match function(body) {
+            None => Item::Plain(of(body)?),
+            Some((function, arguments)) => match function.as_str() {
+                "LOWER" => Item::Lower(of(arguments)?),
+                "UNIX_MICROS" => Item::UnixMicros(of(arguments)?),
+                "UNIX_MILLIS" => Item::UnixMillis(of(arguments)?),
+                "CURRENT_TIMESTAMP" if arguments.is_empty() => Item::Now,
+                "COUNT" if arguments == [Token::Mark('*')] => Item::Count,
+                _ => return Err(format!("Function not found here: {function}")),
+            },
+        };
+        let default = match item {
+            Item::Plain(column) => column.name().to_owned(),
+            Item::Lower(_)
+            | Item::UnixMicros(_)
+            | Item::UnixMillis(_)
+            | Item::Now
+            | Item::Count => format!("f{place}_"),
+        };
+        found.push((name.unwrap_or(default), item));
+    }
+    if found.iter().any(|(_, item)| *item == Item::Count) && found.len() > 1 {
+        return Err(
+            "SELECT list expression references a column which is neither grouped nor aggregated"
+                .to_owned(),
+        );
+    }
+    Ok(found)
+}
+
+impl Select {
+    /// Adds one condition of the WHERE clause.
+    fn restrict(
+        &mut self,
+        condition: &[Token],
+        alias: &Option<String>,
+        parameters: &Parameters,
+    ) -> Result<(), String> {
+        // Parentheses round the whole condition mean nothing.
+        if let [Token::Mark('('), inner @ .., Token::Mark(')')] = condition
+            && balanced(inner)
+        {
+            return split(inner, "AND")
+                .iter()
+                .try_for_each(|part| self.restrict(part, alias, parameters));
+        }
+        let names = condition
+            .iter()
+            .enumerate()
+            .filter_map(|(place, token)| match token {
+                Token::Word(name) | Token::Quoted(name)
+                    if !matches!(condition.get(place + 1), Some(Token::Mark('('))) =>
+                {
+                    Column::parse(name)
+                }
+                _ => None,
+            });
+        let named: Vec<Column> = names.collect();
+        self.columns.extend(&named);
+        if named.contains(&Column::PartitionTime) {
+            if named.iter().any(|column| *column != Column::PartitionTime) {
+                return Err(format!(
+                    "Condition not understood here: {}",
+                    printed(condition)
+                ));
+            }
+            let nulls = condition.windows(3).any(is_null);
+            let admits = match (nulls, split(condition, "OR").len() > 1) {
+                (true, true) => Partition::Either,
+                (true, false) => Partition::Buffered,
+                (false, _) => Partition::Flushed,
+            };
+            self.partition = match (self.partition, admits) {
+                (Partition::Unbounded | Partition::Either, new) => new,
+                (old @ (Partition::Flushed | Partition::Buffered), _) => old,
+            };
+            return Ok(());
+        }
+        if !named.is_empty() && named.iter().all(|column| *column == Column::IngestTime) {
+            for token in condition {
+                if let Token::Parameter(name) = token {
+                    parameter(parameters, name)?;
+                }
+            }
+            return Ok(());
+        }
+        let (left, right) = match condition
+            .iter()
+            .position(|token| token.is("IN") || *token == Token::Mark('='))
+        {
+            Some(place) => (&condition[..place], &condition[place + 1..]),
+            None => (condition, &condition[..0]),
+        };
+        let values = match right {
+            [
+                word,
+                Token::Mark('('),
+                Token::Parameter(name),
+                Token::Mark(')'),
+            ] if word.is("UNNEST") => Some(parameter(parameters, name)?),
+            [Token::Parameter(name)] => Some(parameter(parameters, name)?),
+            [Token::Text(text)] => Some(vec![text.clone()]),
+            _ => None,
+        };
+        if let Some(among) = values {
+            let (lower, of) = match function(left) {
+                Some((function, arguments)) if function == "LOWER" => {
+                    (true, column(arguments, alias)?)
+                }
+                _ => (false, column(left, alias)?),
+            };
+            self.members.push(Member {
+                column: of,
+                lower,
+                among,
+            });
+            return Ok(());
+        }
+        Err(format!(
+            "Condition not understood here: {}",
+            printed(condition)
+        ))
+    }
+}
+
+fn is_null(three: &[Token]) -> bool {
+    matches!(three, [Token::Word(name), is, null]
+        if Column::parse(name) == Some(Column::PartitionTime) && is.is("IS") && null.is("NULL"))
+}
+
+fn balanced(tokens: &[Token]) -> bool {
+    let mut depth = 0_i32;
+    let never_below = tokens.iter().all(|token| {
+        depth += i32::from(*token == Token::Mark('(')) - i32::from(*token == Token::Mark(')'));
+        depth >= 0
+    });
+    never_below && depth == 0
+}
+
+fn parameter(parameters: &Parameters, name: &str) -> Result<Vec<String>, String> {
+    parameters
+        .get(name)
+        .cloned()
+        .ok_or_else(|| format!("Query parameter '{name}' not found"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(query: &str) -> Result<Select, String> {
+        let parameters =
+            Parameters::from([("ids".to_owned(), vec!["a".to_owned(), "b".to_owned()])]);
+        parse(query, &parameters)
+    }
+
+    #[test]
+    fn the_probes_kind_of_query_is_understood() {
+        let select = read(
+            "SELECT trace_id, UNIX_MICROS(t.ingest_time) AS at, tenant FROM `demo.logs.events` AS t \
+             WHERE t.trace_id IN UNNEST(@ids) AND (_PARTITIONTIME >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 2 DAY) \
+             OR _PARTITIONTIME IS NULL) AND ingest_time >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 HOUR) LIMIT 10",
+        );
+        let select = select.unwrap();
+        assert_eq!(select.table, "demo.logs.events");
+        assert_eq!(
+            select.items[1],
+            ("at".to_owned(), Item::UnixMicros(Column::IngestTime))
+        );
+        assert_eq!(
+            select.members,
+            [Member {
+                column: Column::TraceId,
+                lower: false,
+                among: vec!["a".into(), "b".into()]
+            }]
+        );
+        assert_eq!(select.partition, Partition::Either);
+        assert_eq!(select.limit, Some(10));
+    }
+
+    #[test]
+    fn a_partition_condition_admits_null_only_when_it_says_so() {
+        let of = |condition: &str| {
+            read(&format!(
+                "SELECT trace_id FROM demo.logs.events WHERE {condition}"
+            ))
+            .unwrap()
+            .partition
+        };
+        assert_eq!(of("trace_id IN UNNEST(@ids)"), Partition::Unbounded);
+        assert_eq!(
+            of("_PARTITIONTIME >= CURRENT_TIMESTAMP()"),
+            Partition::Flushed
+        );
+        assert_eq!(of("_PARTITIONTIME IS NULL"), Partition::Buffered);
+        assert_eq!(of("_PARTITIONTIME IS NOT NULL"), Partition::Flushed);
+        assert_eq!(
+            of("(_PARTITIONDATE = '2026-11-22' OR _PARTITIONDATE IS NULL)"),
+            Partition::Either
+        );
+    }
+
+    #[test]
+    fn a_bound_on_the_time_column_is_accepted_and_not_evaluated() {
+        for condition in [
+            "ingest_time >= @ids",
+            "t.ingest_time > '2026-01-01'",
+            "(ingest_time < CURRENT_TIMESTAMP())",
+        ] {
+            let select = read(&format!(
+                "SELECT trace_id FROM demo.logs.events t WHERE {condition}"
+            ))
+            .unwrap();
+            assert_eq!(
+                (select.members.len(), select.partition),
+                (0, Partition::Unbounded),
+                "{condition}"
+            );
+            assert!(select.columns.contains(&Column::IngestTime));
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        assert!(read("DELETE FROM demo.logs.events WHERE true").is_err());
+        assert_eq!(
+            read("SELECT id FROM demo.logs.events").unwrap_err(),
+            "Unrecognized name: id"
+        );
+        assert!(read("SELECT trace_id FROM a.b.c, d.e.f").is_err());
+        assert!(read("SELECT trace_id FROM a.b.c WHERE _PARTITIONTIME IS NULL OR trace_id IN UNNEST(@ids)").is_err());
+        assert!(read("SELECT trace_id FROM a.b.c WHERE tenant != 'acme'").is_err());
+        assert!(read("SELECT trace_id FROM a.b.c WHERE message LIKE '%x%'").is_err());
+        assert_eq!(
+            read("SELECT trace_id FROM a.b.c WHERE trace_id IN UNNEST(@other)").unwrap_err(),
+            "Query parameter 'other' not found"
+        );
+    }
+
+    #[test]
+    fn a_dashed_project_needs_no_quotes() {
+        assert_eq!(
+            read("SELECT * FROM my-project.logs.events").unwrap().table,
+            "my-project.logs.events"
+        );
+    }
+}

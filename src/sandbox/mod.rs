@@ -1,0 +1,173 @@
+//! A multi-tenant log pipeline in one process, speaking the real wire protocols on loopback: CloudWatch Logs, Kinesis, S3, STS
+//! and BigQuery, with the pipeline's stages between them. For the demo, the tests and the benchmarks.
+//!
+//! It knows when every canary truly arrived everywhere ([`Sandbox::truth`]), so a probe's accuracy can be measured, and it can
+//! misbehave in every way that a pipeline or a cloud can ([`Fault`]). Not mocks behind our own traits, because then the clients,
+//! their retries, time-outs and parsers would go untested; and not only other people's emulators, because none of them
+//! reshards, throttles, stamps whole seconds or keeps rows in a streaming buffer.
+//!
+//! It must import nothing of the rest of the crate, and the probe must reach it only through the SDK clients with endpoint
+//! overrides: there is no shortcut from one to the other. Nothing in it checks signatures or tokens.
+//!
+//! The table is `demo.logs.events` with the columns `trace_id STRING, tenant STRING, message STRING, ingest_time TIMESTAMP`;
+//! the buckets are `sre-archive` (`archive/tenant=<t>/dt=%Y-%m-%d/hour=%H/`, `dlq/tenant=<t>/…`) and `sre-transit`
+//! (`transit/%Y/%m/%d/%H/`); the streams are `logs-<tenant>`.
+
+mod clock;
+mod fault;
+mod http;
+mod names;
+mod pipeline;
+mod settings;
+mod tasks;
+mod truth;
+mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::clock::Micros;
+pub use self::fault::{ActiveFault, Damage, Drift, Fault, Rejection, ServiceEffect, StageEffect};
+pub use self::names::{Service, Stage};
+pub use self::settings::{
+    ARCHIVE_BUCKET, Distribution, Pace, Profile, REGION, SRE_ACCOUNT, Settings, TABLE,
+    TRANSIT_BUCKET, TenantSpec,
+};
+pub use self::truth::{Arrival, Fate, Incident, TruthRecord};
+pub use self::world::CallCount;
+
+use self::tasks::Tasks;
+use self::world::Shared;
+
+/// Where the services listen, each as `http://127.0.0.1:port`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoints {
+    pub logs: String,
+    pub kinesis: String,
+    pub s3: String,
+    pub sts: String,
+    /// With the path `/bigquery/v2`, as clients want their base address.
+    pub bigquery: String,
+    /// For people and tests; never for a probe.
+    pub admin: String,
+}
+
+/// A running pipeline. Dropping it ends it; [`Sandbox::stop`] also waits until it has ended.
+pub struct Sandbox {
+    shared: Arc<Shared>,
+    endpoints: Endpoints,
+    tenants: Vec<TenantSpec>,
+    tasks: Tasks,
+}
+
+impl Sandbox {
+    /// Binds all listeners on loopback and starts the pipeline.
+    ///
+    /// # Errors
+    /// When a socket cannot be bound.
+    pub async fn start(settings: Settings) -> std::io::Result<Self> {
+        let tenants = settings.tenants.clone();
+        let admin_port = settings.admin_port;
+        let shared = Arc::new(Shared::new(settings));
+        let mut tasks = Tasks::new();
+        let mut addresses = Vec::new();
+        for service in Service::ALL {
+            let (listener, address) = http::bind(0).await?;
+            http::serve(&mut tasks, service, listener, &shared);
+            addresses.push(address);
+        }
+        let (listener, admin) = http::bind(admin_port).await?;
+        // In the order of `Service::ALL`.
+        let endpoints = Endpoints {
+            logs: format!("http://{}", addresses[0]),
+            kinesis: format!("http://{}", addresses[1]),
+            s3: format!("http://{}", addresses[2]),
+            sts: format!("http://{}", addresses[3]),
+            bigquery: format!("http://{}/bigquery/v2", addresses[4]),
+            admin: format!("http://{admin}"),
+        };
+        http::admin::serve(&mut tasks, listener, &shared, endpoints.clone());
+        let stop = tasks.stop_token();
+        tasks.start("pipeline", pipeline::run(Arc::clone(&shared), stop));
+        Ok(Self {
+            shared,
+            endpoints,
+            tenants,
+            tasks,
+        })
+    }
+
+    /// Where the services listen.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// Its tenants, in the order of the settings.
+    pub fn tenants(&self) -> &[TenantSpec] {
+        &self.tenants
+    }
+
+    /// Switches a fault on until it is cleared and gives its number; a fault that happens once has none.
+    ///
+    /// # Panics
+    /// When the fault names a tenant that does not exist.
+    pub fn fault(&self, fault: Fault) -> Option<u64> {
+        self.switch_on(fault, None)
+    }
+
+    /// Switches a fault on for a while.
+    ///
+    /// # Panics
+    /// When the fault names a tenant that does not exist.
+    pub fn fault_for(&self, fault: Fault, lasting: Duration) -> Option<u64> {
+        self.switch_on(fault, Some(lasting))
+    }
+
+    fn switch_on(&self, fault: Fault, lasting: Option<Duration>) -> Option<u64> {
+        let now = clock::now();
+        let done = self
+            .shared
+            .lock()
+            .fault(fault, lasting.map(|lasting| now.after(lasting)), now);
+        self.shared.announce_faults();
+        match done {
+            Ok(id) => id,
+            Err(message) => panic!("a fault must name tenants of the sandbox: {message}"),
+        }
+    }
+
+    /// Switches one fault off; what it held back flows. Says whether it was on.
+    pub fn clear(&self, id: u64) -> bool {
+        let found = self.shared.lock().faults.clear(id);
+        self.shared.announce_faults();
+        found
+    }
+
+    /// Switches all faults off.
+    pub fn clear_all(&self) {
+        self.shared.lock().faults.clear_all();
+        self.shared.announce_faults();
+    }
+
+    /// The faults that are on.
+    pub fn faults(&self) -> Vec<ActiveFault> {
+        self.shared.lock().faults.list().to_vec()
+    }
+
+    /// What really happened to every canary, oldest first.
+    pub fn truth(&self) -> Vec<TruthRecord> {
+        self.shared.lock().truth.all()
+    }
+
+    /// How often each operation was called on each resource, whether it was answered or not.
+    pub fn calls(&self) -> Vec<CallCount> {
+        self.shared.lock().calls()
+    }
+
+    /// Stops the listeners and the pipeline, and waits until they have.
+    pub async fn stop(self) {
+        self.tasks.stop().await;
+    }
+}

@@ -1,0 +1,82 @@
+//! The words that settings, faults, truth and calls share: the stages of the pipeline and the services that speak for them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A place where a log event is stored. A hop is named by the stage that it leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The tenant's CloudWatch log group, where PutLogEvents stores.
+    LogGroup,
+    /// The tenant's Kinesis stream; its hop is the forwarder.
+    TenantStream,
+    /// The gzip NDJSON archive in S3; its hop is the archive writer.
+    Archive,
+    /// The transit objects in S3, shared between tenants; its hop is the exporter.
+    Transit,
+    /// The BigQuery table; its hop is the transfer.
+    Bigquery,
+    /// The dead-letter prefix in S3, reached only by fault.
+    DeadLetter,
+}
+
+impl Stage {
+    /// The name in JSON, in truth and in tests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LogGroup => "log_group",
+            Self::TenantStream => "tenant_stream",
+            Self::Archive => "archive",
+            Self::Transit => "transit",
+            Self::Bigquery => "bigquery",
+            Self::DeadLetter => "dead_letter",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+/// A service with a listener, a clock and faults of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Service {
+    Logs,
+    Kinesis,
+    S3,
+    Sts,
+    Bigquery,
+}
+
+impl Service {
+    /// Every service, in the order of [`Service`].
+    pub const ALL: [Self; 5] = [
+        Self::Logs,
+        Self::Kinesis,
+        Self::S3,
+        Self::Sts,
+        Self::Bigquery,
+    ];
+
+    /// The name in JSON, in calls and in tests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Logs => "logs",
+            Self::Kinesis => "kinesis",
+            Self::S3 => "s3",
+            Self::Sts => "sts",
+            Self::Bigquery => "bigquery",
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}

@@ -1,0 +1,83 @@
+//! One copy of a log event on its way, and the dice that decide about it.
+
+use std::sync::Arc;
+
+use super::super::fault::Damage;
+use super::super::names::Stage;
+use super::super::settings::Profile;
+
+/// One copy of a log event on its way.
+#[derive(Debug, Clone)]
+pub(super) struct Item {
+    /// Place of the tenant that sent it.
+    pub owner: usize,
+    /// Place of the tenant under whose name it travels.
+    pub tenant: usize,
+    pub message: Arc<str>,
+    pub token: Option<Arc<str>>,
+    /// The caller's stamp, ms.
+    pub timestamp: i64,
+    pub log_stream: Arc<str>,
+    pub event_id: String,
+    /// Decides everything that chance decides about it.
+    pub seed: u64,
+    /// Whether the table is where it is going, as its own tenant's.
+    pub for_table: bool,
+    pub mishap: Option<(Mishap, Stage)>,
+}
+
+/// What the believable profile does to an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mishap {
+    Slow,
+    Lost,
+    Doubled,
+}
+
+impl Item {
+    /// The dice for one decision about it at one stage.
+    pub(super) fn rng(&self, stage: Stage, decision: u64) -> fastrand::Rng {
+        fastrand::Rng::with_seed(mix(mix(self.seed, stage as u64 + 1), decision))
+    }
+
+    pub(super) fn damage(&mut self, damage: Damage) {
+        let mut bytes = self.message.as_bytes().to_vec();
+        match damage {
+            Damage::Truncate { bytes: left } => bytes.truncate(left),
+            Damage::Mangle => {
+                let end = bytes.len().saturating_sub(2);
+                bytes[end.saturating_sub(8)..end].fill(b'#');
+            }
+        }
+        self.message = String::from_utf8_lossy(&bytes).into();
+    }
+}
+
+/// Mixes two numbers into a third that looks like neither (the finalizer of SplitMix64).
+pub(super) fn mix(a: u64, b: u64) -> u64 {
+    let mut z = a.wrapping_add(b.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// About one event in a hundred has one: slow more often than lost, lost as often as doubled.
+pub(super) fn mishap(profile: Profile, seed: u64) -> Option<(Mishap, Stage)> {
+    if profile == Profile::Calm {
+        return None;
+    }
+    let mut rng = fastrand::Rng::with_seed(mix(seed, 17));
+    let kind = match rng.f64() {
+        chance if chance < 0.004 => Mishap::Slow,
+        chance if chance < 0.007 => Mishap::Lost,
+        chance if chance < 0.010 => Mishap::Doubled,
+        _ => return None,
+    };
+    let hops = [
+        Stage::TenantStream,
+        Stage::Archive,
+        Stage::Transit,
+        Stage::Bigquery,
+    ];
+    Some((kind, hops[rng.usize(..hops.len())]))
+}

@@ -1,0 +1,496 @@
+//! The pipeline between the services: log group, forwarder, stream, then archive writer on one branch and exporter and
+//! transfer on the other.
+//!
+//! It is one queue of things that are due, and a step that carries out what has become so; one task sleeps until the next.
+//! Not a task per event, because then the order of two events would be the scheduler's and no run could be repeated. What
+//! happens to the n-th canary of a tenant follows from (seed, tenant, n) and the faults of the moment, never from other events.
+//! The pipeline must never look at what clients ask.
+
+mod item;
+mod noise;
+mod objects;
+mod queue;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use self::item::{Item, Mishap, mishap, mix};
+use self::objects::gzip;
+use self::queue::Due;
+pub(crate) use self::queue::Pipeline;
+use super::clock::{self, Micros};
+use super::fault::StageEffect;
+use super::names::Stage;
+use super::truth::{Arrival, Fate, Incident, find_token};
+use super::world::table::Row;
+use super::world::{Shared, World};
+
+/// Events on their way at one time; beyond it noise pauses and PutLogEvents is throttled.
+const UNDER_WAY: usize = 200_000;
+/// How often old things are forgotten.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
+/// How much longer than usual a mishap of the believable profile makes a hop.
+const SLOW_FACTOR: u32 = 8;
+
+/// Carries out what is due until the sandbox stops.
+pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
+    loop {
+        let (next, now) = {
+            let mut world = shared.lock();
+            let now = clock::now();
+            (world.step(now), now)
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = shared.bell.notified() => {}
+            () = tokio::time::sleep(next.since(now)) => {}
+        }
+    }
+}
+
+impl World {
+    /// Whether no more events can be taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.pipeline.under_way() >= UNDER_WAY
+    }
+
+    /// Takes a log event into the pipeline.
+    pub(crate) fn accept(
+        &mut self,
+        tenant: usize,
+        log_stream: &Arc<str>,
+        timestamp: i64,
+        message: &str,
+        now: Micros,
+    ) {
+        let token = find_token(message).map(Arc::<str>::from);
+        let counter = if token.is_some() {
+            &mut self.pipeline.canaries
+        } else {
+            &mut self.pipeline.noise
+        };
+        let order = counter[tenant];
+        counter[tenant] += 1;
+        if let Some(token) = &token {
+            self.truth
+                .accepted(token, &self.tenants[tenant].spec.name, now);
+        }
+        let kind = u64::from(token.is_some());
+        let seed = mix(mix(mix(self.settings.seed, tenant as u64), kind), order);
+        let item = Item {
+            owner: tenant,
+            tenant,
+            message: message.into(),
+            token,
+            timestamp,
+            log_stream: Arc::clone(log_stream),
+            event_id: String::new(),
+            seed,
+            for_table: true,
+            mishap: mishap(self.settings.profile, seed),
+        };
+        self.send(Stage::LogGroup, item, now);
+    }
+
+    /// Carries out what is due and says when to come again.
+    pub(crate) fn step(&mut self, now: Micros) -> Micros {
+        self.faults.expire(now);
+        if self.pipeline.parked_under != self.faults.version() {
+            self.pipeline.parked_under = self.faults.version();
+            for (stage, item) in std::mem::take(&mut self.pipeline.parked) {
+                self.arrive(stage, item, now);
+            }
+        }
+        while let Some(due) = self.pipeline.take_due(now) {
+            match due {
+                Due::Arrive(stage, item) => self.arrive(stage, item, now),
+                Due::Flush(stage, tenant) => self.flush(stage, tenant, now),
+                Due::Noise(tenant) => self.make_noise(tenant, now),
+                Due::Tidy => {
+                    self.forget_before(now.before(self.settings.retention));
+                    self.pipeline.enter(now.after(TIDY_EVERY), Due::Tidy);
+                }
+            }
+        }
+        let next = self.pipeline.next().unwrap_or(now.after(TIDY_EVERY));
+        self.faults.next_end().map_or(next, |end| end.min(next))
+    }
+
+    /// Sends an item over a hop.
+    fn send(&mut self, hop: Stage, item: Item, now: Micros) {
+        let mut rng = item.rng(hop, 1);
+        let mut shape = self.settings.pace.of(hop);
+        let mut spread = Duration::ZERO;
+        for effect in self
+            .faults
+            .of_stage(hop, &self.tenants[item.tenant].spec.name)
+        {
+            match effect {
+                StageEffect::Delay { delay } => shape = *delay,
+                StageEffect::Reorder { spread_ms } => spread = Duration::from_millis(*spread_ms),
+                StageEffect::Stall
+                | StageEffect::Lose { .. }
+                | StageEffect::DeadLetter { .. }
+                | StageEffect::Duplicate { .. }
+                | StageEffect::Corrupt { .. }
+                | StageEffect::Leak { .. } => {}
+            }
+        }
+        let mut delay = shape.draw(&mut rng) + spread.mul_f64(rng.f64());
+        if item.mishap == Some((Mishap::Slow, hop)) {
+            delay *= SLOW_FACTOR;
+            self.note(&item, Incident::Slowed { hop });
+        }
+        let delay = delay.saturating_sub(self.settings.pace.batch(hop));
+        if delay.is_zero() {
+            self.arrive(hop, Box::new(item), now);
+        } else {
+            self.pipeline
+                .enter(now.after(delay), Due::Arrive(hop, Box::new(item)));
+        }
+    }
+
+    /// An item has come to the end of a hop: decides what becomes of it there.
+    fn arrive(&mut self, stage: Stage, mut item: Box<Item>, now: Micros) {
+        let name = self.tenants[item.tenant].spec.name.clone();
+        if self.faults.is_stalled(stage, &name) {
+            self.pipeline.parked.push_back((stage, item));
+            return;
+        }
+        let mut rng = item.rng(stage, 2);
+        // All numbers are drawn whatever faults there are, so that a fault does not change what the others decide.
+        let chance: [f64; 5] = std::array::from_fn(|_| rng.f64());
+        let (mut lost, mut aside, mut doubled) = (false, false, false);
+        let mut leaks = Vec::new();
+        let mut damages = Vec::new();
+        for effect in self.faults.of_stage(stage, &name) {
+            match effect {
+                StageEffect::Lose { probability } => lost |= chance[0] < *probability,
+                StageEffect::DeadLetter { probability } => aside |= chance[1] < *probability,
+                StageEffect::Duplicate { probability } => doubled |= chance[2] < *probability,
+                StageEffect::Corrupt {
+                    probability,
+                    damage,
+                } if chance[3] < *probability => damages.push(*damage),
+                StageEffect::Leak { probability, into } if chance[4] < *probability => {
+                    leaks.push(into.clone())
+                }
+                StageEffect::Corrupt { .. }
+                | StageEffect::Leak { .. }
+                | StageEffect::Delay { .. }
+                | StageEffect::Stall
+                | StageEffect::Reorder { .. } => {}
+            }
+        }
+        lost |= item.mishap == Some((Mishap::Lost, stage));
+        doubled |= item.mishap == Some((Mishap::Doubled, stage));
+        for damage in damages {
+            item.damage(damage);
+            self.note(&item, Incident::Corrupted { stage });
+        }
+        for into in leaks {
+            if let Some(tenant) = self
+                .tenant_index(&into)
+                .filter(|tenant| *tenant != item.tenant)
+            {
+                self.note(&item, Incident::Leaked { stage, into });
+                let stray = Item {
+                    tenant,
+                    for_table: false,
+                    seed: mix(item.seed, 11),
+                    ..(*item).clone()
+                };
+                self.land(stage, stray, now);
+            }
+        }
+        if aside {
+            self.put_aside(stage, &item, now);
+        } else if lost {
+            self.note(&item, Incident::Dropped { hop: stage });
+            self.end(&item, Some(Fate::Lost { hop: stage }));
+        } else {
+            if doubled {
+                self.note(&item, Incident::Duplicated { stage });
+                let twin = Item {
+                    seed: mix(item.seed, 13),
+                    mishap: None,
+                    ..(*item).clone()
+                };
+                if let (Some(token), true) = (&twin.token, twin.for_table) {
+                    self.truth.set_out(token);
+                }
+                self.land(stage, twin, now);
+            }
+            self.land(stage, *item, now);
+        }
+    }
+
+    /// Stores a copy at a stage and sends it on.
+    fn land(&mut self, stage: Stage, mut item: Item, now: Micros) {
+        let capacity = self.settings.capacity;
+        let window = self.settings.pace.batch(stage);
+        match stage {
+            Stage::LogGroup => {
+                let group = &mut self.tenants[item.tenant].group;
+                item.event_id = group.store(
+                    &item.log_stream,
+                    item.timestamp,
+                    &item.message,
+                    now,
+                    capacity,
+                );
+                self.stored(stage, &item, item.event_id.clone(), now);
+                self.send(Stage::TenantStream, item, now);
+            }
+            Stage::TenantStream => {
+                let tenant = &mut self.tenants[item.tenant];
+                let envelope = json!({
+                    "messageType": "DATA_MESSAGE",
+                    "owner": tenant.spec.account,
+                    "logGroup": tenant.spec.log_group,
+                    "logStream": &*item.log_stream,
+                    "subscriptionFilters": ["to-sre"],
+                    "logEvents": [{"id": item.event_id, "timestamp": item.timestamp, "message": &*item.message}],
+                });
+                let data = gzip(envelope.to_string().as_bytes());
+                let (shard, sequence) =
+                    tenant
+                        .stream
+                        .put(format!("{:016x}", item.seed), data, now, capacity);
+                self.stored(
+                    stage,
+                    &item,
+                    format!("{shard}/{}", super::world::streams::sequence_text(sequence)),
+                    now,
+                );
+                self.send(
+                    Stage::Archive,
+                    Item {
+                        for_table: false,
+                        ..item.clone()
+                    },
+                    now,
+                );
+                self.send(Stage::Transit, item, now);
+            }
+            Stage::Archive => {
+                let tenant = item.tenant;
+                self.pipeline.archive[tenant].push(item);
+                if self.pipeline.archive[tenant].len() == 1 {
+                    self.pipeline
+                        .enter(now.after(window), Due::Flush(stage, tenant));
+                }
+            }
+            Stage::Transit => {
+                self.pipeline.transit.push(item);
+                if self.pipeline.transit.len() == 1 {
+                    self.pipeline.enter(now.after(window), Due::Flush(stage, 0));
+                }
+            }
+            Stage::Bigquery => {
+                let parsed: Option<serde_json::Value> = serde_json::from_str(&item.message).ok();
+                let trace_id = parsed
+                    .as_ref()
+                    .and_then(|line| line.get("trace_id")?.as_str())
+                    .map(Arc::from);
+                let tenant = self.tenants[item.tenant].spec.name.as_str().into();
+                let row = Row {
+                    trace_id,
+                    tenant,
+                    message: Arc::clone(&item.message),
+                    ingest_time: now,
+                };
+                let number = self.table.insert(row, capacity);
+                self.stored(stage, &item, format!("row {number}"), now);
+                self.end(&item, None);
+            }
+            Stage::DeadLetter => self.put_aside(stage, &item, now),
+        }
+    }
+
+    fn stored(&mut self, stage: Stage, item: &Item, locator: String, at: Micros) {
+        if let Some(token) = &item.token {
+            let tenant = self.tenants[item.tenant].spec.name.clone();
+            self.truth.arrived(
+                token,
+                Arrival {
+                    stage,
+                    at,
+                    tenant,
+                    locator,
+                },
+            );
+        }
+    }
+
+    fn note(&mut self, item: &Item, incident: Incident) {
+        if let Some(token) = &item.token {
+            self.truth.incident(token, incident);
+        }
+    }
+
+    fn end(&mut self, item: &Item, fate: Option<Fate>) {
+        if let (Some(token), true) = (&item.token, item.for_table) {
+            debug_assert_eq!(
+                item.owner, item.tenant,
+                "only an owner's copy counts for the table"
+            );
+            self.truth.ended(token, fate);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fault::Fault;
+    use super::super::settings::{Profile, Settings};
+    use super::*;
+
+    const START: Micros = Micros(1_800_000_000_000_000);
+
+    fn canary(number: u64) -> String {
+        format!("{{\"trace_id\":\"zqtp1{number:056}\"}}")
+    }
+
+    fn put(world: &mut World, tenant: usize, number: u64, now: Micros) {
+        world.accept(tenant, &"probe".into(), now.millis(), &canary(number), now);
+    }
+
+    /// Steps from one due thing to the next for so many seconds.
+    fn run_for(world: &mut World, from: Micros, seconds: u64) -> Micros {
+        let end = from.after(Duration::from_secs(seconds));
+        let mut now = from;
+        while now < end {
+            now = world.step(now).max(Micros(now.0 + 1)).min(end);
+        }
+        world.step(end);
+        end
+    }
+
+    fn lifelike(seed: u64, profile: Profile) -> World {
+        let settings = Settings {
+            profile,
+            noise_per_second: 0.0,
+            ..Settings::demo(seed, 2)
+        };
+        World::new(settings, START)
+    }
+
+    #[test]
+    fn a_calm_pipeline_delivers_everything_within_a_minute() {
+        let mut world = lifelike(1, Profile::Calm);
+        (0..200).for_each(|number| put(&mut world, 0, number, START));
+        run_for(&mut world, START, 60);
+        let truth = world.truth.all();
+        assert!(
+            truth
+                .iter()
+                .all(|record| record.fate == Fate::Delivered && record.arrivals.len() == 5)
+        );
+        let longest = truth
+            .iter()
+            .filter_map(|record| record.arrived(Stage::Bigquery))
+            .max();
+        assert!(longest.is_some_and(|at| at.since(START) < Duration::from_secs(15)));
+    }
+
+    #[test]
+    fn a_believable_pipeline_has_a_mishap_in_a_hundred() {
+        let mut world = lifelike(1, Profile::Believable);
+        (0..3_000).for_each(|number| put(&mut world, 0, number, START));
+        run_for(&mut world, START, 120);
+        let truth = world.truth.all();
+        let mishaps = truth
+            .iter()
+            .filter(|record| !record.incidents.is_empty())
+            .count();
+        assert!((15..50).contains(&mishaps), "{mishaps}");
+        let lost = truth
+            .iter()
+            .filter(|record| matches!(record.fate, Fate::Lost { .. }))
+            .count();
+        assert!((1..20).contains(&lost), "{lost}");
+        assert!(truth.iter().all(|record| record.fate != Fate::InFlight));
+    }
+
+    #[test]
+    fn a_canarys_fate_does_not_depend_on_its_neighbours() {
+        let alone = |others: bool| {
+            let mut world = lifelike(9, Profile::Believable);
+            for number in 0..50 {
+                put(&mut world, 0, number, START);
+                if others {
+                    put(&mut world, 1, 1_000 + number, START);
+                    world.accept(0, &"app".into(), START.millis(), "noise", START);
+                }
+            }
+            run_for(&mut world, START, 120);
+            let mut truth = world.truth.all();
+            truth.retain(|record| record.tenant == "acme");
+            let times = truth
+                .iter()
+                .map(|record| (record.fate, record.arrived(Stage::TenantStream)));
+            times.collect::<Vec<_>>()
+        };
+        assert_eq!(alone(false), alone(true));
+    }
+
+    #[test]
+    fn a_long_stall_does_not_slow_the_steps_down() {
+        let mut world = lifelike(1, Profile::Calm);
+        let fault = Fault::stage(Stage::TenantStream, StageEffect::Stall);
+        world.fault(fault, None, START).unwrap();
+        (0..100).for_each(|number| put(&mut world, 0, number, START));
+        let now = run_for(&mut world, START, 10);
+        assert_eq!(world.pipeline.parked.len(), 100);
+        assert!(world.step(now) > now, "nothing is due");
+        world.faults.clear_all();
+        run_for(&mut world, now, 30);
+        assert!(
+            world
+                .truth
+                .all()
+                .iter()
+                .all(|record| record.fate == Fate::Delivered)
+        );
+    }
+
+    #[test]
+    fn what_is_old_is_forgotten() {
+        let mut world = lifelike(1, Profile::Calm);
+        put(&mut world, 0, 1, START);
+        let now = run_for(&mut world, START, 60);
+        assert_eq!(
+            (world.table.rows.len(), world.archive.objects.len()),
+            (1, 1)
+        );
+        run_for(&mut world, now, 700);
+        assert_eq!(
+            (
+                world.table.rows.len(),
+                world.archive.objects.len(),
+                world.transit.objects.len()
+            ),
+            (0, 0, 0)
+        );
+        assert!(world.tenants[0].group.events.is_empty());
+        assert!(
+            world.tenants[0]
+                .stream
+                .shards
+                .iter()
+                .all(|shard| shard.records.is_empty())
+        );
+    }
+
+    #[test]
+    fn noise_comes_at_its_rate() {
+        let mut world = World::new(Settings::demo(1, 1), START);
+        run_for(&mut world, START, 100);
+        let lines = world.tenants[0].group.events.len();
+        assert!((400..600).contains(&lines), "{lines}");
+    }
+}

@@ -1,0 +1,111 @@
+//! What is on its way: things that are due, things that a stall holds, and batches that are being collected.
+
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, VecDeque};
+
+use super::super::clock::Micros;
+use super::super::names::Stage;
+use super::super::settings::Settings;
+use super::TIDY_EVERY;
+use super::item::Item;
+
+/// Something that is due.
+#[derive(Debug)]
+pub(super) enum Due {
+    Arrive(Stage, Box<Item>),
+    /// The batch of a tenant, or of all, becomes an object.
+    Flush(Stage, usize),
+    Noise(usize),
+    Tidy,
+}
+
+#[derive(Debug)]
+struct Entry {
+    at: Micros,
+    /// Keeps things that are due at one instant in the order in which they were entered.
+    order: u64,
+    due: Due,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+impl Eq for Entry {}
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Reversed: the heap's greatest is the soonest.
+        (other.at, other.order).cmp(&(self.at, self.order))
+    }
+}
+
+/// What is on its way.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    queue: BinaryHeap<Entry>,
+    entered: u64,
+    /// Held by a stall.
+    pub(super) parked: VecDeque<(Stage, Box<Item>)>,
+    /// The faults under which they were parked; they are looked at again only when faults have changed.
+    pub(super) parked_under: u64,
+    /// Lines that the archive writer has collected, by tenant.
+    pub(super) archive: Vec<Vec<Item>>,
+    /// Lines that the exporter has collected, of all tenants.
+    pub(super) transit: Vec<Item>,
+    pub(super) canaries: Vec<u64>,
+    pub(super) noise: Vec<u64>,
+    pub(super) objects: u64,
+}
+
+impl Pipeline {
+    pub(crate) fn new(settings: &Settings, now: Micros) -> Self {
+        let tenants = settings.tenants.len();
+        let mut pipeline = Self {
+            queue: BinaryHeap::new(),
+            entered: 0,
+            parked: VecDeque::new(),
+            parked_under: 0,
+            archive: vec![Vec::new(); tenants],
+            transit: Vec::new(),
+            canaries: vec![0; tenants],
+            noise: vec![0; tenants],
+            objects: 0,
+        };
+        pipeline.enter(now.after(TIDY_EVERY), Due::Tidy);
+        if settings.noise_per_second > 0.0 {
+            (0..tenants).for_each(|tenant| pipeline.enter(now, Due::Noise(tenant)));
+        }
+        pipeline
+    }
+
+    pub(super) fn enter(&mut self, at: Micros, due: Due) {
+        self.entered += 1;
+        self.queue.push(Entry {
+            at,
+            order: self.entered,
+            due,
+        });
+    }
+
+    pub(super) fn under_way(&self) -> usize {
+        self.queue.len() + self.parked.len()
+    }
+
+    pub(super) fn take_due(&mut self, now: Micros) -> Option<Due> {
+        if self.queue.peek()?.at > now {
+            return None;
+        }
+        self.queue.pop().map(|entry| entry.due)
+    }
+
+    /// When the next thing is due.
+    pub(super) fn next(&self) -> Option<Micros> {
+        self.queue.peek().map(|entry| entry.at)
+    }
+}

@@ -1,0 +1,218 @@
+//! All state of a sandbox.
+//!
+//! It has one owner behind one lock. A lock and not a task with a channel, because an object that a list shows must be there
+//! to get, and a copy's true arrival must be the very instant at which any of the listeners could first show it; nothing
+//! awaits while it holds the lock. It knows no protocol: the listeners translate.
+
+pub(crate) mod buckets;
+pub(crate) mod jobs;
+pub(crate) mod log_groups;
+pub(crate) mod streams;
+pub(crate) mod table;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+
+use self::buckets::Bucket;
+use self::jobs::Jobs;
+use self::log_groups::LogGroup;
+use self::streams::Stream;
+use self::table::Table;
+use super::clock::{self, Micros};
+use super::fault::{Fault, Faults};
+use super::names::Service;
+use super::pipeline::Pipeline;
+use super::settings::{ARCHIVE_BUCKET, SRE_ACCOUNT, Settings, TRANSIT_BUCKET, TenantSpec};
+use super::truth::Truth;
+
+/// Different (service, operation, resource) that are counted; calls beyond them count under the resource `other`.
+const COUNTED_RESOURCES: usize = 10_000;
+
+/// How often an operation was called on a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallCount {
+    pub service: Service,
+    pub operation: String,
+    /// Log group, stream and shard, bucket and prefix or key, role, table; empty when the call named none.
+    pub resource: String,
+    pub calls: u64,
+}
+
+/// One tenant and what is its own.
+#[derive(Debug)]
+pub(crate) struct Tenant {
+    pub spec: TenantSpec,
+    pub group: LogGroup,
+    pub stream: Stream,
+}
+
+pub(crate) struct World {
+    pub settings: Settings,
+    pub tenants: Vec<Tenant>,
+    pub archive: Bucket,
+    pub transit: Bucket,
+    pub table: Table,
+    pub jobs: Jobs,
+    pub faults: Faults,
+    pub truth: Truth,
+    pub pipeline: Pipeline,
+    calls: BTreeMap<(Service, String, String), u64>,
+}
+
+impl World {
+    pub(crate) fn new(settings: Settings, now: Micros) -> Self {
+        let tenants = settings
+            .tenants
+            .iter()
+            .map(|spec| Tenant {
+                group: LogGroup::new(&spec.log_group, &spec.account, now),
+                stream: Stream::new(
+                    &format!("logs-{}", spec.name),
+                    settings.shards_per_stream,
+                    now,
+                ),
+                spec: spec.clone(),
+            })
+            .collect();
+        let pipeline = Pipeline::new(&settings, now);
+        Self {
+            settings,
+            tenants,
+            archive: Bucket::default(),
+            transit: Bucket::default(),
+            table: Table::default(),
+            jobs: Jobs::default(),
+            faults: Faults::default(),
+            truth: Truth::default(),
+            pipeline,
+            calls: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn bucket(&self, name: &str) -> Option<&Bucket> {
+        match name {
+            ARCHIVE_BUCKET => Some(&self.archive),
+            TRANSIT_BUCKET => Some(&self.transit),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn tenant_index(&self, name: &str) -> Option<usize> {
+        self.tenants
+            .iter()
+            .position(|tenant| tenant.spec.name == name)
+    }
+
+    pub(crate) fn count_call(&mut self, service: Service, operation: &str, resource: &str) {
+        let full = self.calls.len() >= COUNTED_RESOURCES;
+        let mut key = (service, operation.to_owned(), resource.to_owned());
+        if full && !self.calls.contains_key(&key) {
+            "other".clone_into(&mut key.2);
+        }
+        *self.calls.entry(key).or_default() += 1;
+    }
+
+    pub(crate) fn calls(&self) -> Vec<CallCount> {
+        let counted =
+            |((service, operation, resource), calls): (&(Service, String, String), &u64)| {
+                CallCount {
+                    service: *service,
+                    operation: operation.clone(),
+                    resource: resource.clone(),
+                    calls: *calls,
+                }
+            };
+        self.calls.iter().map(counted).collect()
+    }
+
+    /// Switches a fault on, or does it where it happens once.
+    ///
+    /// # Errors
+    /// Names the tenant that does not exist.
+    pub(crate) fn fault(
+        &mut self,
+        fault: Fault,
+        until: Option<Micros>,
+        now: Micros,
+    ) -> Result<Option<u64>, String> {
+        if let Some(name) = fault
+            .tenants()
+            .into_iter()
+            .find(|name| self.tenant_index(name).is_none())
+        {
+            return Err(format!("no tenant named {name}"));
+        }
+        match &fault {
+            Fault::Reshard { tenant } => {
+                if let Some(index) = self.tenant_index(tenant) {
+                    self.tenants[index].stream.reshard(now);
+                }
+                Ok(None)
+            }
+            Fault::ExpireIterators { tenant } => {
+                for stream in self
+                    .tenants
+                    .iter_mut()
+                    .filter(|one| tenant.as_ref().is_none_or(|name| one.spec.name == *name))
+                {
+                    stream.stream.generation += 1;
+                }
+                Ok(None)
+            }
+            _ => Ok(Some(self.faults.add(fault, until))),
+        }
+    }
+
+    /// The service's clock: the machine's with the service's offset.
+    pub(crate) fn stamp(&self, service: Service, at: Micros) -> Micros {
+        at.shifted(self.faults.clock_offset(service))
+    }
+
+    /// Whether `account` owns the streams and buckets.
+    pub(crate) fn is_sre(account: &str) -> bool {
+        account == SRE_ACCOUNT
+    }
+
+    pub(crate) fn forget_before(&mut self, horizon: Micros) {
+        for tenant in &mut self.tenants {
+            tenant.group.forget_before(horizon);
+            tenant.stream.forget_before(horizon);
+        }
+        self.archive.forget_before(horizon);
+        self.transit.forget_before(horizon);
+        self.table.forget_before(horizon);
+    }
+}
+
+/// The world, and the two ways to be told that it has changed.
+pub(crate) struct Shared {
+    world: Mutex<World>,
+    /// Rung when the pipeline may have something to do sooner than it thinks.
+    pub bell: Notify,
+    /// Changes whenever faults do, so that hanging calls can look again.
+    pub faults_changed: watch::Sender<u64>,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            world: Mutex::new(World::new(settings, clock::now())),
+            bell: Notify::new(),
+            faults_changed: watch::Sender::new(0),
+        }
+    }
+
+    /// Must never be held across an await.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells everyone who waits for faults to change.
+    pub(crate) fn announce_faults(&self) {
+        self.faults_changed.send_modify(|version| *version += 1);
+        self.bell.notify_one();
+    }
+}

@@ -1,0 +1,8 @@
+//! Drives every service of the sandbox with the real clients, and shows every fault on the wire.
+
+mod bigquery;
+mod clients;
+mod kinesis;
+mod service_faults;
+mod services;
+mod stage_faults;

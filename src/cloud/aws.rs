@@ -112,11 +112,7 @@ impl Aws {
         Self::with_http_client(settings, calls, http).await
     }
 
-    async fn with_http_client(
-        settings: AwsSettings,
-        calls: Calls,
-        http: SharedHttpClient,
-    ) -> Self {
+    async fn with_http_client(settings: AwsSettings, calls: Calls, http: SharedHttpClient) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(settings.timeouts.connect)
             .read_timeout(settings.timeouts.read)

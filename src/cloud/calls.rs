@@ -209,9 +209,7 @@ mod tests {
     #[test]
     fn clones_count_into_the_same_counter() {
         let calls = Calls::default();
-        calls
-            .clone()
-            .count("kinesis", "GetRecords", CallResult::Ok);
+        calls.clone().count("kinesis", "GetRecords", CallResult::Ok);
         calls.count("kinesis", "GetRecords", CallResult::Ok);
         assert_eq!(
             calls.snapshot(),

@@ -384,13 +384,14 @@ async fn from_file(path: &Path) -> Result<DefaultAuthenticator, GcpError> {
 
 async fn from_metadata_server() -> Result<DefaultAuthenticator, GcpError> {
     let options = yup_oauth2::ApplicationDefaultCredentialsFlowOpts::default();
-    let built = match yup_oauth2::authenticator::ApplicationDefaultCredentialsAuthenticator::builder(
-        options,
-    )
-    .await
-    {
-        ApplicationDefaultCredentialsTypes::InstanceMetadata(builder) => builder.build().await,
-        ApplicationDefaultCredentialsTypes::ServiceAccount(builder) => builder.build().await,
-    };
+    let built =
+        match yup_oauth2::authenticator::ApplicationDefaultCredentialsAuthenticator::builder(
+            options,
+        )
+        .await
+        {
+            ApplicationDefaultCredentialsTypes::InstanceMetadata(builder) => builder.build().await,
+            ApplicationDefaultCredentialsTypes::ServiceAccount(builder) => builder.build().await,
+        };
     built.map_err(|error| GcpError::Credentials(error.to_string()))
 }

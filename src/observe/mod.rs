@@ -3,6 +3,9 @@
 //! One file for each kind of stage, and `decode` for what stands in their records. An observer has one verb: look
 //! once. It does not retry, sleep, count or log; the loop in `pace` does all that for every kind in the same way.
 
+pub mod bigquery;
+pub mod cloudwatch_logs;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,6 +5,9 @@
 
 pub mod pace;
 
+pub mod bigquery;
+pub mod cloudwatch_logs;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,292 @@
+//! AWS clients for many accounts over one connection pool.
+//!
+//! The SDK would give every client its own pool and every client configuration its own credential cache. Here all
+//! clients share one pool, and all clients of a role share its credentials, so that fifty tenants cost fifty
+//! AssumeRole calls an hour and no more.
+//!
+//! SDK retries are off for the services that are polled or written to, because our own loop must see and count every
+//! error. They are on for STS, with a retry budget of its own for each role: the SDK's default budget is shared by the
+//! whole process, so that one tenant with a wrong role would use up the retries of all others.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use aws_config::identity::IdentityCache;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{
+    ProvideCredentials, SharedCredentialsProvider, future::ProvideCredentials as Providing,
+};
+use aws_sdk_sts::config::retry::RetryPartition;
+use aws_sdk_sts::config::{SharedHttpClient, SharedIdentityCache};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+
+use super::calls::{Calls, CountCalls};
+
+/// How to reach AWS.
+#[derive(Clone, Debug, Default)]
+pub struct AwsSettings {
+    /// The region where none is named for a tenant or stage; from the environment when absent.
+    pub region: Option<String>,
+    /// Replaces the endpoints of all services, for emulators and private gateways.
+    pub endpoint: Option<String>,
+    /// Replace the endpoint of one service, and win over `endpoint`.
+    pub endpoints: Endpoints,
+    /// Bounds on every call.
+    pub timeouts: Timeouts,
+}
+
+/// An endpoint for each service that has one of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoints {
+    /// CloudWatch Logs.
+    pub logs: Option<String>,
+    /// Kinesis Data Streams.
+    pub kinesis: Option<String>,
+    /// S3.
+    pub s3: Option<String>,
+    /// Security Token Service.
+    pub sts: Option<String>,
+}
+
+/// Bounds on a call. The SDK sets only the first of them by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// To connect, TLS included.
+    pub connect: Duration,
+    /// From the request to the first byte of the answer.
+    pub read: Duration,
+    /// One try, start to end.
+    pub attempt: Duration,
+    /// All tries and the waits between them.
+    pub operation: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            read: Duration::from_secs(10),
+            attempt: Duration::from_secs(15),
+            operation: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A role in a client's account.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Role {
+    /// Its ARN.
+    pub arn: String,
+    /// What its trust policy asks for; not a secret, but one for each tenant.
+    pub external_id: Option<String>,
+    /// Shows in the client's CloudTrail.
+    pub session_name: String,
+}
+
+type RoleIdentity = (SharedCredentialsProvider, SharedIdentityCache);
+
+/// Makes AWS clients.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    base: SdkConfig,
+    settings: Arc<AwsSettings>,
+    calls: Calls,
+    // A mutex, because tenants and stages are built in any order and must find each other's roles; held for a look-up
+    // at start-up.
+    roles: Arc<Mutex<HashMap<Role, RoleIdentity>>>,
+}
+
+impl Aws {
+    /// Reads credentials and region from where AWS tools keep them: environment, profile, container, instance.
+    ///
+    /// It makes no call to a service of ours; wrong credentials show at the first call that needs them.
+    pub async fn new(settings: AwsSettings, calls: Calls) -> Self {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .build_https();
+        Self::with_http_client(settings, calls, http).await
+    }
+
+    async fn with_http_client(settings: AwsSettings, calls: Calls, http: SharedHttpClient) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(settings.timeouts.connect)
+            .read_timeout(settings.timeouts.read)
+            .operation_attempt_timeout(settings.timeouts.attempt)
+            .operation_timeout(settings.timeouts.operation)
+            .build();
+        // Pinned, so that an update of the SDK cannot change timeouts or retries unseen.
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .http_client(http)
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::standard());
+        if let Some(region) = &settings.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        Self {
+            base: loader.load().await,
+            settings: Arc::new(settings),
+            calls,
+            roles: Arc::default(),
+        }
+    }
+
+    /// The count of all calls that its clients make.
+    #[must_use]
+    pub fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    /// The region of clients for which none is named.
+    #[must_use]
+    pub fn region(&self) -> Option<&str> {
+        self.base.region().map(AsRef::as_ref)
+    }
+
+    /// What clients are made from: our own credentials or those of a role, and a region where it differs from ours.
+    ///
+    /// All configurations of one role share one credential cache, whatever their regions. The role is assumed when the
+    /// first client needs it.
+    #[must_use]
+    pub fn for_role(&self, role: Option<&Role>, region: Option<&str>) -> SdkConfig {
+        let mut config = self.base.to_builder();
+        if let Some(role) = role {
+            let mut roles = self.roles.lock().unwrap_or_else(PoisonError::into_inner);
+            let (credentials, cache) = roles
+                .entry(role.clone())
+                .or_insert_with(|| (self.assume(role), IdentityCache::lazy().build()));
+            config = config
+                .credentials_provider(credentials.clone())
+                .identity_cache(cache.clone());
+        }
+        if let Some(region) = region {
+            config = config.region(Region::new(region.to_owned()));
+        }
+        config.build()
+    }
+
+    fn assume(&self, role: &Role) -> SharedCredentialsProvider {
+        SharedCredentialsProvider::new(AssumedRole {
+            sts: self.sts(&self.base, role.arn.clone()),
+            role: role.clone(),
+        })
+    }
+
+    /// A client for CloudWatch Logs. It does not retry.
+    #[must_use]
+    pub fn logs(&self, config: &SdkConfig) -> aws_sdk_cloudwatchlogs::Client {
+        let mut builder = aws_sdk_cloudwatchlogs::config::Builder::from(config)
+            .retry_config(RetryConfig::disabled())
+            .interceptor(self.counting("logs"));
+        builder.set_endpoint_url(self.endpoint(self.settings.endpoints.logs.as_ref(), config));
+        aws_sdk_cloudwatchlogs::Client::from_conf(builder.build())
+    }
+
+    /// A client for Kinesis Data Streams. It does not retry.
+    #[must_use]
+    pub fn kinesis(&self, config: &SdkConfig) -> aws_sdk_kinesis::Client {
+        let mut builder = aws_sdk_kinesis::config::Builder::from(config)
+            .retry_config(RetryConfig::disabled())
+            .interceptor(self.counting("kinesis"));
+        builder.set_endpoint_url(self.endpoint(self.settings.endpoints.kinesis.as_ref(), config));
+        aws_sdk_kinesis::Client::from_conf(builder.build())
+    }
+
+    /// A client for S3. It does not retry. Where the endpoint is not AWS's own, the bucket goes into the path.
+    #[must_use]
+    pub fn s3(&self, config: &SdkConfig) -> aws_sdk_s3::Client {
+        let endpoint = self
+            .endpoint(self.settings.endpoints.s3.as_ref(), config)
+            // An endpoint with a path and no slash at its end would get the bucket's name glued on
+            // (awslabs/aws-sdk-rust#1387).
+            .map(|url| if url.ends_with('/') { url } else { url + "/" });
+        let elsewhere = endpoint.is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
+        let mut builder = aws_sdk_s3::config::Builder::from(config)
+            .retry_config(RetryConfig::disabled())
+            .interceptor(self.counting("s3"))
+            .force_path_style(elsewhere);
+        if endpoint.is_some() {
+            builder.set_endpoint_url(endpoint);
+        }
+        aws_sdk_s3::Client::from_conf(builder.build())
+    }
+
+    /// A client for STS, which retries: it is used at start-up and once an hour for each role.
+    fn sts(&self, config: &SdkConfig, partition: String) -> aws_sdk_sts::Client {
+        let mut builder = aws_sdk_sts::config::Builder::from(config)
+            .retry_partition(RetryPartition::new(partition))
+            .interceptor(self.counting("sts"));
+        builder.set_endpoint_url(self.endpoint(self.settings.endpoints.sts.as_ref(), config));
+        aws_sdk_sts::Client::from_conf(builder.build())
+    }
+
+    /// Who we are by our own credentials, as an ARN: the first thing to look at when access is denied.
+    ///
+    /// # Errors
+    ///
+    /// The SDK's, when there are no credentials or they are not valid.
+    pub async fn caller(&self, config: &SdkConfig) -> Result<String, aws_sdk_sts::Error> {
+        let sts = self.sts(config, "caller".to_owned());
+        let identity = sts.get_caller_identity().send().await?;
+        Ok(identity.arn.unwrap_or_default())
+    }
+
+    fn counting(&self, service: &'static str) -> CountCalls {
+        CountCalls {
+            service,
+            calls: self.calls.clone(),
+        }
+    }
+
+    fn endpoint(&self, own: Option<&String>, config: &SdkConfig) -> Option<String> {
+        own.or(self.settings.endpoint.as_ref())
+            .cloned()
+            .or_else(|| config.endpoint_url().map(str::to_owned))
+    }
+}
+
+/// Assumes a role. The SDK's own provider can neither be counted nor given a retry budget of its own.
+#[derive(Debug)]
+struct AssumedRole {
+    sts: aws_sdk_sts::Client,
+    role: Role,
+}
+
+impl AssumedRole {
+    async fn assume(&self) -> Result<Credentials, CredentialsError> {
+        let answer = self
+            .sts
+            .assume_role()
+            .role_arn(&self.role.arn)
+            .role_session_name(&self.role.session_name)
+            .set_external_id(self.role.external_id.clone())
+            .send()
+            .await
+            .map_err(CredentialsError::provider_error)?;
+        let granted = answer.credentials.ok_or_else(|| {
+            CredentialsError::unhandled("the answer of AssumeRole holds no credentials")
+        })?;
+        let expiry =
+            SystemTime::try_from(granted.expiration).map_err(CredentialsError::unhandled)?;
+        Ok(Credentials::new(
+            granted.access_key_id,
+            granted.secret_access_key,
+            Some(granted.session_token),
+            Some(expiry),
+            "AssumeRole",
+        ))
+    }
+}
+
+impl ProvideCredentials for AssumedRole {
+    fn provide_credentials<'a>(&'a self) -> Providing<'a>
+    where
+        Self: 'a,
+    {
+        Providing::new(self.assume())
+    }
+}

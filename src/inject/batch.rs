@@ -1,0 +1,108 @@
+//! Cutting what is due into calls that PutLogEvents takes. One call is the rule; a second one is an exception.
+
+use std::time::Duration;
+
+use super::CanaryLine;
+use crate::domain::canary::MAX_MESSAGE;
+use crate::domain::tag::TraceId;
+use crate::domain::tracker::PutResult;
+
+/// PutLogEvents refuses more events in a call (AWS Logs API reference).
+const MAX_EVENTS: usize = 10_000;
+/// PutLogEvents refuses more bytes in a call, messages and overhead together (AWS Logs API reference).
+const MAX_BYTES: usize = 1_048_576;
+/// What each event counts on top of its message, in bytes (AWS Logs API reference).
+const EVENT_OVERHEAD: usize = 26;
+/// PutLogEvents refuses a call whose events lie further apart (AWS Logs API reference).
+const MAX_SPAN: Duration = Duration::from_hours(24);
+
+/// Calls in order of time, each in order of time, and what no call can carry.
+pub(super) fn split(
+    mut canaries: Vec<CanaryLine>,
+) -> (Vec<Vec<CanaryLine>>, Vec<(TraceId, PutResult)>) {
+    // A call whose events are out of order is refused as a whole.
+    canaries.sort_by_key(|canary| canary.planned_at);
+    let mut batches: Vec<Vec<CanaryLine>> = Vec::new();
+    let mut too_large = Vec::new();
+    let mut bytes = 0;
+    for canary in canaries {
+        if canary.line.len() > MAX_MESSAGE {
+            let reason = format!(
+                "{} bytes are more than a log event may have ({MAX_MESSAGE})",
+                canary.line.len()
+            );
+            too_large.push((
+                canary.trace,
+                PutResult::Refused {
+                    reason: reason.into(),
+                },
+            ));
+            continue;
+        }
+        let size = canary.line.len() + EVENT_OVERHEAD;
+        match batches.last_mut() {
+            Some(batch)
+                if batch.len() < MAX_EVENTS
+                    && bytes + size <= MAX_BYTES
+                    && batch.first().is_some_and(|first| {
+                        canary.planned_at.since(first.planned_at) < MAX_SPAN
+                    }) =>
+            {
+                bytes += size;
+                batch.push(canary);
+            }
+            _ => {
+                bytes = size;
+                batches.push(vec![canary]);
+            }
+        }
+    }
+    (batches, too_large)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::Timestamp;
+
+    fn canary(secs: i64, size: usize) -> CanaryLine {
+        CanaryLine {
+            trace: TraceId::new(Timestamp::from_secs(secs), [1; 10]),
+            planned_at: Timestamp::from_secs(secs),
+            line: "x".repeat(size),
+        }
+    }
+
+    #[test]
+    fn all_that_is_due_goes_into_one_call_in_order_of_time() {
+        let (batches, too_large) = split(vec![canary(9, 10), canary(3, 10), canary(5, 10)]);
+        let times: Vec<_> = batches[0]
+            .iter()
+            .map(|canary| canary.planned_at.millis() / 1_000)
+            .collect();
+        assert_eq!((batches.len(), too_large.len()), (1, 0));
+        assert_eq!(times, [3, 5, 9]);
+    }
+
+    #[test]
+    fn a_call_has_at_most_a_mebibyte_with_26_bytes_for_each_event() {
+        let half = MAX_BYTES / 2 - EVENT_OVERHEAD;
+        assert_eq!(split(vec![canary(1, half), canary(2, half)]).0.len(), 1);
+        assert_eq!(split(vec![canary(1, half), canary(2, half + 1)]).0.len(), 2);
+    }
+
+    #[test]
+    fn a_call_has_at_most_ten_thousand_events_within_a_day() {
+        let many = |count| (0..count).map(|_| canary(1, 1)).collect();
+        assert_eq!(split(many(10_000)).0.len(), 1);
+        assert_eq!(split(many(10_001)).0.len(), 2);
+        assert_eq!(split(vec![canary(0, 1), canary(86_400, 1)]).0.len(), 2);
+    }
+
+    #[test]
+    fn a_line_that_no_call_can_carry_is_refused_and_the_rest_goes() {
+        let (batches, too_large) = split(vec![canary(1, MAX_MESSAGE + 1), canary(2, MAX_MESSAGE)]);
+        assert_eq!((batches.len(), too_large.len()), (1, 1));
+        assert!(matches!(too_large[0].1, PutResult::Refused { .. }));
+    }
+}

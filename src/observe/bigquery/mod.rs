@@ -1,0 +1,691 @@
+//! Looks for canaries in a BigQuery table, with one query a look for all of them.
+//!
+//! A query, and not a list of the table's data: that is free, but does not show rows in the streaming buffer, which is
+//! where a fresh canary is. Each query costs at least 10 MB on paper, so there is one for all ids, never one for each.
+//!
+//! The query itself is sent with our own HTTP client and the crate's models, because the crate's client loses the
+//! status and the wish to be left alone of every answer that is not the JSON it expects.
+//!
+//! It must never send a query whose bytes are not bounded: the table's owner pays by the byte.
+
+mod failure;
+mod rows;
+mod sql;
+mod table;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use gcp_bigquery_client::model::data_format_options::DataFormatOptions;
+use gcp_bigquery_client::model::query_parameter::QueryParameter;
+use gcp_bigquery_client::model::query_parameter_type::QueryParameterType;
+use gcp_bigquery_client::model::query_parameter_value::QueryParameterValue;
+use gcp_bigquery_client::model::query_request::QueryRequest;
+use gcp_bigquery_client::model::query_response::QueryResponse;
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+
+use super::{Observe, ObserveError, Recognizer};
+use crate::cloud::calls::CallResult;
+use crate::cloud::gcp::Gcp;
+use crate::domain::sighting::{Reading, Sweep, Trouble, Wanted, WantedTrace};
+use crate::domain::tag::{Tag, TraceId};
+use crate::domain::time::{Timestamp, WallClock};
+
+pub use table::{Column, TableSchema};
+
+use rows::{Reader, Row};
+use sql::Columns;
+use table::Table;
+
+/// Most canaries that one query asks for. Each stands in it twice, in lower and upper case; BigQuery takes requests of
+/// up to 10 MB (BigQuery quotas), and this is less than half a megabyte.
+const MAX_IDS: usize = 2_500;
+
+/// Rows of a page that are asked for.
+const PAGE_ROWS: i32 = 10_000;
+
+/// What every query is billed for at least, in bytes (BigQuery pricing).
+const MIN_BILLED: u64 = 10 << 20;
+
+/// How often an unfinished query is asked for its result before the look ends as timed out.
+const MAX_WAITS: u32 = 3;
+
+/// Which table, and how to read it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The table.
+    pub table: TableName,
+    /// The project that pays for queries and in which the probe may run jobs; the table's own when absent.
+    pub billing_project: Option<String>,
+    /// Where queries run, as in `EU`; where the table lies when absent.
+    pub location: Option<String>,
+    /// The column that holds the id. Columns inside records are named `record.column`.
+    pub id_column: String,
+    /// What stands in it.
+    pub id_is: IdIs,
+    /// A column that BigQuery fills with the time of arrival (TIMESTAMP, or DATETIME in UTC).
+    pub time_column: Option<String>,
+    /// A column that names the tenant.
+    pub tenant_column: Option<String>,
+    /// A column that holds the line or its message, to check it for truncation. Reading it is paid for.
+    pub body_column: Option<String>,
+    /// What keeps a query from reading old partitions.
+    pub predicate: Predicate,
+    /// Most bytes that one query may be billed for. BigQuery takes no less than 10 MiB.
+    pub max_bytes_billed: u64,
+    /// Most bytes that all queries of a day (UTC) may be billed for.
+    pub daily_bytes_billed: Option<u64>,
+    /// How long one call waits for its query to end.
+    pub query_timeout: Duration,
+    /// Most pages of one query's result.
+    pub max_pages: usize,
+    /// How often the table is described again, to notice new columns and a query that became dear.
+    pub refresh: Duration,
+}
+
+impl Settings {
+    /// The usual settings for a table.
+    #[must_use]
+    pub fn new(table: TableName, id_column: impl Into<String>) -> Self {
+        Self {
+            table,
+            billing_project: None,
+            location: None,
+            id_column: id_column.into(),
+            id_is: IdIs::Tag,
+            time_column: None,
+            tenant_column: None,
+            body_column: None,
+            predicate: Predicate::Auto,
+            max_bytes_billed: 100 << 20,
+            daily_bytes_billed: None,
+            query_timeout: Duration::from_secs(10),
+            max_pages: 10,
+            refresh: Duration::from_hours(1),
+        }
+    }
+}
+
+/// `project.dataset.table`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TableName {
+    /// Its project.
+    pub project: String,
+    /// Its dataset.
+    pub dataset: String,
+    /// Its own name.
+    pub table: String,
+}
+
+impl TableName {
+    /// Reads `project.dataset.table`; the project may have a domain, as in `example.com:project`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let good = |part: &str| {
+            !part.is_empty() && !part.contains(['`', '\\', '/', '?', '#', '%', '\n', ' '])
+        };
+        let mut parts = text.rsplitn(3, '.');
+        let (table, dataset, project) = (parts.next()?, parts.next()?, parts.next()?);
+        [table, dataset, project]
+            .into_iter()
+            .all(good)
+            .then(|| Self {
+                project: project.to_owned(),
+                dataset: dataset.to_owned(),
+                table: table.to_owned(),
+            })
+    }
+}
+
+impl std::fmt::Display for TableName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.project, self.dataset, self.table)
+    }
+}
+
+/// What stands in the id column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdIs {
+    /// The whole tag.
+    Tag,
+    /// The trace id, 32 hexadecimal digits.
+    TraceId,
+}
+
+/// What keeps a query from reading old partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Predicate {
+    /// What suits the table's partitioning by time, if it has one.
+    Auto,
+    /// Nothing.
+    None,
+    /// This SQL condition; `{from}` in it becomes a TIMESTAMP literal before the oldest canary that is asked for.
+    Custom(String),
+}
+
+/// Reads one table.
+#[derive(Debug)]
+pub struct BigQuery {
+    settings: Settings,
+    name: String,
+    gcp: Gcp,
+    recognizer: Recognizer,
+    clock: WallClock,
+    known: Option<Known>,
+    spent: Spent,
+}
+
+/// What is known of the table.
+#[derive(Debug)]
+struct Known {
+    table: Table,
+    columns: Columns,
+    checked_at: Timestamp,
+}
+
+/// Bytes that were billed today.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    day: i64,
+    bytes: u64,
+}
+
+/// jobs.query as the API takes it now; the crate's model lacks the last two.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Ask {
+    #[serde(flatten)]
+    query: QueryRequest,
+    job_timeout_ms: String,
+    job_creation_mode: &'static str,
+}
+
+/// The answer of jobs.query and of jobs.getQueryResults; the crate's model lacks what was billed.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answered {
+    #[serde(flatten)]
+    response: QueryResponse,
+    total_bytes_billed: Option<String>,
+}
+
+impl BigQuery {
+    /// An observer; it makes no call yet.
+    #[must_use]
+    pub fn new(settings: Settings, gcp: Gcp, recognizer: Recognizer, clock: WallClock) -> Self {
+        let name = settings.table.to_string();
+        Self {
+            settings,
+            name,
+            gcp,
+            recognizer,
+            clock,
+            known: None,
+            spent: Spent::default(),
+        }
+    }
+
+    /// The table's columns, once a look has succeeded.
+    #[must_use]
+    pub fn schema(&self) -> Option<&TableSchema> {
+        self.known.as_ref().map(|known| &known.table.schema)
+    }
+
+    /// Columns that the settings name and the table does not have, once a look has succeeded. Looks go on without them.
+    #[must_use]
+    pub fn missing_columns(&self) -> Vec<&str> {
+        let wanted = [
+            &self.settings.time_column,
+            &self.settings.tenant_column,
+            &self.settings.body_column,
+        ];
+        let has = |name: &str| {
+            self.schema()
+                .is_none_or(|schema| schema.column(name).is_some())
+        };
+        wanted
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .filter(|name| !has(name))
+            .collect()
+    }
+
+    fn billing_project(&self) -> &str {
+        self.settings
+            .billing_project
+            .as_deref()
+            .unwrap_or(&self.settings.table.project)
+    }
+
+    /// Describes the table and makes sure that asking it is affordable, if that was not done a short while ago.
+    async fn prepare(&mut self, traces: &[WantedTrace]) -> Result<(), ObserveError> {
+        let now = self.clock.now();
+        if let Some(known) = &mut self.known {
+            if now.since(known.checked_at) < self.settings.refresh {
+                return Ok(());
+            }
+        }
+        match self.describe(traces).await {
+            Ok(known) => self.known = Some(known),
+            // What is dear, gone or forbidden must not be asked; for the rest, what was true an hour ago will do.
+            Err(error) => match (&mut self.known, error.trouble) {
+                (None, _) | (_, Trouble::OverBudget | Trouble::Missing | Trouble::Denied) => {
+                    self.known = None;
+                    return Err(error);
+                }
+                (Some(known), _) => known.checked_at = now,
+            },
+        }
+        Ok(())
+    }
+
+    async fn describe(&self, traces: &[WantedTrace]) -> Result<Known, ObserveError> {
+        let TableName {
+            project,
+            dataset,
+            table,
+        } = &self.settings.table;
+        let asked = format!("tables.get of `{}`", self.name);
+        let path = format!("/projects/{project}/datasets/{dataset}/tables/{table}");
+        let answer = self
+            .gcp
+            .send::<()>("tables.get", Method::GET, &path, &[], None)
+            .await
+            .map_err(|error| failure::of_silence(&asked, &error))?;
+        if answer.status != 200 {
+            return Err(failure::of_answer(&asked, &answer));
+        }
+        let table = Table::parse(&answer.body).map_err(|error| garbled(&asked, &error))?;
+        let id = &self.settings.id_column;
+        if table.schema.column(id).is_none() {
+            return Err(ObserveError::new(
+                Trouble::Missing,
+                format!("`{}` has no column `{id}`", self.name),
+            ));
+        }
+        let present = |name: &Option<String>| {
+            name.clone()
+                .filter(|name| table.schema.column(name).is_some())
+        };
+        let columns = Columns {
+            id: id.clone(),
+            time: present(&self.settings.time_column),
+            tenant: present(&self.settings.tenant_column),
+            body: present(&self.settings.body_column),
+        };
+        let known = Known {
+            table,
+            columns,
+            checked_at: self.clock.now(),
+        };
+        self.check_price(&known, traces).await?;
+        Ok(known)
+    }
+
+    /// Asks what a look would read, which costs nothing.
+    async fn check_price(&self, known: &Known, traces: &[WantedTrace]) -> Result<(), ObserveError> {
+        let asked = format!("dry run of a query on `{}`", self.name);
+        let mut request = self.request(known, traces);
+        request.dry_run = Some(true);
+        // A dry run is told apart by its own limit: with one set, BigQuery answers an error instead of the number.
+        request.maximum_bytes_billed = None;
+        let answer = async {
+            self.gcp
+                .client()
+                .await?
+                .job()
+                .query(self.billing_project(), request)
+                .await
+        }
+        .await;
+        let result = match &answer {
+            Ok(_) => CallResult::Ok,
+            Err(error) => match failure::of_crate(&asked, error).trouble {
+                Trouble::Throttled => CallResult::Throttled,
+                Trouble::Denied => CallResult::Denied,
+                Trouble::TimedOut => CallResult::Timeout,
+                Trouble::Missing
+                | Trouble::Unreachable
+                | Trouble::Failing
+                | Trouble::Garbled
+                | Trouble::OverBudget => CallResult::Error,
+            },
+        };
+        self.gcp.calls().count("bigquery", "jobs.query", result);
+        let answer = answer.map_err(|error| failure::of_crate(&asked, &error))?;
+        if let Some(error) = fatal(&asked, &answer) {
+            return Err(error);
+        }
+        let bytes = number(answer.total_bytes_processed.as_deref());
+        let limit = self.settings.max_bytes_billed;
+        if bytes > limit {
+            return Err(ObserveError::new(
+                Trouble::OverBudget,
+                format!(
+                    "one look at `{}` would read {} MB, more than max_bytes_billed allows ({} MB): partition the table by time, \
+                     cluster it by `{}`, or bound the query with a predicate",
+                    self.name,
+                    bytes >> 20,
+                    limit >> 20,
+                    self.settings.id_column
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_budget(&mut self, now: Timestamp) -> Result<(), ObserveError> {
+        const DAY: i64 = 86_400_000;
+        let today = now.millis().div_euclid(DAY);
+        if self.spent.day != today {
+            self.spent = Spent {
+                day: today,
+                bytes: 0,
+            };
+        }
+        match self.settings.daily_bytes_billed {
+            Some(budget) if self.spent.bytes >= budget => {
+                let midnight = Timestamp::from_millis((today + 1) * DAY);
+                let mut error = ObserveError::new(
+                    Trouble::OverBudget,
+                    format!(
+                        "queries on `{}` were billed {} MB today, and the budget of a day is {} MB; it goes on at midnight UTC",
+                        self.name,
+                        self.spent.bytes >> 20,
+                        budget >> 20
+                    ),
+                );
+                error.retry_after = Some(midnight.since(now));
+                Err(error)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn request(&self, known: &Known, traces: &[WantedTrace]) -> QueryRequest {
+        let oldest = traces
+            .iter()
+            .map(|trace| trace.planned_at)
+            .min()
+            .unwrap_or_else(|| self.clock.now());
+        let text = sql::query(
+            &self.name,
+            &known.table,
+            &known.columns,
+            &self.settings.predicate,
+            oldest,
+        );
+        let ids = traces
+            .iter()
+            .flat_map(|trace| self.ids(&trace.tag))
+            .map(|id| value(Some(id), None))
+            .collect();
+        let timeout = i32::try_from(self.settings.query_timeout.as_millis()).unwrap_or(i32::MAX);
+        QueryRequest {
+            query_parameters: Some(vec![QueryParameter {
+                name: Some("ids".to_owned()),
+                parameter_type: Some(QueryParameterType {
+                    r#type: "ARRAY".to_owned(),
+                    array_type: Some(Box::new(QueryParameterType {
+                        r#type: "STRING".to_owned(),
+                        ..QueryParameterType::default()
+                    })),
+                    struct_types: None,
+                }),
+                parameter_value: Some(value(None, Some(ids))),
+            }]),
+            parameter_mode: Some("NAMED".to_owned()),
+            location: self
+                .settings
+                .location
+                .clone()
+                .or_else(|| known.table.location.clone()),
+            max_results: Some(PAGE_ROWS),
+            maximum_bytes_billed: Some(self.settings.max_bytes_billed.max(MIN_BILLED).to_string()),
+            timeout_ms: Some(timeout),
+            // An answer from memory would say that nothing has arrived since.
+            use_query_cache: Some(false),
+            labels: Some(HashMap::from([(
+                "traceprobe".to_owned(),
+                "sweep".to_owned(),
+            )])),
+            format_options: Some(DataFormatOptions {
+                use_int64_timestamp: Some(true),
+            }),
+            ..QueryRequest::new(text)
+        }
+    }
+
+    /// What may stand in the id column for a canary. Comparing the column in lower case instead would make BigQuery
+    /// read it whole, clustered or not.
+    fn ids(&self, tag: &Tag) -> [String; 2] {
+        let id = match self.settings.id_is {
+            IdIs::Tag => self.recognizer.keys.sign(tag).to_string(),
+            IdIs::TraceId => tag.trace.to_string(),
+        };
+        [id.to_ascii_uppercase(), id]
+    }
+
+    /// Runs one query to its end. Its rows, and whether they are all.
+    async fn rows(
+        &mut self,
+        request: QueryRequest,
+        reading: &mut Reading,
+    ) -> Result<(Vec<Row>, bool), ObserveError> {
+        let asked = format!("query on `{}`", self.name);
+        let job_timeout = self.settings.query_timeout * (MAX_WAITS + 1);
+        let path = format!("/projects/{}/queries", self.billing_project());
+        let location = request.location.clone();
+        let ask = Ask {
+            // The same id would make BigQuery give the answer of an earlier query.
+            query: QueryRequest {
+                request_id: Some(format!("traceprobe-{:016x}", fastrand::u64(..))),
+                ..request
+            },
+            job_timeout_ms: job_timeout.as_millis().to_string(),
+            job_creation_mode: "JOB_CREATION_OPTIONAL",
+        };
+        let mut answer = self
+            .call(&asked, "jobs.query", Method::POST, &path, &[], Some(&ask))
+            .await?;
+        let mut rows = Vec::new();
+        let mut waits = 0;
+        let mut pages = 0;
+        loop {
+            let response = answer.response;
+            if let Some(error) = fatal(&asked, &response) {
+                return Err(error);
+            }
+            let complete = response.job_complete.unwrap_or(true);
+            if complete {
+                if pages == 0 {
+                    let billed = match &answer.total_bytes_billed {
+                        Some(billed) => number(Some(billed)),
+                        // Unless told, what the price list says: nothing for nothing, else 10 MB at least.
+                        None => match number(response.total_bytes_processed.as_deref()) {
+                            0 => 0,
+                            processed => processed.max(MIN_BILLED),
+                        },
+                    };
+                    reading.billed_bytes += billed;
+                    self.spent.bytes = self.spent.bytes.saturating_add(billed);
+                }
+                pages += 1;
+                let page = response.rows.unwrap_or_default().into_iter();
+                rows.extend(page.map(|row| {
+                    row.columns
+                        .unwrap_or_default()
+                        .into_iter()
+                        .map(|cell| cell.value.filter(|value| !value.is_null()))
+                        .collect()
+                }));
+                if response.page_token.is_none() {
+                    return Ok((rows, true));
+                }
+                if pages >= self.settings.max_pages {
+                    return Ok((rows, false));
+                }
+            } else {
+                waits += 1;
+                if waits > MAX_WAITS {
+                    return Err(ObserveError::new(
+                        Trouble::TimedOut,
+                        format!("{asked}: not done within {job_timeout:?}"),
+                    ));
+                }
+            }
+            let job = response.job_reference.unwrap_or_default();
+            let Some(id) = job.job_id else {
+                return Err(ObserveError::new(
+                    Trouble::Garbled,
+                    format!("{asked}: the answer is not whole and names no job"),
+                ));
+            };
+            let mut query = vec![
+                ("maxResults", PAGE_ROWS.to_string()),
+                (
+                    "timeoutMs",
+                    self.settings.query_timeout.as_millis().to_string(),
+                ),
+                ("formatOptions.useInt64Timestamp", "true".to_owned()),
+            ];
+            query.extend(
+                job.location
+                    .or_else(|| location.clone())
+                    .map(|location| ("location", location)),
+            );
+            query.extend(response.page_token.map(|token| ("pageToken", token)));
+            let path = format!(
+                "/projects/{}/queries/{id}",
+                job.project_id.as_deref().unwrap_or(self.billing_project())
+            );
+            answer = self
+                .call(
+                    &asked,
+                    "jobs.getQueryResults",
+                    Method::GET,
+                    &path,
+                    &query,
+                    None,
+                )
+                .await?;
+        }
+    }
+
+    async fn call(
+        &self,
+        asked: &str,
+        operation: &str,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        body: Option<&Ask>,
+    ) -> Result<Answered, ObserveError> {
+        let answer = self
+            .gcp
+            .send(operation, method, path, query, body)
+            .await
+            .map_err(|error| failure::of_silence(asked, &error))?;
+        if answer.status != 200 {
+            return Err(failure::of_answer(asked, &answer));
+        }
+        serde_json::from_slice(&answer.body).map_err(|error| garbled(asked, &error))
+    }
+}
+
+impl Observe for BigQuery {
+    async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
+        let traces: Vec<WantedTrace> = wanted
+            .waiting
+            .iter()
+            .chain(wanted.riders.iter())
+            .copied()
+            .collect();
+        self.check_budget(self.clock.now())?;
+        self.prepare(&traces[..traces.len().min(MAX_IDS)]).await?;
+        let started = self.clock.now();
+        let mut reading = Reading::default();
+        let mut sightings = Vec::new();
+        let mut whole = true;
+        for traces in traces.chunks(MAX_IDS) {
+            let Some(known) = &self.known else { break };
+            let request = self.request(known, traces);
+            let (rows, all) = match self.rows(request, &mut reading).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    // The table may not be what it was.
+                    if matches!(
+                        error.trouble,
+                        Trouble::Missing | Trouble::Failing | Trouble::OverBudget
+                    ) {
+                        self.known = None;
+                    }
+                    return Err(error);
+                }
+            };
+            whole &= all;
+            let Some(known) = &self.known else { break };
+            let asked: HashMap<TraceId, Tag> = traces
+                .iter()
+                .map(|trace| (trace.tag.trace, trace.tag))
+                .collect();
+            let reader = Reader {
+                table: &self.name,
+                id_is: self.settings.id_is,
+                columns: &known.columns,
+                recognizer: &self.recognizer,
+                asked: &asked,
+            };
+            sightings.extend(reader.read(&rows, self.clock.now(), &mut reading));
+        }
+        Ok(Sweep {
+            revision: wanted.revision,
+            started,
+            finished: self.clock.now(),
+            watermark: whole.then_some(started),
+            sightings,
+            reading,
+        })
+    }
+}
+
+/// An error inside a good answer. Warnings stand in the same place, beside a result.
+fn fatal(asked: &str, response: &QueryResponse) -> Option<ObserveError> {
+    let errors = response
+        .errors
+        .as_deref()
+        .filter(|errors| !errors.is_empty())?;
+    let has_result = response
+        .schema
+        .as_ref()
+        .and_then(|schema| schema.fields.as_ref())
+        .is_some_and(|fields| !fields.is_empty());
+    (!has_result).then(|| failure::of_errors(asked, errors))
+}
+
+fn value(
+    value: Option<String>,
+    array_values: Option<Vec<QueryParameterValue>>,
+) -> QueryParameterValue {
+    QueryParameterValue {
+        array_values,
+        struct_values: None,
+        value,
+    }
+}
+
+fn number(text: Option<&str>) -> u64 {
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn garbled(asked: &str, error: &serde_json::Error) -> ObserveError {
+    ObserveError::new(
+        Trouble::Garbled,
+        format!("{asked}: the answer makes no sense: {error}"),
+    )
+}
+
+#[cfg(test)]
+mod tests;

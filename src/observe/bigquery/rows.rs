@@ -1,0 +1,166 @@
+//! From rows to sightings.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::IdIs;
+use super::sql::Columns;
+use crate::domain::canary::Integrity;
+use crate::domain::sighting::{Locator, Reading, Sighting, Stamp};
+use crate::domain::tag::{NotOurs, TAG_LEN, Tag, TraceId};
+use crate::domain::time::Timestamp;
+use crate::observe::Recognizer;
+
+/// A row, its cells in the order of the query's columns.
+pub(super) type Row = Vec<Option<Value>>;
+
+/// Whatever turns the rows of one query into sightings.
+pub(super) struct Reader<'a> {
+    pub(super) table: &'a str,
+    pub(super) id_is: IdIs,
+    pub(super) columns: &'a Columns,
+    pub(super) recognizer: &'a Recognizer,
+    /// What was asked for, by trace.
+    pub(super) asked: &'a HashMap<TraceId, Tag>,
+}
+
+impl Reader<'_> {
+    /// Reads all rows of a query's answer, which was complete at `seen_by`.
+    pub(super) fn read(
+        &self,
+        rows: &[Row],
+        seen_by: Timestamp,
+        reading: &mut Reading,
+    ) -> Vec<Sighting> {
+        let mut sightings = Vec::with_capacity(rows.len());
+        for row in rows {
+            reading.records += 1;
+            reading.bytes += row
+                .iter()
+                .flatten()
+                .map(|cell| text(cell).len() as u64)
+                .sum::<u64>();
+            match self.sighting(row, seen_by) {
+                Ok(sighting) => sightings.push(sighting),
+                Err(NotOurs::Foreign) => reading.foreign_tags += 1,
+                Err(NotOurs::Malformed) => reading.decode_errors += 1,
+            }
+        }
+        // A table has no name for a row, so copies are numbered by age: a second row is another copy, and reading the
+        // same rows again gives them the same numbers.
+        sightings.sort_by_key(|sighting| match sighting.stamp {
+            Stamp::Millis(at) | Stamp::Seconds(at) | Stamp::NotBefore(at) => at,
+            Stamp::None => Timestamp::MAX,
+        });
+        let mut copies: HashMap<TraceId, u32> = HashMap::new();
+        for sighting in &mut sightings {
+            let number = copies.entry(sighting.tag.trace).or_default();
+            *number += 1;
+            sighting.locator = Locator::new(format!("{} row {number}", self.table));
+        }
+        sightings
+    }
+
+    fn sighting(&self, row: &Row, seen_by: Timestamp) -> Result<Sighting, NotOurs> {
+        let [id, time, tenant, body] = self.columns.places().map(|place| row.get(place?)?.as_ref());
+        let tag = self.tag(id.and_then(Value::as_str).unwrap_or_default())?;
+        // A row without its time has arrived all the same.
+        let stamp = time
+            .and_then(instant)
+            .map_or(Stamp::None, |at| Stamp::Millis(at.floor_to_millis()));
+        Ok(Sighting {
+            tag,
+            stamp,
+            seen_by,
+            locator: Locator::new(""),
+            label: tenant.map(text).map(Arc::from),
+            integrity: body.map_or(Integrity::Unchecked, |body| {
+                self.integrity(&tag, &text(body))
+            }),
+        })
+    }
+
+    fn tag(&self, id: &str) -> Result<Tag, NotOurs> {
+        match self.id_is {
+            IdIs::Tag => self.recognizer.keys.read(id.as_bytes()),
+            IdIs::TraceId => {
+                let trace = TraceId::parse(id).ok_or(NotOurs::Malformed)?;
+                self.asked.get(&trace).copied().ok_or(NotOurs::Malformed)
+            }
+        }
+    }
+
+    fn integrity(&self, tag: &Tag, body: &str) -> Integrity {
+        let Some(template) = self.recognizer.template(tag.tenant) else {
+            return Integrity::Unchecked;
+        };
+        let signed = self.recognizer.keys.sign(tag);
+        // Where the body is the parsed message only, there is no tag in it, and its padding is compared.
+        let at = body
+            .as_bytes()
+            .windows(TAG_LEN)
+            .position(|window| self.recognizer.keys.read(window) == Ok(*tag))
+            .unwrap_or(body.len());
+        template.inspect(tag, &signed, body.as_bytes(), at)
+    }
+}
+
+fn text(cell: &Value) -> String {
+    cell.as_str()
+        .map_or_else(|| cell.to_string(), str::to_owned)
+}
+
+/// Reads a TIMESTAMP, which BigQuery writes as microseconds when asked to and as seconds with a fraction or an
+/// exponent otherwise, or a DATETIME, which is taken for UTC.
+pub(super) fn instant(cell: &Value) -> Option<Timestamp> {
+    let text = text(cell);
+    if let Ok(number) = text.parse::<i64>() {
+        // Whole seconds without a point would be in the year 3000 and later.
+        const LATEST_SECOND: i64 = 32_503_680_000;
+        return Some(if number.abs() < LATEST_SECOND {
+            Timestamp::from_secs(number)
+        } else {
+            Timestamp::from_micros(number)
+        });
+    }
+    if let Ok(seconds) = text.parse::<f64>() {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the microseconds of this age fit, and others saturate"
+        )]
+        return seconds
+            .is_finite()
+            .then(|| Timestamp::from_micros((seconds * 1e6).round() as i64));
+    }
+    Timestamp::parse_rfc3339(&text).or_else(|| Timestamp::parse_rfc3339(&format!("{text}Z")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_way_in_which_a_time_is_written_is_the_same_instant() {
+        let at = Timestamp::from_micros(1_795_321_781_123_456);
+        for cell in [
+            json!("1795321781123456"),
+            json!(1_795_321_781_123_456_i64),
+            json!("1795321781.123456"),
+            json!("1.795321781123456E9"),
+            json!("2026-11-22T04:29:41.123456Z"),
+            json!("2026-11-22T04:29:41.123456"),
+            json!("2026-11-22 04:29:41.123456+00:00"),
+        ] {
+            assert_eq!(instant(&cell), Some(at), "{cell}");
+        }
+        assert_eq!(
+            instant(&json!("1795321781")),
+            Some(Timestamp::from_secs(1_795_321_781))
+        );
+        assert_eq!(instant(&json!("yesterday")), None);
+    }
+}

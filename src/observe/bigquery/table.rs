@@ -1,0 +1,194 @@
+//! What a table looks like, as far as a query for canaries depends on it.
+//!
+//! It is read with structures of our own: those of the BigQuery crate cannot read a table that has a column of a type
+//! which is newer than the crate.
+
+use serde::Deserialize;
+
+/// One column, nested ones with the path to them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// `trace_id`, or `payload.trace_id` inside a record.
+    pub name: String,
+    /// As tables.get names it: `STRING`, `INTEGER`, `TIMESTAMP`, `RECORD`, ...
+    pub kind: String,
+    /// `NULLABLE`, `REQUIRED` or `REPEATED`.
+    pub mode: String,
+}
+
+/// The columns of a table, in its order, each record before its fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableSchema {
+    /// All of them.
+    pub columns: Vec<Column>,
+}
+
+impl TableSchema {
+    /// The column of a name, in any case, as in SQL.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns
+            .iter()
+            .find(|column| column.name.eq_ignore_ascii_case(name))
+    }
+}
+
+/// How a table is cut into partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Partitioning {
+    /// Not by time.
+    None,
+    /// By when a row left the streaming buffer; until then its partition is NULL.
+    Ingestion(Unit),
+    /// By a column of the given type.
+    Column {
+        name: String,
+        kind: String,
+        unit: Unit,
+    },
+}
+
+/// What a partition spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    Hour,
+    Day,
+    Month,
+    Year,
+}
+
+/// A table as tables.get describes it.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    pub(super) schema: TableSchema,
+    pub(super) partitioning: Partitioning,
+    pub(super) location: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TableJson {
+    schema: Option<SchemaJson>,
+    time_partitioning: Option<PartitioningJson>,
+    location: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct SchemaJson {
+    #[serde(default)]
+    fields: Vec<FieldJson>,
+}
+
+#[derive(Deserialize)]
+struct FieldJson {
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+    mode: Option<String>,
+    #[serde(default)]
+    fields: Vec<FieldJson>,
+}
+
+#[derive(Deserialize)]
+struct PartitioningJson {
+    #[serde(rename = "type")]
+    unit: Option<String>,
+    field: Option<String>,
+}
+
+impl Table {
+    /// Reads the answer of tables.get.
+    pub(super) fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
+        let table: TableJson = serde_json::from_slice(json)?;
+        let mut schema = TableSchema::default();
+        for field in table.schema.iter().flat_map(|schema| &schema.fields) {
+            add(&mut schema.columns, "", field);
+        }
+        let partitioning = table.time_partitioning.map_or(Partitioning::None, |by| {
+            let unit = match by.unit.as_deref() {
+                Some("HOUR") => Unit::Hour,
+                Some("MONTH") => Unit::Month,
+                Some("YEAR") => Unit::Year,
+                _ => Unit::Day,
+            };
+            match by.field {
+                None => Partitioning::Ingestion(unit),
+                Some(name) => {
+                    let kind = schema.column(&name).map(|column| column.kind.clone());
+                    Partitioning::Column {
+                        name,
+                        kind: kind.unwrap_or_default(),
+                        unit,
+                    }
+                }
+            }
+        });
+        Ok(Self {
+            schema,
+            partitioning,
+            location: table.location,
+        })
+    }
+}
+
+fn add(columns: &mut Vec<Column>, within: &str, field: &FieldJson) {
+    let name = format!("{within}{}", field.name);
+    columns.push(Column {
+        name: name.clone(),
+        kind: field.kind.to_ascii_uppercase(),
+        mode: field.mode.clone().unwrap_or_else(|| "NULLABLE".to_owned()),
+    });
+    for nested in &field.fields {
+        add(columns, &format!("{name}."), nested);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn table(json: &serde_json::Value) -> Table {
+        Table::parse(json.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn nested_columns_and_types_that_nobody_knows_are_kept() {
+        let table = table(&json!({"schema": {"fields": [
+            {"name": "span", "type": "RANGE", "rangeElementType": {"type": "DATE"}},
+            {"name": "payload", "type": "RECORD", "mode": "REPEATED", "fields": [{"name": "Id", "type": "STRING"}]},
+        ]}}));
+        let names: Vec<&str> = table
+            .schema
+            .columns
+            .iter()
+            .map(|column| column.name.as_str())
+            .collect();
+        assert_eq!(names, ["span", "payload", "payload.Id"]);
+        assert_eq!(table.schema.column("PAYLOAD.id").unwrap().kind, "STRING");
+        assert_eq!(table.partitioning, Partitioning::None);
+    }
+
+    #[test]
+    fn partitioning_without_a_field_is_by_ingestion_time() {
+        let by = |partitioning| {
+            table(&json!({
+                "schema": {"fields": [{"name": "at", "type": "TIMESTAMP"}]},
+                "timePartitioning": partitioning,
+            }))
+            .partitioning
+        };
+        assert_eq!(
+            by(json!({"type": "HOUR"})),
+            Partitioning::Ingestion(Unit::Hour)
+        );
+        assert_eq!(
+            by(json!({"type": "DAY", "field": "at"})),
+            Partitioning::Column {
+                name: "at".into(),
+                kind: "TIMESTAMP".into(),
+                unit: Unit::Day
+            }
+        );
+    }
+}

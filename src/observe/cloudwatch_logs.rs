@@ -1,0 +1,454 @@
+//! Looks for canaries in a log group, with FilterLogEvents.
+//!
+//! It suits a stage that logs what it handles, such as an export function. Logs Insights would be slower and is paid by
+//! the gigabyte scanned; live tail samples and drops. FilterLogEvents has no cursor that survives, so each look reads
+//! the window from the oldest waiting canary on, and copies are told apart by their event id.
+//!
+//! It must never take the newest events for complete: they show up late, and so the watermark stays behind the clock.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_cloudwatchlogs::Client;
+use aws_sdk_cloudwatchlogs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_cloudwatchlogs::operation::filter_log_events::FilterLogEventsOutput;
+use aws_sdk_cloudwatchlogs::types::FilteredLogEvent;
+use aws_smithy_runtime_api::http::Response;
+
+use super::{Observe, ObserveError, Recognizer};
+use crate::domain::canary::Integrity;
+use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
+use crate::domain::tag::{MARKER, NotOurs, TAG_LEN, Tag};
+use crate::domain::time::{Timestamp, WallClock};
+
+/// How many events with foreign tags are remembered, so that windows that overlap do not count them twice.
+const MAX_FOREIGN: usize = 10_000;
+
+/// Which log group, and how to read it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Name or ARN; an ARN may lie in an account that shares it with ours.
+    pub log_group: String,
+    /// What CloudWatch Logs looks for. A plain term matches a whole word only, while a pattern between percent signs
+    /// matches anywhere (CloudWatch Logs User Guide, "Supported regular expressions syntax"), and our marker is only
+    /// the start of a word.
+    pub filter_pattern: String,
+    /// How far before the oldest waiting canary the window begins: what a stage's own timestamps may be early by.
+    pub lookback: Duration,
+    /// How long an event may take to show up in a search. There is no documented bound; 10 s covers what is reported.
+    pub settle: Duration,
+    /// Most pages of a look; a longer window is read on in the next look. FilterLogEvents allows 5 calls a second for
+    /// an account in some regions, all its users together (CloudWatch Logs quotas).
+    pub max_pages: usize,
+}
+
+impl Settings {
+    /// The usual settings for a log group.
+    #[must_use]
+    pub fn new(log_group: impl Into<String>) -> Self {
+        Self {
+            log_group: log_group.into(),
+            filter_pattern: format!("%{MARKER}%"),
+            lookback: Duration::from_mins(1),
+            settle: Duration::from_secs(10),
+            max_pages: 10,
+        }
+    }
+}
+
+/// Reads one log group.
+#[derive(Debug)]
+pub struct CloudWatchLogs {
+    settings: Settings,
+    client: Client,
+    recognizer: Recognizer,
+    clock: WallClock,
+    unfinished: Option<Pass>,
+    foreign: HashSet<String>,
+}
+
+/// One reading of the window from its start to now, over as many looks as it takes.
+#[derive(Clone, Debug)]
+struct Pass {
+    started: Timestamp,
+    from: Timestamp,
+    token: Option<String>,
+}
+
+impl CloudWatchLogs {
+    /// An observer; it makes no call yet. `client` must not retry by itself.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        client: Client,
+        recognizer: Recognizer,
+        clock: WallClock,
+    ) -> Self {
+        Self {
+            settings,
+            client,
+            recognizer,
+            clock,
+            unfinished: None,
+            foreign: HashSet::new(),
+        }
+    }
+
+    async fn page(&self, pass: &Pass) -> Result<FilterLogEventsOutput, ObserveError> {
+        let group = self.settings.log_group.trim_end_matches(":*");
+        let request = self
+            .client
+            .filter_log_events()
+            .filter_pattern(&self.settings.filter_pattern)
+            .start_time(pass.from.millis().max(0))
+            .set_next_token(pass.token.clone());
+        let request = if group.starts_with("arn:") {
+            request.log_group_identifier(group)
+        } else {
+            request.log_group_name(group)
+        };
+        request
+            .send()
+            .await
+            .map_err(|error| trouble(&error, &format!("FilterLogEvents on `{group}`")))
+    }
+
+    fn look_into(
+        &mut self,
+        event: &FilteredLogEvent,
+        seen_by: Timestamp,
+        reading: &mut Reading,
+        sightings: &mut Vec<Sighting>,
+    ) {
+        reading.records += 1;
+        let Some((id, message)) = event.event_id().zip(event.message()) else {
+            reading.decode_errors += 1;
+            return;
+        };
+        reading.bytes += message.len() as u64;
+        let found = tags(&self.recognizer, message.as_bytes());
+        if found.foreign > 0 && !self.foreign.contains(id) {
+            reading.foreign_tags += found.foreign;
+            if self.foreign.len() >= MAX_FOREIGN {
+                self.foreign.clear();
+            }
+            self.foreign.insert(id.to_owned());
+        }
+        let stamp = event.ingestion_time().map_or(Stamp::None, |millis| {
+            Stamp::Millis(Timestamp::from_millis(millis))
+        });
+        let locator: Arc<str> = id.into();
+        for (tag, integrity) in found.ours {
+            sightings.push(Sighting {
+                tag,
+                stamp,
+                seen_by,
+                locator: Locator(locator.clone()),
+                label: None,
+                integrity,
+            });
+        }
+    }
+}
+
+impl Observe for CloudWatchLogs {
+    async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
+        let started = self.clock.now();
+        let from = wanted.oldest().unwrap_or(started) - self.settings.lookback;
+        let mut pass = match self.unfinished.clone() {
+            Some(pass) if pass.from <= from => pass,
+            _ => Pass {
+                started,
+                from,
+                token: None,
+            },
+        };
+        let mut reading = Reading::default();
+        let mut sightings = Vec::new();
+        let mut watermark = None;
+        for _ in 0..self.settings.max_pages.max(1) {
+            let page = match self.page(&pass).await {
+                Ok(page) => page,
+                Err(error) => {
+                    // The token may be what is wrong; throttling and the like say nothing against it.
+                    if error.trouble == Trouble::Failing {
+                        self.unfinished = None;
+                    }
+                    return Err(error);
+                }
+            };
+            let seen_by = self.clock.now();
+            for event in page.events() {
+                self.look_into(event, seen_by, &mut reading, &mut sightings);
+            }
+            // A page may be empty and still not be the last one.
+            pass.token = page.next_token;
+            if pass.token.is_none() {
+                watermark = Some(pass.started - self.settings.settle);
+                break;
+            }
+        }
+        // Only now, so that a look that is dropped on the way skips nothing.
+        self.unfinished = watermark.is_none().then_some(pass);
+        Ok(Sweep {
+            revision: wanted.revision,
+            started,
+            finished: self.clock.now(),
+            watermark,
+            sightings,
+            reading,
+        })
+    }
+
+    fn rest(&mut self) {
+        self.unfinished = None;
+        self.foreign.clear();
+    }
+}
+
+/// Tags in a text.
+#[derive(Debug, Default)]
+struct Tags {
+    ours: Vec<(Tag, Integrity)>,
+    foreign: u64,
+}
+
+fn tags(recognizer: &Recognizer, text: &[u8]) -> Tags {
+    let mut found = Tags::default();
+    let mut at = 0;
+    while let Some(rest) = text.get(at..).filter(|rest| rest.len() >= TAG_LEN) {
+        if !rest[..MARKER.len()].eq_ignore_ascii_case(MARKER.as_bytes()) {
+            at += 1;
+            continue;
+        }
+        match recognizer.keys.read(rest) {
+            Ok(tag) => {
+                if found.ours.iter().all(|(known, _)| *known != tag) {
+                    let signed = recognizer.keys.sign(&tag);
+                    let integrity = recognizer
+                        .template(tag.tenant)
+                        .map_or(Integrity::Unchecked, |template| {
+                            template.inspect(&tag, &signed, text, at)
+                        });
+                    found.ours.push((tag, integrity));
+                }
+                at += TAG_LEN;
+            }
+            Err(NotOurs::Foreign) => {
+                found.foreign += 1;
+                at += TAG_LEN;
+            }
+            Err(NotOurs::Malformed) => at += 1,
+        }
+    }
+    found
+}
+
+/// What kind of failure an SDK error is, in words.
+pub(super) fn trouble<E>(error: &SdkError<E, Response>, asked: &str) -> ObserveError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let code = error
+        .code()
+        .map(|code| code.rsplit('#').next().unwrap_or(code));
+    let kind = match (error, code) {
+        (SdkError::TimeoutError(_), _) => Trouble::TimedOut,
+        (SdkError::DispatchFailure(failure), _) if failure.is_timeout() => Trouble::TimedOut,
+        (SdkError::DispatchFailure(_), _) => Trouble::Unreachable,
+        (SdkError::ResponseError(_), _) => Trouble::Garbled,
+        (
+            _,
+            Some("ThrottlingException" | "LimitExceededException" | "TooManyRequestsException"),
+        ) => Trouble::Throttled,
+        (_, Some("ResourceNotFoundException")) => Trouble::Missing,
+        (
+            _,
+            Some("AccessDeniedException" | "UnrecognizedClientException" | "ExpiredTokenException"),
+        ) => Trouble::Denied,
+        _ => Trouble::Failing,
+    };
+    let said = match (code, error.message()) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        (None, _) => {
+            let mut said = error.to_string();
+            let mut cause = std::error::Error::source(error);
+            while let Some(next) = cause {
+                said = format!("{said}: {next}");
+                cause = next.source();
+            }
+            said
+        }
+    };
+    ObserveError::new(kind, format!("{asked}: {said}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
+    use aws_sdk_cloudwatchlogs::config::{
+        BehaviorVersion, Credentials, Region, retry::RetryConfig,
+    };
+    use aws_smithy_http_client::test_util::infallible_client_fn;
+    use aws_smithy_types::body::SdkBody;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::domain::canary::Template;
+    use crate::domain::sighting::WantedTrace;
+    use crate::domain::tag::{Code, Keyring, TagKey, TraceId};
+
+    const NOW: i64 = 1_795_321_800;
+
+    fn keys(secret: &str) -> Keyring {
+        Keyring::new(TagKey::new(secret).unwrap(), Vec::new())
+    }
+
+    fn tag() -> Tag {
+        Tag {
+            trace: TraceId::new(Timestamp::from_secs(NOW - 5), [3; 10]),
+            tenant: Code::of("acme"),
+            instance: Code::of("p"),
+            size: 100,
+        }
+    }
+
+    fn line(secret: &str) -> String {
+        Template::default().render(&tag(), &keys(secret).sign(&tag()))
+    }
+
+    fn wanted() -> Wanted {
+        Wanted {
+            revision: 7,
+            waiting: [WantedTrace {
+                tag: tag(),
+                planned_at: Timestamp::from_secs(NOW - 5),
+            }]
+            .into(),
+            ..Wanted::default()
+        }
+    }
+
+    type Sent = Arc<Mutex<Vec<Value>>>;
+
+    fn observer(answers: Vec<(u16, Value)>) -> (CloudWatchLogs, Sent) {
+        let answers = Mutex::new(VecDeque::from(answers));
+        let sent = Sent::default();
+        let log = sent.clone();
+        let http = infallible_client_fn(move |request| {
+            let body = request.body().bytes().unwrap();
+            log.lock()
+                .unwrap()
+                .push(serde_json::from_slice(body).unwrap());
+            let (status, body) = answers.lock().unwrap().pop_front().unwrap();
+            http::Response::builder()
+                .status(status)
+                .body(SdkBody::from(body.to_string()))
+                .unwrap()
+        });
+        let config = aws_sdk_cloudwatchlogs::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("eu-central-1"))
+            .credentials_provider(Credentials::new("a", "b", None, None, "test"))
+            .retry_config(RetryConfig::disabled())
+            .http_client(http)
+            .build();
+        let recognizer = Recognizer {
+            keys: Arc::new(keys("0123456789abcdef")),
+            templates: [(Code::of("acme"), Template::default())].into(),
+        };
+        let clock = WallClock::new(|| Timestamp::from_secs(NOW));
+        let mut settings = Settings::new("/export");
+        settings.max_pages = 2;
+        let client = Client::from_conf(config);
+        (
+            CloudWatchLogs::new(settings, client, recognizer, clock),
+            sent,
+        )
+    }
+
+    fn event(id: &str, message: &str) -> Value {
+        json!({"eventId": id, "ingestionTime": (NOW - 3) * 1_000 + 7, "timestamp": NOW * 1_000, "message": message})
+    }
+
+    #[tokio::test]
+    async fn a_canary_is_seen_on_a_page_after_an_empty_one() {
+        let message = line("0123456789abcdef");
+        let (mut observer, sent) = observer(vec![
+            (200, json!({"events": [], "nextToken": "t1"})),
+            (200, json!({"events": [event("e1", &message)]})),
+        ]);
+        let sweep = observer.sweep(&wanted()).await.unwrap();
+        let [sighting] = sweep.sightings.as_slice() else {
+            panic!("{sweep:?}")
+        };
+        assert_eq!(sighting.tag, tag());
+        assert_eq!(
+            sighting.stamp,
+            Stamp::Millis(Timestamp::from_millis((NOW - 3) * 1_000 + 7))
+        );
+        assert_eq!(sighting.integrity, Integrity::Intact);
+        assert_eq!(sighting.locator, Locator::new("e1"));
+        assert_eq!(sweep.watermark, Some(Timestamp::from_secs(NOW - 10)));
+        assert_eq!((sweep.revision, sweep.reading.records), (7, 1));
+        let sent = sent.lock().unwrap();
+        assert_eq!(sent[0]["filterPattern"], "%zqtp1%");
+        assert_eq!(sent[0]["startTime"], (NOW - 65) * 1_000);
+        assert_eq!(sent[1]["nextToken"], "t1");
+    }
+
+    #[tokio::test]
+    async fn a_window_that_is_too_long_is_read_on_in_the_next_look() {
+        let page = |token| (200, json!({"events": [], "nextToken": token}));
+        let (mut observer, sent) =
+            observer(vec![page("t1"), page("t2"), (200, json!({"events": []}))]);
+        let first = observer.sweep(&wanted()).await.unwrap();
+        assert_eq!(first.watermark, None);
+        let second = observer.sweep(&wanted()).await.unwrap();
+        assert_eq!(second.watermark, Some(Timestamp::from_secs(NOW - 10)));
+        assert_eq!(sent.lock().unwrap()[2]["nextToken"], "t2");
+    }
+
+    #[tokio::test]
+    async fn a_foreign_tag_is_counted_once_for_all_windows_that_show_it() {
+        let page = (
+            200,
+            json!({"events": [event("e1", &line("another key, sixteen+"))]}),
+        );
+        let (mut observer, _) = observer(vec![page.clone(), page]);
+        let first = observer.sweep(&wanted()).await.unwrap();
+        assert_eq!((first.sightings.len(), first.reading.foreign_tags), (0, 1));
+        assert_eq!(
+            observer
+                .sweep(&wanted())
+                .await
+                .unwrap()
+                .reading
+                .foreign_tags,
+            0
+        );
+    }
+
+    #[tokio::test]
+    async fn failures_have_their_kind_and_say_what_was_asked() {
+        for (status, code, kind) in [
+            (400, "ThrottlingException", Trouble::Throttled),
+            (400, "AccessDeniedException", Trouble::Denied),
+            (400, "ResourceNotFoundException", Trouble::Missing),
+            (503, "ServiceUnavailableException", Trouble::Failing),
+        ] {
+            let (mut observer, _) =
+                observer(vec![(status, json!({"__type": code, "message": "why"}))]);
+            let error = observer.sweep(&wanted()).await.unwrap_err();
+            assert_eq!(error.trouble, kind);
+            assert_eq!(
+                &*error.detail,
+                format!("FilterLogEvents on `/export`: {code}: why")
+            );
+        }
+    }
+}

@@ -1,3 +1,4 @@
 //! traceprobe.
 pub mod domain;
 pub mod observe;
+pub mod web;

@@ -1,5 +1,7 @@
 //! `/traces/{id}`: everything that is known of one trace, and how to check it elsewhere.
 
+use std::time::Duration;
+
 use askama::Template;
 
 use super::lane::{Lane, Presence, lanes};
@@ -89,6 +91,8 @@ pub(super) struct Page {
     put: String,
     doubled_by_us: bool,
     waterfall: Waterfall,
+    /// The hops that were made, where what it waited for afterwards presses them flat.
+    enlarged: Option<Waterfall>,
     stages: Vec<StageCard>,
     timeline: Vec<Moment>,
     violations: Vec<String>,
@@ -151,6 +155,7 @@ impl Page {
             put: put(trace),
             doubled_by_us: trace.doubled_by_us,
             waterfall: waterfall::draw(&lanes, axis, app.settings.criteria.slo, snapshot.at),
+            enlarged: enlarged(&lanes, trace, snapshot, axis, app.settings.criteria.slo),
             stages: lanes
                 .iter()
                 .map(|lane| StageCard::new(app, snapshot, trace, lane, &tag))
@@ -178,6 +183,27 @@ impl Page {
             tag,
         }
     }
+}
+
+/// From this share of the axis on, bars are wide enough to be told apart.
+const FLAT: u32 = 8;
+
+fn enlarged(
+    lanes: &[Lane<'_>],
+    trace: &Trace,
+    snapshot: &Snapshot,
+    axis: Axis,
+    slo: Duration,
+) -> Option<Waterfall> {
+    let seen: Vec<_> = lanes
+        .iter()
+        .filter(|lane| matches!(lane.presence, Presence::Seen(_)))
+        .cloned()
+        .collect();
+    let extent = waterfall::extent(&seen, trace.planned_at, snapshot.at);
+    let closer = Axis::holding(trace.planned_at, extent);
+    (!seen.is_empty() && closer.length * FLAT <= axis.length)
+        .then(|| waterfall::draw(&seen, closer, slo, snapshot.at))
 }
 
 impl StageCard {
@@ -220,7 +246,11 @@ fn facts(lane: &Lane<'_>) -> Vec<(&'static str, String)> {
         facts.push(("arrived by", words::instant(interval.latest)));
         facts.push(("known to within", words::exact(interval.width())));
         let noticed = arrival.noticed_at.since(interval.latest);
-        facts.push(("noticed", format!("{} later by us, which is no part of the latency", words::exact(noticed))));
+        facts.push(("noticed", if noticed.is_zero() {
+            "by us at once".to_owned()
+        } else {
+            format!("{} later by us, which is no part of the latency", words::exact(noticed))
+        }));
         facts.push(("content", arrival.integrity.to_string()));
     }
     if let Some(latency) = lane.latency() {
@@ -322,7 +352,7 @@ fn timeline(trace: &Trace, snapshot: &Snapshot, app: &App, lanes: &[Lane<'_>]) -
     moments
         .into_iter()
         .map(|(at, text)| Moment {
-            at: words::instant(at),
+            at: at.strftime("%H:%M:%S%.3f"),
             after: format!("+{}", words::exact(at.since(trace.planned_at))),
             text,
         })

@@ -84,6 +84,7 @@ struct HopJson {
     uncertainty_seconds: Option<f64>,
     target_seconds: Option<f64>,
     over_target: Option<bool>,
+    blind_since: Option<String>,
 }
 
 #[derive(Serialize, Debug)]
@@ -281,6 +282,7 @@ impl HopJson {
             uncertainty_seconds: figures.error.map(|error| error.as_secs_f64()),
             target_seconds: figures.target.map(|target| target.as_secs_f64()),
             over_target: figures.is_over(),
+            blind_since: figures.blind_since.map(rfc3339),
         }
     }
 }

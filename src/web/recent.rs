@@ -6,7 +6,7 @@ use std::time::Duration;
 use askama::Template;
 
 use super::filter::{self, Filter};
-use super::lane::lanes;
+use super::lane::{Lane, Presence, lanes};
 use super::source::State;
 use super::tenant::{self, Gravity, HopFigures, Injection};
 use super::waterfall::{self, Axis, Waterfall};
@@ -14,6 +14,7 @@ use super::{App, Head, source, words};
 use crate::domain::outcome::Outcome;
 use crate::domain::quantile::Quantile;
 use crate::domain::tag::TraceId;
+use crate::domain::time::Timestamp;
 use crate::domain::topology::TenantId;
 use crate::domain::trace::{Judgement, Standing, Trace};
 use crate::domain::tracker::Snapshot;
@@ -117,8 +118,10 @@ struct HopLine {
     whole: bool,
     cells: Vec<Cell>,
     target: String,
-    verdict: Option<bool>,
-    judged: String,
+    over: bool,
+    blind_since: Option<String>,
+    judged: usize,
+    missing: usize,
     error: String,
 }
 
@@ -288,13 +291,13 @@ fn summary(verdicts: &[Verdict], snapshot: &Snapshot) -> String {
         },
         [worst, rest @ ..] => {
             let name = &snapshot.topology.tenant(worst.tenant).name;
-            let place = tenant::place(&worst.condition, snapshot)
-                .map_or_else(String::new, |place| format!(" {place}"));
+            let at = tenant::at_place(&worst.condition, snapshot);
             let more = match rest.len() {
                 0 => String::new(),
-                more => format!(", and {more} more"),
+                1 => "; 1 more tenant in trouble".to_owned(),
+                more => format!("; {more} more tenants in trouble"),
             };
-            format!("{name}: {}{place}{more}", worst.condition.word())
+            format!("{name} {}{at}{more}", worst.condition.word())
         }
     }
 }
@@ -305,8 +308,8 @@ impl VerdictLine {
         let condition = &verdict.condition;
         let name = snapshot.topology.tenant(verdict.tenant).name.to_string();
         let also = verdict.also.iter().map(|condition| {
-            let place = tenant::place(condition, snapshot).map_or_else(String::new, |place| format!(" {place}"));
-            format!("{}{place}: {}", condition.word(), tenant::matter(condition, criteria))
+            let at = tenant::at_place(condition, snapshot);
+            format!("{}{at}: {}", condition.word(), tenant::matter(condition, criteria))
         });
         Self {
             gravity: Gravity::of(condition),
@@ -315,7 +318,7 @@ impl VerdictLine {
             tenant: name,
             place: tenant::place(condition, snapshot),
             since: verdict.since.map(|since| {
-                (words::clock(since, snapshot.at), words::short(snapshot.at.since(since)))
+                (words::clock(since, snapshot.at), words::age(snapshot.at.since(since)))
             }),
             matter: tenant::matter(condition, criteria),
             runbook: match Gravity::of(condition) {
@@ -340,27 +343,25 @@ impl TenantFigures {
             gravity: Gravity::of(&verdict.condition),
             word: verdict.condition.word(),
             end_to_end,
-            hops: hops.iter().map(HopLine::new).collect(),
+            hops: hops.iter().map(|hop| HopLine::new(hop, snapshot.at)).collect(),
         }
     }
 }
 
 impl HopLine {
-    fn new(figures: &HopFigures) -> Self {
+    fn new(figures: &HopFigures, now: Timestamp) -> Self {
         let cell = |quantile: Quantile| Cell { text: words::quantile(quantile), over: figures.over(quantile) };
         let none = || (0..3).map(|_| Cell { text: "–".to_owned(), over: false }).collect();
-        let missing = match figures.missing {
-            0 => String::new(),
-            missing => format!(", {missing} not there"),
-        };
         Self {
             name: figures.name.to_string(),
             side: figures.side,
             whole: figures.stage.is_none(),
             cells: figures.quantiles.map_or_else(none, |all| all.map(cell).into()),
             target: figures.target.map_or_else(|| "–".to_owned(), words::short),
-            verdict: figures.is_over(),
-            judged: format!("{}{missing}", figures.judged),
+            over: figures.is_over() == Some(true),
+            blind_since: figures.blind_since.map(|since| words::clock(since, now)),
+            judged: figures.judged,
+            missing: figures.missing,
             error: figures.error.map_or_else(|| "–".to_owned(), words::short),
         }
     }
@@ -458,9 +459,13 @@ impl TraceRow {
         let extent = waterfall::extent(&lanes, trace.planned_at, snapshot.at);
         let axis = Axis::holding(trace.planned_at, extent.max(scale));
         let age = snapshot.at.since(trace.planned_at);
+        let unseen = |lane: &Lane<'_>| {
+            trace.waiting_for(map) == Some(lane.stage) && matches!(lane.presence, Presence::Blind { .. })
+        };
         let latency = match (trace.latency(map), &trace.ended) {
             (Some(latency), _) => words::short(latency),
-            (None, None) => format!("> {}", words::short(age)),
+            (None, None) if lanes.iter().any(unseen) => "cannot see".to_owned(),
+            (None, None) => format!("> {}", words::age(age)),
             (None, Some(_)) => "–".to_owned(),
         };
         let error = trace.arrival(map.end()).map(|at| words::short(at.width()));
@@ -468,7 +473,7 @@ impl TraceRow {
             id: trace.id().to_string(),
             short_id: short_id(trace.id()),
             planned: words::clock(trace.planned_at, snapshot.at),
-            ago: words::short(age),
+            ago: words::age(age),
             tenant: map.tenant(trace.tenant).name.to_string(),
             size: words::bytes(trace.tag.size),
             outcome: outcome_word(trace),
@@ -494,7 +499,7 @@ impl FailureList {
                 id: trace.id().to_string(),
                 short_id: short_id(trace.id()),
                 planned: words::clock(trace.planned_at, snapshot.at),
-                ago: words::short(snapshot.at.since(trace.planned_at)),
+                ago: words::age(snapshot.at.since(trace.planned_at)),
                 outcome: outcome_word(trace),
                 tone: outcome_tone(trace),
                 detail: outcome_detail(trace, snapshot),
@@ -544,7 +549,7 @@ impl SourceLine {
             owner: source::owner(snapshot, view.source).to_string(),
             state: State::of(view),
             since: source::since(view).map(|since| {
-                (words::clock(since, snapshot.at), words::short(snapshot.at.since(since)))
+                (words::clock(since, snapshot.at), words::age(snapshot.at.since(since)))
             }),
             read_up_to: view.watermark.map_or_else(never, |mark| words::ago(mark, snapshot.at)),
             last_answer: view.last_answer.map_or_else(never, |at| words::ago(at, snapshot.at)),

@@ -102,7 +102,7 @@ pub fn anchor(condition: &Condition) -> String {
     condition.word().to_ascii_lowercase().replace(' ', "-")
 }
 
-/// Where it is wrong: ` at transit`, or nothing for conditions without a place.
+/// Where it is wrong: `transit`, `archive..bigquery`; nothing for conditions without a place.
 #[must_use]
 pub fn place(condition: &Condition, snapshot: &Snapshot) -> Option<String> {
     let map = &snapshot.topology;
@@ -120,17 +120,31 @@ pub fn place(condition: &Condition, snapshot: &Snapshot) -> Option<String> {
     }
 }
 
+/// The same as it follows the word: ` at transit`, ` bigquery` after `CANNOT SEE`, or nothing.
+#[must_use]
+pub fn at_place(condition: &Condition, snapshot: &Snapshot) -> String {
+    let preposition = match condition {
+        Condition::CannotSee { .. } | Condition::CannotSeeBranch { .. } => "",
+        Condition::Leaking { .. }
+        | Condition::NotInjecting { .. }
+        | Condition::Stuck { .. }
+        | Condition::Losing { .. }
+        | Condition::Slow { .. }
+        | Condition::Waiting
+        | Condition::Ok { .. } => "at ",
+    };
+    place(condition, snapshot).map_or_else(String::new, |place| format!(" {preposition}{place}"))
+}
+
 /// What is the matter, after the place and the time.
 #[must_use]
 pub fn matter(condition: &Condition, criteria: &Criteria) -> String {
     match condition {
         Condition::Leaking { found_in, .. } => format!("its canaries were found in {found_in}"),
         Condition::NotInjecting { reason } => reason.to_string(),
-        Condition::CannotSee { reason, .. } => {
-            format!("{reason}. Whether canaries arrive there is unknown")
-        }
+        Condition::CannotSee { reason, .. } => reason.to_string(),
         Condition::CannotSeeBranch { reason, .. } => {
-            format!("{reason}. The way to the end is not affected")
+            format!("{reason} (beside the way: end to end is not affected)")
         }
         Condition::Stuck { waiting, .. } => {
             let verb = if *waiting == 1 { "waits" } else { "wait" };
@@ -152,15 +166,12 @@ pub fn matter(condition: &Condition, criteria: &Criteria) -> String {
 #[must_use]
 pub fn sentence(verdict: &Verdict, snapshot: &Snapshot, criteria: &Criteria) -> String {
     let condition = &verdict.condition;
-    let place = place(condition, snapshot).map_or_else(String::new, |place| match condition {
-        Condition::CannotSee { .. } | Condition::CannotSeeBranch { .. } => format!(" {place}"),
-        _ => format!(" at {place}"),
-    });
+    let at = at_place(condition, snapshot);
     let since = verdict.since.map_or_else(String::new, |since| {
-        let age = words::short(snapshot.at.since(since));
+        let age = words::age(snapshot.at.since(since));
         format!(" since {} ({age})", words::clock(since, snapshot.at))
     });
-    format!("{}{place}{since}: {}", condition.word(), matter(condition, criteria))
+    format!("{}{at}{since}: {}", condition.word(), matter(condition, criteria))
 }
 
 /// The verdicts, worst first; among equals the oldest, then by name.
@@ -196,6 +207,8 @@ pub struct HopFigures {
     pub error: Option<Duration>,
     /// What the 95th percentile may be.
     pub target: Option<Duration>,
+    /// Since when the stage it leads to cannot be read: the figures are then those of before.
+    pub blind_since: Option<Timestamp>,
 }
 
 impl HopFigures {
@@ -240,7 +253,7 @@ pub fn hops(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<H
             Role::Way | Role::End => true,
             Role::DeadLetter => false,
         })
-        .map(|stage| one_hop(snapshot, stage, &traces))
+        .map(|stage| one_hop(snapshot, tenant, stage, &traces))
         .collect();
     let mut sample = verdict::sample(snapshot, &traces);
     let overdue = |trace: &&&Trace| trace.judgement == Judgement::Overdue;
@@ -253,11 +266,12 @@ pub fn hops(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<H
         missing: traces.iter().filter(overdue).count(),
         error: error(&traces, map.end()),
         target: Some(criteria.slo),
+        blind_since: blind_since(snapshot, tenant, map.end()),
     });
     figures
 }
 
-fn one_hop(snapshot: &Snapshot, stage: StageId, traces: &[&Trace]) -> HopFigures {
+fn one_hop(snapshot: &Snapshot, tenant: TenantId, stage: StageId, traces: &[&Trace]) -> HopFigures {
     let map = &snapshot.topology;
     let spec = map.stage(stage);
     let mut sample = Sample::default();
@@ -288,7 +302,13 @@ fn one_hop(snapshot: &Snapshot, stage: StageId, traces: &[&Trace]) -> HopFigures
         missing,
         error: error(traces, stage),
         target: spec.target,
+        blind_since: blind_since(snapshot, tenant, stage),
     }
+}
+
+fn blind_since(snapshot: &Snapshot, tenant: TenantId, stage: StageId) -> Option<Timestamp> {
+    let source = snapshot.topology.source_of(tenant, stage);
+    snapshot.sources[source.0 as usize].blind_since
 }
 
 /// The 95th percentile of the widths of the arrival intervals at a stage.

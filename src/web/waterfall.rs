@@ -52,6 +52,8 @@ pub enum Tone {
     Missing,
     /// Nobody can say.
     Unknown,
+    /// There is nothing to draw.
+    Nothing,
 }
 
 impl Tone {
@@ -65,6 +67,7 @@ impl Tone {
             Self::Waiting => "waiting",
             Self::Missing => "missing",
             Self::Unknown => "unknown",
+            Self::Nothing => "nothing",
         }
     }
 }
@@ -98,8 +101,6 @@ pub struct Row {
 /// The drawing.
 #[derive(Clone, Debug)]
 pub struct Waterfall {
-    /// Its scale.
-    pub axis: Axis,
     /// A line each stage.
     pub rows: Vec<Row>,
     /// Where the end-to-end threshold lies, if it is on the axis.
@@ -164,7 +165,6 @@ pub fn draw(lanes: &[Lane<'_>], axis: Axis, slo: Duration, now: Timestamp) -> Wa
         tone: tone(lane),
     });
     Waterfall {
-        axis,
         rows: rows.collect(),
         threshold: (slo <= axis.length).then(|| axis.share(axis.start + slo)),
         ticks: axis.ticks(),
@@ -197,7 +197,8 @@ fn tone(lane: &Lane<'_>) -> Tone {
         Presence::Seen(_) => Tone::Done,
         Presence::Waiting { .. } => Tone::Waiting,
         Presence::Overdue { .. } | Presence::Never { .. } => Tone::Missing,
-        Presence::Blind { .. } | Presence::Unproven | Presence::NotReached => Tone::Unknown,
+        Presence::Blind { .. } | Presence::Unproven => Tone::Unknown,
+        Presence::NotReached => Tone::Nothing,
     }
 }
 
@@ -215,8 +216,8 @@ pub fn said(lane: &Lane<'_>, now: Timestamp) -> String {
             (Hop::Skipped, _) => "arrived, though never seen before".to_owned(),
             (Hop::Open | Hop::Overdue | Hop::Missing, _) => "arrived".to_owned(),
         },
-        Presence::Waiting { age } => format!("waiting {}", words::short(*age)),
-        Presence::Overdue { age } => format!("not there after {}", words::short(*age)),
+        Presence::Waiting { age } => format!("waiting {}", words::age(*age)),
+        Presence::Overdue { age } => format!("not there after {}", words::age(*age)),
         Presence::Blind { since } => format!("cannot see since {}", words::clock(*since, now)),
         Presence::Never { until } => match lane.begun {
             Some(begun) => format!("never came ({} watched)", words::short(until.since(begun.latest))),

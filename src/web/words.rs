@@ -26,6 +26,15 @@ pub fn short(duration: Duration) -> String {
     }
 }
 
+/// An age, in whole seconds: tenths would only flicker.
+#[must_use]
+pub fn age(duration: Duration) -> String {
+    match duration.as_secs() {
+        secs @ 0..60 => format!("{secs} s"),
+        _ => short(duration),
+    }
+}
+
 /// Cut to tenths rather than rounded: what is shown as 30 s must not be a shade over a target of 30 s that was met.
 fn tenths(millis: u128) -> String {
     match (millis / 1_000, millis % 1_000 / 100) {
@@ -54,12 +63,16 @@ pub fn exact(duration: Duration) -> String {
     }
 }
 
-/// A quantile, with `>` where it lies among what has not arrived.
+/// A quantile, with `>` where it lies among what has not arrived. It stands in narrow columns: `2.7 min`.
 #[must_use]
 pub fn quantile(quantile: Quantile) -> String {
+    let narrow = |duration: Duration| match duration.as_secs() {
+        secs @ 60..600 => format!("{}.{} min", secs / 60, secs % 60 / 6),
+        _ => short(duration),
+    };
     match quantile {
-        Quantile::Exactly(duration) => short(duration),
-        Quantile::MoreThan(duration) => format!("> {}", short(duration)),
+        Quantile::Exactly(duration) => narrow(duration),
+        Quantile::MoreThan(duration) => format!("> {}", narrow(duration)),
     }
 }
 
@@ -79,7 +92,7 @@ pub fn instant(at: Timestamp) -> String {
 /// How long ago: `18 min ago`.
 #[must_use]
 pub fn ago(at: Timestamp, now: Timestamp) -> String {
-    format!("{} ago", short(now.since(at)))
+    format!("{} ago", age(now.since(at)))
 }
 
 /// A number with its noun: `1 canary`, `36 canaries`.

@@ -1,0 +1,334 @@
+//! States of the page, made by the real tracker from a script: what a pipeline does, second by second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{App, Place, Scrape, Settings};
+use crate::domain::canary::{Integrity, Template};
+use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble};
+use crate::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
+use crate::domain::time::{Timestamp, WallClock};
+use crate::domain::topology::{Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology};
+use crate::domain::tracker::{Input, PutResult, Settings as Rules, Snapshot, Tracker};
+use crate::domain::verdict::Criteria;
+
+pub(super) const STREAM: StageId = StageId(0);
+pub(super) const ARCHIVE: StageId = StageId(1);
+pub(super) const TRANSIT: StageId = StageId(2);
+pub(super) const TABLE: StageId = StageId(3);
+pub(super) const ACME: TenantId = TenantId(0);
+pub(super) const GLOBEX: TenantId = TenantId(1);
+pub(super) const INITECH: TenantId = TenantId(2);
+
+/// When the scripts begin: a quarter past two in the morning.
+const START: Timestamp = Timestamp::from_secs(1_795_313_700);
+
+/// How a pipeline does at one instant, for one tenant.
+#[derive(Clone, Default)]
+pub(super) struct Weather {
+    /// Stages that a canary does not get to.
+    pub(super) dropped_at: Option<StageId>,
+    /// Added to the last hop, in milliseconds.
+    pub(super) slow: i64,
+    /// The put is refused for this reason.
+    pub(super) refused: Option<&'static str>,
+    /// A stage whose source cannot be read, and why.
+    pub(super) blind: Option<(StageId, &'static str)>,
+    /// Its canary also turns up in the stream of this tenant.
+    pub(super) leaks_to: Option<TenantId>,
+}
+
+pub(super) type Script = fn(u64, TenantId) -> Weather;
+
+/// Runs a script for so many minutes and returns the state at the end of it.
+pub(super) fn after(minutes: u64, script: Script) -> Snapshot {
+    World::new(["acme", "globex", "initech"]).run(minutes * 60, script)
+}
+
+pub(super) struct World {
+    tracker: Tracker,
+    map: Arc<Topology>,
+    /// Canaries that have been put, and when they reach each stage, in milliseconds.
+    sent: Vec<(Tag, TenantId, [Option<Timestamp>; 4], Option<TenantId>)>,
+    seen: std::collections::BTreeSet<(TraceId, SourceId)>,
+    /// Sources that hold a canary that does not belong there.
+    leaks: Vec<(Tag, SourceId, Timestamp)>,
+}
+
+impl World {
+    pub(super) fn new(tenants: [&str; 3]) -> Self {
+        let map = Arc::new(topology(tenants));
+        let s = Duration::from_secs;
+        let rules = Rules {
+            slo: s(30),
+            give_up: s(900),
+            grace: s(300),
+            blind_after: s(30),
+            ride: s(120),
+            max_in_flight: 1_000,
+            remember: 1_000,
+            remember_failures: 50,
+            instance: Code::of("probe-1"),
+        };
+        let tracker = Tracker::new(map.clone(), rules);
+        Self { tracker, map, sent: Vec::new(), seen: std::collections::BTreeSet::new(), leaks: Vec::new() }
+    }
+
+    pub(super) fn run(mut self, seconds: u64, script: Script) -> Snapshot {
+        for second in 0..=seconds {
+            let now = START + Duration::from_secs(second);
+            for tenant in self.map.clone().tenant_ids() {
+                let weather = script(second, tenant);
+                if (second + 9 * u64::from(tenant.0)) % 30 == 12 {
+                    self.send(tenant, now, second, &weather);
+                }
+            }
+            for source in self.map.clone().source_ids() {
+                self.look(source, now, second, script);
+            }
+            self.tracker.apply(Input::Tick, now);
+        }
+        self.tracker.snapshot(START + Duration::from_secs(seconds) + Duration::from_millis(400))
+    }
+
+    fn send(&mut self, tenant: TenantId, now: Timestamp, second: u64, weather: &Weather) {
+        let planned = now - Duration::from_millis(340);
+        let dice = fastrand::Rng::with_seed(second * 31 + u64::from(tenant.0)).u64(..);
+        let mut random = [0; 10];
+        random[2..].copy_from_slice(&dice.to_be_bytes());
+        let sizes = [100, 500, 1_024, 5_120, 10_240];
+        let tag = Tag {
+            trace: TraceId::new(planned, random),
+            tenant: self.map.tenant(tenant).code,
+            instance: Code::of("probe-1"),
+            size: sizes[(second / 30) as usize % sizes.len()],
+        };
+        self.tracker.apply(Input::Planned { tag }, now);
+        let answered = now + Duration::from_millis(60);
+        if let Some(reason) = weather.refused {
+            let result = PutResult::Refused { reason: reason.into() };
+            self.tracker.apply(Input::Put { trace: tag.trace, result }, answered);
+            return;
+        }
+        self.tracker.apply(Input::Put { trace: tag.trace, result: PutResult::Accepted { doubled: false } }, answered);
+        let jitter = |bits: u32| (dice >> bits & 0xff) as u64;
+        let arrive = |stage: StageId, millis: u64| {
+            let reached = match weather.dropped_at {
+                None => true,
+                Some(TRANSIT) => stage != TRANSIT && stage != TABLE,
+                Some(at) => at != stage && stage != TABLE,
+            };
+            reached.then(|| planned + Duration::from_millis(millis))
+        };
+        let slow = u64::try_from(weather.slow).unwrap();
+        let times = [
+            arrive(STREAM, 420 + jitter(0)),
+            arrive(ARCHIVE, 900 + 3 * jitter(8)),
+            arrive(TRANSIT, 1_500 + 4 * jitter(16)),
+            arrive(TABLE, 3_000 + 6 * jitter(24) + slow),
+        ];
+        if let Some(other) = weather.leaks_to {
+            let source = self.map.source_of(other, STREAM);
+            self.leaks.push((tag, source, planned + Duration::from_millis(700)));
+        }
+        self.sent.push((tag, tenant, times, weather.leaks_to));
+    }
+
+    fn look(&mut self, source: SourceId, now: Timestamp, second: u64, script: Script) {
+        let wanted = self.tracker.wanted(source);
+        if wanted.waiting.is_empty() {
+            return;
+        }
+        let spec = self.map.source(source).clone();
+        let blind = spec.tenants.iter().find_map(|tenant| {
+            script(second, *tenant).blind.filter(|(stage, _)| *stage == spec.stage)
+        });
+        if let Some((_, why)) = blind {
+            let failed = Input::LookFailed { source, trouble: Trouble::Denied, detail: why.into() };
+            self.tracker.apply(failed, now);
+            return;
+        }
+        let end = now + Duration::from_millis(180);
+        let mut sightings = Vec::new();
+        for (tag, tenant, times, _) in &self.sent {
+            let Some(at) = times[usize::from(spec.stage.0)].filter(|at| *at < now) else { continue };
+            if spec.tenants.contains(tenant) && self.seen.insert((tag.trace, source)) {
+                sightings.push(sighting(tag, spec.stage, at, end));
+            }
+        }
+        for (tag, place, at) in &self.leaks {
+            if *place == source && *at < now && self.seen.insert((tag.trace, source)) {
+                sightings.push(sighting(tag, spec.stage, *at, end));
+            }
+        }
+        let sweep = Sweep {
+            revision: wanted.revision,
+            started: now,
+            finished: end,
+            watermark: Some(now),
+            sightings,
+            reading: Reading::default(),
+        };
+        self.tracker.apply(Input::Swept { source, sweep }, end);
+    }
+}
+
+fn sighting(tag: &Tag, stage: StageId, at: Timestamp, end: Timestamp) -> Sighting {
+    let id = tag.trace.to_string();
+    let (stamp, locator) = match stage {
+        STREAM => (Stamp::Millis(at.floor_to_millis()), format!("shardId-000000000000:495903382714902566085596925383615{:09}", at.millis() % 1_000_000_000)),
+        ARCHIVE => (
+            Stamp::Seconds(Timestamp::from_secs(at.millis().div_euclid(1_000))),
+            format!("s3://sre-archive/archive/dt={}/{}.json.gz#3", at.strftime("%F/hour=%H"), &id[..12]),
+        ),
+        TRANSIT => (Stamp::None, format!("s3://sre-transit/transit/{}/{}.ndjson#0", at.strftime("%Y/%m/%d/%H"), &id[..12])),
+        _ => (Stamp::Millis(at.floor_to_millis()), format!("row {}", &id[24..])),
+    };
+    let integrity = if stage == TABLE { Integrity::Unchecked } else { Integrity::Intact };
+    Sighting { tag: *tag, stamp, seen_by: end, locator: Locator::new(locator), label: None, integrity }
+}
+
+fn topology(names: [&str; 3]) -> Topology {
+    let tenants = names.map(|name| Tenant {
+        name: name.into(),
+        code: Code::of(name),
+        label: name.into(),
+        template: Template::default(),
+    });
+    let stage = |name: &str, kind, parent, role, target| Stage {
+        name: name.into(),
+        kind,
+        parent,
+        role,
+        target: Some(Duration::from_millis(target)),
+        clock_allowance: Duration::from_millis(50),
+    };
+    let ids = [ACME, GLOBEX, INITECH];
+    let own = |stage, kind: &str, index: usize| Source {
+        stage,
+        name: format!("{kind}{}", names[index]).into(),
+        owner: Owner::One(ids[index]),
+        tenants: vec![ids[index]],
+    };
+    let shared = |stage, name: &str| Source { stage, name: name.into(), owner: Owner::Shared, tenants: ids.into() };
+    let mut sources: Vec<_> = (0..3).map(|index| own(STREAM, "kinesis logs-", index)).collect();
+    sources.extend((0..3).map(|index| own(ARCHIVE, "s3 sre-archive/archive/tenant=", index)));
+    sources.push(shared(TRANSIT, "s3 sre-transit/transit"));
+    sources.push(shared(TABLE, "bigquery my-project.logs.events"));
+    Topology::new(
+        tenants.into(),
+        vec![
+            stage("tenant_stream", "kinesis", None, Role::Way, 1_000),
+            stage("archive", "s3", Some(STREAM), Role::Way, 5_000),
+            stage("transit", "s3", Some(STREAM), Role::Way, 10_000),
+            stage("bigquery", "bigquery", Some(TRANSIT), Role::End, 15_000),
+        ],
+        sources,
+    )
+    .unwrap()
+}
+
+fn places() -> Vec<Place> {
+    let kinesis = |name: &str| Place::Kinesis { stream: format!("logs-{name}"), region: Some("eu-central-1".to_owned()) };
+    let archive = |name: &str| Place::S3 {
+        bucket: "sre-archive".to_owned(),
+        prefix: format!("archive/tenant={name}/dt=%Y-%m-%d/hour=%H/"),
+        region: None,
+    };
+    vec![
+        kinesis("acme"),
+        kinesis("globex"),
+        kinesis("initech"),
+        archive("acme"),
+        archive("globex"),
+        archive("initech"),
+        Place::S3 { bucket: "sre-transit".to_owned(), prefix: "transit/%Y/%m/%d/%H/".to_owned(), region: None },
+        Place::BigQuery {
+            table: "my-project.logs.events".to_owned(),
+            id_column: "trace_id".to_owned(),
+            time_column: Some("ingest_time".to_owned()),
+        },
+    ]
+}
+
+/// Everything that pages are made of, for a state; the clock stands a little after it.
+pub(super) fn app(snapshot: Snapshot) -> App {
+    let now = snapshot.at + Duration::from_millis(250);
+    let (_, receiver) = watch::channel(Arc::new(snapshot));
+    let keys = Keyring::new(TagKey::new("0123456789abcdef").unwrap(), Vec::new());
+    App {
+        snapshot: receiver,
+        clock: WallClock::new(move || now),
+        settings: Arc::new(Settings {
+            version: "0.1.0".to_owned(),
+            runbook: Some("https://runbooks.example/traceprobe".to_owned()),
+            criteria: Criteria {
+                slo: Duration::from_secs(30),
+                window: Duration::from_secs(1_800),
+                interval: Duration::from_secs(30),
+            },
+            give_up: Duration::from_secs(900),
+            remember: 1_000,
+            stale_after: Duration::from_secs(30),
+            places: places(),
+        }),
+        config: Arc::new(serde_json::json!({ "probe": { "slo": "30s" } })),
+        alive: Arc::new(|| Ok(())),
+        ready: Arc::new(|| Err("`bigquery` has not been read yet".to_owned())),
+        scrape: Arc::new(|format| Scrape { content_type: format!("{format:?}"), body: "up 1\n".to_owned() }),
+        sign: Arc::new(move |tag| keys.sign(tag)),
+    }
+}
+
+pub(super) fn healthy(_: u64, _: TenantId) -> Weather {
+    Weather::default()
+}
+
+/// From minute 20 on nothing of the first tenant passes transit.
+pub(super) fn stuck(second: u64, tenant: TenantId) -> Weather {
+    let dropped = tenant == ACME && second >= 1_200;
+    Weather { dropped_at: dropped.then_some(TRANSIT), ..Weather::default() }
+}
+
+/// Of the second tenant every fifth canary is lost on the way to the table.
+pub(super) fn losing(second: u64, tenant: TenantId) -> Weather {
+    let dropped = tenant == GLOBEX && second / 30 % 5 == 0;
+    Weather { dropped_at: dropped.then_some(TABLE), ..Weather::default() }
+}
+
+/// From minute 20 on nobody may read the table.
+pub(super) fn blind(second: u64, _: TenantId) -> Weather {
+    let why = "403 from jobs.query: Access Denied: User does not have bigquery.jobs.create permission in project my-project";
+    Weather { blind: (second >= 1_200).then_some((TABLE, why)), ..Weather::default() }
+}
+
+/// From minute 10 on the third tenant's log group refuses.
+pub(super) fn refusing(second: u64, tenant: TenantId) -> Weather {
+    let refused = tenant == INITECH && second >= 600;
+    let why = "AccessDeniedException: not authorized to perform logs:PutLogEvents on /ecs/initech/app";
+    Weather { refused: refused.then_some(why), ..Weather::default() }
+}
+
+/// A canary of the first tenant turns up in the stream of the second, and the third is slow.
+pub(super) fn leaking(second: u64, tenant: TenantId) -> Weather {
+    let leaks = tenant == ACME && (1_500..1_560).contains(&second);
+    Weather {
+        leaks_to: leaks.then_some(GLOBEX),
+        slow: if tenant == INITECH && second > 900 { 38_000 } else { 0 },
+        ..Weather::default()
+    }
+}
+
+/// All at once: what a bad night looks like.
+pub(super) fn night(second: u64, tenant: TenantId) -> Weather {
+    match tenant {
+        ACME => stuck(second, tenant),
+        GLOBEX => losing(second, tenant),
+        _ => Weather {
+            slow: if second > 900 { 38_000 } else { 0 },
+            ..Weather::default()
+        },
+    }
+}

@@ -1,0 +1,440 @@
+//! The JSON twins of the pages. Their shape is a promise to scripts; `docs/api.md` describes it.
+//!
+//! Instants are RFC 3339 in UTC with microseconds, durations are seconds as numbers. Fields are added, never renamed;
+//! what is not known is `null`, never left out.
+
+use serde::Serialize;
+
+use super::filter::Filter;
+use super::lane::{self, Lane, Presence};
+use super::recent::Selection;
+use super::source;
+use super::tenant::{self, HopFigures, Injection};
+use super::App;
+use crate::domain::canary::Integrity;
+use crate::domain::outcome::Outcome;
+use crate::domain::quantile::Quantile;
+use crate::domain::time::Timestamp;
+use crate::domain::trace::{Hop, Judgement, Put, Trace};
+use crate::domain::tracker::{Snapshot, SourceView, Violation};
+use crate::domain::verdict::Verdict;
+
+/// `/traces/recent`.
+#[derive(Serialize, Debug)]
+pub struct Recent {
+    at: String,
+    at_epoch_seconds: f64,
+    version: String,
+    slo_seconds: f64,
+    give_up_seconds: f64,
+    window_seconds: f64,
+    tenants: Vec<Tenant>,
+    matching: usize,
+    traces: Vec<TraceJson>,
+    failures: Vec<TraceJson>,
+    violations: Vec<ViolationJson>,
+    sources: Vec<Source>,
+}
+
+/// `/traces/{id}`.
+#[derive(Serialize, Debug)]
+pub struct One {
+    at: String,
+    at_epoch_seconds: f64,
+    tag: String,
+    trace: TraceJson,
+    violations: Vec<ViolationJson>,
+}
+
+#[derive(Serialize, Debug)]
+struct Tenant {
+    name: String,
+    verdict: VerdictJson,
+    hops: Vec<HopJson>,
+    injection: InjectionJson,
+}
+
+#[derive(Serialize, Debug)]
+struct VerdictJson {
+    condition: &'static str,
+    place: Option<String>,
+    since: Option<String>,
+    since_epoch_seconds: Option<f64>,
+    text: String,
+    runbook: Option<String>,
+    also: Vec<Also>,
+}
+
+#[derive(Serialize, Debug)]
+struct Also {
+    condition: &'static str,
+    place: Option<String>,
+    text: String,
+}
+
+#[derive(Serialize, Debug)]
+struct HopJson {
+    hop: String,
+    side: bool,
+    p50: Option<QuantileJson>,
+    p95: Option<QuantileJson>,
+    p99: Option<QuantileJson>,
+    judged: usize,
+    missing: usize,
+    uncertainty_seconds: Option<f64>,
+    target_seconds: Option<f64>,
+    over_target: Option<bool>,
+    blind_since: Option<String>,
+}
+
+#[derive(Serialize, Debug)]
+struct QuantileJson {
+    seconds: f64,
+    /// It lies among traces that have not arrived: it is longer than `seconds`.
+    more_than: bool,
+}
+
+#[derive(Serialize, Debug)]
+struct InjectionJson {
+    state: &'static str,
+    since: Option<String>,
+    reason: Option<String>,
+    missed: u64,
+}
+
+#[derive(Serialize, Debug)]
+struct TraceJson {
+    id: String,
+    tenant: String,
+    size_bytes: u32,
+    planned_at: String,
+    planned_at_epoch_seconds: f64,
+    put: &'static str,
+    put_at: Option<String>,
+    outcome: &'static str,
+    ended_at: Option<String>,
+    lost_at: Option<String>,
+    reason: Option<String>,
+    waiting_for: Option<String>,
+    latency_seconds: Option<f64>,
+    uncertainty_seconds: Option<f64>,
+    judgement: &'static str,
+    doubled_by_us: bool,
+    stages: Vec<Stage>,
+}
+
+#[derive(Serialize, Debug)]
+struct Stage {
+    stage: String,
+    side: bool,
+    presence: &'static str,
+    earliest: Option<String>,
+    latest: Option<String>,
+    width_seconds: Option<f64>,
+    noticed_at: Option<String>,
+    hop: &'static str,
+    hop_latency_seconds: Option<f64>,
+    target_seconds: Option<f64>,
+    age_seconds: Option<f64>,
+    copies: Vec<String>,
+    integrity: Option<&'static str>,
+    kept_bytes: Option<usize>,
+    looks_in_vain: u32,
+    absent_until: Option<String>,
+}
+
+#[derive(Serialize, Debug)]
+struct ViolationJson {
+    at: String,
+    tenant: String,
+    stage: String,
+    trace: String,
+    found_in: String,
+    locator: String,
+}
+
+#[derive(Serialize, Debug)]
+struct Source {
+    source: String,
+    stage: String,
+    kind: &'static str,
+    owner: String,
+    state: &'static str,
+    since: Option<String>,
+    trouble: Option<&'static str>,
+    reason: Option<String>,
+    failed_looks: u64,
+    waiting: usize,
+    watermark: Option<String>,
+    watermark_age_seconds: Option<f64>,
+    last_answer: Option<String>,
+    behind_seconds: Option<f64>,
+}
+
+/// What went wrong with a request.
+#[derive(Serialize, Debug)]
+pub struct Failure {
+    /// In words.
+    pub error: String,
+}
+
+impl Recent {
+    /// The twin of the page.
+    #[must_use]
+    pub fn new(app: &App, snapshot: &Snapshot, filter: &Filter) -> Self {
+        let criteria = &app.settings.criteria;
+        let selection = Selection::new(snapshot, filter);
+        let of_tenant = |tenant| filter.tenant.is_none_or(|only| only == tenant);
+        let tenants = tenant::verdicts(snapshot, criteria)
+            .iter()
+            .filter(|verdict| of_tenant(verdict.tenant))
+            .map(|verdict| Tenant::new(app, snapshot, verdict))
+            .collect();
+        let violations = snapshot.violations.iter().rev();
+        Self {
+            at: rfc3339(snapshot.at),
+            at_epoch_seconds: snapshot.at.as_secs_f64(),
+            version: app.settings.version.clone(),
+            slo_seconds: criteria.slo.as_secs_f64(),
+            give_up_seconds: app.settings.give_up.as_secs_f64(),
+            window_seconds: criteria.window.as_secs_f64(),
+            tenants,
+            matching: selection.matching,
+            traces: selection.traces.iter().map(|trace| TraceJson::new(trace, snapshot)).collect(),
+            failures: selection.failures.iter().map(|trace| TraceJson::new(trace, snapshot)).collect(),
+            violations: violations
+                .filter(|seen| of_tenant(seen.tenant))
+                .map(|seen| ViolationJson::new(seen, snapshot))
+                .collect(),
+            sources: snapshot.sources.iter().map(|view| Source::new(view, snapshot)).collect(),
+        }
+    }
+}
+
+impl One {
+    /// The twin of the page of one trace.
+    #[must_use]
+    pub fn new(app: &App, snapshot: &Snapshot, trace: &Trace) -> Self {
+        let violations = snapshot.violations.iter().filter(|seen| seen.trace == trace.id());
+        Self {
+            at: rfc3339(snapshot.at),
+            at_epoch_seconds: snapshot.at.as_secs_f64(),
+            tag: (app.sign)(&trace.tag).to_string(),
+            trace: TraceJson::new(trace, snapshot),
+            violations: violations.map(|seen| ViolationJson::new(seen, snapshot)).collect(),
+        }
+    }
+}
+
+impl Tenant {
+    fn new(app: &App, snapshot: &Snapshot, verdict: &Verdict) -> Self {
+        let criteria = &app.settings.criteria;
+        let condition = &verdict.condition;
+        let also = verdict.also.iter().map(|condition| Also {
+            condition: tenant::key(condition),
+            place: tenant::place(condition, snapshot),
+            text: tenant::matter(condition, criteria),
+        });
+        Self {
+            name: snapshot.topology.tenant(verdict.tenant).name.to_string(),
+            verdict: VerdictJson {
+                condition: tenant::key(condition),
+                place: tenant::place(condition, snapshot),
+                since: verdict.since.map(rfc3339),
+                since_epoch_seconds: verdict.since.map(Timestamp::as_secs_f64),
+                text: tenant::sentence(verdict, snapshot, criteria),
+                runbook: app.settings.runbook(condition),
+                also: also.collect(),
+            },
+            hops: tenant::hops(snapshot, criteria, verdict.tenant).iter().map(HopJson::new).collect(),
+            injection: InjectionJson::new(snapshot, verdict),
+        }
+    }
+}
+
+impl InjectionJson {
+    fn new(snapshot: &Snapshot, verdict: &Verdict) -> Self {
+        let (state, since, reason) = match tenant::injection(snapshot, verdict.tenant) {
+            Injection::NotBegun => ("not_begun", None, None),
+            Injection::Accepted(at) => ("accepted", Some(at), None),
+            Injection::Unanswered(at) => ("unanswered", Some(at), None),
+            Injection::Refusing(since, reason) => ("refusing", Some(since), Some(reason.to_string())),
+        };
+        let missed = snapshot.tenants[usize::from(verdict.tenant.0)].missed;
+        Self { state, since: since.map(rfc3339), reason, missed }
+    }
+}
+
+impl HopJson {
+    fn new(figures: &HopFigures) -> Self {
+        let quantile = |index: usize| figures.quantiles.map(|all| QuantileJson::new(all[index]));
+        Self {
+            hop: match figures.stage {
+                Some(_) => figures.name.to_string(),
+                None => "end_to_end".to_owned(),
+            },
+            side: figures.side,
+            p50: quantile(0),
+            p95: quantile(1),
+            p99: quantile(2),
+            judged: figures.judged,
+            missing: figures.missing,
+            uncertainty_seconds: figures.error.map(|error| error.as_secs_f64()),
+            target_seconds: figures.target.map(|target| target.as_secs_f64()),
+            over_target: figures.is_over(),
+            blind_since: figures.blind_since.map(rfc3339),
+        }
+    }
+}
+
+impl QuantileJson {
+    fn new(quantile: Quantile) -> Self {
+        let (duration, more_than) = match quantile {
+            Quantile::Exactly(duration) => (duration, false),
+            Quantile::MoreThan(duration) => (duration, true),
+        };
+        Self { seconds: duration.as_secs_f64(), more_than }
+    }
+}
+
+impl TraceJson {
+    fn new(trace: &Trace, snapshot: &Snapshot) -> Self {
+        let map = &snapshot.topology;
+        let (put, put_at) = match trace.put {
+            Put::Planned => ("planned", None),
+            Put::Accepted { at } => ("accepted", Some(at)),
+            Put::Ambiguous { at } => ("ambiguous", Some(at)),
+            Put::Refused { at } => ("refused", Some(at)),
+        };
+        let (lost_at, reason) = match &trace.ended {
+            Some((Outcome::Lost(hop), _)) => (Some(hop.display(map).to_string()), None),
+            Some((Outcome::DeadLettered(stage), _)) => (Some(map.stage(*stage).name.to_string()), None),
+            Some((Outcome::Refused(reason), _)) => (None, Some(reason.to_string())),
+            Some((Outcome::Delivered | Outcome::Late | Outcome::Unobserved, _)) | None => (None, None),
+        };
+        let waiting_for = trace.ended.is_none().then(|| trace.waiting_for(map)).flatten();
+        Self {
+            id: trace.id().to_string(),
+            tenant: map.tenant(trace.tenant).name.to_string(),
+            size_bytes: trace.tag.size,
+            planned_at: rfc3339(trace.planned_at),
+            planned_at_epoch_seconds: trace.planned_at.as_secs_f64(),
+            put,
+            put_at: put_at.map(rfc3339),
+            outcome: trace.standing().label(),
+            ended_at: trace.ended.as_ref().map(|(_, at)| rfc3339(*at)),
+            lost_at,
+            reason,
+            waiting_for: waiting_for.map(|stage| map.stage(stage).name.to_string()),
+            latency_seconds: trace.latency(map).map(|latency| latency.as_secs_f64()),
+            uncertainty_seconds: trace.arrival(map.end()).map(|at| at.width().as_secs_f64()),
+            judgement: judgement(trace.judgement),
+            doubled_by_us: trace.doubled_by_us,
+            stages: lane::lanes(trace, snapshot).iter().map(Stage::new).collect(),
+        }
+    }
+}
+
+impl Stage {
+    fn new(lane: &Lane<'_>) -> Self {
+        let visit = lane.visit;
+        let arrival = visit.arrival.as_ref();
+        let (presence, age) = match &lane.presence {
+            Presence::Seen(_) => ("seen", None),
+            Presence::Waiting { age } => ("waiting", Some(*age)),
+            Presence::Overdue { age } => ("overdue", Some(*age)),
+            Presence::Blind { .. } => ("blind", None),
+            Presence::Never { .. } => ("never", None),
+            Presence::Unproven => ("unproven", None),
+            Presence::NotReached => ("not_reached", None),
+        };
+        let (integrity, kept_bytes) = match arrival.map(|arrival| arrival.integrity) {
+            Some(Integrity::Intact) => (Some("intact"), None),
+            Some(Integrity::Unchecked) => (Some("unchecked"), None),
+            Some(Integrity::Corrupted { kept_bytes, .. }) => (Some("corrupted"), Some(kept_bytes)),
+            None => (None, None),
+        };
+        Self {
+            stage: lane.name.to_string(),
+            side: lane.side,
+            presence,
+            earliest: arrival.map(|arrival| rfc3339(arrival.interval.earliest)),
+            latest: arrival.map(|arrival| rfc3339(arrival.interval.latest)),
+            width_seconds: arrival.map(|arrival| arrival.interval.width().as_secs_f64()),
+            noticed_at: arrival.map(|arrival| rfc3339(arrival.noticed_at)),
+            hop: hop(visit.hop),
+            hop_latency_seconds: lane.latency().map(|latency| latency.as_secs_f64()),
+            target_seconds: lane.target.map(|target| target.as_secs_f64()),
+            age_seconds: age.map(|age| age.as_secs_f64()),
+            copies: visit.copies.iter().map(ToString::to_string).collect(),
+            integrity,
+            kept_bytes,
+            looks_in_vain: visit.looks_in_vain,
+            absent_until: visit.absent_until.map(rfc3339),
+        }
+    }
+}
+
+impl ViolationJson {
+    fn new(seen: &Violation, snapshot: &Snapshot) -> Self {
+        let map = &snapshot.topology;
+        Self {
+            at: rfc3339(seen.at),
+            tenant: map.tenant(seen.tenant).name.to_string(),
+            stage: map.stage(seen.stage).name.to_string(),
+            trace: seen.trace.to_string(),
+            found_in: seen.found_in.to_string(),
+            locator: seen.locator.to_string(),
+        }
+    }
+}
+
+impl Source {
+    fn new(view: &SourceView, snapshot: &Snapshot) -> Self {
+        let spec = snapshot.topology.source(view.source);
+        let stage = snapshot.topology.stage(spec.stage);
+        let reason = source::reason(view);
+        Self {
+            source: spec.name.to_string(),
+            stage: stage.name.to_string(),
+            kind: stage.kind,
+            owner: source::owner(snapshot, view.source).to_string(),
+            state: source::State::of(view).word(),
+            since: source::since(view).map(rfc3339),
+            trouble: view.failing.as_ref().map(|failing| failing.trouble.as_str()),
+            reason: (!reason.is_empty()).then_some(reason),
+            failed_looks: view.failing.as_ref().map_or(0, |failing| failing.looks),
+            waiting: view.waiting,
+            watermark: view.watermark.map(rfc3339),
+            watermark_age_seconds: view.watermark.map(|mark| snapshot.at.since(mark).as_secs_f64()),
+            last_answer: view.last_answer.map(rfc3339),
+            behind_seconds: view.behind.map(|behind| behind.as_secs_f64()),
+        }
+    }
+}
+
+fn judgement(judgement: Judgement) -> &'static str {
+    match judgement {
+        Judgement::Pending => "pending",
+        Judgement::Good => "good",
+        Judgement::Slow => "slow",
+        Judgement::Overdue => "overdue",
+        Judgement::Unjudged => "unjudged",
+    }
+}
+
+fn hop(hop: Hop) -> &'static str {
+    match hop {
+        Hop::Open => "open",
+        Hop::Overdue => "overdue",
+        Hop::Measured { .. } => "measured",
+        Hop::Unjudged => "unjudged",
+        Hop::Inverted => "inverted",
+        Hop::Skipped => "skipped",
+        Hop::Missing => "missing",
+    }
+}
+
+fn rfc3339(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+}

@@ -1,0 +1,348 @@
+//! A tenant in one sentence, and its hops in numbers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::words;
+use crate::domain::quantile::{Quantile, Sample};
+use crate::domain::time::Timestamp;
+use crate::domain::topology::{Role, StageId, TenantId};
+use crate::domain::trace::{Hop, Judgement, Trace};
+use crate::domain::tracker::Snapshot;
+use crate::domain::verdict::{self, Condition, Criteria, Verdict};
+
+/// What a condition asks of whoever reads it. It decides the colour; the word and the sign say the same without it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Gravity {
+    /// The pipeline fails its tenant.
+    Broken,
+    /// We cannot say how the pipeline does, which is a fault of its own.
+    Unknown,
+    /// It works, but not as well as it should.
+    Poor,
+    /// Nothing has been measured yet.
+    Pending,
+    /// All is well.
+    Well,
+}
+
+impl Gravity {
+    /// What a condition asks for.
+    #[must_use]
+    pub const fn of(condition: &Condition) -> Self {
+        match condition {
+            Condition::Leaking { .. } | Condition::Stuck { .. } | Condition::Losing { .. } => Self::Broken,
+            Condition::NotInjecting { .. } | Condition::CannotSee { .. } => Self::Unknown,
+            Condition::Slow { .. } | Condition::CannotSeeBranch { .. } => Self::Poor,
+            Condition::Waiting => Self::Pending,
+            Condition::Ok { .. } => Self::Well,
+        }
+    }
+
+    /// As a class of the style sheet.
+    #[must_use]
+    pub const fn class(self) -> &'static str {
+        match self {
+            Self::Broken => "broken",
+            Self::Unknown => "unknown",
+            Self::Poor => "poor",
+            Self::Pending => "pending",
+            Self::Well => "well",
+        }
+    }
+
+    /// A sign that differs in shape, for eyes that cannot tell the colours.
+    #[must_use]
+    pub const fn sign(self) -> &'static str {
+        match self {
+            Self::Broken => "✖",
+            Self::Unknown => "?",
+            Self::Poor => "▲",
+            Self::Pending => "…",
+            Self::Well => "✔",
+        }
+    }
+}
+
+/// Where a condition stands among others, worst first: its place in the order of [`Condition`].
+#[must_use]
+pub const fn rank(condition: &Condition) -> u8 {
+    match condition {
+        Condition::Leaking { .. } => 0,
+        Condition::NotInjecting { .. } => 1,
+        Condition::CannotSee { .. } => 2,
+        Condition::Stuck { .. } => 3,
+        Condition::Losing { .. } => 4,
+        Condition::Slow { .. } => 5,
+        Condition::CannotSeeBranch { .. } => 6,
+        Condition::Waiting => 7,
+        Condition::Ok { .. } => 8,
+    }
+}
+
+/// As in JSON.
+#[must_use]
+pub const fn key(condition: &Condition) -> &'static str {
+    match condition {
+        Condition::Leaking { .. } => "leaking",
+        Condition::NotInjecting { .. } => "not_injecting",
+        Condition::CannotSee { .. } => "cannot_see",
+        Condition::Stuck { .. } => "stuck",
+        Condition::Losing { .. } => "losing",
+        Condition::Slow { .. } => "slow",
+        Condition::CannotSeeBranch { .. } => "cannot_see_branch",
+        Condition::Waiting => "waiting",
+        Condition::Ok { .. } => "ok",
+    }
+}
+
+/// The anchor of the runbook's chapter on a condition.
+#[must_use]
+pub fn anchor(condition: &Condition) -> String {
+    condition.word().to_ascii_lowercase().replace(' ', "-")
+}
+
+/// Where it is wrong: `transit`, `archive..bigquery`; nothing for conditions without a place.
+#[must_use]
+pub fn place(condition: &Condition, snapshot: &Snapshot) -> Option<String> {
+    let map = &snapshot.topology;
+    let name = |stage: StageId| map.stage(stage).name.to_string();
+    match condition {
+        Condition::Leaking { stage, .. }
+        | Condition::CannotSee { stage, .. }
+        | Condition::CannotSeeBranch { stage, .. } => Some(name(*stage)),
+        Condition::Stuck { hop, .. } => Some(name(*hop)),
+        Condition::Losing { hop, .. } => Some(hop.display(map).to_string()),
+        Condition::NotInjecting { .. }
+        | Condition::Slow { .. }
+        | Condition::Waiting
+        | Condition::Ok { .. } => None,
+    }
+}
+
+/// The same as it follows the word: ` at transit`, ` bigquery` after `CANNOT SEE`, or nothing.
+#[must_use]
+pub fn at_place(condition: &Condition, snapshot: &Snapshot) -> String {
+    let preposition = match condition {
+        Condition::CannotSee { .. } | Condition::CannotSeeBranch { .. } => "",
+        Condition::Leaking { .. }
+        | Condition::NotInjecting { .. }
+        | Condition::Stuck { .. }
+        | Condition::Losing { .. }
+        | Condition::Slow { .. }
+        | Condition::Waiting
+        | Condition::Ok { .. } => "at ",
+    };
+    place(condition, snapshot).map_or_else(String::new, |place| format!(" {preposition}{place}"))
+}
+
+/// What is the matter, after the place and the time.
+#[must_use]
+pub fn matter(condition: &Condition, criteria: &Criteria) -> String {
+    match condition {
+        Condition::Leaking { found_in, .. } => format!("its canaries were found in {found_in}"),
+        Condition::NotInjecting { reason } => reason.to_string(),
+        Condition::CannotSee { reason, .. } => reason.to_string(),
+        Condition::CannotSeeBranch { reason, .. } => {
+            format!("{reason} (beside the way: end to end is not affected)")
+        }
+        Condition::Stuck { waiting, .. } => {
+            let verb = if *waiting == 1 { "waits" } else { "wait" };
+            format!("{} {verb}", words::count(*waiting, "canary", "canaries"))
+        }
+        Condition::Losing { lost, of, .. } => format!("{lost} of {of} did not arrive"),
+        Condition::Slow { p95 } => {
+            format!("P95 {}, target {}", words::quantile(*p95), words::short(criteria.slo))
+        }
+        Condition::Waiting => format!(
+            "no canary has been judged yet; one leaves every {}",
+            words::short(criteria.interval)
+        ),
+        Condition::Ok { p95 } => format!("P95 {}", words::quantile(*p95)),
+    }
+}
+
+/// The whole sentence: `STUCK at transit since 02:41:10 UTC (18 min): 36 canaries wait`.
+#[must_use]
+pub fn sentence(verdict: &Verdict, snapshot: &Snapshot, criteria: &Criteria) -> String {
+    let condition = &verdict.condition;
+    let at = at_place(condition, snapshot);
+    let since = verdict.since.map_or_else(String::new, |since| {
+        let age = words::age(snapshot.at.since(since));
+        format!(" since {} ({age})", words::clock(since, snapshot.at))
+    });
+    format!("{}{at}{since}: {}", condition.word(), matter(condition, criteria))
+}
+
+/// The verdicts, worst first; among equals the oldest, then by name.
+#[must_use]
+pub fn verdicts(snapshot: &Snapshot, criteria: &Criteria) -> Vec<Verdict> {
+    let mut verdicts = verdict::verdicts(snapshot, criteria);
+    verdicts.sort_by_cached_key(|verdict| {
+        (
+            rank(&verdict.condition),
+            verdict.since,
+            snapshot.topology.tenant(verdict.tenant).name.clone(),
+        )
+    });
+    verdicts
+}
+
+/// How long a hop took, or the whole way, over the criteria's window.
+#[derive(Clone, Debug)]
+pub struct HopFigures {
+    /// Which hop; `None` for end to end.
+    pub stage: Option<StageId>,
+    /// Its name, `end to end` for the whole way.
+    pub name: Arc<str>,
+    /// It leads aside from the main path.
+    pub side: bool,
+    /// P50, P95 and P99; `None` where nothing has been measured.
+    pub quantiles: Option<[Quantile; 3]>,
+    /// How many traces that is of.
+    pub judged: usize,
+    /// How many of them have not arrived.
+    pub missing: usize,
+    /// 19 of 20 arrivals are known to within this.
+    pub error: Option<Duration>,
+    /// What the 95th percentile may be.
+    pub target: Option<Duration>,
+    /// Since when the stage it leads to cannot be read: the figures are then those of before.
+    pub blind_since: Option<Timestamp>,
+}
+
+impl HopFigures {
+    /// Whether a quantile is over the target.
+    #[must_use]
+    pub fn over(&self, quantile: Quantile) -> bool {
+        self.target.is_some_and(|target| match quantile {
+            Quantile::Exactly(duration) => duration > target,
+            Quantile::MoreThan(duration) => duration >= target,
+        })
+    }
+
+    /// Whether the 95th percentile is over the target; `None` where nothing has been measured or there is no target.
+    #[must_use]
+    pub fn is_over(&self) -> Option<bool> {
+        self.target?;
+        self.quantiles.map(|[_, p95, _]| self.over(p95))
+    }
+}
+
+/// The figures of each hop of a tenant, the main path first, then the side branches, then end to end.
+///
+/// Counted as the histograms count: what has not arrived is as much a part of it as what has.
+#[must_use]
+pub fn hops(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<HopFigures> {
+    let map = &snapshot.topology;
+    let from = snapshot.at - criteria.window;
+    let traces: Vec<&Trace> = snapshot
+        .finished
+        .iter()
+        .chain(&snapshot.open)
+        .map(AsRef::as_ref)
+        .filter(|trace| trace.tenant == tenant && trace.planned_at >= from)
+        .collect();
+    let path = map.main_path();
+    let beside = map.stage_ids().filter(|stage| !path.contains(stage));
+    let mut figures: Vec<_> = path
+        .iter()
+        .copied()
+        .chain(beside)
+        .filter(|stage| match map.stage(*stage).role {
+            Role::Way | Role::End => true,
+            Role::DeadLetter => false,
+        })
+        .map(|stage| one_hop(snapshot, tenant, stage, &traces))
+        .collect();
+    let mut sample = verdict::sample(snapshot, &traces);
+    let overdue = |trace: &&&Trace| trace.judgement == Judgement::Overdue;
+    figures.push(HopFigures {
+        stage: None,
+        name: "end to end".into(),
+        side: false,
+        quantiles: sample.quantiles([0.5, 0.95, 0.99]),
+        judged: sample.len(),
+        missing: traces.iter().filter(overdue).count(),
+        error: error(&traces, map.end()),
+        target: Some(criteria.slo),
+        blind_since: blind_since(snapshot, tenant, map.end()),
+    });
+    figures
+}
+
+fn one_hop(snapshot: &Snapshot, tenant: TenantId, stage: StageId, traces: &[&Trace]) -> HopFigures {
+    let map = &snapshot.topology;
+    let spec = map.stage(stage);
+    let mut sample = Sample::default();
+    let mut missing = 0;
+    for trace in traces {
+        let visit = trace.visit(stage);
+        let begun = match spec.parent {
+            None => Some(trace.planned_at),
+            Some(parent) => trace.arrival(parent).map(|at| at.latest),
+        };
+        match (visit.hop, begun, visit.absent_until) {
+            (Hop::Measured { latency, .. }, _, _) => sample.arrived(latency),
+            // Only what is proven: a look in vain says how long it had not come, the passing of time does not.
+            (Hop::Overdue | Hop::Missing, Some(begun), Some(absent_until)) => {
+                sample.missing(absent_until.since(begun));
+                missing += 1;
+            }
+            (Hop::Overdue | Hop::Missing, _, _)
+            | (Hop::Open | Hop::Unjudged | Hop::Inverted | Hop::Skipped, _, _) => {}
+        }
+    }
+    HopFigures {
+        stage: Some(stage),
+        name: spec.name.clone(),
+        side: !map.main_path().contains(&stage),
+        quantiles: sample.quantiles([0.5, 0.95, 0.99]),
+        judged: sample.len(),
+        missing,
+        error: error(traces, stage),
+        target: spec.target,
+        blind_since: blind_since(snapshot, tenant, stage),
+    }
+}
+
+fn blind_since(snapshot: &Snapshot, tenant: TenantId, stage: StageId) -> Option<Timestamp> {
+    let source = snapshot.topology.source_of(tenant, stage);
+    snapshot.sources[source.0 as usize].blind_since
+}
+
+/// The 95th percentile of the widths of the arrival intervals at a stage.
+fn error(traces: &[&Trace], stage: StageId) -> Option<Duration> {
+    let mut widths = Sample::default();
+    for arrival in traces.iter().filter_map(|trace| trace.arrival(stage)) {
+        widths.arrived(arrival.width());
+    }
+    match widths.quantiles([0.95])? {
+        [Quantile::Exactly(width) | Quantile::MoreThan(width)] => Some(width),
+    }
+}
+
+/// Since when a tenant has sent nothing, or that it sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Injection {
+    /// Nothing has been planned yet.
+    NotBegun,
+    /// The last put was accepted.
+    Accepted(Timestamp),
+    /// Planned, and nothing has been answered yet.
+    Unanswered(Timestamp),
+    /// Not accepted since, and why.
+    Refusing(Timestamp, Arc<str>),
+}
+
+/// How a tenant's injection is doing.
+#[must_use]
+pub fn injection(snapshot: &Snapshot, tenant: TenantId) -> Injection {
+    let view = &snapshot.tenants[usize::from(tenant.0)];
+    match (&view.refusing, view.accepted_at, view.planned_at) {
+        (Some((since, reason)), _, _) => Injection::Refusing(*since, reason.clone()),
+        (None, Some(at), _) => Injection::Accepted(at),
+        (None, None, Some(at)) => Injection::Unanswered(at),
+        (None, None, None) => Injection::NotBegun,
+    }
+}

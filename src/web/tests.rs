@@ -1,0 +1,295 @@
+//! Pages and their JSON twins in the states that a night may bring, and the routes.
+
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, StatusCode, header};
+use tower::ServiceExt as _;
+
+use super::fixture::*;
+use super::*;
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+async fn ask(app: &App, method: &str, path: &str, accept: &str) -> Answer {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::ACCEPT, accept)
+        .body(Body::empty())
+        .unwrap();
+    let response = router(app.clone()).oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap();
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body: String::from_utf8(body.to_vec()).unwrap(),
+    }
+}
+
+async fn page(app: &App, path: &str) -> String {
+    let answer = ask(app, "GET", path, "text/html").await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    answer.body
+}
+
+async fn json(app: &App, path: &str) -> serde_json::Value {
+    let answer = ask(app, "GET", path, "application/json").await;
+    serde_json::from_str(&answer.body).unwrap()
+}
+
+/// What a reader sees of a part of a page: its text, without the markup.
+fn text(page: &str, id: &str) -> String {
+    let start = page.find(&format!("id=\"{id}\"")).unwrap();
+    let part = &page[start..];
+    let part = &part[part.find('>').unwrap() + 1..part.find("</section>").unwrap_or(part.len())];
+    let mut text = String::new();
+    let mut inside = false;
+    for c in part.chars() {
+        match c {
+            '<' => inside = true,
+            '>' => {
+                inside = false;
+                text.push(' ');
+            }
+            c if !inside => text.push(c),
+            _ => {}
+        }
+    }
+    let mut lines: Vec<_> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    lines.retain(|line| !line.is_empty());
+    lines.join("\n")
+}
+
+#[tokio::test]
+async fn the_json_twin_says_the_same_to_programs() {
+    let app = app(after(17, stuck_soon));
+    let recent = json(&app, "/traces/recent?tenant=acme&outcome=in_flight&limit=1&format=json").await;
+    insta::assert_snapshot!("recent_json", format!("{recent:#}"));
+    let id = recent["traces"][0]["id"].as_str().unwrap();
+    let one = json(&app, &format!("/traces/{id}")).await;
+    assert_eq!(one["trace"], recent["traces"][0]);
+    assert_eq!(one["tag"].as_str().unwrap().len(), crate::domain::tag::TAG_LEN);
+}
+
+fn stuck_soon(second: u64, tenant: crate::domain::topology::TenantId) -> Weather {
+    stuck(second + 900, tenant)
+}
+
+#[tokio::test]
+async fn the_hops_traces_failures_and_sources_follow_the_verdicts() {
+    let app = app(after(38, stuck));
+    let page = page(&app, "/traces/recent?tenant=acme&limit=3").await;
+    let ids = ["verdicts", "hops", "traces", "failures", "observers"];
+    let places = ids.map(|id| page.find(&format!("<section id=\"{id}\"")).unwrap());
+    assert!(places.is_sorted(), "{places:?}");
+    let said: Vec<_> = ids[1..].iter().map(|id| text(&page, id)).collect();
+    insta::assert_snapshot!(said.join("\n\n"));
+}
+
+#[tokio::test]
+async fn one_trace_tells_its_story() {
+    let app = app(after(38, stuck));
+    let lost = app.snapshot.borrow().failures[0][0].id();
+    insta::assert_snapshot!(text(&page(&app, &format!("/traces/{lost}")).await, "trace"));
+}
+
+#[tokio::test]
+async fn a_blind_stage_makes_no_canary_look_lost() {
+    let app = app(after(25, blind));
+    let answer = json(&app, "/traces/recent?limit=1").await;
+    assert_eq!(answer["tenants"][0]["verdict"]["condition"], "cannot_see");
+    assert_eq!(answer["traces"][0]["stages"][2]["presence"], "blind");
+    let page = page(&app, "/traces/recent?limit=1").await;
+    assert!(text(&page, "rows").contains("bigquery cannot see since 02:35:03 UTC"));
+    assert!(!text(&page, "rows").contains("not there"));
+    assert!(text(&page, "hops").contains("cannot see since 02:35:03 UTC"));
+}
+
+#[tokio::test]
+async fn what_comes_from_outside_is_escaped() {
+    const EVIL: &str = "<script>alert('x')</script>\"><img src=x onerror=y>";
+    fn hostile(_: u64, tenant: crate::domain::topology::TenantId) -> Weather {
+        Weather {
+            refused: (tenant == INITECH).then_some(EVIL),
+            blind: (tenant == GLOBEX).then_some((ARCHIVE, EVIL)),
+            leaks_to: (tenant == GLOBEX).then_some(ACME),
+            ..Weather::default()
+        }
+    }
+    let app = app(World::new([EVIL, "globex", "initech"]).run(120, hostile));
+    let id = app.snapshot.borrow().finished.last().unwrap().id();
+    for path in ["/traces/recent".to_owned(), format!("/traces/{id}")] {
+        let page = page(&app, &path).await;
+        assert!(!page.contains("<script>") && !page.contains("<img"), "{path}");
+    }
+    let refused = page(&app, "/traces/recent?outcome=refused").await;
+    assert!(refused.contains("&#60;script&#62;alert"), "{refused}");
+    let wrong = ask(&app, "GET", "/traces/recent?tenant=%3Cscript%3E", "text/html").await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    assert!(!wrong.body.contains("<script>"));
+    // The link to a tenant's traces survives its name.
+    let link = format!("/traces/recent?tenant={}", filter::percent_encoded(EVIL));
+    assert_eq!(ask(&app, "GET", &link, "text/html").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_question_that_makes_no_sense_is_refused_in_words() {
+    let app = app(after(1, healthy));
+    let answer = ask(&app, "GET", "/traces/recent?limit=lots", "text/html").await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(answer.body.contains("must be a whole number from 1 to 1000"));
+    let answer = ask(&app, "GET", "/traces/recent?outcome=gone", "application/json").await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(answer.body.starts_with("{\"error\":\"`outcome=gone`: must be one of"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn an_id_is_taken_in_every_form_that_people_paste() {
+    let app = app(after(2, healthy));
+    let trace = app.snapshot.borrow().finished[0].clone();
+    let id = trace.id().to_string();
+    let dashed = format!("{}-{}-{}-{}-{}", &id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]);
+    let tag = (app.sign)(&trace.tag).to_string();
+    for form in [id.clone(), id.to_uppercase(), dashed, tag.clone(), tag.to_uppercase()] {
+        assert!(page(&app, &format!("/traces/{form}")).await.contains(&id), "{form}");
+    }
+    for wrong in ["12", "%7B%7D", "urn:uuid:x", "é"] {
+        let answer = ask(&app, "GET", &format!("/traces/{wrong}"), "text/html").await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_trace_is_answered_with_where_else_to_look() {
+    let app = app(after(2, healthy));
+    let answer = ask(&app, "GET", "/traces/01a2011db07470008c6c15cb9469fd2e", "application/json").await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    insta::assert_snapshot!(answer.body);
+}
+
+#[tokio::test]
+async fn health_is_that_of_the_probe_and_not_of_the_pipeline() {
+    let stuck = app(after(38, stuck));
+    assert_eq!(ask(&stuck, "GET", "/healthz", "*/*").await.status, StatusCode::OK);
+    let dead = App { alive: Arc::new(|| Err("the task `engine` has ended".to_owned())), ..stuck.clone() };
+    let answer = ask(&dead, "GET", "/healthz", "*/*").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.body, "the task `engine` has ended\n");
+    let later = stuck.snapshot.borrow().at + Duration::from_secs(95);
+    let stale = App { clock: WallClock::new(move || later), ..stuck };
+    let answer = ask(&stale, "GET", "/healthz", "*/*").await;
+    assert_eq!(answer.body, "the engine has published nothing for 1 min 35 s\n");
+    assert!(page(&stale, "/traces/recent").await.contains("The engine has published nothing for 1 min 35 s."));
+}
+
+#[tokio::test]
+async fn readiness_names_what_is_missing() {
+    let app = app(after(0, healthy));
+    let answer = ask(&app, "GET", "/readyz", "*/*").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.body, "`bigquery` has not been read yet\n");
+    let ready = App { ready: Arc::new(|| Ok(())), ..app };
+    assert_eq!(ask(&ready, "GET", "/readyz", "*/*").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_scrape_comes_in_the_format_that_was_asked_for() {
+    let app = app(after(0, healthy));
+    let accept = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3";
+    for (accept, format) in [(accept, "OpenMetrics"), ("text/plain", "Text"), ("*/*", "Text")] {
+        let answer = ask(&app, "GET", "/metrics", accept).await;
+        assert_eq!(answer.headers[header::CONTENT_TYPE], format);
+        assert_eq!(answer.body, "up 1\n");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_is_fresh_and_may_run_nothing_foreign() {
+    let app = app(after(1, healthy));
+    for path in ["/", "/traces/recent", "/traces/nonsense", "/nowhere", "/healthz", "/config", "/metrics"] {
+        let answer = ask(&app, "GET", path, "text/html").await;
+        assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store", "{path}");
+        assert_eq!(answer.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
+        assert_eq!(answer.headers[header::CONTENT_SECURITY_POLICY], POLICY, "{path}");
+    }
+    let page = page(&app, "/traces/recent").await;
+    assert!(!page.contains(" style=") && !page.contains(" onclick=") && !page.contains("<style"));
+    let config = ask(&app, "GET", "/config", "*/*").await;
+    assert_eq!(config.body, "{\n  \"probe\": {\n    \"slo\": \"30s\"\n  }\n}\n");
+}
+
+#[tokio::test]
+async fn head_is_answered_without_a_body_and_other_methods_are_refused() {
+    let app = app(after(1, healthy));
+    for path in ["/traces/recent", "/metrics", "/healthz", "/static/page.css"] {
+        let answer = ask(&app, "HEAD", path, "*/*").await;
+        assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, ""), "{path}");
+        assert_eq!(ask(&app, "POST", path, "*/*").await.status, StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let answer = ask(&app, "GET", "/", "*/*").await;
+    assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    assert_eq!(answer.headers[header::LOCATION], "/traces/recent");
+}
+
+#[tokio::test]
+async fn a_page_has_at_most_as_many_rows_as_asked_for_and_says_how_many_there_are() {
+    let app = app(after(40, healthy));
+    let page = page(&app, "/traces/recent?limit=7").await;
+    assert_eq!(page.matches("<th scope=\"row\" class=\"id\">").count(), 7);
+    assert!(text(&page, "rows").contains("the newest 7 of 240"));
+    let answer = json(&app, "/traces/recent?limit=7").await;
+    assert_eq!(answer["traces"].as_array().unwrap().len(), 7);
+    assert_eq!(answer["matching"], 240);
+}
+
+const STATES: [(&str, u64, Script); 8] = [
+    ("empty", 0, healthy),
+    ("healthy", 40, healthy),
+    ("stuck", 38, stuck),
+    ("losing", 45, losing),
+    ("blind", 25, blind),
+    ("refusing", 20, refusing),
+    ("leaking", 27, leaking),
+    ("night", 38, night),
+];
+
+#[tokio::test]
+async fn each_state_is_told_in_one_line_a_tenant() {
+    let mut said = String::new();
+    for (name, minutes, script) in STATES {
+        let app = app(after(minutes, script));
+        said += &format!("== {name}\n{}\n", text(&page(&app, "/traces/recent").await, "verdicts"));
+    }
+    insta::assert_snapshot!(said);
+}
+
+/// Writes each state where a browser can open it: `target/pages/<state>.html`.
+#[tokio::test]
+async fn each_state_can_be_looked_at() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/pages");
+    std::fs::create_dir_all(folder.join("static/icon")).unwrap();
+    std::fs::write(folder.join("static/page.css"), STYLE).unwrap();
+    std::fs::write(folder.join("static/live.js"), SCRIPT).unwrap();
+    let write = |name: String, page: String| {
+        std::fs::write(folder.join(name), page.replace("\"/static/", "\"static/")).unwrap();
+    };
+    for (name, minutes, script) in STATES {
+        let app = app(after(minutes, script));
+        write(format!("{name}.html"), page(&app, "/traces/recent?limit=12").await);
+        let snapshot = app.snapshot.borrow().clone();
+        let one = snapshot.failures.iter().flatten().last().or(snapshot.open.first()).or(snapshot.finished.last());
+        if let Some(trace) = one {
+            write(format!("{name}-trace.html"), page(&app, &format!("/traces/{}", trace.id())).await);
+        }
+        if let Some(trace) = snapshot.finished.last() {
+            write(format!("{name}-finished.html"), page(&app, &format!("/traces/{}", trace.id())).await);
+        }
+    }
+}

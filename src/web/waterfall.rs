@@ -1,0 +1,229 @@
+//! The hops of a trace as bars on a time axis: geometry and words, without any markup.
+//!
+//! Places are shares of the width, so that a drawing fits any screen without being redrawn.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::lane::{Lane, Presence};
+use super::words;
+use crate::domain::time::Timestamp;
+use crate::domain::trace::Hop;
+
+/// The lengths that an axis may have, in seconds, so that drawings side by side mostly share one.
+const LENGTHS: [u64; 19] = [
+    1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400, 28_800, 86_400, 259_200,
+    604_800,
+];
+/// A bar is never narrower than this share, or nobody could see it.
+const NARROWEST: f64 = 0.004;
+
+/// From the planned injection for so long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Axis {
+    /// Where it begins.
+    pub start: Timestamp,
+    /// How long it is.
+    pub length: Duration,
+}
+
+/// A share of the width.
+#[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
+pub struct Share(f64);
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2}%", self.0 * 100.0)
+    }
+}
+
+/// What a bar stands for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tone {
+    /// It took this long, within the target.
+    Done,
+    /// It took this long, over the target.
+    Over,
+    /// It arrived somewhere in here.
+    Uncertain,
+    /// It is on its way.
+    Waiting,
+    /// It should be there by now, or never came.
+    Missing,
+    /// Nobody can say.
+    Unknown,
+    /// There is nothing to draw.
+    Nothing,
+}
+
+impl Tone {
+    /// As a class of the style sheet.
+    #[must_use]
+    pub const fn class(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Over => "over",
+            Self::Uncertain => "uncertain",
+            Self::Waiting => "waiting",
+            Self::Missing => "missing",
+            Self::Unknown => "unknown",
+            Self::Nothing => "nothing",
+        }
+    }
+}
+
+/// One bar.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Bar {
+    /// Where it begins.
+    pub x: Share,
+    /// How wide it is.
+    pub width: Share,
+    /// What it stands for.
+    pub tone: Tone,
+}
+
+/// One stage's line in the drawing.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The stage.
+    pub name: String,
+    /// It is beside the main path.
+    pub side: bool,
+    /// Its bars.
+    pub bars: Vec<Bar>,
+    /// The same in words.
+    pub said: String,
+    /// What colours the words, where something is wrong.
+    pub tone: Tone,
+}
+
+/// The drawing.
+#[derive(Clone, Debug)]
+pub struct Waterfall {
+    /// A line each stage.
+    pub rows: Vec<Row>,
+    /// Where the end-to-end threshold lies, if it is on the axis.
+    pub threshold: Option<Share>,
+    /// Ticks with their labels.
+    pub ticks: Vec<(Share, String)>,
+}
+
+impl Axis {
+    /// The shortest axis that holds this much; at most a week.
+    #[must_use]
+    pub fn holding(start: Timestamp, length: Duration) -> Self {
+        let last = LENGTHS[LENGTHS.len() - 1];
+        let secs = LENGTHS.into_iter().find(|secs| length <= Duration::from_secs(*secs));
+        Self { start, length: Duration::from_secs(secs.unwrap_or(last)) }
+    }
+
+    /// Where an instant lies; the ends for what lies outside.
+    #[must_use]
+    pub fn share(&self, at: Timestamp) -> Share {
+        Share((at.since(self.start).as_secs_f64() / self.length.as_secs_f64()).min(1.0))
+    }
+
+    fn bar(&self, from: Timestamp, to: Timestamp, tone: Tone) -> Bar {
+        let (from, to) = (self.share(from).0, self.share(to).0);
+        let width = (to - from).max(NARROWEST);
+        Bar { x: Share(from.min(1.0 - width)), width: Share(width), tone }
+    }
+
+    fn ticks(&self) -> Vec<(Share, String)> {
+        (0..=4_u32)
+            .map(|quarter| {
+                let after = self.length * quarter / 4;
+                (self.share(self.start + after), words::short(after))
+            })
+            .collect()
+    }
+}
+
+/// The last instant that a drawing of these lanes must hold.
+#[must_use]
+pub fn extent(lanes: &[Lane<'_>], planned: Timestamp, now: Timestamp) -> Duration {
+    let end = |lane: &Lane<'_>| match (&lane.presence, lane.begun) {
+        (Presence::Seen(arrived), _) => arrived.latest,
+        (Presence::Waiting { age } | Presence::Overdue { age }, Some(begun)) => begun.latest + *age,
+        (Presence::Never { until }, _) => *until,
+        (Presence::Blind { .. }, _) => now,
+        (Presence::Waiting { .. } | Presence::Overdue { .. }, None)
+        | (Presence::Unproven | Presence::NotReached, _) => planned,
+    };
+    lanes.iter().map(end).max().unwrap_or(planned).since(planned)
+}
+
+/// Draws lanes on an axis.
+#[must_use]
+pub fn draw(lanes: &[Lane<'_>], axis: Axis, slo: Duration, now: Timestamp) -> Waterfall {
+    let rows = lanes.iter().map(|lane| Row {
+        name: lane.name.to_string(),
+        side: lane.side,
+        bars: bars(lane, &axis, now),
+        said: said(lane, now),
+        tone: tone(lane),
+    });
+    Waterfall {
+        rows: rows.collect(),
+        threshold: (slo <= axis.length).then(|| axis.share(axis.start + slo)),
+        ticks: axis.ticks(),
+    }
+}
+
+fn bars(lane: &Lane<'_>, axis: &Axis, now: Timestamp) -> Vec<Bar> {
+    let begun = lane.begun.map(|begun| begun.latest);
+    let from = begun.unwrap_or(axis.start);
+    let tone = tone(lane);
+    match &lane.presence {
+        Presence::Seen(arrived) => {
+            let way = begun.filter(|begun| *begun < arrived.earliest);
+            way.map(|begun| axis.bar(begun, arrived.earliest, tone))
+                .into_iter()
+                .chain([axis.bar(arrived.earliest, arrived.latest, Tone::Uncertain)])
+                .collect()
+        }
+        Presence::Waiting { age } | Presence::Overdue { age } => vec![axis.bar(from, from + *age, tone)],
+        Presence::Never { until } => vec![axis.bar(from, *until, tone)],
+        Presence::Blind { .. } => vec![axis.bar(from, now, tone)],
+        Presence::Unproven => vec![axis.bar(from, axis.start + axis.length, tone)],
+        Presence::NotReached => Vec::new(),
+    }
+}
+
+fn tone(lane: &Lane<'_>) -> Tone {
+    match &lane.presence {
+        Presence::Seen(_) if lane.over_target() => Tone::Over,
+        Presence::Seen(_) => Tone::Done,
+        Presence::Waiting { .. } => Tone::Waiting,
+        Presence::Overdue { .. } | Presence::Never { .. } => Tone::Missing,
+        Presence::Blind { .. } | Presence::Unproven => Tone::Unknown,
+        Presence::NotReached => Tone::Nothing,
+    }
+}
+
+/// What a lane says, in words.
+#[must_use]
+pub fn said(lane: &Lane<'_>, now: Timestamp) -> String {
+    match &lane.presence {
+        Presence::Seen(_) => match (lane.visit.hop, lane.target) {
+            (Hop::Measured { latency, .. }, Some(target)) if latency > target => {
+                format!("{} ▲ over {}", words::short(latency), words::short(target))
+            }
+            (Hop::Measured { latency, .. }, _) => words::short(latency),
+            (Hop::Unjudged, _) => "arrived, not judged".to_owned(),
+            (Hop::Inverted, _) => "arrived before its parent: the clocks disagree".to_owned(),
+            (Hop::Skipped, _) => "arrived, though never seen before".to_owned(),
+            (Hop::Open | Hop::Overdue | Hop::Missing, _) => "arrived".to_owned(),
+        },
+        Presence::Waiting { age } => format!("waiting {}", words::age(*age)),
+        Presence::Overdue { age } => format!("not there after {}", words::age(*age)),
+        Presence::Blind { since } => format!("cannot see since {}", words::clock(*since, now)),
+        Presence::Never { until } => match lane.begun {
+            Some(begun) => format!("never came ({} watched)", words::short(until.since(begun.latest))),
+            None => "never came".to_owned(),
+        },
+        Presence::Unproven => "not seen, absence not proven".to_owned(),
+        Presence::NotReached => "not reached".to_owned(),
+    }
+}

@@ -1,0 +1,169 @@
+//! Durations and instants as a person reads them.
+//!
+//! Two lengths: [`short`] for tables, where three digits say it, and [`exact`] for the page of one trace. Instants are
+//! UTC throughout, since that is what every log that is compared with them is in.
+
+use std::time::Duration;
+
+use crate::domain::quantile::Quantile;
+use crate::domain::time::Timestamp;
+
+/// Two or three digits and a unit: `340 ms`, `4.2 s`, `18 min`, `3 h 12 min`.
+#[must_use]
+pub fn short(duration: Duration) -> String {
+    let micros = duration.as_micros();
+    let millis = (micros + 500) / 1_000;
+    let secs = duration.as_secs();
+    match secs {
+        _ if micros == 0 => "0 s".to_owned(),
+        _ if micros < 1_000 => "< 1 ms".to_owned(),
+        _ if millis < 1_000 => format!("{millis} ms"),
+        0..60 => tenths(millis),
+        60..600 => with_rest(secs / 60, "min", secs % 60, "s"),
+        600..3_600 => format!("{} min", secs / 60),
+        3_600..86_400 => with_rest(secs / 3_600, "h", secs % 3_600 / 60, "min"),
+        _ => with_rest(secs / 86_400, "d", secs % 86_400 / 3_600, "h"),
+    }
+}
+
+/// An age, in whole seconds: tenths would only flicker.
+#[must_use]
+pub fn age(duration: Duration) -> String {
+    match duration.as_secs() {
+        secs @ 0..60 => format!("{secs} s"),
+        _ => short(duration),
+    }
+}
+
+/// Cut to tenths rather than rounded: what is shown as 30 s must not be a shade over a target of 30 s that was met.
+fn tenths(millis: u128) -> String {
+    match (millis / 1_000, millis % 1_000 / 100) {
+        (whole, 0) => format!("{whole} s"),
+        (whole, tenth) => format!("{whole}.{tenth} s"),
+    }
+}
+
+fn with_rest(whole: u64, unit: &str, rest: u64, small: &str) -> String {
+    if rest == 0 {
+        format!("{whole} {unit}")
+    } else {
+        format!("{whole} {unit} {rest} {small}")
+    }
+}
+
+/// To the millisecond: `4.231 s`, `18 min 4.231 s`.
+#[must_use]
+pub fn exact(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let (minutes, millis) = (millis / 60_000, millis % 60_000);
+    let seconds = format!("{}.{:03} s", millis / 1_000, millis % 1_000);
+    match minutes {
+        0 => seconds,
+        _ => format!("{minutes} min {seconds}"),
+    }
+}
+
+/// A quantile, with `>` where it lies among what has not arrived. It stands in narrow columns: `2.7 min`.
+#[must_use]
+pub fn quantile(quantile: Quantile) -> String {
+    let narrow = |duration: Duration| match duration.as_secs() {
+        secs @ 60..600 => format!("{}.{} min", secs / 60, secs % 60 / 6),
+        _ => short(duration),
+    };
+    match quantile {
+        Quantile::Exactly(duration) => narrow(duration),
+        Quantile::MoreThan(duration) => format!("> {}", narrow(duration)),
+    }
+}
+
+/// The time of day, with the date where it is another day than `now`.
+#[must_use]
+pub fn clock(at: Timestamp, now: Timestamp) -> String {
+    let same_day = at.strftime("%F") == now.strftime("%F");
+    at.strftime(if same_day { "%T UTC" } else { "%F %T UTC" })
+}
+
+/// The time of day to the millisecond, with the date.
+#[must_use]
+pub fn instant(at: Timestamp) -> String {
+    at.strftime("%F %H:%M:%S%.3f UTC")
+}
+
+/// How long ago: `18 min ago`.
+#[must_use]
+pub fn ago(at: Timestamp, now: Timestamp) -> String {
+    format!("{} ago", age(now.since(at)))
+}
+
+/// A number with its noun: `1 canary`, `36 canaries`.
+#[must_use]
+pub fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// Bytes, in the units that payload sizes are configured in.
+#[must_use]
+pub fn bytes(size: u32) -> String {
+    match size {
+        0..1_000 => format!("{size} B"),
+        _ if size.is_multiple_of(1_024) => format!("{} KiB", size / 1_024),
+        _ if size.is_multiple_of(1_000) => format!("{} KB", size / 1_000),
+        _ => format!("{size} B"),
+    }
+}
+
+/// Reads a duration such as `90s`, `15m`, `2h`, `1d`.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.trim().parse().ok()?;
+    let unit = match &text[digits.len()..] {
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.checked_mul(unit).map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_duration_has_as_many_digits_as_it_deserves() {
+        let said: Vec<_> = [
+            0, 7, 340, 4_240, 30_000, 41_360, 125_000, 1_085_000, 11_520_000, 183_600_000,
+        ]
+        .map(|millis| short(ms(millis)))
+        .into();
+        assert_eq!(
+            said,
+            [
+                "0 s", "7 ms", "340 ms", "4.2 s", "30 s", "41.3 s", "2 min 5 s", "18 min",
+                "3 h 12 min", "2 d 3 h"
+            ]
+        );
+        assert_eq!(exact(ms(4_231)), "4.231 s");
+        assert_eq!(exact(ms(1_084_231)), "18 min 4.231 s");
+    }
+
+    #[test]
+    fn what_met_its_target_never_reads_as_if_it_had_not() {
+        assert_eq!(short(ms(29_999)), "29.9 s");
+    }
+
+    #[test]
+    fn durations_read_back() {
+        assert_eq!(parse_duration("15m"), Some(Duration::from_secs(900)));
+        assert_eq!(parse_duration("2h"), Some(Duration::from_secs(7_200)));
+        for wrong in ["", "15", "m", "-3m", "15 parsecs", "99999999999999999999d", "1é"] {
+            assert_eq!(parse_duration(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,1 +1,40 @@
-fn main() {}
+//! The program: reads its arguments and hands over to a subcommand.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Measures how long log events take over each hop of a multi-cloud log pipeline, and whether they arrive at all.
+///
+/// It puts uniquely tagged canary events into the tenants' CloudWatch log groups, looks for them at every stage (Kinesis,
+/// S3, CloudWatch Logs, BigQuery), and serves per-hop and end-to-end latencies at /metrics and /traces/recent.
+///
+/// Start with `traceprobe demo`, which needs no cloud.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(commands::run::Run),
+    Check(commands::check::Check),
+    Demo(commands::demo::Demo),
+    Healthcheck(commands::healthcheck::Healthcheck),
+    Tag(commands::tag::Tag),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match Program::parse().command {
+        Command::Run(run) => run.run().await,
+        Command::Check(check) => check.run().await,
+        Command::Demo(demo) => demo.run().await,
+        Command::Healthcheck(healthcheck) => healthcheck.run().await,
+        Command::Tag(tag) => tag.run(),
+    }
+}

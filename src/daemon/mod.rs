@@ -1,6 +1,10 @@
 //! Where the parts meet: building them from the configuration, the engine, the supervisor, the signals and the clock.
 
+pub mod build;
 pub mod clock;
 pub mod engine;
+mod injecting;
 mod journal;
+mod readiness;
+pub mod run;
 pub mod supervisor;

@@ -72,7 +72,7 @@ impl World {
             remember_failures: 50,
             instance: Code::of("probe-1"),
         };
-        let tracker = Tracker::new(map.clone(), rules);
+        let tracker = Tracker::new(map.clone(), rules, Timestamp::MIN);
         Self { tracker, map, sent: Vec::new(), seen: std::collections::BTreeSet::new(), leaks: Vec::new() }
     }
 

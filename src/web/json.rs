@@ -430,6 +430,7 @@ fn hop(hop: Hop) -> &'static str {
         Hop::Measured { .. } => "measured",
         Hop::Unjudged => "unjudged",
         Hop::Inverted => "inverted",
+        Hop::Inherited => "inherited",
         Hop::Skipped => "skipped",
         Hop::Missing => "missing",
     }

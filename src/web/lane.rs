@@ -68,9 +68,13 @@ impl Lane<'_> {
     pub fn latency(&self) -> Option<Duration> {
         match self.visit.hop {
             Hop::Measured { latency, .. } => Some(latency),
-            Hop::Open | Hop::Overdue | Hop::Unjudged | Hop::Inverted | Hop::Skipped | Hop::Missing => {
-                None
-            }
+            Hop::Open
+            | Hop::Overdue
+            | Hop::Unjudged
+            | Hop::Inverted
+            | Hop::Inherited
+            | Hop::Skipped
+            | Hop::Missing => None,
         }
     }
 

@@ -290,7 +290,7 @@ fn one_hop(snapshot: &Snapshot, tenant: TenantId, stage: StageId, traces: &[&Tra
                 missing += 1;
             }
             (Hop::Overdue | Hop::Missing, _, _)
-            | (Hop::Open | Hop::Unjudged | Hop::Inverted | Hop::Skipped, _, _) => {}
+            | (Hop::Open | Hop::Unjudged | Hop::Inverted | Hop::Inherited | Hop::Skipped, _, _) => {}
         }
     }
     HopFigures {

@@ -213,6 +213,7 @@ pub fn said(lane: &Lane<'_>, now: Timestamp) -> String {
             (Hop::Measured { latency, .. }, _) => words::short(latency),
             (Hop::Unjudged, _) => "arrived, not judged".to_owned(),
             (Hop::Inverted, _) => "arrived before its parent: the clocks disagree".to_owned(),
+            (Hop::Inherited, _) => "arrived; counted before a restart".to_owned(),
             (Hop::Skipped, _) => "arrived, though never seen before".to_owned(),
             (Hop::Open | Hop::Overdue | Hop::Missing, _) => "arrived".to_owned(),
         },

@@ -1,0 +1,148 @@
+//! `traceprobe demo`: a pipeline in this process, and the daemon in front of it.
+//!
+//! The daemon is the one that `run` runs. It reaches the sandbox as it would reach the clouds, through its clients, with
+//! endpoints from a configuration that is printed by `--print-config`.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::Args;
+use traceprobe::config::Config;
+use traceprobe::sandbox::{self, Sandbox, Settings};
+
+use super::run;
+
+/// Watch the probe at work: a sandbox pipeline of several tenants in this process, and the daemon in front of it.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Where the page and the metrics are served.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9464")]
+    listen: SocketAddr,
+    /// Decides delays and fates; the same seed gives the same run.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// How many tenants the pipeline has.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
+    tenants: u8,
+    /// Print the daemon's configuration before it starts.
+    #[arg(long)]
+    print_config: bool,
+}
+
+impl Demo {
+    /// Runs both until SIGTERM or SIGINT.
+    pub async fn run(&self) -> ExitCode {
+        let sandbox = match Sandbox::start(Settings::demo(self.seed, usize::from(self.tenants))).await {
+            Ok(sandbox) => sandbox,
+            Err(error) => {
+                eprintln!("cannot start the sandbox: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
+        let text = configuration(&sandbox, self.listen);
+        if self.print_config {
+            println!("{text}");
+        }
+        let config = match Config::parse(&text, environment()) {
+            Ok(config) => config,
+            Err(faults) => {
+                eprintln!("{faults}");
+                return ExitCode::from(run::EX_CONFIG);
+            }
+        };
+        println!("a pipeline of {} tenants in this process; its switches are at {}/faults", self.tenants, sandbox.endpoints().admin);
+        println!("look at http://{}/traces/recent", self.listen);
+        let code = run::daemon(config).await;
+        sandbox.stop().await;
+        code
+    }
+}
+
+/// The daemon's environment: a key for its tags, and credentials that the sandbox takes for the SRE account's.
+fn environment() -> Vec<(String, String)> {
+    vec![("TRACEPROBE_TAG_KEY".to_owned(), "the demo's key is no secret".to_owned())]
+}
+
+/// The configuration of a daemon in front of a sandbox.
+fn configuration(sandbox: &Sandbox, listen: SocketAddr) -> String {
+    let ends = sandbox.endpoints();
+    let (project, dataset, table) = sandbox::TABLE;
+    let mut text = format!(
+        r#"[probe]
+listen = "{listen}"
+interval = "3s"
+give_up = "2m"
+grace = "1m"
+blind_after = "15s"
+stop_grace = "5s"
+
+[aws]
+region = "{region}"
+endpoints = {{ logs = "{logs}", kinesis = "{kinesis}", s3 = "{s3}", sts = "{sts}" }}
+
+[gcp]
+endpoint = "{bigquery}"
+auth = "none"
+
+[[stage]]
+name = "tenant_stream"
+kind = "kinesis"
+stream = "logs-{{tenant}}"
+target = "1s"
+
+[[stage]]
+name = "archive"
+after = "tenant_stream"
+kind = "s3"
+bucket = "{archive}"
+key = "archive/tenant={{tenant}}/dt=%Y-%m-%d/hour=%H/"
+interval = "2s"
+target = "10s"
+
+[[stage]]
+name = "transit"
+after = "tenant_stream"
+kind = "s3"
+bucket = "{transit}"
+key = "transit/%Y/%m/%d/%H/"
+interval = "2s"
+target = "10s"
+
+[[stage]]
+name = "bigquery"
+after = "transit"
+kind = "bigquery"
+table = "{project}.{dataset}.{table}"
+id_column = "trace_id"
+time_column = "ingest_time"
+tenant_column = "tenant"
+interval = "2s"
+target = "5s"
+end = true
+"#,
+        region = sandbox::REGION,
+        logs = ends.logs,
+        kinesis = ends.kinesis,
+        s3 = ends.s3,
+        sts = ends.sts,
+        bigquery = ends.bigquery,
+        archive = sandbox::ARCHIVE_BUCKET,
+        transit = sandbox::TRANSIT_BUCKET,
+    );
+    for tenant in sandbox.tenants() {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            r#"
+[[tenant]]
+name = "{}"
+log_group = "{}"
+role_arn = "{}"
+external_id = "{}"
+"#,
+            tenant.name, tenant.log_group, tenant.role_arn, tenant.external_id,
+        );
+    }
+    text
+}

@@ -1,0 +1,86 @@
+//! `traceprobe run`: the daemon.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use traceprobe::config::{Config, Log, LogFormat};
+use traceprobe::daemon::clock;
+use traceprobe::daemon::run::Daemon;
+use tracing::error;
+use tracing_subscriber::EnvFilter;
+
+/// What a faulty configuration ends with: `EX_CONFIG` of `sysexits.h`.
+pub const EX_CONFIG: u8 = 78;
+
+/// Run the daemon: inject canaries, look for them at every stage, serve /metrics and /traces/recent.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The configuration; config/traceprobe.toml in the repository documents every key.
+    #[arg(long, value_name = "FILE", env = "TRACEPROBE_CONFIG")]
+    config: PathBuf,
+}
+
+impl Run {
+    /// Runs until SIGTERM or SIGINT.
+    pub async fn run(&self) -> ExitCode {
+        match load(&self.config) {
+            Ok(config) => daemon(config).await,
+            Err(code) => code,
+        }
+    }
+}
+
+/// Reads a configuration, or prints every fault of it.
+pub fn load(path: &std::path::Path) -> Result<Config, ExitCode> {
+    Config::load(path, std::env::vars()).map_err(|faults| {
+        eprintln!("{faults}");
+        ExitCode::from(EX_CONFIG)
+    })
+}
+
+/// Runs a daemon with this configuration until a signal comes.
+pub async fn daemon(config: Config) -> ExitCode {
+    start_log(&config.log);
+    for note in &config.notes {
+        tracing::info!("{note}");
+    }
+    let daemon = match Daemon::new(config, clock::system()).await {
+        Ok(daemon) => daemon,
+        Err(error) => {
+            eprintln!("cannot start: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("listening on http://{}", daemon.address());
+    match daemon.run(stop_signal()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// SIGTERM, as ECS and Kubernetes send it, or SIGINT, as a terminal does.
+pub async fn stop_signal() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        // Without handlers the default action of the signals ends the process, which is the next best thing.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+fn start_log(log: &Log) {
+    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // It fails only where a log was started before, as in a test.
+    let _started = match log.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+}

@@ -1,0 +1,41 @@
+//! Whether the daemon is alive, and whether it is ready: two questions that an orchestrator asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::domain::time::{Timestamp, WallClock};
+use crate::domain::tracker::Snapshot;
+
+type Snapshots = watch::Receiver<Arc<Snapshot>>;
+
+/// The engine turns: it published a snapshot a short while ago. Whatever the pipeline does, this must not fail, or the
+/// orchestrator would end the one thing that watches it.
+pub fn turning(snapshots: Snapshots, clock: WallClock, stale_after: Duration) -> impl Fn() -> Result<(), String> {
+    move || {
+        let age = clock.now().since(snapshots.borrow().at);
+        if age <= stale_after {
+            return Ok(());
+        }
+        Err(format!("the engine has not turned for {} s", age.as_secs()))
+    }
+}
+
+/// Every source has been read once, or the warm-up is over.
+pub fn ready(
+    snapshots: Snapshots,
+    clock: WallClock,
+    began: Timestamp,
+    warm_up: Duration,
+) -> impl Fn() -> Result<(), String> {
+    move || {
+        let snapshot = snapshots.borrow().clone();
+        let unread = snapshot.sources.iter().filter(|view| view.last_answer.is_none());
+        let names: Vec<_> = unread.map(|view| snapshot.topology.source(view.source).name.to_string()).collect();
+        if names.is_empty() || clock.now().since(began) >= warm_up {
+            return Ok(());
+        }
+        Err(format!("not read yet: {}", names.join(", ")))
+    }
+}

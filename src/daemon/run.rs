@@ -1,0 +1,232 @@
+//! The running daemon: which tasks there are, how they are wired, and how it stops.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::build::{self, Clients, Looker};
+use super::engine::{self, Engine, Lane};
+use super::supervisor::Supervisor;
+use super::{injecting, readiness};
+use crate::cloud::calls::Calls;
+use crate::config::Config;
+use crate::domain::tag::Code;
+use crate::domain::time::WallClock;
+use crate::domain::tracker::Tracker;
+use crate::domain::verdict::Criteria;
+use crate::metrics::{self, Ladder, Metrics};
+use crate::observe::pace;
+use crate::web;
+
+/// Inputs that may wait for the engine. Observers wait when it is full, which shows as the age of their watermarks.
+const INPUTS: usize = 1_024;
+/// Canaries that may wait for an injector; beyond it they are refused, and counted.
+const DEPARTURES: usize = 1_000;
+/// Only traces that were planned within this time count for a verdict.
+const VERDICT_WINDOW: Duration = Duration::from_secs(15 * 60);
+/// How old the last snapshot may be before `/healthz` fails: the engine publishes every second.
+const STALE_AFTER: Duration = Duration::from_secs(10);
+/// How long tasks may take to end once there is nothing left to do.
+const ENDING: Duration = Duration::from_secs(3);
+
+/// A daemon that is built: its port is open, nothing runs yet.
+pub struct Daemon {
+    config: Config,
+    clock: WallClock,
+    listener: TcpListener,
+    address: SocketAddr,
+    engine: Engine,
+    supervisor: Supervisor,
+    /// Ends injection.
+    stop: CancellationToken,
+    /// Ends everything.
+    end: CancellationToken,
+}
+
+impl Daemon {
+    /// Builds everything and opens the port.
+    ///
+    /// # Errors
+    ///
+    /// When the port cannot be opened, or credentials cannot be used.
+    pub async fn new(config: Config, clock: WallClock) -> anyhow::Result<Self> {
+        crate::cloud::install_tls();
+        let listen = config.probe.listen;
+        let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        let address = listener.local_addr().context("the port that was opened has no address")?;
+        let calls = Calls::default();
+        let clients = Clients::new(&config, calls.clone()).await?;
+        let topology = Arc::new(config.topology());
+        let metrics = Metrics::new(topology.clone(), &Ladder::new(&config.probe.buckets), so_far(calls))
+            .context("the metrics contradict each other")?;
+        let (stop, end) = (CancellationToken::new(), CancellationToken::new());
+        let mut supervisor = Supervisor::default();
+
+        let (inputs_in, inputs) = mpsc::channel(INPUTS);
+        let recognizer = build::recognizer(&config);
+        let mut wanted = Vec::new();
+        for (id, source) in topology.source_ids().zip(&config.sources) {
+            let observer = Looker::new(source, &config, &clients, &recognizer, &clock)?;
+            let (tell, told) = watch::channel(Default::default());
+            wanted.push(tell);
+            let ends = pace::Ends { source: id, wanted: told, reports: inputs_in.clone(), stop: end.clone() };
+            let looking = pace::watch(observer, build::rhythm(source), clock.clone(), ends);
+            supervisor.start(format!("observe {}", source.name), looking);
+        }
+
+        let (puts_in, puts) = mpsc::channel(INPUTS);
+        let mut queues = vec![None; config.tenants.len()];
+        for destination in build::destinations(&config, &clients, &clock) {
+            let (departures, due) = mpsc::channel(DEPARTURES);
+            for tenant in destination.tenants {
+                queues[usize::from(tenant.0)] = Some(departures.clone());
+            }
+            let injecting = injecting::run(destination.injector, due, puts_in.clone(), end.clone());
+            supervisor.start(destination.name, injecting);
+        }
+        let now = clock.now();
+        let lanes = config.tenants.iter().zip(queues).map(|(tenant, departures)| {
+            let departures = departures.context("a tenant has no log group")?;
+            let seed = u64::from(Code::of(&tenant.name).value());
+            let schedule = engine::schedule(now, tenant.interval, seed);
+            Ok(Lane { schedule, sizes: tenant.sizes.clone(), departures })
+        });
+        let lanes = lanes.collect::<anyhow::Result<Vec<_>>>()?;
+
+        let tracker = Tracker::new(topology.clone(), config.tracker_settings(), now);
+        let (snapshots, _) = watch::channel(Arc::new(tracker.snapshot(now)));
+        let engine = Engine {
+            tracker,
+            topology,
+            metrics,
+            keys: recognizer.keys,
+            instance: Code::of(&config.probe.instance),
+            lanes,
+            wanted,
+            snapshots,
+            inputs,
+            puts,
+            clock: clock.clone(),
+            random: os_random,
+            stop_grace: config.probe.stop_grace,
+        };
+        Ok(Self { config, clock, listener, address, engine, supervisor, stop, end })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Runs until `signal`, then stops in order: injection at once, observation when nothing is in flight any more or the
+    /// grace period is over, the page last.
+    ///
+    /// # Errors
+    ///
+    /// When a task died, with its name.
+    pub async fn run(self, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self { config, clock, listener, address: _, engine, mut supervisor, stop, end } = self;
+        let app = web::router(app(&config, &clock, &engine));
+        let serving = end.clone();
+        supervisor.start("serve pages", async move {
+            let shutdown = serving.cancelled_owned();
+            // An error here is one of accepting connections; axum goes on after those by itself.
+            let _ended = axum::serve(listener, app).with_graceful_shutdown(shutdown).await;
+        });
+        supervisor.start(ENGINE, engine.run(stop.clone()));
+        tokio::pin!(signal);
+        loop {
+            tokio::select! {
+                () = &mut signal, if !stop.is_cancelled() => stop.cancel(),
+                ended = supervisor.next_end() => {
+                    let ended = ended.ok_or_else(|| anyhow!("all tasks ended"))?;
+                    if let Some(panic) = ended.panic {
+                        return Err(anyhow!("task `{}` died: {panic}", ended.task));
+                    }
+                    if ended.task == ENGINE && stop.is_cancelled() {
+                        break;
+                    }
+                    // Injectors end by themselves once injection has ended; nothing else may.
+                    if !stop.is_cancelled() {
+                        return Err(anyhow!("task `{}` ended, which it must not while the daemon runs", ended.task));
+                    }
+                }
+            }
+        }
+        end.cancel();
+        let all_ended = async { while supervisor.next_end().await.is_some() {} };
+        if tokio::time::timeout(ENDING, all_ended).await.is_err() {
+            let left: Vec<_> = supervisor.running().collect();
+            info!(tasks = ?left, "these tasks did not end in time and are dropped");
+            supervisor.abort().await;
+        }
+        Ok(())
+    }
+}
+
+const ENGINE: &str = "engine";
+
+fn app(config: &Config, clock: &WallClock, engine: &Engine) -> web::App {
+    let snapshot = engine.snapshots.subscribe();
+    let (metrics, keys) = (engine.metrics.clone(), engine.keys.clone());
+    let intervals = config.tenants.iter().map(|tenant| tenant.interval);
+    let settings = web::Settings {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        runbook: config.probe.runbook.clone(),
+        criteria: Criteria {
+            slo: config.probe.slo,
+            window: VERDICT_WINDOW,
+            interval: intervals.max().unwrap_or(config.probe.interval),
+        },
+        give_up: config.probe.give_up,
+        remember: config.probe.remember,
+        stale_after: STALE_AFTER,
+        places: config.sources.iter().map(build::place).collect(),
+    };
+    let shown = toml::from_str(&config.to_toml_without_secrets());
+    let turning = readiness::turning(snapshot.clone(), clock.clone(), STALE_AFTER);
+    let ready = readiness::ready(snapshot.clone(), clock.clone(), clock.now(), config.probe.warm_up);
+    web::App {
+        snapshot,
+        clock: clock.clone(),
+        settings: Arc::new(settings),
+        config: Arc::new(shown.unwrap_or_default()),
+        alive: Arc::new(turning),
+        ready: Arc::new(ready),
+        scrape: Arc::new(move |format| {
+            let format = match format {
+                web::Format::Text => metrics::Format::Text,
+                web::Format::OpenMetrics => metrics::Format::OpenMetrics,
+            };
+            web::Scrape { content_type: format.content_type().to_owned(), body: metrics.render(format) }
+        }),
+        sign: Arc::new(move |tag| keys.sign(tag)),
+    }
+}
+
+/// The clients' call counter as the metrics read it.
+fn so_far(calls: Calls) -> metrics::CallsSoFar {
+    Arc::new(move || {
+        let all = calls.snapshot().into_iter();
+        let call = |(service, operation, result, count): (&str, String, crate::cloud::calls::CallResult, u64)| {
+            metrics::Calls { service: service.to_owned(), operation, result: result.as_str().to_owned(), count }
+        };
+        all.map(call).collect()
+    })
+}
+
+fn os_random() -> [u8; 10] {
+    let mut bytes = [0; 10];
+    // Without randomness ids could collide, which is worse than not running at all; on Linux this cannot fail once the
+    // machine is up (getrandom(2)).
+    getrandom::fill(&mut bytes).expect("the operating system has randomness");
+    bytes
+}

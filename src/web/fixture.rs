@@ -10,7 +10,9 @@ use crate::domain::canary::{Integrity, Template};
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble};
 use crate::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
 use crate::domain::time::{Timestamp, WallClock};
-use crate::domain::topology::{Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology};
+use crate::domain::topology::{
+    Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
+};
 use crate::domain::tracker::{Input, PutResult, Settings as Rules, Snapshot, Tracker};
 use crate::domain::verdict::Criteria;
 
@@ -50,8 +52,8 @@ pub(super) fn after(minutes: u64, script: Script) -> Snapshot {
 pub(super) struct World {
     tracker: Tracker,
     map: Arc<Topology>,
-    /// Canaries that have been put, and when they reach each stage, in milliseconds.
-    sent: Vec<(Tag, TenantId, [Option<Timestamp>; 4], Option<TenantId>)>,
+    /// Canaries that have been put, and when they reach each stage.
+    sent: Vec<(Tag, TenantId, [Option<Timestamp>; 4])>,
     seen: std::collections::BTreeSet<(TraceId, SourceId)>,
     /// Sources that hold a canary that does not belong there.
     leaks: Vec<(Tag, SourceId, Timestamp)>,
@@ -73,7 +75,13 @@ impl World {
             instance: Code::of("probe-1"),
         };
         let tracker = Tracker::new(map.clone(), rules);
-        Self { tracker, map, sent: Vec::new(), seen: std::collections::BTreeSet::new(), leaks: Vec::new() }
+        Self {
+            tracker,
+            map,
+            sent: Vec::new(),
+            seen: std::collections::BTreeSet::new(),
+            leaks: Vec::new(),
+        }
     }
 
     pub(super) fn run(mut self, seconds: u64, script: Script) -> Snapshot {
@@ -90,7 +98,8 @@ impl World {
             }
             self.tracker.apply(Input::Tick, now);
         }
-        self.tracker.snapshot(START + Duration::from_secs(seconds) + Duration::from_millis(400))
+        self.tracker
+            .snapshot(START + Duration::from_secs(seconds) + Duration::from_millis(400))
     }
 
     fn send(&mut self, tenant: TenantId, now: Timestamp, second: u64, weather: &Weather) {
@@ -108,12 +117,26 @@ impl World {
         self.tracker.apply(Input::Planned { tag }, now);
         let answered = now + Duration::from_millis(60);
         if let Some(reason) = weather.refused {
-            let result = PutResult::Refused { reason: reason.into() };
-            self.tracker.apply(Input::Put { trace: tag.trace, result }, answered);
+            let result = PutResult::Refused {
+                reason: reason.into(),
+            };
+            self.tracker.apply(
+                Input::Put {
+                    trace: tag.trace,
+                    result,
+                },
+                answered,
+            );
             return;
         }
-        self.tracker.apply(Input::Put { trace: tag.trace, result: PutResult::Accepted { doubled: false } }, answered);
-        let jitter = |bits: u32| (dice >> bits & 0xff) as u64;
+        self.tracker.apply(
+            Input::Put {
+                trace: tag.trace,
+                result: PutResult::Accepted { doubled: false },
+            },
+            answered,
+        );
+        let jitter = |bits: u32| (dice >> bits) & 0xff;
         let arrive = |stage: StageId, millis: u64| {
             let reached = match weather.dropped_at {
                 None => true,
@@ -131,9 +154,10 @@ impl World {
         ];
         if let Some(other) = weather.leaks_to {
             let source = self.map.source_of(other, STREAM);
-            self.leaks.push((tag, source, planned + Duration::from_millis(700)));
+            self.leaks
+                .push((tag, source, planned + Duration::from_millis(700)));
         }
-        self.sent.push((tag, tenant, times, weather.leaks_to));
+        self.sent.push((tag, tenant, times));
     }
 
     fn look(&mut self, source: SourceId, now: Timestamp, second: u64, script: Script) {
@@ -143,17 +167,25 @@ impl World {
         }
         let spec = self.map.source(source).clone();
         let blind = spec.tenants.iter().find_map(|tenant| {
-            script(second, *tenant).blind.filter(|(stage, _)| *stage == spec.stage)
+            script(second, *tenant)
+                .blind
+                .filter(|(stage, _)| *stage == spec.stage)
         });
         if let Some((_, why)) = blind {
-            let failed = Input::LookFailed { source, trouble: Trouble::Denied, detail: why.into() };
+            let failed = Input::LookFailed {
+                source,
+                trouble: Trouble::Denied,
+                detail: why.into(),
+            };
             self.tracker.apply(failed, now);
             return;
         }
         let end = now + Duration::from_millis(180);
         let mut sightings = Vec::new();
-        for (tag, tenant, times, _) in &self.sent {
-            let Some(at) = times[usize::from(spec.stage.0)].filter(|at| *at < now) else { continue };
+        for (tag, tenant, times) in &self.sent {
+            let Some(at) = times[usize::from(spec.stage.0)].filter(|at| *at < now) else {
+                continue;
+            };
             if spec.tenants.contains(tenant) && self.seen.insert((tag.trace, source)) {
                 sightings.push(sighting(tag, spec.stage, at, end));
             }
@@ -178,16 +210,47 @@ impl World {
 fn sighting(tag: &Tag, stage: StageId, at: Timestamp, end: Timestamp) -> Sighting {
     let id = tag.trace.to_string();
     let (stamp, locator) = match stage {
-        STREAM => (Stamp::Millis(at.floor_to_millis()), format!("shardId-000000000000:495903382714902566085596925383615{:09}", at.millis() % 1_000_000_000)),
+        STREAM => (
+            Stamp::Millis(at.floor_to_millis()),
+            format!(
+                "shardId-000000000000:495903382714902566085596925383615{:09}",
+                at.millis() % 1_000_000_000
+            ),
+        ),
         ARCHIVE => (
             Stamp::Seconds(Timestamp::from_secs(at.millis().div_euclid(1_000))),
-            format!("s3://sre-archive/archive/dt={}/{}.json.gz#3", at.strftime("%F/hour=%H"), &id[..12]),
+            format!(
+                "s3://sre-archive/archive/dt={}/{}.json.gz#3",
+                at.strftime("%F/hour=%H"),
+                &id[..12]
+            ),
         ),
-        TRANSIT => (Stamp::None, format!("s3://sre-transit/transit/{}/{}.ndjson#0", at.strftime("%Y/%m/%d/%H"), &id[..12])),
-        _ => (Stamp::Millis(at.floor_to_millis()), format!("row {}", &id[24..])),
+        TRANSIT => (
+            Stamp::None,
+            format!(
+                "s3://sre-transit/transit/{}/{}.ndjson#0",
+                at.strftime("%Y/%m/%d/%H"),
+                &id[..12]
+            ),
+        ),
+        _ => (
+            Stamp::Millis(at.floor_to_millis()),
+            format!("row {}", &id[24..]),
+        ),
     };
-    let integrity = if stage == TABLE { Integrity::Unchecked } else { Integrity::Intact };
-    Sighting { tag: *tag, stamp, seen_by: end, locator: Locator::new(locator), label: None, integrity }
+    let integrity = if stage == TABLE {
+        Integrity::Unchecked
+    } else {
+        Integrity::Intact
+    };
+    Sighting {
+        tag: *tag,
+        stamp,
+        seen_by: end,
+        locator: Locator::new(locator),
+        label: None,
+        integrity,
+    }
 }
 
 fn topology(names: [&str; 3]) -> Topology {
@@ -212,8 +275,15 @@ fn topology(names: [&str; 3]) -> Topology {
         owner: Owner::One(ids[index]),
         tenants: vec![ids[index]],
     };
-    let shared = |stage, name: &str| Source { stage, name: name.into(), owner: Owner::Shared, tenants: ids.into() };
-    let mut sources: Vec<_> = (0..3).map(|index| own(STREAM, "kinesis logs-", index)).collect();
+    let shared = |stage, name: &str| Source {
+        stage,
+        name: name.into(),
+        owner: Owner::Shared,
+        tenants: ids.into(),
+    };
+    let mut sources: Vec<_> = (0..3)
+        .map(|index| own(STREAM, "kinesis logs-", index))
+        .collect();
     sources.extend((0..3).map(|index| own(ARCHIVE, "s3 sre-archive/archive/tenant=", index)));
     sources.push(shared(TRANSIT, "s3 sre-transit/transit"));
     sources.push(shared(TABLE, "bigquery my-project.logs.events"));
@@ -231,7 +301,10 @@ fn topology(names: [&str; 3]) -> Topology {
 }
 
 fn places() -> Vec<Place> {
-    let kinesis = |name: &str| Place::Kinesis { stream: format!("logs-{name}"), region: Some("eu-central-1".to_owned()) };
+    let kinesis = |name: &str| Place::Kinesis {
+        stream: format!("logs-{name}"),
+        region: Some("eu-central-1".to_owned()),
+    };
     let archive = |name: &str| Place::S3 {
         bucket: "sre-archive".to_owned(),
         prefix: format!("archive/tenant={name}/dt=%Y-%m-%d/hour=%H/"),
@@ -244,7 +317,11 @@ fn places() -> Vec<Place> {
         archive("acme"),
         archive("globex"),
         archive("initech"),
-        Place::S3 { bucket: "sre-transit".to_owned(), prefix: "transit/%Y/%m/%d/%H/".to_owned(), region: None },
+        Place::S3 {
+            bucket: "sre-transit".to_owned(),
+            prefix: "transit/%Y/%m/%d/%H/".to_owned(),
+            region: None,
+        },
         Place::BigQuery {
             table: "my-project.logs.events".to_owned(),
             id_column: "trace_id".to_owned(),
@@ -277,7 +354,10 @@ pub(super) fn app(snapshot: Snapshot) -> App {
         config: Arc::new(serde_json::json!({ "probe": { "slo": "30s" } })),
         alive: Arc::new(|| Ok(())),
         ready: Arc::new(|| Err("`bigquery` has not been read yet".to_owned())),
-        scrape: Arc::new(|format| Scrape { content_type: format!("{format:?}"), body: "up 1\n".to_owned() }),
+        scrape: Arc::new(|format| Scrape {
+            content_type: format!("{format:?}"),
+            body: "up 1\n".to_owned(),
+        }),
         sign: Arc::new(move |tag| keys.sign(tag)),
     }
 }
@@ -289,26 +369,39 @@ pub(super) fn healthy(_: u64, _: TenantId) -> Weather {
 /// From minute 20 on nothing of the first tenant passes transit.
 pub(super) fn stuck(second: u64, tenant: TenantId) -> Weather {
     let dropped = tenant == ACME && second >= 1_200;
-    Weather { dropped_at: dropped.then_some(TRANSIT), ..Weather::default() }
+    Weather {
+        dropped_at: dropped.then_some(TRANSIT),
+        ..Weather::default()
+    }
 }
 
 /// Of the second tenant every fifth canary is lost on the way to the table.
 pub(super) fn losing(second: u64, tenant: TenantId) -> Weather {
-    let dropped = tenant == GLOBEX && second / 30 % 5 == 0;
-    Weather { dropped_at: dropped.then_some(TABLE), ..Weather::default() }
+    let dropped = tenant == GLOBEX && (second / 30).is_multiple_of(5);
+    Weather {
+        dropped_at: dropped.then_some(TABLE),
+        ..Weather::default()
+    }
 }
 
 /// From minute 20 on nobody may read the table.
 pub(super) fn blind(second: u64, _: TenantId) -> Weather {
     let why = "403 from jobs.query: Access Denied: User does not have bigquery.jobs.create permission in project my-project";
-    Weather { blind: (second >= 1_200).then_some((TABLE, why)), ..Weather::default() }
+    Weather {
+        blind: (second >= 1_200).then_some((TABLE, why)),
+        ..Weather::default()
+    }
 }
 
 /// From minute 10 on the third tenant's log group refuses.
 pub(super) fn refusing(second: u64, tenant: TenantId) -> Weather {
     let refused = tenant == INITECH && second >= 600;
-    let why = "AccessDeniedException: not authorized to perform logs:PutLogEvents on /ecs/initech/app";
-    Weather { refused: refused.then_some(why), ..Weather::default() }
+    let why =
+        "AccessDeniedException: not authorized to perform logs:PutLogEvents on /ecs/initech/app";
+    Weather {
+        refused: refused.then_some(why),
+        ..Weather::default()
+    }
 }
 
 /// A canary of the first tenant turns up in the stream of the second, and the third is slow.
@@ -316,7 +409,11 @@ pub(super) fn leaking(second: u64, tenant: TenantId) -> Weather {
     let leaks = tenant == ACME && (1_500..1_560).contains(&second);
     Weather {
         leaks_to: leaks.then_some(GLOBEX),
-        slow: if tenant == INITECH && second > 900 { 38_000 } else { 0 },
+        slow: if tenant == INITECH && second > 900 {
+            38_000
+        } else {
+            0
+        },
         ..Weather::default()
     }
 }

@@ -68,9 +68,12 @@ impl Lane<'_> {
     pub fn latency(&self) -> Option<Duration> {
         match self.visit.hop {
             Hop::Measured { latency, .. } => Some(latency),
-            Hop::Open | Hop::Overdue | Hop::Unjudged | Hop::Inverted | Hop::Skipped | Hop::Missing => {
-                None
-            }
+            Hop::Open
+            | Hop::Overdue
+            | Hop::Unjudged
+            | Hop::Inverted
+            | Hop::Skipped
+            | Hop::Missing => None,
         }
     }
 
@@ -158,7 +161,8 @@ fn presence(trace: &Trace, stage: StageId, snapshot: &Snapshot) -> Presence {
         return Presence::Unproven;
     }
     let view = &snapshot.sources[map.source_of(trace.tenant, stage).0 as usize];
-    let late_for_end = trace.judgement == Judgement::Overdue && trace.waiting_for(map) == Some(stage);
+    let late_for_end =
+        trace.judgement == Judgement::Overdue && trace.waiting_for(map) == Some(stage);
     match (visit.hop == Hop::Overdue || late_for_end, view.blind_since) {
         (true, None) => Presence::Overdue {
             age: snapshot.at.since(begun.latest),

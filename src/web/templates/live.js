@@ -28,7 +28,11 @@
     const seconds = Math.floor(old / 1000);
     const held = paused || selecting();
     const bad = unreachable !== "" || (old > OLD && !held);
-    live.classList.toggle("bad", bad);
+    if (bad !== live.classList.contains("bad")) {
+      live.classList.toggle("bad", bad);
+      // Spoken once when it goes wrong, and not every second.
+      if (bad) live.setAttribute("role", "alert"); else live.removeAttribute("role");
+    }
     let text = "data is " + seconds + " s old";
     if (unreachable) text = "traceprobe cannot be reached (" + unreachable + "): " + text;
     else if (paused) text = "paused: " + text;

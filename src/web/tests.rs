@@ -85,6 +85,38 @@ async fn the_json_twin_says_the_same_to_programs() {
     );
 }
 
+#[tokio::test]
+async fn every_field_of_the_json_is_described() {
+    fn fields(value: &serde_json::Value, into: &mut std::collections::BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(object) => {
+                for (name, value) in object {
+                    into.insert(name.clone());
+                    fields(value, into);
+                }
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| fields(item, into)),
+            _ => {}
+        }
+    }
+    let described = include_str!("../../docs/api.md");
+    let mut found = std::collections::BTreeSet::new();
+    for (_, minutes, script) in [STATES[3], STATES[6]] {
+        let app = app(after(minutes, script));
+        let recent = json(&app, "/traces/recent").await;
+        let id = recent["traces"][0]["id"].as_str().unwrap().to_owned();
+        fields(&recent, &mut found);
+        fields(&json(&app, &format!("/traces/{id}")).await, &mut found);
+    }
+    let word = |name: &&String| {
+        described
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .any(|word| word == name.as_str())
+    };
+    let missing: Vec<_> = found.iter().filter(|name| !word(name)).collect();
+    assert!(missing.is_empty(), "not in docs/api.md: {missing:?}");
+}
+
 fn stuck_soon(second: u64, tenant: crate::domain::topology::TenantId) -> Weather {
     stuck(second + 900, tenant)
 }

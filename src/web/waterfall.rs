@@ -152,7 +152,7 @@ impl Axis {
 /// A quarter of a round length is round to hundredths.
 fn tick(after: Duration) -> String {
     let millis = after.as_millis();
-    if (1_000..60_000).contains(&millis) && millis % 100 != 0 {
+    if (1_000..60_000).contains(&millis) && !millis.is_multiple_of(100) {
         format!("{}.{:02} s", millis / 1_000, millis % 1_000 / 10)
     } else {
         words::short(after)

@@ -4,6 +4,7 @@
 //! ARCHITECTURE.md says where everything else is.
 
 pub mod cloud;
+pub mod config;
 pub mod daemon;
 pub mod domain;
 pub mod inject;

@@ -6,7 +6,7 @@ use askama::Template;
 
 use super::lane::{Lane, Presence, lanes};
 use super::look_up::{LookUp, Place, look_ups};
-use super::recent::{outcome_detail, outcome_tone, outcome_word};
+use super::row::{outcome_detail, outcome_tone, outcome_word};
 use super::tenant::Gravity;
 use super::waterfall::{self, Axis, Waterfall};
 use super::{App, Head, words};
@@ -20,11 +20,16 @@ use crate::domain::tracker::Snapshot;
 pub(super) fn read_id(text: &str) -> Option<TraceId> {
     let text = text.trim();
     if text.len() == TAG_LEN {
-        return tag::read_unverified(text.as_bytes()).ok().map(|tag| tag.trace);
+        return tag::read_unverified(text.as_bytes())
+            .ok()
+            .map(|tag| tag.trace);
     }
     // `TraceId::parse` also takes braces and URNs, which nobody means here.
     let digits = |c: char| c.is_ascii_hexdigit() || c == '-';
-    text.chars().all(digits).then(|| TraceId::parse(text)).flatten()
+    text.chars()
+        .all(digits)
+        .then(|| TraceId::parse(text))
+        .flatten()
 }
 
 /// The trace, wherever it is remembered.
@@ -32,8 +37,18 @@ pub(super) fn find(snapshot: &Snapshot, id: TraceId) -> Option<&Trace> {
     let sorted = [&snapshot.open, &snapshot.finished];
     sorted
         .into_iter()
-        .find_map(|list| list.binary_search_by_key(&id, |trace| trace.id()).ok().map(|at| &list[at]))
-        .or_else(|| snapshot.failures.iter().flatten().find(|trace| trace.id() == id))
+        .find_map(|list| {
+            list.binary_search_by_key(&id, |trace| trace.id())
+                .ok()
+                .map(|at| &list[at])
+        })
+        .or_else(|| {
+            snapshot
+                .failures
+                .iter()
+                .flatten()
+                .find(|trace| trace.id() == id)
+        })
         .map(AsRef::as_ref)
 }
 
@@ -62,7 +77,10 @@ pub(super) fn unknown(app: &App, snapshot: &Snapshot, id: TraceId) -> Vec<String
         "It may be another instance's canary: each knows only its own. The stages themselves know more: search them for {MARKER}{id}."
     ));
     for place in &app.settings.places {
-        if let Place::BigQuery { table, id_column, .. } = place {
+        if let Place::BigQuery {
+            table, id_column, ..
+        } = place
+        {
             said.push(format!(
                 "In BigQuery: SELECT * FROM `{table}` WHERE STARTS_WITH(LOWER(`{id_column}`), '{MARKER}{id}')"
             ));
@@ -130,7 +148,11 @@ impl Page {
         let extent = waterfall::extent(&lanes, trace.planned_at, snapshot.at);
         let axis = Axis::holding(trace.planned_at, extent);
         let tag = (app.sign)(&trace.tag).to_string();
-        let title = format!("{} {}", outcome_word(trace), outcome_detail(trace, snapshot));
+        let title = format!(
+            "{} {}",
+            outcome_word(trace),
+            outcome_detail(trace, snapshot)
+        );
         let arrival = trace.arrival(map.end());
         let after = |at: Timestamp| words::exact(at.since(trace.planned_at));
         Self {
@@ -148,7 +170,7 @@ impl Page {
                     after(at.latest),
                 )
             }),
-            judgement: judgement(trace.judgement),
+            judgement: judgement(trace),
             planned: words::instant(trace.planned_at),
             ago: words::ago(trace.planned_at, snapshot.at),
             size: format!("{} bytes", trace.tag.size),
@@ -210,7 +232,11 @@ impl StageCard {
     fn new(app: &App, snapshot: &Snapshot, trace: &Trace, lane: &Lane<'_>, tag: &str) -> Self {
         let map = &snapshot.topology;
         let source = map.source_of(trace.tenant, lane.stage);
-        let place = app.settings.places.get(source.0 as usize).unwrap_or(&Place::Elsewhere);
+        let place = app
+            .settings
+            .places
+            .get(source.0 as usize)
+            .unwrap_or(&Place::Elsewhere);
         let visit = lane.visit;
         let look_up = |copy| look_ups(place, copy, tag, trace.planned_at);
         Self {
@@ -230,9 +256,16 @@ impl StageCard {
             copies: visit
                 .copies
                 .iter()
-                .map(|copy| Copy { locator: copy.to_string(), look_ups: look_up(Some(copy)) })
+                .map(|copy| Copy {
+                    locator: copy.to_string(),
+                    look_ups: look_up(Some(copy)),
+                })
                 .collect(),
-            look_ups: if visit.copies.is_empty() { look_up(None) } else { Vec::new() },
+            look_ups: if visit.copies.is_empty() {
+                look_up(None)
+            } else {
+                Vec::new()
+            },
         }
     }
 }
@@ -246,16 +279,24 @@ fn facts(lane: &Lane<'_>) -> Vec<(&'static str, String)> {
         facts.push(("arrived by", words::instant(interval.latest)));
         facts.push(("known to within", words::exact(interval.width())));
         let noticed = arrival.noticed_at.since(interval.latest);
-        facts.push(("noticed", if noticed.is_zero() {
-            "by us at once".to_owned()
-        } else {
-            format!("{} later by us, which is no part of the latency", words::exact(noticed))
-        }));
+        facts.push((
+            "noticed",
+            if noticed.is_zero() {
+                "by us at once".to_owned()
+            } else {
+                format!(
+                    "{} later by us, which is no part of the latency",
+                    words::exact(noticed)
+                )
+            },
+        ));
         facts.push(("content", arrival.integrity.to_string()));
     }
     if let Some(latency) = lane.latency() {
         let against = match lane.target {
-            Some(target) if latency > target => format!(", over its target of {}", words::short(target)),
+            Some(target) if latency > target => {
+                format!(", over its target of {}", words::short(target))
+            }
             Some(target) => format!(", within its target of {}", words::short(target)),
             None => String::new(),
         };
@@ -269,7 +310,10 @@ fn facts(lane: &Lane<'_>) -> Vec<(&'static str, String)> {
         facts.push(("looked in vain", words::count(looks, "time", "times")));
     }
     if visit.unseen_gap {
-        facts.push(("gap", "the stage could not be read for a while after the last look in vain".to_owned()));
+        facts.push((
+            "gap",
+            "the stage could not be read for a while after the last look in vain".to_owned(),
+        ));
     }
     facts
 }
@@ -284,13 +328,14 @@ fn put(trace: &Trace) -> String {
     }
 }
 
-fn judgement(judgement: Judgement) -> &'static str {
-    match judgement {
-        Judgement::Pending => "not decided yet",
-        Judgement::Good => "within the threshold",
-        Judgement::Slow => "arrived over the threshold",
-        Judgement::Overdue => "missed the threshold",
-        Judgement::Unjudged => "not judged: the end stage could not be read when it mattered",
+fn judgement(trace: &Trace) -> &'static str {
+    match (trace.judgement, &trace.ended) {
+        (Judgement::Pending, None) => "not decided yet",
+        (Judgement::Pending, Some(_)) => "not judged, since it says nothing of the pipeline",
+        (Judgement::Good, _) => "within the threshold",
+        (Judgement::Slow, _) => "arrived over the threshold",
+        (Judgement::Overdue, _) => "missed the threshold",
+        (Judgement::Unjudged, _) => "not judged: the end stage could not be read when it mattered",
     }
 }
 
@@ -308,18 +353,29 @@ fn gravity(trace: &Trace) -> Gravity {
 fn timeline(trace: &Trace, snapshot: &Snapshot, app: &App, lanes: &[Lane<'_>]) -> Vec<Moment> {
     let map = &snapshot.topology;
     let slo = app.settings.criteria.slo;
-    let mut moments = vec![(trace.planned_at, "planned to leave; latency counts from here".to_owned())];
+    let mut moments = vec![(
+        trace.planned_at,
+        "planned to leave; latency counts from here".to_owned(),
+    )];
     moments.extend(match trace.put {
         Put::Planned => None,
         Put::Accepted { at } => Some((at, "CloudWatch Logs took it".to_owned())),
-        Put::Ambiguous { at } => Some((at, "no answer from CloudWatch Logs; it may be in".to_owned())),
+        Put::Ambiguous { at } => Some((
+            at,
+            "no answer from CloudWatch Logs; it may be in".to_owned(),
+        )),
         Put::Refused { at } => Some((at, "CloudWatch Logs did not take it".to_owned())),
     });
     for lane in lanes {
         let name = &lane.name;
         if let Some(arrival) = &lane.visit.arrival {
-            let took = lane.latency().map_or_else(String::new, |latency| format!(", the hop took {}", words::short(latency)));
-            moments.push((arrival.interval.latest, format!("had arrived at {name} by now{took}")));
+            let took = lane.latency().map_or_else(String::new, |latency| {
+                format!(", the hop took {}", words::short(latency))
+            });
+            moments.push((
+                arrival.interval.latest,
+                format!("had arrived at {name} by now{took}"),
+            ));
         } else if let (Some(until), Presence::Overdue { .. } | Presence::Never { .. }) =
             (lane.visit.absent_until, &lane.presence)
         {
@@ -332,9 +388,14 @@ fn timeline(trace: &Trace, snapshot: &Snapshot, app: &App, lanes: &[Lane<'_>]) -
         }
     }
     if trace.planned_at + slo < snapshot.at {
-        let met = trace.arrival(map.end()).is_some_and(|at| at.latest <= trace.planned_at + slo);
+        let met = trace
+            .arrival(map.end())
+            .is_some_and(|at| at.latest <= trace.planned_at + slo);
         if !met {
-            moments.push((trace.planned_at + slo, format!("threshold of {}", words::short(slo))));
+            moments.push((
+                trace.planned_at + slo,
+                format!("threshold of {}", words::short(slo)),
+            ));
         }
     }
     if let Some((outcome, at)) = &trace.ended {
@@ -342,7 +403,9 @@ fn timeline(trace: &Trace, snapshot: &Snapshot, app: &App, lanes: &[Lane<'_>]) -
             Outcome::Delivered => "counted as delivered".to_owned(),
             Outcome::Late => "counted as late: it came after its deadline".to_owned(),
             Outcome::Lost(hop) => format!("given up as lost at {}", hop.display(map)),
-            Outcome::DeadLettered(stage) => format!("found in the dead letters of {}", map.stage(*stage).name),
+            Outcome::DeadLettered(stage) => {
+                format!("found in the dead letters of {}", map.stage(*stage).name)
+            }
             Outcome::Unobserved => "given up as unobserved: nobody can say".to_owned(),
             Outcome::Refused(reason) => format!("refused: {reason}"),
         };

@@ -52,7 +52,9 @@ pub struct FilterError {
 }
 
 /// The parameters, in the order in which links have them.
-const PARAMETERS: [&str; 7] = ["tenant", "stage", "outcome", "since", "until", "limit", "format"];
+const PARAMETERS: [&str; 7] = [
+    "tenant", "stage", "outcome", "since", "until", "limit", "format",
+];
 
 impl Filter {
     /// Reads a query.
@@ -86,14 +88,20 @@ impl Filter {
                     let all = || map.tenants().iter().map(|tenant| &*tenant.name).collect();
                     let tenant = map.tenant_by_name(value);
                     filter.tenant = Some(tenant.ok_or_else(|| {
-                        wrong(format!("there is no such tenant; there are {}", names(all())))
+                        wrong(format!(
+                            "there is no such tenant; there are {}",
+                            names(all())
+                        ))
                     })?);
                 }
                 "stage" => {
                     let all = || map.stages().iter().map(|stage| &*stage.name).collect();
                     let stage = map.stage_ids().find(|id| *map.stage(*id).name == **value);
                     filter.stage = Some(stage.ok_or_else(|| {
-                        wrong(format!("there is no such stage; there are {}", names(all())))
+                        wrong(format!(
+                            "there is no such stage; there are {}",
+                            names(all())
+                        ))
                     })?);
                 }
                 "outcome" => {
@@ -119,7 +127,9 @@ impl Filter {
                 }
                 _ => {
                     let known = listed(&PARAMETERS);
-                    return Err(wrong(format!("there is no such parameter; there are {known}")));
+                    return Err(wrong(format!(
+                        "there is no such parameter; there are {known}"
+                    )));
                 }
             }
             filter.given.push((name.clone(), value.clone()));
@@ -155,7 +165,11 @@ impl Filter {
     pub fn link(&self, parameter: &str, value: &str) -> String {
         let mut query = String::new();
         for name in PARAMETERS {
-            let value = if name == parameter { value } else { self.given(name) };
+            let value = if name == parameter {
+                value
+            } else {
+                self.given(name)
+            };
             if !value.is_empty() {
                 let sign = if query.is_empty() { '?' } else { '&' };
                 let _ = write!(query, "{sign}{name}={}", percent_encoded(value));
@@ -170,9 +184,8 @@ fn hangs_at(trace: &Trace, stage: StageId, map: &Topology) -> bool {
     let path = map.main_path();
     let place = |id: StageId| path.iter().position(|on_path| *on_path == id);
     let lost_there = match &trace.ended {
-        Some((Outcome::Lost(hops), _)) => {
-            place(stage).is_some_and(|at| place(hops.first) <= Some(at) && Some(at) <= place(hops.last))
-        }
+        Some((Outcome::Lost(hops), _)) => place(stage)
+            .is_some_and(|at| place(hops.first) <= Some(at) && Some(at) <= place(hops.last)),
         Some((Outcome::DeadLettered(at), _)) => *at == stage,
         Some((Outcome::Unobserved, _)) => trace.waiting_for(map) == Some(stage),
         Some((Outcome::Delivered | Outcome::Late | Outcome::Refused(_), _)) => false,
@@ -218,7 +231,11 @@ fn when() -> String {
 /// At most as many names as a sentence bears.
 fn listed(names: &[&str]) -> String {
     const MOST: usize = 12;
-    let some: Vec<_> = names.iter().take(MOST).map(|name| format!("`{name}`")).collect();
+    let some: Vec<_> = names
+        .iter()
+        .take(MOST)
+        .map(|name| format!("`{name}`"))
+        .collect();
     match names.len().saturating_sub(MOST) {
         0 if names.is_empty() => "none".to_owned(),
         0 => some.join(", "),
@@ -277,12 +294,30 @@ mod tests {
     #[test]
     fn nonsense_is_refused_with_what_would_be_right() {
         for (query, said) in [
-            (("tenant", "acne"), "`tenant=acne`: there is no such tenant; there are `acme`, `globex`"),
-            (("limit", "0"), "`limit=0`: must be a whole number from 1 to 1000"),
-            (("limit", "5000"), "`limit=5000`: must be a whole number from 1 to 1000"),
-            (("outcome", "lots"), "`outcome=lots`: must be one of `in_flight`, `failed`, `delivered`, `late`, `lost`, `dead_lettered`, `unobserved`, `refused`"),
-            (("since", "noon"), "`since=noon`: must be an age such as `15m` or `2h`, or an instant such as `2026-11-22T02:41:10Z`"),
-            (("tennant", "acme"), "`tennant=acme`: there is no such parameter; there are `tenant`, `stage`, `outcome`, `since`, `until`, `limit`, `format`"),
+            (
+                ("tenant", "acne"),
+                "`tenant=acne`: there is no such tenant; there are `acme`, `globex`",
+            ),
+            (
+                ("limit", "0"),
+                "`limit=0`: must be a whole number from 1 to 1000",
+            ),
+            (
+                ("limit", "5000"),
+                "`limit=5000`: must be a whole number from 1 to 1000",
+            ),
+            (
+                ("outcome", "lots"),
+                "`outcome=lots`: must be one of `in_flight`, `failed`, `delivered`, `late`, `lost`, `dead_lettered`, `unobserved`, `refused`",
+            ),
+            (
+                ("since", "noon"),
+                "`since=noon`: must be an age such as `15m` or `2h`, or an instant such as `2026-11-22T02:41:10Z`",
+            ),
+            (
+                ("tennant", "acme"),
+                "`tennant=acme`: there is no such parameter; there are `tenant`, `stage`, `outcome`, `since`, `until`, `limit`, `format`",
+            ),
         ] {
             assert_eq!(read(&[query]), Err(said.to_owned()));
         }
@@ -297,7 +332,10 @@ mod tests {
     #[test]
     fn a_link_keeps_the_other_parameters_and_encodes_what_a_url_cannot_hold() {
         let filter = read(&[("tenant", "acme"), ("limit", "20")]).unwrap();
-        assert_eq!(filter.link("outcome", "lost"), "?tenant=acme&outcome=lost&limit=20");
+        assert_eq!(
+            filter.link("outcome", "lost"),
+            "?tenant=acme&outcome=lost&limit=20"
+        );
         assert_eq!(filter.link("tenant", ""), "?limit=20");
         assert_eq!(percent_encoded("a&b=<é>"), "a%26b%3D%3C%C3%A9%3E");
     }

@@ -1,22 +1,18 @@
 //! `/traces/recent`: which tenant, which hop, since when; then everything that bears it out.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use askama::Template;
 
 use super::filter::{self, Filter};
-use super::lane::{Lane, Presence, lanes};
+use super::lane::lanes;
+use super::row::{FailureLine, TraceRow, common_scale, short_id};
+use super::selection::Selection;
 use super::source::State;
 use super::tenant::{self, Gravity, HopFigures, Injection};
-use super::waterfall::{self, Axis, Waterfall};
 use super::{App, Head, source, words};
-use crate::domain::outcome::Outcome;
 use crate::domain::quantile::Quantile;
-use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::TenantId;
-use crate::domain::trace::{Judgement, Standing, Trace};
+use crate::domain::trace::Trace;
 use crate::domain::tracker::Snapshot;
 use crate::domain::verdict::Verdict;
 
@@ -26,46 +22,6 @@ const FAILURES_SHOWN: usize = 8;
 const VIOLATIONS_SHOWN: usize = 20;
 /// Up to so many tenants the figures of all of them lie open.
 const TENANTS_OPEN: usize = 4;
-
-/// The traces that a filter admits.
-#[derive(Debug)]
-pub struct Selection<'a> {
-    /// Newest first, as many as the limit lets through.
-    pub traces: Vec<&'a Trace>,
-    /// How many there are in all.
-    pub matching: usize,
-    /// Failed ones of the filter's tenant, newest first; at most the limit.
-    pub failures: Vec<&'a Trace>,
-}
-
-impl<'a> Selection<'a> {
-    /// What a filter lets through.
-    #[must_use]
-    pub fn new(snapshot: &'a Snapshot, filter: &Filter) -> Self {
-        // A failure may be remembered twice: among the finished and among the failures.
-        let all: BTreeMap<TraceId, &Trace> = snapshot
-            .failures
-            .iter()
-            .flatten()
-            .chain(&snapshot.finished)
-            .chain(&snapshot.open)
-            .filter(|trace| filter.admits(trace, &snapshot.topology))
-            .map(|trace| (trace.id(), trace.as_ref()))
-            .collect();
-        let failures: BTreeMap<TraceId, &Trace> = snapshot
-            .failures
-            .iter()
-            .flatten()
-            .filter(|trace| filter.tenant.is_none_or(|tenant| tenant == trace.tenant))
-            .map(|trace| (trace.id(), trace.as_ref()))
-            .collect();
-        Self {
-            matching: all.len(),
-            traces: all.into_values().rev().take(filter.limit).collect(),
-            failures: failures.into_values().rev().take(filter.limit).collect(),
-        }
-    }
-}
 
 /// The page.
 #[derive(Template)]
@@ -142,38 +98,11 @@ struct Fields {
     quick: Vec<(String, String)>,
 }
 
-/// One trace in a list.
-pub(super) struct TraceRow {
-    id: String,
-    short_id: String,
-    planned: String,
-    ago: String,
-    tenant: String,
-    size: String,
-    outcome: &'static str,
-    tone: &'static str,
-    detail: String,
-    latency: String,
-    error: Option<String>,
-    waterfall: Waterfall,
-    end: String,
-}
-
 struct FailureList {
     tenant: String,
     link: String,
     rows: Vec<FailureLine>,
     more: usize,
-}
-
-struct FailureLine {
-    id: String,
-    short_id: String,
-    planned: String,
-    ago: String,
-    outcome: &'static str,
-    tone: &'static str,
-    detail: String,
 }
 
 struct ViolationLine {
@@ -223,7 +152,12 @@ impl Page {
         let summary = summary(&verdicts, snapshot);
         let (troubled, healthy) = source::worst_first(snapshot)
             .into_iter()
-            .filter(|view| map.source(view.source).tenants.iter().any(|tenant| of_tenant(*tenant)))
+            .filter(|view| {
+                map.source(view.source)
+                    .tenants
+                    .iter()
+                    .any(|tenant| of_tenant(*tenant))
+            })
             .map(|view| SourceLine::new(snapshot, view))
             .partition(|line| line.state.is_troubled());
         let scale = common_scale(&selection.traces, snapshot);
@@ -309,7 +243,11 @@ impl VerdictLine {
         let name = snapshot.topology.tenant(verdict.tenant).name.to_string();
         let also = verdict.also.iter().map(|condition| {
             let at = tenant::at_place(condition, snapshot);
-            format!("{}{at}: {}", condition.word(), tenant::matter(condition, criteria))
+            format!(
+                "{}{at}: {}",
+                condition.word(),
+                tenant::matter(condition, criteria)
+            )
         });
         Self {
             gravity: Gravity::of(condition),
@@ -318,12 +256,17 @@ impl VerdictLine {
             tenant: name,
             place: tenant::place(condition, snapshot),
             since: verdict.since.map(|since| {
-                (words::clock(since, snapshot.at), words::age(snapshot.at.since(since)))
+                (
+                    words::clock(since, snapshot.at),
+                    words::age(snapshot.at.since(since)),
+                )
             }),
             matter: tenant::matter(condition, criteria),
             runbook: match Gravity::of(condition) {
                 Gravity::Well | Gravity::Pending => None,
-                Gravity::Broken | Gravity::Unknown | Gravity::Poor => app.settings.runbook(condition),
+                Gravity::Broken | Gravity::Unknown | Gravity::Poor => {
+                    app.settings.runbook(condition)
+                }
             },
             also: also.collect(),
         }
@@ -335,7 +278,13 @@ impl TenantFigures {
         let hops = tenant::hops(snapshot, &app.settings.criteria, verdict.tenant);
         let end_to_end = hops.last().and_then(|hop| hop.quantiles).map_or_else(
             || "not measured yet".to_owned(),
-            |[p50, p95, _]| format!("end to end P50 {}, P95 {}", words::quantile(p50), words::quantile(p95)),
+            |[p50, p95, _]| {
+                format!(
+                    "end to end P50 {}, P95 {}",
+                    words::quantile(p50),
+                    words::quantile(p95)
+                )
+            },
         );
         Self {
             tenant: snapshot.topology.tenant(verdict.tenant).name.to_string(),
@@ -343,20 +292,35 @@ impl TenantFigures {
             gravity: Gravity::of(&verdict.condition),
             word: verdict.condition.word(),
             end_to_end,
-            hops: hops.iter().map(|hop| HopLine::new(hop, snapshot.at)).collect(),
+            hops: hops
+                .iter()
+                .map(|hop| HopLine::new(hop, snapshot.at))
+                .collect(),
         }
     }
 }
 
 impl HopLine {
     fn new(figures: &HopFigures, now: Timestamp) -> Self {
-        let cell = |quantile: Quantile| Cell { text: words::quantile(quantile), over: figures.over(quantile) };
-        let none = || (0..3).map(|_| Cell { text: "–".to_owned(), over: false }).collect();
+        let cell = |quantile: Quantile| Cell {
+            text: words::quantile(quantile),
+            over: figures.over(quantile),
+        };
+        let none = || {
+            (0..3)
+                .map(|_| Cell {
+                    text: "–".to_owned(),
+                    over: false,
+                })
+                .collect()
+        };
         Self {
             name: figures.name.to_string(),
             side: figures.side,
             whole: figures.stage.is_none(),
-            cells: figures.quantiles.map_or_else(none, |all| all.map(cell).into()),
+            cells: figures
+                .quantiles
+                .map_or_else(none, |all| all.map(cell).into()),
             target: figures.target.map_or_else(|| "–".to_owned(), words::short),
             over: figures.is_over() == Some(true),
             blind_since: figures.blind_since.map(|since| words::clock(since, now)),
@@ -373,8 +337,16 @@ impl Fields {
         let named = |name: &str, parameter| (name.to_owned(), filter.given(parameter) == name);
         let quick = ["", "in_flight", "failed", "lost"];
         Self {
-            tenants: map.tenants().iter().map(|tenant| named(&tenant.name, "tenant")).collect(),
-            stages: map.stages().iter().map(|stage| named(&stage.name, "stage")).collect(),
+            tenants: map
+                .tenants()
+                .iter()
+                .map(|tenant| named(&tenant.name, "tenant"))
+                .collect(),
+            stages: map
+                .stages()
+                .iter()
+                .map(|stage| named(&stage.name, "stage"))
+                .collect(),
             outcomes: filter::outcome_words()
                 .into_iter()
                 .map(|word| (word, filter.given("outcome") == word))
@@ -387,102 +359,16 @@ impl Fields {
                 .map(|word| {
                     let name = if word.is_empty() { "all" } else { word };
                     let link = filter.link("outcome", word);
-                    (name.replace('_', " "), if link.is_empty() { "?".to_owned() } else { link })
+                    (
+                        name.replace('_', " "),
+                        if link.is_empty() {
+                            "?".to_owned()
+                        } else {
+                            link
+                        },
+                    )
                 })
                 .into(),
-        }
-    }
-}
-
-/// One scale for as many rows as possible: that of all but the slowest twentieth of those that have arrived, since a
-/// single lost trace would press all others flat.
-fn common_scale(traces: &[&Trace], snapshot: &Snapshot) -> Duration {
-    let mut latencies: Vec<_> = traces
-        .iter()
-        .filter_map(|trace| trace.latency(&snapshot.topology))
-        .collect();
-    latencies.sort_unstable();
-    latencies.get(latencies.len() * 19 / 20).copied().unwrap_or_default()
-}
-
-/// The last digits are random, the first only tell the time.
-pub(super) fn short_id(id: TraceId) -> String {
-    let id = id.to_string();
-    format!("…{}", &id[id.len() - 8..])
-}
-
-/// What stands beside the outcome: where, or why.
-pub(super) fn outcome_detail(trace: &Trace, snapshot: &Snapshot) -> String {
-    let map = &snapshot.topology;
-    match &trace.ended {
-        Some((Outcome::Lost(hop), _)) if trace.came_late => {
-            format!("after it was given up as lost at {}", hop.display(map))
-        }
-        Some((Outcome::Lost(hop), _)) => format!("at {}", hop.display(map)),
-        Some((Outcome::DeadLettered(stage), _)) => format!("in {}", map.stage(*stage).name),
-        Some((Outcome::Refused(reason), _)) => reason.to_string(),
-        Some((Outcome::Unobserved, _)) => format!("{} could not be read", map.stage(map.end()).name),
-        Some((Outcome::Delivered | Outcome::Late, _)) => String::new(),
-        None => trace
-            .waiting_for(map)
-            .map_or_else(String::new, |stage| format!("to {}", map.stage(stage).name)),
-    }
-}
-
-/// The colour of an outcome.
-pub(super) fn outcome_tone(trace: &Trace) -> &'static str {
-    match (trace.standing(), trace.judgement) {
-        (Standing::InFlight, Judgement::Overdue) => "broken",
-        (Standing::InFlight, _) => "pending",
-        (Standing::Ended(Outcome::Delivered), Judgement::Slow | Judgement::Overdue) => "poor",
-        (Standing::Ended(Outcome::Delivered), _) => "well",
-        (Standing::Ended(Outcome::Late), _) => "poor",
-        (Standing::Ended(Outcome::Lost(_) | Outcome::DeadLettered(_)), _) => "broken",
-        (Standing::Ended(Outcome::Unobserved | Outcome::Refused(_)), _) => "unknown",
-    }
-}
-
-/// The label with blanks.
-pub(super) fn outcome_word(trace: &Trace) -> &'static str {
-    match trace.standing() {
-        Standing::InFlight if trace.judgement == Judgement::Overdue => "overdue",
-        Standing::InFlight => "in flight",
-        Standing::Ended(Outcome::DeadLettered(_)) => "dead-lettered",
-        Standing::Ended(outcome) => outcome.label(),
-    }
-}
-
-impl TraceRow {
-    fn new(snapshot: &Snapshot, trace: &Trace, slo: Duration, scale: Duration) -> Self {
-        let map = &snapshot.topology;
-        let lanes = lanes(trace, snapshot);
-        let extent = waterfall::extent(&lanes, trace.planned_at, snapshot.at);
-        let axis = Axis::holding(trace.planned_at, extent.max(scale));
-        let age = snapshot.at.since(trace.planned_at);
-        let unseen = |lane: &Lane<'_>| {
-            trace.waiting_for(map) == Some(lane.stage) && matches!(lane.presence, Presence::Blind { .. })
-        };
-        let latency = match (trace.latency(map), &trace.ended) {
-            (Some(latency), _) => words::short(latency),
-            (None, None) if lanes.iter().any(unseen) => "cannot see".to_owned(),
-            (None, None) => format!("> {}", words::age(age)),
-            (None, Some(_)) => "–".to_owned(),
-        };
-        let error = trace.arrival(map.end()).map(|at| words::short(at.width()));
-        Self {
-            id: trace.id().to_string(),
-            short_id: short_id(trace.id()),
-            planned: words::clock(trace.planned_at, snapshot.at),
-            ago: words::age(age),
-            tenant: map.tenant(trace.tenant).name.to_string(),
-            size: words::bytes(trace.tag.size),
-            outcome: outcome_word(trace),
-            tone: outcome_tone(trace),
-            detail: outcome_detail(trace, snapshot),
-            latency,
-            error,
-            waterfall: waterfall::draw(&lanes, axis, slo, snapshot.at),
-            end: words::short(axis.length),
         }
     }
 }
@@ -495,15 +381,7 @@ impl FailureList {
             .iter()
             .rev()
             .take(FAILURES_SHOWN)
-            .map(|trace| FailureLine {
-                id: trace.id().to_string(),
-                short_id: short_id(trace.id()),
-                planned: words::clock(trace.planned_at, snapshot.at),
-                ago: words::age(snapshot.at.since(trace.planned_at)),
-                outcome: outcome_word(trace),
-                tone: outcome_tone(trace),
-                detail: outcome_detail(trace, snapshot),
-            })
+            .map(|trace| FailureLine::new(snapshot, trace))
             .collect();
         (!rows.is_empty()).then(|| Self {
             more: failures.len() - rows.len(),
@@ -549,10 +427,17 @@ impl SourceLine {
             owner: source::owner(snapshot, view.source).to_string(),
             state: State::of(view),
             since: source::since(view).map(|since| {
-                (words::clock(since, snapshot.at), words::age(snapshot.at.since(since)))
+                (
+                    words::clock(since, snapshot.at),
+                    words::age(snapshot.at.since(since)),
+                )
             }),
-            read_up_to: view.watermark.map_or_else(never, |mark| words::ago(mark, snapshot.at)),
-            last_answer: view.last_answer.map_or_else(never, |at| words::ago(at, snapshot.at)),
+            read_up_to: view
+                .watermark
+                .map_or_else(never, |mark| words::ago(mark, snapshot.at)),
+            last_answer: view
+                .last_answer
+                .map_or_else(never, |at| words::ago(at, snapshot.at)),
             waiting: view.waiting,
             reason: source::reason(view),
         }
@@ -561,13 +446,21 @@ impl SourceLine {
 
 impl InjectionLine {
     fn new(snapshot: &Snapshot, tenant: TenantId) -> Self {
-        let since = |at| format!("{} ({})", words::clock(at, snapshot.at), words::ago(at, snapshot.at));
+        let since = |at| {
+            format!(
+                "{} ({})",
+                words::clock(at, snapshot.at),
+                words::ago(at, snapshot.at)
+            )
+        };
         let injection = tenant::injection(snapshot, tenant);
         let text = match &injection {
             Injection::NotBegun => "no canary has been planned yet".to_owned(),
             Injection::Accepted(at) => format!("last accepted {}", since(*at)),
             Injection::Unanswered(at) => format!("planned {}, not answered yet", since(*at)),
-            Injection::Refusing(at, reason) => format!("not accepted since {}: {reason}", since(*at)),
+            Injection::Refusing(at, reason) => {
+                format!("not accepted since {}: {reason}", since(*at))
+            }
         };
         Self {
             tenant: snapshot.topology.tenant(tenant).name.to_string(),

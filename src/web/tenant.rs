@@ -31,7 +31,9 @@ impl Gravity {
     #[must_use]
     pub const fn of(condition: &Condition) -> Self {
         match condition {
-            Condition::Leaking { .. } | Condition::Stuck { .. } | Condition::Losing { .. } => Self::Broken,
+            Condition::Leaking { .. } | Condition::Stuck { .. } | Condition::Losing { .. } => {
+                Self::Broken
+            }
             Condition::NotInjecting { .. } | Condition::CannotSee { .. } => Self::Unknown,
             Condition::Slow { .. } | Condition::CannotSeeBranch { .. } => Self::Poor,
             Condition::Waiting => Self::Pending,
@@ -152,7 +154,11 @@ pub fn matter(condition: &Condition, criteria: &Criteria) -> String {
         }
         Condition::Losing { lost, of, .. } => format!("{lost} of {of} did not arrive"),
         Condition::Slow { p95 } => {
-            format!("P95 {}, target {}", words::quantile(*p95), words::short(criteria.slo))
+            format!(
+                "P95 {}, target {}",
+                words::quantile(*p95),
+                words::short(criteria.slo)
+            )
         }
         Condition::Waiting => format!(
             "no canary has been judged yet; one leaves every {}",
@@ -171,7 +177,11 @@ pub fn sentence(verdict: &Verdict, snapshot: &Snapshot, criteria: &Criteria) -> 
         let age = words::age(snapshot.at.since(since));
         format!(" since {} ({age})", words::clock(since, snapshot.at))
     });
-    format!("{}{at}{since}: {}", condition.word(), matter(condition, criteria))
+    format!(
+        "{}{at}{since}: {}",
+        condition.word(),
+        matter(condition, criteria)
+    )
 }
 
 /// The verdicts, worst first; among equals the oldest, then by name.

@@ -138,15 +138,32 @@ mod tests {
     #[test]
     fn a_duration_has_as_many_digits_as_it_deserves() {
         let said: Vec<_> = [
-            0, 7, 340, 4_240, 30_000, 41_360, 125_000, 1_085_000, 11_520_000, 183_600_000,
+            0,
+            7,
+            340,
+            4_240,
+            30_000,
+            41_360,
+            125_000,
+            1_085_000,
+            11_520_000,
+            183_600_000,
         ]
         .map(|millis| short(ms(millis)))
         .into();
         assert_eq!(
             said,
             [
-                "0 s", "7 ms", "340 ms", "4.2 s", "30 s", "41.3 s", "2 min 5 s", "18 min",
-                "3 h 12 min", "2 d 3 h"
+                "0 s",
+                "7 ms",
+                "340 ms",
+                "4.2 s",
+                "30 s",
+                "41.3 s",
+                "2 min 5 s",
+                "18 min",
+                "3 h 12 min",
+                "2 d 3 h"
             ]
         );
         assert_eq!(exact(ms(4_231)), "4.231 s");
@@ -162,7 +179,15 @@ mod tests {
     fn durations_read_back() {
         assert_eq!(parse_duration("15m"), Some(Duration::from_secs(900)));
         assert_eq!(parse_duration("2h"), Some(Duration::from_secs(7_200)));
-        for wrong in ["", "15", "m", "-3m", "15 parsecs", "99999999999999999999d", "1é"] {
+        for wrong in [
+            "",
+            "15",
+            "m",
+            "-3m",
+            "15 parsecs",
+            "99999999999999999999d",
+            "1é",
+        ] {
             assert_eq!(parse_duration(wrong), None, "{wrong}");
         }
     }

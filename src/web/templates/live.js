@@ -10,6 +10,7 @@
   if (!live || !document.querySelector("[data-live]")) return;
 
   let paused = false;
+  let gone = false;
   let unreachable = "";
   // Age of the shown state when it was fetched, by the probe's clock, and when that was by ours.
   let age = Number(live.dataset.age);
@@ -26,11 +27,16 @@
   function say() {
     const old = age + performance.now() - fetched;
     const seconds = Math.floor(old / 1000);
-    const held = paused || selecting();
+    const held = paused || gone || selecting();
     const bad = unreachable !== "" || (old > OLD && !held);
-    live.classList.toggle("bad", bad);
+    if (bad !== live.classList.contains("bad")) {
+      live.classList.toggle("bad", bad);
+      // Spoken once when it goes wrong, and not every second.
+      if (bad) live.setAttribute("role", "alert"); else live.removeAttribute("role");
+    }
     let text = "data is " + seconds + " s old";
     if (unreachable) text = "traceprobe cannot be reached (" + unreachable + "): " + text;
+    else if (gone) text = "no longer remembered by traceprobe: " + text;
     else if (paused) text = "paused: " + text;
     else if (held) text = "held while you select: " + text;
     else if (!bad) text = "live, " + text;
@@ -70,12 +76,18 @@
   }
 
   async function refresh() {
-    if (paused || document.hidden) return;
+    if (paused || gone || document.hidden) return;
     if (!selecting()) {
       try {
         const answer = await fetch(location.href, {
           headers: { accept: "text/html" }, cache: "no-store", signal: AbortSignal.timeout(10000),
         });
+        if (answer.status === 404) {
+          // A trace that has been forgotten since: what is shown is the last that was known.
+          gone = true;
+          say();
+          return;
+        }
         if (!answer.ok) throw new Error("answer " + answer.status);
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         age = Number(page.getElementById("live").dataset.age);

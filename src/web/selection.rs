@@ -1,0 +1,48 @@
+//! Which traces a page shows.
+
+use std::collections::BTreeMap;
+
+use super::filter::Filter;
+use crate::domain::tag::TraceId;
+use crate::domain::trace::Trace;
+use crate::domain::tracker::Snapshot;
+
+/// The traces that a filter admits.
+#[derive(Debug)]
+pub struct Selection<'a> {
+    /// Newest first, as many as the limit lets through.
+    pub traces: Vec<&'a Trace>,
+    /// How many there are in all.
+    pub matching: usize,
+    /// Failed ones of the filter's tenant, newest first; at most the limit.
+    pub failures: Vec<&'a Trace>,
+}
+
+impl<'a> Selection<'a> {
+    /// What a filter lets through.
+    #[must_use]
+    pub fn new(snapshot: &'a Snapshot, filter: &Filter) -> Self {
+        // A failure may be remembered twice: among the finished and among the failures.
+        let all: BTreeMap<TraceId, &Trace> = snapshot
+            .failures
+            .iter()
+            .flatten()
+            .chain(&snapshot.finished)
+            .chain(&snapshot.open)
+            .filter(|trace| filter.admits(trace, &snapshot.topology))
+            .map(|trace| (trace.id(), trace.as_ref()))
+            .collect();
+        let failures: BTreeMap<TraceId, &Trace> = snapshot
+            .failures
+            .iter()
+            .flatten()
+            .filter(|trace| filter.tenant.is_none_or(|tenant| tenant == trace.tenant))
+            .map(|trace| (trace.id(), trace.as_ref()))
+            .collect();
+        Self {
+            matching: all.len(),
+            traces: all.into_values().rev().take(filter.limit).collect(),
+            failures: failures.into_values().rev().take(filter.limit).collect(),
+        }
+    }
+}

@@ -1,3 +1,4 @@
 //! traceprobe.
+pub mod config;
 pub mod domain;
 pub mod observe;

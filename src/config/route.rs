@@ -21,7 +21,7 @@ pub(super) fn order(
             good = false;
         }
     }
-    check_end(faults, stages);
+    good &= check_end(faults, stages);
     let mut parents = Vec::with_capacity(stages.len());
     for stage in stages {
         let parent = match &stage.after {
@@ -64,13 +64,15 @@ pub(super) fn order(
     if good { Ok(order) } else { Err(Reported) }
 }
 
-fn check_end(faults: &mut Collector, stages: &[StageRead<'_>]) {
+/// Whether exactly one stage is the end, as far as can be known.
+fn check_end(faults: &mut Collector, stages: &[StageRead<'_>]) -> bool {
     let ends: Vec<_> = stages
         .iter()
         .filter(|stage| stage.role == Ok(Role::End))
         .collect();
     let unsure = stages.iter().any(|stage| stage.role.is_err());
     match ends.as_slice() {
+        [_] => return true,
         [] if stages.is_empty() || unsure => {}
         [] => {
             faults.report(
@@ -78,7 +80,6 @@ fn check_end(faults: &mut Collector, stages: &[StageRead<'_>]) {
                 "none has `end = true`; mark the one where canaries arrive for good",
             );
         }
-        [_] => {}
         [first, others @ ..] => {
             for other in others {
                 faults.report(
@@ -88,6 +89,7 @@ fn check_end(faults: &mut Collector, stages: &[StageRead<'_>]) {
             }
         }
     }
+    false
 }
 
 /// Follows parents from any stage that could not be placed until one comes up again.

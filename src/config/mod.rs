@@ -1,0 +1,234 @@
+//! The configuration: a TOML file, the environment over it, and every fault of both at once.
+//!
+//! It reads TOML tables by hand and not through `serde`, which stops at the first fault: somebody who mends a
+//! configuration at night wants the whole list. What comes out is checked, expanded and complete, so that nobody
+//! behind it has to ask again whether a value makes sense.
+//!
+//! Only the daemon sees it; other parts take settings of their own. It knows no client and makes no connection:
+//! whether a bucket exists is for `traceprobe check` to find out. It must never print a secret.
+//!
+//! [`keys`] lists every key; `config/traceprobe.toml` documents each of them, and a test compares the two.
+
+mod fault;
+mod keys;
+mod reader;
+mod route;
+mod secret;
+mod sections;
+mod settings;
+mod show;
+mod source;
+mod stage;
+mod tenant;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::Table;
+
+use self::fault::{Checked, Reported};
+pub use self::fault::{Fault, Faults};
+pub use self::reader::OTHER_VARIABLES;
+use self::reader::{Context, ShownTables};
+pub use self::secret::{Secret, TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED};
+pub use self::settings::{
+    Account, AssumeRole, Aws, BigQuery, Canary, CloudWatchLogs, Endpoints, Gcp, GcpAuth, IdIs,
+    Kind, Kinesis, Log, LogFormat, Partition, Probe, S3, Source, SourceKind, Stage, TableName,
+    Tenant,
+};
+use crate::domain::tag::{Code, Keyring};
+use crate::domain::topology::Topology;
+use crate::domain::tracker;
+
+/// How long a seen canary rides along in looks by id, to catch a second copy: twice the time within which BigQuery
+/// itself drops copies with the same insert id (about a minute, by best effort; BigQuery docs, streaming inserts).
+const RIDE: Duration = Duration::from_secs(120);
+/// Failed traces that are remembered for each tenant beside the finished ones: more than anybody reads on one page.
+const REMEMBER_FAILURES: usize = 100;
+
+/// A sound configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The probe itself.
+    pub probe: Probe,
+    /// How it logs.
+    pub log: Log,
+    /// What canaries look like where a tenant does not say.
+    pub canary: Canary,
+    /// Amazon.
+    pub aws: Aws,
+    /// Google.
+    pub gcp: Gcp,
+    /// The tenants, as in the file; a [`TenantId`](crate::domain::topology::TenantId) is an index.
+    pub tenants: Vec<Tenant>,
+    /// The stages, parents first; a [`StageId`](crate::domain::topology::StageId) is an index.
+    pub stages: Vec<Stage>,
+    /// What observers read; a [`SourceId`](crate::domain::topology::SourceId) is an index.
+    pub sources: Vec<Source>,
+    /// The keys that sign tags.
+    pub keyring: Keyring,
+    /// What is sound but worth knowing, one sentence each.
+    pub notes: Vec<String>,
+    topology: Topology,
+    shown: ShownTables,
+}
+
+impl Config {
+    /// Reads a file, and the environment over it.
+    ///
+    /// # Errors
+    ///
+    /// [`Faults`], all of them at once.
+    pub fn load(
+        path: &Path,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Faults> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| Faults {
+            file: file.clone(),
+            list: vec![Fault {
+                key: file.clone(),
+                message: format!("cannot be read: {error}"),
+            }],
+        })?;
+        Self::parse_named(&file, &text, env.into_iter().collect())
+    }
+
+    /// Reads a text, and the environment over it.
+    ///
+    /// # Errors
+    ///
+    /// [`Faults`], all of them at once.
+    pub fn parse(
+        text: &str,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Faults> {
+        Self::parse_named("the configuration", text, env.into_iter().collect())
+    }
+
+    fn parse_named(file: &str, text: &str, env: BTreeMap<String, String>) -> Result<Self, Faults> {
+        let mut context = Context::new(env);
+        let read = match text.parse::<Table>() {
+            Ok(root) => read(&mut context, &root),
+            Err(error) => {
+                let message = format!("no TOML: {}", error.to_string().trim_end());
+                // The excerpt with its caret stands on lines of its own.
+                let message = message.replace('\n', "\n    ");
+                Err(context.faults.report(file, message))
+            }
+        };
+        match read {
+            Ok(config) if context.faults.is_empty() => Ok(Self {
+                shown: context.shown,
+                ..config
+            }),
+            _ => Err(Faults {
+                file: file.to_owned(),
+                list: context.faults.list(),
+            }),
+        }
+    }
+
+    /// The map of tenants, stages and sources; its ids are the indices of the lists here.
+    #[must_use]
+    pub fn topology(&self) -> Topology {
+        self.topology.clone()
+    }
+
+    /// How the tracker judges.
+    #[must_use]
+    pub fn tracker_settings(&self) -> tracker::Settings {
+        tracker::Settings {
+            slo: self.probe.slo,
+            give_up: self.probe.give_up,
+            grace: self.probe.grace,
+            blind_after: self.probe.blind_after,
+            ride: RIDE,
+            max_in_flight: self.probe.max_in_flight,
+            remember: self.probe.remember,
+            remember_failures: REMEMBER_FAILURES,
+            instance: Code::of(&self.probe.instance),
+        }
+    }
+
+    /// The configuration in force as TOML, with a note where each value comes from. Tag keys are not in it, and
+    /// external ids show as `…`.
+    #[must_use]
+    pub fn to_toml_without_secrets(&self) -> String {
+        show::to_toml(&self.shown, &self.tenants, &self.sources)
+    }
+}
+
+fn read(context: &mut Context, root: &Table) -> Checked<Config> {
+    const SECTIONS: [&str; 7] = ["probe", "log", "canary", "aws", "gcp", "tenant", "stage"];
+    for name in root
+        .keys()
+        .filter(|name| !SECTIONS.contains(&name.as_str()))
+    {
+        let near = fault::suggestion(name, SECTIONS);
+        context
+            .faults
+            .report(name.clone(), format!("unknown table{near}"));
+    }
+    let host = host_name(&context.env);
+    let probe = sections::probe(context, root, &host);
+    let log = sections::log(context, root);
+    let canary = sections::canary(context, root);
+    let (aws, region) = sections::aws(context, root);
+    let gcp = sections::gcp(context, root);
+    let defaults = tenant::Defaults {
+        canary: &canary,
+        interval: probe.interval,
+        region: &region,
+        instance: &probe.instance,
+    };
+    let tenants = tenant::read(context, root, &defaults);
+    let stages = stage::read(context, root, probe.blind_after, &probe.buckets);
+    let placed = route::order(&mut context.faults, &stages);
+    // Sources are read in any case, so that their faults are told together with those of the route.
+    let order: Vec<usize> = match &placed {
+        Ok(placed) => placed.iter().map(|(index, _)| *index).collect(),
+        Err(Reported) => (0..stages.len()).collect(),
+    };
+    let sources = source::read(context, &stages, &order, &tenants, &region);
+    context.check_variables();
+    let keyring = secret::keyring(&context.env, &mut context.faults);
+
+    let sources = sources?;
+    let notes = source::notes(&stages, &order, &sources);
+    let tenants: Vec<Tenant> = tenants
+        .into_iter()
+        .map(|read| read.tenant)
+        .collect::<Checked<_>>()?;
+    let stages = route::stages(&stages, &placed?)?;
+    let topology = route::topology(&tenants, &stages, &sources)
+        .map_err(|error| context.faults.report("stage", error.to_string()))?;
+    Ok(Config {
+        probe: probe.probe?,
+        log: log?,
+        canary: canary.settings()?,
+        aws: aws?,
+        gcp: gcp?,
+        tenants,
+        stages,
+        sources,
+        keyring: keyring?,
+        notes,
+        topology,
+        shown: ShownTables::new(),
+    })
+}
+
+/// What the host calls itself: `HOSTNAME`, which containers set, or what the kernel says.
+fn host_name(env: &BTreeMap<String, String>) -> String {
+    env.get("HOSTNAME")
+        .cloned()
+        .or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok())
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "traceprobe".to_owned())
+}

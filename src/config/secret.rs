@@ -1,0 +1,125 @@
+//! What must not be printed, and the keys that sign tags, which come from the environment only.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::fault::{Checked, Collector};
+use crate::domain::tag::{Keyring, TagKey};
+
+/// The variable that holds the tag key itself.
+pub const TAG_KEY: &str = "TRACEPROBE_TAG_KEY";
+/// The variable that names a file with the tag key.
+pub const TAG_KEY_FILE: &str = "TRACEPROBE_TAG_KEY_FILE";
+/// The variable with the keys that are still accepted during a rotation, separated by commas.
+pub const TAG_KEYS_ACCEPTED: &str = "TRACEPROBE_TAG_KEYS_ACCEPTED";
+
+/// A text that prints as `…`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one call that needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// Reads the keys. No message ever quotes one.
+pub(super) fn keyring(env: &BTreeMap<String, String>, faults: &mut Collector) -> Checked<Keyring> {
+    let set = |name: &str| env.get(name).filter(|text| !text.trim().is_empty());
+    let signing = match (set(TAG_KEY), set(TAG_KEY_FILE)) {
+        (Some(_), Some(_)) => Err(faults.report(
+            TAG_KEY_FILE,
+            format!("{TAG_KEY} is set as well; set only one of them"),
+        )),
+        (Some(text), None) => read(TAG_KEY, text, faults),
+        (None, Some(path)) => match std::fs::read_to_string(path) {
+            Ok(text) => read(TAG_KEY_FILE, &text, faults),
+            Err(error) => {
+                Err(faults.report(TAG_KEY_FILE, format!("cannot read {path}: {error}")))
+            }
+        },
+        (None, None) => Err(faults.report(
+            TAG_KEY,
+            format!("is not set, so tags could not be signed; set it, or {TAG_KEY_FILE}, to a secret of at least {} bytes, for example of `openssl rand -hex 32`", TagKey::MIN_LEN),
+        )),
+    };
+    let accepted = set(TAG_KEYS_ACCEPTED).map_or("", String::as_str);
+    let accepted: Vec<_> = accepted
+        .split(',')
+        .filter(|text| !text.trim().is_empty())
+        .map(|text| read(TAG_KEYS_ACCEPTED, text, faults))
+        .collect();
+    let accepted: Checked<Vec<TagKey>> = accepted.into_iter().collect();
+    Ok(Keyring::new(signing?, accepted?))
+}
+
+/// A key from its text: an even number of hexadecimal digits, from 32 on, stands for bytes, any other text for itself.
+fn read(variable: &str, text: &str, faults: &mut Collector) -> Checked<TagKey> {
+    // Files and secret stores like to add a line break.
+    let text = text.trim();
+    let bytes = from_hex(text).unwrap_or_else(|| text.as_bytes().to_vec());
+    let length = bytes.len();
+    TagKey::new(bytes).ok_or_else(|| {
+        faults.report(
+            variable,
+            format!(
+                "a key of {length} bytes is too short; it must have at least {}",
+                TagKey::MIN_LEN
+            ),
+        )
+    })
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    if text.len() < 32 || !text.len().is_multiple_of(2) || !text.is_ascii() {
+        return None;
+    }
+    let digits = text.as_bytes().chunks_exact(2);
+    digits
+        .map(|pair| {
+            let digit = |b: u8| char::from(b).to_digit(16);
+            u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        let secret = Secret::new("hush");
+        assert_eq!(format!("{secret} {secret:?}"), "… …");
+    }
+
+    #[test]
+    fn hexadecimal_keys_stand_for_their_bytes_and_other_texts_for_themselves() {
+        assert_eq!(
+            from_hex("000102030405060708090a0b0c0d0e0F"),
+            Some((0..16).collect())
+        );
+        assert_eq!(from_hex("0123456789abcdef"), None);
+        assert_eq!(from_hex("not hexadecimal, but long enough"), None);
+    }
+}

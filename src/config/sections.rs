@@ -1,0 +1,317 @@
+//! The tables that are there once: `[probe]`, `[log]`, `[canary]`, `[aws]`, `[gcp]`.
+
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+use super::fault::Checked;
+use super::keys;
+use super::reader::{Context, Layer, Reader};
+use super::settings::{Aws, Canary, Endpoints, Gcp, GcpAuth, Log, LogFormat, Probe};
+use super::value::{self, Parsed, show_duration};
+use crate::domain::canary::{MAX_MESSAGE, Template};
+
+const DAY: Duration = Duration::from_secs(86_400);
+const TICK: Duration = Duration::from_millis(1);
+/// ECS waits at most 120 s between SIGTERM and SIGKILL (`stopTimeout`, ECS task definition reference); the rest is
+/// for writing state and the last scrape.
+const MAX_STOP_GRACE: Duration = Duration::from_secs(110);
+/// A histogram that ends close to the threshold cannot say how far beyond it a stall is.
+const BUCKETS_BEYOND_SLO: u32 = 10;
+
+/// What other tables are checked against, each as far as it could be read.
+pub(super) struct ProbeRead {
+    pub(super) probe: Checked<Probe>,
+    pub(super) instance: String,
+    pub(super) interval: Checked<Duration>,
+    pub(super) blind_after: Checked<Duration>,
+    pub(super) buckets: Checked<Vec<Duration>>,
+}
+
+/// The table of a section, surveyed.
+fn section<'c, 'a>(
+    context: &'c mut Context,
+    root: &'a Table,
+    name: &'static str,
+    order: usize,
+    known: &'static [keys::Key],
+    tables: &[&str],
+) -> Reader<'c, 'a> {
+    let table = context.table(Some(root), name, name);
+    let layer = Layer::section(name, order, table);
+    context.survey(&layer, &known.iter().collect::<Vec<_>>(), tables);
+    Reader::new(context, vec![layer], known)
+}
+
+fn positive(value: &Value) -> Parsed<Duration> {
+    value::duration_within(TICK, DAY, "")(value)
+}
+
+pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRead {
+    let mut read = section(context, root, "probe", 0, &keys::PROBE, &[]);
+    let listen = read.get("listen", value::socket);
+    let instance = read.get_or("instance", Some(host), instance_name);
+    let interval = read.get("interval", positive);
+    let slo = read.get("slo", positive);
+    let critical = read.get("critical", positive);
+    let give_up = read.get("give_up", positive);
+    let grace = read.get("grace", value::duration_within(Duration::ZERO, DAY, ""));
+    let blind_after = read.get("blind_after", positive);
+    let warm_up = read.get("warm_up", value::duration_within(Duration::ZERO, DAY, ""));
+    let stop_grace = read.get(
+        "stop_grace",
+        value::duration_within(
+            Duration::ZERO,
+            MAX_STOP_GRACE,
+            ", because ECS kills a task 120s after SIGTERM at the latest",
+        ),
+    );
+    let max_in_flight = read.get("max_in_flight", value::count(1, 1_000_000));
+    let remember = read.get("remember", value::count(1, 1_000_000));
+    let buckets = read.get("buckets", value::list(positive));
+    let runbook = read.find("runbook", value::url);
+
+    if let (Ok(slo), Ok(critical)) = (slo, critical)
+        && critical < slo
+    {
+        read.report(
+            "critical",
+            format!(
+                "{} is less than probe.slo, {}; it must be at least that",
+                show_duration(critical),
+                show_duration(slo)
+            ),
+        );
+    }
+    if let (Ok(critical), Ok(give_up)) = (critical, give_up)
+        && give_up < critical
+    {
+        read.report(
+            "give_up",
+            format!(
+                "{} is less than probe.critical, {}, so slow traces would be called lost; it must be at least that",
+                show_duration(give_up),
+                show_duration(critical)
+            ),
+        );
+    }
+    let buckets = buckets.and_then(|bounds| check_buckets(&mut read, bounds, slo));
+    if let Ok(bounds) = &buckets {
+        for (name, threshold) in [("slo", slo), ("critical", critical)] {
+            if let Ok(threshold) = threshold
+                && !bounds.contains(&threshold)
+            {
+                read.report(name, no_bound(threshold, bounds));
+            }
+        }
+    }
+    let name = instance.clone().unwrap_or_else(|_| host.to_owned());
+    let all = || {
+        Ok(Probe {
+            listen: listen?,
+            instance: instance?,
+            interval: interval?,
+            slo: slo?,
+            critical: critical?,
+            give_up: give_up?,
+            grace: grace?,
+            blind_after: blind_after?,
+            warm_up: warm_up?,
+            stop_grace: stop_grace?,
+            max_in_flight: max_in_flight? as usize,
+            remember: remember? as usize,
+            buckets: buckets.clone()?,
+            runbook: runbook?,
+        })
+    };
+    let probe = all();
+    ProbeRead {
+        probe,
+        instance: name,
+        interval,
+        blind_after,
+        buckets,
+    }
+}
+
+fn check_buckets(
+    read: &mut Reader<'_, '_>,
+    bounds: Vec<Duration>,
+    slo: Checked<Duration>,
+) -> Checked<Vec<Duration>> {
+    if let Some(pair) = bounds.windows(2).find(|pair| pair[0] >= pair[1]) {
+        let message = format!(
+            "{} is followed by {}; the bounds must increase",
+            show_duration(pair[0]),
+            show_duration(pair[1])
+        );
+        return Err(read.report("buckets", message));
+    }
+    if let (Ok(slo), Some(last)) = (slo, bounds.last())
+        && *last < slo * BUCKETS_BEYOND_SLO
+    {
+        let message = format!(
+            "the largest bound, {}, is below {BUCKETS_BEYOND_SLO} times probe.slo; add bounds up to {}",
+            show_duration(*last),
+            show_duration(slo * BUCKETS_BEYOND_SLO)
+        );
+        read.report("buckets", message);
+    }
+    Ok(bounds)
+}
+
+/// What to say of a threshold that no bucket ends at.
+pub(super) fn no_bound(threshold: Duration, bounds: &[Duration]) -> String {
+    let near = |bound: Option<&Duration>| bound.map(|bound| show_duration(*bound));
+    let below = near(bounds.iter().rev().find(|bound| **bound < threshold));
+    let above = near(bounds.iter().find(|bound| **bound > threshold));
+    let neighbours: Vec<_> = below.into_iter().chain(above).collect();
+    let threshold = show_duration(threshold);
+    format!(
+        "{threshold} is no bound of probe.buckets, so no query could tell who met it; add \"{threshold}\" there, or take {}",
+        neighbours.join(" or ")
+    )
+}
+
+/// An instance's name becomes part of a log stream, which takes no `:` and no `*` (AWS Logs API reference).
+fn instance_name(value: &Value) -> Parsed<String> {
+    let text = value::text(value)?;
+    if text.len() <= 255
+        && !text.contains(|c: char| c == ':' || c == '*' || c.is_control() || c.is_whitespace())
+    {
+        Ok(text)
+    } else {
+        Err(format!(
+            "\"{text}\" cannot be part of a log stream's name; write up to 255 characters without blanks, `:` and `*`"
+        ))
+    }
+}
+
+pub(super) fn log(context: &mut Context, root: &Table) -> Checked<Log> {
+    let mut read = section(context, root, "log", 1, &keys::LOG, &[]);
+    let format = read.get(
+        "format",
+        value::choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]),
+    );
+    let level = read.get("level", value::level);
+    Ok(Log {
+        format: format?,
+        level: level?,
+    })
+}
+
+/// The template and the sizes, each as far as it could be read; `None` for the default template.
+pub(super) struct CanaryRead {
+    pub(super) template: Checked<Option<Template>>,
+    pub(super) sizes: Checked<Vec<u32>>,
+}
+
+impl CanaryRead {
+    pub(super) fn settings(&self) -> Checked<Canary> {
+        Ok(Canary {
+            sizes: self.sizes.clone()?,
+            template: self.template.clone()?.unwrap_or_default(),
+        })
+    }
+}
+
+pub(super) fn canary(context: &mut Context, root: &Table) -> CanaryRead {
+    let mut read = section(context, root, "canary", 2, &keys::CANARY, &[]);
+    CanaryRead {
+        sizes: read.get("sizes", sizes),
+        template: read.find("template", template),
+    }
+}
+
+pub(super) fn sizes(value: &Value) -> Parsed<Vec<u32>> {
+    let max = MAX_MESSAGE as u64;
+    let one = value::size_within(1, max, ", the largest event that CloudWatch Logs takes");
+    value::list(|item| one(item).map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)))(value)
+}
+
+pub(super) fn template(value: &Value) -> Parsed<Template> {
+    Template::parse(&value::text(value)?).map_err(|error| error.to_string())
+}
+
+pub(super) fn aws(context: &mut Context, root: &Table) -> (Checked<Aws>, Checked<Option<String>>) {
+    let fallback = ["AWS_REGION", "AWS_DEFAULT_REGION"]
+        .iter()
+        .find_map(|name| context.env.get(*name).filter(|text| !text.is_empty()))
+        .cloned();
+    let mut read = section(context, root, "aws", 3, &keys::AWS, &["endpoints"]);
+    let region = read
+        .find("region", value::region)
+        .map(|region| region.or(fallback));
+    let general = read.find("endpoint", value::url);
+    let aws = context.table(Some(root), "aws", "aws");
+    let table = context.table(aws, "aws.endpoints", "endpoints");
+    let layer = Layer {
+        variables: Some(super::reader::variable(&["aws", "endpoints"])),
+        ..Layer::section("aws.endpoints", 4, table)
+    };
+    context.survey(&layer, &keys::AWS_ENDPOINTS.iter().collect::<Vec<_>>(), &[]);
+    let mut read = Reader::new(context, vec![layer], &keys::AWS_ENDPOINTS);
+    let mut endpoint = |name| {
+        let own = read.find(name, value::url);
+        Ok(own?.or(general.clone()?))
+    };
+    let (logs, kinesis, s3, sts) = (
+        endpoint("logs"),
+        endpoint("kinesis"),
+        endpoint("s3"),
+        endpoint("sts"),
+    );
+    let all = || {
+        Ok(Aws {
+            region: region.clone()?,
+            endpoints: Endpoints {
+                logs: logs?,
+                kinesis: kinesis?,
+                s3: s3?,
+                sts: sts?,
+            },
+        })
+    };
+    (all(), region)
+}
+
+pub(super) fn gcp(context: &mut Context, root: &Table) -> Checked<Gcp> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Auth {
+        Adc,
+        ServiceAccount,
+        None,
+    }
+    let mut read = section(context, root, "gcp", 5, &keys::GCP, &[]);
+    let endpoint = read.find("endpoint", value::url);
+    let auth = read.get(
+        "auth",
+        value::choice(&[
+            ("adc", Auth::Adc),
+            ("service_account", Auth::ServiceAccount),
+            ("none", Auth::None),
+        ]),
+    );
+    let file = read.find("credentials_file", value::text);
+    let project = read.find("project", value::text);
+    let auth = match (auth?, file?) {
+        (Auth::ServiceAccount, Some(credentials_file)) => {
+            Ok(GcpAuth::ServiceAccount { credentials_file })
+        }
+        (Auth::ServiceAccount, None) => Err(read.report(
+            "credentials_file",
+            "missing; gcp.auth = \"service_account\" needs the path of a key file",
+        )),
+        (Auth::Adc | Auth::None, Some(_)) => Err(read.report(
+            "credentials_file",
+            "is read only with gcp.auth = \"service_account\"; set that, or leave the file out",
+        )),
+        (Auth::Adc, None) => Ok(GcpAuth::Adc),
+        (Auth::None, None) => Ok(GcpAuth::None),
+    };
+    Ok(Gcp {
+        endpoint: endpoint?,
+        auth: auth?,
+        project: project?,
+    })
+}

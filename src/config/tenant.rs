@@ -1,0 +1,300 @@
+//! The tables `[[tenant]]`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+use super::fault::{Checked, Collector};
+use super::keys;
+use super::reader::{Context, Layer, Reader, variable};
+use super::secret::Secret;
+use super::sections::{self, CanaryRead};
+use super::settings::{Account, AssumeRole, Tenant};
+use super::value::{self, show_size};
+use crate::domain::canary::Template;
+use crate::domain::tag::Code;
+
+/// Where the tenants stand among the tables when the configuration is shown.
+pub(super) const ORDER: usize = 6;
+
+/// One tenant as far as it could be read.
+pub(super) struct TenantRead<'a> {
+    /// `tenant.acme`, or `tenant[2]` where the name is missing.
+    pub(super) path: String,
+    /// As it was written, even where it is no good name.
+    pub(super) name: Option<String>,
+    pub(super) table: &'a Table,
+    pub(super) tenant: Checked<Tenant>,
+}
+
+/// What tenants fall back to.
+pub(super) struct Defaults<'a> {
+    pub(super) canary: &'a CanaryRead,
+    pub(super) interval: Checked<Duration>,
+    pub(super) region: &'a Checked<Option<String>>,
+    pub(super) instance: &'a str,
+}
+
+/// The layer of the table at `index` of `[[list]]`.
+pub(super) fn layer<'a>(list: &str, index: usize, order: usize, table: &'a Table) -> Layer<'a> {
+    let name = table
+        .get("name")
+        .and_then(Value::as_str)
+        .filter(|name| !name.is_empty());
+    Layer {
+        path: name.map_or_else(
+            || format!("{list}[{}]", index + 1),
+            |name| format!("{list}.{name}"),
+        ),
+        variables: name.map(|name| variable(&[list, name])),
+        table: Some(table),
+        header: format!("[[{list}]]"),
+        order: (order, index, 0),
+    }
+}
+
+pub(super) fn read<'a>(
+    context: &mut Context,
+    root: &'a Table,
+    defaults: &Defaults<'_>,
+) -> Vec<TenantRead<'a>> {
+    let tables = context.tables(root, "tenant");
+    if tables.is_empty() && !root.contains_key("tenant") {
+        context.faults.report(
+            "tenant",
+            "there is no tenant, so there is nothing to measure; add a table [[tenant]]",
+        );
+    }
+    let tenants: Vec<_> = tables
+        .into_iter()
+        .enumerate()
+        .map(|(index, table)| one(context, index, table, defaults))
+        .collect();
+    check_names(&mut context.faults, &tenants);
+    tenants
+}
+
+fn one<'a>(
+    context: &mut Context,
+    index: usize,
+    table: &'a Table,
+    defaults: &Defaults<'_>,
+) -> TenantRead<'a> {
+    let layer = layer("tenant", index, ORDER, table);
+    let path = layer.path.clone();
+    context.survey(&layer, &keys::TENANT.iter().collect::<Vec<_>>(), &["stage"]);
+    let mut read = Reader::new(context, vec![layer], &keys::TENANT);
+    let name = read.get("name", value::name);
+    let label = read.find("label", value::text);
+    let log_group = read.get("log_group", value::text);
+    let log_stream = read.get("log_stream", value::text);
+    let account = account(&mut read, defaults.region);
+    let template = read.find("template", sections::template);
+    let interval = read.find(
+        "interval",
+        value::duration_within(Duration::from_millis(1), Duration::from_secs(86_400), ""),
+    );
+    let sizes = read.find("sizes", sections::sizes);
+
+    let expand = |text: &str| {
+        let name = name.clone().unwrap_or_default();
+        expand(
+            text,
+            &[("tenant", name.as_str()), ("instance", defaults.instance)],
+        )
+    };
+    let log_stream = log_stream.and_then(|text| {
+        expand(&text)
+            .and_then(check_log_stream)
+            .map_err(|message| read.report("log_stream", message))
+    });
+    let log_group = log_group.and_then(|text| {
+        expand(&text)
+            .and_then(check_log_group)
+            .map_err(|message| read.report("log_group", message))
+    });
+    let own_template = matches!(template, Ok(Some(_)));
+    let template: Checked<Option<Template>> = match template {
+        Ok(None) => defaults.canary.template.clone(),
+        given => given,
+    };
+    let own_sizes = matches!(sizes, Ok(Some(_)));
+    let sizes = match sizes {
+        Ok(None) => defaults.canary.sizes.clone(),
+        Ok(Some(own)) => Ok(own),
+        Err(reported) => Err(reported),
+    };
+    if let (Ok(template), Ok(sizes)) = (&template, &sizes) {
+        let least = template.clone().unwrap_or_default().min_size();
+        if let Some(small) = sizes.iter().find(|size| (**size as usize) < least) {
+            let whose = match (own_template, template) {
+                (true, _) => format!("the template of {path}"),
+                (false, Some(_)) => "canary.template".to_owned(),
+                (false, None) => "the default template".to_owned(),
+            };
+            let key = if own_sizes {
+                read.key("sizes")
+            } else {
+                "canary.sizes".to_owned()
+            };
+            let message = format!(
+                "{} cannot hold {whose}, which needs at least {least}B",
+                show_size(u64::from(*small))
+            );
+            read.context.faults.report(key, message);
+        }
+    }
+    let all = || {
+        let name = name.clone()?;
+        Ok(Tenant {
+            label: label?.unwrap_or_else(|| name.clone()).into(),
+            name: name.into(),
+            log_group: log_group?,
+            log_stream: log_stream?,
+            account: account?,
+            template: template?.unwrap_or_default(),
+            interval: match interval? {
+                Some(own) => own,
+                None => defaults.interval?,
+            },
+            sizes: sizes?,
+        })
+    };
+    TenantRead {
+        path,
+        tenant: all(),
+        name: written_name(table),
+        table,
+    }
+}
+
+pub(super) fn written_name(table: &Table) -> Option<String> {
+    table.get("name").and_then(Value::as_str).map(str::to_owned)
+}
+
+/// Region and role of something in AWS. The last layer's key is blamed for a missing region.
+pub(super) fn account(
+    read: &mut Reader<'_, '_>,
+    fallback: &Checked<Option<String>>,
+) -> Checked<Account> {
+    let region = read.find("region", value::region);
+    let arn = read.find("role_arn", value::role_arn);
+    let external_id = read.find("external_id", value::external_id);
+    if let (Ok(None), Ok(Some(_))) = (&arn, &external_id) {
+        read.report(
+            "external_id",
+            "is given without role_arn; it is only sent when a role is assumed, so add role_arn or leave it out",
+        );
+    }
+    let region = match region? {
+        Some(region) => Ok(region),
+        None => match fallback.clone()? {
+            Some(region) => Ok(region),
+            None => Err(read.report(
+                "region",
+                "missing; set it here, as aws.region for all, or as AWS_REGION in the environment",
+            )),
+        },
+    };
+    let external_id = external_id?.map(Secret::new);
+    Ok(Account {
+        region: region?,
+        role: arn?.map(|arn| AssumeRole { arn, external_id }),
+    })
+}
+
+fn check_names(faults: &mut Collector, tenants: &[TenantRead<'_>]) {
+    let mut names = BTreeMap::new();
+    let mut labels = BTreeMap::new();
+    let mut codes = BTreeMap::new();
+    for read in tenants {
+        let Some(name) = &read.name else { continue };
+        if names.insert(name.clone(), ()).is_some() {
+            faults.report(
+                format!("{}.name", read.path),
+                format!("two tenants are called {name}; names must differ"),
+            );
+            continue;
+        }
+        if let Some(other) = codes.insert(Code::of(name), name) {
+            faults.report(
+                format!("{}.name", read.path),
+                format!(
+                    "{name} and {other} have the same code inside a tag, so their canaries could not be told apart; change one of the names"
+                ),
+            );
+        }
+        if let Ok(tenant) = &read.tenant
+            && let Some(other) = labels.insert(tenant.label.clone(), name)
+        {
+            faults.report(
+                format!("{}.label", read.path),
+                format!(
+                    "\"{}\" is the label of {other} too; labels must differ, or rows could not be told apart",
+                    tenant.label
+                ),
+            );
+        }
+    }
+}
+
+/// Puts values for `{placeholders}`; a word in braces that is none of them is refused.
+pub(super) fn expand(text: &str, values: &[(&str, &str)]) -> Result<String, String> {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(open) = rest.find('{') {
+        expanded.push_str(&rest[..open]);
+        let (word, after) = rest[open + 1..]
+            .split_once('}')
+            .ok_or_else(|| format!("\"{text}\" has a brace that is not closed"))?;
+        let (_, value) = values
+            .iter()
+            .find(|(name, _)| *name == word)
+            .ok_or_else(|| {
+                let known: Vec<_> = values
+                    .iter()
+                    .map(|(name, _)| format!("{{{name}}}"))
+                    .collect();
+                format!(
+                    "\"{text}\" has the unknown placeholder {{{word}}}; known here: {}",
+                    known.join(", ")
+                )
+            })?;
+        expanded.push_str(value);
+        rest = after;
+    }
+    expanded.push_str(rest);
+    Ok(expanded)
+}
+
+/// `[^:*]*`, 1 to 512 characters (AWS Logs API reference, CreateLogStream).
+fn check_log_stream(text: String) -> Result<String, String> {
+    if (1..=512).contains(&text.chars().count()) && !text.contains([':', '*']) {
+        Ok(text)
+    } else {
+        Err(format!(
+            "\"{text}\" is no log stream; write 1 to 512 characters without `:` and `*`"
+        ))
+    }
+}
+
+/// A name, `[.\-_/#A-Za-z0-9]+`, 1 to 512 characters (AWS Logs API reference, CreateLogGroup), or an ARN.
+pub(super) fn check_log_group(text: String) -> Result<String, String> {
+    let name = match text.split(':').collect::<Vec<_>>().as_slice() {
+        ["arn", _, "logs", _, _, "log-group", name] => name,
+        [name] => *name,
+        _ => "",
+    };
+    let good = (1..=512).contains(&name.len())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || ".-_/#".contains(c));
+    if good {
+        Ok(text)
+    } else {
+        Err(format!(
+            "\"{text}\" is no log group; write for example \"/ecs/acme/app\", or an ARN without `:*` at its end"
+        ))
+    }
+}

@@ -1,0 +1,502 @@
+//! From what stands in the file to what is meant: durations, sizes, addresses, names.
+//!
+//! Each function reads one TOML value and says in a fragment what would be right; the key is put before it by the
+//! caller. None of them guesses: a bare number is no duration, because half of all readers would take it for
+//! milliseconds.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use toml::Value;
+
+pub(super) type Parsed<T> = Result<T, String>;
+
+/// A value as it is quoted in a message.
+pub(super) fn quoted(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("\"{text}\""),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {
+            value.to_string()
+        }
+        Value::Array(_) => "a list".to_owned(),
+        Value::Table(_) => "a table".to_owned(),
+    }
+}
+
+/// Any text that is not empty.
+pub(super) fn text(value: &Value) -> Parsed<String> {
+    match value {
+        Value::String(text) if text.trim().is_empty() => {
+            Err("is empty; write a value or leave the key out".to_owned())
+        }
+        Value::String(text) => Ok(text.clone()),
+        other => Err(format!("{} is no text; write it in quotes", quoted(other))),
+    }
+}
+
+pub(super) fn boolean(value: &Value) -> Parsed<bool> {
+    value.as_bool().ok_or_else(|| {
+        format!(
+            "{} is neither true nor false (without quotes)",
+            quoted(value)
+        )
+    })
+}
+
+/// A count between `min` and `max`.
+pub(super) fn count(min: u32, max: u32) -> impl Fn(&Value) -> Parsed<u32> {
+    move |value| {
+        let Value::Integer(number) = value else {
+            return Err(format!(
+                "{} is no whole number; write for example {max}",
+                quoted(value)
+            ));
+        };
+        u32::try_from(*number)
+            .ok()
+            .filter(|number| (min..=max).contains(number))
+            .ok_or_else(|| format!("{number} is out of range; it must be {min} to {max}"))
+    }
+}
+
+/// One of a few words.
+pub(super) fn choice<T: Copy>(choices: &[(&str, T)]) -> impl Fn(&Value) -> Parsed<T> {
+    move |value| {
+        let found = choices
+            .iter()
+            .find(|(word, _)| value.as_str() == Some(word));
+        found.map(|(_, choice)| *choice).ok_or_else(|| {
+            let words: Vec<_> = choices
+                .iter()
+                .map(|(word, _)| format!("\"{word}\""))
+                .collect();
+            let near = super::fault::suggestion(
+                value.as_str().unwrap_or_default(),
+                choices.iter().map(|(word, _)| *word),
+            );
+            format!("{} is none of {}{near}", quoted(value), words.join(", "))
+        })
+    }
+}
+
+/// Elements that are read by `parse`; at least one.
+pub(super) fn list<T>(parse: impl Fn(&Value) -> Parsed<T>) -> impl Fn(&Value) -> Parsed<Vec<T>> {
+    move |value| match value {
+        Value::Array(items) if items.is_empty() => {
+            Err("is empty; write at least one value or leave the key out".to_owned())
+        }
+        Value::Array(items) => items.iter().map(&parse).collect(),
+        other => Err(format!(
+            "{} is no list; write [{}]",
+            quoted(other),
+            quoted(other)
+        )),
+    }
+}
+
+/// Longest first, because `m` begins `ms`.
+const DURATION_UNITS: [(&str, f64); 5] = [
+    ("ms", 0.001),
+    ("s", 1.0),
+    ("m", 60.0),
+    ("h", 3600.0),
+    ("d", 86_400.0),
+];
+
+/// `30s`, `7.5s`, `250ms`, `1h30m`: numbers with the units ms, s, m, h, d.
+pub(super) fn duration(value: &Value) -> Parsed<Duration> {
+    let wrong = || {
+        format!(
+            "{} is no duration; write for example \"30s\", \"250ms\" or \"1h30m\" (units ms, s, m, h, d)",
+            quoted(value)
+        )
+    };
+    let text = match value {
+        Value::Integer(_) | Value::Float(_) => {
+            return Err(format!(
+                "{value} has no unit; write \"{value}s\" if you mean seconds"
+            ));
+        }
+        Value::String(text) => text.trim(),
+        _ => return Err(wrong()),
+    };
+    if text.parse::<f64>().is_ok() {
+        return Err(format!(
+            "\"{text}\" has no unit; write \"{text}s\" if you mean seconds"
+        ));
+    }
+    let mut seconds = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (number, unit, after) = number_and_unit(rest).ok_or_else(wrong)?;
+        let (_, factor) = DURATION_UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or_else(wrong)?;
+        seconds += number * factor;
+        rest = after;
+    }
+    // A year is longer than anything a probe waits for, and keeps sums of durations clear of overflow.
+    if text.is_empty() || seconds > 366.0 * 86_400.0 {
+        return Err(wrong());
+    }
+    // Whole microseconds, so that 0.1 s written in two ways is the same.
+    Ok(Duration::from_micros(
+        Duration::from_secs_f64(seconds + 5e-7).as_micros() as u64,
+    ))
+}
+
+/// The number at the start of `text`, the letters after it, and what follows them.
+fn number_and_unit(text: &str) -> Option<(f64, &str, &str)> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, rest) = text.split_at(digits);
+    let letters = rest
+        .find(|c: char| !c.is_ascii_alphabetic())
+        .unwrap_or(rest.len());
+    let (unit, after) = rest.split_at(letters);
+    Some((number.parse().ok()?, unit, after))
+}
+
+/// A duration between two ends; `why` says where they come from.
+pub(super) fn duration_within(
+    min: Duration,
+    max: Duration,
+    why: &str,
+) -> impl Fn(&Value) -> Parsed<Duration> {
+    move |value| {
+        let read = duration(value)?;
+        if read < min {
+            return Err(format!(
+                "{} is too short; it must be at least {}",
+                show_duration(read),
+                show_duration(min)
+            ));
+        }
+        if read > max {
+            return Err(format!(
+                "{} is too long; it must be at most {}{why}",
+                show_duration(read),
+                show_duration(max)
+            ));
+        }
+        Ok(read)
+    }
+}
+
+/// As [`duration`] reads it: `1m30s`, `7.5s`, `250ms`.
+pub(super) fn show_duration(duration: Duration) -> String {
+    let millis = duration.subsec_nanos() / 1_000_000;
+    if duration.as_secs() == 0 {
+        return if duration.is_zero() {
+            "0s".to_owned()
+        } else {
+            format!("{}ms", duration.as_micros() as f64 / 1e3)
+        };
+    }
+    let (hours, minutes, seconds) = (
+        duration.as_secs() / 3600,
+        duration.as_secs() / 60 % 60,
+        duration.as_secs() % 60,
+    );
+    let mut shown = String::new();
+    if hours > 0 {
+        shown += &format!("{hours}h");
+    }
+    if minutes > 0 {
+        shown += &format!("{minutes}m");
+    }
+    if millis > 0 {
+        shown += &format!("{}s", seconds as f64 + f64::from(millis) / 1e3);
+    } else if seconds > 0 {
+        shown += &format!("{seconds}s");
+    }
+    shown
+}
+
+/// `100B`, `1KB`, `64MB`. K and M are powers of 1024, with or without an `i`: the sizes that the pipeline is judged
+/// by count 10 KB as 10,240 bytes.
+pub(super) fn size(value: &Value) -> Parsed<u64> {
+    let wrong = || {
+        format!(
+            "{} is no size; write for example \"500B\", \"10KB\" or \"64MB\" (1 KB = 1 KiB = 1024 B)",
+            quoted(value)
+        )
+    };
+    let text = match value {
+        Value::Integer(number) => {
+            return Err(format!(
+                "{number} has no unit; write \"{number}B\" if you mean bytes"
+            ));
+        }
+        Value::String(text) => text.trim(),
+        _ => return Err(wrong()),
+    };
+    if text.parse::<f64>().is_ok() {
+        return Err(format!(
+            "\"{text}\" has no unit; write \"{text}B\" if you mean bytes"
+        ));
+    }
+    let (number, unit, after) = number_and_unit(text).ok_or_else(wrong)?;
+    let factor = match unit {
+        "B" => 1.0,
+        "KB" | "kB" | "KiB" => 1024.0,
+        "MB" | "MiB" => 1024.0 * 1024.0,
+        "GB" | "GiB" => 1024.0 * 1024.0 * 1024.0,
+        _ => return Err(wrong()),
+    };
+    let bytes = number * factor;
+    // A petabyte is beyond every limit here, and well within what a double holds exactly.
+    if !after.is_empty() || bytes.fract() != 0.0 || bytes > 1e15 {
+        return Err(wrong());
+    }
+    Ok(bytes as u64)
+}
+
+/// A size between two ends; `why` says where they come from.
+pub(super) fn size_within(min: u64, max: u64, why: &str) -> impl Fn(&Value) -> Parsed<u64> {
+    move |value| {
+        let read = size(value)?;
+        if (min..=max).contains(&read) {
+            Ok(read)
+        } else {
+            Err(format!(
+                "{} is out of range; it must be {} to {}{why}",
+                show_size(read),
+                show_size(min),
+                show_size(max)
+            ))
+        }
+    }
+}
+
+/// As [`size`] reads it.
+pub(super) fn show_size(bytes: u64) -> String {
+    match bytes {
+        0 => "0B".to_owned(),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{}MB", bytes >> 20),
+        _ if bytes.is_multiple_of(1 << 10) => format!("{}KB", bytes >> 10),
+        _ => format!("{bytes}B"),
+    }
+}
+
+pub(super) fn socket(value: &Value) -> Parsed<SocketAddr> {
+    let text = text(value)?;
+    text.parse().map_err(|_| {
+        format!("\"{text}\" is no address with a port; write for example \"0.0.0.0:9464\" or \"[::1]:9464\"")
+    })
+}
+
+/// `http://…` or `https://…`.
+pub(super) fn url(value: &Value) -> Parsed<String> {
+    let text = text(value)?;
+    let host = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"));
+    match host {
+        Some(host)
+            if !host.is_empty()
+                && !host.starts_with('/')
+                && !text.contains(|c: char| c.is_whitespace() || c == '"' || c == '<') =>
+        {
+            Ok(text)
+        }
+        _ => Err(format!(
+            "\"{text}\" is no URL; write for example \"https://wiki.example.org/traceprobe\""
+        )),
+    }
+}
+
+/// The name of a tenant or stage. It becomes a label of metrics, part of a URL and of an environment variable.
+pub(super) fn name(value: &Value) -> Parsed<String> {
+    let text = text(value)?;
+    let good = text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.len() <= 64
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
+    good.then_some(()).ok_or_else(|| {
+        format!(
+            "\"{text}\" cannot be a name: it becomes a label; write a lower-case letter, then up to 63 lower-case letters, digits, `_` or `-`"
+        )
+    })?;
+    Ok(text)
+}
+
+/// `eu-central-1`.
+pub(super) fn region(value: &Value) -> Parsed<String> {
+    let text = text(value)?;
+    let parts: Vec<_> = text.split('-').collect();
+    let good = parts.len() >= 3
+        && parts
+            .last()
+            .is_some_and(|last| !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()))
+        && parts[..parts.len() - 1]
+            .iter()
+            .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase()));
+    if good {
+        Ok(text)
+    } else {
+        Err(format!(
+            "\"{text}\" is no AWS region; write for example \"eu-central-1\""
+        ))
+    }
+}
+
+/// `arn:aws:iam::111111111111:role/name`.
+pub(super) fn role_arn(value: &Value) -> Parsed<String> {
+    let text = text(value)?;
+    let parts: Vec<_> = text.splitn(6, ':').collect();
+    let good = matches!(
+        parts.as_slice(),
+        ["arn", partition, "iam", "", account, resource]
+            if partition.starts_with("aws")
+                && account.len() == 12
+                && account.bytes().all(|b| b.is_ascii_digit())
+                && resource.strip_prefix("role/").is_some_and(|name| !name.is_empty() && !name.contains(char::is_whitespace))
+    );
+    if good {
+        Ok(text)
+    } else {
+        Err(format!(
+            "\"{text}\" is no role ARN; write for example \"arn:aws:iam::111111111111:role/traceprobe-inject\""
+        ))
+    }
+}
+
+/// What STS takes as an external id: 2 to 1,224 of these characters (AWS STS API reference, AssumeRole).
+pub(super) fn external_id(value: &Value) -> Parsed<String> {
+    let text = text(value)?;
+    let good = (2..=1224).contains(&text.len())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_+=,.@:/-".contains(c));
+    if good {
+        Ok(text)
+    } else {
+        Err("is no external id; STS takes 2 to 1224 letters, digits and _+=,.@:/-".to_owned())
+    }
+}
+
+/// A BigQuery column; dots lead into records. Nothing else may pass: it is written into a query.
+pub(super) fn column(value: &Value) -> Parsed<String> {
+    let text = text(value)?;
+    let part = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    if text.split('.').all(part) {
+        Ok(text)
+    } else {
+        Err(format!(
+            "\"{text}\" is no column; write for example \"trace_id\" (letters, digits and `_`, dots into records)"
+        ))
+    }
+}
+
+/// A log filter: `info`, or `info,hyper=warn`.
+pub(super) fn level(value: &Value) -> Parsed<String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let text = text(value)?;
+    let good = text.split(',').all(|directive| {
+        let level = directive.rsplit('=').next().unwrap_or_default();
+        LEVELS.contains(&level.trim())
+    });
+    if good {
+        Ok(text)
+    } else {
+        Err(format!(
+            "\"{text}\" is no log level; write one of {}, or \"info,hyper=warn\" for parts",
+            LEVELS.join(", ")
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn s(text: &str) -> Value {
+        Value::String(text.to_owned())
+    }
+
+    #[test]
+    fn durations_are_numbers_with_units() {
+        for (text, millis) in [
+            ("30s", 30_000),
+            ("250ms", 250),
+            ("7.5s", 7_500),
+            ("1h30m", 5_400_000),
+            ("1m30s", 90_000),
+            ("0s", 0),
+            ("1d", 86_400_000),
+        ] {
+            assert_eq!(
+                duration(&s(text)),
+                Ok(Duration::from_millis(millis)),
+                "{text}"
+            );
+        }
+        for text in [
+            "", "s", "30 s", "30x", "-1s", "1..5s", "30", "30sec", "1e3s", "9999d",
+        ] {
+            assert!(duration(&s(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bare_number_is_refused_with_a_hint() {
+        assert_eq!(
+            duration(&Value::Integer(30)).unwrap_err(),
+            "30 has no unit; write \"30s\" if you mean seconds"
+        );
+        assert_eq!(
+            size(&s("500")).unwrap_err(),
+            "\"500\" has no unit; write \"500B\" if you mean bytes"
+        );
+    }
+
+    #[test]
+    fn a_kilobyte_is_1024_bytes_however_it_is_written() {
+        for (text, bytes) in [
+            ("100B", 100),
+            ("1KB", 1024),
+            ("10KiB", 10_240),
+            ("100MB", 104_857_600),
+            ("1.5KB", 1536),
+        ] {
+            assert_eq!(size(&s(text)), Ok(bytes), "{text}");
+        }
+        for text in ["", "B", "10kb", "1.0001KB", "5 KB", "1K"] {
+            assert!(size(&s(text)).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_goes_into_a_query_is_a_column_and_nothing_else() {
+        assert!(column(&s("trace_id")).is_ok());
+        assert!(column(&s("payload.trace_id")).is_ok());
+        for text in ["a b", "a`", "1a", "a;", "a.", "x = 1 OR 1"] {
+            assert!(column(&s(text)).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_duration_reads_back_as_shown(millis in 0_u64..400_000_000) {
+            let shown = show_duration(Duration::from_millis(millis));
+            prop_assert_eq!(duration(&s(&shown)), Ok(Duration::from_millis(millis)), "{}", shown);
+        }
+
+        #[test]
+        fn a_size_reads_back_as_shown(bytes in 0_u64..1 << 40) {
+            prop_assert_eq!(size(&s(&show_size(bytes))), Ok(bytes));
+        }
+
+        #[test]
+        fn no_text_makes_a_parser_panic(text in "\\PC{0,24}") {
+            let value = s(&text);
+            let _ = (duration(&value), size(&value), url(&value), role_arn(&value), region(&value), name(&value));
+        }
+    }
+}

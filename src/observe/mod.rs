@@ -4,6 +4,8 @@
 //! once. It does not retry, sleep, count or log; the loop in `pace` does all that for every kind in the same way.
 
 pub mod decode;
+pub mod kinesis;
+mod sdk_error;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,10 +22,7 @@ pub trait Observe: Send + 'static {
     /// `wanted.waiting` is never empty. Do not retry, sleep, count or log: the loop comes round again. It may be
     /// dropped at any `await`, when it takes longer than its timeout or the daemon stops, and is asked again
     /// afterwards; whatever it keeps between looks must survive that without skipping anything.
-    fn sweep(
-        &mut self,
-        wanted: &Wanted,
-    ) -> impl Future<Output = Result<Sweep, ObserveError>> + Send;
+    fn sweep(&mut self, wanted: &Wanted) -> impl Future<Output = Result<Sweep, ObserveError>> + Send;
 
     /// Nothing waits any more; open cursors may be let go. The next look may be far off.
     fn rest(&mut self) {}
@@ -44,11 +43,7 @@ pub struct ObserveError {
 impl ObserveError {
     /// A failure without a hint when to come back.
     pub fn new(trouble: Trouble, detail: impl Into<Arc<str>>) -> Self {
-        Self {
-            trouble,
-            detail: detail.into(),
-            retry_after: None,
-        }
+        Self { trouble, detail: detail.into(), retry_after: None }
     }
 }
 
@@ -65,9 +60,6 @@ impl Recognizer {
     /// The template of a tenant.
     #[must_use]
     pub fn template(&self, tenant: Code) -> Option<&Template> {
-        self.templates
-            .iter()
-            .find(|(code, _)| *code == tenant)
-            .map(|(_, template)| template)
+        self.templates.iter().find(|(code, _)| *code == tenant).map(|(_, template)| template)
     }
 }

@@ -8,6 +8,10 @@ pub mod pace;
 pub mod bigquery;
 pub mod cloudwatch_logs;
 
+pub mod decode;
+pub mod kinesis;
+mod sdk_error;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,335 @@
+//! Finds long runs of base64 in text, and opens them while they pass.
+//!
+//! Both alphabets are taken, with or without padding, and what JSON encoders and MIME make of them: `\/`, `\u002b`,
+//! `\u002f`, `\u003d`, and lines of exactly 64 or 76 characters. A run that is no base64 after all (a path, a hash)
+//! decodes to garbage in which nothing is found; that is cheaper than to be clever, and counts as no fault.
+
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use super::layer::Layer;
+use super::{Context, Copy};
+
+/// Shortest run that is opened, in characters. The shortest that can hold a whole tag has 84.
+pub(super) const MIN_RUN: usize = 64;
+/// Lengths of the lines into which base64 is wrapped: RFC 7468 (PEM), RFC 2045 (MIME).
+const WRAPPED_LINES: [usize; 2] = [64, 76];
+/// Longest row of backslashes that is taken for an escape: eight levels of JSON in JSON have 255.
+const MAX_BACKSLASHES: usize = 255;
+/// Characters that are decoded at a time.
+const BATCH: usize = 8 << 10;
+
+const ENGINE: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone),
+);
+
+const DIGIT: u8 = 1;
+const BACKSLASH: u8 = 2;
+/// What each byte can be in a run.
+const CLASS: [u8; 256] = {
+    let mut class = [0; 256];
+    let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_";
+    let mut at = 0;
+    while at < digits.len() {
+        class[digits[at] as usize] = DIGIT;
+        at += 1;
+    }
+    class[b'\\' as usize] = BACKSLASH;
+    class
+};
+
+fn is_digit(byte: u8) -> bool {
+    CLASS[byte as usize] == DIGIT
+}
+
+/// A run that has ended.
+pub(super) struct Ended {
+    /// Where its first character stands in the text.
+    pub(super) start: usize,
+    /// Where the first byte after it stands.
+    pub(super) end: usize,
+    /// What was in it.
+    pub(super) copies: Vec<Copy>,
+}
+
+/// Looks for runs in one text. Positions count from the start of the text.
+pub(super) struct RunFinder {
+    depth: usize,
+    at: usize,
+    active: Option<Run>,
+}
+
+impl RunFinder {
+    pub(super) fn new(depth: usize) -> Self {
+        Self {
+            depth,
+            at: 0,
+            active: None,
+        }
+    }
+
+    /// Up to where all runs are known; the text from here on is still needed.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Where the run begins that has not ended yet.
+    pub(super) fn open_since(&self) -> Option<usize> {
+        self.active.as_ref().map(|run| run.start)
+    }
+
+    /// Goes on through `text`, which begins at `base` and reaches at least up to [`RunFinder::position`].
+    pub(super) fn advance(
+        &mut self,
+        text: &[u8],
+        base: usize,
+        last: bool,
+        context: &mut Context,
+        ended: &mut impl Extend<Ended>,
+    ) {
+        if self.depth >= context.limits.max_depth {
+            self.at = base + text.len();
+            return;
+        }
+        loop {
+            let Some(mut run) = self.active.take() else {
+                let Some(start) = find_run(&text[self.at - base..], last) else {
+                    return;
+                };
+                match start {
+                    Search::Nothing { up_to } => {
+                        self.at += up_to;
+                        return;
+                    }
+                    Search::Run { at } => {
+                        self.at += at;
+                        self.active = Some(Run::new(self.at, self.depth));
+                    }
+                }
+                continue;
+            };
+            let (taken, end) = run.feed(&text[self.at - base..], last, context);
+            self.at += taken;
+            match end {
+                None => {
+                    self.active = Some(run);
+                    return;
+                }
+                Some(End { skip }) => {
+                    let (start, end) = (run.start, self.at);
+                    // What ended it is not the start of another one; and without a step there would be no end to this.
+                    self.at += skip.max(usize::from(start == end));
+                    self.at = self.at.min(base + text.len());
+                    ended.extend([Ended {
+                        start,
+                        end,
+                        copies: run.finish(context),
+                    }]);
+                }
+            }
+        }
+    }
+}
+
+enum Search {
+    Run { at: usize },
+    Nothing { up_to: usize },
+}
+
+/// Finds the first run. A run of 64 that begins at `at` has its last character at `at + 63`, so the text is looked at
+/// there, backwards: ordinary text shows a blank or a quote after a few steps, and all before it can be skipped.
+fn find_run(text: &[u8], last: bool) -> Option<Search> {
+    let mut at = 0;
+    while let Some(window) = text.get(at..at + MIN_RUN) {
+        match window.iter().rposition(|byte| CLASS[*byte as usize] == 0) {
+            None => return Some(Search::Run { at }),
+            Some(other) => at += other + 1,
+        }
+    }
+    let up_to = if last { text.len() } else { at };
+    (!text.is_empty()).then_some(Search::Nothing { up_to })
+}
+
+/// A run that is being decoded.
+struct Run {
+    start: usize,
+    /// Characters since the last line break.
+    line: usize,
+    padding: usize,
+    digits: Vec<u8>,
+    bytes: Vec<u8>,
+    inner: Layer,
+}
+
+/// The run is over, because of something that is `skip` bytes long.
+struct End {
+    skip: usize,
+}
+
+/// What stands where no plain digit stands.
+enum Unit {
+    Digit(u8, usize),
+    Padding(usize),
+    LineBreak(usize),
+    Other(usize),
+    Unfinished,
+}
+
+impl Run {
+    fn new(start: usize, depth: usize) -> Self {
+        Self {
+            start,
+            line: 0,
+            padding: 0,
+            digits: Vec::new(),
+            bytes: Vec::new(),
+            inner: Layer::new(depth + 1),
+        }
+    }
+
+    /// Takes what belongs to it from the start of `text`: how many bytes, and whether that was the end.
+    fn feed(&mut self, text: &[u8], last: bool, context: &mut Context) -> (usize, Option<End>) {
+        let mut at = 0;
+        while at < text.len() {
+            let rest = &text[at..];
+            let plain = rest.iter().take_while(|byte| is_digit(**byte)).count();
+            if plain > 0 {
+                if self.padding > 0 {
+                    return (at, Some(End { skip: 0 }));
+                }
+                self.take(&rest[..plain], context);
+                at += plain;
+                continue;
+            }
+            match unit(rest, last) {
+                Unit::Unfinished => return (at, None),
+                Unit::Digit(digit, len) if self.padding == 0 => {
+                    self.take(&[digit], context);
+                    at += len;
+                }
+                Unit::Padding(len) if self.padding < 2 => {
+                    self.padding += 1;
+                    at += len;
+                }
+                Unit::LineBreak(len) if self.padding == 0 && WRAPPED_LINES.contains(&self.line) => {
+                    // A line break belongs to the run only if the run goes on behind it.
+                    let len = match unit_after_break(&rest[len..], last) {
+                        Some(Unit::LineBreak(second)) => len + second,
+                        Some(_) => len,
+                        None => return (at, None),
+                    };
+                    match rest.get(len) {
+                        Some(next) if is_digit(*next) => {
+                            self.line = 0;
+                            at += len;
+                        }
+                        None if !last => return (at, None),
+                        Some(_) | None => return (at, Some(End { skip: len })),
+                    }
+                }
+                Unit::Digit(_, len)
+                | Unit::Padding(len)
+                | Unit::LineBreak(len)
+                | Unit::Other(len) => return (at, Some(End { skip: len })),
+            }
+        }
+        (at, last.then_some(End { skip: 0 }))
+    }
+
+    fn take(&mut self, digits: &[u8], context: &mut Context) {
+        self.line += digits.len();
+        for piece in digits.chunks(BATCH) {
+            self.digits.extend(piece.iter().map(|digit| match digit {
+                b'-' => b'+',
+                b'_' => b'/',
+                other => *other,
+            }));
+            if self.digits.len() >= BATCH {
+                self.decode(self.digits.len() / 4 * 4, context);
+            }
+        }
+    }
+
+    fn decode(&mut self, len: usize, context: &mut Context) {
+        self.bytes.clear();
+        // Every character is of the alphabet and the length is one that can be, so there is nothing to fail.
+        if ENGINE
+            .decode_vec(&self.digits[..len], &mut self.bytes)
+            .is_ok()
+        {
+            self.inner.push(&self.bytes, context);
+        }
+        self.digits.drain(..len);
+    }
+
+    fn finish(mut self, context: &mut Context) -> Vec<Copy> {
+        let len = self.digits.len();
+        // A single character left over stands for no byte: the run was cut short.
+        self.decode(len - usize::from(len % 4 == 1), context);
+        self.inner.finish(context)
+    }
+}
+
+/// What follows on a line break, if that can be told: `\r\n` is two.
+fn unit_after_break(text: &[u8], last: bool) -> Option<Unit> {
+    match text.first() {
+        None if last => Some(Unit::Other(0)),
+        None => None,
+        Some(b'\r' | b'\n' | b'\\') => match unit(text, last) {
+            Unit::Unfinished => None,
+            known => Some(known),
+        },
+        Some(_) => Some(Unit::Other(0)),
+    }
+}
+
+/// Reads an escape, padding or line break; `text` is not empty.
+fn unit(text: &[u8], last: bool) -> Unit {
+    match text[0] {
+        b'=' => Unit::Padding(1),
+        b'\r' | b'\n' => Unit::LineBreak(1),
+        b'\\' => {
+            let slashes = text
+                .iter()
+                .take(MAX_BACKSLASHES + 1)
+                .take_while(|byte| **byte == b'\\')
+                .count();
+            if slashes > MAX_BACKSLASHES {
+                return Unit::Other(slashes);
+            }
+            let cut = || {
+                if last {
+                    Unit::Other(text.len())
+                } else {
+                    Unit::Unfinished
+                }
+            };
+            let Some(letter) = text.get(slashes) else {
+                return cut();
+            };
+            match letter {
+                b'/' => Unit::Digit(b'/', slashes + 1),
+                b'n' | b'r' | b't' => Unit::LineBreak(slashes + 1),
+                b'u' => {
+                    let Some(code) = text.get(slashes + 1..slashes + 5) else {
+                        return cut();
+                    };
+                    let len = slashes + 5;
+                    match code.to_ascii_lowercase().as_slice() {
+                        b"003d" => Unit::Padding(len),
+                        b"002b" => Unit::Digit(b'+', len),
+                        b"002f" => Unit::Digit(b'/', len),
+                        b"000a" | b"000d" => Unit::LineBreak(len),
+                        _ => Unit::Other(len),
+                    }
+                }
+                _ => Unit::Other(slashes + 1),
+            }
+        }
+        _ => Unit::Other(0),
+    }
+}

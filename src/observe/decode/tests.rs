@@ -1,0 +1,472 @@
+use std::io::Write as _;
+use std::sync::Arc;
+
+use ::base64::Engine as _;
+use ::base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use md5::{Digest, Md5};
+use proptest::prelude::*;
+use prost::encoding::{WireType, encode_key, encode_varint};
+
+use super::*;
+use crate::domain::canary::Template;
+use crate::domain::tag::{Code, Keyring, TAG_LEN, TagKey, TraceId};
+use crate::domain::time::Timestamp;
+
+fn recognizer() -> Recognizer {
+    let key = TagKey::new("0123456789abcdef").unwrap();
+    Recognizer {
+        keys: Arc::new(Keyring::new(key, Vec::new())),
+        templates: Arc::new([(Code::of("acme"), Template::default())]),
+    }
+}
+
+fn tag(n: u8, size: u32) -> Tag {
+    Tag {
+        trace: TraceId::new(Timestamp::from_millis(1_795_321_781_123), [n; 10]),
+        tenant: Code::of("acme"),
+        instance: Code::of("probe-1"),
+        size,
+    }
+}
+
+fn text(tag: &Tag) -> String {
+    recognizer().keys.sign(tag).as_str().to_owned()
+}
+
+fn line(tag: &Tag) -> String {
+    Template::default().render(tag, &recognizer().keys.sign(tag))
+}
+
+fn canary(n: u8) -> String {
+    line(&tag(n, 500))
+}
+
+fn scan(bytes: impl AsRef<[u8]>) -> Scan {
+    scan_record(&recognizer(), Limits::RECORD, bytes.as_ref())
+}
+
+fn copies(bytes: impl AsRef<[u8]>) -> usize {
+    scan(bytes).found.len()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
+    encoder.include_checksum(true).unwrap();
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn kpl(records: &[&[u8]]) -> Vec<u8> {
+    let mut message = Vec::new();
+    encode_key(1, WireType::LengthDelimited, &mut message);
+    encode_varint(3, &mut message);
+    message.extend(b"key");
+    for data in records {
+        let mut record = Vec::new();
+        encode_key(1, WireType::Varint, &mut record);
+        encode_varint(0, &mut record);
+        encode_key(3, WireType::LengthDelimited, &mut record);
+        encode_varint(data.len() as u64, &mut record);
+        record.extend(*data);
+        encode_key(3, WireType::LengthDelimited, &mut message);
+        encode_varint(record.len() as u64, &mut message);
+        message.extend(record);
+    }
+    let sum = Md5::digest(&message);
+    [kpl::MAGIC, &message, sum.as_slice()].concat()
+}
+
+fn wrapped(text: &str, width: usize, line_break: &str) -> String {
+    let lines: Vec<&str> = (0..text.len())
+        .step_by(width)
+        .map(|at| &text[at..text.len().min(at + width)])
+        .collect();
+    lines.join(line_break)
+}
+
+fn envelope(messages: &[&str]) -> String {
+    let events: Vec<_> = messages
+        .iter()
+        .map(|message| serde_json::json!({"id": "38", "message": message, "timestamp": 1}))
+        .collect();
+    serde_json::json!({"messageType": "DATA_MESSAGE", "logGroup": "/ecs/acme", "logEvents": events})
+        .to_string()
+}
+
+#[test]
+fn a_subscription_envelope_gives_one_copy_for_each_log_event() {
+    let canary = canary(1);
+    let record = gzip(envelope(&["noise", &canary, "noise", &canary]).as_bytes());
+    let scan = scan(record);
+    assert_eq!(scan.found.len(), 2);
+    assert_eq!((&*scan.found[0].place, &*scan.found[1].place), ("0", "1"));
+    assert!(scan.found.iter().all(|found| found.tag == tag(1, 500)));
+    assert!(
+        scan.found
+            .iter()
+            .all(|found| found.integrity == Integrity::Intact)
+    );
+    assert_eq!((scan.decode_errors, scan.foreign_tags), (0, 0));
+}
+
+#[test]
+fn a_line_that_repeats_the_tag_in_its_parsed_fields_is_one_copy() {
+    let tag = tag(1, 500);
+    let raw = line(&tag);
+    let parsed = serde_json::json!({"raw": raw, "trace_id": text(&tag), "n": {"id": text(&tag)}});
+    assert_eq!(copies(parsed.to_string()), 1);
+    let with_line_end = serde_json::json!({"log": format!("{raw}\n"), "trace_id": text(&tag)});
+    assert_eq!(copies(with_line_end.to_string()), 1);
+    let list = format!(
+        r#"[{{"k":"id","v":"{0}"}},{{"k":"trace_id","v":"{0}"}}]"#,
+        text(&tag)
+    );
+    assert_eq!(copies(list), 1);
+}
+
+#[test]
+fn the_same_line_beside_its_base64_is_one_copy() {
+    let tag = tag(1, 500);
+    let raw = STANDARD.encode(line(&tag));
+    assert_eq!(
+        copies(format!(r#"{{"id":"{}","raw":"{raw}"}}"#, text(&tag))),
+        1
+    );
+    assert_eq!(
+        copies(format!(r#"{{"raw":"{raw}","id":"{}"}}"#, text(&tag))),
+        1
+    );
+}
+
+#[test]
+fn records_of_base64_in_a_list_are_copies_of_their_own() {
+    let raw = STANDARD.encode(gzip(canary(1).as_bytes()));
+    let list = format!(r#"{{"records":[{{"data":"{raw}"}}, {{"data":"{raw}"}}]}}"#);
+    assert_eq!(copies(list), 2);
+}
+
+#[test]
+fn two_copies_inside_one_base64_text_stay_two_beside_a_plain_tag() {
+    let raw = STANDARD.encode(format!("{0}\n{0}\n", canary(1)));
+    let record = format!(r#"{{"id":"{}","raw":"{raw}"}}"#, text(&tag(1, 500)));
+    assert_eq!(copies(record), 2);
+}
+
+#[test]
+fn lines_and_objects_in_a_row_are_copies_of_their_own() {
+    let canary = canary(1);
+    assert_eq!(copies(format!("{canary}\n{canary}\n")), 2);
+    assert_eq!(copies(format!("{canary}{canary}")), 2);
+    let escaped = serde_json::to_string(&format!("{canary}\n{canary}\n")).unwrap();
+    assert_eq!(copies(escaped), 2);
+    let array = serde_json::to_string(&[&canary, &canary]).unwrap();
+    assert_eq!(copies(array), 2);
+}
+
+#[test]
+fn every_sub_record_of_an_aggregate_is_searched_and_a_bad_sum_makes_it_a_plain_record() {
+    let canary = canary(1);
+    let mut record = kpl(&[b"noise", canary.as_bytes(), canary.as_bytes()]);
+    assert_eq!(copies(&record), 2);
+    *record.last_mut().unwrap() ^= 1;
+    let scan = scan(&record);
+    assert_eq!((scan.found.len(), scan.decode_errors), (2, 0));
+}
+
+#[test]
+fn more_sub_records_than_the_limit_are_skipped_and_counted() {
+    let canary = canary(1);
+    let record = kpl(&[b"noise", canary.as_bytes(), canary.as_bytes()]);
+    let limits = Limits {
+        max_kpl_records: 2,
+        ..Limits::RECORD
+    };
+    let scan = scan_record(&recognizer(), limits, &record);
+    assert_eq!((scan.found.len(), scan.decode_errors), (1, 1));
+}
+
+#[test]
+fn base64_is_found_in_every_form_that_encoders_give_it() {
+    let raw = gzip(format!("{}\n{}", "noise ?>~ ".repeat(40), canary(1)).as_bytes());
+    let standard = STANDARD.encode(&raw);
+    for form in [
+        standard.clone(),
+        STANDARD_NO_PAD.encode(&raw),
+        URL_SAFE.encode(&raw),
+        URL_SAFE_NO_PAD.encode(&raw),
+        standard.replace('/', "\\/").replace('=', "\\u003d"),
+        standard.replace('/', "\\\\\\/").replace('+', "\\u002B"),
+        wrapped(&standard, 76, "\r\n"),
+        wrapped(&standard, 76, "\\r\\n"),
+        wrapped(&standard, 64, "\n"),
+        wrapped(&standard, 64, "\\\\n"),
+    ] {
+        for text in [
+            form.clone(),
+            format!(r#"{{"a":"x","data":"{form}","b":"y"}}"#),
+            format!("word\\n{form}\\n and then"),
+            format!("data:;base64,{form}\n"),
+        ] {
+            let scan = scan(&text);
+            assert_eq!((scan.found.len(), scan.decode_errors), (1, 0), "{text}");
+            assert_eq!(scan.found[0].integrity, Integrity::Intact);
+        }
+    }
+}
+
+#[test]
+fn members_and_frames_follow_on_each_other_with_or_without_line_breaks_between() {
+    let (a, b) = (canary(1) + "\n", canary(2) + "\n");
+    for wrap in [gzip, zstd] {
+        let (a, b) = (wrap(a.as_bytes()), wrap(b.as_bytes()));
+        for between in [&b""[..], b"\n"] {
+            let scan = scan([&a, between, &b, between].concat());
+            assert_eq!((scan.found.len(), scan.decode_errors), (2, 0));
+        }
+    }
+}
+
+#[test]
+fn what_came_before_a_fault_is_still_found() {
+    let mut noise = 7_u32;
+    let mut plain = (canary(1) + "\n").into_bytes();
+    // Noise does not compress, so that there is much left to cut off.
+    plain.extend((0..600_000).map(|_| {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        b' ' + ((noise >> 24) % 90) as u8
+    }));
+    for wrap in [gzip, zstd] {
+        let whole = wrap(&plain);
+        let cut = scan(&whole[..whole.len() / 2]);
+        assert_eq!((cut.found.len(), cut.decode_errors), (1, 1));
+        let mut garbled = whole.clone();
+        let from = whole.len() * 9 / 10;
+        garbled[from..from + 40].fill(0xff);
+        let garbled = scan(garbled);
+        assert_eq!((garbled.found.len(), garbled.decode_errors), (1, 1));
+    }
+    let trailing = scan([gzip(&plain), b"trailing".to_vec()].concat());
+    assert_eq!((trailing.found.len(), trailing.decode_errors), (1, 1));
+}
+
+#[test]
+fn a_bomb_is_counted_and_stops_at_the_limit() {
+    let limits = Limits {
+        max_inflated_bytes: 1 << 20,
+        ..Limits::RECORD
+    };
+    for wrap in [gzip, zstd] {
+        let bomb = wrap(&[(canary(1) + "\n").as_bytes(), &vec![b' '; 20 << 20]].concat());
+        let scan = scan_record(&recognizer(), limits, &bomb);
+        assert_eq!((scan.found.len(), scan.decode_errors), (1, 1));
+        assert_eq!(scan.inflated_bytes, 1 << 20);
+    }
+}
+
+#[test]
+fn wrappers_beyond_the_depth_are_counted_and_left() {
+    let mut bytes = canary(1).into_bytes();
+    for _ in 0..Limits::RECORD.max_depth {
+        bytes = gzip(&bytes);
+    }
+    assert_eq!((copies(&bytes), scan(&bytes).decode_errors), (1, 0));
+    let deeper = scan(gzip(&bytes));
+    assert_eq!((deeper.found.len(), deeper.decode_errors), (0, 1));
+}
+
+#[test]
+fn a_tag_of_another_key_is_foreign_and_a_half_one_is_nothing() {
+    let key = TagKey::new("another key, sixteen+").unwrap();
+    let foreign = Keyring::new(key, Vec::new()).sign(&tag(1, 500));
+    let half = &text(&tag(1, 500))[..40];
+    let scan = scan(format!("{foreign} {half} {half}"));
+    assert_eq!(
+        (scan.found.len(), scan.foreign_tags, scan.decode_errors),
+        (0, 1, 0)
+    );
+}
+
+#[test]
+fn a_copy_that_was_cut_is_corrupted_and_an_unknown_tenant_is_not_checked() {
+    let canary = canary(1);
+    let cut = scan(format!(
+        r#"{{"message":{}}}"#,
+        serde_json::to_string(&canary[..300]).unwrap()
+    ));
+    assert_eq!(
+        cut.found[0].integrity,
+        Integrity::Corrupted {
+            kept_bytes: 300,
+            sent_bytes: 500
+        }
+    );
+    let stranger = Tag {
+        tenant: Code::of("stranger"),
+        ..tag(1, 500)
+    };
+    assert_eq!(
+        scan(line(&stranger)).found[0].integrity,
+        Integrity::Unchecked
+    );
+}
+
+#[test]
+fn a_control_message_holds_nothing() {
+    let record = gzip(br#"{"messageType":"CONTROL_MESSAGE","logEvents":[{"message":"CWL CONTROL MESSAGE: Checking health of destination Kinesis stream."}]}"#);
+    let scan = scan(record);
+    assert_eq!((scan.found.len(), scan.decode_errors), (0, 0));
+}
+
+#[test]
+fn a_record_of_ten_mebibytes_is_searched_to_its_end() {
+    let noise = "an ordinary line of a log, with words and numbers 12345\n".repeat(190_000);
+    let scan = scan(noise + &canary(1));
+    assert_eq!((scan.found.len(), scan.decode_errors), (1, 0));
+}
+
+/// One wrapper.
+#[derive(Clone, Copy, Debug)]
+enum Wrap {
+    JsonString,
+    Base64,
+    UrlSafe,
+    Gzip,
+    Zstd,
+    Kpl,
+    NoisyLines,
+}
+
+impl Wrap {
+    fn around(self, bytes: &[u8]) -> Vec<u8> {
+        match self {
+            // Only text has a place in JSON.
+            Self::JsonString => match std::str::from_utf8(bytes) {
+                Ok(text) => serde_json::json!({"level": "info", "message": text}).to_string(),
+                Err(_) => serde_json::json!({"data": STANDARD.encode(bytes)}).to_string(),
+            }
+            .into_bytes(),
+            Self::Base64 => STANDARD.encode(bytes).into_bytes(),
+            Self::UrlSafe => URL_SAFE_NO_PAD.encode(bytes).into_bytes(),
+            Self::Gzip => gzip(bytes),
+            Self::Zstd => zstd(bytes),
+            Self::Kpl => kpl(&[b"{\"noise\":1}", bytes, b"zqtp1"]),
+            Self::NoisyLines => match std::str::from_utf8(bytes) {
+                Ok(text) => format!("noise zqtp1\n{text}\n{{\"n\":\"\\u00e9\"}}\n").into_bytes(),
+                Err(_) => format!("noise\n{}\nnoise\n", STANDARD.encode(bytes)).into_bytes(),
+            },
+        }
+    }
+}
+
+fn wrap() -> impl Strategy<Value = Wrap> {
+    use Wrap::{Base64, Gzip, JsonString, Kpl, NoisyLines, UrlSafe, Zstd};
+    prop::sample::select(vec![
+        JsonString, Base64, UrlSafe, Gzip, Zstd, Kpl, NoisyLines,
+    ])
+}
+
+proptest! {
+    #[test]
+    fn a_tag_is_found_once_in_any_stack_of_wrappers_and_half_of_one_never(
+        wraps in prop::collection::vec(wrap(), 0..=7), size in 100_u32..3_000, upper: bool, cut in 1..TAG_LEN,
+        only_the_tag: bool,
+    ) {
+        let tag = tag(3, size);
+        let mut line = if only_the_tag { text(&tag) } else { line(&tag) };
+        if upper {
+            line = line.to_ascii_uppercase();
+        }
+        let limits = Limits { max_depth: 16, ..Limits::RECORD };
+        let wrapped = wraps.iter().fold(line.clone().into_bytes(), |bytes, wrap| wrap.around(&bytes));
+        let scan = scan_record(&recognizer(), limits, &wrapped);
+        prop_assert_eq!(scan.found.len(), 1);
+        prop_assert_eq!(scan.found[0].tag, tag);
+        prop_assert_eq!(scan.found[0].integrity, if only_the_tag { Integrity::Unchecked } else { Integrity::Intact });
+        prop_assert_eq!(scan.decode_errors, 0);
+
+        let half = line.as_bytes()[..line.to_ascii_lowercase().find("zqtp1").unwrap() + cut].to_vec();
+        let wrapped = wraps.iter().fold(half, |bytes, wrap| wrap.around(&bytes));
+        prop_assert_eq!(scan_record(&recognizer(), limits, &wrapped).found.len(), 0);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(
+        magic in prop::sample::select(vec![&b""[..], b"\x1f\x8b\x08\x00", b"\x28\xb5\x2f\xfd", b"\xf3\x89\x9a\xc2", b"H4sI"]),
+        bytes in prop::collection::vec(any::<u8>(), 0..2_000),
+    ) {
+        let _ = scan([magic, &bytes].concat());
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn texts_full_of_escapes_and_borders_never_panic_and_chunks_change_nothing(
+        parts in prop::collection::vec(part(), 0..12), sizes in prop::collection::vec(1_usize..300, 1..8),
+    ) {
+        let bytes = parts.concat();
+        same_in_chunks(&bytes, &sizes)?;
+        same_in_chunks(&gzip(&bytes), &sizes)?;
+        same_in_chunks(&zstd(&bytes), &sizes)?;
+        let whole = zstd(&bytes);
+        same_in_chunks(&whole[..whole.len() * 2 / 3], &sizes)?;
+        let whole = gzip(&bytes);
+        same_in_chunks(&whole[..whole.len() * 2 / 3], &sizes)?;
+    }
+}
+
+fn same_in_chunks(bytes: &[u8], sizes: &[usize]) -> Result<(), TestCaseError> {
+    let mut scanner = Scanner::new(recognizer(), Limits::RECORD);
+    let mut rest = bytes;
+    for size in sizes.iter().cycle() {
+        let (chunk, after) = rest.split_at(rest.len().min(*size));
+        scanner.push(chunk);
+        rest = after;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    prop_assert_eq!(scanner.finish(), scan(bytes));
+    Ok(())
+}
+
+fn part() -> impl Strategy<Value = Vec<u8>> {
+    let fixed = prop::sample::select(vec![
+        "\n",
+        "\\n",
+        "\\\\n",
+        "},{",
+        "}",
+        "{",
+        "\"",
+        "\\/",
+        "\\u003d",
+        "=",
+        "zqtp1",
+        "zqtp1ZQTP1",
+        " ",
+        "\r\n",
+        "\\",
+    ]);
+    prop_oneof![
+        fixed.prop_map(|text| text.as_bytes().to_vec()),
+        (1_u8..3).prop_map(|n| text(&tag(n, 100)).into_bytes()),
+        (1_u8..3).prop_map(|n| canary(n).into_bytes()),
+        (1_u8..3).prop_map(|n| STANDARD.encode(gzip(canary(n).as_bytes())).into_bytes()),
+        (1_u8..3).prop_map(|n| wrapped(&STANDARD.encode(canary(n)), 76, "\r\n").into_bytes()),
+        "[A-Za-z0-9/+_-]{50,90}".prop_map(String::into_bytes),
+        (1_usize..90_000).prop_map(|len| vec![b'x'; len]),
+        (1_usize..20_000).prop_map(|len| b"words of text ".repeat(len / 14)),
+        prop::collection::vec(any::<u8>(), 0..100),
+    ]
+}

@@ -1,0 +1,431 @@
+//! Text: searches the marker, checks who signed what follows, and compares each copy with what was sent.
+//!
+//! Two searchers go through the same window, one for markers and one for runs of base64. What they find is taken in
+//! the order in which it stands, up to where both have been, so that the result does not depend on the chunks.
+
+use std::collections::{HashMap, VecDeque};
+
+use memchr::{memchr, memchr3, memmem, memrchr};
+
+use super::base64::{Ended, RunFinder};
+use super::{Context, Copy};
+use crate::domain::canary::Integrity;
+use crate::domain::tag::{MARKER, NotOurs, TAG_LEN, Tag, TraceId};
+
+/// How much text before a tag is compared with what was sent, in bytes: fields may have been re-ordered.
+const BEFORE: usize = 16 << 10;
+/// How much text after a tag is compared, beyond twice the size of the canary, in bytes: escaping makes it longer.
+const AFTER: usize = 8 << 10;
+/// Text is taken in by so much at a time.
+const PIECE: usize = 64 << 10;
+
+pub(super) struct Text {
+    window: Vec<u8>,
+    /// Where the window begins in the text. All positions count from the start of the text.
+    base: usize,
+    markers: Markers,
+    runs: RunFinder,
+    hits: VecDeque<Hit>,
+    ended: VecDeque<Ended>,
+    borders: Borders,
+    seen: HashMap<TraceId, Seen>,
+    /// The latest line with a copy.
+    seen_in_line: Option<u64>,
+    copies: Vec<Copy>,
+    /// Hits whose surroundings have not been compared yet.
+    unchecked: Vec<Unchecked>,
+}
+
+/// A tag of ours.
+struct Hit {
+    at: usize,
+    tag: Tag,
+}
+
+/// The latest copy of a trace.
+#[derive(Clone, Copy)]
+struct Seen {
+    at: usize,
+    copy: usize,
+    record: Record,
+    nested: bool,
+}
+
+struct Unchecked {
+    at: usize,
+    tag: Tag,
+    copy: usize,
+    /// Up to where no line break was found.
+    searched: usize,
+}
+
+impl Text {
+    pub(super) fn new(depth: usize) -> Self {
+        Self {
+            window: Vec::new(),
+            base: 0,
+            markers: Markers {
+                at: 0,
+                lower: memmem::Finder::new(MARKER).into_owned(),
+                upper: memmem::Finder::new(&MARKER.to_ascii_uppercase()).into_owned(),
+            },
+            runs: RunFinder::new(depth),
+            hits: VecDeque::new(),
+            ended: VecDeque::new(),
+            borders: Borders::default(),
+            seen: HashMap::new(),
+            seen_in_line: None,
+            copies: Vec::new(),
+            unchecked: Vec::new(),
+        }
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8], context: &mut Context) {
+        for piece in bytes.chunks(PIECE) {
+            self.window.extend_from_slice(piece);
+            self.advance(false, context);
+        }
+    }
+
+    pub(super) fn finish(mut self, context: &mut Context) -> Vec<Copy> {
+        self.advance(true, context);
+        self.copies
+    }
+
+    fn advance(&mut self, last: bool, context: &mut Context) {
+        let (text, base) = (&self.window, self.base);
+        self.markers
+            .advance(text, base, last, context, &mut self.hits);
+        self.runs
+            .advance(text, base, last, context, &mut self.ended);
+        self.merge(context);
+        self.compare(last, context);
+        self.trim();
+    }
+
+    /// Up to where both searchers have been.
+    fn known(&self) -> usize {
+        self.markers.at.min(self.runs.position())
+    }
+
+    fn merge(&mut self, context: &mut Context) {
+        let known = self.known();
+        loop {
+            let hit = self.hits.front().map(|hit| hit.at).filter(|at| *at < known);
+            let end = self
+                .ended
+                .front()
+                .map(|run| run.end)
+                .filter(|end| *end <= known);
+            match (hit, end) {
+                (Some(at), end) if end.is_none_or(|end| at < end) => {
+                    let Some(hit) = self.hits.pop_front() else {
+                        break;
+                    };
+                    self.cross(at);
+                    self.take_hit(hit, context);
+                }
+                (_, Some(_)) => {
+                    let Some(run) = self.ended.pop_front() else {
+                        break;
+                    };
+                    self.cross(run.start);
+                    self.borders.jump(run.end);
+                    self.take_run(run, context);
+                }
+                (_, None) => break,
+            }
+        }
+        self.cross(known);
+    }
+
+    /// Looks for borders of records up to `to`, outside runs of base64.
+    fn cross(&mut self, to: usize) {
+        let run = self.ended.front().map(|run| run.start);
+        let to = run
+            .or(self.runs.open_since())
+            .map_or(to, |start| start.min(to));
+        if self.borders_matter() {
+            self.borders.cross(&self.window, self.base, to);
+        } else {
+            self.borders.jump(to);
+        }
+    }
+
+    /// Whether a copy stands in this line, to which another hit could belong.
+    fn borders_matter(&self) -> bool {
+        self.seen_in_line == Some(self.borders.record.line)
+    }
+
+    fn take_hit(&mut self, hit: Hit, context: &mut Context) {
+        let record = self.borders.record;
+        self.seen_in_line = Some(record.line);
+        let copy = match self.seen.get(&hit.tag.trace) {
+            Some(seen) if seen.is_one_with(record, Some(hit.at), hit.tag.size) => seen.copy,
+            Some(_) | None => {
+                let Some(copy) = self.add(hit.tag, Integrity::Unchecked, context) else {
+                    return;
+                };
+                let seen = Seen {
+                    at: hit.at,
+                    copy,
+                    record,
+                    nested: false,
+                };
+                self.seen.insert(hit.tag.trace, seen);
+                copy
+            }
+        };
+        if context.recognizer.template(hit.tag.tenant).is_some() {
+            self.unchecked.push(Unchecked {
+                at: hit.at,
+                tag: hit.tag,
+                copy,
+                searched: hit.at,
+            });
+        }
+    }
+
+    fn take_run(&mut self, run: Ended, context: &mut Context) {
+        let record = self.borders.record;
+        let before = self.copies.len();
+        if !run.copies.is_empty() {
+            self.seen_in_line = Some(record.line);
+        }
+        for found in run.copies {
+            // Only the first copy inside can be the one that also stands outside; the run knew the others apart.
+            let outside = self
+                .seen
+                .get(&found.tag.trace)
+                .filter(|seen| {
+                    let inside = seen.nested && seen.at == run.start;
+                    !inside && seen.copy < before && seen.is_one_with(record, None, 0)
+                })
+                .copied();
+            let copy = match outside {
+                Some(seen) => {
+                    self.copies[seen.copy].join(found.integrity);
+                    seen.copy
+                }
+                None => match self.add(found.tag, found.integrity, context) {
+                    Some(copy) => copy,
+                    None => return,
+                },
+            };
+            let seen = Seen {
+                at: run.start,
+                copy,
+                record,
+                nested: true,
+            };
+            self.seen.insert(found.tag.trace, seen);
+        }
+    }
+
+    fn add(&mut self, tag: Tag, integrity: Integrity, context: &Context) -> Option<usize> {
+        // One more than the limit, so that whoever enforces it sees that there were more.
+        if self.copies.len() > context.limits.max_copies {
+            return None;
+        }
+        self.copies.push(Copy { tag, integrity });
+        Some(self.copies.len() - 1)
+    }
+
+    /// Compares hits whose surroundings are at hand.
+    fn compare(&mut self, last: bool, context: &Context) {
+        let (window, base) = (&self.window, self.base);
+        let end = base + window.len();
+        let copies = &mut self.copies;
+        self.unchecked.retain_mut(|hit| {
+            let reach = hit.at + TAG_LEN + 2 * hit.tag.size as usize + AFTER;
+            let upto = reach.min(end);
+            let line_end = memchr(b'\n', &window[hit.searched - base..upto - base])
+                .map(|at| hit.searched + at);
+            hit.searched = upto;
+            if line_end.is_none() && end < reach && !last {
+                return true;
+            }
+            let from = hit.at.saturating_sub(BEFORE).max(base);
+            let line_start = memrchr(b'\n', &window[from - base..hit.at - base])
+                .map_or(from, |at| from + at + 1);
+            let line = &window[line_start - base..line_end.unwrap_or(upto) - base];
+            if let Some(template) = context.recognizer.template(hit.tag.tenant) {
+                let text = context.recognizer.keys.sign(&hit.tag);
+                copies[hit.copy].join(template.inspect(&hit.tag, &text, line, hit.at - line_start));
+            }
+            false
+        });
+    }
+
+    /// Lets go of text that nobody needs any more.
+    fn trim(&mut self) {
+        let oldest = self.unchecked.first().map(|hit| hit.at);
+        let compared = oldest.unwrap_or(usize::MAX).min(self.known());
+        let queued = self.hits.front().map_or(usize::MAX, |hit| hit.at);
+        let mut needed = compared.min(queued).saturating_sub(BEFORE);
+        let in_run = self.runs.open_since() == Some(self.borders.at);
+        if self.borders_matter() && !in_run {
+            needed = needed.min(self.borders.at);
+        }
+        let free = needed.saturating_sub(self.base);
+        if free >= PIECE {
+            self.window.drain(..free);
+            self.base = needed;
+        }
+    }
+}
+
+impl Seen {
+    /// Whether a hit in `record` is the same copy; `at` is where it stands, if not within base64.
+    fn is_one_with(&self, record: Record, at: Option<usize>, size: u32) -> bool {
+        if self.record.line != record.line {
+            return false;
+        }
+        self.record.part == record.part
+            || (!self.nested && at.is_some_and(|at| at - self.at < size as usize))
+    }
+}
+
+/// Searches the marker.
+struct Markers {
+    /// Up to where all tags are known.
+    at: usize,
+    lower: memmem::Finder<'static>,
+    upper: memmem::Finder<'static>,
+}
+
+impl Markers {
+    fn advance(
+        &mut self,
+        text: &[u8],
+        base: usize,
+        last: bool,
+        context: &mut Context,
+        hits: &mut VecDeque<Hit>,
+    ) {
+        let end = base + text.len();
+        let find = |finder: &memmem::Finder<'_>, from: usize| {
+            finder
+                .find(&text[from.min(end) - base..])
+                .map(|at| from + at)
+        };
+        let (mut lower, mut upper) = (find(&self.lower, self.at), find(&self.upper, self.at));
+        while let Some(at) = [lower, upper].into_iter().flatten().min() {
+            if at + TAG_LEN > end && !last {
+                self.at = at;
+                return;
+            }
+            let next = match context.recognizer.keys.read(&text[at - base..]) {
+                Ok(tag) => {
+                    hits.push_back(Hit { at, tag });
+                    at + TAG_LEN
+                }
+                Err(NotOurs::Foreign) => {
+                    context.foreign_tags += 1;
+                    at + TAG_LEN
+                }
+                Err(NotOurs::Malformed) => at + 1,
+            };
+            self.at = next;
+            if lower.is_some_and(|at| at < next) {
+                lower = find(&self.lower, next);
+            }
+            if upper.is_some_and(|at| at < next) {
+                upper = find(&self.upper, next);
+            }
+        }
+        // The last bytes may be the start of a marker.
+        let checked = if last {
+            end
+        } else {
+            end.saturating_sub(MARKER.len() - 1)
+        };
+        self.at = self.at.max(checked);
+    }
+}
+
+/// Which record a position belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Record {
+    /// Grows at each line break.
+    line: u64,
+    /// Grows where a JSON object follows on another, or after an escaped line break.
+    part: u64,
+}
+
+/// Counts the borders of records.
+#[derive(Default)]
+struct Borders {
+    at: usize,
+    record: Record,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum State {
+    #[default]
+    Plain,
+    /// After the end of an object, and what may stand before the next.
+    Brace,
+    /// The same, and after backslashes.
+    BraceSlash,
+    /// After backslashes.
+    Slash,
+    /// After an escaped line break, where a quote would only end the string.
+    Break,
+}
+
+impl Borders {
+    /// Goes on at `to` without a look at what is before.
+    fn jump(&mut self, to: usize) {
+        if to > self.at {
+            self.at = to;
+            self.state = State::Plain;
+        }
+    }
+
+    fn cross(&mut self, text: &[u8], base: usize, to: usize) {
+        while self.at < to {
+            let rest = &text[self.at - base..to - base];
+            if self.state == State::Plain {
+                match memchr3(b'\n', b'}', b'\\', rest) {
+                    None => {
+                        self.at = to;
+                        return;
+                    }
+                    Some(skip) => self.at += skip,
+                }
+            }
+            let byte = text[self.at - base];
+            self.step(byte);
+            self.at += 1;
+        }
+    }
+
+    fn step(&mut self, byte: u8) {
+        self.state = match (self.state, byte) {
+            (_, b'\n') => {
+                self.record.line += 1;
+                State::Plain
+            }
+            (_, b'}') => State::Brace,
+            (State::Brace | State::BraceSlash, b'{') => {
+                self.record.part += 1;
+                State::Plain
+            }
+            (State::Brace | State::BraceSlash, b'\\') => State::BraceSlash,
+            (State::Slash | State::BraceSlash, b'n') => State::Break,
+            // Also what stands between the messages of binary formats.
+            (State::Brace, b' ' | b',' | b'"' | 0..0x20 | 0x7f..)
+            | (State::BraceSlash, b'"' | b'r' | b't')
+            | (State::Break, b'"') => State::Brace,
+            (State::Break, b'\\' | b' ' | b'\t') => State::Break,
+            (State::Break, _) => {
+                self.record.part += 1;
+                State::Plain
+            }
+            (State::Plain | State::Slash, b'\\') => State::Slash,
+            (State::Plain | State::Slash | State::Brace | State::BraceSlash, _) => State::Plain,
+        };
+    }
+}

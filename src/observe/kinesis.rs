@@ -1,0 +1,623 @@
+//! Reads a Kinesis stream: one cursor for each shard, shared by all traces that wait there.
+//!
+//! Arrival is stamped by the stream itself, so reading more often would add nothing to the precision and only take
+//! reads from the pipeline, which shares five calls and 2 MiB a second of each shard with us. So a look is one pass
+//! over the shards, with a bound on calls and bytes; a look that did not reach the tip gives no watermark and leaves
+//! the rest to the next.
+//!
+//! It must never conclude anything from an empty answer: only `MillisBehindLatest == 0` says that the tip was reached.
+//! A position moves only together with the sightings that were read up to it, so a look may be dropped at any `await`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
+use aws_sdk_kinesis::operation::get_shard_iterator::GetShardIteratorError;
+use aws_sdk_kinesis::primitives::DateTime;
+use aws_sdk_kinesis::types::{Shard, ShardFilter, ShardFilterType, ShardIteratorType};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
+use super::decode::{Limits, scan_record};
+use super::sdk_error::explain;
+use super::{Observe, ObserveError, Recognizer};
+use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
+use crate::domain::time::{Timestamp, WallClock};
+
+/// Shards that are read at the same time. Each answer may take 10 MiB (Kinesis API reference, GetRecords).
+const CONCURRENCY: usize = 4;
+/// Pages of one shard in one look: the second is for the empty page that often comes first after a cursor was opened.
+const PAGES_PER_SHARD: u8 = 2;
+/// Shards that are followed; the default quota of an account is 20,000 in the largest regions (Kinesis quotas).
+const MAX_SHARDS: usize = 20_000;
+/// Shards on a page of ListShards (its default).
+const SHARDS_A_PAGE: i32 = 1_000;
+/// Sightings that may wait for a look that ends well.
+const MAX_SIGHTINGS: usize = 100_000;
+
+/// What to read, and how much of it at a time.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Name or ARN of the stream.
+    pub stream: String,
+    /// Records an answer may hold; at most 10,000 (Kinesis API reference, GetRecords).
+    pub max_records_per_call: i32,
+    /// After so many bytes of records, a look makes no further call.
+    pub max_bytes_per_sweep: u64,
+    /// Calls of GetRecords in one look.
+    pub max_calls_per_sweep: usize,
+    /// How long a record may take from its arrival stamp until it can be read.
+    pub settle: Duration,
+    /// How far before the oldest waiting trace a cursor is opened: arrival stamps need not be in order, and clocks
+    /// may disagree.
+    pub lookback: Duration,
+}
+
+impl Settings {
+    /// The settings for a stream that nobody has asked to read otherwise.
+    #[must_use]
+    pub fn new(stream: impl Into<String>) -> Self {
+        Self {
+            stream: stream.into(),
+            max_records_per_call: 10_000,
+            max_bytes_per_sweep: 64 << 20,
+            max_calls_per_sweep: 1_000,
+            settle: Duration::from_secs(1),
+            lookback: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Reads one stream.
+#[derive(Debug)]
+pub struct Kinesis {
+    settings: Settings,
+    client: Client,
+    recognizer: Recognizer,
+    clock: WallClock,
+    cursors: BTreeMap<String, Cursor>,
+    /// Whether the list of shards must be fetched (again).
+    unlisted: bool,
+    /// Whether nothing waited since the last look.
+    rested: bool,
+    /// Counts looks, so that shards take turns when a look cannot read them all.
+    turn: u64,
+    /// What was read and not reported yet: a look may be dropped.
+    unreported: Unreported,
+    /// A failure of the last look, which had to report something first.
+    failure: Option<ObserveError>,
+}
+
+#[derive(Debug, Default)]
+struct Unreported {
+    sightings: Vec<Sighting>,
+    reading: Reading,
+}
+
+#[derive(Debug)]
+struct Cursor {
+    /// They are read to their end before this one is begun.
+    parents: Vec<String>,
+    position: Position,
+    /// A short-lived token for `position`.
+    iterator: Option<String>,
+    /// Everything that arrived at this shard before has been read, except for what settles late.
+    reached: Timestamp,
+    /// When the look began in which the tip was reached last.
+    tip: Option<Timestamp>,
+    /// The shard was closed, and read to its end.
+    ended: bool,
+    /// How far behind the tip the latest answer was.
+    behind: Option<Duration>,
+    /// The look in which it was put in line last.
+    queued: u64,
+    /// The look in which it was read last.
+    asked: u64,
+    pages: u8,
+}
+
+/// Where to go on in a shard; it outlives iterators.
+#[derive(Clone, Debug)]
+enum Position {
+    From(Timestamp),
+    After(String),
+}
+
+impl Cursor {
+    fn new(parents: Vec<String>, start: Timestamp) -> Self {
+        Self {
+            parents,
+            position: Position::From(start),
+            iterator: None,
+            reached: start,
+            tip: None,
+            ended: false,
+            behind: None,
+            queued: 0,
+            asked: 0,
+            pages: 0,
+        }
+    }
+
+    fn jump(&mut self, to: Timestamp) {
+        self.position = Position::From(to);
+        self.iterator = None;
+        self.reached = to;
+    }
+}
+
+/// What one look came to, apart from what it found.
+struct Pass {
+    started: Timestamp,
+    start: Timestamp,
+    queue: VecDeque<String>,
+    calls: usize,
+    bytes: u64,
+    /// A shard was looked at and not read to its tip.
+    short: bool,
+    failure: Option<ObserveError>,
+}
+
+impl Kinesis {
+    /// An observer of a stream. The client must not retry: the loop that calls the observer does.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        client: Client,
+        recognizer: Recognizer,
+        clock: WallClock,
+    ) -> Self {
+        Self {
+            settings,
+            client,
+            recognizer,
+            clock,
+            cursors: BTreeMap::new(),
+            unlisted: true,
+            rested: false,
+            turn: 0,
+            unreported: Unreported::default(),
+            failure: None,
+        }
+    }
+
+    async fn look(&mut self, started: Timestamp, start: Timestamp) -> Result<Pass, ObserveError> {
+        if self.unlisted {
+            let shards = self.list(start).await?;
+            self.adopt(shards, start);
+        }
+        self.turn += 1;
+        self.aim(start);
+        let mut pass = Pass {
+            started,
+            start,
+            queue: VecDeque::new(),
+            calls: 0,
+            bytes: 0,
+            short: false,
+            failure: None,
+        };
+        self.enqueue(&mut pass);
+        let mut answers = FuturesUnordered::new();
+        loop {
+            while answers.len() < CONCURRENCY && self.may_go_on(&pass) {
+                let Some(shard) = pass.queue.pop_front() else {
+                    break;
+                };
+                let Some(cursor) = self.cursors.get_mut(&shard) else {
+                    continue;
+                };
+                cursor.pages += 1;
+                cursor.asked = self.turn;
+                pass.calls += 1;
+                let ask = Ask {
+                    client: self.client.clone(),
+                    stream: self.settings.stream.clone(),
+                    limit: self.settings.max_records_per_call,
+                    shard,
+                    position: cursor.position.clone(),
+                    iterator: cursor.iterator.clone(),
+                    clock: self.clock.clone(),
+                };
+                answers.push(ask.send());
+            }
+            match answers.next().await {
+                Some(answer) => self.take(answer, &mut pass),
+                None => return Ok(pass),
+            }
+        }
+    }
+
+    fn may_go_on(&self, pass: &Pass) -> bool {
+        pass.calls < self.settings.max_calls_per_sweep
+            && pass.bytes < self.settings.max_bytes_per_sweep
+            && self.unreported.sightings.len() < MAX_SIGHTINGS
+    }
+
+    /// All shards that can hold something since `start`.
+    async fn list(&self, start: Timestamp) -> Result<Vec<Shard>, ObserveError> {
+        let mut shards = Vec::new();
+        let mut token: Option<String> = None;
+        let mut filtered = true;
+        loop {
+            let mut request = self.client.list_shards().max_results(SHARDS_A_PAGE);
+            request = match token.take() {
+                // A token stands for the stream and the filter too; to name them again is an error.
+                Some(token) => request.next_token(token),
+                None => {
+                    let filter = ShardFilter::builder()
+                        .r#type(ShardFilterType::FromTimestamp)
+                        .timestamp(date(start))
+                        .build()
+                        .ok()
+                        .filter(|_| filtered);
+                    let request = request.set_shard_filter(filter);
+                    match self.arn() {
+                        Some(arn) => request.stream_arn(arn),
+                        None => request.stream_name(&self.settings.stream),
+                    }
+                }
+            };
+            let page = match request.send().await {
+                Ok(page) => page,
+                // A timestamp before the stream was made is refused; then all of its shards are of interest.
+                Err(error) if filtered && is_invalid(error.code()) => {
+                    filtered = false;
+                    shards.clear();
+                    continue;
+                }
+                Err(error) => return Err(explain(&self.asked("ListShards"), &error)),
+            };
+            shards.extend(page.shards.unwrap_or_default());
+            if shards.len() > MAX_SHARDS {
+                let words = format!(
+                    "{}: more than {MAX_SHARDS} shards",
+                    self.asked("ListShards")
+                );
+                return Err(ObserveError::new(Trouble::OverBudget, words));
+            }
+            token = page.next_token;
+            if token.is_none() {
+                return Ok(shards);
+            }
+        }
+    }
+
+    /// Takes over a list of shards: known ones keep their cursors.
+    fn adopt(&mut self, shards: Vec<Shard>, start: Timestamp) {
+        let mut known = std::mem::take(&mut self.cursors);
+        for shard in shards {
+            let parents = [shard.parent_shard_id, shard.adjacent_parent_shard_id];
+            let cursor = known
+                .remove(&shard.shard_id)
+                .unwrap_or_else(|| Cursor::new(parents.into_iter().flatten().collect(), start));
+            self.cursors.insert(shard.shard_id, cursor);
+        }
+        // A list may lag behind what GetRecords said of children; a shard that is gone will say so itself.
+        known.retain(|_, cursor| !cursor.ended);
+        self.cursors.append(&mut known);
+        self.unlisted = false;
+    }
+
+    /// Moves cursors that stand before everything of interest up to it, so that nobody pays for what nobody waits for.
+    fn aim(&mut self, start: Timestamp) {
+        let spare = if self.rested {
+            Duration::ZERO
+        } else {
+            self.settings.lookback
+        };
+        self.rested = false;
+        for cursor in self.cursors.values_mut() {
+            if cursor.reached + spare < start && !cursor.ended {
+                cursor.jump(start);
+            }
+        }
+    }
+
+    /// Puts all shards in line that can be read and were not yet in this turn, those first that waited longest.
+    fn enqueue(&mut self, pass: &mut Pass) {
+        let ready = |cursor: &Cursor| {
+            let mut parents = cursor.parents.iter();
+            // A parent that is not listed ended before everything of interest.
+            !cursor.ended && parents.all(|id| self.cursors.get(id).is_none_or(|it| it.ended))
+        };
+        let mut line: Vec<(u64, String)> = self
+            .cursors
+            .iter()
+            .filter(|(_, cursor)| cursor.queued < self.turn && ready(cursor))
+            .map(|(id, cursor)| (cursor.asked, id.clone()))
+            .collect();
+        line.sort();
+        for (_, id) in line {
+            if let Some(cursor) = self.cursors.get_mut(&id) {
+                cursor.queued = self.turn;
+                cursor.pages = 0;
+            }
+            pass.queue.push_back(id);
+        }
+    }
+
+    fn take(&mut self, answer: Answer, pass: &mut Pass) {
+        let Some(cursor) = self.cursors.get_mut(&answer.shard) else {
+            return;
+        };
+        cursor.iterator = answer.iterator;
+        let page = match answer.page {
+            Ok(page) => page,
+            Err(Refusal::Gone) => {
+                // It expired, or the stream was made anew: the list will tell.
+                self.cursors.remove(&answer.shard);
+                self.unlisted = true;
+                pass.short = true;
+                return;
+            }
+            Err(Refusal::Lost) => {
+                cursor.jump(cursor.reached.max(pass.start));
+                pass.short = true;
+                return;
+            }
+            Err(Refusal::Failed(failure)) => {
+                pass.short = true;
+                pass.failure.get_or_insert(failure);
+                return;
+            }
+        };
+        let reading = &mut self.unreported.reading;
+        for record in page.records {
+            let data = record.data.as_ref();
+            let scan = scan_record(&self.recognizer, Limits::RECORD, data);
+            reading.records += 1;
+            reading.bytes += data.len() as u64;
+            pass.bytes += data.len() as u64;
+            reading.decode_errors += u64::from(scan.decode_errors > 0);
+            reading.foreign_tags += scan.foreign_tags;
+            let arrived = record.approximate_arrival_timestamp.as_ref().map(instant);
+            for found in scan.found {
+                let at = &record.sequence_number;
+                self.unreported.sightings.push(Sighting {
+                    tag: found.tag,
+                    stamp: arrived.map_or(Stamp::None, Stamp::Millis),
+                    seen_by: answer.ended,
+                    locator: Locator::new(format!("{}/{at}#{}", answer.shard, found.place)),
+                    label: None,
+                    integrity: found.integrity,
+                });
+            }
+            cursor.reached = cursor.reached.max(arrived.unwrap_or(cursor.reached));
+            cursor.position = Position::After(record.sequence_number);
+        }
+        let behind = page.millis_behind_latest;
+        let millis = behind.and_then(|millis| u64::try_from(millis).ok());
+        cursor.behind = millis.map(Duration::from_millis);
+        let at_tip = behind.is_some_and(|millis| millis <= 0);
+        if at_tip {
+            cursor.tip = Some(pass.started);
+            cursor.reached = cursor.reached.max(pass.started - self.settings.settle);
+        }
+        cursor.iterator = page.next_shard_iterator;
+        if cursor.iterator.is_none() {
+            cursor.ended = true;
+            let children = page.child_shards.unwrap_or_default();
+            // The list is the better word on who the parents are, and the only one where the answer names no child.
+            self.unlisted = true;
+            pass.short |= children.is_empty();
+            for child in children {
+                let new = || Cursor::new(child.parent_shards, pass.start);
+                self.cursors.entry(child.shard_id).or_insert_with(new);
+            }
+            self.enqueue(pass);
+        } else if !at_tip {
+            if cursor.pages < PAGES_PER_SHARD {
+                pass.queue.push_back(answer.shard);
+            } else {
+                pass.short = true;
+            }
+        }
+    }
+
+    /// The instant up to which all shards were read.
+    fn watermark(&self, pass: &Pass) -> Option<Timestamp> {
+        let mut open = self.cursors.values().filter(|cursor| !cursor.ended);
+        // A shard that waits for its turn still vouches for what it was read up to in an earlier one.
+        let oldest = open.try_fold(pass.started, |oldest, cursor| {
+            cursor.tip.map(|tip| oldest.min(tip))
+        })?;
+        let unread = pass
+            .queue
+            .iter()
+            .any(|id| self.cursors.get(id).is_some_and(|cursor| cursor.pages > 0));
+        (!pass.short && !unread && !self.cursors.is_empty())
+            .then_some(oldest - self.settings.settle)
+    }
+
+    fn arn(&self) -> Option<&str> {
+        is_arn(&self.settings.stream).then_some(self.settings.stream.as_str())
+    }
+
+    fn asked(&self, operation: &str) -> String {
+        format!("{operation} on stream {}", self.settings.stream)
+    }
+}
+
+impl Observe for Kinesis {
+    async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let started = self.clock.now();
+        let oldest = wanted.oldest().unwrap_or(started).min(started);
+        let pass = self.look(started, oldest - self.settings.lookback).await;
+        let (watermark, failure) = match pass {
+            Ok(mut pass) => (self.watermark(&pass), pass.failure.take()),
+            Err(failure) => (None, Some(failure)),
+        };
+        if let Some(failure) = failure {
+            if self.unreported.sightings.is_empty() {
+                return Err(failure);
+            }
+            // What was seen comes first; the failure is told when asked again.
+            self.failure = Some(failure);
+        }
+        let Unreported {
+            sightings,
+            mut reading,
+        } = std::mem::take(&mut self.unreported);
+        let open = self.cursors.values().filter(|cursor| !cursor.ended);
+        reading.behind = open.filter_map(|cursor| cursor.behind).max();
+        Ok(Sweep {
+            revision: wanted.revision,
+            started,
+            finished: self.clock.now(),
+            watermark,
+            sightings,
+            reading,
+        })
+    }
+
+    fn rest(&mut self) {
+        self.rested = true;
+        self.failure = None;
+    }
+}
+
+/// One call of GetRecords, and of GetShardIterator before it where that is needed.
+struct Ask {
+    client: Client,
+    stream: String,
+    limit: i32,
+    shard: String,
+    position: Position,
+    iterator: Option<String>,
+    clock: WallClock,
+}
+
+struct Answer {
+    shard: String,
+    /// The iterator that is still good.
+    iterator: Option<String>,
+    page: Result<GetRecordsOutput, Refusal>,
+    /// When the answer had been read.
+    ended: Timestamp,
+}
+
+enum Refusal {
+    /// There is no such shard any more.
+    Gone,
+    /// The position is none in this shard any more.
+    Lost,
+    Failed(ObserveError),
+}
+
+impl Ask {
+    async fn send(mut self) -> Answer {
+        let page = self.page().await;
+        Answer {
+            ended: self.clock.now(),
+            shard: self.shard,
+            iterator: self.iterator,
+            page,
+        }
+    }
+
+    async fn page(&mut self) -> Result<GetRecordsOutput, Refusal> {
+        let mut fresh = self.iterator.is_none();
+        loop {
+            let iterator = match &self.iterator {
+                Some(iterator) => iterator.clone(),
+                None => self.open().await?,
+            };
+            self.iterator = Some(iterator.clone());
+            let arn = is_arn(&self.stream).then(|| self.stream.clone());
+            let asked = self
+                .client
+                .get_records()
+                .shard_iterator(iterator)
+                .set_stream_arn(arn)
+                .limit(self.limit);
+            let error = match asked.send().await {
+                Ok(page) => return Ok(page),
+                Err(error) => error,
+            };
+            match error.code() {
+                // Five minutes after it was given out; the position is still known.
+                Some("ExpiredIteratorException") if !fresh => {
+                    self.iterator = None;
+                    fresh = true;
+                }
+                Some("ResourceNotFoundException") => {
+                    self.iterator = None;
+                    return Err(Refusal::Gone);
+                }
+                code => {
+                    if is_invalid(code) || code == Some("ExpiredIteratorException") {
+                        self.iterator = None;
+                    }
+                    let words = format!("GetRecords on {} of stream {}", self.shard, self.stream);
+                    return Err(Refusal::Failed(explain(&words, &error)));
+                }
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<String, Refusal> {
+        let request = self.client.get_shard_iterator().shard_id(&self.shard);
+        let request = if is_arn(&self.stream) {
+            request.stream_arn(&self.stream)
+        } else {
+            request.stream_name(&self.stream)
+        };
+        let request = match &self.position {
+            Position::From(start) => request
+                .shard_iterator_type(ShardIteratorType::AtTimestamp)
+                .timestamp(date(*start)),
+            Position::After(sequence) => request
+                .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
+                .starting_sequence_number(sequence),
+        };
+        let words = format!(
+            "GetShardIterator on {} of stream {}",
+            self.shard, self.stream
+        );
+        match request.send().await {
+            Ok(answer) => answer.shard_iterator.ok_or_else(|| {
+                let words = format!("{words}: an answer without an iterator");
+                Refusal::Failed(ObserveError::new(Trouble::Garbled, words))
+            }),
+            Err(error) => Err(self.refusal(&words, &error)),
+        }
+    }
+
+    fn refusal(&self, words: &str, error: &SdkError<GetShardIteratorError>) -> Refusal {
+        match (error.code(), &self.position) {
+            (Some("ResourceNotFoundException"), _) => Refusal::Gone,
+            (code, Position::After(_)) if is_invalid(code) => Refusal::Lost,
+            _ => Refusal::Failed(explain(words, error)),
+        }
+    }
+}
+
+fn is_arn(stream: &str) -> bool {
+    stream.starts_with("arn:")
+}
+
+fn is_invalid(code: Option<&str>) -> bool {
+    matches!(
+        code,
+        Some("InvalidArgumentException" | "ValidationException")
+    )
+}
+
+/// Rounded down to the milliseconds of the wire.
+fn date(at: Timestamp) -> DateTime {
+    DateTime::from_millis(at.millis())
+}
+
+fn instant(date: &DateTime) -> Timestamp {
+    date.to_millis()
+        .map_or(Timestamp::MIN, Timestamp::from_millis)
+}
+
+#[cfg(test)]
+mod tests;

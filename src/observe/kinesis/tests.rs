@@ -1,0 +1,452 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_sdk_kinesis::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
+use aws_smithy_http_client::test_util::infallible_client_fn;
+use aws_smithy_types::body::SdkBody;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures::FutureExt;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::canary::{Integrity, Template};
+use crate::domain::sighting::WantedTrace;
+use crate::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
+
+const NOW: i64 = 1_795_321_781;
+
+fn t(secs: i64) -> Timestamp {
+    Timestamp::from_secs(NOW + secs)
+}
+
+fn recognizer() -> Recognizer {
+    let key = TagKey::new("0123456789abcdef").unwrap();
+    Recognizer {
+        keys: Arc::new(Keyring::new(key, Vec::new())),
+        templates: Arc::new([(Code::of("acme"), Template::default())]),
+    }
+}
+
+fn tag(n: u8) -> Tag {
+    Tag {
+        trace: TraceId::new(t(-5), [n; 10]),
+        tenant: Code::of("acme"),
+        instance: Code::of("probe-1"),
+        size: 200,
+    }
+}
+
+fn wanted_from(planned_at: Timestamp) -> Wanted {
+    let tag = tag(1);
+    Wanted {
+        revision: 7,
+        waiting: Arc::new([WantedTrace { tag, planned_at }]),
+        ..Wanted::default()
+    }
+}
+
+fn wanted() -> Wanted {
+    wanted_from(t(-5))
+}
+
+fn record(n: u8, sequence: &str) -> Value {
+    let line = Template::default().render(&tag(n), &recognizer().keys.sign(&tag(n)));
+    // No partition key: records of a service-managed stream need not have one.
+    json!({
+        "SequenceNumber": sequence,
+        "ApproximateArrivalTimestamp": NOW as f64 - 3.25,
+        "Data": STANDARD.encode(line),
+    })
+}
+
+fn shards(ids: &[&str]) -> Value {
+    let shard = |id: &&str| {
+        json!({
+            "ShardId": id,
+            "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": "9"},
+            "SequenceNumberRange": {"StartingSequenceNumber": "1"},
+        })
+    };
+    json!({"Shards": ids.iter().map(shard).collect::<Vec<_>>()})
+}
+
+fn page(records: &[Value], next: Option<&str>, behind: i64) -> Value {
+    json!({"Records": records, "NextShardIterator": next, "MillisBehindLatest": behind})
+}
+
+fn error(code: &str) -> Value {
+    json!({"__type": code, "message": "words"})
+}
+
+/// Answers GetRecords from a script, one list for each iterator's shard, and lists iterators by what was asked.
+#[derive(Clone, Default)]
+struct Service {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    lists: VecDeque<Value>,
+    pages: std::collections::HashMap<String, VecDeque<Value>>,
+    calls: Vec<(String, Value)>,
+}
+
+impl Service {
+    fn new(lists: &[Value], pages: &[(&str, &[Value])]) -> Self {
+        let service = Self::default();
+        {
+            let mut state = service.state.lock().unwrap();
+            state.lists = lists.iter().cloned().collect();
+            for (shard, answers) in pages {
+                let answers = answers.iter().cloned().collect();
+                state.pages.insert((*shard).to_owned(), answers);
+            }
+        }
+        service
+    }
+
+    fn answer(&self, operation: &str, asked: &Value) -> Value {
+        let mut state = self.state.lock().unwrap();
+        state.calls.push((operation.to_owned(), asked.clone()));
+        match operation {
+            "ListShards" if state.lists.len() > 1 => state.lists.pop_front().unwrap(),
+            "ListShards" => state.lists.front().cloned().unwrap(),
+            // An iterator of these tests is the name of its shard.
+            "GetShardIterator" => json!({"ShardIterator": asked["ShardId"]}),
+            "GetRecords" => {
+                let shard = asked["ShardIterator"].as_str().unwrap();
+                let pages = state.pages.get_mut(shard).unwrap();
+                pages
+                    .pop_front()
+                    .unwrap_or_else(|| page(&[], Some(shard), 0))
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    fn kinesis(&self, settings: Settings) -> Kinesis {
+        let service = self.clone();
+        let http = infallible_client_fn(move |request| {
+            let target = request.headers()["x-amz-target"].to_str().unwrap();
+            let operation = target.rsplit('.').next().unwrap().to_owned();
+            let asked = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
+            let answer = service.answer(&operation, &asked);
+            let status = if answer.get("__type").is_some() {
+                400
+            } else {
+                200
+            };
+            http::Response::builder()
+                .status(status)
+                .body(SdkBody::from(answer.to_string()))
+                .unwrap()
+        });
+        let config = aws_sdk_kinesis::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("eu-central-1"))
+            .credentials_provider(Credentials::new("a", "b", None, None, "test"))
+            .retry_config(RetryConfig::disabled())
+            .http_client(http)
+            .build();
+        let clock = WallClock::new(|| t(0));
+        Kinesis::new(settings, Client::from_conf(config), recognizer(), clock)
+    }
+
+    fn calls(&self, operation: &str) -> Vec<Value> {
+        let state = self.state.lock().unwrap();
+        let calls = state.calls.iter().filter(|(name, _)| name == operation);
+        calls.map(|(_, asked)| asked.clone()).collect()
+    }
+}
+
+fn settings() -> Settings {
+    Settings::new("logs-acme")
+}
+
+fn locators(sweep: &Sweep) -> Vec<&str> {
+    sweep
+        .sightings
+        .iter()
+        .map(|seen| &*seen.locator.0)
+        .collect()
+}
+
+#[tokio::test]
+async fn a_canary_is_seen_with_the_streams_own_stamp_and_its_sequence_number() {
+    let service = Service::new(
+        &[shards(&["s-0"])],
+        &[("s-0", &[page(&[record(1, "11")], Some("s-0"), 0)])],
+    );
+    let sweep = service.kinesis(settings()).sweep(&wanted()).await.unwrap();
+    assert_eq!(locators(&sweep), ["s-0/11#0"]);
+    let seen = &sweep.sightings[0];
+    assert_eq!(seen.tag, tag(1));
+    assert_eq!(
+        seen.stamp,
+        Stamp::Millis(Timestamp::from_millis(NOW * 1000 - 3_250))
+    );
+    assert_eq!(seen.integrity, Integrity::Intact);
+    assert_eq!(sweep.revision, 7);
+    assert_eq!(sweep.watermark, Some(t(-1)));
+    assert_eq!((sweep.reading.records, sweep.reading.bytes), (1, 200));
+    assert_eq!(sweep.reading.behind, Some(Duration::ZERO));
+    let opened = &service.calls("GetShardIterator")[0];
+    assert_eq!(opened["ShardIteratorType"], "AT_TIMESTAMP");
+    assert_eq!(opened["Timestamp"].as_f64(), Some((NOW - 15) as f64));
+}
+
+#[tokio::test]
+async fn an_arn_is_asked_for_as_an_arn() {
+    let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[])]);
+    let arn = "arn:aws:kinesis:eu-central-1:111111111111:stream/logs-acme";
+    let mut kinesis = service.kinesis(Settings::new(arn));
+    kinesis.sweep(&wanted()).await.unwrap();
+    for operation in ["ListShards", "GetShardIterator", "GetRecords"] {
+        assert_eq!(service.calls(operation)[0]["StreamARN"], arn);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_answer_that_is_behind_proves_nothing() {
+    let service = Service::new(
+        &[shards(&["s-0", "s-1"])],
+        &[
+            ("s-0", &[]),
+            (
+                "s-1",
+                &[page(&[], Some("s-1"), 9_000), page(&[], Some("s-1"), 4_000)],
+            ),
+        ],
+    );
+    let mut kinesis = service.kinesis(settings());
+    let sweep = kinesis.sweep(&wanted()).await.unwrap();
+    assert_eq!(sweep.watermark, None);
+    assert_eq!(sweep.reading.behind, Some(Duration::from_secs(4)));
+    assert_eq!(
+        kinesis.sweep(&wanted()).await.unwrap().watermark,
+        Some(t(-1))
+    );
+}
+
+#[tokio::test]
+async fn a_split_shard_is_read_to_its_end_and_then_its_children_are() {
+    let split = json!({
+        "Records": [record(1, "11")], "MillisBehindLatest": 0,
+        "ChildShards": [
+            {"ShardId": "s-1", "ParentShards": ["s-0"], "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": "4"}},
+            {"ShardId": "s-2", "ParentShards": ["s-0"], "HashKeyRange": {"StartingHashKey": "5", "EndingHashKey": "9"}},
+        ],
+    });
+    let service = Service::new(
+        &[shards(&["s-0"]), shards(&["s-0", "s-1", "s-2"])],
+        &[
+            ("s-0", &[split]),
+            ("s-1", &[page(&[record(2, "21")], Some("s-1"), 0)]),
+            ("s-2", &[page(&[record(3, "31")], Some("s-2"), 0)]),
+        ],
+    );
+    let mut kinesis = service.kinesis(settings());
+    let sweep = kinesis.sweep(&wanted()).await.unwrap();
+    assert_eq!(locators(&sweep), ["s-0/11#0", "s-1/21#0", "s-2/31#0"]);
+    assert_eq!(sweep.watermark, Some(t(-1)));
+    let sweep = kinesis.sweep(&wanted()).await.unwrap();
+    assert_eq!((sweep.sightings.len(), sweep.watermark), (0, Some(t(-1))));
+    assert_eq!(service.calls("ListShards").len(), 2);
+    let read = service
+        .calls("GetRecords")
+        .iter()
+        .filter(|asked| asked["ShardIterator"] == "s-0")
+        .count();
+    assert_eq!(read, 1, "a shard at its end is not asked again");
+}
+
+#[tokio::test]
+async fn a_child_waits_while_its_parent_is_behind() {
+    let mut list = shards(&["s-0", "s-1"]);
+    list["Shards"][1]["ParentShardId"] = json!("s-0");
+    let behind = page(&[], Some("s-0"), 5_000);
+    let service = Service::new(&[list], &[("s-0", &[behind.clone(), behind]), ("s-1", &[])]);
+    let sweep = service.kinesis(settings()).sweep(&wanted()).await.unwrap();
+    assert_eq!(sweep.watermark, None);
+    assert!(
+        service
+            .calls("GetRecords")
+            .iter()
+            .all(|asked| asked["ShardIterator"] == "s-0")
+    );
+}
+
+#[tokio::test]
+async fn an_expired_iterator_is_opened_again_after_the_last_record() {
+    let service = Service::new(
+        &[shards(&["s-0"])],
+        &[(
+            "s-0",
+            &[
+                page(&[record(1, "11")], Some("s-0"), 0),
+                error("ExpiredIteratorException"),
+                page(&[record(2, "12")], Some("s-0"), 0),
+            ],
+        )],
+    );
+    let mut kinesis = service.kinesis(settings());
+    kinesis.sweep(&wanted()).await.unwrap();
+    let sweep = kinesis.sweep(&wanted()).await.unwrap();
+    assert_eq!(locators(&sweep), ["s-0/12#0"]);
+    assert_eq!(sweep.watermark, Some(t(-1)));
+    let opened = &service.calls("GetShardIterator")[1];
+    assert_eq!(opened["ShardIteratorType"], "AFTER_SEQUENCE_NUMBER");
+    assert_eq!(opened["StartingSequenceNumber"], "11");
+}
+
+#[tokio::test]
+async fn throttling_is_said_and_what_other_shards_showed_is_not_lost() {
+    let service = Service::new(
+        &[shards(&["s-0", "s-1"])],
+        &[
+            ("s-0", &[error("ProvisionedThroughputExceededException")]),
+            ("s-1", &[page(&[record(1, "11")], Some("s-1"), 0)]),
+        ],
+    );
+    let mut kinesis = service.kinesis(settings());
+    let sweep = kinesis.sweep(&wanted()).await.unwrap();
+    assert_eq!(
+        (locators(&sweep), sweep.watermark),
+        (vec!["s-1/11#0"], None)
+    );
+    let failure = kinesis.sweep(&wanted()).await.unwrap_err();
+    assert_eq!(failure.trouble, Trouble::Throttled);
+    assert!(
+        failure
+            .detail
+            .contains("GetRecords on s-0 of stream logs-acme"),
+        "{failure}"
+    );
+    assert_eq!(
+        kinesis.sweep(&wanted()).await.unwrap().watermark,
+        Some(t(-1))
+    );
+}
+
+#[tokio::test]
+async fn a_stream_that_does_not_exist_is_missing() {
+    let service = Service::new(&[error("ResourceNotFoundException")], &[]);
+    let failure = service
+        .kinesis(settings())
+        .sweep(&wanted())
+        .await
+        .unwrap_err();
+    assert_eq!(failure.trouble, Trouble::Missing);
+    assert!(
+        failure
+            .detail
+            .starts_with("ListShards on stream logs-acme: "),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
+async fn a_shard_that_is_gone_is_looked_up_again_before_anything_is_said() {
+    let service = Service::new(
+        &[shards(&["s-0"]), shards(&["s-1"])],
+        &[
+            ("s-0", &[error("ResourceNotFoundException")]),
+            ("s-1", &[page(&[record(1, "11")], Some("s-1"), 0)]),
+        ],
+    );
+    let mut kinesis = service.kinesis(settings());
+    let sweep = kinesis.sweep(&wanted()).await.unwrap();
+    assert_eq!((sweep.sightings.len(), sweep.watermark), (0, None));
+    let sweep = kinesis.sweep(&wanted()).await.unwrap();
+    assert_eq!(
+        (locators(&sweep), sweep.watermark),
+        (vec!["s-1/11#0"], Some(t(-1)))
+    );
+}
+
+#[tokio::test]
+async fn a_rested_cursor_goes_on_at_what_is_waited_for_and_a_busy_one_where_it_was() {
+    let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[])]);
+    let mut kinesis = service.kinesis(settings());
+    kinesis.sweep(&wanted_from(t(-600))).await.unwrap();
+    kinesis.sweep(&wanted_from(t(-900))).await.unwrap();
+    assert_eq!(service.calls("GetShardIterator").len(), 1);
+    kinesis.rest();
+    kinesis.clock = WallClock::new(|| t(300));
+    kinesis.sweep(&wanted_from(t(299))).await.unwrap();
+    let opened = &service.calls("GetShardIterator")[1];
+    assert_eq!(opened["Timestamp"].as_f64(), Some((NOW + 289) as f64));
+    assert_eq!(service.calls("ListShards").len(), 1);
+}
+
+#[tokio::test]
+async fn shards_take_turns_when_a_look_cannot_read_them_all() {
+    let service = Service::new(
+        &[shards(&["s-0", "s-1", "s-2"])],
+        &[("s-0", &[]), ("s-1", &[]), ("s-2", &[])],
+    );
+    let mut kinesis = service.kinesis(Settings {
+        max_calls_per_sweep: 2,
+        ..settings()
+    });
+    assert_eq!(kinesis.sweep(&wanted()).await.unwrap().watermark, None);
+    kinesis.clock = WallClock::new(|| t(1));
+    // The third shard and, once more, the first; the second was last read in the first look.
+    assert_eq!(
+        kinesis.sweep(&wanted()).await.unwrap().watermark,
+        Some(t(-1))
+    );
+    let asked: Vec<_> = service
+        .calls("GetRecords")
+        .iter()
+        .map(|asked| asked["ShardIterator"].clone())
+        .collect();
+    assert_eq!(asked, ["s-0", "s-1", "s-2", "s-0"]);
+}
+
+#[tokio::test]
+async fn a_look_that_is_dropped_anywhere_loses_nothing() {
+    // However many steps the first look is given, the second reports all that is there.
+    for steps in 0..40 {
+        let service = Service::new(
+            &[shards(&["s-0", "s-1"])],
+            &[
+                ("s-0", &[page(&[record(1, "11")], Some("s-0"), 500)]),
+                ("s-1", &[page(&[record(2, "21")], Some("s-1"), 0)]),
+            ],
+        );
+        // Pages must be given again as long as the iterator is the same, so the script answers by position.
+        let mut kinesis = service.kinesis(settings());
+        let wanted = wanted();
+        let mut seen = Vec::new();
+        {
+            let look = kinesis.sweep(&wanted);
+            futures::pin_mut!(look);
+            let mut given = 0;
+            while given < steps {
+                if let Some(sweep) = look.as_mut().now_or_never() {
+                    seen.extend(sweep.unwrap().sightings);
+                    break;
+                }
+                given += 1;
+            }
+        }
+        let answered = service.calls("GetRecords").len();
+        let applied = seen.len() + kinesis.unreported.sightings.len();
+        let moved = kinesis
+            .cursors
+            .values()
+            .filter(|cursor| matches!(cursor.position, Position::After(_)));
+        assert_eq!(
+            moved.count(),
+            applied,
+            "a position moved without its sightings"
+        );
+        assert!(applied <= answered);
+        let unreported = kinesis.unreported.sightings.len();
+        let next = kinesis.sweep(&wanted).await.unwrap();
+        assert!(next.sightings.len() >= unreported);
+    }
+}

@@ -34,7 +34,7 @@ use self::fault::{Checked, Reported};
 pub use self::fault::{Fault, Faults};
 pub use self::reader::OTHER_VARIABLES;
 use self::reader::{Context, ShownTables};
-pub use self::secret::{Secret, TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED};
+pub use self::secret::{Secret, keyring_from_env, TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED};
 pub use self::settings::{
     Account, AssumeRole, Aws, BigQuery, Canary, CloudWatchLogs, Endpoints, Gcp, GcpAuth, IdIs,
     Kind, Kinesis, Log, LogFormat, Partition, Probe, S3, Source, SourceKind, Stage, TableName,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::fault::{Checked, Collector};
+use super::fault::{Checked, Collector, Faults};
 use crate::domain::tag::{Keyring, TagKey};
 
 /// The variable that holds the tag key itself.
@@ -41,6 +41,17 @@ impl fmt::Display for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("…")
     }
+}
+
+/// The keys that the environment of this process holds.
+///
+/// # Errors
+///
+/// [`Faults`] that name the variables.
+pub fn keyring_from_env() -> Result<Keyring, Faults> {
+    let mut faults = Collector::default();
+    let env = std::env::vars().collect();
+    keyring(&env, &mut faults).map_err(|_| Faults { file: "the environment".to_owned(), list: faults.list() })
 }
 
 /// Reads the keys. No message ever quotes one.

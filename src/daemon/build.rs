@@ -162,7 +162,7 @@ impl Looker {
                     ordered_keys: of.ordered_keys,
                     max_object_bytes: of.max_object,
                     max_inflated_bytes: of.max_inflated,
-                    ..s3::Settings::new(&of.bucket, &of.key)
+                    ..s3::Settings::new(&of.bucket, s3::KeyTemplate::new(&of.key))
                 };
                 let client = clients.aws.s3(&clients.config_of(&of.account));
                 Self::S3(s3::S3::new(settings, client, recognizer, clock))

@@ -120,6 +120,22 @@ impl Injector {
         report
     }
 
+    /// Makes sure that the log stream is there, creating it when it is missing: for checking permissions without putting
+    /// anything.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not, in words.
+    pub async fn reach(&self) -> Result<(), String> {
+        match self.create_stream().await {
+            Answer::Accepted(_) => Ok(()),
+            Answer::Refused(reason)
+            | Answer::NotFound(reason)
+            | Answer::NotTaken(reason)
+            | Answer::Unanswered(reason) => Err(reason.to_string()),
+        }
+    }
+
     async fn put_batch(
         &self,
         batch: &[CanaryLine],

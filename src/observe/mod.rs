@@ -10,6 +10,7 @@ pub mod cloudwatch_logs;
 
 pub mod decode;
 pub mod kinesis;
+pub mod s3;
 mod sdk_error;
 
 use std::future::Future;

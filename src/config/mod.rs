@@ -7,7 +7,7 @@
 //! Only the daemon sees it; other parts take settings of their own. It knows no client and makes no connection:
 //! whether a bucket exists is for `traceprobe check` to find out. It must never print a secret.
 //!
-//! [`keys`] lists every key; `config/traceprobe.toml` documents each of them, and a test compares the two.
+//! `keys` lists every key; `config/traceprobe.toml` documents each of them, and a test compares the two.
 
 mod fault;
 mod keys;

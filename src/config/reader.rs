@@ -23,6 +23,10 @@ pub const OTHER_VARIABLES: [&str; 4] = [
 /// Kubernetes puts these into every container beside a service that is called `traceprobe`.
 const FOREIGN_VARIABLES: [&str; 2] = ["TRACEPROBE_SERVICE_", "TRACEPROBE_PORT"];
 
+/// Keys whose values are not kept for showing. External ids are no secrets to AWS, but they are the other half of a
+/// role's lock.
+const MASKED: [&str; 1] = ["external_id"];
+
 /// A place where keys may stand: a table of the file, and variables with a prefix.
 #[derive(Clone, Debug)]
 pub(super) struct Layer<'a> {
@@ -339,6 +343,10 @@ impl<'c, 'a> Reader<'c, 'a> {
     }
 
     fn show(&mut self, layer: usize, name: &'static str, value: Option<Value>, origin: Origin) {
+        let value = match value {
+            Some(_) if MASKED.contains(&name) => Some(Value::String("…".to_owned())),
+            other => other,
+        };
         let place = &self.layers[layer];
         let (_, values) = self
             .context

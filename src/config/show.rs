@@ -5,9 +5,6 @@ use toml::Value;
 use super::reader::{Origin, ShownTables};
 use super::settings::{Source, Tenant};
 
-/// External ids are no secrets to AWS, but they are the other half of a role's lock.
-const MASKED: [&str; 1] = ["external_id"];
-
 /// TOML with a note behind each value that does not come from the file.
 pub(super) fn to_toml(tables: &ShownTables, tenants: &[Tenant], sources: &[Source]) -> String {
     let mut text = String::new();
@@ -21,7 +18,6 @@ pub(super) fn to_toml(tables: &ShownTables, tenants: &[Tenant], sources: &[Sourc
             let name = shown.name;
             match &shown.value {
                 None => text += &format!("# {name} is not set"),
-                Some(_) if MASKED.contains(&name) => text += &format!("{name} = \"…\""),
                 Some(value) => text += &format!("{name} = {}", toml_value(value)),
             }
             match (&shown.origin, &shown.value) {

@@ -185,7 +185,7 @@ pub(super) fn duration_within(
 
 /// As [`duration`] reads it: `1m30s`, `7.5s`, `250ms`.
 pub(super) fn show_duration(duration: Duration) -> String {
-    let millis = duration.subsec_nanos() / 1_000_000;
+    let millis = duration.subsec_millis();
     if duration.as_secs() == 0 {
         return if duration.is_zero() {
             "0s".to_owned()

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::config::interceptors::FinalizerInterceptorContextRef;
 use aws_sdk_sts::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_sts::error::BoxError;
@@ -139,6 +140,8 @@ impl Intercept for CountCalls {
         let result = match context.output_or_error() {
             Some(Ok(_)) => CallResult::Ok,
             None => CallResult::Error,
+            // Nothing was sent: what is missing is counted where the credentials come from.
+            Some(Err(error)) if is_without_credentials(error) => return Ok(()),
             Some(Err(error)) => {
                 let in_time = !error.is_timeout_error()
                     && error
@@ -168,6 +171,14 @@ impl Intercept for CountCalls {
         self.calls.count(self.service, operation, result);
         Ok(())
     }
+}
+
+fn is_without_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| {
+        let error: &(dyn std::error::Error + 'static) = *error;
+        error.source()
+    })
+    .any(|cause| cause.is::<CredentialsError>())
 }
 
 #[cfg(test)]

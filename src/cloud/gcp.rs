@@ -395,3 +395,96 @@ async fn from_metadata_server() -> Result<DefaultAuthenticator, GcpError> {
         };
     built.map_err(|error| GcpError::Credentials(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that answers one connection with `reply`, and says nothing when there is none.
+    async fn server(reply: Option<&'static str>) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4_096];
+            let _ = connection.read(&mut request).await;
+            match reply {
+                Some(reply) => connection.write_all(reply.as_bytes()).await.unwrap(),
+                None => std::future::pending().await,
+            }
+        });
+        format!("http://{address}/v2/")
+    }
+
+    async fn gcp(endpoint: String) -> Gcp {
+        let settings = GcpSettings {
+            endpoint: Some(endpoint),
+            auth: Auth::None,
+            timeouts: GcpTimeouts {
+                request: Duration::from_millis(200),
+                ..GcpTimeouts::default()
+            },
+        };
+        Gcp::new(&settings, Calls::default()).await.unwrap()
+    }
+
+    async fn get(gcp: &Gcp) -> Result<Answer, GcpError> {
+        gcp.send::<()>("tables.get", Method::GET, "/x", &[], None)
+            .await
+    }
+
+    #[tokio::test]
+    async fn an_error_answer_keeps_its_status_its_wish_and_its_text() {
+        let reply = "HTTP/1.1 503 Busy\r\nretry-after: 4\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbusy";
+        let gcp = gcp(server(Some(reply)).await).await;
+        let answer = get(&gcp).await.unwrap();
+        assert_eq!(
+            (answer.status, answer.retry_after, answer.body.as_slice()),
+            (503, Some(Duration::from_secs(4)), b"busy".as_slice())
+        );
+        assert_eq!(
+            gcp.calls().snapshot(),
+            [("bigquery", "tables.get".to_owned(), CallResult::Error, 1)]
+        );
+    }
+
+    #[tokio::test]
+    async fn silence_and_a_closed_port_are_different_faults() {
+        let silent = gcp(server(None).await).await;
+        assert!(matches!(
+            get(&silent).await.unwrap_err(),
+            GcpError::TimedOut(_)
+        ));
+        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let error = get(&gcp(format!("http://{address}")).await)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, GcpError::Unreachable(_)));
+        assert!(error.to_string().contains("refused"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn credentials_that_cannot_be_used_are_named_but_never_shown() {
+        let path = std::env::temp_dir().join(format!(
+            "traceprobe-credentials-{:016x}.json",
+            fastrand::u64(..)
+        ));
+        std::fs::write(
+            &path,
+            r#"{"type": "external_account", "private_key": "hush"}"#,
+        )
+        .unwrap();
+        let settings = GcpSettings {
+            auth: Auth::ServiceAccountFile(path.clone()),
+            ..GcpSettings::default()
+        };
+        let error = Gcp::new(&settings, Calls::default()).await.unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        let words = error.to_string();
+        assert!(words.contains("`external_account`") && words.contains("traceprobe-credentials"));
+        assert!(!words.contains("hush"), "{words}");
+    }
+}

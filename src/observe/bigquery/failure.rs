@@ -127,7 +127,9 @@ fn classified(asked: &str, status: u16, reason: &str, message: &str) -> ObserveE
     if status != 200 {
         words.push_str(&format!(": HTTP {status}"));
     }
-    for part in [reason, message.trim()] {
+    // Further lines show where in the query it is, which nobody wrote by hand.
+    let first_line = message.trim().lines().next().unwrap_or_default();
+    for part in [reason, first_line.trim_end()] {
         if !part.is_empty() {
             words.push_str(": ");
             words.push_str(part);

@@ -217,7 +217,7 @@ impl BigQuery {
         let asked = format!("dry run of a query on `{}`", self.name);
         let mut request = self.request(known, traces);
         request.dry_run = Some(true);
-        // A dry run is told apart by its own limit: with one set, BigQuery answers an error instead of the number.
+        // Without a limit the answer is the number, so that it can be told.
         request.maximum_bytes_billed = None;
         let answer = async {
             self.gcp

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_config::SdkConfig;
 use gcp_bigquery_client::auth::Authenticator;
 use gcp_bigquery_client::client_builder::ClientBuilder;
 use gcp_bigquery_client::error::BQError;
@@ -22,12 +23,13 @@ use yup_oauth2::authenticator::{ApplicationDefaultCredentialsTypes, DefaultAuthe
 use yup_oauth2::authorized_user::AuthorizedUserSecret;
 
 use super::calls::{CallResult, Calls};
+use super::federation::Federation;
 
 /// Where BigQuery's REST API lives (BigQuery API reference).
 const BIGQUERY_URL: &str = "https://bigquery.googleapis.com/bigquery/v2";
 
 /// What a token must allow: queries and reading table metadata (BigQuery API reference, OAuth scopes).
-const SCOPES: [&str; 1] = ["https://www.googleapis.com/auth/bigquery"];
+pub(super) const SCOPES: [&str; 1] = ["https://www.googleapis.com/auth/bigquery"];
 
 /// Largest answer that is read, in bytes. BigQuery cuts a page of results at 20 MB at the latest.
 const MAX_ANSWER: usize = 32 << 20;
@@ -41,6 +43,8 @@ pub struct GcpSettings {
     pub auth: Auth,
     /// Bounds on every call.
     pub timeouts: GcpTimeouts,
+    /// Our AWS identity, needed for [`Auth::WorkloadIdentity`] only.
+    pub aws: Option<SdkConfig>,
 }
 
 /// Who we are to Google.
@@ -51,6 +55,8 @@ pub enum Auth {
     ApplicationDefault,
     /// A credentials file: the key of a service account, or an authorized user's.
     ServiceAccountFile(PathBuf),
+    /// Our AWS identity, which Google trusts as this file says (`external_account`). It holds no secret.
+    WorkloadIdentity(PathBuf),
     /// Nobody, for emulators.
     None,
 }
@@ -134,9 +140,9 @@ impl Gcp {
             .map_err(|error| GcpError::Credentials(chain(&error)))?;
         let base_url = settings.endpoint.as_deref().unwrap_or(BIGQUERY_URL);
         Ok(Self {
-            http,
             base_url: base_url.trim_end_matches('/').to_owned(),
-            tokens: Tokens::new(&settings.auth, settings.timeouts.token).await?,
+            tokens: Tokens::new(settings, &http).await?,
+            http,
             calls,
         })
     }
@@ -263,7 +269,7 @@ fn no_answer(error: &reqwest::Error) -> GcpError {
 }
 
 /// An error with all that caused it: `reqwest` says "error sending request" and keeps the reason below.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -280,34 +286,51 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 /// Fetches tokens and keeps them until shortly before they expire.
 #[derive(Clone)]
 struct Tokens {
-    // `None`: no token is needed.
-    source: Option<DefaultAuthenticator>,
+    source: Source,
     timeout: Duration,
 }
 
+#[derive(Clone)]
+enum Source {
+    /// No token is needed.
+    Nobody,
+    Crate(DefaultAuthenticator),
+    Federation(Arc<Federation>),
+}
+
 impl Tokens {
-    async fn new(auth: &Auth, timeout: Duration) -> Result<Self, GcpError> {
-        let source = match auth {
-            Auth::None => None,
-            Auth::ServiceAccountFile(path) => Some(from_file(path).await?),
-            Auth::ApplicationDefault => Some(match default_file() {
+    async fn new(settings: &GcpSettings, http: &reqwest::Client) -> Result<Self, GcpError> {
+        let source = match &settings.auth {
+            Auth::None => Source::Nobody,
+            Auth::ServiceAccountFile(path) => Source::Crate(from_file(path).await?),
+            Auth::WorkloadIdentity(path) => {
+                let federation = Federation::new(path, settings.aws.clone(), http.clone()).await?;
+                Source::Federation(Arc::new(federation))
+            }
+            Auth::ApplicationDefault => Source::Crate(match default_file() {
                 Some(path) => from_file(&path).await?,
                 None => from_metadata_server().await?,
             }),
         };
-        Ok(Self { source, timeout })
+        Ok(Self {
+            source,
+            timeout: settings.timeouts.token,
+        })
     }
 
     async fn get(&self) -> Result<Option<String>, GcpError> {
-        let Some(source) = &self.source else {
-            return Ok(None);
-        };
-        let fetched = tokio::time::timeout(self.timeout, source.token(&SCOPES))
+        tokio::time::timeout(self.timeout, self.fetch())
             .await
-            .map_err(|_| {
-                GcpError::TimedOut(format!("no access token within {:?}", self.timeout))
-            })?;
-        let token = fetched.map_err(|error| match &error {
+            .map_err(|_| GcpError::TimedOut(format!("no access token within {:?}", self.timeout)))?
+    }
+
+    async fn fetch(&self) -> Result<Option<String>, GcpError> {
+        let source = match &self.source {
+            Source::Nobody => return Ok(None),
+            Source::Federation(federation) => return federation.token().await.map(Some),
+            Source::Crate(source) => source,
+        };
+        let token = source.token(&SCOPES).await.map_err(|error| match &error {
             yup_oauth2::Error::AuthError(denied) => GcpError::TokenDenied(denied.to_string()),
             other => GcpError::NoToken(chain(other)),
         })?;
@@ -375,7 +398,7 @@ async fn from_file(path: &Path) -> Result<DefaultAuthenticator, GcpError> {
         }
         Some(other) => {
             return Err(fault(format!(
-                "credentials of type `{other}` are not supported; use a service account's key"
+                "credentials of type `{other}` cannot be used in this way; use a service account's key, or workload identity"
             )));
         }
     };
@@ -425,6 +448,7 @@ mod tests {
                 request: Duration::from_millis(200),
                 ..GcpTimeouts::default()
             },
+            aws: None,
         };
         Gcp::new(&settings, Calls::default()).await.unwrap()
     }

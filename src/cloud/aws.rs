@@ -36,6 +36,8 @@ pub struct AwsSettings {
     pub endpoint: Option<String>,
     /// Replace the endpoint of one service, and win over `endpoint`.
     pub endpoints: Endpoints,
+    /// Fixed credentials that mean nothing, for emulators.
+    pub anonymous: bool,
     /// Bounds on every call.
     pub timeouts: Timeouts,
 }
@@ -122,17 +124,17 @@ impl Aws {
         // Pinned, so that an update of the SDK cannot change timeouts or retries unseen.
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(http)
+            .identity_cache(IdentityCache::lazy().build())
             .timeout_config(timeouts)
             .retry_config(RetryConfig::standard());
         if let Some(region) = &settings.region {
             loader = loader.region(Region::new(region.clone()));
         }
-        Self {
-            base: loader.load().await,
-            settings: Arc::new(settings),
-            calls,
-            roles: Arc::default(),
+        if settings.anonymous {
+            // Emulators want a signature but check none.
+            loader = loader.credentials_provider(Credentials::new("test", "test", None, None, "anonymous"));
         }
+        Self { base: loader.load().await, settings: Arc::new(settings), calls, roles: Arc::default() }
     }
 
     /// The count of all calls that its clients make.
@@ -159,9 +161,7 @@ impl Aws {
             let (credentials, cache) = roles
                 .entry(role.clone())
                 .or_insert_with(|| (self.assume(role), IdentityCache::lazy().build()));
-            config = config
-                .credentials_provider(credentials.clone())
-                .identity_cache(cache.clone());
+            config = config.credentials_provider(credentials.clone()).identity_cache(cache.clone());
         }
         if let Some(region) = region {
             config = config.region(Region::new(region.to_owned()));
@@ -236,16 +236,11 @@ impl Aws {
     }
 
     fn counting(&self, service: &'static str) -> CountCalls {
-        CountCalls {
-            service,
-            calls: self.calls.clone(),
-        }
+        CountCalls { service, calls: self.calls.clone() }
     }
 
     fn endpoint(&self, own: Option<&String>, config: &SdkConfig) -> Option<String> {
-        own.or(self.settings.endpoint.as_ref())
-            .cloned()
-            .or_else(|| config.endpoint_url().map(str::to_owned))
+        own.or(self.settings.endpoint.as_ref()).cloned().or_else(|| config.endpoint_url().map(str::to_owned))
     }
 }
 
@@ -267,11 +262,10 @@ impl AssumedRole {
             .send()
             .await
             .map_err(CredentialsError::provider_error)?;
-        let granted = answer.credentials.ok_or_else(|| {
-            CredentialsError::unhandled("the answer of AssumeRole holds no credentials")
-        })?;
-        let expiry =
-            SystemTime::try_from(granted.expiration).map_err(CredentialsError::unhandled)?;
+        let granted = answer
+            .credentials
+            .ok_or_else(|| CredentialsError::unhandled("the answer of AssumeRole holds no credentials"))?;
+        let expiry = SystemTime::try_from(granted.expiration).map_err(CredentialsError::unhandled)?;
         Ok(Credentials::new(
             granted.access_key_id,
             granted.secret_access_key,
@@ -288,5 +282,92 @@ impl ProvideCredentials for AssumedRole {
         Self: 'a,
     {
         Providing::new(self.assume())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_http_client::test_util::infallible_client_fn;
+    use aws_smithy_types::body::SdkBody;
+
+    use super::*;
+    use crate::cloud::calls::CallResult;
+
+    const GRANTED: &str = r#"<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>
+        <Credentials><AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>
+        <Expiration>2100-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"#;
+    const DENIED: &str = r#"<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>
+        <Code>AccessDenied</Code><Message>not authorized to perform sts:AssumeRole</Message></Error></ErrorResponse>"#;
+
+    type Asked = Arc<Mutex<Vec<(String, String)>>>;
+
+    /// AWS, as far as these tests go: STS answers as given, all else with nothing. Keeps URLs and bodies.
+    async fn aws(sts: (u16, &'static str)) -> (Aws, Asked) {
+        let asked = Asked::default();
+        let log = asked.clone();
+        let http = infallible_client_fn(move |request: http::Request<SdkBody>| {
+            let body = request.body().bytes().unwrap_or_default();
+            let body = String::from_utf8_lossy(body).into_owned();
+            let is_sts = body.contains("Action=AssumeRole");
+            log.lock().unwrap().push((request.uri().to_string(), body));
+            let (status, body) = if is_sts { sts } else { (200, "") };
+            http::Response::builder().status(status).body(SdkBody::from(body)).unwrap()
+        });
+        let settings = AwsSettings {
+            region: Some("eu-central-1".into()),
+            endpoint: Some("http://127.0.0.1:1/base".into()),
+            endpoints: Endpoints { kinesis: Some("http://127.0.0.1:2".into()), ..Endpoints::default() },
+            ..AwsSettings::default()
+        };
+        let mut aws = Aws::with_http_client(settings, Calls::default(), http).await;
+        let own = Credentials::new("AKIA", "s", None, None, "test");
+        aws.base = aws.base.to_builder().credentials_provider(SharedCredentialsProvider::new(own)).build();
+        (aws, asked)
+    }
+
+    fn role() -> Role {
+        Role {
+            arn: "arn:aws:iam::111111111111:role/r".into(),
+            external_id: Some("ext-1".into()),
+            session_name: "traceprobe".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn all_clients_of_a_role_share_one_assume_role_in_whatever_region() {
+        let (aws, asked) = aws((200, GRANTED)).await;
+        for region in [None, Some("us-east-1")] {
+            let config = aws.for_role(Some(&role()), region);
+            aws.logs(&config).describe_log_groups().send().await.ok();
+            aws.kinesis(&config).list_shards().stream_name("s").send().await.ok();
+        }
+        let asked = asked.lock().unwrap();
+        let assumed: Vec<_> = asked.iter().filter(|(_, body)| body.contains("AssumeRole")).collect();
+        assert_eq!((asked.len(), assumed.len()), (5, 1), "{asked:?}");
+        assert!(assumed[0].1.contains("ExternalId=ext-1"), "{assumed:?}");
+        assert!(assumed[0].1.contains("RoleSessionName=traceprobe"));
+        let counted = aws.calls().snapshot();
+        assert!(counted.contains(&("sts", "AssumeRole".to_owned(), CallResult::Ok, 1)), "{counted:?}");
+    }
+
+    #[tokio::test]
+    async fn a_denied_role_is_counted_at_sts_and_tried_once() {
+        let (aws, asked) = aws((403, DENIED)).await;
+        let config = aws.for_role(Some(&role()), None);
+        let error = aws.logs(&config).describe_log_groups().send().await.unwrap_err();
+        assert!(matches!(error, aws_sdk_cloudwatchlogs::error::SdkError::DispatchFailure(_)), "{error:?}");
+        assert_eq!(asked.lock().unwrap().len(), 1);
+        assert_eq!(aws.calls().snapshot(), [("sts", "AssumeRole".to_owned(), CallResult::Denied, 1)]);
+    }
+
+    #[tokio::test]
+    async fn the_endpoint_of_a_service_wins_and_a_bucket_goes_into_the_path() {
+        let (aws, asked) = aws((200, GRANTED)).await;
+        let config = aws.for_role(None, None);
+        aws.kinesis(&config).list_shards().stream_name("s").send().await.ok();
+        aws.s3(&config).get_object().bucket("archive").key("a/b").send().await.ok();
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked[0].0, "http://127.0.0.1:2/");
+        assert!(asked[1].0.starts_with("http://127.0.0.1:1/base/archive/a/b"), "{}", asked[1].0);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::config::interceptors::FinalizerInterceptorContextRef;
 use aws_sdk_sts::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_sts::error::BoxError;
@@ -26,13 +27,7 @@ pub enum CallResult {
 
 impl CallResult {
     /// All of them, for series that are born at zero.
-    pub const ALL: [Self; 5] = [
-        Self::Ok,
-        Self::Throttled,
-        Self::Denied,
-        Self::Timeout,
-        Self::Error,
-    ];
+    pub const ALL: [Self; 5] = [Self::Ok, Self::Throttled, Self::Denied, Self::Timeout, Self::Error];
 
     /// As a label value.
     #[must_use]
@@ -100,9 +95,7 @@ impl Calls {
     /// Counts one call.
     pub fn count(&self, service: &'static str, operation: &str, result: CallResult) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts
-            .entry((service, operation.to_owned(), result))
-            .or_default() += 1;
+        *counts.entry((service, operation.to_owned(), result)).or_default() += 1;
     }
 
     /// All counts so far, in order of service, operation and result.
@@ -111,9 +104,7 @@ impl Calls {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts
             .iter()
-            .map(|((service, operation, result), count)| {
-                (*service, operation.clone(), *result, *count)
-            })
+            .map(|((service, operation, result), count)| (*service, operation.clone(), *result, *count))
             .collect()
     }
 }
@@ -139,11 +130,11 @@ impl Intercept for CountCalls {
         let result = match context.output_or_error() {
             Some(Ok(_)) => CallResult::Ok,
             None => CallResult::Error,
+            // Nothing was sent: what is missing is counted where the credentials come from.
+            Some(Err(error)) if is_without_credentials(error) => return Ok(()),
             Some(Err(error)) => {
                 let in_time = !error.is_timeout_error()
-                    && error
-                        .as_connector_error()
-                        .is_none_or(|error| !error.is_timeout());
+                    && error.as_connector_error().is_none_or(|error| !error.is_timeout());
                 match context.response() {
                     _ if !in_time => CallResult::Timeout,
                     Some(response) => {
@@ -151,10 +142,7 @@ impl Intercept for CountCalls {
                         // Error documents name their code at once; a larger body is a proxy's page.
                         let head = String::from_utf8_lossy(&body[..body.len().min(2_048)]);
                         let code = response.headers().get("x-amzn-errortype").unwrap_or("");
-                        match CallResult::of_answer(
-                            response.status().as_u16(),
-                            &format!("{code} {head}"),
-                        ) {
+                        match CallResult::of_answer(response.status().as_u16(), &format!("{code} {head}")) {
                             // An answer that the client could not read is no success.
                             CallResult::Ok => CallResult::Error,
                             other => other,
@@ -170,6 +158,14 @@ impl Intercept for CountCalls {
     }
 }
 
+fn is_without_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| {
+        let error: &(dyn std::error::Error + 'static) = *error;
+        error.source()
+    })
+    .any(|cause| cause.is::<CredentialsError>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,15 +173,9 @@ mod tests {
     #[test]
     fn a_spent_quota_is_throttling_whatever_the_status() {
         for (status, error) in [
-            (
-                400,
-                r#"{"__type":"ProvisionedThroughputExceededException"}"#,
-            ),
+            (400, r#"{"__type":"ProvisionedThroughputExceededException"}"#),
             (400, r#"{"__type":"ThrottlingException"}"#),
-            (
-                403,
-                r#"{"error":{"errors":[{"reason":"rateLimitExceeded"}]}}"#,
-            ),
+            (403, r#"{"error":{"errors":[{"reason":"rateLimitExceeded"}]}}"#),
             (503, "<Error><Code>SlowDown</Code></Error>"),
             (429, ""),
         ] {
@@ -195,10 +185,7 @@ mod tests {
 
     #[test]
     fn a_denial_is_told_from_other_faults() {
-        assert_eq!(
-            CallResult::of_answer(400, r#"{"__type":"AccessDeniedException"}"#),
-            CallResult::Denied
-        );
+        assert_eq!(CallResult::of_answer(400, r#"{"__type":"AccessDeniedException"}"#), CallResult::Denied);
         assert_eq!(CallResult::of_answer(401, ""), CallResult::Denied);
         assert_eq!(
             CallResult::of_answer(400, r#"{"__type":"ResourceNotFoundException"}"#),
@@ -211,9 +198,6 @@ mod tests {
         let calls = Calls::default();
         calls.clone().count("kinesis", "GetRecords", CallResult::Ok);
         calls.count("kinesis", "GetRecords", CallResult::Ok);
-        assert_eq!(
-            calls.snapshot(),
-            [("kinesis", "GetRecords".to_owned(), CallResult::Ok, 2)]
-        );
+        assert_eq!(calls.snapshot(), [("kinesis", "GetRecords".to_owned(), CallResult::Ok, 2)]);
     }
 }

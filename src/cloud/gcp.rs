@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_config::SdkConfig;
 use gcp_bigquery_client::auth::Authenticator;
 use gcp_bigquery_client::client_builder::ClientBuilder;
 use gcp_bigquery_client::error::BQError;
@@ -22,12 +23,13 @@ use yup_oauth2::authenticator::{ApplicationDefaultCredentialsTypes, DefaultAuthe
 use yup_oauth2::authorized_user::AuthorizedUserSecret;
 
 use super::calls::{CallResult, Calls};
+use super::federation::Federation;
 
 /// Where BigQuery's REST API lives (BigQuery API reference).
 const BIGQUERY_URL: &str = "https://bigquery.googleapis.com/bigquery/v2";
 
 /// What a token must allow: queries and reading table metadata (BigQuery API reference, OAuth scopes).
-const SCOPES: [&str; 1] = ["https://www.googleapis.com/auth/bigquery"];
+pub(super) const SCOPES: [&str; 1] = ["https://www.googleapis.com/auth/bigquery"];
 
 /// Largest answer that is read, in bytes. BigQuery cuts a page of results at 20 MB at the latest.
 const MAX_ANSWER: usize = 32 << 20;
@@ -41,6 +43,8 @@ pub struct GcpSettings {
     pub auth: Auth,
     /// Bounds on every call.
     pub timeouts: GcpTimeouts,
+    /// Our AWS identity, needed for [`Auth::WorkloadIdentity`] only.
+    pub aws: Option<SdkConfig>,
 }
 
 /// Who we are to Google.
@@ -51,6 +55,8 @@ pub enum Auth {
     ApplicationDefault,
     /// A credentials file: the key of a service account, or an authorized user's.
     ServiceAccountFile(PathBuf),
+    /// Our AWS identity, which Google trusts as this file says (`external_account`). It holds no secret.
+    WorkloadIdentity(PathBuf),
     /// Nobody, for emulators.
     None,
 }
@@ -134,9 +140,9 @@ impl Gcp {
             .map_err(|error| GcpError::Credentials(chain(&error)))?;
         let base_url = settings.endpoint.as_deref().unwrap_or(BIGQUERY_URL);
         Ok(Self {
-            http,
             base_url: base_url.trim_end_matches('/').to_owned(),
-            tokens: Tokens::new(&settings.auth, settings.timeouts.token).await?,
+            tokens: Tokens::new(settings, &http).await?,
+            http,
             calls,
         })
     }
@@ -198,9 +204,7 @@ impl Gcp {
             }
             Err(GcpError::TimedOut(_)) => CallResult::Timeout,
             Err(GcpError::TokenDenied(_) | GcpError::Credentials(_)) => CallResult::Denied,
-            Err(GcpError::NoToken(_) | GcpError::Unreachable(_) | GcpError::TooLarge) => {
-                CallResult::Error
-            }
+            Err(GcpError::NoToken(_) | GcpError::Unreachable(_) | GcpError::TooLarge) => CallResult::Error,
         };
         self.calls.count("bigquery", operation, result);
         answer
@@ -213,10 +217,7 @@ impl Gcp {
         query: &[(&str, String)],
         body: Option<&B>,
     ) -> Result<Answer, GcpError> {
-        let mut request = self
-            .http
-            .request(method, format!("{}{path}", self.base_url))
-            .query(query);
+        let mut request = self.http.request(method, format!("{}{path}", self.base_url)).query(query);
         if let Some(token) = self.tokens.get().await? {
             request = request.bearer_auth(token);
         }
@@ -238,19 +239,13 @@ impl Gcp {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer {
-            status,
-            retry_after,
-            body,
-        })
+        Ok(Answer { status, retry_after, body })
     }
 }
 
 impl std::fmt::Debug for Gcp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gcp")
-            .field("base_url", &self.base_url)
-            .finish_non_exhaustive()
+        f.debug_struct("Gcp").field("base_url", &self.base_url).finish_non_exhaustive()
     }
 }
 
@@ -263,7 +258,7 @@ fn no_answer(error: &reqwest::Error) -> GcpError {
 }
 
 /// An error with all that caused it: `reqwest` says "error sending request" and keeps the reason below.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -280,34 +275,48 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 /// Fetches tokens and keeps them until shortly before they expire.
 #[derive(Clone)]
 struct Tokens {
-    // `None`: no token is needed.
-    source: Option<DefaultAuthenticator>,
+    source: Source,
     timeout: Duration,
 }
 
+#[derive(Clone)]
+enum Source {
+    /// No token is needed.
+    Nobody,
+    Crate(DefaultAuthenticator),
+    Federation(Arc<Federation>),
+}
+
 impl Tokens {
-    async fn new(auth: &Auth, timeout: Duration) -> Result<Self, GcpError> {
-        let source = match auth {
-            Auth::None => None,
-            Auth::ServiceAccountFile(path) => Some(from_file(path).await?),
-            Auth::ApplicationDefault => Some(match default_file() {
+    async fn new(settings: &GcpSettings, http: &reqwest::Client) -> Result<Self, GcpError> {
+        let source = match &settings.auth {
+            Auth::None => Source::Nobody,
+            Auth::ServiceAccountFile(path) => Source::Crate(from_file(path).await?),
+            Auth::WorkloadIdentity(path) => {
+                let federation = Federation::new(path, settings.aws.clone(), http.clone()).await?;
+                Source::Federation(Arc::new(federation))
+            }
+            Auth::ApplicationDefault => Source::Crate(match default_file() {
                 Some(path) => from_file(&path).await?,
                 None => from_metadata_server().await?,
             }),
         };
-        Ok(Self { source, timeout })
+        Ok(Self { source, timeout: settings.timeouts.token })
     }
 
     async fn get(&self) -> Result<Option<String>, GcpError> {
-        let Some(source) = &self.source else {
-            return Ok(None);
-        };
-        let fetched = tokio::time::timeout(self.timeout, source.token(&SCOPES))
+        tokio::time::timeout(self.timeout, self.fetch())
             .await
-            .map_err(|_| {
-                GcpError::TimedOut(format!("no access token within {:?}", self.timeout))
-            })?;
-        let token = fetched.map_err(|error| match &error {
+            .map_err(|_| GcpError::TimedOut(format!("no access token within {:?}", self.timeout)))?
+    }
+
+    async fn fetch(&self) -> Result<Option<String>, GcpError> {
+        let source = match &self.source {
+            Source::Nobody => return Ok(None),
+            Source::Federation(federation) => return federation.token().await.map(Some),
+            Source::Crate(source) => source,
+        };
+        let token = source.token(&SCOPES).await.map_err(|error| match &error {
             yup_oauth2::Error::AuthError(denied) => GcpError::TokenDenied(denied.to_string()),
             other => GcpError::NoToken(chain(other)),
         })?;
@@ -353,29 +362,23 @@ fn default_file() -> Option<PathBuf> {
 async fn from_file(path: &Path) -> Result<DefaultAuthenticator, GcpError> {
     // Never the content: it is a secret.
     let fault = |what: String| GcpError::Credentials(format!("{}: {what}", path.display()));
-    let text = tokio::fs::read_to_string(path)
-        .await
-        .map_err(|error| fault(error.to_string()))?;
+    let text = tokio::fs::read_to_string(path).await.map_err(|error| fault(error.to_string()))?;
     let json: serde_json::Value =
         serde_json::from_str(&text).map_err(|error| fault(format!("not JSON: {error}")))?;
     let built = match json.get("type").and_then(serde_json::Value::as_str) {
         Some("service_account") | None => {
             let key = yup_oauth2::parse_service_account_key(&text)
                 .map_err(|error| fault(format!("not the key of a service account: {error}")))?;
-            yup_oauth2::ServiceAccountAuthenticator::builder(key)
-                .build()
-                .await
+            yup_oauth2::ServiceAccountAuthenticator::builder(key).build().await
         }
         Some("authorized_user") => {
             let secret: AuthorizedUserSecret = serde_json::from_value(json)
                 .map_err(|error| fault(format!("not an authorized user's: {error}")))?;
-            yup_oauth2::authenticator::AuthorizedUserAuthenticator::builder(secret)
-                .build()
-                .await
+            yup_oauth2::authenticator::AuthorizedUserAuthenticator::builder(secret).build().await
         }
         Some(other) => {
             return Err(fault(format!(
-                "credentials of type `{other}` are not supported; use a service account's key"
+                "credentials of type `{other}` cannot be used in this way; use a service account's key, or workload identity"
             )));
         }
     };
@@ -385,13 +388,83 @@ async fn from_file(path: &Path) -> Result<DefaultAuthenticator, GcpError> {
 async fn from_metadata_server() -> Result<DefaultAuthenticator, GcpError> {
     let options = yup_oauth2::ApplicationDefaultCredentialsFlowOpts::default();
     let built =
-        match yup_oauth2::authenticator::ApplicationDefaultCredentialsAuthenticator::builder(
-            options,
-        )
-        .await
-        {
+        match yup_oauth2::authenticator::ApplicationDefaultCredentialsAuthenticator::builder(options).await {
             ApplicationDefaultCredentialsTypes::InstanceMetadata(builder) => builder.build().await,
             ApplicationDefaultCredentialsTypes::ServiceAccount(builder) => builder.build().await,
         };
     built.map_err(|error| GcpError::Credentials(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that answers one connection with `reply`, and says nothing when there is none.
+    async fn server(reply: Option<&'static str>) -> String {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4_096];
+            let _ = connection.read(&mut request).await;
+            match reply {
+                Some(reply) => connection.write_all(reply.as_bytes()).await.unwrap(),
+                None => std::future::pending().await,
+            }
+        });
+        format!("http://{address}/v2/")
+    }
+
+    async fn gcp(endpoint: String) -> Gcp {
+        let settings = GcpSettings {
+            endpoint: Some(endpoint),
+            auth: Auth::None,
+            timeouts: GcpTimeouts { request: Duration::from_millis(200), ..GcpTimeouts::default() },
+            aws: None,
+        };
+        Gcp::new(&settings, Calls::default()).await.unwrap()
+    }
+
+    async fn get(gcp: &Gcp) -> Result<Answer, GcpError> {
+        gcp.send::<()>("tables.get", Method::GET, "/x", &[], None).await
+    }
+
+    #[tokio::test]
+    async fn an_error_answer_keeps_its_status_its_wish_and_its_text() {
+        let reply =
+            "HTTP/1.1 503 Busy\r\nretry-after: 4\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbusy";
+        let gcp = gcp(server(Some(reply)).await).await;
+        let answer = get(&gcp).await.unwrap();
+        assert_eq!(
+            (answer.status, answer.retry_after, answer.body.as_slice()),
+            (503, Some(Duration::from_secs(4)), b"busy".as_slice())
+        );
+        assert_eq!(gcp.calls().snapshot(), [("bigquery", "tables.get".to_owned(), CallResult::Error, 1)]);
+    }
+
+    #[tokio::test]
+    async fn silence_and_a_closed_port_are_different_faults() {
+        let silent = gcp(server(None).await).await;
+        assert!(matches!(get(&silent).await.unwrap_err(), GcpError::TimedOut(_)));
+        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let error = get(&gcp(format!("http://{address}")).await).await.unwrap_err();
+        assert!(matches!(error, GcpError::Unreachable(_)));
+        assert!(error.to_string().contains("refused"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn credentials_that_cannot_be_used_are_named_but_never_shown() {
+        let path =
+            std::env::temp_dir().join(format!("traceprobe-credentials-{:016x}.json", fastrand::u64(..)));
+        std::fs::write(&path, r#"{"type": "external_account", "private_key": "hush"}"#).unwrap();
+        let settings = GcpSettings { auth: Auth::ServiceAccountFile(path.clone()), ..GcpSettings::default() };
+        let error = Gcp::new(&settings, Calls::default()).await.unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        let words = error.to_string();
+        assert!(words.contains("`external_account`") && words.contains("traceprobe-credentials"));
+        assert!(!words.contains("hush"), "{words}");
+    }
 }

@@ -81,7 +81,11 @@ async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<us
         let looked = tokio::time::timeout(source.timeout, observer.sweep(&nobody(config, clock))).await;
         let said = match looked {
             Ok(Ok(sweep)) => {
-                let end = if sweep.watermark.is_some() { "read to its end" } else { "readable, end not reached yet" };
+                let end = if sweep.watermark.is_some() {
+                    "read to its end"
+                } else {
+                    "readable, end not reached yet"
+                };
                 let took = sweep.finished.since(sweep.started).as_millis();
                 Ok(format!("{end}, {} bytes in {took} ms", sweep.reading.bytes))
             }

@@ -51,7 +51,11 @@ impl Demo {
                 return ExitCode::from(run::EX_CONFIG);
             }
         };
-        println!("a pipeline of {} tenants in this process; its switches are at {}/faults", self.tenants, sandbox.endpoints().admin);
+        println!(
+            "a pipeline of {} tenants in this process; its switches are at {}/faults",
+            self.tenants,
+            sandbox.endpoints().admin
+        );
         println!("look at http://{}/traces/recent", self.listen);
         let code = run::daemon(config).await;
         sandbox.stop().await;
@@ -59,7 +63,7 @@ impl Demo {
     }
 }
 
-/// The daemon's environment: a key for its tags, and credentials that the sandbox takes for the SRE account's.
+/// The daemon's environment: a key for its tags.
 fn environment() -> Vec<(String, String)> {
     vec![("TRACEPROBE_TAG_KEY".to_owned(), "the demo's key is no secret".to_owned())]
 }
@@ -79,6 +83,7 @@ stop_grace = "5s"
 
 [aws]
 region = "{region}"
+auth = "none"
 endpoints = {{ logs = "{logs}", kinesis = "{kinesis}", s3 = "{s3}", sts = "{sts}" }}
 
 [gcp]

@@ -1,5 +1,7 @@
 //! `traceprobe run`: the daemon.
 
+use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,7 +36,10 @@ impl Run {
 
 /// Reads a configuration, or prints every fault of it.
 pub fn load(path: &std::path::Path) -> Result<Config, ExitCode> {
-    Config::load(path, std::env::vars()).map_err(|faults| {
+    // Variables that are no text cannot be ours.
+    let text =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    Config::load(path, std::env::vars_os().filter_map(text)).map_err(|faults| {
         eprintln!("{faults}");
         ExitCode::from(EX_CONFIG)
     })
@@ -65,7 +70,8 @@ pub async fn daemon(config: Config) -> ExitCode {
 
 /// SIGTERM, as ECS and Kubernetes send it, or SIGINT, as a terminal does.
 pub async fn stop_signal() {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         // Without handlers the default action of the signals ends the process, which is the next best thing.
         return std::future::pending().await;
     };
@@ -76,8 +82,15 @@ pub async fn stop_signal() {
 }
 
 fn start_log(log: &Log) {
-    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // The level is ours; of the libraries only errors are wanted, since each failure is logged by us with its meaning.
+    let directives = format!("error,traceprobe={}", log.level);
+    let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("error,traceprobe=info"));
+    let ansi = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(ansi);
     // It fails only where a log was started before, as in a test.
     let _started = match log.format {
         LogFormat::Text => builder.try_init(),

@@ -29,15 +29,9 @@ pub struct Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let faults = if self.list.len() == 1 {
-            "fault"
-        } else {
-            "faults"
-        };
+        let faults = if self.list.len() == 1 { "fault" } else { "faults" };
         write!(f, "{} {faults} in {}:", self.list.len(), self.file)?;
-        self.list
-            .iter()
-            .try_for_each(|fault| write!(f, "\n  {fault}"))
+        self.list.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
     }
 }
 
@@ -59,15 +53,8 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    pub(super) fn report(
-        &mut self,
-        key: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Reported {
-        let fault = Fault {
-            key: key.into(),
-            message: message.into(),
-        };
+    pub(super) fn report(&mut self, key: impl Into<String>, message: impl Into<String>) -> Reported {
+        let fault = Fault { key: key.into(), message: message.into() };
         if self.seen.insert(fault.clone()) {
             self.list.push(fault);
         }

@@ -40,11 +40,7 @@ pub(super) enum Fallback {
 
 impl Key {
     const fn new(name: &'static str, shape: Shape) -> Self {
-        Self {
-            name,
-            shape,
-            fallback: Fallback::Elsewhere,
-        }
+        Self { name, shape, fallback: Fallback::Elsewhere }
     }
 
     const fn or(mut self, value: &'static str) -> Self {
@@ -63,19 +59,15 @@ impl Shape {
     pub(super) fn read(self, text: &str) -> Value {
         match self {
             Self::Text => Value::String(text.to_owned()),
-            Self::Integer => text
-                .trim()
-                .parse()
-                .map_or_else(|_| Value::String(text.to_owned()), Value::Integer),
-            Self::Boolean => text
-                .trim()
-                .parse()
-                .map_or_else(|_| Value::String(text.to_owned()), Value::Boolean),
-            Self::List => Value::Array(
-                text.split(',')
-                    .map(|part| Value::String(part.trim().to_owned()))
-                    .collect(),
-            ),
+            Self::Integer => {
+                text.trim().parse().map_or_else(|_| Value::String(text.to_owned()), Value::Integer)
+            }
+            Self::Boolean => {
+                text.trim().parse().map_or_else(|_| Value::String(text.to_owned()), Value::Boolean)
+            }
+            Self::List => {
+                Value::Array(text.split(',').map(|part| Value::String(part.trim().to_owned())).collect())
+            }
         }
     }
 }
@@ -106,22 +98,15 @@ const BUCKETS: &str = "5ms, 10ms, 25ms, 50ms, 100ms, 250ms, 500ms, 1s, 2s, 3s, 5
 
 pub(super) static LOG: [Key; 2] = [text("format").or("text"), text("level").or("info")];
 
-pub(super) static CANARY: [Key; 2] = [
-    Key::new("sizes", Shape::List).or("100B, 500B, 1KB, 5KB, 10KB"),
-    text("template"),
-];
+pub(super) static CANARY: [Key; 2] =
+    [Key::new("sizes", Shape::List).or("100B, 500B, 1KB, 5KB, 10KB"), text("template")];
 
-pub(super) static AWS: [Key; 2] = [text("region"), text("endpoint")];
+pub(super) static AWS: [Key; 3] = [text("region"), text("endpoint"), text("auth").or("default")];
 
-pub(super) static AWS_ENDPOINTS: [Key; 4] =
-    [text("logs"), text("kinesis"), text("s3"), text("sts")];
+pub(super) static AWS_ENDPOINTS: [Key; 4] = [text("logs"), text("kinesis"), text("s3"), text("sts")];
 
-pub(super) static GCP: [Key; 4] = [
-    text("endpoint"),
-    text("auth").or("adc"),
-    text("credentials_file"),
-    text("project"),
-];
+pub(super) static GCP: [Key; 4] =
+    [text("endpoint"), text("auth").or("adc"), text("credentials_file"), text("project")];
 
 pub(super) static TENANT: [Key; 10] = [
     text("name").required(),
@@ -183,7 +168,7 @@ pub(super) static CLOUDWATCH_LOGS: [Key; 5] = {
     [
         text("log_group").required(),
         // The marker of domain::tag, which a test compares.
-        text("filter_pattern").or("zqtp1"),
+        text("filter_pattern").or("%zqtp1%"),
         region,
         role_arn,
         external_id,

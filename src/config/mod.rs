@@ -34,11 +34,10 @@ use self::fault::{Checked, Reported};
 pub use self::fault::{Fault, Faults};
 pub use self::reader::OTHER_VARIABLES;
 use self::reader::{Context, ShownTables};
-pub use self::secret::{Secret, keyring_from_env, TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED};
+pub use self::secret::{Secret, TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 pub use self::settings::{
-    Account, AssumeRole, Aws, BigQuery, Canary, CloudWatchLogs, Endpoints, Gcp, GcpAuth, IdIs,
-    Kind, Kinesis, Log, LogFormat, Partition, Probe, S3, Source, SourceKind, Stage, TableName,
-    Tenant,
+    Account, AssumeRole, Aws, AwsAuth, BigQuery, Canary, CloudWatchLogs, Endpoints, Gcp, GcpAuth, IdIs, Kind,
+    Kinesis, Log, LogFormat, Partition, Probe, S3, Source, SourceKind, Stage, TableName, Tenant,
 };
 use crate::domain::tag::{Code, Keyring};
 use crate::domain::topology::Topology;
@@ -83,17 +82,11 @@ impl Config {
     /// # Errors
     ///
     /// [`Faults`], all of them at once.
-    pub fn load(
-        path: &Path,
-        env: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, Faults> {
+    pub fn load(path: &Path, env: impl IntoIterator<Item = (String, String)>) -> Result<Self, Faults> {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| Faults {
             file: file.clone(),
-            list: vec![Fault {
-                key: file.clone(),
-                message: format!("cannot be read: {error}"),
-            }],
+            list: vec![Fault { key: file.clone(), message: format!("cannot be read: {error}") }],
         })?;
         Self::parse_named(&file, &text, env.into_iter().collect())
     }
@@ -103,10 +96,7 @@ impl Config {
     /// # Errors
     ///
     /// [`Faults`], all of them at once.
-    pub fn parse(
-        text: &str,
-        env: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, Faults> {
+    pub fn parse(text: &str, env: impl IntoIterator<Item = (String, String)>) -> Result<Self, Faults> {
         Self::parse_named("the configuration", text, env.into_iter().collect())
     }
 
@@ -122,14 +112,8 @@ impl Config {
             }
         };
         match read {
-            Ok(config) if context.faults.is_empty() => Ok(Self {
-                shown: context.shown,
-                ..config
-            }),
-            _ => Err(Faults {
-                file: file.to_owned(),
-                list: context.faults.list(),
-            }),
+            Ok(config) if context.faults.is_empty() => Ok(Self { shown: context.shown, ..config }),
+            _ => Err(Faults { file: file.to_owned(), list: context.faults.list() }),
         }
     }
 
@@ -165,14 +149,9 @@ impl Config {
 
 fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     const SECTIONS: [&str; 7] = ["probe", "log", "canary", "aws", "gcp", "tenant", "stage"];
-    for name in root
-        .keys()
-        .filter(|name| !SECTIONS.contains(&name.as_str()))
-    {
+    for name in root.keys().filter(|name| !SECTIONS.contains(&name.as_str())) {
         let near = fault::suggestion(name, SECTIONS);
-        context
-            .faults
-            .report(name.clone(), format!("unknown table{near}"));
+        context.faults.report(name.clone(), format!("unknown table{near}"));
     }
     let host = host_name(&context.env);
     let probe = sections::probe(context, root, &host);
@@ -200,10 +179,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
 
     let sources = sources?;
     let notes = source::notes(&stages, &order, &sources);
-    let tenants: Vec<Tenant> = tenants
-        .into_iter()
-        .map(|read| read.tenant)
-        .collect::<Checked<_>>()?;
+    let tenants: Vec<Tenant> = tenants.into_iter().map(|read| read.tenant).collect::<Checked<_>>()?;
     let stages = route::stages(&stages, &placed?)?;
     let topology = route::topology(&tenants, &stages, &sources)
         .map_err(|error| context.faults.report("stage", error.to_string()))?;

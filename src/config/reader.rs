@@ -13,12 +13,8 @@ use super::secret;
 use super::value::{Parsed, quoted};
 
 /// Variables that are no overrides of keys: the tag keys, and where the file is.
-pub const OTHER_VARIABLES: [&str; 4] = [
-    secret::TAG_KEY,
-    secret::TAG_KEY_FILE,
-    secret::TAG_KEYS_ACCEPTED,
-    "TRACEPROBE_CONFIG",
-];
+pub const OTHER_VARIABLES: [&str; 4] =
+    [secret::TAG_KEY, secret::TAG_KEY_FILE, secret::TAG_KEYS_ACCEPTED, "TRACEPROBE_CONFIG"];
 
 /// Kubernetes puts these into every container beside a service that is called `traceprobe`.
 const FOREIGN_VARIABLES: [&str; 2] = ["TRACEPROBE_SERVICE_", "TRACEPROBE_PORT"];
@@ -71,13 +67,11 @@ pub(super) fn variable(parts: &[&str]) -> String {
     let mut name = "TRACEPROBE".to_owned();
     for part in parts {
         name.push('_');
-        name.extend(part.chars().map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_uppercase()
-            } else {
-                '_'
-            }
-        }));
+        name.extend(part.chars().map(
+            |c| {
+                if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }
+            },
+        ));
     }
     name
 }
@@ -112,34 +106,21 @@ pub(super) struct Context {
 
 impl Context {
     pub(super) fn new(env: BTreeMap<String, String>) -> Self {
-        Self {
-            env,
-            faults: Collector::default(),
-            shown: BTreeMap::new(),
-            claimed: BTreeMap::new(),
-        }
+        Self { env, faults: Collector::default(), shown: BTreeMap::new(), claimed: BTreeMap::new() }
     }
 
     /// Complains about keys that a table must not have, and remembers which variables belong to it. Once for a table.
     pub(super) fn survey(&mut self, layer: &Layer<'_>, keys: &[&'static Key], tables: &[&str]) {
         for key in keys {
             if let Some(name) = layer.variable(key.name) {
-                self.claimed
-                    .entry(name)
-                    .or_default()
-                    .insert(layer.key(key.name));
+                self.claimed.entry(name).or_default().insert(layer.key(key.name));
             }
         }
         for name in layer.table.into_iter().flat_map(Table::keys) {
-            let known = || {
-                keys.iter()
-                    .map(|key| key.name)
-                    .chain(tables.iter().copied())
-            };
+            let known = || keys.iter().map(|key| key.name).chain(tables.iter().copied());
             if !known().any(|key| key == name) {
                 let near = suggestion(name, known());
-                self.faults
-                    .report(layer.key(name), format!("unknown key{near}"));
+                self.faults.report(layer.key(name), format!("unknown key{near}"));
             }
         }
     }
@@ -149,19 +130,14 @@ impl Context {
         let ours = self.env.keys().filter(|name| {
             name.starts_with("TRACEPROBE_")
                 && !OTHER_VARIABLES.contains(&name.as_str())
-                && !FOREIGN_VARIABLES
-                    .iter()
-                    .any(|prefix| name.starts_with(prefix))
+                && !FOREIGN_VARIABLES.iter().any(|prefix| name.starts_with(prefix))
         });
         for name in ours {
             match self.claimed.get(name) {
                 None => {
                     let known = self.claimed.keys().map(String::as_str);
                     let near = suggestion(name, known.chain(OTHER_VARIABLES));
-                    self.faults.report(
-                        name.clone(),
-                        format!("matches no key of this configuration{near}"),
-                    );
+                    self.faults.report(name.clone(), format!("matches no key of this configuration{near}"));
                 }
                 Some(keys) if keys.len() > 1 => {
                     let keys: Vec<_> = keys.iter().map(String::as_str).collect();
@@ -185,10 +161,7 @@ impl Context {
         match parent?.get(name)? {
             Value::Table(table) => Some(table),
             other => {
-                self.faults.report(
-                    path,
-                    format!("{} is no table; write [{path}]", quoted(other)),
-                );
+                self.faults.report(path, format!("{} is no table; write [{path}]", quoted(other)));
                 None
             }
         }
@@ -226,16 +199,8 @@ struct Given {
 }
 
 impl<'c, 'a> Reader<'c, 'a> {
-    pub(super) fn new(
-        context: &'c mut Context,
-        layers: Vec<Layer<'a>>,
-        keys: &'static [Key],
-    ) -> Self {
-        Self {
-            context,
-            layers,
-            keys,
-        }
+    pub(super) fn new(context: &'c mut Context, layers: Vec<Layer<'a>>, keys: &'static [Key]) -> Self {
+        Self { context, layers, keys }
     }
 
     /// The full name of a key, for messages: where it is set, or where it would be.
@@ -250,11 +215,7 @@ impl<'c, 'a> Reader<'c, 'a> {
     }
 
     /// Adds a fault to a key.
-    pub(super) fn report(
-        &mut self,
-        name: &str,
-        message: impl Into<String>,
-    ) -> super::fault::Reported {
+    pub(super) fn report(&mut self, name: &str, message: impl Into<String>) -> super::fault::Reported {
         let key = self.key(name);
         self.context.faults.report(key, message)
     }
@@ -283,11 +244,7 @@ impl<'c, 'a> Reader<'c, 'a> {
     }
 
     /// The value of a key, if it has one.
-    pub(super) fn find<T>(
-        &mut self,
-        name: &str,
-        parse: impl Fn(&Value) -> Parsed<T>,
-    ) -> Checked<Option<T>> {
+    pub(super) fn find<T>(&mut self, name: &str, parse: impl Fn(&Value) -> Parsed<T>) -> Checked<Option<T>> {
         self.read(name, None, parse)
     }
 
@@ -322,10 +279,8 @@ impl<'c, 'a> Reader<'c, 'a> {
         self.layers.iter().enumerate().find_map(|(layer, place)| {
             let variable = place.variable(key.name);
             // Templates of task definitions set variables to nothing where they have no value; that overrides nothing.
-            let text = variable
-                .as_ref()
-                .and_then(|name| self.context.env.get(name))
-                .filter(|text| !text.is_empty());
+            let text =
+                variable.as_ref().and_then(|name| self.context.env.get(name)).filter(|text| !text.is_empty());
             let (value, origin) = match (text, variable) {
                 (Some(text), Some(name)) => (key.shape.read(text), Origin::Variable(name)),
                 _ => (place.table?.get(key.name)?.clone(), Origin::File),
@@ -334,11 +289,7 @@ impl<'c, 'a> Reader<'c, 'a> {
             if value.as_str() == Some("") {
                 return None;
             }
-            Some(Given {
-                value,
-                origin,
-                layer,
-            })
+            Some(Given { value, origin, layer })
         })
     }
 
@@ -348,24 +299,14 @@ impl<'c, 'a> Reader<'c, 'a> {
             other => other,
         };
         let place = &self.layers[layer];
-        let (_, values) = self
-            .context
-            .shown
-            .entry(place.order)
-            .or_insert_with(|| (place.header.clone(), Vec::new()));
+        let (_, values) =
+            self.context.shown.entry(place.order).or_insert_with(|| (place.header.clone(), Vec::new()));
         if values.iter().all(|shown| shown.name != name) {
-            values.push(Shown {
-                name,
-                value,
-                origin,
-            });
+            values.push(Shown { name, value, origin });
         }
     }
 
     fn registered(&self, name: &str) -> &'static Key {
-        self.keys
-            .iter()
-            .find(|key| key.name == name)
-            .expect("every key that is read is in the registry")
+        self.keys.iter().find(|key| key.name == name).expect("every key that is read is in the registry")
     }
 }

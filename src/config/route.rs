@@ -31,10 +31,8 @@ pub(super) fn order(
                 Some(parent) => Ok(Some(parent)),
                 None => {
                     let near = suggestion(after, stages.iter().map(|other| other.name.as_str()));
-                    Err(faults.report(
-                        stage.key("after"),
-                        format!("there is no stage \"{after}\" to follow{near}"),
-                    ))
+                    Err(faults
+                        .report(stage.key("after"), format!("there is no stage \"{after}\" to follow{near}")))
                 }
             },
         };
@@ -49,8 +47,7 @@ pub(super) fn order(
         let next = parents.iter().enumerate().find_map(|(index, parent)| {
             let parent = parent.map(|parent| place(&order, parent));
             // A parent that is not placed yet must wait its turn.
-            (place(&order, index).is_none() && parent != Some(None))
-                .then(|| (index, parent.flatten()))
+            (place(&order, index).is_none() && parent != Some(None)).then(|| (index, parent.flatten()))
         });
         match next {
             Some(next) => order.push(next),
@@ -66,19 +63,13 @@ pub(super) fn order(
 
 /// Whether exactly one stage is the end, as far as can be known.
 fn check_end(faults: &mut Collector, stages: &[StageRead<'_>]) -> bool {
-    let ends: Vec<_> = stages
-        .iter()
-        .filter(|stage| stage.role == Ok(Role::End))
-        .collect();
+    let ends: Vec<_> = stages.iter().filter(|stage| stage.role == Ok(Role::End)).collect();
     let unsure = stages.iter().any(|stage| stage.role.is_err());
     match ends.as_slice() {
         [_] => return true,
         [] if stages.is_empty() || unsure => {}
         [] => {
-            faults.report(
-                "stage",
-                "none has `end = true`; mark the one where canaries arrive for good",
-            );
+            faults.report("stage", "none has `end = true`; mark the one where canaries arrive for good");
         }
         [first, others @ ..] => {
             for other in others {
@@ -107,10 +98,7 @@ fn report_cycle(
         let again = way.iter().position(|index| *index == parent);
         way.push(parent);
         if let Some(again) = again {
-            let names: Vec<_> = way[again..]
-                .iter()
-                .map(|index| stages[*index].name.as_str())
-                .collect();
+            let names: Vec<_> = way[again..].iter().map(|index| stages[*index].name.as_str()).collect();
             faults.report(
                 stages[parent].key("after"),
                 format!(
@@ -124,10 +112,7 @@ fn report_cycle(
 }
 
 /// The stages in order.
-pub(super) fn stages(
-    read: &[StageRead<'_>],
-    order: &[(usize, Option<usize>)],
-) -> Checked<Vec<Stage>> {
+pub(super) fn stages(read: &[StageRead<'_>], order: &[(usize, Option<usize>)]) -> Checked<Vec<Stage>> {
     let one = |(index, parent): &(usize, Option<usize>)| {
         let stage = &read[*index];
         Ok(Stage {

@@ -50,7 +50,10 @@ impl fmt::Display for Secret {
 /// [`Faults`] that name the variables.
 pub fn keyring_from_env() -> Result<Keyring, Faults> {
     let mut faults = Collector::default();
-    let env = std::env::vars().collect();
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    let env = std::env::vars_os().filter_map(text).collect();
     keyring(&env, &mut faults).map_err(|_| Faults { file: "the environment".to_owned(), list: faults.list() })
 }
 
@@ -93,10 +96,7 @@ fn read(variable: &str, text: &str, faults: &mut Collector) -> Checked<TagKey> {
     TagKey::new(bytes).ok_or_else(|| {
         faults.report(
             variable,
-            format!(
-                "a key of {length} bytes is too short; it must have at least {}",
-                TagKey::MIN_LEN
-            ),
+            format!("a key of {length} bytes is too short; it must have at least {}", TagKey::MIN_LEN),
         )
     })
 }
@@ -126,10 +126,7 @@ mod tests {
 
     #[test]
     fn hexadecimal_keys_stand_for_their_bytes_and_other_texts_for_themselves() {
-        assert_eq!(
-            from_hex("000102030405060708090a0b0c0d0e0F"),
-            Some((0..16).collect())
-        );
+        assert_eq!(from_hex("000102030405060708090a0b0c0d0e0F"), Some((0..16).collect()));
         assert_eq!(from_hex("0123456789abcdef"), None);
         assert_eq!(from_hex("not hexadecimal, but long enough"), None);
     }

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::fault::Checked;
 use super::keys;
 use super::reader::{Context, Layer, Reader};
-use super::settings::{Aws, Canary, Endpoints, Gcp, GcpAuth, Log, LogFormat, Probe};
+use super::settings::{Aws, AwsAuth, Canary, Endpoints, Gcp, GcpAuth, Log, LogFormat, Probe};
 use super::value::{self, Parsed, show_duration};
 use crate::domain::canary::{MAX_MESSAGE, Template};
 
@@ -125,13 +125,7 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
         })
     };
     let probe = all();
-    ProbeRead {
-        probe,
-        instance: name,
-        interval,
-        blind_after,
-        buckets,
-    }
+    ProbeRead { probe, instance: name, interval, blind_after, buckets }
 }
 
 fn check_buckets(
@@ -189,15 +183,9 @@ fn instance_name(value: &Value) -> Parsed<String> {
 
 pub(super) fn log(context: &mut Context, root: &Table) -> Checked<Log> {
     let mut read = section(context, root, "log", 1, &keys::LOG, &[]);
-    let format = read.get(
-        "format",
-        value::choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]),
-    );
+    let format = read.get("format", value::choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]));
     let level = read.get("level", value::level);
-    Ok(Log {
-        format: format?,
-        level: level?,
-    })
+    Ok(Log { format: format?, level: level? })
 }
 
 /// The template and the sizes, each as far as it could be read; `None` for the default template.
@@ -208,19 +196,13 @@ pub(super) struct CanaryRead {
 
 impl CanaryRead {
     pub(super) fn settings(&self) -> Checked<Canary> {
-        Ok(Canary {
-            sizes: self.sizes.clone()?,
-            template: self.template.clone()?.unwrap_or_default(),
-        })
+        Ok(Canary { sizes: self.sizes.clone()?, template: self.template.clone()?.unwrap_or_default() })
     }
 }
 
 pub(super) fn canary(context: &mut Context, root: &Table) -> CanaryRead {
     let mut read = section(context, root, "canary", 2, &keys::CANARY, &[]);
-    CanaryRead {
-        sizes: read.get("sizes", sizes),
-        template: read.find("template", template),
-    }
+    CanaryRead { sizes: read.get("sizes", sizes), template: read.find("template", template) }
 }
 
 pub(super) fn sizes(value: &Value) -> Parsed<Vec<u32>> {
@@ -239,9 +221,8 @@ pub(super) fn aws(context: &mut Context, root: &Table) -> (Checked<Aws>, Checked
         .find_map(|name| context.env.get(*name).filter(|text| !text.is_empty()))
         .cloned();
     let mut read = section(context, root, "aws", 3, &keys::AWS, &["endpoints"]);
-    let region = read
-        .find("region", value::region)
-        .map(|region| region.or(fallback));
+    let auth = read.get("auth", value::choice(&[("default", AwsAuth::Default), ("none", AwsAuth::None)]));
+    let region = read.find("region", value::region).map(|region| region.or(fallback));
     let general = read.find("endpoint", value::url);
     let aws = context.table(Some(root), "aws", "aws");
     let table = context.table(aws, "aws.endpoints", "endpoints");
@@ -255,21 +236,12 @@ pub(super) fn aws(context: &mut Context, root: &Table) -> (Checked<Aws>, Checked
         let own = read.find(name, value::url);
         Ok(own?.or(general.clone()?))
     };
-    let (logs, kinesis, s3, sts) = (
-        endpoint("logs"),
-        endpoint("kinesis"),
-        endpoint("s3"),
-        endpoint("sts"),
-    );
+    let (logs, kinesis, s3, sts) = (endpoint("logs"), endpoint("kinesis"), endpoint("s3"), endpoint("sts"));
     let all = || {
         Ok(Aws {
             region: region.clone()?,
-            endpoints: Endpoints {
-                logs: logs?,
-                kinesis: kinesis?,
-                s3: s3?,
-                sts: sts?,
-            },
+            endpoints: Endpoints { logs: logs?, kinesis: kinesis?, s3: s3?, sts: sts? },
+            auth: auth?,
         })
     };
     (all(), region)
@@ -280,6 +252,7 @@ pub(super) fn gcp(context: &mut Context, root: &Table) -> Checked<Gcp> {
     enum Auth {
         Adc,
         ServiceAccount,
+        WorkloadIdentity,
         None,
     }
     let mut read = section(context, root, "gcp", 5, &keys::GCP, &[]);
@@ -289,6 +262,7 @@ pub(super) fn gcp(context: &mut Context, root: &Table) -> Checked<Gcp> {
         value::choice(&[
             ("adc", Auth::Adc),
             ("service_account", Auth::ServiceAccount),
+            ("workload_identity", Auth::WorkloadIdentity),
             ("none", Auth::None),
         ]),
     );
@@ -298,20 +272,23 @@ pub(super) fn gcp(context: &mut Context, root: &Table) -> Checked<Gcp> {
         (Auth::ServiceAccount, Some(credentials_file)) => {
             Ok(GcpAuth::ServiceAccount { credentials_file })
         }
+        (Auth::WorkloadIdentity, Some(credentials_file)) => {
+            Ok(GcpAuth::WorkloadIdentity { credentials_file })
+        }
         (Auth::ServiceAccount, None) => Err(read.report(
             "credentials_file",
             "missing; gcp.auth = \"service_account\" needs the path of a key file",
         )),
+        (Auth::WorkloadIdentity, None) => Err(read.report(
+            "credentials_file",
+            "missing; gcp.auth = \"workload_identity\" needs the path of an external_account file",
+        )),
         (Auth::Adc | Auth::None, Some(_)) => Err(read.report(
             "credentials_file",
-            "is read only with gcp.auth = \"service_account\"; set that, or leave the file out",
+            "is read only with gcp.auth = \"service_account\" or \"workload_identity\"; set one of them, or leave the file out",
         )),
         (Auth::Adc, None) => Ok(GcpAuth::Adc),
         (Auth::None, None) => Ok(GcpAuth::None),
     };
-    Ok(Gcp {
-        endpoint: endpoint?,
-        auth: auth?,
-        project: project?,
-    })
+    Ok(Gcp { endpoint: endpoint?, auth: auth?, project: project? })
 }

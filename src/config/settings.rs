@@ -75,6 +75,17 @@ pub struct Aws {
     pub region: Option<String>,
     /// Where the services are, if not at Amazon.
     pub endpoints: Endpoints,
+    /// As whom to go there.
+    pub auth: AwsAuth,
+}
+
+/// As whom to go to Amazon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AwsAuth {
+    /// The credentials that the environment, a profile, the container or the instance holds.
+    Default,
+    /// Fixed ones that mean nothing, for emulators.
+    None,
 }
 
 /// Endpoint overrides; a general one is already filled in for each service that has none of its own.
@@ -108,6 +119,11 @@ pub enum GcpAuth {
     Adc,
     /// The key file of a service account.
     ServiceAccount {
+        /// Path of the file.
+        credentials_file: String,
+    },
+    /// The probe's AWS identity, which Google trusts as an `external_account` file says.
+    WorkloadIdentity {
         /// Path of the file.
         credentials_file: String,
     },

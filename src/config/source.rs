@@ -8,8 +8,7 @@ use super::fault::{Checked, Collector, Reported, suggestion};
 use super::keys;
 use super::reader::{Context, Layer, Reader, variable};
 use super::settings::{
-    Account, BigQuery, CloudWatchLogs, IdIs, Kind, Kinesis, Partition, S3, Source, SourceKind,
-    TableName,
+    Account, BigQuery, CloudWatchLogs, IdIs, Kind, Kinesis, Partition, S3, Source, SourceKind, TableName,
 };
 use super::stage::{StageRead, belongs_elsewhere};
 use super::tenant::{self, TenantRead, account, check_log_group, expand};
@@ -67,12 +66,9 @@ impl SourceKind {
         match self {
             Self::Kinesis(source) => format!("{} {}", source.stream, there(&source.account)),
             Self::S3(source) => format!("{}/{}", source.bucket, source.key),
-            Self::CloudWatchLogs(source) => format!(
-                "{} {} {}",
-                source.log_group,
-                source.filter_pattern,
-                there(&source.account)
-            ),
+            Self::CloudWatchLogs(source) => {
+                format!("{} {} {}", source.log_group, source.filter_pattern, there(&source.account))
+            }
             Self::BigQuery(source) => source.table.to_string(),
         }
     }
@@ -99,18 +95,12 @@ pub(super) fn read(
         let mut merged: Vec<(SourceKind, Vec<TenantId>)> = Vec::new();
         if tenants.is_empty() {
             let layers = vec![stage.layer.clone()];
-            let _ = one(
-                Reader::new(context, layers, kind.keys()),
-                kind,
-                "tenant",
-                region,
-            );
+            let _ = one(Reader::new(context, layers, kind.keys()), kind, "tenant", region);
         }
         for (number, tenant) in tenants.iter().enumerate() {
             let name = tenant.name.as_deref().unwrap_or("tenant");
-            let mut layers: Vec<_> = override_layer(context, stage, *index, tenant, number)
-                .into_iter()
-                .collect();
+            let mut layers: Vec<_> =
+                override_layer(context, stage, *index, tenant, number).into_iter().collect();
             layers.push(stage.layer.clone());
             let reader = Reader::new(context, layers, kind.keys());
             let Ok(source) = one(reader, kind, name, region) else {
@@ -156,8 +146,7 @@ fn claim(
     source: &SourceKind,
 ) -> bool {
     let claim = (stage.name.clone(), tenant.to_owned());
-    let Some((other_stage, other_tenant)) = places.insert((source.kind(), source.place()), claim)
-    else {
+    let Some((other_stage, other_tenant)) = places.insert((source.kind(), source.place()), claim) else {
         return true;
     };
     let message = if other_stage == stage.name {
@@ -189,18 +178,12 @@ fn override_layer<'a>(
     let table = match table.and_then(|table| table.get(&stage.name)) {
         Some(Value::Table(table)) => Some(table),
         Some(_) => {
-            context.faults.report(
-                path,
-                format!("is no table; write [tenant.stage.{}]", stage.name),
-            );
+            context.faults.report(path, format!("is no table; write [tenant.stage.{}]", stage.name));
             return None;
         }
         None => None,
     };
-    let variables = tenant
-        .name
-        .as_ref()
-        .map(|name| variable(&["tenant", name, "stage", &stage.name]));
+    let variables = tenant.name.as_ref().map(|name| variable(&["tenant", name, "stage", &stage.name]));
     let layer = Layer {
         path,
         variables,
@@ -211,24 +194,16 @@ fn override_layer<'a>(
     let Ok(kind) = stage.kind else {
         return Some(layer);
     };
-    context.survey(
-        &layer,
-        &kind.keys().iter().collect::<Vec<_>>(),
-        &foreign(kind),
-    );
+    context.survey(&layer, &kind.keys().iter().collect::<Vec<_>>(), &foreign(kind));
     for name in table.into_iter().flat_map(Table::keys) {
         let key = format!("{}.{name}", layer.path);
         if kind.keys().iter().any(|key| key.name == name) {
             continue;
         }
         if keys::STAGE.iter().any(|key| key.name == name) {
-            context.faults.report(
-                key,
-                format!(
-                    "`{name}` is the same for all tenants; set it at stage.{}",
-                    stage.name
-                ),
-            );
+            context
+                .faults
+                .report(key, format!("`{name}` is the same for all tenants; set it at stage.{}", stage.name));
         } else if foreign(kind).contains(&name.as_str()) {
             context.faults.report(key, belongs_elsewhere(name, kind));
         }
@@ -255,10 +230,9 @@ fn check_overrides(context: &mut Context, stages: &[StageRead<'_>], tenants: &[T
             let known = || stages.iter().map(|stage| stage.name.as_str());
             if !known().any(|stage| stage == name) {
                 let near = suggestion(name, known());
-                context.faults.report(
-                    format!("{path}.{name}"),
-                    format!("there is no stage \"{name}\"{near}"),
-                );
+                context
+                    .faults
+                    .report(format!("{path}.{name}"), format!("there is no stage \"{name}\"{near}"));
             }
         }
     }
@@ -275,11 +249,7 @@ fn one(
             let stream = place(&mut read, "stream", tenant, check_stream);
             let max_records = read.get("max_records", value::count(1, MAX_RECORDS));
             let account = account(&mut read, region);
-            Ok(SourceKind::Kinesis(Kinesis {
-                account: account?,
-                stream: stream?,
-                max_records: max_records?,
-            }))
+            Ok(SourceKind::Kinesis(Kinesis { account: account?, stream: stream?, max_records: max_records? }))
         }
         Kind::S3 => {
             let bucket = place(&mut read, "bucket", tenant, check_bucket);
@@ -314,10 +284,7 @@ fn one(
 fn bigquery(read: &mut Reader<'_, '_>, tenant: &str) -> Checked<SourceKind> {
     let table = place(read, "table", tenant, check_table);
     let id_column = read.get("id_column", value::column);
-    let id_is = read.get(
-        "id_is",
-        value::choice(&[("tag", IdIs::Tag), ("trace_id", IdIs::TraceId)]),
-    );
+    let id_is = read.get("id_is", value::choice(&[("tag", IdIs::Tag), ("trace_id", IdIs::TraceId)]));
     let time_column = read.find("time_column", value::column);
     let tenant_column = read.find("tenant_column", value::column);
     let body_column = read.find("body_column", value::column);
@@ -338,11 +305,7 @@ fn bigquery(read: &mut Reader<'_, '_>, tenant: &str) -> Checked<SourceKind> {
     });
     let max_bytes_billed = read.get(
         "max_bytes_billed",
-        value::size_within(
-            MIN_BYTES_BILLED,
-            MAX_BYTES_BILLED,
-            "; BigQuery bills at least 10MB a query",
-        ),
+        value::size_within(MIN_BYTES_BILLED, MAX_BYTES_BILLED, "; BigQuery bills at least 10MB a query"),
     );
     Ok(SourceKind::BigQuery(BigQuery {
         table: table?,
@@ -364,9 +327,7 @@ fn place<T>(
     tenant: &str,
     check: impl Fn(String) -> Result<T, String>,
 ) -> Checked<T> {
-    read.get(name, |value| {
-        check(expand(&value::text(value)?, &[("tenant", tenant)])?)
-    })
+    read.get(name, |value| check(expand(&value::text(value)?, &[("tenant", tenant)])?))
 }
 
 /// `[a-zA-Z0-9_.-]{1,128}` (AWS Kinesis API reference, CreateStream), or an ARN.
@@ -377,30 +338,22 @@ fn check_stream(text: String) -> Result<String, String> {
         _ => "",
     };
     let good = (1..=128).contains(&name.len())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
     if good {
         Ok(text)
     } else {
-        Err(format!(
-            "\"{text}\" is no stream; write for example \"logs-{{tenant}}\", or an ARN"
-        ))
+        Err(format!("\"{text}\" is no stream; write for example \"logs-{{tenant}}\", or an ARN"))
     }
 }
 
 /// Three to 63 lower-case letters, digits, `.` and `-` (S3 user guide, bucket naming rules), or an access point's ARN.
 fn check_bucket(text: String) -> Result<String, String> {
     let name = (3..=63).contains(&text.len())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c));
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c));
     if name || text.starts_with("arn:") {
         Ok(text)
     } else {
-        Err(format!(
-            "\"{text}\" is no bucket; write 3 to 63 lower-case letters, digits, `.` and `-`"
-        ))
+        Err(format!("\"{text}\" is no bucket; write 3 to 63 lower-case letters, digits, `.` and `-`"))
     }
 }
 
@@ -425,9 +378,7 @@ fn check_key(text: String) -> Result<String, String> {
         Err("no time field (%Y, %m, %d, %H), so each look would list the whole bucket; add for example dt=%Y-%m-%d/hour=%H/".to_owned())
     } else if has('Y') && (has('j') || (has('m') && has('d'))) {
         if has('M') && !has('H') {
-            return Err(format!(
-                "\"{text}\" has minutes (%M) but no hours; add %H before them"
-            ));
+            return Err(format!("\"{text}\" has minutes (%M) but no hours; add %H before them"));
         }
         Ok(text)
     } else {
@@ -440,28 +391,18 @@ fn check_key(text: String) -> Result<String, String> {
 /// Three parts and no character that could end a quoted name in a query.
 fn check_table(text: String) -> Result<TableName, String> {
     let wrong = || {
-        format!(
-            "\"{text}\" is no table; write project.dataset.table, for example \"my-project.logs.events\""
-        )
+        format!("\"{text}\" is no table; write project.dataset.table, for example \"my-project.logs.events\"")
     };
     // The project of an organisation may itself have a dot: example.com:logs.
     let mut parts = text.rsplitn(3, '.');
-    let (Some(table), Some(dataset), Some(project)) = (parts.next(), parts.next(), parts.next())
-    else {
+    let (Some(table), Some(dataset), Some(project)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(wrong());
     };
     let made_of = |part: &str, others: &str| {
-        !part.is_empty()
-            && part
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || others.contains(c))
+        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c))
     };
     if made_of(project, "-_.:") && made_of(dataset, "_") && made_of(table, "_-") {
-        Ok(TableName {
-            project: project.to_owned(),
-            dataset: dataset.to_owned(),
-            table: table.to_owned(),
-        })
+        Ok(TableName { project: project.to_owned(), dataset: dataset.to_owned(), table: table.to_owned() })
     } else {
         Err(wrong())
     }
@@ -472,9 +413,7 @@ fn location(value: &Value) -> Result<String, String> {
     if text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
         Ok(text)
     } else {
-        Err(format!(
-            "\"{text}\" is no location; write for example \"EU\" or \"europe-west3\""
-        ))
+        Err(format!("\"{text}\" is no location; write for example \"EU\" or \"europe-west3\""))
     }
 }
 

@@ -20,12 +20,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [
-        Self::Kinesis,
-        Self::S3,
-        Self::CloudWatchLogs,
-        Self::BigQuery,
-    ];
+    pub const ALL: [Self; 4] = [Self::Kinesis, Self::S3, Self::CloudWatchLogs, Self::BigQuery];
 
     /// As in the configuration: `cloudwatch_logs`.
     #[must_use]
@@ -66,10 +61,12 @@ impl Kind {
         }
     }
 
-    /// FilterLogEvents may miss the newest events for a while; the others show what they have acknowledged.
+    /// FilterLogEvents may miss the newest events for a while, and a Kinesis record can be read a moment after its arrival
+    /// stamp; the others show what they have acknowledged.
     pub(super) const fn settle(self) -> &'static str {
         match self {
-            Self::Kinesis | Self::S3 | Self::BigQuery => "0s",
+            Self::Kinesis => "1s",
+            Self::S3 | Self::BigQuery => "0s",
             Self::CloudWatchLogs => "10s",
         }
     }
@@ -105,23 +102,17 @@ pub(super) fn read<'a>(
 ) -> Vec<StageRead<'a>> {
     let tables = context.tables(root, "stage");
     if tables.is_empty() && !root.contains_key("stage") {
-        context.faults.report(
-            "stage",
-            "there is no stage, so no canary could be seen; add a table [[stage]]",
-        );
+        context
+            .faults
+            .report("stage", "there is no stage, so no canary could be seen; add a table [[stage]]");
     }
-    let stages: Vec<_> = tables
-        .into_iter()
-        .enumerate()
-        .map(|(index, table)| one(context, index, table))
-        .collect();
+    let stages: Vec<_> =
+        tables.into_iter().enumerate().map(|(index, table)| one(context, index, table)).collect();
     for stage in &stages {
         if let (Ok(Some(target)), Ok(bounds)) = (stage.target, buckets)
             && !bounds.contains(&target)
         {
-            context
-                .faults
-                .report(stage.key("target"), no_bound(target, bounds));
+            context.faults.report(stage.key("target"), no_bound(target, bounds));
         }
         if let (Ok(blind), Ok(interval), Ok(settle)) = (blind_after, stage.interval, stage.settle)
             && blind < interval * 2 + settle
@@ -146,34 +137,17 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table) -> StageRead<'
     let layer = tenant::layer("stage", index, ORDER, table);
     let mut read = Reader::new(context, vec![layer.clone()], &keys::STAGE);
     let name = read.get("name", value::name);
-    let kind = read.get(
-        "kind",
-        value::choice(&Kind::ALL.map(|kind| (kind.as_str(), kind))),
-    );
+    let kind = read.get("kind", value::choice(&Kind::ALL.map(|kind| (kind.as_str(), kind))));
     let after = read.find("after", value::text);
-    let target = read.find(
-        "target",
-        value::duration_within(Duration::from_millis(1), DAY, ""),
-    );
+    let target = read.find("target", value::duration_within(Duration::from_millis(1), DAY, ""));
     // Where the kind is unknown, the defaults of any will do to find further faults.
     let known = kind.unwrap_or(Kind::Kinesis);
     let tick = Duration::from_millis(10);
-    let interval = read.get_or(
-        "interval",
-        Some(known.interval()),
-        value::duration_within(tick, DAY, ""),
-    );
-    let timeout = read.get_or(
-        "timeout",
-        Some(known.timeout()),
-        value::duration_within(tick, DAY, ""),
-    );
+    let interval = read.get_or("interval", Some(known.interval()), value::duration_within(tick, DAY, ""));
+    let timeout = read.get_or("timeout", Some(known.timeout()), value::duration_within(tick, DAY, ""));
     let settle = read.get_or("settle", Some(known.settle()), value::duration);
     let clock_allowance = read.get("clock_allowance", value::duration);
-    let role = read.get(
-        "role",
-        value::choice(&[("way", Role::Way), ("dead_letter", Role::DeadLetter)]),
-    );
+    let role = read.get("role", value::choice(&[("way", Role::Way), ("dead_letter", Role::DeadLetter)]));
     let end = read.get("end", value::boolean);
     if (role, end) == (Ok(Role::DeadLetter), Ok(true)) {
         read.report(
@@ -208,19 +182,12 @@ fn check_keys(context: &mut Context, layer: &Layer<'_>, kind: Checked<Kind>) {
     let known: Vec<_> = keys::STAGE.iter().chain(all()).collect();
     context.survey(layer, &known, &[]);
     let Ok(kind) = kind else { return };
-    let own = |name: &str| {
-        keys::STAGE
-            .iter()
-            .chain(kind.keys())
-            .any(|key| key.name == name)
-    };
+    let own = |name: &str| keys::STAGE.iter().chain(kind.keys()).any(|key| key.name == name);
     for key in all().filter(|key| !own(key.name)) {
         let reader = Reader::new(context, vec![layer.clone()], kind.keys());
         if reader.is_set(key) {
             let message = belongs_elsewhere(key.name, kind);
-            context
-                .faults
-                .report(format!("{}.{}", layer.path, key.name), message);
+            context.faults.report(format!("{}.{}", layer.path, key.name), message);
         }
     }
 }

@@ -38,15 +38,9 @@ pub(super) struct Defaults<'a> {
 
 /// The layer of the table at `index` of `[[list]]`.
 pub(super) fn layer<'a>(list: &str, index: usize, order: usize, table: &'a Table) -> Layer<'a> {
-    let name = table
-        .get("name")
-        .and_then(Value::as_str)
-        .filter(|name| !name.is_empty());
+    let name = table.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
     Layer {
-        path: name.map_or_else(
-            || format!("{list}[{}]", index + 1),
-            |name| format!("{list}.{name}"),
-        ),
+        path: name.map_or_else(|| format!("{list}[{}]", index + 1), |name| format!("{list}.{name}")),
         variables: name.map(|name| variable(&[list, name])),
         table: Some(table),
         header: format!("[[{list}]]"),
@@ -61,26 +55,17 @@ pub(super) fn read<'a>(
 ) -> Vec<TenantRead<'a>> {
     let tables = context.tables(root, "tenant");
     if tables.is_empty() && !root.contains_key("tenant") {
-        context.faults.report(
-            "tenant",
-            "there is no tenant, so there is nothing to measure; add a table [[tenant]]",
-        );
+        context
+            .faults
+            .report("tenant", "there is no tenant, so there is nothing to measure; add a table [[tenant]]");
     }
-    let tenants: Vec<_> = tables
-        .into_iter()
-        .enumerate()
-        .map(|(index, table)| one(context, index, table, defaults))
-        .collect();
+    let tenants: Vec<_> =
+        tables.into_iter().enumerate().map(|(index, table)| one(context, index, table, defaults)).collect();
     check_names(&mut context.faults, &tenants);
     tenants
 }
 
-fn one<'a>(
-    context: &mut Context,
-    index: usize,
-    table: &'a Table,
-    defaults: &Defaults<'_>,
-) -> TenantRead<'a> {
+fn one<'a>(context: &mut Context, index: usize, table: &'a Table, defaults: &Defaults<'_>) -> TenantRead<'a> {
     let layer = layer("tenant", index, ORDER, table);
     let path = layer.path.clone();
     context.survey(&layer, &keys::TENANT.iter().collect::<Vec<_>>(), &["stage"]);
@@ -91,28 +76,19 @@ fn one<'a>(
     let log_stream = read.get("log_stream", value::text);
     let account = account(&mut read, defaults.region);
     let template = read.find("template", sections::template);
-    let interval = read.find(
-        "interval",
-        value::duration_within(Duration::from_millis(1), Duration::from_secs(86_400), ""),
-    );
+    let interval = read
+        .find("interval", value::duration_within(Duration::from_millis(1), Duration::from_secs(86_400), ""));
     let sizes = read.find("sizes", sections::sizes);
 
     let expand = |text: &str| {
         let name = name.clone().unwrap_or_default();
-        expand(
-            text,
-            &[("tenant", name.as_str()), ("instance", defaults.instance)],
-        )
+        expand(text, &[("tenant", name.as_str()), ("instance", defaults.instance)])
     };
     let log_stream = log_stream.and_then(|text| {
-        expand(&text)
-            .and_then(check_log_stream)
-            .map_err(|message| read.report("log_stream", message))
+        expand(&text).and_then(check_log_stream).map_err(|message| read.report("log_stream", message))
     });
     let log_group = log_group.and_then(|text| {
-        expand(&text)
-            .and_then(check_log_group)
-            .map_err(|message| read.report("log_group", message))
+        expand(&text).and_then(check_log_group).map_err(|message| read.report("log_group", message))
     });
     let own_template = matches!(template, Ok(Some(_)));
     let template: Checked<Option<Template>> = match template {
@@ -133,11 +109,7 @@ fn one<'a>(
                 (false, Some(_)) => "canary.template".to_owned(),
                 (false, None) => "the default template".to_owned(),
             };
-            let key = if own_sizes {
-                read.key("sizes")
-            } else {
-                "canary.sizes".to_owned()
-            };
+            let key = if own_sizes { read.key("sizes") } else { "canary.sizes".to_owned() };
             let message = format!(
                 "{} cannot hold {whose}, which needs at least {least}B",
                 show_size(u64::from(*small))
@@ -161,12 +133,7 @@ fn one<'a>(
             sizes: sizes?,
         })
     };
-    TenantRead {
-        path,
-        tenant: all(),
-        name: written_name(table),
-        table,
-    }
+    TenantRead { path, tenant: all(), name: written_name(table), table }
 }
 
 pub(super) fn written_name(table: &Table) -> Option<String> {
@@ -174,10 +141,7 @@ pub(super) fn written_name(table: &Table) -> Option<String> {
 }
 
 /// Region and role of something in AWS. The last layer's key is blamed for a missing region.
-pub(super) fn account(
-    read: &mut Reader<'_, '_>,
-    fallback: &Checked<Option<String>>,
-) -> Checked<Account> {
+pub(super) fn account(read: &mut Reader<'_, '_>, fallback: &Checked<Option<String>>) -> Checked<Account> {
     let region = read.find("region", value::region);
     let arn = read.find("role_arn", value::role_arn);
     let external_id = read.find("external_id", value::external_id);
@@ -198,10 +162,7 @@ pub(super) fn account(
         },
     };
     let external_id = external_id?.map(Secret::new);
-    Ok(Account {
-        region: region?,
-        role: arn?.map(|arn| AssumeRole { arn, external_id }),
-    })
+    Ok(Account { region: region?, role: arn?.map(|arn| AssumeRole { arn, external_id }) })
 }
 
 fn check_names(faults: &mut Collector, tenants: &[TenantRead<'_>]) {
@@ -248,19 +209,10 @@ pub(super) fn expand(text: &str, values: &[(&str, &str)]) -> Result<String, Stri
         let (word, after) = rest[open + 1..]
             .split_once('}')
             .ok_or_else(|| format!("\"{text}\" has a brace that is not closed"))?;
-        let (_, value) = values
-            .iter()
-            .find(|(name, _)| *name == word)
-            .ok_or_else(|| {
-                let known: Vec<_> = values
-                    .iter()
-                    .map(|(name, _)| format!("{{{name}}}"))
-                    .collect();
-                format!(
-                    "\"{text}\" has the unknown placeholder {{{word}}}; known here: {}",
-                    known.join(", ")
-                )
-            })?;
+        let (_, value) = values.iter().find(|(name, _)| *name == word).ok_or_else(|| {
+            let known: Vec<_> = values.iter().map(|(name, _)| format!("{{{name}}}")).collect();
+            format!("\"{text}\" has the unknown placeholder {{{word}}}; known here: {}", known.join(", "))
+        })?;
         expanded.push_str(value);
         rest = after;
     }
@@ -273,9 +225,7 @@ fn check_log_stream(text: String) -> Result<String, String> {
     if (1..=512).contains(&text.chars().count()) && !text.contains([':', '*']) {
         Ok(text)
     } else {
-        Err(format!(
-            "\"{text}\" is no log stream; write 1 to 512 characters without `:` and `*`"
-        ))
+        Err(format!("\"{text}\" is no log stream; write 1 to 512 characters without `:` and `*`"))
     }
 }
 
@@ -287,9 +237,7 @@ pub(super) fn check_log_group(text: String) -> Result<String, String> {
         _ => "",
     };
     let good = (1..=512).contains(&name.len())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || ".-_/#".contains(c));
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_/#".contains(c));
     if good {
         Ok(text)
     } else {

@@ -52,10 +52,7 @@ end = true
 
 fn env(more: &[(&str, &str)]) -> Vec<(String, String)> {
     let base = [(TAG_KEY, KEY), ("HOSTNAME", "probe-1")];
-    base.iter()
-        .chain(more)
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    base.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 fn faults(text: &str, more: &[(&str, &str)]) -> Vec<String> {
@@ -105,16 +102,11 @@ fn documented() -> BTreeMap<String, BTreeMap<String, Vec<(bool, Value)>>> {
         if line.starts_with('[') && line.ends_with(']') {
             header = line.to_owned();
         } else if let Some((name, _)) = line.split_once(" = ")
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
         {
             let parsed: Table = line.parse().unwrap_or_else(|_| panic!("no TOML: {line}"));
             let values = tables.entry(header.clone()).or_default();
-            values
-                .entry(name.to_owned())
-                .or_default()
-                .push((comment, parsed[name].clone()));
+            values.entry(name.to_owned()).or_default().push((comment, parsed[name].clone()));
         }
     }
     tables
@@ -145,27 +137,18 @@ fn the_shipped_file_documents_every_key_with_its_default() {
 
 #[test]
 fn the_filter_pattern_is_the_marker_of_tags() {
-    let pattern = keys::CLOUDWATCH_LOGS
-        .iter()
-        .find(|key| key.name == "filter_pattern")
-        .unwrap();
+    let pattern = keys::CLOUDWATCH_LOGS.iter().find(|key| key.name == "filter_pattern").unwrap();
     assert_eq!(pattern.fallback, Fallback::Value(MARKER));
 }
 
 #[test]
 fn six_faults_print_six_lines() {
     let text = GOOD
-        .replace(
-            "slo = \"30s\"",
-            "slo = 30\ngiveup = \"15m\"\nlisten = \"9464\"",
-        )
+        .replace("slo = \"30s\"", "slo = 30\ngiveup = \"15m\"\nlisten = \"9464\"")
         .replace("{tenant}/%Y/%m/%d/", "archive/")
         .replace("after = \"stream\"\ntable", "after = \"strem\"\ntable")
         .replace("log_group = \"/globex\"", "external_id = \"abc\"");
-    let text = text.replace(
-        "name = \"globex\"",
-        "name = \"globex\"\nlog_group = \"/globex\"",
-    );
+    let text = text.replace("name = \"globex\"", "name = \"globex\"\nlog_group = \"/globex\"");
     let told = Config::parse(&text, env(&[])).unwrap_err().to_string();
     insta::assert_snapshot!(told, @r#"
     6 faults in the configuration:
@@ -180,9 +163,7 @@ fn six_faults_print_six_lines() {
 
 #[test]
 fn a_syntax_error_shows_its_place() {
-    let told = Config::parse("[probe]\nslo = \n", env(&[]))
-        .unwrap_err()
-        .to_string();
+    let told = Config::parse("[probe]\nslo = \n", env(&[])).unwrap_err().to_string();
     assert!(told.contains("line 2, column 7"), "{told}");
     assert!(told.contains('^'), "{told}");
 }
@@ -190,11 +171,7 @@ fn a_syntax_error_shows_its_place() {
 #[test]
 fn a_file_that_is_not_there_is_one_fault() {
     let told = Config::load(Path::new("/nowhere/traceprobe.toml"), env(&[])).unwrap_err();
-    assert!(
-        told.to_string()
-            .starts_with("1 fault in /nowhere/traceprobe.toml:\n"),
-        "{told}"
-    );
+    assert!(told.to_string().starts_with("1 fault in /nowhere/traceprobe.toml:\n"), "{told}");
 }
 
 #[test]
@@ -206,9 +183,7 @@ fn every_fault_is_told_with_its_key_and_what_would_be_right() {
         let hit = |fault: &String| fault.starts_with(key) && fault.contains(says);
         // A wrong rhythm may be wrong for several stages; everything else is one fault and no more.
         if told.is_empty() || !told.iter().all(hit) {
-            wrong.push(format!(
-                "{to}\n    wanted: {key} … {says}\n    told: {told:#?}"
-            ));
+            wrong.push(format!("{to}\n    wanted: {key} … {says}\n    told: {told:#?}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -222,20 +197,9 @@ fn whatever_is_wrong_there_is_a_fault_that_says_so() {
         let Some((key, _)) = line.split_once(" = ") else {
             continue;
         };
-        for value in [
-            "",
-            "1",
-            "true",
-            "\"\"",
-            "\" \"",
-            "\"{\"",
-            "[]",
-            "[1]",
-            "{}",
-            "{ a = 1 }",
-            "1.5",
-            "2026-11-22",
-        ] {
+        for value in
+            ["", "1", "true", "\"\"", "\" \"", "\"{\"", "[]", "[1]", "{}", "{ a = 1 }", "1.5", "2026-11-22"]
+        {
             let mut damaged = lines.clone();
             let changed = if value.is_empty() {
                 String::new()
@@ -253,26 +217,13 @@ fn whatever_is_wrong_there_is_a_fault_that_says_so() {
 #[test]
 fn a_configuration_without_tenants_stages_and_region_says_so() {
     assert_eq!(
-        faults("", &[])
-            .iter()
-            .map(|fault| fault.split(':').next().unwrap())
-            .collect::<Vec<_>>(),
+        faults("", &[]).iter().map(|fault| fault.split(':').next().unwrap()).collect::<Vec<_>>(),
         ["tenant", "stage"]
     );
     let told = faults(&with("region = \"eu-central-1\"", ""), &[]);
     assert_eq!(told.len(), 4, "{told:#?}");
-    assert!(
-        told.iter()
-            .all(|fault| fault.contains(".region: missing; set it here")),
-        "{told:#?}"
-    );
-    assert!(
-        faults(
-            &with("region = \"eu-central-1\"", ""),
-            &[("AWS_REGION", "eu-west-1")]
-        )
-        .is_empty()
-    );
+    assert!(told.iter().all(|fault| fault.contains(".region: missing; set it here")), "{told:#?}");
+    assert!(faults(&with("region = \"eu-central-1\"", ""), &[("AWS_REGION", "eu-west-1")]).is_empty());
 }
 
 #[test]
@@ -281,18 +232,14 @@ fn tenants_whose_codes_collide_are_refused() {
     let (a, b) = (0..)
         .find_map(|n| {
             let name = format!("t{n}");
-            seen.insert(Code::of(&name), name.clone())
-                .map(|other| (other, name))
+            seen.insert(Code::of(&name), name.clone()).map(|other| (other, name))
         })
         .unwrap();
     let text = GOOD
         .replace("name = \"acme\"", &format!("name = \"{a}\""))
         .replace("name = \"globex\"", &format!("name = \"{b}\""));
     let told = faults(&text, &[]);
-    assert!(
-        told.len() == 1 && told[0].contains("same code inside a tag"),
-        "{told:#?}"
-    );
+    assert!(told.len() == 1 && told[0].contains("same code inside a tag"), "{told:#?}");
 }
 
 #[test]
@@ -300,27 +247,12 @@ fn the_tag_key_is_needed_long_enough_and_never_quoted() {
     for (more, key, says) in [
         (vec![(TAG_KEY, "")], TAG_KEY, "is not set"),
         (vec![(TAG_KEY, "hush")], TAG_KEY, "4 bytes is too short"),
-        (
-            vec![(TAG_KEY_FILE, "/nowhere/key")],
-            TAG_KEY_FILE,
-            "is set as well",
-        ),
-        (
-            vec![(TAG_KEY, ""), (TAG_KEY_FILE, "/nowhere/key")],
-            TAG_KEY_FILE,
-            "cannot read /nowhere/key",
-        ),
-        (
-            vec![(TAG_KEYS_ACCEPTED, "0123456789abcdef,hush")],
-            TAG_KEYS_ACCEPTED,
-            "too short",
-        ),
+        (vec![(TAG_KEY_FILE, "/nowhere/key")], TAG_KEY_FILE, "is set as well"),
+        (vec![(TAG_KEY, ""), (TAG_KEY_FILE, "/nowhere/key")], TAG_KEY_FILE, "cannot read /nowhere/key"),
+        (vec![(TAG_KEYS_ACCEPTED, "0123456789abcdef,hush")], TAG_KEYS_ACCEPTED, "too short"),
     ] {
         let told = faults(GOOD, &more);
-        assert!(
-            told.len() == 1 && told[0].starts_with(key) && told[0].contains(says),
-            "{told:#?}"
-        );
+        assert!(told.len() == 1 && told[0].starts_with(key) && told[0].contains(says), "{told:#?}");
         assert!(!told[0].contains("hush"), "{told:#?}");
     }
 }
@@ -346,10 +278,7 @@ fn the_environment_goes_before_the_file() {
         ("TRACEPROBE_CANARY_SIZES", "100B, 2KB"),
         ("TRACEPROBE_AWS_ENDPOINT", "http://127.0.0.1:4566"),
         ("TRACEPROBE_AWS_ENDPOINTS_S3", "http://127.0.0.1:4567"),
-        (
-            "TRACEPROBE_TENANT_ACME_ROLE_ARN",
-            "arn:aws:iam::111111111111:role/x",
-        ),
+        ("TRACEPROBE_TENANT_ACME_ROLE_ARN", "arn:aws:iam::111111111111:role/x"),
         ("TRACEPROBE_TENANT_ACME_EXTERNAL_ID", "abc"),
         ("TRACEPROBE_STAGE_STREAM_TARGET", "5s"),
         ("TRACEPROBE_TENANT_GLOBEX_STAGE_STREAM_STREAM", "other"),
@@ -359,14 +288,8 @@ fn the_environment_goes_before_the_file() {
     assert_eq!(config.probe.listen.port(), 1);
     assert_eq!(config.probe.remember, 7);
     assert_eq!(config.tenants[0].sizes, [100, 2048]);
-    assert_eq!(
-        config.aws.endpoints.logs.as_deref(),
-        Some("http://127.0.0.1:4566")
-    );
-    assert_eq!(
-        config.aws.endpoints.s3.as_deref(),
-        Some("http://127.0.0.1:4567")
-    );
+    assert_eq!(config.aws.endpoints.logs.as_deref(), Some("http://127.0.0.1:4566"));
+    assert_eq!(config.aws.endpoints.s3.as_deref(), Some("http://127.0.0.1:4567"));
     let role = config.tenants[0].account.role.as_ref().unwrap();
     assert_eq!(role.external_id.as_ref().unwrap().expose(), "abc");
     assert_eq!(config.stages[0].target, Some(Duration::from_secs(5)));
@@ -383,21 +306,17 @@ fn a_variable_that_overrides_nothing_or_two_things_is_a_fault() {
             "TRACEPROBE_PROBE_LISTN: matches no key of this configuration; did you mean `TRACEPROBE_PROBE_LISTEN`?"
         ]
     );
-    let twins = GOOD
-        .replace("name = \"acme\"", "name = \"a-b\"")
-        .replace("name = \"globex\"", "name = \"a_b\"");
+    let twins =
+        GOOD.replace("name = \"acme\"", "name = \"a-b\"").replace("name = \"globex\"", "name = \"a_b\"");
     let told = faults(&twins, &[("TRACEPROBE_TENANT_A_B_LABEL", "x")]);
     assert!(
-        told.iter()
-            .any(|fault| fault.contains("could mean tenant.a-b.label or tenant.a_b.label")),
+        told.iter().any(|fault| fault.contains("could mean tenant.a-b.label or tenant.a_b.label")),
         "{told:#?}"
     );
     let told = faults(GOOD, &[("TRACEPROBE_PROBE_SLO", "30")]);
     assert_eq!(
         told,
-        [
-            "probe.slo: \"30\" has no unit; write \"30s\" if you mean seconds (from TRACEPROBE_PROBE_SLO)"
-        ]
+        ["probe.slo: \"30\" has no unit; write \"30s\" if you mean seconds (from TRACEPROBE_PROBE_SLO)"]
     );
 }
 
@@ -421,62 +340,33 @@ fn equal_sources_are_merged_and_a_share_that_hides_leaks_is_noted() {
     let table = config.sources.last().unwrap();
     assert_eq!(table.tenants, [TenantId(0), TenantId(1)]);
     assert_eq!(config.notes.len(), 1);
-    assert!(
-        config.notes[0].starts_with("stage.table: 2 tenants share bigquery p.d.t"),
-        "{:?}",
-        config.notes
-    );
-    assert!(
-        good(&[("TRACEPROBE_STAGE_TABLE_TENANT_COLUMN", "tenant")])
-            .notes
-            .is_empty()
-    );
+    assert!(config.notes[0].starts_with("stage.table: 2 tenants share bigquery p.d.t"), "{:?}", config.notes);
+    assert!(good(&[("TRACEPROBE_STAGE_TABLE_TENANT_COLUMN", "tenant")]).notes.is_empty());
 }
 
 #[test]
 fn one_place_read_with_two_settings_is_refused() {
-    let told = faults(
-        GOOD,
-        &[("TRACEPROBE_TENANT_ACME_STAGE_TABLE_ID_COLUMN", "other")],
-    );
-    assert!(
-        told.len() == 1 && told[0].contains("with different settings"),
-        "{told:#?}"
-    );
+    let told = faults(GOOD, &[("TRACEPROBE_TENANT_ACME_STAGE_TABLE_ID_COLUMN", "other")]);
+    assert!(told.len() == 1 && told[0].contains("with different settings"), "{told:#?}");
 }
 
 #[test]
 fn the_configuration_in_force_is_shown_without_secrets_and_loads_again() {
     let config = good(&[
-        (
-            "TRACEPROBE_TENANT_ACME_ROLE_ARN",
-            "arn:aws:iam::111111111111:role/x",
-        ),
+        ("TRACEPROBE_TENANT_ACME_ROLE_ARN", "arn:aws:iam::111111111111:role/x"),
         ("TRACEPROBE_TENANT_ACME_EXTERNAL_ID", "half-a-lock"),
         ("TRACEPROBE_TENANT_GLOBEX_STAGE_STREAM_STREAM", "other"),
     ]);
     let shown = config.to_toml_without_secrets();
-    assert!(
-        !shown.contains("half-a-lock") && !shown.contains(KEY),
-        "{shown}"
-    );
-    assert!(
-        shown.contains("external_id = \"…\"  # from TRACEPROBE_TENANT_ACME_EXTERNAL_ID"),
-        "{shown}"
-    );
+    assert!(!shown.contains("half-a-lock") && !shown.contains(KEY), "{shown}");
+    assert!(shown.contains("external_id = \"…\"  # from TRACEPROBE_TENANT_ACME_EXTERNAL_ID"), "{shown}");
     assert!(shown.contains("interval = \"30s\"  # default"), "{shown}");
-    assert!(
-        shown.contains("# source bigquery p.d.t (for acme, globex)"),
-        "{shown}"
-    );
+    assert!(shown.contains("# source bigquery p.d.t (for acme, globex)"), "{shown}");
     let again = Config::parse(&shown.replace('…', "half-a-lock"), env(&[])).unwrap();
     assert_eq!(again.probe, config.probe);
     assert_eq!(again.tenants, config.tenants);
     assert_eq!(again.stages, config.stages);
     assert_eq!(again.sources, config.sources);
     let debug = format!("{config:?}");
-    assert!(
-        !debug.contains(KEY) && !debug.contains("half-a-lock"),
-        "{debug}"
-    );
+    assert!(!debug.contains(KEY) && !debug.contains("half-a-lock"), "{debug}");
 }

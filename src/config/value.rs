@@ -15,9 +15,7 @@ pub(super) type Parsed<T> = Result<T, String>;
 pub(super) fn quoted(value: &Value) -> String {
     match value {
         Value::String(text) => format!("\"{text}\""),
-        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {
-            value.to_string()
-        }
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => value.to_string(),
         Value::Array(_) => "a list".to_owned(),
         Value::Table(_) => "a table".to_owned(),
     }
@@ -35,22 +33,14 @@ pub(super) fn text(value: &Value) -> Parsed<String> {
 }
 
 pub(super) fn boolean(value: &Value) -> Parsed<bool> {
-    value.as_bool().ok_or_else(|| {
-        format!(
-            "{} is neither true nor false (without quotes)",
-            quoted(value)
-        )
-    })
+    value.as_bool().ok_or_else(|| format!("{} is neither true nor false (without quotes)", quoted(value)))
 }
 
 /// A count between `min` and `max`.
 pub(super) fn count(min: u32, max: u32) -> impl Fn(&Value) -> Parsed<u32> {
     move |value| {
         let Value::Integer(number) = value else {
-            return Err(format!(
-                "{} is no whole number; write for example {max}",
-                quoted(value)
-            ));
+            return Err(format!("{} is no whole number; write for example {max}", quoted(value)));
         };
         u32::try_from(*number)
             .ok()
@@ -62,14 +52,9 @@ pub(super) fn count(min: u32, max: u32) -> impl Fn(&Value) -> Parsed<u32> {
 /// One of a few words.
 pub(super) fn choice<T: Copy>(choices: &[(&str, T)]) -> impl Fn(&Value) -> Parsed<T> {
     move |value| {
-        let found = choices
-            .iter()
-            .find(|(word, _)| value.as_str() == Some(word));
+        let found = choices.iter().find(|(word, _)| value.as_str() == Some(word));
         found.map(|(_, choice)| *choice).ok_or_else(|| {
-            let words: Vec<_> = choices
-                .iter()
-                .map(|(word, _)| format!("\"{word}\""))
-                .collect();
+            let words: Vec<_> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
             let near = super::fault::suggestion(
                 value.as_str().unwrap_or_default(),
                 choices.iter().map(|(word, _)| *word),
@@ -86,22 +71,13 @@ pub(super) fn list<T>(parse: impl Fn(&Value) -> Parsed<T>) -> impl Fn(&Value) ->
             Err("is empty; write at least one value or leave the key out".to_owned())
         }
         Value::Array(items) => items.iter().map(&parse).collect(),
-        other => Err(format!(
-            "{} is no list; write [{}]",
-            quoted(other),
-            quoted(other)
-        )),
+        other => Err(format!("{} is no list; write [{}]", quoted(other), quoted(other))),
     }
 }
 
 /// Longest first, because `m` begins `ms`.
-const DURATION_UNITS: [(&str, f64); 5] = [
-    ("ms", 0.001),
-    ("s", 1.0),
-    ("m", 60.0),
-    ("h", 3600.0),
-    ("d", 86_400.0),
-];
+const DURATION_UNITS: [(&str, f64); 5] =
+    [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86_400.0)];
 
 /// `30s`, `7.5s`, `250ms`, `1h30m`: numbers with the units ms, s, m, h, d.
 pub(super) fn duration(value: &Value) -> Parsed<Duration> {
@@ -113,26 +89,19 @@ pub(super) fn duration(value: &Value) -> Parsed<Duration> {
     };
     let text = match value {
         Value::Integer(_) | Value::Float(_) => {
-            return Err(format!(
-                "{value} has no unit; write \"{value}s\" if you mean seconds"
-            ));
+            return Err(format!("{value} has no unit; write \"{value}s\" if you mean seconds"));
         }
         Value::String(text) => text.trim(),
         _ => return Err(wrong()),
     };
     if text.parse::<f64>().is_ok() {
-        return Err(format!(
-            "\"{text}\" has no unit; write \"{text}s\" if you mean seconds"
-        ));
+        return Err(format!("\"{text}\" has no unit; write \"{text}s\" if you mean seconds"));
     }
     let mut seconds = 0.0;
     let mut rest = text;
     while !rest.is_empty() {
         let (number, unit, after) = number_and_unit(rest).ok_or_else(wrong)?;
-        let (_, factor) = DURATION_UNITS
-            .iter()
-            .find(|(name, _)| *name == unit)
-            .ok_or_else(wrong)?;
+        let (_, factor) = DURATION_UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
         seconds += number * factor;
         rest = after;
     }
@@ -141,18 +110,14 @@ pub(super) fn duration(value: &Value) -> Parsed<Duration> {
         return Err(wrong());
     }
     // Whole microseconds, so that 0.1 s written in two ways is the same.
-    Ok(Duration::from_micros(
-        Duration::from_secs_f64(seconds + 5e-7).as_micros() as u64,
-    ))
+    Ok(Duration::from_micros(Duration::from_secs_f64(seconds + 5e-7).as_micros() as u64))
 }
 
 /// The number at the start of `text`, the letters after it, and what follows them.
 fn number_and_unit(text: &str) -> Option<(f64, &str, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, rest) = text.split_at(digits);
-    let letters = rest
-        .find(|c: char| !c.is_ascii_alphabetic())
-        .unwrap_or(rest.len());
+    let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
     let (unit, after) = rest.split_at(letters);
     Some((number.parse().ok()?, unit, after))
 }
@@ -193,11 +158,8 @@ pub(super) fn show_duration(duration: Duration) -> String {
             format!("{}ms", duration.as_micros() as f64 / 1e3)
         };
     }
-    let (hours, minutes, seconds) = (
-        duration.as_secs() / 3600,
-        duration.as_secs() / 60 % 60,
-        duration.as_secs() % 60,
-    );
+    let (hours, minutes, seconds) =
+        (duration.as_secs() / 3600, duration.as_secs() / 60 % 60, duration.as_secs() % 60);
     let mut shown = String::new();
     if hours > 0 {
         shown += &format!("{hours}h");
@@ -224,17 +186,13 @@ pub(super) fn size(value: &Value) -> Parsed<u64> {
     };
     let text = match value {
         Value::Integer(number) => {
-            return Err(format!(
-                "{number} has no unit; write \"{number}B\" if you mean bytes"
-            ));
+            return Err(format!("{number} has no unit; write \"{number}B\" if you mean bytes"));
         }
         Value::String(text) => text.trim(),
         _ => return Err(wrong()),
     };
     if text.parse::<f64>().is_ok() {
-        return Err(format!(
-            "\"{text}\" has no unit; write \"{text}B\" if you mean bytes"
-        ));
+        return Err(format!("\"{text}\" has no unit; write \"{text}B\" if you mean bytes"));
     }
     let (number, unit, after) = number_and_unit(text).ok_or_else(wrong)?;
     let factor = match unit {
@@ -289,9 +247,7 @@ pub(super) fn socket(value: &Value) -> Parsed<SocketAddr> {
 /// `http://…` or `https://…`.
 pub(super) fn url(value: &Value) -> Parsed<String> {
     let text = text(value)?;
-    let host = text
-        .strip_prefix("http://")
-        .or_else(|| text.strip_prefix("https://"));
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     match host {
         Some(host)
             if !host.is_empty()
@@ -300,9 +256,7 @@ pub(super) fn url(value: &Value) -> Parsed<String> {
         {
             Ok(text)
         }
-        _ => Err(format!(
-            "\"{text}\" is no URL; write for example \"https://wiki.example.org/traceprobe\""
-        )),
+        _ => Err(format!("\"{text}\" is no URL; write for example \"https://wiki.example.org/traceprobe\"")),
     }
 }
 
@@ -311,9 +265,7 @@ pub(super) fn name(value: &Value) -> Parsed<String> {
     let text = text(value)?;
     let good = text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.len() <= 64
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
     good.then_some(()).ok_or_else(|| {
         format!(
             "\"{text}\" cannot be a name: it becomes a label; write a lower-case letter, then up to 63 lower-case letters, digits, `_` or `-`"
@@ -327,18 +279,14 @@ pub(super) fn region(value: &Value) -> Parsed<String> {
     let text = text(value)?;
     let parts: Vec<_> = text.split('-').collect();
     let good = parts.len() >= 3
-        && parts
-            .last()
-            .is_some_and(|last| !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()))
+        && parts.last().is_some_and(|last| !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()))
         && parts[..parts.len() - 1]
             .iter()
             .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase()));
     if good {
         Ok(text)
     } else {
-        Err(format!(
-            "\"{text}\" is no AWS region; write for example \"eu-central-1\""
-        ))
+        Err(format!("\"{text}\" is no AWS region; write for example \"eu-central-1\""))
     }
 }
 
@@ -367,9 +315,7 @@ pub(super) fn role_arn(value: &Value) -> Parsed<String> {
 pub(super) fn external_id(value: &Value) -> Parsed<String> {
     let text = text(value)?;
     let good = (2..=1224).contains(&text.len())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_+=,.@:/-".contains(c));
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "_+=,.@:/-".contains(c));
     if good {
         Ok(text)
     } else {
@@ -431,15 +377,9 @@ mod tests {
             ("0s", 0),
             ("1d", 86_400_000),
         ] {
-            assert_eq!(
-                duration(&s(text)),
-                Ok(Duration::from_millis(millis)),
-                "{text}"
-            );
+            assert_eq!(duration(&s(text)), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in [
-            "", "s", "30 s", "30x", "-1s", "1..5s", "30", "30sec", "1e3s", "9999d",
-        ] {
+        for text in ["", "s", "30 s", "30x", "-1s", "1..5s", "30", "30sec", "1e3s", "9999d"] {
             assert!(duration(&s(text)).is_err(), "{text}");
         }
     }
@@ -450,21 +390,14 @@ mod tests {
             duration(&Value::Integer(30)).unwrap_err(),
             "30 has no unit; write \"30s\" if you mean seconds"
         );
-        assert_eq!(
-            size(&s("500")).unwrap_err(),
-            "\"500\" has no unit; write \"500B\" if you mean bytes"
-        );
+        assert_eq!(size(&s("500")).unwrap_err(), "\"500\" has no unit; write \"500B\" if you mean bytes");
     }
 
     #[test]
     fn a_kilobyte_is_1024_bytes_however_it_is_written() {
-        for (text, bytes) in [
-            ("100B", 100),
-            ("1KB", 1024),
-            ("10KiB", 10_240),
-            ("100MB", 104_857_600),
-            ("1.5KB", 1536),
-        ] {
+        for (text, bytes) in
+            [("100B", 100), ("1KB", 1024), ("10KiB", 10_240), ("100MB", 104_857_600), ("1.5KB", 1536)]
+        {
             assert_eq!(size(&s(text)), Ok(bytes), "{text}");
         }
         for text in ["", "B", "10kb", "1.0001KB", "5 KB", "1K"] {

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use crate::cloud::aws::{Aws, AwsSettings, Endpoints, Role, Timeouts};
 use crate::cloud::calls::Calls;
 use crate::cloud::gcp::{Auth, Gcp, GcpSettings, GcpTimeouts};
-use crate::config::{Account, Config, GcpAuth, IdIs, Partition, Source, SourceKind};
+use crate::config::{Account, AwsAuth, Config, GcpAuth, IdIs, Partition, Source, SourceKind};
 use crate::domain::sighting::{Sweep, Wanted};
 use crate::domain::time::WallClock;
 use crate::domain::topology::TenantId;
@@ -40,17 +40,25 @@ impl Clients {
         let ends = config.aws.endpoints.clone();
         let endpoints = Endpoints { logs: ends.logs, kinesis: ends.kinesis, s3: ends.s3, sts: ends.sts };
         let region = config.aws.region.clone();
-        let settings = AwsSettings { region, endpoint: None, endpoints, timeouts: Timeouts::default() };
+        let anonymous = config.aws.auth == AwsAuth::None;
+        let timeouts = Timeouts::default();
+        let settings = AwsSettings { region, endpoint: None, endpoints, anonymous, timeouts };
         let aws = Aws::new(settings, calls.clone()).await;
         let needs_gcp = config.sources.iter().any(|source| matches!(source.kind, SourceKind::BigQuery(_)));
         let gcp = if needs_gcp {
             let auth = match &config.gcp.auth {
                 GcpAuth::Adc => Auth::ApplicationDefault,
-                GcpAuth::ServiceAccount { credentials_file } => Auth::ServiceAccountFile(credentials_file.into()),
+                GcpAuth::ServiceAccount { credentials_file } => {
+                    Auth::ServiceAccountFile(credentials_file.into())
+                }
+                GcpAuth::WorkloadIdentity { credentials_file } => {
+                    Auth::WorkloadIdentity(credentials_file.into())
+                }
                 GcpAuth::None => Auth::None,
             };
             let endpoint = config.gcp.endpoint.clone();
-            let settings = GcpSettings { endpoint, auth, timeouts: GcpTimeouts::default() };
+            let identity = Some(aws.for_role(None, None));
+            let settings = GcpSettings { endpoint, auth, timeouts: GcpTimeouts::default(), aws: identity };
             Some(Gcp::new(&settings, calls).await.context("gcp.auth")?)
         } else {
             None
@@ -174,7 +182,9 @@ impl Looker {
                     ..cloudwatch_logs::Settings::new(&of.log_group)
                 };
                 let client = clients.aws.logs(&clients.config_of(&of.account));
-                Self::CloudWatchLogs(cloudwatch_logs::CloudWatchLogs::new(settings, client, recognizer, clock))
+                Self::CloudWatchLogs(cloudwatch_logs::CloudWatchLogs::new(
+                    settings, client, recognizer, clock,
+                ))
             }
             SourceKind::BigQuery(of) => {
                 let table = bigquery::TableName {
@@ -239,10 +249,9 @@ pub fn place(source: &Source) -> Place {
             prefix: of.key.clone(),
             region: Some(of.account.region.clone()),
         },
-        SourceKind::CloudWatchLogs(of) => Place::CloudWatchLogs {
-            log_group: of.log_group.clone(),
-            region: Some(of.account.region.clone()),
-        },
+        SourceKind::CloudWatchLogs(of) => {
+            Place::CloudWatchLogs { log_group: of.log_group.clone(), region: Some(of.account.region.clone()) }
+        }
         SourceKind::BigQuery(of) => Place::BigQuery {
             table: of.table.to_string(),
             id_column: of.id_column.clone(),

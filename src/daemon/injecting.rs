@@ -22,7 +22,11 @@ pub async fn run(
     while departures.recv_many(&mut due, MOST_TOGETHER).await > 0 {
         let owners: Vec<_> = due.iter().map(|departure| (departure.trace, departure.tenant)).collect();
         let bytes = due.iter().map(|departure| departure.line.len() as u64).sum();
-        let lines = due.drain(..).map(|Departure { trace, planned_at, line, .. }| CanaryLine { trace, planned_at, line });
+        let lines = due.drain(..).map(|Departure { trace, planned_at, line, .. }| CanaryLine {
+            trace,
+            planned_at,
+            line,
+        });
         let report = injector.put(lines.collect(), &cancel).await;
         let took: Duration = report.calls.iter().map(|call| call.took).sum();
         let owned = report.results.into_iter().filter_map(|(trace, result)| {

@@ -12,7 +12,11 @@ type Snapshots = watch::Receiver<Arc<Snapshot>>;
 
 /// The engine turns: it published a snapshot a short while ago. Whatever the pipeline does, this must not fail, or the
 /// orchestrator would end the one thing that watches it.
-pub fn turning(snapshots: Snapshots, clock: WallClock, stale_after: Duration) -> impl Fn() -> Result<(), String> {
+pub fn turning(
+    snapshots: Snapshots,
+    clock: WallClock,
+    stale_after: Duration,
+) -> impl Fn() -> Result<(), String> {
     move || {
         let age = clock.now().since(snapshots.borrow().at);
         if age <= stale_after {
@@ -32,7 +36,8 @@ pub fn ready(
     move || {
         let snapshot = snapshots.borrow().clone();
         let unread = snapshot.sources.iter().filter(|view| view.last_answer.is_none());
-        let names: Vec<_> = unread.map(|view| snapshot.topology.source(view.source).name.to_string()).collect();
+        let names: Vec<_> =
+            unread.map(|view| snapshot.topology.source(view.source).name.to_string()).collect();
         if names.is_empty() || clock.now().since(began) >= warm_up {
             return Ok(());
         }

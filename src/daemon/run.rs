@@ -59,7 +59,8 @@ impl Daemon {
     pub async fn new(config: Config, clock: WallClock) -> anyhow::Result<Self> {
         crate::cloud::install_tls();
         let listen = config.probe.listen;
-        let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        let listener =
+            TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let address = listener.local_addr().context("the port that was opened has no address")?;
         let calls = Calls::default();
         let clients = Clients::new(&config, calls.clone()).await?;
@@ -216,9 +217,15 @@ fn app(config: &Config, clock: &WallClock, engine: &Engine) -> web::App {
 fn so_far(calls: Calls) -> metrics::CallsSoFar {
     Arc::new(move || {
         let all = calls.snapshot().into_iter();
-        let call = |(service, operation, result, count): (&str, String, crate::cloud::calls::CallResult, u64)| {
-            metrics::Calls { service: service.to_owned(), operation, result: result.as_str().to_owned(), count }
-        };
+        let call =
+            |(service, operation, result, count): (&str, String, crate::cloud::calls::CallResult, u64)| {
+                metrics::Calls {
+                    service: service.to_owned(),
+                    operation,
+                    result: result.as_str().to_owned(),
+                    count,
+                }
+            };
         all.map(call).collect()
     })
 }

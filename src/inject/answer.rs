@@ -65,9 +65,7 @@ impl From<Option<RejectedLogEventsInfo>> for Rejected {
 /// The name of an error answer, as in `ThrottlingException`.
 pub(super) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, Response>) -> Option<&str> {
     // The prefix is there in older answers: `com.amazonaws…#ThrottlingException`.
-    error
-        .code()
-        .map(|code| code.rsplit('#').next().unwrap_or(code))
+    error.code().map(|code| code.rsplit('#').next().unwrap_or(code))
 }
 
 /// Reads an error.
@@ -75,9 +73,7 @@ pub(super) fn of_error<E>(error: &SdkError<E, Response>) -> Answer
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    let status = error
-        .raw_response()
-        .map_or(0, |response| response.status().as_u16());
+    let status = error.raw_response().map_or(0, |response| response.status().as_u16());
     match error {
         SdkError::ConstructionFailure(_) => Answer::Refused(words(error)),
         SdkError::DispatchFailure(failure) => {
@@ -85,13 +81,8 @@ where
                 return Answer::Refused(denied);
             }
             let never_sent = failure.is_user()
-                || causes(error)
-                    .any(|cause| cause.is::<CredentialsError>() || is_failed_connect(cause));
-            if never_sent {
-                Answer::NotTaken(words(error))
-            } else {
-                Answer::Unanswered(words(error))
-            }
+                || causes(error).any(|cause| cause.is::<CredentialsError>() || is_failed_connect(cause));
+            if never_sent { Answer::NotTaken(words(error)) } else { Answer::Unanswered(words(error)) }
         }
         SdkError::ServiceError(_) => of_code(code(error).unwrap_or_default(), status, words(error)),
         // A gateway's page, an answer cut short, an attempt timeout of the SDK, and whatever variant comes next.

@@ -17,9 +17,7 @@ const EVENT_OVERHEAD: usize = 26;
 const MAX_SPAN: Duration = Duration::from_hours(24);
 
 /// Calls in order of time, each in order of time, and what no call can carry.
-pub(super) fn split(
-    mut canaries: Vec<CanaryLine>,
-) -> (Vec<Vec<CanaryLine>>, Vec<(TraceId, PutResult)>) {
+pub(super) fn split(mut canaries: Vec<CanaryLine>) -> (Vec<Vec<CanaryLine>>, Vec<(TraceId, PutResult)>) {
     // A call whose events are out of order is refused as a whole.
     canaries.sort_by_key(|canary| canary.planned_at);
     let mut batches: Vec<Vec<CanaryLine>> = Vec::new();
@@ -27,16 +25,9 @@ pub(super) fn split(
     let mut bytes = 0;
     for canary in canaries {
         if canary.line.len() > MAX_MESSAGE {
-            let reason = format!(
-                "{} bytes are more than a log event may have ({MAX_MESSAGE})",
-                canary.line.len()
-            );
-            too_large.push((
-                canary.trace,
-                PutResult::Refused {
-                    reason: reason.into(),
-                },
-            ));
+            let reason =
+                format!("{} bytes are more than a log event may have ({MAX_MESSAGE})", canary.line.len());
+            too_large.push((canary.trace, PutResult::Refused { reason: reason.into() }));
             continue;
         }
         let size = canary.line.len() + EVENT_OVERHEAD;
@@ -44,9 +35,9 @@ pub(super) fn split(
             Some(batch)
                 if batch.len() < MAX_EVENTS
                     && bytes + size <= MAX_BYTES
-                    && batch.first().is_some_and(|first| {
-                        canary.planned_at.since(first.planned_at) < MAX_SPAN
-                    }) =>
+                    && batch
+                        .first()
+                        .is_some_and(|first| canary.planned_at.since(first.planned_at) < MAX_SPAN) =>
             {
                 bytes += size;
                 batch.push(canary);
@@ -76,10 +67,7 @@ mod tests {
     #[test]
     fn all_that_is_due_goes_into_one_call_in_order_of_time() {
         let (batches, too_large) = split(vec![canary(9, 10), canary(3, 10), canary(5, 10)]);
-        let times: Vec<_> = batches[0]
-            .iter()
-            .map(|canary| canary.planned_at.millis() / 1_000)
-            .collect();
+        let times: Vec<_> = batches[0].iter().map(|canary| canary.planned_at.millis() / 1_000).collect();
         assert_eq!((batches.len(), too_large.len()), (1, 0));
         assert_eq!(times, [3, 5, 9]);
     }

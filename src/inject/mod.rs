@@ -99,11 +99,7 @@ impl Injector {
     /// An injector; it makes no call yet. `client` must not retry by itself.
     #[must_use]
     pub fn new(settings: Settings, client: Client, clock: WallClock) -> Self {
-        Self {
-            settings,
-            client,
-            clock,
-        }
+        Self { settings, client, clock }
     }
 
     /// Sends canaries and says what became of each.
@@ -136,12 +132,7 @@ impl Injector {
         }
     }
 
-    async fn put_batch(
-        &self,
-        batch: &[CanaryLine],
-        cancel: &CancellationToken,
-        report: &mut Report,
-    ) {
+    async fn put_batch(&self, batch: &[CanaryLine], cancel: &CancellationToken, report: &mut Report) {
         let events: Vec<InputLogEvent> = batch.iter().filter_map(event).collect();
         // Only the sequence of delays is used: its own loop reads the real clock, which stands still in tests and
         // does not stop for a shutdown.
@@ -159,15 +150,11 @@ impl Injector {
         let reason = loop {
             let reason: Arc<str> = match self.call(events.clone(), report).await {
                 Answer::Accepted(rejected) => {
-                    let accepted = PutResult::Accepted {
-                        doubled: unanswered > 0,
-                    };
+                    let accepted = PutResult::Accepted { doubled: unanswered > 0 };
                     let results = batch.iter().enumerate().map(|(index, canary)| {
                         let result = rejected.reason(index).map_or_else(
                             || accepted.clone(),
-                            |reason| PutResult::Refused {
-                                reason: reason.into(),
-                            },
+                            |reason| PutResult::Refused { reason: reason.into() },
                         );
                         (canary.trace, result)
                     });
@@ -183,9 +170,9 @@ impl Injector {
                     }
                     Answer::Refused(reason) => break reason,
                     // Creating a stream twice does no harm.
-                    Answer::NotFound(reason)
-                    | Answer::NotTaken(reason)
-                    | Answer::Unanswered(reason) => reason,
+                    Answer::NotFound(reason) | Answer::NotTaken(reason) | Answer::Unanswered(reason) => {
+                        reason
+                    }
                 },
                 Answer::NotTaken(reason) => reason,
                 Answer::Unanswered(reason) => {
@@ -219,10 +206,7 @@ impl Injector {
             .set_log_events(Some(events));
         let started = self.clock.now();
         let answer = tokio::time::timeout(self.settings.attempt_timeout, request.send()).await;
-        report.calls.push(PutCall {
-            started,
-            took: self.clock.now().since(started),
-        });
+        report.calls.push(PutCall { started, took: self.clock.now().since(started) });
         match answer {
             Ok(Ok(output)) => Answer::Accepted(output.rejected_log_events_info.into()),
             Ok(Err(error)) => answer::of_error(&error),
@@ -249,9 +233,9 @@ impl Injector {
                 Answer::Accepted(answer::Rejected::default())
             }
             _ => match answer::of_error(&error) {
-                Answer::NotFound(_) => Answer::Refused(
-                    format!("there is no log group `{}`", self.settings.log_group).into(),
-                ),
+                Answer::NotFound(_) => {
+                    Answer::Refused(format!("there is no log group `{}`", self.settings.log_group).into())
+                }
                 Answer::Refused(reason) => Answer::Refused(
                     format!(
                         "the log stream `{}` is missing and cannot be created: {reason}",
@@ -265,11 +249,7 @@ impl Injector {
     }
 
     fn no_answer(&self) -> Arc<str> {
-        format!(
-            "no answer from CloudWatch Logs within {:?}",
-            self.settings.attempt_timeout
-        )
-        .into()
+        format!("no answer from CloudWatch Logs within {:?}", self.settings.attempt_timeout).into()
     }
 }
 

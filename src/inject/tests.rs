@@ -21,22 +21,14 @@ enum Does {
 }
 
 const OK: Does = Does::Answer(200, "{}");
-const THROTTLED: Does = Does::Answer(
-    400,
-    r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#,
-);
+const THROTTLED: Does = Does::Answer(400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#);
 const MISSING: Does = Does::Answer(
     400,
     r#"{"__type":"ResourceNotFoundException","message":"The specified log stream does not exist."}"#,
 );
-const EXISTS: Does = Does::Answer(
-    400,
-    r#"{"__type":"ResourceAlreadyExistsException","message":"it does"}"#,
-);
-const DENIED: Does = Does::Answer(
-    400,
-    r#"{"__type":"AccessDeniedException","message":"User: x is not authorized"}"#,
-);
+const EXISTS: Does = Does::Answer(400, r#"{"__type":"ResourceAlreadyExistsException","message":"it does"}"#);
+const DENIED: Does =
+    Does::Answer(400, r#"{"__type":"AccessDeniedException","message":"User: x is not authorized"}"#);
 
 /// The far end: follows a script and keeps what it was sent.
 #[derive(Clone, Debug, Default)]
@@ -47,28 +39,15 @@ struct FarEnd {
 
 impl FarEnd {
     fn new(script: &[Does]) -> Self {
-        Self {
-            script: Arc::new(Mutex::new(script.iter().copied().collect())),
-            requests: Arc::default(),
-        }
+        Self { script: Arc::new(Mutex::new(script.iter().copied().collect())), requests: Arc::default() }
     }
 
     fn operations(&self) -> Vec<String> {
-        self.requests
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(operation, _)| operation.clone())
-            .collect()
+        self.requests.lock().unwrap().iter().map(|(operation, _)| operation.clone()).collect()
     }
 
     fn bodies(&self) -> Vec<String> {
-        self.requests
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|(_, body)| body.clone())
-            .collect()
+        self.requests.lock().unwrap().iter().map(|(_, body)| body.clone()).collect()
     }
 
     fn injector(&self) -> Injector {
@@ -78,9 +57,7 @@ impl FarEnd {
             .region(Region::new("eu-central-1"))
             .credentials_provider(Credentials::new("a", "b", None, None, "test"))
             .retry_config(RetryConfig::disabled())
-            .http_client(http_client_fn(move |_, _| {
-                SharedHttpConnector::new(far_end.clone())
-            }))
+            .http_client(http_client_fn(move |_, _| SharedHttpConnector::new(far_end.clone())))
             .build();
         let settings = Settings {
             log_group: "/acme/app".into(),
@@ -90,42 +67,27 @@ impl FarEnd {
         };
         let start = tokio::time::Instant::now();
         let clock = WallClock::new(move || Timestamp::from_secs(1_795_321_781) + start.elapsed());
-        Injector::new(
-            settings,
-            aws_sdk_cloudwatchlogs::Client::from_conf(config),
-            clock,
-        )
+        Injector::new(settings, aws_sdk_cloudwatchlogs::Client::from_conf(config), clock)
     }
 
     async fn put(&self, count: u8) -> Report {
-        self.injector()
-            .put(canaries(count), &CancellationToken::new())
-            .await
+        self.injector().put(canaries(count), &CancellationToken::new()).await
     }
 }
 
 impl HttpConnector for FarEnd {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let target = request
-            .headers()
-            .get("x-amz-target")
-            .unwrap_or_default()
-            .to_owned();
+        let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
         let body = String::from_utf8(request.body().bytes().unwrap_or_default().to_vec()).unwrap();
         self.requests.lock().unwrap().push((operation, body));
         // A script that has run out is a service that works.
         let does = self.script.lock().unwrap().pop_front().unwrap_or(OK);
         HttpConnectorFuture::new(async move {
-            let io = |kind: std::io::ErrorKind| {
-                Err(ConnectorError::io(std::io::Error::from(kind).into()))
-            };
+            let io = |kind: std::io::ErrorKind| Err(ConnectorError::io(std::io::Error::from(kind).into()));
             match does {
                 Does::Answer(status, body) => {
-                    let answer = http::Response::builder()
-                        .status(status)
-                        .body(SdkBody::from(body))
-                        .unwrap();
+                    let answer = http::Response::builder().status(status).body(SdkBody::from(body)).unwrap();
                     Ok(answer.try_into().unwrap())
                 }
                 Does::Hang => std::future::pending().await,
@@ -140,21 +102,14 @@ fn canaries(count: u8) -> Vec<CanaryLine> {
     (0..count)
         .map(|n| {
             let planned_at = Timestamp::from_millis(1_795_321_781_000 + i64::from(n));
-            CanaryLine {
-                trace: TraceId::new(planned_at, [n; 10]),
-                planned_at,
-                line: format!("canary {n}"),
-            }
+            CanaryLine { trace: TraceId::new(planned_at, [n; 10]), planned_at, line: format!("canary {n}") }
         })
         .collect()
 }
 
 fn only(report: &Report) -> &PutResult {
     let (_, first) = &report.results[0];
-    assert!(
-        report.results.iter().all(|(_, result)| result == first),
-        "{report:?}"
-    );
+    assert!(report.results.iter().all(|(_, result)| result == first), "{report:?}");
     first
 }
 
@@ -190,42 +145,27 @@ async fn nothing_to_send_makes_no_call() {
 #[tokio::test(start_paused = true)]
 async fn a_missing_log_stream_is_created_and_the_canary_is_not_doubled() {
     let far_end = FarEnd::new(&[MISSING, OK, OK]);
-    assert_eq!(
-        only(&far_end.put(1).await),
-        &PutResult::Accepted { doubled: false }
-    );
-    assert_eq!(
-        far_end.operations(),
-        ["PutLogEvents", "CreateLogStream", "PutLogEvents"]
-    );
+    assert_eq!(only(&far_end.put(1).await), &PutResult::Accepted { doubled: false });
+    assert_eq!(far_end.operations(), ["PutLogEvents", "CreateLogStream", "PutLogEvents"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_log_stream_that_another_instance_created_meanwhile_is_fine() {
     let far_end = FarEnd::new(&[MISSING, EXISTS, OK]);
-    assert_eq!(
-        only(&far_end.put(1).await),
-        &PutResult::Accepted { doubled: false }
-    );
+    assert_eq!(only(&far_end.put(1).await), &PutResult::Accepted { doubled: false });
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_log_group_is_refused_in_words() {
     let far_end = FarEnd::new(&[MISSING, MISSING]);
-    assert_eq!(
-        reason(only(&far_end.put(1).await)),
-        "there is no log group `/acme/app`"
-    );
+    assert_eq!(reason(only(&far_end.put(1).await)), "there is no log group `/acme/app`");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_may_not_be_created_is_refused_with_its_name() {
     let report = FarEnd::new(&[MISSING, DENIED]).put(1).await;
     let reason = reason(only(&report));
-    assert!(
-        reason.contains("`traceprobe/1`") && reason.contains("AccessDeniedException"),
-        "{reason}"
-    );
+    assert!(reason.contains("`traceprobe/1`") && reason.contains("AccessDeniedException"), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -234,9 +174,7 @@ async fn events_that_a_good_answer_lists_as_rejected_are_refused_and_the_rest_is
     let report = FarEnd::new(&[Does::Answer(200, rejected)]).put(4).await;
     let reasons: Vec<&str> = [0, 1, 3].map(|n| reason(&report.results[n].1)).to_vec();
     assert!(
-        reasons[0].contains("retention")
-            && reasons[1].contains("14 days")
-            && reasons[2].contains("2 hours")
+        reasons[0].contains("retention") && reasons[1].contains("14 days") && reasons[2].contains("2 hours")
     );
     assert_eq!(report.results[2].1, PutResult::Accepted { doubled: false });
 }
@@ -245,24 +183,14 @@ async fn events_that_a_good_answer_lists_as_rejected_are_refused_and_the_rest_is
 async fn a_refusal_is_final_and_says_why() {
     let far_end = FarEnd::new(&[DENIED]);
     let report = far_end.put(2).await;
-    assert!(
-        reason(only(&report)).starts_with("AccessDeniedException: User: x"),
-        "{report:?}"
-    );
+    assert!(reason(only(&report)).starts_with("AccessDeniedException: User: x"), "{report:?}");
     assert_eq!(far_end.operations().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn throttling_and_a_refused_connection_are_tried_again_without_suspicion() {
-    let far_end = FarEnd::new(&[
-        THROTTLED,
-        Does::RefuseConnection,
-        Does::Answer(503, "<html>"),
-    ]);
-    assert_eq!(
-        only(&far_end.put(1).await),
-        &PutResult::Accepted { doubled: false }
-    );
+    let far_end = FarEnd::new(&[THROTTLED, Does::RefuseConnection, Does::Answer(503, "<html>")]);
+    assert_eq!(only(&far_end.put(1).await), &PutResult::Accepted { doubled: false });
     assert_eq!(far_end.operations().len(), 4);
 }
 
@@ -275,11 +203,7 @@ async fn an_unanswered_try_is_sent_again_as_it_was_and_marks_the_canary_as_maybe
         Does::Answer(502, "<html>"),
     ] {
         let far_end = FarEnd::new(&[first]);
-        assert_eq!(
-            only(&far_end.put(2).await),
-            &PutResult::Accepted { doubled: true },
-            "{first:?}"
-        );
+        assert_eq!(only(&far_end.put(2).await), &PutResult::Accepted { doubled: true }, "{first:?}");
         assert_eq!(far_end.bodies()[0], far_end.bodies()[1]);
     }
 }
@@ -296,11 +220,7 @@ async fn what_was_never_answered_is_ambiguous_and_given_up_in_time() {
     let started = tokio::time::Instant::now();
     let report = FarEnd::new(&[Does::Hang; 50]).put(1).await;
     assert_eq!(only(&report), &PutResult::Ambiguous { doubled: true });
-    assert!(
-        started.elapsed() <= Duration::from_secs(25),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() <= Duration::from_secs(25), "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

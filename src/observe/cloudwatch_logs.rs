@@ -79,20 +79,8 @@ struct Pass {
 impl CloudWatchLogs {
     /// An observer; it makes no call yet. `client` must not retry by itself.
     #[must_use]
-    pub fn new(
-        settings: Settings,
-        client: Client,
-        recognizer: Recognizer,
-        clock: WallClock,
-    ) -> Self {
-        Self {
-            settings,
-            client,
-            recognizer,
-            clock,
-            unfinished: None,
-            foreign: HashSet::new(),
-        }
+    pub fn new(settings: Settings, client: Client, recognizer: Recognizer, clock: WallClock) -> Self {
+        Self { settings, client, recognizer, clock, unfinished: None, foreign: HashSet::new() }
     }
 
     async fn page(&self, pass: &Pass) -> Result<FilterLogEventsOutput, ObserveError> {
@@ -108,10 +96,7 @@ impl CloudWatchLogs {
         } else {
             request.log_group_name(group)
         };
-        request
-            .send()
-            .await
-            .map_err(|error| trouble(&error, &format!("FilterLogEvents on `{group}`")))
+        request.send().await.map_err(|error| trouble(&error, &format!("FilterLogEvents on `{group}`")))
     }
 
     fn look_into(
@@ -135,9 +120,9 @@ impl CloudWatchLogs {
             }
             self.foreign.insert(id.to_owned());
         }
-        let stamp = event.ingestion_time().map_or(Stamp::None, |millis| {
-            Stamp::Millis(Timestamp::from_millis(millis))
-        });
+        let stamp = event
+            .ingestion_time()
+            .map_or(Stamp::None, |millis| Stamp::Millis(Timestamp::from_millis(millis)));
         let locator: Arc<str> = id.into();
         for (tag, integrity) in found.ours {
             sightings.push(Sighting {
@@ -158,11 +143,7 @@ impl Observe for CloudWatchLogs {
         let from = wanted.oldest().unwrap_or(started) - self.settings.lookback;
         let mut pass = match self.unfinished.clone() {
             Some(pass) if pass.from <= from => pass,
-            _ => Pass {
-                started,
-                from,
-                token: None,
-            },
+            _ => Pass { started, from, token: None },
         };
         let mut reading = Reading::default();
         let mut sightings = Vec::new();
@@ -228,9 +209,7 @@ fn tags(recognizer: &Recognizer, text: &[u8]) -> Tags {
                     let signed = recognizer.keys.sign(&tag);
                     let integrity = recognizer
                         .template(tag.tenant)
-                        .map_or(Integrity::Unchecked, |template| {
-                            template.inspect(&tag, &signed, text, at)
-                        });
+                        .map_or(Integrity::Unchecked, |template| template.inspect(&tag, &signed, text, at));
                     found.ours.push((tag, integrity));
                 }
                 at += TAG_LEN;
@@ -250,23 +229,19 @@ pub(super) fn trouble<E>(error: &SdkError<E, Response>, asked: &str) -> ObserveE
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    let code = error
-        .code()
-        .map(|code| code.rsplit('#').next().unwrap_or(code));
+    let code = error.code().map(|code| code.rsplit('#').next().unwrap_or(code));
     let kind = match (error, code) {
         (SdkError::TimeoutError(_), _) => Trouble::TimedOut,
         (SdkError::DispatchFailure(failure), _) if failure.is_timeout() => Trouble::TimedOut,
         (SdkError::DispatchFailure(_), _) => Trouble::Unreachable,
         (SdkError::ResponseError(_), _) => Trouble::Garbled,
-        (
-            _,
-            Some("ThrottlingException" | "LimitExceededException" | "TooManyRequestsException"),
-        ) => Trouble::Throttled,
+        (_, Some("ThrottlingException" | "LimitExceededException" | "TooManyRequestsException")) => {
+            Trouble::Throttled
+        }
         (_, Some("ResourceNotFoundException")) => Trouble::Missing,
-        (
-            _,
-            Some("AccessDeniedException" | "UnrecognizedClientException" | "ExpiredTokenException"),
-        ) => Trouble::Denied,
+        (_, Some("AccessDeniedException" | "UnrecognizedClientException" | "ExpiredTokenException")) => {
+            Trouble::Denied
+        }
         _ => Trouble::Failing,
     };
     let said = match (code, error.message()) {
@@ -290,9 +265,7 @@ mod tests {
     use std::collections::VecDeque;
     use std::sync::Mutex;
 
-    use aws_sdk_cloudwatchlogs::config::{
-        BehaviorVersion, Credentials, Region, retry::RetryConfig,
-    };
+    use aws_sdk_cloudwatchlogs::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
     use aws_smithy_http_client::test_util::infallible_client_fn;
     use aws_smithy_types::body::SdkBody;
     use serde_json::{Value, json};
@@ -324,11 +297,7 @@ mod tests {
     fn wanted() -> Wanted {
         Wanted {
             revision: 7,
-            waiting: [WantedTrace {
-                tag: tag(),
-                planned_at: Timestamp::from_secs(NOW - 5),
-            }]
-            .into(),
+            waiting: [WantedTrace { tag: tag(), planned_at: Timestamp::from_secs(NOW - 5) }].into(),
             ..Wanted::default()
         }
     }
@@ -341,14 +310,9 @@ mod tests {
         let log = sent.clone();
         let http = infallible_client_fn(move |request| {
             let body = request.body().bytes().unwrap();
-            log.lock()
-                .unwrap()
-                .push(serde_json::from_slice(body).unwrap());
+            log.lock().unwrap().push(serde_json::from_slice(body).unwrap());
             let (status, body) = answers.lock().unwrap().pop_front().unwrap();
-            http::Response::builder()
-                .status(status)
-                .body(SdkBody::from(body.to_string()))
-                .unwrap()
+            http::Response::builder().status(status).body(SdkBody::from(body.to_string())).unwrap()
         });
         let config = aws_sdk_cloudwatchlogs::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
@@ -365,10 +329,7 @@ mod tests {
         let mut settings = Settings::new("/export");
         settings.max_pages = 2;
         let client = Client::from_conf(config);
-        (
-            CloudWatchLogs::new(settings, client, recognizer, clock),
-            sent,
-        )
+        (CloudWatchLogs::new(settings, client, recognizer, clock), sent)
     }
 
     fn event(id: &str, message: &str) -> Value {
@@ -383,14 +344,9 @@ mod tests {
             (200, json!({"events": [event("e1", &message)]})),
         ]);
         let sweep = observer.sweep(&wanted()).await.unwrap();
-        let [sighting] = sweep.sightings.as_slice() else {
-            panic!("{sweep:?}")
-        };
+        let [sighting] = sweep.sightings.as_slice() else { panic!("{sweep:?}") };
         assert_eq!(sighting.tag, tag());
-        assert_eq!(
-            sighting.stamp,
-            Stamp::Millis(Timestamp::from_millis((NOW - 3) * 1_000 + 7))
-        );
+        assert_eq!(sighting.stamp, Stamp::Millis(Timestamp::from_millis((NOW - 3) * 1_000 + 7)));
         assert_eq!(sighting.integrity, Integrity::Intact);
         assert_eq!(sighting.locator, Locator::new("e1"));
         assert_eq!(sweep.watermark, Some(Timestamp::from_secs(NOW - 10)));
@@ -404,8 +360,7 @@ mod tests {
     #[tokio::test]
     async fn a_window_that_is_too_long_is_read_on_in_the_next_look() {
         let page = |token| (200, json!({"events": [], "nextToken": token}));
-        let (mut observer, sent) =
-            observer(vec![page("t1"), page("t2"), (200, json!({"events": []}))]);
+        let (mut observer, sent) = observer(vec![page("t1"), page("t2"), (200, json!({"events": []}))]);
         let first = observer.sweep(&wanted()).await.unwrap();
         assert_eq!(first.watermark, None);
         let second = observer.sweep(&wanted()).await.unwrap();
@@ -415,22 +370,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_foreign_tag_is_counted_once_for_all_windows_that_show_it() {
-        let page = (
-            200,
-            json!({"events": [event("e1", &line("another key, sixteen+"))]}),
-        );
+        let page = (200, json!({"events": [event("e1", &line("another key, sixteen+"))]}));
         let (mut observer, _) = observer(vec![page.clone(), page]);
         let first = observer.sweep(&wanted()).await.unwrap();
         assert_eq!((first.sightings.len(), first.reading.foreign_tags), (0, 1));
-        assert_eq!(
-            observer
-                .sweep(&wanted())
-                .await
-                .unwrap()
-                .reading
-                .foreign_tags,
-            0
-        );
+        assert_eq!(observer.sweep(&wanted()).await.unwrap().reading.foreign_tags, 0);
     }
 
     #[tokio::test]
@@ -441,14 +385,10 @@ mod tests {
             (400, "ResourceNotFoundException", Trouble::Missing),
             (503, "ServiceUnavailableException", Trouble::Failing),
         ] {
-            let (mut observer, _) =
-                observer(vec![(status, json!({"__type": code, "message": "why"}))]);
+            let (mut observer, _) = observer(vec![(status, json!({"__type": code, "message": "why"}))]);
             let error = observer.sweep(&wanted()).await.unwrap_err();
             assert_eq!(error.trouble, kind);
-            assert_eq!(
-                &*error.detail,
-                format!("FilterLogEvents on `/export`: {code}: why")
-            );
+            assert_eq!(&*error.detail, format!("FilterLogEvents on `/export`: {code}: why"));
         }
     }
 }

@@ -163,12 +163,7 @@ struct Pass {
 impl Kinesis {
     /// An observer of a stream. The client must not retry: the loop that calls the observer does.
     #[must_use]
-    pub fn new(
-        settings: Settings,
-        client: Client,
-        recognizer: Recognizer,
-        clock: WallClock,
-    ) -> Self {
+    pub fn new(settings: Settings, client: Client, recognizer: Recognizer, clock: WallClock) -> Self {
         Self {
             settings,
             client,
@@ -190,15 +185,8 @@ impl Kinesis {
         }
         self.turn += 1;
         self.aim(start);
-        let mut pass = Pass {
-            started,
-            start,
-            queue: VecDeque::new(),
-            calls: 0,
-            bytes: 0,
-            short: false,
-            failure: None,
-        };
+        let mut pass =
+            Pass { started, start, queue: VecDeque::new(), calls: 0, bytes: 0, short: false, failure: None };
         self.enqueue(&mut pass);
         let mut answers = FuturesUnordered::new();
         loop {
@@ -272,10 +260,7 @@ impl Kinesis {
             };
             shards.extend(page.shards.unwrap_or_default());
             if shards.len() > MAX_SHARDS {
-                let words = format!(
-                    "{}: more than {MAX_SHARDS} shards",
-                    self.asked("ListShards")
-                );
+                let words = format!("{}: more than {MAX_SHARDS} shards", self.asked("ListShards"));
                 return Err(ObserveError::new(Trouble::OverBudget, words));
             }
             token = page.next_token;
@@ -303,11 +288,7 @@ impl Kinesis {
 
     /// Moves cursors that stand before everything of interest up to it, so that nobody pays for what nobody waits for.
     fn aim(&mut self, start: Timestamp) {
-        let spare = if self.rested {
-            Duration::ZERO
-        } else {
-            self.settings.lookback
-        };
+        let spare = if self.rested { Duration::ZERO } else { self.settings.lookback };
         self.rested = false;
         for cursor in self.cursors.values_mut() {
             if cursor.reached + spare < start && !cursor.ended {
@@ -421,15 +402,9 @@ impl Kinesis {
     fn watermark(&self, pass: &Pass) -> Option<Timestamp> {
         let mut open = self.cursors.values().filter(|cursor| !cursor.ended);
         // A shard that waits for its turn still vouches for what it was read up to in an earlier one.
-        let oldest = open.try_fold(pass.started, |oldest, cursor| {
-            cursor.tip.map(|tip| oldest.min(tip))
-        })?;
-        let unread = pass
-            .queue
-            .iter()
-            .any(|id| self.cursors.get(id).is_some_and(|cursor| cursor.pages > 0));
-        (!pass.short && !unread && !self.cursors.is_empty())
-            .then_some(oldest - self.settings.settle)
+        let oldest = open.try_fold(pass.started, |oldest, cursor| cursor.tip.map(|tip| oldest.min(tip)))?;
+        let unread = pass.queue.iter().any(|id| self.cursors.get(id).is_some_and(|cursor| cursor.pages > 0));
+        (!pass.short && !unread && !self.cursors.is_empty()).then_some(oldest - self.settings.settle)
     }
 
     fn arn(&self) -> Option<&str> {
@@ -460,10 +435,7 @@ impl Observe for Kinesis {
             // What was seen comes first; the failure is told when asked again.
             self.failure = Some(failure);
         }
-        let Unreported {
-            sightings,
-            mut reading,
-        } = std::mem::take(&mut self.unreported);
+        let Unreported { sightings, mut reading } = std::mem::take(&mut self.unreported);
         let open = self.cursors.values().filter(|cursor| !cursor.ended);
         reading.behind = open.filter_map(|cursor| cursor.behind).max();
         Ok(Sweep {
@@ -513,12 +485,7 @@ enum Refusal {
 impl Ask {
     async fn send(mut self) -> Answer {
         let page = self.page().await;
-        Answer {
-            ended: self.clock.now(),
-            shard: self.shard,
-            iterator: self.iterator,
-            page,
-        }
+        Answer { ended: self.clock.now(), shard: self.shard, iterator: self.iterator, page }
     }
 
     async fn page(&mut self) -> Result<GetRecordsOutput, Refusal> {
@@ -530,12 +497,8 @@ impl Ask {
             };
             self.iterator = Some(iterator.clone());
             let arn = is_arn(&self.stream).then(|| self.stream.clone());
-            let asked = self
-                .client
-                .get_records()
-                .shard_iterator(iterator)
-                .set_stream_arn(arn)
-                .limit(self.limit);
+            let asked =
+                self.client.get_records().shard_iterator(iterator).set_stream_arn(arn).limit(self.limit);
             let error = match asked.send().await {
                 Ok(page) => return Ok(page),
                 Err(error) => error,
@@ -569,17 +532,14 @@ impl Ask {
             request.stream_name(&self.stream)
         };
         let request = match &self.position {
-            Position::From(start) => request
-                .shard_iterator_type(ShardIteratorType::AtTimestamp)
-                .timestamp(date(*start)),
+            Position::From(start) => {
+                request.shard_iterator_type(ShardIteratorType::AtTimestamp).timestamp(date(*start))
+            }
             Position::After(sequence) => request
                 .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
                 .starting_sequence_number(sequence),
         };
-        let words = format!(
-            "GetShardIterator on {} of stream {}",
-            self.shard, self.stream
-        );
+        let words = format!("GetShardIterator on {} of stream {}", self.shard, self.stream);
         match request.send().await {
             Ok(answer) => answer.shard_iterator.ok_or_else(|| {
                 let words = format!("{words}: an answer without an iterator");
@@ -603,10 +563,7 @@ fn is_arn(stream: &str) -> bool {
 }
 
 fn is_invalid(code: Option<&str>) -> bool {
-    matches!(
-        code,
-        Some("InvalidArgumentException" | "ValidationException")
-    )
+    matches!(code, Some("InvalidArgumentException" | "ValidationException"))
 }
 
 /// Rounded down to the milliseconds of the wire.
@@ -615,8 +572,7 @@ fn date(at: Timestamp) -> DateTime {
 }
 
 fn instant(date: &DateTime) -> Timestamp {
-    date.to_millis()
-        .map_or(Timestamp::MIN, Timestamp::from_millis)
+    date.to_millis().map_or(Timestamp::MIN, Timestamp::from_millis)
 }
 
 #[cfg(test)]

@@ -142,12 +142,7 @@ enum Opened {
 impl S3 {
     /// An observer of a bucket's prefix. The client must not retry: the loop that calls the observer does.
     #[must_use]
-    pub fn new(
-        settings: Settings,
-        client: Client,
-        recognizer: Recognizer,
-        clock: WallClock,
-    ) -> Self {
+    pub fn new(settings: Settings, client: Client, recognizer: Recognizer, clock: WallClock) -> Self {
         Self {
             settings,
             client,
@@ -161,21 +156,14 @@ impl S3 {
     }
 
     async fn look(&mut self, started: Timestamp, oldest: Timestamp) -> Result<Pass, ObserveError> {
-        let (from, to) = (
-            oldest - self.settings.slack,
-            started + self.settings.slack,
-        );
-        let prefixes = self
-            .settings
-            .key
-            .prefixes(from, to, self.settings.max_prefixes)
-            .ok_or_else(|| {
-                let words = format!(
-                    "listing s3://{}/{}: more than {} prefixes from {from} to {to}",
-                    self.settings.bucket, self.settings.key, self.settings.max_prefixes
-                );
-                ObserveError::new(Trouble::OverBudget, words)
-            })?;
+        let (from, to) = (oldest - self.settings.slack, started + self.settings.slack);
+        let prefixes = self.settings.key.prefixes(from, to, self.settings.max_prefixes).ok_or_else(|| {
+            let words = format!(
+                "listing s3://{}/{}: more than {} prefixes from {from} to {to}",
+                self.settings.bucket, self.settings.key, self.settings.max_prefixes
+            );
+            ObserveError::new(Trouble::OverBudget, words)
+        })?;
         self.prefixes.retain(|prefix, _| prefixes.contains(prefix));
         let mut pass = Pass::default();
         for prefix in prefixes {
@@ -186,20 +174,13 @@ impl S3 {
             }
         }
         // Those that were shown first have waited longest.
-        pass.queue
-            .make_contiguous()
-            .sort_by_key(|object| object.seen_by);
+        pass.queue.make_contiguous().sort_by_key(|object| object.seen_by);
         self.read(&mut pass).await;
         Ok(pass)
     }
 
     /// Lists one prefix and puts what is new in line.
-    async fn list(
-        &mut self,
-        prefix: &str,
-        from: Timestamp,
-        pass: &mut Pass,
-    ) -> Result<(), ObserveError> {
+    async fn list(&mut self, prefix: &str, from: Timestamp, pass: &mut Pass) -> Result<(), ObserveError> {
         let words = format!("ListObjectsV2 on s3://{}/{prefix}", self.settings.bucket);
         let known = self.prefixes.entry(prefix.to_owned()).or_default();
         let mut token = None;
@@ -224,10 +205,10 @@ impl S3 {
                 let etag = object.e_tag.unwrap_or_default();
                 let modified = instant(&modified);
                 let size = object.size.and_then(|size| u64::try_from(size).ok());
-                let entry = known.objects.entry(key.clone()).or_insert_with(|| Known {
-                    etag: etag.clone(),
-                    state: State::Seen(ended),
-                });
+                let entry = known
+                    .objects
+                    .entry(key.clone())
+                    .or_insert_with(|| Known { etag: etag.clone(), state: State::Seen(ended) });
                 if entry.etag != etag {
                     entry.etag.clone_from(&etag);
                     entry.state = State::Seen(ended);
@@ -235,14 +216,10 @@ impl S3 {
                 let State::Seen(seen_by) = entry.state else {
                     continue;
                 };
-                let stamp = if is_multipart(&etag) {
-                    Stamp::NotBefore(modified)
-                } else {
-                    Stamp::Seconds(modified)
-                };
+                let stamp =
+                    if is_multipart(&etag) { Stamp::NotBefore(modified) } else { Stamp::Seconds(modified) };
                 // The stamp is cut off to the second.
-                let too_old = matches!(stamp, Stamp::Seconds(_))
-                    && modified + Duration::from_secs(1) < from;
+                let too_old = matches!(stamp, Stamp::Seconds(_)) && modified + Duration::from_secs(1) < from;
                 if too_old || size == Some(0) {
                     entry.state = State::Read;
                 } else if size.is_some_and(|size| size > self.settings.max_object_bytes) {
@@ -250,13 +227,7 @@ impl S3 {
                     self.reading.records += 1;
                     self.reading.decode_errors += 1;
                 } else {
-                    pass.queue.push_back(Object {
-                        prefix: prefix.to_owned(),
-                        key,
-                        etag,
-                        stamp,
-                        seen_by,
-                    });
+                    pass.queue.push_back(Object { prefix: prefix.to_owned(), key, etag, stamp, seen_by });
                 }
             }
             if pass.keys > self.settings.max_keys_per_sweep {
@@ -281,10 +252,8 @@ impl S3 {
                     break;
                 };
                 left -= 1;
-                let limits = Limits {
-                    max_inflated_bytes: self.settings.max_inflated_bytes,
-                    ..Limits::OBJECT
-                };
+                let limits =
+                    Limits { max_inflated_bytes: self.settings.max_inflated_bytes, ..Limits::OBJECT };
                 let get = Get {
                     client: self.client.clone(),
                     bucket: self.settings.bucket.clone(),
@@ -332,15 +301,14 @@ impl S3 {
         self.reading.decode_errors += u64::from(scan.decode_errors > 0);
         self.reading.foreign_tags += scan.foreign_tags;
         let name: Arc<str> = format!("s3://{}/{}", self.settings.bucket, object.key).into();
-        self.sightings
-            .extend(scan.found.into_iter().map(|found| Sighting {
-                tag: found.tag,
-                stamp: object.stamp,
-                seen_by: object.seen_by,
-                locator: Locator::new(format!("{name}#{}", found.place)),
-                label: None,
-                integrity: found.integrity,
-            }));
+        self.sightings.extend(scan.found.into_iter().map(|found| Sighting {
+            tag: found.tag,
+            stamp: object.stamp,
+            seen_by: object.seen_by,
+            locator: Locator::new(format!("{name}#{}", found.place)),
+            label: None,
+            integrity: found.integrity,
+        }));
     }
 
     /// Moves the start of the next listing up to the first key that is not read yet, and forgets what is before.
@@ -413,13 +381,7 @@ struct Get {
 
 impl Get {
     async fn send(self) -> (Object, Opened) {
-        let Self {
-            client,
-            bucket,
-            max_bytes,
-            mut scanner,
-            object,
-        } = self;
+        let Self { client, bucket, max_bytes, mut scanner, object } = self;
         let words = format!("GetObject on s3://{bucket}/{}", object.key);
         let etag = (!object.etag.is_empty()).then(|| object.etag.clone());
         let request = client.get_object().bucket(bucket).key(&object.key);

@@ -24,16 +24,11 @@ where
     let (trouble, words) = classify(error);
     let mut detail = format!("{asked}: {words}");
     if detail.len() > MAX_WORDS {
-        let end = (0..=MAX_WORDS)
-            .rev()
-            .find(|at| detail.is_char_boundary(*at));
+        let end = (0..=MAX_WORDS).rev().find(|at| detail.is_char_boundary(*at));
         detail.truncate(end.unwrap_or(0));
         detail.push('…');
     }
-    ObserveError {
-        retry_after: retry_after(error),
-        ..ObserveError::new(trouble, detail)
-    }
+    ObserveError { retry_after: retry_after(error), ..ObserveError::new(trouble, detail) }
 }
 
 fn classify<E>(error: &SdkError<E>) -> (Trouble, String)
@@ -139,11 +134,9 @@ fn by_code(code: &str) -> Option<Trouble> {
         | "SignatureDoesNotMatch"
         | "UnauthorizedOperation"
         | "UnrecognizedClientException" => Trouble::Denied,
-        "ResourceNotFoundException"
-        | "NoSuchBucket"
-        | "NoSuchKey"
-        | "NotFound"
-        | "KMSNotFoundException" => Trouble::Missing,
+        "ResourceNotFoundException" | "NoSuchBucket" | "NoSuchKey" | "NotFound" | "KMSNotFoundException" => {
+            Trouble::Missing
+        }
         "RequestTimeout" | "RequestTimeoutException" => Trouble::TimedOut,
         _ => return None,
     })
@@ -167,10 +160,7 @@ fn retry_after<E>(error: &SdkError<E>) -> Option<Duration> {
 
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     // The bound is against a chain that bites its tail.
-    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| {
-        (*error).source()
-    })
-    .take(16)
+    std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source()).take(16)
 }
 
 fn find_cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
@@ -198,10 +188,7 @@ mod tests {
     }
 
     fn meta(code: &str) -> ErrorMetadata {
-        ErrorMetadata::builder()
-            .code(code)
-            .message("the words")
-            .build()
+        ErrorMetadata::builder().code(code).message("the words").build()
     }
 
     fn service(code: &str, status: u16) -> ObserveError {
@@ -213,18 +200,9 @@ mod tests {
     fn the_code_decides_and_the_words_say_what_was_asked() {
         let error = service("AccessDeniedException", 400);
         assert_eq!(error.trouble, Trouble::Denied);
-        assert_eq!(
-            &*error.detail,
-            "GetRecords on stream logs-acme: AccessDeniedException: the words"
-        );
-        assert_eq!(
-            service("ProvisionedThroughputExceededException", 400).trouble,
-            Trouble::Throttled
-        );
-        assert_eq!(
-            service("ResourceNotFoundException", 400).trouble,
-            Trouble::Missing
-        );
+        assert_eq!(&*error.detail, "GetRecords on stream logs-acme: AccessDeniedException: the words");
+        assert_eq!(service("ProvisionedThroughputExceededException", 400).trouble, Trouble::Throttled);
+        assert_eq!(service("ResourceNotFoundException", 400).trouble, Trouble::Missing);
         assert_eq!(service("InternalFailure", 500).trouble, Trouble::Failing);
         assert_eq!(service("SomethingNew", 429).trouble, Trouble::Throttled);
     }
@@ -237,10 +215,7 @@ mod tests {
             SdkError::dispatch_failure(ConnectorError::other(denied.into(), None));
         let error = explain("GetRecords on stream logs-acme", &error);
         assert_eq!(error.trouble, Trouble::Denied);
-        assert!(
-            error.detail.contains("AssumeRole: AccessDenied: the words"),
-            "{error}"
-        );
+        assert!(error.detail.contains("AssumeRole: AccessDenied: the words"), "{error}");
     }
 
     #[test]
@@ -249,14 +224,8 @@ mod tests {
         let of = |error: SdkError<GetRecordsError>| explain("GetRecords", &error).trouble;
         assert_eq!(of(SdkError::dispatch_failure(io)), Trouble::Unreachable);
         assert_eq!(of(SdkError::timeout_error("slow")), Trouble::TimedOut);
-        assert_eq!(
-            of(SdkError::response_error("not json", answer(200))),
-            Trouble::Garbled
-        );
-        assert_eq!(
-            of(SdkError::response_error("html", answer(503))),
-            Trouble::Failing
-        );
+        assert_eq!(of(SdkError::response_error("not json", answer(200))), Trouble::Garbled);
+        assert_eq!(of(SdkError::response_error("html", answer(503))), Trouble::Failing);
     }
 
     #[test]
@@ -264,9 +233,6 @@ mod tests {
         let mut raw = answer(503);
         raw.headers_mut().insert("retry-after", "7");
         let error = SdkError::service_error(GetRecordsError::generic(meta("SlowDown")), raw);
-        assert_eq!(
-            explain("x", &error).retry_after,
-            Some(Duration::from_secs(7))
-        );
+        assert_eq!(explain("x", &error).retry_after, Some(Duration::from_secs(7)));
     }
 }

@@ -169,40 +169,22 @@ pub enum Drift {
 impl Fault {
     /// A fault on the hop to `stage`, for all tenants.
     pub fn stage(stage: Stage, effect: StageEffect) -> Self {
-        Self::Stage {
-            stage,
-            tenant: None,
-            effect,
-        }
+        Self::Stage { stage, tenant: None, effect }
     }
 
     /// A fault on the hop to `stage`, for one tenant.
     pub fn tenant_stage(tenant: &str, stage: Stage, effect: StageEffect) -> Self {
-        Self::Stage {
-            stage,
-            tenant: Some(tenant.to_owned()),
-            effect,
-        }
+        Self::Stage { stage, tenant: Some(tenant.to_owned()), effect }
     }
 
     /// A fault of all operations of a service.
     pub fn service(service: Service, effect: ServiceEffect) -> Self {
-        Self::Service {
-            service,
-            operation: None,
-            tenant: None,
-            effect,
-        }
+        Self::Service { service, operation: None, tenant: None, effect }
     }
 
     /// A fault of one operation of a service.
     pub fn operation(service: Service, operation: &str, effect: ServiceEffect) -> Self {
-        Self::Service {
-            service,
-            operation: Some(operation.to_owned()),
-            tenant: None,
-            effect,
-        }
+        Self::Service { service, operation: Some(operation.to_owned()), tenant: None, effect }
     }
 
     /// Every tenant that the fault names.
@@ -264,11 +246,7 @@ impl Faults {
     pub(crate) fn add(&mut self, fault: Fault, until: Option<Micros>) -> u64 {
         self.last_id += 1;
         self.version += 1;
-        self.active.push(ActiveFault {
-            id: self.last_id,
-            until,
-            fault,
-        });
+        self.active.push(ActiveFault { id: self.last_id, until, fault });
         self.last_id
     }
 
@@ -296,8 +274,7 @@ impl Faults {
     /// Ends the faults whose time is over.
     pub(crate) fn expire(&mut self, now: Micros) {
         let before = self.active.len();
-        self.active
-            .retain(|active| active.until.is_none_or(|until| now < until));
+        self.active.retain(|active| active.until.is_none_or(|until| now < until));
         self.version += u64::from(self.active.len() < before);
     }
 
@@ -311,24 +288,17 @@ impl Faults {
     }
 
     /// What holds on the hop to `at` for `of`, oldest first.
-    pub(crate) fn of_stage<'a>(
-        &'a self,
-        at: Stage,
-        of: &'a str,
-    ) -> impl Iterator<Item = &'a StageEffect> {
+    pub(crate) fn of_stage<'a>(&'a self, at: Stage, of: &'a str) -> impl Iterator<Item = &'a StageEffect> {
         self.all().filter_map(move |fault| match fault {
-            Fault::Stage {
-                stage,
-                tenant,
-                effect,
-            } if *stage == at && concerns(tenant.as_ref(), Some(of)) => Some(effect),
+            Fault::Stage { stage, tenant, effect } if *stage == at && concerns(tenant.as_ref(), Some(of)) => {
+                Some(effect)
+            }
             _ => None,
         })
     }
 
     pub(crate) fn is_stalled(&self, at: Stage, of: &str) -> bool {
-        self.of_stage(at, of)
-            .any(|effect| *effect == StageEffect::Stall)
+        self.of_stage(at, of).any(|effect| *effect == StageEffect::Stall)
     }
 
     /// What holds for a call.
@@ -339,16 +309,10 @@ impl Faults {
         about: Option<&'a str>,
     ) -> impl Iterator<Item = ServiceEffect> + 'a {
         self.all().filter_map(move |fault| match fault {
-            Fault::Service {
-                service,
-                operation,
-                tenant,
-                effect,
-            } if *service == to
-                && operation
-                    .as_ref()
-                    .is_none_or(|operation| operation == called)
-                && concerns(tenant.as_ref(), about) =>
+            Fault::Service { service, operation, tenant, effect }
+                if *service == to
+                    && operation.as_ref().is_none_or(|operation| operation == called)
+                    && concerns(tenant.as_ref(), about) =>
             {
                 Some(*effect)
             }
@@ -382,9 +346,7 @@ impl Faults {
 
     pub(crate) fn rejection(&self, of: &str) -> Option<Rejection> {
         self.all().find_map(|fault| match fault {
-            Fault::RejectLogEvents { tenant, reason } if concerns(tenant.as_ref(), Some(of)) => {
-                Some(*reason)
-            }
+            Fault::RejectLogEvents { tenant, reason } if concerns(tenant.as_ref(), Some(of)) => Some(*reason),
             _ => None,
         })
     }
@@ -397,8 +359,7 @@ impl Faults {
     }
 
     pub(crate) fn keys_unordered(&self, at: Stage) -> bool {
-        self.all()
-            .any(|fault| matches!(fault, Fault::UnorderedKeys { stage } if *stage == at))
+        self.all().any(|fault| matches!(fault, Fault::UnorderedKeys { stage } if *stage == at))
     }
 
     pub(crate) fn table_size(&self) -> Option<u64> {
@@ -433,21 +394,13 @@ mod tests {
         let fault: Fault = serde_json::from_str(text).unwrap();
         assert_eq!(
             fault,
-            Fault::tenant_stage(
-                "acme",
-                Stage::Archive,
-                StageEffect::Lose { probability: 1.0 }
-            )
+            Fault::tenant_stage("acme", Stage::Archive, StageEffect::Lose { probability: 1.0 })
         );
         let text = r#"{"kind":"service","service":"kinesis","operation":"GetRecords","effect":"server_error","status":503}"#;
         let fault: Fault = serde_json::from_str(text).unwrap();
         assert_eq!(
             fault,
-            Fault::operation(
-                Service::Kinesis,
-                "GetRecords",
-                ServiceEffect::ServerError { status: 503 }
-            )
+            Fault::operation(Service::Kinesis, "GetRecords", ServiceEffect::ServerError { status: 503 })
         );
         let printed = serde_json::to_string(&fault).unwrap();
         assert_eq!(serde_json::from_str::<Fault>(&printed).unwrap(), fault);
@@ -456,10 +409,7 @@ mod tests {
     #[test]
     fn a_fault_of_one_tenant_leaves_the_others_alone() {
         let mut faults = Faults::default();
-        faults.add(
-            Fault::tenant_stage("acme", Stage::Transit, StageEffect::Stall),
-            Some(Micros(5)),
-        );
+        faults.add(Fault::tenant_stage("acme", Stage::Transit, StageEffect::Stall), Some(Micros(5)));
         assert!(faults.is_stalled(Stage::Transit, "acme"));
         assert!(!faults.is_stalled(Stage::Transit, "globex"));
         faults.expire(Micros(5));

@@ -32,8 +32,8 @@ pub use self::clock::Micros;
 pub use self::fault::{ActiveFault, Damage, Drift, Fault, Rejection, ServiceEffect, StageEffect};
 pub use self::names::{Service, Stage};
 pub use self::settings::{
-    ARCHIVE_BUCKET, Distribution, Pace, Profile, REGION, SRE_ACCOUNT, Settings, TABLE,
-    TRANSIT_BUCKET, TenantSpec,
+    ARCHIVE_BUCKET, Distribution, Pace, Profile, REGION, SRE_ACCOUNT, Settings, TABLE, TRANSIT_BUCKET,
+    TenantSpec,
 };
 pub use self::truth::{Arrival, Fate, Incident, TruthRecord};
 pub use self::world::CallCount;
@@ -91,12 +91,7 @@ impl Sandbox {
         http::admin::serve(&mut tasks, listener, &shared, endpoints.clone());
         let stop = tasks.stop_token();
         tasks.start("pipeline", pipeline::run(Arc::clone(&shared), stop));
-        Ok(Self {
-            shared,
-            endpoints,
-            tenants,
-            tasks,
-        })
+        Ok(Self { shared, endpoints, tenants, tasks })
     }
 
     /// Where the services listen.
@@ -127,10 +122,7 @@ impl Sandbox {
 
     fn switch_on(&self, fault: Fault, lasting: Option<Duration>) -> Option<u64> {
         let now = clock::now();
-        let done = self
-            .shared
-            .lock()
-            .fault(fault, lasting.map(|lasting| now.after(lasting)), now);
+        let done = self.shared.lock().fault(fault, lasting.map(|lasting| now.after(lasting)), now);
         self.shared.announce_faults();
         match done {
             Ok(id) => id,

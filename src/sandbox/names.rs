@@ -55,13 +55,7 @@ pub enum Service {
 
 impl Service {
     /// Every service, in the order of [`Service`].
-    pub const ALL: [Self; 5] = [
-        Self::Logs,
-        Self::Kinesis,
-        Self::S3,
-        Self::Sts,
-        Self::Bigquery,
-    ];
+    pub const ALL: [Self; 5] = [Self::Logs, Self::Kinesis, Self::S3, Self::Sts, Self::Bigquery];
 
     /// The name in JSON, in calls and in tests.
     pub fn name(self) -> &'static str {

@@ -31,10 +31,8 @@ pub struct TenantSpec {
 impl TenantSpec {
     /// A tenant whose other names follow from its name and its place in the list.
     pub fn named(name: &str, index: usize) -> Self {
-        let account = format!(
-            "{:012}",
-            111_111_111_111_u64.saturating_mul(index as u64 % 8 + 1) + index as u64 / 8
-        );
+        let account =
+            format!("{:012}", 111_111_111_111_u64.saturating_mul(index as u64 % 8 + 1) + index as u64 / 8);
         Self {
             name: name.to_owned(),
             log_group: format!("/ecs/{name}/app"),
@@ -109,28 +107,13 @@ impl Pace {
     /// Shaped like a healthy production pipeline: about 4 to 12 s end to end.
     pub fn lifelike() -> Self {
         Self {
-            forward: Distribution::LogNormal {
-                median_ms: 45.0,
-                sigma: 0.5,
-            },
-            archive: Distribution::Uniform {
-                min_ms: 1_000.0,
-                max_ms: 5_000.0,
-            },
-            export: Distribution::Uniform {
-                min_ms: 2_000.0,
-                max_ms: 8_000.0,
-            },
-            transfer: Distribution::Uniform {
-                min_ms: 500.0,
-                max_ms: 4_000.0,
-            },
+            forward: Distribution::LogNormal { median_ms: 45.0, sigma: 0.5 },
+            archive: Distribution::Uniform { min_ms: 1_000.0, max_ms: 5_000.0 },
+            export: Distribution::Uniform { min_ms: 2_000.0, max_ms: 8_000.0 },
+            transfer: Distribution::Uniform { min_ms: 500.0, max_ms: 4_000.0 },
             archive_batch: Duration::from_secs(1),
             transit_batch: Duration::from_millis(500),
-            query: Distribution::LogNormal {
-                median_ms: 120.0,
-                sigma: 0.4,
-            },
+            query: Distribution::LogNormal { median_ms: 120.0, sigma: 0.4 },
         }
     }
 
@@ -161,9 +144,7 @@ impl Pace {
         match stage {
             Stage::Archive => self.archive_batch,
             Stage::Transit => self.transit_batch,
-            Stage::LogGroup | Stage::TenantStream | Stage::Bigquery | Stage::DeadLetter => {
-                Duration::ZERO
-            }
+            Stage::LogGroup | Stage::TenantStream | Stage::Bigquery | Stage::DeadLetter => Duration::ZERO,
         }
     }
 }
@@ -250,28 +231,17 @@ mod tests {
     #[test]
     fn tenants_have_accounts_of_their_own() {
         let settings = Settings::demo(1, 30);
-        let mut accounts: Vec<_> = settings
-            .tenants
-            .iter()
-            .map(|tenant| tenant.account.clone())
-            .collect();
+        let mut accounts: Vec<_> = settings.tenants.iter().map(|tenant| tenant.account.clone()).collect();
         accounts.sort();
         accounts.dedup();
         assert_eq!(accounts.len(), 30);
-        assert!(
-            accounts
-                .iter()
-                .all(|account| account.len() == 12 && account != SRE_ACCOUNT)
-        );
+        assert!(accounts.iter().all(|account| account.len() == 12 && account != SRE_ACCOUNT));
     }
 
     #[test]
     fn a_log_normal_delay_has_its_median_and_its_bound() {
         let mut rng = fastrand::Rng::with_seed(7);
-        let shape = Distribution::LogNormal {
-            median_ms: 100.0,
-            sigma: 1.0,
-        };
+        let shape = Distribution::LogNormal { median_ms: 100.0, sigma: 1.0 };
         let mut drawn: Vec<_> = (0..2_001).map(|_| shape.draw(&mut rng)).collect();
         drawn.sort();
         let median = drawn[1_000].as_secs_f64();

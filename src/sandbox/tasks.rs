@@ -17,10 +17,7 @@ pub(crate) struct Tasks {
 
 impl Tasks {
     pub(crate) fn new() -> Self {
-        Self {
-            set: JoinSet::new(),
-            stop: CancellationToken::new(),
-        }
+        Self { set: JoinSet::new(), stop: CancellationToken::new() }
     }
 
     /// Cancelled when the sandbox stops; every wait in a task must end with it.
@@ -28,11 +25,7 @@ impl Tasks {
         self.stop.clone()
     }
 
-    pub(crate) fn start(
-        &mut self,
-        name: &'static str,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) {
+    pub(crate) fn start(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         self.set.spawn(async move {
             task.await;
             name

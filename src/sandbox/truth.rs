@@ -95,9 +95,7 @@ impl TruthRecord {
 
     /// All copies at `stage` in its own tenant's source.
     pub fn copies(&self, stage: Stage) -> impl Iterator<Item = &Arrival> {
-        self.arrivals
-            .iter()
-            .filter(move |arrival| arrival.stage == stage && arrival.tenant == self.tenant)
+        self.arrivals.iter().filter(move |arrival| arrival.stage == stage && arrival.tenant == self.tenant)
     }
 }
 
@@ -173,10 +171,7 @@ impl Truth {
 
     /// All that is remembered, oldest first.
     pub(crate) fn all(&self) -> Vec<TruthRecord> {
-        self.order
-            .iter()
-            .filter_map(|token| self.records.get(token).cloned())
-            .collect()
+        self.order.iter().filter_map(|token| self.records.get(token).cloned()).collect()
     }
 }
 
@@ -185,10 +180,7 @@ pub(crate) fn find_token(message: &str) -> Option<String> {
     let lower = message.to_ascii_lowercase();
     memmem::find_iter(lower.as_bytes(), MARKER).find_map(|start| {
         let token = lower.get(start..start + TOKEN_LENGTH)?;
-        token
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric())
-            .then(|| token.to_owned())
+        token.bytes().all(|byte| byte.is_ascii_alphanumeric()).then(|| token.to_owned())
     })
 }
 
@@ -197,18 +189,12 @@ mod tests {
     use super::*;
 
     fn token() -> String {
-        format!("{MARKER}{}", "0123456789abcdef".repeat(4))
-            .chars()
-            .take(TOKEN_LENGTH)
-            .collect()
+        format!("{MARKER}{}", "0123456789abcdef".repeat(4)).chars().take(TOKEN_LENGTH).collect()
     }
 
     #[test]
     fn a_token_is_found_whatever_surrounds_it() {
-        let message = format!(
-            "{{\"trace_id\":\"{}\",\"message\":\"zqtp1\"}}",
-            token().to_uppercase()
-        );
+        let message = format!("{{\"trace_id\":\"{}\",\"message\":\"zqtp1\"}}", token().to_uppercase());
         assert_eq!(find_token(&message), Some(token()));
     }
 
@@ -223,24 +209,9 @@ mod tests {
         let mut truth = Truth::default();
         truth.accepted("t", "acme", Micros(1));
         truth.set_out("t");
-        truth.ended(
-            "t",
-            Some(Fate::Lost {
-                hop: Stage::Transit,
-            }),
-        );
+        truth.ended("t", Some(Fate::Lost { hop: Stage::Transit }));
         assert_eq!(truth.all()[0].fate, Fate::InFlight);
-        truth.ended(
-            "t",
-            Some(Fate::Lost {
-                hop: Stage::Bigquery,
-            }),
-        );
-        assert_eq!(
-            truth.all()[0].fate,
-            Fate::Lost {
-                hop: Stage::Bigquery
-            }
-        );
+        truth.ended("t", Some(Fate::Lost { hop: Stage::Bigquery }));
+        assert_eq!(truth.all()[0].fate, Fate::Lost { hop: Stage::Bigquery });
     }
 }

@@ -33,9 +33,7 @@ fn weight(accept: &str, offer: &str) -> u32 {
                 name if name.strip_suffix("/*") == Some(kind) => 1,
                 _ => return None,
             };
-            let quality = parts
-                .find_map(|part| part.strip_prefix("q="))
-                .map_or(1000, per_mille);
+            let quality = parts.find_map(|part| part.strip_prefix("q=")).map_or(1000, per_mille);
             Some((precision, quality))
         })
         .max()
@@ -45,10 +43,7 @@ fn weight(accept: &str, offer: &str) -> u32 {
 fn per_mille(quality: &str) -> u32 {
     let (whole, fraction) = quality.split_once('.').unwrap_or((quality, ""));
     let thousandths = format!("{fraction:0<3}");
-    match (
-        whole,
-        thousandths.get(..3).and_then(|digits| digits.parse().ok()),
-    ) {
+    match (whole, thousandths.get(..3).and_then(|digits| digits.parse().ok())) {
         ("0", Some(thousandths)) => thousandths,
         ("0", None) => 0,
         _ => 1000,
@@ -68,10 +63,7 @@ mod tests {
         assert_eq!(best(Some(browser), &PAGE), "text/html");
         assert_eq!(best(Some("application/json"), &PAGE), "application/json");
         assert_eq!(best(Some("*/*"), &PAGE), "text/html");
-        assert_eq!(
-            best(Some("text/html;q=0.4, application/json;q=0.5"), &PAGE),
-            "application/json"
-        );
+        assert_eq!(best(Some("text/html;q=0.4, application/json;q=0.5"), &PAGE), "application/json");
         assert_eq!(best(None, &PAGE), "text/html");
         assert_eq!(best(Some("image/png"), &PAGE), "text/html");
     }
@@ -83,10 +75,7 @@ mod tests {
         assert_eq!(best(Some(new), &SCRAPE), "application/openmetrics-text");
         let old = "text/plain;version=0.0.4;q=0.6,application/openmetrics-text;q=0.3";
         assert_eq!(best(Some(old), &SCRAPE), "text/plain");
-        assert_eq!(
-            best(Some("application/openmetrics-text;q=0"), &SCRAPE),
-            "text/plain"
-        );
+        assert_eq!(best(Some("application/openmetrics-text;q=0"), &SCRAPE), "text/plain");
     }
 
     #[test]

@@ -20,16 +20,11 @@ use crate::domain::tracker::Snapshot;
 pub(super) fn read_id(text: &str) -> Option<TraceId> {
     let text = text.trim();
     if text.len() == TAG_LEN {
-        return tag::read_unverified(text.as_bytes())
-            .ok()
-            .map(|tag| tag.trace);
+        return tag::read_unverified(text.as_bytes()).ok().map(|tag| tag.trace);
     }
     // `TraceId::parse` also takes braces and URNs, which nobody means here.
     let digits = |c: char| c.is_ascii_hexdigit() || c == '-';
-    text.chars()
-        .all(digits)
-        .then(|| TraceId::parse(text))
-        .flatten()
+    text.chars().all(digits).then(|| TraceId::parse(text)).flatten()
 }
 
 /// The trace, wherever it is remembered.
@@ -37,18 +32,8 @@ pub(super) fn find(snapshot: &Snapshot, id: TraceId) -> Option<&Trace> {
     let sorted = [&snapshot.open, &snapshot.finished];
     sorted
         .into_iter()
-        .find_map(|list| {
-            list.binary_search_by_key(&id, |trace| trace.id())
-                .ok()
-                .map(|at| &list[at])
-        })
-        .or_else(|| {
-            snapshot
-                .failures
-                .iter()
-                .flatten()
-                .find(|trace| trace.id() == id)
-        })
+        .find_map(|list| list.binary_search_by_key(&id, |trace| trace.id()).ok().map(|at| &list[at]))
+        .or_else(|| snapshot.failures.iter().flatten().find(|trace| trace.id() == id))
         .map(AsRef::as_ref)
 }
 
@@ -77,10 +62,7 @@ pub(super) fn unknown(app: &App, snapshot: &Snapshot, id: TraceId) -> Vec<String
         "It may be another instance's canary: each knows only its own. The stages themselves know more: search them for {MARKER}{id}."
     ));
     for place in &app.settings.places {
-        if let Place::BigQuery {
-            table, id_column, ..
-        } = place
-        {
+        if let Place::BigQuery { table, id_column, .. } = place {
             said.push(format!(
                 "In BigQuery: SELECT * FROM `{table}` WHERE STARTS_WITH(LOWER(`{id_column}`), '{MARKER}{id}')"
             ));
@@ -148,11 +130,7 @@ impl Page {
         let extent = waterfall::extent(&lanes, trace.planned_at, snapshot.at);
         let axis = Axis::holding(trace.planned_at, extent);
         let tag = (app.sign)(&trace.tag).to_string();
-        let title = format!(
-            "{} {}",
-            outcome_word(trace),
-            outcome_detail(trace, snapshot)
-        );
+        let title = format!("{} {}", outcome_word(trace), outcome_detail(trace, snapshot));
         let arrival = trace.arrival(map.end());
         let after = |at: Timestamp| words::exact(at.since(trace.planned_at));
         Self {
@@ -178,10 +156,7 @@ impl Page {
             doubled_by_us: trace.doubled_by_us,
             waterfall: waterfall::draw(&lanes, axis, app.settings.criteria.slo, snapshot.at),
             enlarged: enlarged(&lanes, trace, snapshot, axis, app.settings.criteria.slo),
-            stages: lanes
-                .iter()
-                .map(|lane| StageCard::new(app, snapshot, trace, lane, &tag))
-                .collect(),
+            stages: lanes.iter().map(|lane| StageCard::new(app, snapshot, trace, lane, &tag)).collect(),
             timeline: timeline(trace, snapshot, app, &lanes),
             violations: snapshot
                 .violations
@@ -190,7 +165,10 @@ impl Page {
                 .map(|seen| {
                     format!(
                         "{}: found in {} at {}, copy {}",
-                        words::instant(seen.at), seen.found_in, map.stage(seen.stage).name, seen.locator,
+                        words::instant(seen.at),
+                        seen.found_in,
+                        map.stage(seen.stage).name,
+                        seen.locator,
                     )
                 })
                 .collect(),
@@ -217,11 +195,8 @@ fn enlarged(
     axis: Axis,
     slo: Duration,
 ) -> Option<Waterfall> {
-    let seen: Vec<_> = lanes
-        .iter()
-        .filter(|lane| matches!(lane.presence, Presence::Seen(_)))
-        .cloned()
-        .collect();
+    let seen: Vec<_> =
+        lanes.iter().filter(|lane| matches!(lane.presence, Presence::Seen(_))).cloned().collect();
     let extent = waterfall::extent(&seen, trace.planned_at, snapshot.at);
     let closer = Axis::holding(trace.planned_at, extent);
     (!seen.is_empty() && closer.length * FLAT <= axis.length)
@@ -232,11 +207,7 @@ impl StageCard {
     fn new(app: &App, snapshot: &Snapshot, trace: &Trace, lane: &Lane<'_>, tag: &str) -> Self {
         let map = &snapshot.topology;
         let source = map.source_of(trace.tenant, lane.stage);
-        let place = app
-            .settings
-            .places
-            .get(source.0 as usize)
-            .unwrap_or(&Place::Elsewhere);
+        let place = app.settings.places.get(source.0 as usize).unwrap_or(&Place::Elsewhere);
         let visit = lane.visit;
         let look_up = |copy| look_ups(place, copy, tag, trace.planned_at);
         Self {
@@ -256,16 +227,9 @@ impl StageCard {
             copies: visit
                 .copies
                 .iter()
-                .map(|copy| Copy {
-                    locator: copy.to_string(),
-                    look_ups: look_up(Some(copy)),
-                })
+                .map(|copy| Copy { locator: copy.to_string(), look_ups: look_up(Some(copy)) })
                 .collect(),
-            look_ups: if visit.copies.is_empty() {
-                look_up(None)
-            } else {
-                Vec::new()
-            },
+            look_ups: if visit.copies.is_empty() { look_up(None) } else { Vec::new() },
         }
     }
 }
@@ -284,10 +248,7 @@ fn facts(lane: &Lane<'_>) -> Vec<(&'static str, String)> {
             if noticed.is_zero() {
                 "by us at once".to_owned()
             } else {
-                format!(
-                    "{} later by us, which is no part of the latency",
-                    words::exact(noticed)
-                )
+                format!("{} later by us, which is no part of the latency", words::exact(noticed))
             },
         ));
         facts.push(("content", arrival.integrity.to_string()));
@@ -310,10 +271,7 @@ fn facts(lane: &Lane<'_>) -> Vec<(&'static str, String)> {
         facts.push(("looked in vain", words::count(looks, "time", "times")));
     }
     if visit.unseen_gap {
-        facts.push((
-            "gap",
-            "the stage could not be read for a while after the last look in vain".to_owned(),
-        ));
+        facts.push(("gap", "the stage could not be read for a while after the last look in vain".to_owned()));
     }
     facts
 }
@@ -353,29 +311,20 @@ fn gravity(trace: &Trace) -> Gravity {
 fn timeline(trace: &Trace, snapshot: &Snapshot, app: &App, lanes: &[Lane<'_>]) -> Vec<Moment> {
     let map = &snapshot.topology;
     let slo = app.settings.criteria.slo;
-    let mut moments = vec![(
-        trace.planned_at,
-        "planned to leave; latency counts from here".to_owned(),
-    )];
+    let mut moments = vec![(trace.planned_at, "planned to leave; latency counts from here".to_owned())];
     moments.extend(match trace.put {
         Put::Planned => None,
         Put::Accepted { at } => Some((at, "CloudWatch Logs took it".to_owned())),
-        Put::Ambiguous { at } => Some((
-            at,
-            "no answer from CloudWatch Logs; it may be in".to_owned(),
-        )),
+        Put::Ambiguous { at } => Some((at, "no answer from CloudWatch Logs; it may be in".to_owned())),
         Put::Refused { at } => Some((at, "CloudWatch Logs did not take it".to_owned())),
     });
     for lane in lanes {
         let name = &lane.name;
         if let Some(arrival) = &lane.visit.arrival {
-            let took = lane.latency().map_or_else(String::new, |latency| {
-                format!(", the hop took {}", words::short(latency))
-            });
-            moments.push((
-                arrival.interval.latest,
-                format!("had arrived at {name} by now{took}"),
-            ));
+            let took = lane
+                .latency()
+                .map_or_else(String::new, |latency| format!(", the hop took {}", words::short(latency)));
+            moments.push((arrival.interval.latest, format!("had arrived at {name} by now{took}")));
         } else if let (Some(until), Presence::Overdue { .. } | Presence::Never { .. }) =
             (lane.visit.absent_until, &lane.presence)
         {
@@ -388,14 +337,9 @@ fn timeline(trace: &Trace, snapshot: &Snapshot, app: &App, lanes: &[Lane<'_>]) -
         }
     }
     if trace.planned_at + slo < snapshot.at {
-        let met = trace
-            .arrival(map.end())
-            .is_some_and(|at| at.latest <= trace.planned_at + slo);
+        let met = trace.arrival(map.end()).is_some_and(|at| at.latest <= trace.planned_at + slo);
         if !met {
-            moments.push((
-                trace.planned_at + slo,
-                format!("threshold of {}", words::short(slo)),
-            ));
+            moments.push((trace.planned_at + slo, format!("threshold of {}", words::short(slo))));
         }
     }
     if let Some((outcome, at)) = &trace.ended {

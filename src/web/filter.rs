@@ -52,9 +52,7 @@ pub struct FilterError {
 }
 
 /// The parameters, in the order in which links have them.
-const PARAMETERS: [&str; 7] = [
-    "tenant", "stage", "outcome", "since", "until", "limit", "format",
-];
+const PARAMETERS: [&str; 7] = ["tenant", "stage", "outcome", "since", "until", "limit", "format"];
 
 impl Filter {
     /// Reads a query.
@@ -62,11 +60,7 @@ impl Filter {
     /// # Errors
     ///
     /// [`FilterError`] for the first parameter that makes no sense.
-    pub fn read(
-        query: &[(String, String)],
-        map: &Topology,
-        now: Timestamp,
-    ) -> Result<Self, FilterError> {
+    pub fn read(query: &[(String, String)], map: &Topology, now: Timestamp) -> Result<Self, FilterError> {
         let mut filter = Self {
             tenant: None,
             stage: None,
@@ -77,47 +71,39 @@ impl Filter {
             given: Vec::new(),
         };
         for (name, value) in query.iter().filter(|(_, value)| !value.is_empty()) {
-            let wrong = |should: String| FilterError {
-                parameter: name.clone(),
-                value: value.clone(),
-                should,
-            };
+            let wrong =
+                |should: String| FilterError { parameter: name.clone(), value: value.clone(), should };
             let names = |all: Vec<&str>| listed(&all);
             match name.as_str() {
                 "tenant" => {
                     let all = || map.tenants().iter().map(|tenant| &*tenant.name).collect();
                     let tenant = map.tenant_by_name(value);
                     filter.tenant = Some(tenant.ok_or_else(|| {
-                        wrong(format!(
-                            "there is no such tenant; there are {}",
-                            names(all())
-                        ))
+                        wrong(format!("there is no such tenant; there are {}", names(all())))
                     })?);
                 }
                 "stage" => {
                     let all = || map.stages().iter().map(|stage| &*stage.name).collect();
                     let stage = map.stage_ids().find(|id| *map.stage(*id).name == **value);
                     filter.stage = Some(stage.ok_or_else(|| {
-                        wrong(format!(
-                            "there is no such stage; there are {}",
-                            names(all())
-                        ))
+                        wrong(format!("there is no such stage; there are {}", names(all())))
                     })?);
                 }
                 "outcome" => {
                     for word in value.split(',').map(str::trim) {
-                        filter.outcomes.extend(outcomes(word).ok_or_else(|| {
-                            wrong(format!("must be one of {}", listed(&outcome_words())))
-                        })?);
+                        filter.outcomes.extend(
+                            outcomes(word).ok_or_else(|| {
+                                wrong(format!("must be one of {}", listed(&outcome_words())))
+                            })?,
+                        );
                     }
                 }
                 "since" => filter.since = Some(instant(value, now).ok_or_else(|| wrong(when()))?),
                 "until" => filter.until = Some(instant(value, now).ok_or_else(|| wrong(when()))?),
                 "limit" => {
                     let limit = value.parse().ok().filter(|n| (1..=MAX_LIMIT).contains(n));
-                    filter.limit = limit.ok_or_else(|| {
-                        wrong(format!("must be a whole number from 1 to {MAX_LIMIT}"))
-                    })?;
+                    filter.limit = limit
+                        .ok_or_else(|| wrong(format!("must be a whole number from 1 to {MAX_LIMIT}")))?;
                 }
                 "format" => {
                     if !["html", "json"].contains(&value.as_str()) {
@@ -127,9 +113,7 @@ impl Filter {
                 }
                 _ => {
                     let known = listed(&PARAMETERS);
-                    return Err(wrong(format!(
-                        "there is no such parameter; there are {known}"
-                    )));
+                    return Err(wrong(format!("there is no such parameter; there are {known}")));
                 }
             }
             filter.given.push((name.clone(), value.clone()));
@@ -165,11 +149,7 @@ impl Filter {
     pub fn link(&self, parameter: &str, value: &str) -> String {
         let mut query = String::new();
         for name in PARAMETERS {
-            let value = if name == parameter {
-                value
-            } else {
-                self.given(name)
-            };
+            let value = if name == parameter { value } else { self.given(name) };
             if !value.is_empty() {
                 let sign = if query.is_empty() { '?' } else { '&' };
                 let _ = write!(query, "{sign}{name}={}", percent_encoded(value));
@@ -184,8 +164,9 @@ fn hangs_at(trace: &Trace, stage: StageId, map: &Topology) -> bool {
     let path = map.main_path();
     let place = |id: StageId| path.iter().position(|on_path| *on_path == id);
     let lost_there = match &trace.ended {
-        Some((Outcome::Lost(hops), _)) => place(stage)
-            .is_some_and(|at| place(hops.first) <= Some(at) && Some(at) <= place(hops.last)),
+        Some((Outcome::Lost(hops), _)) => {
+            place(stage).is_some_and(|at| place(hops.first) <= Some(at) && Some(at) <= place(hops.last))
+        }
         Some((Outcome::DeadLettered(at), _)) => *at == stage,
         Some((Outcome::Unobserved, _)) => trace.waiting_for(map) == Some(stage),
         Some((Outcome::Delivered | Outcome::Late | Outcome::Refused(_), _)) => false,
@@ -204,24 +185,16 @@ pub fn outcome_words() -> Vec<&'static str> {
 
 fn outcomes(word: &str) -> Option<Vec<&'static str>> {
     match word {
-        FAILED => Some(
-            Outcome::LABELS
-                .into_iter()
-                .filter(|label| *label != Outcome::Delivered.label())
-                .collect(),
-        ),
+        FAILED => {
+            Some(Outcome::LABELS.into_iter().filter(|label| *label != Outcome::Delivered.label()).collect())
+        }
         word if word == Standing::InFlight.label() => Some(vec![IN_FLIGHT]),
-        word => Outcome::LABELS
-            .into_iter()
-            .find(|label| *label == word)
-            .map(|label| vec![label]),
+        word => Outcome::LABELS.into_iter().find(|label| *label == word).map(|label| vec![label]),
     }
 }
 
 fn instant(value: &str, now: Timestamp) -> Option<Timestamp> {
-    words::parse_duration(value)
-        .map(|age| now - age)
-        .or_else(|| Timestamp::parse_rfc3339(value))
+    words::parse_duration(value).map(|age| now - age).or_else(|| Timestamp::parse_rfc3339(value))
 }
 
 fn when() -> String {
@@ -231,11 +204,7 @@ fn when() -> String {
 /// At most as many names as a sentence bears.
 fn listed(names: &[&str]) -> String {
     const MOST: usize = 12;
-    let some: Vec<_> = names
-        .iter()
-        .take(MOST)
-        .map(|name| format!("`{name}`"))
-        .collect();
+    let some: Vec<_> = names.iter().take(MOST).map(|name| format!("`{name}`")).collect();
     match names.len().saturating_sub(MOST) {
         0 if names.is_empty() => "none".to_owned(),
         0 => some.join(", "),
@@ -266,12 +235,9 @@ mod tests {
     use crate::domain::topology::fixture::topology;
 
     fn read(query: &[(&str, &str)]) -> Result<Filter, String> {
-        let query: Vec<_> = query
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        Filter::read(&query, &topology(), Timestamp::from_secs(10_000))
-            .map_err(|error| error.to_string())
+        let query: Vec<_> =
+            query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Filter::read(&query, &topology(), Timestamp::from_secs(10_000)).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -285,27 +251,15 @@ mod tests {
     #[test]
     fn failed_is_everything_that_did_not_go_well() {
         let filter = read(&[("outcome", "failed")]).unwrap();
-        assert_eq!(
-            filter.outcomes,
-            ["late", "lost", "dead_lettered", "unobserved", "refused"]
-        );
+        assert_eq!(filter.outcomes, ["late", "lost", "dead_lettered", "unobserved", "refused"]);
     }
 
     #[test]
     fn nonsense_is_refused_with_what_would_be_right() {
         for (query, said) in [
-            (
-                ("tenant", "acne"),
-                "`tenant=acne`: there is no such tenant; there are `acme`, `globex`",
-            ),
-            (
-                ("limit", "0"),
-                "`limit=0`: must be a whole number from 1 to 1000",
-            ),
-            (
-                ("limit", "5000"),
-                "`limit=5000`: must be a whole number from 1 to 1000",
-            ),
+            (("tenant", "acne"), "`tenant=acne`: there is no such tenant; there are `acme`, `globex`"),
+            (("limit", "0"), "`limit=0`: must be a whole number from 1 to 1000"),
+            (("limit", "5000"), "`limit=5000`: must be a whole number from 1 to 1000"),
             (
                 ("outcome", "lots"),
                 "`outcome=lots`: must be one of `in_flight`, `failed`, `delivered`, `late`, `lost`, `dead_lettered`, `unobserved`, `refused`",
@@ -332,10 +286,7 @@ mod tests {
     #[test]
     fn a_link_keeps_the_other_parameters_and_encodes_what_a_url_cannot_hold() {
         let filter = read(&[("tenant", "acme"), ("limit", "20")]).unwrap();
-        assert_eq!(
-            filter.link("outcome", "lost"),
-            "?tenant=acme&outcome=lost&limit=20"
-        );
+        assert_eq!(filter.link("outcome", "lost"), "?tenant=acme&outcome=lost&limit=20");
         assert_eq!(filter.link("tenant", ""), "?limit=20");
         assert_eq!(percent_encoded("a&b=<é>"), "a%26b%3D%3C%C3%A9%3E");
     }

@@ -112,7 +112,8 @@ impl World {
             self.tracker.apply(Input::Put { trace: tag.trace, result }, answered);
             return;
         }
-        self.tracker.apply(Input::Put { trace: tag.trace, result: PutResult::Accepted { doubled: false } }, answered);
+        self.tracker
+            .apply(Input::Put { trace: tag.trace, result: PutResult::Accepted { doubled: false } }, answered);
         let jitter = |bits: u32| (dice >> bits & 0xff) as u64;
         let arrive = |stage: StageId, millis: u64| {
             let reached = match weather.dropped_at {
@@ -142,9 +143,10 @@ impl World {
             return;
         }
         let spec = self.map.source(source).clone();
-        let blind = spec.tenants.iter().find_map(|tenant| {
-            script(second, *tenant).blind.filter(|(stage, _)| *stage == spec.stage)
-        });
+        let blind = spec
+            .tenants
+            .iter()
+            .find_map(|tenant| script(second, *tenant).blind.filter(|(stage, _)| *stage == spec.stage));
         if let Some((_, why)) = blind {
             let failed = Input::LookFailed { source, trouble: Trouble::Denied, detail: why.into() };
             self.tracker.apply(failed, now);
@@ -178,12 +180,21 @@ impl World {
 fn sighting(tag: &Tag, stage: StageId, at: Timestamp, end: Timestamp) -> Sighting {
     let id = tag.trace.to_string();
     let (stamp, locator) = match stage {
-        STREAM => (Stamp::Millis(at.floor_to_millis()), format!("shardId-000000000000:495903382714902566085596925383615{:09}", at.millis() % 1_000_000_000)),
+        STREAM => (
+            Stamp::Millis(at.floor_to_millis()),
+            format!(
+                "shardId-000000000000:495903382714902566085596925383615{:09}",
+                at.millis() % 1_000_000_000
+            ),
+        ),
         ARCHIVE => (
             Stamp::Seconds(Timestamp::from_secs(at.millis().div_euclid(1_000))),
             format!("s3://sre-archive/archive/dt={}/{}.json.gz#3", at.strftime("%F/hour=%H"), &id[..12]),
         ),
-        TRANSIT => (Stamp::None, format!("s3://sre-transit/transit/{}/{}.ndjson#0", at.strftime("%Y/%m/%d/%H"), &id[..12])),
+        TRANSIT => (
+            Stamp::None,
+            format!("s3://sre-transit/transit/{}/{}.ndjson#0", at.strftime("%Y/%m/%d/%H"), &id[..12]),
+        ),
         _ => (Stamp::Millis(at.floor_to_millis()), format!("row {}", &id[24..])),
     };
     let integrity = if stage == TABLE { Integrity::Unchecked } else { Integrity::Intact };
@@ -212,7 +223,8 @@ fn topology(names: [&str; 3]) -> Topology {
         owner: Owner::One(ids[index]),
         tenants: vec![ids[index]],
     };
-    let shared = |stage, name: &str| Source { stage, name: name.into(), owner: Owner::Shared, tenants: ids.into() };
+    let shared =
+        |stage, name: &str| Source { stage, name: name.into(), owner: Owner::Shared, tenants: ids.into() };
     let mut sources: Vec<_> = (0..3).map(|index| own(STREAM, "kinesis logs-", index)).collect();
     sources.extend((0..3).map(|index| own(ARCHIVE, "s3 sre-archive/archive/tenant=", index)));
     sources.push(shared(TRANSIT, "s3 sre-transit/transit"));
@@ -231,7 +243,10 @@ fn topology(names: [&str; 3]) -> Topology {
 }
 
 fn places() -> Vec<Place> {
-    let kinesis = |name: &str| Place::Kinesis { stream: format!("logs-{name}"), region: Some("eu-central-1".to_owned()) };
+    let kinesis = |name: &str| Place::Kinesis {
+        stream: format!("logs-{name}"),
+        region: Some("eu-central-1".to_owned()),
+    };
     let archive = |name: &str| Place::S3 {
         bucket: "sre-archive".to_owned(),
         prefix: format!("archive/tenant={name}/dt=%Y-%m-%d/hour=%H/"),
@@ -244,7 +259,11 @@ fn places() -> Vec<Place> {
         archive("acme"),
         archive("globex"),
         archive("initech"),
-        Place::S3 { bucket: "sre-transit".to_owned(), prefix: "transit/%Y/%m/%d/%H/".to_owned(), region: None },
+        Place::S3 {
+            bucket: "sre-transit".to_owned(),
+            prefix: "transit/%Y/%m/%d/%H/".to_owned(),
+            region: None,
+        },
         Place::BigQuery {
             table: "my-project.logs.events".to_owned(),
             id_column: "trace_id".to_owned(),
@@ -326,9 +345,6 @@ pub(super) fn night(second: u64, tenant: TenantId) -> Weather {
     match tenant {
         ACME => stuck(second, tenant),
         GLOBEX => losing(second, tenant),
-        _ => Weather {
-            slow: if second > 900 { 38_000 } else { 0 },
-            ..Weather::default()
-        },
+        _ => Weather { slow: if second > 900 { 38_000 } else { 0 }, ..Weather::default() },
     }
 }

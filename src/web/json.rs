@@ -200,25 +200,13 @@ impl Recent {
             window_seconds: criteria.window.as_secs_f64(),
             tenants,
             matching: selection.matching,
-            traces: selection
-                .traces
-                .iter()
-                .map(|trace| TraceJson::new(trace, snapshot))
-                .collect(),
-            failures: selection
-                .failures
-                .iter()
-                .map(|trace| TraceJson::new(trace, snapshot))
-                .collect(),
+            traces: selection.traces.iter().map(|trace| TraceJson::new(trace, snapshot)).collect(),
+            failures: selection.failures.iter().map(|trace| TraceJson::new(trace, snapshot)).collect(),
             violations: violations
                 .filter(|seen| of_tenant(seen.tenant))
                 .map(|seen| ViolationJson::new(seen, snapshot))
                 .collect(),
-            sources: snapshot
-                .sources
-                .iter()
-                .map(|view| Source::new(view, snapshot))
-                .collect(),
+            sources: snapshot.sources.iter().map(|view| Source::new(view, snapshot)).collect(),
         }
     }
 }
@@ -227,18 +215,13 @@ impl One {
     /// The twin of the page of one trace.
     #[must_use]
     pub fn new(app: &App, snapshot: &Snapshot, trace: &Trace) -> Self {
-        let violations = snapshot
-            .violations
-            .iter()
-            .filter(|seen| seen.trace == trace.id());
+        let violations = snapshot.violations.iter().filter(|seen| seen.trace == trace.id());
         Self {
             at: rfc3339(snapshot.at),
             at_epoch_seconds: snapshot.at.as_secs_f64(),
             tag: (app.sign)(&trace.tag).to_string(),
             trace: TraceJson::new(trace, snapshot),
-            violations: violations
-                .map(|seen| ViolationJson::new(seen, snapshot))
-                .collect(),
+            violations: violations.map(|seen| ViolationJson::new(seen, snapshot)).collect(),
         }
     }
 }
@@ -263,10 +246,7 @@ impl Tenant {
                 runbook: app.settings.runbook(condition),
                 also: also.collect(),
             },
-            hops: tenant::hops(snapshot, criteria, verdict.tenant)
-                .iter()
-                .map(HopJson::new)
-                .collect(),
+            hops: tenant::hops(snapshot, criteria, verdict.tenant).iter().map(HopJson::new).collect(),
             injection: InjectionJson::new(snapshot, verdict),
         }
     }
@@ -278,17 +258,10 @@ impl InjectionJson {
             Injection::NotBegun => ("not_begun", None, None),
             Injection::Accepted(at) => ("accepted", Some(at), None),
             Injection::Unanswered(at) => ("unanswered", Some(at), None),
-            Injection::Refusing(since, reason) => {
-                ("refusing", Some(since), Some(reason.to_string()))
-            }
+            Injection::Refusing(since, reason) => ("refusing", Some(since), Some(reason.to_string())),
         };
         let missed = snapshot.tenants[usize::from(verdict.tenant.0)].missed;
-        Self {
-            state,
-            since: since.map(rfc3339),
-            reason,
-            missed,
-        }
+        Self { state, since: since.map(rfc3339), reason, missed }
     }
 }
 
@@ -320,10 +293,7 @@ impl QuantileJson {
             Quantile::Exactly(duration) => (duration, false),
             Quantile::MoreThan(duration) => (duration, true),
         };
-        Self {
-            seconds: duration.as_secs_f64(),
-            more_than,
-        }
+        Self { seconds: duration.as_secs_f64(), more_than }
     }
 }
 
@@ -338,19 +308,11 @@ impl TraceJson {
         };
         let (lost_at, reason) = match &trace.ended {
             Some((Outcome::Lost(hop), _)) => (Some(hop.display(map).to_string()), None),
-            Some((Outcome::DeadLettered(stage), _)) => {
-                (Some(map.stage(*stage).name.to_string()), None)
-            }
+            Some((Outcome::DeadLettered(stage), _)) => (Some(map.stage(*stage).name.to_string()), None),
             Some((Outcome::Refused(reason), _)) => (None, Some(reason.to_string())),
-            Some((Outcome::Delivered | Outcome::Late | Outcome::Unobserved, _)) | None => {
-                (None, None)
-            }
+            Some((Outcome::Delivered | Outcome::Late | Outcome::Unobserved, _)) | None => (None, None),
         };
-        let waiting_for = trace
-            .ended
-            .is_none()
-            .then(|| trace.waiting_for(map))
-            .flatten();
+        let waiting_for = trace.ended.is_none().then(|| trace.waiting_for(map)).flatten();
         Self {
             id: trace.id().to_string(),
             tenant: map.tenant(trace.tenant).name.to_string(),
@@ -368,10 +330,7 @@ impl TraceJson {
             uncertainty_seconds: trace.arrival(map.end()).map(|at| at.width().as_secs_f64()),
             judgement: judgement(trace.judgement),
             doubled_by_us: trace.doubled_by_us,
-            stages: lane::lanes(trace, snapshot)
-                .iter()
-                .map(Stage::new)
-                .collect(),
+            stages: lane::lanes(trace, snapshot).iter().map(Stage::new).collect(),
         }
     }
 }
@@ -442,17 +401,12 @@ impl Source {
             owner: source::owner(snapshot, view.source).to_string(),
             state: source::State::of(view).word(),
             since: source::since(view).map(rfc3339),
-            trouble: view
-                .failing
-                .as_ref()
-                .map(|failing| failing.trouble.as_str()),
+            trouble: view.failing.as_ref().map(|failing| failing.trouble.as_str()),
             reason: (!reason.is_empty()).then_some(reason),
             failed_looks: view.failing.as_ref().map_or(0, |failing| failing.looks),
             waiting: view.waiting,
             watermark: view.watermark.map(rfc3339),
-            watermark_age_seconds: view
-                .watermark
-                .map(|mark| snapshot.at.since(mark).as_secs_f64()),
+            watermark_age_seconds: view.watermark.map(|mark| snapshot.at.since(mark).as_secs_f64()),
             last_answer: view.last_answer.map(rfc3339),
             behind_seconds: view.behind.map(|behind| behind.as_secs_f64()),
         }

@@ -81,9 +81,7 @@ impl Lane<'_> {
     /// Whether its hop took longer than its target.
     #[must_use]
     pub fn over_target(&self) -> bool {
-        self.latency()
-            .zip(self.target)
-            .is_some_and(|(latency, target)| latency > target)
+        self.latency().zip(self.target).is_some_and(|(latency, target)| latency > target)
     }
 }
 
@@ -154,25 +152,16 @@ fn presence(trace: &Trace, stage: StageId, snapshot: &Snapshot) -> Presence {
         Some((Outcome::DeadLettered(_), _)) => true,
         Some((Outcome::Delivered | Outcome::Late | Outcome::Refused(_), _)) | None => false,
     };
-    let open = snapshot
-        .open
-        .binary_search_by_key(&trace.id(), |open| open.id())
-        .is_ok();
+    let open = snapshot.open.binary_search_by_key(&trace.id(), |open| open.id()).is_ok();
     if settled || !open {
         return Presence::Unproven;
     }
     let view = &snapshot.sources[map.source_of(trace.tenant, stage).0 as usize];
     let late_for_end = trace.judgement == Judgement::Overdue && trace.waiting_for(map) == Some(stage);
     match (visit.hop == Hop::Overdue || late_for_end, view.blind_since) {
-        (true, None) => Presence::Overdue {
-            age: snapshot.at.since(begun.latest),
-        },
-        (true, Some(_)) => Presence::Overdue {
-            age: proven.unwrap_or(begun.latest).since(begun.latest),
-        },
+        (true, None) => Presence::Overdue { age: snapshot.at.since(begun.latest) },
+        (true, Some(_)) => Presence::Overdue { age: proven.unwrap_or(begun.latest).since(begun.latest) },
         (false, Some(since)) => Presence::Blind { since },
-        (false, None) => Presence::Waiting {
-            age: snapshot.at.since(begun.latest),
-        },
+        (false, None) => Presence::Waiting { age: snapshot.at.since(begun.latest) },
     }
 }

@@ -58,12 +58,7 @@ pub struct LookUp {
 ///
 /// Locators are read leniently; one that is not understood only means that no command is offered.
 #[must_use]
-pub fn look_ups(
-    place: &Place,
-    copy: Option<&Locator>,
-    tag: &str,
-    planned: Timestamp,
-) -> Vec<LookUp> {
+pub fn look_ups(place: &Place, copy: Option<&Locator>, tag: &str, planned: Timestamp) -> Vec<LookUp> {
     let from = planned.strftime("%Y-%m-%dT%H:%M:%SZ");
     match (place, copy) {
         (Place::Kinesis { stream, region }, Some(copy)) => {
@@ -99,14 +94,7 @@ pub fn look_ups(
                 quoted(&format!("s3://{bucket}/{}", key(&copy.0, bucket))),
             ),
         }],
-        (
-            Place::S3 {
-                bucket,
-                prefix,
-                region,
-            },
-            None,
-        ) => vec![LookUp {
+        (Place::S3 { bucket, prefix, region }, None) => vec![LookUp {
             what: "list the objects of that hour",
             command: format!(
                 "aws s3 ls{} {}",
@@ -124,14 +112,7 @@ pub fn look_ups(
                 quoted(&format!("\"{tag}\"")),
             ),
         }],
-        (
-            Place::BigQuery {
-                table,
-                id_column,
-                time_column,
-            },
-            _,
-        ) => {
+        (Place::BigQuery { table, id_column, time_column }, _) => {
             let column = identifier(id_column);
             let recent = time_column.as_ref().map_or_else(String::new, |time| {
                 let time = identifier(time);
@@ -158,9 +139,7 @@ fn shard_and_sequence(locator: &str) -> Option<(&str, &str)> {
     let after = &rest[end..];
     let start = after.find(|c: char| c.is_ascii_digit())?;
     let number = &after[start..];
-    let length = number
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(number.len());
+    let length = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
     Some((&rest[..end], &number[..length]))
 }
 
@@ -175,9 +154,7 @@ fn key<'a>(locator: &'a str, bucket: &str) -> &'a str {
 }
 
 fn in_region(region: Option<&str>) -> String {
-    region.map_or_else(String::new, |region| {
-        format!(" --region {}", quoted(region))
-    })
+    region.map_or_else(String::new, |region| format!(" --region {}", quoted(region)))
 }
 
 /// For a POSIX shell.
@@ -214,37 +191,19 @@ mod tests {
 
     #[test]
     fn a_kinesis_record_is_read_by_its_sequence_number() {
-        let place = Place::Kinesis {
-            stream: "logs-acme".to_owned(),
-            region: Some("eu-central-1".to_owned()),
-        };
+        let place =
+            Place::Kinesis { stream: "logs-acme".to_owned(), region: Some("eu-central-1".to_owned()) };
         let command = said(&place, Some("shardId-000000000000:4959033827149/3"));
-        assert!(
-            command.contains("--shard-id shardId-000000000000 "),
-            "{command}"
-        );
-        assert!(
-            command.contains("--starting-sequence-number 4959033827149 "),
-            "{command}"
-        );
+        assert!(command.contains("--shard-id shardId-000000000000 "), "{command}");
+        assert!(command.contains("--starting-sequence-number 4959033827149 "), "{command}");
         assert_eq!(said(&place, Some("who knows")), "");
     }
 
     #[test]
     fn an_object_is_fetched_by_its_key_alone() {
-        let place = Place::S3 {
-            bucket: "b".to_owned(),
-            prefix: "a/%Y/%m/%d/%H/".to_owned(),
-            region: None,
-        };
-        assert_eq!(
-            said(&place, Some("s3://b/a/x.gz#17")),
-            "aws s3 cp s3://b/a/x.gz -"
-        );
-        assert_eq!(
-            said(&place, Some("a/it's; rm -rf.gz#0")),
-            r"aws s3 cp 's3://b/a/it'\''s; rm -rf.gz' -"
-        );
+        let place = Place::S3 { bucket: "b".to_owned(), prefix: "a/%Y/%m/%d/%H/".to_owned(), region: None };
+        assert_eq!(said(&place, Some("s3://b/a/x.gz#17")), "aws s3 cp s3://b/a/x.gz -");
+        assert_eq!(said(&place, Some("a/it's; rm -rf.gz#0")), r"aws s3 cp 's3://b/a/it'\''s; rm -rf.gz' -");
         assert_eq!(said(&place, None), "aws s3 ls s3://b/a/2026/11/22/04/");
     }
 

@@ -85,9 +85,7 @@ pub struct App {
 
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
+        f.debug_struct("App").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
@@ -148,14 +146,8 @@ pub fn router(app: App) -> Router {
         .route("/readyz", get(readyz))
         .route("/config", get(config))
         .route("/metrics", get(metrics))
-        .route(
-            "/static/page.css",
-            get(|| async { asset("text/css; charset=utf-8", STYLE) }),
-        )
-        .route(
-            "/static/live.js",
-            get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }),
-        )
+        .route("/static/page.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
+        .route("/static/live.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
         .route("/static/icon/{name}", get(icon))
         .fallback(nowhere)
         .layer(map_response(with_headers))
@@ -165,9 +157,7 @@ pub fn router(app: App) -> Router {
 async fn with_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     let mut set = |name, value| {
-        headers
-            .entry(name)
-            .or_insert(HeaderValue::from_static(value));
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     };
     set(header::CACHE_CONTROL, "no-store");
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
@@ -202,13 +192,9 @@ async fn one_trace(
     let snapshot = app.snapshot.borrow().clone();
     let form = Form::of(&query, &headers);
     let Some(id) = detail::read_id(&id) else {
-        let said = "That is no trace id: it must be 32 hexadecimal digits, with or without dashes, or a whole tag.";
-        return form.fail(
-            &app,
-            StatusCode::BAD_REQUEST,
-            "Not a trace id",
-            vec![said.to_owned()],
-        );
+        let said =
+            "That is no trace id: it must be 32 hexadecimal digits, with or without dashes, or a whole tag.";
+        return form.fail(&app, StatusCode::BAD_REQUEST, "Not a trace id", vec![said.to_owned()]);
     };
     match (detail::find(&snapshot, id), form) {
         (None, _) => {
@@ -248,18 +234,10 @@ async fn config(State(app): State<App>) -> Response {
 async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
     const OPEN_METRICS: &str = "application/openmetrics-text";
     let accepted = accept::best(accepted(&headers), &["text/plain", OPEN_METRICS]);
-    let format = if accepted == OPEN_METRICS {
-        Format::OpenMetrics
-    } else {
-        Format::Text
-    };
+    let format = if accepted == OPEN_METRICS { Format::OpenMetrics } else { Format::Text };
     let scrape = (app.scrape)(format);
     let vary = (header::VARY, "accept".to_owned());
-    (
-        [(header::CONTENT_TYPE, scrape.content_type), vary],
-        scrape.body,
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, scrape.content_type), vary], scrape.body).into_response()
 }
 
 async fn icon(Path(name): Path<String>) -> Response {
@@ -274,54 +252,32 @@ async fn icon(Path(name): Path<String>) -> Response {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 16 16\"><circle cx=\"8\" cy=\"8\" r=\"7\" \
          fill=\"{colour}\"/><path d=\"M4 5h5M6 8h5M8 11h4\" stroke=\"#fff\" stroke-width=\"1.6\"/></svg>"
     );
-    (
-        [
-            (header::CONTENT_TYPE, "image/svg+xml"),
-            (header::CACHE_CONTROL, FOR_A_DAY),
-        ],
-        drawing,
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, "image/svg+xml"), (header::CACHE_CONTROL, FOR_A_DAY)], drawing).into_response()
 }
 
 const FOR_A_DAY: &str = "public, max-age=86400";
 
 fn asset(kind: &'static str, body: &'static str) -> Response {
-    (
-        [
-            (header::CONTENT_TYPE, kind),
-            (header::CACHE_CONTROL, FOR_A_DAY),
-        ],
-        body,
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, FOR_A_DAY)], body).into_response()
 }
 
 async fn nowhere(State(app): State<App>, headers: HeaderMap) -> Response {
     let said = "There are /traces/recent, /traces/{id}, /metrics, /healthz, /readyz and /config.";
-    Form::of(&[], &headers).fail(
-        &app,
-        StatusCode::NOT_FOUND,
-        "There is nothing here",
-        vec![said.to_owned()],
-    )
+    Form::of(&[], &headers).fail(&app, StatusCode::NOT_FOUND, "There is nothing here", vec![said.to_owned()])
 }
 
 fn accepted(headers: &HeaderMap) -> Option<&str> {
-    headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok())
+    headers.get(header::ACCEPT).and_then(|value| value.to_str().ok())
 }
 
 fn page(template: &impl Template) -> Response {
     let vary = [(header::VARY, "accept")];
     match template.render() {
         Ok(page) => (vary, Html(page)).into_response(),
-        Err(error) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("the page could not be printed: {error}\n"),
-        )
-            .into_response(),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("the page could not be printed: {error}\n"))
+                .into_response()
+        }
     }
 }
 
@@ -348,27 +304,15 @@ impl Form {
     }
 
     fn refuse(self, app: &App, error: &FilterError) -> Response {
-        self.fail(
-            app,
-            StatusCode::BAD_REQUEST,
-            "That question makes no sense",
-            vec![error.to_string()],
-        )
+        self.fail(app, StatusCode::BAD_REQUEST, "That question makes no sense", vec![error.to_string()])
     }
 
     fn fail(self, app: &App, status: StatusCode, title: &str, said: Vec<String>) -> Response {
         let body = match self {
-            Self::Json => Json(json::Failure {
-                error: said.join(" "),
-            })
-            .into_response(),
+            Self::Json => Json(json::Failure { error: said.join(" ") }).into_response(),
             Self::Page => {
                 let head = Head::new(app, title, Gravity::Pending);
-                page(&Trouble {
-                    head,
-                    title: title.to_owned(),
-                    said,
-                })
+                page(&Trouble { head, title: title.to_owned(), said })
             }
         };
         (status, body).into_response()

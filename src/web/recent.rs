@@ -144,20 +144,12 @@ impl Page {
         let of_tenant = |tenant: TenantId| filter.tenant.is_none_or(|only| only == tenant);
         let chosen = || verdicts.iter().filter(|verdict| of_tenant(verdict.tenant));
         let open = chosen().count() <= TENANTS_OPEN;
-        let gravity = verdicts
-            .iter()
-            .map(|verdict| Gravity::of(&verdict.condition))
-            .min()
-            .unwrap_or(Gravity::Pending);
+        let gravity =
+            verdicts.iter().map(|verdict| Gravity::of(&verdict.condition)).min().unwrap_or(Gravity::Pending);
         let summary = summary(&verdicts, snapshot);
         let (troubled, healthy) = source::worst_first(snapshot)
             .into_iter()
-            .filter(|view| {
-                map.source(view.source)
-                    .tenants
-                    .iter()
-                    .any(|tenant| of_tenant(*tenant))
-            })
+            .filter(|view| map.source(view.source).tenants.iter().any(|tenant| of_tenant(*tenant)))
             .map(|view| SourceLine::new(snapshot, view))
             .partition(|line| line.state.is_troubled());
         let scale = common_scale(&selection.traces, snapshot);
@@ -186,11 +178,7 @@ impl Page {
                 }
                 all => words::count(all, "trace", "traces"),
             },
-            stages: first_lanes
-                .into_iter()
-                .flatten()
-                .map(|lane| lane.name.to_string())
-                .collect(),
+            stages: first_lanes.into_iter().flatten().map(|lane| lane.name.to_string()).collect(),
             nothing_planned: snapshot.open.is_empty() && snapshot.finished.is_empty(),
             failures: chosen()
                 .filter_map(|verdict| FailureList::new(snapshot, filter, verdict.tenant))
@@ -198,9 +186,7 @@ impl Page {
             violations: violations(snapshot, filter),
             troubled,
             healthy,
-            injections: chosen()
-                .map(|verdict| InjectionLine::new(snapshot, verdict.tenant))
-                .collect(),
+            injections: chosen().map(|verdict| InjectionLine::new(snapshot, verdict.tenant)).collect(),
             json_link: filter.link("format", "json"),
             summary,
         }
@@ -209,13 +195,9 @@ impl Page {
 
 /// The whole page in a line, for the title: it is read in a row of tabs.
 fn summary(verdicts: &[Verdict], snapshot: &Snapshot) -> String {
-    let troubled: Vec<_> = verdicts
-        .iter()
-        .filter(|verdict| Gravity::of(&verdict.condition) < Gravity::Pending)
-        .collect();
-    let pending = verdicts
-        .iter()
-        .any(|verdict| Gravity::of(&verdict.condition) == Gravity::Pending);
+    let troubled: Vec<_> =
+        verdicts.iter().filter(|verdict| Gravity::of(&verdict.condition) < Gravity::Pending).collect();
+    let pending = verdicts.iter().any(|verdict| Gravity::of(&verdict.condition) == Gravity::Pending);
     match troubled.as_slice() {
         [] if verdicts.is_empty() => "No tenant is configured".to_owned(),
         [] if pending => "Waiting for the first canaries".to_owned(),
@@ -243,11 +225,7 @@ impl VerdictLine {
         let name = snapshot.topology.tenant(verdict.tenant).name.to_string();
         let also = verdict.also.iter().map(|condition| {
             let at = tenant::at_place(condition, snapshot);
-            format!(
-                "{}{at}: {}",
-                condition.word(),
-                tenant::matter(condition, criteria)
-            )
+            format!("{}{at}: {}", condition.word(), tenant::matter(condition, criteria))
         });
         Self {
             gravity: Gravity::of(condition),
@@ -255,18 +233,13 @@ impl VerdictLine {
             link: filter.link("tenant", &name),
             tenant: name,
             place: tenant::place(condition, snapshot),
-            since: verdict.since.map(|since| {
-                (
-                    words::clock(since, snapshot.at),
-                    words::age(snapshot.at.since(since)),
-                )
-            }),
+            since: verdict
+                .since
+                .map(|since| (words::clock(since, snapshot.at), words::age(snapshot.at.since(since)))),
             matter: tenant::matter(condition, criteria),
             runbook: match Gravity::of(condition) {
                 Gravity::Well | Gravity::Pending => None,
-                Gravity::Broken | Gravity::Unknown | Gravity::Poor => {
-                    app.settings.runbook(condition)
-                }
+                Gravity::Broken | Gravity::Unknown | Gravity::Poor => app.settings.runbook(condition),
             },
             also: also.collect(),
         }
@@ -278,13 +251,7 @@ impl TenantFigures {
         let hops = tenant::hops(snapshot, &app.settings.criteria, verdict.tenant);
         let end_to_end = hops.last().and_then(|hop| hop.quantiles).map_or_else(
             || "not measured yet".to_owned(),
-            |[p50, p95, _]| {
-                format!(
-                    "end to end P50 {}, P95 {}",
-                    words::quantile(p50),
-                    words::quantile(p95)
-                )
-            },
+            |[p50, p95, _]| format!("end to end P50 {}, P95 {}", words::quantile(p50), words::quantile(p95)),
         );
         Self {
             tenant: snapshot.topology.tenant(verdict.tenant).name.to_string(),
@@ -292,35 +259,21 @@ impl TenantFigures {
             gravity: Gravity::of(&verdict.condition),
             word: verdict.condition.word(),
             end_to_end,
-            hops: hops
-                .iter()
-                .map(|hop| HopLine::new(hop, snapshot.at))
-                .collect(),
+            hops: hops.iter().map(|hop| HopLine::new(hop, snapshot.at)).collect(),
         }
     }
 }
 
 impl HopLine {
     fn new(figures: &HopFigures, now: Timestamp) -> Self {
-        let cell = |quantile: Quantile| Cell {
-            text: words::quantile(quantile),
-            over: figures.over(quantile),
-        };
-        let none = || {
-            (0..3)
-                .map(|_| Cell {
-                    text: "–".to_owned(),
-                    over: false,
-                })
-                .collect()
-        };
+        let cell =
+            |quantile: Quantile| Cell { text: words::quantile(quantile), over: figures.over(quantile) };
+        let none = || (0..3).map(|_| Cell { text: "–".to_owned(), over: false }).collect();
         Self {
             name: figures.name.to_string(),
             side: figures.side,
             whole: figures.stage.is_none(),
-            cells: figures
-                .quantiles
-                .map_or_else(none, |all| all.map(cell).into()),
+            cells: figures.quantiles.map_or_else(none, |all| all.map(cell).into()),
             target: figures.target.map_or_else(|| "–".to_owned(), words::short),
             over: figures.is_over() == Some(true),
             blind_since: figures.blind_since.map(|since| words::clock(since, now)),
@@ -337,16 +290,8 @@ impl Fields {
         let named = |name: &str, parameter| (name.to_owned(), filter.given(parameter) == name);
         let quick = ["", "in_flight", "failed", "lost"];
         Self {
-            tenants: map
-                .tenants()
-                .iter()
-                .map(|tenant| named(&tenant.name, "tenant"))
-                .collect(),
-            stages: map
-                .stages()
-                .iter()
-                .map(|stage| named(&stage.name, "stage"))
-                .collect(),
+            tenants: map.tenants().iter().map(|tenant| named(&tenant.name, "tenant")).collect(),
+            stages: map.stages().iter().map(|stage| named(&stage.name, "stage")).collect(),
             outcomes: filter::outcome_words()
                 .into_iter()
                 .map(|word| (word, filter.given("outcome") == word))
@@ -359,14 +304,7 @@ impl Fields {
                 .map(|word| {
                     let name = if word.is_empty() { "all" } else { word };
                     let link = filter.link("outcome", word);
-                    (
-                        name.replace('_', " "),
-                        if link.is_empty() {
-                            "?".to_owned()
-                        } else {
-                            link
-                        },
-                    )
+                    (name.replace('_', " "), if link.is_empty() { "?".to_owned() } else { link })
                 })
                 .into(),
         }
@@ -385,11 +323,7 @@ impl FailureList {
             .collect();
         (!rows.is_empty()).then(|| Self {
             more: failures.len() - rows.len(),
-            link: format!(
-                "?tenant={}&outcome=failed&limit={}",
-                filter::percent_encoded(&name),
-                filter.limit
-            ),
+            link: format!("?tenant={}&outcome=failed&limit={}", filter::percent_encoded(&name), filter.limit),
             tenant: name,
             rows,
         })
@@ -426,18 +360,10 @@ impl SourceLine {
             stage: snapshot.topology.stage(spec.stage).name.to_string(),
             owner: source::owner(snapshot, view.source).to_string(),
             state: State::of(view),
-            since: source::since(view).map(|since| {
-                (
-                    words::clock(since, snapshot.at),
-                    words::age(snapshot.at.since(since)),
-                )
-            }),
-            read_up_to: view
-                .watermark
-                .map_or_else(never, |mark| words::ago(mark, snapshot.at)),
-            last_answer: view
-                .last_answer
-                .map_or_else(never, |at| words::ago(at, snapshot.at)),
+            since: source::since(view)
+                .map(|since| (words::clock(since, snapshot.at), words::age(snapshot.at.since(since)))),
+            read_up_to: view.watermark.map_or_else(never, |mark| words::ago(mark, snapshot.at)),
+            last_answer: view.last_answer.map_or_else(never, |at| words::ago(at, snapshot.at)),
             waiting: view.waiting,
             reason: source::reason(view),
         }
@@ -446,13 +372,7 @@ impl SourceLine {
 
 impl InjectionLine {
     fn new(snapshot: &Snapshot, tenant: TenantId) -> Self {
-        let since = |at| {
-            format!(
-                "{} ({})",
-                words::clock(at, snapshot.at),
-                words::ago(at, snapshot.at)
-            )
-        };
+        let since = |at| format!("{} ({})", words::clock(at, snapshot.at), words::ago(at, snapshot.at));
         let injection = tenant::injection(snapshot, tenant);
         let text = match &injection {
             Injection::NotBegun => "no canary has been planned yet".to_owned(),

@@ -46,8 +46,7 @@ impl TraceRow {
         let axis = Axis::holding(trace.planned_at, extent.max(scale));
         let age = snapshot.at.since(trace.planned_at);
         let unseen = |lane: &Lane<'_>| {
-            trace.waiting_for(map) == Some(lane.stage)
-                && matches!(lane.presence, Presence::Blind { .. })
+            trace.waiting_for(map) == Some(lane.stage) && matches!(lane.presence, Presence::Blind { .. })
         };
         let latency = match (trace.latency(map), &trace.ended) {
             (Some(latency), _) => words::short(latency),
@@ -91,15 +90,9 @@ impl FailureLine {
 /// One scale for as many rows as possible: that of all but the slowest twentieth of those that have arrived, since a
 /// single lost trace would press all others flat.
 pub(super) fn common_scale(traces: &[&Trace], snapshot: &Snapshot) -> Duration {
-    let mut latencies: Vec<_> = traces
-        .iter()
-        .filter_map(|trace| trace.latency(&snapshot.topology))
-        .collect();
+    let mut latencies: Vec<_> = traces.iter().filter_map(|trace| trace.latency(&snapshot.topology)).collect();
     latencies.sort_unstable();
-    latencies
-        .get(latencies.len() * 19 / 20)
-        .copied()
-        .unwrap_or_default()
+    latencies.get(latencies.len() * 19 / 20).copied().unwrap_or_default()
 }
 
 /// The last digits are random, the first only tell the time.
@@ -122,9 +115,9 @@ pub(super) fn outcome_detail(trace: &Trace, snapshot: &Snapshot) -> String {
             format!("{} could not be read", map.stage(map.end()).name)
         }
         Some((Outcome::Delivered | Outcome::Late, _)) => String::new(),
-        None => trace
-            .waiting_for(map)
-            .map_or_else(String::new, |stage| format!("to {}", map.stage(stage).name)),
+        None => {
+            trace.waiting_for(map).map_or_else(String::new, |stage| format!("to {}", map.stage(stage).name))
+        }
     }
 }
 

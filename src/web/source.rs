@@ -27,17 +27,10 @@ impl State {
     #[must_use]
     pub fn of(view: &SourceView) -> Self {
         match view {
-            SourceView {
-                blind_since: Some(_),
-                ..
-            } => Self::Blind,
-            SourceView {
-                failing: Some(_), ..
-            } => Self::Failing,
+            SourceView { blind_since: Some(_), .. } => Self::Blind,
+            SourceView { failing: Some(_), .. } => Self::Failing,
             SourceView { waiting: 0, .. } => Self::Idle,
-            SourceView {
-                last_answer: None, ..
-            } => Self::Starting,
+            SourceView { last_answer: None, .. } => Self::Starting,
             SourceView { .. } => Self::Reading,
         }
     }
@@ -67,8 +60,7 @@ impl State {
 /// Since when it has been blind or failing.
 #[must_use]
 pub fn since(view: &SourceView) -> Option<Timestamp> {
-    view.blind_since
-        .or_else(|| view.failing.as_ref().map(|failing| failing.since))
+    view.blind_since.or_else(|| view.failing.as_ref().map(|failing| failing.since))
 }
 
 /// Why, or what it is doing, in words.
@@ -79,11 +71,7 @@ pub fn reason(view: &SourceView) -> String {
             "{}: {} ({} in a row)",
             failing.trouble,
             failing.detail,
-            words::count(
-                usize::try_from(failing.looks).unwrap_or(usize::MAX),
-                "look",
-                "looks"
-            ),
+            words::count(usize::try_from(failing.looks).unwrap_or(usize::MAX), "look", "looks"),
         ),
         (None, State::Blind) => "no look has been answered".to_owned(),
         (None, State::Idle) => "nothing waits here, so it is not asked".to_owned(),

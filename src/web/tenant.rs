@@ -31,9 +31,7 @@ impl Gravity {
     #[must_use]
     pub const fn of(condition: &Condition) -> Self {
         match condition {
-            Condition::Leaking { .. } | Condition::Stuck { .. } | Condition::Losing { .. } => {
-                Self::Broken
-            }
+            Condition::Leaking { .. } | Condition::Stuck { .. } | Condition::Losing { .. } => Self::Broken,
             Condition::NotInjecting { .. } | Condition::CannotSee { .. } => Self::Unknown,
             Condition::Slow { .. } | Condition::CannotSeeBranch { .. } => Self::Poor,
             Condition::Waiting => Self::Pending,
@@ -154,16 +152,11 @@ pub fn matter(condition: &Condition, criteria: &Criteria) -> String {
         }
         Condition::Losing { lost, of, .. } => format!("{lost} of {of} did not arrive"),
         Condition::Slow { p95 } => {
-            format!(
-                "P95 {}, target {}",
-                words::quantile(*p95),
-                words::short(criteria.slo)
-            )
+            format!("P95 {}, target {}", words::quantile(*p95), words::short(criteria.slo))
         }
-        Condition::Waiting => format!(
-            "no canary has been judged yet; one leaves every {}",
-            words::short(criteria.interval)
-        ),
+        Condition::Waiting => {
+            format!("no canary has been judged yet; one leaves every {}", words::short(criteria.interval))
+        }
         Condition::Ok { p95 } => format!("P95 {}", words::quantile(*p95)),
     }
 }
@@ -177,11 +170,7 @@ pub fn sentence(verdict: &Verdict, snapshot: &Snapshot, criteria: &Criteria) -> 
         let age = words::age(snapshot.at.since(since));
         format!(" since {} ({age})", words::clock(since, snapshot.at))
     });
-    format!(
-        "{}{at}{since}: {}",
-        condition.word(),
-        matter(condition, criteria)
-    )
+    format!("{}{at}{since}: {}", condition.word(), matter(condition, criteria))
 }
 
 /// The verdicts, worst first; among equals the oldest, then by name.
@@ -189,11 +178,7 @@ pub fn sentence(verdict: &Verdict, snapshot: &Snapshot, criteria: &Criteria) -> 
 pub fn verdicts(snapshot: &Snapshot, criteria: &Criteria) -> Vec<Verdict> {
     let mut verdicts = verdict::verdicts(snapshot, criteria);
     verdicts.sort_by_cached_key(|verdict| {
-        (
-            rank(&verdict.condition),
-            verdict.since,
-            snapshot.topology.tenant(verdict.tenant).name.clone(),
-        )
+        (rank(&verdict.condition), verdict.since, snapshot.topology.tenant(verdict.tenant).name.clone())
     });
     verdicts
 }

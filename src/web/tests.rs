@@ -23,11 +23,7 @@ async fn ask(app: &App, method: &str, path: &str, accept: &str) -> Answer {
     let response = router(app.clone()).oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
-    Answer {
-        status: parts.status,
-        headers: parts.headers,
-        body: String::from_utf8(body.to_vec()).unwrap(),
-    }
+    Answer { status: parts.status, headers: parts.headers, body: String::from_utf8(body.to_vec()).unwrap() }
 }
 
 async fn page(app: &App, path: &str) -> String {
@@ -59,10 +55,8 @@ fn text(page: &str, id: &str) -> String {
             _ => {}
         }
     }
-    let mut lines: Vec<_> = text
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect();
+    let mut lines: Vec<_> =
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     lines.retain(|line| !line.is_empty());
     lines.join("\n")
 }
@@ -70,19 +64,12 @@ fn text(page: &str, id: &str) -> String {
 #[tokio::test]
 async fn the_json_twin_says_the_same_to_programs() {
     let app = app(after(17, stuck_soon));
-    let recent = json(
-        &app,
-        "/traces/recent?tenant=acme&outcome=in_flight&limit=1&format=json",
-    )
-    .await;
+    let recent = json(&app, "/traces/recent?tenant=acme&outcome=in_flight&limit=1&format=json").await;
     insta::assert_snapshot!("recent_json", format!("{recent:#}"));
     let id = recent["traces"][0]["id"].as_str().unwrap();
     let one = json(&app, &format!("/traces/{id}")).await;
     assert_eq!(one["trace"], recent["traces"][0]);
-    assert_eq!(
-        one["tag"].as_str().unwrap().len(),
-        crate::domain::tag::TAG_LEN
-    );
+    assert_eq!(one["tag"].as_str().unwrap().len(), crate::domain::tag::TAG_LEN);
 }
 
 #[tokio::test]
@@ -109,9 +96,7 @@ async fn every_field_of_the_json_is_described() {
         fields(&json(&app, &format!("/traces/{id}")).await, &mut found);
     }
     let word = |name: &&String| {
-        described
-            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .any(|word| word == name.as_str())
+        described.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == name.as_str())
     };
     let missing: Vec<_> = found.iter().filter(|name| !word(name)).collect();
     assert!(missing.is_empty(), "not in docs/api.md: {missing:?}");
@@ -166,28 +151,16 @@ async fn what_comes_from_outside_is_escaped() {
     let id = app.snapshot.borrow().finished.last().unwrap().id();
     for path in ["/traces/recent".to_owned(), format!("/traces/{id}")] {
         let page = page(&app, &path).await;
-        assert!(
-            !page.contains("<script>") && !page.contains("<img"),
-            "{path}"
-        );
+        assert!(!page.contains("<script>") && !page.contains("<img"), "{path}");
     }
     let refused = page(&app, "/traces/recent?outcome=refused").await;
     assert!(refused.contains("&#60;script&#62;alert"), "{refused}");
-    let wrong = ask(
-        &app,
-        "GET",
-        "/traces/recent?tenant=%3Cscript%3E",
-        "text/html",
-    )
-    .await;
+    let wrong = ask(&app, "GET", "/traces/recent?tenant=%3Cscript%3E", "text/html").await;
     assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
     assert!(!wrong.body.contains("<script>"));
     // The link to a tenant's traces survives its name.
     let link = format!("/traces/recent?tenant={}", filter::percent_encoded(EVIL));
-    assert_eq!(
-        ask(&app, "GET", &link, "text/html").await.status,
-        StatusCode::OK
-    );
+    assert_eq!(ask(&app, "GET", &link, "text/html").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -195,26 +168,10 @@ async fn a_question_that_makes_no_sense_is_refused_in_words() {
     let app = app(after(1, healthy));
     let answer = ask(&app, "GET", "/traces/recent?limit=lots", "text/html").await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-    assert!(
-        answer
-            .body
-            .contains("must be a whole number from 1 to 1000")
-    );
-    let answer = ask(
-        &app,
-        "GET",
-        "/traces/recent?outcome=gone",
-        "application/json",
-    )
-    .await;
+    assert!(answer.body.contains("must be a whole number from 1 to 1000"));
+    let answer = ask(&app, "GET", "/traces/recent?outcome=gone", "application/json").await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-    assert!(
-        answer
-            .body
-            .starts_with("{\"error\":\"`outcome=gone`: must be one of"),
-        "{}",
-        answer.body
-    );
+    assert!(answer.body.starts_with("{\"error\":\"`outcome=gone`: must be one of"), "{}", answer.body);
 }
 
 #[tokio::test]
@@ -222,26 +179,10 @@ async fn an_id_is_taken_in_every_form_that_people_paste() {
     let app = app(after(2, healthy));
     let trace = app.snapshot.borrow().finished[0].clone();
     let id = trace.id().to_string();
-    let dashed = format!(
-        "{}-{}-{}-{}-{}",
-        &id[..8],
-        &id[8..12],
-        &id[12..16],
-        &id[16..20],
-        &id[20..]
-    );
+    let dashed = format!("{}-{}-{}-{}-{}", &id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]);
     let tag = (app.sign)(&trace.tag).to_string();
-    for form in [
-        id.clone(),
-        id.to_uppercase(),
-        dashed,
-        tag.clone(),
-        tag.to_uppercase(),
-    ] {
-        assert!(
-            page(&app, &format!("/traces/{form}")).await.contains(&id),
-            "{form}"
-        );
+    for form in [id.clone(), id.to_uppercase(), dashed, tag.clone(), tag.to_uppercase()] {
+        assert!(page(&app, &format!("/traces/{form}")).await.contains(&id), "{form}");
     }
     for wrong in ["12", "%7B%7D", "urn:uuid:x", "é"] {
         let answer = ask(&app, "GET", &format!("/traces/{wrong}"), "text/html").await;
@@ -252,13 +193,7 @@ async fn an_id_is_taken_in_every_form_that_people_paste() {
 #[tokio::test]
 async fn an_unknown_trace_is_answered_with_where_else_to_look() {
     let app = app(after(2, healthy));
-    let answer = ask(
-        &app,
-        "GET",
-        "/traces/01a2011db07470008c6c15cb9469fd2e",
-        "application/json",
-    )
-    .await;
+    let answer = ask(&app, "GET", "/traces/01a2011db07470008c6c15cb9469fd2e", "application/json").await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
     insta::assert_snapshot!(answer.body);
 }
@@ -266,31 +201,17 @@ async fn an_unknown_trace_is_answered_with_where_else_to_look() {
 #[tokio::test]
 async fn health_is_that_of_the_probe_and_not_of_the_pipeline() {
     let stuck = app(after(38, stuck));
-    assert_eq!(
-        ask(&stuck, "GET", "/healthz", "*/*").await.status,
-        StatusCode::OK
-    );
-    let dead = App {
-        alive: Arc::new(|| Err("the task `engine` has ended".to_owned())),
-        ..stuck.clone()
-    };
+    assert_eq!(ask(&stuck, "GET", "/healthz", "*/*").await.status, StatusCode::OK);
+    let dead = App { alive: Arc::new(|| Err("the task `engine` has ended".to_owned())), ..stuck.clone() };
     let answer = ask(&dead, "GET", "/healthz", "*/*").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.body, "the task `engine` has ended\n");
     let later = stuck.snapshot.borrow().at + Duration::from_secs(95);
-    let stale = App {
-        clock: WallClock::new(move || later),
-        ..stuck
-    };
+    let stale = App { clock: WallClock::new(move || later), ..stuck };
     let answer = ask(&stale, "GET", "/healthz", "*/*").await;
-    assert_eq!(
-        answer.body,
-        "the engine has published nothing for 1 min 35 s\n"
-    );
+    assert_eq!(answer.body, "the engine has published nothing for 1 min 35 s\n");
     assert!(
-        page(&stale, "/traces/recent")
-            .await
-            .contains("The engine has published nothing for 1 min 35 s.")
+        page(&stale, "/traces/recent").await.contains("The engine has published nothing for 1 min 35 s.")
     );
 }
 
@@ -300,25 +221,15 @@ async fn readiness_names_what_is_missing() {
     let answer = ask(&app, "GET", "/readyz", "*/*").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.body, "`bigquery` has not been read yet\n");
-    let ready = App {
-        ready: Arc::new(|| Ok(())),
-        ..app
-    };
-    assert_eq!(
-        ask(&ready, "GET", "/readyz", "*/*").await.status,
-        StatusCode::OK
-    );
+    let ready = App { ready: Arc::new(|| Ok(())), ..app };
+    assert_eq!(ask(&ready, "GET", "/readyz", "*/*").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn a_scrape_comes_in_the_format_that_was_asked_for() {
     let app = app(after(0, healthy));
     let accept = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3";
-    for (accept, format) in [
-        (accept, "OpenMetrics"),
-        ("text/plain", "Text"),
-        ("*/*", "Text"),
-    ] {
+    for (accept, format) in [(accept, "OpenMetrics"), ("text/plain", "Text"), ("*/*", "Text")] {
         let answer = ask(&app, "GET", "/metrics", accept).await;
         assert_eq!(answer.headers[header::CONTENT_TYPE], format);
         assert_eq!(answer.body, "up 1\n");
@@ -328,35 +239,16 @@ async fn a_scrape_comes_in_the_format_that_was_asked_for() {
 #[tokio::test]
 async fn every_answer_is_fresh_and_may_run_nothing_foreign() {
     let app = app(after(1, healthy));
-    for path in [
-        "/",
-        "/traces/recent",
-        "/traces/nonsense",
-        "/nowhere",
-        "/healthz",
-        "/config",
-        "/metrics",
-    ] {
+    for path in ["/", "/traces/recent", "/traces/nonsense", "/nowhere", "/healthz", "/config", "/metrics"] {
         let answer = ask(&app, "GET", path, "text/html").await;
         assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store", "{path}");
-        assert_eq!(
-            answer.headers[header::X_CONTENT_TYPE_OPTIONS],
-            "nosniff",
-            "{path}"
-        );
-        assert_eq!(
-            answer.headers[header::CONTENT_SECURITY_POLICY],
-            POLICY,
-            "{path}"
-        );
+        assert_eq!(answer.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
+        assert_eq!(answer.headers[header::CONTENT_SECURITY_POLICY], POLICY, "{path}");
     }
     let page = page(&app, "/traces/recent").await;
     assert!(!page.contains(" style=") && !page.contains(" onclick=") && !page.contains("<style"));
     let config = ask(&app, "GET", "/config", "*/*").await;
-    assert_eq!(
-        config.body,
-        "{\n  \"probe\": {\n    \"slo\": \"30s\"\n  }\n}\n"
-    );
+    assert_eq!(config.body, "{\n  \"probe\": {\n    \"slo\": \"30s\"\n  }\n}\n");
 }
 
 #[tokio::test]
@@ -364,15 +256,8 @@ async fn head_is_answered_without_a_body_and_other_methods_are_refused() {
     let app = app(after(1, healthy));
     for path in ["/traces/recent", "/metrics", "/healthz", "/static/page.css"] {
         let answer = ask(&app, "HEAD", path, "*/*").await;
-        assert_eq!(
-            (answer.status, answer.body.as_str()),
-            (StatusCode::OK, ""),
-            "{path}"
-        );
-        assert_eq!(
-            ask(&app, "POST", path, "*/*").await.status,
-            StatusCode::METHOD_NOT_ALLOWED
-        );
+        assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, ""), "{path}");
+        assert_eq!(ask(&app, "POST", path, "*/*").await.status, StatusCode::METHOD_NOT_ALLOWED);
     }
     let answer = ask(&app, "GET", "/", "*/*").await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
@@ -418,24 +303,13 @@ async fn each_state_is_told_in_one_line_a_tenant() {
         said += &format!("== {name}\n{}\n", text(&recent, "verdicts"));
         write(format!("{name}.html"), recent);
         let snapshot = app.snapshot.borrow().clone();
-        let one = snapshot
-            .failures
-            .iter()
-            .flatten()
-            .last()
-            .or(snapshot.open.first())
-            .or(snapshot.finished.last());
+        let one =
+            snapshot.failures.iter().flatten().last().or(snapshot.open.first()).or(snapshot.finished.last());
         if let Some(trace) = one {
-            write(
-                format!("{name}-trace.html"),
-                page(&app, &format!("/traces/{}", trace.id())).await,
-            );
+            write(format!("{name}-trace.html"), page(&app, &format!("/traces/{}", trace.id())).await);
         }
         if let Some(trace) = snapshot.finished.last() {
-            write(
-                format!("{name}-finished.html"),
-                page(&app, &format!("/traces/{}", trace.id())).await,
-            );
+            write(format!("{name}-finished.html"), page(&app, &format!("/traces/{}", trace.id())).await);
         }
     }
     insta::assert_snapshot!(said);

@@ -12,8 +12,8 @@ use crate::domain::trace::Hop;
 
 /// The lengths that an axis may have, in seconds, so that drawings side by side mostly share one.
 const LENGTHS: [u64; 19] = [
-    1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400, 28_800, 86_400,
-    259_200, 604_800,
+    1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400, 28_800, 86_400, 259_200,
+    604_800,
 ];
 /// A bar is never narrower than this share, or nobody could see it.
 const NARROWEST: f64 = 0.004;
@@ -114,13 +114,8 @@ impl Axis {
     #[must_use]
     pub fn holding(start: Timestamp, length: Duration) -> Self {
         let last = LENGTHS[LENGTHS.len() - 1];
-        let secs = LENGTHS
-            .into_iter()
-            .find(|secs| length <= Duration::from_secs(*secs));
-        Self {
-            start,
-            length: Duration::from_secs(secs.unwrap_or(last)),
-        }
+        let secs = LENGTHS.into_iter().find(|secs| length <= Duration::from_secs(*secs));
+        Self { start, length: Duration::from_secs(secs.unwrap_or(last)) }
     }
 
     /// Where an instant lies; the ends for what lies outside.
@@ -132,11 +127,7 @@ impl Axis {
     fn bar(&self, from: Timestamp, to: Timestamp, tone: Tone) -> Bar {
         let (from, to) = (self.share(from).0, self.share(to).0);
         let width = (to - from).max(NARROWEST);
-        Bar {
-            x: Share(from.min(1.0 - width)),
-            width: Share(width),
-            tone,
-        }
+        Bar { x: Share(from.min(1.0 - width)), width: Share(width), tone }
     }
 
     fn ticks(&self) -> Vec<(Share, String)> {
@@ -170,12 +161,7 @@ pub fn extent(lanes: &[Lane<'_>], planned: Timestamp, now: Timestamp) -> Duratio
         (Presence::Waiting { .. } | Presence::Overdue { .. }, None)
         | (Presence::Unproven | Presence::NotReached, _) => planned,
     };
-    lanes
-        .iter()
-        .map(end)
-        .max()
-        .unwrap_or(planned)
-        .since(planned)
+    lanes.iter().map(end).max().unwrap_or(planned).since(planned)
 }
 
 /// Draws lanes on an axis.
@@ -247,10 +233,7 @@ pub fn said(lane: &Lane<'_>, now: Timestamp) -> String {
         Presence::Overdue { age } => format!("not there after {}", words::age(*age)),
         Presence::Blind { since } => format!("cannot see since {}", words::clock(*since, now)),
         Presence::Never { until } => match lane.begun {
-            Some(begun) => format!(
-                "never came ({} watched)",
-                words::short(until.since(begun.latest))
-            ),
+            Some(begun) => format!("never came ({} watched)", words::short(until.since(begun.latest))),
             None => "never came".to_owned(),
         },
         Presence::Unproven => "not seen, absence not proven".to_owned(),

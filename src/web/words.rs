@@ -44,11 +44,7 @@ fn tenths(millis: u128) -> String {
 }
 
 fn with_rest(whole: u64, unit: &str, rest: u64, small: &str) -> String {
-    if rest == 0 {
-        format!("{whole} {unit}")
-    } else {
-        format!("{whole} {unit} {rest} {small}")
-    }
+    if rest == 0 { format!("{whole} {unit}") } else { format!("{whole} {unit} {rest} {small}") }
 }
 
 /// To the millisecond: `4.231 s`, `18 min 4.231 s`.
@@ -137,20 +133,9 @@ mod tests {
 
     #[test]
     fn a_duration_has_as_many_digits_as_it_deserves() {
-        let said: Vec<_> = [
-            0,
-            7,
-            340,
-            4_240,
-            30_000,
-            41_360,
-            125_000,
-            1_085_000,
-            11_520_000,
-            183_600_000,
-        ]
-        .map(|millis| short(ms(millis)))
-        .into();
+        let said: Vec<_> = [0, 7, 340, 4_240, 30_000, 41_360, 125_000, 1_085_000, 11_520_000, 183_600_000]
+            .map(|millis| short(ms(millis)))
+            .into();
         assert_eq!(
             said,
             [
@@ -179,15 +164,7 @@ mod tests {
     fn durations_read_back() {
         assert_eq!(parse_duration("15m"), Some(Duration::from_secs(900)));
         assert_eq!(parse_duration("2h"), Some(Duration::from_secs(7_200)));
-        for wrong in [
-            "",
-            "15",
-            "m",
-            "-3m",
-            "15 parsecs",
-            "99999999999999999999d",
-            "1é",
-        ] {
+        for wrong in ["", "15", "m", "-3m", "15 parsecs", "99999999999999999999d", "1é"] {
             assert_eq!(parse_duration(wrong), None, "{wrong}");
         }
     }

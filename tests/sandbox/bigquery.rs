@@ -19,10 +19,7 @@ async fn bigquery_answers_the_crates_query_and_table_calls() {
     let record = arrival(&sandbox, &token(0, 1), Stage::Bigquery).await;
     arrival(&sandbox, &token(1, 1), Stage::Bigquery).await;
 
-    let value = |text: String| QueryParameterValue {
-        value: Some(text),
-        ..Default::default()
-    };
+    let value = |text: String| QueryParameterValue { value: Some(text), ..Default::default() };
     let mut request = QueryRequest::new(
         "SELECT trace_id, ingest_time, UNIX_MICROS(ingest_time) AS micros FROM `demo.logs.events` \
          WHERE trace_id IN UNNEST(@ids) AND (_PARTITIONTIME >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 DAY) OR _PARTITIONTIME IS NULL)",
@@ -47,102 +44,58 @@ async fn bigquery_answers_the_crates_query_and_table_calls() {
     }]);
     let answer = clients.bigquery.job().query("demo", request).await.unwrap();
     assert_eq!(answer.job_complete, Some(true));
-    let mut rows =
-        gcp_bigquery_client::model::query_response::ResultSet::new_from_query_response(answer);
+    let mut rows = gcp_bigquery_client::model::query_response::ResultSet::new_from_query_response(answer);
     assert!(rows.next_row());
-    assert_eq!(
-        rows.get_string_by_name("trace_id").unwrap(),
-        Some(token(0, 1))
-    );
+    assert_eq!(rows.get_string_by_name("trace_id").unwrap(), Some(token(0, 1)));
     let stored = record.arrived(Stage::Bigquery).unwrap();
     assert_eq!(rows.get_i64_by_name("micros").unwrap(), Some(stored.0));
     let seconds = rows.get_f64_by_name("ingest_time").unwrap().unwrap();
     assert_eq!((seconds * 1e6).round() as i64, stored.0);
     assert!(!rows.next_row());
 
-    let table = clients
-        .bigquery
-        .table()
-        .get("demo", "logs", "events", None)
-        .await
-        .unwrap();
-    let columns: Vec<_> = table
-        .schema
-        .fields
-        .unwrap()
-        .into_iter()
-        .map(|field| field.name)
-        .collect();
+    let table = clients.bigquery.table().get("demo", "logs", "events", None).await.unwrap();
+    let columns: Vec<_> = table.schema.fields.unwrap().into_iter().map(|field| field.name).collect();
     assert_eq!(columns, ["trace_id", "tenant", "message", "ingest_time"]);
     assert!(table.streaming_buffer.is_some());
-    assert!(
-        clients
-            .bigquery
-            .table()
-            .get("demo", "logs", "other", None)
-            .await
-            .is_err()
-    );
+    assert!(clients.bigquery.table().get("demo", "logs", "other", None).await.is_err());
 }
 
 #[tokio::test]
 async fn bigquery_says_what_is_wrong_with_a_query() {
-    let (_sandbox, clients) = start(Settings {
-        history_bytes: 1 << 30,
-        ..Settings::brisk(1, 1)
-    })
-    .await;
+    let (_sandbox, clients) = start(Settings { history_bytes: 1 << 30, ..Settings::brisk(1, 1) }).await;
     let sql = "SELECT trace_id FROM `demo.logs.events` WHERE trace_id IN UNNEST(@ids)";
     let reason = |body: &serde_json::Value| {
-        body["error"]["errors"][0]["reason"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
+        body["error"]["errors"][0]["reason"].as_str().unwrap_or_default().to_owned()
     };
     let (status, body) = clients.query(ids_query("SELEC 1", &[])).await;
     assert_eq!((status, reason(&body).as_str()), (400, "invalidQuery"));
-    let (status, body) = clients
-        .query(ids_query(&sql.replace("events", "other"), &[]))
-        .await;
+    let (status, body) = clients.query(ids_query(&sql.replace("events", "other"), &[])).await;
     assert_eq!((status, reason(&body).as_str()), (404, "notFound"));
 
     let mut query = ids_query(sql, &[]);
     query["dryRun"] = json!(true);
     let (status, body) = clients.query(query.clone()).await;
-    assert_eq!(
-        (status, body["totalBytesProcessed"].as_str()),
-        (200, Some("1073741824"))
-    );
+    assert_eq!((status, body["totalBytesProcessed"].as_str()), (200, Some("1073741824")));
     query["dryRun"] = json!(false);
     query["maximumBytesBilled"] = json!("20971520");
     let (status, body) = clients.query(query.clone()).await;
-    assert_eq!(
-        (status, reason(&body).as_str()),
-        (400, "bytesBilledLimitExceeded")
-    );
+    assert_eq!((status, reason(&body).as_str()), (400, "bytesBilledLimitExceeded"));
     query["query"] = json!(format!(
         "{sql} AND (_PARTITIONTIME > TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 DAY) OR _PARTITIONTIME IS NULL)"
     ));
     let (status, body) = clients.query(query).await;
-    assert_eq!(
-        (status, body["totalBytesBilled"].as_str()),
-        (200, Some("10485760"))
-    );
+    assert_eq!((status, body["totalBytesBilled"].as_str()), (200, Some("10485760")));
 }
 
 #[tokio::test]
 async fn a_row_in_the_streaming_buffer_has_no_partition() {
-    let (sandbox, clients) = start(Settings {
-        streaming_buffer: Duration::from_secs(3),
-        ..Settings::brisk(1, 1)
-    })
-    .await;
+    let (sandbox, clients) =
+        start(Settings { streaming_buffer: Duration::from_secs(3), ..Settings::brisk(1, 1) }).await;
     clients.put(0, 1..2).await;
     arrival(&sandbox, &token(0, 1), Stage::Bigquery).await;
     let count = async |condition: &str| {
-        let sql = format!(
-            "SELECT trace_id FROM demo.logs.events WHERE trace_id IN UNNEST(@ids) AND {condition}"
-        );
+        let sql =
+            format!("SELECT trace_id FROM demo.logs.events WHERE trace_id IN UNNEST(@ids) AND {condition}");
         let (status, body) = clients.query(ids_query(&sql, &[token(0, 1)])).await;
         assert_eq!(status, 200);
         body["totalRows"].as_str().unwrap().to_owned()
@@ -154,10 +107,7 @@ async fn a_row_in_the_streaming_buffer_has_no_partition() {
     })
     .await;
     assert_eq!(count("_PARTITIONTIME IS NULL").await, "0");
-    assert_eq!(
-        count("(_PARTITIONTIME > '2020-01-01' OR _PARTITIONTIME IS NULL)").await,
-        "1"
-    );
+    assert_eq!(count("(_PARTITIONTIME > '2020-01-01' OR _PARTITIONTIME IS NULL)").await, "1");
 }
 
 #[tokio::test]
@@ -172,68 +122,24 @@ async fn a_slow_query_is_finished_by_get_query_results() {
     query["timeoutMs"] = json!(10);
     query["maxResults"] = json!(2);
     let (status, body) = clients.query(query).await;
-    assert_eq!(
-        (status, &body["jobComplete"], body.get("rows")),
-        (200, &json!(false), None)
-    );
+    assert_eq!((status, &body["jobComplete"], body.get("rows")), (200, &json!(false), None));
     let job = body["jobReference"]["jobId"].as_str().unwrap();
     let url = format!("{}/projects/demo/queries/{job}", clients.endpoints.bigquery);
-    let more = format!(
-        "{url}?timeoutMs=5000&location=EU&maxResults=2&formatOptions.useInt64Timestamp=true"
-    );
-    let page: serde_json::Value = clients
-        .http
-        .get(more)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    assert_eq!(
-        (&page["jobComplete"], page["rows"].as_array().unwrap().len()),
-        (&json!(true), 2)
-    );
-    assert!(
-        page["rows"][0]["f"][0]["v"]
-            .as_str()
-            .unwrap()
-            .parse::<i64>()
-            .is_ok()
-    );
+    let more = format!("{url}?timeoutMs=5000&location=EU&maxResults=2&formatOptions.useInt64Timestamp=true");
+    let page: serde_json::Value = clients.http.get(more).send().await.unwrap().json().await.unwrap();
+    assert_eq!((&page["jobComplete"], page["rows"].as_array().unwrap().len()), (&json!(true), 2));
+    assert!(page["rows"][0]["f"][0]["v"].as_str().unwrap().parse::<i64>().is_ok());
     let rest = format!("{url}?pageToken={}", page["pageToken"].as_str().unwrap());
-    let page: serde_json::Value = clients
-        .http
-        .get(rest)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    assert_eq!(
-        (
-            page["rows"].as_array().unwrap().len(),
-            page.get("pageToken")
-        ),
-        (1, None)
-    );
-    assert!(
-        page["rows"][0]["f"][0]["v"]
-            .as_str()
-            .unwrap()
-            .ends_with("E9")
-    );
+    let page: serde_json::Value = clients.http.get(rest).send().await.unwrap().json().await.unwrap();
+    assert_eq!((page["rows"].as_array().unwrap().len(), page.get("pageToken")), (1, None));
+    assert!(page["rows"][0]["f"][0]["v"].as_str().unwrap().ends_with("E9"));
 }
 
 #[tokio::test]
 async fn a_table_can_become_too_large_to_ask() {
     let (sandbox, clients) = start(Settings::brisk(4, 1)).await;
     sandbox.fault(Fault::TableSize { bytes: 1 << 40 });
-    let mut query = ids_query(
-        "SELECT trace_id FROM demo.logs.events WHERE trace_id IN UNNEST(@ids)",
-        &[],
-    );
+    let mut query = ids_query("SELECT trace_id FROM demo.logs.events WHERE trace_id IN UNNEST(@ids)", &[]);
     query["dryRun"] = json!(true);
     let (_, body) = clients.query(query).await;
     assert_eq!(body["totalBytesProcessed"].as_str(), Some("1099511627776"));
@@ -243,24 +149,13 @@ async fn a_table_can_become_too_large_to_ask() {
 async fn a_drifted_schema_is_seen_in_the_table_and_in_queries() {
     let (sandbox, clients) = start(Settings::brisk(4, 1)).await;
     let schema = async || {
-        let table = clients
-            .bigquery
-            .table()
-            .get("demo", "logs", "events", None)
-            .await
-            .unwrap();
+        let table = clients.bigquery.table().get("demo", "logs", "events", None).await.unwrap();
         let fields = table.schema.fields.unwrap().into_iter();
-        fields
-            .map(|field| format!("{} {:?}", field.name, field.r#type))
-            .collect::<Vec<_>>()
-            .join(", ")
+        fields.map(|field| format!("{} {:?}", field.name, field.r#type)).collect::<Vec<_>>().join(", ")
     };
     let drift = |column: &str, change| {
         sandbox.clear_all();
-        sandbox.fault(Fault::SchemaDrift {
-            column: column.to_owned(),
-            change,
-        });
+        sandbox.fault(Fault::SchemaDrift { column: column.to_owned(), change });
     };
     drift("level", Drift::Added);
     assert!(schema().await.ends_with("level String"));
@@ -268,11 +163,6 @@ async fn a_drifted_schema_is_seen_in_the_table_and_in_queries() {
     assert!(schema().await.ends_with("ingest_time Integer"));
     drift("trace_id", Drift::Dropped);
     assert!(schema().await.starts_with("tenant"));
-    let (status, body) = clients
-        .query(ids_query("SELECT trace_id FROM demo.logs.events", &[]))
-        .await;
-    assert_eq!(
-        (status, body["error"]["message"].as_str()),
-        (400, Some("Unrecognized name: trace_id"))
-    );
+    let (status, body) = clients.query(ids_query("SELECT trace_id FROM demo.logs.events", &[])).await;
+    assert_eq!((status, body["error"]["message"].as_str()), (400, Some("Unrecognized name: trace_id")));
 }

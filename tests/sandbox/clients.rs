@@ -92,21 +92,11 @@ impl Clients {
     /// Credentials of a tenant's role.
     pub async fn assume(&self, tenant: usize) -> Credentials {
         let spec = &self.tenants[tenant];
-        let request = self
-            .sts
-            .assume_role()
-            .role_arn(&spec.role_arn)
-            .role_session_name("test");
+        let request = self.sts.assume_role().role_arn(&spec.role_arn).role_session_name("test");
         let assumed = request.external_id(&spec.external_id).send().await.unwrap();
         let given = assumed.credentials().unwrap();
         let token = Some(given.session_token().to_owned());
-        Credentials::new(
-            given.access_key_id(),
-            given.secret_access_key(),
-            token,
-            None,
-            "test",
-        )
+        Credentials::new(given.access_key_id(), given.secret_access_key(), token, None, "test")
     }
 
     /// A tenant's log client with a stream to write to.
@@ -114,22 +104,14 @@ impl Clients {
         let logs = self.logs_as(self.assume(tenant).await);
         let group = &self.tenants[tenant].log_group;
         // It may be there from an earlier call.
-        let _ = logs
-            .create_log_stream()
-            .log_group_name(group)
-            .log_stream_name("probe")
-            .send()
-            .await;
+        let _ = logs.create_log_stream().log_group_name(group).log_stream_name("probe").send().await;
         logs
     }
 
     /// Puts canaries number `numbers` of a tenant in one call.
     pub async fn put(&self, tenant: usize, numbers: std::ops::Range<u32>) {
         let logs = self.logs(tenant).await;
-        self.put_request(&logs, tenant, numbers)
-            .send()
-            .await
-            .unwrap();
+        self.put_request(&logs, tenant, numbers).send().await.unwrap();
     }
 
     pub fn put_request(
@@ -137,8 +119,7 @@ impl Clients {
         logs: &aws_sdk_cloudwatchlogs::Client,
         tenant: usize,
         numbers: std::ops::Range<u32>,
-    ) -> aws_sdk_cloudwatchlogs::operation::put_log_events::builders::PutLogEventsFluentBuilder
-    {
+    ) -> aws_sdk_cloudwatchlogs::operation::put_log_events::builders::PutLogEventsFluentBuilder {
         let events = numbers.map(|number| event(millis(), &line(tenant, number)));
         let group = &self.tenants[tenant].log_group;
         logs.put_log_events()
@@ -150,26 +131,12 @@ impl Clients {
     /// All records of a tenant's stream, shard by shard.
     pub async fn records(&self, tenant: usize) -> Vec<Record> {
         let stream = format!("logs-{}", self.tenants[tenant].name);
-        let shards = self
-            .kinesis
-            .list_shards()
-            .stream_name(&stream)
-            .send()
-            .await
-            .unwrap();
+        let shards = self.kinesis.list_shards().stream_name(&stream).send().await.unwrap();
         let mut found = Vec::new();
         for shard in shards.shards() {
-            let first = self
-                .iterator(&stream, shard.shard_id(), ShardIteratorType::TrimHorizon)
-                .await;
+            let first = self.iterator(&stream, shard.shard_id(), ShardIteratorType::TrimHorizon).await;
             // Throttled when asked too often: then the caller asks again.
-            if let Ok(page) = self
-                .kinesis
-                .get_records()
-                .shard_iterator(first)
-                .send()
-                .await
-            {
+            if let Ok(page) = self.kinesis.get_records().shard_iterator(first).send().await {
                 found.extend(page.records().iter().cloned());
             }
         }
@@ -177,65 +144,29 @@ impl Clients {
     }
 
     pub async fn iterator(&self, stream: &str, shard: &str, kind: ShardIteratorType) -> String {
-        let request = self
-            .kinesis
-            .get_shard_iterator()
-            .stream_name(stream)
-            .shard_id(shard);
-        request
-            .shard_iterator_type(kind)
-            .send()
-            .await
-            .unwrap()
-            .shard_iterator()
-            .unwrap()
-            .to_owned()
+        let request = self.kinesis.get_shard_iterator().stream_name(stream).shard_id(shard);
+        request.shard_iterator_type(kind).send().await.unwrap().shard_iterator().unwrap().to_owned()
     }
 
     /// Keys below a prefix.
     pub async fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
-        let listed = self
-            .s3
-            .list_objects_v2()
-            .bucket(bucket)
-            .prefix(prefix)
-            .send()
-            .await
-            .unwrap();
-        listed
-            .contents()
-            .iter()
-            .map(|object| object.key().unwrap().to_owned())
-            .collect()
+        let listed = self.s3.list_objects_v2().bucket(bucket).prefix(prefix).send().await.unwrap();
+        listed.contents().iter().map(|object| object.key().unwrap().to_owned()).collect()
     }
 
     /// The lines of all objects below a prefix.
     pub async fn lines(&self, bucket: &str, prefix: &str) -> Vec<serde_json::Value> {
         let mut lines = Vec::new();
         for key in self.keys(bucket, prefix).await {
-            let object = self
-                .s3
-                .get_object()
-                .bucket(bucket)
-                .key(&key)
-                .send()
-                .await
-                .unwrap();
+            let object = self.s3.get_object().bucket(bucket).key(&key).send().await.unwrap();
             let text = inflated(&object.body.collect().await.unwrap().to_vec());
-            lines.extend(
-                text.lines()
-                    .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()),
-            );
+            lines.extend(text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()));
         }
         lines
     }
 
     pub async fn archived(&self, tenant: usize) -> Vec<serde_json::Value> {
-        self.lines(
-            "sre-archive",
-            &format!("archive/tenant={}/", self.tenants[tenant].name),
-        )
-        .await
+        self.lines("sre-archive", &format!("archive/tenant={}/", self.tenants[tenant].name)).await
     }
 
     /// A query over plain HTTP: status and body.
@@ -243,17 +174,11 @@ impl Clients {
         self.try_query(body).await.unwrap()
     }
 
-    pub async fn try_query(
-        &self,
-        body: serde_json::Value,
-    ) -> reqwest::Result<(u16, serde_json::Value)> {
+    pub async fn try_query(&self, body: serde_json::Value) -> reqwest::Result<(u16, serde_json::Value)> {
         let url = format!("{}/projects/demo/queries", self.endpoints.bigquery);
         let answer = self.http.post(url).json(&body).send().await?;
         let status = answer.status().as_u16();
-        Ok((
-            status,
-            serde_json::from_str(&answer.text().await?).unwrap_or(serde_json::Value::Null),
-        ))
+        Ok((status, serde_json::from_str(&answer.text().await?).unwrap_or(serde_json::Value::Null)))
     }
 
     /// The rows of these tokens: (trace_id, tenant, message).
@@ -262,24 +187,16 @@ impl Clients {
         let (status, body) = self.query(ids_query(sql, tokens)).await;
         assert_eq!(status, 200, "{body}");
         let text = |row: &serde_json::Value, column: usize| {
-            row["f"][column]["v"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
+            row["f"][column]["v"].as_str().unwrap_or_default().to_owned()
         };
         let rows = body["rows"].as_array().cloned().unwrap_or_default();
-        rows.iter()
-            .map(|row| (text(row, 0), text(row, 1), text(row, 2)))
-            .collect()
+        rows.iter().map(|row| (text(row, 0), text(row, 1), text(row, 2))).collect()
     }
 }
 
 /// A request for jobs.query with one array of ids.
 pub fn ids_query(sql: &str, tokens: &[String]) -> serde_json::Value {
-    let values: Vec<_> = tokens
-        .iter()
-        .map(|token| serde_json::json!({"value": token}))
-        .collect();
+    let values: Vec<_> = tokens.iter().map(|token| serde_json::json!({"value": token})).collect();
     serde_json::json!({
         "query": sql,
         "useLegacySql": false,
@@ -294,11 +211,7 @@ pub fn ids_query(sql: &str, tokens: &[String]) -> serde_json::Value {
 
 /// Token number `number` of a tenant.
 pub fn token(tenant: usize, number: u32) -> String {
-    format!(
-        "zqtp1{:032x}{:024}",
-        0x0190_0000_0000_7000_u64 + u64::from(number),
-        tenant
-    )
+    format!("zqtp1{:032x}{:024}", 0x0190_0000_0000_7000_u64 + u64::from(number), tenant)
 }
 
 /// The canary with that token.
@@ -310,11 +223,7 @@ pub fn line(tenant: usize, number: u32) -> String {
 }
 
 pub fn event(at: i64, message: &str) -> InputLogEvent {
-    InputLogEvent::builder()
-        .timestamp(at)
-        .message(message)
-        .build()
-        .unwrap()
+    InputLogEvent::builder().timestamp(at).message(message).build().unwrap()
 }
 
 /// The machine's wall clock in milliseconds.
@@ -323,34 +232,23 @@ pub fn millis() -> i64 {
 }
 
 /// The machine's wall clock in microseconds.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test compares stamps with the machine's clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "a test compares stamps with the machine's clock")]
 pub fn micros() -> i64 {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     i64::try_from(now.as_micros()).unwrap()
 }
 
 pub fn inflated(bytes: &[u8]) -> String {
     let mut text = String::new();
-    flate2::read::GzDecoder::new(bytes)
-        .read_to_string(&mut text)
-        .unwrap();
+    flate2::read::GzDecoder::new(bytes).read_to_string(&mut text).unwrap();
     text
 }
 
 /// The log message in a record's subscription envelope.
 pub fn enveloped(record: &Record) -> String {
-    let envelope: serde_json::Value =
-        serde_json::from_str(&inflated(record.data().as_ref())).unwrap();
+    let envelope: serde_json::Value = serde_json::from_str(&inflated(record.data().as_ref())).unwrap();
     assert_eq!(envelope["messageType"], "DATA_MESSAGE");
-    envelope["logEvents"][0]["message"]
-        .as_str()
-        .unwrap()
-        .to_owned()
+    envelope["logEvents"][0]["message"].as_str().unwrap().to_owned()
 }
 
 /// Asks until there is an answer, and fails with `what` when there is none in time.
@@ -363,25 +261,14 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, asking)
-        .await
-        .unwrap_or_else(|_| panic!("waited in vain until {what}"))
+    tokio::time::timeout(DEADLINE, asking).await.unwrap_or_else(|_| panic!("waited in vain until {what}"))
 }
 
 /// Waits until the truth about a canary is as wanted.
-pub async fn truth(
-    sandbox: &Sandbox,
-    token: &str,
-    wanted: impl Fn(&TruthRecord) -> bool,
-) -> TruthRecord {
+pub async fn truth(sandbox: &Sandbox, token: &str, wanted: impl Fn(&TruthRecord) -> bool) -> TruthRecord {
     let what = format!("the truth about {token} is as wanted");
-    until(&what, async || {
-        sandbox
-            .truth()
-            .into_iter()
-            .find(|record| record.token == token && wanted(record))
-    })
-    .await
+    until(&what, async || sandbox.truth().into_iter().find(|record| record.token == token && wanted(record)))
+        .await
 }
 
 /// Waits until a canary has come to a stage.

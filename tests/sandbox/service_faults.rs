@@ -4,81 +4,36 @@ use std::time::Duration;
 
 use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 use serde_json::json;
-use traceprobe::sandbox::{
-    Fate, Fault, Rejection, Sandbox, Service, ServiceEffect, Settings, Stage,
-};
+use traceprobe::sandbox::{Fate, Fault, Rejection, Sandbox, Service, ServiceEffect, Settings, Stage};
 
 use crate::clients::*;
 
 /// What a call of each service came to: "ok", an error code, or the kind of failure.
-async fn outcomes(
-    clients: &Clients,
-    logs: &aws_sdk_cloudwatchlogs::Client,
-) -> [(Service, String); 5] {
+async fn outcomes(clients: &Clients, logs: &aws_sdk_cloudwatchlogs::Client) -> [(Service, String); 5] {
     fn told<T, E: ProvideErrorMetadata, R>(result: Result<T, SdkError<E, R>>) -> String {
         match result {
             Ok(_) => "ok".to_owned(),
-            Err(SdkError::ServiceError(error)) => {
-                error.err().code().unwrap_or("no code").to_owned()
-            }
+            Err(SdkError::ServiceError(error)) => error.err().code().unwrap_or("no code").to_owned(),
             Err(SdkError::DispatchFailure(_)) => "dispatch".to_owned(),
             Err(SdkError::ResponseError(_)) => "response".to_owned(),
             Err(_) => "other".to_owned(),
         }
     }
-    let (status, body) = match clients
-        .try_query(ids_query("SELECT trace_id FROM demo.logs.events", &[]))
-        .await
-    {
-        Ok(answer) => answer,
-        Err(error) => (0, json!(error.to_string())),
-    };
+    let (status, body) =
+        match clients.try_query(ids_query("SELECT trace_id FROM demo.logs.events", &[])).await {
+            Ok(answer) => answer,
+            Err(error) => (0, json!(error.to_string())),
+        };
     let bigquery = match status {
         200 => "ok".to_owned(),
         0 => "dispatch".to_owned(),
-        status => format!(
-            "{status} {}",
-            body["error"]["errors"][0]["reason"]
-                .as_str()
-                .unwrap_or("page")
-        ),
+        status => format!("{status} {}", body["error"]["errors"][0]["reason"].as_str().unwrap_or("page")),
     };
     [
-        (
-            Service::Logs,
-            told(
-                logs.filter_log_events()
-                    .log_group_name("/ecs/acme/app")
-                    .send()
-                    .await,
-            ),
-        ),
-        (
-            Service::Kinesis,
-            told(
-                clients
-                    .kinesis
-                    .list_shards()
-                    .stream_name("logs-acme")
-                    .send()
-                    .await,
-            ),
-        ),
-        (
-            Service::S3,
-            told(
-                clients
-                    .s3
-                    .list_objects_v2()
-                    .bucket("sre-archive")
-                    .send()
-                    .await,
-            ),
-        ),
-        (
-            Service::Sts,
-            told(clients.sts.get_caller_identity().send().await),
-        ),
+        (Service::Logs, told(logs.filter_log_events().log_group_name("/ecs/acme/app").send().await)),
+        (Service::Kinesis, told(clients.kinesis.list_shards().stream_name("logs-acme").send().await)),
+        (Service::S3, told(clients.s3.list_objects_v2().bucket("sre-archive").send().await)),
+        (Service::Sts, told(clients.sts.get_caller_identity().send().await)),
         (Service::Bigquery, bigquery),
     ]
 }
@@ -98,12 +53,7 @@ async fn fails_alone(effect: ServiceEffect, expected: [&str; 5]) {
         }
         assert!(sandbox.clear(id));
     }
-    assert!(
-        outcomes(&clients, &logs)
-            .await
-            .iter()
-            .all(|(_, outcome)| outcome == "ok")
-    );
+    assert!(outcomes(&clients, &logs).await.iter().all(|(_, outcome)| outcome == "ok"));
 }
 
 #[tokio::test]
@@ -132,13 +82,8 @@ async fn each_service_denies_in_its_own_words() {
 
 #[tokio::test]
 async fn each_service_can_fail_inside() {
-    let words = [
-        "InternalFailure",
-        "InternalFailure",
-        "InternalError",
-        "InternalFailure",
-        "500 internalError",
-    ];
+    let words =
+        ["InternalFailure", "InternalFailure", "InternalError", "InternalFailure", "500 internalError"];
     fails_alone(ServiceEffect::ServerError { status: 500 }, words).await;
     let words = [
         "ServiceUnavailableException",
@@ -159,30 +104,10 @@ async fn each_connection_can_be_cut() {
 #[tokio::test]
 async fn a_hanging_service_answers_when_the_fault_is_cleared() {
     let (sandbox, clients) = start(Settings::brisk(4, 1)).await;
-    sandbox.fault(Fault::operation(
-        Service::Kinesis,
-        "ListShards",
-        ServiceEffect::Hang,
-    ));
-    clients
-        .kinesis
-        .describe_stream_summary()
-        .stream_name("logs-acme")
-        .send()
-        .await
-        .unwrap();
-    let mut call = Box::pin(
-        clients
-            .kinesis
-            .list_shards()
-            .stream_name("logs-acme")
-            .send(),
-    );
-    assert!(
-        tokio::time::timeout(Duration::from_millis(200), &mut call)
-            .await
-            .is_err()
-    );
+    sandbox.fault(Fault::operation(Service::Kinesis, "ListShards", ServiceEffect::Hang));
+    clients.kinesis.describe_stream_summary().stream_name("logs-acme").send().await.unwrap();
+    let mut call = Box::pin(clients.kinesis.list_shards().stream_name("logs-acme").send());
+    assert!(tokio::time::timeout(Duration::from_millis(200), &mut call).await.is_err());
     sandbox.clear_all();
     assert!(call.await.is_ok());
 }
@@ -202,39 +127,11 @@ async fn a_fault_of_one_tenants_calls_spares_the_others() {
     let tenant = Some("acme".to_owned());
     for service in [Service::Kinesis, Service::S3] {
         let effect = ServiceEffect::Throttle;
-        sandbox.fault(Fault::Service {
-            service,
-            operation: None,
-            tenant: tenant.clone(),
-            effect,
-        });
+        sandbox.fault(Fault::Service { service, operation: None, tenant: tenant.clone(), effect });
     }
-    assert!(
-        clients
-            .kinesis
-            .list_shards()
-            .stream_name("logs-acme")
-            .send()
-            .await
-            .is_err()
-    );
-    assert!(
-        clients
-            .kinesis
-            .list_shards()
-            .stream_name("logs-globex")
-            .send()
-            .await
-            .is_ok()
-    );
-    let list = |prefix: &str| {
-        clients
-            .s3
-            .list_objects_v2()
-            .bucket("sre-archive")
-            .prefix(prefix)
-            .send()
-    };
+    assert!(clients.kinesis.list_shards().stream_name("logs-acme").send().await.is_err());
+    assert!(clients.kinesis.list_shards().stream_name("logs-globex").send().await.is_ok());
+    let list = |prefix: &str| clients.s3.list_objects_v2().bucket("sre-archive").prefix(prefix).send();
     assert!(list("archive/tenant=acme/").await.is_err());
     assert!(list("archive/tenant=globex/").await.is_ok());
 }
@@ -254,10 +151,7 @@ async fn a_put_that_was_cut_off_may_have_been_taken() {
     assert_eq!(sandbox.truth().len(), 1, "the first was never taken");
     // A client that tries again stores it twice.
     clients.put_request(&logs, 0, 1..2).send().await.unwrap();
-    let record = truth(&sandbox, &token(0, 1), |record| {
-        record.copies(Stage::Bigquery).count() == 2
-    })
-    .await;
+    let record = truth(&sandbox, &token(0, 1), |record| record.copies(Stage::Bigquery).count() == 2).await;
     assert_eq!((record.puts, record.fate), (2, Fate::Delivered));
 }
 
@@ -266,12 +160,7 @@ async fn rejected_events_are_listed_in_a_good_answer() {
     let (sandbox, clients) = start(Settings::brisk(4, 1)).await;
     let logs = clients.logs(0).await;
     for reason in [Rejection::TooNew, Rejection::TooOld, Rejection::Expired] {
-        let id = sandbox
-            .fault(Fault::RejectLogEvents {
-                tenant: None,
-                reason,
-            })
-            .unwrap();
+        let id = sandbox.fault(Fault::RejectLogEvents { tenant: None, reason }).unwrap();
         let answer = clients.put_request(&logs, 0, 0..2).send().await.unwrap();
         let info = answer.rejected_log_events_info().unwrap();
         let listed = (
@@ -293,21 +182,12 @@ async fn rejected_events_are_listed_in_a_good_answer() {
 #[tokio::test]
 async fn a_late_filter_shows_events_that_have_flowed_on_already() {
     let (sandbox, clients) = start(Settings::brisk(4, 1)).await;
-    sandbox.fault(Fault::LateFilter {
-        tenant: None,
-        ms: 60_000,
-    });
+    sandbox.fault(Fault::LateFilter { tenant: None, ms: 60_000 });
     clients.put(0, 0..1).await;
     arrival(&sandbox, &token(0, 0), Stage::Bigquery).await;
     let logs = clients.logs(0).await;
     let found = async || {
-        logs.filter_log_events()
-            .log_group_name("/ecs/acme/app")
-            .send()
-            .await
-            .unwrap()
-            .events()
-            .len()
+        logs.filter_log_events().log_group_name("/ecs/acme/app").send().await.unwrap().events().len()
     };
     assert_eq!(found().await, 0);
     sandbox.clear_all();
@@ -321,40 +201,14 @@ async fn stamp_errors(sandbox: &Sandbox, clients: &Clients, number: u32) -> [i64
     let record = arrival(sandbox, &token(0, number), Stage::Bigquery).await;
     let at = |stage| record.arrived(stage).unwrap().millis();
     let logs = clients.logs(0).await;
-    let found = logs
-        .filter_log_events()
-        .log_group_name("/ecs/acme/app")
-        .send()
-        .await
-        .unwrap();
-    let event = found
-        .events()
-        .iter()
-        .find(|event| event.message().unwrap().contains(&token(0, number)))
-        .unwrap();
+    let found = logs.filter_log_events().log_group_name("/ecs/acme/app").send().await.unwrap();
+    let event =
+        found.events().iter().find(|event| event.message().unwrap().contains(&token(0, number))).unwrap();
     let records = clients.records(0).await;
-    let kept = records
-        .iter()
-        .find(|kept| enveloped(kept).contains(&token(0, number)))
-        .unwrap();
+    let kept = records.iter().find(|kept| enveloped(kept).contains(&token(0, number))).unwrap();
     let stamp = (kept.approximate_arrival_timestamp().unwrap().as_nanos() + 500_000) / 1_000_000;
-    let key = record
-        .copies(Stage::Archive)
-        .next()
-        .unwrap()
-        .locator
-        .split('#')
-        .next()
-        .unwrap()
-        .to_owned();
-    let listed = clients
-        .s3
-        .list_objects_v2()
-        .bucket("sre-archive")
-        .prefix(key)
-        .send()
-        .await
-        .unwrap();
+    let key = record.copies(Stage::Archive).next().unwrap().locator.split('#').next().unwrap().to_owned();
+    let listed = clients.s3.list_objects_v2().bucket("sre-archive").prefix(key).send().await.unwrap();
     let modified = listed.contents()[0].last_modified().unwrap().secs();
     let mut query = ids_query(
         "SELECT ingest_time FROM demo.logs.events WHERE trace_id IN UNNEST(@ids)",
@@ -362,11 +216,7 @@ async fn stamp_errors(sandbox: &Sandbox, clients: &Clients, number: u32) -> [i64
     );
     query["formatOptions"] = json!({"useInt64Timestamp": true});
     let (_, body) = clients.query(query).await;
-    let row: i64 = body["rows"][0]["f"][0]["v"]
-        .as_str()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let row: i64 = body["rows"][0]["f"][0]["v"].as_str().unwrap().parse().unwrap();
     [
         event.ingestion_time().unwrap() - at(Stage::LogGroup),
         i64::try_from(stamp).unwrap() - at(Stage::TenantStream),
@@ -388,10 +238,7 @@ async fn a_clock_offset_shifts_the_stamps_of_one_service() {
     for (service, ms) in offsets {
         sandbox.fault(Fault::ClockOffset { service, ms });
     }
-    assert_eq!(
-        stamp_errors(&sandbox, &clients, 1).await,
-        [1_000, -2_000, 3_000, -4_000]
-    );
+    assert_eq!(stamp_errors(&sandbox, &clients, 1).await, [1_000, -2_000, 3_000, -4_000]);
 }
 
 #[tokio::test]
@@ -401,56 +248,20 @@ async fn faults_can_be_switched_over_http() {
     let post = |body: serde_json::Value| clients.http.post(&url).json(&body).send();
     let fault = json!({"kind": "service", "service": "kinesis", "effect": "throttle"});
     let told: serde_json::Value = post(fault).await.unwrap().json().await.unwrap();
-    assert!(
-        clients
-            .kinesis
-            .list_shards()
-            .stream_name("logs-acme")
-            .send()
-            .await
-            .is_err()
-    );
-    let listed: serde_json::Value = clients
-        .http
-        .get(&url)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
-    assert_eq!(
-        (&listed[0]["id"], &listed[0]["effect"]),
-        (&told["id"], &json!("throttle"))
-    );
-    let gone = clients
-        .http
-        .delete(format!("{url}/{}", told["id"]))
-        .send()
-        .await
-        .unwrap();
+    assert!(clients.kinesis.list_shards().stream_name("logs-acme").send().await.is_err());
+    let listed: serde_json::Value = clients.http.get(&url).send().await.unwrap().json().await.unwrap();
+    assert_eq!((&listed[0]["id"], &listed[0]["effect"]), (&told["id"], &json!("throttle")));
+    let gone = clients.http.delete(format!("{url}/{}", told["id"])).send().await.unwrap();
     assert_eq!(gone.status(), 204);
-    clients
-        .kinesis
-        .list_shards()
-        .stream_name("logs-acme")
-        .send()
-        .await
-        .unwrap();
+    clients.kinesis.list_shards().stream_name("logs-acme").send().await.unwrap();
 
     let short = json!({"kind": "stage", "stage": "archive", "tenant": "acme", "effect": "delay",
         "delay": {"shape": "uniform", "min_ms": 1.0, "max_ms": 2.0}, "for_ms": 60_000});
     assert_eq!(post(short).await.unwrap().status(), 200);
     assert!(sandbox.faults()[0].until.is_some());
-    assert_eq!(
-        clients.http.delete(&url).send().await.unwrap().status(),
-        204
-    );
+    assert_eq!(clients.http.delete(&url).send().await.unwrap().status(), 204);
     assert!(sandbox.faults().is_empty());
-    for wrong in [
-        json!({"kind": "nonsense"}),
-        json!({"kind": "reshard", "tenant": "nobody"}),
-    ] {
+    for wrong in [json!({"kind": "nonsense"}), json!({"kind": "reshard", "tenant": "nobody"})] {
         assert_eq!(post(wrong).await.unwrap().status(), 400);
     }
 

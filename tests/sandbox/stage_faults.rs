@@ -19,10 +19,7 @@ const LOSE: StageEffect = StageEffect::Lose { probability: 1.0 };
 const DUPLICATE: StageEffect = StageEffect::Duplicate { probability: 1.0 };
 
 fn leak() -> StageEffect {
-    StageEffect::Leak {
-        probability: 1.0,
-        into: "globex".to_owned(),
-    }
+    StageEffect::Leak { probability: 1.0, into: "globex".to_owned() }
 }
 
 #[tokio::test]
@@ -34,10 +31,7 @@ async fn a_delayed_hop_takes_as_long_as_it_was_told() {
     let slow = arrival(&sandbox, &token(0, 0), Stage::Transit).await;
     let usual = arrival(&sandbox, &token(1, 0), Stage::Transit).await;
     let took = |record: &traceprobe::sandbox::TruthRecord| {
-        record
-            .arrived(Stage::Transit)
-            .unwrap()
-            .since(record.arrived(Stage::TenantStream).unwrap())
+        record.arrived(Stage::Transit).unwrap().since(record.arrived(Stage::TenantStream).unwrap())
     };
     assert!(took(&slow) >= Duration::from_millis(400));
     assert!(took(&usual) < took(&slow));
@@ -77,53 +71,29 @@ async fn a_stalled_log_group_hides_the_newest_events() {
     clients.put(0, 0..1).await;
     let logs = clients.logs(0).await;
     let count = async || {
-        let found = logs
-            .filter_log_events()
-            .log_group_name("/ecs/acme/app")
-            .filter_pattern("zqtp1*")
-            .send()
-            .await;
+        let found =
+            logs.filter_log_events().log_group_name("/ecs/acme/app").filter_pattern("zqtp1*").send().await;
         assert!(found.is_err(), "a wildcard is not modelled");
-        let found = logs
-            .filter_log_events()
-            .log_group_name("/ecs/acme/app")
-            .send()
-            .await;
+        let found = logs.filter_log_events().log_group_name("/ecs/acme/app").send().await;
         found.unwrap().events().len()
     };
     assert_eq!(count().await, 0);
     sandbox.clear_all();
-    until("the event is found", async || {
-        (count().await == 1).then_some(())
-    })
-    .await;
+    until("the event is found", async || (count().await == 1).then_some(())).await;
 }
 
 #[tokio::test]
 async fn a_lost_event_is_lost_from_its_hop_on() {
-    for (stage, stream, transit) in [
-        (Stage::TenantStream, false, false),
-        (Stage::Transit, true, false),
-        (Stage::Bigquery, true, true),
-    ] {
+    for (stage, stream, transit) in
+        [(Stage::TenantStream, false, false), (Stage::Transit, true, false), (Stage::Bigquery, true, true)]
+    {
         let (sandbox, clients) = with(stage, LOSE).await;
         clients.put(0, 0..1).await;
-        let record = truth(&sandbox, &token(0, 0), |record| {
-            record.fate != Fate::InFlight
-        })
-        .await;
+        let record = truth(&sandbox, &token(0, 0), |record| record.fate != Fate::InFlight).await;
         assert_eq!(record.fate, Fate::Lost { hop: stage });
         assert_eq!(record.incidents, [Incident::Dropped { hop: stage }]);
-        assert_eq!(
-            clients.records(0).await.len(),
-            usize::from(stream),
-            "{stage}"
-        );
-        assert_eq!(
-            clients.lines("sre-transit", "transit/").await.len(),
-            usize::from(transit),
-            "{stage}"
-        );
+        assert_eq!(clients.records(0).await.len(), usize::from(stream), "{stage}");
+        assert_eq!(clients.lines("sre-transit", "transit/").await.len(), usize::from(transit), "{stage}");
         assert!(clients.rows(&[token(0, 0)]).await.is_empty());
     }
 }
@@ -133,11 +103,7 @@ async fn an_event_lost_to_the_archive_is_delivered_all_the_same() {
     let (sandbox, clients) = with(Stage::Archive, LOSE).await;
     clients.put(0, 0..1).await;
     let record = truth(&sandbox, &token(0, 0), |record| {
-        record.fate == Fate::Delivered
-            && record.incidents
-                == [Incident::Dropped {
-                    hop: Stage::Archive,
-                }]
+        record.fate == Fate::Delivered && record.incidents == [Incident::Dropped { hop: Stage::Archive }]
     })
     .await;
     assert_eq!(record.arrived(Stage::Archive), None);
@@ -147,22 +113,14 @@ async fn an_event_lost_to_the_archive_is_delivered_all_the_same() {
 
 #[tokio::test]
 async fn a_duplicate_is_another_stored_copy() {
-    for stage in [
-        Stage::TenantStream,
-        Stage::Archive,
-        Stage::Transit,
-        Stage::Bigquery,
-    ] {
+    for stage in [Stage::TenantStream, Stage::Archive, Stage::Transit, Stage::Bigquery] {
         let (sandbox, clients) = with(stage, DUPLICATE).await;
         clients.put(0, 0..1).await;
         let record = truth(&sandbox, &token(0, 0), |record| {
             record.copies(stage).count() == 2 && record.under_way() == 0
         })
         .await;
-        let locators: BTreeSet<_> = record
-            .copies(stage)
-            .map(|arrival| arrival.locator.clone())
-            .collect();
+        let locators: BTreeSet<_> = record.copies(stage).map(|arrival| arrival.locator.clone()).collect();
         assert_eq!(locators.len(), 2, "{locators:?}");
         assert!(record.incidents.contains(&Incident::Duplicated { stage }));
         let copies = match stage {
@@ -177,34 +135,21 @@ async fn a_duplicate_is_another_stored_copy() {
 
 #[tokio::test]
 async fn events_overtake_each_other_when_reordered() {
-    let (sandbox, clients) = start(Settings {
-        shards_per_stream: 1,
-        ..Settings::brisk(3, 1)
-    })
-    .await;
+    let (sandbox, clients) = start(Settings { shards_per_stream: 1, ..Settings::brisk(3, 1) }).await;
     let order = async |numbers: std::ops::Range<u32>| {
         clients.put(0, numbers.clone()).await;
         for number in numbers.clone() {
             arrival(&sandbox, &token(0, number), Stage::TenantStream).await;
         }
-        let records = until("the shard answers", async || {
-            Some(clients.records(0).await).filter(|all| !all.is_empty())
-        })
-        .await;
+        let records =
+            until("the shard answers", async || Some(clients.records(0).await).filter(|all| !all.is_empty()))
+                .await;
         let lines: Vec<_> = records.iter().map(enveloped).collect();
-        let position = |number| {
-            lines
-                .iter()
-                .position(|one| *one == line(0, number))
-                .unwrap()
-        };
+        let position = |number| lines.iter().position(|one| *one == line(0, number)).unwrap();
         numbers.map(position).collect::<Vec<_>>()
     };
     assert!(order(0..10).await.is_sorted());
-    sandbox.fault(Fault::stage(
-        Stage::TenantStream,
-        StageEffect::Reorder { spread_ms: 200 },
-    ));
+    sandbox.fault(Fault::stage(Stage::TenantStream, StageEffect::Reorder { spread_ms: 200 }));
     assert!(!order(10..20).await.is_sorted());
 }
 
@@ -218,94 +163,47 @@ async fn a_damaged_message_is_cut_or_mangled() {
         }),
     ];
     for (damage, expected) in damages {
-        let (sandbox, clients) = with(
-            Stage::Archive,
-            StageEffect::Corrupt {
-                probability: 1.0,
-                damage,
-            },
-        )
-        .await;
+        let (sandbox, clients) =
+            with(Stage::Archive, StageEffect::Corrupt { probability: 1.0, damage }).await;
         clients.put(0, 0..1).await;
         let record = arrival(&sandbox, &token(0, 0), Stage::Archive).await;
-        assert_eq!(
-            record.incidents,
-            [Incident::Corrupted {
-                stage: Stage::Archive
-            }]
-        );
+        assert_eq!(record.incidents, [Incident::Corrupted { stage: Stage::Archive }]);
         assert_eq!(clients.archived(0).await[0]["message"], expected);
         arrival(&sandbox, &token(0, 0), Stage::Bigquery).await;
-        assert_eq!(
-            clients.rows(&[token(0, 0)]).await[0].2,
-            line(0, 0),
-            "the other branch has it whole"
-        );
+        assert_eq!(clients.rows(&[token(0, 0)]).await[0].2, line(0, 0), "the other branch has it whole");
     }
 }
 
 #[tokio::test]
 async fn a_cut_message_has_no_trace_id_in_the_table() {
     let damage = Damage::Truncate { bytes: 90 };
-    let (sandbox, clients) = with(
-        Stage::Transit,
-        StageEffect::Corrupt {
-            probability: 1.0,
-            damage,
-        },
-    )
-    .await;
+    let (sandbox, clients) = with(Stage::Transit, StageEffect::Corrupt { probability: 1.0, damage }).await;
     clients.put(0, 0..1).await;
     arrival(&sandbox, &token(0, 0), Stage::Bigquery).await;
     assert!(clients.rows(&[token(0, 0)]).await.is_empty());
-    let (_, body) = clients
-        .query(ids_query(
-            "SELECT trace_id, message FROM demo.logs.events",
-            &[],
-        ))
-        .await;
+    let (_, body) = clients.query(ids_query("SELECT trace_id, message FROM demo.logs.events", &[])).await;
     assert!(body["rows"][0]["f"][0]["v"].is_null());
-    assert!(
-        body["rows"][0]["f"][1]["v"]
-            .as_str()
-            .unwrap()
-            .contains(&token(0, 0))
-    );
+    assert!(body["rows"][0]["f"][1]["v"].as_str().unwrap().contains(&token(0, 0)));
 }
 
 #[tokio::test]
 async fn a_leak_shows_up_at_the_other_tenant() {
-    for stage in [
-        Stage::TenantStream,
-        Stage::Archive,
-        Stage::Transit,
-        Stage::Bigquery,
-    ] {
+    for stage in [Stage::TenantStream, Stage::Archive, Stage::Transit, Stage::Bigquery] {
         let (sandbox, clients) = with(stage, leak()).await;
         clients.put(0, 0..1).await;
         let elsewhere = |record: &traceprobe::sandbox::TruthRecord| {
-            record
-                .arrivals
-                .iter()
-                .any(|arrival| arrival.stage == stage && arrival.tenant == "globex")
+            record.arrivals.iter().any(|arrival| arrival.stage == stage && arrival.tenant == "globex")
         };
-        let record = truth(&sandbox, &token(0, 0), |record| {
-            elsewhere(record) && record.arrived(stage).is_some()
-        })
-        .await;
-        assert!(record.incidents.contains(&Incident::Leaked {
-            stage,
-            into: "globex".to_owned()
-        }));
+        let record =
+            truth(&sandbox, &token(0, 0), |record| elsewhere(record) && record.arrived(stage).is_some())
+                .await;
+        assert!(record.incidents.contains(&Incident::Leaked { stage, into: "globex".to_owned() }));
         match stage {
             Stage::TenantStream => assert_eq!(clients.records(1).await.len(), 1),
             Stage::Archive => assert_eq!(clients.archived(1).await.len(), 1),
             Stage::Transit => {
                 let lines = clients.lines("sre-transit", "transit/").await;
-                let labels: BTreeSet<_> = lines
-                    .iter()
-                    .map(|line| line["tenant"].as_str().unwrap())
-                    .collect();
+                let labels: BTreeSet<_> = lines.iter().map(|line| line["tenant"].as_str().unwrap()).collect();
                 assert_eq!(labels, BTreeSet::from(["acme", "globex"]));
             }
             _ => {
@@ -323,65 +221,35 @@ async fn a_misrouted_event_is_lost_to_its_own_tenant() {
     sandbox.fault(Fault::tenant_stage("acme", Stage::TenantStream, LOSE));
     clients.put(0, 0..1).await;
     let record = truth(&sandbox, &token(0, 0), |record| {
-        record
-            .arrivals
-            .iter()
-            .any(|arrival| arrival.stage == Stage::Bigquery && arrival.tenant == "globex")
+        record.arrivals.iter().any(|arrival| arrival.stage == Stage::Bigquery && arrival.tenant == "globex")
     })
     .await;
-    assert_eq!(
-        record.fate,
-        Fate::Lost {
-            hop: Stage::TenantStream
-        }
-    );
+    assert_eq!(record.fate, Fate::Lost { hop: Stage::TenantStream });
     assert!(clients.records(0).await.is_empty());
     assert_eq!(clients.rows(&[token(0, 0)]).await[0].1, "globex");
 }
 
 #[tokio::test]
 async fn a_dead_letter_is_put_aside_in_the_archive_bucket() {
-    let (sandbox, clients) =
-        with(Stage::Transit, StageEffect::DeadLetter { probability: 1.0 }).await;
+    let (sandbox, clients) = with(Stage::Transit, StageEffect::DeadLetter { probability: 1.0 }).await;
     clients.put(0, 0..1).await;
-    let record = truth(&sandbox, &token(0, 0), |record| {
-        record.fate != Fate::InFlight
-    })
-    .await;
-    assert_eq!(
-        record.fate,
-        Fate::DeadLettered {
-            hop: Stage::Transit
-        }
-    );
+    let record = truth(&sandbox, &token(0, 0), |record| record.fate != Fate::InFlight).await;
+    assert_eq!(record.fate, Fate::DeadLettered { hop: Stage::Transit });
     assert!(record.arrived(Stage::DeadLetter).is_some());
-    assert_eq!(
-        clients.lines("sre-archive", "dlq/tenant=acme/").await[0]["message"],
-        line(0, 0)
-    );
+    assert_eq!(clients.lines("sre-archive", "dlq/tenant=acme/").await[0]["message"], line(0, 0));
     assert!(clients.rows(&[token(0, 0)]).await.is_empty());
 }
 
 #[tokio::test]
 async fn a_multipart_object_is_stamped_before_it_can_be_seen() {
     let (sandbox, clients) = start(Settings::brisk(3, 1)).await;
-    sandbox.fault(Fault::Multipart {
-        stage: Stage::Archive,
-        early_ms: 60_000,
-    });
+    sandbox.fault(Fault::Multipart { stage: Stage::Archive, early_ms: 60_000 });
     clients.put(0, 0..1).await;
     let record = arrival(&sandbox, &token(0, 0), Stage::Archive).await;
-    let listed = clients
-        .s3
-        .list_objects_v2()
-        .bucket("sre-archive")
-        .send()
-        .await
-        .unwrap();
+    let listed = clients.s3.list_objects_v2().bucket("sre-archive").send().await.unwrap();
     let object = &listed.contents()[0];
     assert!(object.e_tag().unwrap().ends_with("-2\""));
-    let early =
-        record.arrived(Stage::Archive).unwrap().seconds() - object.last_modified().unwrap().secs();
+    let early = record.arrived(Stage::Archive).unwrap().seconds() - object.last_modified().unwrap().secs();
     assert_eq!(early, 60);
 }
 
@@ -393,20 +261,11 @@ async fn unordered_keys_do_not_grow_with_time() {
         for number in numbers {
             clients.put(0, number..number + 1).await;
             let record = arrival(&sandbox, &token(0, number), Stage::Archive).await;
-            keys.push(
-                record
-                    .copies(Stage::Archive)
-                    .next()
-                    .unwrap()
-                    .locator
-                    .clone(),
-            );
+            keys.push(record.copies(Stage::Archive).next().unwrap().locator.clone());
         }
         keys
     };
     assert!(keys(0..5).await.is_sorted());
-    sandbox.fault(Fault::UnorderedKeys {
-        stage: Stage::Archive,
-    });
+    sandbox.fault(Fault::UnorderedKeys { stage: Stage::Archive });
     assert!(!keys(5..10).await.is_sorted());
 }

@@ -73,18 +73,9 @@ pub(super) fn of_silence(asked: &str, error: &GcpError) -> ObserveError {
 pub(super) fn of_crate(asked: &str, error: &BQError) -> ObserveError {
     let trouble = match error {
         BQError::ResponseError { error } => {
-            let reason = error
-                .error
-                .errors
-                .first()
-                .and_then(|first| first.get("reason"));
+            let reason = error.error.errors.first().and_then(|first| first.get("reason"));
             let status = u16::try_from(error.error.code).unwrap_or(0);
-            return classified(
-                asked,
-                status,
-                reason.map_or("", String::as_str),
-                &error.error.message,
-            );
+            return classified(asked, status, reason.map_or("", String::as_str), &error.error.message);
         }
         BQError::RequestError(error) if error.is_connect() => Trouble::Unreachable,
         BQError::RequestError(error) if error.is_timeout() => Trouble::TimedOut,
@@ -101,20 +92,15 @@ pub(super) fn of_crate(asked: &str, error: &BQError) -> ObserveError {
 
 fn classified(asked: &str, status: u16, reason: &str, message: &str) -> ObserveError {
     let trouble = match (reason, status) {
-        (
-            "rateLimitExceeded" | "quotaExceeded" | "jobRateLimitExceeded" | "RESOURCE_EXHAUSTED",
-            _,
-        ) => Trouble::Throttled,
-        ("bytesBilledLimitExceeded", _) => Trouble::OverBudget,
-        ("accessDenied" | "authError" | "forbidden" | "billingNotEnabled" | "required", _) => {
-            Trouble::Denied
+        ("rateLimitExceeded" | "quotaExceeded" | "jobRateLimitExceeded" | "RESOURCE_EXHAUSTED", _) => {
+            Trouble::Throttled
         }
+        ("bytesBilledLimitExceeded", _) => Trouble::OverBudget,
+        ("accessDenied" | "authError" | "forbidden" | "billingNotEnabled" | "required", _) => Trouble::Denied,
         ("notFound", _) => Trouble::Missing,
         ("timeout" | "stopped", _) => Trouble::TimedOut,
         // A query that was good for the table as it was: a column is gone.
-        ("invalidQuery", _)
-            if message.contains("Unrecognized name") || message.contains("not found") =>
-        {
+        ("invalidQuery", _) if message.contains("Unrecognized name") || message.contains("not found") => {
             Trouble::Missing
         }
         (_, 429) => Trouble::Throttled,
@@ -127,7 +113,9 @@ fn classified(asked: &str, status: u16, reason: &str, message: &str) -> ObserveE
     if status != 200 {
         words.push_str(&format!(": HTTP {status}"));
     }
-    for part in [reason, message.trim()] {
+    // Further lines show where in the query it is, which nobody wrote by hand.
+    let first_line = message.trim().lines().next().unwrap_or_default();
+    for part in [reason, first_line.trim_end()] {
         if !part.is_empty() {
             words.push_str(": ");
             words.push_str(part);
@@ -143,37 +131,21 @@ mod tests {
     use super::*;
 
     fn trouble(status: u16, body: &str) -> Trouble {
-        of_answer(
-            "q",
-            &Answer {
-                status,
-                retry_after: None,
-                body: body.into(),
-            },
-        )
-        .trouble
+        of_answer("q", &Answer { status, retry_after: None, body: body.into() }).trouble
     }
 
     fn json(reason: &str, message: &str) -> String {
-        serde_json::json!({"error": {"code": 0, "message": message, "errors": [{"reason": reason}]}}).to_string()
+        serde_json::json!({"error": {"code": 0, "message": message, "errors": [{"reason": reason}]}})
+            .to_string()
     }
 
     #[test]
     fn the_reason_counts_before_the_status() {
         assert_eq!(trouble(403, &json("quotaExceeded", "")), Trouble::Throttled);
         assert_eq!(trouble(403, &json("accessDenied", "")), Trouble::Denied);
-        assert_eq!(
-            trouble(400, &json("bytesBilledLimitExceeded", "")),
-            Trouble::OverBudget
-        );
-        assert_eq!(
-            trouble(400, &json("invalidQuery", "Unrecognized name: trace_id")),
-            Trouble::Missing
-        );
-        assert_eq!(
-            trouble(400, &json("invalidQuery", "Syntax error")),
-            Trouble::Failing
-        );
+        assert_eq!(trouble(400, &json("bytesBilledLimitExceeded", "")), Trouble::OverBudget);
+        assert_eq!(trouble(400, &json("invalidQuery", "Unrecognized name: trace_id")), Trouble::Missing);
+        assert_eq!(trouble(400, &json("invalidQuery", "Syntax error")), Trouble::Failing);
     }
 
     #[test]
@@ -184,14 +156,8 @@ mod tests {
             body: "<html>busy</html>".into(),
         };
         let error = of_answer("jobs.query", &answer);
-        assert_eq!(
-            (error.trouble, error.retry_after),
-            (Trouble::Failing, Some(Duration::from_secs(9)))
-        );
+        assert_eq!((error.trouble, error.retry_after), (Trouble::Failing, Some(Duration::from_secs(9))));
         assert_eq!(&*error.detail, "jobs.query: HTTP 503: <html>busy</html>");
-        assert_eq!(
-            trouble(429, r#"{"error":{"status":"RESOURCE_EXHAUSTED"}}"#),
-            Trouble::Throttled
-        );
+        assert_eq!(trouble(429, r#"{"error":{"status":"RESOURCE_EXHAUSTED"}}"#), Trouble::Throttled);
     }
 }

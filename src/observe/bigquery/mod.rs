@@ -10,11 +10,11 @@
 
 mod failure;
 mod rows;
+mod settings;
 mod sql;
 mod table;
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use gcp_bigquery_client::model::data_format_options::DataFormatOptions;
 use gcp_bigquery_client::model::query_parameter::QueryParameter;
@@ -32,6 +32,7 @@ use crate::domain::sighting::{Reading, Sweep, Trouble, Wanted, WantedTrace};
 use crate::domain::tag::{Tag, TraceId};
 use crate::domain::time::{Timestamp, WallClock};
 
+pub use settings::{IdIs, Predicate, Settings, TableName};
 pub use table::{Column, TableSchema};
 
 use rows::{Reader, Row};
@@ -50,119 +51,6 @@ const MIN_BILLED: u64 = 10 << 20;
 
 /// How often an unfinished query is asked for its result before the look ends as timed out.
 const MAX_WAITS: u32 = 3;
-
-/// Which table, and how to read it.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The table.
-    pub table: TableName,
-    /// The project that pays for queries and in which the probe may run jobs; the table's own when absent.
-    pub billing_project: Option<String>,
-    /// Where queries run, as in `EU`; where the table lies when absent.
-    pub location: Option<String>,
-    /// The column that holds the id. Columns inside records are named `record.column`.
-    pub id_column: String,
-    /// What stands in it.
-    pub id_is: IdIs,
-    /// A column that BigQuery fills with the time of arrival (TIMESTAMP, or DATETIME in UTC).
-    pub time_column: Option<String>,
-    /// A column that names the tenant.
-    pub tenant_column: Option<String>,
-    /// A column that holds the line or its message, to check it for truncation. Reading it is paid for.
-    pub body_column: Option<String>,
-    /// What keeps a query from reading old partitions.
-    pub predicate: Predicate,
-    /// Most bytes that one query may be billed for. BigQuery takes no less than 10 MiB.
-    pub max_bytes_billed: u64,
-    /// Most bytes that all queries of a day (UTC) may be billed for.
-    pub daily_bytes_billed: Option<u64>,
-    /// How long one call waits for its query to end.
-    pub query_timeout: Duration,
-    /// Most pages of one query's result.
-    pub max_pages: usize,
-    /// How often the table is described again, to notice new columns and a query that became dear.
-    pub refresh: Duration,
-}
-
-impl Settings {
-    /// The usual settings for a table.
-    #[must_use]
-    pub fn new(table: TableName, id_column: impl Into<String>) -> Self {
-        Self {
-            table,
-            billing_project: None,
-            location: None,
-            id_column: id_column.into(),
-            id_is: IdIs::Tag,
-            time_column: None,
-            tenant_column: None,
-            body_column: None,
-            predicate: Predicate::Auto,
-            max_bytes_billed: 100 << 20,
-            daily_bytes_billed: None,
-            query_timeout: Duration::from_secs(10),
-            max_pages: 10,
-            refresh: Duration::from_hours(1),
-        }
-    }
-}
-
-/// `project.dataset.table`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TableName {
-    /// Its project.
-    pub project: String,
-    /// Its dataset.
-    pub dataset: String,
-    /// Its own name.
-    pub table: String,
-}
-
-impl TableName {
-    /// Reads `project.dataset.table`; the project may have a domain, as in `example.com:project`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let good = |part: &str| {
-            !part.is_empty() && !part.contains(['`', '\\', '/', '?', '#', '%', '\n', ' '])
-        };
-        let mut parts = text.rsplitn(3, '.');
-        let (table, dataset, project) = (parts.next()?, parts.next()?, parts.next()?);
-        [table, dataset, project]
-            .into_iter()
-            .all(good)
-            .then(|| Self {
-                project: project.to_owned(),
-                dataset: dataset.to_owned(),
-                table: table.to_owned(),
-            })
-    }
-}
-
-impl std::fmt::Display for TableName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}.{}", self.project, self.dataset, self.table)
-    }
-}
-
-/// What stands in the id column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IdIs {
-    /// The whole tag.
-    Tag,
-    /// The trace id, 32 hexadecimal digits.
-    TraceId,
-}
-
-/// What keeps a query from reading old partitions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Predicate {
-    /// What suits the table's partitioning by time, if it has one.
-    Auto,
-    /// Nothing.
-    None,
-    /// This SQL condition; `{from}` in it becomes a TIMESTAMP literal before the oldest canary that is asked for.
-    Custom(String),
-}
 
 /// Reads one table.
 #[derive(Debug)]
@@ -215,15 +103,7 @@ impl BigQuery {
     #[must_use]
     pub fn new(settings: Settings, gcp: Gcp, recognizer: Recognizer, clock: WallClock) -> Self {
         let name = settings.table.to_string();
-        Self {
-            settings,
-            name,
-            gcp,
-            recognizer,
-            clock,
-            known: None,
-            spent: Spent::default(),
-        }
+        Self { settings, name, gcp, recognizer, clock, known: None, spent: Spent::default() }
     }
 
     /// The table's columns, once a look has succeeded.
@@ -235,37 +115,22 @@ impl BigQuery {
     /// Columns that the settings name and the table does not have, once a look has succeeded. Looks go on without them.
     #[must_use]
     pub fn missing_columns(&self) -> Vec<&str> {
-        let wanted = [
-            &self.settings.time_column,
-            &self.settings.tenant_column,
-            &self.settings.body_column,
-        ];
-        let has = |name: &str| {
-            self.schema()
-                .is_none_or(|schema| schema.column(name).is_some())
-        };
-        wanted
-            .into_iter()
-            .flatten()
-            .map(String::as_str)
-            .filter(|name| !has(name))
-            .collect()
+        let wanted = [&self.settings.time_column, &self.settings.tenant_column, &self.settings.body_column];
+        let has = |name: &str| self.schema().is_none_or(|schema| schema.column(name).is_some());
+        wanted.into_iter().flatten().map(String::as_str).filter(|name| !has(name)).collect()
     }
 
     fn billing_project(&self) -> &str {
-        self.settings
-            .billing_project
-            .as_deref()
-            .unwrap_or(&self.settings.table.project)
+        self.settings.billing_project.as_deref().unwrap_or(&self.settings.table.project)
     }
 
     /// Describes the table and makes sure that asking it is affordable, if that was not done a short while ago.
     async fn prepare(&mut self, traces: &[WantedTrace]) -> Result<(), ObserveError> {
         let now = self.clock.now();
-        if let Some(known) = &mut self.known {
-            if now.since(known.checked_at) < self.settings.refresh {
-                return Ok(());
-            }
+        if let Some(known) = &self.known
+            && now.since(known.checked_at) < self.settings.refresh
+        {
+            return Ok(());
         }
         match self.describe(traces).await {
             Ok(known) => self.known = Some(known),
@@ -282,11 +147,7 @@ impl BigQuery {
     }
 
     async fn describe(&self, traces: &[WantedTrace]) -> Result<Known, ObserveError> {
-        let TableName {
-            project,
-            dataset,
-            table,
-        } = &self.settings.table;
+        let TableName { project, dataset, table } = &self.settings.table;
         let asked = format!("tables.get of `{}`", self.name);
         let path = format!("/projects/{project}/datasets/{dataset}/tables/{table}");
         let answer = self
@@ -300,26 +161,16 @@ impl BigQuery {
         let table = Table::parse(&answer.body).map_err(|error| garbled(&asked, &error))?;
         let id = &self.settings.id_column;
         if table.schema.column(id).is_none() {
-            return Err(ObserveError::new(
-                Trouble::Missing,
-                format!("`{}` has no column `{id}`", self.name),
-            ));
+            return Err(ObserveError::new(Trouble::Missing, format!("`{}` has no column `{id}`", self.name)));
         }
-        let present = |name: &Option<String>| {
-            name.clone()
-                .filter(|name| table.schema.column(name).is_some())
-        };
+        let present = |name: &Option<String>| name.clone().filter(|name| table.schema.column(name).is_some());
         let columns = Columns {
             id: id.clone(),
             time: present(&self.settings.time_column),
             tenant: present(&self.settings.tenant_column),
             body: present(&self.settings.body_column),
         };
-        let known = Known {
-            table,
-            columns,
-            checked_at: self.clock.now(),
-        };
+        let known = Known { table, columns, checked_at: self.clock.now() };
         self.check_price(&known, traces).await?;
         Ok(known)
     }
@@ -329,17 +180,10 @@ impl BigQuery {
         let asked = format!("dry run of a query on `{}`", self.name);
         let mut request = self.request(known, traces);
         request.dry_run = Some(true);
-        // A dry run is told apart by its own limit: with one set, BigQuery answers an error instead of the number.
+        // Without a limit the answer is the number, so that it can be told.
         request.maximum_bytes_billed = None;
-        let answer = async {
-            self.gcp
-                .client()
-                .await?
-                .job()
-                .query(self.billing_project(), request)
-                .await
-        }
-        .await;
+        let answer =
+            async { self.gcp.client().await?.job().query(self.billing_project(), request).await }.await;
         let result = match &answer {
             Ok(_) => CallResult::Ok,
             Err(error) => match failure::of_crate(&asked, error).trouble {
@@ -380,10 +224,7 @@ impl BigQuery {
         const DAY: i64 = 86_400_000;
         let today = now.millis().div_euclid(DAY);
         if self.spent.day != today {
-            self.spent = Spent {
-                day: today,
-                bytes: 0,
-            };
+            self.spent = Spent { day: today, bytes: 0 };
         }
         match self.settings.daily_bytes_billed {
             Some(budget) if self.spent.bytes >= budget => {
@@ -405,23 +246,10 @@ impl BigQuery {
     }
 
     fn request(&self, known: &Known, traces: &[WantedTrace]) -> QueryRequest {
-        let oldest = traces
-            .iter()
-            .map(|trace| trace.planned_at)
-            .min()
-            .unwrap_or_else(|| self.clock.now());
-        let text = sql::query(
-            &self.name,
-            &known.table,
-            &known.columns,
-            &self.settings.predicate,
-            oldest,
-        );
-        let ids = traces
-            .iter()
-            .flat_map(|trace| self.ids(&trace.tag))
-            .map(|id| value(Some(id), None))
-            .collect();
+        let oldest = traces.iter().map(|trace| trace.planned_at).min().unwrap_or_else(|| self.clock.now());
+        let text = sql::query(&self.name, &known.table, &known.columns, &self.settings.predicate, oldest);
+        let ids =
+            traces.iter().flat_map(|trace| self.ids(&trace.tag)).map(|id| value(Some(id), None)).collect();
         let timeout = i32::try_from(self.settings.query_timeout.as_millis()).unwrap_or(i32::MAX);
         QueryRequest {
             query_parameters: Some(vec![QueryParameter {
@@ -437,23 +265,14 @@ impl BigQuery {
                 parameter_value: Some(value(None, Some(ids))),
             }]),
             parameter_mode: Some("NAMED".to_owned()),
-            location: self
-                .settings
-                .location
-                .clone()
-                .or_else(|| known.table.location.clone()),
+            location: self.settings.location.clone().or_else(|| known.table.location.clone()),
             max_results: Some(PAGE_ROWS),
             maximum_bytes_billed: Some(self.settings.max_bytes_billed.max(MIN_BILLED).to_string()),
             timeout_ms: Some(timeout),
             // An answer from memory would say that nothing has arrived since.
             use_query_cache: Some(false),
-            labels: Some(HashMap::from([(
-                "traceprobe".to_owned(),
-                "sweep".to_owned(),
-            )])),
-            format_options: Some(DataFormatOptions {
-                use_int64_timestamp: Some(true),
-            }),
+            labels: Some(HashMap::from([("traceprobe".to_owned(), "sweep".to_owned())])),
+            format_options: Some(DataFormatOptions { use_int64_timestamp: Some(true) }),
             ..QueryRequest::new(text)
         }
     }
@@ -487,9 +306,7 @@ impl BigQuery {
             job_timeout_ms: job_timeout.as_millis().to_string(),
             job_creation_mode: "JOB_CREATION_OPTIONAL",
         };
-        let mut answer = self
-            .call(&asked, "jobs.query", Method::POST, &path, &[], Some(&ask))
-            .await?;
+        let mut answer = self.call(&asked, "jobs.query", Method::POST, &path, &[], Some(&ask)).await?;
         let mut rows = Vec::new();
         let mut waits = 0;
         let mut pages = 0;
@@ -545,32 +362,16 @@ impl BigQuery {
             };
             let mut query = vec![
                 ("maxResults", PAGE_ROWS.to_string()),
-                (
-                    "timeoutMs",
-                    self.settings.query_timeout.as_millis().to_string(),
-                ),
+                ("timeoutMs", self.settings.query_timeout.as_millis().to_string()),
                 ("formatOptions.useInt64Timestamp", "true".to_owned()),
             ];
-            query.extend(
-                job.location
-                    .or_else(|| location.clone())
-                    .map(|location| ("location", location)),
-            );
+            query.extend(job.location.or_else(|| location.clone()).map(|location| ("location", location)));
             query.extend(response.page_token.map(|token| ("pageToken", token)));
             let path = format!(
                 "/projects/{}/queries/{id}",
                 job.project_id.as_deref().unwrap_or(self.billing_project())
             );
-            answer = self
-                .call(
-                    &asked,
-                    "jobs.getQueryResults",
-                    Method::GET,
-                    &path,
-                    &query,
-                    None,
-                )
-                .await?;
+            answer = self.call(&asked, "jobs.getQueryResults", Method::GET, &path, &query, None).await?;
         }
     }
 
@@ -597,12 +398,7 @@ impl BigQuery {
 
 impl Observe for BigQuery {
     async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
-        let traces: Vec<WantedTrace> = wanted
-            .waiting
-            .iter()
-            .chain(wanted.riders.iter())
-            .copied()
-            .collect();
+        let traces: Vec<WantedTrace> = wanted.waiting.iter().chain(wanted.riders.iter()).copied().collect();
         self.check_budget(self.clock.now())?;
         self.prepare(&traces[..traces.len().min(MAX_IDS)]).await?;
         let started = self.clock.now();
@@ -616,10 +412,7 @@ impl Observe for BigQuery {
                 Ok(answer) => answer,
                 Err(error) => {
                     // The table may not be what it was.
-                    if matches!(
-                        error.trouble,
-                        Trouble::Missing | Trouble::Failing | Trouble::OverBudget
-                    ) {
+                    if matches!(error.trouble, Trouble::Missing | Trouble::Failing | Trouble::OverBudget) {
                         self.known = None;
                     }
                     return Err(error);
@@ -627,10 +420,8 @@ impl Observe for BigQuery {
             };
             whole &= all;
             let Some(known) = &self.known else { break };
-            let asked: HashMap<TraceId, Tag> = traces
-                .iter()
-                .map(|trace| (trace.tag.trace, trace.tag))
-                .collect();
+            let asked: HashMap<TraceId, Tag> =
+                traces.iter().map(|trace| (trace.tag.trace, trace.tag)).collect();
             let reader = Reader {
                 table: &self.name,
                 id_is: self.settings.id_is,
@@ -653,10 +444,7 @@ impl Observe for BigQuery {
 
 /// An error inside a good answer. Warnings stand in the same place, beside a result.
 fn fatal(asked: &str, response: &QueryResponse) -> Option<ObserveError> {
-    let errors = response
-        .errors
-        .as_deref()
-        .filter(|errors| !errors.is_empty())?;
+    let errors = response.errors.as_deref().filter(|errors| !errors.is_empty())?;
     let has_result = response
         .schema
         .as_ref()
@@ -665,15 +453,8 @@ fn fatal(asked: &str, response: &QueryResponse) -> Option<ObserveError> {
     (!has_result).then(|| failure::of_errors(asked, errors))
 }
 
-fn value(
-    value: Option<String>,
-    array_values: Option<Vec<QueryParameterValue>>,
-) -> QueryParameterValue {
-    QueryParameterValue {
-        array_values,
-        struct_values: None,
-        value,
-    }
+fn value(value: Option<String>, array_values: Option<Vec<QueryParameterValue>>) -> QueryParameterValue {
+    QueryParameterValue { array_values, struct_values: None, value }
 }
 
 fn number(text: Option<&str>) -> u64 {
@@ -681,10 +462,7 @@ fn number(text: Option<&str>) -> u64 {
 }
 
 fn garbled(asked: &str, error: &serde_json::Error) -> ObserveError {
-    ObserveError::new(
-        Trouble::Garbled,
-        format!("{asked}: the answer makes no sense: {error}"),
-    )
+    ObserveError::new(Trouble::Garbled, format!("{asked}: the answer makes no sense: {error}"))
 }
 
 #[cfg(test)]

@@ -28,20 +28,11 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     /// Reads all rows of a query's answer, which was complete at `seen_by`.
-    pub(super) fn read(
-        &self,
-        rows: &[Row],
-        seen_by: Timestamp,
-        reading: &mut Reading,
-    ) -> Vec<Sighting> {
+    pub(super) fn read(&self, rows: &[Row], seen_by: Timestamp, reading: &mut Reading) -> Vec<Sighting> {
         let mut sightings = Vec::with_capacity(rows.len());
         for row in rows {
             reading.records += 1;
-            reading.bytes += row
-                .iter()
-                .flatten()
-                .map(|cell| text(cell).len() as u64)
-                .sum::<u64>();
+            reading.bytes += row.iter().flatten().map(|cell| text(cell).len() as u64).sum::<u64>();
             match self.sighting(row, seen_by) {
                 Ok(sighting) => sightings.push(sighting),
                 Err(NotOurs::Foreign) => reading.foreign_tags += 1,
@@ -67,18 +58,14 @@ impl Reader<'_> {
         let [id, time, tenant, body] = self.columns.places().map(|place| row.get(place?)?.as_ref());
         let tag = self.tag(id.and_then(Value::as_str).unwrap_or_default())?;
         // A row without its time has arrived all the same.
-        let stamp = time
-            .and_then(instant)
-            .map_or(Stamp::None, |at| Stamp::Millis(at.floor_to_millis()));
+        let stamp = time.and_then(instant).map_or(Stamp::None, |at| Stamp::Millis(at.floor_to_millis()));
         Ok(Sighting {
             tag,
             stamp,
             seen_by,
             locator: Locator::new(""),
             label: tenant.map(text).map(Arc::from),
-            integrity: body.map_or(Integrity::Unchecked, |body| {
-                self.integrity(&tag, &text(body))
-            }),
+            integrity: body.map_or(Integrity::Unchecked, |body| self.integrity(&tag, &text(body))),
         })
     }
 
@@ -108,8 +95,7 @@ impl Reader<'_> {
 }
 
 fn text(cell: &Value) -> String {
-    cell.as_str()
-        .map_or_else(|| cell.to_string(), str::to_owned)
+    cell.as_str().map_or_else(|| cell.to_string(), str::to_owned)
 }
 
 /// Reads a TIMESTAMP, which BigQuery writes as microseconds when asked to and as seconds with a fraction or an
@@ -130,9 +116,7 @@ pub(super) fn instant(cell: &Value) -> Option<Timestamp> {
             clippy::cast_possible_truncation,
             reason = "the microseconds of this age fit, and others saturate"
         )]
-        return seconds
-            .is_finite()
-            .then(|| Timestamp::from_micros((seconds * 1e6).round() as i64));
+        return seconds.is_finite().then(|| Timestamp::from_micros((seconds * 1e6).round() as i64));
     }
     Timestamp::parse_rfc3339(&text).or_else(|| Timestamp::parse_rfc3339(&format!("{text}Z")))
 }
@@ -157,10 +141,7 @@ mod tests {
         ] {
             assert_eq!(instant(&cell), Some(at), "{cell}");
         }
-        assert_eq!(
-            instant(&json!("1795321781")),
-            Some(Timestamp::from_secs(1_795_321_781))
-        );
+        assert_eq!(instant(&json!("1795321781")), Some(Timestamp::from_secs(1_795_321_781)));
         assert_eq!(instant(&json!("yesterday")), None);
     }
 }

@@ -31,12 +31,7 @@ impl Columns {
                 next - 1
             })
         };
-        [
-            Some(0),
-            place(&self.time),
-            place(&self.tenant),
-            place(&self.body),
-        ]
+        [Some(0), place(&self.time), place(&self.tenant), place(&self.body)]
     }
 }
 
@@ -58,13 +53,9 @@ pub(super) fn query(
         .iter()
         .filter_map(|(column, name)| Some(format!("{} AS probe_{name}", quoted(column.as_ref()?))))
         .collect();
-    let bound = bound(table, predicate, oldest - MARGIN)
-        .map_or_else(String::new, |bound| format!(" AND ({bound})"));
-    format!(
-        "SELECT {} FROM `{name}` WHERE {} IN UNNEST(@ids){bound}",
-        items.join(", "),
-        quoted(&columns.id)
-    )
+    let bound =
+        bound(table, predicate, oldest - MARGIN).map_or_else(String::new, |bound| format!(" AND ({bound})"));
+    format!("SELECT {} FROM `{name}` WHERE {} IN UNNEST(@ids){bound}", items.join(", "), quoted(&columns.id))
 }
 
 fn quoted(path: &str) -> String {
@@ -75,9 +66,7 @@ fn quoted(path: &str) -> String {
 fn bound(table: &Table, predicate: &Predicate, from: Timestamp) -> Option<String> {
     match predicate {
         Predicate::None => None,
-        Predicate::Custom(text) => {
-            Some(text.replace("{from}", &literal("TIMESTAMP", Unit::Hour, from)?))
-        }
+        Predicate::Custom(text) => Some(text.replace("{from}", &literal("TIMESTAMP", Unit::Hour, from)?)),
         Predicate::Auto => match &table.partitioning {
             Partitioning::None => None,
             // Rows in the streaming buffer have no partition yet, and those are the rows that we wait for.
@@ -88,10 +77,7 @@ fn bound(table: &Table, predicate: &Predicate, from: Timestamp) -> Option<String
             // A row whose time could not be parsed has arrived all the same.
             Partitioning::Column { name, kind, unit } => {
                 let column = quoted(name);
-                Some(format!(
-                    "{column} >= {} OR {column} IS NULL",
-                    literal(kind, *unit, from)?
-                ))
+                Some(format!("{column} >= {} OR {column} IS NULL", literal(kind, *unit, from)?))
             }
         },
     }
@@ -104,11 +90,7 @@ fn literal(kind: &str, unit: Unit, at: Timestamp) -> Option<String> {
         Unit::Month => "%Y-%m-01",
         Unit::Year => "%Y-01-01",
     };
-    let hour = if unit == Unit::Hour {
-        "%H:00:00"
-    } else {
-        "00:00:00"
-    };
+    let hour = if unit == Unit::Hour { "%H:00:00" } else { "00:00:00" };
     let pattern = match kind {
         "TIMESTAMP" => format!("TIMESTAMP '{day} {hour}+00:00'"),
         "DATETIME" => format!("DATETIME '{day} {hour}'"),
@@ -124,11 +106,7 @@ mod tests {
     use crate::observe::bigquery::table::TableSchema;
 
     fn sql(partitioning: Partitioning, predicate: &Predicate) -> String {
-        let table = Table {
-            schema: TableSchema::default(),
-            partitioning,
-            location: None,
-        };
+        let table = Table { schema: TableSchema::default(), partitioning, location: None };
         let columns = Columns {
             id: "payload.trace_id".into(),
             time: Some("ingest_time".into()),
@@ -136,13 +114,7 @@ mod tests {
             body: Some("message".into()),
         };
         // 2026-11-22T04:29:41Z
-        query(
-            "p.d.t",
-            &table,
-            &columns,
-            predicate,
-            Timestamp::from_secs(1_795_321_781),
-        )
+        query("p.d.t", &table, &columns, predicate, Timestamp::from_secs(1_795_321_781))
     }
 
     const START: &str = "SELECT `payload`.`trace_id` AS probe_id, `ingest_time` AS probe_time, `message` AS probe_body \
@@ -151,10 +123,7 @@ mod tests {
     #[test]
     fn a_table_without_partitions_is_asked_without_a_bound() {
         assert_eq!(sql(Partitioning::None, &Predicate::Auto), START);
-        assert_eq!(
-            sql(Partitioning::Ingestion(Unit::Day), &Predicate::None),
-            START
-        );
+        assert_eq!(sql(Partitioning::Ingestion(Unit::Day), &Predicate::None), START);
     }
 
     #[test]
@@ -170,20 +139,11 @@ mod tests {
     #[test]
     fn a_partition_column_is_bounded_in_its_own_type() {
         let by = |kind: &str, unit| {
-            let sql = sql(
-                Partitioning::Column {
-                    name: "at".into(),
-                    kind: kind.into(),
-                    unit,
-                },
-                &Predicate::Auto,
-            );
+            let sql =
+                sql(Partitioning::Column { name: "at".into(), kind: kind.into(), unit }, &Predicate::Auto);
             sql.strip_prefix(START).unwrap().to_owned()
         };
-        assert_eq!(
-            by("DATE", Unit::Month),
-            " AND (`at` >= DATE '2026-11-01' OR `at` IS NULL)"
-        );
+        assert_eq!(by("DATE", Unit::Month), " AND (`at` >= DATE '2026-11-01' OR `at` IS NULL)");
         assert_eq!(
             by("DATETIME", Unit::Day),
             " AND (`at` >= DATETIME '2026-11-22 00:00:00' OR `at` IS NULL)"
@@ -194,22 +154,15 @@ mod tests {
     #[test]
     fn a_predicate_of_ones_own_gets_the_start_of_the_window() {
         assert_eq!(
-            sql(
-                Partitioning::None,
-                &Predicate::Custom("dt >= DATE({from})".into())
-            ),
+            sql(Partitioning::None, &Predicate::Custom("dt >= DATE({from})".into())),
             format!("{START} AND (dt >= DATE(TIMESTAMP '2026-11-22 03:00:00+00:00'))")
         );
     }
 
     #[test]
     fn places_follow_the_columns_that_are_there() {
-        let columns = Columns {
-            id: "a".into(),
-            time: None,
-            tenant: Some("b".into()),
-            body: Some("c".into()),
-        };
+        let columns =
+            Columns { id: "a".into(), time: None, tenant: Some("b".into()), body: Some("c".into()) };
         assert_eq!(columns.places(), [Some(0), None, Some(1), Some(2)]);
     }
 }

@@ -27,9 +27,7 @@ impl TableSchema {
     /// The column of a name, in any case, as in SQL.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&Column> {
-        self.columns
-            .iter()
-            .find(|column| column.name.eq_ignore_ascii_case(name))
+        self.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name))
     }
 }
 
@@ -41,11 +39,7 @@ pub(super) enum Partitioning {
     /// By when a row left the streaming buffer; until then its partition is NULL.
     Ingestion(Unit),
     /// By a column of the given type.
-    Column {
-        name: String,
-        kind: String,
-        unit: Unit,
-    },
+    Column { name: String, kind: String, unit: Unit },
 }
 
 /// What a partition spans.
@@ -115,19 +109,11 @@ impl Table {
                 None => Partitioning::Ingestion(unit),
                 Some(name) => {
                     let kind = schema.column(&name).map(|column| column.kind.clone());
-                    Partitioning::Column {
-                        name,
-                        kind: kind.unwrap_or_default(),
-                        unit,
-                    }
+                    Partitioning::Column { name, kind: kind.unwrap_or_default(), unit }
                 }
             }
         });
-        Ok(Self {
-            schema,
-            partitioning,
-            location: table.location,
-        })
+        Ok(Self { schema, partitioning, location: table.location })
     }
 }
 
@@ -158,12 +144,7 @@ mod tests {
             {"name": "span", "type": "RANGE", "rangeElementType": {"type": "DATE"}},
             {"name": "payload", "type": "RECORD", "mode": "REPEATED", "fields": [{"name": "Id", "type": "STRING"}]},
         ]}}));
-        let names: Vec<&str> = table
-            .schema
-            .columns
-            .iter()
-            .map(|column| column.name.as_str())
-            .collect();
+        let names: Vec<&str> = table.schema.columns.iter().map(|column| column.name.as_str()).collect();
         assert_eq!(names, ["span", "payload", "payload.Id"]);
         assert_eq!(table.schema.column("PAYLOAD.id").unwrap().kind, "STRING");
         assert_eq!(table.partitioning, Partitioning::None);
@@ -178,17 +159,10 @@ mod tests {
             }))
             .partitioning
         };
-        assert_eq!(
-            by(json!({"type": "HOUR"})),
-            Partitioning::Ingestion(Unit::Hour)
-        );
+        assert_eq!(by(json!({"type": "HOUR"})), Partitioning::Ingestion(Unit::Hour));
         assert_eq!(
             by(json!({"type": "DAY", "field": "at"})),
-            Partitioning::Column {
-                name: "at".into(),
-                kind: "TIMESTAMP".into(),
-                unit: Unit::Day
-            }
+            Partitioning::Column { name: "at".into(), kind: "TIMESTAMP".into(), unit: Unit::Day }
         );
     }
 }

@@ -1,1 +1,338 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cloud::calls::Calls;
+use crate::cloud::gcp::{Auth, GcpSettings};
+use crate::domain::canary::{Integrity, Template};
+use crate::domain::sighting::{Locator, Stamp};
+use crate::domain::tag::{Code, Keyring, TagKey};
+
+const NOW: i64 = 1_795_321_800;
+
+type Reply = (u16, Value);
+
+/// The far end: a list of answers, and what it was asked.
+#[derive(Clone, Default)]
+struct FarEnd {
+    replies: Arc<Mutex<VecDeque<Reply>>>,
+    asked: Arc<Mutex<Vec<(String, Value)>>>,
+}
+
+impl FarEnd {
+    async fn start(replies: Vec<Reply>) -> (Self, String) {
+        let far_end = Self { replies: Arc::new(Mutex::new(replies.into())), asked: Arc::default() };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v2", listener.local_addr().unwrap());
+        let app = Router::new().fallback(answer).with_state(far_end.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        (far_end, url)
+    }
+
+    fn asked(&self, n: usize) -> (String, Value) {
+        self.asked.lock().unwrap()[n].clone()
+    }
+
+    fn paths(&self) -> Vec<String> {
+        self.asked.lock().unwrap().iter().map(|(path, _)| path.clone()).collect()
+    }
+}
+
+async fn answer(State(far_end): State<FarEnd>, uri: Uri, body: Bytes) -> impl IntoResponse {
+    let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    far_end.asked.lock().unwrap().push((uri.to_string(), body));
+    let (status, reply) =
+        far_end.replies.lock().unwrap().pop_front().expect("a call that no answer was prepared for");
+    let mut headers = HeaderMap::new();
+    if status == 429 {
+        headers.insert("retry-after", "7".parse().unwrap());
+    }
+    // A text stands for a page that is not JSON.
+    let reply = reply.as_str().map_or_else(|| reply.to_string(), str::to_owned);
+    (StatusCode::from_u16(status).unwrap(), headers, reply)
+}
+
+fn keys() -> Keyring {
+    Keyring::new(TagKey::new("0123456789abcdef").unwrap(), Vec::new())
+}
+
+fn tag() -> Tag {
+    Tag {
+        trace: TraceId::new(Timestamp::from_secs(NOW - 5), [3; 10]),
+        tenant: Code::of("acme"),
+        instance: Code::of("p"),
+        size: 300,
+    }
+}
+
+fn text() -> String {
+    keys().sign(&tag()).to_string()
+}
+
+fn wanted() -> Wanted {
+    let waiting = WantedTrace { tag: tag(), planned_at: Timestamp::from_secs(NOW - 5) };
+    Wanted { revision: 7, waiting: [waiting].into(), ..Wanted::default() }
+}
+
+fn settings() -> Settings {
+    Settings {
+        time_column: Some("ingest_time".into()),
+        tenant_column: Some("tenant".into()),
+        body_column: Some("message".into()),
+        billing_project: Some("payer".into()),
+        ..Settings::new(TableName::parse("p.d.t").unwrap(), "trace_id")
+    }
+}
+
+async fn observer(replies: Vec<Reply>, settings: Settings) -> (BigQuery, FarEnd) {
+    let (far_end, url) = FarEnd::start(replies).await;
+    let gcp = GcpSettings { endpoint: Some(url), auth: Auth::None, ..GcpSettings::default() };
+    let gcp = Gcp::new(&gcp, Calls::default()).await.unwrap();
+    let recognizer =
+        Recognizer { keys: Arc::new(keys()), templates: [(Code::of("acme"), Template::default())].into() };
+    let clock = WallClock::new(|| Timestamp::from_secs(NOW));
+    (BigQuery::new(settings, gcp, recognizer, clock), far_end)
+}
+
+fn described(columns: &[(&str, &str)]) -> Reply {
+    let fields: Vec<Value> =
+        columns.iter().map(|(name, kind)| json!({"name": name, "type": kind, "mode": "NULLABLE"})).collect();
+    (200, json!({"schema": {"fields": fields}, "timePartitioning": {"type": "DAY"}, "location": "EU"}))
+}
+
+fn table() -> Reply {
+    described(&[
+        ("trace_id", "STRING"),
+        ("tenant", "STRING"),
+        ("message", "STRING"),
+        ("ingest_time", "TIMESTAMP"),
+    ])
+}
+
+fn dry_run(bytes: u64) -> Reply {
+    (200, json!({"jobComplete": true, "totalBytesProcessed": bytes.to_string()}))
+}
+
+fn cells(cells: &[Value]) -> Value {
+    json!({"f": cells.iter().map(|cell| json!({"v": cell})).collect::<Vec<_>>()})
+}
+
+/// Rows of id, time, tenant, message.
+fn rows(rows: &[[Value; 4]]) -> Reply {
+    let rows: Vec<Value> = rows.iter().map(|row| cells(row)).collect();
+    (
+        200,
+        json!({
+            "jobComplete": true, "rows": rows, "totalRows": rows.len().to_string(),
+            "schema": {"fields": [{"name": "probe_id", "type": "STRING"}]},
+            "totalBytesProcessed": "1000", "totalBytesBilled": "10485760",
+        }),
+    )
+}
+
+fn row(micros: i64) -> [Value; 4] {
+    [
+        json!(text()),
+        json!(micros.to_string()),
+        json!("acme"),
+        json!(Template::default().render(&tag(), &keys().sign(&tag()))),
+    ]
+}
+
+fn refused(reason: &str, message: &str) -> Value {
+    json!({"error": {"code": 400, "message": message, "errors": [{"reason": reason, "message": message}], "status": "X"}})
+}
+
+#[tokio::test]
+async fn a_canary_is_seen_with_its_stamp_tenant_and_integrity() {
+    let micros = (NOW - 2) * 1_000_000 + 345_678;
+    let (mut observer, far_end) =
+        observer(vec![table(), dry_run(1_000), rows(&[row(micros)])], settings()).await;
+    let sweep = observer.sweep(&wanted()).await.unwrap();
+    let [sighting] = sweep.sightings.as_slice() else { panic!("{sweep:?}") };
+    assert_eq!(sighting.tag, tag());
+    assert_eq!(sighting.stamp, Stamp::Millis(Timestamp::from_millis((NOW - 2) * 1_000 + 345)));
+    assert_eq!(sighting.label.as_deref(), Some("acme"));
+    assert_eq!(sighting.integrity, Integrity::Intact);
+    assert_eq!(sighting.locator, Locator::new("p.d.t row 1"));
+    assert_eq!((sweep.revision, sweep.watermark), (7, Some(Timestamp::from_secs(NOW))));
+    assert_eq!(sweep.reading.billed_bytes, 10 << 20);
+    assert_eq!(
+        far_end.paths(),
+        ["/v2/projects/p/datasets/d/tables/t", "/v2/projects/payer/queries", "/v2/projects/payer/queries"]
+    );
+    let (_, dry) = far_end.asked(1);
+    assert_eq!(dry["dryRun"], true);
+    let (_, asked) = far_end.asked(2);
+    assert_eq!(asked["useLegacySql"], false);
+    assert_eq!(asked["useQueryCache"], false);
+    assert_eq!(asked["maximumBytesBilled"], (100 << 20).to_string());
+    assert_eq!(asked["location"], "EU");
+    let ids = &asked["queryParameters"][0]["parameterValue"]["arrayValues"];
+    assert_eq!(ids, &json!([{"value": text().to_uppercase()}, {"value": text()}]));
+    let sql = asked["query"].as_str().unwrap();
+    assert!(
+        sql.ends_with("(_PARTITIONTIME >= TIMESTAMP '2026-11-22 00:00:00+00:00' OR _PARTITIONTIME IS NULL)"),
+        "{sql}"
+    );
+    assert_eq!(observer.schema().unwrap().columns.len(), 4);
+    let counted: Vec<_> = observer
+        .gcp
+        .calls()
+        .snapshot()
+        .into_iter()
+        .map(|(_, operation, result, count)| (operation, result, count))
+        .collect();
+    assert_eq!(
+        counted,
+        [("jobs.query".to_owned(), CallResult::Ok, 2), ("tables.get".to_owned(), CallResult::Ok, 1)]
+    );
+}
+
+#[tokio::test]
+async fn a_second_row_is_another_copy_and_a_second_look_is_not() {
+    let (early, late) = (row(NOW * 1_000_000 - 9), row(NOW * 1_000_000));
+    let replies = vec![table(), dry_run(0), rows(&[late.clone(), early.clone()]), rows(&[early, late])];
+    let (mut observer, _) = observer(replies, settings()).await;
+    let mut looks = Vec::new();
+    for _ in 0..2 {
+        looks.push(observer.sweep(&wanted()).await.unwrap().sightings);
+    }
+    assert_eq!(looks[0], looks[1]);
+    assert_eq!(looks[0][1].locator, Locator::new("p.d.t row 2"));
+}
+
+#[tokio::test]
+async fn an_id_in_upper_case_and_a_message_that_was_parsed_are_still_ours() {
+    let mut found = row(NOW * 1_000_000);
+    let line: Value = serde_json::from_str(found[3].as_str().unwrap()).unwrap();
+    found[0] = json!(text().to_uppercase());
+    found[3] = line["message"].clone();
+    let (mut observer, _) = observer(vec![table(), dry_run(0), rows(&[found])], settings()).await;
+    let sweep = observer.sweep(&wanted()).await.unwrap();
+    assert_eq!((sweep.sightings[0].tag, sweep.sightings[0].integrity), (tag(), Integrity::Intact));
+}
+
+#[tokio::test]
+async fn a_column_of_trace_ids_is_matched_with_what_was_asked() {
+    let settings =
+        Settings { id_is: IdIs::TraceId, ..Settings::new(TableName::parse("p.d.t").unwrap(), "trace_id") };
+    let reply = (
+        200,
+        json!({"jobComplete": true, "rows": [cells(&[json!(tag().trace.to_string().to_uppercase())])], "schema": {"fields": [{"name": "a", "type": "STRING"}]}}),
+    );
+    let (mut observer, _) = observer(vec![table(), dry_run(0), reply], settings).await;
+    let sweep = observer.sweep(&wanted()).await.unwrap();
+    assert_eq!((sweep.sightings[0].tag, sweep.sightings[0].stamp), (tag(), Stamp::None));
+}
+
+#[tokio::test]
+async fn a_table_that_is_too_dear_is_never_queried() {
+    let (mut observer, far_end) = observer(vec![table(), dry_run(147 << 30)], settings()).await;
+    let error = observer.sweep(&wanted()).await.unwrap_err();
+    assert_eq!(error.trouble, Trouble::OverBudget);
+    assert!(error.detail.contains("150528 MB") && error.detail.contains("100 MB"), "{error}");
+    assert_eq!(far_end.paths().len(), 2);
+}
+
+#[tokio::test]
+async fn the_budget_of_a_day_ends_the_looks_until_midnight() {
+    let settings = Settings { daily_bytes_billed: Some(10 << 20), ..settings() };
+    let (mut observer, far_end) = observer(vec![table(), dry_run(0), rows(&[])], settings).await;
+    observer.sweep(&wanted()).await.unwrap();
+    let error = observer.sweep(&wanted()).await.unwrap_err();
+    assert_eq!(error.trouble, Trouble::OverBudget);
+    assert_eq!(
+        Timestamp::from_secs(NOW) + error.retry_after.unwrap(),
+        Timestamp::parse_rfc3339("2026-11-23T00:00:00Z").unwrap()
+    );
+    assert_eq!(far_end.paths().len(), 3);
+}
+
+#[tokio::test]
+async fn an_unfinished_query_is_asked_again_and_its_pages_are_read() {
+    let waiting = (
+        200,
+        json!({"jobComplete": false, "jobReference": {"projectId": "payer", "jobId": "j1", "location": "EU"}}),
+    );
+    let mut first = rows(&[row(NOW * 1_000_000)]);
+    first.1["pageToken"] = json!("p2");
+    first.1["jobReference"] = json!({"projectId": "payer", "jobId": "j1", "location": "EU"});
+    let (mut observer, far_end) =
+        observer(vec![table(), dry_run(0), waiting, first, rows(&[row(NOW * 1_000_000)])], settings()).await;
+    let sweep = observer.sweep(&wanted()).await.unwrap();
+    assert_eq!((sweep.sightings.len(), sweep.reading.billed_bytes), (2, 10 << 20));
+    let (path, _) = far_end.asked(4);
+    assert!(
+        path.starts_with("/v2/projects/payer/queries/j1?")
+            && path.contains("pageToken=p2")
+            && path.contains("location=EU"),
+        "{path}"
+    );
+}
+
+#[tokio::test]
+async fn a_result_with_too_many_pages_vouches_for_nothing() {
+    let mut endless = rows(&[row(NOW * 1_000_000)]);
+    endless.1["pageToken"] = json!("next");
+    endless.1["jobReference"] = json!({"projectId": "payer", "jobId": "j1"});
+    let settings = Settings { max_pages: 1, ..settings() };
+    let (mut observer, _) = observer(vec![table(), dry_run(0), endless], settings).await;
+    let sweep = observer.sweep(&wanted()).await.unwrap();
+    assert_eq!((sweep.sightings.len(), sweep.watermark), (1, None));
+}
+
+#[tokio::test]
+async fn an_error_inside_a_good_answer_is_an_error() {
+    let reply = (200, json!({"jobComplete": true, "errors": [{"reason": "accessDenied", "message": "no"}]}));
+    let (mut observer, _) = observer(vec![table(), dry_run(0), reply], settings()).await;
+    let error = observer.sweep(&wanted()).await.unwrap_err();
+    assert_eq!((error.trouble, &*error.detail), (Trouble::Denied, "query on `p.d.t`: accessDenied: no"));
+}
+
+#[tokio::test]
+async fn a_page_that_is_not_json_keeps_its_status_and_says_when_to_come_back() {
+    let (mut observer, _) =
+        observer(vec![table(), dry_run(0), (429, json!("<html>slow down</html>"))], settings()).await;
+    let error = observer.sweep(&wanted()).await.unwrap_err();
+    assert_eq!((error.trouble, error.retry_after), (Trouble::Throttled, Some(Duration::from_secs(7))));
+}
+
+#[tokio::test]
+async fn a_column_that_disappears_is_left_out_at_the_next_look() {
+    let fewer = described(&[("trace_id", "STRING"), ("tenant", "STRING")]);
+    let gone = (400, refused("invalidQuery", "Unrecognized name: message at [1:9]"));
+    let reply = (
+        200,
+        json!({"jobComplete": true, "rows": [cells(&[json!(text()), json!("acme")])], "schema": {"fields": [{"name": "a", "type": "STRING"}]}}),
+    );
+    let (mut observer, _) =
+        observer(vec![table(), dry_run(0), gone, fewer, dry_run(0), reply], settings()).await;
+    assert_eq!(observer.sweep(&wanted()).await.unwrap_err().trouble, Trouble::Missing);
+    let sweep = observer.sweep(&wanted()).await.unwrap();
+    assert_eq!((sweep.sightings[0].stamp, sweep.sightings[0].label.as_deref()), (Stamp::None, Some("acme")));
+    assert_eq!(observer.missing_columns(), ["ingest_time", "message"]);
+}
+
+#[tokio::test]
+async fn a_table_without_the_id_column_is_no_place_to_look() {
+    let (mut observer, _) = observer(vec![described(&[("id", "STRING")])], settings()).await;
+    let error = observer.sweep(&wanted()).await.unwrap_err();
+    assert_eq!((error.trouble, &*error.detail), (Trouble::Missing, "`p.d.t` has no column `trace_id`"));
+}
+
+#[test]
+fn a_table_name_has_three_parts_and_nothing_that_could_end_a_quote() {
+    assert_eq!(TableName::parse("example.com:p.d.t").unwrap().to_string(), "example.com:p.d.t");
+    for bad in ["d.t", "p..t", "p.d.t`; DROP", ""] {
+        assert_eq!(TableName::parse(bad), None, "{bad}");
+    }
+}

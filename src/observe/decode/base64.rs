@@ -65,11 +65,7 @@ pub(super) struct RunFinder {
 
 impl RunFinder {
     pub(super) fn new(depth: usize) -> Self {
-        Self {
-            depth,
-            at: 0,
-            active: None,
-        }
+        Self { depth, at: 0, active: None }
     }
 
     /// Up to where all runs are known; the text from here on is still needed.
@@ -124,11 +120,7 @@ impl RunFinder {
                     // What ended it is not the start of another one; and without a step there would be no end to this.
                     self.at += skip.max(usize::from(start == end));
                     self.at = self.at.min(base + text.len());
-                    ended.extend([Ended {
-                        start,
-                        end,
-                        copies: run.finish(context),
-                    }]);
+                    ended.extend([Ended { start, end, copies: run.finish(context) }]);
                 }
             }
         }
@@ -231,10 +223,9 @@ impl Run {
                         Some(_) | None => return (at, Some(End { skip: len })),
                     }
                 }
-                Unit::Digit(_, len)
-                | Unit::Padding(len)
-                | Unit::LineBreak(len)
-                | Unit::Other(len) => return (at, Some(End { skip: len })),
+                Unit::Digit(_, len) | Unit::Padding(len) | Unit::LineBreak(len) | Unit::Other(len) => {
+                    return (at, Some(End { skip: len }));
+                }
             }
         }
         (at, last.then_some(End { skip: 0 }))
@@ -257,10 +248,7 @@ impl Run {
     fn decode(&mut self, len: usize, context: &mut Context) {
         self.bytes.clear();
         // Every character is of the alphabet and the length is one that can be, so there is nothing to fail.
-        if ENGINE
-            .decode_vec(&self.digits[..len], &mut self.bytes)
-            .is_ok()
-        {
+        if ENGINE.decode_vec(&self.digits[..len], &mut self.bytes).is_ok() {
             self.inner.push(&self.bytes, context);
         }
         self.digits.drain(..len);
@@ -293,20 +281,12 @@ fn unit(text: &[u8], last: bool) -> Unit {
         b'=' => Unit::Padding(1),
         b'\r' | b'\n' => Unit::LineBreak(1),
         b'\\' => {
-            let slashes = text
-                .iter()
-                .take(MAX_BACKSLASHES + 1)
-                .take_while(|byte| **byte == b'\\')
-                .count();
+            let slashes = text.iter().take(MAX_BACKSLASHES + 1).take_while(|byte| **byte == b'\\').count();
             if slashes > MAX_BACKSLASHES {
                 return Unit::Other(slashes);
             }
             let cut = || {
-                if last {
-                    Unit::Other(text.len())
-                } else {
-                    Unit::Unfinished
-                }
+                if last { Unit::Other(text.len()) } else { Unit::Unfinished }
             };
             let Some(letter) = text.get(slashes) else {
                 return cut();

@@ -29,10 +29,7 @@ pub(super) fn open(record: &[u8], max_records: usize) -> Option<SubRecords<'_>> 
     if Md5::digest(message).as_slice() != sum {
         return None;
     }
-    let mut records = SubRecords {
-        data: Vec::new(),
-        more: false,
-    };
+    let mut records = SubRecords { data: Vec::new(), more: false };
     let mut fields = Fields(message);
     while let Some((number, value)) = fields.next()? {
         let Some(record) = value.filter(|_| number == RECORDS) else {

@@ -36,10 +36,7 @@ enum Kind {
 
 impl Layer {
     pub(super) fn new(depth: usize) -> Self {
-        Self {
-            depth,
-            kind: Kind::Unknown(Vec::new()),
-        }
+        Self { depth, kind: Kind::Unknown(Vec::new()) }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8], context: &mut Context) {
@@ -145,11 +142,7 @@ struct Gzip {
 
 impl Gzip {
     fn new(depth: usize) -> Self {
-        Self {
-            member: None,
-            inner: Layer::new(depth + 1),
-            over: false,
-        }
+        Self { member: None, inner: Layer::new(depth + 1), over: false }
     }
 
     fn push(&mut self, mut bytes: &[u8], context: &mut Context) {
@@ -192,10 +185,7 @@ impl Gzip {
 
     /// Checks the length and checksum of a member that ends here.
     fn end_member(&mut self, context: &mut Context) {
-        let whole = self
-            .member
-            .as_mut()
-            .is_some_and(|member| member.try_finish().is_ok());
+        let whole = self.member.as_mut().is_some_and(|member| member.try_finish().is_ok());
         self.pass_on(context);
         self.member = None;
         if !whole && !self.over {

@@ -63,11 +63,7 @@ impl Limits {
     };
 
     /// For one object of a store.
-    pub const OBJECT: Self = Self {
-        max_inflated_bytes: 1 << 30,
-        max_copies: 100_000,
-        ..Self::RECORD
-    };
+    pub const OBJECT: Self = Self { max_inflated_bytes: 1 << 30, max_copies: 100_000, ..Self::RECORD };
 }
 
 /// One stored copy of a canary.
@@ -104,17 +100,8 @@ impl Scanner {
     /// A scanner for one record or object.
     #[must_use]
     pub fn new(recognizer: Recognizer, limits: Limits) -> Self {
-        let context = Context {
-            recognizer,
-            limits,
-            inflated_bytes: 0,
-            decode_errors: 0,
-            foreign_tags: 0,
-        };
-        Self {
-            context,
-            layer: Layer::new(0),
-        }
+        let context = Context { recognizer, limits, inflated_bytes: 0, decode_errors: 0, foreign_tags: 0 };
+        Self { context, layer: Layer::new(0) }
     }
 
     /// Takes the next piece.
@@ -170,10 +157,7 @@ impl Context {
 
     /// How many of `len` more inflated bytes are within the limit.
     fn allow_inflated(&mut self, len: usize) -> usize {
-        let left = self
-            .limits
-            .max_inflated_bytes
-            .saturating_sub(self.inflated_bytes);
+        let left = self.limits.max_inflated_bytes.saturating_sub(self.inflated_bytes);
         let allowed = usize::try_from(left).map_or(len, |left| left.min(len));
         self.inflated_bytes += allowed as u64;
         allowed

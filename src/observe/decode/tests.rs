@@ -85,10 +85,8 @@ fn kpl(records: &[&[u8]]) -> Vec<u8> {
 }
 
 fn wrapped(text: &str, width: usize, line_break: &str) -> String {
-    let lines: Vec<&str> = (0..text.len())
-        .step_by(width)
-        .map(|at| &text[at..text.len().min(at + width)])
-        .collect();
+    let lines: Vec<&str> =
+        (0..text.len()).step_by(width).map(|at| &text[at..text.len().min(at + width)]).collect();
     lines.join(line_break)
 }
 
@@ -109,11 +107,7 @@ fn a_subscription_envelope_gives_one_copy_for_each_log_event() {
     assert_eq!(scan.found.len(), 2);
     assert_eq!((&*scan.found[0].place, &*scan.found[1].place), ("0", "1"));
     assert!(scan.found.iter().all(|found| found.tag == tag(1, 500)));
-    assert!(
-        scan.found
-            .iter()
-            .all(|found| found.integrity == Integrity::Intact)
-    );
+    assert!(scan.found.iter().all(|found| found.integrity == Integrity::Intact));
     assert_eq!((scan.decode_errors, scan.foreign_tags), (0, 0));
 }
 
@@ -125,10 +119,7 @@ fn a_line_that_repeats_the_tag_in_its_parsed_fields_is_one_copy() {
     assert_eq!(copies(parsed.to_string()), 1);
     let with_line_end = serde_json::json!({"log": format!("{raw}\n"), "trace_id": text(&tag)});
     assert_eq!(copies(with_line_end.to_string()), 1);
-    let list = format!(
-        r#"[{{"k":"id","v":"{0}"}},{{"k":"trace_id","v":"{0}"}}]"#,
-        text(&tag)
-    );
+    let list = format!(r#"[{{"k":"id","v":"{0}"}},{{"k":"trace_id","v":"{0}"}}]"#, text(&tag));
     assert_eq!(copies(list), 1);
 }
 
@@ -136,14 +127,8 @@ fn a_line_that_repeats_the_tag_in_its_parsed_fields_is_one_copy() {
 fn the_same_line_beside_its_base64_is_one_copy() {
     let tag = tag(1, 500);
     let raw = STANDARD.encode(line(&tag));
-    assert_eq!(
-        copies(format!(r#"{{"id":"{}","raw":"{raw}"}}"#, text(&tag))),
-        1
-    );
-    assert_eq!(
-        copies(format!(r#"{{"raw":"{raw}","id":"{}"}}"#, text(&tag))),
-        1
-    );
+    assert_eq!(copies(format!(r#"{{"id":"{}","raw":"{raw}"}}"#, text(&tag))), 1);
+    assert_eq!(copies(format!(r#"{{"raw":"{raw}","id":"{}"}}"#, text(&tag))), 1);
 }
 
 #[test]
@@ -185,10 +170,7 @@ fn every_sub_record_of_an_aggregate_is_searched_and_a_bad_sum_makes_it_a_plain_r
 fn more_sub_records_than_the_limit_are_skipped_and_counted() {
     let canary = canary(1);
     let record = kpl(&[b"noise", canary.as_bytes(), canary.as_bytes()]);
-    let limits = Limits {
-        max_kpl_records: 2,
-        ..Limits::RECORD
-    };
+    let limits = Limits { max_kpl_records: 2, ..Limits::RECORD };
     let scan = scan_record(&recognizer(), limits, &record);
     assert_eq!((scan.found.len(), scan.decode_errors), (1, 1));
 }
@@ -259,10 +241,7 @@ fn what_came_before_a_fault_is_still_found() {
 
 #[test]
 fn a_bomb_is_counted_and_stops_at_the_limit() {
-    let limits = Limits {
-        max_inflated_bytes: 1 << 20,
-        ..Limits::RECORD
-    };
+    let limits = Limits { max_inflated_bytes: 1 << 20, ..Limits::RECORD };
     for wrap in [gzip, zstd] {
         let bomb = wrap(&[(canary(1) + "\n").as_bytes(), &vec![b' '; 20 << 20]].concat());
         let scan = scan_record(&recognizer(), limits, &bomb);
@@ -288,34 +267,16 @@ fn a_tag_of_another_key_is_foreign_and_a_half_one_is_nothing() {
     let foreign = Keyring::new(key, Vec::new()).sign(&tag(1, 500));
     let half = &text(&tag(1, 500))[..40];
     let scan = scan(format!("{foreign} {half} {half}"));
-    assert_eq!(
-        (scan.found.len(), scan.foreign_tags, scan.decode_errors),
-        (0, 1, 0)
-    );
+    assert_eq!((scan.found.len(), scan.foreign_tags, scan.decode_errors), (0, 1, 0));
 }
 
 #[test]
 fn a_copy_that_was_cut_is_corrupted_and_an_unknown_tenant_is_not_checked() {
     let canary = canary(1);
-    let cut = scan(format!(
-        r#"{{"message":{}}}"#,
-        serde_json::to_string(&canary[..300]).unwrap()
-    ));
-    assert_eq!(
-        cut.found[0].integrity,
-        Integrity::Corrupted {
-            kept_bytes: 300,
-            sent_bytes: 500
-        }
-    );
-    let stranger = Tag {
-        tenant: Code::of("stranger"),
-        ..tag(1, 500)
-    };
-    assert_eq!(
-        scan(line(&stranger)).found[0].integrity,
-        Integrity::Unchecked
-    );
+    let cut = scan(format!(r#"{{"message":{}}}"#, serde_json::to_string(&canary[..300]).unwrap()));
+    assert_eq!(cut.found[0].integrity, Integrity::Corrupted { kept_bytes: 300, sent_bytes: 500 });
+    let stranger = Tag { tenant: Code::of("stranger"), ..tag(1, 500) };
+    assert_eq!(scan(line(&stranger)).found[0].integrity, Integrity::Unchecked);
 }
 
 #[test]
@@ -368,9 +329,7 @@ impl Wrap {
 
 fn wrap() -> impl Strategy<Value = Wrap> {
     use Wrap::{Base64, Gzip, JsonString, Kpl, NoisyLines, UrlSafe, Zstd};
-    prop::sample::select(vec![
-        JsonString, Base64, UrlSafe, Gzip, Zstd, Kpl, NoisyLines,
-    ])
+    prop::sample::select(vec![JsonString, Base64, UrlSafe, Gzip, Zstd, Kpl, NoisyLines])
 }
 
 proptest! {

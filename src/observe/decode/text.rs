@@ -94,10 +94,8 @@ impl Text {
 
     fn advance(&mut self, last: bool, context: &mut Context) {
         let (text, base) = (&self.window, self.base);
-        self.markers
-            .advance(text, base, last, context, &mut self.hits);
-        self.runs
-            .advance(text, base, last, context, &mut self.ended);
+        self.markers.advance(text, base, last, context, &mut self.hits);
+        self.runs.advance(text, base, last, context, &mut self.ended);
         self.merge(context);
         self.compare(last, context);
         self.trim();
@@ -112,11 +110,7 @@ impl Text {
         let known = self.known();
         loop {
             let hit = self.hits.front().map(|hit| hit.at).filter(|at| *at < known);
-            let end = self
-                .ended
-                .front()
-                .map(|run| run.end)
-                .filter(|end| *end <= known);
+            let end = self.ended.front().map(|run| run.end).filter(|end| *end <= known);
             match (hit, end) {
                 (Some(at), end) if end.is_none_or(|end| at < end) => {
                     let Some(hit) = self.hits.pop_front() else {
@@ -142,9 +136,7 @@ impl Text {
     /// Looks for borders of records up to `to`, outside runs of base64.
     fn cross(&mut self, to: usize) {
         let run = self.ended.front().map(|run| run.start);
-        let to = run
-            .or(self.runs.open_since())
-            .map_or(to, |start| start.min(to));
+        let to = run.or(self.runs.open_since()).map_or(to, |start| start.min(to));
         if self.borders_matter() {
             self.borders.cross(&self.window, self.base, to);
         } else {
@@ -166,23 +158,13 @@ impl Text {
                 let Some(copy) = self.add(hit.tag, Integrity::Unchecked, context) else {
                     return;
                 };
-                let seen = Seen {
-                    at: hit.at,
-                    copy,
-                    record,
-                    nested: false,
-                };
+                let seen = Seen { at: hit.at, copy, record, nested: false };
                 self.seen.insert(hit.tag.trace, seen);
                 copy
             }
         };
         if context.recognizer.template(hit.tag.tenant).is_some() {
-            self.unchecked.push(Unchecked {
-                at: hit.at,
-                tag: hit.tag,
-                copy,
-                searched: hit.at,
-            });
+            self.unchecked.push(Unchecked { at: hit.at, tag: hit.tag, copy, searched: hit.at });
         }
     }
 
@@ -212,12 +194,7 @@ impl Text {
                     None => return,
                 },
             };
-            let seen = Seen {
-                at: run.start,
-                copy,
-                record,
-                nested: true,
-            };
+            let seen = Seen { at: run.start, copy, record, nested: true };
             self.seen.insert(found.tag.trace, seen);
         }
     }
@@ -239,15 +216,15 @@ impl Text {
         self.unchecked.retain_mut(|hit| {
             let reach = hit.at + TAG_LEN + 2 * hit.tag.size as usize + AFTER;
             let upto = reach.min(end);
-            let line_end = memchr(b'\n', &window[hit.searched - base..upto - base])
-                .map(|at| hit.searched + at);
+            let line_end =
+                memchr(b'\n', &window[hit.searched - base..upto - base]).map(|at| hit.searched + at);
             hit.searched = upto;
             if line_end.is_none() && end < reach && !last {
                 return true;
             }
             let from = hit.at.saturating_sub(BEFORE).max(base);
-            let line_start = memrchr(b'\n', &window[from - base..hit.at - base])
-                .map_or(from, |at| from + at + 1);
+            let line_start =
+                memrchr(b'\n', &window[from - base..hit.at - base]).map_or(from, |at| from + at + 1);
             let line = &window[line_start - base..line_end.unwrap_or(upto) - base];
             if let Some(template) = context.recognizer.template(hit.tag.tenant) {
                 let text = context.recognizer.keys.sign(&hit.tag);
@@ -281,8 +258,7 @@ impl Seen {
         if self.record.line != record.line {
             return false;
         }
-        self.record.part == record.part
-            || (!self.nested && at.is_some_and(|at| at - self.at < size as usize))
+        self.record.part == record.part || (!self.nested && at.is_some_and(|at| at - self.at < size as usize))
     }
 }
 
@@ -305,9 +281,7 @@ impl Markers {
     ) {
         let end = base + text.len();
         let find = |finder: &memmem::Finder<'_>, from: usize| {
-            finder
-                .find(&text[from.min(end) - base..])
-                .map(|at| from + at)
+            finder.find(&text[from.min(end) - base..]).map(|at| from + at)
         };
         let (mut lower, mut upper) = (find(&self.lower, self.at), find(&self.upper, self.at));
         while let Some(at) = [lower, upper].into_iter().flatten().min() {
@@ -335,11 +309,7 @@ impl Markers {
             }
         }
         // The last bytes may be the start of a marker.
-        let checked = if last {
-            end
-        } else {
-            end.saturating_sub(MARKER.len() - 1)
-        };
+        let checked = if last { end } else { end.saturating_sub(MARKER.len() - 1) };
         self.at = self.at.max(checked);
     }
 }

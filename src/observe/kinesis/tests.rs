@@ -40,11 +40,7 @@ fn tag(n: u8) -> Tag {
 
 fn wanted_from(planned_at: Timestamp) -> Wanted {
     let tag = tag(1);
-    Wanted {
-        revision: 7,
-        waiting: Arc::new([WantedTrace { tag, planned_at }]),
-        ..Wanted::default()
-    }
+    Wanted { revision: 7, waiting: Arc::new([WantedTrace { tag, planned_at }]), ..Wanted::default() }
 }
 
 fn wanted() -> Wanted {
@@ -118,9 +114,7 @@ impl Service {
             "GetRecords" => {
                 let shard = asked["ShardIterator"].as_str().unwrap();
                 let pages = state.pages.get_mut(shard).unwrap();
-                pages
-                    .pop_front()
-                    .unwrap_or_else(|| page(&[], Some(shard), 0))
+                pages.pop_front().unwrap_or_else(|| page(&[], Some(shard), 0))
             }
             other => panic!("{other}"),
         }
@@ -133,15 +127,8 @@ impl Service {
             let operation = target.rsplit('.').next().unwrap().to_owned();
             let asked = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
             let answer = service.answer(&operation, &asked);
-            let status = if answer.get("__type").is_some() {
-                400
-            } else {
-                200
-            };
-            http::Response::builder()
-                .status(status)
-                .body(SdkBody::from(answer.to_string()))
-                .unwrap()
+            let status = if answer.get("__type").is_some() { 400 } else { 200 };
+            http::Response::builder().status(status).body(SdkBody::from(answer.to_string())).unwrap()
         });
         let config = aws_sdk_kinesis::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
@@ -166,27 +153,17 @@ fn settings() -> Settings {
 }
 
 fn locators(sweep: &Sweep) -> Vec<&str> {
-    sweep
-        .sightings
-        .iter()
-        .map(|seen| &*seen.locator.0)
-        .collect()
+    sweep.sightings.iter().map(|seen| &*seen.locator.0).collect()
 }
 
 #[tokio::test]
 async fn a_canary_is_seen_with_the_streams_own_stamp_and_its_sequence_number() {
-    let service = Service::new(
-        &[shards(&["s-0"])],
-        &[("s-0", &[page(&[record(1, "11")], Some("s-0"), 0)])],
-    );
+    let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[page(&[record(1, "11")], Some("s-0"), 0)])]);
     let sweep = service.kinesis(settings()).sweep(&wanted()).await.unwrap();
     assert_eq!(locators(&sweep), ["s-0/11#0"]);
     let seen = &sweep.sightings[0];
     assert_eq!(seen.tag, tag(1));
-    assert_eq!(
-        seen.stamp,
-        Stamp::Millis(Timestamp::from_millis(NOW * 1000 - 3_250))
-    );
+    assert_eq!(seen.stamp, Stamp::Millis(Timestamp::from_millis(NOW * 1000 - 3_250)));
     assert_eq!(seen.integrity, Integrity::Intact);
     assert_eq!(sweep.revision, 7);
     assert_eq!(sweep.watermark, Some(t(-1)));
@@ -212,22 +189,13 @@ async fn an_arn_is_asked_for_as_an_arn() {
 async fn an_empty_answer_that_is_behind_proves_nothing() {
     let service = Service::new(
         &[shards(&["s-0", "s-1"])],
-        &[
-            ("s-0", &[]),
-            (
-                "s-1",
-                &[page(&[], Some("s-1"), 9_000), page(&[], Some("s-1"), 4_000)],
-            ),
-        ],
+        &[("s-0", &[]), ("s-1", &[page(&[], Some("s-1"), 9_000), page(&[], Some("s-1"), 4_000)])],
     );
     let mut kinesis = service.kinesis(settings());
     let sweep = kinesis.sweep(&wanted()).await.unwrap();
     assert_eq!(sweep.watermark, None);
     assert_eq!(sweep.reading.behind, Some(Duration::from_secs(4)));
-    assert_eq!(
-        kinesis.sweep(&wanted()).await.unwrap().watermark,
-        Some(t(-1))
-    );
+    assert_eq!(kinesis.sweep(&wanted()).await.unwrap().watermark, Some(t(-1)));
 }
 
 #[tokio::test]
@@ -254,11 +222,7 @@ async fn a_split_shard_is_read_to_its_end_and_then_its_children_are() {
     let sweep = kinesis.sweep(&wanted()).await.unwrap();
     assert_eq!((sweep.sightings.len(), sweep.watermark), (0, Some(t(-1))));
     assert_eq!(service.calls("ListShards").len(), 2);
-    let read = service
-        .calls("GetRecords")
-        .iter()
-        .filter(|asked| asked["ShardIterator"] == "s-0")
-        .count();
+    let read = service.calls("GetRecords").iter().filter(|asked| asked["ShardIterator"] == "s-0").count();
     assert_eq!(read, 1, "a shard at its end is not asked again");
 }
 
@@ -270,12 +234,7 @@ async fn a_child_waits_while_its_parent_is_behind() {
     let service = Service::new(&[list], &[("s-0", &[behind.clone(), behind]), ("s-1", &[])]);
     let sweep = service.kinesis(settings()).sweep(&wanted()).await.unwrap();
     assert_eq!(sweep.watermark, None);
-    assert!(
-        service
-            .calls("GetRecords")
-            .iter()
-            .all(|asked| asked["ShardIterator"] == "s-0")
-    );
+    assert!(service.calls("GetRecords").iter().all(|asked| asked["ShardIterator"] == "s-0"));
 }
 
 #[tokio::test]
@@ -312,39 +271,19 @@ async fn throttling_is_said_and_what_other_shards_showed_is_not_lost() {
     );
     let mut kinesis = service.kinesis(settings());
     let sweep = kinesis.sweep(&wanted()).await.unwrap();
-    assert_eq!(
-        (locators(&sweep), sweep.watermark),
-        (vec!["s-1/11#0"], None)
-    );
+    assert_eq!((locators(&sweep), sweep.watermark), (vec!["s-1/11#0"], None));
     let failure = kinesis.sweep(&wanted()).await.unwrap_err();
     assert_eq!(failure.trouble, Trouble::Throttled);
-    assert!(
-        failure
-            .detail
-            .contains("GetRecords on s-0 of stream logs-acme"),
-        "{failure}"
-    );
-    assert_eq!(
-        kinesis.sweep(&wanted()).await.unwrap().watermark,
-        Some(t(-1))
-    );
+    assert!(failure.detail.contains("GetRecords on s-0 of stream logs-acme"), "{failure}");
+    assert_eq!(kinesis.sweep(&wanted()).await.unwrap().watermark, Some(t(-1)));
 }
 
 #[tokio::test]
 async fn a_stream_that_does_not_exist_is_missing() {
     let service = Service::new(&[error("ResourceNotFoundException")], &[]);
-    let failure = service
-        .kinesis(settings())
-        .sweep(&wanted())
-        .await
-        .unwrap_err();
+    let failure = service.kinesis(settings()).sweep(&wanted()).await.unwrap_err();
     assert_eq!(failure.trouble, Trouble::Missing);
-    assert!(
-        failure
-            .detail
-            .starts_with("ListShards on stream logs-acme: "),
-        "{failure}"
-    );
+    assert!(failure.detail.starts_with("ListShards on stream logs-acme: "), "{failure}");
 }
 
 #[tokio::test]
@@ -360,10 +299,7 @@ async fn a_shard_that_is_gone_is_looked_up_again_before_anything_is_said() {
     let sweep = kinesis.sweep(&wanted()).await.unwrap();
     assert_eq!((sweep.sightings.len(), sweep.watermark), (0, None));
     let sweep = kinesis.sweep(&wanted()).await.unwrap();
-    assert_eq!(
-        (locators(&sweep), sweep.watermark),
-        (vec!["s-1/11#0"], Some(t(-1)))
-    );
+    assert_eq!((locators(&sweep), sweep.watermark), (vec!["s-1/11#0"], Some(t(-1))));
 }
 
 #[tokio::test]
@@ -383,26 +319,15 @@ async fn a_rested_cursor_goes_on_at_what_is_waited_for_and_a_busy_one_where_it_w
 
 #[tokio::test]
 async fn shards_take_turns_when_a_look_cannot_read_them_all() {
-    let service = Service::new(
-        &[shards(&["s-0", "s-1", "s-2"])],
-        &[("s-0", &[]), ("s-1", &[]), ("s-2", &[])],
-    );
-    let mut kinesis = service.kinesis(Settings {
-        max_calls_per_sweep: 2,
-        ..settings()
-    });
+    let service =
+        Service::new(&[shards(&["s-0", "s-1", "s-2"])], &[("s-0", &[]), ("s-1", &[]), ("s-2", &[])]);
+    let mut kinesis = service.kinesis(Settings { max_calls_per_sweep: 2, ..settings() });
     assert_eq!(kinesis.sweep(&wanted()).await.unwrap().watermark, None);
     kinesis.clock = WallClock::new(|| t(1));
     // The third shard and, once more, the first; the second was last read in the first look.
-    assert_eq!(
-        kinesis.sweep(&wanted()).await.unwrap().watermark,
-        Some(t(-1))
-    );
-    let asked: Vec<_> = service
-        .calls("GetRecords")
-        .iter()
-        .map(|asked| asked["ShardIterator"].clone())
-        .collect();
+    assert_eq!(kinesis.sweep(&wanted()).await.unwrap().watermark, Some(t(-1)));
+    let asked: Vec<_> =
+        service.calls("GetRecords").iter().map(|asked| asked["ShardIterator"].clone()).collect();
     assert_eq!(asked, ["s-0", "s-1", "s-2", "s-0"]);
 }
 
@@ -435,15 +360,8 @@ async fn a_look_that_is_dropped_anywhere_loses_nothing() {
         }
         let answered = service.calls("GetRecords").len();
         let applied = seen.len() + kinesis.unreported.sightings.len();
-        let moved = kinesis
-            .cursors
-            .values()
-            .filter(|cursor| matches!(cursor.position, Position::After(_)));
-        assert_eq!(
-            moved.count(),
-            applied,
-            "a position moved without its sightings"
-        );
+        let moved = kinesis.cursors.values().filter(|cursor| matches!(cursor.position, Position::After(_)));
+        assert_eq!(moved.count(), applied, "a position moved without its sightings");
         assert!(applied <= answered);
         let unreported = kinesis.unreported.sightings.len();
         let next = kinesis.sweep(&wanted).await.unwrap();

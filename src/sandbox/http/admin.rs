@@ -42,12 +42,7 @@ struct Posted {
 }
 
 /// Serves the admin routes on a bound socket until the sandbox stops.
-pub(crate) fn serve(
-    tasks: &mut Tasks,
-    listener: TcpListener,
-    shared: &Arc<Shared>,
-    endpoints: Endpoints,
-) {
+pub(crate) fn serve(tasks: &mut Tasks, listener: TcpListener, shared: &Arc<Shared>, endpoints: Endpoints) {
     let stop = tasks.stop_token();
     let app = Router::new()
         .route("/truth", get(truth))
@@ -57,10 +52,7 @@ pub(crate) fn serve(
         .with_state(Arc::clone(shared))
         .route("/endpoints", get(move || async move { Json(endpoints) }));
     tasks.start("admin", async move {
-        if let Err(error) = axum::serve(listener, app)
-            .with_graceful_shutdown(stop.cancelled_owned())
-            .await
-        {
+        if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await {
             tracing::warn!(%error, "sandbox: the admin listener ended");
         }
     });
@@ -106,11 +98,7 @@ async fn clear_all(State(shared): State<Arc<Shared>>) -> StatusCode {
 async fn clear(State(shared): State<Arc<Shared>>, Path(id): Path<u64>) -> StatusCode {
     let found = shared.lock().faults.clear(id);
     shared.announce_faults();
-    if found {
-        StatusCode::NO_CONTENT
-    } else {
-        StatusCode::NOT_FOUND
-    }
+    if found { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
 }
 
 #[cfg(test)]

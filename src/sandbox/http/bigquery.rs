@@ -32,11 +32,7 @@ const LOCATION: &str = "EU";
 const PREFIX: &str = "/bigquery/v2/";
 
 fn path(call: &Call) -> Vec<&str> {
-    call.uri
-        .path()
-        .trim_start_matches(PREFIX)
-        .split('/')
-        .collect()
+    call.uri.path().trim_start_matches(PREFIX).split('/').collect()
 }
 
 pub(super) fn name(call: &Call) -> Named {
@@ -51,11 +47,7 @@ pub(super) fn name(call: &Call) -> Named {
         }
         _ => ("unknown", String::new()),
     };
-    Named {
-        operation: operation.to_owned(),
-        resource,
-        tenant: None,
-    }
+    Named { operation: operation.to_owned(), resource, tenant: None }
 }
 
 pub(super) fn fail(failure: Failure) -> Response {
@@ -75,8 +67,7 @@ pub(super) fn fail(failure: Failure) -> Response {
         Failure::Server(status) => {
             let status = server_status(status);
             let message = "An internal error occurred and the request could not be completed.";
-            gateway_page(status)
-                .unwrap_or_else(|| error(status, "internalError", "INTERNAL", message))
+            gateway_page(status).unwrap_or_else(|| error(status, "internalError", "INTERNAL", message))
         }
     }
 }
@@ -96,21 +87,14 @@ fn invalid(reason: &str, message: &str) -> Response {
 }
 
 fn not_found(what: &str) -> Response {
-    error(
-        StatusCode::NOT_FOUND,
-        "notFound",
-        "NOT_FOUND",
-        &format!("Not found: {what}"),
-    )
+    error(StatusCode::NOT_FOUND, "notFound", "NOT_FOUND", &format!("Not found: {what}"))
 }
 
 pub(super) async fn answer(shared: &Arc<Shared>, operation: &str, call: &Call) -> Response {
     match (operation, path(call).as_slice()) {
         ("jobs.query", [_, project, _]) => query(shared, project, call).await,
         ("jobs.getQueryResults", [_, project, _, id]) => results(shared, project, id, call).await,
-        ("tables.get", [_, project, _, dataset, _, table]) => {
-            table_get(shared, project, dataset, table)
-        }
+        ("tables.get", [_, project, _, dataset, _, table]) => table_get(shared, project, dataset, table),
         _ => not_found(call.uri.path()),
     }
 }
@@ -119,20 +103,13 @@ async fn query(shared: &Arc<Shared>, project: &str, call: &Call) -> Response {
     let body = call.json();
     // Legacy SQL is what the real API assumes when it is not told otherwise; it knows no backticks and no parameters.
     if body.get("useLegacySql").and_then(Value::as_bool) != Some(false) {
-        return invalid(
-            "invalidQuery",
-            "Legacy SQL is not understood here: set useLegacySql to false",
-        );
+        return invalid("invalidQuery", "Legacy SQL is not understood here: set useLegacySql to false");
     }
-    let select = match sql::parse(
-        body.get("query")
-            .and_then(Value::as_str)
-            .unwrap_or_default(),
-        &parameters(&body),
-    ) {
-        Ok(select) => select,
-        Err(message) => return invalid("invalidQuery", &message),
-    };
+    let select =
+        match sql::parse(body.get("query").and_then(Value::as_str).unwrap_or_default(), &parameters(&body)) {
+            Ok(select) => select,
+            Err(message) => return invalid("invalidQuery", &message),
+        };
     let whole_name = if select.table.matches('.').count() == 1 {
         format!("{project}.{}", select.table)
     } else {
@@ -140,9 +117,7 @@ async fn query(shared: &Arc<Shared>, project: &str, call: &Call) -> Response {
     };
     if whole_name != format!("{}.{}.{}", TABLE.0, TABLE.1, TABLE.2) {
         let name = whole_name.replacen('.', ":", 1);
-        return not_found(&format!(
-            "Table {name} was not found in location {LOCATION}"
-        ));
+        return not_found(&format!("Table {name} was not found in location {LOCATION}"));
     }
     let dry = body.get("dryRun").and_then(Value::as_bool) == Some(true);
     let (job, int_stamps) = {
@@ -156,10 +131,8 @@ async fn query(shared: &Arc<Shared>, project: &str, call: &Call) -> Response {
         }
         let job = run(&mut world, project, &select, now);
         if let Some(most) = number(&body, "maximumBytesBilled").filter(|most| *most < job.billed) {
-            let message = format!(
-                "Query exceeded limit for bytes billed: {most}. {} or higher required.",
-                job.billed
-            );
+            let message =
+                format!("Query exceeded limit for bytes billed: {most}. {} or higher required.", job.billed);
             return invalid("bytesBilledLimitExceeded", &message);
         }
         let int_stamps = body
@@ -188,25 +161,15 @@ async fn query(shared: &Arc<Shared>, project: &str, call: &Call) -> Response {
 }
 
 async fn results(shared: &Arc<Shared>, project: &str, id: &str, call: &Call) -> Response {
-    let Some(job) = shared
-        .lock()
-        .jobs
-        .get(id)
-        .filter(|job| job.project == project)
-    else {
+    let Some(job) = shared.lock().jobs.get(id).filter(|job| job.project == project) else {
         return not_found(&format!("Job {project}:{LOCATION}.{id}"));
     };
-    if call
-        .query("location")
-        .is_some_and(|location| !location.eq_ignore_ascii_case(LOCATION))
-    {
+    if call.query("location").is_some_and(|location| !location.eq_ignore_ascii_case(LOCATION)) {
         return not_found(&format!("Job {project}:{id}"));
     }
     let asked = |name: &str| call.query(name).and_then(|text| text.parse::<u64>().ok());
     wait(&job, asked("timeoutMs")).await;
-    let first = asked("pageToken")
-        .or_else(|| asked("startIndex"))
-        .unwrap_or(0);
+    let first = asked("pageToken").or_else(|| asked("startIndex")).unwrap_or(0);
     let int_stamps = call.query("formatOptions.useInt64Timestamp").as_deref() == Some("true");
     let most = asked("maxResults").and_then(|most| usize::try_from(most).ok());
     page(
@@ -228,12 +191,7 @@ fn number(body: &Value, key: &str) -> Option<u64> {
 fn parameters(body: &Value) -> Parameters {
     let list = body.get("queryParameters").and_then(Value::as_array);
     let texts = |value: &Value| -> Vec<String> {
-        let one = |value: &Value| {
-            value
-                .get("value")
-                .and_then(Value::as_str)
-                .map(str::to_owned)
-        };
+        let one = |value: &Value| value.get("value").and_then(Value::as_str).map(str::to_owned);
         match value.get("arrayValues").and_then(Value::as_array) {
             Some(array) => array.iter().filter_map(one).collect(),
             None => one(value).into_iter().collect(),
@@ -242,10 +200,7 @@ fn parameters(body: &Value) -> Parameters {
     list.into_iter()
         .flatten()
         .filter_map(|parameter| {
-            Some((
-                parameter.get("name")?.as_str()?.to_owned(),
-                texts(parameter.get("parameterValue")?),
-            ))
+            Some((parameter.get("name")?.as_str()?.to_owned(), texts(parameter.get("parameterValue")?)))
         })
         .collect()
 }
@@ -253,20 +208,14 @@ fn parameters(body: &Value) -> Parameters {
 /// Waits until the job has run its time, but no longer than the caller does.
 async fn wait(job: &Job, timeout_ms: Option<u64>) {
     let left = job.ready.since(clock::now());
-    tokio::time::sleep(left.min(Duration::from_millis(
-        timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
-    )))
-    .await;
+    tokio::time::sleep(left.min(Duration::from_millis(timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS)))).await;
 }
 
 /// Computes a query's result.
 fn run(world: &mut World, project: &str, select: &Select, now: Micros) -> Job {
     let stay = world.settings.streaming_buffer;
     let mut processed = match select.partition {
-        Partition::Unbounded => world
-            .faults
-            .table_size()
-            .unwrap_or(world.settings.history_bytes),
+        Partition::Unbounded => world.faults.table_size().unwrap_or(world.settings.history_bytes),
         Partition::Flushed | Partition::Buffered | Partition::Either => 0,
     };
     let mut rows: Vec<Vec<Cell>> = Vec::new();
@@ -290,20 +239,13 @@ fn run(world: &mut World, project: &str, select: &Select, now: Micros) -> Job {
         }
         let matches = select.members.iter().all(|member| {
             text(row, member.column).is_some_and(|value| {
-                let value = if member.lower {
-                    value.to_lowercase()
-                } else {
-                    value.to_string()
-                };
+                let value = if member.lower { value.to_lowercase() } else { value.to_string() };
                 member.among.contains(&value)
             })
         });
         if matches {
             count += 1;
-            let cells = select
-                .items
-                .iter()
-                .map(|(_, item)| cell(world, row, *item, buffered, now));
+            let cells = select.items.iter().map(|(_, item)| cell(world, row, *item, buffered, now));
             rows.push(cells.collect());
         }
     }
@@ -322,21 +264,16 @@ fn run(world: &mut World, project: &str, select: &Select, now: Micros) -> Job {
     }
     rows.truncate(select.limit.unwrap_or(usize::MAX));
     let id = world.jobs.next_id();
-    let mut rng =
-        fastrand::Rng::with_seed(world.settings.seed ^ id.len() as u64 ^ now.0.unsigned_abs());
-    let takes = world.faults.query_ms().map_or_else(
-        || world.settings.pace.query.draw(&mut rng),
-        Duration::from_millis,
-    );
+    let mut rng = fastrand::Rng::with_seed(world.settings.seed ^ id.len() as u64 ^ now.0.unsigned_abs());
+    let takes = world
+        .faults
+        .query_ms()
+        .map_or_else(|| world.settings.pace.query.draw(&mut rng), Duration::from_millis);
     Job {
         id,
         project: project.to_owned(),
         ready: now.after(takes),
-        columns: select
-            .items
-            .iter()
-            .map(|(name, item)| (name.clone(), kind(*item)))
-            .collect(),
+        columns: select.items.iter().map(|(name, item)| (name.clone(), kind(*item))).collect(),
         rows,
         processed,
         billed: processed.next_multiple_of(1 << 20).max(MINIMUM_BILLED),
@@ -365,9 +302,7 @@ fn text(row: &Row, column: Column) -> Option<&Arc<str>> {
 fn kind(item: Item) -> &'static str {
     match item {
         Item::Plain(Column::IngestTime | Column::PartitionTime) | Item::Now => "TIMESTAMP",
-        Item::Plain(Column::TraceId | Column::Tenant | Column::Message) | Item::Lower(_) => {
-            "STRING"
-        }
+        Item::Plain(Column::TraceId | Column::Tenant | Column::Message) | Item::Lower(_) => "STRING",
         Item::UnixMicros(_) | Item::UnixMillis(_) | Item::Count => "INTEGER",
     }
 }
@@ -376,13 +311,12 @@ fn cell(world: &World, row: &Row, item: Item, buffered: bool, now: Micros) -> Ce
     let stamp = |column: Column| match column {
         Column::IngestTime => Some(world.stamp(Service::Bigquery, row.ingest_time)),
         // Days are the partitions.
-        Column::PartitionTime if !buffered => Some(Micros(
-            row.ingest_time.seconds().div_euclid(86_400) * 86_400_000_000,
-        )),
+        Column::PartitionTime if !buffered => {
+            Some(Micros(row.ingest_time.seconds().div_euclid(86_400) * 86_400_000_000))
+        }
         Column::PartitionTime | Column::TraceId | Column::Tenant | Column::Message => None,
     };
-    let of_text =
-        |column: Column| text(row, column).map_or(Cell::Null, |text| Cell::Text(Arc::clone(text)));
+    let of_text = |column: Column| text(row, column).map_or(Cell::Null, |text| Cell::Text(Arc::clone(text)));
     match item {
         Item::Plain(column @ (Column::IngestTime | Column::PartitionTime)) => {
             stamp(column).map_or(Cell::Null, Cell::Stamp)
@@ -434,10 +368,7 @@ fn page(
         .collect();
     let mut schema = schema_json(job);
     for field in schema["fields"].as_array_mut().into_iter().flatten() {
-        if field["name"]
-            .as_str()
-            .is_some_and(|name| drifted.iter().any(|one| one == name))
-        {
+        if field["name"].as_str().is_some_and(|name| drifted.iter().any(|one| one == name)) {
             field["type"] = json!("INTEGER");
         }
     }
@@ -469,10 +400,8 @@ fn value(cell: &Cell, int_stamps: bool) -> Value {
 }
 
 fn schema_json(job: &Job) -> Value {
-    let fields = job
-        .columns
-        .iter()
-        .map(|(name, kind)| json!({"name": name, "type": kind, "mode": "NULLABLE"}));
+    let fields =
+        job.columns.iter().map(|(name, kind)| json!({"name": name, "type": kind, "mode": "NULLABLE"}));
     json!({"fields": fields.collect::<Vec<_>>()})
 }
 
@@ -485,7 +414,8 @@ fn table_get(shared: &Shared, project: &str, dataset: &str, table: &str) -> Resp
     let mut fields: Vec<Value> = Column::SHOWN
         .iter()
         .map(|column| {
-            let mut field = json!({"name": column.name(), "type": kind(Item::Plain(*column)), "mode": "NULLABLE"});
+            let mut field =
+                json!({"name": column.name(), "type": kind(Item::Plain(*column)), "mode": "NULLABLE"});
             if *column == Column::IngestTime {
                 field["defaultValueExpression"] = json!("CURRENT_TIMESTAMP()");
             }
@@ -494,9 +424,7 @@ fn table_get(shared: &Shared, project: &str, dataset: &str, table: &str) -> Resp
         .collect();
     for (name, change) in world.faults.drifts() {
         match change {
-            Drift::Added => {
-                fields.push(json!({"name": name, "type": "STRING", "mode": "NULLABLE"}))
-            }
+            Drift::Added => fields.push(json!({"name": name, "type": "STRING", "mode": "NULLABLE"})),
             Drift::Dropped => fields.retain(|field| field["name"] != name),
             Drift::Retyped => {
                 let drifted = fields.iter_mut().filter(|field| field["name"] == name);
@@ -504,19 +432,10 @@ fn table_get(shared: &Shared, project: &str, dataset: &str, table: &str) -> Resp
             }
         }
     }
-    let history = world
-        .faults
-        .table_size()
-        .unwrap_or(world.settings.history_bytes);
-    let (buffered, buffered_bytes, oldest) =
-        world.table.buffered(now, world.settings.streaming_buffer);
-    let flushed: u64 = world
-        .table
-        .rows
-        .iter()
-        .map(|row| row.bytes() as u64)
-        .sum::<u64>()
-        - buffered_bytes as u64;
+    let history = world.faults.table_size().unwrap_or(world.settings.history_bytes);
+    let (buffered, buffered_bytes, oldest) = world.table.buffered(now, world.settings.streaming_buffer);
+    let flushed: u64 =
+        world.table.rows.iter().map(|row| row.bytes() as u64).sum::<u64>() - buffered_bytes as u64;
     let mut answer = json!({
         "kind": "bigquery#table",
         "id": format!("{project}:{dataset}.{table}"),
@@ -540,9 +459,5 @@ fn table_get(shared: &Shared, project: &str, dataset: &str, table: &str) -> Resp
 }
 
 fn json_answer(body: &Value) -> Response {
-    plain(
-        StatusCode::OK,
-        "application/json; charset=UTF-8",
-        body.to_string(),
-    )
+    plain(StatusCode::OK, "application/json; charset=UTF-8", body.to_string())
 }

@@ -27,10 +27,7 @@ impl Scissors {
 
     fn check(&self) -> io::Result<()> {
         if self.0.load(Ordering::Acquire) {
-            return Err(io::Error::new(
-                io::ErrorKind::ConnectionReset,
-                "cut by a fault",
-            ));
+            return Err(io::Error::new(io::ErrorKind::ConnectionReset, "cut by a fault"));
         }
         Ok(())
     }
@@ -61,13 +58,7 @@ impl axum::serve::Listener for Listener {
                 Ok((stream, address)) => {
                     // Small answers must not wait for an acknowledgement; failing to say so only costs time.
                     let _ = stream.set_nodelay(true);
-                    return (
-                        Connection {
-                            stream,
-                            scissors: Scissors::default(),
-                        },
-                        address,
-                    );
+                    return (Connection { stream, scissors: Scissors::default() }, address);
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             }

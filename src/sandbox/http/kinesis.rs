@@ -9,9 +9,7 @@ use serde_json::{Value, json};
 use super::super::clock::{self, Micros};
 use super::super::names::Service;
 use super::super::settings::{REGION, SRE_ACCOUNT};
-use super::super::world::streams::{
-    Cursor, ReadError, Shard, Start, Stream, sequence_number, sequence_text,
-};
+use super::super::world::streams::{Cursor, ReadError, Shard, Start, Stream, sequence_number, sequence_text};
 use super::super::world::{Shared, World};
 use super::{Call, Failure, Named, aws_error, aws_json, server_status};
 
@@ -31,11 +29,7 @@ fn stream_name(body: &Value) -> String {
     }
     let name = text(body, "StreamName");
     if name.is_empty() {
-        text(body, "StreamARN")
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .to_owned()
+        text(body, "StreamARN").rsplit('/').next().unwrap_or_default().to_owned()
     } else {
         name.to_owned()
     }
@@ -44,37 +38,19 @@ fn stream_name(body: &Value) -> String {
 pub(super) fn name(world: &World, call: &Call) -> Named {
     let body = call.json();
     let stream = stream_name(&body);
-    let tenant = world
-        .tenants
-        .iter()
-        .find(|tenant| tenant.stream.name == stream);
+    let tenant = world.tenants.iter().find(|tenant| tenant.stream.name == stream);
     let iterator = opened(text(&body, "ShardIterator"));
-    let shard = iterator.map_or_else(
-        || text(&body, "ShardId").to_owned(),
-        |(_, cursor)| cursor.shard,
-    );
-    let resource = if shard.is_empty() {
-        stream.clone()
-    } else {
-        format!("{stream}/{shard}")
-    };
-    Named {
-        operation: call.target(),
-        tenant: tenant.map(|tenant| tenant.spec.name.clone()),
-        resource,
-    }
+    let shard = iterator.map_or_else(|| text(&body, "ShardId").to_owned(), |(_, cursor)| cursor.shard);
+    let resource = if shard.is_empty() { stream.clone() } else { format!("{stream}/{shard}") };
+    Named { operation: call.target(), tenant: tenant.map(|tenant| tenant.spec.name.clone()), resource }
 }
 
 pub(super) fn fail(failure: Failure) -> Response {
     match failure {
-        Failure::Throttled => invalid(
-            "ProvisionedThroughputExceededException",
-            "Rate exceeded for shard",
-        ),
-        Failure::Denied => invalid(
-            "AccessDeniedException",
-            "User is not authorized to perform this operation",
-        ),
+        Failure::Throttled => invalid("ProvisionedThroughputExceededException", "Rate exceeded for shard"),
+        Failure::Denied => {
+            invalid("AccessDeniedException", "User is not authorized to perform this operation")
+        }
         Failure::Server(status) => {
             let status = server_status(status);
             let code = if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -102,11 +78,7 @@ pub(super) fn answer(shared: &Shared, operation: &str, call: &Call) -> Response 
         );
         return invalid("AccessDeniedException", &message);
     }
-    let Some(tenant) = world
-        .tenants
-        .iter()
-        .position(|tenant| tenant.stream.name == name)
-    else {
+    let Some(tenant) = world.tenants.iter().position(|tenant| tenant.stream.name == name) else {
         let message = format!("Stream {name} under account {SRE_ACCOUNT} not found.");
         return invalid("ResourceNotFoundException", &message);
     };
@@ -115,10 +87,7 @@ pub(super) fn answer(shared: &Shared, operation: &str, call: &Call) -> Response 
         "DescribeStreamSummary" => summary(&world, &world.tenants[tenant].stream),
         "GetShardIterator" => iterator(&world, &world.tenants[tenant].stream, &body),
         "GetRecords" => records(&mut world, tenant, &body),
-        other => invalid(
-            "UnknownOperationException",
-            &format!("{other} is not modelled here"),
-        ),
+        other => invalid("UnknownOperationException", &format!("{other} is not modelled here")),
     }
 }
 
@@ -129,9 +98,7 @@ fn seconds(at: Micros) -> Value {
 
 fn instant(value: Option<&Value>) -> Option<Micros> {
     // Rounded to the millisecond, which is what the service keeps.
-    value?
-        .as_f64()
-        .map(|seconds| Micros::from_millis((seconds * 1_000.0).round() as i64))
+    value?.as_f64().map(|seconds| Micros::from_millis((seconds * 1_000.0).round() as i64))
 }
 
 fn hash_range(range: (u128, u128)) -> Value {
@@ -167,26 +134,15 @@ fn list_shards(world: &World, stream: &Stream, body: &Value) -> Response {
         ("FROM_TIMESTAMP", Some(at)) => shard.closed_at.is_none_or(|closed| closed >= at),
         _ => true,
     };
-    let token = text(body, "NextToken")
-        .split_once('/')
-        .map(|(_, after)| after.to_owned());
+    let token = text(body, "NextToken").split_once('/').map(|(_, after)| after.to_owned());
     let after = token.unwrap_or_else(|| text(body, "ExclusiveStartShardId").to_owned());
     let max = body
         .get("MaxResults")
         .and_then(Value::as_u64)
         .map_or(1_000, |max| usize::try_from(max).unwrap_or(1_000))
         .max(1);
-    let found: Vec<&Shard> = stream
-        .shards
-        .iter()
-        .filter(wanted)
-        .filter(|shard| shard.id > after)
-        .collect();
-    let page: Vec<Value> = found
-        .iter()
-        .take(max)
-        .map(|shard| shard_json(shard))
-        .collect();
+    let found: Vec<&Shard> = stream.shards.iter().filter(wanted).filter(|shard| shard.id > after).collect();
+    let page: Vec<Value> = found.iter().take(max).map(|shard| shard_json(shard)).collect();
     let mut answer = json!({"Shards": page});
     if found.len() > max {
         answer["NextToken"] = json!(format!("{}/{}", stream.name, found[max - 1].id));
@@ -212,11 +168,7 @@ fn summary(world: &World, stream: &Stream) -> Response {
 fn iterator(world: &World, stream: &Stream, body: &Value) -> Response {
     let sequence = sequence_number(text(body, "StartingSequenceNumber"));
     let offset = world.faults.clock_offset(Service::Kinesis);
-    let start = match (
-        text(body, "ShardIteratorType"),
-        sequence,
-        instant(body.get("Timestamp")),
-    ) {
+    let start = match (text(body, "ShardIteratorType"), sequence, instant(body.get("Timestamp"))) {
         ("TRIM_HORIZON", _, _) => Start::TrimHorizon,
         ("LATEST", _, _) => Start::Latest,
         ("AT_SEQUENCE_NUMBER", Some(sequence), _) => Start::At(sequence),
@@ -255,10 +207,7 @@ fn records(world: &mut World, tenant: usize, body: &Value) -> Response {
         {
             Some(limit) => limit,
             None => {
-                return invalid(
-                    "InvalidArgumentException",
-                    "Limit must be between 1 and 10000",
-                );
+                return invalid("InvalidArgumentException", "Limit must be between 1 and 10000");
             }
         },
     };
@@ -268,7 +217,8 @@ fn records(world: &mut World, tenant: usize, body: &Value) -> Response {
     let page = match stream.read(&cursor, limit, behind.is_some(), clock::now()) {
         Ok(page) => page,
         Err(ReadError::Expired) => {
-            let message = "Iterator expired. The iterator was created earlier than the 5 minutes that it is valid for.";
+            let message =
+                "Iterator expired. The iterator was created earlier than the 5 minutes that it is valid for.";
             return invalid("ExpiredIteratorException", message);
         }
         Err(ReadError::Throttled) => {
@@ -294,8 +244,7 @@ fn records(world: &mut World, tenant: usize, body: &Value) -> Response {
             })
         })
         .collect();
-    let millis =
-        behind.unwrap_or_else(|| u64::try_from(page.behind.as_millis()).unwrap_or(u64::MAX));
+    let millis = behind.unwrap_or_else(|| u64::try_from(page.behind.as_millis()).unwrap_or(u64::MAX));
     let mut answer = json!({"Records": records, "MillisBehindLatest": millis});
     match &page.next {
         Some(next) => answer["NextShardIterator"] = json!(sealed(&stream.name, next)),
@@ -310,12 +259,7 @@ fn records(world: &mut World, tenant: usize, body: &Value) -> Response {
 
 /// An iterator as clients see it: opaque text.
 fn sealed(stream: &str, cursor: &Cursor) -> String {
-    let Cursor {
-        shard,
-        next,
-        issued,
-        generation,
-    } = cursor;
+    let Cursor { shard, next, issued, generation } = cursor;
     STANDARD.encode(format!("{stream}|{shard}|{next}|{}|{generation}", issued.0))
 }
 
@@ -326,13 +270,5 @@ fn opened(token: &str) -> Option<(String, Cursor)> {
     let shard = parts.next()?.to_owned();
     let mut number = || parts.next()?.parse::<u64>().ok();
     let (next, issued, generation) = (number()?, number()?, number()?);
-    Some((
-        stream,
-        Cursor {
-            shard,
-            next,
-            issued: Micros(i64::try_from(issued).ok()?),
-            generation,
-        },
-    ))
+    Some((stream, Cursor { shard, next, issued: Micros(i64::try_from(issued).ok()?), generation }))
 }

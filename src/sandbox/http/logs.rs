@@ -33,38 +33,22 @@ fn text<'a>(body: &'a Value, key: &str) -> &'a str {
 /// The log group's name, which some operations also take as an ARN.
 fn group_name(body: &Value) -> String {
     let identifier = text(body, "logGroupIdentifier");
-    let name = if identifier.is_empty() {
-        text(body, "logGroupName")
-    } else {
-        identifier
-    };
-    name.split(":log-group:")
-        .last()
-        .unwrap_or_default()
-        .trim_end_matches(":*")
-        .to_owned()
+    let name = if identifier.is_empty() { text(body, "logGroupName") } else { identifier };
+    name.split(":log-group:").last().unwrap_or_default().trim_end_matches(":*").to_owned()
 }
 
 pub(super) fn name(world: &World, call: &Call) -> Named {
     let resource = group_name(&call.json());
-    let tenant = world
-        .tenants
-        .iter()
-        .find(|tenant| tenant.group.name == resource);
-    Named {
-        operation: call.target(),
-        tenant: tenant.map(|tenant| tenant.spec.name.clone()),
-        resource,
-    }
+    let tenant = world.tenants.iter().find(|tenant| tenant.group.name == resource);
+    Named { operation: call.target(), tenant: tenant.map(|tenant| tenant.spec.name.clone()), resource }
 }
 
 pub(super) fn fail(failure: Failure) -> Response {
     match failure {
         Failure::Throttled => invalid("ThrottlingException", "Rate exceeded"),
-        Failure::Denied => invalid(
-            "AccessDeniedException",
-            "User is not authorized to perform this operation",
-        ),
+        Failure::Denied => {
+            invalid("AccessDeniedException", "User is not authorized to perform this operation")
+        }
         Failure::Server(status) => {
             let status = server_status(status);
             let code = if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -88,15 +72,8 @@ pub(super) fn answer(shared: &Shared, operation: &str, call: &Call) -> Response 
         return describe_groups(&world, &body, &call.account);
     }
     let name = group_name(&body);
-    let Some(tenant) = world
-        .tenants
-        .iter()
-        .position(|tenant| tenant.group.name == name)
-    else {
-        return invalid(
-            "ResourceNotFoundException",
-            "The specified log group does not exist.",
-        );
+    let Some(tenant) = world.tenants.iter().position(|tenant| tenant.group.name == name) else {
+        return invalid("ResourceNotFoundException", "The specified log group does not exist.");
     };
     let group = &world.tenants[tenant].group;
     if group.account != call.account {
@@ -116,53 +93,33 @@ pub(super) fn answer(shared: &Shared, operation: &str, call: &Call) -> Response 
         "CreateLogStream" => create_stream(&mut world, tenant, &body),
         "DescribeLogStreams" => describe_streams(group, &body),
         "FilterLogEvents" => filter(&world, &world.tenants[tenant], &body),
-        other => invalid(
-            "UnknownOperationException",
-            &format!("{other} is not modelled here"),
-        ),
+        other => invalid("UnknownOperationException", &format!("{other} is not modelled here")),
     }
 }
 
 fn arn(group: &LogGroup) -> String {
-    format!(
-        "arn:aws:logs:{REGION}:{}:log-group:{}",
-        group.account, group.name
-    )
+    format!("arn:aws:logs:{REGION}:{}:log-group:{}", group.account, group.name)
 }
 
 fn put(world: &mut World, tenant: usize, body: &Value) -> Response {
     let stream: Arc<str> = text(body, "logStreamName").into();
     if !world.tenants[tenant].group.streams.contains_key(&*stream) {
-        return invalid(
-            "ResourceNotFoundException",
-            "The specified log stream does not exist.",
-        );
+        return invalid("ResourceNotFoundException", "The specified log stream does not exist.");
     }
-    let events: Option<Vec<(i64, &str)>> = body
-        .get("logEvents")
-        .and_then(Value::as_array)
-        .and_then(|events| {
+    let events: Option<Vec<(i64, &str)>> =
+        body.get("logEvents").and_then(Value::as_array).and_then(|events| {
             events
                 .iter()
-                .map(|event| {
-                    Some((
-                        event.get("timestamp")?.as_i64()?,
-                        event.get("message")?.as_str()?,
-                    ))
-                })
+                .map(|event| Some((event.get("timestamp")?.as_i64()?, event.get("message")?.as_str()?)))
                 .collect()
         });
-    let Some(events) = events.filter(|events| !events.is_empty() && events.len() <= BATCH_EVENTS)
-    else {
+    let Some(events) = events.filter(|events| !events.is_empty() && events.len() <= BATCH_EVENTS) else {
         return invalid(
             "InvalidParameterException",
             "1 to 10000 log events are required, each with timestamp and message",
         );
     };
-    let bytes: usize = events
-        .iter()
-        .map(|(_, message)| message.len() + EVENT_OVERHEAD)
-        .sum();
+    let bytes: usize = events.iter().map(|(_, message)| message.len() + EVENT_OVERHEAD).sum();
     if bytes > BATCH_BYTES {
         let message = format!("Upload too large: {bytes} bytes exceeds limit of {BATCH_BYTES}");
         return invalid("InvalidParameterException", &message);
@@ -189,8 +146,7 @@ fn put(world: &mut World, tenant: usize, body: &Value) -> Response {
     if world.is_full() {
         return invalid("ThrottlingException", "Rate exceeded");
     }
-    let mut answer =
-        json!({"nextSequenceToken": "49590338271490256608559692538361571095921575989136588898"});
+    let mut answer = json!({"nextSequenceToken": "49590338271490256608559692538361571095921575989136588898"});
     let name = world.tenants[tenant].spec.name.clone();
     if let Some(reason) = world.faults.rejection(&name) {
         answer["rejectedLogEventsInfo"] = match reason {
@@ -216,17 +172,11 @@ fn create_stream(world: &mut World, tenant: usize, body: &Value) -> Response {
     let name = text(body, "logStreamName");
     // 1 to 512 characters without colon and asterisk (AWS Logs API reference).
     if name.is_empty() || name.len() > 512 || name.contains([':', '*']) {
-        return invalid(
-            "InvalidParameterException",
-            "The log stream name is not valid.",
-        );
+        return invalid("InvalidParameterException", "The log stream name is not valid.");
     }
     let streams = &mut world.tenants[tenant].group.streams;
     if streams.contains_key(name) {
-        return invalid(
-            "ResourceAlreadyExistsException",
-            "The specified log stream already exists",
-        );
+        return invalid("ResourceAlreadyExistsException", "The specified log stream already exists");
     }
     streams.insert(name.to_owned(), clock::now());
     aws_json(&json!({}))
@@ -277,26 +227,15 @@ fn filter(world: &World, tenant: &Tenant, body: &Value) -> Response {
         Ok(pattern) => pattern,
         Err(message) => return invalid("InvalidParameterException", &message),
     };
-    let limit = body
-        .get("limit")
-        .and_then(Value::as_u64)
-        .map_or(Ok(PAGE_EVENTS), usize::try_from)
-        .unwrap_or(0);
+    let limit =
+        body.get("limit").and_then(Value::as_u64).map_or(Ok(PAGE_EVENTS), usize::try_from).unwrap_or(0);
     if limit == 0 || limit > PAGE_EVENTS {
-        return invalid(
-            "InvalidParameterException",
-            "limit must be between 1 and 10000",
-        );
+        return invalid("InvalidParameterException", "limit must be between 1 and 10000");
     }
     let token = text(body, "nextToken");
-    let after = token
-        .split_once('/')
-        .and_then(|(stamp, id)| Some((stamp.parse().ok()?, id.to_owned())));
+    let after = token.split_once('/').and_then(|(stamp, id)| Some((stamp.parse().ok()?, id.to_owned())));
     if !token.is_empty() && after.is_none() {
-        return invalid(
-            "InvalidParameterException",
-            "The specified nextToken is invalid.",
-        );
+        return invalid("InvalidParameterException", "The specified nextToken is invalid.");
     }
     let names = body.get("logStreamNames").and_then(Value::as_array);
     let lag = world.faults.filter_lag(&tenant.spec.name);
@@ -304,16 +243,8 @@ fn filter(world: &World, tenant: &Tenant, body: &Value) -> Response {
         start: body.get("startTime").and_then(Value::as_i64),
         end: body.get("endTime").and_then(Value::as_i64),
         text: pattern,
-        streams: names
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
-        stream_prefix: body
-            .get("logStreamNamePrefix")
-            .and_then(Value::as_str)
-            .map(str::to_owned),
+        streams: names.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
+        stream_prefix: body.get("logStreamNamePrefix").and_then(Value::as_str).map(str::to_owned),
         after,
         limit,
         shown_until: lag.map(|ms| clock::now().before(Duration::from_millis(ms))),

@@ -69,26 +69,15 @@ pub(crate) async fn bind(port: u16) -> std::io::Result<(TcpListener, SocketAddr)
 }
 
 /// Serves a service on a bound socket until the sandbox stops.
-pub(crate) fn serve(
-    tasks: &mut Tasks,
-    service: Service,
-    listener: TcpListener,
-    shared: &Arc<Shared>,
-) {
+pub(crate) fn serve(tasks: &mut Tasks, service: Service, listener: TcpListener, shared: &Arc<Shared>) {
     let stop = tasks.stop_token();
-    let context = Context {
-        shared: Arc::clone(shared),
-        service,
-        stop: stop.clone(),
-    };
+    let context = Context { shared: Arc::clone(shared), service, stop: stop.clone() };
     let app = Router::new().fallback(handle).with_state(context);
     tasks.start(service.name(), async move {
-        let served = axum::serve(
-            Listener::new(listener),
-            app.into_make_service_with_connect_info::<Scissors>(),
-        )
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await;
+        let served =
+            axum::serve(Listener::new(listener), app.into_make_service_with_connect_info::<Scissors>())
+                .with_graceful_shutdown(stop.cancelled_owned())
+                .await;
         if let Err(error) = served {
             tracing::warn!(service = %service, %error, "sandbox: the listener of {service} ended");
         }
@@ -102,20 +91,10 @@ async fn handle(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, REQUEST_BYTES).await else {
-        return plain(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "text/plain",
-            "request too large",
-        );
+        return plain(StatusCode::PAYLOAD_TOO_LARGE, "text/plain", "request too large");
     };
     let account = signer(&parts.headers);
-    let call = Call {
-        method: parts.method,
-        uri: parts.uri,
-        headers: parts.headers,
-        body,
-        account,
-    };
+    let call = Call { method: parts.method, uri: parts.uri, headers: parts.headers, body, account };
     let service = context.service;
     let named = {
         let mut world = context.shared.lock();
@@ -167,10 +146,7 @@ impl Context {
     async fn effects(&self, named: &Named) -> Vec<ServiceEffect> {
         let current = || -> Vec<ServiceEffect> {
             let world = self.shared.lock();
-            world
-                .faults
-                .of_call(self.service, &named.operation, named.tenant.as_deref())
-                .collect()
+            world.faults.of_call(self.service, &named.operation, named.tenant.as_deref()).collect()
         };
         let mut changes = self.shared.faults_changed.subscribe();
         let mut slept = false;
@@ -211,10 +187,7 @@ enum Failure {
 impl Call {
     /// The value of a query parameter.
     fn query(&self, name: &str) -> Option<String> {
-        pairs(&self.uri)
-            .into_iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value)
+        pairs(&self.uri).into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
     fn json(&self) -> Value {
@@ -223,33 +196,23 @@ impl Call {
 
     /// The operation that an AWS JSON call names in its target header.
     fn target(&self) -> String {
-        let target = self
-            .headers
-            .get("x-amz-target")
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
+        let target =
+            self.headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
         target.rsplit('.').next().unwrap_or_default().to_owned()
     }
 }
 
 /// The pairs of a query string.
 fn pairs(uri: &Uri) -> Vec<(String, String)> {
-    Query::<Vec<(String, String)>>::try_from_uri(uri)
-        .map(|Query(pairs)| pairs)
-        .unwrap_or_default()
+    Query::<Vec<(String, String)>>::try_from_uri(uri).map(|Query(pairs)| pairs).unwrap_or_default()
 }
 
 /// The account whose key signed the request. Keys that STS here issued carry theirs; all others are the SRE account's.
 fn signer(headers: &HeaderMap) -> String {
-    let authorization = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let key = authorization
-        .split("Credential=")
-        .nth(1)
-        .and_then(|rest| rest.split('/').next())
-        .unwrap_or_default();
+    let authorization =
+        headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let key =
+        authorization.split("Credential=").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
     key.strip_prefix("ASIA")
         .and_then(|rest| rest.get(..12))
         .filter(|account| account.bytes().all(|byte| byte.is_ascii_digit()))
@@ -260,10 +223,7 @@ fn signer(headers: &HeaderMap) -> String {
 /// A request id, different for each answer.
 fn request_id() -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(1);
-    format!(
-        "00000000-0000-4000-8000-{:012x}",
-        COUNTER.fetch_add(1, Ordering::Relaxed)
-    )
+    format!("00000000-0000-4000-8000-{:012x}", COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
 fn plain(status: StatusCode, content_type: &str, body: impl Into<Body>) -> Response {
@@ -281,11 +241,7 @@ fn aws_json(value: &Value) -> Response {
 
 /// An error of an AWS JSON 1.1 service.
 fn aws_error(status: StatusCode, code: &str, message: &str) -> Response {
-    plain(
-        status,
-        JSON_1_1,
-        json!({"__type": code, "message": message}).to_string(),
-    )
+    plain(status, JSON_1_1, json!({"__type": code, "message": message}).to_string())
 }
 
 /// A status that may have come from a fault's JSON.
@@ -311,8 +267,5 @@ fn gateway_page(status: StatusCode) -> Option<Response> {
 
 /// Escapes text for XML.
 fn xml(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

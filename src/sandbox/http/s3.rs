@@ -17,20 +17,15 @@ const PAGE_KEYS: usize = 1_000;
 pub(super) fn name(world: &World, call: &Call) -> Named {
     let (bucket, key) = place(call);
     let (operation, resource) = match (&call.method, key.is_empty()) {
-        (&Method::GET, true) if call.query("list-type").as_deref() == Some("2") => (
-            "ListObjectsV2",
-            format!("{bucket}/{}", call.query("prefix").unwrap_or_default()),
-        ),
+        (&Method::GET, true) if call.query("list-type").as_deref() == Some("2") => {
+            ("ListObjectsV2", format!("{bucket}/{}", call.query("prefix").unwrap_or_default()))
+        }
         (&Method::HEAD, true) => ("HeadBucket", bucket),
         (&Method::GET, false) => ("GetObject", format!("{bucket}/{key}")),
         (&Method::HEAD, false) => ("HeadObject", format!("{bucket}/{key}")),
         _ => ("Unknown", bucket),
     };
-    let label = resource
-        .split("tenant=")
-        .nth(1)
-        .and_then(|rest| rest.split('/').next())
-        .map(str::to_owned);
+    let label = resource.split("tenant=").nth(1).and_then(|rest| rest.split('/').next()).map(str::to_owned);
     Named {
         operation: operation.to_owned(),
         tenant: label.filter(|name| world.tenant_index(name).is_some()),
@@ -40,23 +35,13 @@ pub(super) fn name(world: &World, call: &Call) -> Named {
 
 pub(super) fn fail(failure: Failure) -> Response {
     match failure {
-        Failure::Throttled => error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "SlowDown",
-            "Please reduce your request rate.",
-        ),
+        Failure::Throttled => {
+            error(StatusCode::SERVICE_UNAVAILABLE, "SlowDown", "Please reduce your request rate.")
+        }
         Failure::Denied => error(StatusCode::FORBIDDEN, "AccessDenied", "Access Denied"),
         Failure::Server(status) => {
-            let code = if status == 503 {
-                "ServiceUnavailable"
-            } else {
-                "InternalError"
-            };
-            error(
-                server_status(status),
-                code,
-                "We encountered an internal error. Please try again.",
-            )
+            let code = if status == 503 { "ServiceUnavailable" } else { "InternalError" };
+            error(server_status(status), code, "We encountered an internal error. Please try again.")
         }
     }
 }
@@ -65,11 +50,7 @@ pub(super) fn answer(shared: &Shared, operation: &str, call: &Call) -> Response 
     let (bucket_name, key) = place(call);
     let world = shared.lock();
     let Some(bucket) = world.bucket(&bucket_name) else {
-        return error(
-            StatusCode::NOT_FOUND,
-            "NoSuchBucket",
-            "The specified bucket does not exist",
-        );
+        return error(StatusCode::NOT_FOUND, "NoSuchBucket", "The specified bucket does not exist");
     };
     if !World::is_sre(&call.account) {
         return error(StatusCode::FORBIDDEN, "AccessDenied", "Access Denied");
@@ -79,11 +60,7 @@ pub(super) fn answer(shared: &Shared, operation: &str, call: &Call) -> Response 
         "HeadBucket" => plain(StatusCode::OK, "application/xml", Body::empty()),
         "GetObject" | "HeadObject" => match bucket.objects.get(&key) {
             Some(object) => get(object, world.stamp(Service::S3, object.modified), call),
-            None => error(
-                StatusCode::NOT_FOUND,
-                "NoSuchKey",
-                "The specified key does not exist.",
-            ),
+            None => error(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist."),
         },
         _ => error(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -122,11 +99,7 @@ fn list(world: &World, bucket_name: &str, call: &Call) -> Response {
     };
     let delimiter = call.query("delimiter").filter(|mark| !mark.is_empty());
     let Some(bucket) = world.bucket(bucket_name) else {
-        return error(
-            StatusCode::NOT_FOUND,
-            "NoSuchBucket",
-            "The specified bucket does not exist",
-        );
+        return error(StatusCode::NOT_FOUND, "NoSuchBucket", "The specified bucket does not exist");
     };
     let listing = bucket.list(&prefix, delimiter.as_deref(), after.as_deref(), max);
     let mut body = format!(
@@ -147,9 +120,7 @@ fn list(world: &World, bucket_name: &str, call: &Call) -> Response {
     element("NextContinuationToken", listing.next.map(|key| hex(&key)));
     for (key, object) in &listing.entries {
         // Whole seconds, as the real lists have them.
-        let modified = world
-            .stamp(Service::S3, object.modified)
-            .format("%Y-%m-%dT%H:%M:%S.000Z");
+        let modified = world.stamp(Service::S3, object.modified).format("%Y-%m-%dT%H:%M:%S.000Z");
         body.push_str(&format!(
             "<Contents><Key>{}</Key><LastModified>{modified}</LastModified><ETag>&quot;{}&quot;</ETag>\
              <Size>{}</Size><StorageClass>STANDARD</StorageClass></Contents>",
@@ -159,10 +130,7 @@ fn list(world: &World, bucket_name: &str, call: &Call) -> Response {
         ));
     }
     for group in &listing.prefixes {
-        body.push_str(&format!(
-            "<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>",
-            xml(group)
-        ));
+        body.push_str(&format!("<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>", xml(group)));
     }
     body.push_str("</ListBucketResult>");
     plain(StatusCode::OK, "application/xml", body)
@@ -170,10 +138,7 @@ fn list(world: &World, bucket_name: &str, call: &Call) -> Response {
 
 fn get(object: &Object, modified: Micros, call: &Call) -> Response {
     let whole = object.body.len();
-    let range = call
-        .headers
-        .get(header::RANGE)
-        .and_then(|value| value.to_str().ok());
+    let range = call.headers.get(header::RANGE).and_then(|value| value.to_str().ok());
     let (status, slice) = match range.map(|range| span(range, whole)) {
         None => (StatusCode::OK, 0..whole),
         Some(Some(slice)) => (StatusCode::PARTIAL_CONTENT, slice),
@@ -189,28 +154,18 @@ fn get(object: &Object, modified: Micros, call: &Call) -> Response {
         .status(status)
         .header(header::CONTENT_TYPE, "application/gzip")
         .header(header::ETAG, format!("\"{}\"", object.etag))
-        .header(
-            header::LAST_MODIFIED,
-            modified.format("%a, %d %b %Y %H:%M:%S GMT"),
-        )
+        .header(header::LAST_MODIFIED, modified.format("%a, %d %b %Y %H:%M:%S GMT"))
         .header(header::ACCEPT_RANGES, "bytes")
         .header(header::CONTENT_LENGTH, slice.len())
         .header("x-amz-request-id", request_id());
     if status == StatusCode::PARTIAL_CONTENT {
         let last = slice.end.saturating_sub(1);
-        response = response.header(
-            header::CONTENT_RANGE,
-            format!("bytes {}-{last}/{whole}", slice.start),
-        );
+        response = response.header(header::CONTENT_RANGE, format!("bytes {}-{last}/{whole}", slice.start));
     }
     if object.parts > 0 && call.query("partNumber").is_some() {
         response = response.header("x-amz-mp-parts-count", object.parts);
     }
-    let body = if call.method == Method::HEAD {
-        Bytes::new()
-    } else {
-        object.body.slice(slice)
-    };
+    let body = if call.method == Method::HEAD { Bytes::new() } else { object.body.slice(slice) };
     response.body(Body::from(body)).unwrap_or_default()
 }
 
@@ -220,11 +175,7 @@ fn span(range: &str, whole: usize) -> Option<std::ops::Range<usize>> {
     let slice = if from.is_empty() {
         whole.saturating_sub(to.parse().ok()?)..whole
     } else {
-        let to: usize = if to.is_empty() {
-            usize::MAX
-        } else {
-            to.parse().ok()?
-        };
+        let to: usize = if to.is_empty() { usize::MAX } else { to.parse().ok()? };
         from.parse().ok()?..to.saturating_add(1).min(whole)
     };
     (slice.start < slice.end).then_some(slice)
@@ -243,10 +194,7 @@ fn decoded(path: &str) -> String {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
-        let code = tail
-            .get(..2)
-            .filter(|_| *first == b'%')
-            .and_then(|pair| std::str::from_utf8(pair).ok());
+        let code = tail.get(..2).filter(|_| *first == b'%').and_then(|pair| std::str::from_utf8(pair).ok());
         if let Some(byte) = code.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
             bytes.push(byte);
             rest = &tail[2..];

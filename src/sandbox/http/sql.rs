@@ -28,8 +28,7 @@ pub(super) enum Column {
 
 impl Column {
     /// Those that the schema shows.
-    pub(super) const SHOWN: [Self; 4] =
-        [Self::TraceId, Self::Tenant, Self::Message, Self::IngestTime];
+    pub(super) const SHOWN: [Self; 4] = [Self::TraceId, Self::Tenant, Self::Message, Self::IngestTime];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -42,20 +41,9 @@ impl Column {
     }
 
     fn parse(name: &str) -> Option<Self> {
-        let all = [
-            Self::TraceId,
-            Self::Tenant,
-            Self::Message,
-            Self::IngestTime,
-            Self::PartitionTime,
-        ];
-        let by_name = all
-            .into_iter()
-            .find(|column| column.name().eq_ignore_ascii_case(name));
-        by_name.or_else(|| {
-            name.eq_ignore_ascii_case("_PARTITIONDATE")
-                .then_some(Self::PartitionTime)
-        })
+        let all = [Self::TraceId, Self::Tenant, Self::Message, Self::IngestTime, Self::PartitionTime];
+        let by_name = all.into_iter().find(|column| column.name().eq_ignore_ascii_case(name));
+        by_name.or_else(|| name.eq_ignore_ascii_case("_PARTITIONDATE").then_some(Self::PartitionTime))
     }
 }
 
@@ -131,11 +119,7 @@ pub(super) fn parse(query: &str, parameters: &Parameters) -> Result<Select, Stri
         return Err("Syntax error: Expected keyword SELECT".to_owned());
     }
     let from = at("FROM").ok_or("Syntax error: Expected keyword FROM")?;
-    let end = ["ORDER", "LIMIT"]
-        .iter()
-        .filter_map(|word| at(word))
-        .min()
-        .unwrap_or(tokens.len());
+    let end = ["ORDER", "LIMIT"].iter().filter_map(|word| at(word)).min().unwrap_or(tokens.len());
     let filter = at("WHERE").unwrap_or(end);
     if filter <= from || end < filter {
         return Err("Syntax error: clauses are out of order".to_owned());
@@ -143,11 +127,7 @@ pub(super) fn parse(query: &str, parameters: &Parameters) -> Result<Select, Stri
     let (table, alias) = table(&tokens[from + 1..filter])?;
     let mut columns = Vec::new();
     let distinct = tokens.get(1).is_some_and(|token| token.is("DISTINCT"));
-    let items = items(
-        &tokens[1 + usize::from(distinct)..from],
-        &alias,
-        &mut columns,
-    )?;
+    let items = items(&tokens[1 + usize::from(distinct)..from], &alias, &mut columns)?;
     let mut select = Select {
         table,
         items,
@@ -166,11 +146,8 @@ pub(super) fn parse(query: &str, parameters: &Parameters) -> Result<Select, Stri
         let Some(Token::Word(number)) = tokens.get(limit + 1) else {
             return Err("Syntax error: Expected integer after LIMIT".to_owned());
         };
-        select.limit = Some(
-            number
-                .parse()
-                .map_err(|_| "Syntax error: Expected integer after LIMIT".to_owned())?,
-        );
+        select.limit =
+            Some(number.parse().map_err(|_| "Syntax error: Expected integer after LIMIT".to_owned())?);
     }
     Ok(select)
 }
@@ -187,9 +164,7 @@ fn tokens(query: &str) -> Result<Vec<Token>, String> {
                     Some(end) if end == mark => return Ok(text),
                     Some(other) => text.push(other),
                     None => {
-                        return Err(
-                            "Syntax error: Unclosed string literal or identifier".to_owned()
-                        );
+                        return Err("Syntax error: Unclosed string literal or identifier".to_owned());
                     }
                 }
             }
@@ -226,11 +201,7 @@ fn split(tokens: &[Token], at: &str) -> Vec<Vec<Token>> {
         match token {
             Token::Mark('(') => depth += 1,
             Token::Mark(')') => depth = depth.saturating_sub(1),
-            Token::Word(_)
-            | Token::Quoted(_)
-            | Token::Text(_)
-            | Token::Parameter(_)
-            | Token::Mark(_) => {}
+            Token::Word(_) | Token::Quoted(_) | Token::Text(_) | Token::Parameter(_) | Token::Mark(_) => {}
         }
         let splits = token.is(at) || matches!(token, Token::Mark(mark) if at == mark.to_string());
         match parts.last_mut() {
@@ -263,27 +234,20 @@ fn table(tokens: &[Token]) -> Result<(String, Option<String>), String> {
         [as_word, Token::Word(alias)] if as_word.is("AS") => Some(alias.clone()),
         _ => return Err("Syntax error: only one table can be read here".to_owned()),
     };
-    if name.is_empty() {
-        Err("Syntax error: Expected a table name".to_owned())
-    } else {
-        Ok((name, alias))
-    }
+    if name.is_empty() { Err("Syntax error: Expected a table name".to_owned()) } else { Ok((name, alias)) }
 }
 
 /// A column, maybe with the table's alias before it.
 fn column(tokens: &[Token], alias: &Option<String>) -> Result<Column, String> {
     let name = match tokens {
         [Token::Word(name) | Token::Quoted(name)] => name,
-        [
-            Token::Word(table),
-            Token::Mark('.'),
-            Token::Word(name) | Token::Quoted(name),
-        ] if Some(table) == alias.as_ref() => name,
+        [Token::Word(table), Token::Mark('.'), Token::Word(name) | Token::Quoted(name)]
+            if Some(table) == alias.as_ref() =>
+        {
+            name
+        }
         _ => {
-            return Err(format!(
-                "Syntax error: not understood here: {}",
-                printed(tokens)
-            ));
+            return Err(format!("Syntax error: not understood here: {}", printed(tokens)));
         }
     };
     Column::parse(name).ok_or_else(|| format!("Unrecognized name: {name}"))
@@ -302,12 +266,9 @@ fn printed(tokens: &[Token]) -> String {
 /// The function and its arguments, if the tokens are a call.
 fn function(tokens: &[Token]) -> Option<(String, &[Token])> {
     match tokens {
-        [
-            Token::Word(name),
-            Token::Mark('('),
-            arguments @ ..,
-            Token::Mark(')'),
-        ] => Some((name.to_ascii_uppercase(), arguments)),
+        [Token::Word(name), Token::Mark('('), arguments @ .., Token::Mark(')')] => {
+            Some((name.to_ascii_uppercase(), arguments))
+        }
         _ => None,
     }
 }
@@ -337,8 +298,7 @@ fn items(
             }
             body => (body, None),
         };
-        let mut of =
-            |arguments: &[Token]| column(arguments, alias).inspect(|column| used.push(*column));
+        let mut of = |arguments: &[Token]| column(arguments, alias).inspect(|column| used.push(*column));
         let item = match function(body) {
             None => Item::Plain(of(body)?),
             Some((function, arguments)) => match function.as_str() {
@@ -352,18 +312,15 @@ fn items(
         };
         let default = match item {
             Item::Plain(column) => column.name().to_owned(),
-            Item::Lower(_)
-            | Item::UnixMicros(_)
-            | Item::UnixMillis(_)
-            | Item::Now
-            | Item::Count => format!("f{place}_"),
+            Item::Lower(_) | Item::UnixMicros(_) | Item::UnixMillis(_) | Item::Now | Item::Count => {
+                format!("f{place}_")
+            }
         };
         found.push((name.unwrap_or(default), item));
     }
     if found.iter().any(|(_, item)| *item == Item::Count) && found.len() > 1 {
         return Err(
-            "SELECT list expression references a column which is neither grouped nor aggregated"
-                .to_owned(),
+            "SELECT list expression references a column which is neither grouped nor aggregated".to_owned()
         );
     }
     Ok(found)
@@ -381,29 +338,21 @@ impl Select {
         if let [Token::Mark('('), inner @ .., Token::Mark(')')] = condition
             && balanced(inner)
         {
-            return split(inner, "AND")
-                .iter()
-                .try_for_each(|part| self.restrict(part, alias, parameters));
+            return split(inner, "AND").iter().try_for_each(|part| self.restrict(part, alias, parameters));
         }
-        let names = condition
-            .iter()
-            .enumerate()
-            .filter_map(|(place, token)| match token {
-                Token::Word(name) | Token::Quoted(name)
-                    if !matches!(condition.get(place + 1), Some(Token::Mark('('))) =>
-                {
-                    Column::parse(name)
-                }
-                _ => None,
-            });
+        let names = condition.iter().enumerate().filter_map(|(place, token)| match token {
+            Token::Word(name) | Token::Quoted(name)
+                if !matches!(condition.get(place + 1), Some(Token::Mark('('))) =>
+            {
+                Column::parse(name)
+            }
+            _ => None,
+        });
         let named: Vec<Column> = names.collect();
         self.columns.extend(&named);
         if named.contains(&Column::PartitionTime) {
             if named.iter().any(|column| *column != Column::PartitionTime) {
-                return Err(format!(
-                    "Condition not understood here: {}",
-                    printed(condition)
-                ));
+                return Err(format!("Condition not understood here: {}", printed(condition)));
             }
             let nulls = condition.windows(3).any(is_null);
             let admits = match (nulls, split(condition, "OR").len() > 1) {
@@ -425,42 +374,28 @@ impl Select {
             }
             return Ok(());
         }
-        let (left, right) = match condition
-            .iter()
-            .position(|token| token.is("IN") || *token == Token::Mark('='))
-        {
-            Some(place) => (&condition[..place], &condition[place + 1..]),
-            None => (condition, &condition[..0]),
-        };
+        let (left, right) =
+            match condition.iter().position(|token| token.is("IN") || *token == Token::Mark('=')) {
+                Some(place) => (&condition[..place], &condition[place + 1..]),
+                None => (condition, &condition[..0]),
+            };
         let values = match right {
-            [
-                word,
-                Token::Mark('('),
-                Token::Parameter(name),
-                Token::Mark(')'),
-            ] if word.is("UNNEST") => Some(parameter(parameters, name)?),
+            [word, Token::Mark('('), Token::Parameter(name), Token::Mark(')')] if word.is("UNNEST") => {
+                Some(parameter(parameters, name)?)
+            }
             [Token::Parameter(name)] => Some(parameter(parameters, name)?),
             [Token::Text(text)] => Some(vec![text.clone()]),
             _ => None,
         };
         if let Some(among) = values {
             let (lower, of) = match function(left) {
-                Some((function, arguments)) if function == "LOWER" => {
-                    (true, column(arguments, alias)?)
-                }
+                Some((function, arguments)) if function == "LOWER" => (true, column(arguments, alias)?),
                 _ => (false, column(left, alias)?),
             };
-            self.members.push(Member {
-                column: of,
-                lower,
-                among,
-            });
+            self.members.push(Member { column: of, lower, among });
             return Ok(());
         }
-        Err(format!(
-            "Condition not understood here: {}",
-            printed(condition)
-        ))
+        Err(format!("Condition not understood here: {}", printed(condition)))
     }
 }
 
@@ -479,10 +414,7 @@ fn balanced(tokens: &[Token]) -> bool {
 }
 
 fn parameter(parameters: &Parameters, name: &str) -> Result<Vec<String>, String> {
-    parameters
-        .get(name)
-        .cloned()
-        .ok_or_else(|| format!("Query parameter '{name}' not found"))
+    parameters.get(name).cloned().ok_or_else(|| format!("Query parameter '{name}' not found"))
 }
 
 #[cfg(test)]
@@ -490,8 +422,7 @@ mod tests {
     use super::*;
 
     fn read(query: &str) -> Result<Select, String> {
-        let parameters =
-            Parameters::from([("ids".to_owned(), vec!["a".to_owned(), "b".to_owned()])]);
+        let parameters = Parameters::from([("ids".to_owned(), vec!["a".to_owned(), "b".to_owned()])]);
         parse(query, &parameters)
     }
 
@@ -504,17 +435,10 @@ mod tests {
         );
         let select = select.unwrap();
         assert_eq!(select.table, "demo.logs.events");
-        assert_eq!(
-            select.items[1],
-            ("at".to_owned(), Item::UnixMicros(Column::IngestTime))
-        );
+        assert_eq!(select.items[1], ("at".to_owned(), Item::UnixMicros(Column::IngestTime)));
         assert_eq!(
             select.members,
-            [Member {
-                column: Column::TraceId,
-                lower: false,
-                among: vec!["a".into(), "b".into()]
-            }]
+            [Member { column: Column::TraceId, lower: false, among: vec!["a".into(), "b".into()] }]
         );
         assert_eq!(select.partition, Partition::Either);
         assert_eq!(select.limit, Some(10));
@@ -523,41 +447,22 @@ mod tests {
     #[test]
     fn a_partition_condition_admits_null_only_when_it_says_so() {
         let of = |condition: &str| {
-            read(&format!(
-                "SELECT trace_id FROM demo.logs.events WHERE {condition}"
-            ))
-            .unwrap()
-            .partition
+            read(&format!("SELECT trace_id FROM demo.logs.events WHERE {condition}")).unwrap().partition
         };
         assert_eq!(of("trace_id IN UNNEST(@ids)"), Partition::Unbounded);
-        assert_eq!(
-            of("_PARTITIONTIME >= CURRENT_TIMESTAMP()"),
-            Partition::Flushed
-        );
+        assert_eq!(of("_PARTITIONTIME >= CURRENT_TIMESTAMP()"), Partition::Flushed);
         assert_eq!(of("_PARTITIONTIME IS NULL"), Partition::Buffered);
         assert_eq!(of("_PARTITIONTIME IS NOT NULL"), Partition::Flushed);
-        assert_eq!(
-            of("(_PARTITIONDATE = '2026-11-22' OR _PARTITIONDATE IS NULL)"),
-            Partition::Either
-        );
+        assert_eq!(of("(_PARTITIONDATE = '2026-11-22' OR _PARTITIONDATE IS NULL)"), Partition::Either);
     }
 
     #[test]
     fn a_bound_on_the_time_column_is_accepted_and_not_evaluated() {
-        for condition in [
-            "ingest_time >= @ids",
-            "t.ingest_time > '2026-01-01'",
-            "(ingest_time < CURRENT_TIMESTAMP())",
-        ] {
-            let select = read(&format!(
-                "SELECT trace_id FROM demo.logs.events t WHERE {condition}"
-            ))
-            .unwrap();
-            assert_eq!(
-                (select.members.len(), select.partition),
-                (0, Partition::Unbounded),
-                "{condition}"
-            );
+        for condition in
+            ["ingest_time >= @ids", "t.ingest_time > '2026-01-01'", "(ingest_time < CURRENT_TIMESTAMP())"]
+        {
+            let select = read(&format!("SELECT trace_id FROM demo.logs.events t WHERE {condition}")).unwrap();
+            assert_eq!((select.members.len(), select.partition), (0, Partition::Unbounded), "{condition}");
             assert!(select.columns.contains(&Column::IngestTime));
         }
     }
@@ -565,12 +470,12 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_refused() {
         assert!(read("DELETE FROM demo.logs.events WHERE true").is_err());
-        assert_eq!(
-            read("SELECT id FROM demo.logs.events").unwrap_err(),
-            "Unrecognized name: id"
-        );
+        assert_eq!(read("SELECT id FROM demo.logs.events").unwrap_err(), "Unrecognized name: id");
         assert!(read("SELECT trace_id FROM a.b.c, d.e.f").is_err());
-        assert!(read("SELECT trace_id FROM a.b.c WHERE _PARTITIONTIME IS NULL OR trace_id IN UNNEST(@ids)").is_err());
+        assert!(
+            read("SELECT trace_id FROM a.b.c WHERE _PARTITIONTIME IS NULL OR trace_id IN UNNEST(@ids)")
+                .is_err()
+        );
         assert!(read("SELECT trace_id FROM a.b.c WHERE tenant != 'acme'").is_err());
         assert!(read("SELECT trace_id FROM a.b.c WHERE message LIKE '%x%'").is_err());
         assert_eq!(
@@ -581,9 +486,6 @@ mod tests {
 
     #[test]
     fn a_dashed_project_needs_no_quotes() {
-        assert_eq!(
-            read("SELECT * FROM my-project.logs.events").unwrap().table,
-            "my-project.logs.events"
-        );
+        assert_eq!(read("SELECT * FROM my-project.logs.events").unwrap().table, "my-project.logs.events");
     }
 }

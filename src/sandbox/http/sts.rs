@@ -27,10 +27,7 @@ fn parameters(call: &Call) -> HashMap<String, String> {
 pub(super) fn name(world: &World, call: &Call) -> Named {
     let parameters = parameters(call);
     let resource = parameters.get("RoleArn").cloned().unwrap_or_default();
-    let tenant = world
-        .tenants
-        .iter()
-        .find(|tenant| tenant.spec.role_arn == resource);
+    let tenant = world.tenants.iter().find(|tenant| tenant.spec.role_arn == resource);
     Named {
         operation: parameters.get("Action").cloned().unwrap_or_default(),
         tenant: tenant.map(|tenant| tenant.spec.name.clone()),
@@ -74,11 +71,7 @@ fn assume_role(shared: &Shared, call: &Call) -> Response {
     let parameters = parameters(call);
     let get = |name: &str| parameters.get(name).map(String::as_str);
     let (Some(role), Some(session)) = (get("RoleArn"), get("RoleSessionName")) else {
-        return error(
-            StatusCode::BAD_REQUEST,
-            "ValidationError",
-            "RoleArn and RoleSessionName are required",
-        );
+        return error(StatusCode::BAD_REQUEST, "ValidationError", "RoleArn and RoleSessionName are required");
     };
     let seconds = get("DurationSeconds").map_or(Some(3_600), |text| text.parse().ok());
     let Some(seconds) = seconds.filter(|seconds| DURATION_SECONDS.contains(seconds)) else {
@@ -127,11 +120,7 @@ fn success(operation: &str, result: &str) -> Response {
 }
 
 fn error(status: StatusCode, code: &str, message: &str) -> Response {
-    let side = if status.is_server_error() {
-        "Receiver"
-    } else {
-        "Sender"
-    };
+    let side = if status.is_server_error() { "Receiver" } else { "Sender" };
     let body = format!(
         "<ErrorResponse xmlns=\"{NAMESPACE}\"><Error><Type>{side}</Type><Code>{code}</Code><Message>{}</Message></Error>\
          <RequestId>{}</RequestId></ErrorResponse>",

@@ -73,11 +73,6 @@ pub(super) fn mishap(profile: Profile, seed: u64) -> Option<(Mishap, Stage)> {
         chance if chance < 0.010 => Mishap::Doubled,
         _ => return None,
     };
-    let hops = [
-        Stage::TenantStream,
-        Stage::Archive,
-        Stage::Transit,
-        Stage::Bigquery,
-    ];
+    let hops = [Stage::TenantStream, Stage::Archive, Stage::Transit, Stage::Bigquery];
     Some((kind, hops[rng.usize(..hops.len())]))
 }

@@ -67,16 +67,11 @@ impl World {
         now: Micros,
     ) {
         let token = find_token(message).map(Arc::<str>::from);
-        let counter = if token.is_some() {
-            &mut self.pipeline.canaries
-        } else {
-            &mut self.pipeline.noise
-        };
+        let counter = if token.is_some() { &mut self.pipeline.canaries } else { &mut self.pipeline.noise };
         let order = counter[tenant];
         counter[tenant] += 1;
         if let Some(token) = &token {
-            self.truth
-                .accepted(token, &self.tenants[tenant].spec.name, now);
+            self.truth.accepted(token, &self.tenants[tenant].spec.name, now);
         }
         let kind = u64::from(token.is_some());
         let seed = mix(mix(mix(self.settings.seed, tenant as u64), kind), order);
@@ -124,10 +119,7 @@ impl World {
         let mut rng = item.rng(hop, 1);
         let mut shape = self.settings.pace.of(hop);
         let mut spread = Duration::ZERO;
-        for effect in self
-            .faults
-            .of_stage(hop, &self.tenants[item.tenant].spec.name)
-        {
+        for effect in self.faults.of_stage(hop, &self.tenants[item.tenant].spec.name) {
             match effect {
                 StageEffect::Delay { delay } => shape = *delay,
                 StageEffect::Reorder { spread_ms } => spread = Duration::from_millis(*spread_ms),
@@ -148,8 +140,7 @@ impl World {
         if delay.is_zero() {
             self.arrive(hop, Box::new(item), now);
         } else {
-            self.pipeline
-                .enter(now.after(delay), Due::Arrive(hop, Box::new(item)));
+            self.pipeline.enter(now.after(delay), Due::Arrive(hop, Box::new(item)));
         }
     }
 
@@ -171,10 +162,9 @@ impl World {
                 StageEffect::Lose { probability } => lost |= chance[0] < *probability,
                 StageEffect::DeadLetter { probability } => aside |= chance[1] < *probability,
                 StageEffect::Duplicate { probability } => doubled |= chance[2] < *probability,
-                StageEffect::Corrupt {
-                    probability,
-                    damage,
-                } if chance[3] < *probability => damages.push(*damage),
+                StageEffect::Corrupt { probability, damage } if chance[3] < *probability => {
+                    damages.push(*damage)
+                }
                 StageEffect::Leak { probability, into } if chance[4] < *probability => {
                     leaks.push(into.clone())
                 }
@@ -192,17 +182,9 @@ impl World {
             self.note(&item, Incident::Corrupted { stage });
         }
         for into in leaks {
-            if let Some(tenant) = self
-                .tenant_index(&into)
-                .filter(|tenant| *tenant != item.tenant)
-            {
+            if let Some(tenant) = self.tenant_index(&into).filter(|tenant| *tenant != item.tenant) {
                 self.note(&item, Incident::Leaked { stage, into });
-                let stray = Item {
-                    tenant,
-                    for_table: false,
-                    seed: mix(item.seed, 11),
-                    ..(*item).clone()
-                };
+                let stray = Item { tenant, for_table: false, seed: mix(item.seed, 11), ..(*item).clone() };
                 self.land(stage, stray, now);
             }
         }
@@ -214,11 +196,7 @@ impl World {
         } else {
             if doubled {
                 self.note(&item, Incident::Duplicated { stage });
-                let twin = Item {
-                    seed: mix(item.seed, 13),
-                    mishap: None,
-                    ..(*item).clone()
-                };
+                let twin = Item { seed: mix(item.seed, 13), mishap: None, ..(*item).clone() };
                 if let (Some(token), true) = (&twin.token, twin.for_table) {
                     self.truth.set_out(token);
                 }
@@ -235,13 +213,7 @@ impl World {
         match stage {
             Stage::LogGroup => {
                 let group = &mut self.tenants[item.tenant].group;
-                item.event_id = group.store(
-                    &item.log_stream,
-                    item.timestamp,
-                    &item.message,
-                    now,
-                    capacity,
-                );
+                item.event_id = group.store(&item.log_stream, item.timestamp, &item.message, now, capacity);
                 self.stored(stage, &item, item.event_id.clone(), now);
                 self.send(Stage::TenantStream, item, now);
             }
@@ -256,32 +228,21 @@ impl World {
                     "logEvents": [{"id": item.event_id, "timestamp": item.timestamp, "message": &*item.message}],
                 });
                 let data = gzip(envelope.to_string().as_bytes());
-                let (shard, sequence) =
-                    tenant
-                        .stream
-                        .put(format!("{:016x}", item.seed), data, now, capacity);
+                let (shard, sequence) = tenant.stream.put(format!("{:016x}", item.seed), data, now, capacity);
                 self.stored(
                     stage,
                     &item,
                     format!("{shard}/{}", super::world::streams::sequence_text(sequence)),
                     now,
                 );
-                self.send(
-                    Stage::Archive,
-                    Item {
-                        for_table: false,
-                        ..item.clone()
-                    },
-                    now,
-                );
+                self.send(Stage::Archive, Item { for_table: false, ..item.clone() }, now);
                 self.send(Stage::Transit, item, now);
             }
             Stage::Archive => {
                 let tenant = item.tenant;
                 self.pipeline.archive[tenant].push(item);
                 if self.pipeline.archive[tenant].len() == 1 {
-                    self.pipeline
-                        .enter(now.after(window), Due::Flush(stage, tenant));
+                    self.pipeline.enter(now.after(window), Due::Flush(stage, tenant));
                 }
             }
             Stage::Transit => {
@@ -292,17 +253,9 @@ impl World {
             }
             Stage::Bigquery => {
                 let parsed: Option<serde_json::Value> = serde_json::from_str(&item.message).ok();
-                let trace_id = parsed
-                    .as_ref()
-                    .and_then(|line| line.get("trace_id")?.as_str())
-                    .map(Arc::from);
+                let trace_id = parsed.as_ref().and_then(|line| line.get("trace_id")?.as_str()).map(Arc::from);
                 let tenant = self.tenants[item.tenant].spec.name.as_str().into();
-                let row = Row {
-                    trace_id,
-                    tenant,
-                    message: Arc::clone(&item.message),
-                    ingest_time: now,
-                };
+                let row = Row { trace_id, tenant, message: Arc::clone(&item.message), ingest_time: now };
                 let number = self.table.insert(row, capacity);
                 self.stored(stage, &item, format!("row {number}"), now);
                 self.end(&item, None);
@@ -314,15 +267,7 @@ impl World {
     fn stored(&mut self, stage: Stage, item: &Item, locator: String, at: Micros) {
         if let Some(token) = &item.token {
             let tenant = self.tenants[item.tenant].spec.name.clone();
-            self.truth.arrived(
-                token,
-                Arrival {
-                    stage,
-                    at,
-                    tenant,
-                    locator,
-                },
-            );
+            self.truth.arrived(token, Arrival { stage, at, tenant, locator });
         }
     }
 
@@ -334,10 +279,7 @@ impl World {
 
     fn end(&mut self, item: &Item, fate: Option<Fate>) {
         if let (Some(token), true) = (&item.token, item.for_table) {
-            debug_assert_eq!(
-                item.owner, item.tenant,
-                "only an owner's copy counts for the table"
-            );
+            debug_assert_eq!(item.owner, item.tenant, "only an owner's copy counts for the table");
             self.truth.ended(token, fate);
         }
     }
@@ -371,11 +313,7 @@ mod tests {
     }
 
     fn lifelike(seed: u64, profile: Profile) -> World {
-        let settings = Settings {
-            profile,
-            noise_per_second: 0.0,
-            ..Settings::demo(seed, 2)
-        };
+        let settings = Settings { profile, noise_per_second: 0.0, ..Settings::demo(seed, 2) };
         World::new(settings, START)
     }
 
@@ -385,15 +323,8 @@ mod tests {
         (0..200).for_each(|number| put(&mut world, 0, number, START));
         run_for(&mut world, START, 60);
         let truth = world.truth.all();
-        assert!(
-            truth
-                .iter()
-                .all(|record| record.fate == Fate::Delivered && record.arrivals.len() == 5)
-        );
-        let longest = truth
-            .iter()
-            .filter_map(|record| record.arrived(Stage::Bigquery))
-            .max();
+        assert!(truth.iter().all(|record| record.fate == Fate::Delivered && record.arrivals.len() == 5));
+        let longest = truth.iter().filter_map(|record| record.arrived(Stage::Bigquery)).max();
         assert!(longest.is_some_and(|at| at.since(START) < Duration::from_secs(15)));
     }
 
@@ -403,15 +334,9 @@ mod tests {
         (0..3_000).for_each(|number| put(&mut world, 0, number, START));
         run_for(&mut world, START, 120);
         let truth = world.truth.all();
-        let mishaps = truth
-            .iter()
-            .filter(|record| !record.incidents.is_empty())
-            .count();
+        let mishaps = truth.iter().filter(|record| !record.incidents.is_empty()).count();
         assert!((15..50).contains(&mishaps), "{mishaps}");
-        let lost = truth
-            .iter()
-            .filter(|record| matches!(record.fate, Fate::Lost { .. }))
-            .count();
+        let lost = truth.iter().filter(|record| matches!(record.fate, Fate::Lost { .. })).count();
         assert!((1..20).contains(&lost), "{lost}");
         assert!(truth.iter().all(|record| record.fate != Fate::InFlight));
     }
@@ -430,9 +355,7 @@ mod tests {
             run_for(&mut world, START, 120);
             let mut truth = world.truth.all();
             truth.retain(|record| record.tenant == "acme");
-            let times = truth
-                .iter()
-                .map(|record| (record.fate, record.arrived(Stage::TenantStream)));
+            let times = truth.iter().map(|record| (record.fate, record.arrived(Stage::TenantStream)));
             times.collect::<Vec<_>>()
         };
         assert_eq!(alone(false), alone(true));
@@ -449,13 +372,7 @@ mod tests {
         assert!(world.step(now) > now, "nothing is due");
         world.faults.clear_all();
         run_for(&mut world, now, 30);
-        assert!(
-            world
-                .truth
-                .all()
-                .iter()
-                .all(|record| record.fate == Fate::Delivered)
-        );
+        assert!(world.truth.all().iter().all(|record| record.fate == Fate::Delivered));
     }
 
     #[test]
@@ -463,27 +380,14 @@ mod tests {
         let mut world = lifelike(1, Profile::Calm);
         put(&mut world, 0, 1, START);
         let now = run_for(&mut world, START, 60);
-        assert_eq!(
-            (world.table.rows.len(), world.archive.objects.len()),
-            (1, 1)
-        );
+        assert_eq!((world.table.rows.len(), world.archive.objects.len()), (1, 1));
         run_for(&mut world, now, 700);
         assert_eq!(
-            (
-                world.table.rows.len(),
-                world.archive.objects.len(),
-                world.transit.objects.len()
-            ),
+            (world.table.rows.len(), world.archive.objects.len(), world.transit.objects.len()),
             (0, 0, 0)
         );
         assert!(world.tenants[0].group.events.is_empty());
-        assert!(
-            world.tenants[0]
-                .stream
-                .shards
-                .iter()
-                .all(|shard| shard.records.is_empty())
-        );
+        assert!(world.tenants[0].stream.shards.iter().all(|shard| shard.records.is_empty()));
     }
 
     #[test]

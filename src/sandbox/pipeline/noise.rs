@@ -24,22 +24,13 @@ impl World {
         }
         // Exponential gaps: lines come as independent requests would cause them.
         let gap = -(1.0 - rng.f64()).ln() / self.settings.noise_per_second;
-        self.pipeline.enter(
-            now.after(Duration::from_secs_f64(gap.clamp(0.0, 60.0))),
-            Due::Noise(tenant),
-        );
+        self.pipeline.enter(now.after(Duration::from_secs_f64(gap.clamp(0.0, 60.0))), Due::Noise(tenant));
     }
 }
 
 fn noise_line(rng: &mut fastrand::Rng, now: Micros) -> String {
-    const PATHS: [&str; 6] = [
-        "/api/orders",
-        "/api/cart",
-        "/login",
-        "/healthz",
-        "/api/search?q=lamp",
-        "/static/app.js",
-    ];
+    const PATHS: [&str; 6] =
+        ["/api/orders", "/api/cart", "/login", "/healthz", "/api/search?q=lamp", "/static/app.js"];
     const LEVELS: [&str; 5] = ["INFO", "INFO", "INFO", "DEBUG", "WARN"];
     json!({
         "timestamp": now.format("%Y-%m-%dT%H:%M:%S%.3fZ"),

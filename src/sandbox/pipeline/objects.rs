@@ -22,9 +22,7 @@ impl World {
         let items = match stage {
             Stage::Archive => std::mem::take(&mut self.pipeline.archive[tenant]),
             Stage::Transit => std::mem::take(&mut self.pipeline.transit),
-            Stage::LogGroup | Stage::TenantStream | Stage::Bigquery | Stage::DeadLetter => {
-                Vec::new()
-            }
+            Stage::LogGroup | Stage::TenantStream | Stage::Bigquery | Stage::DeadLetter => Vec::new(),
         };
         if items.is_empty() {
             return;
@@ -35,29 +33,19 @@ impl World {
             lines.push('\n');
         }
         self.pipeline.objects += 1;
-        let mut name = format!(
-            "{}-{:06}",
-            now.format("%Y%m%dT%H%M%S%.3fZ"),
-            self.pipeline.objects % 1_000_000
-        );
+        let mut name =
+            format!("{}-{:06}", now.format("%Y%m%dT%H%M%S%.3fZ"), self.pipeline.objects % 1_000_000);
         if self.faults.keys_unordered(stage) {
             name = format!("{:016x}", mix(self.settings.seed, self.pipeline.objects));
         }
         let key = if stage == Stage::Archive {
             let folder = now.format("dt=%Y-%m-%d/hour=%H");
-            format!(
-                "archive/tenant={}/{folder}/{name}.ndjson.gz",
-                self.tenants[tenant].spec.name
-            )
+            format!("archive/tenant={}/{folder}/{name}.ndjson.gz", self.tenants[tenant].spec.name)
         } else {
             format!("transit/{}/{name}.ndjson.gz", now.format("%Y/%m/%d/%H"))
         };
         let object = self.object(stage, lines.as_bytes(), now);
-        let bucket = if stage == Stage::Archive {
-            &mut self.archive
-        } else {
-            &mut self.transit
-        };
+        let bucket = if stage == Stage::Archive { &mut self.archive } else { &mut self.transit };
         bucket.put(key.clone(), object, self.settings.capacity);
         for (number, item) in items.into_iter().enumerate() {
             self.stored(stage, &item, format!("{key}#{}", number + 1), now);
@@ -79,14 +67,8 @@ impl World {
         );
         let line = format!("{}\n", self.line(item));
         let object = self.object(Stage::DeadLetter, line.as_bytes(), now);
-        self.archive
-            .put(key.clone(), object, self.settings.capacity);
-        self.stored(
-            Stage::DeadLetter,
-            item,
-            format!("{ARCHIVE_BUCKET}/{key}#1"),
-            now,
-        );
+        self.archive.put(key.clone(), object, self.settings.capacity);
+        self.stored(Stage::DeadLetter, item, format!("{ARCHIVE_BUCKET}/{key}#1"), now);
         self.note(item, Incident::DeadLettered { hop });
         self.end(item, Some(Fate::DeadLettered { hop }));
     }
@@ -101,11 +83,7 @@ impl World {
             modified: early.map_or(now, |early| now.before(Duration::from_millis(early))),
             visible: now,
             parts: if early.is_some() { 2 } else { 0 },
-            etag: if early.is_some() {
-                format!("{hex}-2")
-            } else {
-                hex
-            },
+            etag: if early.is_some() { format!("{hex}-2") } else { hex },
         }
     }
 

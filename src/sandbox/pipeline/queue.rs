@@ -86,11 +86,7 @@ impl Pipeline {
 
     pub(super) fn enter(&mut self, at: Micros, due: Due) {
         self.entered += 1;
-        self.queue.push(Entry {
-            at,
-            order: self.entered,
-            due,
-        });
+        self.queue.push(Entry { at, order: self.entered, due });
     }
 
     pub(super) fn under_way(&self) -> usize {

@@ -74,21 +74,14 @@ impl Bucket {
             Some(after) if after >= prefix => Bound::Excluded(after.to_owned()),
             _ => Bound::Included(prefix.to_owned()),
         };
-        let mut listing = Listing {
-            entries: Vec::new(),
-            prefixes: Vec::new(),
-            next: None,
-        };
+        let mut listing = Listing { entries: Vec::new(), prefixes: Vec::new(), next: None };
         let mut last: Option<&str> = None;
-        let keys = self
-            .objects
-            .range((from, Bound::Unbounded))
-            .take_while(|(key, _)| key.starts_with(prefix));
+        let keys =
+            self.objects.range((from, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
         for (key, object) in keys {
             let group = delimiter.and_then(|mark| {
                 let rest = &key[prefix.len()..];
-                rest.find(mark)
-                    .map(|at| &key[..prefix.len() + at + mark.len()])
+                rest.find(mark).map(|at| &key[..prefix.len() + at + mark.len()])
             });
             if let Some(group) = group
                 && (listing.prefixes.last().is_some_and(|known| known == group)
@@ -119,24 +112,15 @@ mod tests {
         let mut bucket = Bucket::default();
         for (n, key) in keys.iter().enumerate() {
             let at = Micros(n as i64);
-            let object = Object {
-                body: Bytes::new(),
-                modified: at,
-                visible: at,
-                parts: 0,
-                etag: String::new(),
-            };
+            let object =
+                Object { body: Bytes::new(), modified: at, visible: at, parts: 0, etag: String::new() };
             bucket.put((*key).to_owned(), object, 100);
         }
         bucket
     }
 
     fn keys(listing: &Listing) -> Vec<&str> {
-        listing
-            .entries
-            .iter()
-            .map(|(key, _)| key.as_str())
-            .collect()
+        listing.entries.iter().map(|(key, _)| key.as_str()).collect()
     }
 
     #[test]

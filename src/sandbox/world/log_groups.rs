@@ -90,11 +90,7 @@ impl LogGroup {
     }
 
     pub(crate) fn forget_before(&mut self, horizon: Micros) {
-        while self
-            .events
-            .front()
-            .is_some_and(|event| event.ingested < horizon)
-        {
+        while self.events.front().is_some_and(|event| event.ingested < horizon) {
             self.events.pop_front();
         }
     }
@@ -105,9 +101,7 @@ impl LogGroup {
             .events
             .iter()
             .filter(|event| {
-                filter
-                    .shown_until
-                    .is_none_or(|until| event.ingested <= until)
+                filter.shown_until.is_none_or(|until| event.ingested <= until)
                     && filter.start.is_none_or(|start| event.timestamp >= start)
                     && filter.end.is_none_or(|end| event.timestamp < end)
                     && (filter.streams.is_empty()
@@ -120,10 +114,7 @@ impl LogGroup {
                         .after
                         .as_ref()
                         .is_none_or(|(stamp, id)| (event.timestamp, &event.id) > (*stamp, id))
-                    && filter
-                        .text
-                        .as_ref()
-                        .is_none_or(|text| event.message.contains(text.as_str()))
+                    && filter.text.as_ref().is_none_or(|text| event.message.contains(text.as_str()))
             })
             .collect();
         found.sort_by(|a, b| (a.timestamp, &a.id).cmp(&(b.timestamp, &b.id)));
@@ -151,26 +142,15 @@ pub(crate) fn pattern_text(pattern: &str) -> Result<Option<String>, String> {
         return Ok(None);
     }
     let inner = |mark: char| {
-        pattern
-            .strip_prefix(mark)
-            .and_then(|rest| rest.strip_suffix(mark))
-            .filter(|text| !text.is_empty())
+        pattern.strip_prefix(mark).and_then(|rest| rest.strip_suffix(mark)).filter(|text| !text.is_empty())
     };
     if let Some(literal) = inner('%').or_else(|| inner('"')) {
-        return match literal
-            .chars()
-            .find(|letter| "[](){}*+?|^$.\\%\"".contains(*letter))
-        {
+        return match literal.chars().find(|letter| "[](){}*+?|^$.\\%\"".contains(*letter)) {
             None => Ok(Some(literal.to_owned())),
-            Some(letter) => Err(format!(
-                "Invalid filter pattern: '{letter}' is not modelled here"
-            )),
+            Some(letter) => Err(format!("Invalid filter pattern: '{letter}' is not modelled here")),
         };
     }
-    match pattern
-        .chars()
-        .find(|letter| !letter.is_alphanumeric() && *letter != '_')
-    {
+    match pattern.chars().find(|letter| !letter.is_alphanumeric() && *letter != '_') {
         None => Ok(Some(pattern.to_owned())),
         Some(letter) => Err(format!("Invalid character(s) in term '{letter}'")),
     }
@@ -195,18 +175,9 @@ mod tests {
         let mut group = LogGroup::new("g", "1", Micros(0));
         let stream: Arc<str> = "s".into();
         for n in 0..7 {
-            group.store(
-                &stream,
-                100 - n % 3,
-                &format!("m{n}").into(),
-                Micros(n),
-                100,
-            );
+            group.store(&stream, 100 - n % 3, &format!("m{n}").into(), Micros(n), 100);
         }
-        let mut filter = LogFilter {
-            limit: 2,
-            ..LogFilter::default()
-        };
+        let mut filter = LogFilter { limit: 2, ..LogFilter::default() };
         let mut seen = Vec::new();
         loop {
             let (page, more) = group.filter(&filter);

@@ -69,11 +69,7 @@ impl World {
             .iter()
             .map(|spec| Tenant {
                 group: LogGroup::new(&spec.log_group, &spec.account, now),
-                stream: Stream::new(
-                    &format!("logs-{}", spec.name),
-                    settings.shards_per_stream,
-                    now,
-                ),
+                stream: Stream::new(&format!("logs-{}", spec.name), settings.shards_per_stream, now),
                 spec: spec.clone(),
             })
             .collect();
@@ -101,9 +97,7 @@ impl World {
     }
 
     pub(crate) fn tenant_index(&self, name: &str) -> Option<usize> {
-        self.tenants
-            .iter()
-            .position(|tenant| tenant.spec.name == name)
+        self.tenants.iter().position(|tenant| tenant.spec.name == name)
     }
 
     pub(crate) fn count_call(&mut self, service: Service, operation: &str, resource: &str) {
@@ -117,13 +111,11 @@ impl World {
 
     pub(crate) fn calls(&self) -> Vec<CallCount> {
         let counted =
-            |((service, operation, resource), calls): (&(Service, String, String), &u64)| {
-                CallCount {
-                    service: *service,
-                    operation: operation.clone(),
-                    resource: resource.clone(),
-                    calls: *calls,
-                }
+            |((service, operation, resource), calls): (&(Service, String, String), &u64)| CallCount {
+                service: *service,
+                operation: operation.clone(),
+                resource: resource.clone(),
+                calls: *calls,
             };
         self.calls.iter().map(counted).collect()
     }
@@ -138,11 +130,7 @@ impl World {
         until: Option<Micros>,
         now: Micros,
     ) -> Result<Option<u64>, String> {
-        if let Some(name) = fault
-            .tenants()
-            .into_iter()
-            .find(|name| self.tenant_index(name).is_none())
-        {
+        if let Some(name) = fault.tenants().into_iter().find(|name| self.tenant_index(name).is_none()) {
             return Err(format!("no tenant named {name}"));
         }
         match &fault {

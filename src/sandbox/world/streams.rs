@@ -94,27 +94,11 @@ impl Stream {
         let width = u128::MAX / count;
         let shards = (0..count)
             .map(|n| {
-                let last = if n + 1 == count {
-                    u128::MAX
-                } else {
-                    width * (n + 1) - 1
-                };
-                Shard::new(
-                    usize::try_from(n).unwrap_or(0),
-                    None,
-                    (width * n, last),
-                    1,
-                    created,
-                )
+                let last = if n + 1 == count { u128::MAX } else { width * (n + 1) - 1 };
+                Shard::new(usize::try_from(n).unwrap_or(0), None, (width * n, last), 1, created)
             })
             .collect();
-        Self {
-            name: name.to_owned(),
-            created,
-            shards,
-            next_sequence: 1,
-            generation: 0,
-        }
+        Self { name: name.to_owned(), created, shards, next_sequence: 1, generation: 0 }
     }
 
     /// Stores a record in the open shard that its key belongs to; gives shard id and sequence number.
@@ -136,12 +120,7 @@ impl Stream {
         let shard = &mut self.shards[index];
         // A clock that was set back must not put the records of a shard out of order.
         let arrived = shard.records.back().map_or(at, |last| last.arrived.max(at));
-        shard.records.push_back(Record {
-            sequence,
-            arrived,
-            partition_key,
-            data,
-        });
+        shard.records.push_back(Record { sequence, arrived, partition_key, data });
         let per_shard = (capacity / self.shards.len()).max(1);
         while self.shards[index].records.len() > per_shard {
             self.shards[index].records.pop_front();
@@ -162,13 +141,7 @@ impl Stream {
             let middle = low + (high - low) / 2;
             for range in [(low, middle), (middle + 1, high)] {
                 let index = first + children.len();
-                children.push(Shard::new(
-                    index,
-                    Some(shard.id.clone()),
-                    range,
-                    boundary + 1,
-                    at,
-                ));
+                children.push(Shard::new(index, Some(shard.id.clone()), range, boundary + 1, at));
             }
         }
         self.shards.extend(children);
@@ -177,11 +150,7 @@ impl Stream {
     /// Drops old records, and closed shards without records that have been closed for long.
     pub(crate) fn forget_before(&mut self, horizon: Micros) {
         for shard in &mut self.shards {
-            while shard
-                .records
-                .front()
-                .is_some_and(|record| record.arrived < horizon)
-            {
+            while shard.records.front().is_some_and(|record| record.arrived < horizon) {
                 shard.records.pop_front();
             }
         }
@@ -190,39 +159,19 @@ impl Stream {
         });
     }
 
-    pub(crate) fn cursor(
-        &self,
-        shard_id: &str,
-        start: Start,
-        now: Micros,
-    ) -> Result<Cursor, ReadError> {
-        let shard = self
-            .shards
-            .iter()
-            .find(|shard| shard.id == shard_id)
-            .ok_or(ReadError::NoSuchShard)?;
+    pub(crate) fn cursor(&self, shard_id: &str, start: Start, now: Micros) -> Result<Cursor, ReadError> {
+        let shard = self.shards.iter().find(|shard| shard.id == shard_id).ok_or(ReadError::NoSuchShard)?;
         let next = match start {
-            Start::TrimHorizon => shard
-                .records
-                .front()
-                .map_or(shard.start, |record| record.sequence),
+            Start::TrimHorizon => shard.records.front().map_or(shard.start, |record| record.sequence),
             Start::Latest => shard.end.map_or(self.next_sequence, |end| end + 1),
             Start::At(sequence) => sequence,
             Start::After(sequence) => sequence.saturating_add(1),
             Start::Time(time) => {
                 let found = shard.records.iter().find(|record| record.arrived >= time);
-                found.map_or_else(
-                    || shard.end.unwrap_or(self.next_sequence),
-                    |record| record.sequence,
-                )
+                found.map_or_else(|| shard.end.unwrap_or(self.next_sequence), |record| record.sequence)
             }
         };
-        Ok(Cursor {
-            shard: shard.id.clone(),
-            next,
-            issued: now,
-            generation: self.generation,
-        })
+        Ok(Cursor { shard: shard.id.clone(), next, issued: now, generation: self.generation })
     }
 
     /// Reads a page. With `blind`, no records are given although there may be some, and the cursor stays.
@@ -237,11 +186,8 @@ impl Stream {
             return Err(ReadError::Expired);
         }
         let generation = self.generation;
-        let index = self
-            .shards
-            .iter()
-            .position(|shard| shard.id == cursor.shard)
-            .ok_or(ReadError::NoSuchShard)?;
+        let index =
+            self.shards.iter().position(|shard| shard.id == cursor.shard).ok_or(ReadError::NoSuchShard)?;
         let shard = &mut self.shards[index];
         let window = now.before(Duration::from_secs(1));
         while shard.calls.front().is_some_and(|call| *call <= window) {
@@ -251,17 +197,10 @@ impl Stream {
             return Err(ReadError::Throttled);
         }
         shard.calls.push_back(now);
-        let mut page = Page {
-            records: Vec::new(),
-            next: None,
-            behind: Duration::ZERO,
-            children: Vec::new(),
-        };
+        let mut page = Page { records: Vec::new(), next: None, behind: Duration::ZERO, children: Vec::new() };
         let mut next = cursor.next;
         if !blind {
-            let first = shard
-                .records
-                .partition_point(|record| record.sequence < cursor.next);
+            let first = shard.records.partition_point(|record| record.sequence < cursor.next);
             let mut bytes = 0;
             for record in shard.records.range(first..).take(limit) {
                 bytes += record.data.len() + record.partition_key.len();
@@ -272,11 +211,7 @@ impl Stream {
                 page.records.push(record.clone());
             }
         }
-        let waiting = shard.records.get(
-            shard
-                .records
-                .partition_point(|record| record.sequence < next),
-        );
+        let waiting = shard.records.get(shard.records.partition_point(|record| record.sequence < next));
         if let Some(waiting) = waiting {
             page.behind = now.since(waiting.arrived).max(Duration::from_millis(1));
         }
@@ -289,25 +224,14 @@ impl Stream {
                 .map(|child| (child.id.clone(), id.clone(), child.range))
                 .collect();
         } else {
-            page.next = Some(Cursor {
-                shard: shard.id.clone(),
-                next,
-                issued: now,
-                generation,
-            });
+            page.next = Some(Cursor { shard: shard.id.clone(), next, issued: now, generation });
         }
         Ok(page)
     }
 }
 
 impl Shard {
-    fn new(
-        index: usize,
-        parent: Option<String>,
-        range: (u128, u128),
-        start: u64,
-        created: Micros,
-    ) -> Self {
+    fn new(index: usize, parent: Option<String>, range: (u128, u128), start: u64, created: Micros) -> Self {
         Self {
             id: format!("shardId-{index:012}"),
             parent,
@@ -329,10 +253,7 @@ pub(crate) fn sequence_text(sequence: u64) -> String {
 
 /// Reads what [`sequence_text`] printed.
 pub(crate) fn sequence_number(text: &str) -> Option<u64> {
-    text.strip_prefix("49")
-        .filter(|digits| digits.len() == 54)?
-        .parse()
-        .ok()
+    text.strip_prefix("49").filter(|digits| digits.len() == 54)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -344,9 +265,7 @@ mod tests {
     }
 
     fn put(stream: &mut Stream, n: u64, at: Micros) -> String {
-        stream
-            .put(format!("key{n}"), Bytes::from(n.to_string()), at, 1_000)
-            .0
+        stream.put(format!("key{n}"), Bytes::from(n.to_string()), at, 1_000).0
     }
 
     #[test]
@@ -362,9 +281,7 @@ mod tests {
     fn a_closed_shard_ends_with_its_children_and_no_iterator() {
         let mut stream = Stream::new("s", 1, t(0));
         put(&mut stream, 1, t(1));
-        let cursor = stream
-            .cursor("shardId-000000000000", Start::TrimHorizon, t(1))
-            .unwrap();
+        let cursor = stream.cursor("shardId-000000000000", Start::TrimHorizon, t(1)).unwrap();
         stream.reshard(t(2));
         let child = put(&mut stream, 2, t(3));
         let page = stream.read(&cursor, 10, false, t(3)).unwrap();
@@ -379,14 +296,9 @@ mod tests {
         let mut stream = Stream::new("s", 1, t(0));
         put(&mut stream, 1, t(1));
         put(&mut stream, 2, t(2));
-        let cursor = stream
-            .cursor("shardId-000000000000", Start::TrimHorizon, t(2))
-            .unwrap();
+        let cursor = stream.cursor("shardId-000000000000", Start::TrimHorizon, t(2)).unwrap();
         let page = stream.read(&cursor, 1, false, t(10)).unwrap();
-        assert_eq!(
-            (page.records.len(), page.behind),
-            (1, Duration::from_secs(8))
-        );
+        assert_eq!((page.records.len(), page.behind), (1, Duration::from_secs(8)));
         let page = stream.read(&page.next.unwrap(), 1, false, t(12)).unwrap();
         assert_eq!((page.records.len(), page.behind), (1, Duration::ZERO));
     }
@@ -394,34 +306,21 @@ mod tests {
     #[test]
     fn the_sixth_call_in_a_second_is_throttled() {
         let mut stream = Stream::new("s", 1, t(0));
-        let cursor = stream
-            .cursor("shardId-000000000000", Start::Latest, t(1))
-            .unwrap();
+        let cursor = stream.cursor("shardId-000000000000", Start::Latest, t(1)).unwrap();
         for _ in 0..5 {
             assert!(stream.read(&cursor, 1, false, t(1)).is_ok());
         }
-        assert_eq!(
-            stream.read(&cursor, 1, false, t(1)).unwrap_err(),
-            ReadError::Throttled
-        );
+        assert_eq!(stream.read(&cursor, 1, false, t(1)).unwrap_err(), ReadError::Throttled);
         assert!(stream.read(&cursor, 1, false, t(2)).is_ok());
     }
 
     #[test]
     fn an_iterator_expires_by_age_and_by_generation() {
         let mut stream = Stream::new("s", 1, t(0));
-        let cursor = stream
-            .cursor("shardId-000000000000", Start::Latest, t(1))
-            .unwrap();
-        assert_eq!(
-            stream.read(&cursor, 1, false, t(302)).unwrap_err(),
-            ReadError::Expired
-        );
+        let cursor = stream.cursor("shardId-000000000000", Start::Latest, t(1)).unwrap();
+        assert_eq!(stream.read(&cursor, 1, false, t(302)).unwrap_err(), ReadError::Expired);
         stream.generation += 1;
-        assert_eq!(
-            stream.read(&cursor, 1, false, t(2)).unwrap_err(),
-            ReadError::Expired
-        );
+        assert_eq!(stream.read(&cursor, 1, false, t(2)).unwrap_err(), ReadError::Expired);
     }
 
     #[test]
@@ -430,13 +329,8 @@ mod tests {
         for n in 1..=3 {
             put(&mut stream, n, t(n as i64));
         }
-        let cursor = stream
-            .cursor("shardId-000000000000", Start::Time(t(2)), t(4))
-            .unwrap();
-        assert_eq!(
-            stream.read(&cursor, 10, false, t(4)).unwrap().records.len(),
-            2
-        );
+        let cursor = stream.cursor("shardId-000000000000", Start::Time(t(2)), t(4)).unwrap();
+        assert_eq!(stream.read(&cursor, 10, false, t(4)).unwrap().records.len(), 2);
     }
 
     #[test]

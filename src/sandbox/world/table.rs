@@ -35,11 +35,7 @@ impl Table {
     }
 
     pub(crate) fn forget_before(&mut self, horizon: Micros) {
-        while self
-            .rows
-            .front()
-            .is_some_and(|row| row.ingest_time < horizon)
-        {
+        while self.rows.front().is_some_and(|row| row.ingest_time < horizon) {
             self.rows.pop_front();
         }
     }
@@ -48,11 +44,7 @@ impl Table {
     pub(crate) fn buffered(&self, now: Micros, stay: Duration) -> (usize, usize, Option<Micros>) {
         let fresh = self.rows.iter().filter(|row| row.is_buffered(now, stay));
         fresh.fold((0, 0, None), |(rows, bytes, oldest), row| {
-            (
-                rows + 1,
-                bytes + row.bytes(),
-                oldest.or(Some(row.ingest_time)),
-            )
+            (rows + 1, bytes + row.bytes(), oldest.or(Some(row.ingest_time)))
         })
     }
 }

@@ -1,0 +1,310 @@
+//! Google tokens for an AWS identity, without any key in our hands (workload identity federation).
+//!
+//! We sign a GetCallerIdentity request and do not send it: Google does, learns from AWS who signed, and trades that for
+//! a token. Google's own libraries find AWS credentials in the environment and on EC2 only, not in an ECS task, so the
+//! request is signed with the credentials that the AWS SDK finds.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use aws_config::SdkConfig;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use super::gcp::{GcpError, SCOPES, chain};
+
+/// What the subject token is (Google Cloud IAM, workload identity federation with AWS).
+const AWS_TOKEN: &str = "urn:ietf:params:aws:token-type:aws4_request";
+/// A token is no longer used when it has less than this to live.
+const SPARE: Duration = Duration::from_mins(2);
+
+/// The file that `gcloud iam workload-identity-pools create-cred-config --aws` writes.
+#[derive(Deserialize)]
+struct Config {
+    audience: String,
+    subject_token_type: String,
+    token_url: String,
+    service_account_impersonation_url: Option<String>,
+    credential_source: CredentialSource,
+}
+
+#[derive(Deserialize)]
+struct CredentialSource {
+    regional_cred_verification_url: Option<String>,
+}
+
+/// Trades our AWS identity for Google tokens and keeps them while they last.
+pub(super) struct Federation {
+    config: Config,
+    aws: SdkConfig,
+    http: reqwest::Client,
+    // A mutex of tokio's, held while a token is fetched, so that it is fetched once for all who wait.
+    cached: Mutex<Option<(String, SystemTime)>>,
+}
+
+#[derive(Deserialize)]
+struct Exchanged {
+    access_token: String,
+    expires_in: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Impersonated {
+    access_token: String,
+}
+
+impl Federation {
+    pub(super) async fn new(
+        path: &Path,
+        aws: Option<SdkConfig>,
+        http: reqwest::Client,
+    ) -> Result<Self, GcpError> {
+        let fault = |what: String| GcpError::Credentials(format!("{}: {what}", path.display()));
+        let text = tokio::fs::read(path).await.map_err(|error| fault(error.to_string()))?;
+        let config: Config = serde_json::from_slice(&text)
+            .map_err(|error| fault(format!("not an `external_account` file for AWS: {error}")))?;
+        if config.subject_token_type != AWS_TOKEN {
+            return Err(fault(format!(
+                "its subject token is a `{}`; only AWS is supported",
+                config.subject_token_type
+            )));
+        }
+        let aws = aws.ok_or_else(|| fault("needs an AWS identity".to_owned()))?;
+        Ok(Self { config, aws, http, cached: Mutex::new(None) })
+    }
+
+    pub(super) async fn token(&self) -> Result<String, GcpError> {
+        let mut cached = self.cached.lock().await;
+        let now = self.now();
+        if let Some((token, until)) = cached.as_ref()
+            && now + SPARE < *until
+        {
+            return Ok(token.clone());
+        }
+        let subject = self.subject_token(now).await?;
+        let exchanged = self.exchange(&subject).await?;
+        let (token, lasts) = match &self.config.service_account_impersonation_url {
+            None => (exchanged.access_token, Duration::from_secs(exchanged.expires_in)),
+            Some(url) => (self.impersonate(url, &exchanged.access_token).await?, Duration::from_hours(1)),
+        };
+        *cached = Some((token.clone(), now + lasts));
+        Ok(token)
+    }
+
+    fn now(&self) -> SystemTime {
+        // The SDK always has a time source; without one, tokens would be fetched anew each time.
+        self.aws.time_source().map_or(SystemTime::UNIX_EPOCH, |source| source.now())
+    }
+
+    /// A signed request that has not been sent, as JSON, percent-encoded.
+    async fn subject_token(&self, now: SystemTime) -> Result<String, GcpError> {
+        let unsigned = |what: String| GcpError::NoToken(format!("our AWS identity: {what}"));
+        let provider =
+            self.aws.credentials_provider().ok_or_else(|| unsigned("no credentials".to_owned()))?;
+        let identity = provider.provide_credentials().await.map_err(|error| unsigned(chain(&error)))?.into();
+        let region = self.aws.region().map(AsRef::as_ref);
+        let region = region.ok_or_else(|| unsigned("no region".to_owned()))?;
+        let source = &self.config.credential_source;
+        let url = source
+            .regional_cred_verification_url
+            .as_deref()
+            .unwrap_or("https://sts.{region}.amazonaws.com?Action=GetCallerIdentity&Version=2011-06-15");
+        let url = reqwest::Url::parse(&url.replace("{region}", region))
+            .map_err(|error| unsigned(error.to_string()))?;
+        let host = url.host_str().unwrap_or_default();
+        let mut headers =
+            vec![("host", host.to_owned()), ("x-goog-cloud-target-resource", self.config.audience.clone())];
+        let params = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(region)
+            .name("sts")
+            .time(now)
+            .settings(SigningSettings::default())
+            .build()
+            .map_err(|error| unsigned(error.to_string()))?
+            .into();
+        let plain = headers.iter().map(|(name, value)| (*name, value.as_str()));
+        let request = SignableRequest::new("POST", url.as_str(), plain, SignableBody::Bytes(&[]))
+            .map_err(|error| unsigned(error.to_string()))?;
+        let signed = sign(request, &params).map_err(|error| unsigned(error.to_string()))?;
+        let (instructions, _) = signed.into_parts();
+        headers.extend(instructions.headers().map(|(name, value)| (name, value.to_owned())));
+        let headers: Vec<_> =
+            headers.iter().map(|(name, value)| json!({"key": name, "value": value})).collect();
+        let token = json!({"url": url.as_str(), "method": "POST", "headers": headers, "body": ""});
+        Ok(percent_encoded(&token.to_string()))
+    }
+
+    async fn exchange(&self, subject: &str) -> Result<Exchanged, GcpError> {
+        // With an account to impersonate, this token only serves to ask for the real one.
+        let scope = if self.config.service_account_impersonation_url.is_some() {
+            "https://www.googleapis.com/auth/cloud-platform".to_owned()
+        } else {
+            SCOPES.join(" ")
+        };
+        let form = [
+            ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+            ("audience", self.config.audience.as_str()),
+            ("scope", scope.as_str()),
+            ("requested_token_type", "urn:ietf:params:oauth:token-type:access_token"),
+            ("subject_token_type", AWS_TOKEN),
+            ("subject_token", subject),
+        ];
+        answer(self.http.post(&self.config.token_url).form(&form)).await
+    }
+
+    async fn impersonate(&self, url: &str, token: &str) -> Result<String, GcpError> {
+        let body = json!({"scope": SCOPES, "lifetime": "3600s"});
+        let granted: Impersonated = answer(self.http.post(url).bearer_auth(token).json(&body)).await?;
+        Ok(granted.access_token)
+    }
+}
+
+async fn answer<T: for<'a> Deserialize<'a>>(request: reqwest::RequestBuilder) -> Result<T, GcpError> {
+    let response = request.send().await.map_err(|error| GcpError::NoToken(chain(&error)))?;
+    let status = response.status();
+    let body = response.bytes().await.map_err(|error| GcpError::NoToken(chain(&error)))?;
+    if status.is_success() {
+        // Not the body: it may hold a token.
+        return serde_json::from_slice(&body)
+            .map_err(|error| GcpError::NoToken(format!("the answer makes no sense: {error}")));
+    }
+    let text: String = String::from_utf8_lossy(&body).chars().take(300).collect();
+    let words = format!("HTTP {}: {text}", status.as_u16());
+    Err(if status.is_client_error() && status.as_u16() != 429 {
+        GcpError::TokenDenied(words)
+    } else {
+        GcpError::NoToken(words)
+    })
+}
+
+/// All but the unreserved characters of RFC 3986 as `%XX`.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use aws_config::{BehaviorVersion, Region};
+    use aws_credential_types::Credentials;
+    use aws_credential_types::provider::SharedCredentialsProvider;
+    use axum::extract::State;
+    use axum::http::HeaderMap;
+    use axum::routing::post;
+    use axum::{Json, Router};
+    use serde_json::Value;
+
+    use super::*;
+
+    type Asked = Arc<std::sync::Mutex<Vec<HashMap<String, String>>>>;
+
+    async fn google() -> (String, Asked) {
+        let asked = Asked::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let exchange = async |State(asked): State<Asked>, body: String| {
+            let form = reqwest::Url::parse(&format!("http://x/?{body}")).unwrap();
+            asked.lock().unwrap().push(form.query_pairs().into_owned().collect());
+            Json(json!({"access_token": "federated", "expires_in": 3600, "token_type": "Bearer"}))
+        };
+        let impersonate = async |headers: HeaderMap| {
+            assert_eq!(headers["authorization"], "Bearer federated");
+            Json(json!({"accessToken": "impersonated", "expireTime": "2100-01-01T00:00:00Z"}))
+        };
+        let app = Router::new()
+            .route("/token", post(exchange))
+            .route("/impersonate", post(impersonate))
+            .with_state(asked.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        (url, asked)
+    }
+
+    async fn federation(config: Value) -> Result<Federation, GcpError> {
+        crate::cloud::install_tls();
+        let path = std::env::temp_dir().join(format!("traceprobe-wif-{:016x}.json", fastrand::u64(..)));
+        std::fs::write(&path, config.to_string()).unwrap();
+        let own = Credentials::new("AKIA", "secret", Some("session".into()), None, "test");
+        let aws = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("eu-central-1"))
+            .credentials_provider(SharedCredentialsProvider::new(own))
+            .time_source(aws_smithy_async::time::SystemTimeSource::new())
+            .build();
+        let federation = Federation::new(&path, Some(aws), reqwest::Client::new()).await;
+        std::fs::remove_file(&path).unwrap();
+        federation
+    }
+
+    fn config(url: &str) -> Value {
+        json!({
+            "type": "external_account", "audience": "//iam.googleapis.com/pool/p", "subject_token_type": AWS_TOKEN,
+            "token_url": format!("{url}/token"), "credential_source": {"environment_id": "aws1"},
+        })
+    }
+
+    #[tokio::test]
+    async fn a_signed_request_for_our_own_name_is_traded_for_a_token_once() {
+        let (url, asked) = google().await;
+        let federation = federation(config(&url)).await.unwrap();
+        for _ in 0..3 {
+            assert_eq!(federation.token().await.unwrap(), "federated");
+        }
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked.len(), 1);
+        let subject = &asked[0]["subject_token"];
+        assert!(subject.starts_with("%7B%22"), "{subject}");
+        let decoded = reqwest::Url::parse(&format!("http://x/?s={subject}")).unwrap();
+        let decoded: Value = serde_json::from_str(&decoded.query_pairs().next().unwrap().1).unwrap();
+        assert!(decoded["url"].as_str().unwrap().starts_with("https://sts.eu-central-1.amazonaws.com"));
+        let headers: HashMap<_, _> = decoded["headers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|header| {
+                (header["key"].as_str().unwrap().to_owned(), header["value"].as_str().unwrap().to_owned())
+            })
+            .collect();
+        assert_eq!(headers["x-goog-cloud-target-resource"], "//iam.googleapis.com/pool/p");
+        assert_eq!(headers["x-amz-security-token"], "session");
+        assert!(
+            headers["authorization"]
+                .contains("SignedHeaders=host;x-amz-date;x-amz-security-token;x-goog-cloud-target-resource"),
+            "{headers:?}"
+        );
+        assert!(headers["authorization"].contains("/eu-central-1/sts/aws4_request"));
+    }
+
+    #[tokio::test]
+    async fn a_service_account_is_impersonated_where_the_file_says_so() {
+        let (url, asked) = google().await;
+        let mut config = config(&url);
+        config["service_account_impersonation_url"] = json!(format!("{url}/impersonate"));
+        let federation = federation(config).await.unwrap();
+        assert_eq!(federation.token().await.unwrap(), "impersonated");
+        assert!(asked.lock().unwrap()[0]["scope"].ends_with("cloud-platform"));
+    }
+
+    #[tokio::test]
+    async fn a_file_for_another_cloud_is_refused() {
+        let mut config = config("http://127.0.0.1:1");
+        config["subject_token_type"] = json!("urn:ietf:params:oauth:token-type:jwt");
+        let error = federation(config).await.err().unwrap().to_string();
+        assert!(error.contains("only AWS is supported"), "{error}");
+    }
+}

@@ -5,6 +5,7 @@
 
 pub mod decode;
 pub mod kinesis;
+pub mod s3;
 mod sdk_error;
 
 use std::future::Future;

@@ -1,0 +1,479 @@
+//! Reads a part of an S3 bucket: lists the prefixes in which waiting traces can be, and opens each new object once.
+//!
+//! An object is opened once for all traces, whatever the rhythm of looks, and streamed through a small window. It
+//! counts as known only when it was read whole, together with what was found in it, so a look may be dropped at any
+//! `await`. Nothing is inferred from keys but the prefix: an archive may write an hour's objects in any order.
+//!
+//! It must never fetch an object that cannot hold a waiting trace because it is older than all of them; only a
+//! multipart object's stamp says nothing about that, since it dates from the start of the upload.
+
+mod template;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::primitives::DateTime;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
+pub use self::template::KeyTemplate;
+use super::decode::{Limits, Scan, Scanner};
+use super::sdk_error::explain;
+use super::{Observe, ObserveError, Recognizer};
+use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
+use crate::domain::time::{Timestamp, WallClock};
+
+/// Objects that are read at the same time.
+const CONCURRENCY: usize = 4;
+/// Sightings that may wait for a look that ends well.
+const MAX_SIGHTINGS: usize = 100_000;
+
+/// What to read, and how much of it at a time.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The bucket.
+    pub bucket: String,
+    /// What keys begin with, by time.
+    pub key: KeyTemplate,
+    /// How far the clocks of writers, of S3 and our own may be apart.
+    pub slack: Duration,
+    /// Prefixes that are listed in one look.
+    pub max_prefixes: usize,
+    /// Keys that are listed in one look.
+    pub max_keys_per_sweep: usize,
+    /// Objects that are opened in one look; the rest is left to the next.
+    pub max_objects_per_sweep: usize,
+    /// Larger objects are counted and skipped, in bytes.
+    pub max_object_bytes: u64,
+    /// What an object may inflate to, in bytes; the rest is counted and skipped.
+    pub max_inflated_bytes: u64,
+    /// Within a prefix, keys grow with time, so a listing may begin after the last key that was read.
+    pub ordered_keys: bool,
+}
+
+impl Settings {
+    /// The settings for a bucket that nobody has asked to read otherwise.
+    #[must_use]
+    pub fn new(bucket: impl Into<String>, key: KeyTemplate) -> Self {
+        Self {
+            bucket: bucket.into(),
+            key,
+            slack: Duration::from_secs(60),
+            max_prefixes: 64,
+            max_keys_per_sweep: 50_000,
+            max_objects_per_sweep: 500,
+            max_object_bytes: 512 << 20,
+            max_inflated_bytes: Limits::OBJECT.max_inflated_bytes,
+            ordered_keys: false,
+        }
+    }
+}
+
+/// Reads one bucket's prefix.
+#[derive(Debug)]
+pub struct S3 {
+    settings: Settings,
+    client: Client,
+    recognizer: Recognizer,
+    clock: WallClock,
+    prefixes: BTreeMap<String, Prefix>,
+    /// Counts looks.
+    turn: u64,
+    /// What was read and not reported yet: a look may be dropped.
+    sightings: Vec<Sighting>,
+    reading: Reading,
+    /// A failure of the last look, which had to report something first.
+    failure: Option<ObserveError>,
+}
+
+/// What is known of the objects under a prefix.
+#[derive(Debug, Default)]
+struct Prefix {
+    objects: HashMap<String, Known>,
+    /// Where keys grow with time: all up to this one were read.
+    after: Option<String>,
+}
+
+#[derive(Debug)]
+struct Known {
+    etag: String,
+    state: State,
+    /// The look that listed it last.
+    turn: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Listed, and not read yet; the end of the answer that showed it first.
+    Seen(Timestamp),
+    /// Read whole, or for good reason never.
+    Read,
+}
+
+/// An object that has to be read.
+#[derive(Debug)]
+struct Object {
+    prefix: String,
+    key: String,
+    etag: String,
+    stamp: Stamp,
+    seen_by: Timestamp,
+}
+
+/// What one look came to, apart from what it found.
+#[derive(Default)]
+struct Pass {
+    queue: VecDeque<Object>,
+    keys: usize,
+    /// Something that was listed is not read.
+    short: bool,
+    failure: Option<ObserveError>,
+}
+
+enum Opened {
+    Whole(Scan, u64),
+    /// It vanished between LIST and GET.
+    Vanished,
+    /// It was overwritten between LIST and GET; the next LIST shows the new one.
+    Replaced,
+    TooLarge(Scan, u64),
+    Failed(ObserveError),
+}
+
+impl S3 {
+    /// An observer of a bucket's prefix. The client must not retry: the loop that calls the observer does.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        client: Client,
+        recognizer: Recognizer,
+        clock: WallClock,
+    ) -> Self {
+        Self {
+            settings,
+            client,
+            recognizer,
+            clock,
+            prefixes: BTreeMap::new(),
+            turn: 0,
+            sightings: Vec::new(),
+            reading: Reading::default(),
+            failure: None,
+        }
+    }
+
+    async fn look(&mut self, started: Timestamp, oldest: Timestamp) -> Result<Pass, ObserveError> {
+        let (from, to) = (oldest - self.settings.slack, started + self.settings.slack);
+        let prefixes = self
+            .settings
+            .key
+            .prefixes(from, to, self.settings.max_prefixes)
+            .ok_or_else(|| {
+                let words = format!(
+                    "listing s3://{}/{}: more than {} prefixes from {from} to {to}",
+                    self.settings.bucket, self.settings.key, self.settings.max_prefixes
+                );
+                ObserveError::new(Trouble::OverBudget, words)
+            })?;
+        self.turn += 1;
+        self.prefixes.retain(|prefix, _| prefixes.contains(prefix));
+        let mut pass = Pass::default();
+        for prefix in prefixes {
+            if let Err(failure) = self.list(&prefix, from, &mut pass).await {
+                pass.short = true;
+                pass.failure.get_or_insert(failure);
+                break;
+            }
+        }
+        // Those that were shown first have waited longest.
+        pass.queue
+            .make_contiguous()
+            .sort_by_key(|object| object.seen_by);
+        self.read(&mut pass).await;
+        Ok(pass)
+    }
+
+    /// Lists one prefix and puts what is new in line.
+    async fn list(
+        &mut self,
+        prefix: &str,
+        from: Timestamp,
+        pass: &mut Pass,
+    ) -> Result<(), ObserveError> {
+        let words = format!("ListObjectsV2 on s3://{}/{prefix}", self.settings.bucket);
+        let known = self.prefixes.entry(prefix.to_owned()).or_default();
+        let mut token = None;
+        loop {
+            let after = known.after.clone().filter(|_| token.is_none());
+            let page = self
+                .client
+                .list_objects_v2()
+                .bucket(&self.settings.bucket)
+                .prefix(prefix)
+                .set_start_after(after)
+                .set_continuation_token(token.take())
+                .send()
+                .await
+                .map_err(|error| explain(&words, &error))?;
+            let ended = self.clock.now();
+            for object in page.contents.unwrap_or_default() {
+                let (Some(key), Some(modified)) = (object.key, object.last_modified) else {
+                    continue;
+                };
+                pass.keys += 1;
+                let etag = object.e_tag.unwrap_or_default();
+                let modified = instant(&modified);
+                let size = object.size.and_then(|size| u64::try_from(size).ok());
+                let entry = known.objects.entry(key.clone()).or_insert_with(|| Known {
+                    etag: etag.clone(),
+                    state: State::Seen(ended),
+                    turn: self.turn,
+                });
+                entry.turn = self.turn;
+                if entry.etag != etag {
+                    entry.etag.clone_from(&etag);
+                    entry.state = State::Seen(ended);
+                }
+                let State::Seen(seen_by) = entry.state else {
+                    continue;
+                };
+                let stamp = if is_multipart(&etag) {
+                    Stamp::NotBefore(modified)
+                } else {
+                    Stamp::Seconds(modified)
+                };
+                // The stamp is cut off to the second.
+                let too_old =
+                    matches!(stamp, Stamp::Seconds(_)) && modified + Duration::from_secs(1) < from;
+                if too_old || size == Some(0) {
+                    entry.state = State::Read;
+                } else if size.is_some_and(|size| size > self.settings.max_object_bytes) {
+                    entry.state = State::Read;
+                    self.reading.records += 1;
+                    self.reading.decode_errors += 1;
+                } else {
+                    pass.queue.push_back(Object {
+                        prefix: prefix.to_owned(),
+                        key,
+                        etag,
+                        stamp,
+                        seen_by,
+                    });
+                }
+            }
+            if pass.keys > self.settings.max_keys_per_sweep {
+                let limit = self.settings.max_keys_per_sweep;
+                let words = format!("{words}: more than {limit} keys in one look");
+                return Err(ObserveError::new(Trouble::OverBudget, words));
+            }
+            token = page
+                .next_continuation_token
+                .filter(|_| page.is_truncated == Some(true));
+            if token.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads what is in line, a few objects at a time.
+    async fn read(&mut self, pass: &mut Pass) {
+        let mut left = self.settings.max_objects_per_sweep;
+        let mut opened = FuturesUnordered::new();
+        loop {
+            while opened.len() < CONCURRENCY && left > 0 && self.sightings.len() < MAX_SIGHTINGS {
+                let Some(object) = pass.queue.pop_front() else {
+                    break;
+                };
+                left -= 1;
+                let limits = Limits {
+                    max_inflated_bytes: self.settings.max_inflated_bytes,
+                    ..Limits::OBJECT
+                };
+                let get = Get {
+                    client: self.client.clone(),
+                    bucket: self.settings.bucket.clone(),
+                    max_bytes: self.settings.max_object_bytes,
+                    scanner: Scanner::new(self.recognizer.clone(), limits),
+                    object,
+                };
+                opened.push(get.send());
+            }
+            match opened.next().await {
+                Some((object, opened)) => self.take(&object, opened, pass),
+                None => break,
+            }
+        }
+        pass.short |= !pass.queue.is_empty();
+    }
+
+    fn take(&mut self, object: &Object, opened: Opened, pass: &mut Pass) {
+        match opened {
+            Opened::Whole(scan, bytes) => self.report(object, scan, bytes),
+            Opened::TooLarge(mut scan, bytes) => {
+                scan.decode_errors += 1;
+                self.report(object, scan, bytes);
+            }
+            Opened::Vanished => {}
+            Opened::Replaced => {
+                pass.short = true;
+                return;
+            }
+            Opened::Failed(failure) => {
+                pass.short = true;
+                pass.failure.get_or_insert(failure);
+                return;
+            }
+        }
+        let prefix = self.prefixes.get_mut(&object.prefix);
+        if let Some(known) = prefix.and_then(|prefix| prefix.objects.get_mut(&object.key)) {
+            known.state = State::Read;
+        }
+    }
+
+    fn report(&mut self, object: &Object, scan: Scan, bytes: u64) {
+        self.reading.records += 1;
+        self.reading.bytes += bytes;
+        self.reading.decode_errors += u64::from(scan.decode_errors > 0);
+        self.reading.foreign_tags += scan.foreign_tags;
+        let name: Arc<str> = format!("s3://{}/{}", self.settings.bucket, object.key).into();
+        self.sightings
+            .extend(scan.found.into_iter().map(|found| Sighting {
+                tag: found.tag,
+                stamp: object.stamp,
+                seen_by: object.seen_by,
+                locator: Locator::new(format!("{name}#{}", found.place)),
+                label: None,
+                integrity: found.integrity,
+            }));
+    }
+
+    /// After a look that listed everything: forgets what is there no more, and moves the start of the next listing up
+    /// to the first key that is not read yet, where keys grow with time.
+    fn move_on(&mut self) {
+        for prefix in self.prefixes.values_mut() {
+            prefix.objects.retain(|_, known| known.turn == self.turn);
+            if !self.settings.ordered_keys {
+                continue;
+            }
+            let mut keys: Vec<_> = prefix.objects.iter().collect();
+            keys.sort_by_key(|(key, _)| *key);
+            let read = keys
+                .iter()
+                .take_while(|(_, known)| matches!(known.state, State::Read));
+            if let Some(last) = read.last().map(|(key, _)| (*key).clone()) {
+                prefix.objects.retain(|key, _| *key > last);
+                prefix.after = Some(last);
+            }
+        }
+    }
+}
+
+impl Observe for S3 {
+    async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let started = self.clock.now();
+        let oldest = wanted.oldest().unwrap_or(started).min(started);
+        let (watermark, failure) = match self.look(started, oldest).await {
+            Ok(pass) => {
+                let watermark = (!pass.short).then_some(started);
+                // A listing that was cut off would leave a gap before what it did not show.
+                if pass.failure.is_none() {
+                    self.move_on();
+                }
+                (watermark, pass.failure)
+            }
+            Err(failure) => (None, Some(failure)),
+        };
+        if let Some(failure) = failure {
+            if self.sightings.is_empty() {
+                return Err(failure);
+            }
+            // What was seen comes first; the failure is told when asked again.
+            self.failure = Some(failure);
+        }
+        Ok(Sweep {
+            revision: wanted.revision,
+            started,
+            finished: self.clock.now(),
+            watermark,
+            sightings: std::mem::take(&mut self.sightings),
+            reading: std::mem::take(&mut self.reading),
+        })
+    }
+
+    fn rest(&mut self) {
+        self.failure = None;
+    }
+}
+
+/// One call of GetObject, whose body goes through a scanner.
+struct Get {
+    client: Client,
+    bucket: String,
+    max_bytes: u64,
+    scanner: Scanner,
+    object: Object,
+}
+
+impl Get {
+    async fn send(self) -> (Object, Opened) {
+        let Self {
+            client,
+            bucket,
+            max_bytes,
+            mut scanner,
+            object,
+        } = self;
+        let words = format!("GetObject on s3://{bucket}/{}", object.key);
+        let etag = (!object.etag.is_empty()).then(|| object.etag.clone());
+        let request = client.get_object().bucket(bucket).key(&object.key);
+        let mut body = match request.set_if_match(etag).send().await {
+            Ok(answer) => answer.body,
+            Err(error) => {
+                let opened = match error.code() {
+                    Some("NoSuchKey") => Opened::Vanished,
+                    Some("PreconditionFailed") => Opened::Replaced,
+                    _ => Opened::Failed(explain(&words, &error)),
+                };
+                return (object, opened);
+            }
+        };
+        let mut bytes = 0;
+        loop {
+            match body.try_next().await {
+                Ok(Some(chunk)) => {
+                    bytes += chunk.len() as u64;
+                    if bytes > max_bytes {
+                        return (object, Opened::TooLarge(scanner.finish(), bytes));
+                    }
+                    scanner.push(&chunk);
+                }
+                Ok(None) => return (object, Opened::Whole(scanner.finish(), bytes)),
+                Err(error) => {
+                    let words = format!("{words}: its body broke off after {bytes} bytes: {error}");
+                    let failure = ObserveError::new(Trouble::Unreachable, words);
+                    return (object, Opened::Failed(failure));
+                }
+            }
+        }
+    }
+}
+
+/// The ETag of a multipart object ends with the number of its parts: `"…-12"`.
+fn is_multipart(etag: &str) -> bool {
+    let parts = etag.trim_matches('"').rsplit_once('-');
+    parts.is_some_and(|(_, parts)| !parts.is_empty() && parts.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn instant(date: &DateTime) -> Timestamp {
+    date.to_millis()
+        .map_or(Timestamp::MIN, Timestamp::from_millis)
+}
+
+#[cfg(test)]
+mod tests;

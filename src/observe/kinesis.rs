@@ -103,7 +103,8 @@ struct Cursor {
     position: Position,
     /// A short-lived token for `position`.
     iterator: Option<String>,
-    /// Everything that arrived at this shard before has been read, except for what settles late.
+    /// What arrived at this shard from `begun` up to `reached` has been read, except for what settles late.
+    begun: Timestamp,
     reached: Timestamp,
     /// When the look began in which the tip was reached last.
     tip: Option<Timestamp>,
@@ -131,6 +132,7 @@ impl Cursor {
             parents,
             position: Position::From(start),
             iterator: None,
+            begun: start,
             reached: start,
             tip: None,
             ended: false,
@@ -144,6 +146,7 @@ impl Cursor {
     fn jump(&mut self, to: Timestamp) {
         self.position = Position::From(to);
         self.iterator = None;
+        self.begun = to;
         self.reached = to;
     }
 }
@@ -184,7 +187,9 @@ impl Kinesis {
     }
 
     async fn look(&mut self, started: Timestamp, start: Timestamp) -> Result<Pass, ObserveError> {
-        if self.unlisted {
+        // A shard that had ended before the oldest trace of then may be of interest to an older one.
+        let older = self.cursors.values().any(|cursor| start < cursor.begun);
+        if self.unlisted || older {
             let shards = self.list(start).await?;
             self.adopt(shards, start);
         }
@@ -301,7 +306,8 @@ impl Kinesis {
         self.unlisted = false;
     }
 
-    /// Moves cursors that stand before everything of interest up to it, so that nobody pays for what nobody waits for.
+    /// Moves cursors that stand before everything of interest up to it, so that nobody pays for what nobody waits for,
+    /// and those back that were begun too late.
     fn aim(&mut self, start: Timestamp) {
         let spare = if self.rested {
             Duration::ZERO
@@ -310,7 +316,12 @@ impl Kinesis {
         };
         self.rested = false;
         for cursor in self.cursors.values_mut() {
-            if cursor.reached + spare < start && !cursor.ended {
+            if start < cursor.begun {
+                // An older trace came to be waited for; nobody has read what arrived before the others were planned.
+                cursor.jump(start);
+                cursor.tip = None;
+                cursor.ended = false;
+            } else if cursor.reached + spare < start && !cursor.ended {
                 cursor.jump(start);
             }
         }
@@ -354,7 +365,10 @@ impl Kinesis {
                 return;
             }
             Err(Refusal::Lost) => {
-                cursor.jump(cursor.reached.max(pass.start));
+                // What arrived since the last record is read, and a little twice.
+                let begun = cursor.begun;
+                cursor.jump((cursor.reached - self.settings.lookback).max(pass.start));
+                cursor.begun = begun.min(cursor.begun);
                 pass.short = true;
                 return;
             }

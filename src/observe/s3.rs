@@ -21,7 +21,7 @@ use futures::stream::FuturesUnordered;
 
 pub use self::template::KeyTemplate;
 use super::decode::{Limits, Scan, Scanner};
-use super::sdk_error::explain;
+use super::sdk_error::{causes, explain};
 use super::{Observe, ObserveError, Recognizer};
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
@@ -248,7 +248,13 @@ impl S3 {
                 // The stamp is cut off to the second.
                 let too_old =
                     matches!(stamp, Stamp::Seconds(_)) && modified + Duration::from_secs(1) < from;
-                if too_old || size == Some(0) {
+                if too_old {
+                    // It stays unread for the case that an older trace comes to be waited for; where listings move on
+                    // with the keys, that case is given up.
+                    if self.settings.ordered_keys {
+                        entry.state = State::Read;
+                    }
+                } else if size == Some(0) {
                     entry.state = State::Read;
                 } else if size.is_some_and(|size| size > self.settings.max_object_bytes) {
                     entry.state = State::Read;
@@ -455,7 +461,8 @@ impl Get {
                 }
                 Ok(None) => return (object, Opened::Whole(scanner.finish(), bytes)),
                 Err(error) => {
-                    let words = format!("{words}: its body broke off after {bytes} bytes: {error}");
+                    let why = causes(&error);
+                    let words = format!("{words}: its body broke off after {bytes} bytes: {why}");
                     let failure = ObserveError::new(Trouble::Unreachable, words);
                     return (object, Opened::Failed(failure));
                 }

@@ -390,7 +390,7 @@ async fn a_rested_cursor_goes_on_at_what_is_waited_for_and_a_busy_one_where_it_w
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[])]);
     let mut kinesis = service.kinesis(settings());
     kinesis.sweep(&wanted_from(t(-600))).await.unwrap();
-    kinesis.sweep(&wanted_from(t(-900))).await.unwrap();
+    kinesis.sweep(&wanted_from(t(-300))).await.unwrap();
     assert_eq!(service.calls("GetShardIterator").len(), 1);
     kinesis.rest();
     kinesis.clock = WallClock::new(|| t(300));
@@ -398,6 +398,20 @@ async fn a_rested_cursor_goes_on_at_what_is_waited_for_and_a_busy_one_where_it_w
     let opened = &service.calls("GetShardIterator")[1];
     assert_eq!(opened["Timestamp"].as_f64(), Some((NOW + 289) as f64));
     assert_eq!(service.calls("ListShards").len(), 1);
+}
+
+#[tokio::test]
+async fn a_cursor_that_was_begun_too_late_for_an_older_trace_is_begun_again() {
+    let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[])]);
+    let mut kinesis = service.kinesis(settings());
+    kinesis.sweep(&wanted_from(t(-60))).await.unwrap();
+    for _ in 0..2 {
+        let sweep = kinesis.sweep(&wanted_from(t(-600))).await.unwrap();
+        assert_eq!(sweep.watermark, Some(t(-1)));
+    }
+    let opened = service.calls("GetShardIterator");
+    assert_eq!(opened.len(), 2);
+    assert_eq!(opened[1]["Timestamp"].as_f64(), Some((NOW - 610) as f64));
 }
 
 #[tokio::test]

@@ -251,10 +251,21 @@ async fn an_object_older_than_all_that_waits_is_left_unless_its_stamp_may_be_fro
     let bucket = Bucket::default();
     bucket.put("in/04/old", canary(1), "e", t(-40));
     bucket.put("in/04/parts", canary(1), "e-12", t(-400));
-    let sweep = bucket.s3(settings()).sweep(&wanted()).await.unwrap();
+    let mut s3 = bucket.s3(settings());
+    let sweep = s3.sweep(&wanted()).await.unwrap();
     assert_eq!(locators(&sweep), ["s3://archive/in/04/parts#0"]);
     assert_eq!(sweep.sightings[0].stamp, Stamp::NotBefore(t(-400)));
     assert_eq!(bucket.calls("GET"), ["GET in/04/parts"]);
+    let older = WantedTrace {
+        tag: tag(2),
+        planned_at: t(-60),
+    };
+    let wanted = Wanted {
+        waiting: Arc::new([older]),
+        ..Wanted::default()
+    };
+    let sweep = s3.sweep(&wanted).await.unwrap();
+    assert_eq!(locators(&sweep), ["s3://archive/in/04/old#0"]);
 }
 
 #[tokio::test]

@@ -8,18 +8,19 @@
 //! It must never conclude anything from an empty answer: only `MillisBehindLatest == 0` says that the tip was reached.
 //! A position moves only together with the sightings that were read up to it, so a look may be dropped at any `await`.
 
+mod ask;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
-use aws_sdk_kinesis::operation::get_shard_iterator::GetShardIteratorError;
+use aws_sdk_kinesis::error::ProvideErrorMetadata;
 use aws_sdk_kinesis::primitives::DateTime;
-use aws_sdk_kinesis::types::{Shard, ShardFilter, ShardFilterType, ShardIteratorType};
+use aws_sdk_kinesis::types::{Shard, ShardFilter, ShardFilterType};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
+use self::ask::{Answer, Ask, Refusal, date, is_arn, is_invalid};
 use super::decode::{Limits, scan_record};
 use super::sdk_error::explain;
 use super::{Observe, ObserveError, Recognizer};
@@ -103,7 +104,8 @@ struct Cursor {
     position: Position,
     /// A short-lived token for `position`.
     iterator: Option<String>,
-    /// Everything that arrived at this shard before has been read, except for what settles late.
+    /// What arrived at this shard from `begun` up to `reached` has been read, except for what settles late.
+    begun: Timestamp,
     reached: Timestamp,
     /// When the look began in which the tip was reached last.
     tip: Option<Timestamp>,
@@ -131,6 +133,7 @@ impl Cursor {
             parents,
             position: Position::From(start),
             iterator: None,
+            begun: start,
             reached: start,
             tip: None,
             ended: false,
@@ -144,6 +147,7 @@ impl Cursor {
     fn jump(&mut self, to: Timestamp) {
         self.position = Position::From(to);
         self.iterator = None;
+        self.begun = to;
         self.reached = to;
     }
 }
@@ -179,7 +183,9 @@ impl Kinesis {
     }
 
     async fn look(&mut self, started: Timestamp, start: Timestamp) -> Result<Pass, ObserveError> {
-        if self.unlisted {
+        // A shard that had ended before the oldest trace of then may be of interest to an older one.
+        let older = self.cursors.values().any(|cursor| start < cursor.begun);
+        if self.unlisted || older {
             let shards = self.list(start).await?;
             self.adopt(shards, start);
         }
@@ -286,12 +292,18 @@ impl Kinesis {
         self.unlisted = false;
     }
 
-    /// Moves cursors that stand before everything of interest up to it, so that nobody pays for what nobody waits for.
+    /// Moves cursors that stand before everything of interest up to it, so that nobody pays for what nobody waits for,
+    /// and those back that were begun too late.
     fn aim(&mut self, start: Timestamp) {
         let spare = if self.rested { Duration::ZERO } else { self.settings.lookback };
         self.rested = false;
         for cursor in self.cursors.values_mut() {
-            if cursor.reached + spare < start && !cursor.ended {
+            if start < cursor.begun {
+                // An older trace came to be waited for; nobody has read what arrived before the others were planned.
+                cursor.jump(start);
+                cursor.tip = None;
+                cursor.ended = false;
+            } else if cursor.reached + spare < start && !cursor.ended {
                 cursor.jump(start);
             }
         }
@@ -335,7 +347,10 @@ impl Kinesis {
                 return;
             }
             Err(Refusal::Lost) => {
-                cursor.jump(cursor.reached.max(pass.start));
+                // What arrived since the last record is read, and a little twice.
+                let begun = cursor.begun;
+                cursor.jump((cursor.reached - self.settings.lookback).max(pass.start));
+                cursor.begun = begun.min(cursor.begun);
                 pass.short = true;
                 return;
             }
@@ -452,123 +467,6 @@ impl Observe for Kinesis {
         self.rested = true;
         self.failure = None;
     }
-}
-
-/// One call of GetRecords, and of GetShardIterator before it where that is needed.
-struct Ask {
-    client: Client,
-    stream: String,
-    limit: i32,
-    shard: String,
-    position: Position,
-    iterator: Option<String>,
-    clock: WallClock,
-}
-
-struct Answer {
-    shard: String,
-    /// The iterator that is still good.
-    iterator: Option<String>,
-    page: Result<GetRecordsOutput, Refusal>,
-    /// When the answer had been read.
-    ended: Timestamp,
-}
-
-enum Refusal {
-    /// There is no such shard any more.
-    Gone,
-    /// The position is none in this shard any more.
-    Lost,
-    Failed(ObserveError),
-}
-
-impl Ask {
-    async fn send(mut self) -> Answer {
-        let page = self.page().await;
-        Answer { ended: self.clock.now(), shard: self.shard, iterator: self.iterator, page }
-    }
-
-    async fn page(&mut self) -> Result<GetRecordsOutput, Refusal> {
-        let mut fresh = self.iterator.is_none();
-        loop {
-            let iterator = match &self.iterator {
-                Some(iterator) => iterator.clone(),
-                None => self.open().await?,
-            };
-            self.iterator = Some(iterator.clone());
-            let arn = is_arn(&self.stream).then(|| self.stream.clone());
-            let asked =
-                self.client.get_records().shard_iterator(iterator).set_stream_arn(arn).limit(self.limit);
-            let error = match asked.send().await {
-                Ok(page) => return Ok(page),
-                Err(error) => error,
-            };
-            match error.code() {
-                // Five minutes after it was given out; the position is still known.
-                Some("ExpiredIteratorException") if !fresh => {
-                    self.iterator = None;
-                    fresh = true;
-                }
-                Some("ResourceNotFoundException") => {
-                    self.iterator = None;
-                    return Err(Refusal::Gone);
-                }
-                code => {
-                    if is_invalid(code) || code == Some("ExpiredIteratorException") {
-                        self.iterator = None;
-                    }
-                    let words = format!("GetRecords on {} of stream {}", self.shard, self.stream);
-                    return Err(Refusal::Failed(explain(&words, &error)));
-                }
-            }
-        }
-    }
-
-    async fn open(&self) -> Result<String, Refusal> {
-        let request = self.client.get_shard_iterator().shard_id(&self.shard);
-        let request = if is_arn(&self.stream) {
-            request.stream_arn(&self.stream)
-        } else {
-            request.stream_name(&self.stream)
-        };
-        let request = match &self.position {
-            Position::From(start) => {
-                request.shard_iterator_type(ShardIteratorType::AtTimestamp).timestamp(date(*start))
-            }
-            Position::After(sequence) => request
-                .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
-                .starting_sequence_number(sequence),
-        };
-        let words = format!("GetShardIterator on {} of stream {}", self.shard, self.stream);
-        match request.send().await {
-            Ok(answer) => answer.shard_iterator.ok_or_else(|| {
-                let words = format!("{words}: an answer without an iterator");
-                Refusal::Failed(ObserveError::new(Trouble::Garbled, words))
-            }),
-            Err(error) => Err(self.refusal(&words, &error)),
-        }
-    }
-
-    fn refusal(&self, words: &str, error: &SdkError<GetShardIteratorError>) -> Refusal {
-        match (error.code(), &self.position) {
-            (Some("ResourceNotFoundException"), _) => Refusal::Gone,
-            (code, Position::After(_)) if is_invalid(code) => Refusal::Lost,
-            _ => Refusal::Failed(explain(words, error)),
-        }
-    }
-}
-
-fn is_arn(stream: &str) -> bool {
-    stream.starts_with("arn:")
-}
-
-fn is_invalid(code: Option<&str>) -> bool {
-    matches!(code, Some("InvalidArgumentException" | "ValidationException"))
-}
-
-/// Rounded down to the milliseconds of the wire.
-fn date(at: Timestamp) -> DateTime {
-    DateTime::from_millis(at.millis())
 }
 
 fn instant(date: &DateTime) -> Timestamp {

@@ -21,7 +21,7 @@ use futures::stream::FuturesUnordered;
 
 pub use self::template::KeyTemplate;
 use super::decode::{Limits, Scan, Scanner};
-use super::sdk_error::explain;
+use super::sdk_error::{causes, explain};
 use super::{Observe, ObserveError, Recognizer};
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
@@ -80,6 +80,8 @@ pub struct S3 {
     recognizer: Recognizer,
     clock: WallClock,
     prefixes: BTreeMap<String, Prefix>,
+    /// Counts looks.
+    turn: u64,
     /// What was read and not reported yet: a look may be dropped.
     sightings: Vec<Sighting>,
     reading: Reading,
@@ -99,6 +101,8 @@ struct Prefix {
 struct Known {
     etag: String,
     state: State,
+    /// The look that listed it last.
+    turn: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -149,6 +153,7 @@ impl S3 {
             recognizer,
             clock,
             prefixes: BTreeMap::new(),
+            turn: 0,
             sightings: Vec::new(),
             reading: Reading::default(),
             failure: None,
@@ -164,6 +169,7 @@ impl S3 {
             );
             ObserveError::new(Trouble::OverBudget, words)
         })?;
+        self.turn += 1;
         self.prefixes.retain(|prefix, _| prefixes.contains(prefix));
         let mut pass = Pass::default();
         for prefix in prefixes {
@@ -205,10 +211,12 @@ impl S3 {
                 let etag = object.e_tag.unwrap_or_default();
                 let modified = instant(&modified);
                 let size = object.size.and_then(|size| u64::try_from(size).ok());
-                let entry = known
-                    .objects
-                    .entry(key.clone())
-                    .or_insert_with(|| Known { etag: etag.clone(), state: State::Seen(ended) });
+                let entry = known.objects.entry(key.clone()).or_insert_with(|| Known {
+                    etag: etag.clone(),
+                    state: State::Seen(ended),
+                    turn: self.turn,
+                });
+                entry.turn = self.turn;
                 if entry.etag != etag {
                     entry.etag.clone_from(&etag);
                     entry.state = State::Seen(ended);
@@ -220,7 +228,13 @@ impl S3 {
                     if is_multipart(&etag) { Stamp::NotBefore(modified) } else { Stamp::Seconds(modified) };
                 // The stamp is cut off to the second.
                 let too_old = matches!(stamp, Stamp::Seconds(_)) && modified + Duration::from_secs(1) < from;
-                if too_old || size == Some(0) {
+                if too_old {
+                    // It stays unread for the case that an older trace comes to be waited for; where listings move on
+                    // with the keys, that case is given up.
+                    if self.settings.ordered_keys {
+                        entry.state = State::Read;
+                    }
+                } else if size == Some(0) {
                     entry.state = State::Read;
                 } else if size.is_some_and(|size| size > self.settings.max_object_bytes) {
                     entry.state = State::Read;
@@ -311,20 +325,20 @@ impl S3 {
         }));
     }
 
-    /// Moves the start of the next listing up to the first key that is not read yet, and forgets what is before.
+    /// After a look that listed everything: forgets what is there no more, and moves the start of the next listing up
+    /// to the first key that is not read yet, where keys grow with time.
     fn move_on(&mut self) {
         for prefix in self.prefixes.values_mut() {
-            if self.settings.ordered_keys {
-                let read = |known: &Known| matches!(known.state, State::Read);
-                let unread = prefix.objects.iter().filter(|(_, known)| !read(known));
-                let first_unread = unread.map(|(key, _)| key.clone()).min();
-                let before = |key: &String| first_unread.as_ref().is_none_or(|first| key < first);
-                let last = prefix.objects.keys().filter(|key| before(key)).max().cloned();
-                prefix.after = last.or(prefix.after.take());
-                prefix.objects.retain(|key, _| !before(key));
-            } else if prefix.objects.len() > self.settings.max_keys_per_sweep {
-                // Most of them were deleted since. To read the others again costs, but tells no lie.
-                prefix.objects.clear();
+            prefix.objects.retain(|_, known| known.turn == self.turn);
+            if !self.settings.ordered_keys {
+                continue;
+            }
+            let mut keys: Vec<_> = prefix.objects.iter().collect();
+            keys.sort_by_key(|(key, _)| *key);
+            let read = keys.iter().take_while(|(_, known)| matches!(known.state, State::Read));
+            if let Some(last) = read.last().map(|(key, _)| (*key).clone()) {
+                prefix.objects.retain(|key, _| *key > last);
+                prefix.after = Some(last);
             }
         }
     }
@@ -408,7 +422,8 @@ impl Get {
                 }
                 Ok(None) => return (object, Opened::Whole(scanner.finish(), bytes)),
                 Err(error) => {
-                    let words = format!("{words}: its body broke off after {bytes} bytes: {error}");
+                    let why = causes(&error);
+                    let words = format!("{words}: its body broke off after {bytes} bytes: {why}");
                     let failure = ObserveError::new(Trouble::Unreachable, words);
                     return (object, Opened::Failed(failure));
                 }

@@ -167,7 +167,8 @@ fn find_cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Optio
     chain(error).skip(1).find_map(|cause| cause.downcast_ref())
 }
 
-fn causes(error: &(dyn Error + 'static)) -> String {
+/// An error and what is behind it, without repetitions.
+pub(super) fn causes(error: &(dyn Error + 'static)) -> String {
     let mut words: Vec<String> = chain(error).map(ToString::to_string).collect();
     words.dedup();
     words.join(": ")

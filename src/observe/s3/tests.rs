@@ -1,1 +1,337 @@
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
+use futures::FutureExt;
+
+use super::*;
+use crate::domain::canary::{Integrity, Template};
+use crate::domain::sighting::WantedTrace;
+use crate::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
+
+/// One second before a full hour.
+const NOW: &str = "2026-11-22T04:59:59Z";
+
+fn t(secs: i64) -> Timestamp {
+    let now = Timestamp::parse_rfc3339(NOW).unwrap();
+    Timestamp::from_micros(now.micros() + secs * 1_000_000)
+}
+
+fn recognizer() -> Recognizer {
+    let key = TagKey::new("0123456789abcdef").unwrap();
+    Recognizer {
+        keys: Arc::new(Keyring::new(key, Vec::new())),
+        templates: Arc::new([(Code::of("acme"), Template::default())]),
+    }
+}
+
+fn tag(n: u8) -> Tag {
+    Tag {
+        trace: TraceId::new(t(-30), [n; 10]),
+        tenant: Code::of("acme"),
+        instance: Code::of("probe-1"),
+        size: 200,
+    }
+}
+
+fn canary(n: u8) -> String {
+    Template::default().render(&tag(n), &recognizer().keys.sign(&tag(n))) + "\n"
+}
+
+fn wanted() -> Wanted {
+    let planned_at = t(-30);
+    Wanted { waiting: Arc::new([WantedTrace { tag: tag(1), planned_at }]), ..Wanted::default() }
+}
+
+/// A bucket in memory. A page of its listing holds two keys.
+#[derive(Clone, Default)]
+struct Bucket(Arc<Mutex<Store>>);
+
+#[derive(Default)]
+struct Store {
+    objects: BTreeMap<String, (String, &'static str, Timestamp)>,
+    calls: Vec<String>,
+    /// The key whose body never comes.
+    stuck: Option<&'static str>,
+    /// What GetObject of a key answers instead.
+    broken: BTreeMap<&'static str, (u16, &'static str)>,
+    /// What a listing answers instead.
+    closed: Option<(u16, &'static str)>,
+}
+
+impl std::fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bucket")
+    }
+}
+
+impl HttpConnector for Bucket {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let mut store = self.0.lock().unwrap();
+        let (path, query) = request.uri().split_once('?').unwrap();
+        let path = path.split_once("/archive").unwrap().1.trim_start_matches('/');
+        if store.stuck == Some(path) {
+            return HttpConnectorFuture::new(std::future::pending());
+        }
+        let (status, body) = if path.is_empty() { store.list(query) } else { store.get(path) };
+        let status = StatusCode::try_from(status).unwrap();
+        HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::from(body))))
+    }
+}
+
+fn error(code: &str) -> String {
+    format!("<Error><Code>{code}</Code><Message>words</Message></Error>")
+}
+
+impl Store {
+    fn list(&mut self, query: &str) -> (u16, String) {
+        let query = query.replace("%2F", "/").replace("%3D", "=");
+        let field = |name: &str| {
+            let fields = query.split('&').filter_map(|field| field.split_once('='));
+            fields.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).next()
+        };
+        let prefix = field("prefix").unwrap();
+        let after = field("continuation-token").or(field("start-after")).unwrap_or_default();
+        self.calls.push(format!("LIST {prefix} after {after}"));
+        if let Some((status, code)) = self.closed {
+            return (status, error(code));
+        }
+        let mut keys = self.objects.iter().filter(|(key, _)| key.starts_with(&prefix) && **key > after);
+        let mut body = String::from("<ListBucketResult>");
+        let mut last = String::new();
+        for (key, (text, etag, at)) in keys.by_ref().take(2) {
+            let size = text.len();
+            body += &format!(
+                "<Contents><Key>{key}</Key><LastModified>{at}</LastModified><ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size></Contents>"
+            );
+            last.clone_from(key);
+        }
+        if keys.next().is_some() {
+            body += &format!(
+                "<IsTruncated>true</IsTruncated><NextContinuationToken>{last}</NextContinuationToken>"
+            );
+        }
+        (200, body + "</ListBucketResult>")
+    }
+
+    fn get(&mut self, key: &str) -> (u16, String) {
+        self.calls.push(format!("GET {key}"));
+        match (self.broken.get(key), self.objects.get(key)) {
+            (Some((status, code)), _) => (*status, error(code)),
+            (None, Some((text, _, _))) => (200, text.clone()),
+            (None, None) => (404, error("NoSuchKey")),
+        }
+    }
+}
+
+impl Bucket {
+    fn put(&self, key: &str, text: impl Into<String>, etag: &'static str, at: Timestamp) {
+        let mut store = self.0.lock().unwrap();
+        store.objects.insert(key.to_owned(), (text.into(), etag, at));
+    }
+
+    fn calls(&self, verb: &str) -> Vec<String> {
+        let mut store = self.0.lock().unwrap();
+        let calls = std::mem::take(&mut store.calls);
+        calls.into_iter().filter(|call| call.starts_with(verb)).collect()
+    }
+
+    fn s3(&self, settings: Settings) -> S3 {
+        let connector = SharedHttpConnector::new(self.clone());
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new("eu-central-1"))
+            .credentials_provider(Credentials::new("a", "b", None, None, "test"))
+            .retry_config(RetryConfig::disabled())
+            .force_path_style(true)
+            .http_client(http_client_fn(move |_, _| connector.clone()))
+            .build();
+        // Each look at the clock is a millisecond later than the one before.
+        let millis = AtomicI64::new(0);
+        let clock = WallClock::new(move || {
+            let ticks = u64::try_from(millis.fetch_add(1, Ordering::Relaxed)).unwrap();
+            t(0) + Duration::from_millis(ticks)
+        });
+        S3::new(settings, Client::from_conf(config), recognizer(), clock)
+    }
+}
+
+fn settings() -> Settings {
+    Settings { slack: Duration::from_secs(5), ..Settings::new("archive", KeyTemplate::new("in/%H/")) }
+}
+
+fn locators(sweep: &Sweep) -> Vec<&str> {
+    let mut all: Vec<_> = sweep.sightings.iter().map(|seen| &*seen.locator.0).collect();
+    all.sort_unstable();
+    all
+}
+
+#[tokio::test]
+async fn a_new_object_is_read_once_and_both_hours_are_listed_to_their_end() {
+    let bucket = Bucket::default();
+    for key in ["in/04/a", "in/04/b", "in/04/c", "in/05/a", "in/06/a"] {
+        bucket.put(key, "noise\n".to_owned() + &canary(1) + &canary(1), "e", t(-2));
+    }
+    let mut s3 = bucket.s3(settings());
+    let sweep = s3.sweep(&wanted()).await.unwrap();
+    assert_eq!(sweep.sightings.len(), 8);
+    assert_eq!(locators(&sweep)[..2], ["s3://archive/in/04/a#0", "s3://archive/in/04/a#1"]);
+    let seen = &sweep.sightings[0];
+    assert_eq!((seen.stamp, seen.integrity), (Stamp::Seconds(t(-2)), Integrity::Intact));
+    // The start of the look was the first time it asked for the clock, the end of the first answer the second.
+    assert_eq!((sweep.watermark, sweep.started), (Some(t(0)), t(0)));
+    assert_eq!(seen.seen_by, t(0) + Duration::from_millis(1));
+    assert_eq!((sweep.reading.records, sweep.reading.bytes), (4, 4 * 408));
+    let sweep = s3.sweep(&wanted()).await.unwrap();
+    assert!(sweep.sightings.is_empty() && sweep.watermark.is_some());
+    assert_eq!(bucket.calls("GET").len(), 4, "known objects are not fetched again");
+    bucket.put("in/04/a", canary(2), "e2", t(0));
+    assert_eq!(s3.sweep(&wanted()).await.unwrap().sightings[0].tag, tag(2));
+}
+
+#[tokio::test]
+async fn an_object_older_than_all_that_waits_is_left_unless_its_stamp_may_be_from_before_its_upload() {
+    let bucket = Bucket::default();
+    bucket.put("in/04/old", canary(1), "e", t(-40));
+    bucket.put("in/04/parts", canary(1), "e-12", t(-400));
+    let mut s3 = bucket.s3(settings());
+    let sweep = s3.sweep(&wanted()).await.unwrap();
+    assert_eq!(locators(&sweep), ["s3://archive/in/04/parts#0"]);
+    assert_eq!(sweep.sightings[0].stamp, Stamp::NotBefore(t(-400)));
+    assert_eq!(bucket.calls("GET"), ["GET in/04/parts"]);
+    let older = WantedTrace { tag: tag(2), planned_at: t(-60) };
+    let wanted = Wanted { waiting: Arc::new([older]), ..Wanted::default() };
+    let sweep = s3.sweep(&wanted).await.unwrap();
+    assert_eq!(locators(&sweep), ["s3://archive/in/04/old#0"]);
+}
+
+#[tokio::test]
+async fn an_object_that_vanished_after_it_was_listed_is_no_failure() {
+    let bucket = Bucket::default();
+    bucket.put("in/04/a", canary(1), "e", t(-2));
+    bucket.0.lock().unwrap().broken.insert("in/04/a", (404, "NoSuchKey"));
+    let sweep = bucket.s3(settings()).sweep(&wanted()).await.unwrap();
+    assert_eq!((sweep.sightings.len(), sweep.watermark), (0, Some(t(0))));
+}
+
+#[tokio::test]
+async fn an_object_that_could_not_be_read_is_not_known_and_stops_the_watermark() {
+    let bucket = Bucket::default();
+    bucket.put("in/04/a", canary(1), "e", t(-2));
+    bucket.put("in/04/b", canary(2), "e", t(-2));
+    bucket.0.lock().unwrap().broken.insert("in/04/a", (403, "AccessDenied"));
+    let mut s3 = bucket.s3(settings());
+    let sweep = s3.sweep(&wanted()).await.unwrap();
+    assert_eq!((locators(&sweep), sweep.watermark), (vec!["s3://archive/in/04/b#0"], None));
+    let failure = s3.sweep(&wanted()).await.unwrap_err();
+    assert_eq!(failure.trouble, Trouble::Denied);
+    assert_eq!(&*failure.detail, "GetObject on s3://archive/in/04/a: AccessDenied: words");
+    bucket.0.lock().unwrap().broken.clear();
+    let sweep = s3.sweep(&wanted()).await.unwrap();
+    assert_eq!(locators(&sweep), ["s3://archive/in/04/a#0"]);
+    assert!(sweep.watermark.is_some());
+    assert_eq!(sweep.sightings[0].seen_by, t(0) + Duration::from_millis(1), "the look that showed it first");
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_denied_or_missing_is_named() {
+    for (status, code, trouble) in [
+        (403, "AccessDenied", Trouble::Denied),
+        (404, "NoSuchBucket", Trouble::Missing),
+        (503, "SlowDown", Trouble::Throttled),
+    ] {
+        let bucket = Bucket::default();
+        bucket.0.lock().unwrap().closed = Some((status, code));
+        let failure = bucket.s3(settings()).sweep(&wanted()).await.unwrap_err();
+        assert_eq!(failure.trouble, trouble);
+        assert_eq!(*failure.detail, format!("ListObjectsV2 on s3://archive/in/04/: {code}: words"));
+    }
+}
+
+#[tokio::test]
+async fn what_one_look_cannot_read_is_left_to_the_next() {
+    let bucket = Bucket::default();
+    for key in ["in/04/a", "in/04/b", "in/04/c"] {
+        bucket.put(key, canary(1), "e", t(-2));
+    }
+    let mut s3 = bucket.s3(Settings { max_objects_per_sweep: 2, ..settings() });
+    let sweep = s3.sweep(&wanted()).await.unwrap();
+    assert_eq!((sweep.sightings.len(), sweep.watermark), (2, None));
+    let sweep = s3.sweep(&wanted()).await.unwrap();
+    assert_eq!((sweep.sightings.len(), sweep.watermark), (1, Some(sweep.started)));
+}
+
+#[tokio::test]
+async fn too_many_keys_or_prefixes_break_a_limit_of_ours() {
+    let bucket = Bucket::default();
+    for key in ["in/04/a", "in/04/b", "in/04/c"] {
+        bucket.put(key, "noise", "e", t(-2));
+    }
+    for settings in
+        [Settings { max_keys_per_sweep: 2, ..settings() }, Settings { max_prefixes: 1, ..settings() }]
+    {
+        let failure = bucket.s3(settings).sweep(&wanted()).await.unwrap_err();
+        assert_eq!(failure.trouble, Trouble::OverBudget);
+    }
+}
+
+#[tokio::test]
+async fn a_listing_of_growing_keys_begins_after_the_last_one_that_was_read() {
+    let bucket = Bucket::default();
+    for key in ["in/04/a", "in/04/b", "in/04/c"] {
+        bucket.put(key, canary(1), "e", t(-2));
+    }
+    bucket.0.lock().unwrap().broken.insert("in/04/c", (500, "InternalError"));
+    let mut s3 = bucket.s3(Settings { ordered_keys: true, ..settings() });
+    assert_eq!(s3.sweep(&wanted()).await.unwrap().sightings.len(), 2);
+    assert_eq!(s3.sweep(&wanted()).await.unwrap_err().trouble, Trouble::Failing);
+    bucket.0.lock().unwrap().broken.clear();
+    assert_eq!(s3.sweep(&wanted()).await.unwrap().sightings.len(), 1);
+    bucket.calls("");
+    bucket.put("in/04/d", canary(2), "e", t(-1));
+    let sweep = s3.sweep(&wanted()).await.unwrap();
+    assert_eq!(locators(&sweep), ["s3://archive/in/04/d#0"]);
+    assert_eq!(bucket.calls("LIST")[0], "LIST in/04/ after in/04/c");
+}
+
+#[tokio::test]
+async fn an_object_that_is_too_large_is_counted_and_never_fetched() {
+    let bucket = Bucket::default();
+    bucket.put("in/04/a", canary(1), "e", t(-2));
+    let mut s3 = bucket.s3(Settings { max_object_bytes: 100, ..settings() });
+    let sweep = s3.sweep(&wanted()).await.unwrap();
+    assert_eq!((sweep.reading.records, sweep.reading.decode_errors), (1, 1));
+    assert!(sweep.sightings.is_empty() && sweep.watermark.is_some());
+    assert_eq!(s3.sweep(&wanted()).await.unwrap().reading.decode_errors, 0);
+    assert!(bucket.calls("GET").is_empty());
+}
+
+#[tokio::test]
+async fn a_look_that_is_dropped_half_way_loses_nothing() {
+    let bucket = Bucket::default();
+    bucket.put("in/04/a", canary(1), "e", t(-2));
+    bucket.put("in/04/b", canary(2), "e", t(-2));
+    bucket.0.lock().unwrap().stuck = Some("in/04/b");
+    let mut s3 = bucket.s3(settings());
+    let wanted = wanted();
+    {
+        let mut look = std::pin::pin!(s3.sweep(&wanted));
+        for _ in 0..100 {
+            assert!(look.as_mut().now_or_never().is_none());
+            tokio::task::yield_now().await;
+        }
+    }
+    bucket.0.lock().unwrap().stuck = None;
+    let sweep = s3.sweep(&wanted).await.unwrap();
+    assert_eq!(locators(&sweep), ["s3://archive/in/04/a#0", "s3://archive/in/04/b#0"]);
+    assert!(sweep.watermark.is_some());
+    assert_eq!(bucket.calls("GET"), ["GET in/04/a", "GET in/04/b"], "the first was not read again");
+    assert!(sweep.sightings.iter().all(|seen| seen.seen_by == t(0) + Duration::from_millis(1)));
+}

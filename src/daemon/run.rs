@@ -202,13 +202,7 @@ fn app(config: &Config, clock: &WallClock, engine: &Engine) -> web::App {
         config: Arc::new(shown.unwrap_or_default()),
         alive: Arc::new(turning),
         ready: Arc::new(ready),
-        scrape: Arc::new(move |format| {
-            let format = match format {
-                web::Format::Text => metrics::Format::Text,
-                web::Format::OpenMetrics => metrics::Format::OpenMetrics,
-            };
-            web::Scrape { content_type: format.content_type().to_owned(), body: metrics.render(format) }
-        }),
+        scrape: Arc::new(move |format| metrics.render(format)),
         sign: Arc::new(move |tag| keys.sign(tag)),
     }
 }

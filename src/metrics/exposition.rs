@@ -20,12 +20,6 @@ pub enum Format {
 }
 
 impl Format {
-    /// What the `Accept` header of a scrape asks for.
-    #[must_use]
-    pub fn accepted_by(accept: &str) -> Self {
-        if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Text }
-    }
-
     /// The value of the `Content-Type` header.
     #[must_use]
     pub const fn content_type(self) -> &'static str {
@@ -164,13 +158,6 @@ fn escape(text: &str, quotes: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_scraper_that_accepts_openmetrics_gets_it() {
-        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
-        assert_eq!(Format::accepted_by(prometheus), Format::OpenMetrics);
-        assert_eq!(Format::accepted_by("*/*"), Format::Text);
-    }
 
     #[test]
     fn bounds_are_spelled_as_floats() {

@@ -7,19 +7,17 @@
 //! It must never take the newest events for complete: they show up late, and so the watermark stays behind the clock.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_cloudwatchlogs::Client;
-use aws_sdk_cloudwatchlogs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatchlogs::operation::filter_log_events::FilterLogEventsOutput;
 use aws_sdk_cloudwatchlogs::types::FilteredLogEvent;
-use aws_smithy_runtime_api::http::Response;
 
+use super::decode::{Limits, scan_record};
+use super::sdk_error::explain;
 use super::{Observe, ObserveError, Recognizer};
-use crate::domain::canary::Integrity;
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
-use crate::domain::tag::{MARKER, NotOurs, TAG_LEN, Tag};
+use crate::domain::tag::MARKER;
 use crate::domain::time::{Timestamp, WallClock};
 
 /// How many events with foreign tags are remembered, so that windows that overlap do not count them twice.
@@ -96,7 +94,7 @@ impl CloudWatchLogs {
         } else {
             request.log_group_name(group)
         };
-        request.send().await.map_err(|error| trouble(&error, &format!("FilterLogEvents on `{group}`")))
+        request.send().await.map_err(|error| explain(&format!("FilterLogEvents on `{group}`"), &error))
     }
 
     fn look_into(
@@ -112,9 +110,10 @@ impl CloudWatchLogs {
             return;
         };
         reading.bytes += message.len() as u64;
-        let found = tags(&self.recognizer, message.as_bytes());
-        if found.foreign > 0 && !self.foreign.contains(id) {
-            reading.foreign_tags += found.foreign;
+        let found = scan_record(&self.recognizer, Limits::RECORD, message.as_bytes());
+        reading.decode_errors += u64::from(found.decode_errors > 0);
+        if found.foreign_tags > 0 && !self.foreign.contains(id) {
+            reading.foreign_tags += found.foreign_tags;
             if self.foreign.len() >= MAX_FOREIGN {
                 self.foreign.clear();
             }
@@ -123,17 +122,14 @@ impl CloudWatchLogs {
         let stamp = event
             .ingestion_time()
             .map_or(Stamp::None, |millis| Stamp::Millis(Timestamp::from_millis(millis)));
-        let locator: Arc<str> = id.into();
-        for (tag, integrity) in found.ours {
-            sightings.push(Sighting {
-                tag,
-                stamp,
-                seen_by,
-                locator: Locator(locator.clone()),
-                label: None,
-                integrity,
-            });
-        }
+        sightings.extend(found.found.into_iter().map(|copy| Sighting {
+            tag: copy.tag,
+            stamp,
+            seen_by,
+            locator: Locator::new(format!("{id}#{}", copy.place)),
+            label: None,
+            integrity: copy.integrity,
+        }));
     }
 }
 
@@ -188,82 +184,10 @@ impl Observe for CloudWatchLogs {
     }
 }
 
-/// Tags in a text.
-#[derive(Debug, Default)]
-struct Tags {
-    ours: Vec<(Tag, Integrity)>,
-    foreign: u64,
-}
-
-fn tags(recognizer: &Recognizer, text: &[u8]) -> Tags {
-    let mut found = Tags::default();
-    let mut at = 0;
-    while let Some(rest) = text.get(at..).filter(|rest| rest.len() >= TAG_LEN) {
-        if !rest[..MARKER.len()].eq_ignore_ascii_case(MARKER.as_bytes()) {
-            at += 1;
-            continue;
-        }
-        match recognizer.keys.read(rest) {
-            Ok(tag) => {
-                if found.ours.iter().all(|(known, _)| *known != tag) {
-                    let signed = recognizer.keys.sign(&tag);
-                    let integrity = recognizer
-                        .template(tag.tenant)
-                        .map_or(Integrity::Unchecked, |template| template.inspect(&tag, &signed, text, at));
-                    found.ours.push((tag, integrity));
-                }
-                at += TAG_LEN;
-            }
-            Err(NotOurs::Foreign) => {
-                found.foreign += 1;
-                at += TAG_LEN;
-            }
-            Err(NotOurs::Malformed) => at += 1,
-        }
-    }
-    found
-}
-
-/// What kind of failure an SDK error is, in words.
-pub(super) fn trouble<E>(error: &SdkError<E, Response>, asked: &str) -> ObserveError
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
-    let code = error.code().map(|code| code.rsplit('#').next().unwrap_or(code));
-    let kind = match (error, code) {
-        (SdkError::TimeoutError(_), _) => Trouble::TimedOut,
-        (SdkError::DispatchFailure(failure), _) if failure.is_timeout() => Trouble::TimedOut,
-        (SdkError::DispatchFailure(_), _) => Trouble::Unreachable,
-        (SdkError::ResponseError(_), _) => Trouble::Garbled,
-        (_, Some("ThrottlingException" | "LimitExceededException" | "TooManyRequestsException")) => {
-            Trouble::Throttled
-        }
-        (_, Some("ResourceNotFoundException")) => Trouble::Missing,
-        (_, Some("AccessDeniedException" | "UnrecognizedClientException" | "ExpiredTokenException")) => {
-            Trouble::Denied
-        }
-        _ => Trouble::Failing,
-    };
-    let said = match (code, error.message()) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(code), None) => code.to_owned(),
-        (None, _) => {
-            let mut said = error.to_string();
-            let mut cause = std::error::Error::source(error);
-            while let Some(next) = cause {
-                said = format!("{said}: {next}");
-                cause = next.source();
-            }
-            said
-        }
-    };
-    ObserveError::new(kind, format!("{asked}: {said}"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use aws_sdk_cloudwatchlogs::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
     use aws_smithy_http_client::test_util::infallible_client_fn;
@@ -271,9 +195,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::domain::canary::Template;
+    use crate::domain::canary::{Integrity, Template};
     use crate::domain::sighting::WantedTrace;
-    use crate::domain::tag::{Code, Keyring, TagKey, TraceId};
+    use crate::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
 
     const NOW: i64 = 1_795_321_800;
 

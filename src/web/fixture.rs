@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{App, Place, Scrape, Settings};
+use super::{App, Place, Settings};
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble};
 use crate::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
@@ -296,7 +296,7 @@ pub(super) fn app(snapshot: Snapshot) -> App {
         config: Arc::new(serde_json::json!({ "probe": { "slo": "30s" } })),
         alive: Arc::new(|| Ok(())),
         ready: Arc::new(|| Err("`bigquery` has not been read yet".to_owned())),
-        scrape: Arc::new(|format| Scrape { content_type: format!("{format:?}"), body: "up 1\n".to_owned() }),
+        scrape: Arc::new(|format| format!("# {format:?}\nup 1\n")),
         sign: Arc::new(move |tag| keys.sign(tag)),
     }
 }

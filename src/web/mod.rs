@@ -47,6 +47,7 @@ use crate::domain::tag::{Tag, TagText};
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::tracker::Snapshot;
 use crate::domain::verdict::{Condition, Criteria};
+use crate::metrics::Format;
 
 const STYLE: &str = include_str!("templates/page.css");
 const SCRIPT: &str = include_str!("templates/live.js");
@@ -58,7 +59,7 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; c
 /// A question that is answered with yes, or no and why.
 pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 /// Renders a scrape.
-pub type Scraper = Arc<dyn Fn(Format) -> Scrape + Send + Sync>;
+pub type Scraper = Arc<dyn Fn(Format) -> String + Send + Sync>;
 /// Writes the tag of a canary again, as it was sent.
 pub type Signer = Arc<dyn Fn(&Tag) -> TagText + Send + Sync>;
 
@@ -115,24 +116,6 @@ impl Settings {
         let address = self.runbook.as_ref()?;
         Some(format!("{address}#{}", tenant::anchor(condition)))
     }
-}
-
-/// How a scrape is written down.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Format {
-    /// Prometheus text, version 0.0.4.
-    Text,
-    /// OpenMetrics text, version 1.0.0.
-    OpenMetrics,
-}
-
-/// A scrape as it goes over the wire.
-#[derive(Clone, Debug)]
-pub struct Scrape {
-    /// Its `Content-Type`.
-    pub content_type: String,
-    /// The samples.
-    pub body: String,
 }
 
 /// The routes.
@@ -235,9 +218,8 @@ async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
     const OPEN_METRICS: &str = "application/openmetrics-text";
     let accepted = accept::best(accepted(&headers), &["text/plain", OPEN_METRICS]);
     let format = if accepted == OPEN_METRICS { Format::OpenMetrics } else { Format::Text };
-    let scrape = (app.scrape)(format);
-    let vary = (header::VARY, "accept".to_owned());
-    ([(header::CONTENT_TYPE, scrape.content_type), vary], scrape.body).into_response()
+    let headers = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
+    (headers, (app.scrape)(format)).into_response()
 }
 
 async fn icon(Path(name): Path<String>) -> Response {

@@ -229,10 +229,12 @@ async fn readiness_names_what_is_missing() {
 async fn a_scrape_comes_in_the_format_that_was_asked_for() {
     let app = app(after(0, healthy));
     let accept = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3";
-    for (accept, format) in [(accept, "OpenMetrics"), ("text/plain", "Text"), ("*/*", "Text")] {
+    for (accept, format) in
+        [(accept, Format::OpenMetrics), ("text/plain", Format::Text), ("*/*", Format::Text)]
+    {
         let answer = ask(&app, "GET", "/metrics", accept).await;
-        assert_eq!(answer.headers[header::CONTENT_TYPE], format);
-        assert_eq!(answer.body, "up 1\n");
+        assert_eq!(answer.headers[header::CONTENT_TYPE], format.content_type());
+        assert_eq!(answer.body, format!("# {format:?}\nup 1\n"));
     }
 }
 

@@ -44,16 +44,27 @@ impl Tracker {
             }
         }
         self.unsaved.clear();
+        self.forgotten.clear();
     }
 
     /// The traces that changed since the last call, for the store, each with whether it is finished.
     pub fn take_unsaved(&mut self) -> Vec<(Arc<Trace>, bool)> {
         let ids = std::mem::take(&mut self.unsaved);
+        let forgotten = std::mem::take(&mut self.forgotten);
         let find = |id: TraceId| {
             let open = self.open.get(&id).map(|trace| (trace.clone(), false));
-            open.or_else(|| self.finished.get(&id).map(|trace| (trace.clone(), true)))
+            let finished = || self.finished.get(&id).or_else(|| forgotten.get(&id));
+            open.or_else(|| finished().map(|trace| (trace.clone(), true)))
         };
         ids.into_iter().filter_map(find).collect()
+    }
+
+    /// Every trace that is remembered, each with whether it is finished: for a store that has lost count.
+    #[must_use]
+    pub fn all(&self) -> Vec<(Arc<Trace>, bool)> {
+        let open = self.open.values().map(|trace| (trace.clone(), false));
+        let failed = self.failures.iter().flatten().filter(|trace| !self.finished.contains_key(&trace.id()));
+        open.chain(self.finished.values().chain(failed).map(|trace| (trace.clone(), true))).collect()
     }
 
     /// Follows a canary of ours that was planned before this process began and that no store remembers. Whether an

@@ -551,6 +551,42 @@ fn a_canary_of_which_nobody_knows_whether_it_was_ever_put_is_unobserved_not_lost
 }
 
 #[test]
+fn what_became_of_a_put_is_for_the_store() {
+    let mut w = World::new();
+    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    w.tracker.take_unsaved();
+    let result = PutResult::Ambiguous { doubled: true };
+    w.apply(Input::Put { trace: canary(1).trace, result }, t(1));
+    assert_eq!(w.tracker.take_unsaved().len(), 1);
+}
+
+#[test]
+fn a_trace_that_is_forgotten_as_soon_as_it_is_finished_is_still_for_the_store() {
+    let mut w = World::new();
+    w.tracker.settings.remember = 0;
+    w.put(canary(1));
+    for (stage, copy) in [(STREAM, "a"), (ARCHIVE, "b"), (TRANSIT, "c"), (TABLE, "d")] {
+        w.look(stage, t(2), vec![seen(canary(1), Stamp::None, t(2), copy)]);
+    }
+    assert_eq!(w.tracker.trace(canary(1).trace), None);
+    let unsaved = w.tracker.take_unsaved();
+    assert!(matches!(unsaved.as_slice(), [(trace, true)] if trace.ended.is_some()), "{unsaved:?}");
+    assert!(w.tracker.take_unsaved().is_empty());
+}
+
+#[test]
+fn a_trace_that_is_closed_after_its_outcome_is_for_the_store_again() {
+    let mut w = World::new();
+    w.put(canary(1));
+    for (stage, copy) in [(STREAM, "a"), (TRANSIT, "c"), (TABLE, "d")] {
+        w.look(stage, t(2), vec![seen(canary(1), Stamp::None, t(2), copy)]);
+    }
+    assert!(matches!(w.tracker.take_unsaved().as_slice(), [(_, false)]));
+    w.apply(Input::Tick, t(GIVE_UP + GRACE));
+    assert!(matches!(w.tracker.take_unsaved().as_slice(), [(_, true)]));
+}
+
+#[test]
 fn a_full_tracker_takes_no_canary_and_says_so() {
     let mut w = World::new();
     w.tracker.settings.max_in_flight = 1;

@@ -3,3 +3,4 @@ pub mod daemon;
 pub mod domain;
 pub mod metrics;
 pub mod observe;
+pub mod store;

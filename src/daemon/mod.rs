@@ -3,4 +3,5 @@
 pub mod clock;
 pub mod engine;
 mod journal;
+pub mod keeper;
 pub mod supervisor;

@@ -42,7 +42,7 @@ pub(in crate::store) fn canary(n: u8) -> Tag {
 }
 
 pub(super) fn canary_at(n: u8, at: Timestamp) -> Tag {
-    let tenant = Code::of(if n % 3 == 0 { "globex" } else { "acme" });
+    let tenant = Code::of(if n.is_multiple_of(3) { "globex" } else { "acme" });
     Tag { trace: TraceId::new(at, [n; 10]), tenant, instance: Code::of("me"), size: 100 + u32::from(n) }
 }
 

@@ -15,10 +15,10 @@ use crate::domain::topology::{Owner, Role, Source, Stage, StageId, Stretch, Tena
 use crate::domain::trace::{Hop, Origin, Visit};
 
 /// A folder of this test's own, which goes with it.
-pub(super) struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("traceprobe-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
@@ -26,7 +26,7 @@ impl Folder {
         Self(folder)
     }
 
-    pub(super) fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.0.join("store.db")
     }
 
@@ -45,22 +45,27 @@ impl Drop for Folder {
     }
 }
 
-pub(super) const ALL: Range = Range { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
+pub(crate) const ALL: Range = Range { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
 
 pub(super) fn in_memory() -> Store {
     Store::set_up(Connection::open_in_memory().unwrap(), Arc::new(topology())).unwrap()
 }
 
-fn open(path: &Path) -> Result<Opened, StoreError> {
+pub(crate) fn open(path: &Path) -> Result<Opened, StoreError> {
     Store::open(path, Arc::new(topology()), t(0))
 }
 
-fn trace(n: u8) -> Trace {
+pub(crate) fn trace(n: u8) -> Trace {
     Trace::new(canary(n), ACME, 5, Origin::Planned)
 }
 
-fn ended(n: u8, outcome: Outcome) -> Trace {
+pub(crate) fn ended(n: u8, outcome: Outcome) -> Trace {
     Trace { ended: Some((outcome, t(9))), ..trace(n) }
+}
+
+/// Makes every further write fail.
+pub(crate) fn break_disk(store: &Store) {
+    store.connection.pragma_update(None, "query_only", true).unwrap();
 }
 
 fn save(store: &mut Store, trace: Trace) {

@@ -6,25 +6,31 @@ use proptest::prelude::*;
 
 use super::history::*;
 use super::*;
-use crate::domain::trace::Standing;
+use crate::domain::trace::{Judgement, Standing};
 use crate::domain::tracker::{Event, Input, Tracker};
 
 /// How many times each trace ended.
 type Ends = BTreeMap<TraceId, usize>;
+/// How many times each trace entered the count of a histogram: end to end, or of a hop.
+type Counts = BTreeMap<(TraceId, Option<StageId>), usize>;
 
-fn enter(events: &[Event], ends: &mut Ends, counted: &mut Ends) {
+fn enter(events: &[Event], ends: &mut Ends, counts: &mut Counts) {
     for event in events {
-        match event {
-            Event::Ended { trace, .. } => *ends.entry(*trace).or_default() += 1,
-            Event::Overdue { trace, .. } => *counted.entry(*trace).or_default() += 1,
-            Event::EndToEnd { trace, counted: false, judgement, .. }
-                if *judgement != crate::domain::trace::Judgement::Unjudged =>
-            {
-                *counted.entry(*trace).or_default() += 1;
+        let entered = match event {
+            Event::Ended { trace, .. } => {
+                *ends.entry(*trace).or_default() += 1;
+                continue;
             }
-            Event::GaveUp { trace, counted: false, .. } => *counted.entry(*trace).or_default() += 1,
-            _ => {}
-        }
+            Event::EndToEnd { judgement: Judgement::Unjudged, .. } => continue,
+            Event::Overdue { trace, .. }
+            | Event::EndToEnd { trace, counted: false, .. }
+            | Event::GaveUp { trace, counted: false, .. } => (*trace, None),
+            Event::HopOverdue { trace, hop, .. }
+            | Event::HopMeasured { trace, hop, counted: false, .. }
+            | Event::HopMissing { trace, hop, counted: false, .. } => (*trace, Some(*hop)),
+            _ => continue,
+        };
+        *counts.entry(entered).or_default() += 1;
     }
 }
 
@@ -78,7 +84,7 @@ proptest! {
 
         let (mut tracker, mut world) = (Tracker::new(map.clone(), settings(), t(0)), World::new());
         let mut store = in_memory();
-        let (mut ends, mut counted) = (Ends::new(), Ends::new());
+        let (mut ends, mut counted) = (Ends::new(), Counts::new());
         for step in &steps[..cut] {
             let events = world.step(step, &mut tracker);
             store.save(&tracker.take_unsaved()).unwrap();

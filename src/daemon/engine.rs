@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::journal;
-use super::keeper::Keeper;
+use super::keeper::{Commit, Keeper};
 use crate::domain::schedule::Schedule;
 use crate::domain::sighting::Wanted;
 use crate::domain::tag::{Code, Keyring, Tag, TraceId};
@@ -194,8 +194,11 @@ impl Engine {
     /// Returns when what changed is on disk, or when the disk has had its chance.
     async fn commit(&mut self) {
         let changes = self.tracker.take_unsaved();
-        // Degraded or not, the engine goes on: the keeper has said so, and will be given everything later.
-        let _ = self.keeper.commit(changes, || self.tracker.all()).await;
+        match self.keeper.commit(changes, || self.tracker.all()).await {
+            // Degraded, the engine goes on: the keeper has said so, and will be given everything later.
+            Commit::Done | Commit::Degraded { .. } => {}
+            Commit::Inherited(loaded) => self.tracker.restore(loaded.traces, self.clock.now()),
+        }
     }
 
     fn carry_out(&self, turn: Turn) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::journal;
 use crate::domain::time::{Timestamp, WallClock};
@@ -67,7 +67,7 @@ pub enum StoreState {
 }
 
 /// What became of a commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Commit {
     /// It is on disk, or there is no disk to write.
     Done,
@@ -76,6 +76,9 @@ pub enum Commit {
         /// Why, in words.
         reason: Arc<str>,
     },
+    /// It is in memory only, and the store, which could not be read when the probe began, can be read now: what an
+    /// earlier life left there, to be restored before the next commit.
+    Inherited(Loaded),
 }
 
 /// A keeper that has begun.
@@ -97,6 +100,8 @@ pub struct Keeper {
     state: watch::Sender<StoreState>,
     desk: Desk,
     hand: Hand,
+    /// What is still to be read of an earlier life, before anything is written over it.
+    heir_to: Option<Range>,
     retry_at: Instant,
     prune_at: Instant,
 }
@@ -127,11 +132,12 @@ enum Hand {
 }
 
 /// The database comes back only if it is worth going on with.
-type Answer = (Option<Store>, Result<(), StoreError>);
+type Answer = (Option<Store>, Result<Option<Loaded>, StoreError>);
 
 enum Job {
     Changes(Batch),
     All(Batch),
+    Load(Range),
     Prune { keep: usize, older_than: Timestamp },
 }
 
@@ -197,6 +203,7 @@ impl Keeper {
         let instance = Instance::of(naming.name());
         let desk = Desk { open, instance: instance.clone() };
         let mut keeper = Self::new(settings, desk, StoreState::Healthy, None, clock);
+        keeper.heir_to = Some(range);
         keeper.degrade(reason);
         Ok(Started { keeper, instance, loaded: Loaded::default() })
     }
@@ -211,7 +218,7 @@ impl Keeper {
         let now = Instant::now();
         let prune_at = now + settings.prune_every;
         let (state, hand) = (watch::Sender::new(state), Hand::Free(store));
-        Self { settings, clock, state, desk, hand, retry_at: now, prune_at }
+        Self { settings, clock, state, desk, hand, heir_to: None, retry_at: now, prune_at }
     }
 
     /// How the store is doing, now and from now on.
@@ -244,7 +251,13 @@ impl Keeper {
                 if hangs || Instant::now() < self.retry_at {
                     return Commit::Degraded { reason };
                 }
-                self.perform(Job::All(all())).await;
+                let job = self.heir_to.map_or_else(|| Job::All(all()), Job::Load);
+                if let Some(loaded) = self.perform(job).await {
+                    journal::store_loaded(&loaded);
+                    self.heir_to = None;
+                    self.retry_at = Instant::now();
+                    return Commit::Inherited(loaded);
+                }
             }
         }
         let state = self.state.borrow().clone();
@@ -272,22 +285,25 @@ impl Keeper {
     }
 
     /// Does one job, after the one that is under way, and draws the conclusion. All of it within the time limit.
-    async fn perform(&mut self, job: Job) {
+    async fn perform(&mut self, job: Job) -> Option<Loaded> {
         let limit = self.settings.time_limit;
         let until = Instant::now() + limit;
-        let Ok(store) = tokio::time::timeout_at(until, self.take_store()).await else {
-            return self.degrade(no_answer_within(limit));
+        let Ok(store) = timeout_at(until, self.take_store()).await else {
+            self.degrade(no_answer_within(limit));
+            return None;
         };
         if store.is_none() && matches!(job, Job::Changes(_)) {
             // The job before failed after it had been left alone; what changed is part of all that is known.
-            return self.degrade("an earlier job on the store failed".into());
+            self.degrade("an earlier job on the store failed".into());
+            return None;
         }
         let mut task = self.hand_over(store, job);
-        match tokio::time::timeout_at(until, &mut task).await {
+        match timeout_at(until, &mut task).await {
             Ok(Ok((store, result))) => {
                 self.hand = Hand::Free(store);
                 match result {
-                    Ok(()) => self.recover(),
+                    Ok(None) => self.recover(),
+                    Ok(loaded) => return loaded,
                     Err(error) => self.degrade(in_words(&error).into()),
                 }
             }
@@ -297,6 +313,7 @@ impl Keeper {
                 self.degrade(no_answer_within(limit));
             }
         }
+        None
     }
 
     /// Waits for the job that is under way and takes the database; `None` if that failed or nothing is open. Can be
@@ -304,7 +321,7 @@ impl Keeper {
     async fn take_store(&mut self) -> Option<Store> {
         if let Hand::Busy(job) = &mut self.hand {
             let store = match job.await {
-                Ok((store, Ok(()))) => store,
+                Ok((store, Ok(_))) => store,
                 // It was given up or nobody waited for it; whoever comes next finds no open database.
                 Ok((_, Err(_))) | Err(_) => None,
             };
@@ -319,7 +336,7 @@ impl Keeper {
     fn hand_over(&self, store: Option<Store>, job: Job) -> JoinHandle<Answer> {
         let (desk, now) = (self.desk.clone(), self.clock.now());
         spawn_blocking(move || match work(store, job, &desk, now) {
-            Ok(store) => (Some(store), Ok(())),
+            Ok((store, loaded)) => (Some(store), Ok(loaded)),
             // Opening it anew checks what is left of it.
             Err(error) => (None, Err(error)),
         })
@@ -368,7 +385,14 @@ impl Keeper {
     }
 }
 
-fn work(store: Option<Store>, job: Job, desk: &Desk, now: Timestamp) -> Result<Store, StoreError> {
+fn work(
+    store: Option<Store>,
+    job: Job,
+    desk: &Desk,
+    now: Timestamp,
+) -> Result<(Store, Option<Loaded>), StoreError> {
+    let mut loaded = None;
+
     let mut store = match store {
         Some(store) => store,
         None => {
@@ -380,9 +404,10 @@ fn work(store: Option<Store>, job: Job, desk: &Desk, now: Timestamp) -> Result<S
     match job {
         Job::Changes(batch) => store.save(&batch)?,
         Job::All(batch) => store.save_all(&batch)?,
+        Job::Load(range) => loaded = Some(store.load(range)?),
         Job::Prune { keep, older_than } => drop(store.prune(keep, older_than)?),
     }
-    Ok(store)
+    Ok((store, loaded))
 }
 
 fn opened(opened: Opened) -> Store {

@@ -6,6 +6,7 @@ use tokio::time::advance;
 use super::*;
 use crate::domain::outcome::Outcome;
 use crate::domain::topology::fixture::topology;
+use crate::domain::trace::Trace;
 use crate::store::tests::{ALL, Folder, break_disk, ended, open, trace};
 
 fn clock() -> WallClock {
@@ -42,10 +43,21 @@ fn on_disk(folder: &Folder) -> usize {
     open(&folder.file()).unwrap().store.load(ALL).unwrap().traces.len()
 }
 
+fn done(commit: &Commit) {
+    assert!(matches!(commit, Commit::Done), "{commit:?}");
+}
+
+fn inherited(commit: &Commit) -> &[Trace] {
+    match commit {
+        Commit::Inherited(loaded) => &loaded.traces,
+        Commit::Done | Commit::Degraded { .. } => panic!("{commit:?}"),
+    }
+}
+
 fn reason(commit: &Commit) -> &str {
     match commit {
         Commit::Degraded { reason } => reason,
-        Commit::Done => panic!("it is on disk"),
+        Commit::Done | Commit::Inherited(_) => panic!("{commit:?}"),
     }
 }
 
@@ -53,7 +65,7 @@ fn reason(commit: &Commit) -> &str {
 async fn what_is_committed_is_there_after_a_restart_and_so_is_the_name() {
     let folder = Folder::new();
     let mut first = start(&folder, "ip-10-0-0-1").await.keeper;
-    assert_eq!(first.commit(changes([1, 2]), nothing_to_resync).await, Commit::Done);
+    done(&first.commit(changes([1, 2]), nothing_to_resync).await);
     first.close().await;
     let second = start(&folder, "ip-10-0-0-2").await;
     assert_eq!(second.loaded.traces, [trace(1), trace(2)]);
@@ -64,7 +76,7 @@ async fn what_is_committed_is_there_after_a_restart_and_so_is_the_name() {
 #[tokio::test]
 async fn without_a_store_nothing_waits_and_nothing_is_degraded() {
     let mut keeper = Keeper::memory(&host(), clock()).keeper;
-    assert_eq!(keeper.commit(changes([1]), nothing_to_resync).await, Commit::Done);
+    done(&keeper.commit(changes([1]), nothing_to_resync).await);
     assert_eq!(*keeper.state().borrow(), StoreState::Memory);
     assert!(!keeper.is_degraded());
 }
@@ -72,6 +84,7 @@ async fn without_a_store_nothing_waits_and_nothing_is_degraded() {
 #[tokio::test(start_paused = true)]
 async fn a_disk_that_fails_costs_nothing_until_it_is_tried_again_with_everything() {
     let folder = Folder::new();
+    start(&folder, "host").await.keeper.close().await;
     let opened = AtomicU32::new(0);
     let path = folder.file();
     let mut keeper = start_on(move || {
@@ -82,15 +95,16 @@ async fn a_disk_that_fails_costs_nothing_until_it_is_tried_again_with_everything
         Ok(opening)
     })
     .await;
+    assert!(!keeper.is_degraded());
     let commit = keeper.commit(changes([1]), nothing_to_resync).await;
     assert_eq!(reason(&commit), "the store cannot be written: attempt to write a readonly database");
     assert!(keeper.is_degraded());
     let commit = keeper.commit(changes([2]), || panic!("too early")).await;
     assert!(reason(&commit).contains("cannot be written"));
     advance(keeper.settings.retry_every).await;
-    assert_eq!(keeper.commit(changes([3]), || changes([1, 2, 3])).await, Commit::Done);
+    done(&keeper.commit(changes([3]), || changes([1, 2, 3])).await);
     assert_eq!(*keeper.state().borrow(), StoreState::Healthy);
-    assert_eq!(keeper.commit(changes([4]), nothing_to_resync).await, Commit::Done);
+    done(&keeper.commit(changes([4]), nothing_to_resync).await);
     keeper.close().await;
     assert_eq!(on_disk(&folder), 4);
 }
@@ -123,7 +137,8 @@ async fn a_disk_that_hangs_is_waited_for_once_and_no_longer_than_the_limit() {
     while matches!(&keeper.hand, Hand::Busy(job) if !job.is_finished()) {
         tokio::task::yield_now().await;
     }
-    assert_eq!(keeper.commit(changes([]), || changes([1, 2])).await, Commit::Done);
+    assert!(inherited(&keeper.commit(changes([]), nothing_to_resync).await).is_empty());
+    done(&keeper.commit(changes([]), || changes([1, 2])).await);
     keeper.close().await;
     assert_eq!(on_disk(&folder), 2);
 }
@@ -141,7 +156,25 @@ async fn a_panic_in_the_store_degrades_it_and_is_no_end() {
     let commit = keeper.commit(changes([1]), || changes([1])).await;
     assert!(reason(&commit).contains("no more stack"), "{commit:?}");
     advance(keeper.settings.retry_every).await;
-    assert_eq!(keeper.commit(changes([1]), || changes([1])).await, Commit::Done);
+    assert!(inherited(&keeper.commit(changes([1]), nothing_to_resync).await).is_empty());
+    done(&keeper.commit(changes([1]), || changes([1])).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_begins_before_the_one_before_has_ended_inherits_later() {
+    let folder = Folder::new();
+    let mut before = start(&folder, "ip-10-0-0-1").await.keeper;
+    let started = start(&folder, "ip-10-0-0-2").await;
+    assert!(started.keeper.is_degraded() && started.loaded.traces.is_empty());
+    let mut keeper = started.keeper;
+    done(&before.commit(changes([1]), nothing_to_resync).await);
+    before.close().await;
+    advance(keeper.settings.retry_every).await;
+    assert_eq!(inherited(&keeper.commit(changes([2]), nothing_to_resync).await), [trace(1)]);
+    done(&keeper.commit(changes([]), || changes([1, 2])).await);
+    assert!(!keeper.is_degraded());
+    keeper.close().await;
+    assert_eq!(on_disk(&folder), 2);
 }
 
 #[tokio::test]
@@ -158,8 +191,8 @@ async fn what_is_too_much_is_removed_beside_the_commits() {
     keeper.settings.keep = 3;
     let finished: Batch = (0..12).map(|n| (Arc::new(ended(n, Outcome::Delivered)), true)).collect();
     advance(keeper.settings.prune_every).await;
-    assert_eq!(keeper.commit(finished, nothing_to_resync).await, Commit::Done);
-    assert_eq!(keeper.commit(changes([15]), nothing_to_resync).await, Commit::Done);
+    done(&keeper.commit(finished, nothing_to_resync).await);
+    done(&keeper.commit(changes([15]), nothing_to_resync).await);
     keeper.close().await;
     assert_eq!(on_disk(&folder), 4);
 }

@@ -12,13 +12,17 @@ use crate::domain::topology::TenantId;
 use crate::domain::trace::{Hop, Judgement, Origin, Put, Trace};
 
 impl Tracker {
-    /// Takes over the traces that a store remembers. To be called before anything is applied.
+    /// Takes over the traces that a store remembers: before anything is applied, or as soon as the store can be read.
+    /// What is known already stays as it is.
     ///
     /// Each must have as many stages as the topology.
     pub fn restore(&mut self, traces: impl IntoIterator<Item = Trace>, now: Timestamp) {
+        let unsaved = std::mem::take(&mut self.unsaved);
+        let forgotten = std::mem::take(&mut self.forgotten);
         for mut trace in traces {
+            let known = self.open.contains_key(&trace.id()) || self.finished.contains_key(&trace.id());
             let fits = trace.stages.len() == self.topology.stages().len();
-            if !fits || usize::from(trace.tenant.0) >= self.tenants.len() {
+            if known || !fits || usize::from(trace.tenant.0) >= self.tenants.len() {
                 continue;
             }
             trace.origin = Origin::Restored;
@@ -43,8 +47,9 @@ impl Tracker {
                 self.finish(id);
             }
         }
-        self.unsaved.clear();
-        self.forgotten.clear();
+        // The store has these as they are.
+        self.unsaved = unsaved;
+        self.forgotten = forgotten;
     }
 
     /// The traces that changed since the last call, for the store, each with whether it is finished.

@@ -538,6 +538,24 @@ fn a_restart_keeps_what_is_in_flight_and_counts_nothing_twice() {
 }
 
 #[test]
+fn a_store_that_can_be_read_only_later_adds_to_what_is_known() {
+    let mut before = World::new();
+    before.put(canary(1));
+    before.put(canary(2));
+    let saved: Vec<Trace> =
+        before.tracker.take_unsaved().iter().map(|(trace, _)| (**trace).clone()).collect();
+    let mut after = World::new();
+    after.put(canary(2));
+    after.put(canary(3));
+    after.look(STREAM, t(1), vec![seen(canary(2), Stamp::Millis(ms(300)), t(1), "a")]);
+    after.tracker.restore(saved, t(5));
+    assert_eq!(after.tracker.in_flight(), 3);
+    assert!(after.tracker.trace(canary(2).trace).unwrap().arrival(STREAM).is_some());
+    let unsaved: Vec<_> = after.tracker.take_unsaved().iter().map(|(trace, _)| trace.id()).collect();
+    assert_eq!(unsaved, [canary(2).trace, canary(3).trace]);
+}
+
+#[test]
 fn a_canary_of_which_nobody_knows_whether_it_was_ever_put_is_unobserved_not_lost() {
     let mut before = World::new();
     before.apply(Input::Planned { tag: canary(1) }, t(0));

@@ -11,4 +11,5 @@ pub mod inject;
 pub mod metrics;
 pub mod observe;
 pub mod sandbox;
+pub mod store;
 pub mod web;

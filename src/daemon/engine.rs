@@ -3,6 +3,10 @@
 //! One task owns the tracker and the schedules. Observers and injectors send it what they saw and did; it hands the
 //! events to the metrics and the log, tells each source's loop what to look for, and publishes a snapshot that the page
 //! reads. Nothing in here waits for a client.
+//!
+//! The store is written ahead. One turn takes every input that is ready, commits what changed, and only then counts,
+//! sends and shows it: a canary is on disk before it can be put, and an outcome before it is counted, so a restart
+//! neither forgets the one nor counts the other again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::journal;
+use super::keeper::{Commit, Keeper};
 use crate::domain::schedule::Schedule;
 use crate::domain::sighting::Wanted;
 use crate::domain::tag::{Code, Keyring, Tag, TraceId};
@@ -25,6 +30,10 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(250);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How late a canary may leave without being counted as missed. Its latency counts from the plan all the same.
 const TOLERANCE: Duration = Duration::from_secs(2);
+
+/// Most inputs that one turn takes before it commits. More would hold up the departures of a busy probe for longer than
+/// a commit takes.
+const GROUP: usize = 256;
 
 /// A canary that is to leave now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +76,8 @@ pub struct Engine {
     pub tracker: Tracker,
     /// The map.
     pub topology: Arc<Topology>,
+    /// Remembers.
+    pub keeper: Keeper,
     /// Counts.
     pub metrics: Metrics,
     /// Signs tags.
@@ -91,6 +102,13 @@ pub struct Engine {
     pub stop_grace: Duration,
 }
 
+/// What a turn has decided, to be carried out once it is on disk.
+#[derive(Default)]
+struct Turn {
+    events: Vec<(Event, Timestamp)>,
+    departures: Vec<(mpsc::OwnedPermit<Departure>, Departure)>,
+}
+
 /// What woke the engine.
 enum Wake {
     Input(Input),
@@ -111,10 +129,11 @@ impl Engine {
             }
             let wake = self.next_wake(now, landing_until, &stop).await;
             let now = self.clock.now();
+            let mut turn = Turn::default();
             match wake {
-                Wake::Input(input) => self.apply(input, now),
-                Wake::Put(report) => self.put_reported(report, now),
-                Wake::Time => self.apply(Input::Tick, now),
+                Wake::Input(input) => self.apply(input, now, &mut turn),
+                Wake::Put(report) => self.put_reported(report, now, &mut turn),
+                Wake::Time => self.apply(Input::Tick, now, &mut turn),
                 Wake::Stop => {
                     // Dropping the lanes also closes the injectors' queues: what is in them still leaves.
                     self.lanes.clear();
@@ -122,7 +141,11 @@ impl Engine {
                     journal::landing(self.tracker.in_flight(), self.stop_grace);
                 }
             }
-            self.inject_what_is_due(now);
+            self.take_what_is_ready(&mut turn);
+            let now = self.clock.now();
+            self.inject_what_is_due(now, &mut turn);
+            self.commit().await;
+            self.carry_out(turn);
             self.tell_the_sources();
             if now.since(published) >= PUBLISH_EVERY {
                 self.publish(now);
@@ -132,6 +155,7 @@ impl Engine {
         let now = self.clock.now();
         self.publish(now);
         journal::farewell(self.tracker.in_flight_traces(), &self.topology, now);
+        self.keeper.close().await;
     }
 
     async fn next_wake(
@@ -151,58 +175,93 @@ impl Engine {
         }
     }
 
-    fn apply(&mut self, input: Input, now: Timestamp) {
-        let events = self.tracker.apply(input, now);
-        self.carry_out(&events, now);
-    }
-
-    fn carry_out(&self, events: &[Event], now: Timestamp) {
-        for event in events {
-            self.metrics.record(event, now);
-            journal::write(event, &self.topology);
+    fn take_what_is_ready(&mut self, turn: &mut Turn) {
+        for _ in 1..GROUP {
+            if let Ok(report) = self.puts.try_recv() {
+                self.put_reported(report, self.clock.now(), turn);
+            } else if let Ok(input) = self.inputs.try_recv() {
+                self.apply(input, self.clock.now(), turn);
+            } else {
+                break;
+            }
         }
     }
 
-    fn put_reported(&mut self, report: PutReport, now: Timestamp) {
+    fn apply(&mut self, input: Input, now: Timestamp, turn: &mut Turn) {
+        turn.events.extend(self.tracker.apply(input, now).into_iter().map(|event| (event, now)));
+    }
+
+    /// Returns when what changed is on disk, or when the disk has had its chance.
+    async fn commit(&mut self) {
+        let changes = self.tracker.take_unsaved();
+        match self.keeper.commit(changes, || self.tracker.all()).await {
+            // Degraded, the engine goes on: the keeper has said so, and will be given everything later.
+            Commit::Done | Commit::Degraded { .. } => {}
+            Commit::Inherited(loaded) => self.tracker.restore(loaded.traces, self.clock.now()),
+        }
+    }
+
+    fn carry_out(&self, turn: Turn) {
+        for (event, at) in &turn.events {
+            self.metrics.record(event, *at);
+            journal::write(event, &self.topology);
+        }
+        for (place, departure) in turn.departures {
+            place.send(departure);
+        }
+    }
+
+    fn put_reported(&mut self, report: PutReport, now: Timestamp, turn: &mut Turn) {
         if let Some((tenant, _, _)) = report.results.first() {
             self.metrics.put(*tenant, report.took, report.bytes);
         }
         for (_, trace, result) in report.results {
-            self.apply(Input::Put { trace, result }, now);
+            self.apply(Input::Put { trace, result }, now, turn);
         }
     }
 
-    fn inject_what_is_due(&mut self, now: Timestamp) {
+    fn inject_what_is_due(&mut self, now: Timestamp, turn: &mut Turn) {
         let tenants = self.topology.tenant_ids();
         for (tenant, at) in tenants.zip(0..self.lanes.len()) {
             let due = self.lanes[at].schedule.take_due(now);
             if due.missed > 0 {
-                self.apply(Input::Missed { tenant, count: due.missed }, now);
+                self.apply(Input::Missed { tenant, count: due.missed }, now, turn);
             }
             for (number, planned_at) in due.planned {
                 let sizes = &self.lanes[at].sizes;
                 let size = usize::try_from(number).unwrap_or(0) % sizes.len().max(1);
                 let size = sizes.get(size).copied().unwrap_or_default();
-                self.inject(tenant, planned_at, size, now);
+                self.inject(tenant, planned_at, size, now, turn);
             }
         }
     }
 
-    fn inject(&mut self, tenant: TenantId, planned_at: Timestamp, size: u32, now: Timestamp) {
+    fn inject(
+        &mut self,
+        tenant: TenantId,
+        planned_at: Timestamp,
+        size: u32,
+        now: Timestamp,
+        turn: &mut Turn,
+    ) {
         let spec = self.topology.tenant(tenant);
         let trace = TraceId::new(planned_at, (self.random)());
         let tag = Tag { trace, tenant: spec.code, instance: self.instance, size };
         let line = spec.template.render(&tag, &self.keys.sign(&tag));
         // The tracker knows the canary before anyone can send it, so that no echo overtakes the registration.
         let events = self.tracker.apply(Input::Planned { tag }, now);
-        self.carry_out(&events, now);
-        if !events.iter().any(|event| matches!(event, Event::Planned { .. })) {
+        let planned = events.iter().any(|event| matches!(event, Event::Planned { .. }));
+        turn.events.extend(events.into_iter().map(|event| (event, now)));
+        if !planned {
             return;
         }
-        let departure = Departure { trace, tenant, planned_at, line };
-        if self.lanes[usize::from(tenant.0)].departures.try_send(departure).is_err() {
-            let reason = "the probe's own queue to the log group is full: earlier puts hang".into();
-            self.apply(Input::Put { trace, result: PutResult::Refused { reason } }, now);
+        // Its place in the queue is taken now, so that what becomes of it is settled before the commit.
+        match self.lanes[usize::from(tenant.0)].departures.clone().try_reserve_owned() {
+            Ok(place) => turn.departures.push((place, Departure { trace, tenant, planned_at, line })),
+            Err(_) => {
+                let reason = "the probe's own queue to the log group is full: earlier puts hang".into();
+                self.apply(Input::Put { trace, result: PutResult::Refused { reason } }, now, turn);
+            }
         }
     }
 
@@ -215,6 +274,7 @@ impl Engine {
     fn publish(&self, now: Timestamp) {
         let snapshot = self.tracker.snapshot(now);
         self.metrics.show(&snapshot);
+        self.metrics.store_degraded(self.keeper.is_degraded());
         self.snapshots.send_replace(Arc::new(snapshot));
     }
 }
@@ -224,3 +284,6 @@ impl Engine {
 pub fn schedule(start: Timestamp, interval: Duration, seed: u64) -> Schedule {
     Schedule::new(start, interval, TOLERANCE, seed)
 }
+
+#[cfg(test)]
+mod tests;

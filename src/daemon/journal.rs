@@ -11,6 +11,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::Trace;
 use crate::domain::tracker::Event;
+use crate::store::{Loaded, SetAside};
 
 /// Logs an event.
 pub fn write(event: &Event, map: &Topology) {
@@ -142,4 +143,53 @@ pub fn farewell<'a>(in_flight: impl Iterator<Item = &'a Trace>, map: &Topology, 
         warn!(%tenant, trace = %trace.id(), waiting_for = hop, age_seconds = age, "still in flight at the end");
     }
     info!(in_flight = count, "stopped with {count} traces in flight");
+}
+
+/// Says what an earlier life left behind.
+pub fn store_loaded(loaded: &Loaded) {
+    let traces = loaded.traces.len();
+    info!(traces, "took over {traces} traces from the store");
+    for (tenant, traces) in &loaded.unknown_tenants {
+        warn!(
+            tenant,
+            traces,
+            "the store holds {traces} traces of {tenant}, which is not configured any more: left there"
+        );
+    }
+    for stage in &loaded.dropped_stages {
+        warn!(
+            stage,
+            "traces in the store were at {stage}, which is not configured any more: forgotten of them"
+        );
+    }
+    let unreadable = loaded.unreadable;
+    if unreadable > 0 {
+        warn!(unreadable, "{unreadable} traces in the store make no sense: left there");
+    }
+}
+
+/// Says that a damaged store made way for a fresh one.
+pub fn store_set_aside(aside: &SetAside) {
+    let (path, damage) = (aside.path.display(), &aside.damage);
+    error!(%path, %damage, "the store was damaged: it was moved to {path}, and an empty one was begun");
+}
+
+/// Says that traces are kept in memory only.
+pub fn store_degraded(reason: &str) {
+    warn!(reason, "cannot write the store, so traces are kept in memory only: {reason}");
+}
+
+/// Says that traces are on disk again.
+pub fn store_recovered(after: Duration) {
+    let seconds = after.as_secs();
+    info!(degraded_seconds = seconds, "the store is written again, after {seconds} s");
+}
+
+/// Says that the store was not closed.
+pub fn store_left_open(limit: Duration) {
+    let seconds = limit.as_secs_f64();
+    warn!(
+        limit_seconds = seconds,
+        "the store could not be closed within {seconds} s; it mends itself when it is opened"
+    );
 }

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod engine;
 mod injecting;
 mod journal;
+pub mod keeper;
 mod readiness;
 pub mod run;
 pub mod supervisor;

@@ -109,6 +109,12 @@ impl Code {
         Self(u32::from_be_bytes([0, hash[0], hash[1], hash[2]]) >> 4)
     }
 
+    /// The code with this number, if it is below 2^20: as it came out of a tag, or out of a store.
+    #[must_use]
+    pub const fn from_value(value: u32) -> Option<Self> {
+        if value >> 20 == 0 { Some(Self(value)) } else { None }
+    }
+
     /// The number behind it, below 2^20.
     #[must_use]
     pub const fn value(self) -> u32 {

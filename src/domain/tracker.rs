@@ -199,6 +199,8 @@ pub struct Tracker {
     changed: BTreeSet<SourceId>,
     /// Traces that changed since the store was last given them.
     unsaved: BTreeSet<TraceId>,
+    /// Of `unsaved`, those that nothing else remembers any more.
+    forgotten: BTreeMap<TraceId, Arc<Trace>>,
     /// When this process began to track.
     began: Timestamp,
     latest_now: Timestamp,
@@ -225,6 +227,7 @@ impl Tracker {
             revision: 0,
             changed: BTreeSet::new(),
             unsaved: BTreeSet::new(),
+            forgotten: BTreeMap::new(),
             began: now,
             latest_now: Timestamp::MIN,
         }
@@ -345,6 +348,7 @@ impl Tracker {
         let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) else {
             return;
         };
+        self.unsaved.insert(id);
         let tenant = trace.tenant;
         let book = &mut self.tenants[usize::from(tenant.0)];
         match result {

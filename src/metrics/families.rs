@@ -1,7 +1,9 @@
 //! Every metric of the probe: name, type, labels, and the help text that says what to do about it.
 
 use prometheus::core::Collector;
-use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 use super::closing::{ClosingHistogram, Ladder};
 
@@ -148,6 +150,7 @@ pub(super) struct Families {
     pub(super) decode_errors: IntCounterVec,
     pub(super) behind: GaugeVec,
     pub(super) billed: IntCounterVec,
+    pub(super) store_degraded: IntGauge,
     pub(super) build_info: IntGaugeVec,
 }
 
@@ -315,6 +318,11 @@ impl Families {
                 &["stage"],
                 "Bytes that BigQuery says it billed for the looks at this stage.",
             )?,
+            store_degraded: d.int_gauge(
+                "traceprobe_store_degraded",
+                &[],
+                "1 while traces are kept in memory only, because the store cannot be written: a restart now would forget what is in flight. The log and the page say why. 0 with store.path = \"memory\", which promises nothing.",
+            )?.with_label_values::<&str>(&[]),
             build_info: d.int_gauge("traceprobe_build_info", &["version"], "Always 1; the version of the probe.")?,
         })
     }

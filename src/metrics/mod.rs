@@ -93,6 +93,11 @@ impl Metrics {
         self.paid_bytes.with_label_values(&["logs"]).inc_by(bytes);
     }
 
+    /// Whether traces are kept in memory only although there is a store.
+    pub fn store_degraded(&self, degraded: bool) {
+        self.families.store_degraded.set(i64::from(degraded));
+    }
+
     /// Counts what happened.
     pub fn record(&self, event: &Event, now: Timestamp) {
         let f = &self.families;

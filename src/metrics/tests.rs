@@ -17,6 +17,7 @@ fn every_series_of_every_tenant_is_born_at_zero() {
         r#"traceprobe_isolation_violations_total{stage="table",tenant="acme"} 0"#,
         r#"traceprobe_observer_sweeps_total{result="throttled",stage="table",tenant="shared"} 0"#,
         r#"traceprobe_injections_total{result="missed",tenant="acme"} 0"#,
+        "traceprobe_store_degraded 0\n",
     ] {
         assert!(text.contains(series), "{series} is not in\n{text}");
     }

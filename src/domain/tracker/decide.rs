@@ -207,8 +207,13 @@ impl Tracker {
             }
         }
         self.finished.insert(id, trace);
+        self.unsaved.insert(id);
         while self.finished.len() > self.settings.remember {
-            self.finished.pop_first();
+            // A slow trace is older than those that are remembered, and goes as soon as it has come.
+            let Some((id, trace)) = self.finished.pop_first() else { break };
+            if self.unsaved.contains(&id) {
+                self.forgotten.insert(id, trace);
+            }
         }
     }
 }

@@ -12,13 +12,17 @@ use crate::domain::topology::TenantId;
 use crate::domain::trace::{Hop, Judgement, Origin, Put, Trace};
 
 impl Tracker {
-    /// Takes over the traces that a store remembers. To be called before anything is applied.
+    /// Takes over the traces that a store remembers: before anything is applied, or as soon as the store can be read.
+    /// What is known already stays as it is.
     ///
     /// Each must have as many stages as the topology.
     pub fn restore(&mut self, traces: impl IntoIterator<Item = Trace>, now: Timestamp) {
+        let unsaved = std::mem::take(&mut self.unsaved);
+        let forgotten = std::mem::take(&mut self.forgotten);
         for mut trace in traces {
+            let known = self.open.contains_key(&trace.id()) || self.finished.contains_key(&trace.id());
             let fits = trace.stages.len() == self.topology.stages().len();
-            if !fits || usize::from(trace.tenant.0) >= self.tenants.len() {
+            if known || !fits || usize::from(trace.tenant.0) >= self.tenants.len() {
                 continue;
             }
             trace.origin = Origin::Restored;
@@ -43,17 +47,29 @@ impl Tracker {
                 self.finish(id);
             }
         }
-        self.unsaved.clear();
+        // The store has these as they are.
+        self.unsaved = unsaved;
+        self.forgotten = forgotten;
     }
 
     /// The traces that changed since the last call, for the store, each with whether it is finished.
     pub fn take_unsaved(&mut self) -> Vec<(Arc<Trace>, bool)> {
         let ids = std::mem::take(&mut self.unsaved);
+        let forgotten = std::mem::take(&mut self.forgotten);
         let find = |id: TraceId| {
             let open = self.open.get(&id).map(|trace| (trace.clone(), false));
-            open.or_else(|| self.finished.get(&id).map(|trace| (trace.clone(), true)))
+            let finished = || self.finished.get(&id).or_else(|| forgotten.get(&id));
+            open.or_else(|| finished().map(|trace| (trace.clone(), true)))
         };
         ids.into_iter().filter_map(find).collect()
+    }
+
+    /// Every trace that is remembered, each with whether it is finished: for a store that has lost count.
+    #[must_use]
+    pub fn all(&self) -> Vec<(Arc<Trace>, bool)> {
+        let open = self.open.values().map(|trace| (trace.clone(), false));
+        let failed = self.failures.iter().flatten().filter(|trace| !self.finished.contains_key(&trace.id()));
+        open.chain(self.finished.values().chain(failed).map(|trace| (trace.clone(), true))).collect()
     }
 
     /// Follows a canary of ours that was planned before this process began and that no store remembers. Whether an

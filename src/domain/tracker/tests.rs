@@ -538,6 +538,24 @@ fn a_restart_keeps_what_is_in_flight_and_counts_nothing_twice() {
 }
 
 #[test]
+fn a_store_that_can_be_read_only_later_adds_to_what_is_known() {
+    let mut before = World::new();
+    before.put(canary(1));
+    before.put(canary(2));
+    let saved: Vec<Trace> =
+        before.tracker.take_unsaved().iter().map(|(trace, _)| (**trace).clone()).collect();
+    let mut after = World::new();
+    after.put(canary(2));
+    after.put(canary(3));
+    after.look(STREAM, t(1), vec![seen(canary(2), Stamp::Millis(ms(300)), t(1), "a")]);
+    after.tracker.restore(saved, t(5));
+    assert_eq!(after.tracker.in_flight(), 3);
+    assert!(after.tracker.trace(canary(2).trace).unwrap().arrival(STREAM).is_some());
+    let unsaved: Vec<_> = after.tracker.take_unsaved().iter().map(|(trace, _)| trace.id()).collect();
+    assert_eq!(unsaved, [canary(2).trace, canary(3).trace]);
+}
+
+#[test]
 fn a_canary_of_which_nobody_knows_whether_it_was_ever_put_is_unobserved_not_lost() {
     let mut before = World::new();
     before.apply(Input::Planned { tag: canary(1) }, t(0));
@@ -548,6 +566,42 @@ fn a_canary_of_which_nobody_knows_whether_it_was_ever_put_is_unobserved_not_lost
     after.look_in_vain_but_at(&[], t(GIVE_UP + 1));
     after.apply(Input::Tick, t(GIVE_UP + GRACE));
     assert_eq!(after.outcome(canary(1)), Some(Outcome::Unobserved));
+}
+
+#[test]
+fn what_became_of_a_put_is_for_the_store() {
+    let mut w = World::new();
+    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    w.tracker.take_unsaved();
+    let result = PutResult::Ambiguous { doubled: true };
+    w.apply(Input::Put { trace: canary(1).trace, result }, t(1));
+    assert_eq!(w.tracker.take_unsaved().len(), 1);
+}
+
+#[test]
+fn a_trace_that_is_forgotten_as_soon_as_it_is_finished_is_still_for_the_store() {
+    let mut w = World::new();
+    w.tracker.settings.remember = 0;
+    w.put(canary(1));
+    for (stage, copy) in [(STREAM, "a"), (ARCHIVE, "b"), (TRANSIT, "c"), (TABLE, "d")] {
+        w.look(stage, t(2), vec![seen(canary(1), Stamp::None, t(2), copy)]);
+    }
+    assert_eq!(w.tracker.trace(canary(1).trace), None);
+    let unsaved = w.tracker.take_unsaved();
+    assert!(matches!(unsaved.as_slice(), [(trace, true)] if trace.ended.is_some()), "{unsaved:?}");
+    assert!(w.tracker.take_unsaved().is_empty());
+}
+
+#[test]
+fn a_trace_that_is_closed_after_its_outcome_is_for_the_store_again() {
+    let mut w = World::new();
+    w.put(canary(1));
+    for (stage, copy) in [(STREAM, "a"), (TRANSIT, "c"), (TABLE, "d")] {
+        w.look(stage, t(2), vec![seen(canary(1), Stamp::None, t(2), copy)]);
+    }
+    assert!(matches!(w.tracker.take_unsaved().as_slice(), [(_, false)]));
+    w.apply(Input::Tick, t(GIVE_UP + GRACE));
+    assert!(matches!(w.tracker.take_unsaved().as_slice(), [(_, true)]));
 }
 
 #[test]

@@ -1,0 +1,127 @@
+use std::fs;
+
+use super::*;
+use crate::daemon::keeper::{Settings as KeeperSettings, Started};
+use crate::domain::tag::TagKey;
+use crate::domain::topology::fixture;
+use crate::domain::tracker::Settings;
+use crate::metrics::Ladder;
+use crate::store::Naming;
+use crate::store::tests::{ALL, Folder, open};
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// What the engine's surroundings hold of it.
+struct Around {
+    engine: Engine,
+    departures: mpsc::Receiver<Departure>,
+    puts: mpsc::Sender<PutReport>,
+    _inputs: mpsc::Sender<Input>,
+}
+
+async fn engine(folder: &Folder, queue: usize) -> Around {
+    let topology = Arc::new(fixture::topology());
+    let clock = crate::daemon::clock::system();
+    let naming = Naming::Host("host".to_owned());
+    let settings = KeeperSettings::new(Some(folder.file()), 1_000, secs(86_400));
+    let started = Keeper::start(settings, topology.clone(), naming, ALL, clock.clone()).await.unwrap();
+    let Started { keeper, instance, loaded } = started;
+    let settings = Settings {
+        slo: secs(30),
+        give_up: secs(120),
+        grace: secs(60),
+        blind_after: secs(20),
+        ride: secs(60),
+        max_in_flight: 1_000,
+        remember: 1_000,
+        remember_failures: 100,
+        instance: instance.code,
+    };
+    let mut tracker = Tracker::new(topology.clone(), settings, clock.now());
+    tracker.restore(loaded.traces, clock.now());
+    let (to_injector, departures) = mpsc::channel(queue);
+    let (puts, from_injector) = mpsc::channel(16);
+    let (inputs, from_observers) = mpsc::channel(16);
+    let schedule = schedule(clock.now(), Duration::from_millis(5), 1);
+    let engine = Engine {
+        tracker,
+        metrics: Metrics::new(topology.clone(), &Ladder::new(&[secs(30)]), Arc::new(Vec::new)).unwrap(),
+        keeper,
+        keys: Arc::new(Keyring::new(TagKey::new("0123456789abcdef").unwrap(), Vec::new())),
+        instance: instance.code,
+        lanes: vec![Lane { schedule, sizes: vec![200], departures: to_injector }],
+        wanted: topology.source_ids().map(|_| watch::Sender::new(Wanted::default())).collect(),
+        snapshots: watch::Sender::new(Arc::new(
+            Tracker::new(topology.clone(), settings, clock.now()).snapshot(clock.now()),
+        )),
+        inputs: from_observers,
+        puts: from_injector,
+        topology,
+        clock,
+        random: || [7; 10],
+        stop_grace: Duration::ZERO,
+    };
+    Around { engine, departures, puts, _inputs: inputs }
+}
+
+/// The files as they are at this moment: what a process that is killed now leaves behind.
+fn as_if_killed_now(folder: &Folder) -> Folder {
+    let image = Folder::new();
+    for name in ["store.db", "store.db-wal"] {
+        fs::copy(folder.0.join(name), image.0.join(name)).unwrap();
+    }
+    image
+}
+
+#[tokio::test]
+async fn a_canary_is_on_disk_before_it_leaves() {
+    let folder = Folder::new();
+    let mut around = engine(&folder, 16).await;
+    let stop = CancellationToken::new();
+    let observe = async {
+        for _ in 0..10 {
+            let departure = around.departures.recv().await.unwrap();
+            let image = as_if_killed_now(&folder);
+            let loaded = open(&image.file()).unwrap().store.load(ALL).unwrap();
+            assert!(loaded.traces.iter().any(|trace| trace.id() == departure.trace), "{departure:?}");
+        }
+        stop.cancel();
+    };
+    tokio::join!(around.engine.run(stop.clone()), observe);
+    drop(around.puts);
+}
+
+#[tokio::test]
+async fn an_engine_that_stopped_takes_up_what_was_in_flight() {
+    let folder = Folder::new();
+    let mut around = engine(&folder, 16).await;
+    let stop = CancellationToken::new();
+    let observe = async {
+        let departure = around.departures.recv().await.unwrap();
+        stop.cancel();
+        departure.trace
+    };
+    let ((), trace) = tokio::join!(around.engine.run(stop.clone()), observe);
+    let again = engine(&folder, 16).await;
+    assert!(again.engine.tracker.in_flight_traces().any(|open| open.id() == trace));
+}
+
+#[tokio::test]
+async fn a_canary_for_which_the_queue_has_no_room_is_refused_and_never_leaves() {
+    let folder = Folder::new();
+    let around = engine(&folder, 1).await;
+    let mut snapshots = around.engine.snapshots.subscribe();
+    let stop = CancellationToken::new();
+    let observe = async {
+        let refused =
+            |snapshot: &Arc<Snapshot>| snapshot.failures[0].iter().any(|trace| trace.ended.is_some());
+        snapshots.wait_for(refused).await.unwrap();
+        stop.cancel();
+    };
+    tokio::join!(around.engine.run(stop.clone()), observe);
+    let mut departures = around.departures;
+    assert!(departures.recv().await.is_some());
+    assert_eq!(departures.recv().await, None, "only one had room");
+}

@@ -1,0 +1,433 @@
+//! The engine's way to the store: off its thread, bounded in time, and dispensable.
+//!
+//! The store is written ahead: what the engine is about to count or send is on disk first. A disk that fails or hangs
+//! must not stop the measuring, so a commit has a time limit, and after a failure the engine goes on in memory while
+//! the keeper tries again every now and then, with all that is known. One job is under way at a time: while one
+//! hangs, nothing queues up behind it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::journal;
+use crate::domain::time::{Timestamp, WallClock};
+use crate::domain::topology::Topology;
+use crate::store::{Batch, Instance, Loaded, Naming, Opened, Range, Store, StoreError};
+
+/// How the store is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where the database is; `None` keeps everything in memory.
+    pub path: Option<PathBuf>,
+    /// Finished traces that are kept, of those that went well and of those that did not.
+    pub keep: usize,
+    /// How long after its planned injection any trace is kept. Must be much longer than `give_up` and `grace`.
+    pub keep_for: Duration,
+    /// How long the engine waits for a commit.
+    pub time_limit: Duration,
+    /// How long after a failure to try again.
+    pub retry_every: Duration,
+    /// How often what is too old or too much is removed.
+    pub prune_every: Duration,
+}
+
+impl Settings {
+    /// A database with the usual rhythm, or none.
+    #[must_use]
+    pub const fn new(path: Option<PathBuf>, keep: usize, keep_for: Duration) -> Self {
+        Self {
+            path,
+            keep,
+            keep_for,
+            time_limit: Duration::from_secs(2),
+            retry_every: Duration::from_secs(15),
+            prune_every: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How the store is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreState {
+    /// Everything is on disk.
+    Healthy,
+    /// The engine goes on in memory.
+    Degraded {
+        /// Since when.
+        since: Timestamp,
+        /// Why, in words.
+        reason: Arc<str>,
+    },
+    /// There is no store.
+    Memory,
+}
+
+/// What became of a commit.
+#[derive(Debug)]
+pub enum Commit {
+    /// It is on disk, or there is no disk to write.
+    Done,
+    /// It is in memory only; all of it is written when the store can be written again.
+    Degraded {
+        /// Why, in words.
+        reason: Arc<str>,
+    },
+    /// It is in memory only, and the store, which could not be read when the probe began, can be read now: what an
+    /// earlier life left there, to be restored before the next commit.
+    Inherited(Loaded),
+}
+
+/// A keeper that has begun.
+#[derive(Debug)]
+pub struct Started {
+    /// It.
+    pub keeper: Keeper,
+    /// The name under which this process signs.
+    pub instance: Instance,
+    /// What an earlier life left behind.
+    pub loaded: Loaded,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Keeper {
+    settings: Settings,
+    clock: WallClock,
+    state: watch::Sender<StoreState>,
+    desk: Desk,
+    hand: Hand,
+    /// What is still to be read of an earlier life, before anything is written over it.
+    heir_to: Option<Range>,
+    retry_at: Instant,
+    prune_at: Instant,
+}
+
+/// Opens the database.
+type Open = dyn Fn(Timestamp) -> Result<Opened, StoreError> + Send + Sync;
+
+/// What it takes to begin again.
+#[derive(Clone)]
+struct Desk {
+    open: Arc<Open>,
+    instance: Instance,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").field("instance", &self.instance).finish_non_exhaustive()
+    }
+}
+
+/// Who has the database now.
+#[derive(Debug)]
+enum Hand {
+    /// Nobody; `None` while it is not open.
+    Free(Option<Store>),
+    /// A job that may take its time.
+    Busy(JoinHandle<Answer>),
+}
+
+/// The database comes back only if it is worth going on with.
+type Answer = (Option<Store>, Result<Option<Loaded>, StoreError>);
+
+enum Job {
+    Changes(Batch),
+    All(Batch),
+    Load(Range),
+    Prune { keep: usize, older_than: Timestamp },
+}
+
+impl Keeper {
+    /// Keeps nothing.
+    #[must_use]
+    pub fn memory(naming: &Naming, clock: WallClock) -> Started {
+        let open = Arc::new(|_| Err(StoreError::NoFolder(PathBuf::new())));
+        let instance = Instance::of(naming.name());
+        let settings = Settings::new(None, 0, Duration::ZERO);
+        let keeper =
+            Self::new(settings, Desk { open, instance: instance.clone() }, StoreState::Memory, None, clock);
+        Started { keeper, instance, loaded: Loaded::default() }
+    }
+
+    /// Opens the store and reads what an earlier life left there. When that fails for a reason that may pass, the
+    /// keeper begins degraded, with nothing loaded.
+    ///
+    /// # Errors
+    ///
+    /// When only another configuration or program can help: [`StoreError::is_a_fault_of_configuration`].
+    pub async fn start(
+        settings: Settings,
+        topology: Arc<Topology>,
+        naming: Naming,
+        range: Range,
+        clock: WallClock,
+    ) -> Result<Started, StoreError> {
+        let Some(path) = settings.path.clone() else {
+            return Ok(Self::memory(&naming, clock));
+        };
+        let open = Arc::new(move |now| Store::open(&path, topology.clone(), now));
+        Self::start_with(open, settings, naming, range, clock).await
+    }
+
+    async fn start_with(
+        open: Arc<Open>,
+        settings: Settings,
+        naming: Naming,
+        range: Range,
+        clock: WallClock,
+    ) -> Result<Started, StoreError> {
+        let (now, opener, wish) = (clock.now(), open.clone(), naming.clone());
+        let first = spawn_blocking(move || {
+            let mut store = opened((*opener)(now)?);
+            let instance = store.instance(&wish)?;
+            let loaded = store.load(range)?;
+            Ok::<_, StoreError>((store, instance, loaded))
+        });
+        // The first answer may take longer than a commit: a large file is checked and read.
+        let reason: Arc<str> = match timeout(10 * settings.time_limit, first).await {
+            Ok(Ok(Ok((store, instance, loaded)))) => {
+                journal::store_loaded(&loaded);
+                let desk = Desk { open, instance: instance.clone() };
+                let keeper = Self::new(settings, desk, StoreState::Healthy, Some(store), clock);
+                return Ok(Started { keeper, instance, loaded });
+            }
+            Ok(Ok(Err(error))) if error.is_a_fault_of_configuration() => return Err(error),
+            Ok(Ok(Err(error))) => in_words(&error).into(),
+            Ok(Err(panic)) => format!("opening the store broke off: {panic}").into(),
+            Err(_) => no_answer_within(10 * settings.time_limit),
+        };
+        let instance = Instance::of(naming.name());
+        let desk = Desk { open, instance: instance.clone() };
+        let mut keeper = Self::new(settings, desk, StoreState::Healthy, None, clock);
+        keeper.heir_to = Some(range);
+        keeper.degrade(reason);
+        Ok(Started { keeper, instance, loaded: Loaded::default() })
+    }
+
+    fn new(
+        settings: Settings,
+        desk: Desk,
+        state: StoreState,
+        store: Option<Store>,
+        clock: WallClock,
+    ) -> Self {
+        let now = Instant::now();
+        let prune_at = now + settings.prune_every;
+        let (state, hand) = (watch::Sender::new(state), Hand::Free(store));
+        Self { settings, clock, state, desk, hand, heir_to: None, retry_at: now, prune_at }
+    }
+
+    /// How the store is doing, now and from now on.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<StoreState> {
+        self.state.subscribe()
+    }
+
+    /// Whether there is a store and it cannot be written.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        matches!(*self.state.borrow(), StoreState::Degraded { .. })
+    }
+
+    /// Writes what changed, and returns when it is on disk or the time limit is over.
+    ///
+    /// After a failure nothing is tried for a while; then `all` is asked for, which must be everything that is known,
+    /// the changes included.
+    pub async fn commit(&mut self, changes: Batch, all: impl FnOnce() -> Batch) -> Commit {
+        let state = self.state.borrow().clone();
+        match state {
+            StoreState::Memory => return Commit::Done,
+            StoreState::Healthy => {
+                if !changes.is_empty() {
+                    self.perform(Job::Changes(changes)).await;
+                }
+            }
+            StoreState::Degraded { reason, .. } => {
+                let hangs = matches!(&self.hand, Hand::Busy(job) if !job.is_finished());
+                if hangs || Instant::now() < self.retry_at {
+                    return Commit::Degraded { reason };
+                }
+                let job = self.heir_to.map_or_else(|| Job::All(all()), Job::Load);
+                if let Some(loaded) = self.perform(job).await {
+                    journal::store_loaded(&loaded);
+                    self.heir_to = None;
+                    self.retry_at = Instant::now();
+                    return Commit::Inherited(loaded);
+                }
+            }
+        }
+        let state = self.state.borrow().clone();
+        match state {
+            StoreState::Degraded { reason, .. } => Commit::Degraded { reason },
+            StoreState::Healthy | StoreState::Memory => {
+                self.prune_if_due();
+                Commit::Done
+            }
+        }
+    }
+
+    /// Closes the database in good order, if it answers in time.
+    pub async fn close(mut self) {
+        let limit = self.settings.time_limit;
+        let closing = async {
+            if let Some(store) = self.take_store().await {
+                // The last one to close the file empties the write-ahead log into it, which waits for the disk.
+                let _ = spawn_blocking(move || drop(store)).await;
+            }
+        };
+        if timeout(limit, closing).await.is_err() {
+            journal::store_left_open(limit);
+        }
+    }
+
+    /// Does one job, after the one that is under way, and draws the conclusion. All of it within the time limit.
+    async fn perform(&mut self, job: Job) -> Option<Loaded> {
+        let limit = self.settings.time_limit;
+        let until = Instant::now() + limit;
+        let Ok(store) = timeout_at(until, self.take_store()).await else {
+            self.degrade(no_answer_within(limit));
+            return None;
+        };
+        if store.is_none() && matches!(job, Job::Changes(_)) {
+            // The job before failed after it had been left alone; what changed is part of all that is known.
+            self.degrade("an earlier job on the store failed".into());
+            return None;
+        }
+        let mut task = self.hand_over(store, job);
+        match timeout_at(until, &mut task).await {
+            Ok(Ok((store, result))) => {
+                self.hand = Hand::Free(store);
+                match result {
+                    Ok(None) => self.recover(),
+                    Ok(loaded) => return loaded,
+                    Err(error) => self.degrade(in_words(&error).into()),
+                }
+            }
+            Ok(Err(panic)) => self.degrade(format!("writing the store broke off: {panic}").into()),
+            Err(_) => {
+                self.hand = Hand::Busy(task);
+                self.degrade(no_answer_within(limit));
+            }
+        }
+        None
+    }
+
+    /// Waits for the job that is under way and takes the database; `None` if that failed or nothing is open. Can be
+    /// cancelled without losing either.
+    async fn take_store(&mut self) -> Option<Store> {
+        if let Hand::Busy(job) = &mut self.hand {
+            let store = match job.await {
+                Ok((store, Ok(_))) => store,
+                // It was given up or nobody waited for it; whoever comes next finds no open database.
+                Ok((_, Err(_))) | Err(_) => None,
+            };
+            self.hand = Hand::Free(store);
+        }
+        match &mut self.hand {
+            Hand::Free(store) => store.take(),
+            Hand::Busy(_) => None,
+        }
+    }
+
+    fn hand_over(&self, store: Option<Store>, job: Job) -> JoinHandle<Answer> {
+        let (desk, now) = (self.desk.clone(), self.clock.now());
+        spawn_blocking(move || match work(store, job, &desk, now) {
+            Ok((store, loaded)) => (Some(store), Ok(loaded)),
+            // Opening it anew checks what is left of it.
+            Err(error) => (None, Err(error)),
+        })
+    }
+
+    /// Begins to remove what is too old. Nobody waits for it but the next commit.
+    fn prune_if_due(&mut self) {
+        let now = Instant::now();
+        if now < self.prune_at {
+            return;
+        }
+        self.prune_at = now + self.settings.prune_every;
+        if let Hand::Free(store) = &mut self.hand
+            && let Some(store) = store.take()
+        {
+            let older_than = self.clock.now() - self.settings.keep_for;
+            let job = Job::Prune { keep: self.settings.keep, older_than };
+            self.hand = Hand::Busy(self.hand_over(Some(store), job));
+        }
+    }
+
+    fn degrade(&mut self, reason: Arc<str>) {
+        self.retry_at = Instant::now() + self.settings.retry_every;
+        let now = self.clock.now();
+        self.state.send_modify(|state| {
+            let since = match state {
+                StoreState::Degraded { reason: before, .. } if *before == reason => return,
+                StoreState::Degraded { since, .. } => *since,
+                StoreState::Healthy | StoreState::Memory => now,
+            };
+            journal::store_degraded(&reason);
+            *state = StoreState::Degraded { since, reason };
+        });
+    }
+
+    fn recover(&mut self) {
+        let now = self.clock.now();
+        self.state.send_if_modified(|state| match state {
+            StoreState::Degraded { since, .. } => {
+                journal::store_recovered(now.since(*since));
+                *state = StoreState::Healthy;
+                true
+            }
+            StoreState::Healthy | StoreState::Memory => false,
+        });
+    }
+}
+
+fn work(
+    store: Option<Store>,
+    job: Job,
+    desk: &Desk,
+    now: Timestamp,
+) -> Result<(Store, Option<Loaded>), StoreError> {
+    let mut loaded = None;
+
+    let mut store = match store {
+        Some(store) => store,
+        None => {
+            let mut store = opened((*desk.open)(now)?);
+            store.set_instance(&desk.instance)?;
+            store
+        }
+    };
+    match job {
+        Job::Changes(batch) => store.save(&batch)?,
+        Job::All(batch) => store.save_all(&batch)?,
+        Job::Load(range) => loaded = Some(store.load(range)?),
+        Job::Prune { keep, older_than } => drop(store.prune(keep, older_than)?),
+    }
+    Ok((store, loaded))
+}
+
+fn opened(opened: Opened) -> Store {
+    if let Some(aside) = &opened.set_aside {
+        journal::store_set_aside(aside);
+    }
+    opened.store
+}
+
+fn no_answer_within(limit: Duration) -> Arc<str> {
+    format!("the disk of the store gave no answer within {} s", limit.as_secs_f64()).into()
+}
+
+/// An error with what is behind it. What is behind that is only SQLite's number for it.
+fn in_words(error: &StoreError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,356 @@
+//! A trace as it stands on disk, and the way there and back.
+//!
+//! These are the store's own shapes, so that the domain can change its types without a word about files, and a file
+//! written by an older version stays readable: a field that is new gets a default, and none is ever given another
+//! meaning. Instants are microseconds since the Unix epoch, lengths of time microseconds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::canary::Integrity;
+use crate::domain::outcome::Outcome;
+use crate::domain::sighting::Locator;
+use crate::domain::tag::{Code, Tag, TraceId};
+use crate::domain::time::{Interval, Timestamp};
+use crate::domain::topology::{StageId, Stretch, TenantId, Topology};
+use crate::domain::trace::{Arrival, Hop, Judgement, Origin, Put, Trace, Visit};
+
+/// All of a trace that has no column.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Record {
+    tenant_code: u32,
+    instance_code: u32,
+    size: u32,
+    put: PutRecord,
+    #[serde(default, skip_serializing_if = "is_default")]
+    doubled_by_us: bool,
+    judgement: JudgementRecord,
+    #[serde(default, skip_serializing_if = "is_default")]
+    ended: Option<EndRecord>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    came_late: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    origin: OriginRecord,
+    /// By the name of the stage.
+    visits: BTreeMap<String, VisitRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PutRecord {
+    Planned,
+    Accepted { at: i64 },
+    Ambiguous { at: i64 },
+    Refused { at: i64 },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum JudgementRecord {
+    Pending,
+    Good,
+    Slow,
+    Overdue,
+    Unjudged,
+}
+
+#[derive(Serialize, Deserialize, Default, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum OriginRecord {
+    #[default]
+    Planned,
+    Restored,
+    Adopted,
+}
+
+#[derive(Serialize, Deserialize, PartialEq)]
+struct EndRecord {
+    outcome: OutcomeRecord,
+    at: i64,
+}
+
+#[derive(Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum OutcomeRecord {
+    Delivered,
+    Late,
+    Lost { first: String, last: String },
+    DeadLettered { stage: String },
+    Unobserved,
+    Refused { reason: String },
+}
+
+#[derive(Serialize, Deserialize)]
+struct VisitRecord {
+    #[serde(default, skip_serializing_if = "is_default")]
+    arrival: Option<ArrivalRecord>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    absent_until: Option<i64>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    looks_in_vain: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    unseen_gap: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    copies: Vec<String>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    hop: HopRecord,
+}
+
+#[derive(Serialize, Deserialize, PartialEq)]
+struct ArrivalRecord {
+    earliest: i64,
+    latest: i64,
+    noticed_at: i64,
+    integrity: IntegrityRecord,
+}
+
+#[derive(Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum IntegrityRecord {
+    Intact,
+    Unchecked,
+    Corrupted { kept_bytes: usize, sent_bytes: usize },
+}
+
+#[derive(Serialize, Deserialize, Default, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum HopRecord {
+    #[default]
+    Open,
+    Overdue,
+    Measured {
+        latency: u64,
+        was_overdue: bool,
+    },
+    Unjudged,
+    Inverted,
+    Inherited,
+    Skipped,
+    Missing,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Why a row cannot be a trace again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error("its JSON makes no sense")]
+    Json(#[from] serde_json::Error),
+    #[error("a code is out of range")]
+    Code,
+    #[error("its columns make no sense")]
+    Row(#[from] rusqlite::Error),
+    #[error("its outcome names a stage that is no more")]
+    Stage,
+}
+
+impl Record {
+    pub(super) fn of(trace: &Trace, map: &Topology) -> Self {
+        let visits = trace.stages.iter().zip(map.stages()).filter(|(visit, _)| **visit != Visit::default());
+        let ended = |(outcome, at): &(Outcome, Timestamp)| EndRecord {
+            outcome: outcome_out(outcome, map),
+            at: at.micros(),
+        };
+        Self {
+            tenant_code: trace.tag.tenant.value(),
+            instance_code: trace.tag.instance.value(),
+            size: trace.tag.size,
+            put: match trace.put {
+                Put::Planned => PutRecord::Planned,
+                Put::Accepted { at } => PutRecord::Accepted { at: at.micros() },
+                Put::Ambiguous { at } => PutRecord::Ambiguous { at: at.micros() },
+                Put::Refused { at } => PutRecord::Refused { at: at.micros() },
+            },
+            doubled_by_us: trace.doubled_by_us,
+            judgement: match trace.judgement {
+                Judgement::Pending => JudgementRecord::Pending,
+                Judgement::Good => JudgementRecord::Good,
+                Judgement::Slow => JudgementRecord::Slow,
+                Judgement::Overdue => JudgementRecord::Overdue,
+                Judgement::Unjudged => JudgementRecord::Unjudged,
+            },
+            ended: trace.ended.as_ref().map(ended),
+            came_late: trace.came_late,
+            origin: match trace.origin {
+                Origin::Planned => OriginRecord::Planned,
+                Origin::Restored => OriginRecord::Restored,
+                Origin::Adopted => OriginRecord::Adopted,
+            },
+            visits: visits.map(|(visit, stage)| (stage.name.to_string(), visit_out(visit))).collect(),
+        }
+    }
+
+    /// The trace again, on today's map: stages that are new have nothing to show, stages that went away are dropped
+    /// and named in `dropped`.
+    pub(super) fn into_trace(
+        self,
+        id: TraceId,
+        tenant: TenantId,
+        planned_at: Timestamp,
+        map: &Topology,
+        dropped: &mut BTreeSet<String>,
+    ) -> Result<Trace, Unreadable> {
+        let code = |value| Code::from_value(value).ok_or(Unreadable::Code);
+        let tag = Tag {
+            trace: id,
+            tenant: code(self.tenant_code)?,
+            instance: code(self.instance_code)?,
+            size: self.size,
+        };
+        let mut stages = vec![Visit::default(); map.stages().len()];
+        for (name, visit) in self.visits {
+            match stage_named(&name, map) {
+                Some(stage) => stages[usize::from(stage.0)] = visit_in(visit),
+                None => drop(dropped.insert(name)),
+            }
+        }
+        Ok(Trace {
+            tag,
+            tenant,
+            planned_at,
+            put: match self.put {
+                PutRecord::Planned => Put::Planned,
+                PutRecord::Accepted { at } => Put::Accepted { at: Timestamp::from_micros(at) },
+                PutRecord::Ambiguous { at } => Put::Ambiguous { at: Timestamp::from_micros(at) },
+                PutRecord::Refused { at } => Put::Refused { at: Timestamp::from_micros(at) },
+            },
+            doubled_by_us: self.doubled_by_us,
+            stages,
+            judgement: match self.judgement {
+                JudgementRecord::Pending => Judgement::Pending,
+                JudgementRecord::Good => Judgement::Good,
+                JudgementRecord::Slow => Judgement::Slow,
+                JudgementRecord::Overdue => Judgement::Overdue,
+                JudgementRecord::Unjudged => Judgement::Unjudged,
+            },
+            ended: match self.ended {
+                None => None,
+                Some(end) => Some((
+                    outcome_in(end.outcome, map).ok_or(Unreadable::Stage)?,
+                    Timestamp::from_micros(end.at),
+                )),
+            },
+            came_late: self.came_late,
+            origin: match self.origin {
+                OriginRecord::Planned => Origin::Planned,
+                OriginRecord::Restored => Origin::Restored,
+                OriginRecord::Adopted => Origin::Adopted,
+            },
+        })
+    }
+}
+
+fn stage_named(name: &str, map: &Topology) -> Option<StageId> {
+    map.stage_ids().find(|id| &*map.stage(*id).name == name)
+}
+
+fn outcome_out(outcome: &Outcome, map: &Topology) -> OutcomeRecord {
+    let name = |stage: StageId| map.stage(stage).name.to_string();
+    match outcome {
+        Outcome::Delivered => OutcomeRecord::Delivered,
+        Outcome::Late => OutcomeRecord::Late,
+        Outcome::Lost(stretch) => {
+            OutcomeRecord::Lost { first: name(stretch.first), last: name(stretch.last) }
+        }
+        Outcome::DeadLettered(stage) => OutcomeRecord::DeadLettered { stage: name(*stage) },
+        Outcome::Unobserved => OutcomeRecord::Unobserved,
+        Outcome::Refused(reason) => OutcomeRecord::Refused { reason: reason.to_string() },
+    }
+}
+
+/// The outcome on today's map. A loss at a hop that is no more was a loss somewhere on the main path; of a dead-letter
+/// stage that is no more nothing true is left to say.
+fn outcome_in(outcome: OutcomeRecord, map: &Topology) -> Option<Outcome> {
+    Some(match outcome {
+        OutcomeRecord::Delivered => Outcome::Delivered,
+        OutcomeRecord::Late => Outcome::Late,
+        OutcomeRecord::Lost { first, last } => Outcome::Lost(stretch_in(&first, &last, map)),
+        OutcomeRecord::DeadLettered { stage } => Outcome::DeadLettered(stage_named(&stage, map)?),
+        OutcomeRecord::Unobserved => Outcome::Unobserved,
+        OutcomeRecord::Refused { reason } => Outcome::Refused(reason.into()),
+    })
+}
+
+fn stretch_in(first: &str, last: &str, map: &Topology) -> Stretch {
+    let whole = Stretch { first: map.main_path()[0], last: map.end() };
+    let place = |name: &str| map.main_path().iter().position(|stage| &*map.stage(*stage).name == name);
+    match (place(first), place(last)) {
+        (Some(from), Some(to)) if from <= to => {
+            Stretch { first: map.main_path()[from], last: map.main_path()[to] }
+        }
+        _ => whole,
+    }
+}
+
+fn visit_out(visit: &Visit) -> VisitRecord {
+    VisitRecord {
+        arrival: visit.arrival.as_ref().map(|arrival| ArrivalRecord {
+            earliest: arrival.interval.earliest.micros(),
+            latest: arrival.interval.latest.micros(),
+            noticed_at: arrival.noticed_at.micros(),
+            integrity: match arrival.integrity {
+                Integrity::Intact => IntegrityRecord::Intact,
+                Integrity::Unchecked => IntegrityRecord::Unchecked,
+                Integrity::Corrupted { kept_bytes, sent_bytes } => {
+                    IntegrityRecord::Corrupted { kept_bytes, sent_bytes }
+                }
+            },
+        }),
+        absent_until: visit.absent_until.map(Timestamp::micros),
+        looks_in_vain: visit.looks_in_vain,
+        unseen_gap: visit.unseen_gap,
+        copies: visit.copies.iter().map(ToString::to_string).collect(),
+        hop: match visit.hop {
+            Hop::Open => HopRecord::Open,
+            Hop::Overdue => HopRecord::Overdue,
+            Hop::Measured { latency, was_overdue } => HopRecord::Measured {
+                latency: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
+                was_overdue,
+            },
+            Hop::Unjudged => HopRecord::Unjudged,
+            Hop::Inverted => HopRecord::Inverted,
+            Hop::Inherited => HopRecord::Inherited,
+            Hop::Skipped => HopRecord::Skipped,
+            Hop::Missing => HopRecord::Missing,
+        },
+    }
+}
+
+fn visit_in(visit: VisitRecord) -> Visit {
+    Visit {
+        arrival: visit.arrival.map(|arrival| Arrival {
+            interval: Interval {
+                earliest: Timestamp::from_micros(arrival.earliest),
+                latest: Timestamp::from_micros(arrival.latest),
+            },
+            noticed_at: Timestamp::from_micros(arrival.noticed_at),
+            integrity: match arrival.integrity {
+                IntegrityRecord::Intact => Integrity::Intact,
+                IntegrityRecord::Unchecked => Integrity::Unchecked,
+                IntegrityRecord::Corrupted { kept_bytes, sent_bytes } => {
+                    Integrity::Corrupted { kept_bytes, sent_bytes }
+                }
+            },
+        }),
+        absent_until: visit.absent_until.map(Timestamp::from_micros),
+        looks_in_vain: visit.looks_in_vain,
+        unseen_gap: visit.unseen_gap,
+        copies: visit.copies.into_iter().map(Locator::new).collect(),
+        hop: match visit.hop {
+            HopRecord::Open => Hop::Open,
+            HopRecord::Overdue => Hop::Overdue,
+            HopRecord::Measured { latency, was_overdue } => {
+                Hop::Measured { latency: Duration::from_micros(latency), was_overdue }
+            }
+            HopRecord::Unjudged => Hop::Unjudged,
+            HopRecord::Inverted => Hop::Inverted,
+            HopRecord::Inherited => Hop::Inherited,
+            HopRecord::Skipped => Hop::Skipped,
+            HopRecord::Missing => Hop::Missing,
+        },
+    }
+}

@@ -1,0 +1,331 @@
+//! One fact each. What must hold for any history stands in `replay`.
+
+mod cost;
+mod history;
+mod replay;
+
+use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use self::history::{canary, t};
+use super::*;
+use crate::domain::outcome::Outcome;
+use crate::domain::topology::fixture::*;
+use crate::domain::topology::{Owner, Role, Source, Stage, StageId, Stretch, Tenant, TenantId};
+use crate::domain::trace::{Hop, Origin, Visit};
+
+/// A folder of this test's own, which goes with it.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("traceprobe-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        self.0.join("store.db")
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+pub(crate) const ALL: Range = Range { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
+
+pub(super) fn in_memory() -> Store {
+    Store::set_up(Connection::open_in_memory().unwrap(), Arc::new(topology())).unwrap()
+}
+
+pub(crate) fn open(path: &Path) -> Result<Opened, StoreError> {
+    Store::open(path, Arc::new(topology()), t(0))
+}
+
+pub(crate) fn trace(n: u8) -> Trace {
+    Trace::new(canary(n), ACME, 5, Origin::Planned)
+}
+
+pub(crate) fn ended(n: u8, outcome: Outcome) -> Trace {
+    Trace { ended: Some((outcome, t(9))), ..trace(n) }
+}
+
+/// Makes every further write fail.
+pub(crate) fn break_disk(store: &Store) {
+    store.connection.pragma_update(None, "query_only", true).unwrap();
+}
+
+fn save(store: &mut Store, trace: Trace) {
+    let finished = trace.ended.is_some();
+    store.save(&[(Arc::new(trace), finished)]).unwrap();
+}
+
+fn ids(loaded: &Loaded) -> Vec<TraceId> {
+    loaded.traces.iter().map(Trace::id).collect()
+}
+
+#[test]
+fn what_is_saved_is_there_after_the_file_was_closed() {
+    let folder = Folder::new();
+    let mut store = open(&folder.file()).unwrap().store;
+    save(&mut store, trace(1));
+    save(&mut store, ended(2, Outcome::Refused("no".into())));
+    drop(store);
+    let opened = open(&folder.file()).unwrap();
+    assert_eq!(opened.set_aside, None);
+    let mut store = opened.store;
+    assert_eq!(store.load(ALL).unwrap().traces, [trace(1), ended(2, Outcome::Refused("no".into()))]);
+    assert_eq!(
+        folder.names(),
+        ["store.db", "store.db-wal"],
+        "no shared memory, so it works on a network file system"
+    );
+}
+
+#[test]
+fn a_newer_database_is_refused_with_both_versions_and_left_as_it_is() {
+    let folder = Folder::new();
+    let store = open(&folder.file()).unwrap().store;
+    store.connection.pragma_update(None, "user_version", 999).unwrap();
+    drop(store);
+    let before = fs::read(folder.file()).unwrap();
+    let error = open(&folder.file()).unwrap_err();
+    assert!(error.is_a_fault_of_configuration());
+    assert_eq!(
+        error.to_string(),
+        "the store is of version 999, and this program knows versions up to 1: it was left as it is; run the newer program, or give this one another path"
+    );
+    assert_eq!(fs::read(folder.file()).unwrap(), before);
+    assert_eq!(folder.names(), ["store.db"]);
+}
+
+#[test]
+fn another_programs_database_is_left_as_it_is() {
+    let folder = Folder::new();
+    Connection::open(folder.file()).unwrap().execute_batch("CREATE TABLE theirs (a)").unwrap();
+    let before = fs::read(folder.file()).unwrap();
+    assert!(matches!(open(&folder.file()), Err(StoreError::NotOurs)));
+    assert_eq!(fs::read(folder.file()).unwrap(), before);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_moved_aside_and_kept() {
+    let folder = Folder::new();
+    fs::write(folder.file(), "this is no database, but somebody wrote it").unwrap();
+    let aside = open(&folder.file()).unwrap().set_aside.unwrap();
+    assert_eq!(aside.path.file_name().unwrap(), "store.db.corrupt-20270115T080000.000000Z");
+    assert_eq!(fs::read_to_string(&aside.path).unwrap(), "this is no database, but somebody wrote it");
+    assert!(aside.damage.contains("not a database"), "{}", aside.damage);
+}
+
+#[test]
+fn a_truncated_or_scribbled_database_is_moved_aside_and_a_fresh_one_works() {
+    for damage in [
+        |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2),
+        |bytes: &mut Vec<u8>| bytes[4_096..12_000].fill(7),
+    ] {
+        let folder = Folder::new();
+        let mut store = open(&folder.file()).unwrap().store;
+        (0..200).for_each(|n| save(&mut store, trace(n)));
+        drop(store);
+        let mut bytes = fs::read(folder.file()).unwrap();
+        damage(&mut bytes);
+        fs::write(folder.file(), &bytes).unwrap();
+        let Opened { mut store, set_aside } = open(&folder.file()).unwrap();
+        assert_eq!(fs::read(set_aside.unwrap().path).unwrap(), bytes);
+        assert_eq!(store.load(ALL).unwrap().traces, []);
+        save(&mut store, trace(1));
+    }
+}
+
+#[test]
+fn a_damaged_file_never_replaces_one_that_was_set_aside() {
+    let folder = Folder::new();
+    for text in ["first of the damaged", "second of the damaged"] {
+        fs::write(folder.file(), text).unwrap();
+        drop(open(&folder.file()));
+    }
+    let error = open(&folder.file()).unwrap_err();
+    assert!(matches!(error, StoreError::SetAside { .. }), "{error}");
+}
+
+#[test]
+fn a_folder_that_does_not_exist_is_named() {
+    let folder = Folder::new();
+    let error = open(&folder.0.join("missing/store.db")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("the folder {} does not exist", folder.0.join("missing").display())
+    );
+}
+
+#[test]
+fn a_device_or_a_folder_is_neither_opened_nor_moved() {
+    assert!(matches!(open(Path::new("/dev/full")), Err(StoreError::NotAFile(_))));
+    assert!(matches!(open(Path::new("/tmp")), Err(StoreError::NotAFile(_))));
+    assert!(Path::new("/dev/full").exists());
+}
+
+#[test]
+fn a_place_where_nothing_can_be_written_is_an_error() {
+    assert!(matches!(open(Path::new("/proc/store.db")), Err(StoreError::Other(_))));
+    let mut store = in_memory();
+    store.connection.pragma_update(None, "query_only", true).unwrap();
+    let refused = store.save(&[(Arc::new(trace(1)), false)]);
+    assert!(matches!(refused, Err(StoreError::ReadOnly(_))), "{refused:?}");
+}
+
+#[test]
+fn a_second_process_is_kept_out() {
+    let folder = Folder::new();
+    let _first = open(&folder.file()).unwrap();
+    let second = open(&folder.file());
+    assert!(matches!(second, Err(StoreError::Held(_))), "{second:?}");
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_the_batch_is_not_there_in_half() {
+    let folder = Folder::new();
+    let mut store = open(&folder.file()).unwrap().store;
+    save(&mut store, trace(0));
+    store.connection.pragma_update(None, "max_page_count", 12).unwrap();
+    let batch: Batch = (1..200).map(|n| (Arc::new(trace(n)), false)).collect();
+    let full = store.save(&batch);
+    assert!(matches!(full, Err(StoreError::Full(_))), "{full:?}");
+    assert_eq!(store.load(ALL).unwrap().traces, [trace(0)]);
+    store.connection.pragma_update(None, "max_page_count", 10_000).unwrap();
+    store.save(&batch).unwrap();
+    assert_eq!(store.load(ALL).unwrap().traces.len(), 200);
+}
+
+#[test]
+fn the_name_from_a_host_is_kept_and_the_name_from_a_configuration_wins() {
+    let mut store = in_memory();
+    let host = |name: &str| Naming::Host(name.to_owned());
+    assert_eq!(store.instance(&host("ip-10-0-0-1")).unwrap(), Instance::of("ip-10-0-0-1"));
+    assert_eq!(store.instance(&host("ip-10-0-0-2")).unwrap().name, "ip-10-0-0-1");
+    let configured = Naming::Configured("probe".to_owned());
+    assert_eq!(store.instance(&configured).unwrap(), Instance::of("probe"));
+    assert_eq!(store.instance(&host("ip-10-0-0-3")).unwrap().name, "probe");
+}
+
+/// The map of the fixture without globex and the archive, with another stage, in another order of ids.
+fn another_map() -> Topology {
+    let old = topology();
+    let tenant = |name: &str| Tenant { name: name.into(), ..old.tenant(ACME).clone() };
+    let stage = |id: StageId, parent| Stage { parent, ..old.stage(id).clone() };
+    let central = Stage { name: "central".into(), role: Role::Way, ..old.stage(STREAM).clone() };
+    let stages = vec![
+        central,
+        stage(STREAM, None),
+        stage(DEAD, Some(StageId(1))),
+        stage(TRANSIT, Some(StageId(1))),
+        stage(TABLE, Some(StageId(3))),
+    ];
+    let source = |n| Source {
+        stage: StageId(n),
+        name: "a source".into(),
+        owner: Owner::Shared,
+        tenants: vec![TenantId(0), TenantId(1)],
+    };
+    Topology::new(vec![tenant("newcomer"), tenant("acme")], stages, (0..5).map(source).collect()).unwrap()
+}
+
+#[test]
+fn names_find_their_places_again_when_the_configuration_changed() {
+    let folder = Folder::new();
+    let mut store = open(&folder.file()).unwrap().store;
+    let mut one = trace(1);
+    one.stages[usize::from(TABLE.0)] = Visit { looks_in_vain: 7, ..Visit::default() };
+    one.stages[usize::from(ARCHIVE.0)].hop = Hop::Missing;
+    save(&mut store, one);
+    save(&mut store, ended(2, Outcome::Lost(Stretch { first: TRANSIT, last: TABLE })));
+    save(&mut store, Trace { tenant: GLOBEX, ..trace(3) });
+    drop(store);
+    let mut store = Store::open(&folder.file(), Arc::new(another_map()), t(0)).unwrap().store;
+    let loaded = store.load(ALL).unwrap();
+    let [one, two] = loaded.traces.as_slice() else { panic!("{loaded:?}") };
+    assert_eq!(one.tenant, TenantId(1));
+    let looks: Vec<_> = one.stages.iter().map(|visit| visit.looks_in_vain).collect();
+    assert_eq!(looks, [0, 0, 0, 0, 7]);
+    let lost = Outcome::Lost(Stretch { first: StageId(3), last: StageId(4) });
+    assert_eq!(two.ended.as_ref().map(|(outcome, _)| outcome), Some(&lost));
+    assert_eq!(loaded.dropped_stages, BTreeSet::from(["archive".to_owned()]));
+    assert_eq!(loaded.unknown_tenants, BTreeMap::from([("globex".to_owned(), 1)]));
+    store.save_all(&[]).unwrap();
+    drop(store);
+    let back = open(&folder.file()).unwrap().store.load(ALL).unwrap();
+    assert!(
+        back.traces.iter().any(|trace| trace.tenant == GLOBEX),
+        "a tenant that is gone for a while stays"
+    );
+}
+
+#[test]
+fn a_loss_at_a_hop_that_is_no_more_was_somewhere_on_the_way() {
+    let folder = Folder::new();
+    let mut store = open(&folder.file()).unwrap().store;
+    save(&mut store, ended(1, Outcome::Lost(Stretch::one(ARCHIVE))));
+    drop(store);
+    let mut store = Store::open(&folder.file(), Arc::new(another_map()), t(0)).unwrap().store;
+    let loaded = store.load(ALL).unwrap();
+    let whole = Outcome::Lost(Stretch { first: StageId(1), last: StageId(4) });
+    assert_eq!(loaded.traces[0].ended, Some((whole, t(9))));
+}
+
+#[test]
+fn a_row_that_makes_no_sense_is_counted_and_the_others_are_read() {
+    let mut store = in_memory();
+    (1..4).for_each(|n| save(&mut store, trace(n)));
+    let garble = "UPDATE trace SET known = '{\"size\":' WHERE id = ?1";
+    store.connection.execute(garble, [canary(2).trace.as_u128().to_be_bytes()]).unwrap();
+    let loaded = store.load(ALL).unwrap();
+    assert_eq!(ids(&loaded), [canary(1).trace, canary(3).trace]);
+    assert_eq!(loaded.unreadable, 1);
+}
+
+#[test]
+fn after_a_time_without_saving_what_nobody_knows_is_not_in_flight_any_more() {
+    let mut store = in_memory();
+    (1..4).for_each(|n| save(&mut store, trace(n)));
+    save(&mut store, ended(9, Outcome::Delivered));
+    store.save_all(&[(Arc::new(trace(2)), false), (Arc::new(ended(3, Outcome::Delivered)), true)]).unwrap();
+    let loaded = store.load(ALL).unwrap();
+    let states: Vec<_> = loaded.traces.iter().map(|trace| (trace.id(), trace.ended.is_some())).collect();
+    assert_eq!(states, [(canary(2).trace, false), (canary(3).trace, true), (canary(9).trace, true)]);
+}
+
+#[test]
+fn the_newest_are_kept_of_what_went_well_and_of_what_did_not() {
+    let mut store = in_memory();
+    for n in 0..12 {
+        let outcome = if n % 2 == 0 { Outcome::Delivered } else { Outcome::Unobserved };
+        save(&mut store, ended(n, outcome));
+    }
+    save(&mut store, trace(15));
+    assert_eq!(store.prune(3, Timestamp::MIN).unwrap(), 6);
+    let kept: Vec<_> = [6, 7, 8, 9, 10, 11, 15].map(|n| canary(n).trace).into();
+    assert_eq!(ids(&store.load(ALL).unwrap()), kept);
+    assert_eq!(ids(&store.load(Range { delivered: 1, failures: 2, ..ALL }).unwrap()), kept[3..]);
+    assert_eq!(store.prune(3, t(1)).unwrap(), 7, "what is too old goes, whatever it is");
+}
+
+#[test]
+fn what_was_planned_too_long_ago_is_not_brought_back() {
+    let mut store = in_memory();
+    save(&mut store, trace(1));
+    assert!(store.load(Range { since: t(1), ..ALL }).unwrap().traces.is_empty());
+}

@@ -3,6 +3,7 @@
 mod commands;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -28,13 +29,27 @@ enum Command {
     Tag(commands::tag::Tag),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match Program::parse().command {
-        Command::Run(run) => run.run().await,
-        Command::Check(check) => check.run().await,
-        Command::Demo(demo) => demo.run().await,
-        Command::Healthcheck(healthcheck) => healthcheck.run().await,
-        Command::Tag(tag) => tag.run(),
-    }
+/// A write to a disk that hangs cannot be cancelled; it must not hold up the end of the process.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let command = Program::parse().command;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(async {
+        match command {
+            Command::Run(run) => run.run().await,
+            Command::Check(check) => check.run().await,
+            Command::Demo(demo) => demo.run().await,
+            Command::Healthcheck(healthcheck) => healthcheck.run().await,
+            Command::Tag(tag) => tag.run(),
+        }
+    });
+    runtime.shutdown_timeout(SHUTDOWN);
+    code
 }

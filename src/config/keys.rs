@@ -108,6 +108,8 @@ pub(super) static AWS_ENDPOINTS: [Key; 4] = [text("logs"), text("kinesis"), text
 pub(super) static GCP: [Key; 4] =
     [text("endpoint"), text("auth").or("adc"), text("credentials_file"), text("project")];
 
+pub(super) static STORE: [Key; 2] = [text("path").or("memory"), text("keep").or("7d")];
+
 pub(super) static TENANT: [Key; 10] = [
     text("name").required(),
     text("label"),
@@ -204,6 +206,7 @@ pub(super) fn all() -> Vec<(&'static str, Vec<&'static Key>)> {
         ("[aws]", AWS.iter().collect()),
         ("[aws.endpoints]", AWS_ENDPOINTS.iter().collect()),
         ("[gcp]", GCP.iter().collect()),
+        ("[store]", STORE.iter().collect()),
         ("[[tenant]]", TENANT.iter().collect()),
         ("[[stage]]", stage()),
     ]

@@ -37,7 +37,7 @@ use self::reader::{Context, ShownTables};
 pub use self::secret::{Secret, TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 pub use self::settings::{
     Account, AssumeRole, Aws, AwsAuth, BigQuery, Canary, CloudWatchLogs, Endpoints, Gcp, GcpAuth, IdIs, Kind,
-    Kinesis, Log, LogFormat, Partition, Probe, S3, Source, SourceKind, Stage, TableName, Tenant,
+    Kinesis, Log, LogFormat, Partition, Probe, S3, Source, SourceKind, Stage, Store, TableName, Tenant,
 };
 use crate::domain::tag::{Code, Keyring};
 use crate::domain::topology::Topology;
@@ -62,6 +62,8 @@ pub struct Config {
     pub aws: Aws,
     /// Google.
     pub gcp: Gcp,
+    /// What outlives a restart.
+    pub store: Store,
     /// The tenants, as in the file; a [`TenantId`](crate::domain::topology::TenantId) is an index.
     pub tenants: Vec<Tenant>,
     /// The stages, parents first; a [`StageId`](crate::domain::topology::StageId) is an index.
@@ -148,7 +150,7 @@ impl Config {
 }
 
 fn read(context: &mut Context, root: &Table) -> Checked<Config> {
-    const SECTIONS: [&str; 7] = ["probe", "log", "canary", "aws", "gcp", "tenant", "stage"];
+    const SECTIONS: [&str; 8] = ["probe", "log", "canary", "aws", "gcp", "store", "tenant", "stage"];
     for name in root.keys().filter(|name| !SECTIONS.contains(&name.as_str())) {
         let near = fault::suggestion(name, SECTIONS);
         context.faults.report(name.clone(), format!("unknown table{near}"));
@@ -159,6 +161,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     let canary = sections::canary(context, root);
     let (aws, region) = sections::aws(context, root);
     let gcp = sections::gcp(context, root);
+    let store = sections::store(context, root, &probe.probe);
     let defaults = tenant::Defaults {
         canary: &canary,
         interval: probe.interval,
@@ -189,6 +192,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
         canary: canary.settings()?,
         aws: aws?,
         gcp: gcp?,
+        store: store?,
         tenants,
         stages,
         sources,

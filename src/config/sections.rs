@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::fault::Checked;
 use super::keys;
 use super::reader::{Context, Layer, Reader};
-use super::settings::{Aws, AwsAuth, Canary, Endpoints, Gcp, GcpAuth, Log, LogFormat, Probe};
+use super::settings::{Aws, AwsAuth, Canary, Endpoints, Gcp, GcpAuth, Log, LogFormat, Probe, Store};
 use super::value::{self, Parsed, show_duration};
 use crate::domain::canary::{MAX_MESSAGE, Template};
 
@@ -109,6 +109,7 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
     let all = || {
         Ok(Probe {
             listen: listen?,
+            instance_is_the_host: name == host,
             instance: instance?,
             interval: interval?,
             slo: slo?,
@@ -291,4 +292,25 @@ pub(super) fn gcp(context: &mut Context, root: &Table) -> Checked<Gcp> {
         (Auth::None, None) => Ok(GcpAuth::None),
     };
     Ok(Gcp { endpoint: endpoint?, auth: auth?, project: project? })
+}
+
+/// What outlives a restart.
+pub(super) fn store(context: &mut Context, root: &Table, probe: &Checked<Probe>) -> Checked<Store> {
+    let mut read = section(context, root, "store", 6, &keys::STORE, &[]);
+    let path = read.get("path", value::text);
+    let keep = read.get("keep", value::duration_within(TICK, 365 * DAY, ""));
+    if let (Ok(keep), Ok(probe)) = (keep, probe)
+        && keep < 2 * (probe.give_up + probe.grace)
+    {
+        read.report(
+            "keep",
+            format!(
+                "{} is too short: a trace is followed for up to probe.give_up and probe.grace, {}; it must be at least twice that",
+                show_duration(keep),
+                show_duration(probe.give_up + probe.grace)
+            ),
+        );
+    }
+    let path = path?;
+    Ok(Store { path: (path != "memory").then(|| path.into()), keep: keep? })
 }

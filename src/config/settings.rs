@@ -1,6 +1,7 @@
 //! What a configuration comes to: checked values, defaults filled in, names expanded, sources merged.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ pub struct Probe {
     pub listen: SocketAddr,
     /// Name of this instance, in tags and log streams.
     pub instance: String,
+    /// That name is the host's, not one that somebody chose.
+    pub instance_is_the_host: bool,
     /// Between two canaries of a tenant, before jitter.
     pub interval: Duration,
     /// End-to-end threshold; a bucket bound.
@@ -110,6 +113,15 @@ pub struct Gcp {
     pub auth: GcpAuth,
     /// Who pays for the queries; the table's project if `None`.
     pub project: Option<String>,
+}
+
+/// What outlives a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// The file; `None` keeps everything in memory.
+    pub path: Option<PathBuf>,
+    /// How long finished traces are kept.
+    pub keep: Duration,
 }
 
 /// How to get a token from Google.

@@ -13,16 +13,19 @@ use tracing::info;
 
 use super::build::{self, Clients, Looker};
 use super::engine::{self, Engine, Lane};
+use super::keeper::{self, Keeper};
 use super::supervisor::Supervisor;
 use super::{injecting, readiness};
 use crate::cloud::calls::Calls;
 use crate::config::Config;
 use crate::domain::tag::Code;
 use crate::domain::time::WallClock;
-use crate::domain::tracker::Tracker;
+use crate::domain::topology::Topology;
+use crate::domain::tracker::{self, Tracker};
 use crate::domain::verdict::Criteria;
 use crate::metrics::{self, Ladder, Metrics};
 use crate::observe::pace;
+use crate::store::{Naming, Range};
 use crate::web;
 
 /// Inputs that may wait for the engine. Observers wait when it is full, which shows as the age of their watermarks.
@@ -101,14 +104,19 @@ impl Daemon {
         });
         let lanes = lanes.collect::<anyhow::Result<Vec<_>>>()?;
 
-        let tracker = Tracker::new(topology.clone(), config.tracker_settings(), now);
+        let started = open_store(&config, &topology, &clock).await?;
+        let instance = started.instance.code;
+        let settings = tracker::Settings { instance, ..config.tracker_settings() };
+        let mut tracker = Tracker::new(topology.clone(), settings, now);
+        tracker.restore(started.loaded.traces, now);
         let (snapshots, _) = watch::channel(Arc::new(tracker.snapshot(now)));
         let engine = Engine {
             tracker,
             topology,
             metrics,
             keys: recognizer.keys,
-            instance: Code::of(&config.probe.instance),
+            instance,
+            keeper: started.keeper,
             lanes,
             wanted,
             snapshots,
@@ -174,6 +182,27 @@ impl Daemon {
 }
 
 const ENGINE: &str = "engine";
+
+/// Most traces that the store keeps of those that went well, and of those that did not.
+const KEEP_TRACES: usize = 100_000;
+
+async fn open_store(
+    config: &Config,
+    topology: &Arc<Topology>,
+    clock: &WallClock,
+) -> anyhow::Result<keeper::Started> {
+    let probe = &config.probe;
+    let name = probe.instance.clone();
+    let naming = if probe.instance_is_the_host { Naming::Host(name) } else { Naming::Configured(name) };
+    let settings = config.tracker_settings();
+    let range = Range {
+        since: clock.now() - config.store.keep,
+        delivered: settings.remember,
+        failures: settings.remember_failures,
+    };
+    let keep = keeper::Settings::new(config.store.path.clone(), KEEP_TRACES, config.store.keep);
+    Keeper::start(keep, topology.clone(), naming, range, clock.clone()).await.context("store.path")
+}
 
 fn app(config: &Config, clock: &WallClock, engine: &Engine) -> web::App {
     let snapshot = engine.snapshots.subscribe();

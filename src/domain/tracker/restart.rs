@@ -17,6 +17,7 @@ impl Tracker {
     ///
     /// Each must have as many stages as the topology.
     pub fn restore(&mut self, traces: impl IntoIterator<Item = Trace>, now: Timestamp) {
+        self.latest_now = self.latest_now.max(now);
         let unsaved = std::mem::take(&mut self.unsaved);
         let forgotten = std::mem::take(&mut self.forgotten);
         for mut trace in traces {

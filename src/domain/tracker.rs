@@ -342,11 +342,15 @@ impl Tracker {
     }
 
     fn put(&mut self, id: TraceId, result: PutResult, now: Timestamp, events: &mut Vec<Event>) {
-        let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) else {
+        // The pipeline can be through with a canary before a slow put is.
+        let trace = self.open.get_mut(&id).or_else(|| self.finished.get_mut(&id));
+        let Some(trace) = trace.map(Arc::make_mut) else {
             return;
         };
         let tenant = trace.tenant;
         let book = &mut self.tenants[usize::from(tenant.0)];
+        let unanswered = trace.put == Put::Planned;
+        self.unsaved.insert(id);
         match result {
             PutResult::Accepted { doubled } => {
                 trace.put = Put::Accepted { at: now };
@@ -367,8 +371,13 @@ impl Tracker {
                     self.end(id, Outcome::Refused(reason), now, events);
                 }
                 self.finish(id);
+                return;
             }
         }
+        if unanswered {
+            charge_copies_that_overtook_the_answer(trace, events);
+        }
+        self.consider(id, now, events);
     }
 
     fn swept(&mut self, source: SourceId, sweep: Sweep, now: Timestamp, events: &mut Vec<Event>) {
@@ -443,11 +452,10 @@ impl Tracker {
             events.push(Event::Corrupted { tenant, stage, trace: id });
         }
         if visit.arrival.is_some() {
-            events.push(if trace.doubled_by_us {
-                Event::OwnDuplicate { tenant, stage, trace: id }
-            } else {
-                Event::Duplicate { tenant, stage, trace: id, locator: sighting.locator }
-            });
+            // Before the put is answered nobody knows whether it was retried, and so whose doing this is.
+            if trace.put != Put::Planned {
+                events.push(another_copy(trace, stage, sighting.locator));
+            }
             return;
         }
         // What our own looks prove, and what the stage says of itself within the clocks' allowance; where the two
@@ -467,10 +475,6 @@ impl Tracker {
                 None => looked,
             };
         visit.arrival = Some(Arrival { interval, noticed_at: now, integrity: sighting.integrity });
-        if let (Put::Planned, None) = (trace.put, &trace.ended) {
-            // Its echo overtook the answer of the put, which says as much.
-            trace.put = Put::Accepted { at: now };
-        }
         let given_up = stage == end && trace.ended.is_some();
         trace.came_late |= given_up;
         let rider = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
@@ -580,6 +584,23 @@ impl Tracker {
                 books::Sight::SawAgain(blind_for) => events.push(Event::SawAgain { source, blind_for }),
             }
         }
+    }
+}
+
+/// A second copy, by whose doing it is.
+fn another_copy(trace: &Trace, stage: StageId, locator: Locator) -> Event {
+    let (tenant, trace, ours) = (trace.tenant, trace.id(), trace.doubled_by_us);
+    if ours {
+        Event::OwnDuplicate { tenant, stage, trace }
+    } else {
+        Event::Duplicate { tenant, stage, trace, locator }
+    }
+}
+
+fn charge_copies_that_overtook_the_answer(trace: &Trace, events: &mut Vec<Event>) {
+    for (stage, visit) in (0..).map(StageId).zip(&trace.stages) {
+        let more = visit.copies.iter().skip(1);
+        events.extend(more.map(|locator| another_copy(trace, stage, locator.clone())));
     }
 }
 

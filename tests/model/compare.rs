@@ -18,7 +18,7 @@ pub fn first_fault(seed: u64, canaries: usize, tally: &mut Tally) -> Option<Stri
     tally.looks += run.history.log.iter().filter(|entry| matches!(entry.what, What::Looked(_))).count();
     for which in 0..run.history.canaries.len() {
         let verdict = judge(&run.history, which);
-        tally.add(&run, which, &verdict);
+        tally.add(&run, &verdict);
         let faults = Comparison { run: &run, which, verdict: &verdict }.faults();
         if !faults.is_empty() {
             return Some(report(seed, canaries, &run, which, &verdict, &faults));
@@ -46,7 +46,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, run: &run::Outcome, which: usize, verdict: &Verdict) {
+    fn add(&mut self, run: &run::Outcome, verdict: &Verdict) {
         self.canaries += 1;
         let outcome = match verdict.outcome {
             Ending::Delivered => 0,

@@ -82,7 +82,8 @@ pub fn judge(history: &History, which: usize) -> Verdict {
         last_look_failed: false,
         read_up_to: Micros::MIN,
     };
-    let mut case = Case { history, which, known: vec![nothing; rules.stages.len()], answer: None };
+    let mut case =
+        Case { history, which, known: vec![nothing; rules.stages.len()], answer: None, over: false };
     let (mut outcome, mut judged, mut late_after_all) = (None, Judged::Not, false);
     for (place, entry) in history.log.iter().enumerate().skip(canary.registered) {
         // Nothing is learned between here and a later look that shows it once more.
@@ -102,6 +103,7 @@ pub fn judge(history: &History, which: usize) -> Verdict {
         } else if let Some(Ending::Lost(..) | Ending::Unobserved | Ending::DeadLettered) = outcome {
             late_after_all |= case.known[rules.end()].arrived.is_some();
         }
+        case.over |= outcome.is_some_and(|outcome| case.nothing_is_left_to_wait_for(outcome, entry.at));
     }
     let count = |of: &dyn Fn(usize) -> bool| -> Vec<usize> {
         let shown: BTreeSet<usize> = history.shown_at[which]
@@ -140,6 +142,8 @@ struct Case<'a> {
     which: usize,
     known: Vec<Known>,
     answer: Option<Answer>,
+    /// Nobody waits for it any more, so that a look need not be asked for it, and proves nothing.
+    over: bool,
 }
 
 impl Case<'_> {
@@ -188,7 +192,8 @@ impl Case<'_> {
         known.last_look_failed = !matches!(look.result, LookResult::Complete { .. });
         if let LookResult::Complete { all_before } = look.result {
             known.read_up_to = known.read_up_to.max(all_before);
-            if known.arrived.is_none() && self.canary().registered < look.started_after {
+            let asked_for = self.canary().registered < look.started_after && !self.over;
+            if known.arrived.is_none() && asked_for {
                 known.absent_before = known.absent_before.max(all_before);
             }
         }
@@ -223,6 +228,17 @@ impl Case<'_> {
     fn taken(&self) -> bool {
         matches!(self.answer, Some(Answer::Accepted | Answer::AcceptedDoubled))
             || self.known.iter().any(|known| known.arrived.is_some())
+    }
+
+    /// Whether its outcome, and what became of it on the side branches, is as clear as it will be.
+    fn nothing_is_left_to_wait_for(&self, outcome: Ending, now: Micros) -> bool {
+        let rules = &self.history.rules;
+        let clear = |(stage, known): (usize, &Known)| {
+            stage == rules.dead_letters || known.arrived.is_some() || known.absent_before > self.deadline()
+        };
+        matches!(outcome, Ending::Refused | Ending::DeadLettered)
+            || now >= self.deadline() + rules.grace
+            || self.known.iter().enumerate().all(clear)
     }
 
     fn ending(&self, now: Micros) -> Option<Ending> {

@@ -199,7 +199,7 @@ impl Observer {
         number: &HashMap<u128, usize>,
     ) -> Vec<Shown> {
         // What must be shown, what may be, and what was not there yet.
-        let mut shows = |rng: &mut Rng, stored: Micros| match look.fate {
+        let shows = |rng: &mut Rng, stored: Micros| match look.fate {
             _ if stored > look.ends => false,
             Fate::Fine if stored < all_before => true,
             Fate::Fine | Fate::BreaksOff | Fate::Fails | Fate::Hangs => rng.bool(),
@@ -207,6 +207,12 @@ impl Observer {
         let mut found = Vec::new();
         match self.reads {
             Reads::ById => {
+                let asked = look.wanted.waiting.iter().chain(look.wanted.riders.iter());
+                let mut ids: Vec<_> = asked.map(|wanted| wanted.tag.trace).collect();
+                let length = ids.len();
+                ids.sort_unstable();
+                ids.dedup();
+                assert_eq!(ids.len(), length, "an id is asked for once");
                 for wanted in look.wanted.waiting.iter().chain(look.wanted.riders.iter()) {
                     let canary = number[&wanted.tag.trace.as_u128()];
                     for &copy in self.copies.get(&canary).into_iter().flatten() {

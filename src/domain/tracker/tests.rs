@@ -353,6 +353,15 @@ fn a_given_up_trace_still_rides_along_in_looks_by_id() {
 }
 
 #[test]
+fn a_given_up_trace_that_turns_up_rides_along_once() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    w.look(TABLE, t(GIVE_UP + 9), vec![seen(canary(1), Stamp::None, t(GIVE_UP + 9), "c")]);
+    assert_eq!(w.tracker.wanted(w.tracker.topology.source_of(ACME, TABLE)).riders.len(), 1);
+}
+
+#[test]
 fn one_copy_read_twice_is_no_duplicate_but_a_second_copy_is() {
     let mut w = World::new();
     w.put(canary(1));

@@ -391,7 +391,11 @@ impl Tracker {
         if sweep.reading.foreign_tags > 0 {
             events.push(Event::ForeignTags { stage, source, count: sweep.reading.foreign_tags });
         }
-        for sighting in sweep.sightings {
+        // Sources list their copies in orders of their own, and the first one to arrive is the arrival.
+        let allowance = self.topology.stage(stage).clock_allowance;
+        let mut sightings = sweep.sightings;
+        sightings.sort_by_key(|sighting| sighting.certainly_by(allowance));
+        for sighting in sightings {
             self.sighted(source, stage, sighting, now, events);
         }
         let book = &mut self.sources[source.0 as usize];

@@ -362,6 +362,15 @@ fn a_given_up_trace_that_turns_up_rides_along_once() {
 }
 
 #[test]
+fn of_several_copies_in_one_look_the_first_to_arrive_is_the_arrival() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let copies = [(8, "a"), (3, "b")].map(|(at, copy)| seen(canary(1), Stamp::Millis(t(at)), t(9), copy));
+    w.look(STREAM, t(9), copies.into());
+    assert_eq!(w.arrival(canary(1), STREAM), Interval { earliest: ms(2_950), latest: ms(3_051) });
+}
+
+#[test]
 fn one_copy_read_twice_is_no_duplicate_but_a_second_copy_is() {
     let mut w = World::new();
     w.put(canary(1));

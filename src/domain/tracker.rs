@@ -566,6 +566,8 @@ impl Tracker {
 
     /// Thinks again about every trace that waits at a source.
     fn reconsider(&mut self, source: SourceId, now: Timestamp, events: &mut Vec<Event>) {
+        // Whether another look is worth waiting for depends on whether the source can be read now, not a look ago.
+        self.watch_for_blindness(now, events);
         let waiting: Vec<_> = self.sources[source.0 as usize].waiting.iter().copied().collect();
         for id in waiting {
             self.consider(id, now, events);

@@ -224,6 +224,22 @@ fn where_a_stage_between_was_blind_the_stretch_of_hops_is_named() {
 }
 
 #[test]
+fn a_stage_that_sees_again_is_waited_for_to_name_the_hop() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    w.look(TRANSIT, t(GIVE_UP - BLIND_AFTER + 2), vec![]);
+    w.look_in_vain_but_at(&[STREAM, TRANSIT], t(GIVE_UP + 1));
+    let transit = w.tracker.topology.source_of(ACME, TRANSIT);
+    w.apply(Input::Tick, t(GIVE_UP + 2));
+    assert!(w.tracker.snapshot(t(GIVE_UP + 2)).sources[transit.0 as usize].blind_since.is_some());
+    w.look_at(transit, t(GIVE_UP + 3), Some(t(GIVE_UP - 1)), vec![]);
+    assert_eq!(w.outcome(canary(1)), None, "its next look will tell");
+    w.look(TRANSIT, t(GIVE_UP + 8), vec![]);
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(Stretch::one(TRANSIT))));
+}
+
+#[test]
 fn a_blind_stage_is_not_a_lost_canary() {
     let mut w = World::new();
     w.put(canary(1));

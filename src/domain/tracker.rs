@@ -34,6 +34,8 @@ const MAX_RIDERS: usize = 500;
 const MAX_CHECKPOINTS: usize = 256;
 /// Isolation violations that are remembered for the page.
 const MAX_VIOLATIONS: usize = 100;
+/// Leaked copies that are known, so that one that is read again is not counted again. The oldest are forgotten first.
+const MAX_KNOWN_LEAKS: usize = 10_000;
 
 /// How the tracker judges.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -194,6 +196,7 @@ pub struct Tracker {
     sources: Vec<SourceBook>,
     tenants: Vec<TenantBook>,
     violations: VecDeque<Violation>,
+    known_leaks: BTreeSet<(TraceId, StageId, Locator)>,
     revision: u64,
     /// Sources whose list of wanted traces changed since it was last asked for.
     changed: BTreeSet<SourceId>,
@@ -222,6 +225,7 @@ impl Tracker {
             sources,
             tenants,
             violations: VecDeque::new(),
+            known_leaks: BTreeSet::new(),
             revision: 0,
             changed: BTreeSet::new(),
             unsaved: BTreeSet::new(),
@@ -530,23 +534,17 @@ impl Tracker {
             Some(label) => format!("{} labelled {label}", map.source(source).name).into(),
             None => map.source(source).name.clone(),
         };
-        let violation = Violation {
-            at: now,
-            tenant,
-            stage,
-            trace: sighting.tag.trace,
-            found_in: found_in.clone(),
-            locator: sighting.locator.clone(),
-        };
+        let trace = sighting.tag.trace;
         // A record that is read again is the same violation, not another one.
-        let same = |seen: &Violation| {
-            (seen.trace, seen.stage, &seen.locator) == (violation.trace, violation.stage, &violation.locator)
-        };
-        if !self.violations.iter().any(same) {
-            events.push(Event::IsolationViolation { tenant, stage, trace: violation.trace, found_in });
-            self.violations.push_back(violation);
+        if self.known_leaks.insert((trace, stage, sighting.locator.clone())) {
+            events.push(Event::IsolationViolation { tenant, stage, trace, found_in: found_in.clone() });
+            let locator = sighting.locator.clone();
+            self.violations.push_back(Violation { at: now, tenant, stage, trace, found_in, locator });
             if self.violations.len() > MAX_VIOLATIONS {
                 self.violations.pop_front();
+            }
+            if self.known_leaks.len() > MAX_KNOWN_LEAKS {
+                self.known_leaks.pop_first();
             }
         }
         true

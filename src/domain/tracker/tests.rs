@@ -599,6 +599,19 @@ fn a_canary_in_another_tenants_source_is_a_violation_and_no_arrival() {
 }
 
 #[test]
+fn a_leak_of_many_canaries_that_is_read_again_is_counted_once_each() {
+    let mut w = World::new();
+    let of_globex = w.tracker.topology.source_of(GLOBEX, STREAM);
+    let leaks: Vec<_> =
+        (0..=200).map(|n| seen(canary(n), Stamp::Millis(t(1)), t(2), &format!("leak {n}"))).collect();
+    for _ in 0..2 {
+        w.look_at(of_globex, t(2), Some(t(2)), leaks.clone());
+    }
+    assert_eq!(w.count(|event| matches!(event, Event::IsolationViolation { .. })), leaks.len());
+    assert!(w.tracker.snapshot(t(3)).violations.len() <= MAX_VIOLATIONS);
+}
+
+#[test]
 fn a_row_labelled_with_another_tenant_is_a_violation() {
     let mut w = World::new();
     w.put(canary(1));

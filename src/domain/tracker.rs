@@ -23,7 +23,7 @@ use super::sighting::{Locator, Reading, Sighting, Sweep, Trouble, Wanted, Wanted
 use super::tag::{Code, Tag, TraceId};
 use super::time::{Interval, Timestamp};
 use super::topology::{Owner, Role, SourceId, StageId, TenantId, Topology};
-use super::trace::{Arrival, Judgement, Origin, Put, Trace};
+use super::trace::{Arrival, Hop, Judgement, Origin, Put, Trace};
 
 /// Most copies of one canary that are told apart at one stage. A pipeline that stores more than this of one event has
 /// been noticed long before.
@@ -468,20 +468,35 @@ impl Tracker {
         }
         // What our own looks prove, and what the stage says of itself within the clocks' allowance; where the two
         // contradict each other, our own clock is the one that the latency is counted on.
-        let looked = Interval::new(
-            visit.absent_until.unwrap_or(trace.planned_at).max(trace.planned_at),
-            sighting.seen_by,
-        );
+        let not_before = visit.absent_until.unwrap_or(trace.planned_at).max(trace.planned_at);
+        let set_back = sighting.seen_by < not_before;
+        let looked = Interval { earliest: not_before, latest: sighting.seen_by.max(not_before) };
         let allowance = self.topology.stage(stage).clock_allowance;
         let interval =
             match sighting.stamp.interval().map(|stamped| stamped.widen(allowance).intersect(looked)) {
                 Some(Some(both)) => both,
                 Some(None) => {
-                    events.push(Event::ClockInversion { tenant, stage, trace: id });
+                    if !set_back {
+                        events.push(Event::ClockInversion { tenant, stage, trace: id });
+                    }
                     looked
                 }
                 None => looked,
             };
+        if set_back {
+            // Our own clock was: nobody can say how long this took, unless it is proven to have taken too long.
+            events.push(Event::ClockInversion { tenant, stage, trace: id });
+            if visit.hop == Hop::Open {
+                visit.hop = Hop::Inverted;
+            }
+            if stage == end && trace.judgement == Judgement::Pending && trace.ended.is_none() {
+                trace.judgement = Judgement::Unjudged;
+                let latency = interval.latest.since(trace.planned_at);
+                let judgement = Judgement::Unjudged;
+                events.push(Event::EndToEnd { tenant, trace: id, latency, judgement, counted: false });
+            }
+        }
+        let visit = &mut trace.stages[usize::from(stage.0)];
         visit.arrival = Some(Arrival { interval, noticed_at: now, integrity: sighting.integrity });
         let given_up = stage == end && trace.ended.is_some();
         trace.came_late |= given_up;

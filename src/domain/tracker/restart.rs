@@ -14,13 +14,16 @@ use crate::domain::trace::{Hop, Judgement, Origin, Put, Trace};
 impl Tracker {
     /// Takes over the traces that a store remembers. To be called before anything is applied.
     ///
-    /// Each must have as many stages as the topology.
+    /// Each must have as many stages as the topology. Those of tenants that are not configured any more are dropped.
     pub fn restore(&mut self, traces: impl IntoIterator<Item = Trace>, now: Timestamp) {
         for mut trace in traces {
+            // Tenants are numbered anew whenever the configuration changes; the tag is what stays.
+            let tenant = self.topology.tenant_by_code(trace.tag.tenant);
             let fits = trace.stages.len() == self.topology.stages().len();
-            if !fits || usize::from(trace.tenant.0) >= self.tenants.len() {
+            let Some(tenant) = tenant.filter(|_| fits) else {
                 continue;
-            }
+            };
+            trace.tenant = tenant;
             trace.origin = Origin::Restored;
             if trace.judgement == Judgement::Overdue {
                 trace.judgement = Judgement::Slow;

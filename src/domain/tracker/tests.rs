@@ -709,6 +709,56 @@ fn a_clock_that_steps_back_undoes_nothing() {
 }
 
 #[test]
+fn an_arrival_before_the_planned_injection_is_a_clock_inversion_and_no_latency() {
+    let mut w = World::new();
+    let tag = canary_at(1, t(100));
+    w.put(tag);
+    for (stage, copy) in [(STREAM, "a"), (TABLE, "c")] {
+        w.look(stage, t(40), vec![seen(tag, Stamp::None, t(40), copy)]);
+    }
+    assert_eq!(w.count(|event| matches!(event, Event::ClockInversion { .. })), 2);
+    let entered = |event: &Event| {
+        matches!(event, Event::HopMeasured { .. })
+            || matches!(event, Event::EndToEnd { judgement, .. } if *judgement != Judgement::Unjudged)
+    };
+    assert_eq!(w.count(entered), 0);
+    assert_eq!(w.outcome(tag), Some(Outcome::Delivered));
+}
+
+#[test]
+fn looks_that_contradict_each_other_are_a_clock_inversion() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(STREAM, t(10), vec![]);
+    w.look(STREAM, t(4), vec![seen(canary(1), Stamp::None, t(4), "a")]);
+    assert_eq!(w.count(|event| matches!(event, Event::ClockInversion { stage: STREAM, .. })), 1);
+}
+
+#[test]
+fn an_overdue_canary_that_is_seen_after_the_clock_was_set_back_stays_above_the_threshold() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(TABLE, t(SLO + 1), vec![]);
+    w.look(TABLE, t(20), vec![seen(canary(1), Stamp::None, t(20), "c")]);
+    let above = |event: &Event| matches!(event, Event::EndToEnd { latency, judgement: Judgement::Slow, counted: true, .. } if *latency > s(SLO));
+    assert_eq!(w.count(above), 1);
+}
+
+#[test]
+fn a_restored_trace_belongs_to_the_tenant_that_its_tag_names() {
+    let mut before = World::new();
+    before.put(canary(1));
+    let mut saved: Vec<Trace> =
+        before.tracker.take_unsaved().iter().map(|(trace, _)| (**trace).clone()).collect();
+    saved[0].tenant = GLOBEX;
+    saved.push(Trace { tag: Tag { tenant: Code::of("gone"), ..canary(2) }, ..saved[0].clone() });
+    let mut after = World::new();
+    after.tracker.restore(saved, t(5));
+    assert_eq!(after.tracker.trace(canary(1).trace).unwrap().tenant, ACME);
+    assert_eq!(after.tracker.in_flight(), 1, "whoever is not configured any more is not followed");
+}
+
+#[test]
 fn a_source_that_fails_for_a_while_goes_blind_and_sees_again_by_itself() {
     let mut w = World::new();
     w.put(canary(1));

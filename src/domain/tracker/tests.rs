@@ -608,7 +608,7 @@ fn a_leak_of_many_canaries_that_is_read_again_is_counted_once_each() {
         w.look_at(of_globex, t(2), Some(t(2)), leaks.clone());
     }
     assert_eq!(w.count(|event| matches!(event, Event::IsolationViolation { .. })), leaks.len());
-    assert!(w.tracker.snapshot(t(3)).violations.len() <= MAX_VIOLATIONS);
+    assert!(w.tracker.snapshot(t(3)).violations.len() <= sighted::MAX_VIOLATIONS);
 }
 
 #[test]

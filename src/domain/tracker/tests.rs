@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::canary::Integrity;
-use crate::domain::sighting::Stamp;
+use crate::domain::sighting::{Sighting, Stamp};
 use crate::domain::topology::Stretch;
 use crate::domain::topology::fixture::*;
 use crate::domain::trace::{Hop, Standing};

@@ -49,6 +49,8 @@ pub struct Canary {
     pub id: u128,
     pub tenant: usize,
     pub planned: Micros,
+    /// When it is registered and sent: a busy probe may be a little late.
+    pub leaves: Micros,
     pub answer: Answer,
     pub answered: Micros,
     /// Whether CloudWatch Logs has it, whatever it answered.

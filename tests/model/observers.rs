@@ -86,7 +86,8 @@ impl Observer {
         Self {
             reads: if rng.bool() { Reads::ById } else { Reads::Everything },
             interval,
-            timeout: rng.i64(2 * SECOND..8 * SECOND),
+            // Some hang for longer than it takes to be called blind.
+            timeout: rng.i64(2 * SECOND..8 * SECOND) * [1, 1, 1, 4][rng.usize(0..4)],
             settle: [0, 0, rng.i64(0..10 * SECOND)][rng.usize(0..3)],
             longest_look: rng.i64(20 * MILLI..2 * SECOND),
             outages,

@@ -126,7 +126,8 @@ impl Pipeline {
     /// Decides the whole life of a canary.
     pub fn inject(&self, rng: &mut Rng, rules: &Rules, id: u128, tenant: usize, planned: Micros) -> Canary {
         let answer = self.draw_answer(rng);
-        let answered = planned
+        let leaves = planned + rng.i64(0..2 * SECOND) * i64::from(rng.u8(0..4) == 0);
+        let answered = leaves
             + match answer {
                 Answer::Accepted if rng.f64() < self.odds.slow_answer => rng.i64(SECOND..60 * SECOND),
                 Answer::Refused if rng.f64() < self.odds.slow_answer * 3.0 => rng.i64(SECOND..60 * SECOND),
@@ -137,7 +138,7 @@ impl Pipeline {
             };
         // The tries that CloudWatch Logs took, whatever it answered, and when it did.
         let tries = match answer {
-            Answer::Accepted => vec![rng.i64(0..answered - planned)],
+            Answer::Accepted => vec![rng.i64(0..answered - leaves)],
             Answer::Refused => vec![],
             Answer::Ambiguous => vec![rng.i64(0..2 * SECOND); usize::from(rng.bool())],
             Answer::AcceptedDoubled | Answer::AmbiguousDoubled => {
@@ -146,10 +147,19 @@ impl Pipeline {
             }
         };
         let taken = !tries.is_empty();
-        let mut canary =
-            Canary { id, tenant, planned, answer, answered, taken, copies: Vec::new(), registered: 0 };
+        let mut canary = Canary {
+            id,
+            tenant,
+            planned,
+            leaves,
+            answer,
+            answered,
+            taken,
+            copies: Vec::new(),
+            registered: 0,
+        };
         for sent_after in tries {
-            self.flow(rng, rules, &mut canary, planned + sent_after);
+            self.flow(rng, rules, &mut canary, leaves + sent_after);
         }
         canary
     }
@@ -205,8 +215,8 @@ impl Pipeline {
             at += rng.i64(0..400 * SECOND);
         }
         if rng.f64() < odds.reordered {
-            // It can be seen here before it can be seen where it came from, but not before it was planned.
-            at = (from - rng.i64(0..3 * SECOND)).max(canary.planned);
+            // It can be seen here before it can be seen where it came from, but not before it left.
+            at = (from - rng.i64(0..3 * SECOND)).max(canary.leaves);
         }
         let here = |(place, _): &&(usize, Window)| *place == stage;
         for (_, stall) in self.stalls.iter().filter(here) {

@@ -154,7 +154,7 @@ impl Run {
             self.observers[copy.source].will_hold(number, at, copy.stored);
         }
         self.number.insert(canary.id, number);
-        self.agenda(canary.planned, Next::Plan(number));
+        self.agenda(canary.leaves, Next::Plan(number));
         self.agenda(canary.answered, Next::Answer(number));
         self.history.canaries.push(canary);
         self.history.shown_at.push(Vec::new());

@@ -54,7 +54,8 @@ impl Tracker {
         let ids = std::mem::take(&mut self.unsaved);
         let find = |id: TraceId| {
             let open = self.open.get(&id).map(|trace| (trace.clone(), false));
-            open.or_else(|| self.finished.get(&id).map(|trace| (trace.clone(), true)))
+            let failed = || self.failures.iter().flatten().find(|trace| trace.id() == id);
+            open.or_else(|| self.finished.get(&id).or_else(failed).map(|trace| (trace.clone(), true)))
         };
         ids.into_iter().filter_map(find).collect()
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Event, Tracker, Violation};
 use crate::domain::canary::Integrity;
 use crate::domain::sighting::{Locator, Sighting, WantedTrace};
+use crate::domain::tag::TraceId;
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::topology::{Owner, SourceId, StageId, TenantId};
 use crate::domain::trace::{Arrival, Hop, Judgement, Put, Trace};
@@ -35,6 +36,7 @@ impl Tracker {
         if self.leaked(source, stage, tenant, &sighting, now, events) {
             return;
         }
+        self.recall(id, tenant);
         if !self.open.contains_key(&id)
             && !self.finished.contains_key(&id)
             && !self.adopt(sighting.tag, tenant, now, events)
@@ -124,6 +126,15 @@ impl Tracker {
         {
             self.changed.insert(self.topology.source_of(tenant, child));
         }
+    }
+
+    /// A failure is remembered when successes have pushed it out of the finished; it can still come late.
+    fn recall(&mut self, id: TraceId, tenant: TenantId) {
+        if self.open.contains_key(&id) || self.finished.contains_key(&id) {
+            return;
+        }
+        let failed = self.failures[usize::from(tenant.0)].iter().find(|trace| trace.id() == id);
+        self.finished.extend(failed.map(|trace| (id, trace.clone())));
     }
 
     /// Whether a sighting is of a canary that must not be where it is. It then says nothing about its own arrival.

@@ -801,3 +801,20 @@ fn failures_are_kept_when_successes_have_pushed_out_everything_else() {
     assert_eq!(snapshot.failures[0].len(), 1);
     assert!(w.tracker.trace(canary(1).trace).is_some());
 }
+
+#[test]
+fn a_failure_that_successes_have_pushed_out_can_still_come_late() {
+    let mut w = World::new();
+    w.tracker.settings.remember = 0;
+    w.put(canary(1));
+    w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    w.tracker.take_unsaved();
+    for _ in 0..2 {
+        w.look(TABLE, t(GIVE_UP + 9), vec![seen(canary(1), Stamp::None, t(GIVE_UP + 9), "c")]);
+    }
+    assert_eq!(w.count(|event| matches!(event, Event::LateArrival { .. })), 1);
+    assert_eq!(w.count(|event| matches!(event, Event::Stray { .. })), 0);
+    let trace = w.tracker.trace(canary(1).trace).unwrap();
+    assert_eq!(trace.standing(), Standing::Ended(&Outcome::Late));
+    assert!(w.tracker.take_unsaved().iter().any(|(trace, finished)| trace.came_late && *finished));
+}

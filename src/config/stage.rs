@@ -14,7 +14,7 @@ use super::value::{self, show_duration};
 use crate::domain::topology::Role;
 
 /// Where the stages stand among the tables when the configuration is shown.
-pub(super) const ORDER: usize = 7;
+pub(super) const ORDER: usize = 8;
 
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -16,7 +16,7 @@ use crate::domain::canary::Template;
 use crate::domain::tag::Code;
 
 /// Where the tenants stand among the tables when the configuration is shown.
-pub(super) const ORDER: usize = 6;
+pub(super) const ORDER: usize = 7;
 
 /// One tenant as far as it could be read.
 pub(super) struct TenantRead<'a> {

@@ -136,9 +136,10 @@ fn the_shipped_file_documents_every_key_with_its_default() {
 }
 
 #[test]
-fn the_filter_pattern_is_the_marker_of_tags() {
+fn the_filter_pattern_finds_the_marker_of_tags_anywhere() {
     let pattern = keys::CLOUDWATCH_LOGS.iter().find(|key| key.name == "filter_pattern").unwrap();
-    assert_eq!(pattern.fallback, Fallback::Value(MARKER));
+    assert_eq!(pattern.fallback, Fallback::Value("%zqtp1%"));
+    assert_eq!(format!("%{MARKER}%"), "%zqtp1%");
 }
 
 #[test]

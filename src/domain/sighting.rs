@@ -71,6 +71,16 @@ pub struct Sighting {
     pub integrity: Integrity,
 }
 
+impl Sighting {
+    /// By when the copy had arrived, if the stage's clock is within its allowance of ours.
+    #[must_use]
+    pub fn certainly_by(&self, allowance: Duration) -> Timestamp {
+        self.stamp
+            .interval()
+            .map_or(self.seen_by, |stamped| stamped.widen(allowance).latest.min(self.seen_by))
+    }
+}
+
 /// What a sweep read, for the probe's own accounts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Reading {

@@ -64,6 +64,13 @@ impl Trace {
         &self.stages[usize::from(stage.0)]
     }
 
+    /// Whether it is known to have entered the pipeline: CloudWatch Logs said so, or it was seen at a stage. Of any
+    /// other canary nothing can be said by its absence.
+    #[must_use]
+    pub fn taken(&self) -> bool {
+        matches!(self.put, Put::Accepted { .. }) || self.stages.iter().any(|visit| visit.arrival.is_some())
+    }
+
     /// When it arrived at a stage, if it was seen there.
     #[must_use]
     pub fn arrival(&self, stage: StageId) -> Option<Interval> {

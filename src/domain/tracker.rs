@@ -8,6 +8,7 @@
 mod books;
 mod decide;
 mod restart;
+mod sighted;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -19,22 +20,16 @@ use std::time::Duration;
 use self::books::{SourceBook, TenantBook};
 pub use self::snapshot::{Snapshot, SourceView, TenantView, Violation};
 use super::outcome::Outcome;
-use super::sighting::{Locator, Reading, Sighting, Sweep, Trouble, Wanted, WantedTrace};
+use super::sighting::{Locator, Reading, Sweep, Trouble, Wanted, WantedTrace};
 use super::tag::{Code, Tag, TraceId};
 use super::time::{Interval, Timestamp};
-use super::topology::{Owner, Role, SourceId, StageId, TenantId, Topology};
-use super::trace::{Arrival, Judgement, Origin, Put, Trace};
+use super::topology::{Role, SourceId, StageId, TenantId, Topology};
+use super::trace::{Judgement, Origin, Put, Trace};
 
-/// Most copies of one canary that are told apart at one stage. A pipeline that stores more than this of one event has
-/// been noticed long before.
-const MAX_COPIES: usize = 16;
 /// Most traces that ride along in a look by id.
 const MAX_RIDERS: usize = 500;
 /// Most instants at which a source is asked to look out of its rhythm.
 const MAX_CHECKPOINTS: usize = 256;
-/// Isolation violations that are remembered for the page.
-const MAX_VIOLATIONS: usize = 100;
-
 /// How the tracker judges.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
@@ -194,6 +189,7 @@ pub struct Tracker {
     sources: Vec<SourceBook>,
     tenants: Vec<TenantBook>,
     violations: VecDeque<Violation>,
+    known_leaks: BTreeSet<(TraceId, StageId, Locator)>,
     revision: u64,
     /// Sources whose list of wanted traces changed since it was last asked for.
     changed: BTreeSet<SourceId>,
@@ -224,6 +220,7 @@ impl Tracker {
             sources,
             tenants,
             violations: VecDeque::new(),
+            known_leaks: BTreeSet::new(),
             revision: 0,
             changed: BTreeSet::new(),
             unsaved: BTreeSet::new(),
@@ -345,12 +342,16 @@ impl Tracker {
     }
 
     fn put(&mut self, id: TraceId, result: PutResult, now: Timestamp, events: &mut Vec<Event>) {
-        let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) else {
+        // The pipeline can be through with a canary before a slow put is.
+        let trace = self.open.get_mut(&id).or_else(|| self.finished.get_mut(&id));
+        let Some(trace) = trace.map(Arc::make_mut) else {
             return;
         };
         self.unsaved.insert(id);
         let tenant = trace.tenant;
         let book = &mut self.tenants[usize::from(tenant.0)];
+        let unanswered = trace.put == Put::Planned;
+        self.unsaved.insert(id);
         match result {
             PutResult::Accepted { doubled } => {
                 trace.put = Put::Accepted { at: now };
@@ -371,8 +372,13 @@ impl Tracker {
                     self.end(id, Outcome::Refused(reason), now, events);
                 }
                 self.finish(id);
+                return;
             }
         }
+        if unanswered {
+            sighted::charge_copies_that_overtook_the_answer(trace, events);
+        }
+        self.consider(id, now, events);
     }
 
     fn swept(&mut self, source: SourceId, sweep: Sweep, now: Timestamp, events: &mut Vec<Event>) {
@@ -386,7 +392,11 @@ impl Tracker {
         if sweep.reading.foreign_tags > 0 {
             events.push(Event::ForeignTags { stage, source, count: sweep.reading.foreign_tags });
         }
-        for sighting in sweep.sightings {
+        // Sources list their copies in orders of their own, and the first one to arrive is the arrival.
+        let allowance = self.topology.stage(stage).clock_allowance;
+        let mut sightings = sweep.sightings;
+        sightings.sort_by_key(|sighting| sighting.certainly_by(allowance));
+        for sighting in sightings {
             self.sighted(source, stage, sighting, now, events);
         }
         let book = &mut self.sources[source.0 as usize];
@@ -409,145 +419,6 @@ impl Tracker {
         self.reconsider(source, now, events);
     }
 
-    fn sighted(
-        &mut self,
-        source: SourceId,
-        stage: StageId,
-        sighting: Sighting,
-        now: Timestamp,
-        events: &mut Vec<Event>,
-    ) {
-        let id = sighting.tag.trace;
-        let Some(tenant) = self.topology.tenant_by_code(sighting.tag.tenant) else {
-            events.push(Event::Stray { stage, tenant: None, other_instance: true });
-            return;
-        };
-        if self.leaked(source, stage, tenant, &sighting, now, events) {
-            return;
-        }
-        if !self.open.contains_key(&id)
-            && !self.finished.contains_key(&id)
-            && !self.adopt(sighting.tag, tenant, now, events)
-        {
-            let other_instance = sighting.tag.instance != self.settings.instance;
-            events.push(Event::Stray { stage, tenant: Some(tenant), other_instance });
-            return;
-        }
-        let Some(trace) = self.open.get_mut(&id).or_else(|| self.finished.get_mut(&id)) else { return };
-        let visit = &trace.stages[usize::from(stage.0)];
-        if visit.copies.contains(&sighting.locator) || visit.copies.len() >= MAX_COPIES {
-            return;
-        }
-        let trace = Arc::make_mut(trace);
-        self.unsaved.insert(id);
-        let end = self.topology.end();
-        let visit = &mut trace.stages[usize::from(stage.0)];
-        visit.copies.push(sighting.locator.clone());
-        if let super::canary::Integrity::Corrupted { .. } = sighting.integrity {
-            events.push(Event::Corrupted { tenant, stage, trace: id });
-        }
-        if visit.arrival.is_some() {
-            events.push(if trace.doubled_by_us {
-                Event::OwnDuplicate { tenant, stage, trace: id }
-            } else {
-                Event::Duplicate { tenant, stage, trace: id, locator: sighting.locator }
-            });
-            return;
-        }
-        // What our own looks prove, and what the stage says of itself within the clocks' allowance; where the two
-        // contradict each other, our own clock is the one that the latency is counted on.
-        let looked = Interval::new(
-            visit.absent_until.unwrap_or(trace.planned_at).max(trace.planned_at),
-            sighting.seen_by,
-        );
-        let allowance = self.topology.stage(stage).clock_allowance;
-        let interval =
-            match sighting.stamp.interval().map(|stamped| stamped.widen(allowance).intersect(looked)) {
-                Some(Some(both)) => both,
-                Some(None) => {
-                    events.push(Event::ClockInversion { tenant, stage, trace: id });
-                    looked
-                }
-                None => looked,
-            };
-        visit.arrival = Some(Arrival { interval, noticed_at: now, integrity: sighting.integrity });
-        if let (Put::Planned, None) = (trace.put, &trace.ended) {
-            // Its echo overtook the answer of the put, which says as much.
-            trace.put = Put::Accepted { at: now };
-        }
-        let given_up = stage == end && trace.ended.is_some();
-        trace.came_late |= given_up;
-        let rider = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
-        events.push(Event::Arrived {
-            tenant,
-            stage,
-            trace: id,
-            interval,
-            noticed_after: now.since(interval.latest),
-        });
-        if given_up {
-            events.push(Event::LateArrival { tenant, stage, trace: id });
-            if let Some(failed) =
-                self.failures[usize::from(tenant.0)].iter_mut().find(|failed| failed.id() == id)
-            {
-                *failed = Arc::new(trace.clone());
-            }
-        }
-        let source = self.topology.source_of(tenant, stage);
-        self.sources[source.0 as usize].seen(id, Some((now + self.settings.ride, rider)));
-        self.changed.insert(source);
-        self.revision += 1;
-        self.consider(id, now, events);
-        // The hops and checkpoints of the stages that follow begin here.
-        for child in
-            self.topology.stage_ids().filter(|child| self.topology.stage(*child).parent == Some(stage))
-        {
-            self.changed.insert(self.topology.source_of(tenant, child));
-        }
-    }
-
-    /// Whether a sighting is of a canary that must not be where it is. It then says nothing about its own arrival.
-    fn leaked(
-        &mut self,
-        source: SourceId,
-        stage: StageId,
-        tenant: TenantId,
-        sighting: &Sighting,
-        now: Timestamp,
-        events: &mut Vec<Event>,
-    ) -> bool {
-        let map = &self.topology;
-        let by_source = matches!(map.source(source).owner, Owner::One(owner) if owner != tenant);
-        let by_label = sighting.label.as_deref().filter(|label| **label != *map.tenant(tenant).label);
-        if !by_source && by_label.is_none() {
-            return false;
-        }
-        let found_in: Arc<str> = match by_label {
-            Some(label) => format!("{} labelled {label}", map.source(source).name).into(),
-            None => map.source(source).name.clone(),
-        };
-        let violation = Violation {
-            at: now,
-            tenant,
-            stage,
-            trace: sighting.tag.trace,
-            found_in: found_in.clone(),
-            locator: sighting.locator.clone(),
-        };
-        // A record that is read again is the same violation, not another one.
-        let same = |seen: &Violation| {
-            (seen.trace, seen.stage, &seen.locator) == (violation.trace, violation.stage, &violation.locator)
-        };
-        if !self.violations.iter().any(same) {
-            events.push(Event::IsolationViolation { tenant, stage, trace: violation.trace, found_in });
-            self.violations.push_back(violation);
-            if self.violations.len() > MAX_VIOLATIONS {
-                self.violations.pop_front();
-            }
-        }
-        true
-    }
-
     /// Marks every trace that waits at a source: what happens there now happens unseen.
     fn lost_sight(&mut self, source: SourceId) {
         let stage = self.topology.source(source).stage;
@@ -562,6 +433,8 @@ impl Tracker {
 
     /// Thinks again about every trace that waits at a source.
     fn reconsider(&mut self, source: SourceId, now: Timestamp, events: &mut Vec<Event>) {
+        // Whether another look is worth waiting for depends on whether the source can be read now, not a look ago.
+        self.watch_for_blindness(now, events);
         let waiting: Vec<_> = self.sources[source.0 as usize].waiting.iter().copied().collect();
         for id in waiting {
             self.consider(id, now, events);

@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(sighting.tag, tag());
         assert_eq!(sighting.stamp, Stamp::Millis(Timestamp::from_millis((NOW - 3) * 1_000 + 7)));
         assert_eq!(sighting.integrity, Integrity::Intact);
-        assert_eq!(sighting.locator, Locator::new("e1"));
+        assert_eq!(sighting.locator, Locator::new("e1#0"));
         assert_eq!(sweep.watermark, Some(Timestamp::from_secs(NOW - 10)));
         assert_eq!((sweep.revision, sweep.reading.records), (7, 1));
         let sent = sent.lock().unwrap();

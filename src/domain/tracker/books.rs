@@ -56,7 +56,11 @@ impl SourceBook {
         if self.waiting.is_empty() {
             self.waiting_since = None;
         }
-        self.riders.extend(rider);
+        if let Some((until, rider)) = rider {
+            // One that was given up may ride along already.
+            self.riders.retain(|(_, known)| known.tag.trace != id);
+            self.riders.push_back((until, rider));
+        }
     }
 
     pub(super) fn forget_riders(&mut self, now: Timestamp) {

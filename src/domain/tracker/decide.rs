@@ -8,7 +8,7 @@ use crate::domain::sighting::WantedTrace;
 use crate::domain::tag::TraceId;
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::topology::{Role, StageId, Stretch, Topology};
-use crate::domain::trace::{Hop, Judgement, Put, Trace};
+use crate::domain::trace::{Hop, Judgement, Trace};
 
 impl Tracker {
     /// Draws every conclusion that what is known of a trace allows.
@@ -58,12 +58,8 @@ impl Tracker {
         if let Some(stage) = self.topology.stage_ids().find(dead) {
             return Some(Outcome::DeadLettered(stage));
         }
-        if trace.put == Put::Planned {
-            // The put was never reported back, or the process stopped in the middle of it: whether the canary ever left
-            // cannot be told from its absence.
-            return expired.then_some(Outcome::Unobserved);
-        }
-        if !trace.visit(end).absent_at(deadline) {
+        // Where the put was never answered, whether the canary ever entered cannot be told from its absence.
+        if !trace.taken() || !trace.visit(end).absent_at(deadline) {
             return expired.then_some(Outcome::Unobserved);
         }
         // It is lost. Where is told by the stages after the last one that had it; one whose source can be read will
@@ -144,6 +140,7 @@ impl Tracker {
             return;
         };
         let deadline = trace.planned_at + self.settings.give_up;
+        let taken = trace.taken();
         for stage in self.topology.stage_ids() {
             let spec = self.topology.stage(stage);
             let begun = begun(trace, spec.parent);
@@ -154,7 +151,7 @@ impl Tracker {
             if visit.arrival.is_some() {
                 visit.hop = Hop::Skipped;
             } else if let (Some(begun), true, true) =
-                (begun, visit.absent_at(deadline), on_the_way(spec.role))
+                (begun.filter(|_| taken), visit.absent_at(deadline), on_the_way(spec.role))
             {
                 let counted = visit.hop == Hop::Overdue;
                 visit.hop = Hop::Missing;
@@ -227,7 +224,7 @@ fn begun(trace: &Trace, parent: Option<StageId>) -> Option<Interval> {
 }
 
 fn judge_hops(trace: &mut Trace, topology: &Topology, events: &mut Vec<Event>) {
-    let (tenant, id) = (trace.tenant, trace.id());
+    let (tenant, id, taken) = (trace.tenant, trace.id(), trace.taken());
     for hop in topology.stage_ids() {
         let spec = topology.stage(hop);
         if !on_the_way(spec.role) {
@@ -250,7 +247,7 @@ fn judge_hops(trace: &mut Trace, topology: &Topology, events: &mut Vec<Event>) {
         let target = spec.target.map(|target| begun.latest + target);
         let Some(arrived) = visit.arrival.as_ref().map(|arrival| arrival.interval) else {
             let proven = target.is_some_and(|target| visit.absent_until.is_some_and(|until| until > target));
-            if proven && !counted {
+            if proven && taken && !counted {
                 visit.hop = Hop::Overdue;
                 events.push(Event::HopOverdue { tenant, hop, trace: id });
             }
@@ -283,7 +280,8 @@ fn judge_end_to_end(trace: &mut Trace, topology: &Topology, threshold: Timestamp
     }
     match visit.arrival.as_ref().map(|arrival| arrival.interval) {
         None => {
-            if !counted && visit.absent_until.is_some_and(|until| until > threshold) {
+            let proven = visit.absent_until.is_some_and(|until| until > threshold);
+            if proven && !counted && trace.taken() {
                 trace.judgement = Judgement::Overdue;
                 events.push(Event::Overdue { tenant, trace: id });
             }

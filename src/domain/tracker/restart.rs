@@ -15,17 +15,20 @@ impl Tracker {
     /// Takes over the traces that a store remembers: before anything is applied, or as soon as the store can be read.
     /// What is known already stays as it is.
     ///
-    /// Each must have as many stages as the topology.
+    /// Each must have as many stages as the topology. Those of tenants that are not configured any more are dropped.
     pub fn restore(&mut self, traces: impl IntoIterator<Item = Trace>, now: Timestamp) {
         self.latest_now = self.latest_now.max(now);
         let unsaved = std::mem::take(&mut self.unsaved);
         let forgotten = std::mem::take(&mut self.forgotten);
         for mut trace in traces {
             let known = self.open.contains_key(&trace.id()) || self.finished.contains_key(&trace.id());
+            // Tenants are numbered anew whenever the configuration changes; the tag is what stays.
+            let tenant = self.topology.tenant_by_code(trace.tag.tenant);
             let fits = trace.stages.len() == self.topology.stages().len();
-            if known || !fits || usize::from(trace.tenant.0) >= self.tenants.len() {
+            let Some(tenant) = tenant.filter(|_| fits && !known) else {
                 continue;
-            }
+            };
+            trace.tenant = tenant;
             trace.origin = Origin::Restored;
             if trace.judgement == Judgement::Overdue {
                 trace.judgement = Judgement::Slow;
@@ -60,7 +63,8 @@ impl Tracker {
         let find = |id: TraceId| {
             let open = self.open.get(&id).map(|trace| (trace.clone(), false));
             let finished = || self.finished.get(&id).or_else(|| forgotten.get(&id));
-            open.or_else(|| finished().map(|trace| (trace.clone(), true)))
+            let failed = || self.failures.iter().flatten().find(|trace| trace.id() == id);
+            open.or_else(|| finished().or_else(failed).map(|trace| (trace.clone(), true)))
         };
         ids.into_iter().filter_map(find).collect()
     }

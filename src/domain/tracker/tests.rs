@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::canary::Integrity;
-use crate::domain::sighting::Stamp;
+use crate::domain::sighting::{Sighting, Stamp};
 use crate::domain::topology::Stretch;
 use crate::domain::topology::fixture::*;
 use crate::domain::trace::{Hop, Standing};
@@ -224,6 +224,22 @@ fn where_a_stage_between_was_blind_the_stretch_of_hops_is_named() {
 }
 
 #[test]
+fn a_stage_that_sees_again_is_waited_for_to_name_the_hop() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    w.look(TRANSIT, t(GIVE_UP - BLIND_AFTER + 2), vec![]);
+    w.look_in_vain_but_at(&[STREAM, TRANSIT], t(GIVE_UP + 1));
+    let transit = w.tracker.topology.source_of(ACME, TRANSIT);
+    w.apply(Input::Tick, t(GIVE_UP + 2));
+    assert!(w.tracker.snapshot(t(GIVE_UP + 2)).sources[transit.0 as usize].blind_since.is_some());
+    w.look_at(transit, t(GIVE_UP + 3), Some(t(GIVE_UP - 1)), vec![]);
+    assert_eq!(w.outcome(canary(1)), None, "its next look will tell");
+    w.look(TRANSIT, t(GIVE_UP + 8), vec![]);
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(Stretch::one(TRANSIT))));
+}
+
+#[test]
 fn a_blind_stage_is_not_a_lost_canary() {
     let mut w = World::new();
     w.put(canary(1));
@@ -353,6 +369,24 @@ fn a_given_up_trace_still_rides_along_in_looks_by_id() {
 }
 
 #[test]
+fn a_given_up_trace_that_turns_up_rides_along_once() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    w.look(TABLE, t(GIVE_UP + 9), vec![seen(canary(1), Stamp::None, t(GIVE_UP + 9), "c")]);
+    assert_eq!(w.tracker.wanted(w.tracker.topology.source_of(ACME, TABLE)).riders.len(), 1);
+}
+
+#[test]
+fn of_several_copies_in_one_look_the_first_to_arrive_is_the_arrival() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let copies = [(8, "a"), (3, "b")].map(|(at, copy)| seen(canary(1), Stamp::Millis(t(at)), t(9), copy));
+    w.look(STREAM, t(9), copies.into());
+    assert_eq!(w.arrival(canary(1), STREAM), Interval { earliest: ms(2_950), latest: ms(3_051) });
+}
+
+#[test]
 fn one_copy_read_twice_is_no_duplicate_but_a_second_copy_is() {
     let mut w = World::new();
     w.put(canary(1));
@@ -408,6 +442,93 @@ fn a_put_without_an_answer_stays_in_flight() {
     assert_eq!(w.tracker.in_flight(), 1);
     w.look(TABLE, t(25), vec![seen(canary(1), Stamp::None, t(25), "c")]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
+}
+
+#[test]
+fn a_put_without_an_answer_that_is_never_seen_is_unobserved_and_no_loss_of_the_pipeline() {
+    let mut w = World::new();
+    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    let result = PutResult::Ambiguous { doubled: false };
+    w.apply(Input::Put { trace: canary(1).trace, result }, t(20));
+    for at in [SLO + 1, GIVE_UP + 1] {
+        w.look_in_vain_but_at(&[], t(at));
+    }
+    w.apply(Input::Tick, t(GIVE_UP + GRACE));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
+    let entered = |event: &Event| {
+        matches!(
+            event,
+            Event::Overdue { .. }
+                | Event::GaveUp { .. }
+                | Event::HopOverdue { .. }
+                | Event::HopMissing { .. }
+        )
+    };
+    assert_eq!(w.count(entered), 0, "nobody knows whether it ever entered the pipeline");
+}
+
+#[test]
+fn a_put_without_an_answer_that_is_seen_on_the_way_can_be_lost() {
+    let mut w = World::new();
+    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    let result = PutResult::Ambiguous { doubled: false };
+    w.apply(Input::Put { trace: canary(1).trace, result }, t(20));
+    w.look(TABLE, t(SLO + 1), vec![]);
+    let events = w.look(STREAM, t(SLO + 2), vec![seen(canary(1), Stamp::None, t(SLO + 2), "a")]);
+    assert!(events.iter().any(|event| matches!(event, Event::Overdue { .. })), "{events:?}");
+    w.look_in_vain_but_at(&[STREAM], t(GIVE_UP + 1));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(Stretch::one(TRANSIT))));
+}
+
+#[test]
+fn a_put_that_is_refused_after_the_threshold_enters_no_histogram() {
+    let mut w = World::new();
+    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    w.look_in_vain_but_at(&[], t(SLO + 1));
+    let result = PutResult::Refused { reason: "throttled".into() };
+    w.apply(Input::Put { trace: canary(1).trace, result }, t(SLO + 2));
+    assert_eq!(w.count(|event| matches!(event, Event::Overdue { .. } | Event::HopOverdue { .. })), 0);
+}
+
+#[test]
+fn a_put_that_is_accepted_after_the_threshold_is_overdue_at_once() {
+    let mut w = World::new();
+    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    w.look(TABLE, t(SLO + 1), vec![]);
+    let result = PutResult::Accepted { doubled: false };
+    let events = w.apply(Input::Put { trace: canary(1).trace, result }, t(SLO + 2));
+    assert!(events.iter().any(|event| matches!(event, Event::Overdue { .. })), "{events:?}");
+}
+
+#[test]
+fn the_answer_of_a_put_that_comes_when_everything_is_over_is_counted_all_the_same() {
+    let mut w = World::new();
+    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    for stage in [STREAM, ARCHIVE, TRANSIT, TABLE] {
+        w.look(stage, t(2), vec![seen(canary(1), Stamp::None, t(2), "a")]);
+    }
+    let result = PutResult::Accepted { doubled: true };
+    w.apply(Input::Put { trace: canary(1).trace, result }, t(5));
+    assert_eq!(w.count(|event| matches!(event, Event::Accepted { .. })), 1);
+    assert!(w.tracker.trace(canary(1).trace).unwrap().doubled_by_us);
+}
+
+#[test]
+fn a_second_copy_that_overtakes_the_answer_of_the_put_waits_for_what_the_answer_says() {
+    for (doubled, theirs, ours) in [(false, 1, 0), (true, 0, 1)] {
+        let mut w = World::new();
+        w.apply(Input::Planned { tag: canary(1) }, t(0));
+        let sighting = |copy| seen(canary(1), Stamp::None, t(2), copy);
+        w.look(STREAM, t(2), vec![sighting("1"), sighting("2")]);
+        let count = |w: &World| {
+            let theirs = w.count(|event| matches!(event, Event::Duplicate { .. }));
+            (theirs, w.count(|event| matches!(event, Event::OwnDuplicate { .. })))
+        };
+        assert_eq!(count(&w), (0, 0), "nobody knows yet whose it is");
+        let result = PutResult::Ambiguous { doubled };
+        w.apply(Input::Put { trace: canary(1).trace, result }, t(5));
+        assert_eq!(count(&w), (theirs, ours));
+    }
 }
 
 #[test]
@@ -475,6 +596,19 @@ fn a_canary_in_another_tenants_source_is_a_violation_and_no_arrival() {
     }
     assert_eq!(w.count(|event| matches!(event, Event::IsolationViolation { tenant: ACME, .. })), 1);
     assert!(w.tracker.trace(canary(1).trace).unwrap().arrival(STREAM).is_none());
+}
+
+#[test]
+fn a_leak_of_many_canaries_that_is_read_again_is_counted_once_each() {
+    let mut w = World::new();
+    let of_globex = w.tracker.topology.source_of(GLOBEX, STREAM);
+    let leaks: Vec<_> =
+        (0..=200).map(|n| seen(canary(n), Stamp::Millis(t(1)), t(2), &format!("leak {n}"))).collect();
+    for _ in 0..2 {
+        w.look_at(of_globex, t(2), Some(t(2)), leaks.clone());
+    }
+    assert_eq!(w.count(|event| matches!(event, Event::IsolationViolation { .. })), leaks.len());
+    assert!(w.tracker.snapshot(t(3)).violations.len() <= sighted::MAX_VIOLATIONS);
 }
 
 #[test]
@@ -629,6 +763,56 @@ fn a_clock_that_steps_back_undoes_nothing() {
 }
 
 #[test]
+fn an_arrival_before_the_planned_injection_is_a_clock_inversion_and_no_latency() {
+    let mut w = World::new();
+    let tag = canary_at(1, t(100));
+    w.put(tag);
+    for (stage, copy) in [(STREAM, "a"), (TABLE, "c")] {
+        w.look(stage, t(40), vec![seen(tag, Stamp::None, t(40), copy)]);
+    }
+    assert_eq!(w.count(|event| matches!(event, Event::ClockInversion { .. })), 2);
+    let entered = |event: &Event| {
+        matches!(event, Event::HopMeasured { .. })
+            || matches!(event, Event::EndToEnd { judgement, .. } if *judgement != Judgement::Unjudged)
+    };
+    assert_eq!(w.count(entered), 0);
+    assert_eq!(w.outcome(tag), Some(Outcome::Delivered));
+}
+
+#[test]
+fn looks_that_contradict_each_other_are_a_clock_inversion() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(STREAM, t(10), vec![]);
+    w.look(STREAM, t(4), vec![seen(canary(1), Stamp::None, t(4), "a")]);
+    assert_eq!(w.count(|event| matches!(event, Event::ClockInversion { stage: STREAM, .. })), 1);
+}
+
+#[test]
+fn an_overdue_canary_that_is_seen_after_the_clock_was_set_back_stays_above_the_threshold() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(TABLE, t(SLO + 1), vec![]);
+    w.look(TABLE, t(20), vec![seen(canary(1), Stamp::None, t(20), "c")]);
+    let above = |event: &Event| matches!(event, Event::EndToEnd { latency, judgement: Judgement::Slow, counted: true, .. } if *latency > s(SLO));
+    assert_eq!(w.count(above), 1);
+}
+
+#[test]
+fn a_restored_trace_belongs_to_the_tenant_that_its_tag_names() {
+    let mut before = World::new();
+    before.put(canary(1));
+    let mut saved: Vec<Trace> =
+        before.tracker.take_unsaved().iter().map(|(trace, _)| (**trace).clone()).collect();
+    saved[0].tenant = GLOBEX;
+    saved.push(Trace { tag: Tag { tenant: Code::of("gone"), ..canary(2) }, ..saved[0].clone() });
+    let mut after = World::new();
+    after.tracker.restore(saved, t(5));
+    assert_eq!(after.tracker.trace(canary(1).trace).unwrap().tenant, ACME);
+    assert_eq!(after.tracker.in_flight(), 1, "whoever is not configured any more is not followed");
+}
+
+#[test]
 fn a_source_that_fails_for_a_while_goes_blind_and_sees_again_by_itself() {
     let mut w = World::new();
     w.put(canary(1));
@@ -670,4 +854,21 @@ fn failures_are_kept_when_successes_have_pushed_out_everything_else() {
     assert_eq!(snapshot.finished.len(), 5);
     assert_eq!(snapshot.failures[0].len(), 1);
     assert!(w.tracker.trace(canary(1).trace).is_some());
+}
+
+#[test]
+fn a_failure_that_successes_have_pushed_out_can_still_come_late() {
+    let mut w = World::new();
+    w.tracker.settings.remember = 0;
+    w.put(canary(1));
+    w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    w.tracker.take_unsaved();
+    for _ in 0..2 {
+        w.look(TABLE, t(GIVE_UP + 9), vec![seen(canary(1), Stamp::None, t(GIVE_UP + 9), "c")]);
+    }
+    assert_eq!(w.count(|event| matches!(event, Event::LateArrival { .. })), 1);
+    assert_eq!(w.count(|event| matches!(event, Event::Stray { .. })), 0);
+    let trace = w.tracker.trace(canary(1).trace).unwrap();
+    assert_eq!(trace.standing(), Standing::Ended(&Outcome::Late));
+    assert!(w.tracker.take_unsaved().iter().any(|(trace, finished)| trace.came_late && *finished));
 }

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::canary::Integrity;
+use crate::domain::sighting::Sighting;
 
 /// One thing that may happen.
 #[derive(Clone, Debug)]

@@ -1,0 +1,193 @@
+//! What one sighting tells: an arrival, another copy, a leak, or a canary that is not ours to follow.
+
+use std::sync::Arc;
+
+use super::{Event, Tracker, Violation};
+use crate::domain::canary::Integrity;
+use crate::domain::sighting::{Locator, Sighting, WantedTrace};
+use crate::domain::tag::TraceId;
+use crate::domain::time::{Interval, Timestamp};
+use crate::domain::topology::{Owner, SourceId, StageId, TenantId};
+use crate::domain::trace::{Arrival, Hop, Judgement, Put, Trace};
+
+/// Most copies of one canary that are told apart at one stage. A pipeline that stores more than this of one event has
+/// been noticed long before.
+const MAX_COPIES: usize = 16;
+/// Isolation violations that are remembered for the page.
+pub(super) const MAX_VIOLATIONS: usize = 100;
+/// Leaked copies that are known, so that one that is read again is not counted again. The oldest are forgotten first.
+const MAX_KNOWN_LEAKS: usize = 10_000;
+
+impl Tracker {
+    /// Takes one sighting.
+    pub(super) fn sighted(
+        &mut self,
+        source: SourceId,
+        stage: StageId,
+        sighting: Sighting,
+        now: Timestamp,
+        events: &mut Vec<Event>,
+    ) {
+        let id = sighting.tag.trace;
+        let Some(tenant) = self.topology.tenant_by_code(sighting.tag.tenant) else {
+            events.push(Event::Stray { stage, tenant: None, other_instance: true });
+            return;
+        };
+        if self.leaked(source, stage, tenant, &sighting, now, events) {
+            return;
+        }
+        self.recall(id, tenant);
+        if !self.open.contains_key(&id)
+            && !self.finished.contains_key(&id)
+            && !self.adopt(sighting.tag, tenant, now, events)
+        {
+            let other_instance = sighting.tag.instance != self.settings.instance;
+            events.push(Event::Stray { stage, tenant: Some(tenant), other_instance });
+            return;
+        }
+        let Some(trace) = self.open.get_mut(&id).or_else(|| self.finished.get_mut(&id)) else { return };
+        let visit = &trace.stages[usize::from(stage.0)];
+        if visit.copies.contains(&sighting.locator) || visit.copies.len() >= MAX_COPIES {
+            return;
+        }
+        let trace = Arc::make_mut(trace);
+        self.unsaved.insert(id);
+        let end = self.topology.end();
+        let visit = &mut trace.stages[usize::from(stage.0)];
+        visit.copies.push(sighting.locator.clone());
+        if let Integrity::Corrupted { .. } = sighting.integrity {
+            events.push(Event::Corrupted { tenant, stage, trace: id });
+        }
+        if visit.arrival.is_some() {
+            // Before the put is answered nobody knows whether it was retried, and so whose doing this is.
+            if trace.put != Put::Planned {
+                events.push(another_copy(trace, stage, sighting.locator));
+            }
+            return;
+        }
+        // What our own looks prove, and what the stage says of itself within the clocks' allowance; where the two
+        // contradict each other, our own clock is the one that the latency is counted on.
+        let not_before = visit.absent_until.unwrap_or(trace.planned_at).max(trace.planned_at);
+        let set_back = sighting.seen_by < not_before;
+        let looked = Interval { earliest: not_before, latest: sighting.seen_by.max(not_before) };
+        let allowance = self.topology.stage(stage).clock_allowance;
+        let interval =
+            match sighting.stamp.interval().map(|stamped| stamped.widen(allowance).intersect(looked)) {
+                Some(Some(both)) => both,
+                Some(None) => {
+                    if !set_back {
+                        events.push(Event::ClockInversion { tenant, stage, trace: id });
+                    }
+                    looked
+                }
+                None => looked,
+            };
+        if set_back {
+            // Our own clock was: nobody can say how long this took, unless it is proven to have taken too long.
+            events.push(Event::ClockInversion { tenant, stage, trace: id });
+            if visit.hop == Hop::Open {
+                visit.hop = Hop::Inverted;
+            }
+            if stage == end && trace.judgement == Judgement::Pending && trace.ended.is_none() {
+                trace.judgement = Judgement::Unjudged;
+                let latency = interval.latest.since(trace.planned_at);
+                let judgement = Judgement::Unjudged;
+                events.push(Event::EndToEnd { tenant, trace: id, latency, judgement, counted: false });
+            }
+        }
+        let visit = &mut trace.stages[usize::from(stage.0)];
+        visit.arrival = Some(Arrival { interval, noticed_at: now, integrity: sighting.integrity });
+        let given_up = stage == end && trace.ended.is_some();
+        trace.came_late |= given_up;
+        let rider = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
+        events.push(Event::Arrived {
+            tenant,
+            stage,
+            trace: id,
+            interval,
+            noticed_after: now.since(interval.latest),
+        });
+        if given_up {
+            events.push(Event::LateArrival { tenant, stage, trace: id });
+            if let Some(failed) =
+                self.failures[usize::from(tenant.0)].iter_mut().find(|failed| failed.id() == id)
+            {
+                *failed = Arc::new(trace.clone());
+            }
+        }
+        let source = self.topology.source_of(tenant, stage);
+        self.sources[source.0 as usize].seen(id, Some((now + self.settings.ride, rider)));
+        self.changed.insert(source);
+        self.revision += 1;
+        self.consider(id, now, events);
+        // The hops and checkpoints of the stages that follow begin here.
+        for child in
+            self.topology.stage_ids().filter(|child| self.topology.stage(*child).parent == Some(stage))
+        {
+            self.changed.insert(self.topology.source_of(tenant, child));
+        }
+    }
+
+    /// A failure is remembered when successes have pushed it out of the finished; it can still come late.
+    fn recall(&mut self, id: TraceId, tenant: TenantId) {
+        if self.open.contains_key(&id) || self.finished.contains_key(&id) {
+            return;
+        }
+        let failed = self.failures[usize::from(tenant.0)].iter().find(|trace| trace.id() == id);
+        self.finished.extend(failed.map(|trace| (id, trace.clone())));
+    }
+
+    /// Whether a sighting is of a canary that must not be where it is. It then says nothing about its own arrival.
+    fn leaked(
+        &mut self,
+        source: SourceId,
+        stage: StageId,
+        tenant: TenantId,
+        sighting: &Sighting,
+        now: Timestamp,
+        events: &mut Vec<Event>,
+    ) -> bool {
+        let map = &self.topology;
+        let by_source = matches!(map.source(source).owner, Owner::One(owner) if owner != tenant);
+        let by_label = sighting.label.as_deref().filter(|label| **label != *map.tenant(tenant).label);
+        if !by_source && by_label.is_none() {
+            return false;
+        }
+        let found_in: Arc<str> = match by_label {
+            Some(label) => format!("{} labelled {label}", map.source(source).name).into(),
+            None => map.source(source).name.clone(),
+        };
+        let trace = sighting.tag.trace;
+        // A record that is read again is the same violation, not another one.
+        if self.known_leaks.insert((trace, stage, sighting.locator.clone())) {
+            events.push(Event::IsolationViolation { tenant, stage, trace, found_in: found_in.clone() });
+            let locator = sighting.locator.clone();
+            self.violations.push_back(Violation { at: now, tenant, stage, trace, found_in, locator });
+            if self.violations.len() > MAX_VIOLATIONS {
+                self.violations.pop_front();
+            }
+            if self.known_leaks.len() > MAX_KNOWN_LEAKS {
+                self.known_leaks.pop_first();
+            }
+        }
+        true
+    }
+}
+
+/// A second copy, by whose doing it is.
+fn another_copy(trace: &Trace, stage: StageId, locator: Locator) -> Event {
+    let (tenant, trace, ours) = (trace.tenant, trace.id(), trace.doubled_by_us);
+    if ours {
+        Event::OwnDuplicate { tenant, stage, trace }
+    } else {
+        Event::Duplicate { tenant, stage, trace, locator }
+    }
+}
+
+/// Charges the copies that were seen before it was known whose doing they are.
+pub(super) fn charge_copies_that_overtook_the_answer(trace: &Trace, events: &mut Vec<Event>) {
+    for (stage, visit) in (0..).map(StageId).zip(&trace.stages) {
+        let more = visit.copies.iter().skip(1);
+        events.extend(more.map(|locator| another_copy(trace, stage, locator.clone())));
+    }
+}

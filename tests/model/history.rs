@@ -1,0 +1,171 @@
+//! What truly happened, and what was looked at: the two things that the judge may know.
+//!
+//! Plain numbers only. Times are microseconds of the probe's own clock, which in here is the true one.
+
+/// Microseconds of the true clock.
+pub type Micros = i64;
+
+pub const MILLI: Micros = 1_000;
+pub const SECOND: Micros = 1_000_000;
+
+/// The rules of one run: what DESIGN leaves to the configuration.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    pub slo: Micros,
+    pub give_up: Micros,
+    pub grace: Micros,
+    pub blind_after: Micros,
+    /// Parents first.
+    pub stages: Vec<StageRules>,
+    /// From injection to the end.
+    pub main_path: Vec<usize>,
+    pub dead_letters: usize,
+    /// The source that is read for a tenant at a stage: `[tenant][stage]`.
+    pub source_of: Vec<Vec<usize>>,
+    /// Whose the source is; `None` when several tenants share it.
+    pub owner: Vec<Option<usize>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct StageRules {
+    pub name: &'static str,
+    pub parent: Option<usize>,
+    pub target: Micros,
+    /// By how much its clock is trusted to be off at most.
+    pub allowance: Micros,
+    /// By how much it is off.
+    pub offset: Micros,
+}
+
+impl Rules {
+    pub fn end(&self) -> usize {
+        *self.main_path.last().unwrap()
+    }
+}
+
+/// One canary: what was done with it, and every copy of it that was ever stored.
+#[derive(Clone, Debug)]
+pub struct Canary {
+    pub id: u128,
+    pub tenant: usize,
+    pub planned: Micros,
+    /// When it is registered and sent: a busy probe may be a little late.
+    pub leaves: Micros,
+    pub answer: Answer,
+    pub answered: Micros,
+    /// Whether CloudWatch Logs has it, whatever it answered.
+    pub taken: bool,
+    pub copies: Vec<Copy>,
+    /// Where in the log it was registered.
+    pub registered: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    Accepted,
+    Refused,
+    Ambiguous,
+    /// Accepted after a try without an answer, so it may be in twice.
+    AcceptedDoubled,
+    AmbiguousDoubled,
+}
+
+impl Answer {
+    pub fn doubled(self) -> bool {
+        matches!(self, Self::AcceptedDoubled | Self::AmbiguousDoubled)
+    }
+}
+
+/// One stored copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Copy {
+    pub stage: usize,
+    pub source: usize,
+    pub stored: Micros,
+    pub stamp: Stamped,
+    /// The tenant that its row is labelled with, where rows are labelled.
+    pub label: Option<usize>,
+    pub corrupted: bool,
+}
+
+/// What the stage says of the time of a copy.
+#[derive(Clone, Copy, Debug)]
+pub enum Stamped {
+    /// Whole milliseconds.
+    Millis(Micros),
+    /// Whole seconds.
+    Seconds(Micros),
+    /// When its upload began, in whole seconds.
+    NotBefore(Micros),
+    Nothing,
+}
+
+/// What happened, in the order in which the tracker was told.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub at: Micros,
+    pub what: What,
+}
+
+#[derive(Clone, Debug)]
+pub enum What {
+    Planned(usize),
+    Answered(usize),
+    Looked(Look),
+    TimePassed,
+}
+
+/// One look at one source, reported when it ended.
+#[derive(Clone, Debug)]
+pub struct Look {
+    pub source: usize,
+    pub started: Micros,
+    /// How long the log was when it started: it can show and prove nothing about canaries registered after that.
+    pub started_after: usize,
+    pub result: LookResult,
+    pub shown: Vec<Shown>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LookResult {
+    /// It showed everything that had been stored before this.
+    Complete {
+        all_before: Micros,
+    },
+    /// It showed something, but there may be more.
+    Incomplete,
+    Failed,
+}
+
+/// One copy in the answer of a look.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    pub canary: usize,
+    pub copy: usize,
+    /// When the answer with this copy in it was complete.
+    pub seen_by: Micros,
+}
+
+/// All of it.
+#[derive(Debug)]
+pub struct History {
+    pub rules: Rules,
+    pub canaries: Vec<Canary>,
+    pub log: Vec<Entry>,
+    /// For each canary, the looks that showed it: places in the log.
+    pub shown_at: Vec<Vec<usize>>,
+}
+
+impl History {
+    pub fn look(&self, at: usize) -> &Look {
+        match &self.log[at].what {
+            What::Looked(look) => look,
+            What::Planned(_) | What::Answered(_) | What::TimePassed => unreachable!("{at} is no look"),
+        }
+    }
+
+    /// The copies of a canary that a look showed, in the order in which it did.
+    pub fn shown(&self, look: usize, canary: usize) -> impl Iterator<Item = Shown> + '_ {
+        self.look(look).shown.iter().copied().filter(move |shown| shown.canary == canary)
+    }
+}

@@ -1,0 +1,251 @@
+//! Observers that see no better than real ones: looks take time, fail, hang, break off, and show old copies again.
+//!
+//! Their rhythm is that of `observe::pace`: a look every interval while something waits, early at checkpoints, at most
+//! twice as often, and backing off when looks fail.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use fastrand::Rng;
+use traceprobe::domain::sighting::Wanted;
+
+use super::history::*;
+use super::pipeline::Window;
+
+/// How an observer of this kind reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reads {
+    /// Asks for the wanted canaries by their ids, and is shown all their copies each time.
+    ById,
+    /// Reads on from where it stopped, whatever stands there; sometimes some of it again.
+    Everything,
+}
+
+#[derive(Debug)]
+pub struct Observer {
+    pub reads: Reads,
+    interval: Micros,
+    timeout: Micros,
+    /// What is younger than this when a look starts may not be shown yet.
+    settle: Micros,
+    longest_look: Micros,
+    outages: Vec<(Trouble, Window)>,
+    odds_of_failure: f64,
+    shuffles: bool,
+    /// What the tracker asked for last.
+    pub wanted: Wanted,
+    last: Option<Micros>,
+    covered: Option<Micros>,
+    backing_off_until: Micros,
+    backoff: Micros,
+    pub looking: Option<Started>,
+    /// Tells a planned look from one that was planned before it.
+    pub plan: u64,
+    /// Every copy in here, by its canary.
+    copies: HashMap<usize, Vec<usize>>,
+    /// Those not read yet, by when they were stored.
+    unread: BTreeSet<(Micros, usize, usize)>,
+    /// Those read a short while ago.
+    read: VecDeque<(Micros, usize, usize)>,
+}
+
+/// A look that is under way.
+#[derive(Clone, Debug)]
+pub struct Started {
+    pub at: Micros,
+    pub after: usize,
+    pub wanted: Wanted,
+    pub ends: Micros,
+    pub fate: Fate,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    Fine,
+    BreaksOff,
+    Fails,
+    Hangs,
+}
+
+/// What is wrong with a source for a while.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trouble {
+    Failing,
+    Hanging,
+    Incomplete,
+}
+
+impl Observer {
+    pub fn draw(rng: &mut Rng, begin: Micros, end: Micros) -> Self {
+        let interval = rng.i64(SECOND..8 * SECOND);
+        let outages = (0..rng.usize(0..4))
+            .map(|_| {
+                let trouble = [Trouble::Failing, Trouble::Hanging, Trouble::Incomplete][rng.usize(0..3)];
+                (trouble, Window::draw(rng, begin, end, 600 * SECOND))
+            })
+            .collect();
+        Self {
+            reads: if rng.bool() { Reads::ById } else { Reads::Everything },
+            interval,
+            // Some hang for longer than it takes to be called blind.
+            timeout: rng.i64(2 * SECOND..8 * SECOND) * [1, 1, 1, 4][rng.usize(0..4)],
+            settle: [0, 0, rng.i64(0..10 * SECOND)][rng.usize(0..3)],
+            longest_look: rng.i64(20 * MILLI..2 * SECOND),
+            outages,
+            odds_of_failure: 0.05 * rng.f64() * rng.f64(),
+            shuffles: rng.bool(),
+            wanted: Wanted::default(),
+            last: None,
+            covered: None,
+            backing_off_until: Micros::MIN,
+            backoff: interval,
+            looking: None,
+            plan: 0,
+            copies: HashMap::new(),
+            unread: BTreeSet::new(),
+            read: VecDeque::new(),
+        }
+    }
+
+    /// A copy that will be stored here; no look shows it before it is.
+    pub fn will_hold(&mut self, canary: usize, copy: usize, stored: Micros) {
+        self.copies.entry(canary).or_default().push(copy);
+        if self.reads == Reads::Everything {
+            self.unread.insert((stored, canary, copy));
+        }
+    }
+
+    /// When to look next; `None` while nothing waits, or while it looks.
+    pub fn next_look(&self, now: Micros) -> Option<Micros> {
+        if self.looking.is_some() || self.wanted.waiting.is_empty() {
+            return None;
+        }
+        let due = match self.last {
+            None => now,
+            Some(last) => {
+                let checkpoints = self.wanted.checkpoints.iter().map(|at| at.micros());
+                let unproven =
+                    checkpoints.into_iter().find(|at| self.covered.is_none_or(|covered| covered <= *at));
+                let regular = last + self.interval;
+                unproven
+                    .map_or(regular, |at| (at + self.settle + 1).max(last + self.interval / 2).min(regular))
+            }
+        };
+        Some(due.max(self.backing_off_until).max(now))
+    }
+
+    pub fn start(&mut self, rng: &mut Rng, now: Micros, after: usize) -> Micros {
+        let trouble = self.outages.iter().find(|(_, window)| window.holds(now)).map(|(trouble, _)| *trouble);
+        let fate = match trouble {
+            Some(Trouble::Failing) => Fate::Fails,
+            Some(Trouble::Hanging) => Fate::Hangs,
+            Some(Trouble::Incomplete) => Fate::BreaksOff,
+            None if rng.f64() < self.odds_of_failure => {
+                [Fate::Fails, Fate::Hangs, Fate::BreaksOff][rng.usize(0..3)]
+            }
+            None => Fate::Fine,
+        };
+        let length = match fate {
+            Fate::Hangs => self.timeout,
+            Fate::Fine | Fate::BreaksOff | Fate::Fails => rng.i64(MILLI..=self.longest_look),
+        };
+        self.last = Some(now);
+        self.looking =
+            Some(Started { at: now, after, wanted: self.wanted.clone(), ends: now + length, fate });
+        now + length
+    }
+
+    /// Ends the look that is under way: what it brought.
+    pub fn finish(
+        &mut self,
+        rng: &mut Rng,
+        source: usize,
+        canaries: &[Canary],
+        number: &HashMap<u128, usize>,
+    ) -> (Started, Look) {
+        let look = self.looking.take().expect("a look that ends has started");
+        let all_before = look.at - self.settle;
+        let result = match look.fate {
+            Fate::Fine => LookResult::Complete { all_before },
+            Fate::BreaksOff => LookResult::Incomplete,
+            Fate::Fails | Fate::Hangs => LookResult::Failed,
+        };
+        let mut shown = match look.fate {
+            Fate::Fails | Fate::Hangs => Vec::new(),
+            Fate::Fine | Fate::BreaksOff => self.show(rng, &look, all_before, canaries, number),
+        };
+        if self.shuffles {
+            rng.shuffle(&mut shown);
+        }
+        match result {
+            LookResult::Failed => {
+                self.backing_off_until = look.ends + self.backoff;
+                self.backoff = (self.backoff * 2).min(15 * SECOND);
+            }
+            LookResult::Incomplete => self.backoff = self.interval,
+            LookResult::Complete { all_before } => {
+                self.backoff = self.interval;
+                self.covered = Some(all_before);
+            }
+        }
+        let started = Look { source, started: look.at, started_after: look.after, result, shown };
+        (look, started)
+    }
+
+    fn show(
+        &mut self,
+        rng: &mut Rng,
+        look: &Started,
+        all_before: Micros,
+        canaries: &[Canary],
+        number: &HashMap<u128, usize>,
+    ) -> Vec<Shown> {
+        // What must be shown, what may be, and what was not there yet.
+        let shows = |rng: &mut Rng, stored: Micros| match look.fate {
+            _ if stored > look.ends => false,
+            Fate::Fine if stored < all_before => true,
+            Fate::Fine | Fate::BreaksOff | Fate::Fails | Fate::Hangs => rng.bool(),
+        };
+        let mut found = Vec::new();
+        match self.reads {
+            Reads::ById => {
+                let asked = look.wanted.waiting.iter().chain(look.wanted.riders.iter());
+                let mut ids: Vec<_> = asked.map(|wanted| wanted.tag.trace).collect();
+                let length = ids.len();
+                ids.sort_unstable();
+                ids.dedup();
+                assert_eq!(ids.len(), length, "an id is asked for once");
+                for wanted in look.wanted.waiting.iter().chain(look.wanted.riders.iter()) {
+                    let canary = number[&wanted.tag.trace.as_u128()];
+                    for &copy in self.copies.get(&canary).into_iter().flatten() {
+                        let stored = canaries[canary].copies[copy].stored;
+                        if shows(rng, stored) {
+                            found.push((stored, canary, copy));
+                        }
+                    }
+                }
+            }
+            Reads::Everything => {
+                while self.read.front().is_some_and(|(stored, ..)| *stored < look.at - 120 * SECOND) {
+                    self.read.pop_front();
+                }
+                if rng.u8(0..16) == 0 {
+                    found.extend(&self.read);
+                }
+                let reachable: Vec<_> =
+                    self.unread.range(..=(look.ends, usize::MAX, usize::MAX)).copied().collect();
+                for copy in reachable {
+                    if shows(rng, copy.0) {
+                        self.unread.remove(&copy);
+                        self.read.push_back(copy);
+                        found.push(copy);
+                    }
+                }
+            }
+        }
+        let seen_by = |rng: &mut Rng, stored: Micros| rng.i64(stored.max(look.at)..=look.ends);
+        found
+            .into_iter()
+            .map(|(stored, canary, copy)| Shown { canary, copy, seen_by: seen_by(rng, stored) })
+            .collect()
+    }
+}

@@ -1,0 +1,288 @@
+//! A pipeline that knows the truth: when every copy of every canary was stored where, with every fault there is.
+
+use fastrand::Rng;
+
+use super::history::*;
+
+pub const STREAM: usize = 0;
+pub const ARCHIVE: usize = 1;
+pub const TRANSIT: usize = 2;
+pub const TABLE: usize = 3;
+pub const DEAD: usize = 4;
+
+/// What a stage writes on its copies.
+#[derive(Clone, Copy, Debug)]
+pub enum Clockwork {
+    Millis,
+    Seconds,
+    /// Seconds, but one object in three is a multipart upload.
+    Objects,
+    Silent,
+}
+
+/// A stretch of time in which something is wrong.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    pub from: Micros,
+    pub to: Micros,
+}
+
+impl Window {
+    pub fn draw(rng: &mut Rng, begin: Micros, end: Micros, longest: Micros) -> Self {
+        let from = rng.i64(begin..end);
+        // Short ones are as likely as long ones, on a scale of magnitudes.
+        let length = (longest as f64).powf(rng.f64()) as Micros;
+        Self { from, to: from + length.max(SECOND) }
+    }
+
+    pub fn holds(&self, at: Micros) -> bool {
+        self.from <= at && at < self.to
+    }
+}
+
+/// How likely each fault is, for each canary at each place where it can happen.
+#[derive(Clone, Copy, Debug)]
+pub struct Odds {
+    pub lost: f64,
+    pub slow: f64,
+    pub very_late: f64,
+    pub duplicated: f64,
+    pub reordered: f64,
+    pub corrupted: f64,
+    pub leaked: f64,
+    pub dead_lettered: f64,
+    pub refused: f64,
+    pub ambiguous: f64,
+    pub doubled: f64,
+    pub slow_answer: f64,
+}
+
+impl Odds {
+    /// Every fault, from rare to frequent.
+    pub fn draw(rng: &mut Rng) -> Self {
+        let mut up_to = |most: f64| most * rng.f64() * rng.f64();
+        Self {
+            lost: up_to(0.10),
+            slow: up_to(0.20),
+            very_late: up_to(0.06),
+            duplicated: up_to(0.10),
+            reordered: up_to(0.10),
+            corrupted: up_to(0.05),
+            leaked: up_to(0.06),
+            dead_lettered: up_to(0.05),
+            refused: up_to(0.08),
+            ambiguous: up_to(0.10),
+            doubled: up_to(0.06),
+            slow_answer: up_to(0.10),
+        }
+    }
+}
+
+/// The pipeline of one run.
+#[derive(Debug)]
+pub struct Pipeline {
+    pub odds: Odds,
+    pub clockworks: Vec<Clockwork>,
+    /// Usual time to get to a stage.
+    pub delay: Vec<Micros>,
+    /// While one holds, nothing gets to the stage; it comes through afterwards.
+    pub stalls: Vec<(usize, Window)>,
+    /// While one holds, what should get to the stage is lost.
+    pub drops: Vec<(usize, Window)>,
+    /// While one holds, everything that gets to the stage also gets into another tenant's.
+    pub leaks: Vec<(usize, Window)>,
+    /// Whether rows carry the name of their tenant.
+    pub labelled: Vec<bool>,
+}
+
+impl Pipeline {
+    /// Draws a pipeline whose faults lie between two instants.
+    pub fn draw(rng: &mut Rng, begin: Micros, end: Micros) -> Self {
+        let mut windows = |most: usize, longest| -> Vec<(usize, Window)> {
+            let count = rng.usize(0..=most);
+            (0..count).map(|_| (rng.usize(STREAM..=DEAD), Window::draw(rng, begin, end, longest))).collect()
+        };
+        let (stalls, drops, leaks) =
+            (windows(4, 300 * SECOND), windows(2, 120 * SECOND), windows(1, 120 * SECOND));
+        let clockworks = (STREAM..=DEAD)
+            .map(|_| match rng.u8(0..4) {
+                0 => Clockwork::Millis,
+                1 => Clockwork::Seconds,
+                2 => Clockwork::Objects,
+                _ => Clockwork::Silent,
+            })
+            .collect();
+        Self {
+            odds: Odds::draw(rng),
+            clockworks,
+            delay: (STREAM..=DEAD).map(|_| rng.i64(20 * MILLI..4 * SECOND)).collect(),
+            stalls,
+            drops,
+            leaks,
+            labelled: (STREAM..=DEAD).map(|_| rng.bool()).collect(),
+        }
+    }
+
+    /// Decides the whole life of a canary.
+    pub fn inject(&self, rng: &mut Rng, rules: &Rules, id: u128, tenant: usize, planned: Micros) -> Canary {
+        let answer = self.draw_answer(rng);
+        let leaves = planned + rng.i64(0..2 * SECOND) * i64::from(rng.u8(0..4) == 0);
+        let answered = leaves
+            + match answer {
+                Answer::Accepted if rng.f64() < self.odds.slow_answer => rng.i64(SECOND..60 * SECOND),
+                Answer::Refused if rng.f64() < self.odds.slow_answer * 3.0 => rng.i64(SECOND..60 * SECOND),
+                Answer::Accepted | Answer::Refused => rng.i64(5 * MILLI..400 * MILLI),
+                Answer::AcceptedDoubled | Answer::Ambiguous | Answer::AmbiguousDoubled => {
+                    rng.i64(5 * SECOND..20 * SECOND)
+                }
+            };
+        // The tries that CloudWatch Logs took, whatever it answered, and when it did.
+        let tries = match answer {
+            Answer::Accepted => vec![rng.i64(0..answered - leaves)],
+            Answer::Refused => vec![],
+            Answer::Ambiguous => vec![rng.i64(0..2 * SECOND); usize::from(rng.bool())],
+            Answer::AcceptedDoubled | Answer::AmbiguousDoubled => {
+                let first = rng.i64(0..SECOND);
+                [first, first + rng.i64(SECOND..4 * SECOND)][usize::from(rng.bool())..].to_vec()
+            }
+        };
+        let taken = !tries.is_empty();
+        let mut canary = Canary {
+            id,
+            tenant,
+            planned,
+            leaves,
+            answer,
+            answered,
+            taken,
+            copies: Vec::new(),
+            registered: 0,
+        };
+        for sent_after in tries {
+            self.flow(rng, rules, &mut canary, leaves + sent_after);
+        }
+        canary
+    }
+
+    fn draw_answer(&self, rng: &mut Rng) -> Answer {
+        let mut left = rng.f64();
+        let odds = [
+            (self.odds.refused, Answer::Refused),
+            (self.odds.ambiguous, Answer::Ambiguous),
+            (self.odds.doubled / 2.0, Answer::AcceptedDoubled),
+            (self.odds.doubled / 2.0, Answer::AmbiguousDoubled),
+        ];
+        for (odds, answer) in odds {
+            if left < odds {
+                return answer;
+            }
+            left -= odds;
+        }
+        Answer::Accepted
+    }
+
+    /// One accepted event runs through the stages.
+    fn flow(&self, rng: &mut Rng, rules: &Rules, canary: &mut Canary, sent: Micros) {
+        let Some(at_stream) = self.hop(rng, rules, canary, STREAM, sent) else {
+            return;
+        };
+        self.hop(rng, rules, canary, ARCHIVE, at_stream);
+        if rng.f64() < self.odds.dead_lettered {
+            self.hop(rng, rules, canary, DEAD, at_stream);
+            return;
+        }
+        let Some(at_transit) = self.hop(rng, rules, canary, TRANSIT, at_stream) else {
+            return;
+        };
+        self.hop(rng, rules, canary, TABLE, at_transit);
+    }
+
+    /// One event on its way to one stage: when it got there, if it did.
+    fn hop(
+        &self,
+        rng: &mut Rng,
+        rules: &Rules,
+        canary: &mut Canary,
+        stage: usize,
+        from: Micros,
+    ) -> Option<Micros> {
+        let odds = &self.odds;
+        let mut at = from + self.delay[stage] / 2 + rng.i64(0..=self.delay[stage]);
+        if rng.f64() < odds.slow {
+            at += rng.i64(0..60 * SECOND);
+        }
+        if rng.f64() < odds.very_late {
+            at += rng.i64(0..400 * SECOND);
+        }
+        if rng.f64() < odds.reordered {
+            // It can be seen here before it can be seen where it came from, but not before it left.
+            at = (from - rng.i64(0..3 * SECOND)).max(canary.leaves);
+        }
+        let here = |(place, _): &&(usize, Window)| *place == stage;
+        for (_, stall) in self.stalls.iter().filter(here) {
+            if stall.holds(at) {
+                at = stall.to + rng.i64(0..2 * SECOND);
+            }
+        }
+        if rng.f64() < odds.lost || self.drops.iter().filter(here).any(|(_, window)| window.holds(at)) {
+            return None;
+        }
+        let leaks = self.leaks.iter().filter(here).any(|(_, window)| window.holds(at));
+        if leaks || rng.f64() < odds.leaked {
+            self.leak(rng, rules, canary, stage, at);
+            if rng.u8(0..4) == 0 {
+                // It went there instead of where it belongs. What follows takes it from there.
+                return Some(at);
+            }
+        }
+        self.store(rng, rules, canary, stage, canary.tenant, canary.tenant, at);
+        if rng.f64() < odds.duplicated {
+            let again = at + rng.i64(0..30 * SECOND) * i64::from(rng.bool());
+            self.store(rng, rules, canary, stage, canary.tenant, canary.tenant, again);
+        }
+        Some(at)
+    }
+
+    /// A copy in another tenant's source, or in the shared one under another tenant's label.
+    fn leak(&self, rng: &mut Rng, rules: &Rules, canary: &mut Canary, stage: usize, at: Micros) {
+        let tenants = rules.source_of.len();
+        let other = (canary.tenant + 1 + rng.usize(0..tenants - 1)) % tenants;
+        let shared = rules.source_of[other][stage] == rules.source_of[canary.tenant][stage];
+        if !shared || self.labelled[stage] {
+            self.store(rng, rules, canary, stage, other, other, at);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "where and when, in one place")]
+    fn store(
+        &self,
+        rng: &mut Rng,
+        rules: &Rules,
+        canary: &mut Canary,
+        stage: usize,
+        in_source_of: usize,
+        labelled: usize,
+        stored: Micros,
+    ) {
+        let by_its_clock = stored + rules.stages[stage].offset;
+        let millis = by_its_clock.div_euclid(MILLI) * MILLI;
+        let seconds = by_its_clock.div_euclid(SECOND) * SECOND;
+        let stamp = match self.clockworks[stage] {
+            Clockwork::Millis => Stamped::Millis(millis),
+            Clockwork::Seconds => Stamped::Seconds(seconds),
+            Clockwork::Objects if rng.u8(0..3) == 0 => {
+                Stamped::NotBefore((by_its_clock - rng.i64(0..20 * SECOND)).div_euclid(SECOND) * SECOND)
+            }
+            Clockwork::Objects => Stamped::Seconds(seconds),
+            Clockwork::Silent => Stamped::Nothing,
+        };
+        canary.copies.push(Copy {
+            stage,
+            source: rules.source_of[in_source_of][stage],
+            stored,
+            stamp,
+            label: self.labelled[stage].then_some(labelled),
+            corrupted: rng.f64() < self.odds.corrupted,
+        });
+    }
+}

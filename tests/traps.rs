@@ -1,0 +1,480 @@
+//! The traps that other probes fell into, one test each, named for the trap.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use traceprobe::domain::canary::{Integrity, Template};
+use traceprobe::domain::outcome::Outcome;
+use traceprobe::domain::schedule::Schedule;
+use traceprobe::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble};
+use traceprobe::domain::tag::{Code, Tag, TraceId};
+use traceprobe::domain::time::{Interval, Timestamp};
+use traceprobe::domain::topology::{
+    Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
+};
+use traceprobe::domain::trace::{Hop, Judgement, Standing, Trace};
+use traceprobe::domain::tracker::{Event, Input, PutResult, Settings, Tracker};
+use traceprobe::metrics::{Format, Ladder, Metrics};
+
+const SLO: u64 = 30;
+const GIVE_UP: u64 = 900;
+const GRACE: u64 = 300;
+const MAX_IN_FLIGHT: usize = 10_000;
+
+const STREAM: StageId = StageId(0);
+const ARCHIVE: StageId = StageId(1);
+const TABLE: StageId = StageId(2);
+const STAGES: [StageId; 3] = [STREAM, ARCHIVE, TABLE];
+
+fn s(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// So many seconds after the epoch of these tests.
+fn t(secs: u64) -> Timestamp {
+    Timestamp::from_secs(1_800_000_000) + s(secs)
+}
+
+fn ms(millis: u64) -> Timestamp {
+    t(0) + Duration::from_millis(millis)
+}
+
+/// `stream` -> { `archive`, `table` }, each shared by all tenants.
+fn topology(tenants: &[&str]) -> Arc<Topology> {
+    let tenant = |name: &&str| Tenant {
+        name: (*name).into(),
+        code: Code::of(name),
+        label: (*name).into(),
+        template: Template::default(),
+    };
+    let stage = |name: &str, parent, role| Stage {
+        name: name.into(),
+        kind: "test",
+        parent,
+        role,
+        target: Some(s(5)),
+        clock_allowance: Duration::from_millis(50),
+    };
+    let all = (0..u16::try_from(tenants.len()).unwrap()).map(TenantId).collect();
+    let source =
+        |stage| Source { stage, name: "shared".into(), owner: Owner::Shared, tenants: Vec::clone(&all) };
+    let stages = vec![
+        stage("stream", None, Role::Way),
+        stage("archive", Some(STREAM), Role::Way),
+        stage("table", Some(STREAM), Role::End),
+    ];
+    Arc::new(Topology::new(tenants.iter().map(tenant).collect(), stages, STAGES.map(source).into()).unwrap())
+}
+
+fn canary_of(tenant: &str, n: u16, at: Timestamp) -> Tag {
+    let mut random = [0; 10];
+    random[8..].copy_from_slice(&n.to_be_bytes());
+    let trace = TraceId::new(at, random);
+    Tag { trace, tenant: Code::of(tenant), instance: Code::of("one"), size: 100 }
+}
+
+fn canary(n: u16) -> Tag {
+    canary_of("acme", n, t(0))
+}
+
+fn seen(tag: Tag, stamp: Stamp, seen_by: Timestamp, copy: &str) -> Sighting {
+    Sighting { tag, stamp, seen_by, locator: Locator::new(copy), label: None, integrity: Integrity::Intact }
+}
+
+/// A tracker whose events are counted, as in the daemon.
+struct Probe {
+    topology: Arc<Topology>,
+    tracker: Tracker,
+    metrics: Metrics,
+    events: Vec<Event>,
+}
+
+impl Probe {
+    fn new() -> Self {
+        Self::of(&["acme", "globex"], "one", t(0))
+    }
+
+    fn of(tenants: &[&str], instance: &str, began: Timestamp) -> Self {
+        let settings = Settings {
+            slo: s(SLO),
+            give_up: s(GIVE_UP),
+            grace: s(GRACE),
+            blind_after: s(30),
+            ride: s(60),
+            max_in_flight: MAX_IN_FLIGHT,
+            remember: 10_000,
+            remember_failures: 100,
+            instance: Code::of(instance),
+        };
+        let topology = topology(tenants);
+        let ladder = Ladder::new(&[1, 5, 10, SLO, 60, 300, 900].map(s));
+        let metrics = Metrics::new(topology.clone(), &ladder, Arc::new(Vec::new)).unwrap();
+        let tracker = Tracker::new(topology.clone(), settings, began);
+        Self { topology, tracker, metrics, events: Vec::new() }
+    }
+
+    fn apply(&mut self, input: Input, now: Timestamp) -> Vec<Event> {
+        let events = self.tracker.apply(input, now);
+        for event in &events {
+            self.metrics.record(event, now);
+        }
+        self.events.extend(events.iter().cloned());
+        events
+    }
+
+    fn plan(&mut self, tag: Tag) {
+        self.apply(Input::Planned { tag }, tag.trace.planned_at());
+    }
+
+    fn put(&mut self, tag: Tag) {
+        self.plan(tag);
+        let result = PutResult::Accepted { doubled: false };
+        let now = tag.trace.planned_at() + Duration::from_millis(20);
+        self.apply(Input::Put { trace: tag.trace, result }, now);
+    }
+
+    /// A look that begins at an instant, takes no time, and proves everything before it.
+    fn look(&mut self, stage: StageId, at: Timestamp, sightings: Vec<Sighting>) {
+        let source = self.topology.source_of(TenantId(0), stage);
+        let revision = self.tracker.wanted(source).revision;
+        let reading = Reading::default();
+        let sweep = Sweep { revision, started: at, finished: at, watermark: Some(at), sightings, reading };
+        self.apply(Input::Swept { source, sweep }, at);
+    }
+
+    fn look_in_vain(&mut self, at: Timestamp) {
+        for stage in STAGES {
+            self.look(stage, at, vec![]);
+        }
+    }
+
+    fn cannot_look(&mut self, stage: StageId, at: Timestamp) {
+        let source = self.topology.source_of(TenantId(0), stage);
+        self.apply(Input::LookFailed { source, trouble: Trouble::Failing, detail: "503".into() }, at);
+    }
+
+    /// Shows it at every stage.
+    fn arrives_everywhere(&mut self, tag: Tag, at: Timestamp) {
+        for stage in STAGES {
+            self.look(stage, at, vec![seen(tag, Stamp::None, at, "1")]);
+        }
+    }
+
+    fn restarted(&mut self, tenants: &[&str], at: Timestamp) -> Self {
+        let saved: Vec<Trace> =
+            self.tracker.take_unsaved().into_iter().map(|(trace, _)| (*trace).clone()).collect();
+        let mut next = Self::of(tenants, "one", at);
+        next.tracker.restore(saved, at);
+        next
+    }
+
+    fn trace(&self, tag: Tag) -> &Trace {
+        self.tracker.trace(tag.trace).unwrap()
+    }
+
+    fn outcome(&self, tag: Tag) -> Option<&Outcome> {
+        self.trace(tag).ended.as_ref().map(|(outcome, _)| outcome)
+    }
+
+    fn count(&self, matches: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|event| matches(event)).count()
+    }
+
+    /// How often a canary entered the end-to-end latency histogram.
+    fn end_to_end_count(&self) -> u64 {
+        self.series(r#"traceprobe_e2e_latency_seconds_count{tenant="acme"} "#)
+    }
+
+    fn series(&self, start: &str) -> u64 {
+        let text = self.metrics.render(Format::Text);
+        let line = text.lines().find(|line| line.starts_with(start));
+        line.unwrap_or_else(|| panic!("{start} is not in {text}"))[start.len()..].parse().unwrap()
+    }
+}
+
+#[test]
+fn echo_before_registration() {
+    let mut probe = Probe::new();
+    probe.plan(canary(1));
+    probe.arrives_everywhere(canary(1), ms(10));
+    let result = PutResult::Accepted { doubled: false };
+    probe.apply(Input::Put { trace: canary(1).trace, result }, ms(500));
+    assert_eq!(probe.outcome(canary(1)), Some(&Outcome::Delivered));
+    assert_eq!(probe.count(|event| matches!(event, Event::Stray { .. })), 0);
+    assert_eq!(probe.series(r#"traceprobe_injections_total{result="accepted",tenant="acme"} "#), 1);
+}
+
+#[test]
+fn refused_put_counted_as_sent() {
+    let mut probe = Probe::new();
+    probe.plan(canary(1));
+    probe.look_in_vain(t(SLO + 1));
+    let result = PutResult::Refused { reason: "too old".into() };
+    probe.apply(Input::Put { trace: canary(1).trace, result }, t(SLO + 2));
+    probe.look_in_vain(t(GIVE_UP + 1));
+    assert_eq!(probe.outcome(canary(1)), Some(&Outcome::Refused("too old".into())));
+    assert_eq!(probe.series(r#"traceprobe_injections_total{result="accepted",tenant="acme"} "#), 0);
+    assert_eq!(probe.series(r#"traceprobe_injections_total{result="refused",tenant="acme"} "#), 1);
+    assert_eq!(probe.series(r#"traceprobe_traces_total{outcome="lost",tenant="acme"} "#), 0);
+    assert_eq!(probe.end_to_end_count(), 0);
+}
+
+#[test]
+fn late_after_lost_counted_twice() {
+    let mut probe = Probe::new();
+    probe.put(canary(1));
+    probe.look_in_vain(t(GIVE_UP + 1));
+    for at in [GIVE_UP + 10, GIVE_UP + 20] {
+        probe.look(TABLE, t(at), vec![seen(canary(1), Stamp::None, t(at), "row")]);
+    }
+    assert_eq!(probe.series(r#"traceprobe_traces_total{outcome="lost",tenant="acme"} "#), 1);
+    assert_eq!(probe.series(r#"traceprobe_traces_total{outcome="late",tenant="acme"} "#), 0);
+    assert_eq!(probe.series(r#"traceprobe_late_arrivals_total{stage="table",tenant="acme"} "#), 1);
+    assert_eq!(probe.end_to_end_count(), 1);
+    assert_eq!(probe.trace(canary(1)).standing(), Standing::Ended(&Outcome::Late));
+}
+
+#[test]
+fn same_record_read_twice_after_reconnect() {
+    let mut probe = Probe::new();
+    probe.put(canary(1));
+    let again = || vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "shard-0/49590")];
+    probe.look(STREAM, t(1), again());
+    probe.cannot_look(STREAM, t(2));
+    probe.look(STREAM, t(9), again());
+    assert_eq!(probe.count(|event| matches!(event, Event::Duplicate { .. })), 0);
+    assert_eq!(probe.count(|event| matches!(event, Event::Arrived { .. })), 1);
+}
+
+#[test]
+fn two_copies_in_two_objects() {
+    let mut probe = Probe::new();
+    probe.put(canary(1));
+    let copy = |key, at| seen(canary(1), Stamp::Seconds(t(at)), t(9), key);
+    probe.look(ARCHIVE, t(9), vec![copy("a.gz#0", 7), copy("b.gz#4", 3)]);
+    probe.look(ARCHIVE, t(12), vec![copy("b.gz#4", 3), copy("a.gz#0", 7)]);
+    assert_eq!(probe.series(r#"traceprobe_duplicates_total{stage="archive",tenant="acme"} "#), 1);
+    let arrival = probe.trace(canary(1)).arrival(ARCHIVE).unwrap();
+    assert_eq!(arrival, Interval { earliest: ms(2_950), latest: ms(4_050) }, "the first copy is the arrival");
+}
+
+#[test]
+fn clock_step_back() {
+    let mut probe = Probe::new();
+    let tag = canary_of("acme", 1, t(100));
+    probe.put(tag);
+    probe.look_in_vain(t(104));
+    probe.arrives_everywhere(tag, t(40));
+    assert_eq!(probe.outcome(tag), Some(&Outcome::Delivered));
+    assert_eq!(probe.count(|event| matches!(event, Event::ClockInversion { .. })), 3);
+    assert_eq!(probe.end_to_end_count(), 0, "nobody can say how long it took");
+    assert_eq!(probe.count(|event| matches!(event, Event::HopMeasured { hop: STREAM | TABLE, .. })), 0);
+    for stage in STAGES {
+        let arrival = probe.trace(tag).arrival(stage).unwrap();
+        assert!(t(100) <= arrival.earliest && arrival.earliest <= arrival.latest, "{arrival:?}");
+    }
+}
+
+#[test]
+fn poll_slower_than_hop() {
+    let mut probe = Probe::new();
+    probe.put(canary(1));
+    probe.look(STREAM, t(60), vec![seen(canary(1), Stamp::Millis(ms(300)), t(60), "1")]);
+    probe.look(TABLE, t(60), vec![seen(canary(1), Stamp::Millis(ms(800)), t(60), "1")]);
+    let trace = probe.trace(canary(1));
+    assert_eq!(trace.latency(&probe.topology), Some(Duration::from_millis(851)), "not the 60 s of the poll");
+    assert_eq!(trace.judgement, Judgement::Good);
+    assert_eq!(
+        trace.visit(TABLE).hop,
+        Hop::Measured { latency: Duration::from_millis(500), was_overdue: false }
+    );
+    // Without a stamp the slow poll is honest: somewhere in these 60 s, so nobody is blamed for a missed threshold.
+    probe.put(canary(2));
+    probe.look(TABLE, t(60), vec![seen(canary(2), Stamp::None, t(60), "1")]);
+    assert_eq!(probe.trace(canary(2)).judgement, Judgement::Unjudged);
+}
+
+#[test]
+fn stage_query_failing_for_an_hour() {
+    let mut probe = Probe::new();
+    let hour: Vec<_> = (0..120).map(|n| canary_of("acme", n, t(u64::from(n) * 30))).collect();
+    for tag in &hour {
+        let planned = tag.trace.planned_at();
+        probe.put(*tag);
+        probe.look(STREAM, planned + s(1), vec![seen(*tag, Stamp::Millis(planned), planned + s(1), "1")]);
+        for after in [5, 15, 25] {
+            probe.cannot_look(TABLE, planned + s(after));
+        }
+    }
+    assert_eq!(probe.count(|event| matches!(event, Event::WentBlind { source: SourceId(2), .. })), 1);
+    probe.look(
+        TABLE,
+        t(3_600),
+        hour.iter()
+            .map(|tag| seen(*tag, Stamp::Millis(tag.trace.planned_at() + s(4)), t(3_600), "1"))
+            .collect(),
+    );
+    assert_eq!(probe.count(|event| matches!(event, Event::SawAgain { source: SourceId(2), .. })), 1);
+    assert_eq!(probe.series(r#"traceprobe_traces_total{outcome="lost",tenant="acme"} "#), 0);
+    let unobserved = probe.series(r#"traceprobe_traces_total{outcome="unobserved",tenant="acme"} "#);
+    let delivered = probe.series(r#"traceprobe_traces_total{outcome="delivered",tenant="acme"} "#);
+    assert_eq!(
+        (unobserved + delivered, unobserved),
+        (120, 80),
+        "those within reach of the grace are delivered"
+    );
+    assert_eq!(probe.end_to_end_count(), delivered, "what nobody saw enters no histogram");
+}
+
+#[test]
+fn one_stage_down_while_later_stages_show_the_id() {
+    let mut probe = Probe::new();
+    probe.put(canary(1));
+    probe.cannot_look(STREAM, t(1));
+    for stage in [ARCHIVE, TABLE] {
+        probe.look(stage, t(3), vec![seen(canary(1), Stamp::Millis(t(2)), t(3), "1")]);
+    }
+    assert_eq!(probe.outcome(canary(1)), Some(&Outcome::Delivered));
+    assert_eq!(
+        probe.trace(canary(1)).waiting_for(&probe.topology),
+        None,
+        "not stuck at the stage that is down"
+    );
+    probe.apply(Input::Tick, t(GIVE_UP + GRACE));
+    let hops = STAGES.map(|stage| probe.trace(canary(1)).visit(stage).hop);
+    assert_eq!(hops, [Hop::Open, Hop::Skipped, Hop::Skipped]);
+    assert_eq!(probe.count(|event| matches!(event, Event::HopMissing { .. })), 0, "blind is not missing");
+}
+
+#[test]
+fn out_of_order_hops() {
+    let mut probe = Probe::new();
+    probe.put(canary(1));
+    probe.look(TABLE, t(5), vec![seen(canary(1), Stamp::Millis(t(4)), t(5), "1")]);
+    probe.look(ARCHIVE, t(6), vec![seen(canary(1), Stamp::Millis(t(3)), t(6), "1")]);
+    probe.look(STREAM, t(7), vec![seen(canary(1), Stamp::Millis(t(1)), t(7), "1")]);
+    let hops = STAGES.map(|stage| match probe.trace(canary(1)).visit(stage).hop {
+        Hop::Measured { latency, .. } => latency.as_millis(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(hops, [1_051, 2_000, 3_000]);
+}
+
+#[test]
+fn restart_with_100_in_flight() {
+    let mut before = Probe::new();
+    let tags: Vec<_> = (0..100).map(canary).collect();
+    for tag in &tags {
+        before.put(*tag);
+    }
+    let all = |at| tags.iter().map(|tag| seen(*tag, Stamp::None, at, "1")).collect::<Vec<_>>();
+    before.look(STREAM, t(2), all(t(2)));
+    before.look(TABLE, t(SLO + 1), vec![]);
+    let mut after = before.restarted(&["acme", "globex"], t(60));
+    assert_eq!(after.tracker.in_flight(), 100);
+    for stage in STAGES {
+        after.look(stage, t(70), all(t(70)));
+    }
+    assert_eq!(after.series(r#"traceprobe_traces_total{outcome="delivered",tenant="acme"} "#), 100);
+    assert_eq!(after.tracker.in_flight(), 0);
+    assert_eq!(after.count(|event| matches!(event, Event::Duplicate { .. })), 0);
+    assert_eq!(before.end_to_end_count(), 100);
+    assert_eq!(after.end_to_end_count(), 0, "they were counted as overdue before the restart");
+}
+
+#[test]
+fn two_instances_with_one_config() {
+    let mut one = Probe::new();
+    let mut two = Probe::of(&["acme", "globex"], "two", t(0));
+    one.put(canary(1));
+    for probe in [&mut one, &mut two] {
+        probe.arrives_everywhere(canary(1), t(3));
+        probe.look_in_vain(t(GIVE_UP + 1));
+    }
+    assert_eq!(one.outcome(canary(1)), Some(&Outcome::Delivered));
+    assert_eq!(two.count(|event| matches!(event, Event::Stray { other_instance: true, .. })), 3);
+    assert_eq!((two.tracker.in_flight(), two.end_to_end_count()), (0, 0));
+    assert_eq!(two.count(|event| matches!(event, Event::Ended { .. } | Event::Duplicate { .. })), 0);
+}
+
+#[test]
+fn ticker_stalled_2_min() {
+    let mut probe = Probe::new();
+    let mut schedule = Schedule::new(t(0), s(10), s(2), 7);
+    let (mut planned, mut missed) = (0, 0);
+    for now in (0..60).chain(180..240).map(t) {
+        let due = schedule.take_due(now);
+        assert!(due.planned.len() <= 1, "a burst: {due:?}");
+        planned += due.planned.len() as u64;
+        missed += due.missed;
+        if due.missed > 0 {
+            probe.apply(Input::Missed { tenant: TenantId(0), count: due.missed }, now);
+        }
+    }
+    assert_eq!(planned + missed, 24, "every tick is served or missed");
+    assert!((11..=13).contains(&missed), "{missed}");
+    assert_eq!(probe.series(r#"traceprobe_injections_total{result="missed",tenant="acme"} "#), missed);
+}
+
+#[test]
+fn zero_timestamp() {
+    let mut probe = Probe::new();
+    probe.put(canary(1));
+    let zero = Timestamp::from_micros(0);
+    for (stage, stamp) in
+        [(STREAM, Stamp::Millis(zero)), (ARCHIVE, Stamp::Seconds(zero)), (TABLE, Stamp::NotBefore(zero))]
+    {
+        probe.look(stage, t(4), vec![seen(canary(1), stamp, t(4), "1")]);
+        let arrival = probe.trace(canary(1)).arrival(stage);
+        assert_eq!(
+            arrival,
+            Some(Interval { earliest: t(0), latest: t(4) }),
+            "our own looks are all there is"
+        );
+    }
+    assert_eq!(probe.count(|event| matches!(event, Event::ClockInversion { .. })), 2);
+    let latencies = probe.events.iter().filter_map(|event| match event {
+        Event::HopMeasured { latency, .. } | Event::EndToEnd { latency, .. } => Some(*latency),
+        _ => None,
+    });
+    assert!(latencies.clone().count() == 4 && latencies.max() <= Some(s(4)), "not 56 years");
+}
+
+#[test]
+fn tenant_removed_from_config_with_traces_pending() {
+    let mut before = Probe::new();
+    let (of_acme, of_globex) = (canary(1), canary_of("globex", 2, t(0)));
+    before.put(of_acme);
+    before.put(of_globex);
+    let mut after = before.restarted(&["globex"], t(5));
+    assert_eq!(after.tracker.in_flight(), 1, "nobody looks for acme any more");
+    assert_eq!(after.trace(of_globex).tenant, TenantId(0), "what is left is numbered anew");
+    after.arrives_everywhere(of_acme, t(6));
+    assert_eq!(after.count(|event| matches!(event, Event::Stray { tenant: None, .. })), 3);
+    after.arrives_everywhere(of_globex, t(7));
+    assert_eq!(after.series(r#"traceprobe_traces_total{outcome="delivered",tenant="globex"} "#), 1);
+    after.look_in_vain(t(GIVE_UP + 1));
+    assert_eq!(after.series(r#"traceprobe_traces_total{outcome="lost",tenant="globex"} "#), 0);
+}
+
+#[test]
+fn scrape_while_10000_traces_pending() {
+    let mut probe = Probe::new();
+    let scrape = |probe: &Probe, now| {
+        probe.metrics.show(&probe.tracker.snapshot(now));
+        let text = probe.metrics.render(Format::Text);
+        let series = text.lines().filter(|line| !line.starts_with("process_")).count();
+        (series, text)
+    };
+    let (idle, _) = scrape(&probe, t(0));
+    let more = u16::try_from(MAX_IN_FLIGHT).unwrap() + 5;
+    for n in 0..more {
+        probe.plan(canary(n));
+    }
+    assert_eq!(probe.tracker.in_flight(), MAX_IN_FLIGHT);
+    assert_eq!(probe.series(r#"traceprobe_injections_total{result="missed",tenant="acme"} "#), 5);
+    let (busy, text) = scrape(&probe, t(1));
+    assert_eq!(busy, idle, "a scrape grows with tenants and stages, never with traces");
+    let gauge = r#"traceprobe_in_flight_traces{tenant="acme",waiting_for="stream"} 10000"#;
+    assert!(text.contains(gauge), "{text}");
+}

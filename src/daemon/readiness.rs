@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::keeper::StoreState;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::tracker::Snapshot;
 
@@ -23,6 +24,14 @@ pub fn turning(
             return Ok(());
         }
         Err(format!("the engine has not turned for {} s", age.as_secs()))
+    }
+}
+
+/// What happens is on disk, or is not meant to be.
+pub fn kept(state: watch::Receiver<StoreState>) -> impl Fn() -> Result<(), String> {
+    move || match &*state.borrow() {
+        StoreState::Healthy | StoreState::Memory => Ok(()),
+        StoreState::Degraded { since, reason } => Err(format!("since {since}: {reason}")),
     }
 }
 

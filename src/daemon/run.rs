@@ -231,6 +231,7 @@ fn app(config: &Config, clock: &WallClock, engine: &Engine) -> web::App {
         config: Arc::new(shown.unwrap_or_default()),
         alive: Arc::new(turning),
         ready: Arc::new(ready),
+        kept: Arc::new(readiness::kept(engine.keeper.state())),
         scrape: Arc::new(move |format| metrics.render(format)),
         sign: Arc::new(move |tag| keys.sign(tag)),
     }

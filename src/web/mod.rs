@@ -78,6 +78,8 @@ pub struct App {
     pub alive: Check,
     /// Whether every source has been read once or the warm-up is over.
     pub ready: Check,
+    /// Whether what happens is being kept for the time after a restart.
+    pub kept: Check,
     /// What Prometheus reads.
     pub scrape: Scraper,
     /// For look-ups by tag that the page offers to copy.

@@ -41,6 +41,8 @@ pub(super) struct Page {
     nothing_planned: bool,
     failures: Vec<FailureList>,
     violations: Vec<ViolationLine>,
+    /// Why nothing outlives a restart, where that is not as it should be.
+    not_kept: Option<String>,
     troubled: Vec<SourceLine>,
     healthy: Vec<SourceLine>,
     injections: Vec<InjectionLine>,
@@ -187,6 +189,7 @@ impl Page {
             troubled,
             healthy,
             injections: chosen().map(|verdict| InjectionLine::new(snapshot, verdict.tenant)).collect(),
+            not_kept: (app.kept)().err(),
             json_link: filter.link("format", "json"),
             summary,
         }

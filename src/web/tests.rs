@@ -239,6 +239,16 @@ async fn readiness_names_what_is_missing() {
 }
 
 #[tokio::test]
+async fn a_store_that_cannot_be_written_is_said_first() {
+    let full = App { kept: Arc::new(|| Err("since 02:35: disk full".to_owned())), ..app(after(1, healthy)) };
+    assert!(
+        text(&page(&full, "/traces/recent").await, "verdicts")
+            .contains("Not kept over a restart: since 02:35: disk full")
+    );
+    assert_eq!(json(&full, "/traces/recent?format=json").await["not_kept"], "since 02:35: disk full");
+}
+
+#[tokio::test]
 async fn a_scrape_comes_in_the_format_that_was_asked_for() {
     let app = app(after(0, healthy));
     let accept = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3";

@@ -3,6 +3,8 @@
 //! The library behind the program of the same name. [`domain`] decides what is true, [`daemon`] is where the parts meet;
 //! ARCHITECTURE.md says where everything else is.
 
+#![cfg_attr(not(test), warn(clippy::unwrap_used))]
+
 pub mod cloud;
 pub mod config;
 pub mod daemon;

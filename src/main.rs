@@ -1,5 +1,7 @@
 //! The program: reads its arguments and hands over to a subcommand.
 
+#![warn(clippy::unwrap_used)]
+
 mod commands;
 
 use std::process::ExitCode;

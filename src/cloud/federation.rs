@@ -231,6 +231,7 @@ mod tests {
             .route("/token", post(exchange))
             .route("/impersonate", post(impersonate))
             .with_state(asked.clone());
+        #[expect(clippy::disallowed_methods, reason = "a far end that lives as long as the test")]
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         (url, asked)
     }

@@ -47,11 +47,14 @@ pub(super) fn after(minutes: u64, script: Script) -> Snapshot {
     World::new(["acme", "globex", "initech"]).run(minutes * 60, script)
 }
 
+/// A canary, whose it is, when it reaches each stage, and into whom it leaks.
+type Sent = (Tag, TenantId, [Option<Timestamp>; 4], Option<TenantId>);
+
 pub(super) struct World {
     tracker: Tracker,
     map: Arc<Topology>,
     /// Canaries that have been put, and when they reach each stage, in milliseconds.
-    sent: Vec<(Tag, TenantId, [Option<Timestamp>; 4], Option<TenantId>)>,
+    sent: Vec<Sent>,
     seen: std::collections::BTreeSet<(TraceId, SourceId)>,
     /// Sources that hold a canary that does not belong there.
     leaks: Vec<(Tag, SourceId, Timestamp)>,
@@ -114,7 +117,7 @@ impl World {
         }
         self.tracker
             .apply(Input::Put { trace: tag.trace, result: PutResult::Accepted { doubled: false } }, answered);
-        let jitter = |bits: u32| (dice >> bits & 0xff) as u64;
+        let jitter = |bits: u32| dice >> bits & 0xff;
         let arrive = |stage: StageId, millis: u64| {
             let reached = match weather.dropped_at {
                 None => true,
@@ -314,7 +317,7 @@ pub(super) fn stuck(second: u64, tenant: TenantId) -> Weather {
 
 /// Of the second tenant every fifth canary is lost on the way to the table.
 pub(super) fn losing(second: u64, tenant: TenantId) -> Weather {
-    let dropped = tenant == GLOBEX && second / 30 % 5 == 0;
+    let dropped = tenant == GLOBEX && (second / 30).is_multiple_of(5);
     Weather { dropped_at: dropped.then_some(TABLE), ..Weather::default() }
 }
 

@@ -49,6 +49,7 @@ impl Daemon {
         let (tell, address) = oneshot::channel();
         let stdout = process.stdout.take().expect("stdout is piped");
         let stderr = process.stderr.take().expect("stderr is piped");
+        #[expect(clippy::disallowed_methods, reason = "the test owns them, and ends them with the daemon")]
         let listeners = vec![
             tokio::spawn(listen(stdout, Arc::clone(&said), Some(tell))),
             tokio::spawn(listen(stderr, Arc::clone(&said), None)),

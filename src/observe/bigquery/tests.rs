@@ -33,6 +33,7 @@ impl FarEnd {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v2", listener.local_addr().unwrap());
         let app = Router::new().fallback(answer).with_state(far_end.clone());
+        #[expect(clippy::disallowed_methods, reason = "a far end that lives as long as the test")]
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         (far_end, url)
     }

@@ -48,7 +48,9 @@ impl Demo {
             eprintln!("the scenario {} takes at least {takes} tenants", self.scenario);
             return ExitCode::from(USAGE);
         }
-        let sandbox = match Sandbox::start(Settings::demo(self.seed, usize::from(self.tenants))).await {
+        let settings = Settings::demo(self.seed, usize::from(self.tenants));
+        let settings = Settings { profile: self.scenario.profile(), ..settings };
+        let sandbox = match Sandbox::start(settings).await {
             Ok(sandbox) => sandbox,
             Err(error) => {
                 eprintln!("cannot start the sandbox: {error}");

@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use traceprobe::sandbox::{Distribution, Fault, Sandbox, Service, ServiceEffect, Stage, StageEffect};
+use traceprobe::sandbox::{
+    Distribution, Fault, Profile, Sandbox, Service, ServiceEffect, Stage, StageEffect,
+};
 
 /// How long all is well before something goes wrong: a few canaries of each tenant arrive in this time.
 const WELL_FOR: Duration = Duration::from_secs(15);
@@ -45,6 +47,11 @@ impl Scenario {
     /// How many tenants it takes.
     pub fn tenants(self) -> u8 {
         if self == Self::Leak { 2 } else { 1 }
+    }
+
+    /// What happens beside the fault: nothing, so that nothing distracts from it.
+    pub fn profile(self) -> Profile {
+        if self == Self::Healthy { Profile::Believable } else { Profile::Calm }
     }
 
     /// Waits while all is well, then switches the fault on and says so. Never ends.

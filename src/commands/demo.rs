@@ -1,7 +1,10 @@
 //! `traceprobe demo`: a pipeline in this process, and the daemon in front of it.
 //!
 //! The daemon is the one that `run` runs. It reaches the sandbox as it would reach the clouds, through its clients, with
-//! endpoints from a configuration that is printed by `--print-config`.
+//! endpoints from a configuration that is printed by `--print-config`. What goes wrong in front of it is a
+//! [`Scenario`].
+
+mod scenario;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -11,7 +14,11 @@ use clap::Args;
 use traceprobe::config::Config;
 use traceprobe::sandbox::{self, Sandbox, Settings};
 
+use self::scenario::Scenario;
 use super::run;
+
+/// What wrong arguments end with, as clap does it.
+const USAGE: u8 = 2;
 
 /// Watch the probe at work: a sandbox pipeline of several tenants in this process, and the daemon in front of it.
 #[derive(Debug, Args)]
@@ -25,6 +32,9 @@ pub struct Demo {
     /// How many tenants the pipeline has.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
     tenants: u8,
+    /// What goes wrong, a quarter of a minute after the start.
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = Scenario::Healthy)]
+    scenario: Scenario,
     /// Print the daemon's configuration before it starts.
     #[arg(long)]
     print_config: bool,
@@ -33,7 +43,14 @@ pub struct Demo {
 impl Demo {
     /// Runs both until SIGTERM or SIGINT.
     pub async fn run(&self) -> ExitCode {
-        let sandbox = match Sandbox::start(Settings::demo(self.seed, usize::from(self.tenants))).await {
+        let takes = self.scenario.tenants();
+        if self.tenants < takes {
+            eprintln!("the scenario {} takes at least {takes} tenants", self.scenario);
+            return ExitCode::from(USAGE);
+        }
+        let settings = Settings::demo(self.seed, usize::from(self.tenants));
+        let settings = Settings { profile: self.scenario.profile(), ..settings };
+        let sandbox = match Sandbox::start(settings).await {
             Ok(sandbox) => sandbox,
             Err(error) => {
                 eprintln!("cannot start the sandbox: {error}");
@@ -57,7 +74,10 @@ impl Demo {
             sandbox.endpoints().admin
         );
         println!("look at http://{}/traces/recent", self.listen);
-        let code = run::daemon(config).await;
+        let code = tokio::select! {
+            code = run::daemon(config) => code,
+            never = self.scenario.play(&sandbox) => match never {},
+        };
         sandbox.stop().await;
         code
     }

@@ -131,7 +131,7 @@ fn verdict(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Verdic
         leaking(snapshot, tenant, from),
         not_injecting(snapshot, criteria, tenant),
         cannot_see(snapshot, tenant),
-        stuck(snapshot, criteria, &traces),
+        stuck(snapshot, criteria, tenant),
         losing(&traces),
         slow(snapshot, criteria, &traces),
         cannot_see_branch(snapshot, tenant),
@@ -196,27 +196,70 @@ fn cannot_see_branch(snapshot: &Snapshot, tenant: TenantId) -> Finding {
     })
 }
 
-fn stuck(snapshot: &Snapshot, criteria: &Criteria, traces: &[&Trace]) -> Finding {
-    let map = &snapshot.topology;
-    let overdue = |trace: &&&Trace| {
-        trace.ended.is_none()
-            && snapshot.at.since(trace.planned_at) > criteria.slo
-            && trace.judgement != Judgement::Unjudged
+/// How many of the last passages of a hop say how long it usually takes.
+const RECENT_PASSAGES: usize = 5;
+
+/// The first hop on the way to the end that nothing passes any more, although something should have.
+fn stuck(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Finding {
+    // Not only those of the window: a hop that has stood for hours has lost the traces that it stopped first.
+    let remembered = snapshot.failures[usize::from(tenant.0)].iter();
+    let mut traces: Vec<&Trace> = snapshot
+        .finished
+        .iter()
+        .chain(&snapshot.open)
+        .chain(remembered)
+        .map(AsRef::as_ref)
+        .filter(|trace| trace.tenant == tenant)
+        .collect();
+    traces.sort_by_key(|trace| (trace.planned_at, trace.id()));
+    traces.dedup_by_key(|trace| trace.id());
+    snapshot.topology.main_path().iter().find_map(|hop| stuck_at(snapshot, criteria, &traces, *hop))
+}
+
+/// Whether a hop stands still, judged by a tenant's traces in order of their plan.
+///
+/// One canary that does not come may be lost, and a slow hop lets the old ones wait while all is on its way. So it takes
+/// two that nothing younger has overtaken, and each must have waited clearly longer than the last ones took, or the hop
+/// must have shown nothing for a time in which even slow ones would have come.
+fn stuck_at(snapshot: &Snapshot, criteria: &Criteria, traces: &[&Trace], hop: StageId) -> Finding {
+    let (map, now) = (&snapshot.topology, snapshot.at);
+    let tenant = traces.first()?.tenant;
+    if blind(snapshot, map.source_of(tenant, hop)).is_some() {
+        return None;
+    }
+    let path = map.main_path();
+    let before = path.iter().position(|stage| *stage == hop).and_then(|at| path.get(at.checked_sub(1)?));
+    let began = |trace: &Trace| {
+        before.and_then(|stage| trace.arrival(*stage)).map_or(trace.planned_at, |at| at.latest)
     };
-    let mut waiting: Vec<&&Trace> = traces.iter().filter(overdue).collect();
-    waiting.sort_by_key(|trace| trace.planned_at);
-    let oldest = waiting.first()?;
-    let hop = oldest.waiting_for(map)?;
-    if blind(snapshot, map.source_of(oldest.tenant, hop)).is_some() {
+    let behind = &path[path.iter().position(|stage| *stage == hop)?..];
+    let passed = |trace: &Trace| behind.iter().any(|stage| trace.arrival(*stage).is_some());
+    let stopped = &traces[traces.iter().rposition(|trace| passed(trace)).map_or(0, |at| at + 1)..];
+    let passages: Vec<(Duration, Timestamp)> = traces
+        .iter()
+        .rev()
+        .filter_map(|trace| trace.arrival(hop).map(|at| (at.latest.since(began(trace)), at.latest)))
+        .take(RECENT_PASSAGES)
+        .collect();
+    let usual = passages.iter().map(|(took, _)| *took).max();
+    // Half as long again as the slowest of them, and a second for looks and clocks.
+    let patience = usual.map_or(criteria.slo, |usual| usual * 3 / 2 + Duration::from_secs(1));
+    let here = |trace: &&&Trace| trace.waiting_for(map) == Some(hop);
+    let waiting: Vec<&&Trace> = stopped
+        .iter()
+        .filter(|trace| trace.ended.is_none() && trace.judgement != Judgement::Unjudged)
+        .filter(here)
+        .collect();
+    let overdue = waiting.iter().filter(|trace| now.since(trace.planned_at) > criteria.slo).count();
+    let impatient = waiting.iter().filter(|trace| now.since(began(trace)) > patience).count();
+    let silence = criteria.slo.max(criteria.interval * 2);
+    let silent = passages.iter().map(|(_, at)| *at).max().is_none_or(|last| now.since(last) > silence);
+    if overdue == 0 || !(impatient >= 2 || silent && overdue >= 2) {
         return None;
     }
-    // Something younger came through: then it is not the hop that stands still, but this canary that is missing.
-    let passed = |trace: &&&Trace| trace.planned_at > oldest.planned_at && trace.arrival(hop).is_some();
-    if traces.iter().any(|trace| passed(&trace)) {
-        return None;
-    }
-    let waiting = waiting.iter().filter(|trace| trace.waiting_for(map) == Some(hop)).count();
-    Some((Condition::Stuck { hop, waiting }, oldest.planned_at))
+    let lost = |trace: &Trace| matches!(trace.ended, None | Some((Outcome::Lost(_), _)));
+    let since = stopped.iter().filter(here).find(|trace| lost(trace)).map(|trace| trace.planned_at)?;
+    Some((Condition::Stuck { hop, waiting: overdue }, since))
 }
 
 fn losing(traces: &[&Trace]) -> Finding {
@@ -262,4 +305,164 @@ pub fn sample(snapshot: &Snapshot, traces: &[&Trace]) -> Sample {
         }
     }
     sample
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::canary::Integrity;
+    use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep};
+    use crate::domain::tag::{Code, Tag, TraceId};
+    use crate::domain::topology::fixture::*;
+    use crate::domain::tracker::{Input, PutResult, Settings, Tracker};
+
+    const INTERVAL: u64 = 30;
+    const GIVE_UP: u64 = 300;
+
+    fn s(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    fn t(secs: u64) -> Timestamp {
+        Timestamp::from_secs(1_800_000_000) + s(secs)
+    }
+
+    /// When a canary that was planned at this second comes to transit and to the table, if it does.
+    type Script = fn(u64) -> [Option<u64>; 2];
+
+    fn healthy(planned: u64) -> [Option<u64>; 2] {
+        [Some(planned + 5), Some(planned + 10)]
+    }
+
+    /// Acme's verdict after so many seconds of a canary every 30 s, with looks every second.
+    fn after(secs: u64, script: Script) -> Verdict {
+        let settings = Settings {
+            slo: s(30),
+            give_up: s(GIVE_UP),
+            grace: s(60),
+            blind_after: s(20),
+            ride: s(60),
+            max_in_flight: 1_000,
+            remember: 10_000,
+            remember_failures: 100,
+            instance: Code::of("me"),
+        };
+        let map = Arc::new(topology());
+        let mut tracker = Tracker::new(map.clone(), settings, t(0));
+        let mut sent: Vec<(Tag, u64)> = Vec::new();
+        for second in 0..=secs {
+            if second % INTERVAL == 0 {
+                let trace = TraceId::new(t(second), [0; 10]);
+                let tag = Tag { trace, tenant: Code::of("acme"), instance: Code::of("me"), size: 100 };
+                tracker.apply(Input::Planned { tag }, t(second));
+                let result = PutResult::Accepted { doubled: false };
+                tracker.apply(Input::Put { trace, result }, t(second));
+                sent.push((tag, second));
+            }
+            for source in map.source_ids().filter(|source| map.source(*source).tenants.contains(&ACME)) {
+                let arrives = |planned: u64| match map.source(source).stage {
+                    STREAM | ARCHIVE => Some(planned + 1),
+                    TRANSIT => script(planned)[0],
+                    TABLE => script(planned)[1],
+                    _ => None,
+                };
+                let here = sent.iter().filter(|(_, planned)| arrives(*planned) == Some(second));
+                let sighting = |(tag, _): &(Tag, u64)| Sighting {
+                    tag: *tag,
+                    stamp: Stamp::Millis(t(second)),
+                    seen_by: t(second) + Duration::from_millis(1),
+                    locator: Locator::new("one"),
+                    label: None,
+                    integrity: Integrity::Intact,
+                };
+                let sweep = Sweep {
+                    revision: tracker.wanted(source).revision,
+                    started: t(second),
+                    finished: t(second),
+                    watermark: Some(t(second)),
+                    sightings: here.map(sighting).collect(),
+                    reading: Reading::default(),
+                };
+                tracker.apply(Input::Swept { source, sweep }, t(second));
+            }
+        }
+        let criteria = Criteria { slo: s(30), window: s(900), interval: s(INTERVAL) };
+        verdicts(&tracker.snapshot(t(secs)), &criteria).swap_remove(usize::from(ACME.0))
+    }
+
+    fn words(verdict: &Verdict) -> Vec<&'static str> {
+        std::iter::once(&verdict.condition).chain(&verdict.also).map(Condition::word).collect()
+    }
+
+    /// From second 600 on nothing comes to transit.
+    fn stands(planned: u64) -> [Option<u64>; 2] {
+        if planned < 600 { healthy(planned) } else { [None, None] }
+    }
+
+    #[test]
+    fn a_hop_that_two_canaries_should_have_passed_is_stuck() {
+        // The first is overdue, and the second has waited for more than the 4 s that it usually takes.
+        let verdict = after(645, stands);
+        assert_eq!(verdict.condition, Condition::Stuck { hop: TRANSIT, waiting: 1 });
+        assert_eq!(verdict.since, Some(t(600)));
+    }
+
+    #[test]
+    fn one_canary_that_does_not_come_does_not_stop_a_hop() {
+        let verdict = after(634, |planned| if planned == 600 { [None, None] } else { healthy(planned) });
+        assert_eq!(words(&verdict), ["OK"]);
+    }
+
+    #[test]
+    fn a_stall_began_with_the_first_canary_that_it_stopped_even_when_that_is_lost_by_now() {
+        for secs in [800, 600 + GIVE_UP + 10, 600 + 2 * GIVE_UP, 600 + 1_800] {
+            let verdict = after(secs, stands);
+            assert!(
+                matches!(verdict.condition, Condition::Stuck { hop: TRANSIT, .. }),
+                "{secs}: {verdict:?}"
+            );
+            assert_eq!(verdict.since, Some(t(600)), "after {secs} s");
+        }
+    }
+
+    #[test]
+    fn what_a_standing_hop_has_lost_is_said_beside_it() {
+        assert_eq!(words(&after(600 + GIVE_UP + 60, stands)), ["STUCK", "LOSING", "SLOW"]);
+    }
+
+    #[test]
+    fn a_pipeline_in_which_every_canary_takes_longer_than_the_threshold_is_slow_and_not_stuck() {
+        for secs in 700..760 {
+            let verdict = after(secs, |planned| [Some(planned + 5), Some(planned + 42)]);
+            assert_eq!(words(&verdict), ["SLOW"], "after {secs} s");
+        }
+    }
+
+    #[test]
+    fn a_slow_hop_that_shows_nothing_any_more_is_stuck() {
+        let slow_then_none: Script = |planned| {
+            if planned < 600 { [Some(planned + 2), Some(planned + 100)] } else { [Some(planned + 2), None] }
+        };
+        assert_eq!(words(&after(690, slow_then_none)), ["SLOW"]);
+        let verdict = after(755, slow_then_none);
+        assert!(matches!(verdict.condition, Condition::Stuck { hop: TABLE, .. }), "{verdict:?}");
+        assert_eq!(verdict.since, Some(t(600)));
+    }
+
+    #[test]
+    fn a_canary_that_is_missing_further_on_does_not_hide_a_hop_that_stands() {
+        let verdict = after(700, |planned| match planned {
+            540 => [Some(545), None],
+            _ => stands(planned),
+        });
+        assert!(matches!(verdict.condition, Condition::Stuck { hop: TRANSIT, .. }), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_pipeline_that_never_showed_anything_is_stuck_at_its_first_hop_with_the_second_overdue_canary() {
+        // Stream and archive have it, so the first hop that stands is the one to transit.
+        let none: Script = |_| [None, None];
+        assert_eq!(words(&after(45, none))[0], "SLOW");
+        assert!(matches!(after(65, none).condition, Condition::Stuck { hop: TRANSIT, .. }));
+    }
 }

@@ -11,7 +11,7 @@ mod families;
 mod table;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{IntCounterVec, Opts, Registry};
@@ -39,6 +39,9 @@ pub struct Metrics {
     families: Families,
     paid_bytes: IntCounterVec,
     described: Arc<[Described]>,
+    /// Held while an event is counted, and while all series are read: one event moves several of them (a judged trace
+    /// its histogram and the SLO counters), and a scrape must not see half of it. Both take microseconds to milliseconds.
+    whole: Arc<Mutex<()>>,
 }
 
 impl Metrics {
@@ -59,7 +62,8 @@ impl Metrics {
         definer.describe_collected(cost::CALLS_NAME, "counter", &cost::CALLS_LABELS, cost::CALLS_HELP);
         definer.describe_collected(cost::COST_NAME, "counter", &cost::COST_LABELS, cost::COST_HELP);
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        let metrics = Self { topology, registry, families, paid_bytes, described: definer.described.into() };
+        let described = definer.described.into();
+        let metrics = Self { topology, registry, families, paid_bytes, described, whole: Arc::default() };
         metrics.be_born();
         Ok(metrics)
     }
@@ -67,7 +71,11 @@ impl Metrics {
     /// What a scrape gets.
     #[must_use]
     pub fn render(&self, format: Format) -> String {
-        exposition::write(&self.registry.gather(), format, |family, labels| {
+        let families = {
+            let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+            self.registry.gather()
+        };
+        exposition::write(&families, format, |family, labels| {
             let closing = [&self.families.e2e_latency, &self.families.hop_latency];
             let found = closing.into_iter().find(|histogram| histogram.name() == family);
             found.map(|histogram| histogram.exemplars(labels)).unwrap_or_default()
@@ -100,6 +108,7 @@ impl Metrics {
 
     /// Counts what happened.
     pub fn record(&self, event: &Event, now: Timestamp) {
+        let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
         let f = &self.families;
         match event {
             Event::Planned { .. } | Event::Adopted { .. } | Event::Stray { tenant: None, .. } => {}

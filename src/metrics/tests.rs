@@ -59,3 +59,29 @@ fn the_table_of_the_documentation_is_the_registry() {
         metrics().table()
     );
 }
+
+#[test]
+fn a_scrape_never_sees_half_of_an_event() {
+    let metrics = metrics();
+    let number = |text: &str, series: &str| {
+        let line = text.lines().find(|line| line.starts_with(series)).unwrap();
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    std::thread::scope(|threads| {
+        let counting = threads.spawn(|| {
+            for n in 0..20_000 {
+                let (tenant, trace) = (fixture::ACME, TraceId::from_u128(n));
+                let latency = Duration::from_secs(7);
+                let event =
+                    Event::EndToEnd { tenant, trace, latency, judgement: Judgement::Good, counted: false };
+                metrics.record(&event, Timestamp::from_secs(1_000));
+            }
+        });
+        while !counting.is_finished() {
+            let text = metrics.render(Format::Text);
+            let met = number(&text, r#"traceprobe_e2e_latency_seconds_bucket{tenant="acme",le="30.0"}"#);
+            assert_eq!(met, number(&text, r#"traceprobe_slo_good_traces_total{tenant="acme"}"#));
+            assert_eq!(met, number(&text, r#"traceprobe_slo_traces_total{tenant="acme"}"#));
+        }
+    });
+}

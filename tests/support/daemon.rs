@@ -64,6 +64,11 @@ impl Daemon {
         Daemon { address, process, http, said, listeners }
     }
 
+    /// With the scheme.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     pub async fn recent(&self) -> Recent {
         let text = self.get("/traces/recent?format=json").await;
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("/traces/recent: {error} in {text}"))

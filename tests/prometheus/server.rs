@@ -1,0 +1,156 @@
+//! A Prometheus of its own: Debian's program on a port that the system chose, and what it answers.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// The first run of all may have to install the package.
+const FOUND_WITHIN: Duration = Duration::from_secs(300);
+const LISTENS_WITHIN: Duration = Duration::from_secs(30);
+/// A line of its log in which it says where it listens.
+const LISTENING: &str = "msg=\"Listening on\" address=";
+
+pub struct Prometheus {
+    address: String,
+    http: reqwest::Client,
+    _process: Child,
+    _log: JoinHandle<()>,
+}
+
+/// Points in time, in seconds since the epoch, and values.
+pub type Points = Vec<(f64, f64)>;
+
+/// One series of an answer.
+#[derive(Debug, Deserialize)]
+pub struct Series {
+    pub metric: BTreeMap<String, String>,
+    #[serde(default, rename = "values")]
+    raw: Vec<(f64, String)>,
+    #[serde(default, rename = "value")]
+    one: Option<(f64, String)>,
+}
+
+impl Series {
+    pub fn tenant(&self) -> &str {
+        self.metric.get("tenant").map_or("", String::as_str)
+    }
+
+    pub fn points(&self) -> Points {
+        let number = |(at, value): &(f64, String)| (*at, value.parse().expect("a value is a number"));
+        self.raw.iter().chain(&self.one).map(number).collect()
+    }
+}
+
+/// Where a tool of Prometheus is. Never skips: where there is none, the test fails with what to install.
+pub async fn tool(name: &str) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/promtool.sh");
+    let run = Command::new("sh").arg(script).arg(name).kill_on_drop(true).output();
+    let output = timeout(FOUND_WITHIN, run).await.expect("promtool.sh takes too long").expect("no sh");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("a path is text").trim().into()
+}
+
+/// What promtool's linter says of a scrape in text format; nothing when all is well.
+pub async fn lint(scrape: &str) -> String {
+    let mut process = Command::new(tool("promtool").await)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("cannot start promtool");
+    let mut stdin = process.stdin.take().expect("stdin is piped");
+    stdin.write_all(scrape.as_bytes()).await.expect("promtool reads its input");
+    drop(stdin);
+    let output = process.wait_with_output().await.expect("cannot wait for promtool");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    if output.status.success() { said.into_owned() } else { format!("{}: {said}", output.status) }
+}
+
+impl Prometheus {
+    /// Starts one that scrapes these addresses every second, with the shipped rules, and keeps its data in `folder`.
+    pub async fn start(folder: &Path, targets: &[&str]) -> Prometheus {
+        let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/prometheus/rules.yml");
+        let config = serde_json::json!({
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+            "rule_files": [rules],
+            "scrape_configs": [{"job_name": "traceprobe", "static_configs": [{"targets": targets}]}],
+        });
+        // JSON is YAML.
+        let file = folder.join("prometheus.yml");
+        std::fs::write(&file, config.to_string()).expect("cannot write prometheus.yml");
+        let mut process = Command::new(tool("prometheus").await)
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+            .args(["--web.listen-address=127.0.0.1:0", "--enable-feature=exemplar-storage"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("cannot start Prometheus");
+        let mut lines = BufReader::new(process.stderr.take().expect("stderr is piped")).lines();
+        let mut said = String::new();
+        let listening = async {
+            while let Some(line) = lines.next_line().await.expect("its log is text") {
+                if let Some((_, address)) = line.split_once(LISTENING) {
+                    return format!("http://{}", address.trim_matches('"'));
+                }
+                said += &line;
+                said += "\n";
+            }
+            panic!("Prometheus ended before it listened: {said}")
+        };
+        let address = timeout(LISTENS_WITHIN, listening).await.expect("Prometheus does not listen");
+        #[expect(clippy::disallowed_methods, reason = "it ends with the process whose log it empties")]
+        let log = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        // Of ours only plain HTTP is wanted; a provider may have been installed by another part of the test.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client can be built");
+        let ready = async {
+            let url = format!("{address}/-/ready");
+            let mut looks = tokio::time::interval(Duration::from_millis(100));
+            loop {
+                looks.tick().await;
+                if http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+                    return;
+                }
+            }
+        };
+        timeout(LISTENS_WITHIN, ready).await.expect("Prometheus is not ready");
+        Prometheus { address, http, _process: process, _log: log }
+    }
+
+    /// The `data` of an answer of the API.
+    pub async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
+        let url = format!("{}/api/v1/{path}", self.address);
+        let answer = self.http.get(&url).query(parameters).send().await;
+        let answer = answer.unwrap_or_else(|error| panic!("{url}: {error}"));
+        let mut body: Value = answer.json().await.unwrap_or_else(|error| panic!("{url}: {error}"));
+        assert_eq!(body["status"], "success", "{path} {parameters:?}: {body}");
+        body["data"].take()
+    }
+
+    pub async fn query(&self, expression: &str) -> Vec<Series> {
+        let data = self.get("query", &[("query", expression)]).await;
+        serde_json::from_value(data["result"].clone()).unwrap_or_else(|error| panic!("{error} in {data}"))
+    }
+
+    /// Four times a second between two instants, in seconds since the epoch.
+    pub async fn query_range(&self, expression: &str, from: f64, to: f64) -> Vec<Series> {
+        let (from, to) = (from.to_string(), to.to_string());
+        let parameters = [("query", expression), ("start", &from), ("end", &to), ("step", "0.25")];
+        let data = self.get("query_range", &parameters).await;
+        serde_json::from_value(data["result"].clone()).unwrap_or_else(|error| panic!("{error} in {data}"))
+    }
+}

@@ -11,11 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_cloudwatchlogs::Client;
-use aws_sdk_cloudwatchlogs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatchlogs::operation::filter_log_events::FilterLogEventsOutput;
 use aws_sdk_cloudwatchlogs::types::FilteredLogEvent;
-use aws_smithy_runtime_api::http::Response;
 
+use super::sdk_error::explain;
 use super::{Observe, ObserveError, Recognizer};
 use crate::domain::canary::Integrity;
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
@@ -96,7 +95,7 @@ impl CloudWatchLogs {
         } else {
             request.log_group_name(group)
         };
-        request.send().await.map_err(|error| trouble(&error, &format!("FilterLogEvents on `{group}`")))
+        request.send().await.map_err(|error| explain(&format!("FilterLogEvents on `{group}`"), &error))
     }
 
     fn look_into(
@@ -222,42 +221,6 @@ fn tags(recognizer: &Recognizer, text: &[u8]) -> Tags {
         }
     }
     found
-}
-
-/// What kind of failure an SDK error is, in words.
-pub(super) fn trouble<E>(error: &SdkError<E, Response>, asked: &str) -> ObserveError
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
-    let code = error.code().map(|code| code.rsplit('#').next().unwrap_or(code));
-    let kind = match (error, code) {
-        (SdkError::TimeoutError(_), _) => Trouble::TimedOut,
-        (SdkError::DispatchFailure(failure), _) if failure.is_timeout() => Trouble::TimedOut,
-        (SdkError::DispatchFailure(_), _) => Trouble::Unreachable,
-        (SdkError::ResponseError(_), _) => Trouble::Garbled,
-        (_, Some("ThrottlingException" | "LimitExceededException" | "TooManyRequestsException")) => {
-            Trouble::Throttled
-        }
-        (_, Some("ResourceNotFoundException")) => Trouble::Missing,
-        (_, Some("AccessDeniedException" | "UnrecognizedClientException" | "ExpiredTokenException")) => {
-            Trouble::Denied
-        }
-        _ => Trouble::Failing,
-    };
-    let said = match (code, error.message()) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(code), None) => code.to_owned(),
-        (None, _) => {
-            let mut said = error.to_string();
-            let mut cause = std::error::Error::source(error);
-            while let Some(next) = cause {
-                said = format!("{said}: {next}");
-                cause = next.source();
-            }
-            said
-        }
-    };
-    ObserveError::new(kind, format!("{asked}: {said}"))
 }
 
 #[cfg(test)]

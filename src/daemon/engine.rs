@@ -39,15 +39,20 @@ pub struct Departure {
     pub line: String,
 }
 
-/// What became of a call that put canaries.
+/// How putting canaries goes.
 #[derive(Clone, Debug)]
-pub struct PutReport {
-    /// Each canary's result.
-    pub results: Vec<(TenantId, TraceId, PutResult)>,
-    /// How long it took, retries included.
-    pub took: Duration,
-    /// Bytes of messages that were sent.
-    pub bytes: u64,
+pub enum PutReport {
+    /// They went out without an answer, and go out again.
+    Retried(Vec<TraceId>),
+    /// What became of them.
+    Done {
+        /// Each canary's result.
+        results: Vec<(TenantId, TraceId, PutResult)>,
+        /// How long it took, retries included.
+        took: Duration,
+        /// Bytes of messages that were sent.
+        bytes: u64,
+    },
 }
 
 /// What the engine does for one tenant.
@@ -144,6 +149,9 @@ impl Engine {
         let deadlines = [departure, self.tracker.next_deadline(), landing_until];
         let next = deadlines.into_iter().flatten().fold(now + HEARTBEAT, Timestamp::min);
         tokio::select! {
+            // What the injectors say goes before what the observers saw since: a canary is known to be sent again before
+            // the second copy is.
+            biased;
             () = stop.cancelled(), if landing_until.is_none() => Wake::Stop,
             Some(report) = self.puts.recv() => Wake::Put(report),
             Some(input) = self.inputs.recv() => Wake::Input(input),
@@ -164,10 +172,17 @@ impl Engine {
     }
 
     fn put_reported(&mut self, report: PutReport, now: Timestamp) {
-        if let Some((tenant, _, _)) = report.results.first() {
-            self.metrics.put(*tenant, report.took, report.bytes);
+        let (results, took, bytes) = match report {
+            PutReport::Done { results, took, bytes } => (results, took, bytes),
+            PutReport::Retried(traces) => {
+                traces.into_iter().for_each(|trace| self.apply(Input::Retried { trace }, now));
+                return;
+            }
+        };
+        if let Some((tenant, _, _)) = results.first() {
+            self.metrics.put(*tenant, took, bytes);
         }
-        for (_, trace, result) in report.results {
+        for (_, trace, result) in results {
             self.apply(Input::Put { trace, result }, now);
         }
     }

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::engine::{Departure, PutReport};
+use crate::domain::tag::TraceId;
 use crate::inject::{CanaryLine, Injector};
 
 /// Most canaries that leave together. What is due beyond it leaves with the next call.
@@ -27,13 +28,17 @@ pub async fn run(
             planned_at,
             line,
         });
-        let report = injector.put(lines.collect(), &cancel).await;
+        let retried = |traces: Vec<TraceId>| async {
+            // It fails only when the engine has ended, and nobody judges any more.
+            let _ = reports.send(PutReport::Retried(traces)).await;
+        };
+        let report = injector.put(lines.collect(), retried, &cancel).await;
         let took: Duration = report.calls.iter().map(|call| call.took).sum();
         let owned = report.results.into_iter().filter_map(|(trace, result)| {
             let (_, tenant) = owners.iter().find(|(id, _)| *id == trace)?;
             Some((*tenant, trace, result))
         });
-        if reports.send(PutReport { results: owned.collect(), took, bytes }).await.is_err() {
+        if reports.send(PutReport::Done { results: owned.collect(), took, bytes }).await.is_err() {
             return;
         }
     }

@@ -73,6 +73,12 @@ pub enum Input {
         /// How many.
         count: u64,
     },
+    /// A put went unanswered, and the canary is about to be sent again as it was: from now on it may be in twice. Must
+    /// come before the second try, or what it leaves behind would be charged to the pipeline.
+    Retried {
+        /// Which canary.
+        trace: TraceId,
+    },
     /// What became of a put.
     Put {
         /// Which canary.
@@ -243,6 +249,7 @@ impl Tracker {
                 self.tenants[usize::from(tenant.0)].missed(count, now);
                 events.push(Event::Missed { tenant, count });
             }
+            Input::Retried { trace } => self.retried(trace),
             Input::Put { trace, result } => self.put(trace, result, now, &mut events),
             Input::Swept { source, sweep } => self.swept(source, sweep, now, &mut events),
             Input::LookFailed { source, trouble, detail } => {
@@ -339,6 +346,13 @@ impl Tracker {
         }
         self.unsaved.insert(id);
         self.open.insert(id, Arc::new(trace));
+    }
+
+    fn retried(&mut self, id: TraceId) {
+        if let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) {
+            trace.doubled_by_us = true;
+            self.unsaved.insert(id);
+        }
     }
 
     fn put(&mut self, id: TraceId, result: PutResult, now: Timestamp, events: &mut Vec<Event>) {

@@ -104,14 +104,21 @@ impl Injector {
 
     /// Sends canaries and says what became of each.
     ///
+    /// Before canaries that went out without an answer are sent again, `retried` is told of them and waited for: a second
+    /// copy may be seen before this is done, and whoever sees it must know by then that it may be our own.
+    ///
     /// It takes at most about `max_elapsed` and `attempt_timeout` together. When `cancel` fires, no further try is made and what is known
     /// by then is reported; a call that is under way is not cut, because it may yet be answered.
-    pub async fn put(&self, canaries: Vec<CanaryLine>, cancel: &CancellationToken) -> Report {
+    pub async fn put<T, F>(&self, canaries: Vec<CanaryLine>, retried: T, cancel: &CancellationToken) -> Report
+    where
+        T: Fn(Vec<TraceId>) -> F,
+        F: Future<Output = ()>,
+    {
         let mut report = Report::default();
         let (batches, too_large) = batch::split(canaries);
         report.results.extend(too_large);
         for batch in batches {
-            self.put_batch(&batch, cancel, &mut report).await;
+            self.put_batch(&batch, &retried, cancel, &mut report).await;
         }
         report
     }
@@ -132,7 +139,16 @@ impl Injector {
         }
     }
 
-    async fn put_batch(&self, batch: &[CanaryLine], cancel: &CancellationToken, report: &mut Report) {
+    async fn put_batch<T, F>(
+        &self,
+        batch: &[CanaryLine],
+        retried: &T,
+        cancel: &CancellationToken,
+        report: &mut Report,
+    ) where
+        T: Fn(Vec<TraceId>) -> F,
+        F: Future<Output = ()>,
+    {
         let events: Vec<InputLogEvent> = batch.iter().filter_map(event).collect();
         // Only the sequence of delays is used: its own loop reads the real clock, which stands still in tests and
         // does not stop for a shutdown.
@@ -186,6 +202,9 @@ impl Injector {
                 () = cancel.cancelled() => break reason,
                 () = &mut give_up => break reason,
                 () = tokio::time::sleep(delay) => {}
+            }
+            if unanswered == 1 {
+                retried(batch.iter().map(|canary| canary.trace).collect()).await;
             }
         };
         let result = match unanswered {

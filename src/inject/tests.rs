@@ -71,7 +71,7 @@ impl FarEnd {
     }
 
     async fn put(&self, count: u8) -> Report {
-        self.injector().put(canaries(count), &CancellationToken::new()).await
+        self.injector().put(canaries(count), |_| async {}, &CancellationToken::new()).await
     }
 }
 
@@ -209,6 +209,19 @@ async fn an_unanswered_try_is_sent_again_as_it_was_and_marks_the_canary_as_maybe
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_judges_copies_is_told_before_there_can_be_a_second_one() {
+    let far_end = FarEnd::new(&[Does::RefuseConnection, Does::Hang, Does::CutConnection]);
+    let told = Mutex::new(Vec::new());
+    let retried = |traces: Vec<TraceId>| {
+        told.lock().unwrap().push((traces.len(), far_end.operations().len()));
+        async {}
+    };
+    far_end.injector().put(canaries(3), retried, &CancellationToken::new()).await;
+    // What never left leaves no copy behind: the second call is the first that may have.
+    assert_eq!(told.into_inner().unwrap(), [(3, 2)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_attempt_timeout_is_seen_as_the_time_that_a_call_took() {
     let report = FarEnd::new(&[Does::Hang]).put(1).await;
     assert_eq!(report.calls[0].took, Duration::from_secs(5));
@@ -240,7 +253,7 @@ async fn a_stop_ends_the_tries_and_reports_what_is_known() {
     let far_end = FarEnd::new(&[Does::Hang]);
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let report = far_end.injector().put(canaries(1), &cancel).await;
+    let report = far_end.injector().put(canaries(1), |_| async {}, &cancel).await;
     assert_eq!(only(&report), &PutResult::Ambiguous { doubled: false });
     assert_eq!(far_end.operations().len(), 1);
 }

@@ -139,7 +139,7 @@ async fn a_column_that_was_dropped_and_a_store_that_fails_inside_are_told_apart(
         })
         .await;
     says(&recent, "bigquery", "shared", &["trace_id"]);
-    says(&recent, "transit", "shared", &["503"]);
+    says(&recent, "transit", "shared", &["serviceunavailable"]);
     assert_eq!(recent.source("tenant_stream", "acme").state, "reading");
 
     stand.sandbox.clear_all();

@@ -113,7 +113,7 @@ async fn check_says_ok_for_all_that_works_and_fail_for_what_does_not() {
     assert_eq!(failed.len(), 2, "{said}");
     for line in failed {
         let line = line.to_lowercase();
-        assert!(line.contains("acme") && line.contains("assumerole"), "{said}");
+        assert!(line.contains("acme") && line.contains("assume"), "{said}");
         assert!(line.contains("denied") || line.contains("not authorized"), "{said}");
     }
     assert!(said.lines().any(|line| line.starts_with("ok ") && line.contains("globex")), "{said}");

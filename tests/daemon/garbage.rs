@@ -89,7 +89,8 @@ async fn garbage_is_counted_and_skipped_and_canaries_beside_it_are_found() {
 
     let expected = bad().len() as f64;
     let (_, metrics) = daemon
-        .until_seen("all that is bad is counted", Duration::from_secs(90), |_, metrics| {
+        .until_seen("all that is bad is counted", Duration::from_secs(40), |_, metrics| {
+            eprintln!("{:?}", ["archive", "transit", "tenant_stream"].map(|stage| errors(metrics, stage)));
             let objects = ["archive", "transit"].iter().all(|stage| errors(metrics, stage) >= expected);
             // What inflates to 96 MB is no bomb for a stream: a subscription may fill a record so.
             objects && errors(metrics, "tenant_stream") >= expected - 1.0

@@ -86,7 +86,9 @@ impl Daemon {
         let mut last = String::new();
         let look = async {
             loop {
-                let (recent, metrics) = (self.recent().await, self.metrics().await);
+                // The page second: what the metrics say of a state, it then says too.
+                let metrics = self.metrics().await;
+                let recent = self.recent().await;
                 if is_so(&recent, &metrics) {
                     return (recent, metrics);
                 }

@@ -349,14 +349,17 @@ impl Tracker {
     }
 
     fn retried(&mut self, id: TraceId) {
-        if let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) {
+        let known = self.open.get_mut(&id).or_else(|| self.finished.get_mut(&id));
+        if let Some(trace) = known.map(Arc::make_mut) {
             trace.doubled_by_us = true;
             self.unsaved.insert(id);
         }
     }
 
     fn put(&mut self, id: TraceId, result: PutResult, now: Timestamp, events: &mut Vec<Event>) {
-        let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) else {
+        // A pipeline may be done with a canary long before the answer of its put is.
+        let known = self.open.get_mut(&id).or_else(|| self.finished.get_mut(&id));
+        let Some(trace) = known.map(Arc::make_mut) else {
             return;
         };
         let tenant = trace.tenant;

@@ -148,7 +148,13 @@ async fn a_put_whose_answer_was_cut_off_is_delivered_and_its_second_copy_is_ours
 #[tokio::test(flavor = "multi_thread")]
 async fn a_put_that_is_never_answered_is_ambiguous_and_still_delivered() {
     let stand = Stand::brisk(1).await;
-    let keys = [("PROBE_GIVE_UP", "60s"), ("PROBE_SLO", "60s"), ("PROBE_CRITICAL", "60s")];
+    let keys = [
+        ("PROBE_INTERVAL", "1s"),
+        ("CANARY_SIZES", "100B"),
+        ("PROBE_GIVE_UP", "60s"),
+        ("PROBE_SLO", "60s"),
+        ("PROBE_CRITICAL", "60s"),
+    ];
     let daemon = stand.daemon(&keys).await;
     daemon.until("a canary is delivered", SOON, |recent| recent.ended("delivered") >= 1).await;
     stand.sandbox.fault(Fault::operation(Service::Logs, "PutLogEvents", ServiceEffect::CutAfter));

@@ -379,6 +379,18 @@ fn a_second_copy_of_a_retried_put_is_not_charged_to_the_pipeline() {
 }
 
 #[test]
+fn a_second_copy_that_overtakes_the_answer_of_the_retried_put_is_not_charged_to_the_pipeline() {
+    let mut w = World::new();
+    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    w.apply(Input::Retried { trace: canary(1).trace }, t(1));
+    for copy in ["1", "2"] {
+        w.look(STREAM, t(2), vec![seen(canary(1), Stamp::Millis(ms(300)), t(2), copy)]);
+    }
+    assert_eq!(w.count(|event| matches!(event, Event::Duplicate { .. })), 0);
+    assert_eq!(w.count(|event| matches!(event, Event::OwnDuplicate { .. })), 1);
+}
+
+#[test]
 fn an_echo_that_overtakes_the_answer_of_the_put_finds_its_trace() {
     let mut w = World::new();
     w.apply(Input::Planned { tag: canary(1) }, t(0));

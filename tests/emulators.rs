@@ -51,8 +51,7 @@ async fn what_the_daemon_says_of_a_hundred_canaries_is_true() {
     ] {
         assert_eq!(metrics.sum(fault, &[]), 0.0, "{fault}");
     }
-    let delivered: Vec<&Trace> =
-        recent.traces.iter().filter(|trace| trace.outcome == "delivered").collect();
+    let delivered: Vec<&Trace> = recent.traces.iter().filter(|trace| trace.outcome == "delivered").collect();
     assert!(metrics.sum("traceprobe_traces_total", &[("outcome", "delivered")]) >= delivered.len() as f64);
 
     let kinds: BTreeSet<(&str, u64)> =
@@ -92,7 +91,11 @@ async fn an_outage_of_bigquery_is_blindness_and_no_loss() {
     let age = metrics.values("traceprobe_observer_watermark_age_seconds", &[("stage", "bigquery")]);
     assert!(age.iter().any(|age| *age > 15.0), "the end stage is not known to be blind: {age:?}");
     assert_eq!(metrics.sum("traceprobe_stage_blind", &[("stage", "bigquery")]), TENANTS as f64);
-    assert_eq!(metrics.sum("traceprobe_stage_blind", &[]), TENANTS as f64, "a stage that works is called blind");
+    assert_eq!(
+        metrics.sum("traceprobe_stage_blind", &[]),
+        TENANTS as f64,
+        "a stage that works is called blind"
+    );
     let source = during.source("bigquery", "shared");
     assert_eq!(source.state, "blind", "{source:?}");
     assert!(source.reason.is_some());
@@ -293,11 +296,7 @@ fn recorded(trace: &Trace) -> impl Iterator<Item = Arrival<'_>> {
 }
 
 /// The arrivals of a trace that cannot be true by what the pipeline knows; counts those it checked.
-fn what_is_untrue(
-    trace: &Trace,
-    truth: &Truth,
-    checked: &mut BTreeMap<&'static str, usize>,
-) -> Vec<String> {
+fn what_is_untrue(trace: &Trace, truth: &Truth, checked: &mut BTreeMap<&'static str, usize>) -> Vec<String> {
     let mut faults = Vec::new();
     for stage in STAGES {
         let Some(Arrival { earliest, latest, .. }) = trace.arrivals().find(|one| one.stage == stage) else {

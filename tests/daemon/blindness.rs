@@ -27,9 +27,7 @@ const STAGES: [&str; 6] = ["log_group", "tenant_stream", "archive", "dead_letter
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     let mut all: Vec<_> =
         expected.iter().map(|(tenant, stage)| ((*tenant).to_owned(), (*stage).to_owned())).collect();
-    all.sort_by_key(|(tenant, stage)| {
-        (tenant.clone(), STAGES.iter().position(|name| name == stage))
-    });
+    all.sort_by_key(|(tenant, stage)| (tenant.clone(), STAGES.iter().position(|name| name == stage)));
     all
 }
 
@@ -93,7 +91,9 @@ async fn one_tenants_stream_that_is_denied_blinds_that_stage_of_that_tenant() {
     assert!(stand.vouches_for(delivered(&recent)) > 0);
     nothing_is_lost(&daemon).await;
     let said = daemon.said();
-    assert!(said.contains("cannot see stage tenant_stream") && said.contains("can see stage tenant_stream again"));
+    assert!(
+        said.contains("cannot see stage tenant_stream") && said.contains("can see stage tenant_stream again")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -187,7 +187,8 @@ async fn a_service_that_is_not_there_is_blindness_and_the_daemon_goes_on() {
 async fn an_end_that_never_comes_back_makes_traces_unobserved_and_never_lost() {
     let stand = Stand::brisk(1).await;
     stand.sandbox.fault(Fault::service(Service::Bigquery, ServiceEffect::Deny));
-    let keys = [("PROBE_SLO", "1s"), ("PROBE_CRITICAL", "1s"), ("PROBE_GIVE_UP", "2s"), ("PROBE_GRACE", "1s")];
+    let keys =
+        [("PROBE_SLO", "1s"), ("PROBE_CRITICAL", "1s"), ("PROBE_GIVE_UP", "2s"), ("PROBE_GRACE", "1s")];
     let daemon = stand.daemon(&keys).await;
     let (_, metrics) = daemon
         .until_seen("some are unobserved", SOON, |_, metrics| {

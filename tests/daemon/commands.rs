@@ -70,7 +70,14 @@ async fn six_faults_are_told_at_once() {
         let output = program(&[command, "--config", config.to_str().unwrap()], &faulty).await;
         assert_eq!(output.status.code(), Some(78), "{output:?}");
         let said = stderr(&output);
-        for key in ["probe.interval", "probe.slo", "probe.listen", "canary.sizes", "stage.archive.after", "acme.role_arn"] {
+        for key in [
+            "probe.interval",
+            "probe.slo",
+            "probe.listen",
+            "canary.sizes",
+            "stage.archive.after",
+            "acme.role_arn",
+        ] {
             assert!(said.contains(key), "{key} is not told: {said}");
         }
         assert!(said.starts_with("6 faults"), "{said}");

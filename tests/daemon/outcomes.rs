@@ -31,12 +31,8 @@ async fn each_mishap_has_its_name_and_stays_with_its_tenant() {
     mishap(SET_ASIDE, Stage::Transit, StageEffect::DeadLetter { probability: 1.0 });
     let damage = Damage::Mangle;
     mishap(DAMAGED, Stage::Archive, StageEffect::Corrupt { probability: 1.0, damage });
-    let keys = [
-        ("PROBE_INTERVAL", "700ms"),
-        ("PROBE_SLO", "2s"),
-        ("PROBE_CRITICAL", "2s"),
-        ("PROBE_GIVE_UP", "3s"),
-    ];
+    let keys =
+        [("PROBE_INTERVAL", "700ms"), ("PROBE_SLO", "2s"), ("PROBE_CRITICAL", "2s"), ("PROBE_GIVE_UP", "3s")];
     let daemon = stand.daemon(&keys).await;
     let (recent, metrics) = daemon
         .until_seen("every mishap shows", SOON, |_, metrics| {
@@ -70,7 +66,8 @@ async fn each_mishap_has_its_name_and_stays_with_its_tenant() {
     assert!(violation.found_in.contains(WELL), "{violation:?}");
     assert_eq!(recent.verdict(LEAKING).condition, "leaking", "{:?}", recent.verdict(LEAKING));
 
-    let trace = recent.of(SET_ASIDE).find(|trace| trace.outcome == "dead_lettered").expect("one is set aside");
+    let trace =
+        recent.of(SET_ASIDE).find(|trace| trace.outcome == "dead_lettered").expect("one is set aside");
     assert_eq!(trace.lost_at.as_deref(), Some("dead_letter"));
     assert_eq!(trace.stage("dead_letter").presence, "seen");
 
@@ -101,8 +98,7 @@ async fn each_mishap_has_its_name_and_stays_with_its_tenant() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cloudwatch_rejects_within_a_success_is_refused_with_the_reason() {
     let stand = Stand::brisk(2).await;
-    let reject =
-        Fault::RejectLogEvents { tenant: Some("acme".to_owned()), reason: Rejection::TooOld };
+    let reject = Fault::RejectLogEvents { tenant: Some("acme".to_owned()), reason: Rejection::TooOld };
     stand.sandbox.fault(reject);
     let daemon = stand.daemon(&[]).await;
     let (recent, metrics) = daemon

@@ -21,7 +21,9 @@ async fn all_is_well(stand: &Stand, daemon: &Daemon) {
     for outcome in ["lost", "late", "dead_lettered", "unobserved", "refused"] {
         assert_eq!(metrics.sum("traceprobe_traces_total", &[("outcome", outcome)]), 0.0, "{outcome}");
     }
-    for fault in ["traceprobe_missing_hops_total", "traceprobe_duplicates_total", "traceprobe_corrupted_total"] {
+    for fault in
+        ["traceprobe_missing_hops_total", "traceprobe_duplicates_total", "traceprobe_corrupted_total"]
+    {
         assert_eq!(metrics.sum(fault, &[]), 0.0, "{fault}: {}", daemon.said());
     }
     assert!(stand.vouches_for(delivered(&recent)) > 0);

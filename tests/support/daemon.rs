@@ -98,7 +98,9 @@ impl Daemon {
         };
         match timeout(within, look).await {
             Ok(seen) => seen,
-            Err(_) => panic!("not within {within:?}: {what}; sources: {last}; the daemon said: {}", self.said()),
+            Err(_) => {
+                panic!("not within {within:?}: {what}; sources: {last}; the daemon said: {}", self.said())
+            }
         }
     }
 

@@ -155,7 +155,11 @@ impl Pipeline {
         for line in text.lines() {
             let Entry { tag, stage, before_us, after_us } =
                 serde_json::from_str(line).unwrap_or_else(|error| panic!("truth line {line}: {error}"));
-            truth.0.entry((tag[ID_IN_TAG].to_owned(), stage)).or_default().push(Between { before_us, after_us });
+            truth
+                .0
+                .entry((tag[ID_IN_TAG].to_owned(), stage))
+                .or_default()
+                .push(Between { before_us, after_us });
         }
         truth
     }

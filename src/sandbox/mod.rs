@@ -148,6 +148,32 @@ impl Sandbox {
         self.shared.lock().faults.list().to_vec()
     }
 
+    /// Puts a record into a tenant's stream that did not come through the pipeline, whatever its bytes.
+    ///
+    /// # Panics
+    /// When there is no such tenant.
+    pub fn put_record(&self, tenant: &str, data: Vec<u8>) {
+        let mut world = self.shared.lock();
+        let capacity = world.settings.capacity;
+        let Some(tenant) = world.tenant_index(tenant) else {
+            panic!("a record must be put for a tenant of the sandbox, and `{tenant}` is none");
+        };
+        world.tenants[tenant].stream.put("foreign".to_owned(), data.into(), clock::now(), capacity);
+    }
+
+    /// Puts an object into a bucket that the pipeline did not write, whatever its bytes.
+    ///
+    /// # Panics
+    /// When there is no such bucket.
+    pub fn put_object(&self, bucket: &str, key: &str, body: Vec<u8>) {
+        let mut world = self.shared.lock();
+        let capacity = world.settings.capacity;
+        let Some(bucket) = world.bucket_mut(bucket) else {
+            panic!("an object must be put into a bucket of the sandbox, and `{bucket}` is none");
+        };
+        bucket.put(key.to_owned(), pipeline::plain_object(body.into(), clock::now()), capacity);
+    }
+
     /// What really happened to every canary, oldest first.
     pub fn truth(&self) -> Vec<TruthRecord> {
         self.shared.lock().truth.all()

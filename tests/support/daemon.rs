@@ -15,7 +15,7 @@ use super::metrics::Metrics;
 use super::page::Recent;
 
 const LISTENS_WITHIN: Duration = Duration::from_secs(30);
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// What the daemon prints before the address that it listens on.
 const LISTENING: &str = "listening on ";
 
@@ -70,7 +70,7 @@ impl Daemon {
     }
 
     pub async fn recent(&self) -> Recent {
-        let text = self.get("/traces/recent?format=json").await;
+        let text = self.get("/traces/recent?format=json&limit=1000").await;
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("/traces/recent: {error} in {text}"))
     }
 
@@ -78,7 +78,35 @@ impl Daemon {
         Metrics::parse(&self.get("/metrics").await)
     }
 
-    async fn get(&self, path: &str) -> String {
+    /// Looks at page and metrics until `is_so`, and returns what they showed then.
+    pub async fn until_seen(
+        &self,
+        what: &str,
+        within: Duration,
+        is_so: impl Fn(&Recent, &Metrics) -> bool,
+    ) -> (Recent, Metrics) {
+        let mut last = String::new();
+        let look = async {
+            loop {
+                // The page second: what the metrics say of a state, it then says too.
+                let metrics = self.metrics().await;
+                let recent = self.recent().await;
+                if is_so(&recent, &metrics) {
+                    return (recent, metrics);
+                }
+                last = format!("{:?}", recent.sources);
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        match timeout(within, look).await {
+            Ok(seen) => seen,
+            Err(_) => {
+                panic!("not within {within:?}: {what}; sources: {last}; the daemon said: {}", self.said())
+            }
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> String {
         let url = format!("{}{path}", self.address);
         let failed =
             |error: reqwest::Error| -> String { panic!("{url}: {error}; the daemon said: {}", self.said()) };
@@ -123,7 +151,8 @@ impl Daemon {
         (status, self.said())
     }
 
-    fn said(&self) -> String {
+    /// Everything that it has printed so far.
+    pub fn said(&self) -> String {
         self.said.lock().unwrap().clone()
     }
 }

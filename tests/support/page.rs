@@ -1,38 +1,127 @@
 //! What `/traces/recent?format=json` says. The only place where the tests name its fields.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 #[derive(Debug, Deserialize)]
 pub struct Recent {
+    pub tenants: Vec<Tenant>,
     pub traces: Vec<Trace>,
+    pub violations: Vec<Violation>,
+    pub sources: Vec<Source>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Tenant {
+    pub name: String,
+    pub verdict: Verdict,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Verdict {
+    pub condition: String,
+    pub text: String,
 }
 
 #[derive(Debug, Deserialize)]
 pub struct Trace {
-    /// The whole tag.
-    pub tag: String,
+    /// 32 hexadecimal digits.
+    pub id: String,
     pub tenant: String,
-    /// Bytes.
-    pub size: u64,
-    /// Absent while it is in flight.
-    pub outcome: Option<String>,
-    pub arrivals: Vec<Arrival>,
+    pub size_bytes: u64,
+    pub put: String,
+    pub outcome: String,
+    pub lost_at: Option<String>,
+    pub reason: Option<String>,
+    pub doubled_by_us: bool,
+    pub stages: Vec<Stage>,
 }
 
-/// µs of the probe's wall clock.
 #[derive(Debug, Deserialize)]
-pub struct Arrival {
+pub struct Stage {
     pub stage: String,
-    pub earliest_us: i64,
-    pub latest_us: i64,
+    pub presence: String,
+    /// µs of the probe's wall clock, like `latest`.
+    #[serde(deserialize_with = "micros")]
+    pub earliest: Option<i64>,
+    #[serde(deserialize_with = "micros")]
+    pub latest: Option<i64>,
+    pub copies: Vec<String>,
+    pub integrity: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Violation {
+    pub tenant: String,
+    pub stage: String,
+    pub trace: String,
+    pub found_in: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Source {
+    pub source: String,
+    pub stage: String,
+    pub owner: String,
+    pub state: String,
+    pub reason: Option<String>,
+}
+
+/// When the page says that a canary arrived somewhere, in µs.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival<'a> {
+    pub stage: &'a str,
+    pub earliest: i64,
+    pub latest: i64,
 }
 
 impl Recent {
     pub fn ended(&self, outcome: &str) -> usize {
-        self.traces.iter().filter(|trace| trace.outcome.as_deref() == Some(outcome)).count()
+        self.traces.iter().filter(|trace| trace.outcome == outcome).count()
     }
 
     pub fn in_flight(&self) -> impl Iterator<Item = &Trace> {
-        self.traces.iter().filter(|trace| trace.outcome.is_none())
+        self.traces.iter().filter(|trace| !trace.has_ended())
     }
+
+    pub fn trace(&self, id: &str) -> Option<&Trace> {
+        self.traces.iter().find(|trace| trace.id == id)
+    }
+
+    pub fn of<'a>(&'a self, tenant: &'a str) -> impl Iterator<Item = &'a Trace> {
+        self.traces.iter().filter(move |trace| trace.tenant == tenant)
+    }
+
+    /// The source of a stage that belongs to `owner`, a tenant or `shared`.
+    pub fn source(&self, stage: &str, owner: &str) -> &Source {
+        let found = self.sources.iter().find(|source| source.stage == stage && source.owner == owner);
+        found.unwrap_or_else(|| panic!("no source of {owner} at {stage}: {:?}", self.sources))
+    }
+
+    pub fn verdict(&self, tenant: &str) -> &Verdict {
+        let found = self.tenants.iter().find(|one| one.name == tenant);
+        &found.unwrap_or_else(|| panic!("no tenant {tenant}")).verdict
+    }
+}
+
+impl Trace {
+    pub fn has_ended(&self) -> bool {
+        self.outcome != "in_flight"
+    }
+
+    pub fn stage(&self, name: &str) -> &Stage {
+        let found = self.stages.iter().find(|stage| stage.stage == name);
+        found.unwrap_or_else(|| panic!("{} has no stage {name}", self.id))
+    }
+
+    pub fn arrivals(&self) -> impl Iterator<Item = Arrival<'_>> {
+        self.stages.iter().filter_map(|stage| {
+            Some(Arrival { stage: &stage.stage, earliest: stage.earliest?, latest: stage.latest? })
+        })
+    }
+}
+
+fn micros<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
+    let text = Option::<String>::deserialize(from)?;
+    let instant = |text: String| text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_microsecond);
+    text.map(instant).transpose().map_err(serde::de::Error::custom)
 }

@@ -83,9 +83,13 @@ pub struct Between {
 #[derive(Debug, Default)]
 pub struct Truth(HashMap<(String, String), Vec<Between>>);
 
+/// Where the trace's id stands in a tag.
+const ID_IN_TAG: std::ops::Range<usize> = 5..37;
+
 impl Truth {
-    pub fn of(&self, tag: &str, stage: &str) -> &[Between] {
-        let key = (tag.to_owned(), stage.to_owned());
+    /// Of a trace, by its id, at a stage.
+    pub fn of(&self, id: &str, stage: &str) -> &[Between] {
+        let key = (id.to_owned(), stage.to_owned());
         self.0.get(&key).map_or(&[], Vec::as_slice)
     }
 }
@@ -151,7 +155,11 @@ impl Pipeline {
         for line in text.lines() {
             let Entry { tag, stage, before_us, after_us } =
                 serde_json::from_str(line).unwrap_or_else(|error| panic!("truth line {line}: {error}"));
-            truth.0.entry((tag, stage)).or_default().push(Between { before_us, after_us });
+            truth
+                .0
+                .entry((tag[ID_IN_TAG].to_owned(), stage))
+                .or_default()
+                .push(Between { before_us, after_us });
         }
         truth
     }

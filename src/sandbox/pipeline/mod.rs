@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::item::{Item, Mishap, mishap, mix};
 use self::objects::gzip;
+pub(crate) use self::objects::plain_object;
 use self::queue::Due;
 pub(crate) use self::queue::Pipeline;
 use super::clock::{self, Micros};

@@ -74,17 +74,12 @@ impl World {
     }
 
     fn object(&self, stage: Stage, content: &[u8], now: Micros) -> Object {
-        let body = gzip(content);
-        let early = self.faults.multipart_early(stage);
-        let digest = <md5::Md5 as md5::Digest>::digest(&body);
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Object {
-            body,
-            modified: early.map_or(now, |early| now.before(Duration::from_millis(early))),
-            visible: now,
-            parts: if early.is_some() { 2 } else { 0 },
-            etag: if early.is_some() { format!("{hex}-2") } else { hex },
-        }
+        let whole = plain_object(gzip(content), now);
+        let Some(early) = self.faults.multipart_early(stage) else {
+            return whole;
+        };
+        let modified = now.before(Duration::from_millis(early));
+        Object { modified, parts: 2, etag: format!("{}-2", whole.etag), ..whole }
     }
 
     fn line(&self, item: &Item) -> String {
@@ -99,6 +94,13 @@ impl World {
         })
         .to_string()
     }
+}
+
+/// An object that was put in one piece.
+pub(crate) fn plain_object(body: Bytes, now: Micros) -> Object {
+    let digest = <md5::Md5 as md5::Digest>::digest(&body);
+    let etag = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    Object { body, modified: now, visible: now, parts: 0, etag }
 }
 
 /// Packs content as the pipeline packs all it stores; fast, since nobody pays for the bytes.

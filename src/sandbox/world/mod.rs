@@ -96,6 +96,14 @@ impl World {
         }
     }
 
+    pub(crate) fn bucket_mut(&mut self, name: &str) -> Option<&mut Bucket> {
+        match name {
+            ARCHIVE_BUCKET => Some(&mut self.archive),
+            TRANSIT_BUCKET => Some(&mut self.transit),
+            _ => None,
+        }
+    }
+
     pub(crate) fn tenant_index(&self, name: &str) -> Option<usize> {
         self.tenants.iter().position(|tenant| tenant.spec.name == name)
     }

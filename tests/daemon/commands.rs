@@ -1,0 +1,191 @@
+//! The program as whoever types it meets it: exit codes and words.
+
+use std::net::TcpListener;
+use std::process::Output;
+
+use tokio::process::Command;
+use traceprobe::sandbox::{Fault, Service, ServiceEffect};
+
+use crate::SOON;
+use crate::support::stand::{Stand, variables};
+
+/// Runs the program with no environment but this.
+async fn program(arguments: &[&str], environment: &[(String, String)]) -> Output {
+    let run = Command::new(env!("CARGO_BIN_EXE_traceprobe"))
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().cloned())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(SOON, run).await;
+    output.unwrap_or_else(|_| panic!("{arguments:?} does not end")).expect("cannot start the program")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_is_one_clear_line() {
+    let stand = Stand::brisk(1).await;
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let config = stand.config();
+    let taken_too = variables(&[("PROBE_LISTEN", &address)]);
+    let output = program(&["run", "--config", config.to_str().unwrap()], &taken_too).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = stderr(&output);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains(&address) && said.to_lowercase().contains("in use"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_key_for_tags_is_one_clear_line() {
+    let stand = Stand::brisk(1).await;
+    let config = stand.config();
+    let output = program(&["run", "--config", config.to_str().unwrap()], &[]).await;
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    let said = stderr(&output);
+    assert_eq!(said.lines().filter(|line| line.contains("TRACEPROBE_TAG_KEY")).count(), 1, "{said}");
+    assert!(said.lines().count() <= 2, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn six_faults_are_told_at_once() {
+    let stand = Stand::brisk(1).await;
+    let config = stand.config();
+    let faulty = variables(&[
+        ("PROBE_INTERVAL", "soon"),
+        ("PROBE_SLO", "2.5s"),
+        ("PROBE_LISTEN", "localhost"),
+        ("CANARY_SIZES", "100B,2GB"),
+        ("STAGE_ARCHIVE_AFTER", "nowhere"),
+        ("TENANT_ACME_ROLE_ARN", "acme"),
+    ]);
+    for command in ["run", "check"] {
+        let output = program(&[command, "--config", config.to_str().unwrap()], &faulty).await;
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        let said = stderr(&output);
+        for key in [
+            "probe.interval",
+            "probe.slo",
+            "probe.listen",
+            "canary.sizes",
+            "stage.archive.after",
+            "acme.role_arn",
+        ] {
+            assert!(said.contains(key), "{key} is not told: {said}");
+        }
+        assert!(said.starts_with("6 faults"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_there_is_named() {
+    let output = program(&["run", "--config", "/no/such/file.toml"], &variables(&[])).await;
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+    assert!(stderr(&output).contains("/no/such/file.toml"), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_says_ok_for_all_that_works_and_fail_for_what_does_not() {
+    let stand = Stand::brisk(2).await;
+    let config = stand.config();
+    let arguments = ["check", "--config", config.to_str().unwrap()];
+    let output = program(&arguments, &variables(&[])).await;
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}{}", stderr(&output));
+    // The configuration, two log groups, four sources of each tenant, and two that they share.
+    let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with("note")).collect();
+    assert!(lines.iter().all(|line| line.starts_with("ok ")), "{said}");
+    assert_eq!(lines.len(), 1 + 2 + 2 * 4 + 2, "{said}");
+    assert!(stand.sandbox.truth().is_empty(), "a check sent a canary");
+
+    let denied = Fault::Service {
+        service: Service::Sts,
+        operation: Some("AssumeRole".to_owned()),
+        tenant: Some("acme".to_owned()),
+        effect: ServiceEffect::Deny,
+    };
+    stand.sandbox.fault(denied);
+    let output = program(&arguments, &variables(&[])).await;
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let failed: Vec<&str> = said.lines().filter(|line| line.starts_with("FAIL")).collect();
+    // Its log group is written and read.
+    assert_eq!(failed.len(), 2, "{said}");
+    for line in failed {
+        let line = line.to_lowercase();
+        assert!(line.contains("acme") && line.contains("assume"), "{said}");
+        assert!(line.contains("denied") || line.contains("not authorized"), "{said}");
+    }
+    assert!(said.lines().any(|line| line.starts_with("ok ") && line.contains("globex")), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_ends_when_a_service_hangs() {
+    let stand = Stand::brisk(1).await;
+    stand.sandbox.fault(Fault::service(Service::Bigquery, ServiceEffect::Hang));
+    let config = stand.config();
+    let output = program(&["check", "--config", config.to_str().unwrap()], &variables(&[])).await;
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("no answer within 5 s"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_health_check_says_whether_the_daemon_turns() {
+    let stand = Stand::brisk(1).await;
+    let daemon = stand.daemon(&[]).await;
+    let address = daemon.address().trim_start_matches("http://").to_owned();
+    let output = program(&["healthcheck", "--address", &address], &[]).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    daemon.terminate(SOON).await;
+    let output = program(&["healthcheck", "--address", &address], &[]).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains(&address), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tag_is_told_whether_it_is_ours() {
+    let stand = Stand::brisk(1).await;
+    let daemon = stand.daemon(&[]).await;
+    daemon.until("a canary is delivered", SOON, |recent| recent.ended("delivered") >= 1).await;
+    let tag = stand.sandbox.truth()[0].token.clone();
+    let id = &tag[5..37];
+    let line = format!("2026-11-22 ERROR {{\"trace_id\":\"{}\"}}", tag.to_uppercase());
+    let output = program(&["tag", &line], &variables(&[])).await;
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(said.contains(id) && said.contains("signature ours"), "{said}");
+
+    let other = [("TRACEPROBE_TAG_KEY".to_owned(), "another key than the tests have".to_owned())];
+    let output = program(&["tag", &tag], &other).await;
+    assert!(stdout(&output).contains("NOT ours"), "{output:?}");
+    let output = program(&["tag", "no tag at all"], &[]).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let output = program(&["tag", &tag[..40]], &[]).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn help_teaches() {
+    let top = stdout(&program(&["--help"], &[]).await);
+    for subcommand in ["run", "check", "demo", "healthcheck", "tag"] {
+        assert!(top.contains(&format!("\n  {subcommand} ")), "{top}");
+        let help = program(&[subcommand, "--help"], &[]).await;
+        assert_eq!(help.status.code(), Some(0), "{help:?}");
+        let help = stdout(&help);
+        // What it does, how it is called, and every option with words.
+        assert!(help.lines().next().is_some_and(|line| line.len() > 30), "{help}");
+        assert!(help.contains("Usage: traceprobe"), "{help}");
+    }
+    insta::assert_snapshot!("help", top);
+    let nothing = program(&[], &[]).await;
+    assert_eq!(nothing.status.code(), Some(2), "{nothing:?}");
+    assert!(stderr(&nothing).contains("Usage: traceprobe"), "{nothing:?}");
+}

@@ -1,0 +1,238 @@
+//! A sandbox, and the configuration of a daemon in front of it.
+//!
+//! The sandbox runs in the test, which switches faults on and knows the truth; the daemon is a process of its own that
+//! has nothing but the addresses. One file of configuration serves all tests; what a test wants otherwise it says in the
+//! environment, which goes before the file.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use traceprobe::sandbox::{self, Sandbox, Settings, Stage, TruthRecord};
+
+use super::daemon::Daemon;
+use super::page::{Recent, Trace};
+
+/// The sandbox's stages under the names that the configuration gives them.
+const STAGES: [Stage; 6] = [
+    Stage::LogGroup,
+    Stage::TenantStream,
+    Stage::Archive,
+    Stage::Transit,
+    Stage::Bigquery,
+    Stage::DeadLetter,
+];
+
+pub struct Stand {
+    pub sandbox: Sandbox,
+    folder: PathBuf,
+    /// More lines of configuration.
+    more: String,
+}
+
+impl Stand {
+    /// A calm pipeline that takes a quarter of a second end to end.
+    pub async fn brisk(tenants: usize) -> Stand {
+        Stand::with(Settings::brisk(7, tenants)).await
+    }
+
+    pub async fn with(settings: Settings) -> Stand {
+        static STANDS: AtomicU32 = AtomicU32::new(0);
+        let number = STANDS.fetch_add(1, Ordering::Relaxed);
+        let folder =
+            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("stand-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("cannot make a folder");
+        let sandbox = Sandbox::start(settings).await.expect("cannot start the sandbox");
+        Stand { sandbox, folder, more: String::new() }
+    }
+
+    /// Adds tables to the configuration.
+    pub fn configure(&mut self, more: &str) {
+        self.more.push_str(more);
+    }
+
+    /// Writes the configuration, and says where.
+    pub fn config(&self) -> PathBuf {
+        let path = self.folder.join("traceprobe.toml");
+        let text = format!("{}{}", configuration(&self.sandbox), self.more);
+        std::fs::write(&path, text).expect("cannot write the configuration");
+        path
+    }
+
+    /// Starts a daemon, with `keys` of the configuration set otherwise: `("PROBE_INTERVAL", "1s")`.
+    pub async fn daemon(&self, keys: &[(&str, &str)]) -> Daemon {
+        Daemon::start(&self.config(), variables(keys)).await
+    }
+
+    /// The truth about a trace.
+    pub fn truth(&self, id: &str) -> TruthRecord {
+        let records = self.sandbox.truth();
+        let found = records.into_iter().find(|record| id_in(&record.token) == id);
+        found.unwrap_or_else(|| panic!("the sandbox has never seen {id}"))
+    }
+
+    /// Fails unless the true arrival lies in every interval that the page gives for these traces; says how many it gives.
+    pub fn vouches_for<'a>(&self, traces: impl IntoIterator<Item = &'a Trace>) -> usize {
+        let truth = self.sandbox.truth();
+        let mut checked = 0;
+        for trace in traces {
+            let record = truth.iter().find(|record| id_in(&record.token) == trace.id);
+            let record = record.unwrap_or_else(|| panic!("the sandbox has never seen {}", trace.id));
+            for arrival in trace.arrivals() {
+                let Some(stage) = STAGES.into_iter().find(|stage| stage.name() == arrival.stage) else {
+                    continue;
+                };
+                let came = record.arrived(stage);
+                let came = came.unwrap_or_else(|| panic!("{} never came to {stage}", trace.id)).0;
+                assert!(
+                    (arrival.earliest..=arrival.latest).contains(&came),
+                    "{} came to {stage} at {came}, and the page says {} to {}",
+                    trace.id,
+                    arrival.earliest,
+                    arrival.latest
+                );
+                checked += 1;
+            }
+        }
+        checked
+    }
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        // What is left behind is below Cargo's folder for tests.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The trace's id in a tag.
+pub fn id_in(token: &str) -> &str {
+    &token[5..37]
+}
+
+/// Every trace of the page that was planned before the newest `seconds`, so that it should have ended.
+pub fn delivered(recent: &Recent) -> impl Iterator<Item = &Trace> {
+    recent.traces.iter().filter(|trace| trace.outcome == "delivered")
+}
+
+/// The daemon's whole environment: a key for its tags, and keys of the configuration.
+pub fn variables(keys: &[(&str, &str)]) -> Vec<(String, String)> {
+    let mut all = vec![("TRACEPROBE_TAG_KEY".to_owned(), "a key that only the tests know".to_owned())];
+    all.extend(keys.iter().map(|(key, value)| (format!("TRACEPROBE_{key}"), (*value).to_owned())));
+    all
+}
+
+/// Every kind of stage, and rhythms that make a test short.
+fn configuration(sandbox: &Sandbox) -> String {
+    let ends = sandbox.endpoints();
+    let (project, dataset, table) = sandbox::TABLE;
+    let mut text = format!(
+        r#"[probe]
+listen = "127.0.0.1:0"
+instance = "test"
+interval = "250ms"
+slo = "3s"
+critical = "3s"
+give_up = "5s"
+grace = "5s"
+blind_after = "4s"
+stop_grace = "2s"
+
+[aws]
+region = "{region}"
+auth = "none"
+endpoints = {{ logs = "{logs}", kinesis = "{kinesis}", s3 = "{s3}", sts = "{sts}" }}
+
+[gcp]
+endpoint = "{bigquery}"
+auth = "none"
+
+[[stage]]
+name = "log_group"
+kind = "cloudwatch_logs"
+log_group = "/set/for/each/tenant"
+interval = "500ms"
+settle = "100ms"
+
+[[stage]]
+name = "tenant_stream"
+kind = "kinesis"
+stream = "logs-{{tenant}}"
+target = "1s"
+interval = "500ms"
+timeout = "5s"
+settle = "100ms"
+
+[[stage]]
+name = "archive"
+after = "tenant_stream"
+kind = "s3"
+bucket = "{archive}"
+key = "archive/tenant={{tenant}}/dt=%Y-%m-%d/hour=%H/"
+interval = "500ms"
+timeout = "5s"
+
+[[stage]]
+name = "dead_letter"
+after = "tenant_stream"
+role = "dead_letter"
+kind = "s3"
+bucket = "{archive}"
+key = "dlq/tenant={{tenant}}/dt=%Y-%m-%d/hour=%H/"
+interval = "500ms"
+timeout = "5s"
+
+[[stage]]
+name = "transit"
+after = "tenant_stream"
+kind = "s3"
+bucket = "{transit}"
+key = "transit/%Y/%m/%d/%H/"
+interval = "500ms"
+timeout = "5s"
+
+[[stage]]
+name = "bigquery"
+after = "transit"
+kind = "bigquery"
+table = "{project}.{dataset}.{table}"
+id_column = "trace_id"
+time_column = "ingest_time"
+tenant_column = "tenant"
+body_column = "message"
+interval = "500ms"
+timeout = "5s"
+end = true
+"#,
+        region = sandbox::REGION,
+        logs = ends.logs,
+        kinesis = ends.kinesis,
+        s3 = ends.s3,
+        sts = ends.sts,
+        bigquery = ends.bigquery,
+        archive = sandbox::ARCHIVE_BUCKET,
+        transit = sandbox::TRANSIT_BUCKET,
+    );
+    for tenant in sandbox.tenants() {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            r#"
+[[tenant]]
+name = "{name}"
+log_group = "{group}"
+role_arn = "{role}"
+external_id = "{external_id}"
+[tenant.stage.log_group]
+log_group = "{group}"
+role_arn = "{role}"
+external_id = "{external_id}"
+"#,
+            name = tenant.name,
+            group = tenant.log_group,
+            role = tenant.role_arn,
+            external_id = tenant.external_id,
+        );
+    }
+    text
+}

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each folder of `src/`, and what else of the crate it may name.
-const MAY_NAME: [(&str, &[&str]); 10] = [
+const MAY_NAME: [(&str, &[&str]); 11] = [
+    // The program: it names the library by its own name, and may use all of it.
+    ("commands", &[]),
     ("domain", &[]),
     ("cloud", &[]),
     ("sandbox", &[]),

@@ -7,7 +7,6 @@
 
 mod expressions;
 mod server;
-#[expect(dead_code, reason = "each test binary uses its own part of it")]
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -43,6 +43,8 @@ const UNSEEN: [&str; 2] = ["unseen-one", "unseen-two"];
 
 /// Rules and dashboards are written for these already, and the daemon does not have them yet.
 const NOT_YET: [&str; 1] = ["traceprobe_schema_drift"];
+/// What the series have that Prometheus makes of alerts.
+const OF_ALERTS: [&str; 1] = ["alertname"];
 /// What Prometheus adds to every series that it scrapes.
 const ADDED: [&str; 2] = ["instance", "job"];
 
@@ -468,7 +470,8 @@ impl Live {
 
     fn check_legend(&self, text: &str, faults: &mut BTreeSet<String>) {
         let known: BTreeSet<_> = self.0.values().flatten().collect();
-        for label in expressions::legend(text).iter().filter(|label| !known.contains(label)) {
+        let unknown = |label: &&String| !known.contains(label) && !OF_ALERTS.contains(&label.as_str());
+        for label in expressions::legend(text).iter().filter(unknown) {
             faults.insert(format!("nothing has the label {label} of the legend {text}"));
         }
     }

@@ -42,7 +42,8 @@ async fn main() -> ExitCode {
     for report in &reports {
         println!("{}", report.row());
     }
-    let broken = check::broken(&reports);
+    let mut broken = check::broken(&reports);
+    broken.extend(check::too_wide(&reports));
     println!("{} sightings", check::sightings(&reports));
     for fault in broken.iter().take(20) {
         println!("BROKEN: {fault}");

@@ -93,9 +93,16 @@ pub async fn run(plan: Plan) -> Vec<StageReport> {
     reports
 }
 
-/// Everything that must hold and does not.
+/// Everything that must hold on any machine, however busy, and does not.
 pub fn broken(reports: &[StageReport]) -> Vec<String> {
     reports.iter().flat_map(StageReport::broken).collect()
+}
+
+/// Stages without stamps whose intervals are wider than rhythm and length of the looks explain. On a machine that is busy
+/// with other things a look takes as long as it takes, so this is for benchmarks only.
+#[allow(dead_code, reason = "the test is one of two users")]
+pub fn too_wide(reports: &[StageReport]) -> Vec<String> {
+    reports.iter().filter_map(StageReport::too_wide).collect()
 }
 
 pub fn sightings(reports: &[StageReport]) -> usize {
@@ -125,33 +132,32 @@ impl StageReport {
         self.unseen.extend(other.unseen);
     }
 
-    /// The bound on the 99th percentile of the error, or of the width where there is no stamp, with its derivation.
-    fn bound(&self) -> Option<(&'static str, i64, Duration)> {
-        match self.evidence {
-            Evidence::Millis { offset_ms } => {
-                let ahead = Duration::from_millis(offset_ms.max(0).unsigned_abs());
-                let bound = Duration::from_millis(2) + ALLOWANCE + ahead;
-                Some(("p99 of the error", quantile(&self.errors, 0.99), bound))
-            }
-            Evidence::Seconds => None,
-            Evidence::None => {
-                let bound = TABLE_INTERVAL + SLOW_QUERY;
-                Some(("p99 of the width", quantile(&self.undisturbed_widths, 0.99), bound))
-            }
-        }
-    }
-
     fn broken(&self) -> Vec<String> {
         let mut broken: Vec<String> = self.outside.iter().chain(&self.unseen).cloned().collect();
         if self.errors.is_empty() {
             broken.push(format!("{}: nothing was measured", self.stage));
         }
-        if let Some((what, is, bound)) = self.bound()
-            && Duration::from_micros(is.unsigned_abs()) > bound
-        {
-            broken.push(format!("{}: the {what} is {} ms, not within {bound:?}", self.stage, ms(is)));
+        // A stamp in ms is cut off, and read on a clock that may be off by what is allowed for and is by what it is.
+        if let Evidence::Millis { offset_ms } = self.evidence {
+            let ahead = Duration::from_millis(offset_ms.max(0).unsigned_abs());
+            let bound = Duration::from_millis(2) + ALLOWANCE + ahead;
+            let p99 = quantile(&self.errors, 0.99);
+            if Duration::from_micros(p99.unsigned_abs()) > bound {
+                broken.push(format!(
+                    "{}: p99 of the error is {} ms, not within {bound:?}",
+                    self.stage,
+                    ms(p99)
+                ));
+            }
         }
         broken
+    }
+
+    fn too_wide(&self) -> Option<String> {
+        let bound = TABLE_INTERVAL + SLOW_QUERY;
+        let p99 = quantile(&self.undisturbed_widths, 0.99);
+        let is = self.evidence == Evidence::None && Duration::from_micros(p99.unsigned_abs()) > bound;
+        is.then(|| format!("{}: p99 of the width is {} ms, not within {bound:?}", self.stage, ms(p99)))
     }
 
     /// A line of the table.

@@ -469,8 +469,12 @@ impl Observe for Kinesis {
     }
 }
 
+/// To the nearest millisecond: the wire has milliseconds as a fraction of seconds, which a double holds only nearly, so
+/// that rounding down would take every other stamp for the millisecond before.
 fn instant(date: &DateTime) -> Timestamp {
-    date.to_millis().map_or(Timestamp::MIN, Timestamp::from_millis)
+    const HALF: i128 = 500_000;
+    let millis = (date.as_nanos() + HALF).div_euclid(2 * HALF);
+    i64::try_from(millis).map_or(Timestamp::MIN, Timestamp::from_millis)
 }
 
 #[cfg(test)]

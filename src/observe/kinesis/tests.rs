@@ -393,3 +393,12 @@ async fn a_look_that_is_dropped_half_way_loses_nothing() {
     assert_eq!(sweep.reading.records, 2);
     assert_eq!(sweep.watermark, Some(t(-1)));
 }
+
+#[test]
+fn a_stamp_that_a_double_holds_only_nearly_is_the_millisecond_that_was_meant() {
+    for millis in 1_795_321_781_000_i64..1_795_321_782_000 {
+        let wire = millis as f64 / 1_000.0;
+        assert_eq!(instant(&DateTime::from_secs_f64(wire)), Timestamp::from_millis(millis), "{wire}");
+    }
+    assert_eq!(instant(&DateTime::from_millis(-1)), Timestamp::from_millis(-1));
+}

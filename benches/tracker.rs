@@ -1,0 +1,229 @@
+//! What a trace costs: time in the tracker, memory while it is in flight, a snapshot, a scrape.
+//!
+//! Medians; see `docs/benchmarks.md`.
+
+#[path = "stopwatch/mod.rs"]
+mod stopwatch;
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::time::Instant;
+use traceprobe::domain::canary::{Integrity, Template};
+use traceprobe::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep};
+use traceprobe::domain::tag::{Code, Tag, TraceId};
+use traceprobe::domain::time::Timestamp;
+use traceprobe::domain::topology::{
+    Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
+};
+use traceprobe::domain::tracker::{Input, PutResult, Settings, Tracker};
+use traceprobe::metrics::{Format, Ladder, Metrics};
+
+const START: Timestamp = Timestamp::from_secs(1_795_321_781);
+const STAGES: u16 = 5;
+
+/// Measure the tracker and the metrics.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Traces.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(100..))]
+    traces: u32,
+    /// Tenants.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    tenants: u16,
+    /// Runs of which the median is taken.
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..))]
+    runs: u8,
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() {
+    let options = Options::parse();
+    let (traces, runs) = (options.traces, options.runs);
+    let map = Arc::new(topology(options.tenants));
+    println!("median of {runs} runs; {traces} traces, {} tenants, {STAGES} stages", options.tenants);
+
+    let seconds = stopwatch::median(runs, || {
+        let mut tracker = tracker(&map);
+        let events = live(&mut tracker, &map, traces);
+        assert!(events > u64::from(traces) * u64::from(STAGES), "{events}");
+        assert_eq!(tracker.in_flight(), 0);
+        tracker
+    });
+    let per_second = f64::from(traces) / seconds;
+    println!("whole lives through the tracker, metrics not counted     {per_second:>9.0} traces/s");
+
+    let before = resident();
+    let mut waiting = tracker(&map);
+    let (began, count) = (Instant::now(), traces.max(100_000));
+    plan(&mut waiting, &map, 0..count);
+    let took = began.elapsed();
+    let grown = resident().saturating_sub(before);
+    println!(
+        "in flight at every stage ({count} traces, planned in {took:.2?})   {:>9} bytes of RSS a trace",
+        grown / u64::from(count)
+    );
+    drop(waiting);
+
+    let mut tracker = tracker(&map);
+    live(&mut tracker, &map, traces);
+    plan(&mut tracker, &map, traces..traces + 1_000);
+    let seconds = stopwatch::median(runs, || black_box(tracker.snapshot(START)));
+    println!("snapshot with {traces} finished traces and 1000 in flight    {:>9.2} ms", seconds * 1e3);
+    let snapshot = tracker.snapshot(START);
+    let bounds = [
+        5, 10, 25, 50, 100, 250, 500, 1_000, 2_000, 3_000, 5_000, 7_500, 10_000, 15_000, 20_000, 25_000,
+        30_000,
+    ]
+    .into_iter()
+    .chain([35_000, 45_000, 60_000, 90_000, 120_000, 180_000, 300_000, 600_000, 900_000]);
+    let bounds: Vec<_> = bounds.map(Duration::from_millis).collect();
+    let metrics = Metrics::new(map.clone(), &Ladder::new(&bounds), Arc::new(Vec::new)).expect("well named");
+    let seconds = stopwatch::median(runs, || metrics.show(&snapshot));
+    println!("the same snapshot into the gauges                        {:>9.2} ms", seconds * 1e3);
+    let mut length = 0;
+    let seconds = stopwatch::median(runs, || length = metrics.render(Format::Text).len());
+    println!(
+        "a scrape of {} KiB                                      {:>9.2} ms",
+        length >> 10,
+        seconds * 1e3
+    );
+}
+
+/// Bytes of memory in use, from Linux.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1_024
+}
+
+fn tag(map: &Topology, number: u32) -> Tag {
+    let tenant = usize::try_from(number).unwrap_or(0) % map.tenants().len();
+    let mut random = [0; 10];
+    random[..4].copy_from_slice(&number.to_be_bytes());
+    let planned = START + Duration::from_millis(u64::from(number));
+    Tag {
+        trace: TraceId::new(planned, random),
+        tenant: map.tenants()[tenant].code,
+        instance: Code::of("probe-1"),
+        size: 500,
+    }
+}
+
+fn plan(tracker: &mut Tracker, map: &Topology, numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        let tag = tag(map, number);
+        let now = tag.trace.planned_at();
+        tracker.apply(Input::Planned { tag }, now);
+        tracker.apply(Input::Put { trace: tag.trace, result: PutResult::Accepted { doubled: false } }, now);
+    }
+}
+
+/// Rounds of 100 canaries: planned, taken, then seen at each stage by a look at each of its sources. As the engine does,
+/// lists of wanted traces are made wherever they changed.
+fn live(tracker: &mut Tracker, map: &Topology, traces: u32) -> u64 {
+    let mut events = 0;
+    let numbers: Vec<u32> = (0..traces).collect();
+    for round in numbers.chunks(100) {
+        plan(tracker, map, round[0]..round[0] + round.len() as u32);
+        let tags: Vec<Tag> = round.iter().map(|number| tag(map, *number)).collect();
+        for (source, spec) in map.source_ids().zip(map.sources()) {
+            for changed in tracker.take_changed() {
+                black_box(tracker.wanted(changed));
+            }
+            let wanted = tracker.wanted(source);
+            if wanted.waiting.is_empty() {
+                continue;
+            }
+            let at = START + Duration::from_millis(u64::from(round[0]) + 1_000 * u64::from(spec.stage.0 + 1));
+            let seen = tags.iter().filter(|tag| {
+                map.tenant_by_code(tag.tenant).is_some_and(|tenant| spec.tenants.contains(&tenant))
+            });
+            let sightings = seen.map(|tag| sighting(tag, source, at)).collect();
+            let sweep = Sweep {
+                revision: wanted.revision,
+                started: at,
+                finished: at + Duration::from_millis(50),
+                watermark: Some(at),
+                sightings,
+                reading: Reading::default(),
+            };
+            events +=
+                tracker.apply(Input::Swept { source, sweep }, at + Duration::from_millis(50)).len() as u64;
+        }
+    }
+    events
+}
+
+fn sighting(tag: &Tag, source: SourceId, at: Timestamp) -> Sighting {
+    Sighting {
+        tag: *tag,
+        stamp: Stamp::Millis(at.floor_to_millis()),
+        seen_by: at + Duration::from_millis(50),
+        locator: Locator::new(format!("{}/{:056}#0", source.0, tag.trace.planned_at().millis())),
+        label: None,
+        integrity: Integrity::Intact,
+    }
+}
+
+fn tracker(map: &Arc<Topology>) -> Tracker {
+    let settings = Settings {
+        slo: Duration::from_secs(30),
+        give_up: Duration::from_secs(900),
+        grace: Duration::from_secs(300),
+        blind_after: Duration::from_secs(30),
+        ride: Duration::from_secs(60),
+        max_in_flight: 1_000_000,
+        remember: 10_000,
+        remember_failures: 100,
+        instance: Code::of("probe-1"),
+    };
+    Tracker::new(map.clone(), settings, START)
+}
+
+/// A log group, a stream and an archive prefix for each tenant, and a transit prefix and a table for all.
+fn topology(tenants: u16) -> Topology {
+    let name = |index: u16| format!("tenant{index}");
+    let tenant = |index| Tenant {
+        name: name(index).into(),
+        code: Code::of(&name(index)),
+        label: name(index).into(),
+        template: Template::default(),
+    };
+    let stage = |name: &str, parent: Option<u16>, role| Stage {
+        name: name.into(),
+        kind: "kinesis",
+        parent: parent.map(StageId),
+        role,
+        target: Some(Duration::from_secs(10)),
+        clock_allowance: Duration::from_millis(50),
+    };
+    let mut sources = Vec::new();
+    for index in 0..3 {
+        sources.extend((0..tenants).map(|tenant| Source {
+            stage: StageId(index),
+            name: format!("source {index} of {}", name(tenant)).into(),
+            owner: Owner::One(TenantId(tenant)),
+            tenants: vec![TenantId(tenant)],
+        }));
+    }
+    sources.extend((3..STAGES).map(|index| Source {
+        stage: StageId(index),
+        name: format!("source {index}").into(),
+        owner: Owner::Shared,
+        tenants: (0..tenants).map(TenantId).collect(),
+    }));
+    let stages = vec![
+        stage("log_group", None, Role::Way),
+        stage("tenant_stream", None, Role::Way),
+        stage("archive", Some(1), Role::Way),
+        stage("transit", Some(1), Role::Way),
+        stage("bigquery", Some(3), Role::End),
+    ];
+    Topology::new((0..tenants).map(tenant).collect(), stages, sources).expect("the map makes sense")
+}

@@ -247,7 +247,13 @@ impl Truth<'_> {
         let times: BTreeMap<&str, Points> =
             all.iter().map(|series| (series.tenant(), series.points())).collect();
         let who: Vec<_> = times.keys().copied().collect();
-        assert_eq!(who, [LOSING, STALLED], "the alert was true for others, or not for these");
+        let after = |points: &Points| points[0].0 - self.broken_at;
+        let after: Vec<_> = times.values().map(after).collect();
+        assert_eq!(
+            who,
+            [LOSING, STALLED],
+            "the alert was true for others, or not for these; {after:?} s after"
+        );
 
         let overdue = |(planned, arrived): &&(f64, Option<f64>)| {
             planned + SLO < until && arrived.is_none_or(|at| at > planned + SLO)
@@ -288,14 +294,16 @@ impl Truth<'_> {
     }
 
     async fn the_threshold_bucket_is_the_share_that_met_it_at_every_scrape(&self) {
+        // One instant for all queries, since scrapes go on between them.
+        let at = now() - 2.0;
         let met = format!("traceprobe_e2e_latency_seconds_bucket{{le=\"{SLO:?}\"}}");
         for (histogram, counter) in [
             (&*met, "traceprobe_slo_good_traces_total"),
             ("traceprobe_e2e_latency_seconds_count", "traceprobe_slo_traces_total"),
             ("traceprobe_e2e_latency_seconds_bucket{le=\"+Inf\"}", "traceprobe_slo_traces_total"),
         ] {
-            let histogram = self.scrapes(histogram).await;
-            let counter = self.scrapes(counter).await;
+            let histogram = self.scrapes(histogram, at).await;
+            let counter = self.scrapes(counter, at).await;
             assert_eq!(histogram.len(), 6, "one series a tenant");
             assert!(histogram.values().all(|points| points.len() > 10), "{histogram:?}");
             assert_eq!(histogram, counter);
@@ -400,9 +408,9 @@ impl Truth<'_> {
         values[0]
     }
 
-    /// The value of each tenant at each scrape.
-    async fn scrapes(&self, selector: &str) -> BTreeMap<String, Points> {
-        let answer = self.prometheus.query(&format!("{selector}[10m]")).await;
+    /// The value of each tenant at each scrape before an instant.
+    async fn scrapes(&self, selector: &str, at: f64) -> BTreeMap<String, Points> {
+        let answer = self.prometheus.query_at(&format!("{selector}[10m]"), at).await;
         answer.iter().map(|series| (series.tenant().to_owned(), series.points())).collect()
     }
 

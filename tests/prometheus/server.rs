@@ -142,7 +142,16 @@ impl Prometheus {
     }
 
     pub async fn query(&self, expression: &str) -> Vec<Series> {
-        let data = self.get("query", &[("query", expression)]).await;
+        self.series(&[("query", expression)]).await
+    }
+
+    /// As of an instant, in seconds since the epoch.
+    pub async fn query_at(&self, expression: &str, at: f64) -> Vec<Series> {
+        self.series(&[("query", expression), ("time", &at.to_string())]).await
+    }
+
+    async fn series(&self, parameters: &[(&str, &str)]) -> Vec<Series> {
+        let data = self.get("query", parameters).await;
         serde_json::from_value(data["result"].clone()).unwrap_or_else(|error| panic!("{error} in {data}"))
     }
 

@@ -93,7 +93,7 @@ impl Scenario {
                     StageEffect::Leak { probability: 0.2, into: second.to_owned() },
                 ),
                 format!("one event in five of {first} is also written to the stream of {second} from now on"),
-                "LEAKING within seconds, with the stream in which the copy was found.",
+                "LEAKING within half a minute, with the stream in which the copy was found.",
             ),
             Self::Throttled => (
                 Fault::Service {
@@ -122,7 +122,7 @@ impl Scenario {
                     StageEffect::Delay { delay: Distribution::Fixed { ms: 42_000.0 } },
                 ),
                 format!("every event of {first} takes 42 s from transit to the table from now on"),
-                "SLOW at the latest 50 s from now: all arrive, and too late. The hop to bigquery is the one beyond its target.",
+                "SLOW, after a moment of STUCK in which none has come yet: all arrive, and too late. The hop to bigquery is the one beyond its target.",
             ),
             Self::NotInjecting => (
                 Fault::Service {

@@ -76,7 +76,7 @@ fn main() {
         "median of {} runs over {} MiB of text without tags, in time of one processor",
         options.runs, options.mib
     );
-    let mut show = |what: &str, bytes: usize, run: &mut dyn FnMut()| {
+    let show = |what: &str, bytes: usize, run: &mut dyn FnMut()| {
         let median = stopwatch::median(options.runs, run);
         println!("{what:<58} {:>9.0} MiB/s", bytes as f64 / median / f64::from(1 << 20));
     };

@@ -399,7 +399,10 @@ impl Tracker {
         if sweep.reading.foreign_tags > 0 {
             events.push(Event::ForeignTags { stage, source, count: sweep.reading.foreign_tags });
         }
-        for sighting in sweep.sightings {
+        // Copies of one canary come in the order of the shards that were read; the first to arrive is the arrival.
+        let mut sightings = sweep.sightings;
+        sightings.sort_by_key(|seen| seen.stamp.interval().map_or(seen.seen_by, |stamped| stamped.earliest));
+        for sighting in sightings {
             self.sighted(source, stage, sighting, now, events);
         }
         let book = &mut self.sources[source.0 as usize];

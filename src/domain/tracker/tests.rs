@@ -391,6 +391,16 @@ fn a_second_copy_that_overtakes_the_answer_of_the_retried_put_is_not_charged_to_
 }
 
 #[test]
+fn of_two_copies_in_one_look_the_first_to_arrive_is_the_arrival() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let copies = [(900, "shard-1/2"), (300, "shard-0/1")];
+    let seen = copies.map(|(at, copy)| seen(canary(1), Stamp::Millis(ms(at)), t(2), copy));
+    w.look(STREAM, t(2), seen.to_vec());
+    assert!(w.arrival(canary(1), STREAM).latest < ms(900));
+}
+
+#[test]
 fn an_echo_that_overtakes_the_answer_of_the_put_finds_its_trace() {
     let mut w = World::new();
     w.apply(Input::Planned { tag: canary(1) }, t(0));

@@ -30,7 +30,7 @@ async fn calls_with_outstanding(traces: usize) -> BTreeMap<(Service, String), u6
     let daemon = stand
         .daemon(&[
             ("PROBE_MAX_IN_FLIGHT", &most),
-            ("PROBE_INTERVAL", "5ms"),
+            ("PROBE_INTERVAL", "20ms"),
             // No threshold is crossed while calls are counted, so no look comes early.
             ("PROBE_SLO", "60s"),
             ("PROBE_CRITICAL", "60s"),

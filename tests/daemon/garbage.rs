@@ -58,6 +58,7 @@ fn errors(metrics: &Metrics, stage: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "objects must lie where the daemon looks at this hour")]
 async fn garbage_is_counted_and_skipped_and_canaries_beside_it_are_found() {
     let stand = Stand::brisk(2).await;
     let keys = [

@@ -130,13 +130,17 @@ fn configuration(sandbox: &Sandbox) -> String {
         r#"[probe]
 listen = "127.0.0.1:0"
 instance = "test"
-interval = "250ms"
+interval = "300ms"
 slo = "3s"
 critical = "3s"
 give_up = "5s"
 grace = "5s"
-blind_after = "4s"
+blind_after = "5s"
 stop_grace = "2s"
+
+[canary]
+# Small, because a look at a log group goes through a minute of them in an unoptimized build.
+sizes = ["100B", "500B"]
 
 [aws]
 region = "{region}"

@@ -29,7 +29,6 @@ pub struct Daemon {
 
 impl Daemon {
     /// Runs the daemon on the configuration at `config`, with no environment but `variables`.
-    #[expect(clippy::disallowed_methods, reason = "its supervisor is the daemon's, and this is a test")]
     pub async fn start(config: &Path, variables: impl IntoIterator<Item = (String, String)>) -> Daemon {
         // The crate's TLS has no provider of its own; the client wants one even for plain HTTP.
         // Another test of this binary may have been faster.

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use traceprobe::config::{Config, Log, LogFormat};
 use traceprobe::daemon::clock;
 use traceprobe::daemon::run::Daemon;
+use traceprobe::store::StoreError;
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 
@@ -55,7 +56,10 @@ pub async fn daemon(config: Config) -> ExitCode {
         Ok(daemon) => daemon,
         Err(error) => {
             eprintln!("cannot start: {error:#}");
-            return ExitCode::FAILURE;
+            // Some faults of the configuration show only when what it names is opened.
+            let fault =
+                error.downcast_ref::<StoreError>().is_some_and(StoreError::is_a_fault_of_configuration);
+            return if fault { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE };
         }
     };
     println!("listening on http://{}", daemon.address());

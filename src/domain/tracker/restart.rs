@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::{Event, Tracker};
+use crate::domain::sighting::WantedTrace;
 use crate::domain::tag::{Tag, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::TenantId;
@@ -46,6 +47,7 @@ impl Tracker {
                 book.accepted_at = book.accepted_at.max(Some(at));
             }
             let (id, open) = (trace.id(), !self.is_over(&trace, now));
+            self.ride_again(&trace, now);
             self.follow(trace, now);
             if !open {
                 self.finish(id);
@@ -102,6 +104,21 @@ impl Tracker {
         self.follow(trace, now);
         events.push(Event::Adopted { tenant, trace: tag.trace });
         true
+    }
+
+    /// Lets a trace that was seen a short while ago ride along in looks by id as it did before the restart, or a second
+    /// copy that comes after it would not be found.
+    fn ride_again(&mut self, trace: &Trace, now: Timestamp) {
+        let rider = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
+        for stage in self.topology.stage_ids() {
+            let Some(arrival) = &trace.visit(stage).arrival else { continue };
+            let until = arrival.noticed_at + self.settings.ride;
+            if until > now {
+                let source = self.topology.source_of(trace.tenant, stage);
+                self.sources[source.0 as usize].seen(trace.id(), Some((until, rider)));
+                self.changed.insert(source);
+            }
+        }
     }
 
     /// Whether a remembered trace has nothing left to wait for.

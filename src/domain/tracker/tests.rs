@@ -672,6 +672,20 @@ fn a_restart_keeps_what_is_in_flight_and_counts_nothing_twice() {
 }
 
 #[test]
+fn a_trace_seen_shortly_before_a_restart_still_rides_along_in_looks_by_id() {
+    let mut before = World::new();
+    before.put(canary(1));
+    before.look(TABLE, t(5), vec![seen(canary(1), Stamp::None, t(5), "a")]);
+    let riders_after = |at| {
+        let mut after = World::new();
+        after.tracker.restore(before.tracker.all().into_iter().map(|(trace, _)| (*trace).clone()), at);
+        after.tracker.wanted(after.tracker.topology.source_of(ACME, TABLE)).riders.len()
+    };
+    assert_eq!(riders_after(t(10)), 1);
+    assert_eq!(riders_after(t(70)), 0);
+}
+
+#[test]
 fn a_store_that_can_be_read_only_later_adds_to_what_is_known() {
     let mut before = World::new();
     before.put(canary(1));

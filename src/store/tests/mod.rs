@@ -1,6 +1,5 @@
 //! One fact each. What must hold for any history stands in `replay`.
 
-mod cost;
 mod history;
 mod replay;
 

@@ -1,0 +1,145 @@
+//! What it costs to write the store ahead: a commit, with one trace each and with many; what a restart and a prune take.
+//!
+//! The engine takes every input that is ready and commits them together. The baseline is the obvious other way, a
+//! transaction for each trace. On the disk of the folder for temporary files, or `--folder`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::time::Instant;
+use traceprobe::config::Config;
+use traceprobe::domain::canary::Integrity;
+use traceprobe::domain::outcome::Outcome;
+use traceprobe::domain::sighting::Locator;
+use traceprobe::domain::tag::{Code, Tag, TraceId};
+use traceprobe::domain::time::{Interval, Timestamp};
+use traceprobe::domain::topology::{TenantId, Topology};
+use traceprobe::domain::trace::{Arrival, Hop, Origin, Put, Trace};
+use traceprobe::store::{Batch, Range, Store};
+
+const START: Timestamp = Timestamp::from_secs(1_795_321_781);
+/// Most traces that a busy engine commits together.
+const GROUP: usize = 256;
+
+/// Measure the store.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Traces.
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    traces: u32,
+    /// Where the database is made and removed again.
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() {
+    let options = Options::parse();
+    let folder = options.folder.unwrap_or_else(std::env::temp_dir);
+    let folder = folder.join(format!("traceprobe-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("the folder can be made");
+    let map = Arc::new(topology());
+    let all: Batch = (0..options.traces).map(|n| (Arc::new(delivered(n, &map)), true)).collect();
+    println!("{} traces, {} stages, in {}", all.len(), map.stages().len(), folder.display());
+
+    let open = |name: &str| {
+        Store::open(&folder.join(name), map.clone(), START).expect("the store can be opened").store
+    };
+    let mut alone = open("alone.db");
+    let one_by_one = commits(&mut alone, &all, 1);
+    println!("{}", one_by_one.line("a transaction for each trace (baseline)"));
+    drop(alone);
+    let mut store = open("together.db");
+    let together = commits(&mut store, &all, GROUP);
+    println!("{}", together.line(&format!("{GROUP} traces in a transaction")));
+    println!(
+        "{:<44} {:>9.1} times",
+        "traces/s, together over alone",
+        together.per_second / one_by_one.per_second
+    );
+
+    let range = Range { since: Timestamp::MIN, delivered: 10_000, failures: 1_000 };
+    let (loaded, took) = timed(|| store.load(range).expect("it can be read").traces.len());
+    println!("{:<44} {:>9.1} ms", format!("restoring {loaded} traces"), took * 1e3);
+    let ((), took) = timed(|| store.save_all(&all).expect("it can be written"));
+    println!("{:<44} {:>9.1} ms", "writing all of them after an outage", took * 1e3);
+    let keep = all.len() / 2;
+    let (pruned, took) = timed(|| store.prune(keep, Timestamp::MIN).expect("it can be written"));
+    println!("{:<44} {:>9.1} ms", format!("pruning {pruned} traces"), took * 1e3);
+    drop(store);
+    let bytes = std::fs::metadata(folder.join("together.db")).map_or(0, |file| file.len());
+    let (_, took) = timed(|| open("together.db"));
+    println!("{:<44} {:>9.1} ms", format!("opening and checking {} KiB", bytes >> 10), took * 1e3);
+    std::fs::remove_dir_all(&folder).expect("the folder can be removed");
+}
+
+struct Commits {
+    per_second: f64,
+    median: f64,
+    slowest: f64,
+}
+
+impl Commits {
+    fn line(&self, what: &str) -> String {
+        let Self { per_second, median, slowest } = self;
+        let (median, slowest) = (median * 1e6, slowest * 1e6);
+        format!("{what:<44} {per_second:>9.0} traces/s; a commit {median:.0} µs, the slowest {slowest:.0} µs")
+    }
+}
+
+fn commits(store: &mut Store, all: &Batch, size: usize) -> Commits {
+    let commit = |batch: &[_]| timed(|| store.save(batch).expect("it can be written")).1;
+    let mut took: Vec<f64> = all.chunks(size).map(commit).collect();
+    took.sort_by(f64::total_cmp);
+    let total: f64 = took.iter().sum();
+    Commits {
+        per_second: all.len() as f64 / total,
+        median: took[took.len() / 2],
+        slowest: took.last().copied().unwrap_or_default(),
+    }
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let begun = Instant::now();
+    let done = work();
+    (done, begun.elapsed().as_secs_f64())
+}
+
+/// As full as it gets: seen at every stage.
+fn delivered(n: u32, map: &Topology) -> Trace {
+    let planned = START + Duration::from_millis(100 * u64::from(n));
+    let mut random = [0; 10];
+    random[..4].copy_from_slice(&n.to_be_bytes());
+    let tag = Tag {
+        trace: TraceId::new(planned, random),
+        tenant: map.tenant(TenantId(0)).code,
+        instance: Code::of("bench"),
+        size: 500,
+    };
+    let mut trace = Trace::new(tag, TenantId(0), map.stages().len(), Origin::Planned);
+    trace.put = Put::Accepted { at: planned };
+    for (at, visit) in (1..).zip(&mut trace.stages) {
+        let latest = planned + Duration::from_secs(at);
+        visit.arrival = Some(Arrival {
+            interval: Interval { earliest: planned, latest },
+            noticed_at: latest,
+            integrity: Integrity::Intact,
+        });
+        visit.absent_until = Some(planned);
+        visit.looks_in_vain = 3;
+        visit.copies = vec![Locator::new(format!("shardId-000000000000/4965990{n:040}"))];
+        visit.hop = Hop::Measured { latency: Duration::from_secs(1), was_overdue: false };
+    }
+    trace.ended = Some((Outcome::Delivered, planned + Duration::from_secs(5)));
+    trace
+}
+
+fn topology() -> Topology {
+    let variables = [("TRACEPROBE_TAG_KEY".to_owned(), "the key of the benchmark".to_owned())];
+    let config = Config::parse(include_str!("../config/traceprobe.toml"), variables);
+    config.expect("the example is sound").topology()
+}

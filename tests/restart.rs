@@ -1,0 +1,222 @@
+//! What a restart may cost: nothing that is true. The daemon's own process is killed at any instant, runs beside its
+//! successor, loses its disk, and finds it full, in front of a sandbox that knows what really happened.
+//!
+//! `TRACEPROBE_RESTART_SEED` begins with another run; `TRACEPROBE_RESTART_KILLS` kills more often or less.
+
+#[path = "support/metrics.rs"]
+mod metrics;
+#[path = "restart/probe.rs"]
+mod probe;
+#[path = "restart/scene.rs"]
+mod scene;
+#[path = "restart/verdict.rs"]
+mod verdict;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::future::join_all;
+use traceprobe::domain::outcome::Outcome;
+use traceprobe::domain::tag::{Code, TraceId};
+use traceprobe::domain::trace::{Origin, Trace};
+use traceprobe::sandbox::{Fault, Stage, StageEffect};
+
+use self::probe::{Probe, Recent};
+use self::scene::{Scene, now};
+use self::verdict::{Life, Tally, Watch, judge};
+
+/// As in the configuration of the scene, and half a minute for a busy machine.
+const LANDS_WITHIN: Duration = Duration::from_secs(45);
+const KILLS: u64 = 200;
+/// Runs beside each other, each with a pipeline of its own.
+const LANES: u64 = 4;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_instant_it_ends_every_canary_once_and_as_it_truly_was() {
+    let seed = from_environment("TRACEPROBE_RESTART_SEED").unwrap_or(1);
+    let kills = from_environment("TRACEPROBE_RESTART_KILLS").unwrap_or(KILLS);
+    println!("TRACEPROBE_RESTART_SEED={seed} TRACEPROBE_RESTART_KILLS={kills}");
+    let tallies =
+        join_all((0..LANES).map(|lane| killed_again_and_again(seed * LANES + lane, kills / LANES))).await;
+    let sum = |count: fn(&Tally) -> usize| tallies.iter().map(count).sum::<usize>();
+    println!("{tallies:#?}");
+    assert!(
+        sum(|tally| tally.delivered) > 0 && sum(|tally| tally.lost) > 0 && sum(|tally| tally.doubled) > 0
+    );
+    let (planned, down) = (sum(|tally| tally.planned), sum(|tally| tally.down));
+    assert!(down * 10 < planned, "the machine is too busy to prove anything: down for {down} of {planned}");
+}
+
+async fn killed_again_and_again(seed: u64, kills: u64) -> Tally {
+    let scene = Scene::set(&format!("killed-{seed}"), seed).await;
+    for (stage, effect) in [
+        (Stage::TenantStream, StageEffect::Lose { probability: 0.05 }),
+        (Stage::Transit, StageEffect::Lose { probability: 0.1 }),
+        (Stage::Bigquery, StageEffect::Lose { probability: 0.1 }),
+        (Stage::Archive, StageEffect::Lose { probability: 0.1 }),
+        (Stage::TenantStream, StageEffect::Duplicate { probability: 0.05 }),
+        (Stage::Bigquery, StageEffect::Duplicate { probability: 0.1 }),
+    ] {
+        scene.sandbox.fault(Fault::stage(stage, effect));
+    }
+    let files = scene.files("probe", "150ms");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (mut watch, mut lives) = (Watch::default(), Vec::new());
+    for life in 0..kills {
+        let mut probe = Probe::spawn(&files);
+        // Every other life ends around its start, which is when it restores; the rest when it is at work.
+        let listens_from = match life % 2 {
+            0 => None,
+            _ => {
+                probe.listening().await;
+                Some(now())
+            }
+        };
+        tokio::time::sleep(Duration::from_millis(random.u64(0..1_000))).await;
+        probe.kill().await;
+        lives.extend(listens_from.map(|from| Life { from, until: now() }));
+        if files.store.exists() {
+            watch.read(&files.kept());
+        }
+    }
+    let probe = Probe::start(&files).await;
+    let from = now();
+    probe.land().await;
+    lives.push(Life { from, until: now() });
+    let kept = files.kept();
+    watch.read(&kept);
+    let tally = judge(&scene.truth(), &kept, &lives, files.map());
+    scene.sandbox.stop().await;
+    tally
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_at_once_leave_each_others_canaries_alone() {
+    let scene = Scene::set("two", 1).await;
+    let (old, new) = (scene.files("old", "300ms"), scene.files("new", "300ms"));
+    let probes = [Probe::start(&old).await, Probe::start(&new).await];
+    for probe in &probes {
+        probe.until("both are at work", LANDS_WITHIN, |recent| recent.delivered() >= 20).await;
+    }
+    for probe in &probes {
+        let metrics = probe.metrics().await;
+        assert!(metrics.sum("traceprobe_stray_tags_total", &[("of", "another_instance")]) > 0.0);
+        assert_eq!(metrics.sum("traceprobe_stray_tags_total", &[("of", "an_earlier_life")]), 0.0);
+        assert_eq!(metrics.sum("traceprobe_duplicates_total", &[]), 0.0);
+        assert_eq!(metrics.sum("traceprobe_own_duplicates_total", &[]), 0.0);
+    }
+    join_all(probes.map(Probe::land)).await;
+    let mut sent: BTreeSet<TraceId> = scene.truth().into_keys().collect();
+    for (files, name) in [(&old, "old"), (&new, "new")] {
+        for (id, trace) in files.kept() {
+            assert_eq!(trace.tag.instance, Code::of(name), "{id} is not its own");
+            assert!(is_delivered(&trace), "{trace:?}");
+            assert!(sent.remove(&id), "{id} was never sent");
+        }
+    }
+    assert_eq!(sent, BTreeSet::new(), "nobody knows of these");
+    scene.sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_disk_costs_no_canary_and_measures_none_twice() {
+    let scene = Scene::set("lost-disk", 1).await;
+    let stall = scene.sandbox.fault(Fault::stage(Stage::Transit, StageEffect::Stall)).unwrap();
+    let files = scene.files("probe", "200ms");
+    let probe = Probe::start(&files).await;
+    probe.until("canaries are stuck", LANDS_WITHIN, |recent| recent.seen_at("tenant_stream") >= 12).await;
+    probe.kill().await;
+    files.lose_the_disk();
+    let of_the_first_life: BTreeSet<TraceId> = scene.truth().into_keys().collect();
+
+    let probe = Probe::start(&files).await;
+    scene.sandbox.clear(stall);
+    let delivered = |recent: &Recent, id: &TraceId| {
+        recent.traces.iter().any(|row| row.id == id.to_string() && row.outcome == "delivered")
+    };
+    let adopted = |recent: &Recent| of_the_first_life.iter().all(|id| delivered(recent, id));
+    probe.until("the canaries of the first life are delivered", LANDS_WITHIN, adopted).await;
+    let metrics = probe.metrics().await;
+    let recent = probe.recent().await;
+    let own = recent.traces.len() - of_the_first_life.len();
+    // What is counted was planned by this life. The page is younger than the scrape, so it has at least as many.
+    let counted = metrics.sum("traceprobe_e2e_latency_seconds_count", &[]);
+    assert!(counted <= own as f64, "{counted} are counted end to end, and {own} were planned by this life");
+    for hop in ["tenant_stream", "archive", "transit", "bigquery"] {
+        let counted = metrics.sum("traceprobe_hop_latency_seconds_count", &[("hop", hop)]);
+        assert!(counted <= own as f64, "{counted} are counted at {hop}, and {own} were planned by this life");
+    }
+    assert_eq!(metrics.sum("traceprobe_duplicates_total", &[]), 0.0);
+    probe.land().await;
+    let kept = files.kept();
+    assert!(kept.values().all(is_delivered), "{kept:?}");
+    for id in &of_the_first_life {
+        assert_eq!(kept[id].origin, Origin::Adopted, "{id}");
+    }
+    scene.sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_cannot_hold_a_store_is_a_fault_of_the_configuration() {
+    let scene = Scene::set("no-folder", 1).await;
+    std::fs::write(scene.path("file"), "").unwrap();
+    let files = scene.files_with_store("probe", "1s", scene.path("file").join("store.db"));
+    let mut probe = Probe::spawn(&files);
+    let status = probe.ended().await;
+    assert_eq!(status.code(), Some(78), "{status}");
+    let said = probe.said();
+    let expected =
+        format!("cannot start: store.path: the folder {} does not exist\n", scene.path("file").display());
+    assert_eq!(said, expected);
+    scene.sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_full_disk_it_goes_on_measuring_and_writes_everything_once_there_is_room() {
+    let scene = Scene::set("full-disk", 1).await;
+    let files = scene.files("probe", "300ms");
+    let probe = Probe::start(&files).await;
+    probe.until("it is at work", LANDS_WITHIN, |recent| recent.delivered() >= 3).await;
+    assert_eq!(probe.metrics().await.sum("traceprobe_store_degraded", &[]), 0.0);
+    probe.limit_files_to("1").await;
+    let recent = probe.until("it says so", LANDS_WITHIN, |recent| recent.not_kept.is_some()).await;
+    let why = recent.not_kept.as_deref().unwrap();
+    assert!(why.contains("could not read or write the store"), "{why}");
+    let before = recent.delivered();
+    probe.until("it goes on measuring", LANDS_WITHIN, |recent| recent.delivered() >= before + 10).await;
+    assert_eq!(probe.metrics().await.sum("traceprobe_store_degraded", &[]), 1.0);
+    probe.limit_files_to("unlimited").await;
+    probe.until("it writes again", LANDS_WITHIN, |recent| recent.not_kept.is_none()).await;
+    probe.until("it says so", LANDS_WITHIN, |recent| recent.delivered() >= before + 10).await;
+    probe.land().await;
+    let kept = files.kept();
+    assert!(scene.truth().keys().all(|id| kept.get(id).is_some_and(is_delivered)), "{kept:?}");
+    scene.sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_a_predecessor_that_holds_the_store_it_measures_and_takes_over_once_that_has_ended() {
+    let scene = Scene::set("held", 1).await;
+    let files = scene.files("probe", "300ms");
+    let old = Probe::start(&files).await;
+    old.until("it is at work", LANDS_WITHIN, |recent| recent.delivered() >= 3).await;
+    let new = Probe::start(&files).await;
+    let recent = new.until("it measures", LANDS_WITHIN, |recent| recent.delivered() >= 3).await;
+    let why = recent.not_kept.as_deref().unwrap();
+    assert!(why.contains("another process holds the store"), "{why}");
+    assert_eq!(new.metrics().await.sum("traceprobe_store_degraded", &[]), 1.0);
+    old.kill().await;
+    new.until("it took over", LANDS_WITHIN, |recent| recent.not_kept.is_none()).await;
+    new.land().await;
+    let kept = files.kept();
+    assert!(scene.truth().keys().all(|id| kept.get(id).is_some_and(is_delivered)), "{kept:?}");
+    scene.sandbox.stop().await;
+}
+
+fn is_delivered(trace: &Trace) -> bool {
+    matches!(trace.ended, Some((Outcome::Delivered, _)))
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+}

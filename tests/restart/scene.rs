@@ -1,0 +1,210 @@
+//! A pipeline in this process that knows the truth, and the files of the probes that watch it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use traceprobe::config::Config;
+use traceprobe::daemon::clock;
+use traceprobe::domain::tag::TraceId;
+use traceprobe::domain::time::Timestamp;
+use traceprobe::domain::topology::Topology;
+use traceprobe::domain::trace::Trace;
+use traceprobe::sandbox::{self, Sandbox, Settings, TruthRecord};
+use traceprobe::store::{Range, Store};
+
+/// Signs the tags of every probe of these tests.
+pub const TAG_KEY: (&str, &str) = ("TRACEPROBE_TAG_KEY", "the key of the restart tests");
+const TENANTS: usize = 2;
+const ALL: Range = Range { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
+
+/// A sandbox and a folder of its own.
+pub struct Scene {
+    pub sandbox: Sandbox,
+    folder: PathBuf,
+}
+
+/// One probe's files.
+#[derive(Clone)]
+pub struct Files {
+    pub config: PathBuf,
+    pub store: PathBuf,
+    pub log: PathBuf,
+    topology: Arc<Topology>,
+}
+
+impl Scene {
+    pub async fn set(name: &str, seed: u64) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("restart").join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).unwrap();
+        }
+        fs::create_dir_all(&folder).unwrap();
+        let sandbox = Sandbox::start(Settings::brisk(seed, TENANTS)).await.unwrap();
+        Self { sandbox, folder }
+    }
+
+    /// Writes the configuration of a probe whose canaries leave at this interval.
+    pub fn files(&self, instance: &str, interval: &str) -> Files {
+        let store = self.folder.join(format!("{instance}.db"));
+        self.files_with_store(instance, interval, store)
+    }
+
+    /// The same, with the store somewhere else.
+    pub fn files_with_store(&self, instance: &str, interval: &str, store: PathBuf) -> Files {
+        let text = self.configuration(instance, interval, &store);
+        let variables = [(TAG_KEY.0.to_owned(), TAG_KEY.1.to_owned())];
+        let config = Config::parse(&text, variables).unwrap_or_else(|faults| panic!("{faults}\n{text}"));
+        let topology = Arc::new(config.topology());
+        let path = self.folder.join(format!("{instance}.toml"));
+        fs::write(&path, text).unwrap();
+        Files { config: path, store, log: self.folder.join(format!("{instance}.log")), topology }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// What really became of every canary that CloudWatch Logs took.
+    pub fn truth(&self) -> BTreeMap<TraceId, TruthRecord> {
+        let records = self.sandbox.truth().into_iter();
+        // The marker has five characters, the id 32.
+        records.map(|record| (TraceId::parse(&record.token[5..37]).unwrap(), record)).collect()
+    }
+
+    fn configuration(&self, instance: &str, interval: &str, store: &Path) -> String {
+        let ends = self.sandbox.endpoints();
+        let (project, dataset, table) = sandbox::TABLE;
+        let mut text = format!(
+            r#"[probe]
+listen = "127.0.0.1:0"
+instance = "{instance}"
+interval = "{interval}"
+slo = "1s"
+critical = "2s"
+give_up = "6s"
+grace = "8s"
+blind_after = "3s"
+stop_grace = "30s"
+
+[canary]
+sizes = ["100B", "500B"]
+
+[store]
+path = "{store}"
+
+[aws]
+region = "{region}"
+auth = "none"
+endpoints = {{ logs = "{logs}", kinesis = "{kinesis}", s3 = "{s3}", sts = "{sts}" }}
+
+[gcp]
+endpoint = "{bigquery}"
+auth = "none"
+
+[[stage]]
+name = "tenant_stream"
+kind = "kinesis"
+stream = "logs-{{tenant}}"
+interval = "100ms"
+settle = "0s"
+target = "1s"
+
+[[stage]]
+name = "archive"
+after = "tenant_stream"
+kind = "s3"
+bucket = "{archive}"
+key = "archive/tenant={{tenant}}/dt=%Y-%m-%d/hour=%H/"
+interval = "200ms"
+target = "1s"
+
+[[stage]]
+name = "transit"
+after = "tenant_stream"
+kind = "s3"
+bucket = "{transit}"
+key = "transit/%Y/%m/%d/%H/"
+interval = "200ms"
+target = "1s"
+
+[[stage]]
+name = "bigquery"
+after = "transit"
+kind = "bigquery"
+table = "{project}.{dataset}.{table}"
+id_column = "trace_id"
+time_column = "ingest_time"
+tenant_column = "tenant"
+interval = "200ms"
+target = "1s"
+end = true
+"#,
+            store = store.display(),
+            region = sandbox::REGION,
+            logs = ends.logs,
+            kinesis = ends.kinesis,
+            s3 = ends.s3,
+            sts = ends.sts,
+            bigquery = ends.bigquery,
+            archive = sandbox::ARCHIVE_BUCKET,
+            transit = sandbox::TRANSIT_BUCKET,
+        );
+        for tenant in self.sandbox.tenants() {
+            write!(
+                text,
+                "\n[[tenant]]\nname = \"{}\"\nlog_group = \"{}\"\nrole_arn = \"{}\"\nexternal_id = \"{}\"\n",
+                tenant.name, tenant.log_group, tenant.role_arn, tenant.external_id,
+            )
+            .unwrap();
+        }
+        text
+    }
+}
+
+impl Files {
+    pub fn map(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Everything that the store holds now. Read from a copy, so that the file itself stays as the probe left it.
+    pub fn kept(&self) -> BTreeMap<TraceId, Trace> {
+        let copy = self.store.with_extension("copy");
+        for suffix in ["", "-wal"] {
+            let (from, to) = (beside(&self.store, suffix), beside(&copy, suffix));
+            if to.exists() {
+                fs::remove_file(&to).unwrap();
+            }
+            if from.exists() {
+                fs::copy(from, to).unwrap();
+            }
+        }
+        let opened = Store::open(&copy, self.topology.clone(), now()).unwrap();
+        assert_eq!(opened.set_aside, None, "the store is damaged");
+        let mut store = opened.store;
+        let loaded = store.load(ALL).unwrap();
+        assert_eq!(loaded.unreadable, 0, "rows that make no sense");
+        loaded.traces.into_iter().map(|trace| (trace.id(), trace)).collect()
+    }
+
+    pub fn lose_the_disk(&self) {
+        for suffix in ["", "-wal"] {
+            let file = beside(&self.store, suffix);
+            if file.exists() {
+                fs::remove_file(file).unwrap();
+            }
+        }
+    }
+}
+
+pub fn now() -> Timestamp {
+    clock::system().now()
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}

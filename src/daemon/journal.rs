@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 use crate::domain::outcome::Outcome;
+use crate::domain::sighting::list_drift;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::Trace;
@@ -99,6 +100,15 @@ pub fn write(event: &Event, map: &Topology) {
             let (stage, source) = place(source);
             let seconds = blind_for.as_secs();
             info!(%stage, %source, blind_seconds = seconds, "can see stage {stage} again, after {seconds} s: {source}");
+        }
+        Event::SchemaDrifted { source, changes } => {
+            let (stage, source) = place(source);
+            let changes = list_drift(changes);
+            warn!(%stage, %source, changes, "schema of {stage} drifted: {source}: {changes}");
+        }
+        Event::SchemaRestored { source } => {
+            let (stage, source) = place(source);
+            info!(%stage, %source, "schema of {stage} is what it should be again: {source}");
         }
     }
 }

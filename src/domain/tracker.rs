@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::books::{SourceBook, TenantBook};
-pub use self::snapshot::{Snapshot, SourceView, TenantView, Violation};
+pub use self::snapshot::{Drifted, Snapshot, SourceView, TenantView, Violation};
 use super::outcome::Outcome;
-use super::sighting::{Locator, Reading, Sweep, Trouble, Wanted, WantedTrace};
+use super::sighting::{Drift, Locator, Reading, Sweep, Trouble, Wanted, WantedTrace};
 use super::tag::{Code, Tag, TraceId};
 use super::time::{Interval, Timestamp};
 use super::topology::{Role, SourceId, StageId, TenantId, Topology};
@@ -90,6 +90,13 @@ pub enum Input {
         trouble: Trouble,
         /// What happened, in words.
         detail: Arc<str>,
+    },
+    /// The schema of a source was read, and this is how it differs from what it should be.
+    SchemaRead {
+        /// Where.
+        source: SourceId,
+        /// What differs; nothing when all is as it should be.
+        changes: Arc<[Drift]>,
     },
     /// Time passed.
     Tick,
@@ -171,6 +178,10 @@ pub enum Event {
     WentBlind { source: SourceId, reason: Arc<str> },
     /// It can again.
     SawAgain { source: SourceId, blind_for: Duration },
+    /// The schema of a source is not what it should be, in these columns.
+    SchemaDrifted { source: SourceId, changes: Arc<[Drift]> },
+    /// It is again.
+    SchemaRestored { source: SourceId },
 }
 
 /// See the module.
@@ -250,6 +261,9 @@ impl Tracker {
                 self.sources[source.0 as usize].failed(trouble, detail, now);
                 self.lost_sight(source);
                 self.reconsider(source, now, &mut events);
+            }
+            Input::SchemaRead { source, changes } => {
+                events.extend(self.schema_read(source, changes, now));
             }
             Input::Tick => {}
         }
@@ -417,6 +431,15 @@ impl Tracker {
         }
         self.sources[source.0 as usize].forget_riders(now);
         self.reconsider(source, now, events);
+    }
+
+    fn schema_read(&mut self, source: SourceId, changes: Arc<[Drift]>, now: Timestamp) -> Option<Event> {
+        let before = self.sources[source.0 as usize].schema_read(changes.clone(), now);
+        match (before.is_empty(), changes.is_empty()) {
+            (true, true) => None,
+            (false, true) => Some(Event::SchemaRestored { source }),
+            (_, false) => (before != changes).then_some(Event::SchemaDrifted { source, changes }),
+        }
     }
 
     /// Marks every trace that waits at a source: what happens there now happens unseen.

@@ -150,6 +150,7 @@ pub(super) struct Families {
     pub(super) decode_errors: IntCounterVec,
     pub(super) behind: GaugeVec,
     pub(super) billed: IntCounterVec,
+    pub(super) schema_drift: IntGaugeVec,
     pub(super) store_degraded: IntGauge,
     pub(super) build_info: IntGaugeVec,
 }
@@ -317,6 +318,11 @@ impl Families {
                 "traceprobe_bigquery_bytes_billed_total",
                 &["stage"],
                 "Bytes that BigQuery says it billed for the looks at this stage.",
+            )?,
+            schema_drift: d.int_gauge(
+                "traceprobe_schema_drift",
+                &["stage"],
+                "Columns of the tables behind this stage that were added, removed, or changed in type or mode: against schema, or against what the probe found at its start. The log and the page name them.",
             )?,
             store_degraded: d.int_gauge(
                 "traceprobe_store_degraded",

@@ -166,7 +166,10 @@ impl Metrics {
                 self.sweep(*source, trouble.as_str());
             }
             // Shown by the gauges that a snapshot sets.
-            Event::WentBlind { .. } | Event::SawAgain { .. } => {}
+            Event::WentBlind { .. }
+            | Event::SawAgain { .. }
+            | Event::SchemaDrifted { .. }
+            | Event::SchemaRestored { .. } => {}
         }
     }
 
@@ -195,6 +198,12 @@ impl Metrics {
                 let labels = [name, &*map.stage(stage).name];
                 self.families.blind.with_label_values(&labels).set(i64::from(view.blind_since.is_some()));
             }
+        }
+        for stage in map.stage_ids().filter(|stage| map.stage(*stage).kind == "bigquery") {
+            let of_stage = snapshot.sources.iter().filter(|view| map.source(view.source).stage == stage);
+            let columns: usize = of_stage.map(|view| view.drift().len()).sum();
+            let columns = i64::try_from(columns).unwrap_or(i64::MAX);
+            self.families.schema_drift.with_label_values(&[&*map.stage(stage).name]).set(columns);
         }
         for view in &snapshot.sources {
             let stage = &*map.stage(map.source(view.source).stage).name;
@@ -328,6 +337,7 @@ impl Metrics {
             STRAYS.iter().for_each(|of| drop(f.strays.with_label_values(&[name, of])));
             if stage.kind == "bigquery" {
                 f.billed.with_label_values(&[name]);
+                f.schema_drift.with_label_values(&[name]);
             }
         }
         for source in map.source_ids() {

@@ -115,6 +115,26 @@ async fn every_field_of_the_json_is_described() {
     assert!(missing.is_empty(), "not in docs/api.md: {missing:?}");
 }
 
+#[tokio::test]
+async fn a_drifted_schema_is_told_on_the_page_and_in_json() {
+    use crate::domain::sighting::Drift;
+    use crate::domain::tracker::Drifted;
+
+    let mut snapshot = after(2, |_, _| Weather::default());
+    let table = snapshot.topology.source_of(ACME, TABLE);
+    let added = Drift { column: "x".into(), from: None, to: Some("STRING".into()) };
+    let since = Some(snapshot.at - std::time::Duration::from_secs(60));
+    snapshot.sources[table.0 as usize].drifted = Some(Drifted { since, changes: [added].into() });
+    let app = app(snapshot);
+    let page = page(&app, "/traces/recent").await;
+    assert!(text(&page, "verdicts").contains("column x added (STRING)"), "{}", text(&page, "verdicts"));
+    assert!(text(&page, "observers").contains("schema drifted: column x added (STRING)"));
+    let recent = json(&app, "/traces/recent").await;
+    let drift = &recent["sources"][table.0 as usize]["drift"];
+    let expected = serde_json::json!([{"column": "x", "change": "added", "from": null, "to": "STRING"}]);
+    assert_eq!(*drift, expected);
+}
+
 fn stuck_soon(second: u64, tenant: crate::domain::topology::TenantId) -> Weather {
     stuck(second + 900, tenant)
 }

@@ -169,6 +169,8 @@ impl Metrics {
             Event::WentBlind { .. }
             | Event::SawAgain { .. }
             | Event::SchemaDrifted { .. }
+            | Event::ClockAdrift { .. }
+            | Event::ClockInStep { .. }
             | Event::SchemaRestored { .. } => {}
         }
     }
@@ -199,6 +201,10 @@ impl Metrics {
                 self.families.blind.with_label_values(&labels).set(i64::from(view.blind_since.is_some()));
             }
         }
+        let bound = snapshot.clock.and_then(|clock| clock.error_bound).unwrap_or_default();
+        self.families.clock_error_bound.set(bound.as_secs_f64());
+        let synchronized = snapshot.clock.is_none_or(|clock| clock.synchronized);
+        self.families.clock_synchronized.set(i64::from(synchronized));
         for stage in map.stage_ids().filter(|stage| map.stage(*stage).kind == "bigquery") {
             let of_stage = snapshot.sources.iter().filter(|view| map.source(view.source).stage == stage);
             let columns: usize = of_stage.map(|view| view.drift().len()).sum();
@@ -295,6 +301,7 @@ impl Metrics {
     /// Brings every series of the map into being, at zero.
     fn be_born(&self) {
         let (f, map) = (&self.families, &*self.topology);
+        f.clock_synchronized.set(1);
         f.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         for tenant in map.tenants() {
             let name = &*tenant.name;

@@ -36,6 +36,8 @@ fn every_series_of_every_tenant_is_born_at_zero() {
         r#"traceprobe_observer_sweeps_total{result="throttled",stage="table",tenant="shared"} 0"#,
         r#"traceprobe_injections_total{result="missed",tenant="acme"} 0"#,
         "traceprobe_store_degraded 0\n",
+        "traceprobe_clock_error_bound_seconds 0\n",
+        "traceprobe_clock_synchronized 1\n",
     ] {
         assert!(text.contains(series), "{series} is not in\n{text}");
     }

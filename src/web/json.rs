@@ -29,6 +29,8 @@ pub struct Recent {
     slo_seconds: f64,
     give_up_seconds: f64,
     not_kept: Option<String>,
+    clock_synchronized: Option<bool>,
+    clock_error_bound_seconds: Option<f64>,
     window_seconds: f64,
     tenants: Vec<Tenant>,
     matching: usize,
@@ -210,6 +212,11 @@ impl Recent {
             slo_seconds: criteria.slo.as_secs_f64(),
             give_up_seconds: app.settings.give_up.as_secs_f64(),
             not_kept: (app.kept)().err(),
+            clock_synchronized: snapshot.clock.map(|clock| clock.synchronized),
+            clock_error_bound_seconds: snapshot
+                .clock
+                .and_then(|clock| clock.error_bound)
+                .map(|bound| bound.as_secs_f64()),
             window_seconds: criteria.window.as_secs_f64(),
             tenants,
             matching: selection.matching,

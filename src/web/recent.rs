@@ -10,7 +10,7 @@ use super::source::State;
 use super::tenant::{self, Gravity, HopFigures, Injection};
 use super::{App, Head, source, words};
 use crate::domain::quantile::Quantile;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::topology::TenantId;
 use crate::domain::trace::Trace;
 use crate::domain::tracker::{Snapshot, SourceView};
@@ -43,6 +43,8 @@ pub(super) struct Page {
     violations: Vec<ViolationLine>,
     /// Why nothing outlives a restart, where that is not as it should be.
     not_kept: Option<String>,
+    /// What the platform says of the probe's own clock: whether it is kept in step, and how far off it may be.
+    clock: Option<(bool, String)>,
     drifted: Vec<DriftLine>,
     troubled: Vec<SourceLine>,
     healthy: Vec<SourceLine>,
@@ -202,6 +204,7 @@ impl Page {
                 .filter_map(|verdict| FailureList::new(snapshot, filter, verdict.tenant))
                 .collect(),
             violations: violations(snapshot, filter),
+            clock: snapshot.clock.map(|clock| (clock.synchronized, clock_line(clock, snapshot.at))),
             drifted,
             troubled,
             healthy,
@@ -347,6 +350,22 @@ impl FailureList {
             tenant: name,
             rows,
         })
+    }
+}
+
+fn clock_line(clock: OwnClock, now: Timestamp) -> String {
+    let bound = clock.error_bound.map_or_else(
+        || "how far off it may be is not said".to_owned(),
+        |bound| {
+            format!(
+                "it may be off by {}, which is added to the allowance of every stage",
+                words::short(bound)
+            )
+        },
+    );
+    match clock.compared_at {
+        Some(at) => format!("{bound}; last compared {}", words::ago(at, now)),
+        None => bound,
     }
 }
 

@@ -75,6 +75,8 @@ impl Heard {
             Event::ForeignTags { .. }
             | Event::SchemaDrifted { .. }
             | Event::SchemaRestored { .. }
+            | Event::ClockAdrift { .. }
+            | Event::ClockInStep { .. }
             | Event::Looked { .. }
             | Event::LookFailed { .. }
             | Event::WentBlind { .. }

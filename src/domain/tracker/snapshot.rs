@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Tracker;
 use crate::domain::sighting::{Drift, Locator, Trouble};
 use crate::domain::tag::TraceId;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::Trace;
 
@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub tenants: Vec<TenantView>,
     /// The last isolation violations, oldest first.
     pub violations: Vec<Violation>,
+    /// What the platform last said of the probe's own clock; `None` where it says nothing.
+    pub clock: Option<OwnClock>,
 }
 
 /// How a source is doing.
@@ -152,6 +154,7 @@ impl Tracker {
             sources: sources.collect(),
             tenants: tenants.collect(),
             violations: self.violations.iter().cloned().collect(),
+            clock: self.clock,
         }
     }
 }

@@ -177,7 +177,7 @@ pub(super) static CLOUDWATCH_LOGS: [Key; 5] = {
     ]
 };
 
-pub(super) static BIGQUERY: [Key; 9] = [
+pub(super) static BIGQUERY: [Key; 11] = [
     text("table").required(),
     text("id_column").required(),
     text("id_is").or("tag"),
@@ -187,6 +187,8 @@ pub(super) static BIGQUERY: [Key; 9] = [
     text("location"),
     text("partition").or("auto"),
     text("max_bytes_billed").or("100MB"),
+    Key::new("schema", Shape::List),
+    text("schema_refresh").or("5m"),
 ];
 
 /// All tables with their header in the file, for the test of the shipped file.

@@ -301,6 +301,21 @@ pub struct BigQuery {
     pub partition: Partition,
     /// Most bytes that a query may bill.
     pub max_bytes_billed: u64,
+    /// The columns that it should have; those that are found first if `None`.
+    pub schema: Option<Vec<Column>>,
+    /// How often it is described again, to notice that its columns have changed.
+    pub schema_refresh: Duration,
+}
+
+/// A column that a table should have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name, `record.column` inside records.
+    pub name: String,
+    /// Its type, in capitals.
+    pub kind: String,
+    /// `NULLABLE`, `REQUIRED` or `REPEATED`.
+    pub mode: &'static str,
 }
 
 /// `project.dataset.table`.

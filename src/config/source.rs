@@ -1,6 +1,7 @@
 //! From stages and tenants to sources: kind-specific keys, `{tenant}` expanded, equal ones merged.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use toml::{Table, Value};
 
@@ -8,7 +9,8 @@ use super::fault::{Checked, Collector, Reported, suggestion};
 use super::keys;
 use super::reader::{Context, Layer, Reader, variable};
 use super::settings::{
-    Account, BigQuery, CloudWatchLogs, IdIs, Kind, Kinesis, Partition, S3, Source, SourceKind, TableName,
+    Account, BigQuery, CloudWatchLogs, Column, IdIs, Kind, Kinesis, Partition, S3, Source, SourceKind,
+    TableName,
 };
 use super::stage::{StageRead, belongs_elsewhere};
 use super::tenant::{self, TenantRead, account, check_log_group, expand};
@@ -307,6 +309,11 @@ fn bigquery(read: &mut Reader<'_, '_>, tenant: &str) -> Checked<SourceKind> {
         "max_bytes_billed",
         value::size_within(MIN_BYTES_BILLED, MAX_BYTES_BILLED, "; BigQuery bills at least 10MB a query"),
     );
+    let schema = read.find("schema", value::list(table_column));
+    let schema_refresh = read.get(
+        "schema_refresh",
+        value::duration_within(Duration::from_secs(1), Duration::from_secs(86_400), ""),
+    );
     Ok(SourceKind::BigQuery(BigQuery {
         table: table?,
         id_column: id_column?,
@@ -317,6 +324,8 @@ fn bigquery(read: &mut Reader<'_, '_>, tenant: &str) -> Checked<SourceKind> {
         location: location?,
         partition: partition?,
         max_bytes_billed: max_bytes_billed?,
+        schema: schema?,
+        schema_refresh: schema_refresh?,
     }))
 }
 
@@ -406,6 +415,29 @@ fn check_table(text: String) -> Result<TableName, String> {
     } else {
         Err(wrong())
     }
+}
+
+/// `name TYPE` or `name TYPE MODE`.
+fn table_column(value: &Value) -> Result<Column, String> {
+    let text = value::text(value)?;
+    let wrong = || {
+        format!(
+            "\"{text}\" is no column of a table; write for example \"trace_id STRING\" or \"tags STRING REPEATED\" (modes NULLABLE, REQUIRED, REPEATED)"
+        )
+    };
+    let mut words = text.split_whitespace();
+    let (Some(name), Some(kind)) = (words.next(), words.next()) else { return Err(wrong()) };
+    let mode = match words.next().map(str::to_ascii_uppercase).as_deref() {
+        None | Some("NULLABLE") => "NULLABLE",
+        Some("REQUIRED") => "REQUIRED",
+        Some("REPEATED") => "REPEATED",
+        Some(_) => return Err(wrong()),
+    };
+    if words.next().is_some() || !kind.chars().all(|c| c.is_ascii_alphanumeric()) {
+        return Err(wrong());
+    }
+    let name = value::column(&Value::String(name.to_owned()))?;
+    Ok(Column { name, kind: kind.to_ascii_uppercase(), mode })
 }
 
 fn location(value: &Value) -> Result<String, String> {

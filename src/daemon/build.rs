@@ -11,8 +11,8 @@ use anyhow::Context as _;
 use crate::cloud::aws::{Aws, AwsSettings, Endpoints, Role, Timeouts};
 use crate::cloud::calls::Calls;
 use crate::cloud::gcp::{Auth, Gcp, GcpSettings, GcpTimeouts};
-use crate::config::{Account, AwsAuth, Config, GcpAuth, IdIs, Partition, Source, SourceKind};
-use crate::domain::sighting::{Sweep, Wanted};
+use crate::config::{self, Account, AwsAuth, Config, GcpAuth, IdIs, Partition, Source, SourceKind};
+use crate::domain::sighting::{Drift, Sweep, Wanted};
 use crate::domain::time::WallClock;
 use crate::domain::topology::TenantId;
 use crate::inject::{self, Injector, Retry};
@@ -208,6 +208,8 @@ impl Looker {
                         Partition::Custom(sql) => bigquery::Predicate::Custom(sql.clone()),
                     },
                     max_bytes_billed: of.max_bytes_billed,
+                    schema: of.schema.as_deref().map(schema),
+                    refresh: of.schema_refresh,
                     ..bigquery::Settings::new(table, &of.id_column)
                 };
                 let gcp = clients.gcp.clone().context("no client for Google was made")?;
@@ -217,7 +219,25 @@ impl Looker {
     }
 }
 
+fn schema(columns: &[config::Column]) -> bigquery::TableSchema {
+    let column = |column: &config::Column| bigquery::Column {
+        name: column.name.clone(),
+        kind: column.kind.clone(),
+        mode: column.mode.to_owned(),
+    };
+    bigquery::TableSchema { columns: columns.iter().map(column).collect() }
+}
+
 impl Observe for Looker {
+    fn drift(&self) -> Option<Arc<[Drift]>> {
+        match self {
+            Self::Kinesis(observer) => observer.drift(),
+            Self::S3(observer) => observer.drift(),
+            Self::CloudWatchLogs(observer) => observer.drift(),
+            Self::BigQuery(observer) => observer.drift(),
+        }
+    }
+
     async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
         match self {
             Self::Kinesis(observer) => observer.sweep(wanted).await,

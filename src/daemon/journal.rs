@@ -7,6 +7,7 @@ use std::time::Duration;
 use tracing::{debug, error, info, warn};
 
 use crate::domain::outcome::Outcome;
+use crate::domain::sighting::list_drift;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::Trace;
@@ -100,6 +101,26 @@ pub fn write(event: &Event, map: &Topology) {
             let seconds = blind_for.as_secs();
             info!(%stage, %source, blind_seconds = seconds, "can see stage {stage} again, after {seconds} s: {source}");
         }
+        Event::SchemaDrifted { source, changes } => {
+            let (stage, source) = place(source);
+            let changes = list_drift(changes);
+            warn!(%stage, %source, changes, "schema of {stage} drifted: {source}: {changes}");
+        }
+        Event::ClockAdrift { error_bound } => {
+            let seconds = error_bound.map(|bound| bound.as_secs_f64());
+            warn!(
+                error_bound_seconds = seconds,
+                "the probe's own clock is not synchronized: arrivals that other clocks stamp may be off by more than is allowed for"
+            );
+        }
+        Event::ClockInStep { error_bound } => {
+            let seconds = error_bound.map(|bound| bound.as_secs_f64());
+            info!(error_bound_seconds = seconds, "the probe's own clock is synchronized again");
+        }
+        Event::SchemaRestored { source } => {
+            let (stage, source) = place(source);
+            info!(%stage, %source, "schema of {stage} is what it should be again: {source}");
+        }
     }
 }
 
@@ -166,6 +187,11 @@ pub fn store_loaded(loaded: &Loaded) {
     if unreadable > 0 {
         warn!(unreadable, "{unreadable} traces in the store make no sense: left there");
     }
+}
+
+/// Says that nobody knows how far off the clock may be.
+pub fn clock_unknown(reason: &str) {
+    warn!(reason, "cannot tell how far off the probe's own clock may be: {reason}");
 }
 
 /// Says that a damaged store made way for a fresh one.

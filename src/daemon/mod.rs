@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod clock;
+mod clock_error;
 pub mod engine;
 mod injecting;
 mod journal;

@@ -15,7 +15,7 @@ use super::build::{self, Clients, Looker};
 use super::engine::{self, Engine, Lane};
 use super::keeper::{self, Keeper};
 use super::supervisor::Supervisor;
-use super::{injecting, readiness};
+use super::{clock_error, injecting, readiness};
 use crate::cloud::calls::Calls;
 use crate::config::Config;
 use crate::domain::tag::Code;
@@ -83,6 +83,11 @@ impl Daemon {
             let ends = pace::Ends { source: id, wanted: told, reports: inputs_in.clone(), stop: end.clone() };
             let looking = pace::watch(observer, build::rhythm(source), clock.clone(), ends);
             supervisor.start(format!("observe {}", source.name), looking);
+        }
+
+        if let Some(address) = clock_error::address() {
+            let asking = clock_error::watch(address, clock_error::EVERY, inputs_in.clone(), end.clone());
+            supervisor.start("ask how far off the clock is", asking);
         }
 
         let (puts_in, puts) = mpsc::channel(INPUTS);

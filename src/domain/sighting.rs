@@ -115,6 +115,57 @@ pub struct Sweep {
     pub reading: Reading,
 }
 
+/// A column of a table that is not as it should be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Drift {
+    /// Its name, `record.column` inside records.
+    pub column: Arc<str>,
+    /// Its type, with the mode where that is not NULLABLE, as it should be: `STRING`, `STRING REPEATED`. `None` where
+    /// there should be no such column.
+    pub from: Option<Arc<str>>,
+    /// The same as it is; `None` where the column is gone.
+    pub to: Option<Arc<str>>,
+}
+
+impl Drift {
+    /// What happened to the column, in a word: `added`, `removed`, `retyped`, `remoded`.
+    #[must_use]
+    pub fn change(&self) -> &'static str {
+        let kind = |text: &'_ Option<Arc<str>>| {
+            text.as_deref().and_then(|text| text.split(' ').next()).map(str::to_owned)
+        };
+        match (&self.from, &self.to) {
+            (None, _) => "added",
+            (Some(_), None) => "removed",
+            (Some(_), Some(_)) if kind(&self.from) != kind(&self.to) => "retyped",
+            (Some(_), Some(_)) => "remoded",
+        }
+    }
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { column, from, to } = self;
+        match (from, to) {
+            (Some(from), Some(to)) => write!(f, "column {column} changed from {from} to {to}"),
+            (None, Some(to)) => write!(f, "column {column} added ({to})"),
+            (Some(from), None) => write!(f, "column {column} removed ({from})"),
+            (None, None) => write!(f, "column {column}"),
+        }
+    }
+}
+
+/// Several changes as one line for people. A table that was replaced by another one has too many to list.
+#[must_use]
+pub fn list_drift(changes: &[Drift]) -> String {
+    const SHOWN: usize = 10;
+    let mut all: Vec<_> = changes.iter().take(SHOWN).map(ToString::to_string).collect();
+    if changes.len() > SHOWN {
+        all.push(format!("and {} more", changes.len() - SHOWN));
+    }
+    all.join(", ")
+}
+
 /// Why a source could not be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 pub enum Trouble {

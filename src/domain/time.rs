@@ -98,6 +98,17 @@ impl Timestamp {
     }
 }
 
+/// What the platform says of the probe's own clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OwnClock {
+    /// It is off by no more than this; `None` where that is not said.
+    pub error_bound: Option<Duration>,
+    /// It is kept in step with a reference.
+    pub synchronized: bool,
+    /// When it was last compared with the reference.
+    pub compared_at: Option<Timestamp>,
+}
+
 impl Add<Duration> for Timestamp {
     type Output = Self;
 

@@ -60,7 +60,7 @@ pub struct Stage {
     pub role: Role,
     /// How long its hop may take.
     pub target: Option<Duration>,
-    /// By how much its clock and ours may disagree.
+    /// By how much its clock may be off: its share of what it and ours may disagree by.
     pub clock_allowance: Duration,
 }
 

@@ -18,11 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::books::{SourceBook, TenantBook};
-pub use self::snapshot::{Snapshot, SourceView, TenantView, Violation};
+pub use self::snapshot::{Drifted, Snapshot, SourceView, TenantView, Violation};
 use super::outcome::Outcome;
-use super::sighting::{Locator, Reading, Sweep, Trouble, Wanted, WantedTrace};
+use super::sighting::{Drift, Locator, Reading, Sweep, Trouble, Wanted, WantedTrace};
 use super::tag::{Code, Tag, TraceId};
-use super::time::{Interval, Timestamp};
+use super::time::{Interval, OwnClock, Timestamp};
 use super::topology::{Role, SourceId, StageId, TenantId, Topology};
 use super::trace::{Judgement, Origin, Put, Trace};
 
@@ -91,6 +91,15 @@ pub enum Input {
         /// What happened, in words.
         detail: Arc<str>,
     },
+    /// The schema of a source was read, and this is how it differs from what it should be.
+    SchemaRead {
+        /// Where.
+        source: SourceId,
+        /// What differs; nothing when all is as it should be.
+        changes: Arc<[Drift]>,
+    },
+    /// The platform said how far off our own clock may be.
+    ClockChecked(OwnClock),
     /// Time passed.
     Tick,
 }
@@ -171,6 +180,14 @@ pub enum Event {
     WentBlind { source: SourceId, reason: Arc<str> },
     /// It can again.
     SawAgain { source: SourceId, blind_for: Duration },
+    /// The schema of a source is not what it should be, in these columns.
+    SchemaDrifted { source: SourceId, changes: Arc<[Drift]> },
+    /// It is again.
+    SchemaRestored { source: SourceId },
+    /// Our own clock is not kept in step with a reference any more.
+    ClockAdrift { error_bound: Option<Duration> },
+    /// It is again.
+    ClockInStep { error_bound: Option<Duration> },
 }
 
 /// See the module.
@@ -190,6 +207,8 @@ pub struct Tracker {
     tenants: Vec<TenantBook>,
     violations: VecDeque<Violation>,
     known_leaks: BTreeSet<(TraceId, StageId, Locator)>,
+    /// What the platform last said of our own clock.
+    clock: Option<OwnClock>,
     revision: u64,
     /// Sources whose list of wanted traces changed since it was last asked for.
     changed: BTreeSet<SourceId>,
@@ -221,6 +240,7 @@ impl Tracker {
             tenants,
             violations: VecDeque::new(),
             known_leaks: BTreeSet::new(),
+            clock: None,
             revision: 0,
             changed: BTreeSet::new(),
             unsaved: BTreeSet::new(),
@@ -251,6 +271,10 @@ impl Tracker {
                 self.lost_sight(source);
                 self.reconsider(source, now, &mut events);
             }
+            Input::SchemaRead { source, changes } => {
+                events.extend(self.schema_read(source, changes, now));
+            }
+            Input::ClockChecked(clock) => events.extend(self.clock_checked(clock)),
             Input::Tick => {}
         }
         self.expire(now, &mut events);
@@ -393,7 +417,7 @@ impl Tracker {
             events.push(Event::ForeignTags { stage, source, count: sweep.reading.foreign_tags });
         }
         // Sources list their copies in orders of their own, and the first one to arrive is the arrival.
-        let allowance = self.topology.stage(stage).clock_allowance;
+        let allowance = self.allowance(stage);
         let mut sightings = sweep.sightings;
         sightings.sort_by_key(|sighting| sighting.certainly_by(allowance));
         for sighting in sightings {
@@ -417,6 +441,34 @@ impl Tracker {
         }
         self.sources[source.0 as usize].forget_riders(now);
         self.reconsider(source, now, events);
+    }
+
+    fn clock_checked(&mut self, mut clock: OwnClock) -> Option<Event> {
+        let before = self.clock;
+        // A bound that is not said any more is more likely forgotten than zero.
+        clock.error_bound = clock.error_bound.or_else(|| before.and_then(|before| before.error_bound));
+        self.clock = Some(clock);
+        let OwnClock { error_bound, synchronized, .. } = clock;
+        match (before.is_none_or(|before| before.synchronized), synchronized) {
+            (true, false) => Some(Event::ClockAdrift { error_bound }),
+            (false, true) => Some(Event::ClockInStep { error_bound }),
+            (true, true) | (false, false) => None,
+        }
+    }
+
+    /// By how much a stage's clock and ours may disagree: the stage's own share, and what our clock may be off.
+    fn allowance(&self, stage: StageId) -> Duration {
+        let ours = self.clock.and_then(|clock| clock.error_bound).unwrap_or_default();
+        self.topology.stage(stage).clock_allowance + ours
+    }
+
+    fn schema_read(&mut self, source: SourceId, changes: Arc<[Drift]>, now: Timestamp) -> Option<Event> {
+        let before = self.sources[source.0 as usize].schema_read(changes.clone(), now);
+        match (before.is_empty(), changes.is_empty()) {
+            (true, true) => None,
+            (false, true) => Some(Event::SchemaRestored { source }),
+            (_, false) => (before != changes).then_some(Event::SchemaDrifted { source, changes }),
+        }
     }
 
     /// Marks every trace that waits at a source: what happens there now happens unseen.

@@ -2,7 +2,7 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 use super::closing::{ClosingHistogram, Ladder};
@@ -150,6 +150,9 @@ pub(super) struct Families {
     pub(super) decode_errors: IntCounterVec,
     pub(super) behind: GaugeVec,
     pub(super) billed: IntCounterVec,
+    pub(super) schema_drift: IntGaugeVec,
+    pub(super) clock_error_bound: Gauge,
+    pub(super) clock_synchronized: IntGauge,
     pub(super) store_degraded: IntGauge,
     pub(super) build_info: IntGaugeVec,
 }
@@ -318,6 +321,21 @@ impl Families {
                 &["stage"],
                 "Bytes that BigQuery says it billed for the looks at this stage.",
             )?,
+            schema_drift: d.int_gauge(
+                "traceprobe_schema_drift",
+                &["stage"],
+                "Columns of the tables behind this stage that were added, removed, or changed in type or mode: against schema, or against what the probe found at its start. The log and the page name them.",
+            )?,
+            clock_error_bound: d.gauge(
+                "traceprobe_clock_error_bound_seconds",
+                &[],
+                "How far off the probe's own clock may be, as ECS says; added to the clock_allowance of every stage. 0 where nobody says.",
+            )?.with_label_values::<&str>(&[]),
+            clock_synchronized: d.int_gauge(
+                "traceprobe_clock_synchronized",
+                &[],
+                "0 while ECS says that the probe's own clock is not kept in step: latencies to stages that stamp arrivals themselves are then not to be trusted. 1 otherwise, also where nobody says.",
+            )?.with_label_values::<&str>(&[]),
             store_degraded: d.int_gauge(
                 "traceprobe_store_degraded",
                 &[],

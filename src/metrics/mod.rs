@@ -175,7 +175,12 @@ impl Metrics {
                 self.sweep(*source, trouble.as_str());
             }
             // Shown by the gauges that a snapshot sets.
-            Event::WentBlind { .. } | Event::SawAgain { .. } => {}
+            Event::WentBlind { .. }
+            | Event::SawAgain { .. }
+            | Event::SchemaDrifted { .. }
+            | Event::ClockAdrift { .. }
+            | Event::ClockInStep { .. }
+            | Event::SchemaRestored { .. } => {}
         }
     }
 
@@ -204,6 +209,16 @@ impl Metrics {
                 let labels = [name, &*map.stage(stage).name];
                 self.families.blind.with_label_values(&labels).set(i64::from(view.blind_since.is_some()));
             }
+        }
+        let bound = snapshot.clock.and_then(|clock| clock.error_bound).unwrap_or_default();
+        self.families.clock_error_bound.set(bound.as_secs_f64());
+        let synchronized = snapshot.clock.is_none_or(|clock| clock.synchronized);
+        self.families.clock_synchronized.set(i64::from(synchronized));
+        for stage in map.stage_ids().filter(|stage| map.stage(*stage).kind == "bigquery") {
+            let of_stage = snapshot.sources.iter().filter(|view| map.source(view.source).stage == stage);
+            let columns: usize = of_stage.map(|view| view.drift().len()).sum();
+            let columns = i64::try_from(columns).unwrap_or(i64::MAX);
+            self.families.schema_drift.with_label_values(&[&*map.stage(stage).name]).set(columns);
         }
         for view in &snapshot.sources {
             let stage = &*map.stage(map.source(view.source).stage).name;
@@ -295,6 +310,7 @@ impl Metrics {
     /// Brings every series of the map into being, at zero.
     fn be_born(&self) {
         let (f, map) = (&self.families, &*self.topology);
+        f.clock_synchronized.set(1);
         f.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         for tenant in map.tenants() {
             let name = &*tenant.name;
@@ -337,6 +353,7 @@ impl Metrics {
             STRAYS.iter().for_each(|of| drop(f.strays.with_label_values(&[name, of])));
             if stage.kind == "bigquery" {
                 f.billed.with_label_values(&[name]);
+                f.schema_drift.with_label_values(&[name]);
             }
         }
         for source in map.source_ids() {

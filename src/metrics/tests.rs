@@ -1,9 +1,27 @@
 use super::*;
-use crate::domain::topology::fixture;
+use crate::domain::sighting::Drift;
+use crate::domain::tag::Code;
+use crate::domain::topology::{Stage, fixture};
+use crate::domain::tracker::{Drifted, Settings, Tracker};
 
 fn metrics() -> Metrics {
     let ladder = Ladder::new(&[1, 10, 30, 60, 300].map(Duration::from_secs));
     Metrics::new(Arc::new(fixture::topology()), &ladder, Arc::new(Vec::new)).unwrap()
+}
+
+fn rules() -> Settings {
+    let a_while = Duration::from_secs(30);
+    Settings {
+        slo: a_while,
+        give_up: a_while,
+        grace: a_while,
+        blind_after: a_while,
+        ride: a_while,
+        max_in_flight: 10,
+        remember: 10,
+        remember_failures: 10,
+        instance: Code::of("me"),
+    }
 }
 
 #[test]
@@ -18,6 +36,8 @@ fn every_series_of_every_tenant_is_born_at_zero() {
         r#"traceprobe_observer_sweeps_total{result="throttled",stage="table",tenant="shared"} 0"#,
         r#"traceprobe_injections_total{result="missed",tenant="acme"} 0"#,
         "traceprobe_store_degraded 0\n",
+        "traceprobe_clock_error_bound_seconds 0\n",
+        "traceprobe_clock_synchronized 1\n",
     ] {
         assert!(text.contains(series), "{series} is not in\n{text}");
     }
@@ -84,4 +104,30 @@ fn a_scrape_never_sees_half_of_an_event() {
             assert_eq!(met, number(&text, r#"traceprobe_slo_traces_total{tenant="acme"}"#));
         }
     });
+}
+
+#[test]
+fn drifted_columns_are_counted_for_tables_only_and_born_at_zero() {
+    let map = fixture::topology();
+    let stages = map.stages().iter().cloned().map(|stage| match &*stage.name {
+        "table" => Stage { kind: "bigquery", ..stage },
+        _ => stage,
+    });
+    let map = Topology::new(map.tenants().to_vec(), stages.collect(), map.sources().to_vec()).unwrap();
+    let map = Arc::new(map);
+    let metrics =
+        Metrics::new(map.clone(), &Ladder::new(&[1, 30].map(Duration::from_secs)), Arc::new(Vec::new));
+    let metrics = metrics.unwrap();
+    let series = || {
+        let text = metrics.render(Format::Text);
+        text.lines().filter(|line| line.starts_with("traceprobe_schema_drift{")).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(series(), r#"traceprobe_schema_drift{stage="table"} 0"#);
+    let mut snapshot =
+        Tracker::new(map.clone(), rules(), Timestamp::MIN).snapshot(Timestamp::from_secs(1_000));
+    let table = map.source_of(fixture::ACME, map.end());
+    let gone = Drift { column: "level".into(), from: Some("STRING".into()), to: None };
+    snapshot.sources[table.0 as usize].drifted = Some(Drifted { since: None, changes: [gone].into() });
+    metrics.show(&snapshot);
+    assert_eq!(series(), r#"traceprobe_schema_drift{stage="table"} 1"#);
 }

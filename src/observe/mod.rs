@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::canary::Template;
-use crate::domain::sighting::{Sweep, Trouble, Wanted};
+use crate::domain::sighting::{Drift, Sweep, Trouble, Wanted};
 use crate::domain::tag::{Code, Keyring};
 
 /// Reads one source.
@@ -29,6 +29,12 @@ pub trait Observe: Send + 'static {
     /// dropped at any `await`, when it takes longer than its timeout or the daemon stops, and is asked again
     /// afterwards; whatever it keeps between looks must survive that without skipping anything.
     fn sweep(&mut self, wanted: &Wanted) -> impl Future<Output = Result<Sweep, ObserveError>> + Send;
+
+    /// By what the schema that the source had at the last look differs from what it should be; `None` where that is not
+    /// known, or there is no schema. Asked after every look, also one that failed.
+    fn drift(&self) -> Option<Arc<[Drift]>> {
+        None
+    }
 
     /// Nothing waits any more; open cursors may be let go. The next look may be far off.
     fn rest(&mut self) {}

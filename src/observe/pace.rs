@@ -93,6 +93,7 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
     let mut backoff = rhythm.backoff();
     let mut last = None;
     let mut covered = None;
+    let mut drift = None;
     loop {
         let wanted = ends.wanted.borrow_and_update().clone();
         if wanted.waiting.is_empty() {
@@ -133,6 +134,17 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
         };
         if ends.reports.send(input).await.is_err() {
             return;
+        }
+        // Also after a look that failed: the column that it looks for may be the one that is gone.
+        let drifted = observer.drift();
+        if drifted != drift
+            && let Some(changes) = &drifted
+        {
+            let input = Input::SchemaRead { source: ends.source, changes: changes.clone() };
+            if ends.reports.send(input).await.is_err() {
+                return;
+            }
+            drift = drifted;
         }
         tokio::time::sleep(pause).await;
     }

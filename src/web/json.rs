@@ -14,6 +14,7 @@ use super::tenant::{self, HopFigures, Injection};
 use crate::domain::canary::Integrity;
 use crate::domain::outcome::Outcome;
 use crate::domain::quantile::Quantile;
+use crate::domain::sighting::Drift;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::{Hop, Judgement, Put, Trace};
 use crate::domain::tracker::{Snapshot, SourceView, Violation};
@@ -28,6 +29,8 @@ pub struct Recent {
     slo_seconds: f64,
     give_up_seconds: f64,
     not_kept: Option<String>,
+    clock_synchronized: Option<bool>,
+    clock_error_bound_seconds: Option<f64>,
     window_seconds: f64,
     tenants: Vec<Tenant>,
     matching: usize,
@@ -170,6 +173,16 @@ struct Source {
     watermark_age_seconds: Option<f64>,
     last_answer: Option<String>,
     behind_seconds: Option<f64>,
+    drift: Option<Vec<DriftJson>>,
+    drift_since: Option<String>,
+}
+
+#[derive(Serialize, Debug)]
+struct DriftJson {
+    column: String,
+    change: &'static str,
+    from: Option<String>,
+    to: Option<String>,
 }
 
 /// What went wrong with a request.
@@ -199,6 +212,11 @@ impl Recent {
             slo_seconds: criteria.slo.as_secs_f64(),
             give_up_seconds: app.settings.give_up.as_secs_f64(),
             not_kept: (app.kept)().err(),
+            clock_synchronized: snapshot.clock.map(|clock| clock.synchronized),
+            clock_error_bound_seconds: snapshot
+                .clock
+                .and_then(|clock| clock.error_bound)
+                .map(|bound| bound.as_secs_f64()),
             window_seconds: criteria.window.as_secs_f64(),
             tenants,
             matching: selection.matching,
@@ -411,6 +429,20 @@ impl Source {
             watermark_age_seconds: view.watermark.map(|mark| snapshot.at.since(mark).as_secs_f64()),
             last_answer: view.last_answer.map(rfc3339),
             behind_seconds: view.behind.map(|behind| behind.as_secs_f64()),
+            drift: view.drifted.as_ref().map(|drifted| drifted.changes.iter().map(DriftJson::new).collect()),
+            drift_since: view.drifted.as_ref().and_then(|drifted| drifted.since).map(rfc3339),
+        }
+    }
+}
+
+impl DriftJson {
+    fn new(drift: &Drift) -> Self {
+        let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(str::to_owned);
+        Self {
+            column: drift.column.to_string(),
+            change: drift.change(),
+            from: text(&drift.from),
+            to: text(&drift.to),
         }
     }
 }

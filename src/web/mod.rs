@@ -115,8 +115,13 @@ impl Settings {
     /// The runbook's chapter on a condition.
     #[must_use]
     pub fn runbook(&self, condition: &Condition) -> Option<String> {
-        let address = self.runbook.as_ref()?;
-        Some(format!("{address}#{}", tenant::anchor(condition)))
+        self.chapter(&tenant::anchor(condition))
+    }
+
+    /// A chapter of the runbook.
+    #[must_use]
+    pub fn chapter(&self, anchor: &str) -> Option<String> {
+        self.runbook.as_ref().map(|address| format!("{address}#{anchor}"))
     }
 }
 

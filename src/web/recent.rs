@@ -10,10 +10,10 @@ use super::source::State;
 use super::tenant::{self, Gravity, HopFigures, Injection};
 use super::{App, Head, source, words};
 use crate::domain::quantile::Quantile;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::topology::TenantId;
 use crate::domain::trace::Trace;
-use crate::domain::tracker::Snapshot;
+use crate::domain::tracker::{Snapshot, SourceView};
 use crate::domain::verdict::Verdict;
 
 /// Failures of one tenant that the page shows before it refers to the filter.
@@ -43,6 +43,9 @@ pub(super) struct Page {
     violations: Vec<ViolationLine>,
     /// Why nothing outlives a restart, where that is not as it should be.
     not_kept: Option<String>,
+    /// What the platform says of the probe's own clock: whether it is kept in step, and how far off it may be.
+    clock: Option<(bool, String)>,
+    drifted: Vec<DriftLine>,
     troubled: Vec<SourceLine>,
     healthy: Vec<SourceLine>,
     injections: Vec<InjectionLine>,
@@ -130,6 +133,15 @@ struct SourceLine {
     reason: String,
 }
 
+/// A table whose schema is not what it should be.
+struct DriftLine {
+    stage: String,
+    source: String,
+    since: Option<(String, String)>,
+    changes: String,
+    runbook: Option<String>,
+}
+
 struct InjectionLine {
     tenant: String,
     ok: bool,
@@ -154,6 +166,12 @@ impl Page {
             .filter(|view| map.source(view.source).tenants.iter().any(|tenant| of_tenant(*tenant)))
             .map(|view| SourceLine::new(snapshot, view))
             .partition(|line| line.state.is_troubled());
+        let drifted = snapshot
+            .sources
+            .iter()
+            .filter(|view| map.source(view.source).tenants.iter().any(|tenant| of_tenant(*tenant)))
+            .filter_map(|view| DriftLine::new(app, snapshot, view))
+            .collect();
         let scale = common_scale(&selection.traces, snapshot);
         let row = |trace: &&Trace| TraceRow::new(snapshot, trace, criteria.slo, scale);
         let first_lanes = selection.traces.first().map(|trace| lanes(trace, snapshot));
@@ -186,6 +204,8 @@ impl Page {
                 .filter_map(|verdict| FailureList::new(snapshot, filter, verdict.tenant))
                 .collect(),
             violations: violations(snapshot, filter),
+            clock: snapshot.clock.map(|clock| (clock.synchronized, clock_line(clock, snapshot.at))),
+            drifted,
             troubled,
             healthy,
             injections: chosen().map(|verdict| InjectionLine::new(snapshot, verdict.tenant)).collect(),
@@ -333,6 +353,22 @@ impl FailureList {
     }
 }
 
+fn clock_line(clock: OwnClock, now: Timestamp) -> String {
+    let bound = clock.error_bound.map_or_else(
+        || "how far off it may be is not said".to_owned(),
+        |bound| {
+            format!(
+                "it may be off by {}, which is added to the allowance of every stage",
+                words::short(bound)
+            )
+        },
+    );
+    match clock.compared_at {
+        Some(at) => format!("{bound}; last compared {}", words::ago(at, now)),
+        None => bound,
+    }
+}
+
 fn violations(snapshot: &Snapshot, filter: &Filter) -> Vec<ViolationLine> {
     let map = &snapshot.topology;
     snapshot
@@ -355,7 +391,7 @@ fn violations(snapshot: &Snapshot, filter: &Filter) -> Vec<ViolationLine> {
 }
 
 impl SourceLine {
-    fn new(snapshot: &Snapshot, view: &crate::domain::tracker::SourceView) -> Self {
+    fn new(snapshot: &Snapshot, view: &SourceView) -> Self {
         let spec = snapshot.topology.source(view.source);
         let never = || "never".to_owned();
         Self {
@@ -368,8 +404,26 @@ impl SourceLine {
             read_up_to: view.watermark.map_or_else(never, |mark| words::ago(mark, snapshot.at)),
             last_answer: view.last_answer.map_or_else(never, |at| words::ago(at, snapshot.at)),
             waiting: view.waiting,
-            reason: source::reason(view),
+            reason: match (source::reason(view), source::drift(view)) {
+                (reason, None) => reason,
+                (reason, Some(drift)) if reason.is_empty() => format!("schema drifted: {drift}"),
+                (reason, Some(drift)) => format!("{reason}; schema drifted: {drift}"),
+            },
         }
+    }
+}
+
+impl DriftLine {
+    fn new(app: &App, snapshot: &Snapshot, view: &SourceView) -> Option<Self> {
+        let spec = snapshot.topology.source(view.source);
+        let since = view.drifted.as_ref().and_then(|drifted| drifted.since);
+        Some(Self {
+            changes: source::drift(view)?,
+            stage: snapshot.topology.stage(spec.stage).name.to_string(),
+            source: spec.name.to_string(),
+            since: since.map(|at| (words::clock(at, snapshot.at), words::age(snapshot.at.since(at)))),
+            runbook: app.settings.chapter("traceprobeschemadrift"),
+        })
     }
 }
 

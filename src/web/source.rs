@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::words;
+use crate::domain::sighting::list_drift;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{Owner, SourceId};
 use crate::domain::tracker::{Snapshot, SourceView};
@@ -78,6 +79,12 @@ pub fn reason(view: &SourceView) -> String {
         (None, State::Starting) => "the first look is under way".to_owned(),
         (None, State::Reading | State::Failing) => String::new(),
     }
+}
+
+/// By what its schema differs from what it should be, in words.
+#[must_use]
+pub fn drift(view: &SourceView) -> Option<String> {
+    (!view.drift().is_empty()).then(|| list_drift(view.drift()))
 }
 
 /// Whose it is: a tenant's name, or `shared`.

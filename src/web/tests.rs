@@ -115,6 +115,53 @@ async fn every_field_of_the_json_is_described() {
     assert!(missing.is_empty(), "not in docs/api.md: {missing:?}");
 }
 
+#[tokio::test]
+async fn a_drifted_schema_is_told_on_the_page_and_in_json() {
+    use crate::domain::sighting::Drift;
+    use crate::domain::tracker::Drifted;
+
+    let mut snapshot = after(2, |_, _| Weather::default());
+    let table = snapshot.topology.source_of(ACME, TABLE);
+    let added = Drift { column: "x".into(), from: None, to: Some("STRING".into()) };
+    let since = Some(snapshot.at - std::time::Duration::from_secs(60));
+    snapshot.sources[table.0 as usize].drifted = Some(Drifted { since, changes: [added].into() });
+    let app = app(snapshot);
+    let page = page(&app, "/traces/recent").await;
+    assert!(text(&page, "verdicts").contains("column x added (STRING)"), "{}", text(&page, "verdicts"));
+    assert!(text(&page, "observers").contains("schema drifted: column x added (STRING)"));
+    let recent = json(&app, "/traces/recent").await;
+    let drift = &recent["sources"][table.0 as usize]["drift"];
+    let expected = serde_json::json!([{"column": "x", "change": "added", "from": null, "to": "STRING"}]);
+    assert_eq!(*drift, expected);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_not_kept_in_step_is_told_and_one_that_is_stands_at_the_foot() {
+    use crate::domain::time::OwnClock;
+
+    let mut snapshot = after(2, |_, _| Weather::default());
+    let said = |snapshot: crate::domain::tracker::Snapshot| async move {
+        let app = app(snapshot);
+        let page = page(&app, "/traces/recent").await;
+        let recent = json(&app, "/traces/recent").await;
+        let both = [&recent["clock_synchronized"], &recent["clock_error_bound_seconds"]].map(Clone::clone);
+        (text(&page, "verdicts"), text(&page, "observers"), both)
+    };
+    let (above, below, [synchronized, bound]) = said(snapshot.clone()).await;
+    assert!(!above.contains("clock") && !below.contains("clock"), "{above} {below}");
+    assert!(synchronized.is_null() && bound.is_null());
+    let error_bound = Some(std::time::Duration::from_millis(3));
+    snapshot.clock = Some(OwnClock { error_bound, synchronized: false, compared_at: None });
+    let (above, below, _) = said(snapshot.clone()).await;
+    assert!(above.contains("clock is not synchronized: it may be off by 3 ms"), "{above}");
+    assert!(!below.contains("clock"), "{below}");
+    snapshot.clock = Some(OwnClock { error_bound, synchronized: true, compared_at: None });
+    let (above, below, [synchronized, bound]) = said(snapshot).await;
+    assert!(!above.contains("clock"), "{above}");
+    assert!(below.contains("The clock is synchronized: it may be off by 3 ms"), "{below}");
+    assert_eq!((synchronized.as_bool(), bound.as_f64()), (Some(true), Some(0.003)));
+}
+
 fn stuck_soon(second: u64, tenant: crate::domain::topology::TenantId) -> Weather {
     stuck(second + 900, tenant)
 }

@@ -73,6 +73,10 @@ impl Heard {
                 panic!("everything in here is ours, and there is room for it: {event:?}")
             }
             Event::ForeignTags { .. }
+            | Event::SchemaDrifted { .. }
+            | Event::SchemaRestored { .. }
+            | Event::ClockAdrift { .. }
+            | Event::ClockInStep { .. }
             | Event::Looked { .. }
             | Event::LookFailed { .. }
             | Event::WentBlind { .. }

@@ -3,6 +3,7 @@
 mod bigquery;
 mod clients;
 mod kinesis;
+mod schema;
 mod service_faults;
 mod services;
 mod stage_faults;

@@ -45,6 +45,7 @@ impl Tracker {
             events.push(Event::Stray { stage, tenant: Some(tenant), other_instance });
             return;
         }
+        let allowance = self.allowance(stage);
         let Some(trace) = self.open.get_mut(&id).or_else(|| self.finished.get_mut(&id)) else { return };
         let visit = &trace.stages[usize::from(stage.0)];
         if visit.copies.contains(&sighting.locator) || visit.copies.len() >= MAX_COPIES {
@@ -70,7 +71,6 @@ impl Tracker {
         let not_before = visit.absent_until.unwrap_or(trace.planned_at).max(trace.planned_at);
         let set_back = sighting.seen_by < not_before;
         let looked = Interval { earliest: not_before, latest: sighting.seen_by.max(not_before) };
-        let allowance = self.topology.stage(stage).clock_allowance;
         let interval =
             match sighting.stamp.interval().map(|stamped| stamped.widen(allowance).intersect(looked)) {
                 Some(Some(both)) => both,

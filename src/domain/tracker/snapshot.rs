@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Tracker;
-use crate::domain::sighting::{Locator, Trouble};
+use crate::domain::sighting::{Drift, Locator, Trouble};
 use crate::domain::tag::TraceId;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::Trace;
 
@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub tenants: Vec<TenantView>,
     /// The last isolation violations, oldest first.
     pub violations: Vec<Violation>,
+    /// What the platform last said of the probe's own clock; `None` where it says nothing.
+    pub clock: Option<OwnClock>,
 }
 
 /// How a source is doing.
@@ -48,6 +50,25 @@ pub struct SourceView {
     pub failing: Option<FailingView>,
     /// How far behind the newest record the last read ended, where the stage says so.
     pub behind: Option<Duration>,
+    /// How its schema differs from what it should be; `None` where that is not known, or there is no schema.
+    pub drifted: Option<Drifted>,
+}
+
+impl SourceView {
+    /// By what the schema differs from what it should be, as far as is known.
+    #[must_use]
+    pub fn drift(&self) -> &[Drift] {
+        self.drifted.as_ref().map_or(&[], |drifted| &drifted.changes)
+    }
+}
+
+/// How the schema of a source differs from what it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drifted {
+    /// Since when anything differs.
+    pub since: Option<Timestamp>,
+    /// What differs now; nothing when all is as it should be.
+    pub changes: Arc<[Drift]>,
 }
 
 /// A row of failed looks.
@@ -114,6 +135,7 @@ impl Tracker {
                 detail: failing.detail.clone(),
             }),
             behind: book.behind,
+            drifted: book.drifted.clone(),
         });
         let tenants = self.topology.tenant_ids().zip(&self.tenants).map(|(tenant, book)| TenantView {
             tenant,
@@ -132,6 +154,7 @@ impl Tracker {
             sources: sources.collect(),
             tenants: tenants.collect(),
             violations: self.violations.iter().cloned().collect(),
+            clock: self.clock,
         }
     }
 }

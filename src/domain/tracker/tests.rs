@@ -886,3 +886,53 @@ fn a_failure_that_successes_have_pushed_out_can_still_come_late() {
     assert_eq!(trace.standing(), Standing::Ended(&Outcome::Late));
     assert!(w.tracker.take_unsaved().iter().any(|(trace, finished)| trace.came_late && *finished));
 }
+
+#[test]
+fn a_drift_is_told_when_it_changes_and_when_it_is_over() {
+    let mut w = World::new();
+    let source = SourceId(0);
+    let column = |name: &str| Drift { column: name.into(), from: None, to: Some("STRING".into()) };
+    let mut read = |changes: &[Drift], at| {
+        let events = w.apply(Input::SchemaRead { source, changes: changes.into() }, t(at));
+        let since = w.tracker.snapshot(t(at)).sources[0].drifted.as_ref().unwrap().since;
+        (events, since)
+    };
+    let one: Arc<[Drift]> = [column("x")].into();
+    let two: Arc<[Drift]> = [column("x"), column("y")].into();
+    assert_eq!(read(&[], 1), (vec![], None));
+    assert_eq!(read(&one, 2), (vec![Event::SchemaDrifted { source, changes: one.clone() }], Some(t(2))));
+    assert_eq!(read(&one, 3), (vec![], Some(t(2))));
+    assert_eq!(read(&two, 4), (vec![Event::SchemaDrifted { source, changes: two.clone() }], Some(t(2))));
+    assert_eq!(read(&[], 5), (vec![Event::SchemaRestored { source }], None));
+}
+
+#[test]
+fn what_our_own_clock_may_be_off_is_added_to_the_allowance_of_a_stage() {
+    let ms = Duration::from_millis;
+    let width = |bound: Option<Duration>| {
+        let mut w = World::new();
+        let clock = OwnClock { error_bound: bound, synchronized: true, compared_at: None };
+        assert_eq!(w.apply(Input::ClockChecked(clock), t(0)), []);
+        w.put(canary(1));
+        w.look(STREAM, t(2), vec![]);
+        w.look(STREAM, t(9), vec![seen(canary(1), Stamp::Millis(t(5)), t(9), "1")]);
+        w.tracker.trace(canary(1).trace).unwrap().arrival(STREAM).unwrap().width()
+    };
+    assert_eq!(width(None), ms(1 + 2 * 50));
+    assert_eq!(width(Some(ms(20))), ms(1 + 2 * (50 + 20)));
+}
+
+#[test]
+fn a_clock_that_is_not_kept_in_step_is_told_once_and_keeps_its_last_bound() {
+    let mut w = World::new();
+    let mut says = |synchronized, error_bound: Option<u64>| {
+        let error_bound = error_bound.map(Duration::from_millis);
+        let clock = OwnClock { error_bound, synchronized, compared_at: None };
+        w.apply(Input::ClockChecked(clock), t(1))
+    };
+    let error_bound = Some(Duration::from_millis(3));
+    assert_eq!(says(true, Some(3)), []);
+    assert_eq!(says(false, None), [Event::ClockAdrift { error_bound }]);
+    assert_eq!(says(false, None), []);
+    assert_eq!(says(true, None), [Event::ClockInStep { error_bound }]);
+}

@@ -8,6 +8,7 @@
 //!
 //! It must never send a query whose bytes are not bounded: the table's owner pays by the byte.
 
+mod drift;
 mod failure;
 mod rows;
 mod settings;
@@ -15,6 +16,7 @@ mod sql;
 mod table;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use gcp_bigquery_client::model::data_format_options::DataFormatOptions;
 use gcp_bigquery_client::model::query_parameter::QueryParameter;
@@ -28,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use super::{Observe, ObserveError, Recognizer};
 use crate::cloud::calls::CallResult;
 use crate::cloud::gcp::Gcp;
-use crate::domain::sighting::{Reading, Sweep, Trouble, Wanted, WantedTrace};
+use crate::domain::sighting::{Drift, Reading, Sweep, Trouble, Wanted, WantedTrace};
 use crate::domain::tag::{Tag, TraceId};
 use crate::domain::time::{Timestamp, WallClock};
 
@@ -61,6 +63,10 @@ pub struct BigQuery {
     recognizer: Recognizer,
     clock: WallClock,
     known: Option<Known>,
+    /// The columns that the table should have, once they are known.
+    should: Option<TableSchema>,
+    /// How it differed from them when it was last described.
+    drift: Option<Arc<[Drift]>>,
     spent: Spent,
 }
 
@@ -103,7 +109,9 @@ impl BigQuery {
     #[must_use]
     pub fn new(settings: Settings, gcp: Gcp, recognizer: Recognizer, clock: WallClock) -> Self {
         let name = settings.table.to_string();
-        Self { settings, name, gcp, recognizer, clock, known: None, spent: Spent::default() }
+        let should = settings.schema.clone();
+        let spent = Spent::default();
+        Self { settings, name, gcp, recognizer, clock, known: None, should, drift: None, spent }
     }
 
     /// The table's columns, once a look has succeeded.
@@ -146,7 +154,7 @@ impl BigQuery {
         Ok(())
     }
 
-    async fn describe(&self, traces: &[WantedTrace]) -> Result<Known, ObserveError> {
+    async fn describe(&mut self, traces: &[WantedTrace]) -> Result<Known, ObserveError> {
         let TableName { project, dataset, table } = &self.settings.table;
         let asked = format!("tables.get of `{}`", self.name);
         let path = format!("/projects/{project}/datasets/{dataset}/tables/{table}");
@@ -159,6 +167,9 @@ impl BigQuery {
             return Err(failure::of_answer(&asked, &answer));
         }
         let table = Table::parse(&answer.body).map_err(|error| garbled(&asked, &error))?;
+        // Before anything that may fail because of a change.
+        let should = self.should.get_or_insert_with(|| table.schema.clone());
+        self.drift = Some(drift::between(should, &table.schema));
         let id = &self.settings.id_column;
         if table.schema.column(id).is_none() {
             return Err(ObserveError::new(Trouble::Missing, format!("`{}` has no column `{id}`", self.name)));
@@ -397,6 +408,10 @@ impl BigQuery {
 }
 
 impl Observe for BigQuery {
+    fn drift(&self) -> Option<Arc<[Drift]>> {
+        self.drift.clone()
+    }
+
     async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
         let traces: Vec<WantedTrace> = wanted.waiting.iter().chain(wanted.riders.iter()).copied().collect();
         self.check_budget(self.clock.now())?;

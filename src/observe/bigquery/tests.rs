@@ -13,7 +13,7 @@ use super::*;
 use crate::cloud::calls::Calls;
 use crate::cloud::gcp::{Auth, GcpSettings};
 use crate::domain::canary::{Integrity, Template};
-use crate::domain::sighting::{Locator, Stamp};
+use crate::domain::sighting::{Locator, Stamp, list_drift};
 use crate::domain::tag::{Code, Keyring, TagKey};
 
 const NOW: i64 = 1_795_321_800;
@@ -321,6 +321,42 @@ async fn a_column_that_disappears_is_left_out_at_the_next_look() {
     let sweep = observer.sweep(&wanted()).await.unwrap();
     assert_eq!((sweep.sightings[0].stamp, sweep.sightings[0].label.as_deref()), (Stamp::None, Some("acme")));
     assert_eq!(observer.missing_columns(), ["ingest_time", "message"]);
+}
+
+#[tokio::test]
+async fn what_changed_since_the_first_look_is_told_until_it_is_as_before() {
+    let fewer = described(&[("trace_id", "STRING"), ("tenant", "STRING"), ("ingest_time", "INTEGER")]);
+    let replies = vec![
+        table(),
+        dry_run(0),
+        (400, refused("invalidQuery", "Unrecognized name: message at [1:9]")),
+        fewer,
+        dry_run(0),
+        rows(&[]),
+        table(),
+        dry_run(0),
+        rows(&[]),
+    ];
+    let (mut observer, _) = observer(replies, Settings { refresh: Duration::ZERO, ..settings() }).await;
+    assert_eq!(observer.drift(), None);
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let _failed_or_not = observer.sweep(&wanted()).await;
+        told.push(observer.drift().map(|changes| list_drift(&changes)).unwrap());
+    }
+    let drifted = "column message removed (STRING), column ingest_time changed from TIMESTAMP to INTEGER";
+    assert_eq!(told, ["", drifted, ""]);
+}
+
+#[tokio::test]
+async fn a_pinned_schema_is_held_against_the_first_look_and_a_missing_id_is_a_drift() {
+    let column = |name: &str| Column { name: name.into(), kind: "STRING".into(), mode: "NULLABLE".into() };
+    let schema = Some(TableSchema { columns: vec![column("trace_id"), column("tenant")] });
+    let gone = described(&[("tenant", "STRING")]);
+    let (mut observer, _) = observer(vec![gone], Settings { schema, ..settings() }).await;
+    observer.sweep(&wanted()).await.unwrap_err();
+    let [only] = &*observer.drift().unwrap() else { panic!("one column is gone") };
+    assert_eq!((only.change(), &*only.column), ("removed", "trace_id"));
 }
 
 #[tokio::test]

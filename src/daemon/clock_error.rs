@@ -1,0 +1,216 @@
+//! How far off the probe's own clock may be, as ECS tells it.
+//!
+//! On Fargate the task metadata (version 4) holds a bound on the error of the host's clock, and whether it is kept in
+//! step; no daemon of ours is needed for that. Elsewhere the variable that names the metadata is not set, and nothing
+//! is asked. It never reads the clock itself, and what it cannot learn it leaves unsaid: the last bound stands.
+
+use std::time::Duration;
+
+use reqwest::Client;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::journal;
+use crate::domain::time::{OwnClock, Timestamp};
+use crate::domain::tracker::Input;
+
+/// Set by ECS for every container (task metadata endpoint version 4).
+const VARIABLE: &str = "ECS_CONTAINER_METADATA_URI_V4";
+/// The bound moves slowly: a clock of a host drifts by microseconds a second.
+pub(super) const EVERY: Duration = Duration::from_secs(60);
+/// The endpoint is on the host.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// A bound beyond this says no more than that nothing is known, and would only make arithmetic overflow.
+const MAX_BOUND: Duration = Duration::from_secs(3_600);
+
+/// Where the metadata of our task is, if we are a task.
+pub(super) fn address() -> Option<String> {
+    let base = std::env::var(VARIABLE).ok().filter(|base| !base.is_empty())?;
+    Some(format!("{}/task", base.trim_end_matches('/')))
+}
+
+/// Asks until it is stopped.
+pub(super) async fn watch(
+    address: String,
+    every: Duration,
+    inputs: mpsc::Sender<Input>,
+    stop: CancellationToken,
+) {
+    let _stopped = stop.run_until_cancelled(ask_for_ever(&address, every, &inputs)).await;
+}
+
+async fn ask_for_ever(address: &str, every: Duration, inputs: &mpsc::Sender<Input>) {
+    let client = Client::builder().no_proxy().timeout(TIMEOUT).build();
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut known = true;
+    loop {
+        ticks.tick().await;
+        let asked = match &client {
+            Ok(client) => ask(client, address).await,
+            Err(error) => Err(error.to_string()),
+        };
+        match asked {
+            Ok(clock) => {
+                known = true;
+                if inputs.send(Input::ClockChecked(clock)).await.is_err() {
+                    return;
+                }
+            }
+            Err(reason) => {
+                // Said once, not every minute.
+                if std::mem::take(&mut known) {
+                    journal::clock_unknown(&reason);
+                }
+            }
+        }
+    }
+}
+
+async fn ask(client: &Client, address: &str) -> Result<OwnClock, String> {
+    let get = async { client.get(address).send().await?.error_for_status()?.bytes().await };
+    let body = get.await.map_err(|error: reqwest::Error| error.without_url().to_string())?;
+    let task: Task = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+    task.clock().ok_or_else(|| "the task metadata says nothing of it".to_owned())
+}
+
+/// The answer, as far as it matters here.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Task {
+    /// Not where the documentation has it, but where some put it.
+    clock_drift: Option<ClockDrift>,
+    containers: Option<Vec<Container>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Container {
+    clock_drift: Option<ClockDrift>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ClockDrift {
+    /// In milliseconds.
+    clock_error_bound: Option<f64>,
+    /// So in the samples of the documentation, and `ReferenceTime` in its text.
+    reference_timestamp: Option<String>,
+    reference_time: Option<String>,
+    clock_synchronization_status: Option<String>,
+}
+
+impl Task {
+    /// All containers share the clock of their host; where what is said of them differs, the worst counts.
+    fn clock(&self) -> Option<OwnClock> {
+        let containers =
+            self.containers.iter().flatten().filter_map(|container| container.clock_drift.as_ref());
+        containers.chain(&self.clock_drift).map(ClockDrift::clock).reduce(|one, other| OwnClock {
+            error_bound: one.error_bound.max(other.error_bound),
+            synchronized: one.synchronized && other.synchronized,
+            compared_at: one.compared_at.or(other.compared_at),
+        })
+    }
+}
+
+impl ClockDrift {
+    fn clock(&self) -> OwnClock {
+        let bound = self.clock_error_bound.filter(|millis| *millis >= 0.0);
+        let status = self.clock_synchronization_status.as_deref();
+        let compared_at = self.reference_timestamp.as_deref().or(self.reference_time.as_deref());
+        OwnClock {
+            error_bound: bound.map(|millis| {
+                Duration::try_from_secs_f64(millis / 1_000.0).unwrap_or(MAX_BOUND).min(MAX_BOUND)
+            }),
+            synchronized: status.is_none_or(|status| status.eq_ignore_ascii_case("SYNCHRONIZED")),
+            compared_at: compared_at.and_then(Timestamp::parse_rfc3339),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
+
+    use axum::Router;
+    use axum::extract::State;
+    use axum::http::StatusCode;
+    use axum::routing::get;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn clock(json: Value) -> Option<OwnClock> {
+        serde_json::from_value::<Task>(json).unwrap().clock()
+    }
+
+    fn reference() -> Option<Timestamp> {
+        Timestamp::parse_rfc3339("2026-11-22T04:29:41Z")
+    }
+
+    #[test]
+    fn both_spellings_and_both_places_are_read() {
+        let bound = Some(Duration::from_nanos(545_800));
+        let expected = Some(OwnClock { error_bound: bound, synchronized: true, compared_at: reference() });
+        let drift = |key: &str| {
+            json!({"ClockErrorBound": 0.5458, key: "2026-11-22T04:29:41Z",
+                   "ClockSynchronizationStatus": "SYNCHRONIZED"})
+        };
+        assert_eq!(clock(json!({"Containers": [{"ClockDrift": drift("ReferenceTimestamp")}]})), expected);
+        assert_eq!(clock(json!({"Containers": [{}, {"ClockDrift": drift("ReferenceTime")}]})), expected);
+        assert_eq!(clock(json!({"ClockDrift": drift("ReferenceTime"), "Containers": null})), expected);
+        assert_eq!(clock(json!({"Cluster": "default", "Containers": [{"Name": "probe"}]})), None);
+    }
+
+    #[test]
+    fn of_several_containers_the_worst_counts_and_a_bound_has_its_limits() {
+        let container = |bound: f64, status: &str| json!({"ClockDrift": {"ClockErrorBound": bound, "ClockSynchronizationStatus": status}});
+        let worst = clock(json!({"Containers": [
+            container(2.0, "SYNCHRONIZED"), container(-1.0, "NOT_SYNCHRONIZED"), container(1.0, "SYNCHRONIZED"),
+        ]}));
+        let bound = Some(Duration::from_millis(2));
+        let expected = OwnClock { error_bound: bound, synchronized: false, compared_at: None };
+        assert_eq!(worst, Some(expected));
+        let absurd = clock(json!({"Containers": [container(1e300, "SYNCHRONIZED")]})).unwrap();
+        assert_eq!(absurd.error_bound, Some(MAX_BOUND));
+    }
+
+    #[tokio::test]
+    async fn the_task_is_asked_again_and_again_and_failures_are_left_out() {
+        let status = |status: &str| {
+            let drift = json!({"ClockErrorBound": 1.5, "ClockSynchronizationStatus": status});
+            Some(json!({"Containers": [{"ClockDrift": drift}]}))
+        };
+        let answers = VecDeque::from([status("SYNCHRONIZED"), None, status("NOT_SYNCHRONIZED")]);
+        let answers = Arc::new(Mutex::new(answers));
+        let answer = async |State(answers): State<Arc<Mutex<VecDeque<Option<Value>>>>>| match answers
+            .lock()
+            .unwrap()
+            .pop_front()
+            .flatten()
+        {
+            Some(json) => (StatusCode::OK, json.to_string()),
+            None => (StatusCode::INTERNAL_SERVER_ERROR, String::new()),
+        };
+        let app = Router::new().route("/v4/abc/task", get(answer)).with_state(answers);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}/v4/abc/task", listener.local_addr().unwrap());
+        let (inputs, mut received) = mpsc::channel(8);
+        let stop = CancellationToken::new();
+        let watching = watch(address, Duration::from_millis(10), inputs, stop.clone());
+        let reading = async {
+            for expected in [true, false] {
+                let Some(Input::ClockChecked(clock)) = received.recv().await else { panic!("nothing came") };
+                let bound = Some(Duration::from_micros(1_500));
+                assert_eq!((clock.error_bound, clock.synchronized), (bound, expected));
+            }
+            stop.cancel();
+        };
+        let serving = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let (served, (), ()) = tokio::join!(serving.into_future(), watching, reading);
+        served.unwrap();
+    }
+}

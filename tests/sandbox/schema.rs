@@ -1,0 +1,57 @@
+//! The observer of a table whose schema changes under it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use traceprobe::cloud::calls::Calls;
+use traceprobe::cloud::gcp::{Auth, Gcp, GcpSettings};
+use traceprobe::domain::sighting::{Wanted, WantedTrace, list_drift};
+use traceprobe::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
+use traceprobe::domain::time::{Timestamp, WallClock};
+use traceprobe::observe::bigquery::{BigQuery, Settings, TableName};
+use traceprobe::observe::{Observe as _, Recognizer};
+use traceprobe::sandbox::{Drift, Fault};
+
+use crate::clients::*;
+
+#[tokio::test]
+async fn a_drift_is_told_while_it_lasts_whether_the_look_succeeds_or_not() {
+    let (sandbox, clients) = start(traceprobe::sandbox::Settings::brisk(4, 1)).await;
+    let now = Timestamp::from_secs(1_795_321_800);
+    let endpoint = Some(clients.endpoints.bigquery.clone());
+    let gcp = GcpSettings { endpoint, auth: Auth::None, ..GcpSettings::default() };
+    let gcp = Gcp::new(&gcp, Calls::default()).await.unwrap();
+    let keys = Arc::new(Keyring::new(TagKey::new("0123456789abcdef").unwrap(), Vec::new()));
+    let recognizer = Recognizer { keys, templates: Arc::default() };
+    let settings = Settings {
+        time_column: Some("ingest_time".into()),
+        // Described anew at every look.
+        refresh: Duration::ZERO,
+        ..Settings::new(TableName::parse("demo.logs.events").unwrap(), "trace_id")
+    };
+    let mut observer = BigQuery::new(settings, gcp, recognizer, WallClock::new(move || now));
+    let trace = TraceId::new(now, [7; 10]);
+    let tag = Tag { trace, tenant: Code::of("acme"), instance: Code::of("p"), size: 300 };
+    let wanted =
+        Wanted { waiting: [WantedTrace { tag, planned_at: now }].into(), revision: 1, ..Wanted::default() };
+
+    let scenes = [
+        (None, true, ""),
+        (Some(("level", Drift::Added)), true, "column level added (STRING)"),
+        (Some(("ingest_time", Drift::Retyped)), true, "column ingest_time changed from TIMESTAMP to INTEGER"),
+        (Some(("trace_id", Drift::Dropped)), false, "column trace_id removed (STRING)"),
+        (None, true, ""),
+    ];
+    for (fault, succeeds, told) in scenes {
+        sandbox.clear_all();
+        if let Some((column, change)) = fault {
+            sandbox.fault(Fault::SchemaDrift { column: column.to_owned(), change });
+        }
+        let looked = observer.sweep(&wanted).await;
+        assert_eq!(
+            (looked.is_ok(), &*list_drift(&observer.drift().unwrap())),
+            (succeeds, told),
+            "{looked:?}"
+        );
+    }
+}

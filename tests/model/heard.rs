@@ -80,7 +80,11 @@ impl Heard {
             | Event::Looked { .. }
             | Event::LookFailed { .. }
             | Event::WentBlind { .. }
-            | Event::SawAgain { .. } => None,
+            | Event::SawAgain { .. }
+            | Event::SchemaDrifted { .. }
+            | Event::SchemaRestored { .. }
+            | Event::ClockAdrift { .. }
+            | Event::ClockInStep { .. } => None,
         }
     }
 
@@ -129,7 +133,11 @@ impl Heard {
             | Event::Looked { .. }
             | Event::LookFailed { .. }
             | Event::WentBlind { .. }
-            | Event::SawAgain { .. } => {}
+            | Event::SawAgain { .. }
+            | Event::SchemaDrifted { .. }
+            | Event::SchemaRestored { .. }
+            | Event::ClockAdrift { .. }
+            | Event::ClockInStep { .. } => {}
         }
     }
 }

@@ -80,11 +80,7 @@ impl Heard {
             | Event::Looked { .. }
             | Event::LookFailed { .. }
             | Event::WentBlind { .. }
-            | Event::SawAgain { .. }
-            | Event::SchemaDrifted { .. }
-            | Event::SchemaRestored { .. }
-            | Event::ClockAdrift { .. }
-            | Event::ClockInStep { .. } => None,
+            | Event::SawAgain { .. } => None,
         }
     }
 

@@ -9,6 +9,7 @@ use super::App;
 use super::filter::Filter;
 use super::lane::{self, Lane, Presence};
 use super::selection::Selection;
+use super::size::{self, SizeFigures};
 use super::source;
 use super::tenant::{self, HopFigures, Injection};
 use crate::domain::canary::Integrity;
@@ -55,6 +56,7 @@ struct Tenant {
     name: String,
     verdict: VerdictJson,
     hops: Vec<HopJson>,
+    sizes: Vec<SizeJson>,
     injection: InjectionJson,
 }
 
@@ -89,6 +91,16 @@ struct HopJson {
     target_seconds: Option<f64>,
     over_target: Option<bool>,
     blind_since: Option<String>,
+}
+
+#[derive(Serialize, Debug)]
+struct SizeJson {
+    size_bytes: u32,
+    p50: Option<QuantileJson>,
+    p95: Option<QuantileJson>,
+    p99: Option<QuantileJson>,
+    judged: usize,
+    missing: usize,
 }
 
 #[derive(Serialize, Debug)]
@@ -267,6 +279,7 @@ impl Tenant {
                 also: also.collect(),
             },
             hops: tenant::hops(snapshot, criteria, verdict.tenant).iter().map(HopJson::new).collect(),
+            sizes: size::sizes(snapshot, criteria, verdict.tenant).iter().map(SizeJson::new).collect(),
             injection: InjectionJson::new(snapshot, verdict),
         }
     }
@@ -303,6 +316,20 @@ impl HopJson {
             target_seconds: figures.target.map(|target| target.as_secs_f64()),
             over_target: figures.is_over(),
             blind_since: figures.blind_since.map(rfc3339),
+        }
+    }
+}
+
+impl SizeJson {
+    fn new(figures: &SizeFigures) -> Self {
+        let quantile = |index: usize| figures.quantiles.map(|all| QuantileJson::new(all[index]));
+        Self {
+            size_bytes: figures.bytes,
+            p50: quantile(0),
+            p95: quantile(1),
+            p99: quantile(2),
+            judged: figures.judged,
+            missing: figures.missing,
         }
     }
 }

@@ -16,6 +16,7 @@ mod look_up;
 mod recent;
 mod row;
 mod selection;
+mod size;
 mod source;
 mod tenant;
 mod waterfall;

@@ -6,6 +6,7 @@ use super::filter::{self, Filter};
 use super::lane::lanes;
 use super::row::{FailureLine, TraceRow, common_scale, short_id};
 use super::selection::Selection;
+use super::size::{self, SizeFigures};
 use super::source::State;
 use super::tenant::{self, Gravity, HopFigures, Injection};
 use super::{App, Head, source, words};
@@ -71,6 +72,14 @@ struct TenantFigures {
     word: &'static str,
     end_to_end: String,
     hops: Vec<HopLine>,
+    sizes: Vec<SizeLine>,
+}
+
+struct SizeLine {
+    size: String,
+    cells: Vec<Cell>,
+    judged: usize,
+    missing: usize,
 }
 
 struct HopLine {
@@ -283,6 +292,10 @@ impl TenantFigures {
             word: verdict.condition.word(),
             end_to_end,
             hops: hops.iter().map(|hop| HopLine::new(hop, snapshot.at)).collect(),
+            sizes: size::sizes(snapshot, &app.settings.criteria, verdict.tenant)
+                .iter()
+                .map(|figures| SizeLine::new(figures, hops.last()))
+                .collect(),
         }
     }
 }
@@ -303,6 +316,20 @@ impl HopLine {
             judged: figures.judged,
             missing: figures.missing,
             error: figures.error.map_or_else(|| "–".to_owned(), words::short),
+        }
+    }
+}
+
+impl SizeLine {
+    fn new(figures: &SizeFigures, end_to_end: Option<&HopFigures>) -> Self {
+        let over = |quantile| end_to_end.is_some_and(|whole| whole.over(quantile));
+        let cell = |quantile| Cell { text: words::quantile(quantile), over: over(quantile) };
+        let none = || (0..3).map(|_| Cell { text: "–".to_owned(), over: false }).collect();
+        Self {
+            size: words::bytes(figures.bytes),
+            cells: figures.quantiles.map_or_else(none, |all| all.map(cell).into()),
+            judged: figures.judged,
+            missing: figures.missing,
         }
     }
 }

@@ -224,20 +224,25 @@ impl HopFigures {
     }
 }
 
+/// The traces of a tenant that figures are made of: those that were planned within the criteria's window.
+pub(super) fn recent<'a>(snapshot: &'a Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<&'a Trace> {
+    let from = snapshot.at - criteria.window;
+    snapshot
+        .finished
+        .iter()
+        .chain(&snapshot.open)
+        .map(AsRef::as_ref)
+        .filter(|trace| trace.tenant == tenant && trace.planned_at >= from)
+        .collect()
+}
+
 /// The figures of each hop of a tenant, the main path first, then the side branches, then end to end.
 ///
 /// Counted as the histograms count: what has not arrived is as much a part of it as what has.
 #[must_use]
 pub fn hops(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<HopFigures> {
     let map = &snapshot.topology;
-    let from = snapshot.at - criteria.window;
-    let traces: Vec<&Trace> = snapshot
-        .finished
-        .iter()
-        .chain(&snapshot.open)
-        .map(AsRef::as_ref)
-        .filter(|trace| trace.tenant == tenant && trace.planned_at >= from)
-        .collect();
+    let traces = recent(snapshot, criteria, tenant);
     let path = map.main_path();
     let beside = map.stage_ids().filter(|stage| !path.contains(stage));
     let mut figures: Vec<_> = path

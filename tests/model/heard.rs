@@ -126,6 +126,10 @@ impl Heard {
             | Event::Full { .. }
             | Event::Missed { .. }
             | Event::ForeignTags { .. }
+            | Event::SchemaDrifted { .. }
+            | Event::SchemaRestored { .. }
+            | Event::ClockAdrift { .. }
+            | Event::ClockInStep { .. }
             | Event::Looked { .. }
             | Event::LookFailed { .. }
             | Event::WentBlind { .. }

@@ -1,0 +1,74 @@
+//! End-to-end latency by the size of the canary.
+//!
+//! On the page and in JSON only: as a label, sizes would multiply every bucket of the latency histogram.
+
+use std::collections::BTreeMap;
+
+use super::tenant;
+use crate::domain::quantile::Quantile;
+use crate::domain::topology::TenantId;
+use crate::domain::trace::{Judgement, Trace};
+use crate::domain::tracker::Snapshot;
+use crate::domain::verdict::{self, Criteria};
+
+/// How long canaries of one size took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SizeFigures {
+    /// The size of the log line, in bytes.
+    pub bytes: u32,
+    /// P50, P95 and P99; `None` where nothing has been judged.
+    pub quantiles: Option<[Quantile; 3]>,
+    /// How many canaries that is of.
+    pub judged: usize,
+    /// How many of them have not arrived.
+    pub missing: usize,
+}
+
+/// The figures of each size that a tenant's canaries have had within the criteria's window, the smallest first.
+///
+/// Of the same sample as the verdict, so what has not arrived counts as longer than it was waited for.
+#[must_use]
+pub fn sizes(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<SizeFigures> {
+    let mut by_size: BTreeMap<u32, Vec<&Trace>> = BTreeMap::new();
+    for trace in tenant::recent(snapshot, criteria, tenant) {
+        by_size.entry(trace.tag.size).or_default().push(trace);
+    }
+    let figures = by_size.into_iter().map(|(bytes, traces)| {
+        let mut sample = verdict::sample(snapshot, &traces);
+        SizeFigures {
+            bytes,
+            quantiles: sample.quantiles([0.5, 0.95, 0.99]),
+            judged: sample.len(),
+            missing: traces.iter().filter(|trace| trace.judgement == Judgement::Overdue).count(),
+        }
+    });
+    figures.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::fixture::*;
+    use super::*;
+
+    fn criteria() -> Criteria {
+        let (slo, interval) = (Duration::from_secs(30), Duration::from_secs(30));
+        Criteria { slo, window: Duration::from_secs(15 * 60), interval }
+    }
+
+    #[test]
+    fn every_size_has_its_figures_and_together_they_are_the_sample_of_the_verdict() {
+        for script in [(|_, _| Weather::default()) as Script, stuck] {
+            let snapshot = after(17, script);
+            let figures = sizes(&snapshot, &criteria(), ACME);
+            let bytes: Vec<_> = figures.iter().map(|size| size.bytes).collect();
+            assert_eq!(bytes, [100, 500, 1_024, 5_120, 10_240]);
+            let hops = tenant::hops(&snapshot, &criteria(), ACME);
+            let whole = hops.last().unwrap();
+            assert!(whole.judged > 0);
+            assert_eq!(figures.iter().map(|size| size.judged).sum::<usize>(), whole.judged);
+            assert_eq!(figures.iter().map(|size| size.missing).sum::<usize>(), whole.missing);
+        }
+    }
+}

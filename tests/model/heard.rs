@@ -133,11 +133,7 @@ impl Heard {
             | Event::Looked { .. }
             | Event::LookFailed { .. }
             | Event::WentBlind { .. }
-            | Event::SawAgain { .. }
-            | Event::SchemaDrifted { .. }
-            | Event::SchemaRestored { .. }
-            | Event::ClockAdrift { .. }
-            | Event::ClockInStep { .. } => {}
+            | Event::SawAgain { .. } => {}
         }
     }
 }

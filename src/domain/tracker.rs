@@ -3,7 +3,7 @@
 //! A state machine without I/O. Inputs go in with the time at which they are applied, events come out. It alone
 //! decides what was delivered, what is late and what is lost, so that these words mean the same in the metrics, in the
 //! store and on the page. It must never call something lost that it merely could not see: absence is proven by a
-//! source's watermark, trace by trace ([`Visit::absent_until`]), never by the passing of time.
+//! source's watermark, trace by trace ([`Visit::absent_until`](super::trace::Visit::absent_until)), never by the passing of time.
 
 mod books;
 mod decide;

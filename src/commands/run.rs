@@ -62,8 +62,10 @@ pub async fn daemon(config: Config) -> ExitCode {
             return if fault { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE };
         }
     };
+    // Whoever reads the next line may send a signal at once.
+    let stop = stop_signal();
     println!("listening on http://{}", daemon.address());
-    match daemon.run(stop_signal()).await {
+    match daemon.run(stop).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error:#}");
@@ -72,16 +74,18 @@ pub async fn daemon(config: Config) -> ExitCode {
     }
 }
 
-/// SIGTERM, as ECS and Kubernetes send it, or SIGINT, as a terminal does.
-pub async fn stop_signal() {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        // Without handlers the default action of the signals ends the process, which is the next best thing.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+/// SIGTERM, as ECS and Kubernetes send it, or SIGINT, as a terminal does. Heard from the call on, not from the first poll.
+pub fn stop_signal() -> impl Future<Output = ()> {
+    let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async {
+        let (Ok(mut term), Ok(mut int)) = handlers else {
+            // Without handlers the default action of the signals ends the process, which is the next best thing.
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
     }
 }
 
@@ -94,7 +98,9 @@ fn start_log(log: &Log) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
-        .with_ansi(ansi);
+        .with_ansi(ansi)
+        // A line that cannot be written, as on a full disk, would be reported on the same stream by a macro that panics.
+        .log_internal_errors(false);
     // It fails only where a log was started before, as in a test.
     let _started = match log.format {
         LogFormat::Text => builder.try_init(),

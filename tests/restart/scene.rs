@@ -23,6 +23,8 @@ const ALL: Range = Range { since: Timestamp::MIN, delivered: usize::MAX, failure
 /// A sandbox and a folder of its own.
 pub struct Scene {
     pub sandbox: Sandbox,
+    /// How long after its deadline a trace whose end stage is blind is still waited for.
+    pub grace: &'static str,
     folder: PathBuf,
 }
 
@@ -43,7 +45,7 @@ impl Scene {
         }
         fs::create_dir_all(&folder).unwrap();
         let sandbox = Sandbox::start(Settings::brisk(seed, TENANTS)).await.unwrap();
-        Self { sandbox, folder }
+        Self { sandbox, grace: "8s", folder }
     }
 
     /// Writes the configuration of a probe whose canaries leave at this interval.
@@ -85,7 +87,7 @@ interval = "{interval}"
 slo = "1s"
 critical = "2s"
 give_up = "6s"
-grace = "8s"
+grace = "{grace}"
 blind_after = "3s"
 stop_grace = "30s"
 
@@ -142,6 +144,7 @@ interval = "200ms"
 target = "1s"
 end = true
 "#,
+            grace = self.grace,
             store = store.display(),
             region = sandbox::REGION,
             logs = ends.logs,

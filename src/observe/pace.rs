@@ -159,7 +159,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::domain::sighting::{Reading, Sweep, WantedTrace};
+    use crate::domain::sighting::{Drift, Reading, Sweep, WantedTrace};
     use crate::domain::tag::{Code, Tag, TraceId};
 
     const RHYTHM: Rhythm =
@@ -220,6 +220,13 @@ mod tests {
                 Answer::Fails => Err(ObserveError::new(Trouble::Failing, "scripted")),
                 Answer::Hangs => std::future::pending().await,
             }
+        }
+
+        /// From the third look on, a column is gone.
+        fn drift(&self) -> Option<Arc<[Drift]>> {
+            let gone = Drift { column: "id".into(), from: Some("STRING".into()), to: None };
+            let gone: &[Drift] = if self.looks.lock().unwrap().len() < 3 { &[] } else { &[gone] };
+            Some(gone.into())
         }
     }
 
@@ -288,5 +295,18 @@ mod tests {
         let (looks, reported) = looks_during(60, wanted(1, 1), |_| Answer::Hangs).await;
         assert!(looks.len() >= 3, "{looks:?}");
         assert!(matches!(reported[0], Input::LookFailed { trouble: Trouble::TimedOut, .. }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drift_is_reported_when_it_changes_and_also_if_the_looks_fail() {
+        for answer in [|_| Answer::Fine, |_| Answer::Fails] {
+            let (looks, reported) = looks_during(120, wanted(1, 1), answer).await;
+            assert!(looks.len() > 4, "{looks:?}");
+            let changes = reported.iter().filter_map(|input| match input {
+                Input::SchemaRead { changes, .. } => Some(changes.len()),
+                _ => None,
+            });
+            assert_eq!(changes.collect::<Vec<_>>(), [0, 1]);
+        }
     }
 }

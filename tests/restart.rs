@@ -22,8 +22,8 @@ use traceprobe::domain::trace::{Origin, Trace};
 use traceprobe::sandbox::{Fault, Stage, StageEffect};
 
 use self::probe::{Probe, Recent};
-use self::scene::{Files, Scene, now};
-use self::verdict::{Life, Tally, Watch, judge};
+use self::scene::{Files, Scene};
+use self::verdict::{Tally, Watch, judge};
 
 /// As in the configuration of the scene, and half a minute for a busy machine.
 const LANDS_WITHIN: Duration = Duration::from_secs(45);
@@ -41,10 +41,12 @@ async fn killed_at_any_instant_it_ends_every_canary_once_and_as_it_truly_was() {
     let sum = |count: fn(&Tally) -> usize| tallies.iter().map(count).sum::<usize>();
     println!("{tallies:#?}");
     assert!(
-        sum(|tally| tally.delivered) > 0 && sum(|tally| tally.lost) > 0 && sum(|tally| tally.doubled) > 0
+        sum(|tally| tally.delivered) > 0
+            && sum(|tally| tally.lost_at_one_hop) > 0
+            && sum(|tally| tally.doubled) > 0
     );
     let (planned, down) = (sum(|tally| tally.planned), sum(|tally| tally.down));
-    assert!(down * 10 < planned, "the machine is too busy to prove anything: down for {down} of {planned}");
+    assert!(down * 5 < planned, "the machine is too busy to prove anything: down for {down} of {planned}");
 }
 
 async fn killed_again_and_again(seed: u64, kills: u64) -> Tally {
@@ -61,31 +63,24 @@ async fn killed_again_and_again(seed: u64, kills: u64) -> Tally {
     }
     let files = scene.files("probe", "150ms");
     let mut random = fastrand::Rng::with_seed(seed);
-    let (mut watch, mut lives) = (Watch::default(), Vec::new());
+    let mut watch = Watch::default();
     for life in 0..kills {
         let mut probe = Probe::spawn(&files);
         // Every other life ends around its start, which is when it restores; the rest when it is at work.
-        let listens_from = match life % 2 {
-            0 => None,
-            _ => {
-                probe.listening().await;
-                Some(now())
-            }
-        };
+        if life % 2 == 1 {
+            probe.listening().await;
+        }
         tokio::time::sleep(Duration::from_millis(random.u64(0..1_000))).await;
         probe.kill().await;
-        lives.extend(listens_from.map(|from| Life { from, until: now() }));
         if files.store.exists() {
             watch.read(&files.kept());
         }
     }
     let probe = Probe::start(&files).await;
-    let from = now();
     probe.land().await;
-    lives.push(Life { from, until: now() });
     let kept = files.kept();
     watch.read(&kept);
-    let tally = judge(&scene.truth(), &kept, &lives, files.map());
+    let tally = judge(&scene.truth(), &kept, files.map());
     scene.sandbox.stop().await;
     tally
 }

@@ -202,7 +202,7 @@ impl Files {
     }
 }
 
-pub fn now() -> Timestamp {
+fn now() -> Timestamp {
     clock::system().now()
 }
 

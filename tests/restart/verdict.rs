@@ -6,23 +6,14 @@ use std::time::Duration;
 use traceprobe::domain::outcome::Outcome;
 use traceprobe::domain::tag::TraceId;
 use traceprobe::domain::time::Timestamp;
-use traceprobe::domain::topology::Topology;
-use traceprobe::domain::trace::{Put, Trace};
+use traceprobe::domain::topology::{StageId, Topology};
+use traceprobe::domain::trace::{Put, Trace, Visit};
 use traceprobe::sandbox::{Incident, Stage, TruthRecord};
 
 /// As in the configuration of the scene.
 const GIVE_UP: Duration = Duration::from_secs(6);
 const GRACE: Duration = Duration::from_secs(8);
-/// A life of this length has looked at every source several times. A shorter one may have learned nothing.
-const LONG_ENOUGH: Duration = Duration::from_millis(700);
 const MAIN_PATH: [Stage; 3] = [Stage::TenantStream, Stage::Transit, Stage::Bigquery];
-
-/// From when it listened until it was killed.
-#[derive(Clone, Copy, Debug)]
-pub struct Life {
-    pub from: Timestamp,
-    pub until: Timestamp,
-}
 
 /// What a run came to.
 #[derive(Debug, Default)]
@@ -30,6 +21,8 @@ pub struct Tally {
     pub planned: usize,
     pub delivered: usize,
     pub lost: usize,
+    /// Of these, at one hop and not somewhere on a stretch.
+    pub lost_at_one_hop: usize,
     pub doubled: usize,
     /// Nobody can say, and rightly: it never was put, or whether it was was never learned.
     pub untold: usize,
@@ -60,7 +53,6 @@ impl Watch {
 pub fn judge(
     truth: &BTreeMap<TraceId, TruthRecord>,
     kept: &BTreeMap<TraceId, Trace>,
-    lives: &[Life],
     map: &Topology,
 ) -> Tally {
     for id in truth.keys() {
@@ -69,13 +61,13 @@ pub fn judge(
     let mut tally = Tally { planned: kept.len(), ..Tally::default() };
     let mut faults = Vec::new();
     for (id, trace) in kept {
-        let Some((outcome, _)) = &trace.ended else {
+        let Some(ended) = &trace.ended else {
             faults.push(format!("{id} has no outcome: {trace:?}"));
             continue;
         };
         let record = truth.get(id);
-        if let Err(fault) = judge_one(record, trace, outcome, lives, map, &mut tally) {
-            faults.push(format!("{id}: {fault}: {outcome:?}\n  {trace:?}\n  {record:?}"));
+        if let Err(fault) = judge_one(record, trace, ended, map, &mut tally) {
+            faults.push(format!("{id}: {fault}: {ended:?}\n  {trace:?}\n  {record:?}"));
         }
     }
     assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), kept.len(), faults.join("\n"));
@@ -85,11 +77,11 @@ pub fn judge(
 fn judge_one(
     record: Option<&TruthRecord>,
     trace: &Trace,
-    outcome: &Outcome,
-    lives: &[Life],
+    ended: &(Outcome, Timestamp),
     map: &Topology,
     tally: &mut Tally,
 ) -> Result<(), String> {
+    let (outcome, ended_at) = (&ended.0, ended.1);
     let accepted = matches!(trace.put, Put::Accepted { .. });
     let Some(record) = record else {
         tally.untold += 1;
@@ -97,14 +89,18 @@ fn judge_one(
     };
     let deadline = trace.planned_at + GIVE_UP;
     let arrived = record.arrived(Stage::Bigquery);
-    let evidence_from = arrived.map_or(deadline, |at| Timestamp::from_micros(at.0));
-    let could_see = |life: &Life| {
-        let (from, until) = (life.from.max(evidence_from), life.until.min(deadline + GRACE));
-        until.since(from) >= LONG_ENOUGH
-    };
-    let was_down = !lives.iter().any(could_see);
-    if *outcome == Outcome::Unobserved && was_down {
-        tally.down += 1;
+    let seen_in_time =
+        |visit: &Visit| visit.arrival.as_ref().is_some_and(|arrival| arrival.noticed_at <= ended_at);
+    // What a later look proved could not be waited for where a source was in trouble.
+    let told =
+        |visit: &Visit| seen_in_time(visit) || visit.absent_at(deadline) && ended_at >= deadline + GRACE;
+    if *outcome == Outcome::Unobserved {
+        let taken = accepted || trace.stages.iter().any(seen_in_time);
+        if taken && told(trace.visit(map.end())) {
+            return Err("the probe has seen its end, or that it never came there".into());
+        }
+        let count = if taken { &mut tally.down } else { &mut tally.untold };
+        *count += 1;
         return Ok(());
     }
     if arrived.is_some() {
@@ -116,18 +112,23 @@ fn judge_one(
     }
     let seen = MAIN_PATH.iter().rposition(|stage| record.arrived(*stage).is_some());
     let lost_at = MAIN_PATH[seen.map_or(0, |at| at + 1)].name();
-    if seen.is_none() && !accepted {
-        tally.untold += 1;
-        let right = *outcome == Outcome::Unobserved;
-        return right.then_some(()).ok_or("whether it was put was never learned".into());
-    }
     let Outcome::Lost(stretch) = outcome else {
         return Err(format!("it was lost at {lost_at}"));
     };
     tally.lost += 1;
-    let named = stretch.display(map).to_string();
-    if named != lost_at {
-        return Err(format!("it was lost at {lost_at}, not at {named}"));
+    let path = map.main_path();
+    let place = |wanted: StageId| path.iter().position(|stage| *stage == wanted);
+    let (first, last) = (place(stretch.first), place(stretch.last));
+    let truly = path.iter().position(|stage| *map.stage(*stage).name == *lost_at);
+    if truly < first || last < truly {
+        return Err(format!("it was lost at {lost_at}, not at {}", stretch.display(map)));
+    }
+    tally.lost_at_one_hop += usize::from(first == last);
+    // A stretch is right only where no life was long enough to read the stages in it past the deadline.
+    let between =
+        path.iter().skip_while(|stage| **stage != stretch.first).take_while(|stage| **stage != stretch.last);
+    if between.map(|stage| trace.visit(*stage)).any(told) {
+        return Err(format!("it is known better than {} where it was lost", stretch.display(map)));
     }
     Ok(())
 }
@@ -143,10 +144,11 @@ fn judge_copies(
         let Incident::Duplicated { stage } = incident else { continue };
         let id = map.stage_ids().find(|id| *map.stage(*id).name == *stage.name());
         let copies = &trace.visit(id.ok_or("no such stage")?).copies;
-        if copies.len() < 2 {
-            return Err(format!("of two copies at {stage} only {} was seen", copies.len()));
+        // A stage that no life was long enough to read has shown none.
+        if copies.len() == 1 {
+            return Err(format!("of two copies at {stage} only one was seen"));
         }
-        tally.doubled += 1;
+        tally.doubled += usize::from(copies.len() > 1);
     }
     Ok(())
 }

@@ -109,9 +109,10 @@ proptest! {
 }
 
 /// Whether a restart may make one outcome of another. That a source could not be read is not remembered, so a loss may
-/// wait for one more look at a stage between, and what that look or the time until then shows is true as well.
+/// wait for one more look at a stage between; what that look shows, or the answer of a put that came by then, is true as well.
 fn justified(undisturbed: &str, restarted: &str) -> bool {
-    undisturbed == restarted || (undisturbed == "lost" && ["late", "dead_lettered"].contains(&restarted))
+    undisturbed == restarted
+        || (undisturbed == "lost" && ["late", "dead_lettered", "refused"].contains(&restarted))
 }
 
 #[test]

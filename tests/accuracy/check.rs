@@ -248,7 +248,15 @@ fn settings(plan: Plan) -> Settings {
     for tenant in &mut tenants {
         *tenant = TenantSpec { account: SRE_ACCOUNT.to_owned(), ..tenant.clone() };
     }
-    let pace = Pace { query: Distribution::Uniform { min_ms: 20.0, max_ms: 60.0 }, ..Pace::brisk() };
+    let pace = Pace {
+        // Objects of several lines: one for each line would measure how fast we fetch objects.
+        archive: Distribution::Fixed { ms: 150.0 },
+        export: Distribution::Fixed { ms: 150.0 },
+        archive_batch: Duration::from_millis(100),
+        transit_batch: Duration::from_millis(100),
+        query: Distribution::Uniform { min_ms: 20.0, max_ms: 60.0 },
+        ..Pace::brisk()
+    };
     Settings { tenants, pace, ..Settings::brisk(plan.seed, plan.tenants) }
 }
 

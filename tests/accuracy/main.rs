@@ -8,7 +8,7 @@ use self::check::Plan;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_arrival_is_within_the_interval_that_is_reported() {
-    let plan = Plan { seed: 1, tenants: 8, traces: 240, interval: Duration::from_millis(500) };
+    let plan = Plan { seed: 1, tenants: 8, traces: 210, interval: Duration::from_millis(500) };
     let reports = check::run(plan).await;
     println!("{}", check::head());
     reports.iter().for_each(|report| println!("{}", report.row()));

@@ -114,7 +114,10 @@ impl Daemon {
         let settings = tracker::Settings { instance, ..config.tracker_settings() };
         let mut tracker = Tracker::new(topology.clone(), settings, now);
         tracker.restore(started.loaded.traces, now);
-        let (snapshots, _) = watch::channel(Arc::new(tracker.snapshot(now)));
+        // Shown before the first scrape can come, so that gauges, too, are there from the start.
+        let first = tracker.snapshot(now);
+        metrics.show(&first);
+        let (snapshots, _) = watch::channel(Arc::new(first));
         let engine = Engine {
             tracker,
             topology,

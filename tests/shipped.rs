@@ -1,0 +1,62 @@
+//! What the repository shows to be copied works: the README's configuration, the policies, the task definition, the dashboards.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use traceprobe::config::Config;
+
+fn key() -> [(String, String); 1] {
+    [("TRACEPROBE_TAG_KEY".to_owned(), "0123456789abcdef".to_owned())]
+}
+
+#[test]
+fn the_readmes_first_configuration_is_sound() {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let block = readme.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let config = Config::parse(block, key()).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!((config.tenants.len(), config.stages.len()), (1, 2));
+}
+
+#[test]
+fn every_json_file_that_is_shipped_is_json() {
+    let mut seen = 0;
+    for folder in ["config/iam", "config/ecs", "dashboards/grafana"] {
+        for file in files(Path::new(folder)) {
+            let text = fs::read_to_string(&file).unwrap();
+            let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+            assert!(json.is_object(), "{}", file.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 9, "only {seen} files");
+}
+
+#[test]
+fn policies_name_their_actions_and_none_allows_everything() {
+    for file in files(Path::new("config/iam")) {
+        let json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        let Some(statements) = json["Statement"].as_array() else { continue };
+        for statement in statements {
+            let action = statement["Action"].to_string();
+            assert!(action.contains(':'), "{}: {action}", file.display());
+            assert!(!action.contains(":*\""), "{}: {action}", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_task_outlives_the_daemons_own_stop() {
+    let text = fs::read_to_string("config/ecs/task-definition.json").unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let container = &json["containerDefinitions"][0];
+    let config = Config::load(Path::new("config/traceprobe.toml"), key()).unwrap_or_else(|faults| panic!("{faults}"));
+    let allowed = container["stopTimeout"].as_u64().unwrap();
+    assert!(allowed > config.probe.stop_grace.as_secs(), "{allowed} s");
+    assert!(container["healthCheck"]["command"].to_string().contains("healthcheck"));
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}

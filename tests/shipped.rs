@@ -23,7 +23,8 @@ fn every_json_file_that_is_shipped_is_json() {
     for folder in ["config/iam", "config/ecs", "dashboards/grafana"] {
         for file in files(Path::new(folder)) {
             let text = fs::read_to_string(&file).unwrap();
-            let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+            let json: serde_json::Value =
+                serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
             assert!(json.is_object(), "{}", file.display());
             seen += 1;
         }
@@ -49,7 +50,8 @@ fn the_task_outlives_the_daemons_own_stop() {
     let text = fs::read_to_string("config/ecs/task-definition.json").unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let container = &json["containerDefinitions"][0];
-    let config = Config::load(Path::new("config/traceprobe.toml"), key()).unwrap_or_else(|faults| panic!("{faults}"));
+    let config =
+        Config::load(Path::new("config/traceprobe.toml"), key()).unwrap_or_else(|faults| panic!("{faults}"));
     let allowed = container["stopTimeout"].as_u64().unwrap();
     assert!(allowed > config.probe.stop_grace.as_secs(), "{allowed} s");
     assert!(container["healthCheck"]["command"].to_string().contains("healthcheck"));

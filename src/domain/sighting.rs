@@ -71,6 +71,14 @@ pub struct Sighting {
     pub integrity: Integrity,
 }
 
+impl Sighting {
+    /// By when this copy had certainly arrived: by its stamp, or because it was seen.
+    #[must_use]
+    pub fn certain_by(&self) -> Timestamp {
+        self.stamp.interval().map_or(self.seen_by, |stamped| stamped.latest.min(self.seen_by))
+    }
+}
+
 /// What a sweep read, for the probe's own accounts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Reading {

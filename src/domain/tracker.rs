@@ -382,7 +382,10 @@ impl Tracker {
         if sweep.reading.foreign_tags > 0 {
             events.push(Event::ForeignTags { stage, source, count: sweep.reading.foreign_tags });
         }
-        for sighting in sweep.sightings {
+        // A look shows copies in any order. The arrival is that of the first, so what is certain soonest goes first.
+        let mut sightings = sweep.sightings;
+        sightings.sort_by_key(Sighting::certain_by);
+        for sighting in sightings {
             self.sighted(source, stage, sighting, now, events);
         }
         let book = &mut self.sources[source.0 as usize];
@@ -442,14 +445,6 @@ impl Tracker {
         if let super::canary::Integrity::Corrupted { .. } = sighting.integrity {
             events.push(Event::Corrupted { tenant, stage, trace: id });
         }
-        if visit.arrival.is_some() {
-            events.push(if trace.doubled_by_us {
-                Event::OwnDuplicate { tenant, stage, trace: id }
-            } else {
-                Event::Duplicate { tenant, stage, trace: id, locator: sighting.locator }
-            });
-            return;
-        }
         // What our own looks prove, and what the stage says of itself within the clocks' allowance; where the two
         // contradict each other, our own clock is the one that the latency is counted on.
         let looked = Interval::new(
@@ -457,15 +452,22 @@ impl Tracker {
             sighting.seen_by,
         );
         let allowance = self.topology.stage(stage).clock_allowance;
-        let interval =
-            match sighting.stamp.interval().map(|stamped| stamped.widen(allowance).intersect(looked)) {
-                Some(Some(both)) => both,
-                Some(None) => {
-                    events.push(Event::ClockInversion { tenant, stage, trace: id });
-                    looked
-                }
-                None => looked,
-            };
+        let stamped = sighting.stamp.interval().map(|stamped| stamped.widen(allowance).intersect(looked));
+        let interval = stamped.flatten().unwrap_or(looked);
+        if let Some(arrival) = &mut visit.arrival {
+            // This copy may have been there before the one that was seen first. Up to when the canary had certainly arrived
+            // has been counted and stays true; since when is what must give way.
+            arrival.interval.earliest = arrival.interval.earliest.min(interval.earliest);
+            events.push(if trace.doubled_by_us {
+                Event::OwnDuplicate { tenant, stage, trace: id }
+            } else {
+                Event::Duplicate { tenant, stage, trace: id, locator: sighting.locator }
+            });
+            return;
+        }
+        if stamped == Some(None) {
+            events.push(Event::ClockInversion { tenant, stage, trace: id });
+        }
         visit.arrival = Some(Arrival { interval, noticed_at: now, integrity: sighting.integrity });
         if let (Put::Planned, None) = (trace.put, &trace.ended) {
             // Its echo overtook the answer of the put, which says as much.

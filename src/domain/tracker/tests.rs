@@ -366,6 +366,30 @@ fn one_copy_read_twice_is_no_duplicate_but_a_second_copy_is() {
 }
 
 #[test]
+fn of_two_copies_in_one_look_the_earlier_is_the_arrival_whichever_is_shown_first() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let (later, earlier) = (Stamp::Seconds(t(3)), Stamp::Seconds(t(2)));
+    w.look(TRANSIT, t(5), vec![seen(canary(1), later, t(5), "b"), seen(canary(1), earlier, t(5), "a")]);
+    let allowance = w.tracker.topology.stage(TRANSIT).clock_allowance;
+    let stamped = Interval::new(t(2), t(3)).widen(allowance);
+    assert_eq!(w.arrival(canary(1), TRANSIT), stamped);
+    assert_eq!(w.count(|event| matches!(event, Event::Duplicate { .. })), 1);
+}
+
+#[test]
+fn an_earlier_copy_in_a_later_look_moves_the_start_of_the_arrival_and_not_what_was_counted() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look(TRANSIT, t(5), vec![seen(canary(1), Stamp::Seconds(t(3)), t(5), "b")]);
+    let first = w.arrival(canary(1), TRANSIT);
+    w.look(TRANSIT, t(6), vec![seen(canary(1), Stamp::Seconds(t(2)), t(6), "a")]);
+    let allowance = w.tracker.topology.stage(TRANSIT).clock_allowance;
+    let expected = Interval { earliest: t(2) - allowance, latest: first.latest };
+    assert_eq!(w.arrival(canary(1), TRANSIT), expected);
+}
+
+#[test]
 fn a_second_copy_of_a_retried_put_is_not_charged_to_the_pipeline() {
     let mut w = World::new();
     w.apply(Input::Planned { tag: canary(1) }, t(0));

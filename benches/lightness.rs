@@ -1,0 +1,154 @@
+//! What the daemon takes of the machine that it runs on: processor time and memory of its process, in front of a sandbox that
+//! lives in this one. See `docs/benchmarks.md`.
+
+use std::fmt::Write as _;
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::process::Command;
+use tokio::time::sleep;
+use traceprobe::sandbox::{ARCHIVE_BUCKET, REGION, Sandbox, Settings, TABLE, TRANSIT_BUCKET};
+
+/// Connections, first lists of shards and the like are not what a day costs.
+const WARM_UP: Duration = Duration::from_secs(60);
+/// Linux counts processor time in these (USER_HZ, proc(5)).
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Measure what the daemon takes.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Tenants.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u8).range(1..))]
+    tenants: u8,
+    /// Seconds between two canaries of a tenant.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u8).range(1..))]
+    interval: u8,
+    /// Minutes, after one of warming up.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
+    minutes: u8,
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = Options::parse();
+    let sandbox =
+        Sandbox::start(Settings::demo(1, usize::from(options.tenants))).await.expect("loopback has ports");
+    let file = std::env::temp_dir().join(format!("traceprobe-lightness-{}.toml", std::process::id()));
+    std::fs::write(&file, configuration(&sandbox, options.interval)).expect("the folder for temporary files");
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_traceprobe"))
+        .args(["run", "--config"])
+        .arg(&file)
+        .env("TRACEPROBE_TAG_KEY", "the benchmark's key is no secret")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("Cargo has built the program");
+    let id = daemon.id().expect("it runs");
+    sleep(WARM_UP).await;
+    println!("{} tenants, a canary each every {} s", options.tenants, options.interval);
+    for minute in 1..=options.minutes {
+        let (calls, before) = (calls(&sandbox), busy(id));
+        sleep(Duration::from_secs(60)).await;
+        let (Some(before), Some(after)) = (before, busy(id)) else {
+            println!("the daemon has ended");
+            return ExitCode::FAILURE;
+        };
+        println!(
+            "minute {minute}: {:.2} s of processor time, {:.0} MiB resident, {} calls",
+            after - before,
+            resident(id) as f64 / f64::from(1 << 20),
+            self::calls(&sandbox) - calls,
+        );
+    }
+    // It has nothing to tell any more.
+    let _ = daemon.kill().await;
+    let _ = std::fs::remove_file(&file);
+    sandbox.stop().await;
+    ExitCode::SUCCESS
+}
+
+fn calls(sandbox: &Sandbox) -> u64 {
+    sandbox.calls().iter().map(|count| count.calls).sum()
+}
+
+/// Seconds of processor time that a process has used, in its own code and the kernel's.
+fn busy(process: u32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name may hold blanks; fields are counted from behind it. utime and stime are the 14th and 15th of all (proc(5)).
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+    let mut ticks = || fields.next()?.parse::<f64>().ok();
+    Some((ticks()? + ticks()?) / TICKS_PER_SECOND)
+}
+
+/// Bytes of memory in use.
+fn resident(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1_024
+}
+
+/// The shipped defaults but for the interval.
+fn configuration(sandbox: &Sandbox, interval: u8) -> String {
+    let ends = sandbox.endpoints();
+    let (project, dataset, table) = TABLE;
+    let mut text = format!(
+        r#"[probe]
+listen = "127.0.0.1:0"
+interval = "{interval}s"
+
+[aws]
+region = "{REGION}"
+auth = "none"
+endpoints = {{ logs = "{}", kinesis = "{}", s3 = "{}", sts = "{}" }}
+
+[gcp]
+endpoint = "{}"
+auth = "none"
+
+[[stage]]
+name = "tenant_stream"
+kind = "kinesis"
+stream = "logs-{{tenant}}"
+
+[[stage]]
+name = "archive"
+after = "tenant_stream"
+kind = "s3"
+bucket = "{ARCHIVE_BUCKET}"
+key = "archive/tenant={{tenant}}/dt=%Y-%m-%d/hour=%H/"
+
+[[stage]]
+name = "transit"
+after = "tenant_stream"
+kind = "s3"
+bucket = "{TRANSIT_BUCKET}"
+key = "transit/%Y/%m/%d/%H/"
+
+[[stage]]
+name = "bigquery"
+after = "transit"
+kind = "bigquery"
+table = "{project}.{dataset}.{table}"
+id_column = "trace_id"
+time_column = "ingest_time"
+tenant_column = "tenant"
+end = true
+"#,
+        ends.logs, ends.kinesis, ends.s3, ends.sts, ends.bigquery,
+    );
+    for tenant in sandbox.tenants() {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "\n[[tenant]]\nname = \"{}\"\nlog_group = \"{}\"\nrole_arn = \"{}\"\nexternal_id = \"{}\"\n",
+            tenant.name, tenant.log_group, tenant.role_arn, tenant.external_id
+        );
+    }
+    text
+}

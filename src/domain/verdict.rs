@@ -283,6 +283,11 @@ fn losing(traces: &[&Trace]) -> Finding {
 fn slow(snapshot: &Snapshot, criteria: &Criteria, traces: &[&Trace]) -> Finding {
     let is_slow = |trace: &&&Trace| matches!(trace.judgement, Judgement::Slow | Judgement::Overdue);
     let since = traces.iter().filter(is_slow).map(|trace| trace.planned_at).min()?;
+    // One slow canary among fewer than twenty good ones is beyond the 95th percentile by their small number alone.
+    let good = traces.iter().any(|trace| trace.judgement == Judgement::Good);
+    if good && traces.iter().filter(is_slow).count() < 2 {
+        return None;
+    }
     let [p95] = sample(snapshot, traces).quantiles([0.95])?;
     let exceeds = match p95 {
         Quantile::Exactly(p95) => p95 > criteria.slo,
@@ -411,6 +416,26 @@ mod tests {
     fn one_canary_that_does_not_come_does_not_stop_a_hop() {
         let verdict = after(634, |planned| if planned == 600 { [None, None] } else { healthy(planned) });
         assert_eq!(words(&verdict), ["OK"]);
+    }
+
+    #[test]
+    fn one_slow_canary_among_a_few_good_ones_is_no_slow_tenant_but_two_are() {
+        assert_eq!(
+            words(&after(300, |planned| if planned == 90 {
+                [Some(95), Some(130)]
+            } else {
+                healthy(planned)
+            })),
+            ["OK"]
+        );
+        assert_eq!(
+            words(&after(300, |planned| if planned < 60 {
+                [Some(planned + 5), Some(planned + 40)]
+            } else {
+                healthy(planned)
+            })),
+            ["SLOW"]
+        );
     }
 
     #[test]

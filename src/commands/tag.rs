@@ -30,7 +30,7 @@ impl Tag {
         };
         println!("trace     {}", said.trace);
         println!("planned   {}", said.trace.planned_at());
-        println!("tenant    {} (code; `acme` has {})", said.tenant, tag::Code::of("acme"));
+        println!("tenant    {} (code)", said.tenant);
         println!("instance  {} (code)", said.instance);
         println!("size      {} bytes", said.size);
         match traceprobe::config::keyring_from_env() {

@@ -7,6 +7,7 @@ mod blindness;
 mod commands;
 mod cost;
 mod garbage;
+mod isolation;
 mod outcomes;
 mod stopping;
 mod turmoil;

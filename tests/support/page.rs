@@ -64,6 +64,9 @@ pub struct Source {
     pub owner: String,
     pub state: String,
     pub reason: Option<String>,
+    /// Everything that arrived before this has been read; µs of the probe's wall clock.
+    #[serde(deserialize_with = "micros")]
+    pub watermark: Option<i64>,
 }
 
 /// When the page says that a canary arrived somewhere, in µs.

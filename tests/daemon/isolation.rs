@@ -1,0 +1,87 @@
+//! A canary of one tenant that turns up at another: said everywhere by the first look that covers it.
+
+use std::collections::BTreeSet;
+
+use traceprobe::sandbox::{Arrival, Fault, Stage, StageEffect};
+
+use crate::SOON;
+use crate::support::page::Recent;
+use crate::support::stand::{Stand, id_in};
+
+const LEAKING: &str = "acme";
+const INTO: &str = "globex";
+/// A stream, a prefix, and rows in a table that both share.
+const STAGES: [(Stage, &str); 3] =
+    [(Stage::TenantStream, INTO), (Stage::Archive, INTO), (Stage::Bigquery, "shared")];
+
+/// The stage and the trace of every copy that truly leaked and that the sources' own watermarks say was read by now.
+fn covered(stand: &Stand, recent: &Recent) -> BTreeSet<(String, String)> {
+    let mut covered = BTreeSet::new();
+    for record in stand.sandbox.truth() {
+        for (stage, owner) in STAGES {
+            let read_up_to = recent.source(stage.name(), owner).watermark.unwrap_or(i64::MIN);
+            let astray = |arrival: &&Arrival| {
+                arrival.stage == stage && arrival.tenant != record.tenant && arrival.at.0 < read_up_to
+            };
+            if record.arrivals.iter().any(|arrival| astray(&arrival)) {
+                covered.insert((stage.name().to_owned(), id_in(&record.token).to_owned()));
+            }
+        }
+    }
+    covered
+}
+
+fn reported(recent: &Recent) -> BTreeSet<(String, String)> {
+    recent.violations.iter().map(|seen| (seen.stage.clone(), seen.trace.clone())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leak_is_on_metric_page_and_log_with_the_first_look_that_covers_it() {
+    let stand = Stand::brisk(2).await;
+    let daemon = stand.daemon(&[("PROBE_INTERVAL", "1s")]).await;
+    daemon.until("all is well", SOON, |recent| recent.ended("delivered") >= 4).await;
+    assert_eq!(daemon.metrics().await.sum("traceprobe_isolation_violations_total", &[]), 0.0);
+    for (stage, _) in STAGES {
+        let leak = StageEffect::Leak { probability: 0.5, into: INTO.to_owned() };
+        stand.sandbox.fault(Fault::tenant_stage(LEAKING, stage, leak));
+    }
+
+    let mut at_every_stage = BTreeSet::new();
+    let look = async {
+        while at_every_stage.len() < STAGES.len() {
+            let recent = daemon.recent().await;
+            // Log and metrics are read after the page, so that they know all that it says.
+            let (covered, reported) = (covered(&stand, &recent), reported(&recent));
+            let unsaid: Vec<_> = covered.difference(&reported).collect();
+            assert!(unsaid.is_empty(), "read and not reported: {unsaid:?}; {:?}", recent.sources);
+            let (metrics, said) = (daemon.metrics().await, daemon.said());
+            for (stage, trace) in &reported {
+                let line = |line: &&str| line.contains(trace) && line.contains("was found in");
+                assert!(
+                    said.lines().any(|of_log| line(&of_log)),
+                    "the log is silent about {trace} at {stage}"
+                );
+            }
+            for (stage, _) in STAGES {
+                let of_stage = [("tenant", LEAKING), ("stage", stage.name())];
+                let on_page = reported.iter().filter(|(at, _)| *at == *stage.name()).count();
+                let counted = metrics.sum("traceprobe_isolation_violations_total", &of_stage);
+                assert!(counted >= on_page as f64, "{counted} of {on_page} are counted at {stage}");
+                if on_page >= 3 {
+                    at_every_stage.insert(stage.name());
+                }
+            }
+        }
+    };
+    let within = tokio::time::timeout(SOON, look).await;
+    assert!(within.is_ok(), "only {at_every_stage:?} showed leaks; it said: {}", daemon.said());
+
+    let (recent, metrics) = (daemon.recent().await, daemon.metrics().await);
+    assert_eq!(recent.verdict(LEAKING).condition, "leaking");
+    assert_eq!(recent.verdict(INTO).condition, "ok", "{:?}", recent.verdict(INTO));
+    assert_eq!(metrics.sum("traceprobe_isolation_violations_total", &[("tenant", INTO)]), 0.0);
+    assert!(recent.violations.iter().all(|seen| seen.found_in.contains(INTO)), "{:?}", recent.violations);
+    let page = daemon.get("/traces/recent").await;
+    let last = &recent.violations[0].trace;
+    assert!(page.contains("LEAKING") && page.contains(last), "the page is silent about {last}");
+}

@@ -67,7 +67,7 @@ pub struct Stage {
 /// Whose canaries may be found at a source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Owner {
-    /// This tenant's only: another one's canary here is a leak.
+    /// This tenant's only.
     One(TenantId),
     /// Several tenants'.
     Shared,
@@ -82,7 +82,7 @@ pub struct Source {
     pub name: Arc<str>,
     /// Whose it is.
     pub owner: Owner,
-    /// The tenants whose canaries are looked for here.
+    /// The tenants whose canaries are looked for here; the canary of any other here is a leak.
     pub tenants: Vec<TenantId>,
 }
 
@@ -306,7 +306,7 @@ impl fmt::Display for StretchName {
 
 #[cfg(test)]
 pub(crate) mod fixture {
-    //! A small map for tests: two tenants, `stream` -> { `archive`, `transit` -> `table` }; the last two are shared.
+    //! A small map for tests: two tenants, `stream` -> { `archive`, `transit` -> `table`, `dead` }; the last three are shared.
 
     use super::*;
 
@@ -318,11 +318,21 @@ pub(crate) mod fixture {
     pub(crate) const TABLE: StageId = StageId(3);
     pub(crate) const DEAD: StageId = StageId(4);
 
+    /// The two tenants.
     pub(crate) fn topology() -> Topology {
-        let tenant = |name: &str| Tenant {
-            name: name.into(),
+        map_of(&["acme", "globex"])
+    }
+
+    /// Another tenant beside them, which has a source of its own at every stage.
+    pub(crate) fn topology_with_initech() -> Topology {
+        map_of(&["acme", "globex", "initech"])
+    }
+
+    fn map_of(tenants: &[&str]) -> Topology {
+        let tenant = |name: &&str| Tenant {
+            name: (*name).into(),
             code: Code::of(name),
-            label: name.into(),
+            label: (*name).into(),
             template: Template::default(),
         };
         let stage = |name: &str, parent, role, target| Stage {
@@ -345,8 +355,20 @@ pub(crate) mod fixture {
             owner: Owner::Shared,
             tenants: vec![ACME, GLOBEX],
         };
+        let mut sources = vec![
+            own(STREAM, ACME),
+            own(STREAM, GLOBEX),
+            own(ARCHIVE, ACME),
+            own(ARCHIVE, GLOBEX),
+            shared(TRANSIT),
+            shared(TABLE),
+            shared(DEAD),
+        ];
+        for other in (0..).map(TenantId).take(tenants.len()).skip(2) {
+            sources.extend([STREAM, ARCHIVE, TRANSIT, TABLE, DEAD].map(|stage| own(stage, other)));
+        }
         Topology::new(
-            vec![tenant("acme"), tenant("globex")],
+            tenants.iter().map(tenant).collect(),
             vec![
                 stage("stream", None, Role::Way, 1),
                 stage("archive", Some(STREAM), Role::Way, 10),
@@ -354,15 +376,7 @@ pub(crate) mod fixture {
                 stage("table", Some(TRANSIT), Role::End, 20),
                 stage("dead", Some(STREAM), Role::DeadLetter, 10),
             ],
-            vec![
-                own(STREAM, ACME),
-                own(STREAM, GLOBEX),
-                own(ARCHIVE, ACME),
-                own(ARCHIVE, GLOBEX),
-                shared(TRANSIT),
-                shared(TABLE),
-                shared(DEAD),
-            ],
+            sources,
         )
         .unwrap()
     }

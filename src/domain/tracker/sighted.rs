@@ -7,7 +7,7 @@ use crate::domain::canary::Integrity;
 use crate::domain::sighting::{Locator, Sighting, WantedTrace};
 use crate::domain::tag::TraceId;
 use crate::domain::time::{Interval, Timestamp};
-use crate::domain::topology::{Owner, SourceId, StageId, TenantId};
+use crate::domain::topology::{SourceId, StageId, TenantId};
 use crate::domain::trace::{Arrival, Hop, Judgement, Put, Trace};
 
 /// Most copies of one canary that are told apart at one stage. A pipeline that stores more than this of one event has
@@ -148,7 +148,7 @@ impl Tracker {
         events: &mut Vec<Event>,
     ) -> bool {
         let map = &self.topology;
-        let by_source = matches!(map.source(source).owner, Owner::One(owner) if owner != tenant);
+        let by_source = !map.source(source).tenants.contains(&tenant);
         let by_label = sighting.label.as_deref().filter(|label| **label != *map.tenant(tenant).label);
         if !by_source && by_label.is_none() {
             return false;

@@ -469,6 +469,17 @@ fn a_canary_in_another_tenants_source_is_a_violation_and_no_arrival() {
 }
 
 #[test]
+fn a_canary_in_a_source_that_only_others_share_is_a_violation_and_no_arrival() {
+    let mut w = World::new();
+    w.tracker = Tracker::new(Arc::new(topology_with_initech()), settings(), t(0));
+    let of_initech = Tag { tenant: Code::of("initech"), ..canary(1) };
+    w.put(of_initech);
+    w.look(TRANSIT, t(2), vec![seen(of_initech, Stamp::Millis(t(1)), t(2), "leak")]);
+    assert_eq!(w.count(|event| matches!(event, Event::IsolationViolation { stage: TRANSIT, .. })), 1);
+    assert!(w.tracker.trace(of_initech.trace).unwrap().arrival(TRANSIT).is_none());
+}
+
+#[test]
 fn a_leak_of_many_canaries_that_is_read_again_is_counted_once_each() {
     let mut w = World::new();
     let of_globex = w.tracker.topology.source_of(GLOBEX, STREAM);

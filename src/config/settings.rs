@@ -40,7 +40,7 @@ pub struct Probe {
     pub remember: usize,
     /// Upper bounds of the latency histograms, increasing.
     pub buckets: Vec<Duration>,
-    /// What the page links to when something is wrong.
+    /// What the page links to when something is wrong, if not to its own.
     pub runbook: Option<String>,
 }
 

@@ -15,6 +15,7 @@ mod lane;
 mod look_up;
 mod recent;
 mod row;
+mod runbook;
 mod selection;
 mod size;
 mod source;
@@ -98,7 +99,7 @@ impl fmt::Debug for App {
 pub struct Settings {
     /// This program's version.
     pub version: String,
-    /// Address of the runbook; the anchors of its chapters are the conditions: `#stuck`, `#cannot-see`.
+    /// Address of the runbook, if it is not the probe's own page. Its anchors are the names of the alerts in lower case.
     pub runbook: Option<String>,
     /// How verdicts are reached.
     pub criteria: Criteria,
@@ -113,16 +114,16 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The runbook's chapter on a condition.
+    /// The runbook's chapter on a condition; nothing where there is nothing to do.
     #[must_use]
     pub fn runbook(&self, condition: &Condition) -> Option<String> {
-        self.chapter(&tenant::anchor(condition))
+        runbook::chapter(condition).map(|anchor| self.chapter(anchor))
     }
 
     /// A chapter of the runbook.
     #[must_use]
-    pub fn chapter(&self, anchor: &str) -> Option<String> {
-        self.runbook.as_ref().map(|address| format!("{address}#{anchor}"))
+    pub fn chapter(&self, anchor: &str) -> String {
+        format!("{}#{anchor}", self.runbook.as_deref().unwrap_or(runbook::ADDRESS))
     }
 }
 
@@ -135,6 +136,7 @@ pub fn router(app: App) -> Router {
         .route("/traces/{id}", get(one_trace))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .route(runbook::ADDRESS, get(|State(app): State<App>| async move { page(&runbook::Page::new(&app)) }))
         .route("/config", get(config))
         .route("/metrics", get(metrics))
         .route("/static/page.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
@@ -252,7 +254,7 @@ fn asset(kind: &'static str, body: &'static str) -> Response {
 }
 
 async fn nowhere(State(app): State<App>, headers: HeaderMap) -> Response {
-    let said = "There are /traces/recent, /traces/{id}, /metrics, /healthz, /readyz and /config.";
+    let said = "There are /traces/recent, /traces/{id}, /runbook, /metrics, /healthz, /readyz and /config.";
     Form::of(&[], &headers).fail(&app, StatusCode::NOT_FOUND, "There is nothing here", vec![said.to_owned()])
 }
 

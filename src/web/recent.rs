@@ -148,7 +148,7 @@ struct DriftLine {
     source: String,
     since: Option<(String, String)>,
     changes: String,
-    runbook: Option<String>,
+    runbook: String,
 }
 
 struct InjectionLine {
@@ -269,10 +269,7 @@ impl VerdictLine {
                 .since
                 .map(|since| (words::clock(since, snapshot.at), words::age(snapshot.at.since(since)))),
             matter: tenant::matter(condition, criteria),
-            runbook: match Gravity::of(condition) {
-                Gravity::Well | Gravity::Pending => None,
-                Gravity::Broken | Gravity::Unknown | Gravity::Poor => app.settings.runbook(condition),
-            },
+            runbook: app.settings.runbook(condition),
             also: also.collect(),
         }
     }

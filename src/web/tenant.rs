@@ -96,12 +96,6 @@ pub const fn key(condition: &Condition) -> &'static str {
     }
 }
 
-/// The anchor of the runbook's chapter on a condition.
-#[must_use]
-pub fn anchor(condition: &Condition) -> String {
-    condition.word().to_ascii_lowercase().replace(' ', "-")
-}
-
 /// Where it is wrong: `transit`, `archive..bigquery`; nothing for conditions without a place.
 #[must_use]
 pub fn place(condition: &Condition, snapshot: &Snapshot) -> Option<String> {

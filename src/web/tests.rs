@@ -311,14 +311,21 @@ async fn a_scrape_comes_in_the_format_that_was_asked_for() {
 #[tokio::test]
 async fn every_answer_is_fresh_and_may_run_nothing_foreign() {
     let app = app(after(1, healthy));
-    for path in ["/", "/traces/recent", "/traces/nonsense", "/nowhere", "/healthz", "/config", "/metrics"] {
+    for path in
+        ["/", "/traces/recent", "/traces/nonsense", "/nowhere", "/healthz", "/runbook", "/config", "/metrics"]
+    {
         let answer = ask(&app, "GET", path, "text/html").await;
         assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store", "{path}");
         assert_eq!(answer.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
         assert_eq!(answer.headers[header::CONTENT_SECURITY_POLICY], POLICY, "{path}");
     }
-    let page = page(&app, "/traces/recent").await;
-    assert!(!page.contains(" style=") && !page.contains(" onclick=") && !page.contains("<style"));
+    for path in ["/traces/recent", "/runbook"] {
+        let page = page(&app, path).await;
+        assert!(
+            !page.contains(" style=") && !page.contains(" onclick=") && !page.contains("<style"),
+            "{path}"
+        );
+    }
     let config = ask(&app, "GET", "/config", "*/*").await;
     assert_eq!(config.body, "{\n  \"probe\": {\n    \"slo\": \"30s\"\n  }\n}\n");
 }

@@ -3,6 +3,8 @@
 //! A fault of a stage acts on the hop that leads to it; a fault of a service acts on its answers. Nothing here acts by itself:
 //! the pipeline and the listeners ask what holds at the moment.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::clock::Micros;
@@ -70,6 +72,11 @@ pub enum Fault {
     Multipart { stage: Stage, early_ms: u64 },
     /// Object keys no longer grow with time.
     UnorderedKeys { stage: Stage },
+    /// The writer of a stage's objects collects lines for so long before it makes one object of them, on top of the hop's
+    /// usual time. Archive and transit only; the others store lines one by one.
+    Batch { stage: Stage, ms: u64 },
+    /// Rows stay in the streaming buffer, where their `_PARTITIONTIME` is NULL, for so long; 0 for not at all.
+    StreamingBuffer { ms: u64 },
     /// The table holds this many bytes besides the rows that are there.
     TableSize { bytes: u64 },
     /// Queries take this long, so that `timeoutMs` can run out.
@@ -164,6 +171,8 @@ pub enum Drift {
     Added,
     /// It is an INTEGER now.
     Retyped,
+    /// It is REQUIRED now.
+    Remoded,
 }
 
 impl Fault {
@@ -212,6 +221,8 @@ impl Fault {
             Self::ClockOffset { .. }
             | Self::Multipart { .. }
             | Self::UnorderedKeys { .. }
+            | Self::Batch { .. }
+            | Self::StreamingBuffer { .. }
             | Self::TableSize { .. }
             | Self::SlowQuery { .. }
             | Self::SchemaDrift { .. } => Vec::new(),
@@ -360,6 +371,20 @@ impl Faults {
 
     pub(crate) fn keys_unordered(&self, at: Stage) -> bool {
         self.all().any(|fault| matches!(fault, Fault::UnorderedKeys { stage } if *stage == at))
+    }
+
+    pub(crate) fn batch(&self, at: Stage) -> Option<Duration> {
+        self.all().find_map(|fault| match fault {
+            Fault::Batch { stage, ms } if *stage == at => Some(Duration::from_millis(*ms)),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn streaming_buffer(&self) -> Option<Duration> {
+        self.all().find_map(|fault| match fault {
+            Fault::StreamingBuffer { ms } => Some(Duration::from_millis(*ms)),
+            _ => None,
+        })
     }
 
     pub(crate) fn table_size(&self) -> Option<u64> {

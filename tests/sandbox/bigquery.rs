@@ -111,6 +111,22 @@ async fn a_row_in_the_streaming_buffer_has_no_partition() {
 }
 
 #[tokio::test]
+async fn rows_skip_the_streaming_buffer_when_told_to() {
+    let (sandbox, clients) = start(Settings::brisk(1, 1)).await;
+    clients.put(0, 1..2).await;
+    arrival(&sandbox, &token(0, 1), Stage::Bigquery).await;
+    let buffered = async || {
+        let sql =
+            "SELECT trace_id FROM demo.logs.events WHERE trace_id IN UNNEST(@ids) AND _PARTITIONTIME IS NULL";
+        let (_, body) = clients.query(ids_query(sql, &[token(0, 1)])).await;
+        body["totalRows"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(buffered().await, "1");
+    sandbox.fault(Fault::StreamingBuffer { ms: 0 });
+    assert_eq!(buffered().await, "0");
+}
+
+#[tokio::test]
 async fn a_slow_query_is_finished_by_get_query_results() {
     let (sandbox, clients) = start(Settings::brisk(1, 1)).await;
     clients.put(0, 0..3).await;
@@ -161,6 +177,10 @@ async fn a_drifted_schema_is_seen_in_the_table_and_in_queries() {
     assert!(schema().await.ends_with("level String"));
     drift("ingest_time", Drift::Retyped);
     assert!(schema().await.ends_with("ingest_time Integer"));
+    drift("ingest_time", Drift::Remoded);
+    let table = clients.bigquery.table().get("demo", "logs", "events", None).await.unwrap();
+    let field = table.schema.fields.unwrap().into_iter().find(|field| field.name == "ingest_time").unwrap();
+    assert_eq!(field.mode.as_deref(), Some("REQUIRED"));
     drift("trace_id", Drift::Dropped);
     assert!(schema().await.starts_with("tenant"));
     let (status, body) = clients.query(ids_query("SELECT trace_id FROM demo.logs.events", &[])).await;

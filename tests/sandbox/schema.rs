@@ -39,6 +39,11 @@ async fn a_drift_is_told_while_it_lasts_whether_the_look_succeeds_or_not() {
         (None, true, ""),
         (Some(("level", Drift::Added)), true, "column level added (STRING)"),
         (Some(("ingest_time", Drift::Retyped)), true, "column ingest_time changed from TIMESTAMP to INTEGER"),
+        (
+            Some(("ingest_time", Drift::Remoded)),
+            true,
+            "column ingest_time changed from TIMESTAMP to TIMESTAMP REQUIRED",
+        ),
         (Some(("trace_id", Drift::Dropped)), false, "column trace_id removed (STRING)"),
         (None, true, ""),
     ];

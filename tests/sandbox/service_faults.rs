@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 use serde_json::json;
-use traceprobe::sandbox::{Fate, Fault, Rejection, Sandbox, Service, ServiceEffect, Settings, Stage};
+use traceprobe::sandbox::{
+    Damage, Distribution, Drift, Fate, Fault, Rejection, Sandbox, Service, ServiceEffect, Settings, Stage,
+    StageEffect,
+};
 
 use crate::clients::*;
 
@@ -276,4 +279,77 @@ async fn faults_can_be_switched_over_http() {
         .await
         .unwrap();
     assert_eq!(truth[0]["token"], token(0, 0));
+}
+
+/// One of each kind, and of each effect.
+fn every_fault() -> Vec<Fault> {
+    let delay = Distribution::LogNormal { median_ms: 20.0, sigma: 0.5 };
+    let effects = [
+        StageEffect::Delay { delay },
+        StageEffect::Stall,
+        StageEffect::Lose { probability: 0.5 },
+        StageEffect::DeadLetter { probability: 0.5 },
+        StageEffect::Duplicate { probability: 0.5 },
+        StageEffect::Reorder { spread_ms: 20 },
+        StageEffect::Corrupt { probability: 0.5, damage: Damage::Mangle },
+        StageEffect::Corrupt { probability: 0.5, damage: Damage::Truncate { bytes: 70 } },
+        StageEffect::Leak { probability: 0.5, into: "globex".to_owned() },
+    ];
+    let failures = [
+        ServiceEffect::Throttle,
+        ServiceEffect::ServerError { status: 503 },
+        ServiceEffect::Deny,
+        ServiceEffect::Hang,
+        ServiceEffect::Slow { ms: 20 },
+        ServiceEffect::CutBefore,
+        ServiceEffect::CutAfter,
+    ];
+    let acme = || Some("acme".to_owned());
+    let drift = |change| Fault::SchemaDrift { column: "level".to_owned(), change };
+    let mut faults: Vec<_> =
+        effects.into_iter().map(|effect| Fault::tenant_stage("acme", Stage::Transit, effect)).collect();
+    faults.extend(failures.map(|effect| Fault::operation(Service::Kinesis, "GetRecords", effect)));
+    faults.extend(
+        [Rejection::TooNew, Rejection::TooOld, Rejection::Expired]
+            .map(|reason| Fault::RejectLogEvents { tenant: acme(), reason }),
+    );
+    faults.extend([Drift::Added, Drift::Dropped, Drift::Retyped, Drift::Remoded].map(drift));
+    faults.extend([
+        Fault::ClockOffset { service: Service::S3, ms: -2_000 },
+        Fault::BehindLatest { tenant: None, ms: 5_000 },
+        Fault::LateFilter { tenant: acme(), ms: 500 },
+        Fault::Multipart { stage: Stage::Archive, early_ms: 2_000 },
+        Fault::UnorderedKeys { stage: Stage::Archive },
+        Fault::Batch { stage: Stage::Transit, ms: 200 },
+        Fault::StreamingBuffer { ms: 0 },
+        Fault::TableSize { bytes: 1 << 40 },
+        Fault::SlowQuery { ms: 20 },
+    ]);
+    faults
+}
+
+#[tokio::test]
+async fn every_fault_can_be_switched_on_and_off_over_http() {
+    let (sandbox, clients) = start(Settings::brisk(4, 2)).await;
+    let url = format!("{}/faults", clients.endpoints.admin);
+    let all = every_fault();
+    let mut ids = Vec::new();
+    for fault in &all {
+        let posted = clients.http.post(&url).json(fault).send().await.unwrap();
+        assert_eq!(posted.status(), 200, "{fault:?}");
+        let told: serde_json::Value = posted.json().await.unwrap();
+        ids.push(told["id"].as_u64().unwrap());
+    }
+    let listed: Vec<Fault> = sandbox.faults().into_iter().map(|active| active.fault).collect();
+    assert_eq!(listed, all);
+    for id in ids {
+        let gone = clients.http.delete(format!("{url}/{id}")).send().await.unwrap();
+        assert_eq!(gone.status(), 204);
+    }
+    assert!(sandbox.faults().is_empty());
+    // These happen once, so there is nothing to switch off.
+    for once in [Fault::Reshard { tenant: "acme".to_owned() }, Fault::ExpireIterators { tenant: None }] {
+        assert_eq!(clients.http.post(&url).json(&once).send().await.unwrap().status(), 200, "{once:?}");
+    }
+    assert!(sandbox.faults().is_empty());
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use traceprobe::sandbox::{
-    Damage, Distribution, Fate, Fault, Incident, Sandbox, Settings, Stage, StageEffect,
+    Damage, Distribution, Fate, Fault, Incident, Sandbox, Settings, Stage, StageEffect, TruthRecord,
 };
 
 use crate::clients::*;
@@ -30,11 +30,33 @@ async fn a_delayed_hop_takes_as_long_as_it_was_told() {
     clients.put(1, 0..1).await;
     let slow = arrival(&sandbox, &token(0, 0), Stage::Transit).await;
     let usual = arrival(&sandbox, &token(1, 0), Stage::Transit).await;
-    let took = |record: &traceprobe::sandbox::TruthRecord| {
+    let took = |record: &TruthRecord| {
         record.arrived(Stage::Transit).unwrap().since(record.arrived(Stage::TenantStream).unwrap())
     };
     assert!(took(&slow) >= Duration::from_millis(400));
     assert!(took(&usual) < took(&slow));
+}
+
+#[tokio::test]
+async fn a_delay_is_drawn_from_the_distribution_it_was_told() {
+    let shapes = [
+        (Distribution::Uniform { min_ms: 200.0, max_ms: 400.0 }, 200..=400),
+        (Distribution::LogNormal { median_ms: 30.0, sigma: 0.6 }, 0..=300),
+    ];
+    for (delay, within) in shapes {
+        let (sandbox, clients) = with(Stage::TenantStream, StageEffect::Delay { delay }).await;
+        clients.put(0, 0..20).await;
+        let mut took = BTreeSet::new();
+        for number in 0..20 {
+            let record = arrival(&sandbox, &token(0, number), Stage::TenantStream).await;
+            let hop =
+                record.arrived(Stage::TenantStream).unwrap().since(record.arrived(Stage::LogGroup).unwrap());
+            // A busy machine is late, never early.
+            assert!(hop >= Duration::from_millis(*within.start()), "{hop:?}");
+            took.insert(hop.as_millis());
+        }
+        assert!(took.len() > 5, "all alike: {took:?}");
+    }
 }
 
 #[tokio::test]
@@ -251,6 +273,24 @@ async fn a_multipart_object_is_stamped_before_it_can_be_seen() {
     assert!(object.e_tag().unwrap().ends_with("-2\""));
     let early = record.arrived(Stage::Archive).unwrap().seconds() - object.last_modified().unwrap().secs();
     assert_eq!(early, 60);
+}
+
+#[tokio::test]
+async fn a_writer_that_batches_makes_one_object_of_many_lines() {
+    let (sandbox, clients) = start(Settings::brisk(3, 1)).await;
+    sandbox.fault(Fault::Batch { stage: Stage::Archive, ms: 700 });
+    for number in 0..5 {
+        clients.put(0, number..number + 1).await;
+    }
+    let arrived = arrival(&sandbox, &token(0, 4), Stage::Archive).await;
+    let first = arrival(&sandbox, &token(0, 0), Stage::Archive).await;
+    let object = |record: &TruthRecord| {
+        let copy = record.copies(Stage::Archive).next().unwrap();
+        copy.locator.rsplit_once('#').map_or(copy.locator.clone(), |(key, _)| key.to_owned())
+    };
+    assert_eq!(object(&arrived), object(&first));
+    let waited = first.arrived(Stage::Archive).unwrap().since(first.arrived(Stage::TenantStream).unwrap());
+    assert!(waited >= Duration::from_millis(700), "{waited:?}");
 }
 
 #[tokio::test]

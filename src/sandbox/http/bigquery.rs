@@ -213,7 +213,7 @@ async fn wait(job: &Job, timeout_ms: Option<u64>) {
 
 /// Computes a query's result.
 fn run(world: &mut World, project: &str, select: &Select, now: Micros) -> Job {
-    let stay = world.settings.streaming_buffer;
+    let stay = world.buffer();
     let mut processed = match select.partition {
         Partition::Unbounded => world.faults.table_size().unwrap_or(world.settings.history_bytes),
         Partition::Flushed | Partition::Buffered | Partition::Either => 0,
@@ -426,6 +426,10 @@ fn table_get(shared: &Shared, project: &str, dataset: &str, table: &str) -> Resp
         match change {
             Drift::Added => fields.push(json!({"name": name, "type": "STRING", "mode": "NULLABLE"})),
             Drift::Dropped => fields.retain(|field| field["name"] != name),
+            Drift::Remoded => {
+                let drifted = fields.iter_mut().filter(|field| field["name"] == name);
+                drifted.for_each(|field| field["mode"] = json!("REQUIRED"));
+            }
             Drift::Retyped => {
                 let drifted = fields.iter_mut().filter(|field| field["name"] == name);
                 drifted.for_each(|field| field["type"] = json!("INTEGER"));
@@ -433,7 +437,7 @@ fn table_get(shared: &Shared, project: &str, dataset: &str, table: &str) -> Resp
         }
     }
     let history = world.faults.table_size().unwrap_or(world.settings.history_bytes);
-    let (buffered, buffered_bytes, oldest) = world.table.buffered(now, world.settings.streaming_buffer);
+    let (buffered, buffered_bytes, oldest) = world.table.buffered(now, world.buffer());
     let flushed: u64 =
         world.table.rows.iter().map(|row| row.bytes() as u64).sum::<u64>() - buffered_bytes as u64;
     let mut answer = json!({

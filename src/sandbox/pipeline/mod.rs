@@ -210,7 +210,7 @@ impl World {
     /// Stores a copy at a stage and sends it on.
     fn land(&mut self, stage: Stage, mut item: Item, now: Micros) {
         let capacity = self.settings.capacity;
-        let window = self.settings.pace.batch(stage);
+        let window = self.faults.batch(stage).unwrap_or(self.settings.pace.batch(stage));
         match stage {
             Stage::LogGroup => {
                 let group = &mut self.tenants[item.tenant].group;

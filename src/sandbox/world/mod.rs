@@ -12,6 +12,7 @@ pub(crate) mod table;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
@@ -160,6 +161,11 @@ impl World {
             }
             _ => Ok(Some(self.faults.add(fault, until))),
         }
+    }
+
+    /// How long a row stays in the streaming buffer.
+    pub(crate) fn buffer(&self) -> Duration {
+        self.faults.streaming_buffer().unwrap_or(self.settings.streaming_buffer)
     }
 
     /// The service's clock: the machine's with the service's offset.

@@ -2,11 +2,13 @@
 //!
 //! A pure function of a snapshot, so that the page, the JSON and the tests can never disagree about it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::outcome::Outcome;
 use super::quantile::{Quantile, Sample};
+use super::tag::TraceId;
 use super::time::Timestamp;
 use super::topology::{SourceId, StageId, Stretch, TenantId};
 use super::trace::{Judgement, Trace};
@@ -132,7 +134,7 @@ fn verdict(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Verdic
         not_injecting(snapshot, criteria, tenant),
         cannot_see(snapshot, tenant),
         stuck(snapshot, criteria, tenant),
-        losing(&traces),
+        losing(snapshot, tenant, from),
         slow(snapshot, criteria, &traces),
         cannot_see_branch(snapshot, tenant),
     ];
@@ -162,7 +164,10 @@ fn leaking(snapshot: &Snapshot, tenant: TenantId, from: Timestamp) -> Finding {
 fn not_injecting(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Finding {
     let view = &snapshot.tenants[usize::from(tenant.0)];
     if let Some((since, reason)) = &view.refusing {
-        return Some((Condition::NotInjecting { reason: reason.clone() }, *since));
+        // One put that goes wrong is no outage; the next, which is due after an interval, tells.
+        let for_long = snapshot.at.since(*since) > criteria.interval * 3 / 2;
+        return (for_long || view.accepted_at.is_none())
+            .then(|| (Condition::NotInjecting { reason: reason.clone() }, *since));
     }
     // Nothing was refused, yet nothing leaves either: the process is starved, or its bound on traces is reached.
     let silent_since = view.accepted_at.or(view.missed_at)?;
@@ -262,10 +267,21 @@ fn stuck_at(snapshot: &Snapshot, criteria: &Criteria, traces: &[&Trace], hop: St
     Some((Condition::Stuck { hop, waiting: overdue }, since))
 }
 
-fn losing(traces: &[&Trace]) -> Finding {
-    let of = traces.iter().filter(|trace| trace.ended.is_some()).count();
-    let mut lost: Vec<(Timestamp, Stretch)> = traces
+/// Where most were lost of those whose outcome is of the window. By then they were planned before it: a trace is given up
+/// only after its deadline.
+fn losing(snapshot: &Snapshot, tenant: TenantId, from: Timestamp) -> Finding {
+    let remembered = snapshot.failures[usize::from(tenant.0)].iter();
+    let ended: BTreeMap<TraceId, &Trace> = snapshot
+        .finished
         .iter()
+        .chain(&snapshot.open)
+        .chain(remembered)
+        .filter(|trace| trace.tenant == tenant && trace.ended.as_ref().is_some_and(|(_, at)| *at >= from))
+        .map(|trace| (trace.id(), trace.as_ref()))
+        .collect();
+    let of = ended.len();
+    let mut lost: Vec<(Timestamp, Stretch)> = ended
+        .values()
         .filter_map(|trace| match &trace.ended {
             Some((Outcome::Lost(hop), _)) => Some((trace.planned_at, *hop)),
             Some((Outcome::DeadLettered(stage), _)) => Some((trace.planned_at, Stretch::one(*stage))),
@@ -317,12 +333,13 @@ mod tests {
     use super::*;
     use crate::domain::canary::Integrity;
     use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep};
-    use crate::domain::tag::{Code, Tag, TraceId};
+    use crate::domain::tag::{Code, Tag};
     use crate::domain::topology::fixture::*;
     use crate::domain::tracker::{Input, PutResult, Settings, Tracker};
 
     const INTERVAL: u64 = 30;
-    const GIVE_UP: u64 = 300;
+    /// As long as the window, as by default.
+    const GIVE_UP: u64 = 900;
 
     fn s(secs: u64) -> Duration {
         Duration::from_secs(secs)
@@ -330,6 +347,26 @@ mod tests {
 
     fn t(secs: u64) -> Timestamp {
         Timestamp::from_secs(1_800_000_000) + s(secs)
+    }
+
+    const CRITERIA: Criteria = Criteria {
+        slo: Duration::from_secs(30),
+        window: Duration::from_secs(900),
+        interval: Duration::from_secs(INTERVAL),
+    };
+
+    fn settings() -> Settings {
+        Settings {
+            slo: s(30),
+            give_up: s(GIVE_UP),
+            grace: s(60),
+            blind_after: s(20),
+            ride: s(60),
+            max_in_flight: 1_000,
+            remember: 10_000,
+            remember_failures: 100,
+            instance: Code::of("me"),
+        }
     }
 
     /// When a canary that was planned at this second comes to transit and to the table, if it does.
@@ -341,19 +378,8 @@ mod tests {
 
     /// Acme's verdict after so many seconds of a canary every 30 s, with looks every second.
     fn after(secs: u64, script: Script) -> Verdict {
-        let settings = Settings {
-            slo: s(30),
-            give_up: s(GIVE_UP),
-            grace: s(60),
-            blind_after: s(20),
-            ride: s(60),
-            max_in_flight: 1_000,
-            remember: 10_000,
-            remember_failures: 100,
-            instance: Code::of("me"),
-        };
         let map = Arc::new(topology());
-        let mut tracker = Tracker::new(map.clone(), settings, t(0));
+        let mut tracker = Tracker::new(map.clone(), settings(), t(0));
         let mut sent: Vec<(Tag, u64)> = Vec::new();
         for second in 0..=secs {
             if second % INTERVAL == 0 {
@@ -391,8 +417,7 @@ mod tests {
                 tracker.apply(Input::Swept { source, sweep }, t(second));
             }
         }
-        let criteria = Criteria { slo: s(30), window: s(900), interval: s(INTERVAL) };
-        verdicts(&tracker.snapshot(t(secs)), &criteria).swap_remove(usize::from(ACME.0))
+        verdicts(&tracker.snapshot(t(secs)), &CRITERIA).swap_remove(usize::from(ACME.0))
     }
 
     fn words(verdict: &Verdict) -> Vec<&'static str> {
@@ -453,6 +478,31 @@ mod tests {
     #[test]
     fn what_a_standing_hop_has_lost_is_said_beside_it() {
         assert_eq!(words(&after(600 + GIVE_UP + 60, stands)), ["STUCK", "LOSING", "SLOW"]);
+    }
+
+    #[test]
+    fn one_put_that_goes_wrong_is_no_outage_but_a_second_or_the_first_of_all_is() {
+        let verdict = |accepted_before: bool, secs: u64| {
+            let mut snapshot = Tracker::new(Arc::new(topology()), settings(), t(0)).snapshot(t(60 + secs));
+            snapshot.tenants[0].accepted_at = accepted_before.then(|| t(30));
+            snapshot.tenants[0].refusing = Some((t(60), "denied".into()));
+            words(&verdicts(&snapshot, &CRITERIA).swap_remove(0))[0]
+        };
+        assert_eq!(verdict(true, 29), "WAITING");
+        assert_eq!(verdict(true, 46), "NOT INJECTING");
+        assert_eq!(verdict(false, 1), "NOT INJECTING");
+    }
+
+    #[test]
+    fn losses_are_said_when_they_are_proven_although_they_were_planned_before_the_window() {
+        let one_in_five: Script = |planned| if planned % 150 == 0 { [None, None] } else { healthy(planned) };
+        assert_eq!(words(&after(600, one_in_five)), ["SLOW"]);
+        let verdict = after(GIVE_UP + 320, one_in_five);
+        assert_eq!(words(&verdict), ["LOSING", "SLOW"]);
+        assert_eq!(verdict.since, Some(t(0)));
+        let Condition::Losing { hop, lost, of } = verdict.condition else { unreachable!() };
+        // In a quarter of an hour 24 of 30 arrived, and the first three deadlines passed.
+        assert_eq!((hop, lost, of), (Stretch::one(TRANSIT), 3, 27));
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod engine;
 mod injecting;
 mod journal;
 pub mod keeper;
+mod last_scrape;
 mod readiness;
 pub mod run;
 pub mod supervisor;

@@ -8,12 +8,14 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::build::{self, Clients, Looker};
 use super::engine::{self, Engine, Lane};
 use super::keeper::{self, Keeper};
+use super::last_scrape::Scrapes;
 use super::supervisor::Supervisor;
 use super::{clock_error, injecting, readiness};
 use crate::cloud::calls::Calls;
@@ -144,14 +146,17 @@ impl Daemon {
     }
 
     /// Runs until `signal`, then stops in order: injection at once, observation when nothing is in flight any more or the
-    /// grace period is over, the page last.
+    /// grace period is over, the page last, once Prometheus has read what it came to.
     ///
     /// # Errors
     ///
     /// When a task died, with its name.
     pub async fn run(self, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { config, clock, listener, address: _, engine, mut supervisor, stop, end } = self;
-        let app = web::router(app(&config, &clock, &engine));
+        let scrapes = Arc::new(Scrapes::default());
+        let app = web::router(app(&config, &clock, &engine, &scrapes));
+        let stop_grace = config.probe.stop_grace;
+        let mut signalled = Instant::now();
         let serving = end.clone();
         supervisor.start("serve pages", async move {
             let shutdown = serving.cancelled_owned();
@@ -162,7 +167,10 @@ impl Daemon {
         tokio::pin!(signal);
         loop {
             tokio::select! {
-                () = &mut signal, if !stop.is_cancelled() => stop.cancel(),
+                () = &mut signal, if !stop.is_cancelled() => {
+                    signalled = Instant::now();
+                    stop.cancel();
+                }
                 ended = supervisor.next_end() => {
                     let ended = ended.ok_or_else(|| anyhow!("all tasks ended"))?;
                     if let Some(panic) = ended.panic {
@@ -178,6 +186,7 @@ impl Daemon {
                 }
             }
         }
+        scrapes.one_more(signalled + stop_grace).await;
         end.cancel();
         let all_ended = async { while supervisor.next_end().await.is_some() {} };
         if tokio::time::timeout(ENDING, all_ended).await.is_err() {
@@ -212,9 +221,9 @@ async fn open_store(
     Keeper::start(keep, topology.clone(), naming, range, clock.clone()).await.context("store.path")
 }
 
-fn app(config: &Config, clock: &WallClock, engine: &Engine) -> web::App {
+fn app(config: &Config, clock: &WallClock, engine: &Engine, scrapes: &Arc<Scrapes>) -> web::App {
     let snapshot = engine.snapshots.subscribe();
-    let (metrics, keys) = (engine.metrics.clone(), engine.keys.clone());
+    let (metrics, keys, scrapes) = (engine.metrics.clone(), engine.keys.clone(), scrapes.clone());
     let intervals = config.tenants.iter().map(|tenant| tenant.interval);
     let settings = web::Settings {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -240,7 +249,10 @@ fn app(config: &Config, clock: &WallClock, engine: &Engine) -> web::App {
         alive: Arc::new(turning),
         ready: Arc::new(ready),
         kept: Arc::new(readiness::kept(engine.keeper.state())),
-        scrape: Arc::new(move |format| metrics.render(format)),
+        scrape: Arc::new(move |format| {
+            scrapes.note();
+            metrics.render(format)
+        }),
         sign: Arc::new(move |tag| keys.sign(tag)),
     }
 }

@@ -40,6 +40,26 @@ async fn what_does_not_land_within_the_grace_period_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_counted_last_can_still_be_scraped() {
+    let stand = Stand::brisk(1).await;
+    let daemon = stand.daemon(&[("PROBE_STOP_GRACE", "20s"), ("PROBE_GIVE_UP", "60s")]).await;
+    daemon.until("a canary is delivered", SOON, |recent| recent.ended("delivered") >= 1).await;
+    // A rhythm, by which the daemon can tell that somebody reads.
+    daemon.metrics().await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    daemon.metrics().await;
+    daemon.signal("TERM").await;
+    daemon.until_said("stopped with 0 traces in flight", SOON).await;
+    let last = daemon.metrics().await;
+    assert_eq!(
+        last.sum("traceprobe_traces_total", &[("outcome", "delivered")]),
+        stand.sandbox.truth().len() as f64
+    );
+    let (status, said) = daemon.ended(Duration::from_secs(10)).await;
+    assert_eq!(status.code(), Some(0), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_hangs_does_not_hold_up_the_end() {
     let stand = Stand::brisk(1).await;
     let daemon = stand.daemon(&[("PROBE_STOP_GRACE", "1s"), ("PROBE_GIVE_UP", "60s")]).await;

@@ -137,10 +137,31 @@ impl Daemon {
     }
 
     /// Sends SIGTERM, and returns how it ended and everything that it had printed.
-    pub async fn terminate(mut self, within: Duration) -> (ExitStatus, String) {
+    pub async fn terminate(self, within: Duration) -> (ExitStatus, String) {
+        self.signal("TERM").await;
+        self.ended(within).await
+    }
+
+    pub async fn signal(&self, name: &str) {
         let id = self.process.id().expect("the daemon has ended already").to_string();
-        let kill = Command::new("kill").args(["-TERM", &id]).status().await;
-        assert!(kill.expect("cannot run kill").success(), "kill -TERM {id} failed");
+        let kill = Command::new("kill").args([&format!("-{name}"), &id]).status().await;
+        assert!(kill.expect("cannot run kill").success(), "kill -{name} {id} failed");
+    }
+
+    /// Waits until it has printed this.
+    pub async fn until_said(&self, what: &str, within: Duration) {
+        let listening = async {
+            while !self.said().contains(what) {
+                tokio::time::sleep(LOOK_EVERY / 10).await;
+            }
+        };
+        if timeout(within, listening).await.is_err() {
+            panic!("not said within {within:?}: {what}; the daemon said: {}", self.said());
+        }
+    }
+
+    /// Waits until it has ended, and returns how, and everything that it had printed.
+    pub async fn ended(mut self, within: Duration) -> (ExitStatus, String) {
         let status = match timeout(within, self.process.wait()).await {
             Ok(status) => status.expect("cannot wait for the daemon"),
             Err(_) => panic!("the daemon runs {within:?} after SIGTERM; it said: {}", self.said()),

@@ -126,6 +126,15 @@ interval = "2s"
 target = "10s"
 
 [[stage]]
+name = "dead_letter"
+after = "tenant_stream"
+role = "dead_letter"
+kind = "s3"
+bucket = "{archive}"
+key = "dlq/tenant={{tenant}}/dt=%Y-%m-%d/hour=%H/"
+interval = "2s"
+
+[[stage]]
 name = "transit"
 after = "tenant_stream"
 kind = "s3"

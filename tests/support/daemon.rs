@@ -1,5 +1,6 @@
 //! The daemon as a process: started from its binary, watched over HTTP, ended by a signal.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -30,13 +31,19 @@ pub struct Daemon {
 impl Daemon {
     /// Runs the daemon on the configuration at `config`, with no environment but `variables`.
     pub async fn start(config: &Path, variables: impl IntoIterator<Item = (String, String)>) -> Daemon {
+        Daemon::spawn(&["run".as_ref(), "--config".as_ref(), config.as_os_str()], variables).await
+    }
+
+    /// Runs the program with these arguments, and waits until it listens.
+    pub async fn spawn(
+        arguments: &[&OsStr],
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Daemon {
         // The crate's TLS has no provider of its own; the client wants one even for plain HTTP.
         // Another test of this binary may have been faster.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let mut process = Command::new(env!("CARGO_BIN_EXE_traceprobe"))
-            .arg("run")
-            .arg("--config")
-            .arg(config)
+            .args(arguments)
             .env_clear()
             .envs(variables)
             .stdin(Stdio::null())

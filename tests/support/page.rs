@@ -19,6 +19,7 @@ pub struct Tenant {
 #[derive(Debug, Deserialize)]
 pub struct Verdict {
     pub condition: String,
+    pub place: Option<String>,
     pub text: String,
 }
 
@@ -30,6 +31,7 @@ pub struct Trace {
     pub size_bytes: u64,
     pub put: String,
     pub outcome: String,
+    pub judgement: String,
     pub lost_at: Option<String>,
     pub reason: Option<String>,
     pub doubled_by_us: bool,

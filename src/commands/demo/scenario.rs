@@ -20,6 +20,8 @@ pub enum Scenario {
     Stall,
     /// One event in five of one tenant is dropped before transit, and the others are as fast as ever
     Loss,
+    /// One event in three of one tenant is put aside under dlq/ instead of going to transit
+    DeadLetter,
     /// Events of one tenant also turn up in another tenant's stream
     Leak,
     /// Kinesis refuses every read of one tenant's stream as too many
@@ -85,6 +87,11 @@ impl Scenario {
                 Fault::tenant_stage(first, Stage::Transit, StageEffect::Lose { probability: 0.2 }),
                 format!("one event in five of {first} is dropped before transit from now on"),
                 "SLOW half a minute from now, because more than one in twenty is overdue; LOSING at transit after two minutes, when the first is given up.",
+            ),
+            Self::DeadLetter => (
+                Fault::tenant_stage(first, Stage::Transit, StageEffect::DeadLetter { probability: 0.33 }),
+                format!("one event in three of {first} is put aside as a dead letter from now on"),
+                "LOSING at dead_letter within half a minute: a dead letter is proof, so nobody waits for its deadline.",
             ),
             Self::Leak => (
                 Fault::tenant_stage(

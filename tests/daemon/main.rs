@@ -12,7 +12,4 @@ mod outcomes;
 mod stopping;
 mod turmoil;
 
-use std::time::Duration;
-
-/// How long a test waits for something before it fails. Far more than it takes: the machine may be busy.
-const SOON: Duration = Duration::from_secs(45);
+use self::support::SOON;

@@ -4,7 +4,13 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod daemon;
+pub mod health;
 pub mod metrics;
 pub mod page;
 pub mod pipeline;
 pub mod stand;
+
+use std::time::Duration;
+
+/// How long a test waits for something before it fails. Far more than it takes: the machine may be busy.
+pub const SOON: Duration = Duration::from_secs(45);

@@ -1,4 +1,4 @@
-//! The traps that other probes fell into, one test each, named for the trap.
+//! Traps for what decides and counts: a tracker, and the metrics that its events make.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -477,4 +477,21 @@ fn scrape_while_10000_traces_pending() {
     assert_eq!(busy, idle, "a scrape grows with tenants and stages, never with traces");
     let gauge = r#"traceprobe_in_flight_traces{tenant="acme",waiting_for="stream"} 10000"#;
     assert!(text.contains(gauge), "{text}");
+}
+
+#[test]
+fn le_spelling() {
+    let mut probe = Probe::new();
+    probe.put(canary(1));
+    probe.arrives_everywhere(canary(1), t(2));
+    let bounds = |format| {
+        let text = probe.metrics.render(format);
+        let bounds = text.split("le=\"").skip(1).filter_map(|rest| rest.split('"').next().map(str::to_owned));
+        bounds.collect::<std::collections::BTreeSet<_>>()
+    };
+    // A rule that matches one spelling must find it in whatever format Prometheus asked for.
+    assert_eq!(bounds(Format::Text), bounds(Format::OpenMetrics));
+    for bound in ["30.0", "1.0", "+Inf"] {
+        assert!(bounds(Format::Text).contains(bound), "{bound} is not among {:?}", bounds(Format::Text));
+    }
 }

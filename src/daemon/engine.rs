@@ -24,7 +24,7 @@ use crate::domain::topology::{TenantId, Topology};
 use crate::domain::tracker::{Event, Input, PutResult, Snapshot, Tracker};
 use crate::metrics::Metrics;
 
-/// The snapshot is published at most this often, and at least every second.
+/// What happened is published so soon after it, and the snapshot at most this often.
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
 /// The engine turns at least this often, so that a page can tell that it does.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -121,13 +121,14 @@ impl Engine {
     /// Runs until `stop`; then injects no more, waits for what is in flight to land, and says what did not.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut published = Timestamp::MIN;
+        let mut publish_at = None;
         let mut landing_until = None;
         loop {
             let now = self.clock.now();
             if landing_until.is_some_and(|until| now >= until || self.tracker.in_flight() == 0) {
                 break;
             }
-            let wake = self.next_wake(now, landing_until, &stop).await;
+            let wake = self.next_wake(now, landing_until, publish_at, &stop).await;
             let now = self.clock.now();
             let mut turn = Turn::default();
             match wake {
@@ -150,6 +151,9 @@ impl Engine {
             if now.since(published) >= PUBLISH_EVERY {
                 self.publish(now);
                 published = now;
+                publish_at = None;
+            } else {
+                publish_at = Some(published + PUBLISH_EVERY);
             }
         }
         let now = self.clock.now();
@@ -162,10 +166,11 @@ impl Engine {
         &mut self,
         now: Timestamp,
         landing_until: Option<Timestamp>,
+        publish_at: Option<Timestamp>,
         stop: &CancellationToken,
     ) -> Wake {
         let departure = self.lanes.iter().map(|lane| lane.schedule.next_at()).min();
-        let deadlines = [departure, self.tracker.next_deadline(), landing_until];
+        let deadlines = [departure, self.tracker.next_deadline(), landing_until, publish_at];
         let next = deadlines.into_iter().flatten().fold(now + HEARTBEAT, Timestamp::min);
         tokio::select! {
             () = stop.cancelled(), if landing_until.is_none() => Wake::Stop,

@@ -6,6 +6,7 @@ mod support;
 mod blindness;
 mod commands;
 mod cost;
+mod figures;
 mod garbage;
 mod isolation;
 mod outcomes;

@@ -32,6 +32,7 @@ pub struct Trace {
     pub put: String,
     pub outcome: String,
     pub judgement: String,
+    pub waiting_for: Option<String>,
     pub lost_at: Option<String>,
     pub reason: Option<String>,
     pub doubled_by_us: bool,
@@ -47,8 +48,13 @@ pub struct Stage {
     pub earliest: Option<i64>,
     #[serde(deserialize_with = "micros")]
     pub latest: Option<i64>,
+    #[serde(deserialize_with = "micros")]
+    pub noticed_at: Option<i64>,
+    pub hop: String,
+    pub hop_latency_seconds: Option<f64>,
     pub copies: Vec<String>,
     pub integrity: Option<String>,
+    pub kept_bytes: Option<usize>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,0 +1,191 @@
+//! The numbers that Prometheus reads are those that the page shows, and both know what they do not know.
+
+use std::time::Duration;
+
+use traceprobe::sandbox::{Damage, Fault, Service, ServiceEffect, Stage, StageEffect};
+
+use crate::SOON;
+use crate::support::daemon::Daemon;
+use crate::support::health::until_delivered;
+use crate::support::metrics::Metrics;
+use crate::support::page::{self, Recent};
+use crate::support::stand::{Stand, variables};
+
+const HOPS: [&str; 4] = ["tenant_stream", "archive", "transit", "bigquery"];
+
+/// The page and the metrics of one moment: nothing changed while they were fetched.
+async fn of_one_moment(daemon: &Daemon) -> (Recent, Metrics) {
+    let arrivals = |metrics: &Metrics| {
+        [
+            metrics.sum("traceprobe_detection_delay_seconds_count", &[]),
+            metrics.sum("traceprobe_hop_latency_seconds_count", &[]),
+            metrics.sum("traceprobe_e2e_latency_seconds_count", &[]),
+        ]
+    };
+    let looking = async {
+        loop {
+            let before = daemon.metrics().await;
+            // The snapshot that the page shows may be a quarter of a second old.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let recent = daemon.recent().await;
+            let metrics = daemon.metrics().await;
+            if arrivals(&before) == arrivals(&metrics) {
+                return (recent, metrics);
+            }
+        }
+    };
+    tokio::time::timeout(SOON, looking).await.expect("there is never a quiet moment")
+}
+
+fn close(one: f64, other: f64) -> bool {
+    (one - other).abs() < 1e-3 * one.abs().max(1.0)
+}
+
+fn stages_of<'a>(recent: &'a Recent, stage: &'a str) -> impl Iterator<Item = &'a page::Stage> {
+    recent.traces.iter().map(move |trace| trace.stage(stage)).filter(|at| at.presence == "seen")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn histograms_hold_what_the_page_shows() {
+    let stand = Stand::brisk(1).await;
+    let daemon = stand.daemon(&[("PROBE_INTERVAL", "2s"), ("PROBE_GIVE_UP", "60s")]).await;
+    let everywhere = |recent: &Recent| HOPS.iter().all(|stage| stages_of(recent, stage).count() >= 4);
+    daemon.until("four were seen at every stage", SOON, everywhere).await;
+    let (recent, metrics) = of_one_moment(&daemon).await;
+    for stage in HOPS {
+        let seen: Vec<_> = stages_of(&recent, stage).collect();
+        let of_stage = [("stage", stage)];
+        let both = |name: &str, shown: f64| {
+            let (count, sum) = (
+                metrics.sum(&format!("{name}_count"), &of_stage),
+                metrics.sum(&format!("{name}_sum"), &of_stage),
+            );
+            assert_eq!(count, seen.len() as f64, "{name} of {stage}");
+            assert!(close(sum, shown), "{name} of {stage}: {sum}, but the page shows {shown} in all");
+        };
+        let width = |at: &&page::Stage| (at.latest.unwrap() - at.earliest.unwrap()) as f64 / 1e6;
+        let delay = |at: &&page::Stage| (at.noticed_at.unwrap() - at.latest.unwrap()).max(0) as f64 / 1e6;
+        both("traceprobe_arrival_uncertainty_seconds", seen.iter().map(width).sum());
+        both("traceprobe_detection_delay_seconds", seen.iter().map(delay).sum());
+
+        let hop = [("hop", stage)];
+        let took: Vec<f64> = seen.iter().filter_map(|at| at.hop_latency_seconds).collect();
+        assert_eq!(metrics.sum("traceprobe_hop_latency_seconds_count", &hop), took.len() as f64, "{stage}");
+        let sum = metrics.sum("traceprobe_hop_latency_seconds_sum", &hop);
+        assert!(close(sum, took.iter().sum()), "{stage}: {sum}, {took:?}");
+        for bound in ["0.05", "0.25", "1.0", "5.0"] {
+            let within = took.iter().filter(|took| **took <= bound.parse().unwrap()).count();
+            let bucket = [("hop", stage), ("le", bound)];
+            assert_eq!(
+                metrics.sum("traceprobe_hop_latency_seconds_bucket", &bucket),
+                within as f64,
+                "{stage} {bound}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hop_past_its_target_is_counted_before_it_is_made() {
+    let stand = Stand::brisk(1).await;
+    stand.sandbox.fault(Fault::stage(Stage::TenantStream, StageEffect::Stall));
+    let keys =
+        [("PROBE_INTERVAL", "1s"), ("PROBE_SLO", "60s"), ("PROBE_CRITICAL", "60s"), ("PROBE_GIVE_UP", "5m")];
+    let daemon = stand.daemon(&keys).await;
+    let hop = [("hop", "tenant_stream")];
+    daemon
+        .until_seen("hops are overdue", SOON, |recent, metrics| {
+            let waits = recent.in_flight().any(|trace| trace.waiting_for.as_deref() == Some("tenant_stream"));
+            waits && metrics.sum("traceprobe_hop_latency_seconds_count", &hop) >= 3.0
+        })
+        .await;
+    let (recent, metrics) = of_one_moment(&daemon).await;
+    // The target is a second, and nothing came within it or at all.
+    for bound in ["1.0", "60.0"] {
+        let within = [("hop", "tenant_stream"), ("le", bound)];
+        assert_eq!(metrics.sum("traceprobe_hop_latency_seconds_bucket", &within), 0.0);
+    }
+    assert_eq!(metrics.sum("traceprobe_e2e_latency_seconds_count", &[]), 0.0);
+    // The oldest is known by the hop that it waits for.
+    let oldest = metrics.sum("traceprobe_oldest_in_flight_seconds", &[("waiting_for", "tenant_stream")]);
+    assert!(oldest >= 1.0, "{oldest}");
+    assert_eq!(metrics.sum("traceprobe_oldest_in_flight_seconds", &[("waiting_for", "bigquery")]), 0.0);
+    let overdue = recent.traces.iter().filter(|trace| trace.stage("tenant_stream").hop == "overdue").count();
+    assert!(overdue >= 3, "{overdue}");
+
+    stand.sandbox.clear_all();
+    until_delivered(&daemon, 3.0).await;
+    let (recent, metrics) = of_one_moment(&daemon).await;
+    let measured = stages_of(&recent, "tenant_stream").filter(|at| at.hop == "measured").count();
+    let counted = metrics.sum("traceprobe_hop_latency_seconds_count", &hop);
+    assert_eq!(counted, measured as f64, "what was counted as overdue was counted again when it came");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_while_nobody_could_see_and_bears_no_stamp_is_unjudged() {
+    let stand = Stand::brisk(1).await;
+    let path = stand.config();
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("time_column = \"ingest_time\"\n", "")).unwrap();
+    let keys = variables(&[("PROBE_INTERVAL", "1s"), ("PROBE_GIVE_UP", "60s"), ("PROBE_BLIND_AFTER", "60s")]);
+    let daemon = Daemon::start(&path, keys).await;
+    until_delivered(&daemon, 2.0).await;
+    let blind = stand.sandbox.fault(Fault::service(Service::Bigquery, ServiceEffect::Deny)).unwrap();
+    // The threshold is 3 s.
+    daemon
+        .until_seen("some are past the threshold", SOON, |_, metrics| {
+            metrics.sum("traceprobe_oldest_in_flight_seconds", &[]) > 6.0
+        })
+        .await;
+    stand.sandbox.clear(blind);
+    let unjudged =
+        |recent: &Recent| recent.traces.iter().filter(|trace| trace.judgement == "unjudged").count();
+    daemon.until("they are found", SOON, |recent| unjudged(recent) >= 2).await;
+    let (recent, metrics) = of_one_moment(&daemon).await;
+    assert_eq!(metrics.sum("traceprobe_unjudged_traces_total", &[]), unjudged(&recent) as f64);
+    let judged =
+        recent.traces.iter().filter(|trace| ["good", "slow", "overdue"].contains(&&*trace.judgement)).count();
+    for series in ["traceprobe_e2e_latency_seconds_count", "traceprobe_slo_traces_total"] {
+        assert_eq!(metrics.sum(series, &[]), judged as f64, "{series}");
+    }
+    assert!(recent.traces.iter().all(|trace| !trace.has_ended() || trace.outcome == "delivered"));
+    stand.vouches_for(crate::support::stand::delivered(&recent));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_off_by_more_than_is_allowed_for_is_counted_and_falsifies_nothing() {
+    let stand = Stand::brisk(1).await;
+    // Rows are stamped seconds before the transit object that they came from.
+    stand.sandbox.fault(Fault::ClockOffset { service: Service::Bigquery, ms: -5_000 });
+    let daemon = stand.daemon(&[("PROBE_INTERVAL", "1s"), ("PROBE_GIVE_UP", "60s")]).await;
+    until_delivered(&daemon, 4.0).await;
+    let (recent, metrics) = of_one_moment(&daemon).await;
+    let inversions = metrics.sum("traceprobe_clock_inversions_total", &[("stage", "bigquery")]);
+    assert!(inversions >= 4.0, "{inversions}");
+    assert_eq!(
+        inversions,
+        metrics.sum("traceprobe_clock_inversions_total", &[]),
+        "other stages' clocks are right"
+    );
+    assert!(recent.traces.iter().all(|trace| !trace.has_ended() || trace.outcome == "delivered"));
+    stand.vouches_for(crate::support::stand::delivered(&recent));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_body_is_told_with_how_much_of_it_is_left() {
+    let stand = Stand::brisk(1).await;
+    let damage = Damage::Truncate { bytes: 200 };
+    stand.sandbox.fault(Fault::stage(Stage::Archive, StageEffect::Corrupt { probability: 1.0, damage }));
+    let daemon = stand.daemon(&[("PROBE_INTERVAL", "1s"), ("CANARY_SIZES", "500B")]).await;
+    let cut = |recent: &Recent| {
+        stages_of(recent, "archive").filter(|at| at.integrity.as_deref() == Some("corrupted")).count()
+    };
+    daemon.until("cut bodies are told", SOON, |recent| cut(recent) >= 2).await;
+    let (recent, metrics) = of_one_moment(&daemon).await;
+    let corrupted = metrics.sum("traceprobe_corrupted_total", &[("stage", "archive")]);
+    assert_eq!(corrupted, cut(&recent) as f64);
+    assert_eq!(corrupted, metrics.sum("traceprobe_corrupted_total", &[]), "the others have whole bodies");
+    for at in stages_of(&recent, "archive") {
+        assert!(at.kept_bytes.is_some_and(|kept| (150..=200).contains(&kept)), "{at:?}");
+    }
+}

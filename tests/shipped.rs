@@ -57,6 +57,21 @@ fn the_task_outlives_the_daemons_own_stop() {
     assert!(container["healthCheck"]["command"].to_string().contains("healthcheck"));
 }
 
+#[test]
+fn tasks_that_share_a_name_never_run_at_the_same_time() {
+    let json =
+        |path| -> serde_json::Value { serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap() };
+    let task = json("config/ecs/task-definition.json");
+    let service = json("config/ecs/service.json");
+    let variables = task["containerDefinitions"][0]["environment"].as_array().unwrap();
+    assert!(variables.iter().any(|variable| variable["name"] == "TRACEPROBE_PROBE_INSTANCE"));
+    assert_eq!(service["taskDefinition"], task["family"]);
+    assert_eq!(
+        (&service["desiredCount"], &service["deploymentConfiguration"]["maximumPercent"]),
+        (&1.into(), &100.into())
+    );
+}
+
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();

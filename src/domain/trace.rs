@@ -164,7 +164,8 @@ pub enum Put {
 /// What is known of a trace at one stage.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Visit {
-    /// The first copy that was seen.
+    /// With its first copy. Where a later look shows another one that may have been stored before the one that was seen
+    /// first, its interval begins earlier from then on.
     pub arrival: Option<Arrival>,
     /// It had not arrived before this instant: the watermark of the last look in vain.
     pub absent_until: Option<Timestamp>,
@@ -172,7 +173,7 @@ pub struct Visit {
     pub looks_in_vain: u32,
     /// Since the last look in vain the source could not be read.
     pub unseen_gap: bool,
-    /// Every stored copy that was seen, the first one first.
+    /// Every stored copy that was seen, the one that was seen first being the first.
     pub copies: Vec<Locator>,
     /// How its hop went.
     pub hop: Hop,
@@ -193,7 +194,7 @@ pub struct Arrival {
     pub interval: Interval,
     /// When we noticed. The delay is ours and no part of the latency.
     pub noticed_at: Timestamp,
-    /// How this copy compares with what was sent.
+    /// How the copy that was seen first compares with what was sent.
     pub integrity: Integrity,
 }
 

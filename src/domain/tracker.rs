@@ -416,12 +416,17 @@ impl Tracker {
         if sweep.reading.foreign_tags > 0 {
             events.push(Event::ForeignTags { stage, source, count: sweep.reading.foreign_tags });
         }
-        // Sources list their copies in orders of their own, and the first one to arrive is the arrival.
+        // Sources list their copies in orders of their own, and the first one that certainly was there is the arrival.
         let allowance = self.allowance(stage);
         let mut sightings = sweep.sightings;
         sightings.sort_by_key(|sighting| sighting.certainly_by(allowance));
+        let mut arrived = Vec::new();
         for sighting in sightings {
-            self.sighted(source, stage, sighting, now, events);
+            arrived.extend(self.sighted(source, stage, sighting, now, events));
+        }
+        // Only now, since a copy that was taken after the first may have been stored before it.
+        for id in arrived {
+            self.arrived(id, stage, now, events);
         }
         let book = &mut self.sources[source.0 as usize];
         book.answered(sweep.started, sweep.watermark, &sweep.reading, now);

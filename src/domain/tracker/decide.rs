@@ -143,6 +143,9 @@ impl Tracker {
         let taken = trace.taken();
         for stage in self.topology.stage_ids() {
             let spec = self.topology.stage(stage);
+            if !on_the_way(spec.role) {
+                continue;
+            }
             let begun = begun(trace, spec.parent);
             let visit = &mut trace.stages[usize::from(stage.0)];
             let (Hop::Open | Hop::Overdue) = visit.hop else {
@@ -150,9 +153,7 @@ impl Tracker {
             };
             if visit.arrival.is_some() {
                 visit.hop = Hop::Skipped;
-            } else if let (Some(begun), true, true) =
-                (begun.filter(|_| taken), visit.absent_at(deadline), on_the_way(spec.role))
-            {
+            } else if let Some(begun) = begun.filter(|_| taken && visit.absent_at(deadline)) {
                 let counted = visit.hop == Hop::Overdue;
                 visit.hop = Hop::Missing;
                 let waited = deadline.since(begun.latest);

@@ -1,6 +1,7 @@
 //! What one sighting tells: an arrival, another copy, a leak, or a canary that is not ours to follow.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Event, Tracker, Violation};
 use crate::domain::canary::Integrity;
@@ -19,7 +20,8 @@ pub(super) const MAX_VIOLATIONS: usize = 100;
 const MAX_KNOWN_LEAKS: usize = 10_000;
 
 impl Tracker {
-    /// Takes one sighting.
+    /// Takes one sighting. The trace that it is of, if it is the first at this stage: it has [arrived](Self::arrived)
+    /// there once all that the same look showed has been taken.
     pub(super) fn sighted(
         &mut self,
         source: SourceId,
@@ -27,14 +29,14 @@ impl Tracker {
         sighting: Sighting,
         now: Timestamp,
         events: &mut Vec<Event>,
-    ) {
+    ) -> Option<TraceId> {
         let id = sighting.tag.trace;
         let Some(tenant) = self.topology.tenant_by_code(sighting.tag.tenant) else {
             events.push(Event::Stray { stage, tenant: None, other_instance: true });
-            return;
+            return None;
         };
         if self.leaked(source, stage, tenant, &sighting, now, events) {
-            return;
+            return None;
         }
         self.recall(id, tenant);
         if !self.open.contains_key(&id)
@@ -43,52 +45,46 @@ impl Tracker {
         {
             let other_instance = sighting.tag.instance != self.settings.instance;
             events.push(Event::Stray { stage, tenant: Some(tenant), other_instance });
-            return;
+            return None;
         }
         let allowance = self.allowance(stage);
-        let Some(trace) = self.open.get_mut(&id).or_else(|| self.finished.get_mut(&id)) else { return };
+        let trace = self.open.get_mut(&id).or_else(|| self.finished.get_mut(&id))?;
         let visit = &trace.stages[usize::from(stage.0)];
         if visit.copies.contains(&sighting.locator) || visit.copies.len() >= MAX_COPIES {
-            return;
+            return None;
         }
         let trace = Arc::make_mut(trace);
         self.unsaved.insert(id);
-        let end = self.topology.end();
         let visit = &mut trace.stages[usize::from(stage.0)];
         visit.copies.push(sighting.locator.clone());
         if let Integrity::Corrupted { .. } = sighting.integrity {
             events.push(Event::Corrupted { tenant, stage, trace: id });
         }
-        if visit.arrival.is_some() {
+        let not_before = visit.absent_until.unwrap_or(trace.planned_at).max(trace.planned_at);
+        let stored = Stored::tell(&sighting, not_before, allowance);
+        if let Some(arrival) = &mut visit.arrival {
+            // Which copy was shown first says nothing of which was stored first: where one shard is behind another, a
+            // later look shows the older copy. When it arrived is less certain then, and never certain to be later;
+            // what was judged by what was known stays.
+            arrival.interval.earliest = arrival.interval.earliest.min(stored.interval.earliest);
             // Before the put is answered nobody knows whether it was retried, and so whose doing this is.
             if trace.put != Put::Planned {
                 events.push(another_copy(trace, stage, sighting.locator));
             }
-            return;
+            self.remember_failure_as_it_is(id);
+            return None;
         }
-        // What our own looks prove, and what the stage says of itself within the clocks' allowance; where the two
-        // contradict each other, our own clock is the one that the latency is counted on.
-        let not_before = visit.absent_until.unwrap_or(trace.planned_at).max(trace.planned_at);
-        let set_back = sighting.seen_by < not_before;
-        let looked = Interval { earliest: not_before, latest: sighting.seen_by.max(not_before) };
-        let interval =
-            match sighting.stamp.interval().map(|stamped| stamped.widen(allowance).intersect(looked)) {
-                Some(Some(both)) => both,
-                Some(None) => {
-                    if !set_back {
-                        events.push(Event::ClockInversion { tenant, stage, trace: id });
-                    }
-                    looked
-                }
-                None => looked,
-            };
-        if set_back {
-            // Our own clock was: nobody can say how long this took, unless it is proven to have taken too long.
+        let Stored { interval, clocks } = stored;
+        if clocks != Clocks::Agree {
             events.push(Event::ClockInversion { tenant, stage, trace: id });
+        }
+        if clocks == Clocks::SetBack {
+            // Nobody can say how long this took, unless it is proven to have taken too long.
             if visit.hop == Hop::Open {
                 visit.hop = Hop::Inverted;
             }
-            if stage == end && trace.judgement == Judgement::Pending && trace.ended.is_none() {
+            if stage == self.topology.end() && trace.judgement == Judgement::Pending && trace.ended.is_none()
+            {
                 trace.judgement = Judgement::Unjudged;
                 let latency = interval.latest.since(trace.planned_at);
                 let judgement = Judgement::Unjudged;
@@ -97,24 +93,24 @@ impl Tracker {
         }
         let visit = &mut trace.stages[usize::from(stage.0)];
         visit.arrival = Some(Arrival { interval, noticed_at: now, integrity: sighting.integrity });
-        let given_up = stage == end && trace.ended.is_some();
+        Some(id)
+    }
+
+    /// Says that a trace arrived at a stage, and draws the conclusions.
+    pub(super) fn arrived(&mut self, id: TraceId, stage: StageId, now: Timestamp, events: &mut Vec<Event>) {
+        let Some(trace) = self.open.get_mut(&id).or_else(|| self.finished.get_mut(&id)) else { return };
+        let trace = Arc::make_mut(trace);
+        let Some(interval) = trace.arrival(stage) else { return };
+        let tenant = trace.tenant;
+        let given_up = stage == self.topology.end() && trace.ended.is_some();
         trace.came_late |= given_up;
         let rider = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
-        events.push(Event::Arrived {
-            tenant,
-            stage,
-            trace: id,
-            interval,
-            noticed_after: now.since(interval.latest),
-        });
+        let noticed_after = now.since(interval.latest);
+        events.push(Event::Arrived { tenant, stage, trace: id, interval, noticed_after });
         if given_up {
             events.push(Event::LateArrival { tenant, stage, trace: id });
-            if let Some(failed) =
-                self.failures[usize::from(tenant.0)].iter_mut().find(|failed| failed.id() == id)
-            {
-                *failed = Arc::new(trace.clone());
-            }
         }
+        self.remember_failure_as_it_is(id);
         let source = self.topology.source_of(tenant, stage);
         self.sources[source.0 as usize].seen(id, Some((now + self.settings.ride, rider)));
         self.changed.insert(source);
@@ -125,6 +121,15 @@ impl Tracker {
             self.topology.stage_ids().filter(|child| self.topology.stage(*child).parent == Some(stage))
         {
             self.changed.insert(self.topology.source_of(tenant, child));
+        }
+    }
+
+    /// What is learned of a finished trace is learned of the failure that is remembered beside it.
+    pub(super) fn remember_failure_as_it_is(&mut self, id: TraceId) {
+        let Some(trace) = self.finished.get(&id) else { return };
+        let mut failures = self.failures[usize::from(trace.tenant.0)].iter_mut();
+        if let Some(failure) = failures.find(|failure| failure.id() == id) {
+            *failure = trace.clone();
         }
     }
 
@@ -171,6 +176,38 @@ impl Tracker {
             }
         }
         true
+    }
+}
+
+/// When one copy can have been stored.
+struct Stored {
+    interval: Interval,
+    clocks: Clocks,
+}
+
+/// Whether the clocks that tell when a copy was stored can all be right.
+#[derive(PartialEq, Eq)]
+enum Clocks {
+    Agree,
+    /// The stage's own says what our looks exclude.
+    Contradict,
+    /// Ours was set back between two looks.
+    SetBack,
+}
+
+impl Stored {
+    /// What our own looks prove, and what the stage says of itself within the clocks' allowance. Where the two contradict
+    /// each other, our own clock is the one that the latency is counted on.
+    fn tell(sighting: &Sighting, not_before: Timestamp, allowance: Duration) -> Self {
+        let looked = Interval { earliest: not_before, latest: sighting.seen_by.max(not_before) };
+        let stamped = sighting.stamp.interval().map(|stamped| stamped.widen(allowance));
+        let both = stamped.map_or(Some(looked), |stamped| stamped.intersect(looked));
+        let clocks = match both {
+            _ if sighting.seen_by < not_before => Clocks::SetBack,
+            Some(_) => Clocks::Agree,
+            None => Clocks::Contradict,
+        };
+        Self { interval: both.unwrap_or(looked), clocks }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::domain::topology::Stretch;
 use crate::domain::topology::fixture::*;
 use crate::domain::trace::{Hop, Standing};
 
+mod copies;
 mod properties;
 mod put;
 mod restart;
@@ -380,33 +381,13 @@ fn a_given_up_trace_that_turns_up_rides_along_once() {
 }
 
 #[test]
-fn of_several_copies_in_one_look_the_first_to_arrive_is_the_arrival() {
-    let mut w = World::new();
-    w.put(canary(1));
-    let copies = [(8, "a"), (3, "b")].map(|(at, copy)| seen(canary(1), Stamp::Millis(t(at)), t(9), copy));
-    w.look(STREAM, t(9), copies.into());
-    assert_eq!(w.arrival(canary(1), STREAM), Interval { earliest: ms(2_950), latest: ms(3_051) });
-}
-
-#[test]
-fn one_copy_read_twice_is_no_duplicate_but_a_second_copy_is() {
-    let mut w = World::new();
-    w.put(canary(1));
-    let sighting = |copy| vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), copy)];
-    w.look(STREAM, t(1), sighting("shard-0/1"));
-    w.look(STREAM, t(2), sighting("shard-0/1"));
-    assert_eq!(w.count(|event| matches!(event, Event::Duplicate { .. })), 0);
-    w.look(STREAM, t(3), sighting("shard-0/2"));
-    w.look(STREAM, t(4), sighting("shard-0/2"));
-    assert_eq!(w.count(|event| matches!(event, Event::Duplicate { .. })), 1);
-}
-
-#[test]
 fn a_canary_in_the_dead_letters_is_not_lost() {
     let mut w = World::new();
     w.put(canary(1));
     w.look(DEAD, t(9), vec![seen(canary(1), Stamp::Seconds(t(8)), t(9), "dlq/1")]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::DeadLettered(DEAD)));
+    let hop = w.tracker.trace(canary(1).trace).unwrap().visit(DEAD).hop;
+    assert_eq!(hop, Hop::Open, "the way into the dead letters is no hop of the route");
 }
 
 #[test]
@@ -570,20 +551,6 @@ fn an_overdue_canary_that_is_seen_after_the_clock_was_set_back_stays_above_the_t
     w.look(TABLE, t(20), vec![seen(canary(1), Stamp::None, t(20), "c")]);
     let above = |event: &Event| matches!(event, Event::EndToEnd { latency, judgement: Judgement::Slow, counted: true, .. } if *latency > s(SLO));
     assert_eq!(w.count(above), 1);
-}
-
-#[test]
-fn a_restored_trace_belongs_to_the_tenant_that_its_tag_names() {
-    let mut before = World::new();
-    before.put(canary(1));
-    let mut saved: Vec<Trace> =
-        before.tracker.take_unsaved().iter().map(|(trace, _)| (**trace).clone()).collect();
-    saved[0].tenant = GLOBEX;
-    saved.push(Trace { tag: Tag { tenant: Code::of("gone"), ..canary(2) }, ..saved[0].clone() });
-    let mut after = World::new();
-    after.tracker.restore(saved, t(5));
-    assert_eq!(after.tracker.trace(canary(1).trace).unwrap().tenant, ACME);
-    assert_eq!(after.tracker.in_flight(), 1, "whoever is not configured any more is not followed");
 }
 
 #[test]

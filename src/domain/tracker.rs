@@ -7,6 +7,7 @@
 
 mod books;
 mod decide;
+mod expiry;
 mod restart;
 mod sighted;
 mod snapshot;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::books::{SourceBook, TenantBook};
+use self::expiry::Expiries;
 pub use self::snapshot::{Drifted, Snapshot, SourceView, TenantView, Violation};
 use super::outcome::Outcome;
 use super::sighting::{Drift, Locator, Reading, Sweep, Trouble, Wanted, WantedTrace};
@@ -200,7 +202,7 @@ pub struct Tracker {
     /// Of `open`, how many have no outcome.
     in_flight: usize,
     /// When an open trace is closed at the latest.
-    expiries: BTreeSet<(Timestamp, TraceId)>,
+    expiries: Expiries,
     finished: BTreeMap<TraceId, Arc<Trace>>,
     failures: Vec<VecDeque<Arc<Trace>>>,
     sources: Vec<SourceBook>,
@@ -233,7 +235,7 @@ impl Tracker {
             settings,
             open: BTreeMap::new(),
             in_flight: 0,
-            expiries: BTreeSet::new(),
+            expiries: Expiries::default(),
             finished: BTreeMap::new(),
             failures,
             sources,
@@ -285,7 +287,7 @@ impl Tracker {
     /// When the passing of time alone will change something.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        let expiry = self.expiries.first().map(|(at, _)| *at);
+        let expiry = self.expiries.first().map(|(at, _)| at);
         let blind = self.sources.iter().filter_map(|book| book.blind_at(self.settings.blind_after)).min();
         [expiry, blind].into_iter().flatten().min()
     }
@@ -355,7 +357,7 @@ impl Tracker {
         let id = trace.id();
         self.revision += 1;
         self.in_flight += usize::from(trace.ended.is_none());
-        self.expiries.insert((trace.planned_at + self.settings.give_up + self.settings.grace, id));
+        self.expiries.insert(id, self.expiry(&trace, now));
         for stage in self.topology.stage_ids().filter(|stage| trace.visit(*stage).arrival.is_none()) {
             let source = self.topology.source_of(trace.tenant, stage);
             self.sources[source.0 as usize].wait(id, self.revision, now);
@@ -499,9 +501,9 @@ impl Tracker {
     }
 
     fn expire(&mut self, now: Timestamp, events: &mut Vec<Event>) {
-        while let Some(&(at, id)) = self.expiries.first().filter(|(at, _)| *at <= now) {
-            self.expiries.remove(&(at, id));
+        while let Some((_, id)) = self.expiries.first().filter(|(at, _)| *at <= now) {
             self.consider(id, now, events);
+            self.expiries.remove(id);
         }
     }
 

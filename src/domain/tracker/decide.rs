@@ -25,7 +25,8 @@ impl Tracker {
         {
             self.end(id, outcome, now, events);
         }
-        if self.is_complete(id, now) {
+        let expired = self.expiries.is_over(id, now);
+        if self.open.get(&id).is_some_and(|trace| self.is_complete(trace, expired)) {
             self.close(id, events);
         }
     }
@@ -48,7 +49,7 @@ impl Tracker {
         let trace = self.open.get(&id)?;
         let end = self.topology.end();
         let deadline = trace.planned_at + self.settings.give_up;
-        let expired = now >= deadline + self.settings.grace;
+        let expired = self.expiries.is_over(id, now);
         if let Some(arrived) = trace.arrival(end) {
             return Some(if arrived.earliest > deadline { Outcome::Late } else { Outcome::Delivered });
         }
@@ -113,11 +114,8 @@ impl Tracker {
         events.push(Event::Ended { tenant, trace: id, outcome });
     }
 
-    /// Whether nothing more can be learned about a trace that has its outcome.
-    fn is_complete(&self, id: TraceId, now: Timestamp) -> bool {
-        let Some(trace) = self.open.get(&id) else {
-            return false;
-        };
+    /// Whether a trace has its outcome and nothing more is waited for: `expired`, or there is nothing more to learn.
+    pub(super) fn is_complete(&self, trace: &Trace, expired: bool) -> bool {
         let Some((outcome, _)) = &trace.ended else {
             return false;
         };
@@ -131,7 +129,7 @@ impl Tracker {
                 || visit.absent_at(deadline)
                 || !on_the_way(self.topology.stage(stage).role)
         };
-        now >= deadline + self.settings.grace || self.topology.stage_ids().all(settled)
+        expired || self.topology.stage_ids().all(settled)
     }
 
     /// Closes the hops that were never made, and puts the trace among the finished.
@@ -174,22 +172,20 @@ impl Tracker {
         let Some(trace) = self.open.remove(&id) else {
             return;
         };
-        let deadline = trace.planned_at + self.settings.give_up;
-        self.expiries.remove(&(deadline + self.settings.grace, id));
-        let given_up = match &trace.ended {
-            Some((Outcome::Lost(_) | Outcome::Unobserved | Outcome::Late | Outcome::DeadLettered(_), _)) => {
-                true
+        self.expiries.remove(id);
+        // One that was given up rides along for as long again as it was waited for, in case it turns up after all.
+        let rides_until = match &trace.ended {
+            Some((Outcome::Lost(_) | Outcome::Unobserved | Outcome::Late | Outcome::DeadLettered(_), at)) => {
+                Some(*at + self.settings.give_up).filter(|until| *until > self.latest_now)
             }
-            Some((Outcome::Delivered | Outcome::Refused(_), _)) | None => false,
+            Some((Outcome::Delivered | Outcome::Refused(_), _)) | None => None,
         };
         let rider = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
         for stage in self.topology.stage_ids() {
             let source = self.topology.source_of(trace.tenant, stage);
             let book = &mut self.sources[source.0 as usize];
             if book.waiting.contains(&id) {
-                // A lost trace rides along for as long again as it was waited for, in case it turns up after all.
-                let until = self.latest_now + self.settings.give_up;
-                book.seen(id, given_up.then_some((until, rider)));
+                book.seen(id, rides_until.map(|until| (until, rider)));
                 self.changed.insert(source);
             }
             while book.riders.len() > MAX_RIDERS {

@@ -31,25 +31,19 @@ impl Tracker {
             };
             trace.tenant = tenant;
             trace.origin = Origin::Restored;
-            if trace.judgement == Judgement::Overdue {
-                trace.judgement = Judgement::Slow;
-            }
-            for visit in &mut trace.stages {
-                // While nobody looked, anything can have happened.
-                visit.unseen_gap = true;
-                if visit.hop == Hop::Overdue {
-                    visit.hop = Hop::Inherited;
-                }
+            let over = self.is_complete(&trace, self.usual_expiry(trace.planned_at) <= now);
+            if !over {
+                take_over(&mut trace);
             }
             let book = &mut self.tenants[usize::from(trace.tenant.0)];
             book.planned_at = book.planned_at.max(Some(trace.planned_at));
             if let Put::Accepted { at } = trace.put {
                 book.accepted_at = book.accepted_at.max(Some(at));
             }
-            let (id, open) = (trace.id(), !self.is_over(&trace, now));
+            let id = trace.id();
             self.ride_again(&trace, now);
             self.follow(trace, now);
-            if !open {
+            if over {
                 self.finish(id);
             }
         }
@@ -89,7 +83,7 @@ impl Tracker {
         events: &mut Vec<Event>,
     ) -> bool {
         let planned_at = tag.trace.planned_at();
-        let forgotten = planned_at + self.settings.give_up + self.settings.grace <= now;
+        let forgotten = self.usual_expiry(planned_at) <= now;
         let ours = tag.instance == self.settings.instance && planned_at < self.began;
         if !ours || forgotten || self.in_flight >= self.settings.max_in_flight {
             return false;
@@ -120,12 +114,18 @@ impl Tracker {
             }
         }
     }
+}
 
-    /// Whether a remembered trace has nothing left to wait for.
-    fn is_over(&self, trace: &Trace, now: Timestamp) -> bool {
-        let deadline = trace.planned_at + self.settings.give_up;
-        let settled =
-            |visit: &crate::domain::trace::Visit| visit.arrival.is_some() || visit.absent_at(deadline);
-        trace.ended.is_some() && (now >= deadline + self.settings.grace || trace.stages.iter().all(settled))
+/// Leaves behind what an open trace was counted as before the restart.
+fn take_over(trace: &mut Trace) {
+    if trace.ended.is_none() && trace.judgement == Judgement::Overdue {
+        trace.judgement = Judgement::Slow;
+    }
+    for visit in &mut trace.stages {
+        // While nobody looked, anything can have happened where it had not arrived.
+        visit.unseen_gap |= visit.arrival.is_none();
+        if visit.hop == Hop::Overdue {
+            visit.hop = Hop::Inherited;
+        }
     }
 }

@@ -110,8 +110,10 @@ proptest! {
 
 /// Whether a restart may make one outcome of another. That a source could not be read is not remembered, so a loss may
 /// wait for one more look at a stage between; what that look shows, or the answer of a put that came by then, is true as well.
+/// And a trace that is taken over late is waited for longer, so that what nobody could say may be seen after all.
 fn justified(undisturbed: &str, restarted: &str) -> bool {
     undisturbed == restarted
+        || undisturbed == "unobserved"
         || (undisturbed == "lost" && ["late", "dead_lettered", "refused"].contains(&restarted))
 }
 

@@ -2,6 +2,27 @@
 
 use super::*;
 
+/// All that a store that was given everything would bring back.
+fn saved(world: &World) -> Vec<Trace> {
+    world.tracker.all().into_iter().map(|(trace, _)| (*trace).clone()).collect()
+}
+
+/// A process that begins at an instant, with what another one left.
+fn after(before: &World, at: Timestamp) -> World {
+    let mut after = World::new();
+    after.tracker.restore(saved(before), at);
+    after
+}
+
+/// The stages at which somebody looks for acme's canaries.
+fn looked_for(world: &World) -> Vec<StageId> {
+    let looks = |stage: &StageId| {
+        let source = world.tracker.topology.source_of(ACME, *stage);
+        !world.tracker.wanted(source).waiting.is_empty()
+    };
+    [STREAM, ARCHIVE, TRANSIT, TABLE, DEAD].into_iter().filter(looks).collect()
+}
+
 #[test]
 fn a_canary_of_an_earlier_life_is_adopted_and_enters_no_latency_series() {
     let mut w = World::new();
@@ -121,4 +142,129 @@ fn a_trace_that_is_closed_after_its_outcome_is_for_the_store_again() {
     assert!(matches!(w.tracker.take_unsaved().as_slice(), [(_, false)]));
     w.apply(Input::Tick, t(GIVE_UP + GRACE));
     assert!(matches!(w.tracker.take_unsaved().as_slice(), [(_, true)]));
+}
+
+#[test]
+fn a_restored_trace_belongs_to_the_tenant_that_its_tag_names() {
+    let mut before = World::new();
+    before.put(canary(1));
+    let mut saved: Vec<Trace> =
+        before.tracker.take_unsaved().iter().map(|(trace, _)| (**trace).clone()).collect();
+    saved[0].tenant = GLOBEX;
+    saved.push(Trace { tag: Tag { tenant: Code::of("gone"), ..canary(2) }, ..saved[0].clone() });
+    let mut after = World::new();
+    after.tracker.restore(saved, t(5));
+    assert_eq!(after.tracker.trace(canary(1).trace).unwrap().tenant, ACME);
+    assert_eq!(after.tracker.in_flight(), 1, "whoever is not configured any more is not followed");
+}
+
+/// After which a trace of `t(0)` is over for a process that was there all the time.
+const OVER: u64 = GIVE_UP + GRACE;
+
+#[test]
+fn a_trace_that_is_taken_over_past_its_time_can_still_be_delivered() {
+    let mut before = World::new();
+    before.put(canary(1));
+    let mut w = after(&before, t(OVER + 1_000));
+    w.apply(Input::Tick, t(OVER + 1_001));
+    assert_eq!(w.tracker.in_flight(), 1);
+    w.look(TABLE, t(OVER + 1_005), vec![seen(canary(1), Stamp::Millis(t(9)), t(OVER + 1_005), "c")]);
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
+}
+
+#[test]
+fn a_trace_that_is_taken_over_past_its_time_can_still_be_proven_lost() {
+    let mut before = World::new();
+    before.put(canary(1));
+    let mut w = after(&before, t(OVER + 1_000));
+    w.look_in_vain_but_at(&[], t(OVER + 1_005));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(Stretch::one(STREAM))));
+}
+
+#[test]
+fn a_trace_that_is_taken_over_past_its_time_is_waited_for_no_longer_than_a_blind_source() {
+    let mut before = World::new();
+    before.put(canary(1));
+    let mut w = after(&before, t(OVER + 1_000));
+    w.apply(Input::Tick, t(OVER + 1_000 + GRACE - 1));
+    assert_eq!(w.outcome(canary(1)), None);
+    assert_eq!(w.tracker.next_deadline(), Some(t(OVER + 1_000 + GRACE)));
+    w.apply(Input::Tick, t(OVER + 1_000 + GRACE));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
+    assert_eq!(w.tracker.next_deadline(), None);
+}
+
+#[test]
+fn a_trace_that_is_taken_over_in_time_is_waited_for_as_long_as_any_other() {
+    let mut before = World::new();
+    before.put(canary(1));
+    let mut w = after(&before, t(GIVE_UP));
+    w.apply(Input::Tick, t(OVER - 1));
+    assert_eq!(w.outcome(canary(1)), None);
+    w.apply(Input::Tick, t(OVER));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
+}
+
+#[test]
+fn a_canary_that_is_adopted_shortly_before_its_time_is_over_is_given_the_grace_as_well() {
+    let mut w = World::new();
+    w.tracker.began = t(OVER - 2);
+    w.look(STREAM, t(OVER - 1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(OVER - 1), "a")]);
+    w.apply(Input::Tick, t(OVER));
+    assert_eq!(w.outcome(canary(1)), None);
+    w.look(TABLE, t(OVER + 5), vec![seen(canary(1), Stamp::Millis(t(9)), t(OVER + 5), "c")]);
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
+}
+
+#[test]
+fn what_was_over_before_a_restart_is_not_looked_for_again() {
+    let refused = PutResult::Refused { reason: "no".into() };
+    let mut before = World::new();
+    before.apply(Input::Planned { tag: canary(1) }, t(0));
+    before.apply(Input::Put { trace: canary(1).trace, result: refused }, t(1));
+    before.put(canary(2));
+    before.look(DEAD, t(2), vec![seen(canary(2), Stamp::Seconds(t(1)), t(2), "dlq/1")]);
+    before.put(canary(3));
+    for (stage, copy) in [(STREAM, "a"), (ARCHIVE, "b"), (TRANSIT, "c"), (TABLE, "d")] {
+        before.look(stage, t(3), vec![seen(canary(3), Stamp::None, t(3), copy)]);
+    }
+    assert_eq!(looked_for(&before), []);
+    assert_eq!(looked_for(&after(&before, t(4))), []);
+}
+
+#[test]
+fn what_was_judged_of_a_trace_that_was_over_before_a_restart_stays() {
+    let mut before = World::new();
+    before.put(canary(1));
+    before.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    let id = canary(1).trace;
+    let lost = before.tracker.trace(id).unwrap();
+    let w = after(&before, t(GIVE_UP + 2));
+    assert_eq!(*w.tracker.trace(id).unwrap(), Trace { origin: Origin::Restored, ..lost.clone() });
+}
+
+#[test]
+fn an_arrival_that_was_seen_before_a_restart_is_judged_as_it_was_seen() {
+    let mut before = World::new();
+    before.put(canary(1));
+    before.look(TRANSIT, t(9), vec![]);
+    before.look(TRANSIT, t(12), vec![seen(canary(1), Stamp::None, t(12), "b")]);
+    let mut w = after(&before, t(13));
+    // The target of the hop lies within the interval, but nobody was blind.
+    w.look(STREAM, t(14), vec![seen(canary(1), Stamp::Millis(ms(300)), t(14), "a")]);
+    let hop = w.tracker.trace(canary(1).trace).unwrap().visit(TRANSIT).hop;
+    assert!(matches!(hop, Hop::Measured { was_overdue: false, .. }), "{hop:?}");
+}
+
+#[test]
+fn a_loss_of_long_ago_does_not_ride_along_after_a_restart() {
+    let mut before = World::new();
+    before.put(canary(1));
+    before.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    let riders = |at| {
+        let w = after(&before, at);
+        w.tracker.wanted(w.tracker.topology.source_of(ACME, TABLE)).riders.len()
+    };
+    assert_eq!(riders(t(GIVE_UP + 5)), 1);
+    assert_eq!(riders(t(GIVE_UP + 1 + GIVE_UP + 1)), 0);
 }

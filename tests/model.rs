@@ -1,5 +1,5 @@
-//! The proof that the tracker is right: a pipeline with every fault, observers that see no better than real ones, and
-//! a judge that shares no code with the tracker, held against each other canary by canary.
+//! The proof that the tracker is right: a pipeline with every fault, observers that see no better than real ones, a
+//! process that is cut down at any instant and begins again with what the store says, and a judge that shares no code with the tracker, held against each other canary by canary.
 //!
 //! `TRACEPROBE_MODEL_TRACES=1000000 cargo test --release --test model` runs a million canaries;
 //! `TRACEPROBE_MODEL_SEED` begins with another run. A disagreement names its seed and the smallest number of canaries
@@ -11,12 +11,16 @@ mod compare;
 mod heard;
 #[path = "model/history.rs"]
 mod history;
+#[path = "model/hops.rs"]
+mod hops;
 #[path = "model/judge.rs"]
 mod judge;
 #[path = "model/observers.rs"]
 mod observers;
 #[path = "model/pipeline.rs"]
 mod pipeline;
+#[path = "model/restarts.rs"]
+mod restarts;
 #[path = "model/run.rs"]
 mod run;
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use traceprobe::domain::outcome::Outcome;
 use traceprobe::domain::tag::TraceId;
-use traceprobe::domain::trace::{Judgement, Trace};
+use traceprobe::domain::trace::{Hop, Judgement, Trace};
 
-use super::heard::Entered;
+use super::heard::{Entered, Entries, Heard};
 use super::history::*;
+use super::hops::Hopped;
 use super::judge::{Ending, Judged, Verdict, is_at_home, judge};
 use super::run;
 
@@ -16,13 +17,18 @@ use super::run;
 pub fn first_fault(seed: u64, canaries: usize, tally: &mut Tally) -> Option<String> {
     let run = run::run(seed, canaries);
     tally.looks += run.history.log.iter().filter(|entry| matches!(entry.what, What::Looked(_))).count();
+    tally.restarts += run.history.restarts.len();
     for which in 0..run.history.canaries.len() {
+        if run.history.canaries[which].registered.is_none() {
+            tally.never_planned += 1;
+            continue;
+        }
         let verdict = judge(&run.history, which);
-        tally.add(&run, &verdict);
         let faults = Comparison { run: &run, which, verdict: &verdict }.faults();
         if !faults.is_empty() {
             return Some(report(seed, canaries, &run, which, &verdict, &faults));
         }
+        tally.add(&run, &verdict);
     }
     None
 }
@@ -32,6 +38,16 @@ pub fn first_fault(seed: u64, canaries: usize, tally: &mut Tally) -> Option<Stri
 pub struct Tally {
     pub canaries: usize,
     pub looks: usize,
+    pub restarts: usize,
+    /// The probe was down when they should have left.
+    pub never_planned: usize,
+    /// Seen by more than one life of the probe.
+    pub survivors: usize,
+    /// Of those, told of a put that no later life heard of.
+    pub never_answered: usize,
+    /// The probe had been down, and so waited for them longer than usual; and not in vain.
+    pub waited_longer: usize,
+    pub worth_the_wait: usize,
     /// Delivered, late, lost, dead-lettered, unobserved, refused.
     pub outcomes: [usize; 6],
     pub lost_in_a_stretch: usize,
@@ -39,6 +55,11 @@ pub struct Tally {
     pub judged: [usize; 5],
     pub arrivals: usize,
     pub arrivals_by_honest_clocks: usize,
+    /// A later look showed another copy that may have been stored before the first one.
+    pub moved_back: usize,
+    /// Open, overdue, measured, unjudged, inverted, inherited, skipped, missing.
+    pub hops: [usize; 8],
+    pub inversions: usize,
     pub late_after_all: usize,
     pub duplicates: usize,
     pub corrupted: usize,
@@ -58,6 +79,7 @@ impl Tally {
             Ending::DeadLettered => 3,
             Ending::Unobserved => 4,
             Ending::Refused => 5,
+            Ending::NotYet => unreachable!("the tracker leaves nothing open, so it cannot agree"),
         };
         self.outcomes[outcome] += 1;
         self.judged[verdict.judged as usize] += 1;
@@ -65,15 +87,43 @@ impl Tally {
             self.arrivals += 1;
             self.arrivals_by_honest_clocks += usize::from(is_honest(&run.history.rules.stages[stage]));
         }
+        self.moved_back += verdict.arrivals.iter().flatten().filter(|arrived| arrived.moved_back).count();
+        for hop in verdict.hops {
+            let kind = match hop {
+                Hopped::Open => 0,
+                Hopped::Overdue => 1,
+                Hopped::Measured { .. } => 2,
+                Hopped::Unjudged => 3,
+                Hopped::Inverted => 4,
+                Hopped::Inherited => 5,
+                Hopped::Skipped => 6,
+                Hopped::Missing => 7,
+            };
+            self.hops[kind] += 1;
+        }
+        self.survivors += usize::from(verdict.survived);
+        self.never_answered += usize::from(verdict.survived && verdict.answer.is_none());
+        self.waited_longer += usize::from(verdict.waited_longer);
+        self.worth_the_wait += usize::from(verdict.waited_longer && verdict.outcome != Ending::Unobserved);
+        self.inversions += verdict.inversions.iter().sum::<usize>();
         self.late_after_all += usize::from(verdict.late_after_all);
         self.duplicates += verdict.duplicates.iter().sum::<usize>();
         self.corrupted += verdict.corrupted.iter().sum::<usize>();
-        self.violations += verdict.violations.iter().sum::<usize>();
+        let violations = |entries: &Entries| entries.violations.iter().sum::<usize>();
+        self.violations += verdict.lives.values().map(violations).sum::<usize>();
     }
 
     /// Whether everything that can happen did.
     pub fn everything_happened(&self) -> bool {
         let rest = [
+            self.restarts,
+            self.never_planned,
+            self.survivors,
+            self.never_answered,
+            self.waited_longer,
+            self.worth_the_wait,
+            self.moved_back,
+            self.inversions,
             self.lost_in_a_stretch,
             self.late_after_all,
             self.duplicates,
@@ -81,7 +131,7 @@ impl Tally {
             self.violations,
             self.arrivals - self.arrivals_by_honest_clocks,
         ];
-        self.outcomes.iter().chain(&self.judged).chain(&rest).all(|count| *count > 0)
+        self.outcomes.iter().chain(&self.judged).chain(&self.hops).chain(&rest).all(|count| *count > 0)
     }
 }
 
@@ -105,7 +155,7 @@ impl Comparison<'_> {
         };
         self.against_the_judge(trace, &mut faults);
         self.against_the_truth(trace, &mut faults);
-        self.the_books(trace, &mut faults);
+        self.the_books(&mut faults);
         faults
     }
 
@@ -142,14 +192,31 @@ impl Comparison<'_> {
             let must = arrived.map(|at| (at.earliest, at.latest, run::locator(at.copy)));
             differ(faults, &format!("arrival at {}", self.rules().stages[stage].name), said, must);
         }
-        let doubled = self.canary().answer.doubled();
-        let none = vec![0; self.verdict.duplicates.len()];
-        let (theirs, ours) =
-            if doubled { (&none, &self.verdict.duplicates) } else { (&self.verdict.duplicates, &none) };
-        differ(faults, "duplicates", &heard.duplicates[..], &theirs[..]);
-        differ(faults, "duplicates of our own", &heard.own_duplicates[..], &ours[..]);
-        differ(faults, "corrupted copies", &heard.corrupted[..], &self.verdict.corrupted[..]);
-        differ(faults, "isolation violations", &heard.violations[..], &self.verdict.violations[..]);
+        for (stage, hop) in self.verdict.hops.iter().enumerate() {
+            let said = match trace.stages[stage].hop {
+                Hop::Open => Hopped::Open,
+                Hop::Overdue => Hopped::Overdue,
+                Hop::Measured { latency, was_overdue } => Hopped::Measured { took: latency, was_overdue },
+                Hop::Unjudged => Hopped::Unjudged,
+                Hop::Inverted => Hopped::Inverted,
+                Hop::Inherited => Hopped::Inherited,
+                Hop::Skipped => Hopped::Skipped,
+                Hop::Missing => Hopped::Missing,
+            };
+            differ(faults, &format!("hop to {}", self.rules().stages[stage].name), said, *hop);
+        }
+        let none = [0; STAGES];
+        let (theirs, ours) = match self.verdict.answer {
+            // Whose doing they are is not known before the put is answered.
+            None => (none, none),
+            Some(answer) if answer.doubled() => (none, self.verdict.duplicates),
+            Some(_) => (self.verdict.duplicates, none),
+        };
+        differ(faults, "duplicates", heard.duplicates, theirs);
+        differ(faults, "duplicates of our own", heard.own_duplicates, ours);
+        differ(faults, "corrupted copies", heard.corrupted, self.verdict.corrupted);
+        differ(faults, "clock inversions", heard.inversions, self.verdict.inversions);
+        differ(faults, "what entered the series of each life", &heard.lives, &self.verdict.lives);
     }
 
     fn against_the_truth(&self, trace: &Trace, faults: &mut Vec<String>) {
@@ -167,7 +234,7 @@ impl Comparison<'_> {
             if at_home(end).any(|stored| stored <= deadline) {
                 faults.push("FALSE LOSS: it was at the end before its deadline".into());
             }
-            if !canary.taken {
+            if !canary.taken() {
                 faults.push("FALSE LOSS: the pipeline never had it".into());
             }
         }
@@ -179,8 +246,10 @@ impl Comparison<'_> {
         }
         for (stage, visit) in trace.stages.iter().enumerate() {
             let Some(arrival) = &visit.arrival else { continue };
-            let copy: usize = visit.copies[0].0.parse().unwrap();
-            let truth = canary.copies[copy].stored;
+            // It arrived with the first of its copies, whichever was seen first.
+            let stored =
+                visit.copies.iter().map(|copy| canary.copies[copy.0.parse::<usize>().unwrap()].stored);
+            let truth = stored.min().unwrap();
             let (from, to) = (arrival.interval.earliest.micros(), arrival.interval.latest.micros());
             if is_honest(&rules.stages[stage]) && !(from..=to).contains(&truth) {
                 let name = rules.stages[stage].name;
@@ -204,39 +273,40 @@ impl Comparison<'_> {
     }
 
     /// What the closing histograms rest on.
-    fn the_books(&self, trace: &Trace, faults: &mut Vec<String>) {
-        let (heard, canary) = (&self.run.heard[self.which], self.canary());
+    fn the_books(&self, faults: &mut Vec<String>) {
+        let heard = &self.run.heard[self.which];
         differ(faults, "times planned", heard.planned, 1);
         differ(faults, "times ended", heard.ended.len(), 1);
-        let accepted = matches!(canary.answer, Answer::Accepted | Answer::AcceptedDoubled);
+        let (answer, arrivals) = (self.verdict.answer, &self.verdict.arrivals);
+        let accepted = matches!(answer, Some(Answer::Accepted | Answer::AcceptedDoubled));
         differ(faults, "times accepted", heard.accepted, usize::from(accepted));
-        let ambiguous = matches!(canary.answer, Answer::Ambiguous | Answer::AmbiguousDoubled);
+        let ambiguous = matches!(answer, Some(Answer::Ambiguous | Answer::AmbiguousDoubled));
         differ(faults, "times ambiguous", heard.ambiguous, usize::from(ambiguous));
-        let arrived = matches!(self.verdict.judged, Judged::Good | Judged::Slow);
-        let latency = trace.stages[self.rules().end()].arrival.as_ref().map(|at| at.interval.latest);
-        let must = Entered {
-            count: usize::from(arrived || self.verdict.judged == Judged::Overdue),
-            bucket: usize::from(arrived),
-            given_up: usize::from(self.verdict.judged == Judged::Overdue),
-            unjudged: usize::from(self.verdict.judged == Judged::Unjudged),
-            falsely_counted: 0,
-            latency: latency.filter(|_| arrived).map(|at| at.since(trace.planned_at)),
+        let arrived = std::array::from_fn(|stage| usize::from(arrivals[stage].is_some()));
+        differ(faults, "times arrived", heard.arrived, arrived);
+        // Whatever the judge says, each series takes a canary once.
+        let series = |of: &dyn Fn(&Entries) -> Entered| -> usize {
+            heard.lives.values().map(of).filter(|entered| *entered != Entered::default()).count()
         };
-        differ(faults, "end-to-end histogram", heard.end_to_end, must);
-        for (hop, entered) in heard.hops.iter().enumerate() {
-            let sound = entered.count <= 1
-                && entered.bucket + entered.given_up <= entered.count
-                && entered.falsely_counted == 0;
-            if !sound {
-                faults.push(format!("histogram of hop {}: {entered:?}", self.rules().stages[hop].name));
+        if series(&|entries| entries.end_to_end) > 1 {
+            faults.push("it entered the end-to-end histograms of two lives".into());
+        }
+        for hop in 0..STAGES {
+            let name = self.rules().stages[hop].name;
+            if series(&|entries| entries.hops[hop]) > 1 {
+                faults.push(format!("it entered the histograms of the hop to {name} of two lives"));
             }
-            if let Some(latency) = entered.latency {
-                differ(faults, "latency of a hop", Some(latency), self.hop_latency(hop));
+            let sound = |entered: Entered| {
+                entered.count <= 1
+                    && entered.bucket + entered.given_up <= entered.count
+                    && entered.falsely_counted == 0
+            };
+            if !heard.lives.values().all(|entries| sound(entries.hops[hop])) {
+                faults.push(format!("the histogram of the hop to {name} does not add up"));
             }
-            if entered.given_up > 0
-                && self.verdict.arrivals[hop].is_some_and(|at| at.latest <= self.deadline())
-            {
-                faults.push("a hop is missing although the stage had shown it in time".into());
+            let missing = heard.lives.values().any(|entries| entries.hops[hop].given_up > 0);
+            if missing && arrivals[hop].is_some_and(|at| at.latest <= self.deadline()) {
+                faults.push(format!("the hop to {name} is missing although the stage had shown it in time"));
             }
         }
         self.hops_add_up(faults);
@@ -246,26 +316,21 @@ impl Comparison<'_> {
         self.canary().planned + self.rules().give_up
     }
 
-    /// From the latest arrival at the stage before to the latest arrival here.
-    fn hop_latency(&self, hop: usize) -> Option<Duration> {
-        let began = match self.rules().stages[hop].parent {
-            None => self.canary().planned,
-            Some(parent) => self.verdict.arrivals[parent]?.latest,
-        };
-        let took = self.verdict.arrivals[hop]?.latest - began;
-        Some(Duration::from_micros(u64::try_from(took).unwrap_or(0)))
-    }
-
     /// Where no hop ended before it began, the hops of the main path are the end-to-end latency.
     fn hops_add_up(&self, faults: &mut Vec<String>) {
         let heard = &self.run.heard[self.which];
-        let hops: Option<Vec<_>> =
-            self.rules().main_path.iter().map(|hop| heard.hops[*hop].latency).collect();
-        if let (Some(hops), Some(whole)) = (hops, heard.end_to_end.latency)
+        let hops = self.rules().main_path.iter().map(|hop| self.entered(heard, |entries| entries.hops[*hop]));
+        let hops: Option<Vec<_>> = hops.collect();
+        if let (Some(hops), Some(whole)) = (hops, self.entered(heard, |entries| entries.end_to_end))
             && hops.iter().all(|latency| !latency.is_zero())
         {
             differ(faults, "sum of the hops", hops.iter().sum::<Duration>(), whole);
         }
+    }
+
+    /// The latency that was entered, in whichever life.
+    fn entered(&self, heard: &Heard, of: impl Fn(&Entries) -> Entered) -> Option<Duration> {
+        heard.lives.values().find_map(|entries| of(entries).latency)
     }
 
     fn ending(&self, outcome: &Outcome) -> Ending {
@@ -320,7 +385,7 @@ fn report(
         rules.blind_after as f64 / 1e6,
     ));
     let answered = after(canary.answered);
-    line(format!("Truth: taken {}, answered {:?} at {answered}", canary.taken, canary.answer));
+    line(format!("Truth: taken {}, answered {:?} at {answered}", canary.taken(), canary.answer));
     for (number, copy) in canary.copies.iter().enumerate() {
         let stage = &rules.stages[copy.stage];
         line(format!(
@@ -338,7 +403,7 @@ fn report(
     line("What the tracker was told:".into());
     let sources = &rules.source_of[canary.tenant];
     let until = canary.planned + rules.give_up + rules.grace + 5 * SECOND;
-    for (place, entry) in history.log.iter().enumerate().skip(canary.registered) {
+    for (place, entry) in history.log.iter().enumerate().skip(canary.registered.unwrap_or_default()) {
         let at = after(entry.at);
         match &entry.what {
             What::Planned(other) if *other == which => line(format!("  {place} {at} planned")),
@@ -357,12 +422,14 @@ fn report(
                 };
                 let shown: Vec<_> =
                     shown.iter().map(|shown| format!("{} by {}", shown.copy, after(shown.seen_by))).collect();
-                let asked = if canary.registered < look.started_after { "" } else { ", not asked for it" };
+                let asked =
+                    if canary.registered < Some(look.started_after) { "" } else { ", not asked for it" };
                 line(format!(
                     "  {place} {at} {name}: from {}, {result}{asked}, shows {shown:?}",
                     after(look.started)
                 ));
             }
+            What::Restarted => line(format!("  {place} {at} RESTARTED")),
             What::Planned(_) | What::Answered(_) | What::TimePassed => {}
         }
     }

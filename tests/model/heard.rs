@@ -1,5 +1,9 @@
 //! What the tracker's events said of one canary, summed up.
+//!
+//! The counters of a process end with it, so what enters a series is kept apart by the life of the probe in which it
+//! did; what is said once and for all is not.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use traceprobe::domain::outcome::Outcome;
@@ -8,7 +12,7 @@ use traceprobe::domain::topology::StageId;
 use traceprobe::domain::trace::Judgement;
 use traceprobe::domain::tracker::Event;
 
-const STAGES: usize = 5;
+use super::history::STAGES;
 
 /// How often a canary entered a latency histogram, and how often its sum and a bucket were raised for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -33,19 +37,31 @@ impl Entered {
     }
 }
 
+/// What one life of the probe entered for a canary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Entries {
+    pub end_to_end: Entered,
+    pub hops: [Entered; STAGES],
+    /// A leak that is read again in another life is told again: nobody remembers it.
+    pub violations: [usize; STAGES],
+}
+
+/// By the number of the life, the first being 0; a life that entered nothing is not in it.
+pub type Lives = BTreeMap<usize, Entries>;
+
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Heard {
     pub planned: usize,
     pub accepted: usize,
     pub ambiguous: usize,
     pub ended: Vec<Outcome>,
-    pub end_to_end: Entered,
-    pub hops: [Entered; STAGES],
     pub late: usize,
+    pub arrived: [usize; STAGES],
+    pub inversions: [usize; STAGES],
     pub duplicates: [usize; STAGES],
     pub own_duplicates: [usize; STAGES],
     pub corrupted: [usize; STAGES],
-    pub violations: [usize; STAGES],
+    pub lives: Lives,
 }
 
 impl Heard {
@@ -84,44 +100,49 @@ impl Heard {
         }
     }
 
-    pub fn hear(&mut self, event: &Event) {
+    /// Takes an event of the given life to heart.
+    pub fn hear(&mut self, event: &Event, life: usize) {
         let at = |stage: &StageId| usize::from(stage.0);
         match event {
             Event::Planned { .. } => self.planned += 1,
             Event::Accepted { .. } => self.accepted += 1,
             Event::Ambiguous { .. } => self.ambiguous += 1,
             Event::HopMeasured { hop, latency, counted, .. } => {
-                let hop = &mut self.hops[at(hop)];
+                let hop = &mut self.life(life).hops[at(hop)];
                 hop.count(*counted);
                 hop.bucket += 1;
                 hop.latency = Some(*latency);
             }
-            Event::HopOverdue { hop, .. } => self.hops[at(hop)].count += 1,
+            Event::HopOverdue { hop, .. } => self.life(life).hops[at(hop)].count += 1,
             Event::HopMissing { hop, counted, .. } => {
-                let hop = &mut self.hops[at(hop)];
+                let hop = &mut self.life(life).hops[at(hop)];
                 hop.count(*counted);
                 hop.given_up += 1;
             }
-            Event::EndToEnd { judgement: Judgement::Unjudged, .. } => self.end_to_end.unjudged += 1,
-            Event::EndToEnd { latency, counted, .. } => {
-                self.end_to_end.count(*counted);
-                self.end_to_end.bucket += 1;
-                self.end_to_end.latency = Some(*latency);
+            Event::EndToEnd { judgement: Judgement::Unjudged, .. } => {
+                self.life(life).end_to_end.unjudged += 1;
             }
-            Event::Overdue { .. } => self.end_to_end.count += 1,
+            Event::EndToEnd { latency, counted, .. } => {
+                let end_to_end = &mut self.life(life).end_to_end;
+                end_to_end.count(*counted);
+                end_to_end.bucket += 1;
+                end_to_end.latency = Some(*latency);
+            }
+            Event::Overdue { .. } => self.life(life).end_to_end.count += 1,
             Event::GaveUp { counted, .. } => {
-                self.end_to_end.count(*counted);
-                self.end_to_end.given_up += 1;
+                let end_to_end = &mut self.life(life).end_to_end;
+                end_to_end.count(*counted);
+                end_to_end.given_up += 1;
             }
             Event::Ended { outcome, .. } => self.ended.push(outcome.clone()),
             Event::LateArrival { .. } => self.late += 1,
             Event::Duplicate { stage, .. } => self.duplicates[at(stage)] += 1,
             Event::OwnDuplicate { stage, .. } => self.own_duplicates[at(stage)] += 1,
             Event::Corrupted { stage, .. } => self.corrupted[at(stage)] += 1,
-            Event::IsolationViolation { stage, .. } => self.violations[at(stage)] += 1,
-            Event::Arrived { .. }
-            | Event::ClockInversion { .. }
-            | Event::Adopted { .. }
+            Event::IsolationViolation { stage, .. } => self.life(life).violations[at(stage)] += 1,
+            Event::Arrived { stage, .. } => self.arrived[at(stage)] += 1,
+            Event::ClockInversion { stage, .. } => self.inversions[at(stage)] += 1,
+            Event::Adopted { .. }
             | Event::Stray { .. }
             | Event::Full { .. }
             | Event::Missed { .. }
@@ -135,5 +156,9 @@ impl Heard {
             | Event::WentBlind { .. }
             | Event::SawAgain { .. } => {}
         }
+    }
+
+    fn life(&mut self, life: usize) -> &mut Entries {
+        self.lives.entry(life).or_default()
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Plain numbers only. Times are microseconds of the probe's own clock, which in here is the true one.
 
+/// How many stages there are.
+pub const STAGES: usize = 5;
+
 /// Microseconds of the true clock.
 pub type Micros = i64;
 
@@ -41,6 +44,11 @@ impl Rules {
     pub fn end(&self) -> usize {
         *self.main_path.last().unwrap()
     }
+
+    /// The stages that a canary is meant to pass.
+    pub fn on_the_way(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.stages.len()).filter(|stage| *stage != self.dead_letters)
+    }
 }
 
 /// One canary: what was done with it, and every copy of it that was ever stored.
@@ -53,11 +61,25 @@ pub struct Canary {
     pub leaves: Micros,
     pub answer: Answer,
     pub answered: Micros,
-    /// Whether CloudWatch Logs has it, whatever it answered.
-    pub taken: bool,
+    /// When each try was sent that CloudWatch Logs took, whatever it answered.
+    pub tries: Vec<Micros>,
+    /// In the order of the tries that they came from.
     pub copies: Vec<Copy>,
-    /// Where in the log it was registered.
-    pub registered: usize,
+    /// Where in the log it was registered; `None` if it never was, since the probe was down when it should have been.
+    pub registered: Option<usize>,
+}
+
+impl Canary {
+    /// Whether CloudWatch Logs has it.
+    pub fn taken(&self) -> bool {
+        !self.tries.is_empty()
+    }
+
+    /// Takes back what came of the tries that had not been sent by now: whoever would have sent them is dead.
+    pub fn forget_tries_after(&mut self, now: Micros) {
+        self.tries.retain(|sent| *sent <= now);
+        self.copies.retain(|copy| copy.sent <= now);
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,6 +103,8 @@ impl Answer {
 pub struct Copy {
     pub stage: usize,
     pub source: usize,
+    /// When the try was sent that it comes from.
+    pub sent: Micros,
     pub stored: Micros,
     pub stamp: Stamped,
     /// The tenant that its row is labelled with, where rows are labelled.
@@ -113,6 +137,8 @@ pub enum What {
     Answered(usize),
     Looked(Look),
     TimePassed,
+    /// The probe began again, with nothing but what it had written down.
+    Restarted,
 }
 
 /// One look at one source, reported when it ended.
@@ -154,13 +180,22 @@ pub struct History {
     pub log: Vec<Entry>,
     /// For each canary, the looks that showed it: places in the log.
     pub shown_at: Vec<Vec<usize>>,
+    /// Where in the log the probe began again.
+    pub restarts: Vec<usize>,
 }
 
 impl History {
+    /// In which life of the probe an entry of the log was written.
+    pub fn life_at(&self, place: usize) -> usize {
+        self.restarts.partition_point(|restart| *restart < place)
+    }
+
     pub fn look(&self, at: usize) -> &Look {
         match &self.log[at].what {
             What::Looked(look) => look,
-            What::Planned(_) | What::Answered(_) | What::TimePassed => unreachable!("{at} is no look"),
+            What::Planned(_) | What::Answered(_) | What::TimePassed | What::Restarted => {
+                unreachable!("{at} is no look")
+            }
         }
     }
 

@@ -10,8 +10,11 @@
 //! * Nothing else proves anything.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use super::heard::Lives;
 use super::history::*;
+use super::hops::{self, Hopped};
 
 /// What must be said of one canary.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,14 +23,24 @@ pub struct Verdict {
     pub judged: Judged,
     /// For each stage: when it arrived there as far as can be known, if it was ever shown there.
     pub arrivals: Vec<Option<Arrived>>,
+    /// For each stage: how the hop that leads to it went.
+    pub hops: [Hopped; STAGES],
+    /// What enters which series, in each life of the probe.
+    pub lives: Lives,
+    /// What the probe was told became of the put; after a restart nobody is told any more.
+    pub answer: Option<Answer>,
     /// For each stage: further copies that were shown.
-    pub duplicates: Vec<usize>,
+    pub duplicates: [usize; STAGES],
     /// For each stage: copies shown that were damaged.
-    pub corrupted: Vec<usize>,
-    /// For each stage: copies shown that were in another tenant's source or under its label.
-    pub violations: Vec<usize>,
+    pub corrupted: [usize; STAGES],
+    /// For each stage: how often two clocks said what cannot both be.
+    pub inversions: [usize; STAGES],
     /// It was shown at the end after its outcome had been given.
     pub late_after_all: bool,
+    /// More than one life of the probe waited for it.
+    pub survived: bool,
+    /// It was waited for beyond the usual time, since the probe had been down.
+    pub waited_longer: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +52,8 @@ pub enum Ending {
     DeadLettered,
     Unobserved,
     Refused,
+    /// The log ends before anything can be said.
+    NotYet,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,75 +71,101 @@ pub enum Judged {
 pub struct Arrived {
     pub earliest: Micros,
     pub latest: Micros,
-    /// Which copy it is.
+    /// The copy that was shown first.
     pub copy: usize,
+    /// A later look showed another copy that may have been stored before that one.
+    pub moved_back: bool,
 }
 
 /// What the log has told of one stage so far.
 #[derive(Clone, Copy, Debug)]
-struct Known {
-    arrived: Option<Arrived>,
+pub struct Known {
+    pub arrived: Option<Arrived>,
     /// It had not been stored before this.
-    absent_before: Micros,
+    pub absent_before: Micros,
+    /// Since the last complete look that did not show it, something may have happened unseen.
+    pub gap: bool,
     /// The last look at its source did not get through.
     last_look_failed: bool,
-    /// The latest instant up to which its source was ever read.
+    /// The latest instant up to which this life of the probe read its source.
     read_up_to: Micros,
 }
 
 /// Reads the log for one canary.
 pub fn judge(history: &History, which: usize) -> Verdict {
-    let rules = &history.rules;
-    let canary = &history.canaries[which];
-    let nothing = Known {
-        arrived: None,
-        absent_before: canary.planned,
-        last_look_failed: false,
-        read_up_to: Micros::MIN,
-    };
-    let mut case =
-        Case { history, which, known: vec![nothing; rules.stages.len()], answer: None, over: false };
+    let mut case = Case::new(history, which);
     let (mut outcome, mut judged, mut late_after_all) = (None, Judged::Not, false);
-    for (place, entry) in history.log.iter().enumerate().skip(canary.registered) {
+    for (place, entry) in history.log.iter().enumerate().skip(case.canary().registered.unwrap()) {
         // Nothing is learned between here and a later look that shows it once more.
-        let over = entry.at > canary.planned + rules.give_up + rules.grace;
-        if over && history.shown_at[which].last().is_none_or(|last| *last < place) {
+        if case.over && history.shown_at[which].last().is_none_or(|last| *last < place) {
             break;
+        }
+        if let What::Restarted = entry.what {
+            case.begin_again(entry.at, outcome, &mut judged);
         }
         if !case.learn(place, entry) {
             continue;
         }
+        if !case.over {
+            hops::judge(&mut case);
+        }
         if outcome.is_none() {
-            judged = case.judged(judged);
+            let before = judged;
+            judged = case.judged(before);
             outcome = case.ending(entry.at);
             if let (Some(Ending::Lost(..) | Ending::DeadLettered), Judged::Not) = (outcome, judged) {
                 judged = Judged::Overdue;
             }
+            case.enter(before, judged, outcome);
         } else if let Some(Ending::Lost(..) | Ending::Unobserved | Ending::DeadLettered) = outcome {
-            late_after_all |= case.known[rules.end()].arrived.is_some();
+            late_after_all |= case.known[history.rules.end()].arrived.is_some();
         }
-        case.over |= outcome.is_some_and(|outcome| case.nothing_is_left_to_wait_for(outcome, entry.at));
+        if !case.over && outcome.is_some_and(|outcome| case.nothing_is_left_to_wait_for(outcome, entry.at)) {
+            case.over = true;
+            hops::close(&mut case);
+        }
     }
-    let count = |of: &dyn Fn(usize) -> bool| -> Vec<usize> {
-        let shown: BTreeSet<usize> = history.shown_at[which]
-            .iter()
-            .flat_map(|look| history.shown(*look, which))
-            .map(|shown| shown.copy)
-            .filter(|copy| of(*copy))
-            .collect();
-        let at = |stage| shown.iter().filter(|copy| canary.copies[**copy].stage == stage).count();
-        (0..rules.stages.len()).map(at).collect()
+    let canary = case.canary();
+    let shown: BTreeSet<usize> = history.shown_at[which]
+        .iter()
+        .flat_map(|look| history.shown(*look, which))
+        .map(|shown| shown.copy)
+        .filter(|copy| is_at_home(history, which, *copy))
+        .collect();
+    let count = |of: &dyn Fn(usize) -> bool| -> [usize; STAGES] {
+        let at =
+            |stage| shown.iter().filter(|copy| canary.copies[**copy].stage == stage && of(**copy)).count();
+        std::array::from_fn(at)
     };
-    let own = count(&|copy| is_at_home(history, which, copy));
     Verdict {
-        outcome: outcome.expect("the log goes on until everything has ended"),
+        outcome: outcome.unwrap_or(Ending::NotYet),
         judged,
         arrivals: case.known.iter().map(|known| known.arrived).collect(),
-        duplicates: own.iter().map(|copies| copies.saturating_sub(1)).collect(),
-        corrupted: count(&|copy| is_at_home(history, which, copy) && canary.copies[copy].corrupted),
-        violations: count(&|copy| !is_at_home(history, which, copy)),
+        hops: case.hops,
+        answer: case.answer,
+        duplicates: count(&|_| true).map(|copies| copies.saturating_sub(1)),
+        corrupted: count(&|copy| canary.copies[copy].corrupted),
+        inversions: case.inversions,
         late_after_all,
+        survived: case.survived,
+        waited_longer: case.waited_longer,
+        lives: leaks(history, which, case.lives),
     }
+}
+
+/// Adds the leaks: each copy once in each life that was shown it.
+fn leaks(history: &History, which: usize, mut lives: Lives) -> Lives {
+    let mut told = BTreeSet::new();
+    for look in &history.shown_at[which] {
+        let life = history.life_at(*look);
+        for shown in history.shown(*look, which) {
+            if !is_at_home(history, which, shown.copy) && told.insert((life, shown.copy)) {
+                let stage = history.canaries[which].copies[shown.copy].stage;
+                lives.entry(life).or_default().violations[stage] += 1;
+            }
+        }
+    }
+    lives
 }
 
 /// Whether a copy is where, and labelled as, its tenant's copies may be.
@@ -137,30 +178,106 @@ pub fn is_at_home(history: &History, which: usize, copy: usize) -> bool {
 }
 
 /// One canary, and what the log has told of it so far.
-struct Case<'a> {
-    history: &'a History,
+pub struct Case<'a> {
+    pub history: &'a History,
     which: usize,
-    known: Vec<Known>,
+    pub known: Vec<Known>,
+    pub hops: [Hopped; STAGES],
+    pub lives: Lives,
+    pub inversions: [usize; STAGES],
+    /// Which life of the probe it is.
+    pub life: usize,
     answer: Option<Answer>,
+    /// It was counted as overdue by an earlier life, so that whatever becomes of it is entered nowhere.
+    counted_before: bool,
+    /// When nobody waits any longer.
+    patience: Micros,
+    waited_longer: bool,
+    survived: bool,
+    /// When this life of the probe began to wait for it.
+    waits_since: Micros,
     /// Nobody waits for it any more, so that a look need not be asked for it, and proves nothing.
     over: bool,
 }
 
-impl Case<'_> {
-    fn canary(&self) -> &Canary {
+impl<'a> Case<'a> {
+    fn new(history: &'a History, which: usize) -> Self {
+        let (rules, canary) = (&history.rules, &history.canaries[which]);
+        let registered = canary.registered.expect("of a canary that never was, nothing is said");
+        let nothing = Known {
+            arrived: None,
+            absent_before: canary.planned,
+            gap: false,
+            last_look_failed: false,
+            read_up_to: Micros::MIN,
+        };
+        Self {
+            history,
+            which,
+            known: vec![nothing; rules.stages.len()],
+            hops: [Hopped::Open; STAGES],
+            lives: Lives::new(),
+            inversions: [0; STAGES],
+            life: history.life_at(registered),
+            answer: None,
+            counted_before: false,
+            patience: canary.planned + rules.give_up + rules.grace,
+            waited_longer: false,
+            survived: false,
+            waits_since: canary.leaves,
+            over: false,
+        }
+    }
+
+    pub fn canary(&self) -> &'a Canary {
         &self.history.canaries[self.which]
     }
 
-    fn deadline(&self) -> Micros {
+    pub fn deadline(&self) -> Micros {
         self.canary().planned + self.history.rules.give_up
+    }
+
+    /// Another life of the probe takes over what the last one wrote down. Its counters are at zero, it has not looked
+    /// anywhere yet, and nobody looked while it was down.
+    fn begin_again(&mut self, now: Micros, outcome: Option<Ending>, judged: &mut Judged) {
+        let rules = &self.history.rules;
+        self.life += 1;
+        self.waits_since = now;
+        let usual = self.deadline() + rules.grace;
+        if self.over {
+            return;
+        }
+        self.patience = match outcome {
+            // One whose outcome is out is not worth more time than it would have had.
+            Some(_) => usual,
+            None => usual.max(now + rules.grace),
+        };
+        self.survived = true;
+        self.waited_longer |= self.patience > usual;
+        if outcome.is_some() && now >= usual {
+            self.over = true;
+            return;
+        }
+        if outcome.is_none() && *judged == Judged::Overdue {
+            *judged = Judged::Slow;
+            self.counted_before = true;
+        }
+        for (hop, known) in self.hops.iter_mut().zip(&mut self.known) {
+            if *hop == Hopped::Overdue {
+                *hop = Hopped::Inherited;
+            }
+            known.gap |= known.arrived.is_none();
+            known.last_look_failed = false;
+            known.read_up_to = Micros::MIN;
+        }
     }
 
     /// Takes one entry to heart; `false` when it has nothing to do with this canary.
     fn learn(&mut self, place: usize, entry: &Entry) -> bool {
         match &entry.what {
-            What::Planned(_) => false,
+            What::Planned(_) | What::Restarted => false,
             // Nothing is decided by time alone but that it has been waited for long enough.
-            What::TimePassed => entry.at >= self.deadline() + self.history.rules.grace,
+            What::TimePassed => entry.at >= self.patience,
             What::Answered(which) => {
                 if *which == self.which {
                     self.answer = Some(self.canary().answer);
@@ -181,20 +298,33 @@ impl Case<'_> {
 
     fn learn_from(&mut self, look: &Look, place: usize, stage: usize) {
         let mut known = self.known[stage];
-        if known.arrived.is_none() {
-            let shown = self.history.shown_at[self.which].contains(&place);
-            let shown = shown.then(|| self.history.shown(place, self.which)).into_iter().flatten();
-            let own = shown.filter(|shown| is_at_home(self.history, self.which, shown.copy));
+        let was_here = known.arrived.is_some();
+        let shown = self.history.shown_at[self.which].binary_search(&place).is_ok();
+        let shown = shown.then(|| self.history.shown(place, self.which)).into_iter().flatten();
+        let own: Vec<_> = shown.filter(|shown| is_at_home(self.history, self.which, shown.copy)).collect();
+        if !was_here {
             // Of several, the one that had certainly arrived first.
-            let first = own.min_by_key(|shown| self.by_when(*shown).1.min(shown.seen_by));
-            known.arrived = first.map(|shown| self.arrival(shown, known.absent_before));
+            let first = own.iter().min_by_key(|shown| self.by_when(**shown).1.min(shown.seen_by));
+            let first = first.map(|shown| self.arrival(*shown, known.absent_before));
+            known.arrived = first.map(|(arrived, _)| arrived);
+            self.inversions[stage] += usize::from(first.is_some_and(|(_, contradicted)| contradicted));
         }
-        known.last_look_failed = !matches!(look.result, LookResult::Complete { .. });
+        if let Some(arrived) = &mut known.arrived {
+            // The first to be shown need not have been the first to be stored.
+            let may_be = own.iter().map(|shown| self.arrival(*shown, known.absent_before).0.earliest);
+            let earliest = may_be.min().unwrap_or(arrived.earliest);
+            arrived.moved_back |= was_here && earliest < arrived.earliest;
+            arrived.earliest = arrived.earliest.min(earliest);
+        }
+        let complete = matches!(look.result, LookResult::Complete { .. });
+        known.last_look_failed = !complete;
+        known.gap |= !complete && known.arrived.is_none();
         if let LookResult::Complete { all_before } = look.result {
             known.read_up_to = known.read_up_to.max(all_before);
-            let asked_for = self.canary().registered < look.started_after && !self.over;
+            let asked_for = self.canary().registered < Some(look.started_after) && !self.over;
             if known.arrived.is_none() && asked_for {
                 known.absent_before = known.absent_before.max(all_before);
+                known.gap = false;
             }
         }
         self.known[stage] = known;
@@ -212,20 +342,23 @@ impl Case<'_> {
         }
     }
 
-    /// Between the last look that did not show it and the one that did, and not where the stage's clock excludes it.
-    fn arrival(&self, shown: Shown, absent_before: Micros) -> Arrived {
+    /// Between the last look that did not show it and the one that did, and not where the stage's clock excludes it;
+    /// and whether that clock says what cannot be.
+    fn arrival(&self, shown: Shown, absent_before: Micros) -> (Arrived, bool) {
         let (from, to) = self.by_when(shown);
         let (earliest, latest) = (absent_before.max(from), shown.seen_by.min(to));
+        let copy = shown.copy;
         if earliest <= latest {
-            Arrived { earliest, latest, copy: shown.copy }
+            (Arrived { earliest, latest, copy, moved_back: false }, false)
         } else {
-            // The stage's clock says what cannot be: then our own looks are all that is left.
-            Arrived { earliest: absent_before, latest: shown.seen_by, copy: shown.copy }
+            // Then our own looks are all that is left.
+            let (earliest, latest) = (absent_before, shown.seen_by);
+            (Arrived { earliest, latest, copy, moved_back: false }, true)
         }
     }
 
     /// Whether it is known that CloudWatch Logs took it: it said so, or the canary was seen.
-    fn taken(&self) -> bool {
+    pub fn taken(&self) -> bool {
         matches!(self.answer, Some(Answer::Accepted | Answer::AcceptedDoubled))
             || self.known.iter().any(|known| known.arrived.is_some())
     }
@@ -237,7 +370,7 @@ impl Case<'_> {
             stage == rules.dead_letters || known.arrived.is_some() || known.absent_before > self.deadline()
         };
         matches!(outcome, Ending::Refused | Ending::DeadLettered)
-            || now >= self.deadline() + rules.grace
+            || now >= self.patience
             || self.known.iter().enumerate().all(clear)
     }
 
@@ -253,7 +386,7 @@ impl Case<'_> {
         if self.known[rules.dead_letters].arrived.is_some() {
             return Some(Ending::DeadLettered);
         }
-        let waited_enough = now >= deadline + rules.grace;
+        let waited_enough = now >= self.patience;
         let never_had_it =
             |stage: usize| self.known[stage].arrived.is_none() && self.known[stage].absent_before > deadline;
         if !never_had_it(rules.end()) || !self.taken() {
@@ -267,7 +400,8 @@ impl Case<'_> {
             (first..path.len()).find(|place| never_had_it(path[*place])).expect("the end never had it");
         let could_tell = |stage: usize| {
             let known = self.known[stage];
-            !known.last_look_failed && now < known.read_up_to.saturating_add(rules.blind_after)
+            let vouched_for = known.read_up_to.max(self.waits_since);
+            !known.last_look_failed && now < vouched_for + rules.blind_after
         };
         let dead = Some(rules.dead_letters).filter(|stage| !never_had_it(*stage));
         let mut silent = path[first..last].iter().copied().chain(dead);
@@ -279,6 +413,9 @@ impl Case<'_> {
 
     /// Whether it met the threshold, as far as can be told; once proven overdue it stays so until it arrives.
     fn judged(&self, before: Judged) -> Judged {
+        if self.counted_before {
+            return before;
+        }
         let threshold = self.canary().planned + self.history.rules.slo;
         let end = self.known[self.history.rules.end()];
         match end.arrived {
@@ -291,4 +428,36 @@ impl Case<'_> {
             None => before,
         }
     }
+
+    /// Enters what became of it into the end-to-end series of this life.
+    fn enter(&mut self, before: Judged, judged: Judged, outcome: Option<Ending>) {
+        if self.counted_before {
+            return;
+        }
+        let arrived = self.known[self.history.rules.end()].arrived;
+        let took = arrived.map(|arrived| micros(arrived.latest - self.canary().planned));
+        let mut entered = self.lives.get(&self.life).copied().unwrap_or_default();
+        let series = &mut entered.end_to_end;
+        if judged != before {
+            match judged {
+                Judged::Not => unreachable!("what was judged stays judged"),
+                Judged::Unjudged => series.unjudged += 1,
+                Judged::Overdue => series.count += 1,
+                Judged::Good | Judged::Slow => {
+                    series.count += usize::from(before == Judged::Not);
+                    series.bucket += 1;
+                    series.latency = took;
+                }
+            }
+        }
+        series.given_up += usize::from(judged == Judged::Overdue && outcome.is_some());
+        if entered != Default::default() {
+            self.lives.insert(self.life, entered);
+        }
+    }
+}
+
+/// A length of time; none where it is the wrong way round.
+pub fn micros(length: Micros) -> Duration {
+    Duration::from_micros(u64::try_from(length).unwrap_or(0))
 }

@@ -42,6 +42,10 @@ pub struct Observer {
     pub plan: u64,
     /// Every copy in here, by its canary.
     copies: HashMap<usize, Vec<usize>>,
+    /// The same by when they were stored.
+    in_order: BTreeSet<(Micros, usize, usize)>,
+    /// It knows where to go on. One that has just begun reads from a little before what it is asked for.
+    has_a_place: bool,
     /// Those not read yet, by when they were stored.
     unread: BTreeSet<(Micros, usize, usize)>,
     /// Those read a short while ago.
@@ -101,6 +105,8 @@ impl Observer {
             looking: None,
             plan: 0,
             copies: HashMap::new(),
+            in_order: BTreeSet::new(),
+            has_a_place: false,
             unread: BTreeSet::new(),
             read: VecDeque::new(),
         }
@@ -110,8 +116,29 @@ impl Observer {
     pub fn will_hold(&mut self, canary: usize, copy: usize, stored: Micros) {
         self.copies.entry(canary).or_default().push(copy);
         if self.reads == Reads::Everything {
-            self.unread.insert((stored, canary, copy));
+            self.in_order.insert((stored, canary, copy));
         }
+    }
+
+    /// A copy that was to be stored here never will be.
+    pub fn will_not_hold(&mut self, canary: usize, copy: usize, stored: Micros) {
+        self.copies.entry(canary).or_default().retain(|held| *held != copy);
+        self.in_order.remove(&(stored, canary, copy));
+        self.unread.remove(&(stored, canary, copy));
+    }
+
+    /// The process ended, and with it the look that was under way and all that it remembers.
+    pub fn begin_again(&mut self) {
+        self.wanted = Wanted::default();
+        self.last = None;
+        self.covered = None;
+        self.backing_off_until = Micros::MIN;
+        self.backoff = self.interval;
+        self.looking = None;
+        self.plan += 1;
+        self.has_a_place = false;
+        self.unread.clear();
+        self.read.clear();
     }
 
     /// When to look next; `None` while nothing waits, or while it looks.
@@ -148,6 +175,12 @@ impl Observer {
             Fate::Hangs => self.timeout,
             Fate::Fine | Fate::BreaksOff | Fate::Fails => rng.i64(MILLI..=self.longest_look),
         };
+        if !self.has_a_place {
+            self.has_a_place = true;
+            let oldest = self.wanted.oldest().map_or(now, |at| at.micros());
+            let from = oldest - rng.i64(0..10 * SECOND);
+            self.unread = self.in_order.range((from, 0, 0)..).copied().collect();
+        }
         self.last = Some(now);
         self.looking =
             Some(Started { at: now, after, wanted: self.wanted.clone(), ends: now + length, fate });

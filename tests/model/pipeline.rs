@@ -136,17 +136,17 @@ impl Pipeline {
                     rng.i64(5 * SECOND..20 * SECOND)
                 }
             };
-        // The tries that CloudWatch Logs took, whatever it answered, and when it did.
+        // The tries that CloudWatch Logs took, whatever it answered: when each was sent, and how long it took then.
         let tries = match answer {
-            Answer::Accepted => vec![rng.i64(0..answered - leaves)],
+            Answer::Accepted => vec![(leaves, rng.i64(0..answered - leaves))],
             Answer::Refused => vec![],
-            Answer::Ambiguous => vec![rng.i64(0..2 * SECOND); usize::from(rng.bool())],
+            Answer::Ambiguous => vec![(leaves, rng.i64(0..2 * SECOND)); usize::from(rng.bool())],
             Answer::AcceptedDoubled | Answer::AmbiguousDoubled => {
-                let first = rng.i64(0..SECOND);
-                [first, first + rng.i64(SECOND..4 * SECOND)][usize::from(rng.bool())..].to_vec()
+                let first = (leaves, rng.i64(0..SECOND));
+                let second = (leaves + rng.i64(SECOND..4 * SECOND), rng.i64(0..SECOND));
+                [first, second][usize::from(rng.bool())..].to_vec()
             }
         };
-        let taken = !tries.is_empty();
         let mut canary = Canary {
             id,
             tenant,
@@ -154,12 +154,13 @@ impl Pipeline {
             leaves,
             answer,
             answered,
-            taken,
+            tries: Vec::new(),
             copies: Vec::new(),
-            registered: 0,
+            registered: None,
         };
-        for sent_after in tries {
-            self.flow(rng, rules, &mut canary, leaves + sent_after);
+        for (sent, took) in tries {
+            canary.tries.push(sent);
+            self.flow(rng, rules, &mut canary, sent + took);
         }
         canary
     }
@@ -279,6 +280,7 @@ impl Pipeline {
         canary.copies.push(Copy {
             stage,
             source: rules.source_of[in_source_of][stage],
+            sent: *canary.tries.last().expect("a copy comes from a try"),
             stored,
             stamp,
             label: self.labelled[stage].then_some(labelled),

@@ -1,7 +1,11 @@
 //! One run: a pipeline, observers and the tracker in virtual time, all drawn from one seed.
+//!
+//! The tracker is thrown away now and then, as a process is that ends, and another one gets what the store was given.
+//! Here as in the engine, what a turn concludes is committed before it is carried out.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +17,15 @@ use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::{
     Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
 };
+use traceprobe::domain::trace::Trace;
 use traceprobe::domain::tracker::{Event, Input, PutResult, Settings, Tracker};
+use traceprobe::store::{Range, Store};
 
 use super::heard::Heard;
 use super::history::*;
 use super::observers::{Fate, Observer};
 use super::pipeline::{ARCHIVE, DEAD, Pipeline, STREAM, TABLE, TRANSIT};
+use super::restarts::{self, Cut, Restart};
 
 /// When the runs begin.
 const EPOCH: Micros = 1_800_000_000 * SECOND;
@@ -42,7 +49,8 @@ pub fn run(seed: u64, canaries: usize) -> Outcome {
     let rules = draw_rules(&mut rng);
     let pipeline = Pipeline::draw(&mut rng, EPOCH, end);
     let observers = rules.owner.iter().map(|_| Observer::draw(&mut rng, EPOCH, end)).collect();
-    let mut run = Run::new(seed, rules, observers);
+    let restarts = restarts::draw(&mut rng, EPOCH, end, &rules);
+    let mut run = Run::new(seed, rules, observers, restarts);
     for number in 0..canaries {
         let planned = rng.i64(EPOCH / MILLI..end / MILLI) * MILLI;
         let tenant = rng.usize(0..run.history.rules.source_of.len());
@@ -105,23 +113,43 @@ enum Next {
     Plan(usize),
     Answer(usize),
     Look { source: usize, plan: u64 },
-    LookEnds(usize),
+    LookEnds { source: usize, life: usize },
+    End(usize),
+    Begin,
+}
+
+/// How far a turn got.
+#[derive(PartialEq, Eq)]
+enum Turn {
+    CarriedOut,
+    Committed,
+    Lost,
 }
 
 struct Run {
     rng: Rng,
     history: History,
     tracker: Tracker,
+    topology: Arc<Topology>,
+    settings: Settings,
     heard: Vec<Heard>,
     observers: Vec<Observer>,
     number: HashMap<u128, usize>,
     agenda: BinaryHeap<Reverse<(Micros, u64, Next)>>,
     entered: u64,
     now: Micros,
+    restarts: Vec<Restart>,
+    store: Store,
+    /// What was committed and is not in the store yet: only a restart reads it.
+    committed: BTreeMap<TraceId, (Arc<Trace>, bool)>,
+    /// It ends within the next turn.
+    doomed: Option<Restart>,
+    is_down: bool,
+    began: Micros,
 }
 
 impl Run {
-    fn new(seed: u64, rules: Rules, observers: Vec<Observer>) -> Self {
+    fn new(seed: u64, rules: Rules, observers: Vec<Observer>, restarts: Vec<Restart>) -> Self {
         let topology = Arc::new(topology(&rules));
         let micros = |micros| Duration::from_micros(u64::try_from(micros).unwrap());
         let settings = Settings {
@@ -135,17 +163,37 @@ impl Run {
             remember_failures: 10,
             instance: Code::of("me"),
         };
-        Self {
+        let history = History {
+            rules,
+            canaries: Vec::new(),
+            log: Vec::new(),
+            shown_at: Vec::new(),
+            restarts: Vec::new(),
+        };
+        let mut run = Self {
             rng: Rng::with_seed(!seed),
-            tracker: Tracker::new(topology, settings, time(EPOCH)),
-            history: History { rules, canaries: Vec::new(), log: Vec::new(), shown_at: Vec::new() },
+            tracker: Tracker::new(topology.clone(), settings, time(EPOCH)),
+            store: Store::open(Path::new(":memory:"), topology.clone(), time(EPOCH)).unwrap().store,
+            topology,
+            settings,
+            history,
             heard: Vec::new(),
             observers,
             number: HashMap::new(),
             agenda: BinaryHeap::new(),
             entered: 0,
             now: EPOCH,
+            restarts: Vec::new(),
+            committed: BTreeMap::new(),
+            doomed: None,
+            is_down: false,
+            began: EPOCH,
+        };
+        for (number, restart) in restarts.iter().enumerate() {
+            run.agenda(restart.at, Next::End(number));
         }
+        run.restarts = restarts;
+        run
     }
 
     fn add(&mut self, canary: Canary) {
@@ -170,15 +218,15 @@ impl Run {
     fn go(&mut self) {
         loop {
             let next = self.agenda.peek().map(|Reverse((at, ..))| *at);
-            let wake = self.tracker.next_deadline().map(Timestamp::micros);
-            match (next, wake) {
+            let deadline = self.tracker.next_deadline().filter(|_| !self.is_down);
+            match (next, deadline.map(Timestamp::micros)) {
                 (None, None) => break,
                 (next, Some(wake)) if next.is_none_or(|next| wake <= next) => {
                     self.now = self.now.max(wake);
-                    self.note(What::TimePassed);
-                    self.apply(Input::Tick);
-                    let again = self.tracker.next_deadline().map(Timestamp::micros);
-                    assert!(again.is_none_or(|again| again > self.now), "a tick changes what it was for");
+                    if self.turn(What::TimePassed, Input::Tick) == Turn::CarriedOut {
+                        let again = self.tracker.next_deadline().map(Timestamp::micros);
+                        assert!(again.is_none_or(|again| again > self.now), "a tick changes what it was for");
+                    }
                 }
                 (Some(_), _) => {
                     let Some(Reverse((at, _, next))) = self.agenda.pop() else { break };
@@ -193,48 +241,74 @@ impl Run {
 
     fn happen(&mut self, next: Next) {
         match next {
-            Next::Plan(which) => {
-                self.history.canaries[which].registered = self.history.log.len();
-                self.note(What::Planned(which));
-                let tag = self.tag(which);
-                self.apply(Input::Planned { tag });
-            }
-            Next::Answer(which) => {
-                self.note(What::Answered(which));
-                let trace = self.tag(which).trace;
-                let result = match self.history.canaries[which].answer {
-                    Answer::Accepted => PutResult::Accepted { doubled: false },
-                    Answer::AcceptedDoubled => PutResult::Accepted { doubled: true },
-                    Answer::Ambiguous => PutResult::Ambiguous { doubled: false },
-                    Answer::AmbiguousDoubled => PutResult::Ambiguous { doubled: true },
-                    Answer::Refused => PutResult::Refused { reason: "no".into() },
-                };
-                self.apply(Input::Put { trace, result });
-            }
+            Next::Plan(which) => self.plan(which),
+            Next::Answer(which) => self.answer(which),
             Next::Look { source, plan } => {
-                if plan == self.observers[source].plan {
+                if plan == self.observers[source].plan && !self.is_down {
                     let after = self.history.log.len();
                     let ends = self.observers[source].start(&mut self.rng, self.now, after);
-                    self.agenda(ends, Next::LookEnds(source));
+                    self.agenda(ends, Next::LookEnds { source, life: self.life() });
                 }
             }
-            Next::LookEnds(source) => {
-                self.look_ends(source);
-                self.plan_look(source);
+            Next::LookEnds { source, life } => {
+                if life == self.life() && !self.is_down {
+                    self.look_ends(source);
+                }
             }
+            Next::End(number) => {
+                let restart = self.restarts[number];
+                match restart.cut {
+                    _ if self.is_down => {}
+                    Cut::BetweenTurns => self.end(restart),
+                    Cut::BeforeTheCommit | Cut::BeforeItIsCarriedOut => self.doomed = Some(restart),
+                }
+            }
+            Next::Begin => self.begin(),
         }
+    }
+
+    fn life(&self) -> usize {
+        self.history.restarts.len()
+    }
+
+    fn plan(&mut self, which: usize) {
+        // A schedule begins with its process, and is late for nothing that was due before.
+        let never = self.is_down || self.history.canaries[which].planned < self.began;
+        let place = self.history.log.len();
+        let tag = self.tag(which);
+        let turn = if never { Turn::Lost } else { self.turn(What::Planned(which), Input::Planned { tag }) };
+        if turn != Turn::Lost {
+            self.history.canaries[which].registered = Some(place);
+        }
+        if turn != Turn::CarriedOut {
+            self.forget_tries(which, Micros::MIN);
+        }
+    }
+
+    fn answer(&mut self, which: usize) {
+        let canary = &self.history.canaries[which];
+        // Whoever put it must still be there to hear it.
+        let asked = canary.registered.is_some_and(|place| self.history.life_at(place) == self.life());
+        if self.is_down || !asked {
+            return;
+        }
+        let result = match canary.answer {
+            Answer::Accepted => PutResult::Accepted { doubled: false },
+            Answer::AcceptedDoubled => PutResult::Accepted { doubled: true },
+            Answer::Ambiguous => PutResult::Ambiguous { doubled: false },
+            Answer::AmbiguousDoubled => PutResult::Ambiguous { doubled: true },
+            Answer::Refused => PutResult::Refused { reason: "no".into() },
+        };
+        self.turn(What::Answered(which), Input::Put { trace: self.tag(which).trace, result });
     }
 
     fn look_ends(&mut self, source: usize) {
         let observer = &mut self.observers[source];
         let (started, look) = observer.finish(&mut self.rng, source, &self.history.canaries, &self.number);
         let place = self.history.log.len();
-        for shown in &look.shown {
-            let places = &mut self.history.shown_at[shown.canary];
-            if places.last() != Some(&place) {
-                places.push(place);
-            }
-        }
+        let mut shown: Vec<_> = look.shown.iter().map(|shown| shown.canary).collect();
+        shown.sort_unstable();
+        shown.dedup();
         let id = SourceId(u32::try_from(source).unwrap());
         let input = match look.result {
             LookResult::Failed => {
@@ -257,8 +331,88 @@ impl Run {
                 Input::Swept { source: id, sweep }
             }
         };
-        self.note(What::Looked(look));
-        self.apply(input);
+        let turn = self.turn(What::Looked(look), input);
+        if turn != Turn::Lost {
+            for canary in shown {
+                self.history.shown_at[canary].push(place);
+            }
+        }
+        if turn == Turn::CarriedOut {
+            self.plan_look(source);
+        }
+    }
+
+    /// One turn of the engine: it decides, commits, and carries out.
+    fn turn(&mut self, what: What, input: Input) -> Turn {
+        let cut = self.doomed.take();
+        let events = self.tracker.apply(input, time(self.now));
+        if let Some(restart) = cut.filter(|restart| restart.cut == Cut::BeforeTheCommit) {
+            self.end(restart);
+            return Turn::Lost;
+        }
+        self.history.log.push(Entry { at: self.now, what });
+        let unsaved = self.tracker.take_unsaved();
+        if !self.restarts.is_empty() {
+            self.committed
+                .extend(unsaved.into_iter().map(|(trace, finished)| (trace.id(), (trace, finished))));
+        }
+        for event in &events {
+            self.hear(event);
+        }
+        if let Some(restart) = cut {
+            self.end(restart);
+            return Turn::Committed;
+        }
+        self.tell_the_sources();
+        Turn::CarriedOut
+    }
+
+    /// The process ends, and with it everything that is not committed.
+    fn end(&mut self, restart: Restart) {
+        self.is_down = true;
+        for which in 0..self.history.canaries.len() {
+            let canary = &self.history.canaries[which];
+            if canary.registered.is_some() && canary.answered >= self.now {
+                self.forget_tries(which, self.now);
+            }
+        }
+        self.observers.iter_mut().for_each(Observer::begin_again);
+        self.agenda(self.now + restart.down, Next::Begin);
+    }
+
+    /// Another process begins, with what the store says.
+    fn begin(&mut self) {
+        self.is_down = false;
+        self.began = self.now;
+        let committed: Vec<_> = std::mem::take(&mut self.committed).into_values().collect();
+        self.store.save(&committed).unwrap();
+        let all = Range { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
+        let loaded = self.store.load(all).unwrap();
+        assert_eq!(loaded.unreadable, 0);
+        self.tracker = Tracker::new(self.topology.clone(), self.settings, time(self.now));
+        self.tracker.restore(loaded.traces, time(self.now));
+        assert!(self.tracker.take_unsaved().is_empty(), "the store has these as they are");
+        self.history.restarts.push(self.history.log.len());
+        self.history.log.push(Entry { at: self.now, what: What::Restarted });
+        self.tell_the_sources();
+    }
+
+    /// What had not been sent to the log group by `now` never will be.
+    fn forget_tries(&mut self, which: usize, now: Micros) {
+        let canary = &mut self.history.canaries[which];
+        let before = canary.copies.clone();
+        canary.forget_tries_after(now);
+        for (at, copy) in before.iter().enumerate().skip(canary.copies.len()) {
+            self.observers[copy.source].will_not_hold(which, at, copy.stored);
+        }
+    }
+
+    fn tell_the_sources(&mut self) {
+        for source in self.tracker.take_changed() {
+            let at = source.0 as usize;
+            self.observers[at].wanted = self.tracker.wanted(source);
+            self.plan_look(at);
+        }
     }
 
     fn sighting(&self, shown: Shown) -> Sighting {
@@ -294,26 +448,10 @@ impl Run {
         }
     }
 
-    fn note(&mut self, what: What) {
-        self.history.log.push(Entry { at: self.now, what });
-    }
-
-    fn apply(&mut self, input: Input) {
-        for event in self.tracker.apply(input, time(self.now)) {
-            self.hear(&event);
-        }
-        // As the engine and the store do.
-        for source in self.tracker.take_changed() {
-            let at = source.0 as usize;
-            self.observers[at].wanted = self.tracker.wanted(source);
-            self.plan_look(at);
-        }
-        self.tracker.take_unsaved();
-    }
-
     fn hear(&mut self, event: &Event) {
         if let Some(trace) = Heard::about(event) {
-            self.heard[self.number[&trace.as_u128()]].hear(event);
+            let life = self.life();
+            self.heard[self.number[&trace.as_u128()]].hear(event, life);
         }
     }
 

@@ -1,17 +1,22 @@
 //! Holds what the tracker said against what the judge says, and both against the truth.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::time::Duration;
 
 use traceprobe::domain::outcome::Outcome;
 use traceprobe::domain::tag::TraceId;
+use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::trace::{Hop, Judgement, Trace};
 
 use super::heard::{Entered, Entries, Heard};
 use super::history::*;
 use super::hops::Hopped;
 use super::judge::{Ending, Judged, Verdict, is_at_home, judge};
-use super::run;
+use super::run::{self, RIDE};
+
+/// Of more canaries that nobody waits for, the oldest are dropped from looks by id.
+const MOST_RIDERS: usize = 500;
 
 /// The first canary of a run about which anything is wrong, with all that is needed to see why.
 pub fn first_fault(seed: u64, canaries: usize, tally: &mut Tally) -> Option<String> {
@@ -156,6 +161,7 @@ impl Comparison<'_> {
         self.against_the_judge(trace, &mut faults);
         self.against_the_truth(trace, &mut faults);
         self.the_books(&mut faults);
+        self.what_rode_along(trace, &mut faults);
         faults
     }
 
@@ -314,6 +320,51 @@ impl Comparison<'_> {
 
     fn deadline(&self) -> Micros {
         self.canary().planned + self.rules().give_up
+    }
+
+    /// A copy that comes after the first, or after the canary was given up, must not be missed by looks by id.
+    fn what_rode_along(&self, trace: &Trace, faults: &mut Vec<String>) {
+        let history = &self.run.history;
+        let shown: HashSet<usize> = history.shown_at[self.which]
+            .iter()
+            .flat_map(|look| history.shown(*look, self.which))
+            .map(|shown| shown.copy)
+            .collect();
+        for (copy, unseen) in self.canary().copies.iter().enumerate() {
+            if shown.contains(&copy) || !is_at_home(history, self.which, copy) {
+                continue;
+            }
+            let asks = |(place, entry): (usize, &Entry)| match &entry.what {
+                What::Looked(look) => {
+                    let shows_it = look.source == unseen.source
+                        && matches!(look.result, LookResult::Complete { all_before } if unseen.stored < all_before);
+                    let rides = look.riders.is_some_and(|riders| riders < MOST_RIDERS)
+                        && self.rides_along(trace, unseen.stage, look);
+                    (shows_it && rides).then_some(place)
+                }
+                What::Planned(_) | What::Answered(_) | What::TimePassed | What::Restarted => None,
+            };
+            if let Some(place) = history.log.iter().enumerate().find_map(asks) {
+                faults.push(format!("look {place} was not asked for it, and did not find copy {copy}"));
+            }
+        }
+    }
+
+    /// Whether a look that began then should have been asked for a canary that nobody waits for at this stage.
+    fn rides_along(&self, trace: &Trace, stage: usize, look: &Look) -> bool {
+        let log = &self.run.history.log;
+        // What was told at the very instant of the last entry before the look need not have reached the observer.
+        let Some(told) = look.started_after.checked_sub(1).map(|place| log[place].at) else { return false };
+        let within =
+            |from: Timestamp, length: Micros| from.micros() < told && look.started < from.micros() + length;
+        match (&trace.stages[stage].arrival, &trace.ended) {
+            (Some(arrival), _) => within(arrival.noticed_at, RIDE),
+            (
+                None,
+                Some((Outcome::Lost(_) | Outcome::Unobserved | Outcome::Late | Outcome::DeadLettered(_), at)),
+            ) => within(*at, self.rules().give_up),
+            (None, Some((Outcome::Delivered | Outcome::Refused(_), _)) | None) => false,
+        }
     }
 
     /// Where no hop ended before it began, the hops of the main path are the end-to-end latency.

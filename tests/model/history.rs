@@ -148,6 +148,8 @@ pub struct Look {
     pub started: Micros,
     /// How long the log was when it started: it can show and prove nothing about canaries registered after that.
     pub started_after: usize,
+    /// Its source is asked by id, for so many canaries that nobody waits for any more.
+    pub riders: Option<usize>,
     pub result: LookResult,
     pub shown: Vec<Shown>,
 }

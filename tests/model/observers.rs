@@ -220,7 +220,8 @@ impl Observer {
                 self.covered = Some(all_before);
             }
         }
-        let started = Look { source, started: look.at, started_after: look.after, result, shown };
+        let riders = (self.reads == Reads::ById).then_some(look.wanted.riders.len());
+        let started = Look { source, started: look.at, started_after: look.after, riders, result, shown };
         (look, started)
     }
 

@@ -33,6 +33,9 @@ const EPOCH: Micros = 1_800_000_000 * SECOND;
 /// end with the last canary.
 const MEAN_GAP: std::ops::Range<Micros> = 100 * MILLI..2 * SECOND;
 
+/// How long a canary that was seen rides along in looks by id.
+pub const RIDE: Micros = 60 * SECOND;
+
 /// What came of a run.
 pub struct Outcome {
     pub history: History,
@@ -157,7 +160,7 @@ impl Run {
             give_up: micros(rules.give_up),
             grace: micros(rules.grace),
             blind_after: micros(rules.blind_after),
-            ride: Duration::from_secs(60),
+            ride: micros(RIDE),
             max_in_flight: usize::MAX,
             remember: usize::MAX,
             remember_failures: 10,

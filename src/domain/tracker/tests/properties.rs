@@ -1,6 +1,6 @@
 //! What must hold for any sequence of inputs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -24,6 +24,8 @@ enum Step {
     },
     Fail(u32),
     Wait(u8),
+    /// The process ends, and another one takes over what was saved.
+    Restart(u8),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -36,16 +38,24 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(source, shows, lag, copy)| Step::Look { source, shows, lag, copy }),
         2 => (0_u32..7).prop_map(Step::Fail),
         4 => (1_u8..40).prop_map(Step::Wait),
+        1 => (0_u8..240).prop_map(Step::Restart),
     ]
 }
+
+/// A histogram's share of one trace: end to end, or of a hop.
+type Series = (TraceId, Option<StageId>);
 
 /// What the events said so far.
 #[derive(Default)]
 struct Books {
     planned: usize,
-    outcomes: HashMap<TraceId, usize>,
-    counted: HashMap<TraceId, usize>,
-    uncounted_overdue: usize,
+    outcomes: BTreeMap<TraceId, usize>,
+    /// How often each trace entered `_count` and raised a bucket, in all lives together.
+    counted: BTreeMap<Series, usize>,
+    buckets: BTreeMap<Series, usize>,
+    /// What this life counted: whatever is said to have been counted before must be in it.
+    by_this_life: BTreeSet<Series>,
+    falsely_counted: usize,
 }
 
 impl Books {
@@ -54,18 +64,34 @@ impl Books {
             match event {
                 Event::Planned { .. } => self.planned += 1,
                 Event::Ended { trace, .. } => *self.outcomes.entry(*trace).or_default() += 1,
-                Event::Overdue { trace, .. } => *self.counted.entry(*trace).or_default() += 1,
-                Event::EndToEnd { trace, counted, judgement, .. } if *judgement != Judgement::Unjudged => {
-                    *self.counted.entry(*trace).or_default() += usize::from(!counted);
-                    self.uncounted_overdue += usize::from(*counted && !self.counted.contains_key(trace));
-                }
-                Event::GaveUp { trace, counted, .. } => {
-                    *self.counted.entry(*trace).or_default() += usize::from(!counted);
-                    self.uncounted_overdue += usize::from(*counted && !self.counted.contains_key(trace));
-                }
+                Event::EndToEnd { judgement: Judgement::Unjudged, .. } => {}
+                Event::Overdue { trace, .. } => self.count((*trace, None), false),
+                Event::GaveUp { trace, counted, .. } => self.count((*trace, None), *counted),
+                Event::EndToEnd { trace, counted, .. } => self.arrive((*trace, None), *counted),
+                Event::HopOverdue { trace, hop, .. } => self.count((*trace, Some(*hop)), false),
+                Event::HopMissing { trace, hop, counted, .. } => self.count((*trace, Some(*hop)), *counted),
+                Event::HopMeasured { trace, hop, counted, .. } => self.arrive((*trace, Some(*hop)), *counted),
                 _ => {}
             }
         }
+    }
+
+    fn count(&mut self, series: Series, counted_before: bool) {
+        if counted_before {
+            self.falsely_counted += usize::from(!self.by_this_life.contains(&series));
+        } else {
+            self.by_this_life.insert(series);
+            *self.counted.entry(series).or_default() += 1;
+        }
+    }
+
+    fn arrive(&mut self, series: Series, counted_before: bool) {
+        self.count(series, counted_before);
+        *self.buckets.entry(series).or_default() += 1;
+    }
+
+    fn count_holds_every_bucket(&self) -> bool {
+        self.buckets.iter().all(|(series, raised)| self.counted.get(series) >= Some(raised))
     }
 }
 
@@ -78,6 +104,7 @@ proptest! {
         let mut books = Books::default();
         let mut now = t(0);
         let mut tags: Vec<Option<Tag>> = vec![None; 16];
+        let mut saved = BTreeMap::new();
         for step in steps {
             now = now + Duration::from_millis(100);
             let events = match step {
@@ -102,19 +129,31 @@ proptest! {
                     now = now + s(u64::from(secs));
                     w.apply(Input::Tick, now)
                 }
+                Step::Restart(down) => {
+                    now = now + s(u64::from(down));
+                    w = World::new();
+                    w.tracker.restore(saved.values().cloned(), now);
+                    books.by_this_life.clear();
+                    w.apply(Input::Tick, now)
+                }
             };
+            saved.extend(w.tracker.take_unsaved().into_iter().map(|(trace, _)| (trace.id(), (*trace).clone())));
             books.enter(&events);
             let ended: usize = books.outcomes.values().sum();
             prop_assert_eq!(books.planned, ended + w.tracker.in_flight(), "planned = ended + in flight");
             prop_assert_eq!(w.tracker.in_flight(), w.tracker.in_flight_traces().count());
             prop_assert!(books.outcomes.values().all(|times| *times == 1), "an outcome is reached once");
-            prop_assert!(books.counted.values().all(|times| *times <= 1), "a trace is counted once");
-            prop_assert_eq!(books.uncounted_overdue, 0, "what is said to be counted was");
+            prop_assert!(books.counted.values().all(|times| *times <= 1), "a series counts a trace once, whatever life it is");
+            prop_assert!(books.count_holds_every_bucket());
+            prop_assert_eq!(books.falsely_counted, 0, "what is said to be counted was");
             for event in &events {
                 if let Event::Ended { trace, outcome: Outcome::Lost(_), .. } = event {
                     let trace = w.tracker.trace(*trace).unwrap();
                     let deadline = trace.planned_at + s(GIVE_UP);
                     prop_assert!(trace.visit(TABLE).absent_until > Some(deadline), "lost without proof");
+                    let source = w.tracker.topology.source_of(trace.tenant, TABLE);
+                    let read_up_to = w.tracker.snapshot(now).sources[source.0 as usize].watermark;
+                    prop_assert!(read_up_to.is_none_or(|watermark| watermark > deadline), "lost before its source was read");
                 }
             }
         }

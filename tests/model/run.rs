@@ -436,7 +436,7 @@ impl Run {
             stamp,
             seen_by: time(shown.seen_by),
             locator: locator(shown.copy),
-            label: copy.label.map(|tenant| name(tenant).into()),
+            label: copy.label.map(|tenant| self.topology.tenant(tenant_id(tenant)).label.clone()),
             integrity,
         }
     }
@@ -445,8 +445,8 @@ impl Run {
         let canary = &self.history.canaries[which];
         Tag {
             trace: TraceId::from_u128(canary.id),
-            tenant: Code::of(&name(canary.tenant)),
-            instance: Code::of("me"),
+            tenant: self.topology.tenant(tenant_id(canary.tenant)).code,
+            instance: self.settings.instance,
             size: 100,
         }
     }
@@ -481,6 +481,10 @@ fn name(tenant: usize) -> String {
     format!("tenant-{tenant}")
 }
 
+fn tenant_id(number: usize) -> TenantId {
+    TenantId(u16::try_from(number).unwrap())
+}
+
 fn topology(rules: &Rules) -> Topology {
     let tenant = |number| Tenant {
         name: name(number).into(),
@@ -489,7 +493,6 @@ fn topology(rules: &Rules) -> Topology {
         template: Template::default(),
     };
     let id = |number| StageId(u16::try_from(number).unwrap());
-    let tenant_id = |number| TenantId(u16::try_from(number).unwrap());
     let micros = |micros| Duration::from_micros(u64::try_from(micros).unwrap());
     let stage = |(number, stage): (usize, &StageRules)| Stage {
         name: stage.name.into(),

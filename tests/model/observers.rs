@@ -31,6 +31,8 @@ pub struct Observer {
     outages: Vec<(Trouble, Window)>,
     odds_of_failure: f64,
     shuffles: bool,
+    /// It looks at the very instant that it should look after, which proves nothing yet about that instant.
+    hasty: bool,
     /// What the tracker asked for last.
     pub wanted: Wanted,
     last: Option<Micros>,
@@ -97,6 +99,7 @@ impl Observer {
             outages,
             odds_of_failure: 0.05 * rng.f64() * rng.f64(),
             shuffles: rng.bool(),
+            hasty: rng.u8(0..4) == 0,
             wanted: Wanted::default(),
             last: None,
             covered: None,
@@ -153,8 +156,8 @@ impl Observer {
                 let unproven =
                     checkpoints.into_iter().find(|at| self.covered.is_none_or(|covered| covered <= *at));
                 let regular = last + self.interval;
-                unproven
-                    .map_or(regular, |at| (at + self.settle + 1).max(last + self.interval / 2).min(regular))
+                let after = self.settle + Micros::from(!self.hasty);
+                unproven.map_or(regular, |at| (at + after).max(last + self.interval / 2).min(regular))
             }
         };
         Some(due.max(self.backing_off_until).max(now))

@@ -1,5 +1,6 @@
 //! The proof that the tracker is right: a pipeline with every fault, observers that see no better than real ones, a
-//! process that is cut down at any instant and begins again with what the store says, and a judge that shares no code with the tracker, held against each other canary by canary.
+//! process that is cut down at any instant and begins again with what the store says, and a judge that shares no code
+//! with the tracker, held against each other canary by canary.
 //!
 //! `TRACEPROBE_MODEL_TRACES=1000000 cargo test --release --test model` runs a million canaries;
 //! `TRACEPROBE_MODEL_SEED` begins with another run. A disagreement names its seed and the smallest number of canaries

@@ -377,7 +377,6 @@ impl Tracker {
         let tenant = trace.tenant;
         let book = &mut self.tenants[usize::from(tenant.0)];
         let unanswered = trace.put == Put::Planned;
-        self.unsaved.insert(id);
         match result {
             PutResult::Accepted { doubled } => {
                 trace.put = Put::Accepted { at: now };
@@ -404,6 +403,7 @@ impl Tracker {
         if unanswered {
             sighted::charge_copies_that_overtook_the_answer(trace, events);
         }
+        self.remember_failure_as_it_is(id);
         self.consider(id, now, events);
     }
 

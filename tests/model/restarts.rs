@@ -24,13 +24,13 @@ pub struct Restart {
     pub down: Micros,
 }
 
-/// Draws the restarts of a run: in half of the runs none, in some of them many.
+/// Draws the restarts of a run: in some runs none, in some of them many.
 pub fn draw(rng: &mut Rng, begin: Micros, end: Micros, rules: &Rules) -> Vec<Restart> {
     let count = match rng.u8(0..16) {
-        0..8 => 0,
-        8..11 => 1,
-        11..15 => rng.usize(2..=4),
-        _ => rng.usize(5..=20),
+        0..4 => 0,
+        4..8 => 1,
+        8..13 => rng.usize(2..=5),
+        _ => rng.usize(6..=20),
     };
     let longest = 2 * (rules.give_up + rules.grace);
     (0..count)

@@ -25,8 +25,8 @@ pub struct Rules {
     pub dead_letters: usize,
     /// The source that is read for a tenant at a stage: `[tenant][stage]`.
     pub source_of: Vec<Vec<usize>>,
-    /// Whose the source is; `None` when several tenants share it.
-    pub owner: Vec<Option<usize>>,
+    /// The tenants whose canaries are looked for in each source.
+    pub read_for: Vec<Vec<usize>>,
 }
 
 #[derive(Clone, Debug)]

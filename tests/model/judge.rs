@@ -96,8 +96,9 @@ pub fn judge(history: &History, which: usize) -> Verdict {
     let mut case = Case::new(history, which);
     let (mut outcome, mut judged, mut late_after_all) = (None, Judged::Not, false);
     for (place, entry) in history.log.iter().enumerate().skip(case.canary().registered.unwrap()) {
-        // Nothing is learned between here and a later look that shows it once more.
-        if case.over && history.shown_at[which].last().is_none_or(|last| *last < place) {
+        // Nothing is learned between here and an answer or a later look that shows it once more.
+        let shown_again = history.shown_at[which].last().is_some_and(|last| *last >= place);
+        if case.over && !shown_again && entry.at > case.canary().answered {
             break;
         }
         if let What::Restarted = entry.what {
@@ -172,9 +173,8 @@ fn leaks(history: &History, which: usize, mut lives: Lives) -> Lives {
 pub fn is_at_home(history: &History, which: usize, copy: usize) -> bool {
     let canary = &history.canaries[which];
     let copy = canary.copies[copy];
-    let home = Some(canary.tenant);
-    history.rules.owner[copy.source].is_none_or(|owner| Some(owner) == home)
-        && copy.label.is_none_or(|label| Some(label) == home)
+    history.rules.source_of[canary.tenant][copy.stage] == copy.source
+        && copy.label.is_none_or(|label| label == canary.tenant)
 }
 
 /// One canary, and what the log has told of it so far.

@@ -51,7 +51,7 @@ pub fn run(seed: u64, canaries: usize) -> Outcome {
     let end = EPOCH + gap * i64::try_from(canaries).unwrap() + SECOND;
     let rules = draw_rules(&mut rng);
     let pipeline = Pipeline::draw(&mut rng, EPOCH, end);
-    let observers = rules.owner.iter().map(|_| Observer::draw(&mut rng, EPOCH, end)).collect();
+    let observers = rules.read_for.iter().map(|_| Observer::draw(&mut rng, EPOCH, end)).collect();
     let restarts = restarts::draw(&mut rng, EPOCH, end, &rules);
     let mut run = Run::new(seed, rules, observers, restarts);
     for number in 0..canaries {
@@ -86,15 +86,21 @@ fn draw_rules(rng: &mut Rng) -> Rules {
         stage("table", Some(TRANSIT)),
         stage("dead", Some(STREAM)),
     ];
-    let mut owner = Vec::new();
+    let mut read_for: Vec<Vec<usize>> = Vec::new();
     let mut source_of = vec![vec![0; stages.len()]; tenants];
     for stage in STREAM..=DEAD {
-        let shared = rng.bool();
+        let first = read_for.len();
+        // Each tenant has a source of its own, all share one, or some share one.
+        let odds_of_sharing = [0.0, 1.0, 0.5][rng.usize(0..3)];
         for (tenant, row) in source_of.iter_mut().enumerate() {
-            if tenant == 0 || !shared {
-                owner.push((!shared).then_some(tenant));
+            if read_for.len() == first || rng.f64() >= odds_of_sharing {
+                read_for.push(Vec::new());
             }
-            row[stage] = owner.len() - 1;
+            row[stage] = rng.usize(first..read_for.len());
+            if read_for.last().is_some_and(Vec::is_empty) {
+                row[stage] = read_for.len() - 1;
+            }
+            read_for[row[stage]].push(tenant);
         }
     }
     let slo = rng.i64(8..=30) * SECOND;
@@ -107,7 +113,7 @@ fn draw_rules(rng: &mut Rng) -> Rules {
         main_path: vec![STREAM, TRANSIT, TABLE],
         dead_letters: DEAD,
         source_of,
-        owner,
+        read_for,
     }
 }
 
@@ -507,21 +513,23 @@ fn topology(rules: &Rules) -> Topology {
         target: Some(micros(stage.target)),
         clock_allowance: micros(stage.allowance),
     };
-    let source = |(number, owner): (usize, &Option<usize>)| {
+    let source = |(number, tenants): (usize, &Vec<usize>)| {
         let reads = |row: &Vec<usize>| row.iter().position(|source| *source == number);
         let stage = rules.source_of.iter().find_map(reads).unwrap();
-        let tenants = (0..rules.source_of.len()).filter(|tenant| reads(&rules.source_of[*tenant]).is_some());
         Source {
             stage: id(stage),
             name: format!("source {number}").into(),
-            owner: owner.map_or(Owner::Shared, |owner| Owner::One(tenant_id(owner))),
-            tenants: tenants.map(tenant_id).collect(),
+            owner: match tenants[..] {
+                [only] => Owner::One(tenant_id(only)),
+                _ => Owner::Shared,
+            },
+            tenants: tenants.iter().copied().map(tenant_id).collect(),
         }
     };
     Topology::new(
         (0..rules.source_of.len()).map(tenant).collect(),
         rules.stages.iter().enumerate().map(stage).collect(),
-        rules.owner.iter().enumerate().map(source).collect(),
+        rules.read_for.iter().enumerate().map(source).collect(),
     )
     .unwrap()
 }

@@ -297,7 +297,7 @@ impl Comparison<'_> {
         if series(&|entries| entries.end_to_end) > 1 {
             faults.push("it entered the end-to-end histograms of two lives".into());
         }
-        for hop in 0..STAGES {
+        for (hop, arrived) in arrivals.iter().enumerate() {
             let name = self.rules().stages[hop].name;
             if series(&|entries| entries.hops[hop]) > 1 {
                 faults.push(format!("it entered the histograms of the hop to {name} of two lives"));
@@ -311,7 +311,7 @@ impl Comparison<'_> {
                 faults.push(format!("the histogram of the hop to {name} does not add up"));
             }
             let missing = heard.lives.values().any(|entries| entries.hops[hop].given_up > 0);
-            if missing && arrivals[hop].is_some_and(|at| at.latest <= self.deadline()) {
+            if missing && arrived.is_some_and(|at| at.latest <= self.deadline()) {
                 faults.push(format!("the hop to {name} is missing although the stage had shown it in time"));
             }
         }

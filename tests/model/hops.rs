@@ -85,6 +85,13 @@ pub fn close(case: &mut Case<'_>) {
     }
 }
 
+/// Another life of the probe knows them: what an earlier one counted is in no series of this one.
+pub fn inherit(hops: &mut [Hopped; STAGES]) {
+    for hop in hops.iter_mut().filter(|hop| **hop == Hopped::Overdue) {
+        *hop = Hopped::Inherited;
+    }
+}
+
 /// When it was at the stage before, at the earliest and at the latest.
 fn began(case: &Case<'_>, stage: usize) -> Option<(Micros, Micros)> {
     match case.history.rules.stages[stage].parent {

@@ -99,6 +99,9 @@ pub fn judge(history: &History, which: usize) -> Verdict {
         // Nothing is learned between here and an answer or a later look that shows it once more.
         let shown_again = history.shown_at[which].last().is_some_and(|last| *last >= place);
         if case.over && !shown_again && entry.at > case.canary().answered {
+            if history.restarts.last().is_some_and(|last| *last >= place) {
+                hops::inherit(&mut case.hops);
+            }
             break;
         }
         if let What::Restarted = entry.what {
@@ -244,6 +247,7 @@ impl<'a> Case<'a> {
         self.life += 1;
         self.waits_since = now;
         let usual = self.deadline() + rules.grace;
+        hops::inherit(&mut self.hops);
         if self.over {
             return;
         }
@@ -262,10 +266,7 @@ impl<'a> Case<'a> {
             *judged = Judged::Slow;
             self.counted_before = true;
         }
-        for (hop, known) in self.hops.iter_mut().zip(&mut self.known) {
-            if *hop == Hopped::Overdue {
-                *hop = Hopped::Inherited;
-            }
+        for known in &mut self.known {
             known.gap |= known.arrived.is_none();
             known.last_look_failed = false;
             known.read_up_to = Micros::MIN;

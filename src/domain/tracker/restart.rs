@@ -31,10 +31,8 @@ impl Tracker {
             };
             trace.tenant = tenant;
             trace.origin = Origin::Restored;
+            take_over(&mut trace);
             let over = self.is_complete(&trace, self.usual_expiry(trace.planned_at) <= now);
-            if !over {
-                take_over(&mut trace);
-            }
             let book = &mut self.tenants[usize::from(trace.tenant.0)];
             book.planned_at = book.planned_at.max(Some(trace.planned_at));
             if let Put::Accepted { at } = trace.put {
@@ -116,7 +114,8 @@ impl Tracker {
     }
 }
 
-/// Leaves behind what an open trace was counted as before the restart.
+/// Leaves behind what a trace was counted as before the restart. What comes of it must follow from what the store says
+/// alone: it is not saved, and done again by the next process.
 fn take_over(trace: &mut Trace) {
     if trace.ended.is_none() && trace.judgement == Judgement::Overdue {
         trace.judgement = Judgement::Slow;

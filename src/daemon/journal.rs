@@ -57,6 +57,9 @@ pub fn write(event: &Event, map: &Topology) {
         }
         Event::GaveUp { .. } => {}
         Event::Ended { tenant, trace, outcome } => ended(&name(tenant), trace, outcome, map),
+        Event::FoundAfterAll { tenant, stage, trace } => {
+            info!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary that had been given up was at {} in time", at(stage));
+        }
         Event::LateArrival { tenant, stage, trace } => {
             warn!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary that had been given up arrived after all");
         }

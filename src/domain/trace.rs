@@ -28,8 +28,8 @@ pub struct Trace {
     pub judgement: Judgement,
     /// How it ended and when that was decided; `None` while it is in flight.
     pub ended: Option<(Outcome, Timestamp)>,
-    /// It turned up at the end after it had been given up.
-    pub came_late: bool,
+    /// It was seen at the end after it had been given up.
+    pub afterwards: Option<Afterwards>,
     /// How it came to be known.
     pub origin: Origin,
 }
@@ -47,7 +47,7 @@ impl Trace {
             stages: vec![Visit::default(); stages],
             judgement: Judgement::Pending,
             ended: None,
-            came_late: false,
+            afterwards: None,
             origin,
         }
     }
@@ -92,19 +92,30 @@ impl Trace {
         path.get(seen.map_or(0, |at| at + 1)).copied()
     }
 
-    /// The outcome as people should read it: a lost trace that turned up after all is late.
+    /// The outcome as people should read it: a trace that turned up after it had been given up is late, or delivered
+    /// where it had come in time and merely nobody could see it.
     #[must_use]
     pub fn standing(&self) -> Standing<'_> {
-        match &self.ended {
-            None => Standing::InFlight,
-            Some((Outcome::Lost(_) | Outcome::Unobserved | Outcome::DeadLettered(_), _))
-                if self.came_late =>
-            {
-                Standing::Ended(&Outcome::Late)
+        match (&self.ended, self.afterwards) {
+            (None, _) => Standing::InFlight,
+            (Some((Outcome::Lost(_) | Outcome::Unobserved | Outcome::DeadLettered(_), _)), Some(when)) => {
+                Standing::Ended(match when {
+                    Afterwards::InTime => &Outcome::Delivered,
+                    Afterwards::Late => &Outcome::Late,
+                })
             }
-            Some((outcome, _)) => Standing::Ended(outcome),
+            (Some((outcome, _)), _) => Standing::Ended(outcome),
         }
     }
+}
+
+/// When a trace that had been given up was at the end after all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Afterwards {
+    /// Before its deadline, or it may have been: we could not see it then.
+    InTime,
+    /// After its deadline.
+    Late,
 }
 
 /// How a trace came to be known to this process.

@@ -156,7 +156,9 @@ pub enum Event {
     GaveUp { tenant: TenantId, trace: TraceId, waited: Duration, counted: bool },
     /// The trace has its outcome.
     Ended { tenant: TenantId, trace: TraceId, outcome: Outcome },
-    /// It was seen at the end after it had been given up.
+    /// It was at the end in time, or may have been, but was seen there only after it had been given up.
+    FoundAfterAll { tenant: TenantId, stage: StageId, trace: TraceId },
+    /// It came to the end after its deadline, and after it had been given up.
     LateArrival { tenant: TenantId, stage: StageId, trace: TraceId },
     /// A second stored copy.
     Duplicate { tenant: TenantId, stage: StageId, trace: TraceId, locator: Locator },

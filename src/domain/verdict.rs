@@ -11,7 +11,7 @@ use super::quantile::{Quantile, Sample};
 use super::tag::TraceId;
 use super::time::Timestamp;
 use super::topology::{SourceId, StageId, Stretch, TenantId};
-use super::trace::{Judgement, Trace};
+use super::trace::{Afterwards, Judgement, Trace};
 use super::tracker::Snapshot;
 
 /// How a verdict is reached.
@@ -282,6 +282,7 @@ fn losing(snapshot: &Snapshot, tenant: TenantId, from: Timestamp) -> Finding {
     let of = ended.len();
     let mut lost: Vec<(Timestamp, Stretch)> = ended
         .values()
+        .filter(|trace| trace.afterwards != Some(Afterwards::InTime))
         .filter_map(|trace| match &trace.ended {
             Some((Outcome::Lost(hop), _)) => Some((trace.planned_at, *hop)),
             Some((Outcome::DeadLettered(stage), _)) => Some((trace.planned_at, Stretch::one(*stage))),

@@ -241,7 +241,7 @@ impl Families {
             late_arrivals: d.counter(
                 "traceprobe_late_arrivals_total",
                 &["tenant", "stage"],
-                "Traces seen at the end after they had been given up. If it follows losses, the deadline is too short or the pipeline very slow.",
+                "Traces that came to the end after their deadline and after they had been given up. If it follows losses, the deadline is too short or the pipeline very slow.",
             )?,
             isolation: d.counter(
                 "traceprobe_isolation_violations_total",

@@ -174,6 +174,8 @@ impl Metrics {
             Event::LookFailed { source, trouble } => {
                 self.sweep(*source, trouble.as_str());
             }
+            // Counted as unobserved or dead-lettered before, and in time.
+            Event::FoundAfterAll { .. } => {}
             // Shown by the gauges that a snapshot sets.
             Event::WentBlind { .. }
             | Event::SawAgain { .. }

@@ -15,7 +15,7 @@ use crate::domain::sighting::Locator;
 use crate::domain::tag::{Code, Tag, TraceId};
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::topology::{StageId, Stretch, TenantId, Topology};
-use crate::domain::trace::{Arrival, Hop, Judgement, Origin, Put, Trace, Visit};
+use crate::domain::trace::{Afterwards, Arrival, Hop, Judgement, Origin, Put, Trace, Visit};
 
 /// All of a trace that has no column.
 #[derive(Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub(super) struct Record {
     ended: Option<EndRecord>,
     #[serde(default, skip_serializing_if = "is_default")]
     came_late: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    found_in_time: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     origin: OriginRecord,
     /// By the name of the stage.
@@ -174,7 +176,8 @@ impl Record {
                 Judgement::Unjudged => JudgementRecord::Unjudged,
             },
             ended: trace.ended.as_ref().map(ended),
-            came_late: trace.came_late,
+            came_late: trace.afterwards == Some(Afterwards::Late),
+            found_in_time: trace.afterwards == Some(Afterwards::InTime),
             origin: match trace.origin {
                 Origin::Planned => OriginRecord::Planned,
                 Origin::Restored => OriginRecord::Restored,
@@ -234,7 +237,11 @@ impl Record {
                     Timestamp::from_micros(end.at),
                 )),
             },
-            came_late: self.came_late,
+            afterwards: match (self.came_late, self.found_in_time) {
+                (true, _) => Some(Afterwards::Late),
+                (false, true) => Some(Afterwards::InTime),
+                (false, false) => None,
+            },
             origin: match self.origin {
                 OriginRecord::Planned => Origin::Planned,
                 OriginRecord::Restored => Origin::Restored,

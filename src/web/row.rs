@@ -7,7 +7,7 @@ use super::waterfall::{self, Axis, Waterfall};
 use super::words;
 use crate::domain::outcome::Outcome;
 use crate::domain::tag::TraceId;
-use crate::domain::trace::{Judgement, Standing, Trace};
+use crate::domain::trace::{Afterwards, Judgement, Standing, Trace};
 use crate::domain::tracker::Snapshot;
 
 /// One trace in a list.
@@ -105,7 +105,10 @@ pub(super) fn short_id(id: TraceId) -> String {
 pub(super) fn outcome_detail(trace: &Trace, snapshot: &Snapshot) -> String {
     let map = &snapshot.topology;
     match &trace.ended {
-        Some((Outcome::Lost(hop), _)) if trace.came_late => {
+        Some((_, _)) if trace.afterwards == Some(Afterwards::InTime) => {
+            "seen only after it had been given up".to_owned()
+        }
+        Some((Outcome::Lost(hop), _)) if trace.afterwards.is_some() => {
             format!("after it was given up as lost at {}", hop.display(map))
         }
         Some((Outcome::Lost(hop), _)) => format!("at {}", hop.display(map)),

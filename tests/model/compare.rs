@@ -7,12 +7,12 @@ use std::time::Duration;
 use traceprobe::domain::outcome::Outcome;
 use traceprobe::domain::tag::TraceId;
 use traceprobe::domain::time::Timestamp;
-use traceprobe::domain::trace::{Hop, Judgement, Trace};
+use traceprobe::domain::trace::{Afterwards, Hop, Judgement, Trace};
 
 use super::heard::{Entered, Entries, Heard};
 use super::history::*;
 use super::hops::Hopped;
-use super::judge::{Ending, Judged, Verdict, is_at_home, judge};
+use super::judge::{AfterAll, Ending, Judged, Verdict, is_at_home, judge};
 use super::run::{self, RIDE};
 
 /// Of more canaries that nobody waits for, the oldest are dropped from looks by id.
@@ -65,7 +65,8 @@ pub struct Tally {
     /// Open, overdue, measured, unjudged, inverted, inherited, skipped, missing.
     pub hops: [usize; 8],
     pub inversions: usize,
-    pub late_after_all: usize,
+    /// Shown at the end after the outcome was given: in time, late.
+    pub after_all: [usize; 2],
     pub duplicates: usize,
     pub corrupted: usize,
     pub violations: usize,
@@ -111,7 +112,9 @@ impl Tally {
         self.waited_longer += usize::from(verdict.waited_longer);
         self.worth_the_wait += usize::from(verdict.waited_longer && verdict.outcome != Ending::Unobserved);
         self.inversions += verdict.inversions.iter().sum::<usize>();
-        self.late_after_all += usize::from(verdict.late_after_all);
+        if let Some(after_all) = verdict.after_all {
+            self.after_all[after_all as usize] += 1;
+        }
         self.duplicates += verdict.duplicates.iter().sum::<usize>();
         self.corrupted += verdict.corrupted.iter().sum::<usize>();
         let violations = |entries: &Entries| entries.violations.iter().sum::<usize>();
@@ -130,13 +133,18 @@ impl Tally {
             self.moved_back,
             self.inversions,
             self.lost_in_a_stretch,
-            self.late_after_all,
             self.duplicates,
             self.corrupted,
             self.violations,
             self.arrivals - self.arrivals_by_honest_clocks,
         ];
-        self.outcomes.iter().chain(&self.judged).chain(&self.hops).chain(&rest).all(|count| *count > 0)
+        self.outcomes
+            .iter()
+            .chain(&self.after_all)
+            .chain(&self.judged)
+            .chain(&self.hops)
+            .chain(&rest)
+            .all(|count| *count > 0)
     }
 }
 
@@ -185,10 +193,14 @@ impl Comparison<'_> {
             Judgement::Unjudged => Judged::Unjudged,
         };
         differ(faults, "judgement", judged, self.verdict.judged);
-        differ(faults, "late after all", (trace.came_late, heard.late), {
-            let late = self.verdict.late_after_all;
-            (late, usize::from(late))
+        let after_all = trace.afterwards.map(|when| match when {
+            Afterwards::InTime => AfterAll::InTime,
+            Afterwards::Late => AfterAll::Late,
         });
+        differ(faults, "after all", after_all, self.verdict.after_all);
+        let told = |when| usize::from(self.verdict.after_all == Some(when));
+        let must = (told(AfterAll::InTime), told(AfterAll::Late));
+        differ(faults, "times told that it came after all", (heard.found, heard.late), must);
         for (stage, arrived) in self.verdict.arrivals.iter().enumerate() {
             let visit = &trace.stages[stage];
             let said = visit.arrival.as_ref().map(|arrival| {

@@ -55,6 +55,8 @@ pub struct Heard {
     pub accepted: usize,
     pub ambiguous: usize,
     pub ended: Vec<Outcome>,
+    /// Found at the end after all: in time, and late.
+    pub found: usize,
     pub late: usize,
     pub arrived: [usize; STAGES],
     pub inversions: [usize; STAGES],
@@ -79,6 +81,7 @@ impl Heard {
             | Event::Overdue { trace, .. }
             | Event::GaveUp { trace, .. }
             | Event::Ended { trace, .. }
+            | Event::FoundAfterAll { trace, .. }
             | Event::LateArrival { trace, .. }
             | Event::Duplicate { trace, .. }
             | Event::OwnDuplicate { trace, .. }
@@ -135,6 +138,7 @@ impl Heard {
                 end_to_end.given_up += 1;
             }
             Event::Ended { outcome, .. } => self.ended.push(outcome.clone()),
+            Event::FoundAfterAll { .. } => self.found += 1,
             Event::LateArrival { .. } => self.late += 1,
             Event::Duplicate { stage, .. } => self.duplicates[at(stage)] += 1,
             Event::OwnDuplicate { stage, .. } => self.own_duplicates[at(stage)] += 1,

@@ -76,7 +76,12 @@ pub fn close(case: &mut Case<'_>) {
         let known = case.known[stage];
         if known.arrived.is_some() {
             case.hops[stage] = Hopped::Skipped;
-        } else if began(case, stage).is_some() && case.taken() && known.absent_before > case.deadline() {
+        } else if let Some((_, began)) = began(case, stage).filter(|_| case.taken()) {
+            // One that began late may have been within its target yet when the whole was given up.
+            let due = case.deadline().max(began + case.history.rules.stages[stage].target);
+            if known.absent_before <= due {
+                continue;
+            }
             case.hops[stage] = Hopped::Missing;
             let series = entered(case, stage);
             series.count += usize::from(!overdue);

@@ -35,8 +35,8 @@ pub struct Verdict {
     pub corrupted: [usize; STAGES],
     /// For each stage: how often two clocks said what cannot both be.
     pub inversions: [usize; STAGES],
-    /// It was shown at the end after its outcome had been given.
-    pub late_after_all: bool,
+    /// It was shown at the end after its outcome had been given: by then it was late, or it had come in time.
+    pub after_all: Option<AfterAll>,
     /// More than one life of the probe waited for it.
     pub survived: bool,
     /// It was waited for beyond the usual time, since the probe had been down.
@@ -54,6 +54,12 @@ pub enum Ending {
     Refused,
     /// The log ends before anything can be said.
     NotYet,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AfterAll {
+    InTime,
+    Late,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,7 +100,7 @@ pub struct Known {
 /// Reads the log for one canary.
 pub fn judge(history: &History, which: usize) -> Verdict {
     let mut case = Case::new(history, which);
-    let (mut outcome, mut judged, mut late_after_all) = (None, Judged::Not, false);
+    let (mut outcome, mut judged, mut after_all) = (None, Judged::Not, None);
     for (place, entry) in history.log.iter().enumerate().skip(case.canary().registered.unwrap()) {
         // Nothing is learned between here and an answer or a later look that shows it once more.
         let shown_again = history.shown_at[which].last().is_some_and(|last| *last >= place);
@@ -122,7 +128,9 @@ pub fn judge(history: &History, which: usize) -> Verdict {
             }
             case.enter(before, judged, outcome);
         } else if let Some(Ending::Lost(..) | Ending::Unobserved | Ending::DeadLettered) = outcome {
-            late_after_all |= case.known[history.rules.end()].arrived.is_some();
+            let arrived = case.known[history.rules.end()].arrived;
+            after_all = after_all.or(arrived
+                .map(|at| if at.earliest > case.deadline() { AfterAll::Late } else { AfterAll::InTime }));
         }
         if !case.over && outcome.is_some_and(|outcome| case.nothing_is_left_to_wait_for(outcome, entry.at)) {
             case.over = true;
@@ -150,7 +158,7 @@ pub fn judge(history: &History, which: usize) -> Verdict {
         duplicates: count(&|_| true).map(|copies| copies.saturating_sub(1)),
         corrupted: count(&|copy| canary.copies[copy].corrupted),
         inversions: case.inversions,
-        late_after_all,
+        after_all,
         survived: case.survived,
         waited_longer: case.waited_longer,
         lives: leaks(history, which, case.lives),
@@ -384,10 +392,12 @@ impl<'a> Case<'a> {
         if let Some(arrived) = self.known[rules.end()].arrived {
             return Some(if arrived.earliest > deadline { Ending::Late } else { Ending::Delivered });
         }
-        if self.known[rules.dead_letters].arrived.is_some() {
-            return Some(Ending::DeadLettered);
-        }
         let waited_enough = now >= self.patience;
+        if let Some(aside) = self.known[rules.dead_letters].arrived {
+            // It may have come through before it was put aside.
+            let asked = self.known[rules.end()].absent_before > aside.latest;
+            return (asked || waited_enough).then_some(Ending::DeadLettered);
+        }
         let never_had_it =
             |stage: usize| self.known[stage].arrived.is_none() && self.known[stage].absent_before > deadline;
         if !never_had_it(rules.end()) || !self.taken() {

@@ -57,7 +57,9 @@ impl Tracker {
             self.topology.stage(*stage).role == Role::DeadLetter && trace.visit(*stage).arrival.is_some()
         };
         if let Some(stage) = self.topology.stage_ids().find(dead) {
-            return Some(Outcome::DeadLettered(stage));
+            // Of a batch that is put aside a part may have come through before, so the end is asked first.
+            let by_then = trace.arrival(stage).is_some_and(|aside| trace.visit(end).absent_at(aside.latest));
+            return (by_then || expired).then_some(Outcome::DeadLettered(stage));
         }
         // Where the put was never answered, whether the canary ever entered cannot be told from its absence.
         if !trace.taken() || !trace.visit(end).absent_at(deadline) {
@@ -69,14 +71,14 @@ impl Tracker {
         let after =
             path.iter().rposition(|stage| trace.visit(*stage).arrival.is_some()).map_or(0, |at| at + 1);
         let unproven = |stage: &&StageId| !trace.visit(**stage).absent_at(deadline);
-        let awaited = |stage: &StageId| {
-            let source = self.topology.source_of(trace.tenant, *stage);
-            !self.sources[source.0 as usize].is_in_trouble()
-        };
         let dead_letters =
             self.topology.stage_ids().filter(|id| self.topology.stage(*id).role == Role::DeadLetter);
         let open_ends: Vec<_> = path[after..].iter().take_while(unproven).copied().collect();
         let open_dead = dead_letters.filter(|stage| unproven(&stage));
+        let awaited = |stage: &StageId| {
+            let source = self.topology.source_of(trace.tenant, *stage);
+            !self.sources[source.0 as usize].is_in_trouble()
+        };
         if !expired && open_ends.iter().copied().chain(open_dead).any(|stage| awaited(&stage)) {
             return None;
         }
@@ -149,10 +151,12 @@ impl Tracker {
             let (Hop::Open | Hop::Overdue) = visit.hop else {
                 continue;
             };
+            // A hop that began late in the trace's life may still be within its target at the trace's deadline.
+            let due = |begun: &Interval| deadline.max(begun.latest + spec.target.unwrap_or_default());
+            let counted = visit.hop == Hop::Overdue;
             if visit.arrival.is_some() {
                 visit.hop = Hop::Skipped;
-            } else if let Some(begun) = begun.filter(|_| taken && visit.absent_at(deadline)) {
-                let counted = visit.hop == Hop::Overdue;
+            } else if let Some(begun) = begun.filter(|begun| taken && visit.absent_at(due(begun))) {
                 visit.hop = Hop::Missing;
                 let waited = deadline.since(begun.latest);
                 events.push(Event::HopMissing {

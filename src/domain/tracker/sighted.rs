@@ -9,7 +9,7 @@ use crate::domain::sighting::{Locator, Sighting, WantedTrace};
 use crate::domain::tag::TraceId;
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::topology::{SourceId, StageId, TenantId};
-use crate::domain::trace::{Arrival, Hop, Judgement, Put, Trace};
+use crate::domain::trace::{Afterwards, Arrival, Hop, Judgement, Put, Trace};
 
 /// Most copies of one canary that are told apart at one stage. A pipeline that stores more than this of one event has
 /// been noticed long before.
@@ -102,13 +102,19 @@ impl Tracker {
         let trace = Arc::make_mut(trace);
         let Some(interval) = trace.arrival(stage) else { return };
         let tenant = trace.tenant;
-        let given_up = stage == self.topology.end() && trace.ended.is_some();
-        trace.came_late |= given_up;
+        if stage == self.topology.end() && trace.ended.is_some() {
+            let deadline = trace.planned_at + self.settings.give_up;
+            let in_time = interval.earliest <= deadline;
+            trace.afterwards = Some(if in_time { Afterwards::InTime } else { Afterwards::Late });
+        }
+        let afterwards = trace.afterwards.filter(|_| stage == self.topology.end());
         let rider = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
         let noticed_after = now.since(interval.latest);
         events.push(Event::Arrived { tenant, stage, trace: id, interval, noticed_after });
-        if given_up {
-            events.push(Event::LateArrival { tenant, stage, trace: id });
+        match afterwards {
+            Some(Afterwards::Late) => events.push(Event::LateArrival { tenant, stage, trace: id }),
+            Some(Afterwards::InTime) => events.push(Event::FoundAfterAll { tenant, stage, trace: id }),
+            None => {}
         }
         self.remember_failure_as_it_is(id);
         let source = self.topology.source_of(tenant, stage);

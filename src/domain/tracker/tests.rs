@@ -8,7 +8,7 @@ use crate::domain::canary::Integrity;
 use crate::domain::sighting::{Sighting, Stamp};
 use crate::domain::topology::Stretch;
 use crate::domain::topology::fixture::*;
-use crate::domain::trace::{Hop, Standing};
+use crate::domain::trace::{Afterwards, Hop, Standing};
 
 mod copies;
 mod properties;
@@ -380,11 +380,74 @@ fn a_given_up_trace_that_turns_up_rides_along_once() {
     assert_eq!(w.tracker.wanted(w.tracker.topology.source_of(ACME, TABLE)).riders.len(), 1);
 }
 
+/// Shows a canary of second 0 in the dead letters, where it was put in second 8.
+fn put_aside(w: &mut World) {
+    w.put(canary(1));
+    w.look(DEAD, t(9), vec![seen(canary(1), Stamp::Seconds(t(8)), t(9), "dlq/1")]);
+}
+
+#[test]
+fn what_was_delivered_before_its_batch_was_put_aside_is_delivered_whichever_is_seen_first() {
+    let mut w = World::new();
+    put_aside(&mut w);
+    assert_eq!(w.outcome(canary(1)), None);
+    w.look(TABLE, t(11), vec![seen(canary(1), Stamp::Millis(t(5)), t(11), "row")]);
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
+    assert_eq!(w.tracker.trace(canary(1).trace).unwrap().judgement, Judgement::Good);
+}
+
+#[test]
+fn a_dead_letter_is_final_when_the_end_cannot_be_read_for_long() {
+    let mut w = World::new();
+    put_aside(&mut w);
+    w.cannot_look(TABLE, t(10));
+    w.apply(Input::Tick, t(GIVE_UP + GRACE));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::DeadLettered(DEAD)));
+    let back = t(GIVE_UP + GRACE + 1);
+    w.look(TABLE, back, vec![seen(canary(1), Stamp::Millis(t(5)), back, "row")]);
+    let trace = w.tracker.trace(canary(1).trace).unwrap();
+    assert_eq!(trace.standing(), Standing::Ended(&Outcome::Delivered));
+    assert_eq!(w.count(|event| matches!(event, Event::LateArrival { .. })), 0);
+}
+
+#[test]
+fn what_came_in_time_while_nobody_could_see_is_not_said_to_be_late() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.look_in_vain_but_at(&[TABLE], t(GIVE_UP + 1));
+    w.cannot_look(TABLE, t(5));
+    w.apply(Input::Tick, t(GIVE_UP + GRACE));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
+    let back = t(GIVE_UP + GRACE + 10);
+    w.look(TABLE, back, vec![seen(canary(1), Stamp::Millis(t(3)), back, "row")]);
+    let trace = w.tracker.trace(canary(1).trace).unwrap();
+    assert_eq!(trace.standing(), Standing::Ended(&Outcome::Delivered));
+    assert_eq!(w.count(|event| matches!(event, Event::LateArrival { .. })), 0);
+    assert_eq!(w.count(|event| matches!(event, Event::FoundAfterAll { stage: TABLE, .. })), 1);
+}
+
+#[test]
+fn a_hop_that_began_shortly_before_the_deadline_is_not_missing_at_the_deadline() {
+    for (asked_until, missing) in [(GIVE_UP + 1, 0), (GIVE_UP + 12, 1)] {
+        let mut w = World::new();
+        w.put(canary(1));
+        let began = t(GIVE_UP - 1);
+        w.look(STREAM, began, vec![seen(canary(1), Stamp::Millis(began), began, "a")]);
+        // The target of the archive is 10 s.
+        w.look(ARCHIVE, t(asked_until), vec![]);
+        w.look(TRANSIT, t(GIVE_UP + 12), vec![]);
+        w.look(TABLE, t(GIVE_UP + 12), vec![]);
+        w.look(DEAD, t(GIVE_UP + 12), vec![]);
+        let of_archive = |event: &Event| matches!(event, Event::HopMissing { hop: ARCHIVE, .. });
+        assert_eq!(w.count(of_archive), missing, "read until {asked_until}");
+    }
+}
+
 #[test]
 fn a_canary_in_the_dead_letters_is_not_lost() {
     let mut w = World::new();
-    w.put(canary(1));
-    w.look(DEAD, t(9), vec![seen(canary(1), Stamp::Seconds(t(8)), t(9), "dlq/1")]);
+    put_aside(&mut w);
+    w.look(TABLE, t(10), vec![]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::DeadLettered(DEAD)));
     let hop = w.tracker.trace(canary(1).trace).unwrap().visit(DEAD).hop;
     assert_eq!(hop, Hop::Open, "the way into the dead letters is no hop of the route");
@@ -611,7 +674,12 @@ fn a_failure_that_successes_have_pushed_out_can_still_come_late() {
     assert_eq!(w.count(|event| matches!(event, Event::Stray { .. })), 0);
     let trace = w.tracker.trace(canary(1).trace).unwrap();
     assert_eq!(trace.standing(), Standing::Ended(&Outcome::Late));
-    assert!(w.tracker.take_unsaved().iter().any(|(trace, finished)| trace.came_late && *finished));
+    assert!(
+        w.tracker
+            .take_unsaved()
+            .iter()
+            .any(|(trace, finished)| trace.afterwards == Some(Afterwards::Late) && *finished)
+    );
 }
 
 #[test]

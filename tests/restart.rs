@@ -142,6 +142,10 @@ async fn a_lost_disk_costs_no_canary_and_measures_none_twice() {
         assert!(counted <= own as f64, "{counted} are counted at {hop}, and {own} were planned by this life");
     }
     assert_eq!(metrics.sum("traceprobe_duplicates_total", &[]), 0.0);
+    let adopted = metrics.sum("traceprobe_adopted_traces_total", &[("outcome", "delivered")]);
+    assert_eq!(adopted, of_the_first_life.len() as f64);
+    let ended = metrics.sum("traceprobe_traces_total", &[]);
+    assert!(ended <= own as f64, "{ended} outcomes are counted, and {own} were planned by this life");
     probe.land().await;
     let kept = files.kept();
     assert!(kept.values().all(is_delivered), "{kept:?}");

@@ -56,7 +56,7 @@ pub fn write(event: &Event, map: &Topology) {
             warn!(tenant = %name(tenant), %trace, "a canary is proven to have missed the end-to-end threshold");
         }
         Event::GaveUp { .. } => {}
-        Event::Ended { tenant, trace, outcome } => ended(&name(tenant), trace, outcome, map),
+        Event::Ended { tenant, trace, outcome, .. } => ended(&name(tenant), trace, outcome, map),
         Event::FoundAfterAll { tenant, stage, trace } => {
             info!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary that had been given up was at {} in time", at(stage));
         }

@@ -154,8 +154,8 @@ pub enum Event {
     Overdue { tenant: TenantId, trace: TraceId },
     /// A counted trace will not arrive any more; it waited until its deadline.
     GaveUp { tenant: TenantId, trace: TraceId, waited: Duration, counted: bool },
-    /// The trace has its outcome.
-    Ended { tenant: TenantId, trace: TraceId, outcome: Outcome },
+    /// The trace has its outcome. `adopted`: an earlier life may have given it one before.
+    Ended { tenant: TenantId, trace: TraceId, outcome: Outcome, adopted: bool },
     /// It was at the end in time, or may have been, but was seen there only after it had been given up.
     FoundAfterAll { tenant: TenantId, stage: StageId, trace: TraceId },
     /// It came to the end after its deadline, and after it had been given up.

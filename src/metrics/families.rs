@@ -122,6 +122,7 @@ pub(super) struct Families {
     pub(super) e2e_latency: ClosingHistogram,
     pub(super) hop_latency: ClosingHistogram,
     pub(super) traces: IntCounterVec,
+    pub(super) adopted_traces: IntCounterVec,
     pub(super) lost: IntCounterVec,
     pub(super) missing_hops: IntCounterVec,
     pub(super) slo_traces: IntCounterVec,
@@ -176,6 +177,11 @@ impl Families {
                 "traceprobe_traces_total",
                 &["tenant", "outcome"],
                 "Traces by outcome; each ends in exactly one.",
+            )?,
+            adopted_traces: d.counter(
+                "traceprobe_adopted_traces_total",
+                &["tenant", "outcome"],
+                "Traces by outcome that were taken over from an earlier life by their tag alone, without a store that knows them. That life may have counted them, so they are in no other counter.",
             )?,
             lost: d.counter(
                 "traceprobe_lost_total",

@@ -153,7 +153,11 @@ impl Metrics {
                 let what = if *counted { Count::GivenUpOverdue } else { Count::GivenUp };
                 self.end_to_end(*tenant, what, *waited, *trace, now);
             }
-            Event::Ended { tenant, outcome, .. } => self.ended(*tenant, outcome),
+            Event::Ended { tenant, outcome, adopted: false, .. } => self.ended(*tenant, outcome),
+            Event::Ended { tenant, outcome, adopted: true, .. } => {
+                let name = &*self.topology.tenant(*tenant).name;
+                f.adopted_traces.with_label_values(&[name, outcome.label()]).inc();
+            }
             Event::LateArrival { tenant, stage, .. } => self.at(&f.late_arrivals, *tenant, *stage, 1),
             Event::Duplicate { tenant, stage, .. } => self.at(&f.duplicates, *tenant, *stage, 1),
             Event::OwnDuplicate { tenant, stage, .. } => self.at(&f.own_duplicates, *tenant, *stage, 1),
@@ -321,7 +325,10 @@ impl Metrics {
             for counter in [&f.slo_traces, &f.slo_good, &f.unjudged] {
                 counter.with_label_values(&[name]);
             }
-            Outcome::LABELS.iter().for_each(|outcome| drop(f.traces.with_label_values(&[name, outcome])));
+            for outcome in Outcome::LABELS {
+                f.traces.with_label_values(&[name, outcome]);
+                f.adopted_traces.with_label_values(&[name, outcome]);
+            }
             PUTS.iter().for_each(|result| drop(f.injections.with_label_values(&[name, result])));
             for stretch in Stretch::all(map.main_path()) {
                 f.lost.with_label_values(&[name, &stretch.display(map).to_string()]);

@@ -8,7 +8,7 @@ use crate::domain::sighting::WantedTrace;
 use crate::domain::tag::TraceId;
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::topology::{Role, StageId, Stretch, Topology};
-use crate::domain::trace::{Hop, Judgement, Trace};
+use crate::domain::trace::{Hop, Judgement, Origin, Trace};
 
 impl Tracker {
     /// Draws every conclusion that what is known of a trace allows.
@@ -113,7 +113,8 @@ impl Tracker {
             }
             Outcome::Delivered | Outcome::Late | Outcome::Refused(_) => {}
         }
-        events.push(Event::Ended { tenant, trace: id, outcome });
+        let adopted = trace.origin == Origin::Adopted;
+        events.push(Event::Ended { tenant, trace: id, outcome, adopted });
     }
 
     /// Whether a trace has its outcome and nothing more is waited for: `expired`, or there is nothing more to learn.

@@ -11,7 +11,7 @@ use crate::domain::sighting::list_drift;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::Trace;
-use crate::domain::tracker::Event;
+use crate::domain::tracker::{Event, LearnedSchema};
 use crate::store::{Loaded, SetAside};
 
 /// Logs an event.
@@ -101,10 +101,17 @@ pub fn write(event: &Event, map: &Topology) {
             let seconds = blind_for.as_secs();
             info!(%stage, %source, blind_seconds = seconds, "can see stage {stage} again, after {seconds} s: {source}");
         }
-        Event::SchemaDrifted { source, changes } => {
+        Event::SchemaDrifted { source, changes, accept } => {
             let (stage, source) = place(source);
             let changes = list_drift(changes);
-            warn!(%stage, %source, changes, "schema of {stage} drifted: {source}: {changes}");
+            let remedy = match accept {
+                Some(accept) => format!("schema_accepted = [\"{accept}\"]"),
+                None => "the columns in `schema`".to_owned(),
+            };
+            warn!(
+                %stage, %source, changes,
+                "schema of {stage} drifted: {source}: {changes}; if that is wanted, set {remedy} for the stage"
+            );
         }
         Event::ClockAdrift { error_bound } => {
             let seconds = error_bound.map(|bound| bound.as_secs_f64());
@@ -187,6 +194,13 @@ pub fn store_loaded(loaded: &Loaded) {
     if unreadable > 0 {
         warn!(unreadable, "{unreadable} traces in the store make no sense: left there");
     }
+}
+
+/// Says what a table is held against from now on.
+pub fn schema_learned(learned: &LearnedSchema) {
+    let LearnedSchema { source, schema } = learned;
+    let (columns, fingerprint) = (schema.columns.len(), schema.fingerprint());
+    info!(%source, columns, %fingerprint, "learned the schema of {source}: {columns} columns, fingerprint {fingerprint}");
 }
 
 /// Says that nobody knows how far off the clock may be.

@@ -115,6 +115,7 @@ impl Daemon {
         let instance = started.instance.code;
         let settings = tracker::Settings { instance, ..config.tracker_settings() };
         let mut tracker = Tracker::new(topology.clone(), settings, now);
+        build::expect_schemas(&config, &mut tracker);
         tracker.restore(started.loaded.traces, now);
         // Shown before the first scrape can come, so that gauges, too, are there from the start.
         let first = tracker.snapshot(now);

@@ -8,6 +8,7 @@ pub mod canary;
 pub mod outcome;
 pub mod quantile;
 pub mod schedule;
+pub mod schema;
 pub mod sighting;
 pub mod tag;
 pub mod time;

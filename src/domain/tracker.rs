@@ -8,6 +8,7 @@
 mod books;
 mod decide;
 mod restart;
+mod schema;
 mod sighted;
 mod snapshot;
 #[cfg(test)]
@@ -18,8 +19,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::books::{SourceBook, TenantBook};
+pub use self::schema::LearnedSchema;
 pub use self::snapshot::{Drifted, Snapshot, SourceView, TenantView, Violation};
 use super::outcome::Outcome;
+use super::schema::{Fingerprint, TableSchema};
 use super::sighting::{Drift, Locator, Reading, Sweep, Trouble, Wanted, WantedTrace};
 use super::tag::{Code, Tag, TraceId};
 use super::time::{Interval, OwnClock, Timestamp};
@@ -91,12 +94,12 @@ pub enum Input {
         /// What happened, in words.
         detail: Arc<str>,
     },
-    /// The schema of a source was read, and this is how it differs from what it should be.
+    /// The schema of a source was read.
     SchemaRead {
         /// Where.
         source: SourceId,
-        /// What differs; nothing when all is as it should be.
-        changes: Arc<[Drift]>,
+        /// As it is now.
+        schema: Arc<TableSchema>,
     },
     /// The platform said how far off our own clock may be.
     ClockChecked(OwnClock),
@@ -180,8 +183,9 @@ pub enum Event {
     WentBlind { source: SourceId, reason: Arc<str> },
     /// It can again.
     SawAgain { source: SourceId, blind_for: Duration },
-    /// The schema of a source is not what it should be, in these columns.
-    SchemaDrifted { source: SourceId, changes: Arc<[Drift]> },
+    /// The schema of a source is not what it should be, in these columns. `accept` stands for the schema as it is now,
+    /// where what it should be is learned and not configured.
+    SchemaDrifted { source: SourceId, changes: Arc<[Drift]>, accept: Option<Fingerprint> },
     /// It is again.
     SchemaRestored { source: SourceId },
     /// Our own clock is not kept in step with a reference any more.
@@ -271,9 +275,7 @@ impl Tracker {
                 self.lost_sight(source);
                 self.reconsider(source, now, &mut events);
             }
-            Input::SchemaRead { source, changes } => {
-                events.extend(self.schema_read(source, changes, now));
-            }
+            Input::SchemaRead { source, schema } => events.extend(self.schema_read(source, schema, now)),
             Input::ClockChecked(clock) => events.extend(self.clock_checked(clock)),
             Input::Tick => {}
         }
@@ -460,15 +462,6 @@ impl Tracker {
     fn allowance(&self, stage: StageId) -> Duration {
         let ours = self.clock.and_then(|clock| clock.error_bound).unwrap_or_default();
         self.topology.stage(stage).clock_allowance + ours
-    }
-
-    fn schema_read(&mut self, source: SourceId, changes: Arc<[Drift]>, now: Timestamp) -> Option<Event> {
-        let before = self.sources[source.0 as usize].schema_read(changes.clone(), now);
-        match (before.is_empty(), changes.is_empty()) {
-            (true, true) => None,
-            (false, true) => Some(Event::SchemaRestored { source }),
-            (_, false) => (before != changes).then_some(Event::SchemaDrifted { source, changes }),
-        }
     }
 
     /// Marks every trace that waits at a source: what happens there now happens unseen.

@@ -324,7 +324,7 @@ impl Families {
             schema_drift: d.int_gauge(
                 "traceprobe_schema_drift",
                 &["stage"],
-                "Columns of the tables behind this stage that were added, removed, or changed in type or mode: against schema, or against what the probe found at its start. The log and the page name them.",
+                "Columns of the tables behind this stage that were added, removed, or changed in type or mode: against schema, or against what the probe found at its first look. The log and the page name them.",
             )?,
             clock_error_bound: d.gauge(
                 "traceprobe_clock_error_bound_seconds",

@@ -148,6 +148,8 @@ struct DriftLine {
     source: String,
     since: Option<(String, String)>,
     changes: String,
+    /// What to configure if the change is wanted.
+    remedy: String,
     runbook: String,
 }
 
@@ -446,6 +448,7 @@ impl DriftLine {
             stage: snapshot.topology.stage(spec.stage).name.to_string(),
             source: spec.name.to_string(),
             since: since.map(|at| (words::clock(at, snapshot.at), words::age(snapshot.at.since(at)))),
+            remedy: source::drift_remedy(view),
             runbook: app.settings.chapter("traceprobeschemadrift"),
         })
     }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::schema::SchemaBook;
 use super::snapshot::Drifted;
+use crate::domain::schema::Fingerprint;
 use crate::domain::sighting::{Drift, Reading, Trouble, WantedTrace};
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
@@ -27,6 +29,7 @@ pub(super) struct SourceBook {
     pub(super) behind: Option<Duration>,
     /// `None` until its schema was read.
     pub(super) drifted: Option<Drifted>,
+    pub(super) schema: SchemaBook,
 }
 
 /// A row of failed looks.
@@ -104,11 +107,16 @@ impl SourceBook {
     }
 
     /// Notes how the schema differs from what it should be, and says how it did before.
-    pub(super) fn schema_read(&mut self, changes: Arc<[Drift]>, now: Timestamp) -> Arc<[Drift]> {
+    pub(super) fn schema_read(
+        &mut self,
+        changes: Arc<[Drift]>,
+        accept: Option<Fingerprint>,
+        now: Timestamp,
+    ) -> Arc<[Drift]> {
         let before = self.drifted.take();
         let earlier = before.as_ref().and_then(|drifted| drifted.since);
         let since = (!changes.is_empty()).then(|| earlier.unwrap_or(now));
-        self.drifted = Some(Drifted { since, changes });
+        self.drifted = Some(Drifted { since, changes, accept });
         before.map(|drifted| drifted.changes).unwrap_or_default()
     }
 

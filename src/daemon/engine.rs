@@ -23,6 +23,7 @@ use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::{TenantId, Topology};
 use crate::domain::tracker::{Event, Input, PutResult, Snapshot, Tracker};
 use crate::metrics::Metrics;
+use crate::store::Changes;
 
 /// What happened is published so soon after it, and the snapshot at most this often.
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
@@ -145,7 +146,7 @@ impl Engine {
             self.take_what_is_ready(&mut turn);
             let now = self.clock.now();
             self.inject_what_is_due(now, &mut turn);
-            self.commit().await;
+            self.commit(&mut turn).await;
             self.carry_out(turn);
             self.tell_the_sources();
             if now.since(published) >= PUBLISH_EVERY {
@@ -197,12 +198,20 @@ impl Engine {
     }
 
     /// Returns when what changed is on disk, or when the disk has had its chance.
-    async fn commit(&mut self) {
-        let changes = self.tracker.take_unsaved();
-        match self.keeper.commit(changes, || self.tracker.all()).await {
+    async fn commit(&mut self, turn: &mut Turn) {
+        let tracker = &mut self.tracker;
+        let changes = Changes { traces: tracker.take_unsaved(), schemas: tracker.take_unsaved_schemas() };
+        changes.schemas.iter().for_each(journal::schema_learned);
+        let all = || Changes { traces: tracker.all(), schemas: tracker.learned_schemas() };
+        match self.keeper.commit(changes, all).await {
             // Degraded, the engine goes on: the keeper has said so, and will be given everything later.
             Commit::Done | Commit::Degraded { .. } => {}
-            Commit::Inherited(loaded) => self.tracker.restore(loaded.traces, self.clock.now()),
+            Commit::Inherited(loaded) => {
+                let now = self.clock.now();
+                tracker.restore(loaded.traces, now);
+                let events = tracker.restore_schemas(&loaded.schemas, now);
+                turn.events.extend(events.into_iter().map(|event| (event, now)));
+            }
         }
     }
 

@@ -31,6 +31,20 @@ pub struct Probe {
 pub struct Recent {
     pub not_kept: Option<String>,
     pub traces: Vec<Row>,
+    pub sources: Vec<Source>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Source {
+    pub stage: String,
+    pub drift: Option<Vec<Change>>,
+    pub drift_accept: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Change {
+    pub column: String,
+    pub change: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -139,6 +153,11 @@ impl Probe {
     pub async fn recent(&self) -> Recent {
         let text = self.get("/traces/recent?format=json&limit=1000").await;
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
+    }
+
+    /// What people see.
+    pub async fn page(&self) -> String {
+        self.get("/traces/recent").await
     }
 
     pub async fn metrics(&self) -> Metrics {

@@ -1,0 +1,62 @@
+//! What a new life must know of the one before, beside its traces.
+
+use traceprobe::sandbox::{Drift, Fault};
+
+use super::LANDS_WITHIN;
+use super::probe::{Probe, Recent};
+use super::scene::Scene;
+
+const TABLE: &str = "bigquery";
+
+fn changes(recent: &Recent) -> Vec<(&str, &str)> {
+    let drift = recent.sources.iter().filter(|source| source.stage == TABLE).flat_map(|source| &source.drift);
+    drift.flatten().map(|one| (one.column.as_str(), one.change.as_str())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_changes_while_the_probe_is_down_has_drifted_until_someone_accepts_it() {
+    let scene = Scene::set("drift", 1).await;
+    let files = scene.files("probe", "300ms");
+    let probe = Probe::start(&files).await;
+    let recent = probe.until("it is at work", LANDS_WITHIN, |recent| recent.delivered() >= 1).await;
+    assert_eq!(changes(&recent), []);
+    probe.kill().await;
+    scene.sandbox.fault(Fault::SchemaDrift { column: "host".to_owned(), change: Drift::Added });
+
+    // The second of these lives begins while the table is changed, and accepts it no more than the first.
+    let mut accept = None;
+    for life in 1..=2 {
+        let probe = Probe::start(&files).await;
+        let told = |recent: &Recent| changes(recent) == [("host", "added")];
+        let recent = probe.until("the drift is told", LANDS_WITHIN, told).await;
+        assert_eq!(probe.metrics().await.sum("traceprobe_schema_drift", &[("stage", TABLE)]), 1.0);
+        let source = recent.sources.iter().find(|source| source.stage == TABLE).unwrap();
+        accept = source.drift_accept.clone();
+        let key = format!("schema_accepted = [\"{}\"]", accept.as_deref().unwrap());
+        let page = probe.page().await;
+        assert!(
+            page.contains("column host added (STRING)") && page.contains(&key.replace('"', "&#34;")),
+            "{page}"
+        );
+        let said = probe.said();
+        assert_eq!(said.matches("schema of bigquery drifted").count(), life, "{said}");
+        assert!(said.contains("column host added (STRING)") && said.contains(&key), "{said}");
+        probe.kill().await;
+    }
+
+    files.add_to_stage(TABLE, &format!("schema_accepted = [\"{}\"]", accept.unwrap()));
+    let probe = Probe::start(&files).await;
+    let read =
+        |recent: &Recent| recent.sources.iter().any(|source| source.stage == TABLE && source.drift.is_some());
+    let recent = probe.until("the table is read", LANDS_WITHIN, read).await;
+    assert_eq!(changes(&recent), []);
+    probe.kill().await;
+    // What was accepted is what it should be from now on.
+    files.add_to_stage(TABLE, "");
+    scene.sandbox.clear_all();
+    let probe = Probe::start(&files).await;
+    let told = |recent: &Recent| changes(recent) == [("host", "removed")];
+    probe.until("the way back is a drift, too", LANDS_WITHIN, told).await;
+    probe.kill().await;
+    scene.sandbox.stop().await;
+}

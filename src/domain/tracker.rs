@@ -7,6 +7,7 @@
 
 mod books;
 mod decide;
+mod leaks;
 mod restart;
 mod schema;
 mod sighted;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::books::{SourceBook, TenantBook};
+pub use self::leaks::MAX_KNOWN_LEAKS;
 pub use self::schema::LearnedSchema;
 pub use self::snapshot::{Drifted, Snapshot, SourceView, TenantView, Violation};
 use super::outcome::Outcome;
@@ -210,7 +212,9 @@ pub struct Tracker {
     sources: Vec<SourceBook>,
     tenants: Vec<TenantBook>,
     violations: VecDeque<Violation>,
-    known_leaks: BTreeSet<(TraceId, StageId, Locator)>,
+    known_leaks: BTreeMap<(TraceId, StageId, Locator), Violation>,
+    /// Violations that the store was not given yet.
+    unsaved_violations: Vec<Violation>,
     /// What the platform last said of our own clock.
     clock: Option<OwnClock>,
     revision: u64,
@@ -243,7 +247,8 @@ impl Tracker {
             sources,
             tenants,
             violations: VecDeque::new(),
-            known_leaks: BTreeSet::new(),
+            known_leaks: BTreeMap::new(),
+            unsaved_violations: Vec::new(),
             clock: None,
             revision: 0,
             changed: BTreeSet::new(),

@@ -10,6 +10,7 @@ use crate::domain::topology::Stretch;
 use crate::domain::topology::fixture::*;
 use crate::domain::trace::{Hop, Standing};
 
+mod leaks;
 mod properties;
 mod put;
 mod restart;
@@ -490,7 +491,7 @@ fn a_leak_of_many_canaries_that_is_read_again_is_counted_once_each() {
         w.look_at(of_globex, t(2), Some(t(2)), leaks.clone());
     }
     assert_eq!(w.count(|event| matches!(event, Event::IsolationViolation { .. })), leaks.len());
-    assert!(w.tracker.snapshot(t(3)).violations.len() <= sighted::MAX_VIOLATIONS);
+    assert!(w.tracker.snapshot(t(3)).violations.len() <= super::leaks::MAX_VIOLATIONS);
 }
 
 #[test]

@@ -200,15 +200,24 @@ impl Engine {
     /// Returns when what changed is on disk, or when the disk has had its chance.
     async fn commit(&mut self, turn: &mut Turn) {
         let tracker = &mut self.tracker;
-        let changes = Changes { traces: tracker.take_unsaved(), schemas: tracker.take_unsaved_schemas() };
+        let changes = Changes {
+            traces: tracker.take_unsaved(),
+            schemas: tracker.take_unsaved_schemas(),
+            violations: tracker.take_unsaved_violations(),
+        };
         changes.schemas.iter().for_each(journal::schema_learned);
-        let all = || Changes { traces: tracker.all(), schemas: tracker.learned_schemas() };
+        let all = || Changes {
+            traces: tracker.all(),
+            schemas: tracker.learned_schemas(),
+            violations: tracker.all_violations(),
+        };
         match self.keeper.commit(changes, all).await {
             // Degraded, the engine goes on: the keeper has said so, and will be given everything later.
             Commit::Done | Commit::Degraded { .. } => {}
             Commit::Inherited(loaded) => {
                 let now = self.clock.now();
                 tracker.restore(loaded.traces, now);
+                tracker.restore_violations(loaded.violations);
                 let events = tracker.restore_schemas(&loaded.schemas, now);
                 turn.events.extend(events.into_iter().map(|event| (event, now)));
             }

@@ -117,6 +117,7 @@ impl Daemon {
         let mut tracker = Tracker::new(topology.clone(), settings, now);
         build::expect_schemas(&config, &mut tracker);
         tracker.restore(started.loaded.traces, now);
+        tracker.restore_violations(started.loaded.violations);
         // Nothing was read yet, so nothing can differ.
         let _no_events = tracker.restore_schemas(&started.loaded.schemas, now);
         // Shown before the first scrape can come, so that gauges, too, are there from the start.

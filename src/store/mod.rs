@@ -1,5 +1,5 @@
-//! What outlives a restart of the probe: every trace in flight, the finished ones for a while, the columns that tables
-//! were found to have, and the name under which this instance signs its canaries.
+//! What outlives a restart of the probe: every trace in flight, the finished ones and the leaks for a while, the columns
+//! that tables were found to have, and the name under which this instance signs its canaries.
 //!
 //! One embedded SQLite file and one process that writes it; a whole batch is one transaction, so that a crash at any
 //! moment leaves a state that the probe was in. It waits for the disk, so only the daemon's keeper calls it, off the
@@ -11,6 +11,7 @@ mod schema;
 mod schemas;
 #[cfg(test)]
 pub(crate) mod tests;
+mod violations;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use crate::domain::tag::{Code, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Topology;
 use crate::domain::trace::Trace;
-use crate::domain::tracker::LearnedSchema;
+use crate::domain::tracker::{LearnedSchema, Violation};
 
 /// How long to wait for another process that holds the file, such as our predecessor on its way out.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -43,13 +44,15 @@ pub struct Changes {
     pub traces: Batch,
     /// Schemas that were learned.
     pub schemas: Vec<LearnedSchema>,
+    /// Isolation violations that were found.
+    pub violations: Vec<Violation>,
 }
 
 impl Changes {
     /// Whether there is nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.traces.is_empty() && self.schemas.is_empty()
+        self.traces.is_empty() && self.schemas.is_empty() && self.violations.is_empty()
     }
 }
 
@@ -87,7 +90,7 @@ pub struct SetAside {
 /// What to bring back after a restart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Range {
-    /// Only traces that were planned at this instant or later.
+    /// Only traces that were planned at this instant or later, and violations that were noticed then.
     pub since: Timestamp,
     /// Most finished traces that went well, the newest first.
     pub delivered: usize,
@@ -104,6 +107,8 @@ pub struct Loaded {
     pub unknown_tenants: BTreeMap<String, usize>,
     /// What tables were found to look like, whether they are configured or not.
     pub schemas: Vec<LearnedSchema>,
+    /// Isolation violations, in the order in which they were noticed.
+    pub violations: Vec<Violation>,
     /// Stages that traces have been at and that are not configured any more.
     pub dropped_stages: BTreeSet<String>,
     /// How many rows make no sense, and stay on disk.
@@ -370,6 +375,7 @@ impl Store {
         self.load_rows(&failed, params![since, limit(range.failures)], &mut loaded)?;
         loaded.traces.sort_unstable_by_key(Trace::id);
         schemas::load(&self.connection, &mut loaded)?;
+        violations::load(&self.connection, &self.topology, &range, &mut loaded)?;
         Ok(loaded)
     }
 
@@ -403,9 +409,9 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets finished traces beyond the newest `keep` that went well and the newest `keep` that did not, and every
-    /// trace that was planned before `older_than`, which must be long after its deadline. At most a few thousand at
-    /// once; says how many.
+    /// Forgets finished traces beyond the newest `keep` that went well and the newest `keep` that did not, every
+    /// trace that was planned before `older_than`, which must be long after its deadline, and violations that were
+    /// noticed before that. At most a few thousand at once; says how many traces.
     ///
     /// # Errors
     ///
@@ -422,6 +428,7 @@ impl Store {
         for failed in [false, true] {
             pruned += transaction.execute(many, params![failed, at_most, keep])?;
         }
+        violations::prune(&transaction, older_than, at_most)?;
         transaction.commit()?;
         Ok(pruned)
     }
@@ -429,7 +436,8 @@ impl Store {
 
 fn write(to: &Transaction<'_>, changes: &Changes, map: &Topology) -> Result<(), StoreError> {
     upsert(to, &changes.traces, map)?;
-    schemas::upsert(to, &changes.schemas)
+    schemas::upsert(to, &changes.schemas)?;
+    violations::insert(to, &changes.violations, map)
 }
 
 fn upsert(to: &Transaction<'_>, batch: &[(Arc<Trace>, bool)], map: &Topology) -> Result<(), StoreError> {

@@ -15,7 +15,7 @@ pub(super) const APPLICATION_ID: i32 = 0x7a71_7470;
 /// Tenants, stages and outcomes stand by name: their ids are places in a configuration, which changes. What is queried
 /// has a column; the rest is JSON in `known`, where a stage more or less changes no schema. An id's 16 bytes begin
 /// with the planned instant, so they sort by it.
-pub(super) const STEPS: [&str; 2] = [
+pub(super) const STEPS: [&str; 3] = [
     "
     CREATE TABLE instance (
         only INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
@@ -39,6 +39,18 @@ pub(super) const STEPS: [&str; 2] = [
         source TEXT NOT NULL PRIMARY KEY,
         columns TEXT NOT NULL
     ) STRICT;
+",
+    "
+    CREATE TABLE violation (
+        trace BLOB NOT NULL CHECK (length(trace) = 16),
+        stage TEXT NOT NULL,
+        locator TEXT NOT NULL,
+        tenant TEXT NOT NULL,
+        noticed_at INTEGER NOT NULL,
+        found_in TEXT NOT NULL,
+        PRIMARY KEY (trace, stage, locator)
+    ) STRICT;
+    CREATE INDEX violation_by_age ON violation (noticed_at);
 ",
 ];
 

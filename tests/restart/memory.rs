@@ -1,9 +1,11 @@
 //! What a new life must know of the one before, beside its traces.
 
-use traceprobe::sandbox::{Drift, Fault};
+use std::collections::BTreeSet;
+
+use traceprobe::sandbox::{Drift, Fault, Stage, StageEffect};
 
 use super::LANDS_WITHIN;
-use super::probe::{Probe, Recent};
+use super::probe::{Probe, Recent, Violation};
 use super::scene::Scene;
 
 const TABLE: &str = "bigquery";
@@ -57,6 +59,47 @@ async fn a_table_that_changes_while_the_probe_is_down_has_drifted_until_someone_
     let probe = Probe::start(&files).await;
     let told = |recent: &Recent| changes(recent) == [("host", "removed")];
     probe.until("the way back is a drift, too", LANDS_WITHIN, told).await;
+    probe.kill().await;
+    scene.sandbox.stop().await;
+}
+
+const LEAKS: &str = "traceprobe_isolation_violations_total";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leak_is_still_told_after_a_restart_and_not_counted_a_second_time() {
+    let scene = Scene::set("leak", 1).await;
+    let [acme, globex] = ["acme", "globex"];
+    let files = scene.files("probe", "300ms");
+    let leak = StageEffect::Leak { probability: 1.0, into: globex.to_owned() };
+    let leak = scene.sandbox.fault(Fault::tenant_stage(acme, Stage::Archive, leak)).unwrap();
+    let probe = Probe::start(&files).await;
+    probe.until("canaries leak", LANDS_WITHIN, |recent| recent.violations.len() >= 3).await;
+    scene.sandbox.clear(leak);
+    // What is under way may still leak; once acme's own canaries are in its archive again, nothing is.
+    let archived = |recent: &Recent, newer_than: &str| {
+        recent.traces.iter().any(|row| {
+            row.id.as_str() > newer_than
+                && row.tenant == acme
+                && row.stages.iter().any(|at| at.stage == "archive" && at.presence == "seen")
+        })
+    };
+    let first_life = probe.until("the leak is over", LANDS_WITHIN, |recent| archived(recent, "")).await;
+    let counted = probe.metrics().await.sum(LEAKS, &[]);
+    let first_life = Recent { violations: probe.recent().await.violations, ..first_life };
+    assert_eq!(first_life.violations.len() as f64, counted);
+    probe.kill().await;
+
+    let newest = first_life.traces.iter().map(|row| row.id.clone()).max().unwrap();
+    let probe = Probe::start(&files).await;
+    // The archives of the last minute are read again for these, and with them what leaked.
+    let recent =
+        probe.until("the archives were read", LANDS_WITHIN, |recent| archived(recent, &newest)).await;
+    let of = |recent: &Recent| recent.violations.iter().cloned().collect::<BTreeSet<Violation>>();
+    assert_eq!(of(&recent), of(&first_life));
+    assert_eq!(probe.metrics().await.sum(LEAKS, &[]), 0.0);
+    let verdict = recent.tenants.iter().find(|tenant| tenant.name == acme).unwrap();
+    assert_eq!(verdict.verdict.condition, "leaking");
+    assert!(probe.page().await.contains(&first_life.violations[0].found_in));
     probe.kill().await;
     scene.sandbox.stop().await;
 }

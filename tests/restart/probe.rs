@@ -31,7 +31,30 @@ pub struct Probe {
 pub struct Recent {
     pub not_kept: Option<String>,
     pub traces: Vec<Row>,
+    pub tenants: Vec<Tenant>,
+    pub violations: Vec<Violation>,
     pub sources: Vec<Source>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Tenant {
+    pub name: String,
+    pub verdict: Verdict,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Verdict {
+    pub condition: String,
+}
+
+#[derive(Debug, Deserialize, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Violation {
+    pub at: String,
+    pub tenant: String,
+    pub stage: String,
+    pub trace: String,
+    pub found_in: String,
+    pub locator: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,6 +73,7 @@ pub struct Change {
 #[derive(Debug, Deserialize)]
 pub struct Row {
     pub id: String,
+    pub tenant: String,
     pub outcome: String,
     pub stages: Vec<Stage>,
 }

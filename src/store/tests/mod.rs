@@ -10,6 +10,7 @@ use self::history::{canary, t};
 use super::*;
 use crate::domain::outcome::Outcome;
 use crate::domain::schema::{Column, TableSchema};
+use crate::domain::sighting::Locator;
 use crate::domain::topology::fixture::*;
 use crate::domain::topology::{Owner, Role, Source, Stage, StageId, Stretch, Tenant, TenantId};
 use crate::domain::trace::{Hop, Origin, Visit};
@@ -381,4 +382,45 @@ fn a_schema_is_kept_by_its_source_and_the_latest_one_counts() {
     store.connection.execute("UPDATE learned_schema SET columns = '{' WHERE source LIKE '%t'", []).unwrap();
     let loaded = store.load(ALL).unwrap();
     assert_eq!((loaded.schemas.as_slice(), loaded.unreadable), (&expected[1..], 1));
+}
+
+fn leaked(n: u8, copy: &str, at: Timestamp) -> Violation {
+    let (tenant, locator) = (if n.is_multiple_of(3) { GLOBEX } else { ACME }, Locator::new(copy));
+    let found_in = "kinesis logs-'other'".into();
+    Violation { at, tenant, stage: ARCHIVE, trace: canary(n).trace, found_in, locator }
+}
+
+fn save_leak(store: &mut Store, seen: &Violation) {
+    store.save(&Changes { violations: vec![seen.clone()], ..Changes::default() }).unwrap();
+}
+
+#[test]
+fn a_leak_is_kept_once_as_it_was_noticed_first() {
+    let folder = Folder::new();
+    let mut store = open(&folder.file()).unwrap().store;
+    let all = [leaked(1, "a", t(3)), leaked(1, "b", t(2)), leaked(3, "a", t(9))];
+    all.iter().for_each(|seen| save_leak(&mut store, seen));
+    save_leak(&mut store, &leaked(1, "a", t(8)));
+    drop(store);
+    let mut store = open(&folder.file()).unwrap().store;
+    let [first, second, third] = all;
+    assert_eq!(store.load(ALL).unwrap().violations, [second, first, third.clone()]);
+    assert_eq!(store.load(Range { since: t(4), ..ALL }).unwrap().violations, [third.clone()]);
+    store.prune(100, t(4)).unwrap();
+    assert_eq!(store.load(ALL).unwrap().violations, [third]);
+}
+
+#[test]
+fn a_leak_of_a_tenant_that_is_gone_stays_and_one_of_another_finds_its_place() {
+    let folder = Folder::new();
+    let mut store = open(&folder.file()).unwrap().store;
+    let stream = Violation { stage: STREAM, ..leaked(1, "a", t(1)) };
+    save_leak(&mut store, &stream);
+    save_leak(&mut store, &leaked(3, "b", t(2)));
+    drop(store);
+    let mut store = Store::open(&folder.file(), Arc::new(another_map()), t(0)).unwrap().store;
+    let moved = Violation { tenant: TenantId(1), stage: StageId(1), ..stream };
+    assert_eq!(store.load(ALL).unwrap().violations, [moved]);
+    drop(store);
+    assert_eq!(open(&folder.file()).unwrap().store.load(ALL).unwrap().violations.len(), 2);
 }

@@ -46,6 +46,7 @@ pub(super) struct Page {
     not_kept: Option<String>,
     /// What the platform says of the probe's own clock: whether it is kept in step, and how far off it may be.
     clock: Option<(bool, String)>,
+    clock_runbook: String,
     drifted: Vec<DriftLine>,
     troubled: Vec<SourceLine>,
     healthy: Vec<SourceLine>,
@@ -216,6 +217,7 @@ impl Page {
                 .collect(),
             violations: violations(snapshot, filter),
             clock: snapshot.clock.map(|clock| (clock.synchronized, clock_line(clock, snapshot.at))),
+            clock_runbook: app.settings.chapter("traceprobeclocknotsynchronized"),
             drifted,
             troubled,
             healthy,

@@ -105,6 +105,8 @@ pub enum Input {
     },
     /// The platform said how far off our own clock may be.
     ClockChecked(OwnClock),
+    /// Our own clock and the system's differ by so much.
+    ClockCompared(Duration),
     /// Time passed.
     Tick,
 }
@@ -217,6 +219,8 @@ pub struct Tracker {
     unsaved_violations: Vec<Violation>,
     /// What the platform last said of our own clock.
     clock: Option<OwnClock>,
+    /// By how much it and the system's differ.
+    clock_offset: Duration,
     revision: u64,
     /// Sources whose list of wanted traces changed since it was last asked for.
     changed: BTreeSet<SourceId>,
@@ -250,6 +254,7 @@ impl Tracker {
             known_leaks: BTreeMap::new(),
             unsaved_violations: Vec::new(),
             clock: None,
+            clock_offset: Duration::ZERO,
             revision: 0,
             changed: BTreeSet::new(),
             unsaved: BTreeSet::new(),
@@ -282,6 +287,7 @@ impl Tracker {
             }
             Input::SchemaRead { source, schema } => events.extend(self.schema_read(source, schema, now)),
             Input::ClockChecked(clock) => events.extend(self.clock_checked(clock)),
+            Input::ClockCompared(offset) => self.clock_offset = offset,
             Input::Tick => {}
         }
         self.expire(now, &mut events);
@@ -463,10 +469,11 @@ impl Tracker {
         }
     }
 
-    /// By how much a stage's clock and ours may disagree: the stage's own share, and what our clock may be off.
+    /// By how much a stage's clock and ours may disagree: the stage's own share, what the system's clock may be off, and
+    /// what ours differs from that.
     fn allowance(&self, stage: StageId) -> Duration {
         let ours = self.clock.and_then(|clock| clock.error_bound).unwrap_or_default();
-        self.topology.stage(stage).clock_allowance + ours
+        self.topology.stage(stage).clock_allowance + ours + self.clock_offset
     }
 
     /// Marks every trace that waits at a source: what happens there now happens unseen.

@@ -10,6 +10,7 @@ pub mod quantile;
 pub mod schedule;
 pub mod schema;
 pub mod sighting;
+pub mod steady;
 pub mod tag;
 pub mod time;
 pub mod topology;

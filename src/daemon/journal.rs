@@ -8,6 +8,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::domain::outcome::Outcome;
 use crate::domain::sighting::list_drift;
+use crate::domain::steady::Offset;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::Trace;
@@ -201,6 +202,25 @@ pub fn schema_learned(learned: &LearnedSchema) {
     let LearnedSchema { source, schema } = learned;
     let (columns, fingerprint) = (schema.columns.len(), schema.fingerprint());
     info!(%source, columns, %fingerprint, "learned the schema of {source}: {columns} columns, fingerprint {fingerprint}");
+}
+
+/// Says that the daemon ends because time is not to be trusted.
+pub fn clock_stepped(by: Offset, in_flight: usize) {
+    let seconds = by.as_secs_f64();
+    error!(
+        step_seconds = seconds,
+        in_flight,
+        "the system's clock was set by {seconds:+.3} s: nothing can be told across that, so {in_flight} traces in flight are unobserved, and the probe ends to begin anew"
+    );
+}
+
+/// Says that the system's clock is not where it was.
+pub fn clock_followed(offset: Offset) {
+    let seconds = offset.as_secs_f64();
+    info!(
+        offset_seconds = seconds,
+        "the system's clock is {seconds:+.3} s ahead of the probe's, which follows at 0.5 ms a second and allows for it until then"
+    );
 }
 
 /// Says that nobody knows how far off the clock may be.

@@ -153,6 +153,7 @@ pub(super) struct Families {
     pub(super) schema_drift: IntGaugeVec,
     pub(super) clock_error_bound: Gauge,
     pub(super) clock_synchronized: IntGauge,
+    pub(super) clock_offset: Gauge,
     pub(super) store_degraded: IntGauge,
     pub(super) build_info: IntGaugeVec,
 }
@@ -335,6 +336,11 @@ impl Families {
                 "traceprobe_clock_synchronized",
                 &[],
                 "0 while ECS says that the probe's own clock is not kept in step: latencies to stages that stamp arrivals themselves are then not to be trusted. 1 otherwise, also where nobody says.",
+            )?.with_label_values::<&str>(&[]),
+            clock_offset: d.gauge(
+                "traceprobe_clock_offset_seconds",
+                &[],
+                "By how much the system's clock is ahead of the probe's, which never steps; below 0, behind. Added to the clock_allowance of every stage, and made up for at 0.5 ms a second. Beyond 1.5 s the probe ends itself.",
             )?.with_label_values::<&str>(&[]),
             store_degraded: d.int_gauge(
                 "traceprobe_store_degraded",

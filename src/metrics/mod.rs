@@ -25,6 +25,7 @@ pub use self::families::Described;
 use self::families::{Definer, Families};
 use crate::domain::outcome::Outcome;
 use crate::domain::sighting::{Reading, Trouble};
+use crate::domain::steady::Offset;
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{Owner, SourceId, StageId, Stretch, TenantId, Topology};
@@ -104,6 +105,11 @@ impl Metrics {
     /// Whether traces are kept in memory only although there is a store.
     pub fn store_degraded(&self, degraded: bool) {
         self.families.store_degraded.set(i64::from(degraded));
+    }
+
+    /// How far the system's clock is ahead of the probe's.
+    pub fn clock_offset(&self, offset: Offset) {
+        self.families.clock_offset.set(offset.as_secs_f64());
     }
 
     /// Counts what happened.

@@ -3,6 +3,7 @@
 //! One file for each kind of stage, and `decode` for what stands in their records. An observer has one verb: look
 //! once. It does not retry, sleep, count or log; the loop in [`pace`] does all that for every kind in the same way.
 
+mod aside;
 pub mod pace;
 
 pub mod bigquery;

@@ -255,7 +255,6 @@ impl Engine {
             schemas: tracker.take_unsaved_schemas(),
             violations: tracker.take_unsaved_violations(),
         };
-        changes.schemas.iter().for_each(journal::schema_learned);
         let all = || Changes {
             traces: tracker.all(),
             schemas: tracker.learned_schemas(),

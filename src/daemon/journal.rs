@@ -12,7 +12,7 @@ use crate::domain::steady::Offset;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::Trace;
-use crate::domain::tracker::{Event, LearnedSchema};
+use crate::domain::tracker::Event;
 use crate::store::{Loaded, SetAside};
 
 /// Logs an event.
@@ -101,6 +101,14 @@ pub fn write(event: &Event, map: &Topology) {
             let (stage, source) = place(source);
             let seconds = blind_for.as_secs();
             info!(%stage, %source, blind_seconds = seconds, "can see stage {stage} again, after {seconds} s: {source}");
+        }
+        Event::SchemaLearned { source, schema } => {
+            let (stage, source) = place(source);
+            let (columns, fingerprint) = (schema.columns.len(), schema.fingerprint());
+            info!(
+                %stage, %source, columns, %fingerprint,
+                "learned the schema of {stage}: {source} has {columns} columns, fingerprint {fingerprint}"
+            );
         }
         Event::SchemaDrifted { source, changes, accept } => {
             let (stage, source) = place(source);
@@ -195,13 +203,6 @@ pub fn store_loaded(loaded: &Loaded) {
     if unreadable > 0 {
         warn!(unreadable, "{unreadable} traces in the store make no sense: left there");
     }
-}
-
-/// Says what a table is held against from now on.
-pub fn schema_learned(learned: &LearnedSchema) {
-    let LearnedSchema { source, schema } = learned;
-    let (columns, fingerprint) = (schema.columns.len(), schema.fingerprint());
-    info!(%source, columns, %fingerprint, "learned the schema of {source}: {columns} columns, fingerprint {fingerprint}");
 }
 
 /// Says that the daemon ends because time is not to be trusted.

@@ -187,6 +187,8 @@ pub enum Event {
     WentBlind { source: SourceId, reason: Arc<str> },
     /// It can again.
     SawAgain { source: SourceId, blind_for: Duration },
+    /// The schema of a source was taken for what it should be from now on.
+    SchemaLearned { source: SourceId, schema: Arc<TableSchema> },
     /// The schema of a source is not what it should be, in these columns. `accept` stands for the schema as it is now,
     /// where what it should be is learned and not configured.
     SchemaDrifted { source: SourceId, changes: Arc<[Drift]>, accept: Option<Fingerprint> },

@@ -183,6 +183,7 @@ impl Metrics {
             // Shown by the gauges that a snapshot sets.
             Event::WentBlind { .. }
             | Event::SawAgain { .. }
+            | Event::SchemaLearned { .. }
             | Event::SchemaDrifted { .. }
             | Event::ClockAdrift { .. }
             | Event::ClockInStep { .. }

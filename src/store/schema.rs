@@ -37,7 +37,8 @@ pub(super) const STEPS: [&str; 3] = [
     "
     CREATE TABLE learned_schema (
         source TEXT NOT NULL PRIMARY KEY,
-        columns TEXT NOT NULL
+        columns TEXT NOT NULL,
+        drifted_since INTEGER
     ) STRICT;
 ",
     "

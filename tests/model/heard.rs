@@ -73,6 +73,7 @@ impl Heard {
                 panic!("everything in here is ours, and there is room for it: {event:?}")
             }
             Event::ForeignTags { .. }
+            | Event::SchemaLearned { .. }
             | Event::SchemaDrifted { .. }
             | Event::SchemaRestored { .. }
             | Event::ClockAdrift { .. }
@@ -126,6 +127,7 @@ impl Heard {
             | Event::Full { .. }
             | Event::Missed { .. }
             | Event::ForeignTags { .. }
+            | Event::SchemaLearned { .. }
             | Event::SchemaDrifted { .. }
             | Event::SchemaRestored { .. }
             | Event::ClockAdrift { .. }

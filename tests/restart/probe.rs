@@ -62,6 +62,7 @@ pub struct Source {
     pub stage: String,
     pub drift: Option<Vec<Change>>,
     pub drift_accept: Option<String>,
+    pub drift_since: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{Event, Tracker};
+use super::{Drifted, Event, Tracker};
 use crate::domain::schema::{Fingerprint, TableSchema};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::SourceId;
@@ -20,7 +20,9 @@ pub(super) struct SchemaBook {
     is: Option<Arc<TableSchema>>,
     /// Schemas that may take the place of the learned one.
     accepted: Vec<Fingerprint>,
-    /// The learned one changed since the store was last given it.
+    /// Since when it has differed from the learned one, as an earlier life knew.
+    drifted_since: Option<Timestamp>,
+    /// The learned one, or since when it has not been kept to, changed since the store was last given them.
     unsaved: bool,
 }
 
@@ -37,6 +39,8 @@ pub struct LearnedSchema {
     pub source: Arc<str>,
     /// Its columns.
     pub schema: Arc<TableSchema>,
+    /// Since when the source has had others.
+    pub drifted_since: Option<Timestamp>,
 }
 
 impl Tracker {
@@ -60,6 +64,7 @@ impl Tracker {
             let book = &mut self.sources[source.0 as usize].schema;
             if let None | Some(Should::Learned(_)) = book.should {
                 book.should = Some(Should::Learned(earlier.schema.clone()));
+                book.drifted_since = earlier.drifted_since;
                 book.unsaved = false;
                 events.extend(self.compare_schema(source, now));
             }
@@ -89,25 +94,29 @@ impl Tracker {
         source: SourceId,
         schema: Arc<TableSchema>,
         now: Timestamp,
-    ) -> Option<Event> {
+    ) -> Vec<Event> {
         self.sources[source.0 as usize].schema.is = Some(schema);
         self.compare_schema(source, now)
     }
 
     fn learned_schema(&self, source: SourceId) -> Option<LearnedSchema> {
-        match &self.sources[source.0 as usize].schema.should {
-            Some(Should::Learned(schema)) => {
-                let source = self.topology.source(source).name.clone();
-                Some(LearnedSchema { source, schema: schema.clone() })
-            }
+        let book = &self.sources[source.0 as usize];
+        match &book.schema.should {
+            Some(Should::Learned(schema)) => Some(LearnedSchema {
+                source: self.topology.source(source).name.clone(),
+                schema: schema.clone(),
+                // Until it is read in this life, what an earlier one knew is the last word.
+                drifted_since: book.drifted.as_ref().map_or(book.schema.drifted_since, |now| now.since),
+            }),
             Some(Should::Configured(_)) | None => None,
         }
     }
 
     /// Holds the schema of a source as it was read last against what it should be.
-    fn compare_schema(&mut self, source: SourceId, now: Timestamp) -> Option<Event> {
+    fn compare_schema(&mut self, source: SourceId, now: Timestamp) -> Vec<Event> {
+        let mut events = Vec::new();
         let book = &mut self.sources[source.0 as usize];
-        let is = book.schema.is.clone()?;
+        let Some(is) = book.schema.is.clone() else { return events };
         let (mut changes, accept) = match &book.schema.should {
             Some(Should::Configured(should)) => (should.drift(&is), None),
             Some(Should::Learned(should)) => (should.drift(&is), Some(is.fingerprint())),
@@ -115,15 +124,23 @@ impl Tracker {
         };
         let accepted = !changes.is_empty() && accept.is_some_and(|of| book.schema.accepted.contains(&of));
         if accepted || book.schema.should.is_none() {
+            events.push(Event::SchemaLearned { source, schema: is.clone() });
             book.schema.should = Some(Should::Learned(is));
             book.schema.unsaved = true;
             changes = Arc::default();
         }
-        let before = book.schema_read(changes.clone(), accept, now);
-        match (before.is_empty(), changes.is_empty()) {
-            (true, true) => None,
-            (false, true) => Some(Event::SchemaRestored { source }),
-            (_, false) => (before != changes).then_some(Event::SchemaDrifted { source, changes, accept }),
+        let known_since = book.schema.drifted_since.take().filter(|_| !changes.is_empty());
+        let before = book.drifted.take().unwrap_or_default();
+        let since = (!changes.is_empty()).then(|| before.since.or(known_since).unwrap_or(now));
+        let learned = matches!(book.schema.should, Some(Should::Learned(_)));
+        book.schema.unsaved |= learned && since != before.since.or(known_since);
+        book.drifted = Some(Drifted { since, changes: changes.clone(), accept });
+        match (before.changes.is_empty(), changes.is_empty()) {
+            (true, true) => {}
+            (false, true) => events.push(Event::SchemaRestored { source }),
+            (_, false) if before.changes == changes => {}
+            (_, false) => events.push(Event::SchemaDrifted { source, changes, accept }),
         }
+        events
     }
 }

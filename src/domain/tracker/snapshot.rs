@@ -64,7 +64,7 @@ impl SourceView {
 }
 
 /// How the schema of a source differs from what it should be.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Drifted {
     /// Since when anything differs.
     pub since: Option<Timestamp>,

@@ -358,7 +358,11 @@ fn learned(source: &str, columns: &[&str]) -> Changes {
         mode: "REQUIRED".to_owned(),
     };
     let schema = TableSchema { columns: columns.iter().map(column).collect() };
-    let learned = LearnedSchema { source: source.into(), schema: Arc::new(schema) };
+    let learned = LearnedSchema {
+        source: source.into(),
+        schema: Arc::new(schema),
+        drifted_since: Some(t(columns.len() as u64)),
+    };
     Changes { schemas: vec![learned], ..Changes::default() }
 }
 

@@ -17,6 +17,10 @@ fn read(w: &mut World, names: &[&str], at: u64) -> Vec<Event> {
     w.apply(Input::SchemaRead { source: table(), schema: schema(names) }, t(at))
 }
 
+fn learned(names: &[&str]) -> Event {
+    Event::SchemaLearned { source: table(), schema: schema(names) }
+}
+
 fn drifted(from: &[&str], to: &[&str], accept: Option<Fingerprint>) -> Vec<Event> {
     vec![Event::SchemaDrifted { source: table(), changes: schema(from).drift(&schema(to)), accept }]
 }
@@ -27,16 +31,16 @@ fn view(w: &World, at: u64) -> Drifted {
 
 /// The next life, with what the one before gave to the store.
 fn restarted(mut w: World, now: u64) -> World {
-    let learned = w.tracker.take_unsaved_schemas();
+    let saved = w.tracker.take_unsaved_schemas();
     let mut next = World::new();
-    assert_eq!(next.tracker.restore_schemas(&learned, t(now)), []);
+    assert_eq!(next.tracker.restore_schemas(&saved, t(now)), []);
     next
 }
 
 #[test]
 fn a_drift_from_the_first_look_is_told_when_it_changes_and_when_it_is_over() {
     let mut w = World::new();
-    assert_eq!(read(&mut w, &["id"], 1), []);
+    assert_eq!(read(&mut w, &["id"], 1), [learned(&["id"])]);
     assert_eq!(view(&w, 1).since, None);
     let two = Some(schema(&["id", "x"]).fingerprint());
     assert_eq!(read(&mut w, &["id", "x"], 2), drifted(&["id"], &["id", "x"], two));
@@ -56,11 +60,14 @@ fn a_drift_during_a_restart_is_told_after_it_and_another_restart_accepts_nothing
     let mut w = restarted(w, 2);
     let accept = Some(schema(&["id", "x"]).fingerprint());
     assert_eq!(read(&mut w, &["id", "x"], 3), drifted(&["id"], &["id", "x"], accept));
-    assert_eq!(w.tracker.take_unsaved_schemas(), [], "what drifted is not learned");
-    let learned = w.tracker.learned_schemas();
-    let mut w = World::new();
-    w.tracker.restore_schemas(&learned, t(4));
+    let mut w = restarted(w, 4);
     assert_eq!(read(&mut w, &["id", "x"], 5), drifted(&["id"], &["id", "x"], accept));
+    assert_eq!(view(&w, 5).since, Some(t(3)), "since an earlier life noticed");
+    assert_eq!(w.tracker.take_unsaved_schemas(), [], "the store knows all that");
+    assert_eq!(read(&mut w, &["id"], 6), [Event::SchemaRestored { source: table() }]);
+    let mut w = restarted(w, 7);
+    assert_eq!(read(&mut w, &["id", "x"], 8), drifted(&["id"], &["id", "x"], accept));
+    assert_eq!(view(&w, 8).since, Some(t(8)));
 }
 
 #[test]
@@ -71,7 +78,8 @@ fn what_is_accepted_is_learned_and_nothing_else() {
     w.tracker.accept_schemas(table(), vec![schema(&["id", "x"]).fingerprint()]);
     let other = Some(schema(&["id", "y"]).fingerprint());
     assert_eq!(read(&mut w, &["id", "y"], 3), drifted(&["id"], &["id", "y"], other));
-    assert_eq!(read(&mut w, &["id", "x"], 4), [Event::SchemaRestored { source: table() }]);
+    let both = [learned(&["id", "x"]), Event::SchemaRestored { source: table() }];
+    assert_eq!(read(&mut w, &["id", "x"], 4), both);
     // It stays so in the next life, in which nobody accepts anything.
     let mut w = restarted(w, 5);
     assert_eq!(read(&mut w, &["id", "x"], 6), []);
@@ -82,10 +90,10 @@ fn what_is_accepted_is_learned_and_nothing_else() {
 fn a_configured_schema_goes_before_a_learned_one_and_is_not_learned() {
     let mut w = World::new();
     read(&mut w, &["id"], 1);
-    let learned = w.tracker.take_unsaved_schemas();
+    let earlier = w.tracker.take_unsaved_schemas();
     let mut w = World::new();
     w.tracker.pin_schema(table(), schema(&["id", "x"]));
-    w.tracker.restore_schemas(&learned, t(2));
+    w.tracker.restore_schemas(&earlier, t(2));
     assert_eq!(read(&mut w, &["id"], 3), drifted(&["id", "x"], &["id"], None));
     assert_eq!(read(&mut w, &["id", "x"], 4), [Event::SchemaRestored { source: table() }]);
     assert_eq!(w.tracker.learned_schemas(), []);
@@ -97,8 +105,9 @@ fn a_store_that_is_read_late_goes_before_what_was_learned_without_it() {
     read(&mut w, &["id"], 1);
     let earlier = w.tracker.learned_schemas();
     let mut w = World::new();
-    assert_eq!(read(&mut w, &["id", "x"], 2), []);
+    assert_eq!(read(&mut w, &["id", "x"], 2), [learned(&["id", "x"])]);
     let accept = Some(schema(&["id", "x"]).fingerprint());
     assert_eq!(w.tracker.restore_schemas(&earlier, t(3)), drifted(&["id"], &["id", "x"], accept));
-    assert_eq!(w.tracker.learned_schemas(), earlier);
+    let now: Vec<_> = w.tracker.learned_schemas().into_iter().map(|learned| learned.schema).collect();
+    assert_eq!(now, [schema(&["id"])]);
 }

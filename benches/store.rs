@@ -17,7 +17,7 @@ use traceprobe::domain::tag::{Code, Tag, TraceId};
 use traceprobe::domain::time::{Interval, Timestamp};
 use traceprobe::domain::topology::{TenantId, Topology};
 use traceprobe::domain::trace::{Arrival, Hop, Origin, Put, Trace};
-use traceprobe::store::{Batch, Range, Store};
+use traceprobe::store::{Batch, Changes, Range, Store};
 
 const START: Timestamp = Timestamp::from_secs(1_795_321_781);
 /// Most traces that a busy engine commits together.
@@ -65,7 +65,8 @@ fn main() {
     let range = Range { since: Timestamp::MIN, delivered: 10_000, failures: 1_000 };
     let (loaded, took) = timed(|| store.load(range).expect("it can be read").traces.len());
     println!("{:<44} {:>9.1} ms", format!("restoring {loaded} traces"), took * 1e3);
-    let ((), took) = timed(|| store.save_all(&all).expect("it can be written"));
+    let everything = Changes::from(all.clone());
+    let ((), took) = timed(|| store.save_all(&everything).expect("it can be written"));
     println!("{:<44} {:>9.1} ms", "writing all of them after an outage", took * 1e3);
     let keep = all.len() / 2;
     let (pruned, took) = timed(|| store.prune(keep, Timestamp::MIN).expect("it can be written"));
@@ -92,8 +93,9 @@ impl Commits {
 }
 
 fn commits(store: &mut Store, all: &Batch, size: usize) -> Commits {
-    let commit = |batch: &[_]| timed(|| store.save(batch).expect("it can be written")).1;
-    let mut took: Vec<f64> = all.chunks(size).map(commit).collect();
+    let groups: Vec<Changes> = all.chunks(size).map(|traces| traces.to_vec().into()).collect();
+    let commit = |changes: &Changes| timed(|| store.save(changes).expect("it can be written")).1;
+    let mut took: Vec<f64> = groups.iter().map(commit).collect();
     took.sort_by(f64::total_cmp);
     let total: f64 = took.iter().sum();
     Commits {

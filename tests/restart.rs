@@ -3,6 +3,10 @@
 //!
 //! `TRACEPROBE_RESTART_SEED` begins with another run; `TRACEPROBE_RESTART_KILLS` kills more often or less.
 
+#[path = "restart/clock.rs"]
+mod clock;
+#[path = "restart/memory.rs"]
+mod memory;
 #[path = "support/metrics.rs"]
 mod metrics;
 #[path = "restart/probe.rs"]

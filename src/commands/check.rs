@@ -49,7 +49,7 @@ impl Check {
             return ExitCode::SUCCESS;
         }
         traceprobe::cloud::install_tls();
-        match try_everything(&config, &clock::system()).await {
+        match try_everything(&config, &clock::system().wall()).await {
             Ok(0) => ExitCode::SUCCESS,
             Ok(failed) => {
                 println!("{failed} of these failed");

@@ -9,13 +9,15 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use traceprobe::config::{Config, Log, LogFormat};
 use traceprobe::daemon::clock;
-use traceprobe::daemon::run::Daemon;
+use traceprobe::daemon::run::{ClockStepped, Daemon};
 use traceprobe::store::StoreError;
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 
 /// What a faulty configuration ends with: `EX_CONFIG` of `sysexits.h`.
 pub const EX_CONFIG: u8 = 78;
+/// What a daemon ends with that only has to be started again: `EX_TEMPFAIL` of `sysexits.h`.
+const EX_TEMPFAIL: u8 = 75;
 
 /// Run the daemon: inject canaries, look for them at every stage, serve /metrics and /traces/recent.
 #[derive(Debug, Args)]
@@ -69,7 +71,8 @@ pub async fn daemon(config: Config) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error:#}");
-            ExitCode::FAILURE
+            let again = error.downcast_ref::<ClockStepped>().is_some();
+            if again { ExitCode::from(EX_TEMPFAIL) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -177,7 +177,7 @@ pub(super) static CLOUDWATCH_LOGS: [Key; 5] = {
     ]
 };
 
-pub(super) static BIGQUERY: [Key; 11] = [
+pub(super) static BIGQUERY: [Key; 12] = [
     text("table").required(),
     text("id_column").required(),
     text("id_is").or("tag"),
@@ -188,6 +188,7 @@ pub(super) static BIGQUERY: [Key; 11] = [
     text("partition").or("auto"),
     text("max_bytes_billed").or("100MB"),
     Key::new("schema", Shape::List),
+    Key::new("schema_accepted", Shape::List),
     text("schema_refresh").or("5m"),
 ];
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::secret::Secret;
 use crate::domain::canary::Template;
+use crate::domain::schema::Fingerprint;
 use crate::domain::topology::{Role, StageId, TenantId};
 
 /// The probe itself.
@@ -303,6 +304,8 @@ pub struct BigQuery {
     pub max_bytes_billed: u64,
     /// The columns that it should have; those that are found first if `None`.
     pub schema: Option<Vec<Column>>,
+    /// What may take the place of the columns that were found first.
+    pub schema_accepted: Vec<Fingerprint>,
     /// How often it is described again, to notice that its columns have changed.
     pub schema_refresh: Duration,
 }

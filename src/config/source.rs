@@ -15,6 +15,7 @@ use super::settings::{
 use super::stage::{StageRead, belongs_elsewhere};
 use super::tenant::{self, TenantRead, account, check_log_group, expand};
 use super::value;
+use crate::domain::schema::Fingerprint;
 use crate::domain::topology::{StageId, TenantId};
 
 /// GetRecords returns at most this many (AWS Kinesis API reference).
@@ -310,6 +311,7 @@ fn bigquery(read: &mut Reader<'_, '_>, tenant: &str) -> Checked<SourceKind> {
         value::size_within(MIN_BYTES_BILLED, MAX_BYTES_BILLED, "; BigQuery bills at least 10MB a query"),
     );
     let schema = read.find("schema", value::list(table_column));
+    let schema_accepted = read.find("schema_accepted", value::list(fingerprint));
     let schema_refresh = read.get(
         "schema_refresh",
         value::duration_within(Duration::from_secs(1), Duration::from_secs(86_400), ""),
@@ -325,6 +327,7 @@ fn bigquery(read: &mut Reader<'_, '_>, tenant: &str) -> Checked<SourceKind> {
         partition: partition?,
         max_bytes_billed: max_bytes_billed?,
         schema: schema?,
+        schema_accepted: schema_accepted?.unwrap_or_default(),
         schema_refresh: schema_refresh?,
     }))
 }
@@ -438,6 +441,15 @@ fn table_column(value: &Value) -> Result<Column, String> {
     }
     let name = value::column(&Value::String(name.to_owned()))?;
     Ok(Column { name, kind: kind.to_ascii_uppercase(), mode })
+}
+
+fn fingerprint(value: &Value) -> Result<Fingerprint, String> {
+    let text = value::text(value)?;
+    text.parse().map_err(|_| {
+        format!(
+            "\"{text}\" is no fingerprint of a schema; write the eight hexadecimal digits that the page shows"
+        )
+    })
 }
 
 fn location(value: &Value) -> Result<String, String> {

@@ -12,9 +12,11 @@ use crate::cloud::aws::{Aws, AwsSettings, Endpoints, Role, Timeouts};
 use crate::cloud::calls::Calls;
 use crate::cloud::gcp::{Auth, Gcp, GcpSettings, GcpTimeouts};
 use crate::config::{self, Account, AwsAuth, Config, GcpAuth, IdIs, Partition, Source, SourceKind};
-use crate::domain::sighting::{Drift, Sweep, Wanted};
+use crate::domain::schema::{self, TableSchema};
+use crate::domain::sighting::{Sweep, Wanted};
 use crate::domain::time::WallClock;
-use crate::domain::topology::TenantId;
+use crate::domain::topology::{SourceId, TenantId};
+use crate::domain::tracker::Tracker;
 use crate::inject::{self, Injector, Retry};
 use crate::observe::pace::Rhythm;
 use crate::observe::{Observe, ObserveError, Recognizer, bigquery, cloudwatch_logs, kinesis, s3};
@@ -208,7 +210,6 @@ impl Looker {
                         Partition::Custom(sql) => bigquery::Predicate::Custom(sql.clone()),
                     },
                     max_bytes_billed: of.max_bytes_billed,
-                    schema: of.schema.as_deref().map(schema),
                     refresh: of.schema_refresh,
                     ..bigquery::Settings::new(table, &of.id_column)
                 };
@@ -219,22 +220,33 @@ impl Looker {
     }
 }
 
-fn schema(columns: &[config::Column]) -> bigquery::TableSchema {
-    let column = |column: &config::Column| bigquery::Column {
+/// Tells the tracker what the schemas of sources should be, as far as the configuration says.
+pub fn expect_schemas(config: &Config, tracker: &mut Tracker) {
+    for (id, source) in (0..).map(SourceId).zip(&config.sources) {
+        let SourceKind::BigQuery(of) = &source.kind else { continue };
+        match &of.schema {
+            Some(columns) => tracker.pin_schema(id, Arc::new(table_schema(columns))),
+            None => tracker.accept_schemas(id, of.schema_accepted.clone()),
+        }
+    }
+}
+
+fn table_schema(columns: &[config::Column]) -> TableSchema {
+    let column = |column: &config::Column| schema::Column {
         name: column.name.clone(),
         kind: column.kind.clone(),
         mode: column.mode.to_owned(),
     };
-    bigquery::TableSchema { columns: columns.iter().map(column).collect() }
+    TableSchema { columns: columns.iter().map(column).collect() }
 }
 
 impl Observe for Looker {
-    fn drift(&self) -> Option<Arc<[Drift]>> {
+    fn schema(&self) -> Option<Arc<TableSchema>> {
         match self {
-            Self::Kinesis(observer) => observer.drift(),
-            Self::S3(observer) => observer.drift(),
-            Self::CloudWatchLogs(observer) => observer.drift(),
-            Self::BigQuery(observer) => observer.drift(),
+            Self::Kinesis(observer) => observer.schema(),
+            Self::S3(observer) => observer.schema(),
+            Self::CloudWatchLogs(observer) => observer.schema(),
+            Self::BigQuery(observer) => observer.schema(),
         }
     }
 

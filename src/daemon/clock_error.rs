@@ -180,6 +180,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_task_is_asked_again_and_again_and_failures_are_left_out() {
+        crate::cloud::install_tls();
         let status = |status: &str| {
             let drift = json!({"ClockErrorBound": 1.5, "ClockSynchronizationStatus": status});
             Some(json!({"Containers": [{"ClockDrift": drift}]}))

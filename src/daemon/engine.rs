@@ -14,20 +14,25 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::clock::ProbeClock;
 use super::journal;
 use super::keeper::{Commit, Keeper};
 use crate::domain::schedule::Schedule;
 use crate::domain::sighting::Wanted;
+use crate::domain::steady::{Compared, Offset};
 use crate::domain::tag::{Code, Keyring, Tag, TraceId};
-use crate::domain::time::{Timestamp, WallClock};
+use crate::domain::time::Timestamp;
 use crate::domain::topology::{TenantId, Topology};
 use crate::domain::tracker::{Event, Input, PutResult, Snapshot, Tracker};
 use crate::metrics::Metrics;
+use crate::store::Changes;
 
 /// What happened is published so soon after it, and the snapshot at most this often.
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
 /// The engine turns at least this often, so that a page can tell that it does.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// A difference to the system's clock that changes by less than this at once is its usual noise.
+const WORTH_TELLING: Duration = Duration::from_millis(10);
 /// How late a canary may leave without being counted as missed. Its latency counts from the plan all the same.
 const TOLERANCE: Duration = Duration::from_secs(2);
 
@@ -94,12 +99,22 @@ pub struct Engine {
     pub inputs: mpsc::Receiver<Input>,
     /// From the injectors.
     pub puts: mpsc::Receiver<PutReport>,
-    /// The wall clock.
-    pub clock: WallClock,
+    /// The wall clock, which never steps.
+    pub clock: ProbeClock,
     /// Randomness for trace ids.
     pub random: fn() -> [u8; 10],
     /// How long traces in flight may still land after injection ended.
     pub stop_grace: Duration,
+}
+
+/// Why an engine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to.
+    Stopped,
+    /// The system's clock was set by this much. What services stamp contradicts ours from now on, and a new process must
+    /// begin with the time as it is.
+    ClockStepped(Offset),
 }
 
 /// What a turn has decided, to be carried out once it is on disk.
@@ -118,10 +133,12 @@ enum Wake {
 }
 
 impl Engine {
-    /// Runs until `stop`; then injects no more, waits for what is in flight to land, and says what did not.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Runs until `stop`; then injects no more, waits for what is in flight to land, and says what did not. Ends sooner when
+    /// the system's clock is set, and then gives up what is in flight.
+    pub async fn run(mut self, stop: CancellationToken) -> End {
         let mut published = Timestamp::MIN;
         let mut publish_at = None;
+        let mut offset = Offset::default();
         let mut landing_until = None;
         loop {
             let now = self.clock.now();
@@ -145,10 +162,17 @@ impl Engine {
             self.take_what_is_ready(&mut turn);
             let now = self.clock.now();
             self.inject_what_is_due(now, &mut turn);
-            self.commit().await;
+            self.commit(&mut turn).await;
             self.carry_out(turn);
             self.tell_the_sources();
             if now.since(published) >= PUBLISH_EVERY {
+                match self.clock.check() {
+                    Some(Compared::Stepped(by)) => return self.give_up(by).await,
+                    Some(Compared::Within(now)) => {
+                        self.clock_compared(std::mem::replace(&mut offset, now), now)
+                    }
+                    None => {}
+                }
                 self.publish(now);
                 published = now;
                 publish_at = None;
@@ -160,6 +184,33 @@ impl Engine {
         self.publish(now);
         journal::farewell(self.tracker.in_flight_traces(), &self.topology, now);
         self.keeper.close().await;
+        End::Stopped
+    }
+
+    /// Ends because the time before and the time after a step of the system's clock have nothing to do with each other:
+    /// no latency, no absence and no deadline can be told across it.
+    async fn give_up(mut self, by: Offset) -> End {
+        let now = self.clock.now();
+        journal::clock_stepped(by, self.tracker.in_flight());
+        let events = self.tracker.abandon(now);
+        self.commit(&mut Turn::default()).await;
+        events.iter().for_each(|event| self.metrics.record(event, now));
+        self.publish(now);
+        self.keeper.close().await;
+        End::ClockStepped(by)
+    }
+
+    fn clock_compared(&mut self, before: Offset, offset: Offset) {
+        self.metrics.clock_offset(offset);
+        // What is smaller is the noise of reading two clocks, and no clock of a service is allowed so little.
+        let significant =
+            |offset: Offset| Duration::from_millis(u64::try_from(offset.abs().as_millis()).unwrap_or(0));
+        if significant(before) != significant(offset) {
+            let _no_events = self.tracker.apply(Input::ClockCompared(offset.abs()), self.clock.now());
+        }
+        if offset.apart(before) > WORTH_TELLING {
+            journal::clock_followed(offset);
+        }
     }
 
     async fn next_wake(
@@ -197,12 +248,28 @@ impl Engine {
     }
 
     /// Returns when what changed is on disk, or when the disk has had its chance.
-    async fn commit(&mut self) {
-        let changes = self.tracker.take_unsaved();
-        match self.keeper.commit(changes, || self.tracker.all()).await {
+    async fn commit(&mut self, turn: &mut Turn) {
+        let tracker = &mut self.tracker;
+        let changes = Changes {
+            traces: tracker.take_unsaved(),
+            schemas: tracker.take_unsaved_schemas(),
+            violations: tracker.take_unsaved_violations(),
+        };
+        let all = || Changes {
+            traces: tracker.all(),
+            schemas: tracker.learned_schemas(),
+            violations: tracker.all_violations(),
+        };
+        match self.keeper.commit(changes, all).await {
             // Degraded, the engine goes on: the keeper has said so, and will be given everything later.
             Commit::Done | Commit::Degraded { .. } => {}
-            Commit::Inherited(loaded) => self.tracker.restore(loaded.traces, self.clock.now()),
+            Commit::Inherited(loaded) => {
+                let now = self.clock.now();
+                tracker.restore(loaded.traces, now);
+                tracker.restore_violations(loaded.violations);
+                let events = tracker.restore_schemas(&loaded.schemas, now);
+                turn.events.extend(events.into_iter().map(|event| (event, now)));
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::domain::outcome::Outcome;
 use crate::domain::sighting::list_drift;
+use crate::domain::steady::Offset;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::Trace;
@@ -104,10 +105,25 @@ pub fn write(event: &Event, map: &Topology) {
             let seconds = blind_for.as_secs();
             info!(%stage, %source, blind_seconds = seconds, "can see stage {stage} again, after {seconds} s: {source}");
         }
-        Event::SchemaDrifted { source, changes } => {
+        Event::SchemaLearned { source, schema } => {
+            let (stage, source) = place(source);
+            let (columns, fingerprint) = (schema.columns.len(), schema.fingerprint());
+            info!(
+                %stage, %source, columns, %fingerprint,
+                "learned the schema of {stage}: {source} has {columns} columns, fingerprint {fingerprint}"
+            );
+        }
+        Event::SchemaDrifted { source, changes, accept } => {
             let (stage, source) = place(source);
             let changes = list_drift(changes);
-            warn!(%stage, %source, changes, "schema of {stage} drifted: {source}: {changes}");
+            let remedy = match accept {
+                Some(accept) => format!("schema_accepted = [\"{accept}\"]"),
+                None => "the columns in `schema`".to_owned(),
+            };
+            warn!(
+                %stage, %source, changes,
+                "schema of {stage} drifted: {source}: {changes}; if that is wanted, set {remedy} for the stage"
+            );
         }
         Event::ClockAdrift { error_bound } => {
             let seconds = error_bound.map(|bound| bound.as_secs_f64());
@@ -190,6 +206,25 @@ pub fn store_loaded(loaded: &Loaded) {
     if unreadable > 0 {
         warn!(unreadable, "{unreadable} traces in the store make no sense: left there");
     }
+}
+
+/// Says that the daemon ends because time is not to be trusted.
+pub fn clock_stepped(by: Offset, in_flight: usize) {
+    let seconds = by.as_secs_f64();
+    error!(
+        step_seconds = seconds,
+        in_flight,
+        "the system's clock was set by {seconds:+.3} s: nothing can be told across that, so {in_flight} traces in flight are unobserved, and the probe ends to begin anew"
+    );
+}
+
+/// Says that the system's clock is not where it was.
+pub fn clock_followed(offset: Offset) {
+    let seconds = offset.as_secs_f64();
+    info!(
+        offset_seconds = seconds,
+        "the system's clock is {seconds:+.3} s ahead of the probe's, which follows at 0.5 ms a second and allows for it until then"
+    );
 }
 
 /// Says that nobody knows how far off the clock may be.

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::journal;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::Topology;
-use crate::store::{Batch, Instance, Loaded, Naming, Opened, Range, Store, StoreError};
+use crate::store::{Changes, Instance, Loaded, Naming, Opened, Range, Store, StoreError};
 
 /// How the store is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,8 +135,8 @@ enum Hand {
 type Answer = (Option<Store>, Result<Option<Loaded>, StoreError>);
 
 enum Job {
-    Changes(Batch),
-    All(Batch),
+    Changes(Changes),
+    All(Changes),
     Load(Range),
     Prune { keep: usize, older_than: Timestamp },
 }
@@ -237,7 +237,7 @@ impl Keeper {
     ///
     /// After a failure nothing is tried for a while; then `all` is asked for, which must be everything that is known,
     /// the changes included.
-    pub async fn commit(&mut self, changes: Batch, all: impl FnOnce() -> Batch) -> Commit {
+    pub async fn commit(&mut self, changes: Changes, all: impl FnOnce() -> Changes) -> Commit {
         let state = self.state.borrow().clone();
         match state {
             StoreState::Memory => return Commit::Done,
@@ -402,8 +402,8 @@ fn work(
         }
     };
     match job {
-        Job::Changes(batch) => store.save(&batch)?,
-        Job::All(batch) => store.save_all(&batch)?,
+        Job::Changes(changes) => store.save(&changes)?,
+        Job::All(all) => store.save_all(&all)?,
         Job::Load(range) => loaded = Some(store.load(range)?),
         Job::Prune { keep, older_than } => drop(store.prune(keep, older_than)?),
     }

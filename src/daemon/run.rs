@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::build::{self, Clients, Looker};
+use super::clock::ProbeClock;
 use super::engine::{self, Engine, Lane};
 use super::keeper::{self, Keeper};
 use super::last_scrape::Scrapes;
@@ -20,6 +21,7 @@ use super::supervisor::Supervisor;
 use super::{clock_error, injecting, readiness};
 use crate::cloud::calls::Calls;
 use crate::config::Config;
+use crate::domain::steady::Offset;
 use crate::domain::tag::Code;
 use crate::domain::time::WallClock;
 use crate::domain::topology::Topology;
@@ -44,7 +46,7 @@ const ENDING: Duration = Duration::from_secs(3);
 /// A daemon that is built: its port is open, nothing runs yet.
 pub struct Daemon {
     config: Config,
-    clock: WallClock,
+    clock: ProbeClock,
     listener: TcpListener,
     address: SocketAddr,
     engine: Engine,
@@ -61,8 +63,9 @@ impl Daemon {
     /// # Errors
     ///
     /// When the port cannot be opened, or credentials cannot be used.
-    pub async fn new(config: Config, clock: WallClock) -> anyhow::Result<Self> {
+    pub async fn new(config: Config, probe_clock: ProbeClock) -> anyhow::Result<Self> {
         crate::cloud::install_tls();
+        let clock = probe_clock.wall();
         let listen = config.probe.listen;
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
@@ -115,7 +118,11 @@ impl Daemon {
         let instance = started.instance.code;
         let settings = tracker::Settings { instance, ..config.tracker_settings() };
         let mut tracker = Tracker::new(topology.clone(), settings, now);
+        build::expect_schemas(&config, &mut tracker);
         tracker.restore(started.loaded.traces, now);
+        tracker.restore_violations(started.loaded.violations);
+        // Nothing was read yet, so nothing can differ.
+        let _no_events = tracker.restore_schemas(&started.loaded.schemas, now);
         // Shown before the first scrape can come, so that gauges, too, are there from the start.
         let first = tracker.snapshot(now);
         metrics.show(&first);
@@ -132,11 +139,11 @@ impl Daemon {
             snapshots,
             inputs,
             puts,
-            clock: clock.clone(),
+            clock: probe_clock.clone(),
             random: os_random,
             stop_grace: config.probe.stop_grace,
         };
-        Ok(Self { config, clock, listener, address, engine, supervisor, stop, end })
+        Ok(Self { config, clock: probe_clock, listener, address, engine, supervisor, stop, end })
     }
 
     /// Where it listens.
@@ -150,11 +157,11 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// When a task died, with its name.
+    /// When a task died, with its name, and [`ClockStepped`] when the system's clock was set.
     pub async fn run(self, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { config, clock, listener, address: _, engine, mut supervisor, stop, end } = self;
         let scrapes = Arc::new(Scrapes::default());
-        let app = web::router(app(&config, &clock, &engine, &scrapes));
+        let app = web::router(app(&config, &clock.wall(), &engine, &scrapes));
         let stop_grace = config.probe.stop_grace;
         let mut signalled = Instant::now();
         let serving = end.clone();
@@ -163,8 +170,14 @@ impl Daemon {
             // An error here is one of accepting connections; axum goes on after those by itself.
             let _ended = axum::serve(listener, app).with_graceful_shutdown(shutdown).await;
         });
-        supervisor.start(ENGINE, engine.run(stop.clone()));
+        let (tell, mut told) = oneshot::channel();
+        let running = engine.run(stop.clone());
+        supervisor.start(ENGINE, async move {
+            // Whoever waits for it outlives it.
+            let _received = tell.send(running.await);
+        });
         tokio::pin!(signal);
+        let mut stepped = None;
         loop {
             tokio::select! {
                 () = &mut signal, if !stop.is_cancelled() => {
@@ -175,6 +188,11 @@ impl Daemon {
                     let ended = ended.ok_or_else(|| anyhow!("all tasks ended"))?;
                     if let Some(panic) = ended.panic {
                         return Err(anyhow!("task `{}` died: {panic}", ended.task));
+                    }
+                    if ended.task == ENGINE && let Ok(engine::End::ClockStepped(by)) = told.try_recv() {
+                        stepped = Some(ClockStepped(by));
+                        signalled = Instant::now();
+                        stop.cancel();
                     }
                     if ended.task == ENGINE && stop.is_cancelled() {
                         break;
@@ -194,9 +212,14 @@ impl Daemon {
             info!(tasks = ?left, "these tasks did not end in time and are dropped");
             supervisor.abort().await;
         }
-        Ok(())
+        stepped.map_or(Ok(()), |stepped| Err(stepped.into()))
     }
 }
+
+/// The daemon ended because the system's clock was set; the next one will be right.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("ended because the system's clock was set by {:+.3} s: start it again", .0.as_secs_f64())]
+pub struct ClockStepped(pub Offset);
 
 const ENGINE: &str = "engine";
 

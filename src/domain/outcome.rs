@@ -15,7 +15,8 @@ pub enum Outcome {
     Lost(Stretch),
     /// Seen in a dead-letter stage.
     DeadLettered(StageId),
-    /// The end stage could not be read up to the deadline, nor for a grace period after it: nobody can say.
+    /// The end stage could not be read up to the deadline, nor for a grace period after it, or the system's clock was set
+    /// while it was in flight: nobody can say.
     Unobserved,
     /// CloudWatch Logs did not take it, and why.
     Refused(Arc<str>),

@@ -351,7 +351,7 @@ pub(crate) mod fixture {
         };
         let shared = |stage| Source {
             stage,
-            name: "shared".into(),
+            name: format!("shared {}", stage.0).into(),
             owner: Owner::Shared,
             tenants: vec![ACME, GLOBEX],
         };

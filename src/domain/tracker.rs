@@ -8,7 +8,9 @@
 mod books;
 mod decide;
 mod expiry;
+mod leaks;
 mod restart;
+mod schema;
 mod sighted;
 mod snapshot;
 #[cfg(test)]
@@ -20,8 +22,11 @@ use std::time::Duration;
 
 use self::books::{SourceBook, TenantBook};
 use self::expiry::Expiries;
+pub use self::leaks::MAX_KNOWN_LEAKS;
+pub use self::schema::LearnedSchema;
 pub use self::snapshot::{Drifted, Snapshot, SourceView, TenantView, Violation};
 use super::outcome::Outcome;
+use super::schema::{Fingerprint, TableSchema};
 use super::sighting::{Drift, Locator, Reading, Sweep, Trouble, Wanted, WantedTrace};
 use super::tag::{Code, Tag, TraceId};
 use super::time::{Interval, OwnClock, Timestamp};
@@ -93,15 +98,17 @@ pub enum Input {
         /// What happened, in words.
         detail: Arc<str>,
     },
-    /// The schema of a source was read, and this is how it differs from what it should be.
+    /// The schema of a source was read.
     SchemaRead {
         /// Where.
         source: SourceId,
-        /// What differs; nothing when all is as it should be.
-        changes: Arc<[Drift]>,
+        /// As it is now.
+        schema: Arc<TableSchema>,
     },
     /// The platform said how far off our own clock may be.
     ClockChecked(OwnClock),
+    /// Our own clock and the system's differ by so much.
+    ClockCompared(Duration),
     /// Time passed.
     Tick,
 }
@@ -184,8 +191,11 @@ pub enum Event {
     WentBlind { source: SourceId, reason: Arc<str> },
     /// It can again.
     SawAgain { source: SourceId, blind_for: Duration },
-    /// The schema of a source is not what it should be, in these columns.
-    SchemaDrifted { source: SourceId, changes: Arc<[Drift]> },
+    /// The schema of a source was taken for what it should be from now on.
+    SchemaLearned { source: SourceId, schema: Arc<TableSchema> },
+    /// The schema of a source is not what it should be, in these columns. `accept` stands for the schema as it is now,
+    /// where what it should be is learned and not configured.
+    SchemaDrifted { source: SourceId, changes: Arc<[Drift]>, accept: Option<Fingerprint> },
     /// It is again.
     SchemaRestored { source: SourceId },
     /// Our own clock is not kept in step with a reference any more.
@@ -210,9 +220,13 @@ pub struct Tracker {
     sources: Vec<SourceBook>,
     tenants: Vec<TenantBook>,
     violations: VecDeque<Violation>,
-    known_leaks: BTreeSet<(TraceId, StageId, Locator)>,
+    known_leaks: BTreeMap<(TraceId, StageId, Locator), Violation>,
+    /// Violations that the store was not given yet.
+    unsaved_violations: Vec<Violation>,
     /// What the platform last said of our own clock.
     clock: Option<OwnClock>,
+    /// By how much it and the system's differ.
+    clock_offset: Duration,
     revision: u64,
     /// Sources whose list of wanted traces changed since it was last asked for.
     changed: BTreeSet<SourceId>,
@@ -243,8 +257,10 @@ impl Tracker {
             sources,
             tenants,
             violations: VecDeque::new(),
-            known_leaks: BTreeSet::new(),
+            known_leaks: BTreeMap::new(),
+            unsaved_violations: Vec::new(),
             clock: None,
+            clock_offset: Duration::ZERO,
             revision: 0,
             changed: BTreeSet::new(),
             unsaved: BTreeSet::new(),
@@ -275,10 +291,9 @@ impl Tracker {
                 self.lost_sight(source);
                 self.reconsider(source, now, &mut events);
             }
-            Input::SchemaRead { source, changes } => {
-                events.extend(self.schema_read(source, changes, now));
-            }
+            Input::SchemaRead { source, schema } => events.extend(self.schema_read(source, schema, now)),
             Input::ClockChecked(clock) => events.extend(self.clock_checked(clock)),
+            Input::ClockCompared(offset) => self.clock_offset = offset,
             Input::Tick => {}
         }
         self.expire(now, &mut events);
@@ -465,19 +480,11 @@ impl Tracker {
         }
     }
 
-    /// By how much a stage's clock and ours may disagree: the stage's own share, and what our clock may be off.
+    /// By how much a stage's clock and ours may disagree: the stage's own share, what the system's clock may be off, and
+    /// what ours differs from that.
     fn allowance(&self, stage: StageId) -> Duration {
         let ours = self.clock.and_then(|clock| clock.error_bound).unwrap_or_default();
-        self.topology.stage(stage).clock_allowance + ours
-    }
-
-    fn schema_read(&mut self, source: SourceId, changes: Arc<[Drift]>, now: Timestamp) -> Option<Event> {
-        let before = self.sources[source.0 as usize].schema_read(changes.clone(), now);
-        match (before.is_empty(), changes.is_empty()) {
-            (true, true) => None,
-            (false, true) => Some(Event::SchemaRestored { source }),
-            (_, false) => (before != changes).then_some(Event::SchemaDrifted { source, changes }),
-        }
+        self.topology.stage(stage).clock_allowance + ours + self.clock_offset
     }
 
     /// Marks every trace that waits at a source: what happens there now happens unseen.

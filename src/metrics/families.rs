@@ -154,6 +154,7 @@ pub(super) struct Families {
     pub(super) schema_drift: IntGaugeVec,
     pub(super) clock_error_bound: Gauge,
     pub(super) clock_synchronized: IntGauge,
+    pub(super) clock_offset: Gauge,
     pub(super) store_degraded: IntGauge,
     pub(super) build_info: IntGaugeVec,
 }
@@ -330,7 +331,7 @@ impl Families {
             schema_drift: d.int_gauge(
                 "traceprobe_schema_drift",
                 &["stage"],
-                "Columns of the tables behind this stage that were added, removed, or changed in type or mode: against schema, or against what the probe found at its start. The log and the page name them.",
+                "Columns of the tables behind this stage that were added, removed, or changed in type or mode: against schema, or against what the probe found at its first look. The log and the page name them.",
             )?,
             clock_error_bound: d.gauge(
                 "traceprobe_clock_error_bound_seconds",
@@ -341,6 +342,11 @@ impl Families {
                 "traceprobe_clock_synchronized",
                 &[],
                 "0 while ECS says that the probe's own clock is not kept in step: latencies to stages that stamp arrivals themselves are then not to be trusted. 1 otherwise, also where nobody says.",
+            )?.with_label_values::<&str>(&[]),
+            clock_offset: d.gauge(
+                "traceprobe_clock_offset_seconds",
+                &[],
+                "By how much the system's clock is ahead of the probe's, which never steps; below 0, behind. Added to the clock_allowance of every stage, and made up for at 0.5 ms a second. Beyond 1.5 s the probe ends itself.",
             )?.with_label_values::<&str>(&[]),
             store_degraded: d.int_gauge(
                 "traceprobe_store_degraded",

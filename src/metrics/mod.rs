@@ -25,6 +25,7 @@ pub use self::families::Described;
 use self::families::{Definer, Families};
 use crate::domain::outcome::Outcome;
 use crate::domain::sighting::{Reading, Trouble};
+use crate::domain::steady::Offset;
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{Owner, SourceId, StageId, Stretch, TenantId, Topology};
@@ -106,6 +107,11 @@ impl Metrics {
         self.families.store_degraded.set(i64::from(degraded));
     }
 
+    /// How far the system's clock is ahead of the probe's.
+    pub fn clock_offset(&self, offset: Offset) {
+        self.families.clock_offset.set(offset.as_secs_f64());
+    }
+
     /// Counts what happened.
     pub fn record(&self, event: &Event, now: Timestamp) {
         let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
@@ -183,6 +189,7 @@ impl Metrics {
             // Shown by the gauges that a snapshot sets.
             Event::WentBlind { .. }
             | Event::SawAgain { .. }
+            | Event::SchemaLearned { .. }
             | Event::SchemaDrifted { .. }
             | Event::ClockAdrift { .. }
             | Event::ClockInStep { .. }

@@ -127,7 +127,8 @@ fn drifted_columns_are_counted_for_tables_only_and_born_at_zero() {
         Tracker::new(map.clone(), rules(), Timestamp::MIN).snapshot(Timestamp::from_secs(1_000));
     let table = map.source_of(fixture::ACME, map.end());
     let gone = Drift { column: "level".into(), from: Some("STRING".into()), to: None };
-    snapshot.sources[table.0 as usize].drifted = Some(Drifted { since: None, changes: [gone].into() });
+    snapshot.sources[table.0 as usize].drifted =
+        Some(Drifted { since: None, changes: [gone].into(), accept: None });
     metrics.show(&snapshot);
     assert_eq!(series(), r#"traceprobe_schema_drift{stage="table"} 1"#);
 }

@@ -13,6 +13,7 @@ use aws_sdk_cloudwatchlogs::Client;
 use aws_sdk_cloudwatchlogs::operation::filter_log_events::FilterLogEventsOutput;
 use aws_sdk_cloudwatchlogs::types::FilteredLogEvent;
 
+use super::aside::aside;
 use super::decode::{Limits, scan_record};
 use super::sdk_error::explain;
 use super::{Observe, ObserveError, Recognizer};
@@ -110,7 +111,8 @@ impl CloudWatchLogs {
             return;
         };
         reading.bytes += message.len() as u64;
-        let found = scan_record(&self.recognizer, Limits::RECORD, message.as_bytes());
+        let scan = || scan_record(&self.recognizer, Limits::RECORD, message.as_bytes());
+        let found = aside(message.len(), scan);
         reading.decode_errors += u64::from(found.decode_errors > 0);
         if found.foreign_tags > 0 && !self.foreign.contains(id) {
             reading.foreign_tags += found.foreign_tags;

@@ -16,11 +16,12 @@ use std::time::Duration;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::error::ProvideErrorMetadata;
 use aws_sdk_kinesis::primitives::DateTime;
-use aws_sdk_kinesis::types::{Shard, ShardFilter, ShardFilterType};
+use aws_sdk_kinesis::types::{Record, Shard, ShardFilter, ShardFilterType};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
 use self::ask::{Answer, Ask, Refusal, date, is_arn, is_invalid};
+use super::aside::aside;
 use super::decode::{Limits, scan_record};
 use super::sdk_error::explain;
 use super::{Observe, ObserveError, Recognizer};
@@ -361,9 +362,11 @@ impl Kinesis {
             }
         };
         let reading = &mut self.unreported.reading;
-        for record in page.records {
+        let bytes = page.records.iter().map(|record| record.data.as_ref().len()).sum();
+        let scan = |record: &Record| scan_record(&self.recognizer, Limits::RECORD, record.data.as_ref());
+        let scans: Vec<_> = aside(bytes, || page.records.iter().map(scan).collect());
+        for (record, scan) in page.records.into_iter().zip(scans) {
             let data = record.data.as_ref();
-            let scan = scan_record(&self.recognizer, Limits::RECORD, data);
             reading.records += 1;
             reading.bytes += data.len() as u64;
             pass.bytes += data.len() as u64;

@@ -3,6 +3,7 @@
 //! One file for each kind of stage, and `decode` for what stands in their records. An observer has one verb: look
 //! once. It does not retry, sleep, count or log; the loop in [`pace`] does all that for every kind in the same way.
 
+mod aside;
 pub mod pace;
 
 pub mod bigquery;
@@ -18,7 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::canary::Template;
-use crate::domain::sighting::{Drift, Sweep, Trouble, Wanted};
+use crate::domain::schema::TableSchema;
+use crate::domain::sighting::{Sweep, Trouble, Wanted};
 use crate::domain::tag::{Code, Keyring};
 
 /// Reads one source.
@@ -30,9 +32,9 @@ pub trait Observe: Send + 'static {
     /// afterwards; whatever it keeps between looks must survive that without skipping anything.
     fn sweep(&mut self, wanted: &Wanted) -> impl Future<Output = Result<Sweep, ObserveError>> + Send;
 
-    /// By what the schema that the source had at the last look differs from what it should be; `None` where that is not
-    /// known, or there is no schema. Asked after every look, also one that failed.
-    fn drift(&self) -> Option<Arc<[Drift]>> {
+    /// The schema that the source had when it was last described; `None` until it was, or where there is none. Whether
+    /// that is the one it should have is the tracker's to say. Asked after every look, also one that failed.
+    fn schema(&self) -> Option<Arc<TableSchema>> {
         None
     }
 

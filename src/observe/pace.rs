@@ -93,7 +93,7 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
     let mut backoff = rhythm.backoff();
     let mut last = None;
     let mut covered = None;
-    let mut drift = None;
+    let mut schema = None;
     loop {
         let wanted = ends.wanted.borrow_and_update().clone();
         if wanted.waiting.is_empty() {
@@ -136,15 +136,15 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
             return;
         }
         // Also after a look that failed: the column that it looks for may be the one that is gone.
-        let drifted = observer.drift();
-        if drifted != drift
-            && let Some(changes) = &drifted
+        let read = observer.schema();
+        if read != schema
+            && let Some(read) = &read
         {
-            let input = Input::SchemaRead { source: ends.source, changes: changes.clone() };
+            let input = Input::SchemaRead { source: ends.source, schema: read.clone() };
             if ends.reports.send(input).await.is_err() {
                 return;
             }
-            drift = drifted;
+            schema = Some(read.clone());
         }
         tokio::time::sleep(pause).await;
     }
@@ -159,7 +159,8 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::domain::sighting::{Drift, Reading, Sweep, WantedTrace};
+    use crate::domain::schema::{Column, TableSchema};
+    use crate::domain::sighting::{Reading, Sweep, WantedTrace};
     use crate::domain::tag::{Code, Tag, TraceId};
 
     const RHYTHM: Rhythm =
@@ -223,10 +224,10 @@ mod tests {
         }
 
         /// From the third look on, a column is gone.
-        fn drift(&self) -> Option<Arc<[Drift]>> {
-            let gone = Drift { column: "id".into(), from: Some("STRING".into()), to: None };
-            let gone: &[Drift] = if self.looks.lock().unwrap().len() < 3 { &[] } else { &[gone] };
-            Some(gone.into())
+        fn schema(&self) -> Option<Arc<TableSchema>> {
+            let id = Column { name: "id".into(), kind: "STRING".into(), mode: "NULLABLE".into() };
+            let columns = if self.looks.lock().unwrap().len() < 3 { vec![id] } else { Vec::new() };
+            Some(Arc::new(TableSchema { columns }))
         }
     }
 
@@ -298,15 +299,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_drift_is_reported_when_it_changes_and_also_if_the_looks_fail() {
+    async fn a_schema_is_reported_when_it_changes_and_also_if_the_looks_fail() {
         for answer in [|_| Answer::Fine, |_| Answer::Fails] {
             let (looks, reported) = looks_during(120, wanted(1, 1), answer).await;
             assert!(looks.len() > 4, "{looks:?}");
-            let changes = reported.iter().filter_map(|input| match input {
-                Input::SchemaRead { changes, .. } => Some(changes.len()),
+            let columns = reported.iter().filter_map(|input| match input {
+                Input::SchemaRead { schema, .. } => Some(schema.columns.len()),
                 _ => None,
             });
-            assert_eq!(changes.collect::<Vec<_>>(), [0, 1]);
+            assert_eq!(columns.collect::<Vec<_>>(), [1, 0]);
         }
     }
 }

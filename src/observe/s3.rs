@@ -20,6 +20,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
 pub use self::template::KeyTemplate;
+use super::aside::aside;
 use super::decode::{Limits, Scan, Scanner};
 use super::sdk_error::{causes, explain};
 use super::{Observe, ObserveError, Recognizer};
@@ -416,11 +417,11 @@ impl Get {
                 Ok(Some(chunk)) => {
                     bytes += chunk.len() as u64;
                     if bytes > max_bytes {
-                        return (object, Opened::TooLarge(scanner.finish(), bytes));
+                        return (object, Opened::TooLarge(scanned(scanner, bytes), bytes));
                     }
-                    scanner.push(&chunk);
+                    aside(chunk.len(), || scanner.push(&chunk));
                 }
-                Ok(None) => return (object, Opened::Whole(scanner.finish(), bytes)),
+                Ok(None) => return (object, Opened::Whole(scanned(scanner, bytes), bytes)),
                 Err(error) => {
                     let why = causes(&error);
                     let words = format!("{words}: its body broke off after {bytes} bytes: {why}");
@@ -430,6 +431,11 @@ impl Get {
             }
         }
     }
+}
+
+/// What is found in an object of so many bytes: some formats are held whole and only opened at their end.
+fn scanned(scanner: Scanner, bytes: u64) -> Scan {
+    aside(usize::try_from(bytes).unwrap_or(usize::MAX), || scanner.finish())
 }
 
 /// The ETag of a multipart object ends with the number of its parts: `"…-12"`.

@@ -1,5 +1,5 @@
-//! What outlives a restart of the probe: every trace in flight, the finished ones for a while, and the name under
-//! which this instance signs its canaries.
+//! What outlives a restart of the probe: every trace in flight, the finished ones and the leaks for a while, the columns
+//! that tables were found to have, and the name under which this instance signs its canaries.
 //!
 //! One embedded SQLite file and one process that writes it; a whole batch is one transaction, so that a crash at any
 //! moment leaves a state that the probe was in. It waits for the disk, so only the daemon's keeper calls it, off the
@@ -8,8 +8,10 @@
 
 mod record;
 mod schema;
+mod schemas;
 #[cfg(test)]
 pub(crate) mod tests;
+mod violations;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ use crate::domain::tag::{Code, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Topology;
 use crate::domain::trace::Trace;
+use crate::domain::tracker::{LearnedSchema, Violation};
 
 /// How long to wait for another process that holds the file, such as our predecessor on its way out.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -33,6 +36,31 @@ const WAL_LIMIT: i64 = 16 << 20;
 
 /// Traces, each with whether it is finished.
 pub type Batch = Vec<(Arc<Trace>, bool)>;
+
+/// What there is to write, in one transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Traces that changed.
+    pub traces: Batch,
+    /// Schemas that were learned.
+    pub schemas: Vec<LearnedSchema>,
+    /// Isolation violations that were found.
+    pub violations: Vec<Violation>,
+}
+
+impl Changes {
+    /// Whether there is nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.traces.is_empty() && self.schemas.is_empty() && self.violations.is_empty()
+    }
+}
+
+impl From<Batch> for Changes {
+    fn from(traces: Batch) -> Self {
+        Self { traces, ..Self::default() }
+    }
+}
 
 /// An open database.
 #[derive(Debug)]
@@ -62,7 +90,7 @@ pub struct SetAside {
 /// What to bring back after a restart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Range {
-    /// Only traces that were planned at this instant or later.
+    /// Only traces that were planned at this instant or later, and violations that were noticed then.
     pub since: Timestamp,
     /// Most finished traces that went well, the newest first.
     pub delivered: usize,
@@ -77,6 +105,10 @@ pub struct Loaded {
     pub traces: Vec<Trace>,
     /// How many traces stay on disk because their tenant is not configured any more, by its name.
     pub unknown_tenants: BTreeMap<String, usize>,
+    /// What tables were found to look like, whether they are configured or not.
+    pub schemas: Vec<LearnedSchema>,
+    /// Isolation violations, in the order in which they were noticed.
+    pub violations: Vec<Violation>,
     /// Stages that traces have been at and that are not configured any more.
     pub dropped_stages: BTreeSet<String>,
     /// How many rows make no sense, and stay on disk.
@@ -277,14 +309,14 @@ impl Store {
         Ok(Some(Instance { name, code }))
     }
 
-    /// Writes traces over what is known of them, in one transaction.
+    /// Writes changes over what is known, in one transaction.
     ///
     /// # Errors
     ///
-    /// [`StoreError`]; nothing of the batch is written then.
-    pub fn save(&mut self, batch: &[(Arc<Trace>, bool)]) -> Result<(), StoreError> {
+    /// [`StoreError`]; nothing of them is written then.
+    pub fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        upsert(&transaction, batch, &self.topology)?;
+        write(&transaction, changes, &self.topology)?;
         Ok(transaction.commit()?)
     }
 
@@ -294,8 +326,8 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError`]; nothing is changed then.
-    pub fn save_all(&mut self, all: &[(Arc<Trace>, bool)]) -> Result<(), StoreError> {
-        let known: HashSet<TraceId> = all.iter().map(|(trace, _)| trace.id()).collect();
+    pub fn save_all(&mut self, all: &Changes) -> Result<(), StoreError> {
+        let known: HashSet<TraceId> = all.traces.iter().map(|(trace, _)| trace.id()).collect();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut stale = Vec::new();
         {
@@ -313,7 +345,7 @@ impl Store {
                 delete.execute([id.as_u128().to_be_bytes()])?;
             }
         }
-        upsert(&transaction, all, &self.topology)?;
+        write(&transaction, all, &self.topology)?;
         Ok(transaction.commit()?)
     }
 
@@ -342,6 +374,8 @@ impl Store {
         self.load_rows(&delivered, params![since, limit(range.delivered)], &mut loaded)?;
         self.load_rows(&failed, params![since, limit(range.failures)], &mut loaded)?;
         loaded.traces.sort_unstable_by_key(Trace::id);
+        schemas::load(&self.connection, &mut loaded)?;
+        violations::load(&self.connection, &self.topology, &range, &mut loaded)?;
         Ok(loaded)
     }
 
@@ -375,9 +409,9 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets finished traces beyond the newest `keep` that went well and the newest `keep` that did not, and every
-    /// trace that was planned before `older_than`, which must be long after its deadline. At most a few thousand at
-    /// once; says how many.
+    /// Forgets finished traces beyond the newest `keep` that went well and the newest `keep` that did not, every
+    /// trace that was planned before `older_than`, which must be long after its deadline, and violations that were
+    /// noticed before that. At most a few thousand at once; says how many traces.
     ///
     /// # Errors
     ///
@@ -394,9 +428,16 @@ impl Store {
         for failed in [false, true] {
             pruned += transaction.execute(many, params![failed, at_most, keep])?;
         }
+        violations::prune(&transaction, older_than, at_most)?;
         transaction.commit()?;
         Ok(pruned)
     }
+}
+
+fn write(to: &Transaction<'_>, changes: &Changes, map: &Topology) -> Result<(), StoreError> {
+    upsert(to, &changes.traces, map)?;
+    schemas::upsert(to, &changes.schemas)?;
+    violations::insert(to, &changes.violations, map)
 }
 
 fn upsert(to: &Transaction<'_>, batch: &[(Arc<Trace>, bool)], map: &Topology) -> Result<(), StoreError> {

@@ -251,7 +251,7 @@ impl Record {
     }
 }
 
-fn stage_named(name: &str, map: &Topology) -> Option<StageId> {
+pub(super) fn stage_named(name: &str, map: &Topology) -> Option<StageId> {
     map.stage_ids().find(|id| &*map.stage(*id).name == name)
 }
 

@@ -15,7 +15,8 @@ pub(super) const APPLICATION_ID: i32 = 0x7a71_7470;
 /// Tenants, stages and outcomes stand by name: their ids are places in a configuration, which changes. What is queried
 /// has a column; the rest is JSON in `known`, where a stage more or less changes no schema. An id's 16 bytes begin
 /// with the planned instant, so they sort by it.
-const STEPS: [&str; 1] = ["
+pub(super) const STEPS: [&str; 3] = [
+    "
     CREATE TABLE instance (
         only INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
         name TEXT NOT NULL,
@@ -32,7 +33,27 @@ const STEPS: [&str; 1] = ["
     ) STRICT;
     CREATE INDEX trace_by_age ON trace (planned_at);
     CREATE INDEX trace_by_end ON trace (finished, failed, id);
-"];
+",
+    "
+    CREATE TABLE learned_schema (
+        source TEXT NOT NULL PRIMARY KEY,
+        columns TEXT NOT NULL,
+        drifted_since INTEGER
+    ) STRICT;
+",
+    "
+    CREATE TABLE violation (
+        trace BLOB NOT NULL CHECK (length(trace) = 16),
+        stage TEXT NOT NULL,
+        locator TEXT NOT NULL,
+        tenant TEXT NOT NULL,
+        noticed_at INTEGER NOT NULL,
+        found_in TEXT NOT NULL,
+        PRIMARY KEY (trace, stage, locator)
+    ) STRICT;
+    CREATE INDEX violation_by_age ON violation (noticed_at);
+",
+];
 
 /// The newest version that this program knows.
 pub(super) const VERSION: i64 = STEPS.len() as i64;

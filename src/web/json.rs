@@ -187,6 +187,7 @@ struct Source {
     behind_seconds: Option<f64>,
     drift: Option<Vec<DriftJson>>,
     drift_since: Option<String>,
+    drift_accept: Option<String>,
 }
 
 #[derive(Serialize, Debug)]
@@ -458,6 +459,7 @@ impl Source {
             behind_seconds: view.behind.map(|behind| behind.as_secs_f64()),
             drift: view.drifted.as_ref().map(|drifted| drifted.changes.iter().map(DriftJson::new).collect()),
             drift_since: view.drifted.as_ref().and_then(|drifted| drifted.since).map(rfc3339),
+            drift_accept: view.drifted.as_ref().and_then(|drifted| drifted.accept).map(|of| of.to_string()),
         }
     }
 }

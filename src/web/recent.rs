@@ -46,6 +46,7 @@ pub(super) struct Page {
     not_kept: Option<String>,
     /// What the platform says of the probe's own clock: whether it is kept in step, and how far off it may be.
     clock: Option<(bool, String)>,
+    clock_runbook: String,
     drifted: Vec<DriftLine>,
     troubled: Vec<SourceLine>,
     healthy: Vec<SourceLine>,
@@ -148,6 +149,8 @@ struct DriftLine {
     source: String,
     since: Option<(String, String)>,
     changes: String,
+    /// What to configure if the change is wanted.
+    remedy: String,
     runbook: String,
 }
 
@@ -214,6 +217,7 @@ impl Page {
                 .collect(),
             violations: violations(snapshot, filter),
             clock: snapshot.clock.map(|clock| (clock.synchronized, clock_line(clock, snapshot.at))),
+            clock_runbook: app.settings.chapter("traceprobeclocknotsynchronized"),
             drifted,
             troubled,
             healthy,
@@ -446,6 +450,7 @@ impl DriftLine {
             stage: snapshot.topology.stage(spec.stage).name.to_string(),
             source: spec.name.to_string(),
             since: since.map(|at| (words::clock(at, snapshot.at), words::age(snapshot.at.since(at)))),
+            remedy: source::drift_remedy(view),
             runbook: app.settings.chapter("traceprobeschemadrift"),
         })
     }

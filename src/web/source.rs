@@ -87,6 +87,15 @@ pub fn drift(view: &SourceView) -> Option<String> {
     (!view.drift().is_empty()).then(|| list_drift(view.drift()))
 }
 
+/// The key that has to be set for the stage if a drift is wanted.
+#[must_use]
+pub fn drift_remedy(view: &SourceView) -> String {
+    match view.drifted.as_ref().and_then(|drifted| drifted.accept) {
+        Some(accept) => format!("schema_accepted = [\"{accept}\"]"),
+        None => "schema".to_owned(),
+    }
+}
+
 /// Whose it is: a tenant's name, or `shared`.
 #[must_use]
 pub fn owner(snapshot: &Snapshot, source: SourceId) -> Arc<str> {

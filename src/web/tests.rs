@@ -124,15 +124,18 @@ async fn a_drifted_schema_is_told_on_the_page_and_in_json() {
     let table = snapshot.topology.source_of(ACME, TABLE);
     let added = Drift { column: "x".into(), from: None, to: Some("STRING".into()) };
     let since = Some(snapshot.at - std::time::Duration::from_secs(60));
-    snapshot.sources[table.0 as usize].drifted = Some(Drifted { since, changes: [added].into() });
+    let accept = "0f1e2d3c".parse().ok();
+    snapshot.sources[table.0 as usize].drifted = Some(Drifted { since, changes: [added].into(), accept });
     let app = app(snapshot);
     let page = page(&app, "/traces/recent").await;
     assert!(text(&page, "verdicts").contains("column x added (STRING)"), "{}", text(&page, "verdicts"));
+    assert!(text(&page, "verdicts").contains("set schema_accepted = [&#34;0f1e2d3c&#34;] for the stage"));
     assert!(text(&page, "observers").contains("schema drifted: column x added (STRING)"));
     let recent = json(&app, "/traces/recent").await;
     let drift = &recent["sources"][table.0 as usize]["drift"];
     let expected = serde_json::json!([{"column": "x", "change": "added", "from": null, "to": "STRING"}]);
     assert_eq!(*drift, expected);
+    assert_eq!(recent["sources"][table.0 as usize]["drift_accept"], "0f1e2d3c");
 }
 
 #[tokio::test]

@@ -92,6 +92,7 @@ impl Heard {
                 panic!("everything in here is ours, and there is room for it: {event:?}")
             }
             Event::ForeignTags { .. }
+            | Event::SchemaLearned { .. }
             | Event::SchemaDrifted { .. }
             | Event::SchemaRestored { .. }
             | Event::ClockAdrift { .. }
@@ -151,6 +152,7 @@ impl Heard {
             | Event::Full { .. }
             | Event::Missed { .. }
             | Event::ForeignTags { .. }
+            | Event::SchemaLearned { .. }
             | Event::SchemaDrifted { .. }
             | Event::SchemaRestored { .. }
             | Event::ClockAdrift { .. }

@@ -19,7 +19,7 @@ use traceprobe::domain::topology::{
 };
 use traceprobe::domain::trace::Trace;
 use traceprobe::domain::tracker::{Event, Input, PutResult, Settings, Tracker};
-use traceprobe::store::{Range, Store};
+use traceprobe::store::{Batch, Range, Store};
 
 use super::heard::Heard;
 use super::history::*;
@@ -393,8 +393,8 @@ impl Run {
     fn begin(&mut self) {
         self.is_down = false;
         self.began = self.now;
-        let committed: Vec<_> = std::mem::take(&mut self.committed).into_values().collect();
-        self.store.save(&committed).unwrap();
+        let committed: Batch = std::mem::take(&mut self.committed).into_values().collect();
+        self.store.save(&committed.into()).unwrap();
         let all = Range { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
         let loaded = self.store.load(all).unwrap();
         assert_eq!(loaded.unreadable, 0);

@@ -31,11 +31,50 @@ pub struct Probe {
 pub struct Recent {
     pub not_kept: Option<String>,
     pub traces: Vec<Row>,
+    pub tenants: Vec<Tenant>,
+    pub violations: Vec<Violation>,
+    pub sources: Vec<Source>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Tenant {
+    pub name: String,
+    pub verdict: Verdict,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Verdict {
+    pub condition: String,
+}
+
+#[derive(Debug, Deserialize, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Violation {
+    pub at: String,
+    pub tenant: String,
+    pub stage: String,
+    pub trace: String,
+    pub found_in: String,
+    pub locator: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Source {
+    pub stage: String,
+    pub drift: Option<Vec<Change>>,
+    pub drift_accept: Option<String>,
+    pub drift_since: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Change {
+    pub column: String,
+    pub change: String,
 }
 
 #[derive(Debug, Deserialize)]
 pub struct Row {
     pub id: String,
+    pub tenant: String,
     pub outcome: String,
     pub stages: Vec<Stage>,
 }
@@ -139,6 +178,11 @@ impl Probe {
     pub async fn recent(&self) -> Recent {
         let text = self.get("/traces/recent?format=json&limit=1000").await;
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
+    }
+
+    /// What people see.
+    pub async fn page(&self) -> String {
+        self.get("/traces/recent").await
     }
 
     pub async fn metrics(&self) -> Metrics {

@@ -34,6 +34,8 @@ pub struct Files {
     pub config: PathBuf,
     pub store: PathBuf,
     pub log: PathBuf,
+    /// Of the configuration, as it was at first.
+    text: String,
     topology: Arc<Topology>,
 }
 
@@ -61,8 +63,8 @@ impl Scene {
         let config = Config::parse(&text, variables).unwrap_or_else(|faults| panic!("{faults}\n{text}"));
         let topology = Arc::new(config.topology());
         let path = self.folder.join(format!("{instance}.toml"));
-        fs::write(&path, text).unwrap();
-        Files { config: path, store, log: self.folder.join(format!("{instance}.log")), topology }
+        fs::write(&path, &text).unwrap();
+        Files { config: path, store, log: self.folder.join(format!("{instance}.log")), text, topology }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -168,6 +170,12 @@ end = true
 }
 
 impl Files {
+    /// Writes the configuration anew, with more lines for one stage.
+    pub fn add_to_stage(&self, stage: &str, lines: &str) {
+        let head = format!("[[stage]]\nname = \"{stage}\"\n");
+        fs::write(&self.config, self.text.replace(&head, &format!("{head}{lines}\n"))).unwrap();
+    }
+
     pub fn map(&self) -> &Topology {
         &self.topology
     }

@@ -1,7 +1,7 @@
 //! Every fault that a configuration can have, one by one.
 
 /// What is replaced in the sound configuration, by what, and how the one fault begins, and what it says.
-pub(super) const FAULTY: [(&str, &str, &str, &str); 63] = [
+pub(super) const FAULTY: [(&str, &str, &str, &str); 64] = [
     ("[probe]", "[probe]\ngiv_up = \"1m\"", "probe.giv_up:", "did you mean `give_up`?"),
     ("[log]", "[log]\nlevel = \"loud\"", "log.level:", "\"loud\" is no log level"),
     ("[log]", "[logs]", "logs:", "did you mean `log`?"),
@@ -154,6 +154,12 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 63] = [
         "must be 10MB to",
     ),
     ("id_column", "schema = [\"trace_id\"]\nid_column", "stage.table.schema:", "is no column of a table"),
+    (
+        "id_column",
+        "schema_accepted = [\"trace_id\"]\nid_column",
+        "stage.table.schema_accepted:",
+        "is no fingerprint of a schema",
+    ),
     (
         "kind = \"bigquery\"\nafter = \"stream\"\ntable = \"p.d.t\"\nid_column = \"trace_id\"",
         "kind = \"s3\"\nbucket = \"archive\"\nkey = \"acme/%Y/%m/%d/\"",

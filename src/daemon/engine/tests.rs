@@ -1,7 +1,9 @@
 use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::daemon::keeper::{Settings as KeeperSettings, Started};
+use crate::domain::outcome::Outcome;
 use crate::domain::tag::TagKey;
 use crate::domain::topology::fixture;
 use crate::domain::tracker::Settings;
@@ -22,11 +24,14 @@ struct Around {
 }
 
 async fn engine(folder: &Folder, queue: usize) -> Around {
+    engine_on(folder, queue, crate::daemon::clock::system()).await
+}
+
+async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
     let topology = Arc::new(fixture::topology());
-    let clock = crate::daemon::clock::system();
     let naming = Naming::Host("host".to_owned());
     let settings = KeeperSettings::new(Some(folder.file()), 1_000, secs(86_400));
-    let started = Keeper::start(settings, topology.clone(), naming, ALL, clock.clone()).await.unwrap();
+    let started = Keeper::start(settings, topology.clone(), naming, ALL, clock.wall()).await.unwrap();
     let Started { keeper, instance, loaded } = started;
     let settings = Settings {
         slo: secs(30),
@@ -103,7 +108,7 @@ async fn an_engine_that_stopped_takes_up_what_was_in_flight() {
         stop.cancel();
         departure.trace
     };
-    let ((), trace) = tokio::join!(around.engine.run(stop.clone()), observe);
+    let (_, trace) = tokio::join!(around.engine.run(stop.clone()), observe);
     let again = engine(&folder, 16).await;
     assert!(again.engine.tracker.in_flight_traces().any(|open| open.id() == trace));
 }
@@ -124,4 +129,57 @@ async fn a_canary_for_which_the_queue_has_no_room_is_refused_and_never_leaves() 
     let mut departures = around.departures;
     assert!(departures.recv().await.is_some());
     assert_eq!(departures.recv().await, None, "only one had room");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_ends_the_engine_and_what_was_in_flight_is_unobserved_on_disk() {
+    let folder = Folder::new();
+    let start = tokio::time::Instant::now();
+    let set_by = Arc::new(AtomicU64::new(0));
+    let shown = set_by.clone();
+    let system =
+        move || Timestamp::from_secs(1_800_000_000) + start.elapsed() + secs(shown.load(Ordering::Relaxed));
+    let clock = ProbeClock::new(move || start.elapsed(), system);
+    let mut around = engine_on(&folder, 1_000, clock).await;
+    let stop = CancellationToken::new();
+    let observe = async {
+        for _ in 0..10 {
+            around.departures.recv().await.unwrap();
+        }
+        set_by.store(1_200, Ordering::Relaxed);
+    };
+    let (end, ()) = tokio::join!(around.engine.run(stop), observe);
+    let End::ClockStepped(by) = end else { panic!("{end:?}") };
+    assert_eq!(by.abs().as_secs(), 1_200);
+    let loaded = open(&folder.file()).unwrap().store.load(ALL).unwrap();
+    assert!(loaded.traces.len() >= 10);
+    for trace in loaded.traces {
+        assert!(matches!(trace.ended, Some((Outcome::Unobserved, _))), "{trace:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_a_little_off_is_followed_slowly() {
+    let folder = Folder::new();
+    let start = tokio::time::Instant::now();
+    let system = move || Timestamp::from_secs(1_800_000_000) + start.elapsed() + ahead(start.elapsed());
+    // Half a second forward, soon after the start.
+    fn ahead(after: Duration) -> Duration {
+        if after > Duration::from_millis(100) { Duration::from_millis(500) } else { Duration::ZERO }
+    }
+    let around = engine_on(&folder, 1_000, ProbeClock::new(move || start.elapsed(), system)).await;
+    let metrics = around.engine.metrics.clone();
+    let stop = CancellationToken::new();
+    let observe = async {
+        loop {
+            let text = metrics.render(crate::metrics::Format::Text);
+            let offset = text.lines().find_map(|line| line.strip_prefix("traceprobe_clock_offset_seconds "));
+            if offset.is_some_and(|offset| offset.starts_with("0.49") || offset.starts_with("0.5")) {
+                break stop.cancel();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let (end, ()) = tokio::join!(around.engine.run(stop.clone()), observe);
+    assert_eq!(end, End::Stopped);
 }

@@ -31,11 +31,12 @@ async fn start_on(disk: impl Fn() -> Result<Opened, StoreError> + Send + Sync + 
     Keeper::start_with(open, settings(None), host(), ALL, clock()).await.unwrap().keeper
 }
 
-fn changes(ns: impl IntoIterator<Item = u8>) -> Batch {
-    ns.into_iter().map(|n| (Arc::new(trace(n)), false)).collect()
+fn changes(ns: impl IntoIterator<Item = u8>) -> Changes {
+    let traces = ns.into_iter().map(|n| (Arc::new(trace(n)), false)).collect();
+    Changes { traces, ..Changes::default() }
 }
 
-fn nothing_to_resync() -> Batch {
+fn nothing_to_resync() -> Changes {
     panic!("the store is healthy, so nobody should ask for everything")
 }
 
@@ -189,7 +190,8 @@ async fn what_is_too_much_is_removed_beside_the_commits() {
     let folder = Folder::new();
     let mut keeper = start(&folder, "host").await.keeper;
     keeper.settings.keep = 3;
-    let finished: Batch = (0..12).map(|n| (Arc::new(ended(n, Outcome::Delivered)), true)).collect();
+    let traces = (0..12).map(|n| (Arc::new(ended(n, Outcome::Delivered)), true)).collect();
+    let finished = Changes { traces, ..Changes::default() };
     advance(keeper.settings.prune_every).await;
     done(&keeper.commit(finished, nothing_to_resync).await);
     done(&keeper.commit(changes([15]), nothing_to_resync).await);

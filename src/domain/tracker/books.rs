@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::schema::SchemaBook;
 use super::snapshot::Drifted;
-use crate::domain::sighting::{Drift, Reading, Trouble, WantedTrace};
+use crate::domain::sighting::{Reading, Trouble, WantedTrace};
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 
@@ -27,6 +28,7 @@ pub(super) struct SourceBook {
     pub(super) behind: Option<Duration>,
     /// `None` until its schema was read.
     pub(super) drifted: Option<Drifted>,
+    pub(super) schema: SchemaBook,
 }
 
 /// A row of failed looks.
@@ -101,15 +103,6 @@ impl SourceBook {
     fn fail(&mut self, trouble: Trouble, detail: Arc<str>, at: Timestamp) {
         let (since, looks) = self.failing.as_ref().map_or((at, 0), |before| (before.since, before.looks));
         self.failing = Some(Failing { since, looks: looks + 1, trouble, detail });
-    }
-
-    /// Notes how the schema differs from what it should be, and says how it did before.
-    pub(super) fn schema_read(&mut self, changes: Arc<[Drift]>, now: Timestamp) -> Arc<[Drift]> {
-        let before = self.drifted.take();
-        let earlier = before.as_ref().and_then(|drifted| drifted.since);
-        let since = (!changes.is_empty()).then(|| earlier.unwrap_or(now));
-        self.drifted = Some(Drifted { since, changes });
-        before.map(|drifted| drifted.changes).unwrap_or_default()
     }
 
     /// Whether its last look did not get through.

@@ -123,7 +123,8 @@ impl Tracker {
             return false;
         };
         let deadline = trace.planned_at + self.settings.give_up;
-        if let Outcome::Refused(_) | Outcome::DeadLettered(_) = outcome {
+        // Nobody waits any more for one that nobody could see.
+        if let Outcome::Refused(_) | Outcome::DeadLettered(_) | Outcome::Unobserved = outcome {
             return true;
         }
         let settled = |stage: StageId| {

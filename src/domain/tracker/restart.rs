@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::{Event, Tracker};
+use crate::domain::outcome::Outcome;
 use crate::domain::sighting::WantedTrace;
 use crate::domain::tag::{Tag, TraceId};
 use crate::domain::time::Timestamp;
@@ -48,6 +49,27 @@ impl Tracker {
         // The store has these as they are.
         self.unsaved = unsaved;
         self.forgotten = forgotten;
+    }
+
+    /// Lets go of everything that is open, because time itself cannot be trusted any more: the system's clock was set.
+    /// Traces without an outcome are unobserved, and no hop that is under way will ever be judged.
+    pub fn abandon(&mut self, now: Timestamp) -> Vec<Event> {
+        let now = now.max(self.latest_now);
+        let mut events = Vec::new();
+        let open: Vec<TraceId> = self.open.keys().copied().collect();
+        for id in open {
+            let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) else { continue };
+            for visit in &mut trace.stages {
+                if let Hop::Open | Hop::Overdue = visit.hop {
+                    visit.hop = Hop::Unjudged;
+                }
+            }
+            if trace.ended.is_none() {
+                self.end(id, Outcome::Unobserved, now, &mut events);
+            }
+            self.finish(id);
+        }
+        events
     }
 
     /// The traces that changed since the last call, for the store, each with whether it is finished.

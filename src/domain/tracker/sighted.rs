@@ -14,10 +14,6 @@ use crate::domain::trace::{Afterwards, Arrival, Hop, Judgement, Put, Trace};
 /// Most copies of one canary that are told apart at one stage. A pipeline that stores more than this of one event has
 /// been noticed long before.
 const MAX_COPIES: usize = 16;
-/// Isolation violations that are remembered for the page.
-pub(super) const MAX_VIOLATIONS: usize = 100;
-/// Leaked copies that are known, so that one that is read again is not counted again. The oldest are forgotten first.
-const MAX_KNOWN_LEAKS: usize = 10_000;
 
 impl Tracker {
     /// Takes one sighting. The trace that it is of, if it is the first at this stage: it has [arrived](Self::arrived)
@@ -170,16 +166,11 @@ impl Tracker {
         };
         let trace = sighting.tag.trace;
         // A record that is read again is the same violation, not another one.
-        if self.known_leaks.insert((trace, stage, sighting.locator.clone())) {
-            events.push(Event::IsolationViolation { tenant, stage, trace, found_in: found_in.clone() });
-            let locator = sighting.locator.clone();
-            self.violations.push_back(Violation { at: now, tenant, stage, trace, found_in, locator });
-            if self.violations.len() > MAX_VIOLATIONS {
-                self.violations.pop_front();
-            }
-            if self.known_leaks.len() > MAX_KNOWN_LEAKS {
-                self.known_leaks.pop_first();
-            }
+        let locator = sighting.locator.clone();
+        let seen = Violation { at: now, tenant, stage, trace, found_in: found_in.clone(), locator };
+        if self.remember_leak(seen.clone()) {
+            self.unsaved_violations.push(seen);
+            events.push(Event::IsolationViolation { tenant, stage, trace, found_in });
         }
         true
     }

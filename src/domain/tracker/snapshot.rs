@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Tracker;
+use crate::domain::schema::Fingerprint;
 use crate::domain::sighting::{Drift, Locator, Trouble};
 use crate::domain::tag::TraceId;
 use crate::domain::time::{OwnClock, Timestamp};
@@ -63,12 +64,14 @@ impl SourceView {
 }
 
 /// How the schema of a source differs from what it should be.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Drifted {
     /// Since when anything differs.
     pub since: Option<Timestamp>,
     /// What differs now; nothing when all is as it should be.
     pub changes: Arc<[Drift]>,
+    /// What stands for the schema as it is now, where it is held against a learned one and so can be accepted.
+    pub accept: Option<Fingerprint>,
 }
 
 /// A row of failed looks.

@@ -11,9 +11,11 @@ use crate::domain::topology::fixture::*;
 use crate::domain::trace::{Afterwards, Hop, Standing};
 
 mod copies;
+mod leaks;
 mod properties;
 mod put;
 mod restart;
+mod schema;
 
 const SLO: u64 = 30;
 const GIVE_UP: u64 = 120;
@@ -533,7 +535,7 @@ fn a_leak_of_many_canaries_that_is_read_again_is_counted_once_each() {
         w.look_at(of_globex, t(2), Some(t(2)), leaks.clone());
     }
     assert_eq!(w.count(|event| matches!(event, Event::IsolationViolation { .. })), leaks.len());
-    assert!(w.tracker.snapshot(t(3)).violations.len() <= sighted::MAX_VIOLATIONS);
+    assert!(w.tracker.snapshot(t(3)).violations.len() <= super::leaks::MAX_VIOLATIONS);
 }
 
 #[test]
@@ -680,25 +682,6 @@ fn a_failure_that_successes_have_pushed_out_can_still_come_late() {
             .iter()
             .any(|(trace, finished)| trace.afterwards == Some(Afterwards::Late) && *finished)
     );
-}
-
-#[test]
-fn a_drift_is_told_when_it_changes_and_when_it_is_over() {
-    let mut w = World::new();
-    let source = SourceId(0);
-    let column = |name: &str| Drift { column: name.into(), from: None, to: Some("STRING".into()) };
-    let mut read = |changes: &[Drift], at| {
-        let events = w.apply(Input::SchemaRead { source, changes: changes.into() }, t(at));
-        let since = w.tracker.snapshot(t(at)).sources[0].drifted.as_ref().unwrap().since;
-        (events, since)
-    };
-    let one: Arc<[Drift]> = [column("x")].into();
-    let two: Arc<[Drift]> = [column("x"), column("y")].into();
-    assert_eq!(read(&[], 1), (vec![], None));
-    assert_eq!(read(&one, 2), (vec![Event::SchemaDrifted { source, changes: one.clone() }], Some(t(2))));
-    assert_eq!(read(&one, 3), (vec![], Some(t(2))));
-    assert_eq!(read(&two, 4), (vec![Event::SchemaDrifted { source, changes: two.clone() }], Some(t(2))));
-    assert_eq!(read(&[], 5), (vec![Event::SchemaRestored { source }], None));
 }
 
 #[test]

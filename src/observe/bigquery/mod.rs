@@ -8,7 +8,6 @@
 //!
 //! It must never send a query whose bytes are not bounded: the table's owner pays by the byte.
 
-mod drift;
 mod failure;
 mod rows;
 mod settings;
@@ -30,12 +29,12 @@ use serde::{Deserialize, Serialize};
 use super::{Observe, ObserveError, Recognizer};
 use crate::cloud::calls::CallResult;
 use crate::cloud::gcp::Gcp;
-use crate::domain::sighting::{Drift, Reading, Sweep, Trouble, Wanted, WantedTrace};
+use crate::domain::schema::TableSchema;
+use crate::domain::sighting::{Reading, Sweep, Trouble, Wanted, WantedTrace};
 use crate::domain::tag::{Tag, TraceId};
 use crate::domain::time::{Timestamp, WallClock};
 
 pub use settings::{IdIs, Predicate, Settings, TableName};
-pub use table::{Column, TableSchema};
 
 use rows::{Reader, Row};
 use sql::Columns;
@@ -63,10 +62,8 @@ pub struct BigQuery {
     recognizer: Recognizer,
     clock: WallClock,
     known: Option<Known>,
-    /// The columns that the table should have, once they are known.
-    should: Option<TableSchema>,
-    /// How it differed from them when it was last described.
-    drift: Option<Arc<[Drift]>>,
+    /// The table's columns when it was last described, whatever became of the look.
+    schema: Option<Arc<TableSchema>>,
     spent: Spent,
 }
 
@@ -109,22 +106,16 @@ impl BigQuery {
     #[must_use]
     pub fn new(settings: Settings, gcp: Gcp, recognizer: Recognizer, clock: WallClock) -> Self {
         let name = settings.table.to_string();
-        let should = settings.schema.clone();
         let spent = Spent::default();
-        Self { settings, name, gcp, recognizer, clock, known: None, should, drift: None, spent }
-    }
-
-    /// The table's columns, once a look has succeeded.
-    #[must_use]
-    pub fn schema(&self) -> Option<&TableSchema> {
-        self.known.as_ref().map(|known| &known.table.schema)
+        Self { settings, name, gcp, recognizer, clock, known: None, schema: None, spent }
     }
 
     /// Columns that the settings name and the table does not have, once a look has succeeded. Looks go on without them.
     #[must_use]
     pub fn missing_columns(&self) -> Vec<&str> {
         let wanted = [&self.settings.time_column, &self.settings.tenant_column, &self.settings.body_column];
-        let has = |name: &str| self.schema().is_none_or(|schema| schema.column(name).is_some());
+        let has =
+            |name: &str| self.known.as_ref().is_none_or(|known| known.table.schema.column(name).is_some());
         wanted.into_iter().flatten().map(String::as_str).filter(|name| !has(name)).collect()
     }
 
@@ -168,8 +159,7 @@ impl BigQuery {
         }
         let table = Table::parse(&answer.body).map_err(|error| garbled(&asked, &error))?;
         // Before anything that may fail because of a change.
-        let should = self.should.get_or_insert_with(|| table.schema.clone());
-        self.drift = Some(drift::between(should, &table.schema));
+        self.schema = Some(Arc::new(table.schema.clone()));
         let id = &self.settings.id_column;
         if table.schema.column(id).is_none() {
             return Err(ObserveError::new(Trouble::Missing, format!("`{}` has no column `{id}`", self.name)));
@@ -408,8 +398,8 @@ impl BigQuery {
 }
 
 impl Observe for BigQuery {
-    fn drift(&self) -> Option<Arc<[Drift]>> {
-        self.drift.clone()
+    fn schema(&self) -> Option<Arc<TableSchema>> {
+        self.schema.clone()
     }
 
     async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::table::TableSchema;
-
 /// Which table, and how to read it.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -34,8 +32,6 @@ pub struct Settings {
     pub query_timeout: Duration,
     /// Most pages of one query's result.
     pub max_pages: usize,
-    /// The columns that the table should have; those of the first look when absent. Any difference is reported.
-    pub schema: Option<TableSchema>,
     /// How often the table is described again, to notice changed columns and a query that became dear. That is free.
     pub refresh: Duration,
 }
@@ -58,7 +54,6 @@ impl Settings {
             daily_bytes_billed: None,
             query_timeout: Duration::from_secs(10),
             max_pages: 10,
-            schema: None,
             refresh: Duration::from_mins(5),
         }
     }

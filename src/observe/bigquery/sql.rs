@@ -103,7 +103,7 @@ fn literal(kind: &str, unit: Unit, at: Timestamp) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::bigquery::table::TableSchema;
+    use crate::domain::schema::TableSchema;
 
     fn sql(partitioning: Partitioning, predicate: &Predicate) -> String {
         let table = Table { schema: TableSchema::default(), partitioning, location: None };

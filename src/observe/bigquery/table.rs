@@ -5,31 +5,7 @@
 
 use serde::Deserialize;
 
-/// One column, nested ones with the path to them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Column {
-    /// `trace_id`, or `payload.trace_id` inside a record.
-    pub name: String,
-    /// As tables.get names it: `STRING`, `INTEGER`, `TIMESTAMP`, `RECORD`, ...
-    pub kind: String,
-    /// `NULLABLE`, `REQUIRED` or `REPEATED`.
-    pub mode: String,
-}
-
-/// The columns of a table, in its order, each record before its fields.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TableSchema {
-    /// All of them.
-    pub columns: Vec<Column>,
-}
-
-impl TableSchema {
-    /// The column of a name, in any case, as in SQL.
-    #[must_use]
-    pub fn column(&self, name: &str) -> Option<&Column> {
-        self.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name))
-    }
-}
+use crate::domain::schema::{Column, TableSchema};
 
 /// How a table is cut into partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]

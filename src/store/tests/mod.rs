@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use self::history::{canary, t};
 use super::*;
 use crate::domain::outcome::Outcome;
+use crate::domain::schema::{Column, TableSchema};
+use crate::domain::sighting::Locator;
 use crate::domain::topology::fixture::*;
 use crate::domain::topology::{Owner, Role, Source, Stage, StageId, Stretch, Tenant, TenantId};
 use crate::domain::trace::{Hop, Origin, Visit};
@@ -69,7 +71,7 @@ pub(crate) fn break_disk(store: &Store) {
 
 fn save(store: &mut Store, trace: Trace) {
     let finished = trace.ended.is_some();
-    store.save(&[(Arc::new(trace), finished)]).unwrap();
+    store.save(&vec![(Arc::new(trace), finished)].into()).unwrap();
 }
 
 fn ids(loaded: &Loaded) -> Vec<TraceId> {
@@ -105,7 +107,10 @@ fn a_newer_database_is_refused_with_both_versions_and_left_as_it_is() {
     assert!(error.is_a_fault_of_configuration());
     assert_eq!(
         error.to_string(),
-        "the store is of version 999, and this program knows versions up to 1: it was left as it is; run the newer program, or give this one another path"
+        format!(
+            "the store is of version 999, and this program knows versions up to {}: it was left as it is; run the newer program, or give this one another path",
+            schema::VERSION
+        )
     );
     assert_eq!(fs::read(folder.file()).unwrap(), before);
     assert_eq!(folder.names(), ["store.db"]);
@@ -183,7 +188,7 @@ fn a_place_where_nothing_can_be_written_is_an_error() {
     assert!(matches!(open(Path::new("/proc/store.db")), Err(StoreError::Other(_))));
     let mut store = in_memory();
     store.connection.pragma_update(None, "query_only", true).unwrap();
-    let refused = store.save(&[(Arc::new(trace(1)), false)]);
+    let refused = store.save(&vec![(Arc::new(trace(1)), false)].into());
     assert!(matches!(refused, Err(StoreError::ReadOnly(_))), "{refused:?}");
 }
 
@@ -202,6 +207,7 @@ fn a_full_disk_is_an_error_and_the_batch_is_not_there_in_half() {
     save(&mut store, trace(0));
     store.connection.pragma_update(None, "max_page_count", 12).unwrap();
     let batch: Batch = (1..200).map(|n| (Arc::new(trace(n)), false)).collect();
+    let batch = Changes::from(batch);
     let full = store.save(&batch);
     assert!(matches!(full, Err(StoreError::Full(_))), "{full:?}");
     assert_eq!(store.load(ALL).unwrap().traces, [trace(0)]);
@@ -264,7 +270,7 @@ fn names_find_their_places_again_when_the_configuration_changed() {
     assert_eq!(two.ended.as_ref().map(|(outcome, _)| outcome), Some(&lost));
     assert_eq!(loaded.dropped_stages, BTreeSet::from(["archive".to_owned()]));
     assert_eq!(loaded.unknown_tenants, BTreeMap::from([("globex".to_owned(), 1)]));
-    store.save_all(&[]).unwrap();
+    store.save_all(&Changes::default()).unwrap();
     drop(store);
     let back = open(&folder.file()).unwrap().store.load(ALL).unwrap();
     assert!(
@@ -301,7 +307,8 @@ fn after_a_time_without_saving_what_nobody_knows_is_not_in_flight_any_more() {
     let mut store = in_memory();
     (1..4).for_each(|n| save(&mut store, trace(n)));
     save(&mut store, ended(9, Outcome::Delivered));
-    store.save_all(&[(Arc::new(trace(2)), false), (Arc::new(ended(3, Outcome::Delivered)), true)]).unwrap();
+    let known = vec![(Arc::new(trace(2)), false), (Arc::new(ended(3, Outcome::Delivered)), true)];
+    store.save_all(&known.into()).unwrap();
     let loaded = store.load(ALL).unwrap();
     let states: Vec<_> = loaded.traces.iter().map(|trace| (trace.id(), trace.ended.is_some())).collect();
     assert_eq!(states, [(canary(2).trace, false), (canary(3).trace, true), (canary(9).trace, true)]);
@@ -327,4 +334,98 @@ fn what_was_planned_too_long_ago_is_not_brought_back() {
     let mut store = in_memory();
     save(&mut store, trace(1));
     assert!(store.load(Range { since: t(1), ..ALL }).unwrap().traces.is_empty());
+}
+
+#[test]
+fn a_file_of_the_first_version_is_brought_up_to_date_with_all_that_is_in_it() {
+    let folder = Folder::new();
+    let connection = Connection::open(folder.file()).unwrap();
+    connection.execute_batch(schema::STEPS[0]).unwrap();
+    connection.pragma_update(None, "application_id", schema::APPLICATION_ID).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    drop(connection);
+    let mut store = open(&folder.file()).unwrap().store;
+    assert_eq!(schema::inspect(&store.connection).unwrap(), schema::VERSION);
+    save(&mut store, trace(1));
+    store.save(&learned("bigquery p.d.t", &["a"])).unwrap();
+    assert_eq!(store.load(ALL).unwrap().traces, [trace(1)]);
+}
+
+fn learned(source: &str, columns: &[&str]) -> Changes {
+    let column = |name: &&str| Column {
+        name: (*name).to_owned(),
+        kind: "STRING".to_owned(),
+        mode: "REQUIRED".to_owned(),
+    };
+    let schema = TableSchema { columns: columns.iter().map(column).collect() };
+    let learned = LearnedSchema {
+        source: source.into(),
+        schema: Arc::new(schema),
+        drifted_since: Some(t(columns.len() as u64)),
+    };
+    Changes { schemas: vec![learned], ..Changes::default() }
+}
+
+#[test]
+fn a_schema_is_kept_by_its_source_and_the_latest_one_counts() {
+    let folder = Folder::new();
+    let mut store = open(&folder.file()).unwrap().store;
+    for changes in [
+        learned("bigquery p.d.t", &["a"]),
+        learned("bigquery p.d.u", &["b"]),
+        learned("bigquery p.d.t", &["a", "c"]),
+    ] {
+        store.save(&changes).unwrap();
+    }
+    drop(store);
+    let mut store = open(&folder.file()).unwrap().store;
+    let expected =
+        [learned("bigquery p.d.t", &["a", "c"]).schemas, learned("bigquery p.d.u", &["b"]).schemas].concat();
+    assert_eq!(store.load(ALL).unwrap().schemas, expected);
+    // One that makes no sense is learned anew.
+    store.connection.execute("UPDATE learned_schema SET columns = '{' WHERE source LIKE '%t'", []).unwrap();
+    let loaded = store.load(ALL).unwrap();
+    assert_eq!((loaded.schemas.as_slice(), loaded.unreadable), (&expected[1..], 1));
+}
+
+fn leaked(n: u8, copy: &str, at: Timestamp) -> Violation {
+    let (tenant, locator) = (if n.is_multiple_of(3) { GLOBEX } else { ACME }, Locator::new(copy));
+    let found_in = "kinesis logs-'other'".into();
+    Violation { at, tenant, stage: ARCHIVE, trace: canary(n).trace, found_in, locator }
+}
+
+fn save_leak(store: &mut Store, seen: &Violation) {
+    store.save(&Changes { violations: vec![seen.clone()], ..Changes::default() }).unwrap();
+}
+
+#[test]
+fn a_leak_is_kept_once_as_it_was_noticed_first() {
+    let folder = Folder::new();
+    let mut store = open(&folder.file()).unwrap().store;
+    let all = [leaked(1, "a", t(3)), leaked(1, "b", t(2)), leaked(3, "a", t(9))];
+    all.iter().for_each(|seen| save_leak(&mut store, seen));
+    save_leak(&mut store, &leaked(1, "a", t(8)));
+    drop(store);
+    let mut store = open(&folder.file()).unwrap().store;
+    let [first, second, third] = all;
+    assert_eq!(store.load(ALL).unwrap().violations, [second, first, third.clone()]);
+    let lately = store.load(Range { since: t(4), ..ALL }).unwrap().violations;
+    assert_eq!(lately, std::slice::from_ref(&third));
+    store.prune(100, t(4)).unwrap();
+    assert_eq!(store.load(ALL).unwrap().violations, [third]);
+}
+
+#[test]
+fn a_leak_of_a_tenant_that_is_gone_stays_and_one_of_another_finds_its_place() {
+    let folder = Folder::new();
+    let mut store = open(&folder.file()).unwrap().store;
+    let stream = Violation { stage: STREAM, ..leaked(1, "a", t(1)) };
+    save_leak(&mut store, &stream);
+    save_leak(&mut store, &leaked(3, "b", t(2)));
+    drop(store);
+    let mut store = Store::open(&folder.file(), Arc::new(another_map()), t(0)).unwrap().store;
+    let moved = Violation { tenant: TenantId(1), stage: StageId(1), ..stream };
+    assert_eq!(store.load(ALL).unwrap().violations, [moved]);
+    drop(store);
+    assert_eq!(open(&folder.file()).unwrap().store.load(ALL).unwrap().violations.len(), 2);
 }

@@ -54,10 +54,10 @@ proptest! {
         for (n, step) in steps.iter().enumerate() {
             world.step(step, &mut tracker);
             if n % saves == 0 {
-                store.save(&tracker.take_unsaved()).unwrap();
+                store.save(&tracker.take_unsaved().into()).unwrap();
             }
         }
-        store.save(&tracker.take_unsaved()).unwrap();
+        store.save(&tracker.take_unsaved().into()).unwrap();
         let mut traces: Vec<_> = tracker.all().iter().map(|(trace, _)| (**trace).clone()).collect();
         traces.sort_by_key(Trace::id);
         // A look that fails marks the gap only in memory: after a restart everything is marked.
@@ -68,7 +68,7 @@ proptest! {
         prop_assert_eq!(loaded.traces, traces);
         prop_assert_eq!(loaded.unreadable, 0);
         let again = tracker.all();
-        store.save_all(&again).unwrap();
+        store.save_all(&again.clone().into()).unwrap();
         let exact: BTreeMap<_, _> = again.iter().map(|(trace, _)| (trace.id(), (**trace).clone())).collect();
         let loaded = store.load(ALL).unwrap().traces;
         prop_assert_eq!(loaded.into_iter().map(|trace| (trace.id(), trace)).collect::<BTreeMap<_, _>>(), exact);
@@ -87,7 +87,7 @@ proptest! {
         let (mut ends, mut counted) = (Ends::new(), Counts::new());
         for step in &steps[..cut] {
             let events = world.step(step, &mut tracker);
-            store.save(&tracker.take_unsaved()).unwrap();
+            store.save(&tracker.take_unsaved().into()).unwrap();
             enter(&events, &mut ends, &mut counted);
         }
         let mut tracker = Tracker::new(map, settings(), world.now);
@@ -122,7 +122,7 @@ fn a_trace_in_flight_is_in_flight_after_the_restart() {
     let mut tracker = Tracker::new(Arc::new(topology()), settings(), t(0));
     let mut store = in_memory();
     tracker.apply(Input::Planned { tag: canary(1) }, t(0));
-    store.save(&tracker.take_unsaved()).unwrap();
+    store.save(&tracker.take_unsaved().into()).unwrap();
     let mut tracker = Tracker::new(Arc::new(topology()), settings(), t(5));
     tracker.restore(store.load(ALL).unwrap().traces, t(5));
     assert_eq!(tracker.trace(canary(1).trace).unwrap().standing(), Standing::InFlight);

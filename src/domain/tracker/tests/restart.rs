@@ -268,3 +268,77 @@ fn a_loss_of_long_ago_does_not_ride_along_after_a_restart() {
     assert_eq!(riders(t(GIVE_UP + 5)), 1);
     assert_eq!(riders(t(GIVE_UP + 1 + GIVE_UP + 1)), 0);
 }
+
+/// What a clock that was set leaves behind: canary 1 is on its way to the end, canary 2 is delivered and not archived yet.
+fn abandoned() -> (World, Vec<Trace>) {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.put(canary(2));
+    let both = |copy| [1, 2].map(|n| seen(canary(n), Stamp::Millis(ms(300)), t(1), copy)).into();
+    w.look(STREAM, t(1), both("a"));
+    w.look(TABLE, t(2), vec![seen(canary(2), Stamp::None, t(2), "c")]);
+    let events = w.tracker.abandon(t(3));
+    assert_eq!(
+        events,
+        [Event::Ended { tenant: ACME, trace: canary(1).trace, outcome: Outcome::Unobserved, adopted: false }]
+    );
+    assert_eq!((w.tracker.in_flight(), w.tracker.open.len()), (0, 0));
+    let saved = w.tracker.take_unsaved();
+    assert!(saved.iter().all(|(_, finished)| *finished), "{saved:?}");
+    (w, saved.into_iter().map(|(trace, _)| (*trace).clone()).collect())
+}
+
+#[test]
+fn when_the_clock_was_set_what_is_in_flight_is_unobserved_and_no_hop_is_judged() {
+    let (w, _) = abandoned();
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
+    assert_eq!(w.outcome(canary(2)), Some(Outcome::Delivered));
+    for n in [1, 2] {
+        assert_eq!(w.tracker.trace(canary(n).trace).unwrap().visit(ARCHIVE).hop, Hop::Unjudged);
+    }
+}
+
+#[test]
+fn after_the_clock_was_set_forward_or_back_nothing_is_lost_or_measured_across_it() {
+    for now in [t(3_600), t(0) - s(3_600)] {
+        let (_, saved) = abandoned();
+        let mut after =
+            World { tracker: Tracker::new(Arc::new(topology()), settings(), now), events: vec![] };
+        after.tracker.restore(saved, now);
+        assert_eq!(after.tracker.in_flight(), 0);
+        for (stage, later) in [(ARCHIVE, 5), (TRANSIT, 6), (TABLE, 9)] {
+            let at = now + s(later);
+            after.look(stage, at, vec![]);
+            let copies = [1, 2].map(|n| seen(canary(n), Stamp::Millis(at), at + s(1), "late"));
+            after.look(stage, at + s(1), copies.into());
+        }
+        after.apply(Input::Tick, now + s(2 * (GIVE_UP + GRACE)));
+        assert_eq!(after.outcome(canary(1)), Some(Outcome::Unobserved));
+        let measured = |event: &&Event| {
+            matches!(
+                event,
+                Event::HopMeasured { .. }
+                    | Event::HopOverdue { .. }
+                    | Event::HopMissing { .. }
+                    | Event::EndToEnd { .. }
+                    | Event::Overdue { .. }
+                    | Event::GaveUp { .. }
+                    | Event::Ended { .. }
+            )
+        };
+        assert_eq!(after.events.iter().find(measured), None);
+        let found = |event: &Event| matches!(event, Event::LateArrival { .. } | Event::FoundAfterAll { .. });
+        assert_eq!(after.count(found), 1);
+    }
+}
+
+#[test]
+fn what_our_clock_differs_from_the_systems_is_added_to_the_allowance_of_a_stage() {
+    let mut w = World::new();
+    w.apply(Input::ClockCompared(Duration::from_millis(400)), t(0));
+    w.put(canary(1));
+    w.look(STREAM, t(2), vec![]);
+    w.look(STREAM, t(9), vec![seen(canary(1), Stamp::Millis(t(5)), t(9), "1")]);
+    let width = w.tracker.trace(canary(1).trace).unwrap().arrival(STREAM).unwrap().width();
+    assert_eq!(width, Duration::from_millis(1 + 2 * (50 + 400)));
+}

@@ -1,0 +1,203 @@
+//! A wall clock that never steps.
+//!
+//! The system's clock may be set: by hours when a host finds its time server, by a second at a leap second. Everything
+//! the tracker proves rests on the order of instants, and a clock that is set forward by fifteen minutes would prove the
+//! absence of canaries that had seconds to arrive. So the probe takes the system's time once, at its start, and from then on
+//! counts the time that the machine runs, which the kernel disciplines in rate and never steps. Small differences that the
+//! system's clock shows later are made up for so slowly that no latency notices; a large one is a step, of which
+//! nobody can say whether the time before or after it is the true one.
+//!
+//! Virtual readings go in, timestamps come out; who reads the machine's clocks is the daemon's business.
+
+use std::time::Duration;
+
+use super::time::Timestamp;
+
+/// The largest difference that is made up for. More than a leap second, and little against any deadline.
+pub const MAX_SLEWED: Duration = Duration::from_millis(1_500);
+
+/// Of so many microseconds, one is given or taken while a difference is made up for: 500 ppm, the rate of adjtime(3), at which
+/// a second takes 33 minutes and a latency of a minute is off by 30 ms.
+const SLEW_ONE_IN: i64 = 2_000;
+
+/// What the machine's two clocks show at one instant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Readings {
+    /// How long the machine has been running, in whatever state; only differences count.
+    pub running: Duration,
+    /// What the system takes for the time.
+    pub system: Timestamp,
+}
+
+/// By how much the system's clock is ahead of the probe's; negative where it is behind.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Offset {
+    micros: i64,
+}
+
+impl Offset {
+    /// From `probe` to `system`.
+    #[must_use]
+    pub const fn between(probe: Timestamp, system: Timestamp) -> Self {
+        Self { micros: system.micros().saturating_sub(probe.micros()) }
+    }
+
+    /// Its size.
+    #[must_use]
+    pub const fn abs(self) -> Duration {
+        Duration::from_micros(self.micros.unsigned_abs())
+    }
+
+    /// How far it is from another one.
+    #[must_use]
+    pub const fn apart(self, other: Self) -> Duration {
+        Duration::from_micros(self.micros.abs_diff(other.micros))
+    }
+
+    /// In seconds, with its sign.
+    #[must_use]
+    pub fn as_secs_f64(self) -> f64 {
+        let size = self.abs().as_secs_f64();
+        if self.micros < 0 { -size } else { size }
+    }
+}
+
+/// How the system's clock compares with ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Compared {
+    /// Near enough to be followed.
+    Within(Offset),
+    /// It was set: one of the two is wrong, and not by a little.
+    Stepped(Offset),
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct SteadyClock {
+    /// The line that it follows begins here,
+    running: Duration,
+    /// and then shows this.
+    shown: Timestamp,
+    /// What was to be made up for then, in microseconds.
+    owed: i64,
+}
+
+impl SteadyClock {
+    /// A clock that shows the system's time now.
+    #[must_use]
+    pub const fn new(first: Readings) -> Self {
+        Self { running: first.running, shown: first.system, owed: 0 }
+    }
+
+    /// What it shows when the machine has been running for so long.
+    #[must_use]
+    pub fn at(&self, running: Duration) -> Timestamp {
+        let since = running.saturating_sub(self.running);
+        let at_most = i64::try_from(since.as_micros()).unwrap_or(i64::MAX) / SLEW_ONE_IN;
+        let made_up = Duration::from_micros(self.owed.unsigned_abs().min(at_most.unsigned_abs()));
+        if self.owed < 0 { self.shown + since - made_up } else { self.shown + since + made_up }
+    }
+
+    /// Compares it with the system's clock, and follows that from now on unless it was stepped.
+    pub fn compare(&mut self, readings: Readings) -> Compared {
+        let shown = self.at(readings.running);
+        let offset = Offset::between(shown, readings.system);
+        if offset.abs() > MAX_SLEWED {
+            return Compared::Stepped(offset);
+        }
+        // Whoever read the machine before this and asks after it must not be shown an earlier line.
+        self.running = self.running.max(readings.running);
+        self.shown = shown;
+        self.owed = offset.micros;
+        Compared::Within(offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn t(secs: u64) -> Timestamp {
+        Timestamp::from_secs(1_800_000_000) + Duration::from_secs(secs)
+    }
+
+    /// A machine that has run for so many seconds when the probe starts.
+    fn started() -> SteadyClock {
+        SteadyClock::new(Readings { running: ms(70_000), system: t(0) })
+    }
+
+    /// So many seconds after the start, with the system's clock set forward by `ahead` milliseconds.
+    fn after(secs: u64, ahead: i64) -> Readings {
+        let system = Timestamp::from_micros(t(secs).micros() + ahead * 1_000);
+        Readings { running: ms(70_000 + secs * 1_000), system }
+    }
+
+    fn offset(millis: i64) -> Offset {
+        Offset { micros: millis * 1_000 }
+    }
+
+    #[test]
+    fn it_counts_the_time_that_the_machine_runs() {
+        let mut clock = started();
+        assert_eq!(clock.at(ms(70_000)), t(0));
+        assert_eq!(clock.at(ms(190_000)), t(120));
+        assert_eq!(clock.compare(after(300, 0)), Compared::Within(offset(0)));
+        assert_eq!(clock.at(ms(371_000)), t(301));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_told_and_not_followed() {
+        for ahead in [900_000, -900_000, 1_501, -1_501] {
+            let mut clock = started();
+            assert_eq!(clock.compare(after(10, ahead)), Compared::Stepped(offset(ahead)), "{ahead}");
+            assert_eq!(clock.at(ms(81_000)), t(11));
+        }
+    }
+
+    #[test]
+    fn a_small_difference_is_made_up_for_slowly_and_then_no_more() {
+        for (ahead, back) in [(1_000, ms(0)), (-1_000, ms(1_000))] {
+            let mut clock = started();
+            assert_eq!(clock.compare(after(0, ahead)), Compared::Within(offset(ahead)));
+            assert_eq!(clock.at(ms(70_000)), t(0), "not at once");
+            // A minute brings 30 ms.
+            let minute = clock.at(ms(130_000));
+            assert_eq!(Offset::between(t(60), minute), offset(30 * ahead.signum()));
+            assert_eq!(
+                clock.compare(after(60, ahead)),
+                Compared::Within(offset(ahead - 30 * ahead.signum()))
+            );
+            assert_eq!(clock.at(ms(2_070_000)) + back, t(2_000) + ms(1_000) - back);
+            assert_eq!(clock.compare(after(2_000, ahead)), Compared::Within(offset(0)));
+            assert_eq!(Offset::between(t(9_000), clock.at(ms(9_070_000))), offset(ahead));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_runs_backwards_and_is_off_in_rate_by_500_ppm_at_most(
+            steps in prop::collection::vec((1_u64..5_000_000, -2_000_000_i64..2_000_000), 1..60),
+        ) {
+            let mut clock = started();
+            let (mut running, mut shown) = (ms(70_000), t(0));
+            for (micros, ahead) in steps {
+                running += Duration::from_micros(micros);
+                let now = clock.at(running);
+                let passed = i64::try_from(now.since(shown).as_micros()).unwrap();
+                let micros = i64::try_from(micros).unwrap();
+                // One more than the rate allows, since both ends are rounded.
+                prop_assert!(now >= shown && (passed - micros).abs() <= micros / SLEW_ONE_IN + 1, "{passed} in {micros}");
+                shown = now;
+                let system = Timestamp::from_micros(t(0).micros() + running.as_micros() as i64 - 70_000_000 + ahead);
+                let _either = clock.compare(Readings { running, system });
+                prop_assert_eq!(clock.at(running), now);
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Isolation violations as they stand on disk, and the way there and back.
+
+use rusqlite::{Connection, Transaction, params};
+
+use super::record::stage_named;
+use super::{Loaded, Range, StoreError, id_of};
+use crate::domain::sighting::Locator;
+use crate::domain::time::Timestamp;
+use crate::domain::topology::Topology;
+use crate::domain::tracker::{MAX_KNOWN_LEAKS, Violation};
+
+pub(super) fn insert(to: &Transaction<'_>, found: &[Violation], map: &Topology) -> Result<(), StoreError> {
+    // What is known already stays as it was when it was noticed.
+    let mut insert = to.prepare(
+        "INSERT INTO violation (trace, stage, locator, tenant, noticed_at, found_in)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
+    )?;
+    for seen in found {
+        insert.execute(params![
+            seen.trace.as_u128().to_be_bytes(),
+            &*map.stage(seen.stage).name,
+            &*seen.locator.0,
+            &*map.tenant(seen.tenant).name,
+            seen.at.micros(),
+            &*seen.found_in,
+        ])?;
+    }
+    Ok(())
+}
+
+/// Reads the newest ones, oldest first. Those of tenants and stages that are not configured any more stay on disk.
+pub(super) fn load(
+    from: &Connection,
+    map: &Topology,
+    range: &Range,
+    loaded: &mut Loaded,
+) -> Result<(), StoreError> {
+    let mut select = from.prepare(
+        "SELECT trace, tenant, stage, locator, noticed_at, found_in FROM violation WHERE noticed_at >= ?1
+         ORDER BY noticed_at DESC LIMIT ?2",
+    )?;
+    let most = i64::try_from(MAX_KNOWN_LEAKS).unwrap_or(i64::MAX);
+    let mut rows = select.query(params![range.since.micros(), most])?;
+    while let Some(row) = rows.next()? {
+        let (tenant, stage, locator): (String, String, String) = (row.get(1)?, row.get(2)?, row.get(3)?);
+        let (Some(tenant), Some(stage)) = (map.tenant_by_name(&tenant), stage_named(&stage, map)) else {
+            continue;
+        };
+        let (trace, at) = (id_of(row)?, Timestamp::from_micros(row.get(4)?));
+        let found_in: String = row.get(5)?;
+        let locator = Locator::new(locator);
+        loaded.violations.push(Violation { at, tenant, stage, trace, found_in: found_in.into(), locator });
+    }
+    loaded.violations.reverse();
+    Ok(())
+}
+
+/// Forgets what was noticed before `older_than`, and the oldest beyond what is ever brought back, but not more than
+/// `at_most` of each.
+pub(super) fn prune(from: &Transaction<'_>, older_than: Timestamp, at_most: i64) -> Result<(), StoreError> {
+    let keep = i64::try_from(MAX_KNOWN_LEAKS).unwrap_or(i64::MAX);
+    from.execute(
+        "DELETE FROM violation WHERE rowid IN (SELECT rowid FROM violation WHERE noticed_at < ?1 LIMIT ?2)",
+        params![older_than.micros(), at_most],
+    )?;
+    from.execute(
+        "DELETE FROM violation WHERE rowid IN (
+             SELECT rowid FROM violation ORDER BY noticed_at DESC LIMIT ?1 OFFSET ?2)",
+        params![at_most, keep],
+    )?;
+    Ok(())
+}

@@ -3,6 +3,8 @@
 //!
 //! `TRACEPROBE_RESTART_SEED` begins with another run; `TRACEPROBE_RESTART_KILLS` kills more often or less.
 
+#[path = "support/configuration.rs"]
+mod configuration;
 #[path = "support/metrics.rs"]
 mod metrics;
 #[path = "restart/probe.rs"]

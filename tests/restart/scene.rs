@@ -1,7 +1,6 @@
 //! A pipeline in this process that knows the truth, and the files of the probes that watch it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,8 +11,10 @@ use traceprobe::domain::tag::TraceId;
 use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::Topology;
 use traceprobe::domain::trace::Trace;
-use traceprobe::sandbox::{self, Sandbox, Settings, TruthRecord};
+use traceprobe::sandbox::{Sandbox, Settings, Stage, TruthRecord};
 use traceprobe::store::{Range, Store};
+
+use super::configuration::configuration;
 
 /// Signs the tags of every probe of these tests.
 pub const TAG_KEY: (&str, &str) = ("TRACEPROBE_TAG_KEY", "the key of the restart tests");
@@ -77,93 +78,27 @@ impl Scene {
     }
 
     fn configuration(&self, instance: &str, interval: &str, store: &Path) -> String {
-        let ends = self.sandbox.endpoints();
-        let (project, dataset, table) = sandbox::TABLE;
-        let mut text = format!(
-            r#"[probe]
-listen = "127.0.0.1:0"
-instance = "{instance}"
+        let probe = format!(
+            r#"instance = "{instance}"
 interval = "{interval}"
 slo = "1s"
 critical = "2s"
 give_up = "6s"
-grace = "{grace}"
+grace = "{}"
 blind_after = "3s"
 stop_grace = "30s"
-
-[canary]
-sizes = ["100B", "500B"]
-
-[store]
-path = "{store}"
-
-[aws]
-region = "{region}"
-auth = "none"
-endpoints = {{ logs = "{logs}", kinesis = "{kinesis}", s3 = "{s3}", sts = "{sts}" }}
-
-[gcp]
-endpoint = "{bigquery}"
-auth = "none"
-
-[[stage]]
-name = "tenant_stream"
-kind = "kinesis"
-stream = "logs-{{tenant}}"
-interval = "100ms"
-settle = "0s"
-target = "1s"
-
-[[stage]]
-name = "archive"
-after = "tenant_stream"
-kind = "s3"
-bucket = "{archive}"
-key = "archive/tenant={{tenant}}/dt=%Y-%m-%d/hour=%H/"
-interval = "200ms"
-target = "1s"
-
-[[stage]]
-name = "transit"
-after = "tenant_stream"
-kind = "s3"
-bucket = "{transit}"
-key = "transit/%Y/%m/%d/%H/"
-interval = "200ms"
-target = "1s"
-
-[[stage]]
-name = "bigquery"
-after = "transit"
-kind = "bigquery"
-table = "{project}.{dataset}.{table}"
-id_column = "trace_id"
-time_column = "ingest_time"
-tenant_column = "tenant"
-interval = "200ms"
-target = "1s"
-end = true
 "#,
-            grace = self.grace,
-            store = store.display(),
-            region = sandbox::REGION,
-            logs = ends.logs,
-            kinesis = ends.kinesis,
-            s3 = ends.s3,
-            sts = ends.sts,
-            bigquery = ends.bigquery,
-            archive = sandbox::ARCHIVE_BUCKET,
-            transit = sandbox::TRANSIT_BUCKET,
+            self.grace
         );
-        for tenant in self.sandbox.tenants() {
-            write!(
-                text,
-                "\n[[tenant]]\nname = \"{}\"\nlog_group = \"{}\"\nrole_arn = \"{}\"\nexternal_id = \"{}\"\n",
-                tenant.name, tenant.log_group, tenant.role_arn, tenant.external_id,
-            )
-            .unwrap();
-        }
-        text
+        let stages = [
+            (Stage::TenantStream, "interval = \"100ms\"\nsettle = \"0s\"\ntarget = \"1s\""),
+            (Stage::Archive, "interval = \"200ms\"\ntarget = \"1s\""),
+            (Stage::Transit, "interval = \"200ms\"\ntarget = \"1s\""),
+            (Stage::Bigquery, "interval = \"200ms\"\ntarget = \"1s\""),
+        ];
+        let places = configuration(&self.sandbox, &probe, &stages);
+        let store = store.display();
+        format!("{places}\n[canary]\nsizes = [\"100B\", \"500B\"]\n\n[store]\npath = \"{store}\"\n")
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use traceprobe::config::Config;
 use traceprobe::daemon::clock;
@@ -16,16 +17,19 @@ use traceprobe::store::{Range, Store};
 
 use super::configuration::configuration;
 
+/// How long after its planned injection a canary that is proven absent is lost.
+pub const GIVE_UP: Duration = Duration::from_secs(6);
 /// Signs the tags of every probe of these tests.
 pub const TAG_KEY: (&str, &str) = ("TRACEPROBE_TAG_KEY", "the key of the restart tests");
-const TENANTS: usize = 2;
+pub const TENANTS: usize = 2;
 const ALL: Range = Range { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
 
 /// A sandbox and a folder of its own.
 pub struct Scene {
     pub sandbox: Sandbox,
     /// How long after its deadline a trace whose end stage is blind is still waited for.
-    pub grace: &'static str,
+    pub grace: Duration,
+    pub blind_after: Duration,
     folder: PathBuf,
 }
 
@@ -39,14 +43,19 @@ pub struct Files {
 }
 
 impl Scene {
+    /// A calm and brisk pipeline.
     pub async fn set(name: &str, seed: u64) -> Self {
+        Self::with(name, Settings::brisk(seed, TENANTS)).await
+    }
+
+    pub async fn with(name: &str, settings: Settings) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("restart").join(name);
         if folder.exists() {
             fs::remove_dir_all(&folder).unwrap();
         }
         fs::create_dir_all(&folder).unwrap();
-        let sandbox = Sandbox::start(Settings::brisk(seed, TENANTS)).await.unwrap();
-        Self { sandbox, grace: "8s", folder }
+        let sandbox = Sandbox::start(settings).await.unwrap();
+        Self { sandbox, grace: Duration::from_secs(8), blind_after: Duration::from_secs(3), folder }
     }
 
     /// Writes the configuration of a probe whose canaries leave at this interval.
@@ -83,15 +92,18 @@ impl Scene {
 interval = "{interval}"
 slo = "1s"
 critical = "2s"
-give_up = "6s"
-grace = "{}"
-blind_after = "3s"
+give_up = "{}s"
+grace = "{}s"
+blind_after = "{}s"
 stop_grace = "30s"
 "#,
-            self.grace
+            GIVE_UP.as_secs(),
+            self.grace.as_secs(),
+            self.blind_after.as_secs(),
         );
         let stages = [
-            (Stage::TenantStream, "interval = \"100ms\"\nsettle = \"0s\"\ntarget = \"1s\""),
+            // A shard gives five answers a second, and a new life begins where the last one left off.
+            (Stage::TenantStream, "interval = \"500ms\"\nsettle = \"0s\"\ntarget = \"1s\""),
             (Stage::Archive, "interval = \"200ms\"\ntarget = \"1s\""),
             (Stage::Transit, "interval = \"200ms\"\ntarget = \"1s\""),
             (Stage::Bigquery, "interval = \"200ms\"\ntarget = \"1s\""),
@@ -109,6 +121,9 @@ impl Files {
 
     /// Everything that the store holds now. Read from a copy, so that the file itself stays as the probe left it.
     pub fn kept(&self) -> BTreeMap<TraceId, Trace> {
+        if !self.store.exists() {
+            return BTreeMap::new();
+        }
         let copy = self.store.with_extension("copy");
         for suffix in ["", "-wal"] {
             let (from, to) = (beside(&self.store, suffix), beside(&copy, suffix));
@@ -137,7 +152,8 @@ impl Files {
     }
 }
 
-fn now() -> Timestamp {
+/// On the clock that the probe and the sandbox share.
+pub fn now() -> Timestamp {
     clock::system().now()
 }
 

@@ -5,6 +5,12 @@
 
 #[path = "restart/clock.rs"]
 mod clock;
+#[path = "support/configuration.rs"]
+mod configuration;
+#[path = "restart/killed.rs"]
+mod killed;
+#[path = "restart/lives.rs"]
+mod lives;
 #[path = "restart/memory.rs"]
 mod memory;
 #[path = "support/metrics.rs"]
@@ -25,68 +31,48 @@ use traceprobe::domain::tag::{Code, TraceId};
 use traceprobe::domain::trace::{Origin, Trace};
 use traceprobe::sandbox::{Fault, Stage, StageEffect};
 
+use self::killed::{Lane, Lived, Meeting};
 use self::probe::{Probe, Recent};
 use self::scene::{Files, Scene};
-use self::verdict::{Tally, Watch, judge};
+use self::verdict::Tally;
 
 /// As in the configuration of the scene, and half a minute for a busy machine.
 const LANDS_WITHIN: Duration = Duration::from_secs(45);
 const KILLS: u64 = 200;
-/// Runs beside each other, each with a pipeline of its own.
-const LANES: u64 = 4;
+/// So many of them end a long life.
+const LONG_OF: u64 = 16;
+/// Probes with short lives, beside each other.
+const SHORT_LANES: u64 = 3;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_at_any_instant_it_ends_every_canary_once_and_as_it_truly_was() {
+async fn killed_at_any_instant_it_ends_every_canary_once_and_as_an_undisturbed_run_does() {
     let seed = from_environment("TRACEPROBE_RESTART_SEED").unwrap_or(1);
     let kills = from_environment("TRACEPROBE_RESTART_KILLS").unwrap_or(KILLS);
     println!("TRACEPROBE_RESTART_SEED={seed} TRACEPROBE_RESTART_KILLS={kills}");
-    let tallies =
-        join_all((0..LANES).map(|lane| killed_again_and_again(seed * LANES + lane, kills / LANES))).await;
-    let sum = |count: fn(&Tally) -> usize| tallies.iter().map(count).sum::<usize>();
-    println!("{tallies:#?}");
-    assert!(
-        sum(|tally| tally.delivered) > 0
-            && sum(|tally| tally.lost_at_one_hop) > 0
-            && sum(|tally| tally.doubled) > 0
-    );
-    let (planned, down) = (sum(|tally| tally.planned), sum(|tally| tally.down));
-    assert!(down * 5 < planned, "the machine is too busy to prove anything: down for {down} of {planned}");
-}
+    let long = kills * LONG_OF / KILLS;
+    let short = (kills - long) / SHORT_LANES;
+    let mut lanes = vec![("undisturbed".to_owned(), Lived::Long, 0), ("long".to_owned(), Lived::Long, long)];
+    lanes.extend((1..SHORT_LANES).map(|lane| (format!("short-{lane}"), Lived::Shortly, short)));
+    lanes.push(("short".to_owned(), Lived::Shortly, kills - long - short * (SHORT_LANES - 1)));
+    let meeting = Meeting::of(lanes.len());
+    let runs = lanes
+        .iter()
+        .map(async |(name, lived, kills)| Lane::set(name, seed, *lived).await.run(*kills, &meeting).await);
+    let runs = join_all(runs).await;
 
-async fn killed_again_and_again(seed: u64, kills: u64) -> Tally {
-    let scene = Scene::set(&format!("killed-{seed}"), seed).await;
-    for (stage, effect) in [
-        (Stage::TenantStream, StageEffect::Lose { probability: 0.05 }),
-        (Stage::Transit, StageEffect::Lose { probability: 0.1 }),
-        (Stage::Bigquery, StageEffect::Lose { probability: 0.1 }),
-        (Stage::Archive, StageEffect::Lose { probability: 0.1 }),
-        (Stage::TenantStream, StageEffect::Duplicate { probability: 0.05 }),
-        (Stage::Bigquery, StageEffect::Duplicate { probability: 0.1 }),
-    ] {
-        scene.sandbox.fault(Fault::stage(stage, effect));
+    for ((name, _, kills), (tally, reference)) in lanes.iter().zip(&runs) {
+        println!("{name}, killed {kills} times: {tally:?}");
+        runs[0].1.assert_same_fates(reference);
     }
-    let files = scene.files("probe", "150ms");
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut watch = Watch::default();
-    for life in 0..kills {
-        let mut probe = Probe::spawn(&files);
-        // Every other life ends around its start, which is when it restores; the rest when it is at work.
-        if life % 2 == 1 {
-            probe.listening().await;
-        }
-        tokio::time::sleep(Duration::from_millis(random.u64(0..1_000))).await;
-        probe.kill().await;
-        if files.store.exists() {
-            watch.read(&files.kept());
-        }
+    // A long life reads everything. Only a machine that is too busy to let it leaves some canaries to doubt.
+    for (long, _) in &runs[..2] {
+        let doubtful = long.down + long.stretch + long.stretch_in_trouble;
+        assert!(doubtful * 10 <= long.planned, "nothing is proven: {long:#?}");
     }
-    let probe = Probe::start(&files).await;
-    probe.land().await;
-    let kept = files.kept();
-    watch.read(&kept);
-    let tally = judge(&scene.truth(), &kept, files.map());
-    scene.sandbox.stop().await;
-    tally
+    let sum = |count: fn(&Tally) -> usize| runs[1..].iter().map(|(tally, _)| count(tally)).sum::<usize>();
+    assert!(
+        sum(|tally| tally.delivered) > 0 && sum(|tally| tally.lost) > 0 && sum(|tally| tally.doubled) > 0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,7 +185,7 @@ async fn on_a_full_disk_it_goes_on_measuring_and_writes_everything_once_there_is
 async fn beside_a_predecessor_that_holds_the_store_it_measures_and_takes_over_once_that_has_ended() {
     let mut scene = Scene::set("held", 1).await;
     // Longer than it takes until the store is tried again.
-    scene.grace = "60s";
+    scene.grace = Duration::from_secs(60);
     let files = scene.files("probe", "300ms");
     let old = Probe::start(&files).await;
     old.until("it is at work", LANDS_WITHIN, |recent| recent.delivered() >= 3).await;

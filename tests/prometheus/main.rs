@@ -11,7 +11,6 @@ mod server;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,8 +21,7 @@ use self::support::daemon::Daemon;
 use serde_json::Value;
 use traceprobe::daemon::clock;
 use traceprobe::sandbox::{
-    self, Distribution, Fault, Pace, Sandbox, Service, ServiceEffect, Settings, Stage, StageEffect,
-    TenantSpec,
+    Distribution, Fault, Pace, Sandbox, Service, ServiceEffect, Settings, Stage, StageEffect, TenantSpec,
 };
 
 /// In earnest; here with another threshold and window.
@@ -115,68 +113,22 @@ impl Scene {
 }
 
 fn configuration(sandbox: &Sandbox, give_up: &str) -> String {
-    let ends = sandbox.endpoints();
-    let (project, dataset, table) = sandbox::TABLE;
-    let mut text = format!(
-        r#"
-[probe]
-listen = "127.0.0.1:0"
-interval = "500ms"
+    let probe = format!(
+        r#"interval = "500ms"
 slo = "{SLO}s"
 critical = "10s"
 give_up = "{give_up}"
 grace = "2m"
 blind_after = "4s"
 stop_grace = "1s"
-[aws]
-region = "{region}"
-auth = "none"
-endpoints = {{ logs = "{logs}", kinesis = "{kinesis}", s3 = "{s3}", sts = "{sts}" }}
-[gcp]
-endpoint = "{bigquery}"
-auth = "none"
-[[stage]]
-name = "tenant_stream"
-kind = "kinesis"
-stream = "logs-{{tenant}}"
-target = "1s"
-[[stage]]
-name = "transit"
-after = "tenant_stream"
-kind = "s3"
-bucket = "{transit}"
-key = "transit/%Y/%m/%d/%H/"
-interval = "1s"
-target = "2s"
-[[stage]]
-name = "bigquery"
-after = "transit"
-kind = "bigquery"
-table = "{project}.{dataset}.{table}"
-id_column = "trace_id"
-time_column = "ingest_time"
-tenant_column = "tenant"
-interval = "1s"
-target = "2s"
-end = true
-"#,
-        region = sandbox::REGION,
-        logs = ends.logs,
-        kinesis = ends.kinesis,
-        s3 = ends.s3,
-        sts = ends.sts,
-        bigquery = ends.bigquery,
-        transit = sandbox::TRANSIT_BUCKET,
+"#
     );
-    for tenant in sandbox.tenants() {
-        let TenantSpec { name, log_group, role_arn, external_id, .. } = tenant;
-        writeln!(
-            text,
-            "[[tenant]]\nname = \"{name}\"\nlog_group = \"{log_group}\"\nrole_arn = \"{role_arn}\"\nexternal_id = \"{external_id}\""
-        )
-        .expect("a String can be written to");
-    }
-    text
+    let stages = [
+        (Stage::TenantStream, "target = \"1s\""),
+        (Stage::Transit, "interval = \"1s\"\ntarget = \"2s\""),
+        (Stage::Bigquery, "interval = \"1s\"\ntarget = \"2s\""),
+    ];
+    support::configuration::configuration(sandbox, &probe, &stages)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,7 +37,7 @@ async fn a_table_that_changes_while_the_probe_is_down_has_drifted_until_someone_
         assert!(source.drift_since.is_some());
         assert_eq!(*since.get_or_insert_with(|| source.drift_since.clone()), source.drift_since);
         let key = format!("schema_accepted = [\"{}\"]", accept.as_deref().unwrap());
-        let page = probe.page().await;
+        let page = probe.html().await;
         assert!(
             page.contains("column host added (STRING)") && page.contains(&key.replace('"', "&#34;")),
             "{page}"
@@ -106,7 +106,7 @@ async fn a_leak_is_still_told_after_a_restart_and_not_counted_a_second_time() {
     assert!(counted <= new as f64, "{counted} are counted, and {new} are new");
     let verdict = recent.tenants.iter().find(|tenant| tenant.name == acme).unwrap();
     assert_eq!(verdict.verdict.condition, "leaking");
-    assert!(probe.page().await.contains(&first_life.violations[0].found_in));
+    assert!(probe.html().await.contains(&first_life.violations[0].found_in));
     probe.kill().await;
     scene.sandbox.stop().await;
 }

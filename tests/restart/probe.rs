@@ -21,9 +21,15 @@ const SIGKILL: i32 = 9;
 pub struct Probe {
     process: Child,
     stdout: Lines<BufReader<ChildStdout>>,
-    address: Option<String>,
-    http: reqwest::Client,
+    page: Option<Page>,
     files: Files,
+}
+
+/// Where a probe that listens can be asked.
+#[derive(Clone)]
+pub struct Page {
+    address: String,
+    http: reqwest::Client,
 }
 
 /// What `/traces/recent?format=json` says, as far as these tests want it.
@@ -60,6 +66,9 @@ pub struct Violation {
 #[derive(Debug, Deserialize)]
 pub struct Source {
     pub stage: String,
+    /// A tenant, or `shared`.
+    pub owner: String,
+    pub watermark: Option<String>,
     pub drift: Option<Vec<Change>>,
     pub drift_accept: Option<String>,
     pub drift_since: Option<String>,
@@ -122,8 +131,7 @@ impl Probe {
             .spawn()
             .unwrap();
         let stdout = BufReader::new(process.stdout.take().unwrap()).lines();
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { process, stdout, address: None, http, files: files.clone() }
+        Self { process, stdout, page: None, files: files.clone() }
     }
 
     /// Starts it and waits until it listens.
@@ -138,7 +146,8 @@ impl Probe {
         let line = line.unwrap_or_else(|_| panic!("it does not listen; it said: {}", self.said()));
         let line =
             line.unwrap().unwrap_or_else(|| panic!("it ended before it listened; it said: {}", self.said()));
-        self.address = Some(line.strip_prefix("listening on ").unwrap().to_owned());
+        let address = line.strip_prefix("listening on ").unwrap().to_owned();
+        self.page = Some(Page { address, http: reqwest::Client::builder().no_proxy().build().unwrap() });
     }
 
     /// SIGKILL, and nothing else may have ended it.
@@ -150,9 +159,17 @@ impl Probe {
 
     /// SIGTERM: it injects no more, lets everything land, and ends.
     pub async fn land(mut self) {
-        let id = self.id();
-        let kill = Command::new("kill").args(["-TERM", &id]).status().await;
+        self.terminate().await;
+        self.landed().await;
+    }
+
+    pub async fn terminate(&self) {
+        let kill = Command::new("kill").args(["-TERM", &self.id()]).status().await;
         assert!(kill.unwrap().success());
+    }
+
+    /// Returns when it has ended in good order.
+    pub async fn landed(&mut self) {
         let status = self.ended().await;
         assert!(status.success(), "{status}; it said: {}", self.said());
     }
@@ -181,7 +198,7 @@ impl Probe {
     }
 
     /// What people see.
-    pub async fn page(&self) -> String {
+    pub async fn html(&self) -> String {
         self.get("/traces/recent").await
     }
 
@@ -209,17 +226,29 @@ impl Probe {
     }
 
     async fn get(&self, path: &str) -> String {
-        let url = format!("{}{path}", self.address.as_ref().expect("it was not waited for"));
-        let answer = self.http.get(&url).send().await.and_then(reqwest::Response::error_for_status);
-        answer
-            .unwrap_or_else(|error| panic!("{url}: {error}; it said: {}", self.said()))
-            .text()
-            .await
-            .unwrap()
+        let answer = self.page().get(path).await;
+        answer.unwrap_or_else(|error| panic!("{path}: {error}; it said: {}", self.said()))
+    }
+
+    pub fn page(&self) -> &Page {
+        self.page.as_ref().expect("it was not waited for")
     }
 
     /// Everything that it and its earlier lives logged.
     pub fn said(&self) -> String {
         fs::read_to_string(&self.files.log).unwrap_or_default()
+    }
+}
+
+impl Page {
+    /// What page and counters say now; `None` where there is no answer, as from a probe that is ending.
+    pub async fn look(&self) -> Option<(Recent, Metrics)> {
+        let recent = self.get("/traces/recent?format=json&limit=1").await.ok()?;
+        let metrics = self.get("/metrics").await.ok()?;
+        Some((serde_json::from_str(&recent).ok()?, Metrics::parse(&metrics)))
+    }
+
+    async fn get(&self, path: &str) -> reqwest::Result<String> {
+        self.http.get(format!("{}{path}", self.address)).send().await?.error_for_status()?.text().await
     }
 }

@@ -1,10 +1,10 @@
 //! A pipeline in this process that knows the truth, and the files of the probes that watch it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use traceprobe::config::Config;
 use traceprobe::daemon::clock;
@@ -12,19 +12,24 @@ use traceprobe::domain::tag::TraceId;
 use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::Topology;
 use traceprobe::domain::trace::Trace;
-use traceprobe::sandbox::{self, Sandbox, Settings, TruthRecord};
+use traceprobe::sandbox::{Sandbox, Settings, Stage, TruthRecord};
 use traceprobe::store::{Range, Store};
 
+use super::configuration::configuration;
+
+/// How long after its planned injection a canary that is proven absent is lost.
+pub const GIVE_UP: Duration = Duration::from_secs(6);
 /// Signs the tags of every probe of these tests.
 pub const TAG_KEY: (&str, &str) = ("TRACEPROBE_TAG_KEY", "the key of the restart tests");
-const TENANTS: usize = 2;
+pub const TENANTS: usize = 2;
 const ALL: Range = Range { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
 
 /// A sandbox and a folder of its own.
 pub struct Scene {
     pub sandbox: Sandbox,
     /// How long after its deadline a trace whose end stage is blind is still waited for.
-    pub grace: &'static str,
+    pub grace: Duration,
+    pub blind_after: Duration,
     folder: PathBuf,
 }
 
@@ -40,14 +45,19 @@ pub struct Files {
 }
 
 impl Scene {
+    /// A calm and brisk pipeline.
     pub async fn set(name: &str, seed: u64) -> Self {
+        Self::with(name, Settings::brisk(seed, TENANTS)).await
+    }
+
+    pub async fn with(name: &str, settings: Settings) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("restart").join(name);
         if folder.exists() {
             fs::remove_dir_all(&folder).unwrap();
         }
         fs::create_dir_all(&folder).unwrap();
-        let sandbox = Sandbox::start(Settings::brisk(seed, TENANTS)).await.unwrap();
-        Self { sandbox, grace: "8s", folder }
+        let sandbox = Sandbox::start(settings).await.unwrap();
+        Self { sandbox, grace: Duration::from_secs(8), blind_after: Duration::from_secs(3), folder }
     }
 
     /// Writes the configuration of a probe whose canaries leave at this interval.
@@ -79,93 +89,30 @@ impl Scene {
     }
 
     fn configuration(&self, instance: &str, interval: &str, store: &Path) -> String {
-        let ends = self.sandbox.endpoints();
-        let (project, dataset, table) = sandbox::TABLE;
-        let mut text = format!(
-            r#"[probe]
-listen = "127.0.0.1:0"
-instance = "{instance}"
+        let probe = format!(
+            r#"instance = "{instance}"
 interval = "{interval}"
 slo = "1s"
 critical = "2s"
-give_up = "6s"
-grace = "{grace}"
-blind_after = "3s"
+give_up = "{}s"
+grace = "{}s"
+blind_after = "{}s"
 stop_grace = "30s"
-
-[canary]
-sizes = ["100B", "500B"]
-
-[store]
-path = "{store}"
-
-[aws]
-region = "{region}"
-auth = "none"
-endpoints = {{ logs = "{logs}", kinesis = "{kinesis}", s3 = "{s3}", sts = "{sts}" }}
-
-[gcp]
-endpoint = "{bigquery}"
-auth = "none"
-
-[[stage]]
-name = "tenant_stream"
-kind = "kinesis"
-stream = "logs-{{tenant}}"
-interval = "100ms"
-settle = "0s"
-target = "1s"
-
-[[stage]]
-name = "archive"
-after = "tenant_stream"
-kind = "s3"
-bucket = "{archive}"
-key = "archive/tenant={{tenant}}/dt=%Y-%m-%d/hour=%H/"
-interval = "200ms"
-target = "1s"
-
-[[stage]]
-name = "transit"
-after = "tenant_stream"
-kind = "s3"
-bucket = "{transit}"
-key = "transit/%Y/%m/%d/%H/"
-interval = "200ms"
-target = "1s"
-
-[[stage]]
-name = "bigquery"
-after = "transit"
-kind = "bigquery"
-table = "{project}.{dataset}.{table}"
-id_column = "trace_id"
-time_column = "ingest_time"
-tenant_column = "tenant"
-interval = "200ms"
-target = "1s"
-end = true
 "#,
-            grace = self.grace,
-            store = store.display(),
-            region = sandbox::REGION,
-            logs = ends.logs,
-            kinesis = ends.kinesis,
-            s3 = ends.s3,
-            sts = ends.sts,
-            bigquery = ends.bigquery,
-            archive = sandbox::ARCHIVE_BUCKET,
-            transit = sandbox::TRANSIT_BUCKET,
+            GIVE_UP.as_secs(),
+            self.grace.as_secs(),
+            self.blind_after.as_secs(),
         );
-        for tenant in self.sandbox.tenants() {
-            write!(
-                text,
-                "\n[[tenant]]\nname = \"{}\"\nlog_group = \"{}\"\nrole_arn = \"{}\"\nexternal_id = \"{}\"\n",
-                tenant.name, tenant.log_group, tenant.role_arn, tenant.external_id,
-            )
-            .unwrap();
-        }
-        text
+        let stages = [
+            // A shard gives five answers a second, and a new life begins where the last one left off.
+            (Stage::TenantStream, "interval = \"500ms\"\nsettle = \"0s\"\ntarget = \"1s\""),
+            (Stage::Archive, "interval = \"200ms\"\ntarget = \"1s\""),
+            (Stage::Transit, "interval = \"200ms\"\ntarget = \"1s\""),
+            (Stage::Bigquery, "interval = \"200ms\"\ntarget = \"1s\""),
+        ];
+        let places = configuration(&self.sandbox, &probe, &stages);
+        let store = store.display();
+        format!("{places}\n[canary]\nsizes = [\"100B\", \"500B\"]\n\n[store]\npath = \"{store}\"\n")
     }
 }
 
@@ -182,6 +129,9 @@ impl Files {
 
     /// Everything that the store holds now. Read from a copy, so that the file itself stays as the probe left it.
     pub fn kept(&self) -> BTreeMap<TraceId, Trace> {
+        if !self.store.exists() {
+            return BTreeMap::new();
+        }
         let copy = self.store.with_extension("copy");
         for suffix in ["", "-wal"] {
             let (from, to) = (beside(&self.store, suffix), beside(&copy, suffix));
@@ -210,7 +160,8 @@ impl Files {
     }
 }
 
-fn now() -> Timestamp {
+/// On the clock that the probe and the sandbox share.
+pub fn now() -> Timestamp {
     clock::system().now()
 }
 

@@ -1,4 +1,18 @@
-//! What must stand in the store once everything has landed, judged by the sandbox's truth alone.
+//! What must stand on disk once everything has landed.
+//!
+//! The sandbox draws the fate of a tenant's *n*-th canary from its seed, the tenant and *n*, never from who looks or
+//! when. So what it says has truly become of a canary is what an undisturbed run ends that canary with: delivered, or
+//! lost at the first hop of the main path that it did not make. [`Reference`] holds that against a run that really was
+//! undisturbed. A disturbed run must end every canary so, too, unless no life could read the evidence; that is judged
+//! by the truth and the log of lives ([`Lives`]), never by what the probe believes of the canary:
+//!
+//! * An arrival could be read if, before the canary had to be given up, a page said that its source had been read
+//!   beyond that arrival; an absence, if it said that the source had been read beyond the deadline.
+//! * `unobserved` is right only where the end could not be read; where the canary never was put; and where it was lost
+//!   before any stage while the answer to its put, which alone would have told that it ever was in, died with the probe.
+//! * A stretch of hops is right only where none of the stages in it but the last could be read.
+//! * Every stored copy that could be read was seen, none was counted twice, and each interval holds the true arrival
+//!   and nothing that an earlier life had excluded.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,149 +20,304 @@ use std::time::Duration;
 use traceprobe::domain::outcome::Outcome;
 use traceprobe::domain::tag::TraceId;
 use traceprobe::domain::time::Timestamp;
-use traceprobe::domain::topology::{StageId, Topology};
-use traceprobe::domain::trace::{Put, Trace, Visit};
-use traceprobe::sandbox::{Incident, Stage, TruthRecord};
+use traceprobe::domain::topology::{StageId, Stretch, Topology};
+use traceprobe::domain::trace::{Put, Trace};
+use traceprobe::sandbox::{Micros, Stage, TruthRecord};
 
-/// As in the configuration of the scene.
-const GIVE_UP: Duration = Duration::from_secs(6);
-const GRACE: Duration = Duration::from_secs(8);
+use super::lives::Lives;
+use super::scene::GIVE_UP;
+
 const MAIN_PATH: [Stage; 3] = [Stage::TenantStream, Stage::Transit, Stage::Bigquery];
+const STAGES: [Stage; 4] = [Stage::TenantStream, Stage::Archive, Stage::Transit, Stage::Bigquery];
+/// A look by id that began this long after an event was looking for it, however busy the machine: the list of what is
+/// wanted is handed over right after the canary is.
+const WANTED_AFTER: Duration = Duration::from_secs(1);
 
 /// What a run came to.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub planned: usize,
     pub delivered: usize,
+    /// At one hop, the right one.
     pub lost: usize,
-    /// Of these, at one hop and not somewhere on a stretch.
-    pub lost_at_one_hop: usize,
+    /// Of the delivered and the lost: the answer to its put was never learned, and it was seen all the same.
+    pub known_by_sight: usize,
+    /// Copies beyond the first that were seen.
     pub doubled: usize,
-    /// Nobody can say, and rightly: it never was put, or whether it was was never learned.
-    pub untold: usize,
-    /// Nobody can say because the probe was down when there was something to be seen.
+    /// Unobserved: it was killed between the plan and the put.
+    pub never_put: usize,
+    /// Unobserved: lost before the first stage, and the answer to its put was never learned.
+    pub lost_untold: usize,
+    /// Unobserved: nobody looked at the end while there was time.
     pub down: usize,
+    /// Lost, and nobody looked at some stage while there was time, so that hops are left to choose from.
+    pub stretch: usize,
+    /// The same, because a look at such a stage failed.
+    pub stretch_in_trouble: usize,
+    /// The machine was so busy that the pipeline itself was late, so that either end is right.
+    pub slow_pipeline: usize,
+    /// Intervals that are narrower by what a life before had excluded.
+    pub narrowed: usize,
 }
 
-/// The watch over one store through all lives of its probe: an outcome, once written, is never written again.
-#[derive(Default)]
-pub struct Watch {
-    known: BTreeMap<TraceId, Option<(Outcome, Timestamp)>>,
+impl Tally {
+    fn judged(&self) -> usize {
+        let unobserved = self.never_put + self.lost_untold + self.down;
+        let stretches = self.stretch + self.stretch_in_trouble;
+        self.delivered + self.lost + unobserved + stretches + self.slow_pipeline
+    }
 }
 
-impl Watch {
-    /// Takes what the store holds now.
-    pub fn read(&mut self, kept: &BTreeMap<TraceId, Trace>) {
-        for (id, before) in &self.known {
-            let trace = kept.get(id).unwrap_or_else(|| panic!("{id} was in the store and is not any more"));
-            if before.is_some() {
-                assert_eq!(trace.ended, *before, "{id} ended twice");
+/// What the sandbox says became of each tenant's canaries, in the order in which they were put.
+pub struct Reference(BTreeMap<String, Vec<TruthRecord>>);
+
+impl Reference {
+    pub fn new(truth: impl IntoIterator<Item = TruthRecord>) -> Self {
+        let mut all = BTreeMap::<_, Vec<_>>::new();
+        truth.into_iter().for_each(|record| all.entry(record.tenant.clone()).or_default().push(record));
+        // A put that was retried counts as two, and what follows it cannot be numbered.
+        let once =
+            |records: Vec<TruthRecord>| records.into_iter().take_while(|record| record.puts == 1).collect();
+        Self(all.into_iter().map(|(tenant, records)| (tenant, once(records))).collect())
+    }
+
+    /// How many of each tenant it has at most.
+    pub fn longest(&self) -> usize {
+        self.0.values().map(Vec::len).max().unwrap_or(0)
+    }
+
+    /// How many of each tenant it has at least.
+    pub fn shortest(&self) -> usize {
+        self.0.values().map(Vec::len).min().unwrap_or(0)
+    }
+
+    /// Fails unless both pipelines did the same to all canaries that both of them took.
+    pub fn assert_same_fates(&self, other: &Self) {
+        for (tenant, records) in &self.0 {
+            for (nth, (one, other)) in records.iter().zip(&other.0[tenant]).enumerate() {
+                let fates =
+                    [one, other].map(|record| (lost_at(record), STAGES.map(|at| record.copies(at).count())));
+                assert_eq!(fates[0], fates[1], "canary {nth} of {tenant}");
             }
         }
-        self.known = kept.iter().map(|(id, trace)| (*id, trace.ended.clone())).collect();
     }
 }
 
-/// Holds every outcome against the truth.
-pub fn judge(
-    truth: &BTreeMap<TraceId, TruthRecord>,
-    kept: &BTreeMap<TraceId, Trace>,
-    map: &Topology,
-) -> Tally {
-    for id in truth.keys() {
-        assert!(kept.contains_key(id), "{id} was sent, and the store does not know it");
-    }
-    let mut tally = Tally { planned: kept.len(), ..Tally::default() };
-    let mut faults = Vec::new();
-    for (id, trace) in kept {
-        let Some(ended) = &trace.ended else {
-            faults.push(format!("{id} has no outcome: {trace:?}"));
-            continue;
-        };
-        let record = truth.get(id);
-        if let Err(fault) = judge_one(record, trace, ended, map, &mut tally) {
-            faults.push(format!("{id}: {fault}: {ended:?}\n  {trace:?}\n  {record:?}"));
-        }
-    }
-    assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), kept.len(), faults.join("\n"));
-    tally
-}
-
-fn judge_one(
-    record: Option<&TruthRecord>,
-    trace: &Trace,
-    ended: &(Outcome, Timestamp),
-    map: &Topology,
-    tally: &mut Tally,
-) -> Result<(), String> {
-    let (outcome, ended_at) = (&ended.0, ended.1);
-    let accepted = matches!(trace.put, Put::Accepted { .. });
-    let Some(record) = record else {
-        tally.untold += 1;
-        return (!accepted && *outcome == Outcome::Unobserved).then_some(()).ok_or("it was never put".into());
-    };
-    let deadline = trace.planned_at + GIVE_UP;
-    let arrived = record.arrived(Stage::Bigquery);
-    let seen_in_time =
-        |visit: &Visit| visit.arrival.as_ref().is_some_and(|arrival| arrival.noticed_at <= ended_at);
-    // What a later look proved could not be waited for where a source was in trouble.
-    let told =
-        |visit: &Visit| seen_in_time(visit) || visit.absent_at(deadline) && ended_at >= deadline + GRACE;
-    if *outcome == Outcome::Unobserved {
-        let taken = accepted || trace.stages.iter().any(seen_in_time);
-        if taken && told(trace.visit(map.end())) {
-            return Err("the probe has seen its end, or that it never came there".into());
-        }
-        let count = if taken { &mut tally.down } else { &mut tally.untold };
-        *count += 1;
-        return Ok(());
-    }
-    if arrived.is_some() {
-        if *outcome != Outcome::Delivered {
-            return Err("it was delivered".into());
-        }
-        tally.delivered += 1;
-        return judge_copies(record, trace, map, tally);
-    }
+/// The hop that lost it.
+fn lost_at(record: &TruthRecord) -> Option<Stage> {
     let seen = MAIN_PATH.iter().rposition(|stage| record.arrived(*stage).is_some());
-    let lost_at = MAIN_PATH[seen.map_or(0, |at| at + 1)].name();
-    let Outcome::Lost(stretch) = outcome else {
-        return Err(format!("it was lost at {lost_at}"));
-    };
-    tally.lost += 1;
-    let path = map.main_path();
-    let place = |wanted: StageId| path.iter().position(|stage| *stage == wanted);
-    let (first, last) = (place(stretch.first), place(stretch.last));
-    let truly = path.iter().position(|stage| *map.stage(*stage).name == *lost_at);
-    if truly < first || last < truly {
-        return Err(format!("it was lost at {lost_at}, not at {}", stretch.display(map)));
+    MAIN_PATH.get(seen.map_or(0, |at| at + 1)).copied()
+}
+
+/// Whatever outcomes are held against.
+pub struct Judge<'a> {
+    pub truth: &'a BTreeMap<TraceId, TruthRecord>,
+    pub lives: &'a Lives,
+    pub map: &'a Topology,
+    /// How long after the deadline a trace whose end stage is blind is still waited for.
+    pub grace: Duration,
+}
+
+/// One canary that the pipeline took.
+struct Case<'a> {
+    judge: &'a Judge<'a>,
+    record: &'a TruthRecord,
+    trace: &'a Trace,
+}
+
+impl Judge<'_> {
+    /// Holds every outcome against the truth.
+    pub fn judge(&self, kept: &BTreeMap<TraceId, Trace>) -> Tally {
+        for id in self.truth.keys() {
+            assert!(kept.contains_key(id), "{id} was sent, and the store does not know it");
+        }
+        let mut tally = Tally { planned: kept.len(), ..Tally::default() };
+        let mut faults = self.out_of_turn(kept);
+        for (id, trace) in kept {
+            let record = self.truth.get(id);
+            let result = match (&trace.ended, record) {
+                (None, _) => Err("it has no outcome".to_owned()),
+                (Some((outcome, _)), None) => never_put(trace, outcome, &mut tally),
+                (Some((outcome, _)), Some(record)) => {
+                    let case = Case { judge: self, record, trace };
+                    case.end(outcome, &mut tally).and_then(|()| case.stages(&mut tally))
+                }
+            };
+            if let Err(fault) = result {
+                faults.push(format!("{id}: {fault}\n  {trace:?}\n  {record:?}"));
+            }
+        }
+        assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), kept.len(), faults.join("\n"));
+        assert_eq!(tally.judged(), tally.planned, "{tally:#?}");
+        tally
     }
-    tally.lost_at_one_hop += usize::from(first == last);
-    // A stretch is right only where no life was long enough to read the stages in it past the deadline.
-    let between =
-        path.iter().skip_while(|stage| **stage != stretch.first).take_while(|stage| **stage != stretch.last);
-    if between.map(|stage| trace.visit(*stage)).any(told) {
-        return Err(format!("it is known better than {} where it was lost", stretch.display(map)));
+
+    /// A tenant's canaries leave in turn and are answered in turn: none that was not is followed by one that was in the
+    /// same life.
+    fn out_of_turn(&self, kept: &BTreeMap<TraceId, Trace>) -> Vec<String> {
+        let mut waits = BTreeMap::new();
+        let mut faults = Vec::new();
+        for (id, trace) in kept {
+            let Some(life) = self.lives.of(trace.planned_at) else {
+                faults.push(format!("{id} was planned by nobody"));
+                continue;
+            };
+            match trace.put {
+                Put::Planned => drop(waits.insert((life, trace.tenant), id)),
+                Put::Accepted { .. } | Put::Refused { .. } => {
+                    if let Some(earlier) = waits.remove(&(life, trace.tenant)) {
+                        faults.push(format!("{id} was put and answered after {earlier}, which was not"));
+                    }
+                }
+                Put::Ambiguous { .. } => {}
+            }
+        }
+        faults
+    }
+}
+
+/// What is never put cannot be seen, and its absence says nothing.
+fn never_put(trace: &Trace, outcome: &Outcome, tally: &mut Tally) -> Result<(), String> {
+    tally.never_put += 1;
+    let seen = trace.stages.iter().any(|visit| visit.arrival.is_some() || !visit.copies.is_empty());
+    if seen || matches!(trace.put, Put::Accepted { .. }) || *outcome != Outcome::Unobserved {
+        return Err("it was never put".into());
     }
     Ok(())
 }
 
-/// Where the pipeline stored a second copy, the probe has seen two.
-fn judge_copies(
-    record: &TruthRecord,
-    trace: &Trace,
-    map: &Topology,
-    tally: &mut Tally,
-) -> Result<(), String> {
-    for incident in &record.incidents {
-        let Incident::Duplicated { stage } = incident else { continue };
-        let id = map.stage_ids().find(|id| *map.stage(*id).name == *stage.name());
-        let copies = &trace.visit(id.ok_or("no such stage")?).copies;
-        // A stage that no life was long enough to read has shown none.
-        if copies.len() == 1 {
-            return Err(format!("of two copies at {stage} only one was seen"));
-        }
-        tally.doubled += usize::from(copies.len() > 1);
+impl Case<'_> {
+    fn deadline(&self) -> Timestamp {
+        self.trace.planned_at + GIVE_UP
     }
-    Ok(())
+
+    /// When it is given up, whether its end can be seen or not.
+    fn expiry(&self) -> Timestamp {
+        self.deadline() + self.judge.grace
+    }
+
+    fn accepted(&self) -> bool {
+        matches!(self.trace.put, Put::Accepted { .. })
+    }
+
+    /// Whether what arrived at a stage could be read in time.
+    fn could_be_seen(&self, stage: Stage, arrived: Option<Micros>) -> bool {
+        arrived.is_some_and(|at| {
+            let mark = instant(at) + WANTED_AFTER;
+            self.judge.lives.read_beyond(mark, stage.name(), &self.record.tenant, self.expiry())
+        })
+    }
+
+    /// Whether it could be read in time that it never came to a stage.
+    fn could_be_missed(&self, stage: Stage) -> bool {
+        let (lives, tenant) = (self.judge.lives, &self.record.tenant);
+        self.record.arrived(stage).is_none()
+            && lives.read_beyond(self.deadline(), stage.name(), tenant, self.expiry())
+            && !self.in_trouble(stage)
+    }
+
+    /// Whether a look at it failed while there was time, so that the probe need not have waited for another.
+    fn in_trouble(&self, stage: Stage) -> bool {
+        let lives = self.judge.lives;
+        lives.in_trouble(stage.name(), &self.record.tenant, self.deadline(), self.expiry())
+    }
+
+    fn could_be_told(&self, stage: Stage) -> bool {
+        self.could_be_seen(stage, self.record.arrived(stage)) || self.could_be_missed(stage)
+    }
+
+    fn end(&self, outcome: &Outcome, tally: &mut Tally) -> Result<(), String> {
+        let arrived = self.record.arrived(Stage::Bigquery);
+        if arrived.is_some_and(|at| instant(at) + WANTED_AFTER > self.deadline()) {
+            tally.slow_pipeline += 1;
+            return Ok(());
+        }
+        let by_sight = usize::from(!self.accepted());
+        match (lost_at(self.record), outcome) {
+            (None, Outcome::Delivered) => {
+                tally.delivered += 1;
+                tally.known_by_sight += by_sight;
+            }
+            (Some(hop), Outcome::Lost(stretch)) => {
+                self.lost(hop, *stretch, tally)?;
+                tally.known_by_sight += by_sight;
+            }
+            (hop, Outcome::Unobserved) => return self.unobserved(hop, tally),
+            (None, _) => return Err("it was delivered".into()),
+            (Some(hop), _) => return Err(format!("it was lost at {hop}")),
+        }
+        Ok(())
+    }
+
+    fn lost(&self, hop: Stage, stretch: Stretch, tally: &mut Tally) -> Result<(), String> {
+        if !self.accepted() && STAGES.iter().all(|stage| self.record.arrived(*stage).is_none()) {
+            return Err("nobody knew that it was in".into());
+        }
+        let place = |id: StageId| {
+            let name = &*self.judge.map.stage(id).name;
+            MAIN_PATH.iter().position(|stage| stage.name() == name).expect("a hop of the main path")
+        };
+        let (first, last) = (place(stretch.first), place(stretch.last));
+        let truly = MAIN_PATH.iter().position(|stage| *stage == hop).expect("a hop of the main path");
+        if !(first..=last).contains(&truly) {
+            return Err(format!("it was lost at {hop}"));
+        }
+        if let Some(stage) = MAIN_PATH[first..last].iter().find(|stage| self.could_be_told(**stage)) {
+            return Err(format!("it was lost at {hop}, and {stage} could be read"));
+        }
+        let in_trouble = MAIN_PATH[first..last].iter().any(|stage| self.in_trouble(*stage));
+        let count = match (first == last, in_trouble) {
+            (true, _) => &mut tally.lost,
+            (false, true) => &mut tally.stretch_in_trouble,
+            (false, false) => &mut tally.stretch,
+        };
+        *count += 1;
+        Ok(())
+    }
+
+    fn unobserved(&self, hop: Option<Stage>, tally: &mut Tally) -> Result<(), String> {
+        if hop == Some(Stage::TenantStream) && !self.accepted() {
+            tally.lost_untold += 1;
+            return Ok(());
+        }
+        let taken = self.accepted()
+            || STAGES.iter().any(|stage| self.could_be_seen(*stage, self.record.arrived(*stage)));
+        if taken && self.could_be_told(Stage::Bigquery) {
+            return Err("its end could be read".into());
+        }
+        tally.down += 1;
+        Ok(())
+    }
+
+    /// What is known of it at each stage.
+    fn stages(&self, tally: &mut Tally) -> Result<(), String> {
+        for id in self.judge.map.stage_ids() {
+            let name = &*self.judge.map.stage(id).name;
+            let stage =
+                STAGES.into_iter().find(|stage| stage.name() == name).expect("a stage of the sandbox");
+            let visit = self.trace.visit(id);
+            let copies: Vec<_> = self.record.copies(stage).map(|copy| copy.at).collect();
+            let due = copies.iter().filter(|at| self.could_be_seen(stage, Some(**at))).count();
+            if !(due..=copies.len()).contains(&visit.copies.len()) {
+                return Err(format!("{due} to {} copies at {stage} should have been seen", copies.len()));
+            }
+            tally.doubled += visit.copies.len().saturating_sub(1);
+            let Some(arrival) = &visit.arrival else { continue };
+            if !copies.iter().any(|at| arrival.interval.contains(instant(*at))) {
+                return Err(format!("it did not arrive at {stage} then"));
+            }
+            let in_since = instant(self.record.accepted) + WANTED_AFTER;
+            let first = copies.into_iter().min().map_or(in_since, instant);
+            let absent = self.judge.lives.last_read(name, &self.record.tenant, in_since, first);
+            if absent.is_some_and(|absent| arrival.interval.earliest < absent) {
+                return Err(format!("a look had shown that it was not at {stage} by {absent:?}"));
+            }
+            tally.narrowed += usize::from(absent.is_some());
+        }
+        Ok(())
+    }
+}
+
+fn instant(at: Micros) -> Timestamp {
+    Timestamp::from_micros(at.0)
 }

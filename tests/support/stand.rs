@@ -4,12 +4,12 @@
 //! has nothing but the addresses. One file of configuration serves all tests; what a test wants otherwise it says in the
 //! environment, which goes before the file.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use traceprobe::sandbox::{self, Sandbox, Settings, Stage, TruthRecord};
+use traceprobe::sandbox::{Sandbox, Settings, Stage, TruthRecord};
 
+use super::configuration::configuration;
 use super::daemon::Daemon;
 use super::page::{Recent, Trace};
 
@@ -54,7 +54,8 @@ impl Stand {
     /// Writes the configuration, and says where.
     pub fn config(&self) -> PathBuf {
         let path = self.folder.join("traceprobe.toml");
-        let text = format!("{}{}", configuration(&self.sandbox), self.more);
+        let places = configuration(&self.sandbox, PROBE, &WATCHED);
+        let text = format!("{places}{CANARY}{}", self.more);
         std::fs::write(&path, text).expect("cannot write the configuration");
         path
     }
@@ -123,13 +124,7 @@ pub fn variables(keys: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 /// Every kind of stage, and rhythms that make a test short.
-fn configuration(sandbox: &Sandbox) -> String {
-    let ends = sandbox.endpoints();
-    let (project, dataset, table) = sandbox::TABLE;
-    let mut text = format!(
-        r#"[probe]
-listen = "127.0.0.1:0"
-instance = "test"
+const PROBE: &str = r#"instance = "test"
 interval = "300ms"
 slo = "3s"
 critical = "3s"
@@ -137,106 +132,17 @@ give_up = "5s"
 grace = "5s"
 blind_after = "5s"
 stop_grace = "2s"
-
+"#;
+const WATCHED: [(Stage, &str); 6] = [
+    (Stage::LogGroup, "interval = \"500ms\"\nsettle = \"100ms\""),
+    (Stage::TenantStream, "target = \"1s\"\ninterval = \"500ms\"\ntimeout = \"5s\"\nsettle = \"100ms\""),
+    (Stage::Archive, "interval = \"500ms\"\ntimeout = \"5s\""),
+    (Stage::DeadLetter, "interval = \"500ms\"\ntimeout = \"5s\""),
+    (Stage::Transit, "interval = \"500ms\"\ntimeout = \"5s\""),
+    (Stage::Bigquery, "body_column = \"message\"\ninterval = \"500ms\"\ntimeout = \"5s\""),
+];
+/// Small, because a look at a log group goes through a minute of them in an unoptimized build.
+const CANARY: &str = r#"
 [canary]
-# Small, because a look at a log group goes through a minute of them in an unoptimized build.
 sizes = ["100B", "500B"]
-
-[aws]
-region = "{region}"
-auth = "none"
-endpoints = {{ logs = "{logs}", kinesis = "{kinesis}", s3 = "{s3}", sts = "{sts}" }}
-
-[gcp]
-endpoint = "{bigquery}"
-auth = "none"
-
-[[stage]]
-name = "log_group"
-kind = "cloudwatch_logs"
-log_group = "/set/for/each/tenant"
-interval = "500ms"
-settle = "100ms"
-
-[[stage]]
-name = "tenant_stream"
-kind = "kinesis"
-stream = "logs-{{tenant}}"
-target = "1s"
-interval = "500ms"
-timeout = "5s"
-settle = "100ms"
-
-[[stage]]
-name = "archive"
-after = "tenant_stream"
-kind = "s3"
-bucket = "{archive}"
-key = "archive/tenant={{tenant}}/dt=%Y-%m-%d/hour=%H/"
-interval = "500ms"
-timeout = "5s"
-
-[[stage]]
-name = "dead_letter"
-after = "tenant_stream"
-role = "dead_letter"
-kind = "s3"
-bucket = "{archive}"
-key = "dlq/tenant={{tenant}}/dt=%Y-%m-%d/hour=%H/"
-interval = "500ms"
-timeout = "5s"
-
-[[stage]]
-name = "transit"
-after = "tenant_stream"
-kind = "s3"
-bucket = "{transit}"
-key = "transit/%Y/%m/%d/%H/"
-interval = "500ms"
-timeout = "5s"
-
-[[stage]]
-name = "bigquery"
-after = "transit"
-kind = "bigquery"
-table = "{project}.{dataset}.{table}"
-id_column = "trace_id"
-time_column = "ingest_time"
-tenant_column = "tenant"
-body_column = "message"
-interval = "500ms"
-timeout = "5s"
-end = true
-"#,
-        region = sandbox::REGION,
-        logs = ends.logs,
-        kinesis = ends.kinesis,
-        s3 = ends.s3,
-        sts = ends.sts,
-        bigquery = ends.bigquery,
-        archive = sandbox::ARCHIVE_BUCKET,
-        transit = sandbox::TRANSIT_BUCKET,
-    );
-    for tenant in sandbox.tenants() {
-        // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            r#"
-[[tenant]]
-name = "{name}"
-log_group = "{group}"
-role_arn = "{role}"
-external_id = "{external_id}"
-[tenant.stage.log_group]
-log_group = "{group}"
-role_arn = "{role}"
-external_id = "{external_id}"
-"#,
-            name = tenant.name,
-            group = tenant.log_group,
-            role = tenant.role_arn,
-            external_id = tenant.external_id,
-        );
-    }
-    text
-}
+"#;

@@ -1,0 +1,246 @@
+//! The log of a probe's lives: when each began and ended, and what its page and counters said meanwhile.
+//!
+//! It is what tells whether evidence could have been read. It is taken from the sources' watermarks and not from any
+//! trace, so that a trace that was forgotten is not excused by its own record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::time::Duration;
+
+use traceprobe::domain::outcome::Outcome;
+use traceprobe::domain::tag::TraceId;
+use traceprobe::domain::time::Timestamp;
+use traceprobe::domain::topology::Topology;
+use traceprobe::domain::trace::{Hop, Judgement, Put, Trace};
+
+use super::metrics::Metrics;
+use super::probe::{Page, Source};
+use super::scene::now;
+
+/// Of a source that all tenants share.
+const SHARED: &str = "shared";
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// The lives of one probe, in their order.
+#[derive(Default)]
+pub struct Lives(Vec<Life>);
+
+/// From the start of a process to its end.
+pub struct Life {
+    began: Timestamp,
+    ended: Timestamp,
+    said: Vec<Said>,
+    /// Its counters when they were last asked for.
+    counted: Option<Metrics>,
+    /// The sources at which a look has failed.
+    in_trouble: BTreeSet<Key>,
+}
+
+/// A source: its stage and its owner.
+type Key = (String, String);
+
+fn keys(stage: &str, tenant: &str) -> [Key; 2] {
+    [tenant, SHARED].map(|owner| (stage.to_owned(), owner.to_owned()))
+}
+
+/// What a page said.
+struct Said {
+    /// When the answer was there.
+    at: Timestamp,
+    /// Up to when each source had been read. Only of what was on disk as well.
+    read_up_to: BTreeMap<Key, Timestamp>,
+}
+
+impl Lives {
+    pub fn add(&mut self, life: Life) {
+        self.0.push(life);
+    }
+
+    /// Whether the page said before `until` that a tenant's source had been read beyond `mark`.
+    pub fn read_beyond(&self, mark: Timestamp, stage: &str, tenant: &str, until: Timestamp) -> bool {
+        self.marks(stage, tenant).any(|(at, read)| at < until && read > mark)
+    }
+
+    /// Up to when, after `from`, a tenant's source had been read by looks that the page told of before `until`.
+    pub fn last_read(
+        &self,
+        stage: &str,
+        tenant: &str,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Option<Timestamp> {
+        let marks = self.marks(stage, tenant);
+        marks.filter(|(at, read)| *at < until && *read > from).map(|(_, read)| read).max()
+    }
+
+    fn marks(&self, stage: &str, tenant: &str) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+        let keys = keys(stage, tenant);
+        let said = self.0.iter().flat_map(|life| &life.said);
+        said.filter_map(move |said| Some((said.at, *keys.iter().find_map(|key| said.read_up_to.get(key))?)))
+    }
+
+    /// Whether a look at a tenant's source failed in any life that was up between two instants. Where one failed, the
+    /// probe need not wait for another.
+    pub fn in_trouble(&self, stage: &str, tenant: &str, from: Timestamp, to: Timestamp) -> bool {
+        let mut up = self.0.iter().filter(|life| life.began < to && from < life.ended);
+        up.any(|life| keys(stage, tenant).iter().any(|key| life.in_trouble.contains(key)))
+    }
+
+    /// Fails if any trace was counted by two lives in a latency histogram or for the objective.
+    pub fn counted_each_once(&self, kept: &BTreeMap<TraceId, Trace>, map: &Topology) {
+        let counted = |name: &str, labels: &[(&str, &str)], traces: usize| {
+            let lives = self.0.iter().filter_map(|life| life.counted.as_ref());
+            let sum: f64 = lives.map(|counted| counted.sum(name, labels)).sum();
+            assert!(sum <= traces as f64, "{sum} of {name} {labels:?} were counted for {traces} traces");
+        };
+        for tenant in map.tenant_ids() {
+            let of_tenant = || kept.values().filter(|trace| trace.tenant == tenant);
+            let name = &*map.tenant(tenant).name;
+            let judged = |trace: &&Trace| match trace.judgement {
+                Judgement::Good | Judgement::Slow | Judgement::Overdue => true,
+                Judgement::Pending | Judgement::Unjudged => false,
+            };
+            let judged = of_tenant().filter(judged).count();
+            counted("traceprobe_slo_traces_total", &[("tenant", name)], judged);
+            counted("traceprobe_e2e_latency_seconds_count", &[("tenant", name)], judged);
+            for hop in map.stage_ids() {
+                let made = |trace: &&Trace| match trace.visit(hop).hop {
+                    Hop::Measured { .. } | Hop::Overdue | Hop::Missing | Hop::Inherited => true,
+                    Hop::Open | Hop::Unjudged | Hop::Inverted | Hop::Skipped => false,
+                };
+                let labels = [("tenant", name), ("hop", &*map.stage(hop).name)];
+                counted("traceprobe_hop_latency_seconds_count", &labels, of_tenant().filter(made).count());
+            }
+        }
+    }
+
+    /// The life in which a canary was planned.
+    pub fn of(&self, planned_at: Timestamp) -> Option<usize> {
+        self.0.iter().position(|life| life.began <= planned_at && planned_at <= life.ended)
+    }
+}
+
+impl Life {
+    pub fn begin() -> Self {
+        let now = now();
+        Self { began: now, ended: now, said: Vec::new(), counted: None, in_trouble: BTreeSet::new() }
+    }
+
+    pub fn end(&mut self) {
+        self.ended = now();
+    }
+
+    /// Listens to what the probe says until it is dropped.
+    pub async fn listen(&mut self, page: &Page) -> Infallible {
+        loop {
+            self.ask(page).await;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Listens until the probe has read every source and ended so many canaries.
+    pub async fn listen_until_at_work(&mut self, page: &Page, map: &Topology, ended: usize) {
+        loop {
+            self.ask(page).await;
+            let read = self.said.last().map_or(0, |said| said.read_up_to.len());
+            let counted = self.counted.as_ref().map_or(0.0, |it| it.sum("traceprobe_traces_total", &[]));
+            if read == map.sources().len() && counted >= ended as f64 {
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Asks once for everything.
+    pub async fn ask(&mut self, page: &Page) {
+        let Some((recent, counted)) = page.look().await else { return };
+        for Source { stage, owner, .. } in &recent.sources {
+            let labels = [("stage", &**stage), ("tenant", &**owner), ("result", "ok")];
+            let looks = |labels| counted.sum("traceprobe_observer_sweeps_total", labels);
+            if looks(&labels[..2]) > looks(&labels) {
+                self.in_trouble.insert((stage.clone(), owner.clone()));
+            }
+        }
+        // A disk that gives no answer in time stops nothing, and nothing is promised of it.
+        if recent.not_kept.is_some() || counted.sum("traceprobe_store_degraded", &[]) > 0.0 {
+            self.counted = None;
+            return;
+        }
+        self.counted = Some(counted);
+        let mark = |text: String| Timestamp::parse_rfc3339(&text).unwrap();
+        let read_up_to = recent.sources.into_iter();
+        let read_up_to = read_up_to.filter_map(|it| Some(((it.stage, it.owner), mark(it.watermark?))));
+        self.said.push(Said { at: now(), read_up_to: read_up_to.collect() });
+    }
+
+    /// Fails unless all that it counted stands on the disk that it left behind: what was counted once must not be
+    /// counted by the next life again.
+    pub fn left_on_disk_what_it_counted(&self, kept: &BTreeMap<TraceId, Trace>, map: &Topology) {
+        let Some(counted) = &self.counted else { return };
+        let here = |at: Timestamp| (self.began..=self.ended).contains(&at);
+        let check = |name: &str, labels: &[(&str, &str)], kept: usize| {
+            let counted = counted.sum(name, labels);
+            assert!(
+                counted <= kept as f64,
+                "{counted} of {name} {labels:?} were counted, {kept} are on disk"
+            );
+        };
+        for tenant in map.tenant_ids() {
+            let of_tenant = || kept.values().filter(|trace| trace.tenant == tenant);
+            let name = &*map.tenant(tenant).name;
+            for outcome in Outcome::LABELS {
+                let ended = |trace: &&Trace| {
+                    trace.ended.as_ref().is_some_and(|(as_what, at)| as_what.label() == outcome && here(*at))
+                };
+                let labels = [("tenant", name), ("outcome", outcome)];
+                check("traceprobe_traces_total", &labels, of_tenant().filter(ended).count());
+            }
+            let accepted = |trace: &&Trace| matches!(trace.put, Put::Accepted { at } if here(at));
+            let labels = [("tenant", name), ("result", "accepted")];
+            check("traceprobe_injections_total", &labels, of_tenant().filter(accepted).count());
+            for stage in map.stage_ids() {
+                let copies = of_tenant().map(|trace| trace.visit(stage).copies.len().saturating_sub(1));
+                let labels = [("tenant", name), ("stage", &*map.stage(stage).name)];
+                check("traceprobe_duplicates_total", &labels, copies.sum());
+            }
+        }
+        for stage in map.stage_ids() {
+            let arrivals = kept.values().filter_map(|trace| trace.visit(stage).arrival.as_ref());
+            let noticed = arrivals.filter(|arrival| here(arrival.noticed_at)).count();
+            let labels = [("stage", &*map.stage(stage).name)];
+            check("traceprobe_detection_delay_seconds_count", &labels, noticed);
+        }
+    }
+}
+
+/// The watch over one disk through all lives: what is known of a canary only grows.
+#[derive(Default)]
+pub struct Watch(BTreeMap<TraceId, Trace>);
+
+impl Watch {
+    /// Takes what is on disk now.
+    pub fn read(&mut self, kept: &BTreeMap<TraceId, Trace>) {
+        for (id, before) in &self.0 {
+            let now = kept.get(id).unwrap_or_else(|| panic!("{id} was on disk and is not any more"));
+            assert!(
+                before.ended.is_none() || now.ended == before.ended,
+                "{id} ended twice:\n{before:?}\n{now:?}"
+            );
+            let judged = before.judgement == Judgement::Pending || now.judgement != Judgement::Pending;
+            assert!(judged, "{id} is to be judged twice:\n{before:?}\n{now:?}");
+            assert!(before.put == Put::Planned || now.put == before.put, "{id}:\n{before:?}\n{now:?}");
+            for (before, now) in before.stages.iter().zip(&now.stages) {
+                let arrived = before.arrival.is_none() || now.arrival == before.arrival;
+                let counted = before.hop == Hop::Open || now.hop != Hop::Open;
+                let absent = now.absent_until >= before.absent_until;
+                let copies: BTreeSet<_> = now.copies.iter().collect();
+                let copied = before.copies.iter().all(|copy| copies.contains(copy));
+                assert!(
+                    arrived && absent && copied && counted,
+                    "{id} was forgotten in part:\n{before:?}\n{now:?}"
+                );
+            }
+        }
+        self.0.clone_from(kept);
+    }
+}

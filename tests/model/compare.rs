@@ -15,9 +15,6 @@ use super::hops::Hopped;
 use super::judge::{AfterAll, Ending, Judged, Verdict, is_at_home, judge};
 use super::run::{self, RIDE};
 
-/// Of more canaries that nobody waits for, the oldest are dropped from looks by id.
-const MOST_RIDERS: usize = 500;
-
 /// The first canary of a run about which anything is wrong, with all that is needed to see why.
 pub fn first_fault(seed: u64, canaries: usize, tally: &mut Tally) -> Option<String> {
     let run = run::run(seed, canaries);
@@ -343,15 +340,15 @@ impl Comparison<'_> {
             .map(|shown| shown.copy)
             .collect();
         for (copy, unseen) in self.canary().copies.iter().enumerate() {
-            if shown.contains(&copy) || !is_at_home(history, self.which, copy) {
+            let beside_many = self.run.crowded.contains(&unseen.source);
+            if beside_many || shown.contains(&copy) || !is_at_home(history, self.which, copy) {
                 continue;
             }
             let asks = |(place, entry): (usize, &Entry)| match &entry.what {
                 What::Looked(look) => {
                     let shows_it = look.source == unseen.source
                         && matches!(look.result, LookResult::Complete { all_before } if unseen.stored < all_before);
-                    let rides = look.riders.is_some_and(|riders| riders < MOST_RIDERS)
-                        && self.rides_along(trace, unseen.stage, look);
+                    let rides = look.riders.is_some() && self.rides_along(trace, unseen.stage, look);
                     (shows_it && rides).then_some(place)
                 }
                 What::Planned(_) | What::Answered(_) | What::TimePassed | What::Restarted => None,

@@ -4,7 +4,7 @@
 //! Here as in the engine, what a turn concludes is committed before it is carried out.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,12 +36,17 @@ const MEAN_GAP: std::ops::Range<Micros> = 100 * MILLI..2 * SECOND;
 /// How long a canary that was seen rides along in looks by id.
 pub const RIDE: Micros = 60 * SECOND;
 
+/// The tracker drops the oldest of more than 500 riders, which may be between two looks.
+const A_CROWD: usize = 250;
+
 /// What came of a run.
 pub struct Outcome {
     pub history: History,
     pub tracker: Tracker,
     /// What the tracker's events said of each canary.
     pub heard: Vec<Heard>,
+    /// Sources that were asked by id for so many canaries that nobody waits for that the tracker may have dropped some.
+    pub crowded: HashSet<usize>,
 }
 
 /// Draws a run of so many canaries from a seed and carries it out.
@@ -66,7 +71,12 @@ pub fn run(seed: u64, canaries: usize) -> Outcome {
         run.add(canary);
     }
     run.go();
-    Outcome { history: run.history, tracker: run.tracker, heard: run.heard }
+    let looks = run.history.log.iter().filter_map(|entry| match &entry.what {
+        What::Looked(look) => Some(look),
+        What::Planned(_) | What::Answered(_) | What::TimePassed | What::Restarted => None,
+    });
+    let crowded = looks.filter(|look| look.riders >= Some(A_CROWD)).map(|look| look.source).collect();
+    Outcome { history: run.history, tracker: run.tracker, heard: run.heard, crowded }
 }
 
 fn draw_rules(rng: &mut Rng) -> Rules {

@@ -237,10 +237,14 @@ fn what_was_judged_of_a_trace_that_was_over_before_a_restart_stays() {
     let mut before = World::new();
     before.put(canary(1));
     before.look_in_vain_but_at(&[], t(GIVE_UP + 1));
-    let id = canary(1).trace;
-    let lost = before.tracker.trace(id).unwrap();
     let w = after(&before, t(GIVE_UP + 2));
-    assert_eq!(*w.tracker.trace(id).unwrap(), Trace { origin: Origin::Restored, ..lost.clone() });
+    let said = |w: &World| {
+        let trace = w.tracker.trace(canary(1).trace).unwrap();
+        let hops: Vec<_> = trace.stages.iter().map(|visit| visit.hop).collect();
+        (trace.judgement, trace.ended.clone(), hops)
+    };
+    assert_eq!(said(&w), said(&before));
+    assert_eq!(said(&w).0, Judgement::Overdue);
 }
 
 #[test]
@@ -341,4 +345,18 @@ fn what_our_clock_differs_from_the_systems_is_added_to_the_allowance_of_a_stage(
     w.look(STREAM, t(9), vec![seen(canary(1), Stamp::Millis(t(5)), t(9), "1")]);
     let width = w.tracker.trace(canary(1).trace).unwrap().arrival(STREAM).unwrap().width();
     assert_eq!(width, Duration::from_millis(1 + 2 * (50 + 400)));
+}
+
+#[test]
+fn a_hop_that_was_overdue_before_a_restart_is_inherited_whether_the_trace_is_over_or_not() {
+    let mut before = World::new();
+    before.put(canary(1));
+    before.look(STREAM, t(9), vec![]);
+    before.look(TABLE, t(10), vec![seen(canary(1), Stamp::None, t(10), "c")]);
+    let hop = |w: &World| w.tracker.trace(canary(1).trace).unwrap().visit(STREAM).hop;
+    assert_eq!(hop(&before), Hop::Overdue);
+    // What a restart makes of a trace is not saved, so the next one finds it as it was.
+    for at in [t(20), t(OVER + 1)] {
+        assert_eq!(hop(&after(&before, at)), Hop::Inherited);
+    }
 }

@@ -140,7 +140,9 @@ async fn a_column_that_was_dropped_and_a_store_that_fails_inside_are_told_apart(
         .await;
     says(&recent, "bigquery", "shared", &["trace_id"]);
     says(&recent, "transit", "shared", &["serviceunavailable"]);
-    assert_eq!(recent.source("tenant_stream", "acme").state, "reading");
+    // Whether something waits there at this moment is chance.
+    let stream = recent.source("tenant_stream", "acme");
+    assert!(["reading", "idle"].contains(&&*stream.state), "{stream:?}");
 
     stand.sandbox.clear_all();
     until_blind(&daemon, &[]).await;

@@ -410,11 +410,14 @@ impl Tracker {
             PutResult::Refused { reason } => {
                 trace.put = Put::Refused { at: now };
                 book.refused(reason.clone(), now);
-                if trace.ended.is_none() {
-                    self.end(id, Outcome::Refused(reason), now, events);
+                // One that was seen is in, by an earlier try whose answer was lost; it is followed like any other.
+                if trace.stages.iter().all(|visit| visit.arrival.is_none()) {
+                    if trace.ended.is_none() {
+                        self.end(id, Outcome::Refused(reason), now, events);
+                    }
+                    self.finish(id);
+                    return;
                 }
-                self.finish(id);
-                return;
             }
         }
         if unanswered {

@@ -18,8 +18,12 @@ impl Tracker {
         };
         let topology = self.topology.clone();
         let trace = Arc::make_mut(shared);
-        judge_hops(trace, &topology, events);
+        let judged = (trace.judgement, events.len());
+        let unjudged = judge_hops(trace, &topology, events);
         judge_end_to_end(trace, &topology, trace.planned_at + self.settings.slo, events);
+        if unjudged || judged != (trace.judgement, events.len()) {
+            self.unsaved.insert(id);
+        }
         if trace.ended.is_none()
             && let Some(outcome) = self.outcome(id, now)
         {
@@ -226,8 +230,10 @@ fn begun(trace: &Trace, parent: Option<StageId>) -> Option<Interval> {
     }
 }
 
-fn judge_hops(trace: &mut Trace, topology: &Topology, events: &mut Vec<Event>) {
+/// Says of every hop what can be said by now; whether of any it was that nobody can say, of which there is no event.
+fn judge_hops(trace: &mut Trace, topology: &Topology, events: &mut Vec<Event>) -> bool {
     let (tenant, id, taken) = (trace.tenant, trace.id(), trace.taken());
+    let mut unjudged = false;
     for hop in topology.stage_ids() {
         let spec = topology.stage(hop);
         if !on_the_way(spec.role) {
@@ -261,12 +267,14 @@ fn judge_hops(trace: &mut Trace, topology: &Topology, events: &mut Vec<Event>) {
             events.push(Event::ClockInversion { tenant, stage: hop, trace: id });
         } else if !counted && visit.unseen_gap && target.is_some_and(|at| straddles(arrived, at)) {
             visit.hop = Hop::Unjudged;
+            unjudged = true;
         } else {
             let latency = arrived.latest.since(begun.latest);
             visit.hop = Hop::Measured { latency, was_overdue: counted };
             events.push(Event::HopMeasured { tenant, hop, trace: id, latency, counted });
         }
     }
+    unjudged
 }
 
 fn judge_end_to_end(trace: &mut Trace, topology: &Topology, threshold: Timestamp, events: &mut Vec<Event>) {

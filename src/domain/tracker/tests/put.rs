@@ -3,6 +3,18 @@
 use super::*;
 
 #[test]
+fn a_canary_that_was_seen_before_its_last_try_was_refused_is_followed_to_its_end() {
+    let mut w = World::new();
+    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    let result = PutResult::Refused { reason: "throttled".into() };
+    w.apply(Input::Put { trace: canary(1).trace, result }, t(2));
+    assert_eq!(w.outcome(canary(1)), None);
+    w.look(TABLE, t(5), vec![seen(canary(1), Stamp::None, t(5), "c")]);
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
+}
+
+#[test]
 fn a_second_copy_of_a_retried_put_is_not_charged_to_the_pipeline() {
     let mut w = World::new();
     w.apply(Input::Planned { tag: canary(1) }, t(0));

@@ -16,6 +16,7 @@ use aws_sdk_cloudwatchlogs::types::FilteredLogEvent;
 use super::aside::aside;
 use super::decode::{Limits, scan_record};
 use super::sdk_error::explain;
+use super::unread::Unread;
 use super::{Observe, ObserveError, Recognizer};
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
 use crate::domain::tag::MARKER;
@@ -64,6 +65,7 @@ pub struct CloudWatchLogs {
     recognizer: Recognizer,
     clock: WallClock,
     unfinished: Option<Pass>,
+    unread: Unread,
     foreign: HashSet<String>,
 }
 
@@ -79,7 +81,8 @@ impl CloudWatchLogs {
     /// An observer; it makes no call yet. `client` must not retry by itself.
     #[must_use]
     pub fn new(settings: Settings, client: Client, recognizer: Recognizer, clock: WallClock) -> Self {
-        Self { settings, client, recognizer, clock, unfinished: None, foreign: HashSet::new() }
+        let (unread, foreign) = (Unread::default(), HashSet::new());
+        Self { settings, client, recognizer, clock, unfinished: None, unread, foreign }
     }
 
     async fn page(&self, pass: &Pass) -> Result<FilterLogEventsOutput, ObserveError> {
@@ -124,6 +127,10 @@ impl CloudWatchLogs {
         let stamp = event
             .ingestion_time()
             .map_or(Stamp::None, |millis| Stamp::Millis(Timestamp::from_millis(millis)));
+        if found.cut {
+            let by = stamp.interval().map_or(seen_by, |at| seen_by.min(at.latest + self.settings.lookback));
+            self.unread.note(by, || format!("event {id} of `{}`", self.settings.log_group));
+        }
         sightings.extend(found.found.into_iter().map(|copy| Sighting {
             tag: copy.tag,
             stamp,
@@ -170,6 +177,12 @@ impl Observe for CloudWatchLogs {
         }
         // Only now, so that a look that is dropped on the way skips nothing.
         self.unfinished = watermark.is_none().then_some(pass);
+        if let Some(unread) = self.unread.matters(wanted, &sightings) {
+            if sightings.is_empty() {
+                return Err(unread);
+            }
+            watermark = None;
+        }
         Ok(Sweep {
             revision: wanted.revision,
             started,

@@ -24,6 +24,7 @@ use self::ask::{Answer, Ask, Refusal, date, is_arn, is_invalid};
 use super::aside::aside;
 use super::decode::{Limits, scan_record};
 use super::sdk_error::explain;
+use super::unread::Unread;
 use super::{Observe, ObserveError, Recognizer};
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
@@ -88,6 +89,7 @@ pub struct Kinesis {
     turn: u64,
     /// What was read and not reported yet: a look may be dropped.
     unreported: Unreported,
+    unread: Unread,
     /// A failure of the last look, which had to report something first.
     failure: Option<ObserveError>,
 }
@@ -179,6 +181,7 @@ impl Kinesis {
             rested: false,
             turn: 0,
             unreported: Unreported::default(),
+            unread: Unread::default(),
             failure: None,
         }
     }
@@ -373,6 +376,11 @@ impl Kinesis {
             reading.decode_errors += u64::from(scan.decode_errors > 0);
             reading.foreign_tags += scan.foreign_tags;
             let arrived = record.approximate_arrival_timestamp.as_ref().map(instant);
+            if scan.cut {
+                let by = arrived.map_or(answer.ended, |at| answer.ended.min(at + self.settings.lookback));
+                let (at, shard) = (&record.sequence_number, &answer.shard);
+                self.unread.note(by, || format!("record {at} in {shard} of stream {}", self.settings.stream));
+            }
             for found in scan.found {
                 let at = &record.sequence_number;
                 self.unreported.sightings.push(Sighting {
@@ -442,7 +450,7 @@ impl Observe for Kinesis {
         let started = self.clock.now();
         let oldest = wanted.oldest().unwrap_or(started).min(started);
         let pass = self.look(started, oldest - self.settings.lookback).await;
-        let (watermark, failure) = match pass {
+        let (mut watermark, failure) = match pass {
             Ok(mut pass) => (self.watermark(&pass), pass.failure.take()),
             Err(failure) => (None, Some(failure)),
         };
@@ -452,6 +460,12 @@ impl Observe for Kinesis {
             }
             // What was seen comes first; the failure is told when asked again.
             self.failure = Some(failure);
+        }
+        if let Some(unread) = self.unread.matters(wanted, &self.unreported.sightings) {
+            if self.unreported.sightings.is_empty() {
+                return Err(unread);
+            }
+            watermark = None;
         }
         let Unreported { sightings, mut reading } = std::mem::take(&mut self.unreported);
         let open = self.cursors.values().filter(|cursor| !cursor.ended);

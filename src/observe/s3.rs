@@ -23,6 +23,7 @@ pub use self::template::KeyTemplate;
 use super::aside::aside;
 use super::decode::{Limits, Scan, Scanner};
 use super::sdk_error::{causes, explain};
+use super::unread::Unread;
 use super::{Observe, ObserveError, Recognizer};
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
@@ -47,9 +48,9 @@ pub struct Settings {
     pub max_keys_per_sweep: usize,
     /// Objects that are opened in one look; the rest is left to the next.
     pub max_objects_per_sweep: usize,
-    /// Larger objects are counted and skipped, in bytes.
+    /// Most bytes of an object that are fetched. While a canary may lie behind them, none is called absent.
     pub max_object_bytes: u64,
-    /// What an object may inflate to, in bytes; the rest is counted and skipped.
+    /// What an object may inflate to, in bytes. While a canary may lie behind them, none is called absent.
     pub max_inflated_bytes: u64,
     /// Within a prefix, keys grow with time, so a listing may begin after the last key that was read.
     pub ordered_keys: bool,
@@ -86,6 +87,7 @@ pub struct S3 {
     /// What was read and not reported yet: a look may be dropped.
     sightings: Vec<Sighting>,
     reading: Reading,
+    unread: Unread,
     /// A failure of the last look, which had to report something first.
     failure: Option<ObserveError>,
 }
@@ -110,7 +112,7 @@ struct Known {
 enum State {
     /// Listed, and not read yet; the end of the answer that showed it first.
     Seen(Timestamp),
-    /// Read whole, or for good reason never.
+    /// Read as far as the limits go, or for good reason never.
     Read,
 }
 
@@ -122,6 +124,8 @@ struct Object {
     etag: String,
     stamp: Stamp,
     seen_by: Timestamp,
+    /// In bytes, as far as the listing says.
+    size: Option<u64>,
 }
 
 /// What one look came to, apart from what it found.
@@ -135,12 +139,12 @@ struct Pass {
 }
 
 enum Opened {
-    Whole(Scan, u64),
+    /// What was found in it, or in as much of it as is fetched, and how many bytes that were.
+    Read(Scan, u64),
     /// It vanished between LIST and GET.
     Vanished,
     /// It was overwritten between LIST and GET; the next LIST shows the new one.
     Replaced,
-    TooLarge(Scan, u64),
     Failed(ObserveError),
 }
 
@@ -157,6 +161,7 @@ impl S3 {
             turn: 0,
             sightings: Vec::new(),
             reading: Reading::default(),
+            unread: Unread::default(),
             failure: None,
         }
     }
@@ -237,12 +242,9 @@ impl S3 {
                     }
                 } else if size == Some(0) {
                     entry.state = State::Read;
-                } else if size.is_some_and(|size| size > self.settings.max_object_bytes) {
-                    entry.state = State::Read;
-                    self.reading.records += 1;
-                    self.reading.decode_errors += 1;
                 } else {
-                    pass.queue.push_back(Object { prefix: prefix.to_owned(), key, etag, stamp, seen_by });
+                    let prefix = prefix.to_owned();
+                    pass.queue.push_back(Object { prefix, key, etag, stamp, seen_by, size });
                 }
             }
             if pass.keys > self.settings.max_keys_per_sweep {
@@ -288,11 +290,7 @@ impl S3 {
 
     fn take(&mut self, object: &Object, opened: Opened, pass: &mut Pass) {
         match opened {
-            Opened::Whole(scan, bytes) => self.report(object, scan, bytes),
-            Opened::TooLarge(mut scan, bytes) => {
-                scan.decode_errors += 1;
-                self.report(object, scan, bytes);
-            }
+            Opened::Read(scan, bytes) => self.report(object, scan, bytes),
             Opened::Vanished => {}
             Opened::Replaced => {
                 pass.short = true;
@@ -316,6 +314,20 @@ impl S3 {
         self.reading.decode_errors += u64::from(scan.decode_errors > 0);
         self.reading.foreign_tags += scan.foreign_tags;
         let name: Arc<str> = format!("s3://{}/{}", self.settings.bucket, object.key).into();
+        if scan.cut {
+            let Settings { max_object_bytes, max_inflated_bytes, slack, .. } = self.settings;
+            let arrived_by = match object.stamp {
+                Stamp::Seconds(at) => object.seen_by.min(at + Duration::from_secs(1) + slack),
+                Stamp::NotBefore(_) | Stamp::Millis(_) | Stamp::None => object.seen_by,
+            };
+            self.unread.note(arrived_by, || {
+                format!(
+                    "{name} (max_object is {} MB, max_inflated {} MB)",
+                    max_object_bytes >> 20,
+                    max_inflated_bytes >> 20
+                )
+            });
+        }
         self.sightings.extend(scan.found.into_iter().map(|found| Sighting {
             tag: found.tag,
             stamp: object.stamp,
@@ -352,7 +364,7 @@ impl Observe for S3 {
         }
         let started = self.clock.now();
         let oldest = wanted.oldest().unwrap_or(started).min(started);
-        let (watermark, failure) = match self.look(started, oldest).await {
+        let (mut watermark, failure) = match self.look(started, oldest).await {
             Ok(pass) => {
                 let watermark = (!pass.short).then_some(started);
                 // A listing that was cut off would leave a gap before what it did not show.
@@ -369,6 +381,12 @@ impl Observe for S3 {
             }
             // What was seen comes first; the failure is told when asked again.
             self.failure = Some(failure);
+        }
+        if let Some(unread) = self.unread.matters(wanted, &self.sightings) {
+            if self.sightings.is_empty() {
+                return Err(unread);
+            }
+            watermark = None;
         }
         Ok(Sweep {
             revision: wanted.revision,
@@ -399,7 +417,10 @@ impl Get {
         let Self { client, bucket, max_bytes, mut scanner, object } = self;
         let words = format!("GetObject on s3://{bucket}/{}", object.key);
         let etag = (!object.etag.is_empty()).then(|| object.etag.clone());
-        let request = client.get_object().bucket(bucket).key(&object.key);
+        // What comes after the limit is not asked for, so that nobody sends it.
+        let range =
+            object.size.filter(|size| *size > max_bytes).map(|_| format!("bytes=0-{}", max_bytes - 1));
+        let request = client.get_object().bucket(bucket).key(&object.key).set_range(range);
         let mut body = match request.set_if_match(etag).send().await {
             Ok(answer) => answer.body,
             Err(error) => {
@@ -415,13 +436,20 @@ impl Get {
         loop {
             match body.try_next().await {
                 Ok(Some(chunk)) => {
-                    bytes += chunk.len() as u64;
-                    if bytes > max_bytes {
-                        return (object, Opened::TooLarge(scanned(scanner, bytes), bytes));
+                    let left = usize::try_from(max_bytes - bytes).unwrap_or(usize::MAX);
+                    aside(chunk.len().min(left), || scanner.push(&chunk[..chunk.len().min(left)]));
+                    bytes = max_bytes.min(bytes + chunk.len() as u64);
+                    if chunk.len() > left {
+                        scanner.cut_short();
+                        return (object, Opened::Read(scanned(scanner, bytes), bytes));
                     }
-                    aside(chunk.len(), || scanner.push(&chunk));
                 }
-                Ok(None) => return (object, Opened::Whole(scanned(scanner, bytes), bytes)),
+                Ok(None) => {
+                    if bytes == max_bytes && object.size.is_some_and(|size| size > bytes) {
+                        scanner.cut_short();
+                    }
+                    return (object, Opened::Read(scanned(scanner, bytes), bytes));
+                }
                 Err(error) => {
                     let why = causes(&error);
                     let words = format!("{words}: its body broke off after {bytes} bytes: {why}");

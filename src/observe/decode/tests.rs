@@ -112,6 +112,43 @@ fn a_subscription_envelope_gives_one_copy_for_each_log_event() {
 }
 
 #[test]
+fn what_a_limit_of_ours_left_out_is_told_from_what_nobody_could_read() {
+    let canary = canary(1);
+    let noise = vec![b'x'; 200_000];
+    let with = |limits: Limits, bytes: &[u8]| {
+        let scan = scan_record(&recognizer(), limits, bytes);
+        (scan.found.len(), scan.decode_errors, scan.cut)
+    };
+    let hidden = [&noise, canary.as_bytes()].concat();
+    let small = Limits { max_inflated_bytes: 100_000, ..Limits::RECORD };
+    for bomb in [gzip(&hidden), zstd(&hidden), STANDARD.encode(gzip(&hidden)).into_bytes()] {
+        assert_eq!(with(small, &bomb), (0, 1, true));
+        assert_eq!(with(Limits::RECORD, &bomb), (1, 0, false));
+        let torn = with(Limits::RECORD, &bomb[..bomb.len() / 2]);
+        assert_eq!(torn, (0, 1, false), "the rest is nowhere");
+    }
+    let flat = Limits { max_depth: 1, ..Limits::RECORD };
+    for nested in [gzip(&gzip(canary.as_bytes())), gzip(STANDARD.encode(&canary).as_bytes())] {
+        assert_eq!(with(flat, &nested), (0, 1, true));
+    }
+    assert_eq!(with(flat, &gzip(canary.as_bytes())), (1, 0, false));
+    let few = Limits { max_kpl_records: 1, ..Limits::RECORD };
+    assert_eq!(with(few, &kpl(&[b"first", canary.as_bytes()])), (0, 1, true));
+    let one = Limits { max_copies: 1, ..Limits::RECORD };
+    assert_eq!(with(one, format!("{canary}\n{canary}").as_bytes()), (1, 1, true));
+}
+
+#[test]
+fn a_frame_of_zstd_that_needs_a_larger_window_than_we_give_is_sound_and_not_read() {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
+    encoder.long_distance_matching(true).unwrap();
+    encoder.window_log(27).unwrap();
+    encoder.write_all(canary(1).as_bytes()).unwrap();
+    let scan = scan(encoder.finish().unwrap());
+    assert_eq!((scan.found.len(), scan.decode_errors, scan.cut), (0, 1, true));
+}
+
+#[test]
 fn a_line_that_repeats_the_tag_in_its_parsed_fields_is_one_copy() {
     let tag = tag(1, 500);
     let raw = line(&tag);

@@ -197,6 +197,32 @@ async fn a_canary_is_seen_with_the_streams_own_stamp_and_its_sequence_number() {
 }
 
 #[tokio::test]
+async fn a_record_that_was_cut_by_a_limit_proves_no_absence_to_those_that_may_be_in_it() {
+    let mut bomb = record(1, "11");
+    let canary = STANDARD.decode(bomb["Data"].as_str().unwrap()).unwrap();
+    // Nine wrappers, one more than are taken off.
+    let wrapped = (0..9).fold(canary, |bytes, _| gzip(&bytes));
+    bomb["Data"] = STANDARD.encode(wrapped).into();
+    let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[page(&[bomb], Some("s-0"), 0)])]);
+    let mut kinesis = service.kinesis(settings());
+    for _ in 0..2 {
+        let failure = kinesis.sweep(&wanted()).await.unwrap_err();
+        assert_eq!(failure.trouble, Trouble::OverBudget);
+        assert!(failure.detail.starts_with("record 11 in s-0 of stream logs-acme"), "{failure}");
+    }
+    let sweep = kinesis.sweep(&wanted_from(t(1))).await.unwrap();
+    assert_eq!(sweep.watermark, Some(t(-1)));
+    assert_eq!((sweep.reading.records, sweep.reading.decode_errors), (1, 1));
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
 async fn an_arn_is_asked_for_as_an_arn() {
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[])]);
     let arn = "arn:aws:kinesis:eu-central-1:111111111111:stream/logs-acme";

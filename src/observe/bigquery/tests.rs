@@ -212,6 +212,32 @@ async fn a_second_row_is_another_copy_and_a_second_look_is_not() {
 }
 
 #[tokio::test]
+async fn riders_are_asked_for_but_do_not_reach_back_to_older_partitions() {
+    let week_old = Timestamp::from_secs(NOW - 7 * 86_400);
+    let lost =
+        WantedTrace { tag: Tag { trace: TraceId::new(week_old, [4; 10]), ..tag() }, planned_at: week_old };
+    let wanted = Wanted { riders: [lost].into(), ..wanted() };
+    let (mut observer, far_end) = observer(vec![table(), dry_run(0), rows(&[])], settings()).await;
+    observer.sweep(&wanted).await.unwrap();
+    for n in [1, 2] {
+        let (_, asked) = far_end.asked(n);
+        let sql = asked["query"].as_str().unwrap();
+        assert!(sql.contains("_PARTITIONTIME >= TIMESTAMP '2026-11-22 00:00:00+00:00'"), "{sql}");
+        let ids = asked["queryParameters"][0]["parameterValue"]["arrayValues"].as_array().unwrap();
+        assert_eq!(ids.len(), 4);
+    }
+}
+
+#[test]
+fn riders_cost_no_query_of_their_own() {
+    let waiting: Vec<_> = vec![wanted().waiting[0]; MAX_IDS + 1];
+    let riders = vec![wanted().waiting[0]; MAX_IDS];
+    let wanted = Wanted { waiting: waiting.into(), riders: riders.into(), ..wanted() };
+    let sizes = Asked::all(&wanted, Timestamp::from_secs(NOW)).into_iter().map(|asked| asked.traces.len());
+    assert_eq!(sizes.collect::<Vec<_>>(), [MAX_IDS, MAX_IDS]);
+}
+
+#[tokio::test]
 async fn an_id_in_upper_case_and_a_message_that_was_parsed_are_still_ours() {
     let mut found = row(NOW * 1_000_000);
     let line: Value = serde_json::from_str(found[3].as_str().unwrap()).unwrap();

@@ -40,16 +40,20 @@ impl Reader<'_> {
             }
         }
         // A table has no name for a row, so copies are numbered by age: a second row is another copy, and reading the
-        // same rows again gives them the same numbers.
+        // same rows again gives them the same numbers. Rows that mean different things are numbered apart, or the own
+        // row would become another copy as soon as a leaked one is older, or shows later in no order at all.
         sightings.sort_by_key(|sighting| match sighting.stamp {
             Stamp::Millis(at) | Stamp::Seconds(at) | Stamp::NotBefore(at) => at,
             Stamp::None => Timestamp::MAX,
         });
-        let mut copies: HashMap<TraceId, u32> = HashMap::new();
+        let mut copies: HashMap<(TraceId, Option<Arc<str>>, bool), u32> = HashMap::new();
         for sighting in &mut sightings {
-            let number = copies.entry(sighting.tag.trace).or_default();
+            let changed = matches!(sighting.integrity, Integrity::Corrupted { .. });
+            let number = copies.entry((sighting.tag.trace, sighting.label.clone(), changed)).or_default();
             *number += 1;
-            sighting.locator = Locator::new(format!("{} row {number}", self.table));
+            let changed = if changed { "changed " } else { "" };
+            let whose = sighting.label.as_ref().map_or_else(String::new, |label| format!(" of {label}"));
+            sighting.locator = Locator::new(format!("{} {changed}row {number}{whose}", self.table));
         }
         sightings
     }

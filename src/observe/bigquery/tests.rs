@@ -163,7 +163,7 @@ async fn a_canary_is_seen_with_its_stamp_tenant_and_integrity() {
     assert_eq!(sighting.stamp, Stamp::Millis(Timestamp::from_millis((NOW - 2) * 1_000 + 345)));
     assert_eq!(sighting.label.as_deref(), Some("acme"));
     assert_eq!(sighting.integrity, Integrity::Intact);
-    assert_eq!(sighting.locator, Locator::new("p.d.t row 1"));
+    assert_eq!(sighting.locator, Locator::new("p.d.t row 1 of acme"));
     assert_eq!((sweep.revision, sweep.watermark), (7, Some(Timestamp::from_secs(NOW))));
     assert_eq!(sweep.reading.billed_bytes, 10 << 20);
     assert_eq!(
@@ -208,7 +208,34 @@ async fn a_second_row_is_another_copy_and_a_second_look_is_not() {
         looks.push(observer.sweep(&wanted()).await.unwrap().sightings);
     }
     assert_eq!(looks[0], looks[1]);
-    assert_eq!(looks[0][1].locator, Locator::new("p.d.t row 2"));
+    assert_eq!(looks[0][1].locator, Locator::new("p.d.t row 2 of acme"));
+}
+
+#[tokio::test]
+async fn a_row_keeps_its_name_when_a_leaked_or_a_changed_one_comes_before_it() {
+    let own = row(NOW * 1_000_000);
+    let mut leaked = row(NOW * 1_000_000 - 9);
+    leaked[2] = json!("globex");
+    let mut cut = row(NOW * 1_000_000 - 5);
+    cut[3] = json!(&cut[3].as_str().unwrap()[..150]);
+    let replies = vec![
+        table(),
+        dry_run(0),
+        rows(std::slice::from_ref(&own)),
+        rows(&[leaked.clone(), own.clone()]),
+        rows(&[cut, own, leaked]),
+    ];
+    let (mut observer, _) = observer(replies, settings()).await;
+    let mut looks = Vec::new();
+    for _ in 0..3 {
+        let seen = observer.sweep(&wanted()).await.unwrap().sightings.into_iter();
+        let mut names: Vec<_> = seen.map(|seen| seen.locator.to_string()).collect();
+        names.sort_unstable();
+        looks.push(names);
+    }
+    assert_eq!(looks[0], ["p.d.t row 1 of acme"]);
+    assert_eq!(looks[1], ["p.d.t row 1 of acme", "p.d.t row 1 of globex"]);
+    assert_eq!(looks[2], ["p.d.t changed row 1 of acme", "p.d.t row 1 of acme", "p.d.t row 1 of globex"]);
 }
 
 #[tokio::test]

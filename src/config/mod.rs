@@ -182,7 +182,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     let keyring = secret::keyring(&context.env, &mut context.faults);
 
     let sources = sources?;
-    let notes = source::notes(&stages, &order, &sources);
+    let notes = source::notes(&stages, &order, tenants.len(), &sources);
     let tenants: Vec<Tenant> = tenants.into_iter().map(|read| read.tenant).collect::<Checked<_>>()?;
     let stages = route::stages(&stages, &placed?)?;
     let topology = route::topology(&tenants, &stages, &sources)

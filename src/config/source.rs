@@ -462,26 +462,33 @@ fn location(value: &Value) -> Result<String, String> {
 }
 
 /// What `check` and the log should say of a configuration that is sound: where leaks could not be noticed.
-pub(super) fn notes(stages: &[StageRead<'_>], order: &[usize], sources: &[Source]) -> Vec<String> {
-    sources
-        .iter()
-        .filter(|source| source.tenants.len() > 1)
-        .filter(|source| match &source.kind {
-            SourceKind::BigQuery(table) => table.tenant_column.is_none(),
-            SourceKind::Kinesis(_) | SourceKind::S3(_) | SourceKind::CloudWatchLogs(_) => true,
-        })
-        .filter_map(|source| {
-            let stage = stages.get(*order.get(usize::from(source.stage.0))?)?;
+pub(super) fn notes(
+    stages: &[StageRead<'_>],
+    order: &[usize],
+    tenants: usize,
+    sources: &[Source],
+) -> Vec<String> {
+    let note = |source: &Source| {
+        let path = &stages.get(*order.get(usize::from(source.stage.0))?)?.layer.path;
+        let (name, sharing) = (&source.name, source.tenants.len());
+        let (labelled, by_tag) = match &source.kind {
+            SourceKind::BigQuery(table) => (table.tenant_column.is_some(), table.id_is == IdIs::Tag),
+            SourceKind::Kinesis(_) | SourceKind::S3(_) | SourceKind::CloudWatchLogs(_) => (false, true),
+        };
+        if sharing > 1 && !labelled {
             let hint = match source.kind.kind() {
                 Kind::BigQuery => "; set tenant_column if rows say whose they are",
                 Kind::Kinesis | Kind::S3 | Kind::CloudWatchLogs => "",
             };
-            Some(format!(
-                "{}: {} tenants share {} and nothing there says whose a canary is, so isolation can only be checked at other stages{hint}",
-                stage.layer.path,
-                source.tenants.len(),
-                source.name
-            ))
+            return Some(format!(
+                "{path}: {sharing} tenants share {name} and nothing there says whose a canary is, so isolation can only be checked at other stages{hint}"
+            ));
+        }
+        (sharing < tenants && !by_tag).then(|| {
+            format!(
+                "{path}: trace ids in {name} do not say whose they are, so another tenant's canary there goes unnoticed; isolation is checked where id_is = \"tag\", and at other stages"
+            )
         })
-        .collect()
+    };
+    sources.iter().filter_map(note).collect()
 }

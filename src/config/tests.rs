@@ -346,6 +346,18 @@ fn equal_sources_are_merged_and_a_share_that_hides_leaks_is_noted() {
 }
 
 #[test]
+fn a_table_for_each_tenant_hides_leaks_only_where_its_ids_do_not_say_whose_they_are() {
+    let own = ("TRACEPROBE_STAGE_TABLE_TABLE", "p.d.{tenant}");
+    assert!(good(&[own]).notes.is_empty());
+    let notes = good(&[own, ("TRACEPROBE_STAGE_TABLE_ID_IS", "trace_id")]).notes;
+    assert_eq!(notes.len(), 2);
+    assert!(
+        notes[0].starts_with("stage.table: trace ids in bigquery p.d.acme do not say whose they are"),
+        "{notes:?}"
+    );
+}
+
+#[test]
 fn one_place_read_with_two_settings_is_refused() {
     let told = faults(GOOD, &[("TRACEPROBE_TENANT_ACME_STAGE_TABLE_ID_COLUMN", "other")]);
     assert!(told.len() == 1 && told[0].contains("with different settings"), "{told:#?}");

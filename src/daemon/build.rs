@@ -14,6 +14,7 @@ use crate::cloud::gcp::{Auth, Gcp, GcpSettings, GcpTimeouts};
 use crate::config::{self, Account, AwsAuth, Config, GcpAuth, IdIs, Partition, Source, SourceKind};
 use crate::domain::schema::{self, TableSchema};
 use crate::domain::sighting::{Sweep, Wanted};
+use crate::domain::tag::Code;
 use crate::domain::time::WallClock;
 use crate::domain::topology::{SourceId, TenantId};
 use crate::domain::tracker::Tracker;
@@ -201,6 +202,7 @@ impl Looker {
                         IdIs::Tag => bigquery::IdIs::Tag,
                         IdIs::TraceId => bigquery::IdIs::TraceId,
                     },
+                    owners: owners(source, config),
                     time_column: of.time_column.clone(),
                     tenant_column: of.tenant_column.clone(),
                     body_column: of.body_column.clone(),
@@ -218,6 +220,14 @@ impl Looker {
             }
         })
     }
+}
+
+/// Whose canaries may be at a source, where it is not everybody's.
+fn owners(source: &Source, config: &Config) -> Option<Vec<Code>> {
+    let topology = config.topology();
+    let tenants = topology.tenants();
+    let codes = source.tenants.iter().map(|id| tenants[usize::from(id.0)].code);
+    (source.tenants.len() < tenants.len()).then(|| codes.collect())
 }
 
 /// Tells the tracker what the schemas of sources should be, as far as the configuration says.

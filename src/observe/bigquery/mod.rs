@@ -31,7 +31,7 @@ use crate::cloud::calls::CallResult;
 use crate::cloud::gcp::Gcp;
 use crate::domain::schema::TableSchema;
 use crate::domain::sighting::{Reading, Sweep, Trouble, Wanted, WantedTrace};
-use crate::domain::tag::{Tag, TraceId};
+use crate::domain::tag::{Code, Tag, TraceId};
 use crate::domain::time::{Timestamp, WallClock};
 
 pub use settings::{IdIs, Predicate, Settings, TableName};
@@ -88,6 +88,8 @@ struct Asked {
     traces: Vec<WantedTrace>,
     /// When the oldest of those was planned that are worth a call.
     since: Timestamp,
+    /// Whether it also asks for canaries that must not be here; one query of a look does.
+    with_strangers: bool,
 }
 
 impl Asked {
@@ -98,9 +100,10 @@ impl Asked {
         let mut all: Vec<_> = wanted
             .waiting
             .chunks(MAX_IDS)
-            .map(|traces| {
+            .enumerate()
+            .map(|(nth, traces)| {
                 let since = traces.iter().map(|trace| trace.planned_at).min().unwrap_or(now);
-                Self { traces: traces.to_vec(), since }
+                Self { traces: traces.to_vec(), since, with_strangers: nth == 0 }
             })
             .collect();
         if let Some(last) = all.last_mut() {
@@ -146,6 +149,11 @@ impl BigQuery {
         let has =
             |name: &str| self.known.as_ref().is_none_or(|known| known.table.schema.column(name).is_some());
         wanted.into_iter().flatten().map(String::as_str).filter(|name| !has(name)).collect()
+    }
+
+    /// Whose canaries may be here, where the ids tell whose they are.
+    fn owners(&self) -> Option<&[Code]> {
+        self.settings.owners.as_deref().filter(|_| self.settings.id_is == IdIs::Tag)
     }
 
     fn billing_project(&self) -> &str {
@@ -276,8 +284,12 @@ impl BigQuery {
     }
 
     fn request(&self, known: &Known, asked: &Asked) -> QueryRequest {
-        let text =
-            sql::query(&self.name, &known.table, &known.columns, &self.settings.predicate, asked.since);
+        let aim = sql::Aim {
+            predicate: &self.settings.predicate,
+            oldest: asked.since,
+            owners: self.owners().filter(|_| asked.with_strangers),
+        };
+        let text = sql::query(&self.name, &known.table, &known.columns, &aim);
         let tags = asked.traces.iter().map(|trace| &trace.tag);
         let ids = tags.flat_map(|tag| self.ids(tag)).map(|id| value(Some(id), None)).collect();
         let timeout = i32::try_from(self.settings.query_timeout.as_millis()).unwrap_or(i32::MAX);
@@ -464,6 +476,7 @@ impl Observe for BigQuery {
                 columns: &known.columns,
                 recognizer: &self.recognizer,
                 asked: &asked,
+                owners: self.owners(),
             };
             sightings.extend(reader.read(&rows, self.clock.now(), &mut reading));
         }

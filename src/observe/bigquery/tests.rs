@@ -14,7 +14,7 @@ use crate::cloud::calls::Calls;
 use crate::cloud::gcp::{Auth, GcpSettings};
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::sighting::{Locator, Stamp};
-use crate::domain::tag::{Code, Keyring, TagKey};
+use crate::domain::tag::{Code, Keyring, TENANT, TagKey};
 
 const NOW: i64 = 1_795_321_800;
 
@@ -209,6 +209,48 @@ async fn a_second_row_is_another_copy_and_a_second_look_is_not() {
     }
     assert_eq!(looks[0], looks[1]);
     assert_eq!(looks[0][1].locator, Locator::new("p.d.t row 2 of acme"));
+}
+
+#[tokio::test]
+async fn canaries_that_must_not_be_in_the_table_are_found_without_being_asked_for() {
+    let of = |tenant: &str, n: u8| {
+        let tag = Tag {
+            tenant: Code::of(tenant),
+            trace: TraceId::new(Timestamp::from_secs(NOW - 9), [n; 10]),
+            ..tag()
+        };
+        let mut found = row(NOW * 1_000_000);
+        found[0] = json!(keys().sign(&tag).to_string());
+        (tag, found)
+    };
+    let (leaked, ours, theirs) = (of("globex", 1), of("acme", 2), of("somebody", 3));
+    let mut forged = row(NOW * 1_000_000);
+    forged[0] = json!(text().replace("zqtp1", "zqtp10"));
+    let found = rows(&[leaked.1, ours.1, theirs.1, forged, row(NOW * 1_000_000)]);
+    let settings = Settings { owners: Some(vec![Code::of("acme")]), ..settings() };
+    let (mut observer, far_end) = observer(vec![table(), dry_run(0), found], settings).await;
+    let templates = ["acme", "globex"].map(|name| (Code::of(name), Template::default()));
+    observer.recognizer.templates = templates.into();
+    let sweep = observer.sweep(&wanted()).await.unwrap();
+    let tags: Vec<_> = sweep.sightings.iter().map(|seen| seen.tag).collect();
+    assert_eq!(tags, [leaked.0, tag()], "and neither what has its place here, nor what is not ours");
+    assert_eq!((sweep.reading.foreign_tags, sweep.reading.decode_errors), (0, 0));
+    // The window begins an hour before the oldest that waits, at 2026-11-22T03:29:55Z.
+    let acme = Code::of("acme").to_string();
+    let expected = format!(
+        "WHERE (`trace_id` IN UNNEST(@ids) \
+         OR (`trace_id` BETWEEN 'zqtp1{:012x}' AND 'zqtp1g' AND SUBSTR(`trace_id`, 38, 4) NOT IN ('{acme}')) \
+         OR (`trace_id` BETWEEN 'ZQTP1{:012X}' AND 'ZQTP1G' AND SUBSTR(`trace_id`, 38, 4) NOT IN ('{}'))) \
+         AND (_PARTITIONTIME",
+        (NOW - 3_605) * 1_000,
+        (NOW - 3_605) * 1_000,
+        acme.to_uppercase()
+    );
+    for n in [1, 2] {
+        let (_, asked) = far_end.asked(n);
+        assert!(asked["query"].as_str().unwrap().contains(&expected), "{}", asked["query"]);
+    }
+    assert!(text()[TENANT].contains(&acme));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::IdIs;
 use super::sql::Columns;
-use crate::domain::canary::Integrity;
+use crate::domain::canary::{Integrity, Start};
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp};
 use crate::domain::tag::{Code, NotOurs, TAG_LEN, Tag, TraceId};
 use crate::domain::time::Timestamp;
@@ -107,7 +107,7 @@ impl Reader<'_> {
             .windows(TAG_LEN)
             .position(|window| self.recognizer.keys.read(window) == Ok(*tag))
             .unwrap_or(body.len());
-        template.inspect(tag, &signed, body.as_bytes(), at)
+        template.inspect(tag, &signed, body.as_bytes(), at, Start::Record)
     }
 }
 

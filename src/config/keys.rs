@@ -151,11 +151,12 @@ pub(super) static KINESIS: [Key; 5] = {
     ]
 };
 
-pub(super) static S3: [Key; 8] = {
+pub(super) static S3: [Key; 9] = {
     let [region, role_arn, external_id] = ACCOUNT;
     [
         text("bucket").required(),
         text("key").required(),
+        text("key_slack").or("5m"),
         Key::new("ordered_keys", Shape::Boolean).or("false"),
         text("max_object").or("64MB"),
         text("max_inflated").or("256MB"),

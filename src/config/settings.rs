@@ -262,6 +262,8 @@ pub struct S3 {
     pub bucket: String,
     /// Prefix of the keys, with the time fields `%Y %m %d %j %H %M` (UTC).
     pub key: String,
+    /// How long before what it holds the time in an object's key may be.
+    pub key_slack: Duration,
     /// Keys grow with time inside a prefix, so a list may begin after the last one.
     pub ordered_keys: bool,
     /// Most bytes of an object that are fetched.

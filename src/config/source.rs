@@ -27,6 +27,9 @@ const MAX_BYTES_BILLED: u64 = 1 << 40;
 /// The largest object that is kept in view of a container's memory and a look's timeout.
 const MAX_OBJECT: u64 = 5 << 30;
 
+/// A writer that collects for longer is no place for canaries that are given up after minutes.
+const MAX_KEY_SLACK: Duration = Duration::from_secs(86_400);
+
 /// Time fields of a key, by what they give.
 const TIME_FIELDS: &str = "YmdjHM";
 
@@ -257,6 +260,7 @@ fn one(
         Kind::S3 => {
             let bucket = place(&mut read, "bucket", tenant, check_bucket);
             let key = place(&mut read, "key", tenant, check_key);
+            let key_slack = read.get("key_slack", value::duration_within(Duration::ZERO, MAX_KEY_SLACK, ""));
             let ordered_keys = read.get("ordered_keys", value::boolean);
             let max_object = read.get("max_object", value::size_within(1, MAX_OBJECT, ""));
             let max_inflated = read.get("max_inflated", value::size_within(1, MAX_OBJECT, ""));
@@ -265,6 +269,7 @@ fn one(
                 account: account?,
                 bucket: bucket?,
                 key: key?,
+                key_slack: key_slack?,
                 ordered_keys: ordered_keys?,
                 max_object: max_object?,
                 max_inflated: max_inflated?,

@@ -170,6 +170,7 @@ impl Looker {
             }
             SourceKind::S3(of) => {
                 let settings = s3::Settings {
+                    key_slack: of.key_slack,
                     ordered_keys: of.ordered_keys,
                     max_object_bytes: of.max_object,
                     max_inflated_bytes: of.max_inflated,

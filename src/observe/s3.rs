@@ -42,6 +42,9 @@ pub struct Settings {
     pub key: KeyTemplate,
     /// How far the clocks of writers, of S3 and our own may be apart.
     pub slack: Duration,
+    /// How long before a canary the time in the key of its object may be, where a writer names an object by the oldest
+    /// record in it: at least as long as it collects records. Prefixes are listed from so much earlier on.
+    pub key_slack: Duration,
     /// Prefixes that are listed in one look.
     pub max_prefixes: usize,
     /// Keys that are listed in one look.
@@ -64,6 +67,9 @@ impl Settings {
             bucket: bucket.into(),
             key,
             slack: Duration::from_secs(60),
+            // What Firehose collects unless told otherwise (Firehose developer guide, buffering hints); it names objects
+            // by the arrival of their oldest record.
+            key_slack: Duration::from_secs(300),
             max_prefixes: 64,
             max_keys_per_sweep: 50_000,
             max_objects_per_sweep: 500,
@@ -168,13 +174,15 @@ impl S3 {
 
     async fn look(&mut self, started: Timestamp, oldest: Timestamp) -> Result<Pass, ObserveError> {
         let (from, to) = (oldest - self.settings.slack, started + self.settings.slack);
-        let prefixes = self.settings.key.prefixes(from, to, self.settings.max_prefixes).ok_or_else(|| {
-            let words = format!(
-                "listing s3://{}/{}: more than {} prefixes from {from} to {to}",
-                self.settings.bucket, self.settings.key, self.settings.max_prefixes
-            );
-            ObserveError::new(Trouble::OverBudget, words)
-        })?;
+        let first = from.min(oldest - self.settings.key_slack);
+        let prefixes =
+            self.settings.key.prefixes(first, to, self.settings.max_prefixes).ok_or_else(|| {
+                let words = format!(
+                    "listing s3://{}/{}: more than {} prefixes from {first} to {to}",
+                    self.settings.bucket, self.settings.key, self.settings.max_prefixes
+                );
+                ObserveError::new(Trouble::OverBudget, words)
+            })?;
         self.turn += 1;
         self.prefixes.retain(|prefix, _| prefixes.contains(prefix));
         let mut pass = Pass::default();

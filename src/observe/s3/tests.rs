@@ -167,7 +167,8 @@ impl Bucket {
 }
 
 fn settings() -> Settings {
-    Settings { slack: Duration::from_secs(5), ..Settings::new("archive", KeyTemplate::new("in/%H/")) }
+    let (slack, key_slack) = (Duration::from_secs(5), Duration::ZERO);
+    Settings { slack, key_slack, ..Settings::new("archive", KeyTemplate::new("in/%H/")) }
 }
 
 fn locators(sweep: &Sweep) -> Vec<&str> {
@@ -213,6 +214,17 @@ async fn an_object_older_than_all_that_waits_is_left_unless_its_stamp_may_be_fro
     let wanted = Wanted { waiting: Arc::new([older]), ..Wanted::default() };
     let sweep = s3.sweep(&wanted).await.unwrap();
     assert_eq!(locators(&sweep), ["s3://archive/in/04/old#0"]);
+}
+
+#[tokio::test]
+async fn an_object_that_is_named_by_the_oldest_record_in_it_is_found_in_the_hour_before() {
+    let bucket = Bucket::default();
+    bucket.put("in/03/a", canary(1), "e", t(-2));
+    // The canary of 04:59:29 was collected with a record of 03:59.
+    for (key_slack, found) in [(Duration::ZERO, 0), (Duration::from_secs(3_600), 1)] {
+        let mut s3 = bucket.s3(Settings { key_slack, ..settings() });
+        assert_eq!(s3.sweep(&wanted()).await.unwrap().sightings.len(), found);
+    }
 }
 
 #[tokio::test]

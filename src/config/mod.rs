@@ -36,9 +36,9 @@ pub use self::reader::OTHER_VARIABLES;
 use self::reader::{Context, ShownTables};
 pub use self::secret::{Secret, TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 pub use self::settings::{
-    Account, AssumeRole, Aws, AwsAuth, BigQuery, Canary, CloudWatchLogs, Column, Endpoints, Gcp, GcpAuth,
-    IdIs, Kind, Kinesis, Log, LogFormat, Partition, Probe, S3, Source, SourceKind, Stage, Store, TableName,
-    Tenant,
+    Account, AssumeRole, Aws, AwsAuth, BigQuery, Canary, CloudWatchLogs, Column, Endpoints, Gaps, Gcp,
+    GcpAuth, IdIs, Kind, Kinesis, Log, LogFormat, Partition, Probe, S3, Source, SourceKind, Stage, Store,
+    TableName, Tenant,
 };
 use crate::domain::tag::{Code, Keyring};
 use crate::domain::topology::Topology;

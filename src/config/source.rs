@@ -9,7 +9,7 @@ use super::fault::{Checked, Collector, Reported, suggestion};
 use super::keys;
 use super::reader::{Context, Layer, Reader, variable};
 use super::settings::{
-    Account, BigQuery, CloudWatchLogs, Column, IdIs, Kind, Kinesis, Partition, S3, Source, SourceKind,
+    Account, BigQuery, CloudWatchLogs, Column, Gaps, IdIs, Kind, Kinesis, Partition, S3, Source, SourceKind,
     TableName,
 };
 use super::stage::{StageRead, belongs_elsewhere};
@@ -29,6 +29,8 @@ const MAX_OBJECT: u64 = 5 << 30;
 
 /// A writer that collects for longer is no place for canaries that are given up after minutes.
 const MAX_KEY_SLACK: Duration = Duration::from_secs(86_400);
+
+const GAPS: [(&str, Gaps); 2] = [("skip", Gaps::Skip), ("read", Gaps::Read)];
 
 /// Time fields of a key, by what they give.
 const TIME_FIELDS: &str = "YmdjHM";
@@ -254,8 +256,14 @@ fn one(
         Kind::Kinesis => {
             let stream = place(&mut read, "stream", tenant, check_stream);
             let max_records = read.get("max_records", value::count(1, MAX_RECORDS));
+            let gaps = read.get("gaps", value::choice(&GAPS));
             let account = account(&mut read, region);
-            Ok(SourceKind::Kinesis(Kinesis { account: account?, stream: stream?, max_records: max_records? }))
+            Ok(SourceKind::Kinesis(Kinesis {
+                account: account?,
+                stream: stream?,
+                max_records: max_records?,
+                gaps: gaps?,
+            }))
         }
         Kind::S3 => {
             let bucket = place(&mut read, "bucket", tenant, check_bucket);
@@ -264,6 +272,7 @@ fn one(
             let ordered_keys = read.get("ordered_keys", value::boolean);
             let max_object = read.get("max_object", value::size_within(1, MAX_OBJECT, ""));
             let max_inflated = read.get("max_inflated", value::size_within(1, MAX_OBJECT, ""));
+            let gaps = read.get("gaps", value::choice(&GAPS));
             let account = account(&mut read, region);
             Ok(SourceKind::S3(S3 {
                 account: account?,
@@ -273,16 +282,19 @@ fn one(
                 ordered_keys: ordered_keys?,
                 max_object: max_object?,
                 max_inflated: max_inflated?,
+                gaps: gaps?,
             }))
         }
         Kind::CloudWatchLogs => {
             let log_group = place(&mut read, "log_group", tenant, check_log_group);
             let filter_pattern = read.get("filter_pattern", value::text);
+            let gaps = read.get("gaps", value::choice(&GAPS));
             let account = account(&mut read, region);
             Ok(SourceKind::CloudWatchLogs(CloudWatchLogs {
                 account: account?,
                 log_group: log_group?,
                 filter_pattern: filter_pattern?,
+                gaps: gaps?,
             }))
         }
         Kind::BigQuery => bigquery(&mut read, tenant),

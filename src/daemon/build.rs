@@ -20,7 +20,7 @@ use crate::domain::topology::{SourceId, TenantId};
 use crate::domain::tracker::Tracker;
 use crate::inject::{self, Injector, Retry};
 use crate::observe::pace::Rhythm;
-use crate::observe::{Observe, ObserveError, Recognizer, bigquery, cloudwatch_logs, kinesis, s3};
+use crate::observe::{Gaps, Observe, ObserveError, Recognizer, bigquery, cloudwatch_logs, kinesis, s3};
 use crate::web::Place;
 
 /// Makes the clients that injectors and observers need.
@@ -163,6 +163,7 @@ impl Looker {
                 let settings = kinesis::Settings {
                     max_records_per_call: i32::try_from(of.max_records).unwrap_or(i32::MAX),
                     settle: source.settle,
+                    gaps: gaps(of.gaps),
                     ..kinesis::Settings::new(&of.stream)
                 };
                 let client = clients.aws.kinesis(&clients.config_of(&of.account));
@@ -174,6 +175,7 @@ impl Looker {
                     ordered_keys: of.ordered_keys,
                     max_object_bytes: of.max_object,
                     max_inflated_bytes: of.max_inflated,
+                    gaps: gaps(of.gaps),
                     ..s3::Settings::new(&of.bucket, s3::KeyTemplate::new(&of.key))
                 };
                 let client = clients.aws.s3(&clients.config_of(&of.account));
@@ -183,6 +185,7 @@ impl Looker {
                 let settings = cloudwatch_logs::Settings {
                     filter_pattern: of.filter_pattern.clone(),
                     settle: source.settle,
+                    gaps: gaps(of.gaps),
                     ..cloudwatch_logs::Settings::new(&of.log_group)
                 };
                 let client = clients.aws.logs(&clients.config_of(&of.account));
@@ -220,6 +223,13 @@ impl Looker {
                 Self::BigQuery(Box::new(bigquery::BigQuery::new(settings, gcp, recognizer, clock)))
             }
         })
+    }
+}
+
+fn gaps(gaps: config::Gaps) -> Gaps {
+    match gaps {
+        config::Gaps::Skip => Gaps::Skip,
+        config::Gaps::Read => Gaps::Read,
     }
 }
 

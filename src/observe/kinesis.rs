@@ -25,7 +25,7 @@ use super::aside::aside;
 use super::decode::{Limits, scan_record};
 use super::sdk_error::explain;
 use super::unread::Unread;
-use super::{Observe, ObserveError, Recognizer};
+use super::{Gaps, Observe, ObserveError, Recognizer};
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
@@ -53,6 +53,8 @@ pub struct Settings {
     pub max_calls_per_sweep: usize,
     /// How long a record may take from its arrival stamp until it can be read.
     pub settle: Duration,
+    /// Whether records are read that arrived while nothing waited.
+    pub gaps: Gaps,
     /// How far before the oldest waiting trace a cursor is opened: arrival stamps need not be in order, and clocks
     /// may disagree.
     pub lookback: Duration,
@@ -68,6 +70,7 @@ impl Settings {
             max_bytes_per_sweep: 64 << 20,
             max_calls_per_sweep: 1_000,
             settle: Duration::from_secs(1),
+            gaps: Gaps::Skip,
             lookback: Duration::from_secs(10),
         }
     }
@@ -296,6 +299,19 @@ impl Kinesis {
         self.unlisted = false;
     }
 
+    /// From when on records are of interest. Where gaps are read, that is from where the slowest cursor stands: then no
+    /// cursor is moved up to what is waited for, and shards that were opened since are begun early enough.
+    fn start(&self, oldest: Timestamp) -> Timestamp {
+        let waited_for = oldest - self.settings.lookback;
+        match self.settings.gaps {
+            Gaps::Skip => waited_for,
+            Gaps::Read => {
+                let open = self.cursors.values().filter(|cursor| !cursor.ended);
+                open.map(|cursor| cursor.reached).fold(waited_for, Timestamp::min)
+            }
+        }
+    }
+
     /// Moves cursors that stand before everything of interest up to it, so that nobody pays for what nobody waits for,
     /// and those back that were begun too late.
     fn aim(&mut self, start: Timestamp) {
@@ -449,7 +465,8 @@ impl Observe for Kinesis {
         }
         let started = self.clock.now();
         let oldest = wanted.oldest().unwrap_or(started).min(started);
-        let pass = self.look(started, oldest - self.settings.lookback).await;
+        let start = self.start(oldest);
+        let pass = self.look(started, start).await;
         let (mut watermark, failure) = match pass {
             Ok(mut pass) => (self.watermark(&pass), pass.failure.take()),
             Err(failure) => (None, Some(failure)),

@@ -24,7 +24,7 @@ use super::aside::aside;
 use super::decode::{Limits, Scan, Scanner};
 use super::sdk_error::{causes, explain};
 use super::unread::Unread;
-use super::{Observe, ObserveError, Recognizer};
+use super::{Gaps, Observe, ObserveError, Recognizer};
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
@@ -55,6 +55,8 @@ pub struct Settings {
     pub max_object_bytes: u64,
     /// What an object may inflate to, in bytes. While a canary may lie behind them, none is called absent.
     pub max_inflated_bytes: u64,
+    /// Whether objects are read that were written while nothing waited, as far as the listed prefixes reach back.
+    pub gaps: Gaps,
     /// Within a prefix, keys grow with time, so a listing may begin after the last key that was read.
     pub ordered_keys: bool,
 }
@@ -75,6 +77,7 @@ impl Settings {
             max_objects_per_sweep: 500,
             max_object_bytes: 512 << 20,
             max_inflated_bytes: Limits::OBJECT.max_inflated_bytes,
+            gaps: Gaps::Skip,
             ordered_keys: false,
         }
     }
@@ -90,6 +93,8 @@ pub struct S3 {
     prefixes: BTreeMap<String, Prefix>,
     /// Counts looks.
     turn: u64,
+    /// When the last look began that read everything.
+    complete_at: Option<Timestamp>,
     /// What was read and not reported yet: a look may be dropped.
     sightings: Vec<Sighting>,
     reading: Reading,
@@ -165,6 +170,7 @@ impl S3 {
             clock,
             prefixes: BTreeMap::new(),
             turn: 0,
+            complete_at: None,
             sightings: Vec::new(),
             reading: Reading::default(),
             unread: Unread::default(),
@@ -172,17 +178,25 @@ impl S3 {
         }
     }
 
+    /// The prefixes in which objects can be that hold what was logged since then; `None` when they are too many.
+    fn prefixes_since(&self, since: Timestamp, started: Timestamp) -> Option<Vec<String>> {
+        let Settings { key, slack, key_slack, max_prefixes, .. } = &self.settings;
+        key.prefixes(since - (*slack).max(*key_slack), started + *slack, *max_prefixes)
+    }
+
     async fn look(&mut self, started: Timestamp, oldest: Timestamp) -> Result<Pass, ObserveError> {
-        let (from, to) = (oldest - self.settings.slack, started + self.settings.slack);
-        let first = from.min(oldest - self.settings.key_slack);
-        let prefixes =
-            self.settings.key.prefixes(first, to, self.settings.max_prefixes).ok_or_else(|| {
-                let words = format!(
-                    "listing s3://{}/{}: more than {} prefixes from {first} to {to}",
-                    self.settings.bucket, self.settings.key, self.settings.max_prefixes
-                );
-                ObserveError::new(Trouble::OverBudget, words)
-            })?;
+        let gap = self.complete_at.filter(|at| self.settings.gaps == Gaps::Read && *at < oldest);
+        // After a pause of days its prefixes are too many, and the pause is given up.
+        let reaches = gap.into_iter().chain([oldest]);
+        let found = reaches.into_iter().find_map(|since| Some((since, self.prefixes_since(since, started)?)));
+        let (since, prefixes) = found.ok_or_else(|| {
+            let words = format!(
+                "listing s3://{}/{}: more than {} prefixes since {oldest}",
+                self.settings.bucket, self.settings.key, self.settings.max_prefixes
+            );
+            ObserveError::new(Trouble::OverBudget, words)
+        })?;
+        let from = since - self.settings.slack;
         self.turn += 1;
         self.prefixes.retain(|prefix, _| prefixes.contains(prefix));
         let mut pass = Pass::default();
@@ -379,6 +393,7 @@ impl Observe for S3 {
                 if pass.failure.is_none() {
                     self.move_on();
                 }
+                self.complete_at = watermark.or(self.complete_at);
                 (watermark, pass.failure)
             }
             Err(failure) => (None, Some(failure)),

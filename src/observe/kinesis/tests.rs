@@ -365,6 +365,63 @@ async fn a_rested_cursor_goes_on_at_what_is_waited_for_and_a_busy_one_where_it_w
     assert_eq!(service.calls("ListShards").len(), 1);
 }
 
+/// Two looks with a pause between them, in which a record arrived and the iterator expired, and in which nothing waited.
+async fn after_a_pause(gaps: Gaps) -> (Sweep, Value) {
+    let service = Service::new(
+        &[shards(&["s-0"])],
+        &[(
+            "s-0",
+            &[
+                page(&[record(1, "11")], Some("s-0"), 0),
+                error("ExpiredIteratorException"),
+                page(&[record(2, "12")], Some("s-0"), 0),
+            ],
+        )],
+    );
+    let mut kinesis = service.kinesis(Settings { gaps, ..settings() });
+    kinesis.sweep(&wanted()).await.unwrap();
+    kinesis.rest();
+    if gaps == Gaps::Skip {
+        service.state.lock().unwrap().pages.get_mut("s-0").unwrap().clear();
+    }
+    kinesis.clock = WallClock::new(|| t(600));
+    let sweep = kinesis.sweep(&wanted_from(t(599))).await.unwrap();
+    (sweep, service.calls("GetShardIterator").pop().unwrap())
+}
+
+#[tokio::test]
+async fn what_arrives_while_nothing_waits_is_skipped_unless_gaps_are_read() {
+    let (sweep, opened) = after_a_pause(Gaps::Skip).await;
+    assert_eq!(opened["Timestamp"].as_f64(), Some((NOW + 589) as f64));
+    assert_eq!((sweep.sightings.len(), sweep.watermark), (0, Some(t(599))));
+    let (sweep, opened) = after_a_pause(Gaps::Read).await;
+    assert_eq!(opened["StartingSequenceNumber"], "11");
+    assert_eq!((locators(&sweep), sweep.watermark), (vec!["s-0/12#0"], Some(t(599))));
+}
+
+#[tokio::test]
+async fn shards_that_were_opened_in_a_gap_are_read_from_their_beginning() {
+    let split = json!({
+        "Records": [], "MillisBehindLatest": 0,
+        "ChildShards": [
+            {"ShardId": "s-1", "ParentShards": ["s-0"], "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": "9"}},
+        ],
+    });
+    let service = Service::new(
+        &[shards(&["s-0"]), shards(&["s-1"])],
+        &[("s-0", &[page(&[], Some("s-0"), 0), split]), ("s-1", &[page(&[record(2, "21")], Some("s-1"), 0)])],
+    );
+    let mut kinesis = service.kinesis(Settings { gaps: Gaps::Read, ..settings() });
+    kinesis.sweep(&wanted()).await.unwrap();
+    kinesis.rest();
+    kinesis.clock = WallClock::new(|| t(600));
+    let sweep = kinesis.sweep(&wanted_from(t(599))).await.unwrap();
+    assert_eq!(locators(&sweep), ["s-1/21#0"]);
+    let opened = service.calls("GetShardIterator").pop().unwrap();
+    // The parent had been read up to a second before the first look, as records settle.
+    assert_eq!(opened["Timestamp"].as_f64(), Some((NOW - 1) as f64));
+}
+
 #[tokio::test]
 async fn a_cursor_that_was_begun_too_late_for_an_older_trace_is_begun_again() {
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[])]);

@@ -228,6 +228,23 @@ async fn an_object_that_is_named_by_the_oldest_record_in_it_is_found_in_the_hour
 }
 
 #[tokio::test]
+async fn objects_of_a_pause_are_read_only_where_gaps_are() {
+    for (gaps, found) in [(Gaps::Skip, 0), (Gaps::Read, 1)] {
+        let bucket = Bucket::default();
+        let mut s3 = bucket.s3(Settings { gaps, max_prefixes: 3, ..settings() });
+        s3.sweep(&wanted()).await.unwrap();
+        s3.rest();
+        bucket.put("in/05/a", canary(2), "e", t(60));
+        s3.clock = WallClock::new(|| t(600));
+        let sweep = s3.sweep(&waiting_for(3, t(599))).await.unwrap();
+        assert_eq!((sweep.sightings.len(), sweep.watermark), (found, Some(t(600))));
+        // A pause of days would be too many prefixes.
+        s3.clock = WallClock::new(|| t(86_400 * 5));
+        assert!(s3.sweep(&waiting_for(4, t(86_400 * 5))).await.unwrap().watermark.is_some());
+    }
+}
+
+#[tokio::test]
 async fn an_object_that_vanished_after_it_was_listed_is_no_failure() {
     let bucket = Bucket::default();
     bucket.put("in/04/a", canary(1), "e", t(-2));

@@ -273,6 +273,9 @@ pub struct S3 {
     pub bucket: String,
     /// Prefix of the keys, with the time fields `%Y %m %d %j %H %M` (UTC).
     pub key: String,
+    /// What follows the tenant's name in a key where that stands after the time fields, right after `key`. The prefix is
+    /// then listed once for all tenants, and keys say whose an object is.
+    pub after_tenant: Option<String>,
     /// How long before what it holds the time in an object's key may be.
     pub key_slack: Duration,
     /// Keys grow with time inside a prefix, so a list may begin after the last one.

@@ -267,17 +267,24 @@ fn one(
         }
         Kind::S3 => {
             let bucket = place(&mut read, "bucket", tenant, check_bucket);
-            let key = place(&mut read, "key", tenant, check_key);
+            let key = read.get("key", |value| {
+                let (key, after) = split_key(value::text(value)?);
+                let expanded = |text: &str| expand(text, &[("tenant", tenant)]);
+                after.as_deref().map(expanded).transpose()?;
+                Ok((check_key(expanded(&key)?)?, after))
+            });
             let key_slack = read.get("key_slack", value::duration_within(Duration::ZERO, MAX_KEY_SLACK, ""));
             let ordered_keys = read.get("ordered_keys", value::boolean);
             let max_object = read.get("max_object", value::size_within(1, MAX_OBJECT, ""));
             let max_inflated = read.get("max_inflated", value::size_within(1, MAX_OBJECT, ""));
             let gaps = read.get("gaps", value::choice(&GAPS));
             let account = account(&mut read, region);
+            let (key, after_tenant) = key?;
             Ok(SourceKind::S3(S3 {
                 account: account?,
                 bucket: bucket?,
-                key: key?,
+                key,
+                after_tenant,
                 key_slack: key_slack?,
                 ordered_keys: ordered_keys?,
                 max_object: max_object?,
@@ -386,6 +393,18 @@ fn check_bucket(text: String) -> Result<String, String> {
     }
 }
 
+/// Cuts a key where the tenant's name stands in it after all time fields: what is before is listed for all tenants.
+fn split_key(key: String) -> (String, Option<String>) {
+    let timeless = key.rfind('%').map_or(key.len(), |at| at + 1);
+    match key[timeless..].find("{tenant}") {
+        None => (key, None),
+        Some(at) => {
+            let at = timeless + at;
+            (key[..at].to_owned(), Some(key[at + "{tenant}".len()..].to_owned()))
+        }
+    }
+}
+
 /// A prefix with at least a date in it, or each look would list everything that was ever written.
 fn check_key(text: String) -> Result<String, String> {
     let mut fields = String::new();
@@ -490,12 +509,14 @@ pub(super) fn notes(
         let (name, sharing) = (&source.name, source.tenants.len());
         let (labelled, by_tag) = match &source.kind {
             SourceKind::BigQuery(table) => (table.tenant_column.is_some(), table.id_is == IdIs::Tag),
-            SourceKind::Kinesis(_) | SourceKind::S3(_) | SourceKind::CloudWatchLogs(_) => (false, true),
+            SourceKind::S3(prefix) => (prefix.after_tenant.is_some(), true),
+            SourceKind::Kinesis(_) | SourceKind::CloudWatchLogs(_) => (false, true),
         };
         if sharing > 1 && !labelled {
             let hint = match source.kind.kind() {
                 Kind::BigQuery => "; set tenant_column if rows say whose they are",
-                Kind::Kinesis | Kind::S3 | Kind::CloudWatchLogs => "",
+                Kind::S3 => "; put {tenant} where it stands in key if keys say whose they are",
+                Kind::Kinesis | Kind::CloudWatchLogs => "",
             };
             return Some(format!(
                 "{path}: {sharing} tenants share {name} and nothing there says whose a canary is, so isolation can only be checked at other stages{hint}"

@@ -171,6 +171,10 @@ impl Looker {
             }
             SourceKind::S3(of) => {
                 let settings = s3::Settings {
+                    labels: of.after_tenant.as_ref().map(|after| {
+                        let names = config.tenants.iter().map(|of| (of.name.clone(), of.label.clone()));
+                        s3::KeyLabels::new(after, names)
+                    }),
                     key_slack: of.key_slack,
                     ordered_keys: of.ordered_keys,
                     max_object_bytes: of.max_object,

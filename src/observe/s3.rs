@@ -2,11 +2,13 @@
 //!
 //! An object is opened once for all traces, whatever the rhythm of looks, and streamed through a small window. It
 //! counts as known only when it was read whole, together with what was found in it, so a look may be dropped at any
-//! `await`. Nothing is inferred from keys but the prefix: an archive may write an hour's objects in any order.
+//! `await`. Nothing is inferred from keys but the prefix, and whose an object is where they are
+//! made to say so: an archive may write an hour's objects in any order.
 //!
 //! It must never fetch an object that cannot hold a waiting trace because it is older than all of them; only a
 //! multipart object's stamp says nothing about that, since it dates from the start of the upload.
 
+mod label;
 mod template;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -19,6 +21,7 @@ use aws_sdk_s3::primitives::DateTime;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
+pub use self::label::KeyLabels;
 pub use self::template::KeyTemplate;
 use super::aside::aside;
 use super::decode::{Limits, Scan, Scanner};
@@ -40,6 +43,8 @@ pub struct Settings {
     pub bucket: String,
     /// What keys begin with, by time.
     pub key: KeyTemplate,
+    /// How keys go on where that says whose an object is. Objects whose keys go on otherwise are left alone.
+    pub labels: Option<KeyLabels>,
     /// How far the clocks of writers, of S3 and our own may be apart.
     pub slack: Duration,
     /// How long before a canary the time in the key of its object may be, where a writer names an object by the oldest
@@ -68,6 +73,7 @@ impl Settings {
         Self {
             bucket: bucket.into(),
             key,
+            labels: None,
             slack: Duration::from_secs(60),
             // What Firehose collects unless told otherwise (Firehose developer guide, buffering hints); it names objects
             // by the arrival of their oldest record.
@@ -137,6 +143,8 @@ struct Object {
     seen_by: Timestamp,
     /// In bytes, as far as the listing says.
     size: Option<u64>,
+    /// Whose it is by its key.
+    label: Option<Arc<str>>,
 }
 
 /// What one look came to, apart from what it found.
@@ -236,6 +244,13 @@ impl S3 {
                     continue;
                 };
                 pass.keys += 1;
+                let label = match &self.settings.labels {
+                    None => None,
+                    Some(labels) => match labels.of(key.strip_prefix(prefix).unwrap_or_default()) {
+                        None => continue,
+                        label => label,
+                    },
+                };
                 let etag = object.e_tag.unwrap_or_default();
                 let modified = instant(&modified);
                 let size = object.size.and_then(|size| u64::try_from(size).ok());
@@ -266,7 +281,7 @@ impl S3 {
                     entry.state = State::Read;
                 } else {
                     let prefix = prefix.to_owned();
-                    pass.queue.push_back(Object { prefix, key, etag, stamp, seen_by, size });
+                    pass.queue.push_back(Object { prefix, key, etag, stamp, seen_by, size, label });
                 }
             }
             if pass.keys > self.settings.max_keys_per_sweep {
@@ -355,7 +370,7 @@ impl S3 {
             stamp: object.stamp,
             seen_by: object.seen_by,
             locator: Locator::new(format!("{name}#{}", found.place)),
-            label: None,
+            label: object.label.clone(),
             integrity: found.integrity,
         }));
     }

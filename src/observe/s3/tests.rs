@@ -245,6 +245,22 @@ async fn objects_of_a_pause_are_read_only_where_gaps_are() {
 }
 
 #[tokio::test]
+async fn a_key_that_names_the_tenant_labels_what_is_in_it() {
+    let bucket = Bucket::default();
+    for key in ["in/04/acme-1", "in/04/globex-1", "in/04/manifest"] {
+        bucket.put(key, canary(1), "e", t(-2));
+    }
+    let names = ["acme", "globex"].map(|name| (name.into(), name.to_uppercase().into()));
+    let labels = Some(KeyLabels::new("-", names));
+    let sweep = bucket.s3(Settings { labels, ..settings() }).sweep(&wanted()).await.unwrap();
+    let mut labels: Vec<_> = sweep.sightings.iter().map(|seen| seen.label.clone().unwrap()).collect();
+    labels.sort_unstable();
+    assert_eq!(labels, ["ACME".into(), "GLOBEX".into()]);
+    assert_eq!(bucket.calls("GET").len(), 2);
+    assert!(sweep.watermark.is_some());
+}
+
+#[tokio::test]
 async fn an_object_that_vanished_after_it_was_listed_is_no_failure() {
     let bucket = Bucket::default();
     bucket.put("in/04/a", canary(1), "e", t(-2));

@@ -140,37 +140,41 @@ pub(super) static STAGE: [Key; 10] = [
 /// What stages in AWS have besides.
 const ACCOUNT: [Key; 3] = [text("region"), text("role_arn"), text("external_id")];
 
-pub(super) static KINESIS: [Key; 5] = {
+pub(super) static KINESIS: [Key; 6] = {
     let [region, role_arn, external_id] = ACCOUNT;
     [
         text("stream").required(),
         Key::new("max_records", Shape::Integer).or("10000"),
+        text("gaps").or("skip"),
         region,
         role_arn,
         external_id,
     ]
 };
 
-pub(super) static S3: [Key; 8] = {
+pub(super) static S3: [Key; 10] = {
     let [region, role_arn, external_id] = ACCOUNT;
     [
         text("bucket").required(),
         text("key").required(),
+        text("key_slack").or("5m"),
         Key::new("ordered_keys", Shape::Boolean).or("false"),
         text("max_object").or("64MB"),
         text("max_inflated").or("256MB"),
+        text("gaps").or("skip"),
         region,
         role_arn,
         external_id,
     ]
 };
 
-pub(super) static CLOUDWATCH_LOGS: [Key; 5] = {
+pub(super) static CLOUDWATCH_LOGS: [Key; 6] = {
     let [region, role_arn, external_id] = ACCOUNT;
     [
         text("log_group").required(),
         // The marker of domain::tag, which a test compares.
         text("filter_pattern").or("%zqtp1%"),
+        text("gaps").or("skip"),
         region,
         role_arn,
         external_id,

@@ -36,9 +36,9 @@ pub use self::reader::OTHER_VARIABLES;
 use self::reader::{Context, ShownTables};
 pub use self::secret::{Secret, TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 pub use self::settings::{
-    Account, AssumeRole, Aws, AwsAuth, BigQuery, Canary, CloudWatchLogs, Column, Endpoints, Gcp, GcpAuth,
-    IdIs, Kind, Kinesis, Log, LogFormat, Partition, Probe, S3, Source, SourceKind, Stage, Store, TableName,
-    Tenant,
+    Account, AssumeRole, Aws, AwsAuth, BigQuery, Canary, CloudWatchLogs, Column, Endpoints, Gaps, Gcp,
+    GcpAuth, IdIs, Kind, Kinesis, Log, LogFormat, Partition, Probe, S3, Source, SourceKind, Stage, Store,
+    TableName, Tenant,
 };
 use crate::domain::tag::{Code, Keyring};
 use crate::domain::topology::Topology;
@@ -182,7 +182,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     let keyring = secret::keyring(&context.env, &mut context.faults);
 
     let sources = sources?;
-    let notes = source::notes(&stages, &order, &sources);
+    let notes = source::notes(&stages, &order, tenants.len(), &sources);
     let tenants: Vec<Tenant> = tenants.into_iter().map(|read| read.tenant).collect::<Checked<_>>()?;
     let stages = route::stages(&stages, &placed?)?;
     let topology = route::topology(&tenants, &stages, &sources)

@@ -242,6 +242,15 @@ pub enum SourceKind {
     BigQuery(BigQuery),
 }
 
+/// What becomes of what arrives at a source while no canary is waited for there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gaps {
+    /// It is not read.
+    Skip,
+    /// It is read with the next look.
+    Read,
+}
+
 /// A Kinesis data stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kinesis {
@@ -251,6 +260,8 @@ pub struct Kinesis {
     pub stream: String,
     /// Most records of a GetRecords call.
     pub max_records: u32,
+    /// What becomes of what arrives while nothing waits.
+    pub gaps: Gaps,
 }
 
 /// A prefix of an S3 bucket.
@@ -262,12 +273,19 @@ pub struct S3 {
     pub bucket: String,
     /// Prefix of the keys, with the time fields `%Y %m %d %j %H %M` (UTC).
     pub key: String,
+    /// What follows the tenant's name in a key where that stands after the time fields, right after `key`. The prefix is
+    /// then listed once for all tenants, and keys say whose an object is.
+    pub after_tenant: Option<String>,
+    /// How long before what it holds the time in an object's key may be.
+    pub key_slack: Duration,
     /// Keys grow with time inside a prefix, so a list may begin after the last one.
     pub ordered_keys: bool,
     /// Most bytes of an object that are fetched.
     pub max_object: u64,
     /// Most bytes that an object is inflated to.
     pub max_inflated: u64,
+    /// What becomes of what arrives while nothing waits.
+    pub gaps: Gaps,
 }
 
 /// A CloudWatch log group.
@@ -279,6 +297,8 @@ pub struct CloudWatchLogs {
     pub log_group: String,
     /// What events must match.
     pub filter_pattern: String,
+    /// What becomes of what arrives while nothing waits.
+    pub gaps: Gaps,
 }
 
 /// A BigQuery table. Its names can stand in a query as they are.

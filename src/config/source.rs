@@ -9,7 +9,7 @@ use super::fault::{Checked, Collector, Reported, suggestion};
 use super::keys;
 use super::reader::{Context, Layer, Reader, variable};
 use super::settings::{
-    Account, BigQuery, CloudWatchLogs, Column, IdIs, Kind, Kinesis, Partition, S3, Source, SourceKind,
+    Account, BigQuery, CloudWatchLogs, Column, Gaps, IdIs, Kind, Kinesis, Partition, S3, Source, SourceKind,
     TableName,
 };
 use super::stage::{StageRead, belongs_elsewhere};
@@ -26,6 +26,11 @@ const MIN_BYTES_BILLED: u64 = 10 << 20;
 const MAX_BYTES_BILLED: u64 = 1 << 40;
 /// The largest object that is kept in view of a container's memory and a look's timeout.
 const MAX_OBJECT: u64 = 5 << 30;
+
+/// A writer that collects for longer is no place for canaries that are given up after minutes.
+const MAX_KEY_SLACK: Duration = Duration::from_secs(86_400);
+
+const GAPS: [(&str, Gaps); 2] = [("skip", Gaps::Skip), ("read", Gaps::Read)];
 
 /// Time fields of a key, by what they give.
 const TIME_FIELDS: &str = "YmdjHM";
@@ -251,33 +256,52 @@ fn one(
         Kind::Kinesis => {
             let stream = place(&mut read, "stream", tenant, check_stream);
             let max_records = read.get("max_records", value::count(1, MAX_RECORDS));
+            let gaps = read.get("gaps", value::choice(&GAPS));
             let account = account(&mut read, region);
-            Ok(SourceKind::Kinesis(Kinesis { account: account?, stream: stream?, max_records: max_records? }))
+            Ok(SourceKind::Kinesis(Kinesis {
+                account: account?,
+                stream: stream?,
+                max_records: max_records?,
+                gaps: gaps?,
+            }))
         }
         Kind::S3 => {
             let bucket = place(&mut read, "bucket", tenant, check_bucket);
-            let key = place(&mut read, "key", tenant, check_key);
+            let key = read.get("key", |value| {
+                let (key, after) = split_key(value::text(value)?);
+                let expanded = |text: &str| expand(text, &[("tenant", tenant)]);
+                after.as_deref().map(expanded).transpose()?;
+                Ok((check_key(expanded(&key)?)?, after))
+            });
+            let key_slack = read.get("key_slack", value::duration_within(Duration::ZERO, MAX_KEY_SLACK, ""));
             let ordered_keys = read.get("ordered_keys", value::boolean);
             let max_object = read.get("max_object", value::size_within(1, MAX_OBJECT, ""));
             let max_inflated = read.get("max_inflated", value::size_within(1, MAX_OBJECT, ""));
+            let gaps = read.get("gaps", value::choice(&GAPS));
             let account = account(&mut read, region);
+            let (key, after_tenant) = key?;
             Ok(SourceKind::S3(S3 {
                 account: account?,
                 bucket: bucket?,
-                key: key?,
+                key,
+                after_tenant,
+                key_slack: key_slack?,
                 ordered_keys: ordered_keys?,
                 max_object: max_object?,
                 max_inflated: max_inflated?,
+                gaps: gaps?,
             }))
         }
         Kind::CloudWatchLogs => {
             let log_group = place(&mut read, "log_group", tenant, check_log_group);
             let filter_pattern = read.get("filter_pattern", value::text);
+            let gaps = read.get("gaps", value::choice(&GAPS));
             let account = account(&mut read, region);
             Ok(SourceKind::CloudWatchLogs(CloudWatchLogs {
                 account: account?,
                 log_group: log_group?,
                 filter_pattern: filter_pattern?,
+                gaps: gaps?,
             }))
         }
         Kind::BigQuery => bigquery(&mut read, tenant),
@@ -366,6 +390,18 @@ fn check_bucket(text: String) -> Result<String, String> {
         Ok(text)
     } else {
         Err(format!("\"{text}\" is no bucket; write 3 to 63 lower-case letters, digits, `.` and `-`"))
+    }
+}
+
+/// Cuts a key where the tenant's name stands in it after all time fields: what is before is listed for all tenants.
+fn split_key(key: String) -> (String, Option<String>) {
+    let timeless = key.rfind('%').map_or(key.len(), |at| at + 1);
+    match key[timeless..].find("{tenant}") {
+        None => (key, None),
+        Some(at) => {
+            let at = timeless + at;
+            (key[..at].to_owned(), Some(key[at + "{tenant}".len()..].to_owned()))
+        }
     }
 }
 
@@ -462,26 +498,35 @@ fn location(value: &Value) -> Result<String, String> {
 }
 
 /// What `check` and the log should say of a configuration that is sound: where leaks could not be noticed.
-pub(super) fn notes(stages: &[StageRead<'_>], order: &[usize], sources: &[Source]) -> Vec<String> {
-    sources
-        .iter()
-        .filter(|source| source.tenants.len() > 1)
-        .filter(|source| match &source.kind {
-            SourceKind::BigQuery(table) => table.tenant_column.is_none(),
-            SourceKind::Kinesis(_) | SourceKind::S3(_) | SourceKind::CloudWatchLogs(_) => true,
-        })
-        .filter_map(|source| {
-            let stage = stages.get(*order.get(usize::from(source.stage.0))?)?;
+pub(super) fn notes(
+    stages: &[StageRead<'_>],
+    order: &[usize],
+    tenants: usize,
+    sources: &[Source],
+) -> Vec<String> {
+    let note = |source: &Source| {
+        let path = &stages.get(*order.get(usize::from(source.stage.0))?)?.layer.path;
+        let (name, sharing) = (&source.name, source.tenants.len());
+        let (labelled, by_tag) = match &source.kind {
+            SourceKind::BigQuery(table) => (table.tenant_column.is_some(), table.id_is == IdIs::Tag),
+            SourceKind::S3(prefix) => (prefix.after_tenant.is_some(), true),
+            SourceKind::Kinesis(_) | SourceKind::CloudWatchLogs(_) => (false, true),
+        };
+        if sharing > 1 && !labelled {
             let hint = match source.kind.kind() {
                 Kind::BigQuery => "; set tenant_column if rows say whose they are",
-                Kind::Kinesis | Kind::S3 | Kind::CloudWatchLogs => "",
+                Kind::S3 => "; put {tenant} where it stands in key if keys say whose they are",
+                Kind::Kinesis | Kind::CloudWatchLogs => "",
             };
-            Some(format!(
-                "{}: {} tenants share {} and nothing there says whose a canary is, so isolation can only be checked at other stages{hint}",
-                stage.layer.path,
-                source.tenants.len(),
-                source.name
-            ))
+            return Some(format!(
+                "{path}: {sharing} tenants share {name} and nothing there says whose a canary is, so isolation can only be checked at other stages{hint}"
+            ));
+        }
+        (sharing < tenants && !by_tag).then(|| {
+            format!(
+                "{path}: trace ids in {name} do not say whose they are, so another tenant's canary there goes unnoticed; isolation is checked where id_is = \"tag\", and at other stages"
+            )
         })
-        .collect()
+    };
+    sources.iter().filter_map(note).collect()
 }

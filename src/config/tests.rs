@@ -346,6 +346,37 @@ fn equal_sources_are_merged_and_a_share_that_hides_leaks_is_noted() {
 }
 
 #[test]
+fn a_table_for_each_tenant_hides_leaks_only_where_its_ids_do_not_say_whose_they_are() {
+    let own = ("TRACEPROBE_STAGE_TABLE_TABLE", "p.d.{tenant}");
+    assert!(good(&[own]).notes.is_empty());
+    let notes = good(&[own, ("TRACEPROBE_STAGE_TABLE_ID_IS", "trace_id")]).notes;
+    assert_eq!(notes.len(), 2);
+    assert!(
+        notes[0].starts_with("stage.table: trace ids in bigquery p.d.acme do not say whose they are"),
+        "{notes:?}"
+    );
+}
+
+#[test]
+fn a_tenant_after_the_time_in_a_key_makes_one_listing_that_says_whose_objects_are() {
+    let archive = |key| {
+        let config = good(&[("TRACEPROBE_STAGE_ARCHIVE_KEY", key)]);
+        let all = config.sources.iter().filter_map(|source| match &source.kind {
+            SourceKind::S3(s3) => Some((s3.key.clone(), s3.after_tenant.clone(), source.tenants.len())),
+            SourceKind::Kinesis(_) | SourceKind::CloudWatchLogs(_) | SourceKind::BigQuery(_) => None,
+        });
+        (all.collect::<Vec<_>>(), config.notes.iter().any(|note| note.starts_with("stage.archive")))
+    };
+    let shared = |after: Option<&str>| vec![("in/%Y/%m/%d/".to_owned(), after.map(str::to_owned), 2)];
+    assert_eq!(archive("in/%Y/%m/%d/{tenant}-"), (shared(Some("-")), false));
+    assert_eq!(archive("in/%Y/%m/%d/"), (shared(None), true));
+    let own = |name| (format!("{name}/%Y/%m/%d/"), None, 1);
+    assert_eq!(archive("{tenant}/%Y/%m/%d/"), (vec![own("acme"), own("globex")], false));
+    let told = faults(&with("{tenant}/%Y/%m/%d/", "%Y/%m/%d/{tenant}/{who}"), &[]);
+    assert!(told.iter().all(|fault| fault.contains("unknown placeholder {who}")), "{told:?}");
+}
+
+#[test]
 fn one_place_read_with_two_settings_is_refused() {
     let told = faults(GOOD, &[("TRACEPROBE_TENANT_ACME_STAGE_TABLE_ID_COLUMN", "other")]);
     assert!(told.len() == 1 && told[0].contains("with different settings"), "{told:#?}");

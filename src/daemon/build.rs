@@ -14,12 +14,13 @@ use crate::cloud::gcp::{Auth, Gcp, GcpSettings, GcpTimeouts};
 use crate::config::{self, Account, AwsAuth, Config, GcpAuth, IdIs, Partition, Source, SourceKind};
 use crate::domain::schema::{self, TableSchema};
 use crate::domain::sighting::{Sweep, Wanted};
+use crate::domain::tag::Code;
 use crate::domain::time::WallClock;
 use crate::domain::topology::{SourceId, TenantId};
 use crate::domain::tracker::Tracker;
 use crate::inject::{self, Injector, Retry};
 use crate::observe::pace::Rhythm;
-use crate::observe::{Observe, ObserveError, Recognizer, bigquery, cloudwatch_logs, kinesis, s3};
+use crate::observe::{Gaps, Observe, ObserveError, Recognizer, bigquery, cloudwatch_logs, kinesis, s3};
 use crate::web::Place;
 
 /// Makes the clients that injectors and observers need.
@@ -162,6 +163,7 @@ impl Looker {
                 let settings = kinesis::Settings {
                     max_records_per_call: i32::try_from(of.max_records).unwrap_or(i32::MAX),
                     settle: source.settle,
+                    gaps: gaps(of.gaps),
                     ..kinesis::Settings::new(&of.stream)
                 };
                 let client = clients.aws.kinesis(&clients.config_of(&of.account));
@@ -169,9 +171,15 @@ impl Looker {
             }
             SourceKind::S3(of) => {
                 let settings = s3::Settings {
+                    labels: of.after_tenant.as_ref().map(|after| {
+                        let names = config.tenants.iter().map(|of| (of.name.clone(), of.label.clone()));
+                        s3::KeyLabels::new(after, names)
+                    }),
+                    key_slack: of.key_slack,
                     ordered_keys: of.ordered_keys,
                     max_object_bytes: of.max_object,
                     max_inflated_bytes: of.max_inflated,
+                    gaps: gaps(of.gaps),
                     ..s3::Settings::new(&of.bucket, s3::KeyTemplate::new(&of.key))
                 };
                 let client = clients.aws.s3(&clients.config_of(&of.account));
@@ -181,6 +189,7 @@ impl Looker {
                 let settings = cloudwatch_logs::Settings {
                     filter_pattern: of.filter_pattern.clone(),
                     settle: source.settle,
+                    gaps: gaps(of.gaps),
                     ..cloudwatch_logs::Settings::new(&of.log_group)
                 };
                 let client = clients.aws.logs(&clients.config_of(&of.account));
@@ -201,6 +210,7 @@ impl Looker {
                         IdIs::Tag => bigquery::IdIs::Tag,
                         IdIs::TraceId => bigquery::IdIs::TraceId,
                     },
+                    owners: owners(source, config),
                     time_column: of.time_column.clone(),
                     tenant_column: of.tenant_column.clone(),
                     body_column: of.body_column.clone(),
@@ -218,6 +228,21 @@ impl Looker {
             }
         })
     }
+}
+
+fn gaps(gaps: config::Gaps) -> Gaps {
+    match gaps {
+        config::Gaps::Skip => Gaps::Skip,
+        config::Gaps::Read => Gaps::Read,
+    }
+}
+
+/// Whose canaries may be at a source, where it is not everybody's.
+fn owners(source: &Source, config: &Config) -> Option<Vec<Code>> {
+    let topology = config.topology();
+    let tenants = topology.tenants();
+    let codes = source.tenants.iter().map(|id| tenants[usize::from(id.0)].code);
+    (source.tenants.len() < tenants.len()).then(|| codes.collect())
 }
 
 /// Tells the tracker what the schemas of sources should be, as far as the configuration says.

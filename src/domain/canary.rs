@@ -3,8 +3,11 @@
 //! Its whole text follows from the template, the tag and the size in the tag. So any stage's copy can be checked for
 //! truncation or mangling without memory of what was sent.
 
+mod likeness;
+
 use std::fmt;
 
+use self::likeness::{Likeness, Plain, has_all_words};
 use super::tag::{TAG_LEN, Tag, TagText, TraceId};
 
 /// Largest message that is sent, in bytes: PutLogEvents takes 1,048,576 bytes a batch and counts 26 bytes an event
@@ -100,20 +103,30 @@ impl Template {
     /// `found` is decoded text around the tag, which begins at `at`; it may have been escaped as a JSON string any
     /// number of times, and its fields may have been taken apart or re-ordered.
     #[must_use]
-    pub fn inspect(&self, tag: &Tag, text: &TagText, found: &[u8], at: usize) -> Integrity {
+    pub fn inspect(&self, tag: &Tag, text: &TagText, found: &[u8], at: usize, start: Start) -> Integrity {
         let sent = self.render(tag, text);
         let Some(tag_at) = sent.find(text.as_str()) else {
             return Integrity::Unchecked;
         };
         let (head, tail) = (&sent.as_bytes()[..tag_at], &sent.as_bytes()[tag_at + TAG_LEN..]);
-        let after = found.get(at + TAG_LEN..).unwrap_or_default();
-        let kept = common_prefix(tail, after);
-        if kept == tail.len() {
+        let (found_head, found_tail) =
+            (&found[..at.min(found.len())], found.get(at + TAG_LEN..).unwrap_or_default());
+        let back = |bytes| Plain::of(bytes).collect::<Vec<_>>().into_iter().rev();
+        let before = Likeness::of(back(head), back(found_head));
+        let after = Likeness::of(Plain::of(tail), Plain::of(found_tail));
+        // A text that was cut out of a longer record says nothing of what stands before it.
+        let cut_before = before.ran_out && start == Start::Record;
+        if (before.is_whole() || before.ran_out && !cut_before) && after.is_whole() {
             return Integrity::Intact;
         }
-        // The line was passed on as it was, so everything after the tag ought to be there.
-        if !head.is_empty() && ends_like(&found[..at.min(found.len())], head) {
-            return Integrity::Corrupted { kept_bytes: tag_at + TAG_LEN + kept, sent_bytes: sent.len() };
+        if !cut_before && !after.ran_out && has_all_words(found, &[head, tail]) {
+            return Integrity::Intact;
+        }
+        // The line was passed on as it was, so all of it ought to be there.
+        let as_it_was = if head.is_empty() { after.is_near() } else { before.is_near() };
+        if as_it_was {
+            let kept_bytes = before.same + TAG_LEN + after.same;
+            return Integrity::Corrupted { kept_bytes, sent_bytes: sent.len() };
         }
         // Its fields were taken apart: the padding, where it is, must still be whole.
         let pad = padding(tag.trace, self.pad_len(tag));
@@ -262,24 +275,23 @@ fn common_prefix(sent: &[u8], found: &[u8]) -> usize {
     sent.iter().take_while(same).count()
 }
 
-/// Whether `found` ends with the last bytes of `head`, not counting backslashes.
-fn ends_like(found: &[u8], head: &[u8]) -> bool {
-    let mut found = found.iter().rev().filter(|b| **b != b'\\');
-    head.iter()
-        .rev()
-        .filter(|b| **b != b'\\')
-        .take(12)
-        .all(|b| found.next().is_some_and(|f| f.eq_ignore_ascii_case(b)))
+/// Where a text begins that was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    /// Where its line or record begins.
+    Record,
+    /// Somewhere within, since there is too much before it.
+    Within,
 }
 
 /// How a stage's copy of a canary compares with what was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Integrity {
-    /// Everything after the tag, or the whole padding, is as it was sent.
+    /// Everything around the tag, or the whole padding, is as it was sent.
     Intact,
     /// The stage keeps only the tag, or took the line apart, so there is nothing to compare.
     Unchecked,
-    /// Cut short or changed after so many bytes.
+    /// Cut or changed.
     Corrupted {
         /// Bytes of the message that are as they were sent.
         kept_bytes: usize,
@@ -294,7 +306,7 @@ impl fmt::Display for Integrity {
             Self::Intact => f.write_str("intact"),
             Self::Unchecked => f.write_str("not checked"),
             Self::Corrupted { kept_bytes, sent_bytes } => {
-                write!(f, "changed or cut after {kept_bytes} of {sent_bytes} bytes")
+                write!(f, "changed or cut: {kept_bytes} of {sent_bytes} bytes are as they were sent")
             }
         }
     }
@@ -360,7 +372,10 @@ mod tests {
         let twice = serde_json::to_string(&format!("{{\"m\":{once}}}")).unwrap();
         for found in [line, once, twice] {
             let at = found.find(text.as_str()).unwrap();
-            assert_eq!(Template::default().inspect(&tag, &text, found.as_bytes(), at), Integrity::Intact);
+            assert_eq!(
+                Template::default().inspect(&tag, &text, found.as_bytes(), at, Start::Record),
+                Integrity::Intact
+            );
         }
     }
 
@@ -371,20 +386,104 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
         let row = format!(r#"{{"message":{},"service":"traceprobe","id":"{text}"}}"#, json["message"]);
         let at = row.find(text.as_str()).unwrap();
-        assert_eq!(Template::default().inspect(&tag, &text, row.as_bytes(), at), Integrity::Intact);
+        assert_eq!(
+            Template::default().inspect(&tag, &text, row.as_bytes(), at, Start::Record),
+            Integrity::Intact
+        );
         let cut = row.replace(&json["message"].as_str().unwrap()[40..], "");
         let at = cut.find(text.as_str()).unwrap();
         assert!(matches!(
-            Template::default().inspect(&tag, &text, cut.as_bytes(), at),
+            Template::default().inspect(&tag, &text, cut.as_bytes(), at, Start::Record),
             Integrity::Corrupted { sent_bytes: 500, .. }
         ));
+    }
+
+    fn inspected(template: &Template, found: &str, start: Start) -> Integrity {
+        let (tag, text) = signed(500);
+        template.inspect(&tag, &text, found.as_bytes(), found.find(text.as_str()).unwrap(), start)
+    }
+
+    #[test]
+    fn what_stands_before_the_tag_is_compared_as_well() {
+        let (tag, text) = signed(500);
+        let template = Template::parse(r#"{"service":"web","message":"{pad} {tag}"#).unwrap();
+        let line = template.render(&tag, &text);
+        let enveloped = serde_json::json!({"id": "1", "message": line}).to_string();
+        for whole in [line.clone(), enveloped.clone()] {
+            assert_eq!(inspected(&template, &whole, Start::Record), Integrity::Intact);
+        }
+        let kept = |found: &str, start| match inspected(&template, found, start) {
+            Integrity::Corrupted { kept_bytes, sent_bytes: 500 } => Some(kept_bytes),
+            other => panic!("{found}: {other:?}"),
+        };
+        assert_eq!(kept(&line[300..], Start::Record), Some(200));
+        assert_eq!(inspected(&template, &line[300..], Start::Within), Integrity::Intact);
+        let changed = [&line[..100], "#", &line[101..]].concat();
+        assert_eq!(kept(&changed, Start::Record), Some(399));
+        assert_eq!(kept(&enveloped.replace(&line[100..110], ""), Start::Record), Some(390));
+        let other = enveloped.replace("web", "wob");
+        assert!(
+            matches!(inspected(&template, &other, Start::Record), Integrity::Corrupted { .. }),
+            "{other}"
+        );
+        let only_the_tag = format!("id={text}");
+        assert_eq!(inspected(&template, &only_the_tag, Start::Record), Integrity::Unchecked);
+    }
+
+    #[test]
+    fn fields_that_an_encoder_adds_or_orders_anew_are_no_change_but_a_lost_word_is() {
+        let (tag, text) = signed(500);
+        let line = Template::default().render(&tag, &text);
+        let inner = &line[1..line.len() - 1];
+        // What serde_json makes of it has its keys in order of the alphabet.
+        let sorted = serde_json::from_str::<serde_json::Value>(&line).unwrap().to_string();
+        let added = [format!(r#"{{"n":1,{inner}}}"#), format!(r#"{{{inner},"host":"x"}}"#), sorted];
+        for found in &added {
+            let escaped = serde_json::to_string(found).unwrap();
+            for found in [found, &escaped] {
+                assert_eq!(
+                    inspected(&Template::default(), found, Start::Record),
+                    Integrity::Intact,
+                    "{found}"
+                );
+                let changed = found.replace("INFO", "WARN");
+                assert!(
+                    matches!(
+                        inspected(&Template::default(), &changed, Start::Record),
+                        Integrity::Corrupted { sent_bytes: 500, .. }
+                    ),
+                    "{changed}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn characters_that_an_encoder_writes_as_numbers_are_the_same() {
+        let template = Template::parse("<höher & weiter 😀>\t{tag} \\ {pad}</höher>").unwrap();
+        let (tag, text) = signed(500);
+        let line = template.render(&tag, &text);
+        let mut ascii = String::new();
+        for unit in serde_json::to_string(&line).unwrap().encode_utf16() {
+            match char::from_u32(u32::from(unit)).filter(|c| c.is_ascii() && !"<>&".contains(*c)) {
+                Some(letter) => ascii.push(letter),
+                None => ascii += &format!("\\u{unit:04x}"),
+            }
+        }
+        for found in [&line, &ascii, &ascii.to_ascii_uppercase().replace("ZQTP1", "zqtp1")] {
+            let found = found.replace(&text.as_str().to_uppercase()[5..], &text.as_str()[5..]);
+            assert_eq!(inspected(&template, &found, Start::Record), Integrity::Intact, "{found}");
+        }
     }
 
     #[test]
     fn a_stage_that_keeps_only_the_tag_is_not_called_corrupt() {
         let (tag, text) = signed(500);
         let found = format!("id={text}");
-        assert_eq!(Template::default().inspect(&tag, &text, found.as_bytes(), 3), Integrity::Unchecked);
+        assert_eq!(
+            Template::default().inspect(&tag, &text, found.as_bytes(), 3, Start::Record),
+            Integrity::Unchecked
+        );
     }
 
     proptest! {
@@ -395,7 +494,7 @@ mod tests {
             let line = Template::default().render(&tag, &text);
             let at = line.find(text.as_str()).unwrap();
             prop_assert_eq!(
-                Template::default().inspect(&tag, &text, &line.as_bytes()[..cut], at),
+                Template::default().inspect(&tag, &text, &line.as_bytes()[..cut], at, Start::Record),
                 Integrity::Corrupted { kept_bytes: cut, sent_bytes: size as usize }
             );
         }

@@ -239,7 +239,8 @@ pub struct Wanted {
     /// The traces that wait here. When it is empty, no call is made.
     pub waiting: Arc<[WantedTrace]>,
     /// Traces that were seen or given up a short while ago. They are worth no call of their own, but where a look by
-    /// id happens anyway they ride along, so that a second copy or a late arrival is noticed.
+    /// id happens anyway they ride along, so that a second copy or a late arrival is noticed. They must not make that
+    /// look dearer, such as by reaching further back.
     pub riders: Arc<[WantedTrace]>,
     /// Instants up to which an early look would prove something: thresholds and deadlines of waiting traces, in order.
     pub checkpoints: Arc<[Timestamp]>,

@@ -39,6 +39,8 @@ pub const MAX_SIZE: u32 = (1 << 20) - 1;
 const ID_AT: usize = 5;
 const TENANT_AT: usize = 37;
 const INSTANCE_AT: usize = 41;
+/// Where in a tag the tenant's code stands.
+pub const TENANT: std::ops::Range<usize> = TENANT_AT..INSTANCE_AT;
 const SIZE_AT: usize = 45;
 const MAC_AT: usize = 49;
 

@@ -233,7 +233,7 @@ impl Families {
             duplicates: d.counter(
                 "traceprobe_duplicates_total",
                 &["tenant", "stage"],
-                "Second stored copies of a canary (another sequence number, key or row). Reading one copy twice is none.",
+                "Second stored copies of a canary (another sequence number, key or row). Reading one copy twice is none. A copy that arrives while nothing waits is only read with gaps = read.",
             )?,
             own_duplicates: d.counter(
                 "traceprobe_own_duplicates_total",
@@ -253,7 +253,7 @@ impl Families {
             isolation: d.counter(
                 "traceprobe_isolation_violations_total",
                 &["tenant", "stage"],
-                "Canaries of this tenant found in another tenant's stream, prefix or rows. Any rise is an incident.",
+                "Canaries of this tenant found in another tenant's stream, prefix or rows. Any rise is an incident. What arrives at a stream, prefix or log group while nothing waits there is only read with gaps = read.",
             )?,
             foreign: d.counter(
                 "traceprobe_foreign_tags_total",

@@ -16,7 +16,8 @@ use aws_sdk_cloudwatchlogs::types::FilteredLogEvent;
 use super::aside::aside;
 use super::decode::{Limits, scan_record};
 use super::sdk_error::explain;
-use super::{Observe, ObserveError, Recognizer};
+use super::unread::Unread;
+use super::{Gaps, Observe, ObserveError, Recognizer};
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
 use crate::domain::tag::MARKER;
 use crate::domain::time::{Timestamp, WallClock};
@@ -37,6 +38,8 @@ pub struct Settings {
     pub lookback: Duration,
     /// How long an event may take to show up in a search. There is no documented bound; 10 s covers what is reported.
     pub settle: Duration,
+    /// Whether events are read that were ingested while nothing waited.
+    pub gaps: Gaps,
     /// Most pages of a look; a longer window is read on in the next look. FilterLogEvents allows 5 calls a second for
     /// an account in some regions, all its users together (CloudWatch Logs quotas).
     pub max_pages: usize,
@@ -51,6 +54,7 @@ impl Settings {
             filter_pattern: format!("%{MARKER}%"),
             lookback: Duration::from_mins(1),
             settle: Duration::from_secs(10),
+            gaps: Gaps::Skip,
             max_pages: 10,
         }
     }
@@ -64,6 +68,9 @@ pub struct CloudWatchLogs {
     recognizer: Recognizer,
     clock: WallClock,
     unfinished: Option<Pass>,
+    /// The watermark of the last complete reading.
+    covered: Option<Timestamp>,
+    unread: Unread,
     foreign: HashSet<String>,
 }
 
@@ -79,7 +86,8 @@ impl CloudWatchLogs {
     /// An observer; it makes no call yet. `client` must not retry by itself.
     #[must_use]
     pub fn new(settings: Settings, client: Client, recognizer: Recognizer, clock: WallClock) -> Self {
-        Self { settings, client, recognizer, clock, unfinished: None, foreign: HashSet::new() }
+        let (unread, foreign) = (Unread::default(), HashSet::new());
+        Self { settings, client, recognizer, clock, unfinished: None, covered: None, unread, foreign }
     }
 
     async fn page(&self, pass: &Pass) -> Result<FilterLogEventsOutput, ObserveError> {
@@ -124,6 +132,10 @@ impl CloudWatchLogs {
         let stamp = event
             .ingestion_time()
             .map_or(Stamp::None, |millis| Stamp::Millis(Timestamp::from_millis(millis)));
+        if found.cut {
+            let by = stamp.interval().map_or(seen_by, |at| seen_by.min(at.latest + self.settings.lookback));
+            self.unread.note(by, || format!("event {id} of `{}`", self.settings.log_group));
+        }
         sightings.extend(found.found.into_iter().map(|copy| Sighting {
             tag: copy.tag,
             stamp,
@@ -138,7 +150,9 @@ impl CloudWatchLogs {
 impl Observe for CloudWatchLogs {
     async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
         let started = self.clock.now();
-        let from = wanted.oldest().unwrap_or(started) - self.settings.lookback;
+        let oldest = wanted.oldest().unwrap_or(started);
+        let gap = self.covered.filter(|_| self.settings.gaps == Gaps::Read);
+        let from = gap.map_or(oldest, |covered| covered.min(oldest)) - self.settings.lookback;
         let mut pass = match self.unfinished.clone() {
             Some(pass) if pass.from <= from => pass,
             _ => Pass { started, from, token: None },
@@ -170,6 +184,13 @@ impl Observe for CloudWatchLogs {
         }
         // Only now, so that a look that is dropped on the way skips nothing.
         self.unfinished = watermark.is_none().then_some(pass);
+        self.covered = watermark.or(self.covered);
+        if let Some(unread) = self.unread.matters(wanted, &sightings) {
+            if sightings.is_empty() {
+                return Err(unread);
+            }
+            watermark = None;
+        }
         Ok(Sweep {
             revision: wanted.revision,
             started,
@@ -292,6 +313,23 @@ mod tests {
         let second = observer.sweep(&wanted()).await.unwrap();
         assert_eq!(second.watermark, Some(Timestamp::from_secs(NOW - 10)));
         assert_eq!(sent.lock().unwrap()[2]["nextToken"], "t2");
+    }
+
+    #[tokio::test]
+    async fn events_of_a_pause_are_read_only_where_gaps_are() {
+        for (gaps, from) in [(Gaps::Skip, NOW + 535), (Gaps::Read, NOW - 70)] {
+            let page = (200, json!({"events": []}));
+            let (mut observer, sent) = observer(vec![page.clone(), page]);
+            observer.settings.gaps = gaps;
+            observer.sweep(&wanted()).await.unwrap();
+            observer.rest();
+            observer.clock = WallClock::new(|| Timestamp::from_secs(NOW + 600));
+            let mut later = wanted();
+            later.waiting =
+                [WantedTrace { planned_at: Timestamp::from_secs(NOW + 595), ..later.waiting[0] }].into();
+            observer.sweep(&later).await.unwrap();
+            assert_eq!(sent.lock().unwrap()[1]["startTime"], from * 1_000);
+        }
     }
 
     #[tokio::test]

@@ -24,7 +24,8 @@ use self::ask::{Answer, Ask, Refusal, date, is_arn, is_invalid};
 use super::aside::aside;
 use super::decode::{Limits, scan_record};
 use super::sdk_error::explain;
-use super::{Observe, ObserveError, Recognizer};
+use super::unread::Unread;
+use super::{Gaps, Observe, ObserveError, Recognizer};
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
@@ -52,6 +53,8 @@ pub struct Settings {
     pub max_calls_per_sweep: usize,
     /// How long a record may take from its arrival stamp until it can be read.
     pub settle: Duration,
+    /// Whether records are read that arrived while nothing waited.
+    pub gaps: Gaps,
     /// How far before the oldest waiting trace a cursor is opened: arrival stamps need not be in order, and clocks
     /// may disagree.
     pub lookback: Duration,
@@ -67,6 +70,7 @@ impl Settings {
             max_bytes_per_sweep: 64 << 20,
             max_calls_per_sweep: 1_000,
             settle: Duration::from_secs(1),
+            gaps: Gaps::Skip,
             lookback: Duration::from_secs(10),
         }
     }
@@ -88,6 +92,7 @@ pub struct Kinesis {
     turn: u64,
     /// What was read and not reported yet: a look may be dropped.
     unreported: Unreported,
+    unread: Unread,
     /// A failure of the last look, which had to report something first.
     failure: Option<ObserveError>,
 }
@@ -179,6 +184,7 @@ impl Kinesis {
             rested: false,
             turn: 0,
             unreported: Unreported::default(),
+            unread: Unread::default(),
             failure: None,
         }
     }
@@ -293,6 +299,19 @@ impl Kinesis {
         self.unlisted = false;
     }
 
+    /// From when on records are of interest. Where gaps are read, that is from where the slowest cursor stands: then no
+    /// cursor is moved up to what is waited for, and shards that were opened since are begun early enough.
+    fn start(&self, oldest: Timestamp) -> Timestamp {
+        let waited_for = oldest - self.settings.lookback;
+        match self.settings.gaps {
+            Gaps::Skip => waited_for,
+            Gaps::Read => {
+                let open = self.cursors.values().filter(|cursor| !cursor.ended);
+                open.map(|cursor| cursor.reached).fold(waited_for, Timestamp::min)
+            }
+        }
+    }
+
     /// Moves cursors that stand before everything of interest up to it, so that nobody pays for what nobody waits for,
     /// and those back that were begun too late.
     fn aim(&mut self, start: Timestamp) {
@@ -373,6 +392,11 @@ impl Kinesis {
             reading.decode_errors += u64::from(scan.decode_errors > 0);
             reading.foreign_tags += scan.foreign_tags;
             let arrived = record.approximate_arrival_timestamp.as_ref().map(instant);
+            if scan.cut {
+                let by = arrived.map_or(answer.ended, |at| answer.ended.min(at + self.settings.lookback));
+                let (at, shard) = (&record.sequence_number, &answer.shard);
+                self.unread.note(by, || format!("record {at} in {shard} of stream {}", self.settings.stream));
+            }
             for found in scan.found {
                 let at = &record.sequence_number;
                 self.unreported.sightings.push(Sighting {
@@ -441,8 +465,9 @@ impl Observe for Kinesis {
         }
         let started = self.clock.now();
         let oldest = wanted.oldest().unwrap_or(started).min(started);
-        let pass = self.look(started, oldest - self.settings.lookback).await;
-        let (watermark, failure) = match pass {
+        let start = self.start(oldest);
+        let pass = self.look(started, start).await;
+        let (mut watermark, failure) = match pass {
             Ok(mut pass) => (self.watermark(&pass), pass.failure.take()),
             Err(failure) => (None, Some(failure)),
         };
@@ -452,6 +477,12 @@ impl Observe for Kinesis {
             }
             // What was seen comes first; the failure is told when asked again.
             self.failure = Some(failure);
+        }
+        if let Some(unread) = self.unread.matters(wanted, &self.unreported.sightings) {
+            if self.unreported.sightings.is_empty() {
+                return Err(unread);
+            }
+            watermark = None;
         }
         let Unreported { sightings, mut reading } = std::mem::take(&mut self.unreported);
         let open = self.cursors.values().filter(|cursor| !cursor.ended);

@@ -13,6 +13,7 @@ pub mod decode;
 pub mod kinesis;
 pub mod s3;
 mod sdk_error;
+mod unread;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -40,6 +41,19 @@ pub trait Observe: Send + 'static {
 
     /// Nothing waits any more; open cursors may be let go. The next look may be far off.
     fn rest(&mut self) {}
+}
+
+/// What becomes of what arrives while nothing waits at a source, when no look is made.
+///
+/// Whether a canary that is waited for has arrived is told either way. A leaked canary or a second copy, which nobody
+/// waits for, is only noticed where it is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Gaps {
+    /// The next look begins a little before what is waited for.
+    #[default]
+    Skip,
+    /// The next look goes on where the last one ended.
+    Read,
 }
 
 /// Why a look failed.

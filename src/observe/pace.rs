@@ -33,7 +33,7 @@ impl Rhythm {
     /// The longest pause after failed looks. Short enough that a source that came back is seen again soon.
     const MAX_BACKOFF: Duration = Duration::from_secs(15);
 
-    /// The shortest time from look to look: an early look may at most double the calls.
+    /// The shortest time from look to look on average: early looks may at most double the calls.
     fn min_gap(&self) -> Duration {
         self.interval / 2
     }
@@ -42,6 +42,7 @@ impl Rhythm {
     fn next_look(
         &self,
         last: Option<Timestamp>,
+        credit: Duration,
         covered: Option<Timestamp>,
         checkpoints: &[Timestamp],
     ) -> Timestamp {
@@ -52,7 +53,17 @@ impl Rhythm {
         // One microsecond more, since a look proves what arrived *before* its watermark.
         let early = unproven.map(|at| *at + self.settle + Duration::from_micros(1));
         let regular = last + self.interval;
-        early.map_or(regular, |early| early.max(last + self.min_gap()).min(regular))
+        let soonest = last + self.min_gap().saturating_sub(credit);
+        early.map_or(regular, |early| early.max(soonest).min(regular))
+    }
+
+    /// What is left to be spent on early looks after one that began `gap` after the look before.
+    ///
+    /// Each look uses up half an interval; what the looks before left of that lets an early one come at its very
+    /// instant, so that a proof is not held up by a look that happens to have begun just before. Two such looks can be
+    /// saved up, and no more, or many traces in a stall would make a burst of calls.
+    fn credit(&self, credit: Duration, gap: Duration) -> Duration {
+        (credit + gap).saturating_sub(self.min_gap()).min(self.min_gap() * 2)
     }
 
     fn backoff(&self) -> ExponentialBackoff {
@@ -91,7 +102,8 @@ pub async fn watch<O: Observe>(mut observer: O, rhythm: Rhythm, clock: WallClock
 
 async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &WallClock, ends: &mut Ends) {
     let mut backoff = rhythm.backoff();
-    let mut last = None;
+    let mut last: Option<Timestamp> = None;
+    let mut credit = Duration::ZERO;
     let mut covered = None;
     let mut schema = None;
     loop {
@@ -103,7 +115,7 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
             }
             continue;
         }
-        let due = rhythm.next_look(last, covered, &wanted.checkpoints);
+        let due = rhythm.next_look(last, credit, covered, &wanted.checkpoints);
         let pause = due.since(clock.now());
         if !pause.is_zero() {
             // A changed list may bring a checkpoint that is due sooner.
@@ -114,6 +126,7 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
             }
         }
         let started = clock.now();
+        credit = last.map_or(Duration::ZERO, |last| rhythm.credit(credit, started.since(last)));
         last = Some(started);
         let looked = match tokio::time::timeout(rhythm.timeout, observer.sweep(&wanted)).await {
             Ok(looked) => looked,
@@ -279,6 +292,13 @@ mod tests {
         let wanted = Wanted { checkpoints: checkpoints.into(), ..wanted(1, 100) };
         let looks = looks_during(99, wanted, |_| Answer::Fine).await.0;
         assert!(looks.len() <= 20, "{looks:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_proof_is_not_held_up_by_a_look_that_began_just_before() {
+        let wanted = Wanted { checkpoints: vec![t(1_021), t(1_023), t(1_024)].into(), ..wanted(1, 1) };
+        // Two early looks were saved up; the third comes as soon as the time since has paid for it.
+        assert_eq!(looks_during(50, wanted, |_| Answer::Fine).await.0, [0, 10, 20, 21, 23, 25, 35, 45]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,11 +2,13 @@
 //!
 //! An object is opened once for all traces, whatever the rhythm of looks, and streamed through a small window. It
 //! counts as known only when it was read whole, together with what was found in it, so a look may be dropped at any
-//! `await`. Nothing is inferred from keys but the prefix: an archive may write an hour's objects in any order.
+//! `await`. Nothing is inferred from keys but the prefix, and whose an object is where they are
+//! made to say so: an archive may write an hour's objects in any order.
 //!
 //! It must never fetch an object that cannot hold a waiting trace because it is older than all of them; only a
 //! multipart object's stamp says nothing about that, since it dates from the start of the upload.
 
+mod label;
 mod template;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -19,11 +21,13 @@ use aws_sdk_s3::primitives::DateTime;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
+pub use self::label::KeyLabels;
 pub use self::template::KeyTemplate;
 use super::aside::aside;
 use super::decode::{Limits, Scan, Scanner};
 use super::sdk_error::{causes, explain};
-use super::{Observe, ObserveError, Recognizer};
+use super::unread::Unread;
+use super::{Gaps, Observe, ObserveError, Recognizer};
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
@@ -39,18 +43,25 @@ pub struct Settings {
     pub bucket: String,
     /// What keys begin with, by time.
     pub key: KeyTemplate,
+    /// How keys go on where that says whose an object is. Objects whose keys go on otherwise are left alone.
+    pub labels: Option<KeyLabels>,
     /// How far the clocks of writers, of S3 and our own may be apart.
     pub slack: Duration,
+    /// How long before a canary the time in the key of its object may be, where a writer names an object by the oldest
+    /// record in it: at least as long as it collects records. Prefixes are listed from so much earlier on.
+    pub key_slack: Duration,
     /// Prefixes that are listed in one look.
     pub max_prefixes: usize,
     /// Keys that are listed in one look.
     pub max_keys_per_sweep: usize,
     /// Objects that are opened in one look; the rest is left to the next.
     pub max_objects_per_sweep: usize,
-    /// Larger objects are counted and skipped, in bytes.
+    /// Most bytes of an object that are fetched. While a canary may lie behind them, none is called absent.
     pub max_object_bytes: u64,
-    /// What an object may inflate to, in bytes; the rest is counted and skipped.
+    /// What an object may inflate to, in bytes. While a canary may lie behind them, none is called absent.
     pub max_inflated_bytes: u64,
+    /// Whether objects are read that were written while nothing waited, as far as the listed prefixes reach back.
+    pub gaps: Gaps,
     /// Within a prefix, keys grow with time, so a listing may begin after the last key that was read.
     pub ordered_keys: bool,
 }
@@ -62,12 +73,17 @@ impl Settings {
         Self {
             bucket: bucket.into(),
             key,
+            labels: None,
             slack: Duration::from_secs(60),
+            // What Firehose collects unless told otherwise (Firehose developer guide, buffering hints); it names objects
+            // by the arrival of their oldest record.
+            key_slack: Duration::from_secs(300),
             max_prefixes: 64,
             max_keys_per_sweep: 50_000,
             max_objects_per_sweep: 500,
             max_object_bytes: 512 << 20,
             max_inflated_bytes: Limits::OBJECT.max_inflated_bytes,
+            gaps: Gaps::Skip,
             ordered_keys: false,
         }
     }
@@ -83,9 +99,12 @@ pub struct S3 {
     prefixes: BTreeMap<String, Prefix>,
     /// Counts looks.
     turn: u64,
+    /// When the last look began that read everything.
+    complete_at: Option<Timestamp>,
     /// What was read and not reported yet: a look may be dropped.
     sightings: Vec<Sighting>,
     reading: Reading,
+    unread: Unread,
     /// A failure of the last look, which had to report something first.
     failure: Option<ObserveError>,
 }
@@ -110,7 +129,7 @@ struct Known {
 enum State {
     /// Listed, and not read yet; the end of the answer that showed it first.
     Seen(Timestamp),
-    /// Read whole, or for good reason never.
+    /// Read as far as the limits go, or for good reason never.
     Read,
 }
 
@@ -122,6 +141,10 @@ struct Object {
     etag: String,
     stamp: Stamp,
     seen_by: Timestamp,
+    /// In bytes, as far as the listing says.
+    size: Option<u64>,
+    /// Whose it is by its key.
+    label: Option<Arc<str>>,
 }
 
 /// What one look came to, apart from what it found.
@@ -135,12 +158,12 @@ struct Pass {
 }
 
 enum Opened {
-    Whole(Scan, u64),
+    /// What was found in it, or in as much of it as is fetched, and how many bytes that were.
+    Read(Scan, u64),
     /// It vanished between LIST and GET.
     Vanished,
     /// It was overwritten between LIST and GET; the next LIST shows the new one.
     Replaced,
-    TooLarge(Scan, u64),
     Failed(ObserveError),
 }
 
@@ -155,21 +178,33 @@ impl S3 {
             clock,
             prefixes: BTreeMap::new(),
             turn: 0,
+            complete_at: None,
             sightings: Vec::new(),
             reading: Reading::default(),
+            unread: Unread::default(),
             failure: None,
         }
     }
 
+    /// The prefixes in which objects can be that hold what was logged since then; `None` when they are too many.
+    fn prefixes_since(&self, since: Timestamp, started: Timestamp) -> Option<Vec<String>> {
+        let Settings { key, slack, key_slack, max_prefixes, .. } = &self.settings;
+        key.prefixes(since - (*slack).max(*key_slack), started + *slack, *max_prefixes)
+    }
+
     async fn look(&mut self, started: Timestamp, oldest: Timestamp) -> Result<Pass, ObserveError> {
-        let (from, to) = (oldest - self.settings.slack, started + self.settings.slack);
-        let prefixes = self.settings.key.prefixes(from, to, self.settings.max_prefixes).ok_or_else(|| {
+        let gap = self.complete_at.filter(|at| self.settings.gaps == Gaps::Read && *at < oldest);
+        // After a pause of days its prefixes are too many, and the pause is given up.
+        let reaches = gap.into_iter().chain([oldest]);
+        let found = reaches.into_iter().find_map(|since| Some((since, self.prefixes_since(since, started)?)));
+        let (since, prefixes) = found.ok_or_else(|| {
             let words = format!(
-                "listing s3://{}/{}: more than {} prefixes from {from} to {to}",
+                "listing s3://{}/{}: more than {} prefixes since {oldest}",
                 self.settings.bucket, self.settings.key, self.settings.max_prefixes
             );
             ObserveError::new(Trouble::OverBudget, words)
         })?;
+        let from = since - self.settings.slack;
         self.turn += 1;
         self.prefixes.retain(|prefix, _| prefixes.contains(prefix));
         let mut pass = Pass::default();
@@ -209,6 +244,13 @@ impl S3 {
                     continue;
                 };
                 pass.keys += 1;
+                let label = match &self.settings.labels {
+                    None => None,
+                    Some(labels) => match labels.of(key.strip_prefix(prefix).unwrap_or_default()) {
+                        None => continue,
+                        label => label,
+                    },
+                };
                 let etag = object.e_tag.unwrap_or_default();
                 let modified = instant(&modified);
                 let size = object.size.and_then(|size| u64::try_from(size).ok());
@@ -237,12 +279,9 @@ impl S3 {
                     }
                 } else if size == Some(0) {
                     entry.state = State::Read;
-                } else if size.is_some_and(|size| size > self.settings.max_object_bytes) {
-                    entry.state = State::Read;
-                    self.reading.records += 1;
-                    self.reading.decode_errors += 1;
                 } else {
-                    pass.queue.push_back(Object { prefix: prefix.to_owned(), key, etag, stamp, seen_by });
+                    let prefix = prefix.to_owned();
+                    pass.queue.push_back(Object { prefix, key, etag, stamp, seen_by, size, label });
                 }
             }
             if pass.keys > self.settings.max_keys_per_sweep {
@@ -288,11 +327,7 @@ impl S3 {
 
     fn take(&mut self, object: &Object, opened: Opened, pass: &mut Pass) {
         match opened {
-            Opened::Whole(scan, bytes) => self.report(object, scan, bytes),
-            Opened::TooLarge(mut scan, bytes) => {
-                scan.decode_errors += 1;
-                self.report(object, scan, bytes);
-            }
+            Opened::Read(scan, bytes) => self.report(object, scan, bytes),
             Opened::Vanished => {}
             Opened::Replaced => {
                 pass.short = true;
@@ -316,12 +351,26 @@ impl S3 {
         self.reading.decode_errors += u64::from(scan.decode_errors > 0);
         self.reading.foreign_tags += scan.foreign_tags;
         let name: Arc<str> = format!("s3://{}/{}", self.settings.bucket, object.key).into();
+        if scan.cut {
+            let Settings { max_object_bytes, max_inflated_bytes, slack, .. } = self.settings;
+            let arrived_by = match object.stamp {
+                Stamp::Seconds(at) => object.seen_by.min(at + Duration::from_secs(1) + slack),
+                Stamp::NotBefore(_) | Stamp::Millis(_) | Stamp::None => object.seen_by,
+            };
+            self.unread.note(arrived_by, || {
+                format!(
+                    "{name} (max_object is {} MB, max_inflated {} MB)",
+                    max_object_bytes >> 20,
+                    max_inflated_bytes >> 20
+                )
+            });
+        }
         self.sightings.extend(scan.found.into_iter().map(|found| Sighting {
             tag: found.tag,
             stamp: object.stamp,
             seen_by: object.seen_by,
             locator: Locator::new(format!("{name}#{}", found.place)),
-            label: None,
+            label: object.label.clone(),
             integrity: found.integrity,
         }));
     }
@@ -352,13 +401,14 @@ impl Observe for S3 {
         }
         let started = self.clock.now();
         let oldest = wanted.oldest().unwrap_or(started).min(started);
-        let (watermark, failure) = match self.look(started, oldest).await {
+        let (mut watermark, failure) = match self.look(started, oldest).await {
             Ok(pass) => {
                 let watermark = (!pass.short).then_some(started);
                 // A listing that was cut off would leave a gap before what it did not show.
                 if pass.failure.is_none() {
                     self.move_on();
                 }
+                self.complete_at = watermark.or(self.complete_at);
                 (watermark, pass.failure)
             }
             Err(failure) => (None, Some(failure)),
@@ -369,6 +419,12 @@ impl Observe for S3 {
             }
             // What was seen comes first; the failure is told when asked again.
             self.failure = Some(failure);
+        }
+        if let Some(unread) = self.unread.matters(wanted, &self.sightings) {
+            if self.sightings.is_empty() {
+                return Err(unread);
+            }
+            watermark = None;
         }
         Ok(Sweep {
             revision: wanted.revision,
@@ -399,7 +455,10 @@ impl Get {
         let Self { client, bucket, max_bytes, mut scanner, object } = self;
         let words = format!("GetObject on s3://{bucket}/{}", object.key);
         let etag = (!object.etag.is_empty()).then(|| object.etag.clone());
-        let request = client.get_object().bucket(bucket).key(&object.key);
+        // What comes after the limit is not asked for, so that nobody sends it.
+        let range =
+            object.size.filter(|size| *size > max_bytes).map(|_| format!("bytes=0-{}", max_bytes - 1));
+        let request = client.get_object().bucket(bucket).key(&object.key).set_range(range);
         let mut body = match request.set_if_match(etag).send().await {
             Ok(answer) => answer.body,
             Err(error) => {
@@ -415,13 +474,20 @@ impl Get {
         loop {
             match body.try_next().await {
                 Ok(Some(chunk)) => {
-                    bytes += chunk.len() as u64;
-                    if bytes > max_bytes {
-                        return (object, Opened::TooLarge(scanned(scanner, bytes), bytes));
+                    let left = usize::try_from(max_bytes - bytes).unwrap_or(usize::MAX);
+                    aside(chunk.len().min(left), || scanner.push(&chunk[..chunk.len().min(left)]));
+                    bytes = max_bytes.min(bytes + chunk.len() as u64);
+                    if chunk.len() > left {
+                        scanner.cut_short();
+                        return (object, Opened::Read(scanned(scanner, bytes), bytes));
                     }
-                    aside(chunk.len(), || scanner.push(&chunk));
                 }
-                Ok(None) => return (object, Opened::Whole(scanned(scanner, bytes), bytes)),
+                Ok(None) => {
+                    if bytes == max_bytes && object.size.is_some_and(|size| size > bytes) {
+                        scanner.cut_short();
+                    }
+                    return (object, Opened::Read(scanned(scanner, bytes), bytes));
+                }
                 Err(error) => {
                     let why = causes(&error);
                     let words = format!("{words}: its body broke off after {bytes} bytes: {why}");

@@ -85,3 +85,21 @@ async fn a_leak_is_on_metric_page_and_log_with_the_first_look_that_covers_it() {
     let last = &recent.violations[0].trace;
     assert!(page.contains("LEAKING") && page.contains(last), "the page is silent about {last}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_in_a_table_that_is_another_tenants_own_is_found_without_being_asked_for() {
+    let stand = Stand::brisk(2).await;
+    // The sandbox has one table. That of the one tenant is elsewhere, so the other's is its own, and both write to it.
+    let elsewhere =
+        [("TENANT_ACME_STAGE_BIGQUERY_TABLE", "demo.logs.no_such_table"), ("PROBE_GIVE_UP", "60s")];
+    let daemon = stand.daemon(&elsewhere).await;
+    let astray = [("tenant", "acme"), ("stage", "bigquery")];
+    let (recent, metrics) = daemon
+        .until_seen("a leak is counted", SOON, |recent, metrics| {
+            metrics.sum("traceprobe_isolation_violations_total", &astray) >= 1.0
+                && recent.violations.iter().any(|seen| seen.stage == "bigquery")
+        })
+        .await;
+    assert_eq!(metrics.sum("traceprobe_isolation_violations_total", &[("tenant", "globex")]), 0.0);
+    assert!(recent.violations.iter().all(|seen| seen.found_in.contains("demo.logs.events")));
+}

@@ -31,7 +31,7 @@ use crate::cloud::calls::CallResult;
 use crate::cloud::gcp::Gcp;
 use crate::domain::schema::TableSchema;
 use crate::domain::sighting::{Reading, Sweep, Trouble, Wanted, WantedTrace};
-use crate::domain::tag::{Tag, TraceId};
+use crate::domain::tag::{Code, Tag, TraceId};
 use crate::domain::time::{Timestamp, WallClock};
 
 pub use settings::{IdIs, Predicate, Settings, TableName};
@@ -82,6 +82,38 @@ struct Spent {
     bytes: u64,
 }
 
+/// What one query asks for.
+#[derive(Debug)]
+struct Asked {
+    traces: Vec<WantedTrace>,
+    /// When the oldest of those was planned that are worth a call.
+    since: Timestamp,
+    /// Whether it also asks for canaries that must not be here; one query of a look does.
+    with_strangers: bool,
+}
+
+impl Asked {
+    /// As many queries as the waiting traces need. Riders come along where there is room, and the bounds on time are
+    /// not theirs: a lost trace rides for days after a restart, and the partitions of days would be paid for at every
+    /// look. One that turns up in an old partition after all is not noticed then.
+    fn all(wanted: &Wanted, now: Timestamp) -> Vec<Self> {
+        let mut all: Vec<_> = wanted
+            .waiting
+            .chunks(MAX_IDS)
+            .enumerate()
+            .map(|(nth, traces)| {
+                let since = traces.iter().map(|trace| trace.planned_at).min().unwrap_or(now);
+                Self { traces: traces.to_vec(), since, with_strangers: nth == 0 }
+            })
+            .collect();
+        if let Some(last) = all.last_mut() {
+            let room = MAX_IDS - last.traces.len();
+            last.traces.extend(wanted.riders.iter().rev().take(room));
+        }
+        all
+    }
+}
+
 /// jobs.query as the API takes it now; the crate's model lacks the last two.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -119,19 +151,24 @@ impl BigQuery {
         wanted.into_iter().flatten().map(String::as_str).filter(|name| !has(name)).collect()
     }
 
+    /// Whose canaries may be here, where the ids tell whose they are.
+    fn owners(&self) -> Option<&[Code]> {
+        self.settings.owners.as_deref().filter(|_| self.settings.id_is == IdIs::Tag)
+    }
+
     fn billing_project(&self) -> &str {
         self.settings.billing_project.as_deref().unwrap_or(&self.settings.table.project)
     }
 
     /// Describes the table and makes sure that asking it is affordable, if that was not done a short while ago.
-    async fn prepare(&mut self, traces: &[WantedTrace]) -> Result<(), ObserveError> {
+    async fn prepare(&mut self, asked: &Asked) -> Result<(), ObserveError> {
         let now = self.clock.now();
         if let Some(known) = &self.known
             && now.since(known.checked_at) < self.settings.refresh
         {
             return Ok(());
         }
-        match self.describe(traces).await {
+        match self.describe(asked).await {
             Ok(known) => self.known = Some(known),
             // What is dear, gone or forbidden must not be asked; for the rest, what was true an hour ago will do.
             Err(error) => match (&mut self.known, error.trouble) {
@@ -145,7 +182,7 @@ impl BigQuery {
         Ok(())
     }
 
-    async fn describe(&mut self, traces: &[WantedTrace]) -> Result<Known, ObserveError> {
+    async fn describe(&mut self, look: &Asked) -> Result<Known, ObserveError> {
         let TableName { project, dataset, table } = &self.settings.table;
         let asked = format!("tables.get of `{}`", self.name);
         let path = format!("/projects/{project}/datasets/{dataset}/tables/{table}");
@@ -172,14 +209,14 @@ impl BigQuery {
             body: present(&self.settings.body_column),
         };
         let known = Known { table, columns, checked_at: self.clock.now() };
-        self.check_price(&known, traces).await?;
+        self.check_price(&known, look).await?;
         Ok(known)
     }
 
     /// Asks what a look would read, which costs nothing.
-    async fn check_price(&self, known: &Known, traces: &[WantedTrace]) -> Result<(), ObserveError> {
+    async fn check_price(&self, known: &Known, look: &Asked) -> Result<(), ObserveError> {
         let asked = format!("dry run of a query on `{}`", self.name);
-        let mut request = self.request(known, traces);
+        let mut request = self.request(known, look);
         request.dry_run = Some(true);
         // Without a limit the answer is the number, so that it can be told.
         request.maximum_bytes_billed = None;
@@ -246,11 +283,15 @@ impl BigQuery {
         }
     }
 
-    fn request(&self, known: &Known, traces: &[WantedTrace]) -> QueryRequest {
-        let oldest = traces.iter().map(|trace| trace.planned_at).min().unwrap_or_else(|| self.clock.now());
-        let text = sql::query(&self.name, &known.table, &known.columns, &self.settings.predicate, oldest);
-        let ids =
-            traces.iter().flat_map(|trace| self.ids(&trace.tag)).map(|id| value(Some(id), None)).collect();
+    fn request(&self, known: &Known, asked: &Asked) -> QueryRequest {
+        let aim = sql::Aim {
+            predicate: &self.settings.predicate,
+            oldest: asked.since,
+            owners: self.owners().filter(|_| asked.with_strangers),
+        };
+        let text = sql::query(&self.name, &known.table, &known.columns, &aim);
+        let tags = asked.traces.iter().map(|trace| &trace.tag);
+        let ids = tags.flat_map(|tag| self.ids(tag)).map(|id| value(Some(id), None)).collect();
         let timeout = i32::try_from(self.settings.query_timeout.as_millis()).unwrap_or(i32::MAX);
         QueryRequest {
             query_parameters: Some(vec![QueryParameter {
@@ -403,16 +444,18 @@ impl Observe for BigQuery {
     }
 
     async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
-        let traces: Vec<WantedTrace> = wanted.waiting.iter().chain(wanted.riders.iter()).copied().collect();
+        let looks = Asked::all(wanted, self.clock.now());
         self.check_budget(self.clock.now())?;
-        self.prepare(&traces[..traces.len().min(MAX_IDS)]).await?;
+        if let Some(first) = looks.first() {
+            self.prepare(first).await?;
+        }
         let started = self.clock.now();
         let mut reading = Reading::default();
         let mut sightings = Vec::new();
         let mut whole = true;
-        for traces in traces.chunks(MAX_IDS) {
+        for look in &looks {
             let Some(known) = &self.known else { break };
-            let request = self.request(known, traces);
+            let request = self.request(known, look);
             let (rows, all) = match self.rows(request, &mut reading).await {
                 Ok(answer) => answer,
                 Err(error) => {
@@ -426,13 +469,14 @@ impl Observe for BigQuery {
             whole &= all;
             let Some(known) = &self.known else { break };
             let asked: HashMap<TraceId, Tag> =
-                traces.iter().map(|trace| (trace.tag.trace, trace.tag)).collect();
+                look.traces.iter().map(|trace| (trace.tag.trace, trace.tag)).collect();
             let reader = Reader {
                 table: &self.name,
                 id_is: self.settings.id_is,
                 columns: &known.columns,
                 recognizer: &self.recognizer,
                 asked: &asked,
+                owners: self.owners(),
             };
             sightings.extend(reader.read(&rows, self.clock.now(), &mut reading));
         }

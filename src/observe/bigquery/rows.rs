@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::IdIs;
 use super::sql::Columns;
-use crate::domain::canary::Integrity;
+use crate::domain::canary::{Integrity, Start};
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp};
-use crate::domain::tag::{NotOurs, TAG_LEN, Tag, TraceId};
+use crate::domain::tag::{Code, NotOurs, TAG_LEN, Tag, TraceId};
 use crate::domain::time::Timestamp;
 use crate::observe::Recognizer;
 
@@ -24,6 +24,8 @@ pub(super) struct Reader<'a> {
     pub(super) recognizer: &'a Recognizer,
     /// What was asked for, by trace.
     pub(super) asked: &'a HashMap<TraceId, Tag>,
+    /// Whose canaries may be in the table, where others' were asked for, too.
+    pub(super) owners: Option<&'a [Code]>,
 }
 
 impl Reader<'_> {
@@ -34,24 +36,39 @@ impl Reader<'_> {
             reading.records += 1;
             reading.bytes += row.iter().flatten().map(|cell| text(cell).len() as u64).sum::<u64>();
             match self.sighting(row, seen_by) {
-                Ok(sighting) => sightings.push(sighting),
+                Ok(sighting) if self.is_of_interest(&sighting.tag) => sightings.push(sighting),
+                Ok(_) => {}
+                // Asked for by their beginning, such rows come again with every look, and are no news.
+                Err(_) if self.owners.is_some() => {}
                 Err(NotOurs::Foreign) => reading.foreign_tags += 1,
                 Err(NotOurs::Malformed) => reading.decode_errors += 1,
             }
         }
         // A table has no name for a row, so copies are numbered by age: a second row is another copy, and reading the
-        // same rows again gives them the same numbers.
+        // same rows again gives them the same numbers. Rows that mean different things are numbered apart, or the own
+        // row would become another copy as soon as a leaked one is older, or shows later in no order at all.
         sightings.sort_by_key(|sighting| match sighting.stamp {
             Stamp::Millis(at) | Stamp::Seconds(at) | Stamp::NotBefore(at) => at,
             Stamp::None => Timestamp::MAX,
         });
-        let mut copies: HashMap<TraceId, u32> = HashMap::new();
+        let mut copies: HashMap<(TraceId, Option<Arc<str>>, bool), u32> = HashMap::new();
         for sighting in &mut sightings {
-            let number = copies.entry(sighting.tag.trace).or_default();
+            let changed = matches!(sighting.integrity, Integrity::Corrupted { .. });
+            let number = copies.entry((sighting.tag.trace, sighting.label.clone(), changed)).or_default();
             *number += 1;
-            sighting.locator = Locator::new(format!("{} row {number}", self.table));
+            let changed = if changed { "changed " } else { "" };
+            let whose = sighting.label.as_ref().map_or_else(String::new, |label| format!(" of {label}"));
+            sighting.locator = Locator::new(format!("{} {changed}row {number}{whose}", self.table));
         }
         sightings
+    }
+
+    /// Whether it was asked for by its id, or is of a tenant of ours that has no place here. What probes of other
+    /// tenants leave here is theirs to follow.
+    fn is_of_interest(&self, tag: &Tag) -> bool {
+        let stranger =
+            |owners: &[Code]| !owners.contains(&tag.tenant) && self.recognizer.template(tag.tenant).is_some();
+        self.asked.contains_key(&tag.trace) || self.owners.is_some_and(stranger)
     }
 
     fn sighting(&self, row: &Row, seen_by: Timestamp) -> Result<Sighting, NotOurs> {
@@ -90,7 +107,7 @@ impl Reader<'_> {
             .windows(TAG_LEN)
             .position(|window| self.recognizer.keys.read(window) == Ok(*tag))
             .unwrap_or(body.len());
-        template.inspect(tag, &signed, body.as_bytes(), at)
+        template.inspect(tag, &signed, body.as_bytes(), at, Start::Record)
     }
 }
 

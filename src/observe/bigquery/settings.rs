@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::domain::tag::Code;
+
 /// Which table, and how to read it.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -16,6 +18,9 @@ pub struct Settings {
     pub id_column: String,
     /// What stands in it.
     pub id_is: IdIs,
+    /// Whose canaries may be in the table, where it is not everybody's: those of all others are then looked for, too, to
+    /// notice leaks. Only where whole tags stand in the id column, which say whose they are.
+    pub owners: Option<Vec<Code>>,
     /// A column that BigQuery fills with the time of arrival (TIMESTAMP, or DATETIME in UTC).
     pub time_column: Option<String>,
     /// A column that names the tenant.
@@ -46,6 +51,7 @@ impl Settings {
             location: None,
             id_column: id_column.into(),
             id_is: IdIs::Tag,
+            owners: None,
             time_column: None,
             tenant_column: None,
             body_column: None,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Predicate;
 use super::table::{Partitioning, Table, Unit};
+use crate::domain::tag::{Code, MARKER, TENANT};
 use crate::domain::time::Timestamp;
 
 /// How far before the oldest canary the oldest partition may begin: a stage's own timestamps may be early.
@@ -35,14 +36,17 @@ impl Columns {
     }
 }
 
-/// The text of the query for canaries of which the oldest was planned for `oldest`.
-pub(super) fn query(
-    name: &str,
-    table: &Table,
-    columns: &Columns,
-    predicate: &Predicate,
-    oldest: Timestamp,
-) -> String {
+/// What a query is for, besides the ids in its parameter.
+pub(super) struct Aim<'a> {
+    pub(super) predicate: &'a Predicate,
+    /// When the oldest canary was planned that must be found.
+    pub(super) oldest: Timestamp,
+    /// Whose canaries may be in the table, where all others are to be found, too.
+    pub(super) owners: Option<&'a [Code]>,
+}
+
+/// The text of the query.
+pub(super) fn query(name: &str, table: &Table, columns: &Columns, aim: &Aim<'_>) -> String {
     let named = [
         (Some(&columns.id), "id"),
         (columns.time.as_ref(), "time"),
@@ -53,9 +57,35 @@ pub(super) fn query(
         .iter()
         .filter_map(|(column, name)| Some(format!("{} AS probe_{name}", quoted(column.as_ref()?))))
         .collect();
-    let bound =
-        bound(table, predicate, oldest - MARGIN).map_or_else(String::new, |bound| format!(" AND ({bound})"));
-    format!("SELECT {} FROM `{name}` WHERE {} IN UNNEST(@ids){bound}", items.join(", "), quoted(&columns.id))
+    let from = aim.oldest - MARGIN;
+    let bound = bound(table, aim.predicate, from).map_or_else(String::new, |bound| format!(" AND ({bound})"));
+    let id = quoted(&columns.id);
+    let asked = format!("{id} IN UNNEST(@ids)");
+    let condition = aim.owners.map_or_else(
+        || asked.clone(),
+        |owners| {
+            let [lower, upper] = [str::to_ascii_lowercase, str::to_ascii_uppercase]
+                .map(|cased| strangers(&id, owners, from, cased));
+            format!("({asked} OR {lower} OR {upper})")
+        },
+    );
+    format!("SELECT {} FROM `{name}` WHERE {condition}{bound}", items.join(", "))
+}
+
+/// Tags of others than the owners. A tag begins with when its canary was planned, so they are one range of a clustered
+/// table, and a function of the column, which would make BigQuery read it whole, is only asked for within that range.
+fn strangers(id: &str, owners: &[Code], from: Timestamp, cased: fn(&str) -> String) -> String {
+    let millis = u64::try_from(from.millis()).unwrap_or(0);
+    let first = cased(&format!("{MARKER}{millis:012x}"));
+    // `g` comes after all hexadecimal digits.
+    let last = cased(&format!("{MARKER}g"));
+    let owners: Vec<String> = owners.iter().map(|code| format!("'{}'", cased(&code.to_string()))).collect();
+    // SQL counts from 1.
+    let (at, len) = (TENANT.start + 1, TENANT.len());
+    format!(
+        "({id} BETWEEN '{first}' AND '{last}' AND SUBSTR({id}, {at}, {len}) NOT IN ({}))",
+        owners.join(", ")
+    )
 }
 
 fn quoted(path: &str) -> String {
@@ -114,7 +144,8 @@ mod tests {
             body: Some("message".into()),
         };
         // 2026-11-22T04:29:41Z
-        query("p.d.t", &table, &columns, predicate, Timestamp::from_secs(1_795_321_781))
+        let aim = Aim { predicate, oldest: Timestamp::from_secs(1_795_321_781), owners: None };
+        query("p.d.t", &table, &columns, &aim)
     }
 
     const START: &str = "SELECT `payload`.`trace_id` AS probe_id, `ingest_time` AS probe_time, `message` AS probe_body \

@@ -14,7 +14,7 @@ use crate::cloud::calls::Calls;
 use crate::cloud::gcp::{Auth, GcpSettings};
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::sighting::{Locator, Stamp};
-use crate::domain::tag::{Code, Keyring, TagKey};
+use crate::domain::tag::{Code, Keyring, TENANT, TagKey};
 
 const NOW: i64 = 1_795_321_800;
 
@@ -163,7 +163,7 @@ async fn a_canary_is_seen_with_its_stamp_tenant_and_integrity() {
     assert_eq!(sighting.stamp, Stamp::Millis(Timestamp::from_millis((NOW - 2) * 1_000 + 345)));
     assert_eq!(sighting.label.as_deref(), Some("acme"));
     assert_eq!(sighting.integrity, Integrity::Intact);
-    assert_eq!(sighting.locator, Locator::new("p.d.t row 1"));
+    assert_eq!(sighting.locator, Locator::new("p.d.t row 1 of acme"));
     assert_eq!((sweep.revision, sweep.watermark), (7, Some(Timestamp::from_secs(NOW))));
     assert_eq!(sweep.reading.billed_bytes, 10 << 20);
     assert_eq!(
@@ -208,7 +208,102 @@ async fn a_second_row_is_another_copy_and_a_second_look_is_not() {
         looks.push(observer.sweep(&wanted()).await.unwrap().sightings);
     }
     assert_eq!(looks[0], looks[1]);
-    assert_eq!(looks[0][1].locator, Locator::new("p.d.t row 2"));
+    assert_eq!(looks[0][1].locator, Locator::new("p.d.t row 2 of acme"));
+}
+
+#[tokio::test]
+async fn canaries_that_must_not_be_in_the_table_are_found_without_being_asked_for() {
+    let of = |tenant: &str, n: u8| {
+        let tag = Tag {
+            tenant: Code::of(tenant),
+            trace: TraceId::new(Timestamp::from_secs(NOW - 9), [n; 10]),
+            ..tag()
+        };
+        let mut found = row(NOW * 1_000_000);
+        found[0] = json!(keys().sign(&tag).to_string());
+        (tag, found)
+    };
+    let (leaked, ours, theirs) = (of("globex", 1), of("acme", 2), of("somebody", 3));
+    let mut forged = row(NOW * 1_000_000);
+    forged[0] = json!(text().replace("zqtp1", "zqtp10"));
+    let found = rows(&[leaked.1, ours.1, theirs.1, forged, row(NOW * 1_000_000)]);
+    let settings = Settings { owners: Some(vec![Code::of("acme")]), ..settings() };
+    let (mut observer, far_end) = observer(vec![table(), dry_run(0), found], settings).await;
+    let templates = ["acme", "globex"].map(|name| (Code::of(name), Template::default()));
+    observer.recognizer.templates = templates.into();
+    let sweep = observer.sweep(&wanted()).await.unwrap();
+    let tags: Vec<_> = sweep.sightings.iter().map(|seen| seen.tag).collect();
+    assert_eq!(tags, [leaked.0, tag()], "and neither what has its place here, nor what is not ours");
+    assert_eq!((sweep.reading.foreign_tags, sweep.reading.decode_errors), (0, 0));
+    // The window begins an hour before the oldest that waits, at 2026-11-22T03:29:55Z.
+    let acme = Code::of("acme").to_string();
+    let expected = format!(
+        "WHERE (`trace_id` IN UNNEST(@ids) \
+         OR (`trace_id` BETWEEN 'zqtp1{:012x}' AND 'zqtp1g' AND SUBSTR(`trace_id`, 38, 4) NOT IN ('{acme}')) \
+         OR (`trace_id` BETWEEN 'ZQTP1{:012X}' AND 'ZQTP1G' AND SUBSTR(`trace_id`, 38, 4) NOT IN ('{}'))) \
+         AND (_PARTITIONTIME",
+        (NOW - 3_605) * 1_000,
+        (NOW - 3_605) * 1_000,
+        acme.to_uppercase()
+    );
+    for n in [1, 2] {
+        let (_, asked) = far_end.asked(n);
+        assert!(asked["query"].as_str().unwrap().contains(&expected), "{}", asked["query"]);
+    }
+    assert!(text()[TENANT].contains(&acme));
+}
+
+#[tokio::test]
+async fn a_row_keeps_its_name_when_a_leaked_or_a_changed_one_comes_before_it() {
+    let own = row(NOW * 1_000_000);
+    let mut leaked = row(NOW * 1_000_000 - 9);
+    leaked[2] = json!("globex");
+    let mut cut = row(NOW * 1_000_000 - 5);
+    cut[3] = json!(&cut[3].as_str().unwrap()[..150]);
+    let replies = vec![
+        table(),
+        dry_run(0),
+        rows(std::slice::from_ref(&own)),
+        rows(&[leaked.clone(), own.clone()]),
+        rows(&[cut, own, leaked]),
+    ];
+    let (mut observer, _) = observer(replies, settings()).await;
+    let mut looks = Vec::new();
+    for _ in 0..3 {
+        let seen = observer.sweep(&wanted()).await.unwrap().sightings.into_iter();
+        let mut names: Vec<_> = seen.map(|seen| seen.locator.to_string()).collect();
+        names.sort_unstable();
+        looks.push(names);
+    }
+    assert_eq!(looks[0], ["p.d.t row 1 of acme"]);
+    assert_eq!(looks[1], ["p.d.t row 1 of acme", "p.d.t row 1 of globex"]);
+    assert_eq!(looks[2], ["p.d.t changed row 1 of acme", "p.d.t row 1 of acme", "p.d.t row 1 of globex"]);
+}
+
+#[tokio::test]
+async fn riders_are_asked_for_but_do_not_reach_back_to_older_partitions() {
+    let week_old = Timestamp::from_secs(NOW - 7 * 86_400);
+    let lost =
+        WantedTrace { tag: Tag { trace: TraceId::new(week_old, [4; 10]), ..tag() }, planned_at: week_old };
+    let wanted = Wanted { riders: [lost].into(), ..wanted() };
+    let (mut observer, far_end) = observer(vec![table(), dry_run(0), rows(&[])], settings()).await;
+    observer.sweep(&wanted).await.unwrap();
+    for n in [1, 2] {
+        let (_, asked) = far_end.asked(n);
+        let sql = asked["query"].as_str().unwrap();
+        assert!(sql.contains("_PARTITIONTIME >= TIMESTAMP '2026-11-22 00:00:00+00:00'"), "{sql}");
+        let ids = asked["queryParameters"][0]["parameterValue"]["arrayValues"].as_array().unwrap();
+        assert_eq!(ids.len(), 4);
+    }
+}
+
+#[test]
+fn riders_cost_no_query_of_their_own() {
+    let waiting: Vec<_> = vec![wanted().waiting[0]; MAX_IDS + 1];
+    let riders = vec![wanted().waiting[0]; MAX_IDS];
+    let wanted = Wanted { waiting: waiting.into(), riders: riders.into(), ..wanted() };
+    let sizes = Asked::all(&wanted, Timestamp::from_secs(NOW)).into_iter().map(|asked| asked.traces.len());
+    assert_eq!(sizes.collect::<Vec<_>>(), [MAX_IDS, MAX_IDS]);
 }
 
 #[tokio::test]

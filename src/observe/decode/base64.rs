@@ -61,11 +61,13 @@ pub(super) struct RunFinder {
     depth: usize,
     at: usize,
     active: Option<Run>,
+    /// A run was found, and wrappers may not be nested any deeper.
+    too_deep: bool,
 }
 
 impl RunFinder {
     pub(super) fn new(depth: usize) -> Self {
-        Self { depth, at: 0, active: None }
+        Self { depth, at: 0, active: None, too_deep: false }
     }
 
     /// Up to where all runs are known; the text from here on is still needed.
@@ -78,6 +80,21 @@ impl RunFinder {
         self.active.as_ref().map(|run| run.start)
     }
 
+    /// Goes on without opening anything, and notes once whether there was something to open.
+    fn pass_by(&mut self, text: &[u8], base: usize, last: bool, context: &mut Context) {
+        match find_run(&text[self.at - base..], last).filter(|_| !self.too_deep) {
+            Some(Search::Run { .. }) => {
+                context.cut();
+                self.too_deep = true;
+            }
+            Some(Search::Nothing { up_to }) => self.at += up_to,
+            None => {}
+        }
+        if self.too_deep {
+            self.at = base + text.len();
+        }
+    }
+
     /// Goes on through `text`, which begins at `base` and reaches at least up to [`RunFinder::position`].
     pub(super) fn advance(
         &mut self,
@@ -88,7 +105,7 @@ impl RunFinder {
         ended: &mut impl Extend<Ended>,
     ) {
         if self.depth >= context.limits.max_depth {
-            self.at = base + text.len();
+            self.pass_by(text, base, last, context);
             return;
         }
         loop {

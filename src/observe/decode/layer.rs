@@ -86,7 +86,7 @@ impl Layer {
         let wrapped = head.starts_with(GZIP) || head == ZSTD || head == kpl::MAGIC;
         let too_deep = wrapped && self.depth >= context.limits.max_depth;
         if too_deep {
-            context.fault();
+            context.cut();
         }
         self.kind = if !wrapped || too_deep {
             Kind::Text(Box::new(Text::new(self.depth)))
@@ -109,7 +109,7 @@ fn finish_kpl(depth: usize, held: &[u8], context: &mut Context) -> Vec<Copy> {
         return text.finish(context);
     };
     if records.more {
-        context.fault();
+        context.cut();
     }
     let mut copies = Vec::new();
     for data in records.data {
@@ -203,13 +203,17 @@ impl Gzip {
         let bomb = allowed < inflated.len();
         inflated.clear();
         if bomb {
-            self.give_up(context);
+            self.stop(context, Context::cut);
         }
     }
 
     fn give_up(&mut self, context: &mut Context) {
+        self.stop(context, Context::fault);
+    }
+
+    fn stop(&mut self, context: &mut Context, note: fn(&mut Context)) {
         if !self.over {
-            context.fault();
+            note(context);
         }
         self.over = true;
         self.member = None;
@@ -269,7 +273,7 @@ impl Zstd {
                         self.flush(context);
                     }
                 }
-                Err(_) => return self.give_up(context),
+                Err(error) => return self.stop(context, reason(&error)),
             }
         }
     }
@@ -288,7 +292,7 @@ impl Zstd {
                         return;
                     }
                 }
-                Err(_) => return self.give_up(context),
+                Err(error) => return self.stop(context, reason(&error)),
             }
         }
     }
@@ -304,14 +308,24 @@ impl Zstd {
         let allowed = context.allow_inflated(len);
         self.inner.push(&self.inflated[..allowed], context);
         if allowed < len {
-            self.give_up(context);
+            self.stop(context, Context::cut);
         }
     }
 
     fn give_up(&mut self, context: &mut Context) {
+        self.stop(context, Context::fault);
+    }
+
+    fn stop(&mut self, context: &mut Context, note: fn(&mut Context)) {
         if self.decoder.take().is_some() {
-            context.fault();
+            note(context);
         }
         self.within = false;
     }
+}
+
+/// Whose limit an error is: a frame whose window is beyond ours is sound, and anybody else could read it. The crate
+/// passes on the library's words only (`ZSTD_error_frameParameter_windowTooLarge`).
+fn reason(error: &std::io::Error) -> fn(&mut Context) {
+    if error.to_string().contains("too much memory") { Context::cut } else { Context::fault }
 }

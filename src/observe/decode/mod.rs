@@ -84,6 +84,8 @@ pub struct Scan {
     pub found: Vec<Found>,
     /// Parts that could not be decoded: garbage, truncated, too deep, too large.
     pub decode_errors: u64,
+    /// A limit of ours ended the search before the end, so a canary that was not found may be in it all the same.
+    pub cut: bool,
     /// Whole tags that none of our keys signed.
     pub foreign_tags: u64,
     /// Bytes that gzip and zstd gave.
@@ -100,7 +102,8 @@ impl Scanner {
     /// A scanner for one record or object.
     #[must_use]
     pub fn new(recognizer: Recognizer, limits: Limits) -> Self {
-        let context = Context { recognizer, limits, inflated_bytes: 0, decode_errors: 0, foreign_tags: 0 };
+        let context =
+            Context { recognizer, limits, inflated_bytes: 0, decode_errors: 0, cut: false, foreign_tags: 0 };
         Self { context, layer: Layer::new(0) }
     }
 
@@ -109,9 +112,9 @@ impl Scanner {
         self.layer.push(bytes, &mut self.context);
     }
 
-    /// Notes that the rest will not come. What was pushed is still searched.
+    /// Notes that the rest is not fetched. What was pushed is still searched.
     pub fn cut_short(&mut self) {
-        self.context.decode_errors += 1;
+        self.context.cut();
     }
 
     /// Ends the record or object.
@@ -127,6 +130,7 @@ impl Scanner {
         Scan {
             found: found.collect(),
             decode_errors: self.context.decode_errors,
+            cut: self.context.cut,
             foreign_tags: self.context.foreign_tags,
             inflated_bytes: self.context.inflated_bytes,
         }
@@ -147,12 +151,20 @@ struct Context {
     limits: Limits,
     inflated_bytes: u64,
     decode_errors: u64,
+    cut: bool,
     foreign_tags: u64,
 }
 
 impl Context {
+    /// Something could not be decoded by anybody.
     fn fault(&mut self) {
         self.decode_errors += 1;
+    }
+
+    /// Something was not looked into because of a limit of ours.
+    fn cut(&mut self) {
+        self.decode_errors += 1;
+        self.cut = true;
     }
 
     /// How many of `len` more inflated bytes are within the limit.
@@ -166,7 +178,7 @@ impl Context {
     fn limit_copies(&mut self, copies: &mut Vec<Copy>) {
         if copies.len() > self.limits.max_copies {
             copies.truncate(self.limits.max_copies);
-            self.fault();
+            self.cut();
         }
     }
 }

@@ -9,7 +9,7 @@ use memchr::{memchr, memchr3, memmem, memrchr};
 
 use super::base64::{Ended, RunFinder};
 use super::{Context, Copy};
-use crate::domain::canary::Integrity;
+use crate::domain::canary::{Integrity, Start};
 use crate::domain::tag::{MARKER, NotOurs, TAG_LEN, Tag, TraceId};
 
 /// How much text before a tag is compared with what was sent, in bytes: fields may have been re-ordered.
@@ -226,9 +226,11 @@ impl Text {
             let line_start =
                 memrchr(b'\n', &window[from - base..hit.at - base]).map_or(from, |at| from + at + 1);
             let line = &window[line_start - base..line_end.unwrap_or(upto) - base];
+            let start = if line_start == from && from > 0 { Start::Within } else { Start::Record };
             if let Some(template) = context.recognizer.template(hit.tag.tenant) {
                 let text = context.recognizer.keys.sign(&hit.tag);
-                copies[hit.copy].join(template.inspect(&hit.tag, &text, line, hit.at - line_start));
+                let at = hit.at - line_start;
+                copies[hit.copy].join(template.inspect(&hit.tag, &text, line, at, start));
             }
             false
         });

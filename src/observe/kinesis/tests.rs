@@ -197,6 +197,32 @@ async fn a_canary_is_seen_with_the_streams_own_stamp_and_its_sequence_number() {
 }
 
 #[tokio::test]
+async fn a_record_that_was_cut_by_a_limit_proves_no_absence_to_those_that_may_be_in_it() {
+    let mut bomb = record(1, "11");
+    let canary = STANDARD.decode(bomb["Data"].as_str().unwrap()).unwrap();
+    // Nine wrappers, one more than are taken off.
+    let wrapped = (0..9).fold(canary, |bytes, _| gzip(&bytes));
+    bomb["Data"] = STANDARD.encode(wrapped).into();
+    let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[page(&[bomb], Some("s-0"), 0)])]);
+    let mut kinesis = service.kinesis(settings());
+    for _ in 0..2 {
+        let failure = kinesis.sweep(&wanted()).await.unwrap_err();
+        assert_eq!(failure.trouble, Trouble::OverBudget);
+        assert!(failure.detail.starts_with("record 11 in s-0 of stream logs-acme"), "{failure}");
+    }
+    let sweep = kinesis.sweep(&wanted_from(t(1))).await.unwrap();
+    assert_eq!(sweep.watermark, Some(t(-1)));
+    assert_eq!((sweep.reading.records, sweep.reading.decode_errors), (1, 1));
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
 async fn an_arn_is_asked_for_as_an_arn() {
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[])]);
     let arn = "arn:aws:kinesis:eu-central-1:111111111111:stream/logs-acme";
@@ -337,6 +363,63 @@ async fn a_rested_cursor_goes_on_at_what_is_waited_for_and_a_busy_one_where_it_w
     let opened = &service.calls("GetShardIterator")[1];
     assert_eq!(opened["Timestamp"].as_f64(), Some((NOW + 289) as f64));
     assert_eq!(service.calls("ListShards").len(), 1);
+}
+
+/// Two looks with a pause between them, in which a record arrived and the iterator expired, and in which nothing waited.
+async fn after_a_pause(gaps: Gaps) -> (Sweep, Value) {
+    let service = Service::new(
+        &[shards(&["s-0"])],
+        &[(
+            "s-0",
+            &[
+                page(&[record(1, "11")], Some("s-0"), 0),
+                error("ExpiredIteratorException"),
+                page(&[record(2, "12")], Some("s-0"), 0),
+            ],
+        )],
+    );
+    let mut kinesis = service.kinesis(Settings { gaps, ..settings() });
+    kinesis.sweep(&wanted()).await.unwrap();
+    kinesis.rest();
+    if gaps == Gaps::Skip {
+        service.state.lock().unwrap().pages.get_mut("s-0").unwrap().clear();
+    }
+    kinesis.clock = WallClock::new(|| t(600));
+    let sweep = kinesis.sweep(&wanted_from(t(599))).await.unwrap();
+    (sweep, service.calls("GetShardIterator").pop().unwrap())
+}
+
+#[tokio::test]
+async fn what_arrives_while_nothing_waits_is_skipped_unless_gaps_are_read() {
+    let (sweep, opened) = after_a_pause(Gaps::Skip).await;
+    assert_eq!(opened["Timestamp"].as_f64(), Some((NOW + 589) as f64));
+    assert_eq!((sweep.sightings.len(), sweep.watermark), (0, Some(t(599))));
+    let (sweep, opened) = after_a_pause(Gaps::Read).await;
+    assert_eq!(opened["StartingSequenceNumber"], "11");
+    assert_eq!((locators(&sweep), sweep.watermark), (vec!["s-0/12#0"], Some(t(599))));
+}
+
+#[tokio::test]
+async fn shards_that_were_opened_in_a_gap_are_read_from_their_beginning() {
+    let split = json!({
+        "Records": [], "MillisBehindLatest": 0,
+        "ChildShards": [
+            {"ShardId": "s-1", "ParentShards": ["s-0"], "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": "9"}},
+        ],
+    });
+    let service = Service::new(
+        &[shards(&["s-0"]), shards(&["s-1"])],
+        &[("s-0", &[page(&[], Some("s-0"), 0), split]), ("s-1", &[page(&[record(2, "21")], Some("s-1"), 0)])],
+    );
+    let mut kinesis = service.kinesis(Settings { gaps: Gaps::Read, ..settings() });
+    kinesis.sweep(&wanted()).await.unwrap();
+    kinesis.rest();
+    kinesis.clock = WallClock::new(|| t(600));
+    let sweep = kinesis.sweep(&wanted_from(t(599))).await.unwrap();
+    assert_eq!(locators(&sweep), ["s-1/21#0"]);
+    let opened = service.calls("GetShardIterator").pop().unwrap();
+    // The parent had been read up to a second before the first look, as records settle.
+    assert_eq!(opened["Timestamp"].as_f64(), Some((NOW - 1) as f64));
 }
 
 #[tokio::test]

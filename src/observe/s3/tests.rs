@@ -80,7 +80,8 @@ impl HttpConnector for Bucket {
         if store.stuck == Some(path) {
             return HttpConnectorFuture::new(std::future::pending());
         }
-        let (status, body) = if path.is_empty() { store.list(query) } else { store.get(path) };
+        let range = request.headers().get("range").unwrap_or("bytes=0-");
+        let (status, body) = if path.is_empty() { store.list(query) } else { store.get(path, range) };
         let status = StatusCode::try_from(status).unwrap();
         HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::from(body))))
     }
@@ -121,11 +122,13 @@ impl Store {
         (200, body + "</ListBucketResult>")
     }
 
-    fn get(&mut self, key: &str) -> (u16, String) {
-        self.calls.push(format!("GET {key}"));
+    fn get(&mut self, key: &str, range: &str) -> (u16, String) {
+        let last: Option<usize> = range.strip_prefix("bytes=0-").unwrap().parse().ok();
+        let upto = last.map_or_else(String::new, |last| format!(" up to {last}"));
+        self.calls.push(format!("GET {key}{upto}"));
         match (self.broken.get(key), self.objects.get(key)) {
             (Some((status, code)), _) => (*status, error(code)),
-            (None, Some((text, _, _))) => (200, text.clone()),
+            (None, Some((text, _, _))) => (200, text[..last.map_or(text.len(), |last| last + 1)].to_owned()),
             (None, None) => (404, error("NoSuchKey")),
         }
     }
@@ -164,7 +167,8 @@ impl Bucket {
 }
 
 fn settings() -> Settings {
-    Settings { slack: Duration::from_secs(5), ..Settings::new("archive", KeyTemplate::new("in/%H/")) }
+    let (slack, key_slack) = (Duration::from_secs(5), Duration::ZERO);
+    Settings { slack, key_slack, ..Settings::new("archive", KeyTemplate::new("in/%H/")) }
 }
 
 fn locators(sweep: &Sweep) -> Vec<&str> {
@@ -210,6 +214,50 @@ async fn an_object_older_than_all_that_waits_is_left_unless_its_stamp_may_be_fro
     let wanted = Wanted { waiting: Arc::new([older]), ..Wanted::default() };
     let sweep = s3.sweep(&wanted).await.unwrap();
     assert_eq!(locators(&sweep), ["s3://archive/in/04/old#0"]);
+}
+
+#[tokio::test]
+async fn an_object_that_is_named_by_the_oldest_record_in_it_is_found_in_the_hour_before() {
+    let bucket = Bucket::default();
+    bucket.put("in/03/a", canary(1), "e", t(-2));
+    // The canary of 04:59:29 was collected with a record of 03:59.
+    for (key_slack, found) in [(Duration::ZERO, 0), (Duration::from_secs(3_600), 1)] {
+        let mut s3 = bucket.s3(Settings { key_slack, ..settings() });
+        assert_eq!(s3.sweep(&wanted()).await.unwrap().sightings.len(), found);
+    }
+}
+
+#[tokio::test]
+async fn objects_of_a_pause_are_read_only_where_gaps_are() {
+    for (gaps, found) in [(Gaps::Skip, 0), (Gaps::Read, 1)] {
+        let bucket = Bucket::default();
+        let mut s3 = bucket.s3(Settings { gaps, max_prefixes: 3, ..settings() });
+        s3.sweep(&wanted()).await.unwrap();
+        s3.rest();
+        bucket.put("in/05/a", canary(2), "e", t(60));
+        s3.clock = WallClock::new(|| t(600));
+        let sweep = s3.sweep(&waiting_for(3, t(599))).await.unwrap();
+        assert_eq!((sweep.sightings.len(), sweep.watermark), (found, Some(t(600))));
+        // A pause of days would be too many prefixes.
+        s3.clock = WallClock::new(|| t(86_400 * 5));
+        assert!(s3.sweep(&waiting_for(4, t(86_400 * 5))).await.unwrap().watermark.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_names_the_tenant_labels_what_is_in_it() {
+    let bucket = Bucket::default();
+    for key in ["in/04/acme-1", "in/04/globex-1", "in/04/manifest"] {
+        bucket.put(key, canary(1), "e", t(-2));
+    }
+    let names = ["acme", "globex"].map(|name| (name.into(), name.to_uppercase().into()));
+    let labels = Some(KeyLabels::new("-", names));
+    let sweep = bucket.s3(Settings { labels, ..settings() }).sweep(&wanted()).await.unwrap();
+    let mut labels: Vec<_> = sweep.sightings.iter().map(|seen| seen.label.clone().unwrap()).collect();
+    labels.sort_unstable();
+    assert_eq!(labels, ["ACME".into(), "GLOBEX".into()]);
+    assert_eq!(bucket.calls("GET").len(), 2);
+    assert!(sweep.watermark.is_some());
 }
 
 #[tokio::test]
@@ -301,16 +349,53 @@ async fn a_listing_of_growing_keys_begins_after_the_last_one_that_was_read() {
     assert_eq!(bucket.calls("LIST")[0], "LIST in/04/ after in/04/c");
 }
 
+/// Wanted: the canary `n`, planned for then.
+fn waiting_for(n: u8, planned_at: Timestamp) -> Wanted {
+    Wanted { waiting: Arc::new([WantedTrace { tag: tag(n), planned_at }]), ..Wanted::default() }
+}
+
 #[tokio::test]
-async fn an_object_that_is_too_large_is_counted_and_never_fetched() {
+async fn an_object_that_is_too_large_is_read_up_to_the_limit() {
     let bucket = Bucket::default();
-    bucket.put("in/04/a", canary(1), "e", t(-2));
-    let mut s3 = bucket.s3(Settings { max_object_bytes: 100, ..settings() });
+    bucket.put("in/04/a", canary(1) + &canary(2), "e", t(-2));
+    let mut s3 = bucket.s3(Settings { max_object_bytes: 201, ..settings() });
     let sweep = s3.sweep(&wanted()).await.unwrap();
-    assert_eq!((sweep.reading.records, sweep.reading.decode_errors), (1, 1));
-    assert!(sweep.sightings.is_empty() && sweep.watermark.is_some());
-    assert_eq!(s3.sweep(&wanted()).await.unwrap().reading.decode_errors, 0);
-    assert!(bucket.calls("GET").is_empty());
+    assert_eq!(locators(&sweep), ["s3://archive/in/04/a#0"]);
+    assert_eq!((sweep.reading.bytes, sweep.reading.decode_errors), (201, 1));
+    assert!(sweep.watermark.is_some(), "the only one that was waited for is found");
+    assert_eq!(bucket.calls("GET"), ["GET in/04/a up to 200"]);
+}
+
+#[tokio::test]
+async fn a_canary_that_may_lie_behind_a_limit_is_not_proven_absent() {
+    let far = "noise ".repeat(100);
+    let limits = [
+        Settings { max_object_bytes: 100, ..settings() },
+        Settings { max_inflated_bytes: 100, ..settings() },
+    ];
+    for (settings, gzipped) in limits.into_iter().zip([false, true]) {
+        let bucket = Bucket::default();
+        let text = far.clone() + &canary(1);
+        let text = if gzipped { base64_gzip(&text) } else { text };
+        bucket.put("in/04/a", text, "e", t(-2));
+        let mut s3 = bucket.s3(settings);
+        for _ in 0..2 {
+            let failure = s3.sweep(&wanted()).await.unwrap_err();
+            assert_eq!(failure.trouble, Trouble::OverBudget);
+            assert!(failure.detail.starts_with("s3://archive/in/04/a (max_object is"), "{failure}");
+        }
+        assert_eq!(bucket.calls("GET").len(), 1, "it is read once all the same");
+        // A later one cannot be in it, and the earlier one need not be waited for any more.
+        assert!(s3.sweep(&waiting_for(3, t(5))).await.unwrap().watermark.is_some());
+    }
+}
+
+fn base64_gzip(text: &str) -> String {
+    use base64::Engine as _;
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    base64::engine::general_purpose::STANDARD.encode(encoder.finish().unwrap())
 }
 
 #[tokio::test]

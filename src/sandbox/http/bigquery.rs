@@ -237,12 +237,8 @@ fn run(world: &mut World, project: &str, select: &Select, now: Micros) -> Job {
                 .map(|column| size(row, *column))
                 .sum::<u64>();
         }
-        let matches = select.members.iter().all(|member| {
-            text(row, member.column).is_some_and(|value| {
-                let value = if member.lower { value.to_lowercase() } else { value.to_string() };
-                member.among.contains(&value)
-            })
-        });
+        let matches =
+            select.tests.iter().all(|test| test.holds(&|column| text(row, column).map(AsRef::as_ref)));
         if matches {
             count += 1;
             let cells = select.items.iter().map(|(_, item)| cell(world, row, *item, buffered, now));

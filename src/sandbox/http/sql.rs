@@ -6,6 +6,8 @@
 //! [WHERE condition AND condition ...] [ORDER BY ...] [LIMIT n]
 //! item:       column | LOWER(column) | UNIX_MICROS(column) | UNIX_MILLIS(column) | CURRENT_TIMESTAMP() | COUNT(*)
 //! condition:  column IN UNNEST(@array)   column = @text   column = 'text'   (column may be LOWER(column))
+//!             column BETWEEN 'text' AND 'text'   SUBSTR(column, n, n) NOT IN ('text', ...)
+//!             condition OR condition OR (condition AND condition) ...
 //!             anything about _PARTITIONTIME or _PARTITIONDATE: what counts is whether it admits NULL
 //!             anything about the ingest_time column: accepted, not evaluated
 //! ```
@@ -58,12 +60,37 @@ pub(super) enum Item {
     Count,
 }
 
-/// A column must be one of some texts.
+/// What a column must be.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Member {
-    pub column: Column,
-    pub lower: bool,
-    pub among: Vec<String>,
+pub(super) enum Test {
+    /// One of some texts.
+    Among { column: Column, lower: bool, among: Vec<String> },
+    /// Between two texts, or one of them.
+    Between { column: Column, from: String, to: String },
+    /// With none of some texts at a place, which is counted from 0.
+    Without { column: Column, at: usize, len: usize, among: Vec<String> },
+    /// As all tests of one of several lists say.
+    Any(Vec<Vec<Test>>),
+}
+
+impl Test {
+    /// Whether a row passes, of which `text` gives the columns. NULL passes nothing.
+    pub(super) fn holds<'a>(&self, text: &impl Fn(Column) -> Option<&'a str>) -> bool {
+        match self {
+            Self::Among { column, lower, among } => text(*column).is_some_and(|value| {
+                let value = if *lower { value.to_lowercase() } else { value.to_owned() };
+                among.contains(&value)
+            }),
+            Self::Between { column, from, to } => {
+                text(*column).is_some_and(|value| from.as_str() <= value && value <= to.as_str())
+            }
+            Self::Without { column, at, len, among } => text(*column).is_some_and(|value| {
+                let part: String = value.chars().skip(*at).take(*len).collect();
+                !among.contains(&part)
+            }),
+            Self::Any(lists) => lists.iter().any(|tests| tests.iter().all(|test| test.holds(text))),
+        }
+    }
 }
 
 /// Which rows the conditions on the partition let through.
@@ -83,7 +110,7 @@ pub(super) enum Partition {
 pub(super) struct Select {
     pub table: String,
     pub items: Vec<(String, Item)>,
-    pub members: Vec<Member>,
+    pub tests: Vec<Test>,
     pub partition: Partition,
     pub columns: Vec<Column>,
     pub limit: Option<usize>,
@@ -131,7 +158,7 @@ pub(super) fn parse(query: &str, parameters: &Parameters) -> Result<Select, Stri
     let mut select = Select {
         table,
         items,
-        members: Vec::new(),
+        tests: Vec::new(),
         partition: Partition::Unbounded,
         columns,
         limit: None,
@@ -195,7 +222,7 @@ fn tokens(query: &str) -> Result<Vec<Token>, String> {
 
 /// Splits at a word or a mark outside of parentheses.
 fn split(tokens: &[Token], at: &str) -> Vec<Vec<Token>> {
-    let mut parts = vec![Vec::new()];
+    let mut parts: Vec<Vec<Token>> = vec![Vec::new()];
     let mut depth = 0_usize;
     for token in tokens {
         match token {
@@ -203,7 +230,11 @@ fn split(tokens: &[Token], at: &str) -> Vec<Vec<Token>> {
             Token::Mark(')') => depth = depth.saturating_sub(1),
             Token::Word(_) | Token::Quoted(_) | Token::Text(_) | Token::Parameter(_) | Token::Mark(_) => {}
         }
-        let splits = token.is(at) || matches!(token, Token::Mark(mark) if at == mark.to_string());
+        // `BETWEEN a AND b` is one condition.
+        let between =
+            parts.last().is_some_and(|part| part.iter().rev().nth(1).is_some_and(|it| it.is("BETWEEN")));
+        let splits = token.is(at) && !(between && at == "AND")
+            || matches!(token, Token::Mark(mark) if at == mark.to_string());
         match parts.last_mut() {
             Some(last) if !(splits && depth == 0) => last.push(token.clone()),
             _ => parts.push(Vec::new()),
@@ -374,29 +405,69 @@ impl Select {
             }
             return Ok(());
         }
-        let (left, right) =
-            match condition.iter().position(|token| token.is("IN") || *token == Token::Mark('=')) {
-                Some(place) => (&condition[..place], &condition[place + 1..]),
-                None => (condition, &condition[..0]),
-            };
-        let values = match right {
-            [word, Token::Mark('('), Token::Parameter(name), Token::Mark(')')] if word.is("UNNEST") => {
-                Some(parameter(parameters, name)?)
-            }
-            [Token::Parameter(name)] => Some(parameter(parameters, name)?),
-            [Token::Text(text)] => Some(vec![text.clone()]),
-            _ => None,
-        };
-        if let Some(among) = values {
-            let (lower, of) = match function(left) {
-                Some((function, arguments)) if function == "LOWER" => (true, column(arguments, alias)?),
-                _ => (false, column(left, alias)?),
-            };
-            self.members.push(Member { column: of, lower, among });
-            return Ok(());
-        }
-        Err(format!("Condition not understood here: {}", printed(condition)))
+        self.tests.push(test(condition, alias, parameters)?);
+        Ok(())
     }
+}
+
+/// Reads a condition on texts.
+fn test(condition: &[Token], alias: &Option<String>, parameters: &Parameters) -> Result<Test, String> {
+    if let [Token::Mark('('), inner @ .., Token::Mark(')')] = condition
+        && balanced(inner)
+    {
+        return any(inner, alias, parameters);
+    }
+    if split(condition, "OR").len() > 1 {
+        return any(condition, alias, parameters);
+    }
+    if let [left @ .., between, Token::Text(from), and, Token::Text(to)] = condition
+        && between.is("BETWEEN")
+        && and.is("AND")
+    {
+        let (column, from, to) = (column(left, alias)?, from.clone(), to.clone());
+        return Ok(Test::Between { column, from, to });
+    }
+    let not_understood = || Err(format!("Condition not understood here: {}", printed(condition)));
+    let Some(place) = condition.iter().position(|token| token.is("IN") || *token == Token::Mark('=')) else {
+        return not_understood();
+    };
+    let (left, right) = (&condition[..place], &condition[place + 1..]);
+    if let [left @ .., not] = left
+        && not.is("NOT")
+        && let Some((name, arguments)) = function(left)
+        && name == "SUBSTR"
+        && let [of, at, len] = split(arguments, ",").as_slice()
+        && let ([Token::Word(at)], [Token::Word(len)]) = (at.as_slice(), len.as_slice())
+        && let (Ok(at), Ok(len)) = (at.parse::<usize>(), len.parse())
+        && let [Token::Mark('('), list @ .., Token::Mark(')')] = right
+    {
+        let texts = list.iter().filter_map(|token| match token {
+            Token::Text(text) => Some(text.clone()),
+            Token::Word(_) | Token::Quoted(_) | Token::Parameter(_) | Token::Mark(_) => None,
+        });
+        let (column, at) = (column(of, alias)?, at.saturating_sub(1));
+        return Ok(Test::Without { column, at, len, among: texts.collect() });
+    }
+    let among = match right {
+        [word, Token::Mark('('), Token::Parameter(name), Token::Mark(')')] if word.is("UNNEST") => {
+            parameter(parameters, name)?
+        }
+        [Token::Parameter(name)] => parameter(parameters, name)?,
+        [Token::Text(text)] => vec![text.clone()],
+        _ => return not_understood(),
+    };
+    let (lower, column) = match function(left) {
+        Some((function, arguments)) if function == "LOWER" => (true, column(arguments, alias)?),
+        _ => (false, column(left, alias)?),
+    };
+    Ok(Test::Among { column, lower, among })
+}
+
+fn any(tokens: &[Token], alias: &Option<String>, parameters: &Parameters) -> Result<Test, String> {
+    let all = |part: &Vec<Token>| {
+        split(part, "AND").iter().map(|part| test(part, alias, parameters)).collect::<Result<Vec<_>, _>>()
+    };
+    Ok(Test::Any(split(tokens, "OR").iter().map(all).collect::<Result<_, _>>()?))
 }
 
 fn is_null(three: &[Token]) -> bool {
@@ -437,8 +508,8 @@ mod tests {
         assert_eq!(select.table, "demo.logs.events");
         assert_eq!(select.items[1], ("at".to_owned(), Item::UnixMicros(Column::IngestTime)));
         assert_eq!(
-            select.members,
-            [Member { column: Column::TraceId, lower: false, among: vec!["a".into(), "b".into()] }]
+            select.tests,
+            [Test::Among { column: Column::TraceId, lower: false, among: vec!["a".into(), "b".into()] }]
         );
         assert_eq!(select.partition, Partition::Either);
         assert_eq!(select.limit, Some(10));
@@ -457,12 +528,30 @@ mod tests {
     }
 
     #[test]
+    fn a_range_without_some_is_one_of_several_ways_in() {
+        let select = read(
+            "SELECT trace_id FROM demo.logs.events WHERE (trace_id IN UNNEST(@ids) \
+             OR (trace_id BETWEEN 'k' AND 'kz' AND SUBSTR(trace_id, 3, 2) NOT IN ('xx', 'yy'))) \
+             AND (_PARTITIONTIME IS NULL)",
+        )
+        .unwrap();
+        assert_eq!(select.partition, Partition::Buffered);
+        let admits = |text: Option<&'static str>| select.tests.iter().all(|test| test.holds(&|_| text));
+        for (text, admitted) in
+            [("a", true), ("c", false), ("k1zz", true), ("k1xx", false), ("k1yy", false), ("l1zz", false)]
+        {
+            assert_eq!(admits(Some(text)), admitted, "{text}");
+        }
+        assert!(!admits(None));
+    }
+
+    #[test]
     fn a_bound_on_the_time_column_is_accepted_and_not_evaluated() {
         for condition in
             ["ingest_time >= @ids", "t.ingest_time > '2026-01-01'", "(ingest_time < CURRENT_TIMESTAMP())"]
         {
             let select = read(&format!("SELECT trace_id FROM demo.logs.events t WHERE {condition}")).unwrap();
-            assert_eq!((select.members.len(), select.partition), (0, Partition::Unbounded), "{condition}");
+            assert_eq!((select.tests.len(), select.partition), (0, Partition::Unbounded), "{condition}");
             assert!(select.columns.contains(&Column::IngestTime));
         }
     }

@@ -1,0 +1,126 @@
+//! How alike two texts are when one may have gone through any number of JSON encoders.
+//!
+//! Encoders escape, add fields and order them anew; none of that is a change of content. It must never take a text that
+//! was cut or changed for one that was only encoded.
+
+use std::collections::HashSet;
+
+/// Text without what JSON encoders add to it, however often: backslashes go, and characters that are written as numbers
+/// or letters become themselves. In lower case.
+pub(super) struct Plain<'a> {
+    bytes: &'a [u8],
+    /// The rest of a character that was written as a number.
+    character: std::vec::IntoIter<u8>,
+}
+
+impl<'a> Plain<'a> {
+    pub(super) fn of(bytes: &'a [u8]) -> Self {
+        Self { bytes, character: Vec::new().into_iter() }
+    }
+
+    /// Takes `\u00e9`, of which the backslashes are gone.
+    fn number(&mut self) -> Option<u32> {
+        let (digits, rest) =
+            self.bytes.strip_prefix(b"u").or(self.bytes.strip_prefix(b"U"))?.split_at_checked(4)?;
+        let number = u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        self.bytes = rest;
+        Some(number)
+    }
+
+    fn skip_backslashes(&mut self) -> bool {
+        let count = self.bytes.iter().take_while(|byte| **byte == b'\\').count();
+        self.bytes = &self.bytes[count..];
+        count > 0
+    }
+}
+
+impl Iterator for Plain<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        if let Some(byte) = self.character.next() {
+            return Some(byte);
+        }
+        if self.skip_backslashes() {
+            if let Some(mut number) = self.number() {
+                // Beyond the first 65,536 characters two numbers make one (RFC 8259, section 7).
+                if let 0xd800..0xdc00 = number
+                    && self.skip_backslashes()
+                    && let Some(low) = self.number()
+                {
+                    number = 0x10000 + ((number & 0x3ff) << 10) + (low & 0x3ff);
+                }
+                let character = char::from_u32(number).unwrap_or(char::REPLACEMENT_CHARACTER);
+                self.character = character.to_string().to_ascii_lowercase().into_bytes().into_iter();
+                return self.character.next();
+            }
+            if let Some(rest) = self.bytes.strip_prefix(b"t") {
+                self.bytes = rest;
+                return Some(b'\t');
+            }
+        }
+        let (first, rest) = self.bytes.split_first()?;
+        self.bytes = rest;
+        Some(first.to_ascii_lowercase())
+    }
+}
+
+/// How far a text that was found is what was sent, going away from the tag.
+pub(super) struct Likeness {
+    /// Bytes that are the same.
+    pub(super) same: usize,
+    /// Bytes that were sent.
+    sent: usize,
+    /// What was sent goes on there, but only with punctuation, and what was found goes on, too: an encoder has put other
+    /// fields before the first or after the last.
+    framed: bool,
+    /// What was sent goes on, what was found does not.
+    pub(super) ran_out: bool,
+}
+
+impl Likeness {
+    pub(super) fn of(sent: impl Iterator<Item = u8>, mut found: impl Iterator<Item = u8>) -> Self {
+        let mut likeness = Self { same: 0, sent: 0, framed: true, ran_out: false };
+        let mut differs = false;
+        for byte in sent {
+            likeness.sent += 1;
+            if !differs {
+                let other = found.next();
+                differs = other != Some(byte);
+                likeness.ran_out = other.is_none();
+            }
+            if differs {
+                likeness.framed &= !is_of_word(byte);
+            } else {
+                likeness.same += 1;
+            }
+        }
+        likeness
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.same == self.sent || self.framed && !self.ran_out
+    }
+
+    /// Whether it begins as it was sent.
+    pub(super) fn is_near(&self) -> bool {
+        self.sent > 0 && self.same >= self.sent.min(12)
+    }
+}
+
+fn is_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || !byte.is_ascii()
+}
+
+/// Whether all words of `parts` stand in `found`, in any order: an encoder that orders fields anew keeps them.
+pub(super) fn has_all_words(found: &[u8], parts: &[&[u8]]) -> bool {
+    let plain: Vec<u8> = Plain::of(found).collect();
+    let words = |text: &'_ [u8]| -> Vec<Vec<u8>> {
+        let words = text.split(|byte| !is_of_word(*byte)).filter(|word| !word.is_empty());
+        words.map(<[u8]>::to_vec).collect()
+    };
+    let there: HashSet<Vec<u8>> = words(&plain).into_iter().collect();
+    parts
+        .iter()
+        .all(|part| words(&Plain::of(part).collect::<Vec<_>>()).iter().all(|word| there.contains(word)))
+}

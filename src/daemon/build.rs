@@ -20,7 +20,7 @@ use crate::domain::topology::{SourceId, TenantId};
 use crate::domain::tracker::Tracker;
 use crate::inject::{self, Injector, Retry};
 use crate::observe::pace::Rhythm;
-use crate::observe::{Gaps, Observe, ObserveError, Recognizer, bigquery, cloudwatch_logs, kinesis, s3};
+use crate::observe::{Findings, Gaps, Observe, ObserveError, Recognizer, bigquery, cloudwatch_logs, kinesis, s3};
 use crate::web::Place;
 
 /// Makes the clients that injectors and observers need.
@@ -281,6 +281,15 @@ impl Observe for Looker {
             Self::S3(observer) => observer.sweep(wanted).await,
             Self::CloudWatchLogs(observer) => observer.sweep(wanted).await,
             Self::BigQuery(observer) => observer.sweep(wanted).await,
+        }
+    }
+
+    fn partial(&mut self) -> Findings {
+        match self {
+            Self::Kinesis(observer) => observer.partial(),
+            Self::S3(observer) => observer.partial(),
+            Self::CloudWatchLogs(observer) => observer.partial(),
+            Self::BigQuery(observer) => observer.partial(),
         }
     }
 

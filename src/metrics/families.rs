@@ -285,7 +285,7 @@ impl Families {
             sweeps: d.counter(
                 "traceprobe_observer_sweeps_total",
                 &["stage", "tenant", "result"],
-                "Looks at a source by result: ok, incomplete (answered, but the end was not reached), or what went wrong. tenant is \"shared\" for a source of several.",
+                "Looks at a source by result: ok, incomplete (answered, but the end was not reached), or what went wrong; one that went wrong after it had read something counts as both. tenant is \"shared\" for a source of several.",
             )?,
             sweep_seconds: d.histogram(
                 "traceprobe_observer_sweep_seconds",

@@ -25,8 +25,8 @@ use super::aside::aside;
 use super::decode::{Limits, scan_record};
 use super::sdk_error::explain;
 use super::unread::Unread;
-use super::{Gaps, Observe, ObserveError, Recognizer};
-use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
+use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
+use crate::domain::sighting::{Locator, Sighting, Stamp, Sweep, Trouble, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
 /// Shards that are read at the same time. Each answer may take 10 MiB (Kinesis API reference, GetRecords).
@@ -37,7 +37,7 @@ const PAGES_PER_SHARD: u8 = 2;
 const MAX_SHARDS: usize = 20_000;
 /// Shards on a page of ListShards (its default).
 const SHARDS_A_PAGE: i32 = 1_000;
-/// Sightings that may wait for a look that ends well.
+/// Sightings that may wait for the end of a look.
 const MAX_SIGHTINGS: usize = 100_000;
 
 /// What to read, and how much of it at a time.
@@ -91,16 +91,8 @@ pub struct Kinesis {
     /// Counts looks, so that shards take turns when a look cannot read them all.
     turn: u64,
     /// What was read and not reported yet: a look may be dropped.
-    unreported: Unreported,
+    unreported: Findings,
     unread: Unread,
-    /// A failure of the last look, which had to report something first.
-    failure: Option<ObserveError>,
-}
-
-#[derive(Debug, Default)]
-struct Unreported {
-    sightings: Vec<Sighting>,
-    reading: Reading,
 }
 
 #[derive(Debug)]
@@ -183,9 +175,8 @@ impl Kinesis {
             unlisted: true,
             rested: false,
             turn: 0,
-            unreported: Unreported::default(),
+            unreported: Findings::default(),
             unread: Unread::default(),
-            failure: None,
         }
     }
 
@@ -460,33 +451,21 @@ impl Kinesis {
 
 impl Observe for Kinesis {
     async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
-        if let Some(failure) = self.failure.take() {
-            return Err(failure);
-        }
         let started = self.clock.now();
         let oldest = wanted.oldest().unwrap_or(started).min(started);
         let start = self.start(oldest);
-        let pass = self.look(started, start).await;
-        let (mut watermark, failure) = match pass {
-            Ok(mut pass) => (self.watermark(&pass), pass.failure.take()),
-            Err(failure) => (None, Some(failure)),
-        };
-        if let Some(failure) = failure {
-            if self.unreported.sightings.is_empty() {
-                return Err(failure);
-            }
-            // What was seen comes first; the failure is told when asked again.
-            self.failure = Some(failure);
+        let mut pass = self.look(started, start).await?;
+        if let Some(failure) = pass.failure.take() {
+            return Err(failure);
         }
+        let mut watermark = self.watermark(&pass);
         if let Some(unread) = self.unread.matters(wanted, &self.unreported.sightings) {
             if self.unreported.sightings.is_empty() {
                 return Err(unread);
             }
             watermark = None;
         }
-        let Unreported { sightings, mut reading } = std::mem::take(&mut self.unreported);
-        let open = self.cursors.values().filter(|cursor| !cursor.ended);
-        reading.behind = open.filter_map(|cursor| cursor.behind).max();
+        let Findings { sightings, reading } = self.partial();
         Ok(Sweep {
             revision: wanted.revision,
             started,
@@ -497,9 +476,15 @@ impl Observe for Kinesis {
         })
     }
 
+    fn partial(&mut self) -> Findings {
+        let mut found = std::mem::take(&mut self.unreported);
+        let open = self.cursors.values().filter(|cursor| !cursor.ended);
+        found.reading.behind = open.filter_map(|cursor| cursor.behind).max();
+        found
+    }
+
     fn rest(&mut self) {
         self.rested = true;
-        self.failure = None;
     }
 }
 

@@ -12,8 +12,8 @@ use backoff::backoff::Backoff;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Observe, ObserveError};
-use crate::domain::sighting::{Trouble, Wanted};
+use super::{Findings, Observe, ObserveError};
+use crate::domain::sighting::{Sweep, Trouble, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::SourceId;
 use crate::domain::tracker::Input;
@@ -139,6 +139,13 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
                 (Input::Swept { source: ends.source, sweep }, Duration::ZERO)
             }
             Err(error) => {
+                let found = observer.partial();
+                if !found.is_empty() {
+                    let sweep = without_watermark(found, wanted.revision, started, clock.now());
+                    if ends.reports.send(Input::Swept { source: ends.source, sweep }).await.is_err() {
+                        return;
+                    }
+                }
                 let delay = backoff.next_backoff().unwrap_or(Rhythm::MAX_BACKOFF);
                 let delay = error.retry_after.map_or(delay, |asked| asked.max(delay));
                 let ObserveError { trouble, detail, .. } = error;
@@ -163,6 +170,12 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
     }
 }
 
+/// What a look found that did not end well. It proves no absence.
+fn without_watermark(found: Findings, revision: u64, started: Timestamp, finished: Timestamp) -> Sweep {
+    let Findings { sightings, reading } = found;
+    Sweep { revision, started, finished, watermark: None, sightings, reading }
+}
+
 fn timed_out(limit: Duration) -> ObserveError {
     ObserveError::new(Trouble::TimedOut, format!("no answer within {} s", limit.as_secs_f64()))
 }
@@ -173,7 +186,7 @@ mod tests {
 
     use super::*;
     use crate::domain::schema::{Column, TableSchema};
-    use crate::domain::sighting::{Reading, Sweep, WantedTrace};
+    use crate::domain::sighting::WantedTrace;
     use crate::domain::tag::{Code, Tag, TraceId};
 
     const RHYTHM: Rhythm =
@@ -212,6 +225,11 @@ mod tests {
         clock: WallClock,
         looks: Arc<Mutex<Vec<Timestamp>>>,
         answer: fn(usize) -> Answer,
+        found: Findings,
+    }
+
+    fn incomplete(revision: u64, at: Timestamp, found: Findings) -> Sweep {
+        without_watermark(found, revision, at, at)
     }
 
     impl Observe for Scripted {
@@ -224,16 +242,19 @@ mod tests {
             };
             match (self.answer)(nth) {
                 Answer::Fine => Ok(Sweep {
-                    revision: wanted.revision,
-                    started: now,
-                    finished: now,
                     watermark: Some(now),
-                    sightings: Vec::new(),
-                    reading: Reading::default(),
+                    ..incomplete(wanted.revision, now, Findings::default())
                 }),
                 Answer::Fails => Err(ObserveError::new(Trouble::Failing, "scripted")),
-                Answer::Hangs => std::future::pending().await,
+                Answer::Hangs => {
+                    self.found.reading.records += 3;
+                    std::future::pending().await
+                }
             }
+        }
+
+        fn partial(&mut self) -> Findings {
+            std::mem::take(&mut self.found)
         }
 
         /// From the third look on, a column is gone.
@@ -252,7 +273,8 @@ mod tests {
         let (reports, mut received) = mpsc::channel(1_000);
         let stop = CancellationToken::new();
         let ends = Ends { source: SourceId(0), wanted, reports, stop: stop.clone() };
-        let observer = Scripted { clock: clock.clone(), looks: looks.clone(), answer };
+        let observer =
+            Scripted { clock: clock.clone(), looks: looks.clone(), answer, found: Findings::default() };
         let looking = watch(observer, RHYTHM, clock, ends);
         let ending = async {
             tokio::time::sleep(Duration::from_secs(secs)).await;
@@ -315,7 +337,17 @@ mod tests {
     async fn a_look_that_hangs_is_reported_and_does_not_hold_up_the_next() {
         let (looks, reported) = looks_during(60, wanted(1, 1), |_| Answer::Hangs).await;
         assert!(looks.len() >= 3, "{looks:?}");
-        assert!(matches!(reported[0], Input::LookFailed { trouble: Trouble::TimedOut, .. }));
+        assert!(matches!(reported[1], Input::LookFailed { trouble: Trouble::TimedOut, .. }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_look_found_before_it_hung_is_reported_before_its_failure() {
+        let (_, reported) = looks_during(8, wanted(9, 1), |_| Answer::Hangs).await;
+        let [Input::Swept { sweep, .. }, Input::LookFailed { .. }, ..] = reported.as_slice() else {
+            panic!("{reported:?}")
+        };
+        assert_eq!((sweep.revision, sweep.watermark, sweep.reading.records), (9, None, 3));
+        assert_eq!((sweep.started, sweep.finished), (t(1_000), t(1_005)));
     }
 
     #[tokio::test(start_paused = true)]

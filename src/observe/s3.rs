@@ -27,13 +27,13 @@ use super::aside::aside;
 use super::decode::{Limits, Scan, Scanner};
 use super::sdk_error::{causes, explain};
 use super::unread::Unread;
-use super::{Gaps, Observe, ObserveError, Recognizer};
+use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
 /// Objects that are read at the same time.
 const CONCURRENCY: usize = 4;
-/// Sightings that may wait for a look that ends well.
+/// Sightings that may wait for the end of a look.
 const MAX_SIGHTINGS: usize = 100_000;
 
 /// What to read, and how much of it at a time.
@@ -105,8 +105,6 @@ pub struct S3 {
     sightings: Vec<Sighting>,
     reading: Reading,
     unread: Unread,
-    /// A failure of the last look, which had to report something first.
-    failure: Option<ObserveError>,
 }
 
 /// What is known of the objects under a prefix.
@@ -182,7 +180,6 @@ impl S3 {
             sightings: Vec::new(),
             reading: Reading::default(),
             unread: Unread::default(),
-            failure: None,
         }
     }
 
@@ -396,30 +393,16 @@ impl S3 {
 
 impl Observe for S3 {
     async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
-        if let Some(failure) = self.failure.take() {
-            return Err(failure);
-        }
         let started = self.clock.now();
         let oldest = wanted.oldest().unwrap_or(started).min(started);
-        let (mut watermark, failure) = match self.look(started, oldest).await {
-            Ok(pass) => {
-                let watermark = (!pass.short).then_some(started);
-                // A listing that was cut off would leave a gap before what it did not show.
-                if pass.failure.is_none() {
-                    self.move_on();
-                }
-                self.complete_at = watermark.or(self.complete_at);
-                (watermark, pass.failure)
-            }
-            Err(failure) => (None, Some(failure)),
-        };
-        if let Some(failure) = failure {
-            if self.sightings.is_empty() {
-                return Err(failure);
-            }
-            // What was seen comes first; the failure is told when asked again.
-            self.failure = Some(failure);
+        let pass = self.look(started, oldest).await?;
+        if let Some(failure) = pass.failure {
+            return Err(failure);
         }
+        // Not after a listing that was cut off, which would leave a gap before what it did not show.
+        self.move_on();
+        let mut watermark = (!pass.short).then_some(started);
+        self.complete_at = watermark.or(self.complete_at);
         if let Some(unread) = self.unread.matters(wanted, &self.sightings) {
             if self.sightings.is_empty() {
                 return Err(unread);
@@ -436,8 +419,9 @@ impl Observe for S3 {
         })
     }
 
-    fn rest(&mut self) {
-        self.failure = None;
+    fn partial(&mut self) -> Findings {
+        let sightings = std::mem::take(&mut self.sightings);
+        Findings { sightings, reading: std::mem::take(&mut self.reading) }
     }
 }
 

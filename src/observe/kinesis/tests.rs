@@ -318,11 +318,10 @@ async fn throttling_is_said_and_what_other_shards_showed_is_not_lost() {
         ],
     );
     let mut kinesis = service.kinesis(settings());
-    let sweep = kinesis.sweep(&wanted()).await.unwrap();
-    assert_eq!((locators(&sweep), sweep.watermark), (vec!["s-1/11#0"], None));
     let failure = kinesis.sweep(&wanted()).await.unwrap_err();
     assert_eq!(failure.trouble, Trouble::Throttled);
     assert!(failure.detail.contains("GetRecords on s-0 of stream logs-acme"), "{failure}");
+    assert_eq!(&*kinesis.partial().sightings[0].locator.0, "s-1/11#0");
     assert_eq!(kinesis.sweep(&wanted()).await.unwrap().watermark, Some(t(-1)));
 }
 
@@ -470,10 +469,15 @@ async fn a_look_that_is_dropped_half_way_loses_nothing() {
         }
     }
     assert_eq!(service.calls("GetRecords").len(), 1, "the other shard was read");
+    let found = kinesis.partial();
+    assert_eq!(found.sightings.len(), 1, "one shard that never answers withholds nothing of the other");
+    assert_eq!(&*found.sightings[0].locator.0, "s-0/11#0");
+    assert_eq!(found.reading.records, 1);
+    assert!(kinesis.partial().is_empty(), "it was given away");
     service.state.lock().unwrap().stuck = None;
     let sweep = kinesis.sweep(&wanted).await.unwrap();
-    assert_eq!(locators(&sweep), ["s-0/11#0", "s-1/21#0"]);
-    assert_eq!(sweep.reading.records, 2);
+    assert_eq!(locators(&sweep), ["s-1/21#0"]);
+    assert_eq!(sweep.reading.records, 1);
     assert_eq!(sweep.watermark, Some(t(-1)));
 }
 

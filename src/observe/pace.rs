@@ -33,6 +33,10 @@ impl Rhythm {
     /// The longest pause after failed looks. Short enough that a source that came back is seen again soon.
     const MAX_BACKOFF: Duration = Duration::from_secs(15);
 
+    /// The longest that a source is left alone because it asks for it. A proxy that answers `Retry-After: 86400`, or a
+    /// number that is meant in milliseconds, must not end the watch for a day.
+    const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
     /// The shortest time from look to look on average: early looks may at most double the calls.
     fn min_gap(&self) -> Duration {
         self.interval / 2
@@ -147,7 +151,8 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
                     }
                 }
                 let delay = backoff.next_backoff().unwrap_or(Rhythm::MAX_BACKOFF);
-                let delay = error.retry_after.map_or(delay, |asked| asked.max(delay));
+                let asked = error.retry_after.unwrap_or_default().min(Rhythm::MAX_RETRY_AFTER);
+                let delay = asked.max(delay);
                 let ObserveError { trouble, detail, .. } = error;
                 (Input::LookFailed { source: ends.source, trouble, detail }, delay)
             }
@@ -218,6 +223,7 @@ mod tests {
     enum Answer {
         Fine,
         Fails,
+        AsksForPeace(Duration),
         Hangs,
     }
 
@@ -246,6 +252,10 @@ mod tests {
                     ..incomplete(wanted.revision, now, Findings::default())
                 }),
                 Answer::Fails => Err(ObserveError::new(Trouble::Failing, "scripted")),
+                Answer::AsksForPeace(pause) => {
+                    let error = ObserveError::new(Trouble::Throttled, "scripted");
+                    Err(ObserveError { retry_after: Some(pause), ..error })
+                }
                 Answer::Hangs => {
                     self.found.reading.records += 3;
                     std::future::pending().await
@@ -348,6 +358,15 @@ mod tests {
         };
         assert_eq!((sweep.revision, sweep.watermark, sweep.reading.records), (9, None, 3));
         assert_eq!((sweep.started, sweep.finished), (t(1_000), t(1_005)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_is_left_alone_as_it_asks_but_no_longer_than_a_minute() {
+        let patient =
+            |nth| if nth == 1 { Answer::AsksForPeace(Duration::from_secs(40)) } else { Answer::Fine };
+        assert_eq!(looks_during(65, wanted(1, 1), patient).await.0, [0, 40, 50, 60]);
+        let deaf = |nth| if nth == 1 { Answer::AsksForPeace(Duration::MAX) } else { Answer::Fine };
+        assert_eq!(looks_during(75, wanted(1, 1), deaf).await.0, [0, 60, 70]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -109,6 +109,7 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
     let mut last: Option<Timestamp> = None;
     let mut credit = Duration::ZERO;
     let mut covered = None;
+    let mut incomplete = false;
     let mut schema = None;
     loop {
         let wanted = ends.wanted.borrow_and_update().clone();
@@ -119,7 +120,9 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
             }
             continue;
         }
-        let due = rhythm.next_look(last, credit, covered, &wanted.checkpoints);
+        // A look that comes early proves nothing while there is more to read than one look can.
+        let checkpoints = if incomplete { &[][..] } else { &wanted.checkpoints[..] };
+        let due = rhythm.next_look(last, credit, covered, checkpoints);
         let pause = due.since(clock.now());
         if !pause.is_zero() {
             // A changed list may bring a checkpoint that is due sooner.
@@ -140,6 +143,7 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
             Ok(sweep) => {
                 backoff.reset();
                 covered = sweep.watermark.or(covered);
+                incomplete = sweep.watermark.is_none();
                 (Input::Swept { source: ends.source, sweep }, Duration::ZERO)
             }
             Err(error) => {
@@ -222,6 +226,7 @@ mod tests {
 
     enum Answer {
         Fine,
+        Incomplete,
         Fails,
         AsksForPeace(Duration),
         Hangs,
@@ -251,6 +256,7 @@ mod tests {
                     watermark: Some(now),
                     ..incomplete(wanted.revision, now, Findings::default())
                 }),
+                Answer::Incomplete => Ok(incomplete(wanted.revision, now, Findings::default())),
                 Answer::Fails => Err(ObserveError::new(Trouble::Failing, "scripted")),
                 Answer::AsksForPeace(pause) => {
                     let error = ObserveError::new(Trouble::Throttled, "scripted");
@@ -367,6 +373,14 @@ mod tests {
         assert_eq!(looks_during(65, wanted(1, 1), patient).await.0, [0, 40, 50, 60]);
         let deaf = |nth| if nth == 1 { Answer::AsksForPeace(Duration::MAX) } else { Answer::Fine };
         assert_eq!(looks_during(75, wanted(1, 1), deaf).await.0, [0, 60, 70]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_could_not_read_all_is_followed_by_none_before_its_time() {
+        let wanted = Wanted { checkpoints: vec![t(1_003), t(1_017)].into(), ..wanted(1, 1) };
+        let looks =
+            looks_during(45, wanted, |nth| if nth < 3 { Answer::Incomplete } else { Answer::Fine }).await.0;
+        assert_eq!(looks, [0, 10, 20, 30, 40]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -168,13 +168,14 @@ pub(super) static S3: [Key; 10] = {
     ]
 };
 
-pub(super) static CLOUDWATCH_LOGS: [Key; 6] = {
+pub(super) static CLOUDWATCH_LOGS: [Key; 7] = {
     let [region, role_arn, external_id] = ACCOUNT;
     [
         text("log_group").required(),
         // The marker of domain::tag, which a test compares.
         text("filter_pattern").or("%zqtp1%"),
         text("gaps").or("skip"),
+        Key::new("max_calls_per_second", Shape::Integer).or("2"),
         region,
         role_arn,
         external_id,

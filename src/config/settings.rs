@@ -299,6 +299,8 @@ pub struct CloudWatchLogs {
     pub filter_pattern: String,
     /// What becomes of what arrives while nothing waits.
     pub gaps: Gaps,
+    /// Most FilterLogEvents calls a second, of all sources in the same account and region.
+    pub max_calls_per_second: u32,
 }
 
 /// A BigQuery table. Its names can stand in a query as they are.

@@ -20,6 +20,8 @@ use crate::domain::topology::{StageId, TenantId};
 
 /// GetRecords returns at most this many (AWS Kinesis API reference).
 const MAX_RECORDS: u32 = 10_000;
+/// FilterLogEvents calls a second that the largest region allows an account (CloudWatch Logs quotas).
+const MAX_FILTER_CALLS: u32 = 25;
 /// BigQuery bills at least 10 MB for each table of a query and takes no smaller `maximumBytesBilled`.
 const MIN_BYTES_BILLED: u64 = 10 << 20;
 /// Beyond this a slip of the pen would cost more than the probe is worth: 1 TB is about 6 dollars a look.
@@ -296,12 +298,14 @@ fn one(
             let log_group = place(&mut read, "log_group", tenant, check_log_group);
             let filter_pattern = read.get("filter_pattern", value::text);
             let gaps = read.get("gaps", value::choice(&GAPS));
+            let max_calls_per_second = read.get("max_calls_per_second", value::count(1, MAX_FILTER_CALLS));
             let account = account(&mut read, region);
             Ok(SourceKind::CloudWatchLogs(CloudWatchLogs {
                 account: account?,
                 log_group: log_group?,
                 filter_pattern: filter_pattern?,
                 gaps: gaps?,
+                max_calls_per_second: max_calls_per_second?,
             }))
         }
         Kind::BigQuery => bigquery(&mut read, tenant),

@@ -3,7 +3,7 @@
 //! A new kind of stage has one arm in here: [`Looker::new`].
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -20,7 +20,10 @@ use crate::domain::topology::{SourceId, TenantId};
 use crate::domain::tracker::Tracker;
 use crate::inject::{self, Injector, Retry};
 use crate::observe::pace::Rhythm;
-use crate::observe::{Findings, Gaps, Observe, ObserveError, Recognizer, bigquery, cloudwatch_logs, kinesis, s3};
+use crate::observe::turns::Turns;
+use crate::observe::{
+    Findings, Gaps, Observe, ObserveError, Recognizer, bigquery, cloudwatch_logs, kinesis, s3,
+};
 use crate::web::Place;
 
 /// Makes the clients that injectors and observers need.
@@ -28,6 +31,9 @@ pub struct Clients {
     aws: Aws,
     /// Only made when a stage needs it: credentials for a cloud that is not used must not stop the daemon.
     gcp: Option<Gcp>,
+    /// Turns at the calls of accounts that have a small quota, by region and account.
+    // A mutex, because sources are built one by one and must find each other's; held for a look-up at start-up.
+    turns: Mutex<HashMap<(String, String), Turns>>,
 }
 
 /// What shows in the `CloudTrail` of an account whose role we assume.
@@ -66,7 +72,14 @@ impl Clients {
         } else {
             None
         };
-        Ok(Self { aws, gcp })
+        Ok(Self { aws, gcp, turns: Mutex::default() })
+    }
+
+    fn turns_of(&self, account: &Account) -> Turns {
+        // arn:aws:iam::111111111111:role/name
+        let role = account.role.as_ref().and_then(|role| role.arn.split(':').nth(4));
+        let key = (account.region.clone(), role.unwrap_or_default().to_owned());
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone()
     }
 
     fn config_of(&self, account: &Account) -> aws_config::SdkConfig {
@@ -188,6 +201,9 @@ impl Looker {
             SourceKind::CloudWatchLogs(of) => {
                 let settings = cloudwatch_logs::Settings {
                     filter_pattern: of.filter_pattern.clone(),
+                    enough: source.timeout / 2,
+                    pause: Duration::from_secs(1) / of.max_calls_per_second,
+                    turns: clients.turns_of(&of.account),
                     settle: source.settle,
                     gaps: gaps(of.gaps),
                     ..cloudwatch_logs::Settings::new(&of.log_group)

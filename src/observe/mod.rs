@@ -13,6 +13,7 @@ pub mod decode;
 pub mod kinesis;
 pub mod s3;
 mod sdk_error;
+pub mod turns;
 mod unread;
 
 use std::future::Future;

@@ -140,12 +140,13 @@ pub(super) static STAGE: [Key; 10] = [
 /// What stages in AWS have besides.
 const ACCOUNT: [Key; 3] = [text("region"), text("role_arn"), text("external_id")];
 
-pub(super) static KINESIS: [Key; 6] = {
+pub(super) static KINESIS: [Key; 7] = {
     let [region, role_arn, external_id] = ACCOUNT;
     [
         text("stream").required(),
         Key::new("max_records", Shape::Integer).or("10000"),
         text("gaps").or("skip"),
+        text("max_bytes_per_second").or("512KB"),
         region,
         role_arn,
         external_id,

@@ -262,6 +262,8 @@ pub struct Kinesis {
     pub max_records: u32,
     /// What becomes of what arrives while nothing waits.
     pub gaps: Gaps,
+    /// Most bytes of records a second that are read of each shard.
+    pub max_bytes_per_second: u64,
 }
 
 /// A prefix of an S3 bucket.

@@ -20,6 +20,10 @@ use crate::domain::topology::{StageId, TenantId};
 
 /// GetRecords returns at most this many (AWS Kinesis API reference).
 const MAX_RECORDS: u32 = 10_000;
+/// Less would not even read a stream that carries nothing but canaries.
+const MIN_SHARE: u64 = 16 << 10;
+/// What a shard gives in a second to all its readers together (Kinesis quotas).
+const MAX_SHARE: u64 = 2 << 20;
 /// FilterLogEvents calls a second that the largest region allows an account (CloudWatch Logs quotas).
 const MAX_FILTER_CALLS: u32 = 25;
 /// BigQuery bills at least 10 MB for each table of a query and takes no smaller `maximumBytesBilled`.
@@ -259,12 +263,17 @@ fn one(
             let stream = place(&mut read, "stream", tenant, check_stream);
             let max_records = read.get("max_records", value::count(1, MAX_RECORDS));
             let gaps = read.get("gaps", value::choice(&GAPS));
+            let max_bytes_per_second = read.get(
+                "max_bytes_per_second",
+                value::size_within(MIN_SHARE, MAX_SHARE, "; a shard gives 2MB a second to all its readers"),
+            );
             let account = account(&mut read, region);
             Ok(SourceKind::Kinesis(Kinesis {
                 account: account?,
                 stream: stream?,
                 max_records: max_records?,
                 gaps: gaps?,
+                max_bytes_per_second: max_bytes_per_second?,
             }))
         }
         Kind::S3 => {

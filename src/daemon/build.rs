@@ -34,6 +34,8 @@ pub struct Clients {
     /// Turns at the calls of accounts that have a small quota, by region and account.
     // A mutex, because sources are built one by one and must find each other's; held for a look-up at start-up.
     turns: Mutex<HashMap<(String, String), Turns>>,
+    /// Room for what streams answer.
+    pages: kinesis::Pages,
 }
 
 /// What shows in the `CloudTrail` of an account whose role we assume.
@@ -72,7 +74,7 @@ impl Clients {
         } else {
             None
         };
-        Ok(Self { aws, gcp, turns: Mutex::default() })
+        Ok(Self { aws, gcp, turns: Mutex::default(), pages: kinesis::Pages::default() })
     }
 
     fn turns_of(&self, account: &Account) -> Turns {
@@ -175,6 +177,11 @@ impl Looker {
             SourceKind::Kinesis(of) => {
                 let settings = kinesis::Settings {
                     max_records_per_call: i32::try_from(of.max_records).unwrap_or(i32::MAX),
+                    max_bytes_per_second: of.max_bytes_per_second,
+                    // A second each, and one to spare before the next look; more than a few wait for it.
+                    pages_per_look: u8::try_from(source.interval.as_secs().saturating_sub(1).clamp(1, 4))
+                        .unwrap_or(1),
+                    pages: clients.pages.clone(),
                     settle: source.settle,
                     gaps: gaps(of.gaps),
                     ..kinesis::Settings::new(&of.stream)

@@ -62,7 +62,8 @@ pub struct Settings {
     pub max_inflated_bytes: u64,
     /// Whether objects are read that were written while nothing waited, as far as the listed prefixes reach back.
     pub gaps: Gaps,
-    /// Within a prefix, keys grow with time, so a listing may begin after the last key that was read.
+    /// Within a prefix, keys grow with time, so a listing may begin after keys that were read, as far behind as
+    /// `key_slack` and `slack` say: of several writers one may be slow to put an object whose key sorts before others'.
     pub ordered_keys: bool,
 }
 
@@ -118,6 +119,8 @@ struct Prefix {
 #[derive(Debug)]
 struct Known {
     etag: String,
+    /// Its LastModified.
+    modified: Timestamp,
     state: State,
     /// The look that listed it last.
     turn: u64,
@@ -253,12 +256,14 @@ impl S3 {
                 let size = object.size.and_then(|size| u64::try_from(size).ok());
                 let entry = known.objects.entry(key.clone()).or_insert_with(|| Known {
                     etag: etag.clone(),
+                    modified,
                     state: State::Seen(ended),
                     turn: self.turn,
                 });
                 entry.turn = self.turn;
                 if entry.etag != etag {
                     entry.etag.clone_from(&etag);
+                    entry.modified = modified;
                     entry.state = State::Seen(ended);
                 }
                 let State::Seen(seen_by) = entry.state else {
@@ -373,8 +378,10 @@ impl S3 {
     }
 
     /// After a look that listed everything: forgets what is there no more, and moves the start of the next listing up
-    /// to the first key that is not read yet, where keys grow with time.
-    fn move_on(&mut self) {
+    /// to the first key that is not read yet, or so young that one that sorts before it may still come, where keys grow
+    /// with time.
+    fn move_on(&mut self, started: Timestamp) {
+        let settled = started - self.settings.key_slack - self.settings.slack;
         for prefix in self.prefixes.values_mut() {
             prefix.objects.retain(|_, known| known.turn == self.turn);
             if !self.settings.ordered_keys {
@@ -382,7 +389,8 @@ impl S3 {
             }
             let mut keys: Vec<_> = prefix.objects.iter().collect();
             keys.sort_by_key(|(key, _)| *key);
-            let read = keys.iter().take_while(|(_, known)| matches!(known.state, State::Read));
+            let over = |known: &Known| matches!(known.state, State::Read) && known.modified < settled;
+            let read = keys.iter().take_while(|(_, known)| over(known));
             if let Some(last) = read.last().map(|(key, _)| (*key).clone()) {
                 prefix.objects.retain(|key, _| *key > last);
                 prefix.after = Some(last);
@@ -400,7 +408,7 @@ impl Observe for S3 {
             return Err(failure);
         }
         // Not after a listing that was cut off, which would leave a gap before what it did not show.
-        self.move_on();
+        self.move_on(started);
         let mut watermark = (!pass.short).then_some(started);
         self.complete_at = watermark.or(self.complete_at);
         if let Some(unread) = self.unread.matters(wanted, &self.sightings) {

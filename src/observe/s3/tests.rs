@@ -336,7 +336,8 @@ async fn a_listing_of_growing_keys_begins_after_the_last_one_that_was_read() {
         bucket.put(key, canary(1), "e", t(-2));
     }
     bucket.0.lock().unwrap().broken.insert("in/04/c", (500, "InternalError"));
-    let mut s3 = bucket.s3(Settings { ordered_keys: true, ..settings() });
+    let (slack, key_slack) = (Duration::from_secs(1), Duration::ZERO);
+    let mut s3 = bucket.s3(Settings { ordered_keys: true, slack, key_slack, ..settings() });
     assert_eq!(s3.sweep(&wanted()).await.unwrap_err().trouble, Trouble::Failing);
     assert_eq!(s3.partial().sightings.len(), 2);
     bucket.0.lock().unwrap().broken.clear();
@@ -346,6 +347,27 @@ async fn a_listing_of_growing_keys_begins_after_the_last_one_that_was_read() {
     let sweep = s3.sweep(&wanted()).await.unwrap();
     assert_eq!(locators(&sweep), ["s3://archive/in/04/d#0"]);
     assert_eq!(bucket.calls("LIST")[0], "LIST in/04/ after in/04/c");
+}
+
+#[tokio::test]
+async fn a_key_that_a_slower_writer_puts_before_others_is_listed_all_the_same() {
+    let bucket = Bucket::default();
+    bucket.put("in/04/1-old", canary(1), "e", t(-200));
+    bucket.put("in/04/3-quick", canary(1), "e", t(-2));
+    let key_slack = Duration::from_secs(100);
+    let mut s3 = bucket.s3(Settings { ordered_keys: true, key_slack, ..settings() });
+    s3.sweep(&wanted()).await.unwrap();
+    bucket.put("in/04/2-slow", canary(2), "e", t(-1));
+    bucket.calls("");
+    let sweep = s3.sweep(&wanted()).await.unwrap();
+    assert_eq!(locators(&sweep), ["s3://archive/in/04/2-slow#0"]);
+    let calls = bucket.calls("");
+    assert_eq!(calls[0], "LIST in/04/ after in/04/1-old", "older keys are not listed again");
+    assert_eq!(
+        calls.iter().filter(|call| call.starts_with("GET")).count(),
+        1,
+        "what is known is not read again"
+    );
 }
 
 /// Wanted: the canary `n`, planned for then.

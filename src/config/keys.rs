@@ -153,13 +153,14 @@ pub(super) static KINESIS: [Key; 7] = {
     ]
 };
 
-pub(super) static S3: [Key; 10] = {
+pub(super) static S3: [Key; 11] = {
     let [region, role_arn, external_id] = ACCOUNT;
     [
         text("bucket").required(),
         text("key").required(),
         text("key_slack").or("5m"),
         Key::new("ordered_keys", Shape::Boolean).or("false"),
+        Key::new("max_keys", Shape::Integer).or("50000"),
         text("max_object").or("64MB"),
         text("max_inflated").or("256MB"),
         text("gaps").or("skip"),

@@ -282,6 +282,8 @@ pub struct S3 {
     pub key_slack: Duration,
     /// Keys grow with time inside a prefix, so a list may begin after the last one.
     pub ordered_keys: bool,
+    /// Most keys that are listed in one look.
+    pub max_keys: u32,
     /// Most bytes of an object that are fetched.
     pub max_object: u64,
     /// Most bytes that an object is inflated to.

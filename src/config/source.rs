@@ -38,6 +38,9 @@ const MAX_KEY_SLACK: Duration = Duration::from_secs(86_400);
 
 const GAPS: [(&str, Gaps); 2] = [("skip", Gaps::Skip), ("read", Gaps::Read)];
 
+/// A thousand calls of ListObjectsV2, and about 300 MB to remember them.
+const MAX_KEYS: u32 = 1_000_000;
+
 /// Time fields of a key, by what they give.
 const TIME_FIELDS: &str = "YmdjHM";
 
@@ -286,6 +289,7 @@ fn one(
             });
             let key_slack = read.get("key_slack", value::duration_within(Duration::ZERO, MAX_KEY_SLACK, ""));
             let ordered_keys = read.get("ordered_keys", value::boolean);
+            let max_keys = read.get("max_keys", value::count(1_000, MAX_KEYS));
             let max_object = read.get("max_object", value::size_within(1, MAX_OBJECT, ""));
             let max_inflated = read.get("max_inflated", value::size_within(1, MAX_OBJECT, ""));
             let gaps = read.get("gaps", value::choice(&GAPS));
@@ -298,6 +302,7 @@ fn one(
                 after_tenant,
                 key_slack: key_slack?,
                 ordered_keys: ordered_keys?,
+                max_keys: max_keys?,
                 max_object: max_object?,
                 max_inflated: max_inflated?,
                 gaps: gaps?,

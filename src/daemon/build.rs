@@ -197,6 +197,7 @@ impl Looker {
                     }),
                     key_slack: of.key_slack,
                     ordered_keys: of.ordered_keys,
+                    max_keys_per_sweep: usize::try_from(of.max_keys).unwrap_or(usize::MAX),
                     max_object_bytes: of.max_object,
                     max_inflated_bytes: of.max_inflated,
                     gaps: gaps(of.gaps),

@@ -52,7 +52,7 @@ pub struct Settings {
     pub key_slack: Duration,
     /// Prefixes that are listed in one look.
     pub max_prefixes: usize,
-    /// Keys that are listed in one look.
+    /// Keys that are listed in one look, and remembered for as long as their prefix is listed.
     pub max_keys_per_sweep: usize,
     /// Objects that are opened in one look; the rest is left to the next.
     pub max_objects_per_sweep: usize,
@@ -288,7 +288,9 @@ impl S3 {
             }
             if pass.keys > self.settings.max_keys_per_sweep {
                 let limit = self.settings.max_keys_per_sweep;
-                let words = format!("{words}: more than {limit} keys in one look");
+                let words = format!(
+                    "{words}: more than max_keys ({limit}) in one look; raise it, set ordered_keys where keys grow with time, or put a finer time field into key"
+                );
                 return Err(ObserveError::new(Trouble::OverBudget, words));
             }
             token = page.next_continuation_token.filter(|_| page.is_truncated == Some(true));

@@ -326,6 +326,8 @@ async fn too_many_keys_or_prefixes_break_a_limit_of_ours() {
     {
         let failure = bucket.s3(settings).sweep(&wanted()).await.unwrap_err();
         assert_eq!(failure.trouble, Trouble::OverBudget);
+        let told = ["more than max_keys (2) in one look; raise it, set ordered_keys", "more than 1 prefixes"];
+        assert!(told.iter().any(|words| failure.detail.contains(words)), "{failure}");
     }
 }
 

@@ -35,6 +35,11 @@ use crate::domain::time::{Timestamp, WallClock};
 const CONCURRENCY: usize = 4;
 /// Sightings that may wait for the end of a look.
 const MAX_SIGHTINGS: usize = 100_000;
+/// So often in a row an object is refused before looks go on without it. Rights that were just granted need a while to
+/// show, and a deployment may change policy and key one after the other.
+const MAX_REFUSALS: u32 = 3;
+/// Looks until one that was set aside is tried again, at most; until then each pause is twice the one before.
+const MAX_ASIDE: u64 = 64;
 
 /// What to read, and how much of it at a time.
 #[derive(Clone, Debug)]
@@ -130,6 +135,8 @@ struct Known {
 enum State {
     /// Listed, and not read yet; the end of the answer that showed it first.
     Seen(Timestamp),
+    /// Listed, and refused to us so often; not asked for again before that look.
+    Refused { seen_by: Timestamp, times: u32, again: u64 },
     /// Read as far as the limits go, or for good reason never.
     Read,
 }
@@ -146,6 +153,16 @@ struct Object {
     size: Option<u64>,
     /// Whose it is by its key.
     label: Option<Arc<str>>,
+}
+
+impl Object {
+    /// By when it had arrived by our own clock, if those of S3 and ours are no further apart than that.
+    fn arrived_by(&self, slack: Duration) -> Timestamp {
+        match self.stamp {
+            Stamp::Seconds(at) => self.seen_by.min(at + Duration::from_secs(1) + slack),
+            Stamp::NotBefore(_) | Stamp::Millis(_) | Stamp::None => self.seen_by,
+        }
+    }
 }
 
 /// What one look came to, apart from what it found.
@@ -165,6 +182,8 @@ enum Opened {
     Vanished,
     /// It was overwritten between LIST and GET; the next LIST shows the new one.
     Replaced,
+    /// It is there, and we must not have it: another key of KMS, a storage class that has to be restored.
+    Refused(ObserveError),
     Failed(ObserveError),
 }
 
@@ -266,8 +285,10 @@ impl S3 {
                     entry.modified = modified;
                     entry.state = State::Seen(ended);
                 }
-                let State::Seen(seen_by) = entry.state else {
-                    continue;
+                let seen_by = match entry.state {
+                    State::Seen(seen_by) => seen_by,
+                    State::Refused { seen_by, again, .. } if again <= self.turn => seen_by,
+                    State::Refused { .. } | State::Read => continue,
                 };
                 let stamp =
                     if is_multipart(&etag) { Stamp::NotBefore(modified) } else { Stamp::Seconds(modified) };
@@ -337,6 +358,13 @@ impl S3 {
                 pass.short = true;
                 return;
             }
+            Opened::Refused(refusal) => {
+                if !self.set_aside(object, &refusal) {
+                    pass.short = true;
+                    pass.failure.get_or_insert(refusal);
+                }
+                return;
+            }
             Opened::Failed(failure) => {
                 pass.short = true;
                 pass.failure.get_or_insert(failure);
@@ -349,6 +377,29 @@ impl S3 {
         }
     }
 
+    /// Counts a refusal, and says whether looks may go on without the object: it then only holds up the proof for traces
+    /// that can be in it, and counts as one that could not be decoded.
+    fn set_aside(&mut self, object: &Object, refusal: &ObserveError) -> bool {
+        let prefix = self.prefixes.get_mut(&object.prefix);
+        let Some(known) = prefix.and_then(|prefix| prefix.objects.get_mut(&object.key)) else {
+            return false;
+        };
+        let before = if let State::Refused { times, .. } = known.state { times } else { 0 };
+        let times = before + 1;
+        let aside = times >= MAX_REFUSALS;
+        let pause = if aside { 1 << (times - MAX_REFUSALS).min(63) } else { 0 };
+        let again = self.turn + MAX_ASIDE.min(pause) + 1;
+        known.state = State::Refused { seen_by: object.seen_by, times, again };
+        if aside {
+            self.unread.refused(object.arrived_by(self.settings.slack), refusal);
+        }
+        if times == MAX_REFUSALS {
+            self.reading.records += 1;
+            self.reading.decode_errors += 1;
+        }
+        aside
+    }
+
     fn report(&mut self, object: &Object, scan: Scan, bytes: u64) {
         self.reading.records += 1;
         self.reading.bytes += bytes;
@@ -357,11 +408,7 @@ impl S3 {
         let name: Arc<str> = format!("s3://{}/{}", self.settings.bucket, object.key).into();
         if scan.cut {
             let Settings { max_object_bytes, max_inflated_bytes, slack, .. } = self.settings;
-            let arrived_by = match object.stamp {
-                Stamp::Seconds(at) => object.seen_by.min(at + Duration::from_secs(1) + slack),
-                Stamp::NotBefore(_) | Stamp::Millis(_) | Stamp::None => object.seen_by,
-            };
-            self.unread.note(arrived_by, || {
+            self.unread.note(object.arrived_by(slack), || {
                 format!(
                     "{name} (max_object is {} MB, max_inflated {} MB)",
                     max_object_bytes >> 20,
@@ -459,6 +506,13 @@ impl Get {
                 let opened = match error.code() {
                     Some("NoSuchKey") => Opened::Vanished,
                     Some("PreconditionFailed") => Opened::Replaced,
+                    // No word on the service, and so on this object alone.
+                    _ if is_refusal(error.raw_response().map_or(0, |raw| raw.status().as_u16())) => {
+                        match explain(&words, &error) {
+                            error if error.trouble == Trouble::Throttled => Opened::Failed(error),
+                            error => Opened::Refused(error),
+                        }
+                    }
                     _ => Opened::Failed(explain(&words, &error)),
                 };
                 return (object, opened);
@@ -496,6 +550,11 @@ impl Get {
 /// What is found in an object of so many bytes: some formats are held whole and only opened at their end.
 fn scanned(scanner: Scanner, bytes: u64) -> Scan {
     aside(usize::try_from(bytes).unwrap_or(usize::MAX), || scanner.finish())
+}
+
+/// A request that S3 understood and turned down; not one that came too often or took too long.
+fn is_refusal(status: u16) -> bool {
+    (400..500).contains(&status) && !matches!(status, 408 | 429)
 }
 
 /// The ETag of a multipart object ends with the number of its parts: `"…-12"`.

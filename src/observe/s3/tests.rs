@@ -372,6 +372,58 @@ async fn a_key_that_a_slower_writer_puts_before_others_is_listed_all_the_same() 
     );
 }
 
+#[tokio::test]
+async fn an_object_that_is_refused_again_and_again_holds_up_only_the_proof_for_those_it_may_hold() {
+    let bucket = Bucket::default();
+    bucket.put("in/04/a", canary(1), "e", t(-2));
+    bucket.0.lock().unwrap().broken.insert("in/04/a", (403, "InvalidObjectState"));
+    let mut s3 = bucket.s3(Settings { key_slack: Duration::ZERO, ..settings() });
+    for _ in 0..2 {
+        assert_eq!(s3.sweep(&wanted()).await.unwrap_err().trouble, Trouble::Denied);
+    }
+    // From now on looks go on without it, but not for a canary that may be in it.
+    let failure = s3.sweep(&wanted()).await.unwrap_err();
+    assert_eq!(failure.trouble, Trouble::Denied);
+    assert!(
+        failure
+            .detail
+            .starts_with("GetObject on s3://archive/in/04/a: InvalidObjectState: words; a canary may")
+    );
+    assert_eq!(s3.partial().reading.decode_errors, 1);
+    // Those planned after it arrived are read and proven as if it were not there.
+    bucket.put("in/04/b", canary(2), "e", t(0));
+    let sweep = s3.sweep(&waiting_for(2, t(5))).await.unwrap();
+    assert_eq!((locators(&sweep), sweep.watermark), (vec!["s3://archive/in/04/b#0"], Some(sweep.started)));
+    assert_eq!(sweep.reading.decode_errors, 0, "it was counted");
+    bucket.calls("");
+    for _ in 0..64 {
+        assert!(s3.sweep(&waiting_for(3, t(5))).await.unwrap().watermark.is_some());
+    }
+    let tries = bucket.calls("GET").len();
+    assert!((3..=8).contains(&tries), "tried {tries} times more, ever less often");
+    // When it is given at last, it is read.
+    bucket.0.lock().unwrap().broken.clear();
+    let mut found = Vec::new();
+    for _ in 0..64 {
+        found.extend(s3.sweep(&waiting_for(3, t(5))).await.unwrap().sightings);
+    }
+    assert_eq!(found.iter().map(|seen| seen.tag).collect::<Vec<_>>(), [tag(1)]);
+}
+
+#[tokio::test]
+async fn a_service_that_fails_or_throttles_is_not_taken_for_an_object_that_is_refused() {
+    for (status, code) in [(500, "InternalError"), (503, "SlowDown"), (429, "TooManyRequestsException")] {
+        let bucket = Bucket::default();
+        bucket.put("in/04/a", canary(1), "e", t(-2));
+        bucket.0.lock().unwrap().broken.insert("in/04/a", (status, code));
+        let mut s3 = bucket.s3(settings());
+        for _ in 0..10 {
+            s3.sweep(&waiting_for(3, t(5))).await.unwrap_err();
+        }
+        assert_eq!(bucket.calls("GET").len(), 10);
+    }
+}
+
 /// Wanted: the canary `n`, planned for then.
 fn waiting_for(n: u8, planned_at: Timestamp) -> Wanted {
     Wanted { waiting: Arc::new([WantedTrace { tag: tag(n), planned_at }]), ..Wanted::default() }

@@ -184,7 +184,7 @@ pub(super) static CLOUDWATCH_LOGS: [Key; 7] = {
     ]
 };
 
-pub(super) static BIGQUERY: [Key; 12] = [
+pub(super) static BIGQUERY: [Key; 13] = [
     text("table").required(),
     text("id_column").required(),
     text("id_is").or("tag"),
@@ -194,6 +194,7 @@ pub(super) static BIGQUERY: [Key; 12] = [
     text("location"),
     text("partition").or("auto"),
     text("max_bytes_billed").or("100MB"),
+    text("daily_bytes_billed"),
     Key::new("schema", Shape::List),
     Key::new("schema_accepted", Shape::List),
     text("schema_refresh").or("5m"),

@@ -328,6 +328,8 @@ pub struct BigQuery {
     pub partition: Partition,
     /// Most bytes that a query may bill.
     pub max_bytes_billed: u64,
+    /// Most bytes that all queries of a day (UTC) may bill; no bound if `None`.
+    pub daily_bytes_billed: Option<u64>,
     /// The columns that it should have; those that are found first if `None`.
     pub schema: Option<Vec<Column>>,
     /// What may take the place of the columns that were found first.

@@ -30,6 +30,8 @@ const MAX_FILTER_CALLS: u32 = 25;
 const MIN_BYTES_BILLED: u64 = 10 << 20;
 /// Beyond this a slip of the pen would cost more than the probe is worth: 1 TB is about 6 dollars a look.
 const MAX_BYTES_BILLED: u64 = 1 << 40;
+/// A day of the dearest looks.
+const MAX_DAILY_BYTES_BILLED: u64 = 1 << 50;
 /// The largest object that is kept in view of a container's memory and a look's timeout.
 const MAX_OBJECT: u64 = 5 << 30;
 
@@ -352,6 +354,8 @@ fn bigquery(read: &mut Reader<'_, '_>, tenant: &str) -> Checked<SourceKind> {
         "max_bytes_billed",
         value::size_within(MIN_BYTES_BILLED, MAX_BYTES_BILLED, "; BigQuery bills at least 10MB a query"),
     );
+    let daily_bytes_billed =
+        read.find("daily_bytes_billed", value::size_within(MIN_BYTES_BILLED, MAX_DAILY_BYTES_BILLED, ""));
     let schema = read.find("schema", value::list(table_column));
     let schema_accepted = read.find("schema_accepted", value::list(fingerprint));
     let schema_refresh = read.get(
@@ -368,6 +372,7 @@ fn bigquery(read: &mut Reader<'_, '_>, tenant: &str) -> Checked<SourceKind> {
         location: location?,
         partition: partition?,
         max_bytes_billed: max_bytes_billed?,
+        daily_bytes_billed: daily_bytes_billed?,
         schema: schema?,
         schema_accepted: schema_accepted?.unwrap_or_default(),
         schema_refresh: schema_refresh?,

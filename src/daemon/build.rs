@@ -244,8 +244,9 @@ impl Looker {
                         Partition::Custom(sql) => bigquery::Predicate::Custom(sql.clone()),
                     },
                     max_bytes_billed: of.max_bytes_billed,
+                    daily_bytes_billed: of.daily_bytes_billed,
                     refresh: of.schema_refresh,
-                    ..bigquery::Settings::new(table, &of.id_column)
+                    ..bigquery::Settings::new(table, &of.id_column).within(source.timeout)
                 };
                 let gcp = clients.gcp.clone().context("no client for Google was made")?;
                 Self::BigQuery(Box::new(bigquery::BigQuery::new(settings, gcp, recognizer, clock)))

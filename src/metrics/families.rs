@@ -326,7 +326,7 @@ impl Families {
             billed: d.counter(
                 "traceprobe_bigquery_bytes_billed_total",
                 &["stage"],
-                "Bytes that BigQuery says it billed for the looks at this stage.",
+                "Bytes that BigQuery says it billed for the looks at this stage; a query that was given up counts with the most that it may bill (max_bytes_billed).",
             )?,
             schema_drift: d.int_gauge(
                 "traceprobe_schema_drift",

@@ -140,25 +140,27 @@ pub(super) static STAGE: [Key; 10] = [
 /// What stages in AWS have besides.
 const ACCOUNT: [Key; 3] = [text("region"), text("role_arn"), text("external_id")];
 
-pub(super) static KINESIS: [Key; 6] = {
+pub(super) static KINESIS: [Key; 7] = {
     let [region, role_arn, external_id] = ACCOUNT;
     [
         text("stream").required(),
         Key::new("max_records", Shape::Integer).or("10000"),
         text("gaps").or("skip"),
+        text("max_bytes_per_second").or("512KB"),
         region,
         role_arn,
         external_id,
     ]
 };
 
-pub(super) static S3: [Key; 10] = {
+pub(super) static S3: [Key; 11] = {
     let [region, role_arn, external_id] = ACCOUNT;
     [
         text("bucket").required(),
         text("key").required(),
         text("key_slack").or("5m"),
         Key::new("ordered_keys", Shape::Boolean).or("false"),
+        Key::new("max_keys", Shape::Integer).or("50000"),
         text("max_object").or("64MB"),
         text("max_inflated").or("256MB"),
         text("gaps").or("skip"),
@@ -168,20 +170,21 @@ pub(super) static S3: [Key; 10] = {
     ]
 };
 
-pub(super) static CLOUDWATCH_LOGS: [Key; 6] = {
+pub(super) static CLOUDWATCH_LOGS: [Key; 7] = {
     let [region, role_arn, external_id] = ACCOUNT;
     [
         text("log_group").required(),
         // The marker of domain::tag, which a test compares.
         text("filter_pattern").or("%zqtp1%"),
         text("gaps").or("skip"),
+        Key::new("max_calls_per_second", Shape::Integer).or("2"),
         region,
         role_arn,
         external_id,
     ]
 };
 
-pub(super) static BIGQUERY: [Key; 12] = [
+pub(super) static BIGQUERY: [Key; 13] = [
     text("table").required(),
     text("id_column").required(),
     text("id_is").or("tag"),
@@ -191,6 +194,7 @@ pub(super) static BIGQUERY: [Key; 12] = [
     text("location"),
     text("partition").or("auto"),
     text("max_bytes_billed").or("100MB"),
+    text("daily_bytes_billed"),
     Key::new("schema", Shape::List),
     Key::new("schema_accepted", Shape::List),
     text("schema_refresh").or("5m"),

@@ -262,6 +262,8 @@ pub struct Kinesis {
     pub max_records: u32,
     /// What becomes of what arrives while nothing waits.
     pub gaps: Gaps,
+    /// Most bytes of records a second that are read of each shard.
+    pub max_bytes_per_second: u64,
 }
 
 /// A prefix of an S3 bucket.
@@ -280,6 +282,8 @@ pub struct S3 {
     pub key_slack: Duration,
     /// Keys grow with time inside a prefix, so a list may begin after the last one.
     pub ordered_keys: bool,
+    /// Most keys that are listed in one look.
+    pub max_keys: u32,
     /// Most bytes of an object that are fetched.
     pub max_object: u64,
     /// Most bytes that an object is inflated to.
@@ -299,6 +303,8 @@ pub struct CloudWatchLogs {
     pub filter_pattern: String,
     /// What becomes of what arrives while nothing waits.
     pub gaps: Gaps,
+    /// Most FilterLogEvents calls a second, of all sources in the same account and region.
+    pub max_calls_per_second: u32,
 }
 
 /// A BigQuery table. Its names can stand in a query as they are.
@@ -322,6 +328,8 @@ pub struct BigQuery {
     pub partition: Partition,
     /// Most bytes that a query may bill.
     pub max_bytes_billed: u64,
+    /// Most bytes that all queries of a day (UTC) may bill; no bound if `None`.
+    pub daily_bytes_billed: Option<u64>,
     /// The columns that it should have; those that are found first if `None`.
     pub schema: Option<Vec<Column>>,
     /// What may take the place of the columns that were found first.

@@ -20,10 +20,18 @@ use crate::domain::topology::{StageId, TenantId};
 
 /// GetRecords returns at most this many (AWS Kinesis API reference).
 const MAX_RECORDS: u32 = 10_000;
+/// Less would not even read a stream that carries nothing but canaries.
+const MIN_SHARE: u64 = 16 << 10;
+/// What a shard gives in a second to all its readers together (Kinesis quotas).
+const MAX_SHARE: u64 = 2 << 20;
+/// FilterLogEvents calls a second that the largest region allows an account (CloudWatch Logs quotas).
+const MAX_FILTER_CALLS: u32 = 25;
 /// BigQuery bills at least 10 MB for each table of a query and takes no smaller `maximumBytesBilled`.
 const MIN_BYTES_BILLED: u64 = 10 << 20;
 /// Beyond this a slip of the pen would cost more than the probe is worth: 1 TB is about 6 dollars a look.
 const MAX_BYTES_BILLED: u64 = 1 << 40;
+/// A day of the dearest looks.
+const MAX_DAILY_BYTES_BILLED: u64 = 1 << 50;
 /// The largest object that is kept in view of a container's memory and a look's timeout.
 const MAX_OBJECT: u64 = 5 << 30;
 
@@ -31,6 +39,9 @@ const MAX_OBJECT: u64 = 5 << 30;
 const MAX_KEY_SLACK: Duration = Duration::from_secs(86_400);
 
 const GAPS: [(&str, Gaps); 2] = [("skip", Gaps::Skip), ("read", Gaps::Read)];
+
+/// A thousand calls of ListObjectsV2, and about 300 MB to remember them.
+const MAX_KEYS: u32 = 1_000_000;
 
 /// Time fields of a key, by what they give.
 const TIME_FIELDS: &str = "YmdjHM";
@@ -257,12 +268,17 @@ fn one(
             let stream = place(&mut read, "stream", tenant, check_stream);
             let max_records = read.get("max_records", value::count(1, MAX_RECORDS));
             let gaps = read.get("gaps", value::choice(&GAPS));
+            let max_bytes_per_second = read.get(
+                "max_bytes_per_second",
+                value::size_within(MIN_SHARE, MAX_SHARE, "; a shard gives 2MB a second to all its readers"),
+            );
             let account = account(&mut read, region);
             Ok(SourceKind::Kinesis(Kinesis {
                 account: account?,
                 stream: stream?,
                 max_records: max_records?,
                 gaps: gaps?,
+                max_bytes_per_second: max_bytes_per_second?,
             }))
         }
         Kind::S3 => {
@@ -275,6 +291,7 @@ fn one(
             });
             let key_slack = read.get("key_slack", value::duration_within(Duration::ZERO, MAX_KEY_SLACK, ""));
             let ordered_keys = read.get("ordered_keys", value::boolean);
+            let max_keys = read.get("max_keys", value::count(1_000, MAX_KEYS));
             let max_object = read.get("max_object", value::size_within(1, MAX_OBJECT, ""));
             let max_inflated = read.get("max_inflated", value::size_within(1, MAX_OBJECT, ""));
             let gaps = read.get("gaps", value::choice(&GAPS));
@@ -287,6 +304,7 @@ fn one(
                 after_tenant,
                 key_slack: key_slack?,
                 ordered_keys: ordered_keys?,
+                max_keys: max_keys?,
                 max_object: max_object?,
                 max_inflated: max_inflated?,
                 gaps: gaps?,
@@ -296,12 +314,14 @@ fn one(
             let log_group = place(&mut read, "log_group", tenant, check_log_group);
             let filter_pattern = read.get("filter_pattern", value::text);
             let gaps = read.get("gaps", value::choice(&GAPS));
+            let max_calls_per_second = read.get("max_calls_per_second", value::count(1, MAX_FILTER_CALLS));
             let account = account(&mut read, region);
             Ok(SourceKind::CloudWatchLogs(CloudWatchLogs {
                 account: account?,
                 log_group: log_group?,
                 filter_pattern: filter_pattern?,
                 gaps: gaps?,
+                max_calls_per_second: max_calls_per_second?,
             }))
         }
         Kind::BigQuery => bigquery(&mut read, tenant),
@@ -334,6 +354,8 @@ fn bigquery(read: &mut Reader<'_, '_>, tenant: &str) -> Checked<SourceKind> {
         "max_bytes_billed",
         value::size_within(MIN_BYTES_BILLED, MAX_BYTES_BILLED, "; BigQuery bills at least 10MB a query"),
     );
+    let daily_bytes_billed =
+        read.find("daily_bytes_billed", value::size_within(MIN_BYTES_BILLED, MAX_DAILY_BYTES_BILLED, ""));
     let schema = read.find("schema", value::list(table_column));
     let schema_accepted = read.find("schema_accepted", value::list(fingerprint));
     let schema_refresh = read.get(
@@ -350,6 +372,7 @@ fn bigquery(read: &mut Reader<'_, '_>, tenant: &str) -> Checked<SourceKind> {
         location: location?,
         partition: partition?,
         max_bytes_billed: max_bytes_billed?,
+        daily_bytes_billed: daily_bytes_billed?,
         schema: schema?,
         schema_accepted: schema_accepted?.unwrap_or_default(),
         schema_refresh: schema_refresh?,

@@ -3,7 +3,7 @@
 //! A new kind of stage has one arm in here: [`Looker::new`].
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -20,7 +20,10 @@ use crate::domain::topology::{SourceId, TenantId};
 use crate::domain::tracker::Tracker;
 use crate::inject::{self, Injector, Retry};
 use crate::observe::pace::Rhythm;
-use crate::observe::{Gaps, Observe, ObserveError, Recognizer, bigquery, cloudwatch_logs, kinesis, s3};
+use crate::observe::turns::Turns;
+use crate::observe::{
+    Findings, Gaps, Observe, ObserveError, Recognizer, bigquery, cloudwatch_logs, kinesis, s3,
+};
 use crate::web::Place;
 
 /// Makes the clients that injectors and observers need.
@@ -28,6 +31,11 @@ pub struct Clients {
     aws: Aws,
     /// Only made when a stage needs it: credentials for a cloud that is not used must not stop the daemon.
     gcp: Option<Gcp>,
+    /// Turns at the calls of accounts that have a small quota, by region and account.
+    // A mutex, because sources are built one by one and must find each other's; held for a look-up at start-up.
+    turns: Mutex<HashMap<(String, String), Turns>>,
+    /// Room for what streams answer.
+    pages: kinesis::Pages,
 }
 
 /// What shows in the `CloudTrail` of an account whose role we assume.
@@ -66,7 +74,14 @@ impl Clients {
         } else {
             None
         };
-        Ok(Self { aws, gcp })
+        Ok(Self { aws, gcp, turns: Mutex::default(), pages: kinesis::Pages::default() })
+    }
+
+    fn turns_of(&self, account: &Account) -> Turns {
+        // arn:aws:iam::111111111111:role/name
+        let role = account.role.as_ref().and_then(|role| role.arn.split(':').nth(4));
+        let key = (account.region.clone(), role.unwrap_or_default().to_owned());
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone()
     }
 
     fn config_of(&self, account: &Account) -> aws_config::SdkConfig {
@@ -162,6 +177,11 @@ impl Looker {
             SourceKind::Kinesis(of) => {
                 let settings = kinesis::Settings {
                     max_records_per_call: i32::try_from(of.max_records).unwrap_or(i32::MAX),
+                    max_bytes_per_second: of.max_bytes_per_second,
+                    // A second each, and one to spare before the next look; more than a few wait for it.
+                    pages_per_look: u8::try_from(source.interval.as_secs().saturating_sub(1).clamp(1, 4))
+                        .unwrap_or(1),
+                    pages: clients.pages.clone(),
                     settle: source.settle,
                     gaps: gaps(of.gaps),
                     ..kinesis::Settings::new(&of.stream)
@@ -177,6 +197,7 @@ impl Looker {
                     }),
                     key_slack: of.key_slack,
                     ordered_keys: of.ordered_keys,
+                    max_keys_per_sweep: usize::try_from(of.max_keys).unwrap_or(usize::MAX),
                     max_object_bytes: of.max_object,
                     max_inflated_bytes: of.max_inflated,
                     gaps: gaps(of.gaps),
@@ -188,6 +209,9 @@ impl Looker {
             SourceKind::CloudWatchLogs(of) => {
                 let settings = cloudwatch_logs::Settings {
                     filter_pattern: of.filter_pattern.clone(),
+                    enough: source.timeout / 2,
+                    pause: Duration::from_secs(1) / of.max_calls_per_second,
+                    turns: clients.turns_of(&of.account),
                     settle: source.settle,
                     gaps: gaps(of.gaps),
                     ..cloudwatch_logs::Settings::new(&of.log_group)
@@ -220,8 +244,9 @@ impl Looker {
                         Partition::Custom(sql) => bigquery::Predicate::Custom(sql.clone()),
                     },
                     max_bytes_billed: of.max_bytes_billed,
+                    daily_bytes_billed: of.daily_bytes_billed,
                     refresh: of.schema_refresh,
-                    ..bigquery::Settings::new(table, &of.id_column)
+                    ..bigquery::Settings::new(table, &of.id_column).within(source.timeout)
                 };
                 let gcp = clients.gcp.clone().context("no client for Google was made")?;
                 Self::BigQuery(Box::new(bigquery::BigQuery::new(settings, gcp, recognizer, clock)))
@@ -281,6 +306,15 @@ impl Observe for Looker {
             Self::S3(observer) => observer.sweep(wanted).await,
             Self::CloudWatchLogs(observer) => observer.sweep(wanted).await,
             Self::BigQuery(observer) => observer.sweep(wanted).await,
+        }
+    }
+
+    fn partial(&mut self) -> Findings {
+        match self {
+            Self::Kinesis(observer) => observer.partial(),
+            Self::S3(observer) => observer.partial(),
+            Self::CloudWatchLogs(observer) => observer.partial(),
+            Self::BigQuery(observer) => observer.partial(),
         }
     }
 

@@ -285,7 +285,7 @@ impl Families {
             sweeps: d.counter(
                 "traceprobe_observer_sweeps_total",
                 &["stage", "tenant", "result"],
-                "Looks at a source by result: ok, incomplete (answered, but the end was not reached), or what went wrong. tenant is \"shared\" for a source of several.",
+                "Looks at a source by result: ok, incomplete (answered, but the end was not reached), or what went wrong; one that went wrong after it had read something counts as both. tenant is \"shared\" for a source of several.",
             )?,
             sweep_seconds: d.histogram(
                 "traceprobe_observer_sweep_seconds",
@@ -326,7 +326,7 @@ impl Families {
             billed: d.counter(
                 "traceprobe_bigquery_bytes_billed_total",
                 &["stage"],
-                "Bytes that BigQuery says it billed for the looks at this stage.",
+                "Bytes that BigQuery says it billed for the looks at this stage; a query that was given up counts with the most that it may bill (max_bytes_billed).",
             )?,
             schema_drift: d.int_gauge(
                 "traceprobe_schema_drift",

@@ -2,7 +2,8 @@
 //!
 //! It suits a stage that logs what it handles, such as an export function. Logs Insights would be slower and is paid by
 //! the gigabyte scanned; live tail samples and drops. FilterLogEvents has no cursor that survives, so each look reads
-//! the window from the oldest waiting canary on, and copies are told apart by their event id.
+//! the window from the oldest waiting canary on, and copies are told apart by their event id. A group that holds more
+//! than one look can read is read on where the last one stopped, so each page counts once it is here.
 //!
 //! It must never take the newest events for complete: they show up late, and so the watermark stays behind the clock.
 
@@ -10,15 +11,17 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use aws_sdk_cloudwatchlogs::Client;
+use aws_sdk_cloudwatchlogs::error::ProvideErrorMetadata;
 use aws_sdk_cloudwatchlogs::operation::filter_log_events::FilterLogEventsOutput;
 use aws_sdk_cloudwatchlogs::types::FilteredLogEvent;
 
 use super::aside::aside;
 use super::decode::{Limits, scan_record};
 use super::sdk_error::explain;
+use super::turns::Turns;
 use super::unread::Unread;
-use super::{Gaps, Observe, ObserveError, Recognizer};
-use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
+use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
+use crate::domain::sighting::{Locator, Sighting, Stamp, Sweep, Wanted};
 use crate::domain::tag::MARKER;
 use crate::domain::time::{Timestamp, WallClock};
 
@@ -40,9 +43,16 @@ pub struct Settings {
     pub settle: Duration,
     /// Whether events are read that were ingested while nothing waited.
     pub gaps: Gaps,
-    /// Most pages of a look; a longer window is read on in the next look. FilterLogEvents allows 5 calls a second for
-    /// an account in some regions, all its users together (CloudWatch Logs quotas).
+    /// Most pages of a look; a longer window is read on in the next look.
     pub max_pages: usize,
+    /// After so long a look asks for no further page, and ends well with what it has. Below the look's timeout by as
+    /// much as a page may take.
+    pub enough: Duration,
+    /// From one call to the next, of all who share `turns`.
+    pub pause: Duration,
+    /// Who else of ours spends the same quota: FilterLogEvents allows 5 calls a second for an account in some regions,
+    /// all its users together (CloudWatch Logs quotas).
+    pub turns: Turns,
 }
 
 impl Settings {
@@ -55,7 +65,10 @@ impl Settings {
             lookback: Duration::from_mins(1),
             settle: Duration::from_secs(10),
             gaps: Gaps::Skip,
-            max_pages: 10,
+            max_pages: 20,
+            enough: Duration::from_secs(10),
+            pause: Duration::from_millis(500),
+            turns: Turns::default(),
         }
     }
 }
@@ -70,6 +83,8 @@ pub struct CloudWatchLogs {
     unfinished: Option<Pass>,
     /// The watermark of the last complete reading.
     covered: Option<Timestamp>,
+    /// What was read and not reported yet: a look may be dropped.
+    unreported: Findings,
     unread: Unread,
     foreign: HashSet<String>,
 }
@@ -86,11 +101,21 @@ impl CloudWatchLogs {
     /// An observer; it makes no call yet. `client` must not retry by itself.
     #[must_use]
     pub fn new(settings: Settings, client: Client, recognizer: Recognizer, clock: WallClock) -> Self {
-        let (unread, foreign) = (Unread::default(), HashSet::new());
-        Self { settings, client, recognizer, clock, unfinished: None, covered: None, unread, foreign }
+        let (unreported, unread, foreign) = (Findings::default(), Unread::default(), HashSet::new());
+        Self {
+            settings,
+            client,
+            recognizer,
+            clock,
+            unfinished: None,
+            covered: None,
+            unreported,
+            unread,
+            foreign,
+        }
     }
 
-    async fn page(&self, pass: &Pass) -> Result<FilterLogEventsOutput, ObserveError> {
+    async fn page(&mut self, pass: &Pass) -> Result<FilterLogEventsOutput, ObserveError> {
         let group = self.settings.log_group.trim_end_matches(":*");
         let request = self
             .client
@@ -103,16 +128,18 @@ impl CloudWatchLogs {
         } else {
             request.log_group_name(group)
         };
-        request.send().await.map_err(|error| explain(&format!("FilterLogEvents on `{group}`"), &error))
+        let answer = request.send().await;
+        answer.map_err(|error| {
+            // The token may be what is wrong. Throttling, outages and the like say nothing against it.
+            if error.code() == Some("InvalidParameterException") {
+                self.unfinished = None;
+            }
+            explain(&format!("FilterLogEvents on `{group}`"), &error)
+        })
     }
 
-    fn look_into(
-        &mut self,
-        event: &FilteredLogEvent,
-        seen_by: Timestamp,
-        reading: &mut Reading,
-        sightings: &mut Vec<Sighting>,
-    ) {
+    fn look_into(&mut self, event: &FilteredLogEvent, seen_by: Timestamp) {
+        let Findings { sightings, reading } = &mut self.unreported;
         reading.records += 1;
         let Some((id, message)) = event.event_id().zip(event.message()) else {
             reading.decode_errors += 1;
@@ -157,40 +184,34 @@ impl Observe for CloudWatchLogs {
             Some(pass) if pass.from <= from => pass,
             _ => Pass { started, from, token: None },
         };
-        let mut reading = Reading::default();
-        let mut sightings = Vec::new();
         let mut watermark = None;
-        for _ in 0..self.settings.max_pages.max(1) {
-            let page = match self.page(&pass).await {
-                Ok(page) => page,
-                Err(error) => {
-                    // The token may be what is wrong; throttling and the like say nothing against it.
-                    if error.trouble == Trouble::Failing {
-                        self.unfinished = None;
-                    }
-                    return Err(error);
-                }
-            };
+        for asked in 0..self.settings.max_pages.max(1) {
+            if asked > 0 && self.clock.now().since(started) >= self.settings.enough {
+                break;
+            }
+            self.settings.turns.take(self.settings.pause).await;
+            let page = self.page(&pass).await?;
             let seen_by = self.clock.now();
             for event in page.events() {
-                self.look_into(event, seen_by, &mut reading, &mut sightings);
+                self.look_into(event, seen_by);
             }
-            // A page may be empty and still not be the last one.
+            // A page may be empty and still not be the last one. Where to go on is kept together with what was found,
+            // so that a look that is dropped or fails neither skips a page nor has to read it again.
             pass.token = page.next_token;
+            self.unfinished = pass.token.is_some().then(|| pass.clone());
             if pass.token.is_none() {
                 watermark = Some(pass.started - self.settings.settle);
                 break;
             }
         }
-        // Only now, so that a look that is dropped on the way skips nothing.
-        self.unfinished = watermark.is_none().then_some(pass);
         self.covered = watermark.or(self.covered);
-        if let Some(unread) = self.unread.matters(wanted, &sightings) {
-            if sightings.is_empty() {
+        if let Some(unread) = self.unread.matters(wanted, &self.unreported.sightings) {
+            if self.unreported.sightings.is_empty() {
                 return Err(unread);
             }
             watermark = None;
         }
+        let Findings { sightings, reading } = self.partial();
         Ok(Sweep {
             revision: wanted.revision,
             started,
@@ -199,6 +220,10 @@ impl Observe for CloudWatchLogs {
             sightings,
             reading,
         })
+    }
+
+    fn partial(&mut self) -> Findings {
+        std::mem::take(&mut self.unreported)
     }
 
     fn rest(&mut self) {
@@ -219,7 +244,7 @@ mod tests {
 
     use super::*;
     use crate::domain::canary::{Integrity, Template};
-    use crate::domain::sighting::WantedTrace;
+    use crate::domain::sighting::{Trouble, WantedTrace};
     use crate::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
 
     const NOW: i64 = 1_795_321_800;
@@ -272,7 +297,8 @@ mod tests {
             keys: Arc::new(keys("0123456789abcdef")),
             templates: [(Code::of("acme"), Template::default())].into(),
         };
-        let clock = WallClock::new(|| Timestamp::from_secs(NOW));
+        let start = tokio::time::Instant::now();
+        let clock = WallClock::new(move || Timestamp::from_secs(NOW) + start.elapsed());
         let mut settings = Settings::new("/export");
         settings.max_pages = 2;
         let client = Client::from_conf(config);
@@ -283,7 +309,7 @@ mod tests {
         json!({"eventId": id, "ingestionTime": (NOW - 3) * 1_000 + 7, "timestamp": NOW * 1_000, "message": message})
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_canary_is_seen_on_a_page_after_an_empty_one() {
         let message = line("0123456789abcdef");
         let (mut observer, sent) = observer(vec![
@@ -304,7 +330,7 @@ mod tests {
         assert_eq!(sent[1]["nextToken"], "t1");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_window_that_is_too_long_is_read_on_in_the_next_look() {
         let page = |token| (200, json!({"events": [], "nextToken": token}));
         let (mut observer, sent) = observer(vec![page("t1"), page("t2"), (200, json!({"events": []}))]);
@@ -315,7 +341,7 @@ mod tests {
         assert_eq!(sent.lock().unwrap()[2]["nextToken"], "t2");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn events_of_a_pause_are_read_only_where_gaps_are() {
         for (gaps, from) in [(Gaps::Skip, NOW + 535), (Gaps::Read, NOW - 70)] {
             let page = (200, json!({"events": []}));
@@ -332,7 +358,68 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
+    async fn a_page_that_fails_costs_neither_what_was_found_before_nor_the_way_to_it() {
+        let message = line("0123456789abcdef");
+        let (mut observer, sent) = observer(vec![
+            (200, json!({"events": [event("e1", &message)], "nextToken": "t1"})),
+            (400, json!({"__type": "ThrottlingException", "message": "Rate exceeded"})),
+            (200, json!({"events": []})),
+        ]);
+        assert_eq!(observer.sweep(&wanted()).await.unwrap_err().trouble, Trouble::Throttled);
+        let found = observer.partial();
+        assert_eq!((found.sightings.len(), found.reading.records), (1, 1));
+        let sweep = observer.sweep(&wanted()).await.unwrap();
+        assert_eq!((sweep.sightings.len(), sweep.watermark), (0, Some(Timestamp::from_secs(NOW - 10))));
+        let tokens: Vec<_> = sent.lock().unwrap().iter().map(|sent| sent["nextToken"].clone()).collect();
+        assert_eq!(tokens, [Value::Null, json!("t1"), json!("t1")]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_is_refused_is_given_up_and_no_other_failure_says_anything_against_one() {
+        for (status, code, next) in [
+            (503, "ServiceUnavailableException", json!("t1")),
+            (400, "InvalidParameterException", Value::Null),
+        ] {
+            let (mut observer, sent) = observer(vec![
+                (200, json!({"events": [], "nextToken": "t1"})),
+                (status, json!({"__type": code, "message": "why"})),
+                (200, json!({"events": []})),
+            ]);
+            observer.sweep(&wanted()).await.unwrap_err();
+            observer.sweep(&wanted()).await.unwrap();
+            assert_eq!(sent.lock().unwrap()[2].get("nextToken").cloned().unwrap_or_default(), next);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_is_dropped_goes_on_with_the_page_that_it_waited_for() {
+        let message = line("0123456789abcdef");
+        let (mut observer, sent) = observer(vec![
+            (200, json!({"events": [event("e1", &message)], "nextToken": "t1"})),
+            (200, json!({"events": []})),
+        ]);
+        let wanted = wanted();
+        let look = tokio::time::timeout(Duration::from_millis(100), observer.sweep(&wanted));
+        assert!(look.await.is_err(), "the second page waits for its turn");
+        assert_eq!(observer.partial().sightings.len(), 1);
+        assert!(observer.sweep(&wanted).await.unwrap().watermark.is_some());
+        assert_eq!(sent.lock().unwrap()[1]["nextToken"], "t1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pages_are_two_a_second_and_a_look_that_took_long_enough_ends_well() {
+        let page = |token| (200, json!({"events": [], "nextToken": token}));
+        let (mut observer, sent) = observer(vec![page("t1"), page("t2"), page("t3"), page("t4"), page("t5")]);
+        observer.settings.max_pages = 100;
+        observer.settings.enough = Duration::from_secs(2);
+        let start = tokio::time::Instant::now();
+        let sweep = observer.sweep(&wanted()).await.unwrap();
+        assert_eq!((sweep.watermark, sent.lock().unwrap().len()), (None, 5));
+        assert_eq!(start.elapsed(), Duration::from_secs(2));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_foreign_tag_is_counted_once_for_all_windows_that_show_it() {
         let page = (200, json!({"events": [event("e1", &line("another key, sixteen+"))]}));
         let (mut observer, _) = observer(vec![page.clone(), page]);
@@ -341,7 +428,7 @@ mod tests {
         assert_eq!(observer.sweep(&wanted()).await.unwrap().reading.foreign_tags, 0);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn failures_have_their_kind_and_say_what_was_asked() {
         for (status, code, kind) in [
             (400, "ThrottlingException", Trouble::Throttled),

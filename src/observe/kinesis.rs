@@ -2,13 +2,14 @@
 //!
 //! Arrival is stamped by the stream itself, so reading more often would add nothing to the precision and only take
 //! reads from the pipeline, which shares five calls and 2 MiB a second of each shard with us. So a look is one pass
-//! over the shards, with a bound on calls and bytes; a look that did not reach the tip gives no watermark and leaves
-//! the rest to the next.
+//! over the shards, each within its [`share`]; a look that did not reach the tip gives no watermark and leaves the rest
+//! to the next.
 //!
 //! It must never conclude anything from an empty answer: only `MillisBehindLatest == 0` says that the tip was reached.
 //! A position moves only together with the sightings that were read up to it, so a look may be dropped at any `await`.
 
 mod ask;
+mod share;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -21,23 +22,23 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
 use self::ask::{Answer, Ask, Refusal, date, is_arn, is_invalid};
+pub use self::share::Pages;
+use self::share::{GAP, Share};
 use super::aside::aside;
 use super::decode::{Limits, scan_record};
 use super::sdk_error::explain;
 use super::unread::Unread;
-use super::{Gaps, Observe, ObserveError, Recognizer};
-use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
+use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
+use crate::domain::sighting::{Locator, Sighting, Stamp, Sweep, Trouble, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
 /// Shards that are read at the same time. Each answer may take 10 MiB (Kinesis API reference, GetRecords).
 const CONCURRENCY: usize = 4;
-/// Pages of one shard in one look: the second is for the empty page that often comes first after a cursor was opened.
-const PAGES_PER_SHARD: u8 = 2;
 /// Shards that are followed; the default quota of an account is 20,000 in the largest regions (Kinesis quotas).
 const MAX_SHARDS: usize = 20_000;
 /// Shards on a page of ListShards (its default).
 const SHARDS_A_PAGE: i32 = 1_000;
-/// Sightings that may wait for a look that ends well.
+/// Sightings that may wait for the end of a look.
 const MAX_SIGHTINGS: usize = 100_000;
 
 /// What to read, and how much of it at a time.
@@ -47,6 +48,13 @@ pub struct Settings {
     pub stream: String,
     /// Records an answer may hold; at most 10,000 (Kinesis API reference, GetRecords).
     pub max_records_per_call: i32,
+    /// Most bytes of records a second that are read of each shard. All its readers together have 2 MiB (Kinesis quotas).
+    pub max_bytes_per_second: u64,
+    /// Pages of one shard in one look, a second apart: the first one after a cursor was opened is often empty. The look
+    /// must be over before it is time for the next.
+    pub pages_per_look: u8,
+    /// Room for answers, which all streams share.
+    pub pages: Pages,
     /// After so many bytes of records, a look makes no further call.
     pub max_bytes_per_sweep: u64,
     /// Calls of GetRecords in one look.
@@ -67,6 +75,9 @@ impl Settings {
         Self {
             stream: stream.into(),
             max_records_per_call: 10_000,
+            max_bytes_per_second: 512 << 10,
+            pages_per_look: 2,
+            pages: Pages::default(),
             max_bytes_per_sweep: 64 << 20,
             max_calls_per_sweep: 1_000,
             settle: Duration::from_secs(1),
@@ -91,16 +102,8 @@ pub struct Kinesis {
     /// Counts looks, so that shards take turns when a look cannot read them all.
     turn: u64,
     /// What was read and not reported yet: a look may be dropped.
-    unreported: Unreported,
+    unreported: Findings,
     unread: Unread,
-    /// A failure of the last look, which had to report something first.
-    failure: Option<ObserveError>,
-}
-
-#[derive(Debug, Default)]
-struct Unreported {
-    sightings: Vec<Sighting>,
-    reading: Reading,
 }
 
 #[derive(Debug)]
@@ -124,6 +127,7 @@ struct Cursor {
     /// The look in which it was read last.
     asked: u64,
     pages: u8,
+    share: Share,
 }
 
 /// Where to go on in a shard; it outlives iterators.
@@ -147,6 +151,7 @@ impl Cursor {
             queued: 0,
             asked: 0,
             pages: 0,
+            share: Share::default(),
         }
     }
 
@@ -183,9 +188,8 @@ impl Kinesis {
             unlisted: true,
             rested: false,
             turn: 0,
-            unreported: Unreported::default(),
+            unreported: Findings::default(),
             unread: Unread::default(),
-            failure: None,
         }
     }
 
@@ -216,7 +220,11 @@ impl Kinesis {
                 let ask = Ask {
                     client: self.client.clone(),
                     stream: self.settings.stream.clone(),
-                    limit: self.settings.max_records_per_call,
+                    limit: cursor
+                        .share
+                        .limit(self.settings.max_records_per_call, self.settings.max_bytes_per_second),
+                    not_before: cursor.share.take_turn(),
+                    pages: self.settings.pages.clone(),
                     shard,
                     position: cursor.position.clone(),
                     iterator: cursor.iterator.clone(),
@@ -336,12 +344,13 @@ impl Kinesis {
             // A parent that is not listed ended before everything of interest.
             !cursor.ended && parents.all(|id| self.cursors.get(id).is_none_or(|it| it.ended))
         };
-        let mut line: Vec<(u64, String)> = self
-            .cursors
-            .iter()
-            .filter(|(_, cursor)| cursor.queued < self.turn && ready(cursor))
-            .map(|(id, cursor)| (cursor.asked, id.clone()))
-            .collect();
+        let fresh = |cursor: &Cursor| cursor.queued < self.turn && ready(cursor);
+        let readable = self.cursors.iter().filter(|(_, cursor)| fresh(cursor));
+        let (due, paying): (Vec<_>, Vec<_>) = readable.partition(|(_, cursor)| cursor.share.is_due());
+        // One at its tip vouches for what was read up to then; the others have more to read.
+        pass.short |= paying.iter().any(|(_, cursor)| cursor.behind != Some(Duration::ZERO));
+        let mut line: Vec<(u64, String)> =
+            due.into_iter().map(|(id, cursor)| (cursor.asked, id.clone())).collect();
         line.sort();
         for (_, id) in line {
             if let Some(cursor) = self.cursors.get_mut(&id) {
@@ -381,6 +390,7 @@ impl Kinesis {
             }
         };
         let reading = &mut self.unreported.reading;
+        let records = page.records.len() as u64;
         let bytes = page.records.iter().map(|record| record.data.as_ref().len()).sum();
         let scan = |record: &Record| scan_record(&self.recognizer, Limits::RECORD, record.data.as_ref());
         let scans: Vec<_> = aside(bytes, || page.records.iter().map(scan).collect());
@@ -411,6 +421,7 @@ impl Kinesis {
             cursor.reached = cursor.reached.max(arrived.unwrap_or(cursor.reached));
             cursor.position = Position::After(record.sequence_number);
         }
+        cursor.share.charge(records, bytes as u64, self.settings.max_bytes_per_second);
         let behind = page.millis_behind_latest;
         let millis = behind.and_then(|millis| u64::try_from(millis).ok());
         cursor.behind = millis.map(Duration::from_millis);
@@ -432,7 +443,7 @@ impl Kinesis {
             }
             self.enqueue(pass);
         } else if !at_tip {
-            if cursor.pages < PAGES_PER_SHARD {
+            if cursor.pages < self.settings.pages_per_look && cursor.share.is_due_within(GAP) {
                 pass.queue.push_back(answer.shard);
             } else {
                 pass.short = true;
@@ -460,33 +471,21 @@ impl Kinesis {
 
 impl Observe for Kinesis {
     async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
-        if let Some(failure) = self.failure.take() {
-            return Err(failure);
-        }
         let started = self.clock.now();
         let oldest = wanted.oldest().unwrap_or(started).min(started);
         let start = self.start(oldest);
-        let pass = self.look(started, start).await;
-        let (mut watermark, failure) = match pass {
-            Ok(mut pass) => (self.watermark(&pass), pass.failure.take()),
-            Err(failure) => (None, Some(failure)),
-        };
-        if let Some(failure) = failure {
-            if self.unreported.sightings.is_empty() {
-                return Err(failure);
-            }
-            // What was seen comes first; the failure is told when asked again.
-            self.failure = Some(failure);
+        let mut pass = self.look(started, start).await?;
+        if let Some(failure) = pass.failure.take() {
+            return Err(failure);
         }
+        let mut watermark = self.watermark(&pass);
         if let Some(unread) = self.unread.matters(wanted, &self.unreported.sightings) {
             if self.unreported.sightings.is_empty() {
                 return Err(unread);
             }
             watermark = None;
         }
-        let Unreported { sightings, mut reading } = std::mem::take(&mut self.unreported);
-        let open = self.cursors.values().filter(|cursor| !cursor.ended);
-        reading.behind = open.filter_map(|cursor| cursor.behind).max();
+        let Findings { sightings, reading } = self.partial();
         Ok(Sweep {
             revision: wanted.revision,
             started,
@@ -497,9 +496,15 @@ impl Observe for Kinesis {
         })
     }
 
+    fn partial(&mut self) -> Findings {
+        let mut found = std::mem::take(&mut self.unreported);
+        let open = self.cursors.values().filter(|cursor| !cursor.ended);
+        found.reading.behind = open.filter_map(|cursor| cursor.behind).max();
+        found
+    }
+
     fn rest(&mut self) {
         self.rested = true;
-        self.failure = None;
     }
 }
 

@@ -13,6 +13,7 @@ pub mod decode;
 pub mod kinesis;
 pub mod s3;
 mod sdk_error;
+pub mod turns;
 mod unread;
 
 use std::future::Future;
@@ -21,17 +22,24 @@ use std::time::Duration;
 
 use crate::domain::canary::Template;
 use crate::domain::schema::TableSchema;
-use crate::domain::sighting::{Sweep, Trouble, Wanted};
+use crate::domain::sighting::{Reading, Sighting, Sweep, Trouble, Wanted};
 use crate::domain::tag::{Code, Keyring};
 
 /// Reads one source.
 pub trait Observe: Send + 'static {
     /// Looks once, for all wanted traces together.
     ///
-    /// `wanted.waiting` is never empty. Do not retry, sleep, count or log: the loop comes round again. It may be
-    /// dropped at any `await`, when it takes longer than its timeout or the daemon stops, and is asked again
-    /// afterwards; whatever it keeps between looks must survive that without skipping anything.
+    /// `wanted.waiting` is never empty. Do not retry, count or log: the loop comes round again; and do not sleep but to
+    /// leave a quota to others between two calls of one look. It may be dropped at any `await`, when it takes longer than
+    /// its timeout or the daemon stops, and is asked again afterwards; whatever it keeps between looks must survive that
+    /// without skipping anything.
     fn sweep(&mut self, wanted: &Wanted) -> impl Future<Output = Result<Sweep, ObserveError>> + Send;
+
+    /// Gives away what looks found that failed or were dropped, and that no sweep reported. Asked after every look that
+    /// gave no sweep: what one call that never ends, or fails each time, holds up must not be withheld with it.
+    fn partial(&mut self) -> Findings {
+        Findings::default()
+    }
 
     /// The schema that the source had when it was last described; `None` until it was, or where there is none. Whether
     /// that is the one it should have is the tracker's to say. Asked after every look, also one that failed.
@@ -54,6 +62,25 @@ pub enum Gaps {
     Skip,
     /// The next look goes on where the last one ended.
     Read,
+}
+
+/// What was found and not reported yet.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// What was seen.
+    pub sightings: Vec<Sighting>,
+    /// What it took to see it.
+    pub reading: Reading,
+}
+
+impl Findings {
+    /// Nothing was seen, and nothing spent.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Reading { bytes, records, decode_errors, foreign_tags, billed_bytes, behind: _ } = self.reading;
+        self.sightings.is_empty()
+            && [bytes, records, decode_errors, foreign_tags, billed_bytes].iter().all(|count| *count == 0)
+    }
 }
 
 /// Why a look failed.

@@ -12,8 +12,8 @@ use backoff::backoff::Backoff;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Observe, ObserveError};
-use crate::domain::sighting::{Trouble, Wanted};
+use super::{Findings, Observe, ObserveError};
+use crate::domain::sighting::{Sweep, Trouble, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::SourceId;
 use crate::domain::tracker::Input;
@@ -32,6 +32,10 @@ pub struct Rhythm {
 impl Rhythm {
     /// The longest pause after failed looks. Short enough that a source that came back is seen again soon.
     const MAX_BACKOFF: Duration = Duration::from_secs(15);
+
+    /// The longest that a source is left alone because it asks for it. A proxy that answers `Retry-After: 86400`, or a
+    /// number that is meant in milliseconds, must not end the watch for a day.
+    const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
     /// The shortest time from look to look on average: early looks may at most double the calls.
     fn min_gap(&self) -> Duration {
@@ -105,6 +109,7 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
     let mut last: Option<Timestamp> = None;
     let mut credit = Duration::ZERO;
     let mut covered = None;
+    let mut incomplete = false;
     let mut schema = None;
     loop {
         let wanted = ends.wanted.borrow_and_update().clone();
@@ -115,7 +120,9 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
             }
             continue;
         }
-        let due = rhythm.next_look(last, credit, covered, &wanted.checkpoints);
+        // A look that comes early proves nothing while there is more to read than one look can.
+        let checkpoints = if incomplete { &[][..] } else { &wanted.checkpoints[..] };
+        let due = rhythm.next_look(last, credit, covered, checkpoints);
         let pause = due.since(clock.now());
         if !pause.is_zero() {
             // A changed list may bring a checkpoint that is due sooner.
@@ -136,11 +143,20 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
             Ok(sweep) => {
                 backoff.reset();
                 covered = sweep.watermark.or(covered);
+                incomplete = sweep.watermark.is_none();
                 (Input::Swept { source: ends.source, sweep }, Duration::ZERO)
             }
             Err(error) => {
+                let found = observer.partial();
+                if !found.is_empty() {
+                    let sweep = without_watermark(found, wanted.revision, started, clock.now());
+                    if ends.reports.send(Input::Swept { source: ends.source, sweep }).await.is_err() {
+                        return;
+                    }
+                }
                 let delay = backoff.next_backoff().unwrap_or(Rhythm::MAX_BACKOFF);
-                let delay = error.retry_after.map_or(delay, |asked| asked.max(delay));
+                let asked = error.retry_after.unwrap_or_default().min(Rhythm::MAX_RETRY_AFTER);
+                let delay = asked.max(delay);
                 let ObserveError { trouble, detail, .. } = error;
                 (Input::LookFailed { source: ends.source, trouble, detail }, delay)
             }
@@ -163,6 +179,12 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
     }
 }
 
+/// What a look found that did not end well. It proves no absence.
+fn without_watermark(found: Findings, revision: u64, started: Timestamp, finished: Timestamp) -> Sweep {
+    let Findings { sightings, reading } = found;
+    Sweep { revision, started, finished, watermark: None, sightings, reading }
+}
+
 fn timed_out(limit: Duration) -> ObserveError {
     ObserveError::new(Trouble::TimedOut, format!("no answer within {} s", limit.as_secs_f64()))
 }
@@ -173,7 +195,7 @@ mod tests {
 
     use super::*;
     use crate::domain::schema::{Column, TableSchema};
-    use crate::domain::sighting::{Reading, Sweep, WantedTrace};
+    use crate::domain::sighting::WantedTrace;
     use crate::domain::tag::{Code, Tag, TraceId};
 
     const RHYTHM: Rhythm =
@@ -204,7 +226,9 @@ mod tests {
 
     enum Answer {
         Fine,
+        Incomplete,
         Fails,
+        AsksForPeace(Duration),
         Hangs,
     }
 
@@ -212,6 +236,11 @@ mod tests {
         clock: WallClock,
         looks: Arc<Mutex<Vec<Timestamp>>>,
         answer: fn(usize) -> Answer,
+        found: Findings,
+    }
+
+    fn incomplete(revision: u64, at: Timestamp, found: Findings) -> Sweep {
+        without_watermark(found, revision, at, at)
     }
 
     impl Observe for Scripted {
@@ -224,16 +253,24 @@ mod tests {
             };
             match (self.answer)(nth) {
                 Answer::Fine => Ok(Sweep {
-                    revision: wanted.revision,
-                    started: now,
-                    finished: now,
                     watermark: Some(now),
-                    sightings: Vec::new(),
-                    reading: Reading::default(),
+                    ..incomplete(wanted.revision, now, Findings::default())
                 }),
+                Answer::Incomplete => Ok(incomplete(wanted.revision, now, Findings::default())),
                 Answer::Fails => Err(ObserveError::new(Trouble::Failing, "scripted")),
-                Answer::Hangs => std::future::pending().await,
+                Answer::AsksForPeace(pause) => {
+                    let error = ObserveError::new(Trouble::Throttled, "scripted");
+                    Err(ObserveError { retry_after: Some(pause), ..error })
+                }
+                Answer::Hangs => {
+                    self.found.reading.records += 3;
+                    std::future::pending().await
+                }
             }
+        }
+
+        fn partial(&mut self) -> Findings {
+            std::mem::take(&mut self.found)
         }
 
         /// From the third look on, a column is gone.
@@ -252,7 +289,8 @@ mod tests {
         let (reports, mut received) = mpsc::channel(1_000);
         let stop = CancellationToken::new();
         let ends = Ends { source: SourceId(0), wanted, reports, stop: stop.clone() };
-        let observer = Scripted { clock: clock.clone(), looks: looks.clone(), answer };
+        let observer =
+            Scripted { clock: clock.clone(), looks: looks.clone(), answer, found: Findings::default() };
         let looking = watch(observer, RHYTHM, clock, ends);
         let ending = async {
             tokio::time::sleep(Duration::from_secs(secs)).await;
@@ -315,7 +353,34 @@ mod tests {
     async fn a_look_that_hangs_is_reported_and_does_not_hold_up_the_next() {
         let (looks, reported) = looks_during(60, wanted(1, 1), |_| Answer::Hangs).await;
         assert!(looks.len() >= 3, "{looks:?}");
-        assert!(matches!(reported[0], Input::LookFailed { trouble: Trouble::TimedOut, .. }));
+        assert!(matches!(reported[1], Input::LookFailed { trouble: Trouble::TimedOut, .. }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_look_found_before_it_hung_is_reported_before_its_failure() {
+        let (_, reported) = looks_during(8, wanted(9, 1), |_| Answer::Hangs).await;
+        let [Input::Swept { sweep, .. }, Input::LookFailed { .. }, ..] = reported.as_slice() else {
+            panic!("{reported:?}")
+        };
+        assert_eq!((sweep.revision, sweep.watermark, sweep.reading.records), (9, None, 3));
+        assert_eq!((sweep.started, sweep.finished), (t(1_000), t(1_005)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_is_left_alone_as_it_asks_but_no_longer_than_a_minute() {
+        let patient =
+            |nth| if nth == 1 { Answer::AsksForPeace(Duration::from_secs(40)) } else { Answer::Fine };
+        assert_eq!(looks_during(65, wanted(1, 1), patient).await.0, [0, 40, 50, 60]);
+        let deaf = |nth| if nth == 1 { Answer::AsksForPeace(Duration::MAX) } else { Answer::Fine };
+        assert_eq!(looks_during(75, wanted(1, 1), deaf).await.0, [0, 60, 70]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_could_not_read_all_is_followed_by_none_before_its_time() {
+        let wanted = Wanted { checkpoints: vec![t(1_003), t(1_017)].into(), ..wanted(1, 1) };
+        let looks =
+            looks_during(45, wanted, |nth| if nth < 3 { Answer::Incomplete } else { Answer::Fine }).await.0;
+        assert_eq!(looks, [0, 10, 20, 30, 40]);
     }
 
     #[tokio::test(start_paused = true)]

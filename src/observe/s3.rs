@@ -27,14 +27,19 @@ use super::aside::aside;
 use super::decode::{Limits, Scan, Scanner};
 use super::sdk_error::{causes, explain};
 use super::unread::Unread;
-use super::{Gaps, Observe, ObserveError, Recognizer};
+use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
 /// Objects that are read at the same time.
 const CONCURRENCY: usize = 4;
-/// Sightings that may wait for a look that ends well.
+/// Sightings that may wait for the end of a look.
 const MAX_SIGHTINGS: usize = 100_000;
+/// So often in a row an object is refused before looks go on without it. Rights that were just granted need a while to
+/// show, and a deployment may change policy and key one after the other.
+const MAX_REFUSALS: u32 = 3;
+/// Looks until one that was set aside is tried again, at most; until then each pause is twice the one before.
+const MAX_ASIDE: u64 = 64;
 
 /// What to read, and how much of it at a time.
 #[derive(Clone, Debug)]
@@ -52,7 +57,7 @@ pub struct Settings {
     pub key_slack: Duration,
     /// Prefixes that are listed in one look.
     pub max_prefixes: usize,
-    /// Keys that are listed in one look.
+    /// Keys that are listed in one look, and remembered for as long as their prefix is listed.
     pub max_keys_per_sweep: usize,
     /// Objects that are opened in one look; the rest is left to the next.
     pub max_objects_per_sweep: usize,
@@ -62,7 +67,8 @@ pub struct Settings {
     pub max_inflated_bytes: u64,
     /// Whether objects are read that were written while nothing waited, as far as the listed prefixes reach back.
     pub gaps: Gaps,
-    /// Within a prefix, keys grow with time, so a listing may begin after the last key that was read.
+    /// Within a prefix, keys grow with time, so a listing may begin after keys that were read, as far behind as
+    /// `key_slack` and `slack` say: of several writers one may be slow to put an object whose key sorts before others'.
     pub ordered_keys: bool,
 }
 
@@ -105,8 +111,6 @@ pub struct S3 {
     sightings: Vec<Sighting>,
     reading: Reading,
     unread: Unread,
-    /// A failure of the last look, which had to report something first.
-    failure: Option<ObserveError>,
 }
 
 /// What is known of the objects under a prefix.
@@ -120,6 +124,8 @@ struct Prefix {
 #[derive(Debug)]
 struct Known {
     etag: String,
+    /// Its LastModified.
+    modified: Timestamp,
     state: State,
     /// The look that listed it last.
     turn: u64,
@@ -129,6 +135,8 @@ struct Known {
 enum State {
     /// Listed, and not read yet; the end of the answer that showed it first.
     Seen(Timestamp),
+    /// Listed, and refused to us so often; not asked for again before that look.
+    Refused { seen_by: Timestamp, times: u32, again: u64 },
     /// Read as far as the limits go, or for good reason never.
     Read,
 }
@@ -145,6 +153,16 @@ struct Object {
     size: Option<u64>,
     /// Whose it is by its key.
     label: Option<Arc<str>>,
+}
+
+impl Object {
+    /// By when it had arrived by our own clock, if those of S3 and ours are no further apart than that.
+    fn arrived_by(&self, slack: Duration) -> Timestamp {
+        match self.stamp {
+            Stamp::Seconds(at) => self.seen_by.min(at + Duration::from_secs(1) + slack),
+            Stamp::NotBefore(_) | Stamp::Millis(_) | Stamp::None => self.seen_by,
+        }
+    }
 }
 
 /// What one look came to, apart from what it found.
@@ -164,6 +182,8 @@ enum Opened {
     Vanished,
     /// It was overwritten between LIST and GET; the next LIST shows the new one.
     Replaced,
+    /// It is there, and we must not have it: another key of KMS, a storage class that has to be restored.
+    Refused(ObserveError),
     Failed(ObserveError),
 }
 
@@ -182,7 +202,6 @@ impl S3 {
             sightings: Vec::new(),
             reading: Reading::default(),
             unread: Unread::default(),
-            failure: None,
         }
     }
 
@@ -256,16 +275,20 @@ impl S3 {
                 let size = object.size.and_then(|size| u64::try_from(size).ok());
                 let entry = known.objects.entry(key.clone()).or_insert_with(|| Known {
                     etag: etag.clone(),
+                    modified,
                     state: State::Seen(ended),
                     turn: self.turn,
                 });
                 entry.turn = self.turn;
                 if entry.etag != etag {
                     entry.etag.clone_from(&etag);
+                    entry.modified = modified;
                     entry.state = State::Seen(ended);
                 }
-                let State::Seen(seen_by) = entry.state else {
-                    continue;
+                let seen_by = match entry.state {
+                    State::Seen(seen_by) => seen_by,
+                    State::Refused { seen_by, again, .. } if again <= self.turn => seen_by,
+                    State::Refused { .. } | State::Read => continue,
                 };
                 let stamp =
                     if is_multipart(&etag) { Stamp::NotBefore(modified) } else { Stamp::Seconds(modified) };
@@ -286,7 +309,9 @@ impl S3 {
             }
             if pass.keys > self.settings.max_keys_per_sweep {
                 let limit = self.settings.max_keys_per_sweep;
-                let words = format!("{words}: more than {limit} keys in one look");
+                let words = format!(
+                    "{words}: more than max_keys ({limit}) in one look; raise it, set ordered_keys where keys grow with time, or put a finer time field into key"
+                );
                 return Err(ObserveError::new(Trouble::OverBudget, words));
             }
             token = page.next_continuation_token.filter(|_| page.is_truncated == Some(true));
@@ -333,6 +358,13 @@ impl S3 {
                 pass.short = true;
                 return;
             }
+            Opened::Refused(refusal) => {
+                if !self.set_aside(object, &refusal) {
+                    pass.short = true;
+                    pass.failure.get_or_insert(refusal);
+                }
+                return;
+            }
             Opened::Failed(failure) => {
                 pass.short = true;
                 pass.failure.get_or_insert(failure);
@@ -345,6 +377,29 @@ impl S3 {
         }
     }
 
+    /// Counts a refusal, and says whether looks may go on without the object: it then only holds up the proof for traces
+    /// that can be in it, and counts as one that could not be decoded.
+    fn set_aside(&mut self, object: &Object, refusal: &ObserveError) -> bool {
+        let prefix = self.prefixes.get_mut(&object.prefix);
+        let Some(known) = prefix.and_then(|prefix| prefix.objects.get_mut(&object.key)) else {
+            return false;
+        };
+        let before = if let State::Refused { times, .. } = known.state { times } else { 0 };
+        let times = before + 1;
+        let aside = times >= MAX_REFUSALS;
+        let pause = if aside { 1 << (times - MAX_REFUSALS).min(63) } else { 0 };
+        let again = self.turn + MAX_ASIDE.min(pause) + 1;
+        known.state = State::Refused { seen_by: object.seen_by, times, again };
+        if aside {
+            self.unread.refused(object.arrived_by(self.settings.slack), refusal);
+        }
+        if times == MAX_REFUSALS {
+            self.reading.records += 1;
+            self.reading.decode_errors += 1;
+        }
+        aside
+    }
+
     fn report(&mut self, object: &Object, scan: Scan, bytes: u64) {
         self.reading.records += 1;
         self.reading.bytes += bytes;
@@ -353,11 +408,7 @@ impl S3 {
         let name: Arc<str> = format!("s3://{}/{}", self.settings.bucket, object.key).into();
         if scan.cut {
             let Settings { max_object_bytes, max_inflated_bytes, slack, .. } = self.settings;
-            let arrived_by = match object.stamp {
-                Stamp::Seconds(at) => object.seen_by.min(at + Duration::from_secs(1) + slack),
-                Stamp::NotBefore(_) | Stamp::Millis(_) | Stamp::None => object.seen_by,
-            };
-            self.unread.note(arrived_by, || {
+            self.unread.note(object.arrived_by(slack), || {
                 format!(
                     "{name} (max_object is {} MB, max_inflated {} MB)",
                     max_object_bytes >> 20,
@@ -376,8 +427,10 @@ impl S3 {
     }
 
     /// After a look that listed everything: forgets what is there no more, and moves the start of the next listing up
-    /// to the first key that is not read yet, where keys grow with time.
-    fn move_on(&mut self) {
+    /// to the first key that is not read yet, or so young that one that sorts before it may still come, where keys grow
+    /// with time.
+    fn move_on(&mut self, started: Timestamp) {
+        let settled = started - self.settings.key_slack - self.settings.slack;
         for prefix in self.prefixes.values_mut() {
             prefix.objects.retain(|_, known| known.turn == self.turn);
             if !self.settings.ordered_keys {
@@ -385,7 +438,8 @@ impl S3 {
             }
             let mut keys: Vec<_> = prefix.objects.iter().collect();
             keys.sort_by_key(|(key, _)| *key);
-            let read = keys.iter().take_while(|(_, known)| matches!(known.state, State::Read));
+            let over = |known: &Known| matches!(known.state, State::Read) && known.modified < settled;
+            let read = keys.iter().take_while(|(_, known)| over(known));
             if let Some(last) = read.last().map(|(key, _)| (*key).clone()) {
                 prefix.objects.retain(|key, _| *key > last);
                 prefix.after = Some(last);
@@ -396,30 +450,16 @@ impl S3 {
 
 impl Observe for S3 {
     async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
-        if let Some(failure) = self.failure.take() {
-            return Err(failure);
-        }
         let started = self.clock.now();
         let oldest = wanted.oldest().unwrap_or(started).min(started);
-        let (mut watermark, failure) = match self.look(started, oldest).await {
-            Ok(pass) => {
-                let watermark = (!pass.short).then_some(started);
-                // A listing that was cut off would leave a gap before what it did not show.
-                if pass.failure.is_none() {
-                    self.move_on();
-                }
-                self.complete_at = watermark.or(self.complete_at);
-                (watermark, pass.failure)
-            }
-            Err(failure) => (None, Some(failure)),
-        };
-        if let Some(failure) = failure {
-            if self.sightings.is_empty() {
-                return Err(failure);
-            }
-            // What was seen comes first; the failure is told when asked again.
-            self.failure = Some(failure);
+        let pass = self.look(started, oldest).await?;
+        if let Some(failure) = pass.failure {
+            return Err(failure);
         }
+        // Not after a listing that was cut off, which would leave a gap before what it did not show.
+        self.move_on(started);
+        let mut watermark = (!pass.short).then_some(started);
+        self.complete_at = watermark.or(self.complete_at);
         if let Some(unread) = self.unread.matters(wanted, &self.sightings) {
             if self.sightings.is_empty() {
                 return Err(unread);
@@ -436,8 +476,9 @@ impl Observe for S3 {
         })
     }
 
-    fn rest(&mut self) {
-        self.failure = None;
+    fn partial(&mut self) -> Findings {
+        let sightings = std::mem::take(&mut self.sightings);
+        Findings { sightings, reading: std::mem::take(&mut self.reading) }
     }
 }
 
@@ -465,6 +506,13 @@ impl Get {
                 let opened = match error.code() {
                     Some("NoSuchKey") => Opened::Vanished,
                     Some("PreconditionFailed") => Opened::Replaced,
+                    // No word on the service, and so on this object alone.
+                    _ if is_refusal(error.raw_response().map_or(0, |raw| raw.status().as_u16())) => {
+                        match explain(&words, &error) {
+                            error if error.trouble == Trouble::Throttled => Opened::Failed(error),
+                            error => Opened::Refused(error),
+                        }
+                    }
                     _ => Opened::Failed(explain(&words, &error)),
                 };
                 return (object, opened);
@@ -502,6 +550,11 @@ impl Get {
 /// What is found in an object of so many bytes: some formats are held whole and only opened at their end.
 fn scanned(scanner: Scanner, bytes: u64) -> Scan {
     aside(usize::try_from(bytes).unwrap_or(usize::MAX), || scanner.finish())
+}
+
+/// A request that S3 understood and turned down; not one that came too often or took too long.
+fn is_refusal(status: u16) -> bool {
+    (400..500).contains(&status) && !matches!(status, 408 | 429)
 }
 
 /// The ETag of a multipart object ends with the number of its parts: `"…-12"`.

@@ -1,7 +1,8 @@
-//! What a limit of ours kept from being read, and as long as that matters.
+//! What could not be read at a source that else can be, and as long as that matters.
 //!
-//! Limits on the size and depth of what is decoded keep a bomb from ending the probe. But a canary may lie in the part
-//! that was left out, so none that was planned before that part arrived is proven absent by any look at its source.
+//! Limits on the size and depth of what is decoded keep a bomb from ending the probe, and a single object may be denied to
+//! us. But a canary may lie in the part that was left out, so none that was planned before that part arrived is proven
+//! absent by any look at its source.
 //! The watermark is one instant for all traces of a source; so it is withheld while such a canary is waited for, and
 //! no longer: those planned later cannot be in it.
 
@@ -22,14 +23,26 @@ pub(super) struct Unread(Option<Part>);
 struct Part {
     /// By our own clock at the latest.
     arrived_by: Timestamp,
+    trouble: Trouble,
     words: Arc<str>,
 }
 
 impl Unread {
-    /// Notes what was left out, in words such as `the record 17 of stream logs-acme`, and by when it had arrived.
+    /// Notes what was left out for a limit, in words such as `the record 17 of stream logs-acme`, and by when it had
+    /// arrived.
     pub(super) fn note(&mut self, arrived_by: Timestamp, words: impl FnOnce() -> String) {
+        let words = || format!("{} was read in part only, for a limit of the probe's", words());
+        self.add(arrived_by, Trouble::OverBudget, words);
+    }
+
+    /// Notes what was refused to us, and by when it had arrived.
+    pub(super) fn refused(&mut self, arrived_by: Timestamp, refusal: &ObserveError) {
+        self.add(arrived_by, refusal.trouble, || refusal.detail.to_string());
+    }
+
+    fn add(&mut self, arrived_by: Timestamp, trouble: Trouble, words: impl FnOnce() -> String) {
         if self.0.as_ref().is_none_or(|part| part.arrived_by < arrived_by) {
-            self.0 = Some(Part { arrived_by, words: words().into() });
+            self.0 = Some(Part { arrived_by, trouble, words: words().into() });
         }
     }
 
@@ -40,10 +53,10 @@ impl Unread {
         let mut missing = wanted.waiting.iter().filter(|trace| !found.contains(&trace.tag.trace));
         missing.any(|trace| trace.planned_at <= part.arrived_by).then(|| {
             let words = format!(
-                "{} was read in part only, for a limit of the probe's; a canary may lie in the rest, so those planned before {} are not called absent",
+                "{}; a canary may lie in what was not read, so those planned before {} are not called absent",
                 part.words, part.arrived_by
             );
-            ObserveError::new(Trouble::OverBudget, words)
+            ObserveError::new(part.trouble, words)
         })
     }
 }

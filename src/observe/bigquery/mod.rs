@@ -26,7 +26,7 @@ use gcp_bigquery_client::model::query_response::QueryResponse;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
-use super::{Observe, ObserveError, Recognizer};
+use super::{Findings, Observe, ObserveError, Recognizer};
 use crate::cloud::calls::CallResult;
 use crate::cloud::gcp::Gcp;
 use crate::domain::schema::TableSchema;
@@ -37,6 +37,7 @@ use crate::domain::time::{Timestamp, WallClock};
 pub use settings::{IdIs, Predicate, Settings, TableName};
 
 use rows::{Reader, Row};
+use settings::MAX_WAITS;
 use sql::Columns;
 use table::Table;
 
@@ -49,9 +50,6 @@ const PAGE_ROWS: i32 = 10_000;
 
 /// What every query is billed for at least, in bytes (BigQuery pricing).
 const MIN_BILLED: u64 = 10 << 20;
-
-/// How often an unfinished query is asked for its result before the look ends as timed out.
-const MAX_WAITS: u32 = 3;
 
 /// Reads one table.
 #[derive(Debug)]
@@ -75,11 +73,36 @@ struct Known {
     checked_at: Timestamp,
 }
 
-/// Bytes that were billed today.
+/// Bytes that were billed.
 #[derive(Clone, Copy, Debug, Default)]
 struct Spent {
     day: i64,
+    /// On that day (UTC).
     bytes: u64,
+    /// Not reported yet.
+    unreported: u64,
+    /// What the query may be billed for that was sent and not answered: it runs on when nobody waits for it any more.
+    at_most: Option<u64>,
+}
+
+impl Spent {
+    fn charge(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.unreported = self.unreported.saturating_add(bytes);
+        self.at_most = None;
+    }
+
+    /// Charges a query that was given up with the most that it may be billed for, since nobody will say.
+    fn charge_abandoned(&mut self) {
+        if let Some(most) = self.at_most {
+            self.charge(most);
+        }
+    }
+
+    /// The query that was sent did not run, or not to an end that is billed.
+    fn spare(&mut self) {
+        self.at_most = None;
+    }
 }
 
 /// What one query asks for.
@@ -262,7 +285,7 @@ impl BigQuery {
         const DAY: i64 = 86_400_000;
         let today = now.millis().div_euclid(DAY);
         if self.spent.day != today {
-            self.spent = Spent { day: today, bytes: 0 };
+            self.spent = Spent { day: today, bytes: 0, ..self.spent };
         }
         match self.settings.daily_bytes_billed {
             Some(budget) if self.spent.bytes >= budget => {
@@ -330,13 +353,9 @@ impl BigQuery {
     }
 
     /// Runs one query to its end. Its rows, and whether they are all.
-    async fn rows(
-        &mut self,
-        request: QueryRequest,
-        reading: &mut Reading,
-    ) -> Result<(Vec<Row>, bool), ObserveError> {
+    async fn rows(&mut self, request: QueryRequest) -> Result<(Vec<Row>, bool), ObserveError> {
         let asked = format!("query on `{}`", self.name);
-        let job_timeout = self.settings.query_timeout * (MAX_WAITS + 1);
+        let job_timeout = self.settings.job_timeout();
         let path = format!("/projects/{}/queries", self.billing_project());
         let location = request.location.clone();
         let ask = Ask {
@@ -348,13 +367,26 @@ impl BigQuery {
             job_timeout_ms: job_timeout.as_millis().to_string(),
             job_creation_mode: "JOB_CREATION_OPTIONAL",
         };
-        let mut answer = self.call(&asked, "jobs.query", Method::POST, &path, &[], Some(&ask)).await?;
+        self.spent.charge_abandoned();
+        self.spent.at_most = Some(self.settings.max_bytes_billed.max(MIN_BILLED));
+        let sent = self.call(&asked, "jobs.query", Method::POST, &path, &[], Some(&ask)).await;
+        // Any other failure is a query that was not taken.
+        if let Err(error) = &sent
+            && !matches!(error.trouble, Trouble::TimedOut | Trouble::Garbled)
+        {
+            self.spent.spare();
+        }
+        let mut answer = sent?;
         let mut rows = Vec::new();
         let mut waits = 0;
         let mut pages = 0;
         loop {
             let response = answer.response;
             if let Some(error) = fatal(&asked, &response) {
+                // One that ended in an error is not billed, but one that was stopped may be (BigQuery pricing).
+                if error.trouble != Trouble::TimedOut {
+                    self.spent.spare();
+                }
                 return Err(error);
             }
             let complete = response.job_complete.unwrap_or(true);
@@ -368,8 +400,7 @@ impl BigQuery {
                             processed => processed.max(MIN_BILLED),
                         },
                     };
-                    reading.billed_bytes += billed;
-                    self.spent.bytes = self.spent.bytes.saturating_add(billed);
+                    self.spent.charge(billed);
                 }
                 pages += 1;
                 let page = response.rows.unwrap_or_default().into_iter();
@@ -443,6 +474,13 @@ impl Observe for BigQuery {
         self.schema.clone()
     }
 
+    /// What queries cost whose look failed or was dropped. What they found, the next look finds again.
+    fn partial(&mut self) -> Findings {
+        self.spent.charge_abandoned();
+        let billed_bytes = std::mem::take(&mut self.spent.unreported);
+        Findings { sightings: Vec::new(), reading: Reading { billed_bytes, ..Reading::default() } }
+    }
+
     async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
         let looks = Asked::all(wanted, self.clock.now());
         self.check_budget(self.clock.now())?;
@@ -456,7 +494,7 @@ impl Observe for BigQuery {
         for look in &looks {
             let Some(known) = &self.known else { break };
             let request = self.request(known, look);
-            let (rows, all) = match self.rows(request, &mut reading).await {
+            let (rows, all) = match self.rows(request).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     // The table may not be what it was.
@@ -480,6 +518,7 @@ impl Observe for BigQuery {
             };
             sightings.extend(reader.read(&rows, self.clock.now(), &mut reading));
         }
+        reading.billed_bytes = self.partial().reading.billed_bytes;
         Ok(Sweep {
             revision: wanted.revision,
             started,

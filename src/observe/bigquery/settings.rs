@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::domain::tag::Code;
 
+/// How often an unfinished query is asked for its result before the look ends as timed out.
+pub(super) const MAX_WAITS: u32 = 3;
+
 /// Which table, and how to read it.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -62,6 +65,22 @@ impl Settings {
             max_pages: 10,
             refresh: Duration::from_mins(5),
         }
+    }
+}
+
+impl Settings {
+    /// With a query timeout that fits into looks of at most so long: BigQuery then stops a query before the look is given
+    /// up, and not after, when it would be billed and nobody would read its answer. A part is left for what comes before
+    /// the query, and for the way.
+    #[must_use]
+    pub fn within(self, look: Duration) -> Self {
+        Self { query_timeout: look / (MAX_WAITS + 2), ..self }
+    }
+
+    /// When BigQuery stops a query.
+    #[must_use]
+    pub fn job_timeout(&self) -> Duration {
+        self.query_timeout * (MAX_WAITS + 1)
     }
 }
 

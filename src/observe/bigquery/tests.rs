@@ -56,6 +56,9 @@ async fn answer(State(far_end): State<FarEnd>, uri: Uri, body: Bytes) -> impl In
     if status == 429 {
         headers.insert("retry-after", "7".parse().unwrap());
     }
+    if reply == "never" {
+        std::future::pending::<()>().await;
+    }
     // A text stands for a page that is not JSON.
     let reply = reply.as_str().map_or_else(|| reply.to_string(), str::to_owned);
     (StatusCode::from_u16(status).unwrap(), headers, reply)
@@ -278,6 +281,55 @@ async fn a_row_keeps_its_name_when_a_leaked_or_a_changed_one_comes_before_it() {
     assert_eq!(looks[0], ["p.d.t row 1 of acme"]);
     assert_eq!(looks[1], ["p.d.t row 1 of acme", "p.d.t row 1 of globex"]);
     assert_eq!(looks[2], ["p.d.t changed row 1 of acme", "p.d.t row 1 of acme", "p.d.t row 1 of globex"]);
+}
+
+fn unfinished() -> Reply {
+    (200, json!({"jobComplete": false, "jobReference": {"projectId": "payer", "jobId": "j"}}))
+}
+
+#[tokio::test]
+async fn a_query_that_is_given_up_is_charged_with_the_most_that_it_may_be_billed_for() {
+    let mut replies = vec![table(), dry_run(0)];
+    replies.extend(std::iter::repeat_with(unfinished).take(4));
+    let settings = Settings { daily_bytes_billed: Some(100 << 20), ..settings() };
+    let (mut observer, far_end) = observer(replies, settings.within(Duration::from_secs(30))).await;
+    assert_eq!(observer.sweep(&wanted()).await.unwrap_err().trouble, Trouble::TimedOut);
+    assert_eq!(observer.partial().reading.billed_bytes, 100 << 20);
+    assert!(observer.partial().is_empty(), "it is charged once");
+    assert_eq!(far_end.asked(2).1["jobTimeoutMs"], "24000", "BigQuery stops it before the look is over");
+    assert_eq!(observer.sweep(&wanted()).await.unwrap_err().trouble, Trouble::OverBudget, "of the day");
+}
+
+#[tokio::test]
+async fn a_look_that_is_dropped_leaves_its_query_behind_and_the_bill() {
+    let replies = vec![table(), dry_run(0), (200, json!("never")), rows(&[])];
+    let (mut observer, far_end) = observer(replies, settings()).await;
+    let wanted = wanted();
+    {
+        let mut look = std::pin::pin!(observer.sweep(&wanted));
+        while far_end.paths().len() < 3 {
+            let wait = tokio::time::timeout(Duration::from_millis(5), look.as_mut());
+            assert!(wait.await.is_err());
+        }
+    }
+    let sweep = observer.sweep(&wanted).await.unwrap();
+    assert_eq!(sweep.reading.billed_bytes, (100 << 20) + (10 << 20), "with the next report at the latest");
+}
+
+#[tokio::test]
+async fn a_query_that_is_not_taken_or_fails_is_not_charged() {
+    let refused = |reason: &str| {
+        (400, json!({"error": {"code": 400, "message": "", "errors": [{"reason": reason, "message": ""}]}}))
+    };
+    let failed = (
+        200,
+        json!({"jobComplete": true, "errors": [{"reason": "invalidQuery", "message": "Syntax error"}]}),
+    );
+    for reply in [refused("bytesBilledLimitExceeded"), refused("rateLimitExceeded"), failed] {
+        let (mut observer, _) = observer(vec![table(), dry_run(0), reply], settings()).await;
+        observer.sweep(&wanted()).await.unwrap_err();
+        assert!(observer.partial().is_empty());
+    }
 }
 
 #[tokio::test]

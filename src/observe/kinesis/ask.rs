@@ -6,8 +6,11 @@ use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::operation::get_shard_iterator::GetShardIteratorError;
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::ShardIteratorType;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::Position;
+use super::share::Pages;
 use crate::domain::sighting::Trouble;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::observe::ObserveError;
@@ -21,6 +24,9 @@ pub(super) struct Ask {
     pub(super) shard: String,
     pub(super) position: Position,
     pub(super) iterator: Option<String>,
+    /// When it is our turn.
+    pub(super) not_before: Instant,
+    pub(super) pages: Pages,
     pub(super) clock: WallClock,
 }
 
@@ -31,6 +37,8 @@ pub(super) struct Answer {
     pub(super) page: Result<GetRecordsOutput, Refusal>,
     /// When the answer had been read.
     pub(super) ended: Timestamp,
+    /// What the page takes up, until it is dropped.
+    pub(super) _room: Option<OwnedSemaphorePermit>,
 }
 
 pub(super) enum Refusal {
@@ -43,8 +51,10 @@ pub(super) enum Refusal {
 
 impl Ask {
     pub(super) async fn send(mut self) -> Answer {
+        tokio::time::sleep_until(self.not_before).await;
+        let room = self.pages.room().await;
         let page = self.page().await;
-        Answer { ended: self.clock.now(), shard: self.shard, iterator: self.iterator, page }
+        Answer { ended: self.clock.now(), shard: self.shard, iterator: self.iterator, page, _room: room }
     }
 
     async fn page(&mut self) -> Result<GetRecordsOutput, Refusal> {

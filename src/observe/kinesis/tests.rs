@@ -93,6 +93,8 @@ struct State {
     calls: Vec<(String, Value)>,
     /// The iterator whose answer never comes.
     stuck: Option<&'static str>,
+    /// No answer of GetRecords comes.
+    deaf: bool,
 }
 
 impl std::fmt::Debug for Service {
@@ -107,7 +109,8 @@ impl HttpConnector for Service {
         let operation = target.rsplit('.').next().unwrap();
         let asked: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
         let iterator = asked["ShardIterator"].as_str();
-        if iterator.is_some() && iterator == self.state.lock().unwrap().stuck {
+        let state = || self.state.lock().unwrap();
+        if iterator.is_some() && (state().deaf || iterator == state().stuck) {
             return HttpConnectorFuture::new(std::future::pending());
         }
         let answer = self.answer(operation, &asked);
@@ -174,11 +177,17 @@ fn settings() -> Settings {
     Settings::new("logs-acme")
 }
 
+/// Looks when it is time again.
+async fn look(kinesis: &mut Kinesis, wanted: &Wanted) -> Result<Sweep, ObserveError> {
+    tokio::time::sleep(GAP).await;
+    kinesis.sweep(wanted).await
+}
+
 fn locators(sweep: &Sweep) -> Vec<&str> {
     sweep.sightings.iter().map(|seen| &*seen.locator.0).collect()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_canary_is_seen_with_the_streams_own_stamp_and_its_sequence_number() {
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[page(&[record(1, "11")], Some("s-0"), 0)])]);
     let sweep = service.kinesis(settings()).sweep(&wanted()).await.unwrap();
@@ -196,7 +205,7 @@ async fn a_canary_is_seen_with_the_streams_own_stamp_and_its_sequence_number() {
     assert_eq!(opened["Timestamp"].as_f64(), Some((NOW - 15) as f64));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_record_that_was_cut_by_a_limit_proves_no_absence_to_those_that_may_be_in_it() {
     let mut bomb = record(1, "11");
     let canary = STANDARD.decode(bomb["Data"].as_str().unwrap()).unwrap();
@@ -206,11 +215,11 @@ async fn a_record_that_was_cut_by_a_limit_proves_no_absence_to_those_that_may_be
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[page(&[bomb], Some("s-0"), 0)])]);
     let mut kinesis = service.kinesis(settings());
     for _ in 0..2 {
-        let failure = kinesis.sweep(&wanted()).await.unwrap_err();
+        let failure = look(&mut kinesis, &wanted()).await.unwrap_err();
         assert_eq!(failure.trouble, Trouble::OverBudget);
         assert!(failure.detail.starts_with("record 11 in s-0 of stream logs-acme"), "{failure}");
     }
-    let sweep = kinesis.sweep(&wanted_from(t(1))).await.unwrap();
+    let sweep = look(&mut kinesis, &wanted_from(t(1))).await.unwrap();
     assert_eq!(sweep.watermark, Some(t(-1)));
     assert_eq!((sweep.reading.records, sweep.reading.decode_errors), (1, 1));
 }
@@ -222,31 +231,31 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_arn_is_asked_for_as_an_arn() {
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[])]);
     let arn = "arn:aws:kinesis:eu-central-1:111111111111:stream/logs-acme";
     let mut kinesis = service.kinesis(Settings::new(arn));
-    kinesis.sweep(&wanted()).await.unwrap();
+    look(&mut kinesis, &wanted()).await.unwrap();
     for operation in ["ListShards", "GetShardIterator", "GetRecords"] {
         assert_eq!(service.calls(operation)[0]["StreamARN"], arn);
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_empty_answer_that_is_behind_proves_nothing() {
     let service = Service::new(
         &[shards(&["s-0", "s-1"])],
         &[("s-0", &[]), ("s-1", &[page(&[], Some("s-1"), 9_000), page(&[], Some("s-1"), 4_000)])],
     );
     let mut kinesis = service.kinesis(settings());
-    let sweep = kinesis.sweep(&wanted()).await.unwrap();
+    let sweep = look(&mut kinesis, &wanted()).await.unwrap();
     assert_eq!(sweep.watermark, None);
     assert_eq!(sweep.reading.behind, Some(Duration::from_secs(4)));
-    assert_eq!(kinesis.sweep(&wanted()).await.unwrap().watermark, Some(t(-1)));
+    assert_eq!(look(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_split_shard_is_read_to_its_end_and_then_its_children_are() {
     let split = json!({
         "Records": [record(1, "11")], "MillisBehindLatest": 0,
@@ -264,17 +273,17 @@ async fn a_split_shard_is_read_to_its_end_and_then_its_children_are() {
         ],
     );
     let mut kinesis = service.kinesis(settings());
-    let sweep = kinesis.sweep(&wanted()).await.unwrap();
+    let sweep = look(&mut kinesis, &wanted()).await.unwrap();
     assert_eq!(locators(&sweep), ["s-0/11#0", "s-1/21#0", "s-2/31#0"]);
     assert_eq!(sweep.watermark, Some(t(-1)));
-    let sweep = kinesis.sweep(&wanted()).await.unwrap();
+    let sweep = look(&mut kinesis, &wanted()).await.unwrap();
     assert_eq!((sweep.sightings.len(), sweep.watermark), (0, Some(t(-1))));
     assert_eq!(service.calls("ListShards").len(), 2);
     let read = service.calls("GetRecords").iter().filter(|asked| asked["ShardIterator"] == "s-0").count();
     assert_eq!(read, 1, "a shard at its end is not asked again");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_child_waits_while_its_parent_is_behind() {
     let mut list = shards(&["s-0", "s-1"]);
     list["Shards"][1]["ParentShardId"] = json!("s-0");
@@ -285,7 +294,7 @@ async fn a_child_waits_while_its_parent_is_behind() {
     assert!(service.calls("GetRecords").iter().all(|asked| asked["ShardIterator"] == "s-0"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_expired_iterator_is_opened_again_after_the_last_record() {
     let service = Service::new(
         &[shards(&["s-0"])],
@@ -299,8 +308,8 @@ async fn an_expired_iterator_is_opened_again_after_the_last_record() {
         )],
     );
     let mut kinesis = service.kinesis(settings());
-    kinesis.sweep(&wanted()).await.unwrap();
-    let sweep = kinesis.sweep(&wanted()).await.unwrap();
+    look(&mut kinesis, &wanted()).await.unwrap();
+    let sweep = look(&mut kinesis, &wanted()).await.unwrap();
     assert_eq!(locators(&sweep), ["s-0/12#0"]);
     assert_eq!(sweep.watermark, Some(t(-1)));
     let opened = &service.calls("GetShardIterator")[1];
@@ -308,7 +317,7 @@ async fn an_expired_iterator_is_opened_again_after_the_last_record() {
     assert_eq!(opened["StartingSequenceNumber"], "11");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn throttling_is_said_and_what_other_shards_showed_is_not_lost() {
     let service = Service::new(
         &[shards(&["s-0", "s-1"])],
@@ -318,15 +327,14 @@ async fn throttling_is_said_and_what_other_shards_showed_is_not_lost() {
         ],
     );
     let mut kinesis = service.kinesis(settings());
-    let sweep = kinesis.sweep(&wanted()).await.unwrap();
-    assert_eq!((locators(&sweep), sweep.watermark), (vec!["s-1/11#0"], None));
-    let failure = kinesis.sweep(&wanted()).await.unwrap_err();
+    let failure = look(&mut kinesis, &wanted()).await.unwrap_err();
     assert_eq!(failure.trouble, Trouble::Throttled);
     assert!(failure.detail.contains("GetRecords on s-0 of stream logs-acme"), "{failure}");
-    assert_eq!(kinesis.sweep(&wanted()).await.unwrap().watermark, Some(t(-1)));
+    assert_eq!(&*kinesis.partial().sightings[0].locator.0, "s-1/11#0");
+    assert_eq!(look(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_stream_that_does_not_exist_is_missing() {
     let service = Service::new(&[error("ResourceNotFoundException")], &[]);
     let failure = service.kinesis(settings()).sweep(&wanted()).await.unwrap_err();
@@ -334,7 +342,7 @@ async fn a_stream_that_does_not_exist_is_missing() {
     assert!(failure.detail.starts_with("ListShards on stream logs-acme: "), "{failure}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_shard_that_is_gone_is_looked_up_again_before_anything_is_said() {
     let service = Service::new(
         &[shards(&["s-0"]), shards(&["s-1"])],
@@ -344,22 +352,22 @@ async fn a_shard_that_is_gone_is_looked_up_again_before_anything_is_said() {
         ],
     );
     let mut kinesis = service.kinesis(settings());
-    let sweep = kinesis.sweep(&wanted()).await.unwrap();
+    let sweep = look(&mut kinesis, &wanted()).await.unwrap();
     assert_eq!((sweep.sightings.len(), sweep.watermark), (0, None));
-    let sweep = kinesis.sweep(&wanted()).await.unwrap();
+    let sweep = look(&mut kinesis, &wanted()).await.unwrap();
     assert_eq!((locators(&sweep), sweep.watermark), (vec!["s-1/11#0"], Some(t(-1))));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_rested_cursor_goes_on_at_what_is_waited_for_and_a_busy_one_where_it_was() {
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[])]);
     let mut kinesis = service.kinesis(settings());
-    kinesis.sweep(&wanted_from(t(-600))).await.unwrap();
-    kinesis.sweep(&wanted_from(t(-300))).await.unwrap();
+    look(&mut kinesis, &wanted_from(t(-600))).await.unwrap();
+    look(&mut kinesis, &wanted_from(t(-300))).await.unwrap();
     assert_eq!(service.calls("GetShardIterator").len(), 1);
     kinesis.rest();
     kinesis.clock = WallClock::new(|| t(300));
-    kinesis.sweep(&wanted_from(t(299))).await.unwrap();
+    look(&mut kinesis, &wanted_from(t(299))).await.unwrap();
     let opened = &service.calls("GetShardIterator")[1];
     assert_eq!(opened["Timestamp"].as_f64(), Some((NOW + 289) as f64));
     assert_eq!(service.calls("ListShards").len(), 1);
@@ -379,17 +387,17 @@ async fn after_a_pause(gaps: Gaps) -> (Sweep, Value) {
         )],
     );
     let mut kinesis = service.kinesis(Settings { gaps, ..settings() });
-    kinesis.sweep(&wanted()).await.unwrap();
+    look(&mut kinesis, &wanted()).await.unwrap();
     kinesis.rest();
     if gaps == Gaps::Skip {
         service.state.lock().unwrap().pages.get_mut("s-0").unwrap().clear();
     }
     kinesis.clock = WallClock::new(|| t(600));
-    let sweep = kinesis.sweep(&wanted_from(t(599))).await.unwrap();
+    let sweep = look(&mut kinesis, &wanted_from(t(599))).await.unwrap();
     (sweep, service.calls("GetShardIterator").pop().unwrap())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_arrives_while_nothing_waits_is_skipped_unless_gaps_are_read() {
     let (sweep, opened) = after_a_pause(Gaps::Skip).await;
     assert_eq!(opened["Timestamp"].as_f64(), Some((NOW + 589) as f64));
@@ -399,7 +407,7 @@ async fn what_arrives_while_nothing_waits_is_skipped_unless_gaps_are_read() {
     assert_eq!((locators(&sweep), sweep.watermark), (vec!["s-0/12#0"], Some(t(599))));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn shards_that_were_opened_in_a_gap_are_read_from_their_beginning() {
     let split = json!({
         "Records": [], "MillisBehindLatest": 0,
@@ -412,23 +420,23 @@ async fn shards_that_were_opened_in_a_gap_are_read_from_their_beginning() {
         &[("s-0", &[page(&[], Some("s-0"), 0), split]), ("s-1", &[page(&[record(2, "21")], Some("s-1"), 0)])],
     );
     let mut kinesis = service.kinesis(Settings { gaps: Gaps::Read, ..settings() });
-    kinesis.sweep(&wanted()).await.unwrap();
+    look(&mut kinesis, &wanted()).await.unwrap();
     kinesis.rest();
     kinesis.clock = WallClock::new(|| t(600));
-    let sweep = kinesis.sweep(&wanted_from(t(599))).await.unwrap();
+    let sweep = look(&mut kinesis, &wanted_from(t(599))).await.unwrap();
     assert_eq!(locators(&sweep), ["s-1/21#0"]);
     let opened = service.calls("GetShardIterator").pop().unwrap();
     // The parent had been read up to a second before the first look, as records settle.
     assert_eq!(opened["Timestamp"].as_f64(), Some((NOW - 1) as f64));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_cursor_that_was_begun_too_late_for_an_older_trace_is_begun_again() {
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[])]);
     let mut kinesis = service.kinesis(settings());
-    kinesis.sweep(&wanted_from(t(-60))).await.unwrap();
+    look(&mut kinesis, &wanted_from(t(-60))).await.unwrap();
     for _ in 0..2 {
-        let sweep = kinesis.sweep(&wanted_from(t(-600))).await.unwrap();
+        let sweep = look(&mut kinesis, &wanted_from(t(-600))).await.unwrap();
         assert_eq!(sweep.watermark, Some(t(-1)));
     }
     let opened = service.calls("GetShardIterator");
@@ -436,21 +444,21 @@ async fn a_cursor_that_was_begun_too_late_for_an_older_trace_is_begun_again() {
     assert_eq!(opened[1]["Timestamp"].as_f64(), Some((NOW - 610) as f64));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn shards_take_turns_when_a_look_cannot_read_them_all() {
     let service =
         Service::new(&[shards(&["s-0", "s-1", "s-2"])], &[("s-0", &[]), ("s-1", &[]), ("s-2", &[])]);
     let mut kinesis = service.kinesis(Settings { max_calls_per_sweep: 2, ..settings() });
-    assert_eq!(kinesis.sweep(&wanted()).await.unwrap().watermark, None);
+    assert_eq!(look(&mut kinesis, &wanted()).await.unwrap().watermark, None);
     kinesis.clock = WallClock::new(|| t(1));
     // The third shard and, once more, the first; the second was last read in the first look.
-    assert_eq!(kinesis.sweep(&wanted()).await.unwrap().watermark, Some(t(-1)));
+    assert_eq!(look(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)));
     let asked: Vec<_> =
         service.calls("GetRecords").iter().map(|asked| asked["ShardIterator"].clone()).collect();
     assert_eq!(asked, ["s-0", "s-1", "s-2", "s-0"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_look_that_is_dropped_half_way_loses_nothing() {
     let service = Service::new(
         &[shards(&["s-0", "s-1"])],
@@ -470,11 +478,90 @@ async fn a_look_that_is_dropped_half_way_loses_nothing() {
         }
     }
     assert_eq!(service.calls("GetRecords").len(), 1, "the other shard was read");
+    let found = kinesis.partial();
+    assert_eq!(found.sightings.len(), 1, "one shard that never answers withholds nothing of the other");
+    assert_eq!(&*found.sightings[0].locator.0, "s-0/11#0");
+    assert_eq!(found.reading.records, 1);
+    assert!(kinesis.partial().is_empty(), "it was given away");
     service.state.lock().unwrap().stuck = None;
-    let sweep = kinesis.sweep(&wanted).await.unwrap();
-    assert_eq!(locators(&sweep), ["s-0/11#0", "s-1/21#0"]);
-    assert_eq!(sweep.reading.records, 2);
+    let sweep = look(&mut kinesis, &wanted).await.unwrap();
+    assert_eq!(locators(&sweep), ["s-1/21#0"]);
+    assert_eq!(sweep.reading.records, 1);
     assert_eq!(sweep.watermark, Some(t(-1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_is_behind_is_read_no_faster_than_its_share_over_all_looks() {
+    let full = page(&[record(1, "11"), record(2, "12")], Some("s-0"), 9_000);
+    let pages = vec![full; 200];
+    let service = Service::new(&[shards(&["s-0"])], &[("s-0", &pages)]);
+    let mut kinesis = service.kinesis(Settings { max_bytes_per_second: 200, ..settings() });
+    let start = tokio::time::Instant::now();
+    let mut bytes = 0;
+    while start.elapsed() < Duration::from_secs(60) {
+        let sweep = kinesis.sweep(&wanted()).await.unwrap();
+        assert_eq!(sweep.watermark, None, "the tip was not reached");
+        bytes += sweep.reading.bytes;
+        // As hard as the loop can press.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!((11_000..=12_400).contains(&bytes), "{bytes} bytes in a minute");
+    let limits: Vec<_> = service.calls("GetRecords").iter().map(|asked| asked["Limit"].clone()).collect();
+    assert_eq!(
+        limits[..2],
+        [json!(100), json!(1)],
+        "no more than the share of a second, once sizes are known"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_is_asked_once_a_second_however_often_somebody_looks() {
+    let service = Service::new(&[shards(&["s-0", "s-1"])], &[("s-0", &[]), ("s-1", &[])]);
+    let mut kinesis = service.kinesis(settings());
+    let start = tokio::time::Instant::now();
+    while start.elapsed() < Duration::from_secs(10) {
+        assert_eq!(kinesis.sweep(&wanted()).await.unwrap().watermark, Some(t(-1)));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!((20..=22).contains(&service.calls("GetRecords").len()), "{}", service.calls("GetRecords").len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_pays_for_a_large_answer_still_vouches_for_what_it_was_read_up_to() {
+    let service = Service::new(
+        &[shards(&["s-0", "s-1"])],
+        &[("s-0", &[page(&[record(1, "11"), record(2, "12")], Some("s-0"), 0)]), ("s-1", &[])],
+    );
+    let mut kinesis = service.kinesis(Settings { max_bytes_per_second: 100, ..settings() });
+    assert_eq!(look(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)));
+    kinesis.clock = WallClock::new(|| t(1));
+    assert_eq!(look(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)), "not asked again yet");
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    kinesis.clock = WallClock::new(|| t(5));
+    assert_eq!(look(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(4)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_of_all_streams_together_are_bounded() {
+    let names: Vec<String> = (0..8).map(|n| format!("s-{n}")).collect();
+    let ids: Vec<&str> = names.iter().map(String::as_str).collect();
+    let pages = Pages::default();
+    let mut streams: Vec<Kinesis> = (0..5)
+        .map(|_| {
+            let scripts: Vec<(&str, &[Value])> = ids.iter().map(|id| (*id, &[][..])).collect();
+            let service = Service::new(&[shards(&ids)], &scripts);
+            service.state.lock().unwrap().deaf = true;
+            service.kinesis(Settings { pages: pages.clone(), ..settings() })
+        })
+        .collect();
+    let wanted = wanted();
+    let looks = futures::future::join_all(streams.iter_mut().map(|kinesis| kinesis.sweep(&wanted)));
+    let mut looks = std::pin::pin!(looks);
+    for _ in 0..200 {
+        assert!(looks.as_mut().now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    assert!(pages.room().now_or_never().is_none(), "sixteen of twenty have room, and no more");
 }
 
 #[test]

@@ -167,7 +167,7 @@ impl Engine {
             self.tell_the_sources();
             if now.since(published) >= PUBLISH_EVERY {
                 match self.clock.check() {
-                    Some(Compared::Stepped(by)) => return self.give_up(by).await,
+                    Some(Compared::Stepped(by)) => return self.give_up(by, &stop).await,
                     Some(Compared::Within(now)) => {
                         self.clock_compared(std::mem::replace(&mut offset, now), now)
                     }
@@ -189,7 +189,9 @@ impl Engine {
 
     /// Ends because the time before and the time after a step of the system's clock have nothing to do with each other:
     /// no latency, no absence and no deadline can be told across it.
-    async fn give_up(mut self, by: Offset) -> End {
+    async fn give_up(mut self, by: Offset, stop: &CancellationToken) -> End {
+        // The injectors end with the engine, and whoever watches over them must know why.
+        stop.cancel();
         let now = self.clock.now();
         journal::clock_stepped(by, self.tracker.in_flight());
         let events = self.tracker.abandon(now);

@@ -192,7 +192,6 @@ impl Daemon {
                     if ended.task == ENGINE && let Ok(engine::End::ClockStepped(by)) = told.try_recv() {
                         stepped = Some(ClockStepped(by));
                         signalled = Instant::now();
-                        stop.cancel();
                     }
                     if ended.task == ENGINE && stop.is_cancelled() {
                         break;

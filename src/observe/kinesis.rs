@@ -2,7 +2,7 @@
 //!
 //! Arrival is stamped by the stream itself, so reading more often would add nothing to the precision and only take
 //! reads from the pipeline, which shares five calls and 2 MiB a second of each shard with us. So a look is one pass
-//! over the shards, each within its [`share`]; a look that did not reach the tip gives no watermark and leaves the rest
+//! over the shards, each within its `share`; a look that did not reach the tip gives no watermark and leaves the rest
 //! to the next.
 //!
 //! It must never conclude anything from an empty answer: only `MillisBehindLatest == 0` says that the tip was reached.

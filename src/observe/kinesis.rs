@@ -384,6 +384,7 @@ impl Kinesis {
                 return;
             }
             Err(Refusal::Failed(failure)) => {
+                cursor.share.give_back();
                 pass.short = true;
                 pass.failure.get_or_insert(failure);
                 return;

@@ -49,6 +49,12 @@ impl Share {
         at
     }
 
+    /// Gives the last turn back: a call that failed brought nothing to pay for, and the loop waits after failures. A look
+    /// that asked nobody meanwhile would pass for one that was answered.
+    pub(super) fn give_back(&mut self) {
+        self.next = None;
+    }
+
     /// How many records probably make up our share of a second, at most `most`.
     pub(super) fn limit(&self, most: i32, bytes_a_second: u64) -> i32 {
         let records = self.bytes_a_record.map_or(UNKNOWN, |bytes| bytes_a_second / bytes);

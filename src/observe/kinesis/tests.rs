@@ -335,6 +335,18 @@ async fn throttling_is_said_and_what_other_shards_showed_is_not_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_look_soon_after_a_failure_asks_again_and_does_not_pass_for_an_answer() {
+    let denied = || error("AccessDeniedException");
+    let service =
+        Service::new(&[shards(&["s-0"])], &[("s-0", &[page(&[], Some("s-0"), 0), denied(), denied()])]);
+    let mut kinesis = service.kinesis(settings());
+    look(&mut kinesis, &wanted()).await.unwrap();
+    assert_eq!(look(&mut kinesis, &wanted()).await.unwrap_err().trouble, Trouble::Denied);
+    tokio::time::sleep(GAP / 2).await;
+    assert_eq!(kinesis.sweep(&wanted()).await.unwrap_err().trouble, Trouble::Denied);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_that_does_not_exist_is_missing() {
     let service = Service::new(&[error("ResourceNotFoundException")], &[]);
     let failure = service.kinesis(settings()).sweep(&wanted()).await.unwrap_err();

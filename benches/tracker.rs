@@ -12,14 +12,15 @@ use std::time::Duration;
 use clap::Parser;
 use tokio::time::Instant;
 use traceprobe::domain::canary::{Integrity, Template};
+use traceprobe::domain::kind::Kind;
 use traceprobe::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep};
 use traceprobe::domain::tag::{Code, Tag, TraceId};
 use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::{
-    Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
+    Capabilities, Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
 };
 use traceprobe::domain::tracker::{Input, PutResult, Settings, Tracker};
-use traceprobe::metrics::{Format, Ladder, Metrics};
+use traceprobe::metrics::{Format, Ladder, Metrics, StageCosts};
 
 const START: Timestamp = Timestamp::from_secs(1_795_321_781);
 const STAGES: u16 = 5;
@@ -82,7 +83,8 @@ fn main() {
     .into_iter()
     .chain([35_000, 45_000, 60_000, 90_000, 120_000, 180_000, 300_000, 600_000, 900_000]);
     let bounds: Vec<_> = bounds.map(Duration::from_millis).collect();
-    let metrics = Metrics::new(map.clone(), &Ladder::new(&bounds), Arc::new(Vec::new)).expect("well named");
+    let metrics = Metrics::new(map.clone(), &Ladder::new(&bounds), Arc::new(Vec::new), StageCosts::default())
+        .expect("well named");
     let seconds = stopwatch::median(runs, || metrics.show(&snapshot));
     println!("the same snapshot into the gauges                        {:>9.2} ms", seconds * 1e3);
     let mut length = 0;
@@ -197,7 +199,8 @@ fn topology(tenants: u16) -> Topology {
     };
     let stage = |name: &str, parent: Option<u16>, role| Stage {
         name: name.into(),
-        kind: "kinesis",
+        kind: Kind::Kinesis,
+        capabilities: Capabilities::ABSENCE,
         parent: parent.map(StageId),
         role,
         target: Some(Duration::from_secs(10)),

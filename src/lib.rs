@@ -10,6 +10,7 @@ pub mod config;
 pub mod daemon;
 pub mod domain;
 pub mod inject;
+mod keys;
 pub mod metrics;
 pub mod observe;
 pub mod sandbox;

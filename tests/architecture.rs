@@ -4,19 +4,23 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use traceprobe::domain::kind::Kind;
+
 /// Each folder of `src/`, and what else of the crate it may name.
-const MAY_NAME: [(&str, &[&str]); 11] = [
+const MAY_NAME: [(&str, &[&str]); 12] = [
     // The program: it names the library by its own name, and may use all of it.
     ("commands", &[]),
     ("domain", &[]),
-    ("cloud", &[]),
+    ("keys", &[]),
+    ("cloud", &["keys"]),
     ("sandbox", &[]),
     ("store", &["domain"]),
     ("metrics", &["domain"]),
     ("web", &["domain", "metrics"]),
     ("inject", &["domain", "cloud"]),
-    ("observe", &["domain", "cloud"]),
-    ("config", &["domain"]),
+    ("observe", &["domain", "cloud", "keys"]),
+    // It reads the settings of the parts that it configures by their own keys.
+    ("config", &["domain", "keys", "cloud", "observe"]),
     ("daemon", &["domain", "cloud", "store", "metrics", "web", "inject", "observe", "config"]),
 ];
 
@@ -25,6 +29,9 @@ const MUST_NOT_NAME: [(&str, &[&str]); 2] = [
     ("domain", &["tokio", "serde", "serde_json", "axum", "reqwest", "prometheus", "aws_", "gcp_", "tracing"]),
     ("config", &["tokio", "axum", "reqwest", "aws_", "gcp_"]),
 ];
+
+/// Words of the product, which whoever only reads keys must not know.
+const PRODUCT: [&str; 8] = ["traceprobe", "tenant", "stage", "canary", "trace", "source", "sighting", "tag"];
 
 #[test]
 fn imports_run_one_way() {
@@ -66,21 +73,61 @@ fn the_domain_knows_no_clock_no_async_and_no_client() {
 }
 
 #[test]
-fn kinds_of_observers_do_not_know_each_other() {
-    let kinds = ["kinesis", "s3", "cloudwatch_logs", "bigquery"];
-    for file in rust_files(Path::new("src/observe")) {
-        let of_kind = |kind: &&&str| {
-            file.components().any(|part| Path::new(part.as_os_str()).file_stem() == Some(kind.as_ref()))
-        };
-        let Some(kind) = kinds.iter().find(of_kind) else {
+fn a_kind_is_one_folder_that_does_not_know_the_others() {
+    for kind in Kind::ALL {
+        let folder = Path::new("src/observe").join(kind.name());
+        let files = rust_files(&folder);
+        assert!(!files.is_empty(), "{kind} has no folder {}", folder.display());
+        for file in files {
+            for other in Kind::ALL.iter().filter(|other| *other != kind) {
+                let code = code_of(&file);
+                let paths = [format!("observe::{other}"), format!("super::{other}")];
+                let named = paths.iter().any(|path| {
+                    // `s3` is no part of `s3_express`.
+                    let after = |at: usize| code[at + path.len()..].chars().next();
+                    code.match_indices(path).any(|(at, _)| {
+                        after(at).is_none_or(|next| !next.is_ascii_alphanumeric() && next != '_')
+                    })
+                });
+                assert!(!named, "{} names {other}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn only_the_list_of_folders_asks_which_kind_a_stage_is() {
+    let mut faults = BTreeSet::new();
+    for file in rust_files(Path::new("src")) {
+        let listed = file.ends_with("domain/kind.rs") || file.ends_with("observe/mod.rs");
+        let in_a_folder =
+            Kind::ALL.iter().any(|kind| file.starts_with(Path::new("src/observe").join(kind.name())));
+        let code = code_of(&file);
+        if listed || in_a_folder || !code.contains("kind::Kind") {
             continue;
-        };
-        for other in kinds.iter().filter(|other| *other != kind) {
-            let code = code_of(&file);
-            let named = [format!("observe::{other}"), format!("super::{other}")]
-                .iter()
-                .any(|path| code.contains(path));
-            assert!(!named, "{} names {other}", file.display());
+        }
+        for line in code.lines() {
+            let arm = line.contains("Kind::") && line.contains("=>");
+            let compared =
+                line.contains("== Kind::") || line.contains("!= Kind::") || line.contains("matches!");
+            if (arm || compared) && line.contains(" Kind::") {
+                faults.insert(format!("{}: {}", file.display(), line.trim()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "what a kind can do must travel as a value: {faults:#?}");
+}
+
+#[test]
+fn the_reader_of_keys_knows_no_word_of_the_product() {
+    for file in rust_files(Path::new("src/keys")) {
+        let code = code_of(&file).to_lowercase();
+        for word in PRODUCT {
+            let whole = |at: usize| {
+                let letter = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphabetic());
+                !letter(code[..at].chars().next_back()) && !letter(code[at + word.len()..].chars().next())
+            };
+            assert!(!code.match_indices(word).any(|(at, _)| whole(at)), "{} knows of {word}", file.display());
         }
     }
 }
@@ -116,9 +163,20 @@ fn code_of(file: &Path) -> String {
     if file.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs") {
         return String::new();
     }
+    if is_for_tests(file) {
+        return String::new();
+    }
     let text = fs::read_to_string(file).unwrap();
     let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+}
+
+/// Whether the module is declared for tests only, in the file of its folder.
+fn is_for_tests(file: &Path) -> bool {
+    let parent = file.parent().unwrap().join("mod.rs");
+    let name = file.file_stem().unwrap().to_string_lossy();
+    let declared = fs::read_to_string(parent).unwrap_or_default();
+    declared.contains(&format!("#[cfg(test)]\nmod {name};"))
 }
 
 /// The first names after `crate::`.

@@ -1,9 +1,12 @@
 //! What the repository shows to be copied works: the README's configuration, the policies, the task definition, the dashboards.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use traceprobe::config::Config;
+use traceprobe::domain::kind::Kind;
+use traceprobe::observe::spec;
 
 fn key() -> [(String, String); 1] {
     [("TRACEPROBE_TAG_KEY".to_owned(), "0123456789abcdef".to_owned())]
@@ -42,6 +45,46 @@ fn policies_name_their_actions_and_none_allows_everything() {
             assert!(action.contains(':'), "{}: {action}", file.display());
             assert!(!action.contains(":*\""), "{}: {action}", file.display());
         }
+    }
+}
+
+/// Every statement and every permission of Google's that is shipped.
+fn shipped_permissions() -> (Vec<serde_json::Value>, BTreeSet<String>) {
+    let (mut statements, mut permissions) = (Vec::new(), BTreeSet::new());
+    for file in files(Path::new("config/iam")) {
+        let json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        statements.extend(json["Statement"].as_array().into_iter().flatten().cloned());
+        permissions.extend(names(&json["includedPermissions"]));
+    }
+    (statements, permissions)
+}
+
+/// A name, or a list of names.
+fn names(json: &serde_json::Value) -> BTreeSet<String> {
+    let all = json.as_array().map_or(std::slice::from_ref(json), Vec::as_slice);
+    all.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+}
+
+#[test]
+fn the_policies_hold_what_each_kind_of_stage_says_it_needs() {
+    let (statements, permissions) = shipped_permissions();
+    for kind in Kind::ALL {
+        let spec = spec(*kind);
+        let needs: serde_json::Value = serde_json::from_str(spec.permissions).unwrap();
+        let mut granted = names(&needs["includedPermissions"]);
+        assert!(granted.is_subset(&permissions), "{kind}: config/iam/ lacks some of {granted:?}");
+        for statement in needs.as_array().into_iter().flatten() {
+            assert!(statements.contains(statement), "{kind}: config/iam/ does not hold {statement:#}");
+            granted.extend(names(&statement["Action"]));
+        }
+        // Running jobs is granted on the project that pays, by a role of Google's own.
+        granted.extend(needs.get("includedPermissions").map(|_| "bigquery.jobs.create".to_owned()));
+        let called: BTreeSet<_> = spec.costs.operations.iter().map(|of| of.permission.to_owned()).collect();
+        let lacks: Vec<_> = called.difference(&granted).collect();
+        assert!(lacks.is_empty(), "{kind} calls what nothing allows: {lacks:?}");
+        granted.remove("bigquery.jobs.create");
+        let spare: Vec<_> = granted.difference(&called).collect();
+        assert!(spare.is_empty(), "{kind} is allowed what it never calls: {spare:?}");
     }
 }
 

@@ -8,7 +8,7 @@
 //! error. They are on for STS, with a retry budget of its own for each role: the SDK's default budget is shared by the
 //! whole process, so that one tenant with a wrong role would use up the retries of all others.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +25,7 @@ use aws_sdk_sts::config::retry::RetryPartition;
 use aws_sdk_sts::config::{SharedHttpClient, SharedIdentityCache};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
+use super::account::{Account, Role};
 use super::calls::{Calls, CountCalls};
 
 /// How to reach AWS.
@@ -34,25 +35,12 @@ pub struct AwsSettings {
     pub region: Option<String>,
     /// Replaces the endpoints of all services, for emulators and private gateways.
     pub endpoint: Option<String>,
-    /// Replace the endpoint of one service, and win over `endpoint`.
-    pub endpoints: Endpoints,
+    /// Replace the endpoint of one service, by its name as in metrics, and win over `endpoint`.
+    pub endpoints: BTreeMap<&'static str, String>,
     /// Fixed credentials that mean nothing, for emulators.
     pub anonymous: bool,
     /// Bounds on every call.
     pub timeouts: Timeouts,
-}
-
-/// An endpoint for each service that has one of its own.
-#[derive(Clone, Debug, Default)]
-pub struct Endpoints {
-    /// CloudWatch Logs.
-    pub logs: Option<String>,
-    /// Kinesis Data Streams.
-    pub kinesis: Option<String>,
-    /// S3.
-    pub s3: Option<String>,
-    /// Security Token Service.
-    pub sts: Option<String>,
 }
 
 /// Bounds on a call. The SDK sets only the first of them by itself.
@@ -79,16 +67,8 @@ impl Default for Timeouts {
     }
 }
 
-/// A role in a client's account.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Role {
-    /// Its ARN.
-    pub arn: String,
-    /// What its trust policy asks for; not a secret, but one for each tenant.
-    pub external_id: Option<String>,
-    /// Shows in the client's CloudTrail.
-    pub session_name: String,
-}
+/// What shows in the CloudTrail of an account whose role we assume.
+const SESSION_NAME: &str = "traceprobe";
 
 type RoleIdentity = (SharedCredentialsProvider, SharedIdentityCache);
 
@@ -176,43 +156,25 @@ impl Aws {
         })
     }
 
+    /// What a client of a service is made from: it does not retry, and goes to the endpoint that is set for the service.
+    ///
+    /// Whoever makes the client adds [`Aws::counting`], so that its calls are counted.
+    #[must_use]
+    pub fn config(&self, service: &'static str, account: &Account) -> SdkConfig {
+        let config = self.for_role(account.role.as_ref(), Some(&account.region));
+        let endpoint = self.endpoint(service, &config);
+        let mut config = config.to_builder();
+        config.set_endpoint_url(endpoint);
+        config.retry_config(RetryConfig::disabled()).build()
+    }
+
     /// A client for CloudWatch Logs. It does not retry.
     #[must_use]
-    pub fn logs(&self, config: &SdkConfig) -> aws_sdk_cloudwatchlogs::Client {
-        let mut builder = aws_sdk_cloudwatchlogs::config::Builder::from(config)
-            .retry_config(RetryConfig::disabled())
-            .interceptor(self.counting("logs"));
-        builder.set_endpoint_url(self.endpoint(self.settings.endpoints.logs.as_ref(), config));
-        aws_sdk_cloudwatchlogs::Client::from_conf(builder.build())
-    }
-
-    /// A client for Kinesis Data Streams. It does not retry.
-    #[must_use]
-    pub fn kinesis(&self, config: &SdkConfig) -> aws_sdk_kinesis::Client {
-        let mut builder = aws_sdk_kinesis::config::Builder::from(config)
-            .retry_config(RetryConfig::disabled())
-            .interceptor(self.counting("kinesis"));
-        builder.set_endpoint_url(self.endpoint(self.settings.endpoints.kinesis.as_ref(), config));
-        aws_sdk_kinesis::Client::from_conf(builder.build())
-    }
-
-    /// A client for S3. It does not retry. Where the endpoint is not AWS's own, the bucket goes into the path.
-    #[must_use]
-    pub fn s3(&self, config: &SdkConfig) -> aws_sdk_s3::Client {
-        let endpoint = self
-            .endpoint(self.settings.endpoints.s3.as_ref(), config)
-            // An endpoint with a path and no slash at its end would get the bucket's name glued on
-            // (awslabs/aws-sdk-rust#1387).
-            .map(|url| if url.ends_with('/') { url } else { url + "/" });
-        let elsewhere = endpoint.is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
-        let mut builder = aws_sdk_s3::config::Builder::from(config)
-            .retry_config(RetryConfig::disabled())
-            .interceptor(self.counting("s3"))
-            .force_path_style(elsewhere);
-        if endpoint.is_some() {
-            builder.set_endpoint_url(endpoint);
-        }
-        aws_sdk_s3::Client::from_conf(builder.build())
+    pub fn logs(&self, account: &Account) -> aws_sdk_cloudwatchlogs::Client {
+        let config = self.config("logs", account);
+        let config =
+            aws_sdk_cloudwatchlogs::config::Builder::from(&config).interceptor(self.counting("logs"));
+        aws_sdk_cloudwatchlogs::Client::from_conf(config.build())
     }
 
     /// A client for STS, which retries: it is used at start-up and once an hour for each role.
@@ -220,7 +182,7 @@ impl Aws {
         let mut builder = aws_sdk_sts::config::Builder::from(config)
             .retry_partition(RetryPartition::new(partition))
             .interceptor(self.counting("sts"));
-        builder.set_endpoint_url(self.endpoint(self.settings.endpoints.sts.as_ref(), config));
+        builder.set_endpoint_url(self.endpoint("sts", config));
         aws_sdk_sts::Client::from_conf(builder.build())
     }
 
@@ -235,11 +197,14 @@ impl Aws {
         Ok(identity.arn.unwrap_or_default())
     }
 
-    fn counting(&self, service: &'static str) -> CountCalls {
+    /// What counts the calls of a client; to be given to it as an interceptor.
+    #[must_use]
+    pub fn counting(&self, service: &'static str) -> CountCalls {
         CountCalls { service, calls: self.calls.clone() }
     }
 
-    fn endpoint(&self, own: Option<&String>, config: &SdkConfig) -> Option<String> {
+    fn endpoint(&self, service: &str, config: &SdkConfig) -> Option<String> {
+        let own = self.settings.endpoints.get(service);
         own.or(self.settings.endpoint.as_ref()).cloned().or_else(|| config.endpoint_url().map(str::to_owned))
     }
 }
@@ -257,8 +222,8 @@ impl AssumedRole {
             .sts
             .assume_role()
             .role_arn(&self.role.arn)
-            .role_session_name(&self.role.session_name)
-            .set_external_id(self.role.external_id.clone())
+            .role_session_name(SESSION_NAME)
+            .set_external_id(self.role.external_id.as_ref().map(|id| id.expose().to_owned()))
             .send()
             .await
             .map_err(CredentialsError::provider_error)?;
@@ -292,6 +257,7 @@ mod tests {
 
     use super::*;
     use crate::cloud::calls::CallResult;
+    use crate::keys::secret::Secret;
 
     const GRANTED: &str = r#"<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>
         <Credentials><AccessKeyId>ASIA</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>
@@ -316,7 +282,7 @@ mod tests {
         let settings = AwsSettings {
             region: Some("eu-central-1".into()),
             endpoint: Some("http://127.0.0.1:1/base".into()),
-            endpoints: Endpoints { kinesis: Some("http://127.0.0.1:2".into()), ..Endpoints::default() },
+            endpoints: BTreeMap::from([("kinesis", "http://127.0.0.1:2".into())]),
             ..AwsSettings::default()
         };
         let mut aws = Aws::with_http_client(settings, Calls::default(), http).await;
@@ -326,20 +292,22 @@ mod tests {
     }
 
     fn role() -> Role {
-        Role {
-            arn: "arn:aws:iam::111111111111:role/r".into(),
-            external_id: Some("ext-1".into()),
-            session_name: "traceprobe".into(),
-        }
+        Role { arn: "arn:aws:iam::111111111111:role/r".into(), external_id: Some(Secret::new("ext-1")) }
+    }
+
+    fn kinesis(aws: &Aws, account: &Account) -> aws_sdk_kinesis::Client {
+        let config = aws.config("kinesis", account);
+        let config = aws_sdk_kinesis::config::Builder::from(&config).interceptor(aws.counting("kinesis"));
+        aws_sdk_kinesis::Client::from_conf(config.build())
     }
 
     #[tokio::test]
     async fn all_clients_of_a_role_share_one_assume_role_in_whatever_region() {
         let (aws, asked) = aws((200, GRANTED)).await;
-        for region in [None, Some("us-east-1")] {
-            let config = aws.for_role(Some(&role()), region);
-            aws.logs(&config).describe_log_groups().send().await.ok();
-            aws.kinesis(&config).list_shards().stream_name("s").send().await.ok();
+        for region in ["eu-central-1", "us-east-1"] {
+            let account = Account { region: region.into(), role: Some(role()) };
+            aws.logs(&account).describe_log_groups().send().await.ok();
+            kinesis(&aws, &account).list_shards().stream_name("s").send().await.ok();
         }
         let asked = asked.lock().unwrap();
         let assumed: Vec<_> = asked.iter().filter(|(_, body)| body.contains("AssumeRole")).collect();
@@ -353,21 +321,21 @@ mod tests {
     #[tokio::test]
     async fn a_denied_role_is_counted_at_sts_and_tried_once() {
         let (aws, asked) = aws((403, DENIED)).await;
-        let config = aws.for_role(Some(&role()), None);
-        let error = aws.logs(&config).describe_log_groups().send().await.unwrap_err();
+        let account = Account { region: "eu-central-1".into(), role: Some(role()) };
+        let error = aws.logs(&account).describe_log_groups().send().await.unwrap_err();
         assert!(matches!(error, aws_sdk_cloudwatchlogs::error::SdkError::DispatchFailure(_)), "{error:?}");
         assert_eq!(asked.lock().unwrap().len(), 1);
         assert_eq!(aws.calls().snapshot(), [("sts", "AssumeRole".to_owned(), CallResult::Denied, 1)]);
     }
 
     #[tokio::test]
-    async fn the_endpoint_of_a_service_wins_and_a_bucket_goes_into_the_path() {
+    async fn the_endpoint_of_a_service_wins_over_that_of_all() {
         let (aws, asked) = aws((200, GRANTED)).await;
-        let config = aws.for_role(None, None);
-        aws.kinesis(&config).list_shards().stream_name("s").send().await.ok();
-        aws.s3(&config).get_object().bucket("archive").key("a/b").send().await.ok();
+        let account = Account::in_region("eu-central-1");
+        kinesis(&aws, &account).list_shards().stream_name("s").send().await.ok();
+        aws.logs(&account).describe_log_groups().send().await.ok();
         let asked = asked.lock().unwrap();
         assert_eq!(asked[0].0, "http://127.0.0.1:2/");
-        assert!(asked[1].0.starts_with("http://127.0.0.1:1/base/archive/a/b"), "{}", asked[1].0);
+        assert!(asked[1].0.starts_with("http://127.0.0.1:1/base"), "{}", asked[1].0);
     }
 }

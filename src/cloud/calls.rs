@@ -111,7 +111,7 @@ impl Calls {
 
 /// Feeds [`Calls`] with every attempt of an SDK client.
 #[derive(Debug)]
-pub(super) struct CountCalls {
+pub struct CountCalls {
     pub(super) service: &'static str,
     pub(super) calls: Calls,
 }

@@ -3,10 +3,44 @@
 //! Everything that reaches out to AWS or Google goes through here, so that one connection pool, one set of timeouts
 //! and one counter serve all tenants. Nothing here knows what a canary is.
 
+pub mod account;
 pub mod aws;
 pub mod calls;
 mod federation;
 pub mod gcp;
+
+/// Whose cloud a part of the pipeline lies in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Provider {
+    /// Amazon Web Services.
+    Aws,
+    /// Google Cloud.
+    Google,
+}
+
+/// What makes the clients of both clouds.
+pub struct Clients {
+    /// Amazon's.
+    pub aws: aws::Aws,
+    /// Google's; only made when something needs it, since credentials for a cloud that is not used must not stop anybody.
+    pub google: Option<gcp::Gcp>,
+}
+
+impl Clients {
+    /// Google's.
+    ///
+    /// # Errors
+    ///
+    /// [`NoClient`] when it was not made.
+    pub fn google(&self) -> Result<&gcp::Gcp, NoClient> {
+        self.google.as_ref().ok_or(NoClient(Provider::Google))
+    }
+}
+
+/// A client was asked for that had not been made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("no client for {0:?} was made")]
+pub struct NoClient(Provider);
 
 /// Makes aws-lc-rs the TLS provider of the process; once is enough, and more does no harm.
 ///

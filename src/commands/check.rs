@@ -8,12 +8,11 @@ use std::time::Duration;
 use clap::Args;
 use traceprobe::cloud::calls::Calls;
 use traceprobe::config::Config;
-use traceprobe::daemon::build::{self, Clients, Looker};
+use traceprobe::daemon::build;
 use traceprobe::daemon::clock;
 use traceprobe::domain::sighting::{Wanted, WantedTrace};
 use traceprobe::domain::tag::{Code, Tag, TraceId};
 use traceprobe::domain::time::WallClock;
-use traceprobe::observe::Observe;
 
 use super::run;
 
@@ -65,7 +64,8 @@ impl Check {
 
 /// Tries every log group and source, and says how many failed.
 async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<usize> {
-    let clients = Clients::new(config, Calls::default()).await?;
+    let clients = build::clients(config, Calls::default()).await?;
+    let topology = config.topology();
     let mut failed = 0;
     for destination in build::destinations(config, &clients, clock) {
         let names = destination.tenants.iter().map(|id| &*config.tenants[usize::from(id.0)].name);
@@ -74,13 +74,14 @@ async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<us
         failed += say(&destination.name, &names, reached.map(|()| "the log stream is there".to_owned()));
     }
     let recognizer = build::recognizer(config);
-    for source in &config.sources {
+    for (id, source) in topology.source_ids().zip(&config.sources) {
         let names = source.tenants.iter().map(|id| &*config.tenants[usize::from(id.0)].name);
         let names: Vec<_> = names.collect();
-        let mut observer = Looker::new(source, config, &clients, &recognizer, clock)?;
-        let looked = tokio::time::timeout(source.timeout, observer.sweep(&nobody(config, clock))).await;
+        let site = build::site(config, &topology, id, &clients, &recognizer, clock);
+        let (timeout, wanted) = (source.rhythm.timeout, nobody(config, clock));
+        let looked = tokio::time::timeout(timeout, source.settings.poll_once(&site, &wanted)).await;
         let said = match looked {
-            Ok(Ok(sweep)) => {
+            Ok(Ok(Ok(sweep))) => {
                 let end = if sweep.watermark.is_some() {
                     "read to its end"
                 } else {
@@ -89,8 +90,9 @@ async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<us
                 let took = sweep.finished.since(sweep.started).as_millis();
                 Ok(format!("{end}, {} bytes in {took} ms", sweep.reading.bytes))
             }
+            Ok(Ok(Err(error))) => Err(error.to_string()),
             Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no answer within {} s", source.timeout.as_secs())),
+            Err(_) => Err(format!("no answer within {} s", timeout.as_secs())),
         };
         let stage = &config.stages[usize::from(source.stage.0)].name;
         failed += say(&format!("stage {stage}: {}", source.name), &names, said);

@@ -1,79 +1,19 @@
-//! Every key that a configuration may have, with its default.
+//! Every key that a configuration may have, with its default; those of the kinds of stages stand in their folders.
 //!
 //! The one list behind unknown-key checks, environment variables, defaults, the page that shows the configuration and
 //! the test that keeps `config/traceprobe.toml` complete. A key that is read but not listed here is a bug that the
 //! first test finds.
 
-use toml::Value;
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
-/// One key.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Key {
-    pub(super) name: &'static str,
-    pub(super) shape: Shape,
-    pub(super) fallback: Fallback,
-}
-
-/// What stands behind the equals sign, so that an environment variable can be read as the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
-    /// A string, whatever it means.
-    Text,
-    /// A whole number.
-    Integer,
-    /// `true` or `false`.
-    Boolean,
-    /// A list of strings; separated by commas in the environment.
-    List,
-}
-
-/// What holds where the key is absent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fallback {
-    /// It must be there.
-    Required,
-    /// This, written as in an environment variable.
-    Value(&'static str),
-    /// Something that depends on other keys, or nothing.
-    Elsewhere,
-}
-
-impl Key {
-    const fn new(name: &'static str, shape: Shape) -> Self {
-        Self { name, shape, fallback: Fallback::Elsewhere }
-    }
-
-    const fn or(mut self, value: &'static str) -> Self {
-        self.fallback = Fallback::Value(value);
-        self
-    }
-
-    const fn required(mut self) -> Self {
-        self.fallback = Fallback::Required;
-        self
-    }
-}
-
-impl Shape {
-    /// Reads the text of an environment variable. What cannot be read stays text, and the key's own parser complains.
-    pub(super) fn read(self, text: &str) -> Value {
-        match self {
-            Self::Text => Value::String(text.to_owned()),
-            Self::Integer => {
-                text.trim().parse().map_or_else(|_| Value::String(text.to_owned()), Value::Integer)
-            }
-            Self::Boolean => {
-                text.trim().parse().map_or_else(|_| Value::String(text.to_owned()), Value::Boolean)
-            }
-            Self::List => {
-                Value::Array(text.split(',').map(|part| Value::String(part.trim().to_owned())).collect())
-            }
-        }
-    }
-}
+use crate::cloud::{Provider, account};
+use crate::domain::kind::Kind;
+use crate::keys::key::{Key, Shape};
+use crate::observe;
 
 const fn text(name: &'static str) -> Key {
-    Key::new(name, Shape::Text)
+    Key::text(name)
 }
 
 pub(super) static PROBE: [Key; 14] = [
@@ -103,25 +43,40 @@ pub(super) static CANARY: [Key; 2] =
 
 pub(super) static AWS: [Key; 3] = [text("region"), text("endpoint"), text("auth").or("default")];
 
-pub(super) static AWS_ENDPOINTS: [Key; 4] = [text("logs"), text("kinesis"), text("s3"), text("sts")];
+/// One for each service of AWS that is called: to inject, to assume roles, and by the kinds of stages.
+pub(super) static AWS_ENDPOINTS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let services = services(Provider::Aws).chain(["logs", "sts"]);
+    services.collect::<BTreeSet<_>>().into_iter().map(text).collect()
+});
+
+/// The services of a provider that observers call.
+fn services(provider: Provider) -> impl Iterator<Item = &'static str> {
+    let specs = Kind::ALL.iter().map(|kind| observe::spec(*kind));
+    let operations =
+        specs.filter(move |spec| spec.provider == provider).flat_map(|spec| spec.costs.operations);
+    operations.map(|operation| operation.service)
+}
 
 pub(super) static GCP: [Key; 4] =
     [text("endpoint"), text("auth").or("adc"), text("credentials_file"), text("project")];
 
 pub(super) static STORE: [Key; 2] = [text("path").or("memory"), text("keep").or("7d")];
 
-pub(super) static TENANT: [Key; 10] = [
-    text("name").required(),
-    text("label"),
-    text("log_group").required(),
-    text("log_stream").or("traceprobe/{instance}"),
-    text("region"),
-    text("role_arn"),
-    text("external_id"),
-    text("template"),
-    text("interval"),
-    Key::new("sizes", Shape::List),
-];
+pub(super) static TENANT: [Key; 10] = {
+    let [region, role_arn, external_id] = account::KEYS;
+    [
+        text("name").required(),
+        text("label"),
+        text("log_group").required(),
+        text("log_stream").or("traceprobe/{instance}"),
+        region,
+        role_arn,
+        external_id,
+        text("template"),
+        text("interval"),
+        Key::new("sizes", Shape::List),
+    ]
+};
 
 /// What every stage has, whatever its kind.
 pub(super) static STAGE: [Key; 10] = [
@@ -137,76 +92,13 @@ pub(super) static STAGE: [Key; 10] = [
     Key::new("end", Shape::Boolean).or("false"),
 ];
 
-/// What stages in AWS have besides.
-const ACCOUNT: [Key; 3] = [text("region"), text("role_arn"), text("external_id")];
-
-pub(super) static KINESIS: [Key; 7] = {
-    let [region, role_arn, external_id] = ACCOUNT;
-    [
-        text("stream").required(),
-        Key::new("max_records", Shape::Integer).or("10000"),
-        text("gaps").or("skip"),
-        text("max_bytes_per_second").or("512KB"),
-        region,
-        role_arn,
-        external_id,
-    ]
-};
-
-pub(super) static S3: [Key; 11] = {
-    let [region, role_arn, external_id] = ACCOUNT;
-    [
-        text("bucket").required(),
-        text("key").required(),
-        text("key_slack").or("5m"),
-        Key::new("ordered_keys", Shape::Boolean).or("false"),
-        Key::new("max_keys", Shape::Integer).or("50000"),
-        text("max_object").or("64MB"),
-        text("max_inflated").or("256MB"),
-        text("gaps").or("skip"),
-        region,
-        role_arn,
-        external_id,
-    ]
-};
-
-pub(super) static CLOUDWATCH_LOGS: [Key; 7] = {
-    let [region, role_arn, external_id] = ACCOUNT;
-    [
-        text("log_group").required(),
-        // The marker of domain::tag, which a test compares.
-        text("filter_pattern").or("%zqtp1%"),
-        text("gaps").or("skip"),
-        Key::new("max_calls_per_second", Shape::Integer).or("2"),
-        region,
-        role_arn,
-        external_id,
-    ]
-};
-
-pub(super) static BIGQUERY: [Key; 13] = [
-    text("table").required(),
-    text("id_column").required(),
-    text("id_is").or("tag"),
-    text("time_column"),
-    text("tenant_column"),
-    text("body_column"),
-    text("location"),
-    text("partition").or("auto"),
-    text("max_bytes_billed").or("100MB"),
-    text("daily_bytes_billed"),
-    Key::new("schema", Shape::List),
-    Key::new("schema_accepted", Shape::List),
-    text("schema_refresh").or("5m"),
-];
-
 /// All tables with their header in the file, for the test of the shipped file.
 #[cfg(test)]
 pub(super) fn all() -> Vec<(&'static str, Vec<&'static Key>)> {
     let stage = || {
-        let kinds = KINESIS.iter().chain(&S3).chain(&CLOUDWATCH_LOGS);
-        let mut keys: Vec<_> = STAGE.iter().chain(kinds).chain(&BIGQUERY).collect();
-        let mut seen = std::collections::BTreeSet::new();
+        let kinds = Kind::ALL.iter().flat_map(|kind| observe::spec(*kind).keys);
+        let mut keys: Vec<_> = STAGE.iter().chain(kinds).collect();
+        let mut seen = BTreeSet::new();
         keys.retain(|key| seen.insert(key.name));
         keys
     };

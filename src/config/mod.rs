@@ -4,25 +4,22 @@
 //! configuration at night wants the whole list. What comes out is checked, expanded and complete, so that nobody
 //! behind it has to ask again whether a value makes sense.
 //!
-//! Only the daemon sees it; other parts take settings of their own. It knows no client and makes no connection:
-//! whether a bucket exists is for `traceprobe check` to find out. It must never print a secret.
+//! It names the settings of the parts that it configures and reads them by their own keys; it makes no client and no
+//! connection: whether a bucket exists is for `traceprobe check` to find out. It must never print a secret.
 //!
 //! `keys` lists every key; `config/traceprobe.toml` documents each of them, and a test compares the two.
 
-mod fault;
 mod keys;
-mod reader;
 mod route;
-mod secret;
 mod sections;
 mod settings;
 mod show;
 mod source;
 mod stage;
+mod tag_key;
 mod tenant;
 #[cfg(test)]
 mod tests;
-mod value;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -30,19 +27,26 @@ use std::time::Duration;
 
 use toml::Table;
 
-use self::fault::{Checked, Reported};
-pub use self::fault::{Fault, Faults};
-pub use self::reader::OTHER_VARIABLES;
-use self::reader::{Context, ShownTables};
-pub use self::secret::{Secret, TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 pub use self::settings::{
-    Account, AssumeRole, Aws, AwsAuth, BigQuery, Canary, CloudWatchLogs, Column, Endpoints, Gaps, Gcp,
-    GcpAuth, IdIs, Kind, Kinesis, Log, LogFormat, Partition, Probe, S3, Source, SourceKind, Stage, Store,
-    TableName, Tenant,
+    Aws, AwsAuth, Canary, Gcp, GcpAuth, Log, LogFormat, Probe, Source, Stage, Store, Tenant,
 };
+pub use self::tag_key::{TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 use crate::domain::tag::{Code, Keyring};
 use crate::domain::topology::Topology;
 use crate::domain::tracker;
+use crate::keys::fault::{Checked, Reported, suggestion};
+pub use crate::keys::fault::{Fault, Faults};
+use crate::keys::reader::{Context, ShownTables, Variables};
+
+/// Variables that are not overrides of keys: the tag keys, and where the file is.
+pub const OTHER_VARIABLES: [&str; 4] = [TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, "TRACEPROBE_CONFIG"];
+
+const VARIABLES: Variables = Variables {
+    prefix: "TRACEPROBE",
+    others: &OTHER_VARIABLES,
+    // Kubernetes puts these into every container beside a service that is called `traceprobe`.
+    foreign: &["TRACEPROBE_SERVICE_", "TRACEPROBE_PORT"],
+};
 
 /// How long a seen canary rides along in looks by id, to catch a second copy: twice the time within which BigQuery
 /// itself drops copies with the same insert id (about a minute, by best effort; BigQuery docs, streaming inserts).
@@ -104,7 +108,7 @@ impl Config {
     }
 
     fn parse_named(file: &str, text: &str, env: BTreeMap<String, String>) -> Result<Self, Faults> {
-        let mut context = Context::new(env);
+        let mut context = Context::new(env, VARIABLES);
         let read = match text.parse::<Table>() {
             Ok(root) => read(&mut context, &root),
             Err(error) => {
@@ -153,7 +157,7 @@ impl Config {
 fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     const SECTIONS: [&str; 8] = ["probe", "log", "canary", "aws", "gcp", "store", "tenant", "stage"];
     for name in root.keys().filter(|name| !SECTIONS.contains(&name.as_str())) {
-        let near = fault::suggestion(name, SECTIONS);
+        let near = suggestion(name, SECTIONS);
         context.faults.report(name.clone(), format!("unknown table{near}"));
     }
     let host = host_name(&context.env);
@@ -161,7 +165,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     let log = sections::log(context, root);
     let canary = sections::canary(context, root);
     let (aws, region) = sections::aws(context, root);
-    let gcp = sections::gcp(context, root);
+    let (gcp, project) = sections::gcp(context, root);
     let store = sections::store(context, root, &probe.probe);
     let defaults = tenant::Defaults {
         canary: &canary,
@@ -177,9 +181,9 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
         Ok(placed) => placed.iter().map(|(index, _)| *index).collect(),
         Err(Reported) => (0..stages.len()).collect(),
     };
-    let sources = source::read(context, &stages, &order, &tenants, &region);
+    let sources = source::read(context, &stages, &order, &tenants, &region, &project);
     context.check_variables();
-    let keyring = secret::keyring(&context.env, &mut context.faults);
+    let keyring = tag_key::keyring(&context.env, &mut context.faults);
 
     let sources = sources?;
     let notes = source::notes(&stages, &order, tenants.len(), &sources);

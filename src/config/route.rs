@@ -1,10 +1,11 @@
 //! Which stage follows which: parents first, one end, no circles; and the map that the tracker works on.
 
-use super::fault::{Checked, Collector, Reported, suggestion};
 use super::settings::{Source, Stage, Tenant};
 use super::stage::StageRead;
 use crate::domain::tag::Code;
 use crate::domain::topology::{self, Owner, Role, StageId, Topology, TopologyError};
+use crate::keys::fault::{Checked, Collector, Reported, suggestion};
+use crate::observe::spec;
 
 /// The order in which parents come first, as indices into `stages`, and each one's parent as an index into that order.
 pub(super) fn order(
@@ -141,7 +142,8 @@ pub(super) fn topology(
     });
     let stages = stages.iter().map(|stage| topology::Stage {
         name: stage.name.clone(),
-        kind: stage.kind.as_str(),
+        kind: stage.kind,
+        capabilities: spec(stage.kind).capabilities,
         parent: stage.parent,
         role: stage.role,
         target: stage.target,

@@ -1,15 +1,18 @@
 //! The tables that are there once: `[probe]`, `[log]`, `[canary]`, `[aws]`, `[gcp]`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::fault::Checked;
 use super::keys;
-use super::reader::{Context, Layer, Reader};
-use super::settings::{Aws, AwsAuth, Canary, Endpoints, Gcp, GcpAuth, Log, LogFormat, Probe, Store};
-use super::value::{self, Parsed, show_duration};
+use super::settings::{Aws, AwsAuth, Canary, Gcp, GcpAuth, Log, LogFormat, Probe, Store};
+use crate::cloud::account;
 use crate::domain::canary::{MAX_MESSAGE, Template};
+use crate::keys::fault::Checked;
+use crate::keys::key::Key;
+use crate::keys::reader::{Context, Reader};
+use crate::keys::value::{self, Parsed, show_duration};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const TICK: Duration = Duration::from_millis(1);
@@ -34,11 +37,11 @@ fn section<'c, 'a>(
     root: &'a Table,
     name: &'static str,
     order: usize,
-    known: &'static [keys::Key],
+    known: &'static [Key],
     tables: &[&str],
 ) -> Reader<'c, 'a> {
     let table = context.table(Some(root), name, name);
-    let layer = Layer::section(name, order, table);
+    let layer = context.section(&[name], order, table);
     context.survey(&layer, &known.iter().collect::<Vec<_>>(), tables);
     Reader::new(context, vec![layer], known)
 }
@@ -185,8 +188,26 @@ fn instance_name(value: &Value) -> Parsed<String> {
 pub(super) fn log(context: &mut Context, root: &Table) -> Checked<Log> {
     let mut read = section(context, root, "log", 1, &keys::LOG, &[]);
     let format = read.get("format", value::choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]));
-    let level = read.get("level", value::level);
+    let level = read.get("level", level);
     Ok(Log { format: format?, level: level? })
+}
+
+/// A log filter: `info`, or `info,hyper=warn`.
+fn level(value: &Value) -> Parsed<String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let text = value::text(value)?;
+    let good = text.split(',').all(|directive| {
+        let level = directive.rsplit('=').next().unwrap_or_default();
+        LEVELS.contains(&level.trim())
+    });
+    if good {
+        Ok(text)
+    } else {
+        Err(format!(
+            "\"{text}\" is no log level; write one of {}, or \"info,hyper=warn\" for parts",
+            LEVELS.join(", ")
+        ))
+    }
 }
 
 /// The template and the sizes, each as far as it could be read; `None` for the default template.
@@ -223,32 +244,27 @@ pub(super) fn aws(context: &mut Context, root: &Table) -> (Checked<Aws>, Checked
         .cloned();
     let mut read = section(context, root, "aws", 3, &keys::AWS, &["endpoints"]);
     let auth = read.get("auth", value::choice(&[("default", AwsAuth::Default), ("none", AwsAuth::None)]));
-    let region = read.find("region", value::region).map(|region| region.or(fallback));
+    let region = read.find("region", account::region).map(|region| region.or(fallback));
     let general = read.find("endpoint", value::url);
     let aws = context.table(Some(root), "aws", "aws");
     let table = context.table(aws, "aws.endpoints", "endpoints");
-    let layer = Layer {
-        variables: Some(super::reader::variable(&["aws", "endpoints"])),
-        ..Layer::section("aws.endpoints", 4, table)
-    };
+    let layer = context.section(&["aws", "endpoints"], 4, table);
     context.survey(&layer, &keys::AWS_ENDPOINTS.iter().collect::<Vec<_>>(), &[]);
     let mut read = Reader::new(context, vec![layer], &keys::AWS_ENDPOINTS);
-    let mut endpoint = |name| {
-        let own = read.find(name, value::url);
-        Ok(own?.or(general.clone()?))
-    };
-    let (logs, kinesis, s3, sts) = (endpoint("logs"), endpoint("kinesis"), endpoint("s3"), endpoint("sts"));
-    let all = || {
-        Ok(Aws {
-            region: region.clone()?,
-            endpoints: Endpoints { logs: logs?, kinesis: kinesis?, s3: s3?, sts: sts? },
-            auth: auth?,
-        })
-    };
+    let mut endpoints = Ok(BTreeMap::new());
+    for service in keys::AWS_ENDPOINTS.iter().map(|key| key.name) {
+        let own = read.find(service, value::url);
+        let endpoint = own.and_then(|own| Ok(own.or(general.clone()?)));
+        endpoints = endpoints.and_then(|mut all| {
+            all.extend(endpoint?.map(|url| (service, url)));
+            Ok(all)
+        });
+    }
+    let all = || Ok(Aws { region: region.clone()?, endpoints: endpoints?, auth: auth? });
     (all(), region)
 }
 
-pub(super) fn gcp(context: &mut Context, root: &Table) -> Checked<Gcp> {
+pub(super) fn gcp(context: &mut Context, root: &Table) -> (Checked<Gcp>, Checked<Option<String>>) {
     #[derive(Clone, Copy, PartialEq)]
     enum Auth {
         Adc,
@@ -269,7 +285,7 @@ pub(super) fn gcp(context: &mut Context, root: &Table) -> Checked<Gcp> {
     );
     let file = read.find("credentials_file", value::text);
     let project = read.find("project", value::text);
-    let auth = match (auth?, file?) {
+    let auth = auth.and_then(|auth| Ok((auth, file?))).and_then(|given| match given {
         (Auth::ServiceAccount, Some(credentials_file)) => {
             Ok(GcpAuth::ServiceAccount { credentials_file })
         }
@@ -290,8 +306,9 @@ pub(super) fn gcp(context: &mut Context, root: &Table) -> Checked<Gcp> {
         )),
         (Auth::Adc, None) => Ok(GcpAuth::Adc),
         (Auth::None, None) => Ok(GcpAuth::None),
-    };
-    Ok(Gcp { endpoint: endpoint?, auth: auth?, project: project? })
+    });
+    let all = || Ok(Gcp { endpoint: endpoint?, auth: auth?, project: project.clone()? });
+    (all(), project)
 }
 
 /// What outlives a restart.

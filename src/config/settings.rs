@@ -1,14 +1,17 @@
 //! What a configuration comes to: checked values, defaults filled in, names expanded, sources merged.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::secret::Secret;
+use crate::cloud::account::Account;
 use crate::domain::canary::Template;
-use crate::domain::schema::Fingerprint;
+use crate::domain::kind::Kind;
 use crate::domain::topology::{Role, StageId, TenantId};
+use crate::observe::SourceSettings;
+use crate::observe::pace::Rhythm;
 
 /// The probe itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,8 +80,9 @@ pub struct Canary {
 pub struct Aws {
     /// The region where nothing else is said; also from `AWS_REGION` or `AWS_DEFAULT_REGION`.
     pub region: Option<String>,
-    /// Where the services are, if not at Amazon.
-    pub endpoints: Endpoints,
+    /// Where services are that are not at Amazon, by their names as in metrics; a general one is filled in for each
+    /// service that has none of its own.
+    pub endpoints: BTreeMap<&'static str, String>,
     /// As whom to go there.
     pub auth: AwsAuth,
 }
@@ -90,19 +94,6 @@ pub enum AwsAuth {
     Default,
     /// Fixed ones that mean nothing, for emulators.
     None,
-}
-
-/// Endpoint overrides; a general one is already filled in for each service that has none of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Endpoints {
-    /// CloudWatch Logs.
-    pub logs: Option<String>,
-    /// Kinesis Data Streams.
-    pub kinesis: Option<String>,
-    /// S3.
-    pub s3: Option<String>,
-    /// STS, for AssumeRole.
-    pub sts: Option<String>,
 }
 
 /// Google.
@@ -144,24 +135,6 @@ pub enum GcpAuth {
     None,
 }
 
-/// Where in AWS something is, and as whom to go there.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Account {
-    /// The region.
-    pub region: String,
-    /// The role to assume; the probe's own credentials if `None`.
-    pub role: Option<AssumeRole>,
-}
-
-/// A role to assume.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct AssumeRole {
-    /// Its ARN.
-    pub arn: String,
-    /// What its trust policy asks for.
-    pub external_id: Option<Secret>,
-}
-
 /// One client, and how canaries are put into its log group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
@@ -183,19 +156,6 @@ pub struct Tenant {
     pub sizes: Vec<u32>,
 }
 
-/// What kind of place a stage is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// A Kinesis data stream.
-    Kinesis,
-    /// A prefix of an S3 bucket.
-    S3,
-    /// A CloudWatch log group.
-    CloudWatchLogs,
-    /// A BigQuery table.
-    BigQuery,
-}
-
 /// One stage. Its sources are in [`Config::sources`](super::Config::sources).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stage {
@@ -214,7 +174,7 @@ pub struct Stage {
 }
 
 /// One thing that an observer reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// The stage it belongs to.
     pub stage: StageId,
@@ -223,163 +183,7 @@ pub struct Source {
     /// For people: `kinesis logs-acme`.
     pub name: Arc<str>,
     /// What is read, and how.
-    pub kind: SourceKind,
-    /// Between two looks.
-    pub interval: Duration,
-    /// For one look.
-    pub timeout: Duration,
-    /// How far before its start a look vouches for, for stages that show new events with a delay.
-    pub settle: Duration,
-}
-
-/// What is read, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each variant holds the settings of its kind")]
-pub enum SourceKind {
-    Kinesis(Kinesis),
-    S3(S3),
-    CloudWatchLogs(CloudWatchLogs),
-    BigQuery(BigQuery),
-}
-
-/// What becomes of what arrives at a source while no canary is waited for there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gaps {
-    /// It is not read.
-    Skip,
-    /// It is read with the next look.
-    Read,
-}
-
-/// A Kinesis data stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kinesis {
-    /// Where it is.
-    pub account: Account,
-    /// Name or ARN.
-    pub stream: String,
-    /// Most records of a GetRecords call.
-    pub max_records: u32,
-    /// What becomes of what arrives while nothing waits.
-    pub gaps: Gaps,
-    /// Most bytes of records a second that are read of each shard.
-    pub max_bytes_per_second: u64,
-}
-
-/// A prefix of an S3 bucket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct S3 {
-    /// Where it is.
-    pub account: Account,
-    /// The bucket.
-    pub bucket: String,
-    /// Prefix of the keys, with the time fields `%Y %m %d %j %H %M` (UTC).
-    pub key: String,
-    /// What follows the tenant's name in a key where that stands after the time fields, right after `key`. The prefix is
-    /// then listed once for all tenants, and keys say whose an object is.
-    pub after_tenant: Option<String>,
-    /// How long before what it holds the time in an object's key may be.
-    pub key_slack: Duration,
-    /// Keys grow with time inside a prefix, so a list may begin after the last one.
-    pub ordered_keys: bool,
-    /// Most keys that are listed in one look.
-    pub max_keys: u32,
-    /// Most bytes of an object that are fetched.
-    pub max_object: u64,
-    /// Most bytes that an object is inflated to.
-    pub max_inflated: u64,
-    /// What becomes of what arrives while nothing waits.
-    pub gaps: Gaps,
-}
-
-/// A CloudWatch log group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CloudWatchLogs {
-    /// Where it is.
-    pub account: Account,
-    /// Name or ARN.
-    pub log_group: String,
-    /// What events must match.
-    pub filter_pattern: String,
-    /// What becomes of what arrives while nothing waits.
-    pub gaps: Gaps,
-    /// Most FilterLogEvents calls a second, of all sources in the same account and region.
-    pub max_calls_per_second: u32,
-}
-
-/// A BigQuery table. Its names can stand in a query as they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BigQuery {
-    /// The table.
-    pub table: TableName,
-    /// The column by which canaries are found.
-    pub id_column: String,
-    /// What that column holds.
-    pub id_is: IdIs,
-    /// A server-side stamp of the arrival.
-    pub time_column: Option<String>,
-    /// Whose row it is.
-    pub tenant_column: Option<String>,
-    /// The log line, to check it for truncation.
-    pub body_column: Option<String>,
-    /// Location of the dataset.
-    pub location: Option<String>,
-    /// How partitions are pruned.
-    pub partition: Partition,
-    /// Most bytes that a query may bill.
-    pub max_bytes_billed: u64,
-    /// Most bytes that all queries of a day (UTC) may bill; no bound if `None`.
-    pub daily_bytes_billed: Option<u64>,
-    /// The columns that it should have; those that are found first if `None`.
-    pub schema: Option<Vec<Column>>,
-    /// What may take the place of the columns that were found first.
-    pub schema_accepted: Vec<Fingerprint>,
-    /// How often it is described again, to notice that its columns have changed.
-    pub schema_refresh: Duration,
-}
-
-/// A column that a table should have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Column {
-    /// Its name, `record.column` inside records.
-    pub name: String,
-    /// Its type, in capitals.
-    pub kind: String,
-    /// `NULLABLE`, `REQUIRED` or `REPEATED`.
-    pub mode: &'static str,
-}
-
-/// `project.dataset.table`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the three parts are named by what they are")]
-pub struct TableName {
-    pub project: String,
-    pub dataset: String,
-    pub table: String,
-}
-
-impl std::fmt::Display for TableName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}.{}", self.project, self.dataset, self.table)
-    }
-}
-
-/// What the id column holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IdIs {
-    /// The whole tag.
-    Tag,
-    /// The 32 hexadecimal digits of the trace id.
-    TraceId,
-}
-
-/// How a query is kept from reading the whole table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Partition {
-    /// By what the table says of itself.
-    Auto,
-    /// Not at all.
-    None,
-    /// By this predicate.
-    Custom(String),
+    pub settings: SourceSettings,
+    /// How often.
+    pub rhythm: Rhythm,
 }

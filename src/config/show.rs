@@ -2,8 +2,8 @@
 
 use toml::Value;
 
-use super::reader::{Origin, ShownTables};
 use super::settings::{Source, Tenant};
+use crate::keys::reader::{Origin, ShownTables};
 
 /// TOML with a note behind each value that does not come from the file.
 pub(super) fn to_toml(tables: &ShownTables, tenants: &[Tenant], sources: &[Source]) -> String {

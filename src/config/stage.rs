@@ -4,73 +4,21 @@ use std::time::Duration;
 
 use toml::Table;
 
-use super::fault::{Checked, Reported};
-use super::keys::{self, Key};
-use super::reader::{Context, Layer, Reader};
+use super::keys;
 use super::sections::no_bound;
-use super::settings::Kind;
 use super::tenant;
-use super::value::{self, show_duration};
-use crate::domain::topology::Role;
+use crate::domain::kind::Kind;
+use crate::domain::topology::{Capabilities, Role};
+use crate::keys::fault::{Checked, Reported};
+use crate::keys::reader::{Context, Layer, Reader};
+use crate::keys::value::{self, show_duration};
+use crate::observe::pace::Rhythm;
+use crate::observe::spec;
 
 /// Where the stages stand among the tables when the configuration is shown.
 pub(super) const ORDER: usize = 8;
 
 const DAY: Duration = Duration::from_secs(86_400);
-
-impl Kind {
-    /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Kinesis, Self::S3, Self::CloudWatchLogs, Self::BigQuery];
-
-    /// As in the configuration: `cloudwatch_logs`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Kinesis => "kinesis",
-            Self::S3 => "s3",
-            Self::CloudWatchLogs => "cloudwatch_logs",
-            Self::BigQuery => "bigquery",
-        }
-    }
-
-    pub(super) fn keys(self) -> &'static [Key] {
-        match self {
-            Self::Kinesis => &keys::KINESIS,
-            Self::S3 => &keys::S3,
-            Self::CloudWatchLogs => &keys::CLOUDWATCH_LOGS,
-            Self::BigQuery => &keys::BIGQUERY,
-        }
-    }
-
-    /// Between two looks. Kinesis allows five reads a second and shard to all its readers, CloudWatch Logs in some
-    /// regions five calls a second and account; a BigQuery look costs money.
-    pub(super) const fn interval(self) -> &'static str {
-        match self {
-            Self::Kinesis => "1s",
-            Self::S3 | Self::BigQuery => "5s",
-            Self::CloudWatchLogs => "10s",
-        }
-    }
-
-    /// For one look.
-    pub(super) const fn timeout(self) -> &'static str {
-        match self {
-            Self::Kinesis => "10s",
-            Self::S3 | Self::CloudWatchLogs => "20s",
-            Self::BigQuery => "30s",
-        }
-    }
-
-    /// FilterLogEvents may miss the newest events for a while, and a Kinesis record can be read a moment after its arrival
-    /// stamp; the others show what they have acknowledged.
-    pub(super) const fn settle(self) -> &'static str {
-        match self {
-            Self::Kinesis => "1s",
-            Self::S3 | Self::BigQuery => "0s",
-            Self::CloudWatchLogs => "10s",
-        }
-    }
-}
 
 /// One stage as far as it could be read.
 pub(super) struct StageRead<'a> {
@@ -82,9 +30,7 @@ pub(super) struct StageRead<'a> {
     pub(super) after: Checked<Option<String>>,
     pub(super) role: Checked<Role>,
     pub(super) target: Checked<Option<Duration>>,
-    pub(super) interval: Checked<Duration>,
-    pub(super) timeout: Checked<Duration>,
-    pub(super) settle: Checked<Duration>,
+    pub(super) rhythm: Checked<Rhythm>,
     pub(super) clock_allowance: Checked<Duration>,
 }
 
@@ -114,7 +60,7 @@ pub(super) fn read<'a>(
         {
             context.faults.report(stage.key("target"), no_bound(target, bounds));
         }
-        if let (Ok(blind), Ok(interval), Ok(settle)) = (blind_after, stage.interval, stage.settle)
+        if let (Ok(blind), Ok(Rhythm { interval, settle, .. })) = (blind_after, stage.rhythm)
             && blind < interval * 2 + settle
         {
             context.faults.report(
@@ -134,18 +80,23 @@ pub(super) fn read<'a>(
 }
 
 fn one<'a>(context: &mut Context, index: usize, table: &'a Table) -> StageRead<'a> {
-    let layer = tenant::layer("stage", index, ORDER, table);
+    let layer = tenant::layer(context, "stage", index, ORDER, table);
     let mut read = Reader::new(context, vec![layer.clone()], &keys::STAGE);
-    let name = read.get("name", value::name);
-    let kind = read.get("kind", value::choice(&Kind::ALL.map(|kind| (kind.as_str(), kind))));
+    let name = read.get("name", tenant::name);
+    let kinds: Vec<_> = Kind::ALL.iter().map(|kind| (kind.name(), *kind)).collect();
+    let kind = read.get("kind", value::choice(&kinds));
     let after = read.find("after", value::text);
     let target = read.find("target", value::duration_within(Duration::from_millis(1), DAY, ""));
     // Where the kind is unknown, the defaults of any will do to find further faults.
-    let known = kind.unwrap_or(Kind::Kinesis);
+    let usual = spec(kind.unwrap_or(Kind::Kinesis)).rhythm;
     let tick = Duration::from_millis(10);
-    let interval = read.get_or("interval", Some(known.interval()), value::duration_within(tick, DAY, ""));
-    let timeout = read.get_or("timeout", Some(known.timeout()), value::duration_within(tick, DAY, ""));
-    let settle = read.get_or("settle", Some(known.settle()), value::duration);
+    let mut duration = |name, usual: Duration, least| {
+        read.get_or(name, Some(&show_duration(usual)), value::duration_within(least, DAY, ""))
+    };
+    let interval = duration("interval", usual.interval, tick);
+    let timeout = duration("timeout", usual.timeout, tick);
+    let settle = duration("settle", usual.settle, Duration::ZERO);
+    let rhythm = || Ok(Rhythm { interval: interval?, timeout: timeout?, settle: settle? });
     let clock_allowance = read.get("clock_allowance", value::duration);
     let role = read.get("role", value::choice(&[("way", Role::Way), ("dead_letter", Role::DeadLetter)]));
     let end = read.get("end", value::boolean);
@@ -154,6 +105,9 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table) -> StageRead<'
             "end",
             "a dead_letter stage cannot be the end: what arrives there has failed; mark the stage where canaries arrive for good",
         );
+    }
+    if let (Ok(kind), Ok(role)) = (kind, role) {
+        check_role(&mut read, kind, spec(kind).capabilities, role);
     }
     let role = match (role, end) {
         (Ok(_), Ok(true)) => Ok(Role::End),
@@ -169,22 +123,32 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table) -> StageRead<'
         after,
         role,
         target,
-        interval,
-        timeout,
-        settle,
+        rhythm: rhythm(),
         clock_allowance,
+    }
+}
+
+/// Where polls prove no absence, nothing could ever be called missing or lost.
+fn check_role(read: &mut Reader<'_, '_>, kind: Kind, capabilities: Capabilities, role: Role) {
+    if !capabilities.absence && role != Role::DeadLetter {
+        read.report(
+            "role",
+            format!(
+                "a stage of kind {kind} cannot prove that a canary is absent, so it can only serve dead letters; set role = \"dead_letter\""
+            ),
+        );
     }
 }
 
 /// Complains about unknown keys, and about those that belong to other kinds.
 fn check_keys(context: &mut Context, layer: &Layer<'_>, kind: Checked<Kind>) {
-    let all = || Kind::ALL.iter().flat_map(|kind| kind.keys());
+    let all = || Kind::ALL.iter().flat_map(|kind| spec(*kind).keys);
     let known: Vec<_> = keys::STAGE.iter().chain(all()).collect();
     context.survey(layer, &known, &[]);
     let Ok(kind) = kind else { return };
-    let own = |name: &str| keys::STAGE.iter().chain(kind.keys()).any(|key| key.name == name);
+    let own = |name: &str| keys::STAGE.iter().chain(spec(kind).keys).any(|key| key.name == name);
     for key in all().filter(|key| !own(key.name)) {
-        let reader = Reader::new(context, vec![layer.clone()], kind.keys());
+        let reader = Reader::new(context, vec![layer.clone()], spec(kind).keys);
         if reader.is_set(key) {
             let message = belongs_elsewhere(key.name, kind);
             context.faults.report(format!("{}.{}", layer.path, key.name), message);
@@ -195,13 +159,34 @@ fn check_keys(context: &mut Context, layer: &Layer<'_>, kind: Checked<Kind>) {
 pub(super) fn belongs_elsewhere(name: &str, kind: Kind) -> String {
     let owners: Vec<_> = Kind::ALL
         .iter()
-        .filter(|other| other.keys().iter().any(|key| key.name == name))
-        .map(|other| other.as_str())
+        .filter(|other| spec(**other).keys.iter().any(|key| key.name == name))
+        .map(|other| other.name())
         .collect();
     let kinds = if owners.len() == 1 { "kind" } else { "kinds" };
-    format!(
-        "`{name}` belongs to {kinds} {}, this stage is {}; leave it out",
-        owners.join(", "),
-        kind.as_str()
-    )
+    format!("`{name}` belongs to {kinds} {}, this stage is {}; leave it out", owners.join(", "), kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_kind_that_cannot_prove_absence_only_serves_dead_letters() {
+        let presence = Capabilities { absence: false, ..Capabilities::ABSENCE };
+        let faults = |capabilities, role| {
+            let mut context = Context::new(BTreeMap::new(), crate::config::VARIABLES);
+            let table = "name = \"queue\"".parse::<Table>().unwrap();
+            let layer = tenant::layer(&context, "stage", 0, ORDER, &table);
+            let mut read = Reader::new(&mut context, vec![layer], &keys::STAGE);
+            check_role(&mut read, Kind::S3, capabilities, role);
+            context.faults.list()
+        };
+        assert_eq!(faults(Capabilities::ABSENCE, Role::Way), []);
+        assert_eq!(faults(presence, Role::DeadLetter), []);
+        let told = faults(presence, Role::Way);
+        assert_eq!((told.len(), told[0].key.as_str()), (1, "stage.queue.role"));
+        assert!(told[0].message.contains("set role = \"dead_letter\""), "{}", told[0]);
+    }
 }

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::fault::{Checked, Collector};
 use super::keys;
-use super::reader::{Context, Layer, Reader, variable};
-use super::secret::Secret;
 use super::sections::{self, CanaryRead};
-use super::settings::{Account, AssumeRole, Tenant};
-use super::value::{self, show_size};
+use super::settings::Tenant;
+use crate::cloud::account::{self, Account};
 use crate::domain::canary::Template;
 use crate::domain::tag::Code;
+use crate::keys::fault::{Checked, Collector};
+use crate::keys::reader::{Context, Layer, Reader};
+use crate::keys::value::{self, Parsed, expand, show_size};
 
 /// Where the tenants stand among the tables when the configuration is shown.
 pub(super) const ORDER: usize = 7;
@@ -37,11 +37,17 @@ pub(super) struct Defaults<'a> {
 }
 
 /// The layer of the table at `index` of `[[list]]`.
-pub(super) fn layer<'a>(list: &str, index: usize, order: usize, table: &'a Table) -> Layer<'a> {
+pub(super) fn layer<'a>(
+    context: &Context,
+    list: &str,
+    index: usize,
+    order: usize,
+    table: &'a Table,
+) -> Layer<'a> {
     let name = table.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
     Layer {
         path: name.map_or_else(|| format!("{list}[{}]", index + 1), |name| format!("{list}.{name}")),
-        variables: name.map(|name| variable(&[list, name])),
+        variables: name.map(|name| context.variable(&[list, name])),
         table: Some(table),
         header: format!("[[{list}]]"),
         order: (order, index, 0),
@@ -66,15 +72,15 @@ pub(super) fn read<'a>(
 }
 
 fn one<'a>(context: &mut Context, index: usize, table: &'a Table, defaults: &Defaults<'_>) -> TenantRead<'a> {
-    let layer = layer("tenant", index, ORDER, table);
+    let layer = layer(context, "tenant", index, ORDER, table);
     let path = layer.path.clone();
     context.survey(&layer, &keys::TENANT.iter().collect::<Vec<_>>(), &["stage"]);
     let mut read = Reader::new(context, vec![layer], &keys::TENANT);
-    let name = read.get("name", value::name);
+    let name = read.get("name", name);
     let label = read.find("label", value::text);
     let log_group = read.get("log_group", value::text);
     let log_stream = read.get("log_stream", value::text);
-    let account = account(&mut read, defaults.region);
+    let account = Account::read(&mut read, defaults.region);
     let template = read.find("template", sections::template);
     let interval = read
         .find("interval", value::duration_within(Duration::from_millis(1), Duration::from_secs(86_400), ""));
@@ -88,7 +94,7 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table, defaults: &Def
         expand(&text).and_then(check_log_stream).map_err(|message| read.report("log_stream", message))
     });
     let log_group = log_group.and_then(|text| {
-        expand(&text).and_then(check_log_group).map_err(|message| read.report("log_group", message))
+        expand(&text).and_then(account::log_group).map_err(|message| read.report("log_group", message))
     });
     let own_template = matches!(template, Ok(Some(_)));
     let template: Checked<Option<Template>> = match template {
@@ -140,29 +146,18 @@ pub(super) fn written_name(table: &Table) -> Option<String> {
     table.get("name").and_then(Value::as_str).map(str::to_owned)
 }
 
-/// Region and role of something in AWS. The last layer's key is blamed for a missing region.
-pub(super) fn account(read: &mut Reader<'_, '_>, fallback: &Checked<Option<String>>) -> Checked<Account> {
-    let region = read.find("region", value::region);
-    let arn = read.find("role_arn", value::role_arn);
-    let external_id = read.find("external_id", value::external_id);
-    if let (Ok(None), Ok(Some(_))) = (&arn, &external_id) {
-        read.report(
-            "external_id",
-            "is given without role_arn; it is only sent when a role is assumed, so add role_arn or leave it out",
-        );
-    }
-    let region = match region? {
-        Some(region) => Ok(region),
-        None => match fallback.clone()? {
-            Some(region) => Ok(region),
-            None => Err(read.report(
-                "region",
-                "missing; set it here, as aws.region for all, or as AWS_REGION in the environment",
-            )),
-        },
-    };
-    let external_id = external_id?.map(Secret::new);
-    Ok(Account { region: region?, role: arn?.map(|arn| AssumeRole { arn, external_id }) })
+/// The name of a tenant or stage. It becomes a label of metrics, part of a URL and of an environment variable.
+pub(super) fn name(value: &Value) -> Parsed<String> {
+    let text = value::text(value)?;
+    let good = text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.len() <= 64
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
+    good.then_some(()).ok_or_else(|| {
+        format!(
+            "\"{text}\" cannot be a name: it becomes a label; write a lower-case letter, then up to 63 lower-case letters, digits, `_` or `-`"
+        )
+    })?;
+    Ok(text)
 }
 
 fn check_names(faults: &mut Collector, tenants: &[TenantRead<'_>]) {
@@ -200,49 +195,11 @@ fn check_names(faults: &mut Collector, tenants: &[TenantRead<'_>]) {
     }
 }
 
-/// Puts values for `{placeholders}`; a word in braces that is none of them is refused.
-pub(super) fn expand(text: &str, values: &[(&str, &str)]) -> Result<String, String> {
-    let mut expanded = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(open) = rest.find('{') {
-        expanded.push_str(&rest[..open]);
-        let (word, after) = rest[open + 1..]
-            .split_once('}')
-            .ok_or_else(|| format!("\"{text}\" has a brace that is not closed"))?;
-        let (_, value) = values.iter().find(|(name, _)| *name == word).ok_or_else(|| {
-            let known: Vec<_> = values.iter().map(|(name, _)| format!("{{{name}}}")).collect();
-            format!("\"{text}\" has the unknown placeholder {{{word}}}; known here: {}", known.join(", "))
-        })?;
-        expanded.push_str(value);
-        rest = after;
-    }
-    expanded.push_str(rest);
-    Ok(expanded)
-}
-
 /// `[^:*]*`, 1 to 512 characters (AWS Logs API reference, CreateLogStream).
 fn check_log_stream(text: String) -> Result<String, String> {
     if (1..=512).contains(&text.chars().count()) && !text.contains([':', '*']) {
         Ok(text)
     } else {
         Err(format!("\"{text}\" is no log stream; write 1 to 512 characters without `:` and `*`"))
-    }
-}
-
-/// A name, `[.\-_/#A-Za-z0-9]+`, 1 to 512 characters (AWS Logs API reference, CreateLogGroup), or an ARN.
-pub(super) fn check_log_group(text: String) -> Result<String, String> {
-    let name = match text.split(':').collect::<Vec<_>>().as_slice() {
-        ["arn", _, "logs", _, _, "log-group", name] => name,
-        [name] => *name,
-        _ => "",
-    };
-    let good = (1..=512).contains(&name.len())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_/#".contains(c));
-    if good {
-        Ok(text)
-    } else {
-        Err(format!(
-            "\"{text}\" is no log group; write for example \"/ecs/acme/app\", or an ARN without `:*` at its end"
-        ))
     }
 }

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::keys::{self, Fallback};
 use super::*;
+use crate::domain::kind::Kind;
 use crate::domain::tag::{MARKER, Tag, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{Role, StageId, TenantId};
+use crate::keys::key::Fallback;
+use crate::observe::{SourceSettings, spec};
 
 const SHIPPED: &str = include_str!("../../config/traceprobe.toml");
 const KEY: &str = "0123456789abcdef";
@@ -137,7 +139,7 @@ fn the_shipped_file_documents_every_key_with_its_default() {
 
 #[test]
 fn the_filter_pattern_finds_the_marker_of_tags_anywhere() {
-    let pattern = keys::CLOUDWATCH_LOGS.iter().find(|key| key.name == "filter_pattern").unwrap();
+    let pattern = spec(Kind::CloudWatchLogs).keys.iter().find(|key| key.name == "filter_pattern").unwrap();
     assert_eq!(pattern.fallback, Fallback::Value("%zqtp1%"));
     assert_eq!(format!("%{MARKER}%"), "%zqtp1%");
 }
@@ -289,8 +291,8 @@ fn the_environment_goes_before_the_file() {
     assert_eq!(config.probe.listen.port(), 1);
     assert_eq!(config.probe.remember, 7);
     assert_eq!(config.tenants[0].sizes, [100, 2048]);
-    assert_eq!(config.aws.endpoints.logs.as_deref(), Some("http://127.0.0.1:4566"));
-    assert_eq!(config.aws.endpoints.s3.as_deref(), Some("http://127.0.0.1:4567"));
+    assert_eq!(config.aws.endpoints.get("logs").map(String::as_str), Some("http://127.0.0.1:4566"));
+    assert_eq!(config.aws.endpoints.get("s3").map(String::as_str), Some("http://127.0.0.1:4567"));
     let role = config.tenants[0].account.role.as_ref().unwrap();
     assert_eq!(role.external_id.as_ref().unwrap().expose(), "abc");
     assert_eq!(config.stages[0].target, Some(Duration::from_secs(5)));
@@ -361,9 +363,10 @@ fn a_table_for_each_tenant_hides_leaks_only_where_its_ids_do_not_say_whose_they_
 fn a_tenant_after_the_time_in_a_key_makes_one_listing_that_says_whose_objects_are() {
     let archive = |key| {
         let config = good(&[("TRACEPROBE_STAGE_ARCHIVE_KEY", key)]);
-        let all = config.sources.iter().filter_map(|source| match &source.kind {
-            SourceKind::S3(s3) => Some((s3.key.clone(), s3.after_tenant.clone(), source.tenants.len())),
-            SourceKind::Kinesis(_) | SourceKind::CloudWatchLogs(_) | SourceKind::BigQuery(_) => None,
+        let all = config.sources.iter().filter_map(|source| {
+            let SourceSettings::S3(s3) = &source.settings else { return None };
+            let objects = &s3.objects;
+            Some((objects.key.to_string(), objects.after_tenant.clone(), source.tenants.len()))
         });
         (all.collect::<Vec<_>>(), config.notes.iter().any(|note| note.starts_with("stage.archive")))
     };

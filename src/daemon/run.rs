@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::build::{self, Clients, Looker};
+use super::build;
 use super::clock::ProbeClock;
 use super::engine::{self, Engine, Lane};
 use super::keeper::{self, Keeper};
@@ -28,7 +28,7 @@ use crate::domain::topology::Topology;
 use crate::domain::tracker::{self, Tracker};
 use crate::domain::verdict::Criteria;
 use crate::metrics::{self, Ladder, Metrics};
-use crate::observe::pace;
+use crate::observe::{self, pace};
 use crate::store::{Naming, Range};
 use crate::web;
 
@@ -71,9 +71,10 @@ impl Daemon {
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
         let address = listener.local_addr().context("the port that was opened has no address")?;
         let calls = Calls::default();
-        let clients = Clients::new(&config, calls.clone()).await?;
+        let clients = build::clients(&config, calls.clone()).await?;
         let topology = Arc::new(config.topology());
-        let metrics = Metrics::new(topology.clone(), &Ladder::new(&config.probe.buckets), so_far(calls))
+        let ladder = Ladder::new(&config.probe.buckets);
+        let metrics = Metrics::new(topology.clone(), &ladder, so_far(calls), build::costs(&config))
             .context("the metrics contradict each other")?;
         let (stop, end) = (CancellationToken::new(), CancellationToken::new());
         let mut supervisor = Supervisor::default();
@@ -81,12 +82,13 @@ impl Daemon {
         let (inputs_in, inputs) = mpsc::channel(INPUTS);
         let recognizer = build::recognizer(&config);
         let mut wanted = Vec::new();
+        let shared = observe::Shared::default();
         for (id, source) in topology.source_ids().zip(&config.sources) {
-            let observer = Looker::new(source, &config, &clients, &recognizer, &clock)?;
             let (tell, told) = watch::channel(Default::default());
             wanted.push(tell);
             let ends = pace::Ends { source: id, wanted: told, reports: inputs_in.clone(), stop: end.clone() };
-            let looking = pace::watch(observer, build::rhythm(source), clock.clone(), ends);
+            let site = build::site(&config, &topology, id, &clients, &recognizer, &clock);
+            let looking = source.settings.watch(&site, &shared, ends)?;
             supervisor.start(format!("observe {}", source.name), looking);
         }
 
@@ -118,7 +120,9 @@ impl Daemon {
         let instance = started.instance.code;
         let settings = tracker::Settings { instance, ..config.tracker_settings() };
         let mut tracker = Tracker::new(topology.clone(), settings, now);
-        build::expect_schemas(&config, &mut tracker);
+        for (id, source) in topology.source_ids().zip(&config.sources) {
+            tracker.expect_schema(id, source.settings.expected_schema());
+        }
         tracker.restore(started.loaded.traces, now);
         tracker.restore_violations(started.loaded.violations);
         // Nothing was read yet, so nothing can differ.
@@ -258,7 +262,7 @@ fn app(config: &Config, clock: &WallClock, engine: &Engine, scrapes: &Arc<Scrape
         give_up: config.probe.give_up,
         remember: config.probe.remember,
         stale_after: STALE_AFTER,
-        places: config.sources.iter().map(build::place).collect(),
+        evidence: config.sources.iter().map(|source| source.settings.evidence()).collect(),
     };
     let shown = toml::from_str(&config.to_toml_without_secrets());
     let turning = readiness::turning(snapshot.clone(), clock.clone(), STALE_AFTER);

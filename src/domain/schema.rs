@@ -103,6 +103,24 @@ impl fmt::Display for Fingerprint {
     }
 }
 
+/// What the schema of a source is held against.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ExpectedSchema {
+    /// The first one that is read, until one with an accepted fingerprint takes its place.
+    Learned {
+        /// The fingerprints.
+        accepted: Vec<Fingerprint>,
+    },
+    /// This one.
+    Configured(Arc<TableSchema>),
+}
+
+impl Default for ExpectedSchema {
+    fn default() -> Self {
+        Self::Learned { accepted: Vec::new() }
+    }
+}
+
 /// Text that is no fingerprint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("a fingerprint has eight hexadecimal digits")]

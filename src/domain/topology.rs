@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::canary::Template;
+use super::kind::Kind;
 use super::tag::Code;
 
 /// Which tenant, as an index into [`Topology::tenants`].
@@ -47,13 +48,33 @@ pub enum Role {
     DeadLetter,
 }
 
+/// What polls of a kind of stage tell beside sightings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Capabilities {
+    /// Absence: a poll has a watermark. Without it, a sighting is presence, and silence says nothing.
+    pub absence: bool,
+    /// How far behind the newest record they ended.
+    pub behind: bool,
+    /// The columns of a table.
+    pub schema: bool,
+    /// How many bytes the service billed.
+    pub billed_bytes: bool,
+}
+
+impl Capabilities {
+    /// Absence, and nothing else.
+    pub const ABSENCE: Self = Self { absence: true, behind: false, schema: false, billed_bytes: false };
+}
+
 /// One place where canaries can be observed.
 #[derive(Clone, Debug)]
 pub struct Stage {
     /// Its name, as in labels and on the page; also the name of the hop that leads to it.
     pub name: Arc<str>,
-    /// What kind of place: `kinesis`, `s3`, ….
-    pub kind: &'static str,
+    /// What kind of place.
+    pub kind: Kind,
+    /// What polls there tell beside sightings.
+    pub capabilities: Capabilities,
     /// The stage it follows; `None` follows injection.
     pub parent: Option<StageId>,
     /// What it is for.
@@ -337,7 +358,8 @@ pub(crate) mod fixture {
         };
         let stage = |name: &str, parent, role, target| Stage {
             name: name.into(),
-            kind: "test",
+            kind: Kind::S3,
+            capabilities: Capabilities::ABSENCE,
             parent,
             role,
             target: Some(Duration::from_secs(target)),

@@ -243,7 +243,9 @@ impl Tracker {
     /// A tracker that knows of no trace, and begins now.
     #[must_use]
     pub fn new(topology: Arc<Topology>, settings: Settings, now: Timestamp) -> Self {
-        let sources = topology.sources().iter().map(|_| SourceBook::default()).collect();
+        let sources = topology.sources().iter();
+        let sources =
+            sources.map(|source| SourceBook::new(topology.stage(source.stage).capabilities)).collect();
         let tenants = topology.tenants().iter().map(|_| TenantBook::default()).collect();
         let failures = topology.tenants().iter().map(|_| VecDeque::new()).collect();
         Self {
@@ -431,7 +433,7 @@ impl Tracker {
         let stage = self.topology.source(source).stage;
         events.push(Event::Looked {
             source,
-            complete: sweep.watermark.is_some(),
+            complete: sweep.watermark.is_some() || !self.topology.stage(stage).capabilities.absence,
             took: sweep.finished.since(sweep.started),
             reading: sweep.reading,
         });
@@ -453,6 +455,7 @@ impl Tracker {
         let book = &mut self.sources[source.0 as usize];
         book.answered(sweep.started, sweep.watermark, &sweep.reading, now);
         match sweep.watermark {
+            None if !self.topology.stage(stage).capabilities.absence => {}
             None => self.lost_sight(source),
             Some(watermark) => {
                 for id in self.sources[source.0 as usize].asked_for(sweep.revision) {

@@ -18,11 +18,27 @@ use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 use backoff::backoff::Backoff;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
 use crate::domain::tag::TraceId;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::tracker::PutResult;
 
 use answer::Answer;
+
+/// What injection calls, and what it costs.
+pub const COSTS: Costs = Costs {
+    operations: &[
+        Operation { service: "logs", name: "PutLogEvents", permission: "logs:PutLogEvents", dollars: 0.0 },
+        Operation {
+            service: "logs",
+            name: "CreateLogStream",
+            permission: "logs:CreateLogStream",
+            dollars: 0.0,
+        },
+    ],
+    // Ingestion, standard class (CloudWatch pricing, $0.50 a GB).
+    bytes: &[BytePrice { service: "logs", of: Bytes::Put, dollars: 0.50 / 1e9 }],
+};
 
 /// Where canaries go, and how hard to try.
 #[derive(Clone, Debug)]

@@ -1,15 +1,17 @@
 //! What the probe itself calls and costs, read when a scrape asks.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::core::{Collector, Desc};
-use prometheus::{IntCounterVec, proto};
+use prometheus::proto;
+
+use crate::domain::cost::{Bytes, Costs};
 
 /// How often an operation of a service was called, by result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calls {
-    /// `logs`, `kinesis`, `s3`, `sts`, `bigquery`.
+    /// As in [`Operation`](crate::domain::cost::Operation): `kinesis`.
     pub service: String,
     /// As the service names it: `GetRecords`.
     pub operation: String,
@@ -22,21 +24,6 @@ pub struct Calls {
 /// Gives the calls so far.
 pub type CallsSoFar = Arc<dyn Fn() -> Vec<Calls> + Send + Sync>;
 
-/// List prices in US dollars, us-east-1 and BigQuery on demand, as of November 2026.
-/// Real bills differ by region, discount and capacity mode; this is for seeing a change, not for accounting.
-mod price {
-    /// S3 LIST, a request (S3 pricing, requests).
-    pub(super) const S3_LIST: f64 = 0.005 / 1e3;
-    /// S3 GET, a request (S3 pricing, requests).
-    pub(super) const S3_GET: f64 = 0.0004 / 1e3;
-    /// BigQuery on-demand analysis, a byte billed (BigQuery pricing, $6.25 a TiB).
-    pub(super) const BIGQUERY_BYTE: f64 = 6.25 / 1_099_511_627_776.0;
-    /// Kinesis on-demand standard, a byte retrieved (Kinesis Data Streams pricing, $0.04 a GB).
-    pub(super) const KINESIS_BYTE: f64 = 0.04 / 1e9;
-    /// CloudWatch Logs ingestion, standard class, a byte (CloudWatch pricing, $0.50 a GB).
-    pub(super) const LOGS_BYTE: f64 = 0.50 / 1e9;
-}
-
 pub(super) const CALLS_NAME: &str = "traceprobe_api_calls_total";
 pub(super) const CALLS_HELP: &str =
     "Calls that the probe made, by result. What it takes of the quotas that it shares with the pipeline.";
@@ -45,30 +32,70 @@ pub(super) const COST_NAME: &str = "traceprobe_estimated_cost_dollars_total";
 pub(super) const COST_HELP: &str = "What the probe's calls and bytes would cost at list prices (us-east-1, BigQuery on demand), by service. An estimate.";
 pub(super) const COST_LABELS: [&str; 1] = ["service"];
 
-/// Bytes that cost something, by service, which the calls alone do not tell.
-#[derive(Clone, Debug)]
-pub(super) struct PaidBytes {
-    /// Billed by BigQuery, by stage.
-    pub(super) bigquery: IntCounterVec,
-    /// Bytes put or read for other services, by service.
-    pub(super) others: IntCounterVec,
+/// What the parts of the probe call and cost.
+#[derive(Clone, Debug, Default)]
+pub struct StageCosts {
+    /// Of every part that may call anything, configured or not: their services have a series each.
+    pub all: Vec<Costs>,
+    /// Of each stage.
+    pub stages: Vec<Costs>,
+}
+
+/// Dollars that bytes have cost, by service. Clones add to the same sums.
+// A mutex, because polls are counted and scrapes served on different threads; it is held for an addition.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ByteCosts(Arc<Mutex<BTreeMap<&'static str, f64>>>);
+
+impl ByteCosts {
+    /// Charges bytes with all prices that there are for them.
+    pub(super) fn charge(&self, costs: &Costs, of: Bytes, bytes: u64) {
+        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for price in costs.of_byte(of) {
+            #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+            let dollars = bytes as f64 * price.dollars;
+            *sums.entry(price.service).or_default() += dollars;
+        }
+    }
 }
 
 /// Two families that are computed at each scrape.
 #[derive(Clone)]
 pub(super) struct OwnCosts {
-    pub(super) calls: CallsSoFar,
-    pub(super) bytes: PaidBytes,
-    pub(super) descs: Arc<[Desc; 2]>,
+    calls: CallsSoFar,
+    costs: Arc<StageCosts>,
+    bytes: ByteCosts,
+    descs: Arc<[Desc; 2]>,
 }
 
 impl OwnCosts {
-    pub(super) fn new(calls: CallsSoFar, bytes: PaidBytes) -> prometheus::Result<Self> {
+    pub(super) fn new(
+        calls: CallsSoFar,
+        costs: Arc<StageCosts>,
+        bytes: ByteCosts,
+    ) -> prometheus::Result<Self> {
         let names = |labels: &[&str]| labels.iter().map(|label| (*label).to_owned()).collect();
         let calls_desc =
             Desc::new(CALLS_NAME.into(), CALLS_HELP.into(), names(&CALLS_LABELS), HashMap::new())?;
         let cost_desc = Desc::new(COST_NAME.into(), COST_HELP.into(), names(&COST_LABELS), HashMap::new())?;
-        Ok(Self { calls, bytes, descs: Arc::new([calls_desc, cost_desc]) })
+        Ok(Self { calls, costs, bytes, descs: Arc::new([calls_desc, cost_desc]) })
+    }
+
+    /// By service, those included that cost nothing so far.
+    fn dollars(&self, calls: &[Calls]) -> BTreeMap<&'static str, f64> {
+        let operations = || self.costs.all.iter().flat_map(|costs| costs.operations);
+        let mut dollars = self.bytes.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for operation in operations() {
+            dollars.entry(operation.service).or_default();
+        }
+        for call in calls {
+            let price = operations().find(|of| of.service == call.service && of.name == call.operation);
+            if let Some(price) = price {
+                #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+                let cost = call.count as f64 * price.dollars;
+                *dollars.entry(price.service).or_default() += cost;
+            }
+        }
+        dollars
     }
 }
 
@@ -79,22 +106,7 @@ impl Collector for OwnCosts {
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
         let calls = (self.calls)();
-        let mut dollars = [("bigquery", 0.0), ("kinesis", 0.0), ("logs", 0.0), ("s3", 0.0)];
-        for (service, dollars) in &mut dollars {
-            let bytes = sum(&self.bytes.others, "service", service);
-            *dollars = match *service {
-                "bigquery" => sum(&self.bytes.bigquery, "", "") * price::BIGQUERY_BYTE,
-                "kinesis" => bytes * price::KINESIS_BYTE,
-                "logs" => bytes * price::LOGS_BYTE,
-                _ => 0.0,
-            };
-        }
-        for call in calls.iter().filter(|call| call.service == "s3") {
-            #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-            let count = call.count as f64;
-            dollars[3].1 +=
-                count * if call.operation.starts_with("List") { price::S3_LIST } else { price::S3_GET };
-        }
+        let dollars = self.dollars(&calls);
         #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
         let calls =
             calls.iter().map(|call| ([&*call.service, &*call.operation, &*call.result], call.count as f64));
@@ -108,21 +120,6 @@ impl Collector for OwnCosts {
             ),
         ]
     }
-}
-
-/// The sum over the series of a counter whose label has this value; over all when no label is named.
-fn sum(counter: &IntCounterVec, label: &str, value: &str) -> f64 {
-    let of_label = |metric: &&proto::Metric| {
-        label.is_empty()
-            || metric.get_label().iter().any(|pair| pair.name() == label && pair.value() == value)
-    };
-    let families = counter.collect();
-    families
-        .iter()
-        .flat_map(proto::MetricFamily::get_metric)
-        .filter(of_label)
-        .map(|m| m.get_counter().get_value())
-        .sum()
 }
 
 fn counters<'a, const N: usize>(

@@ -14,21 +14,22 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, Registry};
 
 pub use self::closing::Ladder;
 use self::closing::{ClosingHistogram, Count};
-pub use self::cost::{Calls, CallsSoFar};
-use self::cost::{OwnCosts, PaidBytes};
+use self::cost::{ByteCosts, OwnCosts};
+pub use self::cost::{Calls, CallsSoFar, StageCosts};
 pub use self::exposition::Format;
 pub use self::families::Described;
 use self::families::{Definer, Families};
+use crate::domain::cost::Bytes;
 use crate::domain::outcome::Outcome;
 use crate::domain::sighting::{Reading, Trouble};
 use crate::domain::steady::Offset;
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
-use crate::domain::topology::{Owner, SourceId, StageId, Stretch, TenantId, Topology};
+use crate::domain::topology::{Owner, Role, SourceId, StageId, Stretch, TenantId, Topology};
 use crate::domain::trace::Judgement;
 use crate::domain::tracker::{Event, Snapshot};
 
@@ -38,7 +39,8 @@ pub struct Metrics {
     topology: Arc<Topology>,
     registry: Registry,
     families: Families,
-    paid_bytes: IntCounterVec,
+    costs: Arc<StageCosts>,
+    byte_costs: ByteCosts,
     described: Arc<[Described]>,
     /// Held while an event is counted, and while all series are read: one event moves several of them (a judged trace
     /// its histogram and the SLO counters), and a scrape must not see half of it. Both take microseconds to milliseconds.
@@ -51,20 +53,23 @@ impl Metrics {
     /// # Errors
     ///
     /// When a metric is badly named or named twice, which a test of this crate would have shown.
-    pub fn new(topology: Arc<Topology>, ladder: &Ladder, calls: CallsSoFar) -> prometheus::Result<Self> {
+    pub fn new(
+        topology: Arc<Topology>,
+        ladder: &Ladder,
+        calls: CallsSoFar,
+        costs: StageCosts,
+    ) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let mut definer = Definer::new(registry.clone());
         let families = Families::define(&mut definer, ladder)?;
-        // Not exposed as it is: only the costs that follow from it are.
-        let paid_bytes =
-            IntCounterVec::new(Opts::new("paid_bytes", "bytes that cost something"), &["service"])?;
-        let bytes = PaidBytes { bigquery: families.billed.clone(), others: paid_bytes.clone() };
-        definer.register(&OwnCosts::new(calls, bytes)?)?;
+        let (costs, byte_costs) = (Arc::new(costs), ByteCosts::default());
+        definer.register(&OwnCosts::new(calls, costs.clone(), byte_costs.clone())?)?;
         definer.describe_collected(cost::CALLS_NAME, "counter", &cost::CALLS_LABELS, cost::CALLS_HELP);
         definer.describe_collected(cost::COST_NAME, "counter", &cost::COST_LABELS, cost::COST_HELP);
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         let described = definer.described.into();
-        let metrics = Self { topology, registry, families, paid_bytes, described, whole: Arc::default() };
+        let metrics =
+            Self { topology, registry, families, costs, byte_costs, described, whole: Arc::default() };
         metrics.be_born();
         Ok(metrics)
     }
@@ -99,7 +104,9 @@ impl Metrics {
     pub fn put(&self, tenant: TenantId, took: Duration, bytes: u64) {
         let tenant = &*self.topology.tenant(tenant).name;
         self.families.injection_seconds.with_label_values(&[tenant]).observe(took.as_secs_f64());
-        self.paid_bytes.with_label_values(&["logs"]).inc_by(bytes);
+        for costs in &self.costs.all {
+            self.byte_costs.charge(costs, Bytes::Put, bytes);
+        }
     }
 
     /// Whether traces are kept in memory only although there is a store.
@@ -227,7 +234,7 @@ impl Metrics {
         self.families.clock_error_bound.set(bound.as_secs_f64());
         let synchronized = snapshot.clock.is_none_or(|clock| clock.synchronized);
         self.families.clock_synchronized.set(i64::from(synchronized));
-        for stage in map.stage_ids().filter(|stage| map.stage(*stage).kind == "bigquery") {
+        for stage in map.stage_ids().filter(|stage| map.stage(*stage).capabilities.schema) {
             let of_stage = snapshot.sources.iter().filter(|view| map.source(view.source).stage == stage);
             let columns: usize = of_stage.map(|view| view.drift().len()).sum();
             let columns = i64::try_from(columns).unwrap_or(i64::MAX);
@@ -241,7 +248,7 @@ impl Metrics {
                 (_, watermark) => snapshot.at.since(watermark.or(view.blind_since).unwrap_or(snapshot.at)),
             };
             self.families.watermark_age.with_label_values(&[stage, owner]).set(age.as_secs_f64());
-            if map.stage(map.source(view.source).stage).kind == "kinesis" {
+            if map.stage(map.source(view.source).stage).capabilities.behind {
                 let behind = view.behind.unwrap_or_default().as_secs_f64();
                 self.families.behind.with_label_values(&[owner, stage]).set(behind);
             }
@@ -285,16 +292,19 @@ impl Metrics {
     fn looked(&self, source: SourceId, complete: bool, took: Duration, reading: &Reading) {
         self.sweep(source, if complete { "ok" } else { "incomplete" });
         let f = &self.families;
-        let spec = self.topology.stage(self.topology.source(source).stage);
+        let id = self.topology.source(source).stage;
+        let spec = self.topology.stage(id);
         let stage = &*spec.name;
         f.sweep_seconds.with_label_values(&[stage]).observe(took.as_secs_f64());
         f.bytes_read.with_label_values(&[stage]).inc_by(reading.bytes);
         f.records_read.with_label_values(&[stage]).inc_by(reading.records);
         f.decode_errors.with_label_values(&[stage]).inc_by(reading.decode_errors);
-        match spec.kind {
-            "bigquery" => f.billed.with_label_values(&[stage]).inc_by(reading.billed_bytes),
-            "kinesis" => self.paid_bytes.with_label_values(&["kinesis"]).inc_by(reading.bytes),
-            _ => {}
+        if spec.capabilities.billed_bytes {
+            f.billed.with_label_values(&[stage]).inc_by(reading.billed_bytes);
+        }
+        if let Some(costs) = self.costs.stages.get(usize::from(id.0)) {
+            self.byte_costs.charge(costs, Bytes::Read, reading.bytes);
+            self.byte_costs.charge(costs, Bytes::Billed, reading.billed_bytes);
         }
     }
 
@@ -342,7 +352,7 @@ impl Metrics {
             }
             for stage in map.stages() {
                 let labels = [name, &*stage.name];
-                if super::domain::topology::Role::DeadLetter != stage.role {
+                if stage.role != Role::DeadLetter {
                     ClosingHistogram::init(&f.hop_latency, &labels);
                     f.missing_hops.with_label_values(&labels);
                 }
@@ -367,8 +377,10 @@ impl Metrics {
                 counter.with_label_values(&[name]);
             }
             STRAYS.iter().for_each(|of| drop(f.strays.with_label_values(&[name, of])));
-            if stage.kind == "bigquery" {
+            if stage.capabilities.billed_bytes {
                 f.billed.with_label_values(&[name]);
+            }
+            if stage.capabilities.schema {
                 f.schema_drift.with_label_values(&[name]);
             }
         }

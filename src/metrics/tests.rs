@@ -1,12 +1,13 @@
 use super::*;
+use crate::domain::cost::{BytePrice, Costs, Operation};
 use crate::domain::sighting::Drift;
 use crate::domain::tag::Code;
-use crate::domain::topology::{Stage, fixture};
+use crate::domain::topology::{Capabilities, Stage, fixture};
 use crate::domain::tracker::{Drifted, Settings, Tracker};
 
 fn metrics() -> Metrics {
     let ladder = Ladder::new(&[1, 10, 30, 60, 300].map(Duration::from_secs));
-    Metrics::new(Arc::new(fixture::topology()), &ladder, Arc::new(Vec::new)).unwrap()
+    Metrics::new(Arc::new(fixture::topology()), &ladder, Arc::new(Vec::new), StageCosts::default()).unwrap()
 }
 
 fn rules() -> Settings {
@@ -110,14 +111,13 @@ fn a_scrape_never_sees_half_of_an_event() {
 fn drifted_columns_are_counted_for_tables_only_and_born_at_zero() {
     let map = fixture::topology();
     let stages = map.stages().iter().cloned().map(|stage| match &*stage.name {
-        "table" => Stage { kind: "bigquery", ..stage },
+        "table" => Stage { capabilities: Capabilities { schema: true, ..stage.capabilities }, ..stage },
         _ => stage,
     });
     let map = Topology::new(map.tenants().to_vec(), stages.collect(), map.sources().to_vec()).unwrap();
     let map = Arc::new(map);
-    let metrics =
-        Metrics::new(map.clone(), &Ladder::new(&[1, 30].map(Duration::from_secs)), Arc::new(Vec::new));
-    let metrics = metrics.unwrap();
+    let ladder = Ladder::new(&[1, 30].map(Duration::from_secs));
+    let metrics = Metrics::new(map.clone(), &ladder, Arc::new(Vec::new), StageCosts::default()).unwrap();
     let series = || {
         let text = metrics.render(Format::Text);
         text.lines().filter(|line| line.starts_with("traceprobe_schema_drift{")).collect::<Vec<_>>().join(" ")
@@ -131,4 +131,36 @@ fn drifted_columns_are_counted_for_tables_only_and_born_at_zero() {
         Some(Drifted { since: None, changes: [gone].into(), accept: None });
     metrics.show(&snapshot);
     assert_eq!(series(), r#"traceprobe_schema_drift{stage="table"} 1"#);
+}
+
+#[test]
+fn calls_and_bytes_cost_what_their_kind_says() {
+    const LIST: Costs = Costs {
+        operations: &[Operation { service: "store", name: "List", permission: "store:List", dollars: 0.25 }],
+        bytes: &[BytePrice { service: "store", of: Bytes::Read, dollars: 0.5 }],
+    };
+    let map = Arc::new(fixture::topology());
+    let stages = map.stage_ids().map(|stage| if stage == map.end() { LIST } else { Costs::NONE }).collect();
+    let calls = || {
+        let called = |operation: &str, count| Calls {
+            service: "store".to_owned(),
+            operation: operation.to_owned(),
+            result: "ok".to_owned(),
+            count,
+        };
+        vec![called("List", 3), called("Get", 100)]
+    };
+    let ladder = Ladder::new(&[Duration::from_secs(1)]);
+    let costs = StageCosts { all: vec![LIST], stages };
+    let metrics = Metrics::new(map.clone(), &ladder, Arc::new(calls), costs).unwrap();
+    let cost =
+        |dollars: &str| format!("traceprobe_estimated_cost_dollars_total{{service=\"store\"}} {dollars}\n");
+    assert!(metrics.render(Format::Text).contains(&cost("0.75")), "an operation without a price is free");
+    for stage in map.stage_ids() {
+        let source = map.source_of(fixture::ACME, stage);
+        let reading = Reading { bytes: 4, ..Reading::default() };
+        let looked = Event::Looked { source, complete: true, took: Duration::ZERO, reading };
+        metrics.record(&looked, Timestamp::from_secs(1));
+    }
+    assert!(metrics.render(Format::Text).contains(&cost("2.75")), "only the end stage is paid by the byte");
 }

@@ -1,33 +1,60 @@
 //! Looking for canaries at the stages of a pipeline.
 //!
-//! One file for each kind of stage, and `decode` for what stands in their records. An observer has one verb: look
-//! once. It does not retry, sleep, count or log; the loop in [`pace`] does all that for every kind in the same way.
+//! A kind of stage is one folder: its keys, its observer, where a person looks its records up, what it calls and costs,
+//! what it must be allowed, its tests. [`kinds`] says what a folder provides, and the list below is the only place that
+//! knows them all. `decode` reads what stands in records, `object_store` whatever keeps objects under keys.
+//!
+//! An observer has one verb, [`Observe::sweep`]. It does not retry, count or log; the loop in [`pace`] does all that for
+//! every kind in the same way.
 
 mod aside;
+pub mod decode;
+mod kinds;
+pub mod object_store;
 pub mod pace;
+mod sdk_error;
+mod shell;
+mod turns;
+mod unread;
 
+// The kinds.
 pub mod bigquery;
 pub mod cloudwatch_logs;
-
-pub mod decode;
 pub mod kinesis;
 pub mod s3;
-mod sdk_error;
-pub mod turns;
-mod unread;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+
+pub(crate) use self::kinds::Scope;
+pub use self::kinds::{Attribution, Site, Spec};
+use self::kinds::{KindSettings, kinds};
+use crate::cloud::NoClient;
 use crate::domain::canary::Template;
-use crate::domain::schema::TableSchema;
+use crate::domain::evidence::Evidence;
+use crate::domain::kind::Kind;
+use crate::domain::schema::{ExpectedSchema, TableSchema};
 use crate::domain::sighting::{Reading, Sighting, Sweep, Trouble, Wanted};
 use crate::domain::tag::{Code, Keyring};
+use crate::domain::time::Timestamp;
+use crate::keys::fault::Checked;
+use crate::keys::reader::Reader;
+
+kinds! {
+    Kinesis: kinesis,
+    S3: s3,
+    CloudWatchLogs: cloudwatch_logs,
+    BigQuery: bigquery,
+}
 
 /// Reads one source.
 pub trait Observe: Send + 'static {
-    /// Looks once, for all wanted traces together.
+    /// Looks once, for all wanted traces together. Where a kind cannot prove absence
+    /// ([`Capabilities::absence`](crate::domain::topology::Capabilities)), no sweep has a watermark, and each that is answered
+    /// counts as complete.
     ///
     /// `wanted.waiting` is never empty. Do not retry, count or log: the loop comes round again; and do not sleep but to
     /// leave a quota to others between two calls of one look. It may be dropped at any `await`, when it takes longer than
@@ -64,6 +91,9 @@ pub enum Gaps {
     Read,
 }
 
+/// The words for it in a configuration.
+const GAPS: [(&str, Gaps); 2] = [("skip", Gaps::Skip), ("read", Gaps::Read)];
+
 /// What was found and not reported yet.
 #[derive(Debug, Default)]
 pub struct Findings {
@@ -74,6 +104,19 @@ pub struct Findings {
 }
 
 impl Findings {
+    /// As the sweep of a look: when it began and ended, and up to when everything has been read.
+    #[must_use]
+    pub fn into_sweep(
+        self,
+        wanted: &Wanted,
+        started: Timestamp,
+        finished: Timestamp,
+        watermark: Option<Timestamp>,
+    ) -> Sweep {
+        let Self { sightings, reading } = self;
+        Sweep { revision: wanted.revision, started, finished, watermark, sightings, reading }
+    }
+
     /// Nothing was seen, and nothing spent.
     #[must_use]
     pub fn is_empty(&self) -> bool {

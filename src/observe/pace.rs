@@ -12,8 +12,8 @@ use backoff::backoff::Backoff;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Findings, Observe, ObserveError};
-use crate::domain::sighting::{Sweep, Trouble, Wanted};
+use super::{Observe, ObserveError};
+use crate::domain::sighting::{Trouble, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::SourceId;
 use crate::domain::tracker::Input;
@@ -149,7 +149,8 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
             Err(error) => {
                 let found = observer.partial();
                 if !found.is_empty() {
-                    let sweep = without_watermark(found, wanted.revision, started, clock.now());
+                    // What a look found that did not end well proves no absence.
+                    let sweep = found.into_sweep(&wanted, started, clock.now(), None);
                     if ends.reports.send(Input::Swept { source: ends.source, sweep }).await.is_err() {
                         return;
                     }
@@ -179,12 +180,6 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
     }
 }
 
-/// What a look found that did not end well. It proves no absence.
-fn without_watermark(found: Findings, revision: u64, started: Timestamp, finished: Timestamp) -> Sweep {
-    let Findings { sightings, reading } = found;
-    Sweep { revision, started, finished, watermark: None, sightings, reading }
-}
-
 fn timed_out(limit: Duration) -> ObserveError {
     ObserveError::new(Trouble::TimedOut, format!("no answer within {} s", limit.as_secs_f64()))
 }
@@ -195,8 +190,9 @@ mod tests {
 
     use super::*;
     use crate::domain::schema::{Column, TableSchema};
-    use crate::domain::sighting::WantedTrace;
+    use crate::domain::sighting::{Sweep, WantedTrace};
     use crate::domain::tag::{Code, Tag, TraceId};
+    use crate::observe::Findings;
 
     const RHYTHM: Rhythm =
         Rhythm { interval: Duration::from_secs(10), timeout: Duration::from_secs(5), settle: Duration::ZERO };
@@ -239,8 +235,8 @@ mod tests {
         found: Findings,
     }
 
-    fn incomplete(revision: u64, at: Timestamp, found: Findings) -> Sweep {
-        without_watermark(found, revision, at, at)
+    fn incomplete(wanted: &Wanted, at: Timestamp) -> Sweep {
+        Findings::default().into_sweep(wanted, at, at, None)
     }
 
     impl Observe for Scripted {
@@ -252,11 +248,8 @@ mod tests {
                 looks.len()
             };
             match (self.answer)(nth) {
-                Answer::Fine => Ok(Sweep {
-                    watermark: Some(now),
-                    ..incomplete(wanted.revision, now, Findings::default())
-                }),
-                Answer::Incomplete => Ok(incomplete(wanted.revision, now, Findings::default())),
+                Answer::Fine => Ok(Sweep { watermark: Some(now), ..incomplete(wanted, now) }),
+                Answer::Incomplete => Ok(incomplete(wanted, now)),
                 Answer::Fails => Err(ObserveError::new(Trouble::Failing, "scripted")),
                 Answer::AsksForPeace(pause) => {
                     let error = ObserveError::new(Trouble::Throttled, "scripted");

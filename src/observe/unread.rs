@@ -46,8 +46,27 @@ impl Unread {
         }
     }
 
+    /// The watermark of a look that found `found`: none while a canary that is not among them may lie in what was left
+    /// out.
+    ///
+    /// # Errors
+    ///
+    /// Why the look proves nothing, when it found nothing either.
+    pub(super) fn allows(
+        &self,
+        watermark: Option<Timestamp>,
+        wanted: &Wanted,
+        found: &[Sighting],
+    ) -> Result<Option<Timestamp>, ObserveError> {
+        match self.matters(wanted, found) {
+            None => Ok(watermark),
+            Some(unread) if found.is_empty() => Err(unread),
+            Some(_) => Ok(None),
+        }
+    }
+
     /// Why a look that found `found` proves nothing; `None` when all who could lie in what was left out are found.
-    pub(super) fn matters(&self, wanted: &Wanted, found: &[Sighting]) -> Option<ObserveError> {
+    fn matters(&self, wanted: &Wanted, found: &[Sighting]) -> Option<ObserveError> {
         let part = self.0.as_ref()?;
         let found: HashSet<TraceId> = found.iter().map(|sighting| sighting.tag.trace).collect();
         let mut missing = wanted.waiting.iter().filter(|trace| !found.contains(&trace.tag.trace));

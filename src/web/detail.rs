@@ -5,11 +5,11 @@ use std::time::Duration;
 use askama::Template;
 
 use super::lane::{Lane, Presence, lanes};
-use super::look_up::{LookUp, Place, look_ups};
 use super::row::{outcome_detail, outcome_tone, outcome_word};
 use super::tenant::Gravity;
 use super::waterfall::{self, Axis, Waterfall};
 use super::{App, Head, words};
+use crate::domain::evidence::{LookUp, Question};
 use crate::domain::outcome::Outcome;
 use crate::domain::tag::{self, MARKER, TAG_LEN, TraceId};
 use crate::domain::time::Timestamp;
@@ -61,14 +61,8 @@ pub(super) fn unknown(app: &App, snapshot: &Snapshot, id: TraceId) -> Vec<String
     said.push(format!(
         "It may be another instance's canary: each knows only its own. The stages themselves know more: search them for {MARKER}{id}."
     ));
-    for place in &app.settings.places {
-        if let Place::BigQuery { table, id_column, .. } = place {
-            said.push(format!(
-                "In BigQuery: SELECT * FROM `{table}` WHERE STARTS_WITH(LOWER(`{id_column}`), '{MARKER}{id}')"
-            ));
-            break;
-        }
-    }
+    let beginning = format!("{MARKER}{id}");
+    said.extend(app.settings.evidence.iter().find_map(|evidence| evidence.search(&beginning)));
     said
 }
 
@@ -207,12 +201,15 @@ impl StageCard {
     fn new(app: &App, snapshot: &Snapshot, trace: &Trace, lane: &Lane<'_>, tag: &str) -> Self {
         let map = &snapshot.topology;
         let source = map.source_of(trace.tenant, lane.stage);
-        let place = app.settings.places.get(source.0 as usize).unwrap_or(&Place::Elsewhere);
+        let evidence = app.settings.evidence.get(source.0 as usize);
         let visit = lane.visit;
-        let look_up = |copy| look_ups(place, copy, tag, trace.planned_at);
+        let look_up = |copy| {
+            let question = Question { copy, tag, planned_at: trace.planned_at };
+            evidence.map(|evidence| evidence.look_ups(question)).unwrap_or_default()
+        };
         Self {
             name: lane.name.to_string(),
-            kind: map.stage(lane.stage).kind,
+            kind: map.stage(lane.stage).kind.name(),
             source: map.source(source).name.to_string(),
             side: lane.side,
             said: waterfall::said(lane, snapshot.at),

@@ -5,14 +5,20 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{App, Place, Settings};
+use super::{App, Settings};
+use crate::cloud::account::Account;
 use crate::domain::canary::{Integrity, Template};
+use crate::domain::evidence::Evidence;
+use crate::domain::kind::Kind;
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble};
 use crate::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::{Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology};
 use crate::domain::tracker::{Input, PutResult, Settings as Rules, Snapshot, Tracker};
 use crate::domain::verdict::Criteria;
+use crate::observe::bigquery::{self, TableName};
+use crate::observe::object_store::{KeyTemplate, Settings as ObjectSettings};
+use crate::observe::{kinesis, s3, spec};
 
 pub(super) const STREAM: StageId = StageId(0);
 pub(super) const ARCHIVE: StageId = StageId(1);
@@ -214,6 +220,7 @@ fn topology(names: [&str; 3]) -> Topology {
     let stage = |name: &str, kind, parent, role, target| Stage {
         name: name.into(),
         kind,
+        capabilities: spec(kind).capabilities,
         parent,
         role,
         target: Some(Duration::from_millis(target)),
@@ -235,25 +242,30 @@ fn topology(names: [&str; 3]) -> Topology {
     Topology::new(
         tenants.into(),
         vec![
-            stage("tenant_stream", "kinesis", None, Role::Way, 1_000),
-            stage("archive", "s3", Some(STREAM), Role::Way, 5_000),
-            stage("transit", "s3", Some(STREAM), Role::Way, 10_000),
-            stage("bigquery", "bigquery", Some(TRANSIT), Role::End, 15_000),
+            stage("tenant_stream", Kind::Kinesis, None, Role::Way, 1_000),
+            stage("archive", Kind::S3, Some(STREAM), Role::Way, 5_000),
+            stage("transit", Kind::S3, Some(STREAM), Role::Way, 10_000),
+            stage("bigquery", Kind::BigQuery, Some(TRANSIT), Role::End, 15_000),
         ],
         sources,
     )
     .unwrap()
 }
 
-fn places() -> Vec<Place> {
-    let kinesis = |name: &str| Place::Kinesis {
-        stream: format!("logs-{name}"),
-        region: Some("eu-central-1".to_owned()),
+fn evidence() -> Vec<Arc<dyn Evidence>> {
+    let account = || Account::in_region("eu-central-1");
+    let kinesis = |name: &str| -> Arc<dyn Evidence> {
+        Arc::new(kinesis::Settings::new(account(), format!("logs-{name}")))
     };
-    let archive = |name: &str| Place::S3 {
-        bucket: "sre-archive".to_owned(),
-        prefix: format!("archive/tenant={name}/dt=%Y-%m-%d/hour=%H/"),
-        region: None,
+    let s3 = |bucket: &str, key: String| -> Arc<dyn Evidence> {
+        let objects = ObjectSettings::new(bucket, KeyTemplate::new(key));
+        Arc::new(s3::Settings { account: account(), objects })
+    };
+    let archive = |name: &str| s3("sre-archive", format!("archive/tenant={name}/dt=%Y-%m-%d/hour=%H/"));
+    let table = TableName::parse("my-project.logs.events").unwrap();
+    let table = bigquery::Settings {
+        time_column: Some("ingest_time".to_owned()),
+        ..bigquery::Settings::new(table, "trace_id")
     };
     vec![
         kinesis("acme"),
@@ -262,16 +274,8 @@ fn places() -> Vec<Place> {
         archive("acme"),
         archive("globex"),
         archive("initech"),
-        Place::S3 {
-            bucket: "sre-transit".to_owned(),
-            prefix: "transit/%Y/%m/%d/%H/".to_owned(),
-            region: None,
-        },
-        Place::BigQuery {
-            table: "my-project.logs.events".to_owned(),
-            id_column: "trace_id".to_owned(),
-            time_column: Some("ingest_time".to_owned()),
-        },
+        s3("sre-transit", "transit/%Y/%m/%d/%H/".to_owned()),
+        Arc::new(table),
     ]
 }
 
@@ -294,7 +298,7 @@ pub(super) fn app(snapshot: Snapshot) -> App {
             give_up: Duration::from_secs(900),
             remember: 1_000,
             stale_after: Duration::from_secs(30),
-            places: places(),
+            evidence: evidence(),
         }),
         config: Arc::new(serde_json::json!({ "probe": { "slo": "30s" } })),
         alive: Arc::new(|| Ok(())),

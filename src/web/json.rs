@@ -445,7 +445,7 @@ impl Source {
         Self {
             source: spec.name.to_string(),
             stage: stage.name.to_string(),
-            kind: stage.kind,
+            kind: stage.kind.name(),
             owner: source::owner(snapshot, view.source).to_string(),
             state: source::State::of(view).word(),
             since: source::since(view).map(rfc3339),

@@ -12,7 +12,6 @@ mod detail;
 mod filter;
 mod json;
 mod lane;
-mod look_up;
 mod recent;
 mod row;
 mod runbook;
@@ -43,8 +42,8 @@ use axum::routing::get;
 use tokio::sync::watch;
 
 use self::filter::{Filter, FilterError};
-pub use self::look_up::Place;
 use self::tenant::Gravity;
+use crate::domain::evidence::Evidence;
 use crate::domain::tag::{Tag, TagText};
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::tracker::Snapshot;
@@ -109,8 +108,8 @@ pub struct Settings {
     pub remember: usize,
     /// How old the last snapshot may be before the engine counts as stuck.
     pub stale_after: Duration,
-    /// Where each source lies, by its id, to spell out look-ups. Sources beyond the end of the list get none.
-    pub places: Vec<Place>,
+    /// How to look up what each source holds, by its id. Sources beyond the end of the list get no look-ups.
+    pub evidence: Vec<Arc<dyn Evidence>>,
 }
 
 impl Settings {

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use traceprobe::domain::canary::{Integrity, Template};
+use traceprobe::domain::kind::Kind;
 use traceprobe::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble};
 use traceprobe::domain::tag::{Code, Tag, TraceId};
 use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::{
-    Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
+    Capabilities, Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
 };
 use traceprobe::domain::trace::Trace;
 use traceprobe::domain::tracker::{Event, Input, PutResult, Settings, Tracker};
@@ -512,7 +513,8 @@ fn topology(rules: &Rules) -> Topology {
     let micros = |micros| Duration::from_micros(u64::try_from(micros).unwrap());
     let stage = |(number, stage): (usize, &StageRules)| Stage {
         name: stage.name.into(),
-        kind: "model",
+        kind: Kind::S3,
+        capabilities: Capabilities::ABSENCE,
         parent: stage.parent.map(id),
         role: match number {
             TABLE => Role::End,

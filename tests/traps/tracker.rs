@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use traceprobe::domain::canary::{Integrity, Template};
+use traceprobe::domain::kind::Kind;
 use traceprobe::domain::outcome::Outcome;
 use traceprobe::domain::schedule::Schedule;
 use traceprobe::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble};
 use traceprobe::domain::tag::{Code, Tag, TraceId};
 use traceprobe::domain::time::{Interval, Timestamp};
 use traceprobe::domain::topology::{
-    Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
+    Capabilities, Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
 };
 use traceprobe::domain::trace::{Hop, Judgement, Standing, Trace};
 use traceprobe::domain::tracker::{Event, Input, PutResult, Settings, Tracker};
-use traceprobe::metrics::{Format, Ladder, Metrics};
+use traceprobe::metrics::{Format, Ladder, Metrics, StageCosts};
 
 const SLO: u64 = 30;
 const GIVE_UP: u64 = 900;
@@ -49,7 +50,8 @@ fn topology(tenants: &[&str]) -> Arc<Topology> {
     };
     let stage = |name: &str, parent, role| Stage {
         name: name.into(),
-        kind: "test",
+        kind: Kind::S3,
+        capabilities: Capabilities::ABSENCE,
         parent,
         role,
         target: Some(s(5)),
@@ -108,7 +110,8 @@ impl Probe {
         };
         let topology = topology(tenants);
         let ladder = Ladder::new(&[1, 5, 10, SLO, 60, 300, 900].map(s));
-        let metrics = Metrics::new(topology.clone(), &ladder, Arc::new(Vec::new)).unwrap();
+        let metrics =
+            Metrics::new(topology.clone(), &ladder, Arc::new(Vec::new), StageCosts::default()).unwrap();
         let tracker = Tracker::new(topology.clone(), settings, began);
         Self { topology, tracker, metrics, events: Vec::new() }
     }

@@ -7,7 +7,7 @@ use crate::domain::outcome::Outcome;
 use crate::domain::tag::TagKey;
 use crate::domain::topology::fixture;
 use crate::domain::tracker::Settings;
-use crate::metrics::Ladder;
+use crate::metrics::{Ladder, StageCosts};
 use crate::store::Naming;
 use crate::store::tests::{ALL, Folder, open};
 
@@ -52,7 +52,13 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
     let schedule = schedule(clock.now(), Duration::from_millis(5), 1);
     let engine = Engine {
         tracker,
-        metrics: Metrics::new(topology.clone(), &Ladder::new(&[secs(30)]), Arc::new(Vec::new)).unwrap(),
+        metrics: Metrics::new(
+            topology.clone(),
+            &Ladder::new(&[secs(30)]),
+            Arc::new(Vec::new),
+            StageCosts::default(),
+        )
+        .unwrap(),
         keeper,
         keys: Arc::new(Keyring::new(TagKey::new("0123456789abcdef").unwrap(), Vec::new())),
         instance: instance.code,

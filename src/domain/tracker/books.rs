@@ -9,10 +9,15 @@ use super::snapshot::Drifted;
 use crate::domain::sighting::{Reading, Trouble, WantedTrace};
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
+use crate::domain::topology::Capabilities;
 
 /// What is known of a source.
 #[derive(Debug, Default)]
 pub(super) struct SourceBook {
+    /// Polls tell presence only: none has a watermark, and each that is answered reached all there is to reach.
+    presence_only: bool,
+    /// When the last such poll began.
+    heard: Option<Timestamp>,
     /// The traces that wait here.
     pub(super) waiting: BTreeSet<TraceId>,
     /// From which revision of the wanted list on a waiting trace is in it.
@@ -48,6 +53,10 @@ pub(super) enum Sight {
 }
 
 impl SourceBook {
+    pub(super) fn new(capabilities: Capabilities) -> Self {
+        Self { presence_only: !capabilities.absence, ..Self::default() }
+    }
+
     pub(super) fn wait(&mut self, id: TraceId, revision: u64, now: Timestamp) {
         self.waiting.insert(id);
         self.since_revision.insert(id, revision);
@@ -89,6 +98,10 @@ impl SourceBook {
         self.behind = reading.behind;
         match watermark {
             Some(_) => self.failing = None,
+            None if self.presence_only => {
+                self.failing = None;
+                self.heard = self.heard.max(Some(started));
+            }
             None => {
                 let detail = "it answers, but the end of what it holds was not reached";
                 self.fail(Trouble::OverBudget, detail.into(), started);
@@ -110,9 +123,14 @@ impl SourceBook {
         self.failing.is_some() || self.blind_since.is_some()
     }
 
+    /// Up to when the source was read, as far as it can be.
+    fn read_until(&self) -> Option<Timestamp> {
+        self.watermark.max(self.heard)
+    }
+
     /// Up to when the source can be vouched for, for the traces that wait now.
     fn vouched(&self) -> Option<Timestamp> {
-        self.waiting_since.map(|since| self.watermark.map_or(since, |mark| mark.max(since)))
+        self.waiting_since.map(|since| self.read_until().map_or(since, |mark| mark.max(since)))
     }
 
     /// When the source will be blind if nothing happens.
@@ -127,7 +145,8 @@ impl SourceBook {
                 Sight::WentBlind(self.reason())
             }
             Some(since)
-                if self.failing.is_none() && self.watermark.is_some_and(|mark| mark + blind_after > now) =>
+                if self.failing.is_none()
+                    && self.read_until().is_some_and(|mark| mark + blind_after > now) =>
             {
                 self.blind_since = None;
                 Sight::SawAgain(now.since(since))

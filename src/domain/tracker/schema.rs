@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::{Drifted, Event, Tracker};
-use crate::domain::schema::{Fingerprint, TableSchema};
+use crate::domain::schema::{ExpectedSchema, Fingerprint, TableSchema};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::SourceId;
 
@@ -44,14 +44,13 @@ pub struct LearnedSchema {
 }
 
 impl Tracker {
-    /// Holds a source's schema against this one, whatever was or will be learned.
-    pub fn pin_schema(&mut self, source: SourceId, schema: Arc<TableSchema>) {
-        self.sources[source.0 as usize].schema.should = Some(Should::Configured(schema));
-    }
-
-    /// Lets schemas with these fingerprints take the place of what was learned of a source, when they are seen.
-    pub fn accept_schemas(&mut self, source: SourceId, accepted: Vec<Fingerprint>) {
-        self.sources[source.0 as usize].schema.accepted = accepted;
+    /// Says what a source's schema is held against, whatever was or will be learned.
+    pub fn expect_schema(&mut self, source: SourceId, expected: ExpectedSchema) {
+        let book = &mut self.sources[source.0 as usize].schema;
+        match expected {
+            ExpectedSchema::Configured(schema) => book.should = Some(Should::Configured(schema)),
+            ExpectedSchema::Learned { accepted } => book.accepted = accepted,
+        }
     }
 
     /// Takes over what an earlier life learned, before anything is applied or as soon as the store can be read: it goes

@@ -12,6 +12,7 @@ use crate::domain::trace::{Afterwards, Hop, Standing};
 
 mod copies;
 mod leaks;
+mod presence;
 mod properties;
 mod put;
 mod restart;

@@ -34,6 +34,7 @@ use crate::domain::sighting::{Reading, Sweep, Trouble, Wanted, WantedTrace};
 use crate::domain::tag::{Code, Tag, TraceId};
 use crate::domain::time::{Timestamp, WallClock};
 
+pub(super) use settings::SPEC;
 pub use settings::{IdIs, Predicate, Settings, TableName};
 
 use rows::{Reader, Row};
@@ -519,14 +520,8 @@ impl Observe for BigQuery {
             sightings.extend(reader.read(&rows, self.clock.now(), &mut reading));
         }
         reading.billed_bytes = self.partial().reading.billed_bytes;
-        Ok(Sweep {
-            revision: wanted.revision,
-            started,
-            finished: self.clock.now(),
-            watermark: whole.then_some(started),
-            sightings,
-            reading,
-        })
+        let found = Findings { sightings, reading };
+        Ok(found.into_sweep(wanted, started, self.clock.now(), whole.then_some(started)))
     }
 }
 

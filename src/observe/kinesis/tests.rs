@@ -15,6 +15,7 @@ use futures::FutureExt;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::cloud::account::Account;
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::sighting::WantedTrace;
 use crate::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
@@ -153,6 +154,10 @@ impl Service {
     }
 
     fn kinesis(&self, settings: Settings) -> Kinesis {
+        self.kinesis_in(settings, Pages::default())
+    }
+
+    fn kinesis_in(&self, settings: Settings, room: Pages) -> Kinesis {
         let service = SharedHttpConnector::new(self.clone());
         let http = http_client_fn(move |_, _| service.clone());
         let config = aws_sdk_kinesis::Config::builder()
@@ -163,7 +168,7 @@ impl Service {
             .http_client(http)
             .build();
         let clock = WallClock::new(|| t(0));
-        Kinesis::new(settings, Client::from_conf(config), recognizer(), clock)
+        Kinesis::new(settings, room, Client::from_conf(config), recognizer(), clock)
     }
 
     fn calls(&self, operation: &str) -> Vec<Value> {
@@ -174,7 +179,7 @@ impl Service {
 }
 
 fn settings() -> Settings {
-    Settings::new("logs-acme")
+    Settings::new(Account::in_region("eu-central-1"), "logs-acme")
 }
 
 /// Looks when it is time again.
@@ -235,7 +240,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 async fn an_arn_is_asked_for_as_an_arn() {
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[])]);
     let arn = "arn:aws:kinesis:eu-central-1:111111111111:stream/logs-acme";
-    let mut kinesis = service.kinesis(Settings::new(arn));
+    let mut kinesis = service.kinesis(Settings::new(Account::in_region("eu-central-1"), arn));
     look(&mut kinesis, &wanted()).await.unwrap();
     for operation in ["ListShards", "GetShardIterator", "GetRecords"] {
         assert_eq!(service.calls(operation)[0]["StreamARN"], arn);
@@ -563,7 +568,7 @@ async fn answers_of_all_streams_together_are_bounded() {
             let scripts: Vec<(&str, &[Value])> = ids.iter().map(|id| (*id, &[][..])).collect();
             let service = Service::new(&[shards(&ids)], &scripts);
             service.state.lock().unwrap().deaf = true;
-            service.kinesis(Settings { pages: pages.clone(), ..settings() })
+            service.kinesis_in(settings(), pages.clone())
         })
         .collect();
     let wanted = wanted();

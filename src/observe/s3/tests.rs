@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
 use aws_smithy_runtime_api::client::http::{
@@ -14,7 +15,11 @@ use futures::FutureExt;
 use super::*;
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::sighting::WantedTrace;
+use crate::domain::sighting::{Stamp, Sweep, Trouble, Wanted};
 use crate::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
+use crate::domain::time::{Timestamp, WallClock};
+use crate::observe::object_store::{KeyLabels, KeyTemplate, Settings};
+use crate::observe::{Gaps, Observe as _, Recognizer};
 
 /// One second before a full hour.
 const NOW: &str = "2026-11-22T04:59:59Z";
@@ -146,7 +151,11 @@ impl Bucket {
         calls.into_iter().filter(|call| call.starts_with(verb)).collect()
     }
 
-    fn s3(&self, settings: Settings) -> S3 {
+    fn s3(&self, settings: Settings) -> ObjectObserver<S3> {
+        self.labelled(settings, None)
+    }
+
+    fn labelled(&self, settings: Settings, labels: Option<KeyLabels>) -> ObjectObserver<S3> {
         let connector = SharedHttpConnector::new(self.clone());
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
@@ -162,7 +171,8 @@ impl Bucket {
             let ticks = u64::try_from(millis.fetch_add(1, Ordering::Relaxed)).unwrap();
             t(0) + Duration::from_millis(ticks)
         });
-        S3::new(settings, Client::from_conf(config), recognizer(), clock)
+        let store = S3::new(aws_sdk_s3::Client::from_conf(config), &settings.bucket);
+        ObjectObserver::new(settings, store, labels, recognizer(), clock)
     }
 }
 
@@ -252,7 +262,7 @@ async fn a_key_that_names_the_tenant_labels_what_is_in_it() {
     }
     let names = ["acme", "globex"].map(|name| (name.into(), name.to_uppercase().into()));
     let labels = Some(KeyLabels::new("-", names));
-    let sweep = bucket.s3(Settings { labels, ..settings() }).sweep(&wanted()).await.unwrap();
+    let sweep = bucket.labelled(settings(), labels).sweep(&wanted()).await.unwrap();
     let mut labels: Vec<_> = sweep.sightings.iter().map(|seen| seen.label.clone().unwrap()).collect();
     labels.sort_unstable();
     assert_eq!(labels, ["ACME".into(), "GLOBEX".into()]);

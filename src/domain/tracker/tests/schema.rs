@@ -1,7 +1,7 @@
 //! What a table should look like, over several lives.
 
 use super::*;
-use crate::domain::schema::{Column, Fingerprint, TableSchema};
+use crate::domain::schema::{Column, ExpectedSchema, Fingerprint, TableSchema};
 
 fn schema(names: &[&str]) -> Arc<TableSchema> {
     let column =
@@ -75,7 +75,10 @@ fn what_is_accepted_is_learned_and_nothing_else() {
     let mut w = World::new();
     read(&mut w, &["id"], 1);
     let mut w = restarted(w, 2);
-    w.tracker.accept_schemas(table(), vec![schema(&["id", "x"]).fingerprint()]);
+    w.tracker.expect_schema(
+        table(),
+        ExpectedSchema::Learned { accepted: vec![schema(&["id", "x"]).fingerprint()] },
+    );
     let other = Some(schema(&["id", "y"]).fingerprint());
     assert_eq!(read(&mut w, &["id", "y"], 3), drifted(&["id"], &["id", "y"], other));
     let both = [learned(&["id", "x"]), Event::SchemaRestored { source: table() }];
@@ -92,7 +95,7 @@ fn a_configured_schema_goes_before_a_learned_one_and_is_not_learned() {
     read(&mut w, &["id"], 1);
     let earlier = w.tracker.take_unsaved_schemas();
     let mut w = World::new();
-    w.tracker.pin_schema(table(), schema(&["id", "x"]));
+    w.tracker.expect_schema(table(), ExpectedSchema::Configured(schema(&["id", "x"])));
     w.tracker.restore_schemas(&earlier, t(2));
     assert_eq!(read(&mut w, &["id"], 3), drifted(&["id", "x"], &["id"], None));
     assert_eq!(read(&mut w, &["id", "x"], 4), [Event::SchemaRestored { source: table() }]);

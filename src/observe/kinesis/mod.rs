@@ -9,6 +9,7 @@
 //! A position moves only together with the sightings that were read up to it, so a look may be dropped at any `await`.
 
 mod ask;
+mod settings;
 mod share;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,6 +23,8 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
 use self::ask::{Answer, Ask, Refusal, date, is_arn, is_invalid};
+pub(super) use self::settings::SPEC;
+pub use self::settings::Settings;
 pub use self::share::Pages;
 use self::share::{GAP, Share};
 use super::aside::aside;
@@ -41,56 +44,12 @@ const SHARDS_A_PAGE: i32 = 1_000;
 /// Sightings that may wait for the end of a look.
 const MAX_SIGHTINGS: usize = 100_000;
 
-/// What to read, and how much of it at a time.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Name or ARN of the stream.
-    pub stream: String,
-    /// Records an answer may hold; at most 10,000 (Kinesis API reference, GetRecords).
-    pub max_records_per_call: i32,
-    /// Most bytes of records a second that are read of each shard. All its readers together have 2 MiB (Kinesis quotas).
-    pub max_bytes_per_second: u64,
-    /// Pages of one shard in one look, a second apart: the first one after a cursor was opened is often empty. The look
-    /// must be over before it is time for the next.
-    pub pages_per_look: u8,
-    /// Room for answers, which all streams share.
-    pub pages: Pages,
-    /// After so many bytes of records, a look makes no further call.
-    pub max_bytes_per_sweep: u64,
-    /// Calls of GetRecords in one look.
-    pub max_calls_per_sweep: usize,
-    /// How long a record may take from its arrival stamp until it can be read.
-    pub settle: Duration,
-    /// Whether records are read that arrived while nothing waited.
-    pub gaps: Gaps,
-    /// How far before the oldest waiting trace a cursor is opened: arrival stamps need not be in order, and clocks
-    /// may disagree.
-    pub lookback: Duration,
-}
-
-impl Settings {
-    /// The settings for a stream that nobody has asked to read otherwise.
-    #[must_use]
-    pub fn new(stream: impl Into<String>) -> Self {
-        Self {
-            stream: stream.into(),
-            max_records_per_call: 10_000,
-            max_bytes_per_second: 512 << 10,
-            pages_per_look: 2,
-            pages: Pages::default(),
-            max_bytes_per_sweep: 64 << 20,
-            max_calls_per_sweep: 1_000,
-            settle: Duration::from_secs(1),
-            gaps: Gaps::Skip,
-            lookback: Duration::from_secs(10),
-        }
-    }
-}
-
 /// Reads one stream.
 #[derive(Debug)]
 pub struct Kinesis {
     settings: Settings,
+    /// Room for answers, which all streams share.
+    room: Pages,
     client: Client,
     recognizer: Recognizer,
     clock: WallClock,
@@ -178,9 +137,16 @@ struct Pass {
 impl Kinesis {
     /// An observer of a stream. The client must not retry: the loop that calls the observer does.
     #[must_use]
-    pub fn new(settings: Settings, client: Client, recognizer: Recognizer, clock: WallClock) -> Self {
+    pub fn new(
+        settings: Settings,
+        room: Pages,
+        client: Client,
+        recognizer: Recognizer,
+        clock: WallClock,
+    ) -> Self {
         Self {
             settings,
+            room,
             client,
             recognizer,
             clock,
@@ -224,7 +190,7 @@ impl Kinesis {
                         .share
                         .limit(self.settings.max_records_per_call, self.settings.max_bytes_per_second),
                     not_before: cursor.share.take_turn(),
-                    pages: self.settings.pages.clone(),
+                    pages: self.room.clone(),
                     shard,
                     position: cursor.position.clone(),
                     iterator: cursor.iterator.clone(),
@@ -479,22 +445,8 @@ impl Observe for Kinesis {
         if let Some(failure) = pass.failure.take() {
             return Err(failure);
         }
-        let mut watermark = self.watermark(&pass);
-        if let Some(unread) = self.unread.matters(wanted, &self.unreported.sightings) {
-            if self.unreported.sightings.is_empty() {
-                return Err(unread);
-            }
-            watermark = None;
-        }
-        let Findings { sightings, reading } = self.partial();
-        Ok(Sweep {
-            revision: wanted.revision,
-            started,
-            finished: self.clock.now(),
-            watermark,
-            sightings,
-            reading,
-        })
+        let watermark = self.unread.allows(self.watermark(&pass), wanted, &self.unreported.sightings)?;
+        Ok(self.partial().into_sweep(wanted, started, self.clock.now(), watermark))
     }
 
     fn partial(&mut self) -> Findings {

@@ -39,21 +39,21 @@ impl std::error::Error for Faults {}
 
 /// Stands where a value would: the fault that kept it from being read is already on the list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Reported;
+pub(crate) struct Reported;
 
 /// A value, or the knowledge that its fault has been reported. Checks between values are left out where one of them
 /// is missing, so that one mistake makes one line.
-pub(super) type Checked<T> = Result<T, Reported>;
+pub(crate) type Checked<T> = Result<T, Reported>;
 
 /// Collects faults, each of them once: a stage is read for every tenant, and would report itself as often.
 #[derive(Default, Debug)]
-pub(super) struct Collector {
+pub(crate) struct Collector {
     list: Vec<Fault>,
     seen: BTreeSet<Fault>,
 }
 
 impl Collector {
-    pub(super) fn report(&mut self, key: impl Into<String>, message: impl Into<String>) -> Reported {
+    pub(crate) fn report(&mut self, key: impl Into<String>, message: impl Into<String>) -> Reported {
         let fault = Fault { key: key.into(), message: message.into() };
         if self.seen.insert(fault.clone()) {
             self.list.push(fault);
@@ -61,17 +61,17 @@ impl Collector {
         Reported
     }
 
-    pub(super) fn list(self) -> Vec<Fault> {
+    pub(crate) fn list(self) -> Vec<Fault> {
         self.list
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 }
 
 /// ` (did you mean `give_up`?)` for the known name that is nearest to `unknown`, or nothing.
-pub(super) fn suggestion<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn suggestion<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     // A third of the letters may be wrong: enough for two slips in a word, too little for another word.
     let limit = (unknown.chars().count() / 3).clamp(1, 3);
     known

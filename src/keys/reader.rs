@@ -7,49 +7,57 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};
 
-use super::fault::{Checked, Collector, suggestion};
-use super::keys::{Fallback, Key};
-use super::secret;
+use super::fault::{Checked, Collector, Reported, suggestion};
+use super::key::{Fallback, Key};
 use super::value::{Parsed, quoted};
 
-/// Variables that are no overrides of keys: the tag keys, and where the file is.
-pub const OTHER_VARIABLES: [&str; 4] =
-    [secret::TAG_KEY, secret::TAG_KEY_FILE, secret::TAG_KEYS_ACCEPTED, "TRACEPROBE_CONFIG"];
+/// Which environment variables belong to a program's configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Variables {
+    /// What the names of its variables begin with, without the underscore: `PROGRAM`.
+    pub(crate) prefix: &'static str,
+    /// Variables with that prefix that do not override a key.
+    pub(crate) others: &'static [&'static str],
+    /// What variables with that prefix begin with that somebody else sets.
+    pub(crate) foreign: &'static [&'static str],
+}
 
-/// Kubernetes puts these into every container beside a service that is called `traceprobe`.
-const FOREIGN_VARIABLES: [&str; 2] = ["TRACEPROBE_SERVICE_", "TRACEPROBE_PORT"];
+impl Variables {
+    /// `PROGRAM_…`, with `_` for everything that is not a letter or digit.
+    fn name(&self, parts: &[&str]) -> String {
+        let mut name = self.prefix.to_owned();
+        for part in parts {
+            name.push('_');
+            name.extend(
+                part.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }),
+            );
+        }
+        name
+    }
 
-/// Keys whose values are not kept for showing. External ids are no secrets to AWS, but they are the other half of a
-/// role's lock.
-const MASKED: [&str; 1] = ["external_id"];
+    fn are_ours(&self, name: &str) -> bool {
+        name.strip_prefix(self.prefix).is_some_and(|rest| rest.starts_with('_'))
+            && !self.others.contains(&name)
+            && !self.foreign.iter().any(|prefix| name.starts_with(prefix))
+    }
+}
 
 /// A place where keys may stand: a table of the file, and variables with a prefix.
 #[derive(Clone, Debug)]
-pub(super) struct Layer<'a> {
+pub(crate) struct Layer<'a> {
     /// Its keys' prefix in messages: `stage.archive`.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// The prefix of its variables; `None` where it has no name.
-    pub(super) variables: Option<String>,
-    pub(super) table: Option<&'a Table>,
+    pub(crate) variables: Option<String>,
+    pub(crate) table: Option<&'a Table>,
     /// Header in the file.
-    pub(super) header: String,
+    pub(crate) header: String,
     /// Where it stands among all tables when the configuration is shown.
-    pub(super) order: (usize, usize, usize),
+    pub(crate) order: (usize, usize, usize),
 }
 
 impl<'a> Layer<'a> {
-    /// A table that is there once, such as `[probe]` or `[aws.endpoints]`.
-    pub(super) fn section(name: &str, order: usize, table: Option<&'a Table>) -> Self {
-        Self {
-            path: name.to_owned(),
-            variables: Some(variable(&[name])),
-            table,
-            header: format!("[{name}]"),
-            order: (order, 0, 0),
-        }
-    }
-
-    fn key(&self, name: &str) -> String {
+    pub(crate) fn key(&self, name: &str) -> String {
         format!("{}.{name}", self.path)
     }
 
@@ -62,23 +70,9 @@ impl<'a> Layer<'a> {
     }
 }
 
-/// `TRACEPROBE_…` with all that is no letter or digit as `_`.
-pub(super) fn variable(parts: &[&str]) -> String {
-    let mut name = "TRACEPROBE".to_owned();
-    for part in parts {
-        name.push('_');
-        name.extend(part.chars().map(
-            |c| {
-                if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }
-            },
-        ));
-    }
-    name
-}
-
 /// Where a value came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     File,
     Variable(String),
     Default,
@@ -86,31 +80,55 @@ pub(super) enum Origin {
 
 /// One value in force; `None` where the key is not set and has no default of its own.
 #[derive(Clone, Debug)]
-pub(super) struct Shown {
-    pub(super) name: &'static str,
-    pub(super) value: Option<Value>,
-    pub(super) origin: Origin,
+pub(crate) struct Shown {
+    pub(crate) name: &'static str,
+    pub(crate) value: Option<Value>,
+    pub(crate) origin: Origin,
 }
 
 /// All values in force, table by table.
-pub(super) type ShownTables = BTreeMap<(usize, usize, usize), (String, Vec<Shown>)>;
+pub(crate) type ShownTables = BTreeMap<(usize, usize, usize), (String, Vec<Shown>)>;
 
 /// What is shared by everything that is read.
-pub(super) struct Context {
-    pub(super) env: BTreeMap<String, String>,
-    pub(super) faults: Collector,
-    pub(super) shown: ShownTables,
+pub(crate) struct Context {
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) faults: Collector,
+    pub(crate) shown: ShownTables,
+    variables: Variables,
     /// Each variable that would override something, and the keys that it would override.
     claimed: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Context {
-    pub(super) fn new(env: BTreeMap<String, String>) -> Self {
-        Self { env, faults: Collector::default(), shown: BTreeMap::new(), claimed: BTreeMap::new() }
+    pub(crate) fn new(env: BTreeMap<String, String>, variables: Variables) -> Self {
+        Self {
+            env,
+            faults: Collector::default(),
+            shown: BTreeMap::new(),
+            variables,
+            claimed: BTreeMap::new(),
+        }
+    }
+
+    /// The name of the variable for something with this path: `PROGRAM_TENANT_ACME`.
+    pub(crate) fn variable(&self, path: &[&str]) -> String {
+        self.variables.name(path)
+    }
+
+    /// The layer of a table that is there once, such as `[probe]` or `[aws.endpoints]`.
+    pub(crate) fn section<'a>(&self, path: &[&str], order: usize, table: Option<&'a Table>) -> Layer<'a> {
+        let name = path.join(".");
+        Layer {
+            header: format!("[{name}]"),
+            path: name,
+            variables: Some(self.variable(path)),
+            table,
+            order: (order, 0, 0),
+        }
     }
 
     /// Complains about keys that a table must not have, and remembers which variables belong to it. Once for a table.
-    pub(super) fn survey(&mut self, layer: &Layer<'_>, keys: &[&'static Key], tables: &[&str]) {
+    pub(crate) fn survey(&mut self, layer: &Layer<'_>, keys: &[&'static Key], tables: &[&str]) {
         for key in keys {
             if let Some(name) = layer.variable(key.name) {
                 self.claimed.entry(name).or_default().insert(layer.key(key.name));
@@ -126,17 +144,12 @@ impl Context {
     }
 
     /// Complains about variables that override nothing, or two things at once. After everything was surveyed.
-    pub(super) fn check_variables(&mut self) {
-        let ours = self.env.keys().filter(|name| {
-            name.starts_with("TRACEPROBE_")
-                && !OTHER_VARIABLES.contains(&name.as_str())
-                && !FOREIGN_VARIABLES.iter().any(|prefix| name.starts_with(prefix))
-        });
-        for name in ours {
+    pub(crate) fn check_variables(&mut self) {
+        for name in self.env.keys().filter(|name| self.variables.are_ours(name)) {
             match self.claimed.get(name) {
                 None => {
                     let known = self.claimed.keys().map(String::as_str);
-                    let near = suggestion(name, known.chain(OTHER_VARIABLES));
+                    let near = suggestion(name, known.chain(self.variables.others.iter().copied()));
                     self.faults.report(name.clone(), format!("matches no key of this configuration{near}"));
                 }
                 Some(keys) if keys.len() > 1 => {
@@ -152,7 +165,7 @@ impl Context {
     }
 
     /// The table `name` inside `parent`, where there is one; complains when it is something else.
-    pub(super) fn table<'t>(
+    pub(crate) fn table<'t>(
         &mut self,
         parent: Option<&'t Table>,
         path: &str,
@@ -168,7 +181,7 @@ impl Context {
     }
 
     /// The tables `[[name]]`; complains when they are something else.
-    pub(super) fn tables<'t>(&mut self, root: &'t Table, name: &str) -> Vec<&'t Table> {
+    pub(crate) fn tables<'t>(&mut self, root: &'t Table, name: &str) -> Vec<&'t Table> {
         let wrong = |faults: &mut Collector| {
             faults.report(name, format!("must be a list of tables; write [[{name}]]"));
             Vec::new()
@@ -185,8 +198,8 @@ impl Context {
 }
 
 /// Reads the keys of one table, or of a table over another one.
-pub(super) struct Reader<'c, 'a> {
-    pub(super) context: &'c mut Context,
+pub(crate) struct Reader<'c, 'a> {
+    pub(crate) context: &'c mut Context,
     /// The first that has a key wins; the last is the one that messages name when a key is missing.
     layers: Vec<Layer<'a>>,
     keys: &'static [Key],
@@ -199,29 +212,29 @@ struct Given {
 }
 
 impl<'c, 'a> Reader<'c, 'a> {
-    pub(super) fn new(context: &'c mut Context, layers: Vec<Layer<'a>>, keys: &'static [Key]) -> Self {
+    pub(crate) fn new(context: &'c mut Context, layers: Vec<Layer<'a>>, keys: &'static [Key]) -> Self {
         Self { context, layers, keys }
     }
 
     /// The full name of a key, for messages: where it is set, or where it would be.
-    pub(super) fn key(&self, name: &str) -> String {
+    pub(crate) fn key(&self, name: &str) -> String {
         let layer = self.given(self.registered(name)).map(|given| given.layer);
         self.layers[layer.unwrap_or(self.layers.len() - 1)].key(name)
     }
 
     /// Whether a key, registered here or not, is set anywhere.
-    pub(super) fn is_set(&self, key: &Key) -> bool {
+    pub(crate) fn is_set(&self, key: &Key) -> bool {
         self.given(key).is_some()
     }
 
     /// Adds a fault to a key.
-    pub(super) fn report(&mut self, name: &str, message: impl Into<String>) -> super::fault::Reported {
+    pub(crate) fn report(&mut self, name: &str, message: impl Into<String>) -> Reported {
         let key = self.key(name);
         self.context.faults.report(key, message)
     }
 
     /// The value of a key, or its default.
-    pub(super) fn get<T>(&mut self, name: &str, parse: impl Fn(&Value) -> Parsed<T>) -> Checked<T> {
+    pub(crate) fn get<T>(&mut self, name: &str, parse: impl Fn(&Value) -> Parsed<T>) -> Checked<T> {
         let fallback = match self.registered(name).fallback {
             Fallback::Value(text) => Some(text),
             Fallback::Required | Fallback::Elsewhere => None,
@@ -230,7 +243,7 @@ impl<'c, 'a> Reader<'c, 'a> {
     }
 
     /// The value of a key, or this default, written as in an environment variable.
-    pub(super) fn get_or<T>(
+    pub(crate) fn get_or<T>(
         &mut self,
         name: &str,
         fallback: Option<&str>,
@@ -244,7 +257,7 @@ impl<'c, 'a> Reader<'c, 'a> {
     }
 
     /// The value of a key, if it has one.
-    pub(super) fn find<T>(&mut self, name: &str, parse: impl Fn(&Value) -> Parsed<T>) -> Checked<Option<T>> {
+    pub(crate) fn find<T>(&mut self, name: &str, parse: impl Fn(&Value) -> Parsed<T>) -> Checked<Option<T>> {
         self.read(name, None, parse)
     }
 
@@ -261,7 +274,7 @@ impl<'c, 'a> Reader<'c, 'a> {
             Some(given) => (Some(given.value), given.origin, given.layer),
             None => (fallback, Origin::Default, base),
         };
-        self.show(layer, key.name, value.clone(), origin.clone());
+        self.show(layer, key, value.clone(), origin.clone());
         let Some(value) = value else {
             return Ok(None);
         };
@@ -293,9 +306,10 @@ impl<'c, 'a> Reader<'c, 'a> {
         })
     }
 
-    fn show(&mut self, layer: usize, name: &'static str, value: Option<Value>, origin: Origin) {
+    fn show(&mut self, layer: usize, key: &Key, value: Option<Value>, origin: Origin) {
+        let name = key.name;
         let value = match value {
-            Some(_) if MASKED.contains(&name) => Some(Value::String("…".to_owned())),
+            Some(_) if key.masked => Some(Value::String("…".to_owned())),
             other => other,
         };
         let place = &self.layers[layer];

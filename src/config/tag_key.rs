@@ -1,10 +1,9 @@
-//! What must not be printed, and the keys that sign tags, which come from the environment only.
+//! The keys that sign tags, which come from the environment only.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use super::fault::{Checked, Collector, Faults};
 use crate::domain::tag::{Keyring, TagKey};
+use crate::keys::fault::{Checked, Collector, Faults};
 
 /// The variable that holds the tag key itself.
 pub const TAG_KEY: &str = "TRACEPROBE_TAG_KEY";
@@ -12,36 +11,6 @@ pub const TAG_KEY: &str = "TRACEPROBE_TAG_KEY";
 pub const TAG_KEY_FILE: &str = "TRACEPROBE_TAG_KEY_FILE";
 /// The variable with the keys that are still accepted during a rotation, separated by commas.
 pub const TAG_KEYS_ACCEPTED: &str = "TRACEPROBE_TAG_KEYS_ACCEPTED";
-
-/// A text that prints as `…`.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Hides a text.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for the one call that needs it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("…")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("…")
-    }
-}
 
 /// The keys that the environment of this process holds.
 ///
@@ -117,12 +86,6 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_secret_is_never_printed() {
-        let secret = Secret::new("hush");
-        assert_eq!(format!("{secret} {secret:?}"), "… …");
-    }
 
     #[test]
     fn hexadecimal_keys_stand_for_their_bytes_and_other_texts_for_themselves() {

@@ -1,0 +1,47 @@
+//! The kinds of stages: what sort of place a canary can be observed at.
+
+use std::fmt;
+
+/// Declares [`Kind`] with its names, each kind once.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
+        /// What kind of place a stage is.
+        ///
+        /// What a kind can do stands in its folder in `src/observe/`. Nothing else asks which kind it is: what others
+        /// need to know of a kind travels to them as values.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Kind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl Kind {
+            /// All kinds.
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            /// Its name in the configuration and in JSON, and the name of its folder: `cloudwatch_logs`.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A Kinesis data stream.
+    Kinesis = "kinesis",
+    /// A prefix of an S3 bucket.
+    S3 = "s3",
+    /// A CloudWatch log group.
+    CloudWatchLogs = "cloudwatch_logs",
+    /// A BigQuery table.
+    BigQuery = "bigquery",
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

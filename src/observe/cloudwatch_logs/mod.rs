@@ -1,0 +1,190 @@
+//! Looks for canaries in a log group, with FilterLogEvents.
+//!
+//! It suits a stage that logs what it handles, such as an export function. Logs Insights would be slower and is paid by
+//! the gigabyte scanned; live tail samples and drops. FilterLogEvents has no cursor that survives, so each look reads
+//! the window from the oldest waiting canary on, and copies are told apart by their event id. A group that holds more
+//! than one look can read is read on where the last one stopped, so each page counts once it is here.
+//!
+//! It must never take the newest events for complete: they show up late, and so the watermark stays behind the clock.
+
+mod settings;
+
+use std::collections::HashSet;
+
+use aws_sdk_cloudwatchlogs::Client;
+use aws_sdk_cloudwatchlogs::error::ProvideErrorMetadata;
+use aws_sdk_cloudwatchlogs::operation::filter_log_events::FilterLogEventsOutput;
+use aws_sdk_cloudwatchlogs::types::FilteredLogEvent;
+
+pub(super) use self::settings::SPEC;
+pub use self::settings::Settings;
+use super::aside::aside;
+use super::decode::{Limits, scan_record};
+use super::sdk_error::explain;
+use super::turns::Turns;
+use super::unread::Unread;
+use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
+use crate::domain::sighting::{Locator, Sighting, Stamp, Sweep, Wanted};
+use crate::domain::time::{Timestamp, WallClock};
+
+/// How many events with foreign tags are remembered, so that windows that overlap do not count them twice.
+const MAX_FOREIGN: usize = 10_000;
+
+/// Reads one log group.
+#[derive(Debug)]
+pub struct CloudWatchLogs {
+    settings: Settings,
+    /// Who else of ours spends the same quota: FilterLogEvents allows 5 calls a second for an account in some regions, all
+    /// its users together (CloudWatch Logs quotas).
+    turns: Turns,
+    client: Client,
+    recognizer: Recognizer,
+    clock: WallClock,
+    unfinished: Option<Pass>,
+    /// The watermark of the last complete reading.
+    covered: Option<Timestamp>,
+    /// What was read and not reported yet: a look may be dropped.
+    unreported: Findings,
+    unread: Unread,
+    foreign: HashSet<String>,
+}
+
+/// One reading of the window from its start to now, over as many looks as it takes.
+#[derive(Clone, Debug)]
+struct Pass {
+    started: Timestamp,
+    from: Timestamp,
+    token: Option<String>,
+}
+
+impl CloudWatchLogs {
+    /// An observer; it makes no call yet. `client` must not retry by itself.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        turns: Turns,
+        client: Client,
+        recognizer: Recognizer,
+        clock: WallClock,
+    ) -> Self {
+        let (unreported, unread, foreign) = (Findings::default(), Unread::default(), HashSet::new());
+        Self {
+            settings,
+            turns,
+            client,
+            recognizer,
+            clock,
+            unfinished: None,
+            covered: None,
+            unreported,
+            unread,
+            foreign,
+        }
+    }
+
+    async fn page(&mut self, pass: &Pass) -> Result<FilterLogEventsOutput, ObserveError> {
+        let group = self.settings.log_group.trim_end_matches(":*");
+        let request = self
+            .client
+            .filter_log_events()
+            .filter_pattern(&self.settings.filter_pattern)
+            .start_time(pass.from.millis().max(0))
+            .set_next_token(pass.token.clone());
+        let request = if group.starts_with("arn:") {
+            request.log_group_identifier(group)
+        } else {
+            request.log_group_name(group)
+        };
+        let answer = request.send().await;
+        answer.map_err(|error| {
+            // The token may be what is wrong. Throttling, outages and the like say nothing against it.
+            if error.code() == Some("InvalidParameterException") {
+                self.unfinished = None;
+            }
+            explain(&format!("FilterLogEvents on `{group}`"), &error)
+        })
+    }
+
+    fn look_into(&mut self, event: &FilteredLogEvent, seen_by: Timestamp) {
+        let Findings { sightings, reading } = &mut self.unreported;
+        reading.records += 1;
+        let Some((id, message)) = event.event_id().zip(event.message()) else {
+            reading.decode_errors += 1;
+            return;
+        };
+        reading.bytes += message.len() as u64;
+        let scan = || scan_record(&self.recognizer, Limits::RECORD, message.as_bytes());
+        let found = aside(message.len(), scan);
+        reading.decode_errors += u64::from(found.decode_errors > 0);
+        if found.foreign_tags > 0 && !self.foreign.contains(id) {
+            reading.foreign_tags += found.foreign_tags;
+            if self.foreign.len() >= MAX_FOREIGN {
+                self.foreign.clear();
+            }
+            self.foreign.insert(id.to_owned());
+        }
+        let stamp = event
+            .ingestion_time()
+            .map_or(Stamp::None, |millis| Stamp::Millis(Timestamp::from_millis(millis)));
+        if found.cut {
+            let by = stamp.interval().map_or(seen_by, |at| seen_by.min(at.latest + self.settings.lookback));
+            self.unread.note(by, || format!("event {id} of `{}`", self.settings.log_group));
+        }
+        sightings.extend(found.found.into_iter().map(|copy| Sighting {
+            tag: copy.tag,
+            stamp,
+            seen_by,
+            locator: Locator::new(format!("{id}#{}", copy.place)),
+            label: None,
+            integrity: copy.integrity,
+        }));
+    }
+}
+
+impl Observe for CloudWatchLogs {
+    async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
+        let started = self.clock.now();
+        let oldest = wanted.oldest().unwrap_or(started);
+        let gap = self.covered.filter(|_| self.settings.gaps == Gaps::Read);
+        let from = gap.map_or(oldest, |covered| covered.min(oldest)) - self.settings.lookback;
+        let mut pass = match self.unfinished.clone() {
+            Some(pass) if pass.from <= from => pass,
+            _ => Pass { started, from, token: None },
+        };
+        let mut watermark = None;
+        for asked in 0..self.settings.max_pages.max(1) {
+            if asked > 0 && self.clock.now().since(started) >= self.settings.enough {
+                break;
+            }
+            self.turns.take(self.settings.pause).await;
+            let page = self.page(&pass).await?;
+            let seen_by = self.clock.now();
+            for event in page.events() {
+                self.look_into(event, seen_by);
+            }
+            // A page may be empty and still not be the last one. Where to go on is kept together with what was found,
+            // so that a look that is dropped or fails neither skips a page nor has to read it again.
+            pass.token = page.next_token;
+            self.unfinished = pass.token.is_some().then(|| pass.clone());
+            if pass.token.is_none() {
+                watermark = Some(pass.started - self.settings.settle);
+                break;
+            }
+        }
+        self.covered = watermark.or(self.covered);
+        let watermark = self.unread.allows(watermark, wanted, &self.unreported.sightings)?;
+        Ok(self.partial().into_sweep(wanted, started, self.clock.now(), watermark))
+    }
+
+    fn partial(&mut self) -> Findings {
+        std::mem::take(&mut self.unreported)
+    }
+
+    fn rest(&mut self) {
+        self.unfinished = None;
+        self.foreign.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests;

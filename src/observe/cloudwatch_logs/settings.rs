@@ -1,0 +1,170 @@
+//! Which log group to search: its keys, its defaults, what it calls.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::CloudWatchLogs;
+use crate::cloud::account::{self, Account};
+use crate::cloud::{NoClient, Provider};
+use crate::domain::cost::{Costs, Operation};
+use crate::domain::evidence::{Evidence, LookUp, Question};
+use crate::domain::tag::MARKER;
+use crate::domain::topology::Capabilities;
+use crate::keys::fault::Checked;
+use crate::keys::key::{Key, Shape};
+use crate::keys::reader::Reader;
+use crate::keys::value;
+use crate::observe::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
+use crate::observe::pace::Rhythm;
+use crate::observe::shell::{in_region, quoted};
+use crate::observe::turns::Turns;
+use crate::observe::{GAPS, Gaps};
+
+/// FilterLogEvents calls a second that the largest region allows an account (CloudWatch Logs quotas).
+const MAX_FILTER_CALLS: u32 = 25;
+
+static KEYS: [Key; 7] = {
+    let [region, role_arn, external_id] = account::KEYS;
+    [
+        Key::text("log_group").required(),
+        // The marker of domain::tag, which a test compares.
+        Key::text("filter_pattern").or("%zqtp1%"),
+        Key::text("gaps").or("skip"),
+        Key::new("max_calls_per_second", Shape::Integer).or("2"),
+        region,
+        role_arn,
+        external_id,
+    ]
+};
+
+/// What is the same for all log groups.
+pub(in crate::observe) static SPEC: Spec = Spec {
+    keys: &KEYS,
+    // In some regions an account may make five calls a second, and a search may miss the newest events for a while.
+    rhythm: Rhythm { interval: seconds(10), timeout: seconds(20), settle: seconds(10) },
+    provider: Provider::Aws,
+    capabilities: Capabilities::ABSENCE,
+    costs: Costs {
+        operations: &[Operation {
+            service: "logs",
+            name: "FilterLogEvents",
+            permission: "logs:FilterLogEvents",
+            dollars: 0.0,
+        }],
+        bytes: &[],
+    },
+    permissions: include_str!("permissions.json"),
+};
+
+/// Which log group, and how to read it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Where the log group is.
+    pub account: Account,
+    /// Name or ARN; an ARN may lie in an account that shares it with ours.
+    pub log_group: String,
+    /// What CloudWatch Logs looks for. A plain term matches a whole word only, while a pattern between percent signs
+    /// matches anywhere (CloudWatch Logs User Guide, "Supported regular expressions syntax"), and our marker is only
+    /// the start of a word.
+    pub filter_pattern: String,
+    /// How far before the oldest waiting canary the window begins: what a stage's own timestamps may be early by.
+    pub lookback: Duration,
+    /// How long an event may take to show up in a search. There is no documented bound; 10 s covers what is reported.
+    pub settle: Duration,
+    /// Whether events are read that were ingested while nothing waited.
+    pub gaps: Gaps,
+    /// Most pages of a look; a longer window is read on in the next look.
+    pub max_pages: usize,
+    /// After so long a look asks for no further page, and ends well with what it has. Below the look's timeout by as
+    /// much as a page may take.
+    pub enough: Duration,
+    /// From one call to the next, of all who share the quota.
+    pub pause: Duration,
+}
+
+impl Settings {
+    /// The usual settings for a log group.
+    #[must_use]
+    pub fn new(account: Account, log_group: impl Into<String>) -> Self {
+        Self {
+            account,
+            log_group: log_group.into(),
+            filter_pattern: format!("%{MARKER}%"),
+            lookback: Duration::from_mins(1),
+            settle: Duration::from_secs(10),
+            gaps: Gaps::Skip,
+            max_pages: 20,
+            enough: Duration::from_secs(10),
+            pause: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Turns at the calls of each account and region.
+#[derive(Debug, Default)]
+pub struct Quotas(
+    // A mutex, because sources are built one by one and must find each other's; held for a look-up at start-up.
+    Mutex<HashMap<(String, Option<String>), Turns>>,
+);
+
+impl Quotas {
+    fn of(&self, account: &Account) -> Turns {
+        let key = (account.region.clone(), account.number().map(str::to_owned));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone()
+    }
+}
+
+impl KindSettings for Settings {
+    type Observer = CloudWatchLogs;
+    type Shared = Quotas;
+
+    fn read(read: &mut Reader<'_, '_>, scope: &Scope<'_>) -> Checked<Self> {
+        let log_group = read.get("log_group", scope.expanded(account::log_group));
+        let filter_pattern = read.get("filter_pattern", value::text);
+        let gaps = read.get("gaps", value::choice(&GAPS));
+        let max_calls_per_second = read.get("max_calls_per_second", value::count(1, MAX_FILTER_CALLS));
+        let account = Account::read(read, scope.region);
+        Ok(Self {
+            filter_pattern: filter_pattern?,
+            gaps: gaps?,
+            pause: Duration::from_secs(1) / max_calls_per_second?,
+            ..Self::new(account?, log_group?)
+        })
+    }
+
+    fn resource(&self) -> String {
+        self.log_group.clone()
+    }
+
+    fn identity(&self) -> String {
+        format!("{} {} {}", self.log_group, self.filter_pattern, self.account.identity())
+    }
+
+    fn attribution(&self) -> Attribution {
+        Attribution { labelled: false, by_tag: true, remedy: "" }
+    }
+
+    fn observer(&self, site: &Site<'_>, quotas: &Quotas) -> Result<CloudWatchLogs, NoClient> {
+        let Rhythm { timeout, settle, .. } = site.rhythm;
+        let settings = Self { enough: timeout / 2, settle, ..self.clone() };
+        let client = site.clients.aws.logs(&self.account);
+        let turns = quotas.of(&self.account);
+        Ok(CloudWatchLogs::new(settings, turns, client, site.recognizer.clone(), site.clock.clone()))
+    }
+}
+
+impl Evidence for Settings {
+    fn look_ups(&self, question: Question<'_>) -> Vec<LookUp> {
+        vec![LookUp {
+            what: "search the log group",
+            command: format!(
+                "aws logs filter-log-events{} --log-group-name {} --start-time {} --filter-pattern {}",
+                in_region(&self.account.region),
+                quoted(&self.log_group),
+                question.planned_at.millis(),
+                quoted(&format!("\"{}\"", question.tag)),
+            ),
+        }]
+    }
+}

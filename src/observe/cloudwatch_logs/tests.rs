@@ -1,0 +1,209 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_sdk_cloudwatchlogs::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
+use aws_smithy_http_client::test_util::infallible_client_fn;
+use aws_smithy_types::body::SdkBody;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cloud::account::Account;
+use crate::domain::canary::{Integrity, Template};
+use crate::domain::sighting::{Trouble, WantedTrace};
+use crate::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
+
+const NOW: i64 = 1_795_321_800;
+
+fn keys(secret: &str) -> Keyring {
+    Keyring::new(TagKey::new(secret).unwrap(), Vec::new())
+}
+
+fn tag() -> Tag {
+    Tag {
+        trace: TraceId::new(Timestamp::from_secs(NOW - 5), [3; 10]),
+        tenant: Code::of("acme"),
+        instance: Code::of("p"),
+        size: 100,
+    }
+}
+
+fn line(secret: &str) -> String {
+    Template::default().render(&tag(), &keys(secret).sign(&tag()))
+}
+
+fn wanted() -> Wanted {
+    Wanted {
+        revision: 7,
+        waiting: [WantedTrace { tag: tag(), planned_at: Timestamp::from_secs(NOW - 5) }].into(),
+        ..Wanted::default()
+    }
+}
+
+type Sent = Arc<Mutex<Vec<Value>>>;
+
+fn observer(answers: Vec<(u16, Value)>) -> (CloudWatchLogs, Sent) {
+    let answers = Mutex::new(VecDeque::from(answers));
+    let sent = Sent::default();
+    let log = sent.clone();
+    let http = infallible_client_fn(move |request| {
+        let body = request.body().bytes().unwrap();
+        log.lock().unwrap().push(serde_json::from_slice(body).unwrap());
+        let (status, body) = answers.lock().unwrap().pop_front().unwrap();
+        http::Response::builder().status(status).body(SdkBody::from(body.to_string())).unwrap()
+    });
+    let config = aws_sdk_cloudwatchlogs::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(Credentials::new("a", "b", None, None, "test"))
+        .retry_config(RetryConfig::disabled())
+        .http_client(http)
+        .build();
+    let recognizer = Recognizer {
+        keys: Arc::new(keys("0123456789abcdef")),
+        templates: [(Code::of("acme"), Template::default())].into(),
+    };
+    let start = tokio::time::Instant::now();
+    let clock = WallClock::new(move || Timestamp::from_secs(NOW) + start.elapsed());
+    let mut settings = Settings::new(Account::in_region("eu-central-1"), "/export");
+    settings.max_pages = 2;
+    let client = Client::from_conf(config);
+    (CloudWatchLogs::new(settings, Turns::default(), client, recognizer, clock), sent)
+}
+
+fn event(id: &str, message: &str) -> Value {
+    json!({"eventId": id, "ingestionTime": (NOW - 3) * 1_000 + 7, "timestamp": NOW * 1_000, "message": message})
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_is_seen_on_a_page_after_an_empty_one() {
+    let message = line("0123456789abcdef");
+    let (mut observer, sent) = observer(vec![
+        (200, json!({"events": [], "nextToken": "t1"})),
+        (200, json!({"events": [event("e1", &message)]})),
+    ]);
+    let sweep = observer.sweep(&wanted()).await.unwrap();
+    let [sighting] = sweep.sightings.as_slice() else { panic!("{sweep:?}") };
+    assert_eq!(sighting.tag, tag());
+    assert_eq!(sighting.stamp, Stamp::Millis(Timestamp::from_millis((NOW - 3) * 1_000 + 7)));
+    assert_eq!(sighting.integrity, Integrity::Intact);
+    assert_eq!(sighting.locator, Locator::new("e1#0"));
+    assert_eq!(sweep.watermark, Some(Timestamp::from_secs(NOW - 10)));
+    assert_eq!((sweep.revision, sweep.reading.records), (7, 1));
+    let sent = sent.lock().unwrap();
+    assert_eq!(sent[0]["filterPattern"], "%zqtp1%");
+    assert_eq!(sent[0]["startTime"], (NOW - 65) * 1_000);
+    assert_eq!(sent[1]["nextToken"], "t1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_that_is_too_long_is_read_on_in_the_next_look() {
+    let page = |token| (200, json!({"events": [], "nextToken": token}));
+    let (mut observer, sent) = observer(vec![page("t1"), page("t2"), (200, json!({"events": []}))]);
+    let first = observer.sweep(&wanted()).await.unwrap();
+    assert_eq!(first.watermark, None);
+    let second = observer.sweep(&wanted()).await.unwrap();
+    assert_eq!(second.watermark, Some(Timestamp::from_secs(NOW - 10)));
+    assert_eq!(sent.lock().unwrap()[2]["nextToken"], "t2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_a_pause_are_read_only_where_gaps_are() {
+    for (gaps, from) in [(Gaps::Skip, NOW + 535), (Gaps::Read, NOW - 70)] {
+        let page = (200, json!({"events": []}));
+        let (mut observer, sent) = observer(vec![page.clone(), page]);
+        observer.settings.gaps = gaps;
+        observer.sweep(&wanted()).await.unwrap();
+        observer.rest();
+        observer.clock = WallClock::new(|| Timestamp::from_secs(NOW + 600));
+        let mut later = wanted();
+        later.waiting =
+            [WantedTrace { planned_at: Timestamp::from_secs(NOW + 595), ..later.waiting[0] }].into();
+        observer.sweep(&later).await.unwrap();
+        assert_eq!(sent.lock().unwrap()[1]["startTime"], from * 1_000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_fails_costs_neither_what_was_found_before_nor_the_way_to_it() {
+    let message = line("0123456789abcdef");
+    let (mut observer, sent) = observer(vec![
+        (200, json!({"events": [event("e1", &message)], "nextToken": "t1"})),
+        (400, json!({"__type": "ThrottlingException", "message": "Rate exceeded"})),
+        (200, json!({"events": []})),
+    ]);
+    assert_eq!(observer.sweep(&wanted()).await.unwrap_err().trouble, Trouble::Throttled);
+    let found = observer.partial();
+    assert_eq!((found.sightings.len(), found.reading.records), (1, 1));
+    let sweep = observer.sweep(&wanted()).await.unwrap();
+    assert_eq!((sweep.sightings.len(), sweep.watermark), (0, Some(Timestamp::from_secs(NOW - 10))));
+    let tokens: Vec<_> = sent.lock().unwrap().iter().map(|sent| sent["nextToken"].clone()).collect();
+    assert_eq!(tokens, [Value::Null, json!("t1"), json!("t1")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_refused_is_given_up_and_no_other_failure_says_anything_against_one() {
+    for (status, code, next) in
+        [(503, "ServiceUnavailableException", json!("t1")), (400, "InvalidParameterException", Value::Null)]
+    {
+        let (mut observer, sent) = observer(vec![
+            (200, json!({"events": [], "nextToken": "t1"})),
+            (status, json!({"__type": code, "message": "why"})),
+            (200, json!({"events": []})),
+        ]);
+        observer.sweep(&wanted()).await.unwrap_err();
+        observer.sweep(&wanted()).await.unwrap();
+        assert_eq!(sent.lock().unwrap()[2].get("nextToken").cloned().unwrap_or_default(), next);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_is_dropped_goes_on_with_the_page_that_it_waited_for() {
+    let message = line("0123456789abcdef");
+    let (mut observer, sent) = observer(vec![
+        (200, json!({"events": [event("e1", &message)], "nextToken": "t1"})),
+        (200, json!({"events": []})),
+    ]);
+    let wanted = wanted();
+    let look = tokio::time::timeout(Duration::from_millis(100), observer.sweep(&wanted));
+    assert!(look.await.is_err(), "the second page waits for its turn");
+    assert_eq!(observer.partial().sightings.len(), 1);
+    assert!(observer.sweep(&wanted).await.unwrap().watermark.is_some());
+    assert_eq!(sent.lock().unwrap()[1]["nextToken"], "t1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_are_two_a_second_and_a_look_that_took_long_enough_ends_well() {
+    let page = |token| (200, json!({"events": [], "nextToken": token}));
+    let (mut observer, sent) = observer(vec![page("t1"), page("t2"), page("t3"), page("t4"), page("t5")]);
+    observer.settings.max_pages = 100;
+    observer.settings.enough = Duration::from_secs(2);
+    let start = tokio::time::Instant::now();
+    let sweep = observer.sweep(&wanted()).await.unwrap();
+    assert_eq!((sweep.watermark, sent.lock().unwrap().len()), (None, 5));
+    assert_eq!(start.elapsed(), Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_tag_is_counted_once_for_all_windows_that_show_it() {
+    let page = (200, json!({"events": [event("e1", &line("another key, sixteen+"))]}));
+    let (mut observer, _) = observer(vec![page.clone(), page]);
+    let first = observer.sweep(&wanted()).await.unwrap();
+    assert_eq!((first.sightings.len(), first.reading.foreign_tags), (0, 1));
+    assert_eq!(observer.sweep(&wanted()).await.unwrap().reading.foreign_tags, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_have_their_kind_and_say_what_was_asked() {
+    for (status, code, kind) in [
+        (400, "ThrottlingException", Trouble::Throttled),
+        (400, "AccessDeniedException", Trouble::Denied),
+        (400, "ResourceNotFoundException", Trouble::Missing),
+        (503, "ServiceUnavailableException", Trouble::Failing),
+    ] {
+        let (mut observer, _) = observer(vec![(status, json!({"__type": code, "message": "why"}))]);
+        let error = observer.sweep(&wanted()).await.unwrap_err();
+        assert_eq!(error.trouble, kind);
+        assert_eq!(&*error.detail, format!("FilterLogEvents on `/export`: {code}: why"));
+    }
+}

@@ -1,0 +1,234 @@
+//! What to read of a stream: its keys, its defaults, what it calls and costs.
+
+use std::time::Duration;
+
+use super::Kinesis;
+use super::share::Pages;
+use crate::cloud::account::{self, Account};
+use crate::cloud::{NoClient, Provider};
+use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
+use crate::domain::evidence::{Evidence, LookUp, Question};
+use crate::domain::topology::Capabilities;
+use crate::keys::fault::Checked;
+use crate::keys::key::{Key, Shape};
+use crate::keys::reader::Reader;
+use crate::keys::value;
+use crate::observe::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
+use crate::observe::pace::Rhythm;
+use crate::observe::shell::{in_region, quoted};
+use crate::observe::{GAPS, Gaps};
+
+/// GetRecords returns at most this many (AWS Kinesis API reference).
+const MAX_RECORDS: u32 = 10_000;
+/// Less would not even read a stream that carries nothing but canaries.
+const MIN_BYTES_PER_SECOND: u64 = 16 << 10;
+/// What a shard gives in a second to all its readers together (Kinesis quotas).
+const MAX_BYTES_PER_SECOND: u64 = 2 << 20;
+
+static KEYS: [Key; 7] = {
+    let [region, role_arn, external_id] = account::KEYS;
+    [
+        Key::text("stream").required(),
+        Key::new("max_records", Shape::Integer).or("10000"),
+        Key::text("gaps").or("skip"),
+        Key::text("max_bytes_per_second").or("512KB"),
+        region,
+        role_arn,
+        external_id,
+    ]
+};
+
+/// What is the same for all streams.
+pub(in crate::observe) static SPEC: Spec = Spec {
+    keys: &KEYS,
+    // A shard allows five reads a second to all its readers; a record can be read a moment after its arrival stamp.
+    rhythm: Rhythm { interval: seconds(1), timeout: seconds(10), settle: seconds(1) },
+    provider: Provider::Aws,
+    capabilities: Capabilities { behind: true, ..Capabilities::ABSENCE },
+    costs: Costs {
+        operations: &[
+            operation("ListShards", "kinesis:ListShards"),
+            operation("GetShardIterator", "kinesis:GetShardIterator"),
+            operation("GetRecords", "kinesis:GetRecords"),
+        ],
+        // On-demand standard (Kinesis Data Streams pricing, $0.04 a GB retrieved).
+        bytes: &[BytePrice { service: "kinesis", of: Bytes::Read, dollars: 0.04 / 1e9 }],
+    },
+    permissions: include_str!("permissions.json"),
+};
+
+const fn operation(name: &'static str, permission: &'static str) -> Operation {
+    Operation { service: "kinesis", name, permission, dollars: 0.0 }
+}
+
+/// What to read, and how much of it at a time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Where the stream is.
+    pub account: Account,
+    /// Name or ARN of the stream.
+    pub stream: String,
+    /// Records an answer may hold; at most 10,000 (Kinesis API reference, GetRecords).
+    pub max_records_per_call: i32,
+    /// Most bytes of records a second that are read of each shard. All its readers together have 2 MiB (Kinesis quotas).
+    pub max_bytes_per_second: u64,
+    /// Pages of one shard in one look, a second apart: the first one after a cursor was opened is often empty. The look
+    /// must be over before it is time for the next.
+    pub pages_per_look: u8,
+    /// After so many bytes of records, a look makes no further call.
+    pub max_bytes_per_sweep: u64,
+    /// Calls of GetRecords in one look.
+    pub max_calls_per_sweep: usize,
+    /// How long a record may take from its arrival stamp until it can be read.
+    pub settle: Duration,
+    /// Whether records are read that arrived while nothing waited.
+    pub gaps: Gaps,
+    /// How far before the oldest waiting trace a cursor is opened: arrival stamps need not be in order, and clocks
+    /// may disagree.
+    pub lookback: Duration,
+}
+
+impl Settings {
+    /// The settings for a stream that nobody has asked to read otherwise.
+    #[must_use]
+    pub fn new(account: Account, stream: impl Into<String>) -> Self {
+        Self {
+            account,
+            stream: stream.into(),
+            max_records_per_call: 10_000,
+            max_bytes_per_second: 512 << 10,
+            pages_per_look: 2,
+            max_bytes_per_sweep: 64 << 20,
+            max_calls_per_sweep: 1_000,
+            settle: Duration::from_secs(1),
+            gaps: Gaps::Skip,
+            lookback: Duration::from_secs(10),
+        }
+    }
+}
+
+impl KindSettings for Settings {
+    type Observer = Kinesis;
+    type Shared = Pages;
+
+    fn read(read: &mut Reader<'_, '_>, scope: &Scope<'_>) -> Checked<Self> {
+        let stream = read.get("stream", scope.expanded(check_stream));
+        let max_records = read.get("max_records", value::count(1, MAX_RECORDS));
+        let gaps = read.get("gaps", value::choice(&GAPS));
+        let max_bytes_per_second = read.get(
+            "max_bytes_per_second",
+            value::size_within(
+                MIN_BYTES_PER_SECOND,
+                MAX_BYTES_PER_SECOND,
+                "; a shard gives 2MB a second to all its readers",
+            ),
+        );
+        let account = Account::read(read, scope.region);
+        Ok(Self {
+            max_records_per_call: i32::try_from(max_records?).unwrap_or(i32::MAX),
+            gaps: gaps?,
+            max_bytes_per_second: max_bytes_per_second?,
+            ..Self::new(account?, stream?)
+        })
+    }
+
+    fn resource(&self) -> String {
+        self.stream.clone()
+    }
+
+    fn identity(&self) -> String {
+        format!("{} {}", self.stream, self.account.identity())
+    }
+
+    fn attribution(&self) -> Attribution {
+        Attribution { labelled: false, by_tag: true, remedy: "" }
+    }
+
+    fn observer(&self, site: &Site<'_>, room: &Pages) -> Result<Kinesis, NoClient> {
+        let settings = Self {
+            // A second each, and one to spare before the next look; more than a few wait for it.
+            pages_per_look: u8::try_from(site.rhythm.interval.as_secs().saturating_sub(1).clamp(1, 4))
+                .unwrap_or(1),
+            settle: site.rhythm.settle,
+            ..self.clone()
+        };
+        let aws = &site.clients.aws;
+        let config = aws_sdk_kinesis::config::Builder::from(&aws.config("kinesis", &self.account))
+            .interceptor(aws.counting("kinesis"))
+            .build();
+        let client = aws_sdk_kinesis::Client::from_conf(config);
+        Ok(Kinesis::new(settings, room.clone(), client, site.recognizer.clone(), site.clock.clone()))
+    }
+}
+
+/// `[a-zA-Z0-9_.-]{1,128}` (AWS Kinesis API reference, CreateStream), or an ARN.
+fn check_stream(text: String) -> Result<String, String> {
+    let name = match text.split(':').collect::<Vec<_>>().as_slice() {
+        ["arn", _, "kinesis", _, _, resource] => resource.strip_prefix("stream/").unwrap_or(""),
+        [name] => *name,
+        _ => "",
+    };
+    let good = (1..=128).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+    if good {
+        Ok(text)
+    } else {
+        Err(format!("\"{text}\" is no stream; write for example \"logs-{{tenant}}\", or an ARN"))
+    }
+}
+
+impl Evidence for Settings {
+    fn look_ups(&self, question: Question<'_>) -> Vec<LookUp> {
+        let (region, stream) = (in_region(&self.account.region), quoted(&self.stream));
+        let Some(copy) = question.copy else {
+            let command = format!("aws kinesis list-shards{region} --stream-name {stream}");
+            return vec![LookUp { what: "list the shards", command }];
+        };
+        let Some((shard, sequence)) = shard_and_sequence(&copy.0) else {
+            return Vec::new();
+        };
+        vec![LookUp {
+            what: "read the record",
+            command: format!(
+                "aws kinesis get-records{region} --limit 1 --shard-iterator \"$(aws kinesis get-shard-iterator{region} \
+                 --stream-name {stream} --shard-id {} --shard-iterator-type AT_SEQUENCE_NUMBER --starting-sequence-number {} \
+                 --query ShardIterator --output text)\"",
+                quoted(shard),
+                quoted(sequence),
+            ),
+        }]
+    }
+}
+
+/// A shard id and a sequence number, in whatever way they are put together.
+fn shard_and_sequence(locator: &str) -> Option<(&str, &str)> {
+    let shard = locator.find("shardId-")?;
+    let rest = &locator[shard..];
+    let end = rest["shardId-".len()..].find(|c: char| !c.is_ascii_digit())? + "shardId-".len();
+    let after = &rest[end..];
+    let start = after.find(|c: char| c.is_ascii_digit())?;
+    let number = &after[start..];
+    let length = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
+    Some((&rest[..end], &number[..length]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::sighting::Locator;
+    use crate::domain::time::Timestamp;
+
+    #[test]
+    fn a_record_is_read_by_its_sequence_number() {
+        let settings = Settings::new(Account::in_region("eu-central-1"), "logs-acme");
+        let said = |copy: &str| {
+            let copy = Locator::new(copy);
+            let planned_at = Timestamp::from_secs(1_795_321_781);
+            settings.look_ups(Question { copy: Some(&copy), tag: "zqtp1abc", planned_at })
+        };
+        let command = &said("shardId-000000000000:4959033827149/3")[0].command;
+        assert!(command.contains("--shard-id shardId-000000000000 "), "{command}");
+        assert!(command.contains("--starting-sequence-number 4959033827149 "), "{command}");
+        assert_eq!(said("who knows"), []);
+    }
+}

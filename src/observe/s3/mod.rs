@@ -1,0 +1,159 @@
+//! Objects under a prefix of an S3 bucket, read by the [`object_store`](super::object_store).
+
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use self::store::S3;
+use super::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
+use super::object_store::{self, ObjectObserver};
+use super::pace::Rhythm;
+use super::shell::{in_region, quoted};
+use crate::cloud::account::{self, Account};
+use crate::cloud::aws::Aws;
+use crate::cloud::{NoClient, Provider};
+use crate::domain::cost::{Costs, Operation};
+use crate::domain::evidence::{Evidence, LookUp, Question};
+use crate::domain::topology::Capabilities;
+use crate::keys::fault::Checked;
+use crate::keys::key::Key;
+use crate::keys::reader::Reader;
+
+static KEYS: [Key; 11] = {
+    let [bucket, key, key_slack, ordered_keys, max_keys, max_object, max_inflated, gaps] = object_store::KEYS;
+    let [region, role_arn, external_id] = account::KEYS;
+    [
+        bucket,
+        key,
+        key_slack,
+        ordered_keys,
+        max_keys,
+        max_object,
+        max_inflated,
+        gaps,
+        region,
+        role_arn,
+        external_id,
+    ]
+};
+
+/// What is the same for all prefixes.
+pub(super) static SPEC: Spec = Spec {
+    keys: &KEYS,
+    // S3 shows what it has acknowledged.
+    rhythm: Rhythm { interval: seconds(5), timeout: seconds(20), settle: seconds(0) },
+    provider: Provider::Aws,
+    capabilities: Capabilities::ABSENCE,
+    // Prices of requests (S3 pricing).
+    costs: Costs {
+        operations: &[
+            Operation {
+                service: "s3",
+                name: "ListObjectsV2",
+                permission: "s3:ListBucket",
+                dollars: 0.005 / 1e3,
+            },
+            Operation { service: "s3", name: "GetObject", permission: "s3:GetObject", dollars: 0.0004 / 1e3 },
+        ],
+        bytes: &[],
+    },
+    permissions: include_str!("permissions.json"),
+};
+
+/// What to read of a bucket.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Where the bucket is.
+    pub account: Account,
+    /// Which objects.
+    pub objects: object_store::Settings,
+}
+
+impl KindSettings for Settings {
+    type Observer = ObjectObserver<S3>;
+    type Shared = ();
+
+    fn read(read: &mut Reader<'_, '_>, scope: &Scope<'_>) -> Checked<Self> {
+        let objects = object_store::Settings::read(read, scope, check_bucket);
+        let account = Account::read(read, scope.region);
+        Ok(Self { account: account?, objects: objects? })
+    }
+
+    fn resource(&self) -> String {
+        self.objects.resource()
+    }
+
+    fn identity(&self) -> String {
+        self.objects.identity()
+    }
+
+    fn attribution(&self) -> Attribution {
+        self.objects.attribution()
+    }
+
+    fn observer(&self, site: &Site<'_>, (): &()) -> Result<Self::Observer, NoClient> {
+        let store = S3::new(client(&site.clients.aws, &self.account), &self.objects.bucket);
+        let (recognizer, clock) = (site.recognizer.clone(), site.clock.clone());
+        let labels = self.objects.labels(site.topology);
+        Ok(ObjectObserver::new(self.objects.clone(), store, labels, recognizer, clock))
+    }
+}
+
+/// A client that does not retry. Where the endpoint is not AWS's own, the bucket goes into the path.
+fn client(aws: &Aws, account: &Account) -> aws_sdk_s3::Client {
+    let config = aws.config("s3", account);
+    // An endpoint with a path and no slash at its end would get the bucket's name glued on (awslabs/aws-sdk-rust#1387).
+    let endpoint = config.endpoint_url().map(|url| format!("{}/", url.trim_end_matches('/')));
+    let elsewhere = endpoint.is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
+    let mut builder = aws_sdk_s3::config::Builder::from(&config)
+        .interceptor(aws.counting("s3"))
+        .force_path_style(elsewhere);
+    if endpoint.is_some() {
+        builder.set_endpoint_url(endpoint);
+    }
+    aws_sdk_s3::Client::from_conf(builder.build())
+}
+
+/// Three to 63 lower-case letters, digits, `.` and `-` (S3 user guide, bucket naming rules), or an access point's ARN.
+fn check_bucket(text: String) -> Result<String, String> {
+    let name = (3..=63).contains(&text.len())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c));
+    if name || text.starts_with("arn:") {
+        Ok(text)
+    } else {
+        Err(format!("\"{text}\" is no bucket; write 3 to 63 lower-case letters, digits, `.` and `-`"))
+    }
+}
+
+impl Evidence for Settings {
+    fn look_ups(&self, question: Question<'_>) -> Vec<LookUp> {
+        let (region, bucket) = (in_region(&self.account.region), &self.objects.bucket);
+        vec![match question.copy {
+            Some(copy) => LookUp {
+                what: "fetch the object",
+                command: format!(
+                    "aws s3 cp{region} {} -",
+                    quoted(&format!("s3://{bucket}/{}", key(&copy.0, bucket)))
+                ),
+            },
+            None => {
+                let prefix = question.planned_at.strftime(&self.objects.key.to_string());
+                LookUp {
+                    what: "list the objects of that hour",
+                    command: format!("aws s3 ls{region} {}", quoted(&format!("s3://{bucket}/{prefix}"))),
+                }
+            }
+        }]
+    }
+}
+
+/// The key in a locator: without the scheme and the bucket, and without the place inside the object.
+fn key<'a>(locator: &'a str, bucket: &str) -> &'a str {
+    let key = locator
+        .strip_prefix("s3://")
+        .and_then(|rest| rest.strip_prefix(bucket))
+        .and_then(|rest| rest.strip_prefix('/'))
+        .unwrap_or(locator);
+    // A key may itself have a `#` in it.
+    key.rsplit_once('#').map_or(key, |(key, _)| key)
+}

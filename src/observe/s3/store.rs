@@ -1,0 +1,109 @@
+//! A bucket of S3 behind the [`ObjectStore`] seam.
+
+use std::sync::Arc;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use bytes::Bytes;
+
+use crate::domain::sighting::{Stamp, Trouble};
+use crate::domain::time::Timestamp;
+use crate::observe::ObserveError;
+use crate::observe::object_store::{Body, Listed, NotRead, ObjectStore, Page, Position};
+use crate::observe::sdk_error::{causes, explain};
+
+/// One bucket. Its client must not retry: the loop that calls the observer does.
+#[derive(Clone, Debug)]
+pub struct S3 {
+    client: Client,
+    bucket: Arc<str>,
+}
+
+impl S3 {
+    pub(super) fn new(client: Client, bucket: &str) -> Self {
+        Self { client, bucket: bucket.into() }
+    }
+}
+
+impl ObjectStore for S3 {
+    type Body = ByteStream;
+
+    fn uri(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.bucket)
+    }
+
+    fn copy(&self, key: &str, _: &str) -> Arc<str> {
+        self.uri(key).into()
+    }
+
+    async fn list(&self, prefix: &str, from: Position<'_>) -> Result<Page, ObserveError> {
+        let request = self.client.list_objects_v2().bucket(&*self.bucket).prefix(prefix);
+        let request = match from {
+            Position::First => request,
+            Position::After(key) => request.start_after(key),
+            Position::Token(token) => request.continuation_token(token),
+        };
+        let answer = request.send().await;
+        let page = answer
+            .map_err(|error| explain(&format!("ListObjectsV2 on s3://{}/{prefix}", self.bucket), &error))?;
+        let more = page.is_truncated == Some(true);
+        let listed = |object: aws_sdk_s3::types::Object| {
+            let modified = instant(&object.last_modified?);
+            let version = object.e_tag.unwrap_or_default();
+            // LastModified is cut off to the second; a multipart object's is when its upload began (S3 user guide).
+            let stamp =
+                if is_multipart(&version) { Stamp::NotBefore(modified) } else { Stamp::Seconds(modified) };
+            let size = object.size.and_then(|size| u64::try_from(size).ok());
+            Some(Listed { key: object.key?, version, stamp, size })
+        };
+        Ok(Page {
+            objects: page.contents.unwrap_or_default().into_iter().filter_map(listed).collect(),
+            next: page.next_continuation_token.filter(|_| more),
+        })
+    }
+
+    async fn get(&self, key: &str, version: &str, first: Option<u64>) -> Result<ByteStream, NotRead> {
+        let etag = (!version.is_empty()).then(|| version.to_owned());
+        let range = first.map(|bytes| format!("bytes=0-{}", bytes - 1));
+        let request = self.client.get_object().bucket(&*self.bucket).key(key).set_range(range);
+        let error = match request.set_if_match(etag).send().await {
+            Ok(answer) => return Ok(answer.body),
+            Err(error) => error,
+        };
+        let explained = || explain(&format!("GetObject on {}", self.uri(key)), &error);
+        Err(match error.code() {
+            Some("NoSuchKey") => NotRead::Vanished,
+            Some("PreconditionFailed") => NotRead::Replaced,
+            // No word on the service, and so on this object alone.
+            _ if is_refusal(error.raw_response().map_or(0, |raw| raw.status().as_u16())) => {
+                match explained() {
+                    error if error.trouble == Trouble::Throttled => NotRead::Failed(error),
+                    error => NotRead::Refused(error),
+                }
+            }
+            _ => NotRead::Failed(explained()),
+        })
+    }
+}
+
+impl Body for ByteStream {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
+        self.try_next().await.map_err(|error| causes(&error))
+    }
+}
+
+/// A request that S3 understood and turned down; not one that came too often or took too long.
+fn is_refusal(status: u16) -> bool {
+    (400..500).contains(&status) && !matches!(status, 408 | 429)
+}
+
+/// The ETag of a multipart object ends with the number of its parts: `"…-12"`.
+fn is_multipart(etag: &str) -> bool {
+    let parts = etag.trim_matches('"').rsplit_once('-');
+    parts.is_some_and(|(_, parts)| !parts.is_empty() && parts.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn instant(date: &DateTime) -> Timestamp {
+    date.to_millis().map_or(Timestamp::MIN, Timestamp::from_millis)
+}

@@ -5,8 +5,7 @@
 
 pub mod aws;
 pub mod calls;
-mod federation;
-pub mod gcp;
+pub mod google;
 
 /// Makes aws-lc-rs the TLS provider of the process; once is enough, and more does no harm.
 ///

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 
 use crate::cloud::aws::{Aws, AwsSettings, Endpoints, Role, Timeouts};
 use crate::cloud::calls::Calls;
-use crate::cloud::gcp::{Auth, Gcp, GcpSettings, GcpTimeouts};
+use crate::cloud::google::{Auth, BIGQUERY, Google, GoogleSettings, GoogleTimeouts};
 use crate::config::{self, Account, AwsAuth, Config, GcpAuth, IdIs, Partition, Source, SourceKind};
 use crate::domain::schema::{self, TableSchema};
 use crate::domain::sighting::{Sweep, Wanted};
@@ -30,7 +30,7 @@ use crate::web::Place;
 pub struct Clients {
     aws: Aws,
     /// Only made when a stage needs it: credentials for a cloud that is not used must not stop the daemon.
-    gcp: Option<Gcp>,
+    gcp: Option<Google>,
     /// Turns at the calls of accounts that have a small quota, by region and account.
     // A mutex, because sources are built one by one and must find each other's; held for a look-up at start-up.
     turns: Mutex<HashMap<(String, String), Turns>>,
@@ -67,10 +67,11 @@ impl Clients {
                 }
                 GcpAuth::None => Auth::None,
             };
-            let endpoint = config.gcp.endpoint.clone();
+            let endpoints = config.gcp.endpoint.iter().map(|url| (BIGQUERY.name, url.clone())).collect();
             let identity = Some(aws.for_role(None, None));
-            let settings = GcpSettings { endpoint, auth, timeouts: GcpTimeouts::default(), aws: identity };
-            Some(Gcp::new(&settings, calls).await.context("gcp.auth")?)
+            let (services, timeouts) = (vec![BIGQUERY], GoogleTimeouts::default());
+            let settings = GoogleSettings { services, endpoints, auth, timeouts, aws: identity };
+            Some(Google::new(&settings, calls).await.context("gcp.auth")?)
         } else {
             None
         };

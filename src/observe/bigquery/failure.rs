@@ -7,7 +7,7 @@ use gcp_bigquery_client::model::error_proto::ErrorProto;
 use gcp_bigquery_client::yup_oauth2;
 use serde::Deserialize;
 
-use crate::cloud::gcp::{Answer, GcpError};
+use crate::cloud::google::{Answer, GoogleError};
 use crate::domain::sighting::Trouble;
 use crate::observe::ObserveError;
 
@@ -59,12 +59,15 @@ pub(super) fn of_errors(asked: &str, errors: &[ErrorProto]) -> ObserveError {
 }
 
 /// No answer at all.
-pub(super) fn of_silence(asked: &str, error: &GcpError) -> ObserveError {
+pub(super) fn of_silence(asked: &str, error: &GoogleError) -> ObserveError {
     let trouble = match error {
-        GcpError::Credentials(_) | GcpError::TokenDenied(_) => Trouble::Denied,
-        GcpError::NoToken(_) | GcpError::Unreachable(_) => Trouble::Unreachable,
-        GcpError::TimedOut(_) => Trouble::TimedOut,
-        GcpError::TooLarge => Trouble::Garbled,
+        GoogleError::Credentials(_) | GoogleError::TokenDenied(_) => Trouble::Denied,
+        GoogleError::NoToken(_) | GoogleError::Unreachable { .. } | GoogleError::Cut { .. } => {
+            Trouble::Unreachable
+        }
+        GoogleError::TimedOut { .. } | GoogleError::TokenTimedOut(_) => Trouble::TimedOut,
+        GoogleError::Unwritable { .. } => Trouble::Failing,
+        GoogleError::TooLarge => Trouble::Garbled,
     };
     ObserveError::new(trouble, format!("{asked}: {error}"))
 }
@@ -130,8 +133,12 @@ mod tests {
 
     use super::*;
 
+    fn answer(status: u16, retry_after: Option<Duration>, body: &str) -> Answer {
+        Answer { status, retry_after, headers: Default::default(), body: body.into() }
+    }
+
     fn trouble(status: u16, body: &str) -> Trouble {
-        of_answer("q", &Answer { status, retry_after: None, body: body.into() }).trouble
+        of_answer("q", &answer(status, None, body)).trouble
     }
 
     fn json(reason: &str, message: &str) -> String {
@@ -150,11 +157,7 @@ mod tests {
 
     #[test]
     fn a_page_of_a_gateway_keeps_its_status_and_its_wish() {
-        let answer = Answer {
-            status: 503,
-            retry_after: Some(Duration::from_secs(9)),
-            body: "<html>busy</html>".into(),
-        };
+        let answer = answer(503, Some(Duration::from_secs(9)), "<html>busy</html>");
         let error = of_answer("jobs.query", &answer);
         assert_eq!((error.trouble, error.retry_after), (Trouble::Failing, Some(Duration::from_secs(9))));
         assert_eq!(&*error.detail, "jobs.query: HTTP 503: <html>busy</html>");

@@ -23,12 +23,11 @@ use gcp_bigquery_client::model::query_parameter_type::QueryParameterType;
 use gcp_bigquery_client::model::query_parameter_value::QueryParameterValue;
 use gcp_bigquery_client::model::query_request::QueryRequest;
 use gcp_bigquery_client::model::query_response::QueryResponse;
-use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
 use super::{Findings, Observe, ObserveError, Recognizer};
 use crate::cloud::calls::CallResult;
-use crate::cloud::gcp::Gcp;
+use crate::cloud::google::{BIGQUERY, Google, Request};
 use crate::domain::schema::TableSchema;
 use crate::domain::sighting::{Reading, Sweep, Trouble, Wanted, WantedTrace};
 use crate::domain::tag::{Code, Tag, TraceId};
@@ -56,7 +55,7 @@ const MIN_BILLED: u64 = 10 << 20;
 pub struct BigQuery {
     settings: Settings,
     name: String,
-    gcp: Gcp,
+    google: Google,
     recognizer: Recognizer,
     clock: WallClock,
     known: Option<Known>,
@@ -159,10 +158,10 @@ struct Answered {
 impl BigQuery {
     /// An observer; it makes no call yet.
     #[must_use]
-    pub fn new(settings: Settings, gcp: Gcp, recognizer: Recognizer, clock: WallClock) -> Self {
+    pub fn new(settings: Settings, google: Google, recognizer: Recognizer, clock: WallClock) -> Self {
         let name = settings.table.to_string();
         let spent = Spent::default();
-        Self { settings, name, gcp, recognizer, clock, known: None, schema: None, spent }
+        Self { settings, name, google, recognizer, clock, known: None, schema: None, spent }
     }
 
     /// Columns that the settings name and the table does not have, once a look has succeeded. Looks go on without them.
@@ -210,8 +209,8 @@ impl BigQuery {
         let asked = format!("tables.get of `{}`", self.name);
         let path = format!("/projects/{project}/datasets/{dataset}/tables/{table}");
         let answer = self
-            .gcp
-            .send::<()>("tables.get", Method::GET, &path, &[], None)
+            .google
+            .send(Request::get(&BIGQUERY, "tables.get", path))
             .await
             .map_err(|error| failure::of_silence(&asked, &error))?;
         if answer.status != 200 {
@@ -244,7 +243,7 @@ impl BigQuery {
         // Without a limit the answer is the number, so that it can be told.
         request.maximum_bytes_billed = None;
         let answer =
-            async { self.gcp.client().await?.job().query(self.billing_project(), request).await }.await;
+            async { self.google.bigquery().await?.job().query(self.billing_project(), request).await }.await;
         let result = match &answer {
             Ok(_) => CallResult::Ok,
             Err(error) => match failure::of_crate(&asked, error).trouble {
@@ -258,7 +257,7 @@ impl BigQuery {
                 | Trouble::OverBudget => CallResult::Error,
             },
         };
-        self.gcp.calls().count("bigquery", "jobs.query", result);
+        self.google.calls().count(BIGQUERY.name, "jobs.query", result);
         let answer = answer.map_err(|error| failure::of_crate(&asked, &error))?;
         if let Some(error) = fatal(&asked, &answer) {
             return Err(error);
@@ -369,7 +368,7 @@ impl BigQuery {
         };
         self.spent.charge_abandoned();
         self.spent.at_most = Some(self.settings.max_bytes_billed.max(MIN_BILLED));
-        let sent = self.call(&asked, "jobs.query", Method::POST, &path, &[], Some(&ask)).await;
+        let sent = self.call(&asked, Request::post(&BIGQUERY, "jobs.query", path, &ask)).await;
         // Any other failure is a query that was not taken.
         if let Err(error) = &sent
             && !matches!(error.trouble, Trouble::TimedOut | Trouble::Garbled)
@@ -444,24 +443,13 @@ impl BigQuery {
                 "/projects/{}/queries/{id}",
                 job.project_id.as_deref().unwrap_or(self.billing_project())
             );
-            answer = self.call(&asked, "jobs.getQueryResults", Method::GET, &path, &query, None).await?;
+            answer =
+                self.call(&asked, Request::get(&BIGQUERY, "jobs.getQueryResults", path).query(query)).await?;
         }
     }
 
-    async fn call(
-        &self,
-        asked: &str,
-        operation: &str,
-        method: Method,
-        path: &str,
-        query: &[(&str, String)],
-        body: Option<&Ask>,
-    ) -> Result<Answered, ObserveError> {
-        let answer = self
-            .gcp
-            .send(operation, method, path, query, body)
-            .await
-            .map_err(|error| failure::of_silence(asked, &error))?;
+    async fn call(&self, asked: &str, request: Request<'_>) -> Result<Answered, ObserveError> {
+        let answer = self.google.send(request).await.map_err(|error| failure::of_silence(asked, &error))?;
         if answer.status != 200 {
             return Err(failure::of_answer(asked, &answer));
         }

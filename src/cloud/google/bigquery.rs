@@ -1,0 +1,66 @@
+//! The BigQuery service, and the BigQuery crate's client over our connections and tokens.
+//!
+//! The crate makes the client and names the models, but loses the HTTP status of every answer that is not the JSON it
+//! expects (a gateway's page, a bare 429), and with it the difference between "slow down" and "broken". So calls whose
+//! failure matters go through [`Google::send`].
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use gcp_bigquery_client::auth::Authenticator;
+use gcp_bigquery_client::client_builder::ClientBuilder;
+use gcp_bigquery_client::error::BQError;
+use gcp_bigquery_client::yup_oauth2;
+
+use super::error::GoogleError;
+use super::identity::Tokens;
+use super::{Google, Service};
+
+/// BigQuery (BigQuery API reference: base address, OAuth scopes). Its scope allows queries and reading table metadata.
+pub const BIGQUERY: Service = Service {
+    name: "bigquery",
+    title: "BigQuery",
+    base_url: "https://bigquery.googleapis.com/bigquery/v2",
+    scope: "https://www.googleapis.com/auth/bigquery",
+};
+
+impl Google {
+    /// The BigQuery crate's client. Its calls count only when their caller counts them.
+    ///
+    /// # Errors
+    ///
+    /// The crate's own; it connects to nothing yet.
+    pub async fn bigquery(&self) -> Result<gcp_bigquery_client::Client, BQError> {
+        ClientBuilder::new()
+            .with_v2_base_url(self.base_url(&BIGQUERY).to_owned())
+            .with_client(self.http.clone())
+            .build_from_authenticator(Arc::new(self.tokens.clone()))
+            .await
+    }
+}
+
+#[async_trait]
+impl Authenticator for Tokens {
+    async fn access_token(&self) -> Result<String, BQError> {
+        match self.get().await {
+            Ok(token) => Ok(token.unwrap_or_default()),
+            Err(error) => {
+                let kind = match &error {
+                    GoogleError::TimedOut { .. } | GoogleError::TokenTimedOut(_) => {
+                        std::io::ErrorKind::TimedOut
+                    }
+                    GoogleError::TokenDenied(_) | GoogleError::Credentials(_) => {
+                        std::io::ErrorKind::PermissionDenied
+                    }
+                    GoogleError::NoToken(_)
+                    | GoogleError::Unwritable { .. }
+                    | GoogleError::Unreachable { .. }
+                    | GoogleError::Cut { .. }
+                    | GoogleError::TooLarge => std::io::ErrorKind::Other,
+                };
+                let error = std::io::Error::new(kind, error);
+                Err(yup_oauth2::Error::LowLevelError(error).into())
+            }
+        }
+    }
+}

@@ -9,7 +9,7 @@ const MAY_NAME: [(&str, &[&str]); 11] = [
     // The program: it names the library by its own name, and may use all of it.
     ("commands", &[]),
     ("domain", &[]),
-    ("cloud", &[]),
+    ("cloud", &["domain"]),
     ("sandbox", &[]),
     ("store", &["domain"]),
     ("metrics", &["domain"]),

@@ -17,7 +17,7 @@ use aws_sdk_cloudwatchlogs::types::FilteredLogEvent;
 
 use super::aside::aside;
 use super::decode::{Limits, scan_record};
-use super::sdk_error::explain;
+use super::failure::explain;
 use super::turns::Turns;
 use super::unread::Unread;
 use super::{Findings, Gaps, Observe, ObserveError, Recognizer};

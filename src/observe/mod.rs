@@ -10,9 +10,9 @@ pub mod bigquery;
 pub mod cloudwatch_logs;
 
 pub mod decode;
+mod failure;
 pub mod kinesis;
 pub mod s3;
-mod sdk_error;
 pub mod turns;
 mod unread;
 

@@ -25,7 +25,7 @@ pub use self::label::KeyLabels;
 pub use self::template::KeyTemplate;
 use super::aside::aside;
 use super::decode::{Limits, Scan, Scanner};
-use super::sdk_error::{causes, explain};
+use super::failure::{causes, explain};
 use super::unread::Unread;
 use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble, Wanted};

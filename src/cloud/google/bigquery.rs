@@ -15,6 +15,8 @@ use gcp_bigquery_client::yup_oauth2;
 use super::error::GoogleError;
 use super::identity::Tokens;
 use super::{Google, Service};
+use crate::cloud::failure::{Effect, Failure};
+use crate::domain::sighting::Trouble;
 
 /// BigQuery (BigQuery API reference: base address, OAuth scopes). Its scope allows queries and reading table metadata.
 pub const BIGQUERY: Service = Service {
@@ -62,5 +64,28 @@ impl Authenticator for Tokens {
                 Err(yup_oauth2::Error::LowLevelError(error).into())
             }
         }
+    }
+}
+
+/// Reads an error of the crate's client.
+impl From<&BQError> for Failure {
+    fn from(error: &BQError) -> Self {
+        let (kind, effect) = match error {
+            BQError::ResponseError { error } => {
+                let reason = error.error.errors.first().and_then(|first| first.get("reason"));
+                let status = u16::try_from(error.error.code).unwrap_or(0);
+                return Self::of_reason(status, reason.map_or("", String::as_str), &error.error.message);
+            }
+            BQError::RequestError(error) if error.is_connect() => (Trouble::Unreachable, Effect::NotSent),
+            BQError::RequestError(error) if error.is_timeout() => (Trouble::TimedOut, Effect::Unknown),
+            BQError::RequestError(error) if error.is_decode() => (Trouble::Garbled, Effect::Unknown),
+            BQError::YupAuthError(yup_oauth2::Error::LowLevelError(error)) => match error.kind() {
+                std::io::ErrorKind::TimedOut => (Trouble::TimedOut, Effect::NotSent),
+                std::io::ErrorKind::PermissionDenied => (Trouble::Denied, Effect::NotSent),
+                _ => (Trouble::Unreachable, Effect::NotSent),
+            },
+            _ => (Trouble::Failing, Effect::Unknown),
+        };
+        Self::new(kind, effect, error.to_string())
     }
 }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::MAX_ANSWER;
+use crate::cloud::failure::{Effect, Failure, causes};
+use crate::domain::sighting::Trouble;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +61,7 @@ pub enum GoogleError {
 impl GoogleError {
     /// What a failed request to `service` means.
     pub(super) fn of_request(service: &'static str, error: &reqwest::Error) -> Self {
-        let why = chain(error);
+        let why = causes(error);
         if error.is_builder() {
             Self::Unwritable { service, why }
         } else if error.is_connect() {
@@ -72,17 +74,19 @@ impl GoogleError {
     }
 }
 
-/// An error with all that caused it: `reqwest` says "error sending request" and keeps the reason below.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let words = next.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = next.source();
+impl From<GoogleError> for Failure {
+    fn from(error: GoogleError) -> Self {
+        let (kind, effect) = match &error {
+            GoogleError::Credentials(_) | GoogleError::TokenDenied(_) => (Trouble::Denied, Effect::NotSent),
+            GoogleError::NoToken(_) | GoogleError::Unreachable { .. } => {
+                (Trouble::Unreachable, Effect::NotSent)
+            }
+            GoogleError::TokenTimedOut(_) => (Trouble::TimedOut, Effect::NotSent),
+            GoogleError::Unwritable { .. } => (Trouble::Failing, Effect::NotSent),
+            GoogleError::TimedOut { .. } => (Trouble::TimedOut, Effect::Unknown),
+            GoogleError::Cut { .. } => (Trouble::Unreachable, Effect::Unknown),
+            GoogleError::TooLarge => (Trouble::Garbled, Effect::Unknown),
+        };
+        Self::new(kind, effect, error.to_string())
     }
-    text
 }

@@ -16,8 +16,9 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use super::error::{GoogleError, chain};
+use super::error::GoogleError;
 use super::percent_encoded;
+use crate::cloud::failure::{causes, page_of};
 
 /// What the subject token is (Google Cloud IAM, workload identity federation with AWS).
 const AWS_TOKEN: &str = "urn:ietf:params:aws:token-type:aws4_request";
@@ -110,7 +111,7 @@ impl Federation {
         let unsigned = |what: String| GoogleError::NoToken(format!("our AWS identity: {what}"));
         let provider =
             self.aws.credentials_provider().ok_or_else(|| unsigned("no credentials".to_owned()))?;
-        let identity = provider.provide_credentials().await.map_err(|error| unsigned(chain(&error)))?.into();
+        let identity = provider.provide_credentials().await.map_err(|error| unsigned(causes(&error)))?.into();
         let region = self.aws.region().map(AsRef::as_ref);
         let region = region.ok_or_else(|| unsigned("no region".to_owned()))?;
         let source = &self.config.credential_source;
@@ -170,16 +171,15 @@ impl Federation {
 }
 
 async fn answer<T: for<'a> Deserialize<'a>>(request: reqwest::RequestBuilder) -> Result<T, GoogleError> {
-    let response = request.send().await.map_err(|error| GoogleError::NoToken(chain(&error)))?;
+    let response = request.send().await.map_err(|error| GoogleError::NoToken(causes(&error)))?;
     let status = response.status();
-    let body = response.bytes().await.map_err(|error| GoogleError::NoToken(chain(&error)))?;
+    let body = response.bytes().await.map_err(|error| GoogleError::NoToken(causes(&error)))?;
     if status.is_success() {
         // Not the body: it may hold a token.
         return serde_json::from_slice(&body)
             .map_err(|error| GoogleError::NoToken(format!("the answer makes no sense: {error}")));
     }
-    let text: String = String::from_utf8_lossy(&body).chars().take(300).collect();
-    let words = format!("HTTP {}: {text}", status.as_u16());
+    let words = format!("HTTP {}: {}", status.as_u16(), page_of(&body));
     Err(if status.is_client_error() && status.as_u16() != 429 {
         GoogleError::TokenDenied(words)
     } else {

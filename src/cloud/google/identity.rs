@@ -12,8 +12,9 @@ use yup_oauth2::authenticator::{ApplicationDefaultCredentialsTypes, DefaultAuthe
 use yup_oauth2::authorized_user::AuthorizedUserSecret;
 
 use super::GoogleSettings;
-use super::error::{GoogleError, chain};
+use super::error::GoogleError;
 use super::federation::Federation;
+use crate::cloud::failure::causes;
 
 /// Who we are to Google.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,7 +84,7 @@ impl Tokens {
         };
         let token = source.token(&self.scopes).await.map_err(|error| match &error {
             yup_oauth2::Error::AuthError(denied) => GoogleError::TokenDenied(denied.to_string()),
-            other => GoogleError::NoToken(chain(other)),
+            other => GoogleError::NoToken(causes(other)),
         })?;
         let token = token
             .token()

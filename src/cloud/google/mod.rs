@@ -21,6 +21,8 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
 use super::calls::{CallResult, Calls};
+use super::failure::{Effect, Failure, causes};
+use crate::domain::sighting::Trouble;
 use identity::Tokens;
 
 pub use bigquery::BIGQUERY;
@@ -149,26 +151,15 @@ pub fn path_of<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     parts.into_iter().flat_map(|part| ["/".to_owned(), percent_encoded(part)]).collect()
 }
 
-/// An HTTP answer that was read whole, whatever its status.
+/// A success (2xx), read whole.
 #[derive(Debug)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
     /// Its headers.
     pub headers: HeaderMap,
-    /// How long the server asks to be left alone.
-    pub retry_after: Option<Duration>,
     /// What it said.
     pub body: Vec<u8>,
-}
-
-/// The answer to a call whose body is streamed.
-#[derive(Debug)]
-pub enum Opened {
-    /// A success (2xx), whose body is yet to be read.
-    Stream(Stream),
-    /// Any other status, redirects included, read whole.
-    Refused(Answer),
 }
 
 /// The body of a success, chunk by chunk.
@@ -188,15 +179,17 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// [`GoogleError`] when nothing comes for the idle timeout, or the body breaks off.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, GoogleError> {
-        match tokio::time::timeout(self.idle, self.response.chunk()).await {
-            Ok(chunk) => chunk.map_err(|error| GoogleError::of_request(self.service, &error)),
-            Err(_) => Err(GoogleError::TimedOut {
+    /// [`Failure`] when nothing comes for the idle timeout, or the body breaks off.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        let error = match tokio::time::timeout(self.idle, self.response.chunk()).await {
+            Ok(Ok(chunk)) => return Ok(chunk),
+            Ok(Err(error)) => GoogleError::of_request(self.service, &error),
+            Err(_) => GoogleError::TimedOut {
                 service: self.service,
                 why: format!("the body stood still for {:?}", self.idle),
-            }),
-        }
+            },
+        };
+        Err(error.into())
     }
 }
 
@@ -229,7 +222,7 @@ impl Google {
             .no_deflate()
             .no_zstd()
             .build()
-            .map_err(|error| GoogleError::Credentials(error::chain(&error)))?;
+            .map_err(|error| GoogleError::Credentials(causes(&error)))?;
         let endpoints = settings.endpoints.iter();
         let endpoints = endpoints.map(|(name, url)| (*name, url.trim_end_matches('/').to_owned())).collect();
         let scopes = settings.services.iter().map(|service| service.scope).collect();
@@ -256,11 +249,32 @@ impl Google {
     ///
     /// # Errors
     ///
-    /// [`GoogleError`] when there is no answer. An error answer is an [`Answer`].
-    pub async fn send(&self, request: Request<'_>) -> Result<Answer, GoogleError> {
-        let (service, operation) = (*request.service, request.operation);
-        let answer = async { whole(service, self.start(request).await?).await }.await;
-        self.calls.count(service.name, operation, result_of(answer.as_ref()));
+    /// [`Failure`] when there is no answer, or any other than a success (2xx).
+    pub async fn send(&self, request: Request<'_>) -> Result<Answer, Failure> {
+        let (service, operation) = (request.service.name, request.operation);
+        let answer = self.try_send(request).await;
+        self.calls.count(service, operation, CallResult::of(&answer));
+        answer
+    }
+
+    /// [`Google::send`], and `parse` for the body of the answer: one that it cannot read is a failed call.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when there is no answer, any other than a success, or one that makes no sense.
+    pub async fn read<T, E: std::error::Error>(
+        &self,
+        request: Request<'_>,
+        parse: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Result<T, Failure> {
+        let (service, operation) = (request.service.name, request.operation);
+        let answer = self.try_send(request).await.and_then(|Answer { status, headers: _, body }| {
+            parse(&body).map_err(|error| {
+                let text = format!("the answer makes no sense: {error}");
+                Failure { status: Some(status), ..Failure::new(Trouble::Garbled, Effect::Unknown, text) }
+            })
+        });
+        self.calls.count(service, operation, CallResult::of(&answer));
         answer
     }
 
@@ -269,46 +283,44 @@ impl Google {
     ///
     /// # Errors
     ///
-    /// [`GoogleError`] when there is no answer.
-    pub async fn open(&self, request: Request<'_>) -> Result<Opened, GoogleError> {
+    /// [`Failure`] when there is no answer, or any other than a success (2xx).
+    pub async fn open(&self, request: Request<'_>) -> Result<Stream, Failure> {
         let (service, operation) = (*request.service, request.operation);
-        let opened = self.try_open(request).await;
-        let result = match &opened {
-            Ok(Opened::Stream(_)) => CallResult::Ok,
-            Ok(Opened::Refused(answer)) => result_of(Ok(answer)),
-            Err(error) => result_of(Err(error)),
-        };
-        self.calls.count(service.name, operation, result);
+        let opening = tokio::time::timeout(self.timeouts.request, self.try_open(request));
+        let opened = opening.await.unwrap_or_else(|_| {
+            let why = format!("no first byte within {:?}", self.timeouts.request);
+            Err(GoogleError::TimedOut { service: service.title, why }.into())
+        });
+        self.calls.count(service.name, operation, CallResult::of(&opened));
         opened
     }
 
-    async fn try_open(&self, request: Request<'_>) -> Result<Opened, GoogleError> {
-        let service = *request.service;
-        let late = || GoogleError::TimedOut {
-            service: service.title,
-            why: format!("no first byte within {:?}", self.timeouts.request),
-        };
-        let opening = async {
-            let response = self.prepare(request).await?.timeout(MAX_STREAM).send().await;
-            let response = response.map_err(|error| GoogleError::of_request(service.title, &error))?;
-            if !response.status().is_success() {
-                return whole(service, response).await.map(Opened::Refused);
-            }
-            Ok(Opened::Stream(Stream {
-                status: response.status().as_u16(),
-                headers: response.headers().clone(),
-                response,
-                service: service.title,
-                idle: self.timeouts.idle,
-            }))
-        };
-        tokio::time::timeout(self.timeouts.request, opening).await.unwrap_or_else(|_| Err(late()))
-    }
-
-    async fn start(&self, request: Request<'_>) -> Result<reqwest::Response, GoogleError> {
+    async fn try_send(&self, request: Request<'_>) -> Result<Answer, Failure> {
         let service = request.service.title;
         let response = self.prepare(request).await?.send().await;
-        response.map_err(|error| GoogleError::of_request(service, &error))
+        let response = response.map_err(|error| GoogleError::of_request(service, &error))?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        if !response.status().is_success() {
+            return Err(refused(service, response).await?);
+        }
+        let body = whole(service, response).await?;
+        Ok(Answer { status, headers, body })
+    }
+
+    async fn try_open(&self, request: Request<'_>) -> Result<Stream, Failure> {
+        let service = request.service.title;
+        let response = self.prepare(request).await?.timeout(MAX_STREAM).send().await;
+        let response = response.map_err(|error| GoogleError::of_request(service, &error))?;
+        if !response.status().is_success() {
+            return Err(refused(service, response).await?);
+        }
+        Ok(Stream {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            response,
+            service,
+            idle: self.timeouts.idle,
+        })
     }
 
     async fn prepare(&self, request: Request<'_>) -> Result<reqwest::RequestBuilder, GoogleError> {
@@ -335,42 +347,32 @@ impl std::fmt::Debug for Google {
     }
 }
 
-/// Reads an answer to its end.
-async fn whole(service: Service, mut response: reqwest::Response) -> Result<Answer, GoogleError> {
-    let mut body = Vec::new();
-    while let Some(chunk) =
-        response.chunk().await.map_err(|error| GoogleError::of_request(service.title, &error))?
-    {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(GoogleError::TooLarge);
-        }
-        body.extend_from_slice(&chunk);
-    }
+/// Reads an error answer.
+async fn refused(service: &'static str, response: reqwest::Response) -> Result<Failure, GoogleError> {
+    let status = response.status().as_u16();
+    let host = response.url().host_str().map(str::to_owned);
     // The other form, a date, is not used by Google.
     let retry_after = response
         .headers()
         .get("retry-after")
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .map(Duration::from_secs);
-    Ok(Answer { status: response.status().as_u16(), headers: response.headers().clone(), retry_after, body })
+    let body = whole(service, response).await?;
+    Ok(Failure::of_google(status, host.as_deref(), &body, retry_after))
 }
 
-fn result_of(answer: Result<&Answer, &GoogleError>) -> CallResult {
-    match answer {
-        Ok(answer) => {
-            let head = &answer.body[..answer.body.len().min(4_096)];
-            CallResult::of_answer(answer.status, &String::from_utf8_lossy(head))
+/// Reads the body of an answer to its end.
+async fn whole(service: &'static str, mut response: reqwest::Response) -> Result<Vec<u8>, GoogleError> {
+    let mut body = Vec::new();
+    while let Some(chunk) =
+        response.chunk().await.map_err(|error| GoogleError::of_request(service, &error))?
+    {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(GoogleError::TooLarge);
         }
-        Err(GoogleError::TimedOut { .. } | GoogleError::TokenTimedOut(_)) => CallResult::Timeout,
-        Err(GoogleError::TokenDenied(_) | GoogleError::Credentials(_)) => CallResult::Denied,
-        Err(
-            GoogleError::NoToken(_)
-            | GoogleError::Unwritable { .. }
-            | GoogleError::Unreachable { .. }
-            | GoogleError::Cut { .. }
-            | GoogleError::TooLarge,
-        ) => CallResult::Error,
+        body.extend_from_slice(&chunk);
     }
+    Ok(body)
 }
 
 /// All but the unreserved characters of RFC 3986 as `%XX`.
@@ -445,7 +447,7 @@ mod tests {
         Google::new(&settings, Calls::default()).await.unwrap()
     }
 
-    async fn get(google: &Google) -> Result<Answer, GoogleError> {
+    async fn get(google: &Google) -> Result<Answer, Failure> {
         google.send(Request::get(&BIGQUERY, "tables.get", "/x")).await
     }
 
@@ -461,32 +463,45 @@ mod tests {
         let reply =
             "HTTP/1.1 503 Busy\r\nretry-after: 4\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbusy";
         let google = google(says(reply).await.0).await;
-        let answer = get(&google).await.unwrap();
+        let failure = get(&google).await.unwrap_err();
         assert_eq!(
-            (answer.status, answer.retry_after, answer.body.as_slice()),
-            (503, Some(Duration::from_secs(4)), b"busy".as_slice())
+            (failure.status, failure.retry_after, failure.effect),
+            (Some(503), Some(Duration::from_secs(4)), Effect::Refused)
         );
-        assert_eq!(google.calls().snapshot(), [("bigquery", "tables.get".to_owned(), CallResult::Error, 1)]);
+        assert_eq!(failure.text, "HTTP 503 from 127.0.0.1 without an error code: busy");
+        let failed = CallResult::Failed(Trouble::Failing);
+        assert_eq!(google.calls().snapshot(), [("bigquery", "tables.get".to_owned(), failed, 1)]);
     }
 
     #[tokio::test]
     async fn silence_and_a_closed_port_are_different_faults() {
         let silent = google(server(holds).await.0).await;
-        assert!(matches!(get(&silent).await.unwrap_err(), GoogleError::TimedOut { .. }));
+        let error = get(&silent).await.unwrap_err();
+        assert_eq!((error.kind, error.effect), (Trouble::TimedOut, Effect::Unknown), "{error:?}");
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
         let error = google(format!("http://{address}")).await.open(object()).await.unwrap_err();
-        assert!(matches!(error, GoogleError::Unreachable { .. }));
-        let words = error.to_string();
+        assert_eq!((error.kind, error.effect), (Trouble::Unreachable, Effect::NotSent));
+        let words = error.text;
         assert!(words.contains("refused") && words.starts_with("cannot reach Cloud Storage"), "{words}");
     }
 
     #[tokio::test]
-    async fn a_redirect_is_an_answer_and_is_not_followed() {
+    async fn a_redirect_is_not_followed() {
         let reply = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
-        let answer = get(&google(says(reply).await.0).await).await.unwrap();
-        assert_eq!(answer.status, 302);
+        let failure = get(&google(says(reply).await.0).await).await.unwrap_err();
+        assert_eq!((failure.status, failure.kind), (Some(302), Trouble::Failing));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_makes_no_sense_is_a_failed_call() {
+        let google = google(says("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>").await.0).await;
+        let request = Request::get(&BIGQUERY, "tables.get", "/x");
+        let read = google.read(request, |body| serde_json::from_slice::<serde_json::Value>(body)).await;
+        assert_eq!(read.unwrap_err().kind, Trouble::Garbled);
+        let failed = CallResult::Failed(Trouble::Garbled);
+        assert_eq!(google.calls().snapshot(), [("bigquery", "tables.get".to_owned(), failed, 1)]);
     }
 
     #[tokio::test]
@@ -494,7 +509,7 @@ mod tests {
         let reply = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 8\r\n\r\nnot gzip";
         let (endpoint, told) = says(reply).await;
         let google = google(endpoint).await;
-        let Opened::Stream(mut stream) = google.open(object()).await.unwrap() else { panic!("refused") };
+        let mut stream = google.open(object()).await.unwrap();
         assert_eq!(
             (stream.status, &stream.headers["content-encoding"]),
             (200, &HeaderValue::from_static("gzip"))
@@ -523,7 +538,7 @@ mod tests {
         })
         .await;
         let google = google(endpoint).await;
-        let Opened::Stream(mut stream) = google.open(object()).await.unwrap() else { panic!("refused") };
+        let mut stream = google.open(object()).await.unwrap();
         let mut bytes = 0;
         let error = loop {
             match stream.chunk().await {
@@ -532,6 +547,6 @@ mod tests {
             }
         };
         assert_eq!(bytes, 7);
-        assert!(matches!(error, GoogleError::TimedOut { .. }), "{error}");
+        assert_eq!(error.kind, Trouble::TimedOut, "{error:?}");
     }
 }

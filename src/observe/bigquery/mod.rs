@@ -8,7 +8,6 @@
 //!
 //! It must never send a query whose bytes are not bounded: the table's owner pays by the byte.
 
-mod failure;
 mod rows;
 mod settings;
 mod sql;
@@ -27,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Findings, Observe, ObserveError, Recognizer};
 use crate::cloud::calls::CallResult;
+use crate::cloud::failure::Failure;
 use crate::cloud::google::{BIGQUERY, Google, Request};
 use crate::domain::schema::TableSchema;
 use crate::domain::sighting::{Reading, Sweep, Trouble, Wanted, WantedTrace};
@@ -208,15 +208,8 @@ impl BigQuery {
         let TableName { project, dataset, table } = &self.settings.table;
         let asked = format!("tables.get of `{}`", self.name);
         let path = format!("/projects/{project}/datasets/{dataset}/tables/{table}");
-        let answer = self
-            .google
-            .send(Request::get(&BIGQUERY, "tables.get", path))
-            .await
-            .map_err(|error| failure::of_silence(&asked, &error))?;
-        if answer.status != 200 {
-            return Err(failure::of_answer(&asked, &answer));
-        }
-        let table = Table::parse(&answer.body).map_err(|error| garbled(&asked, &error))?;
+        let request = Request::get(&BIGQUERY, "tables.get", path);
+        let table = self.google.read(request, Table::parse).await.map_err(|error| error.calling(&asked))?;
         // Before anything that may fail because of a change.
         self.schema = Some(Arc::new(table.schema.clone()));
         let id = &self.settings.id_column;
@@ -244,21 +237,9 @@ impl BigQuery {
         request.maximum_bytes_billed = None;
         let answer =
             async { self.google.bigquery().await?.job().query(self.billing_project(), request).await }.await;
-        let result = match &answer {
-            Ok(_) => CallResult::Ok,
-            Err(error) => match failure::of_crate(&asked, error).trouble {
-                Trouble::Throttled => CallResult::Throttled,
-                Trouble::Denied => CallResult::Denied,
-                Trouble::TimedOut => CallResult::Timeout,
-                Trouble::Missing
-                | Trouble::Unreachable
-                | Trouble::Failing
-                | Trouble::Garbled
-                | Trouble::OverBudget => CallResult::Error,
-            },
-        };
-        self.google.calls().count(BIGQUERY.name, "jobs.query", result);
-        let answer = answer.map_err(|error| failure::of_crate(&asked, &error))?;
+        let answer = answer.map_err(|error| Failure::from(&error).calling(&asked));
+        self.google.calls().count(BIGQUERY.name, "jobs.query", CallResult::of(&answer));
+        let answer = answer?;
         if let Some(error) = fatal(&asked, &answer) {
             return Err(error);
         }
@@ -449,11 +430,8 @@ impl BigQuery {
     }
 
     async fn call(&self, asked: &str, request: Request<'_>) -> Result<Answered, ObserveError> {
-        let answer = self.google.send(request).await.map_err(|error| failure::of_silence(asked, &error))?;
-        if answer.status != 200 {
-            return Err(failure::of_answer(asked, &answer));
-        }
-        serde_json::from_slice(&answer.body).map_err(|error| garbled(asked, &error))
+        let answered = self.google.read(request, |body| serde_json::from_slice(body)).await;
+        answered.map_err(|failure| failure.calling(asked).into())
     }
 }
 
@@ -526,7 +504,9 @@ fn fatal(asked: &str, response: &QueryResponse) -> Option<ObserveError> {
         .as_ref()
         .and_then(|schema| schema.fields.as_ref())
         .is_some_and(|fields| !fields.is_empty());
-    (!has_result).then(|| failure::of_errors(asked, errors))
+    let first = errors.first().filter(|_| !has_result)?;
+    let part = |part: &Option<String>| part.clone().unwrap_or_default();
+    Some(Failure::of_reason(200, &part(&first.reason), &part(&first.message)).calling(asked).into())
 }
 
 fn value(value: Option<String>, array_values: Option<Vec<QueryParameterValue>>) -> QueryParameterValue {
@@ -535,10 +515,6 @@ fn value(value: Option<String>, array_values: Option<Vec<QueryParameterValue>>) 
 
 fn number(text: Option<&str>) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
-fn garbled(asked: &str, error: &serde_json::Error) -> ObserveError {
-    ObserveError::new(Trouble::Garbled, format!("{asked}: the answer makes no sense: {error}"))
 }
 
 #[cfg(test)]

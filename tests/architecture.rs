@@ -12,7 +12,7 @@ const MAY_NAME: [(&str, &[&str]); 12] = [
     ("commands", &[]),
     ("domain", &[]),
     ("keys", &[]),
-    ("cloud", &["keys"]),
+    ("cloud", &["domain", "keys"]),
     ("sandbox", &[]),
     ("store", &["domain"]),
     ("metrics", &["domain"]),

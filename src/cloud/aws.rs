@@ -94,7 +94,11 @@ impl Aws {
         Self::with_http_client(settings, calls, http).await
     }
 
-    async fn with_http_client(settings: AwsSettings, calls: Calls, http: SharedHttpClient) -> Self {
+    pub(super) async fn with_http_client(
+        settings: AwsSettings,
+        calls: Calls,
+        http: SharedHttpClient,
+    ) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(settings.timeouts.connect)
             .read_timeout(settings.timeouts.read)
@@ -257,6 +261,7 @@ mod tests {
 
     use super::*;
     use crate::cloud::calls::CallResult;
+    use crate::domain::sighting::Trouble;
     use crate::keys::secret::Secret;
 
     const GRANTED: &str = r#"<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>
@@ -325,7 +330,10 @@ mod tests {
         let error = aws.logs(&account).describe_log_groups().send().await.unwrap_err();
         assert!(matches!(error, aws_sdk_cloudwatchlogs::error::SdkError::DispatchFailure(_)), "{error:?}");
         assert_eq!(asked.lock().unwrap().len(), 1);
-        assert_eq!(aws.calls().snapshot(), [("sts", "AssumeRole".to_owned(), CallResult::Denied, 1)]);
+        assert_eq!(
+            aws.calls().snapshot(),
+            [("sts", "AssumeRole".to_owned(), CallResult::Failed(Trouble::Denied), 1)]
+        );
     }
 
     #[tokio::test]

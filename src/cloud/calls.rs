@@ -5,73 +5,50 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_sts::config::interceptors::FinalizerInterceptorContextRef;
+use aws_sdk_sts::config::interceptors::{
+    BeforeDeserializationInterceptorContextMut, BeforeTransmitInterceptorContextRef,
+    FinalizerInterceptorContextRef,
+};
 use aws_sdk_sts::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_sts::error::BoxError;
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
+
+use super::failure::aws::{Host, of_connector, of_response};
+use super::failure::{Failure, find};
+use crate::domain::sighting::Trouble;
 
 /// How a call ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum CallResult {
     /// Answered as asked.
     Ok,
-    /// We asked too often.
-    Throttled,
-    /// Not allowed.
-    Denied,
-    /// No answer in time.
-    Timeout,
-    /// Any other error answer, or no connection.
-    Error,
+    /// Anything else; the same kind of failure as the page shows.
+    Failed(Trouble),
 }
 
 impl CallResult {
-    /// All of them, for series that are born at zero.
-    pub const ALL: [Self; 5] = [Self::Ok, Self::Throttled, Self::Denied, Self::Timeout, Self::Error];
+    /// How a call ended, by what its caller got.
+    #[must_use]
+    pub fn of<T>(result: &Result<T, Failure>) -> Self {
+        match result {
+            Ok(_) => Self::Ok,
+            Err(failure) => Self::Failed(failure.kind),
+        }
+    }
 
     /// As a label value.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
-            Self::Throttled => "throttled",
-            Self::Denied => "denied",
-            Self::Timeout => "timeout",
-            Self::Error => "error",
-        }
-    }
-
-    /// From the HTTP status and what names the error: the start of the body, or a header.
-    ///
-    /// AWS sends throttling and denial as 400 with a code in the text, Google sends a spent quota as 403.
-    #[must_use]
-    pub fn of_answer(status: u16, error: &str) -> Self {
-        const THROTTLED: [&str; 8] = [
-            "Throttl",
-            "ThroughputExceeded",
-            "LimitExceeded",
-            "RequestLimit",
-            "TooManyRequests",
-            "SlowDown",
-            "rateLimitExceeded",
-            "quotaExceeded",
-        ];
-        const DENIED: [&str; 6] = [
-            "AccessDenied",
-            "NotAuthorized",
-            "UnrecognizedClient",
-            "InvalidClientTokenId",
-            "ExpiredToken",
-            "SignatureDoesNotMatch",
-        ];
-        let names = |codes: &[&str]| codes.iter().any(|code| error.contains(code));
-        match status {
-            200..=399 => Self::Ok,
-            429 => Self::Throttled,
-            _ if names(&THROTTLED) => Self::Throttled,
-            401 | 403 => Self::Denied,
-            _ if names(&DENIED) => Self::Denied,
-            _ => Self::Error,
+            Self::Failed(Trouble::Throttled) => "throttled",
+            Self::Failed(Trouble::Denied) => "denied",
+            Self::Failed(Trouble::Missing) => "not_found",
+            Self::Failed(Trouble::Unreachable) => "unreachable",
+            Self::Failed(Trouble::TimedOut) => "timeout",
+            Self::Failed(Trouble::Failing) => "error",
+            Self::Failed(Trouble::Garbled) => "garbled",
+            Self::Failed(Trouble::OverBudget) => "over_budget",
         }
     }
 }
@@ -121,6 +98,33 @@ impl Intercept for CountCalls {
         "CountCalls"
     }
 
+    // The request is gone when its answer is there.
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let address = reqwest::Url::parse(context.request().uri()).ok();
+        if let Some(host) = address.as_ref().and_then(reqwest::Url::host_str) {
+            config.interceptor_state().store_put(Host(host.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let host: Option<Host> = config.load::<Host>().cloned();
+        if let Some(host) = host {
+            context.response_mut().add_extension(host);
+        }
+        Ok(())
+    }
+
     fn read_after_attempt(
         &self,
         context: &FinalizerInterceptorContextRef<'_>,
@@ -129,28 +133,15 @@ impl Intercept for CountCalls {
     ) -> Result<(), BoxError> {
         let result = match context.output_or_error() {
             Some(Ok(_)) => CallResult::Ok,
-            None => CallResult::Error,
+            None => CallResult::Failed(Trouble::Failing),
             // Nothing was sent: what is missing is counted where the credentials come from.
-            Some(Err(error)) if is_without_credentials(error) => return Ok(()),
-            Some(Err(error)) => {
-                let in_time = !error.is_timeout_error()
-                    && error.as_connector_error().is_none_or(|error| !error.is_timeout());
-                match context.response() {
-                    _ if !in_time => CallResult::Timeout,
-                    Some(response) => {
-                        let body = response.body().bytes().unwrap_or_default();
-                        // Error documents name their code at once; a larger body is a proxy's page.
-                        let head = String::from_utf8_lossy(&body[..body.len().min(2_048)]);
-                        let code = response.headers().get("x-amzn-errortype").unwrap_or("");
-                        match CallResult::of_answer(response.status().as_u16(), &format!("{code} {head}")) {
-                            // An answer that the client could not read is no success.
-                            CallResult::Ok => CallResult::Error,
-                            other => other,
-                        }
-                    }
-                    None => CallResult::Error,
-                }
-            }
+            Some(Err(error)) if find::<CredentialsError>(error).is_some() => return Ok(()),
+            Some(Err(error)) if error.is_timeout_error() => CallResult::Failed(Trouble::TimedOut),
+            Some(Err(error)) => CallResult::Failed(match (error.as_connector_error(), context.response()) {
+                (Some(connector), _) => of_connector(connector),
+                (None, Some(response)) => of_response(response),
+                (None, None) => Trouble::Failing,
+            }),
         };
         let operation = config.load::<Metadata>().map_or("unknown", Metadata::name);
         self.calls.count(self.service, operation, result);
@@ -158,40 +149,9 @@ impl Intercept for CountCalls {
     }
 }
 
-fn is_without_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| {
-        let error: &(dyn std::error::Error + 'static) = *error;
-        error.source()
-    })
-    .any(|cause| cause.is::<CredentialsError>())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_spent_quota_is_throttling_whatever_the_status() {
-        for (status, error) in [
-            (400, r#"{"__type":"ProvisionedThroughputExceededException"}"#),
-            (400, r#"{"__type":"ThrottlingException"}"#),
-            (403, r#"{"error":{"errors":[{"reason":"rateLimitExceeded"}]}}"#),
-            (503, "<Error><Code>SlowDown</Code></Error>"),
-            (429, ""),
-        ] {
-            assert_eq!(CallResult::of_answer(status, error), CallResult::Throttled);
-        }
-    }
-
-    #[test]
-    fn a_denial_is_told_from_other_faults() {
-        assert_eq!(CallResult::of_answer(400, r#"{"__type":"AccessDeniedException"}"#), CallResult::Denied);
-        assert_eq!(CallResult::of_answer(401, ""), CallResult::Denied);
-        assert_eq!(
-            CallResult::of_answer(400, r#"{"__type":"ResourceNotFoundException"}"#),
-            CallResult::Error
-        );
-    }
 
     #[test]
     fn clones_count_into_the_same_counter() {

@@ -1,13 +1,14 @@
 //! Making clients: credentials, roles, regions, endpoints, timeouts, retry, and a count of every call they make.
 //!
 //! Everything that reaches out to AWS or Google goes through here, so that one connection pool, one set of timeouts
-//! and one counter serve all tenants. Nothing here knows what a canary is.
+//! and one counter serve all tenants, and a failed call means the same to all who make calls. Nothing here knows what a
+//! canary is.
 
 pub mod account;
 pub mod aws;
 pub mod calls;
-mod federation;
-pub mod gcp;
+pub mod failure;
+pub mod google;
 
 /// Whose cloud a part of the pipeline lies in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,7 +24,7 @@ pub struct Clients {
     /// Amazon's.
     pub aws: aws::Aws,
     /// Google's; only made when something needs it, since credentials for a cloud that is not used must not stop anybody.
-    pub google: Option<gcp::Gcp>,
+    pub google: Option<google::Google>,
 }
 
 impl Clients {
@@ -32,7 +33,7 @@ impl Clients {
     /// # Errors
     ///
     /// [`NoClient`] when it was not made.
-    pub fn google(&self) -> Result<&gcp::Gcp, NoClient> {
+    pub fn google(&self) -> Result<&google::Google, NoClient> {
         self.google.as_ref().ok_or(NoClient(Provider::Google))
     }
 }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use crate::cloud::account::Account;
 use crate::cloud::aws::{Aws, AwsSettings, Timeouts};
 use crate::cloud::calls::Calls;
-use crate::cloud::gcp::{Auth, Gcp, GcpSettings, GcpTimeouts};
+use crate::cloud::google::{Auth, BIGQUERY, Google, GoogleSettings, GoogleTimeouts};
 use crate::cloud::{Clients, Provider};
 use crate::config::{AwsAuth, Config, GcpAuth};
 use crate::domain::cost::Costs;
@@ -43,10 +43,11 @@ pub async fn clients(config: &Config, calls: Calls) -> anyhow::Result<Clients> {
             GcpAuth::WorkloadIdentity { credentials_file } => Auth::WorkloadIdentity(credentials_file.into()),
             GcpAuth::None => Auth::None,
         };
-        let endpoint = config.gcp.endpoint.clone();
+        let endpoints = config.gcp.endpoint.iter().map(|url| (BIGQUERY.name, url.clone())).collect();
         let identity = Some(aws.for_role(None, None));
-        let settings = GcpSettings { endpoint, auth, timeouts: GcpTimeouts::default(), aws: identity };
-        Some(Gcp::new(&settings, calls).await.context("gcp.auth")?)
+        let (services, timeouts) = (vec![BIGQUERY], GoogleTimeouts::default());
+        let settings = GoogleSettings { services, endpoints, auth, timeouts, aws: identity };
+        Some(Google::new(&settings, calls).await.context("gcp.auth")?)
     } else {
         None
     };

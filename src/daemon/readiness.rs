@@ -1,4 +1,5 @@
-//! Whether the daemon is alive, and whether it is ready: two questions that an orchestrator asks.
+//! Whether the daemon is ready, and whether what happens is kept. Whether it is alive is told by the age of its last
+//! snapshot, which `web` knows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,22 +11,6 @@ use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::tracker::Snapshot;
 
 type Snapshots = watch::Receiver<Arc<Snapshot>>;
-
-/// The engine turns: it published a snapshot a short while ago. Whatever the pipeline does, this must not fail, or the
-/// orchestrator would end the one thing that watches it.
-pub fn turning(
-    snapshots: Snapshots,
-    clock: WallClock,
-    stale_after: Duration,
-) -> impl Fn() -> Result<(), String> {
-    move || {
-        let age = clock.now().since(snapshots.borrow().at);
-        if age <= stale_after {
-            return Ok(());
-        }
-        Err(format!("the engine has not turned for {} s", age.as_secs()))
-    }
-}
 
 /// What happens is on disk, or is not meant to be.
 pub fn kept(state: watch::Receiver<StoreState>) -> impl Fn() -> Result<(), String> {

@@ -265,14 +265,12 @@ fn app(config: &Config, clock: &WallClock, engine: &Engine, scrapes: &Arc<Scrape
         evidence: config.sources.iter().map(|source| source.settings.evidence()).collect(),
     };
     let shown = toml::from_str(&config.to_toml_without_secrets());
-    let turning = readiness::turning(snapshot.clone(), clock.clone(), STALE_AFTER);
     let ready = readiness::ready(snapshot.clone(), clock.clone(), clock.now(), config.probe.warm_up);
     web::App {
         snapshot,
         clock: clock.clone(),
         settings: Arc::new(settings),
         config: Arc::new(shown.unwrap_or_default()),
-        alive: Arc::new(turning),
         ready: Arc::new(ready),
         kept: Arc::new(readiness::kept(engine.keeper.state())),
         scrape: Arc::new(move |format| {

@@ -71,6 +71,15 @@ impl Trace {
         matches!(self.put, Put::Accepted { .. }) || self.stages.iter().any(|visit| visit.arrival.is_some())
     }
 
+    /// When the hop into a stage began: at the planned injection, or with the arrival at the stage before.
+    #[must_use]
+    pub fn hop_start(&self, topology: &Topology, stage: StageId) -> Option<Interval> {
+        match topology.stage(stage).parent {
+            None => Some(Interval::exactly(self.planned_at)),
+            Some(parent) => self.arrival(parent),
+        }
+    }
+
     /// When it arrived at a stage, if it was seen there.
     #[must_use]
     pub fn arrival(&self, stage: StageId) -> Option<Interval> {

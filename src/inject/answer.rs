@@ -4,14 +4,13 @@
 //! that it has written off; taking one for maybe in that is not only makes it wait.
 
 use std::error::Error;
-use std::io;
 use std::sync::Arc;
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_cloudwatchlogs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatchlogs::types::RejectedLogEventsInfo;
-use aws_sdk_sts::operation::assume_role::AssumeRoleError;
-use aws_smithy_runtime_api::http::Response;
+
+use crate::cloud::failure::{Effect, Failure};
+use crate::domain::sighting::Trouble;
 
 /// What an answer says.
 #[derive(Debug)]
@@ -62,107 +61,54 @@ impl From<Option<RejectedLogEventsInfo>> for Rejected {
     }
 }
 
-/// The name of an error answer, as in `ThrottlingException`.
-pub(super) fn code<E: ProvideErrorMetadata>(error: &SdkError<E, Response>) -> Option<&str> {
-    // The prefix is there in older answers: `com.amazonaws…#ThrottlingException`.
-    error.code().map(|code| code.rsplit('#').next().unwrap_or(code))
-}
-
 /// Reads an error.
-pub(super) fn of_error<E>(error: &SdkError<E, Response>) -> Answer
+pub(super) fn of_error<E>(operation: &str, error: &SdkError<E>) -> Answer
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    let status = error.raw_response().map_or(0, |response| response.status().as_u16());
-    match error {
-        SdkError::ConstructionFailure(_) => Answer::Refused(words(error)),
-        SdkError::DispatchFailure(failure) => {
-            if let Some(denied) = denied_role(error) {
-                return Answer::Refused(denied);
-            }
-            let never_sent = failure.is_user()
-                || causes(error).any(|cause| cause.is::<CredentialsError>() || is_failed_connect(cause));
-            if never_sent { Answer::NotTaken(words(error)) } else { Answer::Unanswered(words(error)) }
-        }
-        SdkError::ServiceError(_) => of_code(code(error).unwrap_or_default(), status, words(error)),
-        // A gateway's page, an answer cut short, an attempt timeout of the SDK, and whatever variant comes next.
-        _ if status == 429 || status == 503 => Answer::NotTaken(words(error)),
-        _ => Answer::Unanswered(words(error)),
-    }
-}
-
-fn of_code(code: &str, status: u16, words: Arc<str>) -> Answer {
-    match code {
-        "ResourceNotFoundException" => Answer::NotFound(words),
+    let failure = Failure::of_aws(error);
+    // A code says enough to whoever reads why a canary was refused; without one, what was called must be named.
+    let failure = if failure.code.is_some() { failure } else { failure.calling(operation) };
+    let text = Arc::from(failure.text.as_str());
+    match failure.code.as_deref() {
         // Of the days of sequence tokens: an earlier try is in.
-        "DataAlreadyAcceptedException" => Answer::Accepted(Rejected::default()),
-        "ThrottlingException"
-        | "Throttling"
-        | "TooManyRequestsException"
-        | "RequestLimitExceeded"
-        | "LimitExceededException"
-        | "ServiceUnavailableException"
-        | "ServiceUnavailable"
-        | "OperationAbortedException"
-        | "InvalidSequenceTokenException" => Answer::NotTaken(words),
-        _ if status == 429 || status == 503 => Answer::NotTaken(words),
-        // An internal error says nothing about how far it came.
-        _ if status >= 500 => Answer::Unanswered(words),
-        _ => Answer::Refused(words),
+        Some("DataAlreadyAcceptedException") => return Answer::Accepted(Rejected::default()),
+        // Not taken, whatever the status.
+        Some(
+            "InvalidSequenceTokenException"
+            | "OperationAbortedException"
+            | "ServiceUnavailable"
+            | "ServiceUnavailableException",
+        ) if failure.effect != Effect::NotSent => return Answer::NotTaken(text),
+        Some(_) | None => {}
     }
-}
-
-/// The error and its causes, outermost first.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| {
-        let error: &'a (dyn Error + 'static) = *error;
-        error.source()
-    })
-}
-
-/// A denied AssumeRole comes as a dispatch failure of the call that needed the credentials.
-fn denied_role(error: &(dyn Error + 'static)) -> Option<Arc<str>> {
-    let assume = causes(error).find_map(|cause| cause.downcast_ref::<AssumeRoleError>())?;
-    let meta = assume.meta();
-    let code = meta.code()?;
-    let transient = ["Throttling", "ServiceUnavailable", "Internal", "Timeout"];
-    if transient.iter().any(|word| code.contains(word)) {
-        return None;
-    }
-    let message = meta.message().unwrap_or_default();
-    Some(format!("cannot assume the role: {code}: {message}").into())
-}
-
-fn is_failed_connect(error: &(dyn Error + 'static)) -> bool {
-    let refused = error.downcast_ref::<io::Error>().is_some_and(|error| {
-        matches!(
-            error.kind(),
-            io::ErrorKind::ConnectionRefused
-                | io::ErrorKind::HostUnreachable
-                | io::ErrorKind::NetworkUnreachable
-                | io::ErrorKind::AddrNotAvailable
-        )
-    });
-    // The types behind these two are private to the HTTP client.
-    let text = error.to_string();
-    refused
-        || text.starts_with("dns error")
-        || text.starts_with("tcp connect error")
-        || text.starts_with("HTTP connect timeout")
-        || text.starts_with("client error (Connect)")
-}
-
-/// `AccessDeniedException: User … is not authorized …`, or the whole chain where the service did not answer.
-fn words<E>(error: &SdkError<E, Response>) -> Arc<str>
-where
-    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
-{
-    match (code(error), error.message()) {
-        (Some(code), Some(message)) => format!("{code}: {message}").into(),
-        (Some(code), None) => code.into(),
-        (None, _) => {
-            let chain: Vec<String> = causes(error).map(ToString::to_string).collect();
-            chain.join(": ").into()
+    match failure.effect {
+        Effect::Unknown => Answer::Unanswered(text),
+        Effect::NotSent if never_will_be(&failure) => Answer::Refused(text),
+        Effect::NotSent => Answer::NotTaken(text),
+        Effect::Refused if failure.kind == Trouble::Throttled || failure.status == Some(503) => {
+            Answer::NotTaken(text)
         }
+        // Without a code it is not the service that misses something, but a gateway that has no such page.
+        Effect::Refused if failure.kind == Trouble::Missing && failure.code.is_some() => {
+            Answer::NotFound(text)
+        }
+        Effect::Refused => Answer::Refused(text),
+    }
+}
+
+/// Whether a request that was not sent will not be at a later try either.
+fn never_will_be(failure: &Failure) -> bool {
+    match (&failure.code, failure.status) {
+        // AssumeRole was answered with an error of its own. A busy or broken STS may do it later.
+        (Some(_), status) => {
+            let passes =
+                matches!(failure.kind, Trouble::Throttled | Trouble::TimedOut | Trouble::Unreachable);
+            !passes && status.is_none_or(|status| status < 500)
+        }
+        // A gateway before STS.
+        (None, Some(_)) => false,
+        // The request cannot be written. A missing connection or identity may come.
+        (None, None) => failure.kind == Trouble::Failing,
     }
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_cloudwatchlogs::Client;
+use aws_sdk_cloudwatchlogs::error::SdkError;
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 use backoff::backoff::Backoff;
 use tokio_util::sync::CancellationToken;
@@ -225,7 +226,7 @@ impl Injector {
         report.calls.push(PutCall { started, took: self.clock.now().since(started) });
         match answer {
             Ok(Ok(output)) => Answer::Accepted(output.rejected_log_events_info.into()),
-            Ok(Err(error)) => answer::of_error(&error),
+            Ok(Err(error)) => answer::of_error("PutLogEvents", &error),
             Err(_) => Answer::Unanswered(self.no_answer()),
         }
     }
@@ -245,10 +246,10 @@ impl Injector {
             return Answer::Accepted(answer::Rejected::default());
         };
         match &error {
-            _ if answer::code(&error) == Some("ResourceAlreadyExistsException") => {
+            SdkError::ServiceError(error) if error.err().is_resource_already_exists_exception() => {
                 Answer::Accepted(answer::Rejected::default())
             }
-            _ => match answer::of_error(&error) {
+            _ => match answer::of_error("CreateLogStream", &error) {
                 Answer::NotFound(_) => {
                     Answer::Refused(format!("there is no log group `{}`", self.settings.log_group).into())
                 }

@@ -25,8 +25,7 @@ pub struct Calls {
 pub type CallsSoFar = Arc<dyn Fn() -> Vec<Calls> + Send + Sync>;
 
 pub(super) const CALLS_NAME: &str = "traceprobe_api_calls_total";
-pub(super) const CALLS_HELP: &str =
-    "Calls that the probe made, by result. What it takes of the quotas that it shares with the pipeline.";
+pub(super) const CALLS_HELP: &str = "Calls that the probe made, by result: ok, or the kind of failure as the page shows it (throttled, denied, not_found, unreachable, timeout, error, garbled, over_budget). What it takes of the quotas that it shares with the pipeline.";
 pub(super) const CALLS_LABELS: [&str; 3] = ["service", "operation", "result"];
 pub(super) const COST_NAME: &str = "traceprobe_estimated_cost_dollars_total";
 pub(super) const COST_HELP: &str = "What the probe's calls and bytes would cost at list prices (us-east-1, BigQuery on demand), by service. An estimate.";

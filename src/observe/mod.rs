@@ -9,10 +9,10 @@
 
 mod aside;
 pub mod decode;
+mod failure;
 mod kinds;
 pub mod object_store;
 pub mod pace;
-mod sdk_error;
 mod shell;
 mod turns;
 mod unread;

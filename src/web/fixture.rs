@@ -301,7 +301,6 @@ pub(super) fn app(snapshot: Snapshot) -> App {
             evidence: evidence(),
         }),
         config: Arc::new(serde_json::json!({ "probe": { "slo": "30s" } })),
-        alive: Arc::new(|| Ok(())),
         ready: Arc::new(|| Err("`bigquery` has not been read yet".to_owned())),
         kept: Arc::new(|| Ok(())),
         scrape: Arc::new(|format| format!("# {format:?}\nup 1\n")),

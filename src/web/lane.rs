@@ -106,20 +106,13 @@ pub fn lanes<'a>(trace: &'a Trace, snapshot: &Snapshot) -> Vec<Lane<'a>> {
                 stage,
                 name: spec.name.clone(),
                 side: !path.contains(&stage),
-                begun: begun(trace, spec.parent),
+                begun: trace.hop_start(map, stage),
                 presence: presence(trace, stage, snapshot),
                 target: spec.target,
                 visit: trace.visit(stage),
             }
         })
         .collect()
-}
-
-fn begun(trace: &Trace, parent: Option<StageId>) -> Option<Interval> {
-    match parent {
-        None => Some(Interval::exactly(trace.planned_at)),
-        Some(parent) => trace.arrival(parent),
-    }
 }
 
 fn presence(trace: &Trace, stage: StageId, snapshot: &Snapshot) -> Presence {
@@ -135,7 +128,7 @@ fn presence(trace: &Trace, stage: StageId, snapshot: &Snapshot) -> Presence {
             return Presence::Never { until };
         }
     }
-    let Some(begun) = begun(trace, map.stage(stage).parent) else {
+    let Some(begun) = trace.hop_start(map, stage) else {
         return Presence::NotReached;
     };
     let refused = matches!(trace.ended, Some((Outcome::Refused(_), _)));

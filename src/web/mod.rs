@@ -75,8 +75,6 @@ pub struct App {
     pub settings: Arc<Settings>,
     /// The configuration in force, without secrets.
     pub config: Arc<serde_json::Value>,
-    /// Whether the engine turns. It must not depend on how the pipeline does.
-    pub alive: Check,
     /// Whether every source has been read once or the warm-up is over.
     pub ready: Check,
     /// Whether what happens is being kept for the time after a restart.
@@ -90,6 +88,14 @@ pub struct App {
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("App").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// How old the snapshot of `at` is, if that is too old: the engine is stuck.
+    fn stale(&self, at: Timestamp) -> Option<Duration> {
+        let age = self.clock.now().since(at);
+        (age > self.settings.stale_after).then_some(age)
     }
 }
 
@@ -200,10 +206,10 @@ async fn one_trace(
 
 /// Says whether this process works, never whether the pipeline does: an orchestrator would kill the witness.
 async fn healthz(State(app): State<App>) -> Response {
-    let age = app.clock.now().since(app.snapshot.borrow().at);
-    let stale = (age > app.settings.stale_after)
-        .then(|| format!("the engine has published nothing for {}", words::short(age)));
-    say(stale.map_or_else(|| (app.alive)(), Err), "the engine turns")
+    let stale = app.stale(app.snapshot.borrow().at);
+    let answer = stale
+        .map_or(Ok(()), |age| Err(format!("the engine has published nothing for {}", words::short(age))));
+    say(answer, "the engine turns")
 }
 
 async fn readyz(State(app): State<App>) -> Response {
@@ -347,7 +353,7 @@ impl Head {
             assets: ASSETS.clone(),
             at: at.strftime("%F %T UTC"),
             age_millis: age.as_millis(),
-            stale: (age > app.settings.stale_after).then(|| words::short(age)),
+            stale: app.stale(at).map(words::short),
         }
     }
 }

@@ -272,10 +272,7 @@ fn one_hop(snapshot: &Snapshot, tenant: TenantId, stage: StageId, traces: &[&Tra
     let mut missing = 0;
     for trace in traces {
         let visit = trace.visit(stage);
-        let begun = match spec.parent {
-            None => Some(trace.planned_at),
-            Some(parent) => trace.arrival(parent).map(|at| at.latest),
-        };
+        let begun = trace.hop_start(map, stage).map(|start| start.latest);
         match (visit.hop, begun, visit.absent_until) {
             (Hop::Measured { latency, .. }, _, _) => sample.arrived(latency),
             // Only what is proven: a look in vain says how long it had not come, the passing of time does not.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use traceprobe::cloud::calls::Calls;
-use traceprobe::cloud::gcp::{Auth, Gcp, GcpSettings};
+use traceprobe::cloud::google::{Auth, BIGQUERY, Google, GoogleSettings};
 use traceprobe::domain::sighting::{Wanted, WantedTrace, list_drift};
 use traceprobe::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
 use traceprobe::domain::time::{Timestamp, WallClock};
@@ -18,9 +18,9 @@ use crate::clients::*;
 async fn the_columns_are_told_as_they_are_whether_the_look_succeeds_or_not() {
     let (sandbox, clients) = start(traceprobe::sandbox::Settings::brisk(4, 1)).await;
     let now = Timestamp::from_secs(1_795_321_800);
-    let endpoint = Some(clients.endpoints.bigquery.clone());
-    let gcp = GcpSettings { endpoint, auth: Auth::None, ..GcpSettings::default() };
-    let gcp = Gcp::new(&gcp, Calls::default()).await.unwrap();
+    let endpoints = [(BIGQUERY.name, clients.endpoints.bigquery.clone())].into();
+    let google = GoogleSettings { endpoints, auth: Auth::None, ..GoogleSettings::default() };
+    let google = Google::new(&google, Calls::default()).await.unwrap();
     let keys = Arc::new(Keyring::new(TagKey::new("0123456789abcdef").unwrap(), Vec::new()));
     let recognizer = Recognizer { keys, templates: Arc::default() };
     let settings = Settings {
@@ -29,7 +29,7 @@ async fn the_columns_are_told_as_they_are_whether_the_look_succeeds_or_not() {
         refresh: Duration::ZERO,
         ..Settings::new(TableName::parse("demo.logs.events").unwrap(), "trace_id")
     };
-    let mut observer = BigQuery::new(settings, gcp, recognizer, WallClock::new(move || now));
+    let mut observer = BigQuery::new(settings, google, recognizer, WallClock::new(move || now));
     let trace = TraceId::new(now, [7; 10]);
     let tag = Tag { trace, tenant: Code::of("acme"), instance: Code::of("p"), size: 300 };
     let wanted =

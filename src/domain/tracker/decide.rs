@@ -42,7 +42,7 @@ impl Tracker {
         let open = |at: &Timestamp| visit.absent_until.is_none_or(|until| until <= *at);
         let spec = self.topology.stage(stage);
         let hop = spec.target.filter(|_| visit.hop == Hop::Open);
-        let hop = hop.and_then(|target| Some(begun(trace, spec.parent)?.latest + target));
+        let hop = hop.and_then(|target| Some(trace.hop_start(&self.topology, stage)?.latest + target));
         let slo = Some(trace.planned_at + self.settings.slo).filter(|_| spec.role == Role::End);
         let deadline = Some(trace.planned_at + self.settings.give_up);
         [hop.filter(open), slo.filter(open), deadline.filter(open)]
@@ -152,7 +152,7 @@ impl Tracker {
             if !on_the_way(spec.role) {
                 continue;
             }
-            let begun = begun(trace, spec.parent);
+            let begun = trace.hop_start(&self.topology, stage);
             let visit = &mut trace.stages[usize::from(stage.0)];
             let (Hop::Open | Hop::Overdue) = visit.hop else {
                 continue;
@@ -222,14 +222,6 @@ impl Tracker {
     }
 }
 
-/// When a hop began: at the planned injection, or with the arrival at the stage before.
-fn begun(trace: &Trace, parent: Option<StageId>) -> Option<Interval> {
-    match parent {
-        None => Some(Interval::exactly(trace.planned_at)),
-        Some(parent) => trace.arrival(parent),
-    }
-}
-
 /// Says of every hop what can be said by now; whether of any it was that nobody can say, of which there is no event.
 fn judge_hops(trace: &mut Trace, topology: &Topology, events: &mut Vec<Event>) -> bool {
     let (tenant, id, taken) = (trace.tenant, trace.id(), trace.taken());
@@ -239,7 +231,7 @@ fn judge_hops(trace: &mut Trace, topology: &Topology, events: &mut Vec<Event>) -
         if !on_the_way(spec.role) {
             continue;
         }
-        let Some(begun) = begun(trace, spec.parent) else {
+        let Some(begun) = trace.hop_start(topology, hop) else {
             continue;
         };
         let visit = &mut trace.stages[usize::from(hop.0)];

@@ -8,7 +8,6 @@
 //!
 //! It must never send a query whose bytes are not bounded: the table's owner pays by the byte.
 
-mod failure;
 mod rows;
 mod settings;
 mod sql;
@@ -23,12 +22,12 @@ use gcp_bigquery_client::model::query_parameter_type::QueryParameterType;
 use gcp_bigquery_client::model::query_parameter_value::QueryParameterValue;
 use gcp_bigquery_client::model::query_request::QueryRequest;
 use gcp_bigquery_client::model::query_response::QueryResponse;
-use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
 use super::{Findings, Observe, ObserveError, Recognizer};
 use crate::cloud::calls::CallResult;
-use crate::cloud::gcp::Gcp;
+use crate::cloud::failure::Failure;
+use crate::cloud::google::{BIGQUERY, Google, Request};
 use crate::domain::schema::TableSchema;
 use crate::domain::sighting::{Reading, Sweep, Trouble, Wanted, WantedTrace};
 use crate::domain::tag::{Code, Tag, TraceId};
@@ -57,7 +56,7 @@ const MIN_BILLED: u64 = 10 << 20;
 pub struct BigQuery {
     settings: Settings,
     name: String,
-    gcp: Gcp,
+    google: Google,
     recognizer: Recognizer,
     clock: WallClock,
     known: Option<Known>,
@@ -160,10 +159,10 @@ struct Answered {
 impl BigQuery {
     /// An observer; it makes no call yet.
     #[must_use]
-    pub fn new(settings: Settings, gcp: Gcp, recognizer: Recognizer, clock: WallClock) -> Self {
+    pub fn new(settings: Settings, google: Google, recognizer: Recognizer, clock: WallClock) -> Self {
         let name = settings.table.to_string();
         let spent = Spent::default();
-        Self { settings, name, gcp, recognizer, clock, known: None, schema: None, spent }
+        Self { settings, name, google, recognizer, clock, known: None, schema: None, spent }
     }
 
     /// Columns that the settings name and the table does not have, once a look has succeeded. Looks go on without them.
@@ -210,15 +209,8 @@ impl BigQuery {
         let TableName { project, dataset, table } = &self.settings.table;
         let asked = format!("tables.get of `{}`", self.name);
         let path = format!("/projects/{project}/datasets/{dataset}/tables/{table}");
-        let answer = self
-            .gcp
-            .send::<()>("tables.get", Method::GET, &path, &[], None)
-            .await
-            .map_err(|error| failure::of_silence(&asked, &error))?;
-        if answer.status != 200 {
-            return Err(failure::of_answer(&asked, &answer));
-        }
-        let table = Table::parse(&answer.body).map_err(|error| garbled(&asked, &error))?;
+        let request = Request::get(&BIGQUERY, "tables.get", path);
+        let table = self.google.read(request, Table::parse).await.map_err(|error| error.calling(&asked))?;
         // Before anything that may fail because of a change.
         self.schema = Some(Arc::new(table.schema.clone()));
         let id = &self.settings.id_column;
@@ -245,22 +237,10 @@ impl BigQuery {
         // Without a limit the answer is the number, so that it can be told.
         request.maximum_bytes_billed = None;
         let answer =
-            async { self.gcp.client().await?.job().query(self.billing_project(), request).await }.await;
-        let result = match &answer {
-            Ok(_) => CallResult::Ok,
-            Err(error) => match failure::of_crate(&asked, error).trouble {
-                Trouble::Throttled => CallResult::Throttled,
-                Trouble::Denied => CallResult::Denied,
-                Trouble::TimedOut => CallResult::Timeout,
-                Trouble::Missing
-                | Trouble::Unreachable
-                | Trouble::Failing
-                | Trouble::Garbled
-                | Trouble::OverBudget => CallResult::Error,
-            },
-        };
-        self.gcp.calls().count("bigquery", "jobs.query", result);
-        let answer = answer.map_err(|error| failure::of_crate(&asked, &error))?;
+            async { self.google.bigquery().await?.job().query(self.billing_project(), request).await }.await;
+        let answer = answer.map_err(|error| Failure::from(&error).calling(&asked));
+        self.google.calls().count(BIGQUERY.name, "jobs.query", CallResult::of(&answer));
+        let answer = answer?;
         if let Some(error) = fatal(&asked, &answer) {
             return Err(error);
         }
@@ -370,7 +350,7 @@ impl BigQuery {
         };
         self.spent.charge_abandoned();
         self.spent.at_most = Some(self.settings.max_bytes_billed.max(MIN_BILLED));
-        let sent = self.call(&asked, "jobs.query", Method::POST, &path, &[], Some(&ask)).await;
+        let sent = self.call(&asked, Request::post(&BIGQUERY, "jobs.query", path, &ask)).await;
         // Any other failure is a query that was not taken.
         if let Err(error) = &sent
             && !matches!(error.trouble, Trouble::TimedOut | Trouble::Garbled)
@@ -445,28 +425,14 @@ impl BigQuery {
                 "/projects/{}/queries/{id}",
                 job.project_id.as_deref().unwrap_or(self.billing_project())
             );
-            answer = self.call(&asked, "jobs.getQueryResults", Method::GET, &path, &query, None).await?;
+            answer =
+                self.call(&asked, Request::get(&BIGQUERY, "jobs.getQueryResults", path).query(query)).await?;
         }
     }
 
-    async fn call(
-        &self,
-        asked: &str,
-        operation: &str,
-        method: Method,
-        path: &str,
-        query: &[(&str, String)],
-        body: Option<&Ask>,
-    ) -> Result<Answered, ObserveError> {
-        let answer = self
-            .gcp
-            .send(operation, method, path, query, body)
-            .await
-            .map_err(|error| failure::of_silence(asked, &error))?;
-        if answer.status != 200 {
-            return Err(failure::of_answer(asked, &answer));
-        }
-        serde_json::from_slice(&answer.body).map_err(|error| garbled(asked, &error))
+    async fn call(&self, asked: &str, request: Request<'_>) -> Result<Answered, ObserveError> {
+        let answered = self.google.read(request, |body| serde_json::from_slice(body)).await;
+        answered.map_err(|failure| failure.calling(asked).into())
     }
 }
 
@@ -533,7 +499,9 @@ fn fatal(asked: &str, response: &QueryResponse) -> Option<ObserveError> {
         .as_ref()
         .and_then(|schema| schema.fields.as_ref())
         .is_some_and(|fields| !fields.is_empty());
-    (!has_result).then(|| failure::of_errors(asked, errors))
+    let first = errors.first().filter(|_| !has_result)?;
+    let part = |part: &Option<String>| part.clone().unwrap_or_default();
+    Some(Failure::of_reason(200, &part(&first.reason), &part(&first.message)).calling(asked).into())
 }
 
 fn value(value: Option<String>, array_values: Option<Vec<QueryParameterValue>>) -> QueryParameterValue {
@@ -542,10 +510,6 @@ fn value(value: Option<String>, array_values: Option<Vec<QueryParameterValue>>) 
 
 fn number(text: Option<&str>) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
-fn garbled(asked: &str, error: &serde_json::Error) -> ObserveError {
-    ObserveError::new(Trouble::Garbled, format!("{asked}: the answer makes no sense: {error}"))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cloud::calls::Calls;
-use crate::cloud::gcp::{Auth, GcpSettings};
+use crate::cloud::google::{Auth, GoogleSettings};
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::sighting::{Locator, Stamp};
 use crate::domain::tag::{Code, Keyring, TENANT, TagKey};
@@ -98,12 +98,13 @@ fn settings() -> Settings {
 
 async fn observer(replies: Vec<Reply>, settings: Settings) -> (BigQuery, FarEnd) {
     let (far_end, url) = FarEnd::start(replies).await;
-    let gcp = GcpSettings { endpoint: Some(url), auth: Auth::None, ..GcpSettings::default() };
-    let gcp = Gcp::new(&gcp, Calls::default()).await.unwrap();
+    let endpoints = [(BIGQUERY.name, url)].into();
+    let google = GoogleSettings { endpoints, auth: Auth::None, ..GoogleSettings::default() };
+    let google = Google::new(&google, Calls::default()).await.unwrap();
     let recognizer =
         Recognizer { keys: Arc::new(keys()), templates: [(Code::of("acme"), Template::default())].into() };
     let clock = WallClock::new(|| Timestamp::from_secs(NOW));
-    (BigQuery::new(settings, gcp, recognizer, clock), far_end)
+    (BigQuery::new(settings, google, recognizer, clock), far_end)
 }
 
 fn described(columns: &[(&str, &str)]) -> Reply {
@@ -189,7 +190,7 @@ async fn a_canary_is_seen_with_its_stamp_tenant_and_integrity() {
     );
     assert_eq!(observer.schema().unwrap().columns.len(), 4);
     let counted: Vec<_> = observer
-        .gcp
+        .google
         .calls()
         .snapshot()
         .into_iter()

@@ -20,7 +20,7 @@ pub(super) use self::settings::SPEC;
 pub use self::settings::Settings;
 use super::aside::aside;
 use super::decode::{Limits, scan_record};
-use super::sdk_error::explain;
+use super::failure::explain;
 use super::turns::Turns;
 use super::unread::Unread;
 use super::{Findings, Gaps, Observe, ObserveError, Recognizer};

@@ -14,7 +14,7 @@ use super::share::Pages;
 use crate::domain::sighting::Trouble;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::observe::ObserveError;
-use crate::observe::sdk_error::explain;
+use crate::observe::failure::explain;
 
 /// One call of GetRecords, and of GetShardIterator before it where that is needed.
 pub(super) struct Ask {

@@ -29,7 +29,7 @@ pub use self::share::Pages;
 use self::share::{GAP, Share};
 use super::aside::aside;
 use super::decode::{Limits, scan_record};
-use super::sdk_error::explain;
+use super::failure::explain;
 use super::unread::Unread;
 use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
 use crate::domain::sighting::{Locator, Sighting, Stamp, Sweep, Trouble, Wanted};

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use crate::domain::sighting::{Stamp, Trouble};
 use crate::domain::time::Timestamp;
 use crate::observe::ObserveError;
+use crate::observe::failure::{causes, explain};
 use crate::observe::object_store::{Body, Listed, NotRead, ObjectStore, Page, Position};
-use crate::observe::sdk_error::{causes, explain};
 
 /// One bucket. Its client must not retry: the loop that calls the observer does.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@
 //! request is signed with the credentials that the AWS SDK finds.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_config::SdkConfig;
@@ -15,7 +16,9 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Mutex;
 
-use super::gcp::{GcpError, SCOPES, chain};
+use super::error::GoogleError;
+use super::percent_encoded;
+use crate::cloud::failure::causes;
 
 /// What the subject token is (Google Cloud IAM, workload identity federation with AWS).
 const AWS_TOKEN: &str = "urn:ietf:params:aws:token-type:aws4_request";
@@ -41,6 +44,7 @@ struct CredentialSource {
 pub(super) struct Federation {
     config: Config,
     aws: SdkConfig,
+    scopes: Arc<[&'static str]>,
     http: reqwest::Client,
     // A mutex of tokio's, held while a token is fetched, so that it is fetched once for all who wait.
     cached: Mutex<Option<(String, SystemTime)>>,
@@ -62,9 +66,10 @@ impl Federation {
     pub(super) async fn new(
         path: &Path,
         aws: Option<SdkConfig>,
+        scopes: Arc<[&'static str]>,
         http: reqwest::Client,
-    ) -> Result<Self, GcpError> {
-        let fault = |what: String| GcpError::Credentials(format!("{}: {what}", path.display()));
+    ) -> Result<Self, GoogleError> {
+        let fault = |what: String| GoogleError::Credentials(format!("{}: {what}", path.display()));
         let text = tokio::fs::read(path).await.map_err(|error| fault(error.to_string()))?;
         let config: Config = serde_json::from_slice(&text)
             .map_err(|error| fault(format!("not an `external_account` file for AWS: {error}")))?;
@@ -75,10 +80,10 @@ impl Federation {
             )));
         }
         let aws = aws.ok_or_else(|| fault("needs an AWS identity".to_owned()))?;
-        Ok(Self { config, aws, http, cached: Mutex::new(None) })
+        Ok(Self { config, aws, scopes, http, cached: Mutex::new(None) })
     }
 
-    pub(super) async fn token(&self) -> Result<String, GcpError> {
+    pub(super) async fn token(&self) -> Result<String, GoogleError> {
         let mut cached = self.cached.lock().await;
         let now = self.now();
         if let Some((token, until)) = cached.as_ref()
@@ -102,11 +107,11 @@ impl Federation {
     }
 
     /// A signed request that has not been sent, as JSON, percent-encoded.
-    async fn subject_token(&self, now: SystemTime) -> Result<String, GcpError> {
-        let unsigned = |what: String| GcpError::NoToken(format!("our AWS identity: {what}"));
+    async fn subject_token(&self, now: SystemTime) -> Result<String, GoogleError> {
+        let unsigned = |what: String| GoogleError::NoToken(format!("our AWS identity: {what}"));
         let provider =
             self.aws.credentials_provider().ok_or_else(|| unsigned("no credentials".to_owned()))?;
-        let identity = provider.provide_credentials().await.map_err(|error| unsigned(chain(&error)))?.into();
+        let identity = provider.provide_credentials().await.map_err(|error| unsigned(causes(&error)))?.into();
         let region = self.aws.region().map(AsRef::as_ref);
         let region = region.ok_or_else(|| unsigned("no region".to_owned()))?;
         let source = &self.config.credential_source;
@@ -140,12 +145,12 @@ impl Federation {
         Ok(percent_encoded(&token.to_string()))
     }
 
-    async fn exchange(&self, subject: &str) -> Result<Exchanged, GcpError> {
+    async fn exchange(&self, subject: &str) -> Result<Exchanged, GoogleError> {
         // With an account to impersonate, this token only serves to ask for the real one.
         let scope = if self.config.service_account_impersonation_url.is_some() {
             "https://www.googleapis.com/auth/cloud-platform".to_owned()
         } else {
-            SCOPES.join(" ")
+            self.scopes.join(" ")
         };
         let form = [
             ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
@@ -158,48 +163,34 @@ impl Federation {
         answer(self.http.post(&self.config.token_url).form(&form)).await
     }
 
-    async fn impersonate(&self, url: &str, token: &str) -> Result<String, GcpError> {
-        let body = json!({"scope": SCOPES, "lifetime": "3600s"});
+    async fn impersonate(&self, url: &str, token: &str) -> Result<String, GoogleError> {
+        let body = json!({"scope": &*self.scopes, "lifetime": "3600s"});
         let granted: Impersonated = answer(self.http.post(url).bearer_auth(token).json(&body)).await?;
         Ok(granted.access_token)
     }
 }
 
-async fn answer<T: for<'a> Deserialize<'a>>(request: reqwest::RequestBuilder) -> Result<T, GcpError> {
-    let response = request.send().await.map_err(|error| GcpError::NoToken(chain(&error)))?;
+async fn answer<T: for<'a> Deserialize<'a>>(request: reqwest::RequestBuilder) -> Result<T, GoogleError> {
+    let response = request.send().await.map_err(|error| GoogleError::NoToken(causes(&error)))?;
     let status = response.status();
-    let body = response.bytes().await.map_err(|error| GcpError::NoToken(chain(&error)))?;
+    let body = response.bytes().await.map_err(|error| GoogleError::NoToken(causes(&error)))?;
     if status.is_success() {
         // Not the body: it may hold a token.
         return serde_json::from_slice(&body)
-            .map_err(|error| GcpError::NoToken(format!("the answer makes no sense: {error}")));
+            .map_err(|error| GoogleError::NoToken(format!("the answer makes no sense: {error}")));
     }
     let text: String = String::from_utf8_lossy(&body).chars().take(300).collect();
     let words = format!("HTTP {}: {text}", status.as_u16());
     Err(if status.is_client_error() && status.as_u16() != 429 {
-        GcpError::TokenDenied(words)
+        GoogleError::TokenDenied(words)
     } else {
-        GcpError::NoToken(words)
+        GoogleError::NoToken(words)
     })
-}
-
-/// All but the unreserved characters of RFC 3986 as `%XX`.
-fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len() * 2);
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::sync::Arc;
 
     use aws_config::{BehaviorVersion, Region};
     use aws_credential_types::Credentials;
@@ -236,7 +227,7 @@ mod tests {
         (url, asked)
     }
 
-    async fn federation(config: Value) -> Result<Federation, GcpError> {
+    async fn federation(config: Value) -> Result<Federation, GoogleError> {
         crate::cloud::install_tls();
         let path = std::env::temp_dir().join(format!("traceprobe-wif-{:016x}.json", fastrand::u64(..)));
         std::fs::write(&path, config.to_string()).unwrap();
@@ -247,7 +238,8 @@ mod tests {
             .credentials_provider(SharedCredentialsProvider::new(own))
             .time_source(aws_smithy_async::time::SystemTimeSource::new())
             .build();
-        let federation = Federation::new(&path, Some(aws), reqwest::Client::new()).await;
+        let federation =
+            Federation::new(&path, Some(aws), ["scope-1", "scope-2"].into(), reqwest::Client::new()).await;
         std::fs::remove_file(&path).unwrap();
         federation
     }
@@ -268,6 +260,7 @@ mod tests {
         }
         let asked = asked.lock().unwrap();
         assert_eq!(asked.len(), 1);
+        assert_eq!(asked[0]["scope"], "scope-1 scope-2", "one token serves all services");
         let subject = &asked[0]["subject_token"];
         assert!(subject.starts_with("%7B%22"), "{subject}");
         let decoded = reqwest::Url::parse(&format!("http://x/?s={subject}")).unwrap();

@@ -1,0 +1,232 @@
+//! What an error of the AWS SDK means.
+//!
+//! The service's error code is the one rule, because the typed variants differ from operation to operation. Two things
+//! are not where one would look: an AssumeRole that was denied arrives as a failure to dispatch the request, and an
+//! answer that cannot be parsed hides its HTTP status in the raw response.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
+
+use super::{Effect, Failure, by_status, causes, effect_of, find, sources, without_code};
+use crate::domain::sighting::Trouble;
+
+/// Largest error document that is searched for its code, in bytes. A larger body is a proxy's page.
+const MAX_DOCUMENT: usize = 64 << 10;
+
+/// The host that an answer came from; kept with the answer, because the SDK's errors do not name it.
+#[derive(Clone, Debug)]
+pub(in crate::cloud) struct Host(pub(in crate::cloud) String);
+
+impl Storable for Host {
+    type Storer = StoreReplace<Self>;
+}
+
+impl Failure {
+    /// Reads an error of the SDK.
+    #[must_use]
+    pub fn of_aws<E>(error: &SdkError<E>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let mut failure = match error {
+            SdkError::ServiceError(service) => answered(service.err(), service.raw()),
+            SdkError::ResponseError(response) => unreadable(error, response.raw()),
+            SdkError::TimeoutError(_) => Self::new(Trouble::TimedOut, Effect::Unknown, "no answer in time"),
+            SdkError::DispatchFailure(failure) => undispatched(error, failure.as_connector_error()),
+            SdkError::ConstructionFailure(_) => Self::new(Trouble::Failing, Effect::NotSent, causes(error)),
+            // The SDK may add kinds.
+            other => Self::new(Trouble::Failing, Effect::Unknown, causes(other)),
+        };
+        if let Some(raw) = error.raw_response() {
+            failure.status = Some(raw.status().as_u16());
+            failure.retry_after = retry_after(raw);
+        }
+        failure
+    }
+}
+
+fn answered<E: ProvideErrorMetadata>(error: &E, raw: &HttpResponse) -> Failure {
+    let status = raw.status().as_u16();
+    let code = code_of(raw).or_else(|| error.code().map(bare));
+    let kind = kind(code, status);
+    let text = match (code, error.message()) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => format!("{code} (HTTP {status})"),
+        (None, message) => {
+            let body = raw.body().bytes().unwrap_or_default();
+            without_code(status, host(raw), message.map_or(body, str::as_bytes))
+        }
+    };
+    let code = code.map(str::to_owned);
+    Failure { code, ..Failure::new(kind, effect_of(kind, status), text) }
+}
+
+/// An answer that is not what the operation answers.
+fn unreadable(error: &(dyn Error + 'static), raw: &HttpResponse) -> Failure {
+    let status = raw.status().as_u16();
+    let from = host(raw).map(|host| format!(" from {host}")).unwrap_or_default();
+    let text = format!("an answer that makes no sense (HTTP {status}{from}): {}", causes(error));
+    let effect = if matches!(status, 429 | 503) { Effect::Refused } else { Effect::Unknown };
+    Failure::new(kind(code_of(raw), status), effect, text)
+}
+
+fn undispatched(error: &(dyn Error + 'static), connector: Option<&ConnectorError>) -> Failure {
+    let of_role = match find::<SdkError<AssumeRoleError>>(error) {
+        Some(role) => Some(Failure::of_aws(role)),
+        None => find::<AssumeRoleError>(error).and_then(without_answer),
+    };
+    if let Some(failure) = of_role {
+        // Whatever became of AssumeRole, the call that needed the role was never sent.
+        return Failure { effect: Effect::NotSent, ..failure.calling("AssumeRole") };
+    }
+    let without_identity = find::<CredentialsError>(error).is_some();
+    let kind = match connector {
+        _ if without_identity => Trouble::Denied,
+        Some(connector) => of_connector(connector),
+        None => Trouble::Unreachable,
+    };
+    let never_sent = without_identity
+        || connector.is_some_and(ConnectorError::is_user)
+        || sources(error).any(is_failed_connect);
+    let effect = if never_sent { Effect::NotSent } else { Effect::Unknown };
+    Failure::new(kind, effect, causes(error))
+}
+
+/// A refused AssumeRole whose answer was not kept.
+fn without_answer(error: &AssumeRoleError) -> Option<Failure> {
+    let code = error.code()?;
+    let text = format!("{code}: {}", error.message().unwrap_or_default());
+    let kind = by_code(code).unwrap_or(Trouble::Denied);
+    Some(Failure { code: Some(code.to_owned()), ..Failure::new(kind, Effect::Refused, text) })
+}
+
+/// What the failure of a connection is.
+pub(in crate::cloud) fn of_connector(error: &ConnectorError) -> Trouble {
+    if error.is_timeout() { Trouble::TimedOut } else { Trouble::Unreachable }
+}
+
+/// What an answer is that the client took for an error.
+pub(in crate::cloud) fn of_response(raw: &HttpResponse) -> Trouble {
+    kind(code_of(raw), raw.status().as_u16())
+}
+
+/// The table: what an error code and an HTTP status mean together.
+fn kind(code: Option<&str>, status: u16) -> Trouble {
+    match (code, status) {
+        // A success that the client could not read.
+        (None, 200..=299) => Trouble::Garbled,
+        _ => code.and_then(by_code).unwrap_or_else(|| by_status(status)),
+    }
+}
+
+/// Error codes of Kinesis, S3, CloudWatch Logs, STS and what they share ("Common Errors" of their API references).
+fn by_code(code: &str) -> Option<Trouble> {
+    Some(match code {
+        "ProvisionedThroughputExceededException"
+        | "LimitExceededException"
+        | "KMSThrottlingException"
+        | "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "RequestLimitExceeded"
+        | "TooManyRequestsException"
+        | "BandwidthLimitExceeded"
+        | "SlowDown" => Trouble::Throttled,
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "AllAccessDisabled"
+        | "AccountProblem"
+        | "AuthFailure"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "InvalidAccessKeyId"
+        | "InvalidClientTokenId"
+        | "InvalidSignatureException"
+        | "InvalidToken"
+        | "KMSAccessDeniedException"
+        | "KMSOptInRequired"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "NotAuthorized"
+        | "NotSignedUp"
+        | "OptInRequired"
+        | "RegionDisabledException"
+        | "RequestExpired"
+        | "RequestTimeTooSkewed"
+        | "SignatureDoesNotMatch"
+        | "UnauthorizedOperation"
+        | "UnrecognizedClientException" => Trouble::Denied,
+        "ResourceNotFoundException" | "NoSuchBucket" | "NoSuchKey" | "NotFound" | "KMSNotFoundException" => {
+            Trouble::Missing
+        }
+        "RequestTimeout" | "RequestTimeoutException" => Trouble::TimedOut,
+        _ => return None,
+    })
+}
+
+/// The error code of an answer: from its header, or from the error document, in JSON or XML.
+fn code_of(raw: &HttpResponse) -> Option<&str> {
+    if let Some(code) = raw.headers().get("x-amzn-errortype") {
+        return Some(bare(code));
+    }
+    let body = raw.body().bytes().filter(|body| body.len() <= MAX_DOCUMENT)?;
+    let text = std::str::from_utf8(body).ok()?;
+    if text.trim_start().starts_with('{') {
+        #[derive(serde::Deserialize)]
+        struct Document<'a> {
+            code: Option<&'a str>,
+            __type: Option<&'a str>,
+        }
+        let document: Document<'_> = serde_json::from_str(text).ok()?;
+        document.code.or(document.__type).map(bare)
+    } else {
+        let (_, rest) = text.split_once("<Code>")?;
+        rest.split_once("</Code>").map(|(code, _)| code.trim())
+    }
+}
+
+/// A code without what may stand around it: `com.amazonaws.logs#ThrottlingException:http://…`.
+fn bare(code: &str) -> &str {
+    let code = code.split(':').next().unwrap_or(code);
+    code.rsplit('#').next().unwrap_or(code).trim()
+}
+
+fn host(raw: &HttpResponse) -> Option<&str> {
+    raw.extension::<Host>().map(|Host(host)| host.as_str())
+}
+
+/// The `Retry-After` of an answer, where it is in seconds.
+fn retry_after(raw: &HttpResponse) -> Option<Duration> {
+    raw.headers().get("retry-after")?.parse().ok().map(Duration::from_secs)
+}
+
+fn is_failed_connect(error: &(dyn Error + 'static)) -> bool {
+    let refused = error.downcast_ref::<io::Error>().is_some_and(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::AddrNotAvailable
+        )
+    });
+    // The types behind these are private to the HTTP client.
+    let text = error.to_string();
+    refused
+        || text.starts_with("dns error")
+        || text.starts_with("tcp connect error")
+        || text.starts_with("HTTP connect timeout")
+        || text.starts_with("client error (Connect)")
+}

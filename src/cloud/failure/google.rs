@@ -1,0 +1,89 @@
+//! What an error answer of a Google API means.
+//!
+//! A spent quota is a 403 like a denial, and a limit on bytes is a 400 like a typing error; only the reason tells.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Failure, by_status, effect_of, without_code};
+use crate::domain::sighting::Trouble;
+
+#[derive(Deserialize)]
+struct ErrorAnswer {
+    error: ErrorJson,
+}
+
+#[derive(Deserialize)]
+struct ErrorJson {
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    errors: Vec<Reason>,
+}
+
+#[derive(Deserialize)]
+struct Reason {
+    reason: Option<String>,
+}
+
+impl Failure {
+    /// Reads an error answer, JSON or not.
+    #[must_use]
+    pub fn of_google(status: u16, host: Option<&str>, body: &[u8], retry_after: Option<Duration>) -> Self {
+        let failure = match serde_json::from_slice::<ErrorAnswer>(body) {
+            Ok(ErrorAnswer { error }) => {
+                let first = error.errors.into_iter().next().and_then(|first| first.reason);
+                let reason = first.unwrap_or(error.status);
+                Self::of_reason(status, &reason, &error.message)
+            }
+            Err(_) => {
+                let kind = kind("", status, "");
+                Self {
+                    status: Some(status),
+                    ..Self::new(kind, effect_of(kind, status), without_code(status, host, body))
+                }
+            }
+        };
+        Self { retry_after, ..failure }
+    }
+
+    /// From the reason and the message of an error; `status` is 200 for one that stands inside a good answer.
+    #[must_use]
+    pub fn of_reason(status: u16, reason: &str, message: &str) -> Self {
+        let kind = kind(reason, status, message);
+        let status_text = if status == 200 { String::new() } else { format!("HTTP {status}") };
+        // Further lines show where in the query it is, which nobody wrote by hand.
+        let first_line = message.trim().lines().next().unwrap_or_default().trim_end();
+        let parts: Vec<_> =
+            [&status_text, reason, first_line].into_iter().filter(|part| !part.is_empty()).collect();
+        Self {
+            code: (!reason.is_empty()).then(|| reason.to_owned()),
+            status: Some(status),
+            ..Self::new(kind, effect_of(kind, status), parts.join(": "))
+        }
+    }
+}
+
+/// The table: what a reason, an HTTP status and a message mean together. (Errors of the BigQuery and the Cloud Storage
+/// JSON API.)
+fn kind(reason: &str, status: u16, message: &str) -> Trouble {
+    match reason {
+        "rateLimitExceeded"
+        | "userRateLimitExceeded"
+        | "quotaExceeded"
+        | "jobRateLimitExceeded"
+        | "RESOURCE_EXHAUSTED" => Trouble::Throttled,
+        "bytesBilledLimitExceeded" => Trouble::OverBudget,
+        "accessDenied" | "authError" | "forbidden" | "billingNotEnabled" | "required" => Trouble::Denied,
+        "notFound" => Trouble::Missing,
+        "timeout" | "stopped" => Trouble::TimedOut,
+        // A query that was good for the table as it was: a column is gone.
+        "invalidQuery" if message.contains("Unrecognized name") || message.contains("not found") => {
+            Trouble::Missing
+        }
+        _ => by_status(status),
+    }
+}

@@ -1,0 +1,298 @@
+use std::time::Duration;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_kinesis::operation::get_records::GetRecordsError;
+use aws_sdk_sts::error::SdkError;
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_smithy_http_client::test_util::infallible_client_fn;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::error::ErrorMetadata;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::cloud::account::Account;
+use crate::cloud::aws::{Aws, AwsSettings};
+use crate::cloud::calls::{CallResult, Calls};
+use crate::cloud::google::{Auth, BIGQUERY, Google, GoogleSettings, Request};
+use crate::domain::tag::TraceId;
+use crate::domain::time::{Timestamp, WallClock};
+use crate::domain::tracker::PutResult;
+use crate::inject::{CanaryLine, Injector, Retry};
+use crate::observe::ObserveError;
+
+fn answer(status: u16) -> HttpResponse {
+    HttpResponse::new(StatusCode::try_from(status).unwrap(), SdkBody::empty())
+}
+
+fn meta(code: &str) -> ErrorMetadata {
+    ErrorMetadata::builder().code(code).message("the words").build()
+}
+
+fn service(code: &str, status: u16) -> Failure {
+    Failure::of_aws(&SdkError::service_error(GetRecordsError::generic(meta(code)), answer(status)))
+}
+
+#[test]
+fn the_code_decides_and_the_text_says_what_was_called() {
+    let failure = service("AccessDeniedException", 400).calling("GetRecords on stream logs-acme");
+    assert_eq!((failure.kind, failure.effect), (Trouble::Denied, Effect::Refused));
+    assert_eq!(failure.text, "GetRecords on stream logs-acme: AccessDeniedException: the words");
+    assert_eq!(service("com.amazonaws.kinesis#ExpiredTokenException", 400).kind, Trouble::Denied);
+    assert_eq!(service("SomethingNew", 429).kind, Trouble::Throttled);
+}
+
+#[test]
+fn an_answer_without_a_code_names_status_host_and_operation() {
+    let mut raw = answer(502);
+    *raw.body_mut() = SdkBody::from("<html>bad gateway</html>");
+    raw.add_extension(aws::Host("logs.example".into()));
+    let error = GetRecordsError::unhandled("not JSON");
+    let failure = Failure::of_aws(&SdkError::service_error(error, raw)).calling("GetRecords on stream s");
+    assert_eq!((failure.kind, failure.effect), (Trouble::Failing, Effect::Unknown));
+    assert_eq!(
+        failure.text,
+        "GetRecords on stream s: HTTP 502 from logs.example without an error code: <html>bad gateway</html>"
+    );
+}
+
+#[test]
+fn a_role_that_was_denied_is_not_a_network_fault() {
+    let denied: SdkError<AssumeRoleError> =
+        SdkError::service_error(AssumeRoleError::generic(meta("AccessDenied")), answer(403));
+    let error: SdkError<GetRecordsError> =
+        SdkError::dispatch_failure(ConnectorError::other(denied.into(), None));
+    let failure = Failure::of_aws(&error);
+    assert_eq!((failure.kind, failure.effect), (Trouble::Denied, Effect::NotSent));
+    assert_eq!(failure.text, "AssumeRole: AccessDenied: the words");
+}
+
+#[test]
+fn a_token_service_that_cannot_be_reached_is_told_as_such() {
+    let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+    let sts: SdkError<AssumeRoleError> = SdkError::dispatch_failure(ConnectorError::io(refused.into()));
+    let credentials = CredentialsError::provider_error(sts);
+    let error: SdkError<GetRecordsError> =
+        SdkError::dispatch_failure(ConnectorError::other(credentials.into(), None));
+    let failure = Failure::of_aws(&error);
+    assert_eq!((failure.kind, failure.effect), (Trouble::Unreachable, Effect::NotSent));
+    assert!(failure.text.starts_with("AssumeRole: "), "{}", failure.text);
+}
+
+#[test]
+fn no_connection_no_answer_and_nonsense_are_different_failures() {
+    let of = |error: SdkError<GetRecordsError>| {
+        let failure = Failure::of_aws(&error);
+        (failure.kind, failure.effect)
+    };
+    let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+    let cut = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    let failed = |error: std::io::Error| of(SdkError::dispatch_failure(ConnectorError::io(error.into())));
+    assert_eq!(failed(refused), (Trouble::Unreachable, Effect::NotSent));
+    assert_eq!(failed(cut), (Trouble::Unreachable, Effect::Unknown));
+    assert_eq!(of(SdkError::timeout_error("slow")), (Trouble::TimedOut, Effect::Unknown));
+    assert_eq!(of(SdkError::response_error("no", answer(200))), (Trouble::Garbled, Effect::Unknown));
+    assert_eq!(of(SdkError::response_error("html", answer(500))), (Trouble::Failing, Effect::Unknown));
+    assert_eq!(of(SdkError::response_error("html", answer(503))), (Trouble::Failing, Effect::Refused));
+}
+
+#[test]
+fn the_hint_when_to_come_back_is_passed_on() {
+    let mut raw = answer(503);
+    raw.headers_mut().insert("retry-after", "7");
+    let error = SdkError::service_error(GetRecordsError::generic(meta("SlowDown")), raw);
+    assert_eq!(Failure::of_aws(&error).retry_after, Some(Duration::from_secs(7)));
+}
+
+#[test]
+fn a_long_text_is_cut_at_a_character_and_marked() {
+    let failure = Failure::new(Trouble::Failing, Effect::Unknown, "ä".repeat(1_000)).calling("x");
+    assert!(failure.text.len() <= MAX_TEXT + '…'.len_utf8(), "{}", failure.text.len());
+    assert!(failure.text.starts_with("x: ä") && failure.text.ends_with("ä…"));
+}
+
+fn google(status: u16, body: &str) -> Trouble {
+    Failure::of_google(status, None, body.as_bytes(), None).kind
+}
+
+fn json(reason: &str, message: &str) -> String {
+    serde_json::json!({"error": {"code": 0, "message": message, "errors": [{"reason": reason}]}}).to_string()
+}
+
+#[test]
+fn the_reason_counts_before_the_status() {
+    assert_eq!(google(403, &json("quotaExceeded", "")), Trouble::Throttled);
+    assert_eq!(google(403, &json("accessDenied", "")), Trouble::Denied);
+    assert_eq!(google(400, &json("bytesBilledLimitExceeded", "")), Trouble::OverBudget);
+    assert_eq!(google(400, &json("invalidQuery", "Unrecognized name: trace_id")), Trouble::Missing);
+    assert_eq!(google(400, &json("invalidQuery", "Syntax error")), Trouble::Failing);
+    assert_eq!(google(429, r#"{"error":{"status":"RESOURCE_EXHAUSTED"}}"#), Trouble::Throttled);
+}
+
+#[test]
+fn a_page_of_a_gateway_keeps_its_status_its_host_and_its_wish() {
+    let wish = Some(Duration::from_secs(9));
+    let failure = Failure::of_google(503, Some("bigquery.example"), b"<html>busy</html>", wish);
+    assert_eq!((failure.kind, failure.retry_after), (Trouble::Failing, wish));
+    assert_eq!(
+        failure.calling("jobs.query").text,
+        "jobs.query: HTTP 503 from bigquery.example without an error code: <html>busy</html>"
+    );
+}
+
+/// What the injector makes of a failed put.
+#[derive(PartialEq, Eq, Debug)]
+enum Put {
+    Refused,
+    TriedAgain,
+    MaybeIn,
+}
+
+async fn aws(status: u16, body: String) -> Aws {
+    let http = infallible_client_fn(move |_: http::Request<SdkBody>| {
+        http::Response::builder().status(status).body(SdkBody::from(body.as_str())).unwrap()
+    });
+    let settings =
+        AwsSettings { region: Some("eu-central-1".into()), anonymous: true, ..AwsSettings::default() };
+    Aws::with_http_client(settings, Calls::default(), http).await
+}
+
+/// How the calls so far ended, which must be the same for all.
+fn counted(aws: &Aws) -> CallResult {
+    let counts = aws.calls().snapshot();
+    let (_, _, result, _) = counts[0];
+    assert!(counts.iter().all(|(_, _, other, _)| *other == result), "{counts:?}");
+    result
+}
+
+async fn put(aws: &Aws) -> Put {
+    let settings = crate::inject::Settings {
+        log_group: "g".into(),
+        log_stream: "s".into(),
+        retry: Retry { max_elapsed: Duration::from_secs(2), ..Retry::default() },
+        attempt_timeout: Duration::from_secs(5),
+    };
+    let now = Timestamp::from_secs(1_795_321_781);
+    let injector =
+        Injector::new(settings, aws.logs(&Account::in_region("eu-central-1")), WallClock::new(move || now));
+    let canary = CanaryLine { trace: TraceId::new(now, [1; 10]), planned_at: now, line: "x".into() };
+    let report = injector.put(vec![canary], &CancellationToken::new()).await;
+    match (&report.results[0].1, report.calls.len()) {
+        (PutResult::Refused { .. }, 1) => Put::Refused,
+        (PutResult::Refused { .. }, _) => Put::TriedAgain,
+        (PutResult::Ambiguous { .. }, _) => Put::MaybeIn,
+        (PutResult::Accepted { .. }, _) => panic!("accepted: {report:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn observer_injector_and_call_counter_agree_on_every_failure() {
+    let table = [
+        ("ThrottlingException", 400, Trouble::Throttled, Put::TriedAgain),
+        ("ProvisionedThroughputExceededException", 400, Trouble::Throttled, Put::TriedAgain),
+        ("RequestLimitExceeded", 503, Trouble::Throttled, Put::TriedAgain),
+        ("SlowDown", 503, Trouble::Throttled, Put::TriedAgain),
+        ("AccessDeniedException", 400, Trouble::Denied, Put::Refused),
+        ("UnrecognizedClientException", 400, Trouble::Denied, Put::Refused),
+        ("IncompleteSignature", 400, Trouble::Denied, Put::Refused),
+        ("InvalidSignatureException", 400, Trouble::Denied, Put::Refused),
+        ("RequestExpired", 400, Trouble::Denied, Put::Refused),
+        ("ExpiredTokenException", 400, Trouble::Denied, Put::Refused),
+        ("ResourceNotFoundException", 400, Trouble::Missing, Put::Refused),
+        ("RequestTimeout", 400, Trouble::TimedOut, Put::MaybeIn),
+        ("InvalidParameterException", 400, Trouble::Failing, Put::Refused),
+        ("ServiceUnavailableException", 503, Trouble::Failing, Put::TriedAgain),
+        ("InternalFailure", 500, Trouble::Failing, Put::MaybeIn),
+        ("", 403, Trouble::Denied, Put::Refused),
+        ("", 404, Trouble::Missing, Put::Refused),
+        ("", 429, Trouble::Throttled, Put::TriedAgain),
+        ("", 502, Trouble::Failing, Put::MaybeIn),
+        ("", 503, Trouble::Failing, Put::TriedAgain),
+        ("", 504, Trouble::TimedOut, Put::MaybeIn),
+    ];
+    for (code, status, kind, injected) in table {
+        let what = format!("{code} {status}");
+        let (json, xml) = if code.is_empty() {
+            ("<html>".to_owned(), "<html>".to_owned())
+        } else {
+            (
+                serde_json::json!({"__type": format!("com.amazonaws#{code}"), "message": "m"}).to_string(),
+                format!("<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code><Message>m</Message></Error>"),
+            )
+        };
+        let expected = (kind, CallResult::Failed(kind));
+
+        let logs = aws(status, json.clone()).await;
+        assert_eq!(put(&logs).await, injected, "{what}");
+        assert_eq!(counted(&logs), expected.1, "put: {what}");
+
+        let kinesis = aws(status, json).await;
+        let config = kinesis.config("kinesis", &Account::in_region("eu-central-1"));
+        let config = aws_sdk_kinesis::config::Builder::from(&config).interceptor(kinesis.counting("kinesis"));
+        let client = aws_sdk_kinesis::Client::from_conf(config.build());
+        let error = client.list_shards().stream_name("s").send().await.unwrap_err();
+        let seen = ObserveError::from(Failure::of_aws(&error));
+        assert_eq!((seen.trouble, counted(&kinesis)), expected, "kinesis: {what}: {seen}");
+
+        let s3 = aws(status, xml).await;
+        let config = s3.config("s3", &Account::in_region("eu-central-1"));
+        let config = aws_sdk_s3::config::Builder::from(&config).interceptor(s3.counting("s3"));
+        let client = aws_sdk_s3::Client::from_conf(config.build());
+        let error = client.get_object().bucket("b").key("k").send().await.unwrap_err();
+        let seen = ObserveError::from(Failure::of_aws(&error));
+        assert_eq!((seen.trouble, counted(&s3)), expected, "s3: {what}: {seen}");
+        let names_host = seen.detail.contains("amazonaws.com");
+        assert_eq!(names_host, code.is_empty(), "an answer without a code names its host: {seen}");
+    }
+}
+
+/// A Google API that answers every call with this.
+async fn bigquery(status: u16, body: String) -> Google {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let status = axum::http::StatusCode::from_u16(status).unwrap();
+    let app = axum::Router::new().fallback(async move || (status, body.clone()));
+    #[expect(clippy::disallowed_methods, reason = "a far end that lives as long as the test")]
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let endpoints = [(BIGQUERY.name, url)].into();
+    let settings = GoogleSettings { endpoints, auth: Auth::None, ..GoogleSettings::default() };
+    Google::new(&settings, Calls::default()).await.unwrap()
+}
+
+#[tokio::test]
+async fn observer_and_call_counter_agree_on_every_failure_of_google() {
+    let table = [
+        ("rateLimitExceeded", 403, Trouble::Throttled),
+        ("quotaExceeded", 403, Trouble::Throttled),
+        ("accessDenied", 403, Trouble::Denied),
+        ("authError", 401, Trouble::Denied),
+        ("notFound", 404, Trouble::Missing),
+        ("bytesBilledLimitExceeded", 400, Trouble::OverBudget),
+        ("stopped", 400, Trouble::TimedOut),
+        ("invalid", 400, Trouble::Failing),
+        ("backendError", 503, Trouble::Failing),
+        ("", 403, Trouble::Denied),
+        ("", 429, Trouble::Throttled),
+        ("", 502, Trouble::Failing),
+        ("", 504, Trouble::TimedOut),
+    ];
+    for (reason, status, kind) in table {
+        let body = if reason.is_empty() { "<html>".to_owned() } else { json(reason, "m") };
+        let google = bigquery(status, body).await;
+        let failure = google.send(Request::get(&BIGQUERY, "tables.get", "/x")).await.unwrap_err();
+        let (_, _, counted, _) = google.calls().snapshot()[0];
+        let seen = ObserveError::from(failure);
+        assert_eq!((seen.trouble, counted), (kind, CallResult::Failed(kind)), "{reason} {status}: {seen}");
+        assert_eq!(seen.detail.contains("127.0.0.1"), reason.is_empty(), "{seen}");
+    }
+}
+
+#[test]
+fn labels_of_calls_have_one_spelling() {
+    let labels = Trouble::ALL.map(|kind| CallResult::Failed(kind).as_str());
+    let known =
+        ["throttled", "denied", "not_found", "unreachable", "timeout", "error", "garbled", "over_budget"];
+    assert_eq!(labels, known);
+}

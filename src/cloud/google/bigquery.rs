@@ -1,0 +1,91 @@
+//! The BigQuery service, and the BigQuery crate's client over our connections and tokens.
+//!
+//! The crate makes the client and names the models, but loses the HTTP status of every answer that is not the JSON it
+//! expects (a gateway's page, a bare 429), and with it the difference between "slow down" and "broken". So calls whose
+//! failure matters go through [`Google::send`].
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use gcp_bigquery_client::auth::Authenticator;
+use gcp_bigquery_client::client_builder::ClientBuilder;
+use gcp_bigquery_client::error::BQError;
+use gcp_bigquery_client::yup_oauth2;
+
+use super::error::GoogleError;
+use super::identity::Tokens;
+use super::{Google, Service};
+use crate::cloud::failure::{Effect, Failure};
+use crate::domain::sighting::Trouble;
+
+/// BigQuery (BigQuery API reference: base address, OAuth scopes). Its scope allows queries and reading table metadata.
+pub const BIGQUERY: Service = Service {
+    name: "bigquery",
+    title: "BigQuery",
+    base_url: "https://bigquery.googleapis.com/bigquery/v2",
+    scope: "https://www.googleapis.com/auth/bigquery",
+};
+
+impl Google {
+    /// The BigQuery crate's client. Its calls count only when their caller counts them.
+    ///
+    /// # Errors
+    ///
+    /// The crate's own; it connects to nothing yet.
+    pub async fn bigquery(&self) -> Result<gcp_bigquery_client::Client, BQError> {
+        ClientBuilder::new()
+            .with_v2_base_url(self.base_url(&BIGQUERY).to_owned())
+            .with_client(self.http.clone())
+            .build_from_authenticator(Arc::new(self.tokens.clone()))
+            .await
+    }
+}
+
+#[async_trait]
+impl Authenticator for Tokens {
+    async fn access_token(&self) -> Result<String, BQError> {
+        match self.get().await {
+            Ok(token) => Ok(token.unwrap_or_default()),
+            Err(error) => {
+                let kind = match &error {
+                    GoogleError::TimedOut { .. } | GoogleError::TokenTimedOut(_) => {
+                        std::io::ErrorKind::TimedOut
+                    }
+                    GoogleError::TokenDenied(_) | GoogleError::Credentials(_) => {
+                        std::io::ErrorKind::PermissionDenied
+                    }
+                    GoogleError::NoToken(_)
+                    | GoogleError::Unwritable { .. }
+                    | GoogleError::Unreachable { .. }
+                    | GoogleError::Cut { .. }
+                    | GoogleError::TooLarge => std::io::ErrorKind::Other,
+                };
+                let error = std::io::Error::new(kind, error);
+                Err(yup_oauth2::Error::LowLevelError(error).into())
+            }
+        }
+    }
+}
+
+/// Reads an error of the crate's client.
+impl From<&BQError> for Failure {
+    fn from(error: &BQError) -> Self {
+        let (kind, effect) = match error {
+            BQError::ResponseError { error } => {
+                let reason = error.error.errors.first().and_then(|first| first.get("reason"));
+                let status = u16::try_from(error.error.code).unwrap_or(0);
+                return Self::of_reason(status, reason.map_or("", String::as_str), &error.error.message);
+            }
+            BQError::RequestError(error) if error.is_connect() => (Trouble::Unreachable, Effect::NotSent),
+            BQError::RequestError(error) if error.is_timeout() => (Trouble::TimedOut, Effect::Unknown),
+            BQError::RequestError(error) if error.is_decode() => (Trouble::Garbled, Effect::Unknown),
+            BQError::YupAuthError(yup_oauth2::Error::LowLevelError(error)) => match error.kind() {
+                std::io::ErrorKind::TimedOut => (Trouble::TimedOut, Effect::NotSent),
+                std::io::ErrorKind::PermissionDenied => (Trouble::Denied, Effect::NotSent),
+                _ => (Trouble::Unreachable, Effect::NotSent),
+            },
+            _ => (Trouble::Failing, Effect::Unknown),
+        };
+        Self::new(kind, effect, error.to_string())
+    }
+}

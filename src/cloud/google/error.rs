@@ -1,0 +1,92 @@
+//! Why a Google API gave no answer.
+
+use std::time::Duration;
+
+use super::MAX_ANSWER;
+use crate::cloud::failure::{Effect, Failure, causes};
+use crate::domain::sighting::Trouble;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum GoogleError {
+    /// The credentials cannot be used at all.
+    #[error("cannot use the Google credentials: {0}")]
+    Credentials(String),
+    /// The token server said no.
+    #[error("no access token: {0}")]
+    TokenDenied(String),
+    /// The token server could not be reached, or its answer makes no sense.
+    #[error("cannot fetch an access token: {0}")]
+    NoToken(String),
+    /// The token server did not answer in time.
+    #[error("no access token within {0:?}")]
+    TokenTimedOut(Duration),
+    /// The request could not be written; nothing was sent.
+    #[error("the request to {service} cannot be written: {why}")]
+    Unwritable {
+        /// Which service.
+        service: &'static str,
+        /// Why not.
+        why: String,
+    },
+    /// The request went out, and the answer did not come in time.
+    #[error("no answer from {service} in time: {why}")]
+    TimedOut {
+        /// Which service.
+        service: &'static str,
+        /// What was waited for.
+        why: String,
+    },
+    /// No connection; nothing was sent.
+    #[error("cannot reach {service}: {why}")]
+    Unreachable {
+        /// Which service.
+        service: &'static str,
+        /// Why not.
+        why: String,
+    },
+    /// The connection was cut after the request went out.
+    #[error("lost the connection to {service}: {why}")]
+    Cut {
+        /// Which service.
+        service: &'static str,
+        /// How.
+        why: String,
+    },
+    /// The answer is larger than any that a service sends.
+    #[error("an answer of more than {MAX_ANSWER} bytes")]
+    TooLarge,
+}
+
+impl GoogleError {
+    /// What a failed request to `service` means.
+    pub(super) fn of_request(service: &'static str, error: &reqwest::Error) -> Self {
+        let why = causes(error);
+        if error.is_builder() {
+            Self::Unwritable { service, why }
+        } else if error.is_connect() {
+            Self::Unreachable { service, why }
+        } else if error.is_timeout() {
+            Self::TimedOut { service, why }
+        } else {
+            Self::Cut { service, why }
+        }
+    }
+}
+
+impl From<GoogleError> for Failure {
+    fn from(error: GoogleError) -> Self {
+        let (kind, effect) = match &error {
+            GoogleError::Credentials(_) | GoogleError::TokenDenied(_) => (Trouble::Denied, Effect::NotSent),
+            GoogleError::NoToken(_) | GoogleError::Unreachable { .. } => {
+                (Trouble::Unreachable, Effect::NotSent)
+            }
+            GoogleError::TokenTimedOut(_) => (Trouble::TimedOut, Effect::NotSent),
+            GoogleError::Unwritable { .. } => (Trouble::Failing, Effect::NotSent),
+            GoogleError::TimedOut { .. } => (Trouble::TimedOut, Effect::Unknown),
+            GoogleError::Cut { .. } => (Trouble::Unreachable, Effect::Unknown),
+            GoogleError::TooLarge => (Trouble::Garbled, Effect::Unknown),
+        };
+        Self::new(kind, effect, error.to_string())
+    }
+}

@@ -1,0 +1,161 @@
+//! Who we are to Google: access tokens, by whichever credentials are configured.
+//!
+//! One token serves all services: it is asked for with the scopes of all that are in use. Every token fetch has a bound
+//! on its time, because the token client has none and would hang with a silent token server for ever.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gcp_bigquery_client::yup_oauth2;
+use yup_oauth2::authenticator::{ApplicationDefaultCredentialsTypes, DefaultAuthenticator};
+use yup_oauth2::authorized_user::AuthorizedUserSecret;
+
+use super::GoogleSettings;
+use super::error::GoogleError;
+use super::federation::Federation;
+use crate::cloud::failure::causes;
+
+/// Who we are to Google.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Auth {
+    /// What `GOOGLE_APPLICATION_CREDENTIALS` points to, else the file of `gcloud`, else the metadata server.
+    #[default]
+    ApplicationDefault,
+    /// A credentials file: the key of a service account, or an authorized user's.
+    ServiceAccountFile(PathBuf),
+    /// Our AWS identity, which Google trusts as this file says (`external_account`). It holds no secret.
+    WorkloadIdentity(PathBuf),
+    /// Nobody, for emulators.
+    None,
+}
+
+/// Fetches tokens and keeps them until shortly before they expire.
+#[derive(Clone)]
+pub(super) struct Tokens {
+    source: Source,
+    scopes: Arc<[&'static str]>,
+    timeout: Duration,
+}
+
+#[derive(Clone)]
+enum Source {
+    /// No token is needed.
+    Nobody,
+    Crate(DefaultAuthenticator),
+    Federation(Arc<Federation>),
+}
+
+impl Tokens {
+    /// Tokens that allow all of `scopes` at once.
+    pub(super) async fn new(
+        settings: &GoogleSettings,
+        scopes: Arc<[&'static str]>,
+        http: &reqwest::Client,
+    ) -> Result<Self, GoogleError> {
+        let source = match &settings.auth {
+            Auth::None => Source::Nobody,
+            Auth::ServiceAccountFile(path) => Source::Crate(from_file(path).await?),
+            Auth::WorkloadIdentity(path) => {
+                let federation =
+                    Federation::new(path, settings.aws.clone(), scopes.clone(), http.clone()).await?;
+                Source::Federation(Arc::new(federation))
+            }
+            Auth::ApplicationDefault => Source::Crate(match default_file() {
+                Some(path) => from_file(&path).await?,
+                None => from_metadata_server().await?,
+            }),
+        };
+        Ok(Self { source, scopes, timeout: settings.timeouts.token })
+    }
+
+    /// A token that is valid now, from memory while it is; `None` where none is needed.
+    pub(super) async fn get(&self) -> Result<Option<String>, GoogleError> {
+        tokio::time::timeout(self.timeout, self.fetch())
+            .await
+            .map_err(|_| GoogleError::TokenTimedOut(self.timeout))?
+    }
+
+    async fn fetch(&self) -> Result<Option<String>, GoogleError> {
+        let source = match &self.source {
+            Source::Nobody => return Ok(None),
+            Source::Federation(federation) => return federation.token().await.map(Some),
+            Source::Crate(source) => source,
+        };
+        let token = source.token(&self.scopes).await.map_err(|error| match &error {
+            yup_oauth2::Error::AuthError(denied) => GoogleError::TokenDenied(denied.to_string()),
+            other => GoogleError::NoToken(causes(other)),
+        })?;
+        let token = token
+            .token()
+            .ok_or_else(|| GoogleError::NoToken("the token server's answer holds none".to_owned()))?;
+        Ok(Some(token.to_owned()))
+    }
+}
+
+/// The file of the application default credentials, if there is one.
+fn default_file() -> Option<PathBuf> {
+    let named = std::env::var_os("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from);
+    named.or_else(|| {
+        let home = std::env::var_os("HOME")?;
+        let file = Path::new(&home).join(".config/gcloud/application_default_credentials.json");
+        file.exists().then_some(file)
+    })
+}
+
+async fn from_file(path: &Path) -> Result<DefaultAuthenticator, GoogleError> {
+    // Never the content: it is a secret.
+    let fault = |what: String| GoogleError::Credentials(format!("{}: {what}", path.display()));
+    let text = tokio::fs::read_to_string(path).await.map_err(|error| fault(error.to_string()))?;
+    let json: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| fault(format!("not JSON: {error}")))?;
+    let built = match json.get("type").and_then(serde_json::Value::as_str) {
+        Some("service_account") | None => {
+            let key = yup_oauth2::parse_service_account_key(&text)
+                .map_err(|error| fault(format!("not the key of a service account: {error}")))?;
+            yup_oauth2::ServiceAccountAuthenticator::builder(key).build().await
+        }
+        Some("authorized_user") => {
+            let secret: AuthorizedUserSecret = serde_json::from_value(json)
+                .map_err(|error| fault(format!("not an authorized user's: {error}")))?;
+            yup_oauth2::authenticator::AuthorizedUserAuthenticator::builder(secret).build().await
+        }
+        Some(other) => {
+            return Err(fault(format!(
+                "credentials of type `{other}` cannot be used in this way; use a service account's key, or workload identity"
+            )));
+        }
+    };
+    built.map_err(|error| fault(error.to_string()))
+}
+
+async fn from_metadata_server() -> Result<DefaultAuthenticator, GoogleError> {
+    let options = yup_oauth2::ApplicationDefaultCredentialsFlowOpts::default();
+    let built =
+        match yup_oauth2::authenticator::ApplicationDefaultCredentialsAuthenticator::builder(options).await {
+            ApplicationDefaultCredentialsTypes::InstanceMetadata(builder) => builder.build().await,
+            ApplicationDefaultCredentialsTypes::ServiceAccount(builder) => builder.build().await,
+        };
+    built.map_err(|error| GoogleError::Credentials(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cloud::calls::Calls;
+    use crate::cloud::google::Google;
+
+    #[tokio::test]
+    async fn credentials_that_cannot_be_used_are_named_but_never_shown() {
+        let path =
+            std::env::temp_dir().join(format!("traceprobe-credentials-{:016x}.json", fastrand::u64(..)));
+        std::fs::write(&path, r#"{"type": "external_account", "private_key": "hush"}"#).unwrap();
+        let settings =
+            GoogleSettings { auth: Auth::ServiceAccountFile(path.clone()), ..GoogleSettings::default() };
+        let error = Google::new(&settings, Calls::default()).await.unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        let words = error.to_string();
+        assert!(words.contains("`external_account`") && words.contains("traceprobe-credentials"));
+        assert!(!words.contains("hush"), "{words}");
+    }
+}

@@ -1,0 +1,552 @@
+//! Calls to Google's REST APIs.
+//!
+//! [`Google`] holds what all services share: connections, identity, timeouts and the call counter. A [`Service`] is a
+//! value, so that a further one is a constant and no change here. Nothing retries; redirects are not followed, because
+//! these APIs send none and a token must not go elsewhere; and nothing is decompressed, because an object's bytes are
+//! wanted as they were stored.
+
+mod bigquery;
+mod error;
+mod federation;
+mod identity;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use bytes::Bytes;
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use serde::Serialize;
+
+use super::calls::{CallResult, Calls};
+use super::failure::{Effect, Failure, causes};
+use crate::domain::sighting::Trouble;
+use identity::Tokens;
+
+pub use bigquery::BIGQUERY;
+pub use error::GoogleError;
+pub use identity::Auth;
+
+/// Largest answer that is read whole, in bytes. BigQuery cuts a page of results at 20 MB at the latest.
+const MAX_ANSWER: usize = 32 << 20;
+
+/// Longest that a streamed answer may take from the first byte to the last.
+const MAX_STREAM: Duration = Duration::from_hours(1);
+
+/// A Google API.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Service {
+    /// In the call counter, and the key of its endpoint in the settings.
+    pub name: &'static str,
+    /// In errors.
+    pub title: &'static str,
+    /// The base address, without a slash at its end.
+    pub base_url: &'static str,
+    /// OAuth scope that a token needs.
+    pub scope: &'static str,
+}
+
+/// How to reach Google.
+#[derive(Clone, Debug, Default)]
+pub struct GoogleSettings {
+    /// The services in use; a token allows all of them.
+    pub services: Vec<Service>,
+    /// Replace the base address of a service, by its name, as in `http://127.0.0.1:9050/bigquery/v2`.
+    pub endpoints: HashMap<&'static str, String>,
+    /// Who we are.
+    pub auth: Auth,
+    /// Bounds on every call.
+    pub timeouts: GoogleTimeouts,
+    /// Our AWS identity, needed for [`Auth::WorkloadIdentity`] only.
+    pub aws: Option<SdkConfig>,
+}
+
+/// Bounds on a call.
+#[derive(Clone, Copy, Debug)]
+pub struct GoogleTimeouts {
+    /// To connect, TLS included.
+    pub connect: Duration,
+    /// One call, start to end; up to the first byte of a streamed answer. Longer than a query may wait for its result.
+    pub request: Duration,
+    /// Between two chunks of a streamed answer.
+    pub idle: Duration,
+    /// To fetch a token.
+    pub token: Duration,
+}
+
+impl Default for GoogleTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            request: Duration::from_secs(20),
+            idle: Duration::from_secs(10),
+            token: Duration::from_secs(10),
+        }
+    }
+}
+
+/// One call to a service.
+#[derive(Debug)]
+pub struct Request<'a> {
+    service: &'a Service,
+    operation: &'a str,
+    method: Method,
+    path: String,
+    query: Vec<(&'a str, String)>,
+    headers: HeaderMap,
+    body: Option<Result<Vec<u8>, serde_json::Error>>,
+}
+
+impl<'a> Request<'a> {
+    /// A GET, counted as `operation`. `path` begins with a slash and is appended to the base address; its parts are
+    /// percent-encoded already, as by [`path_of`].
+    #[must_use]
+    pub fn get(service: &'a Service, operation: &'a str, path: impl Into<String>) -> Self {
+        Self {
+            service,
+            operation,
+            method: Method::GET,
+            path: path.into(),
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            body: None,
+        }
+    }
+
+    /// A POST of JSON; see [`Request::get`].
+    #[must_use]
+    pub fn post<B: Serialize>(
+        service: &'a Service,
+        operation: &'a str,
+        path: impl Into<String>,
+        body: &B,
+    ) -> Self {
+        Self {
+            method: Method::POST,
+            body: Some(serde_json::to_vec(body)),
+            ..Self::get(service, operation, path)
+        }
+    }
+
+    /// With further query parameters, not encoded yet.
+    #[must_use]
+    pub fn query(mut self, query: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+        self.query.extend(query);
+        self
+    }
+
+    /// With a header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+}
+
+/// A path of which each part is percent-encoded, such as the name of an object that holds slashes.
+#[must_use]
+pub fn path_of<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    parts.into_iter().flat_map(|part| ["/".to_owned(), percent_encoded(part)]).collect()
+}
+
+/// A success (2xx), read whole.
+#[derive(Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// What it said.
+    pub body: Vec<u8>,
+}
+
+/// The body of a success, chunk by chunk.
+#[derive(Debug)]
+pub struct Stream {
+    /// The HTTP status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    response: reqwest::Response,
+    service: &'static str,
+    idle: Duration,
+}
+
+impl Stream {
+    /// The next chunk, as it came over the wire; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when nothing comes for the idle timeout, or the body breaks off.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        let error = match tokio::time::timeout(self.idle, self.response.chunk()).await {
+            Ok(Ok(chunk)) => return Ok(chunk),
+            Ok(Err(error)) => GoogleError::of_request(self.service, &error),
+            Err(_) => GoogleError::TimedOut {
+                service: self.service,
+                why: format!("the body stood still for {:?}", self.idle),
+            },
+        };
+        Err(error.into())
+    }
+}
+
+/// Speaks to Google's services.
+#[derive(Clone)]
+pub struct Google {
+    http: reqwest::Client,
+    // Behind an `Arc`, because every observer has a clone.
+    endpoints: Arc<HashMap<&'static str, String>>,
+    timeouts: GoogleTimeouts,
+    tokens: Tokens,
+    calls: Calls,
+}
+
+impl Google {
+    /// Reads the credentials; the first token is fetched with the first call.
+    ///
+    /// # Errors
+    ///
+    /// [`GoogleError::Credentials`] when the file cannot be read or is of a kind that we cannot use.
+    pub async fn new(settings: &GoogleSettings, calls: Calls) -> Result<Self, GoogleError> {
+        super::install_tls();
+        let http = reqwest::Client::builder()
+            .connect_timeout(settings.timeouts.connect)
+            .timeout(settings.timeouts.request)
+            .redirect(reqwest::redirect::Policy::none())
+            // Off by default here; another crate in the tree may turn them on.
+            .no_gzip()
+            .no_brotli()
+            .no_deflate()
+            .no_zstd()
+            .build()
+            .map_err(|error| GoogleError::Credentials(causes(&error)))?;
+        let endpoints = settings.endpoints.iter();
+        let endpoints = endpoints.map(|(name, url)| (*name, url.trim_end_matches('/').to_owned())).collect();
+        let scopes = settings.services.iter().map(|service| service.scope).collect();
+        Ok(Self {
+            endpoints: Arc::new(endpoints),
+            timeouts: settings.timeouts,
+            tokens: Tokens::new(settings, scopes, &http).await?,
+            http,
+            calls,
+        })
+    }
+
+    /// The count of calls.
+    #[must_use]
+    pub fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    fn base_url(&self, service: &Service) -> &str {
+        self.endpoints.get(service.name).map_or(service.base_url, String::as_str)
+    }
+
+    /// Makes one call and reads the whole answer. Counts it; does not retry.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when there is no answer, or any other than a success (2xx).
+    pub async fn send(&self, request: Request<'_>) -> Result<Answer, Failure> {
+        let (service, operation) = (request.service.name, request.operation);
+        let answer = self.try_send(request).await;
+        self.calls.count(service, operation, CallResult::of(&answer));
+        answer
+    }
+
+    /// [`Google::send`], and `parse` for the body of the answer: one that it cannot read is a failed call.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when there is no answer, any other than a success, or one that makes no sense.
+    pub async fn read<T, E: std::error::Error>(
+        &self,
+        request: Request<'_>,
+        parse: impl FnOnce(&[u8]) -> Result<T, E>,
+    ) -> Result<T, Failure> {
+        let (service, operation) = (request.service.name, request.operation);
+        let answer = self.try_send(request).await.and_then(|Answer { status, headers: _, body }| {
+            parse(&body).map_err(|error| {
+                let text = format!("the answer makes no sense: {error}");
+                Failure { status: Some(status), ..Failure::new(Trouble::Garbled, Effect::Unknown, text) }
+            })
+        });
+        self.calls.count(service, operation, CallResult::of(&answer));
+        answer
+    }
+
+    /// Makes one call and leaves the body of a success to be read chunk by chunk, so that an object of any size needs
+    /// no memory. Counts it when its status is known; does not retry.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when there is no answer, or any other than a success (2xx).
+    pub async fn open(&self, request: Request<'_>) -> Result<Stream, Failure> {
+        let (service, operation) = (*request.service, request.operation);
+        let opening = tokio::time::timeout(self.timeouts.request, self.try_open(request));
+        let opened = opening.await.unwrap_or_else(|_| {
+            let why = format!("no first byte within {:?}", self.timeouts.request);
+            Err(GoogleError::TimedOut { service: service.title, why }.into())
+        });
+        self.calls.count(service.name, operation, CallResult::of(&opened));
+        opened
+    }
+
+    async fn try_send(&self, request: Request<'_>) -> Result<Answer, Failure> {
+        let service = request.service.title;
+        let response = self.prepare(request).await?.send().await;
+        let response = response.map_err(|error| GoogleError::of_request(service, &error))?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        if !response.status().is_success() {
+            return Err(refused(service, response).await?);
+        }
+        let body = whole(service, response).await?;
+        Ok(Answer { status, headers, body })
+    }
+
+    async fn try_open(&self, request: Request<'_>) -> Result<Stream, Failure> {
+        let service = request.service.title;
+        let response = self.prepare(request).await?.timeout(MAX_STREAM).send().await;
+        let response = response.map_err(|error| GoogleError::of_request(service, &error))?;
+        if !response.status().is_success() {
+            return Err(refused(service, response).await?);
+        }
+        Ok(Stream {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            response,
+            service,
+            idle: self.timeouts.idle,
+        })
+    }
+
+    async fn prepare(&self, request: Request<'_>) -> Result<reqwest::RequestBuilder, GoogleError> {
+        let Request { service, operation: _, method, path, query, headers, body } = request;
+        let url = format!("{}{path}", self.base_url(service));
+        let mut prepared = self.http.request(method, url).query(&query).headers(headers);
+        if let Some(body) = body {
+            let body = body.map_err(|error| GoogleError::Unwritable {
+                service: service.title,
+                why: error.to_string(),
+            })?;
+            prepared = prepared.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        if let Some(token) = self.tokens.get().await? {
+            prepared = prepared.bearer_auth(token);
+        }
+        Ok(prepared)
+    }
+}
+
+impl std::fmt::Debug for Google {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Google").field("endpoints", &self.endpoints).finish_non_exhaustive()
+    }
+}
+
+/// Reads an error answer.
+async fn refused(service: &'static str, response: reqwest::Response) -> Result<Failure, GoogleError> {
+    let status = response.status().as_u16();
+    let host = response.url().host_str().map(str::to_owned);
+    // The other form, a date, is not used by Google.
+    let retry_after = response
+        .headers()
+        .get("retry-after")
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        .map(Duration::from_secs);
+    let body = whole(service, response).await?;
+    Ok(Failure::of_google(status, host.as_deref(), &body, retry_after))
+}
+
+/// Reads the body of an answer to its end.
+async fn whole(service: &'static str, mut response: reqwest::Response) -> Result<Vec<u8>, GoogleError> {
+    let mut body = Vec::new();
+    while let Some(chunk) =
+        response.chunk().await.map_err(|error| GoogleError::of_request(service, &error))?
+    {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return Err(GoogleError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// All but the unreserved characters of RFC 3986 as `%XX`.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    const STORAGE: Service = Service {
+        name: "gcs",
+        title: "Cloud Storage",
+        base_url: "https://storage.googleapis.com",
+        scope: "https://www.googleapis.com/auth/devstorage.read_only",
+    };
+
+    /// A server that reads one request and then does as it is told. Its address, and the request that it read.
+    async fn server<F>(
+        reply: impl FnOnce(TcpStream) -> F + Send + 'static,
+    ) -> (String, oneshot::Receiver<String>)
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, told) = oneshot::channel();
+        #[expect(clippy::disallowed_methods, reason = "a far end that lives as long as the test")]
+        tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4_096];
+            let read = connection.read(&mut request).await.unwrap_or(0);
+            let _ = tell.send(String::from_utf8_lossy(&request[..read]).into_owned());
+            reply(connection).await;
+        });
+        (format!("http://{address}/v2/"), told)
+    }
+
+    async fn says(reply: &'static str) -> (String, oneshot::Receiver<String>) {
+        server(async move |mut connection| connection.write_all(reply.as_bytes()).await.unwrap()).await
+    }
+
+    async fn holds(_connection: TcpStream) {
+        std::future::pending().await
+    }
+
+    async fn google(endpoint: String) -> Google {
+        let settings = GoogleSettings {
+            services: vec![BIGQUERY, STORAGE],
+            endpoints: [("bigquery", endpoint.clone()), ("gcs", endpoint)].into(),
+            auth: Auth::None,
+            timeouts: GoogleTimeouts {
+                request: Duration::from_millis(500),
+                idle: Duration::from_millis(500),
+                ..GoogleTimeouts::default()
+            },
+            aws: None,
+        };
+        Google::new(&settings, Calls::default()).await.unwrap()
+    }
+
+    async fn get(google: &Google) -> Result<Answer, Failure> {
+        google.send(Request::get(&BIGQUERY, "tables.get", "/x")).await
+    }
+
+    fn object() -> Request<'static> {
+        let path = path_of(["b", "transit", "o", "2026/11/a b.gz"]);
+        Request::get(&STORAGE, "objects.get", path)
+            .query([("alt", "media".to_owned())])
+            .header(reqwest::header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"))
+    }
+
+    #[tokio::test]
+    async fn an_error_answer_keeps_its_status_its_wish_and_its_text() {
+        let reply =
+            "HTTP/1.1 503 Busy\r\nretry-after: 4\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbusy";
+        let google = google(says(reply).await.0).await;
+        let failure = get(&google).await.unwrap_err();
+        assert_eq!(
+            (failure.status, failure.retry_after, failure.effect),
+            (Some(503), Some(Duration::from_secs(4)), Effect::Refused)
+        );
+        assert_eq!(failure.text, "HTTP 503 from 127.0.0.1 without an error code: busy");
+        let failed = CallResult::Failed(Trouble::Failing);
+        assert_eq!(google.calls().snapshot(), [("bigquery", "tables.get".to_owned(), failed, 1)]);
+    }
+
+    #[tokio::test]
+    async fn silence_and_a_closed_port_are_different_faults() {
+        let silent = google(server(holds).await.0).await;
+        let error = get(&silent).await.unwrap_err();
+        assert_eq!((error.kind, error.effect), (Trouble::TimedOut, Effect::Unknown), "{error:?}");
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let error = google(format!("http://{address}")).await.open(object()).await.unwrap_err();
+        assert_eq!((error.kind, error.effect), (Trouble::Unreachable, Effect::NotSent));
+        let words = error.text;
+        assert!(words.contains("refused") && words.starts_with("cannot reach Cloud Storage"), "{words}");
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let reply = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
+        let failure = get(&google(says(reply).await.0).await).await.unwrap_err();
+        assert_eq!((failure.status, failure.kind), (Some(302), Trouble::Failing));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_makes_no_sense_is_a_failed_call() {
+        let google = google(says("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>").await.0).await;
+        let request = Request::get(&BIGQUERY, "tables.get", "/x");
+        let read = google.read(request, |body| serde_json::from_slice::<serde_json::Value>(body)).await;
+        assert_eq!(read.unwrap_err().kind, Trouble::Garbled);
+        let failed = CallResult::Failed(Trouble::Garbled);
+        assert_eq!(google.calls().snapshot(), [("bigquery", "tables.get".to_owned(), failed, 1)]);
+    }
+
+    #[tokio::test]
+    async fn an_object_is_streamed_as_it_is_stored_and_its_name_is_encoded() {
+        let reply = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 8\r\n\r\nnot gzip";
+        let (endpoint, told) = says(reply).await;
+        let google = google(endpoint).await;
+        let mut stream = google.open(object()).await.unwrap();
+        assert_eq!(
+            (stream.status, &stream.headers["content-encoding"]),
+            (200, &HeaderValue::from_static("gzip"))
+        );
+        let mut body = Vec::new();
+        while let Some(chunk) = stream.chunk().await.unwrap() {
+            body.extend_from_slice(&chunk);
+        }
+        assert_eq!(body, b"not gzip");
+        let asked = told.await.unwrap();
+        assert!(asked.starts_with("GET /v2/b/transit/o/2026%2F11%2Fa%20b.gz?alt=media HTTP/1.1"), "{asked}");
+        assert!(asked.contains("accept-encoding: gzip\r\n"), "{asked}");
+        assert_eq!(google.calls().snapshot(), [("gcs", "objects.get".to_owned(), CallResult::Ok, 1)]);
+    }
+
+    #[tokio::test]
+    async fn a_stream_may_take_longer_than_a_call_but_must_not_stand_still() {
+        let (endpoint, _told) = server(async |mut connection: TcpStream| {
+            let head = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n";
+            connection.write_all(head.as_bytes()).await.unwrap();
+            for _ in 0..7 {
+                connection.write_all(b"x").await.unwrap();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            std::future::pending().await
+        })
+        .await;
+        let google = google(endpoint).await;
+        let mut stream = google.open(object()).await.unwrap();
+        let mut bytes = 0;
+        let error = loop {
+            match stream.chunk().await {
+                Ok(chunk) => bytes += chunk.unwrap().len(),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(bytes, 7);
+        assert_eq!(error.kind, Trouble::TimedOut, "{error:?}");
+    }
+}

@@ -1,0 +1,24 @@
+//! A failed call as an observer reports it.
+
+use std::error::Error;
+
+use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
+
+use super::ObserveError;
+use crate::cloud::failure::Failure;
+
+pub(super) use crate::cloud::failure::causes;
+
+impl From<Failure> for ObserveError {
+    fn from(failure: Failure) -> Self {
+        Self { trouble: failure.kind, detail: failure.text.into(), retry_after: failure.retry_after }
+    }
+}
+
+/// What became of `asked`, such as `GetRecords on stream logs-acme`.
+pub fn explain<E>(asked: &str, error: &SdkError<E>) -> ObserveError
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    Failure::of_aws(error).calling(asked).into()
+}

@@ -69,11 +69,12 @@ pub enum Fault {
         ms: u64,
     },
     /// Objects are uploaded in parts: LastModified is `early_ms` before they become visible, and the ETag ends in `-2`.
+    /// Stages in S3 only; Google Cloud Storage stamps an object when its upload ends.
     Multipart { stage: Stage, early_ms: u64 },
     /// Object keys no longer grow with time.
     UnorderedKeys { stage: Stage },
     /// The writer of a stage's objects collects lines for so long before it makes one object of them, on top of the hop's
-    /// usual time. Archive and transit only; the others store lines one by one.
+    /// usual time. Archive, transit and transfer only; the others store lines one by one.
     Batch { stage: Stage, ms: u64 },
     /// Rows stay in the streaming buffer, where their `_PARTITIONTIME` is NULL, for so long; 0 for not at all.
     StreamingBuffer { ms: u64 },

@@ -1,5 +1,5 @@
-//! A multi-tenant log pipeline in one process, speaking the real wire protocols on loopback: CloudWatch Logs, Kinesis, S3, STS
-//! and BigQuery, with the pipeline's stages between them. For the demo, the tests and the benchmarks.
+//! A multi-tenant log pipeline in one process, speaking the real wire protocols on loopback: CloudWatch Logs, Kinesis, S3, STS,
+//! BigQuery and Google Cloud Storage, with the pipeline's stages between them. For the demo, the tests and the benchmarks.
 //!
 //! It knows when every canary truly arrived everywhere ([`Sandbox::truth`]), so a probe's accuracy can be measured, and it can
 //! misbehave in every way that a pipeline or a cloud can ([`Fault`]). Not mocks behind our own traits, because then the clients,
@@ -11,7 +11,8 @@
 //!
 //! The table is `demo.logs.events` with the columns `trace_id STRING, tenant STRING, message STRING, ingest_time TIMESTAMP`;
 //! the buckets are `sre-archive` (`archive/tenant=<t>/dt=%Y-%m-%d/hour=%H/`, `dlq/tenant=<t>/…`) and `sre-transit`
-//! (`transit/%Y/%m/%d/%H/`); the streams are `logs-<tenant>`.
+//! (`transit/%Y/%m/%d/%H/`) in S3, and `gcp-transit` (`transfer/%Y/%m/%d/%H/`, the hour being that of the transit object) in
+//! Google Cloud Storage; the streams are `logs-<tenant>`.
 
 mod clock;
 mod fault;
@@ -32,14 +33,16 @@ pub use self::clock::Micros;
 pub use self::fault::{ActiveFault, Damage, Drift, Fault, Rejection, ServiceEffect, StageEffect};
 pub use self::names::{Service, Stage};
 pub use self::settings::{
-    ARCHIVE_BUCKET, Distribution, Pace, Profile, REGION, SRE_ACCOUNT, Settings, TABLE, TRANSIT_BUCKET,
-    TenantSpec,
+    ARCHIVE_BUCKET, Distribution, Pace, Profile, REGION, SRE_ACCOUNT, Settings, TABLE, TRANSFER_BUCKET,
+    TRANSIT_BUCKET, TenantSpec,
 };
 pub use self::truth::{Arrival, Fate, Incident, TruthRecord};
 pub use self::world::CallCount;
+pub use self::world::buckets::Packing;
 
 use self::tasks::Tasks;
 use self::world::Shared;
+use self::world::buckets::Object;
 
 /// Where the services listen, each as `http://127.0.0.1:port`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +53,8 @@ pub struct Endpoints {
     pub sts: String,
     /// With the path `/bigquery/v2`, as clients want their base address.
     pub bigquery: String,
+    /// Google Cloud Storage.
+    pub gcs: String,
     /// For people and tests; never for a probe.
     pub admin: String,
 }
@@ -72,20 +77,19 @@ impl Sandbox {
         let admin_port = settings.admin_port;
         let shared = Arc::new(Shared::new(settings));
         let mut tasks = Tasks::new();
-        let mut addresses = Vec::new();
-        for service in Service::ALL {
+        let mut listen = async |service| {
             let (listener, address) = http::bind(0).await?;
             http::serve(&mut tasks, service, listener, &shared);
-            addresses.push(address);
-        }
+            std::io::Result::Ok(format!("http://{address}"))
+        };
         let (listener, admin) = http::bind(admin_port).await?;
-        // In the order of `Service::ALL`.
         let endpoints = Endpoints {
-            logs: format!("http://{}", addresses[0]),
-            kinesis: format!("http://{}", addresses[1]),
-            s3: format!("http://{}", addresses[2]),
-            sts: format!("http://{}", addresses[3]),
-            bigquery: format!("http://{}/bigquery/v2", addresses[4]),
+            logs: listen(Service::Logs).await?,
+            kinesis: listen(Service::Kinesis).await?,
+            s3: listen(Service::S3).await?,
+            sts: listen(Service::Sts).await?,
+            bigquery: format!("{}/bigquery/v2", listen(Service::Bigquery).await?),
+            gcs: listen(Service::Gcs).await?,
             admin: format!("http://{admin}"),
         };
         http::admin::serve(&mut tasks, listener, &shared, endpoints.clone());
@@ -166,12 +170,22 @@ impl Sandbox {
     /// # Panics
     /// When there is no such bucket.
     pub fn put_object(&self, bucket: &str, key: &str, body: Vec<u8>) {
+        self.put_packed_object(bucket, key, body, Packing::Plain);
+    }
+
+    /// Puts an object that the pipeline did not write into a bucket of Google Cloud Storage, whose metadata say this of it
+    /// whatever its bytes.
+    ///
+    /// # Panics
+    /// When there is no such bucket.
+    pub fn put_packed_object(&self, bucket: &str, key: &str, body: Vec<u8>, packing: Packing) {
         let mut world = self.shared.lock();
         let capacity = world.settings.capacity;
         let Some(bucket) = world.bucket_mut(bucket) else {
             panic!("an object must be put into a bucket of the sandbox, and `{bucket}` is none");
         };
-        bucket.put(key.to_owned(), pipeline::plain_object(body.into(), clock::now()), capacity);
+        let object = Object { packing, ..pipeline::plain_object(body.into(), clock::now()) };
+        bucket.put(key.to_owned(), object, capacity);
     }
 
     /// What really happened to every canary, oldest first.

@@ -16,10 +16,13 @@ pub enum Stage {
     Archive,
     /// The transit objects in S3, shared between tenants; its hop is the exporter.
     Transit,
-    /// The BigQuery table; its hop is the transfer.
+    /// The BigQuery table; its hop is the load.
     Bigquery,
     /// The dead-letter prefix in S3, reached only by fault.
     DeadLetter,
+    /// The copies of the transit objects in Google Cloud Storage, a side stage; its hop is the storage transfer. Last, since
+    /// the place of a stage in this list seeds its dice.
+    Transfer,
 }
 
 impl Stage {
@@ -32,6 +35,7 @@ impl Stage {
             Self::Transit => "transit",
             Self::Bigquery => "bigquery",
             Self::DeadLetter => "dead_letter",
+            Self::Transfer => "transfer",
         }
     }
 }
@@ -51,11 +55,12 @@ pub enum Service {
     S3,
     Sts,
     Bigquery,
+    Gcs,
 }
 
 impl Service {
     /// Every service, in the order of [`Service`].
-    pub const ALL: [Self; 5] = [Self::Logs, Self::Kinesis, Self::S3, Self::Sts, Self::Bigquery];
+    pub const ALL: [Self; 6] = [Self::Logs, Self::Kinesis, Self::S3, Self::Sts, Self::Bigquery, Self::Gcs];
 
     /// The name in JSON, in calls and in tests.
     pub fn name(self) -> &'static str {
@@ -65,6 +70,7 @@ impl Service {
             Self::S3 => "s3",
             Self::Sts => "sts",
             Self::Bigquery => "bigquery",
+            Self::Gcs => "gcs",
         }
     }
 }

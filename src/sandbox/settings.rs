@@ -14,6 +14,8 @@ pub const REGION: &str = "eu-central-1";
 pub const ARCHIVE_BUCKET: &str = "sre-archive";
 /// Bucket of the transit objects.
 pub const TRANSIT_BUCKET: &str = "sre-transit";
+/// Bucket in Google Cloud Storage of the copies of the transit objects.
+pub const TRANSFER_BUCKET: &str = "gcp-transit";
 /// Project, dataset and name of the only table.
 pub const TABLE: (&str, &str, &str) = ("demo", "logs", "events");
 
@@ -95,6 +97,8 @@ pub struct Pace {
     pub export: Distribution,
     /// Transit object to table row.
     pub transfer: Distribution,
+    /// Transit object to its copy in Google Cloud Storage.
+    pub copy: Distribution,
     /// How long the archive writer collects lines of a tenant for one object.
     pub archive_batch: Duration,
     /// How long the exporter collects lines of all tenants for one object.
@@ -111,6 +115,7 @@ impl Pace {
             archive: Distribution::Uniform { min_ms: 1_000.0, max_ms: 5_000.0 },
             export: Distribution::Uniform { min_ms: 2_000.0, max_ms: 8_000.0 },
             transfer: Distribution::Uniform { min_ms: 500.0, max_ms: 4_000.0 },
+            copy: Distribution::Uniform { min_ms: 300.0, max_ms: 2_500.0 },
             archive_batch: Duration::from_secs(1),
             transit_batch: Duration::from_millis(500),
             query: Distribution::LogNormal { median_ms: 120.0, sigma: 0.4 },
@@ -124,6 +129,7 @@ impl Pace {
             archive: Distribution::Fixed { ms: 30.0 },
             export: Distribution::Fixed { ms: 30.0 },
             transfer: Distribution::Fixed { ms: 20.0 },
+            copy: Distribution::Fixed { ms: 15.0 },
             archive_batch: Duration::from_millis(10),
             transit_batch: Duration::from_millis(10),
             query: Distribution::Fixed { ms: 1.0 },
@@ -137,6 +143,7 @@ impl Pace {
             Stage::Archive => self.archive,
             Stage::Transit => self.export,
             Stage::Bigquery => self.transfer,
+            Stage::Transfer => self.copy,
         }
     }
 
@@ -144,7 +151,9 @@ impl Pace {
         match stage {
             Stage::Archive => self.archive_batch,
             Stage::Transit => self.transit_batch,
-            Stage::LogGroup | Stage::TenantStream | Stage::Bigquery | Stage::DeadLetter => Duration::ZERO,
+            Stage::LogGroup | Stage::TenantStream | Stage::Bigquery | Stage::DeadLetter | Stage::Transfer => {
+                Duration::ZERO
+            }
         }
     }
 }

@@ -24,6 +24,8 @@ ROOT_SECRET = "test"
 
 ARCHIVE_BUCKET = "sre-archive"
 TRANSIT_BUCKET = "sre-transit"
+# In Google Cloud Storage.
+TRANSFER_BUCKET = "gcp-transit"
 CENTRAL_STREAM = "logs.central"
 DEAD_LETTER_QUEUE = "aggregator-dlq"
 STREAM_PREFIX = "logs-"

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import deploy
 from bigquery import BigQuery
+from gcs import Gcs
 from processes import Child, Port, say
 
 PROJECT, DATASET, TABLE = "traceprobe-test", "logs", "events"
@@ -36,13 +37,15 @@ class Pipeline:
         self.tenants = deploy.tenants(tenants)
         self.truth_file = home / "truth.ndjson"
         self._partitioning = PARTITIONING[partitioning]
-        self._aws_port, self._bigquery_port = Port(), Port()
+        self._aws_port, self._bigquery_port, self._gcs_port = Port(), Port(), Port()
         self.aws = deploy.Aws(f"http://127.0.0.1:{self._aws_port.number}")
         self.bigquery = BigQuery(
             f"http://127.0.0.1:{self._bigquery_port.number}/bigquery/v2", PROJECT, DATASET, TABLE)
+        self.gcs = Gcs(f"http://127.0.0.1:{self._gcs_port.number}", deploy.TRANSFER_BUCKET)
         self._ministack = self._child("ministack", [str(self._aws_port.number), str(home / "ministack")])
         self._bqemulator = self._child(
             "bqemulator", [str(self._bigquery_port.number), str(home / "bqemulator"), PROJECT])
+        self._gcs = self._child("gcs", [str(self._gcs_port.number)])
         self._transfer: Child | None = None
         self._deployed: dict = {}
 
@@ -51,13 +54,15 @@ class Pipeline:
 
     @property
     def _children(self) -> list[Child]:
-        return [child for child in (self._transfer, self._bqemulator, self._ministack) if child is not None]
+        children = (self._transfer, self._gcs, self._bqemulator, self._ministack)
+        return [child for child in children if child is not None]
 
     def start(self) -> None:
         started = time.monotonic()
         self.truth_file.touch()
         self._ministack.start()
         self._bqemulator.start()
+        self._gcs.start()
         self._ministack.wait_until(self._aws_is_up, START_SECONDS)
         say(f"ministack is up after {time.monotonic() - started:.1f} s")
         self._deployed = deploy.deploy(self.aws, self.tenants, self.truth_file)
@@ -65,6 +70,8 @@ class Pipeline:
         deploy.warm(self.aws, self.tenants)
         self._bqemulator.wait_until(self.bigquery.is_up, START_SECONDS)
         self.bigquery.create_table(deploy.TABLE_SCHEMA, self._partitioning)
+        self._gcs.wait_until(self.gcs.is_up, START_SECONDS)
+        self.gcs.create_bucket()
         self._start_transfer()
         self._prove()
         say(f"ready after {time.monotonic() - started:.1f} s")
@@ -73,6 +80,7 @@ class Pipeline:
         settings = self.home / "transfer.json"
         settings.write_text(json.dumps({
             "transit_bucket": deploy.TRANSIT_BUCKET,
+            "gcs": {"url": self.gcs.url, "bucket": self.gcs.bucket},
             "bigquery": {"url": self.bigquery.url, "project": PROJECT, "dataset": DATASET, "table": TABLE},
         }))
         environment = {
@@ -134,6 +142,7 @@ class Pipeline:
             "event": "ready",
             "aws_endpoint": self.aws.endpoint,
             "bigquery_endpoint": self.bigquery.url,
+            "gcs_endpoint": self.gcs.url,
             "region": deploy.REGION,
             "sre_account": deploy.SRE,
             "credentials": self.probe_credentials,
@@ -155,6 +164,8 @@ class Pipeline:
             "archive_key": "archive/tenant={tenant}/dt=%Y-%m-%d/hour=%H/",
             "transit_bucket": deploy.TRANSIT_BUCKET,
             "transit_key": "transit/%Y/%m/%d/%H/",
+            "transfer_bucket": deploy.TRANSFER_BUCKET,
+            "transfer_key": "transfer/%Y/%m/%d/%H/",
             "dead_letter_queue_url": self.dead_letter_queue_url,
             "project": PROJECT,
             "table": self.bigquery.table_name,

@@ -25,7 +25,7 @@ class Port:
 
     The socket is bound and never listens, so a client is refused as by a machine without the
     program, while no other program and no outgoing connection is given the port. The program binds
-    it with SO_REUSEADDR (uvicorn and hypercorn do), which the kernel allows beside our socket.
+    it with SO_REUSEADDR (uvicorn, hypercorn and Go do), which the kernel allows beside our socket.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Child:
         self._log = home / "logs" / f"{name}.log"
         # Credentials and settings of whoever runs the tests must not reach the emulators.
         kept = {key: value for key, value in os.environ.items()
-                if not key.startswith(("AWS_", "BQEMU_", "MINISTACK_", "GOOGLE_", "LAMBDA_", "OTEL_"))}
+                if not key.startswith(("AWS_", "BQEMU_", "MINISTACK_", "GOOGLE_", "LAMBDA_", "OTEL_", "STORAGE_"))}
         self._environment = {**kept, **environment}
         self._process: subprocess.Popen | None = None
 

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 import deploy
 from bigquery import strings
+from gcs import GZIP_ENCODED, GZIP_FILE, PLAIN
 
 sys.path.insert(0, str(deploy.HERE / "lambdas"))
 import truth  # noqa: E402
@@ -24,7 +25,7 @@ import truth  # noqa: E402
 SIZES = (100, 500, 1_000, 5_000, 10_000)
 EVENTS_PER_TENANT = 20
 ARRIVE_SECONDS = 60
-STAGES = ("tenant_stream", "archive", "central_stream", "transit", "bigquery")
+STAGES = ("tenant_stream", "archive", "central_stream", "transit", "transfer", "bigquery")
 # S3 and Kinesis stamp in whole ms.
 STAMP_US = 1_000
 
@@ -116,6 +117,7 @@ class Run:
             "tenant_stream": self._look_at_kinesis,
             "archive": self._look_at_archive,
             "transit": self._look_at_transit,
+            "transfer": self._look_at_transfer,
             "bigquery": self._look_at_bigquery,
         }
         for stage, look in looks.items():
@@ -132,7 +134,7 @@ class Run:
         for stage in STAGES:
             faults += [f"truth of {stage}: {len(known[stage][tag])} entries for {tag}"
                        for tag in self.sent if len(known[stage][tag]) != 1]
-        return faults + self._look_at_dead_letters() + self._look_at_log_groups()
+        return faults + self._look_at_dead_letters() + self._look_at_log_groups() + self._look_at_gcs()
 
     def _look_at_kinesis(self):
         kinesis = self._client("kinesis")
@@ -165,6 +167,64 @@ class Run:
     def _look_at_transit(self):
         rows = self._objects(deploy.TRANSIT_BUCKET, self._hours("transit/%Y/%m/%d/%H/"))
         return [(tag, row["tenant"], stamp) for row, stamp in rows for tag in truth.tags_in([row["message"]])]
+
+    def _look_at_transfer(self):
+        bucket = self.pipeline.gcs
+        seen = []
+        for prefix in self._hours("transfer/%Y/%m/%d/%H/"):
+            # Pages of three, so that there are some.
+            for item in bucket.list(prefix, page_size=3):
+                body = bucket.get(item["name"], item["generation"])
+                text = gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body
+                rows = [json.loads(line) for line in text.splitlines()]
+                stamp = _us(datetime.fromisoformat(item["timeCreated"]))
+                seen += [(tag, row["tenant"], stamp) for row in rows for tag in truth.tags_in([row["message"]])]
+        return seen
+
+    def _look_at_gcs(self) -> list[str]:
+        """What the probe relies on in Google Cloud Storage, and what README.md says of the emulator."""
+        bucket = self.pipeline.gcs
+        faults = []
+
+        def must(what: str, fact: bool) -> None:
+            if not fact:
+                faults.append(f"Cloud Storage: {what}")
+
+        copies = [item for prefix in self._hours("transfer/%Y/%m/%d/%H/") for item in bucket.list(prefix)]
+        kinds = {(item["contentType"], item.get("contentEncoding")) for item in copies}
+        must(f"the copies are packed in all three ways: {kinds}", len(kinds) == 3)
+        must("some copies have awkward names", any(" 100% grün" in item["name"] for item in copies))
+
+        text = b"one line\n"
+        packed = gzip.compress(text)
+        awkward = "check/1 100% + grün?#&=.ndjson"
+        for name, body, packing in [(awkward, packed, GZIP_ENCODED), ("check/2.gz", packed, GZIP_FILE), ("check/3", text, PLAIN)]:
+            bucket.put(name, body, packing)
+            must(f"{name} is given back as it was stored", bucket.get(name) == body)
+        names = [item["name"] for item in bucket.list("check/", page_size=1)]
+        must(f"pages of one make the whole list: {names}", names == [awkward, "check/2.gz", "check/3"])
+        names = [item["name"] for item in bucket.list("check/", start_offset="check/2.gz")]
+        must(f"startOffset is inclusive: {names}", names == ["check/2.gz", "check/3"])
+        must("gzip is unpacked for who does not accept it", bucket.get(awkward, headers={"Accept-Encoding": "identity"}) == text)
+
+        def answers(name: str, query: dict, headers: dict, status: int, part: bytes) -> None:
+            found, _, body = bucket.call(bucket.path(name, {"alt": "media", **query}), headers=headers)
+            must(f"{name} with {query} and {headers}: {found} {body[:80]!r}", found == status and part in body)
+
+        answers(awkward, {}, {"Accept-Encoding": "gzip", "Range": "bytes=0-3"}, 206, packed[:4])
+        answers("check/3", {}, {"Range": "bytes=0-2"}, 206, b"one")
+        answers("check/3", {}, {"Range": "bytes=99-"}, 416, b"")
+        answers("check/4", {}, {}, 404, b"Not Found")
+        old = bucket.put("check/3", b"old", PLAIN)["generation"]
+        new = bucket.put("check/3", b"new", PLAIN)["generation"]
+        must(f"generations grow: {old} {new}", int(old) < int(new))
+        answers("check/3", {"generation": new}, {}, 200, b"new")
+        answers("check/3", {"generation": old}, {}, 404, b"Not Found")
+        # Not as in the cloud; when these change, so must README.md.
+        answers("check/3", {"ifGenerationMatch": old}, {}, 200, b"new")
+        listed = json.loads(bucket.call(f"/storage/v1/b/{bucket.bucket}/o?prefix=check/&fields=items/nom")[2])
+        must("fields is ignored", "size" in listed["items"][0])
+        return faults
 
     def _objects(self, bucket: str, prefixes: list[str]):
         s3 = self._client("s3")

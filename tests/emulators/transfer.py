@@ -1,6 +1,8 @@
-"""Data transfer: from the transit prefix to BigQuery, row by row by insertAll.
+"""Data transfer: from the transit prefix to Google Cloud Storage and on to BigQuery.
 
-Every line is inserted exactly once. When BigQuery is away the rows wait here and go in later, with
+Every object is copied into a bucket of Google Cloud Storage under its own key below `transfer/`. By
+turns the copy is a gzip file, text stored as gzip, and plain text, and every other name has a blank,
+a percent sign and a letter beyond ASCII in it. The rows then go into the table by insertAll. Every line is inserted exactly once. When BigQuery is away the rows wait here and go in later, with
 the time of that later insert, because that is when they arrived. When an answer is lost the table
 is asked whether the rows of that insert, which share one `ingest_time`, are there.
 
@@ -17,12 +19,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from bigquery import BigQuery, Failed, Unreachable, timestamp
+from gcs import GZIP_ENCODED, GZIP_FILE, PLAIN, Gcs
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "lambdas"))
 import cloud  # noqa: E402
 import truth  # noqa: E402
 
-STAGE = "bigquery"
+COPY_STAGE, STAGE = "transfer", "bigquery"
 POLL_SECONDS = 0.1
 RETRY_SECONDS = 0.25
 # insertAll takes up to 50,000 rows and 10 MB a request (BigQuery quotas); 500 is what Google recommends.
@@ -33,7 +36,7 @@ LOOK_BACK_MS = 120_000
 
 
 class Source:
-    """The new lines of the transit prefix."""
+    """The new objects of the transit prefix."""
 
     def __init__(self, bucket: str) -> None:
         self._s3 = cloud.client("s3")
@@ -41,14 +44,13 @@ class Source:
         self._seen: set[str] = set()
         self._newest_ms = 0
 
-    def new_lines(self) -> list[str]:
-        lines = []
+    def new_objects(self):
+        """Keys with their bodies."""
         for key in self._new_keys():
             body = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
-            lines += gzip.decompress(body).decode().splitlines()
             self._seen.add(key)
             self._newest_ms = max(self._newest_ms, int(_name(key).partition("-")[0]))
-        return lines
+            yield key, body
 
     def _new_keys(self) -> list[str]:
         now = datetime.now(UTC)
@@ -66,6 +68,25 @@ class Source:
 
 def _name(key: str) -> str:
     return key.rpartition("/")[2]
+
+
+class Copies:
+    """The copies in Google Cloud Storage."""
+
+    def __init__(self, bucket: Gcs) -> None:
+        self._bucket = bucket
+        self._count = 0
+
+    def add(self, key: str, body: bytes, lines: list[str]) -> None:
+        packing = (GZIP_ENCODED, GZIP_FILE, PLAIN)[self._count % 3]
+        stem = key.replace("transit/", "transfer/", 1).removesuffix(".ndjson.gz")
+        awkward = " 100% grün" if self._count % 2 else ""
+        ending = ".ndjson.gz" if packing is GZIP_FILE else ".ndjson"
+        self._count += 1
+        before = truth.now_us()
+        self._bucket.put(
+            f"{stem}{awkward}{ending}", gzip.decompress(body) if packing is PLAIN else body, packing)
+        truth.record(COPY_STAGE, [json.loads(line)["message"] for line in lines], before, truth.now_us())
 
 
 class Sink:
@@ -147,11 +168,15 @@ def _say(text: str) -> None:
 def main() -> None:
     settings = json.loads(Path(sys.argv[1]).read_text())
     source = Source(settings["transit_bucket"])
+    copies = Copies(Gcs(**settings["gcs"]))
     sink = Sink(BigQuery(**settings["bigquery"]))
     _say("running")
     while True:
         started = time.monotonic()
-        sink.add(source.new_lines())
+        for key, body in source.new_objects():
+            lines = gzip.decompress(body).decode().splitlines()
+            copies.add(key, body, lines)
+            sink.add(lines)
         pause = POLL_SECONDS if sink.flush() else RETRY_SECONDS
         time.sleep(max(0.0, pause - (time.monotonic() - started)))
 

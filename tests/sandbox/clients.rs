@@ -176,7 +176,16 @@ impl Clients {
 
     pub async fn try_query(&self, body: serde_json::Value) -> reqwest::Result<(u16, serde_json::Value)> {
         let url = format!("{}/projects/demo/queries", self.endpoints.bigquery);
-        let answer = self.http.post(url).json(&body).send().await?;
+        Self::answer(self.http.post(url).json(&body)).await
+    }
+
+    /// Status and body; null when the body is not JSON.
+    pub async fn try_get(&self, url: &str) -> reqwest::Result<(u16, serde_json::Value)> {
+        Self::answer(self.http.get(url)).await
+    }
+
+    async fn answer(request: reqwest::RequestBuilder) -> reqwest::Result<(u16, serde_json::Value)> {
+        let answer = request.send().await?;
         let status = answer.status().as_u16();
         Ok((status, serde_json::from_str(&answer.text().await?).unwrap_or(serde_json::Value::Null)))
     }

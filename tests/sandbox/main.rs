@@ -2,6 +2,7 @@
 
 mod bigquery;
 mod clients;
+mod gcs;
 mod kinesis;
 mod schema;
 mod service_faults;

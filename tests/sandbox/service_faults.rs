@@ -12,7 +12,7 @@ use traceprobe::sandbox::{
 use crate::clients::*;
 
 /// What a call of each service came to: "ok", an error code, or the kind of failure.
-async fn outcomes(clients: &Clients, logs: &aws_sdk_cloudwatchlogs::Client) -> [(Service, String); 5] {
+async fn outcomes(clients: &Clients, logs: &aws_sdk_cloudwatchlogs::Client) -> [(Service, String); 6] {
     fn told<T, E: ProvideErrorMetadata, R>(result: Result<T, SdkError<E, R>>) -> String {
         match result {
             Ok(_) => "ok".to_owned(),
@@ -22,27 +22,29 @@ async fn outcomes(clients: &Clients, logs: &aws_sdk_cloudwatchlogs::Client) -> [
             Err(_) => "other".to_owned(),
         }
     }
-    let (status, body) =
-        match clients.try_query(ids_query("SELECT trace_id FROM demo.logs.events", &[])).await {
-            Ok(answer) => answer,
-            Err(error) => (0, json!(error.to_string())),
-        };
-    let bigquery = match status {
-        200 => "ok".to_owned(),
-        0 => "dispatch".to_owned(),
-        status => format!("{status} {}", body["error"]["errors"][0]["reason"].as_str().unwrap_or("page")),
-    };
+    fn google(answer: reqwest::Result<(u16, serde_json::Value)>) -> String {
+        match answer {
+            Ok((200, _)) => "ok".to_owned(),
+            Ok((status, body)) => {
+                format!("{status} {}", body["error"]["errors"][0]["reason"].as_str().unwrap_or("page"))
+            }
+            Err(_) => "dispatch".to_owned(),
+        }
+    }
+    let query = clients.try_query(ids_query("SELECT trace_id FROM demo.logs.events", &[])).await;
+    let list = clients.try_get(&format!("{}/storage/v1/b/gcp-transit/o", clients.endpoints.gcs)).await;
     [
         (Service::Logs, told(logs.filter_log_events().log_group_name("/ecs/acme/app").send().await)),
         (Service::Kinesis, told(clients.kinesis.list_shards().stream_name("logs-acme").send().await)),
         (Service::S3, told(clients.s3.list_objects_v2().bucket("sre-archive").send().await)),
         (Service::Sts, told(clients.sts.get_caller_identity().send().await)),
-        (Service::Bigquery, bigquery),
+        (Service::Bigquery, google(query)),
+        (Service::Gcs, google(list)),
     ]
 }
 
 /// Switches an effect on for one service after the other, and checks that it alone fails, in the words expected.
-async fn fails_alone(effect: ServiceEffect, expected: [&str; 5]) {
+async fn fails_alone(effect: ServiceEffect, expected: [&str; 6]) {
     let (sandbox, clients) = start(Settings::brisk(4, 1)).await;
     let logs = clients.logs(0).await;
     for (faulty, expected) in Service::ALL.into_iter().zip(expected) {
@@ -67,6 +69,7 @@ async fn each_service_throttles_in_its_own_words() {
         "SlowDown",
         "Throttling",
         "429 rateLimitExceeded",
+        "429 rateLimitExceeded",
     ];
     fails_alone(ServiceEffect::Throttle, words).await;
 }
@@ -79,14 +82,21 @@ async fn each_service_denies_in_its_own_words() {
         "AccessDenied",
         "AccessDenied",
         "403 accessDenied",
+        "403 forbidden",
     ];
     fails_alone(ServiceEffect::Deny, words).await;
 }
 
 #[tokio::test]
 async fn each_service_can_fail_inside() {
-    let words =
-        ["InternalFailure", "InternalFailure", "InternalError", "InternalFailure", "500 internalError"];
+    let words = [
+        "InternalFailure",
+        "InternalFailure",
+        "InternalError",
+        "InternalFailure",
+        "500 internalError",
+        "500 backendError",
+    ];
     fails_alone(ServiceEffect::ServerError { status: 500 }, words).await;
     let words = [
         "ServiceUnavailableException",
@@ -94,14 +104,15 @@ async fn each_service_can_fail_inside() {
         "ServiceUnavailable",
         "InternalFailure",
         "503 page",
+        "503 page",
     ];
     fails_alone(ServiceEffect::ServerError { status: 503 }, words).await;
 }
 
 #[tokio::test]
 async fn each_connection_can_be_cut() {
-    fails_alone(ServiceEffect::CutBefore, ["dispatch"; 5]).await;
-    fails_alone(ServiceEffect::CutAfter, ["dispatch"; 5]).await;
+    fails_alone(ServiceEffect::CutBefore, ["dispatch"; 6]).await;
+    fails_alone(ServiceEffect::CutAfter, ["dispatch"; 6]).await;
 }
 
 #[tokio::test]

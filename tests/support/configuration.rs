@@ -48,6 +48,7 @@ auth = "none"
 /// What a stage of the sandbox is, and where.
 fn source(stage: Stage) -> String {
     let (archive, transit) = (sandbox::ARCHIVE_BUCKET, sandbox::TRANSIT_BUCKET);
+    let transfer = sandbox::TRANSFER_BUCKET;
     let (project, dataset, table) = sandbox::TABLE;
     match stage {
         Stage::LogGroup => r#"kind = "cloudwatch_logs"
@@ -74,6 +75,12 @@ key = "dlq/tenant={{tenant}}/dt=%Y-%m-%d/hour=%H/""#
 kind = "s3"
 bucket = "{transit}"
 key = "transit/%Y/%m/%d/%H/""#
+        ),
+        Stage::Transfer => format!(
+            r#"after = "transit"
+kind = "gcs"
+bucket = "{transfer}"
+key = "transfer/%Y/%m/%d/%H/""#
         ),
         Stage::Bigquery => format!(
             r#"after = "transit"

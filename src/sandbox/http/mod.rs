@@ -6,6 +6,8 @@
 pub(crate) mod admin;
 mod bigquery;
 mod connection;
+mod fields;
+mod gcs;
 mod kinesis;
 mod logs;
 mod s3;
@@ -104,6 +106,7 @@ async fn handle(
             Service::S3 => s3::name(&world, &call),
             Service::Sts => sts::name(&world, &call),
             Service::Bigquery => bigquery::name(&call),
+            Service::Gcs => gcs::name(&world, &call),
         };
         world.count_call(service, &named.operation, &named.resource);
         named
@@ -126,6 +129,7 @@ async fn handle(
             Service::S3 => s3::fail(failure),
             Service::Sts => sts::fail(failure),
             Service::Bigquery => bigquery::fail(failure),
+            Service::Gcs => gcs::fail(failure, &call),
         };
     }
     let answer = match service {
@@ -134,6 +138,7 @@ async fn handle(
         Service::S3 => s3::answer(&context.shared, &named.operation, &call),
         Service::Sts => sts::answer(&context.shared, &named.operation, &call),
         Service::Bigquery => bigquery::answer(&context.shared, &named.operation, &call).await,
+        Service::Gcs => gcs::answer(&context.shared, &named.operation, &call),
     };
     if effects.contains(&ServiceEffect::CutAfter) {
         scissors.cut();

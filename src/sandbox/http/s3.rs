@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::super::clock::Micros;
 use super::super::names::Service;
-use super::super::world::buckets::Object;
+use super::super::world::buckets::{Object, Start};
 use super::super::world::{Shared, World};
 use super::{Call, Failure, Named, plain, request_id, server_status, xml};
 
@@ -25,12 +25,7 @@ pub(super) fn name(world: &World, call: &Call) -> Named {
         (&Method::HEAD, false) => ("HeadObject", format!("{bucket}/{key}")),
         _ => ("Unknown", bucket),
     };
-    let label = resource.split("tenant=").nth(1).and_then(|rest| rest.split('/').next()).map(str::to_owned);
-    Named {
-        operation: operation.to_owned(),
-        tenant: label.filter(|name| world.tenant_index(name).is_some()),
-        resource,
-    }
+    Named { operation: operation.to_owned(), tenant: world.labelled(&resource).map(str::to_owned), resource }
 }
 
 pub(super) fn fail(failure: Failure) -> Response {
@@ -101,7 +96,8 @@ fn list(world: &World, bucket_name: &str, call: &Call) -> Response {
     let Some(bucket) = world.bucket(bucket_name) else {
         return error(StatusCode::NOT_FOUND, "NoSuchBucket", "The specified bucket does not exist");
     };
-    let listing = bucket.list(&prefix, delimiter.as_deref(), after.as_deref(), max);
+    let start = after.as_deref().map_or(Start::First, Start::After);
+    let listing = bucket.list(&prefix, delimiter.as_deref(), start, max);
     let mut body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
          <Name>{bucket_name}</Name><Prefix>{}</Prefix><KeyCount>{}</KeyCount><MaxKeys>{max}</MaxKeys><IsTruncated>{}</IsTruncated>",
@@ -206,11 +202,11 @@ fn decoded(path: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn hex(key: &str) -> String {
+pub(super) fn hex(key: &str) -> String {
     key.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(token: &str) -> Option<String> {
+pub(super) fn unhex(token: &str) -> Option<String> {
     let bytes: Option<Vec<u8>> = token
         .as_bytes()
         .chunks(2)

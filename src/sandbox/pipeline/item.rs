@@ -24,6 +24,19 @@ pub(super) struct Item {
     /// Whether the table is where it is going, as its own tenant's.
     pub for_table: bool,
     pub mishap: Option<(Mishap, Stage)>,
+    /// The object that it is a line of, when it is the object that travels.
+    pub cargo: Option<Arc<Cargo>>,
+}
+
+/// A transit object on its way to be copied.
+#[derive(Debug)]
+pub(super) struct Cargo {
+    /// Its key without the first folder and the endings.
+    pub stem: String,
+    /// How many transit objects there were before it.
+    pub number: u64,
+    /// Decides how long the copy takes: the first line's.
+    pub seed: u64,
 }
 
 /// What the believable profile does to an event.
@@ -38,6 +51,12 @@ impl Item {
     /// The dice for one decision about it at one stage.
     pub(super) fn rng(&self, stage: Stage, decision: u64) -> fastrand::Rng {
         fastrand::Rng::with_seed(mix(mix(self.seed, stage as u64 + 1), decision))
+    }
+
+    /// The dice for how long a hop takes it; lines that travel as one object share theirs.
+    pub(super) fn delay_rng(&self, hop: Stage) -> fastrand::Rng {
+        let seed = self.cargo.as_ref().map_or(self.seed, |cargo| cargo.seed);
+        fastrand::Rng::with_seed(mix(mix(seed, hop as u64 + 1), 1))
     }
 
     pub(super) fn damage(&mut self, damage: Damage) {

@@ -1,5 +1,5 @@
 //! The pipeline between the services: log group, forwarder, stream, then archive writer on one branch and exporter and
-//! transfer on the other.
+//! load on the other, from which the storage transfer branches off.
 //!
 //! It is one queue of things that are due, and a step that carries out what has become so; one task sleeps until the next.
 //! Not a task per event, because then the order of two events would be the scheduler's and no run could be repeated. What
@@ -87,6 +87,7 @@ impl World {
             seed,
             for_table: true,
             mishap: mishap(self.settings.profile, seed),
+            cargo: None,
         };
         self.send(Stage::LogGroup, item, now);
     }
@@ -104,6 +105,7 @@ impl World {
             match due {
                 Due::Arrive(stage, item) => self.arrive(stage, item, now),
                 Due::Flush(stage, tenant) => self.flush(stage, tenant, now),
+                Due::Copy(cargo) => self.copy(&cargo, now),
                 Due::Noise(tenant) => self.make_noise(tenant, now),
                 Due::Tidy => {
                     self.forget_before(now.before(self.settings.retention));
@@ -117,7 +119,7 @@ impl World {
 
     /// Sends an item over a hop.
     fn send(&mut self, hop: Stage, item: Item, now: Micros) {
-        let mut rng = item.rng(hop, 1);
+        let mut rng = item.delay_rng(hop);
         let mut shape = self.settings.pace.of(hop);
         let mut spread = Duration::ZERO;
         for effect in self.faults.of_stage(hop, &self.tenants[item.tenant].spec.name) {
@@ -262,6 +264,16 @@ impl World {
                 self.end(&item, None);
             }
             Stage::DeadLetter => self.put_aside(stage, &item, now),
+            Stage::Transfer => {
+                if let Some(cargo) = item.cargo.clone() {
+                    let lines = self.pipeline.transfer.entry(cargo.stem.clone()).or_default();
+                    lines.push(item);
+                    if lines.len() == 1 {
+                        // After all lines that are due now, so that the object stays whole.
+                        self.pipeline.enter(now.after(window), Due::Copy(cargo));
+                    }
+                }
+            }
         }
     }
 
@@ -289,7 +301,8 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::super::fault::Fault;
-    use super::super::settings::{Profile, Settings};
+    use super::super::settings::{Distribution, Profile, Settings};
+    use super::super::world::buckets::Packing;
     use super::*;
 
     const START: Micros = Micros(1_800_000_000_000_000);
@@ -324,7 +337,7 @@ mod tests {
         (0..200).for_each(|number| put(&mut world, 0, number, START));
         run_for(&mut world, START, 60);
         let truth = world.truth.all();
-        assert!(truth.iter().all(|record| record.fate == Fate::Delivered && record.arrivals.len() == 5));
+        assert!(truth.iter().all(|record| record.fate == Fate::Delivered && record.arrivals.len() == 6));
         let longest = truth.iter().filter_map(|record| record.arrived(Stage::Bigquery)).max();
         assert!(longest.is_some_and(|at| at.since(START) < Duration::from_secs(15)));
     }
@@ -387,8 +400,52 @@ mod tests {
             (world.table.rows.len(), world.archive.objects.len(), world.transit.objects.len()),
             (0, 0, 0)
         );
+        assert!(world.transfer.objects.is_empty());
         assert!(world.tenants[0].group.events.is_empty());
         assert!(world.tenants[0].stream.shards.iter().all(|shard| shard.records.is_empty()));
+    }
+
+    #[test]
+    fn an_object_is_copied_whole_and_by_turns_packed_differently() {
+        let mut world = lifelike(1, Profile::Calm);
+        let mut now = START;
+        for number in 0..30 {
+            put(&mut world, 0, number * 2, now);
+            put(&mut world, 1, number * 2 + 1, now);
+            now = run_for(&mut world, now, 10);
+        }
+        let now = run_for(&mut world, now, 30);
+        let copies = &world.transfer.objects;
+        assert_eq!(copies.len(), world.transit.objects.len());
+        for packing in [Packing::Plain, Packing::GzipFile, Packing::GzipEncoded] {
+            let packed = copies.values().filter(|object| object.packing == packing).count();
+            assert!(packed.abs_diff(copies.len() / 3) <= 1, "{packed} {packing:?}");
+        }
+        let stem = |key: &str| key.split_once('/').unwrap().1.split(['.', ' ']).next().unwrap().to_owned();
+        let stems: Vec<_> = copies.keys().map(|key| stem(key)).collect();
+        assert_eq!(stems, world.transit.objects.keys().map(|key| stem(key)).collect::<Vec<_>>());
+        assert!(copies.keys().any(|key| key.contains(" 100% grün")));
+        for record in world.truth.all() {
+            let [transit, transfer] = [Stage::Transit, Stage::Transfer].map(|stage| record.arrived(stage));
+            let took = transfer.unwrap().since(transit.unwrap());
+            assert!((Duration::from_millis(300)..Duration::from_millis(2_501)).contains(&took), "{took:?}");
+            assert!(transfer.unwrap() < now);
+        }
+    }
+
+    #[test]
+    fn lines_that_a_fault_holds_back_are_copied_as_an_object_of_their_own() {
+        let mut world = lifelike(1, Profile::Calm);
+        let delay = Distribution::Fixed { ms: 20_000.0 };
+        let fault = Fault::tenant_stage("globex", Stage::Transfer, StageEffect::Delay { delay });
+        world.fault(fault, None, START).unwrap();
+        world.fault(Fault::Batch { stage: Stage::Transit, ms: 9_000 }, None, START).unwrap();
+        put(&mut world, 0, 1, START);
+        put(&mut world, 1, 2, START);
+        run_for(&mut world, START, 60);
+        assert_eq!((world.transit.objects.len(), world.transfer.objects.len()), (1, 2));
+        let of = |tenant: usize| world.truth.all()[tenant].arrived(Stage::Transfer).unwrap();
+        assert!(of(1).since(of(0)) > Duration::from_secs(15));
     }
 
     #[test]

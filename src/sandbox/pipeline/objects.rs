@@ -1,6 +1,8 @@
-//! The objects in S3 that the archive writer, the exporter and the dead-letter queue write: gzip NDJSON, one line an event.
+//! The objects that the archive writer, the exporter and the dead-letter queue write in S3, gzip NDJSON, one line an event;
+//! and the copies that the storage transfer makes of the exporter's in Google Cloud Storage.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,8 +15,8 @@ use super::super::names::Stage;
 use super::super::settings::ARCHIVE_BUCKET;
 use super::super::truth::{Fate, Incident};
 use super::super::world::World;
-use super::super::world::buckets::Object;
-use super::item::{Item, mix};
+use super::super::world::buckets::{Object, Packing};
+use super::item::{Cargo, Item, mix};
 
 impl World {
     /// Turns a batch into an object.
@@ -22,36 +24,86 @@ impl World {
         let items = match stage {
             Stage::Archive => std::mem::take(&mut self.pipeline.archive[tenant]),
             Stage::Transit => std::mem::take(&mut self.pipeline.transit),
-            Stage::LogGroup | Stage::TenantStream | Stage::Bigquery | Stage::DeadLetter => Vec::new(),
+            Stage::LogGroup | Stage::TenantStream | Stage::Bigquery | Stage::DeadLetter | Stage::Transfer => {
+                Vec::new()
+            }
         };
         if items.is_empty() {
             return;
         }
-        let mut lines = String::new();
-        for item in &items {
-            lines.push_str(&self.line(item));
-            lines.push('\n');
-        }
+        let lines = self.lines(&items);
         self.pipeline.objects += 1;
         let mut name =
             format!("{}-{:06}", now.format("%Y%m%dT%H%M%S%.3fZ"), self.pipeline.objects % 1_000_000);
         if self.faults.keys_unordered(stage) {
             name = format!("{:016x}", mix(self.settings.seed, self.pipeline.objects));
         }
-        let key = if stage == Stage::Archive {
+        let (key, stem) = if stage == Stage::Archive {
             let folder = now.format("dt=%Y-%m-%d/hour=%H");
-            format!("archive/tenant={}/{folder}/{name}.ndjson.gz", self.tenants[tenant].spec.name)
+            (format!("archive/tenant={}/{folder}/{name}.ndjson.gz", self.tenants[tenant].spec.name), None)
         } else {
-            format!("transit/{}/{name}.ndjson.gz", now.format("%Y/%m/%d/%H"))
+            let stem = format!("{}/{name}", now.format("%Y/%m/%d/%H"));
+            (format!("transit/{stem}.ndjson.gz"), Some(stem))
         };
         let object = self.object(stage, lines.as_bytes(), now);
         let bucket = if stage == Stage::Archive { &mut self.archive } else { &mut self.transit };
         bucket.put(key.clone(), object, self.settings.capacity);
+        if let Some(stem) = stem {
+            self.transfer(stem, &items, now);
+        }
         for (number, item) in items.into_iter().enumerate() {
             self.stored(stage, &item, format!("{key}#{}", number + 1), now);
             if stage == Stage::Transit {
                 self.send(Stage::Bigquery, item, now);
             }
+        }
+    }
+
+    /// Sends the lines of a transit object to be copied. A side branch: it has no say in what becomes of the lines at the table.
+    fn transfer(&mut self, stem: String, items: &[Item], now: Micros) {
+        let number = self.pipeline.transit_objects;
+        self.pipeline.transit_objects += 1;
+        let seed = items.first().map_or(0, |first| first.seed);
+        let cargo = Arc::new(Cargo { stem, number, seed });
+        for item in items {
+            let copy = Item { for_table: false, cargo: Some(Arc::clone(&cargo)), ..item.clone() };
+            self.send(Stage::Transfer, copy, now);
+        }
+    }
+
+    /// Makes an object of the lines that have come of a transit object: under its key, which a blank, a percent sign and a
+    /// letter beyond ASCII follow now and then, and by turns as gzip, as text stored as gzip, and as text.
+    pub(super) fn copy(&mut self, cargo: &Cargo, now: Micros) {
+        let items = self.pipeline.transfer.remove(&cargo.stem).unwrap_or_default();
+        if items.is_empty() {
+            return;
+        }
+        let packing = match cargo.number % 3 {
+            0 => Packing::GzipFile,
+            1 => Packing::GzipEncoded,
+            _ => Packing::Plain,
+        };
+        let mut stem = cargo.stem.clone();
+        if self.faults.keys_unordered(Stage::Transfer) {
+            let folder = stem.rsplit_once('/').map_or("", |(folder, _)| folder);
+            stem = format!("{folder}/{:016x}", mix(self.settings.seed, cargo.number));
+        }
+        // Five and three have no common divisor, so each packing comes to have each kind of name.
+        let name = if cargo.number % 5 == 4 { " 100% grün" } else { "" };
+        let ending = if packing == Packing::GzipFile { ".ndjson.gz" } else { ".ndjson" };
+        let mut key = format!("transfer/{stem}{name}{ending}");
+        // Lines that a fault held back come after their object was copied.
+        let mut piece = 1;
+        while self.transfer.objects.contains_key(&key) {
+            piece += 1;
+            key = format!("transfer/{stem}.{piece}{name}{ending}");
+        }
+        let lines = Bytes::from(self.lines(&items));
+        let body = if packing == Packing::Plain { lines } else { gzip(&lines) };
+        let object = Object { packing, ..plain_object(body, now) };
+        self.transfer.put(key.clone(), object, self.settings.capacity);
+        for (number, item) in items.iter().enumerate() {
+            self.stored(Stage::Transfer, item, format!("{key}#{}", number + 1), now);
         }
     }
 
@@ -82,6 +134,15 @@ impl World {
         Object { modified, parts: 2, etag: format!("{}-2", whole.etag), ..whole }
     }
 
+    fn lines(&self, items: &[Item]) -> String {
+        let mut lines = String::new();
+        for item in items {
+            lines.push_str(&self.line(item));
+            lines.push('\n');
+        }
+        lines
+    }
+
     fn line(&self, item: &Item) -> String {
         let tenant = &self.tenants[item.tenant].spec;
         json!({
@@ -100,7 +161,7 @@ impl World {
 pub(crate) fn plain_object(body: Bytes, now: Micros) -> Object {
     let digest = <md5::Md5 as md5::Digest>::digest(&body);
     let etag = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    Object { body, modified: now, visible: now, parts: 0, etag }
+    Object { body, modified: now, visible: now, parts: 0, etag, packing: Packing::Plain, generation: 0 }
 }
 
 /// Packs content as the pipeline packs all it stores; fast, since nobody pays for the bytes.

@@ -1,13 +1,14 @@
 //! What is on its way: things that are due, things that a stall holds, and batches that are being collected.
 
 use std::cmp::Ordering;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use super::super::clock::Micros;
 use super::super::names::Stage;
 use super::super::settings::Settings;
 use super::TIDY_EVERY;
-use super::item::Item;
+use super::item::{Cargo, Item};
 
 /// Something that is due.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(super) enum Due {
     Arrive(Stage, Box<Item>),
     /// The batch of a tenant, or of all, becomes an object.
     Flush(Stage, usize),
+    /// What has come of a transit object becomes its copy.
+    Copy(Arc<Cargo>),
     Noise(usize),
     Tidy,
 }
@@ -58,9 +61,12 @@ pub(crate) struct Pipeline {
     pub(super) archive: Vec<Vec<Item>>,
     /// Lines that the exporter has collected, of all tenants.
     pub(super) transit: Vec<Item>,
+    /// Lines that the storage transfer has brought, by the stem of their object.
+    pub(super) transfer: HashMap<String, Vec<Item>>,
     pub(super) canaries: Vec<u64>,
     pub(super) noise: Vec<u64>,
     pub(super) objects: u64,
+    pub(super) transit_objects: u64,
 }
 
 impl Pipeline {
@@ -73,9 +79,11 @@ impl Pipeline {
             parked_under: 0,
             archive: vec![Vec::new(); tenants],
             transit: Vec::new(),
+            transfer: HashMap::new(),
             canaries: vec![0; tenants],
             noise: vec![0; tenants],
             objects: 0,
+            transit_objects: 0,
         };
         pipeline.enter(now.after(TIDY_EVERY), Due::Tidy);
         if settings.noise_per_second > 0.0 {

@@ -1,9 +1,10 @@
-//! S3 buckets: objects by key, and the lists that ListObjectsV2 answers.
+//! Buckets, in S3 and in Google Cloud Storage: objects by key, and the lists of them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::super::clock::Micros;
 
@@ -18,12 +19,41 @@ pub(crate) struct Object {
     /// Parts of a multipart upload; 0 for a plain put.
     pub parts: u32,
     pub etag: String,
+    /// How the body is packed, as its writer said. Google Cloud Storage only.
+    pub packing: Packing,
+    /// Larger than that of any object that was put into the bucket before, in microseconds. Google Cloud Storage only.
+    pub generation: i64,
+}
+
+/// What an object's metadata say of how its body is packed, whether it is so or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Packing {
+    /// Nothing: `contentType` is `application/x-ndjson`.
+    #[default]
+    Plain,
+    /// A gzip file: `contentType` is `application/gzip`.
+    GzipFile,
+    /// Text that is stored as gzip: `contentEncoding` is `gzip`, so who does not accept gzip is sent the text.
+    GzipEncoded,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Bucket {
     pub objects: BTreeMap<String, Object>,
     order: VecDeque<String>,
+    last_generation: i64,
+}
+
+/// Where a list begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Start<'a> {
+    /// At the first key.
+    First,
+    /// At this key or the next larger one.
+    At(&'a str),
+    /// After this key.
+    After(&'a str),
 }
 
 /// One page of a list.
@@ -37,7 +67,12 @@ pub(crate) struct Listing {
 }
 
 impl Bucket {
-    pub(crate) fn put(&mut self, key: String, object: Object, capacity: usize) {
+    pub(crate) fn put(&mut self, key: String, mut object: Object, capacity: usize) {
+        self.last_generation = object.visible.0.max(self.last_generation + 1);
+        object.generation = self.last_generation;
+        if self.objects.contains_key(&key) {
+            self.order.retain(|known| *known != key);
+        }
         self.order.push_back(key.clone());
         self.objects.insert(key, object);
         while self.order.len() > capacity {
@@ -62,17 +97,19 @@ impl Bucket {
         }
     }
 
-    /// Up to `max` keys with `prefix` that sort after `after`, each group below `delimiter` counting as one.
+    /// Up to `max` keys with `prefix` from `start` on, in the order of their bytes, each group below `delimiter` counting as
+    /// one.
     pub(crate) fn list(
         &self,
         prefix: &str,
         delimiter: Option<&str>,
-        after: Option<&str>,
+        start: Start<'_>,
         max: usize,
     ) -> Listing {
-        let from = match after {
-            Some(after) if after >= prefix => Bound::Excluded(after.to_owned()),
-            _ => Bound::Included(prefix.to_owned()),
+        let (from, after) = match start {
+            Start::After(key) if key >= prefix => (Bound::Excluded(key.to_owned()), Some(key)),
+            Start::At(key) if key >= prefix => (Bound::Included(key.to_owned()), None),
+            Start::First | Start::At(_) | Start::After(_) => (Bound::Included(prefix.to_owned()), None),
         };
         let mut listing = Listing { entries: Vec::new(), prefixes: Vec::new(), next: None };
         let mut last: Option<&str> = None;
@@ -112,8 +149,15 @@ mod tests {
         let mut bucket = Bucket::default();
         for (n, key) in keys.iter().enumerate() {
             let at = Micros(n as i64);
-            let object =
-                Object { body: Bytes::new(), modified: at, visible: at, parts: 0, etag: String::new() };
+            let object = Object {
+                body: Bytes::new(),
+                modified: at,
+                visible: at,
+                parts: 0,
+                etag: String::new(),
+                packing: Packing::Plain,
+                generation: 0,
+            };
             bucket.put((*key).to_owned(), object, 100);
         }
         bucket
@@ -126,16 +170,37 @@ mod tests {
     #[test]
     fn pages_follow_each_other() {
         let bucket = bucket(&["a/1", "a/2", "a/3", "b/1"]);
-        let page = bucket.list("a/", None, None, 2);
+        let page = bucket.list("a/", None, Start::First, 2);
         assert_eq!(keys(&page), ["a/1", "a/2"]);
-        let page = bucket.list("a/", None, page.next.as_deref(), 2);
+        let page = bucket.list("a/", None, Start::After(&page.next.unwrap()), 2);
         assert_eq!(keys(&page), ["a/3"]);
         assert_eq!(page.next, None);
     }
 
     #[test]
+    fn a_list_starts_at_or_after_a_key() {
+        let bucket = bucket(&["a/1", "a/2", "a/3"]);
+        assert_eq!(keys(&bucket.list("a/", None, Start::At("a/2"), 9)), ["a/2", "a/3"]);
+        assert_eq!(keys(&bucket.list("a/", None, Start::After("a/2"), 9)), ["a/3"]);
+        assert_eq!(keys(&bucket.list("a/", None, Start::At("a/11"), 9)), ["a/2", "a/3"]);
+        assert_eq!(keys(&bucket.list("a/", None, Start::At("A"), 9)).len(), 3);
+        assert!(keys(&bucket.list("a/", None, Start::At("b"), 9)).is_empty());
+    }
+
+    #[test]
+    fn an_object_that_is_written_over_is_forgotten_once() {
+        let mut bucket = bucket(&["a", "b", "a"]);
+        let generation = |key: &str, bucket: &Bucket| bucket.objects[key].generation;
+        assert!(generation("a", &bucket) > generation("b", &bucket));
+        bucket.forget_before(Micros(2));
+        assert_eq!(keys(&bucket.list("", None, Start::First, 10)), ["a"]);
+        bucket.forget_before(Micros(3));
+        assert!(bucket.objects.is_empty());
+    }
+
+    #[test]
     fn a_delimiter_groups_keys() {
-        let listing = bucket(&["a", "b/1", "b/2", "c/1"]).list("", Some("/"), None, 10);
+        let listing = bucket(&["a", "b/1", "b/2", "c/1"]).list("", Some("/"), Start::First, 10);
         assert_eq!(keys(&listing), ["a"]);
         assert_eq!(listing.prefixes, ["b/", "c/"]);
     }
@@ -144,6 +209,6 @@ mod tests {
     fn the_oldest_object_goes_first() {
         let mut bucket = bucket(&["z", "a"]);
         bucket.forget_before(Micros(1));
-        assert_eq!(keys(&bucket.list("", None, None, 10)), ["a"]);
+        assert_eq!(keys(&bucket.list("", None, Start::First, 10)), ["a"]);
     }
 }

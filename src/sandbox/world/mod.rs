@@ -26,7 +26,7 @@ use super::clock::{self, Micros};
 use super::fault::{Fault, Faults};
 use super::names::Service;
 use super::pipeline::Pipeline;
-use super::settings::{ARCHIVE_BUCKET, SRE_ACCOUNT, Settings, TRANSIT_BUCKET, TenantSpec};
+use super::settings::{ARCHIVE_BUCKET, SRE_ACCOUNT, Settings, TRANSFER_BUCKET, TRANSIT_BUCKET, TenantSpec};
 use super::truth::Truth;
 
 /// Different (service, operation, resource) that are counted; calls beyond them count under the resource `other`.
@@ -55,6 +55,8 @@ pub(crate) struct World {
     pub tenants: Vec<Tenant>,
     pub archive: Bucket,
     pub transit: Bucket,
+    /// In Google Cloud Storage.
+    pub transfer: Bucket,
     pub table: Table,
     pub jobs: Jobs,
     pub faults: Faults,
@@ -80,6 +82,7 @@ impl World {
             tenants,
             archive: Bucket::default(),
             transit: Bucket::default(),
+            transfer: Bucket::default(),
             table: Table::default(),
             jobs: Jobs::default(),
             faults: Faults::default(),
@@ -89,6 +92,7 @@ impl World {
         }
     }
 
+    /// A bucket in S3.
     pub(crate) fn bucket(&self, name: &str) -> Option<&Bucket> {
         match name {
             ARCHIVE_BUCKET => Some(&self.archive),
@@ -97,12 +101,20 @@ impl World {
         }
     }
 
+    /// A bucket in S3 or in Google Cloud Storage; no two have one name.
     pub(crate) fn bucket_mut(&mut self, name: &str) -> Option<&mut Bucket> {
         match name {
             ARCHIVE_BUCKET => Some(&mut self.archive),
             TRANSIT_BUCKET => Some(&mut self.transit),
+            TRANSFER_BUCKET => Some(&mut self.transfer),
             _ => None,
         }
+    }
+
+    /// The tenant whose label `tenant=<name>` is in the name of a resource.
+    pub(crate) fn labelled<'a>(&self, resource: &'a str) -> Option<&'a str> {
+        let label = resource.split("tenant=").nth(1).and_then(|rest| rest.split('/').next());
+        label.filter(|name| self.tenant_index(name).is_some())
     }
 
     pub(crate) fn tenant_index(&self, name: &str) -> Option<usize> {
@@ -185,6 +197,7 @@ impl World {
         }
         self.archive.forget_before(horizon);
         self.transit.forget_before(horizon);
+        self.transfer.forget_before(horizon);
         self.table.forget_before(horizon);
     }
 }

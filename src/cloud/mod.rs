@@ -15,8 +15,8 @@ pub mod google;
 pub enum Provider {
     /// Amazon Web Services.
     Aws,
-    /// Google Cloud.
-    Google,
+    /// Google Cloud, by way of this service.
+    Google(google::Service),
 }
 
 /// What makes the clients of both clouds.
@@ -34,14 +34,14 @@ impl Clients {
     ///
     /// [`NoClient`] when it was not made.
     pub fn google(&self) -> Result<&google::Google, NoClient> {
-        self.google.as_ref().ok_or(NoClient(Provider::Google))
+        self.google.as_ref().ok_or(NoClient("Google"))
     }
 }
 
 /// A client was asked for that had not been made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("no client for {0:?} was made")]
-pub struct NoClient(Provider);
+#[error("no client for {0} was made")]
+pub struct NoClient(&'static str);
 
 /// Makes aws-lc-rs the TLS provider of the process; once is enough, and more does no harm.
 ///

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use crate::cloud::google::Service;
 use crate::cloud::{Provider, account};
 use crate::domain::kind::Kind;
 use crate::keys::key::{Key, Shape};
@@ -45,16 +46,27 @@ pub(super) static AWS: [Key; 3] = [text("region"), text("endpoint"), text("auth"
 
 /// One for each service of AWS that is called: to inject, to assume roles, and by the kinds of stages.
 pub(super) static AWS_ENDPOINTS: LazyLock<Vec<Key>> = LazyLock::new(|| {
-    let services = services(Provider::Aws).chain(["logs", "sts"]);
-    services.collect::<BTreeSet<_>>().into_iter().map(text).collect()
-});
-
-/// The services of a provider that observers call.
-fn services(provider: Provider) -> impl Iterator<Item = &'static str> {
     let specs = Kind::ALL.iter().map(|kind| observe::spec(*kind));
     let operations =
-        specs.filter(move |spec| spec.provider == provider).flat_map(|spec| spec.costs.operations);
-    operations.map(|operation| operation.service)
+        specs.filter(|spec| spec.provider == Provider::Aws).flat_map(|spec| spec.costs.operations);
+    let services: BTreeSet<_> =
+        operations.map(|operation| operation.service).chain(["logs", "sts"]).collect();
+    services.into_iter().map(text).collect()
+});
+
+/// One for each service of Google's that the kinds of stages call.
+pub(super) static GCP_ENDPOINTS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let services: BTreeSet<_> =
+        Kind::ALL.iter().filter_map(|kind| google_service(*kind)).map(|service| service.name).collect();
+    services.into_iter().map(text).collect()
+});
+
+/// The service of Google's that a kind of stage calls.
+pub(super) fn google_service(kind: Kind) -> Option<Service> {
+    match observe::spec(kind).provider {
+        Provider::Google(service) => Some(service),
+        Provider::Aws => None,
+    }
 }
 
 pub(super) static GCP: [Key; 4] =
@@ -109,6 +121,7 @@ pub(super) fn all() -> Vec<(&'static str, Vec<&'static Key>)> {
         ("[aws]", AWS.iter().collect()),
         ("[aws.endpoints]", AWS_ENDPOINTS.iter().collect()),
         ("[gcp]", GCP.iter().collect()),
+        ("[gcp.endpoints]", GCP_ENDPOINTS.iter().collect()),
         ("[store]", STORE.iter().collect()),
         ("[[tenant]]", TENANT.iter().collect()),
         ("[[stage]]", stage()),

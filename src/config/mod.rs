@@ -27,10 +27,10 @@ use std::time::Duration;
 
 use toml::Table;
 
-pub use self::settings::{
-    Aws, AwsAuth, Canary, Gcp, GcpAuth, Log, LogFormat, Probe, Source, Stage, Store, Tenant,
-};
+pub use self::settings::{Canary, Log, LogFormat, Probe, Source, Stage, Store, Tenant};
 pub use self::tag_key::{TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
+use crate::cloud::aws::AwsSettings;
+use crate::cloud::google::GoogleSettings;
 use crate::domain::tag::{Code, Keyring};
 use crate::domain::topology::Topology;
 use crate::domain::tracker;
@@ -63,10 +63,10 @@ pub struct Config {
     pub log: Log,
     /// What canaries look like where a tenant does not say.
     pub canary: Canary,
-    /// Amazon.
-    pub aws: Aws,
-    /// Google.
-    pub gcp: Gcp,
+    /// How to reach Amazon.
+    pub aws: AwsSettings,
+    /// How to reach Google, as far as stages need it.
+    pub google: GoogleSettings,
     /// What outlives a restart.
     pub store: Store,
     /// The tenants, as in the file; a [`TenantId`](crate::domain::topology::TenantId) is an index.
@@ -189,6 +189,12 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     let notes = source::notes(&stages, &order, tenants.len(), &sources);
     let tenants: Vec<Tenant> = tenants.into_iter().map(|read| read.tenant).collect::<Checked<_>>()?;
     let stages = route::stages(&stages, &placed?)?;
+    let mut services = Vec::new();
+    for service in stages.iter().filter_map(|stage| keys::google_service(stage.kind)) {
+        if !services.contains(&service) {
+            services.push(service);
+        }
+    }
     let topology = route::topology(&tenants, &stages, &sources)
         .map_err(|error| context.faults.report("stage", error.to_string()))?;
     Ok(Config {
@@ -196,7 +202,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
         log: log?,
         canary: canary.settings()?,
         aws: aws?,
-        gcp: gcp?,
+        google: GoogleSettings { services, ..gcp? },
         store: store?,
         tenants,
         stages,

@@ -1,13 +1,15 @@
 //! The tables that are there once: `[probe]`, `[log]`, `[canary]`, `[aws]`, `[gcp]`.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use toml::{Table, Value};
 
 use super::keys;
-use super::settings::{Aws, AwsAuth, Canary, Gcp, GcpAuth, Log, LogFormat, Probe, Store};
+use super::settings::{Canary, Log, LogFormat, Probe, Store};
 use crate::cloud::account;
+use crate::cloud::aws::AwsSettings;
+use crate::cloud::google::{Auth, BIGQUERY, GoogleSettings};
 use crate::domain::canary::{MAX_MESSAGE, Template};
 use crate::keys::fault::Checked;
 use crate::keys::key::Key;
@@ -237,83 +239,104 @@ pub(super) fn template(value: &Value) -> Parsed<Template> {
     Template::parse(&value::text(value)?).map_err(|error| error.to_string())
 }
 
-pub(super) fn aws(context: &mut Context, root: &Table) -> (Checked<Aws>, Checked<Option<String>>) {
+/// How to reach Amazon, and the region where nothing else is said.
+pub(super) fn aws(context: &mut Context, root: &Table) -> (Checked<AwsSettings>, Checked<Option<String>>) {
     let fallback = ["AWS_REGION", "AWS_DEFAULT_REGION"]
         .iter()
         .find_map(|name| context.env.get(*name).filter(|text| !text.is_empty()))
         .cloned();
     let mut read = section(context, root, "aws", 3, &keys::AWS, &["endpoints"]);
-    let auth = read.get("auth", value::choice(&[("default", AwsAuth::Default), ("none", AwsAuth::None)]));
+    let anonymous = read.get("auth", value::choice(&[("default", false), ("none", true)]));
     let region = read.find("region", account::region).map(|region| region.or(fallback));
-    let general = read.find("endpoint", value::url);
-    let aws = context.table(Some(root), "aws", "aws");
-    let table = context.table(aws, "aws.endpoints", "endpoints");
-    let layer = context.section(&["aws", "endpoints"], 4, table);
-    context.survey(&layer, &keys::AWS_ENDPOINTS.iter().collect::<Vec<_>>(), &[]);
-    let mut read = Reader::new(context, vec![layer], &keys::AWS_ENDPOINTS);
-    let mut endpoints = Ok(BTreeMap::new());
-    for service in keys::AWS_ENDPOINTS.iter().map(|key| key.name) {
-        let own = read.find(service, value::url);
-        let endpoint = own.and_then(|own| Ok(own.or(general.clone()?)));
-        endpoints = endpoints.and_then(|mut all| {
-            all.extend(endpoint?.map(|url| (service, url)));
-            Ok(all)
-        });
-    }
-    let all = || Ok(Aws { region: region.clone()?, endpoints: endpoints?, auth: auth? });
+    let endpoint = read.find("endpoint", value::url);
+    let endpoints = endpoints(context, root, "aws", 4, &keys::AWS_ENDPOINTS);
+    let all = || {
+        Ok(AwsSettings {
+            region: region.clone()?,
+            endpoint: endpoint?,
+            endpoints: endpoints?,
+            anonymous: anonymous?,
+            ..AwsSettings::default()
+        })
+    };
     (all(), region)
 }
 
-pub(super) fn gcp(context: &mut Context, root: &Table) -> (Checked<Gcp>, Checked<Option<String>>) {
+/// The table `[<cloud>.endpoints]`, with the address of each service that is not where it usually is.
+fn endpoints<T: FromIterator<(&'static str, String)>>(
+    context: &mut Context,
+    root: &Table,
+    cloud: &'static str,
+    order: usize,
+    known: &'static [Key],
+) -> Checked<T> {
+    let parent = context.table(Some(root), cloud, cloud);
+    let table = context.table(parent, &format!("{cloud}.endpoints"), "endpoints");
+    let layer = context.section(&[cloud, "endpoints"], order, table);
+    context.survey(&layer, &known.iter().collect::<Vec<_>>(), &[]);
+    let mut read = Reader::new(context, vec![layer], known);
+    let all: Vec<_> =
+        known.iter().map(|key| Ok(Some((key.name, read.find(key.name, value::url)?)))).collect();
+    let set = all.into_iter().filter_map(|endpoint: Checked<Option<(_, Option<String>)>>| match endpoint {
+        Ok(endpoint) => endpoint.and_then(|(name, url)| Some(Ok((name, url?)))),
+        Err(reported) => Some(Err(reported)),
+    });
+    set.collect()
+}
+
+/// How to reach Google, but for the services in use; and the project that pays for queries.
+pub(super) fn gcp(context: &mut Context, root: &Table) -> (Checked<GoogleSettings>, Checked<Option<String>>) {
     #[derive(Clone, Copy, PartialEq)]
-    enum Auth {
+    enum Method {
         Adc,
         ServiceAccount,
         WorkloadIdentity,
         None,
     }
-    let mut read = section(context, root, "gcp", 5, &keys::GCP, &[]);
+    let mut read = section(context, root, "gcp", 5, &keys::GCP, &["endpoints"]);
     let endpoint = read.find("endpoint", value::url);
-    let auth = read.get(
+    let method = read.get(
         "auth",
         value::choice(&[
-            ("adc", Auth::Adc),
-            ("service_account", Auth::ServiceAccount),
-            ("workload_identity", Auth::WorkloadIdentity),
-            ("none", Auth::None),
+            ("adc", Method::Adc),
+            ("service_account", Method::ServiceAccount),
+            ("workload_identity", Method::WorkloadIdentity),
+            ("none", Method::None),
         ]),
     );
     let file = read.find("credentials_file", value::text);
     let project = read.find("project", value::text);
-    let auth = auth.and_then(|auth| Ok((auth, file?))).and_then(|given| match given {
-        (Auth::ServiceAccount, Some(credentials_file)) => {
-            Ok(GcpAuth::ServiceAccount { credentials_file })
-        }
-        (Auth::WorkloadIdentity, Some(credentials_file)) => {
-            Ok(GcpAuth::WorkloadIdentity { credentials_file })
-        }
-        (Auth::ServiceAccount, None) => Err(read.report(
+    let auth = method.and_then(|method| match (method, file?) {
+        (Method::ServiceAccount, Some(file)) => Ok(Auth::ServiceAccountFile(file.into())),
+        (Method::WorkloadIdentity, Some(file)) => Ok(Auth::WorkloadIdentity(file.into())),
+        (Method::ServiceAccount, None) => Err(read.report(
             "credentials_file",
             "missing; gcp.auth = \"service_account\" needs the path of a key file",
         )),
-        (Auth::WorkloadIdentity, None) => Err(read.report(
+        (Method::WorkloadIdentity, None) => Err(read.report(
             "credentials_file",
             "missing; gcp.auth = \"workload_identity\" needs the path of an external_account file",
         )),
-        (Auth::Adc | Auth::None, Some(_)) => Err(read.report(
+        (Method::Adc | Method::None, Some(_)) => Err(read.report(
             "credentials_file",
             "is read only with gcp.auth = \"service_account\" or \"workload_identity\"; set one of them, or leave the file out",
         )),
-        (Auth::Adc, None) => Ok(GcpAuth::Adc),
-        (Auth::None, None) => Ok(GcpAuth::None),
+        (Method::Adc, None) => Ok(Auth::ApplicationDefault),
+        (Method::None, None) => Ok(Auth::None),
     });
-    let all = || Ok(Gcp { endpoint: endpoint?, auth: auth?, project: project.clone()? });
+    let endpoints: Checked<HashMap<_, _>> = endpoints(context, root, "gcp", 6, &keys::GCP_ENDPOINTS);
+    let all = || {
+        // The short form, for whoever reads BigQuery only.
+        let bigquery = endpoint?.map(|url| (BIGQUERY.name, url));
+        let endpoints = bigquery.into_iter().chain(endpoints?).collect();
+        Ok(GoogleSettings { endpoints, auth: auth?, ..GoogleSettings::default() })
+    };
     (all(), project)
 }
 
 /// What outlives a restart.
 pub(super) fn store(context: &mut Context, root: &Table, probe: &Checked<Probe>) -> Checked<Store> {
-    let mut read = section(context, root, "store", 6, &keys::STORE, &[]);
+    let mut read = section(context, root, "store", 7, &keys::STORE, &[]);
     let path = read.get("path", value::text);
     let keep = read.get("keep", value::duration_within(TICK, 365 * DAY, ""));
     if let (Ok(keep), Ok(probe)) = (keep, probe)

@@ -1,6 +1,5 @@
 //! What a configuration comes to: checked values, defaults filled in, names expanded, sources merged.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,38 +74,6 @@ pub struct Canary {
     pub template: Template,
 }
 
-/// Amazon.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Aws {
-    /// The region where nothing else is said; also from `AWS_REGION` or `AWS_DEFAULT_REGION`.
-    pub region: Option<String>,
-    /// Where services are that are not at Amazon, by their names as in metrics; a general one is filled in for each
-    /// service that has none of its own.
-    pub endpoints: BTreeMap<&'static str, String>,
-    /// As whom to go there.
-    pub auth: AwsAuth,
-}
-
-/// As whom to go to Amazon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AwsAuth {
-    /// The credentials that the environment, a profile, the container or the instance holds.
-    Default,
-    /// Fixed ones that mean nothing, for emulators.
-    None,
-}
-
-/// Google.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gcp {
-    /// Where BigQuery is, if not at Google.
-    pub endpoint: Option<String>,
-    /// How to get a token.
-    pub auth: GcpAuth,
-    /// Who pays for the queries; the table's project if `None`.
-    pub project: Option<String>,
-}
-
 /// What outlives a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
@@ -114,25 +81,6 @@ pub struct Store {
     pub path: Option<PathBuf>,
     /// How long finished traces are kept.
     pub keep: Duration,
-}
-
-/// How to get a token from Google.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GcpAuth {
-    /// Application default credentials.
-    Adc,
-    /// The key file of a service account.
-    ServiceAccount {
-        /// Path of the file.
-        credentials_file: String,
-    },
-    /// The probe's AWS identity, which Google trusts as an `external_account` file says.
-    WorkloadIdentity {
-        /// Path of the file.
-        credentials_file: String,
-    },
-    /// No token, for emulators.
-    None,
 }
 
 /// One client, and how canaries are put into its log group.

@@ -16,7 +16,7 @@ use crate::observe::pace::Rhythm;
 use crate::observe::spec;
 
 /// Where the stages stand among the tables when the configuration is shown.
-pub(super) const ORDER: usize = 8;
+pub(super) const ORDER: usize = 9;
 
 const DAY: Duration = Duration::from_secs(86_400);
 

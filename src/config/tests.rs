@@ -291,7 +291,7 @@ fn the_environment_goes_before_the_file() {
     assert_eq!(config.probe.listen.port(), 1);
     assert_eq!(config.probe.remember, 7);
     assert_eq!(config.tenants[0].sizes, [100, 2048]);
-    assert_eq!(config.aws.endpoints.get("logs").map(String::as_str), Some("http://127.0.0.1:4566"));
+    assert_eq!(config.aws.endpoint.as_deref(), Some("http://127.0.0.1:4566"));
     assert_eq!(config.aws.endpoints.get("s3").map(String::as_str), Some("http://127.0.0.1:4567"));
     let role = config.tenants[0].account.role.as_ref().unwrap();
     assert_eq!(role.external_id.as_ref().unwrap().expose(), "abc");

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use crate::cloud::Clients;
 use crate::cloud::account::Account;
-use crate::cloud::aws::{Aws, AwsSettings, Timeouts};
+use crate::cloud::aws::Aws;
 use crate::cloud::calls::Calls;
-use crate::cloud::google::{Auth, BIGQUERY, Google, GoogleSettings, GoogleTimeouts};
-use crate::cloud::{Clients, Provider};
-use crate::config::{AwsAuth, Config, GcpAuth};
+use crate::cloud::google::{Google, GoogleSettings};
+use crate::config::Config;
 use crate::domain::cost::Costs;
 use crate::domain::kind::Kind;
 use crate::domain::time::WallClock;
@@ -27,29 +27,12 @@ use crate::observe::{Recognizer, Site, spec};
 ///
 /// When Google credentials are needed and cannot be used.
 pub async fn clients(config: &Config, calls: Calls) -> anyhow::Result<Clients> {
-    let settings = AwsSettings {
-        region: config.aws.region.clone(),
-        endpoint: None,
-        endpoints: config.aws.endpoints.clone(),
-        anonymous: config.aws.auth == AwsAuth::None,
-        timeouts: Timeouts::default(),
-    };
-    let aws = Aws::new(settings, calls.clone()).await;
-    let providers = config.stages.iter().map(|stage| spec(stage.kind).provider);
-    let google = if providers.into_iter().any(|provider| provider == Provider::Google) {
-        let auth = match &config.gcp.auth {
-            GcpAuth::Adc => Auth::ApplicationDefault,
-            GcpAuth::ServiceAccount { credentials_file } => Auth::ServiceAccountFile(credentials_file.into()),
-            GcpAuth::WorkloadIdentity { credentials_file } => Auth::WorkloadIdentity(credentials_file.into()),
-            GcpAuth::None => Auth::None,
-        };
-        let endpoints = config.gcp.endpoint.iter().map(|url| (BIGQUERY.name, url.clone())).collect();
-        let identity = Some(aws.for_role(None, None));
-        let (services, timeouts) = (vec![BIGQUERY], GoogleTimeouts::default());
-        let settings = GoogleSettings { services, endpoints, auth, timeouts, aws: identity };
-        Some(Google::new(&settings, calls).await.context("gcp.auth")?)
-    } else {
+    let aws = Aws::new(config.aws.clone(), calls.clone()).await;
+    let google = if config.google.services.is_empty() {
         None
+    } else {
+        let settings = GoogleSettings { aws: Some(aws.for_role(None, None)), ..config.google.clone() };
+        Some(Google::new(&settings, calls).await.context("gcp.auth")?)
     };
     Ok(Clients { aws, google })
 }

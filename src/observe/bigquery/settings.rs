@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::Value;
 
 use super::BigQuery;
+use crate::cloud::google::BIGQUERY;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
 use crate::domain::evidence::{Evidence, LookUp, Question};
@@ -48,7 +49,7 @@ pub(in crate::observe) static SPEC: Spec = Spec {
     keys: &KEYS,
     // A look costs money; a row can be queried once it was acknowledged.
     rhythm: Rhythm { interval: seconds(5), timeout: seconds(30), settle: seconds(0) },
-    provider: Provider::Google,
+    provider: Provider::Google(BIGQUERY),
     capabilities: Capabilities { schema: true, billed_bytes: true, ..Capabilities::ABSENCE },
     costs: Costs {
         operations: &[

@@ -175,7 +175,7 @@ pub(super) static CLOUDWATCH_LOGS: [Key; 7] = {
     [
         text("log_group").required(),
         // The marker of domain::tag, which a test compares.
-        text("filter_pattern").or("%zqtp1%"),
+        text("filter_pattern").or("%zqtp%"),
         text("gaps").or("skip"),
         Key::new("max_calls_per_second", Shape::Integer).or("2"),
         region,

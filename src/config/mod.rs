@@ -40,7 +40,7 @@ pub use self::settings::{
     GcpAuth, IdIs, Kind, Kinesis, Log, LogFormat, Partition, Probe, S3, Source, SourceKind, Stage, Store,
     TableName, Tenant,
 };
-use crate::domain::tag::{Code, Keyring};
+use crate::domain::tag::{InstanceCode, Keyring};
 use crate::domain::topology::Topology;
 use crate::domain::tracker;
 
@@ -138,7 +138,7 @@ impl Config {
             max_in_flight: self.probe.max_in_flight,
             remember: self.probe.remember,
             remember_failures: REMEMBER_FAILURES,
-            instance: Code::of(&self.probe.instance),
+            instance: InstanceCode::of(&self.probe.instance),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::fault::{Checked, Collector, Reported, suggestion};
 use super::settings::{Source, Stage, Tenant};
 use super::stage::StageRead;
-use crate::domain::tag::Code;
+use crate::domain::tag::TenantCode;
 use crate::domain::topology::{self, Owner, Role, StageId, Topology, TopologyError};
 
 /// The order in which parents come first, as indices into `stages`, and each one's parent as an index into that order.
@@ -135,7 +135,7 @@ pub(super) fn topology(
 ) -> Result<Topology, TopologyError> {
     let tenants = tenants.iter().map(|tenant| topology::Tenant {
         name: tenant.name.clone(),
-        code: Code::of(&tenant.name),
+        code: TenantCode::of(&tenant.name),
         label: tenant.label.clone(),
         template: tenant.template.clone(),
     });

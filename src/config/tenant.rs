@@ -13,7 +13,7 @@ use super::sections::{self, CanaryRead};
 use super::settings::{Account, AssumeRole, Tenant};
 use super::value::{self, show_size};
 use crate::domain::canary::Template;
-use crate::domain::tag::Code;
+use crate::domain::tag::TenantCode;
 
 /// Where the tenants stand among the tables when the configuration is shown.
 pub(super) const ORDER: usize = 7;
@@ -178,7 +178,7 @@ fn check_names(faults: &mut Collector, tenants: &[TenantRead<'_>]) {
             );
             continue;
         }
-        if let Some(other) = codes.insert(Code::of(name), name) {
+        if let Some(other) = codes.insert(TenantCode::of(name), name) {
             faults.report(
                 format!("{}.name", read.path),
                 format!(

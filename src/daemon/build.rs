@@ -14,7 +14,7 @@ use crate::cloud::gcp::{Auth, Gcp, GcpSettings, GcpTimeouts};
 use crate::config::{self, Account, AwsAuth, Config, GcpAuth, IdIs, Partition, Source, SourceKind};
 use crate::domain::schema::{self, TableSchema};
 use crate::domain::sighting::{Sweep, Wanted};
-use crate::domain::tag::Code;
+use crate::domain::tag::TenantCode;
 use crate::domain::time::WallClock;
 use crate::domain::topology::{SourceId, TenantId};
 use crate::domain::tracker::Tracker;
@@ -263,7 +263,7 @@ fn gaps(gaps: config::Gaps) -> Gaps {
 }
 
 /// Whose canaries may be at a source, where it is not everybody's.
-fn owners(source: &Source, config: &Config) -> Option<Vec<Code>> {
+fn owners(source: &Source, config: &Config) -> Option<Vec<TenantCode>> {
     let topology = config.topology();
     let tenants = topology.tenants();
     let codes = source.tenants.iter().map(|id| tenants[usize::from(id.0)].code);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use traceprobe::domain::canary::{Integrity, Template};
 use traceprobe::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble};
-use traceprobe::domain::tag::{Code, Tag, TraceId};
+use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::{
     Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
@@ -180,7 +180,7 @@ impl Run {
             max_in_flight: usize::MAX,
             remember: usize::MAX,
             remember_failures: 10,
-            instance: Code::of("me"),
+            instance: InstanceCode::of("me"),
         };
         let history = History {
             rules,
@@ -459,12 +459,13 @@ impl Run {
 
     fn tag(&self, which: usize) -> Tag {
         let canary = &self.history.canaries[which];
-        Tag {
-            trace: TraceId::from_u128(canary.id),
-            tenant: self.topology.tenant(tenant_id(canary.tenant)).code,
-            instance: self.settings.instance,
-            size: 100,
-        }
+        Tag::new(
+            TraceId::from_u128(canary.id),
+            self.topology.tenant(tenant_id(canary.tenant)).code,
+            self.settings.instance,
+            100,
+            Purpose::Probe,
+        )
     }
 
     fn hear(&mut self, event: &Event) {
@@ -504,7 +505,7 @@ fn tenant_id(number: usize) -> TenantId {
 fn topology(rules: &Rules) -> Topology {
     let tenant = |number| Tenant {
         name: name(number).into(),
-        code: Code::of(&name(number)),
+        code: TenantCode::of(&name(number)),
         label: name(number).into(),
         template: Template::default(),
     };

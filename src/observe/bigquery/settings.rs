@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::domain::tag::Code;
+use crate::domain::tag::TenantCode;
 
 /// How often an unfinished query is asked for its result before the look ends as timed out.
 pub(super) const MAX_WAITS: u32 = 3;
@@ -23,7 +23,7 @@ pub struct Settings {
     pub id_is: IdIs,
     /// Whose canaries may be in the table, where it is not everybody's: those of all others are then looked for, too, to
     /// notice leaks. Only where whole tags stand in the id column, which say whose they are.
-    pub owners: Option<Vec<Code>>,
+    pub owners: Option<Vec<TenantCode>>,
     /// A column that BigQuery fills with the time of arrival (TIMESTAMP, or DATETIME in UTC).
     pub time_column: Option<String>,
     /// A column that names the tenant.

@@ -14,7 +14,7 @@ use futures::FutureExt;
 use super::*;
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::sighting::WantedTrace;
-use crate::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
+use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
 
 /// One second before a full hour.
 const NOW: &str = "2026-11-22T04:59:59Z";
@@ -28,17 +28,18 @@ fn recognizer() -> Recognizer {
     let key = TagKey::new("0123456789abcdef").unwrap();
     Recognizer {
         keys: Arc::new(Keyring::new(key, Vec::new())),
-        templates: Arc::new([(Code::of("acme"), Template::default())]),
+        templates: Arc::new([(TenantCode::of("acme"), Template::default())]),
     }
 }
 
 fn tag(n: u8) -> Tag {
-    Tag {
-        trace: TraceId::new(t(-30), [n; 10]),
-        tenant: Code::of("acme"),
-        instance: Code::of("probe-1"),
-        size: 200,
-    }
+    Tag::new(
+        TraceId::new(t(-30), [n; 10]),
+        TenantCode::of("acme"),
+        InstanceCode::of("probe-1"),
+        200,
+        Purpose::Probe,
+    )
 }
 
 fn canary(n: u8) -> String {

@@ -19,7 +19,7 @@ use flate2::write::GzEncoder;
 use memchr::memmem;
 use serde_json::{Value, json};
 use traceprobe::domain::canary::Template;
-use traceprobe::domain::tag::{Code, Keyring, TagKey};
+use traceprobe::domain::tag::{Keyring, TagKey, TenantCode};
 use traceprobe::observe::Recognizer;
 use traceprobe::observe::decode::{Limits, Scanner, scan_record};
 
@@ -52,7 +52,7 @@ fn main() {
     let encoded: Vec<String> = lines.chunks(10).map(|lines| STANDARD.encode(lines.concat())).collect();
     let wrapped_bytes: usize = wrapped.iter().map(String::len).sum();
     let recognizer = recognizer();
-    let finder = memmem::Finder::new("zqtp1");
+    let finder = memmem::Finder::new("zqtp");
     let scan = |bytes: &[u8]| {
         let mut scanner = Scanner::new(recognizer.clone(), Limits::OBJECT);
         bytes.chunks(PIECE).for_each(|piece| scanner.push(piece));
@@ -167,7 +167,7 @@ fn wrap(lines: &[String]) -> String {
 fn parse(text: &str) {
     fn search(value: &Value) -> bool {
         match value {
-            Value::String(text) => text.contains("zqtp1"),
+            Value::String(text) => text.contains("zqtp"),
             Value::Array(items) => items.iter().any(search),
             Value::Object(fields) => fields.values().any(search),
             Value::Null | Value::Bool(_) | Value::Number(_) => false,
@@ -188,6 +188,6 @@ fn recognizer() -> Recognizer {
     let key = TagKey::new("0123456789abcdef").expect("long enough");
     Recognizer {
         keys: Arc::new(Keyring::new(key, Vec::new())),
-        templates: Arc::new([(Code::of("acme"), Template::default())]),
+        templates: Arc::new([(TenantCode::of("acme"), Template::default())]),
     }
 }

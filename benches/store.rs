@@ -13,7 +13,7 @@ use traceprobe::config::Config;
 use traceprobe::domain::canary::Integrity;
 use traceprobe::domain::outcome::Outcome;
 use traceprobe::domain::sighting::Locator;
-use traceprobe::domain::tag::{Code, Tag, TraceId};
+use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TraceId};
 use traceprobe::domain::time::{Interval, Timestamp};
 use traceprobe::domain::topology::{TenantId, Topology};
 use traceprobe::domain::trace::{Arrival, Hop, Origin, Put, Trace};
@@ -116,12 +116,13 @@ fn delivered(n: u32, map: &Topology) -> Trace {
     let planned = START + Duration::from_millis(100 * u64::from(n));
     let mut random = [0; 10];
     random[..4].copy_from_slice(&n.to_be_bytes());
-    let tag = Tag {
-        trace: TraceId::new(planned, random),
-        tenant: map.tenant(TenantId(0)).code,
-        instance: Code::of("bench"),
-        size: 500,
-    };
+    let tag = Tag::new(
+        TraceId::new(planned, random),
+        map.tenant(TenantId(0)).code,
+        InstanceCode::of("bench"),
+        500,
+        Purpose::Probe,
+    );
     let mut trace = Trace::new(tag, TenantId(0), map.stages().len(), Origin::Planned);
     trace.put = Put::Accepted { at: planned };
     for (at, visit) in (1..).zip(&mut trace.stages) {

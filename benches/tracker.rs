@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use traceprobe::domain::canary::{Integrity, Template};
 use traceprobe::domain::kind::Kind;
 use traceprobe::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep};
-use traceprobe::domain::tag::{Code, Tag, TraceId};
+use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::{
     Capabilities, Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
@@ -109,12 +109,13 @@ fn tag(map: &Topology, number: u32) -> Tag {
     let mut random = [0; 10];
     random[..4].copy_from_slice(&number.to_be_bytes());
     let planned = START + Duration::from_millis(u64::from(number));
-    Tag {
-        trace: TraceId::new(planned, random),
-        tenant: map.tenants()[tenant].code,
-        instance: Code::of("probe-1"),
-        size: 500,
-    }
+    Tag::new(
+        TraceId::new(planned, random),
+        map.tenants()[tenant].code,
+        InstanceCode::of("probe-1"),
+        500,
+        Purpose::Probe,
+    )
 }
 
 fn plan(tracker: &mut Tracker, map: &Topology, numbers: std::ops::Range<u32>) {
@@ -143,9 +144,9 @@ fn live(tracker: &mut Tracker, map: &Topology, traces: u32) -> u64 {
                 continue;
             }
             let at = START + Duration::from_millis(u64::from(round[0]) + 1_000 * u64::from(spec.stage.0 + 1));
-            let seen = tags.iter().filter(|tag| {
-                map.tenant_by_code(tag.tenant).is_some_and(|tenant| spec.tenants.contains(&tenant))
-            });
+            let seen = tags
+                .iter()
+                .filter(|tag| map.tenant_of(tag).is_some_and(|tenant| spec.tenants.contains(&tenant)));
             let sightings = seen.map(|tag| sighting(tag, source, at)).collect();
             let sweep = Sweep {
                 revision: wanted.revision,
@@ -183,7 +184,7 @@ fn tracker(map: &Arc<Topology>) -> Tracker {
         max_in_flight: 1_000_000,
         remember: 10_000,
         remember_failures: 100,
-        instance: Code::of("probe-1"),
+        instance: InstanceCode::of("probe-1"),
     };
     Tracker::new(map.clone(), settings, START)
 }
@@ -193,7 +194,7 @@ fn topology(tenants: u16) -> Topology {
     let name = |index: u16| format!("tenant{index}");
     let tenant = |index| Tenant {
         name: name(index).into(),
-        code: Code::of(&name(index)),
+        code: TenantCode::of(&name(index)),
         label: name(index).into(),
         template: Template::default(),
     };

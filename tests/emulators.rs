@@ -235,7 +235,7 @@ log_group = "/set/for/each/tenant"
 interval = "2s"
 settle = "500ms"
 # What FilterLogEvents of MiniStack takes for a substring; the default is for AWS.
-filter_pattern = "zqtp1"
+filter_pattern = "zqtp"
 
 [[stage]]
 name = "tenant_stream"

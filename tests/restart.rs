@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use traceprobe::domain::outcome::Outcome;
-use traceprobe::domain::tag::{Code, TraceId};
+use traceprobe::domain::tag::{InstanceCode, TraceId};
 use traceprobe::domain::trace::{Origin, Trace};
 use traceprobe::sandbox::{Fault, Stage, StageEffect};
 
@@ -94,7 +94,7 @@ async fn two_instances_at_once_leave_each_others_canaries_alone() {
     let mut sent: BTreeSet<TraceId> = scene.truth().into_keys().collect();
     for (files, name) in [(&old, "old"), (&new, "new")] {
         for (id, trace) in files.kept() {
-            assert_eq!(trace.tag.instance, Code::of(name), "{id} is not its own");
+            assert_eq!(trace.tag.instance, InstanceCode::of(name), "{id} is not its own");
             assert!(is_delivered(&trace), "{trace:?}");
             assert!(sent.remove(&id), "{id} was never sent");
         }

@@ -11,7 +11,7 @@ use traceprobe::config::Config;
 use traceprobe::daemon::build;
 use traceprobe::daemon::clock;
 use traceprobe::domain::sighting::{Wanted, WantedTrace};
-use traceprobe::domain::tag::{Code, Tag, TraceId};
+use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use traceprobe::domain::time::WallClock;
 
 use super::run;
@@ -119,6 +119,7 @@ fn nobody(config: &Config, clock: &WallClock) -> Wanted {
     let planned_at = clock.now() - Duration::from_secs(1);
     let tenant = config.tenants.first().map_or("", |tenant| &*tenant.name);
     let trace = TraceId::new(planned_at, [0; 10]);
-    let tag = Tag { trace, tenant: Code::of(tenant), instance: Code::of(&config.probe.instance), size: 100 };
+    let instance = InstanceCode::of(&config.probe.instance);
+    let tag = Tag::new(trace, TenantCode::of(tenant), instance, 100, Purpose::Check);
     Wanted { revision: 0, waiting: Arc::new([WantedTrace { tag, planned_at }]), ..Wanted::default() }
 }

@@ -8,29 +8,26 @@ use traceprobe::domain::tag::{self, NotOurs};
 /// Read a tag, or a whole log line that holds one, and say what it tells.
 #[derive(Debug, Args)]
 pub struct Tag {
-    /// The tag: 61 letters and digits that begin with `zqtp1`. Text around it is ignored.
+    /// The tag: it begins with `zqtp` and its version, and is 66 letters and digits long, or 61 in version 1. Text around
+    /// it is ignored.
     text: String,
 }
 
 impl Tag {
     /// Prints what the tag says; with a key in the environment, also whether it is ours.
     pub fn run(&self) -> ExitCode {
-        let lower = self.text.to_ascii_lowercase();
-        let Some(at) = lower.find(tag::MARKER) else {
-            eprintln!("there is no tag in this: a tag begins with `{}`", tag::MARKER);
+        let text = self.text.as_bytes();
+        let mut ends = (0..text.len()).map(|at| &text[at..]);
+        let found = ends.find_map(|bytes| Some((bytes, tag::read_unverified(bytes).ok()?)));
+        let Some((bytes, said)) = found else {
+            eprintln!("no tag found: {}", NotOurs::Malformed);
             return ExitCode::FAILURE;
         };
-        let bytes = &lower.as_bytes()[at..];
-        let said = match tag::read_unverified(bytes) {
-            Ok(said) => said,
-            Err(error) => {
-                eprintln!("{error}");
-                return ExitCode::FAILURE;
-            }
-        };
+        println!("version   {}", said.version());
+        println!("purpose   {}", said.purpose());
         println!("trace     {}", said.trace);
         println!("planned   {}", said.trace.planned_at());
-        println!("tenant    {} (code)", said.tenant);
+        println!("tenant    {} (code)", said.tenant_digits());
         println!("instance  {} (code)", said.instance);
         println!("size      {} bytes", said.size);
         match traceprobe::config::keyring_from_env() {

@@ -31,7 +31,7 @@ pub use self::settings::{Canary, Log, LogFormat, Probe, Source, Stage, Store, Te
 pub use self::tag_key::{TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 use crate::cloud::aws::AwsSettings;
 use crate::cloud::google::GoogleSettings;
-use crate::domain::tag::{Code, Keyring};
+use crate::domain::tag::{InstanceCode, Keyring};
 use crate::domain::topology::Topology;
 use crate::domain::tracker;
 use crate::keys::fault::{Checked, Reported, suggestion};
@@ -142,7 +142,7 @@ impl Config {
             max_in_flight: self.probe.max_in_flight,
             remember: self.probe.remember,
             remember_failures: REMEMBER_FAILURES,
-            instance: Code::of(&self.probe.instance),
+            instance: InstanceCode::of(&self.probe.instance),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::settings::{Source, Stage, Tenant};
 use super::stage::StageRead;
-use crate::domain::tag::Code;
+use crate::domain::tag::TenantCode;
 use crate::domain::topology::{self, Owner, Role, StageId, Topology, TopologyError};
 use crate::keys::fault::{Checked, Collector, Reported, suggestion};
 use crate::observe::spec;
@@ -136,7 +136,7 @@ pub(super) fn topology(
 ) -> Result<Topology, TopologyError> {
     let tenants = tenants.iter().map(|tenant| topology::Tenant {
         name: tenant.name.clone(),
-        code: Code::of(&tenant.name),
+        code: TenantCode::of(&tenant.name),
         label: tenant.label.clone(),
         template: tenant.template.clone(),
     });

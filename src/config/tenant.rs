@@ -10,7 +10,7 @@ use super::sections::{self, CanaryRead};
 use super::settings::Tenant;
 use crate::cloud::account::{self, Account};
 use crate::domain::canary::Template;
-use crate::domain::tag::Code;
+use crate::domain::tag::TenantCode;
 use crate::keys::fault::{Checked, Collector};
 use crate::keys::reader::{Context, Layer, Reader};
 use crate::keys::value::{self, Parsed, expand, show_size};
@@ -173,7 +173,7 @@ fn check_names(faults: &mut Collector, tenants: &[TenantRead<'_>]) {
             );
             continue;
         }
-        if let Some(other) = codes.insert(Code::of(name), name) {
+        if let Some(other) = codes.insert(TenantCode::of(name), name) {
             faults.report(
                 format!("{}.name", read.path),
                 format!(

@@ -20,7 +20,7 @@ use super::keeper::{Commit, Keeper};
 use crate::domain::schedule::Schedule;
 use crate::domain::sighting::Wanted;
 use crate::domain::steady::{Compared, Offset};
-use crate::domain::tag::{Code, Keyring, Tag, TraceId};
+use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{TenantId, Topology};
 use crate::domain::tracker::{Event, Input, PutResult, Snapshot, Tracker};
@@ -88,7 +88,7 @@ pub struct Engine {
     /// Signs tags.
     pub keys: Arc<Keyring>,
     /// What stands for this instance in tags.
-    pub instance: Code,
+    pub instance: InstanceCode,
     /// One for each tenant.
     pub lanes: Vec<Lane>,
     /// To each source's loop.
@@ -320,7 +320,7 @@ impl Engine {
     ) {
         let spec = self.topology.tenant(tenant);
         let trace = TraceId::new(planned_at, (self.random)());
-        let tag = Tag { trace, tenant: spec.code, instance: self.instance, size };
+        let tag = Tag::new(trace, spec.code, self.instance, size, Purpose::Probe);
         let line = spec.template.render(&tag, &self.keys.sign(&tag));
         // The tracker knows the canary before anyone can send it, so that no echo overtakes the registration.
         let events = self.tracker.apply(Input::Planned { tag }, now);

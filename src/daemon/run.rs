@@ -22,7 +22,7 @@ use super::{clock_error, injecting, readiness};
 use crate::cloud::calls::Calls;
 use crate::config::Config;
 use crate::domain::steady::Offset;
-use crate::domain::tag::Code;
+use crate::domain::tag::TenantCode;
 use crate::domain::time::WallClock;
 use crate::domain::topology::Topology;
 use crate::domain::tracker::{self, Tracker};
@@ -110,7 +110,7 @@ impl Daemon {
         let now = clock.now();
         let lanes = config.tenants.iter().zip(queues).map(|(tenant, departures)| {
             let departures = departures.context("a tenant has no log group")?;
-            let seed = u64::from(Code::of(&tenant.name).value());
+            let seed = TenantCode::of(&tenant.name).value();
             let schedule = engine::schedule(now, tenant.interval, seed);
             Ok(Lane { schedule, sizes: tenant.sizes.clone(), departures })
         });

@@ -32,9 +32,9 @@ pub trait Evidence: fmt::Debug + Send + Sync {
     /// Locators are read leniently; one that is not understood only means that no command is offered.
     fn look_ups(&self, question: Question<'_>) -> Vec<LookUp>;
 
-    /// One sentence on how to search the source for tags that begin so, where a query can.
-    fn search(&self, beginning: &str) -> Option<String> {
-        let _ = beginning;
+    /// One sentence on how to search the source for tags that fit a pattern of SQL's LIKE, where a query can.
+    fn search(&self, like: &str) -> Option<String> {
+        let _ = like;
         None
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::canary::Template;
 use super::kind::Kind;
-use super::tag::Code;
+use super::tag::{Tag, TenantCode};
 
 /// Which tenant, as an index into [`Topology::tenants`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -30,7 +30,7 @@ pub struct Tenant {
     /// Its name, as in labels and on the page.
     pub name: Arc<str>,
     /// What stands for it inside a tag.
-    pub code: Code,
+    pub code: TenantCode,
     /// What a row's tenant column says for it.
     pub label: Arc<str>,
     /// What its canaries look like.
@@ -259,10 +259,10 @@ impl Topology {
         self.main_path[self.main_path.len() - 1]
     }
 
-    /// The tenant with this code in its tags.
+    /// The tenant that a tag names.
     #[must_use]
-    pub fn tenant_by_code(&self, code: Code) -> Option<TenantId> {
-        self.tenant_ids().find(|id| self.tenant(*id).code == code)
+    pub fn tenant_of(&self, tag: &Tag) -> Option<TenantId> {
+        tag.tenant_among(self.tenant_ids(), |id| self.tenant(*id).code)
     }
 
     /// The tenant that a row's tenant column names.
@@ -345,14 +345,14 @@ pub(crate) mod fixture {
     }
 
     /// Another tenant beside them, which has a source of its own at every stage.
-    pub(crate) fn topology_with_initech() -> Topology {
-        map_of(&["acme", "globex", "initech"])
+    pub(crate) fn topology_with(another: &str) -> Topology {
+        map_of(&["acme", "globex", another])
     }
 
     fn map_of(tenants: &[&str]) -> Topology {
         let tenant = |name: &&str| Tenant {
             name: (*name).into(),
-            code: Code::of(name),
+            code: TenantCode::of(name),
             label: (*name).into(),
             template: Template::default(),
         };

@@ -28,7 +28,7 @@ pub use self::snapshot::{Drifted, Snapshot, SourceView, TenantView, Violation};
 use super::outcome::Outcome;
 use super::schema::{Fingerprint, TableSchema};
 use super::sighting::{Drift, Locator, Reading, Sweep, Trouble, Wanted, WantedTrace};
-use super::tag::{Code, Tag, TraceId};
+use super::tag::{InstanceCode, Tag, TraceId};
 use super::time::{Interval, OwnClock, Timestamp};
 use super::topology::{Role, SourceId, StageId, TenantId, Topology};
 use super::trace::{Judgement, Origin, Put, Trace};
@@ -57,7 +57,7 @@ pub struct Settings {
     /// Failed traces that are remembered beside them, for each tenant, so that successes cannot evict them.
     pub remember_failures: usize,
     /// What stands for this instance in its tags.
-    pub instance: Code,
+    pub instance: InstanceCode,
 }
 
 /// What happened.
@@ -179,7 +179,7 @@ pub enum Event {
     ForeignTags { stage: StageId, source: SourceId, count: u64 },
     /// A canary of an earlier life that nothing but its tag tells of is followed from now on.
     Adopted { tenant: TenantId, trace: TraceId },
-    /// A valid tag of a trace that we do not follow: another instance's, or one long forgotten.
+    /// A valid tag of a probe's trace that we do not follow: another instance's, or one long forgotten.
     Stray { stage: StageId, tenant: Option<TenantId>, other_instance: bool },
     /// The clocks of two stages, or a stage's and ours, disagree by more than is allowed for.
     ClockInversion { tenant: TenantId, stage: StageId, trace: TraceId },
@@ -355,7 +355,7 @@ impl Tracker {
     }
 
     fn planned(&mut self, tag: Tag, now: Timestamp, events: &mut Vec<Event>) {
-        let Some(tenant) = self.topology.tenant_by_code(tag.tenant) else {
+        let Some(tenant) = self.topology.tenant_of(&tag) else {
             return;
         };
         if self.in_flight >= self.settings.max_in_flight {

@@ -334,7 +334,7 @@ mod tests {
     use super::*;
     use crate::domain::canary::Integrity;
     use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep};
-    use crate::domain::tag::{Code, Tag};
+    use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode};
     use crate::domain::topology::fixture::*;
     use crate::domain::tracker::{Input, PutResult, Settings, Tracker};
 
@@ -366,7 +366,7 @@ mod tests {
             max_in_flight: 1_000,
             remember: 10_000,
             remember_failures: 100,
-            instance: Code::of("me"),
+            instance: InstanceCode::of("me"),
         }
     }
 
@@ -385,7 +385,8 @@ mod tests {
         for second in 0..=secs {
             if second % INTERVAL == 0 {
                 let trace = TraceId::new(t(second), [0; 10]);
-                let tag = Tag { trace, tenant: Code::of("acme"), instance: Code::of("me"), size: 100 };
+                let tag =
+                    Tag::new(trace, TenantCode::of("acme"), InstanceCode::of("me"), 100, Purpose::Probe);
                 tracker.apply(Input::Planned { tag }, t(second));
                 let result = PutResult::Accepted { doubled: false };
                 tracker.apply(Input::Put { trace, result }, t(second));

@@ -244,3 +244,30 @@ async fn a_stop_ends_the_tries_and_reports_what_is_known() {
     assert_eq!(only(&report), &PutResult::Ambiguous { doubled: false });
     assert_eq!(far_end.operations().len(), 1);
 }
+
+/// What the injector makes of a put whose role could not be assumed: STS answered with `code` and `status`.
+fn without_role(code: &str, status: u16) -> Answer {
+    use aws_credential_types::provider::error::CredentialsError;
+    use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+    use aws_smithy_runtime_api::http::{Response, StatusCode};
+    let meta = aws_smithy_types::error::ErrorMetadata::builder().code(code).message("m").build();
+    let raw = Response::new(StatusCode::try_from(status).unwrap(), SdkBody::empty());
+    let sts = SdkError::service_error(AssumeRoleError::generic(meta), raw);
+    let cause = ConnectorError::other(CredentialsError::provider_error(sts).into(), None);
+    let error: SdkError<aws_sdk_cloudwatchlogs::operation::put_log_events::PutLogEventsError> =
+        SdkError::dispatch_failure(cause);
+    answer::of_error("PutLogEvents", &error)
+}
+
+#[test]
+fn a_denied_role_is_final_and_a_busy_token_service_is_not() {
+    for code in ["AccessDenied", "RegionDisabledException", "ValidationError"] {
+        let answer = without_role(code, 403);
+        let Answer::Refused(reason) = &answer else { panic!("{code}: {answer:?}") };
+        assert_eq!(&**reason, format!("AssumeRole: {code}: m"));
+    }
+    for (code, status) in [("Throttling", 400), ("InternalFailure", 500), ("ServiceUnavailable", 503)] {
+        let answer = without_role(code, status);
+        assert!(matches!(answer, Answer::NotTaken(_)), "{code}: {answer:?}");
+    }
+}

@@ -263,7 +263,7 @@ impl Families {
             strays: d.counter(
                 "traceprobe_stray_tags_total",
                 &["stage", "of"],
-                "Tags of ours that belong to no trace in memory: of another instance, or of an earlier life of this one.",
+                "Tags of ours, of canaries that a probe sent to measure, that belong to no trace in memory: of another instance, or of an earlier life of this one.",
             )?,
             inversions: d.counter(
                 "traceprobe_clock_inversions_total",

@@ -1,7 +1,7 @@
 use super::*;
 use crate::domain::cost::{BytePrice, Costs, Operation};
 use crate::domain::sighting::Drift;
-use crate::domain::tag::Code;
+use crate::domain::tag::InstanceCode;
 use crate::domain::topology::{Capabilities, Stage, fixture};
 use crate::domain::tracker::{Drifted, Settings, Tracker};
 
@@ -21,7 +21,7 @@ fn rules() -> Settings {
         max_in_flight: 10,
         remember: 10,
         remember_failures: 10,
-        instance: Code::of("me"),
+        instance: InstanceCode::of("me"),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::cloud::{Clients, NoClient, Provider};
 use crate::domain::cost::Costs;
 use crate::domain::evidence::Evidence;
 use crate::domain::schema::ExpectedSchema;
-use crate::domain::tag::Code;
+use crate::domain::tag::TenantCode;
 use crate::domain::time::WallClock;
 use crate::domain::topology::{Capabilities, SourceId, Topology};
 use crate::keys::fault::Checked;
@@ -83,7 +83,7 @@ pub struct Site<'a> {
 
 impl Site<'_> {
     /// Whose canaries may be at the source; `None` where everybody's may.
-    pub(super) fn owners(&self) -> Option<Vec<Code>> {
+    pub(super) fn owners(&self) -> Option<Vec<TenantCode>> {
         let source = self.topology.source(self.source);
         let codes = source.tenants.iter().map(|id| self.topology.tenant(*id).code);
         (source.tenants.len() < self.topology.tenants().len()).then(|| codes.collect())

@@ -38,7 +38,7 @@ use crate::domain::evidence::Evidence;
 use crate::domain::kind::Kind;
 use crate::domain::schema::{ExpectedSchema, TableSchema};
 use crate::domain::sighting::{Reading, Sighting, Sweep, Trouble, Wanted};
-use crate::domain::tag::{Code, Keyring};
+use crate::domain::tag::{Keyring, Tag, TenantCode};
 use crate::domain::time::Timestamp;
 use crate::keys::fault::Checked;
 use crate::keys::reader::Reader;
@@ -151,13 +151,23 @@ pub struct Recognizer {
     /// The keys that sign tags.
     pub keys: Arc<Keyring>,
     /// What each tenant's canaries look like, to check copies for truncation.
-    pub templates: Arc<[(Code, Template)]>,
+    pub templates: Arc<[(TenantCode, Template)]>,
 }
 
 impl Recognizer {
-    /// The template of a tenant.
+    /// The code of the tenant that a tag names.
     #[must_use]
-    pub fn template(&self, tenant: Code) -> Option<&Template> {
-        self.templates.iter().find(|(code, _)| *code == tenant).map(|(_, template)| template)
+    pub fn tenant(&self, tag: &Tag) -> Option<TenantCode> {
+        self.named(tag).map(|(code, _)| *code)
+    }
+
+    /// The template of the tenant that a tag names.
+    #[must_use]
+    pub fn template(&self, tag: &Tag) -> Option<&Template> {
+        self.named(tag).map(|(_, template)| template)
+    }
+
+    fn named(&self, tag: &Tag) -> Option<&(TenantCode, Template)> {
+        tag.tenant_among(self.templates.iter(), |(code, _)| *code)
     }
 }

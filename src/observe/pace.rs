@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::domain::schema::{Column, TableSchema};
     use crate::domain::sighting::{Sweep, WantedTrace};
-    use crate::domain::tag::{Code, Tag, TraceId};
+    use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
     use crate::observe::Findings;
 
     const RHYTHM: Rhythm =
@@ -209,12 +209,13 @@ mod tests {
 
     fn wanted(revision: u64, ids: u128) -> Wanted {
         let trace = |id| WantedTrace {
-            tag: Tag {
-                trace: TraceId::from_u128(id),
-                tenant: Code::of("a"),
-                instance: Code::of("b"),
-                size: 100,
-            },
+            tag: Tag::new(
+                TraceId::from_u128(id),
+                TenantCode::of("a"),
+                InstanceCode::of("b"),
+                100,
+                Purpose::Probe,
+            ),
             planned_at: t(1_000),
         };
         Wanted { revision, waiting: (0..ids).map(trace).collect(), ..Wanted::default() }

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::clock::Micros;
 use super::names::Stage;
 
-/// Start of a token.
-const MARKER: &str = "zqtp1";
-/// Length of a whole token in bytes.
-const TOKEN_LENGTH: usize = 61;
+/// Start of a token of any version.
+const MARKER: &str = "zqtp";
+/// The digit that follows the marker, and the length of a whole token of that version in bytes.
+const VERSIONS: [(u8, usize); 2] = [(b'1', 61), (b'2', 66)];
 /// Canaries remembered; the oldest is forgotten first.
 const CAPACITY: usize = 200_000;
 
@@ -66,7 +66,7 @@ pub enum Fate {
 /// The life of one canary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TruthRecord {
-    /// The 61 characters, in lower case.
+    /// The whole token, in lower case.
     pub token: String,
     pub tenant: String,
     /// When PutLogEvents took it for the first time.
@@ -179,7 +179,9 @@ impl Truth {
 pub(crate) fn find_token(message: &str) -> Option<String> {
     let lower = message.to_ascii_lowercase();
     memmem::find_iter(lower.as_bytes(), MARKER).find_map(|start| {
-        let token = lower.get(start..start + TOKEN_LENGTH)?;
+        let digit = lower.as_bytes().get(start + MARKER.len())?;
+        let (_, length) = VERSIONS.iter().find(|(version, _)| version == digit)?;
+        let token = lower.get(start..start + length)?;
         token.bytes().all(|byte| byte.is_ascii_alphanumeric()).then(|| token.to_owned())
     })
 }
@@ -188,20 +190,28 @@ pub(crate) fn find_token(message: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn token() -> String {
-        format!("{MARKER}{}", "0123456789abcdef".repeat(4)).chars().take(TOKEN_LENGTH).collect()
+    fn tokens() -> [String; 2] {
+        VERSIONS.map(|(version, length)| {
+            let text = format!("{MARKER}{}{}", char::from(version), "0123456789abcdef".repeat(4));
+            text.chars().take(length).collect()
+        })
     }
 
     #[test]
-    fn a_token_is_found_whatever_surrounds_it() {
-        let message = format!("{{\"trace_id\":\"{}\",\"message\":\"zqtp1\"}}", token().to_uppercase());
-        assert_eq!(find_token(&message), Some(token()));
+    fn a_token_of_each_version_is_found_whatever_surrounds_it() {
+        for token in tokens() {
+            let message = format!("{{\"trace_id\":\"{}\",\"message\":\"zqtp2\"}}", token.to_uppercase());
+            assert_eq!(find_token(&message), Some(token));
+        }
     }
 
     #[test]
-    fn half_a_token_is_no_canary() {
-        assert_eq!(find_token(&token()[..60]), None);
-        assert_eq!(find_token("zqtp1 is a marker"), None);
+    fn half_a_token_is_no_canary_and_neither_is_one_of_a_version_that_is_not_known() {
+        for token in tokens() {
+            assert_eq!(find_token(&token[..token.len() - 1]), None);
+            assert_eq!(find_token(&token.replacen(['1', '2'], "3", 1)), None);
+        }
+        assert_eq!(find_token("zqtp2 is a marker"), None);
     }
 
     #[test]

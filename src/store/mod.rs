@@ -21,7 +21,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, params};
 
 use self::record::{Record, Unreadable};
-use crate::domain::tag::{Code, TraceId};
+use crate::domain::tag::{InstanceCode, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Topology;
 use crate::domain::trace::Trace;
@@ -121,14 +121,14 @@ pub struct Instance {
     /// For people.
     pub name: String,
     /// In tags.
-    pub code: Code,
+    pub code: InstanceCode,
 }
 
 impl Instance {
     /// An instance that has no past.
     #[must_use]
     pub fn of(name: &str) -> Self {
-        Self { name: name.to_owned(), code: Code::of(name) }
+        Self { name: name.to_owned(), code: InstanceCode::of(name) }
     }
 }
 
@@ -304,8 +304,8 @@ impl Store {
             return Ok(None);
         };
         let (name, code): (String, u32) = (row.get(0)?, row.get(1)?);
-        let code =
-            Code::from_value(code).ok_or_else(|| StoreError::Corrupt("the code is out of range".into()))?;
+        let code = InstanceCode::from_value(code)
+            .ok_or_else(|| StoreError::Corrupt("the code is out of range".into()))?;
         Ok(Some(Instance { name, code }))
     }
 

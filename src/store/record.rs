@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::canary::Integrity;
 use crate::domain::outcome::Outcome;
 use crate::domain::sighting::Locator;
-use crate::domain::tag::{Code, Tag, TraceId};
+use crate::domain::tag::{Claim, InstanceCode, Purpose, Tag, TenantCode, TenantPrefix, TraceId};
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::topology::{StageId, Stretch, TenantId, Topology};
 use crate::domain::trace::{Afterwards, Arrival, Hop, Judgement, Origin, Put, Trace, Visit};
@@ -20,7 +20,12 @@ use crate::domain::trace::{Afterwards, Arrival, Hop, Judgement, Origin, Put, Tra
 /// All of a trace that has no column.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Record {
-    tenant_code: u32,
+    /// In a tag of version 1, and in no other: what it says of the tenant.
+    #[serde(default, skip_serializing_if = "is_default")]
+    tenant_code: Option<u32>,
+    /// In a tag of version 2, and in no other.
+    #[serde(default, skip_serializing_if = "is_default")]
+    tag_2: Option<Tag2Record>,
     instance_code: u32,
     size: u32,
     put: PutRecord,
@@ -37,6 +42,12 @@ pub(super) struct Record {
     origin: OriginRecord,
     /// By the name of the stage.
     visits: BTreeMap<String, VisitRecord>,
+}
+
+#[derive(Serialize, Deserialize, PartialEq)]
+struct Tag2Record {
+    tenant_code: u64,
+    purpose: u8,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -142,7 +153,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 pub(super) enum Unreadable {
     #[error("its JSON makes no sense")]
     Json(#[from] serde_json::Error),
-    #[error("a code is out of range")]
+    #[error("a code of its tag is missing or out of range")]
     Code,
     #[error("its columns make no sense")]
     Row(#[from] rusqlite::Error),
@@ -158,7 +169,16 @@ impl Record {
             at: at.micros(),
         };
         Self {
-            tenant_code: trace.tag.tenant.value(),
+            tenant_code: match trace.tag.claim() {
+                Claim::V1 { tenant } => Some(tenant.value()),
+                Claim::V2 { .. } => None,
+            },
+            tag_2: match trace.tag.claim() {
+                Claim::V1 { .. } => None,
+                Claim::V2 { tenant, purpose } => {
+                    Some(Tag2Record { tenant_code: tenant.value(), purpose: purpose.value() })
+                }
+            },
             instance_code: trace.tag.instance.value(),
             size: trace.tag.size,
             put: match trace.put {
@@ -197,13 +217,16 @@ impl Record {
         map: &Topology,
         dropped: &mut BTreeSet<String>,
     ) -> Result<Trace, Unreadable> {
-        let code = |value| Code::from_value(value).ok_or(Unreadable::Code);
-        let tag = Tag {
-            trace: id,
-            tenant: code(self.tenant_code)?,
-            instance: code(self.instance_code)?,
-            size: self.size,
+        let claim = match (self.tenant_code, self.tag_2) {
+            (Some(prefix), None) => TenantPrefix::from_value(prefix).map(|tenant| Claim::V1 { tenant }),
+            (None, Some(Tag2Record { tenant_code, purpose })) => TenantCode::from_value(tenant_code)
+                .zip(Purpose::from_value(purpose))
+                .map(|(tenant, purpose)| Claim::V2 { tenant, purpose }),
+            (Some(_), Some(_)) | (None, None) => None,
         };
+        let claim = claim.ok_or(Unreadable::Code)?;
+        let instance = InstanceCode::from_value(self.instance_code).ok_or(Unreadable::Code)?;
+        let tag = Tag::remembered(id, claim, instance, self.size);
         let mut stages = vec![Visit::default(); map.stages().len()];
         for (name, visit) in self.visits {
             match stage_named(&name, map) {

@@ -11,7 +11,7 @@ use super::waterfall::{self, Axis, Waterfall};
 use super::{App, Head, words};
 use crate::domain::evidence::{LookUp, Question};
 use crate::domain::outcome::Outcome;
-use crate::domain::tag::{self, MARKER, TAG_LEN, TraceId};
+use crate::domain::tag::{self, MARKER, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::trace::{Judgement, Put, Trace};
 use crate::domain::tracker::Snapshot;
@@ -19,7 +19,7 @@ use crate::domain::tracker::Snapshot;
 /// Reads the id in an address: 32 hexadecimal digits in any case, with or without dashes, or a whole tag.
 pub(super) fn read_id(text: &str) -> Option<TraceId> {
     let text = text.trim();
-    if text.len() == TAG_LEN {
+    if tag::Shape::of(text.as_bytes()) == tag::Shape::Whole(text.len()) {
         return tag::read_unverified(text.as_bytes()).ok().map(|tag| tag.trace);
     }
     // `TraceId::parse` also takes braces and URNs, which nobody means here.
@@ -59,10 +59,10 @@ pub(super) fn unknown(app: &App, snapshot: &Snapshot, id: TraceId) -> Vec<String
         app.settings.remember,
     ));
     said.push(format!(
-        "It may be another instance's canary: each knows only its own. The stages themselves know more: search them for {MARKER}{id}."
+        "It may be another instance's canary: each knows only its own. The stages themselves know more: search them for {id}."
     ));
-    let beginning = format!("{MARKER}{id}");
-    said.extend(app.settings.evidence.iter().find_map(|evidence| evidence.search(&beginning)));
+    let like = format!("{MARKER}_{id}%");
+    said.extend(app.settings.evidence.iter().find_map(|evidence| evidence.search(&like)));
     said
 }
 
@@ -123,7 +123,8 @@ impl Page {
         let lanes = lanes(trace, snapshot);
         let extent = waterfall::extent(&lanes, trace.planned_at, snapshot.at);
         let axis = Axis::holding(trace.planned_at, extent);
-        let tag = (app.sign)(&trace.tag).to_string();
+        let signed = (app.sign)(&trace.tag);
+        let tag = signed.to_string();
         let title = format!("{} {}", outcome_word(trace), outcome_detail(trace, snapshot));
         let arrival = trace.arrival(map.end());
         let after = |at: Timestamp| words::exact(at.since(trace.planned_at));
@@ -167,12 +168,13 @@ impl Page {
                 })
                 .collect(),
             tag_parts: vec![
-                ("marker and version", MARKER.to_owned()),
+                ("marker and version", format!("{MARKER}{}", trace.tag.version())),
                 ("trace id", trace.id().to_string()),
-                ("tenant code", trace.tag.tenant.to_string()),
+                ("tenant code", trace.tag.tenant_digits()),
                 ("instance code", trace.tag.instance.to_string()),
                 ("size in bytes", trace.tag.size.to_string()),
-                ("signature", tag.get(TAG_LEN - 12..).unwrap_or_default().to_owned()),
+                ("purpose", trace.tag.purpose().to_string()),
+                ("signature", signed.signature().to_owned()),
             ],
             tag,
         }

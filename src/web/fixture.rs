@@ -11,7 +11,7 @@ use crate::domain::canary::{Integrity, Template};
 use crate::domain::evidence::Evidence;
 use crate::domain::kind::Kind;
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble};
-use crate::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
+use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::{Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology};
 use crate::domain::tracker::{Input, PutResult, Settings as Rules, Snapshot, Tracker};
@@ -79,7 +79,7 @@ impl World {
             max_in_flight: 1_000,
             remember: 1_000,
             remember_failures: 50,
-            instance: Code::of("probe-1"),
+            instance: InstanceCode::of("probe-1"),
         };
         let tracker = Tracker::new(map.clone(), rules, Timestamp::MIN);
         Self { tracker, map, sent: Vec::new(), seen: std::collections::BTreeSet::new(), leaks: Vec::new() }
@@ -108,12 +108,13 @@ impl World {
         let mut random = [0; 10];
         random[2..].copy_from_slice(&dice.to_be_bytes());
         let sizes = [100, 500, 1_024, 5_120, 10_240];
-        let tag = Tag {
-            trace: TraceId::new(planned, random),
-            tenant: self.map.tenant(tenant).code,
-            instance: Code::of("probe-1"),
-            size: sizes[(second / 30) as usize % sizes.len()],
-        };
+        let tag = Tag::new(
+            TraceId::new(planned, random),
+            self.map.tenant(tenant).code,
+            InstanceCode::of("probe-1"),
+            sizes[(second / 30) as usize % sizes.len()],
+            Purpose::Probe,
+        );
         self.tracker.apply(Input::Planned { tag }, now);
         let answered = now + Duration::from_millis(60);
         if let Some(reason) = weather.refused {
@@ -213,7 +214,7 @@ fn sighting(tag: &Tag, stage: StageId, at: Timestamp, end: Timestamp) -> Sightin
 fn topology(names: [&str; 3]) -> Topology {
     let tenants = names.map(|name| Tenant {
         name: name.into(),
-        code: Code::of(name),
+        code: TenantCode::of(name),
         label: name.into(),
         template: Template::default(),
     });

@@ -172,6 +172,38 @@ async fn a_tag_is_told_whether_it_is_ours() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
 }
 
+#[tokio::test]
+async fn a_tag_of_each_version_is_explained() {
+    let key = [("TRACEPROBE_TAG_KEY".to_owned(), "0123456789abcdef".to_owned())];
+    for (tag, version, purpose, tenant) in [
+        ("zqtp101a201845b8377078707070707070707g8ljaala0a00b85rssvgun8r", "1", "probe", "g8lj"),
+        ("zqtp201a201845b8377078707070707070707g8lj7bc7aala0a000lv4o2uhkunem", "2", "probe", "g8lj7bc7"),
+        ("zqtp201a201845b8377078707070707070707g8lj7bc7aala0a001mf1mnpb70df7", "2", "check", "g8lj7bc7"),
+        (
+            "zqtp201a201845b8377078707070707070707g8lj7bc7aala0a00400sh10dnrvfa",
+            "2",
+            "reserved (4)",
+            "g8lj7bc7",
+        ),
+    ] {
+        let output = program(&["tag", &format!("zqtp is a marker, {tag} is a tag")], &key).await;
+        let expected = format!(
+            "version   {version}\npurpose   {purpose}\ntrace     01a201845b8377078707070707070707\n\
+             planned   2026-11-22T04:29:41.123Z\ntenant    {tenant} (code)\ninstance  aala (code)\n\
+             size      10240 bytes\nsignature ours\n"
+        );
+        assert_eq!(stdout(&output), expected, "{output:?}");
+    }
+    let cut = "zqtp201a201845b8377078707070707070707g8lj7bc7aala0a000lv4o2uh";
+    assert_eq!(cut.len(), 61);
+    let output = program(&["tag", cut], &key).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(
+        stderr(&output).contains("61 letters and digits long in version 1 or 66 in version 2"),
+        "{output:?}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn help_teaches() {
     let top = stdout(&program(&["--help"], &[]).await);

@@ -46,8 +46,8 @@ fn odd() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("empty", Vec::new()),
         ("binary", noise(100_000)),
-        ("invalid-utf8", b"\xff\xfe{\"message\":\"\xc3\x28 zqtp1\xff\"}\n".to_vec()),
-        ("markers", b"zqtp1".repeat(50_000)),
+        ("invalid-utf8", b"\xff\xfe{\"message\":\"\xc3\x28 zqtp2\xff\"}\n".to_vec()),
+        ("markers", b"zqtp1zqtp2".repeat(25_000)),
         ("brackets", vec![b'['; MIB]),
         ("control-message", gzip([br#"{"messageType":"CONTROL_MESSAGE","logEvents":[]}"#.to_vec()])),
     ]

@@ -257,7 +257,7 @@ class Run:
         faults = []
         for tenant in self.pipeline.tenants:
             answer = self._logs[tenant.name].filter_log_events(
-                logGroupName=tenant.log_group, filterPattern="zqtp1", startTime=int(self.started.timestamp() * 1000))
+                logGroupName=tenant.log_group, filterPattern="zqtp", startTime=int(self.started.timestamp() * 1000))
             found = set(truth.tags_in(event["message"] for event in answer["events"]))
             sent = {tag for tag, name in self.sent.items() if name == tenant.name}
             if found != sent:
@@ -313,8 +313,8 @@ def _tag() -> str:
     ms = time.time_ns() // 1_000_000
     number = ms << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
     digits = "0123456789abcdefghijklmnopqrstuv"
-    rest = hmac.digest(b"self-check", number.to_bytes(16), "sha256")[:24]
-    return f"zqtp1{number:032x}" + "".join(digits[byte % 32] for byte in rest)
+    rest = hmac.digest(b"self-check", number.to_bytes(16), "sha256")[:29]
+    return f"zqtp2{number:032x}" + "".join(digits[byte % 32] for byte in rest)
 
 
 def _line(tag: str, size: int) -> str:

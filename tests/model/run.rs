@@ -13,7 +13,7 @@ use fastrand::Rng;
 use traceprobe::domain::canary::{Integrity, Template};
 use traceprobe::domain::kind::Kind;
 use traceprobe::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble};
-use traceprobe::domain::tag::{Code, Tag, TraceId};
+use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::{
     Capabilities, Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
@@ -181,7 +181,7 @@ impl Run {
             max_in_flight: usize::MAX,
             remember: usize::MAX,
             remember_failures: 10,
-            instance: Code::of("me"),
+            instance: InstanceCode::of("me"),
         };
         let history = History {
             rules,
@@ -460,12 +460,13 @@ impl Run {
 
     fn tag(&self, which: usize) -> Tag {
         let canary = &self.history.canaries[which];
-        Tag {
-            trace: TraceId::from_u128(canary.id),
-            tenant: self.topology.tenant(tenant_id(canary.tenant)).code,
-            instance: self.settings.instance,
-            size: 100,
-        }
+        Tag::new(
+            TraceId::from_u128(canary.id),
+            self.topology.tenant(tenant_id(canary.tenant)).code,
+            self.settings.instance,
+            100,
+            Purpose::Probe,
+        )
     }
 
     fn hear(&mut self, event: &Event) {
@@ -505,7 +506,7 @@ fn tenant_id(number: usize) -> TenantId {
 fn topology(rules: &Rules) -> Topology {
     let tenant = |number| Tenant {
         name: name(number).into(),
-        code: Code::of(&name(number)),
+        code: TenantCode::of(&name(number)),
         label: name(number).into(),
         template: Template::default(),
     };

@@ -101,7 +101,7 @@ impl Scene {
         let truth = self.sandbox.truth().into_iter().filter(|record| record.tenant == tenant);
         let mut canaries: Vec<_> = truth
             .map(|record| {
-                // The planned instant in ms stands in the first 48 bits of the trace id, after the marker.
+                // The planned instant in ms stands in the first 48 bits of the trace id, after the marker and the version.
                 let millis = u64::from_str_radix(&record.token[5..17], 16).expect("an id is hexadecimal");
                 let arrived = record.arrived(Stage::Bigquery).map(|at| at.0 as f64 / 1e6);
                 (millis as f64 / 1e3, arrived)

@@ -84,7 +84,7 @@ impl Scene {
     /// What really became of every canary that CloudWatch Logs took.
     pub fn truth(&self) -> BTreeMap<TraceId, TruthRecord> {
         let records = self.sandbox.truth().into_iter();
-        // The marker has five characters, the id 32.
+        // Marker and version have five characters, the id 32.
         records.map(|record| (TraceId::parse(&record.token[5..37]).unwrap(), record)).collect()
     }
 

@@ -220,7 +220,7 @@ pub fn ids_query(sql: &str, tokens: &[String]) -> serde_json::Value {
 
 /// Token number `number` of a tenant.
 pub fn token(tenant: usize, number: u32) -> String {
-    format!("zqtp1{:032x}{:024}", 0x0190_0000_0000_7000_u64 + u64::from(number), tenant)
+    format!("zqtp2{:032x}{:029}", 0x0190_0000_0000_7000_u64 + u64::from(number), tenant)
 }
 
 /// The canary with that token.

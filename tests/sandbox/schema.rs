@@ -6,7 +6,7 @@ use std::time::Duration;
 use traceprobe::cloud::calls::Calls;
 use traceprobe::cloud::google::{Auth, BIGQUERY, Google, GoogleSettings};
 use traceprobe::domain::sighting::{Wanted, WantedTrace, list_drift};
-use traceprobe::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
+use traceprobe::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
 use traceprobe::domain::time::{Timestamp, WallClock};
 use traceprobe::observe::bigquery::{BigQuery, Settings, TableName};
 use traceprobe::observe::{Observe as _, Recognizer};
@@ -31,7 +31,7 @@ async fn the_columns_are_told_as_they_are_whether_the_look_succeeds_or_not() {
     };
     let mut observer = BigQuery::new(settings, google, recognizer, WallClock::new(move || now));
     let trace = TraceId::new(now, [7; 10]);
-    let tag = Tag { trace, tenant: Code::of("acme"), instance: Code::of("p"), size: 300 };
+    let tag = Tag::new(trace, TenantCode::of("acme"), InstanceCode::of("p"), 300, Purpose::Probe);
     let wanted =
         Wanted { waiting: [WantedTrace { tag, planned_at: now }].into(), revision: 1, ..Wanted::default() };
 

@@ -144,7 +144,7 @@ async fn filter_log_events_pages_through_what_matches() {
         let request = logs
             .filter_log_events()
             .log_group_name(group)
-            .filter_pattern("%zqtp1%")
+            .filter_pattern("%zqtp%")
             .start_time(before)
             .limit(2);
         let page = request.set_next_token(next).send().await.unwrap();

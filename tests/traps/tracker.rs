@@ -8,7 +8,7 @@ use traceprobe::domain::kind::Kind;
 use traceprobe::domain::outcome::Outcome;
 use traceprobe::domain::schedule::Schedule;
 use traceprobe::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble};
-use traceprobe::domain::tag::{Code, Tag, TraceId};
+use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use traceprobe::domain::time::{Interval, Timestamp};
 use traceprobe::domain::topology::{
     Capabilities, Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
@@ -44,7 +44,7 @@ fn ms(millis: u64) -> Timestamp {
 fn topology(tenants: &[&str]) -> Arc<Topology> {
     let tenant = |name: &&str| Tenant {
         name: (*name).into(),
-        code: Code::of(name),
+        code: TenantCode::of(name),
         label: (*name).into(),
         template: Template::default(),
     };
@@ -72,7 +72,7 @@ fn canary_of(tenant: &str, n: u16, at: Timestamp) -> Tag {
     let mut random = [0; 10];
     random[8..].copy_from_slice(&n.to_be_bytes());
     let trace = TraceId::new(at, random);
-    Tag { trace, tenant: Code::of(tenant), instance: Code::of("one"), size: 100 }
+    Tag::new(trace, TenantCode::of(tenant), InstanceCode::of("one"), 100, Purpose::Probe)
 }
 
 fn canary(n: u16) -> Tag {
@@ -106,7 +106,7 @@ impl Probe {
             max_in_flight: MAX_IN_FLIGHT,
             remember: 10_000,
             remember_failures: 100,
-            instance: Code::of(instance),
+            instance: InstanceCode::of(instance),
         };
         let topology = topology(tenants);
         let ladder = Ladder::new(&[1, 5, 10, SLO, 60, 300, 900].map(s));

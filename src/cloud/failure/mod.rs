@@ -95,15 +95,19 @@ fn without_code(status: u16, host: Option<&str>, said: &[u8]) -> String {
         text.push_str(host);
     }
     text.push_str(" without an error code");
-    let mut page = String::from_utf8_lossy(&said[..said.len().min(MAX_PAGE)]).trim().to_owned();
-    if said.len() > MAX_PAGE {
-        page.push('…');
-    }
+    let page = page_of(said);
     if !page.is_empty() {
         text.push_str(": ");
         text.push_str(&page);
     }
     text
+}
+
+/// The start of an answer that is not an error document.
+pub(super) fn page_of(said: &[u8]) -> String {
+    let mut page = String::from_utf8_lossy(&said[..said.len().min(2 * MAX_PAGE)]).trim().to_owned();
+    cut(&mut page, MAX_PAGE);
+    page
 }
 
 /// Shortens a text to `max` bytes, at the border of a character, and marks it.
@@ -121,9 +125,10 @@ fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dy
         .take(MAX_SOURCES)
 }
 
-/// The first of an error and its sources that is of this type.
+/// The first source of an error that is of this type. Not the error itself, or an AssumeRole that found no connection
+/// would be its own cause.
 pub(super) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
-    sources(error).find_map(|source| source.downcast_ref())
+    sources(error).skip(1).find_map(|source| source.downcast_ref())
 }
 
 /// An error and what caused it as one text, without repetitions.

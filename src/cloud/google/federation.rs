@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 
 use super::error::GoogleError;
 use super::percent_encoded;
-use crate::cloud::failure::causes;
+use crate::cloud::failure::{causes, page_of};
 
 /// What the subject token is (Google Cloud IAM, workload identity federation with AWS).
 const AWS_TOKEN: &str = "urn:ietf:params:aws:token-type:aws4_request";
@@ -179,8 +179,7 @@ async fn answer<T: for<'a> Deserialize<'a>>(request: reqwest::RequestBuilder) ->
         return serde_json::from_slice(&body)
             .map_err(|error| GoogleError::NoToken(format!("the answer makes no sense: {error}")));
     }
-    let text: String = String::from_utf8_lossy(&body).chars().take(300).collect();
-    let words = format!("HTTP {}: {text}", status.as_u16());
+    let words = format!("HTTP {}: {}", status.as_u16(), page_of(&body));
     Err(if status.is_client_error() && status.as_u16() != 429 {
         GoogleError::TokenDenied(words)
     } else {

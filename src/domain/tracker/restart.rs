@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Event, Tracker};
 use crate::domain::outcome::Outcome;
 use crate::domain::sighting::WantedTrace;
-use crate::domain::tag::{Tag, TraceId};
+use crate::domain::tag::{Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::TenantId;
 use crate::domain::trace::{Hop, Judgement, Origin, Put, Trace};
@@ -25,7 +25,7 @@ impl Tracker {
         for mut trace in traces {
             let known = self.open.contains_key(&trace.id()) || self.finished.contains_key(&trace.id());
             // Tenants are numbered anew whenever the configuration changes; the tag is what stays.
-            let tenant = self.topology.tenant_by_code(trace.tag.tenant);
+            let tenant = self.topology.tenant_of(&trace.tag);
             let fits = trace.stages.len() == self.topology.stages().len();
             let Some(tenant) = tenant.filter(|_| fits && !known) else {
                 continue;
@@ -94,7 +94,8 @@ impl Tracker {
     }
 
     /// Follows a canary of ours that was planned before this process began and that no store remembers. Whether an
-    /// earlier life counted it cannot be known, so it enters no latency series.
+    /// earlier run counted it cannot be known, so it enters no latency series. Only a probe's canary is followed: what
+    /// was sent for another purpose, or for one that we do not know, is not part of any schedule.
     pub(super) fn adopt(
         &mut self,
         tag: Tag,
@@ -104,7 +105,9 @@ impl Tracker {
     ) -> bool {
         let planned_at = tag.trace.planned_at();
         let forgotten = self.usual_expiry(planned_at) <= now;
-        let ours = tag.instance == self.settings.instance && planned_at < self.began;
+        let ours = tag.purpose() == Purpose::Probe
+            && tag.instance == self.settings.instance
+            && planned_at < self.began;
         if !ours || forgotten || self.in_flight >= self.settings.max_in_flight {
             return false;
         }

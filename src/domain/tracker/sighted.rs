@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Event, Tracker, Violation};
 use crate::domain::canary::Integrity;
 use crate::domain::sighting::{Locator, Sighting, WantedTrace};
-use crate::domain::tag::TraceId;
+use crate::domain::tag::{Purpose, Tag, TraceId};
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::topology::{SourceId, StageId, TenantId};
 use crate::domain::trace::{Afterwards, Arrival, Hop, Judgement, Put, Trace};
@@ -27,8 +27,8 @@ impl Tracker {
         events: &mut Vec<Event>,
     ) -> Option<TraceId> {
         let id = sighting.tag.trace;
-        let Some(tenant) = self.topology.tenant_by_code(sighting.tag.tenant) else {
-            events.push(Event::Stray { stage, tenant: None, other_instance: true });
+        let Some(tenant) = self.topology.tenant_of(&sighting.tag) else {
+            events.extend(stray(&sighting.tag, stage, None, true));
             return None;
         };
         if self.leaked(source, stage, tenant, &sighting, now, events) {
@@ -40,7 +40,7 @@ impl Tracker {
             && !self.adopt(sighting.tag, tenant, now, events)
         {
             let other_instance = sighting.tag.instance != self.settings.instance;
-            events.push(Event::Stray { stage, tenant: Some(tenant), other_instance });
+            events.extend(stray(&sighting.tag, stage, Some(tenant), other_instance));
             return None;
         }
         let allowance = self.allowance(stage);
@@ -205,6 +205,16 @@ impl Stored {
             None => Clocks::Contradict,
         };
         Self { interval: both.unwrap_or(looked), clocks }
+    }
+}
+
+/// A canary that we do not follow. It counts only if a probe sent it to measure the pipeline, because only such a one is
+/// sent by a schedule that somebody ought to follow. What a check, a load or a drill sent, or something with a purpose
+/// that a later release may know, is expected to be followed by nobody; where it must not be it is a leak all the same.
+fn stray(tag: &Tag, stage: StageId, tenant: Option<TenantId>, other_instance: bool) -> Option<Event> {
+    match tag.purpose() {
+        Purpose::Probe => Some(Event::Stray { stage, tenant, other_instance }),
+        Purpose::Check | Purpose::Load | Purpose::Drill | Purpose::Reserved(_) => None,
     }
 }
 

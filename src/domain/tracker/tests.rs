@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::domain::canary::Integrity;
 use crate::domain::sighting::{Sighting, Stamp};
+use crate::domain::tag::{Claim, Purpose, TenantCode};
 use crate::domain::topology::Stretch;
 use crate::domain::topology::fixture::*;
 use crate::domain::trace::{Afterwards, Hop, Standing};
@@ -46,13 +47,27 @@ pub(super) fn settings() -> Settings {
         max_in_flight: 1_000,
         remember: 10_000,
         remember_failures: 100,
-        instance: Code::of("me"),
+        instance: InstanceCode::of("me"),
     }
 }
 
 /// A canary of acme, told from others by `n`, planned at `at`.
 pub(super) fn canary_at(n: u8, at: Timestamp) -> Tag {
-    Tag { trace: TraceId::new(at, [n; 10]), tenant: Code::of("acme"), instance: Code::of("me"), size: 100 }
+    canary_of("acme", n, at)
+}
+
+fn canary_of(tenant: &str, n: u8, at: Timestamp) -> Tag {
+    canary_for(Purpose::Probe, tenant, n, at)
+}
+
+fn canary_for(purpose: Purpose, tenant: &str, n: u8, at: Timestamp) -> Tag {
+    Tag::new(TraceId::new(at, [n; 10]), TenantCode::of(tenant), InstanceCode::of("me"), 100, purpose)
+}
+
+/// The same canary as [`canary`], as a release that wrote version 1 would have tagged it.
+fn old_canary(n: u8) -> Tag {
+    let claim = Claim::V1 { tenant: TenantCode::of("acme").prefix() };
+    Tag::remembered(canary(n).trace, claim, InstanceCode::of("me"), 100)
 }
 
 fn canary(n: u8) -> Tag {
@@ -518,8 +533,8 @@ fn a_canary_in_another_tenants_source_is_a_violation_and_no_arrival() {
 #[test]
 fn a_canary_in_a_source_that_only_others_share_is_a_violation_and_no_arrival() {
     let mut w = World::new();
-    w.tracker = Tracker::new(Arc::new(topology_with_initech()), settings(), t(0));
-    let of_initech = Tag { tenant: Code::of("initech"), ..canary(1) };
+    w.tracker = Tracker::new(Arc::new(topology_with("initech")), settings(), t(0));
+    let of_initech = canary_of("initech", 1, t(0));
     w.put(of_initech);
     w.look(TRANSIT, t(2), vec![seen(of_initech, Stamp::Millis(t(1)), t(2), "leak")]);
     assert_eq!(w.count(|event| matches!(event, Event::IsolationViolation { stage: TRANSIT, .. })), 1);
@@ -553,10 +568,79 @@ fn a_row_labelled_with_another_tenant_is_a_violation() {
 #[test]
 fn another_instances_canary_is_counted_and_not_followed() {
     let mut w = World::new();
-    let theirs = Tag { instance: Code::of("another"), ..canary(1) };
+    let mut theirs = canary(1);
+    theirs.instance = InstanceCode::of("another");
     w.look(STREAM, t(1), vec![seen(theirs, Stamp::Millis(ms(300)), t(1), "a")]);
     assert!(matches!(w.events.last(), Some(Event::Stray { other_instance: true, .. })), "{:?}", w.events);
     assert_eq!(w.tracker.in_flight(), 0);
+}
+
+/// Every purpose but a probe's.
+fn other_purposes() -> impl Iterator<Item = Purpose> {
+    (1..32).filter_map(Purpose::from_value)
+}
+
+#[test]
+fn a_canary_that_was_sent_for_another_purpose_is_neither_followed_nor_counted() {
+    for purpose in other_purposes() {
+        let mut w = World::new();
+        w.tracker.began = t(20);
+        for tenant in ["acme", "somebody"] {
+            let tag = canary_for(purpose, tenant, 1, t(0));
+            w.look(TABLE, t(21), vec![seen(tag, Stamp::Millis(t(20)), t(21), "a")]);
+        }
+        let theirs = canary_for(purpose, "acme", 2, t(20));
+        w.look(TABLE, t(22), vec![seen(theirs, Stamp::Millis(t(21)), t(22), "b")]);
+        assert_eq!(w.count(|event| !matches!(event, Event::Looked { .. })), 0, "{:?}", w.events);
+        assert_eq!(w.tracker.in_flight(), 0);
+    }
+}
+
+#[test]
+fn a_canary_for_another_purpose_that_this_process_planned_is_followed() {
+    for purpose in other_purposes() {
+        let mut w = World::new();
+        let tag = canary_for(purpose, "acme", 1, t(0));
+        w.put(tag);
+        w.look(TABLE, t(8), vec![seen(tag, Stamp::Millis(t(7)), t(8), "a")]);
+        assert_eq!(w.outcome(tag), Some(Outcome::Delivered));
+    }
+}
+
+#[test]
+fn a_leak_is_a_leak_whatever_its_purpose() {
+    for purpose in other_purposes() {
+        let mut w = World::new();
+        let tag = canary_for(purpose, "acme", 1, t(0));
+        let of_globex = w.tracker.topology.source_of(GLOBEX, STREAM);
+        w.look_at(of_globex, t(2), Some(t(2)), vec![seen(tag, Stamp::Millis(t(1)), t(2), "leak")]);
+        assert_eq!(w.count(|event| matches!(event, Event::IsolationViolation { tenant: ACME, .. })), 1);
+    }
+}
+
+#[test]
+fn a_leaked_canary_of_version_1_is_a_leak() {
+    let mut w = World::new();
+    let of_globex = w.tracker.topology.source_of(GLOBEX, STREAM);
+    w.look_at(of_globex, t(2), Some(t(2)), vec![seen(old_canary(1), Stamp::Millis(t(1)), t(2), "leak")]);
+    assert_eq!(w.count(|event| matches!(event, Event::IsolationViolation { tenant: ACME, .. })), 1);
+}
+
+#[test]
+fn a_canary_of_version_1_whose_code_fits_two_tenants_is_nobodys() {
+    // The codes of acme and of this one begin with the same 20 bits.
+    let twin = "t3737179";
+    assert_eq!(TenantCode::of(twin).prefix(), TenantCode::of("acme").prefix());
+    let mut w = World::new();
+    w.tracker = Tracker::new(Arc::new(topology_with(twin)), settings(), t(20));
+    w.look(STREAM, t(21), vec![seen(old_canary(1), Stamp::Millis(t(20)), t(21), "a")]);
+    assert!(
+        matches!(w.events.last(), Some(Event::Stray { tenant: None, other_instance: true, .. })),
+        "{:?}",
+        w.events
+    );
+    w.look(STREAM, t(22), vec![seen(canary(2), Stamp::Millis(t(21)), t(22), "a")]);
+    assert_eq!(w.tracker.trace(canary(2).trace).unwrap().tenant, ACME, "version 2 tells them apart");
 }
 
 #[test]

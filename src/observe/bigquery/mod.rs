@@ -30,7 +30,7 @@ use crate::cloud::failure::Failure;
 use crate::cloud::google::{BIGQUERY, Google, Request};
 use crate::domain::schema::TableSchema;
 use crate::domain::sighting::{Reading, Sweep, Trouble, Wanted, WantedTrace};
-use crate::domain::tag::{Code, Tag, TraceId};
+use crate::domain::tag::{Tag, TenantCode, TraceId};
 use crate::domain::time::{Timestamp, WallClock};
 
 pub(super) use settings::SPEC;
@@ -175,7 +175,7 @@ impl BigQuery {
     }
 
     /// Whose canaries may be here, where the ids tell whose they are.
-    fn owners(&self) -> Option<&[Code]> {
+    fn owners(&self) -> Option<&[TenantCode]> {
         self.settings.owners.as_deref().filter(|_| self.settings.id_is == IdIs::Tag)
     }
 
@@ -323,7 +323,7 @@ impl BigQuery {
         }
     }
 
-    /// What may stand in the id column for a canary. Comparing the column in lower case instead would make BigQuery
+    /// What may stand in the id column for a canary, whose tag stands there in the version in which it was sent. Comparing the column in lower case instead would make BigQuery
     /// read it whole, clustered or not.
     fn ids(&self, tag: &Tag) -> [String; 2] {
         let id = match self.settings.id_is {

@@ -9,7 +9,7 @@ use super::IdIs;
 use super::sql::Columns;
 use crate::domain::canary::{Integrity, Start};
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp};
-use crate::domain::tag::{Code, NotOurs, TAG_LEN, Tag, TraceId};
+use crate::domain::tag::{NotOurs, Tag, TenantCode, TraceId};
 use crate::domain::time::Timestamp;
 use crate::observe::Recognizer;
 
@@ -25,7 +25,7 @@ pub(super) struct Reader<'a> {
     /// What was asked for, by trace.
     pub(super) asked: &'a HashMap<TraceId, Tag>,
     /// Whose canaries may be in the table, where others' were asked for, too.
-    pub(super) owners: Option<&'a [Code]>,
+    pub(super) owners: Option<&'a [TenantCode]>,
 }
 
 impl Reader<'_> {
@@ -66,8 +66,9 @@ impl Reader<'_> {
     /// Whether it was asked for by its id, or is of a tenant of ours that has no place here. What probes of other
     /// tenants leave here is theirs to follow.
     fn is_of_interest(&self, tag: &Tag) -> bool {
-        let stranger =
-            |owners: &[Code]| !owners.contains(&tag.tenant) && self.recognizer.template(tag.tenant).is_some();
+        let stranger = |owners: &[TenantCode]| {
+            self.recognizer.tenant(tag).is_some_and(|tenant| !owners.contains(&tenant))
+        };
         self.asked.contains_key(&tag.trace) || self.owners.is_some_and(stranger)
     }
 
@@ -97,14 +98,14 @@ impl Reader<'_> {
     }
 
     fn integrity(&self, tag: &Tag, body: &str) -> Integrity {
-        let Some(template) = self.recognizer.template(tag.tenant) else {
+        let Some(template) = self.recognizer.template(tag) else {
             return Integrity::Unchecked;
         };
         let signed = self.recognizer.keys.sign(tag);
         // Where the body is the parsed message only, there is no tag in it, and its padding is compared.
         let at = body
             .as_bytes()
-            .windows(TAG_LEN)
+            .windows(signed.as_str().len())
             .position(|window| self.recognizer.keys.read(window) == Ok(*tag))
             .unwrap_or(body.len());
         template.inspect(tag, &signed, body.as_bytes(), at, Start::Record)

@@ -12,7 +12,7 @@ use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
 use crate::domain::evidence::{Evidence, LookUp, Question};
 use crate::domain::schema::{Column, ExpectedSchema, Fingerprint, TableSchema};
-use crate::domain::tag::Code;
+use crate::domain::tag::TenantCode;
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
 use crate::keys::key::{Key, Shape};
@@ -85,7 +85,7 @@ pub struct Settings {
     pub id_is: IdIs,
     /// Whose canaries may be in the table, where it is not everybody's: those of all others are then looked for, too, to
     /// notice leaks. Only where whole tags stand in the id column, which say whose they are.
-    pub owners: Option<Vec<Code>>,
+    pub owners: Option<Vec<TenantCode>>,
     /// A column that BigQuery fills with the time of arrival (TIMESTAMP, or DATETIME in UTC).
     pub time_column: Option<String>,
     /// A column that names the tenant.
@@ -377,12 +377,12 @@ impl Evidence for Settings {
         }]
     }
 
-    fn search(&self, beginning: &str) -> Option<String> {
+    fn search(&self, like: &str) -> Option<String> {
         Some(format!(
-            "In BigQuery: SELECT * FROM {} WHERE STARTS_WITH(LOWER({}), {})",
+            "In BigQuery: SELECT * FROM {} WHERE LOWER({}) LIKE {}",
             identifier(&self.table.to_string()),
             identifier(&self.id_column),
-            literal(beginning),
+            literal(like),
         ))
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Predicate;
 use super::table::{Partitioning, Table, Unit};
-use crate::domain::tag::{Code, MARKER, TENANT};
+use crate::domain::tag::{MARKER, TenantCode, Version};
 use crate::domain::time::Timestamp;
 
 /// How far before the oldest canary the oldest partition may begin: a stage's own timestamps may be early.
@@ -42,7 +42,7 @@ pub(super) struct Aim<'a> {
     /// When the oldest canary was planned that must be found.
     pub(super) oldest: Timestamp,
     /// Whose canaries may be in the table, where all others are to be found, too.
-    pub(super) owners: Option<&'a [Code]>,
+    pub(super) owners: Option<&'a [TenantCode]>,
 }
 
 /// The text of the query.
@@ -64,24 +64,38 @@ pub(super) fn query(name: &str, table: &Table, columns: &Columns, aim: &Aim<'_>)
     let condition = aim.owners.map_or_else(
         || asked.clone(),
         |owners| {
-            let [lower, upper] = [str::to_ascii_lowercase, str::to_ascii_uppercase]
-                .map(|cased| strangers(&id, owners, from, cased));
-            format!("({asked} OR {lower} OR {upper})")
+            let cases = [str::to_ascii_lowercase, str::to_ascii_uppercase];
+            let ranges = cases
+                .iter()
+                .flat_map(|cased| Version::ALL.map(|version| strangers(&id, owners, from, version, *cased)));
+            let ranges: Vec<_> = ranges.collect();
+            format!("({asked} OR {})", ranges.join(" OR "))
         },
     );
     format!("SELECT {} FROM `{name}` WHERE {condition}{bound}", items.join(", "))
 }
 
-/// Tags of others than the owners. A tag begins with when its canary was planned, so they are one range of a clustered
-/// table, and a function of the column, which would make BigQuery read it whole, is only asked for within that range.
-fn strangers(id: &str, owners: &[Code], from: Timestamp, cased: fn(&str) -> String) -> String {
+/// Tags of others than the owners, of one version. Such a tag begins with when its canary was planned, so they are one
+/// range of a clustered table, and a function of the column, which would make BigQuery read it whole, is only asked for
+/// within that range. Both versions in one range would be all tags there are, since the version stands before the instant.
+fn strangers(
+    id: &str,
+    owners: &[TenantCode],
+    from: Timestamp,
+    version: Version,
+    cased: fn(&str) -> String,
+) -> String {
     let millis = u64::try_from(from.millis()).unwrap_or(0);
-    let first = cased(&format!("{MARKER}{millis:012x}"));
+    let first = cased(&format!("{MARKER}{version}{millis:012x}"));
     // `g` comes after all hexadecimal digits.
-    let last = cased(&format!("{MARKER}g"));
-    let owners: Vec<String> = owners.iter().map(|code| format!("'{}'", cased(&code.to_string()))).collect();
+    let last = cased(&format!("{MARKER}{version}g"));
+    let digits = |code: &TenantCode| match version {
+        Version::V1 => code.prefix().to_string(),
+        Version::V2 => code.to_string(),
+    };
+    let owners: Vec<String> = owners.iter().map(|code| format!("'{}'", cased(&digits(code)))).collect();
     // SQL counts from 1.
-    let (at, len) = (TENANT.start + 1, TENANT.len());
+    let (at, len) = (version.tenant().start + 1, version.tenant().len());
     format!(
         "({id} BETWEEN '{first}' AND '{last}' AND SUBSTR({id}, {at}, {len}) NOT IN ({}))",
         owners.join(", ")

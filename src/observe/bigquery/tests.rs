@@ -14,7 +14,7 @@ use crate::cloud::calls::Calls;
 use crate::cloud::google::{Auth, GoogleSettings};
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::sighting::{Locator, Stamp};
-use crate::domain::tag::{Code, Keyring, TENANT, TagKey};
+use crate::domain::tag::{Claim, InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId, Version};
 
 const NOW: i64 = 1_795_321_800;
 
@@ -69,12 +69,22 @@ fn keys() -> Keyring {
 }
 
 fn tag() -> Tag {
-    Tag {
-        trace: TraceId::new(Timestamp::from_secs(NOW - 5), [3; 10]),
-        tenant: Code::of("acme"),
-        instance: Code::of("p"),
-        size: 300,
-    }
+    Tag::new(
+        TraceId::new(Timestamp::from_secs(NOW - 5), [3; 10]),
+        TenantCode::of("acme"),
+        InstanceCode::of("p"),
+        300,
+        Purpose::Probe,
+    )
+}
+
+/// The same canary as a release that wrote version 1 would have tagged it.
+fn old(tag: Tag) -> Tag {
+    let claim = match tag.claim() {
+        Claim::V1 { tenant } => Claim::V1 { tenant },
+        Claim::V2 { tenant, .. } => Claim::V1 { tenant: tenant.prefix() },
+    };
+    Tag::remembered(tag.trace, claim, tag.instance, tag.size)
 }
 
 fn text() -> String {
@@ -101,8 +111,10 @@ async fn observer(replies: Vec<Reply>, settings: Settings) -> (BigQuery, FarEnd)
     let endpoints = [(BIGQUERY.name, url)].into();
     let google = GoogleSettings { endpoints, auth: Auth::None, ..GoogleSettings::default() };
     let google = Google::new(&google, Calls::default()).await.unwrap();
-    let recognizer =
-        Recognizer { keys: Arc::new(keys()), templates: [(Code::of("acme"), Template::default())].into() };
+    let recognizer = Recognizer {
+        keys: Arc::new(keys()),
+        templates: [(TenantCode::of("acme"), Template::default())].into(),
+    };
     let clock = WallClock::new(|| Timestamp::from_secs(NOW));
     (BigQuery::new(settings, google, recognizer, clock), far_end)
 }
@@ -218,43 +230,94 @@ async fn a_second_row_is_another_copy_and_a_second_look_is_not() {
 #[tokio::test]
 async fn canaries_that_must_not_be_in_the_table_are_found_without_being_asked_for() {
     let of = |tenant: &str, n: u8| {
-        let tag = Tag {
-            tenant: Code::of(tenant),
-            trace: TraceId::new(Timestamp::from_secs(NOW - 9), [n; 10]),
-            ..tag()
-        };
+        let trace = TraceId::new(Timestamp::from_secs(NOW - 9), [n; 10]);
+        let tag = Tag::new(trace, TenantCode::of(tenant), InstanceCode::of("p"), 300, Purpose::Probe);
+        let tag = if n > 3 { old(tag) } else { tag };
         let mut found = row(NOW * 1_000_000);
         found[0] = json!(keys().sign(&tag).to_string());
         (tag, found)
     };
     let (leaked, ours, theirs) = (of("globex", 1), of("acme", 2), of("somebody", 3));
+    let (old_leaked, old_ours, old_theirs) = (of("globex", 4), of("acme", 5), of("somebody", 6));
     let mut forged = row(NOW * 1_000_000);
-    forged[0] = json!(text().replace("zqtp1", "zqtp10"));
-    let found = rows(&[leaked.1, ours.1, theirs.1, forged, row(NOW * 1_000_000)]);
-    let settings = Settings { owners: Some(vec![Code::of("acme")]), ..settings() };
+    forged[0] = json!(text().replace("zqtp2", "zqtp20"));
+    let found = rows(&[
+        leaked.1,
+        ours.1,
+        theirs.1,
+        old_leaked.1,
+        old_ours.1,
+        old_theirs.1,
+        forged,
+        row(NOW * 1_000_000),
+    ]);
+    let settings = Settings { owners: Some(vec![TenantCode::of("acme")]), ..settings() };
     let (mut observer, far_end) = observer(vec![table(), dry_run(0), found], settings).await;
-    let templates = ["acme", "globex"].map(|name| (Code::of(name), Template::default()));
+    let templates = ["acme", "globex"].map(|name| (TenantCode::of(name), Template::default()));
     observer.recognizer.templates = templates.into();
     let sweep = observer.sweep(&wanted()).await.unwrap();
     let tags: Vec<_> = sweep.sightings.iter().map(|seen| seen.tag).collect();
-    assert_eq!(tags, [leaked.0, tag()], "and neither what has its place here, nor what is not ours");
+    assert_eq!(
+        tags,
+        [leaked.0, old_leaked.0, tag()],
+        "and neither what has its place here, nor what is not ours"
+    );
     assert_eq!((sweep.reading.foreign_tags, sweep.reading.decode_errors), (0, 0));
     // The window begins an hour before the oldest that waits, at 2026-11-22T03:29:55Z.
-    let acme = Code::of("acme").to_string();
+    let acme = TenantCode::of("acme").to_string();
+    let from = (NOW - 3_605) * 1_000;
     let expected = format!(
         "WHERE (`trace_id` IN UNNEST(@ids) \
-         OR (`trace_id` BETWEEN 'zqtp1{:012x}' AND 'zqtp1g' AND SUBSTR(`trace_id`, 38, 4) NOT IN ('{acme}')) \
-         OR (`trace_id` BETWEEN 'ZQTP1{:012X}' AND 'ZQTP1G' AND SUBSTR(`trace_id`, 38, 4) NOT IN ('{}'))) \
+         OR (`trace_id` BETWEEN 'zqtp1{from:012x}' AND 'zqtp1g' AND SUBSTR(`trace_id`, 38, 4) NOT IN ('{}')) \
+         OR (`trace_id` BETWEEN 'zqtp2{from:012x}' AND 'zqtp2g' AND SUBSTR(`trace_id`, 38, 8) NOT IN ('{acme}')) \
+         OR (`trace_id` BETWEEN 'ZQTP1{from:012X}' AND 'ZQTP1G' AND SUBSTR(`trace_id`, 38, 4) NOT IN ('{}')) \
+         OR (`trace_id` BETWEEN 'ZQTP2{from:012X}' AND 'ZQTP2G' AND SUBSTR(`trace_id`, 38, 8) NOT IN ('{}'))) \
          AND (_PARTITIONTIME",
-        (NOW - 3_605) * 1_000,
-        (NOW - 3_605) * 1_000,
+        &acme[..4],
+        acme[..4].to_uppercase(),
         acme.to_uppercase()
     );
     for n in [1, 2] {
         let (_, asked) = far_end.asked(n);
         assert!(asked["query"].as_str().unwrap().contains(&expected), "{}", asked["query"]);
     }
-    assert!(text()[TENANT].contains(&acme));
+    assert_eq!(text()[Version::V2.tenant()], acme);
+    assert_eq!(keys().sign(&old(tag())).as_str()[Version::V1.tenant()], acme[..4]);
+}
+
+#[tokio::test]
+async fn a_canary_of_version_1_is_asked_for_and_compared_as_it_was_written() {
+    let (old, text) = (old(tag()), keys().sign(&old(tag())));
+    assert!(text.as_str().starts_with("zqtp1"));
+    let mut found = row(NOW * 1_000_000);
+    found[0] = json!(text.to_string());
+    found[3] = json!(Template::default().render(&old, &text));
+    let waiting = WantedTrace { tag: old, planned_at: old.trace.planned_at() };
+    let wanted = Wanted { waiting: [waiting].into(), ..wanted() };
+    let (mut observer, far_end) = observer(vec![table(), dry_run(0), rows(&[found])], settings()).await;
+    let sweep = observer.sweep(&wanted).await.unwrap();
+    let [sighting] = sweep.sightings.as_slice() else { panic!("{sweep:?}") };
+    assert_eq!((sighting.tag, sighting.integrity), (old, Integrity::Intact));
+    let (_, asked) = far_end.asked(2);
+    let ids = &asked["queryParameters"][0]["parameterValue"]["arrayValues"];
+    assert_eq!(ids, &json!([{"value": text.to_string().to_uppercase()}, {"value": text.to_string()}]));
+}
+
+#[tokio::test]
+async fn a_canary_of_version_1_that_may_be_of_two_tenants_is_no_leak_of_either() {
+    // The codes of acme and of this one begin with the same 20 bits.
+    let twin = "t3737179";
+    let mut found = row(NOW * 1_000_000);
+    found[0] = json!(keys().sign(&old(tag())).to_string());
+    let settings = Settings { owners: Some(vec![TenantCode::of("globex")]), ..settings() };
+    let (mut observer, _) = observer(vec![table(), dry_run(0), rows(&[found])], settings).await;
+    let templates = ["acme", "globex", twin].map(|name| (TenantCode::of(name), Template::default()));
+    observer.recognizer.templates = templates.into();
+    let mut unrelated = tag();
+    unrelated.trace = TraceId::from_u128(7);
+    let waiting = WantedTrace { tag: unrelated, planned_at: Timestamp::from_secs(NOW - 5) };
+    let sweep = observer.sweep(&Wanted { waiting: [waiting].into(), ..wanted() }).await.unwrap();
+    assert_eq!(sweep.sightings, []);
 }
 
 #[tokio::test]
@@ -336,8 +399,10 @@ async fn a_query_that_is_not_taken_or_fails_is_not_charged() {
 #[tokio::test]
 async fn riders_are_asked_for_but_do_not_reach_back_to_older_partitions() {
     let week_old = Timestamp::from_secs(NOW - 7 * 86_400);
-    let lost =
-        WantedTrace { tag: Tag { trace: TraceId::new(week_old, [4; 10]), ..tag() }, planned_at: week_old };
+    let lost = WantedTrace {
+        tag: Tag::remembered(TraceId::new(week_old, [4; 10]), tag().claim(), tag().instance, 300),
+        planned_at: week_old,
+    };
     let wanted = Wanted { riders: [lost].into(), ..wanted() };
     let (mut observer, far_end) = observer(vec![table(), dry_run(0), rows(&[])], settings()).await;
     observer.sweep(&wanted).await.unwrap();

@@ -29,7 +29,7 @@ static KEYS: [Key; 7] = {
     [
         Key::text("log_group").required(),
         // The marker of domain::tag, which a test compares.
-        Key::text("filter_pattern").or("%zqtp1%"),
+        Key::text("filter_pattern").or("%zqtp%"),
         Key::text("gaps").or("skip"),
         Key::new("max_calls_per_second", Shape::Integer).or("2"),
         region,

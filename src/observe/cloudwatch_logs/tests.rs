@@ -11,7 +11,7 @@ use super::*;
 use crate::cloud::account::Account;
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::sighting::{Trouble, WantedTrace};
-use crate::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
+use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
 
 const NOW: i64 = 1_795_321_800;
 
@@ -20,12 +20,13 @@ fn keys(secret: &str) -> Keyring {
 }
 
 fn tag() -> Tag {
-    Tag {
-        trace: TraceId::new(Timestamp::from_secs(NOW - 5), [3; 10]),
-        tenant: Code::of("acme"),
-        instance: Code::of("p"),
-        size: 100,
-    }
+    Tag::new(
+        TraceId::new(Timestamp::from_secs(NOW - 5), [3; 10]),
+        TenantCode::of("acme"),
+        InstanceCode::of("p"),
+        100,
+        Purpose::Probe,
+    )
 }
 
 fn line(secret: &str) -> String {
@@ -61,7 +62,7 @@ fn observer(answers: Vec<(u16, Value)>) -> (CloudWatchLogs, Sent) {
         .build();
     let recognizer = Recognizer {
         keys: Arc::new(keys("0123456789abcdef")),
-        templates: [(Code::of("acme"), Template::default())].into(),
+        templates: [(TenantCode::of("acme"), Template::default())].into(),
     };
     let start = tokio::time::Instant::now();
     let clock = WallClock::new(move || Timestamp::from_secs(NOW) + start.elapsed());
@@ -91,7 +92,7 @@ async fn a_canary_is_seen_on_a_page_after_an_empty_one() {
     assert_eq!(sweep.watermark, Some(Timestamp::from_secs(NOW - 10)));
     assert_eq!((sweep.revision, sweep.reading.records), (7, 1));
     let sent = sent.lock().unwrap();
-    assert_eq!(sent[0]["filterPattern"], "%zqtp1%");
+    assert_eq!(sent[0]["filterPattern"], "%zqtp%");
     assert_eq!(sent[0]["startTime"], (NOW - 65) * 1_000);
     assert_eq!(sent[1]["nextToken"], "t1");
 }

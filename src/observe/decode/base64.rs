@@ -10,8 +10,10 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::layer::Layer;
 use super::{Context, Copy};
+use crate::domain::tag::{HEAD_LEN, Shape};
 
-/// Shortest run that is opened, in characters. The shortest that can hold a whole tag has 84.
+/// Shortest run that is opened, in characters. The shortest that can hold a whole tag has 82. A line of wrapped base64 can
+/// be as short as this, and so a tag can be longer: see [`find_run`].
 pub(super) const MIN_RUN: usize = 64;
 /// Lengths of the lines into which base64 is wrapped: RFC 7468 (PEM), RFC 2045 (MIME).
 const WRAPPED_LINES: [usize; 2] = [64, 76];
@@ -151,16 +153,45 @@ enum Search {
 
 /// Finds the first run. A run of 64 that begins at `at` has its last character at `at + 63`, so the text is looked at
 /// there, backwards: ordinary text shows a blank or a quote after a few steps, and all before it can be skipped.
+///
+/// A tag is not the beginning of a run, although its characters could be: every canary would be opened in vain, and at the
+/// greatest depth every canary would be a record that was not read to its end.
 fn find_run(text: &[u8], last: bool) -> Option<Search> {
     let mut at = 0;
     while let Some(window) = text.get(at..at + MIN_RUN) {
-        match window.iter().rposition(|byte| CLASS[*byte as usize] == 0) {
-            None => return Some(Search::Run { at }),
-            Some(other) => at += other + 1,
+        if let Some(other) = window.iter().rposition(|byte| CLASS[*byte as usize] == 0) {
+            at += other + 1;
+            continue;
+        }
+        match tag_in(&text[at..], last) {
+            TagInRun::None => return Some(Search::Run { at }),
+            TagInRun::Until(end) => at += end,
+            TagInRun::Unknown => break,
         }
     }
     let up_to = if last { text.len() } else { at };
     (!text.is_empty()).then_some(Search::Nothing { up_to })
+}
+
+/// Whether a tag stands where a run would begin.
+enum TagInRun {
+    None,
+    /// Yes, and it ends here.
+    Until(usize),
+    /// It depends on what follows.
+    Unknown,
+}
+
+/// Looks for a tag whose marker and version are among the first characters of a run.
+fn tag_in(text: &[u8], last: bool) -> TagInRun {
+    for at in 0..=MIN_RUN - HEAD_LEN {
+        match Shape::of(&text[at..]) {
+            Shape::Whole(len) => return TagInRun::Until(at + len),
+            Shape::Unfinished if !last => return TagInRun::Unknown,
+            Shape::Unfinished | Shape::Other => {}
+        }
+    }
+    TagInRun::None
 }
 
 /// A run that is being decoded.

@@ -11,24 +11,31 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 
 use super::*;
 use crate::domain::canary::Template;
-use crate::domain::tag::{Code, Keyring, TAG_LEN, TagKey, TraceId};
+use crate::domain::tag::{Claim, InstanceCode, Keyring, Purpose, TAG_LEN, TagKey, TenantCode, TraceId};
 use crate::domain::time::Timestamp;
 
 fn recognizer() -> Recognizer {
     let key = TagKey::new("0123456789abcdef").unwrap();
     Recognizer {
         keys: Arc::new(Keyring::new(key, Vec::new())),
-        templates: Arc::new([(Code::of("acme"), Template::default())]),
+        templates: Arc::new([(TenantCode::of("acme"), Template::default())]),
     }
 }
 
 fn tag(n: u8, size: u32) -> Tag {
-    Tag {
-        trace: TraceId::new(Timestamp::from_millis(1_795_321_781_123), [n; 10]),
-        tenant: Code::of("acme"),
-        instance: Code::of("probe-1"),
-        size,
-    }
+    tag_of("acme", n, size)
+}
+
+fn tag_of(tenant: &str, n: u8, size: u32) -> Tag {
+    let trace = TraceId::new(Timestamp::from_millis(1_795_321_781_123), [n; 10]);
+    Tag::new(trace, TenantCode::of(tenant), InstanceCode::of("probe-1"), size, Purpose::Probe)
+}
+
+/// The same canary as a release that wrote version 1 would have tagged it.
+fn old(n: u8, size: u32) -> Tag {
+    let tag = tag(n, size);
+    let claim = Claim::V1 { tenant: TenantCode::of("acme").prefix() };
+    Tag::remembered(tag.trace, claim, tag.instance, size)
 }
 
 fn text(tag: &Tag) -> String {
@@ -312,8 +319,51 @@ fn a_copy_that_was_cut_is_corrupted_and_an_unknown_tenant_is_not_checked() {
     let canary = canary(1);
     let cut = scan(format!(r#"{{"message":{}}}"#, serde_json::to_string(&canary[..300]).unwrap()));
     assert_eq!(cut.found[0].integrity, Integrity::Corrupted { kept_bytes: 300, sent_bytes: 500 });
-    let stranger = Tag { tenant: Code::of("stranger"), ..tag(1, 500) };
+    let stranger = tag_of("stranger", 1, 500);
     assert_eq!(scan(line(&stranger)).found[0].integrity, Integrity::Unchecked);
+}
+
+#[test]
+fn what_a_release_that_wrote_version_1_sent_is_found_and_intact() {
+    // Two lines of its canaries, and the key and the names that it had.
+    let lines = include_str!("fixtures/version-1.ndjson");
+    let key = TagKey::new((0..2).flat_map(|_| 0x0123_4567_89ab_cdef_u64.to_be_bytes()).collect::<Vec<_>>());
+    let recognizer = Recognizer {
+        keys: Arc::new(Keyring::new(key.unwrap(), Vec::new())),
+        templates: ["zlib", "ruby64"].map(|name| (TenantCode::of(name), Template::default())).into(),
+    };
+    let found = scan_record(&recognizer, Limits::RECORD, lines.as_bytes()).found;
+    assert_eq!(found.len(), 2);
+    for (copy, name) in found.iter().zip(["zlib", "ruby64"]) {
+        assert_eq!(copy.integrity, Integrity::Intact);
+        assert_eq!(copy.tag.claim(), Claim::V1 { tenant: TenantCode::of(name).prefix() });
+        assert_eq!((copy.tag.instance, copy.tag.size), (InstanceCode::of("cases"), 500));
+        assert_eq!(recognizer.tenant(&copy.tag), Some(TenantCode::of(name)));
+    }
+}
+
+#[test]
+fn a_tag_of_version_2_that_was_cut_to_the_length_of_version_1_is_nothing() {
+    for after in ["", " ", "\"", "00000", "-----"] {
+        let scan = scan(format!("{}{after}", &text(&tag(1, 500))[..61]));
+        assert_eq!((scan.found.len(), scan.decode_errors), (0, 0), "{after}");
+    }
+}
+
+#[test]
+fn a_tag_is_not_a_run_of_base64_so_at_the_greatest_depth_nothing_was_left_unread() {
+    let limits = Limits { max_depth: 0, ..Limits::RECORD };
+    let half = &text(&tag(1, 500))[..65];
+    for around in ["{}", " {} ", "\\n{}\\n", "order-{}/x", "{}{}", "{}\n{}", "{}-{} {}"] {
+        for tag in [tag(1, 100), old(1, 100)] {
+            let record = around.replace("{}", &text(&tag));
+            let scan = scan_record(&recognizer(), limits, record.as_bytes());
+            assert_eq!(scan.decode_errors, 0, "{record}");
+            assert!(!scan.found.is_empty(), "{record}");
+        }
+    }
+    let run = scan_record(&recognizer(), limits, half.as_bytes());
+    assert_eq!(run.decode_errors, 1, "half of one may be anything");
 }
 
 #[test]
@@ -355,9 +405,9 @@ impl Wrap {
             Self::UrlSafe => URL_SAFE_NO_PAD.encode(bytes).into_bytes(),
             Self::Gzip => gzip(bytes),
             Self::Zstd => zstd(bytes),
-            Self::Kpl => kpl(&[b"{\"noise\":1}", bytes, b"zqtp1"]),
+            Self::Kpl => kpl(&[b"{\"noise\":1}", bytes, b"zqtp2"]),
             Self::NoisyLines => match std::str::from_utf8(bytes) {
-                Ok(text) => format!("noise zqtp1\n{text}\n{{\"n\":\"\\u00e9\"}}\n").into_bytes(),
+                Ok(text) => format!("noise zqtp1 zqtp2\n{text}\n{{\"n\":\"\\u00e9\"}}\n").into_bytes(),
                 Err(_) => format!("noise\n{}\nnoise\n", STANDARD.encode(bytes)).into_bytes(),
             },
         }
@@ -375,9 +425,10 @@ proptest! {
     #[test]
     fn a_tag_is_found_once_in_any_stack_of_wrappers_and_half_of_one_never(
         wraps in prop::collection::vec(wrap(), 0..=7), size in 100_u32..3_000, upper: bool, cut in 1..TAG_LEN,
-        only_the_tag: bool,
+        only_the_tag: bool, is_old: bool,
     ) {
-        let tag = tag(3, size);
+        let tag = if is_old { old(3, size) } else { tag(3, size) };
+        let cut = cut.min(tag.version().tag_len() - 1);
         let mut line = if only_the_tag { text(&tag) } else { line(&tag) };
         if upper {
             line = line.to_ascii_uppercase();
@@ -390,7 +441,7 @@ proptest! {
         prop_assert_eq!(scan.found[0].integrity, if only_the_tag { Integrity::Unchecked } else { Integrity::Intact });
         prop_assert_eq!(scan.decode_errors, 0);
 
-        let half = line.as_bytes()[..line.to_ascii_lowercase().find("zqtp1").unwrap() + cut].to_vec();
+        let half = line.as_bytes()[..line.to_ascii_lowercase().find("zqtp").unwrap() + cut].to_vec();
         let wrapped = wraps.iter().fold(half, |bytes, wrap| wrap.around(&bytes));
         prop_assert_eq!(scan_record(&recognizer(), limits, &wrapped).found.len(), 0);
     }
@@ -447,7 +498,9 @@ fn part() -> impl Strategy<Value = Vec<u8>> {
         "\\u003d",
         "=",
         "zqtp1",
-        "zqtp1ZQTP1",
+        "zqtp2",
+        "zqtp1ZQTP2",
+        "zqtp2zqtp",
         " ",
         "\r\n",
         "\\",
@@ -455,6 +508,8 @@ fn part() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         10 => fixed.prop_map(|text| text.as_bytes().to_vec()),
         10 => (1_u8..3).prop_map(|n| text(&tag(n, 100)).into_bytes()),
+        5 => (1_u8..3).prop_map(|n| text(&old(n, 100)).into_bytes()),
+        5 => (1_u8..3, 1..TAG_LEN).prop_map(|(n, cut)| text(&tag(n, 100)).as_bytes()[..cut].to_vec()),
         10 => (1_u8..3).prop_map(|n| canary(n).into_bytes()),
         10 => (1_u8..3).prop_map(|n| STANDARD.encode(gzip(canary(n).as_bytes())).into_bytes()),
         10 => (1_u8..3).prop_map(|n| wrapped(&STANDARD.encode(canary(n)), 76, "\r\n").into_bytes()),

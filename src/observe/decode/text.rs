@@ -10,7 +10,7 @@ use memchr::{memchr, memchr3, memmem, memrchr};
 use super::base64::{Ended, RunFinder};
 use super::{Context, Copy};
 use crate::domain::canary::{Integrity, Start};
-use crate::domain::tag::{MARKER, NotOurs, TAG_LEN, Tag, TraceId};
+use crate::domain::tag::{MARKER, NotOurs, Shape, Tag, TraceId};
 
 /// How much text before a tag is compared with what was sent, in bytes: fields may have been re-ordered.
 const BEFORE: usize = 16 << 10;
@@ -163,7 +163,7 @@ impl Text {
                 copy
             }
         };
-        if context.recognizer.template(hit.tag.tenant).is_some() {
+        if context.recognizer.template(&hit.tag).is_some() {
             self.unchecked.push(Unchecked { at: hit.at, tag: hit.tag, copy, searched: hit.at });
         }
     }
@@ -214,7 +214,7 @@ impl Text {
         let end = base + window.len();
         let copies = &mut self.copies;
         self.unchecked.retain_mut(|hit| {
-            let reach = hit.at + TAG_LEN + 2 * hit.tag.size as usize + AFTER;
+            let reach = hit.at + hit.tag.version().tag_len() + 2 * hit.tag.size as usize + AFTER;
             let upto = reach.min(end);
             let line_end =
                 memchr(b'\n', &window[hit.searched - base..upto - base]).map(|at| hit.searched + at);
@@ -227,7 +227,7 @@ impl Text {
                 memrchr(b'\n', &window[from - base..hit.at - base]).map_or(from, |at| from + at + 1);
             let line = &window[line_start - base..line_end.unwrap_or(upto) - base];
             let start = if line_start == from && from > 0 { Start::Within } else { Start::Record };
-            if let Some(template) = context.recognizer.template(hit.tag.tenant) {
+            if let Some(template) = context.recognizer.template(&hit.tag) {
                 let text = context.recognizer.keys.sign(&hit.tag);
                 let at = hit.at - line_start;
                 copies[hit.copy].join(template.inspect(&hit.tag, &text, line, at, start));
@@ -287,20 +287,20 @@ impl Markers {
         };
         let (mut lower, mut upper) = (find(&self.lower, self.at), find(&self.upper, self.at));
         while let Some(at) = [lower, upper].into_iter().flatten().min() {
-            if at + TAG_LEN > end && !last {
-                self.at = at;
-                return;
-            }
-            let next = match context.recognizer.keys.read(&text[at - base..]) {
-                Ok(tag) => {
-                    hits.push_back(Hit { at, tag });
-                    at + TAG_LEN
+            let rest = &text[at - base..];
+            let next = match Shape::of(rest) {
+                Shape::Unfinished if !last => {
+                    self.at = at;
+                    return;
                 }
-                Err(NotOurs::Foreign) => {
-                    context.foreign_tags += 1;
-                    at + TAG_LEN
+                Shape::Unfinished | Shape::Other => at + 1,
+                Shape::Whole(len) => {
+                    match context.recognizer.keys.read(rest) {
+                        Ok(tag) => hits.push_back(Hit { at, tag }),
+                        Err(NotOurs::Foreign | NotOurs::Malformed) => context.foreign_tags += 1,
+                    }
+                    at + len
                 }
-                Err(NotOurs::Malformed) => at + 1,
             };
             self.at = next;
             if lower.is_some_and(|at| at < next) {

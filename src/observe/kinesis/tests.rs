@@ -18,7 +18,7 @@ use super::*;
 use crate::cloud::account::Account;
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::sighting::WantedTrace;
-use crate::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
+use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
 
 const NOW: i64 = 1_795_321_781;
 
@@ -30,17 +30,18 @@ fn recognizer() -> Recognizer {
     let key = TagKey::new("0123456789abcdef").unwrap();
     Recognizer {
         keys: Arc::new(Keyring::new(key, Vec::new())),
-        templates: Arc::new([(Code::of("acme"), Template::default())]),
+        templates: Arc::new([(TenantCode::of("acme"), Template::default())]),
     }
 }
 
 fn tag(n: u8) -> Tag {
-    Tag {
-        trace: TraceId::new(t(-5), [n; 10]),
-        tenant: Code::of("acme"),
-        instance: Code::of("probe-1"),
-        size: 200,
-    }
+    Tag::new(
+        TraceId::new(t(-5), [n; 10]),
+        TenantCode::of("acme"),
+        InstanceCode::of("probe-1"),
+        200,
+        Purpose::Probe,
+    )
 }
 
 fn wanted_from(planned_at: Timestamp) -> Wanted {

@@ -16,7 +16,7 @@ use super::*;
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::sighting::WantedTrace;
 use crate::domain::sighting::{Stamp, Sweep, Trouble, Wanted};
-use crate::domain::tag::{Code, Keyring, Tag, TagKey, TraceId};
+use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
 use crate::domain::time::{Timestamp, WallClock};
 use crate::observe::object_store::{KeyLabels, KeyTemplate, Settings};
 use crate::observe::{Gaps, Observe as _, Recognizer};
@@ -33,17 +33,18 @@ fn recognizer() -> Recognizer {
     let key = TagKey::new("0123456789abcdef").unwrap();
     Recognizer {
         keys: Arc::new(Keyring::new(key, Vec::new())),
-        templates: Arc::new([(Code::of("acme"), Template::default())]),
+        templates: Arc::new([(TenantCode::of("acme"), Template::default())]),
     }
 }
 
 fn tag(n: u8) -> Tag {
-    Tag {
-        trace: TraceId::new(t(-30), [n; 10]),
-        tenant: Code::of("acme"),
-        instance: Code::of("probe-1"),
-        size: 200,
-    }
+    Tag::new(
+        TraceId::new(t(-30), [n; 10]),
+        TenantCode::of("acme"),
+        InstanceCode::of("probe-1"),
+        200,
+        Purpose::Probe,
+    )
 }
 
 fn canary(n: u8) -> String {

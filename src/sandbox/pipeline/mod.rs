@@ -308,7 +308,7 @@ mod tests {
     const START: Micros = Micros(1_800_000_000_000_000);
 
     fn canary(number: u64) -> String {
-        format!("{{\"trace_id\":\"zqtp1{number:056}\"}}")
+        format!("{{\"trace_id\":\"zqtp2{number:061}\"}}")
     }
 
     fn put(world: &mut World, tenant: usize, number: u64, now: Micros) {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use crate::domain::canary::Integrity;
 use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble};
-use crate::domain::tag::{Code, Tag, TraceId};
+use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::SourceId;
 use crate::domain::tracker::{Event, Input, PutResult, Settings, Tracker};
@@ -32,7 +32,7 @@ pub(in crate::store) fn settings() -> Settings {
         max_in_flight: 1_000,
         remember: 10_000,
         remember_failures: 100,
-        instance: Code::of("me"),
+        instance: InstanceCode::of("me"),
     }
 }
 
@@ -42,8 +42,8 @@ pub(in crate::store) fn canary(n: u8) -> Tag {
 }
 
 pub(super) fn canary_at(n: u8, at: Timestamp) -> Tag {
-    let tenant = Code::of(if n.is_multiple_of(3) { "globex" } else { "acme" });
-    Tag { trace: TraceId::new(at, [n; 10]), tenant, instance: Code::of("me"), size: 100 + u32::from(n) }
+    let tenant = TenantCode::of(if n.is_multiple_of(3) { "globex" } else { "acme" });
+    Tag::new(TraceId::new(at, [n; 10]), tenant, InstanceCode::of("me"), 100 + u32::from(n), Purpose::Probe)
 }
 
 /// One thing that may happen.

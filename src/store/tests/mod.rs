@@ -11,6 +11,7 @@ use super::*;
 use crate::domain::outcome::Outcome;
 use crate::domain::schema::{Column, TableSchema};
 use crate::domain::sighting::Locator;
+use crate::domain::tag::{Claim, Purpose, Tag, TenantCode};
 use crate::domain::topology::fixture::*;
 use crate::domain::topology::{Owner, Role, Source, Stage, StageId, Stretch, Tenant, TenantId};
 use crate::domain::trace::{Hop, Origin, Visit};
@@ -349,6 +350,58 @@ fn a_file_of_the_first_version_is_brought_up_to_date_with_all_that_is_in_it() {
     save(&mut store, trace(1));
     store.save(&learned("bigquery p.d.t", &["a"])).unwrap();
     assert_eq!(store.load(ALL).unwrap().traces, [trace(1)]);
+}
+
+#[test]
+fn a_trace_that_an_earlier_release_saved_keeps_its_tag_of_version_1() {
+    let folder = Folder::new();
+    let connection = Connection::open(folder.file()).unwrap();
+    schema::STEPS[..3].iter().for_each(|step| connection.execute_batch(step).unwrap());
+    connection.pragma_update(None, "application_id", schema::APPLICATION_ID).unwrap();
+    connection.pragma_update(None, "user_version", 3).unwrap();
+    // As that release wrote it: what was `Code::of("acme")` and `Code::of("me")` then.
+    let known = r#"{"tenant_code":533171,"instance_code":160844,"size":101,"put":"planned","judgement":"pending","visits":{}}"#;
+    let sql = "INSERT INTO trace (id, tenant, planned_at, finished, failed, outcome, known)
+               VALUES (?1, 'acme', ?2, 0, 0, NULL, ?3)";
+    let id = canary(1).trace;
+    connection.execute(sql, params![id.as_u128().to_be_bytes(), id.planned_at().micros(), known]).unwrap();
+    drop(connection);
+    let claim = Claim::V1 { tenant: TenantCode::of("acme").prefix() };
+    let expected = Trace { tag: Tag::remembered(id, claim, InstanceCode::of("me"), 101), ..trace(1) };
+    for _ in 0..2 {
+        let mut store = open(&folder.file()).unwrap().store;
+        assert_eq!(schema::inspect(&store.connection).unwrap(), 4);
+        let loaded = store.load(ALL).unwrap();
+        assert_eq!((loaded.traces.as_slice(), loaded.unreadable), (&[expected.clone()][..], 0));
+        save(&mut store, expected.clone());
+    }
+}
+
+#[test]
+fn a_tag_of_each_version_and_purpose_comes_back_as_it_was() {
+    let mut store = in_memory();
+    let mut saved = Vec::new();
+    for value in 0..32 {
+        let Tag { instance, size, .. } = canary(1);
+        let purpose = Purpose::from_value(value).unwrap();
+        let id = TraceId::new(t(0), [value; 10]);
+        let tag = Tag::new(id, TenantCode::of("acme"), instance, size, purpose);
+        saved.push(Trace { tag, ..trace(1) });
+        save(&mut store, saved.last().unwrap().clone());
+    }
+    saved.sort_by_key(Trace::id);
+    assert_eq!(store.load(ALL).unwrap().traces, saved);
+}
+
+#[test]
+fn a_row_with_the_codes_of_both_versions_or_of_none_is_not_guessed_at() {
+    let mut store = in_memory();
+    for known in ["json_remove(known, '$.tag_2')", "json_set(known, '$.tenant_code', 7)"] {
+        save(&mut store, trace(1));
+        store.connection.execute(&format!("UPDATE trace SET known = {known}"), []).unwrap();
+        let loaded = store.load(ALL).unwrap();
+        assert_eq!((loaded.traces.len(), loaded.unreadable), (0, 1), "{known}");
+    }
 }
 
 fn learned(source: &str, columns: &[&str]) -> Changes {

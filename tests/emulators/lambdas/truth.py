@@ -2,7 +2,7 @@
 
 One JSON line a tag and stage goes to the file named by TRUTH_FILE:
 
-    {"tag": "zqtp1...", "stage": "archive", "before_us": 1766..., "after_us": 1766...}
+    {"tag": "zqtp2...", "stage": "archive", "before_us": 1766..., "after_us": 1766...}
 
 `before_us` is taken before the request that stores the event and `after_us` after its answer, both
 in microseconds of the wall clock, so the true arrival lies between them. A tag that was stored
@@ -14,7 +14,8 @@ import os
 import re
 import time
 
-TAG = re.compile(r"zqtp1[0-9a-f]{32}[0-9a-v]{24}", re.IGNORECASE)
+# Of version 1 or 2. The id is followed by 24 or 29 more digits.
+TAG = re.compile(r"zqtp(?:1[0-9a-f]{32}[0-9a-v]{24}|2[0-9a-f]{32}[0-9a-v]{29})", re.IGNORECASE)
 
 
 def now_us() -> int:

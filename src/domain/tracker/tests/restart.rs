@@ -36,6 +36,21 @@ fn a_canary_of_an_earlier_life_is_adopted_and_enters_no_latency_series() {
 }
 
 #[test]
+fn a_canary_of_version_1_is_adopted_and_looked_for_as_it_was_written() {
+    let mut w = World::new();
+    w.tracker.began = t(20);
+    w.look(TRANSIT, t(21), vec![seen(old_canary(1), Stamp::Millis(t(20)), t(21), "a")]);
+    assert_eq!(w.count(|event| matches!(event, Event::Adopted { tenant: ACME, .. })), 1);
+    let wanted = w.tracker.wanted(w.tracker.topology.source_of(ACME, TABLE));
+    assert_eq!(wanted.waiting.iter().map(|trace| trace.tag).collect::<Vec<_>>(), [old_canary(1)]);
+    // A tenant that is new to the configuration and fits, too, makes it nobody's.
+    let mut after = World::new();
+    after.tracker = Tracker::new(Arc::new(topology_with("t3737179")), settings(), t(22));
+    after.tracker.restore(saved(&w), t(22));
+    assert_eq!(after.tracker.in_flight(), 0);
+}
+
+#[test]
 fn a_canary_planned_by_this_process_that_it_does_not_know_is_another_process_s() {
     let mut w = World::new();
     w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
@@ -151,7 +166,7 @@ fn a_restored_trace_belongs_to_the_tenant_that_its_tag_names() {
     let mut saved: Vec<Trace> =
         before.tracker.take_unsaved().iter().map(|(trace, _)| (**trace).clone()).collect();
     saved[0].tenant = GLOBEX;
-    saved.push(Trace { tag: Tag { tenant: Code::of("gone"), ..canary(2) }, ..saved[0].clone() });
+    saved.push(Trace { tag: canary_of("gone", 2, t(0)), ..saved[0].clone() });
     let mut after = World::new();
     after.tracker.restore(saved, t(5));
     assert_eq!(after.tracker.trace(canary(1).trace).unwrap().tenant, ACME);

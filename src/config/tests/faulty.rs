@@ -89,9 +89,9 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 64] = [
     ),
     (
         "log_group = \"/globex\"",
-        "log_group = \"/g\"\n[tenant.stage.stream]\nbucket = \"x\"",
-        "tenant.globex.stage.stream.bucket:",
-        "belongs to kind s3",
+        "log_group = \"/g\"\n[tenant.stage.stream]\nid_column = \"x\"",
+        "tenant.globex.stage.stream.id_column:",
+        "belongs to kind bigquery",
     ),
     (
         "log_group = \"/globex\"",
@@ -106,7 +106,7 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 64] = [
         "is no stream",
     ),
     ("name = \"archive\"", "name = \"stream\"", "stage.stream.name:", "two stages are called stream"),
-    ("kind = \"s3\"", "kind = \"gcs\"", "stage.archive.kind:", "\"gcs\" is none of"),
+    ("kind = \"s3\"", "kind = \"ftp\"", "stage.archive.kind:", "\"ftp\" is none of"),
     (
         "after = \"stream\"\nbucket",
         "after = \"strem\"\nbucket",
@@ -130,9 +130,9 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 64] = [
     ("kind = \"s3\"", "kind = \"s3\"\ntarget = \"400ms\"", "stage.archive.target:", "take 250ms or 500ms"),
     (
         "kind = \"kinesis\"",
-        "kind = \"kinesis\"\nbucket = \"b\"",
-        "stage.stream.bucket:",
-        "`bucket` belongs to kind s3, this stage is kinesis",
+        "kind = \"kinesis\"\ntable = \"b\"",
+        "stage.stream.table:",
+        "`table` belongs to kind bigquery, this stage is kinesis",
     ),
     (
         "id_column",

@@ -1,5 +1,5 @@
-//! The daemon against a log pipeline that runs on programs that others wrote: MiniStack for AWS
-//! and bqemulator for BigQuery, with real subscription filters, functions, event source mappings
+//! The daemon against a log pipeline that runs on programs that others wrote: MiniStack for AWS,
+//! fake-gcs-server for Cloud Storage and bqemulator for BigQuery, with real subscription filters, functions, event source mappings
 //! and SQL between. `tests/emulators/README.md` says what stands there and how to run it by hand.
 //!
 //! The pipeline records for itself when each canary arrived at each stage, so these tests know
@@ -9,7 +9,7 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,11 +17,18 @@ use std::time::Duration;
 use support::daemon::Daemon;
 use support::page::{Arrival, Recent, Trace};
 use support::pipeline::{About, Between, Order, Pipeline, Tenant, Truth};
+use traceprobe::cloud::calls::Calls;
+use traceprobe::config::Config;
+use traceprobe::daemon::{build, clock};
+use traceprobe::domain::canary::Integrity;
+use traceprobe::domain::sighting::{Wanted, WantedTrace};
+use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TraceId};
+use traceprobe::observe::{SourceSettings, gcs};
 
 const TENANTS: usize = 2;
 const CANARIES: usize = 100;
 const SIZES: [u64; 5] = [100, 500, 1_000, 5_000, 10_000];
-const STAGES: [&str; 4] = ["tenant_stream", "archive", "transit", "bigquery"];
+const STAGES: [&str; 5] = ["tenant_stream", "archive", "transit", "transfer", "bigquery"];
 /// All programs read one clock. Stamps in whole ms are cut off on the one side and widened by 1 ms
 /// on the other.
 const CLOCK_ALLOWANCE_US: i64 = 2_000;
@@ -71,6 +78,10 @@ async fn what_the_daemon_says_of_a_hundred_canaries_is_true() {
     for stage in STAGES {
         let count = checked.get(stage).copied().unwrap_or(0);
         assert!(count * 10 >= delivered.len() * 9, "only {count} arrivals at {stage}");
+    }
+    let found = scene.read_cloud_storage_in_pages_of(7, &delivered).await;
+    for trace in &delivered {
+        assert_eq!(found.get(&trace.id), Some(&1), "{} in pages of seven objects", trace.id);
     }
 }
 
@@ -179,7 +190,56 @@ impl Scene {
         self.pipeline.truth()
     }
 
+    /// Reads the bucket of Cloud Storage once, in small pages, and counts intact copies by trace.
+    async fn read_cloud_storage_in_pages_of(&self, page: u32, traces: &[&Trace]) -> HashMap<String, usize> {
+        let config = Config::load(&self.config, self.variables()).expect("the daemon has read it");
+        let (topology, recognizer) = (config.topology(), build::recognizer(&config));
+        let clients = build::clients(&config, Calls::default()).await.expect("the daemon made them");
+        let clock = clock::system().wall();
+        let ids = traces.iter().filter_map(|trace| TraceId::parse(&trace.id));
+        let trace = ids.min().expect("there are traces");
+        // One that is not there, planned with the oldest of them.
+        let (tenant, instance) = (topology.tenants()[0].code, InstanceCode::of("nobody"));
+        let tag = Tag::new(trace, tenant, instance, 100, Purpose::Check);
+        let waiting = [WantedTrace { tag, planned_at: trace.planned_at() }];
+        let wanted = Wanted { waiting: waiting.into(), ..Wanted::default() };
+        let (id, gcs) = topology
+            .source_ids()
+            .zip(&config.sources)
+            .find_map(|(id, source)| match &source.settings {
+                SourceSettings::Gcs(gcs) => Some((id, gcs)),
+                _ => None,
+            })
+            .expect("a stage is in Cloud Storage");
+        let settings = SourceSettings::Gcs(gcs::Settings { page, ..gcs::Settings::clone(gcs) }.into());
+        let site = build::site(&config, &topology, id, &clients, &recognizer, &clock);
+        let sweep = settings.poll_once(&site, &wanted).await.expect("the client was made");
+        let sweep = sweep.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((sweep.watermark, sweep.reading.decode_errors), (Some(sweep.started), 0));
+        let pages = clients.google.as_ref().expect("it was made").calls().snapshot();
+        let pages =
+            pages.iter().find(|(_, operation, ..)| operation == "objects.list").map_or(0, |call| call.3);
+        let objects = sweep.reading.records;
+        assert!(pages >= objects / u64::from(page), "{objects} objects on {pages} pages");
+        assert!(objects > u64::from(page) * 2, "{objects} objects make no pages of {page}");
+        let mut copies = HashMap::new();
+        let mut names = BTreeSet::new();
+        for seen in sweep.sightings {
+            assert_eq!(seen.integrity, Integrity::Intact, "{}", seen.locator);
+            names.insert(seen.locator.to_string());
+            *copies.entry(seen.tag.trace.to_string()).or_insert(0) += 1;
+        }
+        for odd in [" ", "%"] {
+            assert!(names.iter().any(|name| name.contains(odd)), "no name has a {odd:?}: {names:?}");
+        }
+        copies
+    }
+
     async fn start_daemon(&self) -> Daemon {
+        Daemon::start(&self.config, self.variables()).await
+    }
+
+    fn variables(&self) -> impl Iterator<Item = (String, String)> + use<> {
         let fixed = [
             ("TRACEPROBE_TAG_KEY", "a key that only the tests know"),
             // Nothing of the machine's own credentials is to be found.
@@ -189,7 +249,7 @@ impl Scene {
         ];
         let fixed = fixed.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let credentials = self.pipeline.about.credentials.clone();
-        Daemon::start(&self.config, fixed.into_iter().chain(credentials)).await
+        fixed.into_iter().chain(credentials)
     }
 }
 
@@ -206,6 +266,7 @@ async fn one_at_a_time() -> File {
 fn configuration(about: &About) -> String {
     let About { aws_endpoint, bigquery_endpoint, region, stream, table, .. } = about;
     let About { archive_bucket, archive_key, transit_bucket, transit_key, .. } = about;
+    let About { gcs_endpoint, transfer_bucket, transfer_key, .. } = about;
     let About { id_column, time_column, tenant_column, .. } = about;
     let stop_grace = STOP_GRACE.as_secs();
     let mut text = format!(
@@ -227,6 +288,7 @@ endpoint = "{aws_endpoint}"
 [gcp]
 endpoint = "{bigquery_endpoint}"
 auth = "none"
+endpoints = {{ gcs = "{gcs_endpoint}" }}
 
 [[stage]]
 name = "log_group"
@@ -260,9 +322,17 @@ key = "{transit_key}"
 interval = "2s"
 
 [[stage]]
+name = "transfer"
+kind = "gcs"
+after = "transit"
+bucket = "{transfer_bucket}"
+key = "{transfer_key}"
+interval = "2s"
+
+[[stage]]
 name = "bigquery"
 kind = "bigquery"
-after = "transit"
+after = "transfer"
 table = "{table}"
 id_column = "{id_column}"
 time_column = "{time_column}"

@@ -34,6 +34,8 @@ kinds! {
     Kinesis = "kinesis",
     /// A prefix of an S3 bucket.
     S3 = "s3",
+    /// A prefix of a Google Cloud Storage bucket.
+    Gcs = "gcs",
     /// A CloudWatch log group.
     CloudWatchLogs = "cloudwatch_logs",
     /// A BigQuery table.

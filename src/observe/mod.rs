@@ -20,6 +20,7 @@ mod unread;
 // The kinds.
 pub mod bigquery;
 pub mod cloudwatch_logs;
+pub mod gcs;
 pub mod kinesis;
 pub mod s3;
 
@@ -46,6 +47,7 @@ use crate::keys::reader::Reader;
 kinds! {
     Kinesis: kinesis,
     S3: s3,
+    Gcs: gcs,
     CloudWatchLogs: cloudwatch_logs,
     BigQuery: bigquery,
 }

@@ -41,6 +41,11 @@ pub struct About {
     pub transit_bucket: String,
     /// Template with time fields; all tenants share it.
     pub transit_key: String,
+    /// Without a path.
+    pub gcs_endpoint: String,
+    pub transfer_bucket: String,
+    /// Template with time fields; all tenants share it.
+    pub transfer_key: String,
     pub table: String,
     pub id_column: String,
     pub time_column: String,

@@ -1,0 +1,153 @@
+//! Objects under a prefix of a Google Cloud Storage bucket, read by the [`object_store`](super::object_store).
+
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use self::store::Gcs;
+use super::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
+use super::object_store::{self, ObjectObserver};
+use super::pace::Rhythm;
+use super::shell::quoted;
+use crate::cloud::google::Service;
+use crate::cloud::{NoClient, Provider};
+use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
+use crate::domain::evidence::{Evidence, LookUp, Question};
+use crate::domain::topology::Capabilities;
+use crate::keys::fault::Checked;
+use crate::keys::key::Key;
+use crate::keys::reader::Reader;
+
+/// Cloud Storage's JSON API (Cloud Storage JSON API reference: base address, OAuth scopes).
+pub const STORAGE: Service = Service {
+    name: "gcs",
+    title: "Cloud Storage",
+    base_url: "https://storage.googleapis.com",
+    scope: "https://www.googleapis.com/auth/devstorage.read_only",
+};
+
+/// Most objects a page of a listing holds (Cloud Storage JSON API reference, objects.list).
+pub const MAX_PAGE: u32 = 1_000;
+
+static KEYS: [Key; 8] = object_store::KEYS;
+
+/// What is the same for all prefixes.
+pub(super) static SPEC: Spec = Spec {
+    keys: &KEYS,
+    // An object is listed as soon as it is written (Cloud Storage docs, consistency).
+    rhythm: Rhythm { interval: seconds(5), timeout: seconds(20), settle: seconds(0) },
+    provider: Provider::Google(STORAGE),
+    capabilities: Capabilities::ABSENCE,
+    costs: Costs {
+        // Class A and class B operations, standard storage, single region (Cloud Storage pricing).
+        operations: &[
+            Operation {
+                service: "gcs",
+                name: "objects.list",
+                permission: "storage.objects.list",
+                dollars: 0.005 / 1e3,
+            },
+            Operation {
+                service: "gcs",
+                name: "objects.get",
+                permission: "storage.objects.get",
+                dollars: 0.0004 / 1e3,
+            },
+        ],
+        // To the internet, premium tier, first TiB of a month: the probe runs in another cloud (Cloud Storage pricing,
+        // network egress, $0.12 a GiB).
+        bytes: &[BytePrice { service: "gcs", of: Bytes::Read, dollars: 0.12 / 1_073_741_824.0 }],
+    },
+    permissions: include_str!("permissions.json"),
+};
+
+/// What to read of a bucket.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Which objects.
+    pub objects: object_store::Settings,
+    /// Objects on a page of a listing, at most [`MAX_PAGE`].
+    pub page: u32,
+}
+
+impl Settings {
+    /// The usual settings.
+    #[must_use]
+    pub fn new(objects: object_store::Settings) -> Self {
+        Self { objects, page: MAX_PAGE }
+    }
+}
+
+impl KindSettings for Settings {
+    type Observer = ObjectObserver<Gcs>;
+    type Shared = ();
+
+    fn read(read: &mut Reader<'_, '_>, scope: &Scope<'_>) -> Checked<Self> {
+        Ok(Self::new(object_store::Settings::read(read, scope, check_bucket)?))
+    }
+
+    fn resource(&self) -> String {
+        self.objects.resource()
+    }
+
+    fn identity(&self) -> String {
+        self.objects.identity()
+    }
+
+    fn attribution(&self) -> Attribution {
+        self.objects.attribution()
+    }
+
+    fn observer(&self, site: &Site<'_>, (): &()) -> Result<Self::Observer, NoClient> {
+        let store = Gcs::new(site.clients.google()?.clone(), &self.objects.bucket, self.page);
+        let (recognizer, clock) = (site.recognizer.clone(), site.clock.clone());
+        let labels = self.objects.labels(site.topology);
+        Ok(ObjectObserver::new(self.objects.clone(), store, labels, recognizer, clock))
+    }
+}
+
+/// Lower-case letters, digits, `-`, `_` and `.`; 3 to 63 characters, or up to 222 with dots, each part between dots up to
+/// 63; a letter or digit at both ends (Cloud Storage docs, bucket naming requirements).
+fn check_bucket(text: String) -> Result<String, String> {
+    let outer = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let good = (3..=222).contains(&text.len())
+        && text.split('.').all(|part| (1..=63).contains(&part.len()))
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c))
+        && outer(text.chars().next())
+        && outer(text.chars().next_back());
+    if good {
+        Ok(text)
+    } else {
+        Err(format!(
+            "\"{text}\" is not a valid bucket name; write 3 to 63 lower-case letters, digits, `-`, `_` and `.`, with a letter or digit at both ends"
+        ))
+    }
+}
+
+impl Evidence for Settings {
+    fn look_ups(&self, question: Question<'_>) -> Vec<LookUp> {
+        let bucket = &self.objects.bucket;
+        vec![match question.copy {
+            Some(copy) => LookUp {
+                what: "fetch the object",
+                command: format!("gcloud storage cat {}", quoted(object(&copy.0))),
+            },
+            None => {
+                let prefix = question.planned_at.strftime(&self.objects.key.to_string());
+                LookUp {
+                    what: "list the objects of that hour",
+                    command: format!(
+                        "gcloud storage ls --long {}",
+                        quoted(&format!("gs://{bucket}/{prefix}**"))
+                    ),
+                }
+            }
+        }]
+    }
+}
+
+/// What `gcloud storage` calls an object and its generation, `gs://bucket/name#1700000000000000`: a locator without the
+/// place inside the object. A name may itself have a `#` in it.
+fn object(locator: &str) -> &str {
+    locator.rsplit_once('#').map_or(locator, |(object, _)| object)
+}

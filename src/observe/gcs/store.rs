@@ -1,0 +1,164 @@
+//! A bucket of Google Cloud Storage behind the [`ObjectStore`] seam.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT_ENCODING, HeaderValue, RANGE};
+use serde::Deserialize;
+
+use super::STORAGE;
+use crate::cloud::failure::Failure;
+use crate::cloud::google::{Google, Request, Stream, path_of};
+use crate::domain::sighting::{Stamp, Trouble};
+use crate::domain::time::Timestamp;
+use crate::observe::ObserveError;
+use crate::observe::object_store::{Body, Listed, NotRead, ObjectStore, Page, Position};
+
+/// What is asked for of a listing.
+const FIELDS: &str = "nextPageToken,items(name,generation,size,timeCreated,timeFinalized)";
+
+/// One bucket.
+#[derive(Clone, Debug)]
+pub struct Gcs {
+    google: Google,
+    bucket: Arc<str>,
+    page: u32,
+}
+
+/// objects.list, as far as [`FIELDS`] go (Cloud Storage JSON API reference).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Listing {
+    #[serde(default)]
+    items: Vec<Item>,
+    next_page_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    name: String,
+    /// 64-bit numbers are written as text.
+    generation: String,
+    size: Option<String>,
+    time_created: String,
+    /// Later than the creation for an object that was appended to.
+    time_finalized: Option<String>,
+}
+
+impl Gcs {
+    pub(super) fn new(google: Google, bucket: &str, page: u32) -> Self {
+        Self { google, bucket: bucket.into(), page }
+    }
+
+    /// `/storage/v1/b/<bucket>/o`, and the name of an object as one percent-encoded part.
+    fn path(&self, object: Option<&str>) -> String {
+        path_of(["storage", "v1", "b", &self.bucket, "o"].into_iter().chain(object))
+    }
+}
+
+impl Item {
+    fn listed(self) -> Option<Listed> {
+        let created = Timestamp::parse_rfc3339(&self.time_created)?.floor_to_millis();
+        let appended = self.time_finalized.is_some_and(|finalized| finalized != self.time_created);
+        Some(Listed {
+            key: self.name,
+            version: self.generation,
+            // What was appended arrived at some time after the creation.
+            stamp: if appended { Stamp::NotBefore(created) } else { Stamp::Millis(created) },
+            size: self.size.and_then(|size| size.parse().ok()),
+        })
+    }
+}
+
+impl ObjectStore for Gcs {
+    type Body = Stream;
+
+    fn uri(&self, key: &str) -> String {
+        format!("gs://{}/{key}", self.bucket)
+    }
+
+    fn copy(&self, key: &str, version: &str) -> Arc<str> {
+        format!("{}#{version}", self.uri(key)).into()
+    }
+
+    async fn list(&self, prefix: &str, from: Position<'_>) -> Result<Page, ObserveError> {
+        let mut query = vec![
+            ("prefix", prefix.to_owned()),
+            ("maxResults", self.page.to_string()),
+            ("fields", FIELDS.to_owned()),
+        ];
+        let after = match from {
+            Position::First => None,
+            Position::After(key) => Some(key),
+            Position::Token(token) => {
+                query.push(("pageToken", token.to_owned()));
+                None
+            }
+        };
+        query.extend(after.map(|key| ("startOffset", key.to_owned())));
+        let request = Request::get(&STORAGE, "objects.list", self.path(None)).query(query);
+        let listing = self.google.read(request, parse).await;
+        let listing =
+            listing.map_err(|failure| failure.calling(&format!("objects.list on {}", self.uri(prefix))))?;
+        let mut objects = Vec::with_capacity(listing.items.len());
+        for item in listing.items {
+            let name = item.name.clone();
+            // The offset itself is listed, too.
+            if after == Some(name.as_str()) {
+                continue;
+            }
+            objects.push(item.listed().ok_or_else(|| {
+                let words =
+                    format!("objects.list on {}: no time that makes sense for {name}", self.uri(prefix));
+                ObserveError::new(Trouble::Garbled, words)
+            })?);
+        }
+        Ok(Page { objects, next: listing.next_page_token })
+    }
+
+    async fn get(&self, key: &str, version: &str, first: Option<u64>) -> Result<Stream, NotRead> {
+        // With a condition, since asking for a generation answers alike whether it was deleted or overwritten.
+        let query = [("alt", "media".to_owned()), ("ifGenerationMatch", version.to_owned())];
+        let mut request = Request::get(&STORAGE, "objects.get", self.path(Some(key)))
+            .query(query)
+            // Otherwise an object that is stored as gzip is inflated on its way (Cloud Storage docs, transcoding).
+            .header(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        if let Some(bytes) = first {
+            let range = format!("bytes=0-{}", bytes.saturating_sub(1));
+            let range = HeaderValue::from_str(&range).expect("digits make a header");
+            request = request.header(RANGE, range);
+        }
+        let stream = match self.google.open(request).await {
+            Ok(stream) => stream,
+            Err(failure) => return Err(not_read(failure, &format!("objects.get on {}", self.uri(key)))),
+        };
+        let generation = stream.headers.get("x-goog-generation").and_then(|value| value.to_str().ok());
+        if generation.is_some_and(|generation| generation != version) {
+            return Err(NotRead::Replaced);
+        }
+        Ok(stream)
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Listing, serde_json::Error> {
+    serde_json::from_slice(body)
+}
+
+fn not_read(failure: Failure, asked: &str) -> NotRead {
+    match (failure.status, failure.kind) {
+        (Some(404), _) => NotRead::Vanished,
+        (Some(412), _) => NotRead::Replaced,
+        // No word on the service, and so on this object alone; not one that came too often or took too long.
+        (Some(400..=499), kind) if !matches!(kind, Trouble::Throttled | Trouble::TimedOut) => {
+            NotRead::Refused(failure.calling(asked).into())
+        }
+        _ => NotRead::Failed(failure.calling(asked).into()),
+    }
+}
+
+impl Body for Stream {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
+        Self::chunk(self).await.map_err(|failure| failure.text)
+    }
+}

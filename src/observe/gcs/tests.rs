@@ -1,0 +1,324 @@
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+
+use super::*;
+use crate::cloud::calls::{CallResult, Calls};
+use crate::cloud::google::{Auth, Google, GoogleSettings};
+use crate::domain::canary::{Integrity, Template};
+use crate::domain::sighting::{Locator, Stamp, Trouble, Wanted, WantedTrace};
+use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
+use crate::domain::time::{Timestamp, WallClock};
+use crate::observe::object_store::{KeyTemplate, Settings as ObjectSettings};
+use crate::observe::{Observe as _, Recognizer};
+
+/// One second before a full hour.
+const NOW: &str = "2026-11-22T04:59:59Z";
+
+fn t(secs: i64) -> Timestamp {
+    let now = Timestamp::parse_rfc3339(NOW).unwrap();
+    Timestamp::from_micros(now.micros() + secs * 1_000_000)
+}
+
+fn recognizer() -> Recognizer {
+    let key = TagKey::new("0123456789abcdef").unwrap();
+    Recognizer {
+        keys: Arc::new(Keyring::new(key, Vec::new())),
+        templates: Arc::new([(TenantCode::of("acme"), Template::default())]),
+    }
+}
+
+fn tag(n: u8) -> Tag {
+    let (tenant, instance) = (TenantCode::of("acme"), InstanceCode::of("probe-1"));
+    Tag::new(TraceId::new(t(-30), [n; 10]), tenant, instance, 200, Purpose::Probe)
+}
+
+fn canary(n: u8) -> Vec<u8> {
+    (Template::default().render(&tag(n), &recognizer().keys.sign(&tag(n))) + "\n").into_bytes()
+}
+
+fn gzipped(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn wanted() -> Wanted {
+    let waiting = (1..=9).map(|n| WantedTrace { tag: tag(n), planned_at: t(-30) });
+    Wanted { waiting: waiting.collect(), ..Wanted::default() }
+}
+
+#[derive(Clone)]
+struct Stored {
+    generation: u64,
+    created: &'static str,
+    finalized: Option<&'static str>,
+    body: Vec<u8>,
+}
+
+/// A bucket behind the JSON API, as its reference describes it.
+#[derive(Default)]
+struct Bucket {
+    objects: BTreeMap<String, Stored>,
+    /// What asking for the object answers instead.
+    broken: HashMap<&'static str, StatusCode>,
+    /// What a listing answers instead.
+    closed: Option<(StatusCode, &'static str)>,
+    calls: Vec<String>,
+}
+
+type Shared = Arc<Mutex<Bucket>>;
+
+fn refusal(status: StatusCode, reason: &str) -> Response {
+    let error =
+        json!({"error": {"code": status.as_u16(), "message": "words", "errors": [{"reason": reason}]}});
+    (status, error.to_string()).into_response()
+}
+
+async fn list(State(bucket): State<Shared>, Query(query): Query<HashMap<String, String>>) -> Response {
+    let mut bucket = bucket.lock().unwrap();
+    let field = |name: &str| query.get(name).cloned().unwrap_or_default();
+    let from = field("pageToken").max(field("startOffset"));
+    bucket.calls.push(format!("LIST {} from {from:?}", field("prefix")));
+    if let Some((status, reason)) = bucket.closed {
+        return refusal(status, reason);
+    }
+    let mut names = bucket.objects.range(from..).filter(|(name, _)| name.starts_with(&field("prefix")));
+    let most = field("maxResults").parse().unwrap();
+    let items: Vec<_> = names
+        .by_ref()
+        .take(most)
+        .map(|(name, it)| {
+            let mut item = json!({
+                "name": name, "generation": it.generation.to_string(),
+                "size": it.body.len().to_string(), "timeCreated": it.created,
+            });
+            if let Some(finalized) = it.finalized {
+                item["timeFinalized"] = finalized.into();
+            }
+            item
+        })
+        .collect();
+    let next = names.next().map(|(name, _)| name.clone());
+    json!({"items": items, "nextPageToken": next}).to_string().into_response()
+}
+
+async fn object(
+    State(bucket): State<Shared>,
+    Path(name): Path<String>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    let mut bucket = bucket.lock().unwrap();
+    let range = headers.get("range").map_or("all", |range| range.to_str().unwrap()).to_owned();
+    bucket.calls.push(format!("GET {name} {range}"));
+    assert_eq!(query["alt"], "media");
+    assert_eq!(headers["accept-encoding"], "gzip", "otherwise gzip objects come inflated");
+    if let Some(status) = bucket.broken.get(name.as_str()) {
+        return refusal(*status, "forbidden");
+    }
+    let Some(stored) = bucket.objects.get(&name) else {
+        return (StatusCode::NOT_FOUND, "No such object").into_response();
+    };
+    if query["ifGenerationMatch"] != stored.generation.to_string() {
+        return refusal(StatusCode::PRECONDITION_FAILED, "conditionNotMet");
+    }
+    let last: Option<usize> = range.strip_prefix("bytes=0-").map(|last| last.parse().unwrap());
+    let end = last.map_or(stored.body.len(), |last| (last + 1).min(stored.body.len()));
+    ([("x-goog-generation", stored.generation.to_string())], stored.body[..end].to_vec()).into_response()
+}
+
+struct FarEnd {
+    bucket: Shared,
+    google: Google,
+}
+
+impl FarEnd {
+    async fn start() -> Self {
+        let bucket = Shared::default();
+        let app = Router::new()
+            .route("/storage/v1/b/transit/o", get(list))
+            .route("/storage/v1/b/transit/o/{name}", get(object))
+            .with_state(bucket.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        #[expect(clippy::disallowed_methods, reason = "a far end that lives as long as the test")]
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let endpoints = [(STORAGE.name, url)].into();
+        let settings = GoogleSettings { endpoints, auth: Auth::None, ..GoogleSettings::default() };
+        Self { bucket, google: Google::new(&settings, Calls::default()).await.unwrap() }
+    }
+
+    fn put(&self, name: &str, generation: u64, body: Vec<u8>) {
+        let stored = Stored { generation, created: "2026-11-22T04:59:57.123456Z", finalized: None, body };
+        self.bucket.lock().unwrap().objects.insert(name.to_owned(), stored);
+    }
+
+    fn calls(&self, verb: &str) -> Vec<String> {
+        let calls = std::mem::take(&mut self.bucket.lock().unwrap().calls);
+        calls.into_iter().filter(|call| call.starts_with(verb)).collect()
+    }
+
+    fn observer(&self, objects: ObjectSettings) -> ObjectObserver<Gcs> {
+        let store = Gcs::new(self.google.clone(), "transit", 2);
+        ObjectObserver::new(objects, store, None, recognizer(), WallClock::new(|| t(0)))
+    }
+}
+
+fn objects() -> ObjectSettings {
+    let (slack, key_slack) = (Duration::from_secs(5), Duration::ZERO);
+    ObjectSettings { slack, key_slack, ..ObjectSettings::new("transit", KeyTemplate::new("in/%H/")) }
+}
+
+#[tokio::test]
+async fn every_object_is_found_once_whatever_its_name_and_packing() {
+    let far_end = FarEnd::start().await;
+    for (n, name) in
+        ["in/04/a", "in/04/b b", "in/04/100%", "in/04/grün#1", "in/04/c+d&e=f?"].into_iter().enumerate()
+    {
+        let n = u8::try_from(n).unwrap() + 1;
+        let body = if n % 2 == 0 { gzipped(&canary(n)) } else { canary(n) };
+        far_end.put(name, 1_700_000_000_000_000 + u64::from(n), body);
+    }
+    let mut observer = far_end.observer(objects());
+    let sweep = observer.sweep(&wanted()).await.unwrap();
+    let mut seen: Vec<_> = sweep.sightings.iter().map(|seen| (seen.tag, &*seen.locator.0)).collect();
+    seen.sort_by_key(|(tag, _)| tag.trace);
+    assert_eq!(
+        seen,
+        [
+            (tag(1), "gs://transit/in/04/a#1700000000000001#0"),
+            (tag(2), "gs://transit/in/04/b b#1700000000000002#0"),
+            (tag(3), "gs://transit/in/04/100%#1700000000000003#0"),
+            (tag(4), "gs://transit/in/04/grün#1#1700000000000004#0"),
+            (tag(5), "gs://transit/in/04/c+d&e=f?#1700000000000005#0"),
+        ]
+    );
+    assert!(sweep.sightings.iter().all(|seen| seen.integrity == Integrity::Intact));
+    let created = Timestamp::parse_rfc3339("2026-11-22T04:59:57.123Z").unwrap();
+    assert!(sweep.sightings.iter().all(|seen| seen.stamp == Stamp::Millis(created)));
+    assert_eq!(sweep.watermark, Some(sweep.started));
+    assert_eq!(far_end.calls("LIST").len(), 4, "three pages of one hour, one of the next");
+    assert!(observer.sweep(&wanted()).await.unwrap().sightings.is_empty());
+    assert_eq!(far_end.calls("GET").len(), 0, "known objects are not fetched again");
+    let counted = far_end.google.calls().snapshot();
+    assert!(counted.contains(&("gcs", "objects.get".to_owned(), CallResult::Ok, 5)), "{counted:?}");
+}
+
+#[tokio::test]
+async fn a_listing_of_growing_keys_begins_after_the_last_one_that_was_read() {
+    let far_end = FarEnd::start().await;
+    for name in ["in/04/a", "in/04/b"] {
+        far_end.put(name, 1, canary(1));
+    }
+    let slack = Duration::from_millis(1);
+    let mut observer = far_end.observer(ObjectSettings { ordered_keys: true, slack, ..objects() });
+    assert_eq!(observer.sweep(&wanted()).await.unwrap().sightings.len(), 2);
+    far_end.calls("");
+    far_end.put("in/04/c", 2, canary(2));
+    let sweep = observer.sweep(&wanted()).await.unwrap();
+    assert_eq!(sweep.sightings[0].locator, Locator::new("gs://transit/in/04/c#2#0"));
+    assert_eq!(
+        far_end.calls("LIST")[0],
+        "LIST in/04/ from \"in/04/b\"",
+        "startOffset includes the key itself"
+    );
+}
+
+#[tokio::test]
+async fn an_object_that_is_overwritten_is_another_copy() {
+    let far_end = FarEnd::start().await;
+    far_end.put("in/04/a", 1, canary(1));
+    let mut observer = far_end.observer(objects());
+    observer.sweep(&wanted()).await.unwrap();
+    far_end.put("in/04/a", 2, canary(1));
+    let sweep = observer.sweep(&wanted()).await.unwrap();
+    assert_eq!(sweep.sightings[0].locator, Locator::new("gs://transit/in/04/a#2#0"));
+}
+
+#[tokio::test]
+async fn what_was_appended_to_has_no_time_of_arrival_but_that_it_was_later() {
+    let far_end = FarEnd::start().await;
+    far_end.put("in/04/a", 1, canary(1));
+    far_end.bucket.lock().unwrap().objects.get_mut("in/04/a").unwrap().finalized =
+        Some("2026-11-22T04:59:58.5Z");
+    let sweep = far_end.observer(objects()).sweep(&wanted()).await.unwrap();
+    let created = Timestamp::parse_rfc3339("2026-11-22T04:59:57.123Z").unwrap();
+    assert_eq!(sweep.sightings[0].stamp, Stamp::NotBefore(created));
+}
+
+#[tokio::test]
+async fn a_large_object_is_fetched_up_to_the_limit() {
+    let far_end = FarEnd::start().await;
+    far_end.put("in/04/a", 1, [canary(1), canary(2)].concat());
+    let mut observer = far_end.observer(ObjectSettings { max_object_bytes: 201, ..objects() });
+    let sweep = observer.sweep(&wanted()).await.unwrap();
+    assert_eq!((sweep.sightings.len(), sweep.watermark), (1, None), "others may lie behind the limit");
+    assert_eq!(far_end.calls("GET"), ["GET in/04/a bytes=0-200"]);
+}
+
+#[tokio::test]
+async fn an_object_that_went_away_proves_as_much_as_before_and_one_that_changed_less() {
+    for (status, proves) in [(StatusCode::NOT_FOUND, true), (StatusCode::PRECONDITION_FAILED, false)] {
+        let far_end = FarEnd::start().await;
+        far_end.put("in/04/a", 1, canary(1));
+        far_end.bucket.lock().unwrap().broken.insert("in/04/a", status);
+        let sweep = far_end.observer(objects()).sweep(&wanted()).await.unwrap();
+        assert_eq!((sweep.sightings.len(), sweep.watermark.is_some()), (0, proves), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_is_named() {
+    for (status, reason, trouble) in [
+        (StatusCode::FORBIDDEN, "forbidden", Trouble::Denied),
+        (StatusCode::NOT_FOUND, "notFound", Trouble::Missing),
+        (StatusCode::TOO_MANY_REQUESTS, "rateLimitExceeded", Trouble::Throttled),
+        (StatusCode::SERVICE_UNAVAILABLE, "backendError", Trouble::Failing),
+    ] {
+        let far_end = FarEnd::start().await;
+        far_end.bucket.lock().unwrap().closed = Some((status, reason));
+        let failure = far_end.observer(objects()).sweep(&wanted()).await.unwrap_err();
+        assert_eq!(failure.trouble, trouble, "{failure}");
+        assert!(failure.detail.starts_with("objects.list on gs://transit/in/04/: HTTP "), "{failure}");
+        assert!(failure.detail.contains(reason), "{failure}");
+    }
+    let far_end = FarEnd::start().await;
+    far_end.put("in/04/a", 1, canary(1));
+    far_end.put("in/04/b", 1, canary(2));
+    far_end.bucket.lock().unwrap().broken.insert("in/04/a", StatusCode::FORBIDDEN);
+    let mut observer = far_end.observer(objects());
+    let failure = observer.sweep(&wanted()).await.unwrap_err();
+    assert_eq!(failure.trouble, Trouble::Denied);
+    assert!(failure.detail.starts_with("objects.get on gs://transit/in/04/a: "), "{failure}");
+    assert_eq!(observer.partial().sightings.len(), 1, "the other object was read");
+}
+
+#[test]
+fn a_copy_is_fetched_by_its_generation() {
+    let settings = Settings::new(objects());
+    let planned_at = t(0);
+    let copy = Locator::new("gs://transit/in/04/it's #1.gz#1700000000000000#17");
+    let said = settings.look_ups(Question { copy: Some(&copy), tag: "zqtp2", planned_at });
+    assert_eq!(said[0].command, r"gcloud storage cat 'gs://transit/in/04/it'\''s #1.gz#1700000000000000'");
+    let said = settings.look_ups(Question { copy: None, tag: "zqtp2", planned_at });
+    assert_eq!(said[0].command, "gcloud storage ls --long 'gs://transit/in/04/**'");
+}
+
+#[test]
+fn what_cloud_storage_would_refuse_as_a_bucket_is_refused_here() {
+    for name in ["sre-transit", "a_b", "0ab", "logs.example.com", &"a".repeat(63)] {
+        assert!(check_bucket(name.to_owned()).is_ok(), "{name}");
+    }
+    for name in ["", "ab", "-ab", "ab-", "A-b", "a b", "gs://transit", "a..b", &"a".repeat(64)] {
+        assert!(check_bucket(name.to_owned()).is_err(), "{name}");
+    }
+}

@@ -27,12 +27,14 @@ emulators: ## install what the emulator suite needs, in a virtual environment un
 fmt: ## format the code
 	$(CARGO) fmt
 
-lint: ## formatting and clippy, warnings are errors
+lint: ## formatting and clippy, also of the program without the sandbox; warnings are errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+	.ci/production
 
+# There are no examples. Naming them gives the dependencies the features that `lint` has checked them with, so that they are not checked again.
 doc: ## build the API documentation, warnings are errors
-	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps --all-features
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps --all-features --lib --examples
 
 demo: ## a pipeline in a process with the probe in front of it; prints the address of the page
 	$(CARGO) run --locked -- demo

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use traceprobe::cloud::calls::Calls;
-use traceprobe::config::Config;
-use traceprobe::daemon::build::{self, Clients, Looker};
-use traceprobe::daemon::clock;
-use traceprobe::domain::sighting::{Wanted, WantedTrace};
-use traceprobe::domain::tag::{Code, Tag, TraceId};
-use traceprobe::domain::time::WallClock;
-use traceprobe::observe::Observe;
+
+use crate::cloud::calls::Calls;
+use crate::config::Config;
+use crate::daemon::build::{self, Clients, Looker};
+use crate::daemon::clock;
+use crate::domain::sighting::{Wanted, WantedTrace};
+use crate::domain::tag::{Code, Tag, TraceId};
+use crate::domain::time::WallClock;
+use crate::observe::Observe;
 
 use super::run;
 
@@ -48,7 +49,7 @@ impl Check {
         if self.offline {
             return ExitCode::SUCCESS;
         }
-        traceprobe::cloud::install_tls();
+        crate::cloud::install_tls();
         match try_everything(&config, &clock::system().wall()).await {
             Ok(0) => ExitCode::SUCCESS,
             Ok(failed) => {

@@ -11,8 +11,9 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
-use traceprobe::config::Config;
-use traceprobe::sandbox::{self, Sandbox, Settings};
+
+use crate::config::Config;
+use crate::sandbox::{self, Sandbox, Settings};
 
 use self::scenario::Scenario;
 use super::run;

@@ -5,16 +5,16 @@ CARGO ?= cargo
 RULES := config/prometheus
 
 .DEFAULT_GOAL := help
-.PHONY: help build test rules emulators fmt lint doc demo bench deny ci
+.PHONY: help build test rules emulators fmt lint doc demo bench build-time deny ci
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the program (debug)
 	$(CARGO) build --locked
 
 test: rules emulators ## everything: unit, whole daemon, emulator suite, alert rules
-	$(CARGO) test --locked --all-features
+	CARGO=$(CARGO) tests/tools/run_tests.py --locked --all-features
 
 rules: ## check and test the Prometheus rules and the example scrape configuration
 	@set -e; promtool=$$(tests/tools/promtool.sh promtool); set -x; \
@@ -41,6 +41,9 @@ demo: ## a pipeline in a process with the probe in front of it; prints the addre
 
 bench: ## run the benchmarks
 	$(CARGO) bench --locked
+
+build-time: ## measure what a clean clone takes to build, debug and release, and what an edit takes
+	CARGO=$(CARGO) benches/build_time.py
 
 deny: ## licences, banned crates, sources; advisories where their database can be reached
 	.ci/deny

@@ -1,14 +1,13 @@
 //! What the daemon takes of the machine that it runs on: processor time and memory of its process, in front of a sandbox that
 //! lives in this one. See `docs/benchmarks.md`.
 
-use std::fmt::Write as _;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use clap::Parser;
 use tokio::process::Command;
 use tokio::time::sleep;
-use traceprobe::sandbox::{ARCHIVE_BUCKET, REGION, Sandbox, Settings, TABLE, TRANSIT_BUCKET};
+use traceprobe::sandbox::{Access, Sandbox, Settings, Stage};
 
 /// Connections, first lists of shards and the like are not what a day costs.
 const WARM_UP: Duration = Duration::from_secs(60);
@@ -95,60 +94,8 @@ fn resident(process: u32) -> u64 {
 
 /// The shipped defaults but for the interval.
 fn configuration(sandbox: &Sandbox, interval: u8) -> String {
-    let ends = sandbox.endpoints();
-    let (project, dataset, table) = TABLE;
-    let mut text = format!(
-        r#"[probe]
-listen = "127.0.0.1:0"
-interval = "{interval}s"
-
-[aws]
-region = "{REGION}"
-auth = "none"
-endpoints = {{ logs = "{}", kinesis = "{}", s3 = "{}", sts = "{}" }}
-
-[gcp]
-endpoint = "{}"
-auth = "none"
-
-[[stage]]
-name = "tenant_stream"
-kind = "kinesis"
-stream = "logs-{{tenant}}"
-
-[[stage]]
-name = "archive"
-after = "tenant_stream"
-kind = "s3"
-bucket = "{ARCHIVE_BUCKET}"
-key = "archive/tenant={{tenant}}/dt=%Y-%m-%d/hour=%H/"
-
-[[stage]]
-name = "transit"
-after = "tenant_stream"
-kind = "s3"
-bucket = "{TRANSIT_BUCKET}"
-key = "transit/%Y/%m/%d/%H/"
-
-[[stage]]
-name = "bigquery"
-after = "transit"
-kind = "bigquery"
-table = "{project}.{dataset}.{table}"
-id_column = "trace_id"
-time_column = "ingest_time"
-tenant_column = "tenant"
-end = true
-"#,
-        ends.logs, ends.kinesis, ends.s3, ends.sts, ends.bigquery,
-    );
-    for tenant in sandbox.tenants() {
-        // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            "\n[[tenant]]\nname = \"{}\"\nlog_group = \"{}\"\nrole_arn = \"{}\"\nexternal_id = \"{}\"\n",
-            tenant.name, tenant.log_group, tenant.role_arn, tenant.external_id
-        );
-    }
-    text
+    let probe = format!("listen = \"127.0.0.1:0\"\ninterval = \"{interval}s\"");
+    let stages =
+        [Stage::TenantStream, Stage::Archive, Stage::Transit, Stage::Bigquery].map(|stage| (stage, ""));
+    sandbox.probe_configuration(Access::TenantRoles, &probe, &stages)
 }

@@ -1,11 +1,12 @@
 //! Measures how long log events take over each hop of a multi-cloud log pipeline, and whether they arrive at all.
 //!
-//! The library behind the program of the same name. [`domain`] decides what is true, [`daemon`] is where the parts meet;
-//! ARCHITECTURE.md says where everything else is.
+//! The library behind the program of the same name. [`domain`] decides what is true, [`daemon`] is where the parts meet,
+//! [`commands`] is the program itself; ARCHITECTURE.md says where everything else is.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod cloud;
+pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod domain;
@@ -13,6 +14,7 @@ pub mod inject;
 mod keys;
 pub mod metrics;
 pub mod observe;
+#[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod store;
 pub mod web;

@@ -8,8 +8,7 @@ use traceprobe::domain::kind::Kind;
 
 /// Each folder of `src/`, and what else of the crate it may name.
 const MAY_NAME: [(&str, &[&str]); 12] = [
-    // The program: it names the library by its own name, and may use all of it.
-    ("commands", &[]),
+    ("commands", &["domain", "cloud", "store", "observe", "config", "daemon", "sandbox"]),
     ("domain", &[]),
     ("keys", &[]),
     ("cloud", &["domain", "keys"]),
@@ -47,6 +46,26 @@ fn imports_run_one_way() {
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn the_program_is_a_call_into_the_library() {
+    let code = code_of(Path::new("src/main.rs"));
+    assert!(code.contains("traceprobe::commands::run_program()"), "{code}");
+    // More than this is compiled twice, once for the program and once for its tests.
+    assert!(code.lines().count() <= 10, "{code}");
+}
+
+/// The container image is built without the sandbox, so nothing but the demo may need it.
+#[test]
+fn only_the_demo_names_the_sandbox() {
+    for file in rust_files(Path::new("src")) {
+        let is_allowed = ["src/sandbox", "src/commands/demo"]
+            .iter()
+            .any(|part| file.starts_with(part) || file.with_extension("") == Path::new(part));
+        let names = crate_names(&code_of(&file)).contains("sandbox");
+        assert!(is_allowed || !names, "{} names the sandbox", file.display());
+    }
 }
 
 #[test]

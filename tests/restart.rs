@@ -5,8 +5,6 @@
 
 #[path = "restart/clock.rs"]
 mod clock;
-#[path = "support/configuration.rs"]
-mod configuration;
 #[path = "restart/killed.rs"]
 mod killed;
 #[path = "restart/lives.rs"]

@@ -120,3 +120,12 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files.sort();
     files
 }
+
+/// What the flag leaves out is checked by `.ci/production`.
+#[test]
+fn the_container_image_is_built_without_the_sandbox() {
+    let dockerfile = fs::read_to_string("Dockerfile").unwrap();
+    let build = dockerfile.lines().find(|line| line.contains("cargo build")).unwrap();
+    assert!(build.contains(" --no-default-features "), "{build}");
+    assert!(!build.contains("features sandbox") && !build.contains("all-features"), "{build}");
+}

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use traceprobe::cloud::calls::Calls;
-use traceprobe::config::Config;
-use traceprobe::daemon::build;
-use traceprobe::daemon::clock;
-use traceprobe::domain::sighting::{Wanted, WantedTrace};
-use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
-use traceprobe::domain::time::WallClock;
+
+use crate::cloud::calls::Calls;
+use crate::config::Config;
+use crate::daemon::build;
+use crate::daemon::clock;
+use crate::domain::sighting::{Wanted, WantedTrace};
+use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
+use crate::domain::time::WallClock;
 
 use super::run;
 
@@ -47,7 +48,7 @@ impl Check {
         if self.offline {
             return ExitCode::SUCCESS;
         }
-        traceprobe::cloud::install_tls();
+        crate::cloud::install_tls();
         match try_everything(&config, &clock::system().wall()).await {
             Ok(0) => ExitCode::SUCCESS,
             Ok(failed) => {

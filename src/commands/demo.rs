@@ -6,13 +6,13 @@
 
 mod scenario;
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
-use traceprobe::config::Config;
-use traceprobe::sandbox::{self, Sandbox, Settings};
+
+use crate::config::Config;
+use crate::sandbox::{Access, Sandbox, Settings, Stage};
 
 use self::scenario::Scenario;
 use super::run;
@@ -88,95 +88,22 @@ fn environment() -> Vec<(String, String)> {
     vec![("TRACEPROBE_TAG_KEY".to_owned(), "the demo's key is no secret".to_owned())]
 }
 
-/// The configuration of a daemon in front of a sandbox.
+/// The configuration of the daemon.
 fn configuration(sandbox: &Sandbox, listen: SocketAddr) -> String {
-    let ends = sandbox.endpoints();
-    let (project, dataset, table) = sandbox::TABLE;
-    let mut text = format!(
-        r#"[probe]
-listen = "{listen}"
+    let probe = format!(
+        r#"listen = "{listen}"
 interval = "3s"
 give_up = "2m"
 grace = "1m"
 blind_after = "15s"
-stop_grace = "5s"
-
-[aws]
-region = "{region}"
-auth = "none"
-endpoints = {{ logs = "{logs}", kinesis = "{kinesis}", s3 = "{s3}", sts = "{sts}" }}
-
-[gcp]
-endpoint = "{bigquery}"
-auth = "none"
-
-[[stage]]
-name = "tenant_stream"
-kind = "kinesis"
-stream = "logs-{{tenant}}"
-target = "1s"
-
-[[stage]]
-name = "archive"
-after = "tenant_stream"
-kind = "s3"
-bucket = "{archive}"
-key = "archive/tenant={{tenant}}/dt=%Y-%m-%d/hour=%H/"
-interval = "2s"
-target = "10s"
-
-[[stage]]
-name = "dead_letter"
-after = "tenant_stream"
-role = "dead_letter"
-kind = "s3"
-bucket = "{archive}"
-key = "dlq/tenant={{tenant}}/dt=%Y-%m-%d/hour=%H/"
-interval = "2s"
-
-[[stage]]
-name = "transit"
-after = "tenant_stream"
-kind = "s3"
-bucket = "{transit}"
-key = "transit/%Y/%m/%d/%H/"
-interval = "2s"
-target = "10s"
-
-[[stage]]
-name = "bigquery"
-after = "transit"
-kind = "bigquery"
-table = "{project}.{dataset}.{table}"
-id_column = "trace_id"
-time_column = "ingest_time"
-tenant_column = "tenant"
-interval = "2s"
-target = "5s"
-end = true
-"#,
-        region = sandbox::REGION,
-        logs = ends.logs,
-        kinesis = ends.kinesis,
-        s3 = ends.s3,
-        sts = ends.sts,
-        bigquery = ends.bigquery,
-        archive = sandbox::ARCHIVE_BUCKET,
-        transit = sandbox::TRANSIT_BUCKET,
+stop_grace = "5s""#
     );
-    for tenant in sandbox.tenants() {
-        // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            r#"
-[[tenant]]
-name = "{}"
-log_group = "{}"
-role_arn = "{}"
-external_id = "{}"
-"#,
-            tenant.name, tenant.log_group, tenant.role_arn, tenant.external_id,
-        );
-    }
-    text
+    let stages = [
+        (Stage::TenantStream, "target = \"1s\""),
+        (Stage::Archive, "interval = \"2s\"\ntarget = \"10s\""),
+        (Stage::DeadLetter, "interval = \"2s\""),
+        (Stage::Transit, "interval = \"2s\"\ntarget = \"10s\""),
+        (Stage::Bigquery, "interval = \"2s\"\ntarget = \"5s\""),
+    ];
+    sandbox.probe_configuration(Access::TenantRoles, &probe, &stages)
 }

@@ -16,7 +16,7 @@ pub struct Healthcheck {
 impl Healthcheck {
     /// Asks `/healthz`, for at most four seconds: ECS allows five by default.
     pub async fn run(&self) -> ExitCode {
-        traceprobe::cloud::install_tls();
+        crate::cloud::install_tls();
         let url = format!("http://{}/healthz", self.address);
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(4)).build();
         let answer = match client {

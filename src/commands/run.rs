@@ -7,12 +7,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-use traceprobe::config::{Config, Log, LogFormat};
-use traceprobe::daemon::clock;
-use traceprobe::daemon::run::{ClockStepped, Daemon};
-use traceprobe::store::StoreError;
 use tracing::error;
 use tracing_subscriber::EnvFilter;
+
+use crate::config::{Config, Log, LogFormat};
+use crate::daemon::clock;
+use crate::daemon::run::{ClockStepped, Daemon};
+use crate::store::StoreError;
 
 /// What a faulty configuration ends with: `EX_CONFIG` of `sysexits.h`.
 pub const EX_CONFIG: u8 = 78;

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use traceprobe::domain::tag::{self, NotOurs};
+
+use crate::domain::tag::{self, NotOurs};
 
 /// Read a tag, or a whole log line that holds one, and say what it tells.
 #[derive(Debug, Args)]
@@ -30,7 +31,7 @@ impl Tag {
         println!("tenant    {} (code)", said.tenant_digits());
         println!("instance  {} (code)", said.instance);
         println!("size      {} bytes", said.size);
-        match traceprobe::config::keyring_from_env() {
+        match crate::config::keyring_from_env() {
             Err(error) => println!("signature not checked: {error}"),
             Ok(keys) => match keys.read(bytes) {
                 Ok(_) => println!("signature ours"),

@@ -19,6 +19,7 @@ mod fault;
 mod http;
 mod names;
 mod pipeline;
+mod probe;
 mod settings;
 mod tasks;
 mod truth;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 pub use self::clock::Micros;
 pub use self::fault::{ActiveFault, Damage, Drift, Fault, Rejection, ServiceEffect, StageEffect};
 pub use self::names::{Service, Stage};
+pub use self::probe::Access;
 pub use self::settings::{
     ARCHIVE_BUCKET, Distribution, Pace, Profile, REGION, SRE_ACCOUNT, Settings, TABLE, TRANSFER_BUCKET,
     TRANSIT_BUCKET, TenantSpec,

@@ -5,7 +5,6 @@
 //! kinds of evidence: a table has a time column or it has none, and one table may be the end of one route only.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -16,8 +15,8 @@ use traceprobe::daemon::clock;
 use traceprobe::daemon::run::Daemon;
 use traceprobe::domain::time::Timestamp;
 use traceprobe::sandbox::{
-    ARCHIVE_BUCKET, Distribution, Fault, Pace, REGION, SRE_ACCOUNT, Sandbox, Service, ServiceEffect,
-    Settings, Stage, StageEffect, TABLE, TRANSIT_BUCKET, TenantSpec, TruthRecord,
+    Access, Distribution, Fault, Pace, SRE_ACCOUNT, Sandbox, Service, ServiceEffect, Settings, Stage,
+    StageEffect, TenantSpec, TruthRecord,
 };
 
 /// What the configuration declares that a service's clock and ours may be apart.
@@ -516,95 +515,29 @@ fn micros(instant: &str) -> i64 {
 
 /// The daemon's configuration. Its stages bear the names that the sandbox gives them.
 fn configuration(sandbox: &Sandbox, interval: Duration, stamped: bool) -> String {
-    let ends = sandbox.endpoints();
-    let (project, dataset, table) = TABLE;
-    let time_column = if stamped { "time_column = \"ingest_time\"" } else { "" };
-    let allowance = format!("clock_allowance = \"{}ms\"", ALLOWANCE.as_millis());
-    let mut text = format!(
-        r#"[probe]
-listen = "127.0.0.1:0"
-interval = "{interval}ms"
+    let probe = format!(
+        r#"listen = "127.0.0.1:0"
+interval = "{}ms"
 give_up = "60s"
 grace = "5s"
 stop_grace = "0s"
 max_in_flight = 100000
-remember = 100000
-
-[aws]
-region = "{REGION}"
-auth = "none"
-endpoints = {{ logs = "{logs}", kinesis = "{kinesis}", s3 = "{s3}", sts = "{sts}" }}
-
-[gcp]
-endpoint = "{bigquery}"
-auth = "none"
-
-[[stage]]
-name = "log_group"
-kind = "cloudwatch_logs"
-log_group = "/ecs/{{tenant}}/app"
-interval = "1s"
-settle = "500ms"
-{allowance}
-
-[[stage]]
-name = "tenant_stream"
-kind = "kinesis"
-stream = "logs-{{tenant}}"
-{allowance}
-
-[[stage]]
-name = "archive"
-after = "tenant_stream"
-kind = "s3"
-bucket = "{ARCHIVE_BUCKET}"
-key = "archive/tenant={{tenant}}/dt=%Y-%m-%d/hour=%H/"
-interval = "1s"
-{allowance}
-
-[[stage]]
-name = "dead_letter"
-after = "tenant_stream"
-kind = "s3"
-bucket = "{ARCHIVE_BUCKET}"
-key = "dlq/tenant={{tenant}}/dt=%Y-%m-%d/hour=%H/"
-role = "dead_letter"
-interval = "1s"
-{allowance}
-
-[[stage]]
-name = "transit"
-after = "tenant_stream"
-kind = "s3"
-bucket = "{TRANSIT_BUCKET}"
-key = "transit/%Y/%m/%d/%H/"
-interval = "500ms"
-{allowance}
-
-[[stage]]
-name = "bigquery"
-after = "transit"
-kind = "bigquery"
-table = "{project}.{dataset}.{table}"
-id_column = "trace_id"
-{time_column}
-tenant_column = "tenant"
-interval = "{table_interval}ms"
-{allowance}
-end = true
-"#,
-        interval = interval.as_millis(),
-        logs = ends.logs,
-        kinesis = ends.kinesis,
-        s3 = ends.s3,
-        sts = ends.sts,
-        bigquery = ends.bigquery,
-        table_interval = TABLE_INTERVAL.as_millis(),
+remember = 100000"#,
+        interval.as_millis()
     );
-    for tenant in sandbox.tenants() {
-        // Writing to a String cannot fail.
-        let _ =
-            write!(text, "\n[[tenant]]\nname = \"{}\"\nlog_group = \"{}\"\n", tenant.name, tenant.log_group);
-    }
-    text
+    let table_interval = format!("interval = \"{}ms\"", TABLE_INTERVAL.as_millis());
+    let stages = [
+        (Stage::LogGroup, "interval = \"1s\"\nsettle = \"500ms\""),
+        (Stage::TenantStream, ""),
+        (Stage::Archive, "interval = \"1s\""),
+        (Stage::DeadLetter, "interval = \"1s\""),
+        (Stage::Transit, "interval = \"500ms\""),
+        (Stage::Bigquery, &*table_interval),
+    ];
+    let allowance = format!("clock_allowance = \"{}ms\"", ALLOWANCE.as_millis());
+    let stages = stages.map(|(stage, keys)| (stage, format!("{keys}\n{allowance}")));
+    let stages = stages.each_ref().map(|(stage, keys)| (*stage, &**keys));
+    let text = sandbox.probe_configuration(Access::OwnAccount, &probe, &stages);
+    // The sandbox's table has a column that is a stamp; without its name there is none to the probe.
+    if stamped { text } else { text.replace("time_column = \"ingest_time\"\n", "") }
 }

@@ -4,6 +4,7 @@
 mod support;
 
 mod blindness;
+mod cloud_storage;
 mod commands;
 mod cost;
 mod figures;

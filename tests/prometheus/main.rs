@@ -21,7 +21,8 @@ use self::support::daemon::Daemon;
 use serde_json::Value;
 use traceprobe::daemon::clock;
 use traceprobe::sandbox::{
-    Distribution, Fault, Pace, Sandbox, Service, ServiceEffect, Settings, Stage, StageEffect, TenantSpec,
+    Access, Distribution, Fault, Pace, Sandbox, Service, ServiceEffect, Settings, Stage, StageEffect,
+    TenantSpec,
 };
 
 /// In earnest; here with another threshold and window.
@@ -114,7 +115,8 @@ impl Scene {
 
 fn configuration(sandbox: &Sandbox, give_up: &str) -> String {
     let probe = format!(
-        r#"interval = "500ms"
+        r#"listen = "127.0.0.1:0"
+interval = "500ms"
 slo = "{SLO}s"
 critical = "10s"
 give_up = "{give_up}"
@@ -128,7 +130,7 @@ stop_grace = "1s"
         (Stage::Transit, "interval = \"1s\"\ntarget = \"2s\""),
         (Stage::Bigquery, "interval = \"1s\"\ntarget = \"2s\""),
     ];
-    support::configuration::configuration(sandbox, &probe, &stages)
+    sandbox.probe_configuration(Access::TenantRoles, &probe, &stages)
 }
 
 #[tokio::test(flavor = "multi_thread")]

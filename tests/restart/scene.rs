@@ -12,10 +12,8 @@ use traceprobe::domain::tag::TraceId;
 use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::Topology;
 use traceprobe::domain::trace::Trace;
-use traceprobe::sandbox::{Sandbox, Settings, Stage, TruthRecord};
+use traceprobe::sandbox::{Access, Sandbox, Settings, Stage, TruthRecord};
 use traceprobe::store::{Range, Store};
-
-use super::configuration::configuration;
 
 /// How long after its planned injection a canary that is proven absent is lost.
 pub const GIVE_UP: Duration = Duration::from_secs(6);
@@ -90,7 +88,8 @@ impl Scene {
 
     fn configuration(&self, instance: &str, interval: &str, store: &Path) -> String {
         let probe = format!(
-            r#"instance = "{instance}"
+            r#"listen = "127.0.0.1:0"
+instance = "{instance}"
 interval = "{interval}"
 slo = "1s"
 critical = "2s"
@@ -110,7 +109,7 @@ stop_grace = "30s"
             (Stage::Transit, "interval = \"200ms\"\ntarget = \"1s\""),
             (Stage::Bigquery, "interval = \"200ms\"\ntarget = \"1s\""),
         ];
-        let places = configuration(&self.sandbox, &probe, &stages);
+        let places = self.sandbox.probe_configuration(Access::TenantRoles, &probe, &stages);
         let store = store.display();
         format!("{places}\n[canary]\nsizes = [\"100B\", \"500B\"]\n\n[store]\npath = \"{store}\"\n")
     }

@@ -3,7 +3,6 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
-pub mod configuration;
 pub mod daemon;
 pub mod health;
 pub mod metrics;

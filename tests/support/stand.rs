@@ -7,18 +7,18 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use traceprobe::sandbox::{Sandbox, Settings, Stage, TruthRecord};
+use traceprobe::sandbox::{Access, Sandbox, Settings, Stage, TruthRecord};
 
-use super::configuration::configuration;
 use super::daemon::Daemon;
 use super::page::{Recent, Trace};
 
 /// The sandbox's stages under the names that the configuration gives them.
-const STAGES: [Stage; 6] = [
+const STAGES: [Stage; 7] = [
     Stage::LogGroup,
     Stage::TenantStream,
     Stage::Archive,
     Stage::Transit,
+    Stage::Transfer,
     Stage::Bigquery,
     Stage::DeadLetter,
 ];
@@ -54,7 +54,7 @@ impl Stand {
     /// Writes the configuration, and says where.
     pub fn config(&self) -> PathBuf {
         let path = self.folder.join("traceprobe.toml");
-        let places = configuration(&self.sandbox, PROBE, &WATCHED);
+        let places = self.sandbox.probe_configuration(Access::TenantRoles, PROBE, &WATCHED);
         let text = format!("{places}{CANARY}{}", self.more);
         std::fs::write(&path, text).expect("cannot write the configuration");
         path
@@ -124,7 +124,8 @@ pub fn variables(keys: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 /// Every kind of stage, and rhythms that make a test short.
-const PROBE: &str = r#"instance = "test"
+const PROBE: &str = r#"listen = "127.0.0.1:0"
+instance = "test"
 interval = "300ms"
 slo = "3s"
 critical = "3s"

@@ -4,9 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use traceprobe::sandbox::{
-    Distribution, Fault, Profile, Sandbox, Service, ServiceEffect, Stage, StageEffect,
-};
+
+use crate::sandbox::{Distribution, Fault, Profile, Sandbox, Service, ServiceEffect, Stage, StageEffect};
 
 /// How long all is well before something goes wrong: a few canaries of each tenant arrive in this time.
 const WELL_FOR: Duration = Duration::from_secs(15);

@@ -1,0 +1,58 @@
+//! `traceprobe demo` of a build without the sandbox, such as the container image: says how to get one with it.
+
+use std::ffi::{OsStr, OsString};
+use std::process::ExitCode;
+
+use clap::Args;
+
+/// What wrong arguments end with, as clap does it.
+const USAGE: u8 = 2;
+
+/// Watch the probe at work. Not in this build, which was made without the feature `sandbox`.
+///
+/// To get it, build the program with its default features: in a clone of the repository, `cargo run -- demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// What the demo would be asked for.
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+impl Demo {
+    /// Exit code 2, and on stderr how to get the demo.
+    #[expect(clippy::unused_async, reason = "called as the demo of a build with the sandbox")]
+    pub async fn run(&self) -> ExitCode {
+        eprintln!(
+            "the demo is not in this build, which was made without the feature `sandbox`; \
+             in a clone of the repository, run: cargo run -- demo {}",
+            self.arguments.join(OsStr::new(" ")).display()
+        );
+        ExitCode::from(USAGE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::error::ErrorKind;
+    use clap::{Args as _, Command};
+
+    use super::*;
+
+    fn demo() -> Command {
+        Demo::augment_args(Command::new("demo"))
+    }
+
+    #[test]
+    fn every_argument_of_the_demo_is_taken_and_ignored() {
+        for arguments in [&["demo"][..], &["demo", "--scenario", "stall"], &["demo", "--print-config"]] {
+            assert!(demo().try_get_matches_from(arguments).is_ok(), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn help_says_how_to_get_the_demo() {
+        let help = demo().try_get_matches_from(["demo", "--help"]).unwrap_err();
+        assert_eq!(help.kind(), ErrorKind::DisplayHelp);
+        assert!(help.to_string().contains("cargo run -- demo"), "{help}");
+    }
+}

@@ -27,12 +27,12 @@ use std::time::Duration;
 
 use toml::Table;
 
-pub use self::settings::{Canary, Log, LogFormat, Probe, Source, Stage, Store, Tenant};
+pub use self::settings::{Canary, Log, LogFormat, Probe, Source, Store, Tenant};
 pub use self::tag_key::{TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 use crate::cloud::aws::AwsSettings;
 use crate::cloud::google::GoogleSettings;
 use crate::domain::tag::{InstanceCode, Keyring};
-use crate::domain::topology::Topology;
+use crate::domain::topology::{Stage, Topology};
 use crate::domain::tracker;
 use crate::keys::fault::{Checked, Reported, suggestion};
 pub use crate::keys::fault::{Fault, Faults};

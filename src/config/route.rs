@@ -1,9 +1,9 @@
 //! Which stage follows which: parents first, one end, no circles; and the map that the tracker works on.
 
-use super::settings::{Source, Stage, Tenant};
+use super::settings::{Source, Tenant};
 use super::stage::StageRead;
 use crate::domain::tag::TenantCode;
-use crate::domain::topology::{self, Owner, Role, StageId, Topology, TopologyError};
+use crate::domain::topology::{self, Owner, Role, Stage, StageId, Topology, TopologyError};
 use crate::keys::fault::{Checked, Collector, Reported, suggestion};
 use crate::observe::spec;
 
@@ -119,6 +119,7 @@ pub(super) fn stages(read: &[StageRead<'_>], order: &[(usize, Option<usize>)]) -
         Ok(Stage {
             name: stage.checked_name.clone()?.into(),
             kind: stage.kind?,
+            capabilities: spec(stage.kind?).capabilities,
             parent: parent.map(|parent| StageId(u16::try_from(parent).unwrap_or(u16::MAX))),
             role: stage.role?,
             target: stage.target?,
@@ -140,15 +141,6 @@ pub(super) fn topology(
         label: tenant.label.clone(),
         template: tenant.template.clone(),
     });
-    let stages = stages.iter().map(|stage| topology::Stage {
-        name: stage.name.clone(),
-        kind: stage.kind,
-        capabilities: spec(stage.kind).capabilities,
-        parent: stage.parent,
-        role: stage.role,
-        target: stage.target,
-        clock_allowance: stage.clock_allowance,
-    });
     let sources = sources.iter().map(|source| topology::Source {
         stage: source.stage,
         name: source.name.clone(),
@@ -158,5 +150,5 @@ pub(super) fn topology(
         },
         tenants: source.tenants.clone(),
     });
-    Topology::new(tenants.collect(), stages.collect(), sources.collect())
+    Topology::new(tenants.collect(), stages.to_vec(), sources.collect())
 }

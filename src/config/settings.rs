@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use crate::cloud::account::Account;
 use crate::domain::canary::Template;
-use crate::domain::kind::Kind;
-use crate::domain::topology::{Role, StageId, TenantId};
+use crate::domain::topology::{StageId, TenantId};
 use crate::observe::SourceSettings;
 use crate::observe::pace::Rhythm;
 
@@ -102,23 +101,6 @@ pub struct Tenant {
     pub interval: Duration,
     /// Sizes in bytes, used in turn; each holds the template.
     pub sizes: Vec<u32>,
-}
-
-/// One stage. Its sources are in [`Config::sources`](super::Config::sources).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stage {
-    /// Its name.
-    pub name: Arc<str>,
-    /// What kind of place it is.
-    pub kind: Kind,
-    /// The stage it follows; `None` follows injection.
-    pub parent: Option<StageId>,
-    /// What it is for.
-    pub role: Role,
-    /// How long its hop may take; a bucket bound.
-    pub target: Option<Duration>,
-    /// By how much its clock and ours may disagree.
-    pub clock_allowance: Duration,
 }
 
 /// One thing that an observer reads.

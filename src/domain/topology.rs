@@ -67,7 +67,7 @@ impl Capabilities {
 }
 
 /// One place where canaries can be observed.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stage {
     /// Its name, as in labels and on the page; also the name of the hop that leads to it.
     pub name: Arc<str>,

@@ -67,8 +67,9 @@ impl Lane {
             // So long that on a busy machine, too, some life has looked before a canary's time is over.
             Lived::Long => Duration::from_secs(15),
         };
-        // Evidence is there for longer than any canary is waited for, and does not pile up for each life to read.
-        let retention = GIVE_UP + grace + Duration::from_secs(6);
+        // Evidence is there for longer than any canary is waited for: each life waits for `grace` again, and on a busy
+        // machine many may pass before one looks. What has expired would be proven absent.
+        let retention = GIVE_UP + grace + Duration::from_secs(120);
         let settings = Settings { pace, retention, ..Settings::brisk(seed, TENANTS) };
         let mut scene = Scene::with(&format!("killed-{seed}-{name}"), settings).await;
         scene.grace = grace;

@@ -76,27 +76,11 @@ pub(crate) fn suggestion<'a>(unknown: &str, known: impl IntoIterator<Item = &'a 
     let limit = (unknown.chars().count() / 3).clamp(1, 3);
     known
         .into_iter()
-        .map(|name| (distance(unknown, name), name))
+        .map(|name| (strsim::osa_distance(unknown, name), name))
         .filter(|(distance, _)| *distance <= limit)
         .min()
         .map(|(_, name)| format!("; did you mean `{name}`?"))
         .unwrap_or_default()
-}
-
-/// Edits (insert, remove, replace) that make one word of the other: Levenshtein 1965, one row at a time.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -107,6 +91,12 @@ mod tests {
     fn the_nearest_known_name_is_suggested_and_a_far_one_is_not() {
         let known = ["give_up", "grace", "slo"];
         assert_eq!(suggestion("giveup", known), "; did you mean `give_up`?");
+        assert_eq!(suggestion("slo2", known), "; did you mean `slo`?");
+        assert_eq!(
+            suggestion("sol", known),
+            "; did you mean `slo`?",
+            "two letters that changed places are one slip"
+        );
         assert_eq!(suggestion("colour", known), "");
     }
 

@@ -74,7 +74,7 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
     let max_in_flight = read.get("max_in_flight", value::count(1, 1_000_000));
     let remember = read.get("remember", value::count(1, 1_000_000));
     let buckets = read.get("buckets", value::list(positive));
-    let runbook = read.find("runbook", value::url);
+    let runbook = read.find("runbook", value::url("https://wiki.example.org/traceprobe"));
 
     if let (Ok(slo), Ok(critical)) = (slo, critical)
         && critical < slo
@@ -248,7 +248,7 @@ pub(super) fn aws(context: &mut Context, root: &Table) -> (Checked<AwsSettings>,
     let mut read = section(context, root, "aws", 3, &keys::AWS, &["endpoints"]);
     let anonymous = read.get("auth", value::choice(&[("default", false), ("none", true)]));
     let region = read.find("region", account::region).map(|region| region.or(fallback));
-    let endpoint = read.find("endpoint", value::url);
+    let endpoint = read.find("endpoint", value::url("http://127.0.0.1:4566"));
     let endpoints = endpoints(context, root, "aws", 4, &keys::AWS_ENDPOINTS);
     let all = || {
         Ok(AwsSettings {
@@ -275,8 +275,10 @@ fn endpoints<T: FromIterator<(&'static str, String)>>(
     let layer = context.section(&[cloud, "endpoints"], order, table);
     context.survey(&layer, &known.iter().collect::<Vec<_>>(), &[]);
     let mut read = Reader::new(context, vec![layer], known);
-    let all: Vec<_> =
-        known.iter().map(|key| Ok(Some((key.name, read.find(key.name, value::url)?)))).collect();
+    let all: Vec<_> = known
+        .iter()
+        .map(|key| Ok(Some((key.name, read.find(key.name, value::url("http://127.0.0.1:4566"))?))))
+        .collect();
     let set = all.into_iter().filter_map(|endpoint: Checked<Option<(_, Option<String>)>>| match endpoint {
         Ok(endpoint) => endpoint.and_then(|(name, url)| Some(Ok((name, url?)))),
         Err(reported) => Some(Err(reported)),
@@ -294,7 +296,7 @@ pub(super) fn gcp(context: &mut Context, root: &Table) -> (Checked<GoogleSetting
         None,
     }
     let mut read = section(context, root, "gcp", 5, &keys::GCP, &["endpoints"]);
-    let endpoint = read.find("endpoint", value::url);
+    let endpoint = read.find("endpoint", value::url("http://127.0.0.1:9050/bigquery/v2"));
     let method = read.get(
         "auth",
         value::choice(&[

@@ -174,7 +174,6 @@ mod tests {
 
     #[test]
     fn a_kind_that_cannot_prove_absence_only_serves_dead_letters() {
-        let presence = Capabilities { absence: false, ..Capabilities::ABSENCE };
         let faults = |capabilities, role| {
             let mut context = Context::new(BTreeMap::new(), crate::config::VARIABLES);
             let table = "name = \"queue\"".parse::<Table>().unwrap();
@@ -184,8 +183,8 @@ mod tests {
             context.faults.list()
         };
         assert_eq!(faults(Capabilities::ABSENCE, Role::Way), []);
-        assert_eq!(faults(presence, Role::DeadLetter), []);
-        let told = faults(presence, Role::Way);
+        assert_eq!(faults(Capabilities::PRESENCE, Role::DeadLetter), []);
+        let told = faults(Capabilities::PRESENCE, Role::Way);
         assert_eq!((told.len(), told[0].key.as_str()), (1, "stage.queue.role"));
         assert!(told[0].message.contains("set role = \"dead_letter\""), "{}", told[0]);
     }

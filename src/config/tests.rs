@@ -138,6 +138,15 @@ fn the_shipped_file_documents_every_key_with_its_default() {
 }
 
 #[test]
+fn the_shipped_file_names_every_kind_of_stage() {
+    let (before, _) = SHIPPED.split_once("\n# kind = ").unwrap();
+    let names = before.lines().last().unwrap();
+    for kind in Kind::ALL {
+        assert!(names.contains(&format!("\"{kind}\"")), "{kind} is not in: {names}");
+    }
+}
+
+#[test]
 fn the_filter_pattern_finds_the_marker_of_tags_anywhere() {
     let pattern = spec(Kind::CloudWatchLogs).keys.iter().find(|key| key.name == "filter_pattern").unwrap();
     assert_eq!(pattern.fallback, Fallback::Value("%zqtp%"));

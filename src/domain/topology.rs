@@ -63,7 +63,9 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// Absence, and nothing else.
-    pub const ABSENCE: Self = Self { absence: true, behind: false, schema: false, billed_bytes: false };
+    pub const ABSENCE: Self = Self { absence: true, ..Self::PRESENCE };
+    /// Presence only.
+    pub const PRESENCE: Self = Self { absence: false, behind: false, schema: false, billed_bytes: false };
 }
 
 /// One place where canaries can be observed.

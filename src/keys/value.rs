@@ -244,19 +244,21 @@ pub(crate) fn socket(value: &Value) -> Parsed<SocketAddr> {
     })
 }
 
-/// `http://…` or `https://…`.
-pub(crate) fn url(value: &Value) -> Parsed<String> {
-    let text = text(value)?;
-    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-    match host {
-        Some(host)
-            if !host.is_empty()
-                && !host.starts_with('/')
-                && !text.contains(|c: char| c.is_whitespace() || c == '"' || c == '<') =>
-        {
-            Ok(text)
+/// `http://…` or `https://…`, such as this example.
+pub(crate) fn url(example: &str) -> impl Fn(&Value) -> Parsed<String> {
+    move |value| {
+        let text = text(value)?;
+        let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        match host {
+            Some(host)
+                if !host.is_empty()
+                    && !host.starts_with('/')
+                    && !text.contains(|c: char| c.is_whitespace() || c == '"' || c == '<') =>
+            {
+                Ok(text)
+            }
+            _ => Err(format!("\"{text}\" is no URL; write for example \"{example}\"")),
         }
-        _ => Err(format!("\"{text}\" is no URL; write for example \"https://wiki.example.org/page\"")),
     }
 }
 
@@ -343,7 +345,7 @@ mod tests {
         #[test]
         fn no_text_makes_a_parser_panic(text in "\\PC{0,24}") {
             let value = s(&text);
-            let _ = (duration(&value), size(&value), url(&value), socket(&value));
+            let _ = (duration(&value), size(&value), url("http://127.0.0.1")(&value), socket(&value));
         }
     }
 }

@@ -59,7 +59,7 @@ impl Scope<'_> {
 pub struct Attribution {
     /// Something beside the tag says whose it is: a column, or the key.
     pub labelled: bool,
-    /// Whole tags are found there, and a tag names its tenant.
+    /// Whole tags are found there, and a tag names its tenant. Also true where no canary is ever found.
     pub by_tag: bool,
     /// What would make it labelled, to be appended to a sentence; empty where nothing would.
     pub remedy: &'static str,

@@ -134,12 +134,7 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 64] = [
         "stage.stream.table:",
         "`table` belongs to kind bigquery, this stage is kinesis",
     ),
-    (
-        "id_column",
-        "role_arn = \"x\"\nid_column",
-        "stage.table.role_arn:",
-        "belongs to kinds kinesis, s3, cloudwatch_logs",
-    ),
+    ("id_column", "role_arn = \"x\"\nid_column", "stage.table.role_arn:", "belongs to kinds kinesis, s3"),
     ("bucket = \"archive\"\n", "", "stage.archive.bucket:", "missing"),
     ("{tenant}/%Y/%m/%d/", "{tenant}/", "stage.archive.key:", "no time field"),
     ("{tenant}/%Y/%m/%d/", "{tenant}/%H/", "stage.archive.key:", "no whole date"),

@@ -19,9 +19,9 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CARGO = os.environ.get("CARGO", "cargo")
-# Of the core's code: most of the crate depends on it.
-EDITED = "src/domain/quantile.rs"
-EDIT = "\n/// An edit.\npub fn edited(number: u64) -> u64 {\n    number.rotate_left(3) ^ 7\n}\n"
+# A line of the core, on which most of the crate depends, and what an edit makes of it.
+EDITED = "src/domain/tracker.rs"
+LINE, EDIT = "const MAX_CHECKPOINTS: usize = 256;", "const MAX_CHECKPOINTS: usize = 255;"
 DELIVERED_WITHIN = 120
 
 
@@ -58,8 +58,11 @@ def release_build(clone):
 
 
 def edited_release(clone):
-    with open(clone / EDITED, "a") as file:
-        file.write(EDIT)
+    file = clone / EDITED
+    text = file.read_text()
+    if LINE not in text:
+        sys.exit(f"build_time: {EDITED} has no line `{LINE}` to edit")
+    file.write_text(text.replace(LINE, EDIT))
     release_build(clone)
     subprocess.run([clone / "target/release/traceprobe", "--version"], check=True, stdout=subprocess.DEVNULL)
 

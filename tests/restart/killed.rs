@@ -12,7 +12,7 @@ use traceprobe::sandbox::{Distribution, Fault, Pace, Settings, Stage, StageEffec
 
 use super::lives::{Life, Lives, Watch};
 use super::probe::Probe;
-use super::scene::{Files, GIVE_UP, Scene, TENANTS};
+use super::scene::{Files, Scene, TENANTS};
 use super::support::client::Client;
 use super::verdict::{Judge, Reference, Tally};
 
@@ -68,9 +68,9 @@ impl Lane {
             // So long that on a busy machine, too, some life has looked before a canary's time is over.
             Lived::Long => Duration::from_secs(15),
         };
-        // Evidence is there for longer than any canary is waited for: each life waits for `grace` again, and on a busy
-        // machine many may pass before one looks. What has expired would be proven absent.
-        let retention = GIVE_UP + grace + Duration::from_secs(120);
+        // No evidence expires while the test runs: each life waits for `grace` again, and of short ones on a busy machine
+        // none may get to look at a stage for minutes. What has expired would be proven absent.
+        let retention = Duration::from_secs(60 * 60);
         let settings = Settings { pace, retention, ..Settings::brisk(seed, TENANTS) };
         let mut scene = Scene::with(&format!("killed-{seed}-{name}"), settings).await;
         scene.grace = grace;

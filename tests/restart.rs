@@ -11,12 +11,12 @@ mod killed;
 mod lives;
 #[path = "restart/memory.rs"]
 mod memory;
-#[path = "support/metrics.rs"]
-mod metrics;
 #[path = "restart/probe.rs"]
 mod probe;
 #[path = "restart/scene.rs"]
 mod scene;
+#[path = "support/mod.rs"]
+mod support;
 #[path = "restart/verdict.rs"]
 mod verdict;
 
@@ -30,8 +30,9 @@ use traceprobe::domain::trace::{Origin, Trace};
 use traceprobe::sandbox::{Fault, Stage, StageEffect};
 
 use self::killed::{Lane, Lived, Meeting};
-use self::probe::{Probe, Recent};
+use self::probe::Probe;
 use self::scene::{Files, Scene};
+use self::support::page::Recent;
 use self::verdict::Tally;
 
 /// As in the configuration of the scene, and half a minute for a busy machine.
@@ -79,7 +80,7 @@ async fn two_instances_at_once_leave_each_others_canaries_alone() {
     let (old, new) = (scene.files("old", "300ms"), scene.files("new", "300ms"));
     let probes = [Probe::start(&old).await, Probe::start(&new).await];
     for probe in &probes {
-        probe.until("both are at work", LANDS_WITHIN, |recent| recent.delivered() >= 20).await;
+        probe.until("both are at work", LANDS_WITHIN, |recent| recent.ended("delivered") >= 20).await;
     }
     for probe in &probes {
         let metrics = probe.metrics().await;
@@ -162,18 +163,20 @@ async fn on_a_full_disk_it_goes_on_measuring_and_writes_everything_once_there_is
     let scene = Scene::set("full-disk", 1).await;
     let files = scene.files("probe", "300ms");
     let probe = Probe::start(&files).await;
-    probe.until("it is at work", LANDS_WITHIN, |recent| recent.delivered() >= 3).await;
+    probe.until("it is at work", LANDS_WITHIN, |recent| recent.ended("delivered") >= 3).await;
     assert_eq!(probe.metrics().await.sum("traceprobe_store_degraded", &[]), 0.0);
     probe.limit_files_to("1").await;
     let recent = probe.until("it says so", LANDS_WITHIN, |recent| recent.not_kept.is_some()).await;
     let why = recent.not_kept.as_deref().unwrap();
     assert!(why.contains("could not read or write the store"), "{why}");
-    let before = recent.delivered();
-    probe.until("it goes on measuring", LANDS_WITHIN, |recent| recent.delivered() >= before + 10).await;
+    let before = recent.ended("delivered");
+    probe
+        .until("it goes on measuring", LANDS_WITHIN, |recent| recent.ended("delivered") >= before + 10)
+        .await;
     assert_eq!(probe.metrics().await.sum("traceprobe_store_degraded", &[]), 1.0);
     probe.limit_files_to("unlimited").await;
     probe.until("it writes again", LANDS_WITHIN, |recent| recent.not_kept.is_none()).await;
-    probe.until("it says so", LANDS_WITHIN, |recent| recent.delivered() >= before + 10).await;
+    probe.until("it says so", LANDS_WITHIN, |recent| recent.ended("delivered") >= before + 10).await;
     probe.land().await;
     assert_all_delivered(&scene, &files);
     scene.sandbox.stop().await;
@@ -186,9 +189,9 @@ async fn beside_a_predecessor_that_holds_the_store_it_measures_and_takes_over_on
     scene.grace = Duration::from_secs(60);
     let files = scene.files("probe", "300ms");
     let old = Probe::start(&files).await;
-    old.until("it is at work", LANDS_WITHIN, |recent| recent.delivered() >= 3).await;
+    old.until("it is at work", LANDS_WITHIN, |recent| recent.ended("delivered") >= 3).await;
     let new = Probe::start(&files).await;
-    let recent = new.until("it measures", LANDS_WITHIN, |recent| recent.delivered() >= 3).await;
+    let recent = new.until("it measures", LANDS_WITHIN, |recent| recent.ended("delivered") >= 3).await;
     let why = recent.not_kept.as_deref().unwrap();
     assert!(why.contains("another process holds the store"), "{why}");
     assert_eq!(new.metrics().await.sum("traceprobe_store_degraded", &[]), 1.0);

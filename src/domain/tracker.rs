@@ -75,7 +75,7 @@ pub enum Input {
         /// How many.
         count: u64,
     },
-    /// What became of a put.
+    /// What became of a put. Only the first answer counts.
     Put {
         /// Which canary.
         trace: TraceId,
@@ -392,10 +392,13 @@ impl Tracker {
         let Some(trace) = trace.map(Arc::make_mut) else {
             return;
         };
+        // A second answer would be counted twice, and taken as true it could put in doubt what a loss was concluded from.
+        if trace.put != Put::Planned {
+            return;
+        }
         self.unsaved.insert(id);
         let tenant = trace.tenant;
         let book = &mut self.tenants[usize::from(tenant.0)];
-        let unanswered = trace.put == Put::Planned;
         match result {
             PutResult::Accepted { doubled } => {
                 trace.put = Put::Accepted { at: now };
@@ -422,9 +425,7 @@ impl Tracker {
                 }
             }
         }
-        if unanswered {
-            sighted::charge_copies_that_overtook_the_answer(trace, events);
-        }
+        sighted::charge_copies_that_overtook_the_answer(trace, events);
         self.remember_failure_as_it_is(id);
         self.consider(id, now, events);
     }

@@ -4,20 +4,24 @@
 //! Shared by the test and the benchmark, which differ in the number of canaries only. Two passes are needed to see all
 //! kinds of evidence: a table has a time column or it has none, and one table may be the end of one route only.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use traceprobe::config::Config;
 use traceprobe::daemon::clock;
 use traceprobe::daemon::run::Daemon;
-use traceprobe::domain::time::Timestamp;
 use traceprobe::sandbox::{
     Access, Distribution, Fault, Pace, SRE_ACCOUNT, Sandbox, Service, ServiceEffect, Settings, Stage,
     StageEffect, TenantSpec, TruthRecord,
 };
+
+use self::support::client::Client;
+use self::support::process::Said;
 
 /// What the configuration declares that a service's clock and ours may be apart.
 const ALLOWANCE: Duration = Duration::from_millis(5);
@@ -238,7 +242,7 @@ async fn pass(plan: Plan, stamped: bool) -> Vec<StageReport> {
     let config = Config::parse(&configuration(&sandbox, plan.interval, stamped), environment)
         .unwrap_or_else(|faults| panic!("{faults}"));
     let daemon = Daemon::new(config, clock::system()).await.expect("the daemon can be built");
-    let page = Page { address: daemon.address().to_string(), http: client() };
+    let page = Client::new(format!("http://{}", daemon.address()), Said::in_memory());
     let (stop, stopped) = oneshot::channel::<()>();
     let measuring = async {
         let measured = measure(&sandbox, &page, plan, stamped).await;
@@ -273,7 +277,7 @@ fn settings(plan: Plan) -> Settings {
 }
 
 /// Injects until there are enough, waits until all of them have come to rest, and compares.
-async fn measure(sandbox: &Sandbox, page: &Page, plan: Plan, stamped: bool) -> Vec<StageReport> {
+async fn measure(sandbox: &Sandbox, page: &Client, plan: Plan, stamped: bool) -> Vec<StageReport> {
     let mut weather = Weather::begin(sandbox);
     // The very first canaries leave while connections are made; they count like all others.
     let enough = plan.traces.div_ceil(2);
@@ -287,7 +291,7 @@ async fn measure(sandbox: &Sandbox, page: &Page, plan: Plan, stamped: bool) -> V
     let give_up = Instant::now() + SETTLE_WITHIN;
     loop {
         sleep(FAULT_EVERY).await;
-        let seen = page.arrivals(sandbox.tenants()).await;
+        let seen = arrivals(page, sandbox.tenants()).await;
         let truth: Vec<_> =
             sandbox.truth().into_iter().filter(|record| chosen.contains(&record.token)).collect();
         let at_rest = truth.iter().all(|record| record.under_way() == 0);
@@ -317,11 +321,11 @@ fn compare(
                 report.unseen.push(format!("{stage}: {id} arrived and was not reported"));
                 continue;
             };
-            let (earliest, latest) = (micros(&reported.earliest), micros(&reported.latest));
+            let (earliest, latest) = (reported.earliest, reported.latest);
             report.errors.push(latest - at);
             report.middles.push(earliest + (latest - earliest) / 2 - at);
             report.widths.push(latest - earliest);
-            report.naive.push(micros(&reported.noticed_at) - at);
+            report.naive.push(reported.noticed_at - at);
             if !disturbed.iter().any(|(from, to)| earliest <= *to && *from <= latest) {
                 report.undisturbed_widths.push(latest - earliest);
             }
@@ -425,92 +429,43 @@ impl<'a> Weather<'a> {
     }
 }
 
-/// The daemon's page, as a script would read it.
-struct Page {
-    address: String,
-    http: reqwest::Client,
-}
-
-#[derive(Deserialize)]
-struct Recent {
-    traces: Vec<Trace>,
-}
-
-#[derive(Deserialize)]
-struct Trace {
-    id: String,
-    planned_at: String,
-    stages: Vec<Visit>,
-}
-
-#[derive(Deserialize)]
-struct Visit {
-    stage: String,
-    earliest: Option<String>,
-    latest: Option<String>,
-    noticed_at: Option<String>,
-    copies: Vec<String>,
-}
-
-/// What the page says of one arrival.
+/// What the page says of one arrival, in µs.
 #[derive(Debug)]
 struct Reported {
-    earliest: String,
-    latest: String,
-    noticed_at: String,
+    earliest: i64,
+    latest: i64,
+    noticed_at: i64,
     #[expect(dead_code, reason = "shown where an arrival is outside")]
     copies: Vec<String>,
 }
 
-impl Page {
-    /// Every arrival, by trace and stage.
-    async fn arrivals(&self, tenants: &[TenantSpec]) -> HashMap<(String, String), Reported> {
-        let mut all = HashMap::new();
-        for tenant in tenants {
-            let mut until = String::new();
-            loop {
-                let path = format!("/traces/recent?format=json&limit={PAGE}&tenant={}{until}", tenant.name);
-                let text = self.get(&path).await;
-                let recent: Recent =
-                    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
-                let full = recent.traces.len() == PAGE;
-                if let Some(oldest) = recent.traces.last() {
-                    until = format!("&until={}", oldest.planned_at);
-                }
-                for trace in recent.traces {
-                    for visit in trace.stages {
-                        if let (Some(earliest), Some(latest), Some(noticed_at)) =
-                            (visit.earliest, visit.latest, visit.noticed_at)
-                        {
-                            let reported = Reported { earliest, latest, noticed_at, copies: visit.copies };
-                            all.insert((trace.id.clone(), visit.stage), reported);
-                        }
+/// Every arrival that the page shows, by trace and stage.
+async fn arrivals(page: &Client, tenants: &[TenantSpec]) -> HashMap<(String, String), Reported> {
+    let mut all = HashMap::new();
+    for tenant in tenants {
+        let mut until = String::new();
+        loop {
+            let recent = page.recent_of(&format!("limit={PAGE}&tenant={}{until}", tenant.name)).await;
+            let full = recent.traces.len() == PAGE;
+            if let Some(oldest) = recent.traces.last() {
+                until = format!("&until={}", oldest.planned_at);
+            }
+            for trace in recent.traces {
+                for at in trace.stages {
+                    if let (Some(earliest), Some(latest), Some(noticed_at)) =
+                        (at.earliest, at.latest, at.noticed_at)
+                    {
+                        let reported = Reported { earliest, latest, noticed_at, copies: at.copies };
+                        all.insert((trace.id.clone(), at.stage), reported);
                     }
                 }
-                if !full {
-                    break;
-                }
+            }
+            if !full {
+                break;
             }
         }
-        all
     }
-
-    async fn get(&self, path: &str) -> String {
-        let url = format!("http://{}{path}", self.address);
-        let answer = self.http.get(&url).send().await.unwrap_or_else(|error| panic!("{url}: {error}"));
-        let status = answer.status();
-        let text = answer.text().await.unwrap_or_else(|error| panic!("{url}: {error}"));
-        assert!(status.is_success(), "{url}: {status}: {text}");
-        text
-    }
-}
-
-fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().expect("a client without TLS roots can be built")
-}
-
-fn micros(instant: &str) -> i64 {
-    Timestamp::parse_rfc3339(instant).unwrap_or_else(|| panic!("no instant: {instant}")).micros()
+    all
 }
 
 /// The daemon's configuration. Its stages bear the names that the sandbox gives them.

@@ -293,9 +293,10 @@ impl Truth<'_> {
             } else {
                 self.unseen
             };
-            let page: Value =
-                serde_json::from_str(&text(scene, &format!("/traces/{id}"), "application/json").await)
-                    .expect("the trace's page is JSON");
+            let page: Value = serde_json::from_str(
+                &scene.daemon.get_as(&format!("/traces/{id}"), "application/json").await,
+            )
+            .expect("the trace's page is JSON");
             assert_eq!(page["trace"]["tenant"], series["seriesLabels"]["tenant"], "{id}");
         }
     }
@@ -313,15 +314,15 @@ impl Truth<'_> {
     }
 
     async fn the_exposition_is_clean_and_says_the_same_in_both_formats(&self) {
-        let plain = text(self.watched, "/metrics", "text/plain").await;
+        let plain = self.watched.daemon.get_as("/metrics", "text/plain").await;
         assert_eq!(server::lint(&plain).await, "");
-        let open = text(self.watched, "/metrics", "application/openmetrics-text").await;
+        let open = self.watched.daemon.get_as("/metrics", "application/openmetrics-text").await;
         assert!(open.ends_with("# EOF\n") && !plain.contains("# EOF"));
         assert_eq!(series(&plain), series(&open));
     }
 
     async fn all_that_rules_and_dashboards_name_is_there(&self) {
-        let scrape = text(self.watched, "/metrics", "text/plain").await;
+        let scrape = self.watched.daemon.get_as("/metrics", "text/plain").await;
         let live = Live::read(&series(&scrape));
         let mut faults = BTreeSet::new();
         for rule in self.rules().await {
@@ -368,14 +369,6 @@ impl Truth<'_> {
         let groups = groups["groups"].as_array().expect("groups are a list");
         groups.iter().flat_map(|group| group["rules"].as_array().cloned().unwrap_or_default()).collect()
     }
-}
-
-async fn text(scene: &Scene, path: &str, accept: &str) -> String {
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client can be built");
-    let url = format!("{}{path}", scene.daemon.address());
-    let answer = http.get(&url).header("accept", accept).send().await.expect("the daemon answers");
-    assert!(answer.status().is_success(), "{url}: {}", answer.status());
-    answer.text().await.expect("the answer is text")
 }
 
 /// The series of a scrape, without their values.

@@ -12,6 +12,8 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::support::client;
+
 /// The first run of all may have to install the package.
 const FOUND_WITHIN: Duration = Duration::from_secs(300);
 const LISTENS_WITHIN: Duration = Duration::from_secs(30);
@@ -114,9 +116,7 @@ impl Prometheus {
         let address = timeout(LISTENS_WITHIN, listening).await.expect("Prometheus does not listen");
         #[expect(clippy::disallowed_methods, reason = "it ends with the process whose log it empties")]
         let log = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        // Of ours only plain HTTP is wanted; a provider may have been installed by another part of the test.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let http = reqwest::Client::builder().no_proxy().build().expect("a client can be built");
+        let http = client::http();
         let ready = async {
             let url = format!("{address}/-/ready");
             let mut looks = tokio::time::interval(Duration::from_millis(100));

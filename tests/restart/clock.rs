@@ -12,8 +12,9 @@ use traceprobe::domain::outcome::Outcome;
 use traceprobe::sandbox::{Fault, Stage, StageEffect};
 
 use super::LANDS_WITHIN;
-use super::probe::{Probe, Recent};
+use super::probe::Probe;
 use super::scene::{Scene, TAG_KEY};
+use super::support::page::Recent;
 
 /// Longer than any deadline of these tests.
 const WRONG_BY: Duration = Duration::from_secs(20 * 60);
@@ -62,7 +63,7 @@ async fn a_clock_that_is_set_right_ends_the_probe_and_loses_no_canary() {
     };
     probe.until("the next one is at work", LANDS_WITHIN, |recent| new(recent) >= 5).await;
     scene.sandbox.clear(stall);
-    probe.until("canaries arrive", LANDS_WITHIN, |recent| recent.delivered() >= 5).await;
+    probe.until("canaries arrive", LANDS_WITHIN, |recent| recent.ended("delivered") >= 5).await;
     probe.land().await;
     let kept = files.kept();
     for id in first_life.keys() {

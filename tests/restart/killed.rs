@@ -12,7 +12,8 @@ use traceprobe::sandbox::{Distribution, Fault, Pace, Settings, Stage, StageEffec
 
 use super::lives::{Life, Lives, Watch};
 use super::probe::Probe;
-use super::scene::{Files, GIVE_UP, Scene, TENANTS};
+use super::scene::{Files, Scene, TENANTS};
+use super::support::client::Client;
 use super::verdict::{Judge, Reference, Tally};
 
 /// How a probe lives until it is killed.
@@ -67,9 +68,9 @@ impl Lane {
             // So long that on a busy machine, too, some life has looked before a canary's time is over.
             Lived::Long => Duration::from_secs(15),
         };
-        // Evidence is there for longer than any canary is waited for: each life waits for `grace` again, and on a busy
-        // machine many may pass before one looks. What has expired would be proven absent.
-        let retention = GIVE_UP + grace + Duration::from_secs(120);
+        // No evidence expires while the test runs: each life waits for `grace` again, and of short ones on a busy machine
+        // none may get to look at a stage for minutes. What has expired would be proven absent.
+        let retention = Duration::from_secs(60 * 60);
         let settings = Settings { pace, retention, ..Settings::brisk(seed, TENANTS) };
         let mut scene = Scene::with(&format!("killed-{seed}-{name}"), settings).await;
         scene.grace = grace;
@@ -103,13 +104,13 @@ impl Lane {
         meeting.most.fetch_max(self.reference().longest(), Ordering::SeqCst);
         let mut life = Life::begin();
         let mut probe = Probe::start(&self.files).await;
-        let page = probe.page().clone();
+        let client = Client::clone(&probe);
         tokio::select! {
-            never = life.listen(&page) => match never {},
+            never = life.listen(&client) => match never {},
             () = self.wait(times, meeting) => probe.terminate().await,
         }
         tokio::select! {
-            never = life.listen(&page) => match never {},
+            never = life.listen(&client) => match never {},
             () = probe.landed() => {}
         }
         let kept = self.end(life).await;
@@ -149,16 +150,16 @@ impl Lane {
             Lived::Shortly => probe.listening().await,
             Lived::Long => {
                 probe.listening().await;
-                let at_work = life.listen_until_at_work(probe.page(), self.files.map(), ENDED);
+                let at_work = life.listen_until_at_work(probe, self.files.map(), ENDED);
                 let (at_work, ()) = tokio::join!(timeout(AT_WORK_WITHIN, at_work), sleep(LONG));
                 at_work.unwrap_or_else(|_| panic!("it is not at work; it said: {}", probe.said()));
             }
         }
         // It never ends by itself.
-        let _ = timeout(moment, life.listen(probe.page())).await;
+        let _ = timeout(moment, life.listen(probe)).await;
         if self.random.bool() {
             // Killed just when it has told what it counted: all of that must be on disk.
-            life.ask(probe.page()).await;
+            life.ask(probe).await;
         }
     }
 

@@ -13,9 +13,10 @@ use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::Topology;
 use traceprobe::domain::trace::{Hop, Judgement, Put, Trace};
 
-use super::metrics::Metrics;
-use super::probe::{Page, Source};
 use super::scene::now;
+use super::support::client::Client;
+use super::support::metrics::Metrics;
+use super::support::page::Source;
 
 /// Of a source that all tenants share.
 const SHARED: &str = "shared";
@@ -131,17 +132,17 @@ impl Life {
     }
 
     /// Listens to what the probe says until it is dropped.
-    pub async fn listen(&mut self, page: &Page) -> Infallible {
+    pub async fn listen(&mut self, client: &Client) -> Infallible {
         loop {
-            self.ask(page).await;
+            self.ask(client).await;
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
     /// Listens until the probe has read every source and ended so many canaries.
-    pub async fn listen_until_at_work(&mut self, page: &Page, map: &Topology, ended: usize) {
+    pub async fn listen_until_at_work(&mut self, client: &Client, map: &Topology, ended: usize) {
         loop {
-            self.ask(page).await;
+            self.ask(client).await;
             let read = self.said.last().map_or(0, |said| said.read_up_to.len());
             let counted = self.counted.as_ref().map_or(0.0, |it| it.sum("traceprobe_traces_total", &[]));
             if read == map.sources().len() && counted >= ended as f64 {
@@ -152,8 +153,8 @@ impl Life {
     }
 
     /// Asks once for everything.
-    pub async fn ask(&mut self, page: &Page) {
-        let Some((recent, counted)) = page.look().await else { return };
+    pub async fn ask(&mut self, client: &Client) {
+        let Some((recent, counted)) = client.look().await else { return };
         for Source { stage, owner, .. } in &recent.sources {
             let labels = [("stage", &**stage), ("tenant", &**owner), ("result", "ok")];
             let looks = |labels| counted.sum("traceprobe_observer_sweeps_total", labels);
@@ -167,9 +168,11 @@ impl Life {
             return;
         }
         self.counted = Some(counted);
-        let mark = |text: String| Timestamp::parse_rfc3339(&text).unwrap();
-        let read_up_to = recent.sources.into_iter();
-        let read_up_to = read_up_to.filter_map(|it| Some(((it.stage, it.owner), mark(it.watermark?))));
+        let mark = |source: Source| {
+            let read = Timestamp::from_micros(source.watermark?);
+            Some(((source.stage, source.owner), read))
+        };
+        let read_up_to = recent.sources.into_iter().filter_map(mark);
         self.said.push(Said { at: now(), read_up_to: read_up_to.collect() });
     }
 

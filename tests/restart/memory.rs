@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use traceprobe::sandbox::{Drift, Fault, Stage, StageEffect};
 
 use super::LANDS_WITHIN;
-use super::probe::{Probe, Recent, Row, Violation};
+use super::probe::Probe;
 use super::scene::Scene;
+use super::support::page::{Recent, Trace, Violation};
 
 const TABLE: &str = "bigquery";
 
@@ -20,7 +21,7 @@ async fn a_table_that_changes_while_the_probe_is_down_has_drifted_until_someone_
     let scene = Scene::set("drift", 1).await;
     let files = scene.files("probe", "300ms");
     let probe = Probe::start(&files).await;
-    let recent = probe.until("it is at work", LANDS_WITHIN, |recent| recent.delivered() >= 1).await;
+    let recent = probe.until("it is at work", LANDS_WITHIN, |recent| recent.ended("delivered") >= 1).await;
     assert_eq!(changes(&recent), []);
     probe.kill().await;
     scene.sandbox.fault(Fault::SchemaDrift { column: "host".to_owned(), change: Drift::Added });
@@ -77,15 +78,15 @@ async fn a_leak_is_still_told_after_a_restart_and_not_counted_a_second_time() {
     let probe = Probe::start(&files).await;
     probe.until("canaries leak", LANDS_WITHIN, |recent| recent.violations.len() >= 3).await;
     scene.sandbox.clear(leak);
-    let at_home = |row: &Row| row.stages.iter().any(|at| at.stage == "archive" && at.presence == "seen");
+    let at_home = |trace: &Trace| trace.is_seen_at("archive");
     let archived = |recent: &Recent, tenant: &str, newer_than: &str| {
         recent.traces.iter().any(|row| row.tenant == tenant && row.id.as_str() > newer_than && at_home(row))
     };
     // What was under way may have leaked as well. It is over when one is at home, and all before it are somewhere.
     let over = |recent: &Recent| {
         let somewhere =
-            |row: &&Row| at_home(row) || recent.violations.iter().any(|seen| seen.trace == row.id);
-        let mut rows: Vec<&Row> = recent.traces.iter().filter(|row| row.tenant == acme).collect();
+            |trace: &&Trace| at_home(trace) || recent.violations.iter().any(|seen| seen.trace == trace.id);
+        let mut rows: Vec<&Trace> = recent.traces.iter().filter(|row| row.tenant == acme).collect();
         rows.sort_by(|one, other| one.id.cmp(&other.id));
         rows.iter().take_while(|row| somewhere(row)).any(|row| at_home(row))
     };

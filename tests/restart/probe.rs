@@ -1,137 +1,45 @@
 //! The probe as a process that can be killed at any instant, before it listens too.
 
-use std::fs::{self, OpenOptions};
+use std::ops::Deref;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
-use serde::Deserialize;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::process::Command;
 
-use super::metrics::Metrics;
 use super::scene::{Files, TAG_KEY};
+use super::support::client::Client;
+use super::support::process::{PROGRAM, Process, Said};
 
-/// A start takes some 0.2 s; a busy machine takes many times that.
-const LISTENS_WITHIN: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A few seconds; a busy machine takes many times that.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 const SIGKILL: i32 = 9;
 
+/// One life of a probe. Once it was waited for, it can be asked like its [`Client`].
 pub struct Probe {
-    process: Child,
-    stdout: Lines<BufReader<ChildStdout>>,
-    page: Option<Page>,
-    files: Files,
+    process: Process,
+    client: Option<Client>,
 }
 
-/// Where a probe that listens can be asked.
-#[derive(Clone)]
-pub struct Page {
-    address: String,
-    http: reqwest::Client,
-}
+impl Deref for Probe {
+    type Target = Client;
 
-/// What `/traces/recent?format=json` says, as far as these tests want it.
-#[derive(Debug, Deserialize)]
-pub struct Recent {
-    pub not_kept: Option<String>,
-    pub traces: Vec<Row>,
-    pub tenants: Vec<Tenant>,
-    pub violations: Vec<Violation>,
-    pub sources: Vec<Source>,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Tenant {
-    pub name: String,
-    pub verdict: Verdict,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Verdict {
-    pub condition: String,
-}
-
-#[derive(Debug, Deserialize, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Violation {
-    pub at: String,
-    pub tenant: String,
-    pub stage: String,
-    pub trace: String,
-    pub found_in: String,
-    pub locator: String,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Source {
-    pub stage: String,
-    /// A tenant, or `shared`.
-    pub owner: String,
-    pub watermark: Option<String>,
-    pub drift: Option<Vec<Change>>,
-    pub drift_accept: Option<String>,
-    pub drift_since: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Change {
-    pub column: String,
-    pub change: String,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Row {
-    pub id: String,
-    pub tenant: String,
-    pub outcome: String,
-    pub stages: Vec<Stage>,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Stage {
-    pub stage: String,
-    pub presence: String,
-}
-
-impl Recent {
-    pub fn delivered(&self) -> usize {
-        self.traces.iter().filter(|row| row.outcome == "delivered").count()
-    }
-
-    /// How many were seen at a stage.
-    pub fn seen_at(&self, name: &str) -> usize {
-        let seen = |row: &&Row| row.stages.iter().any(|at| at.stage == name && at.presence == "seen");
-        self.traces.iter().filter(seen).count()
+    fn deref(&self) -> &Client {
+        self.client.as_ref().expect("it was not waited for")
     }
 }
 
 impl Probe {
-    /// Starts it and does not wait for anything.
+    /// Starts it and does not wait for anything. It logs to a file, after its earlier lives.
     pub fn spawn(files: &Files) -> Self {
-        // The crate's TLS has no provider of its own; the client wants one even for plain HTTP.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let log = OpenOptions::new().create(true).append(true).open(&files.log).unwrap();
         // Writing beyond a limit on file sizes is then an error, as on a full disk, and not the end of the process.
-        let mut process = Command::new("/bin/sh")
-            .args([
-                "-c",
-                r#"trap "" XFSZ; exec "$0" "$@""#,
-                env!("CARGO_BIN_EXE_traceprobe"),
-                "run",
-                "--config",
-            ])
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#, PROGRAM, "run", "--config"])
             .arg(&files.config)
             .env_clear()
-            .env(TAG_KEY.0, TAG_KEY.1)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(process.stdout.take().unwrap()).lines();
-        Self { process, stdout, page: None, files: files.clone() }
+            .env(TAG_KEY.0, TAG_KEY.1);
+        Self { process: Process::spawn(&mut command, Said::File(files.log.clone())), client: None }
     }
 
     /// Starts it and waits until it listens.
@@ -142,19 +50,15 @@ impl Probe {
     }
 
     pub async fn listening(&mut self) {
-        let line = timeout(LISTENS_WITHIN, self.stdout.next_line()).await;
-        let line = line.unwrap_or_else(|_| panic!("it does not listen; it said: {}", self.said()));
-        let line =
-            line.unwrap().unwrap_or_else(|| panic!("it ended before it listened; it said: {}", self.said()));
-        let address = line.strip_prefix("listening on ").unwrap().to_owned();
-        self.page = Some(Page { address, http: reqwest::Client::builder().no_proxy().build().unwrap() });
+        self.client = Some(self.process.listening().await);
     }
 
     /// SIGKILL, and nothing else may have ended it.
     pub async fn kill(mut self) {
-        self.process.start_kill().unwrap();
-        let status = self.process.wait().await.unwrap();
-        assert_eq!(status.signal(), Some(SIGKILL), "it ended by itself: {status}; it said: {}", self.said());
+        self.process.start_kill();
+        let status = self.ended().await;
+        let said = || self.process.said();
+        assert_eq!(status.signal(), Some(SIGKILL), "it ended by itself: {status}; it said: {}", said());
     }
 
     /// SIGTERM: it injects no more, lets everything land, and ends.
@@ -164,91 +68,28 @@ impl Probe {
     }
 
     pub async fn terminate(&self) {
-        let kill = Command::new("kill").args(["-TERM", &self.id()]).status().await;
-        assert!(kill.unwrap().success());
+        self.process.signal("TERM").await;
     }
 
     /// Returns when it has ended in good order.
     pub async fn landed(&mut self) {
         let status = self.ended().await;
-        assert!(status.success(), "{status}; it said: {}", self.said());
+        assert!(status.success(), "{status}; it said: {}", self.process.said());
     }
 
     pub async fn ended(&mut self) -> ExitStatus {
-        match timeout(LISTENS_WITHIN, self.process.wait()).await {
-            Ok(status) => status.unwrap(),
-            Err(_) => panic!("it does not end; it said: {}", self.said()),
-        }
+        self.process.ended(ENDS_WITHIN).await
     }
 
     /// Lets it write files up to this many bytes only; `unlimited` mends that. Beyond, every write fails.
     pub async fn limit_files_to(&self, bytes: &str) {
         let limit = format!("--fsize={bytes}:unlimited");
-        let prlimit = Command::new("prlimit").args(["--pid", &self.id(), &limit]).status().await;
+        let prlimit = Command::new("prlimit").args(["--pid", &self.process.id(), &limit]).status().await;
         assert!(prlimit.expect("prlimit of util-linux is needed").success());
-    }
-
-    fn id(&self) -> String {
-        self.process.id().expect("it has ended already").to_string()
-    }
-
-    pub async fn recent(&self) -> Recent {
-        let text = self.get("/traces/recent?format=json&limit=1000").await;
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text}"))
-    }
-
-    /// What people see.
-    pub async fn html(&self) -> String {
-        self.get("/traces/recent").await
-    }
-
-    pub async fn metrics(&self) -> Metrics {
-        Metrics::parse(&self.get("/metrics").await)
-    }
-
-    /// Looks at the page until it is as it should be.
-    pub async fn until(&self, what: &str, within: Duration, is_so: impl Fn(&Recent) -> bool) -> Recent {
-        let mut looks = interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let look = async {
-            loop {
-                looks.tick().await;
-                let recent = self.recent().await;
-                if is_so(&recent) {
-                    return recent;
-                }
-            }
-        };
-        match timeout(within, look).await {
-            Ok(recent) => recent,
-            Err(_) => panic!("not within {within:?}: {what}; it said: {}", self.said()),
-        }
-    }
-
-    async fn get(&self, path: &str) -> String {
-        let answer = self.page().get(path).await;
-        answer.unwrap_or_else(|error| panic!("{path}: {error}; it said: {}", self.said()))
-    }
-
-    pub fn page(&self) -> &Page {
-        self.page.as_ref().expect("it was not waited for")
     }
 
     /// Everything that it and its earlier lives logged.
     pub fn said(&self) -> String {
-        fs::read_to_string(&self.files.log).unwrap_or_default()
-    }
-}
-
-impl Page {
-    /// What page and counters say now; `None` where there is no answer, as from a probe that is ending.
-    pub async fn look(&self) -> Option<(Recent, Metrics)> {
-        let recent = self.get("/traces/recent?format=json&limit=1").await.ok()?;
-        let metrics = self.get("/metrics").await.ok()?;
-        Some((serde_json::from_str(&recent).ok()?, Metrics::parse(&metrics)))
-    }
-
-    async fn get(&self, path: &str) -> reqwest::Result<String> {
-        self.http.get(format!("{}{path}", self.address)).send().await?.error_for_status()?.text().await
+        self.process.said()
     }
 }

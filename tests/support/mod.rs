@@ -3,11 +3,13 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod client;
 pub mod daemon;
 pub mod health;
 pub mod metrics;
 pub mod page;
 pub mod pipeline;
+pub mod process;
 pub mod stand;
 
 use std::time::Duration;

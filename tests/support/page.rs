@@ -4,6 +4,8 @@ use serde::{Deserialize, Deserializer};
 
 #[derive(Debug, Deserialize)]
 pub struct Recent {
+    /// Why the store does not keep what happens, if it does not.
+    pub not_kept: Option<String>,
     pub tenants: Vec<Tenant>,
     pub traces: Vec<Trace>,
     pub violations: Vec<Violation>,
@@ -28,6 +30,8 @@ pub struct Trace {
     /// 32 hexadecimal digits.
     pub id: String,
     pub tenant: String,
+    /// As the page takes it back in `until`.
+    pub planned_at: String,
     pub size_bytes: u64,
     pub put: String,
     pub outcome: String,
@@ -57,24 +61,38 @@ pub struct Stage {
     pub kept_bytes: Option<usize>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub struct Violation {
+    pub at: String,
     pub tenant: String,
     pub stage: String,
     pub trace: String,
     pub found_in: String,
+    pub locator: String,
 }
 
 #[derive(Debug, Deserialize)]
 pub struct Source {
     pub source: String,
     pub stage: String,
+    /// A tenant, or `shared`.
     pub owner: String,
     pub state: String,
     pub reason: Option<String>,
     /// Everything that arrived before this has been read; µs of the probe's wall clock.
     #[serde(deserialize_with = "micros")]
     pub watermark: Option<i64>,
+    /// `None` until the table's schema was read.
+    pub drift: Option<Vec<Drift>>,
+    pub drift_accept: Option<String>,
+    pub drift_since: Option<String>,
+}
+
+/// One column that is not as it should be.
+#[derive(Debug, Deserialize)]
+pub struct Drift {
+    pub column: String,
+    pub change: String,
 }
 
 /// When the page says that a canary arrived somewhere, in µs.
@@ -88,6 +106,11 @@ pub struct Arrival<'a> {
 impl Recent {
     pub fn ended(&self, outcome: &str) -> usize {
         self.traces.iter().filter(|trace| trace.outcome == outcome).count()
+    }
+
+    /// How many were seen at a stage.
+    pub fn seen_at(&self, stage: &str) -> usize {
+        self.traces.iter().filter(|trace| trace.is_seen_at(stage)).count()
     }
 
     pub fn in_flight(&self) -> impl Iterator<Item = &Trace> {
@@ -122,6 +145,10 @@ impl Trace {
     pub fn stage(&self, name: &str) -> &Stage {
         let found = self.stages.iter().find(|stage| stage.stage == name);
         found.unwrap_or_else(|| panic!("{} has no stage {name}", self.id))
+    }
+
+    pub fn is_seen_at(&self, stage: &str) -> bool {
+        self.stage(stage).presence == "seen"
     }
 
     pub fn arrivals(&self) -> impl Iterator<Item = Arrival<'_>> {

@@ -111,14 +111,14 @@ proptest! {
 }
 
 /// Whether a restart may make one outcome of another. That a source could not be read is not remembered, so a loss may
-/// wait for one more look at a stage between; what that look shows, or the answer of a put that came by then, is true as well.
+/// wait for one more look at a stage between; what that look shows is true as well.
 /// And a trace that is taken over late is waited for longer, so that what nobody could say may be seen after all; and what
 /// was found only after it had been given up may have been looked for in vain in between, and so be known to be late.
 fn justified([counted, stands]: [&str; 2], restarted: [&str; 2]) -> bool {
     stands == restarted[1]
         || counted == "unobserved"
         || (counted != stands && restarted[1] == "late")
-        || (stands == "lost" && ["late", "dead_lettered", "refused"].contains(&restarted[1]))
+        || (stands == "lost" && ["late", "dead_lettered"].contains(&restarted[1]))
 }
 
 #[test]

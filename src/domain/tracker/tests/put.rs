@@ -145,3 +145,28 @@ fn a_second_copy_that_overtakes_the_answer_of_the_put_waits_for_what_the_answer_
         assert_eq!(count(&w), (theirs, ours));
     }
 }
+
+#[test]
+fn what_a_put_was_answered_first_stands_and_is_counted_once() {
+    let first = [
+        PutResult::Accepted { doubled: false },
+        PutResult::Ambiguous { doubled: false },
+        PutResult::Refused { reason: "too old".into() },
+    ];
+    let second = [
+        PutResult::Accepted { doubled: true },
+        PutResult::Ambiguous { doubled: true },
+        PutResult::Refused { reason: "throttled".into() },
+    ];
+    for first in first {
+        let mut w = World::new();
+        w.apply(Input::Planned { tag: canary(1) }, t(0));
+        w.apply(Input::Put { trace: canary(1).trace, result: first.clone() }, t(1));
+        let answered = w.tracker.trace(canary(1).trace).unwrap().clone();
+        for second in second.clone() {
+            let events = w.apply(Input::Put { trace: canary(1).trace, result: second.clone() }, t(2));
+            assert_eq!(events, [], "{first:?}, then {second:?}");
+            assert_eq!(w.tracker.trace(canary(1).trace), Some(&answered), "{first:?}, then {second:?}");
+        }
+    }
+}

@@ -232,6 +232,23 @@ fn a_canary_that_is_adopted_shortly_before_its_time_is_over_is_given_the_grace_a
 }
 
 #[test]
+fn a_restart_makes_no_doubt_of_a_loss_whose_put_is_answered_a_second_time() {
+    let mut before = World::new();
+    before.put(canary(1));
+    let mut after = after(&before, t(GIVE_UP - 5));
+    // Without the restart every source but the table's is blind by now, and this look alone decides.
+    for w in [&mut before, &mut after] {
+        w.look(TABLE, t(GIVE_UP + 1), vec![]);
+        let result = PutResult::Ambiguous { doubled: false };
+        w.apply(Input::Put { trace: canary(1).trace, result }, t(GIVE_UP + 2));
+        w.apply(Input::Tick, t(GIVE_UP + GRACE + 1));
+    }
+    let lost = Outcome::Lost(Stretch { first: STREAM, last: TABLE });
+    assert_eq!(before.outcome(canary(1)), Some(lost.clone()));
+    assert_eq!(after.outcome(canary(1)), Some(lost));
+}
+
+#[test]
 fn what_was_over_before_a_restart_is_not_looked_for_again() {
     let refused = PutResult::Refused { reason: "no".into() };
     let mut before = World::new();

@@ -53,7 +53,7 @@ families! {
     injections: Counter<TenantPut> = "traceprobe_injections_total",
         "Planned canaries by what became of putting them: accepted, refused, ambiguous (no answer), missed (never sent, because the probe was stopped, starved or full).";
     injection_seconds: Timing<OfTenant> = "traceprobe_injection_seconds",
-        "How long it took to put canaries into the log group, retries included. It is part of the latency, which counts from the plan.";
+        "How long it took to put canaries into the log group, from the first try to the result, pauses between tries included; a call for several tenants counts once for each. It is part of the latency, which counts from the plan.";
     duplicates: Counter<TenantStage> = "traceprobe_duplicates_total",
         "Second stored copies of a canary (another sequence number, key or row). Reading one copy twice is none. A copy that arrives while nothing waits is only read with gaps = read.";
     own_duplicates: Counter<TenantStage> = "traceprobe_own_duplicates_total",

@@ -110,7 +110,7 @@ impl Metrics {
         table::markdown(&self.rows)
     }
 
-    /// A put was done, however it went: how long it took and how many bytes of messages it carried.
+    /// A tenant's canaries were put, however it went: how long it took, and how many bytes their messages have.
     pub fn put(&self, tenant: TenantId, took: Duration, bytes: u64) {
         self.families.injection_seconds.at(OfTenant { tenant }).observe(took.as_secs_f64());
         for costs in &self.costs.all {

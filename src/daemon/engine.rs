@@ -24,6 +24,7 @@ use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{TenantId, Topology};
 use crate::domain::tracker::{Event, Input, PutResult, Snapshot, Tracker};
+use crate::inject::{CanaryLine, Report};
 use crate::metrics::Metrics;
 use crate::store::Changes;
 
@@ -40,30 +41,6 @@ const TOLERANCE: Duration = Duration::from_secs(2);
 /// a commit takes.
 const GROUP: usize = 256;
 
-/// A canary that is to leave now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Departure {
-    /// Which trace.
-    pub trace: TraceId,
-    /// Whose.
-    pub tenant: TenantId,
-    /// When it was planned to leave.
-    pub planned_at: Timestamp,
-    /// The message.
-    pub line: String,
-}
-
-/// What became of a call that put canaries.
-#[derive(Clone, Debug)]
-pub struct PutReport {
-    /// Each canary's result.
-    pub results: Vec<(TenantId, TraceId, PutResult)>,
-    /// How long it took, retries included.
-    pub took: Duration,
-    /// Bytes of messages that were sent.
-    pub bytes: u64,
-}
-
 /// What the engine does for one tenant.
 #[derive(Debug)]
 pub struct Lane {
@@ -72,7 +49,7 @@ pub struct Lane {
     /// Their sizes in bytes, one after the other.
     pub sizes: Vec<u32>,
     /// To the injector of the tenant's log group.
-    pub departures: mpsc::Sender<Departure>,
+    pub departures: mpsc::Sender<CanaryLine>,
 }
 
 /// See the module.
@@ -98,7 +75,7 @@ pub struct Engine {
     /// From the observers.
     pub inputs: mpsc::Receiver<Input>,
     /// From the injectors.
-    pub puts: mpsc::Receiver<PutReport>,
+    pub puts: mpsc::Receiver<Report>,
     /// The wall clock, which never steps.
     pub clock: ProbeClock,
     /// Randomness for trace ids.
@@ -121,13 +98,13 @@ pub enum End {
 #[derive(Default)]
 struct Turn {
     events: Vec<(Event, Timestamp)>,
-    departures: Vec<(mpsc::OwnedPermit<Departure>, Departure)>,
+    departures: Vec<(mpsc::OwnedPermit<CanaryLine>, CanaryLine)>,
 }
 
 /// What woke the engine.
 enum Wake {
     Input(Input),
-    Put(PutReport),
+    Put(Report),
     Time,
     Stop,
 }
@@ -285,11 +262,11 @@ impl Engine {
         }
     }
 
-    fn put_reported(&mut self, report: PutReport, now: Timestamp, turn: &mut Turn) {
-        if let Some((tenant, _, _)) = report.results.first() {
-            self.metrics.put(*tenant, report.took, report.bytes);
+    fn put_reported(&mut self, report: Report, now: Timestamp, turn: &mut Turn) {
+        for put in report.puts {
+            self.metrics.put(put.tenant, put.took, put.bytes);
         }
-        for (_, trace, result) in report.results {
+        for (trace, result) in report.results {
             self.apply(Input::Put { trace, result }, now, turn);
         }
     }
@@ -331,7 +308,7 @@ impl Engine {
         }
         // Its place in the queue is taken now, so that what becomes of it is settled before the commit.
         match self.lanes[usize::from(tenant.0)].departures.clone().try_reserve_owned() {
-            Ok(place) => turn.departures.push((place, Departure { trace, tenant, planned_at, line })),
+            Ok(place) => turn.departures.push((place, CanaryLine { trace, tenant, planned_at, line })),
             Err(_) => {
                 let reason = "the probe's own queue to the log group is full: earlier puts hang".into();
                 self.apply(Input::Put { trace, result: PutResult::Refused { reason } }, now, turn);

@@ -55,10 +55,12 @@ pub(super) fn split(mut canaries: Vec<CanaryLine>) -> (Vec<Vec<CanaryLine>>, Vec
 mod tests {
     use super::*;
     use crate::domain::time::Timestamp;
+    use crate::domain::topology::TenantId;
 
     fn canary(secs: i64, size: usize) -> CanaryLine {
         CanaryLine {
             trace: TraceId::new(Timestamp::from_secs(secs), [1; 10]),
+            tenant: TenantId(0),
             planned_at: Timestamp::from_secs(secs),
             line: "x".repeat(size),
         }

@@ -10,6 +10,7 @@
 mod answer;
 mod batch;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
 use crate::domain::tag::TraceId;
 use crate::domain::time::{Timestamp, WallClock};
+use crate::domain::topology::TenantId;
 use crate::domain::tracker::PutResult;
 
 use answer::Answer;
@@ -76,10 +78,12 @@ impl Default for Retry {
 }
 
 /// A canary that is ready to go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CanaryLine {
     /// Which trace.
     pub trace: TraceId,
+    /// Whose.
+    pub tenant: TenantId,
     /// When it was planned; becomes the timestamp of the log event, to the millisecond.
     pub planned_at: Timestamp,
     /// The message.
@@ -91,17 +95,19 @@ pub struct CanaryLine {
 pub struct Report {
     /// One for each canary that was handed over, in no particular order.
     pub results: Vec<(TraceId, PutResult)>,
-    /// Every PutLogEvents call that was made.
-    pub calls: Vec<PutCall>,
+    /// One for each batch and each tenant that has canaries in it.
+    pub puts: Vec<TenantPut>,
 }
 
-/// One PutLogEvents call.
+/// Putting those canaries of a batch that are a tenant's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PutCall {
-    /// When it was made.
-    pub started: Timestamp,
-    /// How long it took until an answer, an error or the timeout.
+pub struct TenantPut {
+    /// Whose canaries.
+    pub tenant: TenantId,
+    /// From the first try to the result, the pauses between tries included.
     pub took: Duration,
+    /// The bytes of their messages.
+    pub bytes: u64,
 }
 
 /// Puts canaries into one log group.
@@ -128,7 +134,11 @@ impl Injector {
         let (batches, too_large) = batch::split(canaries);
         report.results.extend(too_large);
         for batch in batches {
-            self.put_batch(&batch, cancel, &mut report).await;
+            let started = self.clock.now();
+            report.results.extend(self.put_batch(&batch, cancel).await);
+            let took = self.clock.now().since(started);
+            let bytes = bytes_by_tenant(&batch).into_iter();
+            report.puts.extend(bytes.map(|(tenant, bytes)| TenantPut { tenant, took, bytes }));
         }
         report
     }
@@ -149,7 +159,7 @@ impl Injector {
         }
     }
 
-    async fn put_batch(&self, batch: &[CanaryLine], cancel: &CancellationToken, report: &mut Report) {
+    async fn put_batch(&self, batch: &[CanaryLine], cancel: &CancellationToken) -> Vec<(TraceId, PutResult)> {
         let events: Vec<InputLogEvent> = batch.iter().filter_map(event).collect();
         // Only the sequence of delays is used: its own loop reads the real clock, which stands still in tests and
         // does not stop for a shutdown.
@@ -165,7 +175,7 @@ impl Injector {
         let mut unanswered = 0_u32;
         let mut stream_created = false;
         let reason = loop {
-            let reason: Arc<str> = match self.call(events.clone(), report).await {
+            let reason: Arc<str> = match self.call(events.clone()).await {
                 Answer::Accepted(rejected) => {
                     let accepted = PutResult::Accepted { doubled: unanswered > 0 };
                     let results = batch.iter().enumerate().map(|(index, canary)| {
@@ -175,8 +185,7 @@ impl Injector {
                         );
                         (canary.trace, result)
                     });
-                    report.results.extend(results);
-                    return;
+                    return results.collect();
                 }
                 Answer::Refused(reason) => break reason,
                 Answer::NotFound(reason) if stream_created => reason,
@@ -210,21 +219,17 @@ impl Injector {
             // Whatever a later try was told, an earlier one may be in.
             tries => PutResult::Ambiguous { doubled: tries > 1 },
         };
-        let results = batch.iter().map(|canary| (canary.trace, result.clone()));
-        report.results.extend(results);
+        batch.iter().map(|canary| (canary.trace, result.clone())).collect()
     }
 
-    async fn call(&self, events: Vec<InputLogEvent>, report: &mut Report) -> Answer {
+    async fn call(&self, events: Vec<InputLogEvent>) -> Answer {
         let request = self
             .client
             .put_log_events()
             .log_group_name(&self.settings.log_group)
             .log_stream_name(&self.settings.log_stream)
             .set_log_events(Some(events));
-        let started = self.clock.now();
-        let answer = tokio::time::timeout(self.settings.attempt_timeout, request.send()).await;
-        report.calls.push(PutCall { started, took: self.clock.now().since(started) });
-        match answer {
+        match tokio::time::timeout(self.settings.attempt_timeout, request.send()).await {
             Ok(Ok(output)) => Answer::Accepted(output.rejected_log_events_info.into()),
             Ok(Err(error)) => answer::of_error("PutLogEvents", &error),
             Err(_) => Answer::Unanswered(self.no_answer()),
@@ -268,6 +273,14 @@ impl Injector {
     fn no_answer(&self) -> Arc<str> {
         format!("no answer from CloudWatch Logs within {:?}", self.settings.attempt_timeout).into()
     }
+}
+
+fn bytes_by_tenant(batch: &[CanaryLine]) -> BTreeMap<TenantId, u64> {
+    let mut bytes = BTreeMap::new();
+    for canary in batch {
+        *bytes.entry(canary.tenant).or_default() += canary.line.len() as u64;
+    }
+    bytes
 }
 
 fn event(canary: &CanaryLine) -> Option<InputLogEvent> {

@@ -10,6 +10,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 
 use super::*;
+use crate::domain::canary::MAX_MESSAGE;
 
 /// What the far end does with one request.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +103,8 @@ fn canaries(count: u8) -> Vec<CanaryLine> {
     (0..count)
         .map(|n| {
             let planned_at = Timestamp::from_millis(1_795_321_781_000 + i64::from(n));
-            CanaryLine { trace: TraceId::new(planned_at, [n; 10]), planned_at, line: format!("canary {n}") }
+            let trace = TraceId::new(planned_at, [n; 10]);
+            CanaryLine { trace, tenant: TenantId(0), planned_at, line: format!("canary {n}") }
         })
         .collect()
 }
@@ -125,7 +127,7 @@ async fn all_canaries_go_in_one_call() {
     let far_end = FarEnd::new(&[]);
     let report = far_end.put(3).await;
     assert_eq!(far_end.operations(), ["PutLogEvents"]);
-    assert_eq!((report.results.len(), report.calls.len()), (3, 1));
+    assert_eq!(report.results.len(), 3);
     assert_eq!(only(&report), &PutResult::Accepted { doubled: false });
     let body: serde_json::Value = serde_json::from_str(&far_end.bodies()[0]).unwrap();
     assert_eq!(body["logGroupName"], "/acme/app");
@@ -209,10 +211,44 @@ async fn an_unanswered_try_is_sent_again_as_it_was_and_marks_the_canary_as_maybe
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_attempt_timeout_is_seen_as_the_time_that_a_call_took() {
-    let report = FarEnd::new(&[Does::Hang]).put(1).await;
-    assert_eq!(report.calls[0].took, Duration::from_secs(5));
-    assert_eq!(report.calls[1].took, Duration::ZERO);
+async fn a_put_takes_from_its_first_try_to_its_result_with_the_pauses_between_them() {
+    let started = tokio::time::Instant::now();
+    let far_end = FarEnd::new(&[THROTTLED, Does::Hang, THROTTLED, MISSING, THROTTLED]);
+    let report = far_end.put(1).await;
+    assert_eq!(report.puts.len(), 1);
+    assert_eq!(report.puts[0].took.as_micros(), started.elapsed().as_micros());
+    // One try hung for 5 s, and after each of four the injector paused for at least half of 200 ms.
+    assert!(report.puts[0].took > Duration::from_millis(5_400), "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_given_up_took_all_the_time_that_it_was_tried() {
+    let report = FarEnd::new(&[THROTTLED; 500]).put(1).await;
+    assert_eq!(report.puts[0].took, Retry::default().max_elapsed, "no try takes any time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_tenant_of_a_call_is_reported_with_the_bytes_of_its_own_canaries() {
+    let far_end = FarEnd::new(&[Does::Hang]);
+    let [first, second, third] = canaries(3).try_into().unwrap();
+    let second = CanaryLine { tenant: TenantId(1), line: "twelve bytes".into(), ..second };
+    let report = far_end.injector().put(vec![first, second, third], &CancellationToken::new()).await;
+    assert_eq!(report.results.len(), 3);
+    assert_eq!(far_end.operations().len(), 2, "one call, tried twice");
+    let puts: Vec<_> = report.puts.iter().map(|put| (put.tenant, put.bytes)).collect();
+    assert_eq!(puts, [(TenantId(0), 16), (TenantId(1), 12)]);
+    assert!(report.puts.iter().all(|put| put.took > Duration::from_secs(5)), "{report:?}");
+    assert_eq!(report.puts[0].took, report.puts[1].took);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_call_can_carry_was_not_put() {
+    let far_end = FarEnd::new(&[]);
+    let mut too_large = canaries(1);
+    too_large[0].line = "x".repeat(MAX_MESSAGE + 1);
+    let report = far_end.injector().put(too_large, &CancellationToken::new()).await;
+    assert_eq!((report.results.len(), report.puts.len()), (1, 0));
+    assert!(far_end.operations().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -60,19 +60,27 @@ pub enum Count {
     GivenUpOverdue,
 }
 
-/// See the module.
+/// A family of histograms that count what is overdue.
 #[derive(Clone, Debug)]
 pub struct ClosingHistogram {
-    name: String,
+    name: &'static str,
     desc: Desc,
     labels: &'static [&'static str],
     ladder: Ladder,
-    /// The engine writes and a scrape reads; both hold it for microseconds.
-    series: Arc<Mutex<BTreeMap<Vec<String>, Series>>>,
+    /// The engine adds to a series and a scrape reads them all; both hold it for microseconds.
+    series: Arc<Mutex<BTreeMap<Vec<String>, ClosingSeries>>>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Series {
+/// One histogram of a family. Clones count into the same numbers.
+#[derive(Clone, Debug)]
+pub struct ClosingSeries {
+    ladder: Ladder,
+    /// As for the family.
+    numbers: Arc<Mutex<Numbers>>,
+}
+
+#[derive(Clone, Debug)]
+struct Numbers {
     /// Not cumulative; one more than there are bounds.
     buckets: Vec<u64>,
     exemplars: Vec<Option<Exemplar>>,
@@ -85,78 +93,77 @@ impl ClosingHistogram {
     ///
     /// # Errors
     ///
-    /// When a name is none that Prometheus allows.
+    /// When a name is not one that Prometheus allows.
     pub fn new(
-        name: &str,
-        help: &str,
+        name: &'static str,
+        help: &'static str,
         labels: &'static [&'static str],
         ladder: Ladder,
     ) -> prometheus::Result<Self> {
         let names = labels.iter().map(|label| (*label).to_owned()).collect();
         let desc = Desc::new(name.to_owned(), help.to_owned(), names, std::collections::HashMap::new())?;
-        Ok(Self { name: name.to_owned(), desc, labels, ladder, series: Arc::default() })
+        Ok(Self { name, desc, labels, ladder, series: Arc::default() })
     }
 
     /// Its name.
     #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn name(&self) -> &'static str {
+        self.name
     }
 
-    /// Makes a series be born at zero, so that its first trace is seen as a rise.
-    pub fn init(&self, labels: &[&str]) {
-        self.with(labels, |_, _| ());
-    }
-
-    /// Counts a trace. `latency` is how long it took, or how long it was waited for; it is of no account for
-    /// [`Count::Overdue`].
-    pub fn count(&self, labels: &[&str], what: Count, latency: Duration, trace: TraceId, at: Timestamp) {
-        let value = latency.as_secs_f64();
-        self.with(labels, |series, bounds| {
-            let exemplar = Some(Exemplar { trace, value, at });
-            match what {
-                Count::Arrived | Count::ArrivedOverdue => {
-                    let bucket = bounds.partition_point(|bound| *bound < value);
-                    series.buckets[bucket] += 1;
-                    series.exemplars[bucket] = exemplar;
-                    series.sum += value;
-                    series.count += u64::from(what == Count::Arrived);
-                }
-                Count::Overdue => series.count += 1,
-                Count::GivenUp | Count::GivenUpOverdue => {
-                    series.exemplars[bounds.len()] = exemplar;
-                    series.sum += value;
-                    series.count += u64::from(what == Count::GivenUp);
-                }
-            }
-        });
+    /// The series with these label values, at zero when it is new.
+    pub fn with_labels(&self, values: &[impl AsRef<str>]) -> ClosingSeries {
+        lock(&self.series).entry(owned(values)).or_insert_with(|| ClosingSeries::new(&self.ladder)).clone()
     }
 
     /// The exemplar of each bucket, the last one being `+Inf`, for a series with these label values.
     #[must_use]
     pub fn exemplars(&self, labels: &[&str]) -> Vec<Option<Exemplar>> {
-        self.lock().get(&owned(labels)).map(|series| series.exemplars.clone()).unwrap_or_default()
-    }
-
-    fn with<T>(&self, labels: &[&str], change: impl FnOnce(&mut Series, &[f64]) -> T) -> T {
-        let mut all = self.lock();
-        let buckets = self.ladder.0.len() + 1;
-        let series = all.entry(owned(labels)).or_insert_with(|| Series {
-            buckets: vec![0; buckets],
-            exemplars: vec![None; buckets],
-            ..Series::default()
-        });
-        change(series, &self.ladder.0)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Vec<String>, Series>> {
-        // Numbers are added one by one, so they are as good after a panic elsewhere as before.
-        self.series.lock().unwrap_or_else(PoisonError::into_inner)
+        let all = lock(&self.series);
+        all.get(&owned(labels)).map(|series| lock(&series.numbers).exemplars.clone()).unwrap_or_default()
     }
 }
 
-fn owned(labels: &[&str]) -> Vec<String> {
-    labels.iter().map(|label| (*label).to_owned()).collect()
+impl ClosingSeries {
+    fn new(ladder: &Ladder) -> Self {
+        let buckets = ladder.0.len() + 1;
+        let numbers =
+            Numbers { buckets: vec![0; buckets], exemplars: vec![None; buckets], count: 0, sum: 0.0 };
+        Self { ladder: ladder.clone(), numbers: Arc::new(Mutex::new(numbers)) }
+    }
+
+    /// Counts a trace. `latency` is how long it took, or how long it was waited for; it is of no account for
+    /// [`Count::Overdue`].
+    pub fn count(&self, what: Count, latency: Duration, trace: TraceId, at: Timestamp) {
+        let value = latency.as_secs_f64();
+        let bounds = &self.ladder.0;
+        let mut numbers = lock(&self.numbers);
+        let exemplar = Some(Exemplar { trace, value, at });
+        match what {
+            Count::Arrived | Count::ArrivedOverdue => {
+                let bucket = bounds.partition_point(|bound| *bound < value);
+                numbers.buckets[bucket] += 1;
+                numbers.exemplars[bucket] = exemplar;
+                numbers.sum += value;
+                numbers.count += u64::from(what == Count::Arrived);
+            }
+            Count::Overdue => numbers.count += 1,
+            Count::GivenUp | Count::GivenUpOverdue => {
+                numbers.exemplars[bounds.len()] = exemplar;
+                numbers.sum += value;
+                numbers.count += u64::from(what == Count::GivenUp);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Numbers are added one by one, so they are as good after a panic elsewhere as before.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn owned(labels: &[impl AsRef<str>]) -> Vec<String> {
+    labels.iter().map(|label| label.as_ref().to_owned()).collect()
 }
 
 impl Collector for ClosingHistogram {
@@ -165,8 +172,9 @@ impl Collector for ClosingHistogram {
     }
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
-        let all = self.lock();
+        let all = lock(&self.series);
         let metrics = all.iter().map(|(values, series)| {
+            let numbers = lock(&series.numbers);
             let pairs = self.labels.iter().zip(values).map(|(name, value)| {
                 let mut pair = proto::LabelPair::default();
                 pair.set_name((*name).to_owned());
@@ -174,7 +182,7 @@ impl Collector for ClosingHistogram {
                 pair
             });
             let mut below = 0;
-            let buckets = self.ladder.0.iter().zip(&series.buckets).map(|(bound, count)| {
+            let buckets = self.ladder.0.iter().zip(&numbers.buckets).map(|(bound, count)| {
                 below += count;
                 let mut bucket = proto::Bucket::default();
                 bucket.set_upper_bound(*bound);
@@ -183,15 +191,15 @@ impl Collector for ClosingHistogram {
             });
             let mut histogram = proto::Histogram::default();
             histogram.set_bucket(buckets.collect());
-            histogram.set_sample_count(series.count);
-            histogram.set_sample_sum(series.sum);
+            histogram.set_sample_count(numbers.count);
+            histogram.set_sample_sum(numbers.sum);
             let mut metric = proto::Metric::default();
             metric.set_label(pairs.collect());
             metric.set_histogram(histogram);
             metric
         });
         let mut family = proto::MetricFamily::default();
-        family.set_name(self.name.clone());
+        family.set_name(self.name.to_owned());
         family.set_help(self.desc.help.clone());
         family.set_field_type(proto::MetricType::HISTOGRAM);
         family.set_metric(metrics.collect());
@@ -218,7 +226,8 @@ mod tests {
     }
 
     fn count(histogram: &ClosingHistogram, what: Count, secs: u64) {
-        histogram.count(&["acme"], what, Duration::from_secs(secs), TraceId::from_u128(1), Timestamp::MIN);
+        let series = histogram.with_labels(&["acme"]);
+        series.count(what, Duration::from_secs(secs), TraceId::from_u128(1), Timestamp::MIN);
     }
 
     #[test]
@@ -250,7 +259,7 @@ mod tests {
             steps in prop::collection::vec((0_u8..3, 0_u64..400), 1..200)
         ) {
             let h = histogram();
-            h.init(&["acme"]);
+            h.with_labels(&["acme"]);
             let mut overdue = 0;
             let mut before = read(&h);
             for (step, secs) in steps {

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
+use super::family::Declared;
+use super::table::Row;
 use crate::domain::cost::{Bytes, Costs};
 
 /// How often an operation of a service was called, by result.
@@ -24,12 +26,16 @@ pub struct Calls {
 /// Gives the calls so far.
 pub type CallsSoFar = Arc<dyn Fn() -> Vec<Calls> + Send + Sync>;
 
-pub(super) const CALLS_NAME: &str = "traceprobe_api_calls_total";
-pub(super) const CALLS_HELP: &str = "Calls that the probe made, by result: ok, or the kind of failure as the page shows it (throttled, denied, not_found, unreachable, timeout, error, garbled, over_budget). What it takes of the quotas that it shares with the pipeline.";
-pub(super) const CALLS_LABELS: [&str; 3] = ["service", "operation", "result"];
-pub(super) const COST_NAME: &str = "traceprobe_estimated_cost_dollars_total";
-pub(super) const COST_HELP: &str = "What the probe's calls and bytes would cost at list prices (us-east-1, BigQuery on demand), by service. An estimate.";
-pub(super) const COST_LABELS: [&str; 1] = ["service"];
+static CALLS: Computed<3> = Computed {
+    name: "traceprobe_api_calls_total",
+    labels: ["service", "operation", "result"],
+    help: "Calls that the probe made, by result: ok, or the kind of failure as the page shows it (throttled, denied, not_found, unreachable, timeout, error, garbled, over_budget). What it takes of the quotas that it shares with the pipeline.",
+};
+static COST: Computed<1> = Computed {
+    name: "traceprobe_estimated_cost_dollars_total",
+    labels: ["service"],
+    help: "What the probe's calls and bytes would cost at list prices (us-east-1, BigQuery on demand), by service. An estimate.",
+};
 
 /// What the parts of the probe call and cost.
 #[derive(Clone, Debug, Default)]
@@ -67,16 +73,15 @@ pub(super) struct OwnCosts {
 }
 
 impl OwnCosts {
-    pub(super) fn new(
+    /// Registers them.
+    pub(super) fn declare(
+        declared: &mut Declared,
         calls: CallsSoFar,
         costs: Arc<StageCosts>,
         bytes: ByteCosts,
-    ) -> prometheus::Result<Self> {
-        let names = |labels: &[&str]| labels.iter().map(|label| (*label).to_owned()).collect();
-        let calls_desc =
-            Desc::new(CALLS_NAME.into(), CALLS_HELP.into(), names(&CALLS_LABELS), HashMap::new())?;
-        let cost_desc = Desc::new(COST_NAME.into(), COST_HELP.into(), names(&COST_LABELS), HashMap::new())?;
-        Ok(Self { calls, costs, bytes, descs: Arc::new([calls_desc, cost_desc]) })
+    ) -> prometheus::Result<()> {
+        let descs = Arc::new([CALLS.desc()?, COST.desc()?]);
+        declared.register(Self { calls, costs, bytes, descs }, [CALLS.row(), COST.row()])
     }
 
     /// By service, those included that cost nothing so far.
@@ -109,42 +114,47 @@ impl Collector for OwnCosts {
         #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
         let calls =
             calls.iter().map(|call| ([&*call.service, &*call.operation, &*call.result], call.count as f64));
-        vec![
-            counters(CALLS_NAME, CALLS_HELP, CALLS_LABELS, calls),
-            counters(
-                COST_NAME,
-                COST_HELP,
-                COST_LABELS,
-                dollars.iter().map(|(name, value)| ([*name], *value)),
-            ),
-        ]
+        vec![CALLS.family(calls), COST.family(dollars.iter().map(|(name, value)| ([*name], *value)))]
     }
 }
 
-fn counters<'a, const N: usize>(
-    name: &str,
-    help: &str,
-    labels: [&str; N],
-    values: impl Iterator<Item = ([&'a str; N], f64)>,
-) -> proto::MetricFamily {
-    let metrics = values.map(|(label_values, value)| {
-        let pairs = labels.iter().zip(label_values).map(|(name, value)| {
-            let mut pair = proto::LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value(value.to_owned());
-            pair
+/// A counter whose series are computed at each scrape.
+struct Computed<const N: usize> {
+    name: &'static str,
+    labels: [&'static str; N],
+    help: &'static str,
+}
+
+impl<const N: usize> Computed<N> {
+    fn row(&'static self) -> Row {
+        Row { name: self.name, kind: "counter", labels: &self.labels, help: self.help }
+    }
+
+    fn desc(&self) -> prometheus::Result<Desc> {
+        let labels = self.labels.map(str::to_owned).to_vec();
+        Desc::new(self.name.to_owned(), self.help.to_owned(), labels, HashMap::new())
+    }
+
+    fn family<'a>(&self, values: impl Iterator<Item = ([&'a str; N], f64)>) -> proto::MetricFamily {
+        let metrics = values.map(|(label_values, value)| {
+            let pairs = self.labels.iter().zip(label_values).map(|(name, value)| {
+                let mut pair = proto::LabelPair::default();
+                pair.set_name((*name).to_owned());
+                pair.set_value(value.to_owned());
+                pair
+            });
+            let mut counter = proto::Counter::default();
+            counter.set_value(value);
+            let mut metric = proto::Metric::default();
+            metric.set_label(pairs.collect());
+            metric.set_counter(counter);
+            metric
         });
-        let mut counter = proto::Counter::default();
-        counter.set_value(value);
-        let mut metric = proto::Metric::default();
-        metric.set_label(pairs.collect());
-        metric.set_counter(counter);
-        metric
-    });
-    let mut family = proto::MetricFamily::default();
-    family.set_name(name.to_owned());
-    family.set_help(help.to_owned());
-    family.set_field_type(proto::MetricType::COUNTER);
-    family.set_metric(metrics.collect());
-    family
+        let mut family = proto::MetricFamily::default();
+        family.set_name(self.name.to_owned());
+        family.set_help(self.help.to_owned());
+        family.set_field_type(proto::MetricType::COUNTER);
+        family.set_metric(metrics.collect());
+        family
+    }
 }

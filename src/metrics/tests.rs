@@ -1,9 +1,10 @@
 use super::*;
 use crate::domain::cost::{BytePrice, Costs, Operation};
-use crate::domain::sighting::Drift;
-use crate::domain::tag::InstanceCode;
-use crate::domain::topology::{Capabilities, Stage, fixture};
-use crate::domain::tracker::{Drifted, Settings, Tracker};
+use crate::domain::sighting::{Drift, Locator, Trouble};
+use crate::domain::tag::{InstanceCode, Purpose, Tag};
+use crate::domain::time::Interval;
+use crate::domain::topology::{Capabilities, Role, Stage, Stretch, fixture};
+use crate::domain::tracker::{Drifted, Input, Settings, Tracker};
 
 fn metrics() -> Metrics {
     let ladder = Ladder::new(&[1, 10, 30, 60, 300].map(Duration::from_secs));
@@ -163,4 +164,121 @@ fn calls_and_bytes_cost_what_their_kind_says() {
         metrics.record(&looked, Timestamp::from_secs(1));
     }
     assert!(metrics.render(Format::Text).contains(&cost("2.75")), "only the end stage is paid by the byte");
+}
+
+/// The map of the fixture, whose stages show between them all that polls can tell.
+fn telling_map() -> Arc<Topology> {
+    let map = fixture::topology();
+    let stages = map.stages().iter().cloned().map(|stage| {
+        let is = |name: &str| *stage.name == *name;
+        let capabilities = Capabilities {
+            absence: true,
+            behind: is("stream"),
+            schema: is("table"),
+            billed_bytes: is("table"),
+        };
+        Stage { capabilities, ..stage }
+    });
+    let stages = stages.collect();
+    Arc::new(Topology::new(map.tenants().to_vec(), stages, map.sources().to_vec()).unwrap())
+}
+
+/// Every event that is counted, with every value that its labels can have.
+fn every_event(map: &Topology) -> Vec<Event> {
+    let trace = TraceId::from_u128(0xabc);
+    let latency = Duration::from_secs(7);
+    let waited = Duration::from_secs(300);
+    let mut events = Vec::new();
+    for tenant in map.tenant_ids() {
+        events.extend([
+            Event::Full { tenant },
+            Event::Missed { tenant, count: 2 },
+            Event::Accepted { tenant, trace },
+            Event::Ambiguous { tenant, trace },
+            Event::Overdue { tenant, trace },
+            Event::GaveUp { tenant, trace, waited, counted: false },
+        ]);
+        for judgement in [Judgement::Good, Judgement::Slow, Judgement::Unjudged] {
+            events.push(Event::EndToEnd { tenant, trace, latency, judgement, counted: false });
+        }
+        let lost = Stretch::all(map.main_path()).map(Outcome::Lost);
+        let dead = Outcome::DeadLettered(fixture::DEAD);
+        let rest =
+            [Outcome::Delivered, Outcome::Late, Outcome::Unobserved, Outcome::Refused("full".into()), dead];
+        for outcome in lost.chain(rest) {
+            for adopted in [true, false] {
+                events.push(Event::Ended { tenant, trace, outcome: outcome.clone(), adopted });
+            }
+        }
+        for stage in map.stage_ids() {
+            let interval = Interval::new(Timestamp::from_secs(1), Timestamp::from_secs(3));
+            let locator = Locator::new("row 1");
+            events.extend([
+                Event::Arrived { tenant, stage, trace, interval, noticed_after: latency },
+                Event::LateArrival { tenant, stage, trace },
+                Event::Duplicate { tenant, stage, trace, locator },
+                Event::OwnDuplicate { tenant, stage, trace },
+                Event::Corrupted { tenant, stage, trace },
+                Event::IsolationViolation { tenant, stage, trace, found_in: "elsewhere".into() },
+                Event::ClockInversion { tenant, stage, trace },
+                Event::Stray { stage, tenant: Some(tenant), other_instance: true },
+                Event::Stray { stage, tenant: Some(tenant), other_instance: false },
+            ]);
+            if map.stage(stage).role != Role::DeadLetter {
+                events.extend([
+                    Event::HopMeasured { tenant, hop: stage, trace, latency, counted: false },
+                    Event::HopOverdue { tenant, hop: stage, trace },
+                    Event::HopMissing { tenant, hop: stage, trace, waited, counted: true },
+                ]);
+            }
+        }
+    }
+    for source in map.source_ids() {
+        let reading =
+            Reading { bytes: 4, records: 3, decode_errors: 2, billed_bytes: 1, ..Reading::default() };
+        events.push(Event::ForeignTags { stage: map.source(source).stage, source, count: 5 });
+        for complete in [true, false] {
+            events.push(Event::Looked { source, complete, took: latency, reading });
+        }
+        events.extend(Trouble::ALL.map(|trouble| Event::LookFailed { source, trouble }));
+    }
+    events
+}
+
+/// A snapshot in which everything that a gauge shows is above 0.
+fn troubled_snapshot(map: &Arc<Topology>) -> Snapshot {
+    let mut tracker = Tracker::new(map.clone(), rules(), Timestamp::MIN);
+    for tenant in map.tenant_ids() {
+        let trace = TraceId::new(Timestamp::from_secs(900), [u8::try_from(tenant.0).unwrap(); 10]);
+        let tag = Tag::new(trace, map.tenant(tenant).code, rules().instance, 200, Purpose::Probe);
+        tracker.apply(Input::Planned { tag }, Timestamp::from_secs(900));
+    }
+    let mut snapshot = tracker.snapshot(Timestamp::from_secs(1_000));
+    for view in &mut snapshot.sources {
+        let gone = Drift { column: "level".into(), from: Some("STRING".into()), to: None };
+        view.waiting = 1;
+        view.watermark = Some(Timestamp::from_secs(950));
+        view.blind_since = Some(Timestamp::from_secs(960));
+        view.behind = Some(Duration::from_secs(3));
+        view.drifted = Some(Drifted { since: None, changes: [gone].into(), accept: None });
+    }
+    snapshot
+}
+
+#[test]
+fn nothing_that_happens_makes_a_series_that_was_not_there_from_the_start() {
+    let map = telling_map();
+    let ladder = Ladder::new(&[1, 30].map(Duration::from_secs));
+    let metrics = Metrics::new(map.clone(), &ladder, Arc::new(Vec::new), StageCosts::default()).unwrap();
+    let series = || {
+        let text = metrics.render(Format::Text);
+        let lines = text.lines().filter(|line| !line.starts_with('#') && !line.starts_with("process_"));
+        lines.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect::<Vec<_>>()
+    };
+    let at_the_start = series();
+    every_event(&map).iter().for_each(|event| metrics.record(event, Timestamp::from_secs(1_000)));
+    map.tenant_ids().for_each(|tenant| metrics.put(tenant, Duration::from_secs(1), 200));
+    metrics.show(&troubled_snapshot(&map));
+    let made: Vec<_> = series().into_iter().filter(|series| !at_the_start.contains(series)).collect();
+    assert_eq!(made, [""; 0]);
 }

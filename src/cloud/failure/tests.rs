@@ -19,6 +19,7 @@ use crate::cloud::calls::{CallResult, Calls};
 use crate::cloud::google::{Auth, BIGQUERY, Google, GoogleSettings, Request};
 use crate::domain::tag::TraceId;
 use crate::domain::time::{Timestamp, WallClock};
+use crate::domain::topology::TenantId;
 use crate::domain::tracker::PutResult;
 use crate::inject::{CanaryLine, Injector, Retry};
 use crate::observe::ObserveError;
@@ -177,9 +178,11 @@ async fn put(aws: &Aws) -> Put {
     let now = Timestamp::from_secs(1_795_321_781);
     let injector =
         Injector::new(settings, aws.logs(&Account::in_region("eu-central-1")), WallClock::new(move || now));
-    let canary = CanaryLine { trace: TraceId::new(now, [1; 10]), planned_at: now, line: "x".into() };
+    let trace = TraceId::new(now, [1; 10]);
+    let canary = CanaryLine { trace, tenant: TenantId(0), planned_at: now, line: "x".into() };
     let report = injector.put(vec![canary], &CancellationToken::new()).await;
-    match (&report.results[0].1, report.calls.len()) {
+    let calls = aws.calls().snapshot().into_iter().filter(|(_, operation, _, _)| operation == "PutLogEvents");
+    match (&report.results[0].1, calls.map(|(_, _, _, count)| count).sum::<u64>()) {
         (PutResult::Refused { .. }, 1) => Put::Refused,
         (PutResult::Refused { .. }, _) => Put::TriedAgain,
         (PutResult::Ambiguous { .. }, _) => Put::MaybeIn,

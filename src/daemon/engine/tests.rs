@@ -7,7 +7,8 @@ use crate::domain::outcome::Outcome;
 use crate::domain::tag::TagKey;
 use crate::domain::topology::fixture;
 use crate::domain::tracker::Settings;
-use crate::metrics::{Ladder, StageCosts};
+use crate::inject::TenantPut;
+use crate::metrics::{Format, Ladder, StageCosts};
 use crate::store::Naming;
 use crate::store::tests::{ALL, Folder, open};
 
@@ -18,8 +19,8 @@ fn secs(secs: u64) -> Duration {
 /// What the engine's surroundings hold of it.
 struct Around {
     engine: Engine,
-    departures: mpsc::Receiver<Departure>,
-    puts: mpsc::Sender<PutReport>,
+    departures: mpsc::Receiver<CanaryLine>,
+    puts: mpsc::Sender<Report>,
     _inputs: mpsc::Sender<Input>,
 }
 
@@ -178,7 +179,7 @@ async fn a_clock_that_is_a_little_off_is_followed_slowly() {
     let stop = CancellationToken::new();
     let observe = async {
         loop {
-            let text = metrics.render(crate::metrics::Format::Text);
+            let text = metrics.render(Format::Text);
             let offset = text.lines().find_map(|line| line.strip_prefix("traceprobe_clock_offset_seconds "));
             if offset.is_some_and(|offset| offset.starts_with("0.49") || offset.starts_with("0.5")) {
                 break stop.cancel();
@@ -188,4 +189,34 @@ async fn a_clock_that_is_a_little_off_is_followed_slowly() {
     };
     let (end, ()) = tokio::join!(around.engine.run(stop.clone()), observe);
     assert_eq!(end, End::Stopped);
+}
+
+#[tokio::test]
+async fn a_put_of_a_log_group_that_tenants_share_is_counted_for_each_of_them() {
+    let folder = Folder::new();
+    let around = engine(&folder, 1_000).await;
+    let metrics = around.engine.metrics.clone();
+    let stop = CancellationToken::new();
+    let took = |tenant, secs: u64| TenantPut { tenant, took: Duration::from_secs(secs), bytes: 200 };
+    let puts = vec![took(fixture::ACME, 7), took(fixture::GLOBEX, 7), took(fixture::GLOBEX, 1)];
+    around.puts.send(Report { results: Vec::new(), puts }).await.unwrap();
+    let observe = async {
+        let sum = r#"traceprobe_injection_seconds_sum{tenant="globex"} 8"#;
+        loop {
+            let text = metrics.render(Format::Text);
+            if text.contains(sum) {
+                break stop.cancel();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::join!(around.engine.run(stop.clone()), observe);
+    let text = metrics.render(Format::Text);
+    for series in [
+        r#"traceprobe_injection_seconds_count{tenant="acme"} 1"#,
+        r#"traceprobe_injection_seconds_sum{tenant="acme"} 7"#,
+        r#"traceprobe_injection_seconds_count{tenant="globex"} 2"#,
+    ] {
+        assert!(text.contains(series), "{series} is not in\n{text}");
+    }
 }

@@ -1,0 +1,196 @@
+//! Metric families whose labels are types.
+//!
+//! A family is declared once, by its name, kind, label set and help text, and has every series that its label set can
+//! make from then on. Only this file gives label values to the `prometheus` crate; clippy refuses it elsewhere.
+
+use std::borrow::Cow;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+};
+
+use super::closing::{ClosingHistogram, ClosingSeries, Ladder};
+use super::labels::{Labels, NoLabels};
+use super::table::Row;
+use crate::domain::topology::Topology;
+
+/// A number that only grows.
+pub(super) type Counter<L> = Family<IntCounterVec, L>;
+/// A number that is measured.
+pub(super) type Gauge<L> = Family<GaugeVec, L>;
+/// A number of things.
+pub(super) type IntGauge<L> = Family<IntGaugeVec, L>;
+/// How long the probe itself takes: calls, widths, delays.
+pub(super) type Timing<L> = Family<HistogramVec, L>;
+/// How long the pipeline takes, counted so that a stall cannot silence it.
+pub(super) type Latency<L> = Family<ClosingHistogram, L>;
+
+/// Buckets of [`Timing`], in seconds.
+const OWN_SECONDS: [f64; 15] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// A metric: one series for each value of its label set.
+#[derive(Clone, Debug)]
+pub(super) struct Family<K, L> {
+    metric: K,
+    topology: Arc<Topology>,
+    labels: PhantomData<L>,
+}
+
+impl<K: Kind, L: Labels> Family<K, L> {
+    /// Registers it, with every series that its labels can make.
+    pub(super) fn declare(
+        declared: &mut Declared,
+        name: &'static str,
+        help: &'static str,
+    ) -> prometheus::Result<Self> {
+        let row = Row { name, kind: K::NAME, labels: L::NAMES, help };
+        let metric = K::new(&row, &declared.ladder)?;
+        declared.register(metric.clone(), [row])?;
+        declared.closing.extend(metric.closing());
+        let family = Self { metric, topology: declared.topology.clone(), labels: PhantomData };
+        for labels in L::all(&family.topology) {
+            family.at(labels);
+        }
+        Ok(family)
+    }
+
+    /// The series with these labels.
+    pub(super) fn at(&self, labels: L) -> K::Series {
+        self.metric.series(labels.values(&self.topology).as_ref())
+    }
+}
+
+impl<K: Kind> Family<K, NoLabels> {
+    /// The one series of a family without labels.
+    pub(super) fn only(&self) -> K::Series {
+        self.at(NoLabels {})
+    }
+}
+
+/// The metrics that were declared so far.
+pub(super) struct Declared {
+    topology: Arc<Topology>,
+    ladder: Ladder,
+    /// What a scrape reads.
+    pub(super) registry: Registry,
+    /// What the documentation says of them.
+    pub(super) rows: Vec<Row>,
+    /// Those that have exemplars.
+    pub(super) closing: Vec<ClosingHistogram>,
+}
+
+impl Declared {
+    /// None. `ladder` has the buckets of latencies.
+    pub(super) fn new(topology: Arc<Topology>, ladder: Ladder) -> Self {
+        Self { topology, ladder, registry: Registry::new(), rows: Vec::new(), closing: Vec::new() }
+    }
+
+    /// Adds what a collector collects, as the documentation shows it.
+    pub(super) fn register(
+        &mut self,
+        collector: impl Collector + 'static,
+        rows: impl IntoIterator<Item = Row>,
+    ) -> prometheus::Result<()> {
+        self.rows.extend(rows);
+        self.registry.register(Box::new(collector))
+    }
+}
+
+/// A kind of metric.
+pub(super) trait Kind: Collector + Clone + 'static {
+    /// As Prometheus names its type.
+    const NAME: &'static str;
+
+    /// What counts.
+    type Series;
+
+    /// One without series.
+    fn new(row: &Row, ladder: &Ladder) -> prometheus::Result<Self>;
+
+    /// The series with these label values, which is made if it is new.
+    fn series(&self, values: &[Cow<'_, str>]) -> Self::Series;
+
+    /// Itself, if it has exemplars.
+    fn closing(&self) -> Option<ClosingHistogram> {
+        None
+    }
+}
+
+impl Kind for IntCounterVec {
+    const NAME: &'static str = "counter";
+    type Series = IntCounter;
+
+    fn new(row: &Row, _: &Ladder) -> prometheus::Result<Self> {
+        Self::new(Opts::new(row.name, row.help), row.labels)
+    }
+
+    fn series(&self, values: &[Cow<'_, str>]) -> IntCounter {
+        child(self, values)
+    }
+}
+
+impl Kind for GaugeVec {
+    const NAME: &'static str = "gauge";
+    type Series = prometheus::Gauge;
+
+    fn new(row: &Row, _: &Ladder) -> prometheus::Result<Self> {
+        Self::new(Opts::new(row.name, row.help), row.labels)
+    }
+
+    fn series(&self, values: &[Cow<'_, str>]) -> prometheus::Gauge {
+        child(self, values)
+    }
+}
+
+impl Kind for IntGaugeVec {
+    const NAME: &'static str = "gauge";
+    type Series = prometheus::IntGauge;
+
+    fn new(row: &Row, _: &Ladder) -> prometheus::Result<Self> {
+        Self::new(Opts::new(row.name, row.help), row.labels)
+    }
+
+    fn series(&self, values: &[Cow<'_, str>]) -> prometheus::IntGauge {
+        child(self, values)
+    }
+}
+
+impl Kind for HistogramVec {
+    const NAME: &'static str = "histogram";
+    type Series = Histogram;
+
+    fn new(row: &Row, _: &Ladder) -> prometheus::Result<Self> {
+        let options = HistogramOpts::new(row.name, row.help).buckets(OWN_SECONDS.to_vec());
+        Self::new(options, row.labels)
+    }
+
+    fn series(&self, values: &[Cow<'_, str>]) -> Histogram {
+        child(self, values)
+    }
+}
+
+impl Kind for ClosingHistogram {
+    const NAME: &'static str = "histogram";
+    type Series = ClosingSeries;
+
+    fn new(row: &Row, ladder: &Ladder) -> prometheus::Result<Self> {
+        Self::new(row.name, row.help, row.labels, ladder.clone())
+    }
+
+    fn series(&self, values: &[Cow<'_, str>]) -> ClosingSeries {
+        self.with_labels(values)
+    }
+
+    fn closing(&self) -> Option<ClosingHistogram> {
+        Some(self.clone())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where a label set becomes label values")]
+fn child<T: MetricVecBuilder>(vec: &MetricVec<T>, values: &[Cow<'_, str>]) -> T::M {
+    vec.with_label_values(values)
+}

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::journal;
+use super::log_events;
 use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::tracker::Input;
 
@@ -62,7 +62,7 @@ async fn ask_for_ever(address: &str, every: Duration, inputs: &mpsc::Sender<Inpu
             Err(reason) => {
                 // Said once, not every minute.
                 if std::mem::take(&mut known) {
-                    journal::clock_unknown(&reason);
+                    log_events::clock_unknown(&reason);
                 }
             }
         }

@@ -15,8 +15,8 @@ use tracing::info;
 use super::build;
 use super::clock::ProbeClock;
 use super::engine::{self, Engine, Lane};
-use super::keeper::{self, Keeper};
 use super::last_scrape::Scrapes;
+use super::store_writer::{self, StoreWriter};
 use super::supervisor::Supervisor;
 use super::{clock_error, injecting, readiness};
 use crate::cloud::calls::Calls;
@@ -29,7 +29,7 @@ use crate::domain::tracker::{self, Tracker};
 use crate::domain::verdict::Criteria;
 use crate::metrics::{self, Ladder, Metrics};
 use crate::observe::{self, pace};
-use crate::store::{Naming, Range};
+use crate::store::{LoadLimits, Naming};
 use crate::web;
 
 /// Inputs that may wait for the engine. Observers wait when it is full, which shows as the age of their watermarks.
@@ -137,7 +137,7 @@ impl Daemon {
             metrics,
             keys: recognizer.keys,
             instance,
-            keeper: started.keeper,
+            store: started.writer,
             lanes,
             wanted,
             snapshots,
@@ -233,18 +233,18 @@ async fn open_store(
     config: &Config,
     topology: &Arc<Topology>,
     clock: &WallClock,
-) -> anyhow::Result<keeper::Started> {
+) -> anyhow::Result<store_writer::OpenedStore> {
     let probe = &config.probe;
     let name = probe.instance.clone();
     let naming = if probe.instance_is_the_host { Naming::Host(name) } else { Naming::Configured(name) };
     let settings = config.tracker_settings();
-    let range = Range {
+    let limits = LoadLimits {
         since: clock.now() - config.store.keep,
         delivered: settings.remember,
         failures: settings.remember_failures,
     };
-    let keep = keeper::Settings::new(config.store.path.clone(), KEEP_TRACES, config.store.keep);
-    Keeper::start(keep, topology.clone(), naming, range, clock.clone()).await.context("store.path")
+    let settings = store_writer::Settings::new(config.store.path.clone(), KEEP_TRACES, config.store.keep);
+    StoreWriter::open(settings, topology.clone(), naming, limits, clock.clone()).await.context("store.path")
 }
 
 fn app(config: &Config, clock: &WallClock, engine: &Engine, scrapes: &Arc<Scrapes>) -> web::App {
@@ -272,7 +272,7 @@ fn app(config: &Config, clock: &WallClock, engine: &Engine, scrapes: &Arc<Scrape
         settings: Arc::new(settings),
         config: Arc::new(shown.unwrap_or_default()),
         ready: Arc::new(ready),
-        kept: Arc::new(readiness::kept(engine.keeper.state())),
+        kept: Arc::new(readiness::kept(engine.store.state())),
         scrape: Arc::new(move |format| {
             scrapes.note();
             metrics.render(format)

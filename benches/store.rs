@@ -17,7 +17,7 @@ use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TraceId};
 use traceprobe::domain::time::{Interval, Timestamp};
 use traceprobe::domain::topology::{TenantId, Topology};
 use traceprobe::domain::trace::{Arrival, Hop, Origin, Put, Trace};
-use traceprobe::store::{Batch, Changes, Range, Store};
+use traceprobe::store::{Batch, Changes, LoadLimits, Store};
 
 const START: Timestamp = Timestamp::from_secs(1_795_321_781);
 /// Most traces that a busy engine commits together.
@@ -62,7 +62,7 @@ fn main() {
         together.per_second / one_by_one.per_second
     );
 
-    let range = Range { since: Timestamp::MIN, delivered: 10_000, failures: 1_000 };
+    let range = LoadLimits { since: Timestamp::MIN, delivered: 10_000, failures: 1_000 };
     let (loaded, took) = timed(|| store.load(range).expect("it can be read").traces.len());
     println!("{:<44} {:>9.1} ms", format!("restoring {loaded} traces"), took * 1e3);
     let everything = Changes::from(all.clone());

@@ -23,7 +23,7 @@ use traceprobe::daemon::{build, clock};
 use traceprobe::domain::canary::Integrity;
 use traceprobe::domain::sighting::{Wanted, WantedTrace};
 use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TraceId};
-use traceprobe::observe::{SourceSettings, gcs};
+use traceprobe::observe::{Site, SourceSettings, gcs};
 
 const TENANTS: usize = 2;
 const CANARIES: usize = 100;
@@ -193,8 +193,11 @@ impl Scene {
     /// Reads the bucket of Cloud Storage once, in small pages, and counts intact copies by trace.
     async fn read_cloud_storage_in_pages_of(&self, page: u32, traces: &[&Trace]) -> HashMap<String, usize> {
         let config = Config::load(&self.config, self.variables()).expect("the daemon has read it");
-        let (topology, recognizer) = (config.topology(), build::recognizer(&config));
-        let clients = build::clients(&config, Calls::default()).await.expect("the daemon made them");
+        let topology = config.topology();
+        let recognizer = build::recognizer(&config.keyring, &topology);
+        let clients = build::clients(&config.aws, &config.google, Calls::default())
+            .await
+            .expect("the daemon made them");
         let clock = clock::system().wall();
         let ids = traces.iter().filter_map(|trace| TraceId::parse(&trace.id));
         let trace = ids.min().expect("there are traces");
@@ -203,16 +206,23 @@ impl Scene {
         let tag = Tag::new(trace, tenant, instance, 100, Purpose::Check);
         let waiting = [WantedTrace { tag, planned_at: trace.planned_at() }];
         let wanted = Wanted { waiting: waiting.into(), ..Wanted::default() };
-        let (id, gcs) = topology
+        let (id, rhythm, gcs) = topology
             .source_ids()
             .zip(&config.sources)
             .find_map(|(id, source)| match &source.settings {
-                SourceSettings::Gcs(gcs) => Some((id, gcs)),
+                SourceSettings::Gcs(gcs) => Some((id, source.rhythm, gcs)),
                 _ => None,
             })
             .expect("a stage is in Cloud Storage");
         let settings = SourceSettings::Gcs(gcs::Settings { page, ..gcs::Settings::clone(gcs) }.into());
-        let site = build::site(&config, &topology, id, &clients, &recognizer, &clock);
+        let site = Site {
+            topology: &topology,
+            source: id,
+            rhythm,
+            clients: &clients,
+            recognizer: &recognizer,
+            clock: &clock,
+        };
         let sweep = settings.poll_once(&site, &wanted).await.expect("the client was made");
         let sweep = sweep.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!((sweep.watermark, sweep.reading.decode_errors), (Some(sweep.started), 0));

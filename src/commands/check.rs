@@ -14,6 +14,7 @@ use crate::daemon::clock;
 use crate::domain::sighting::{Wanted, WantedTrace};
 use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use crate::domain::time::WallClock;
+use crate::observe::Site;
 
 use super::run;
 
@@ -65,20 +66,21 @@ impl Check {
 
 /// Tries every log group and source, and says how many failed.
 async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<usize> {
-    let clients = build::clients(config, Calls::default()).await?;
+    let clients = build::clients(&config.aws, &config.google, Calls::default()).await?;
     let topology = config.topology();
     let mut failed = 0;
-    for destination in build::destinations(config, &clients, clock) {
+    for destination in build::destinations(&config.tenants, &clients, clock) {
         let names = destination.tenants.iter().map(|id| &*config.tenants[usize::from(id.0)].name);
         let names: Vec<_> = names.collect();
         let reached = destination.injector.reach().await;
         failed += say(&destination.name, &names, reached.map(|()| "the log stream is there".to_owned()));
     }
-    let recognizer = build::recognizer(config);
+    let recognizer = build::recognizer(&config.keyring, &topology);
     for (id, source) in topology.source_ids().zip(&config.sources) {
         let names = source.tenants.iter().map(|id| &*config.tenants[usize::from(id.0)].name);
         let names: Vec<_> = names.collect();
-        let site = build::site(config, &topology, id, &clients, &recognizer, clock);
+        let (topology, clients, recognizer, rhythm) = (&topology, &clients, &recognizer, source.rhythm);
+        let site = Site { topology, source: id, rhythm, clients, recognizer, clock };
         let (timeout, wanted) = (source.rhythm.timeout, nobody(config, clock));
         let looked = tokio::time::timeout(timeout, source.settings.poll_once(&site, &wanted)).await;
         let said = match looked {

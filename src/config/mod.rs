@@ -34,6 +34,7 @@ use crate::cloud::google::GoogleSettings;
 use crate::domain::tag::{InstanceCode, Keyring};
 use crate::domain::topology::{Stage, Topology};
 use crate::domain::tracker;
+use crate::domain::verdict::Criteria;
 use crate::keys::fault::{Checked, Reported, suggestion};
 pub use crate::keys::fault::{Fault, Faults};
 use crate::keys::reader::{Context, ShownTables, Variables};
@@ -53,6 +54,10 @@ const VARIABLES: Variables = Variables {
 const RIDE: Duration = Duration::from_secs(120);
 /// Failed traces that are remembered for each tenant beside the finished ones: more than anybody reads on one page.
 const REMEMBER_FAILURES: usize = 100;
+/// Only traces that were planned within this time count for a verdict.
+const VERDICT_WINDOW: Duration = Duration::from_secs(15 * 60);
+/// Set by ECS for every container (task metadata endpoint version 4).
+const ECS_METADATA: &str = "ECS_CONTAINER_METADATA_URI_V4";
 
 /// A sound configuration.
 #[derive(Clone, Debug)]
@@ -79,6 +84,8 @@ pub struct Config {
     pub keyring: Keyring,
     /// What is sound but worth knowing, one sentence each.
     pub notes: Vec<String>,
+    /// Where ECS tells of our task, if the probe runs as one. Not a key: the environment of every container has it.
+    pub ecs_metadata: Option<String>,
     topology: Topology,
     shown: ShownTables,
 }
@@ -152,6 +159,23 @@ impl Config {
     pub fn to_toml_without_secrets(&self) -> String {
         show::to_toml(&self.shown, &self.tenants, &self.sources)
     }
+
+    /// The same values as JSON, for `/config`.
+    #[must_use]
+    pub fn to_json_without_secrets(&self) -> serde_json::Value {
+        show::to_json(&self.shown)
+    }
+
+    /// How verdicts are reached.
+    #[must_use]
+    pub fn criteria(&self) -> Criteria {
+        let intervals = self.tenants.iter().map(|tenant| tenant.interval);
+        Criteria {
+            slo: self.probe.slo,
+            window: VERDICT_WINDOW,
+            interval: intervals.max().unwrap_or(self.probe.interval),
+        }
+    }
 }
 
 fn read(context: &mut Context, root: &Table) -> Checked<Config> {
@@ -209,6 +233,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
         sources,
         keyring: keyring?,
         notes,
+        ecs_metadata: context.env.get(ECS_METADATA).filter(|address| !address.is_empty()).cloned(),
         topology,
         shown: ShownTables::new(),
     })

@@ -1,5 +1,6 @@
 //! The configuration in force, for people: defaults and overrides included, secrets not.
 
+use serde_json::{Map, Value as Json};
 use toml::Value;
 
 use super::settings::{Source, Tenant};
@@ -45,6 +46,53 @@ pub(super) fn to_toml(tables: &ShownTables, tenants: &[Tenant], sources: &[Sourc
         text += &format!("# source {} (for {})\n", source.name, names.join(", "));
     }
     text
+}
+
+/// The same values as JSON, table by table; keys that are not set are left out.
+pub(super) fn to_json(tables: &ShownTables) -> Json {
+    let mut root = Map::new();
+    for (header, values) in tables.values() {
+        let table = table_at(&mut root, header);
+        for shown in values {
+            if let Some(value) = &shown.value {
+                table.insert(shown.name.to_owned(), json_value(value));
+            }
+        }
+    }
+    Json::Object(root)
+}
+
+/// The table under a header, begun where it is new. As in TOML, `[[tenant]]` begins a further element of a list, and
+/// `[tenant.stage.archive]` belongs to its last one.
+fn table_at<'a>(root: &'a mut Map<String, Json>, header: &str) -> &'a mut Map<String, Json> {
+    let path: Vec<_> = header.trim_matches(['[', ']']).split('.').collect();
+    let last = path.len() - 1;
+    let mut table = root;
+    for (depth, name) in path.into_iter().enumerate() {
+        let is_list = depth == last && header.starts_with("[[");
+        let new = if is_list { Json::Array(Vec::new()) } else { Json::Object(Map::new()) };
+        let mut place = table.entry(name).or_insert(new);
+        if let Json::Array(items) = place {
+            if is_list {
+                items.push(Json::Object(Map::new()));
+            }
+            place = items.last_mut().expect("a list is begun with an element");
+        }
+        table = place.as_object_mut().expect("headers name tables, and no key has a table's name");
+    }
+    table
+}
+
+fn json_value(value: &Value) -> Json {
+    match value {
+        Value::String(text) => text.as_str().into(),
+        Value::Integer(number) => (*number).into(),
+        Value::Float(number) => (*number).into(),
+        Value::Boolean(yes) => (*yes).into(),
+        Value::Datetime(time) => time.to_string().into(),
+        Value::Array(items) => items.iter().map(json_value).collect(),
+        Value::Table(table) => table.iter().map(|(name, value)| (name.clone(), json_value(value))).collect(),
+    }
 }
 
 fn toml_value(value: &Value) -> String {

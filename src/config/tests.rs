@@ -403,6 +403,10 @@ fn the_configuration_in_force_is_shown_without_secrets_and_loads_again() {
     assert!(shown.contains("external_id = \"…\"  # from TRACEPROBE_TENANT_ACME_EXTERNAL_ID"), "{shown}");
     assert!(shown.contains("interval = \"30s\"  # default"), "{shown}");
     assert!(shown.contains("# source bigquery p.d.t (for acme, globex)"), "{shown}");
+    let json = config.to_json_without_secrets();
+    assert_eq!(json, toml::from_str::<serde_json::Value>(&shown).unwrap());
+    assert_eq!(json["tenant"][0]["external_id"], "…");
+    assert_eq!(json["tenant"][1]["stage"]["stream"]["stream"], "other");
     let again = Config::parse(&shown.replace('…', "half-a-lock"), env(&[])).unwrap();
     assert_eq!(again.probe, config.probe);
     assert_eq!(again.tenants, config.tenants);

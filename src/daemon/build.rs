@@ -1,4 +1,4 @@
-//! From a configuration to parts that are ready to run. Nothing is called and nothing is started here.
+//! From values of the configuration to single parts; `wire` joins them. Nothing is called and nothing is started here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,17 +8,18 @@ use anyhow::Context as _;
 
 use crate::cloud::Clients;
 use crate::cloud::account::Account;
-use crate::cloud::aws::Aws;
-use crate::cloud::calls::Calls;
+use crate::cloud::aws::{Aws, AwsSettings};
+use crate::cloud::calls::{CallResult, Calls};
 use crate::cloud::google::{Google, GoogleSettings};
-use crate::config::Config;
+use crate::config::Tenant;
 use crate::domain::cost::Costs;
 use crate::domain::kind::Kind;
+use crate::domain::tag::Keyring;
 use crate::domain::time::WallClock;
-use crate::domain::topology::{SourceId, TenantId, Topology};
+use crate::domain::topology::{Stage, TenantId, Topology};
 use crate::inject::{self, Injector, Retry};
-use crate::metrics::StageCosts;
-use crate::observe::{Recognizer, Site, spec};
+use crate::metrics::{self, StageCosts};
+use crate::observe::{Recognizer, spec};
 
 /// Makes the clients that injectors and observers need. Credentials are read from where the tools of both clouds keep
 /// them.
@@ -26,12 +27,12 @@ use crate::observe::{Recognizer, Site, spec};
 /// # Errors
 ///
 /// When Google credentials are needed and cannot be used.
-pub async fn clients(config: &Config, calls: Calls) -> anyhow::Result<Clients> {
-    let aws = Aws::new(config.aws.clone(), calls.clone()).await;
-    let google = if config.google.services.is_empty() {
+pub async fn clients(aws: &AwsSettings, google: &GoogleSettings, calls: Calls) -> anyhow::Result<Clients> {
+    let aws = Aws::new(aws.clone(), calls.clone()).await;
+    let google = if google.services.is_empty() {
         None
     } else {
-        let settings = GoogleSettings { aws: Some(aws.for_role(None, None)), ..config.google.clone() };
+        let settings = GoogleSettings { aws: Some(aws.for_role(None, None)), ..google.clone() };
         Some(Google::new(&settings, calls).await.context("gcp.auth")?)
     };
     Ok(Clients { aws, google })
@@ -43,16 +44,16 @@ pub struct Destination {
     pub name: String,
     /// Puts canaries there.
     pub injector: Injector,
-    /// Whose.
+    /// Whose canaries go there.
     pub tenants: Vec<TenantId>,
 }
 
 /// One injector for each log group, so that all canaries due for it leave in one call.
 #[must_use]
-pub fn destinations(config: &Config, clients: &Clients, clock: &WallClock) -> Vec<Destination> {
+pub fn destinations(tenants: &[Tenant], clients: &Clients, clock: &WallClock) -> Vec<Destination> {
     let mut known: HashMap<(&Account, &str, &str), usize> = HashMap::new();
     let mut all: Vec<Destination> = Vec::new();
-    for (index, tenant) in config.tenants.iter().enumerate() {
+    for (index, tenant) in tenants.iter().enumerate() {
         let id = TenantId(u16::try_from(index).unwrap_or(u16::MAX));
         let key = (&tenant.account, &*tenant.log_group, &*tenant.log_stream);
         if let Some(at) = known.get(&key) {
@@ -78,30 +79,27 @@ pub fn destinations(config: &Config, clients: &Clients, clock: &WallClock) -> Ve
 
 /// What every observer needs to tell our canaries from everything else.
 #[must_use]
-pub fn recognizer(config: &Config) -> Recognizer {
-    let topology = config.topology();
+pub fn recognizer(keyring: &Keyring, topology: &Topology) -> Recognizer {
     let templates = topology.tenants().iter().map(|tenant| (tenant.code, tenant.template.clone()));
-    Recognizer { keys: Arc::new(config.keyring.clone()), templates: templates.collect() }
-}
-
-/// What the observer of a source is made of beside its settings.
-#[must_use]
-pub fn site<'a>(
-    config: &Config,
-    topology: &'a Topology,
-    source: SourceId,
-    clients: &'a Clients,
-    recognizer: &'a Recognizer,
-    clock: &'a WallClock,
-) -> Site<'a> {
-    let rhythm = config.sources[source.0 as usize].rhythm;
-    Site { topology, source, rhythm, clients, recognizer, clock }
+    Recognizer { keys: Arc::new(keyring.clone()), templates: templates.collect() }
 }
 
 /// What injection and each stage call and cost.
 #[must_use]
-pub fn costs(config: &Config) -> StageCosts {
+pub fn costs(stages: &[Stage]) -> StageCosts {
     let kinds = || Kind::ALL.iter().map(|kind| spec(*kind).costs);
     let all: Vec<Costs> = kinds().chain([inject::COSTS]).collect();
-    StageCosts { all, stages: config.stages.iter().map(|stage| spec(stage.kind).costs).collect() }
+    StageCosts { all, stages: stages.iter().map(|stage| spec(stage.kind).costs).collect() }
+}
+
+/// The clients' call counter as the metrics read it.
+#[must_use]
+pub fn calls_so_far(calls: Calls) -> metrics::CallsSoFar {
+    let call = |(service, operation, result, count): (&str, String, CallResult, u64)| metrics::Calls {
+        service: service.to_owned(),
+        operation,
+        result: result.as_str().to_owned(),
+        count,
+    };
+    Arc::new(move || calls.snapshot().into_iter().map(call).collect())
 }

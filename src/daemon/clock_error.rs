@@ -12,32 +12,26 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::journal;
+use super::log_events;
+use super::supervisor::Task;
 use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::tracker::Input;
 
-/// Set by ECS for every container (task metadata endpoint version 4).
-const VARIABLE: &str = "ECS_CONTAINER_METADATA_URI_V4";
 /// The bound moves slowly: a clock of a host drifts by microseconds a second.
-pub(super) const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_secs(60);
 /// The endpoint is on the host.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// A bound beyond this says no more than that nothing is known, and would only make arithmetic overflow.
 const MAX_BOUND: Duration = Duration::from_secs(3_600);
 
-/// Where the metadata of our task is, if we are a task.
-pub(super) fn address() -> Option<String> {
-    let base = std::env::var(VARIABLE).ok().filter(|base| !base.is_empty())?;
-    Some(format!("{}/task", base.trim_end_matches('/')))
+/// The task that asks the metadata at `base`, as ECS names it.
+pub(super) fn task(base: &str, inputs: mpsc::Sender<Input>, stop: CancellationToken) -> Task {
+    let address = format!("{}/task", base.trim_end_matches('/'));
+    Task::new("ask how far off the clock is", watch(address, EVERY, inputs, stop))
 }
 
 /// Asks until it is stopped.
-pub(super) async fn watch(
-    address: String,
-    every: Duration,
-    inputs: mpsc::Sender<Input>,
-    stop: CancellationToken,
-) {
+async fn watch(address: String, every: Duration, inputs: mpsc::Sender<Input>, stop: CancellationToken) {
     let _stopped = stop.run_until_cancelled(ask_for_ever(&address, every, &inputs)).await;
 }
 
@@ -62,7 +56,7 @@ async fn ask_for_ever(address: &str, every: Duration, inputs: &mpsc::Sender<Inpu
             Err(reason) => {
                 // Said once, not every minute.
                 if std::mem::take(&mut known) {
-                    journal::clock_unknown(&reason);
+                    log_events::clock_unknown(&reason);
                 }
             }
         }
@@ -72,14 +66,14 @@ async fn ask_for_ever(address: &str, every: Duration, inputs: &mpsc::Sender<Inpu
 async fn ask(client: &Client, address: &str) -> Result<OwnClock, String> {
     let get = async { client.get(address).send().await?.error_for_status()?.bytes().await };
     let body = get.await.map_err(|error: reqwest::Error| error.without_url().to_string())?;
-    let task: Task = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+    let task: Metadata = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
     task.clock().ok_or_else(|| "the task metadata says nothing of it".to_owned())
 }
 
 /// The answer, as far as it matters here.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Task {
+struct Metadata {
     /// Not where the documentation has it, but where some put it.
     clock_drift: Option<ClockDrift>,
     containers: Option<Vec<Container>>,
@@ -102,7 +96,7 @@ struct ClockDrift {
     clock_synchronization_status: Option<String>,
 }
 
-impl Task {
+impl Metadata {
     /// All containers share the clock of their host; where what is said of them differs, the worst counts.
     fn clock(&self) -> Option<OwnClock> {
         let containers =
@@ -144,7 +138,7 @@ mod tests {
     use super::*;
 
     fn clock(json: Value) -> Option<OwnClock> {
-        serde_json::from_value::<Task>(json).unwrap().clock()
+        serde_json::from_value::<Metadata>(json).unwrap().clock()
     }
 
     fn reference() -> Option<Timestamp> {

@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::ProbeClock;
-use super::journal;
-use super::keeper::{Commit, Keeper};
+use super::log_events;
+use super::store_writer::{Commit, StoreWriter};
 use crate::domain::schedule::Schedule;
 use crate::domain::sighting::Wanted;
 use crate::domain::steady::{Compared, Offset};
@@ -52,14 +52,14 @@ pub struct Lane {
     pub departures: mpsc::Sender<CanaryLine>,
 }
 
-/// See the module.
+/// The one task that owns the tracker and the schedules: it decides what each input means and carries out what follows.
 pub struct Engine {
     /// Decides.
     pub tracker: Tracker,
     /// The map.
     pub topology: Arc<Topology>,
-    /// Remembers.
-    pub keeper: Keeper,
+    /// Keeps what outlives a restart.
+    pub store: StoreWriter,
     /// Counts.
     pub metrics: Metrics,
     /// Signs tags.
@@ -133,7 +133,7 @@ impl Engine {
                     // Dropping the lanes also closes the injectors' queues: what is in them still leaves.
                     self.lanes.clear();
                     landing_until = Some(now + self.stop_grace);
-                    journal::landing(self.tracker.in_flight(), self.stop_grace);
+                    log_events::stopping(self.tracker.in_flight(), self.stop_grace);
                 }
             }
             self.take_what_is_ready(&mut turn);
@@ -159,8 +159,8 @@ impl Engine {
         }
         let now = self.clock.now();
         self.publish(now);
-        journal::farewell(self.tracker.in_flight_traces(), &self.topology, now);
-        self.keeper.close().await;
+        log_events::stopped(self.tracker.in_flight_traces(), &self.topology, now);
+        self.store.close().await;
         End::Stopped
     }
 
@@ -170,12 +170,12 @@ impl Engine {
         // The injectors end with the engine, and whoever watches over them must know why.
         stop.cancel();
         let now = self.clock.now();
-        journal::clock_stepped(by, self.tracker.in_flight());
+        log_events::clock_stepped(by, self.tracker.in_flight());
         let events = self.tracker.abandon(now);
         self.commit(&mut Turn::default()).await;
         events.iter().for_each(|event| self.metrics.record(event, now));
         self.publish(now);
-        self.keeper.close().await;
+        self.store.close().await;
         End::ClockStepped(by)
     }
 
@@ -188,7 +188,7 @@ impl Engine {
             let _no_events = self.tracker.apply(Input::ClockCompared(offset.abs()), self.clock.now());
         }
         if offset.apart(before) > WORTH_TELLING {
-            journal::clock_followed(offset);
+            log_events::clock_followed(offset);
         }
     }
 
@@ -239,10 +239,10 @@ impl Engine {
             schemas: tracker.learned_schemas(),
             violations: tracker.all_violations(),
         };
-        match self.keeper.commit(changes, all).await {
-            // Degraded, the engine goes on: the keeper has said so, and will be given everything later.
+        match self.store.commit(changes, all).await {
+            // Degraded, the engine goes on: the writer has said so, and will be given everything later.
             Commit::Done | Commit::Degraded { .. } => {}
-            Commit::Inherited(loaded) => {
+            Commit::LateLoad(loaded) => {
                 let now = self.clock.now();
                 tracker.restore(loaded.traces, now);
                 tracker.restore_violations(loaded.violations);
@@ -255,7 +255,7 @@ impl Engine {
     fn carry_out(&self, turn: Turn) {
         for (event, at) in &turn.events {
             self.metrics.record(event, *at);
-            journal::write(event, &self.topology);
+            log_events::write(event, &self.topology);
         }
         for (place, departure) in turn.departures {
             place.send(departure);
@@ -325,7 +325,7 @@ impl Engine {
     fn publish(&self, now: Timestamp) {
         let snapshot = self.tracker.snapshot(now);
         self.metrics.show(&snapshot);
-        self.metrics.store_degraded(self.keeper.is_degraded());
+        self.metrics.store_degraded(self.store.is_degraded());
         self.snapshots.send_replace(Arc::new(snapshot));
     }
 }

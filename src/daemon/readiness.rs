@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::keeper::StoreState;
+use super::store_writer::StoreState;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::tracker::Snapshot;
 

@@ -1,9 +1,36 @@
 //! Owns every task of the daemon: each has a name, and none can die unnoticed.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::future::Future;
 
+use futures::future::BoxFuture;
 use tokio::task::{Id, JoinSet};
+
+/// Work with a name that has not been started.
+pub struct Task {
+    name: String,
+    work: BoxFuture<'static, ()>,
+}
+
+impl Task {
+    /// Names some work. Nothing of it runs before [`Supervisor::start`].
+    pub fn new(name: impl Into<String>, work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { name: name.into(), work: Box::pin(work) }
+    }
+
+    /// For people: what it does.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("name", &self.name).finish_non_exhaustive()
+    }
+}
 
 /// The tasks that run, by name.
 #[derive(Debug, Default)]
@@ -23,9 +50,9 @@ pub struct End {
 
 impl Supervisor {
     /// Starts a task.
-    pub fn start(&mut self, name: impl Into<String>, task: impl Future<Output = ()> + Send + 'static) {
-        let handle = self.tasks.spawn(task);
-        self.names.insert(handle.id(), name.into());
+    pub fn start(&mut self, task: Task) {
+        let handle = self.tasks.spawn(task.work);
+        self.names.insert(handle.id(), task.name);
     }
 
     /// Waits until any task ends; `None` when none is left.
@@ -63,8 +90,8 @@ mod tests {
     #[tokio::test]
     async fn a_task_that_panics_is_named() {
         let mut supervisor = Supervisor::default();
-        supervisor.start("waits", std::future::pending());
-        supervisor.start("breaks", async { panic!("no more stack") });
+        supervisor.start(Task::new("waits", std::future::pending()));
+        supervisor.start(Task::new("breaks", async { panic!("no more stack") }));
         let end = supervisor.next_end().await.unwrap();
         assert_eq!(end, End { task: "breaks".into(), panic: Some("no more stack".into()) });
         assert_eq!(supervisor.running().collect::<Vec<_>>(), ["waits"]);

@@ -2,7 +2,7 @@
 //! that tables were found to have, and the name under which this instance signs its canaries.
 //!
 //! One embedded SQLite file and one process that writes it; a whole batch is one transaction, so that a crash at any
-//! moment leaves a state that the probe was in. It waits for the disk, so only the daemon's keeper calls it, off the
+//! moment leaves a state that the probe was in. It waits for the disk, so only the daemon's store writer calls it, off the
 //! engine's path. It must never delete what it cannot read: a damaged file is moved aside, and a file that a newer or
 //! another program wrote is refused untouched.
 
@@ -89,7 +89,7 @@ pub struct SetAside {
 
 /// What to bring back after a restart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Range {
+pub struct LoadLimits {
     /// Only traces that were planned at this instant or later, and violations that were noticed then.
     pub since: Timestamp,
     /// Most finished traces that went well, the newest first.
@@ -354,10 +354,10 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError`]. A single row that makes no sense is counted, and no error.
-    pub fn load(&mut self, range: Range) -> Result<Loaded, StoreError> {
+    pub fn load(&mut self, limits: LoadLimits) -> Result<Loaded, StoreError> {
         const COLUMNS: &str = "id, tenant, planned_at, known";
         let limit = |most: usize| i64::try_from(most).unwrap_or(i64::MAX);
-        let since = range.since.micros();
+        let since = limits.since.micros();
         let mut loaded = Loaded::default();
         let open = format!("SELECT {COLUMNS} FROM trace WHERE finished = 0 AND planned_at >= ?1");
         let delivered = format!(
@@ -371,11 +371,11 @@ impl Store {
              WHERE nth <= ?2"
         );
         self.load_rows(&open, params![since], &mut loaded)?;
-        self.load_rows(&delivered, params![since, limit(range.delivered)], &mut loaded)?;
-        self.load_rows(&failed, params![since, limit(range.failures)], &mut loaded)?;
+        self.load_rows(&delivered, params![since, limit(limits.delivered)], &mut loaded)?;
+        self.load_rows(&failed, params![since, limit(limits.failures)], &mut loaded)?;
         loaded.traces.sort_unstable_by_key(Trace::id);
         schemas::load(&self.connection, &mut loaded)?;
-        violations::load(&self.connection, &self.topology, &range, &mut loaded)?;
+        violations::load(&self.connection, &self.topology, &limits, &mut loaded)?;
         Ok(loaded)
     }
 

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Transaction, params};
 
 use super::record::stage_named;
-use super::{Loaded, Range, StoreError, id_of};
+use super::{LoadLimits, Loaded, StoreError, id_of};
 use crate::domain::sighting::Locator;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Topology;
@@ -32,7 +32,7 @@ pub(super) fn insert(to: &Transaction<'_>, found: &[Violation], map: &Topology) 
 pub(super) fn load(
     from: &Connection,
     map: &Topology,
-    range: &Range,
+    limits: &LoadLimits,
     loaded: &mut Loaded,
 ) -> Result<(), StoreError> {
     let mut select = from.prepare(
@@ -40,7 +40,7 @@ pub(super) fn load(
          ORDER BY noticed_at DESC LIMIT ?2",
     )?;
     let most = i64::try_from(MAX_KNOWN_LEAKS).unwrap_or(i64::MAX);
-    let mut rows = select.query(params![range.since.micros(), most])?;
+    let mut rows = select.query(params![limits.since.micros(), most])?;
     while let Some(row) = rows.next()? {
         let (tenant, stage, locator): (String, String, String) = (row.get(1)?, row.get(2)?, row.get(3)?);
         let (Some(tenant), Some(stage)) = (map.tenant_by_name(&tenant), stage_named(&stage, map)) else {

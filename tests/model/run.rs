@@ -20,7 +20,7 @@ use traceprobe::domain::topology::{
 };
 use traceprobe::domain::trace::Trace;
 use traceprobe::domain::tracker::{Event, Input, PutResult, Settings, Tracker};
-use traceprobe::store::{Batch, Range, Store};
+use traceprobe::store::{Batch, LoadLimits, Store};
 
 use super::heard::Heard;
 use super::history::*;
@@ -406,7 +406,7 @@ impl Run {
         self.began = self.now;
         let committed: Batch = std::mem::take(&mut self.committed).into_values().collect();
         self.store.save(&committed.into()).unwrap();
-        let all = Range { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
+        let all = LoadLimits { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
         let loaded = self.store.load(all).unwrap();
         assert_eq!(loaded.unreadable, 0);
         self.tracker = Tracker::new(self.topology.clone(), self.settings, time(self.now));

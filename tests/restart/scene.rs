@@ -13,14 +13,14 @@ use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::Topology;
 use traceprobe::domain::trace::Trace;
 use traceprobe::sandbox::{Access, Sandbox, Settings, Stage, TruthRecord};
-use traceprobe::store::{Range, Store};
+use traceprobe::store::{LoadLimits, Store};
 
 /// How long after its planned injection a canary that is proven absent is lost.
 pub const GIVE_UP: Duration = Duration::from_secs(6);
 /// Signs the tags of every probe of these tests.
 pub const TAG_KEY: (&str, &str) = ("TRACEPROBE_TAG_KEY", "the key of the restart tests");
 pub const TENANTS: usize = 2;
-const ALL: Range = Range { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
+const ALL: LoadLimits = LoadLimits { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
 
 /// A sandbox and a folder of its own.
 pub struct Scene {

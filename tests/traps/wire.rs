@@ -9,7 +9,7 @@ use traceprobe::daemon::clock;
 use traceprobe::domain::outcome::Outcome;
 use traceprobe::domain::time::Timestamp;
 use traceprobe::sandbox::{self, Fault, Service, ServiceEffect, Stage};
-use traceprobe::store::{Range, Store};
+use traceprobe::store::{LoadLimits, Store};
 
 use crate::support::SOON;
 use crate::support::health::{all_is_well, until_delivered};
@@ -158,7 +158,7 @@ async fn sigterm_during_journal_write() {
         let opened = Store::open(&store, map, clock::system().now()).unwrap();
         assert_eq!(opened.set_aside, None, "life {life}: the store is damaged");
         let mut store = opened.store;
-        let all = Range { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
+        let all = LoadLimits { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
         let loaded = store.load(all).unwrap();
         assert_eq!(loaded.unreadable, 0, "life {life}");
         let known: BTreeSet<String> = loaded.traces.iter().map(|trace| trace.id().to_string()).collect();

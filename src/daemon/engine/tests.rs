@@ -2,7 +2,7 @@ use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::daemon::keeper::{Settings as KeeperSettings, Started};
+use crate::daemon::store_writer::{OpenedStore, Settings as WriterSettings};
 use crate::domain::outcome::Outcome;
 use crate::domain::tag::TagKey;
 use crate::domain::topology::fixture;
@@ -31,9 +31,9 @@ async fn engine(folder: &Folder, queue: usize) -> Around {
 async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
     let topology = Arc::new(fixture::topology());
     let naming = Naming::Host("host".to_owned());
-    let settings = KeeperSettings::new(Some(folder.file()), 1_000, secs(86_400));
-    let started = Keeper::start(settings, topology.clone(), naming, ALL, clock.wall()).await.unwrap();
-    let Started { keeper, instance, loaded } = started;
+    let settings = WriterSettings::new(Some(folder.file()), 1_000, secs(86_400));
+    let started = StoreWriter::open(settings, topology.clone(), naming, ALL, clock.wall()).await.unwrap();
+    let OpenedStore { writer, instance, loaded } = started;
     let settings = Settings {
         slo: secs(30),
         give_up: secs(120),
@@ -60,7 +60,7 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
             StageCosts::default(),
         )
         .unwrap(),
-        keeper,
+        store: writer,
         keys: Arc::new(Keyring::new(TagKey::new("0123456789abcdef").unwrap(), Vec::new())),
         instance: instance.code,
         lanes: vec![Lane { schedule, sizes: vec![200], departures: to_injector }],

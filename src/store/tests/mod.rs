@@ -47,7 +47,8 @@ impl Drop for Folder {
     }
 }
 
-pub(crate) const ALL: Range = Range { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
+pub(crate) const ALL: LoadLimits =
+    LoadLimits { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
 
 pub(super) fn in_memory() -> Store {
     Store::set_up(Connection::open_in_memory().unwrap(), Arc::new(topology())).unwrap()
@@ -326,7 +327,7 @@ fn the_newest_are_kept_of_what_went_well_and_of_what_did_not() {
     assert_eq!(store.prune(3, Timestamp::MIN).unwrap(), 6);
     let kept: Vec<_> = [6, 7, 8, 9, 10, 11, 15].map(|n| canary(n).trace).into();
     assert_eq!(ids(&store.load(ALL).unwrap()), kept);
-    assert_eq!(ids(&store.load(Range { delivered: 1, failures: 2, ..ALL }).unwrap()), kept[3..]);
+    assert_eq!(ids(&store.load(LoadLimits { delivered: 1, failures: 2, ..ALL }).unwrap()), kept[3..]);
     assert_eq!(store.prune(3, t(1)).unwrap(), 7, "what is too old goes, whatever it is");
 }
 
@@ -334,7 +335,7 @@ fn the_newest_are_kept_of_what_went_well_and_of_what_did_not() {
 fn what_was_planned_too_long_ago_is_not_brought_back() {
     let mut store = in_memory();
     save(&mut store, trace(1));
-    assert!(store.load(Range { since: t(1), ..ALL }).unwrap().traces.is_empty());
+    assert!(store.load(LoadLimits { since: t(1), ..ALL }).unwrap().traces.is_empty());
 }
 
 #[test]
@@ -462,7 +463,7 @@ fn a_leak_is_kept_once_as_it_was_noticed_first() {
     let mut store = open(&folder.file()).unwrap().store;
     let [first, second, third] = all;
     assert_eq!(store.load(ALL).unwrap().violations, [second, first, third.clone()]);
-    let lately = store.load(Range { since: t(4), ..ALL }).unwrap().violations;
+    let lately = store.load(LoadLimits { since: t(4), ..ALL }).unwrap().violations;
     assert_eq!(lately, std::slice::from_ref(&third));
     store.prune(100, t(4)).unwrap();
     assert_eq!(store.load(ALL).unwrap().violations, [third]);

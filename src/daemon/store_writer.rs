@@ -2,8 +2,11 @@
 //!
 //! The store is written ahead: what the engine is about to count or send is on disk first. A disk that fails or hangs
 //! must not stop the measuring, so a commit has a time limit, and after a failure the engine goes on in memory while
-//! the keeper tries again every now and then, with all that is known. One job is under way at a time: while one
+//! the writer tries again every now and then, with all that is known. One job is under way at a time: while one
 //! hangs, nothing queues up behind it.
+//!
+//! It has no task of its own: each job runs on a blocking thread of the runtime, and opening it leaves nothing running
+//! unless the disk hangs.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,10 +16,10 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::journal;
+use super::log_events;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::Topology;
-use crate::store::{Changes, Instance, Loaded, Naming, Opened, Range, Store, StoreError};
+use crate::store::{Changes, Instance, LoadLimits, Loaded, Naming, Opened, Store, StoreError};
 
 /// How the store is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +62,7 @@ pub enum StoreState {
     Degraded {
         /// Since when.
         since: Timestamp,
-        /// Why, in words.
+        /// Why, for people.
         reason: Arc<str>,
     },
     /// There is no store.
@@ -73,35 +76,36 @@ pub enum Commit {
     Done,
     /// It is in memory only; all of it is written when the store can be written again.
     Degraded {
-        /// Why, in words.
+        /// Why, for people.
         reason: Arc<str>,
     },
-    /// It is in memory only, and the store, which could not be read when the probe began, can be read now: what an
-    /// earlier life left there, to be restored before the next commit.
-    Inherited(Loaded),
+    /// It is in memory only, and the store, which could not be read when the probe began, can be read now: what a
+    /// previous run left there, to be restored before the next commit.
+    LateLoad(Loaded),
 }
 
-/// A keeper that has begun.
+/// A store writer, and what its store held.
 #[derive(Debug)]
-pub struct Started {
-    /// It.
-    pub keeper: Keeper,
+pub struct OpenedStore {
+    /// Writes what happens from now on.
+    pub writer: StoreWriter,
     /// The name under which this process signs.
     pub instance: Instance,
-    /// What an earlier life left behind.
+    /// What a previous run left behind.
     pub loaded: Loaded,
 }
 
-/// See the module.
+/// Writes what the engine decided to the store, each commit within a time limit, and goes on in memory while the store
+/// cannot be written.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct StoreWriter {
     settings: Settings,
     clock: WallClock,
     state: watch::Sender<StoreState>,
-    desk: Desk,
-    hand: Hand,
-    /// What is still to be read of an earlier life, before anything is written over it.
-    heir_to: Option<Range>,
+    reopen: Reopen,
+    slot: Slot,
+    /// What is still to be read of a previous run, before anything is written over it.
+    load_pending: Option<LoadLimits>,
     retry_at: Instant,
     prune_at: Instant,
 }
@@ -109,91 +113,96 @@ pub struct Keeper {
 /// Opens the database.
 type Open = dyn Fn(Timestamp) -> Result<Opened, StoreError> + Send + Sync;
 
-/// What it takes to begin again.
+/// What it takes to open the database again after a failure.
 #[derive(Clone)]
-struct Desk {
+struct Reopen {
     open: Arc<Open>,
     instance: Instance,
 }
 
-impl std::fmt::Debug for Desk {
+impl std::fmt::Debug for Reopen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Desk").field("instance", &self.instance).finish_non_exhaustive()
+        f.debug_struct("Reopen").field("instance", &self.instance).finish_non_exhaustive()
     }
 }
 
-/// Who has the database now.
+/// Where the database is.
 #[derive(Debug)]
-enum Hand {
-    /// Nobody; `None` while it is not open.
-    Free(Option<Store>),
-    /// A job that may take its time.
-    Busy(JoinHandle<Answer>),
+enum Slot {
+    /// Here; `None` while it is not open.
+    Idle(Option<Store>),
+    /// With a job that may take its time.
+    InUse(JoinHandle<Returned>),
 }
 
-/// The database comes back only if it is worth going on with.
-type Answer = (Option<Store>, Result<Option<Loaded>, StoreError>);
+/// What a job gives back: the database, only if it can still be used, and what was loaded.
+type Returned = (Option<Store>, Result<Option<Loaded>, StoreError>);
 
 enum Job {
+    /// Write these over what is known.
     Changes(Changes),
-    All(Changes),
-    Load(Range),
-    Prune { keep: usize, older_than: Timestamp },
+    /// Write everything that is known, in place of what the file holds in flight.
+    Replace(Changes),
+    Load(LoadLimits),
+    Prune {
+        keep: usize,
+        older_than: Timestamp,
+    },
 }
 
-impl Keeper {
+impl StoreWriter {
     /// Keeps nothing.
     #[must_use]
-    pub fn memory(naming: &Naming, clock: WallClock) -> Started {
+    pub fn memory(naming: &Naming, clock: WallClock) -> OpenedStore {
         let open = Arc::new(|_| Err(StoreError::NoFolder(PathBuf::new())));
         let instance = Instance::of(naming.name());
         let settings = Settings::new(None, 0, Duration::ZERO);
-        let keeper =
-            Self::new(settings, Desk { open, instance: instance.clone() }, StoreState::Memory, None, clock);
-        Started { keeper, instance, loaded: Loaded::default() }
+        let writer =
+            Self::new(settings, Reopen { open, instance: instance.clone() }, StoreState::Memory, None, clock);
+        OpenedStore { writer, instance, loaded: Loaded::default() }
     }
 
-    /// Opens the store and reads what an earlier life left there. When that fails for a reason that may pass, the
-    /// keeper begins degraded, with nothing loaded.
+    /// Opens the store and reads what a previous run left there. When that fails for a reason that may pass, the
+    /// writer begins degraded, with nothing loaded.
     ///
     /// # Errors
     ///
     /// When only another configuration or program can help: [`StoreError::is_a_fault_of_configuration`].
-    pub async fn start(
+    pub async fn open(
         settings: Settings,
         topology: Arc<Topology>,
         naming: Naming,
-        range: Range,
+        limits: LoadLimits,
         clock: WallClock,
-    ) -> Result<Started, StoreError> {
+    ) -> Result<OpenedStore, StoreError> {
         let Some(path) = settings.path.clone() else {
             return Ok(Self::memory(&naming, clock));
         };
         let open = Arc::new(move |now| Store::open(&path, topology.clone(), now));
-        Self::start_with(open, settings, naming, range, clock).await
+        Self::open_with(open, settings, naming, limits, clock).await
     }
 
-    async fn start_with(
+    async fn open_with(
         open: Arc<Open>,
         settings: Settings,
         naming: Naming,
-        range: Range,
+        limits: LoadLimits,
         clock: WallClock,
-    ) -> Result<Started, StoreError> {
+    ) -> Result<OpenedStore, StoreError> {
         let (now, opener, wish) = (clock.now(), open.clone(), naming.clone());
         let first = spawn_blocking(move || {
             let mut store = opened((*opener)(now)?);
             let instance = store.instance(&wish)?;
-            let loaded = store.load(range)?;
+            let loaded = store.load(limits)?;
             Ok::<_, StoreError>((store, instance, loaded))
         });
         // The first answer may take longer than a commit: a large file is checked and read.
         let reason: Arc<str> = match timeout(10 * settings.time_limit, first).await {
             Ok(Ok(Ok((store, instance, loaded)))) => {
-                journal::store_loaded(&loaded);
-                let desk = Desk { open, instance: instance.clone() };
-                let keeper = Self::new(settings, desk, StoreState::Healthy, Some(store), clock);
-                return Ok(Started { keeper, instance, loaded });
+                log_events::store_loaded(&loaded);
+                let reopen = Reopen { open, instance: instance.clone() };
+                let writer = Self::new(settings, reopen, StoreState::Healthy, Some(store), clock);
+                return Ok(OpenedStore { writer, instance, loaded });
             }
             Ok(Ok(Err(error))) if error.is_a_fault_of_configuration() => return Err(error),
             Ok(Ok(Err(error))) => in_words(&error).into(),
@@ -201,24 +210,24 @@ impl Keeper {
             Err(_) => no_answer_within(10 * settings.time_limit),
         };
         let instance = Instance::of(naming.name());
-        let desk = Desk { open, instance: instance.clone() };
-        let mut keeper = Self::new(settings, desk, StoreState::Healthy, None, clock);
-        keeper.heir_to = Some(range);
-        keeper.degrade(reason);
-        Ok(Started { keeper, instance, loaded: Loaded::default() })
+        let reopen = Reopen { open, instance: instance.clone() };
+        let mut writer = Self::new(settings, reopen, StoreState::Healthy, None, clock);
+        writer.load_pending = Some(limits);
+        writer.degrade(reason);
+        Ok(OpenedStore { writer, instance, loaded: Loaded::default() })
     }
 
     fn new(
         settings: Settings,
-        desk: Desk,
+        reopen: Reopen,
         state: StoreState,
         store: Option<Store>,
         clock: WallClock,
     ) -> Self {
         let now = Instant::now();
         let prune_at = now + settings.prune_every;
-        let (state, hand) = (watch::Sender::new(state), Hand::Free(store));
-        Self { settings, clock, state, desk, hand, heir_to: None, retry_at: now, prune_at }
+        let (state, slot) = (watch::Sender::new(state), Slot::Idle(store));
+        Self { settings, clock, state, reopen, slot, load_pending: None, retry_at: now, prune_at }
     }
 
     /// How the store is doing, now and from now on.
@@ -247,16 +256,16 @@ impl Keeper {
                 }
             }
             StoreState::Degraded { reason, .. } => {
-                let hangs = matches!(&self.hand, Hand::Busy(job) if !job.is_finished());
+                let hangs = matches!(&self.slot, Slot::InUse(job) if !job.is_finished());
                 if hangs || Instant::now() < self.retry_at {
                     return Commit::Degraded { reason };
                 }
-                let job = self.heir_to.map_or_else(|| Job::All(all()), Job::Load);
+                let job = self.load_pending.map_or_else(|| Job::Replace(all()), Job::Load);
                 if let Some(loaded) = self.perform(job).await {
-                    journal::store_loaded(&loaded);
-                    self.heir_to = None;
+                    log_events::store_loaded(&loaded);
+                    self.load_pending = None;
                     self.retry_at = Instant::now();
-                    return Commit::Inherited(loaded);
+                    return Commit::LateLoad(loaded);
                 }
             }
         }
@@ -280,7 +289,7 @@ impl Keeper {
             }
         };
         if timeout(limit, closing).await.is_err() {
-            journal::store_left_open(limit);
+            log_events::store_left_open(limit);
         }
     }
 
@@ -300,7 +309,7 @@ impl Keeper {
         let mut task = self.hand_over(store, job);
         match timeout_at(until, &mut task).await {
             Ok(Ok((store, result))) => {
-                self.hand = Hand::Free(store);
+                self.slot = Slot::Idle(store);
                 match result {
                     Ok(None) => self.recover(),
                     Ok(loaded) => return loaded,
@@ -309,7 +318,7 @@ impl Keeper {
             }
             Ok(Err(panic)) => self.degrade(format!("writing the store broke off: {panic}").into()),
             Err(_) => {
-                self.hand = Hand::Busy(task);
+                self.slot = Slot::InUse(task);
                 self.degrade(no_answer_within(limit));
             }
         }
@@ -319,25 +328,25 @@ impl Keeper {
     /// Waits for the job that is under way and takes the database; `None` if that failed or nothing is open. Can be
     /// cancelled without losing either.
     async fn take_store(&mut self) -> Option<Store> {
-        if let Hand::Busy(job) = &mut self.hand {
+        if let Slot::InUse(job) = &mut self.slot {
             let store = match job.await {
                 Ok((store, Ok(_))) => store,
                 // It was given up or nobody waited for it; whoever comes next finds no open database.
                 Ok((_, Err(_))) | Err(_) => None,
             };
-            self.hand = Hand::Free(store);
+            self.slot = Slot::Idle(store);
         }
-        match &mut self.hand {
-            Hand::Free(store) => store.take(),
-            Hand::Busy(_) => None,
+        match &mut self.slot {
+            Slot::Idle(store) => store.take(),
+            Slot::InUse(_) => None,
         }
     }
 
-    fn hand_over(&self, store: Option<Store>, job: Job) -> JoinHandle<Answer> {
-        let (desk, now) = (self.desk.clone(), self.clock.now());
-        spawn_blocking(move || match work(store, job, &desk, now) {
+    fn hand_over(&self, store: Option<Store>, job: Job) -> JoinHandle<Returned> {
+        let (reopen, now) = (self.reopen.clone(), self.clock.now());
+        spawn_blocking(move || match work(store, job, &reopen, now) {
             Ok((store, loaded)) => (Some(store), Ok(loaded)),
-            // Opening it anew checks what is left of it.
+            // Opening it again checks what is left of it.
             Err(error) => (None, Err(error)),
         })
     }
@@ -349,12 +358,12 @@ impl Keeper {
             return;
         }
         self.prune_at = now + self.settings.prune_every;
-        if let Hand::Free(store) = &mut self.hand
+        if let Slot::Idle(store) = &mut self.slot
             && let Some(store) = store.take()
         {
             let older_than = self.clock.now() - self.settings.keep_for;
             let job = Job::Prune { keep: self.settings.keep, older_than };
-            self.hand = Hand::Busy(self.hand_over(Some(store), job));
+            self.slot = Slot::InUse(self.hand_over(Some(store), job));
         }
     }
 
@@ -367,7 +376,7 @@ impl Keeper {
                 StoreState::Degraded { since, .. } => *since,
                 StoreState::Healthy | StoreState::Memory => now,
             };
-            journal::store_degraded(&reason);
+            log_events::store_degraded(&reason);
             *state = StoreState::Degraded { since, reason };
         });
     }
@@ -376,7 +385,7 @@ impl Keeper {
         let now = self.clock.now();
         self.state.send_if_modified(|state| match state {
             StoreState::Degraded { since, .. } => {
-                journal::store_recovered(now.since(*since));
+                log_events::store_recovered(now.since(*since));
                 *state = StoreState::Healthy;
                 true
             }
@@ -388,7 +397,7 @@ impl Keeper {
 fn work(
     store: Option<Store>,
     job: Job,
-    desk: &Desk,
+    reopen: &Reopen,
     now: Timestamp,
 ) -> Result<(Store, Option<Loaded>), StoreError> {
     let mut loaded = None;
@@ -396,15 +405,15 @@ fn work(
     let mut store = match store {
         Some(store) => store,
         None => {
-            let mut store = opened((*desk.open)(now)?);
-            store.set_instance(&desk.instance)?;
+            let mut store = opened((*reopen.open)(now)?);
+            store.set_instance(&reopen.instance)?;
             store
         }
     };
     match job {
         Job::Changes(changes) => store.save(&changes)?,
-        Job::All(all) => store.save_all(&all)?,
-        Job::Load(range) => loaded = Some(store.load(range)?),
+        Job::Replace(all) => store.save_all(&all)?,
+        Job::Load(limits) => loaded = Some(store.load(limits)?),
         Job::Prune { keep, older_than } => drop(store.prune(keep, older_than)?),
     }
     Ok((store, loaded))
@@ -412,7 +421,7 @@ fn work(
 
 fn opened(opened: Opened) -> Store {
     if let Some(aside) = &opened.set_aside {
-        journal::store_set_aside(aside);
+        log_events::store_set_aside(aside);
     }
     opened.store
 }

@@ -21,14 +21,16 @@ fn host() -> Naming {
     Naming::Host("host".to_owned())
 }
 
-async fn start(folder: &Folder, naming: &str) -> Started {
+async fn start(folder: &Folder, naming: &str) -> OpenedStore {
     let naming = Naming::Host(naming.to_owned());
-    Keeper::start(settings(Some(folder.file())), Arc::new(topology()), naming, ALL, clock()).await.unwrap()
+    StoreWriter::open(settings(Some(folder.file())), Arc::new(topology()), naming, ALL, clock())
+        .await
+        .unwrap()
 }
 
-async fn start_on(disk: impl Fn() -> Result<Opened, StoreError> + Send + Sync + 'static) -> Keeper {
+async fn start_on(disk: impl Fn() -> Result<Opened, StoreError> + Send + Sync + 'static) -> StoreWriter {
     let open: Arc<Open> = Arc::new(move |_| disk());
-    Keeper::start_with(open, settings(None), host(), ALL, clock()).await.unwrap().keeper
+    StoreWriter::open_with(open, settings(None), host(), ALL, clock()).await.unwrap().writer
 }
 
 fn changes(ns: impl IntoIterator<Item = u8>) -> Changes {
@@ -48,9 +50,9 @@ fn done(commit: &Commit) {
     assert!(matches!(commit, Commit::Done), "{commit:?}");
 }
 
-fn inherited(commit: &Commit) -> &[Trace] {
+fn late_load(commit: &Commit) -> &[Trace] {
     match commit {
-        Commit::Inherited(loaded) => &loaded.traces,
+        Commit::LateLoad(loaded) => &loaded.traces,
         Commit::Done | Commit::Degraded { .. } => panic!("{commit:?}"),
     }
 }
@@ -58,37 +60,37 @@ fn inherited(commit: &Commit) -> &[Trace] {
 fn reason(commit: &Commit) -> &str {
     match commit {
         Commit::Degraded { reason } => reason,
-        Commit::Done | Commit::Inherited(_) => panic!("{commit:?}"),
+        Commit::Done | Commit::LateLoad(_) => panic!("{commit:?}"),
     }
 }
 
 #[tokio::test]
 async fn what_is_committed_is_there_after_a_restart_and_so_is_the_name() {
     let folder = Folder::new();
-    let mut first = start(&folder, "ip-10-0-0-1").await.keeper;
+    let mut first = start(&folder, "ip-10-0-0-1").await.writer;
     done(&first.commit(changes([1, 2]), nothing_to_resync).await);
     first.close().await;
     let second = start(&folder, "ip-10-0-0-2").await;
     assert_eq!(second.loaded.traces, [trace(1), trace(2)]);
     assert_eq!(second.instance, Instance::of("ip-10-0-0-1"));
-    assert_eq!(*second.keeper.state().borrow(), StoreState::Healthy);
+    assert_eq!(*second.writer.state().borrow(), StoreState::Healthy);
 }
 
 #[tokio::test]
 async fn without_a_store_nothing_waits_and_nothing_is_degraded() {
-    let mut keeper = Keeper::memory(&host(), clock()).keeper;
-    done(&keeper.commit(changes([1]), nothing_to_resync).await);
-    assert_eq!(*keeper.state().borrow(), StoreState::Memory);
-    assert!(!keeper.is_degraded());
+    let mut writer = StoreWriter::memory(&host(), clock()).writer;
+    done(&writer.commit(changes([1]), nothing_to_resync).await);
+    assert_eq!(*writer.state().borrow(), StoreState::Memory);
+    assert!(!writer.is_degraded());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_disk_that_fails_costs_nothing_until_it_is_tried_again_with_everything() {
     let folder = Folder::new();
-    start(&folder, "host").await.keeper.close().await;
+    start(&folder, "host").await.writer.close().await;
     let opened = AtomicU32::new(0);
     let path = folder.file();
-    let mut keeper = start_on(move || {
+    let mut writer = start_on(move || {
         let opening = open(&path)?;
         if opened.fetch_add(1, Ordering::Relaxed) == 0 {
             break_disk(&opening.store);
@@ -96,17 +98,17 @@ async fn a_disk_that_fails_costs_nothing_until_it_is_tried_again_with_everything
         Ok(opening)
     })
     .await;
-    assert!(!keeper.is_degraded());
-    let commit = keeper.commit(changes([1]), nothing_to_resync).await;
+    assert!(!writer.is_degraded());
+    let commit = writer.commit(changes([1]), nothing_to_resync).await;
     assert_eq!(reason(&commit), "the store cannot be written: attempt to write a readonly database");
-    assert!(keeper.is_degraded());
-    let commit = keeper.commit(changes([2]), || panic!("too early")).await;
+    assert!(writer.is_degraded());
+    let commit = writer.commit(changes([2]), || panic!("too early")).await;
     assert!(reason(&commit).contains("cannot be written"));
-    advance(keeper.settings.retry_every).await;
-    done(&keeper.commit(changes([3]), || changes([1, 2, 3])).await);
-    assert_eq!(*keeper.state().borrow(), StoreState::Healthy);
-    done(&keeper.commit(changes([4]), nothing_to_resync).await);
-    keeper.close().await;
+    advance(writer.settings.retry_every).await;
+    done(&writer.commit(changes([3]), || changes([1, 2, 3])).await);
+    assert_eq!(*writer.state().borrow(), StoreState::Healthy);
+    done(&writer.commit(changes([4]), nothing_to_resync).await);
+    writer.close().await;
     assert_eq!(on_disk(&folder), 4);
 }
 
@@ -117,7 +119,7 @@ async fn a_disk_that_hangs_is_waited_for_once_and_no_longer_than_the_limit() {
     // The disk hangs until the other end is dropped.
     let (hangs, disk) = std::sync::mpsc::sync_channel::<()>(0);
     let (opened, disk) = (AtomicU32::new(0), Mutex::new(disk));
-    let mut keeper = start_on(move || match opened.fetch_add(1, Ordering::Relaxed) {
+    let mut writer = start_on(move || match opened.fetch_add(1, Ordering::Relaxed) {
         0 => Err(StoreError::Corrupt("for now".to_owned())),
         _ => {
             let _ = disk.lock().unwrap().recv();
@@ -125,22 +127,22 @@ async fn a_disk_that_hangs_is_waited_for_once_and_no_longer_than_the_limit() {
         }
     })
     .await;
-    assert!(keeper.is_degraded(), "a fault that may pass does not keep the probe from starting");
-    let (limit, later) = (keeper.settings.time_limit, keeper.settings.retry_every);
+    assert!(writer.is_degraded(), "a fault that may pass does not keep the probe from starting");
+    let (limit, later) = (writer.settings.time_limit, writer.settings.retry_every);
     advance(later).await;
-    let (commit, ()) = tokio::join!(keeper.commit(changes([1]), || changes([1])), advance(limit));
+    let (commit, ()) = tokio::join!(writer.commit(changes([1]), || changes([1])), advance(limit));
     assert_eq!(reason(&commit), "the disk of the store gave no answer within 2 s");
     advance(later).await;
     let before = Instant::now();
-    keeper.commit(changes([2]), || panic!("the job before still hangs")).await;
+    writer.commit(changes([2]), || panic!("the job before still hangs")).await;
     assert_eq!(Instant::now(), before);
     drop(hangs);
-    while matches!(&keeper.hand, Hand::Busy(job) if !job.is_finished()) {
+    while matches!(&writer.slot, Slot::InUse(job) if !job.is_finished()) {
         tokio::task::yield_now().await;
     }
-    assert!(inherited(&keeper.commit(changes([]), nothing_to_resync).await).is_empty());
-    done(&keeper.commit(changes([]), || changes([1, 2])).await);
-    keeper.close().await;
+    assert!(late_load(&writer.commit(changes([]), nothing_to_resync).await).is_empty());
+    done(&writer.commit(changes([]), || changes([1, 2])).await);
+    writer.close().await;
     assert_eq!(on_disk(&folder), 2);
 }
 
@@ -148,53 +150,53 @@ async fn a_disk_that_hangs_is_waited_for_once_and_no_longer_than_the_limit() {
 async fn a_panic_in_the_store_degrades_it_and_is_no_end() {
     let folder = Folder::new();
     let (path, opened) = (folder.file(), AtomicU32::new(0));
-    let mut keeper = start_on(move || match opened.fetch_add(1, Ordering::Relaxed) {
+    let mut writer = start_on(move || match opened.fetch_add(1, Ordering::Relaxed) {
         0 | 1 => panic!("no more stack"),
         _ => open(&path),
     })
     .await;
-    advance(keeper.settings.retry_every).await;
-    let commit = keeper.commit(changes([1]), || changes([1])).await;
+    advance(writer.settings.retry_every).await;
+    let commit = writer.commit(changes([1]), || changes([1])).await;
     assert!(reason(&commit).contains("no more stack"), "{commit:?}");
-    advance(keeper.settings.retry_every).await;
-    assert!(inherited(&keeper.commit(changes([1]), nothing_to_resync).await).is_empty());
-    done(&keeper.commit(changes([1]), || changes([1])).await);
+    advance(writer.settings.retry_every).await;
+    assert!(late_load(&writer.commit(changes([1]), nothing_to_resync).await).is_empty());
+    done(&writer.commit(changes([1]), || changes([1])).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_begins_before_the_one_before_has_ended_inherits_later() {
     let folder = Folder::new();
-    let mut before = start(&folder, "ip-10-0-0-1").await.keeper;
+    let mut before = start(&folder, "ip-10-0-0-1").await.writer;
     let started = start(&folder, "ip-10-0-0-2").await;
-    assert!(started.keeper.is_degraded() && started.loaded.traces.is_empty());
-    let mut keeper = started.keeper;
+    assert!(started.writer.is_degraded() && started.loaded.traces.is_empty());
+    let mut writer = started.writer;
     done(&before.commit(changes([1]), nothing_to_resync).await);
     before.close().await;
-    advance(keeper.settings.retry_every).await;
-    assert_eq!(inherited(&keeper.commit(changes([2]), nothing_to_resync).await), [trace(1)]);
-    done(&keeper.commit(changes([]), || changes([1, 2])).await);
-    assert!(!keeper.is_degraded());
-    keeper.close().await;
+    advance(writer.settings.retry_every).await;
+    assert_eq!(late_load(&writer.commit(changes([2]), nothing_to_resync).await), [trace(1)]);
+    done(&writer.commit(changes([]), || changes([1, 2])).await);
+    assert!(!writer.is_degraded());
+    writer.close().await;
     assert_eq!(on_disk(&folder), 2);
 }
 
 #[tokio::test]
 async fn a_fault_that_only_people_can_mend_is_told_at_the_start() {
     let missing = Folder::new().0.join("store.db");
-    let start = Keeper::start(settings(Some(missing)), Arc::new(topology()), host(), ALL, clock()).await;
+    let start = StoreWriter::open(settings(Some(missing)), Arc::new(topology()), host(), ALL, clock()).await;
     assert!(matches!(start, Err(StoreError::NoFolder(_))), "{start:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_too_much_is_removed_beside_the_commits() {
     let folder = Folder::new();
-    let mut keeper = start(&folder, "host").await.keeper;
-    keeper.settings.keep = 3;
+    let mut writer = start(&folder, "host").await.writer;
+    writer.settings.keep = 3;
     let traces = (0..12).map(|n| (Arc::new(ended(n, Outcome::Delivered)), true)).collect();
     let finished = Changes { traces, ..Changes::default() };
-    advance(keeper.settings.prune_every).await;
-    done(&keeper.commit(finished, nothing_to_resync).await);
-    done(&keeper.commit(changes([15]), nothing_to_resync).await);
-    keeper.close().await;
+    advance(writer.settings.prune_every).await;
+    done(&writer.commit(finished, nothing_to_resync).await);
+    done(&writer.commit(changes([15]), nothing_to_resync).await);
+    writer.close().await;
     assert_eq!(on_disk(&folder), 4);
 }

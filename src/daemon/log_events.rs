@@ -164,7 +164,7 @@ fn ended(tenant: &str, trace: &crate::domain::tag::TraceId, outcome: &Outcome, m
 }
 
 /// Says that injection has ended.
-pub fn landing(in_flight: usize, grace: Duration) {
+pub fn stopping(in_flight: usize, grace: Duration) {
     info!(
         in_flight,
         grace_seconds = grace.as_secs_f64(),
@@ -173,7 +173,7 @@ pub fn landing(in_flight: usize, grace: Duration) {
 }
 
 /// Names what was still in flight at the end.
-pub fn farewell<'a>(in_flight: impl Iterator<Item = &'a Trace>, map: &Topology, now: Timestamp) {
+pub fn stopped<'a>(in_flight: impl Iterator<Item = &'a Trace>, map: &Topology, now: Timestamp) {
     let mut count = 0;
     for trace in in_flight {
         count += 1;
@@ -185,7 +185,7 @@ pub fn farewell<'a>(in_flight: impl Iterator<Item = &'a Trace>, map: &Topology, 
     info!(in_flight = count, "stopped with {count} traces in flight");
 }
 
-/// Says what an earlier life left behind.
+/// Says what a previous run left behind.
 pub fn store_loaded(loaded: &Loaded) {
     let traces = loaded.traces.len();
     info!(traces, "took over {traces} traces from the store");

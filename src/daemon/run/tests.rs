@@ -1,0 +1,115 @@
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::TcpListener as Listener;
+
+use tokio::runtime::Handle;
+
+use super::*;
+use crate::daemon::clock;
+use crate::store::tests::Folder;
+
+/// A place that everything outside may be at. Nobody accepts, so whoever connects waits in its backlog.
+struct FarEnd(Listener);
+
+impl FarEnd {
+    fn new() -> Self {
+        let listener = Listener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        Self(listener)
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.0.local_addr().unwrap())
+    }
+
+    fn was_called(&self) -> bool {
+        match self.0.accept() {
+            Ok(_) => true,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    async fn called(self) {
+        let listener = TcpListener::from_std(self.0).unwrap();
+        let accepted = tokio::time::timeout(Duration::from_secs(30), listener.accept()).await;
+        accepted.expect("nobody called").unwrap();
+    }
+}
+
+/// All that a daemon can call, and its store.
+struct Outside {
+    logs: FarEnd,
+    kinesis: FarEnd,
+    ecs: FarEnd,
+    folder: Folder,
+}
+
+impl Outside {
+    fn new() -> Self {
+        Self { logs: FarEnd::new(), kinesis: FarEnd::new(), ecs: FarEnd::new(), folder: Folder::new() }
+    }
+
+    async fn daemon(&self) -> Daemon {
+        let text = format!(
+            r#"
+[probe]
+listen = "127.0.0.1:0"
+interval = "20ms"
+[aws]
+region = "eu-central-1"
+auth = "none"
+[aws.endpoints]
+logs = "{}"
+kinesis = "{}"
+[store]
+path = "{}"
+[[tenant]]
+name = "acme"
+log_group = "/acme"
+[[stage]]
+name = "stream"
+kind = "kinesis"
+stream = "logs-{{tenant}}"
+interval = "1s"
+end = true
+"#,
+            self.logs.url(),
+            self.kinesis.url(),
+            self.folder.file().display()
+        );
+        let env = [
+            ("TRACEPROBE_TAG_KEY", "0123456789abcdef".to_owned()),
+            ("ECS_CONTAINER_METADATA_URI_V4", self.ecs.url()),
+        ];
+        let env = env.map(|(name, value)| (name.to_owned(), value));
+        let config = Config::parse(&text, env).unwrap_or_else(|faults| panic!("{faults}"));
+        Daemon::new(config, clock::system()).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_built_starts_no_task_and_calls_nobody_until_it_is_started() {
+    let (idle, busy) = (Outside::new(), Outside::new());
+    let runtime = Handle::current().metrics();
+    let built = idle.daemon().await;
+    let control = busy.daemon().await;
+    assert_eq!(runtime.num_alive_tasks(), 0, "a constructor started a task");
+    let tasks: BTreeSet<_> = built.tasks.iter().map(Task::name).collect();
+    let expected =
+        ["observe kinesis logs-acme", "ask how far off the clock is", "inject /acme", "serve pages", ENGINE];
+    assert_eq!(tasks, expected.into());
+
+    // Another one is started, and by the time that each kind of its tasks has called, the first one would have, too.
+    let running = control.start();
+    assert_eq!(running.supervisor.running().count(), expected.len());
+    tokio::join!(busy.ecs.called(), busy.logs.called(), busy.kinesis.called());
+    for (far_end, name) in [(&idle.ecs, "ECS"), (&idle.logs, "Logs"), (&idle.kinesis, "Kinesis")] {
+        assert!(!far_end.was_called(), "a daemon that was not started called {name}");
+    }
+
+    // It was only waiting to be started.
+    let running = built.start();
+    idle.ecs.called().await;
+    drop(running);
+}

@@ -5,8 +5,8 @@ use std::time::Duration;
 use askama::Template;
 
 use super::lane::{Lane, Presence, lanes};
+use super::mark::Mark;
 use super::row::{outcome_detail, outcome_tone, outcome_word};
-use super::tenant::Gravity;
 use super::waterfall::{self, Axis, Waterfall};
 use super::{App, Head, words};
 use crate::domain::evidence::{LookUp, Question};
@@ -129,7 +129,7 @@ impl Page {
         let arrival = trace.arrival(map.end());
         let after = |at: Timestamp| words::exact(at.since(trace.planned_at));
         Self {
-            head: Head::at(app, &format!("{} · trace", title.trim()), gravity(trace), snapshot.at),
+            head: Head::at(app, &format!("{} · trace", title.trim()), mark(trace), snapshot.at),
             id: trace.id().to_string(),
             tenant: map.tenant(trace.tenant).name.to_string(),
             outcome: outcome_word(trace),
@@ -296,13 +296,13 @@ fn judgement(trace: &Trace) -> &'static str {
     }
 }
 
-fn gravity(trace: &Trace) -> Gravity {
+fn mark(trace: &Trace) -> Mark {
     match outcome_tone(trace) {
-        "broken" => Gravity::Broken,
-        "unknown" => Gravity::Unknown,
-        "poor" => Gravity::Poor,
-        "well" => Gravity::Well,
-        _ => Gravity::Pending,
+        "broken" => Mark::Broken,
+        "unknown" => Mark::Unknown,
+        "poor" => Mark::Poor,
+        "well" => Mark::Well,
+        _ => Mark::Pending,
     }
 }
 

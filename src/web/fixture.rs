@@ -348,6 +348,12 @@ pub(super) fn leaking(second: u64, tenant: TenantId) -> Weather {
     }
 }
 
+/// From minute 20 on nothing of the first tenant passes transit, and the second tenant's log group refuses.
+pub(super) fn stuck_beside_refusing(second: u64, tenant: TenantId) -> Weather {
+    let refused = tenant == GLOBEX && second >= 1_200;
+    Weather { refused: refused.then_some("AccessDeniedException"), ..stuck(second, tenant) }
+}
+
 /// All at once: what a bad night looks like.
 pub(super) fn night(second: u64, tenant: TenantId) -> Weather {
     match tenant {

@@ -19,7 +19,7 @@ use crate::domain::sighting::Drift;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::{Hop, Judgement, Put, Trace};
 use crate::domain::tracker::{Snapshot, SourceView, Violation};
-use crate::domain::verdict::Verdict;
+use crate::domain::verdict::{self, Verdict};
 
 /// `/traces/recent`.
 #[derive(Serialize, Debug)]
@@ -212,7 +212,7 @@ impl Recent {
         let criteria = &app.settings.criteria;
         let selection = Selection::new(snapshot, filter);
         let of_tenant = |tenant| filter.tenant.is_none_or(|only| only == tenant);
-        let tenants = tenant::verdicts(snapshot, criteria)
+        let tenants = verdict::verdicts(snapshot, criteria)
             .iter()
             .filter(|verdict| of_tenant(verdict.tenant))
             .map(|verdict| Tenant::new(app, snapshot, verdict))
@@ -264,14 +264,14 @@ impl Tenant {
         let criteria = &app.settings.criteria;
         let condition = &verdict.condition;
         let also = verdict.also.iter().map(|condition| Also {
-            condition: tenant::key(condition),
+            condition: condition.profile().key,
             place: tenant::place(condition, snapshot),
             text: tenant::matter(condition, criteria),
         });
         Self {
             name: snapshot.topology.tenant(verdict.tenant).name.to_string(),
             verdict: VerdictJson {
-                condition: tenant::key(condition),
+                condition: condition.profile().key,
                 place: tenant::place(condition, snapshot),
                 since: verdict.since.map(rfc3339),
                 since_epoch_seconds: verdict.since.map(Timestamp::as_secs_f64),

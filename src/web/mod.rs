@@ -12,6 +12,7 @@ mod detail;
 mod filter;
 mod json;
 mod lane;
+mod mark;
 mod recent;
 mod row;
 mod runbook;
@@ -42,7 +43,7 @@ use axum::routing::get;
 use tokio::sync::watch;
 
 use self::filter::{Filter, FilterError};
-use self::tenant::Gravity;
+use self::mark::Mark;
 use crate::domain::evidence::Evidence;
 use crate::domain::tag::{Tag, TagText};
 use crate::domain::time::{Timestamp, WallClock};
@@ -122,7 +123,7 @@ impl Settings {
     /// The runbook's chapter on a condition; nothing where there is nothing to do.
     #[must_use]
     pub fn runbook(&self, condition: &Condition) -> Option<String> {
-        runbook::chapter(condition).map(|anchor| self.chapter(anchor))
+        condition.profile().chapter.map(|anchor| self.chapter(anchor))
     }
 
     /// A chapter of the runbook.
@@ -308,7 +309,7 @@ impl Form {
         let body = match self {
             Self::Json => Json(json::Failure { error: said.join(" ") }).into_response(),
             Self::Page => {
-                let head = Head::new(app, title, Gravity::Pending);
+                let head = Head::new(app, title, Mark::Pending);
                 page(&Trouble { head, title: title.to_owned(), said })
             }
         };
@@ -339,16 +340,16 @@ struct Head {
 }
 
 impl Head {
-    fn new(app: &App, title: &str, gravity: Gravity) -> Self {
+    fn new(app: &App, title: &str, mark: Mark) -> Self {
         let at = app.snapshot.borrow().at;
-        Self::at(app, title, gravity, at)
+        Self::at(app, title, mark, at)
     }
 
-    fn at(app: &App, title: &str, gravity: Gravity, at: Timestamp) -> Self {
+    fn at(app: &App, title: &str, mark: Mark, at: Timestamp) -> Self {
         let age = app.clock.now().since(at);
         Self {
             title: title.to_owned(),
-            icon: gravity.class(),
+            icon: mark.class(),
             version: app.settings.version.clone(),
             assets: ASSETS.clone(),
             at: at.strftime("%F %T UTC"),

@@ -4,18 +4,19 @@ use askama::Template;
 
 use super::filter::{self, Filter};
 use super::lane::lanes;
+use super::mark::Mark;
 use super::row::{FailureLine, TraceRow, common_scale, short_id};
 use super::selection::Selection;
 use super::size::{self, SizeFigures};
 use super::source::State;
-use super::tenant::{self, Gravity, HopFigures, Injection};
+use super::tenant::{self, HopFigures, Injection};
 use super::{App, Head, source, words};
 use crate::domain::quantile::Quantile;
 use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::topology::TenantId;
 use crate::domain::trace::Trace;
 use crate::domain::tracker::{Snapshot, SourceView};
-use crate::domain::verdict::Verdict;
+use crate::domain::verdict::{self, Severity, Verdict};
 
 /// Failures of one tenant that the page shows before it refers to the filter.
 const FAILURES_SHOWN: usize = 8;
@@ -30,7 +31,7 @@ const TENANTS_OPEN: usize = 4;
 pub(super) struct Page {
     head: Head,
     summary: String,
-    gravity: Gravity,
+    mark: Mark,
     verdicts: Vec<VerdictLine>,
     window: String,
     interval: String,
@@ -55,7 +56,7 @@ pub(super) struct Page {
 }
 
 struct VerdictLine {
-    gravity: Gravity,
+    mark: Mark,
     word: &'static str,
     tenant: String,
     link: String,
@@ -69,7 +70,7 @@ struct VerdictLine {
 struct TenantFigures {
     tenant: String,
     open: bool,
-    gravity: Gravity,
+    mark: Mark,
     word: &'static str,
     end_to_end: String,
     hops: Vec<HopLine>,
@@ -165,13 +166,12 @@ impl Page {
     pub(super) fn new(app: &App, snapshot: &Snapshot, filter: &Filter) -> Self {
         let criteria = &app.settings.criteria;
         let map = &snapshot.topology;
-        let verdicts = tenant::verdicts(snapshot, criteria);
+        let verdicts = verdict::verdicts(snapshot, criteria);
         let selection = Selection::new(snapshot, filter);
         let of_tenant = |tenant: TenantId| filter.tenant.is_none_or(|only| only == tenant);
         let chosen = || verdicts.iter().filter(|verdict| of_tenant(verdict.tenant));
         let open = chosen().count() <= TENANTS_OPEN;
-        let gravity =
-            verdicts.iter().map(|verdict| Gravity::of(&verdict.condition)).min().unwrap_or(Gravity::Pending);
+        let mark = verdicts.first().map_or(Mark::Pending, |worst| Mark::of(&worst.condition));
         let summary = summary(&verdicts, snapshot);
         let (troubled, healthy) = source::worst_first(snapshot)
             .into_iter()
@@ -188,13 +188,13 @@ impl Page {
         let row = |trace: &&Trace| TraceRow::new(snapshot, trace, criteria.slo, scale);
         let first_lanes = selection.traces.first().map(|trace| lanes(trace, snapshot));
         Self {
-            head: Head::at(app, &summary, gravity, snapshot.at),
-            gravity,
+            head: Head::at(app, &summary, mark, snapshot.at),
+            mark,
             window: words::short(criteria.window),
             interval: words::short(criteria.interval),
             figures: chosen()
                 .map(|verdict| {
-                    let troubled = Gravity::of(&verdict.condition) < Gravity::Pending;
+                    let troubled = verdict.condition.profile().severity.is_problem();
                     TenantFigures::new(app, snapshot, verdict, open || troubled)
                 })
                 .collect(),
@@ -231,9 +231,9 @@ impl Page {
 
 /// The whole page in a line, for the title: it is read in a row of tabs.
 fn summary(verdicts: &[Verdict], snapshot: &Snapshot) -> String {
-    let troubled: Vec<_> =
-        verdicts.iter().filter(|verdict| Gravity::of(&verdict.condition) < Gravity::Pending).collect();
-    let pending = verdicts.iter().any(|verdict| Gravity::of(&verdict.condition) == Gravity::Pending);
+    let severity = |verdict: &Verdict| verdict.condition.profile().severity;
+    let troubled: Vec<_> = verdicts.iter().filter(|verdict| severity(verdict).is_problem()).collect();
+    let pending = verdicts.iter().any(|verdict| severity(verdict) == Severity::Note);
     match troubled.as_slice() {
         [] if verdicts.is_empty() => "No tenant is configured".to_owned(),
         [] if pending => "Waiting for the first canaries".to_owned(),
@@ -243,13 +243,13 @@ fn summary(verdicts: &[Verdict], snapshot: &Snapshot) -> String {
         },
         [worst, rest @ ..] => {
             let name = &snapshot.topology.tenant(worst.tenant).name;
-            let at = tenant::at_place(&worst.condition, snapshot);
+            let what = tenant::word_and_place(&worst.condition, snapshot);
             let more = match rest.len() {
                 0 => String::new(),
                 1 => "; 1 more tenant in trouble".to_owned(),
                 more => format!("; {more} more tenants in trouble"),
             };
-            format!("{name} {}{at}{more}", worst.condition.word())
+            format!("{name} {what}{more}")
         }
     }
 }
@@ -260,12 +260,12 @@ impl VerdictLine {
         let condition = &verdict.condition;
         let name = snapshot.topology.tenant(verdict.tenant).name.to_string();
         let also = verdict.also.iter().map(|condition| {
-            let at = tenant::at_place(condition, snapshot);
-            format!("{}{at}: {}", condition.word(), tenant::matter(condition, criteria))
+            let what = tenant::word_and_place(condition, snapshot);
+            format!("{what}: {}", tenant::matter(condition, criteria))
         });
         Self {
-            gravity: Gravity::of(condition),
-            word: condition.word(),
+            mark: Mark::of(condition),
+            word: condition.profile().word,
             link: filter.link("tenant", &name),
             tenant: name,
             place: tenant::place(condition, snapshot),
@@ -289,8 +289,8 @@ impl TenantFigures {
         Self {
             tenant: snapshot.topology.tenant(verdict.tenant).name.to_string(),
             open,
-            gravity: Gravity::of(&verdict.condition),
-            word: verdict.condition.word(),
+            mark: Mark::of(&verdict.condition),
+            word: verdict.condition.profile().word,
             end_to_end,
             hops: hops.iter().map(|hop| HopLine::new(hop, snapshot.at)).collect(),
             sizes: size::sizes(snapshot, &app.settings.criteria, verdict.tenant)

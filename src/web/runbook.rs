@@ -5,9 +5,8 @@ use std::sync::LazyLock;
 use askama::Template;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, html};
 
-use super::tenant::Gravity;
+use super::mark::Mark;
 use super::{App, Head};
-use crate::domain::verdict::Condition;
 
 const TEXT: &str = include_str!("../../docs/runbook.md");
 
@@ -27,20 +26,7 @@ pub(super) struct Page {
 
 impl Page {
     pub(super) fn new(app: &App) -> Self {
-        Self { head: Head::new(app, "Runbook", Gravity::Pending), body: &BODY }
-    }
-}
-
-/// The anchor of the chapter on a condition; nothing where there is nothing to do.
-pub(super) fn chapter(condition: &Condition) -> Option<&'static str> {
-    match condition {
-        Condition::Leaking { .. } => Some("traceprobeisolationviolation"),
-        Condition::NotInjecting { .. } => Some("traceprobenotinjecting"),
-        Condition::CannotSee { .. } | Condition::CannotSeeBranch { .. } => Some("traceprobestageblind"),
-        Condition::Stuck { .. } => Some("traceprobelatencycritical"),
-        Condition::Losing { .. } => Some("traceprobelosing"),
-        Condition::Slow { .. } => Some("traceprobelatencyhigh"),
-        Condition::Waiting | Condition::Ok { .. } => None,
+        Self { head: Head::new(app, "Runbook", Mark::Pending), body: &BODY }
     }
 }
 
@@ -82,6 +68,7 @@ mod tests {
     use super::*;
     use crate::domain::quantile::Quantile;
     use crate::domain::topology::{StageId, Stretch};
+    use crate::domain::verdict::Condition;
 
     #[test]
     fn every_condition_that_asks_for_a_deed_has_a_chapter_that_is_there() {
@@ -97,7 +84,7 @@ mod tests {
             Condition::Slow { p95: Quantile::MoreThan(std::time::Duration::from_secs(30)) },
         ];
         for condition in conditions {
-            let chapter = chapter(&condition).expect("something is to be done");
+            let chapter = condition.profile().chapter.expect("something is to be done");
             assert!(
                 page.contains(&format!("<h2 id=\"{chapter}\">")),
                 "{chapter} is no chapter of the runbook"

@@ -11,123 +11,20 @@ use crate::domain::trace::{Hop, Judgement, Trace};
 use crate::domain::tracker::Snapshot;
 use crate::domain::verdict::{self, Condition, Criteria, Verdict};
 
-/// What a condition asks of whoever reads it. It decides the colour; the word and the sign say the same without it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Gravity {
-    /// The pipeline fails its tenant.
-    Broken,
-    /// We cannot say how the pipeline does, which is a fault of its own.
-    Unknown,
-    /// It works, but not as well as it should.
-    Poor,
-    /// Nothing has been measured yet.
-    Pending,
-    /// All is well.
-    Well,
-}
-
-impl Gravity {
-    /// What a condition asks for.
-    #[must_use]
-    pub const fn of(condition: &Condition) -> Self {
-        match condition {
-            Condition::Leaking { .. } | Condition::Stuck { .. } | Condition::Losing { .. } => Self::Broken,
-            Condition::NotInjecting { .. } | Condition::CannotSee { .. } => Self::Unknown,
-            Condition::Slow { .. } | Condition::CannotSeeBranch { .. } => Self::Poor,
-            Condition::Waiting => Self::Pending,
-            Condition::Ok { .. } => Self::Well,
-        }
-    }
-
-    /// As a class of the style sheet.
-    #[must_use]
-    pub const fn class(self) -> &'static str {
-        match self {
-            Self::Broken => "broken",
-            Self::Unknown => "unknown",
-            Self::Poor => "poor",
-            Self::Pending => "pending",
-            Self::Well => "well",
-        }
-    }
-
-    /// A sign that differs in shape, for eyes that cannot tell the colours.
-    #[must_use]
-    pub const fn sign(self) -> &'static str {
-        match self {
-            Self::Broken => "✖",
-            Self::Unknown => "?",
-            Self::Poor => "▲",
-            Self::Pending => "…",
-            Self::Well => "✔",
-        }
-    }
-}
-
-/// Where a condition stands among others, worst first: its place in the order of [`Condition`].
-#[must_use]
-pub const fn rank(condition: &Condition) -> u8 {
-    match condition {
-        Condition::Leaking { .. } => 0,
-        Condition::NotInjecting { .. } => 1,
-        Condition::CannotSee { .. } => 2,
-        Condition::Stuck { .. } => 3,
-        Condition::Losing { .. } => 4,
-        Condition::Slow { .. } => 5,
-        Condition::CannotSeeBranch { .. } => 6,
-        Condition::Waiting => 7,
-        Condition::Ok { .. } => 8,
-    }
-}
-
-/// As in JSON.
-#[must_use]
-pub const fn key(condition: &Condition) -> &'static str {
-    match condition {
-        Condition::Leaking { .. } => "leaking",
-        Condition::NotInjecting { .. } => "not_injecting",
-        Condition::CannotSee { .. } => "cannot_see",
-        Condition::Stuck { .. } => "stuck",
-        Condition::Losing { .. } => "losing",
-        Condition::Slow { .. } => "slow",
-        Condition::CannotSeeBranch { .. } => "cannot_see_branch",
-        Condition::Waiting => "waiting",
-        Condition::Ok { .. } => "ok",
-    }
-}
-
 /// Where it is wrong: `transit`, `archive..bigquery`; nothing for conditions without a place.
 #[must_use]
 pub fn place(condition: &Condition, snapshot: &Snapshot) -> Option<String> {
-    let map = &snapshot.topology;
-    let name = |stage: StageId| map.stage(stage).name.to_string();
-    match condition {
-        Condition::Leaking { stage, .. }
-        | Condition::CannotSee { stage, .. }
-        | Condition::CannotSeeBranch { stage, .. } => Some(name(*stage)),
-        Condition::Stuck { hop, .. } => Some(name(*hop)),
-        Condition::Losing { hop, .. } => Some(hop.display(map).to_string()),
-        Condition::NotInjecting { .. }
-        | Condition::Slow { .. }
-        | Condition::Waiting
-        | Condition::Ok { .. } => None,
-    }
+    condition.place().map(|place| place.display(&snapshot.topology).to_string())
 }
 
-/// The same as it follows the word: ` at transit`, ` bigquery` after `CANNOT SEE`, or nothing.
+/// The word and the place: `STUCK at transit`, `CANNOT SEE bigquery`, `SLOW`.
 #[must_use]
-pub fn at_place(condition: &Condition, snapshot: &Snapshot) -> String {
-    let preposition = match condition {
-        Condition::CannotSee { .. } | Condition::CannotSeeBranch { .. } => "",
-        Condition::Leaking { .. }
-        | Condition::NotInjecting { .. }
-        | Condition::Stuck { .. }
-        | Condition::Losing { .. }
-        | Condition::Slow { .. }
-        | Condition::Waiting
-        | Condition::Ok { .. } => "at ",
-    };
-    place(condition, snapshot).map_or_else(String::new, |place| format!(" {preposition}{place}"))
+pub fn word_and_place(condition: &Condition, snapshot: &Snapshot) -> String {
+    let profile = condition.profile();
+    match place(condition, snapshot) {
+        Some(place) => format!("{} {}{place}", profile.word, profile.preposition),
+        None => profile.word.to_owned(),
+    }
 }
 
 /// What is the matter, after the place and the time.
@@ -159,22 +56,12 @@ pub fn matter(condition: &Condition, criteria: &Criteria) -> String {
 #[must_use]
 pub fn sentence(verdict: &Verdict, snapshot: &Snapshot, criteria: &Criteria) -> String {
     let condition = &verdict.condition;
-    let at = at_place(condition, snapshot);
+    let what = word_and_place(condition, snapshot);
     let since = verdict.since.map_or_else(String::new, |since| {
         let age = words::age(snapshot.at.since(since));
         format!(" since {} ({age})", words::clock(since, snapshot.at))
     });
-    format!("{}{at}{since}: {}", condition.word(), matter(condition, criteria))
-}
-
-/// The verdicts, worst first; among equals the oldest, then by name.
-#[must_use]
-pub fn verdicts(snapshot: &Snapshot, criteria: &Criteria) -> Vec<Verdict> {
-    let mut verdicts = verdict::verdicts(snapshot, criteria);
-    verdicts.sort_by_cached_key(|verdict| {
-        (rank(&verdict.condition), verdict.since, snapshot.topology.tenant(verdict.tenant).name.clone())
-    });
-    verdicts
+    format!("{what}{since}: {}", matter(condition, criteria))
 }
 
 /// How long a hop took, or the whole way, over the criteria's window.

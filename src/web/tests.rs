@@ -170,6 +170,22 @@ fn stuck_soon(second: u64, tenant: crate::domain::topology::TenantId) -> Weather
 }
 
 #[tokio::test]
+async fn the_heading_takes_words_colour_and_sign_from_the_worst_and_names_the_pipeline_before_the_probe() {
+    let app = app(after(38, stuck_beside_refusing));
+    let recent = page(&app, "/traces/recent").await;
+    assert!(
+        text(&recent, "verdicts").starts_with("✖ acme STUCK at transit; 1 more tenant in trouble\n"),
+        "{}",
+        text(&recent, "verdicts")
+    );
+    assert!(recent.contains("class=\"sum g-broken\""));
+    assert!(recent.contains("/static/icon/broken.svg"));
+    let tenants = json(&app, "/traces/recent").await["tenants"].clone();
+    let conditions: Vec<_> = (0..3).map(|at| tenants[at]["verdict"]["condition"].as_str().unwrap()).collect();
+    assert_eq!(conditions, ["stuck", "not_injecting", "ok"]);
+}
+
+#[tokio::test]
 async fn the_hops_traces_failures_and_sources_follow_the_verdicts() {
     let app = app(after(38, stuck));
     let page = page(&app, "/traces/recent?tenant=acme&limit=3").await;

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use askama::Template;
 
+use super::app::App;
 use super::lane::{Lane, Presence, lanes};
 use super::mark::Mark;
+use super::page::Head;
 use super::row::{outcome_detail, outcome_tone, outcome_word};
 use super::waterfall::{self, Axis, Waterfall};
-use super::{App, Head, words};
+use super::words;
 use crate::domain::evidence::{LookUp, Question};
 use crate::domain::outcome::Outcome;
 use crate::domain::tag::{self, MARKER, TraceId};
@@ -17,7 +19,7 @@ use crate::domain::trace::{Judgement, Put, Trace};
 use crate::domain::tracker::Snapshot;
 
 /// Reads the id in an address: 32 hexadecimal digits in any case, with or without dashes, or a whole tag.
-pub(super) fn read_id(text: &str) -> Option<TraceId> {
+pub(crate) fn read_id(text: &str) -> Option<TraceId> {
     let text = text.trim();
     if tag::Shape::of(text.as_bytes()) == tag::Shape::Whole(text.len()) {
         return tag::read_unverified(text.as_bytes()).ok().map(|tag| tag.trace);
@@ -28,7 +30,7 @@ pub(super) fn read_id(text: &str) -> Option<TraceId> {
 }
 
 /// The trace, wherever it is remembered.
-pub(super) fn find(snapshot: &Snapshot, id: TraceId) -> Option<&Trace> {
+pub(crate) fn find(snapshot: &Snapshot, id: TraceId) -> Option<&Trace> {
     let sorted = [&snapshot.open, &snapshot.finished];
     sorted
         .into_iter()
@@ -38,7 +40,7 @@ pub(super) fn find(snapshot: &Snapshot, id: TraceId) -> Option<&Trace> {
 }
 
 /// Why there is no page for an id, and where else to look.
-pub(super) fn unknown(app: &App, snapshot: &Snapshot, id: TraceId) -> Vec<String> {
+pub(crate) fn unknown(app: &App, snapshot: &Snapshot, id: TraceId) -> Vec<String> {
     let planned = id.planned_at();
     let mut said = Vec::new();
     said.push(if planned > snapshot.at {
@@ -69,7 +71,7 @@ pub(super) fn unknown(app: &App, snapshot: &Snapshot, id: TraceId) -> Vec<String
 /// The page.
 #[derive(Template)]
 #[template(path = "trace.html")]
-pub(super) struct Page {
+pub(crate) struct Page {
     head: Head,
     id: String,
     tenant: String,
@@ -118,7 +120,7 @@ struct Moment {
 }
 
 impl Page {
-    pub(super) fn new(app: &App, snapshot: &Snapshot, trace: &Trace) -> Self {
+    pub(crate) fn new(app: &App, snapshot: &Snapshot, trace: &Trace) -> Self {
         let map = &snapshot.topology;
         let lanes = lanes(trace, snapshot);
         let extent = waterfall::extent(&lanes, trace.planned_at, snapshot.at);

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::App;
+use super::app::App;
 use super::filter::Filter;
 use super::lane::{self, Lane, Presence};
 use super::selection::Selection;
@@ -23,7 +23,7 @@ use crate::domain::verdict::{self, Verdict};
 
 /// `/traces/recent`.
 #[derive(Serialize, Debug)]
-pub struct Recent {
+pub(crate) struct Recent {
     at: String,
     at_epoch_seconds: f64,
     version: String,
@@ -43,7 +43,7 @@ pub struct Recent {
 
 /// `/traces/{id}`.
 #[derive(Serialize, Debug)]
-pub struct One {
+pub(crate) struct One {
     at: String,
     at_epoch_seconds: f64,
     tag: String,
@@ -200,15 +200,15 @@ struct DriftJson {
 
 /// What went wrong with a request.
 #[derive(Serialize, Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// In words.
-    pub error: String,
+    pub(crate) error: String,
 }
 
 impl Recent {
     /// The twin of the page.
     #[must_use]
-    pub fn new(app: &App, snapshot: &Snapshot, filter: &Filter) -> Self {
+    pub(crate) fn new(app: &App, snapshot: &Snapshot, filter: &Filter) -> Self {
         let criteria = &app.settings.criteria;
         let selection = Selection::new(snapshot, filter);
         let of_tenant = |tenant| filter.tenant.is_none_or(|only| only == tenant);
@@ -247,7 +247,7 @@ impl Recent {
 impl One {
     /// The twin of the page of one trace.
     #[must_use]
-    pub fn new(app: &App, snapshot: &Snapshot, trace: &Trace) -> Self {
+    pub(crate) fn new(app: &App, snapshot: &Snapshot, trace: &Trace) -> Self {
         let violations = snapshot.violations.iter().filter(|seen| seen.trace == trace.id());
         Self {
             at: rfc3339(snapshot.at),

@@ -2,15 +2,17 @@
 
 use askama::Template;
 
+use super::app::App;
 use super::filter::{self, Filter};
 use super::lane::lanes;
 use super::mark::Mark;
+use super::page::Head;
 use super::row::{FailureLine, TraceRow, common_scale, short_id};
 use super::selection::Selection;
 use super::size::{self, SizeFigures};
 use super::source::State;
 use super::tenant::{self, HopFigures, Injection};
-use super::{App, Head, source, words};
+use super::{source, words};
 use crate::domain::quantile::Quantile;
 use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::topology::TenantId;
@@ -28,7 +30,7 @@ const TENANTS_OPEN: usize = 4;
 /// The page.
 #[derive(Template)]
 #[template(path = "recent.html")]
-pub(super) struct Page {
+pub(crate) struct Page {
     head: Head,
     summary: String,
     mark: Mark,
@@ -163,7 +165,7 @@ struct InjectionLine {
 }
 
 impl Page {
-    pub(super) fn new(app: &App, snapshot: &Snapshot, filter: &Filter) -> Self {
+    pub(crate) fn new(app: &App, snapshot: &Snapshot, filter: &Filter) -> Self {
         let criteria = &app.settings.criteria;
         let map = &snapshot.topology;
         let verdicts = verdict::verdicts(snapshot, criteria);

@@ -11,35 +11,35 @@ use crate::domain::trace::{Afterwards, Judgement, Standing, Trace};
 use crate::domain::tracker::Snapshot;
 
 /// One trace in a list.
-pub(super) struct TraceRow {
-    pub(super) id: String,
-    pub(super) short_id: String,
-    pub(super) planned: String,
-    pub(super) ago: String,
-    pub(super) tenant: String,
-    pub(super) size: String,
-    pub(super) outcome: &'static str,
-    pub(super) tone: &'static str,
-    pub(super) detail: String,
-    pub(super) latency: String,
-    pub(super) error: Option<String>,
-    pub(super) waterfall: Waterfall,
-    pub(super) end: String,
+pub(crate) struct TraceRow {
+    pub(crate) id: String,
+    pub(crate) short_id: String,
+    pub(crate) planned: String,
+    pub(crate) ago: String,
+    pub(crate) tenant: String,
+    pub(crate) size: String,
+    pub(crate) outcome: &'static str,
+    pub(crate) tone: &'static str,
+    pub(crate) detail: String,
+    pub(crate) latency: String,
+    pub(crate) error: Option<String>,
+    pub(crate) waterfall: Waterfall,
+    pub(crate) end: String,
 }
 
 /// One failed trace in a short list.
-pub(super) struct FailureLine {
-    pub(super) id: String,
-    pub(super) short_id: String,
-    pub(super) planned: String,
-    pub(super) ago: String,
-    pub(super) outcome: &'static str,
-    pub(super) tone: &'static str,
-    pub(super) detail: String,
+pub(crate) struct FailureLine {
+    pub(crate) id: String,
+    pub(crate) short_id: String,
+    pub(crate) planned: String,
+    pub(crate) ago: String,
+    pub(crate) outcome: &'static str,
+    pub(crate) tone: &'static str,
+    pub(crate) detail: String,
 }
 
 impl TraceRow {
-    pub(super) fn new(snapshot: &Snapshot, trace: &Trace, slo: Duration, scale: Duration) -> Self {
+    pub(crate) fn new(snapshot: &Snapshot, trace: &Trace, slo: Duration, scale: Duration) -> Self {
         let map = &snapshot.topology;
         let lanes = lanes(trace, snapshot);
         let extent = waterfall::extent(&lanes, trace.planned_at, snapshot.at);
@@ -74,7 +74,7 @@ impl TraceRow {
 }
 
 impl FailureLine {
-    pub(super) fn new(snapshot: &Snapshot, trace: &Trace) -> Self {
+    pub(crate) fn new(snapshot: &Snapshot, trace: &Trace) -> Self {
         Self {
             id: trace.id().to_string(),
             short_id: short_id(trace.id()),
@@ -89,20 +89,20 @@ impl FailureLine {
 
 /// One scale for as many rows as possible: that of all but the slowest twentieth of those that have arrived, since a
 /// single lost trace would press all others flat.
-pub(super) fn common_scale(traces: &[&Trace], snapshot: &Snapshot) -> Duration {
+pub(crate) fn common_scale(traces: &[&Trace], snapshot: &Snapshot) -> Duration {
     let mut latencies: Vec<_> = traces.iter().filter_map(|trace| trace.latency(&snapshot.topology)).collect();
     latencies.sort_unstable();
     latencies.get(latencies.len() * 19 / 20).copied().unwrap_or_default()
 }
 
 /// The last digits are random, the first only tell the time.
-pub(super) fn short_id(id: TraceId) -> String {
+pub(crate) fn short_id(id: TraceId) -> String {
     let id = id.to_string();
     format!("…{}", &id[id.len() - 8..])
 }
 
 /// What stands beside the outcome: where, or why.
-pub(super) fn outcome_detail(trace: &Trace, snapshot: &Snapshot) -> String {
+pub(crate) fn outcome_detail(trace: &Trace, snapshot: &Snapshot) -> String {
     let map = &snapshot.topology;
     match &trace.ended {
         Some((_, _)) if trace.afterwards == Some(Afterwards::InTime) => {
@@ -125,7 +125,7 @@ pub(super) fn outcome_detail(trace: &Trace, snapshot: &Snapshot) -> String {
 }
 
 /// The colour of an outcome.
-pub(super) fn outcome_tone(trace: &Trace) -> &'static str {
+pub(crate) fn outcome_tone(trace: &Trace) -> &'static str {
     match (trace.standing(), trace.judgement) {
         (Standing::InFlight, Judgement::Overdue) => "broken",
         (Standing::InFlight, _) => "pending",
@@ -138,7 +138,7 @@ pub(super) fn outcome_tone(trace: &Trace) -> &'static str {
 }
 
 /// The label with blanks.
-pub(super) fn outcome_word(trace: &Trace) -> &'static str {
+pub(crate) fn outcome_word(trace: &Trace) -> &'static str {
     match trace.standing() {
         Standing::InFlight if trace.judgement == Judgement::Overdue => "overdue",
         Standing::InFlight => "in flight",

@@ -5,27 +5,25 @@ use std::sync::LazyLock;
 use askama::Template;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, html};
 
+use super::app::App;
 use super::mark::Mark;
-use super::{App, Head};
+use super::page::Head;
 
 const TEXT: &str = include_str!("../../docs/runbook.md");
-
-/// Where the probe itself serves it.
-pub(super) const ADDRESS: &str = "/runbook";
 
 static BODY: LazyLock<String> = LazyLock::new(|| render(TEXT));
 
 /// The page.
 #[derive(Template)]
 #[template(path = "runbook.html")]
-pub(super) struct Page {
+pub(crate) struct Page {
     head: Head,
     /// Made of our own text only.
     body: &'static str,
 }
 
 impl Page {
-    pub(super) fn new(app: &App) -> Self {
+    pub(crate) fn new(app: &App) -> Self {
         Self { head: Head::new(app, "Runbook", Mark::Pending), body: &BODY }
     }
 }

@@ -13,22 +13,22 @@ use crate::domain::verdict::{self, Criteria};
 
 /// How long canaries of one size took.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SizeFigures {
+pub(crate) struct SizeFigures {
     /// The size of the log line, in bytes.
-    pub bytes: u32,
+    pub(crate) bytes: u32,
     /// P50, P95 and P99; `None` where nothing has been judged.
-    pub quantiles: Option<[Quantile; 3]>,
+    pub(crate) quantiles: Option<[Quantile; 3]>,
     /// How many canaries that is of.
-    pub judged: usize,
+    pub(crate) judged: usize,
     /// How many of them have not arrived.
-    pub missing: usize,
+    pub(crate) missing: usize,
 }
 
 /// The figures of each size that a tenant's canaries have had within the criteria's window, the smallest first.
 ///
 /// Of the same sample as the verdict, so what has not arrived counts as longer than it was waited for.
 #[must_use]
-pub fn sizes(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<SizeFigures> {
+pub(crate) fn sizes(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<SizeFigures> {
     let mut by_size: BTreeMap<u32, Vec<&Trace>> = BTreeMap::new();
     for trace in tenant::recent(snapshot, criteria, tenant) {
         by_size.entry(trace.tag.size).or_default().push(trace);

@@ -10,7 +10,7 @@ use crate::domain::tracker::{Snapshot, SourceView};
 
 /// The word for how a source is doing, worst first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum State {
+pub(crate) enum State {
     /// Nobody can vouch for it any more.
     Blind,
     /// Its last looks failed, but not for so long that it is blind.
@@ -26,7 +26,7 @@ pub enum State {
 impl State {
     /// How a source is doing.
     #[must_use]
-    pub fn of(view: &SourceView) -> Self {
+    pub(crate) fn of(view: &SourceView) -> Self {
         match view {
             SourceView { blind_since: Some(_), .. } => Self::Blind,
             SourceView { failing: Some(_), .. } => Self::Failing,
@@ -38,7 +38,7 @@ impl State {
 
     /// As on the page and in JSON.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Blind => "blind",
             Self::Failing => "failing",
@@ -50,7 +50,7 @@ impl State {
 
     /// Whether somebody should look at it.
     #[must_use]
-    pub const fn is_troubled(self) -> bool {
+    pub(crate) const fn is_troubled(self) -> bool {
         match self {
             Self::Blind | Self::Failing => true,
             Self::Starting | Self::Reading | Self::Idle => false,
@@ -60,13 +60,13 @@ impl State {
 
 /// Since when it has been blind or failing.
 #[must_use]
-pub fn since(view: &SourceView) -> Option<Timestamp> {
+pub(crate) fn since(view: &SourceView) -> Option<Timestamp> {
     view.blind_since.or_else(|| view.failing.as_ref().map(|failing| failing.since))
 }
 
 /// Why, or what it is doing, in words.
 #[must_use]
-pub fn reason(view: &SourceView) -> String {
+pub(crate) fn reason(view: &SourceView) -> String {
     match (&view.failing, State::of(view)) {
         (Some(failing), _) => format!(
             "{}: {} ({} in a row)",
@@ -83,13 +83,13 @@ pub fn reason(view: &SourceView) -> String {
 
 /// By what its schema differs from what it should be, in words.
 #[must_use]
-pub fn drift(view: &SourceView) -> Option<String> {
+pub(crate) fn drift(view: &SourceView) -> Option<String> {
     (!view.drift().is_empty()).then(|| list_drift(view.drift()))
 }
 
 /// The key that has to be set for the stage if a drift is wanted.
 #[must_use]
-pub fn drift_remedy(view: &SourceView) -> String {
+pub(crate) fn drift_remedy(view: &SourceView) -> String {
     match view.drifted.as_ref().and_then(|drifted| drifted.accept) {
         Some(accept) => format!("schema_accepted = [\"{accept}\"]"),
         None => "schema".to_owned(),
@@ -98,7 +98,7 @@ pub fn drift_remedy(view: &SourceView) -> String {
 
 /// Whose it is: a tenant's name, or `shared`.
 #[must_use]
-pub fn owner(snapshot: &Snapshot, source: SourceId) -> Arc<str> {
+pub(crate) fn owner(snapshot: &Snapshot, source: SourceId) -> Arc<str> {
     match snapshot.topology.source(source).owner {
         Owner::One(tenant) => snapshot.topology.tenant(tenant).name.clone(),
         Owner::Shared => "shared".into(),
@@ -107,7 +107,7 @@ pub fn owner(snapshot: &Snapshot, source: SourceId) -> Arc<str> {
 
 /// The sources, worst first, otherwise as they stand in the topology.
 #[must_use]
-pub fn worst_first(snapshot: &Snapshot) -> Vec<&SourceView> {
+pub(crate) fn worst_first(snapshot: &Snapshot) -> Vec<&SourceView> {
     let mut sources: Vec<_> = snapshot.sources.iter().collect();
     sources.sort_by_key(|view| (State::of(view), since(view), view.source));
     sources

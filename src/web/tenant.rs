@@ -13,13 +13,13 @@ use crate::domain::verdict::{self, Condition, Criteria, Verdict};
 
 /// Where it is wrong: `transit`, `archive..bigquery`; nothing for conditions without a place.
 #[must_use]
-pub fn place(condition: &Condition, snapshot: &Snapshot) -> Option<String> {
+pub(crate) fn place(condition: &Condition, snapshot: &Snapshot) -> Option<String> {
     condition.place().map(|place| place.display(&snapshot.topology).to_string())
 }
 
 /// The word and the place: `STUCK at transit`, `CANNOT SEE bigquery`, `SLOW`.
 #[must_use]
-pub fn word_and_place(condition: &Condition, snapshot: &Snapshot) -> String {
+pub(crate) fn word_and_place(condition: &Condition, snapshot: &Snapshot) -> String {
     let profile = condition.profile();
     match place(condition, snapshot) {
         Some(place) => format!("{} {}{place}", profile.word, profile.preposition),
@@ -29,7 +29,7 @@ pub fn word_and_place(condition: &Condition, snapshot: &Snapshot) -> String {
 
 /// What is the matter, after the place and the time.
 #[must_use]
-pub fn matter(condition: &Condition, criteria: &Criteria) -> String {
+pub(crate) fn matter(condition: &Condition, criteria: &Criteria) -> String {
     match condition {
         Condition::Leaking { found_in, .. } => format!("its canaries were found in {found_in}"),
         Condition::NotInjecting { reason } => reason.to_string(),
@@ -54,7 +54,7 @@ pub fn matter(condition: &Condition, criteria: &Criteria) -> String {
 
 /// The whole sentence: `STUCK at transit since 02:41:10 UTC (18 min): 36 canaries wait`.
 #[must_use]
-pub fn sentence(verdict: &Verdict, snapshot: &Snapshot, criteria: &Criteria) -> String {
+pub(crate) fn sentence(verdict: &Verdict, snapshot: &Snapshot, criteria: &Criteria) -> String {
     let condition = &verdict.condition;
     let what = word_and_place(condition, snapshot);
     let since = verdict.since.map_or_else(String::new, |since| {
@@ -66,31 +66,31 @@ pub fn sentence(verdict: &Verdict, snapshot: &Snapshot, criteria: &Criteria) -> 
 
 /// How long a hop took, or the whole way, over the criteria's window.
 #[derive(Clone, Debug)]
-pub struct HopFigures {
+pub(crate) struct HopFigures {
     /// Which hop; `None` for end to end.
-    pub stage: Option<StageId>,
+    pub(crate) stage: Option<StageId>,
     /// Its name, `end to end` for the whole way.
-    pub name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// It leads aside from the main path.
-    pub side: bool,
+    pub(crate) side: bool,
     /// P50, P95 and P99; `None` where nothing has been measured.
-    pub quantiles: Option<[Quantile; 3]>,
+    pub(crate) quantiles: Option<[Quantile; 3]>,
     /// How many traces that is of.
-    pub judged: usize,
+    pub(crate) judged: usize,
     /// How many of them have not arrived.
-    pub missing: usize,
+    pub(crate) missing: usize,
     /// 19 of 20 arrivals are known to within this.
-    pub error: Option<Duration>,
+    pub(crate) error: Option<Duration>,
     /// What the 95th percentile may be.
-    pub target: Option<Duration>,
+    pub(crate) target: Option<Duration>,
     /// Since when the stage it leads to cannot be read: the figures are then those of before.
-    pub blind_since: Option<Timestamp>,
+    pub(crate) blind_since: Option<Timestamp>,
 }
 
 impl HopFigures {
     /// Whether a quantile is over the target.
     #[must_use]
-    pub fn over(&self, quantile: Quantile) -> bool {
+    pub(crate) fn over(&self, quantile: Quantile) -> bool {
         self.target.is_some_and(|target| match quantile {
             Quantile::Exactly(duration) => duration > target,
             Quantile::MoreThan(duration) => duration >= target,
@@ -99,14 +99,14 @@ impl HopFigures {
 
     /// Whether the 95th percentile is over the target; `None` where nothing has been measured or there is no target.
     #[must_use]
-    pub fn is_over(&self) -> Option<bool> {
+    pub(crate) fn is_over(&self) -> Option<bool> {
         self.target?;
         self.quantiles.map(|[_, p95, _]| self.over(p95))
     }
 }
 
 /// The traces of a tenant that figures are made of: those that were planned within the criteria's window.
-pub(super) fn recent<'a>(snapshot: &'a Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<&'a Trace> {
+pub(crate) fn recent<'a>(snapshot: &'a Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<&'a Trace> {
     let from = snapshot.at - criteria.window;
     snapshot
         .finished
@@ -121,7 +121,7 @@ pub(super) fn recent<'a>(snapshot: &'a Snapshot, criteria: &Criteria, tenant: Te
 ///
 /// Counted as the histograms count: what has not arrived is as much a part of it as what has.
 #[must_use]
-pub fn hops(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<HopFigures> {
+pub(crate) fn hops(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<HopFigures> {
     let map = &snapshot.topology;
     let traces = recent(snapshot, criteria, tenant);
     let path = map.main_path();
@@ -202,7 +202,7 @@ fn error(traces: &[&Trace], stage: StageId) -> Option<Duration> {
 
 /// Since when a tenant has sent nothing, or that it sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Injection {
+pub(crate) enum Injection {
     /// Nothing has been planned yet.
     NotBegun,
     /// The last put was accepted.
@@ -215,7 +215,7 @@ pub enum Injection {
 
 /// How a tenant's injection is doing.
 #[must_use]
-pub fn injection(snapshot: &Snapshot, tenant: TenantId) -> Injection {
+pub(crate) fn injection(snapshot: &Snapshot, tenant: TenantId) -> Injection {
     let view = &snapshot.tenants[usize::from(tenant.0)];
     match (&view.refusing, view.accepted_at, view.planned_at) {
         (Some((since, reason)), _, _) => Injection::Refusing(*since, reason.clone()),

@@ -1,11 +1,19 @@
 //! Pages and their JSON twins in the states that a night may bring, and the routes.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::body::{Body, to_bytes};
-use axum::http::{Request, StatusCode, header};
+use axum::http::{HeaderMap, Request, StatusCode, header};
 use tower::ServiceExt as _;
 
+use super::app::App;
+use super::filter;
 use super::fixture::*;
-use super::*;
+use super::page::{SCRIPT, STYLE};
+use super::routes::{POLICY, router};
+use crate::domain::time::WallClock;
+use crate::metrics::Format;
 
 struct Answer {
     status: StatusCode,

@@ -12,17 +12,12 @@ mod app;
 mod detail;
 mod filter;
 mod json;
-mod lane;
-mod mark;
 mod page;
 mod recent;
 mod routes;
 mod row;
 mod runbook;
-mod selection;
-mod size;
-mod source;
-mod tenant;
+mod view;
 mod waterfall;
 mod words;
 

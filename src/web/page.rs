@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 
 use super::app::App;
-use super::mark::Mark;
+use super::view::Mark;
 use super::words;
 use crate::domain::time::Timestamp;
 

@@ -9,8 +9,8 @@ use axum::routing::get;
 
 use super::app::{App, RUNBOOK};
 use super::filter::{Filter, FilterError};
-use super::mark::Mark;
 use super::page::{Head, SCRIPT, STYLE, Trouble, page};
+use super::view::{self, Mark, One, Recent};
 use super::{accept, detail, json, recent, runbook, words};
 use crate::metrics::Format;
 
@@ -61,9 +61,10 @@ async fn recent_traces(
         Ok(filter) => filter,
         Err(error) => return form.refuse(&app, &error),
     };
+    let view = Recent::new(&app, &snapshot, &filter);
     match form {
-        Form::Json => Json(json::Recent::new(&app, &snapshot, &filter)).into_response(),
-        Form::Page => page(&recent::Page::new(&app, &snapshot, &filter)),
+        Form::Json => Json(json::Recent::new(&view)).into_response(),
+        Form::Page => page(&recent::Page::new(&app, &view)),
     }
 }
 
@@ -75,18 +76,18 @@ async fn one_trace(
 ) -> Response {
     let snapshot = app.snapshot.borrow().clone();
     let form = Form::of(&query, &headers);
-    let Some(id) = detail::read_id(&id) else {
+    let Some(id) = view::read_id(&id) else {
         let said =
             "That is no trace id: it must be 32 hexadecimal digits, with or without dashes, or a whole tag.";
         return form.fail(&app, StatusCode::BAD_REQUEST, "Not a trace id", vec![said.to_owned()]);
     };
-    match (detail::find(&snapshot, id), form) {
+    match (One::find(&app, &snapshot, id), form) {
         (None, _) => {
-            let said = detail::unknown(&app, &snapshot, id);
+            let said = view::unknown(&app, &snapshot, id);
             form.fail(&app, StatusCode::NOT_FOUND, "No such trace", said)
         }
-        (Some(trace), Form::Json) => Json(json::One::new(&app, &snapshot, trace)).into_response(),
-        (Some(trace), Form::Page) => page(&detail::Page::new(&app, &snapshot, trace)),
+        (Some(view), Form::Json) => Json(json::One::new(&view)).into_response(),
+        (Some(view), Form::Page) => page(&detail::Page::new(&app, &view)),
     }
 }
 

@@ -6,8 +6,8 @@ use askama::Template;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, html};
 
 use super::app::App;
-use super::mark::Mark;
 use super::page::Head;
+use super::view::Mark;
 
 const TEXT: &str = include_str!("../../docs/runbook.md");
 

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::lane::{Lane, Presence};
+use super::view::{Lane, Presence};
 use super::words;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::Hop;

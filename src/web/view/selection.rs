@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::filter::Filter;
 use crate::domain::tag::TraceId;
 use crate::domain::trace::Trace;
 use crate::domain::tracker::Snapshot;
+use crate::web::filter::Filter;
 
 /// The traces that a filter admits.
 #[derive(Debug)]

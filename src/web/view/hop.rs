@@ -1,68 +1,14 @@
-//! A tenant in one sentence, and its hops in numbers.
+//! How long each hop of a tenant takes, in numbers.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::words;
 use crate::domain::quantile::{Quantile, Sample};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{Role, StageId, TenantId};
 use crate::domain::trace::{Hop, Judgement, Trace};
 use crate::domain::tracker::Snapshot;
-use crate::domain::verdict::{self, Condition, Criteria, Verdict};
-
-/// Where it is wrong: `transit`, `archive..bigquery`; nothing for conditions without a place.
-#[must_use]
-pub(crate) fn place(condition: &Condition, snapshot: &Snapshot) -> Option<String> {
-    condition.place().map(|place| place.display(&snapshot.topology).to_string())
-}
-
-/// The word and the place: `STUCK at transit`, `CANNOT SEE bigquery`, `SLOW`.
-#[must_use]
-pub(crate) fn word_and_place(condition: &Condition, snapshot: &Snapshot) -> String {
-    let profile = condition.profile();
-    match place(condition, snapshot) {
-        Some(place) => format!("{} {}{place}", profile.word, profile.preposition),
-        None => profile.word.to_owned(),
-    }
-}
-
-/// What is the matter, after the place and the time.
-#[must_use]
-pub(crate) fn matter(condition: &Condition, criteria: &Criteria) -> String {
-    match condition {
-        Condition::Leaking { found_in, .. } => format!("its canaries were found in {found_in}"),
-        Condition::NotInjecting { reason } => reason.to_string(),
-        Condition::CannotSee { reason, .. } => reason.to_string(),
-        Condition::CannotSeeBranch { reason, .. } => {
-            format!("{reason} (beside the way: end to end is not affected)")
-        }
-        Condition::Stuck { waiting, .. } => {
-            let verb = if *waiting == 1 { "waits" } else { "wait" };
-            format!("{} {verb}", words::count(*waiting, "canary", "canaries"))
-        }
-        Condition::Losing { lost, of, .. } => format!("{lost} of {of} did not arrive"),
-        Condition::Slow { p95 } => {
-            format!("P95 {}, target {}", words::quantile(*p95), words::short(criteria.slo))
-        }
-        Condition::Waiting => {
-            format!("no canary has been judged yet; one leaves every {}", words::short(criteria.interval))
-        }
-        Condition::Ok { p95 } => format!("P95 {}", words::quantile(*p95)),
-    }
-}
-
-/// The whole sentence: `STUCK at transit since 02:41:10 UTC (18 min): 36 canaries wait`.
-#[must_use]
-pub(crate) fn sentence(verdict: &Verdict, snapshot: &Snapshot, criteria: &Criteria) -> String {
-    let condition = &verdict.condition;
-    let what = word_and_place(condition, snapshot);
-    let since = verdict.since.map_or_else(String::new, |since| {
-        let age = words::age(snapshot.at.since(since));
-        format!(" since {} ({age})", words::clock(since, snapshot.at))
-    });
-    format!("{what}{since}: {}", matter(condition, criteria))
-}
+use crate::domain::verdict::{self, Criteria};
 
 /// How long a hop took, or the whole way, over the criteria's window.
 #[derive(Clone, Debug)]
@@ -105,25 +51,17 @@ impl HopFigures {
     }
 }
 
-/// The traces of a tenant that figures are made of: those that were planned within the criteria's window.
-pub(crate) fn recent<'a>(snapshot: &'a Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<&'a Trace> {
-    let from = snapshot.at - criteria.window;
-    snapshot
-        .finished
-        .iter()
-        .chain(&snapshot.open)
-        .map(AsRef::as_ref)
-        .filter(|trace| trace.tenant == tenant && trace.planned_at >= from)
-        .collect()
-}
-
-/// The figures of each hop of a tenant, the main path first, then the side branches, then end to end.
+/// The figures of each hop of a tenant, of those traces, the main path first, then the side branches, then end to end.
 ///
 /// Counted as the histograms count: what has not arrived is as much a part of it as what has.
 #[must_use]
-pub(crate) fn hops(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<HopFigures> {
+pub(crate) fn hops(
+    snapshot: &Snapshot,
+    criteria: &Criteria,
+    tenant: TenantId,
+    traces: &[&Trace],
+) -> Vec<HopFigures> {
     let map = &snapshot.topology;
-    let traces = recent(snapshot, criteria, tenant);
     let path = map.main_path();
     let beside = map.stage_ids().filter(|stage| !path.contains(stage));
     let mut figures: Vec<_> = path
@@ -134,9 +72,9 @@ pub(crate) fn hops(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -
             Role::Way | Role::End => true,
             Role::DeadLetter => false,
         })
-        .map(|stage| one_hop(snapshot, tenant, stage, &traces))
+        .map(|stage| one_hop(snapshot, tenant, stage, traces))
         .collect();
-    let mut sample = verdict::sample(snapshot, &traces);
+    let mut sample = verdict::sample(snapshot, traces);
     let overdue = |trace: &&&Trace| trace.judgement == Judgement::Overdue;
     figures.push(HopFigures {
         stage: None,
@@ -145,7 +83,7 @@ pub(crate) fn hops(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -
         quantiles: sample.quantiles([0.5, 0.95, 0.99]),
         judged: sample.len(),
         missing: traces.iter().filter(overdue).count(),
-        error: error(&traces, map.end()),
+        error: error(traces, map.end()),
         target: Some(criteria.slo),
         blind_since: blind_since(snapshot, tenant, map.end()),
     });
@@ -197,30 +135,5 @@ fn error(traces: &[&Trace], stage: StageId) -> Option<Duration> {
     }
     match widths.quantiles([0.95])? {
         [Quantile::Exactly(width) | Quantile::MoreThan(width)] => Some(width),
-    }
-}
-
-/// Since when a tenant has sent nothing, or that it sends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Injection {
-    /// Nothing has been planned yet.
-    NotBegun,
-    /// The last put was accepted.
-    Accepted(Timestamp),
-    /// Planned, and nothing has been answered yet.
-    Unanswered(Timestamp),
-    /// Not accepted since, and why.
-    Refusing(Timestamp, Arc<str>),
-}
-
-/// How a tenant's injection is doing.
-#[must_use]
-pub(crate) fn injection(snapshot: &Snapshot, tenant: TenantId) -> Injection {
-    let view = &snapshot.tenants[usize::from(tenant.0)];
-    match (&view.refusing, view.accepted_at, view.planned_at) {
-        (Some((since, reason)), _, _) => Injection::Refusing(*since, reason.clone()),
-        (None, Some(at), _) => Injection::Accepted(at),
-        (None, None, Some(at)) => Injection::Unanswered(at),
-        (None, None, None) => Injection::NotBegun,
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A pure function of a snapshot, so that the page, the JSON and the tests can never disagree about it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ pub struct Criteria {
     pub interval: Duration,
 }
 
-/// What can be said of a tenant. The order is that of severity, worst first.
+/// What can be said of a tenant. [`Condition::profile`] is the table of what is fixed for each.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Condition {
     /// Its canaries were found where they must not be.
@@ -34,18 +35,6 @@ pub enum Condition {
         stage: StageId,
         /// In which source.
         found_in: Arc<str>,
-    },
-    /// Canaries do not get into its log group, so nothing is known of its pipeline.
-    NotInjecting {
-        /// Why.
-        reason: Arc<str>,
-    },
-    /// A stage on the way to the end cannot be read, so nothing is known of what lies behind it.
-    CannotSee {
-        /// Which stage.
-        stage: StageId,
-        /// Why.
-        reason: Arc<str>,
     },
     /// Nothing passes this hop.
     Stuck {
@@ -62,6 +51,18 @@ pub enum Condition {
         lost: usize,
         /// Of how many that ended.
         of: usize,
+    },
+    /// Canaries do not get into its log group, so nothing is known of its pipeline.
+    NotInjecting {
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// A stage on the way to the end cannot be read, so nothing is known of what lies behind it.
+    CannotSee {
+        /// Which stage.
+        stage: StageId,
+        /// Why.
+        reason: Arc<str>,
     },
     /// More than one in twenty took longer than the threshold.
     Slow {
@@ -84,19 +85,133 @@ pub enum Condition {
     },
 }
 
-impl Condition {
-    /// The word that stands on the page, and in JSON in lower case.
+/// How bad a condition is, worst first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Severity {
+    /// Somebody has to act now.
+    Critical,
+    /// It works, but not as well as it should.
+    Warning,
+    /// Worth knowing, and nothing to do.
+    Note,
+    /// All is well.
+    Ok,
+}
+
+impl Severity {
+    /// Whether somebody should look at it.
     #[must_use]
-    pub const fn word(&self) -> &'static str {
+    pub const fn is_problem(self) -> bool {
         match self {
-            Self::Leaking { .. } => "LEAKING",
-            Self::NotInjecting { .. } => "NOT INJECTING",
-            Self::CannotSee { .. } | Self::CannotSeeBranch { .. } => "CANNOT SEE",
-            Self::Stuck { .. } => "STUCK",
-            Self::Losing { .. } => "LOSING",
-            Self::Slow { .. } => "SLOW",
-            Self::Waiting => "WAITING",
-            Self::Ok { .. } => "OK",
+            Self::Critical | Self::Warning => true,
+            Self::Note | Self::Ok => false,
+        }
+    }
+}
+
+/// Whose fault a condition is. The pipeline's comes first, since what the probe cannot say must not hide what it can.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Blame {
+    /// The pipeline fails its tenant.
+    Pipeline,
+    /// The probe cannot say how the pipeline does.
+    Probe,
+}
+
+/// What is fixed for a condition, whatever its numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Profile {
+    /// As in JSON.
+    pub key: &'static str,
+    /// As on the page.
+    pub word: &'static str,
+    /// What stands between the word and the place: `STUCK at transit`, but `CANNOT SEE bigquery`.
+    pub preposition: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Whose fault it is, where it is one.
+    pub blame: Option<Blame>,
+    /// Its place among conditions of the same severity and blame, worst first.
+    pub order: u8,
+    /// The anchor of its chapter in the runbook, where something is to be done.
+    pub chapter: Option<&'static str>,
+}
+
+impl Condition {
+    /// The table of conditions, worst first.
+    #[must_use]
+    pub const fn profile(&self) -> Profile {
+        use Severity::{Critical, Note, Warning};
+
+        const PIPELINE: Option<Blame> = Some(Blame::Pipeline);
+        const PROBE: Option<Blame> = Some(Blame::Probe);
+        const BLIND: Option<&str> = Some("traceprobestageblind");
+        const fn row(
+            key: &'static str,
+            word: &'static str,
+            severity: Severity,
+            blame: Option<Blame>,
+            order: u8,
+            chapter: Option<&'static str>,
+        ) -> Profile {
+            Profile { key, word, preposition: "at ", severity, blame, order, chapter }
+        }
+
+        match self {
+            Self::Leaking { .. } => {
+                row("leaking", "LEAKING", Critical, PIPELINE, 0, Some("traceprobeisolationviolation"))
+            }
+            Self::Stuck { .. } => {
+                row("stuck", "STUCK", Critical, PIPELINE, 1, Some("traceprobelatencycritical"))
+            }
+            Self::Losing { .. } => row("losing", "LOSING", Critical, PIPELINE, 2, Some("traceprobelosing")),
+            Self::NotInjecting { .. } => {
+                row("not_injecting", "NOT INJECTING", Critical, PROBE, 0, Some("traceprobenotinjecting"))
+            }
+            Self::CannotSee { .. } => {
+                Profile { preposition: "", ..row("cannot_see", "CANNOT SEE", Critical, PROBE, 1, BLIND) }
+            }
+            Self::Slow { .. } => row("slow", "SLOW", Warning, PIPELINE, 0, Some("traceprobelatencyhigh")),
+            Self::CannotSeeBranch { .. } => Profile {
+                preposition: "",
+                ..row("cannot_see_branch", "CANNOT SEE", Warning, PROBE, 0, BLIND)
+            },
+            Self::Waiting => row("waiting", "WAITING", Note, None, 0, None),
+            Self::Ok { .. } => row("ok", "OK", Severity::Ok, None, 0, None),
+        }
+    }
+
+    /// Where it is wrong; nothing for conditions of the whole way.
+    #[must_use]
+    pub const fn place(&self) -> Option<Stretch> {
+        match self {
+            Self::Leaking { stage, .. }
+            | Self::CannotSee { stage, .. }
+            | Self::CannotSeeBranch { stage, .. }
+            | Self::Stuck { hop: stage, .. } => Some(Stretch::one(*stage)),
+            Self::Losing { hop, .. } => Some(*hop),
+            Self::NotInjecting { .. } | Self::Slow { .. } | Self::Waiting | Self::Ok { .. } => None,
+        }
+    }
+
+    /// Where it stands among others: severity, then the pipeline's before the probe's own.
+    const fn rank(&self) -> (Severity, Option<Blame>, u8) {
+        let Profile { severity, blame, order, .. } = self.profile();
+        (severity, blame, order)
+    }
+
+    /// The share of the canaries that it concerns, in millionths, where only some are.
+    fn share(&self) -> usize {
+        match self {
+            Self::Losing { lost, of, .. } => lost.saturating_mul(1_000_000) / (*of).max(1),
+            Self::Leaking { .. }
+            | Self::Stuck { .. }
+            | Self::NotInjecting { .. }
+            | Self::CannotSee { .. }
+            | Self::Slow { .. }
+            | Self::CannotSeeBranch { .. }
+            | Self::Waiting
+            | Self::Ok { .. } => 1_000_000,
         }
     }
 }
@@ -110,14 +225,20 @@ pub struct Verdict {
     pub condition: Condition,
     /// Since when.
     pub since: Option<Timestamp>,
-    /// What else can be said, in order of severity.
+    /// What else can be said, worst first.
     pub also: Vec<Condition>,
 }
 
-/// The verdict on each tenant, in their order.
+/// The verdict on each tenant in the one order that everything has: by severity, the pipeline's faults before the
+/// probe's own, then the larger share of canaries, what began last, and the name.
 #[must_use]
 pub fn verdicts(snapshot: &Snapshot, criteria: &Criteria) -> Vec<Verdict> {
-    snapshot.topology.tenant_ids().map(|tenant| verdict(snapshot, criteria, tenant)).collect()
+    let map = &snapshot.topology;
+    let mut verdicts: Vec<_> = map.tenant_ids().map(|tenant| verdict(snapshot, criteria, tenant)).collect();
+    verdicts.sort_by_cached_key(|Verdict { tenant, condition, since, .. }| {
+        (condition.rank(), Reverse(condition.share()), Reverse(*since), map.tenant(*tenant).name.clone())
+    });
+    verdicts
 }
 
 fn verdict(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Verdict {
@@ -131,14 +252,16 @@ fn verdict(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Verdic
         .collect();
     let found = [
         leaking(snapshot, tenant, from),
-        not_injecting(snapshot, criteria, tenant),
-        cannot_see(snapshot, tenant),
         stuck(snapshot, criteria, tenant),
         losing(snapshot, tenant, from),
+        not_injecting(snapshot, criteria, tenant),
+        cannot_see(snapshot, tenant),
         slow(snapshot, criteria, &traces),
         cannot_see_branch(snapshot, tenant),
     ];
-    let mut found = found.into_iter().flatten();
+    let mut found: Vec<_> = found.into_iter().flatten().collect();
+    found.sort_by_key(|(condition, _)| condition.rank());
+    let mut found = found.into_iter();
     match found.next() {
         Some((condition, since)) => Verdict {
             tenant,
@@ -379,6 +502,10 @@ mod tests {
 
     /// Acme's verdict after so many seconds of a canary every 30 s, with looks every second.
     fn after(secs: u64, script: Script) -> Verdict {
+        of_acme(&snapshot_after(secs, script))
+    }
+
+    fn snapshot_after(secs: u64, script: Script) -> Snapshot {
         let map = Arc::new(topology());
         let mut tracker = Tracker::new(map.clone(), settings(), t(0));
         let mut sent: Vec<(Tag, u64)> = Vec::new();
@@ -419,11 +546,63 @@ mod tests {
                 tracker.apply(Input::Swept { source, sweep }, t(second));
             }
         }
-        verdicts(&tracker.snapshot(t(secs)), &CRITERIA).swap_remove(usize::from(ACME.0))
+        tracker.snapshot(t(secs))
+    }
+
+    fn of_acme(snapshot: &Snapshot) -> Verdict {
+        let mut verdicts = verdicts(snapshot, &CRITERIA).into_iter();
+        verdicts.find(|verdict| verdict.tenant == ACME).unwrap()
     }
 
     fn words(verdict: &Verdict) -> Vec<&'static str> {
-        std::iter::once(&verdict.condition).chain(&verdict.also).map(Condition::word).collect()
+        std::iter::once(&verdict.condition).chain(&verdict.also).map(|it| it.profile().word).collect()
+    }
+
+    /// One of each condition, worst first.
+    fn each() -> [Condition; 9] {
+        let (stage, reason): (_, Arc<str>) = (TRANSIT, "denied".into());
+        let p95 = Quantile::Exactly(s(5));
+        [
+            Condition::Leaking { stage, found_in: reason.clone() },
+            Condition::Stuck { hop: stage, waiting: 1 },
+            Condition::Losing { hop: Stretch::one(stage), lost: 1, of: 2 },
+            Condition::NotInjecting { reason: reason.clone() },
+            Condition::CannotSee { stage, reason: reason.clone() },
+            Condition::Slow { p95 },
+            Condition::CannotSeeBranch { stage, reason },
+            Condition::Waiting,
+            Condition::Ok { p95 },
+        ]
+    }
+
+    #[test]
+    fn conditions_have_one_order_and_a_key_each() {
+        let all = each();
+        assert!(all.iter().map(Condition::rank).is_sorted_by(|a, b| a < b), "{all:?}");
+        let keys: std::collections::BTreeSet<_> = all.iter().map(|it| it.profile().key).collect();
+        assert_eq!(keys.len(), all.len());
+        for profile in all.iter().map(Condition::profile) {
+            let problem = profile.severity.is_problem();
+            assert_eq!(profile.blame.is_some(), problem, "{profile:?}");
+            assert_eq!(profile.chapter.is_some(), problem, "{profile:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_probe_cannot_say_hides_no_fault_of_the_pipeline() {
+        let mut snapshot = snapshot_after(645, stands);
+        snapshot.tenants[usize::from(ACME.0)].refusing = Some((t(500), "denied".into()));
+        assert_eq!(words(&of_acme(&snapshot)), ["STUCK", "NOT INJECTING"]);
+    }
+
+    #[test]
+    fn among_tenants_with_the_same_condition_the_one_whose_began_last_comes_first() {
+        let mut snapshot = Tracker::new(Arc::new(topology()), settings(), t(0)).snapshot(t(900));
+        for (since, tenant) in [(300, ACME), (600, GLOBEX)] {
+            snapshot.tenants[usize::from(tenant.0)].refusing = Some((t(since), "denied".into()));
+        }
+        let order: Vec<_> = verdicts(&snapshot, &CRITERIA).iter().map(|verdict| verdict.tenant).collect();
+        assert_eq!(order, [GLOBEX, ACME]);
     }
 
     /// From second 600 on nothing comes to transit.
@@ -488,7 +667,7 @@ mod tests {
             let mut snapshot = Tracker::new(Arc::new(topology()), settings(), t(0)).snapshot(t(60 + secs));
             snapshot.tenants[0].accepted_at = accepted_before.then(|| t(30));
             snapshot.tenants[0].refusing = Some((t(60), "denied".into()));
-            words(&verdicts(&snapshot, &CRITERIA).swap_remove(0))[0]
+            words(&of_acme(&snapshot))[0]
         };
         assert_eq!(verdict(true, 29), "WAITING");
         assert_eq!(verdict(true, 46), "NOT INJECTING");

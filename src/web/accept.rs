@@ -4,7 +4,7 @@
 ///
 /// A client that accepts none of them gets the favourite all the same: a page is of more use than a 406.
 #[must_use]
-pub fn best<'a>(accept: Option<&str>, offers: &[&'a str]) -> &'a str {
+pub(crate) fn best<'a>(accept: Option<&str>, offers: &[&'a str]) -> &'a str {
     let favourite = offers.first().copied().unwrap_or_default();
     let Some(accept) = accept else {
         return favourite;

@@ -1,75 +1,24 @@
-//! `/traces/{id}`: everything that is known of one trace, and how to check it elsewhere.
+//! `/traces/{id}` as a page: the words of its view.
 
 use std::time::Duration;
 
 use askama::Template;
 
-use super::lane::{Lane, Presence, lanes};
-use super::row::{outcome_detail, outcome_tone, outcome_word};
-use super::tenant::Gravity;
+use super::app::App;
+use super::page::Head;
+use super::view::{Lane, One, Presence, StageSource, TraceView};
 use super::waterfall::{self, Axis, Waterfall};
-use super::{App, Head, words};
-use crate::domain::evidence::{LookUp, Question};
+use super::words;
+use crate::domain::evidence::LookUp;
 use crate::domain::outcome::Outcome;
-use crate::domain::tag::{self, MARKER, TraceId};
+use crate::domain::tag::MARKER;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::{Judgement, Put, Trace};
-use crate::domain::tracker::Snapshot;
-
-/// Reads the id in an address: 32 hexadecimal digits in any case, with or without dashes, or a whole tag.
-pub(super) fn read_id(text: &str) -> Option<TraceId> {
-    let text = text.trim();
-    if tag::Shape::of(text.as_bytes()) == tag::Shape::Whole(text.len()) {
-        return tag::read_unverified(text.as_bytes()).ok().map(|tag| tag.trace);
-    }
-    // `TraceId::parse` also takes braces and URNs, which nobody means here.
-    let digits = |c: char| c.is_ascii_hexdigit() || c == '-';
-    text.chars().all(digits).then(|| TraceId::parse(text)).flatten()
-}
-
-/// The trace, wherever it is remembered.
-pub(super) fn find(snapshot: &Snapshot, id: TraceId) -> Option<&Trace> {
-    let sorted = [&snapshot.open, &snapshot.finished];
-    sorted
-        .into_iter()
-        .find_map(|list| list.binary_search_by_key(&id, |trace| trace.id()).ok().map(|at| &list[at]))
-        .or_else(|| snapshot.failures.iter().flatten().find(|trace| trace.id() == id))
-        .map(AsRef::as_ref)
-}
-
-/// Why there is no page for an id, and where else to look.
-pub(super) fn unknown(app: &App, snapshot: &Snapshot, id: TraceId) -> Vec<String> {
-    let planned = id.planned_at();
-    let mut said = Vec::new();
-    said.push(if planned > snapshot.at {
-        format!("{id} is not known. By its first digits it would be planned for {}, which has not come yet, so it is hardly one of ours.", words::instant(planned))
-    } else {
-        format!(
-            "{id} is not known, or not known any more. By its first digits it was planned at {} ({}).",
-            words::instant(planned),
-            words::ago(planned, snapshot.at),
-        )
-    });
-    let oldest = snapshot.finished.first().map_or_else(
-        || "none has finished yet".to_owned(),
-        |trace| format!("at present back to {}", words::instant(trace.planned_at)),
-    );
-    said.push(format!(
-        "The last {} finished traces are remembered ({oldest}); the failed ones of each tenant are kept apart for longer.",
-        app.settings.remember,
-    ));
-    said.push(format!(
-        "It may be another instance's canary: each knows only its own. The stages themselves know more: search them for {id}."
-    ));
-    let like = format!("{MARKER}_{id}%");
-    said.extend(app.settings.evidence.iter().find_map(|evidence| evidence.search(&like)));
-    said
-}
 
 /// The page.
 #[derive(Template)]
 #[template(path = "trace.html")]
-pub(super) struct Page {
+pub(crate) struct Page {
     head: Head,
     id: String,
     tenant: String,
@@ -118,23 +67,20 @@ struct Moment {
 }
 
 impl Page {
-    pub(super) fn new(app: &App, snapshot: &Snapshot, trace: &Trace) -> Self {
-        let map = &snapshot.topology;
-        let lanes = lanes(trace, snapshot);
-        let extent = waterfall::extent(&lanes, trace.planned_at, snapshot.at);
+    pub(crate) fn new(app: &App, view: &One<'_>) -> Self {
+        let (now, slo) = (view.at, view.settings.criteria.slo);
+        let TraceView { brief, trace, lanes, arrival, .. } = &view.trace;
+        let extent = waterfall::extent(lanes, trace.planned_at, now);
         let axis = Axis::holding(trace.planned_at, extent);
-        let signed = (app.sign)(&trace.tag);
-        let tag = signed.to_string();
-        let title = format!("{} {}", outcome_word(trace), outcome_detail(trace, snapshot));
-        let arrival = trace.arrival(map.end());
+        let title = format!("{} {}", brief.outcome, brief.detail);
         let after = |at: Timestamp| words::exact(at.since(trace.planned_at));
         Self {
-            head: Head::at(app, &format!("{} · trace", title.trim()), gravity(trace), snapshot.at),
-            id: trace.id().to_string(),
-            tenant: map.tenant(trace.tenant).name.to_string(),
-            outcome: outcome_word(trace),
-            tone: outcome_tone(trace),
-            detail: outcome_detail(trace, snapshot),
+            head: Head::at(app, &format!("{} · trace", title.trim()), brief.mark, now),
+            id: brief.id.to_string(),
+            tenant: brief.tenant.to_string(),
+            outcome: brief.outcome,
+            tone: brief.mark.class(),
+            detail: brief.detail.clone(),
             latency: arrival.map(|at| after(at.latest)),
             latency_range: arrival.map(|at| {
                 format!(
@@ -145,38 +91,41 @@ impl Page {
             }),
             judgement: judgement(trace),
             planned: words::instant(trace.planned_at),
-            ago: words::ago(trace.planned_at, snapshot.at),
+            ago: words::ago(trace.planned_at, now),
             size: format!("{} bytes", trace.tag.size),
             put: put(trace),
             doubled_by_us: trace.doubled_by_us,
-            waterfall: waterfall::draw(&lanes, axis, app.settings.criteria.slo, snapshot.at),
-            enlarged: enlarged(&lanes, trace, snapshot, axis, app.settings.criteria.slo),
-            stages: lanes.iter().map(|lane| StageCard::new(app, snapshot, trace, lane, &tag)).collect(),
-            timeline: timeline(trace, snapshot, app, &lanes),
-            violations: snapshot
+            waterfall: waterfall::draw(lanes, axis, slo, now),
+            enlarged: enlarged(&view.trace, now, axis, slo),
+            stages: lanes
+                .iter()
+                .zip(&view.sources)
+                .map(|(lane, source)| StageCard::new(lane, source, now))
+                .collect(),
+            timeline: timeline(&view.trace, now, slo),
+            violations: view
                 .violations
                 .iter()
-                .filter(|seen| seen.trace == trace.id())
                 .map(|seen| {
                     format!(
                         "{}: found in {} at {}, copy {}",
                         words::instant(seen.at),
                         seen.found_in,
-                        map.stage(seen.stage).name,
+                        seen.stage,
                         seen.locator,
                     )
                 })
                 .collect(),
+            tag: view.tag.clone(),
             tag_parts: vec![
                 ("marker and version", format!("{MARKER}{}", trace.tag.version())),
-                ("trace id", trace.id().to_string()),
+                ("trace id", brief.id.to_string()),
                 ("tenant code", trace.tag.tenant_digits()),
                 ("instance code", trace.tag.instance.to_string()),
                 ("size in bytes", trace.tag.size.to_string()),
                 ("purpose", trace.tag.purpose().to_string()),
-                ("signature", signed.signature().to_owned()),
+                ("signature", view.signature.clone()),
             ],
-            tag,
         }
     }
 }
@@ -184,37 +133,23 @@ impl Page {
 /// From this share of the axis on, bars are wide enough to be told apart.
 const FLAT: u32 = 8;
 
-fn enlarged(
-    lanes: &[Lane<'_>],
-    trace: &Trace,
-    snapshot: &Snapshot,
-    axis: Axis,
-    slo: Duration,
-) -> Option<Waterfall> {
+fn enlarged(view: &TraceView<'_>, now: Timestamp, axis: Axis, slo: Duration) -> Option<Waterfall> {
     let seen: Vec<_> =
-        lanes.iter().filter(|lane| matches!(lane.presence, Presence::Seen(_))).cloned().collect();
-    let extent = waterfall::extent(&seen, trace.planned_at, snapshot.at);
-    let closer = Axis::holding(trace.planned_at, extent);
+        view.lanes.iter().filter(|lane| matches!(lane.presence, Presence::Seen(_))).cloned().collect();
+    let planned_at = view.brief.planned_at;
+    let closer = Axis::holding(planned_at, waterfall::extent(&seen, planned_at, now));
     (!seen.is_empty() && closer.length * FLAT <= axis.length)
-        .then(|| waterfall::draw(&seen, closer, slo, snapshot.at))
+        .then(|| waterfall::draw(&seen, closer, slo, now))
 }
 
 impl StageCard {
-    fn new(app: &App, snapshot: &Snapshot, trace: &Trace, lane: &Lane<'_>, tag: &str) -> Self {
-        let map = &snapshot.topology;
-        let source = map.source_of(trace.tenant, lane.stage);
-        let evidence = app.settings.evidence.get(source.0 as usize);
-        let visit = lane.visit;
-        let look_up = |copy| {
-            let question = Question { copy, tag, planned_at: trace.planned_at };
-            evidence.map(|evidence| evidence.look_ups(question)).unwrap_or_default()
-        };
+    fn new(lane: &Lane<'_>, source: &StageSource, now: Timestamp) -> Self {
         Self {
             name: lane.name.to_string(),
-            kind: map.stage(lane.stage).kind.name(),
-            source: map.source(source).name.to_string(),
+            kind: source.kind,
+            source: source.name.to_string(),
             side: lane.side,
-            said: waterfall::said(lane, snapshot.at),
+            said: waterfall::said(lane, now),
             tone: match lane.presence {
                 Presence::Seen(_) if lane.over_target() => "poor",
                 Presence::Seen(_) => "well",
@@ -223,12 +158,12 @@ impl StageCard {
                 Presence::Blind { .. } | Presence::Unproven => "unknown",
             },
             facts: facts(lane),
-            copies: visit
+            copies: source
                 .copies
                 .iter()
-                .map(|copy| Copy { locator: copy.to_string(), look_ups: look_up(Some(copy)) })
+                .map(|(locator, look_ups)| Copy { locator: locator.clone(), look_ups: look_ups.clone() })
                 .collect(),
-            look_ups: if visit.copies.is_empty() { look_up(None) } else { Vec::new() },
+            look_ups: source.look_ups.clone(),
         }
     }
 }
@@ -296,20 +231,10 @@ fn judgement(trace: &Trace) -> &'static str {
     }
 }
 
-fn gravity(trace: &Trace) -> Gravity {
-    match outcome_tone(trace) {
-        "broken" => Gravity::Broken,
-        "unknown" => Gravity::Unknown,
-        "poor" => Gravity::Poor,
-        "well" => Gravity::Well,
-        _ => Gravity::Pending,
-    }
-}
-
 /// What happened, in order.
-fn timeline(trace: &Trace, snapshot: &Snapshot, app: &App, lanes: &[Lane<'_>]) -> Vec<Moment> {
-    let map = &snapshot.topology;
-    let slo = app.settings.criteria.slo;
+fn timeline(view: &TraceView<'_>, now: Timestamp, slo: Duration) -> Vec<Moment> {
+    let trace = view.trace;
+    let lost_at = view.lost_at.as_deref().unwrap_or_default();
     let mut moments = vec![(trace.planned_at, "planned to leave; latency counts from here".to_owned())];
     moments.extend(match trace.put {
         Put::Planned => None,
@@ -317,7 +242,7 @@ fn timeline(trace: &Trace, snapshot: &Snapshot, app: &App, lanes: &[Lane<'_>]) -
         Put::Ambiguous { at } => Some((at, "no answer from CloudWatch Logs; it may be in".to_owned())),
         Put::Refused { at } => Some((at, "CloudWatch Logs did not take it".to_owned())),
     });
-    for lane in lanes {
+    for lane in &view.lanes {
         let name = &lane.name;
         if let Some(arrival) = &lane.visit.arrival {
             let took = lane
@@ -335,8 +260,8 @@ fn timeline(trace: &Trace, snapshot: &Snapshot, app: &App, lanes: &[Lane<'_>]) -
             moments.push((since, format!("{name} could not be read from here on")));
         }
     }
-    if trace.planned_at + slo < snapshot.at {
-        let met = trace.arrival(map.end()).is_some_and(|at| at.latest <= trace.planned_at + slo);
+    if trace.planned_at + slo < now {
+        let met = view.arrival.is_some_and(|at| at.latest <= trace.planned_at + slo);
         if !met {
             moments.push((trace.planned_at + slo, format!("threshold of {}", words::short(slo))));
         }
@@ -345,10 +270,8 @@ fn timeline(trace: &Trace, snapshot: &Snapshot, app: &App, lanes: &[Lane<'_>]) -
         let said = match outcome {
             Outcome::Delivered => "counted as delivered".to_owned(),
             Outcome::Late => "counted as late: it came after its deadline".to_owned(),
-            Outcome::Lost(hop) => format!("given up as lost at {}", hop.display(map)),
-            Outcome::DeadLettered(stage) => {
-                format!("found in the dead letters of {}", map.stage(*stage).name)
-            }
+            Outcome::Lost(_) => format!("given up as lost at {lost_at}"),
+            Outcome::DeadLettered(_) => format!("found in the dead letters of {lost_at}"),
             Outcome::Unobserved => "given up as unobserved: nobody can say".to_owned(),
             Outcome::Refused(reason) => format!("refused: {reason}"),
         };

@@ -12,9 +12,9 @@ use crate::domain::topology::{StageId, TenantId, Topology};
 use crate::domain::trace::{Hop, Standing, Trace};
 
 /// Rows of a page when nothing is asked for.
-pub const DEFAULT_LIMIT: usize = 100;
+pub(crate) const DEFAULT_LIMIT: usize = 100;
 /// Most rows of a page. A page of this length is about 2 MB, and no person reads further.
-pub const MAX_LIMIT: usize = 1000;
+pub(crate) const MAX_LIMIT: usize = 1000;
 /// Stands for every outcome but `delivered`.
 const FAILED: &str = "failed";
 /// The label of a trace without an outcome.
@@ -22,19 +22,19 @@ const IN_FLIGHT: &str = "in_flight";
 
 /// Which traces to show.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     /// Only this tenant's.
-    pub tenant: Option<TenantId>,
+    pub(crate) tenant: Option<TenantId>,
     /// Only traces that wait for this stage, were lost on the way to it, or missed it.
-    pub stage: Option<StageId>,
+    pub(crate) stage: Option<StageId>,
     /// Only traces that stand so; empty for all.
-    pub outcomes: Vec<&'static str>,
+    pub(crate) outcomes: Vec<&'static str>,
     /// Only traces that were planned at or after this.
-    pub since: Option<Timestamp>,
+    pub(crate) since: Option<Timestamp>,
     /// Only traces that were planned at or before this.
-    pub until: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
     /// At most so many.
-    pub limit: usize,
+    pub(crate) limit: usize,
     /// The query as it was given, for links and for the form.
     given: Vec<(String, String)>,
 }
@@ -42,13 +42,13 @@ pub struct Filter {
 /// A parameter that makes no sense.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("`{parameter}={value}`: {should}")]
-pub struct FilterError {
+pub(crate) struct FilterError {
     /// Which one.
-    pub parameter: String,
+    pub(crate) parameter: String,
     /// What was given.
-    pub value: String,
+    pub(crate) value: String,
     /// What would be right.
-    pub should: String,
+    pub(crate) should: String,
 }
 
 /// The parameters, in the order in which links have them.
@@ -60,7 +60,11 @@ impl Filter {
     /// # Errors
     ///
     /// [`FilterError`] for the first parameter that makes no sense.
-    pub fn read(query: &[(String, String)], map: &Topology, now: Timestamp) -> Result<Self, FilterError> {
+    pub(crate) fn read(
+        query: &[(String, String)],
+        map: &Topology,
+        now: Timestamp,
+    ) -> Result<Self, FilterError> {
         let mut filter = Self {
             tenant: None,
             stage: None,
@@ -123,13 +127,13 @@ impl Filter {
 
     /// Whether it lets anything but everything through.
     #[must_use]
-    pub fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.given.iter().any(|(name, _)| name != "limit")
     }
 
     /// Whether a trace is to be shown.
     #[must_use]
-    pub fn admits(&self, trace: &Trace, map: &Topology) -> bool {
+    pub(crate) fn admits(&self, trace: &Trace, map: &Topology) -> bool {
         self.tenant.is_none_or(|tenant| trace.tenant == tenant)
             && self.since.is_none_or(|since| trace.planned_at >= since)
             && self.until.is_none_or(|until| trace.planned_at <= until)
@@ -139,14 +143,14 @@ impl Filter {
 
     /// What the form shows in a field.
     #[must_use]
-    pub fn given(&self, parameter: &str) -> &str {
+    pub(crate) fn given(&self, parameter: &str) -> &str {
         let last = self.given.iter().rev().find(|(name, _)| name == parameter);
         last.map_or("", |(_, value)| value)
     }
 
     /// The query of a permanent link to the same selection with one parameter set otherwise; empty takes it away.
     #[must_use]
-    pub fn link(&self, parameter: &str, value: &str) -> String {
+    pub(crate) fn link(&self, parameter: &str, value: &str) -> String {
         let mut query = String::new();
         for name in PARAMETERS {
             let value = if name == parameter { value } else { self.given(name) };
@@ -177,7 +181,7 @@ fn hangs_at(trace: &Trace, stage: StageId, map: &Topology) -> bool {
 
 /// The words that `outcome` takes.
 #[must_use]
-pub fn outcome_words() -> Vec<&'static str> {
+pub(crate) fn outcome_words() -> Vec<&'static str> {
     let mut words = vec![IN_FLIGHT, FAILED];
     words.extend(Outcome::LABELS);
     words
@@ -214,7 +218,7 @@ fn listed(names: &[&str]) -> String {
 
 /// As in the query of a URL: all but the unreserved characters of RFC 3986 are encoded.
 #[must_use]
-pub fn percent_encoded(text: &str) -> String {
+pub(crate) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{App, Settings};
+use super::app::{App, Settings};
 use crate::cloud::account::Account;
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::evidence::Evidence;
@@ -20,43 +20,43 @@ use crate::observe::bigquery::{self, TableName};
 use crate::observe::object_store::{KeyTemplate, Settings as ObjectSettings};
 use crate::observe::{kinesis, s3, spec};
 
-pub(super) const STREAM: StageId = StageId(0);
-pub(super) const ARCHIVE: StageId = StageId(1);
-pub(super) const TRANSIT: StageId = StageId(2);
-pub(super) const TABLE: StageId = StageId(3);
-pub(super) const ACME: TenantId = TenantId(0);
-pub(super) const GLOBEX: TenantId = TenantId(1);
-pub(super) const INITECH: TenantId = TenantId(2);
+pub(crate) const STREAM: StageId = StageId(0);
+pub(crate) const ARCHIVE: StageId = StageId(1);
+pub(crate) const TRANSIT: StageId = StageId(2);
+pub(crate) const TABLE: StageId = StageId(3);
+pub(crate) const ACME: TenantId = TenantId(0);
+pub(crate) const GLOBEX: TenantId = TenantId(1);
+pub(crate) const INITECH: TenantId = TenantId(2);
 
 /// When the scripts begin: a quarter past two in the morning.
 const START: Timestamp = Timestamp::from_secs(1_795_313_700);
 
 /// How a pipeline does at one instant, for one tenant.
 #[derive(Clone, Default)]
-pub(super) struct Weather {
+pub(crate) struct Weather {
     /// Stages that a canary does not get to.
-    pub(super) dropped_at: Option<StageId>,
+    pub(crate) dropped_at: Option<StageId>,
     /// Added to the last hop, in milliseconds.
-    pub(super) slow: i64,
+    pub(crate) slow: i64,
     /// The put is refused for this reason.
-    pub(super) refused: Option<&'static str>,
+    pub(crate) refused: Option<&'static str>,
     /// A stage whose source cannot be read, and why.
-    pub(super) blind: Option<(StageId, &'static str)>,
+    pub(crate) blind: Option<(StageId, &'static str)>,
     /// Its canary also turns up in the stream of this tenant.
-    pub(super) leaks_to: Option<TenantId>,
+    pub(crate) leaks_to: Option<TenantId>,
 }
 
-pub(super) type Script = fn(u64, TenantId) -> Weather;
+pub(crate) type Script = fn(u64, TenantId) -> Weather;
 
 /// Runs a script for so many minutes and returns the state at the end of it.
-pub(super) fn after(minutes: u64, script: Script) -> Snapshot {
+pub(crate) fn after(minutes: u64, script: Script) -> Snapshot {
     World::new(["acme", "globex", "initech"]).run(minutes * 60, script)
 }
 
 /// A canary, whose it is, when it reaches each stage, and into whom it leaks.
 type Sent = (Tag, TenantId, [Option<Timestamp>; 4], Option<TenantId>);
 
-pub(super) struct World {
+pub(crate) struct World {
     tracker: Tracker,
     map: Arc<Topology>,
     /// Canaries that have been put, and when they reach each stage, in milliseconds.
@@ -67,7 +67,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(tenants: [&str; 3]) -> Self {
+    pub(crate) fn new(tenants: [&str; 3]) -> Self {
         let map = Arc::new(topology(tenants));
         let s = Duration::from_secs;
         let rules = Rules {
@@ -85,7 +85,7 @@ impl World {
         Self { tracker, map, sent: Vec::new(), seen: std::collections::BTreeSet::new(), leaks: Vec::new() }
     }
 
-    pub(super) fn run(mut self, seconds: u64, script: Script) -> Snapshot {
+    pub(crate) fn run(mut self, seconds: u64, script: Script) -> Snapshot {
         for second in 0..=seconds {
             let now = START + Duration::from_secs(second);
             for tenant in self.map.clone().tenant_ids() {
@@ -281,7 +281,7 @@ fn evidence() -> Vec<Arc<dyn Evidence>> {
 }
 
 /// Everything that pages are made of, for a state; the clock stands a little after it.
-pub(super) fn app(snapshot: Snapshot) -> App {
+pub(crate) fn app(snapshot: Snapshot) -> App {
     let now = snapshot.at + Duration::from_millis(250);
     let (_, receiver) = watch::channel(Arc::new(snapshot));
     let keys = Keyring::new(TagKey::new("0123456789abcdef").unwrap(), Vec::new());
@@ -309,37 +309,37 @@ pub(super) fn app(snapshot: Snapshot) -> App {
     }
 }
 
-pub(super) fn healthy(_: u64, _: TenantId) -> Weather {
+pub(crate) fn healthy(_: u64, _: TenantId) -> Weather {
     Weather::default()
 }
 
 /// From minute 20 on nothing of the first tenant passes transit.
-pub(super) fn stuck(second: u64, tenant: TenantId) -> Weather {
+pub(crate) fn stuck(second: u64, tenant: TenantId) -> Weather {
     let dropped = tenant == ACME && second >= 1_200;
     Weather { dropped_at: dropped.then_some(TRANSIT), ..Weather::default() }
 }
 
 /// Of the second tenant every fifth canary is lost on the way to the table.
-pub(super) fn losing(second: u64, tenant: TenantId) -> Weather {
+pub(crate) fn losing(second: u64, tenant: TenantId) -> Weather {
     let dropped = tenant == GLOBEX && (second / 30).is_multiple_of(5);
     Weather { dropped_at: dropped.then_some(TABLE), ..Weather::default() }
 }
 
 /// From minute 20 on nobody may read the table.
-pub(super) fn blind(second: u64, _: TenantId) -> Weather {
+pub(crate) fn blind(second: u64, _: TenantId) -> Weather {
     let why = "403 from jobs.query: Access Denied: User does not have bigquery.jobs.create permission in project my-project";
     Weather { blind: (second >= 1_200).then_some((TABLE, why)), ..Weather::default() }
 }
 
 /// From minute 10 on the third tenant's log group refuses.
-pub(super) fn refusing(second: u64, tenant: TenantId) -> Weather {
+pub(crate) fn refusing(second: u64, tenant: TenantId) -> Weather {
     let refused = tenant == INITECH && second >= 600;
     let why = "AccessDeniedException: not authorized to perform logs:PutLogEvents on /ecs/initech/app";
     Weather { refused: refused.then_some(why), ..Weather::default() }
 }
 
 /// A canary of the first tenant turns up in the stream of the second, and the third is slow.
-pub(super) fn leaking(second: u64, tenant: TenantId) -> Weather {
+pub(crate) fn leaking(second: u64, tenant: TenantId) -> Weather {
     let leaks = tenant == ACME && (1_500..1_560).contains(&second);
     Weather {
         leaks_to: leaks.then_some(GLOBEX),
@@ -348,8 +348,14 @@ pub(super) fn leaking(second: u64, tenant: TenantId) -> Weather {
     }
 }
 
+/// From minute 20 on nothing of the first tenant passes transit, and the second tenant's log group refuses.
+pub(crate) fn stuck_beside_refusing(second: u64, tenant: TenantId) -> Weather {
+    let refused = tenant == GLOBEX && second >= 1_200;
+    Weather { refused: refused.then_some("AccessDeniedException"), ..stuck(second, tenant) }
+}
+
 /// All at once: what a bad night looks like.
-pub(super) fn night(second: u64, tenant: TenantId) -> Weather {
+pub(crate) fn night(second: u64, tenant: TenantId) -> Weather {
     match tenant {
         ACME => stuck(second, tenant),
         GLOBEX => losing(second, tenant),

@@ -5,25 +5,17 @@
 
 use serde::Serialize;
 
-use super::App;
-use super::filter::Filter;
-use super::lane::{self, Lane, Presence};
-use super::selection::Selection;
-use super::size::{self, SizeFigures};
-use super::source;
-use super::tenant::{self, HopFigures, Injection};
+use super::view::{self, HopFigures, Injection, Lane, Presence, SizeFigures, TraceView, VerdictView};
 use crate::domain::canary::Integrity;
 use crate::domain::outcome::Outcome;
 use crate::domain::quantile::Quantile;
 use crate::domain::sighting::Drift;
 use crate::domain::time::Timestamp;
-use crate::domain::trace::{Hop, Judgement, Put, Trace};
-use crate::domain::tracker::{Snapshot, SourceView, Violation};
-use crate::domain::verdict::Verdict;
+use crate::domain::trace::{Hop, Judgement, Put};
 
 /// `/traces/recent`.
 #[derive(Serialize, Debug)]
-pub struct Recent {
+pub(crate) struct Recent {
     at: String,
     at_epoch_seconds: f64,
     version: String,
@@ -43,7 +35,7 @@ pub struct Recent {
 
 /// `/traces/{id}`.
 #[derive(Serialize, Debug)]
-pub struct One {
+pub(crate) struct One {
     at: String,
     at_epoch_seconds: f64,
     tag: String,
@@ -200,46 +192,35 @@ struct DriftJson {
 
 /// What went wrong with a request.
 #[derive(Serialize, Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// In words.
-    pub error: String,
+    pub(crate) error: String,
 }
 
 impl Recent {
     /// The twin of the page.
     #[must_use]
-    pub fn new(app: &App, snapshot: &Snapshot, filter: &Filter) -> Self {
-        let criteria = &app.settings.criteria;
-        let selection = Selection::new(snapshot, filter);
-        let of_tenant = |tenant| filter.tenant.is_none_or(|only| only == tenant);
-        let tenants = tenant::verdicts(snapshot, criteria)
-            .iter()
-            .filter(|verdict| of_tenant(verdict.tenant))
-            .map(|verdict| Tenant::new(app, snapshot, verdict))
-            .collect();
-        let violations = snapshot.violations.iter().rev();
+    pub(crate) fn new(view: &view::Recent<'_>) -> Self {
+        let settings = view.settings;
         Self {
-            at: rfc3339(snapshot.at),
-            at_epoch_seconds: snapshot.at.as_secs_f64(),
-            version: app.settings.version.clone(),
-            slo_seconds: criteria.slo.as_secs_f64(),
-            give_up_seconds: app.settings.give_up.as_secs_f64(),
-            not_kept: (app.kept)().err(),
-            clock_synchronized: snapshot.clock.map(|clock| clock.synchronized),
-            clock_error_bound_seconds: snapshot
+            at: rfc3339(view.at),
+            at_epoch_seconds: view.at.as_secs_f64(),
+            version: settings.version.clone(),
+            slo_seconds: settings.criteria.slo.as_secs_f64(),
+            give_up_seconds: settings.give_up.as_secs_f64(),
+            not_kept: view.not_kept.clone(),
+            clock_synchronized: view.clock.map(|clock| clock.synchronized),
+            clock_error_bound_seconds: view
                 .clock
                 .and_then(|clock| clock.error_bound)
                 .map(|bound| bound.as_secs_f64()),
-            window_seconds: criteria.window.as_secs_f64(),
-            tenants,
-            matching: selection.matching,
-            traces: selection.traces.iter().map(|trace| TraceJson::new(trace, snapshot)).collect(),
-            failures: selection.failures.iter().map(|trace| TraceJson::new(trace, snapshot)).collect(),
-            violations: violations
-                .filter(|seen| of_tenant(seen.tenant))
-                .map(|seen| ViolationJson::new(seen, snapshot))
-                .collect(),
-            sources: snapshot.sources.iter().map(|view| Source::new(view, snapshot)).collect(),
+            window_seconds: settings.criteria.window.as_secs_f64(),
+            tenants: view.tenants.iter().map(Tenant::new).collect(),
+            matching: view.matching,
+            traces: view.traces.iter().map(TraceJson::new).collect(),
+            failures: view.failures.iter().map(TraceJson::new).collect(),
+            violations: view.violations.iter().map(ViolationJson::new).collect(),
+            sources: view.sources.iter().map(|source| Source::new(source, view.at)).collect(),
         }
     }
 }
@@ -247,54 +228,56 @@ impl Recent {
 impl One {
     /// The twin of the page of one trace.
     #[must_use]
-    pub fn new(app: &App, snapshot: &Snapshot, trace: &Trace) -> Self {
-        let violations = snapshot.violations.iter().filter(|seen| seen.trace == trace.id());
+    pub(crate) fn new(view: &view::One<'_>) -> Self {
         Self {
-            at: rfc3339(snapshot.at),
-            at_epoch_seconds: snapshot.at.as_secs_f64(),
-            tag: (app.sign)(&trace.tag).to_string(),
-            trace: TraceJson::new(trace, snapshot),
-            violations: violations.map(|seen| ViolationJson::new(seen, snapshot)).collect(),
+            at: rfc3339(view.at),
+            at_epoch_seconds: view.at.as_secs_f64(),
+            tag: view.tag.clone(),
+            trace: TraceJson::new(&view.trace),
+            violations: view.violations.iter().map(ViolationJson::new).collect(),
         }
     }
 }
 
 impl Tenant {
-    fn new(app: &App, snapshot: &Snapshot, verdict: &Verdict) -> Self {
-        let criteria = &app.settings.criteria;
-        let condition = &verdict.condition;
-        let also = verdict.also.iter().map(|condition| Also {
-            condition: tenant::key(condition),
-            place: tenant::place(condition, snapshot),
-            text: tenant::matter(condition, criteria),
+    fn new(view: &view::Tenant) -> Self {
+        Self {
+            name: view.verdict.tenant.to_string(),
+            verdict: VerdictJson::new(&view.verdict),
+            hops: view.hops.iter().map(HopJson::new).collect(),
+            sizes: view.sizes.iter().map(SizeJson::new).collect(),
+            injection: InjectionJson::new(&view.injection, view.missed),
+        }
+    }
+}
+
+impl VerdictJson {
+    fn new(view: &VerdictView) -> Self {
+        let also = view.also.iter().map(|also| Also {
+            condition: also.key,
+            place: also.place.clone(),
+            text: also.matter.clone(),
         });
         Self {
-            name: snapshot.topology.tenant(verdict.tenant).name.to_string(),
-            verdict: VerdictJson {
-                condition: tenant::key(condition),
-                place: tenant::place(condition, snapshot),
-                since: verdict.since.map(rfc3339),
-                since_epoch_seconds: verdict.since.map(Timestamp::as_secs_f64),
-                text: tenant::sentence(verdict, snapshot, criteria),
-                runbook: app.settings.runbook(condition),
-                also: also.collect(),
-            },
-            hops: tenant::hops(snapshot, criteria, verdict.tenant).iter().map(HopJson::new).collect(),
-            sizes: size::sizes(snapshot, criteria, verdict.tenant).iter().map(SizeJson::new).collect(),
-            injection: InjectionJson::new(snapshot, verdict),
+            condition: view.worst.key,
+            place: view.worst.place.clone(),
+            since: view.since.map(rfc3339),
+            since_epoch_seconds: view.since.map(Timestamp::as_secs_f64),
+            text: view.text.clone(),
+            runbook: view.runbook.clone(),
+            also: also.collect(),
         }
     }
 }
 
 impl InjectionJson {
-    fn new(snapshot: &Snapshot, verdict: &Verdict) -> Self {
-        let (state, since, reason) = match tenant::injection(snapshot, verdict.tenant) {
+    fn new(injection: &Injection, missed: u64) -> Self {
+        let (state, since, reason) = match injection {
             Injection::NotBegun => ("not_begun", None, None),
-            Injection::Accepted(at) => ("accepted", Some(at), None),
-            Injection::Unanswered(at) => ("unanswered", Some(at), None),
-            Injection::Refusing(since, reason) => ("refusing", Some(since), Some(reason.to_string())),
+            Injection::Accepted(at) => ("accepted", Some(*at), None),
+            Injection::Unanswered(at) => ("unanswered", Some(*at), None),
+            Injection::Refusing(since, reason) => ("refusing", Some(*since), Some(reason.to_string())),
         };
-        let missed = snapshot.tenants[usize::from(verdict.tenant.0)].missed;
         Self { state, since: since.map(rfc3339), reason, missed }
     }
 }
@@ -346,24 +329,29 @@ impl QuantileJson {
 }
 
 impl TraceJson {
-    fn new(trace: &Trace, snapshot: &Snapshot) -> Self {
-        let map = &snapshot.topology;
+    fn new(view: &TraceView<'_>) -> Self {
+        let trace = view.trace;
         let (put, put_at) = match trace.put {
             Put::Planned => ("planned", None),
             Put::Accepted { at } => ("accepted", Some(at)),
             Put::Ambiguous { at } => ("ambiguous", Some(at)),
             Put::Refused { at } => ("refused", Some(at)),
         };
-        let (lost_at, reason) = match &trace.ended {
-            Some((Outcome::Lost(hop), _)) => (Some(hop.display(map).to_string()), None),
-            Some((Outcome::DeadLettered(stage), _)) => (Some(map.stage(*stage).name.to_string()), None),
-            Some((Outcome::Refused(reason), _)) => (None, Some(reason.to_string())),
-            Some((Outcome::Delivered | Outcome::Late | Outcome::Unobserved, _)) | None => (None, None),
+        let reason = match &trace.ended {
+            Some((Outcome::Refused(reason), _)) => Some(reason.to_string()),
+            Some((
+                Outcome::Delivered
+                | Outcome::Late
+                | Outcome::Lost(_)
+                | Outcome::DeadLettered(_)
+                | Outcome::Unobserved,
+                _,
+            ))
+            | None => None,
         };
-        let waiting_for = trace.ended.is_none().then(|| trace.waiting_for(map)).flatten();
         Self {
-            id: trace.id().to_string(),
-            tenant: map.tenant(trace.tenant).name.to_string(),
+            id: view.brief.id.to_string(),
+            tenant: view.brief.tenant.to_string(),
             size_bytes: trace.tag.size,
             planned_at: rfc3339(trace.planned_at),
             planned_at_epoch_seconds: trace.planned_at.as_secs_f64(),
@@ -371,14 +359,14 @@ impl TraceJson {
             put_at: put_at.map(rfc3339),
             outcome: trace.standing().label(),
             ended_at: trace.ended.as_ref().map(|(_, at)| rfc3339(*at)),
-            lost_at,
+            lost_at: view.lost_at.clone(),
             reason,
-            waiting_for: waiting_for.map(|stage| map.stage(stage).name.to_string()),
-            latency_seconds: trace.latency(map).map(|latency| latency.as_secs_f64()),
-            uncertainty_seconds: trace.arrival(map.end()).map(|at| at.width().as_secs_f64()),
+            waiting_for: view.waiting_for.as_deref().map(str::to_owned),
+            latency_seconds: view.latency.map(|latency| latency.as_secs_f64()),
+            uncertainty_seconds: view.arrival.map(|at| at.width().as_secs_f64()),
             judgement: judgement(trace.judgement),
             doubled_by_us: trace.doubled_by_us,
-            stages: lane::lanes(trace, snapshot).iter().map(Stage::new).collect(),
+            stages: view.lanes.iter().map(Stage::new).collect(),
         }
     }
 }
@@ -424,12 +412,11 @@ impl Stage {
 }
 
 impl ViolationJson {
-    fn new(seen: &Violation, snapshot: &Snapshot) -> Self {
-        let map = &snapshot.topology;
+    fn new(seen: &view::Violation) -> Self {
         Self {
             at: rfc3339(seen.at),
-            tenant: map.tenant(seen.tenant).name.to_string(),
-            stage: map.stage(seen.stage).name.to_string(),
+            tenant: seen.tenant.to_string(),
+            stage: seen.stage.to_string(),
             trace: seen.trace.to_string(),
             found_in: seen.found_in.to_string(),
             locator: seen.locator.to_string(),
@@ -438,28 +425,26 @@ impl ViolationJson {
 }
 
 impl Source {
-    fn new(view: &SourceView, snapshot: &Snapshot) -> Self {
-        let spec = snapshot.topology.source(view.source);
-        let stage = snapshot.topology.stage(spec.stage);
-        let reason = source::reason(view);
+    fn new(view: &view::Source, now: Timestamp) -> Self {
+        let drifted = view.drifted.as_ref();
         Self {
-            source: spec.name.to_string(),
-            stage: stage.name.to_string(),
-            kind: stage.kind.name(),
-            owner: source::owner(snapshot, view.source).to_string(),
-            state: source::State::of(view).word(),
-            since: source::since(view).map(rfc3339),
-            trouble: view.failing.as_ref().map(|failing| failing.trouble.as_str()),
-            reason: (!reason.is_empty()).then_some(reason),
-            failed_looks: view.failing.as_ref().map_or(0, |failing| failing.looks),
+            source: view.name.to_string(),
+            stage: view.stage.to_string(),
+            kind: view.kind,
+            owner: view.owner.to_string(),
+            state: view.state.word(),
+            since: view.since.map(rfc3339),
+            trouble: view.trouble,
+            reason: (!view.reason.is_empty()).then(|| view.reason.clone()),
+            failed_looks: view.failed_looks,
             waiting: view.waiting,
             watermark: view.watermark.map(rfc3339),
-            watermark_age_seconds: view.watermark.map(|mark| snapshot.at.since(mark).as_secs_f64()),
+            watermark_age_seconds: view.watermark.map(|mark| now.since(mark).as_secs_f64()),
             last_answer: view.last_answer.map(rfc3339),
             behind_seconds: view.behind.map(|behind| behind.as_secs_f64()),
-            drift: view.drifted.as_ref().map(|drifted| drifted.changes.iter().map(DriftJson::new).collect()),
-            drift_since: view.drifted.as_ref().and_then(|drifted| drifted.since).map(rfc3339),
-            drift_accept: view.drifted.as_ref().and_then(|drifted| drifted.accept).map(|of| of.to_string()),
+            drift: drifted.map(|drifted| drifted.changes.iter().map(DriftJson::new).collect()),
+            drift_since: drifted.and_then(|drifted| drifted.since).map(rfc3339),
+            drift_accept: drifted.and_then(|drifted| drifted.accept).map(|of| of.to_string()),
         }
     }
 }

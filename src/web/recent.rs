@@ -1,24 +1,18 @@
-//! `/traces/recent`: which tenant, which hop, since when; then everything that bears it out.
+//! `/traces/recent` as a page: the words and the cells of its view.
 
 use askama::Template;
 
+use super::app::{App, Settings};
 use super::filter::{self, Filter};
-use super::lane::lanes;
+use super::page::Head;
 use super::row::{FailureLine, TraceRow, common_scale, short_id};
-use super::selection::Selection;
-use super::size::{self, SizeFigures};
-use super::source::State;
-use super::tenant::{self, Gravity, HopFigures, Injection};
-use super::{App, Head, source, words};
+use super::view::{
+    HopFigures, Injection, Mark, Recent, SizeFigures, Source, State, Tenant, VerdictView, Violation,
+};
+use super::words;
 use crate::domain::quantile::Quantile;
 use crate::domain::time::{OwnClock, Timestamp};
-use crate::domain::topology::TenantId;
-use crate::domain::trace::Trace;
-use crate::domain::tracker::{Snapshot, SourceView};
-use crate::domain::verdict::Verdict;
 
-/// Failures of one tenant that the page shows before it refers to the filter.
-const FAILURES_SHOWN: usize = 8;
 /// Isolation violations that the page shows.
 const VIOLATIONS_SHOWN: usize = 20;
 /// Up to so many tenants the figures of all of them lie open.
@@ -27,10 +21,10 @@ const TENANTS_OPEN: usize = 4;
 /// The page.
 #[derive(Template)]
 #[template(path = "recent.html")]
-pub(super) struct Page {
+pub(crate) struct Page {
     head: Head,
     summary: String,
-    gravity: Gravity,
+    mark: Mark,
     verdicts: Vec<VerdictLine>,
     window: String,
     interval: String,
@@ -55,7 +49,7 @@ pub(super) struct Page {
 }
 
 struct VerdictLine {
-    gravity: Gravity,
+    mark: Mark,
     word: &'static str,
     tenant: String,
     link: String,
@@ -69,7 +63,7 @@ struct VerdictLine {
 struct TenantFigures {
     tenant: String,
     open: bool,
-    gravity: Gravity,
+    mark: Mark,
     word: &'static str,
     end_to_end: String,
     hops: Vec<HopLine>,
@@ -162,141 +156,99 @@ struct InjectionLine {
 }
 
 impl Page {
-    pub(super) fn new(app: &App, snapshot: &Snapshot, filter: &Filter) -> Self {
-        let criteria = &app.settings.criteria;
-        let map = &snapshot.topology;
-        let verdicts = tenant::verdicts(snapshot, criteria);
-        let selection = Selection::new(snapshot, filter);
-        let of_tenant = |tenant: TenantId| filter.tenant.is_none_or(|only| only == tenant);
-        let chosen = || verdicts.iter().filter(|verdict| of_tenant(verdict.tenant));
-        let open = chosen().count() <= TENANTS_OPEN;
-        let gravity =
-            verdicts.iter().map(|verdict| Gravity::of(&verdict.condition)).min().unwrap_or(Gravity::Pending);
-        let summary = summary(&verdicts, snapshot);
-        let (troubled, healthy) = source::worst_first(snapshot)
+    pub(crate) fn new(app: &App, view: &Recent<'_>) -> Self {
+        let (now, filter, criteria) = (view.at, view.filter, &view.settings.criteria);
+        let mut sources: Vec<_> = view.sources.iter().filter(|source| source.admitted).collect();
+        sources.sort_by_key(|source| (source.state, source.since));
+        let (troubled, healthy) = sources
             .into_iter()
-            .filter(|view| map.source(view.source).tenants.iter().any(|tenant| of_tenant(*tenant)))
-            .map(|view| SourceLine::new(snapshot, view))
+            .map(|source| SourceLine::new(source, now))
             .partition(|line| line.state.is_troubled());
-        let drifted = snapshot
-            .sources
-            .iter()
-            .filter(|view| map.source(view.source).tenants.iter().any(|tenant| of_tenant(*tenant)))
-            .filter_map(|view| DriftLine::new(app, snapshot, view))
-            .collect();
-        let scale = common_scale(&selection.traces, snapshot);
-        let row = |trace: &&Trace| TraceRow::new(snapshot, trace, criteria.slo, scale);
-        let first_lanes = selection.traces.first().map(|trace| lanes(trace, snapshot));
+        let admitted = view.sources.iter().filter(|source| source.admitted);
+        let scale = common_scale(&view.traces);
+        let open = view.tenants.len() <= TENANTS_OPEN;
         Self {
-            head: Head::at(app, &summary, gravity, snapshot.at),
-            gravity,
+            head: Head::at(app, &view.heading.text, view.heading.mark, now),
+            summary: view.heading.text.clone(),
+            mark: view.heading.mark,
             window: words::short(criteria.window),
             interval: words::short(criteria.interval),
-            figures: chosen()
-                .map(|verdict| {
-                    let troubled = Gravity::of(&verdict.condition) < Gravity::Pending;
-                    TenantFigures::new(app, snapshot, verdict, open || troubled)
-                })
-                .collect(),
-            verdicts: verdicts
-                .iter()
-                .map(|verdict| VerdictLine::new(app, snapshot, filter, verdict))
-                .collect(),
-            fields: Fields::new(snapshot, filter),
-            rows: selection.traces.iter().map(row).collect(),
-            shown: match selection.matching {
-                all if all > selection.traces.len() => {
-                    format!("the newest {} of {all}", selection.traces.len())
-                }
+            verdicts: view.verdicts.iter().map(|verdict| VerdictLine::new(verdict, filter, now)).collect(),
+            figures: view.tenants.iter().map(|tenant| TenantFigures::new(tenant, now, open)).collect(),
+            fields: Fields::new(view),
+            rows: view.traces.iter().map(|trace| TraceRow::new(trace, now, criteria.slo, scale)).collect(),
+            shown: match view.matching {
+                all if all > view.traces.len() => format!("the newest {} of {all}", view.traces.len()),
                 all => words::count(all, "trace", "traces"),
             },
-            stages: first_lanes.into_iter().flatten().map(|lane| lane.name.to_string()).collect(),
-            nothing_planned: snapshot.open.is_empty() && snapshot.finished.is_empty(),
-            failures: chosen()
-                .filter_map(|verdict| FailureList::new(snapshot, filter, verdict.tenant))
+            stages: view
+                .traces
+                .first()
+                .into_iter()
+                .flat_map(|trace| trace.lanes.iter().map(|lane| lane.name.to_string()))
                 .collect(),
-            violations: violations(snapshot, filter),
-            clock: snapshot.clock.map(|clock| (clock.synchronized, clock_line(clock, snapshot.at))),
-            clock_runbook: app.settings.chapter("traceprobeclocknotsynchronized"),
-            drifted,
+            nothing_planned: view.nothing_planned,
+            failures: view
+                .tenants
+                .iter()
+                .filter_map(|tenant| FailureList::new(tenant, filter, now))
+                .collect(),
+            violations: view
+                .violations
+                .iter()
+                .take(VIOLATIONS_SHOWN)
+                .map(|seen| ViolationLine::new(seen, now))
+                .collect(),
+            clock: view.clock.map(|clock| (clock.synchronized, clock_line(clock, now))),
+            clock_runbook: view.settings.chapter("traceprobeclocknotsynchronized"),
+            drifted: admitted.filter_map(|source| DriftLine::new(source, view.settings, now)).collect(),
             troubled,
             healthy,
-            injections: chosen().map(|verdict| InjectionLine::new(snapshot, verdict.tenant)).collect(),
-            not_kept: (app.kept)().err(),
+            injections: view.tenants.iter().map(|tenant| InjectionLine::new(tenant, now)).collect(),
+            not_kept: view.not_kept.clone(),
             json_link: filter.link("format", "json"),
-            summary,
         }
     }
 }
 
-/// The whole page in a line, for the title: it is read in a row of tabs.
-fn summary(verdicts: &[Verdict], snapshot: &Snapshot) -> String {
-    let troubled: Vec<_> =
-        verdicts.iter().filter(|verdict| Gravity::of(&verdict.condition) < Gravity::Pending).collect();
-    let pending = verdicts.iter().any(|verdict| Gravity::of(&verdict.condition) == Gravity::Pending);
-    match troubled.as_slice() {
-        [] if verdicts.is_empty() => "No tenant is configured".to_owned(),
-        [] if pending => "Waiting for the first canaries".to_owned(),
-        [] => match verdicts.len() {
-            1 => "The tenant is OK".to_owned(),
-            all => format!("All {all} tenants are OK"),
-        },
-        [worst, rest @ ..] => {
-            let name = &snapshot.topology.tenant(worst.tenant).name;
-            let at = tenant::at_place(&worst.condition, snapshot);
-            let more = match rest.len() {
-                0 => String::new(),
-                1 => "; 1 more tenant in trouble".to_owned(),
-                more => format!("; {more} more tenants in trouble"),
-            };
-            format!("{name} {}{at}{more}", worst.condition.word())
-        }
-    }
+/// An instant and how long ago that was.
+fn since(at: Timestamp, now: Timestamp) -> (String, String) {
+    (words::clock(at, now), words::age(now.since(at)))
 }
 
 impl VerdictLine {
-    fn new(app: &App, snapshot: &Snapshot, filter: &Filter, verdict: &Verdict) -> Self {
-        let criteria = &app.settings.criteria;
-        let condition = &verdict.condition;
-        let name = snapshot.topology.tenant(verdict.tenant).name.to_string();
-        let also = verdict.also.iter().map(|condition| {
-            let at = tenant::at_place(condition, snapshot);
-            format!("{}{at}: {}", condition.word(), tenant::matter(condition, criteria))
-        });
+    fn new(verdict: &VerdictView, filter: &Filter, now: Timestamp) -> Self {
+        let worst = &verdict.worst;
         Self {
-            gravity: Gravity::of(condition),
-            word: condition.word(),
-            link: filter.link("tenant", &name),
-            tenant: name,
-            place: tenant::place(condition, snapshot),
-            since: verdict
-                .since
-                .map(|since| (words::clock(since, snapshot.at), words::age(snapshot.at.since(since)))),
-            matter: tenant::matter(condition, criteria),
-            runbook: app.settings.runbook(condition),
-            also: also.collect(),
+            mark: worst.mark,
+            word: worst.word,
+            tenant: verdict.tenant.to_string(),
+            link: filter.link("tenant", &verdict.tenant),
+            place: worst.place.clone(),
+            since: verdict.since.map(|at| since(at, now)),
+            matter: worst.matter.clone(),
+            runbook: verdict.runbook.clone(),
+            also: verdict.also.iter().map(|also| format!("{}: {}", also.what, also.matter)).collect(),
         }
     }
 }
 
 impl TenantFigures {
-    fn new(app: &App, snapshot: &Snapshot, verdict: &Verdict, open: bool) -> Self {
-        let hops = tenant::hops(snapshot, &app.settings.criteria, verdict.tenant);
-        let end_to_end = hops.last().and_then(|hop| hop.quantiles).map_or_else(
+    fn new(tenant: &Tenant, now: Timestamp, open: bool) -> Self {
+        let worst = &tenant.verdict.worst;
+        let whole = tenant.hops.last();
+        let end_to_end = whole.and_then(|hop| hop.quantiles).map_or_else(
             || "not measured yet".to_owned(),
             |[p50, p95, _]| format!("end to end P50 {}, P95 {}", words::quantile(p50), words::quantile(p95)),
         );
         Self {
-            tenant: snapshot.topology.tenant(verdict.tenant).name.to_string(),
-            open,
-            gravity: Gravity::of(&verdict.condition),
-            word: verdict.condition.word(),
+            tenant: tenant.verdict.tenant.to_string(),
+            open: open || worst.severity.is_problem(),
+            mark: worst.mark,
+            word: worst.word,
             end_to_end,
-            hops: hops.iter().map(|hop| HopLine::new(hop, snapshot.at)).collect(),
-            sizes: size::sizes(snapshot, &app.settings.criteria, verdict.tenant)
-                .iter()
-                .map(|figures| SizeLine::new(figures, hops.last()))
-                .collect(),
+            hops: tenant.hops.iter().map(|hop| HopLine::new(hop, now)).collect(),
+            sizes: tenant.sizes.iter().map(|figures| SizeLine::new(figures, whole)).collect(),
         }
     }
 }
@@ -336,13 +288,13 @@ impl SizeLine {
 }
 
 impl Fields {
-    fn new(snapshot: &Snapshot, filter: &Filter) -> Self {
-        let map = &snapshot.topology;
+    fn new(view: &Recent<'_>) -> Self {
+        let filter = view.filter;
         let named = |name: &str, parameter| (name.to_owned(), filter.given(parameter) == name);
         let quick = ["", "in_flight", "failed", "lost"];
         Self {
-            tenants: map.tenants().iter().map(|tenant| named(&tenant.name, "tenant")).collect(),
-            stages: map.stages().iter().map(|stage| named(&stage.name, "stage")).collect(),
+            tenants: view.tenant_names.iter().map(|name| named(name, "tenant")).collect(),
+            stages: view.stage_names.iter().map(|name| named(name, "stage")).collect(),
             outcomes: filter::outcome_words()
                 .into_iter()
                 .map(|word| (word, filter.given("outcome") == word))
@@ -363,20 +315,13 @@ impl Fields {
 }
 
 impl FailureList {
-    fn new(snapshot: &Snapshot, filter: &Filter, tenant: TenantId) -> Option<Self> {
-        let failures = &snapshot.failures[usize::from(tenant.0)];
-        let name = snapshot.topology.tenant(tenant).name.to_string();
-        let rows: Vec<_> = failures
-            .iter()
-            .rev()
-            .take(FAILURES_SHOWN)
-            .map(|trace| FailureLine::new(snapshot, trace))
-            .collect();
-        (!rows.is_empty()).then(|| Self {
-            more: failures.len() - rows.len(),
-            link: format!("?tenant={}&outcome=failed&limit={}", filter::percent_encoded(&name), filter.limit),
-            tenant: name,
-            rows,
+    fn new(tenant: &Tenant, filter: &Filter, now: Timestamp) -> Option<Self> {
+        let name = &tenant.verdict.tenant;
+        (!tenant.failures.is_empty()).then(|| Self {
+            rows: tenant.failures.iter().map(|brief| FailureLine::new(brief, now)).collect(),
+            more: tenant.more_failures,
+            link: format!("?tenant={}&outcome=failed&limit={}", filter::percent_encoded(name), filter.limit),
+            tenant: name.to_string(),
         })
     }
 }
@@ -397,70 +342,61 @@ fn clock_line(clock: OwnClock, now: Timestamp) -> String {
     }
 }
 
-fn violations(snapshot: &Snapshot, filter: &Filter) -> Vec<ViolationLine> {
-    let map = &snapshot.topology;
-    snapshot
-        .violations
-        .iter()
-        .rev()
-        .filter(|seen| filter.tenant.is_none_or(|tenant| tenant == seen.tenant))
-        .take(VIOLATIONS_SHOWN)
-        .map(|seen| ViolationLine {
-            at: words::clock(seen.at, snapshot.at),
-            ago: words::ago(seen.at, snapshot.at),
-            tenant: map.tenant(seen.tenant).name.to_string(),
-            stage: map.stage(seen.stage).name.to_string(),
+impl ViolationLine {
+    fn new(seen: &Violation, now: Timestamp) -> Self {
+        Self {
+            at: words::clock(seen.at, now),
+            ago: words::ago(seen.at, now),
+            tenant: seen.tenant.to_string(),
+            stage: seen.stage.to_string(),
             id: seen.trace.to_string(),
             short_id: short_id(seen.trace),
             found_in: seen.found_in.to_string(),
             locator: seen.locator.to_string(),
-        })
-        .collect()
+        }
+    }
 }
 
 impl SourceLine {
-    fn new(snapshot: &Snapshot, view: &SourceView) -> Self {
-        let spec = snapshot.topology.source(view.source);
-        let never = || "never".to_owned();
+    fn new(source: &Source, now: Timestamp) -> Self {
+        let ago = |at: Option<Timestamp>| at.map_or_else(|| "never".to_owned(), |at| words::ago(at, now));
+        let reason = source.reason.clone();
         Self {
-            name: spec.name.to_string(),
-            stage: snapshot.topology.stage(spec.stage).name.to_string(),
-            owner: source::owner(snapshot, view.source).to_string(),
-            state: State::of(view),
-            since: source::since(view)
-                .map(|since| (words::clock(since, snapshot.at), words::age(snapshot.at.since(since)))),
-            read_up_to: view.watermark.map_or_else(never, |mark| words::ago(mark, snapshot.at)),
-            last_answer: view.last_answer.map_or_else(never, |at| words::ago(at, snapshot.at)),
-            waiting: view.waiting,
-            reason: match (source::reason(view), source::drift(view)) {
-                (reason, None) => reason,
-                (reason, Some(drift)) if reason.is_empty() => format!("schema drifted: {drift}"),
-                (reason, Some(drift)) => format!("{reason}; schema drifted: {drift}"),
+            name: source.name.to_string(),
+            stage: source.stage.to_string(),
+            owner: source.owner.to_string(),
+            state: source.state,
+            since: source.since.map(|at| since(at, now)),
+            read_up_to: ago(source.watermark),
+            last_answer: ago(source.last_answer),
+            waiting: source.waiting,
+            reason: match &source.drift {
+                None => reason,
+                Some(drift) if reason.is_empty() => format!("schema drifted: {drift}"),
+                Some(drift) => format!("{reason}; schema drifted: {drift}"),
             },
         }
     }
 }
 
 impl DriftLine {
-    fn new(app: &App, snapshot: &Snapshot, view: &SourceView) -> Option<Self> {
-        let spec = snapshot.topology.source(view.source);
-        let since = view.drifted.as_ref().and_then(|drifted| drifted.since);
+    fn new(source: &Source, settings: &Settings, now: Timestamp) -> Option<Self> {
+        let began = source.drifted.as_ref().and_then(|drifted| drifted.since);
         Some(Self {
-            changes: source::drift(view)?,
-            stage: snapshot.topology.stage(spec.stage).name.to_string(),
-            source: spec.name.to_string(),
-            since: since.map(|at| (words::clock(at, snapshot.at), words::age(snapshot.at.since(at)))),
-            remedy: source::drift_remedy(view),
-            runbook: app.settings.chapter("traceprobeschemadrift"),
+            changes: source.drift.clone()?,
+            stage: source.stage.to_string(),
+            source: source.name.to_string(),
+            since: began.map(|at| since(at, now)),
+            remedy: source.drift_remedy.clone(),
+            runbook: settings.chapter("traceprobeschemadrift"),
         })
     }
 }
 
 impl InjectionLine {
-    fn new(snapshot: &Snapshot, tenant: TenantId) -> Self {
-        let since = |at| format!("{} ({})", words::clock(at, snapshot.at), words::ago(at, snapshot.at));
-        let injection = tenant::injection(snapshot, tenant);
-        let text = match &injection {
+    fn new(tenant: &Tenant, now: Timestamp) -> Self {
+        let since = |at| format!("{} ({})", words::clock(at, now), words::ago(at, now));
+        let text = match &tenant.injection {
             Injection::NotBegun => "no canary has been planned yet".to_owned(),
             Injection::Accepted(at) => format!("last accepted {}", since(*at)),
             Injection::Unanswered(at) => format!("planned {}, not answered yet", since(*at)),
@@ -469,10 +405,10 @@ impl InjectionLine {
             }
         };
         Self {
-            tenant: snapshot.topology.tenant(tenant).name.to_string(),
-            ok: !matches!(injection, Injection::Refusing(..)),
+            tenant: tenant.verdict.tenant.to_string(),
+            ok: !matches!(tenant.injection, Injection::Refusing(..)),
             text,
-            missed: snapshot.tenants[usize::from(tenant.0)].missed,
+            missed: tenant.missed,
         }
     }
 }

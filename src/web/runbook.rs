@@ -5,42 +5,26 @@ use std::sync::LazyLock;
 use askama::Template;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, html};
 
-use super::tenant::Gravity;
-use super::{App, Head};
-use crate::domain::verdict::Condition;
+use super::app::App;
+use super::page::Head;
+use super::view::Mark;
 
 const TEXT: &str = include_str!("../../docs/runbook.md");
-
-/// Where the probe itself serves it.
-pub(super) const ADDRESS: &str = "/runbook";
 
 static BODY: LazyLock<String> = LazyLock::new(|| render(TEXT));
 
 /// The page.
 #[derive(Template)]
 #[template(path = "runbook.html")]
-pub(super) struct Page {
+pub(crate) struct Page {
     head: Head,
     /// Made of our own text only.
     body: &'static str,
 }
 
 impl Page {
-    pub(super) fn new(app: &App) -> Self {
-        Self { head: Head::new(app, "Runbook", Gravity::Pending), body: &BODY }
-    }
-}
-
-/// The anchor of the chapter on a condition; nothing where there is nothing to do.
-pub(super) fn chapter(condition: &Condition) -> Option<&'static str> {
-    match condition {
-        Condition::Leaking { .. } => Some("traceprobeisolationviolation"),
-        Condition::NotInjecting { .. } => Some("traceprobenotinjecting"),
-        Condition::CannotSee { .. } | Condition::CannotSeeBranch { .. } => Some("traceprobestageblind"),
-        Condition::Stuck { .. } => Some("traceprobelatencycritical"),
-        Condition::Losing { .. } => Some("traceprobelosing"),
-        Condition::Slow { .. } => Some("traceprobelatencyhigh"),
-        Condition::Waiting | Condition::Ok { .. } => None,
+    pub(crate) fn new(app: &App) -> Self {
+        Self { head: Head::new(app, "Runbook", Mark::Pending), body: &BODY }
     }
 }
 
@@ -82,6 +66,7 @@ mod tests {
     use super::*;
     use crate::domain::quantile::Quantile;
     use crate::domain::topology::{StageId, Stretch};
+    use crate::domain::verdict::Condition;
 
     #[test]
     fn every_condition_that_asks_for_a_deed_has_a_chapter_that_is_there() {
@@ -97,7 +82,7 @@ mod tests {
             Condition::Slow { p95: Quantile::MoreThan(std::time::Duration::from_secs(30)) },
         ];
         for condition in conditions {
-            let chapter = chapter(&condition).expect("something is to be done");
+            let chapter = condition.profile().chapter.expect("something is to be done");
             assert!(
                 page.contains(&format!("<h2 id=\"{chapter}\">")),
                 "{chapter} is no chapter of the runbook"

@@ -1,11 +1,19 @@
 //! Pages and their JSON twins in the states that a night may bring, and the routes.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::body::{Body, to_bytes};
-use axum::http::{Request, StatusCode, header};
+use axum::http::{HeaderMap, Request, StatusCode, header};
 use tower::ServiceExt as _;
 
+use super::app::App;
+use super::filter;
 use super::fixture::*;
-use super::*;
+use super::page::{SCRIPT, STYLE};
+use super::routes::{POLICY, router};
+use crate::domain::time::WallClock;
+use crate::metrics::Format;
 
 struct Answer {
     status: StatusCode,
@@ -167,6 +175,22 @@ async fn a_clock_that_is_not_kept_in_step_is_told_and_one_that_is_stands_at_the_
 
 fn stuck_soon(second: u64, tenant: crate::domain::topology::TenantId) -> Weather {
     stuck(second + 900, tenant)
+}
+
+#[tokio::test]
+async fn the_heading_takes_words_colour_and_sign_from_the_worst_and_names_the_pipeline_before_the_probe() {
+    let app = app(after(38, stuck_beside_refusing));
+    let recent = page(&app, "/traces/recent").await;
+    assert!(
+        text(&recent, "verdicts").starts_with("✖ acme STUCK at transit; 1 more tenant in trouble\n"),
+        "{}",
+        text(&recent, "verdicts")
+    );
+    assert!(recent.contains("class=\"sum g-broken\""));
+    assert!(recent.contains("/static/icon/broken.svg"));
+    let tenants = json(&app, "/traces/recent").await["tenants"].clone();
+    let conditions: Vec<_> = (0..3).map(|at| tenants[at]["verdict"]["condition"].as_str().unwrap()).collect();
+    assert_eq!(conditions, ["stuck", "not_injecting", "ok"]);
 }
 
 #[tokio::test]
@@ -392,4 +416,86 @@ async fn each_state_is_told_in_one_line_a_tenant() {
         }
     }
     insta::assert_snapshot!(said);
+}
+
+/// The files of the folder: each may name only those before it. `mod.rs` wires them and is named by none.
+const ORDER: [&str; 13] = [
+    "accept",
+    "words",
+    "app",
+    "filter",
+    "view",
+    "waterfall",
+    "page",
+    "row",
+    "runbook",
+    "recent",
+    "detail",
+    "json",
+    "routes",
+];
+/// The same within `view/`.
+const VIEW_ORDER: [&str; 12] = [
+    "mark",
+    "lane",
+    "hop",
+    "size",
+    "violation",
+    "selection",
+    "source",
+    "verdict",
+    "trace",
+    "tenant",
+    "one",
+    "recent",
+];
+
+/// A file's code without its tests.
+fn code(file: &str) -> String {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web").join(file);
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    text.split("#[cfg(test)]").next().unwrap().to_owned()
+}
+
+/// The names that follow a path in the `use` lines: `b` and `c` of `use a::{b, c::d};`.
+fn names_after(code: &str, path: &str) -> Vec<String> {
+    let path = format!("use {path}");
+    let uses = code.split(&path).skip(1).filter_map(|rest| rest.split(';').next());
+    let word =
+        |item: &str| item.trim().split(|c: char| c != '_' && !c.is_alphanumeric()).next().map(str::to_owned);
+    let names = uses.flat_map(|item| match item.strip_prefix('{') {
+        Some(group) => group.trim_end_matches('}').split(',').filter_map(word).collect(),
+        None => word(item).into_iter().collect::<Vec<_>>(),
+    });
+    names.filter(|name| !name.is_empty()).collect()
+}
+
+#[test]
+fn imports_run_one_way_within_the_folder() {
+    let mut faults = Vec::new();
+    let mut check = |file: &str, named: Vec<String>, order: &[&str], at: usize| {
+        let back = named.into_iter().filter(|name| !order[..at].contains(&name.as_str()));
+        faults.extend(back.map(|name| format!("{file} must not name {name}")));
+    };
+    for (at, name) in ORDER.iter().enumerate().filter(|(_, name)| **name != "view") {
+        check(name, names_after(&code(&format!("{name}.rs")), "super::"), &ORDER, at);
+    }
+    let view = ORDER.iter().position(|name| *name == "view").unwrap();
+    for (at, name) in VIEW_ORDER.iter().enumerate() {
+        let code = code(&format!("view/{name}.rs"));
+        check(name, names_after(&code, "super::"), &VIEW_ORDER, at);
+        check(name, names_after(&code, "crate::web::"), &ORDER, view);
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+    let code = code("mod.rs");
+    let mut wired: Vec<_> = code.lines().filter_map(|line| line.strip_prefix("mod ")).collect();
+    wired.retain(|name| !ORDER.contains(&name.trim_end_matches(';')));
+    assert!(wired.is_empty(), "without a place in the order: {wired:?}");
+}
+
+#[test]
+fn pages_and_json_are_printed_from_the_view_and_not_from_a_snapshot() {
+    for file in ["recent.rs", "detail.rs", "row.rs", "waterfall.rs", "json.rs"] {
+        assert!(!code(file).contains("Snapshot"), "{file}");
+    }
 }

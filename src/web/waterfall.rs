@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::lane::{Lane, Presence};
+use super::view::{Lane, Presence};
 use super::words;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::Hop;
@@ -20,16 +20,16 @@ const NARROWEST: f64 = 0.004;
 
 /// From the planned injection for so long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Axis {
+pub(crate) struct Axis {
     /// Where it begins.
-    pub start: Timestamp,
+    pub(crate) start: Timestamp,
     /// How long it is.
-    pub length: Duration,
+    pub(crate) length: Duration,
 }
 
 /// A share of the width.
 #[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
-pub struct Share(f64);
+pub(crate) struct Share(f64);
 
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,7 +39,7 @@ impl fmt::Display for Share {
 
 /// What a bar stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Tone {
+pub(crate) enum Tone {
     /// It took this long, within the target.
     Done,
     /// It took this long, over the target.
@@ -59,7 +59,7 @@ pub enum Tone {
 impl Tone {
     /// As a class of the style sheet.
     #[must_use]
-    pub const fn class(self) -> &'static str {
+    pub(crate) const fn class(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Over => "over",
@@ -74,45 +74,45 @@ impl Tone {
 
 /// One bar.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Bar {
+pub(crate) struct Bar {
     /// Where it begins.
-    pub x: Share,
+    pub(crate) x: Share,
     /// How wide it is.
-    pub width: Share,
+    pub(crate) width: Share,
     /// What it stands for.
-    pub tone: Tone,
+    pub(crate) tone: Tone,
 }
 
 /// One stage's line in the drawing.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub(crate) struct Row {
     /// The stage.
-    pub name: String,
+    pub(crate) name: String,
     /// It is beside the main path.
-    pub side: bool,
+    pub(crate) side: bool,
     /// Its bars.
-    pub bars: Vec<Bar>,
+    pub(crate) bars: Vec<Bar>,
     /// The same in words.
-    pub said: String,
+    pub(crate) said: String,
     /// What colours the words, where something is wrong.
-    pub tone: Tone,
+    pub(crate) tone: Tone,
 }
 
 /// The drawing.
 #[derive(Clone, Debug)]
-pub struct Waterfall {
+pub(crate) struct Waterfall {
     /// A line each stage.
-    pub rows: Vec<Row>,
+    pub(crate) rows: Vec<Row>,
     /// Where the end-to-end threshold lies, if it is on the axis.
-    pub threshold: Option<Share>,
+    pub(crate) threshold: Option<Share>,
     /// Ticks with their labels.
-    pub ticks: Vec<(Share, String)>,
+    pub(crate) ticks: Vec<(Share, String)>,
 }
 
 impl Axis {
     /// The shortest axis that holds this much; at most a week.
     #[must_use]
-    pub fn holding(start: Timestamp, length: Duration) -> Self {
+    pub(crate) fn holding(start: Timestamp, length: Duration) -> Self {
         let last = LENGTHS[LENGTHS.len() - 1];
         let secs = LENGTHS.into_iter().find(|secs| length <= Duration::from_secs(*secs));
         Self { start, length: Duration::from_secs(secs.unwrap_or(last)) }
@@ -120,7 +120,7 @@ impl Axis {
 
     /// Where an instant lies; the ends for what lies outside.
     #[must_use]
-    pub fn share(&self, at: Timestamp) -> Share {
+    pub(crate) fn share(&self, at: Timestamp) -> Share {
         Share((at.since(self.start).as_secs_f64() / self.length.as_secs_f64()).min(1.0))
     }
 
@@ -152,7 +152,7 @@ fn tick(after: Duration) -> String {
 
 /// The last instant that a drawing of these lanes must hold.
 #[must_use]
-pub fn extent(lanes: &[Lane<'_>], planned: Timestamp, now: Timestamp) -> Duration {
+pub(crate) fn extent(lanes: &[Lane<'_>], planned: Timestamp, now: Timestamp) -> Duration {
     let end = |lane: &Lane<'_>| match (&lane.presence, lane.begun) {
         (Presence::Seen(arrived), _) => arrived.latest,
         (Presence::Waiting { age } | Presence::Overdue { age }, Some(begun)) => begun.latest + *age,
@@ -166,7 +166,7 @@ pub fn extent(lanes: &[Lane<'_>], planned: Timestamp, now: Timestamp) -> Duratio
 
 /// Draws lanes on an axis.
 #[must_use]
-pub fn draw(lanes: &[Lane<'_>], axis: Axis, slo: Duration, now: Timestamp) -> Waterfall {
+pub(crate) fn draw(lanes: &[Lane<'_>], axis: Axis, slo: Duration, now: Timestamp) -> Waterfall {
     let rows = lanes.iter().map(|lane| Row {
         name: lane.name.to_string(),
         side: lane.side,
@@ -216,7 +216,7 @@ fn tone(lane: &Lane<'_>) -> Tone {
 
 /// What a lane says, in words.
 #[must_use]
-pub fn said(lane: &Lane<'_>, now: Timestamp) -> String {
+pub(crate) fn said(lane: &Lane<'_>, now: Timestamp) -> String {
     match &lane.presence {
         Presence::Seen(_) => match (lane.visit.hop, lane.target) {
             (Hop::Measured { latency, .. }, Some(target)) if latency > target => {

@@ -10,7 +10,7 @@ use crate::domain::time::Timestamp;
 
 /// Two or three digits and a unit: `340 ms`, `4.2 s`, `18 min`, `3 h 12 min`.
 #[must_use]
-pub fn short(duration: Duration) -> String {
+pub(crate) fn short(duration: Duration) -> String {
     let micros = duration.as_micros();
     let millis = (micros + 500) / 1_000;
     let secs = duration.as_secs();
@@ -28,7 +28,7 @@ pub fn short(duration: Duration) -> String {
 
 /// An age, in whole seconds: tenths would only flicker.
 #[must_use]
-pub fn age(duration: Duration) -> String {
+pub(crate) fn age(duration: Duration) -> String {
     match duration.as_secs() {
         secs @ 0..60 => format!("{secs} s"),
         _ => short(duration),
@@ -49,7 +49,7 @@ fn with_rest(whole: u64, unit: &str, rest: u64, small: &str) -> String {
 
 /// To the millisecond: `4.231 s`, `18 min 4.231 s`.
 #[must_use]
-pub fn exact(duration: Duration) -> String {
+pub(crate) fn exact(duration: Duration) -> String {
     let millis = duration.as_millis();
     let (minutes, millis) = (millis / 60_000, millis % 60_000);
     let seconds = format!("{}.{:03} s", millis / 1_000, millis % 1_000);
@@ -61,7 +61,7 @@ pub fn exact(duration: Duration) -> String {
 
 /// A quantile, with `>` where it lies among what has not arrived. It stands in narrow columns: `2.7 min`.
 #[must_use]
-pub fn quantile(quantile: Quantile) -> String {
+pub(crate) fn quantile(quantile: Quantile) -> String {
     let narrow = |duration: Duration| match duration.as_secs() {
         secs @ 60..600 => format!("{}.{} min", secs / 60, secs % 60 / 6),
         _ => short(duration),
@@ -74,32 +74,32 @@ pub fn quantile(quantile: Quantile) -> String {
 
 /// The time of day, with the date where it is another day than `now`.
 #[must_use]
-pub fn clock(at: Timestamp, now: Timestamp) -> String {
+pub(crate) fn clock(at: Timestamp, now: Timestamp) -> String {
     let same_day = at.strftime("%F") == now.strftime("%F");
     at.strftime(if same_day { "%T UTC" } else { "%F %T UTC" })
 }
 
 /// The time of day to the millisecond, with the date.
 #[must_use]
-pub fn instant(at: Timestamp) -> String {
+pub(crate) fn instant(at: Timestamp) -> String {
     at.strftime("%F %H:%M:%S%.3f UTC")
 }
 
 /// How long ago: `18 min ago`.
 #[must_use]
-pub fn ago(at: Timestamp, now: Timestamp) -> String {
+pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
     format!("{} ago", age(now.since(at)))
 }
 
 /// A number with its noun: `1 canary`, `36 canaries`.
 #[must_use]
-pub fn count(number: usize, one: &str, many: &str) -> String {
+pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// Bytes, in the units that payload sizes are configured in.
 #[must_use]
-pub fn bytes(size: u32) -> String {
+pub(crate) fn bytes(size: u32) -> String {
     match size {
         0..1_000 => format!("{size} B"),
         _ if size.is_multiple_of(1_024) => format!("{} KiB", size / 1_024),
@@ -110,7 +110,7 @@ pub fn bytes(size: u32) -> String {
 
 /// Reads a duration such as `90s`, `15m`, `2h`, `1d`.
 #[must_use]
-pub fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.trim().parse().ok()?;
     let unit = match &text[digits.len()..] {

@@ -2,26 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use super::filter::Filter;
 use crate::domain::tag::TraceId;
 use crate::domain::trace::Trace;
 use crate::domain::tracker::Snapshot;
+use crate::web::filter::Filter;
 
 /// The traces that a filter admits.
 #[derive(Debug)]
-pub struct Selection<'a> {
+pub(crate) struct Selection<'a> {
     /// Newest first, as many as the limit lets through.
-    pub traces: Vec<&'a Trace>,
+    pub(crate) traces: Vec<&'a Trace>,
     /// How many there are in all.
-    pub matching: usize,
+    pub(crate) matching: usize,
     /// Failed ones of the filter's tenant, newest first; at most the limit.
-    pub failures: Vec<&'a Trace>,
+    pub(crate) failures: Vec<&'a Trace>,
 }
 
 impl<'a> Selection<'a> {
     /// What a filter lets through.
     #[must_use]
-    pub fn new(snapshot: &'a Snapshot, filter: &Filter) -> Self {
+    pub(crate) fn new(snapshot: &'a Snapshot, filter: &Filter) -> Self {
         // A failure may be remembered twice: among the finished and among the failures.
         let all: BTreeMap<TraceId, &Trace> = snapshot
             .failures

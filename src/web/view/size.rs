@@ -4,34 +4,32 @@
 
 use std::collections::BTreeMap;
 
-use super::tenant;
 use crate::domain::quantile::Quantile;
-use crate::domain::topology::TenantId;
 use crate::domain::trace::{Judgement, Trace};
 use crate::domain::tracker::Snapshot;
-use crate::domain::verdict::{self, Criteria};
+use crate::domain::verdict;
 
 /// How long canaries of one size took.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SizeFigures {
+pub(crate) struct SizeFigures {
     /// The size of the log line, in bytes.
-    pub bytes: u32,
+    pub(crate) bytes: u32,
     /// P50, P95 and P99; `None` where nothing has been judged.
-    pub quantiles: Option<[Quantile; 3]>,
+    pub(crate) quantiles: Option<[Quantile; 3]>,
     /// How many canaries that is of.
-    pub judged: usize,
+    pub(crate) judged: usize,
     /// How many of them have not arrived.
-    pub missing: usize,
+    pub(crate) missing: usize,
 }
 
-/// The figures of each size that a tenant's canaries have had within the criteria's window, the smallest first.
+/// The figures of each size that these traces of a tenant have, the smallest first.
 ///
 /// Of the same sample as the verdict, so what has not arrived counts as longer than it was waited for.
 #[must_use]
-pub fn sizes(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<SizeFigures> {
+pub(crate) fn sizes(snapshot: &Snapshot, traces: &[&Trace]) -> Vec<SizeFigures> {
     let mut by_size: BTreeMap<u32, Vec<&Trace>> = BTreeMap::new();
-    for trace in tenant::recent(snapshot, criteria, tenant) {
-        by_size.entry(trace.tag.size).or_default().push(trace);
+    for trace in traces {
+        by_size.entry(trace.tag.size).or_default().push(*trace);
     }
     let figures = by_size.into_iter().map(|(bytes, traces)| {
         let mut sample = verdict::sample(snapshot, &traces);
@@ -49,8 +47,11 @@ pub fn sizes(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<
 mod tests {
     use std::time::Duration;
 
-    use super::super::fixture::*;
+    use super::super::hop::hops;
+    use super::super::tenant::recent;
     use super::*;
+    use crate::domain::verdict::Criteria;
+    use crate::web::fixture::*;
 
     fn criteria() -> Criteria {
         let (slo, interval) = (Duration::from_secs(30), Duration::from_secs(30));
@@ -61,10 +62,11 @@ mod tests {
     fn every_size_has_its_figures_and_together_they_are_the_sample_of_the_verdict() {
         for script in [(|_, _| Weather::default()) as Script, stuck] {
             let snapshot = after(17, script);
-            let figures = sizes(&snapshot, &criteria(), ACME);
+            let traces = recent(&snapshot, &criteria(), ACME);
+            let figures = sizes(&snapshot, &traces);
             let bytes: Vec<_> = figures.iter().map(|size| size.bytes).collect();
             assert_eq!(bytes, [100, 500, 1_024, 5_120, 10_240]);
-            let hops = tenant::hops(&snapshot, &criteria(), ACME);
+            let hops = hops(&snapshot, &criteria(), ACME, &traces);
             let whole = hops.last().unwrap();
             assert!(whole.judged > 0);
             assert_eq!(figures.iter().map(|size| size.judged).sum::<usize>(), whole.judged);

@@ -14,26 +14,26 @@ use crate::domain::tracker::Snapshot;
 
 /// One stage in the life of one trace.
 #[derive(Clone, Debug)]
-pub struct Lane<'a> {
+pub(crate) struct Lane<'a> {
     /// Which stage.
-    pub stage: StageId,
+    pub(crate) stage: StageId,
     /// Its name.
-    pub name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// It is beside the way from injection to the end.
-    pub side: bool,
+    pub(crate) side: bool,
     /// When its hop began, as far as is known: at the planned injection, or with the parent's arrival.
-    pub begun: Option<Interval>,
+    pub(crate) begun: Option<Interval>,
     /// What is known of its being there.
-    pub presence: Presence,
+    pub(crate) presence: Presence,
     /// How long the hop may take.
-    pub target: Option<Duration>,
+    pub(crate) target: Option<Duration>,
     /// All that the tracker knows.
-    pub visit: &'a Visit,
+    pub(crate) visit: &'a Visit,
 }
 
 /// What is known of a trace's being at a stage.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Presence {
+pub(crate) enum Presence {
     /// It was seen.
     Seen(Interval),
     /// On its way, and nothing is wrong so far.
@@ -65,7 +65,7 @@ pub enum Presence {
 impl Lane<'_> {
     /// How long its hop took.
     #[must_use]
-    pub fn latency(&self) -> Option<Duration> {
+    pub(crate) fn latency(&self) -> Option<Duration> {
         match self.visit.hop {
             Hop::Measured { latency, .. } => Some(latency),
             Hop::Open
@@ -80,7 +80,7 @@ impl Lane<'_> {
 
     /// Whether its hop took longer than its target.
     #[must_use]
-    pub fn over_target(&self) -> bool {
+    pub(crate) fn over_target(&self) -> bool {
         self.latency().zip(self.target).is_some_and(|(latency, target)| latency > target)
     }
 }
@@ -88,7 +88,7 @@ impl Lane<'_> {
 /// What can be said of a trace at each stage: the main path first, then what lies beside it. Dead-letter stages are
 /// left out unless they have it.
 #[must_use]
-pub fn lanes<'a>(trace: &'a Trace, snapshot: &Snapshot) -> Vec<Lane<'a>> {
+pub(crate) fn lanes<'a>(trace: &'a Trace, snapshot: &Snapshot) -> Vec<Lane<'a>> {
     let map = &snapshot.topology;
     let path = map.main_path();
     let beside = map.stage_ids().filter(|stage| !path.contains(stage));

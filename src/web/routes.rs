@@ -1,0 +1,193 @@
+//! The routes, and for whom an answer is.
+
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Json, Redirect, Response};
+use axum::routing::get;
+
+use super::app::{App, RUNBOOK};
+use super::filter::{Filter, FilterError};
+use super::page::{Head, SCRIPT, STYLE, Trouble, page};
+use super::view::{self, Mark, One, Recent};
+use super::{accept, detail, json, recent, runbook, words};
+use crate::metrics::Format;
+
+/// Nothing but what the page brings itself: no inline script or style, nothing from elsewhere, no framing.
+pub(crate) const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The routes.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route("/", get(|| async { Redirect::to("/traces/recent") }))
+        .route("/traces", get(|| async { Redirect::to("/traces/recent") }))
+        .route("/traces/recent", get(recent_traces))
+        .route("/traces/{id}", get(one_trace))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route(RUNBOOK, get(|State(app): State<App>| async move { page(&runbook::Page::new(&app)) }))
+        .route("/config", get(config))
+        .route("/metrics", get(metrics))
+        .route("/static/page.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
+        .route("/static/live.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
+        .route("/static/icon/{name}", get(icon))
+        .fallback(nowhere)
+        .layer(map_response(with_headers))
+        .with_state(app)
+}
+
+async fn with_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let mut set = |name, value| {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    set(header::CACHE_CONTROL, "no-store");
+    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(header::CONTENT_SECURITY_POLICY, POLICY);
+    set(header::REFERRER_POLICY, "no-referrer");
+    response
+}
+
+async fn recent_traces(
+    State(app): State<App>,
+    Query(query): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+) -> Response {
+    let snapshot = app.snapshot.borrow().clone();
+    let form = Form::of(&query, &headers);
+    let filter = match Filter::read(&query, &snapshot.topology, snapshot.at) {
+        Ok(filter) => filter,
+        Err(error) => return form.refuse(&app, &error),
+    };
+    let view = Recent::new(&app, &snapshot, &filter);
+    match form {
+        Form::Json => Json(json::Recent::new(&view)).into_response(),
+        Form::Page => page(&recent::Page::new(&app, &view)),
+    }
+}
+
+async fn one_trace(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+) -> Response {
+    let snapshot = app.snapshot.borrow().clone();
+    let form = Form::of(&query, &headers);
+    let Some(id) = view::read_id(&id) else {
+        let said =
+            "That is no trace id: it must be 32 hexadecimal digits, with or without dashes, or a whole tag.";
+        return form.fail(&app, StatusCode::BAD_REQUEST, "Not a trace id", vec![said.to_owned()]);
+    };
+    match (One::find(&app, &snapshot, id), form) {
+        (None, _) => {
+            let said = view::unknown(&app, &snapshot, id);
+            form.fail(&app, StatusCode::NOT_FOUND, "No such trace", said)
+        }
+        (Some(view), Form::Json) => Json(json::One::new(&view)).into_response(),
+        (Some(view), Form::Page) => page(&detail::Page::new(&app, &view)),
+    }
+}
+
+/// Says whether this process works, never whether the pipeline does: an orchestrator would kill the witness.
+async fn healthz(State(app): State<App>) -> Response {
+    let stale = app.stale(app.snapshot.borrow().at);
+    let answer = stale
+        .map_or(Ok(()), |age| Err(format!("the engine has published nothing for {}", words::short(age))));
+    say(answer, "the engine turns")
+}
+
+async fn readyz(State(app): State<App>) -> Response {
+    say((app.ready)(), "ready")
+}
+
+fn say(answer: Result<(), String>, yes: &str) -> Response {
+    match answer {
+        Ok(()) => format!("{yes}\n").into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
+}
+
+async fn config(State(app): State<App>) -> Response {
+    // Printed wide, since people read it more often than programs.
+    let body = format!("{:#}\n", app.config);
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
+    const OPEN_METRICS: &str = "application/openmetrics-text";
+    let accepted = accept::best(accepted(&headers), &["text/plain", OPEN_METRICS]);
+    let format = if accepted == OPEN_METRICS { Format::OpenMetrics } else { Format::Text };
+    let headers = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
+    (headers, (app.scrape)(format)).into_response()
+}
+
+async fn icon(Path(name): Path<String>) -> Response {
+    let colour = match name.trim_end_matches(".svg") {
+        "broken" => "#c62828",
+        "unknown" => "#7b3fb5",
+        "poor" => "#b26a00",
+        "well" => "#2e7d32",
+        _ => "#6b7280",
+    };
+    let drawing = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 16 16\"><circle cx=\"8\" cy=\"8\" r=\"7\" \
+         fill=\"{colour}\"/><path d=\"M4 5h5M6 8h5M8 11h4\" stroke=\"#fff\" stroke-width=\"1.6\"/></svg>"
+    );
+    ([(header::CONTENT_TYPE, "image/svg+xml"), (header::CACHE_CONTROL, FOR_A_DAY)], drawing).into_response()
+}
+
+const FOR_A_DAY: &str = "public, max-age=86400";
+
+fn asset(kind: &'static str, body: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, FOR_A_DAY)], body).into_response()
+}
+
+async fn nowhere(State(app): State<App>, headers: HeaderMap) -> Response {
+    let said = "There are /traces/recent, /traces/{id}, /runbook, /metrics, /healthz, /readyz and /config.";
+    Form::of(&[], &headers).fail(&app, StatusCode::NOT_FOUND, "There is nothing here", vec![said.to_owned()])
+}
+
+fn accepted(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::ACCEPT).and_then(|value| value.to_str().ok())
+}
+
+/// For whom an answer is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    /// A person.
+    Page,
+    /// A program.
+    Json,
+}
+
+impl Form {
+    /// `?format=` decides, otherwise the `Accept` header.
+    fn of(query: &[(String, String)], headers: &HeaderMap) -> Self {
+        const JSON: &str = "application/json";
+        let asked = query.iter().rev().find(|(name, _)| name == "format");
+        match asked.map(|(_, value)| value.as_str()) {
+            Some("json") => Self::Json,
+            Some("html") => Self::Page,
+            _ if accept::best(accepted(headers), &["text/html", JSON]) == JSON => Self::Json,
+            _ => Self::Page,
+        }
+    }
+
+    fn refuse(self, app: &App, error: &FilterError) -> Response {
+        self.fail(app, StatusCode::BAD_REQUEST, "That question makes no sense", vec![error.to_string()])
+    }
+
+    fn fail(self, app: &App, status: StatusCode, title: &str, said: Vec<String>) -> Response {
+        let body = match self {
+            Self::Json => Json(json::Failure { error: said.join(" ") }).into_response(),
+            Self::Page => {
+                let head = Head::new(app, title, Mark::Pending);
+                page(&Trouble { head, title: title.to_owned(), said })
+            }
+        };
+        (status, body).into_response()
+    }
+}

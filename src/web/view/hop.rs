@@ -1,0 +1,139 @@
+//! How long each hop of a tenant takes, in numbers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::quantile::{Quantile, Sample};
+use crate::domain::time::Timestamp;
+use crate::domain::topology::{Role, StageId, TenantId};
+use crate::domain::trace::{Hop, Judgement, Trace};
+use crate::domain::tracker::Snapshot;
+use crate::domain::verdict::{self, Criteria};
+
+/// How long a hop took, or the whole way, over the criteria's window.
+#[derive(Clone, Debug)]
+pub(crate) struct HopFigures {
+    /// Which hop; `None` for end to end.
+    pub(crate) stage: Option<StageId>,
+    /// Its name, `end to end` for the whole way.
+    pub(crate) name: Arc<str>,
+    /// It leads aside from the main path.
+    pub(crate) side: bool,
+    /// P50, P95 and P99; `None` where nothing has been measured.
+    pub(crate) quantiles: Option<[Quantile; 3]>,
+    /// How many traces that is of.
+    pub(crate) judged: usize,
+    /// How many of them have not arrived.
+    pub(crate) missing: usize,
+    /// 19 of 20 arrivals are known to within this.
+    pub(crate) error: Option<Duration>,
+    /// What the 95th percentile may be.
+    pub(crate) target: Option<Duration>,
+    /// Since when the stage it leads to cannot be read: the figures are then those of before.
+    pub(crate) blind_since: Option<Timestamp>,
+}
+
+impl HopFigures {
+    /// Whether a quantile is over the target.
+    #[must_use]
+    pub(crate) fn over(&self, quantile: Quantile) -> bool {
+        self.target.is_some_and(|target| match quantile {
+            Quantile::Exactly(duration) => duration > target,
+            Quantile::MoreThan(duration) => duration >= target,
+        })
+    }
+
+    /// Whether the 95th percentile is over the target; `None` where nothing has been measured or there is no target.
+    #[must_use]
+    pub(crate) fn is_over(&self) -> Option<bool> {
+        self.target?;
+        self.quantiles.map(|[_, p95, _]| self.over(p95))
+    }
+}
+
+/// The figures of each hop of a tenant, of those traces, the main path first, then the side branches, then end to end.
+///
+/// Counted as the histograms count: what has not arrived is as much a part of it as what has.
+#[must_use]
+pub(crate) fn hops(
+    snapshot: &Snapshot,
+    criteria: &Criteria,
+    tenant: TenantId,
+    traces: &[&Trace],
+) -> Vec<HopFigures> {
+    let map = &snapshot.topology;
+    let path = map.main_path();
+    let beside = map.stage_ids().filter(|stage| !path.contains(stage));
+    let mut figures: Vec<_> = path
+        .iter()
+        .copied()
+        .chain(beside)
+        .filter(|stage| match map.stage(*stage).role {
+            Role::Way | Role::End => true,
+            Role::DeadLetter => false,
+        })
+        .map(|stage| one_hop(snapshot, tenant, stage, traces))
+        .collect();
+    let mut sample = verdict::sample(snapshot, traces);
+    let overdue = |trace: &&&Trace| trace.judgement == Judgement::Overdue;
+    figures.push(HopFigures {
+        stage: None,
+        name: "end to end".into(),
+        side: false,
+        quantiles: sample.quantiles([0.5, 0.95, 0.99]),
+        judged: sample.len(),
+        missing: traces.iter().filter(overdue).count(),
+        error: error(traces, map.end()),
+        target: Some(criteria.slo),
+        blind_since: blind_since(snapshot, tenant, map.end()),
+    });
+    figures
+}
+
+fn one_hop(snapshot: &Snapshot, tenant: TenantId, stage: StageId, traces: &[&Trace]) -> HopFigures {
+    let map = &snapshot.topology;
+    let spec = map.stage(stage);
+    let mut sample = Sample::default();
+    let mut missing = 0;
+    for trace in traces {
+        let visit = trace.visit(stage);
+        let begun = trace.hop_start(map, stage).map(|start| start.latest);
+        match (visit.hop, begun, visit.absent_until) {
+            (Hop::Measured { latency, .. }, _, _) => sample.arrived(latency),
+            // Only what is proven: a look in vain says how long it had not come, the passing of time does not.
+            (Hop::Overdue | Hop::Missing, Some(begun), Some(absent_until)) => {
+                sample.missing(absent_until.since(begun));
+                missing += 1;
+            }
+            (Hop::Overdue | Hop::Missing, _, _)
+            | (Hop::Open | Hop::Unjudged | Hop::Inverted | Hop::Inherited | Hop::Skipped, _, _) => {}
+        }
+    }
+    HopFigures {
+        stage: Some(stage),
+        name: spec.name.clone(),
+        side: !map.main_path().contains(&stage),
+        quantiles: sample.quantiles([0.5, 0.95, 0.99]),
+        judged: sample.len(),
+        missing,
+        error: error(traces, stage),
+        target: spec.target,
+        blind_since: blind_since(snapshot, tenant, stage),
+    }
+}
+
+fn blind_since(snapshot: &Snapshot, tenant: TenantId, stage: StageId) -> Option<Timestamp> {
+    let source = snapshot.topology.source_of(tenant, stage);
+    snapshot.sources[source.0 as usize].blind_since
+}
+
+/// The 95th percentile of the widths of the arrival intervals at a stage.
+fn error(traces: &[&Trace], stage: StageId) -> Option<Duration> {
+    let mut widths = Sample::default();
+    for arrival in traces.iter().filter_map(|trace| trace.arrival(stage)) {
+        widths.arrived(arrival.width());
+    }
+    match widths.quantiles([0.95])? {
+        [Quantile::Exactly(width) | Quantile::MoreThan(width)] => Some(width),
+    }
+}

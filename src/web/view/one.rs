@@ -1,0 +1,135 @@
+//! Everything that is known of one trace, and how to check it elsewhere.
+
+use std::sync::Arc;
+
+use super::trace::TraceView;
+use super::violation::Violation;
+use crate::domain::evidence::{LookUp, Question};
+use crate::domain::tag::{self, MARKER, TraceId};
+use crate::domain::time::Timestamp;
+use crate::domain::topology::StageId;
+use crate::domain::trace::Trace;
+use crate::domain::tracker::Snapshot;
+use crate::web::app::{App, Settings};
+use crate::web::words;
+
+/// One trace.
+#[derive(Clone, Debug)]
+pub(crate) struct One<'a> {
+    /// The instant that this describes.
+    pub(crate) at: Timestamp,
+    /// What does not change.
+    pub(crate) settings: &'a Settings,
+    /// The trace and its stages.
+    pub(crate) trace: TraceView<'a>,
+    /// What is read at each of its stages, in the order of its lanes.
+    pub(crate) sources: Vec<StageSource>,
+    /// Where it was found although it must not be.
+    pub(crate) violations: Vec<Violation>,
+    /// Its tag as it was sent.
+    pub(crate) tag: String,
+    /// The end of the tag.
+    pub(crate) signature: String,
+}
+
+/// What is read at a stage, and how a person looks the trace up there.
+#[derive(Clone, Debug)]
+pub(crate) struct StageSource {
+    /// The kind of the stage.
+    pub(crate) kind: &'static str,
+    /// The name of the source.
+    pub(crate) name: Arc<str>,
+    /// Each copy, and how to look it up.
+    pub(crate) copies: Vec<(String, Vec<LookUp>)>,
+    /// How to look for it where it has not been seen.
+    pub(crate) look_ups: Vec<LookUp>,
+}
+
+impl<'a> One<'a> {
+    /// The trace of this id, if it is remembered.
+    pub(crate) fn find(app: &'a App, snapshot: &'a Snapshot, id: TraceId) -> Option<Self> {
+        let trace = TraceView::new(find(snapshot, id)?, snapshot);
+        let signed = (app.sign)(&trace.trace.tag);
+        let tag = signed.to_string();
+        let source = |stage| StageSource::new(app, snapshot, trace.trace, stage, &tag);
+        let violations = snapshot.violations.iter().filter(|seen| seen.trace == id);
+        Some(Self {
+            at: snapshot.at,
+            settings: &app.settings,
+            sources: trace.lanes.iter().map(|lane| source(lane.stage)).collect(),
+            violations: violations.map(|seen| Violation::new(seen, snapshot)).collect(),
+            signature: signed.signature().to_owned(),
+            tag,
+            trace,
+        })
+    }
+}
+
+impl StageSource {
+    fn new(app: &App, snapshot: &Snapshot, trace: &Trace, stage: StageId, tag: &str) -> Self {
+        let map = &snapshot.topology;
+        let source = map.source_of(trace.tenant, stage);
+        let evidence = app.settings.evidence.get(source.0 as usize);
+        let look_up = |copy| {
+            let question = Question { copy, tag, planned_at: trace.planned_at };
+            evidence.map(|evidence| evidence.look_ups(question)).unwrap_or_default()
+        };
+        let copies = &trace.visit(stage).copies;
+        Self {
+            kind: map.stage(stage).kind.name(),
+            name: map.source(source).name.clone(),
+            copies: copies.iter().map(|copy| (copy.to_string(), look_up(Some(copy)))).collect(),
+            look_ups: if copies.is_empty() { look_up(None) } else { Vec::new() },
+        }
+    }
+}
+
+/// Reads the id in an address: 32 hexadecimal digits in any case, with or without dashes, or a whole tag.
+pub(crate) fn read_id(text: &str) -> Option<TraceId> {
+    let text = text.trim();
+    if tag::Shape::of(text.as_bytes()) == tag::Shape::Whole(text.len()) {
+        return tag::read_unverified(text.as_bytes()).ok().map(|tag| tag.trace);
+    }
+    // `TraceId::parse` also takes braces and URNs, which nobody means here.
+    let digits = |c: char| c.is_ascii_hexdigit() || c == '-';
+    text.chars().all(digits).then(|| TraceId::parse(text)).flatten()
+}
+
+/// The trace, wherever it is remembered.
+fn find(snapshot: &Snapshot, id: TraceId) -> Option<&Trace> {
+    let sorted = [&snapshot.open, &snapshot.finished];
+    sorted
+        .into_iter()
+        .find_map(|list| list.binary_search_by_key(&id, |trace| trace.id()).ok().map(|at| &list[at]))
+        .or_else(|| snapshot.failures.iter().flatten().find(|trace| trace.id() == id))
+        .map(AsRef::as_ref)
+}
+
+/// Why there is no page for an id, and where else to look.
+pub(crate) fn unknown(app: &App, snapshot: &Snapshot, id: TraceId) -> Vec<String> {
+    let planned = id.planned_at();
+    let mut said = Vec::new();
+    said.push(if planned > snapshot.at {
+        format!("{id} is not known. By its first digits it would be planned for {}, which has not come yet, so it is hardly one of ours.", words::instant(planned))
+    } else {
+        format!(
+            "{id} is not known, or not known any more. By its first digits it was planned at {} ({}).",
+            words::instant(planned),
+            words::ago(planned, snapshot.at),
+        )
+    });
+    let oldest = snapshot.finished.first().map_or_else(
+        || "none has finished yet".to_owned(),
+        |trace| format!("at present back to {}", words::instant(trace.planned_at)),
+    );
+    said.push(format!(
+        "The last {} finished traces are remembered ({oldest}); the failed ones of each tenant are kept apart for longer.",
+        app.settings.remember,
+    ));
+    said.push(format!(
+        "It may be another instance's canary: each knows only its own. The stages themselves know more: search them for {id}."
+    ));
+    let like = format!("{MARKER}_{id}%");
+    said.extend(app.settings.evidence.iter().find_map(|evidence| evidence.search(&like)));
+    said
+}

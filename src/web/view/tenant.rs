@@ -1,0 +1,95 @@
+//! One tenant: its verdict, its hops and sizes in numbers, and whether its canaries leave.
+
+use std::sync::Arc;
+
+use super::hop::{HopFigures, hops};
+use super::size::{SizeFigures, sizes};
+use super::trace::Brief;
+use super::verdict::VerdictView;
+use crate::domain::time::Timestamp;
+use crate::domain::topology::TenantId;
+use crate::domain::trace::Trace;
+use crate::domain::tracker::Snapshot;
+use crate::domain::verdict::Criteria;
+
+/// Failures that stand beside a tenant before it is referred to the filter.
+const FAILURES_SHOWN: usize = 8;
+
+/// One tenant.
+#[derive(Clone, Debug)]
+pub(crate) struct Tenant {
+    /// What is said of it.
+    pub(crate) verdict: VerdictView,
+    /// The main path first, then side stages, then end to end.
+    pub(crate) hops: Vec<HopFigures>,
+    /// End to end by size, the smallest first.
+    pub(crate) sizes: Vec<SizeFigures>,
+    /// Whether its canaries leave.
+    pub(crate) injection: Injection,
+    /// How many were not sent at all.
+    pub(crate) missed: u64,
+    /// Its last failures, newest first.
+    pub(crate) failures: Vec<Brief>,
+    /// How many more are remembered.
+    pub(crate) more_failures: usize,
+}
+
+impl Tenant {
+    pub(crate) fn new(
+        verdict: VerdictView,
+        snapshot: &Snapshot,
+        criteria: &Criteria,
+        tenant: TenantId,
+    ) -> Self {
+        let traces = recent(snapshot, criteria, tenant);
+        let index = usize::from(tenant.0);
+        let remembered = &snapshot.failures[index];
+        let failures: Vec<_> =
+            remembered.iter().rev().take(FAILURES_SHOWN).map(|trace| Brief::new(trace, snapshot)).collect();
+        Self {
+            verdict,
+            hops: hops(snapshot, criteria, tenant, &traces),
+            sizes: sizes(snapshot, &traces),
+            injection: injection(snapshot, tenant),
+            missed: snapshot.tenants[index].missed,
+            more_failures: remembered.len() - failures.len(),
+            failures,
+        }
+    }
+}
+
+/// The traces of a tenant that figures are made of: those that were planned within the criteria's window.
+pub(crate) fn recent<'a>(snapshot: &'a Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<&'a Trace> {
+    let from = snapshot.at - criteria.window;
+    snapshot
+        .finished
+        .iter()
+        .chain(&snapshot.open)
+        .map(AsRef::as_ref)
+        .filter(|trace| trace.tenant == tenant && trace.planned_at >= from)
+        .collect()
+}
+
+/// Since when a tenant has sent nothing, or that it sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Injection {
+    /// Nothing has been planned yet.
+    NotBegun,
+    /// The last put was accepted.
+    Accepted(Timestamp),
+    /// Planned, and nothing has been answered yet.
+    Unanswered(Timestamp),
+    /// Not accepted since, and why.
+    Refusing(Timestamp, Arc<str>),
+}
+
+/// How a tenant's injection is doing.
+fn injection(snapshot: &Snapshot, tenant: TenantId) -> Injection {
+    let view = &snapshot.tenants[usize::from(tenant.0)];
+    match (&view.refusing, view.accepted_at, view.planned_at) {
+        (Some((since, reason)), _, _) => Injection::Refusing(*since, reason.clone()),
+        (None, Some(at), _) => Injection::Accepted(at),
+        (None, None, Some(at)) => Injection::Unanswered(at),
+        (None, None, None) => Injection::NotBegun,
+    }
+}

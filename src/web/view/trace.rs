@@ -1,0 +1,134 @@
+//! One trace: what is said of it in a list, and at each of its stages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::lane::{Lane, Presence, lanes};
+use super::mark::Mark;
+use crate::domain::outcome::Outcome;
+use crate::domain::tag::TraceId;
+use crate::domain::time::{Interval, Timestamp};
+use crate::domain::trace::{Afterwards, Judgement, Standing, Trace};
+use crate::domain::tracker::Snapshot;
+
+/// A trace in a line.
+#[derive(Clone, Debug)]
+pub(crate) struct Brief {
+    /// Which trace.
+    pub(crate) id: TraceId,
+    /// Whose it is.
+    pub(crate) tenant: Arc<str>,
+    /// When it was planned to leave.
+    pub(crate) planned_at: Timestamp,
+    /// How it stands, in a word.
+    pub(crate) outcome: &'static str,
+    /// The colour of that.
+    pub(crate) mark: Mark,
+    /// What stands beside the outcome: where, or why.
+    pub(crate) detail: String,
+}
+
+/// A trace and its stages.
+#[derive(Clone, Debug)]
+pub(crate) struct TraceView<'a> {
+    /// The line.
+    pub(crate) brief: Brief,
+    /// What the tracker knows.
+    pub(crate) trace: &'a Trace,
+    /// What can be said at each stage.
+    pub(crate) lanes: Vec<Lane<'a>>,
+    /// The hops of which one lost it, or the dead-letter stage that has it.
+    pub(crate) lost_at: Option<String>,
+    /// The stage that it waits for, while it has no outcome.
+    pub(crate) waiting_for: Option<Arc<str>>,
+    /// That stage cannot be read.
+    pub(crate) cannot_see: bool,
+    /// Its arrival at the end.
+    pub(crate) arrival: Option<Interval>,
+    /// How long it took end to end.
+    pub(crate) latency: Option<Duration>,
+}
+
+impl Brief {
+    pub(crate) fn new(trace: &Trace, snapshot: &Snapshot) -> Self {
+        Self {
+            id: trace.id(),
+            tenant: snapshot.topology.tenant(trace.tenant).name.clone(),
+            planned_at: trace.planned_at,
+            outcome: outcome_word(trace),
+            mark: outcome_mark(trace),
+            detail: outcome_detail(trace, snapshot),
+        }
+    }
+}
+
+impl<'a> TraceView<'a> {
+    pub(crate) fn new(trace: &'a Trace, snapshot: &Snapshot) -> Self {
+        let map = &snapshot.topology;
+        let lanes = lanes(trace, snapshot);
+        let waits_for = trace.ended.is_none().then(|| trace.waiting_for(map)).flatten();
+        let blind = |lane: &Lane<'_>| {
+            waits_for == Some(lane.stage) && matches!(lane.presence, Presence::Blind { .. })
+        };
+        Self {
+            brief: Brief::new(trace, snapshot),
+            lost_at: match &trace.ended {
+                Some((Outcome::Lost(hop), _)) => Some(hop.display(map).to_string()),
+                Some((Outcome::DeadLettered(stage), _)) => Some(map.stage(*stage).name.to_string()),
+                Some((Outcome::Delivered | Outcome::Late | Outcome::Unobserved | Outcome::Refused(_), _))
+                | None => None,
+            },
+            waiting_for: waits_for.map(|stage| map.stage(stage).name.clone()),
+            cannot_see: lanes.iter().any(blind),
+            arrival: trace.arrival(map.end()),
+            latency: trace.latency(map),
+            trace,
+            lanes,
+        }
+    }
+}
+
+/// What stands beside the outcome: where, or why.
+fn outcome_detail(trace: &Trace, snapshot: &Snapshot) -> String {
+    let map = &snapshot.topology;
+    match &trace.ended {
+        Some((_, _)) if trace.afterwards == Some(Afterwards::InTime) => {
+            "seen only after it had been given up".to_owned()
+        }
+        Some((Outcome::Lost(hop), _)) if trace.afterwards.is_some() => {
+            format!("after it was given up as lost at {}", hop.display(map))
+        }
+        Some((Outcome::Lost(hop), _)) => format!("at {}", hop.display(map)),
+        Some((Outcome::DeadLettered(stage), _)) => format!("in {}", map.stage(*stage).name),
+        Some((Outcome::Refused(reason), _)) => reason.to_string(),
+        Some((Outcome::Unobserved, _)) => {
+            format!("{} could not be read", map.stage(map.end()).name)
+        }
+        Some((Outcome::Delivered | Outcome::Late, _)) => String::new(),
+        None => {
+            trace.waiting_for(map).map_or_else(String::new, |stage| format!("to {}", map.stage(stage).name))
+        }
+    }
+}
+
+fn outcome_mark(trace: &Trace) -> Mark {
+    match (trace.standing(), trace.judgement) {
+        (Standing::InFlight, Judgement::Overdue) => Mark::Broken,
+        (Standing::InFlight, _) => Mark::Pending,
+        (Standing::Ended(Outcome::Delivered), Judgement::Slow | Judgement::Overdue) => Mark::Poor,
+        (Standing::Ended(Outcome::Delivered), _) => Mark::Well,
+        (Standing::Ended(Outcome::Late), _) => Mark::Poor,
+        (Standing::Ended(Outcome::Lost(_) | Outcome::DeadLettered(_)), _) => Mark::Broken,
+        (Standing::Ended(Outcome::Unobserved | Outcome::Refused(_)), _) => Mark::Unknown,
+    }
+}
+
+/// The label with blanks.
+fn outcome_word(trace: &Trace) -> &'static str {
+    match trace.standing() {
+        Standing::InFlight if trace.judgement == Judgement::Overdue => "overdue",
+        Standing::InFlight => "in flight",
+        Standing::Ended(Outcome::DeadLettered(_)) => "dead-lettered",
+        Standing::Ended(outcome) => outcome.label(),
+    }
+}

@@ -1,0 +1,39 @@
+//! A canary that was found with another tenant.
+
+use std::sync::Arc;
+
+use crate::domain::sighting::Locator;
+use crate::domain::tag::TraceId;
+use crate::domain::time::Timestamp;
+use crate::domain::tracker::{self, Snapshot};
+
+/// A canary that was found with another tenant.
+#[derive(Clone, Debug)]
+pub(crate) struct Violation {
+    /// When it was noticed.
+    pub(crate) at: Timestamp,
+    /// Whose canary it is.
+    pub(crate) tenant: Arc<str>,
+    /// The stage at which it was found.
+    pub(crate) stage: Arc<str>,
+    /// Which canary.
+    pub(crate) trace: TraceId,
+    /// The source that must not hold it.
+    pub(crate) found_in: Arc<str>,
+    /// Where in the source.
+    pub(crate) locator: Locator,
+}
+
+impl Violation {
+    pub(crate) fn new(seen: &tracker::Violation, snapshot: &Snapshot) -> Self {
+        let map = &snapshot.topology;
+        Self {
+            at: seen.at,
+            tenant: map.tenant(seen.tenant).name.clone(),
+            stage: map.stage(seen.stage).name.clone(),
+            trace: seen.trace,
+            found_in: seen.found_in.clone(),
+            locator: seen.locator.clone(),
+        }
+    }
+}

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::ProbeClock;
-use super::engine::{self, Departure, Engine, Lane, PutReport};
+use super::engine::{self, Engine, Lane};
 use super::last_scrape::Scrapes;
 use super::store_writer::{OpenedStore, StoreWriter};
 use super::supervisor::Task;
@@ -22,6 +22,7 @@ use crate::domain::tag::TenantCode;
 use crate::domain::time::WallClock;
 use crate::domain::topology::Topology;
 use crate::domain::tracker::{self, Input, Tracker};
+use crate::inject::{CanaryLine, Report};
 use crate::metrics::Metrics;
 use crate::observe::{self, Recognizer, pace};
 use crate::store::{LoadLimits, Naming};
@@ -51,11 +52,11 @@ pub(super) struct Channels {
     /// To each source's loop.
     pub(super) wanted: Vec<watch::Sender<Wanted>>,
     /// To the injector of each tenant.
-    pub(super) departures: Vec<mpsc::Sender<Departure>>,
+    pub(super) departures: Vec<mpsc::Sender<CanaryLine>>,
     /// From the observers.
     pub(super) inputs: mpsc::Receiver<Input>,
     /// From the injectors.
-    pub(super) puts: mpsc::Receiver<PutReport>,
+    pub(super) puts: mpsc::Receiver<Report>,
 }
 
 /// One loop for each source, and what tells it what to look for.
@@ -84,8 +85,8 @@ pub(super) fn wire_observers(
 pub(super) fn wire_injectors(
     common: &Common,
     tenants: &[Tenant],
-    puts: &mpsc::Sender<PutReport>,
-) -> anyhow::Result<(Vec<Task>, Vec<mpsc::Sender<Departure>>)> {
+    puts: &mpsc::Sender<Report>,
+) -> anyhow::Result<(Vec<Task>, Vec<mpsc::Sender<CanaryLine>>)> {
     let mut tasks = Vec::new();
     let mut queues = vec![None; tenants.len()];
     for destination in build::destinations(tenants, &common.clients, &common.clock.wall()) {

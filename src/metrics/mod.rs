@@ -4,7 +4,7 @@
 //! initialised to 0, because a counter that appears with its first failure hides that failure from `rate()`. Labels are
 //! tenants, stages and small enumerations only, never ids: those go into exemplars.
 //!
-//! A metric is a line in [`families`], and the place in here that counts it.
+//! A metric is a line in `families`, and the place in here that counts it.
 
 mod closing;
 mod cost;

@@ -1,7 +1,7 @@
 //! Looking for canaries at the stages of a pipeline.
 //!
 //! A kind of stage is one folder: its keys, its observer, where a person looks its records up, what it calls and costs,
-//! what it must be allowed, its tests. [`kinds`] says what a folder provides, and the list below is the only place that
+//! what it must be allowed, its tests. `kinds` says what a folder provides, and the list below is the only place that
 //! knows them all. `decode` reads what stands in records, `object_store` whatever keeps objects under keys.
 //!
 //! An observer has one verb, [`Observe::sweep`]. It does not retry, count or log; the loop in [`pace`] does all that for

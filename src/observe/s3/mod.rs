@@ -1,4 +1,4 @@
-//! Objects under a prefix of an S3 bucket, read by the [`object_store`](super::object_store).
+//! Objects under a prefix of an S3 bucket, read by the [`object_store`].
 
 mod store;
 #[cfg(test)]

@@ -33,8 +33,7 @@ pub trait Evidence: fmt::Debug + Send + Sync {
     fn look_ups(&self, question: Question<'_>) -> Vec<LookUp>;
 
     /// One sentence on how to search the source for tags that fit a pattern of SQL's LIKE, where a query can.
-    fn search(&self, like: &str) -> Option<String> {
-        let _ = like;
+    fn search(&self, _like: &str) -> Option<String> {
         None
     }
 }

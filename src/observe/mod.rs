@@ -10,6 +10,8 @@
 mod aside;
 pub mod decode;
 mod failure;
+#[cfg(test)]
+mod fixtures;
 mod kinds;
 pub mod object_store;
 pub mod pace;

@@ -13,14 +13,7 @@ use super::*;
 use crate::domain::canary::Template;
 use crate::domain::tag::{Claim, InstanceCode, Keyring, Purpose, TAG_LEN, TagKey, TenantCode, TraceId};
 use crate::domain::time::Timestamp;
-
-fn recognizer() -> Recognizer {
-    let key = TagKey::new("0123456789abcdef").unwrap();
-    Recognizer {
-        keys: Arc::new(Keyring::new(key, Vec::new())),
-        templates: Arc::new([(TenantCode::of("acme"), Template::default())]),
-    }
-}
+use crate::observe::fixtures::recognizer;
 
 fn tag(n: u8, size: u32) -> Tag {
     tag_of("acme", n, size)

@@ -15,10 +15,11 @@ use crate::cloud::calls::{CallResult, Calls};
 use crate::cloud::google::{Auth, Google, GoogleSettings};
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::sighting::{Locator, Stamp, Trouble, Wanted, WantedTrace};
-use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
+use crate::domain::tag::Tag;
 use crate::domain::time::{Timestamp, WallClock};
+use crate::observe::Observe as _;
+use crate::observe::fixtures::{self, recognizer};
 use crate::observe::object_store::{KeyTemplate, Settings as ObjectSettings};
-use crate::observe::{Observe as _, Recognizer};
 
 /// One second before a full hour.
 const NOW: &str = "2026-11-22T04:59:59Z";
@@ -28,17 +29,8 @@ fn t(secs: i64) -> Timestamp {
     Timestamp::from_micros(now.micros() + secs * 1_000_000)
 }
 
-fn recognizer() -> Recognizer {
-    let key = TagKey::new("0123456789abcdef").unwrap();
-    Recognizer {
-        keys: Arc::new(Keyring::new(key, Vec::new())),
-        templates: Arc::new([(TenantCode::of("acme"), Template::default())]),
-    }
-}
-
 fn tag(n: u8) -> Tag {
-    let (tenant, instance) = (TenantCode::of("acme"), InstanceCode::of("probe-1"));
-    Tag::new(TraceId::new(t(-30), [n; 10]), tenant, instance, 200, Purpose::Probe)
+    fixtures::tag(n, t(-30))
 }
 
 fn canary(n: u8) -> Vec<u8> {

@@ -18,7 +18,8 @@ use super::*;
 use crate::cloud::account::Account;
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::sighting::WantedTrace;
-use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
+use crate::domain::tag::Tag;
+use crate::observe::fixtures::{self, recognizer};
 
 const NOW: i64 = 1_795_321_781;
 
@@ -26,22 +27,8 @@ fn t(secs: i64) -> Timestamp {
     Timestamp::from_secs(NOW + secs)
 }
 
-fn recognizer() -> Recognizer {
-    let key = TagKey::new("0123456789abcdef").unwrap();
-    Recognizer {
-        keys: Arc::new(Keyring::new(key, Vec::new())),
-        templates: Arc::new([(TenantCode::of("acme"), Template::default())]),
-    }
-}
-
 fn tag(n: u8) -> Tag {
-    Tag::new(
-        TraceId::new(t(-5), [n; 10]),
-        TenantCode::of("acme"),
-        InstanceCode::of("probe-1"),
-        200,
-        Purpose::Probe,
-    )
+    fixtures::tag(n, t(-5))
 }
 
 fn wanted_from(planned_at: Timestamp) -> Wanted {

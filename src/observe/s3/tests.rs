@@ -16,10 +16,11 @@ use super::*;
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::sighting::WantedTrace;
 use crate::domain::sighting::{Stamp, Sweep, Trouble, Wanted};
-use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
+use crate::domain::tag::Tag;
 use crate::domain::time::{Timestamp, WallClock};
+use crate::observe::fixtures::{self, recognizer};
 use crate::observe::object_store::{KeyLabels, KeyTemplate, Settings};
-use crate::observe::{Gaps, Observe as _, Recognizer};
+use crate::observe::{Gaps, Observe as _};
 
 /// One second before a full hour.
 const NOW: &str = "2026-11-22T04:59:59Z";
@@ -29,22 +30,8 @@ fn t(secs: i64) -> Timestamp {
     Timestamp::from_micros(now.micros() + secs * 1_000_000)
 }
 
-fn recognizer() -> Recognizer {
-    let key = TagKey::new("0123456789abcdef").unwrap();
-    Recognizer {
-        keys: Arc::new(Keyring::new(key, Vec::new())),
-        templates: Arc::new([(TenantCode::of("acme"), Template::default())]),
-    }
-}
-
 fn tag(n: u8) -> Tag {
-    Tag::new(
-        TraceId::new(t(-30), [n; 10]),
-        TenantCode::of("acme"),
-        InstanceCode::of("probe-1"),
-        200,
-        Purpose::Probe,
-    )
+    fixtures::tag(n, t(-30))
 }
 
 fn canary(n: u8) -> String {

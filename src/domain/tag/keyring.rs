@@ -1,0 +1,93 @@
+//! The secrets that sign tags and tell ours from others.
+
+use std::fmt;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::{Claim, ID, MARKER, MAX_SIZE, NotOurs, PURPOSE, TAG_LEN, Tag, TagText, VERSION_AT, parse};
+
+/// A secret that signs tags. Never printed.
+#[derive(Clone)]
+pub struct TagKey(Vec<u8>);
+
+impl TagKey {
+    /// Shortest key that is taken, in bytes: 128 bits, the security level that RFC 2104 gives as a sensible minimum.
+    pub const MIN_LEN: usize = 16;
+
+    /// A key from its bytes; `None` when it is shorter than [`TagKey::MIN_LEN`].
+    #[must_use]
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Option<Self> {
+        let bytes = bytes.into();
+        (bytes.len() >= Self::MIN_LEN).then_some(Self(bytes))
+    }
+
+    /// The signature that belongs to a tag.
+    pub(super) fn mac(&self, text: &TagText) -> u64 {
+        let mut mac =
+            <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        mac.update(text.version.domain());
+        mac.update(text.signed());
+        let sum = mac.finalize().into_bytes();
+        u64::from_be_bytes([sum[0], sum[1], sum[2], sum[3], sum[4], sum[5], sum[6], sum[7]]) >> 4
+    }
+}
+
+impl fmt::Debug for TagKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TagKey(…)")
+    }
+}
+
+/// The keys in force: one that signs, and any number that are still accepted while a rotation is under way.
+#[derive(Clone, Debug)]
+pub struct Keyring {
+    signing: TagKey,
+    accepted: Vec<TagKey>,
+}
+
+impl Keyring {
+    /// A ring that signs with `signing` and also accepts what was signed with `accepted`.
+    #[must_use]
+    pub fn new(signing: TagKey, accepted: Vec<TagKey>) -> Self {
+        Self { signing, accepted }
+    }
+
+    /// Writes a tag in its own version and signs it: the text that a canary carries, or carried.
+    #[must_use]
+    pub fn sign(&self, tag: &Tag) -> TagText {
+        let version = tag.version();
+        let mut text = TagText { version, bytes: [0; TAG_LEN] };
+        text.bytes[..VERSION_AT].copy_from_slice(MARKER.as_bytes());
+        text.bytes[VERSION_AT] = version.digit() as u8;
+        text.bytes[ID].copy_from_slice(tag.trace.to_string().as_bytes());
+        match tag.claim {
+            Claim::V1 { tenant } => text.put(version.tenant(), u64::from(tenant.0)),
+            Claim::V2 { tenant, purpose } => {
+                text.put(version.tenant(), tenant.0);
+                text.put(PURPOSE, u64::from(purpose.value()));
+            }
+        }
+        text.put(version.instance(), u64::from(tag.instance.0));
+        text.put(version.size(), u64::from(tag.size.min(MAX_SIZE)));
+        text.put(version.mac(), self.signing.mac(&text));
+        text
+    }
+
+    /// Reads the tag at the start of `bytes`, in any case, and checks who signed it.
+    ///
+    /// # Errors
+    ///
+    /// [`NotOurs`] when it is not a whole tag, or none of our keys signed it.
+    pub fn read(&self, bytes: &[u8]) -> Result<Tag, NotOurs> {
+        let (tag, text) = parse(bytes).ok_or(NotOurs::Malformed)?;
+        let claimed = text.get(text.version.mac()).ok_or(NotOurs::Malformed)?;
+        // The comparison need not take constant time: a MAC is shown to nobody who may ask for a second try, and what
+        // a forger could win is a line in a log.
+        std::iter::once(&self.signing)
+            .chain(&self.accepted)
+            .any(|key| key.mac(&text) == claimed)
+            .then_some(tag)
+            .ok_or(NotOurs::Foreign)
+    }
+}

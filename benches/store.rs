@@ -133,7 +133,7 @@ fn delivered(n: u32, map: &Topology) -> Trace {
             integrity: Integrity::Intact,
         });
         visit.absent_until = Some(planned);
-        visit.looks_in_vain = 3;
+        visit.empty_polls = 3;
         visit.copies = vec![Locator::new(format!("shardId-000000000000/4965990{n:040}"))];
         visit.hop = Hop::Measured { latency: Duration::from_secs(1), was_overdue: false };
     }

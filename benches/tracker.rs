@@ -13,7 +13,7 @@ use clap::Parser;
 use tokio::time::Instant;
 use traceprobe::domain::canary::{Integrity, Template};
 use traceprobe::domain::kind::Kind;
-use traceprobe::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep};
+use traceprobe::domain::sighting::{Locator, Poll, ReadStats, Sighting, Stamp};
 use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::{
@@ -148,16 +148,16 @@ fn live(tracker: &mut Tracker, map: &Topology, traces: u32) -> u64 {
                 .iter()
                 .filter(|tag| map.tenant_of(tag).is_some_and(|tenant| spec.tenants.contains(&tenant)));
             let sightings = seen.map(|tag| sighting(tag, source, at)).collect();
-            let sweep = Sweep {
+            let poll = Poll {
                 revision: wanted.revision,
                 started: at,
                 finished: at + Duration::from_millis(50),
                 watermark: Some(at),
                 sightings,
-                reading: Reading::default(),
+                stats: ReadStats::default(),
             };
             events +=
-                tracker.apply(Input::Swept { source, sweep }, at + Duration::from_millis(50)).len() as u64;
+                tracker.apply(Input::Polled { source, poll }, at + Duration::from_millis(50)).len() as u64;
         }
     }
     events
@@ -180,7 +180,7 @@ fn tracker(map: &Arc<Topology>) -> Tracker {
         give_up: Duration::from_secs(900),
         grace: Duration::from_secs(300),
         blind_after: Duration::from_secs(30),
-        ride: Duration::from_secs(60),
+        recheck_for: Duration::from_secs(60),
         max_in_flight: 1_000_000,
         remember: 10_000,
         remember_failures: 100,

@@ -33,7 +33,7 @@ const STAGES: [&str; 5] = ["tenant_stream", "archive", "transit", "transfer", "b
 /// on the other.
 const CLOCK_ALLOWANCE_US: i64 = 2_000;
 /// 5 s of looks.
-const RECORDED_WITHIN_LOOKS: usize = 50;
+const RECORDED_WITHIN_POLLS: usize = 50;
 const OUTAGE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,9 +178,9 @@ impl Scene {
             let mut arrivals = traces.iter().flat_map(|trace| recorded(trace).map(move |at| (trace, at)));
             arrivals.all(|(trace, arrival)| !truth.of(&trace.id, arrival.stage).is_empty())
         };
-        let mut looks = tokio::time::interval(Duration::from_millis(100));
-        for _ in 0..RECORDED_WITHIN_LOOKS {
-            looks.tick().await;
+        let mut polls = tokio::time::interval(Duration::from_millis(100));
+        for _ in 0..RECORDED_WITHIN_POLLS {
+            polls.tick().await;
             let truth = self.pipeline.truth();
             if knows_all(&truth) {
                 return truth;
@@ -223,18 +223,18 @@ impl Scene {
             recognizer: &recognizer,
             clock: &clock,
         };
-        let sweep = settings.poll_once(&site, &wanted).await.expect("the client was made");
-        let sweep = sweep.unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!((sweep.watermark, sweep.reading.decode_errors), (Some(sweep.started), 0));
+        let poll = settings.poll_once(&site, &wanted).await.expect("the client was made");
+        let poll = poll.unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((poll.watermark, poll.stats.decode_errors), (Some(poll.started), 0));
         let pages = clients.google.as_ref().expect("it was made").calls().snapshot();
         let pages =
             pages.iter().find(|(_, operation, ..)| operation == "objects.list").map_or(0, |call| call.3);
-        let objects = sweep.reading.records;
+        let objects = poll.stats.records;
         assert!(pages >= objects / u64::from(page), "{objects} objects on {pages} pages");
         assert!(objects > u64::from(page) * 2, "{objects} objects make no pages of {page}");
         let mut copies = HashMap::new();
         let mut names = BTreeSet::new();
-        for seen in sweep.sightings {
+        for seen in poll.sightings {
             assert_eq!(seen.integrity, Integrity::Intact, "{}", seen.locator);
             names.insert(seen.locator.to_string());
             *copies.entry(seen.tag.trace.to_string()).or_insert(0) += 1;

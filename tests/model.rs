@@ -33,7 +33,7 @@ const OF_ONE_RUN: usize = 1_000;
 const USUALLY: usize = 40_000;
 
 #[test]
-fn the_tracker_says_what_the_truth_and_the_looks_allow() {
+fn the_tracker_agrees_with_the_truth_and_the_polls() {
     let first = from_environment("TRACEPROBE_MODEL_SEED").unwrap_or(1);
     let mut left = from_environment("TRACEPROBE_MODEL_TRACES").map_or(USUALLY, |traces| traces as usize);
     let mut tally = Tally::default();

@@ -7,12 +7,12 @@
 mod clock;
 #[path = "restart/killed.rs"]
 mod killed;
-#[path = "restart/lives.rs"]
-mod lives;
 #[path = "restart/memory.rs"]
 mod memory;
 #[path = "restart/probe.rs"]
 mod probe;
+#[path = "restart/runs.rs"]
+mod runs;
 #[path = "restart/scene.rs"]
 mod scene;
 #[path = "support/mod.rs"]
@@ -65,7 +65,7 @@ async fn killed_at_any_instant_it_ends_every_canary_once_and_as_an_undisturbed_r
     }
     // A long life reads everything. Only a machine that is too busy to let it leaves some canaries to doubt.
     for (long, _) in &runs[..2] {
-        let doubtful = long.down + long.stretch + long.stretch_in_trouble;
+        let doubtful = long.down + long.hop_range + long.failing_hop_range;
         assert!(doubtful * 10 <= long.planned, "nothing is proven: {long:#?}");
     }
     let sum = |count: fn(&Tally) -> usize| runs[1..].iter().map(|(tally, _)| count(tally)).sum::<usize>();
@@ -84,10 +84,10 @@ async fn two_instances_at_once_leave_each_others_canaries_alone() {
     }
     for probe in &probes {
         let metrics = probe.metrics().await;
-        assert!(metrics.sum("traceprobe_stray_tags_total", &[("of", "another_instance")]) > 0.0);
-        assert_eq!(metrics.sum("traceprobe_stray_tags_total", &[("of", "an_earlier_life")]), 0.0);
+        assert!(metrics.sum("traceprobe_stray_tags_total", &[("origin", "other_instance")]) > 0.0);
+        assert_eq!(metrics.sum("traceprobe_stray_tags_total", &[("origin", "previous_run")]), 0.0);
         assert_eq!(metrics.sum("traceprobe_duplicates_total", &[]), 0.0);
-        assert_eq!(metrics.sum("traceprobe_own_duplicates_total", &[]), 0.0);
+        assert_eq!(metrics.sum("traceprobe_uncharged_copies_total", &[]), 0.0);
     }
     join_all(probes.map(Probe::land)).await;
     let mut sent: BTreeSet<TraceId> = scene.truth().into_keys().collect();
@@ -111,34 +111,34 @@ async fn a_lost_disk_costs_no_canary_and_measures_none_twice() {
     probe.until("canaries are stuck", LANDS_WITHIN, |recent| recent.seen_at("tenant_stream") >= 12).await;
     probe.kill().await;
     files.lose_the_disk();
-    let of_the_first_life: BTreeSet<TraceId> = scene.truth().into_keys().collect();
+    let of_the_first_run: BTreeSet<TraceId> = scene.truth().into_keys().collect();
 
     let probe = Probe::start(&files).await;
     scene.sandbox.clear(stall);
     let delivered = |recent: &Recent, id: &TraceId| {
         recent.traces.iter().any(|row| row.id == id.to_string() && row.outcome == "delivered")
     };
-    let adopted = |recent: &Recent| of_the_first_life.iter().all(|id| delivered(recent, id));
+    let adopted = |recent: &Recent| of_the_first_run.iter().all(|id| delivered(recent, id));
     probe.until("the canaries of the first life are delivered", LANDS_WITHIN, adopted).await;
     let metrics = probe.metrics().await;
     let recent = probe.recent().await;
-    let own = recent.traces.len() - of_the_first_life.len();
+    let own = recent.traces.len() - of_the_first_run.len();
     // What is counted was planned by this life. The page is younger than the scrape, so it has at least as many.
     let counted = metrics.sum("traceprobe_e2e_latency_seconds_count", &[]);
     assert!(counted <= own as f64, "{counted} are counted end to end, and {own} were planned by this life");
     for hop in ["tenant_stream", "archive", "transit", "bigquery"] {
-        let counted = metrics.sum("traceprobe_hop_latency_seconds_count", &[("hop", hop)]);
+        let counted = metrics.sum("traceprobe_hop_latency_seconds_count", &[("stage", hop)]);
         assert!(counted <= own as f64, "{counted} are counted at {hop}, and {own} were planned by this life");
     }
     assert_eq!(metrics.sum("traceprobe_duplicates_total", &[]), 0.0);
     let adopted = metrics.sum("traceprobe_adopted_traces_total", &[("outcome", "delivered")]);
-    assert_eq!(adopted, of_the_first_life.len() as f64);
+    assert_eq!(adopted, of_the_first_run.len() as f64);
     let ended = metrics.sum("traceprobe_traces_total", &[]);
     assert!(ended <= own as f64, "{ended} outcomes are counted, and {own} were planned by this life");
     probe.land().await;
     let kept = files.kept();
     assert!(kept.values().all(is_delivered), "{kept:?}");
-    for id in &of_the_first_life {
+    for id in &of_the_first_run {
         assert_eq!(kept[id].origin, Origin::Adopted, "{id}");
     }
     scene.sandbox.stop().await;

@@ -261,7 +261,7 @@ mod tests {
 
     use super::*;
     use crate::cloud::calls::CallResult;
-    use crate::domain::sighting::Trouble;
+    use crate::domain::sighting::FailureKind;
     use crate::keys::secret::Secret;
 
     const GRANTED: &str = r#"<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>
@@ -332,7 +332,7 @@ mod tests {
         assert_eq!(asked.lock().unwrap().len(), 1);
         assert_eq!(
             aws.calls().snapshot(),
-            [("sts", "AssumeRole".to_owned(), CallResult::Failed(Trouble::Denied), 1)]
+            [("sts", "AssumeRole".to_owned(), CallResult::Failed(FailureKind::Denied), 1)]
         );
     }
 

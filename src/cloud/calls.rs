@@ -15,7 +15,7 @@ use aws_smithy_runtime_api::client::orchestrator::Metadata;
 
 use super::failure::aws::{Host, of_connector, of_response};
 use super::failure::{Failure, find};
-use crate::domain::sighting::Trouble;
+use crate::domain::sighting::FailureKind;
 
 /// How a call ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -23,7 +23,7 @@ pub enum CallResult {
     /// Answered as asked.
     Ok,
     /// Anything else; the same kind of failure as the page shows.
-    Failed(Trouble),
+    Failed(FailureKind),
 }
 
 impl CallResult {
@@ -41,14 +41,7 @@ impl CallResult {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
-            Self::Failed(Trouble::Throttled) => "throttled",
-            Self::Failed(Trouble::Denied) => "denied",
-            Self::Failed(Trouble::Missing) => "not_found",
-            Self::Failed(Trouble::Unreachable) => "unreachable",
-            Self::Failed(Trouble::TimedOut) => "timeout",
-            Self::Failed(Trouble::Failing) => "error",
-            Self::Failed(Trouble::Garbled) => "garbled",
-            Self::Failed(Trouble::OverBudget) => "over_budget",
+            Self::Failed(kind) => kind.as_str(),
         }
     }
 }
@@ -133,14 +126,14 @@ impl Intercept for CountCalls {
     ) -> Result<(), BoxError> {
         let result = match context.output_or_error() {
             Some(Ok(_)) => CallResult::Ok,
-            None => CallResult::Failed(Trouble::Failing),
+            None => CallResult::Failed(FailureKind::Error),
             // Nothing was sent: what is missing is counted where the credentials come from.
             Some(Err(error)) if find::<CredentialsError>(error).is_some() => return Ok(()),
-            Some(Err(error)) if error.is_timeout_error() => CallResult::Failed(Trouble::TimedOut),
+            Some(Err(error)) if error.is_timeout_error() => CallResult::Failed(FailureKind::Timeout),
             Some(Err(error)) => CallResult::Failed(match (error.as_connector_error(), context.response()) {
                 (Some(connector), _) => of_connector(connector),
                 (None, Some(response)) => of_response(response),
-                (None, None) => Trouble::Failing,
+                (None, None) => FailureKind::Error,
             }),
         };
         let operation = config.load::<Metadata>().map_or("unknown", Metadata::name);

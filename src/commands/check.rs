@@ -81,17 +81,17 @@ async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<us
         let names: Vec<_> = names.collect();
         let (topology, clients, recognizer, rhythm) = (&topology, &clients, &recognizer, source.rhythm);
         let site = Site { topology, source: id, rhythm, clients, recognizer, clock };
-        let (timeout, wanted) = (source.rhythm.timeout, nobody(config, clock));
-        let looked = tokio::time::timeout(timeout, source.settings.poll_once(&site, &wanted)).await;
-        let said = match looked {
-            Ok(Ok(Ok(sweep))) => {
-                let end = if sweep.watermark.is_some() {
+        let (timeout, wanted) = (source.rhythm.timeout, phantom_canary(config, clock));
+        let polled = tokio::time::timeout(timeout, source.settings.poll_once(&site, &wanted)).await;
+        let said = match polled {
+            Ok(Ok(Ok(poll))) => {
+                let end = if poll.watermark.is_some() {
                     "read to its end"
                 } else {
                     "readable, end not reached yet"
                 };
-                let took = sweep.finished.since(sweep.started).as_millis();
-                Ok(format!("{end}, {} bytes in {took} ms", sweep.reading.bytes))
+                let took = poll.finished.since(poll.started).as_millis();
+                Ok(format!("{end}, {} bytes in {took} ms", poll.stats.bytes))
             }
             Ok(Ok(Err(error))) => Err(error.to_string()),
             Ok(Err(error)) => Err(error.to_string()),
@@ -118,7 +118,7 @@ fn say(what: &str, tenants: &[&str], result: Result<String, String>) -> usize {
 }
 
 /// Asks for a canary that was never sent, planned just now.
-fn nobody(config: &Config, clock: &WallClock) -> Wanted {
+fn phantom_canary(config: &Config, clock: &WallClock) -> Wanted {
     let planned_at = clock.now() - Duration::from_secs(1);
     let tenant = config.tenants.first().map_or("", |tenant| &*tenant.name);
     let trace = TraceId::new(planned_at, [0; 10]);

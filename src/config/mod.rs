@@ -51,7 +51,7 @@ const VARIABLES: Variables = Variables {
 
 /// How long a seen canary rides along in looks by id, to catch a second copy: twice the time within which BigQuery
 /// itself drops copies with the same insert id (about a minute, by best effort; BigQuery docs, streaming inserts).
-const RIDE: Duration = Duration::from_secs(120);
+const RECHECK_FOR: Duration = Duration::from_secs(120);
 /// Failed traces that are remembered for each tenant beside the finished ones: more than anybody reads on one page.
 const REMEMBER_FAILURES: usize = 100;
 /// Only traces that were planned within this time count for a verdict.
@@ -145,7 +145,7 @@ impl Config {
             give_up: self.probe.give_up,
             grace: self.probe.grace,
             blind_after: self.probe.blind_after,
-            ride: RIDE,
+            recheck_for: RECHECK_FOR,
             max_in_flight: self.probe.max_in_flight,
             remember: self.probe.remember,
             remember_failures: REMEMBER_FAILURES,

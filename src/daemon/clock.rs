@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::domain::steady::{Compared, Readings, SteadyClock};
+use crate::domain::steady::{ClockPair, Compared, SteadyClock};
 use crate::domain::time::{Timestamp, WallClock};
 
 /// Readings that lie further apart are no reading of one instant: the process was put aside between them.
@@ -57,8 +57,8 @@ impl ProbeClock {
     /// Compares it with the system's clock and follows that, slowly; `None` where the two could not be read at once.
     #[must_use]
     pub fn check(&self) -> Option<Compared> {
-        let (readings, apart) = read_both(&*self.running, &*self.system);
-        (apart <= AT_ONCE).then(|| self.steady().compare(readings))
+        let (pair, apart) = read_both(&*self.running, &*self.system);
+        (apart <= AT_ONCE).then(|| self.steady().compare(pair))
     }
 
     fn steady(&self) -> MutexGuard<'_, SteadyClock> {
@@ -68,11 +68,11 @@ impl ProbeClock {
 }
 
 /// Reads the one between two readings of the other, and says how long that took.
-fn read_both(running: &dyn Fn() -> Duration, system: &dyn Fn() -> Timestamp) -> (Readings, Duration) {
+fn read_both(running: &dyn Fn() -> Duration, system: &dyn Fn() -> Timestamp) -> (ClockPair, Duration) {
     let before = running();
     let system = system();
     let apart = running().saturating_sub(before);
-    (Readings { running: before + apart / 2, system }, apart)
+    (ClockPair { running: before + apart / 2, system }, apart)
 }
 
 impl fmt::Debug for ProbeClock {

@@ -32,10 +32,10 @@ pub(super) fn task(base: &str, inputs: mpsc::Sender<Input>, stop: CancellationTo
 
 /// Asks until it is stopped.
 async fn watch(address: String, every: Duration, inputs: mpsc::Sender<Input>, stop: CancellationToken) {
-    let _stopped = stop.run_until_cancelled(ask_for_ever(&address, every, &inputs)).await;
+    let _stopped = stop.run_until_cancelled(query_forever(&address, every, &inputs)).await;
 }
 
-async fn ask_for_ever(address: &str, every: Duration, inputs: &mpsc::Sender<Input>) {
+async fn query_forever(address: &str, every: Duration, inputs: &mpsc::Sender<Input>) {
     let client = Client::builder().no_proxy().timeout(TIMEOUT).build();
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -196,7 +196,7 @@ mod tests {
         let (inputs, mut received) = mpsc::channel(8);
         let stop = CancellationToken::new();
         let watching = watch(address, Duration::from_millis(10), inputs, stop.clone());
-        let reading = async {
+        let stats = async {
             for expected in [true, false] {
                 let Some(Input::ClockChecked(clock)) = received.recv().await else { panic!("nothing came") };
                 let bound = Some(Duration::from_micros(1_500));
@@ -205,7 +205,7 @@ mod tests {
             stop.cancel();
         };
         let serving = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
-        let (served, (), ()) = tokio::join!(serving.into_future(), watching, reading);
+        let (served, (), ()) = tokio::join!(serving.into_future(), watching, stats);
         served.unwrap();
     }
 }

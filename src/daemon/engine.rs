@@ -49,7 +49,7 @@ pub struct Lane {
     /// Their sizes in bytes, one after the other.
     pub sizes: Vec<u32>,
     /// To the injector of the tenant's log group.
-    pub departures: mpsc::Sender<CanaryLine>,
+    pub outbound: mpsc::Sender<CanaryLine>,
 }
 
 /// The one task that owns the tracker and the schedules: it decides what each input means and carries out what follows.
@@ -98,7 +98,7 @@ pub enum End {
 #[derive(Default)]
 struct Turn {
     events: Vec<(Event, Timestamp)>,
-    departures: Vec<(mpsc::OwnedPermit<CanaryLine>, CanaryLine)>,
+    outbound: Vec<(mpsc::OwnedPermit<CanaryLine>, CanaryLine)>,
 }
 
 /// What woke the engine.
@@ -116,13 +116,13 @@ impl Engine {
         let mut published = Timestamp::MIN;
         let mut publish_at = None;
         let mut offset = Offset::default();
-        let mut landing_until = None;
+        let mut drain_until = None;
         loop {
             let now = self.clock.now();
-            if landing_until.is_some_and(|until| now >= until || self.tracker.in_flight() == 0) {
+            if drain_until.is_some_and(|until| now >= until || self.tracker.in_flight() == 0) {
                 break;
             }
-            let wake = self.next_wake(now, landing_until, publish_at, &stop).await;
+            let wake = self.next_wake(now, drain_until, publish_at, &stop).await;
             let now = self.clock.now();
             let mut turn = Turn::default();
             match wake {
@@ -132,7 +132,7 @@ impl Engine {
                 Wake::Stop => {
                     // Dropping the lanes also closes the injectors' queues: what is in them still leaves.
                     self.lanes.clear();
-                    landing_until = Some(now + self.stop_grace);
+                    drain_until = Some(now + self.stop_grace);
                     log_events::stopping(self.tracker.in_flight(), self.stop_grace);
                 }
             }
@@ -195,15 +195,15 @@ impl Engine {
     async fn next_wake(
         &mut self,
         now: Timestamp,
-        landing_until: Option<Timestamp>,
+        drain_until: Option<Timestamp>,
         publish_at: Option<Timestamp>,
         stop: &CancellationToken,
     ) -> Wake {
-        let departure = self.lanes.iter().map(|lane| lane.schedule.next_at()).min();
-        let deadlines = [departure, self.tracker.next_deadline(), landing_until, publish_at];
+        let canary = self.lanes.iter().map(|lane| lane.schedule.next_at()).min();
+        let deadlines = [canary, self.tracker.next_deadline(), drain_until, publish_at];
         let next = deadlines.into_iter().flatten().fold(now + HEARTBEAT, Timestamp::min);
         tokio::select! {
-            () = stop.cancelled(), if landing_until.is_none() => Wake::Stop,
+            () = stop.cancelled(), if drain_until.is_none() => Wake::Stop,
             Some(report) = self.puts.recv() => Wake::Put(report),
             Some(input) = self.inputs.recv() => Wake::Input(input),
             () = tokio::time::sleep(next.since(now)) => Wake::Time,
@@ -257,8 +257,8 @@ impl Engine {
             self.metrics.record(event, *at);
             log_events::write(event, &self.topology);
         }
-        for (place, departure) in turn.departures {
-            place.send(departure);
+        for (place, canary) in turn.outbound {
+            place.send(canary);
         }
     }
 
@@ -307,8 +307,8 @@ impl Engine {
             return;
         }
         // Its place in the queue is taken now, so that what becomes of it is settled before the commit.
-        match self.lanes[usize::from(tenant.0)].departures.clone().try_reserve_owned() {
-            Ok(place) => turn.departures.push((place, CanaryLine { trace, tenant, planned_at, line })),
+        match self.lanes[usize::from(tenant.0)].outbound.clone().try_reserve_owned() {
+            Ok(place) => turn.outbound.push((place, CanaryLine { trace, tenant, planned_at, line })),
             Err(_) => {
                 let reason = "the probe's own queue to the log group is full: earlier puts hang".into();
                 self.apply(Input::Put { trace, result: PutResult::Refused { reason } }, now, turn);

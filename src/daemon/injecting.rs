@@ -11,12 +11,12 @@ const MOST_TOGETHER: usize = 1_000;
 /// Puts canaries until the engine closes the queue. `cancel` ends the retries of a put that is under way.
 pub async fn run(
     injector: Injector,
-    mut departures: mpsc::Receiver<CanaryLine>,
+    mut outbound: mpsc::Receiver<CanaryLine>,
     reports: mpsc::Sender<Report>,
     cancel: CancellationToken,
 ) {
     let mut due = Vec::new();
-    while departures.recv_many(&mut due, MOST_TOGETHER).await > 0 {
+    while outbound.recv_many(&mut due, MOST_TOGETHER).await > 0 {
         let report = injector.put(std::mem::take(&mut due), &cancel).await;
         if reports.send(report).await.is_err() {
             return;

@@ -13,7 +13,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::Trace;
 use crate::domain::tracker::Event;
-use crate::store::{Loaded, SetAside};
+use crate::store::{Loaded, Quarantined};
 
 /// Logs an event.
 pub fn write(event: &Event, map: &Topology) {
@@ -35,7 +35,7 @@ pub fn write(event: &Event, map: &Topology) {
         }
         Event::Accepted { tenant, trace } => debug!(tenant = %name(tenant), %trace, "put a canary"),
         Event::Ambiguous { tenant, trace } => {
-            warn!(tenant = %name(tenant), %trace, "no answer to a put: the canary may be in, so it stays in flight");
+            warn!(tenant = %name(tenant), %trace, "no answer to a put: the canary may have been taken, so it stays in flight");
         }
         Event::Arrived { tenant, stage, trace, interval, noticed_after } => debug!(
             tenant = %name(tenant), stage = %at(stage), %trace, latest = %interval.latest,
@@ -48,7 +48,7 @@ pub fn write(event: &Event, map: &Topology) {
             info!(tenant = %name(tenant), hop = %at(hop), %trace, "hop {} is past its target", at(hop));
         }
         Event::HopMissing { tenant, hop, trace, .. } => {
-            warn!(tenant = %name(tenant), hop = %at(hop), %trace, "a canary never came to {}", at(hop));
+            warn!(tenant = %name(tenant), hop = %at(hop), %trace, "a canary never reached {}", at(hop));
         }
         Event::EndToEnd { tenant, trace, latency, judgement, .. } => debug!(
             tenant = %name(tenant), %trace, latency_seconds = latency.as_secs_f64(), ?judgement, "reached the end"
@@ -58,17 +58,20 @@ pub fn write(event: &Event, map: &Topology) {
         }
         Event::GaveUp { .. } => {}
         Event::Ended { tenant, trace, outcome, .. } => ended(&name(tenant), trace, outcome, map),
-        Event::FoundAfterAll { tenant, stage, trace } => {
-            info!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary that had been given up was at {} in time", at(stage));
+        Event::LateDiscovery { tenant, stage, trace } => {
+            info!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary that had been given up had reached {} in time", at(stage));
         }
         Event::LateArrival { tenant, stage, trace } => {
-            warn!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary that had been given up arrived after all");
+            warn!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary arrived after its deadline, when it had been given up");
         }
         Event::Duplicate { tenant, stage, trace, locator } => {
             warn!(tenant = %name(tenant), stage = %at(stage), %trace, %locator, "a canary is stored twice at {}", at(stage));
         }
-        Event::OwnDuplicate { tenant, stage, trace } => {
-            info!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary whose put was retried is stored twice");
+        Event::UnchargedCopy { tenant, stage, trace, reason } => {
+            info!(
+                tenant = %name(tenant), stage = %at(stage), %trace, reason = reason.as_str(),
+                "a canary is stored twice at {}, not charged: {}", at(stage), reason.as_str()
+            );
         }
         Event::Corrupted { tenant, stage, trace } => {
             warn!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary was cut or changed before {}", at(stage));
@@ -82,28 +85,28 @@ pub fn write(event: &Event, map: &Topology) {
             "found {count} tags that none of our keys signed in {}", place(source).1
         ),
         Event::Adopted { tenant, trace } => {
-            info!(tenant = %name(tenant), %trace, "follow a canary of an earlier life that only its tag tells of");
+            info!(tenant = %name(tenant), %trace, "adopted a canary of a previous run, known only by its tag");
         }
         Event::Stray { stage, other_instance, .. } => {
-            debug!(stage = %at(stage), other_instance, "saw a canary that belongs to no trace in memory");
+            debug!(stage = %at(stage), other_instance, "found a canary that belongs to no trace in memory");
         }
         Event::ClockInversion { tenant, stage, trace } => {
             warn!(tenant = %name(tenant), stage = %at(stage), %trace, "the clock of {} contradicts ours", at(stage));
         }
-        Event::Looked { source, complete, took, .. } => {
-            debug!(source = %place(source).1, complete, took_seconds = took.as_secs_f64(), "looked");
+        Event::PollAnswered { source, complete, took, .. } => {
+            debug!(source = %place(source).1, complete, took_seconds = took.as_secs_f64(), "polled");
         }
-        Event::LookFailed { source, trouble } => {
-            debug!(source = %place(source).1, %trouble, "a look failed")
+        Event::PollFailed { source, kind } => {
+            debug!(source = %place(source).1, failure = %kind, "a poll failed")
         }
         Event::WentBlind { source, reason } => {
             let (stage, source) = place(source);
-            warn!(%stage, %source, %reason, "cannot see stage {stage}: {source}: {reason}");
+            warn!(%stage, %source, %reason, "stage {stage} is blind: {source}: {reason}");
         }
         Event::SawAgain { source, blind_for } => {
             let (stage, source) = place(source);
             let seconds = blind_for.as_secs();
-            info!(%stage, %source, blind_seconds = seconds, "can see stage {stage} again, after {seconds} s: {source}");
+            info!(%stage, %source, blind_seconds = seconds, "stage {stage} is visible again after {seconds} s: {source}");
         }
         Event::SchemaLearned { source, schema } => {
             let (stage, source) = place(source);
@@ -138,7 +141,7 @@ pub fn write(event: &Event, map: &Topology) {
         }
         Event::SchemaRestored { source } => {
             let (stage, source) = place(source);
-            info!(%stage, %source, "schema of {stage} is what it should be again: {source}");
+            info!(%stage, %source, "schema of {stage} is as expected again: {source}");
         }
     }
 }
@@ -155,7 +158,7 @@ fn ended(tenant: &str, trace: &crate::domain::tag::TraceId, outcome: &Outcome, m
             warn!(tenant, %trace, %stage, "the pipeline put a canary into {stage}");
         }
         Outcome::Unobserved => {
-            warn!(tenant, %trace, "nobody can say whether it arrived: its end stage was blind")
+            warn!(tenant, %trace, "unobserved: the end stage was blind")
         }
         Outcome::Refused(reason) => {
             warn!(tenant, %trace, %reason, "CloudWatch Logs did not take a canary: {reason}")
@@ -163,7 +166,7 @@ fn ended(tenant: &str, trace: &crate::domain::tag::TraceId, outcome: &Outcome, m
     }
 }
 
-/// Says that injection has ended.
+/// Logs that injection has ended.
 pub fn stopping(in_flight: usize, grace: Duration) {
     info!(
         in_flight,
@@ -172,20 +175,20 @@ pub fn stopping(in_flight: usize, grace: Duration) {
     );
 }
 
-/// Names what was still in flight at the end.
+/// Logs what was still in flight at the end.
 pub fn stopped<'a>(in_flight: impl Iterator<Item = &'a Trace>, map: &Topology, now: Timestamp) {
     let mut count = 0;
     for trace in in_flight {
         count += 1;
-        let hop = trace.waiting_for(map).map_or("the end", |stage| &*map.stage(stage).name);
+        let hop = trace.next_stage(map).map_or("the end", |stage| &*map.stage(stage).name);
         let tenant = &map.tenant(trace.tenant).name;
         let age = now.since(trace.planned_at).as_secs_f64();
-        warn!(%tenant, trace = %trace.id(), waiting_for = hop, age_seconds = age, "still in flight at the end");
+        warn!(%tenant, trace = %trace.id(), next_stage = hop, age_seconds = age, "still in flight at the end");
     }
     info!(in_flight = count, "stopped with {count} traces in flight");
 }
 
-/// Says what a previous run left behind.
+/// Logs what a previous run left behind.
 pub fn store_loaded(loaded: &Loaded) {
     let traces = loaded.traces.len();
     info!(traces, "took over {traces} traces from the store");
@@ -193,32 +196,32 @@ pub fn store_loaded(loaded: &Loaded) {
         warn!(
             tenant,
             traces,
-            "the store holds {traces} traces of {tenant}, which is not configured any more: left there"
+            "the store holds {traces} traces of {tenant}, which is no longer configured: left there"
         );
     }
     for stage in &loaded.dropped_stages {
         warn!(
             stage,
-            "traces in the store were at {stage}, which is not configured any more: forgotten of them"
+            "traces in the store were at {stage}, which is no longer configured: dropped"
         );
     }
     let unreadable = loaded.unreadable;
     if unreadable > 0 {
-        warn!(unreadable, "{unreadable} traces in the store make no sense: left there");
+        warn!(unreadable, "{unreadable} traces in the store are not readable: left there");
     }
 }
 
-/// Says that the daemon ends because time is not to be trusted.
+/// Logs that the daemon ends because time is not to be trusted.
 pub fn clock_stepped(by: Offset, in_flight: usize) {
     let seconds = by.as_secs_f64();
     error!(
         step_seconds = seconds,
         in_flight,
-        "the system's clock was set by {seconds:+.3} s: nothing can be told across that, so {in_flight} traces in flight are unobserved, and the probe ends to begin anew"
+        "the system's clock was set by {seconds:+.3} s: nothing can be measured across that, so {in_flight} traces in flight are unobserved and the process ends to be restarted"
     );
 }
 
-/// Says that the system's clock is not where it was.
+/// Logs that the system's clock is not where it was.
 pub fn clock_followed(offset: Offset) {
     let seconds = offset.as_secs_f64();
     info!(
@@ -227,33 +230,33 @@ pub fn clock_followed(offset: Offset) {
     );
 }
 
-/// Says that nobody knows how far off the clock may be.
+/// Logs that the clock's error bound is unknown.
 pub fn clock_unknown(reason: &str) {
     warn!(reason, "cannot tell how far off the probe's own clock may be: {reason}");
 }
 
-/// Says that a damaged store made way for a fresh one.
-pub fn store_set_aside(aside: &SetAside) {
+/// Logs that a damaged store made way for a fresh one.
+pub fn store_quarantined(aside: &Quarantined) {
     let (path, damage) = (aside.path.display(), &aside.damage);
-    error!(%path, %damage, "the store was damaged: it was moved to {path}, and an empty one was begun");
+    error!(%path, %damage, "the store was damaged: it was moved to {path}, and a new one was started");
 }
 
-/// Says that traces are kept in memory only.
+/// Logs that traces are kept in memory only.
 pub fn store_degraded(reason: &str) {
     warn!(reason, "cannot write the store, so traces are kept in memory only: {reason}");
 }
 
-/// Says that traces are on disk again.
+/// Logs that traces are on disk again.
 pub fn store_recovered(after: Duration) {
     let seconds = after.as_secs();
-    info!(degraded_seconds = seconds, "the store is written again, after {seconds} s");
+    info!(degraded_seconds = seconds, "the store can be written again after {seconds} s");
 }
 
-/// Says that the store was not closed.
+/// Logs that the store was not closed.
 pub fn store_left_open(limit: Duration) {
     let seconds = limit.as_secs_f64();
     warn!(
         limit_seconds = seconds,
-        "the store could not be closed within {seconds} s; it mends itself when it is opened"
+        "the store could not be closed within {seconds} s; it recovers when it is next opened"
     );
 }

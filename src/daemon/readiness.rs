@@ -29,9 +29,9 @@ pub fn ready(
 ) -> impl Fn() -> Result<(), String> {
     move || {
         let snapshot = snapshots.borrow().clone();
-        let unread = snapshot.sources.iter().filter(|view| view.last_answer.is_none());
+        let unreadable = snapshot.sources.iter().filter(|view| view.last_answer.is_none());
         let names: Vec<_> =
-            unread.map(|view| snapshot.topology.source(view.source).name.to_string()).collect();
+            unreadable.map(|view| snapshot.topology.source(view.source).name.to_string()).collect();
         if names.is_empty() || clock.now().since(began) >= warm_up {
             return Ok(());
         }

@@ -84,10 +84,10 @@ impl Daemon {
         let metadata = config.ecs_metadata.as_deref();
         tasks.extend(metadata.map(|base| clock_error::task(base, to_engine, end.clone())));
         let (reports, puts) = mpsc::channel(wire::INPUTS);
-        let (injectors, departures) = wire::wire_injectors(&common, &config.tenants, &reports)?;
+        let (injectors, outbound) = wire::wire_injectors(&common, &config.tenants, &reports)?;
         tasks.extend(injectors);
         let store = wire::open_store(&config, &common.topology, &common.clock.wall()).await?;
-        let channels = Channels { wanted, departures, inputs, puts };
+        let channels = Channels { wanted, outbound, inputs, puts };
         let engine = wire::wire_engine(&common, &config, metrics, store, channels);
         let scrapes = Arc::new(Scrapes::default());
         tasks.push(wire::wire_pages(&common, &config, &engine, &scrapes, listener));

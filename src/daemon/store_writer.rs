@@ -306,7 +306,7 @@ impl StoreWriter {
             self.degrade("an earlier job on the store failed".into());
             return None;
         }
-        let mut task = self.hand_over(store, job);
+        let mut task = self.spawn_job(store, job);
         match timeout_at(until, &mut task).await {
             Ok(Ok((store, result))) => {
                 self.slot = Slot::Idle(store);
@@ -342,7 +342,7 @@ impl StoreWriter {
         }
     }
 
-    fn hand_over(&self, store: Option<Store>, job: Job) -> JoinHandle<Returned> {
+    fn spawn_job(&self, store: Option<Store>, job: Job) -> JoinHandle<Returned> {
         let (reopen, now) = (self.reopen.clone(), self.clock.now());
         spawn_blocking(move || match work(store, job, &reopen, now) {
             Ok((store, loaded)) => (Some(store), Ok(loaded)),
@@ -363,7 +363,7 @@ impl StoreWriter {
         {
             let older_than = self.clock.now() - self.settings.keep_for;
             let job = Job::Prune { keep: self.settings.keep, older_than };
-            self.slot = Slot::InUse(self.hand_over(Some(store), job));
+            self.slot = Slot::InUse(self.spawn_job(Some(store), job));
         }
     }
 
@@ -420,8 +420,8 @@ fn work(
 }
 
 fn opened(opened: Opened) -> Store {
-    if let Some(aside) = &opened.set_aside {
-        log_events::store_set_aside(aside);
+    if let Some(aside) = &opened.quarantine {
+        log_events::store_quarantined(aside);
     }
     opened.store
 }

@@ -31,7 +31,7 @@ use crate::web;
 /// Inputs that may wait for the engine. Observers wait when it is full, which shows as the age of their watermarks.
 pub(super) const INPUTS: usize = 1_024;
 /// Canaries that may wait for an injector; beyond it they are refused, and counted.
-const DEPARTURES: usize = 1_000;
+const OUTBOUND: usize = 1_000;
 /// How old the last snapshot may be before `/healthz` fails: the engine publishes every second.
 const STALE_AFTER: Duration = Duration::from_secs(10);
 /// Most traces that the store keeps of those that went well, and of those that did not.
@@ -52,7 +52,7 @@ pub(super) struct Channels {
     /// To each source's loop.
     pub(super) wanted: Vec<watch::Sender<Wanted>>,
     /// To the injector of each tenant.
-    pub(super) departures: Vec<mpsc::Sender<CanaryLine>>,
+    pub(super) outbound: Vec<mpsc::Sender<CanaryLine>>,
     /// From the observers.
     pub(super) inputs: mpsc::Receiver<Input>,
     /// From the injectors.
@@ -72,11 +72,11 @@ pub(super) fn wire_observers(
     for (id, source) in topology.source_ids().zip(sources) {
         let (tell, told) = watch::channel(Default::default());
         wanted.push(tell);
-        let ends = pace::Ends { source: id, wanted: told, reports: inputs.clone(), stop: end.clone() };
+        let ends = pace::Channels { source: id, wanted: told, reports: inputs.clone(), stop: end.clone() };
         let site =
             observe::Site { topology, source: id, rhythm: source.rhythm, clients, recognizer, clock: &clock };
-        let looking = source.settings.watch(&site, &shared, ends)?;
-        tasks.push(Task::new(format!("observe {}", source.name), looking));
+        let polling = source.settings.watch(&site, &shared, ends)?;
+        tasks.push(Task::new(format!("observe {}", source.name), polling));
     }
     Ok((tasks, wanted))
 }
@@ -90,9 +90,9 @@ pub(super) fn wire_injectors(
     let mut tasks = Vec::new();
     let mut queues = vec![None; tenants.len()];
     for destination in build::destinations(tenants, &common.clients, &common.clock.wall()) {
-        let (departures, due) = mpsc::channel(DEPARTURES);
+        let (outbound, due) = mpsc::channel(OUTBOUND);
         for tenant in destination.tenants {
-            queues[usize::from(tenant.0)] = Some(departures.clone());
+            queues[usize::from(tenant.0)] = Some(outbound.clone());
         }
         let injecting = injecting::run(destination.injector, due, puts.clone(), common.end.clone());
         tasks.push(Task::new(destination.name, injecting));
@@ -144,10 +144,10 @@ pub(super) fn wire_engine(
     // Shown before the first scrape can come, so that gauges, too, are there from the start.
     let first = tracker.snapshot(now);
     metrics.show(&first);
-    let lanes = config.tenants.iter().zip(channels.departures).map(|(tenant, departures)| {
+    let lanes = config.tenants.iter().zip(channels.outbound).map(|(tenant, outbound)| {
         let seed = TenantCode::of(&tenant.name).value();
         let schedule = engine::schedule(now, tenant.interval, seed);
-        Lane { schedule, sizes: tenant.sizes.clone(), departures }
+        Lane { schedule, sizes: tenant.sizes.clone(), outbound }
     });
     Engine {
         tracker,

@@ -7,7 +7,7 @@ use super::time::Timestamp;
 
 /// A command, and what it does.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LookUp {
+pub struct Lookup {
     /// What it does: `fetch the object`.
     pub what: &'static str,
     /// To be pasted into a shell or a query editor. Everything in it is quoted, since names come from outside.
@@ -30,7 +30,7 @@ pub trait Evidence: fmt::Debug + Send + Sync {
     /// Commands that fetch the copy if there is one, otherwise look for it.
     ///
     /// Locators are read leniently; one that is not understood only means that no command is offered.
-    fn look_ups(&self, question: Question<'_>) -> Vec<LookUp>;
+    fn lookups(&self, question: Question<'_>) -> Vec<Lookup>;
 
     /// One sentence on how to search the source for tags that fit a pattern of SQL's LIKE, where a query can.
     fn search(&self, _like: &str) -> Option<String> {

@@ -5,6 +5,7 @@
 //! millisecond, and what the daemon decides at three in the morning can be replayed at a desk.
 
 pub mod canary;
+pub mod copies;
 pub mod cost;
 pub mod evidence;
 pub mod kind;

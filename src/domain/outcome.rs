@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::topology::{StageId, Stretch};
+use super::topology::{HopRange, StageId};
 
 /// How a trace ended. Every planned canary ends in exactly one of these.
 #[derive(Clone, PartialEq, Eq, Debug, Hash)]
@@ -12,7 +12,7 @@ pub enum Outcome {
     /// Seen at the end stage, after its deadline.
     Late,
     /// Proven absent from the end stage at its deadline; the hop that lost it, or the hops one of which did.
-    Lost(Stretch),
+    Lost(HopRange),
     /// Seen in a dead-letter stage.
     DeadLettered(StageId),
     /// The end stage could not be read up to the deadline, nor for a grace period after it, or the system's clock was set

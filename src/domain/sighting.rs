@@ -83,7 +83,7 @@ impl Sighting {
 
 /// What a sweep read, for the probe's own accounts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Reading {
+pub struct ReadStats {
     /// Bytes that came over the wire.
     pub bytes: u64,
     /// Records, objects or rows that were looked into.
@@ -100,7 +100,7 @@ pub struct Reading {
 
 /// One look at a source.
 #[derive(Clone, Debug)]
-pub struct Sweep {
+pub struct Poll {
     /// The list of wanted traces that this look served: [`Wanted::revision`].
     pub revision: u64,
     /// When it began.
@@ -112,7 +112,7 @@ pub struct Sweep {
     /// What was seen, each stored copy with its locator; the same copy may be reported again in a later sweep.
     pub sightings: Vec<Sighting>,
     /// What it cost.
-    pub reading: Reading,
+    pub stats: ReadStats,
 }
 
 /// A column of a table that is not as it should be.
@@ -168,34 +168,34 @@ pub fn list_drift(changes: &[Drift]) -> String {
 
 /// Why a source could not be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
-pub enum Trouble {
+pub enum FailureKind {
     /// We ask too often; ours to yield.
     Throttled,
     /// Not allowed.
     Denied,
     /// The stream, bucket, table or log group does not exist.
-    Missing,
+    NotFound,
     /// No connection.
     Unreachable,
     /// No answer in time.
-    TimedOut,
+    Timeout,
     /// It answered with an error of its own.
-    Failing,
+    Error,
     /// Its answer makes no sense.
     Garbled,
     /// Reading on would break a limit that we set ourselves.
     OverBudget,
 }
 
-impl Trouble {
+impl FailureKind {
     /// All kinds, for series that are born at zero.
     pub const ALL: [Self; 8] = [
         Self::Throttled,
         Self::Denied,
-        Self::Missing,
+        Self::NotFound,
         Self::Unreachable,
-        Self::TimedOut,
-        Self::Failing,
+        Self::Timeout,
+        Self::Error,
         Self::Garbled,
         Self::OverBudget,
     ];
@@ -206,17 +206,17 @@ impl Trouble {
         match self {
             Self::Throttled => "throttled",
             Self::Denied => "denied",
-            Self::Missing => "missing",
+            Self::NotFound => "not_found",
             Self::Unreachable => "unreachable",
-            Self::TimedOut => "timed_out",
-            Self::Failing => "failing",
+            Self::Timeout => "timeout",
+            Self::Error => "error",
             Self::Garbled => "garbled",
             Self::OverBudget => "over_budget",
         }
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for FailureKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -241,7 +241,7 @@ pub struct Wanted {
     /// Traces that were seen or given up a short while ago. They are worth no call of their own, but where a look by
     /// id happens anyway they ride along, so that a second copy or a late arrival is noticed. They must not make that
     /// look dearer, such as by reaching further back.
-    pub riders: Arc<[WantedTrace]>,
+    pub recently_seen: Arc<[WantedTrace]>,
     /// Instants up to which an early look would prove something: thresholds and deadlines of waiting traces, in order.
     pub checkpoints: Arc<[Timestamp]>,
 }

@@ -22,7 +22,7 @@ const SLEW_ONE_IN: i64 = 2_000;
 
 /// What the machine's two clocks show at one instant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Readings {
+pub struct ClockPair {
     /// How long the machine has been running, in whatever state; only differences count.
     pub running: Duration,
     /// What the system takes for the time.
@@ -85,7 +85,7 @@ pub struct SteadyClock {
 impl SteadyClock {
     /// A clock that shows the system's time now.
     #[must_use]
-    pub const fn new(first: Readings) -> Self {
+    pub const fn new(first: ClockPair) -> Self {
         Self { running: first.running, shown: first.system, owed: 0 }
     }
 
@@ -99,14 +99,14 @@ impl SteadyClock {
     }
 
     /// Compares it with the system's clock, and follows that from now on unless it was stepped.
-    pub fn compare(&mut self, readings: Readings) -> Compared {
-        let shown = self.at(readings.running);
-        let offset = Offset::between(shown, readings.system);
+    pub fn compare(&mut self, pair: ClockPair) -> Compared {
+        let shown = self.at(pair.running);
+        let offset = Offset::between(shown, pair.system);
         if offset.abs() > MAX_SLEWED {
             return Compared::Stepped(offset);
         }
         // Whoever read the machine before this and asks after it must not be shown an earlier line.
-        self.running = self.running.max(readings.running);
+        self.running = self.running.max(pair.running);
         self.shown = shown;
         self.owed = offset.micros;
         Compared::Within(offset)
@@ -129,13 +129,13 @@ mod tests {
 
     /// A machine that has run for so many seconds when the probe starts.
     fn started() -> SteadyClock {
-        SteadyClock::new(Readings { running: ms(70_000), system: t(0) })
+        SteadyClock::new(ClockPair { running: ms(70_000), system: t(0) })
     }
 
     /// So many seconds after the start, with the system's clock set forward by `ahead` milliseconds.
-    fn after(secs: u64, ahead: i64) -> Readings {
+    fn after(secs: u64, ahead: i64) -> ClockPair {
         let system = Timestamp::from_micros(t(secs).micros() + ahead * 1_000);
-        Readings { running: ms(70_000 + secs * 1_000), system }
+        ClockPair { running: ms(70_000 + secs * 1_000), system }
     }
 
     fn offset(millis: i64) -> Offset {
@@ -195,7 +195,7 @@ mod tests {
                 prop_assert!(now >= shown && (passed - micros).abs() <= micros / SLEW_ONE_IN + 1, "{passed} in {micros}");
                 shown = now;
                 let system = Timestamp::from_micros(t(0).micros() + running.as_micros() as i64 - 70_000_000 + ahead);
-                let _either = clock.compare(Readings { running, system });
+                let _either = clock.compare(ClockPair { running, system });
                 prop_assert_eq!(clock.at(running), now);
             }
         }

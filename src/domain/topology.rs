@@ -125,7 +125,7 @@ pub struct Topology {
 pub enum TopologyError {
     /// There must be exactly one end.
     #[error("{0} stages are marked as the end; there must be exactly one")]
-    Ends(usize),
+    Channels(usize),
     /// Parents come first, which also means that there is no cycle.
     #[error("stage {0} comes before the stage it follows")]
     Order(Arc<str>),
@@ -159,7 +159,7 @@ impl Topology {
         }
         let ends = stages.iter().filter(|stage| stage.role == Role::End).count();
         let Some(end) = stages.iter().position(|stage| stage.role == Role::End).filter(|_| ends == 1) else {
-            return Err(TopologyError::Ends(ends));
+            return Err(TopologyError::Channels(ends));
         };
         let mut source_of = Vec::with_capacity(tenants.len());
         for (t, tenant) in tenants.iter().enumerate() {
@@ -282,14 +282,14 @@ impl Topology {
 
 /// A hop, or several in a row of which we cannot say which: `transit`, or `archive..bigquery`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub struct Stretch {
+pub struct HopRange {
     /// The first hop, named by the stage it leads to.
     pub first: StageId,
     /// The last hop; the same as `first` when one hop is to blame.
     pub last: StageId,
 }
 
-impl Stretch {
+impl HopRange {
     /// One hop.
     #[must_use]
     pub const fn one(hop: StageId) -> Self {
@@ -309,16 +309,16 @@ impl Stretch {
     pub fn display(self, topology: &Topology) -> impl fmt::Display {
         let first = topology.stage(self.first).name.clone();
         let last = (self.last != self.first).then(|| topology.stage(self.last).name.clone());
-        StretchName { first, last }
+        HopRangeName { first, last }
     }
 }
 
-struct StretchName {
+struct HopRangeName {
     first: Arc<str>,
     last: Option<Arc<str>>,
 }
 
-impl fmt::Display for StretchName {
+impl fmt::Display for HopRangeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.last {
             None => f.write_str(&self.first),
@@ -424,15 +424,15 @@ mod tests {
     }
 
     #[test]
-    fn a_stretch_names_one_hop_or_its_ends() {
+    fn a_hop_range_names_one_hop_or_its_ends() {
         let map = topology();
-        assert_eq!(Stretch::one(TRANSIT).display(&map).to_string(), "transit");
-        assert_eq!(Stretch { first: STREAM, last: TABLE }.display(&map).to_string(), "stream..table");
-        assert_eq!(Stretch::all(map.main_path()).count(), 6);
+        assert_eq!(HopRange::one(TRANSIT).display(&map).to_string(), "transit");
+        assert_eq!(HopRange { first: STREAM, last: TABLE }.display(&map).to_string(), "stream..table");
+        assert_eq!(HopRange::all(map.main_path()).count(), 6);
     }
 
     #[test]
     fn a_map_without_an_end_is_refused() {
-        assert_eq!(Topology::new(vec![], vec![], vec![]).unwrap_err(), TopologyError::Ends(0));
+        assert_eq!(Topology::new(vec![], vec![], vec![]).unwrap_err(), TopologyError::Channels(0));
     }
 }

@@ -29,7 +29,7 @@ pub struct Trace {
     /// How it ended and when that was decided; `None` while it is in flight.
     pub ended: Option<(Outcome, Timestamp)>,
     /// It was seen at the end after it had been given up.
-    pub afterwards: Option<Afterwards>,
+    pub found_late: Option<FoundLate>,
     /// How it came to be known.
     pub origin: Origin,
 }
@@ -47,7 +47,7 @@ impl Trace {
             stages: vec![Visit::default(); stages],
             judgement: Judgement::Pending,
             ended: None,
-            afterwards: None,
+            found_late: None,
             origin,
         }
     }
@@ -95,7 +95,7 @@ impl Trace {
     /// The hop it is on, as far as is known: the first one on the main path after the last stage that has it. `None`
     /// once it has reached the end.
     #[must_use]
-    pub fn waiting_for(&self, topology: &Topology) -> Option<StageId> {
+    pub fn next_stage(&self, topology: &Topology) -> Option<StageId> {
         let path = topology.main_path();
         let seen = path.iter().rposition(|stage| self.visit(*stage).arrival.is_some());
         path.get(seen.map_or(0, |at| at + 1)).copied()
@@ -105,12 +105,12 @@ impl Trace {
     /// where it had come in time and merely nobody could see it.
     #[must_use]
     pub fn standing(&self) -> Standing<'_> {
-        match (&self.ended, self.afterwards) {
+        match (&self.ended, self.found_late) {
             (None, _) => Standing::InFlight,
             (Some((Outcome::Lost(_) | Outcome::Unobserved | Outcome::DeadLettered(_), _)), Some(when)) => {
                 Standing::Ended(match when {
-                    Afterwards::InTime => &Outcome::Delivered,
-                    Afterwards::Late => &Outcome::Late,
+                    FoundLate::InTime => &Outcome::Delivered,
+                    FoundLate::Late => &Outcome::Late,
                 })
             }
             (Some((outcome, _)), _) => Standing::Ended(outcome),
@@ -120,7 +120,7 @@ impl Trace {
 
 /// When a trace that had been given up was at the end after all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Afterwards {
+pub enum FoundLate {
     /// Before its deadline, or it may have been: we could not see it then.
     InTime,
     /// After its deadline.
@@ -190,9 +190,9 @@ pub struct Visit {
     /// It had not arrived before this instant: the watermark of the last look in vain.
     pub absent_until: Option<Timestamp>,
     /// How many looks in vain there were.
-    pub looks_in_vain: u32,
+    pub empty_polls: u32,
     /// Since the last look in vain the source could not be read.
-    pub unseen_gap: bool,
+    pub gap_since_poll: bool,
     /// Every stored copy that was seen, the one that was seen first being the first.
     pub copies: Vec<Locator>,
     /// How its hop went.

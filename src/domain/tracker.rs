@@ -5,7 +5,6 @@
 //! store and on the page. It must never call something lost that it merely could not see: absence is proven by a
 //! source's watermark, trace by trace ([`Visit::absent_until`](super::trace::Visit::absent_until)), never by the passing of time.
 
-mod books;
 mod decide;
 mod expiry;
 mod leaks;
@@ -13,6 +12,7 @@ mod restart;
 mod schema;
 mod sighted;
 mod snapshot;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -20,21 +20,22 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::books::{SourceBook, TenantBook};
 use self::expiry::Expiries;
 pub use self::leaks::MAX_KNOWN_LEAKS;
 pub use self::schema::LearnedSchema;
 pub use self::snapshot::{Drifted, Snapshot, SourceView, TenantView, Violation};
+use self::state::{SourceState, TenantState};
+use super::copies::UnchargedReason;
 use super::outcome::Outcome;
 use super::schema::{Fingerprint, TableSchema};
-use super::sighting::{Drift, Locator, Reading, Sweep, Trouble, Wanted, WantedTrace};
+use super::sighting::{Drift, FailureKind, Locator, Poll, ReadStats, Wanted, WantedTrace};
 use super::tag::{InstanceCode, Tag, TraceId};
 use super::time::{Interval, OwnClock, Timestamp};
 use super::topology::{Role, SourceId, StageId, TenantId, Topology};
 use super::trace::{Judgement, Origin, Put, Trace};
 
 /// Most traces that ride along in a look by id.
-const MAX_RIDERS: usize = 500;
+const MAX_RECENTLY_SEEN: usize = 500;
 /// Most instants at which a source is asked to look out of its rhythm.
 const MAX_CHECKPOINTS: usize = 256;
 /// How the tracker judges.
@@ -49,7 +50,7 @@ pub struct Settings {
     /// A source whose watermark is older than this while traces wait is blind.
     pub blind_after: Duration,
     /// How long a seen trace rides along in looks by id, to catch a second copy.
-    pub ride: Duration,
+    pub recheck_for: Duration,
     /// Most traces in flight; more are not planned.
     pub max_in_flight: usize,
     /// Finished traces that are remembered.
@@ -83,18 +84,18 @@ pub enum Input {
         result: PutResult,
     },
     /// A look at a source that was answered.
-    Swept {
+    Polled {
         /// Where.
         source: SourceId,
         /// What it brought.
-        sweep: Sweep,
+        poll: Poll,
     },
     /// A look at a source that failed.
-    LookFailed {
+    PollFailed {
         /// Where.
         source: SourceId,
         /// What kind of failure.
-        trouble: Trouble,
+        kind: FailureKind,
         /// What happened, in words.
         detail: Arc<str>,
     },
@@ -164,13 +165,13 @@ pub enum Event {
     /// The trace has its outcome. `adopted`: an earlier life may have given it one before.
     Ended { tenant: TenantId, trace: TraceId, outcome: Outcome, adopted: bool },
     /// It was at the end in time, or may have been, but was seen there only after it had been given up.
-    FoundAfterAll { tenant: TenantId, stage: StageId, trace: TraceId },
+    LateDiscovery { tenant: TenantId, stage: StageId, trace: TraceId },
     /// It came to the end after its deadline, and after it had been given up.
     LateArrival { tenant: TenantId, stage: StageId, trace: TraceId },
     /// A second stored copy.
     Duplicate { tenant: TenantId, stage: StageId, trace: TraceId, locator: Locator },
-    /// A second stored copy that may be our own doing, since the put was retried.
-    OwnDuplicate { tenant: TenantId, stage: StageId, trace: TraceId },
+    /// A second stored copy that is not charged to the pipeline.
+    UnchargedCopy { tenant: TenantId, stage: StageId, trace: TraceId, reason: UnchargedReason },
     /// A copy that was changed or cut.
     Corrupted { tenant: TenantId, stage: StageId, trace: TraceId },
     /// A tenant's canary where it must not be.
@@ -184,9 +185,9 @@ pub enum Event {
     /// The clocks of two stages, or a stage's and ours, disagree by more than is allowed for.
     ClockInversion { tenant: TenantId, stage: StageId, trace: TraceId },
     /// A look was answered.
-    Looked { source: SourceId, complete: bool, took: Duration, reading: Reading },
+    PollAnswered { source: SourceId, complete: bool, took: Duration, stats: ReadStats },
     /// A look failed.
-    LookFailed { source: SourceId, trouble: Trouble },
+    PollFailed { source: SourceId, kind: FailureKind },
     /// A source cannot be vouched for any more.
     WentBlind { source: SourceId, reason: Arc<str> },
     /// It can again.
@@ -217,8 +218,8 @@ pub struct Tracker {
     expiries: Expiries,
     finished: BTreeMap<TraceId, Arc<Trace>>,
     failures: Vec<VecDeque<Arc<Trace>>>,
-    sources: Vec<SourceBook>,
-    tenants: Vec<TenantBook>,
+    sources: Vec<SourceState>,
+    tenants: Vec<TenantState>,
     violations: VecDeque<Violation>,
     known_leaks: BTreeMap<(TraceId, StageId, Locator), Violation>,
     /// Violations that the store was not given yet.
@@ -245,8 +246,8 @@ impl Tracker {
     pub fn new(topology: Arc<Topology>, settings: Settings, now: Timestamp) -> Self {
         let sources = topology.sources().iter();
         let sources =
-            sources.map(|source| SourceBook::new(topology.stage(source.stage).capabilities)).collect();
-        let tenants = topology.tenants().iter().map(|_| TenantBook::default()).collect();
+            sources.map(|source| SourceState::new(topology.stage(source.stage).capabilities)).collect();
+        let tenants = topology.tenants().iter().map(|_| TenantState::default()).collect();
         let failures = topology.tenants().iter().map(|_| VecDeque::new()).collect();
         Self {
             topology,
@@ -286,11 +287,11 @@ impl Tracker {
                 events.push(Event::Missed { tenant, count });
             }
             Input::Put { trace, result } => self.put(trace, result, now, &mut events),
-            Input::Swept { source, sweep } => self.swept(source, sweep, now, &mut events),
-            Input::LookFailed { source, trouble, detail } => {
-                events.push(Event::LookFailed { source, trouble });
-                self.sources[source.0 as usize].failed(trouble, detail, now);
-                self.lost_sight(source);
+            Input::Polled { source, poll } => self.polled(source, poll, now, &mut events),
+            Input::PollFailed { source, kind, detail } => {
+                events.push(Event::PollFailed { source, kind });
+                self.sources[source.0 as usize].failed(kind, detail, now);
+                self.mark_unobserved(source);
                 self.reconsider(source, now, &mut events);
             }
             Input::SchemaRead { source, schema } => events.extend(self.schema_read(source, schema, now)),
@@ -307,7 +308,7 @@ impl Tracker {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let expiry = self.expiries.first().map(|(at, _)| at);
-        let blind = self.sources.iter().filter_map(|book| book.blind_at(self.settings.blind_after)).min();
+        let blind = self.sources.iter().filter_map(|state| state.blind_at(self.settings.blind_after)).min();
         [expiry, blind].into_iter().flatten().min()
     }
 
@@ -320,8 +321,8 @@ impl Tracker {
     #[must_use]
     pub fn wanted(&self, source: SourceId) -> Wanted {
         let stage = self.topology.source(source).stage;
-        let book = &self.sources[source.0 as usize];
-        let waiting: Vec<_> = book.waiting.iter().filter_map(|id| self.open.get(id)).collect();
+        let state = &self.sources[source.0 as usize];
+        let waiting: Vec<_> = state.waiting.iter().filter_map(|id| self.open.get(id)).collect();
         let mut checkpoints: Vec<_> =
             waiting.iter().flat_map(|trace| self.checkpoints(trace, stage)).flatten().collect();
         checkpoints.sort_unstable();
@@ -331,7 +332,7 @@ impl Tracker {
         Wanted {
             revision: self.revision,
             waiting: waiting.into_iter().map(wanted).collect(),
-            riders: book.riders.iter().map(|(_, trace)| *trace).collect(),
+            recently_seen: state.recently_seen.iter().map(|(_, trace)| *trace).collect(),
             checkpoints: checkpoints.into(),
         }
     }
@@ -398,23 +399,23 @@ impl Tracker {
         }
         self.unsaved.insert(id);
         let tenant = trace.tenant;
-        let book = &mut self.tenants[usize::from(tenant.0)];
+        let state = &mut self.tenants[usize::from(tenant.0)];
         match result {
             PutResult::Accepted { doubled } => {
                 trace.put = Put::Accepted { at: now };
                 trace.doubled_by_us |= doubled;
-                book.accepted(now);
+                state.accepted(now);
                 events.push(Event::Accepted { tenant, trace: id });
             }
             PutResult::Ambiguous { doubled } => {
                 trace.put = Put::Ambiguous { at: now };
                 trace.doubled_by_us |= doubled;
-                book.refused("no answer from CloudWatch Logs".into(), now);
+                state.refused("no answer from CloudWatch Logs".into(), now);
                 events.push(Event::Ambiguous { tenant, trace: id });
             }
             PutResult::Refused { reason } => {
                 trace.put = Put::Refused { at: now };
-                book.refused(reason.clone(), now);
+                state.refused(reason.clone(), now);
                 // One that was seen is in, by an earlier try whose answer was lost; it is followed like any other.
                 if trace.stages.iter().all(|visit| visit.arrival.is_none()) {
                     if trace.ended.is_none() {
@@ -430,20 +431,20 @@ impl Tracker {
         self.consider(id, now, events);
     }
 
-    fn swept(&mut self, source: SourceId, sweep: Sweep, now: Timestamp, events: &mut Vec<Event>) {
+    fn polled(&mut self, source: SourceId, poll: Poll, now: Timestamp, events: &mut Vec<Event>) {
         let stage = self.topology.source(source).stage;
-        events.push(Event::Looked {
+        events.push(Event::PollAnswered {
             source,
-            complete: sweep.watermark.is_some() || !self.topology.stage(stage).capabilities.absence,
-            took: sweep.finished.since(sweep.started),
-            reading: sweep.reading,
+            complete: poll.watermark.is_some() || !self.topology.stage(stage).capabilities.absence,
+            took: poll.finished.since(poll.started),
+            stats: poll.stats,
         });
-        if sweep.reading.foreign_tags > 0 {
-            events.push(Event::ForeignTags { stage, source, count: sweep.reading.foreign_tags });
+        if poll.stats.foreign_tags > 0 {
+            events.push(Event::ForeignTags { stage, source, count: poll.stats.foreign_tags });
         }
         // Sources list their copies in orders of their own, and the first one that certainly was there is the arrival.
         let allowance = self.allowance(stage);
-        let mut sightings = sweep.sightings;
+        let mut sightings = poll.sightings;
         sightings.sort_by_key(|sighting| sighting.certainly_by(allowance));
         let mut arrived = Vec::new();
         for sighting in sightings {
@@ -453,24 +454,24 @@ impl Tracker {
         for id in arrived {
             self.arrived(id, stage, now, events);
         }
-        let book = &mut self.sources[source.0 as usize];
-        book.answered(sweep.started, sweep.watermark, &sweep.reading, now);
-        match sweep.watermark {
+        let state = &mut self.sources[source.0 as usize];
+        state.answered(poll.started, poll.watermark, &poll.stats, now);
+        match poll.watermark {
             None if !self.topology.stage(stage).capabilities.absence => {}
-            None => self.lost_sight(source),
+            None => self.mark_unobserved(source),
             Some(watermark) => {
-                for id in self.sources[source.0 as usize].asked_for(sweep.revision) {
+                for id in self.sources[source.0 as usize].asked_for(poll.revision) {
                     if let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) {
                         let visit = &mut trace.stages[usize::from(stage.0)];
                         visit.absent_until = visit.absent_until.max(Some(watermark));
-                        visit.looks_in_vain = visit.looks_in_vain.saturating_add(1);
-                        visit.unseen_gap = false;
+                        visit.empty_polls = visit.empty_polls.saturating_add(1);
+                        visit.gap_since_poll = false;
                         self.unsaved.insert(id);
                     }
                 }
             }
         }
-        self.sources[source.0 as usize].forget_riders(now);
+        self.sources[source.0 as usize].forget_recently_seen(now);
         self.reconsider(source, now, events);
     }
 
@@ -495,13 +496,13 @@ impl Tracker {
     }
 
     /// Marks every trace that waits at a source: what happens there now happens unseen.
-    fn lost_sight(&mut self, source: SourceId) {
+    fn mark_unobserved(&mut self, source: SourceId) {
         let stage = self.topology.source(source).stage;
         for id in self.sources[source.0 as usize].waiting.iter() {
             if let Some(trace) = self.open.get_mut(id)
-                && !trace.visit(stage).unseen_gap
+                && !trace.visit(stage).gap_since_poll
             {
-                Arc::make_mut(trace).stages[usize::from(stage.0)].unseen_gap = true;
+                Arc::make_mut(trace).stages[usize::from(stage.0)].gap_since_poll = true;
             }
         }
     }
@@ -524,12 +525,16 @@ impl Tracker {
     }
 
     fn watch_for_blindness(&mut self, now: Timestamp, events: &mut Vec<Event>) {
-        for (index, book) in self.sources.iter_mut().enumerate() {
+        for (index, state) in self.sources.iter_mut().enumerate() {
             let source = SourceId(u32::try_from(index).unwrap_or(u32::MAX));
-            match book.turn_blind_or_see(self.settings.blind_after, now) {
-                books::Sight::Unchanged => {}
-                books::Sight::WentBlind(reason) => events.push(Event::WentBlind { source, reason }),
-                books::Sight::SawAgain(blind_for) => events.push(Event::SawAgain { source, blind_for }),
+            match state.update_visibility(self.settings.blind_after, now) {
+                state::VisibilityChange::Unchanged => {}
+                state::VisibilityChange::WentBlind(reason) => {
+                    events.push(Event::WentBlind { source, reason })
+                }
+                state::VisibilityChange::SawAgain(blind_for) => {
+                    events.push(Event::SawAgain { source, blind_for })
+                }
             }
         }
     }

@@ -11,8 +11,8 @@ use super::outcome::Outcome;
 use super::quantile::{Quantile, Sample};
 use super::tag::TraceId;
 use super::time::Timestamp;
-use super::topology::{SourceId, StageId, Stretch, TenantId};
-use super::trace::{Afterwards, Judgement, Trace};
+use super::topology::{HopRange, SourceId, StageId, TenantId};
+use super::trace::{FoundLate, Judgement, Trace};
 use super::tracker::Snapshot;
 
 /// How a verdict is reached.
@@ -46,7 +46,7 @@ pub enum Condition {
     /// Some canaries do not arrive.
     Losing {
         /// Where most are lost.
-        hop: Stretch,
+        hop: HopRange,
         /// How many were lost.
         lost: usize,
         /// Of how many that ended.
@@ -70,7 +70,7 @@ pub enum Condition {
         p95: Quantile,
     },
     /// A stage beside the main path cannot be read.
-    CannotSeeBranch {
+    CannotSeeSideStage {
         /// Which stage.
         stage: StageId,
         /// Why.
@@ -172,9 +172,9 @@ impl Condition {
                 Profile { preposition: "", ..row("cannot_see", "CANNOT SEE", Critical, PROBE, 1, BLIND) }
             }
             Self::Slow { .. } => row("slow", "SLOW", Warning, PIPELINE, 0, Some("traceprobelatencyhigh")),
-            Self::CannotSeeBranch { .. } => Profile {
+            Self::CannotSeeSideStage { .. } => Profile {
                 preposition: "",
-                ..row("cannot_see_branch", "CANNOT SEE", Warning, PROBE, 0, BLIND)
+                ..row("cannot_see_side_stage", "CANNOT SEE", Warning, PROBE, 0, BLIND)
             },
             Self::Waiting => row("waiting", "WAITING", Note, None, 0, None),
             Self::Ok { .. } => row("ok", "OK", Severity::Ok, None, 0, None),
@@ -183,12 +183,12 @@ impl Condition {
 
     /// Where it is wrong; nothing for conditions of the whole way.
     #[must_use]
-    pub const fn place(&self) -> Option<Stretch> {
+    pub const fn place(&self) -> Option<HopRange> {
         match self {
             Self::Leaking { stage, .. }
             | Self::CannotSee { stage, .. }
-            | Self::CannotSeeBranch { stage, .. }
-            | Self::Stuck { hop: stage, .. } => Some(Stretch::one(*stage)),
+            | Self::CannotSeeSideStage { stage, .. }
+            | Self::Stuck { hop: stage, .. } => Some(HopRange::one(*stage)),
             Self::Losing { hop, .. } => Some(*hop),
             Self::NotInjecting { .. } | Self::Slow { .. } | Self::Waiting | Self::Ok { .. } => None,
         }
@@ -209,7 +209,7 @@ impl Condition {
             | Self::NotInjecting { .. }
             | Self::CannotSee { .. }
             | Self::Slow { .. }
-            | Self::CannotSeeBranch { .. }
+            | Self::CannotSeeSideStage { .. }
             | Self::Waiting
             | Self::Ok { .. } => 1_000_000,
         }
@@ -257,7 +257,7 @@ fn verdict(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Verdic
         not_injecting(snapshot, criteria, tenant),
         cannot_see(snapshot, tenant),
         slow(snapshot, criteria, &traces),
-        cannot_see_branch(snapshot, tenant),
+        cannot_see_side_stage(snapshot, tenant),
     ];
     let mut found: Vec<_> = found.into_iter().flatten().collect();
     found.sort_by_key(|(condition, _)| condition.rank());
@@ -316,11 +316,11 @@ fn cannot_see(snapshot: &Snapshot, tenant: TenantId) -> Finding {
     })
 }
 
-fn cannot_see_branch(snapshot: &Snapshot, tenant: TenantId) -> Finding {
+fn cannot_see_side_stage(snapshot: &Snapshot, tenant: TenantId) -> Finding {
     let map = &snapshot.topology;
     map.stage_ids().filter(|stage| !map.main_path().contains(stage)).find_map(|stage| {
         let (since, reason) = blind(snapshot, map.source_of(tenant, stage))?;
-        Some((Condition::CannotSeeBranch { stage, reason }, since))
+        Some((Condition::CannotSeeSideStage { stage, reason }, since))
     })
 }
 
@@ -372,7 +372,7 @@ fn stuck_at(snapshot: &Snapshot, criteria: &Criteria, traces: &[&Trace], hop: St
     let usual = passages.iter().map(|(took, _)| *took).max();
     // Half as long again as the slowest of them, and a second for looks and clocks.
     let patience = usual.map_or(criteria.slo, |usual| usual * 3 / 2 + Duration::from_secs(1));
-    let here = |trace: &&&Trace| trace.waiting_for(map) == Some(hop);
+    let here = |trace: &&&Trace| trace.next_stage(map) == Some(hop);
     let waiting: Vec<&&Trace> = stopped
         .iter()
         .filter(|trace| trace.ended.is_none() && trace.judgement != Judgement::Unjudged)
@@ -403,19 +403,19 @@ fn losing(snapshot: &Snapshot, tenant: TenantId, from: Timestamp) -> Finding {
         .map(|trace| (trace.id(), trace.as_ref()))
         .collect();
     let of = ended.len();
-    let mut lost: Vec<(Timestamp, Stretch)> = ended
+    let mut lost: Vec<(Timestamp, HopRange)> = ended
         .values()
-        .filter(|trace| trace.afterwards != Some(Afterwards::InTime))
+        .filter(|trace| trace.found_late != Some(FoundLate::InTime))
         .filter_map(|trace| match &trace.ended {
             Some((Outcome::Lost(hop), _)) => Some((trace.planned_at, *hop)),
-            Some((Outcome::DeadLettered(stage), _)) => Some((trace.planned_at, Stretch::one(*stage))),
+            Some((Outcome::DeadLettered(stage), _)) => Some((trace.planned_at, HopRange::one(*stage))),
             Some((Outcome::Delivered | Outcome::Late | Outcome::Unobserved | Outcome::Refused(_), _))
             | None => None,
         })
         .collect();
     lost.sort_unstable();
     let (since, _) = *lost.first()?;
-    let count = |hop: Stretch| lost.iter().filter(|(_, other)| *other == hop).count();
+    let count = |hop: HopRange| lost.iter().filter(|(_, other)| *other == hop).count();
     let hop = lost.iter().map(|(_, hop)| *hop).max_by_key(|hop| count(*hop))?;
     Some((Condition::Losing { hop, lost: lost.len(), of }, since))
 }
@@ -456,7 +456,7 @@ pub fn sample(snapshot: &Snapshot, traces: &[&Trace]) -> Sample {
 mod tests {
     use super::*;
     use crate::domain::canary::Integrity;
-    use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep};
+    use crate::domain::sighting::{Locator, Poll, ReadStats, Sighting, Stamp};
     use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode};
     use crate::domain::topology::fixture::*;
     use crate::domain::tracker::{Input, PutResult, Settings, Tracker};
@@ -485,7 +485,7 @@ mod tests {
             give_up: s(GIVE_UP),
             grace: s(60),
             blind_after: s(20),
-            ride: s(60),
+            recheck_for: s(60),
             max_in_flight: 1_000,
             remember: 10_000,
             remember_failures: 100,
@@ -535,15 +535,15 @@ mod tests {
                     label: None,
                     integrity: Integrity::Intact,
                 };
-                let sweep = Sweep {
+                let poll = Poll {
                     revision: tracker.wanted(source).revision,
                     started: t(second),
                     finished: t(second),
                     watermark: Some(t(second)),
                     sightings: here.map(sighting).collect(),
-                    reading: Reading::default(),
+                    stats: ReadStats::default(),
                 };
-                tracker.apply(Input::Swept { source, sweep }, t(second));
+                tracker.apply(Input::Polled { source, poll }, t(second));
             }
         }
         tracker.snapshot(t(secs))
@@ -565,11 +565,11 @@ mod tests {
         [
             Condition::Leaking { stage, found_in: reason.clone() },
             Condition::Stuck { hop: stage, waiting: 1 },
-            Condition::Losing { hop: Stretch::one(stage), lost: 1, of: 2 },
+            Condition::Losing { hop: HopRange::one(stage), lost: 1, of: 2 },
             Condition::NotInjecting { reason: reason.clone() },
             Condition::CannotSee { stage, reason: reason.clone() },
             Condition::Slow { p95 },
-            Condition::CannotSeeBranch { stage, reason },
+            Condition::CannotSeeSideStage { stage, reason },
             Condition::Waiting,
             Condition::Ok { p95 },
         ]
@@ -683,7 +683,7 @@ mod tests {
         assert_eq!(verdict.since, Some(t(0)));
         let Condition::Losing { hop, lost, of } = verdict.condition else { unreachable!() };
         // In a quarter of an hour 24 of 30 arrived, and the first three deadlines passed.
-        assert_eq!((hop, lost, of), (Stretch::one(TRANSIT), 3, 27));
+        assert_eq!((hop, lost, of), (HopRange::one(TRANSIT), 3, 27));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use aws_sdk_cloudwatchlogs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatchlogs::types::RejectedLogEventsInfo;
 
 use crate::cloud::failure::{Effect, Failure};
-use crate::domain::sighting::Trouble;
+use crate::domain::sighting::FailureKind;
 
 /// What an answer says.
 #[derive(Debug)]
@@ -86,11 +86,11 @@ where
         Effect::Unknown => Answer::Unanswered(text),
         Effect::NotSent if never_will_be(&failure) => Answer::Refused(text),
         Effect::NotSent => Answer::NotTaken(text),
-        Effect::Refused if failure.kind == Trouble::Throttled || failure.status == Some(503) => {
+        Effect::Refused if failure.kind == FailureKind::Throttled || failure.status == Some(503) => {
             Answer::NotTaken(text)
         }
         // Without a code it is not the service that misses something, but a gateway that has no such page.
-        Effect::Refused if failure.kind == Trouble::Missing && failure.code.is_some() => {
+        Effect::Refused if failure.kind == FailureKind::NotFound && failure.code.is_some() => {
             Answer::NotFound(text)
         }
         Effect::Refused => Answer::Refused(text),
@@ -102,13 +102,15 @@ fn never_will_be(failure: &Failure) -> bool {
     match (&failure.code, failure.status) {
         // AssumeRole was answered with an error of its own. A busy or broken STS may do it later.
         (Some(_), status) => {
-            let passes =
-                matches!(failure.kind, Trouble::Throttled | Trouble::TimedOut | Trouble::Unreachable);
+            let passes = matches!(
+                failure.kind,
+                FailureKind::Throttled | FailureKind::Timeout | FailureKind::Unreachable
+            );
             !passes && status.is_none_or(|status| status < 500)
         }
         // A gateway before STS.
         (None, Some(_)) => false,
         // The request cannot be written. A missing connection or identity may come.
-        (None, None) => failure.kind == Trouble::Failing,
+        (None, None) => failure.kind == FailureKind::Error,
     }
 }

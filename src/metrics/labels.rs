@@ -6,9 +6,10 @@
 
 use std::borrow::Cow;
 
+use crate::domain::copies::UnchargedReason;
 use crate::domain::outcome::Outcome;
-use crate::domain::sighting::Trouble;
-use crate::domain::topology::{Owner, Role, SourceId, StageId, Stretch, TenantId, Topology};
+use crate::domain::sighting::FailureKind;
+use crate::domain::topology::{HopRange, Owner, Role, SourceId, StageId, TenantId, Topology};
 
 /// The labels of a series.
 pub(super) trait Labels: Copy {
@@ -40,7 +41,7 @@ impl Value for StageId {
     }
 }
 
-impl Value for Stretch {
+impl Value for HopRange {
     fn text(self, map: &Topology) -> Cow<'_, str> {
         Cow::Owned(self.display(map).to_string())
     }
@@ -52,6 +53,12 @@ impl Value for Owner {
             Self::One(tenant) => tenant.text(map),
             Self::Shared => Cow::Borrowed("shared"),
         }
+    }
+}
+
+impl Value for UnchargedReason {
+    fn text(self, _: &Topology) -> Cow<'_, str> {
+        Cow::Borrowed(self.as_str())
     }
 }
 
@@ -88,15 +95,20 @@ values! {
 
 values! {
     /// Whose a tag is that belongs to no trace in memory.
-    StrayOf {
-        AnotherInstance = "another_instance",
-        AnEarlierLife = "an_earlier_life",
+    StrayOrigin {
+        OtherInstance = "other_instance",
+        PreviousRun = "previous_run",
     }
 }
 
 values! {
     /// Which probe this is.
     Version { Own = env!("CARGO_PKG_VERSION") }
+}
+
+values! {
+    /// Which commit it was built from.
+    Revision { Own = option_env!("TRACEPROBE_REVISION").unwrap_or("unknown") }
 }
 
 /// How a trace ended, without the particulars.
@@ -117,19 +129,19 @@ impl Value for Ending {
 
 /// How a look at a source went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum LookResult {
+pub(super) enum PollResult {
     Ok,
     /// Answered, but the end was not reached.
     Incomplete,
-    Failed(Trouble),
+    Failed(FailureKind),
 }
 
-impl Value for LookResult {
+impl Value for PollResult {
     fn text(self, _: &Topology) -> Cow<'_, str> {
         Cow::Borrowed(match self {
             Self::Ok => "ok",
             Self::Incomplete => "incomplete",
-            Self::Failed(trouble) => trouble.as_str(),
+            Self::Failed(failure) => failure.as_str(),
         })
     }
 }
@@ -167,8 +179,8 @@ label_set! {
 
 label_set! {
     /// A build of the probe.
-    OfBuild { pub(super) version: Version = "version" }
-    all(_) = Version::ALL.iter().map(|&version| Self { version })
+    OfBuild { pub(super) version: Version = "version", pub(super) revision: Revision = "revision" }
+    all(_) = product(Version::ALL, Revision::ALL, |&version, &revision| Self { version, revision })
 }
 
 label_set! {
@@ -199,8 +211,21 @@ label_set! {
 }
 
 label_set! {
+    /// Why copies at a stage of a tenant were not charged.
+    TenantStageReason {
+        pub(super) tenant: TenantId = "tenant",
+        pub(super) stage: StageId = "stage",
+        pub(super) reason: UnchargedReason = "reason",
+    }
+    all(map) = {
+        let of_tenant = product(map.tenant_ids(), map.stage_ids(), |tenant, stage| (tenant, stage));
+        product(of_tenant, UnchargedReason::ALL, |(tenant, stage), reason| Self { tenant, stage, reason })
+    }
+}
+
+label_set! {
     /// A hop that has a latency, of a tenant. None leads to dead letters: what goes there has left the way.
-    TenantHop { pub(super) tenant: TenantId = "tenant", pub(super) hop: StageId = "hop" }
+    TenantHop { pub(super) tenant: TenantId = "tenant", pub(super) hop: StageId = "stage" }
     all(map) = {
         let hops = map.stage_ids().filter(|stage| map.stage(*stage).role != Role::DeadLetter);
         product(map.tenant_ids(), hops, |tenant, hop| Self { tenant, hop })
@@ -209,16 +234,16 @@ label_set! {
 
 label_set! {
     /// A hop of the main path that a tenant's traces are on.
-    TenantWaiting { pub(super) tenant: TenantId = "tenant", pub(super) hop: StageId = "waiting_for" }
+    TenantWaiting { pub(super) tenant: TenantId = "tenant", pub(super) hop: StageId = "stage" }
     all(map) = product(map.tenant_ids(), map.main_path(), |tenant, &hop| Self { tenant, hop })
 }
 
 label_set! {
     /// A hop, or several in a row one of which lost a tenant's trace.
-    TenantStretch { pub(super) tenant: TenantId = "tenant", pub(super) hops: Stretch = "hop" }
+    TenantHopRange { pub(super) tenant: TenantId = "tenant", pub(super) hops: HopRange = "stage" }
     all(map) = {
-        let stretches = Stretch::all(map.main_path());
-        product(map.tenant_ids(), stretches, |tenant, hops| Self { tenant, hops })
+        let hop_ranges = HopRange::all(map.main_path());
+        product(map.tenant_ids(), hop_ranges, |tenant, hops| Self { tenant, hops })
     }
 }
 
@@ -256,13 +281,13 @@ impl SchemaStage {
 
 label_set! {
     /// Strays at a stage, by whose they are.
-    StageStray { pub(super) stage: StageId = "stage", pub(super) of: StrayOf = "of" }
-    all(map) = product(map.stage_ids(), StrayOf::ALL, |stage, &of| Self { stage, of })
+    StageStray { pub(super) stage: StageId = "stage", pub(super) origin: StrayOrigin = "origin" }
+    all(map) = product(map.stage_ids(), StrayOrigin::ALL, |stage, &origin| Self { stage, origin })
 }
 
 label_set! {
     /// A source, by its stage and its owner.
-    StageOwner { stage: StageId = "stage", owner: Owner = "tenant" }
+    StageOwner { stage: StageId = "stage", owner: Owner = "owner" }
     all(map) = map.source_ids().map(|source| Self::of(map, source))
 }
 
@@ -276,7 +301,7 @@ impl StageOwner {
 
 label_set! {
     /// A source whose looks tell how far behind they ended, by its stage and its owner.
-    BehindStageOwner { stage: StageId = "stage", owner: Owner = "tenant" }
+    BehindStageOwner { stage: StageId = "stage", owner: Owner = "owner" }
     all(map) = map.source_ids().filter_map(|source| Self::of(map, source))
 }
 
@@ -291,17 +316,17 @@ impl BehindStageOwner {
 
 label_set! {
     /// A source, by its stage and its owner, and how looks at it went.
-    StageOwnerResult { stage: StageId = "stage", owner: Owner = "tenant", result: LookResult = "result" }
+    StageOwnerResult { stage: StageId = "stage", owner: Owner = "owner", result: PollResult = "result" }
     all(map) = {
-        let answered = [LookResult::Ok, LookResult::Incomplete].into_iter();
-        let results = answered.chain(Trouble::ALL.map(LookResult::Failed));
+        let answered = [PollResult::Ok, PollResult::Incomplete].into_iter();
+        let results = answered.chain(FailureKind::ALL.map(PollResult::Failed));
         product(map.source_ids(), results, |source, result| Self::of(map, source, result))
     }
 }
 
 impl StageOwnerResult {
     /// Of a source.
-    pub(super) fn of(map: &Topology, source: SourceId, result: LookResult) -> Self {
+    pub(super) fn of(map: &Topology, source: SourceId, result: PollResult) -> Self {
         let StageOwner { stage, owner } = StageOwner::of(map, source);
         Self { stage, owner, result }
     }

@@ -29,14 +29,14 @@ pub use self::exposition::Format;
 use self::families::Families;
 use self::family::Declared;
 use self::labels::{
-    BehindStageOwner, BilledStage, Ending, LookResult, OfBuild, OfStage, OfTenant, Put, SchemaStage,
-    StageOwner, StageOwnerResult, StageStray, StrayOf, TenantHop, TenantOutcome, TenantPut, TenantStage,
-    TenantStretch, TenantWaiting, Version,
+    BehindStageOwner, BilledStage, Ending, OfBuild, OfStage, OfTenant, PollResult, Put, Revision,
+    SchemaStage, StageOwner, StageOwnerResult, StageStray, StrayOrigin, TenantHop, TenantHopRange,
+    TenantOutcome, TenantPut, TenantStage, TenantStageReason, TenantWaiting, Version,
 };
 use self::table::Row;
 use crate::domain::cost::Bytes;
 use crate::domain::outcome::Outcome;
-use crate::domain::sighting::Reading;
+use crate::domain::sighting::ReadStats;
 use crate::domain::steady::Offset;
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
@@ -78,7 +78,7 @@ impl Metrics {
         OwnCosts::declare(&mut declared, calls, costs.clone(), byte_costs.clone())?;
         declared.register(ProcessCollector::for_self(), [])?;
         families.clock_synchronized.only().set(1);
-        families.build_info.at(OfBuild { version: Version::Own }).set(1);
+        families.build_info.at(OfBuild { version: Version::Own, revision: Revision::Own }).set(1);
         Ok(Self {
             topology,
             registry: declared.registry,
@@ -112,7 +112,7 @@ impl Metrics {
 
     /// A tenant's canaries were put, however it went: how long it took, and how many bytes their messages have.
     pub fn put(&self, tenant: TenantId, took: Duration, bytes: u64) {
-        self.families.injection_seconds.at(OfTenant { tenant }).observe(took.as_secs_f64());
+        self.families.injection_duration.at(OfTenant { tenant }).observe(took.as_secs_f64());
         for costs in &self.costs.all {
             self.byte_costs.charge(costs, Bytes::Put, bytes);
         }
@@ -182,8 +182,8 @@ impl Metrics {
                 f.late_arrivals.at(TenantStage { tenant, stage }).inc()
             }
             Event::Duplicate { tenant, stage, .. } => f.duplicates.at(TenantStage { tenant, stage }).inc(),
-            Event::OwnDuplicate { tenant, stage, .. } => {
-                f.own_duplicates.at(TenantStage { tenant, stage }).inc();
+            Event::UnchargedCopy { tenant, stage, reason, .. } => {
+                f.uncharged_copies.at(TenantStageReason { tenant, stage, reason }).inc();
             }
             Event::Corrupted { tenant, stage, .. } => f.corrupted.at(TenantStage { tenant, stage }).inc(),
             Event::IsolationViolation { tenant, stage, .. } => {
@@ -196,15 +196,16 @@ impl Metrics {
                 f.foreign.at(StageOwner::of(&self.topology, source)).inc_by(count);
             }
             Event::Stray { stage, tenant: Some(_), other_instance } => {
-                let of = if other_instance { StrayOf::AnotherInstance } else { StrayOf::AnEarlierLife };
-                f.strays.at(StageStray { stage, of }).inc();
+                let origin =
+                    if other_instance { StrayOrigin::OtherInstance } else { StrayOrigin::PreviousRun };
+                f.strays.at(StageStray { stage, origin }).inc();
             }
-            Event::Looked { source, complete, took, ref reading } => {
-                self.looked(source, complete, took, reading);
+            Event::PollAnswered { source, complete, took, ref stats } => {
+                self.polled(source, complete, took, stats);
             }
-            Event::LookFailed { source, trouble } => self.look(source, LookResult::Failed(trouble)),
+            Event::PollFailed { source, kind } => self.poll(source, PollResult::Failed(kind)),
             // Counted as unobserved or dead-lettered before, and in time.
-            Event::FoundAfterAll { .. } => {}
+            Event::LateDiscovery { .. } => {}
             // Shown by the gauges that a snapshot sets.
             Event::WentBlind { .. }
             | Event::SawAgain { .. }
@@ -221,7 +222,7 @@ impl Metrics {
         let (f, map) = (&*self.families, &*self.topology);
         let mut waiting: HashMap<(TenantId, StageId), (i64, Timestamp)> = HashMap::new();
         for trace in snapshot.open.iter().filter(|trace| trace.ended.is_none()) {
-            if let Some(hop) = trace.waiting_for(map) {
+            if let Some(hop) = trace.next_stage(map) {
                 let entry = waiting.entry((trace.tenant, hop)).or_insert((0, trace.planned_at));
                 entry.0 += 1;
                 entry.1 = entry.1.min(trace.planned_at);
@@ -251,10 +252,7 @@ impl Metrics {
             }
         }
         for view in &snapshot.sources {
-            let age = match (view.waiting, view.watermark) {
-                (0, _) | (_, None) if view.blind_since.is_none() => Duration::ZERO,
-                (_, watermark) => snapshot.at.since(watermark.or(view.blind_since).unwrap_or(snapshot.at)),
-            };
+            let age = view.watermark_age(snapshot.at);
             f.watermark_age.at(StageOwner::of(map, view.source)).set(age.as_secs_f64());
             if let Some(labels) = BehindStageOwner::of(map, view.source) {
                 f.behind.at(labels).set(view.behind.unwrap_or_default().as_secs_f64());
@@ -265,7 +263,7 @@ impl Metrics {
     fn ended(&self, tenant: TenantId, outcome: &Outcome) {
         self.families.traces.at(TenantOutcome { tenant, outcome: Ending::from(outcome) }).inc();
         match *outcome {
-            Outcome::Lost(hops) => self.families.lost.at(TenantStretch { tenant, hops }).inc(),
+            Outcome::Lost(hops) => self.families.lost.at(TenantHopRange { tenant, hops }).inc(),
             Outcome::Refused(_) => self.inject(tenant, Put::Refused, 1),
             Outcome::Delivered | Outcome::Late | Outcome::DeadLettered(_) | Outcome::Unobserved => {}
         }
@@ -281,25 +279,25 @@ impl Metrics {
         self.families.e2e_latency.at(OfTenant { tenant }).count(what, latency, trace, now);
     }
 
-    fn looked(&self, source: SourceId, complete: bool, took: Duration, reading: &Reading) {
-        self.look(source, if complete { LookResult::Ok } else { LookResult::Incomplete });
+    fn polled(&self, source: SourceId, complete: bool, took: Duration, stats: &ReadStats) {
+        self.poll(source, if complete { PollResult::Ok } else { PollResult::Incomplete });
         let f = &*self.families;
         let stage = self.topology.source(source).stage;
-        f.sweep_seconds.at(OfStage { stage }).observe(took.as_secs_f64());
-        f.bytes_read.at(OfStage { stage }).inc_by(reading.bytes);
-        f.records_read.at(OfStage { stage }).inc_by(reading.records);
-        f.decode_errors.at(OfStage { stage }).inc_by(reading.decode_errors);
+        f.poll_duration.at(OfStage { stage }).observe(took.as_secs_f64());
+        f.bytes_read.at(OfStage { stage }).inc_by(stats.bytes);
+        f.records_read.at(OfStage { stage }).inc_by(stats.records);
+        f.decode_errors.at(OfStage { stage }).inc_by(stats.decode_errors);
         if let Some(labels) = BilledStage::of(&self.topology, stage) {
-            f.billed.at(labels).inc_by(reading.billed_bytes);
+            f.billed.at(labels).inc_by(stats.billed_bytes);
         }
         if let Some(costs) = self.costs.stages.get(usize::from(stage.0)) {
-            self.byte_costs.charge(costs, Bytes::Read, reading.bytes);
-            self.byte_costs.charge(costs, Bytes::Billed, reading.billed_bytes);
+            self.byte_costs.charge(costs, Bytes::Read, stats.bytes);
+            self.byte_costs.charge(costs, Bytes::Billed, stats.billed_bytes);
         }
     }
 
-    fn look(&self, source: SourceId, result: LookResult) {
-        self.families.sweeps.at(StageOwnerResult::of(&self.topology, source, result)).inc();
+    fn poll(&self, source: SourceId, result: PollResult) {
+        self.families.polls.at(StageOwnerResult::of(&self.topology, source, result)).inc();
     }
 
     fn inject(&self, tenant: TenantId, result: Put, count: u64) {

@@ -1,9 +1,10 @@
 use super::*;
+use crate::domain::copies::UnchargedReason;
 use crate::domain::cost::{BytePrice, Costs, Operation};
-use crate::domain::sighting::{Drift, Locator, Trouble};
+use crate::domain::sighting::{Drift, FailureKind, Locator};
 use crate::domain::tag::{InstanceCode, Purpose, Tag};
 use crate::domain::time::Interval;
-use crate::domain::topology::{Capabilities, Role, Stage, Stretch, fixture};
+use crate::domain::topology::{Capabilities, HopRange, Role, Stage, fixture};
 use crate::domain::tracker::{Drifted, Input, Settings, Tracker};
 
 fn metrics() -> Metrics {
@@ -18,7 +19,7 @@ fn rules() -> Settings {
         give_up: a_while,
         grace: a_while,
         blind_after: a_while,
-        ride: a_while,
+        recheck_for: a_while,
         max_in_flight: 10,
         remember: 10,
         remember_failures: 10,
@@ -27,15 +28,15 @@ fn rules() -> Settings {
 }
 
 #[test]
-fn every_series_of_every_tenant_is_born_at_zero() {
+fn every_series_of_every_tenant_is_initialised_to_0() {
     let text = metrics().render(Format::Text);
     for series in [
         r#"traceprobe_traces_total{outcome="lost",tenant="globex"} 0"#,
-        r#"traceprobe_lost_total{hop="transit..table",tenant="acme"} 0"#,
+        r#"traceprobe_lost_total{stage="transit..table",tenant="acme"} 0"#,
         r#"traceprobe_e2e_latency_seconds_bucket{tenant="acme",le="30.0"} 0"#,
         r#"traceprobe_e2e_latency_seconds_count{tenant="acme"} 0"#,
         r#"traceprobe_isolation_violations_total{stage="table",tenant="acme"} 0"#,
-        r#"traceprobe_observer_sweeps_total{result="throttled",stage="table",tenant="shared"} 0"#,
+        r#"traceprobe_observer_polls_total{owner="shared",result="throttled",stage="table"} 0"#,
         r#"traceprobe_injections_total{result="missed",tenant="acme"} 0"#,
         "traceprobe_store_degraded 0\n",
         "traceprobe_clock_error_bound_seconds 0\n",
@@ -109,7 +110,7 @@ fn a_scrape_never_sees_half_of_an_event() {
 }
 
 #[test]
-fn drifted_columns_are_counted_for_tables_only_and_born_at_zero() {
+fn drifted_columns_are_counted_for_tables_only_and_start_at_0() {
     let map = fixture::topology();
     let stages = map.stages().iter().cloned().map(|stage| match &*stage.name {
         "table" => Stage { capabilities: Capabilities { schema: true, ..stage.capabilities }, ..stage },
@@ -159,9 +160,9 @@ fn calls_and_bytes_cost_what_their_kind_says() {
     assert!(metrics.render(Format::Text).contains(&cost("0.75")), "an operation without a price is free");
     for stage in map.stage_ids() {
         let source = map.source_of(fixture::ACME, stage);
-        let reading = Reading { bytes: 4, ..Reading::default() };
-        let looked = Event::Looked { source, complete: true, took: Duration::ZERO, reading };
-        metrics.record(&looked, Timestamp::from_secs(1));
+        let stats = ReadStats { bytes: 4, ..ReadStats::default() };
+        let polled = Event::PollAnswered { source, complete: true, took: Duration::ZERO, stats };
+        metrics.record(&polled, Timestamp::from_secs(1));
     }
     assert!(metrics.render(Format::Text).contains(&cost("2.75")), "only the end stage is paid by the byte");
 }
@@ -201,7 +202,7 @@ fn every_event(map: &Topology) -> Vec<Event> {
         for judgement in [Judgement::Good, Judgement::Slow, Judgement::Unjudged] {
             events.push(Event::EndToEnd { tenant, trace, latency, judgement, counted: false });
         }
-        let lost = Stretch::all(map.main_path()).map(Outcome::Lost);
+        let lost = HopRange::all(map.main_path()).map(Outcome::Lost);
         let dead = Outcome::DeadLettered(fixture::DEAD);
         let rest =
             [Outcome::Delivered, Outcome::Late, Outcome::Unobserved, Outcome::Refused("full".into()), dead];
@@ -217,7 +218,7 @@ fn every_event(map: &Topology) -> Vec<Event> {
                 Event::Arrived { tenant, stage, trace, interval, noticed_after: latency },
                 Event::LateArrival { tenant, stage, trace },
                 Event::Duplicate { tenant, stage, trace, locator },
-                Event::OwnDuplicate { tenant, stage, trace },
+                Event::UnchargedCopy { tenant, stage, trace, reason: UnchargedReason::RetriedPut },
                 Event::Corrupted { tenant, stage, trace },
                 Event::IsolationViolation { tenant, stage, trace, found_in: "elsewhere".into() },
                 Event::ClockInversion { tenant, stage, trace },
@@ -234,13 +235,13 @@ fn every_event(map: &Topology) -> Vec<Event> {
         }
     }
     for source in map.source_ids() {
-        let reading =
-            Reading { bytes: 4, records: 3, decode_errors: 2, billed_bytes: 1, ..Reading::default() };
+        let stats =
+            ReadStats { bytes: 4, records: 3, decode_errors: 2, billed_bytes: 1, ..ReadStats::default() };
         events.push(Event::ForeignTags { stage: map.source(source).stage, source, count: 5 });
         for complete in [true, false] {
-            events.push(Event::Looked { source, complete, took: latency, reading });
+            events.push(Event::PollAnswered { source, complete, took: latency, stats });
         }
-        events.extend(Trouble::ALL.map(|trouble| Event::LookFailed { source, trouble }));
+        events.extend(FailureKind::ALL.map(|kind| Event::PollFailed { source, kind }));
     }
     events
 }

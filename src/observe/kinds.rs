@@ -217,7 +217,7 @@ macro_rules! kinds {
                 &self,
                 site: &Site<'_>,
                 shared: &Shared,
-                ends: pace::Ends,
+                ends: pace::Channels,
             ) -> Result<BoxFuture<'static, ()>, NoClient> {
                 let (rhythm, clock) = (site.rhythm, site.clock.clone());
                 Ok(match self {
@@ -237,10 +237,10 @@ macro_rules! kinds {
                 &self,
                 site: &Site<'_>,
                 wanted: &Wanted,
-            ) -> Result<Result<Sweep, ObserveError>, NoClient> {
+            ) -> Result<Result<Poll, ObserveError>, NoClient> {
                 let shared = Shared::default();
                 Ok(match self {
-                    $(Self::$kind(settings) => settings.observer(site, &shared.$folder)?.sweep(wanted).await,)*
+                    $(Self::$kind(settings) => settings.observer(site, &shared.$folder)?.poll(wanted).await,)*
                 })
             }
         }

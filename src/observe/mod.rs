@@ -4,10 +4,10 @@
 //! what it must be allowed, its tests. `kinds` says what a folder provides, and the list below is the only place that
 //! knows them all. `decode` reads what stands in records, `object_store` whatever keeps objects under keys.
 //!
-//! An observer has one verb, [`Observe::sweep`]. It does not retry, count or log; the loop in [`pace`] does all that for
+//! An observer has one verb, [`Observe::poll`]. It does not retry, count or log; the loop in [`pace`] does all that for
 //! every kind in the same way.
 
-mod aside;
+mod blocking;
 pub mod decode;
 mod failure;
 #[cfg(test)]
@@ -15,9 +15,9 @@ mod fixtures;
 mod kinds;
 pub mod object_store;
 pub mod pace;
+mod rate_limit;
 mod shell;
-mod turns;
-mod unread;
+mod unreadable;
 
 // The kinds.
 pub mod bigquery;
@@ -40,7 +40,7 @@ use crate::domain::canary::Template;
 use crate::domain::evidence::Evidence;
 use crate::domain::kind::Kind;
 use crate::domain::schema::{ExpectedSchema, TableSchema};
-use crate::domain::sighting::{Reading, Sighting, Sweep, Trouble, Wanted};
+use crate::domain::sighting::{FailureKind, Poll, ReadStats, Sighting, Wanted};
 use crate::domain::tag::{Keyring, Tag, TenantCode};
 use crate::domain::time::Timestamp;
 use crate::keys::fault::Checked;
@@ -64,11 +64,11 @@ pub trait Observe: Send + 'static {
     /// leave a quota to others between two calls of one look. It may be dropped at any `await`, when it takes longer than
     /// its timeout or the daemon stops, and is asked again afterwards; whatever it keeps between looks must survive that
     /// without skipping anything.
-    fn sweep(&mut self, wanted: &Wanted) -> impl Future<Output = Result<Sweep, ObserveError>> + Send;
+    fn poll(&mut self, wanted: &Wanted) -> impl Future<Output = Result<Poll, ObserveError>> + Send;
 
     /// Gives away what looks found that failed or were dropped, and that no sweep reported. Asked after every look that
     /// gave no sweep: what one call that never ends, or fails each time, holds up must not be withheld with it.
-    fn partial(&mut self) -> Findings {
+    fn take_unreported(&mut self) -> Findings {
         Findings::default()
     }
 
@@ -104,27 +104,27 @@ pub struct Findings {
     /// What was seen.
     pub sightings: Vec<Sighting>,
     /// What it took to see it.
-    pub reading: Reading,
+    pub stats: ReadStats,
 }
 
 impl Findings {
     /// As the sweep of a look: when it began and ended, and up to when everything has been read.
     #[must_use]
-    pub fn into_sweep(
+    pub fn into_poll(
         self,
         wanted: &Wanted,
         started: Timestamp,
         finished: Timestamp,
         watermark: Option<Timestamp>,
-    ) -> Sweep {
-        let Self { sightings, reading } = self;
-        Sweep { revision: wanted.revision, started, finished, watermark, sightings, reading }
+    ) -> Poll {
+        let Self { sightings, stats } = self;
+        Poll { revision: wanted.revision, started, finished, watermark, sightings, stats }
     }
 
     /// Nothing was seen, and nothing spent.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Reading { bytes, records, decode_errors, foreign_tags, billed_bytes, behind: _ } = self.reading;
+        let ReadStats { bytes, records, decode_errors, foreign_tags, billed_bytes, behind: _ } = self.stats;
         self.sightings.is_empty()
             && [bytes, records, decode_errors, foreign_tags, billed_bytes].iter().all(|count| *count == 0)
     }
@@ -135,7 +135,7 @@ impl Findings {
 #[error("{detail}")]
 pub struct ObserveError {
     /// What kind of failure.
-    pub trouble: Trouble,
+    pub kind: FailureKind,
     /// What happened, in words for the person on call: what was asked, what was answered.
     pub detail: Arc<str>,
     /// How long the source asks to be left alone, where it says so.
@@ -144,8 +144,8 @@ pub struct ObserveError {
 
 impl ObserveError {
     /// A failure without a hint when to come back.
-    pub fn new(trouble: Trouble, detail: impl Into<Arc<str>>) -> Self {
-        Self { trouble, detail: detail.into(), retry_after: None }
+    pub fn new(kind: FailureKind, detail: impl Into<Arc<str>>) -> Self {
+        Self { kind, detail: detail.into(), retry_after: None }
     }
 }
 

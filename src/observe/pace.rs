@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Observe, ObserveError};
-use crate::domain::sighting::{Trouble, Wanted};
+use crate::domain::sighting::{FailureKind, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::SourceId;
 use crate::domain::tracker::Input;
@@ -43,10 +43,10 @@ impl Rhythm {
     }
 
     /// When to look next, if the last look began at `last` and proved everything up to `covered`.
-    fn next_look(
+    fn next_poll(
         &self,
         last: Option<Timestamp>,
-        credit: Duration,
+        burst: Duration,
         covered: Option<Timestamp>,
         checkpoints: &[Timestamp],
     ) -> Timestamp {
@@ -57,7 +57,7 @@ impl Rhythm {
         // One microsecond more, since a look proves what arrived *before* its watermark.
         let early = unproven.map(|at| *at + self.settle + Duration::from_micros(1));
         let regular = last + self.interval;
-        let soonest = last + self.min_gap().saturating_sub(credit);
+        let soonest = last + self.min_gap().saturating_sub(burst);
         early.map_or(regular, |early| early.max(soonest).min(regular))
     }
 
@@ -66,8 +66,8 @@ impl Rhythm {
     /// Each look uses up half an interval; what the looks before left of that lets an early one come at its very
     /// instant, so that a proof is not held up by a look that happens to have begun just before. Two such looks can be
     /// saved up, and no more, or many traces in a stall would make a burst of calls.
-    fn credit(&self, credit: Duration, gap: Duration) -> Duration {
-        (credit + gap).saturating_sub(self.min_gap()).min(self.min_gap() * 2)
+    fn burst(&self, burst: Duration, gap: Duration) -> Duration {
+        (burst + gap).saturating_sub(self.min_gap()).min(self.min_gap() * 2)
     }
 
     fn backoff(&self) -> ExponentialBackoff {
@@ -86,7 +86,7 @@ impl Rhythm {
 
 /// Where a loop reads what it is asked for, and where it sends what it found.
 #[derive(Debug)]
-pub struct Ends {
+pub struct Channels {
     /// Which source this is.
     pub source: SourceId,
     /// What to look for.
@@ -98,16 +98,16 @@ pub struct Ends {
 }
 
 /// Looks until it is stopped.
-pub async fn watch<O: Observe>(mut observer: O, rhythm: Rhythm, clock: WallClock, mut ends: Ends) {
+pub async fn watch<O: Observe>(mut observer: O, rhythm: Rhythm, clock: WallClock, mut ends: Channels) {
     let stop = ends.stop.clone();
     // `None` only when it was stopped: whatever the loop was waiting for is dropped with it.
-    let _stopped = stop.run_until_cancelled(look_for_ever(&mut observer, rhythm, &clock, &mut ends)).await;
+    let _stopped = stop.run_until_cancelled(poll_forever(&mut observer, rhythm, &clock, &mut ends)).await;
 }
 
-async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &WallClock, ends: &mut Ends) {
+async fn poll_forever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &WallClock, ends: &mut Channels) {
     let mut backoff = rhythm.backoff();
     let mut last: Option<Timestamp> = None;
-    let mut credit = Duration::ZERO;
+    let mut burst = Duration::ZERO;
     let mut covered = None;
     let mut incomplete = false;
     let mut schema = None;
@@ -122,7 +122,7 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
         }
         // A look that comes early proves nothing while there is more to read than one look can.
         let checkpoints = if incomplete { &[][..] } else { &wanted.checkpoints[..] };
-        let due = rhythm.next_look(last, credit, covered, checkpoints);
+        let due = rhythm.next_poll(last, burst, covered, checkpoints);
         let pause = due.since(clock.now());
         if !pause.is_zero() {
             // A changed list may bring a checkpoint that is due sooner.
@@ -133,33 +133,33 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
             }
         }
         let started = clock.now();
-        credit = last.map_or(Duration::ZERO, |last| rhythm.credit(credit, started.since(last)));
+        burst = last.map_or(Duration::ZERO, |last| rhythm.burst(burst, started.since(last)));
         last = Some(started);
-        let looked = match tokio::time::timeout(rhythm.timeout, observer.sweep(&wanted)).await {
-            Ok(looked) => looked,
+        let polled = match tokio::time::timeout(rhythm.timeout, observer.poll(&wanted)).await {
+            Ok(polled) => polled,
             Err(_) => Err(timed_out(rhythm.timeout)),
         };
-        let (input, pause) = match looked {
-            Ok(sweep) => {
+        let (input, pause) = match polled {
+            Ok(poll) => {
                 backoff.reset();
-                covered = sweep.watermark.or(covered);
-                incomplete = sweep.watermark.is_none();
-                (Input::Swept { source: ends.source, sweep }, Duration::ZERO)
+                covered = poll.watermark.or(covered);
+                incomplete = poll.watermark.is_none();
+                (Input::Polled { source: ends.source, poll }, Duration::ZERO)
             }
             Err(error) => {
-                let found = observer.partial();
+                let found = observer.take_unreported();
                 if !found.is_empty() {
                     // What a look found that did not end well proves no absence.
-                    let sweep = found.into_sweep(&wanted, started, clock.now(), None);
-                    if ends.reports.send(Input::Swept { source: ends.source, sweep }).await.is_err() {
+                    let poll = found.into_poll(&wanted, started, clock.now(), None);
+                    if ends.reports.send(Input::Polled { source: ends.source, poll }).await.is_err() {
                         return;
                     }
                 }
                 let delay = backoff.next_backoff().unwrap_or(Rhythm::MAX_BACKOFF);
                 let asked = error.retry_after.unwrap_or_default().min(Rhythm::MAX_RETRY_AFTER);
                 let delay = asked.max(delay);
-                let ObserveError { trouble, detail, .. } = error;
-                (Input::LookFailed { source: ends.source, trouble, detail }, delay)
+                let ObserveError { kind, detail, .. } = error;
+                (Input::PollFailed { source: ends.source, kind, detail }, delay)
             }
         };
         if ends.reports.send(input).await.is_err() {
@@ -181,7 +181,7 @@ async fn look_for_ever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wal
 }
 
 fn timed_out(limit: Duration) -> ObserveError {
-    ObserveError::new(Trouble::TimedOut, format!("no answer within {} s", limit.as_secs_f64()))
+    ObserveError::new(FailureKind::Timeout, format!("no answer within {} s", limit.as_secs_f64()))
 }
 
 #[cfg(test)]
@@ -190,7 +190,7 @@ mod tests {
 
     use super::*;
     use crate::domain::schema::{Column, TableSchema};
-    use crate::domain::sighting::{Sweep, WantedTrace};
+    use crate::domain::sighting::{Poll, WantedTrace};
     use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
     use crate::observe::Findings;
 
@@ -225,163 +225,163 @@ mod tests {
         Fine,
         Incomplete,
         Fails,
-        AsksForPeace(Duration),
+        AsksForPause(Duration),
         Hangs,
     }
 
     struct Scripted {
         clock: WallClock,
-        looks: Arc<Mutex<Vec<Timestamp>>>,
+        polls: Arc<Mutex<Vec<Timestamp>>>,
         answer: fn(usize) -> Answer,
         found: Findings,
     }
 
-    fn incomplete(wanted: &Wanted, at: Timestamp) -> Sweep {
-        Findings::default().into_sweep(wanted, at, at, None)
+    fn incomplete(wanted: &Wanted, at: Timestamp) -> Poll {
+        Findings::default().into_poll(wanted, at, at, None)
     }
 
     impl Observe for Scripted {
-        async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
+        async fn poll(&mut self, wanted: &Wanted) -> Result<Poll, ObserveError> {
             let now = self.clock.now();
             let nth = {
-                let mut looks = self.looks.lock().unwrap();
-                looks.push(now);
-                looks.len()
+                let mut polls = self.polls.lock().unwrap();
+                polls.push(now);
+                polls.len()
             };
             match (self.answer)(nth) {
-                Answer::Fine => Ok(Sweep { watermark: Some(now), ..incomplete(wanted, now) }),
+                Answer::Fine => Ok(Poll { watermark: Some(now), ..incomplete(wanted, now) }),
                 Answer::Incomplete => Ok(incomplete(wanted, now)),
-                Answer::Fails => Err(ObserveError::new(Trouble::Failing, "scripted")),
-                Answer::AsksForPeace(pause) => {
-                    let error = ObserveError::new(Trouble::Throttled, "scripted");
+                Answer::Fails => Err(ObserveError::new(FailureKind::Error, "scripted")),
+                Answer::AsksForPause(pause) => {
+                    let error = ObserveError::new(FailureKind::Throttled, "scripted");
                     Err(ObserveError { retry_after: Some(pause), ..error })
                 }
                 Answer::Hangs => {
-                    self.found.reading.records += 3;
+                    self.found.stats.records += 3;
                     std::future::pending().await
                 }
             }
         }
 
-        fn partial(&mut self) -> Findings {
+        fn take_unreported(&mut self) -> Findings {
             std::mem::take(&mut self.found)
         }
 
         /// From the third look on, a column is gone.
         fn schema(&self) -> Option<Arc<TableSchema>> {
             let id = Column { name: "id".into(), kind: "STRING".into(), mode: "NULLABLE".into() };
-            let columns = if self.looks.lock().unwrap().len() < 3 { vec![id] } else { Vec::new() };
+            let columns = if self.polls.lock().unwrap().len() < 3 { vec![id] } else { Vec::new() };
             Some(Arc::new(TableSchema { columns }))
         }
     }
 
     /// Runs a loop for so many seconds of paused time and returns the seconds at which it looked, and what it reported.
-    async fn looks_during(secs: u64, wanted: Wanted, answer: fn(usize) -> Answer) -> (Vec<i64>, Vec<Input>) {
+    async fn polls_during(secs: u64, wanted: Wanted, answer: fn(usize) -> Answer) -> (Vec<i64>, Vec<Input>) {
         let clock = clock();
-        let looks = Arc::new(Mutex::new(Vec::new()));
+        let polls = Arc::new(Mutex::new(Vec::new()));
         let (_keep, wanted) = watch::channel(wanted);
         let (reports, mut received) = mpsc::channel(1_000);
         let stop = CancellationToken::new();
-        let ends = Ends { source: SourceId(0), wanted, reports, stop: stop.clone() };
+        let ends = Channels { source: SourceId(0), wanted, reports, stop: stop.clone() };
         let observer =
-            Scripted { clock: clock.clone(), looks: looks.clone(), answer, found: Findings::default() };
-        let looking = watch(observer, RHYTHM, clock, ends);
+            Scripted { clock: clock.clone(), polls: polls.clone(), answer, found: Findings::default() };
+        let polling = watch(observer, RHYTHM, clock, ends);
         let ending = async {
             tokio::time::sleep(Duration::from_secs(secs)).await;
             stop.cancel();
         };
-        tokio::join!(looking, ending);
+        tokio::join!(polling, ending);
         let mut reported = Vec::new();
         while let Ok(input) = received.try_recv() {
             reported.push(input);
         }
-        let at = looks.lock().unwrap().iter().map(|at| at.since(t(1_000)).as_secs() as i64).collect();
+        let at = polls.lock().unwrap().iter().map(|at| at.since(t(1_000)).as_secs() as i64).collect();
         (at, reported)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_outstanding_costs_no_look() {
-        assert!(looks_during(3_600, wanted(1, 0), |_| Answer::Fine).await.0.is_empty());
+    async fn nothing_outstanding_costs_no_poll() {
+        assert!(polls_during(3_600, wanted(1, 0), |_| Answer::Fine).await.0.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn five_hundred_traces_cost_as_many_looks_as_one() {
-        let one = looks_during(95, wanted(1, 1), |_| Answer::Fine).await.0;
-        let many = looks_during(95, wanted(1, 500), |_| Answer::Fine).await.0;
+    async fn five_hundred_traces_cost_as_many_polls_as_one() {
+        let one = polls_during(95, wanted(1, 1), |_| Answer::Fine).await.0;
+        let many = polls_during(95, wanted(1, 500), |_| Answer::Fine).await.0;
         assert_eq!(one, [0, 10, 20, 30, 40, 50, 60, 70, 80, 90]);
         assert_eq!(one, many);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_look_comes_early_at_the_instant_it_can_prove_something() {
+    async fn a_poll_comes_early_at_the_instant_it_can_prove_something() {
         let wanted = Wanted { checkpoints: vec![t(1_017)].into(), ..wanted(1, 1) };
-        assert_eq!(looks_during(40, wanted, |_| Answer::Fine).await.0, [0, 10, 17, 27, 37]);
+        assert_eq!(polls_during(40, wanted, |_| Answer::Fine).await.0, [0, 10, 17, 27, 37]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_checkpoints_at_most_double_the_looks() {
+    async fn many_checkpoints_at_most_double_the_polls() {
         let checkpoints: Vec<_> = (1_000..1_100).map(t).collect();
         let wanted = Wanted { checkpoints: checkpoints.into(), ..wanted(1, 100) };
-        let looks = looks_during(99, wanted, |_| Answer::Fine).await.0;
-        assert!(looks.len() <= 20, "{looks:?}");
+        let polls = polls_during(99, wanted, |_| Answer::Fine).await.0;
+        assert!(polls.len() <= 20, "{polls:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_proof_is_not_held_up_by_a_look_that_began_just_before() {
+    async fn a_proof_is_not_held_up_by_a_poll_that_began_just_before() {
         let wanted = Wanted { checkpoints: vec![t(1_021), t(1_023), t(1_024)].into(), ..wanted(1, 1) };
         // Two early looks were saved up; the third comes as soon as the time since has paid for it.
-        assert_eq!(looks_during(50, wanted, |_| Answer::Fine).await.0, [0, 10, 20, 21, 23, 25, 35, 45]);
+        assert_eq!(polls_during(50, wanted, |_| Answer::Fine).await.0, [0, 10, 20, 21, 23, 25, 35, 45]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failed_looks_back_off_and_a_good_one_restores_the_rhythm() {
-        let (looks, reported) =
-            looks_during(200, wanted(1, 1), |nth| if nth <= 4 { Answer::Fails } else { Answer::Fine }).await;
-        let pauses: Vec<_> = looks.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    async fn failed_polls_back_off_and_a_good_one_restores_the_rhythm() {
+        let (polls, reported) =
+            polls_during(200, wanted(1, 1), |nth| if nth <= 4 { Answer::Fails } else { Answer::Fine }).await;
+        let pauses: Vec<_> = polls.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(pauses[..4].iter().all(|pause| (8..=18).contains(pause)), "{pauses:?}");
         assert!(pauses[4..].iter().all(|pause| *pause == 10), "{pauses:?}");
-        assert!(matches!(reported[0], Input::LookFailed { trouble: Trouble::Failing, .. }));
+        assert!(matches!(reported[0], Input::PollFailed { kind: FailureKind::Error, .. }));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_look_that_hangs_is_reported_and_does_not_hold_up_the_next() {
-        let (looks, reported) = looks_during(60, wanted(1, 1), |_| Answer::Hangs).await;
-        assert!(looks.len() >= 3, "{looks:?}");
-        assert!(matches!(reported[1], Input::LookFailed { trouble: Trouble::TimedOut, .. }));
+    async fn a_poll_that_hangs_is_reported_and_does_not_hold_up_the_next() {
+        let (polls, reported) = polls_during(60, wanted(1, 1), |_| Answer::Hangs).await;
+        assert!(polls.len() >= 3, "{polls:?}");
+        assert!(matches!(reported[1], Input::PollFailed { kind: FailureKind::Timeout, .. }));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_look_found_before_it_hung_is_reported_before_its_failure() {
-        let (_, reported) = looks_during(8, wanted(9, 1), |_| Answer::Hangs).await;
-        let [Input::Swept { sweep, .. }, Input::LookFailed { .. }, ..] = reported.as_slice() else {
+    async fn what_a_poll_found_before_it_hung_is_reported_before_its_failure() {
+        let (_, reported) = polls_during(8, wanted(9, 1), |_| Answer::Hangs).await;
+        let [Input::Polled { poll, .. }, Input::PollFailed { .. }, ..] = reported.as_slice() else {
             panic!("{reported:?}")
         };
-        assert_eq!((sweep.revision, sweep.watermark, sweep.reading.records), (9, None, 3));
-        assert_eq!((sweep.started, sweep.finished), (t(1_000), t(1_005)));
+        assert_eq!((poll.revision, poll.watermark, poll.stats.records), (9, None, 3));
+        assert_eq!((poll.started, poll.finished), (t(1_000), t(1_005)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_source_is_left_alone_as_it_asks_but_no_longer_than_a_minute() {
         let patient =
-            |nth| if nth == 1 { Answer::AsksForPeace(Duration::from_secs(40)) } else { Answer::Fine };
-        assert_eq!(looks_during(65, wanted(1, 1), patient).await.0, [0, 40, 50, 60]);
-        let deaf = |nth| if nth == 1 { Answer::AsksForPeace(Duration::MAX) } else { Answer::Fine };
-        assert_eq!(looks_during(75, wanted(1, 1), deaf).await.0, [0, 60, 70]);
+            |nth| if nth == 1 { Answer::AsksForPause(Duration::from_secs(40)) } else { Answer::Fine };
+        assert_eq!(polls_during(65, wanted(1, 1), patient).await.0, [0, 40, 50, 60]);
+        let deaf = |nth| if nth == 1 { Answer::AsksForPause(Duration::MAX) } else { Answer::Fine };
+        assert_eq!(polls_during(75, wanted(1, 1), deaf).await.0, [0, 60, 70]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_look_that_could_not_read_all_is_followed_by_none_before_its_time() {
+    async fn a_poll_that_could_not_read_all_is_followed_by_none_before_its_time() {
         let wanted = Wanted { checkpoints: vec![t(1_003), t(1_017)].into(), ..wanted(1, 1) };
-        let looks =
-            looks_during(45, wanted, |nth| if nth < 3 { Answer::Incomplete } else { Answer::Fine }).await.0;
-        assert_eq!(looks, [0, 10, 20, 30, 40]);
+        let polls =
+            polls_during(45, wanted, |nth| if nth < 3 { Answer::Incomplete } else { Answer::Fine }).await.0;
+        assert_eq!(polls, [0, 10, 20, 30, 40]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_schema_is_reported_when_it_changes_and_also_if_the_looks_fail() {
+    async fn a_schema_is_reported_when_it_changes_and_also_if_the_polls_fail() {
         for answer in [|_| Answer::Fine, |_| Answer::Fails] {
-            let (looks, reported) = looks_during(120, wanted(1, 1), answer).await;
-            assert!(looks.len() > 4, "{looks:?}");
+            let (polls, reported) = polls_during(120, wanted(1, 1), answer).await;
+            assert!(polls.len() > 4, "{polls:?}");
             let columns = reported.iter().filter_map(|input| match input {
                 Input::SchemaRead { schema, .. } => Some(schema.columns.len()),
                 _ => None,

@@ -75,12 +75,12 @@ pub struct Opened {
     /// It.
     pub store: Store,
     /// The damaged file that was in its place, if there was one.
-    pub set_aside: Option<SetAside>,
+    pub quarantine: Option<Quarantined>,
 }
 
 /// A damaged file that made way for a fresh one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetAside {
+pub struct Quarantined {
     /// Where it is now.
     pub path: PathBuf,
     /// What is wrong with it.
@@ -174,7 +174,7 @@ pub enum StoreError {
     #[error("the store is damaged: {0}")]
     Corrupt(String),
     #[error("could not move the damaged store aside to {}", .to.display())]
-    SetAside { to: PathBuf, source: std::io::Error },
+    Quarantined { to: PathBuf, source: std::io::Error },
     #[error("a trace cannot be written as JSON")]
     Json(#[from] serde_json::Error),
     #[error("could not read or write the store")]
@@ -191,7 +191,7 @@ impl StoreError {
             | Self::Full(_)
             | Self::ReadOnly(_)
             | Self::Corrupt(_)
-            | Self::SetAside { .. }
+            | Self::Quarantined { .. }
             | Self::Json(_)
             | Self::Other(_) => false,
         }
@@ -228,11 +228,11 @@ impl Store {
         }
         let damage = match Self::try_open(path, topology.clone()) {
             Err(StoreError::Corrupt(damage)) => damage,
-            other => return other.map(|store| Opened { store, set_aside: None }),
+            other => return other.map(|store| Opened { store, quarantine: None }),
         };
-        let aside = set_aside(path, now)?;
+        let aside = quarantine(path, now)?;
         let store = Self::try_open(path, topology)?;
-        Ok(Opened { store, set_aside: Some(SetAside { path: aside, damage }) })
+        Ok(Opened { store, quarantine: Some(Quarantined { path: aside, damage }) })
     }
 
     fn try_open(path: &Path, topology: Arc<Topology>) -> Result<Self, StoreError> {
@@ -467,7 +467,7 @@ fn id_of(row: &Row<'_>) -> rusqlite::Result<TraceId> {
 }
 
 /// Moves a damaged database aside, with the logs that belong to it.
-fn set_aside(path: &Path, now: Timestamp) -> Result<PathBuf, StoreError> {
+fn quarantine(path: &Path, now: Timestamp) -> Result<PathBuf, StoreError> {
     let beside = |base: &Path, suffix: &str| {
         let mut name = base.as_os_str().to_owned();
         name.push(suffix);
@@ -476,13 +476,13 @@ fn set_aside(path: &Path, now: Timestamp) -> Result<PathBuf, StoreError> {
     let to = beside(path, &now.strftime(".corrupt-%Y%m%dT%H%M%S%.6fZ"));
     if to.exists() {
         let source = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
-        return Err(StoreError::SetAside { to, source });
+        return Err(StoreError::Quarantined { to, source });
     }
     for suffix in ["-wal", "-shm", "-journal", ""] {
         let from = beside(path, suffix);
         if from.exists() {
             let to = beside(&to, suffix);
-            std::fs::rename(from, &to).map_err(|source| StoreError::SetAside { to, source })?;
+            std::fs::rename(from, &to).map_err(|source| StoreError::Quarantined { to, source })?;
         }
     }
     Ok(to)

@@ -14,8 +14,8 @@ use crate::domain::outcome::Outcome;
 use crate::domain::sighting::Locator;
 use crate::domain::tag::{Claim, InstanceCode, Purpose, Tag, TenantCode, TenantPrefix, TraceId};
 use crate::domain::time::{Interval, Timestamp};
-use crate::domain::topology::{StageId, Stretch, TenantId, Topology};
-use crate::domain::trace::{Afterwards, Arrival, Hop, Judgement, Origin, Put, Trace, Visit};
+use crate::domain::topology::{HopRange, StageId, TenantId, Topology};
+use crate::domain::trace::{Arrival, FoundLate, Hop, Judgement, Origin, Put, Trace, Visit};
 
 /// All of a trace that has no column.
 #[derive(Serialize, Deserialize)]
@@ -102,9 +102,9 @@ struct VisitRecord {
     #[serde(default, skip_serializing_if = "is_default")]
     absent_until: Option<i64>,
     #[serde(default, skip_serializing_if = "is_default")]
-    looks_in_vain: u32,
+    empty_polls: u32,
     #[serde(default, skip_serializing_if = "is_default")]
-    unseen_gap: bool,
+    gap_since_poll: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     copies: Vec<String>,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -196,8 +196,8 @@ impl Record {
                 Judgement::Unjudged => JudgementRecord::Unjudged,
             },
             ended: trace.ended.as_ref().map(ended),
-            came_late: trace.afterwards == Some(Afterwards::Late),
-            found_in_time: trace.afterwards == Some(Afterwards::InTime),
+            came_late: trace.found_late == Some(FoundLate::Late),
+            found_in_time: trace.found_late == Some(FoundLate::InTime),
             origin: match trace.origin {
                 Origin::Planned => OriginRecord::Planned,
                 Origin::Restored => OriginRecord::Restored,
@@ -260,9 +260,9 @@ impl Record {
                     Timestamp::from_micros(end.at),
                 )),
             },
-            afterwards: match (self.came_late, self.found_in_time) {
-                (true, _) => Some(Afterwards::Late),
-                (false, true) => Some(Afterwards::InTime),
+            found_late: match (self.came_late, self.found_in_time) {
+                (true, _) => Some(FoundLate::Late),
+                (false, true) => Some(FoundLate::InTime),
                 (false, false) => None,
             },
             origin: match self.origin {
@@ -283,8 +283,8 @@ fn outcome_out(outcome: &Outcome, map: &Topology) -> OutcomeRecord {
     match outcome {
         Outcome::Delivered => OutcomeRecord::Delivered,
         Outcome::Late => OutcomeRecord::Late,
-        Outcome::Lost(stretch) => {
-            OutcomeRecord::Lost { first: name(stretch.first), last: name(stretch.last) }
+        Outcome::Lost(hop_range) => {
+            OutcomeRecord::Lost { first: name(hop_range.first), last: name(hop_range.last) }
         }
         Outcome::DeadLettered(stage) => OutcomeRecord::DeadLettered { stage: name(*stage) },
         Outcome::Unobserved => OutcomeRecord::Unobserved,
@@ -298,19 +298,19 @@ fn outcome_in(outcome: OutcomeRecord, map: &Topology) -> Option<Outcome> {
     Some(match outcome {
         OutcomeRecord::Delivered => Outcome::Delivered,
         OutcomeRecord::Late => Outcome::Late,
-        OutcomeRecord::Lost { first, last } => Outcome::Lost(stretch_in(&first, &last, map)),
+        OutcomeRecord::Lost { first, last } => Outcome::Lost(hop_range_in(&first, &last, map)),
         OutcomeRecord::DeadLettered { stage } => Outcome::DeadLettered(stage_named(&stage, map)?),
         OutcomeRecord::Unobserved => Outcome::Unobserved,
         OutcomeRecord::Refused { reason } => Outcome::Refused(reason.into()),
     })
 }
 
-fn stretch_in(first: &str, last: &str, map: &Topology) -> Stretch {
-    let whole = Stretch { first: map.main_path()[0], last: map.end() };
+fn hop_range_in(first: &str, last: &str, map: &Topology) -> HopRange {
+    let whole = HopRange { first: map.main_path()[0], last: map.end() };
     let place = |name: &str| map.main_path().iter().position(|stage| &*map.stage(*stage).name == name);
     match (place(first), place(last)) {
         (Some(from), Some(to)) if from <= to => {
-            Stretch { first: map.main_path()[from], last: map.main_path()[to] }
+            HopRange { first: map.main_path()[from], last: map.main_path()[to] }
         }
         _ => whole,
     }
@@ -331,8 +331,8 @@ fn visit_out(visit: &Visit) -> VisitRecord {
             },
         }),
         absent_until: visit.absent_until.map(Timestamp::micros),
-        looks_in_vain: visit.looks_in_vain,
-        unseen_gap: visit.unseen_gap,
+        empty_polls: visit.empty_polls,
+        gap_since_poll: visit.gap_since_poll,
         copies: visit.copies.iter().map(ToString::to_string).collect(),
         hop: match visit.hop {
             Hop::Open => HopRecord::Open,
@@ -367,8 +367,8 @@ fn visit_in(visit: VisitRecord) -> Visit {
             },
         }),
         absent_until: visit.absent_until.map(Timestamp::from_micros),
-        looks_in_vain: visit.looks_in_vain,
-        unseen_gap: visit.unseen_gap,
+        empty_polls: visit.empty_polls,
+        gap_since_poll: visit.gap_since_poll,
         copies: visit.copies.into_iter().map(Locator::new).collect(),
         hop: match visit.hop {
             HopRecord::Open => Hop::Open,

@@ -9,7 +9,7 @@ use super::page::Head;
 use super::view::{Lane, One, Presence, StageSource, TraceView};
 use super::waterfall::{self, Axis, Waterfall};
 use super::words;
-use crate::domain::evidence::LookUp;
+use crate::domain::evidence::Lookup;
 use crate::domain::outcome::Outcome;
 use crate::domain::tag::MARKER;
 use crate::domain::time::Timestamp;
@@ -52,12 +52,12 @@ struct StageCard {
     tone: &'static str,
     facts: Vec<(&'static str, String)>,
     copies: Vec<Copy>,
-    look_ups: Vec<LookUp>,
+    lookups: Vec<Lookup>,
 }
 
 struct Copy {
     locator: String,
-    look_ups: Vec<LookUp>,
+    lookups: Vec<Lookup>,
 }
 
 struct Moment {
@@ -161,9 +161,9 @@ impl StageCard {
             copies: source
                 .copies
                 .iter()
-                .map(|(locator, look_ups)| Copy { locator: locator.clone(), look_ups: look_ups.clone() })
+                .map(|(locator, lookups)| Copy { locator: locator.clone(), lookups: lookups.clone() })
                 .collect(),
-            look_ups: source.look_ups.clone(),
+            lookups: source.lookups.clone(),
         }
     }
 }
@@ -200,11 +200,11 @@ fn facts(lane: &Lane<'_>) -> Vec<(&'static str, String)> {
     if let Some(until) = visit.absent_until {
         facts.push(("proven absent until", words::instant(until)));
     }
-    if visit.looks_in_vain > 0 || visit.arrival.is_none() {
-        let looks = usize::try_from(visit.looks_in_vain).unwrap_or(usize::MAX);
-        facts.push(("looked in vain", words::count(looks, "time", "times")));
+    if visit.empty_polls > 0 || visit.arrival.is_none() {
+        let polls = usize::try_from(visit.empty_polls).unwrap_or(usize::MAX);
+        facts.push(("looked in vain", words::count(polls, "time", "times")));
     }
-    if visit.unseen_gap {
+    if visit.gap_since_poll {
         facts.push(("gap", "the stage could not be read for a while after the last look in vain".to_owned()));
     }
     facts
@@ -252,9 +252,9 @@ fn timeline(view: &TraceView<'_>, now: Timestamp, slo: Duration) -> Vec<Moment> 
         } else if let (Some(until), Presence::Overdue { .. } | Presence::Never { .. }) =
             (lane.visit.absent_until, &lane.presence)
         {
-            let looks = usize::try_from(lane.visit.looks_in_vain).unwrap_or(usize::MAX);
-            let looks = words::count(looks, "look", "looks");
-            moments.push((until, format!("still not at {name}, after {looks}")));
+            let polls = usize::try_from(lane.visit.empty_polls).unwrap_or(usize::MAX);
+            let polls = words::count(polls, "look", "looks");
+            moments.push((until, format!("still not at {name}, after {polls}")));
         }
         if let Presence::Blind { since } = lane.presence {
             moments.push((since, format!("{name} could not be read from here on")));

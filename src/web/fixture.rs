@@ -10,7 +10,7 @@ use crate::cloud::account::Account;
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::evidence::Evidence;
 use crate::domain::kind::Kind;
-use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble};
+use crate::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};
 use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::{Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology};
@@ -75,7 +75,7 @@ impl World {
             give_up: s(900),
             grace: s(300),
             blind_after: s(30),
-            ride: s(120),
+            recheck_for: s(120),
             max_in_flight: 1_000,
             remember: 1_000,
             remember_failures: 50,
@@ -95,7 +95,7 @@ impl World {
                 }
             }
             for source in self.map.clone().source_ids() {
-                self.look(source, now, second, script);
+                self.poll(source, now, second, script);
             }
             self.tracker.apply(Input::Tick, now);
         }
@@ -147,7 +147,7 @@ impl World {
         self.sent.push((tag, tenant, times, weather.leaks_to));
     }
 
-    fn look(&mut self, source: SourceId, now: Timestamp, second: u64, script: Script) {
+    fn poll(&mut self, source: SourceId, now: Timestamp, second: u64, script: Script) {
         let wanted = self.tracker.wanted(source);
         if wanted.waiting.is_empty() {
             return;
@@ -158,7 +158,7 @@ impl World {
             .iter()
             .find_map(|tenant| script(second, *tenant).blind.filter(|(stage, _)| *stage == spec.stage));
         if let Some((_, why)) = blind {
-            let failed = Input::LookFailed { source, trouble: Trouble::Denied, detail: why.into() };
+            let failed = Input::PollFailed { source, kind: FailureKind::Denied, detail: why.into() };
             self.tracker.apply(failed, now);
             return;
         }
@@ -175,15 +175,15 @@ impl World {
                 sightings.push(sighting(tag, spec.stage, *at, end));
             }
         }
-        let sweep = Sweep {
+        let poll = Poll {
             revision: wanted.revision,
             started: now,
             finished: end,
             watermark: Some(now),
             sightings,
-            reading: Reading::default(),
+            stats: ReadStats::default(),
         };
-        self.tracker.apply(Input::Swept { source, sweep }, end);
+        self.tracker.apply(Input::Polled { source, poll }, end);
     }
 }
 

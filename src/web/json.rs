@@ -72,7 +72,7 @@ struct Also {
 
 #[derive(Serialize, Debug)]
 struct HopJson {
-    hop: String,
+    stage: String,
     side: bool,
     p50: Option<QuantileJson>,
     p95: Option<QuantileJson>,
@@ -123,7 +123,7 @@ struct TraceJson {
     ended_at: Option<String>,
     lost_at: Option<String>,
     reason: Option<String>,
-    waiting_for: Option<String>,
+    next_stage: Option<String>,
     latency_seconds: Option<f64>,
     uncertainty_seconds: Option<f64>,
     judgement: &'static str,
@@ -140,14 +140,14 @@ struct Stage {
     latest: Option<String>,
     width_seconds: Option<f64>,
     noticed_at: Option<String>,
-    hop: &'static str,
+    hop_state: &'static str,
     hop_latency_seconds: Option<f64>,
     target_seconds: Option<f64>,
     age_seconds: Option<f64>,
     copies: Vec<String>,
     integrity: Option<&'static str>,
     kept_bytes: Option<usize>,
-    looks_in_vain: u32,
+    empty_polls: u32,
     absent_until: Option<String>,
 }
 
@@ -169,12 +169,12 @@ struct Source {
     owner: String,
     state: &'static str,
     since: Option<String>,
-    trouble: Option<&'static str>,
+    failure: Option<&'static str>,
     reason: Option<String>,
-    failed_looks: u64,
+    failed_polls: u64,
     waiting: usize,
     watermark: Option<String>,
-    watermark_age_seconds: Option<f64>,
+    watermark_age_seconds: f64,
     last_answer: Option<String>,
     behind_seconds: Option<f64>,
     drift: Option<Vec<DriftJson>>,
@@ -220,7 +220,7 @@ impl Recent {
             traces: view.traces.iter().map(TraceJson::new).collect(),
             failures: view.failures.iter().map(TraceJson::new).collect(),
             violations: view.violations.iter().map(ViolationJson::new).collect(),
-            sources: view.sources.iter().map(|source| Source::new(source, view.at)).collect(),
+            sources: view.sources.iter().map(Source::new).collect(),
         }
     }
 }
@@ -286,7 +286,7 @@ impl HopJson {
     fn new(figures: &HopFigures) -> Self {
         let quantile = |index: usize| figures.quantiles.map(|all| QuantileJson::new(all[index]));
         Self {
-            hop: match figures.stage {
+            stage: match figures.stage {
                 Some(_) => figures.name.to_string(),
                 None => "end_to_end".to_owned(),
             },
@@ -361,7 +361,7 @@ impl TraceJson {
             ended_at: trace.ended.as_ref().map(|(_, at)| rfc3339(*at)),
             lost_at: view.lost_at.clone(),
             reason,
-            waiting_for: view.waiting_for.as_deref().map(str::to_owned),
+            next_stage: view.next_stage.as_deref().map(str::to_owned),
             latency_seconds: view.latency.map(|latency| latency.as_secs_f64()),
             uncertainty_seconds: view.arrival.map(|at| at.width().as_secs_f64()),
             judgement: judgement(trace.judgement),
@@ -398,14 +398,14 @@ impl Stage {
             latest: arrival.map(|arrival| rfc3339(arrival.interval.latest)),
             width_seconds: arrival.map(|arrival| arrival.interval.width().as_secs_f64()),
             noticed_at: arrival.map(|arrival| rfc3339(arrival.noticed_at)),
-            hop: hop(visit.hop),
+            hop_state: hop(visit.hop),
             hop_latency_seconds: lane.latency().map(|latency| latency.as_secs_f64()),
             target_seconds: lane.target.map(|target| target.as_secs_f64()),
             age_seconds: age.map(|age| age.as_secs_f64()),
             copies: visit.copies.iter().map(ToString::to_string).collect(),
             integrity,
             kept_bytes,
-            looks_in_vain: visit.looks_in_vain,
+            empty_polls: visit.empty_polls,
             absent_until: visit.absent_until.map(rfc3339),
         }
     }
@@ -425,7 +425,7 @@ impl ViolationJson {
 }
 
 impl Source {
-    fn new(view: &view::Source, now: Timestamp) -> Self {
+    fn new(view: &view::Source) -> Self {
         let drifted = view.drifted.as_ref();
         Self {
             source: view.name.to_string(),
@@ -434,12 +434,12 @@ impl Source {
             owner: view.owner.to_string(),
             state: view.state.word(),
             since: view.since.map(rfc3339),
-            trouble: view.trouble,
+            failure: view.failure,
             reason: (!view.reason.is_empty()).then(|| view.reason.clone()),
-            failed_looks: view.failed_looks,
+            failed_polls: view.failed_polls,
             waiting: view.waiting,
             watermark: view.watermark.map(rfc3339),
-            watermark_age_seconds: view.watermark.map(|mark| now.since(mark).as_secs_f64()),
+            watermark_age_seconds: view.watermark_age.as_secs_f64(),
             last_answer: view.last_answer.map(rfc3339),
             behind_seconds: view.behind.map(|behind| behind.as_secs_f64()),
             drift: drifted.map(|drifted| drifted.changes.iter().map(DriftJson::new).collect()),

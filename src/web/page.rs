@@ -30,7 +30,7 @@ pub(crate) fn page(template: &impl Template) -> Response {
 /// A page that says why there is no other.
 #[derive(Template)]
 #[template(path = "trouble.html")]
-pub(crate) struct Trouble {
+pub(crate) struct FailureKind {
     pub(crate) head: Head,
     pub(crate) title: String,
     pub(crate) said: Vec<String>,

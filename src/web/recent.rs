@@ -163,7 +163,7 @@ impl Page {
         let (troubled, healthy) = sources
             .into_iter()
             .map(|source| SourceLine::new(source, now))
-            .partition(|line| line.state.is_troubled());
+            .partition(|line| line.state.is_failing());
         let admitted = view.sources.iter().filter(|source| source.admitted);
         let scale = common_scale(&view.traces);
         let open = view.tenants.len() <= TENANTS_OPEN;

@@ -9,7 +9,7 @@ use axum::routing::get;
 
 use super::app::{App, RUNBOOK};
 use super::filter::{Filter, FilterError};
-use super::page::{Head, SCRIPT, STYLE, Trouble, page};
+use super::page::{FailureKind, Head, SCRIPT, STYLE, page};
 use super::view::{self, Mark, One, Recent};
 use super::{accept, detail, json, recent, runbook, words};
 use crate::metrics::Format;
@@ -33,7 +33,7 @@ pub fn router(app: App) -> Router {
         .route("/static/page.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
         .route("/static/live.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
         .route("/static/icon/{name}", get(icon))
-        .fallback(nowhere)
+        .fallback(not_found)
         .layer(map_response(with_headers))
         .with_state(app)
 }
@@ -145,7 +145,7 @@ fn asset(kind: &'static str, body: &'static str) -> Response {
     ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, FOR_A_DAY)], body).into_response()
 }
 
-async fn nowhere(State(app): State<App>, headers: HeaderMap) -> Response {
+async fn not_found(State(app): State<App>, headers: HeaderMap) -> Response {
     let said = "There are /traces/recent, /traces/{id}, /runbook, /metrics, /healthz, /readyz and /config.";
     Form::of(&[], &headers).fail(&app, StatusCode::NOT_FOUND, "There is nothing here", vec![said.to_owned()])
 }
@@ -185,7 +185,7 @@ impl Form {
             Self::Json => Json(json::Failure { error: said.join(" ") }).into_response(),
             Self::Page => {
                 let head = Head::new(app, title, Mark::Pending);
-                page(&Trouble { head, title: title.to_owned(), said })
+                page(&FailureKind { head, title: title.to_owned(), said })
             }
         };
         (status, body).into_response()

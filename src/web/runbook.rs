@@ -65,18 +65,18 @@ fn anchor(heading: &str) -> String {
 mod tests {
     use super::*;
     use crate::domain::quantile::Quantile;
-    use crate::domain::topology::{StageId, Stretch};
+    use crate::domain::topology::{HopRange, StageId};
     use crate::domain::verdict::Condition;
 
     #[test]
     fn every_condition_that_asks_for_a_deed_has_a_chapter_that_is_there() {
         let page = render(TEXT);
-        let (stage, hop) = (StageId(0), Stretch { first: StageId(0), last: StageId(0) });
+        let (stage, hop) = (StageId(0), HopRange { first: StageId(0), last: StageId(0) });
         let conditions = [
             Condition::Leaking { stage, found_in: "".into() },
             Condition::NotInjecting { reason: "".into() },
             Condition::CannotSee { stage, reason: "".into() },
-            Condition::CannotSeeBranch { stage, reason: "".into() },
+            Condition::CannotSeeSideStage { stage, reason: "".into() },
             Condition::Stuck { hop: stage, waiting: 1 },
             Condition::Losing { hop, lost: 1, of: 2 },
             Condition::Slow { p95: Quantile::MoreThan(std::time::Duration::from_secs(30)) },

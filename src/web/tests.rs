@@ -212,7 +212,7 @@ async fn one_trace_tells_its_story() {
 }
 
 #[tokio::test]
-async fn a_blind_stage_makes_no_canary_look_lost() {
+async fn a_blind_stage_makes_no_canary_appear_lost() {
     let app = app(after(25, blind));
     let answer = json(&app, "/traces/recent?limit=1").await;
     assert_eq!(answer["tenants"][0]["verdict"]["condition"], "cannot_see");
@@ -278,7 +278,7 @@ async fn an_id_is_taken_in_every_form_that_people_paste() {
 }
 
 #[tokio::test]
-async fn an_unknown_trace_is_answered_with_where_else_to_look() {
+async fn an_unknown_trace_is_answered_with_where_else_to_search() {
     let app = app(after(2, healthy));
     let answer = ask(&app, "GET", "/traces/01a2011db07470008c6c15cb9469fd2e", "application/json").await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);

@@ -92,7 +92,7 @@ async fn one_tenants_stream_that_is_denied_blinds_that_stage_of_that_tenant() {
     nothing_is_lost(&daemon).await;
     let said = daemon.said();
     assert!(
-        said.contains("cannot see stage tenant_stream") && said.contains("can see stage tenant_stream again")
+        said.contains("stage tenant_stream is blind") && said.contains("stage tenant_stream is visible again")
     );
 }
 

@@ -30,7 +30,7 @@ timeout = "5s"
     mishap(DOUBLING, StageEffect::Duplicate { probability: 1.0 });
     let daemon = stand.daemon(&[("PROBE_INTERVAL", "700ms")]).await;
     let at = |tenant| [("tenant", tenant), ("stage", "transfer")];
-    let hop = |tenant| [("tenant", tenant), ("hop", "transfer")];
+    let hop = |tenant| [("tenant", tenant), ("stage", "transfer")];
     let (recent, metrics) = daemon
         .until_seen("what happens to the copies shows", SOON, |_, metrics| {
             metrics.sum("traceprobe_missing_hops_total", &hop(LOSSY)) >= 2.0

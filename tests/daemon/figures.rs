@@ -25,7 +25,7 @@ async fn of_one_moment(daemon: &Daemon) -> (Recent, Metrics) {
             metrics.sum("traceprobe_e2e_latency_seconds_count", &[]),
         ]
     };
-    let looking = async {
+    let polling = async {
         loop {
             let before = daemon.metrics().await;
             // The snapshot that the page shows may be a quarter of a second old.
@@ -37,7 +37,7 @@ async fn of_one_moment(daemon: &Daemon) -> (Recent, Metrics) {
             }
         }
     };
-    tokio::time::timeout(SOON, looking).await.expect("there is never a quiet moment")
+    tokio::time::timeout(SOON, polling).await.expect("there is never a quiet moment")
 }
 
 fn close(one: f64, other: f64) -> bool {
@@ -71,14 +71,14 @@ async fn histograms_hold_what_the_page_shows() {
         both("traceprobe_arrival_uncertainty_seconds", seen.iter().map(width).sum());
         both("traceprobe_detection_delay_seconds", seen.iter().map(delay).sum());
 
-        let hop = [("hop", stage)];
+        let hop = [("stage", stage)];
         let took: Vec<f64> = seen.iter().filter_map(|at| at.hop_latency_seconds).collect();
         assert_eq!(metrics.sum("traceprobe_hop_latency_seconds_count", &hop), took.len() as f64, "{stage}");
         let sum = metrics.sum("traceprobe_hop_latency_seconds_sum", &hop);
         assert!(close(sum, took.iter().sum()), "{stage}: {sum}, {took:?}");
         for bound in ["0.05", "0.25", "1.0", "5.0"] {
             let within = took.iter().filter(|took| **took <= bound.parse().unwrap()).count();
-            let bucket = [("hop", stage), ("le", bound)];
+            let bucket = [("stage", stage), ("le", bound)];
             assert_eq!(
                 metrics.sum("traceprobe_hop_latency_seconds_bucket", &bucket),
                 within as f64,
@@ -95,28 +95,28 @@ async fn a_hop_past_its_target_is_counted_before_it_is_made() {
     let keys =
         [("PROBE_INTERVAL", "1s"), ("PROBE_SLO", "60s"), ("PROBE_CRITICAL", "60s"), ("PROBE_GIVE_UP", "5m")];
     let daemon = stand.daemon(&keys).await;
-    let hop = [("hop", "tenant_stream")];
+    let hop = [("stage", "tenant_stream")];
     let hops = |recent: &Recent, as_what: &str| -> BTreeSet<String> {
-        let are_so = recent.traces.iter().filter(|trace| trace.stage("tenant_stream").hop == as_what);
+        let are_so = recent.traces.iter().filter(|trace| trace.stage("tenant_stream").hop_state == as_what);
         are_so.map(|trace| trace.id.clone()).collect()
     };
     let (recent, metrics) = daemon
         .until_seen("hops are overdue", SOON, |recent, metrics| {
-            let waits = recent.in_flight().any(|trace| trace.waiting_for.as_deref() == Some("tenant_stream"));
+            let waits = recent.in_flight().any(|trace| trace.next_stage.as_deref() == Some("tenant_stream"));
             let counted = metrics.sum("traceprobe_hop_latency_seconds_count", &hop);
             waits && counted >= 3.0 && hops(recent, "overdue").len() >= 3
         })
         .await;
     // The target is a second, and nothing came within it or at all.
     for bound in ["1.0", "60.0"] {
-        let within = [("hop", "tenant_stream"), ("le", bound)];
+        let within = [("stage", "tenant_stream"), ("le", bound)];
         assert_eq!(metrics.sum("traceprobe_hop_latency_seconds_bucket", &within), 0.0);
     }
     assert_eq!(metrics.sum("traceprobe_e2e_latency_seconds_count", &[]), 0.0);
     // The oldest is known by the hop that it waits for.
-    let oldest = metrics.sum("traceprobe_oldest_in_flight_seconds", &[("waiting_for", "tenant_stream")]);
+    let oldest = metrics.sum("traceprobe_oldest_in_flight_seconds", &[("next_stage", "tenant_stream")]);
     assert!(oldest >= 1.0, "{oldest}");
-    assert_eq!(metrics.sum("traceprobe_oldest_in_flight_seconds", &[("waiting_for", "bigquery")]), 0.0);
+    assert_eq!(metrics.sum("traceprobe_oldest_in_flight_seconds", &[("next_stage", "bigquery")]), 0.0);
     let overdue = hops(&recent, "overdue");
 
     stand.sandbox.clear_all();
@@ -130,8 +130,9 @@ async fn a_hop_past_its_target_is_counted_before_it_is_made() {
         let before = |trace: &&page::Trace| {
             Timestamp::parse_rfc3339(&trace.planned_at).expect("it is an instant") <= counted_at
         };
-        let made =
-            |trace: &&page::Trace| ["measured", "overdue"].contains(&&*trace.stage("tenant_stream").hop);
+        let made = |trace: &&page::Trace| {
+            ["measured", "overdue"].contains(&&*trace.stage("tenant_stream").hop_state)
+        };
         recent.traces.iter().filter(before).filter(made).count() as f64 >= counted
     };
     let what = format!("{counted} hops were each counted once");

@@ -36,7 +36,7 @@ fn reported(recent: &Recent) -> BTreeSet<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leak_is_on_metric_page_and_log_with_the_first_look_that_covers_it() {
+async fn a_leak_is_on_metric_page_and_log_with_the_first_poll_that_covers_it() {
     let stand = Stand::brisk(2).await;
     let daemon = stand.daemon(&[("PROBE_INTERVAL", "1s")]).await;
     daemon.until("all is well", SOON, |recent| recent.ended("delivered") >= 4).await;
@@ -47,7 +47,7 @@ async fn a_leak_is_on_metric_page_and_log_with_the_first_look_that_covers_it() {
     }
 
     let mut at_every_stage = BTreeSet::new();
-    let look = async {
+    let poll = async {
         while at_every_stage.len() < STAGES.len() {
             let recent = daemon.recent().await;
             // Log and metrics are read after the page, so that they know all that it says.
@@ -73,7 +73,7 @@ async fn a_leak_is_on_metric_page_and_log_with_the_first_look_that_covers_it() {
             }
         }
     };
-    let within = tokio::time::timeout(SOON, look).await;
+    let within = tokio::time::timeout(SOON, poll).await;
     assert!(within.is_ok(), "only {at_every_stage:?} showed leaks; it said: {}", daemon.said());
 
     let (recent, metrics) = (daemon.recent().await, daemon.metrics().await);

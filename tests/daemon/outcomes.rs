@@ -17,7 +17,7 @@ fn ended(metrics: &Metrics, tenant: &str, outcome: &str) -> f64 {
 const LOSSY: &str = "acme";
 const DOUBLING: &str = "globex";
 const LEAKING: &str = "initech";
-const SET_ASIDE: &str = "umbrella";
+const QUARANTINED: &str = "umbrella";
 const DAMAGED: &str = "hooli";
 const WELL: &str = "stark";
 
@@ -28,7 +28,7 @@ async fn each_mishap_has_its_name_and_stays_with_its_tenant() {
     mishap(LOSSY, Stage::Transit, StageEffect::Lose { probability: 1.0 });
     mishap(DOUBLING, Stage::Archive, StageEffect::Duplicate { probability: 1.0 });
     mishap(LEAKING, Stage::Archive, StageEffect::Leak { probability: 1.0, into: WELL.to_owned() });
-    mishap(SET_ASIDE, Stage::Transit, StageEffect::DeadLetter { probability: 1.0 });
+    mishap(QUARANTINED, Stage::Transit, StageEffect::DeadLetter { probability: 1.0 });
     let damage = Damage::Mangle;
     mishap(DAMAGED, Stage::Archive, StageEffect::Corrupt { probability: 1.0, damage });
     let keys =
@@ -39,14 +39,14 @@ async fn each_mishap_has_its_name_and_stays_with_its_tenant() {
             ended(metrics, LOSSY, "lost") >= 3.0
                 && of(metrics, "traceprobe_duplicates_total", DOUBLING) >= 3.0
                 && of(metrics, "traceprobe_isolation_violations_total", LEAKING) >= 3.0
-                && ended(metrics, SET_ASIDE, "dead_lettered") >= 3.0
+                && ended(metrics, QUARANTINED, "dead_lettered") >= 3.0
                 && of(metrics, "traceprobe_corrupted_total", DAMAGED) >= 3.0
                 && ended(metrics, WELL, "delivered") >= 3.0
         })
         .await;
 
     // Lost where it was lost, and nowhere else.
-    let at = |tenant, hop| metrics.sum("traceprobe_lost_total", &[("tenant", tenant), ("hop", hop)]);
+    let at = |tenant, hop| metrics.sum("traceprobe_lost_total", &[("tenant", tenant), ("stage", hop)]);
     assert_eq!(at(LOSSY, "transit"), of(&metrics, "traceprobe_lost_total", LOSSY));
     let trace = recent.of(LOSSY).find(|trace| trace.outcome == "lost").expect("one is lost");
     assert_eq!(trace.lost_at.as_deref(), Some("transit"));
@@ -67,7 +67,7 @@ async fn each_mishap_has_its_name_and_stays_with_its_tenant() {
     assert_eq!(recent.verdict(LEAKING).condition, "leaking", "{:?}", recent.verdict(LEAKING));
 
     let trace =
-        recent.of(SET_ASIDE).find(|trace| trace.outcome == "dead_lettered").expect("one is set aside");
+        recent.of(QUARANTINED).find(|trace| trace.outcome == "dead_lettered").expect("one is set aside");
     assert_eq!(trace.lost_at.as_deref(), Some("dead_letter"));
     assert_eq!(trace.stage("dead_letter").presence, "seen");
 
@@ -133,7 +133,7 @@ async fn a_put_whose_answer_was_cut_off_is_delivered_and_its_second_copy_is_ours
     let (recent, metrics) = daemon
         .until_seen("a doubled canary is delivered", SOON, |recent, metrics| {
             recent.traces.iter().any(|trace| trace.doubled_by_us && trace.outcome == "delivered")
-                && of(metrics, "traceprobe_own_duplicates_total", "acme") >= 1.0
+                && of(metrics, "traceprobe_uncharged_copies_total", "acme") >= 1.0
         })
         .await;
     assert_eq!(metrics.sum("traceprobe_duplicates_total", &[]), 0.0, "charged to the pipeline");

@@ -7,18 +7,18 @@ use std::time::Duration;
 use traceprobe::domain::outcome::Outcome;
 use traceprobe::domain::tag::TraceId;
 use traceprobe::domain::time::Timestamp;
-use traceprobe::domain::trace::{Afterwards, Hop, Judgement, Trace};
+use traceprobe::domain::trace::{FoundLate, Hop, Judgement, Trace};
 
 use super::heard::{Entered, Entries, Heard};
 use super::history::*;
 use super::hops::Hopped;
 use super::judge::{AfterAll, Ending, Judged, Verdict, is_at_home, judge};
-use super::run::{self, RIDE};
+use super::run::{self, RECHECK_FOR};
 
 /// The first canary of a run about which anything is wrong, with all that is needed to see why.
 pub fn first_fault(seed: u64, canaries: usize, tally: &mut Tally) -> Option<String> {
     let run = run::run(seed, canaries);
-    tally.looks += run.history.log.iter().filter(|entry| matches!(entry.what, What::Looked(_))).count();
+    tally.polls += run.history.log.iter().filter(|entry| matches!(entry.what, What::PollAnswered(_))).count();
     tally.restarts += run.history.restarts.len();
     for which in 0..run.history.canaries.len() {
         if run.history.canaries[which].registered.is_none() {
@@ -39,7 +39,7 @@ pub fn first_fault(seed: u64, canaries: usize, tally: &mut Tally) -> Option<Stri
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     pub canaries: usize,
-    pub looks: usize,
+    pub polls: usize,
     pub restarts: usize,
     /// The probe was down when they should have left.
     pub never_planned: usize,
@@ -52,7 +52,7 @@ pub struct Tally {
     pub worth_the_wait: usize,
     /// Delivered, late, lost, dead-lettered, unobserved, refused.
     pub outcomes: [usize; 6],
-    pub lost_in_a_stretch: usize,
+    pub lost_in_a_hop_range: usize,
     /// Good, slow, overdue, unjudged, not judged.
     pub judged: [usize; 5],
     pub arrivals: usize,
@@ -76,7 +76,7 @@ impl Tally {
             Ending::Delivered => 0,
             Ending::Late => 1,
             Ending::Lost(first, last) => {
-                self.lost_in_a_stretch += usize::from(first != last);
+                self.lost_in_a_hop_range += usize::from(first != last);
                 2
             }
             Ending::DeadLettered => 3,
@@ -115,7 +115,7 @@ impl Tally {
         self.duplicates += verdict.duplicates.iter().sum::<usize>();
         self.corrupted += verdict.corrupted.iter().sum::<usize>();
         let violations = |entries: &Entries| entries.violations.iter().sum::<usize>();
-        self.violations += verdict.lives.values().map(violations).sum::<usize>();
+        self.violations += verdict.runs.values().map(violations).sum::<usize>();
     }
 
     /// Whether everything that can happen did.
@@ -129,7 +129,7 @@ impl Tally {
             self.worth_the_wait,
             self.moved_back,
             self.inversions,
-            self.lost_in_a_stretch,
+            self.lost_in_a_hop_range,
             self.duplicates,
             self.corrupted,
             self.violations,
@@ -165,7 +165,7 @@ impl Comparison<'_> {
         };
         self.against_the_judge(trace, &mut faults);
         self.against_the_truth(trace, &mut faults);
-        self.the_books(&mut faults);
+        self.the_ledger(&mut faults);
         self.what_rode_along(trace, &mut faults);
         faults
     }
@@ -190,9 +190,9 @@ impl Comparison<'_> {
             Judgement::Unjudged => Judged::Unjudged,
         };
         differ(faults, "judgement", judged, self.verdict.judged);
-        let after_all = trace.afterwards.map(|when| match when {
-            Afterwards::InTime => AfterAll::InTime,
-            Afterwards::Late => AfterAll::Late,
+        let after_all = trace.found_late.map(|when| match when {
+            FoundLate::InTime => AfterAll::InTime,
+            FoundLate::Late => AfterAll::Late,
         });
         differ(faults, "after all", after_all, self.verdict.after_all);
         let told = |when| usize::from(self.verdict.after_all == Some(when));
@@ -228,10 +228,10 @@ impl Comparison<'_> {
             Some(_) => (self.verdict.duplicates, none),
         };
         differ(faults, "duplicates", heard.duplicates, theirs);
-        differ(faults, "duplicates of our own", heard.own_duplicates, ours);
+        differ(faults, "duplicates of our own", heard.uncharged_copies, ours);
         differ(faults, "corrupted copies", heard.corrupted, self.verdict.corrupted);
         differ(faults, "clock inversions", heard.inversions, self.verdict.inversions);
-        differ(faults, "what entered the series of each life", &heard.lives, &self.verdict.lives);
+        differ(faults, "what entered the series of each life", &heard.runs, &self.verdict.runs);
     }
 
     fn against_the_truth(&self, trace: &Trace, faults: &mut Vec<String>) {
@@ -288,7 +288,7 @@ impl Comparison<'_> {
     }
 
     /// What the closing histograms rest on.
-    fn the_books(&self, faults: &mut Vec<String>) {
+    fn the_ledger(&self, faults: &mut Vec<String>) {
         let heard = &self.run.heard[self.which];
         differ(faults, "times planned", heard.planned, 1);
         differ(faults, "times ended", heard.ended.len(), 1);
@@ -301,7 +301,7 @@ impl Comparison<'_> {
         differ(faults, "times arrived", heard.arrived, arrived);
         // Whatever the judge says, each series takes a canary once.
         let series = |of: &dyn Fn(&Entries) -> Entered| -> usize {
-            heard.lives.values().map(of).filter(|entered| *entered != Entered::default()).count()
+            heard.runs.values().map(of).filter(|entered| *entered != Entered::default()).count()
         };
         if series(&|entries| entries.end_to_end) > 1 {
             faults.push("it entered the end-to-end histograms of two lives".into());
@@ -316,10 +316,10 @@ impl Comparison<'_> {
                     && entered.bucket + entered.given_up <= entered.count
                     && entered.falsely_counted == 0
             };
-            if !heard.lives.values().all(|entries| sound(entries.hops[hop])) {
+            if !heard.runs.values().all(|entries| sound(entries.hops[hop])) {
                 faults.push(format!("the histogram of the hop to {name} does not add up"));
             }
-            let missing = heard.lives.values().any(|entries| entries.hops[hop].given_up > 0);
+            let missing = heard.runs.values().any(|entries| entries.hops[hop].given_up > 0);
             if missing && arrived.is_some_and(|at| at.latest <= self.deadline()) {
                 faults.push(format!("the hop to {name} is missing although the stage had shown it in time"));
             }
@@ -336,7 +336,7 @@ impl Comparison<'_> {
         let history = &self.run.history;
         let shown: HashSet<usize> = history.shown_at[self.which]
             .iter()
-            .flat_map(|look| history.shown(*look, self.which))
+            .flat_map(|poll| history.shown(*poll, self.which))
             .map(|shown| shown.copy)
             .collect();
         for (copy, unseen) in self.canary().copies.iter().enumerate() {
@@ -345,10 +345,10 @@ impl Comparison<'_> {
                 continue;
             }
             let asks = |(place, entry): (usize, &Entry)| match &entry.what {
-                What::Looked(look) => {
-                    let shows_it = look.source == unseen.source
-                        && matches!(look.result, LookResult::Complete { all_before } if unseen.stored < all_before);
-                    let rides = look.riders.is_some() && self.rides_along(trace, unseen.stage, look);
+                What::PollAnswered(poll) => {
+                    let shows_it = poll.source == unseen.source
+                        && matches!(poll.result, PollResult::Complete { all_before } if unseen.stored < all_before);
+                    let rides = poll.recently_seen.is_some() && self.rides_along(trace, unseen.stage, poll);
                     (shows_it && rides).then_some(place)
                 }
                 What::Planned(_) | What::Answered(_) | What::TimePassed | What::Restarted => None,
@@ -360,14 +360,14 @@ impl Comparison<'_> {
     }
 
     /// Whether a look that began then should have been asked for a canary that nobody waits for at this stage.
-    fn rides_along(&self, trace: &Trace, stage: usize, look: &Look) -> bool {
+    fn rides_along(&self, trace: &Trace, stage: usize, poll: &Poll) -> bool {
         let log = &self.run.history.log;
         // What was told at the very instant of the last entry before the look need not have reached the observer.
-        let Some(told) = look.started_after.checked_sub(1).map(|place| log[place].at) else { return false };
+        let Some(told) = poll.started_after.checked_sub(1).map(|place| log[place].at) else { return false };
         let within =
-            |from: Timestamp, length: Micros| from.micros() < told && look.started < from.micros() + length;
+            |from: Timestamp, length: Micros| from.micros() < told && poll.started < from.micros() + length;
         match (&trace.stages[stage].arrival, &trace.ended) {
-            (Some(arrival), _) => within(arrival.noticed_at, RIDE),
+            (Some(arrival), _) => within(arrival.noticed_at, RECHECK_FOR),
             (
                 None,
                 Some((Outcome::Lost(_) | Outcome::Unobserved | Outcome::Late | Outcome::DeadLettered(_), at)),
@@ -390,7 +390,7 @@ impl Comparison<'_> {
 
     /// The latency that was entered, in whichever life.
     fn entered(&self, heard: &Heard, of: impl Fn(&Entries) -> Entered) -> Option<Duration> {
-        heard.lives.values().find_map(|entries| of(entries).latency)
+        heard.runs.values().find_map(|entries| of(entries).latency)
     }
 
     fn ending(&self, outcome: &Outcome) -> Ending {
@@ -404,7 +404,7 @@ impl Comparison<'_> {
         match outcome {
             Outcome::Delivered => Ending::Delivered,
             Outcome::Late => Ending::Late,
-            Outcome::Lost(stretch) => Ending::Lost(place(stretch.first.0), place(stretch.last.0)),
+            Outcome::Lost(hop_range) => Ending::Lost(place(hop_range.first.0), place(hop_range.last.0)),
             Outcome::DeadLettered(_) => Ending::DeadLettered,
             Outcome::Unobserved => Ending::Unobserved,
             Outcome::Refused(_) => Ending::Refused,
@@ -468,25 +468,25 @@ fn report(
         match &entry.what {
             What::Planned(other) if *other == which => line(format!("  {place} {at} planned")),
             What::Answered(other) if *other == which => line(format!("  {place} {at} put answered")),
-            What::Looked(look) => {
+            What::PollAnswered(poll) => {
                 let shown: Vec<_> = history.shown(place, which).collect();
-                let stage = sources.iter().position(|source| *source == look.source);
+                let stage = sources.iter().position(|source| *source == poll.source);
                 if shown.is_empty() && (stage.is_none() || entry.at > until) {
                     continue;
                 }
                 let name = stage.map_or("another tenant's", |stage| rules.stages[stage].name);
-                let result = match look.result {
-                    LookResult::Complete { all_before } => format!("complete up to {}", after(all_before)),
-                    LookResult::Incomplete => "incomplete".into(),
-                    LookResult::Failed => "failed".into(),
+                let result = match poll.result {
+                    PollResult::Complete { all_before } => format!("complete up to {}", after(all_before)),
+                    PollResult::Incomplete => "incomplete".into(),
+                    PollResult::Failed => "failed".into(),
                 };
                 let shown: Vec<_> =
                     shown.iter().map(|shown| format!("{} by {}", shown.copy, after(shown.seen_by))).collect();
                 let asked =
-                    if canary.registered < Some(look.started_after) { "" } else { ", not asked for it" };
+                    if canary.registered < Some(poll.started_after) { "" } else { ", not asked for it" };
                 line(format!(
                     "  {place} {at} {name}: from {}, {result}{asked}, shows {shown:?}",
-                    after(look.started)
+                    after(poll.started)
                 ));
             }
             What::Restarted => line(format!("  {place} {at} RESTARTED")),

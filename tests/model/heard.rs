@@ -47,7 +47,7 @@ pub struct Entries {
 }
 
 /// By the number of the life, the first being 0; a life that entered nothing is not in it.
-pub type Lives = BTreeMap<usize, Entries>;
+pub type Runs = BTreeMap<usize, Entries>;
 
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Heard {
@@ -61,9 +61,9 @@ pub struct Heard {
     pub arrived: [usize; STAGES],
     pub inversions: [usize; STAGES],
     pub duplicates: [usize; STAGES],
-    pub own_duplicates: [usize; STAGES],
+    pub uncharged_copies: [usize; STAGES],
     pub corrupted: [usize; STAGES],
-    pub lives: Lives,
+    pub runs: Runs,
 }
 
 impl Heard {
@@ -81,10 +81,10 @@ impl Heard {
             | Event::Overdue { trace, .. }
             | Event::GaveUp { trace, .. }
             | Event::Ended { trace, .. }
-            | Event::FoundAfterAll { trace, .. }
+            | Event::LateDiscovery { trace, .. }
             | Event::LateArrival { trace, .. }
             | Event::Duplicate { trace, .. }
-            | Event::OwnDuplicate { trace, .. }
+            | Event::UnchargedCopy { trace, .. }
             | Event::Corrupted { trace, .. }
             | Event::IsolationViolation { trace, .. }
             | Event::ClockInversion { trace, .. } => Some(*trace),
@@ -97,54 +97,54 @@ impl Heard {
             | Event::SchemaRestored { .. }
             | Event::ClockAdrift { .. }
             | Event::ClockInStep { .. }
-            | Event::Looked { .. }
-            | Event::LookFailed { .. }
+            | Event::PollAnswered { .. }
+            | Event::PollFailed { .. }
             | Event::WentBlind { .. }
             | Event::SawAgain { .. } => None,
         }
     }
 
     /// Takes an event of the given life to heart.
-    pub fn hear(&mut self, event: &Event, life: usize) {
+    pub fn hear(&mut self, event: &Event, run: usize) {
         let at = |stage: &StageId| usize::from(stage.0);
         match event {
             Event::Planned { .. } => self.planned += 1,
             Event::Accepted { .. } => self.accepted += 1,
             Event::Ambiguous { .. } => self.ambiguous += 1,
             Event::HopMeasured { hop, latency, counted, .. } => {
-                let hop = &mut self.life(life).hops[at(hop)];
+                let hop = &mut self.run(run).hops[at(hop)];
                 hop.count(*counted);
                 hop.bucket += 1;
                 hop.latency = Some(*latency);
             }
-            Event::HopOverdue { hop, .. } => self.life(life).hops[at(hop)].count += 1,
+            Event::HopOverdue { hop, .. } => self.run(run).hops[at(hop)].count += 1,
             Event::HopMissing { hop, counted, .. } => {
-                let hop = &mut self.life(life).hops[at(hop)];
+                let hop = &mut self.run(run).hops[at(hop)];
                 hop.count(*counted);
                 hop.given_up += 1;
             }
             Event::EndToEnd { judgement: Judgement::Unjudged, .. } => {
-                self.life(life).end_to_end.unjudged += 1;
+                self.run(run).end_to_end.unjudged += 1;
             }
             Event::EndToEnd { latency, counted, .. } => {
-                let end_to_end = &mut self.life(life).end_to_end;
+                let end_to_end = &mut self.run(run).end_to_end;
                 end_to_end.count(*counted);
                 end_to_end.bucket += 1;
                 end_to_end.latency = Some(*latency);
             }
-            Event::Overdue { .. } => self.life(life).end_to_end.count += 1,
+            Event::Overdue { .. } => self.run(run).end_to_end.count += 1,
             Event::GaveUp { counted, .. } => {
-                let end_to_end = &mut self.life(life).end_to_end;
+                let end_to_end = &mut self.run(run).end_to_end;
                 end_to_end.count(*counted);
                 end_to_end.given_up += 1;
             }
             Event::Ended { outcome, .. } => self.ended.push(outcome.clone()),
-            Event::FoundAfterAll { .. } => self.found += 1,
+            Event::LateDiscovery { .. } => self.found += 1,
             Event::LateArrival { .. } => self.late += 1,
             Event::Duplicate { stage, .. } => self.duplicates[at(stage)] += 1,
-            Event::OwnDuplicate { stage, .. } => self.own_duplicates[at(stage)] += 1,
+            Event::UnchargedCopy { stage, .. } => self.uncharged_copies[at(stage)] += 1,
             Event::Corrupted { stage, .. } => self.corrupted[at(stage)] += 1,
-            Event::IsolationViolation { stage, .. } => self.life(life).violations[at(stage)] += 1,
+            Event::IsolationViolation { stage, .. } => self.run(run).violations[at(stage)] += 1,
             Event::Arrived { stage, .. } => self.arrived[at(stage)] += 1,
             Event::ClockInversion { stage, .. } => self.inversions[at(stage)] += 1,
             Event::Adopted { .. }
@@ -157,14 +157,14 @@ impl Heard {
             | Event::SchemaRestored { .. }
             | Event::ClockAdrift { .. }
             | Event::ClockInStep { .. }
-            | Event::Looked { .. }
-            | Event::LookFailed { .. }
+            | Event::PollAnswered { .. }
+            | Event::PollFailed { .. }
             | Event::WentBlind { .. }
             | Event::SawAgain { .. } => {}
         }
     }
 
-    fn life(&mut self, life: usize) -> &mut Entries {
-        self.lives.entry(life).or_default()
+    fn run(&mut self, run: usize) -> &mut Entries {
+        self.runs.entry(run).or_default()
     }
 }

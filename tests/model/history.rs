@@ -135,7 +135,7 @@ pub struct Entry {
 pub enum What {
     Planned(usize),
     Answered(usize),
-    Looked(Look),
+    PollAnswered(Poll),
     TimePassed,
     /// The probe began again, with nothing but what it had written down.
     Restarted,
@@ -143,19 +143,19 @@ pub enum What {
 
 /// One look at one source, reported when it ended.
 #[derive(Clone, Debug)]
-pub struct Look {
+pub struct Poll {
     pub source: usize,
     pub started: Micros,
     /// How long the log was when it started: it can show and prove nothing about canaries registered after that.
     pub started_after: usize,
     /// Its source is asked by id, for so many canaries that nobody waits for any more.
-    pub riders: Option<usize>,
-    pub result: LookResult,
+    pub recently_seen: Option<usize>,
+    pub result: PollResult,
     pub shown: Vec<Shown>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LookResult {
+pub enum PollResult {
     /// It showed everything that had been stored before this.
     Complete {
         all_before: Micros,
@@ -188,13 +188,13 @@ pub struct History {
 
 impl History {
     /// In which life of the probe an entry of the log was written.
-    pub fn life_at(&self, place: usize) -> usize {
+    pub fn run_at(&self, place: usize) -> usize {
         self.restarts.partition_point(|restart| *restart < place)
     }
 
-    pub fn look(&self, at: usize) -> &Look {
+    pub fn poll(&self, at: usize) -> &Poll {
         match &self.log[at].what {
-            What::Looked(look) => look,
+            What::PollAnswered(poll) => poll,
             What::Planned(_) | What::Answered(_) | What::TimePassed | What::Restarted => {
                 unreachable!("{at} is no look")
             }
@@ -202,7 +202,7 @@ impl History {
     }
 
     /// The copies of a canary that a look showed, in the order in which it did.
-    pub fn shown(&self, look: usize, canary: usize) -> impl Iterator<Item = Shown> + '_ {
-        self.look(look).shown.iter().copied().filter(move |shown| shown.canary == canary)
+    pub fn shown(&self, poll: usize, canary: usize) -> impl Iterator<Item = Shown> + '_ {
+        self.poll(poll).shown.iter().copied().filter(move |shown| shown.canary == canary)
     }
 }

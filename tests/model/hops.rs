@@ -106,5 +106,5 @@ fn began(case: &Case<'_>, stage: usize) -> Option<(Micros, Micros)> {
 }
 
 fn entered<'a>(case: &'a mut Case<'_>, stage: usize) -> &'a mut Entered {
-    &mut case.lives.entry(case.life).or_default().hops[stage]
+    &mut case.runs.entry(case.run).or_default().hops[stage]
 }

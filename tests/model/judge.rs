@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::heard::Lives;
+use super::heard::Runs;
 use super::history::*;
 use super::hops::{self, Hopped};
 
@@ -26,7 +26,7 @@ pub struct Verdict {
     /// For each stage: how the hop that leads to it went.
     pub hops: [Hopped; STAGES],
     /// What enters which series, in each life of the probe.
-    pub lives: Lives,
+    pub runs: Runs,
     /// What the probe was told became of the put; after a restart nobody is told any more.
     pub answer: Option<Answer>,
     /// For each stage: further copies that were shown.
@@ -92,7 +92,7 @@ pub struct Known {
     /// Since the last complete look that did not show it, something may have happened unseen.
     pub gap: bool,
     /// The last look at its source did not get through.
-    last_look_failed: bool,
+    last_poll_failed: bool,
     /// The latest instant up to which this life of the probe read its source.
     read_up_to: Micros,
 }
@@ -140,7 +140,7 @@ pub fn judge(history: &History, which: usize) -> Verdict {
     let canary = case.canary();
     let shown: BTreeSet<usize> = history.shown_at[which]
         .iter()
-        .flat_map(|look| history.shown(*look, which))
+        .flat_map(|poll| history.shown(*poll, which))
         .map(|shown| shown.copy)
         .filter(|copy| is_at_home(history, which, *copy))
         .collect();
@@ -161,23 +161,23 @@ pub fn judge(history: &History, which: usize) -> Verdict {
         after_all,
         survived: case.survived,
         waited_longer: case.waited_longer,
-        lives: leaks(history, which, case.lives),
+        runs: leaks(history, which, case.runs),
     }
 }
 
 /// Adds the leaks: each copy once in each life that was shown it.
-fn leaks(history: &History, which: usize, mut lives: Lives) -> Lives {
+fn leaks(history: &History, which: usize, mut runs: Runs) -> Runs {
     let mut told = BTreeSet::new();
-    for look in &history.shown_at[which] {
-        let life = history.life_at(*look);
-        for shown in history.shown(*look, which) {
-            if !is_at_home(history, which, shown.copy) && told.insert((life, shown.copy)) {
+    for poll in &history.shown_at[which] {
+        let run = history.run_at(*poll);
+        for shown in history.shown(*poll, which) {
+            if !is_at_home(history, which, shown.copy) && told.insert((run, shown.copy)) {
                 let stage = history.canaries[which].copies[shown.copy].stage;
-                lives.entry(life).or_default().violations[stage] += 1;
+                runs.entry(run).or_default().violations[stage] += 1;
             }
         }
     }
-    lives
+    runs
 }
 
 /// Whether a copy is where, and labelled as, its tenant's copies may be.
@@ -194,10 +194,10 @@ pub struct Case<'a> {
     which: usize,
     pub known: Vec<Known>,
     pub hops: [Hopped; STAGES],
-    pub lives: Lives,
+    pub runs: Runs,
     pub inversions: [usize; STAGES],
     /// Which life of the probe it is.
-    pub life: usize,
+    pub run: usize,
     answer: Option<Answer>,
     /// It was counted as overdue by an earlier life, so that whatever becomes of it is entered nowhere.
     counted_before: bool,
@@ -219,7 +219,7 @@ impl<'a> Case<'a> {
             arrived: None,
             absent_before: canary.planned,
             gap: false,
-            last_look_failed: false,
+            last_poll_failed: false,
             read_up_to: Micros::MIN,
         };
         Self {
@@ -227,9 +227,9 @@ impl<'a> Case<'a> {
             which,
             known: vec![nothing; rules.stages.len()],
             hops: [Hopped::Open; STAGES],
-            lives: Lives::new(),
+            runs: Runs::new(),
             inversions: [0; STAGES],
-            life: history.life_at(registered),
+            run: history.run_at(registered),
             answer: None,
             counted_before: false,
             patience: canary.planned + rules.give_up + rules.grace,
@@ -252,7 +252,7 @@ impl<'a> Case<'a> {
     /// anywhere yet, and nobody looked while it was down.
     fn begin_again(&mut self, now: Micros, outcome: Option<Ending>, judged: &mut Judged) {
         let rules = &self.history.rules;
-        self.life += 1;
+        self.run += 1;
         self.waits_since = now;
         let usual = self.deadline() + rules.grace;
         hops::inherit(&mut self.hops);
@@ -276,7 +276,7 @@ impl<'a> Case<'a> {
         }
         for known in &mut self.known {
             known.gap |= known.arrived.is_none();
-            known.last_look_failed = false;
+            known.last_poll_failed = false;
             known.read_up_to = Micros::MIN;
         }
     }
@@ -293,19 +293,19 @@ impl<'a> Case<'a> {
                 }
                 *which == self.which
             }
-            What::Looked(look) => {
+            What::PollAnswered(poll) => {
                 let sources = &self.history.rules.source_of[self.canary().tenant];
-                let Some(stage) = sources.iter().position(|source| *source == look.source) else {
+                let Some(stage) = sources.iter().position(|source| *source == poll.source) else {
                     return false;
                 };
                 let waited_here = self.known[stage].arrived.is_none();
-                self.learn_from(look, place, stage);
+                self.learn_from(poll, place, stage);
                 waited_here
             }
         }
     }
 
-    fn learn_from(&mut self, look: &Look, place: usize, stage: usize) {
+    fn learn_from(&mut self, poll: &Poll, place: usize, stage: usize) {
         let mut known = self.known[stage];
         let was_here = known.arrived.is_some();
         let shown = self.history.shown_at[self.which].binary_search(&place).is_ok();
@@ -325,12 +325,12 @@ impl<'a> Case<'a> {
             arrived.moved_back |= was_here && earliest < arrived.earliest;
             arrived.earliest = arrived.earliest.min(earliest);
         }
-        let complete = matches!(look.result, LookResult::Complete { .. });
-        known.last_look_failed = !complete;
+        let complete = matches!(poll.result, PollResult::Complete { .. });
+        known.last_poll_failed = !complete;
         known.gap |= !complete && known.arrived.is_none();
-        if let LookResult::Complete { all_before } = look.result {
+        if let PollResult::Complete { all_before } = poll.result {
             known.read_up_to = known.read_up_to.max(all_before);
-            let asked_for = self.canary().registered < Some(look.started_after) && !self.over;
+            let asked_for = self.canary().registered < Some(poll.started_after) && !self.over;
             if known.arrived.is_none() && asked_for {
                 known.absent_before = known.absent_before.max(all_before);
                 known.gap = false;
@@ -411,8 +411,8 @@ impl<'a> Case<'a> {
             (first..path.len()).find(|place| never_had_it(path[*place])).expect("the end never had it");
         let could_tell = |stage: usize| {
             let known = self.known[stage];
-            let vouched_for = known.read_up_to.max(self.waits_since);
-            !known.last_look_failed && now < vouched_for + rules.blind_after
+            let covered = known.read_up_to.max(self.waits_since);
+            !known.last_poll_failed && now < covered + rules.blind_after
         };
         let dead = Some(rules.dead_letters).filter(|stage| !never_had_it(*stage));
         let mut silent = path[first..last].iter().copied().chain(dead);
@@ -447,7 +447,7 @@ impl<'a> Case<'a> {
         }
         let arrived = self.known[self.history.rules.end()].arrived;
         let took = arrived.map(|arrived| micros(arrived.latest - self.canary().planned));
-        let mut entered = self.lives.get(&self.life).copied().unwrap_or_default();
+        let mut entered = self.runs.get(&self.run).copied().unwrap_or_default();
         let series = &mut entered.end_to_end;
         if judged != before {
             match judged {
@@ -463,7 +463,7 @@ impl<'a> Case<'a> {
         }
         series.given_up += usize::from(judged == Judged::Overdue && outcome.is_some());
         if entered != Default::default() {
-            self.lives.insert(self.life, entered);
+            self.runs.insert(self.run, entered);
         }
     }
 }

@@ -27,8 +27,8 @@ pub struct Observer {
     timeout: Micros,
     /// What is younger than this when a look starts may not be shown yet.
     settle: Micros,
-    longest_look: Micros,
-    outages: Vec<(Trouble, Window)>,
+    longest_poll: Micros,
+    outages: Vec<(FailureKind, Window)>,
     odds_of_failure: f64,
     shuffles: bool,
     /// It looks at the very instant that it should look after, which proves nothing yet about that instant.
@@ -39,7 +39,7 @@ pub struct Observer {
     covered: Option<Micros>,
     backing_off_until: Micros,
     backoff: Micros,
-    pub looking: Option<Started>,
+    pub polling: Option<Started>,
     /// Tells a planned look from one that was planned before it.
     pub plan: u64,
     /// Every copy in here, by its canary.
@@ -49,7 +49,7 @@ pub struct Observer {
     /// It knows where to go on. One that has just begun reads from a little before what it is asked for.
     has_a_place: bool,
     /// Those not read yet, by when they were stored.
-    unread: BTreeSet<(Micros, usize, usize)>,
+    unreadable: BTreeSet<(Micros, usize, usize)>,
     /// Those read a short while ago.
     read: VecDeque<(Micros, usize, usize)>,
 }
@@ -74,7 +74,7 @@ pub enum Fate {
 
 /// What is wrong with a source for a while.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Trouble {
+pub enum FailureKind {
     Failing,
     Hanging,
     Incomplete,
@@ -85,8 +85,9 @@ impl Observer {
         let interval = rng.i64(SECOND..8 * SECOND);
         let outages = (0..rng.usize(0..4))
             .map(|_| {
-                let trouble = [Trouble::Failing, Trouble::Hanging, Trouble::Incomplete][rng.usize(0..3)];
-                (trouble, Window::draw(rng, begin, end, 600 * SECOND))
+                let failure =
+                    [FailureKind::Failing, FailureKind::Hanging, FailureKind::Incomplete][rng.usize(0..3)];
+                (failure, Window::draw(rng, begin, end, 600 * SECOND))
             })
             .collect();
         Self {
@@ -95,7 +96,7 @@ impl Observer {
             // Some hang for longer than it takes to be called blind.
             timeout: rng.i64(2 * SECOND..8 * SECOND) * [1, 1, 1, 4][rng.usize(0..4)],
             settle: [0, 0, rng.i64(0..10 * SECOND)][rng.usize(0..3)],
-            longest_look: rng.i64(20 * MILLI..2 * SECOND),
+            longest_poll: rng.i64(20 * MILLI..2 * SECOND),
             outages,
             odds_of_failure: 0.05 * rng.f64() * rng.f64(),
             shuffles: rng.bool(),
@@ -105,12 +106,12 @@ impl Observer {
             covered: None,
             backing_off_until: Micros::MIN,
             backoff: interval,
-            looking: None,
+            polling: None,
             plan: 0,
             copies: HashMap::new(),
             in_order: BTreeSet::new(),
             has_a_place: false,
-            unread: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
             read: VecDeque::new(),
         }
     }
@@ -127,7 +128,7 @@ impl Observer {
     pub fn will_not_hold(&mut self, canary: usize, copy: usize, stored: Micros) {
         self.copies.entry(canary).or_default().retain(|held| *held != copy);
         self.in_order.remove(&(stored, canary, copy));
-        self.unread.remove(&(stored, canary, copy));
+        self.unreadable.remove(&(stored, canary, copy));
     }
 
     /// The process ended, and with it the look that was under way and all that it remembers.
@@ -137,16 +138,16 @@ impl Observer {
         self.covered = None;
         self.backing_off_until = Micros::MIN;
         self.backoff = self.interval;
-        self.looking = None;
+        self.polling = None;
         self.plan += 1;
         self.has_a_place = false;
-        self.unread.clear();
+        self.unreadable.clear();
         self.read.clear();
     }
 
     /// When to look next; `None` while nothing waits, or while it looks.
-    pub fn next_look(&self, now: Micros) -> Option<Micros> {
-        if self.looking.is_some() || self.wanted.waiting.is_empty() {
+    pub fn next_poll(&self, now: Micros) -> Option<Micros> {
+        if self.polling.is_some() || self.wanted.waiting.is_empty() {
             return None;
         }
         let due = match self.last {
@@ -164,11 +165,11 @@ impl Observer {
     }
 
     pub fn start(&mut self, rng: &mut Rng, now: Micros, after: usize) -> Micros {
-        let trouble = self.outages.iter().find(|(_, window)| window.holds(now)).map(|(trouble, _)| *trouble);
-        let fate = match trouble {
-            Some(Trouble::Failing) => Fate::Fails,
-            Some(Trouble::Hanging) => Fate::Hangs,
-            Some(Trouble::Incomplete) => Fate::BreaksOff,
+        let failure = self.outages.iter().find(|(_, window)| window.holds(now)).map(|(failure, _)| *failure);
+        let fate = match failure {
+            Some(FailureKind::Failing) => Fate::Fails,
+            Some(FailureKind::Hanging) => Fate::Hangs,
+            Some(FailureKind::Incomplete) => Fate::BreaksOff,
             None if rng.f64() < self.odds_of_failure => {
                 [Fate::Fails, Fate::Hangs, Fate::BreaksOff][rng.usize(0..3)]
             }
@@ -176,16 +177,16 @@ impl Observer {
         };
         let length = match fate {
             Fate::Hangs => self.timeout,
-            Fate::Fine | Fate::BreaksOff | Fate::Fails => rng.i64(MILLI..=self.longest_look),
+            Fate::Fine | Fate::BreaksOff | Fate::Fails => rng.i64(MILLI..=self.longest_poll),
         };
         if !self.has_a_place {
             self.has_a_place = true;
             let oldest = self.wanted.oldest().map_or(now, |at| at.micros());
             let from = oldest - rng.i64(0..10 * SECOND);
-            self.unread = self.in_order.range((from, 0, 0)..).copied().collect();
+            self.unreadable = self.in_order.range((from, 0, 0)..).copied().collect();
         }
         self.last = Some(now);
-        self.looking =
+        self.polling =
             Some(Started { at: now, after, wanted: self.wanted.clone(), ends: now + length, fate });
         now + length
     }
@@ -197,61 +198,62 @@ impl Observer {
         source: usize,
         canaries: &[Canary],
         number: &HashMap<u128, usize>,
-    ) -> (Started, Look) {
-        let look = self.looking.take().expect("a look that ends has started");
-        let all_before = look.at - self.settle;
-        let result = match look.fate {
-            Fate::Fine => LookResult::Complete { all_before },
-            Fate::BreaksOff => LookResult::Incomplete,
-            Fate::Fails | Fate::Hangs => LookResult::Failed,
+    ) -> (Started, Poll) {
+        let poll = self.polling.take().expect("a look that ends has started");
+        let all_before = poll.at - self.settle;
+        let result = match poll.fate {
+            Fate::Fine => PollResult::Complete { all_before },
+            Fate::BreaksOff => PollResult::Incomplete,
+            Fate::Fails | Fate::Hangs => PollResult::Failed,
         };
-        let mut shown = match look.fate {
+        let mut shown = match poll.fate {
             Fate::Fails | Fate::Hangs => Vec::new(),
-            Fate::Fine | Fate::BreaksOff => self.show(rng, &look, all_before, canaries, number),
+            Fate::Fine | Fate::BreaksOff => self.show(rng, &poll, all_before, canaries, number),
         };
         if self.shuffles {
             rng.shuffle(&mut shown);
         }
         match result {
-            LookResult::Failed => {
-                self.backing_off_until = look.ends + self.backoff;
+            PollResult::Failed => {
+                self.backing_off_until = poll.ends + self.backoff;
                 self.backoff = (self.backoff * 2).min(15 * SECOND);
             }
-            LookResult::Incomplete => self.backoff = self.interval,
-            LookResult::Complete { all_before } => {
+            PollResult::Incomplete => self.backoff = self.interval,
+            PollResult::Complete { all_before } => {
                 self.backoff = self.interval;
                 self.covered = Some(all_before);
             }
         }
-        let riders = (self.reads == Reads::ById).then_some(look.wanted.riders.len());
-        let started = Look { source, started: look.at, started_after: look.after, riders, result, shown };
-        (look, started)
+        let recently_seen = (self.reads == Reads::ById).then_some(poll.wanted.recently_seen.len());
+        let started =
+            Poll { source, started: poll.at, started_after: poll.after, recently_seen, result, shown };
+        (poll, started)
     }
 
     fn show(
         &mut self,
         rng: &mut Rng,
-        look: &Started,
+        poll: &Started,
         all_before: Micros,
         canaries: &[Canary],
         number: &HashMap<u128, usize>,
     ) -> Vec<Shown> {
         // What must be shown, what may be, and what was not there yet.
-        let shows = |rng: &mut Rng, stored: Micros| match look.fate {
-            _ if stored > look.ends => false,
+        let shows = |rng: &mut Rng, stored: Micros| match poll.fate {
+            _ if stored > poll.ends => false,
             Fate::Fine if stored < all_before => true,
             Fate::Fine | Fate::BreaksOff | Fate::Fails | Fate::Hangs => rng.bool(),
         };
         let mut found = Vec::new();
         match self.reads {
             Reads::ById => {
-                let asked = look.wanted.waiting.iter().chain(look.wanted.riders.iter());
+                let asked = poll.wanted.waiting.iter().chain(poll.wanted.recently_seen.iter());
                 let mut ids: Vec<_> = asked.map(|wanted| wanted.tag.trace).collect();
                 let length = ids.len();
                 ids.sort_unstable();
                 ids.dedup();
                 assert_eq!(ids.len(), length, "an id is asked for once");
-                for wanted in look.wanted.waiting.iter().chain(look.wanted.riders.iter()) {
+                for wanted in poll.wanted.waiting.iter().chain(poll.wanted.recently_seen.iter()) {
                     let canary = number[&wanted.tag.trace.as_u128()];
                     for &copy in self.copies.get(&canary).into_iter().flatten() {
                         let stored = canaries[canary].copies[copy].stored;
@@ -262,24 +264,24 @@ impl Observer {
                 }
             }
             Reads::Everything => {
-                while self.read.front().is_some_and(|(stored, ..)| *stored < look.at - 120 * SECOND) {
+                while self.read.front().is_some_and(|(stored, ..)| *stored < poll.at - 120 * SECOND) {
                     self.read.pop_front();
                 }
                 if rng.u8(0..16) == 0 {
                     found.extend(&self.read);
                 }
                 let reachable: Vec<_> =
-                    self.unread.range(..=(look.ends, usize::MAX, usize::MAX)).copied().collect();
+                    self.unreadable.range(..=(poll.ends, usize::MAX, usize::MAX)).copied().collect();
                 for copy in reachable {
                     if shows(rng, copy.0) {
-                        self.unread.remove(&copy);
+                        self.unreadable.remove(&copy);
                         self.read.push_back(copy);
                         found.push(copy);
                     }
                 }
             }
         }
-        let seen_by = |rng: &mut Rng, stored: Micros| rng.i64(stored.max(look.at)..=look.ends);
+        let seen_by = |rng: &mut Rng, stored: Micros| rng.i64(stored.max(poll.at)..=poll.ends);
         found
             .into_iter()
             .map(|(stored, canary, copy)| Shown { canary, copy, seen_by: seen_by(rng, stored) })

@@ -8,7 +8,7 @@ use super::history::*;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cut {
     /// Nothing was under way.
-    BetweenTurns,
+    BetweenRequests,
     /// It has taken an input, and drawn its conclusions, but nothing of that is on disk.
     BeforeTheCommit,
     /// It is on disk, but nothing of it was carried out: a canary that was to leave never does.
@@ -36,7 +36,7 @@ pub fn draw(rng: &mut Rng, begin: Micros, end: Micros, rules: &Rules) -> Vec<Res
     (0..count)
         .map(|_| Restart {
             at: rng.i64(begin..end + rules.give_up),
-            cut: [Cut::BetweenTurns, Cut::BeforeTheCommit, Cut::BeforeItIsCarriedOut][rng.usize(0..3)],
+            cut: [Cut::BetweenRequests, Cut::BeforeTheCommit, Cut::BeforeItIsCarriedOut][rng.usize(0..3)],
             down: match rng.u8(0..4) {
                 0 => 0,
                 // Short ones are as likely as long ones, on a scale of magnitudes.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use traceprobe::domain::canary::{Integrity, Template};
 use traceprobe::domain::kind::Kind;
-use traceprobe::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble};
+use traceprobe::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};
 use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::{
@@ -35,7 +35,7 @@ const EPOCH: Micros = 1_800_000_000 * SECOND;
 const MEAN_GAP: std::ops::Range<Micros> = 100 * MILLI..2 * SECOND;
 
 /// How long a canary that was seen rides along in looks by id.
-pub const RIDE: Micros = 60 * SECOND;
+pub const RECHECK_FOR: Micros = 60 * SECOND;
 
 /// The tracker drops the oldest of more than 500 riders, which may be between two looks.
 const A_CROWD: usize = 250;
@@ -72,11 +72,11 @@ pub fn run(seed: u64, canaries: usize) -> Outcome {
         run.add(canary);
     }
     run.go();
-    let looks = run.history.log.iter().filter_map(|entry| match &entry.what {
-        What::Looked(look) => Some(look),
+    let polls = run.history.log.iter().filter_map(|entry| match &entry.what {
+        What::PollAnswered(poll) => Some(poll),
         What::Planned(_) | What::Answered(_) | What::TimePassed | What::Restarted => None,
     });
-    let crowded = looks.filter(|look| look.riders >= Some(A_CROWD)).map(|look| look.source).collect();
+    let crowded = polls.filter(|poll| poll.recently_seen >= Some(A_CROWD)).map(|poll| poll.source).collect();
     Outcome { history: run.history, tracker: run.tracker, heard: run.heard, crowded }
 }
 
@@ -132,8 +132,8 @@ fn draw_rules(rng: &mut Rng) -> Rules {
 enum Next {
     Plan(usize),
     Answer(usize),
-    Look { source: usize, plan: u64 },
-    LookEnds { source: usize, life: usize },
+    Poll { source: usize, plan: u64 },
+    PollEnds { source: usize, run: usize },
     End(usize),
     Begin,
 }
@@ -177,7 +177,7 @@ impl Run {
             give_up: micros(rules.give_up),
             grace: micros(rules.grace),
             blind_after: micros(rules.blind_after),
-            ride: micros(RIDE),
+            recheck_for: micros(RECHECK_FOR),
             max_in_flight: usize::MAX,
             remember: usize::MAX,
             remember_failures: 10,
@@ -263,23 +263,23 @@ impl Run {
         match next {
             Next::Plan(which) => self.plan(which),
             Next::Answer(which) => self.answer(which),
-            Next::Look { source, plan } => {
+            Next::Poll { source, plan } => {
                 if plan == self.observers[source].plan && !self.is_down {
                     let after = self.history.log.len();
                     let ends = self.observers[source].start(&mut self.rng, self.now, after);
-                    self.agenda(ends, Next::LookEnds { source, life: self.life() });
+                    self.agenda(ends, Next::PollEnds { source, run: self.run() });
                 }
             }
-            Next::LookEnds { source, life } => {
-                if life == self.life() && !self.is_down {
-                    self.look_ends(source);
+            Next::PollEnds { source, run } => {
+                if run == self.run() && !self.is_down {
+                    self.poll_ends(source);
                 }
             }
             Next::End(number) => {
                 let restart = self.restarts[number];
                 match restart.cut {
                     _ if self.is_down => {}
-                    Cut::BetweenTurns => self.end(restart),
+                    Cut::BetweenRequests => self.end(restart),
                     Cut::BeforeTheCommit | Cut::BeforeItIsCarriedOut => self.doomed = Some(restart),
                 }
             }
@@ -287,7 +287,7 @@ impl Run {
         }
     }
 
-    fn life(&self) -> usize {
+    fn run(&self) -> usize {
         self.history.restarts.len()
     }
 
@@ -308,7 +308,7 @@ impl Run {
     fn answer(&mut self, which: usize) {
         let canary = &self.history.canaries[which];
         // Whoever put it must still be there to hear it.
-        let asked = canary.registered.is_some_and(|place| self.history.life_at(place) == self.life());
+        let asked = canary.registered.is_some_and(|place| self.history.run_at(place) == self.run());
         if self.is_down || !asked {
             return;
         }
@@ -322,43 +322,44 @@ impl Run {
         self.turn(What::Answered(which), Input::Put { trace: self.tag(which).trace, result });
     }
 
-    fn look_ends(&mut self, source: usize) {
+    fn poll_ends(&mut self, source: usize) {
         let observer = &mut self.observers[source];
-        let (started, look) = observer.finish(&mut self.rng, source, &self.history.canaries, &self.number);
+        let (started, poll) = observer.finish(&mut self.rng, source, &self.history.canaries, &self.number);
         let place = self.history.log.len();
-        let mut shown: Vec<_> = look.shown.iter().map(|shown| shown.canary).collect();
+        let mut shown: Vec<_> = poll.shown.iter().map(|shown| shown.canary).collect();
         shown.sort_unstable();
         shown.dedup();
         let id = SourceId(u32::try_from(source).unwrap());
-        let input = match look.result {
-            LookResult::Failed => {
-                let trouble = if started.fate == Fate::Hangs { Trouble::TimedOut } else { Trouble::Failing };
-                Input::LookFailed { source: id, trouble, detail: "scripted".into() }
+        let input = match poll.result {
+            PollResult::Failed => {
+                let failure =
+                    if started.fate == Fate::Hangs { FailureKind::Timeout } else { FailureKind::Error };
+                Input::PollFailed { source: id, kind: failure, detail: "scripted".into() }
             }
-            LookResult::Incomplete | LookResult::Complete { .. } => {
-                let watermark = match look.result {
-                    LookResult::Complete { all_before } => Some(time(all_before)),
-                    LookResult::Incomplete | LookResult::Failed => None,
+            PollResult::Incomplete | PollResult::Complete { .. } => {
+                let watermark = match poll.result {
+                    PollResult::Complete { all_before } => Some(time(all_before)),
+                    PollResult::Incomplete | PollResult::Failed => None,
                 };
-                let sweep = Sweep {
+                let poll = Poll {
                     revision: started.wanted.revision,
                     started: time(started.at),
                     finished: time(started.ends),
                     watermark,
-                    sightings: look.shown.iter().map(|shown| self.sighting(*shown)).collect(),
-                    reading: Reading::default(),
+                    sightings: poll.shown.iter().map(|shown| self.sighting(*shown)).collect(),
+                    stats: ReadStats::default(),
                 };
-                Input::Swept { source: id, sweep }
+                Input::Polled { source: id, poll }
             }
         };
-        let turn = self.turn(What::Looked(look), input);
+        let turn = self.turn(What::PollAnswered(poll), input);
         if turn != Turn::Lost {
             for canary in shown {
                 self.history.shown_at[canary].push(place);
             }
         }
         if turn == Turn::CarriedOut {
-            self.plan_look(source);
+            self.plan_poll(source);
         }
     }
 
@@ -431,7 +432,7 @@ impl Run {
         for source in self.tracker.take_changed() {
             let at = source.0 as usize;
             self.observers[at].wanted = self.tracker.wanted(source);
-            self.plan_look(at);
+            self.plan_poll(at);
         }
     }
 
@@ -471,17 +472,17 @@ impl Run {
 
     fn hear(&mut self, event: &Event) {
         if let Some(trace) = Heard::about(event) {
-            let life = self.life();
-            self.heard[self.number[&trace.as_u128()]].hear(event, life);
+            let run = self.run();
+            self.heard[self.number[&trace.as_u128()]].hear(event, run);
         }
     }
 
-    fn plan_look(&mut self, source: usize) {
+    fn plan_poll(&mut self, source: usize) {
         let observer = &mut self.observers[source];
         observer.plan += 1;
-        if let Some(at) = observer.next_look(self.now) {
+        if let Some(at) = observer.next_poll(self.now) {
             let plan = observer.plan;
-            self.agenda(at, Next::Look { source, plan });
+            self.agenda(at, Next::Poll { source, plan });
         }
     }
 }

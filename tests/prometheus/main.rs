@@ -55,17 +55,17 @@ fn now() -> f64 {
 }
 
 /// Asks again until there is an answer.
-async fn until<T>(what: &str, within: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let looking = async {
-        let mut looks = tokio::time::interval(Duration::from_millis(250));
+async fn until<T>(what: &str, within: Duration, mut poll: impl AsyncFnMut() -> Option<T>) -> T {
+    let polling = async {
+        let mut polls = tokio::time::interval(Duration::from_millis(250));
         loop {
-            looks.tick().await;
-            if let Some(found) = look().await {
+            polls.tick().await;
+            if let Some(found) = poll().await {
                 return found;
             }
         }
     };
-    match tokio::time::timeout(within, looking).await {
+    match tokio::time::timeout(within, polling).await {
         Ok(found) => found,
         Err(_) => panic!("not within {within:?}: {what}"),
     }
@@ -329,10 +329,10 @@ impl Truth<'_> {
             let query = rule["query"].as_str().expect("a rule has a query");
             live.check_groupings(query, &mut faults);
         }
-        let mut looked_at = 0;
+        let mut examined = 0;
         for file in files("config/prometheus", "yml") {
             let text = fs::read_to_string(&file).expect("it can be read");
-            looked_at += live.check(&text, &mut faults);
+            examined += live.check(&text, &mut faults);
         }
         for file in files("dashboards/grafana", "json") {
             let text = fs::read_to_string(&file).expect("it can be read");
@@ -340,14 +340,14 @@ impl Truth<'_> {
             strings(&serde_json::from_str(&text).expect("a dashboard is JSON"), &mut texts);
             for text in texts {
                 let named = live.check(&text, &mut faults);
-                looked_at += named;
+                examined += named;
                 if named > 0 {
                     live.check_groupings(&text, &mut faults);
                 }
                 live.check_legend(&text, &mut faults);
             }
         }
-        assert!(looked_at > 100, "only {looked_at} metrics are named");
+        assert!(examined > 100, "only {examined} metrics are named");
         assert!(faults.is_empty(), "{faults:#?}");
     }
 

@@ -119,9 +119,9 @@ impl Prometheus {
         let http = client::http();
         let ready = async {
             let url = format!("{address}/-/ready");
-            let mut looks = tokio::time::interval(Duration::from_millis(100));
+            let mut polls = tokio::time::interval(Duration::from_millis(100));
             loop {
-                looks.tick().await;
+                polls.tick().await;
                 if http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
                     return;
                 }

@@ -48,17 +48,17 @@ async fn a_clock_that_is_set_right_ends_the_probe_and_loses_no_canary() {
     let error = ended.expect("it goes on as if nothing had been").unwrap_err();
     let ClockStepped(by) = error.downcast_ref().unwrap_or_else(|| panic!("{error:#}"));
     assert!((by.as_secs_f64() - WRONG_BY.as_secs_f64()).abs() < 1.0, "{by:?}");
-    let first_life = files.kept();
-    assert!(first_life.len() >= 10);
+    let first_run = files.kept();
+    assert!(first_run.len() >= 10);
     let unobserved = |outcome: &Outcome| *outcome == Outcome::Unobserved;
-    for trace in first_life.values() {
+    for trace in first_run.values() {
         assert!(trace.ended.as_ref().is_some_and(|(outcome, _)| unobserved(outcome)), "{trace:?}");
     }
 
     // By the right time they are all long overdue, and a look would prove that they are not there.
     let probe = Probe::start(&files).await;
     let new = |recent: &Recent| {
-        let new = recent.traces.iter().filter(|row| !first_life.keys().any(|id| id.to_string() == row.id));
+        let new = recent.traces.iter().filter(|row| !first_run.keys().any(|id| id.to_string() == row.id));
         new.filter(|row| row.stages.iter().any(|at| at.presence == "seen")).count()
     };
     probe.until("the next one is at work", LANDS_WITHIN, |recent| new(recent) >= 5).await;
@@ -66,7 +66,7 @@ async fn a_clock_that_is_set_right_ends_the_probe_and_loses_no_canary() {
     probe.until("canaries arrive", LANDS_WITHIN, |recent| recent.ended("delivered") >= 5).await;
     probe.land().await;
     let kept = files.kept();
-    for id in first_life.keys() {
+    for id in first_run.keys() {
         assert!(kept[id].ended.as_ref().is_some_and(|(outcome, _)| unobserved(outcome)), "{:?}", kept[id]);
     }
     scene.sandbox.stop().await;

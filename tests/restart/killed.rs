@@ -10,8 +10,8 @@ use traceprobe::domain::tag::TraceId;
 use traceprobe::domain::trace::Trace;
 use traceprobe::sandbox::{Distribution, Fault, Pace, Settings, Stage, StageEffect};
 
-use super::lives::{Life, Lives, Watch};
 use super::probe::Probe;
+use super::runs::{Run, Runs, Watch};
 use super::scene::{Files, Scene, TENANTS};
 use super::support::client::Client;
 use super::verdict::{Judge, Reference, Tally};
@@ -38,7 +38,7 @@ pub struct Lane {
     scene: Scene,
     files: Files,
     random: fastrand::Rng,
-    lives: Lives,
+    runs: Runs,
     watch: Watch,
 }
 
@@ -89,35 +89,34 @@ impl Lane {
         let files = scene.files("probe", "250ms");
         let random =
             fastrand::Rng::with_seed(name.bytes().fold(seed, |sum, byte| sum * 31 + u64::from(byte)));
-        Self { lived, scene, files, random, lives: Lives::default(), watch: Watch::default() }
+        Self { lived, scene, files, random, runs: Runs::default(), watch: Watch::default() }
     }
 
     /// Kills the probe so many times, lets everything land once all others are done as well, and judges it.
     pub async fn run(mut self, times: u64, meeting: &Meeting) -> (Tally, Reference) {
         for nth in 0..times {
-            let mut life = Life::begin();
+            let mut run = Run::begin();
             let mut probe = Probe::spawn(&self.files);
-            self.live(nth, &mut life, &mut probe).await;
+            self.live(nth, &mut run, &mut probe).await;
             probe.kill().await;
-            self.end(life).await;
+            self.end(run).await;
         }
         meeting.most.fetch_max(self.reference().longest(), Ordering::SeqCst);
-        let mut life = Life::begin();
+        let mut run = Run::begin();
         let mut probe = Probe::start(&self.files).await;
         let client = Client::clone(&probe);
         tokio::select! {
-            never = life.listen(&client) => match never {},
+            never = run.listen(&client) => match never {},
             () = self.wait(times, meeting) => probe.terminate().await,
         }
         tokio::select! {
-            never = life.listen(&client) => match never {},
+            never = run.listen(&client) => match never {},
             () = probe.landed() => {}
         }
-        let kept = self.end(life).await;
-        self.lives.counted_each_once(&kept, self.files.map());
+        let kept = self.end(run).await;
+        self.runs.counted_each_once(&kept, self.files.map());
         let truth = self.scene.truth();
-        let judge =
-            Judge { truth: &truth, lives: &self.lives, map: self.files.map(), grace: self.scene.grace };
+        let judge = Judge { truth: &truth, runs: &self.runs, map: self.files.map(), grace: self.scene.grace };
         let tally = judge.judge(&kept);
         let reference = self.reference();
         self.scene.sandbox.stop().await;
@@ -133,33 +132,33 @@ impl Lane {
     }
 
     /// Looks at what a life has left on disk.
-    async fn end(&mut self, mut life: Life) -> BTreeMap<TraceId, Trace> {
-        life.end();
+    async fn end(&mut self, mut run: Run) -> BTreeMap<TraceId, Trace> {
+        run.end();
         let files = self.files.clone();
         let kept = tokio::task::spawn_blocking(move || files.kept()).await.unwrap();
-        life.left_on_disk_what_it_counted(&kept, self.files.map());
+        run.left_on_disk_what_it_counted(&kept, self.files.map());
         self.watch.read(&kept);
-        self.lives.add(life);
+        self.runs.add(run);
         kept
     }
 
-    async fn live(&mut self, nth: u64, life: &mut Life, probe: &mut Probe) {
+    async fn live(&mut self, nth: u64, run: &mut Run, probe: &mut Probe) {
         let moment = Duration::from_millis(self.random.u64(0..A_MOMENT));
         match self.lived {
             Lived::Shortly if nth.is_multiple_of(2) => return sleep(moment).await,
             Lived::Shortly => probe.listening().await,
             Lived::Long => {
                 probe.listening().await;
-                let at_work = life.listen_until_at_work(probe, self.files.map(), ENDED);
+                let at_work = run.listen_until_at_work(probe, self.files.map(), ENDED);
                 let (at_work, ()) = tokio::join!(timeout(AT_WORK_WITHIN, at_work), sleep(LONG));
                 at_work.unwrap_or_else(|_| panic!("it is not at work; it said: {}", probe.said()));
             }
         }
         // It never ends by itself.
-        let _ = timeout(moment, life.listen(probe)).await;
+        let _ = timeout(moment, run.listen(probe)).await;
         if self.random.bool() {
             // Killed just when it has told what it counted: all of that must be on disk.
-            life.ask(probe).await;
+            run.ask(probe).await;
         }
     }
 

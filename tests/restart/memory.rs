@@ -28,7 +28,7 @@ async fn a_table_that_changes_while_the_probe_is_down_has_drifted_until_someone_
 
     // The second of these lives begins while the table is changed, and accepts it no more than the first.
     let (mut accept, mut since) = (None, None);
-    for life in 1..=2 {
+    for run in 1..=2 {
         let probe = Probe::start(&files).await;
         let told = |recent: &Recent| changes(recent) == [("host", "added")];
         let recent = probe.until("the drift is told", LANDS_WITHIN, told).await;
@@ -44,7 +44,7 @@ async fn a_table_that_changes_while_the_probe_is_down_has_drifted_until_someone_
             "{page}"
         );
         let said = probe.said();
-        assert_eq!(said.matches("schema of bigquery drifted").count(), life, "{said}");
+        assert_eq!(said.matches("schema of bigquery drifted").count(), run, "{said}");
         assert!(said.contains("column host added (STRING)") && said.contains(&key), "{said}");
         probe.kill().await;
     }
@@ -90,24 +90,24 @@ async fn a_leak_is_still_told_after_a_restart_and_not_counted_a_second_time() {
         rows.sort_by(|one, other| one.id.cmp(&other.id));
         rows.iter().take_while(|row| somewhere(row)).any(|row| at_home(row))
     };
-    let first_life = probe.until("the leak is over", LANDS_WITHIN, over).await;
-    assert!(probe.metrics().await.sum(LEAKS, &[]) >= first_life.violations.len() as f64);
+    let first_run = probe.until("the leak is over", LANDS_WITHIN, over).await;
+    assert!(probe.metrics().await.sum(LEAKS, &[]) >= first_run.violations.len() as f64);
     probe.kill().await;
 
-    let newest = first_life.traces.iter().map(|row| row.id.clone()).max().unwrap();
+    let newest = first_run.traces.iter().map(|row| row.id.clone()).max().unwrap();
     let probe = Probe::start(&files).await;
     // The archives of the last minute are read again for these, and with them what leaked.
     let read = |recent: &Recent| [acme, globex].iter().all(|tenant| archived(recent, tenant, &newest));
     let recent = probe.until("the archives were read", LANDS_WITHIN, read).await;
     let of = |recent: &Recent| recent.violations.iter().cloned().collect::<BTreeSet<Violation>>();
-    let (before, now) = (of(&first_life), of(&recent));
+    let (before, now) = (of(&first_run), of(&recent));
     assert!(before.is_subset(&now), "{before:?} became {now:?}");
     // One that overtook others may have leaked unseen, or in the last moment of the first life; all else is known.
     let (counted, new) = (probe.metrics().await.sum(LEAKS, &[]), now.len() - before.len());
     assert!(counted <= new as f64, "{counted} are counted, and {new} are new");
     let verdict = recent.tenants.iter().find(|tenant| tenant.name == acme).unwrap();
     assert_eq!(verdict.verdict.condition, "leaking");
-    assert!(probe.html().await.contains(&first_life.violations[0].found_in));
+    assert!(probe.html().await.contains(&first_run.violations[0].found_in));
     probe.kill().await;
     scene.sandbox.stop().await;
 }

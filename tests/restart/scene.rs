@@ -142,7 +142,7 @@ impl Files {
             }
         }
         let opened = Store::open(&copy, self.topology.clone(), now()).unwrap();
-        assert_eq!(opened.set_aside, None, "the store is damaged");
+        assert_eq!(opened.quarantine, None, "the store is damaged");
         let mut store = opened.store;
         let loaded = store.load(ALL).unwrap();
         assert_eq!(loaded.unreadable, 0, "rows that make no sense");

@@ -4,7 +4,7 @@
 //! when. So what it says has truly become of a canary is what an undisturbed run ends that canary with: delivered, or
 //! lost at the first hop of the main path that it did not make. [`Reference`] holds that against a run that really was
 //! undisturbed. A disturbed run must end every canary so, too, unless no life could read the evidence; that is judged
-//! by the truth and the log of lives ([`Lives`]), never by what the probe believes of the canary:
+//! by the truth and the log of lives ([`Runs`]), never by what the probe believes of the canary:
 //!
 //! * An arrival could be read if, before the canary had to be given up, a page said that its source had been read
 //!   beyond that arrival; an absence, if it said that the source had been read beyond the deadline.
@@ -20,11 +20,11 @@ use std::time::Duration;
 use traceprobe::domain::outcome::Outcome;
 use traceprobe::domain::tag::TraceId;
 use traceprobe::domain::time::Timestamp;
-use traceprobe::domain::topology::{StageId, Stretch, Topology};
+use traceprobe::domain::topology::{HopRange, StageId, Topology};
 use traceprobe::domain::trace::{Put, Trace};
 use traceprobe::sandbox::{Micros, Stage, TruthRecord};
 
-use super::lives::Lives;
+use super::runs::Runs;
 use super::scene::GIVE_UP;
 
 const MAIN_PATH: [Stage; 3] = [Stage::TenantStream, Stage::Transit, Stage::Bigquery];
@@ -41,19 +41,19 @@ pub struct Tally {
     /// At one hop, the right one.
     pub lost: usize,
     /// Of the delivered and the lost: the answer to its put was never learned, and it was seen all the same.
-    pub known_by_sight: usize,
+    pub known_only_by_sighting: usize,
     /// Copies beyond the first that were seen.
     pub doubled: usize,
     /// Unobserved: it was killed between the plan and the put.
     pub never_put: usize,
     /// Unobserved: lost before the first stage, and the answer to its put was never learned.
-    pub lost_untold: usize,
+    pub lost_unnamed: usize,
     /// Unobserved: nobody looked at the end while there was time.
     pub down: usize,
     /// Lost, and nobody looked at some stage while there was time, so that hops are left to choose from.
-    pub stretch: usize,
+    pub hop_range: usize,
     /// The same, because a look at such a stage failed.
-    pub stretch_in_trouble: usize,
+    pub failing_hop_range: usize,
     /// The machine was so busy that the pipeline itself was late, so that either end is right.
     pub slow_pipeline: usize,
     /// Intervals that are narrower by what a life before had excluded.
@@ -62,9 +62,9 @@ pub struct Tally {
 
 impl Tally {
     fn judged(&self) -> usize {
-        let unobserved = self.never_put + self.lost_untold + self.down;
-        let stretches = self.stretch + self.stretch_in_trouble;
-        self.delivered + self.lost + unobserved + stretches + self.slow_pipeline
+        let unobserved = self.never_put + self.lost_unnamed + self.down;
+        let hop_ranges = self.hop_range + self.failing_hop_range;
+        self.delivered + self.lost + unobserved + hop_ranges + self.slow_pipeline
     }
 }
 
@@ -112,7 +112,7 @@ fn lost_at(record: &TruthRecord) -> Option<Stage> {
 /// Whatever outcomes are held against.
 pub struct Judge<'a> {
     pub truth: &'a BTreeMap<TraceId, TruthRecord>,
-    pub lives: &'a Lives,
+    pub runs: &'a Runs,
     pub map: &'a Topology,
     /// How long after the deadline a trace whose end stage is blind is still waited for.
     pub grace: Duration,
@@ -158,14 +158,14 @@ impl Judge<'_> {
         let mut waits = BTreeMap::new();
         let mut faults = Vec::new();
         for (id, trace) in kept {
-            let Some(life) = self.lives.of(trace.planned_at) else {
+            let Some(run) = self.runs.of(trace.planned_at) else {
                 faults.push(format!("{id} was planned by nobody"));
                 continue;
             };
             match trace.put {
-                Put::Planned => drop(waits.insert((life, trace.tenant), id)),
+                Put::Planned => drop(waits.insert((run, trace.tenant), id)),
                 Put::Accepted { .. } | Put::Refused { .. } => {
-                    if let Some(earlier) = waits.remove(&(life, trace.tenant)) {
+                    if let Some(earlier) = waits.remove(&(run, trace.tenant)) {
                         faults.push(format!("{id} was put and answered after {earlier}, which was not"));
                     }
                 }
@@ -204,22 +204,22 @@ impl Case<'_> {
     fn could_be_seen(&self, stage: Stage, arrived: Option<Micros>) -> bool {
         arrived.is_some_and(|at| {
             let mark = instant(at) + WANTED_AFTER;
-            self.judge.lives.read_beyond(mark, stage.name(), &self.record.tenant, self.expiry())
+            self.judge.runs.read_beyond(mark, stage.name(), &self.record.tenant, self.expiry())
         })
     }
 
     /// Whether it could be read in time that it never came to a stage.
     fn could_be_missed(&self, stage: Stage) -> bool {
-        let (lives, tenant) = (self.judge.lives, &self.record.tenant);
+        let (runs, tenant) = (self.judge.runs, &self.record.tenant);
         self.record.arrived(stage).is_none()
-            && lives.read_beyond(self.deadline(), stage.name(), tenant, self.expiry())
-            && !self.in_trouble(stage)
+            && runs.read_beyond(self.deadline(), stage.name(), tenant, self.expiry())
+            && !self.failing(stage)
     }
 
     /// Whether a look at it failed while there was time, so that the probe need not have waited for another.
-    fn in_trouble(&self, stage: Stage) -> bool {
-        let lives = self.judge.lives;
-        lives.in_trouble(stage.name(), &self.record.tenant, self.deadline(), self.expiry())
+    fn failing(&self, stage: Stage) -> bool {
+        let runs = self.judge.runs;
+        runs.failing(stage.name(), &self.record.tenant, self.deadline(), self.expiry())
     }
 
     fn could_be_told(&self, stage: Stage) -> bool {
@@ -232,15 +232,15 @@ impl Case<'_> {
             tally.slow_pipeline += 1;
             return Ok(());
         }
-        let by_sight = usize::from(!self.accepted());
+        let only_sighted = usize::from(!self.accepted());
         match (lost_at(self.record), outcome) {
             (None, Outcome::Delivered) => {
                 tally.delivered += 1;
-                tally.known_by_sight += by_sight;
+                tally.known_only_by_sighting += only_sighted;
             }
-            (Some(hop), Outcome::Lost(stretch)) => {
-                self.lost(hop, *stretch, tally)?;
-                tally.known_by_sight += by_sight;
+            (Some(hop), Outcome::Lost(hop_range)) => {
+                self.lost(hop, *hop_range, tally)?;
+                tally.known_only_by_sighting += only_sighted;
             }
             (hop, Outcome::Unobserved) => return self.unobserved(hop, tally),
             (None, _) => return Err("it was delivered".into()),
@@ -249,7 +249,7 @@ impl Case<'_> {
         Ok(())
     }
 
-    fn lost(&self, hop: Stage, stretch: Stretch, tally: &mut Tally) -> Result<(), String> {
+    fn lost(&self, hop: Stage, hop_range: HopRange, tally: &mut Tally) -> Result<(), String> {
         if !self.accepted() && STAGES.iter().all(|stage| self.record.arrived(*stage).is_none()) {
             return Err("nobody knew that it was in".into());
         }
@@ -257,7 +257,7 @@ impl Case<'_> {
             let name = &*self.judge.map.stage(id).name;
             MAIN_PATH.iter().position(|stage| stage.name() == name).expect("a hop of the main path")
         };
-        let (first, last) = (place(stretch.first), place(stretch.last));
+        let (first, last) = (place(hop_range.first), place(hop_range.last));
         let truly = MAIN_PATH.iter().position(|stage| *stage == hop).expect("a hop of the main path");
         if !(first..=last).contains(&truly) {
             return Err(format!("it was lost at {hop}"));
@@ -265,11 +265,11 @@ impl Case<'_> {
         if let Some(stage) = MAIN_PATH[first..last].iter().find(|stage| self.could_be_told(**stage)) {
             return Err(format!("it was lost at {hop}, and {stage} could be read"));
         }
-        let in_trouble = MAIN_PATH[first..last].iter().any(|stage| self.in_trouble(*stage));
-        let count = match (first == last, in_trouble) {
+        let failing = MAIN_PATH[first..last].iter().any(|stage| self.failing(*stage));
+        let count = match (first == last, failing) {
             (true, _) => &mut tally.lost,
-            (false, true) => &mut tally.stretch_in_trouble,
-            (false, false) => &mut tally.stretch,
+            (false, true) => &mut tally.failing_hop_range,
+            (false, false) => &mut tally.hop_range,
         };
         *count += 1;
         Ok(())
@@ -277,7 +277,7 @@ impl Case<'_> {
 
     fn unobserved(&self, hop: Option<Stage>, tally: &mut Tally) -> Result<(), String> {
         if hop == Some(Stage::TenantStream) && !self.accepted() {
-            tally.lost_untold += 1;
+            tally.lost_unnamed += 1;
             return Ok(());
         }
         let taken = self.accepted()
@@ -308,7 +308,7 @@ impl Case<'_> {
             }
             let in_since = instant(self.record.accepted) + WANTED_AFTER;
             let first = copies.into_iter().min().map_or(in_since, instant);
-            let absent = self.judge.lives.last_read(name, &self.record.tenant, in_since, first);
+            let absent = self.judge.runs.last_read(name, &self.record.tenant, in_since, first);
             if absent.is_some_and(|absent| arrival.interval.earliest < absent) {
                 return Err(format!("a look had shown that it was not at {stage} by {absent:?}"));
             }

@@ -15,7 +15,7 @@ use traceprobe::sandbox::{Drift, Fault};
 use crate::clients::*;
 
 #[tokio::test]
-async fn the_columns_are_told_as_they_are_whether_the_look_succeeds_or_not() {
+async fn the_columns_are_reported_whether_or_not_the_poll_succeeds() {
     let (sandbox, clients) = start(traceprobe::sandbox::Settings::brisk(4, 1)).await;
     let now = Timestamp::from_secs(1_795_321_800);
     let endpoints = [(BIGQUERY.name, clients.endpoints.bigquery.clone())].into();
@@ -53,9 +53,9 @@ async fn the_columns_are_told_as_they_are_whether_the_look_succeeds_or_not() {
         if let Some((column, change)) = fault {
             sandbox.fault(Fault::SchemaDrift { column: column.to_owned(), change });
         }
-        let looked = observer.sweep(&wanted).await;
+        let polled = observer.poll(&wanted).await;
         let schema = observer.schema().unwrap();
         let drift = first.get_or_insert_with(|| schema.clone()).drift(&schema);
-        assert_eq!((looked.is_ok(), &*list_drift(&drift)), (succeeds, told), "{looked:?}");
+        assert_eq!((polled.is_ok(), &*list_drift(&drift)), (succeeds, told), "{polled:?}");
     }
 }

@@ -8,7 +8,7 @@ use super::metrics::Metrics;
 use super::page::Recent;
 use super::process::Said;
 
-const LOOK_EVERY: Duration = Duration::from_millis(300);
+const POLL_EVERY: Duration = Duration::from_millis(300);
 
 /// Where a probe can be asked. A request that fails is a failed test, which shows what the probe has logged.
 #[derive(Clone)]
@@ -79,7 +79,7 @@ impl Client {
 
     /// What page and counters say now, the page with its newest trace only; `None` where there is no answer, as from a
     /// probe that is ending.
-    pub async fn look(&self) -> Option<(Recent, Metrics)> {
+    pub async fn poll(&self) -> Option<(Recent, Metrics)> {
         let recent = self.try_get("/traces/recent?format=json&limit=1", None).await.ok()?;
         let metrics = self.try_get("/metrics", None).await.ok()?;
         Some((serde_json::from_str(&recent).ok()?, Metrics::parse(&metrics)))
@@ -87,18 +87,18 @@ impl Client {
 
     /// Looks at the page until `is_so`, and returns what it showed then.
     pub async fn until(&self, what: &str, within: Duration, is_so: impl Fn(&Recent) -> bool) -> Recent {
-        let mut looks = interval(LOOK_EVERY);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let look = async {
+        let mut polls = interval(POLL_EVERY);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let poll = async {
             loop {
-                looks.tick().await;
+                polls.tick().await;
                 let recent = self.recent().await;
                 if is_so(&recent) {
                     return recent;
                 }
             }
         };
-        match timeout(within, look).await {
+        match timeout(within, poll).await {
             Ok(recent) => recent,
             Err(_) => panic!("not within {within:?}: {what}; the daemon said: {}", self.said()),
         }
@@ -112,7 +112,7 @@ impl Client {
         is_so: impl Fn(&Recent, &Metrics) -> bool,
     ) -> (Recent, Metrics) {
         let mut last = String::new();
-        let look = async {
+        let poll = async {
             loop {
                 // The page second: what the metrics say of a state, it then says too.
                 let metrics = self.metrics().await;
@@ -121,10 +121,10 @@ impl Client {
                     return (recent, metrics);
                 }
                 last = format!("{:?}", recent.sources);
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(POLL_EVERY).await;
             }
         };
-        match timeout(within, look).await {
+        match timeout(within, poll).await {
             Ok(seen) => seen,
             Err(_) => {
                 panic!("not within {within:?}: {what}; sources: {last}; the daemon said: {}", self.said())

@@ -36,7 +36,7 @@ pub struct Trace {
     pub put: String,
     pub outcome: String,
     pub judgement: String,
-    pub waiting_for: Option<String>,
+    pub next_stage: Option<String>,
     pub lost_at: Option<String>,
     pub reason: Option<String>,
     pub doubled_by_us: bool,
@@ -54,7 +54,7 @@ pub struct Stage {
     pub latest: Option<i64>,
     #[serde(deserialize_with = "micros")]
     pub noticed_at: Option<i64>,
-    pub hop: String,
+    pub hop_state: String,
     pub hop_latency_seconds: Option<f64>,
     pub copies: Vec<String>,
     pub integrity: Option<String>,

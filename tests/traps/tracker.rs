@@ -7,7 +7,7 @@ use traceprobe::domain::canary::{Integrity, Template};
 use traceprobe::domain::kind::Kind;
 use traceprobe::domain::outcome::Outcome;
 use traceprobe::domain::schedule::Schedule;
-use traceprobe::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble};
+use traceprobe::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};
 use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use traceprobe::domain::time::{Interval, Timestamp};
 use traceprobe::domain::topology::{
@@ -102,7 +102,7 @@ impl Probe {
             give_up: s(GIVE_UP),
             grace: s(GRACE),
             blind_after: s(30),
-            ride: s(60),
+            recheck_for: s(60),
             max_in_flight: MAX_IN_FLIGHT,
             remember: 10_000,
             remember_failures: 100,
@@ -137,29 +137,29 @@ impl Probe {
     }
 
     /// A look that begins at an instant, takes no time, and proves everything before it.
-    fn look(&mut self, stage: StageId, at: Timestamp, sightings: Vec<Sighting>) {
+    fn poll(&mut self, stage: StageId, at: Timestamp, sightings: Vec<Sighting>) {
         let source = self.topology.source_of(TenantId(0), stage);
         let revision = self.tracker.wanted(source).revision;
-        let reading = Reading::default();
-        let sweep = Sweep { revision, started: at, finished: at, watermark: Some(at), sightings, reading };
-        self.apply(Input::Swept { source, sweep }, at);
+        let stats = ReadStats::default();
+        let poll = Poll { revision, started: at, finished: at, watermark: Some(at), sightings, stats };
+        self.apply(Input::Polled { source, poll }, at);
     }
 
-    fn look_in_vain(&mut self, at: Timestamp) {
+    fn empty_poll(&mut self, at: Timestamp) {
         for stage in STAGES {
-            self.look(stage, at, vec![]);
+            self.poll(stage, at, vec![]);
         }
     }
 
-    fn cannot_look(&mut self, stage: StageId, at: Timestamp) {
+    fn cannot_poll(&mut self, stage: StageId, at: Timestamp) {
         let source = self.topology.source_of(TenantId(0), stage);
-        self.apply(Input::LookFailed { source, trouble: Trouble::Failing, detail: "503".into() }, at);
+        self.apply(Input::PollFailed { source, kind: FailureKind::Error, detail: "503".into() }, at);
     }
 
     /// Shows it at every stage.
     fn arrives_everywhere(&mut self, tag: Tag, at: Timestamp) {
         for stage in STAGES {
-            self.look(stage, at, vec![seen(tag, Stamp::None, at, "1")]);
+            self.poll(stage, at, vec![seen(tag, Stamp::None, at, "1")]);
         }
     }
 
@@ -211,10 +211,10 @@ fn echo_before_registration() {
 fn refused_put_counted_as_sent() {
     let mut probe = Probe::new();
     probe.plan(canary(1));
-    probe.look_in_vain(t(SLO + 1));
+    probe.empty_poll(t(SLO + 1));
     let result = PutResult::Refused { reason: "too old".into() };
     probe.apply(Input::Put { trace: canary(1).trace, result }, t(SLO + 2));
-    probe.look_in_vain(t(GIVE_UP + 1));
+    probe.empty_poll(t(GIVE_UP + 1));
     assert_eq!(probe.outcome(canary(1)), Some(&Outcome::Refused("too old".into())));
     assert_eq!(probe.series(r#"traceprobe_injections_total{result="accepted",tenant="acme"} "#), 0);
     assert_eq!(probe.series(r#"traceprobe_injections_total{result="refused",tenant="acme"} "#), 1);
@@ -226,9 +226,9 @@ fn refused_put_counted_as_sent() {
 fn late_after_lost_counted_twice() {
     let mut probe = Probe::new();
     probe.put(canary(1));
-    probe.look_in_vain(t(GIVE_UP + 1));
+    probe.empty_poll(t(GIVE_UP + 1));
     for at in [GIVE_UP + 10, GIVE_UP + 20] {
-        probe.look(TABLE, t(at), vec![seen(canary(1), Stamp::None, t(at), "row")]);
+        probe.poll(TABLE, t(at), vec![seen(canary(1), Stamp::None, t(at), "row")]);
     }
     assert_eq!(probe.series(r#"traceprobe_traces_total{outcome="lost",tenant="acme"} "#), 1);
     assert_eq!(probe.series(r#"traceprobe_traces_total{outcome="late",tenant="acme"} "#), 0);
@@ -242,9 +242,9 @@ fn same_record_read_twice_after_reconnect() {
     let mut probe = Probe::new();
     probe.put(canary(1));
     let again = || vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "shard-0/49590")];
-    probe.look(STREAM, t(1), again());
-    probe.cannot_look(STREAM, t(2));
-    probe.look(STREAM, t(9), again());
+    probe.poll(STREAM, t(1), again());
+    probe.cannot_poll(STREAM, t(2));
+    probe.poll(STREAM, t(9), again());
     assert_eq!(probe.count(|event| matches!(event, Event::Duplicate { .. })), 0);
     assert_eq!(probe.count(|event| matches!(event, Event::Arrived { .. })), 1);
 }
@@ -254,8 +254,8 @@ fn two_copies_in_two_objects() {
     let mut probe = Probe::new();
     probe.put(canary(1));
     let copy = |key, at| seen(canary(1), Stamp::Seconds(t(at)), t(9), key);
-    probe.look(ARCHIVE, t(9), vec![copy("a.gz#0", 7), copy("b.gz#4", 3)]);
-    probe.look(ARCHIVE, t(12), vec![copy("b.gz#4", 3), copy("a.gz#0", 7)]);
+    probe.poll(ARCHIVE, t(9), vec![copy("a.gz#0", 7), copy("b.gz#4", 3)]);
+    probe.poll(ARCHIVE, t(12), vec![copy("b.gz#4", 3), copy("a.gz#0", 7)]);
     assert_eq!(probe.series(r#"traceprobe_duplicates_total{stage="archive",tenant="acme"} "#), 1);
     let arrival = probe.trace(canary(1)).arrival(ARCHIVE).unwrap();
     assert_eq!(arrival, Interval { earliest: ms(2_950), latest: ms(4_050) }, "the first copy is the arrival");
@@ -266,7 +266,7 @@ fn clock_step_back() {
     let mut probe = Probe::new();
     let tag = canary_of("acme", 1, t(100));
     probe.put(tag);
-    probe.look_in_vain(t(104));
+    probe.empty_poll(t(104));
     probe.arrives_everywhere(tag, t(40));
     assert_eq!(probe.outcome(tag), Some(&Outcome::Delivered));
     assert_eq!(probe.count(|event| matches!(event, Event::ClockInversion { .. })), 3);
@@ -282,8 +282,8 @@ fn clock_step_back() {
 fn poll_slower_than_hop() {
     let mut probe = Probe::new();
     probe.put(canary(1));
-    probe.look(STREAM, t(60), vec![seen(canary(1), Stamp::Millis(ms(300)), t(60), "1")]);
-    probe.look(TABLE, t(60), vec![seen(canary(1), Stamp::Millis(ms(800)), t(60), "1")]);
+    probe.poll(STREAM, t(60), vec![seen(canary(1), Stamp::Millis(ms(300)), t(60), "1")]);
+    probe.poll(TABLE, t(60), vec![seen(canary(1), Stamp::Millis(ms(800)), t(60), "1")]);
     let trace = probe.trace(canary(1));
     assert_eq!(trace.latency(&probe.topology), Some(Duration::from_millis(851)), "not the 60 s of the poll");
     assert_eq!(trace.judgement, Judgement::Good);
@@ -293,7 +293,7 @@ fn poll_slower_than_hop() {
     );
     // Without a stamp the slow poll is honest: somewhere in these 60 s, so nobody is blamed for a missed threshold.
     probe.put(canary(2));
-    probe.look(TABLE, t(60), vec![seen(canary(2), Stamp::None, t(60), "1")]);
+    probe.poll(TABLE, t(60), vec![seen(canary(2), Stamp::None, t(60), "1")]);
     assert_eq!(probe.trace(canary(2)).judgement, Judgement::Unjudged);
 }
 
@@ -304,13 +304,13 @@ fn stage_query_failing_for_an_hour() {
     for tag in &hour {
         let planned = tag.trace.planned_at();
         probe.put(*tag);
-        probe.look(STREAM, planned + s(1), vec![seen(*tag, Stamp::Millis(planned), planned + s(1), "1")]);
+        probe.poll(STREAM, planned + s(1), vec![seen(*tag, Stamp::Millis(planned), planned + s(1), "1")]);
         for after in [5, 15, 25] {
-            probe.cannot_look(TABLE, planned + s(after));
+            probe.cannot_poll(TABLE, planned + s(after));
         }
     }
     assert_eq!(probe.count(|event| matches!(event, Event::WentBlind { source: SourceId(2), .. })), 1);
-    probe.look(
+    probe.poll(
         TABLE,
         t(3_600),
         hour.iter()
@@ -333,13 +333,13 @@ fn stage_query_failing_for_an_hour() {
 fn one_stage_down_while_later_stages_show_the_id() {
     let mut probe = Probe::new();
     probe.put(canary(1));
-    probe.cannot_look(STREAM, t(1));
+    probe.cannot_poll(STREAM, t(1));
     for stage in [ARCHIVE, TABLE] {
-        probe.look(stage, t(3), vec![seen(canary(1), Stamp::Millis(t(2)), t(3), "1")]);
+        probe.poll(stage, t(3), vec![seen(canary(1), Stamp::Millis(t(2)), t(3), "1")]);
     }
     assert_eq!(probe.outcome(canary(1)), Some(&Outcome::Delivered));
     assert_eq!(
-        probe.trace(canary(1)).waiting_for(&probe.topology),
+        probe.trace(canary(1)).next_stage(&probe.topology),
         None,
         "not stuck at the stage that is down"
     );
@@ -353,9 +353,9 @@ fn one_stage_down_while_later_stages_show_the_id() {
 fn out_of_order_hops() {
     let mut probe = Probe::new();
     probe.put(canary(1));
-    probe.look(TABLE, t(5), vec![seen(canary(1), Stamp::Millis(t(4)), t(5), "1")]);
-    probe.look(ARCHIVE, t(6), vec![seen(canary(1), Stamp::Millis(t(3)), t(6), "1")]);
-    probe.look(STREAM, t(7), vec![seen(canary(1), Stamp::Millis(t(1)), t(7), "1")]);
+    probe.poll(TABLE, t(5), vec![seen(canary(1), Stamp::Millis(t(4)), t(5), "1")]);
+    probe.poll(ARCHIVE, t(6), vec![seen(canary(1), Stamp::Millis(t(3)), t(6), "1")]);
+    probe.poll(STREAM, t(7), vec![seen(canary(1), Stamp::Millis(t(1)), t(7), "1")]);
     let hops = STAGES.map(|stage| match probe.trace(canary(1)).visit(stage).hop {
         Hop::Measured { latency, .. } => latency.as_millis(),
         other => panic!("{other:?}"),
@@ -371,12 +371,12 @@ fn restart_with_100_in_flight() {
         before.put(*tag);
     }
     let all = |at| tags.iter().map(|tag| seen(*tag, Stamp::None, at, "1")).collect::<Vec<_>>();
-    before.look(STREAM, t(2), all(t(2)));
-    before.look(TABLE, t(SLO + 1), vec![]);
+    before.poll(STREAM, t(2), all(t(2)));
+    before.poll(TABLE, t(SLO + 1), vec![]);
     let mut after = before.restarted(&["acme", "globex"], t(60));
     assert_eq!(after.tracker.in_flight(), 100);
     for stage in STAGES {
-        after.look(stage, t(70), all(t(70)));
+        after.poll(stage, t(70), all(t(70)));
     }
     assert_eq!(after.series(r#"traceprobe_traces_total{outcome="delivered",tenant="acme"} "#), 100);
     assert_eq!(after.tracker.in_flight(), 0);
@@ -392,7 +392,7 @@ fn two_instances_with_one_config() {
     one.put(canary(1));
     for probe in [&mut one, &mut two] {
         probe.arrives_everywhere(canary(1), t(3));
-        probe.look_in_vain(t(GIVE_UP + 1));
+        probe.empty_poll(t(GIVE_UP + 1));
     }
     assert_eq!(one.outcome(canary(1)), Some(&Outcome::Delivered));
     assert_eq!(two.count(|event| matches!(event, Event::Stray { other_instance: true, .. })), 3);
@@ -427,7 +427,7 @@ fn zero_timestamp() {
     for (stage, stamp) in
         [(STREAM, Stamp::Millis(zero)), (ARCHIVE, Stamp::Seconds(zero)), (TABLE, Stamp::NotBefore(zero))]
     {
-        probe.look(stage, t(4), vec![seen(canary(1), stamp, t(4), "1")]);
+        probe.poll(stage, t(4), vec![seen(canary(1), stamp, t(4), "1")]);
         let arrival = probe.trace(canary(1)).arrival(stage);
         assert_eq!(
             arrival,
@@ -456,7 +456,7 @@ fn tenant_removed_from_config_with_traces_pending() {
     assert_eq!(after.count(|event| matches!(event, Event::Stray { tenant: None, .. })), 3);
     after.arrives_everywhere(of_globex, t(7));
     assert_eq!(after.series(r#"traceprobe_traces_total{outcome="delivered",tenant="globex"} "#), 1);
-    after.look_in_vain(t(GIVE_UP + 1));
+    after.empty_poll(t(GIVE_UP + 1));
     assert_eq!(after.series(r#"traceprobe_traces_total{outcome="lost",tenant="globex"} "#), 0);
 }
 
@@ -478,7 +478,7 @@ fn scrape_while_10000_traces_pending() {
     assert_eq!(probe.series(r#"traceprobe_injections_total{result="missed",tenant="acme"} "#), 5);
     let (busy, text) = scrape(&probe, t(1));
     assert_eq!(busy, idle, "a scrape grows with tenants and stages, never with traces");
-    let gauge = r#"traceprobe_in_flight_traces{tenant="acme",waiting_for="stream"} 10000"#;
+    let gauge = r#"traceprobe_in_flight_traces{tenant="acme",next_stage="stream"} 10000"#;
     assert!(text.contains(gauge), "{text}");
 }
 

@@ -87,7 +87,7 @@ async fn throttled_without_backing_off() {
     let throttled = [("stage", "tenant_stream"), ("result", "throttled")];
     daemon
         .until_seen("it is throttled", SOON, |_, metrics| {
-            metrics.sum("traceprobe_observer_sweeps_total", &throttled) >= 2.0
+            metrics.sum("traceprobe_observer_polls_total", &throttled) >= 2.0
         })
         .await;
     let before = calls();
@@ -147,27 +147,27 @@ async fn sigterm_during_journal_write() {
     stand.configure(&format!("\n[store]\npath = \"{}\"\n", store.display()));
     // So many canaries that it writes all the time.
     let keys = [("PROBE_INTERVAL", "50ms"), ("PROBE_GIVE_UP", "120s"), ("PROBE_STOP_GRACE", "200ms")];
-    for life in 1..=5_u64 {
+    for run in 1..=5_u64 {
         let daemon = stand.daemon(&keys).await;
-        daemon.until("it writes", SOON, |recent| recent.traces.len() as u64 >= life).await;
-        tokio::time::sleep(Duration::from_millis(life * 37)).await;
+        daemon.until("it writes", SOON, |recent| recent.traces.len() as u64 >= run).await;
+        tokio::time::sleep(Duration::from_millis(run * 37)).await;
         let (status, said) = daemon.terminate(SOON).await;
-        assert!(status.success(), "life {life}: {status}: {said}");
+        assert!(status.success(), "life {run}: {status}: {said}");
         let text = std::fs::read_to_string(stand.config()).unwrap();
         let map = Arc::new(Config::parse(&text, variables(&keys)).unwrap().topology());
         let opened = Store::open(&store, map, clock::system().now()).unwrap();
-        assert_eq!(opened.set_aside, None, "life {life}: the store is damaged");
+        assert_eq!(opened.quarantine, None, "life {run}: the store is damaged");
         let mut store = opened.store;
         let all = LoadLimits { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
         let loaded = store.load(all).unwrap();
-        assert_eq!(loaded.unreadable, 0, "life {life}");
+        assert_eq!(loaded.unreadable, 0, "life {run}");
         let known: BTreeSet<String> = loaded.traces.iter().map(|trace| trace.id().to_string()).collect();
         for record in stand.sandbox.truth() {
-            assert!(known.contains(id_in(&record.token)), "life {life}: {} is forgotten", record.token);
+            assert!(known.contains(id_in(&record.token)), "life {run}: {} is forgotten", record.token);
         }
         for trace in &loaded.traces {
             let ended = trace.ended.as_ref().map(|(outcome, _)| outcome);
-            assert!(matches!(ended, None | Some(Outcome::Delivered)), "life {life}: {trace:?}");
+            assert!(matches!(ended, None | Some(Outcome::Delivered)), "life {run}: {trace:?}");
         }
     }
 }

@@ -16,7 +16,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
 use super::{Effect, Failure, by_status, causes, effect_of, find, sources, without_code};
-use crate::domain::sighting::Trouble;
+use crate::domain::sighting::FailureKind;
 
 /// Largest error document that is searched for its code, in bytes. A larger body is a proxy's page.
 const MAX_DOCUMENT: usize = 64 << 10;
@@ -39,11 +39,13 @@ impl Failure {
         let mut failure = match error {
             SdkError::ServiceError(service) => answered(service.err(), service.raw()),
             SdkError::ResponseError(response) => unreadable(error, response.raw()),
-            SdkError::TimeoutError(_) => Self::new(Trouble::TimedOut, Effect::Unknown, "no answer in time"),
+            SdkError::TimeoutError(_) => {
+                Self::new(FailureKind::Timeout, Effect::Unknown, "no answer in time")
+            }
             SdkError::DispatchFailure(failure) => undispatched(error, failure.as_connector_error()),
-            SdkError::ConstructionFailure(_) => Self::new(Trouble::Failing, Effect::NotSent, causes(error)),
+            SdkError::ConstructionFailure(_) => Self::new(FailureKind::Error, Effect::NotSent, causes(error)),
             // The SDK may add kinds.
-            other => Self::new(Trouble::Failing, Effect::Unknown, causes(other)),
+            other => Self::new(FailureKind::Error, Effect::Unknown, causes(other)),
         };
         if let Some(raw) = error.raw_response() {
             failure.status = Some(raw.status().as_u16());
@@ -89,9 +91,9 @@ fn undispatched(error: &(dyn Error + 'static), connector: Option<&ConnectorError
     }
     let without_identity = find::<CredentialsError>(error).is_some();
     let kind = match connector {
-        _ if without_identity => Trouble::Denied,
+        _ if without_identity => FailureKind::Denied,
         Some(connector) => of_connector(connector),
-        None => Trouble::Unreachable,
+        None => FailureKind::Unreachable,
     };
     let never_sent = without_identity
         || connector.is_some_and(ConnectorError::is_user)
@@ -104,31 +106,31 @@ fn undispatched(error: &(dyn Error + 'static), connector: Option<&ConnectorError
 fn without_answer(error: &AssumeRoleError) -> Option<Failure> {
     let code = error.code()?;
     let text = format!("{code}: {}", error.message().unwrap_or_default());
-    let kind = by_code(code).unwrap_or(Trouble::Denied);
+    let kind = by_code(code).unwrap_or(FailureKind::Denied);
     Some(Failure { code: Some(code.to_owned()), ..Failure::new(kind, Effect::Refused, text) })
 }
 
 /// What the failure of a connection is.
-pub(in crate::cloud) fn of_connector(error: &ConnectorError) -> Trouble {
-    if error.is_timeout() { Trouble::TimedOut } else { Trouble::Unreachable }
+pub(in crate::cloud) fn of_connector(error: &ConnectorError) -> FailureKind {
+    if error.is_timeout() { FailureKind::Timeout } else { FailureKind::Unreachable }
 }
 
 /// What an answer is that the client took for an error.
-pub(in crate::cloud) fn of_response(raw: &HttpResponse) -> Trouble {
+pub(in crate::cloud) fn of_response(raw: &HttpResponse) -> FailureKind {
     kind(code_of(raw), raw.status().as_u16())
 }
 
 /// The table: what an error code and an HTTP status mean together.
-fn kind(code: Option<&str>, status: u16) -> Trouble {
+fn kind(code: Option<&str>, status: u16) -> FailureKind {
     match (code, status) {
         // A success that the client could not read.
-        (None, 200..=299) => Trouble::Garbled,
+        (None, 200..=299) => FailureKind::Garbled,
         _ => code.and_then(by_code).unwrap_or_else(|| by_status(status)),
     }
 }
 
 /// Error codes of Kinesis, S3, CloudWatch Logs, STS and what they share ("Common Errors" of their API references).
-fn by_code(code: &str) -> Option<Trouble> {
+fn by_code(code: &str) -> Option<FailureKind> {
     Some(match code {
         "ProvisionedThroughputExceededException"
         | "LimitExceededException"
@@ -141,7 +143,7 @@ fn by_code(code: &str) -> Option<Trouble> {
         | "RequestLimitExceeded"
         | "TooManyRequestsException"
         | "BandwidthLimitExceeded"
-        | "SlowDown" => Trouble::Throttled,
+        | "SlowDown" => FailureKind::Throttled,
         "AccessDenied"
         | "AccessDeniedException"
         | "AllAccessDisabled"
@@ -167,11 +169,11 @@ fn by_code(code: &str) -> Option<Trouble> {
         | "RequestTimeTooSkewed"
         | "SignatureDoesNotMatch"
         | "UnauthorizedOperation"
-        | "UnrecognizedClientException" => Trouble::Denied,
+        | "UnrecognizedClientException" => FailureKind::Denied,
         "ResourceNotFoundException" | "NoSuchBucket" | "NoSuchKey" | "NotFound" | "KMSNotFoundException" => {
-            Trouble::Missing
+            FailureKind::NotFound
         }
-        "RequestTimeout" | "RequestTimeoutException" => Trouble::TimedOut,
+        "RequestTimeout" | "RequestTimeoutException" => FailureKind::Timeout,
         _ => return None,
     })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Failure, by_status, effect_of, without_code};
-use crate::domain::sighting::Trouble;
+use crate::domain::sighting::FailureKind;
 
 #[derive(Deserialize)]
 struct ErrorAnswer {
@@ -69,20 +69,20 @@ impl Failure {
 
 /// The table: what a reason, an HTTP status and a message mean together. (Errors of the BigQuery and the Cloud Storage
 /// JSON API.)
-fn kind(reason: &str, status: u16, message: &str) -> Trouble {
+fn kind(reason: &str, status: u16, message: &str) -> FailureKind {
     match reason {
         "rateLimitExceeded"
         | "userRateLimitExceeded"
         | "quotaExceeded"
         | "jobRateLimitExceeded"
-        | "RESOURCE_EXHAUSTED" => Trouble::Throttled,
-        "bytesBilledLimitExceeded" => Trouble::OverBudget,
-        "accessDenied" | "authError" | "forbidden" | "billingNotEnabled" | "required" => Trouble::Denied,
-        "notFound" => Trouble::Missing,
-        "timeout" | "stopped" => Trouble::TimedOut,
+        | "RESOURCE_EXHAUSTED" => FailureKind::Throttled,
+        "bytesBilledLimitExceeded" => FailureKind::OverBudget,
+        "accessDenied" | "authError" | "forbidden" | "billingNotEnabled" | "required" => FailureKind::Denied,
+        "notFound" => FailureKind::NotFound,
+        "timeout" | "stopped" => FailureKind::Timeout,
         // A query that was good for the table as it was: a column is gone.
         "invalidQuery" if message.contains("Unrecognized name") || message.contains("not found") => {
-            Trouble::Missing
+            FailureKind::NotFound
         }
         _ => by_status(status),
     }

@@ -10,7 +10,7 @@ pub mod google;
 use std::error::Error;
 use std::time::Duration;
 
-use crate::domain::sighting::Trouble;
+use crate::domain::sighting::FailureKind;
 
 /// Longest text of a failure, in bytes.
 const MAX_TEXT: usize = 600;
@@ -23,7 +23,7 @@ const MAX_SOURCES: usize = 16;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
     /// What kind of failure.
-    pub kind: Trouble,
+    pub kind: FailureKind,
     /// What was answered, or why there is no answer; after [`Failure::calling`], what was called before it.
     pub text: String,
     /// The service's error code or reason, where it gave one.
@@ -50,7 +50,7 @@ pub enum Effect {
 impl Failure {
     /// A failure without an answer.
     #[must_use]
-    pub fn new(kind: Trouble, effect: Effect, text: impl Into<String>) -> Self {
+    pub fn new(kind: FailureKind, effect: Effect, text: impl Into<String>) -> Self {
         let mut text = text.into();
         cut(&mut text, MAX_TEXT);
         Self { kind, text, code: None, status: None, effect, retry_after: None }
@@ -67,22 +67,22 @@ impl Failure {
 }
 
 /// What an HTTP status says where no known code says more.
-fn by_status(status: u16) -> Trouble {
+fn by_status(status: u16) -> FailureKind {
     match status {
-        401 | 403 | 407 => Trouble::Denied,
-        404 => Trouble::Missing,
-        408 | 504 => Trouble::TimedOut,
-        429 => Trouble::Throttled,
-        _ => Trouble::Failing,
+        401 | 403 | 407 => FailureKind::Denied,
+        404 => FailureKind::NotFound,
+        408 | 504 => FailureKind::Timeout,
+        429 => FailureKind::Throttled,
+        _ => FailureKind::Error,
     }
 }
 
 /// What an error answer says of the effect.
-fn effect_of(kind: Trouble, status: u16) -> Effect {
+fn effect_of(kind: FailureKind, status: u16) -> Effect {
     match (kind, status) {
-        (Trouble::Throttled, _) | (_, 429 | 503) => Effect::Refused,
+        (FailureKind::Throttled, _) | (_, 429 | 503) => Effect::Refused,
         // An internal error says nothing about how far it came, and a good answer is not a refusal.
-        (Trouble::TimedOut | Trouble::Garbled, _) | (_, 200..=299 | 500..) => Effect::Unknown,
+        (FailureKind::Timeout | FailureKind::Garbled, _) | (_, 200..=299 | 500..) => Effect::Unknown,
         _ => Effect::Refused,
     }
 }

@@ -39,10 +39,10 @@ fn service(code: &str, status: u16) -> Failure {
 #[test]
 fn the_code_decides_and_the_text_says_what_was_called() {
     let failure = service("AccessDeniedException", 400).calling("GetRecords on stream logs-acme");
-    assert_eq!((failure.kind, failure.effect), (Trouble::Denied, Effect::Refused));
+    assert_eq!((failure.kind, failure.effect), (FailureKind::Denied, Effect::Refused));
     assert_eq!(failure.text, "GetRecords on stream logs-acme: AccessDeniedException: the words");
-    assert_eq!(service("com.amazonaws.kinesis#ExpiredTokenException", 400).kind, Trouble::Denied);
-    assert_eq!(service("SomethingNew", 429).kind, Trouble::Throttled);
+    assert_eq!(service("com.amazonaws.kinesis#ExpiredTokenException", 400).kind, FailureKind::Denied);
+    assert_eq!(service("SomethingNew", 429).kind, FailureKind::Throttled);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn an_answer_without_a_code_names_status_host_and_operation() {
     raw.add_extension(aws::Host("logs.example".into()));
     let error = GetRecordsError::unhandled("not JSON");
     let failure = Failure::of_aws(&SdkError::service_error(error, raw)).calling("GetRecords on stream s");
-    assert_eq!((failure.kind, failure.effect), (Trouble::Failing, Effect::Unknown));
+    assert_eq!((failure.kind, failure.effect), (FailureKind::Error, Effect::Unknown));
     assert_eq!(
         failure.text,
         "GetRecords on stream s: HTTP 502 from logs.example without an error code: <html>bad gateway</html>"
@@ -66,7 +66,7 @@ fn a_role_that_was_denied_is_not_a_network_fault() {
     let error: SdkError<GetRecordsError> =
         SdkError::dispatch_failure(ConnectorError::other(denied.into(), None));
     let failure = Failure::of_aws(&error);
-    assert_eq!((failure.kind, failure.effect), (Trouble::Denied, Effect::NotSent));
+    assert_eq!((failure.kind, failure.effect), (FailureKind::Denied, Effect::NotSent));
     assert_eq!(failure.text, "AssumeRole: AccessDenied: the words");
 }
 
@@ -78,7 +78,7 @@ fn a_token_service_that_cannot_be_reached_is_told_as_such() {
     let error: SdkError<GetRecordsError> =
         SdkError::dispatch_failure(ConnectorError::other(credentials.into(), None));
     let failure = Failure::of_aws(&error);
-    assert_eq!((failure.kind, failure.effect), (Trouble::Unreachable, Effect::NotSent));
+    assert_eq!((failure.kind, failure.effect), (FailureKind::Unreachable, Effect::NotSent));
     assert!(failure.text.starts_with("AssumeRole: "), "{}", failure.text);
 }
 
@@ -91,12 +91,12 @@ fn no_connection_no_answer_and_nonsense_are_different_failures() {
     let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
     let cut = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
     let failed = |error: std::io::Error| of(SdkError::dispatch_failure(ConnectorError::io(error.into())));
-    assert_eq!(failed(refused), (Trouble::Unreachable, Effect::NotSent));
-    assert_eq!(failed(cut), (Trouble::Unreachable, Effect::Unknown));
-    assert_eq!(of(SdkError::timeout_error("slow")), (Trouble::TimedOut, Effect::Unknown));
-    assert_eq!(of(SdkError::response_error("no", answer(200))), (Trouble::Garbled, Effect::Unknown));
-    assert_eq!(of(SdkError::response_error("html", answer(500))), (Trouble::Failing, Effect::Unknown));
-    assert_eq!(of(SdkError::response_error("html", answer(503))), (Trouble::Failing, Effect::Refused));
+    assert_eq!(failed(refused), (FailureKind::Unreachable, Effect::NotSent));
+    assert_eq!(failed(cut), (FailureKind::Unreachable, Effect::Unknown));
+    assert_eq!(of(SdkError::timeout_error("slow")), (FailureKind::Timeout, Effect::Unknown));
+    assert_eq!(of(SdkError::response_error("no", answer(200))), (FailureKind::Garbled, Effect::Unknown));
+    assert_eq!(of(SdkError::response_error("html", answer(500))), (FailureKind::Error, Effect::Unknown));
+    assert_eq!(of(SdkError::response_error("html", answer(503))), (FailureKind::Error, Effect::Refused));
 }
 
 #[test]
@@ -109,12 +109,12 @@ fn the_hint_when_to_come_back_is_passed_on() {
 
 #[test]
 fn a_long_text_is_cut_at_a_character_and_marked() {
-    let failure = Failure::new(Trouble::Failing, Effect::Unknown, "ä".repeat(1_000)).calling("x");
+    let failure = Failure::new(FailureKind::Error, Effect::Unknown, "ä".repeat(1_000)).calling("x");
     assert!(failure.text.len() <= MAX_TEXT + '…'.len_utf8(), "{}", failure.text.len());
     assert!(failure.text.starts_with("x: ä") && failure.text.ends_with("ä…"));
 }
 
-fn google(status: u16, body: &str) -> Trouble {
+fn google(status: u16, body: &str) -> FailureKind {
     Failure::of_google(status, None, body.as_bytes(), None).kind
 }
 
@@ -124,19 +124,19 @@ fn json(reason: &str, message: &str) -> String {
 
 #[test]
 fn the_reason_counts_before_the_status() {
-    assert_eq!(google(403, &json("quotaExceeded", "")), Trouble::Throttled);
-    assert_eq!(google(403, &json("accessDenied", "")), Trouble::Denied);
-    assert_eq!(google(400, &json("bytesBilledLimitExceeded", "")), Trouble::OverBudget);
-    assert_eq!(google(400, &json("invalidQuery", "Unrecognized name: trace_id")), Trouble::Missing);
-    assert_eq!(google(400, &json("invalidQuery", "Syntax error")), Trouble::Failing);
-    assert_eq!(google(429, r#"{"error":{"status":"RESOURCE_EXHAUSTED"}}"#), Trouble::Throttled);
+    assert_eq!(google(403, &json("quotaExceeded", "")), FailureKind::Throttled);
+    assert_eq!(google(403, &json("accessDenied", "")), FailureKind::Denied);
+    assert_eq!(google(400, &json("bytesBilledLimitExceeded", "")), FailureKind::OverBudget);
+    assert_eq!(google(400, &json("invalidQuery", "Unrecognized name: trace_id")), FailureKind::NotFound);
+    assert_eq!(google(400, &json("invalidQuery", "Syntax error")), FailureKind::Error);
+    assert_eq!(google(429, r#"{"error":{"status":"RESOURCE_EXHAUSTED"}}"#), FailureKind::Throttled);
 }
 
 #[test]
 fn a_page_of_a_gateway_keeps_its_status_its_host_and_its_wish() {
     let wish = Some(Duration::from_secs(9));
     let failure = Failure::of_google(503, Some("bigquery.example"), b"<html>busy</html>", wish);
-    assert_eq!((failure.kind, failure.retry_after), (Trouble::Failing, wish));
+    assert_eq!((failure.kind, failure.retry_after), (FailureKind::Error, wish));
     assert_eq!(
         failure.calling("jobs.query").text,
         "jobs.query: HTTP 503 from bigquery.example without an error code: <html>busy</html>"
@@ -193,27 +193,27 @@ async fn put(aws: &Aws) -> Put {
 #[tokio::test(start_paused = true)]
 async fn observer_injector_and_call_counter_agree_on_every_failure() {
     let table = [
-        ("ThrottlingException", 400, Trouble::Throttled, Put::TriedAgain),
-        ("ProvisionedThroughputExceededException", 400, Trouble::Throttled, Put::TriedAgain),
-        ("RequestLimitExceeded", 503, Trouble::Throttled, Put::TriedAgain),
-        ("SlowDown", 503, Trouble::Throttled, Put::TriedAgain),
-        ("AccessDeniedException", 400, Trouble::Denied, Put::Refused),
-        ("UnrecognizedClientException", 400, Trouble::Denied, Put::Refused),
-        ("IncompleteSignature", 400, Trouble::Denied, Put::Refused),
-        ("InvalidSignatureException", 400, Trouble::Denied, Put::Refused),
-        ("RequestExpired", 400, Trouble::Denied, Put::Refused),
-        ("ExpiredTokenException", 400, Trouble::Denied, Put::Refused),
-        ("ResourceNotFoundException", 400, Trouble::Missing, Put::Refused),
-        ("RequestTimeout", 400, Trouble::TimedOut, Put::MaybeIn),
-        ("InvalidParameterException", 400, Trouble::Failing, Put::Refused),
-        ("ServiceUnavailableException", 503, Trouble::Failing, Put::TriedAgain),
-        ("InternalFailure", 500, Trouble::Failing, Put::MaybeIn),
-        ("", 403, Trouble::Denied, Put::Refused),
-        ("", 404, Trouble::Missing, Put::Refused),
-        ("", 429, Trouble::Throttled, Put::TriedAgain),
-        ("", 502, Trouble::Failing, Put::MaybeIn),
-        ("", 503, Trouble::Failing, Put::TriedAgain),
-        ("", 504, Trouble::TimedOut, Put::MaybeIn),
+        ("ThrottlingException", 400, FailureKind::Throttled, Put::TriedAgain),
+        ("ProvisionedThroughputExceededException", 400, FailureKind::Throttled, Put::TriedAgain),
+        ("RequestLimitExceeded", 503, FailureKind::Throttled, Put::TriedAgain),
+        ("SlowDown", 503, FailureKind::Throttled, Put::TriedAgain),
+        ("AccessDeniedException", 400, FailureKind::Denied, Put::Refused),
+        ("UnrecognizedClientException", 400, FailureKind::Denied, Put::Refused),
+        ("IncompleteSignature", 400, FailureKind::Denied, Put::Refused),
+        ("InvalidSignatureException", 400, FailureKind::Denied, Put::Refused),
+        ("RequestExpired", 400, FailureKind::Denied, Put::Refused),
+        ("ExpiredTokenException", 400, FailureKind::Denied, Put::Refused),
+        ("ResourceNotFoundException", 400, FailureKind::NotFound, Put::Refused),
+        ("RequestTimeout", 400, FailureKind::Timeout, Put::MaybeIn),
+        ("InvalidParameterException", 400, FailureKind::Error, Put::Refused),
+        ("ServiceUnavailableException", 503, FailureKind::Error, Put::TriedAgain),
+        ("InternalFailure", 500, FailureKind::Error, Put::MaybeIn),
+        ("", 403, FailureKind::Denied, Put::Refused),
+        ("", 404, FailureKind::NotFound, Put::Refused),
+        ("", 429, FailureKind::Throttled, Put::TriedAgain),
+        ("", 502, FailureKind::Error, Put::MaybeIn),
+        ("", 503, FailureKind::Error, Put::TriedAgain),
+        ("", 504, FailureKind::Timeout, Put::MaybeIn),
     ];
     for (code, status, kind, injected) in table {
         let what = format!("{code} {status}");
@@ -237,7 +237,7 @@ async fn observer_injector_and_call_counter_agree_on_every_failure() {
         let client = aws_sdk_kinesis::Client::from_conf(config.build());
         let error = client.list_shards().stream_name("s").send().await.unwrap_err();
         let seen = ObserveError::from(Failure::of_aws(&error));
-        assert_eq!((seen.trouble, counted(&kinesis)), expected, "kinesis: {what}: {seen}");
+        assert_eq!((seen.kind, counted(&kinesis)), expected, "kinesis: {what}: {seen}");
 
         let s3 = aws(status, xml).await;
         let config = s3.config("s3", &Account::in_region("eu-central-1"));
@@ -245,7 +245,7 @@ async fn observer_injector_and_call_counter_agree_on_every_failure() {
         let client = aws_sdk_s3::Client::from_conf(config.build());
         let error = client.get_object().bucket("b").key("k").send().await.unwrap_err();
         let seen = ObserveError::from(Failure::of_aws(&error));
-        assert_eq!((seen.trouble, counted(&s3)), expected, "s3: {what}: {seen}");
+        assert_eq!((seen.kind, counted(&s3)), expected, "s3: {what}: {seen}");
         let names_host = seen.detail.contains("amazonaws.com");
         assert_eq!(names_host, code.is_empty(), "an answer without a code names its host: {seen}");
     }
@@ -267,19 +267,19 @@ async fn bigquery(status: u16, body: String) -> Google {
 #[tokio::test]
 async fn observer_and_call_counter_agree_on_every_failure_of_google() {
     let table = [
-        ("rateLimitExceeded", 403, Trouble::Throttled),
-        ("quotaExceeded", 403, Trouble::Throttled),
-        ("accessDenied", 403, Trouble::Denied),
-        ("authError", 401, Trouble::Denied),
-        ("notFound", 404, Trouble::Missing),
-        ("bytesBilledLimitExceeded", 400, Trouble::OverBudget),
-        ("stopped", 400, Trouble::TimedOut),
-        ("invalid", 400, Trouble::Failing),
-        ("backendError", 503, Trouble::Failing),
-        ("", 403, Trouble::Denied),
-        ("", 429, Trouble::Throttled),
-        ("", 502, Trouble::Failing),
-        ("", 504, Trouble::TimedOut),
+        ("rateLimitExceeded", 403, FailureKind::Throttled),
+        ("quotaExceeded", 403, FailureKind::Throttled),
+        ("accessDenied", 403, FailureKind::Denied),
+        ("authError", 401, FailureKind::Denied),
+        ("notFound", 404, FailureKind::NotFound),
+        ("bytesBilledLimitExceeded", 400, FailureKind::OverBudget),
+        ("stopped", 400, FailureKind::Timeout),
+        ("invalid", 400, FailureKind::Error),
+        ("backendError", 503, FailureKind::Error),
+        ("", 403, FailureKind::Denied),
+        ("", 429, FailureKind::Throttled),
+        ("", 502, FailureKind::Error),
+        ("", 504, FailureKind::Timeout),
     ];
     for (reason, status, kind) in table {
         let body = if reason.is_empty() { "<html>".to_owned() } else { json(reason, "m") };
@@ -287,14 +287,14 @@ async fn observer_and_call_counter_agree_on_every_failure_of_google() {
         let failure = google.send(Request::get(&BIGQUERY, "tables.get", "/x")).await.unwrap_err();
         let (_, _, counted, _) = google.calls().snapshot()[0];
         let seen = ObserveError::from(failure);
-        assert_eq!((seen.trouble, counted), (kind, CallResult::Failed(kind)), "{reason} {status}: {seen}");
+        assert_eq!((seen.kind, counted), (kind, CallResult::Failed(kind)), "{reason} {status}: {seen}");
         assert_eq!(seen.detail.contains("127.0.0.1"), reason.is_empty(), "{seen}");
     }
 }
 
 #[test]
 fn labels_of_calls_have_one_spelling() {
-    let labels = Trouble::ALL.map(|kind| CallResult::Failed(kind).as_str());
+    let labels = FailureKind::ALL.map(|kind| CallResult::Failed(kind).as_str());
     let known =
         ["throttled", "denied", "not_found", "unreachable", "timeout", "error", "garbled", "over_budget"];
     assert_eq!(labels, known);

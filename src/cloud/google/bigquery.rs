@@ -16,7 +16,7 @@ use super::error::GoogleError;
 use super::identity::Tokens;
 use super::{Google, Service};
 use crate::cloud::failure::{Effect, Failure};
-use crate::domain::sighting::Trouble;
+use crate::domain::sighting::FailureKind;
 
 /// BigQuery (BigQuery API reference: base address, OAuth scopes). Its scope allows queries and reading table metadata.
 pub const BIGQUERY: Service = Service {
@@ -76,15 +76,15 @@ impl From<&BQError> for Failure {
                 let status = u16::try_from(error.error.code).unwrap_or(0);
                 return Self::of_reason(status, reason.map_or("", String::as_str), &error.error.message);
             }
-            BQError::RequestError(error) if error.is_connect() => (Trouble::Unreachable, Effect::NotSent),
-            BQError::RequestError(error) if error.is_timeout() => (Trouble::TimedOut, Effect::Unknown),
-            BQError::RequestError(error) if error.is_decode() => (Trouble::Garbled, Effect::Unknown),
+            BQError::RequestError(error) if error.is_connect() => (FailureKind::Unreachable, Effect::NotSent),
+            BQError::RequestError(error) if error.is_timeout() => (FailureKind::Timeout, Effect::Unknown),
+            BQError::RequestError(error) if error.is_decode() => (FailureKind::Garbled, Effect::Unknown),
             BQError::YupAuthError(yup_oauth2::Error::LowLevelError(error)) => match error.kind() {
-                std::io::ErrorKind::TimedOut => (Trouble::TimedOut, Effect::NotSent),
-                std::io::ErrorKind::PermissionDenied => (Trouble::Denied, Effect::NotSent),
-                _ => (Trouble::Unreachable, Effect::NotSent),
+                std::io::ErrorKind::TimedOut => (FailureKind::Timeout, Effect::NotSent),
+                std::io::ErrorKind::PermissionDenied => (FailureKind::Denied, Effect::NotSent),
+                _ => (FailureKind::Unreachable, Effect::NotSent),
             },
-            _ => (Trouble::Failing, Effect::Unknown),
+            _ => (FailureKind::Error, Effect::Unknown),
         };
         Self::new(kind, effect, error.to_string())
     }

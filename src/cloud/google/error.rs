@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::MAX_ANSWER;
 use crate::cloud::failure::{Effect, Failure, causes};
-use crate::domain::sighting::Trouble;
+use crate::domain::sighting::FailureKind;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -77,15 +77,17 @@ impl GoogleError {
 impl From<GoogleError> for Failure {
     fn from(error: GoogleError) -> Self {
         let (kind, effect) = match &error {
-            GoogleError::Credentials(_) | GoogleError::TokenDenied(_) => (Trouble::Denied, Effect::NotSent),
-            GoogleError::NoToken(_) | GoogleError::Unreachable { .. } => {
-                (Trouble::Unreachable, Effect::NotSent)
+            GoogleError::Credentials(_) | GoogleError::TokenDenied(_) => {
+                (FailureKind::Denied, Effect::NotSent)
             }
-            GoogleError::TokenTimedOut(_) => (Trouble::TimedOut, Effect::NotSent),
-            GoogleError::Unwritable { .. } => (Trouble::Failing, Effect::NotSent),
-            GoogleError::TimedOut { .. } => (Trouble::TimedOut, Effect::Unknown),
-            GoogleError::Cut { .. } => (Trouble::Unreachable, Effect::Unknown),
-            GoogleError::TooLarge => (Trouble::Garbled, Effect::Unknown),
+            GoogleError::NoToken(_) | GoogleError::Unreachable { .. } => {
+                (FailureKind::Unreachable, Effect::NotSent)
+            }
+            GoogleError::TokenTimedOut(_) => (FailureKind::Timeout, Effect::NotSent),
+            GoogleError::Unwritable { .. } => (FailureKind::Error, Effect::NotSent),
+            GoogleError::TimedOut { .. } => (FailureKind::Timeout, Effect::Unknown),
+            GoogleError::Cut { .. } => (FailureKind::Unreachable, Effect::Unknown),
+            GoogleError::TooLarge => (FailureKind::Garbled, Effect::Unknown),
         };
         Self::new(kind, effect, error.to_string())
     }

@@ -41,7 +41,7 @@ pub(super) struct Tokens {
 #[derive(Clone)]
 enum Source {
     /// No token is needed.
-    Nobody,
+    Anonymous,
     Crate(DefaultAuthenticator),
     Federation(Arc<Federation>),
 }
@@ -54,7 +54,7 @@ impl Tokens {
         http: &reqwest::Client,
     ) -> Result<Self, GoogleError> {
         let source = match &settings.auth {
-            Auth::None => Source::Nobody,
+            Auth::None => Source::Anonymous,
             Auth::ServiceAccountFile(path) => Source::Crate(from_file(path).await?),
             Auth::WorkloadIdentity(path) => {
                 let federation =
@@ -78,7 +78,7 @@ impl Tokens {
 
     async fn fetch(&self) -> Result<Option<String>, GoogleError> {
         let source = match &self.source {
-            Source::Nobody => return Ok(None),
+            Source::Anonymous => return Ok(None),
             Source::Federation(federation) => return federation.token().await.map(Some),
             Source::Crate(source) => source,
         };

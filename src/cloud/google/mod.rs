@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use super::calls::{CallResult, Calls};
 use super::failure::{Effect, Failure, causes};
-use crate::domain::sighting::Trouble;
+use crate::domain::sighting::FailureKind;
 use identity::Tokens;
 
 pub use bigquery::BIGQUERY;
@@ -271,7 +271,7 @@ impl Google {
         let answer = self.try_send(request).await.and_then(|Answer { status, headers: _, body }| {
             parse(&body).map_err(|error| {
                 let text = format!("the answer makes no sense: {error}");
-                Failure { status: Some(status), ..Failure::new(Trouble::Garbled, Effect::Unknown, text) }
+                Failure { status: Some(status), ..Failure::new(FailureKind::Garbled, Effect::Unknown, text) }
             })
         });
         self.calls.count(service, operation, CallResult::of(&answer));
@@ -469,7 +469,7 @@ mod tests {
             (Some(503), Some(Duration::from_secs(4)), Effect::Refused)
         );
         assert_eq!(failure.text, "HTTP 503 from 127.0.0.1 without an error code: busy");
-        let failed = CallResult::Failed(Trouble::Failing);
+        let failed = CallResult::Failed(FailureKind::Error);
         assert_eq!(google.calls().snapshot(), [("bigquery", "tables.get".to_owned(), failed, 1)]);
     }
 
@@ -477,12 +477,12 @@ mod tests {
     async fn silence_and_a_closed_port_are_different_faults() {
         let silent = google(server(holds).await.0).await;
         let error = get(&silent).await.unwrap_err();
-        assert_eq!((error.kind, error.effect), (Trouble::TimedOut, Effect::Unknown), "{error:?}");
+        assert_eq!((error.kind, error.effect), (FailureKind::Timeout, Effect::Unknown), "{error:?}");
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
         let error = google(format!("http://{address}")).await.open(object()).await.unwrap_err();
-        assert_eq!((error.kind, error.effect), (Trouble::Unreachable, Effect::NotSent));
+        assert_eq!((error.kind, error.effect), (FailureKind::Unreachable, Effect::NotSent));
         let words = error.text;
         assert!(words.contains("refused") && words.starts_with("cannot reach Cloud Storage"), "{words}");
     }
@@ -491,7 +491,7 @@ mod tests {
     async fn a_redirect_is_not_followed() {
         let reply = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
         let failure = get(&google(says(reply).await.0).await).await.unwrap_err();
-        assert_eq!((failure.status, failure.kind), (Some(302), Trouble::Failing));
+        assert_eq!((failure.status, failure.kind), (Some(302), FailureKind::Error));
     }
 
     #[tokio::test]
@@ -499,8 +499,8 @@ mod tests {
         let google = google(says("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>").await.0).await;
         let request = Request::get(&BIGQUERY, "tables.get", "/x");
         let read = google.read(request, |body| serde_json::from_slice::<serde_json::Value>(body)).await;
-        assert_eq!(read.unwrap_err().kind, Trouble::Garbled);
-        let failed = CallResult::Failed(Trouble::Garbled);
+        assert_eq!(read.unwrap_err().kind, FailureKind::Garbled);
+        let failed = CallResult::Failed(FailureKind::Garbled);
         assert_eq!(google.calls().snapshot(), [("bigquery", "tables.get".to_owned(), failed, 1)]);
     }
 
@@ -547,6 +547,6 @@ mod tests {
             }
         };
         assert_eq!(bytes, 7);
-        assert_eq!(error.kind, Trouble::TimedOut, "{error:?}");
+        assert_eq!(error.kind, FailureKind::Timeout, "{error:?}");
     }
 }

@@ -41,7 +41,7 @@ struct Plan {
     /// What was done.
     done: String,
     /// What can be seen of it, where and when.
-    look_for: &'static str,
+    expect: &'static str,
 }
 
 impl Scenario {
@@ -65,7 +65,7 @@ impl Scenario {
         tokio::time::sleep(WELL_FOR).await;
         sandbox.fault(plan.fault);
         println!("scenario {self}: {}", plan.done);
-        println!("look for: {}", plan.look_for);
+        println!("look for: {}", plan.expect);
         let admin = &sandbox.endpoints().admin;
         println!("to mend it: curl -X DELETE {admin}/faults");
         std::future::pending().await
@@ -75,7 +75,7 @@ impl Scenario {
     fn plan(self, sandbox: &Sandbox) -> Option<Plan> {
         let tenant = |at: usize| sandbox.tenants().get(at).map_or("", |tenant| &*tenant.name);
         let (first, second) = (tenant(0), tenant(1));
-        let (fault, done, look_for) = match self {
+        let (fault, done, expect) = match self {
             Self::Healthy => return None,
             Self::Stall => (
                 Fault::tenant_stage(first, Stage::Transit, StageEffect::Stall),
@@ -141,7 +141,7 @@ impl Scenario {
                 "NOT INJECTING within seconds, with the reason that CloudWatch Logs gives.",
             ),
         };
-        Some(Plan { fault, done, look_for })
+        Some(Plan { fault, done, expect })
     }
 }
 

@@ -19,7 +19,7 @@ fn secs(secs: u64) -> Duration {
 /// What the engine's surroundings hold of it.
 struct Around {
     engine: Engine,
-    departures: mpsc::Receiver<CanaryLine>,
+    outbound: mpsc::Receiver<CanaryLine>,
     puts: mpsc::Sender<Report>,
     _inputs: mpsc::Sender<Input>,
 }
@@ -39,7 +39,7 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         give_up: secs(120),
         grace: secs(60),
         blind_after: secs(20),
-        ride: secs(60),
+        recheck_for: secs(60),
         max_in_flight: 1_000,
         remember: 1_000,
         remember_failures: 100,
@@ -47,7 +47,7 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
     };
     let mut tracker = Tracker::new(topology.clone(), settings, clock.now());
     tracker.restore(loaded.traces, clock.now());
-    let (to_injector, departures) = mpsc::channel(queue);
+    let (to_injector, outbound) = mpsc::channel(queue);
     let (puts, from_injector) = mpsc::channel(16);
     let (inputs, from_observers) = mpsc::channel(16);
     let schedule = schedule(clock.now(), Duration::from_millis(5), 1);
@@ -63,7 +63,7 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         store: writer,
         keys: Arc::new(Keyring::new(TagKey::new("0123456789abcdef").unwrap(), Vec::new())),
         instance: instance.code,
-        lanes: vec![Lane { schedule, sizes: vec![200], departures: to_injector }],
+        lanes: vec![Lane { schedule, sizes: vec![200], outbound: to_injector }],
         wanted: topology.source_ids().map(|_| watch::Sender::new(Wanted::default())).collect(),
         snapshots: watch::Sender::new(Arc::new(
             Tracker::new(topology.clone(), settings, clock.now()).snapshot(clock.now()),
@@ -75,7 +75,7 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         random: || [7; 10],
         stop_grace: Duration::ZERO,
     };
-    Around { engine, departures, puts, _inputs: inputs }
+    Around { engine, outbound, puts, _inputs: inputs }
 }
 
 /// The files as they are at this moment: what a process that is killed now leaves behind.
@@ -94,10 +94,10 @@ async fn a_canary_is_on_disk_before_it_leaves() {
     let stop = CancellationToken::new();
     let observe = async {
         for _ in 0..10 {
-            let departure = around.departures.recv().await.unwrap();
+            let canary = around.outbound.recv().await.unwrap();
             let image = as_if_killed_now(&folder);
             let loaded = open(&image.file()).unwrap().store.load(ALL).unwrap();
-            assert!(loaded.traces.iter().any(|trace| trace.id() == departure.trace), "{departure:?}");
+            assert!(loaded.traces.iter().any(|trace| trace.id() == canary.trace), "{canary:?}");
         }
         stop.cancel();
     };
@@ -111,9 +111,9 @@ async fn an_engine_that_stopped_takes_up_what_was_in_flight() {
     let mut around = engine(&folder, 16).await;
     let stop = CancellationToken::new();
     let observe = async {
-        let departure = around.departures.recv().await.unwrap();
+        let canary = around.outbound.recv().await.unwrap();
         stop.cancel();
-        departure.trace
+        canary.trace
     };
     let (_, trace) = tokio::join!(around.engine.run(stop.clone()), observe);
     let again = engine(&folder, 16).await;
@@ -133,9 +133,9 @@ async fn a_canary_for_which_the_queue_has_no_room_is_refused_and_never_leaves() 
         stop.cancel();
     };
     tokio::join!(around.engine.run(stop.clone()), observe);
-    let mut departures = around.departures;
-    assert!(departures.recv().await.is_some());
-    assert_eq!(departures.recv().await, None, "only one had room");
+    let mut outbound = around.outbound;
+    assert!(outbound.recv().await.is_some());
+    assert_eq!(outbound.recv().await, None, "only one had room");
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn a_clock_that_is_set_ends_the_engine_and_what_was_in_flight_is_unobserve
     let stop = CancellationToken::new();
     let observe = async {
         for _ in 0..10 {
-            around.departures.recv().await.unwrap();
+            around.outbound.recv().await.unwrap();
         }
         set_by.store(1_200, Ordering::Relaxed);
     };
@@ -202,7 +202,7 @@ async fn a_put_of_a_log_group_that_tenants_share_is_counted_for_each_of_them() {
     let puts = vec![took(fixture::ACME, 7), took(fixture::GLOBEX, 7), took(fixture::GLOBEX, 1)];
     around.puts.send(Report { results: Vec::new(), puts }).await.unwrap();
     let observe = async {
-        let sum = r#"traceprobe_injection_seconds_sum{tenant="globex"} 8"#;
+        let sum = r#"traceprobe_injection_duration_seconds_sum{tenant="globex"} 8"#;
         loop {
             let text = metrics.render(Format::Text);
             if text.contains(sum) {
@@ -214,9 +214,9 @@ async fn a_put_of_a_log_group_that_tenants_share_is_counted_for_each_of_them() {
     tokio::join!(around.engine.run(stop.clone()), observe);
     let text = metrics.render(Format::Text);
     for series in [
-        r#"traceprobe_injection_seconds_count{tenant="acme"} 1"#,
-        r#"traceprobe_injection_seconds_sum{tenant="acme"} 7"#,
-        r#"traceprobe_injection_seconds_count{tenant="globex"} 2"#,
+        r#"traceprobe_injection_duration_seconds_count{tenant="acme"} 1"#,
+        r#"traceprobe_injection_duration_seconds_sum{tenant="acme"} 7"#,
+        r#"traceprobe_injection_duration_seconds_count{tenant="globex"} 2"#,
     ] {
         assert!(text.contains(series), "{series} is not in\n{text}");
     }

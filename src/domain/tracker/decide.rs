@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Event, MAX_RIDERS, Tracker, on_the_way};
+use super::{Event, MAX_RECENTLY_SEEN, Tracker, on_the_way};
 use crate::domain::outcome::Outcome;
 use crate::domain::sighting::WantedTrace;
 use crate::domain::tag::TraceId;
 use crate::domain::time::{Interval, Timestamp};
-use crate::domain::topology::{Role, StageId, Stretch, Topology};
+use crate::domain::topology::{HopRange, Role, StageId, Topology};
 use crate::domain::trace::{Hop, Judgement, Origin, Trace};
 
 impl Tracker {
@@ -81,13 +81,13 @@ impl Tracker {
         let open_dead = dead_letters.filter(|stage| unproven(&stage));
         let awaited = |stage: &StageId| {
             let source = self.topology.source_of(trace.tenant, *stage);
-            !self.sources[source.0 as usize].is_in_trouble()
+            !self.sources[source.0 as usize].is_failing()
         };
         if !expired && open_ends.iter().copied().chain(open_dead).any(|stage| awaited(&stage)) {
             return None;
         }
         let last = path[after + open_ends.len()];
-        Some(Outcome::Lost(Stretch { first: path[after], last }))
+        Some(Outcome::Lost(HopRange { first: path[after], last }))
     }
 
     /// Gives a trace its outcome.
@@ -184,22 +184,22 @@ impl Tracker {
         };
         self.expiries.remove(id);
         // One that was given up rides along for as long again as it was waited for, in case it turns up after all.
-        let rides_until = match &trace.ended {
+        let recheck_until = match &trace.ended {
             Some((Outcome::Lost(_) | Outcome::Unobserved | Outcome::Late | Outcome::DeadLettered(_), at)) => {
                 Some(*at + self.settings.give_up).filter(|until| *until > self.latest_now)
             }
             Some((Outcome::Delivered | Outcome::Refused(_), _)) | None => None,
         };
-        let rider = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
+        let recent = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
         for stage in self.topology.stage_ids() {
             let source = self.topology.source_of(trace.tenant, stage);
-            let book = &mut self.sources[source.0 as usize];
-            if book.waiting.contains(&id) {
-                book.seen(id, rides_until.map(|until| (until, rider)));
+            let state = &mut self.sources[source.0 as usize];
+            if state.waiting.contains(&id) {
+                state.seen(id, recheck_until.map(|until| (until, recent)));
                 self.changed.insert(source);
             }
-            while book.riders.len() > MAX_RIDERS {
-                book.riders.pop_front();
+            while state.recently_seen.len() > MAX_RECENTLY_SEEN {
+                state.recently_seen.pop_front();
             }
         }
         self.revision += 1;
@@ -257,7 +257,7 @@ fn judge_hops(trace: &mut Trace, topology: &Topology, events: &mut Vec<Event>) -
         if arrived.latest < begun.earliest {
             visit.hop = Hop::Inverted;
             events.push(Event::ClockInversion { tenant, stage: hop, trace: id });
-        } else if !counted && visit.unseen_gap && target.is_some_and(|at| straddles(arrived, at)) {
+        } else if !counted && visit.gap_since_poll && target.is_some_and(|at| straddles(arrived, at)) {
             visit.hop = Hop::Unjudged;
             unjudged = true;
         } else {

@@ -34,13 +34,13 @@ impl Tracker {
             trace.origin = Origin::Restored;
             take_over(&mut trace);
             let over = self.is_complete(&trace, self.usual_expiry(trace.planned_at) <= now);
-            let book = &mut self.tenants[usize::from(trace.tenant.0)];
-            book.planned_at = book.planned_at.max(Some(trace.planned_at));
+            let state = &mut self.tenants[usize::from(trace.tenant.0)];
+            state.planned_at = state.planned_at.max(Some(trace.planned_at));
             if let Put::Accepted { at } = trace.put {
-                book.accepted_at = book.accepted_at.max(Some(at));
+                state.accepted_at = state.accepted_at.max(Some(at));
             }
             let id = trace.id();
-            self.ride_again(&trace, now);
+            self.recheck_again(&trace, now);
             self.follow(trace, now);
             if over {
                 self.finish(id);
@@ -115,7 +115,7 @@ impl Tracker {
         trace.put = Put::Accepted { at: planned_at };
         trace.judgement = Judgement::Unjudged;
         for visit in &mut trace.stages {
-            visit.unseen_gap = true;
+            visit.gap_since_poll = true;
             visit.hop = Hop::Inherited;
         }
         self.follow(trace, now);
@@ -125,14 +125,14 @@ impl Tracker {
 
     /// Lets a trace that was seen a short while ago ride along in looks by id as it did before the restart, or a second
     /// copy that comes after it would not be found.
-    fn ride_again(&mut self, trace: &Trace, now: Timestamp) {
-        let rider = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
+    fn recheck_again(&mut self, trace: &Trace, now: Timestamp) {
+        let recent = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
         for stage in self.topology.stage_ids() {
             let Some(arrival) = &trace.visit(stage).arrival else { continue };
-            let until = arrival.noticed_at + self.settings.ride;
+            let until = arrival.noticed_at + self.settings.recheck_for;
             if until > now {
                 let source = self.topology.source_of(trace.tenant, stage);
-                self.sources[source.0 as usize].seen(trace.id(), Some((until, rider)));
+                self.sources[source.0 as usize].seen(trace.id(), Some((until, recent)));
                 self.changed.insert(source);
             }
         }
@@ -147,7 +147,7 @@ fn take_over(trace: &mut Trace) {
     }
     for visit in &mut trace.stages {
         // While nobody looked, anything can have happened where it had not arrived.
-        visit.unseen_gap |= visit.arrival.is_none();
+        visit.gap_since_poll |= visit.arrival.is_none();
         if visit.hop == Hop::Overdue {
             visit.hop = Hop::Inherited;
         }

@@ -14,7 +14,7 @@ use crate::domain::topology::SourceId;
 
 /// What the schema of a source is held against.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SchemaBook {
+pub(super) struct SchemaState {
     should: Option<Should>,
     /// As it was read last.
     is: Option<Arc<TableSchema>>,
@@ -46,10 +46,10 @@ pub struct LearnedSchema {
 impl Tracker {
     /// Says what a source's schema is held against, whatever was or will be learned.
     pub fn expect_schema(&mut self, source: SourceId, expected: ExpectedSchema) {
-        let book = &mut self.sources[source.0 as usize].schema;
+        let state = &mut self.sources[source.0 as usize].schema;
         match expected {
-            ExpectedSchema::Configured(schema) => book.should = Some(Should::Configured(schema)),
-            ExpectedSchema::Learned { accepted } => book.accepted = accepted,
+            ExpectedSchema::Configured(schema) => state.should = Some(Should::Configured(schema)),
+            ExpectedSchema::Learned { accepted } => state.accepted = accepted,
         }
     }
 
@@ -60,11 +60,11 @@ impl Tracker {
         for source in self.topology.source_ids() {
             let name = &self.topology.source(source).name;
             let Some(earlier) = learned.iter().find(|learned| learned.source == *name) else { continue };
-            let book = &mut self.sources[source.0 as usize].schema;
-            if let None | Some(Should::Learned(_)) = book.should {
-                book.should = Some(Should::Learned(earlier.schema.clone()));
-                book.drifted_since = earlier.drifted_since;
-                book.unsaved = false;
+            let state = &mut self.sources[source.0 as usize].schema;
+            if let None | Some(Should::Learned(_)) = state.should {
+                state.should = Some(Should::Learned(earlier.schema.clone()));
+                state.drifted_since = earlier.drifted_since;
+                state.unsaved = false;
                 events.extend(self.compare_schema(source, now));
             }
         }
@@ -99,13 +99,13 @@ impl Tracker {
     }
 
     fn learned_schema(&self, source: SourceId) -> Option<LearnedSchema> {
-        let book = &self.sources[source.0 as usize];
-        match &book.schema.should {
+        let state = &self.sources[source.0 as usize];
+        match &state.schema.should {
             Some(Should::Learned(schema)) => Some(LearnedSchema {
                 source: self.topology.source(source).name.clone(),
                 schema: schema.clone(),
                 // Until it is read in this life, what an earlier one knew is the last word.
-                drifted_since: book.drifted.as_ref().map_or(book.schema.drifted_since, |now| now.since),
+                drifted_since: state.drifted.as_ref().map_or(state.schema.drifted_since, |now| now.since),
             }),
             Some(Should::Configured(_)) | None => None,
         }
@@ -114,26 +114,26 @@ impl Tracker {
     /// Holds the schema of a source as it was read last against what it should be.
     fn compare_schema(&mut self, source: SourceId, now: Timestamp) -> Vec<Event> {
         let mut events = Vec::new();
-        let book = &mut self.sources[source.0 as usize];
-        let Some(is) = book.schema.is.clone() else { return events };
-        let (mut changes, accept) = match &book.schema.should {
+        let state = &mut self.sources[source.0 as usize];
+        let Some(is) = state.schema.is.clone() else { return events };
+        let (mut changes, accept) = match &state.schema.should {
             Some(Should::Configured(should)) => (should.drift(&is), None),
             Some(Should::Learned(should)) => (should.drift(&is), Some(is.fingerprint())),
             None => (Arc::default(), None),
         };
-        let accepted = !changes.is_empty() && accept.is_some_and(|of| book.schema.accepted.contains(&of));
-        if accepted || book.schema.should.is_none() {
+        let accepted = !changes.is_empty() && accept.is_some_and(|of| state.schema.accepted.contains(&of));
+        if accepted || state.schema.should.is_none() {
             events.push(Event::SchemaLearned { source, schema: is.clone() });
-            book.schema.should = Some(Should::Learned(is));
-            book.schema.unsaved = true;
+            state.schema.should = Some(Should::Learned(is));
+            state.schema.unsaved = true;
             changes = Arc::default();
         }
-        let known_since = book.schema.drifted_since.take().filter(|_| !changes.is_empty());
-        let before = book.drifted.take().unwrap_or_default();
+        let known_since = state.schema.drifted_since.take().filter(|_| !changes.is_empty());
+        let before = state.drifted.take().unwrap_or_default();
         let since = (!changes.is_empty()).then(|| before.since.or(known_since).unwrap_or(now));
-        let learned = matches!(book.schema.should, Some(Should::Learned(_)));
-        book.schema.unsaved |= learned && since != before.since.or(known_since);
-        book.drifted = Some(Drifted { since, changes: changes.clone(), accept });
+        let learned = matches!(state.schema.should, Some(Should::Learned(_)));
+        state.schema.unsaved |= learned && since != before.since.or(known_since);
+        state.drifted = Some(Drifted { since, changes: changes.clone(), accept });
         match (before.changes.is_empty(), changes.is_empty()) {
             (true, true) => {}
             (false, true) => events.push(Event::SchemaRestored { source }),

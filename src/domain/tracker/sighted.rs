@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::{Event, Tracker, Violation};
 use crate::domain::canary::Integrity;
+use crate::domain::copies::UnchargedReason;
 use crate::domain::sighting::{Locator, Sighting, WantedTrace};
 use crate::domain::tag::{Purpose, Tag, TraceId};
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::topology::{SourceId, StageId, TenantId};
-use crate::domain::trace::{Afterwards, Arrival, Hop, Judgement, Put, Trace};
+use crate::domain::trace::{Arrival, FoundLate, Hop, Judgement, Put, Trace};
 
 /// Most copies of one canary that are told apart at one stage. A pipeline that stores more than this of one event has
 /// been noticed long before.
@@ -101,20 +102,20 @@ impl Tracker {
         if stage == self.topology.end() && trace.ended.is_some() {
             let deadline = trace.planned_at + self.settings.give_up;
             let in_time = interval.earliest <= deadline;
-            trace.afterwards = Some(if in_time { Afterwards::InTime } else { Afterwards::Late });
+            trace.found_late = Some(if in_time { FoundLate::InTime } else { FoundLate::Late });
         }
-        let afterwards = trace.afterwards.filter(|_| stage == self.topology.end());
-        let rider = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
+        let found_late = trace.found_late.filter(|_| stage == self.topology.end());
+        let recent = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
         let noticed_after = now.since(interval.latest);
         events.push(Event::Arrived { tenant, stage, trace: id, interval, noticed_after });
-        match afterwards {
-            Some(Afterwards::Late) => events.push(Event::LateArrival { tenant, stage, trace: id }),
-            Some(Afterwards::InTime) => events.push(Event::FoundAfterAll { tenant, stage, trace: id }),
+        match found_late {
+            Some(FoundLate::Late) => events.push(Event::LateArrival { tenant, stage, trace: id }),
+            Some(FoundLate::InTime) => events.push(Event::LateDiscovery { tenant, stage, trace: id }),
             None => {}
         }
         self.remember_failure_as_it_is(id);
         let source = self.topology.source_of(tenant, stage);
-        self.sources[source.0 as usize].seen(id, Some((now + self.settings.ride, rider)));
+        self.sources[source.0 as usize].seen(id, Some((now + self.settings.recheck_for, recent)));
         self.changed.insert(source);
         self.revision += 1;
         self.consider(id, now, events);
@@ -196,15 +197,15 @@ impl Stored {
     /// What our own looks prove, and what the stage says of itself within the clocks' allowance. Where the two contradict
     /// each other, our own clock is the one that the latency is counted on.
     fn tell(sighting: &Sighting, not_before: Timestamp, allowance: Duration) -> Self {
-        let looked = Interval { earliest: not_before, latest: sighting.seen_by.max(not_before) };
+        let polled = Interval { earliest: not_before, latest: sighting.seen_by.max(not_before) };
         let stamped = sighting.stamp.interval().map(|stamped| stamped.widen(allowance));
-        let both = stamped.map_or(Some(looked), |stamped| stamped.intersect(looked));
+        let both = stamped.map_or(Some(polled), |stamped| stamped.intersect(polled));
         let clocks = match both {
             _ if sighting.seen_by < not_before => Clocks::SetBack,
             Some(_) => Clocks::Agree,
             None => Clocks::Contradict,
         };
-        Self { interval: both.unwrap_or(looked), clocks }
+        Self { interval: both.unwrap_or(polled), clocks }
     }
 }
 
@@ -222,7 +223,7 @@ fn stray(tag: &Tag, stage: StageId, tenant: Option<TenantId>, other_instance: bo
 fn another_copy(trace: &Trace, stage: StageId, locator: Locator) -> Event {
     let (tenant, trace, ours) = (trace.tenant, trace.id(), trace.doubled_by_us);
     if ours {
-        Event::OwnDuplicate { tenant, stage, trace }
+        Event::UnchargedCopy { tenant, stage, trace, reason: UnchargedReason::RetriedPut }
     } else {
         Event::Duplicate { tenant, stage, trace, locator }
     }

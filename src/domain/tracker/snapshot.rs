@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Tracker;
 use crate::domain::schema::Fingerprint;
-use crate::domain::sighting::{Drift, Locator, Trouble};
+use crate::domain::sighting::{Drift, FailureKind, Locator};
 use crate::domain::tag::TraceId;
 use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
@@ -61,6 +61,16 @@ impl SourceView {
     pub fn drift(&self) -> &[Drift] {
         self.drifted.as_ref().map_or(&[], |drifted| &drifted.changes)
     }
+
+    /// How far the watermark is behind `now` while traces wait here; 0 while nothing waits, because an idle source is
+    /// not polled.
+    #[must_use]
+    pub fn watermark_age(&self, now: Timestamp) -> Duration {
+        match (self.waiting, self.watermark) {
+            (0, _) | (_, None) if self.blind_since.is_none() => Duration::ZERO,
+            (_, watermark) => now.since(watermark.or(self.blind_since).unwrap_or(now)),
+        }
+    }
 }
 
 /// How the schema of a source differs from what it should be.
@@ -80,9 +90,9 @@ pub struct FailingView {
     /// When it began.
     pub since: Timestamp,
     /// How many looks failed in a row.
-    pub looks: u64,
+    pub polls: u64,
     /// What kind of failure.
-    pub trouble: Trouble,
+    pub kind: FailureKind,
     /// What happened, in words.
     pub detail: Arc<str>,
 }
@@ -125,28 +135,28 @@ impl Tracker {
     /// The state as it is now.
     #[must_use]
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
-        let sources = self.topology.source_ids().zip(&self.sources).map(|(source, book)| SourceView {
+        let sources = self.topology.source_ids().zip(&self.sources).map(|(source, state)| SourceView {
             source,
-            waiting: book.waiting.len(),
-            watermark: book.watermark,
-            last_answer: book.last_answer,
-            blind_since: book.blind_since,
-            failing: book.failing.as_ref().map(|failing| FailingView {
+            waiting: state.waiting.len(),
+            watermark: state.watermark,
+            last_answer: state.last_answer,
+            blind_since: state.blind_since,
+            failing: state.failing.as_ref().map(|failing| FailingView {
                 since: failing.since,
-                looks: failing.looks,
-                trouble: failing.trouble,
+                polls: failing.polls,
+                kind: failing.kind,
                 detail: failing.detail.clone(),
             }),
-            behind: book.behind,
-            drifted: book.drifted.clone(),
+            behind: state.behind,
+            drifted: state.drifted.clone(),
         });
-        let tenants = self.topology.tenant_ids().zip(&self.tenants).map(|(tenant, book)| TenantView {
+        let tenants = self.topology.tenant_ids().zip(&self.tenants).map(|(tenant, state)| TenantView {
             tenant,
-            planned_at: book.planned_at,
-            accepted_at: book.accepted_at,
-            refusing: book.refusing.clone(),
-            missed: book.missed_count,
-            missed_at: book.missed_at,
+            planned_at: state.planned_at,
+            accepted_at: state.accepted_at,
+            refusing: state.refusing.clone(),
+            missed: state.missed_count,
+            missed_at: state.missed_at,
         });
         Snapshot {
             at: now,

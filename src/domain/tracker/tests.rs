@@ -7,9 +7,9 @@ use super::*;
 use crate::domain::canary::Integrity;
 use crate::domain::sighting::{Sighting, Stamp};
 use crate::domain::tag::{Claim, Purpose, TenantCode};
-use crate::domain::topology::Stretch;
+use crate::domain::topology::HopRange;
 use crate::domain::topology::fixture::*;
-use crate::domain::trace::{Afterwards, Hop, Standing};
+use crate::domain::trace::{FoundLate, Hop, Standing};
 
 mod copies;
 mod leaks;
@@ -43,7 +43,7 @@ pub(super) fn settings() -> Settings {
         give_up: s(GIVE_UP),
         grace: s(GRACE),
         blind_after: s(BLIND_AFTER),
-        ride: s(60),
+        recheck_for: s(60),
         max_in_flight: 1_000,
         remember: 10_000,
         remember_failures: 100,
@@ -102,11 +102,11 @@ impl World {
     }
 
     /// A look at acme's source of a stage that shows these, and proves everything before it began.
-    fn look(&mut self, stage: StageId, at: Timestamp, sightings: Vec<Sighting>) -> Vec<Event> {
-        self.look_at(self.tracker.topology.source_of(ACME, stage), at, Some(at), sightings)
+    fn poll(&mut self, stage: StageId, at: Timestamp, sightings: Vec<Sighting>) -> Vec<Event> {
+        self.poll_at(self.tracker.topology.source_of(ACME, stage), at, Some(at), sightings)
     }
 
-    pub(super) fn look_at(
+    pub(super) fn poll_at(
         &mut self,
         source: SourceId,
         at: Timestamp,
@@ -115,21 +115,21 @@ impl World {
     ) -> Vec<Event> {
         let finished = at + Duration::from_millis(100);
         let revision = self.tracker.wanted(source).revision;
-        let reading = Reading::default();
-        let sweep = Sweep { revision, started: at, finished, watermark, sightings, reading };
-        self.apply(Input::Swept { source, sweep }, finished)
+        let stats = ReadStats::default();
+        let poll = Poll { revision, started: at, finished, watermark, sightings, stats };
+        self.apply(Input::Polled { source, poll }, finished)
     }
 
-    fn cannot_look(&mut self, stage: StageId, at: Timestamp) -> Vec<Event> {
+    fn cannot_poll(&mut self, stage: StageId, at: Timestamp) -> Vec<Event> {
         let source = self.tracker.topology.source_of(ACME, stage);
-        self.apply(Input::LookFailed { source, trouble: Trouble::Denied, detail: "no".into() }, at)
+        self.apply(Input::PollFailed { source, kind: FailureKind::Denied, detail: "no".into() }, at)
     }
 
     /// A look at every stage but these that shows nothing.
-    fn look_in_vain_but_at(&mut self, except: &[StageId], at: Timestamp) {
+    fn empty_poll_except_at(&mut self, except: &[StageId], at: Timestamp) {
         for stage in [STREAM, ARCHIVE, TRANSIT, TABLE, DEAD] {
             if !except.contains(&stage) {
-                self.look(stage, at, vec![]);
+                self.poll(stage, at, vec![]);
             }
         }
     }
@@ -151,18 +151,18 @@ impl World {
 fn a_canary_seen_at_the_end_is_delivered() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
-    w.look(TRANSIT, t(4), vec![seen(canary(1), Stamp::Seconds(t(3)), t(4), "b")]);
-    w.look(TABLE, t(8), vec![seen(canary(1), Stamp::None, t(8), "c")]);
+    w.poll(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    w.poll(TRANSIT, t(4), vec![seen(canary(1), Stamp::Seconds(t(3)), t(4), "b")]);
+    w.poll(TABLE, t(8), vec![seen(canary(1), Stamp::None, t(8), "c")]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
 }
 
 #[test]
-fn an_arrival_without_a_stamp_lies_between_the_looks() {
+fn an_arrival_without_a_stamp_lies_between_the_polls() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(TABLE, t(5), vec![]);
-    w.look(TABLE, t(10), vec![seen(canary(1), Stamp::None, ms(10_100), "c")]);
+    w.poll(TABLE, t(5), vec![]);
+    w.poll(TABLE, t(10), vec![seen(canary(1), Stamp::None, ms(10_100), "c")]);
     assert_eq!(w.arrival(canary(1), TABLE), Interval { earliest: t(5), latest: ms(10_100) });
 }
 
@@ -170,16 +170,16 @@ fn an_arrival_without_a_stamp_lies_between_the_looks() {
 fn a_stamp_to_the_millisecond_is_widened_by_the_clocks_allowance() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(STREAM, t(5), vec![seen(canary(1), Stamp::Millis(ms(300)), t(5), "a")]);
+    w.poll(STREAM, t(5), vec![seen(canary(1), Stamp::Millis(ms(300)), t(5), "a")]);
     assert_eq!(w.arrival(canary(1), STREAM), Interval { earliest: ms(250), latest: ms(351) });
 }
 
 #[test]
-fn a_stamp_to_the_second_is_narrowed_by_the_looks() {
+fn a_stamp_to_the_second_is_narrowed_by_the_polls() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(ARCHIVE, ms(3_400), vec![]);
-    w.look(ARCHIVE, ms(3_600), vec![seen(canary(1), Stamp::Seconds(t(3)), ms(3_700), "a")]);
+    w.poll(ARCHIVE, ms(3_400), vec![]);
+    w.poll(ARCHIVE, ms(3_600), vec![seen(canary(1), Stamp::Seconds(t(3)), ms(3_700), "a")]);
     assert_eq!(w.arrival(canary(1), ARCHIVE), Interval { earliest: ms(3_400), latest: ms(3_700) });
 }
 
@@ -187,7 +187,7 @@ fn a_stamp_to_the_second_is_narrowed_by_the_looks() {
 fn the_stamp_of_a_multipart_object_is_only_a_lower_bound() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(ARCHIVE, t(60), vec![seen(canary(1), Stamp::NotBefore(t(3)), t(61), "a")]);
+    w.poll(ARCHIVE, t(60), vec![seen(canary(1), Stamp::NotBefore(t(3)), t(61), "a")]);
     assert_eq!(w.arrival(canary(1), ARCHIVE), Interval { earliest: ms(2_950), latest: t(61) });
 }
 
@@ -195,9 +195,9 @@ fn the_stamp_of_a_multipart_object_is_only_a_lower_bound() {
 fn hop_latencies_along_the_main_path_add_up_to_the_end_to_end_latency() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(310)), t(1), "a")]);
-    w.look(TABLE, t(9), vec![seen(canary(1), Stamp::None, t(9), "c")]);
-    w.look(TRANSIT, t(10), vec![seen(canary(1), Stamp::Seconds(t(3)), t(10), "b")]);
+    w.poll(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(310)), t(1), "a")]);
+    w.poll(TABLE, t(9), vec![seen(canary(1), Stamp::None, t(9), "c")]);
+    w.poll(TRANSIT, t(10), vec![seen(canary(1), Stamp::Seconds(t(3)), t(10), "b")]);
     let hops: Duration = w
         .events
         .iter()
@@ -211,53 +211,53 @@ fn hop_latencies_along_the_main_path_add_up_to_the_end_to_end_latency() {
 }
 
 #[test]
-fn a_canary_that_never_comes_is_lost_only_once_every_look_has_passed_its_deadline() {
+fn a_canary_that_never_comes_is_lost_only_once_every_poll_has_passed_its_deadline() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look_in_vain_but_at(&[], t(GIVE_UP));
+    w.empty_poll_except_at(&[], t(GIVE_UP));
     assert_eq!(
         w.outcome(canary(1)),
         None,
         "a look that began at the deadline proves nothing about the deadline"
     );
-    w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
-    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(Stretch::one(STREAM))));
+    w.empty_poll_except_at(&[], t(GIVE_UP + 1));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(HopRange::one(STREAM))));
 }
 
 #[test]
 fn a_lost_canary_names_the_hop_after_the_last_stage_that_had_it() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
-    w.look_in_vain_but_at(&[STREAM], t(GIVE_UP + 1));
-    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(Stretch::one(TRANSIT))));
+    w.poll(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    w.empty_poll_except_at(&[STREAM], t(GIVE_UP + 1));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(HopRange::one(TRANSIT))));
     assert_eq!(w.count(|event| matches!(event, Event::HopMissing { hop: ARCHIVE, .. })), 1);
 }
 
 #[test]
-fn where_a_stage_between_was_blind_the_stretch_of_hops_is_named() {
+fn where_a_stage_between_was_blind_the_hop_range_of_hops_is_named() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
-    w.cannot_look(TRANSIT, t(100));
-    w.look_in_vain_but_at(&[STREAM, TRANSIT], t(GIVE_UP + 1));
-    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(Stretch { first: TRANSIT, last: TABLE })));
+    w.poll(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    w.cannot_poll(TRANSIT, t(100));
+    w.empty_poll_except_at(&[STREAM, TRANSIT], t(GIVE_UP + 1));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(HopRange { first: TRANSIT, last: TABLE })));
 }
 
 #[test]
 fn a_stage_that_sees_again_is_waited_for_to_name_the_hop() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
-    w.look(TRANSIT, t(GIVE_UP - BLIND_AFTER + 2), vec![]);
-    w.look_in_vain_but_at(&[STREAM, TRANSIT], t(GIVE_UP + 1));
+    w.poll(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    w.poll(TRANSIT, t(GIVE_UP - BLIND_AFTER + 2), vec![]);
+    w.empty_poll_except_at(&[STREAM, TRANSIT], t(GIVE_UP + 1));
     let transit = w.tracker.topology.source_of(ACME, TRANSIT);
     w.apply(Input::Tick, t(GIVE_UP + 2));
     assert!(w.tracker.snapshot(t(GIVE_UP + 2)).sources[transit.0 as usize].blind_since.is_some());
-    w.look_at(transit, t(GIVE_UP + 3), Some(t(GIVE_UP - 1)), vec![]);
+    w.poll_at(transit, t(GIVE_UP + 3), Some(t(GIVE_UP - 1)), vec![]);
     assert_eq!(w.outcome(canary(1)), None, "its next look will tell");
-    w.look(TRANSIT, t(GIVE_UP + 8), vec![]);
-    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(Stretch::one(TRANSIT))));
+    w.poll(TRANSIT, t(GIVE_UP + 8), vec![]);
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(HopRange::one(TRANSIT))));
 }
 
 #[test]
@@ -265,8 +265,8 @@ fn a_blind_stage_is_not_a_lost_canary() {
     let mut w = World::new();
     w.put(canary(1));
     for at in (5..GIVE_UP + GRACE).step_by(5) {
-        w.cannot_look(TABLE, t(at));
-        w.look_in_vain_but_at(&[TABLE], t(at));
+        w.cannot_poll(TABLE, t(at));
+        w.empty_poll_except_at(&[TABLE], t(at));
     }
     assert_eq!(w.outcome(canary(1)), None);
     assert_eq!(w.count(|event| matches!(event, Event::WentBlind { .. })), 1);
@@ -276,47 +276,47 @@ fn a_blind_stage_is_not_a_lost_canary() {
 }
 
 #[test]
-fn a_look_that_did_not_reach_the_end_of_the_source_proves_nothing() {
+fn a_poll_that_did_not_reach_the_end_of_the_source_proves_nothing() {
     let mut w = World::new();
     w.put(canary(1));
     let table = w.tracker.topology.source_of(ACME, TABLE);
-    w.look_at(table, t(GIVE_UP + 1), None, vec![]);
-    w.look_in_vain_but_at(&[TABLE], t(GIVE_UP + 1));
+    w.poll_at(table, t(GIVE_UP + 1), None, vec![]);
+    w.empty_poll_except_at(&[TABLE], t(GIVE_UP + 1));
     assert_eq!(w.outcome(canary(1)), None);
 }
 
 #[test]
-fn a_look_that_was_not_asked_for_a_canary_proves_nothing_about_it() {
+fn a_poll_that_began_before_a_canary_was_wanted_proves_nothing_about_it() {
     let mut w = World::new();
     w.put(canary(1));
     let table = w.tracker.topology.source_of(ACME, TABLE);
     let before = w.tracker.wanted(table).revision;
     w.put(canary_at(2, t(1)));
-    let reading = Reading::default();
+    let stats = ReadStats::default();
     let (started, watermark) = (t(GIVE_UP + 2), Some(t(GIVE_UP + 2)));
-    let sweep = Sweep { revision: before, started, finished: started, watermark, sightings: vec![], reading };
-    w.look_in_vain_but_at(&[TABLE], t(GIVE_UP + 2));
-    w.apply(Input::Swept { source: table, sweep }, started);
+    let poll = Poll { revision: before, started, finished: started, watermark, sightings: vec![], stats };
+    w.empty_poll_except_at(&[TABLE], t(GIVE_UP + 2));
+    w.apply(Input::Polled { source: table, poll }, started);
     assert!(matches!(w.outcome(canary(1)), Some(Outcome::Lost(_))));
     assert_eq!(w.outcome(canary_at(2, t(1))), None);
 }
 
 #[test]
-fn a_total_stall_makes_a_canary_overdue_with_the_first_look_after_the_threshold() {
+fn a_total_stall_makes_a_canary_overdue_with_the_first_poll_after_the_threshold() {
     let mut w = World::new();
     w.put(canary(1));
-    assert!(!w.look(TABLE, t(SLO), vec![]).iter().any(|event| matches!(event, Event::Overdue { .. })));
-    let events = w.look(TABLE, t(SLO) + Duration::from_micros(1), vec![]);
+    assert!(!w.poll(TABLE, t(SLO), vec![]).iter().any(|event| matches!(event, Event::Overdue { .. })));
+    let events = w.poll(TABLE, t(SLO) + Duration::from_micros(1), vec![]);
     assert_eq!(events.iter().filter(|event| matches!(event, Event::Overdue { .. })).count(), 1);
 }
 
 #[test]
-fn a_source_is_asked_to_look_when_its_traces_cross_a_threshold() {
+fn a_source_is_polled_when_its_traces_cross_a_threshold() {
     let mut w = World::new();
     w.put(canary(1));
     let table = w.tracker.topology.source_of(ACME, TABLE);
     assert_eq!(*w.tracker.wanted(table).checkpoints, [t(SLO), t(GIVE_UP)]);
-    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    w.poll(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
     let transit = w.tracker.topology.source_of(ACME, TRANSIT);
     assert_eq!(*w.tracker.wanted(transit).checkpoints, [ms(10_351), t(GIVE_UP)]);
 }
@@ -325,8 +325,8 @@ fn a_source_is_asked_to_look_when_its_traces_cross_a_threshold() {
 fn an_overdue_canary_that_arrives_is_counted_once() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(TABLE, t(SLO + 1), vec![]);
-    let events = w.look(TABLE, t(45), vec![seen(canary(1), Stamp::None, t(45), "c")]);
+    w.poll(TABLE, t(SLO + 1), vec![]);
+    let events = w.poll(TABLE, t(45), vec![seen(canary(1), Stamp::None, t(45), "c")]);
     let counted =
         |event: &&Event| matches!(event, Event::EndToEnd { counted: true, judgement: Judgement::Slow, .. });
     assert_eq!(events.iter().filter(counted).count(), 1);
@@ -337,9 +337,9 @@ fn an_overdue_canary_that_arrives_is_counted_once() {
 fn a_canary_whose_arrival_straddles_the_threshold_is_not_judged() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(TABLE, t(10), vec![]);
-    w.cannot_look(TABLE, t(20));
-    let events = w.look(TABLE, t(40), vec![seen(canary(1), Stamp::None, t(40), "c")]);
+    w.poll(TABLE, t(10), vec![]);
+    w.cannot_poll(TABLE, t(20));
+    let events = w.poll(TABLE, t(40), vec![seen(canary(1), Stamp::None, t(40), "c")]);
     assert!(
         events.iter().any(|event| matches!(event, Event::EndToEnd { judgement: Judgement::Unjudged, .. }))
     );
@@ -350,8 +350,8 @@ fn a_canary_whose_arrival_straddles_the_threshold_is_not_judged() {
 fn a_canary_that_arrived_after_its_deadline_is_late() {
     let mut w = World::new();
     w.put(canary(1));
-    w.cannot_look(TABLE, t(20));
-    w.look(
+    w.cannot_poll(TABLE, t(20));
+    w.poll(
         TABLE,
         t(GIVE_UP + 30),
         vec![seen(canary(1), Stamp::Millis(t(GIVE_UP + 10)), t(GIVE_UP + 30), "c")],
@@ -363,9 +363,9 @@ fn a_canary_that_arrived_after_its_deadline_is_late() {
 fn late_after_lost_is_counted_once_and_keeps_the_first_outcome() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    w.empty_poll_except_at(&[], t(GIVE_UP + 1));
     for copy in ["c", "c"] {
-        w.look(TABLE, t(GIVE_UP + 9), vec![seen(canary(1), Stamp::None, t(GIVE_UP + 9), copy)]);
+        w.poll(TABLE, t(GIVE_UP + 9), vec![seen(canary(1), Stamp::None, t(GIVE_UP + 9), copy)]);
     }
     assert_eq!(w.count(|event| matches!(event, Event::LateArrival { .. })), 1);
     assert_eq!(w.count(|event| matches!(event, Event::Ended { .. })), 1);
@@ -379,37 +379,37 @@ fn late_after_lost_is_counted_once_and_keeps_the_first_outcome() {
 }
 
 #[test]
-fn a_given_up_trace_still_rides_along_in_looks_by_id() {
+fn a_given_up_trace_stays_in_the_recently_seen_list() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    w.empty_poll_except_at(&[], t(GIVE_UP + 1));
     let table = w.tracker.topology.source_of(ACME, TABLE);
     let wanted = w.tracker.wanted(table);
     assert!(wanted.waiting.is_empty(), "it is worth no call of its own");
-    assert_eq!(wanted.riders.len(), 1);
+    assert_eq!(wanted.recently_seen.len(), 1);
 }
 
 #[test]
-fn a_given_up_trace_that_turns_up_rides_along_once() {
+fn a_given_up_trace_that_turns_up_is_listed_once() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
-    w.look(TABLE, t(GIVE_UP + 9), vec![seen(canary(1), Stamp::None, t(GIVE_UP + 9), "c")]);
-    assert_eq!(w.tracker.wanted(w.tracker.topology.source_of(ACME, TABLE)).riders.len(), 1);
+    w.empty_poll_except_at(&[], t(GIVE_UP + 1));
+    w.poll(TABLE, t(GIVE_UP + 9), vec![seen(canary(1), Stamp::None, t(GIVE_UP + 9), "c")]);
+    assert_eq!(w.tracker.wanted(w.tracker.topology.source_of(ACME, TABLE)).recently_seen.len(), 1);
 }
 
 /// Shows a canary of second 0 in the dead letters, where it was put in second 8.
-fn put_aside(w: &mut World) {
+fn dead_letter(w: &mut World) {
     w.put(canary(1));
-    w.look(DEAD, t(9), vec![seen(canary(1), Stamp::Seconds(t(8)), t(9), "dlq/1")]);
+    w.poll(DEAD, t(9), vec![seen(canary(1), Stamp::Seconds(t(8)), t(9), "dlq/1")]);
 }
 
 #[test]
 fn what_was_delivered_before_its_batch_was_put_aside_is_delivered_whichever_is_seen_first() {
     let mut w = World::new();
-    put_aside(&mut w);
+    dead_letter(&mut w);
     assert_eq!(w.outcome(canary(1)), None);
-    w.look(TABLE, t(11), vec![seen(canary(1), Stamp::Millis(t(5)), t(11), "row")]);
+    w.poll(TABLE, t(11), vec![seen(canary(1), Stamp::Millis(t(5)), t(11), "row")]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
     assert_eq!(w.tracker.trace(canary(1).trace).unwrap().judgement, Judgement::Good);
 }
@@ -417,12 +417,12 @@ fn what_was_delivered_before_its_batch_was_put_aside_is_delivered_whichever_is_s
 #[test]
 fn a_dead_letter_is_final_when_the_end_cannot_be_read_for_long() {
     let mut w = World::new();
-    put_aside(&mut w);
-    w.cannot_look(TABLE, t(10));
+    dead_letter(&mut w);
+    w.cannot_poll(TABLE, t(10));
     w.apply(Input::Tick, t(GIVE_UP + GRACE));
     assert_eq!(w.outcome(canary(1)), Some(Outcome::DeadLettered(DEAD)));
     let back = t(GIVE_UP + GRACE + 1);
-    w.look(TABLE, back, vec![seen(canary(1), Stamp::Millis(t(5)), back, "row")]);
+    w.poll(TABLE, back, vec![seen(canary(1), Stamp::Millis(t(5)), back, "row")]);
     let trace = w.tracker.trace(canary(1).trace).unwrap();
     assert_eq!(trace.standing(), Standing::Ended(&Outcome::Delivered));
     assert_eq!(w.count(|event| matches!(event, Event::LateArrival { .. })), 0);
@@ -432,16 +432,16 @@ fn a_dead_letter_is_final_when_the_end_cannot_be_read_for_long() {
 fn what_came_in_time_while_nobody_could_see_is_not_said_to_be_late() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look_in_vain_but_at(&[TABLE], t(GIVE_UP + 1));
-    w.cannot_look(TABLE, t(5));
+    w.empty_poll_except_at(&[TABLE], t(GIVE_UP + 1));
+    w.cannot_poll(TABLE, t(5));
     w.apply(Input::Tick, t(GIVE_UP + GRACE));
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
     let back = t(GIVE_UP + GRACE + 10);
-    w.look(TABLE, back, vec![seen(canary(1), Stamp::Millis(t(3)), back, "row")]);
+    w.poll(TABLE, back, vec![seen(canary(1), Stamp::Millis(t(3)), back, "row")]);
     let trace = w.tracker.trace(canary(1).trace).unwrap();
     assert_eq!(trace.standing(), Standing::Ended(&Outcome::Delivered));
     assert_eq!(w.count(|event| matches!(event, Event::LateArrival { .. })), 0);
-    assert_eq!(w.count(|event| matches!(event, Event::FoundAfterAll { stage: TABLE, .. })), 1);
+    assert_eq!(w.count(|event| matches!(event, Event::LateDiscovery { stage: TABLE, .. })), 1);
 }
 
 #[test]
@@ -450,12 +450,12 @@ fn a_hop_that_began_shortly_before_the_deadline_is_not_missing_at_the_deadline()
         let mut w = World::new();
         w.put(canary(1));
         let began = t(GIVE_UP - 1);
-        w.look(STREAM, began, vec![seen(canary(1), Stamp::Millis(began), began, "a")]);
+        w.poll(STREAM, began, vec![seen(canary(1), Stamp::Millis(began), began, "a")]);
         // The target of the archive is 10 s.
-        w.look(ARCHIVE, t(asked_until), vec![]);
-        w.look(TRANSIT, t(GIVE_UP + 12), vec![]);
-        w.look(TABLE, t(GIVE_UP + 12), vec![]);
-        w.look(DEAD, t(GIVE_UP + 12), vec![]);
+        w.poll(ARCHIVE, t(asked_until), vec![]);
+        w.poll(TRANSIT, t(GIVE_UP + 12), vec![]);
+        w.poll(TABLE, t(GIVE_UP + 12), vec![]);
+        w.poll(DEAD, t(GIVE_UP + 12), vec![]);
         let of_archive = |event: &Event| matches!(event, Event::HopMissing { hop: ARCHIVE, .. });
         assert_eq!(w.count(of_archive), missing, "read until {asked_until}");
     }
@@ -464,8 +464,8 @@ fn a_hop_that_began_shortly_before_the_deadline_is_not_missing_at_the_deadline()
 #[test]
 fn a_canary_in_the_dead_letters_is_not_lost() {
     let mut w = World::new();
-    put_aside(&mut w);
-    w.look(TABLE, t(10), vec![]);
+    dead_letter(&mut w);
+    w.poll(TABLE, t(10), vec![]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::DeadLettered(DEAD)));
     let hop = w.tracker.trace(canary(1).trace).unwrap().visit(DEAD).hop;
     assert_eq!(hop, Hop::Open, "the way into the dead letters is no hop of the route");
@@ -475,10 +475,10 @@ fn a_canary_in_the_dead_letters_is_not_lost() {
 fn a_canary_delivered_but_not_archived_has_a_missing_archive_hop() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
-    w.look(TRANSIT, t(4), vec![seen(canary(1), Stamp::Seconds(t(3)), t(4), "b")]);
-    w.look(TABLE, t(8), vec![seen(canary(1), Stamp::None, t(8), "c")]);
-    w.look(ARCHIVE, t(GIVE_UP + 1), vec![]);
+    w.poll(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    w.poll(TRANSIT, t(4), vec![seen(canary(1), Stamp::Seconds(t(3)), t(4), "b")]);
+    w.poll(TABLE, t(8), vec![seen(canary(1), Stamp::None, t(8), "c")]);
+    w.poll(ARCHIVE, t(GIVE_UP + 1), vec![]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
     assert_eq!(w.tracker.trace(canary(1).trace).unwrap().visit(ARCHIVE).hop, Hop::Missing);
 }
@@ -487,10 +487,10 @@ fn a_canary_delivered_but_not_archived_has_a_missing_archive_hop() {
 fn a_stage_that_never_showed_what_later_stages_have_is_skipped_not_stuck() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
-    w.look(TABLE, t(8), vec![seen(canary(1), Stamp::None, t(8), "c")]);
-    assert_eq!(w.tracker.trace(canary(1).trace).unwrap().waiting_for(&w.tracker.topology), None);
-    w.look_in_vain_but_at(&[STREAM, TABLE], t(GIVE_UP + 1));
+    w.poll(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    w.poll(TABLE, t(8), vec![seen(canary(1), Stamp::None, t(8), "c")]);
+    assert_eq!(w.tracker.trace(canary(1).trace).unwrap().next_stage(&w.tracker.topology), None);
+    w.empty_poll_except_at(&[STREAM, TABLE], t(GIVE_UP + 1));
     let trace = w.tracker.trace(canary(1).trace).unwrap();
     assert_eq!((trace.visit(TRANSIT).hop, trace.visit(TABLE).hop), (Hop::Missing, Hop::Skipped));
 }
@@ -499,9 +499,9 @@ fn a_stage_that_never_showed_what_later_stages_have_is_skipped_not_stuck() {
 fn a_child_before_its_parent_by_more_than_the_clocks_allow_is_an_inversion_and_no_latency() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(STREAM, t(1), vec![]);
-    w.look(TRANSIT, ms(1_500), vec![seen(canary(1), Stamp::None, ms(1_600), "b")]);
-    w.look(STREAM, t(9), vec![seen(canary(1), Stamp::Millis(t(8)), t(9), "a")]);
+    w.poll(STREAM, t(1), vec![]);
+    w.poll(TRANSIT, ms(1_500), vec![seen(canary(1), Stamp::None, ms(1_600), "b")]);
+    w.poll(STREAM, t(9), vec![seen(canary(1), Stamp::Millis(t(8)), t(9), "a")]);
     let trace = w.tracker.trace(canary(1).trace).unwrap();
     assert_eq!(trace.visit(TRANSIT).hop, Hop::Inverted);
     assert_eq!(w.count(|event| matches!(event, Event::ClockInversion { stage: TRANSIT, .. })), 1);
@@ -509,11 +509,11 @@ fn a_child_before_its_parent_by_more_than_the_clocks_allow_is_an_inversion_and_n
 }
 
 #[test]
-fn a_stamp_that_our_own_looks_contradict_gives_way_to_them() {
+fn a_stamp_that_our_own_polls_contradict_gives_way_to_them() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(STREAM, t(5), vec![]);
-    w.look(STREAM, t(6), vec![seen(canary(1), Stamp::Millis(t(2)), t(6), "a")]);
+    w.poll(STREAM, t(5), vec![]);
+    w.poll(STREAM, t(6), vec![seen(canary(1), Stamp::Millis(t(2)), t(6), "a")]);
     assert_eq!(w.arrival(canary(1), STREAM), Interval { earliest: t(5), latest: t(6) });
     assert_eq!(w.count(|event| matches!(event, Event::ClockInversion { stage: STREAM, .. })), 1);
 }
@@ -524,7 +524,7 @@ fn a_canary_in_another_tenants_source_is_a_violation_and_no_arrival() {
     w.put(canary(1));
     let of_globex = w.tracker.topology.source_of(GLOBEX, STREAM);
     for _ in 0..2 {
-        w.look_at(of_globex, t(2), Some(t(2)), vec![seen(canary(1), Stamp::Millis(t(1)), t(2), "leak")]);
+        w.poll_at(of_globex, t(2), Some(t(2)), vec![seen(canary(1), Stamp::Millis(t(1)), t(2), "leak")]);
     }
     assert_eq!(w.count(|event| matches!(event, Event::IsolationViolation { tenant: ACME, .. })), 1);
     assert!(w.tracker.trace(canary(1).trace).unwrap().arrival(STREAM).is_none());
@@ -536,7 +536,7 @@ fn a_canary_in_a_source_that_only_others_share_is_a_violation_and_no_arrival() {
     w.tracker = Tracker::new(Arc::new(topology_with("initech")), settings(), t(0));
     let of_initech = canary_of("initech", 1, t(0));
     w.put(of_initech);
-    w.look(TRANSIT, t(2), vec![seen(of_initech, Stamp::Millis(t(1)), t(2), "leak")]);
+    w.poll(TRANSIT, t(2), vec![seen(of_initech, Stamp::Millis(t(1)), t(2), "leak")]);
     assert_eq!(w.count(|event| matches!(event, Event::IsolationViolation { stage: TRANSIT, .. })), 1);
     assert!(w.tracker.trace(of_initech.trace).unwrap().arrival(TRANSIT).is_none());
 }
@@ -548,7 +548,7 @@ fn a_leak_of_many_canaries_that_is_read_again_is_counted_once_each() {
     let leaks: Vec<_> =
         (0..=200).map(|n| seen(canary(n), Stamp::Millis(t(1)), t(2), &format!("leak {n}"))).collect();
     for _ in 0..2 {
-        w.look_at(of_globex, t(2), Some(t(2)), leaks.clone());
+        w.poll_at(of_globex, t(2), Some(t(2)), leaks.clone());
     }
     assert_eq!(w.count(|event| matches!(event, Event::IsolationViolation { .. })), leaks.len());
     assert!(w.tracker.snapshot(t(3)).violations.len() <= super::leaks::MAX_VIOLATIONS);
@@ -560,7 +560,7 @@ fn a_row_labelled_with_another_tenant_is_a_violation() {
     w.put(canary(1));
     let mut row = seen(canary(1), Stamp::None, t(8), "row 1");
     row.label = Some("globex".into());
-    let events = w.look(TABLE, t(8), vec![row]);
+    let events = w.poll(TABLE, t(8), vec![row]);
     assert!(events.iter().any(|event| matches!(event, Event::IsolationViolation { .. })));
     assert_eq!(w.outcome(canary(1)), None);
 }
@@ -570,7 +570,7 @@ fn another_instances_canary_is_counted_and_not_followed() {
     let mut w = World::new();
     let mut theirs = canary(1);
     theirs.instance = InstanceCode::of("another");
-    w.look(STREAM, t(1), vec![seen(theirs, Stamp::Millis(ms(300)), t(1), "a")]);
+    w.poll(STREAM, t(1), vec![seen(theirs, Stamp::Millis(ms(300)), t(1), "a")]);
     assert!(matches!(w.events.last(), Some(Event::Stray { other_instance: true, .. })), "{:?}", w.events);
     assert_eq!(w.tracker.in_flight(), 0);
 }
@@ -587,11 +587,11 @@ fn a_canary_that_was_sent_for_another_purpose_is_neither_followed_nor_counted() 
         w.tracker.began = t(20);
         for tenant in ["acme", "somebody"] {
             let tag = canary_for(purpose, tenant, 1, t(0));
-            w.look(TABLE, t(21), vec![seen(tag, Stamp::Millis(t(20)), t(21), "a")]);
+            w.poll(TABLE, t(21), vec![seen(tag, Stamp::Millis(t(20)), t(21), "a")]);
         }
         let theirs = canary_for(purpose, "acme", 2, t(20));
-        w.look(TABLE, t(22), vec![seen(theirs, Stamp::Millis(t(21)), t(22), "b")]);
-        assert_eq!(w.count(|event| !matches!(event, Event::Looked { .. })), 0, "{:?}", w.events);
+        w.poll(TABLE, t(22), vec![seen(theirs, Stamp::Millis(t(21)), t(22), "b")]);
+        assert_eq!(w.count(|event| !matches!(event, Event::PollAnswered { .. })), 0, "{:?}", w.events);
         assert_eq!(w.tracker.in_flight(), 0);
     }
 }
@@ -602,7 +602,7 @@ fn a_canary_for_another_purpose_that_this_process_planned_is_followed() {
         let mut w = World::new();
         let tag = canary_for(purpose, "acme", 1, t(0));
         w.put(tag);
-        w.look(TABLE, t(8), vec![seen(tag, Stamp::Millis(t(7)), t(8), "a")]);
+        w.poll(TABLE, t(8), vec![seen(tag, Stamp::Millis(t(7)), t(8), "a")]);
         assert_eq!(w.outcome(tag), Some(Outcome::Delivered));
     }
 }
@@ -613,7 +613,7 @@ fn a_leak_is_a_leak_whatever_its_purpose() {
         let mut w = World::new();
         let tag = canary_for(purpose, "acme", 1, t(0));
         let of_globex = w.tracker.topology.source_of(GLOBEX, STREAM);
-        w.look_at(of_globex, t(2), Some(t(2)), vec![seen(tag, Stamp::Millis(t(1)), t(2), "leak")]);
+        w.poll_at(of_globex, t(2), Some(t(2)), vec![seen(tag, Stamp::Millis(t(1)), t(2), "leak")]);
         assert_eq!(w.count(|event| matches!(event, Event::IsolationViolation { tenant: ACME, .. })), 1);
     }
 }
@@ -622,7 +622,7 @@ fn a_leak_is_a_leak_whatever_its_purpose() {
 fn a_leaked_canary_of_version_1_is_a_leak() {
     let mut w = World::new();
     let of_globex = w.tracker.topology.source_of(GLOBEX, STREAM);
-    w.look_at(of_globex, t(2), Some(t(2)), vec![seen(old_canary(1), Stamp::Millis(t(1)), t(2), "leak")]);
+    w.poll_at(of_globex, t(2), Some(t(2)), vec![seen(old_canary(1), Stamp::Millis(t(1)), t(2), "leak")]);
     assert_eq!(w.count(|event| matches!(event, Event::IsolationViolation { tenant: ACME, .. })), 1);
 }
 
@@ -633,13 +633,13 @@ fn a_canary_of_version_1_whose_code_fits_two_tenants_is_nobodys() {
     assert_eq!(TenantCode::of(twin).prefix(), TenantCode::of("acme").prefix());
     let mut w = World::new();
     w.tracker = Tracker::new(Arc::new(topology_with(twin)), settings(), t(20));
-    w.look(STREAM, t(21), vec![seen(old_canary(1), Stamp::Millis(t(20)), t(21), "a")]);
+    w.poll(STREAM, t(21), vec![seen(old_canary(1), Stamp::Millis(t(20)), t(21), "a")]);
     assert!(
         matches!(w.events.last(), Some(Event::Stray { tenant: None, other_instance: true, .. })),
         "{:?}",
         w.events
     );
-    w.look(STREAM, t(22), vec![seen(canary(2), Stamp::Millis(t(21)), t(22), "a")]);
+    w.poll(STREAM, t(22), vec![seen(canary(2), Stamp::Millis(t(21)), t(22), "a")]);
     assert_eq!(w.tracker.trace(canary(2).trace).unwrap().tenant, ACME, "version 2 tells them apart");
 }
 
@@ -657,9 +657,9 @@ fn a_full_tracker_takes_no_canary_and_says_so() {
 fn a_clock_that_steps_back_undoes_nothing() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(STREAM, t(10), vec![]);
+    w.poll(STREAM, t(10), vec![]);
     w.apply(Input::Tick, t(3));
-    w.look(STREAM, t(4), vec![seen(canary(1), Stamp::None, t(4), "a")]);
+    w.poll(STREAM, t(4), vec![seen(canary(1), Stamp::None, t(4), "a")]);
     let arrived = w.arrival(canary(1), STREAM);
     assert!(arrived.earliest <= arrived.latest);
     assert!(
@@ -673,7 +673,7 @@ fn an_arrival_before_the_planned_injection_is_a_clock_inversion_and_no_latency()
     let tag = canary_at(1, t(100));
     w.put(tag);
     for (stage, copy) in [(STREAM, "a"), (TABLE, "c")] {
-        w.look(stage, t(40), vec![seen(tag, Stamp::None, t(40), copy)]);
+        w.poll(stage, t(40), vec![seen(tag, Stamp::None, t(40), copy)]);
     }
     assert_eq!(w.count(|event| matches!(event, Event::ClockInversion { .. })), 2);
     let entered = |event: &Event| {
@@ -685,11 +685,11 @@ fn an_arrival_before_the_planned_injection_is_a_clock_inversion_and_no_latency()
 }
 
 #[test]
-fn looks_that_contradict_each_other_are_a_clock_inversion() {
+fn polls_that_contradict_each_other_are_a_clock_inversion() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(STREAM, t(10), vec![]);
-    w.look(STREAM, t(4), vec![seen(canary(1), Stamp::None, t(4), "a")]);
+    w.poll(STREAM, t(10), vec![]);
+    w.poll(STREAM, t(4), vec![seen(canary(1), Stamp::None, t(4), "a")]);
     assert_eq!(w.count(|event| matches!(event, Event::ClockInversion { stage: STREAM, .. })), 1);
 }
 
@@ -697,8 +697,8 @@ fn looks_that_contradict_each_other_are_a_clock_inversion() {
 fn an_overdue_canary_that_is_seen_after_the_clock_was_set_back_stays_above_the_threshold() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(TABLE, t(SLO + 1), vec![]);
-    w.look(TABLE, t(20), vec![seen(canary(1), Stamp::None, t(20), "c")]);
+    w.poll(TABLE, t(SLO + 1), vec![]);
+    w.poll(TABLE, t(20), vec![seen(canary(1), Stamp::None, t(20), "c")]);
     let above = |event: &Event| matches!(event, Event::EndToEnd { latency, judgement: Judgement::Slow, counted: true, .. } if *latency > s(SLO));
     assert_eq!(w.count(above), 1);
 }
@@ -707,14 +707,14 @@ fn an_overdue_canary_that_is_seen_after_the_clock_was_set_back_stays_above_the_t
 fn a_source_that_fails_for_a_while_goes_blind_and_sees_again_by_itself() {
     let mut w = World::new();
     w.put(canary(1));
-    w.look(TABLE, t(1), vec![]);
+    w.poll(TABLE, t(1), vec![]);
     for at in [5, 10, 15, 20, 22] {
-        w.cannot_look(TABLE, t(at));
+        w.cannot_poll(TABLE, t(at));
     }
     let table = &w.tracker.snapshot(t(22)).sources[w.tracker.topology.source_of(ACME, TABLE).0 as usize];
     assert_eq!(table.blind_since, Some(t(1)));
-    assert_eq!(table.failing.as_ref().map(|failing| (failing.looks, &*failing.detail)), Some((5, "no")));
-    let events = w.look(TABLE, t(25), vec![]);
+    assert_eq!(table.failing.as_ref().map(|failing| (failing.polls, &*failing.detail)), Some((5, "no")));
+    let events = w.poll(TABLE, t(25), vec![]);
     assert!(events.iter().any(|event| matches!(event, Event::SawAgain { .. })), "{events:?}");
 }
 
@@ -732,13 +732,13 @@ fn failures_are_kept_when_successes_have_pushed_out_everything_else() {
     let mut w = World::new();
     w.tracker.settings.remember = 5;
     w.put(canary(1));
-    w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    w.empty_poll_except_at(&[], t(GIVE_UP + 1));
     for n in 2..40 {
         let tag = canary_at(n, t(GIVE_UP + u64::from(n)));
         w.put(tag);
         let at = tag.trace.planned_at() + s(1);
         for (stage, copy) in [(STREAM, "a"), (ARCHIVE, "b"), (TRANSIT, "c"), (TABLE, "d")] {
-            w.look(stage, at, vec![seen(tag, Stamp::None, at, copy)]);
+            w.poll(stage, at, vec![seen(tag, Stamp::None, at, copy)]);
         }
     }
     let snapshot = w.tracker.snapshot(t(1_000));
@@ -752,10 +752,10 @@ fn a_failure_that_successes_have_pushed_out_can_still_come_late() {
     let mut w = World::new();
     w.tracker.settings.remember = 0;
     w.put(canary(1));
-    w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    w.empty_poll_except_at(&[], t(GIVE_UP + 1));
     w.tracker.take_unsaved();
     for _ in 0..2 {
-        w.look(TABLE, t(GIVE_UP + 9), vec![seen(canary(1), Stamp::None, t(GIVE_UP + 9), "c")]);
+        w.poll(TABLE, t(GIVE_UP + 9), vec![seen(canary(1), Stamp::None, t(GIVE_UP + 9), "c")]);
     }
     assert_eq!(w.count(|event| matches!(event, Event::LateArrival { .. })), 1);
     assert_eq!(w.count(|event| matches!(event, Event::Stray { .. })), 0);
@@ -765,7 +765,7 @@ fn a_failure_that_successes_have_pushed_out_can_still_come_late() {
         w.tracker
             .take_unsaved()
             .iter()
-            .any(|(trace, finished)| trace.afterwards == Some(Afterwards::Late) && *finished)
+            .any(|(trace, finished)| trace.found_late == Some(FoundLate::Late) && *finished)
     );
 }
 
@@ -777,8 +777,8 @@ fn what_our_own_clock_may_be_off_is_added_to_the_allowance_of_a_stage() {
         let clock = OwnClock { error_bound: bound, synchronized: true, compared_at: None };
         assert_eq!(w.apply(Input::ClockChecked(clock), t(0)), []);
         w.put(canary(1));
-        w.look(STREAM, t(2), vec![]);
-        w.look(STREAM, t(9), vec![seen(canary(1), Stamp::Millis(t(5)), t(9), "1")]);
+        w.poll(STREAM, t(2), vec![]);
+        w.poll(STREAM, t(9), vec![seen(canary(1), Stamp::Millis(t(5)), t(9), "1")]);
         w.tracker.trace(canary(1).trace).unwrap().arrival(STREAM).unwrap().width()
     };
     assert_eq!(width(None), ms(1 + 2 * 50));

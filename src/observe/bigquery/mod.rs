@@ -29,7 +29,7 @@ use crate::cloud::calls::CallResult;
 use crate::cloud::failure::Failure;
 use crate::cloud::google::{BIGQUERY, Google, Request};
 use crate::domain::schema::TableSchema;
-use crate::domain::sighting::{Reading, Sweep, Trouble, Wanted, WantedTrace};
+use crate::domain::sighting::{FailureKind, Poll, ReadStats, Wanted, WantedTrace};
 use crate::domain::tag::{Tag, TenantCode, TraceId};
 use crate::domain::time::{Timestamp, WallClock};
 
@@ -131,7 +131,7 @@ impl Asked {
             .collect();
         if let Some(last) = all.last_mut() {
             let room = MAX_IDS - last.traces.len();
-            last.traces.extend(wanted.riders.iter().rev().take(room));
+            last.traces.extend(wanted.recently_seen.iter().rev().take(room));
         }
         all
     }
@@ -194,8 +194,8 @@ impl BigQuery {
         match self.describe(asked).await {
             Ok(known) => self.known = Some(known),
             // What is dear, gone or forbidden must not be asked; for the rest, what was true an hour ago will do.
-            Err(error) => match (&mut self.known, error.trouble) {
-                (None, _) | (_, Trouble::OverBudget | Trouble::Missing | Trouble::Denied) => {
+            Err(error) => match (&mut self.known, error.kind) {
+                (None, _) | (_, FailureKind::OverBudget | FailureKind::NotFound | FailureKind::Denied) => {
                     self.known = None;
                     return Err(error);
                 }
@@ -215,7 +215,10 @@ impl BigQuery {
         self.schema = Some(Arc::new(table.schema.clone()));
         let id = &self.settings.id_column;
         if table.schema.column(id).is_none() {
-            return Err(ObserveError::new(Trouble::Missing, format!("`{}` has no column `{id}`", self.name)));
+            return Err(ObserveError::new(
+                FailureKind::NotFound,
+                format!("`{}` has no column `{id}`", self.name),
+            ));
         }
         let present = |name: &Option<String>| name.clone().filter(|name| table.schema.column(name).is_some());
         let columns = Columns {
@@ -248,7 +251,7 @@ impl BigQuery {
         let limit = self.settings.max_bytes_billed;
         if bytes > limit {
             return Err(ObserveError::new(
-                Trouble::OverBudget,
+                FailureKind::OverBudget,
                 format!(
                     "one look at `{}` would read {} MB, more than max_bytes_billed allows ({} MB): partition the table by time, \
                      cluster it by `{}`, or bound the query with a predicate",
@@ -272,7 +275,7 @@ impl BigQuery {
             Some(budget) if self.spent.bytes >= budget => {
                 let midnight = Timestamp::from_millis((today + 1) * DAY);
                 let mut error = ObserveError::new(
-                    Trouble::OverBudget,
+                    FailureKind::OverBudget,
                     format!(
                         "queries on `{}` were billed {} MB today, and the budget of a day is {} MB; it goes on at midnight UTC",
                         self.name,
@@ -353,7 +356,7 @@ impl BigQuery {
         let sent = self.call(&asked, Request::post(&BIGQUERY, "jobs.query", path, &ask)).await;
         // Any other failure is a query that was not taken.
         if let Err(error) = &sent
-            && !matches!(error.trouble, Trouble::TimedOut | Trouble::Garbled)
+            && !matches!(error.kind, FailureKind::Timeout | FailureKind::Garbled)
         {
             self.spent.spare();
         }
@@ -365,7 +368,7 @@ impl BigQuery {
             let response = answer.response;
             if let Some(error) = fatal(&asked, &response) {
                 // One that ended in an error is not billed, but one that was stopped may be (BigQuery pricing).
-                if error.trouble != Trouble::TimedOut {
+                if error.kind != FailureKind::Timeout {
                     self.spent.spare();
                 }
                 return Err(error);
@@ -402,7 +405,7 @@ impl BigQuery {
                 waits += 1;
                 if waits > MAX_WAITS {
                     return Err(ObserveError::new(
-                        Trouble::TimedOut,
+                        FailureKind::Timeout,
                         format!("{asked}: not done within {job_timeout:?}"),
                     ));
                 }
@@ -410,7 +413,7 @@ impl BigQuery {
             let job = response.job_reference.unwrap_or_default();
             let Some(id) = job.job_id else {
                 return Err(ObserveError::new(
-                    Trouble::Garbled,
+                    FailureKind::Garbled,
                     format!("{asked}: the answer is not whole and names no job"),
                 ));
             };
@@ -442,20 +445,20 @@ impl Observe for BigQuery {
     }
 
     /// What queries cost whose look failed or was dropped. What they found, the next look finds again.
-    fn partial(&mut self) -> Findings {
+    fn take_unreported(&mut self) -> Findings {
         self.spent.charge_abandoned();
         let billed_bytes = std::mem::take(&mut self.spent.unreported);
-        Findings { sightings: Vec::new(), reading: Reading { billed_bytes, ..Reading::default() } }
+        Findings { sightings: Vec::new(), stats: ReadStats { billed_bytes, ..ReadStats::default() } }
     }
 
-    async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
+    async fn poll(&mut self, wanted: &Wanted) -> Result<Poll, ObserveError> {
         let looks = Asked::all(wanted, self.clock.now());
         self.check_budget(self.clock.now())?;
         if let Some(first) = looks.first() {
             self.prepare(first).await?;
         }
         let started = self.clock.now();
-        let mut reading = Reading::default();
+        let mut stats = ReadStats::default();
         let mut sightings = Vec::new();
         let mut whole = true;
         for look in &looks {
@@ -465,7 +468,10 @@ impl Observe for BigQuery {
                 Ok(answer) => answer,
                 Err(error) => {
                     // The table may not be what it was.
-                    if matches!(error.trouble, Trouble::Missing | Trouble::Failing | Trouble::OverBudget) {
+                    if matches!(
+                        error.kind,
+                        FailureKind::NotFound | FailureKind::Error | FailureKind::OverBudget
+                    ) {
                         self.known = None;
                     }
                     return Err(error);
@@ -483,11 +489,11 @@ impl Observe for BigQuery {
                 asked: &asked,
                 owners: self.owners(),
             };
-            sightings.extend(reader.read(&rows, self.clock.now(), &mut reading));
+            sightings.extend(reader.read(&rows, self.clock.now(), &mut stats));
         }
-        reading.billed_bytes = self.partial().reading.billed_bytes;
-        let found = Findings { sightings, reading };
-        Ok(found.into_sweep(wanted, started, self.clock.now(), whole.then_some(started)))
+        stats.billed_bytes = self.take_unreported().stats.billed_bytes;
+        let found = Findings { sightings, stats };
+        Ok(found.into_poll(wanted, started, self.clock.now(), whole.then_some(started)))
     }
 }
 

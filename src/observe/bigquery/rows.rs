@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::IdIs;
 use super::sql::Columns;
 use crate::domain::canary::{Integrity, Start};
-use crate::domain::sighting::{Locator, Reading, Sighting, Stamp};
+use crate::domain::sighting::{Locator, ReadStats, Sighting, Stamp};
 use crate::domain::tag::{NotOurs, Tag, TenantCode, TraceId};
 use crate::domain::time::Timestamp;
 use crate::observe::Recognizer;
@@ -30,18 +30,18 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     /// Reads all rows of a query's answer, which was complete at `seen_by`.
-    pub(super) fn read(&self, rows: &[Row], seen_by: Timestamp, reading: &mut Reading) -> Vec<Sighting> {
+    pub(super) fn read(&self, rows: &[Row], seen_by: Timestamp, stats: &mut ReadStats) -> Vec<Sighting> {
         let mut sightings = Vec::with_capacity(rows.len());
         for row in rows {
-            reading.records += 1;
-            reading.bytes += row.iter().flatten().map(|cell| text(cell).len() as u64).sum::<u64>();
+            stats.records += 1;
+            stats.bytes += row.iter().flatten().map(|cell| text(cell).len() as u64).sum::<u64>();
             match self.sighting(row, seen_by) {
                 Ok(sighting) if self.is_of_interest(&sighting.tag) => sightings.push(sighting),
                 Ok(_) => {}
                 // Asked for by their beginning, such rows come again with every look, and are no news.
                 Err(_) if self.owners.is_some() => {}
-                Err(NotOurs::Foreign) => reading.foreign_tags += 1,
-                Err(NotOurs::Malformed) => reading.decode_errors += 1,
+                Err(NotOurs::Foreign) => stats.foreign_tags += 1,
+                Err(NotOurs::Malformed) => stats.decode_errors += 1,
             }
         }
         // A table has no name for a row, so copies are numbered by age: a second row is another copy, and reading the

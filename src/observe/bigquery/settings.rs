@@ -10,7 +10,7 @@ use super::BigQuery;
 use crate::cloud::google::BIGQUERY;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
-use crate::domain::evidence::{Evidence, LookUp, Question};
+use crate::domain::evidence::{Evidence, Lookup, Question};
 use crate::domain::schema::{Column, ExpectedSchema, Fingerprint, TableSchema};
 use crate::domain::tag::TenantCode;
 use crate::domain::topology::Capabilities;
@@ -361,13 +361,13 @@ fn column(value: &Value) -> Parsed<String> {
 }
 
 impl Evidence for Settings {
-    fn look_ups(&self, question: Question<'_>) -> Vec<LookUp> {
+    fn lookups(&self, question: Question<'_>) -> Vec<Lookup> {
         let column = identifier(&self.id_column);
         let recent = self.time_column.as_ref().map_or_else(String::new, |time| {
             let from = question.planned_at.strftime("%Y-%m-%dT%H:%M:%SZ");
             format!(" AND {} >= TIMESTAMP '{from}'", identifier(time))
         });
-        vec![LookUp {
+        vec![Lookup {
             what: "look for the row",
             command: format!(
                 "SELECT * FROM {} WHERE LOWER({column}) = {}{recent} LIMIT 10",
@@ -416,7 +416,7 @@ mod tests {
         let settings =
             Settings { time_column: Some("ingest_time".to_owned()), ..Settings::new(table, "trace_id") };
         let planned_at = Timestamp::from_millis(1_795_321_781_123);
-        let said = settings.look_ups(Question { copy: None, tag: "zqtp1abc", planned_at });
+        let said = settings.lookups(Question { copy: None, tag: "zqtp1abc", planned_at });
         assert_eq!(
             said[0].command,
             "SELECT * FROM `p.logs.events` WHERE LOWER(`trace_id`) = 'zqtp1abc' AND `ingest_time` >= TIMESTAMP '2026-11-22T04:29:41Z' LIMIT 10"

@@ -173,15 +173,15 @@ async fn a_canary_is_seen_with_its_stamp_tenant_and_integrity() {
     let micros = (NOW - 2) * 1_000_000 + 345_678;
     let (mut observer, far_end) =
         observer(vec![table(), dry_run(1_000), rows(&[row(micros)])], settings()).await;
-    let sweep = observer.sweep(&wanted()).await.unwrap();
-    let [sighting] = sweep.sightings.as_slice() else { panic!("{sweep:?}") };
+    let poll = observer.poll(&wanted()).await.unwrap();
+    let [sighting] = poll.sightings.as_slice() else { panic!("{poll:?}") };
     assert_eq!(sighting.tag, tag());
     assert_eq!(sighting.stamp, Stamp::Millis(Timestamp::from_millis((NOW - 2) * 1_000 + 345)));
     assert_eq!(sighting.label.as_deref(), Some("acme"));
     assert_eq!(sighting.integrity, Integrity::Intact);
     assert_eq!(sighting.locator, Locator::new("p.d.t row 1 of acme"));
-    assert_eq!((sweep.revision, sweep.watermark), (7, Some(Timestamp::from_secs(NOW))));
-    assert_eq!(sweep.reading.billed_bytes, 10 << 20);
+    assert_eq!((poll.revision, poll.watermark), (7, Some(Timestamp::from_secs(NOW))));
+    assert_eq!(poll.stats.billed_bytes, 10 << 20);
     assert_eq!(
         far_end.paths(),
         ["/v2/projects/p/datasets/d/tables/t", "/v2/projects/payer/queries", "/v2/projects/payer/queries"]
@@ -221,7 +221,7 @@ async fn a_second_row_is_another_copy_and_a_second_look_is_not() {
     let (mut observer, _) = observer(replies, settings()).await;
     let mut looks = Vec::new();
     for _ in 0..2 {
-        looks.push(observer.sweep(&wanted()).await.unwrap().sightings);
+        looks.push(observer.poll(&wanted()).await.unwrap().sightings);
     }
     assert_eq!(looks[0], looks[1]);
     assert_eq!(looks[0][1].locator, Locator::new("p.d.t row 2 of acme"));
@@ -255,14 +255,14 @@ async fn canaries_that_must_not_be_in_the_table_are_found_without_being_asked_fo
     let (mut observer, far_end) = observer(vec![table(), dry_run(0), found], settings).await;
     let templates = ["acme", "globex"].map(|name| (TenantCode::of(name), Template::default()));
     observer.recognizer.templates = templates.into();
-    let sweep = observer.sweep(&wanted()).await.unwrap();
-    let tags: Vec<_> = sweep.sightings.iter().map(|seen| seen.tag).collect();
+    let poll = observer.poll(&wanted()).await.unwrap();
+    let tags: Vec<_> = poll.sightings.iter().map(|seen| seen.tag).collect();
     assert_eq!(
         tags,
         [leaked.0, old_leaked.0, tag()],
         "and neither what has its place here, nor what is not ours"
     );
-    assert_eq!((sweep.reading.foreign_tags, sweep.reading.decode_errors), (0, 0));
+    assert_eq!((poll.stats.foreign_tags, poll.stats.decode_errors), (0, 0));
     // The window begins an hour before the oldest that waits, at 2026-11-22T03:29:55Z.
     let acme = TenantCode::of("acme").to_string();
     let from = (NOW - 3_605) * 1_000;
@@ -295,8 +295,8 @@ async fn a_canary_of_version_1_is_asked_for_and_compared_as_it_was_written() {
     let waiting = WantedTrace { tag: old, planned_at: old.trace.planned_at() };
     let wanted = Wanted { waiting: [waiting].into(), ..wanted() };
     let (mut observer, far_end) = observer(vec![table(), dry_run(0), rows(&[found])], settings()).await;
-    let sweep = observer.sweep(&wanted).await.unwrap();
-    let [sighting] = sweep.sightings.as_slice() else { panic!("{sweep:?}") };
+    let poll = observer.poll(&wanted).await.unwrap();
+    let [sighting] = poll.sightings.as_slice() else { panic!("{poll:?}") };
     assert_eq!((sighting.tag, sighting.integrity), (old, Integrity::Intact));
     let (_, asked) = far_end.asked(2);
     let ids = &asked["queryParameters"][0]["parameterValue"]["arrayValues"];
@@ -316,8 +316,8 @@ async fn a_canary_of_version_1_that_may_be_of_two_tenants_is_no_leak_of_either()
     let mut unrelated = tag();
     unrelated.trace = TraceId::from_u128(7);
     let waiting = WantedTrace { tag: unrelated, planned_at: Timestamp::from_secs(NOW - 5) };
-    let sweep = observer.sweep(&Wanted { waiting: [waiting].into(), ..wanted() }).await.unwrap();
-    assert_eq!(sweep.sightings, []);
+    let poll = observer.poll(&Wanted { waiting: [waiting].into(), ..wanted() }).await.unwrap();
+    assert_eq!(poll.sightings, []);
 }
 
 #[tokio::test]
@@ -337,7 +337,7 @@ async fn a_row_keeps_its_name_when_a_leaked_or_a_changed_one_comes_before_it() {
     let (mut observer, _) = observer(replies, settings()).await;
     let mut looks = Vec::new();
     for _ in 0..3 {
-        let seen = observer.sweep(&wanted()).await.unwrap().sightings.into_iter();
+        let seen = observer.poll(&wanted()).await.unwrap().sightings.into_iter();
         let mut names: Vec<_> = seen.map(|seen| seen.locator.to_string()).collect();
         names.sort_unstable();
         looks.push(names);
@@ -357,11 +357,11 @@ async fn a_query_that_is_given_up_is_charged_with_the_most_that_it_may_be_billed
     replies.extend(std::iter::repeat_with(unfinished).take(4));
     let settings = Settings { daily_bytes_billed: Some(100 << 20), ..settings() };
     let (mut observer, far_end) = observer(replies, settings.within(Duration::from_secs(30))).await;
-    assert_eq!(observer.sweep(&wanted()).await.unwrap_err().trouble, Trouble::TimedOut);
-    assert_eq!(observer.partial().reading.billed_bytes, 100 << 20);
-    assert!(observer.partial().is_empty(), "it is charged once");
+    assert_eq!(observer.poll(&wanted()).await.unwrap_err().kind, FailureKind::Timeout);
+    assert_eq!(observer.take_unreported().stats.billed_bytes, 100 << 20);
+    assert!(observer.take_unreported().is_empty(), "it is charged once");
     assert_eq!(far_end.asked(2).1["jobTimeoutMs"], "24000", "BigQuery stops it before the look is over");
-    assert_eq!(observer.sweep(&wanted()).await.unwrap_err().trouble, Trouble::OverBudget, "of the day");
+    assert_eq!(observer.poll(&wanted()).await.unwrap_err().kind, FailureKind::OverBudget, "of the day");
 }
 
 #[tokio::test]
@@ -370,14 +370,14 @@ async fn a_look_that_is_dropped_leaves_its_query_behind_and_the_bill() {
     let (mut observer, far_end) = observer(replies, settings()).await;
     let wanted = wanted();
     {
-        let mut look = std::pin::pin!(observer.sweep(&wanted));
+        let mut look = std::pin::pin!(observer.poll(&wanted));
         while far_end.paths().len() < 3 {
             let wait = tokio::time::timeout(Duration::from_millis(5), look.as_mut());
             assert!(wait.await.is_err());
         }
     }
-    let sweep = observer.sweep(&wanted).await.unwrap();
-    assert_eq!(sweep.reading.billed_bytes, (100 << 20) + (10 << 20), "with the next report at the latest");
+    let poll = observer.poll(&wanted).await.unwrap();
+    assert_eq!(poll.stats.billed_bytes, (100 << 20) + (10 << 20), "with the next report at the latest");
 }
 
 #[tokio::test]
@@ -391,8 +391,8 @@ async fn a_query_that_is_not_taken_or_fails_is_not_charged() {
     );
     for reply in [refused("bytesBilledLimitExceeded"), refused("rateLimitExceeded"), failed] {
         let (mut observer, _) = observer(vec![table(), dry_run(0), reply], settings()).await;
-        observer.sweep(&wanted()).await.unwrap_err();
-        assert!(observer.partial().is_empty());
+        observer.poll(&wanted()).await.unwrap_err();
+        assert!(observer.take_unreported().is_empty());
     }
 }
 
@@ -403,9 +403,9 @@ async fn riders_are_asked_for_but_do_not_reach_back_to_older_partitions() {
         tag: Tag::remembered(TraceId::new(week_old, [4; 10]), tag().claim(), tag().instance, 300),
         planned_at: week_old,
     };
-    let wanted = Wanted { riders: [lost].into(), ..wanted() };
+    let wanted = Wanted { recently_seen: [lost].into(), ..wanted() };
     let (mut observer, far_end) = observer(vec![table(), dry_run(0), rows(&[])], settings()).await;
-    observer.sweep(&wanted).await.unwrap();
+    observer.poll(&wanted).await.unwrap();
     for n in [1, 2] {
         let (_, asked) = far_end.asked(n);
         let sql = asked["query"].as_str().unwrap();
@@ -418,8 +418,8 @@ async fn riders_are_asked_for_but_do_not_reach_back_to_older_partitions() {
 #[test]
 fn riders_cost_no_query_of_their_own() {
     let waiting: Vec<_> = vec![wanted().waiting[0]; MAX_IDS + 1];
-    let riders = vec![wanted().waiting[0]; MAX_IDS];
-    let wanted = Wanted { waiting: waiting.into(), riders: riders.into(), ..wanted() };
+    let recently_seen = vec![wanted().waiting[0]; MAX_IDS];
+    let wanted = Wanted { waiting: waiting.into(), recently_seen: recently_seen.into(), ..wanted() };
     let sizes = Asked::all(&wanted, Timestamp::from_secs(NOW)).into_iter().map(|asked| asked.traces.len());
     assert_eq!(sizes.collect::<Vec<_>>(), [MAX_IDS, MAX_IDS]);
 }
@@ -431,8 +431,8 @@ async fn an_id_in_upper_case_and_a_message_that_was_parsed_are_still_ours() {
     found[0] = json!(text().to_uppercase());
     found[3] = line["message"].clone();
     let (mut observer, _) = observer(vec![table(), dry_run(0), rows(&[found])], settings()).await;
-    let sweep = observer.sweep(&wanted()).await.unwrap();
-    assert_eq!((sweep.sightings[0].tag, sweep.sightings[0].integrity), (tag(), Integrity::Intact));
+    let poll = observer.poll(&wanted()).await.unwrap();
+    assert_eq!((poll.sightings[0].tag, poll.sightings[0].integrity), (tag(), Integrity::Intact));
 }
 
 #[tokio::test]
@@ -444,15 +444,15 @@ async fn a_column_of_trace_ids_is_matched_with_what_was_asked() {
         json!({"jobComplete": true, "rows": [cells(&[json!(tag().trace.to_string().to_uppercase())])], "schema": {"fields": [{"name": "a", "type": "STRING"}]}}),
     );
     let (mut observer, _) = observer(vec![table(), dry_run(0), reply], settings).await;
-    let sweep = observer.sweep(&wanted()).await.unwrap();
-    assert_eq!((sweep.sightings[0].tag, sweep.sightings[0].stamp), (tag(), Stamp::None));
+    let poll = observer.poll(&wanted()).await.unwrap();
+    assert_eq!((poll.sightings[0].tag, poll.sightings[0].stamp), (tag(), Stamp::None));
 }
 
 #[tokio::test]
 async fn a_table_that_is_too_dear_is_never_queried() {
     let (mut observer, far_end) = observer(vec![table(), dry_run(147 << 30)], settings()).await;
-    let error = observer.sweep(&wanted()).await.unwrap_err();
-    assert_eq!(error.trouble, Trouble::OverBudget);
+    let error = observer.poll(&wanted()).await.unwrap_err();
+    assert_eq!(error.kind, FailureKind::OverBudget);
     assert!(error.detail.contains("150528 MB") && error.detail.contains("100 MB"), "{error}");
     assert_eq!(far_end.paths().len(), 2);
 }
@@ -461,9 +461,9 @@ async fn a_table_that_is_too_dear_is_never_queried() {
 async fn the_budget_of_a_day_ends_the_looks_until_midnight() {
     let settings = Settings { daily_bytes_billed: Some(10 << 20), ..settings() };
     let (mut observer, far_end) = observer(vec![table(), dry_run(0), rows(&[])], settings).await;
-    observer.sweep(&wanted()).await.unwrap();
-    let error = observer.sweep(&wanted()).await.unwrap_err();
-    assert_eq!(error.trouble, Trouble::OverBudget);
+    observer.poll(&wanted()).await.unwrap();
+    let error = observer.poll(&wanted()).await.unwrap_err();
+    assert_eq!(error.kind, FailureKind::OverBudget);
     assert_eq!(
         Timestamp::from_secs(NOW) + error.retry_after.unwrap(),
         Timestamp::parse_rfc3339("2026-11-23T00:00:00Z").unwrap()
@@ -482,8 +482,8 @@ async fn an_unfinished_query_is_asked_again_and_its_pages_are_read() {
     first.1["jobReference"] = json!({"projectId": "payer", "jobId": "j1", "location": "EU"});
     let (mut observer, far_end) =
         observer(vec![table(), dry_run(0), waiting, first, rows(&[row(NOW * 1_000_000)])], settings()).await;
-    let sweep = observer.sweep(&wanted()).await.unwrap();
-    assert_eq!((sweep.sightings.len(), sweep.reading.billed_bytes), (2, 10 << 20));
+    let poll = observer.poll(&wanted()).await.unwrap();
+    assert_eq!((poll.sightings.len(), poll.stats.billed_bytes), (2, 10 << 20));
     let (path, _) = far_end.asked(4);
     assert!(
         path.starts_with("/v2/projects/payer/queries/j1?")
@@ -500,24 +500,24 @@ async fn a_result_with_too_many_pages_vouches_for_nothing() {
     endless.1["jobReference"] = json!({"projectId": "payer", "jobId": "j1"});
     let settings = Settings { max_pages: 1, ..settings() };
     let (mut observer, _) = observer(vec![table(), dry_run(0), endless], settings).await;
-    let sweep = observer.sweep(&wanted()).await.unwrap();
-    assert_eq!((sweep.sightings.len(), sweep.watermark), (1, None));
+    let poll = observer.poll(&wanted()).await.unwrap();
+    assert_eq!((poll.sightings.len(), poll.watermark), (1, None));
 }
 
 #[tokio::test]
 async fn an_error_inside_a_good_answer_is_an_error() {
     let reply = (200, json!({"jobComplete": true, "errors": [{"reason": "accessDenied", "message": "no"}]}));
     let (mut observer, _) = observer(vec![table(), dry_run(0), reply], settings()).await;
-    let error = observer.sweep(&wanted()).await.unwrap_err();
-    assert_eq!((error.trouble, &*error.detail), (Trouble::Denied, "query on `p.d.t`: accessDenied: no"));
+    let error = observer.poll(&wanted()).await.unwrap_err();
+    assert_eq!((error.kind, &*error.detail), (FailureKind::Denied, "query on `p.d.t`: accessDenied: no"));
 }
 
 #[tokio::test]
 async fn a_page_that_is_not_json_keeps_its_status_and_says_when_to_come_back() {
     let (mut observer, _) =
         observer(vec![table(), dry_run(0), (429, json!("<html>slow down</html>"))], settings()).await;
-    let error = observer.sweep(&wanted()).await.unwrap_err();
-    assert_eq!((error.trouble, error.retry_after), (Trouble::Throttled, Some(Duration::from_secs(7))));
+    let error = observer.poll(&wanted()).await.unwrap_err();
+    assert_eq!((error.kind, error.retry_after), (FailureKind::Throttled, Some(Duration::from_secs(7))));
 }
 
 #[tokio::test]
@@ -530,9 +530,9 @@ async fn a_column_that_disappears_is_left_out_at_the_next_look() {
     );
     let (mut observer, _) =
         observer(vec![table(), dry_run(0), gone, fewer, dry_run(0), reply], settings()).await;
-    assert_eq!(observer.sweep(&wanted()).await.unwrap_err().trouble, Trouble::Missing);
-    let sweep = observer.sweep(&wanted()).await.unwrap();
-    assert_eq!((sweep.sightings[0].stamp, sweep.sightings[0].label.as_deref()), (Stamp::None, Some("acme")));
+    assert_eq!(observer.poll(&wanted()).await.unwrap_err().kind, FailureKind::NotFound);
+    let poll = observer.poll(&wanted()).await.unwrap();
+    assert_eq!((poll.sightings[0].stamp, poll.sightings[0].label.as_deref()), (Stamp::None, Some("acme")));
     assert_eq!(observer.missing_columns(), ["ingest_time", "message"]);
 }
 
@@ -554,7 +554,7 @@ async fn the_columns_are_told_as_they_are_now_also_after_a_look_that_failed() {
     assert_eq!(observer.schema(), None);
     let mut told = Vec::new();
     for _ in 0..3 {
-        let _failed_or_not = observer.sweep(&wanted()).await;
+        let _failed_or_not = observer.poll(&wanted()).await;
         let schema = observer.schema().unwrap();
         told.push((schema.columns.len(), schema.column("ingest_time").unwrap().kind.clone()));
     }
@@ -566,7 +566,7 @@ async fn the_columns_are_told_as_they_are_now_also_after_a_look_that_failed() {
 async fn the_columns_of_a_table_that_cannot_be_asked_for_an_id_are_told_all_the_same() {
     let gone = described(&[("tenant", "STRING")]);
     let (mut observer, _) = observer(vec![gone], settings()).await;
-    observer.sweep(&wanted()).await.unwrap_err();
+    observer.poll(&wanted()).await.unwrap_err();
     let schema = observer.schema().unwrap();
     assert_eq!((schema.columns.len(), schema.column("trace_id")), (1, None));
 }
@@ -574,8 +574,8 @@ async fn the_columns_of_a_table_that_cannot_be_asked_for_an_id_are_told_all_the_
 #[tokio::test]
 async fn a_table_without_the_id_column_is_no_place_to_look() {
     let (mut observer, _) = observer(vec![described(&[("id", "STRING")])], settings()).await;
-    let error = observer.sweep(&wanted()).await.unwrap_err();
-    assert_eq!((error.trouble, &*error.detail), (Trouble::Missing, "`p.d.t` has no column `trace_id`"));
+    let error = observer.poll(&wanted()).await.unwrap_err();
+    assert_eq!((error.kind, &*error.detail), (FailureKind::NotFound, "`p.d.t` has no column `trace_id`"));
 }
 
 #[test]

@@ -18,13 +18,13 @@ use aws_sdk_cloudwatchlogs::types::FilteredLogEvent;
 
 pub(super) use self::settings::SPEC;
 pub use self::settings::Settings;
-use super::aside::aside;
+use super::blocking::run_blocking;
 use super::decode::{Limits, scan_record};
 use super::failure::explain;
-use super::turns::Turns;
-use super::unread::Unread;
+use super::rate_limit::RateLimit;
+use super::unreadable::Unreadable;
 use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
-use crate::domain::sighting::{Locator, Sighting, Stamp, Sweep, Wanted};
+use crate::domain::sighting::{Locator, Poll, Sighting, Stamp, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
 /// How many events with foreign tags are remembered, so that windows that overlap do not count them twice.
@@ -36,22 +36,22 @@ pub struct CloudWatchLogs {
     settings: Settings,
     /// Who else of ours spends the same quota: FilterLogEvents allows 5 calls a second for an account in some regions, all
     /// its users together (CloudWatch Logs quotas).
-    turns: Turns,
+    turns: RateLimit,
     client: Client,
     recognizer: Recognizer,
     clock: WallClock,
-    unfinished: Option<Pass>,
+    unfinished: Option<Progress>,
     /// The watermark of the last complete reading.
     covered: Option<Timestamp>,
     /// What was read and not reported yet: a look may be dropped.
     unreported: Findings,
-    unread: Unread,
+    unreadable: Unreadable,
     foreign: HashSet<String>,
 }
 
 /// One reading of the window from its start to now, over as many looks as it takes.
 #[derive(Clone, Debug)]
-struct Pass {
+struct Progress {
     started: Timestamp,
     from: Timestamp,
     token: Option<String>,
@@ -62,12 +62,12 @@ impl CloudWatchLogs {
     #[must_use]
     pub fn new(
         settings: Settings,
-        turns: Turns,
+        turns: RateLimit,
         client: Client,
         recognizer: Recognizer,
         clock: WallClock,
     ) -> Self {
-        let (unreported, unread, foreign) = (Findings::default(), Unread::default(), HashSet::new());
+        let (unreported, unreadable, foreign) = (Findings::default(), Unreadable::default(), HashSet::new());
         Self {
             settings,
             turns,
@@ -77,19 +77,19 @@ impl CloudWatchLogs {
             unfinished: None,
             covered: None,
             unreported,
-            unread,
+            unreadable,
             foreign,
         }
     }
 
-    async fn page(&mut self, pass: &Pass) -> Result<FilterLogEventsOutput, ObserveError> {
+    async fn page(&mut self, progress: &Progress) -> Result<FilterLogEventsOutput, ObserveError> {
         let group = self.settings.log_group.trim_end_matches(":*");
         let request = self
             .client
             .filter_log_events()
             .filter_pattern(&self.settings.filter_pattern)
-            .start_time(pass.from.millis().max(0))
-            .set_next_token(pass.token.clone());
+            .start_time(progress.from.millis().max(0))
+            .set_next_token(progress.token.clone());
         let request = if group.starts_with("arn:") {
             request.log_group_identifier(group)
         } else {
@@ -105,19 +105,19 @@ impl CloudWatchLogs {
         })
     }
 
-    fn look_into(&mut self, event: &FilteredLogEvent, seen_by: Timestamp) {
-        let Findings { sightings, reading } = &mut self.unreported;
-        reading.records += 1;
+    fn scan_event(&mut self, event: &FilteredLogEvent, seen_by: Timestamp) {
+        let Findings { sightings, stats } = &mut self.unreported;
+        stats.records += 1;
         let Some((id, message)) = event.event_id().zip(event.message()) else {
-            reading.decode_errors += 1;
+            stats.decode_errors += 1;
             return;
         };
-        reading.bytes += message.len() as u64;
+        stats.bytes += message.len() as u64;
         let scan = || scan_record(&self.recognizer, Limits::RECORD, message.as_bytes());
-        let found = aside(message.len(), scan);
-        reading.decode_errors += u64::from(found.decode_errors > 0);
+        let found = run_blocking(message.len(), scan);
+        stats.decode_errors += u64::from(found.decode_errors > 0);
         if found.foreign_tags > 0 && !self.foreign.contains(id) {
-            reading.foreign_tags += found.foreign_tags;
+            stats.foreign_tags += found.foreign_tags;
             if self.foreign.len() >= MAX_FOREIGN {
                 self.foreign.clear();
             }
@@ -128,7 +128,7 @@ impl CloudWatchLogs {
             .map_or(Stamp::None, |millis| Stamp::Millis(Timestamp::from_millis(millis)));
         if found.cut {
             let by = stamp.interval().map_or(seen_by, |at| seen_by.min(at.latest + self.settings.lookback));
-            self.unread.note(by, || format!("event {id} of `{}`", self.settings.log_group));
+            self.unreadable.note(by, || format!("event {id} of `{}`", self.settings.log_group));
         }
         sightings.extend(found.found.into_iter().map(|copy| Sighting {
             tag: copy.tag,
@@ -142,14 +142,14 @@ impl CloudWatchLogs {
 }
 
 impl Observe for CloudWatchLogs {
-    async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
+    async fn poll(&mut self, wanted: &Wanted) -> Result<Poll, ObserveError> {
         let started = self.clock.now();
         let oldest = wanted.oldest().unwrap_or(started);
         let gap = self.covered.filter(|_| self.settings.gaps == Gaps::Read);
         let from = gap.map_or(oldest, |covered| covered.min(oldest)) - self.settings.lookback;
-        let mut pass = match self.unfinished.clone() {
-            Some(pass) if pass.from <= from => pass,
-            _ => Pass { started, from, token: None },
+        let mut progress = match self.unfinished.clone() {
+            Some(progress) if progress.from <= from => progress,
+            _ => Progress { started, from, token: None },
         };
         let mut watermark = None;
         for asked in 0..self.settings.max_pages.max(1) {
@@ -157,26 +157,26 @@ impl Observe for CloudWatchLogs {
                 break;
             }
             self.turns.take(self.settings.pause).await;
-            let page = self.page(&pass).await?;
+            let page = self.page(&progress).await?;
             let seen_by = self.clock.now();
             for event in page.events() {
-                self.look_into(event, seen_by);
+                self.scan_event(event, seen_by);
             }
             // A page may be empty and still not be the last one. Where to go on is kept together with what was found,
             // so that a look that is dropped or fails neither skips a page nor has to read it again.
-            pass.token = page.next_token;
-            self.unfinished = pass.token.is_some().then(|| pass.clone());
-            if pass.token.is_none() {
-                watermark = Some(pass.started - self.settings.settle);
+            progress.token = page.next_token;
+            self.unfinished = progress.token.is_some().then(|| progress.clone());
+            if progress.token.is_none() {
+                watermark = Some(progress.started - self.settings.settle);
                 break;
             }
         }
         self.covered = watermark.or(self.covered);
-        let watermark = self.unread.allows(watermark, wanted, &self.unreported.sightings)?;
-        Ok(self.partial().into_sweep(wanted, started, self.clock.now(), watermark))
+        let watermark = self.unreadable.allows(watermark, wanted, &self.unreported.sightings)?;
+        Ok(self.take_unreported().into_poll(wanted, started, self.clock.now(), watermark))
     }
 
-    fn partial(&mut self) -> Findings {
+    fn take_unreported(&mut self) -> Findings {
         std::mem::take(&mut self.unreported)
     }
 

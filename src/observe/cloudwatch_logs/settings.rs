@@ -8,7 +8,7 @@ use super::CloudWatchLogs;
 use crate::cloud::account::{self, Account};
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{Costs, Operation};
-use crate::domain::evidence::{Evidence, LookUp, Question};
+use crate::domain::evidence::{Evidence, Lookup, Question};
 use crate::domain::tag::MARKER;
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
@@ -17,8 +17,8 @@ use crate::keys::reader::Reader;
 use crate::keys::value;
 use crate::observe::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use crate::observe::pace::Rhythm;
+use crate::observe::rate_limit::RateLimit;
 use crate::observe::shell::{in_region, quoted};
-use crate::observe::turns::Turns;
 use crate::observe::{GAPS, Gaps};
 
 /// FilterLogEvents calls a second that the largest region allows an account (CloudWatch Logs quotas).
@@ -105,11 +105,11 @@ impl Settings {
 #[derive(Debug, Default)]
 pub struct Quotas(
     // A mutex, because sources are built one by one and must find each other's; held for a look-up at start-up.
-    Mutex<HashMap<(String, Option<String>), Turns>>,
+    Mutex<HashMap<(String, Option<String>), RateLimit>>,
 );
 
 impl Quotas {
-    fn of(&self, account: &Account) -> Turns {
+    fn of(&self, account: &Account) -> RateLimit {
         let key = (account.region.clone(), account.number().map(str::to_owned));
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone()
     }
@@ -155,8 +155,8 @@ impl KindSettings for Settings {
 }
 
 impl Evidence for Settings {
-    fn look_ups(&self, question: Question<'_>) -> Vec<LookUp> {
-        vec![LookUp {
+    fn lookups(&self, question: Question<'_>) -> Vec<Lookup> {
+        vec![Lookup {
             what: "search the log group",
             command: format!(
                 "aws logs filter-log-events{} --log-group-name {} --start-time {} --filter-pattern {}",

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cloud::account::Account;
 use crate::domain::canary::{Integrity, Template};
-use crate::domain::sighting::{Trouble, WantedTrace};
+use crate::domain::sighting::{FailureKind, WantedTrace};
 use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
 
 const NOW: i64 = 1_795_321_800;
@@ -69,7 +69,7 @@ fn observer(answers: Vec<(u16, Value)>) -> (CloudWatchLogs, Sent) {
     let mut settings = Settings::new(Account::in_region("eu-central-1"), "/export");
     settings.max_pages = 2;
     let client = Client::from_conf(config);
-    (CloudWatchLogs::new(settings, Turns::default(), client, recognizer, clock), sent)
+    (CloudWatchLogs::new(settings, RateLimit::default(), client, recognizer, clock), sent)
 }
 
 fn event(id: &str, message: &str) -> Value {
@@ -83,14 +83,14 @@ async fn a_canary_is_seen_on_a_page_after_an_empty_one() {
         (200, json!({"events": [], "nextToken": "t1"})),
         (200, json!({"events": [event("e1", &message)]})),
     ]);
-    let sweep = observer.sweep(&wanted()).await.unwrap();
-    let [sighting] = sweep.sightings.as_slice() else { panic!("{sweep:?}") };
+    let poll = observer.poll(&wanted()).await.unwrap();
+    let [sighting] = poll.sightings.as_slice() else { panic!("{poll:?}") };
     assert_eq!(sighting.tag, tag());
     assert_eq!(sighting.stamp, Stamp::Millis(Timestamp::from_millis((NOW - 3) * 1_000 + 7)));
     assert_eq!(sighting.integrity, Integrity::Intact);
     assert_eq!(sighting.locator, Locator::new("e1#0"));
-    assert_eq!(sweep.watermark, Some(Timestamp::from_secs(NOW - 10)));
-    assert_eq!((sweep.revision, sweep.reading.records), (7, 1));
+    assert_eq!(poll.watermark, Some(Timestamp::from_secs(NOW - 10)));
+    assert_eq!((poll.revision, poll.stats.records), (7, 1));
     let sent = sent.lock().unwrap();
     assert_eq!(sent[0]["filterPattern"], "%zqtp%");
     assert_eq!(sent[0]["startTime"], (NOW - 65) * 1_000);
@@ -98,12 +98,12 @@ async fn a_canary_is_seen_on_a_page_after_an_empty_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_window_that_is_too_long_is_read_on_in_the_next_look() {
+async fn a_window_that_is_too_long_is_read_on_in_the_next_poll() {
     let page = |token| (200, json!({"events": [], "nextToken": token}));
     let (mut observer, sent) = observer(vec![page("t1"), page("t2"), (200, json!({"events": []}))]);
-    let first = observer.sweep(&wanted()).await.unwrap();
+    let first = observer.poll(&wanted()).await.unwrap();
     assert_eq!(first.watermark, None);
-    let second = observer.sweep(&wanted()).await.unwrap();
+    let second = observer.poll(&wanted()).await.unwrap();
     assert_eq!(second.watermark, Some(Timestamp::from_secs(NOW - 10)));
     assert_eq!(sent.lock().unwrap()[2]["nextToken"], "t2");
 }
@@ -114,13 +114,13 @@ async fn events_of_a_pause_are_read_only_where_gaps_are() {
         let page = (200, json!({"events": []}));
         let (mut observer, sent) = observer(vec![page.clone(), page]);
         observer.settings.gaps = gaps;
-        observer.sweep(&wanted()).await.unwrap();
+        observer.poll(&wanted()).await.unwrap();
         observer.rest();
         observer.clock = WallClock::new(|| Timestamp::from_secs(NOW + 600));
         let mut later = wanted();
         later.waiting =
             [WantedTrace { planned_at: Timestamp::from_secs(NOW + 595), ..later.waiting[0] }].into();
-        observer.sweep(&later).await.unwrap();
+        observer.poll(&later).await.unwrap();
         assert_eq!(sent.lock().unwrap()[1]["startTime"], from * 1_000);
     }
 }
@@ -133,11 +133,11 @@ async fn a_page_that_fails_costs_neither_what_was_found_before_nor_the_way_to_it
         (400, json!({"__type": "ThrottlingException", "message": "Rate exceeded"})),
         (200, json!({"events": []})),
     ]);
-    assert_eq!(observer.sweep(&wanted()).await.unwrap_err().trouble, Trouble::Throttled);
-    let found = observer.partial();
-    assert_eq!((found.sightings.len(), found.reading.records), (1, 1));
-    let sweep = observer.sweep(&wanted()).await.unwrap();
-    assert_eq!((sweep.sightings.len(), sweep.watermark), (0, Some(Timestamp::from_secs(NOW - 10))));
+    assert_eq!(observer.poll(&wanted()).await.unwrap_err().kind, FailureKind::Throttled);
+    let found = observer.take_unreported();
+    assert_eq!((found.sightings.len(), found.stats.records), (1, 1));
+    let poll = observer.poll(&wanted()).await.unwrap();
+    assert_eq!((poll.sightings.len(), poll.watermark), (0, Some(Timestamp::from_secs(NOW - 10))));
     let tokens: Vec<_> = sent.lock().unwrap().iter().map(|sent| sent["nextToken"].clone()).collect();
     assert_eq!(tokens, [Value::Null, json!("t1"), json!("t1")]);
 }
@@ -152,36 +152,36 @@ async fn a_token_that_is_refused_is_given_up_and_no_other_failure_says_anything_
             (status, json!({"__type": code, "message": "why"})),
             (200, json!({"events": []})),
         ]);
-        observer.sweep(&wanted()).await.unwrap_err();
-        observer.sweep(&wanted()).await.unwrap();
+        observer.poll(&wanted()).await.unwrap_err();
+        observer.poll(&wanted()).await.unwrap();
         assert_eq!(sent.lock().unwrap()[2].get("nextToken").cloned().unwrap_or_default(), next);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_look_that_is_dropped_goes_on_with_the_page_that_it_waited_for() {
+async fn a_poll_that_is_dropped_goes_on_with_the_page_that_it_waited_for() {
     let message = line("0123456789abcdef");
     let (mut observer, sent) = observer(vec![
         (200, json!({"events": [event("e1", &message)], "nextToken": "t1"})),
         (200, json!({"events": []})),
     ]);
     let wanted = wanted();
-    let look = tokio::time::timeout(Duration::from_millis(100), observer.sweep(&wanted));
-    assert!(look.await.is_err(), "the second page waits for its turn");
-    assert_eq!(observer.partial().sightings.len(), 1);
-    assert!(observer.sweep(&wanted).await.unwrap().watermark.is_some());
+    let poll = tokio::time::timeout(Duration::from_millis(100), observer.poll(&wanted));
+    assert!(poll.await.is_err(), "the second page waits for its turn");
+    assert_eq!(observer.take_unreported().sightings.len(), 1);
+    assert!(observer.poll(&wanted).await.unwrap().watermark.is_some());
     assert_eq!(sent.lock().unwrap()[1]["nextToken"], "t1");
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_are_two_a_second_and_a_look_that_took_long_enough_ends_well() {
+async fn pages_are_two_a_second_and_a_poll_that_took_long_enough_ends_well() {
     let page = |token| (200, json!({"events": [], "nextToken": token}));
     let (mut observer, sent) = observer(vec![page("t1"), page("t2"), page("t3"), page("t4"), page("t5")]);
     observer.settings.max_pages = 100;
     observer.settings.enough = Duration::from_secs(2);
     let start = tokio::time::Instant::now();
-    let sweep = observer.sweep(&wanted()).await.unwrap();
-    assert_eq!((sweep.watermark, sent.lock().unwrap().len()), (None, 5));
+    let poll = observer.poll(&wanted()).await.unwrap();
+    assert_eq!((poll.watermark, sent.lock().unwrap().len()), (None, 5));
     assert_eq!(start.elapsed(), Duration::from_secs(2));
 }
 
@@ -189,22 +189,22 @@ async fn pages_are_two_a_second_and_a_look_that_took_long_enough_ends_well() {
 async fn a_foreign_tag_is_counted_once_for_all_windows_that_show_it() {
     let page = (200, json!({"events": [event("e1", &line("another key, sixteen+"))]}));
     let (mut observer, _) = observer(vec![page.clone(), page]);
-    let first = observer.sweep(&wanted()).await.unwrap();
-    assert_eq!((first.sightings.len(), first.reading.foreign_tags), (0, 1));
-    assert_eq!(observer.sweep(&wanted()).await.unwrap().reading.foreign_tags, 0);
+    let first = observer.poll(&wanted()).await.unwrap();
+    assert_eq!((first.sightings.len(), first.stats.foreign_tags), (0, 1));
+    assert_eq!(observer.poll(&wanted()).await.unwrap().stats.foreign_tags, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn failures_have_their_kind_and_say_what_was_asked() {
     for (status, code, kind) in [
-        (400, "ThrottlingException", Trouble::Throttled),
-        (400, "AccessDeniedException", Trouble::Denied),
-        (400, "ResourceNotFoundException", Trouble::Missing),
-        (503, "ServiceUnavailableException", Trouble::Failing),
+        (400, "ThrottlingException", FailureKind::Throttled),
+        (400, "AccessDeniedException", FailureKind::Denied),
+        (400, "ResourceNotFoundException", FailureKind::NotFound),
+        (503, "ServiceUnavailableException", FailureKind::Error),
     ] {
         let (mut observer, _) = observer(vec![(status, json!({"__type": code, "message": "why"}))]);
-        let error = observer.sweep(&wanted()).await.unwrap_err();
-        assert_eq!(error.trouble, kind);
+        let error = observer.poll(&wanted()).await.unwrap_err();
+        assert_eq!(error.kind, kind);
         assert_eq!(&*error.detail, format!("FilterLogEvents on `/export`: {code}: why"));
     }
 }

@@ -12,7 +12,7 @@ use super::shell::quoted;
 use crate::cloud::google::Service;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
-use crate::domain::evidence::{Evidence, LookUp, Question};
+use crate::domain::evidence::{Evidence, Lookup, Question};
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
 use crate::keys::key::Key;
@@ -125,16 +125,16 @@ fn check_bucket(text: String) -> Result<String, String> {
 }
 
 impl Evidence for Settings {
-    fn look_ups(&self, question: Question<'_>) -> Vec<LookUp> {
+    fn lookups(&self, question: Question<'_>) -> Vec<Lookup> {
         let bucket = &self.objects.bucket;
         vec![match question.copy {
-            Some(copy) => LookUp {
+            Some(copy) => Lookup {
                 what: "fetch the object",
                 command: format!("gcloud storage cat {}", quoted(object(&copy.0))),
             },
             None => {
                 let prefix = question.planned_at.strftime(&self.objects.key.to_string());
-                LookUp {
+                Lookup {
                     what: "list the objects of that hour",
                     command: format!(
                         "gcloud storage ls --long {}",

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::STORAGE;
 use crate::cloud::failure::Failure;
 use crate::cloud::google::{Google, Request, Stream, path_of};
-use crate::domain::sighting::{Stamp, Trouble};
+use crate::domain::sighting::{FailureKind, Stamp};
 use crate::domain::time::Timestamp;
 use crate::observe::ObserveError;
 use crate::observe::object_store::{Body, Listed, NotRead, ObjectStore, Page, Position};
@@ -111,7 +111,7 @@ impl ObjectStore for Gcs {
             objects.push(item.listed().ok_or_else(|| {
                 let words =
                     format!("objects.list on {}: no time that makes sense for {name}", self.uri(prefix));
-                ObserveError::new(Trouble::Garbled, words)
+                ObserveError::new(FailureKind::Garbled, words)
             })?);
         }
         Ok(Page { objects, next: listing.next_page_token })
@@ -150,7 +150,7 @@ fn not_read(failure: Failure, asked: &str) -> NotRead {
         (Some(404), _) => NotRead::Vanished,
         (Some(412), _) => NotRead::Replaced,
         // No word on the service, and so on this object alone; not one that came too often or took too long.
-        (Some(400..=499), kind) if !matches!(kind, Trouble::Throttled | Trouble::TimedOut) => {
+        (Some(400..=499), kind) if !matches!(kind, FailureKind::Throttled | FailureKind::Timeout) => {
             NotRead::Refused(failure.calling(asked).into())
         }
         _ => NotRead::Failed(failure.calling(asked).into()),

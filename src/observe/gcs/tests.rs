@@ -14,7 +14,7 @@ use super::*;
 use crate::cloud::calls::{CallResult, Calls};
 use crate::cloud::google::{Auth, Google, GoogleSettings};
 use crate::domain::canary::{Integrity, Template};
-use crate::domain::sighting::{Locator, Stamp, Trouble, Wanted, WantedTrace};
+use crate::domain::sighting::{FailureKind, Locator, Stamp, Wanted, WantedTrace};
 use crate::domain::tag::Tag;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::observe::Observe as _;
@@ -181,8 +181,8 @@ async fn every_object_is_found_once_whatever_its_name_and_packing() {
         far_end.put(name, 1_700_000_000_000_000 + u64::from(n), body);
     }
     let mut observer = far_end.observer(objects());
-    let sweep = observer.sweep(&wanted()).await.unwrap();
-    let mut seen: Vec<_> = sweep.sightings.iter().map(|seen| (seen.tag, &*seen.locator.0)).collect();
+    let poll = observer.poll(&wanted()).await.unwrap();
+    let mut seen: Vec<_> = poll.sightings.iter().map(|seen| (seen.tag, &*seen.locator.0)).collect();
     seen.sort_by_key(|(tag, _)| tag.trace);
     assert_eq!(
         seen,
@@ -194,12 +194,12 @@ async fn every_object_is_found_once_whatever_its_name_and_packing() {
             (tag(5), "gs://transit/in/04/c+d&e=f?#1700000000000005#0"),
         ]
     );
-    assert!(sweep.sightings.iter().all(|seen| seen.integrity == Integrity::Intact));
+    assert!(poll.sightings.iter().all(|seen| seen.integrity == Integrity::Intact));
     let created = Timestamp::parse_rfc3339("2026-11-22T04:59:57.123Z").unwrap();
-    assert!(sweep.sightings.iter().all(|seen| seen.stamp == Stamp::Millis(created)));
-    assert_eq!(sweep.watermark, Some(sweep.started));
+    assert!(poll.sightings.iter().all(|seen| seen.stamp == Stamp::Millis(created)));
+    assert_eq!(poll.watermark, Some(poll.started));
     assert_eq!(far_end.calls("LIST").len(), 4, "three pages of one hour, one of the next");
-    assert!(observer.sweep(&wanted()).await.unwrap().sightings.is_empty());
+    assert!(observer.poll(&wanted()).await.unwrap().sightings.is_empty());
     assert_eq!(far_end.calls("GET").len(), 0, "known objects are not fetched again");
     let counted = far_end.google.calls().snapshot();
     assert!(counted.contains(&("gcs", "objects.get".to_owned(), CallResult::Ok, 5)), "{counted:?}");
@@ -213,11 +213,11 @@ async fn a_listing_of_growing_keys_begins_after_the_last_one_that_was_read() {
     }
     let slack = Duration::from_millis(1);
     let mut observer = far_end.observer(ObjectSettings { ordered_keys: true, slack, ..objects() });
-    assert_eq!(observer.sweep(&wanted()).await.unwrap().sightings.len(), 2);
+    assert_eq!(observer.poll(&wanted()).await.unwrap().sightings.len(), 2);
     far_end.calls("");
     far_end.put("in/04/c", 2, canary(2));
-    let sweep = observer.sweep(&wanted()).await.unwrap();
-    assert_eq!(sweep.sightings[0].locator, Locator::new("gs://transit/in/04/c#2#0"));
+    let poll = observer.poll(&wanted()).await.unwrap();
+    assert_eq!(poll.sightings[0].locator, Locator::new("gs://transit/in/04/c#2#0"));
     assert_eq!(
         far_end.calls("LIST")[0],
         "LIST in/04/ from \"in/04/b\"",
@@ -230,10 +230,10 @@ async fn an_object_that_is_overwritten_is_another_copy() {
     let far_end = FarEnd::start().await;
     far_end.put("in/04/a", 1, canary(1));
     let mut observer = far_end.observer(objects());
-    observer.sweep(&wanted()).await.unwrap();
+    observer.poll(&wanted()).await.unwrap();
     far_end.put("in/04/a", 2, canary(1));
-    let sweep = observer.sweep(&wanted()).await.unwrap();
-    assert_eq!(sweep.sightings[0].locator, Locator::new("gs://transit/in/04/a#2#0"));
+    let poll = observer.poll(&wanted()).await.unwrap();
+    assert_eq!(poll.sightings[0].locator, Locator::new("gs://transit/in/04/a#2#0"));
 }
 
 #[tokio::test]
@@ -242,9 +242,9 @@ async fn what_was_appended_to_has_no_time_of_arrival_but_that_it_was_later() {
     far_end.put("in/04/a", 1, canary(1));
     far_end.bucket.lock().unwrap().objects.get_mut("in/04/a").unwrap().finalized =
         Some("2026-11-22T04:59:58.5Z");
-    let sweep = far_end.observer(objects()).sweep(&wanted()).await.unwrap();
+    let poll = far_end.observer(objects()).poll(&wanted()).await.unwrap();
     let created = Timestamp::parse_rfc3339("2026-11-22T04:59:57.123Z").unwrap();
-    assert_eq!(sweep.sightings[0].stamp, Stamp::NotBefore(created));
+    assert_eq!(poll.sightings[0].stamp, Stamp::NotBefore(created));
 }
 
 #[tokio::test]
@@ -252,8 +252,8 @@ async fn a_large_object_is_fetched_up_to_the_limit() {
     let far_end = FarEnd::start().await;
     far_end.put("in/04/a", 1, [canary(1), canary(2)].concat());
     let mut observer = far_end.observer(ObjectSettings { max_object_bytes: 201, ..objects() });
-    let sweep = observer.sweep(&wanted()).await.unwrap();
-    assert_eq!((sweep.sightings.len(), sweep.watermark), (1, None), "others may lie behind the limit");
+    let poll = observer.poll(&wanted()).await.unwrap();
+    assert_eq!((poll.sightings.len(), poll.watermark), (1, None), "others may lie behind the limit");
     assert_eq!(far_end.calls("GET"), ["GET in/04/a bytes=0-200"]);
 }
 
@@ -263,23 +263,23 @@ async fn an_object_that_went_away_proves_as_much_as_before_and_one_that_changed_
         let far_end = FarEnd::start().await;
         far_end.put("in/04/a", 1, canary(1));
         far_end.bucket.lock().unwrap().broken.insert("in/04/a", status);
-        let sweep = far_end.observer(objects()).sweep(&wanted()).await.unwrap();
-        assert_eq!((sweep.sightings.len(), sweep.watermark.is_some()), (0, proves), "{status}");
+        let poll = far_end.observer(objects()).poll(&wanted()).await.unwrap();
+        assert_eq!((poll.sightings.len(), poll.watermark.is_some()), (0, proves), "{status}");
     }
 }
 
 #[tokio::test]
 async fn what_is_refused_is_named() {
-    for (status, reason, trouble) in [
-        (StatusCode::FORBIDDEN, "forbidden", Trouble::Denied),
-        (StatusCode::NOT_FOUND, "notFound", Trouble::Missing),
-        (StatusCode::TOO_MANY_REQUESTS, "rateLimitExceeded", Trouble::Throttled),
-        (StatusCode::SERVICE_UNAVAILABLE, "backendError", Trouble::Failing),
+    for (status, reason, kind) in [
+        (StatusCode::FORBIDDEN, "forbidden", FailureKind::Denied),
+        (StatusCode::NOT_FOUND, "notFound", FailureKind::NotFound),
+        (StatusCode::TOO_MANY_REQUESTS, "rateLimitExceeded", FailureKind::Throttled),
+        (StatusCode::SERVICE_UNAVAILABLE, "backendError", FailureKind::Error),
     ] {
         let far_end = FarEnd::start().await;
         far_end.bucket.lock().unwrap().closed = Some((status, reason));
-        let failure = far_end.observer(objects()).sweep(&wanted()).await.unwrap_err();
-        assert_eq!(failure.trouble, trouble, "{failure}");
+        let failure = far_end.observer(objects()).poll(&wanted()).await.unwrap_err();
+        assert_eq!(failure.kind, kind, "{failure}");
         assert!(failure.detail.starts_with("objects.list on gs://transit/in/04/: HTTP "), "{failure}");
         assert!(failure.detail.contains(reason), "{failure}");
     }
@@ -288,10 +288,10 @@ async fn what_is_refused_is_named() {
     far_end.put("in/04/b", 1, canary(2));
     far_end.bucket.lock().unwrap().broken.insert("in/04/a", StatusCode::FORBIDDEN);
     let mut observer = far_end.observer(objects());
-    let failure = observer.sweep(&wanted()).await.unwrap_err();
-    assert_eq!(failure.trouble, Trouble::Denied);
+    let failure = observer.poll(&wanted()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Denied);
     assert!(failure.detail.starts_with("objects.get on gs://transit/in/04/a: "), "{failure}");
-    assert_eq!(observer.partial().sightings.len(), 1, "the other object was read");
+    assert_eq!(observer.take_unreported().sightings.len(), 1, "the other object was read");
 }
 
 #[test]
@@ -299,9 +299,9 @@ fn a_copy_is_fetched_by_its_generation() {
     let settings = Settings::new(objects());
     let planned_at = t(0);
     let copy = Locator::new("gs://transit/in/04/it's #1.gz#1700000000000000#17");
-    let said = settings.look_ups(Question { copy: Some(&copy), tag: "zqtp2", planned_at });
+    let said = settings.lookups(Question { copy: Some(&copy), tag: "zqtp2", planned_at });
     assert_eq!(said[0].command, r"gcloud storage cat 'gs://transit/in/04/it'\''s #1.gz#1700000000000000'");
-    let said = settings.look_ups(Question { copy: None, tag: "zqtp2", planned_at });
+    let said = settings.lookups(Question { copy: None, tag: "zqtp2", planned_at });
     assert_eq!(said[0].command, "gcloud storage ls --long 'gs://transit/in/04/**'");
 }
 

@@ -1,16 +1,16 @@
 //! Reads a Kinesis stream: one cursor for each shard, shared by all traces that wait there.
 //!
 //! Arrival is stamped by the stream itself, so reading more often would add nothing to the precision and only take
-//! reads from the pipeline, which shares five calls and 2 MiB a second of each shard with us. So a look is one pass
-//! over the shards, each within its `share`; a look that did not reach the tip gives no watermark and leaves the rest
+//! reads from the pipeline, which shares five calls and 2 MiB a second of each shard with us. So a look is one progress
+//! over the shards, each within its `budget`; a look that did not reach the tip gives no watermark and leaves the rest
 //! to the next.
 //!
 //! It must never conclude anything from an empty answer: only `MillisBehindLatest == 0` says that the tip was reached.
 //! A position moves only together with the sightings that were read up to it, so a look may be dropped at any `await`.
 
-mod ask;
+mod get_records;
+mod read_budget;
 mod settings;
-mod share;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -22,17 +22,17 @@ use aws_sdk_kinesis::types::{Record, Shard, ShardFilter, ShardFilterType};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
-use self::ask::{Answer, Ask, Refusal, date, is_arn, is_invalid};
+use self::get_records::{GetRecords, Page, Refusal, date, is_arn, is_invalid};
+pub use self::read_budget::Pages;
+use self::read_budget::{GAP, ReadBudget};
 pub(super) use self::settings::SPEC;
 pub use self::settings::Settings;
-pub use self::share::Pages;
-use self::share::{GAP, Share};
-use super::aside::aside;
+use super::blocking::run_blocking;
 use super::decode::{Limits, scan_record};
 use super::failure::explain;
-use super::unread::Unread;
+use super::unreadable::Unreadable;
 use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
-use crate::domain::sighting::{Locator, Sighting, Stamp, Sweep, Trouble, Wanted};
+use crate::domain::sighting::{FailureKind, Locator, Poll, Sighting, Stamp, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
 /// Shards that are read at the same time. Each answer may take 10 MiB (Kinesis API reference, GetRecords).
@@ -48,7 +48,7 @@ const MAX_SIGHTINGS: usize = 100_000;
 #[derive(Debug)]
 pub struct Kinesis {
     settings: Settings,
-    /// Room for answers, which all streams share.
+    /// Room for answers, which all streams budget.
     room: Pages,
     client: Client,
     recognizer: Recognizer,
@@ -59,10 +59,10 @@ pub struct Kinesis {
     /// Whether nothing waited since the last look.
     rested: bool,
     /// Counts looks, so that shards take turns when a look cannot read them all.
-    turn: u64,
+    poll_number: u64,
     /// What was read and not reported yet: a look may be dropped.
     unreported: Findings,
-    unread: Unread,
+    unreadable: Unreadable,
 }
 
 #[derive(Debug)]
@@ -84,9 +84,9 @@ struct Cursor {
     /// The look in which it was put in line last.
     queued: u64,
     /// The look in which it was read last.
-    asked: u64,
+    requested: u64,
     pages: u8,
-    share: Share,
+    budget: ReadBudget,
 }
 
 /// Where to go on in a shard; it outlives iterators.
@@ -108,9 +108,9 @@ impl Cursor {
             ended: false,
             behind: None,
             queued: 0,
-            asked: 0,
+            requested: 0,
             pages: 0,
-            share: Share::default(),
+            budget: ReadBudget::default(),
         }
     }
 
@@ -123,7 +123,7 @@ impl Cursor {
 }
 
 /// What one look came to, apart from what it found.
-struct Pass {
+struct Progress {
     started: Timestamp,
     start: Timestamp,
     queue: VecDeque<String>,
@@ -153,43 +153,50 @@ impl Kinesis {
             cursors: BTreeMap::new(),
             unlisted: true,
             rested: false,
-            turn: 0,
+            poll_number: 0,
             unreported: Findings::default(),
-            unread: Unread::default(),
+            unreadable: Unreadable::default(),
         }
     }
 
-    async fn look(&mut self, started: Timestamp, start: Timestamp) -> Result<Pass, ObserveError> {
+    async fn read_source(&mut self, started: Timestamp, start: Timestamp) -> Result<Progress, ObserveError> {
         // A shard that had ended before the oldest trace of then may be of interest to an older one.
         let older = self.cursors.values().any(|cursor| start < cursor.begun);
         if self.unlisted || older {
             let shards = self.list(start).await?;
             self.adopt(shards, start);
         }
-        self.turn += 1;
+        self.poll_number += 1;
         self.aim(start);
-        let mut pass =
-            Pass { started, start, queue: VecDeque::new(), calls: 0, bytes: 0, short: false, failure: None };
-        self.enqueue(&mut pass);
+        let mut progress = Progress {
+            started,
+            start,
+            queue: VecDeque::new(),
+            calls: 0,
+            bytes: 0,
+            short: false,
+            failure: None,
+        };
+        self.enqueue(&mut progress);
         let mut answers = FuturesUnordered::new();
         loop {
-            while answers.len() < CONCURRENCY && self.may_go_on(&pass) {
-                let Some(shard) = pass.queue.pop_front() else {
+            while answers.len() < CONCURRENCY && self.may_go_on(&progress) {
+                let Some(shard) = progress.queue.pop_front() else {
                     break;
                 };
                 let Some(cursor) = self.cursors.get_mut(&shard) else {
                     continue;
                 };
                 cursor.pages += 1;
-                cursor.asked = self.turn;
-                pass.calls += 1;
-                let ask = Ask {
+                cursor.requested = self.poll_number;
+                progress.calls += 1;
+                let ask = GetRecords {
                     client: self.client.clone(),
                     stream: self.settings.stream.clone(),
                     limit: cursor
-                        .share
+                        .budget
                         .limit(self.settings.max_records_per_call, self.settings.max_bytes_per_second),
-                    not_before: cursor.share.take_turn(),
+                    not_before: cursor.budget.take_slot(),
                     pages: self.room.clone(),
                     shard,
                     position: cursor.position.clone(),
@@ -199,15 +206,15 @@ impl Kinesis {
                 answers.push(ask.send());
             }
             match answers.next().await {
-                Some(answer) => self.take(answer, &mut pass),
-                None => return Ok(pass),
+                Some(answer) => self.take(answer, &mut progress),
+                None => return Ok(progress),
             }
         }
     }
 
-    fn may_go_on(&self, pass: &Pass) -> bool {
-        pass.calls < self.settings.max_calls_per_sweep
-            && pass.bytes < self.settings.max_bytes_per_sweep
+    fn may_go_on(&self, progress: &Progress) -> bool {
+        progress.calls < self.settings.max_calls_per_poll
+            && progress.bytes < self.settings.max_bytes_per_poll
             && self.unreported.sightings.len() < MAX_SIGHTINGS
     }
 
@@ -243,12 +250,12 @@ impl Kinesis {
                     shards.clear();
                     continue;
                 }
-                Err(error) => return Err(explain(&self.asked("ListShards"), &error)),
+                Err(error) => return Err(explain(&self.requested("ListShards"), &error)),
             };
             shards.extend(page.shards.unwrap_or_default());
             if shards.len() > MAX_SHARDS {
-                let words = format!("{}: more than {MAX_SHARDS} shards", self.asked("ListShards"));
-                return Err(ObserveError::new(Trouble::OverBudget, words));
+                let words = format!("{}: more than {MAX_SHARDS} shards", self.requested("ListShards"));
+                return Err(ObserveError::new(FailureKind::OverBudget, words));
             }
             token = page.next_token;
             if token.is_none() {
@@ -304,30 +311,30 @@ impl Kinesis {
     }
 
     /// Puts all shards in line that can be read and were not yet in this turn, those first that waited longest.
-    fn enqueue(&mut self, pass: &mut Pass) {
+    fn enqueue(&mut self, progress: &mut Progress) {
         let ready = |cursor: &Cursor| {
             let mut parents = cursor.parents.iter();
             // A parent that is not listed ended before everything of interest.
             !cursor.ended && parents.all(|id| self.cursors.get(id).is_none_or(|it| it.ended))
         };
-        let fresh = |cursor: &Cursor| cursor.queued < self.turn && ready(cursor);
+        let fresh = |cursor: &Cursor| cursor.queued < self.poll_number && ready(cursor);
         let readable = self.cursors.iter().filter(|(_, cursor)| fresh(cursor));
-        let (due, paying): (Vec<_>, Vec<_>) = readable.partition(|(_, cursor)| cursor.share.is_due());
+        let (due, paying): (Vec<_>, Vec<_>) = readable.partition(|(_, cursor)| cursor.budget.is_due());
         // One at its tip vouches for what was read up to then; the others have more to read.
-        pass.short |= paying.iter().any(|(_, cursor)| cursor.behind != Some(Duration::ZERO));
+        progress.short |= paying.iter().any(|(_, cursor)| cursor.behind != Some(Duration::ZERO));
         let mut line: Vec<(u64, String)> =
-            due.into_iter().map(|(id, cursor)| (cursor.asked, id.clone())).collect();
+            due.into_iter().map(|(id, cursor)| (cursor.requested, id.clone())).collect();
         line.sort();
         for (_, id) in line {
             if let Some(cursor) = self.cursors.get_mut(&id) {
-                cursor.queued = self.turn;
+                cursor.queued = self.poll_number;
                 cursor.pages = 0;
             }
-            pass.queue.push_back(id);
+            progress.queue.push_back(id);
         }
     }
 
-    fn take(&mut self, answer: Answer, pass: &mut Pass) {
+    fn take(&mut self, answer: Page, progress: &mut Progress) {
         let Some(cursor) = self.cursors.get_mut(&answer.shard) else {
             return;
         };
@@ -338,41 +345,42 @@ impl Kinesis {
                 // It expired, or the stream was made anew: the list will tell.
                 self.cursors.remove(&answer.shard);
                 self.unlisted = true;
-                pass.short = true;
+                progress.short = true;
                 return;
             }
             Err(Refusal::Lost) => {
                 // What arrived since the last record is read, and a little twice.
                 let begun = cursor.begun;
-                cursor.jump((cursor.reached - self.settings.lookback).max(pass.start));
+                cursor.jump((cursor.reached - self.settings.lookback).max(progress.start));
                 cursor.begun = begun.min(cursor.begun);
-                pass.short = true;
+                progress.short = true;
                 return;
             }
             Err(Refusal::Failed(failure)) => {
-                cursor.share.give_back();
-                pass.short = true;
-                pass.failure.get_or_insert(failure);
+                cursor.budget.refund();
+                progress.short = true;
+                progress.failure.get_or_insert(failure);
                 return;
             }
         };
-        let reading = &mut self.unreported.reading;
+        let stats = &mut self.unreported.stats;
         let records = page.records.len() as u64;
         let bytes = page.records.iter().map(|record| record.data.as_ref().len()).sum();
         let scan = |record: &Record| scan_record(&self.recognizer, Limits::RECORD, record.data.as_ref());
-        let scans: Vec<_> = aside(bytes, || page.records.iter().map(scan).collect());
+        let scans: Vec<_> = run_blocking(bytes, || page.records.iter().map(scan).collect());
         for (record, scan) in page.records.into_iter().zip(scans) {
             let data = record.data.as_ref();
-            reading.records += 1;
-            reading.bytes += data.len() as u64;
-            pass.bytes += data.len() as u64;
-            reading.decode_errors += u64::from(scan.decode_errors > 0);
-            reading.foreign_tags += scan.foreign_tags;
+            stats.records += 1;
+            stats.bytes += data.len() as u64;
+            progress.bytes += data.len() as u64;
+            stats.decode_errors += u64::from(scan.decode_errors > 0);
+            stats.foreign_tags += scan.foreign_tags;
             let arrived = record.approximate_arrival_timestamp.as_ref().map(instant);
             if scan.cut {
                 let by = arrived.map_or(answer.ended, |at| answer.ended.min(at + self.settings.lookback));
                 let (at, shard) = (&record.sequence_number, &answer.shard);
-                self.unread.note(by, || format!("record {at} in {shard} of stream {}", self.settings.stream));
+                self.unreadable
+                    .note(by, || format!("record {at} in {shard} of stream {}", self.settings.stream));
             }
             for found in scan.found {
                 let at = &record.sequence_number;
@@ -388,14 +396,14 @@ impl Kinesis {
             cursor.reached = cursor.reached.max(arrived.unwrap_or(cursor.reached));
             cursor.position = Position::After(record.sequence_number);
         }
-        cursor.share.charge(records, bytes as u64, self.settings.max_bytes_per_second);
+        cursor.budget.charge(records, bytes as u64, self.settings.max_bytes_per_second);
         let behind = page.millis_behind_latest;
         let millis = behind.and_then(|millis| u64::try_from(millis).ok());
         cursor.behind = millis.map(Duration::from_millis);
         let at_tip = behind.is_some_and(|millis| millis <= 0);
         if at_tip {
-            cursor.tip = Some(pass.started);
-            cursor.reached = cursor.reached.max(pass.started - self.settings.settle);
+            cursor.tip = Some(progress.started);
+            cursor.reached = cursor.reached.max(progress.started - self.settings.settle);
         }
         cursor.iterator = page.next_shard_iterator;
         if cursor.iterator.is_none() {
@@ -403,56 +411,59 @@ impl Kinesis {
             let children = page.child_shards.unwrap_or_default();
             // The list is the better word on who the parents are, and the only one where the answer names no child.
             self.unlisted = true;
-            pass.short |= children.is_empty();
+            progress.short |= children.is_empty();
             for child in children {
-                let new = || Cursor::new(child.parent_shards, pass.start);
+                let new = || Cursor::new(child.parent_shards, progress.start);
                 self.cursors.entry(child.shard_id).or_insert_with(new);
             }
-            self.enqueue(pass);
+            self.enqueue(progress);
         } else if !at_tip {
-            if cursor.pages < self.settings.pages_per_look && cursor.share.is_due_within(GAP) {
-                pass.queue.push_back(answer.shard);
+            if cursor.pages < self.settings.pages_per_poll && cursor.budget.is_due_within(GAP) {
+                progress.queue.push_back(answer.shard);
             } else {
-                pass.short = true;
+                progress.short = true;
             }
         }
     }
 
     /// The instant up to which all shards were read.
-    fn watermark(&self, pass: &Pass) -> Option<Timestamp> {
+    fn watermark(&self, progress: &Progress) -> Option<Timestamp> {
         let mut open = self.cursors.values().filter(|cursor| !cursor.ended);
         // A shard that waits for its turn still vouches for what it was read up to in an earlier one.
-        let oldest = open.try_fold(pass.started, |oldest, cursor| cursor.tip.map(|tip| oldest.min(tip)))?;
-        let unread = pass.queue.iter().any(|id| self.cursors.get(id).is_some_and(|cursor| cursor.pages > 0));
-        (!pass.short && !unread && !self.cursors.is_empty()).then_some(oldest - self.settings.settle)
+        let oldest =
+            open.try_fold(progress.started, |oldest, cursor| cursor.tip.map(|tip| oldest.min(tip)))?;
+        let unreadable =
+            progress.queue.iter().any(|id| self.cursors.get(id).is_some_and(|cursor| cursor.pages > 0));
+        (!progress.short && !unreadable && !self.cursors.is_empty()).then_some(oldest - self.settings.settle)
     }
 
     fn arn(&self) -> Option<&str> {
         is_arn(&self.settings.stream).then_some(self.settings.stream.as_str())
     }
 
-    fn asked(&self, operation: &str) -> String {
+    fn requested(&self, operation: &str) -> String {
         format!("{operation} on stream {}", self.settings.stream)
     }
 }
 
 impl Observe for Kinesis {
-    async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
+    async fn poll(&mut self, wanted: &Wanted) -> Result<Poll, ObserveError> {
         let started = self.clock.now();
         let oldest = wanted.oldest().unwrap_or(started).min(started);
         let start = self.start(oldest);
-        let mut pass = self.look(started, start).await?;
-        if let Some(failure) = pass.failure.take() {
+        let mut progress = self.read_source(started, start).await?;
+        if let Some(failure) = progress.failure.take() {
             return Err(failure);
         }
-        let watermark = self.unread.allows(self.watermark(&pass), wanted, &self.unreported.sightings)?;
-        Ok(self.partial().into_sweep(wanted, started, self.clock.now(), watermark))
+        let watermark =
+            self.unreadable.allows(self.watermark(&progress), wanted, &self.unreported.sightings)?;
+        Ok(self.take_unreported().into_poll(wanted, started, self.clock.now(), watermark))
     }
 
-    fn partial(&mut self) -> Findings {
+    fn take_unreported(&mut self) -> Findings {
         let mut found = std::mem::take(&mut self.unreported);
         let open = self.cursors.values().filter(|cursor| !cursor.ended);
-        found.reading.behind = open.filter_map(|cursor| cursor.behind).max();
+        found.stats.behind = open.filter_map(|cursor| cursor.behind).max();
         found
     }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::Kinesis;
-use super::share::Pages;
+use super::read_budget::Pages;
 use crate::cloud::account::{self, Account};
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
-use crate::domain::evidence::{Evidence, LookUp, Question};
+use crate::domain::evidence::{Evidence, Lookup, Question};
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
 use crate::keys::key::{Key, Shape};
@@ -74,11 +74,11 @@ pub struct Settings {
     pub max_bytes_per_second: u64,
     /// Pages of one shard in one look, a second apart: the first one after a cursor was opened is often empty. The look
     /// must be over before it is time for the next.
-    pub pages_per_look: u8,
+    pub pages_per_poll: u8,
     /// After so many bytes of records, a look makes no further call.
-    pub max_bytes_per_sweep: u64,
+    pub max_bytes_per_poll: u64,
     /// Calls of GetRecords in one look.
-    pub max_calls_per_sweep: usize,
+    pub max_calls_per_poll: usize,
     /// How long a record may take from its arrival stamp until it can be read.
     pub settle: Duration,
     /// Whether records are read that arrived while nothing waited.
@@ -89,7 +89,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings for a stream that nobody has asked to read otherwise.
+    /// The settings for a stream that nobody has requested to read otherwise.
     #[must_use]
     pub fn new(account: Account, stream: impl Into<String>) -> Self {
         Self {
@@ -97,9 +97,9 @@ impl Settings {
             stream: stream.into(),
             max_records_per_call: 10_000,
             max_bytes_per_second: 512 << 10,
-            pages_per_look: 2,
-            max_bytes_per_sweep: 64 << 20,
-            max_calls_per_sweep: 1_000,
+            pages_per_poll: 2,
+            max_bytes_per_poll: 64 << 20,
+            max_calls_per_poll: 1_000,
             settle: Duration::from_secs(1),
             gaps: Gaps::Skip,
             lookback: Duration::from_secs(10),
@@ -147,7 +147,7 @@ impl KindSettings for Settings {
     fn observer(&self, site: &Site<'_>, room: &Pages) -> Result<Kinesis, NoClient> {
         let settings = Self {
             // A second each, and one to spare before the next look; more than a few wait for it.
-            pages_per_look: u8::try_from(site.rhythm.interval.as_secs().saturating_sub(1).clamp(1, 4))
+            pages_per_poll: u8::try_from(site.rhythm.interval.as_secs().saturating_sub(1).clamp(1, 4))
                 .unwrap_or(1),
             settle: site.rhythm.settle,
             ..self.clone()
@@ -178,16 +178,16 @@ fn check_stream(text: String) -> Result<String, String> {
 }
 
 impl Evidence for Settings {
-    fn look_ups(&self, question: Question<'_>) -> Vec<LookUp> {
+    fn lookups(&self, question: Question<'_>) -> Vec<Lookup> {
         let (region, stream) = (in_region(&self.account.region), quoted(&self.stream));
         let Some(copy) = question.copy else {
             let command = format!("aws kinesis list-shards{region} --stream-name {stream}");
-            return vec![LookUp { what: "list the shards", command }];
+            return vec![Lookup { what: "list the shards", command }];
         };
         let Some((shard, sequence)) = shard_and_sequence(&copy.0) else {
             return Vec::new();
         };
-        vec![LookUp {
+        vec![Lookup {
             what: "read the record",
             command: format!(
                 "aws kinesis get-records{region} --limit 1 --shard-iterator \"$(aws kinesis get-shard-iterator{region} \
@@ -224,7 +224,7 @@ mod tests {
         let said = |copy: &str| {
             let copy = Locator::new(copy);
             let planned_at = Timestamp::from_secs(1_795_321_781);
-            settings.look_ups(Question { copy: Some(&copy), tag: "zqtp1abc", planned_at })
+            settings.lookups(Question { copy: Some(&copy), tag: "zqtp1abc", planned_at })
         };
         let command = &said("shardId-000000000000:4959033827149/3")[0].command;
         assert!(command.contains("--shard-id shardId-000000000000 "), "{command}");

@@ -171,28 +171,28 @@ fn settings() -> Settings {
 }
 
 /// Looks when it is time again.
-async fn look(kinesis: &mut Kinesis, wanted: &Wanted) -> Result<Sweep, ObserveError> {
+async fn poll_once(kinesis: &mut Kinesis, wanted: &Wanted) -> Result<Poll, ObserveError> {
     tokio::time::sleep(GAP).await;
-    kinesis.sweep(wanted).await
+    kinesis.poll(wanted).await
 }
 
-fn locators(sweep: &Sweep) -> Vec<&str> {
-    sweep.sightings.iter().map(|seen| &*seen.locator.0).collect()
+fn locators(poll: &Poll) -> Vec<&str> {
+    poll.sightings.iter().map(|seen| &*seen.locator.0).collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_canary_is_seen_with_the_streams_own_stamp_and_its_sequence_number() {
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[page(&[record(1, "11")], Some("s-0"), 0)])]);
-    let sweep = service.kinesis(settings()).sweep(&wanted()).await.unwrap();
-    assert_eq!(locators(&sweep), ["s-0/11#0"]);
-    let seen = &sweep.sightings[0];
+    let poll = service.kinesis(settings()).poll(&wanted()).await.unwrap();
+    assert_eq!(locators(&poll), ["s-0/11#0"]);
+    let seen = &poll.sightings[0];
     assert_eq!(seen.tag, tag(1));
     assert_eq!(seen.stamp, Stamp::Millis(Timestamp::from_millis(NOW * 1000 - 3_250)));
     assert_eq!(seen.integrity, Integrity::Intact);
-    assert_eq!(sweep.revision, 7);
-    assert_eq!(sweep.watermark, Some(t(-1)));
-    assert_eq!((sweep.reading.records, sweep.reading.bytes), (1, 200));
-    assert_eq!(sweep.reading.behind, Some(Duration::ZERO));
+    assert_eq!(poll.revision, 7);
+    assert_eq!(poll.watermark, Some(t(-1)));
+    assert_eq!((poll.stats.records, poll.stats.bytes), (1, 200));
+    assert_eq!(poll.stats.behind, Some(Duration::ZERO));
     let opened = &service.calls("GetShardIterator")[0];
     assert_eq!(opened["ShardIteratorType"], "AT_TIMESTAMP");
     assert_eq!(opened["Timestamp"].as_f64(), Some((NOW - 15) as f64));
@@ -208,13 +208,13 @@ async fn a_record_that_was_cut_by_a_limit_proves_no_absence_to_those_that_may_be
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[page(&[bomb], Some("s-0"), 0)])]);
     let mut kinesis = service.kinesis(settings());
     for _ in 0..2 {
-        let failure = look(&mut kinesis, &wanted()).await.unwrap_err();
-        assert_eq!(failure.trouble, Trouble::OverBudget);
+        let failure = poll_once(&mut kinesis, &wanted()).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::OverBudget);
         assert!(failure.detail.starts_with("record 11 in s-0 of stream logs-acme"), "{failure}");
     }
-    let sweep = look(&mut kinesis, &wanted_from(t(1))).await.unwrap();
-    assert_eq!(sweep.watermark, Some(t(-1)));
-    assert_eq!((sweep.reading.records, sweep.reading.decode_errors), (1, 1));
+    let poll = poll_once(&mut kinesis, &wanted_from(t(1))).await.unwrap();
+    assert_eq!(poll.watermark, Some(t(-1)));
+    assert_eq!((poll.stats.records, poll.stats.decode_errors), (1, 1));
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -229,7 +229,7 @@ async fn an_arn_is_asked_for_as_an_arn() {
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[])]);
     let arn = "arn:aws:kinesis:eu-central-1:111111111111:stream/logs-acme";
     let mut kinesis = service.kinesis(Settings::new(Account::in_region("eu-central-1"), arn));
-    look(&mut kinesis, &wanted()).await.unwrap();
+    poll_once(&mut kinesis, &wanted()).await.unwrap();
     for operation in ["ListShards", "GetShardIterator", "GetRecords"] {
         assert_eq!(service.calls(operation)[0]["StreamARN"], arn);
     }
@@ -242,10 +242,10 @@ async fn an_empty_answer_that_is_behind_proves_nothing() {
         &[("s-0", &[]), ("s-1", &[page(&[], Some("s-1"), 9_000), page(&[], Some("s-1"), 4_000)])],
     );
     let mut kinesis = service.kinesis(settings());
-    let sweep = look(&mut kinesis, &wanted()).await.unwrap();
-    assert_eq!(sweep.watermark, None);
-    assert_eq!(sweep.reading.behind, Some(Duration::from_secs(4)));
-    assert_eq!(look(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)));
+    let poll = poll_once(&mut kinesis, &wanted()).await.unwrap();
+    assert_eq!(poll.watermark, None);
+    assert_eq!(poll.stats.behind, Some(Duration::from_secs(4)));
+    assert_eq!(poll_once(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -266,11 +266,11 @@ async fn a_split_shard_is_read_to_its_end_and_then_its_children_are() {
         ],
     );
     let mut kinesis = service.kinesis(settings());
-    let sweep = look(&mut kinesis, &wanted()).await.unwrap();
-    assert_eq!(locators(&sweep), ["s-0/11#0", "s-1/21#0", "s-2/31#0"]);
-    assert_eq!(sweep.watermark, Some(t(-1)));
-    let sweep = look(&mut kinesis, &wanted()).await.unwrap();
-    assert_eq!((sweep.sightings.len(), sweep.watermark), (0, Some(t(-1))));
+    let poll = poll_once(&mut kinesis, &wanted()).await.unwrap();
+    assert_eq!(locators(&poll), ["s-0/11#0", "s-1/21#0", "s-2/31#0"]);
+    assert_eq!(poll.watermark, Some(t(-1)));
+    let poll = poll_once(&mut kinesis, &wanted()).await.unwrap();
+    assert_eq!((poll.sightings.len(), poll.watermark), (0, Some(t(-1))));
     assert_eq!(service.calls("ListShards").len(), 2);
     let read = service.calls("GetRecords").iter().filter(|asked| asked["ShardIterator"] == "s-0").count();
     assert_eq!(read, 1, "a shard at its end is not asked again");
@@ -282,8 +282,8 @@ async fn a_child_waits_while_its_parent_is_behind() {
     list["Shards"][1]["ParentShardId"] = json!("s-0");
     let behind = page(&[], Some("s-0"), 5_000);
     let service = Service::new(&[list], &[("s-0", &[behind.clone(), behind]), ("s-1", &[])]);
-    let sweep = service.kinesis(settings()).sweep(&wanted()).await.unwrap();
-    assert_eq!(sweep.watermark, None);
+    let poll = service.kinesis(settings()).poll(&wanted()).await.unwrap();
+    assert_eq!(poll.watermark, None);
     assert!(service.calls("GetRecords").iter().all(|asked| asked["ShardIterator"] == "s-0"));
 }
 
@@ -301,10 +301,10 @@ async fn an_expired_iterator_is_opened_again_after_the_last_record() {
         )],
     );
     let mut kinesis = service.kinesis(settings());
-    look(&mut kinesis, &wanted()).await.unwrap();
-    let sweep = look(&mut kinesis, &wanted()).await.unwrap();
-    assert_eq!(locators(&sweep), ["s-0/12#0"]);
-    assert_eq!(sweep.watermark, Some(t(-1)));
+    poll_once(&mut kinesis, &wanted()).await.unwrap();
+    let poll = poll_once(&mut kinesis, &wanted()).await.unwrap();
+    assert_eq!(locators(&poll), ["s-0/12#0"]);
+    assert_eq!(poll.watermark, Some(t(-1)));
     let opened = &service.calls("GetShardIterator")[1];
     assert_eq!(opened["ShardIteratorType"], "AFTER_SEQUENCE_NUMBER");
     assert_eq!(opened["StartingSequenceNumber"], "11");
@@ -320,35 +320,35 @@ async fn throttling_is_said_and_what_other_shards_showed_is_not_lost() {
         ],
     );
     let mut kinesis = service.kinesis(settings());
-    let failure = look(&mut kinesis, &wanted()).await.unwrap_err();
-    assert_eq!(failure.trouble, Trouble::Throttled);
+    let failure = poll_once(&mut kinesis, &wanted()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Throttled);
     assert!(failure.detail.contains("GetRecords on s-0 of stream logs-acme"), "{failure}");
-    assert_eq!(&*kinesis.partial().sightings[0].locator.0, "s-1/11#0");
-    assert_eq!(look(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)));
+    assert_eq!(&*kinesis.take_unreported().sightings[0].locator.0, "s-1/11#0");
+    assert_eq!(poll_once(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_look_soon_after_a_failure_asks_again_and_does_not_pass_for_an_answer() {
+async fn a_poll_soon_after_a_failure_calls_again_and_is_not_taken_for_an_answer() {
     let denied = || error("AccessDeniedException");
     let service =
         Service::new(&[shards(&["s-0"])], &[("s-0", &[page(&[], Some("s-0"), 0), denied(), denied()])]);
     let mut kinesis = service.kinesis(settings());
-    look(&mut kinesis, &wanted()).await.unwrap();
-    assert_eq!(look(&mut kinesis, &wanted()).await.unwrap_err().trouble, Trouble::Denied);
+    poll_once(&mut kinesis, &wanted()).await.unwrap();
+    assert_eq!(poll_once(&mut kinesis, &wanted()).await.unwrap_err().kind, FailureKind::Denied);
     tokio::time::sleep(GAP / 2).await;
-    assert_eq!(kinesis.sweep(&wanted()).await.unwrap_err().trouble, Trouble::Denied);
+    assert_eq!(kinesis.poll(&wanted()).await.unwrap_err().kind, FailureKind::Denied);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_does_not_exist_is_missing() {
     let service = Service::new(&[error("ResourceNotFoundException")], &[]);
-    let failure = service.kinesis(settings()).sweep(&wanted()).await.unwrap_err();
-    assert_eq!(failure.trouble, Trouble::Missing);
+    let failure = service.kinesis(settings()).poll(&wanted()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::NotFound);
     assert!(failure.detail.starts_with("ListShards on stream logs-acme: "), "{failure}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shard_that_is_gone_is_looked_up_again_before_anything_is_said() {
+async fn shards_are_listed_again_when_one_is_gone() {
     let service = Service::new(
         &[shards(&["s-0"]), shards(&["s-1"])],
         &[
@@ -357,29 +357,29 @@ async fn a_shard_that_is_gone_is_looked_up_again_before_anything_is_said() {
         ],
     );
     let mut kinesis = service.kinesis(settings());
-    let sweep = look(&mut kinesis, &wanted()).await.unwrap();
-    assert_eq!((sweep.sightings.len(), sweep.watermark), (0, None));
-    let sweep = look(&mut kinesis, &wanted()).await.unwrap();
-    assert_eq!((locators(&sweep), sweep.watermark), (vec!["s-1/11#0"], Some(t(-1))));
+    let poll = poll_once(&mut kinesis, &wanted()).await.unwrap();
+    assert_eq!((poll.sightings.len(), poll.watermark), (0, None));
+    let poll = poll_once(&mut kinesis, &wanted()).await.unwrap();
+    assert_eq!((locators(&poll), poll.watermark), (vec!["s-1/11#0"], Some(t(-1))));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_rested_cursor_goes_on_at_what_is_waited_for_and_a_busy_one_where_it_was() {
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[])]);
     let mut kinesis = service.kinesis(settings());
-    look(&mut kinesis, &wanted_from(t(-600))).await.unwrap();
-    look(&mut kinesis, &wanted_from(t(-300))).await.unwrap();
+    poll_once(&mut kinesis, &wanted_from(t(-600))).await.unwrap();
+    poll_once(&mut kinesis, &wanted_from(t(-300))).await.unwrap();
     assert_eq!(service.calls("GetShardIterator").len(), 1);
     kinesis.rest();
     kinesis.clock = WallClock::new(|| t(300));
-    look(&mut kinesis, &wanted_from(t(299))).await.unwrap();
+    poll_once(&mut kinesis, &wanted_from(t(299))).await.unwrap();
     let opened = &service.calls("GetShardIterator")[1];
     assert_eq!(opened["Timestamp"].as_f64(), Some((NOW + 289) as f64));
     assert_eq!(service.calls("ListShards").len(), 1);
 }
 
 /// Two looks with a pause between them, in which a record arrived and the iterator expired, and in which nothing waited.
-async fn after_a_pause(gaps: Gaps) -> (Sweep, Value) {
+async fn after_a_pause(gaps: Gaps) -> (Poll, Value) {
     let service = Service::new(
         &[shards(&["s-0"])],
         &[(
@@ -392,24 +392,24 @@ async fn after_a_pause(gaps: Gaps) -> (Sweep, Value) {
         )],
     );
     let mut kinesis = service.kinesis(Settings { gaps, ..settings() });
-    look(&mut kinesis, &wanted()).await.unwrap();
+    poll_once(&mut kinesis, &wanted()).await.unwrap();
     kinesis.rest();
     if gaps == Gaps::Skip {
         service.state.lock().unwrap().pages.get_mut("s-0").unwrap().clear();
     }
     kinesis.clock = WallClock::new(|| t(600));
-    let sweep = look(&mut kinesis, &wanted_from(t(599))).await.unwrap();
-    (sweep, service.calls("GetShardIterator").pop().unwrap())
+    let poll = poll_once(&mut kinesis, &wanted_from(t(599))).await.unwrap();
+    (poll, service.calls("GetShardIterator").pop().unwrap())
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_arrives_while_nothing_waits_is_skipped_unless_gaps_are_read() {
-    let (sweep, opened) = after_a_pause(Gaps::Skip).await;
+    let (poll, opened) = after_a_pause(Gaps::Skip).await;
     assert_eq!(opened["Timestamp"].as_f64(), Some((NOW + 589) as f64));
-    assert_eq!((sweep.sightings.len(), sweep.watermark), (0, Some(t(599))));
-    let (sweep, opened) = after_a_pause(Gaps::Read).await;
+    assert_eq!((poll.sightings.len(), poll.watermark), (0, Some(t(599))));
+    let (poll, opened) = after_a_pause(Gaps::Read).await;
     assert_eq!(opened["StartingSequenceNumber"], "11");
-    assert_eq!((locators(&sweep), sweep.watermark), (vec!["s-0/12#0"], Some(t(599))));
+    assert_eq!((locators(&poll), poll.watermark), (vec!["s-0/12#0"], Some(t(599))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -425,11 +425,11 @@ async fn shards_that_were_opened_in_a_gap_are_read_from_their_beginning() {
         &[("s-0", &[page(&[], Some("s-0"), 0), split]), ("s-1", &[page(&[record(2, "21")], Some("s-1"), 0)])],
     );
     let mut kinesis = service.kinesis(Settings { gaps: Gaps::Read, ..settings() });
-    look(&mut kinesis, &wanted()).await.unwrap();
+    poll_once(&mut kinesis, &wanted()).await.unwrap();
     kinesis.rest();
     kinesis.clock = WallClock::new(|| t(600));
-    let sweep = look(&mut kinesis, &wanted_from(t(599))).await.unwrap();
-    assert_eq!(locators(&sweep), ["s-1/21#0"]);
+    let poll = poll_once(&mut kinesis, &wanted_from(t(599))).await.unwrap();
+    assert_eq!(locators(&poll), ["s-1/21#0"]);
     let opened = service.calls("GetShardIterator").pop().unwrap();
     // The parent had been read up to a second before the first look, as records settle.
     assert_eq!(opened["Timestamp"].as_f64(), Some((NOW - 1) as f64));
@@ -439,10 +439,10 @@ async fn shards_that_were_opened_in_a_gap_are_read_from_their_beginning() {
 async fn a_cursor_that_was_begun_too_late_for_an_older_trace_is_begun_again() {
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[])]);
     let mut kinesis = service.kinesis(settings());
-    look(&mut kinesis, &wanted_from(t(-60))).await.unwrap();
+    poll_once(&mut kinesis, &wanted_from(t(-60))).await.unwrap();
     for _ in 0..2 {
-        let sweep = look(&mut kinesis, &wanted_from(t(-600))).await.unwrap();
-        assert_eq!(sweep.watermark, Some(t(-1)));
+        let poll = poll_once(&mut kinesis, &wanted_from(t(-600))).await.unwrap();
+        assert_eq!(poll.watermark, Some(t(-1)));
     }
     let opened = service.calls("GetShardIterator");
     assert_eq!(opened.len(), 2);
@@ -450,21 +450,21 @@ async fn a_cursor_that_was_begun_too_late_for_an_older_trace_is_begun_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn shards_take_turns_when_a_look_cannot_read_them_all() {
+async fn shards_alternate_when_a_poll_cannot_read_them_all() {
     let service =
         Service::new(&[shards(&["s-0", "s-1", "s-2"])], &[("s-0", &[]), ("s-1", &[]), ("s-2", &[])]);
-    let mut kinesis = service.kinesis(Settings { max_calls_per_sweep: 2, ..settings() });
-    assert_eq!(look(&mut kinesis, &wanted()).await.unwrap().watermark, None);
+    let mut kinesis = service.kinesis(Settings { max_calls_per_poll: 2, ..settings() });
+    assert_eq!(poll_once(&mut kinesis, &wanted()).await.unwrap().watermark, None);
     kinesis.clock = WallClock::new(|| t(1));
     // The third shard and, once more, the first; the second was last read in the first look.
-    assert_eq!(look(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)));
+    assert_eq!(poll_once(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)));
     let asked: Vec<_> =
         service.calls("GetRecords").iter().map(|asked| asked["ShardIterator"].clone()).collect();
     assert_eq!(asked, ["s-0", "s-1", "s-2", "s-0"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_look_that_is_dropped_half_way_loses_nothing() {
+async fn a_poll_that_is_dropped_half_way_loses_nothing() {
     let service = Service::new(
         &[shards(&["s-0", "s-1"])],
         &[
@@ -476,27 +476,27 @@ async fn a_look_that_is_dropped_half_way_loses_nothing() {
     let mut kinesis = service.kinesis(settings());
     let wanted = wanted();
     {
-        let mut look = std::pin::pin!(kinesis.sweep(&wanted));
+        let mut poll = std::pin::pin!(kinesis.poll(&wanted));
         for _ in 0..100 {
-            assert!(look.as_mut().now_or_never().is_none());
+            assert!(poll.as_mut().now_or_never().is_none());
             tokio::task::yield_now().await;
         }
     }
     assert_eq!(service.calls("GetRecords").len(), 1, "the other shard was read");
-    let found = kinesis.partial();
+    let found = kinesis.take_unreported();
     assert_eq!(found.sightings.len(), 1, "one shard that never answers withholds nothing of the other");
     assert_eq!(&*found.sightings[0].locator.0, "s-0/11#0");
-    assert_eq!(found.reading.records, 1);
-    assert!(kinesis.partial().is_empty(), "it was given away");
+    assert_eq!(found.stats.records, 1);
+    assert!(kinesis.take_unreported().is_empty(), "it was given away");
     service.state.lock().unwrap().stuck = None;
-    let sweep = look(&mut kinesis, &wanted).await.unwrap();
-    assert_eq!(locators(&sweep), ["s-1/21#0"]);
-    assert_eq!(sweep.reading.records, 1);
-    assert_eq!(sweep.watermark, Some(t(-1)));
+    let poll = poll_once(&mut kinesis, &wanted).await.unwrap();
+    assert_eq!(locators(&poll), ["s-1/21#0"]);
+    assert_eq!(poll.stats.records, 1);
+    assert_eq!(poll.watermark, Some(t(-1)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shard_that_is_behind_is_read_no_faster_than_its_share_over_all_looks() {
+async fn a_shard_that_is_behind_is_read_within_its_budget_over_all_polls() {
     let full = page(&[record(1, "11"), record(2, "12")], Some("s-0"), 9_000);
     let pages = vec![full; 200];
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &pages)]);
@@ -504,9 +504,9 @@ async fn a_shard_that_is_behind_is_read_no_faster_than_its_share_over_all_looks(
     let start = tokio::time::Instant::now();
     let mut bytes = 0;
     while start.elapsed() < Duration::from_secs(60) {
-        let sweep = kinesis.sweep(&wanted()).await.unwrap();
-        assert_eq!(sweep.watermark, None, "the tip was not reached");
-        bytes += sweep.reading.bytes;
+        let poll = kinesis.poll(&wanted()).await.unwrap();
+        assert_eq!(poll.watermark, None, "the tip was not reached");
+        bytes += poll.stats.bytes;
         // As hard as the loop can press.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -520,12 +520,12 @@ async fn a_shard_that_is_behind_is_read_no_faster_than_its_share_over_all_looks(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shard_is_asked_once_a_second_however_often_somebody_looks() {
+async fn a_shard_is_read_once_a_second_however_often_it_is_polled() {
     let service = Service::new(&[shards(&["s-0", "s-1"])], &[("s-0", &[]), ("s-1", &[])]);
     let mut kinesis = service.kinesis(settings());
     let start = tokio::time::Instant::now();
     while start.elapsed() < Duration::from_secs(10) {
-        assert_eq!(kinesis.sweep(&wanted()).await.unwrap().watermark, Some(t(-1)));
+        assert_eq!(kinesis.poll(&wanted()).await.unwrap().watermark, Some(t(-1)));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!((20..=22).contains(&service.calls("GetRecords").len()), "{}", service.calls("GetRecords").len());
@@ -538,12 +538,16 @@ async fn a_shard_that_pays_for_a_large_answer_still_vouches_for_what_it_was_read
         &[("s-0", &[page(&[record(1, "11"), record(2, "12")], Some("s-0"), 0)]), ("s-1", &[])],
     );
     let mut kinesis = service.kinesis(Settings { max_bytes_per_second: 100, ..settings() });
-    assert_eq!(look(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)));
+    assert_eq!(poll_once(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)));
     kinesis.clock = WallClock::new(|| t(1));
-    assert_eq!(look(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)), "not asked again yet");
+    assert_eq!(
+        poll_once(&mut kinesis, &wanted()).await.unwrap().watermark,
+        Some(t(-1)),
+        "not asked again yet"
+    );
     tokio::time::sleep(Duration::from_secs(4)).await;
     kinesis.clock = WallClock::new(|| t(5));
-    assert_eq!(look(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(4)));
+    assert_eq!(poll_once(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(4)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -560,10 +564,10 @@ async fn answers_of_all_streams_together_are_bounded() {
         })
         .collect();
     let wanted = wanted();
-    let looks = futures::future::join_all(streams.iter_mut().map(|kinesis| kinesis.sweep(&wanted)));
-    let mut looks = std::pin::pin!(looks);
+    let polls = futures::future::join_all(streams.iter_mut().map(|kinesis| kinesis.poll(&wanted)));
+    let mut polls = std::pin::pin!(polls);
     for _ in 0..200 {
-        assert!(looks.as_mut().now_or_never().is_none());
+        assert!(polls.as_mut().now_or_never().is_none());
         tokio::task::yield_now().await;
     }
     assert!(pages.room().now_or_never().is_none(), "sixteen of twenty have room, and no more");

@@ -26,11 +26,11 @@ pub use self::key_template::KeyTemplate;
 pub(super) use self::settings::KEYS;
 pub use self::settings::Settings;
 pub use self::store::{Body, Listed, NotRead, ObjectStore, Page, Position};
-use super::aside::aside;
+use super::blocking::run_blocking;
 use super::decode::{Limits, Scan, Scanner};
-use super::unread::Unread;
+use super::unreadable::Unreadable;
 use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
-use crate::domain::sighting::{Locator, Sighting, Stamp, Sweep, Trouble, Wanted};
+use crate::domain::sighting::{FailureKind, Locator, Poll, Sighting, Stamp, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
 /// Objects that are read at the same time.
@@ -41,7 +41,7 @@ const MAX_SIGHTINGS: usize = 100_000;
 /// show, and a deployment may change policy and key one after the other.
 const MAX_REFUSALS: u32 = 3;
 /// Looks until one that was set aside is tried again, at most; until then each pause is twice the one before.
-const MAX_ASIDE: u64 = 64;
+const MAX_DEFERRED: u64 = 64;
 
 /// Reads one prefix of a bucket.
 #[derive(Debug)]
@@ -54,12 +54,12 @@ pub struct ObjectObserver<S> {
     pub(super) clock: WallClock,
     prefixes: BTreeMap<String, Prefix>,
     /// Counts looks.
-    turn: u64,
+    poll_number: u64,
     /// When the last look began that read everything.
     complete_at: Option<Timestamp>,
     /// What was read and not reported yet: a look may be dropped.
     unreported: Findings,
-    unread: Unread,
+    unreadable: Unreadable,
 }
 
 /// What is known of the objects under a prefix.
@@ -77,7 +77,7 @@ struct Known {
     stamp: Stamp,
     state: State,
     /// The look that listed it last.
-    turn: u64,
+    poll_number: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +113,7 @@ impl Object {
 
 /// What one look came to, apart from what it found.
 #[derive(Default)]
-struct Pass {
+struct Progress {
     queue: VecDeque<Object>,
     keys: usize,
     /// Something that was listed is not read.
@@ -143,10 +143,10 @@ impl<S: ObjectStore> ObjectObserver<S> {
             recognizer,
             clock,
             prefixes: BTreeMap::new(),
-            turn: 0,
+            poll_number: 0,
             complete_at: None,
             unreported: Findings::default(),
-            unread: Unread::default(),
+            unreadable: Unreadable::default(),
         }
     }
 
@@ -156,7 +156,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
         key.prefixes(since - (*slack).max(*key_slack), started + *slack, *max_prefixes)
     }
 
-    async fn look(&mut self, started: Timestamp, oldest: Timestamp) -> Result<Pass, ObserveError> {
+    async fn read_source(&mut self, started: Timestamp, oldest: Timestamp) -> Result<Progress, ObserveError> {
         let gap = self.complete_at.filter(|at| self.settings.gaps == Gaps::Read && *at < oldest);
         // After a pause of days its prefixes are too many, and the pause is given up.
         let reaches = gap.into_iter().chain([oldest]);
@@ -165,27 +165,32 @@ impl<S: ObjectStore> ObjectObserver<S> {
             let (key, most) = (&self.settings.key, self.settings.max_prefixes);
             let prefix = self.store.uri(&key.to_string());
             let words = format!("listing {prefix}: more than {most} prefixes since {oldest}");
-            ObserveError::new(Trouble::OverBudget, words)
+            ObserveError::new(FailureKind::OverBudget, words)
         })?;
         let from = since - self.settings.slack;
-        self.turn += 1;
+        self.poll_number += 1;
         self.prefixes.retain(|prefix, _| prefixes.contains(prefix));
-        let mut pass = Pass::default();
+        let mut progress = Progress::default();
         for prefix in prefixes {
-            if let Err(failure) = self.list(&prefix, from, &mut pass).await {
-                pass.short = true;
-                pass.failure.get_or_insert(failure);
+            if let Err(failure) = self.list(&prefix, from, &mut progress).await {
+                progress.short = true;
+                progress.failure.get_or_insert(failure);
                 break;
             }
         }
         // Those that were shown first have waited longest.
-        pass.queue.make_contiguous().sort_by_key(|object| object.seen_by);
-        self.read(&mut pass).await;
-        Ok(pass)
+        progress.queue.make_contiguous().sort_by_key(|object| object.seen_by);
+        self.read(&mut progress).await;
+        Ok(progress)
     }
 
     /// Lists one prefix and puts what is new in line.
-    async fn list(&mut self, prefix: &str, from: Timestamp, pass: &mut Pass) -> Result<(), ObserveError> {
+    async fn list(
+        &mut self,
+        prefix: &str,
+        from: Timestamp,
+        progress: &mut Progress,
+    ) -> Result<(), ObserveError> {
         let known = self.prefixes.entry(prefix.to_owned()).or_default();
         let mut token: Option<String> = None;
         loop {
@@ -197,7 +202,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
             let page = self.store.list(prefix, begin).await?;
             let ended = self.clock.now();
             for Listed { key, version, stamp, size } in page.objects {
-                pass.keys += 1;
+                progress.keys += 1;
                 let label = match &self.labels {
                     None => None,
                     Some(labels) => match labels.of(key.strip_prefix(prefix).unwrap_or_default()) {
@@ -209,9 +214,9 @@ impl<S: ObjectStore> ObjectObserver<S> {
                     version: version.clone(),
                     stamp,
                     state: State::Seen(ended),
-                    turn: self.turn,
+                    poll_number: self.poll_number,
                 });
-                entry.turn = self.turn;
+                entry.poll_number = self.poll_number;
                 if entry.version != version {
                     entry.version.clone_from(&version);
                     entry.stamp = stamp;
@@ -219,7 +224,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
                 }
                 let seen_by = match entry.state {
                     State::Seen(seen_by) => seen_by,
-                    State::Refused { seen_by, again, .. } if again <= self.turn => seen_by,
+                    State::Refused { seen_by, again, .. } if again <= self.poll_number => seen_by,
                     State::Refused { .. } | State::Read => continue,
                 };
                 let too_old = stamp.interval().is_some_and(|stamped| stamped.latest < from);
@@ -233,16 +238,16 @@ impl<S: ObjectStore> ObjectObserver<S> {
                     entry.state = State::Read;
                 } else {
                     let prefix = prefix.to_owned();
-                    pass.queue.push_back(Object { prefix, key, version, stamp, seen_by, size, label });
+                    progress.queue.push_back(Object { prefix, key, version, stamp, seen_by, size, label });
                 }
             }
-            if pass.keys > self.settings.max_keys_per_sweep {
-                let limit = self.settings.max_keys_per_sweep;
+            if progress.keys > self.settings.max_keys_per_poll {
+                let limit = self.settings.max_keys_per_poll;
                 let prefix = self.store.uri(prefix);
                 let words = format!(
                     "listing {prefix}: more than max_keys ({limit}) in one look; raise it, set ordered_keys where keys grow with time, or put a finer time field into key"
                 );
-                return Err(ObserveError::new(Trouble::OverBudget, words));
+                return Err(ObserveError::new(FailureKind::OverBudget, words));
             }
             token = page.next;
             if token.is_none() {
@@ -252,12 +257,12 @@ impl<S: ObjectStore> ObjectObserver<S> {
     }
 
     /// Reads what is in line, a few objects at a time.
-    async fn read(&mut self, pass: &mut Pass) {
-        let mut left = self.settings.max_objects_per_sweep;
+    async fn read(&mut self, progress: &mut Progress) {
+        let mut left = self.settings.max_objects_per_poll;
         let mut opened = FuturesUnordered::new();
         loop {
             while opened.len() < CONCURRENCY && left > 0 && self.unreported.sightings.len() < MAX_SIGHTINGS {
-                let Some(object) = pass.queue.pop_front() else {
+                let Some(object) = progress.queue.pop_front() else {
                     break;
                 };
                 left -= 1;
@@ -267,31 +272,31 @@ impl<S: ObjectStore> ObjectObserver<S> {
                 opened.push(open(self.store.clone(), self.settings.max_object_bytes, scanner, object));
             }
             match opened.next().await {
-                Some((object, opened)) => self.take(&object, opened, pass),
+                Some((object, opened)) => self.take(&object, opened, progress),
                 None => break,
             }
         }
-        pass.short |= !pass.queue.is_empty();
+        progress.short |= !progress.queue.is_empty();
     }
 
-    fn take(&mut self, object: &Object, opened: Result<Opened, NotRead>, pass: &mut Pass) {
+    fn take(&mut self, object: &Object, opened: Result<Opened, NotRead>, progress: &mut Progress) {
         match opened {
             Ok(Opened { scan, bytes }) => self.report(object, scan, bytes),
             Err(NotRead::Vanished) => {}
             Err(NotRead::Replaced) => {
-                pass.short = true;
+                progress.short = true;
                 return;
             }
             Err(NotRead::Refused(refusal)) => {
-                if !self.set_aside(object, &refusal) {
-                    pass.short = true;
-                    pass.failure.get_or_insert(refusal);
+                if !self.quarantine(object, &refusal) {
+                    progress.short = true;
+                    progress.failure.get_or_insert(refusal);
                 }
                 return;
             }
             Err(NotRead::Failed(failure)) => {
-                pass.short = true;
-                pass.failure.get_or_insert(failure);
+                progress.short = true;
+                progress.failure.get_or_insert(failure);
                 return;
             }
         }
@@ -303,7 +308,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
 
     /// Counts a refusal, and says whether looks may go on without the object: it then only holds up the proof for traces
     /// that can be in it, and counts as one that could not be decoded.
-    fn set_aside(&mut self, object: &Object, refusal: &ObserveError) -> bool {
+    fn quarantine(&mut self, object: &Object, refusal: &ObserveError) -> bool {
         let prefix = self.prefixes.get_mut(&object.prefix);
         let Some(known) = prefix.and_then(|prefix| prefix.objects.get_mut(&object.key)) else {
             return false;
@@ -312,28 +317,28 @@ impl<S: ObjectStore> ObjectObserver<S> {
         let times = before + 1;
         let aside = times >= MAX_REFUSALS;
         let pause = if aside { 1 << (times - MAX_REFUSALS).min(63) } else { 0 };
-        let again = self.turn + MAX_ASIDE.min(pause) + 1;
+        let again = self.poll_number + MAX_DEFERRED.min(pause) + 1;
         known.state = State::Refused { seen_by: object.seen_by, times, again };
         if aside {
-            self.unread.refused(object.arrived_by(self.settings.slack), refusal);
+            self.unreadable.refused(object.arrived_by(self.settings.slack), refusal);
         }
         if times == MAX_REFUSALS {
-            self.unreported.reading.records += 1;
-            self.unreported.reading.decode_errors += 1;
+            self.unreported.stats.records += 1;
+            self.unreported.stats.decode_errors += 1;
         }
         aside
     }
 
     fn report(&mut self, object: &Object, scan: Scan, bytes: u64) {
-        let Findings { sightings, reading } = &mut self.unreported;
-        reading.records += 1;
-        reading.bytes += bytes;
-        reading.decode_errors += u64::from(scan.decode_errors > 0);
-        reading.foreign_tags += scan.foreign_tags;
+        let Findings { sightings, stats } = &mut self.unreported;
+        stats.records += 1;
+        stats.bytes += bytes;
+        stats.decode_errors += u64::from(scan.decode_errors > 0);
+        stats.foreign_tags += scan.foreign_tags;
         let name = self.store.copy(&object.key, &object.version);
         if scan.cut {
             let Settings { max_object_bytes, max_inflated_bytes, slack, .. } = self.settings;
-            self.unread.note(object.arrived_by(slack), || {
+            self.unreadable.note(object.arrived_by(slack), || {
                 format!(
                     "{name} (max_object is {} MB, max_inflated {} MB)",
                     max_object_bytes >> 20,
@@ -357,7 +362,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
     fn move_on(&mut self, started: Timestamp) {
         let settled = started - self.settings.key_slack - self.settings.slack;
         for prefix in self.prefixes.values_mut() {
-            prefix.objects.retain(|_, known| known.turn == self.turn);
+            prefix.objects.retain(|_, known| known.poll_number == self.poll_number);
             if !self.settings.ordered_keys {
                 continue;
             }
@@ -375,22 +380,22 @@ impl<S: ObjectStore> ObjectObserver<S> {
 }
 
 impl<S: ObjectStore> Observe for ObjectObserver<S> {
-    async fn sweep(&mut self, wanted: &Wanted) -> Result<Sweep, ObserveError> {
+    async fn poll(&mut self, wanted: &Wanted) -> Result<Poll, ObserveError> {
         let started = self.clock.now();
         let oldest = wanted.oldest().unwrap_or(started).min(started);
-        let pass = self.look(started, oldest).await?;
-        if let Some(failure) = pass.failure {
+        let progress = self.read_source(started, oldest).await?;
+        if let Some(failure) = progress.failure {
             return Err(failure);
         }
         // Not after a listing that was cut off, which would leave a gap before what it did not show.
         self.move_on(started);
-        let watermark = (!pass.short).then_some(started);
+        let watermark = (!progress.short).then_some(started);
         self.complete_at = watermark.or(self.complete_at);
-        let watermark = self.unread.allows(watermark, wanted, &self.unreported.sightings)?;
-        Ok(self.partial().into_sweep(wanted, started, self.clock.now(), watermark))
+        let watermark = self.unreadable.allows(watermark, wanted, &self.unreported.sightings)?;
+        Ok(self.take_unreported().into_poll(wanted, started, self.clock.now(), watermark))
     }
 
-    fn partial(&mut self) -> Findings {
+    fn take_unreported(&mut self) -> Findings {
         std::mem::take(&mut self.unreported)
     }
 }
@@ -413,7 +418,7 @@ async fn open<S: ObjectStore>(
         match body.chunk().await {
             Ok(Some(chunk)) => {
                 let left = usize::try_from(max_bytes - bytes).unwrap_or(usize::MAX);
-                aside(chunk.len().min(left), || scanner.push(&chunk[..chunk.len().min(left)]));
+                run_blocking(chunk.len().min(left), || scanner.push(&chunk[..chunk.len().min(left)]));
                 bytes = max_bytes.min(bytes + chunk.len() as u64);
                 if chunk.len() > left {
                     break true;
@@ -423,7 +428,7 @@ async fn open<S: ObjectStore>(
             Err(why) => {
                 let name = store.uri(&object.key);
                 let words = format!("reading {name}: its body broke off after {bytes} bytes: {why}");
-                return (object, Err(NotRead::Failed(ObserveError::new(Trouble::Unreachable, words))));
+                return (object, Err(NotRead::Failed(ObserveError::new(FailureKind::Unreachable, words))));
             }
         }
     };
@@ -431,6 +436,6 @@ async fn open<S: ObjectStore>(
         scanner.cut_short();
     }
     // Some formats are held whole and only opened at their end.
-    let scan = aside(usize::try_from(bytes).unwrap_or(usize::MAX), || scanner.finish());
+    let scan = run_blocking(usize::try_from(bytes).unwrap_or(usize::MAX), || scanner.finish());
     (object, Ok(Opened { scan, bytes }))
 }

@@ -51,9 +51,9 @@ pub struct Settings {
     /// Prefixes that are listed in one look.
     pub max_prefixes: usize,
     /// Keys that are listed in one look, and remembered for as long as their prefix is listed.
-    pub max_keys_per_sweep: usize,
+    pub max_keys_per_poll: usize,
     /// Objects that are opened in one look; the rest is left to the next.
-    pub max_objects_per_sweep: usize,
+    pub max_objects_per_poll: usize,
     /// Most bytes of an object that are fetched. While a canary may lie behind them, none is called absent.
     pub max_object_bytes: u64,
     /// What an object may inflate to, in bytes. While a canary may lie behind them, none is called absent.
@@ -78,8 +78,8 @@ impl Settings {
             // by the arrival of their oldest record.
             key_slack: Duration::from_secs(300),
             max_prefixes: 64,
-            max_keys_per_sweep: 50_000,
-            max_objects_per_sweep: 500,
+            max_keys_per_poll: 50_000,
+            max_objects_per_poll: 500,
             max_object_bytes: 512 << 20,
             max_inflated_bytes: Limits::OBJECT.max_inflated_bytes,
             gaps: Gaps::Skip,
@@ -111,7 +111,7 @@ impl Settings {
             after_tenant,
             key_slack: key_slack?,
             ordered_keys: ordered_keys?,
-            max_keys_per_sweep: usize::try_from(max_keys?).unwrap_or(usize::MAX),
+            max_keys_per_poll: usize::try_from(max_keys?).unwrap_or(usize::MAX),
             max_object_bytes: max_object?,
             max_inflated_bytes: max_inflated?,
             gaps: gaps?,

@@ -13,7 +13,7 @@ use crate::cloud::account::{self, Account};
 use crate::cloud::aws::Aws;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{Costs, Operation};
-use crate::domain::evidence::{Evidence, LookUp, Question};
+use crate::domain::evidence::{Evidence, Lookup, Question};
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
 use crate::keys::key::Key;
@@ -126,10 +126,10 @@ fn check_bucket(text: String) -> Result<String, String> {
 }
 
 impl Evidence for Settings {
-    fn look_ups(&self, question: Question<'_>) -> Vec<LookUp> {
+    fn lookups(&self, question: Question<'_>) -> Vec<Lookup> {
         let (region, bucket) = (in_region(&self.account.region), &self.objects.bucket);
         vec![match question.copy {
-            Some(copy) => LookUp {
+            Some(copy) => Lookup {
                 what: "fetch the object",
                 command: format!(
                     "aws s3 cp{region} {} -",
@@ -138,7 +138,7 @@ impl Evidence for Settings {
             },
             None => {
                 let prefix = question.planned_at.strftime(&self.objects.key.to_string());
-                LookUp {
+                Lookup {
                     what: "list the objects of that hour",
                     command: format!("aws s3 ls{region} {}", quoted(&format!("s3://{bucket}/{prefix}"))),
                 }

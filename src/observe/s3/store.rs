@@ -7,7 +7,7 @@ use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use bytes::Bytes;
 
-use crate::domain::sighting::{Stamp, Trouble};
+use crate::domain::sighting::{FailureKind, Stamp};
 use crate::domain::time::Timestamp;
 use crate::observe::ObserveError;
 use crate::observe::failure::{causes, explain};
@@ -78,7 +78,7 @@ impl ObjectStore for S3 {
             // No word on the service, and so on this object alone.
             _ if is_refusal(error.raw_response().map_or(0, |raw| raw.status().as_u16())) => {
                 match explained() {
-                    error if error.trouble == Trouble::Throttled => NotRead::Failed(error),
+                    error if error.kind == FailureKind::Throttled => NotRead::Failed(error),
                     error => NotRead::Refused(error),
                 }
             }

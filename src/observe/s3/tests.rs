@@ -15,7 +15,7 @@ use futures::FutureExt;
 use super::*;
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::sighting::WantedTrace;
-use crate::domain::sighting::{Stamp, Sweep, Trouble, Wanted};
+use crate::domain::sighting::{FailureKind, Poll, Stamp, Wanted};
 use crate::domain::tag::Tag;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::observe::fixtures::{self, recognizer};
@@ -169,8 +169,8 @@ fn settings() -> Settings {
     Settings { slack, key_slack, ..Settings::new("archive", KeyTemplate::new("in/%H/")) }
 }
 
-fn locators(sweep: &Sweep) -> Vec<&str> {
-    let mut all: Vec<_> = sweep.sightings.iter().map(|seen| &*seen.locator.0).collect();
+fn locators(poll: &Poll) -> Vec<&str> {
+    let mut all: Vec<_> = poll.sightings.iter().map(|seen| &*seen.locator.0).collect();
     all.sort_unstable();
     all
 }
@@ -182,20 +182,20 @@ async fn a_new_object_is_read_once_and_both_hours_are_listed_to_their_end() {
         bucket.put(key, "noise\n".to_owned() + &canary(1) + &canary(1), "e", t(-2));
     }
     let mut s3 = bucket.s3(settings());
-    let sweep = s3.sweep(&wanted()).await.unwrap();
-    assert_eq!(sweep.sightings.len(), 8);
-    assert_eq!(locators(&sweep)[..2], ["s3://archive/in/04/a#0", "s3://archive/in/04/a#1"]);
-    let seen = &sweep.sightings[0];
+    let poll = s3.poll(&wanted()).await.unwrap();
+    assert_eq!(poll.sightings.len(), 8);
+    assert_eq!(locators(&poll)[..2], ["s3://archive/in/04/a#0", "s3://archive/in/04/a#1"]);
+    let seen = &poll.sightings[0];
     assert_eq!((seen.stamp, seen.integrity), (Stamp::Seconds(t(-2)), Integrity::Intact));
     // The start of the look was the first time it asked for the clock, the end of the first answer the second.
-    assert_eq!((sweep.watermark, sweep.started), (Some(t(0)), t(0)));
+    assert_eq!((poll.watermark, poll.started), (Some(t(0)), t(0)));
     assert_eq!(seen.seen_by, t(0) + Duration::from_millis(1));
-    assert_eq!((sweep.reading.records, sweep.reading.bytes), (4, 4 * 408));
-    let sweep = s3.sweep(&wanted()).await.unwrap();
-    assert!(sweep.sightings.is_empty() && sweep.watermark.is_some());
+    assert_eq!((poll.stats.records, poll.stats.bytes), (4, 4 * 408));
+    let poll = s3.poll(&wanted()).await.unwrap();
+    assert!(poll.sightings.is_empty() && poll.watermark.is_some());
     assert_eq!(bucket.calls("GET").len(), 4, "known objects are not fetched again");
     bucket.put("in/04/a", canary(2), "e2", t(0));
-    assert_eq!(s3.sweep(&wanted()).await.unwrap().sightings[0].tag, tag(2));
+    assert_eq!(s3.poll(&wanted()).await.unwrap().sightings[0].tag, tag(2));
 }
 
 #[tokio::test]
@@ -204,14 +204,14 @@ async fn an_object_older_than_all_that_waits_is_left_unless_its_stamp_may_be_fro
     bucket.put("in/04/old", canary(1), "e", t(-40));
     bucket.put("in/04/parts", canary(1), "e-12", t(-400));
     let mut s3 = bucket.s3(settings());
-    let sweep = s3.sweep(&wanted()).await.unwrap();
-    assert_eq!(locators(&sweep), ["s3://archive/in/04/parts#0"]);
-    assert_eq!(sweep.sightings[0].stamp, Stamp::NotBefore(t(-400)));
+    let poll = s3.poll(&wanted()).await.unwrap();
+    assert_eq!(locators(&poll), ["s3://archive/in/04/parts#0"]);
+    assert_eq!(poll.sightings[0].stamp, Stamp::NotBefore(t(-400)));
     assert_eq!(bucket.calls("GET"), ["GET in/04/parts"]);
     let older = WantedTrace { tag: tag(2), planned_at: t(-60) };
     let wanted = Wanted { waiting: Arc::new([older]), ..Wanted::default() };
-    let sweep = s3.sweep(&wanted).await.unwrap();
-    assert_eq!(locators(&sweep), ["s3://archive/in/04/old#0"]);
+    let poll = s3.poll(&wanted).await.unwrap();
+    assert_eq!(locators(&poll), ["s3://archive/in/04/old#0"]);
 }
 
 #[tokio::test]
@@ -221,7 +221,7 @@ async fn an_object_that_is_named_by_the_oldest_record_in_it_is_found_in_the_hour
     // The canary of 04:59:29 was collected with a record of 03:59.
     for (key_slack, found) in [(Duration::ZERO, 0), (Duration::from_secs(3_600), 1)] {
         let mut s3 = bucket.s3(Settings { key_slack, ..settings() });
-        assert_eq!(s3.sweep(&wanted()).await.unwrap().sightings.len(), found);
+        assert_eq!(s3.poll(&wanted()).await.unwrap().sightings.len(), found);
     }
 }
 
@@ -230,15 +230,15 @@ async fn objects_of_a_pause_are_read_only_where_gaps_are() {
     for (gaps, found) in [(Gaps::Skip, 0), (Gaps::Read, 1)] {
         let bucket = Bucket::default();
         let mut s3 = bucket.s3(Settings { gaps, max_prefixes: 3, ..settings() });
-        s3.sweep(&wanted()).await.unwrap();
+        s3.poll(&wanted()).await.unwrap();
         s3.rest();
         bucket.put("in/05/a", canary(2), "e", t(60));
         s3.clock = WallClock::new(|| t(600));
-        let sweep = s3.sweep(&waiting_for(3, t(599))).await.unwrap();
-        assert_eq!((sweep.sightings.len(), sweep.watermark), (found, Some(t(600))));
+        let poll = s3.poll(&next_stage(3, t(599))).await.unwrap();
+        assert_eq!((poll.sightings.len(), poll.watermark), (found, Some(t(600))));
         // A pause of days would be too many prefixes.
         s3.clock = WallClock::new(|| t(86_400 * 5));
-        assert!(s3.sweep(&waiting_for(4, t(86_400 * 5))).await.unwrap().watermark.is_some());
+        assert!(s3.poll(&next_stage(4, t(86_400 * 5))).await.unwrap().watermark.is_some());
     }
 }
 
@@ -250,12 +250,12 @@ async fn a_key_that_names_the_tenant_labels_what_is_in_it() {
     }
     let names = ["acme", "globex"].map(|name| (name.into(), name.to_uppercase().into()));
     let labels = Some(KeyLabels::new("-", names));
-    let sweep = bucket.labelled(settings(), labels).sweep(&wanted()).await.unwrap();
-    let mut labels: Vec<_> = sweep.sightings.iter().map(|seen| seen.label.clone().unwrap()).collect();
+    let poll = bucket.labelled(settings(), labels).poll(&wanted()).await.unwrap();
+    let mut labels: Vec<_> = poll.sightings.iter().map(|seen| seen.label.clone().unwrap()).collect();
     labels.sort_unstable();
     assert_eq!(labels, ["ACME".into(), "GLOBEX".into()]);
     assert_eq!(bucket.calls("GET").len(), 2);
-    assert!(sweep.watermark.is_some());
+    assert!(poll.watermark.is_some());
 }
 
 #[tokio::test]
@@ -263,8 +263,8 @@ async fn an_object_that_vanished_after_it_was_listed_is_no_failure() {
     let bucket = Bucket::default();
     bucket.put("in/04/a", canary(1), "e", t(-2));
     bucket.0.lock().unwrap().broken.insert("in/04/a", (404, "NoSuchKey"));
-    let sweep = bucket.s3(settings()).sweep(&wanted()).await.unwrap();
-    assert_eq!((sweep.sightings.len(), sweep.watermark), (0, Some(t(0))));
+    let poll = bucket.s3(settings()).poll(&wanted()).await.unwrap();
+    assert_eq!((poll.sightings.len(), poll.watermark), (0, Some(t(0))));
 }
 
 #[tokio::test]
@@ -274,43 +274,43 @@ async fn an_object_that_could_not_be_read_is_not_known_and_stops_the_watermark()
     bucket.put("in/04/b", canary(2), "e", t(-2));
     bucket.0.lock().unwrap().broken.insert("in/04/a", (403, "AccessDenied"));
     let mut s3 = bucket.s3(settings());
-    let failure = s3.sweep(&wanted()).await.unwrap_err();
-    assert_eq!(failure.trouble, Trouble::Denied);
-    assert_eq!(&*s3.partial().sightings[0].locator.0, "s3://archive/in/04/b#0");
+    let failure = s3.poll(&wanted()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Denied);
+    assert_eq!(&*s3.take_unreported().sightings[0].locator.0, "s3://archive/in/04/b#0");
     assert_eq!(&*failure.detail, "GetObject on s3://archive/in/04/a: AccessDenied: words");
     bucket.0.lock().unwrap().broken.clear();
-    let sweep = s3.sweep(&wanted()).await.unwrap();
-    assert_eq!(locators(&sweep), ["s3://archive/in/04/a#0"]);
-    assert!(sweep.watermark.is_some());
-    assert_eq!(sweep.sightings[0].seen_by, t(0) + Duration::from_millis(1), "the look that showed it first");
+    let poll = s3.poll(&wanted()).await.unwrap();
+    assert_eq!(locators(&poll), ["s3://archive/in/04/a#0"]);
+    assert!(poll.watermark.is_some());
+    assert_eq!(poll.sightings[0].seen_by, t(0) + Duration::from_millis(1), "the look that showed it first");
 }
 
 #[tokio::test]
 async fn a_bucket_that_is_denied_or_missing_is_named() {
-    for (status, code, trouble) in [
-        (403, "AccessDenied", Trouble::Denied),
-        (404, "NoSuchBucket", Trouble::Missing),
-        (503, "SlowDown", Trouble::Throttled),
+    for (status, code, kind) in [
+        (403, "AccessDenied", FailureKind::Denied),
+        (404, "NoSuchBucket", FailureKind::NotFound),
+        (503, "SlowDown", FailureKind::Throttled),
     ] {
         let bucket = Bucket::default();
         bucket.0.lock().unwrap().closed = Some((status, code));
-        let failure = bucket.s3(settings()).sweep(&wanted()).await.unwrap_err();
-        assert_eq!(failure.trouble, trouble);
+        let failure = bucket.s3(settings()).poll(&wanted()).await.unwrap_err();
+        assert_eq!(failure.kind, kind);
         assert_eq!(*failure.detail, format!("ListObjectsV2 on s3://archive/in/04/: {code}: words"));
     }
 }
 
 #[tokio::test]
-async fn what_one_look_cannot_read_is_left_to_the_next() {
+async fn what_one_poll_cannot_read_is_left_to_the_next() {
     let bucket = Bucket::default();
     for key in ["in/04/a", "in/04/b", "in/04/c"] {
         bucket.put(key, canary(1), "e", t(-2));
     }
-    let mut s3 = bucket.s3(Settings { max_objects_per_sweep: 2, ..settings() });
-    let sweep = s3.sweep(&wanted()).await.unwrap();
-    assert_eq!((sweep.sightings.len(), sweep.watermark), (2, None));
-    let sweep = s3.sweep(&wanted()).await.unwrap();
-    assert_eq!((sweep.sightings.len(), sweep.watermark), (1, Some(sweep.started)));
+    let mut s3 = bucket.s3(Settings { max_objects_per_poll: 2, ..settings() });
+    let poll = s3.poll(&wanted()).await.unwrap();
+    assert_eq!((poll.sightings.len(), poll.watermark), (2, None));
+    let poll = s3.poll(&wanted()).await.unwrap();
+    assert_eq!((poll.sightings.len(), poll.watermark), (1, Some(poll.started)));
 }
 
 #[tokio::test]
@@ -320,10 +320,10 @@ async fn too_many_keys_or_prefixes_break_a_limit_of_ours() {
         bucket.put(key, "noise", "e", t(-2));
     }
     for settings in
-        [Settings { max_keys_per_sweep: 2, ..settings() }, Settings { max_prefixes: 1, ..settings() }]
+        [Settings { max_keys_per_poll: 2, ..settings() }, Settings { max_prefixes: 1, ..settings() }]
     {
-        let failure = bucket.s3(settings).sweep(&wanted()).await.unwrap_err();
-        assert_eq!(failure.trouble, Trouble::OverBudget);
+        let failure = bucket.s3(settings).poll(&wanted()).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::OverBudget);
         let told = ["more than max_keys (2) in one look; raise it, set ordered_keys", "more than 1 prefixes"];
         assert!(told.iter().any(|words| failure.detail.contains(words)), "{failure}");
     }
@@ -338,14 +338,14 @@ async fn a_listing_of_growing_keys_begins_after_the_last_one_that_was_read() {
     bucket.0.lock().unwrap().broken.insert("in/04/c", (500, "InternalError"));
     let (slack, key_slack) = (Duration::from_secs(1), Duration::ZERO);
     let mut s3 = bucket.s3(Settings { ordered_keys: true, slack, key_slack, ..settings() });
-    assert_eq!(s3.sweep(&wanted()).await.unwrap_err().trouble, Trouble::Failing);
-    assert_eq!(s3.partial().sightings.len(), 2);
+    assert_eq!(s3.poll(&wanted()).await.unwrap_err().kind, FailureKind::Error);
+    assert_eq!(s3.take_unreported().sightings.len(), 2);
     bucket.0.lock().unwrap().broken.clear();
-    assert_eq!(s3.sweep(&wanted()).await.unwrap().sightings.len(), 1);
+    assert_eq!(s3.poll(&wanted()).await.unwrap().sightings.len(), 1);
     bucket.calls("");
     bucket.put("in/04/d", canary(2), "e", t(-1));
-    let sweep = s3.sweep(&wanted()).await.unwrap();
-    assert_eq!(locators(&sweep), ["s3://archive/in/04/d#0"]);
+    let poll = s3.poll(&wanted()).await.unwrap();
+    assert_eq!(locators(&poll), ["s3://archive/in/04/d#0"]);
     assert_eq!(bucket.calls("LIST")[0], "LIST in/04/ after in/04/c");
 }
 
@@ -356,11 +356,11 @@ async fn a_key_that_a_slower_writer_puts_before_others_is_listed_all_the_same() 
     bucket.put("in/04/3-quick", canary(1), "e", t(-2));
     let key_slack = Duration::from_secs(100);
     let mut s3 = bucket.s3(Settings { ordered_keys: true, key_slack, ..settings() });
-    s3.sweep(&wanted()).await.unwrap();
+    s3.poll(&wanted()).await.unwrap();
     bucket.put("in/04/2-slow", canary(2), "e", t(-1));
     bucket.calls("");
-    let sweep = s3.sweep(&wanted()).await.unwrap();
-    assert_eq!(locators(&sweep), ["s3://archive/in/04/2-slow#0"]);
+    let poll = s3.poll(&wanted()).await.unwrap();
+    assert_eq!(locators(&poll), ["s3://archive/in/04/2-slow#0"]);
     let calls = bucket.calls("");
     assert_eq!(calls[0], "LIST in/04/ after in/04/1-old", "older keys are not listed again");
     assert_eq!(
@@ -377,25 +377,25 @@ async fn an_object_that_is_refused_again_and_again_holds_up_only_the_proof_for_t
     bucket.0.lock().unwrap().broken.insert("in/04/a", (403, "InvalidObjectState"));
     let mut s3 = bucket.s3(Settings { key_slack: Duration::ZERO, ..settings() });
     for _ in 0..2 {
-        assert_eq!(s3.sweep(&wanted()).await.unwrap_err().trouble, Trouble::Denied);
+        assert_eq!(s3.poll(&wanted()).await.unwrap_err().kind, FailureKind::Denied);
     }
     // From now on looks go on without it, but not for a canary that may be in it.
-    let failure = s3.sweep(&wanted()).await.unwrap_err();
-    assert_eq!(failure.trouble, Trouble::Denied);
+    let failure = s3.poll(&wanted()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Denied);
     assert!(
         failure
             .detail
             .starts_with("GetObject on s3://archive/in/04/a: InvalidObjectState: words; a canary may")
     );
-    assert_eq!(s3.partial().reading.decode_errors, 1);
+    assert_eq!(s3.take_unreported().stats.decode_errors, 1);
     // Those planned after it arrived are read and proven as if it were not there.
     bucket.put("in/04/b", canary(2), "e", t(0));
-    let sweep = s3.sweep(&waiting_for(2, t(5))).await.unwrap();
-    assert_eq!((locators(&sweep), sweep.watermark), (vec!["s3://archive/in/04/b#0"], Some(sweep.started)));
-    assert_eq!(sweep.reading.decode_errors, 0, "it was counted");
+    let poll = s3.poll(&next_stage(2, t(5))).await.unwrap();
+    assert_eq!((locators(&poll), poll.watermark), (vec!["s3://archive/in/04/b#0"], Some(poll.started)));
+    assert_eq!(poll.stats.decode_errors, 0, "it was counted");
     bucket.calls("");
     for _ in 0..64 {
-        assert!(s3.sweep(&waiting_for(3, t(5))).await.unwrap().watermark.is_some());
+        assert!(s3.poll(&next_stage(3, t(5))).await.unwrap().watermark.is_some());
     }
     let tries = bucket.calls("GET").len();
     assert!((3..=8).contains(&tries), "tried {tries} times more, ever less often");
@@ -403,7 +403,7 @@ async fn an_object_that_is_refused_again_and_again_holds_up_only_the_proof_for_t
     bucket.0.lock().unwrap().broken.clear();
     let mut found = Vec::new();
     for _ in 0..64 {
-        found.extend(s3.sweep(&waiting_for(3, t(5))).await.unwrap().sightings);
+        found.extend(s3.poll(&next_stage(3, t(5))).await.unwrap().sightings);
     }
     assert_eq!(found.iter().map(|seen| seen.tag).collect::<Vec<_>>(), [tag(1)]);
 }
@@ -416,14 +416,14 @@ async fn a_service_that_fails_or_throttles_is_not_taken_for_an_object_that_is_re
         bucket.0.lock().unwrap().broken.insert("in/04/a", (status, code));
         let mut s3 = bucket.s3(settings());
         for _ in 0..10 {
-            s3.sweep(&waiting_for(3, t(5))).await.unwrap_err();
+            s3.poll(&next_stage(3, t(5))).await.unwrap_err();
         }
         assert_eq!(bucket.calls("GET").len(), 10);
     }
 }
 
 /// Wanted: the canary `n`, planned for then.
-fn waiting_for(n: u8, planned_at: Timestamp) -> Wanted {
+fn next_stage(n: u8, planned_at: Timestamp) -> Wanted {
     Wanted { waiting: Arc::new([WantedTrace { tag: tag(n), planned_at }]), ..Wanted::default() }
 }
 
@@ -432,10 +432,10 @@ async fn an_object_that_is_too_large_is_read_up_to_the_limit() {
     let bucket = Bucket::default();
     bucket.put("in/04/a", canary(1) + &canary(2), "e", t(-2));
     let mut s3 = bucket.s3(Settings { max_object_bytes: 201, ..settings() });
-    let sweep = s3.sweep(&wanted()).await.unwrap();
-    assert_eq!(locators(&sweep), ["s3://archive/in/04/a#0"]);
-    assert_eq!((sweep.reading.bytes, sweep.reading.decode_errors), (201, 1));
-    assert!(sweep.watermark.is_some(), "the only one that was waited for is found");
+    let poll = s3.poll(&wanted()).await.unwrap();
+    assert_eq!(locators(&poll), ["s3://archive/in/04/a#0"]);
+    assert_eq!((poll.stats.bytes, poll.stats.decode_errors), (201, 1));
+    assert!(poll.watermark.is_some(), "the only one that was waited for is found");
     assert_eq!(bucket.calls("GET"), ["GET in/04/a up to 200"]);
 }
 
@@ -453,13 +453,13 @@ async fn a_canary_that_may_lie_behind_a_limit_is_not_proven_absent() {
         bucket.put("in/04/a", text, "e", t(-2));
         let mut s3 = bucket.s3(settings);
         for _ in 0..2 {
-            let failure = s3.sweep(&wanted()).await.unwrap_err();
-            assert_eq!(failure.trouble, Trouble::OverBudget);
+            let failure = s3.poll(&wanted()).await.unwrap_err();
+            assert_eq!(failure.kind, FailureKind::OverBudget);
             assert!(failure.detail.starts_with("s3://archive/in/04/a (max_object is"), "{failure}");
         }
         assert_eq!(bucket.calls("GET").len(), 1, "it is read once all the same");
         // A later one cannot be in it, and the earlier one need not be waited for any more.
-        assert!(s3.sweep(&waiting_for(3, t(5))).await.unwrap().watermark.is_some());
+        assert!(s3.poll(&next_stage(3, t(5))).await.unwrap().watermark.is_some());
     }
 }
 
@@ -472,7 +472,7 @@ fn base64_gzip(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_look_that_is_dropped_half_way_loses_nothing() {
+async fn a_poll_that_is_dropped_half_way_loses_nothing() {
     let bucket = Bucket::default();
     bucket.put("in/04/a", canary(1), "e", t(-2));
     bucket.put("in/04/b", canary(2), "e", t(-2));
@@ -480,20 +480,20 @@ async fn a_look_that_is_dropped_half_way_loses_nothing() {
     let mut s3 = bucket.s3(settings());
     let wanted = wanted();
     {
-        let mut look = std::pin::pin!(s3.sweep(&wanted));
+        let mut poll = std::pin::pin!(s3.poll(&wanted));
         for _ in 0..100 {
-            assert!(look.as_mut().now_or_never().is_none());
+            assert!(poll.as_mut().now_or_never().is_none());
             tokio::task::yield_now().await;
         }
     }
-    let found = s3.partial();
+    let found = s3.take_unreported();
     assert_eq!(found.sightings.len(), 1, "one object that never comes withholds nothing of the other");
     assert_eq!(found.sightings[0].tag, tag(1));
-    assert!(s3.partial().is_empty(), "it was given away");
+    assert!(s3.take_unreported().is_empty(), "it was given away");
     bucket.0.lock().unwrap().stuck = None;
-    let sweep = s3.sweep(&wanted).await.unwrap();
-    assert_eq!(locators(&sweep), ["s3://archive/in/04/b#0"]);
-    assert!(sweep.watermark.is_some());
+    let poll = s3.poll(&wanted).await.unwrap();
+    assert_eq!(locators(&poll), ["s3://archive/in/04/b#0"]);
+    assert!(poll.watermark.is_some());
     assert_eq!(bucket.calls("GET"), ["GET in/04/a", "GET in/04/b"], "the first was not read again");
-    assert!(sweep.sightings.iter().all(|seen| seen.seen_by == t(0) + Duration::from_millis(1)));
+    assert!(poll.sightings.iter().all(|seen| seen.seen_by == t(0) + Duration::from_millis(1)));
 }

@@ -18,9 +18,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Cuts the connection that a request came on, before a byte of the answer is written.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Scissors(Arc<AtomicBool>);
+pub(crate) struct Cutter(Arc<AtomicBool>);
 
-impl Scissors {
+impl Cutter {
     pub(crate) fn cut(&self) {
         self.0.store(true, Ordering::Release);
     }
@@ -33,9 +33,9 @@ impl Scissors {
     }
 }
 
-impl Connected<IncomingStream<'_, Listener>> for Scissors {
+impl Connected<IncomingStream<'_, Listener>> for Cutter {
     fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        stream.io().scissors.clone()
+        stream.io().cutter.clone()
     }
 }
 
@@ -58,7 +58,7 @@ impl axum::serve::Listener for Listener {
                 Ok((stream, address)) => {
                     // Small answers must not wait for an acknowledgement; failing to say so only costs time.
                     let _ = stream.set_nodelay(true);
-                    return (Connection { stream, scissors: Scissors::default() }, address);
+                    return (Connection { stream, cutter: Cutter::default() }, address);
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             }
@@ -73,7 +73,7 @@ impl axum::serve::Listener for Listener {
 /// A connection that ends when its scissors were used.
 pub(crate) struct Connection {
     stream: TcpStream,
-    scissors: Scissors,
+    cutter: Cutter,
 }
 
 impl AsyncRead for Connection {
@@ -82,7 +82,7 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.scissors.check()?;
+        self.cutter.check()?;
         Pin::new(&mut self.stream).poll_read(context, into)
     }
 }
@@ -93,7 +93,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.scissors.check()?;
+        self.cutter.check()?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -102,7 +102,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.scissors.check()?;
+        self.cutter.check()?;
         Pin::new(&mut self.stream).poll_write_vectored(context, parts)
     }
 

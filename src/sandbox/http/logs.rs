@@ -87,7 +87,7 @@ pub(super) fn answer(shared: &Shared, operation: &str, call: &Call) -> Response 
     match operation {
         "PutLogEvents" => {
             let answer = put(&mut world, tenant, &body);
-            shared.bell.notify_one();
+            shared.wake.notify_one();
             answer
         }
         "CreateLogStream" => create_stream(&mut world, tenant, &body),

@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use self::connection::{Listener, Scissors};
+use self::connection::{Cutter, Listener};
 use super::fault::ServiceEffect;
 use super::names::Service;
 use super::settings::SRE_ACCOUNT;
@@ -77,7 +77,7 @@ pub(crate) fn serve(tasks: &mut Tasks, service: Service, listener: TcpListener, 
     let app = Router::new().fallback(handle).with_state(context);
     tasks.start(service.name(), async move {
         let served =
-            axum::serve(Listener::new(listener), app.into_make_service_with_connect_info::<Scissors>())
+            axum::serve(Listener::new(listener), app.into_make_service_with_connect_info::<Cutter>())
                 .with_graceful_shutdown(stop.cancelled_owned())
                 .await;
         if let Err(error) = served {
@@ -88,7 +88,7 @@ pub(crate) fn serve(tasks: &mut Tasks, service: Service, listener: TcpListener, 
 
 async fn handle(
     State(context): State<Context>,
-    ConnectInfo(scissors): ConnectInfo<Scissors>,
+    ConnectInfo(cutter): ConnectInfo<Cutter>,
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
@@ -118,7 +118,7 @@ async fn handle(
             ServiceEffect::ServerError { status } => Failure::Server(*status),
             ServiceEffect::Deny => Failure::Denied,
             ServiceEffect::CutBefore => {
-                scissors.cut();
+                cutter.cut();
                 Failure::Server(500)
             }
             ServiceEffect::Hang | ServiceEffect::Slow { .. } | ServiceEffect::CutAfter => continue,
@@ -141,7 +141,7 @@ async fn handle(
         Service::Gcs => gcs::answer(&context.shared, &named.operation, &call),
     };
     if effects.contains(&ServiceEffect::CutAfter) {
-        scissors.cut();
+        cutter.cut();
     }
     answer
 }

@@ -46,7 +46,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = shared.bell.notified() => {}
+            () = shared.wake.notified() => {}
             () = tokio::time::sleep(next.since(now)) => {}
         }
     }
@@ -192,7 +192,7 @@ impl World {
             }
         }
         if aside {
-            self.put_aside(stage, &item, now);
+            self.dead_letter(stage, &item, now);
         } else if lost {
             self.note(&item, Incident::Dropped { hop: stage });
             self.end(&item, Some(Fate::Lost { hop: stage }));
@@ -263,7 +263,7 @@ impl World {
                 self.stored(stage, &item, format!("row {number}"), now);
                 self.end(&item, None);
             }
-            Stage::DeadLetter => self.put_aside(stage, &item, now),
+            Stage::DeadLetter => self.dead_letter(stage, &item, now),
             Stage::Transfer => {
                 if let Some(cargo) = item.cargo.clone() {
                     let lines = self.pipeline.transfer.entry(cargo.stem.clone()).or_default();

@@ -108,7 +108,7 @@ impl World {
     }
 
     /// Puts an item under the dead-letter prefix.
-    pub(super) fn put_aside(&mut self, hop: Stage, item: &Item, now: Micros) {
+    pub(super) fn dead_letter(&mut self, hop: Stage, item: &Item, now: Micros) {
         self.pipeline.objects += 1;
         let key = format!(
             "dlq/tenant={}/dt={}/{}-{:06}.ndjson.gz",

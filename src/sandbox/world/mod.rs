@@ -206,7 +206,7 @@ impl World {
 pub(crate) struct Shared {
     world: Mutex<World>,
     /// Rung when the pipeline may have something to do sooner than it thinks.
-    pub bell: Notify,
+    pub wake: Notify,
     /// Changes whenever faults do, so that hanging calls can look again.
     pub faults_changed: watch::Sender<u64>,
 }
@@ -215,7 +215,7 @@ impl Shared {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             world: Mutex::new(World::new(settings, clock::now())),
-            bell: Notify::new(),
+            wake: Notify::new(),
             faults_changed: watch::Sender::new(0),
         }
     }
@@ -228,6 +228,6 @@ impl Shared {
     /// Tells everyone who waits for faults to change.
     pub(crate) fn announce_faults(&self) {
         self.faults_changed.send_modify(|version| *version += 1);
-        self.bell.notify_one();
+        self.wake.notify_one();
     }
 }

@@ -13,7 +13,7 @@ const CALLS_PER_SECOND: usize = 5;
 /// Bytes of one answer (AWS Kinesis API reference).
 const PAGE_BYTES: usize = 10 << 20;
 /// An iterator is good for five minutes (AWS Kinesis API reference).
-const ITERATOR_LIFE: Duration = Duration::from_secs(300);
+const ITERATOR_TTL: Duration = Duration::from_secs(300);
 
 /// One record. Its sequence number is unique and grows in the whole stream.
 #[derive(Debug, Clone)]
@@ -182,7 +182,7 @@ impl Stream {
         blind: bool,
         now: Micros,
     ) -> Result<Page, ReadError> {
-        if cursor.generation < self.generation || now.since(cursor.issued) > ITERATOR_LIFE {
+        if cursor.generation < self.generation || now.since(cursor.issued) > ITERATOR_TTL {
             return Err(ReadError::Expired);
         }
         let generation = self.generation;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::domain::canary::Integrity;
-use crate::domain::sighting::{Locator, Reading, Sighting, Stamp, Sweep, Trouble};
+use crate::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};
 use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::SourceId;
@@ -28,7 +28,7 @@ pub(in crate::store) fn settings() -> Settings {
         give_up: s(GIVE_UP),
         grace: s(GRACE),
         blind_after: s(20),
-        ride: s(60),
+        recheck_for: s(60),
         max_in_flight: 1_000,
         remember: 10_000,
         remember_failures: 100,
@@ -53,7 +53,7 @@ pub(super) enum Step {
     Accept(u8),
     Refuse(u8),
     Lose(u8),
-    Look { source: u32, shows: u16, lag: Option<u8>, copy: u8 },
+    Poll { source: u32, shows: u16, lag: Option<u8>, copy: u8 },
     Fail(u32),
     Wait(u8),
 }
@@ -65,7 +65,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0_u8..16).prop_map(Step::Refuse),
         1 => (0_u8..16).prop_map(Step::Lose),
         12 => (0_u32..7, any::<u16>(), prop::option::weighted(0.8, 0_u8..5), 0_u8..3)
-            .prop_map(|(source, shows, lag, copy)| Step::Look { source, shows: shows & shows >> 3, lag, copy }),
+            .prop_map(|(source, shows, lag, copy)| Step::Poll { source, shows: shows & shows >> 3, lag, copy }),
         2 => (0_u32..7).prop_map(Step::Fail),
         4 => (1_u8..40).prop_map(Step::Wait),
     ];
@@ -97,26 +97,26 @@ impl World {
             Step::Accept(n) => put(tag(n), PutResult::Accepted { doubled: n % 5 == 0 }),
             Step::Refuse(n) => put(tag(n), PutResult::Refused { reason: "no \"room\"\n".into() }),
             Step::Lose(n) => put(tag(n), PutResult::Ambiguous { doubled: n % 2 == 0 }),
-            Step::Look { source, shows, lag, copy } => {
+            Step::Poll { source, shows, lag, copy } => {
                 let shown = self.tags.iter().enumerate().filter(|(n, _)| shows >> n & 1 == 1);
                 let sightings = shown.filter_map(|(n, tag)| Some(self.sighting((*tag)?, n, source, copy)));
                 let source = SourceId(source);
                 let watermark = lag.map(|lag| self.now - s(u64::from(lag)));
-                Some(Input::Swept {
+                Some(Input::Polled {
                     source,
-                    sweep: Sweep {
+                    poll: Poll {
                         revision: tracker.wanted(source).revision,
                         started: self.now,
                         finished: self.now + Duration::from_millis(50),
                         watermark,
                         sightings: sightings.collect(),
-                        reading: Reading::default(),
+                        stats: ReadStats::default(),
                     },
                 })
             }
-            Step::Fail(source) => Some(Input::LookFailed {
+            Step::Fail(source) => Some(Input::PollFailed {
                 source: SourceId(source),
-                trouble: Trouble::Failing,
+                kind: FailureKind::Error,
                 detail: "no".into(),
             }),
             Step::Wait(secs) => {

@@ -13,7 +13,7 @@ use crate::domain::schema::{Column, TableSchema};
 use crate::domain::sighting::Locator;
 use crate::domain::tag::{Claim, Purpose, Tag, TenantCode};
 use crate::domain::topology::fixture::*;
-use crate::domain::topology::{Owner, Role, Source, Stage, StageId, Stretch, Tenant, TenantId};
+use crate::domain::topology::{HopRange, Owner, Role, Source, Stage, StageId, Tenant, TenantId};
 use crate::domain::trace::{Hop, Origin, Visit};
 
 /// A folder of this test's own, which goes with it.
@@ -88,7 +88,7 @@ fn what_is_saved_is_there_after_the_file_was_closed() {
     save(&mut store, ended(2, Outcome::Refused("no".into())));
     drop(store);
     let opened = open(&folder.file()).unwrap();
-    assert_eq!(opened.set_aside, None);
+    assert_eq!(opened.quarantine, None);
     let mut store = opened.store;
     assert_eq!(store.load(ALL).unwrap().traces, [trace(1), ended(2, Outcome::Refused("no".into()))]);
     assert_eq!(
@@ -131,7 +131,7 @@ fn another_programs_database_is_left_as_it_is() {
 fn a_file_that_is_no_database_is_moved_aside_and_kept() {
     let folder = Folder::new();
     fs::write(folder.file(), "this is no database, but somebody wrote it").unwrap();
-    let aside = open(&folder.file()).unwrap().set_aside.unwrap();
+    let aside = open(&folder.file()).unwrap().quarantine.unwrap();
     assert_eq!(aside.path.file_name().unwrap(), "store.db.corrupt-20270115T080000.000000Z");
     assert_eq!(fs::read_to_string(&aside.path).unwrap(), "this is no database, but somebody wrote it");
     assert!(aside.damage.contains("not a database"), "{}", aside.damage);
@@ -150,8 +150,8 @@ fn a_truncated_or_scribbled_database_is_moved_aside_and_a_fresh_one_works() {
         let mut bytes = fs::read(folder.file()).unwrap();
         damage(&mut bytes);
         fs::write(folder.file(), &bytes).unwrap();
-        let Opened { mut store, set_aside } = open(&folder.file()).unwrap();
-        assert_eq!(fs::read(set_aside.unwrap().path).unwrap(), bytes);
+        let Opened { mut store, quarantine } = open(&folder.file()).unwrap();
+        assert_eq!(fs::read(quarantine.unwrap().path).unwrap(), bytes);
         assert_eq!(store.load(ALL).unwrap().traces, []);
         save(&mut store, trace(1));
     }
@@ -165,7 +165,7 @@ fn a_damaged_file_never_replaces_one_that_was_set_aside() {
         drop(open(&folder.file()));
     }
     let error = open(&folder.file()).unwrap_err();
-    assert!(matches!(error, StoreError::SetAside { .. }), "{error}");
+    assert!(matches!(error, StoreError::Quarantined { .. }), "{error}");
 }
 
 #[test]
@@ -256,19 +256,19 @@ fn names_find_their_places_again_when_the_configuration_changed() {
     let folder = Folder::new();
     let mut store = open(&folder.file()).unwrap().store;
     let mut one = trace(1);
-    one.stages[usize::from(TABLE.0)] = Visit { looks_in_vain: 7, ..Visit::default() };
+    one.stages[usize::from(TABLE.0)] = Visit { empty_polls: 7, ..Visit::default() };
     one.stages[usize::from(ARCHIVE.0)].hop = Hop::Missing;
     save(&mut store, one);
-    save(&mut store, ended(2, Outcome::Lost(Stretch { first: TRANSIT, last: TABLE })));
+    save(&mut store, ended(2, Outcome::Lost(HopRange { first: TRANSIT, last: TABLE })));
     save(&mut store, Trace { tenant: GLOBEX, ..trace(3) });
     drop(store);
     let mut store = Store::open(&folder.file(), Arc::new(another_map()), t(0)).unwrap().store;
     let loaded = store.load(ALL).unwrap();
     let [one, two] = loaded.traces.as_slice() else { panic!("{loaded:?}") };
     assert_eq!(one.tenant, TenantId(1));
-    let looks: Vec<_> = one.stages.iter().map(|visit| visit.looks_in_vain).collect();
-    assert_eq!(looks, [0, 0, 0, 0, 7]);
-    let lost = Outcome::Lost(Stretch { first: StageId(3), last: StageId(4) });
+    let polls: Vec<_> = one.stages.iter().map(|visit| visit.empty_polls).collect();
+    assert_eq!(polls, [0, 0, 0, 0, 7]);
+    let lost = Outcome::Lost(HopRange { first: StageId(3), last: StageId(4) });
     assert_eq!(two.ended.as_ref().map(|(outcome, _)| outcome), Some(&lost));
     assert_eq!(loaded.dropped_stages, BTreeSet::from(["archive".to_owned()]));
     assert_eq!(loaded.unknown_tenants, BTreeMap::from([("globex".to_owned(), 1)]));
@@ -285,11 +285,11 @@ fn names_find_their_places_again_when_the_configuration_changed() {
 fn a_loss_at_a_hop_that_is_no_more_was_somewhere_on_the_way() {
     let folder = Folder::new();
     let mut store = open(&folder.file()).unwrap().store;
-    save(&mut store, ended(1, Outcome::Lost(Stretch::one(ARCHIVE))));
+    save(&mut store, ended(1, Outcome::Lost(HopRange::one(ARCHIVE))));
     drop(store);
     let mut store = Store::open(&folder.file(), Arc::new(another_map()), t(0)).unwrap().store;
     let loaded = store.load(ALL).unwrap();
-    let whole = Outcome::Lost(Stretch { first: StageId(1), last: StageId(4) });
+    let whole = Outcome::Lost(HopRange { first: StageId(1), last: StageId(4) });
     assert_eq!(loaded.traces[0].ended, Some((whole, t(9))));
 }
 

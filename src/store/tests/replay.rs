@@ -10,11 +10,11 @@ use crate::domain::trace::{Judgement, Standing};
 use crate::domain::tracker::{Event, Input, Tracker};
 
 /// How many times each trace ended.
-type Ends = BTreeMap<TraceId, usize>;
+type Channels = BTreeMap<TraceId, usize>;
 /// How many times each trace entered the count of a histogram: end to end, or of a hop.
 type Counts = BTreeMap<(TraceId, Option<StageId>), usize>;
 
-fn enter(events: &[Event], ends: &mut Ends, counts: &mut Counts) {
+fn enter(events: &[Event], ends: &mut Channels, counts: &mut Counts) {
     for event in events {
         let entered = match event {
             Event::Ended { trace, .. } => {
@@ -63,7 +63,7 @@ proptest! {
         let mut traces: Vec<_> = tracker.all().iter().map(|(trace, _)| (**trace).clone()).collect();
         traces.sort_by_key(Trace::id);
         // A look that fails marks the gap only in memory: after a restart everything is marked.
-        let blank = |traces: &mut Vec<Trace>| traces.iter_mut().flat_map(|trace| &mut trace.stages).for_each(|visit| visit.unseen_gap = false);
+        let blank = |traces: &mut Vec<Trace>| traces.iter_mut().flat_map(|trace| &mut trace.stages).for_each(|visit| visit.gap_since_poll = false);
         let mut loaded = store.load(ALL).unwrap();
         blank(&mut traces);
         blank(&mut loaded.traces);
@@ -86,7 +86,7 @@ proptest! {
 
         let (mut tracker, mut world) = (Tracker::new(map.clone(), settings(), t(0)), World::new());
         let mut store = in_memory();
-        let (mut ends, mut counted) = (Ends::new(), Counts::new());
+        let (mut ends, mut counted) = (Channels::new(), Counts::new());
         for step in &steps[..cut] {
             let events = world.step(step, &mut tracker);
             store.save(&tracker.take_unsaved().into()).unwrap();

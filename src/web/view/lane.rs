@@ -150,7 +150,7 @@ fn presence(trace: &Trace, stage: StageId, snapshot: &Snapshot) -> Presence {
         return Presence::Unproven;
     }
     let view = &snapshot.sources[map.source_of(trace.tenant, stage).0 as usize];
-    let late_for_end = trace.judgement == Judgement::Overdue && trace.waiting_for(map) == Some(stage);
+    let late_for_end = trace.judgement == Judgement::Overdue && trace.next_stage(map) == Some(stage);
     match (visit.hop == Hop::Overdue || late_for_end, view.blind_since) {
         (true, None) => Presence::Overdue { age: snapshot.at.since(begun.latest) },
         (true, Some(_)) => Presence::Overdue { age: proven.unwrap_or(begun.latest).since(begun.latest) },

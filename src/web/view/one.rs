@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::trace::TraceView;
 use super::violation::Violation;
-use crate::domain::evidence::{LookUp, Question};
+use crate::domain::evidence::{Lookup, Question};
 use crate::domain::tag::{self, MARKER, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::StageId;
@@ -40,9 +40,9 @@ pub(crate) struct StageSource {
     /// The name of the source.
     pub(crate) name: Arc<str>,
     /// Each copy, and how to look it up.
-    pub(crate) copies: Vec<(String, Vec<LookUp>)>,
+    pub(crate) copies: Vec<(String, Vec<Lookup>)>,
     /// How to look for it where it has not been seen.
-    pub(crate) look_ups: Vec<LookUp>,
+    pub(crate) lookups: Vec<Lookup>,
 }
 
 impl<'a> One<'a> {
@@ -70,16 +70,16 @@ impl StageSource {
         let map = &snapshot.topology;
         let source = map.source_of(trace.tenant, stage);
         let evidence = app.settings.evidence.get(source.0 as usize);
-        let look_up = |copy| {
+        let lookup = |copy| {
             let question = Question { copy, tag, planned_at: trace.planned_at };
-            evidence.map(|evidence| evidence.look_ups(question)).unwrap_or_default()
+            evidence.map(|evidence| evidence.lookups(question)).unwrap_or_default()
         };
         let copies = &trace.visit(stage).copies;
         Self {
             kind: map.stage(stage).kind.name(),
             name: map.source(source).name.clone(),
-            copies: copies.iter().map(|copy| (copy.to_string(), look_up(Some(copy)))).collect(),
-            look_ups: if copies.is_empty() { look_up(None) } else { Vec::new() },
+            copies: copies.iter().map(|copy| (copy.to_string(), lookup(Some(copy)))).collect(),
+            lookups: if copies.is_empty() { lookup(None) } else { Vec::new() },
         }
     }
 }

@@ -20,7 +20,7 @@ pub(crate) enum State {
     /// Something waits there, and it has not answered yet.
     Starting,
     /// Something waits there, and it answers.
-    Reading,
+    ReadStats,
     /// Nothing waits there, so it is left alone.
     Idle,
 }
@@ -34,7 +34,7 @@ impl State {
             SourceView { failing: Some(_), .. } => Self::Failing,
             SourceView { waiting: 0, .. } => Self::Idle,
             SourceView { last_answer: None, .. } => Self::Starting,
-            SourceView { .. } => Self::Reading,
+            SourceView { .. } => Self::ReadStats,
         }
     }
 
@@ -45,17 +45,17 @@ impl State {
             Self::Blind => "blind",
             Self::Failing => "failing",
             Self::Starting => "starting",
-            Self::Reading => "reading",
+            Self::ReadStats => "reading",
             Self::Idle => "idle",
         }
     }
 
     /// Whether somebody should look at it.
     #[must_use]
-    pub(crate) const fn is_troubled(self) -> bool {
+    pub(crate) const fn is_failing(self) -> bool {
         match self {
             Self::Blind | Self::Failing => true,
-            Self::Starting | Self::Reading | Self::Idle => false,
+            Self::Starting | Self::ReadStats | Self::Idle => false,
         }
     }
 }
@@ -80,13 +80,15 @@ pub(crate) struct Source {
     /// Why, or what it is doing, in words; empty where there is nothing to say.
     pub(crate) reason: String,
     /// What kind of failure its last looks were.
-    pub(crate) trouble: Option<&'static str>,
+    pub(crate) failure: Option<&'static str>,
     /// How many looks failed in a row.
-    pub(crate) failed_looks: u64,
+    pub(crate) failed_polls: u64,
     /// How many canaries wait here.
     pub(crate) waiting: usize,
     /// Up to when it has been read.
     pub(crate) watermark: Option<Timestamp>,
+    /// How far that is behind now while traces wait here; 0 while nothing waits.
+    pub(crate) watermark_age: Duration,
     /// When it last answered.
     pub(crate) last_answer: Option<Timestamp>,
     /// How far it is behind.
@@ -113,10 +115,11 @@ impl Source {
             state: State::of(view),
             since: view.blind_since.or_else(|| view.failing.as_ref().map(|failing| failing.since)),
             reason: reason(view),
-            trouble: view.failing.as_ref().map(|failing| failing.trouble.as_str()),
-            failed_looks: view.failing.as_ref().map_or(0, |failing| failing.looks),
+            failure: view.failing.as_ref().map(|failing| failing.kind.as_str()),
+            failed_polls: view.failing.as_ref().map_or(0, |failing| failing.polls),
             waiting: view.waiting,
             watermark: view.watermark,
+            watermark_age: view.watermark_age(snapshot.at),
             last_answer: view.last_answer,
             behind: view.behind,
             drifted: view.drifted.clone(),
@@ -131,14 +134,14 @@ fn reason(view: &SourceView) -> String {
     match (&view.failing, State::of(view)) {
         (Some(failing), _) => format!(
             "{}: {} ({} in a row)",
-            failing.trouble,
+            failing.kind,
             failing.detail,
-            words::count(usize::try_from(failing.looks).unwrap_or(usize::MAX), "look", "looks"),
+            words::count(usize::try_from(failing.polls).unwrap_or(usize::MAX), "look", "looks"),
         ),
         (None, State::Blind) => "no look has been answered".to_owned(),
         (None, State::Idle) => "nothing waits here, so it is not asked".to_owned(),
         (None, State::Starting) => "the first look is under way".to_owned(),
-        (None, State::Reading | State::Failing) => String::new(),
+        (None, State::ReadStats | State::Failing) => String::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use super::mark::Mark;
 use crate::domain::outcome::Outcome;
 use crate::domain::tag::TraceId;
 use crate::domain::time::{Interval, Timestamp};
-use crate::domain::trace::{Afterwards, Judgement, Standing, Trace};
+use crate::domain::trace::{FoundLate, Judgement, Standing, Trace};
 use crate::domain::tracker::Snapshot;
 
 /// A trace in a line.
@@ -40,7 +40,7 @@ pub(crate) struct TraceView<'a> {
     /// The hops of which one lost it, or the dead-letter stage that has it.
     pub(crate) lost_at: Option<String>,
     /// The stage that it waits for, while it has no outcome.
-    pub(crate) waiting_for: Option<Arc<str>>,
+    pub(crate) next_stage: Option<Arc<str>>,
     /// That stage cannot be read.
     pub(crate) cannot_see: bool,
     /// Its arrival at the end.
@@ -66,7 +66,7 @@ impl<'a> TraceView<'a> {
     pub(crate) fn new(trace: &'a Trace, snapshot: &Snapshot) -> Self {
         let map = &snapshot.topology;
         let lanes = lanes(trace, snapshot);
-        let waits_for = trace.ended.is_none().then(|| trace.waiting_for(map)).flatten();
+        let waits_for = trace.ended.is_none().then(|| trace.next_stage(map)).flatten();
         let blind = |lane: &Lane<'_>| {
             waits_for == Some(lane.stage) && matches!(lane.presence, Presence::Blind { .. })
         };
@@ -78,7 +78,7 @@ impl<'a> TraceView<'a> {
                 Some((Outcome::Delivered | Outcome::Late | Outcome::Unobserved | Outcome::Refused(_), _))
                 | None => None,
             },
-            waiting_for: waits_for.map(|stage| map.stage(stage).name.clone()),
+            next_stage: waits_for.map(|stage| map.stage(stage).name.clone()),
             cannot_see: lanes.iter().any(blind),
             arrival: trace.arrival(map.end()),
             latency: trace.latency(map),
@@ -92,10 +92,10 @@ impl<'a> TraceView<'a> {
 fn outcome_detail(trace: &Trace, snapshot: &Snapshot) -> String {
     let map = &snapshot.topology;
     match &trace.ended {
-        Some((_, _)) if trace.afterwards == Some(Afterwards::InTime) => {
+        Some((_, _)) if trace.found_late == Some(FoundLate::InTime) => {
             "seen only after it had been given up".to_owned()
         }
-        Some((Outcome::Lost(hop), _)) if trace.afterwards.is_some() => {
+        Some((Outcome::Lost(hop), _)) if trace.found_late.is_some() => {
             format!("after it was given up as lost at {}", hop.display(map))
         }
         Some((Outcome::Lost(hop), _)) => format!("at {}", hop.display(map)),
@@ -106,7 +106,7 @@ fn outcome_detail(trace: &Trace, snapshot: &Snapshot) -> String {
         }
         Some((Outcome::Delivered | Outcome::Late, _)) => String::new(),
         None => {
-            trace.waiting_for(map).map_or_else(String::new, |stage| format!("to {}", map.stage(stage).name))
+            trace.next_stage(map).map_or_else(String::new, |stage| format!("to {}", map.stage(stage).name))
         }
     }
 }

@@ -122,7 +122,7 @@ fn matter(condition: &Condition, criteria: &Criteria) -> String {
         Condition::Leaking { found_in, .. } => format!("its canaries were found in {found_in}"),
         Condition::NotInjecting { reason } => reason.to_string(),
         Condition::CannotSee { reason, .. } => reason.to_string(),
-        Condition::CannotSeeBranch { reason, .. } => {
+        Condition::CannotSeeSideStage { reason, .. } => {
             format!("{reason} (beside the way: end to end is not affected)")
         }
         Condition::Stuck { waiting, .. } => {

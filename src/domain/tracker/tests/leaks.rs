@@ -6,7 +6,7 @@ use super::*;
 fn leak(w: &mut World, at: u64, copies: &[u8]) -> usize {
     let of_globex = w.tracker.topology.source_of(GLOBEX, STREAM);
     let copy = |n: &u8| seen(canary(*n), Stamp::Millis(t(1)), t(at), &format!("leak {n}"));
-    let events = w.look_at(of_globex, t(at), Some(t(at)), copies.iter().map(copy).collect());
+    let events = w.poll_at(of_globex, t(at), Some(t(at)), copies.iter().map(copy).collect());
     events.iter().filter(|event| matches!(event, Event::IsolationViolation { .. })).count()
 }
 

@@ -31,8 +31,8 @@ fn a_source_that_answers_without_a_watermark_is_complete_and_never_blind() {
     w.put(canary(1));
     let queue = queue(&w);
     for second in 1..GIVE_UP {
-        let events = w.look_at(queue, t(second), None, vec![]);
-        assert!(matches!(events[0], Event::Looked { complete: true, .. }), "{events:?}");
+        let events = w.poll_at(queue, t(second), None, vec![]);
+        assert!(matches!(events[0], Event::PollAnswered { complete: true, .. }), "{events:?}");
     }
     assert_eq!(blind_since(&w), None);
     let visit = &w.tracker.trace(canary(1).trace).unwrap().stages[usize::from(DEAD.0)];
@@ -44,12 +44,12 @@ fn a_source_that_answers_no_more_turns_blind_and_sees_again_with_an_answer() {
     let mut w = world();
     w.put(canary(1));
     let queue = queue(&w);
-    w.look_at(queue, t(1), None, vec![]);
+    w.poll_at(queue, t(1), None, vec![]);
     for second in 2..=BLIND_AFTER + 2 {
-        w.cannot_look(DEAD, t(second));
+        w.cannot_poll(DEAD, t(second));
     }
     assert_eq!(blind_since(&w), Some(t(1)));
-    w.look_at(queue, t(BLIND_AFTER + 3), None, vec![]);
+    w.poll_at(queue, t(BLIND_AFTER + 3), None, vec![]);
     assert_eq!(blind_since(&w), None);
 }
 
@@ -58,9 +58,9 @@ fn a_canary_that_is_seen_there_is_dead_lettered() {
     let mut w = world();
     w.put(canary(1));
     let dead = seen(canary(1), Stamp::None, t(3), "message 1");
-    w.look_at(queue(&w), t(3), None, vec![dead]);
+    w.poll_at(queue(&w), t(3), None, vec![dead]);
     for second in [4, GIVE_UP + 1] {
-        w.look_in_vain_but_at(&[DEAD], t(second));
+        w.empty_poll_except_at(&[DEAD], t(second));
     }
     assert_eq!(w.outcome(canary(1)), Some(Outcome::DeadLettered(DEAD)));
 }

@@ -16,7 +16,7 @@ enum Step {
     Refuse(u8),
     Lose(u8),
     /// A look at a source; shows the canaries whose bit is set, and proves what its lag leaves of the time before it.
-    Look {
+    Poll {
         source: u32,
         shows: u16,
         lag: Option<u8>,
@@ -35,7 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_u8..16).prop_map(Step::Refuse),
         1 => (0_u8..16).prop_map(Step::Lose),
         12 => (0_u32..7, any::<u16>(), prop::option::weighted(0.8, 0_u8..5), 0_u8..3)
-            .prop_map(|(source, shows, lag, copy)| Step::Look { source, shows, lag, copy }),
+            .prop_map(|(source, shows, lag, copy)| Step::Poll { source, shows, lag, copy }),
         2 => (0_u32..7).prop_map(Step::Fail),
         4 => (1_u8..40).prop_map(Step::Wait),
         1 => (0_u8..240).prop_map(Step::Restart),
@@ -47,18 +47,18 @@ type Series = (TraceId, Option<StageId>);
 
 /// What the events said so far.
 #[derive(Default)]
-struct Books {
+struct Ledger {
     planned: usize,
     outcomes: BTreeMap<TraceId, usize>,
     /// How often each trace entered `_count` and raised a bucket, in all lives together.
     counted: BTreeMap<Series, usize>,
     buckets: BTreeMap<Series, usize>,
     /// What this life counted: whatever is said to have been counted before must be in it.
-    by_this_life: BTreeSet<Series>,
+    by_this_run: BTreeSet<Series>,
     falsely_counted: usize,
 }
 
-impl Books {
+impl Ledger {
     fn enter(&mut self, events: &[Event]) {
         for event in events {
             match event {
@@ -78,9 +78,9 @@ impl Books {
 
     fn count(&mut self, series: Series, counted_before: bool) {
         if counted_before {
-            self.falsely_counted += usize::from(!self.by_this_life.contains(&series));
+            self.falsely_counted += usize::from(!self.by_this_run.contains(&series));
         } else {
-            self.by_this_life.insert(series);
+            self.by_this_run.insert(series);
             *self.counted.entry(series).or_default() += 1;
         }
     }
@@ -99,9 +99,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3_000))]
 
     #[test]
-    fn books_balance_for_any_sequence(steps in prop::collection::vec(step(), 1..120)) {
+    fn counts_balance_for_any_sequence(steps in prop::collection::vec(step(), 1..120)) {
         let mut w = World::new();
-        let mut books = Books::default();
+        let mut ledger = Ledger::default();
         let mut now = t(0);
         let mut tags: Vec<Option<Tag>> = vec![None; 16];
         let mut saved = BTreeMap::new();
@@ -115,15 +115,15 @@ proptest! {
                 Step::Accept(n) => put(&mut w, tags[usize::from(n)], PutResult::Accepted { doubled: n % 5 == 0 }, now),
                 Step::Refuse(n) => put(&mut w, tags[usize::from(n)], PutResult::Refused { reason: "no".into() }, now),
                 Step::Lose(n) => put(&mut w, tags[usize::from(n)], PutResult::Ambiguous { doubled: false }, now),
-                Step::Look { source, shows, lag, copy } => {
+                Step::Poll { source, shows, lag, copy } => {
                     let shown = tags.iter().enumerate().filter(|(n, _)| shows >> n & 1 == 1).filter_map(|(_, tag)| *tag);
                     let sightings = shown.map(|tag| seen(tag, Stamp::None, now, &format!("{source}/{copy}"))).collect();
                     let watermark = lag.map(|lag| now - s(u64::from(lag)));
-                    w.look_at(SourceId(source), now, watermark, sightings)
+                    w.poll_at(SourceId(source), now, watermark, sightings)
                 }
                 Step::Fail(source) => {
                     let source = SourceId(source);
-                    w.apply(Input::LookFailed { source, trouble: Trouble::Failing, detail: "no".into() }, now)
+                    w.apply(Input::PollFailed { source, kind: FailureKind::Error, detail: "no".into() }, now)
                 }
                 Step::Wait(secs) => {
                     now = now + s(u64::from(secs));
@@ -133,19 +133,19 @@ proptest! {
                     now = now + s(u64::from(down));
                     w = World::new();
                     w.tracker.restore(saved.values().cloned(), now);
-                    books.by_this_life.clear();
+                    ledger.by_this_run.clear();
                     w.apply(Input::Tick, now)
                 }
             };
             saved.extend(w.tracker.take_unsaved().into_iter().map(|(trace, _)| (trace.id(), (*trace).clone())));
-            books.enter(&events);
-            let ended: usize = books.outcomes.values().sum();
-            prop_assert_eq!(books.planned, ended + w.tracker.in_flight(), "planned = ended + in flight");
+            ledger.enter(&events);
+            let ended: usize = ledger.outcomes.values().sum();
+            prop_assert_eq!(ledger.planned, ended + w.tracker.in_flight(), "planned = ended + in flight");
             prop_assert_eq!(w.tracker.in_flight(), w.tracker.in_flight_traces().count());
-            prop_assert!(books.outcomes.values().all(|times| *times == 1), "an outcome is reached once");
-            prop_assert!(books.counted.values().all(|times| *times <= 1), "a series counts a trace once, whatever life it is");
-            prop_assert!(books.count_holds_every_bucket());
-            prop_assert_eq!(books.falsely_counted, 0, "what is said to be counted was");
+            prop_assert!(ledger.outcomes.values().all(|times| *times == 1), "an outcome is reached once");
+            prop_assert!(ledger.counted.values().all(|times| *times <= 1), "a series counts a trace once, whatever life it is");
+            prop_assert!(ledger.count_holds_every_bucket());
+            prop_assert_eq!(ledger.falsely_counted, 0, "what is said to be counted was");
             for event in &events {
                 if let Event::Ended { trace, outcome: Outcome::Lost(_), .. } = event {
                     let trace = w.tracker.trace(*trace).unwrap();
@@ -158,13 +158,13 @@ proptest! {
             }
         }
         // Given time, everything ends.
-        books.enter(&w.apply(Input::Tick, now + s(GIVE_UP + GRACE)));
+        ledger.enter(&w.apply(Input::Tick, now + s(GIVE_UP + GRACE)));
         prop_assert_eq!(w.tracker.in_flight(), 0);
         prop_assert_eq!(w.tracker.next_deadline(), None);
     }
 
     #[test]
-    fn the_order_of_two_looks_before_the_deadline_does_not_change_the_outcome(
+    fn the_order_of_two_polls_before_the_deadline_does_not_change_the_outcome(
         first in 0_usize..5, second in 0_usize..5, at in 1_u64..GIVE_UP - 1, shows: [bool; 2],
     ) {
         let stages = [STREAM, ARCHIVE, TRANSIT, TABLE, DEAD];
@@ -177,9 +177,9 @@ proptest! {
                     integrity: Integrity::Unchecked,
                     ..seen(canary(1), Stamp::Millis(t(1)), t(at), &format!("{stage:?}"))
                 };
-                w.look(stage, t(at), if shown { vec![sighting] } else { vec![] });
+                w.poll(stage, t(at), if shown { vec![sighting] } else { vec![] });
             }
-            w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+            w.empty_poll_except_at(&[], t(GIVE_UP + 1));
             let last = w.outcome(canary(1));
             last.map(|outcome| outcome.label())
         };

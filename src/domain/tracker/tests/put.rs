@@ -6,11 +6,11 @@ use super::*;
 fn a_canary_that_was_seen_before_its_last_try_was_refused_is_followed_to_its_end() {
     let mut w = World::new();
     w.apply(Input::Planned { tag: canary(1) }, t(0));
-    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    w.poll(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
     let result = PutResult::Refused { reason: "throttled".into() };
     w.apply(Input::Put { trace: canary(1).trace, result }, t(2));
     assert_eq!(w.outcome(canary(1)), None);
-    w.look(TABLE, t(5), vec![seen(canary(1), Stamp::None, t(5), "c")]);
+    w.poll(TABLE, t(5), vec![seen(canary(1), Stamp::None, t(5), "c")]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
 }
 
@@ -21,30 +21,30 @@ fn a_second_copy_of_a_retried_put_is_not_charged_to_the_pipeline() {
     let result = PutResult::Accepted { doubled: true };
     w.apply(Input::Put { trace: canary(1).trace, result }, t(1));
     for copy in ["1", "2"] {
-        w.look(STREAM, t(2), vec![seen(canary(1), Stamp::Millis(ms(300)), t(2), copy)]);
+        w.poll(STREAM, t(2), vec![seen(canary(1), Stamp::Millis(ms(300)), t(2), copy)]);
     }
     assert_eq!(w.count(|event| matches!(event, Event::Duplicate { .. })), 0);
-    assert_eq!(w.count(|event| matches!(event, Event::OwnDuplicate { .. })), 1);
+    assert_eq!(w.count(|event| matches!(event, Event::UnchargedCopy { .. })), 1);
 }
 
 #[test]
 fn an_echo_that_overtakes_the_answer_of_the_put_finds_its_trace() {
     let mut w = World::new();
     w.apply(Input::Planned { tag: canary(1) }, t(0));
-    w.look(TABLE, t(1), vec![seen(canary(1), Stamp::None, t(1), "c")]);
+    w.poll(TABLE, t(1), vec![seen(canary(1), Stamp::None, t(1), "c")]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
     assert_eq!(w.count(|event| matches!(event, Event::Stray { .. })), 0);
 }
 
 #[test]
-fn a_refused_canary_is_not_looked_for_and_enters_no_histogram() {
+fn a_refused_canary_is_not_wanted_and_enters_no_histogram() {
     let mut w = World::new();
     w.apply(Input::Planned { tag: canary(1) }, t(0));
     let result = PutResult::Refused { reason: "too old".into() };
     w.apply(Input::Put { trace: canary(1).trace, result }, t(1));
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Refused("too old".into())));
     assert!(w.tracker.wanted(w.tracker.topology.source_of(ACME, TABLE)).waiting.is_empty());
-    w.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    w.empty_poll_except_at(&[], t(GIVE_UP + 1));
     assert_eq!(w.count(|event| matches!(event, Event::Overdue { .. } | Event::GaveUp { .. })), 0);
 }
 
@@ -55,7 +55,7 @@ fn a_put_without_an_answer_stays_in_flight() {
     let result = PutResult::Ambiguous { doubled: false };
     w.apply(Input::Put { trace: canary(1).trace, result }, t(20));
     assert_eq!(w.tracker.in_flight(), 1);
-    w.look(TABLE, t(25), vec![seen(canary(1), Stamp::None, t(25), "c")]);
+    w.poll(TABLE, t(25), vec![seen(canary(1), Stamp::None, t(25), "c")]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
 }
 
@@ -66,7 +66,7 @@ fn a_put_without_an_answer_that_is_never_seen_is_unobserved_and_no_loss_of_the_p
     let result = PutResult::Ambiguous { doubled: false };
     w.apply(Input::Put { trace: canary(1).trace, result }, t(20));
     for at in [SLO + 1, GIVE_UP + 1] {
-        w.look_in_vain_but_at(&[], t(at));
+        w.empty_poll_except_at(&[], t(at));
     }
     w.apply(Input::Tick, t(GIVE_UP + GRACE));
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
@@ -88,18 +88,18 @@ fn a_put_without_an_answer_that_is_seen_on_the_way_can_be_lost() {
     w.apply(Input::Planned { tag: canary(1) }, t(0));
     let result = PutResult::Ambiguous { doubled: false };
     w.apply(Input::Put { trace: canary(1).trace, result }, t(20));
-    w.look(TABLE, t(SLO + 1), vec![]);
-    let events = w.look(STREAM, t(SLO + 2), vec![seen(canary(1), Stamp::None, t(SLO + 2), "a")]);
+    w.poll(TABLE, t(SLO + 1), vec![]);
+    let events = w.poll(STREAM, t(SLO + 2), vec![seen(canary(1), Stamp::None, t(SLO + 2), "a")]);
     assert!(events.iter().any(|event| matches!(event, Event::Overdue { .. })), "{events:?}");
-    w.look_in_vain_but_at(&[STREAM], t(GIVE_UP + 1));
-    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(Stretch::one(TRANSIT))));
+    w.empty_poll_except_at(&[STREAM], t(GIVE_UP + 1));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(HopRange::one(TRANSIT))));
 }
 
 #[test]
 fn a_put_that_is_refused_after_the_threshold_enters_no_histogram() {
     let mut w = World::new();
     w.apply(Input::Planned { tag: canary(1) }, t(0));
-    w.look_in_vain_but_at(&[], t(SLO + 1));
+    w.empty_poll_except_at(&[], t(SLO + 1));
     let result = PutResult::Refused { reason: "throttled".into() };
     w.apply(Input::Put { trace: canary(1).trace, result }, t(SLO + 2));
     assert_eq!(w.count(|event| matches!(event, Event::Overdue { .. } | Event::HopOverdue { .. })), 0);
@@ -109,7 +109,7 @@ fn a_put_that_is_refused_after_the_threshold_enters_no_histogram() {
 fn a_put_that_is_accepted_after_the_threshold_is_overdue_at_once() {
     let mut w = World::new();
     w.apply(Input::Planned { tag: canary(1) }, t(0));
-    w.look(TABLE, t(SLO + 1), vec![]);
+    w.poll(TABLE, t(SLO + 1), vec![]);
     let result = PutResult::Accepted { doubled: false };
     let events = w.apply(Input::Put { trace: canary(1).trace, result }, t(SLO + 2));
     assert!(events.iter().any(|event| matches!(event, Event::Overdue { .. })), "{events:?}");
@@ -120,7 +120,7 @@ fn the_answer_of_a_put_that_comes_when_everything_is_over_is_counted_all_the_sam
     let mut w = World::new();
     w.apply(Input::Planned { tag: canary(1) }, t(0));
     for stage in [STREAM, ARCHIVE, TRANSIT, TABLE] {
-        w.look(stage, t(2), vec![seen(canary(1), Stamp::None, t(2), "a")]);
+        w.poll(stage, t(2), vec![seen(canary(1), Stamp::None, t(2), "a")]);
     }
     let result = PutResult::Accepted { doubled: true };
     w.apply(Input::Put { trace: canary(1).trace, result }, t(5));
@@ -134,10 +134,10 @@ fn a_second_copy_that_overtakes_the_answer_of_the_put_waits_for_what_the_answer_
         let mut w = World::new();
         w.apply(Input::Planned { tag: canary(1) }, t(0));
         let sighting = |copy| seen(canary(1), Stamp::None, t(2), copy);
-        w.look(STREAM, t(2), vec![sighting("1"), sighting("2")]);
+        w.poll(STREAM, t(2), vec![sighting("1"), sighting("2")]);
         let count = |w: &World| {
             let theirs = w.count(|event| matches!(event, Event::Duplicate { .. }));
-            (theirs, w.count(|event| matches!(event, Event::OwnDuplicate { .. })))
+            (theirs, w.count(|event| matches!(event, Event::UnchargedCopy { .. })))
         };
         assert_eq!(count(&w), (0, 0), "nobody knows yet whose it is");
         let result = PutResult::Ambiguous { doubled };

@@ -15,20 +15,20 @@ fn after(before: &World, at: Timestamp) -> World {
 }
 
 /// The stages at which somebody looks for acme's canaries.
-fn looked_for(world: &World) -> Vec<StageId> {
-    let looks = |stage: &StageId| {
+fn wanted_at(world: &World) -> Vec<StageId> {
+    let polls = |stage: &StageId| {
         let source = world.tracker.topology.source_of(ACME, *stage);
         !world.tracker.wanted(source).waiting.is_empty()
     };
-    [STREAM, ARCHIVE, TRANSIT, TABLE, DEAD].into_iter().filter(looks).collect()
+    [STREAM, ARCHIVE, TRANSIT, TABLE, DEAD].into_iter().filter(polls).collect()
 }
 
 #[test]
-fn a_canary_of_an_earlier_life_is_adopted_and_enters_no_latency_series() {
+fn a_canary_of_an_previous_run_is_adopted_and_enters_no_latency_series() {
     let mut w = World::new();
     w.tracker.began = t(20);
     for (stage, at) in [(TRANSIT, 21), (TABLE, 25)] {
-        w.look(stage, t(at), vec![seen(canary(1), Stamp::Millis(t(at - 1)), t(at), "a")]);
+        w.poll(stage, t(at), vec![seen(canary(1), Stamp::Millis(t(at - 1)), t(at), "a")]);
     }
     assert_eq!(w.count(|event| matches!(event, Event::Adopted { .. })), 1);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
@@ -36,10 +36,10 @@ fn a_canary_of_an_earlier_life_is_adopted_and_enters_no_latency_series() {
 }
 
 #[test]
-fn a_canary_of_version_1_is_adopted_and_looked_for_as_it_was_written() {
+fn a_canary_of_version_1_is_adopted_and_wanted_as_it_was_written() {
     let mut w = World::new();
     w.tracker.began = t(20);
-    w.look(TRANSIT, t(21), vec![seen(old_canary(1), Stamp::Millis(t(20)), t(21), "a")]);
+    w.poll(TRANSIT, t(21), vec![seen(old_canary(1), Stamp::Millis(t(20)), t(21), "a")]);
     assert_eq!(w.count(|event| matches!(event, Event::Adopted { tenant: ACME, .. })), 1);
     let wanted = w.tracker.wanted(w.tracker.topology.source_of(ACME, TABLE));
     assert_eq!(wanted.waiting.iter().map(|trace| trace.tag).collect::<Vec<_>>(), [old_canary(1)]);
@@ -53,7 +53,7 @@ fn a_canary_of_version_1_is_adopted_and_looked_for_as_it_was_written() {
 #[test]
 fn a_canary_planned_by_this_process_that_it_does_not_know_is_another_process_s() {
     let mut w = World::new();
-    w.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    w.poll(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
     assert_eq!(w.count(|event| matches!(event, Event::Adopted { .. })), 0);
     assert_eq!(w.tracker.in_flight(), 0);
 }
@@ -62,8 +62,8 @@ fn a_canary_planned_by_this_process_that_it_does_not_know_is_another_process_s()
 fn a_restart_keeps_what_is_in_flight_and_counts_nothing_twice() {
     let mut before = World::new();
     before.put(canary(1));
-    before.look(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
-    before.look(TABLE, t(SLO + 1), vec![]);
+    before.poll(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    before.poll(TABLE, t(SLO + 1), vec![]);
     assert_eq!(before.count(|event| matches!(event, Event::Overdue { .. })), 1);
     let saved: Vec<Trace> =
         before.tracker.take_unsaved().iter().map(|(trace, _)| (**trace).clone()).collect();
@@ -71,25 +71,25 @@ fn a_restart_keeps_what_is_in_flight_and_counts_nothing_twice() {
     let mut after = World::new();
     after.tracker.restore(saved, t(SLO + 5));
     assert_eq!(after.tracker.in_flight(), 1);
-    after.look(STREAM, t(SLO + 6), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
-    after.look(TABLE, t(SLO + 9), vec![seen(canary(1), Stamp::None, t(SLO + 9), "c")]);
+    after.poll(STREAM, t(SLO + 6), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
+    after.poll(TABLE, t(SLO + 9), vec![seen(canary(1), Stamp::None, t(SLO + 9), "c")]);
     assert_eq!(after.outcome(canary(1)), Some(Outcome::Delivered));
     assert_eq!(after.count(|event| matches!(event, Event::Duplicate { .. })), 0);
     assert_eq!(after.count(|event| matches!(event, Event::EndToEnd { .. } | Event::Overdue { .. })), 0);
 }
 
 #[test]
-fn a_trace_seen_shortly_before_a_restart_still_rides_along_in_looks_by_id() {
+fn a_trace_seen_shortly_before_a_restart_stays_in_the_recently_seen_list() {
     let mut before = World::new();
     before.put(canary(1));
-    before.look(TABLE, t(5), vec![seen(canary(1), Stamp::None, t(5), "a")]);
-    let riders_after = |at| {
+    before.poll(TABLE, t(5), vec![seen(canary(1), Stamp::None, t(5), "a")]);
+    let recently_seen_after = |at| {
         let mut after = World::new();
         after.tracker.restore(before.tracker.all().into_iter().map(|(trace, _)| (*trace).clone()), at);
-        after.tracker.wanted(after.tracker.topology.source_of(ACME, TABLE)).riders.len()
+        after.tracker.wanted(after.tracker.topology.source_of(ACME, TABLE)).recently_seen.len()
     };
-    assert_eq!(riders_after(t(10)), 1);
-    assert_eq!(riders_after(t(70)), 0);
+    assert_eq!(recently_seen_after(t(10)), 1);
+    assert_eq!(recently_seen_after(t(70)), 0);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_store_that_can_be_read_only_later_adds_to_what_is_known() {
     let mut after = World::new();
     after.put(canary(2));
     after.put(canary(3));
-    after.look(STREAM, t(1), vec![seen(canary(2), Stamp::Millis(ms(300)), t(1), "a")]);
+    after.poll(STREAM, t(1), vec![seen(canary(2), Stamp::Millis(ms(300)), t(1), "a")]);
     after.tracker.restore(saved, t(5));
     assert_eq!(after.tracker.in_flight(), 3);
     assert!(after.tracker.trace(canary(2).trace).unwrap().arrival(STREAM).is_some());
@@ -118,7 +118,7 @@ fn a_canary_of_which_nobody_knows_whether_it_was_ever_put_is_unobserved_not_lost
         before.tracker.take_unsaved().iter().map(|(trace, _)| (**trace).clone()).collect();
     let mut after = World::new();
     after.tracker.restore(saved, t(5));
-    after.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    after.empty_poll_except_at(&[], t(GIVE_UP + 1));
     after.apply(Input::Tick, t(GIVE_UP + GRACE));
     assert_eq!(after.outcome(canary(1)), Some(Outcome::Unobserved));
 }
@@ -139,7 +139,7 @@ fn a_trace_that_is_forgotten_as_soon_as_it_is_finished_is_still_for_the_store() 
     w.tracker.settings.remember = 0;
     w.put(canary(1));
     for (stage, copy) in [(STREAM, "a"), (ARCHIVE, "b"), (TRANSIT, "c"), (TABLE, "d")] {
-        w.look(stage, t(2), vec![seen(canary(1), Stamp::None, t(2), copy)]);
+        w.poll(stage, t(2), vec![seen(canary(1), Stamp::None, t(2), copy)]);
     }
     assert_eq!(w.tracker.trace(canary(1).trace), None);
     let unsaved = w.tracker.take_unsaved();
@@ -152,7 +152,7 @@ fn a_trace_that_is_closed_after_its_outcome_is_for_the_store_again() {
     let mut w = World::new();
     w.put(canary(1));
     for (stage, copy) in [(STREAM, "a"), (TRANSIT, "c"), (TABLE, "d")] {
-        w.look(stage, t(2), vec![seen(canary(1), Stamp::None, t(2), copy)]);
+        w.poll(stage, t(2), vec![seen(canary(1), Stamp::None, t(2), copy)]);
     }
     assert!(matches!(w.tracker.take_unsaved().as_slice(), [(_, false)]));
     w.apply(Input::Tick, t(GIVE_UP + GRACE));
@@ -183,7 +183,7 @@ fn a_trace_that_is_taken_over_past_its_time_can_still_be_delivered() {
     let mut w = after(&before, t(OVER + 1_000));
     w.apply(Input::Tick, t(OVER + 1_001));
     assert_eq!(w.tracker.in_flight(), 1);
-    w.look(TABLE, t(OVER + 1_005), vec![seen(canary(1), Stamp::Millis(t(9)), t(OVER + 1_005), "c")]);
+    w.poll(TABLE, t(OVER + 1_005), vec![seen(canary(1), Stamp::Millis(t(9)), t(OVER + 1_005), "c")]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
 }
 
@@ -192,8 +192,8 @@ fn a_trace_that_is_taken_over_past_its_time_can_still_be_proven_lost() {
     let mut before = World::new();
     before.put(canary(1));
     let mut w = after(&before, t(OVER + 1_000));
-    w.look_in_vain_but_at(&[], t(OVER + 1_005));
-    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(Stretch::one(STREAM))));
+    w.empty_poll_except_at(&[], t(OVER + 1_005));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(HopRange::one(STREAM))));
 }
 
 #[test]
@@ -224,10 +224,10 @@ fn a_trace_that_is_taken_over_in_time_is_waited_for_as_long_as_any_other() {
 fn a_canary_that_is_adopted_shortly_before_its_time_is_over_is_given_the_grace_as_well() {
     let mut w = World::new();
     w.tracker.began = t(OVER - 2);
-    w.look(STREAM, t(OVER - 1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(OVER - 1), "a")]);
+    w.poll(STREAM, t(OVER - 1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(OVER - 1), "a")]);
     w.apply(Input::Tick, t(OVER));
     assert_eq!(w.outcome(canary(1)), None);
-    w.look(TABLE, t(OVER + 5), vec![seen(canary(1), Stamp::Millis(t(9)), t(OVER + 5), "c")]);
+    w.poll(TABLE, t(OVER + 5), vec![seen(canary(1), Stamp::Millis(t(9)), t(OVER + 5), "c")]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
 }
 
@@ -238,37 +238,37 @@ fn a_restart_makes_no_doubt_of_a_loss_whose_put_is_answered_a_second_time() {
     let mut after = after(&before, t(GIVE_UP - 5));
     // Without the restart every source but the table's is blind by now, and this look alone decides.
     for w in [&mut before, &mut after] {
-        w.look(TABLE, t(GIVE_UP + 1), vec![]);
+        w.poll(TABLE, t(GIVE_UP + 1), vec![]);
         let result = PutResult::Ambiguous { doubled: false };
         w.apply(Input::Put { trace: canary(1).trace, result }, t(GIVE_UP + 2));
         w.apply(Input::Tick, t(GIVE_UP + GRACE + 1));
     }
-    let lost = Outcome::Lost(Stretch { first: STREAM, last: TABLE });
+    let lost = Outcome::Lost(HopRange { first: STREAM, last: TABLE });
     assert_eq!(before.outcome(canary(1)), Some(lost.clone()));
     assert_eq!(after.outcome(canary(1)), Some(lost));
 }
 
 #[test]
-fn what_was_over_before_a_restart_is_not_looked_for_again() {
+fn what_was_over_before_a_restart_is_not_wanted_again() {
     let refused = PutResult::Refused { reason: "no".into() };
     let mut before = World::new();
     before.apply(Input::Planned { tag: canary(1) }, t(0));
     before.apply(Input::Put { trace: canary(1).trace, result: refused }, t(1));
     before.put(canary(2));
-    before.look(DEAD, t(2), vec![seen(canary(2), Stamp::Seconds(t(1)), t(2), "dlq/1")]);
+    before.poll(DEAD, t(2), vec![seen(canary(2), Stamp::Seconds(t(1)), t(2), "dlq/1")]);
     before.put(canary(3));
     for (stage, copy) in [(STREAM, "a"), (ARCHIVE, "b"), (TRANSIT, "c"), (TABLE, "d")] {
-        before.look(stage, t(3), vec![seen(canary(3), Stamp::None, t(3), copy)]);
+        before.poll(stage, t(3), vec![seen(canary(3), Stamp::None, t(3), copy)]);
     }
-    assert_eq!(looked_for(&before), []);
-    assert_eq!(looked_for(&after(&before, t(4))), []);
+    assert_eq!(wanted_at(&before), []);
+    assert_eq!(wanted_at(&after(&before, t(4))), []);
 }
 
 #[test]
 fn what_was_judged_of_a_trace_that_was_over_before_a_restart_stays() {
     let mut before = World::new();
     before.put(canary(1));
-    before.look_in_vain_but_at(&[], t(GIVE_UP + 1));
+    before.empty_poll_except_at(&[], t(GIVE_UP + 1));
     let w = after(&before, t(GIVE_UP + 2));
     let said = |w: &World| {
         let trace = w.tracker.trace(canary(1).trace).unwrap();
@@ -283,26 +283,26 @@ fn what_was_judged_of_a_trace_that_was_over_before_a_restart_stays() {
 fn an_arrival_that_was_seen_before_a_restart_is_judged_as_it_was_seen() {
     let mut before = World::new();
     before.put(canary(1));
-    before.look(TRANSIT, t(9), vec![]);
-    before.look(TRANSIT, t(12), vec![seen(canary(1), Stamp::None, t(12), "b")]);
+    before.poll(TRANSIT, t(9), vec![]);
+    before.poll(TRANSIT, t(12), vec![seen(canary(1), Stamp::None, t(12), "b")]);
     let mut w = after(&before, t(13));
     // The target of the hop lies within the interval, but nobody was blind.
-    w.look(STREAM, t(14), vec![seen(canary(1), Stamp::Millis(ms(300)), t(14), "a")]);
+    w.poll(STREAM, t(14), vec![seen(canary(1), Stamp::Millis(ms(300)), t(14), "a")]);
     let hop = w.tracker.trace(canary(1).trace).unwrap().visit(TRANSIT).hop;
     assert!(matches!(hop, Hop::Measured { was_overdue: false, .. }), "{hop:?}");
 }
 
 #[test]
-fn a_loss_of_long_ago_does_not_ride_along_after_a_restart() {
+fn an_old_loss_is_not_wanted_after_a_restart() {
     let mut before = World::new();
     before.put(canary(1));
-    before.look_in_vain_but_at(&[], t(GIVE_UP + 1));
-    let riders = |at| {
+    before.empty_poll_except_at(&[], t(GIVE_UP + 1));
+    let recently_seen = |at| {
         let w = after(&before, at);
-        w.tracker.wanted(w.tracker.topology.source_of(ACME, TABLE)).riders.len()
+        w.tracker.wanted(w.tracker.topology.source_of(ACME, TABLE)).recently_seen.len()
     };
-    assert_eq!(riders(t(GIVE_UP + 5)), 1);
-    assert_eq!(riders(t(GIVE_UP + 1 + GIVE_UP + 1)), 0);
+    assert_eq!(recently_seen(t(GIVE_UP + 5)), 1);
+    assert_eq!(recently_seen(t(GIVE_UP + 1 + GIVE_UP + 1)), 0);
 }
 
 /// What a clock that was set leaves behind: canary 1 is on its way to the end, canary 2 is delivered and not archived yet.
@@ -311,8 +311,8 @@ fn abandoned() -> (World, Vec<Trace>) {
     w.put(canary(1));
     w.put(canary(2));
     let both = |copy| [1, 2].map(|n| seen(canary(n), Stamp::Millis(ms(300)), t(1), copy)).into();
-    w.look(STREAM, t(1), both("a"));
-    w.look(TABLE, t(2), vec![seen(canary(2), Stamp::None, t(2), "c")]);
+    w.poll(STREAM, t(1), both("a"));
+    w.poll(TABLE, t(2), vec![seen(canary(2), Stamp::None, t(2), "c")]);
     let events = w.tracker.abandon(t(3));
     assert_eq!(
         events,
@@ -344,9 +344,9 @@ fn after_the_clock_was_set_forward_or_back_nothing_is_lost_or_measured_across_it
         assert_eq!(after.tracker.in_flight(), 0);
         for (stage, later) in [(ARCHIVE, 5), (TRANSIT, 6), (TABLE, 9)] {
             let at = now + s(later);
-            after.look(stage, at, vec![]);
+            after.poll(stage, at, vec![]);
             let copies = [1, 2].map(|n| seen(canary(n), Stamp::Millis(at), at + s(1), "late"));
-            after.look(stage, at + s(1), copies.into());
+            after.poll(stage, at + s(1), copies.into());
         }
         after.apply(Input::Tick, now + s(2 * (GIVE_UP + GRACE)));
         assert_eq!(after.outcome(canary(1)), Some(Outcome::Unobserved));
@@ -363,7 +363,7 @@ fn after_the_clock_was_set_forward_or_back_nothing_is_lost_or_measured_across_it
             )
         };
         assert_eq!(after.events.iter().find(measured), None);
-        let found = |event: &Event| matches!(event, Event::LateArrival { .. } | Event::FoundAfterAll { .. });
+        let found = |event: &Event| matches!(event, Event::LateArrival { .. } | Event::LateDiscovery { .. });
         assert_eq!(after.count(found), 1);
     }
 }
@@ -373,8 +373,8 @@ fn what_our_clock_differs_from_the_systems_is_added_to_the_allowance_of_a_stage(
     let mut w = World::new();
     w.apply(Input::ClockCompared(Duration::from_millis(400)), t(0));
     w.put(canary(1));
-    w.look(STREAM, t(2), vec![]);
-    w.look(STREAM, t(9), vec![seen(canary(1), Stamp::Millis(t(5)), t(9), "1")]);
+    w.poll(STREAM, t(2), vec![]);
+    w.poll(STREAM, t(9), vec![seen(canary(1), Stamp::Millis(t(5)), t(9), "1")]);
     let width = w.tracker.trace(canary(1).trace).unwrap().arrival(STREAM).unwrap().width();
     assert_eq!(width, Duration::from_millis(1 + 2 * (50 + 400)));
 }
@@ -383,8 +383,8 @@ fn what_our_clock_differs_from_the_systems_is_added_to_the_allowance_of_a_stage(
 fn a_hop_that_was_overdue_before_a_restart_is_inherited_whether_the_trace_is_over_or_not() {
     let mut before = World::new();
     before.put(canary(1));
-    before.look(STREAM, t(9), vec![]);
-    before.look(TABLE, t(10), vec![seen(canary(1), Stamp::None, t(10), "c")]);
+    before.poll(STREAM, t(9), vec![]);
+    before.poll(TABLE, t(10), vec![seen(canary(1), Stamp::None, t(10), "c")]);
     let hop = |w: &World| w.tracker.trace(canary(1).trace).unwrap().visit(STREAM).hop;
     assert_eq!(hop(&before), Hop::Overdue);
     // What a restart makes of a trace is not saved, so the next one finds it as it was.

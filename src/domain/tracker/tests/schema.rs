@@ -38,7 +38,7 @@ fn restarted(mut w: World, now: u64) -> World {
 }
 
 #[test]
-fn a_drift_from_the_first_look_is_told_when_it_changes_and_when_it_is_over() {
+fn a_drift_since_the_first_poll_is_reported_when_it_changes_and_when_it_is_over() {
     let mut w = World::new();
     assert_eq!(read(&mut w, &["id"], 1), [learned(&["id"])]);
     assert_eq!(view(&w, 1).since, None);

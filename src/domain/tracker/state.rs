@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::schema::SchemaBook;
+use super::schema::SchemaState;
 use super::snapshot::Drifted;
-use crate::domain::sighting::{Reading, Trouble, WantedTrace};
+use crate::domain::sighting::{FailureKind, ReadStats, WantedTrace};
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Capabilities;
 
 /// What is known of a source.
 #[derive(Debug, Default)]
-pub(super) struct SourceBook {
+pub(super) struct SourceState {
     /// Polls tell presence only: none has a watermark, and each that is answered reached all there is to reach.
     presence_only: bool,
     /// When the last such poll began.
@@ -25,7 +25,7 @@ pub(super) struct SourceBook {
     /// Since when something has been waiting without a break.
     waiting_since: Option<Timestamp>,
     /// Seen or given up a short while ago, and until when they ride along.
-    pub(super) riders: VecDeque<(Timestamp, WantedTrace)>,
+    pub(super) recently_seen: VecDeque<(Timestamp, WantedTrace)>,
     pub(super) watermark: Option<Timestamp>,
     pub(super) last_answer: Option<Timestamp>,
     pub(super) failing: Option<Failing>,
@@ -33,26 +33,26 @@ pub(super) struct SourceBook {
     pub(super) behind: Option<Duration>,
     /// `None` until its schema was read.
     pub(super) drifted: Option<Drifted>,
-    pub(super) schema: SchemaBook,
+    pub(super) schema: SchemaState,
 }
 
 /// A row of failed looks.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Failing {
     pub(super) since: Timestamp,
-    pub(super) looks: u64,
-    pub(super) trouble: Trouble,
+    pub(super) polls: u64,
+    pub(super) kind: FailureKind,
     pub(super) detail: Arc<str>,
 }
 
 /// Whether a source went blind or came back.
-pub(super) enum Sight {
+pub(super) enum VisibilityChange {
     Unchanged,
     WentBlind(Arc<str>),
     SawAgain(Duration),
 }
 
-impl SourceBook {
+impl SourceState {
     pub(super) fn new(capabilities: Capabilities) -> Self {
         Self { presence_only: !capabilities.absence, ..Self::default() }
     }
@@ -64,21 +64,21 @@ impl SourceBook {
     }
 
     /// A trace need not be looked for any more, but may ride along.
-    pub(super) fn seen(&mut self, id: TraceId, rider: Option<(Timestamp, WantedTrace)>) {
+    pub(super) fn seen(&mut self, id: TraceId, recent: Option<(Timestamp, WantedTrace)>) {
         self.waiting.remove(&id);
         self.since_revision.remove(&id);
         if self.waiting.is_empty() {
             self.waiting_since = None;
         }
-        if let Some((until, rider)) = rider {
+        if let Some((until, recent)) = recent {
             // One that was given up may ride along already.
-            self.riders.retain(|(_, known)| known.tag.trace != id);
-            self.riders.push_back((until, rider));
+            self.recently_seen.retain(|(_, known)| known.tag.trace != id);
+            self.recently_seen.push_back((until, recent));
         }
     }
 
-    pub(super) fn forget_riders(&mut self, now: Timestamp) {
-        self.riders.retain(|(until, _)| *until > now);
+    pub(super) fn forget_recently_seen(&mut self, now: Timestamp) {
+        self.recently_seen.retain(|(until, _)| *until > now);
     }
 
     /// The waiting traces that were in the wanted list of this revision.
@@ -90,12 +90,12 @@ impl SourceBook {
         &mut self,
         started: Timestamp,
         watermark: Option<Timestamp>,
-        reading: &Reading,
+        stats: &ReadStats,
         now: Timestamp,
     ) {
         self.watermark = self.watermark.max(watermark);
         self.last_answer = Some(now);
-        self.behind = reading.behind;
+        self.behind = stats.behind;
         match watermark {
             Some(_) => self.failing = None,
             None if self.presence_only => {
@@ -104,22 +104,22 @@ impl SourceBook {
             }
             None => {
                 let detail = "it answers, but the end of what it holds was not reached";
-                self.fail(Trouble::OverBudget, detail.into(), started);
+                self.fail(FailureKind::OverBudget, detail.into(), started);
             }
         }
     }
 
-    pub(super) fn failed(&mut self, trouble: Trouble, detail: Arc<str>, now: Timestamp) {
-        self.fail(trouble, detail, now);
+    pub(super) fn failed(&mut self, kind: FailureKind, detail: Arc<str>, now: Timestamp) {
+        self.fail(kind, detail, now);
     }
 
-    fn fail(&mut self, trouble: Trouble, detail: Arc<str>, at: Timestamp) {
-        let (since, looks) = self.failing.as_ref().map_or((at, 0), |before| (before.since, before.looks));
-        self.failing = Some(Failing { since, looks: looks + 1, trouble, detail });
+    fn fail(&mut self, kind: FailureKind, detail: Arc<str>, at: Timestamp) {
+        let (since, polls) = self.failing.as_ref().map_or((at, 0), |before| (before.since, before.polls));
+        self.failing = Some(Failing { since, polls: polls + 1, kind, detail });
     }
 
     /// Whether its last look did not get through.
-    pub(super) fn is_in_trouble(&self) -> bool {
+    pub(super) fn is_failing(&self) -> bool {
         self.failing.is_some() || self.blind_since.is_some()
     }
 
@@ -129,29 +129,29 @@ impl SourceBook {
     }
 
     /// Up to when the source can be vouched for, for the traces that wait now.
-    fn vouched(&self) -> Option<Timestamp> {
+    fn covered_until(&self) -> Option<Timestamp> {
         self.waiting_since.map(|since| self.read_until().map_or(since, |mark| mark.max(since)))
     }
 
     /// When the source will be blind if nothing happens.
     pub(super) fn blind_at(&self, blind_after: Duration) -> Option<Timestamp> {
-        self.vouched().filter(|_| self.blind_since.is_none()).map(|mark| mark + blind_after)
+        self.covered_until().filter(|_| self.blind_since.is_none()).map(|mark| mark + blind_after)
     }
 
-    pub(super) fn turn_blind_or_see(&mut self, blind_after: Duration, now: Timestamp) -> Sight {
+    pub(super) fn update_visibility(&mut self, blind_after: Duration, now: Timestamp) -> VisibilityChange {
         match self.blind_since {
             None if self.blind_at(blind_after).is_some_and(|at| at <= now) => {
-                self.blind_since = self.vouched();
-                Sight::WentBlind(self.reason())
+                self.blind_since = self.covered_until();
+                VisibilityChange::WentBlind(self.reason())
             }
             Some(since)
                 if self.failing.is_none()
                     && self.read_until().is_some_and(|mark| mark + blind_after > now) =>
             {
                 self.blind_since = None;
-                Sight::SawAgain(now.since(since))
+                VisibilityChange::SawAgain(now.since(since))
             }
-            None | Some(_) => Sight::Unchanged,
+            None | Some(_) => VisibilityChange::Unchanged,
         }
     }
 
@@ -166,7 +166,7 @@ impl SourceBook {
 
 /// What is known of a tenant's injection.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct TenantBook {
+pub(super) struct TenantState {
     pub(super) planned_at: Option<Timestamp>,
     pub(super) accepted_at: Option<Timestamp>,
     /// Since when nothing was accepted any more, and why.
@@ -175,7 +175,7 @@ pub(super) struct TenantBook {
     pub(super) missed_at: Option<Timestamp>,
 }
 
-impl TenantBook {
+impl TenantState {
     pub(super) fn accepted(&mut self, now: Timestamp) {
         self.accepted_at = Some(now);
         self.refusing = None;

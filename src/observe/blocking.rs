@@ -13,7 +13,7 @@ use tokio::task::block_in_place;
 const WORTH_IT: usize = 1 << 10;
 
 /// Does work on so many bytes without holding up other tasks.
-pub(super) fn aside<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+pub(super) fn run_blocking<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     // A runtime of one thread, as in tests and benchmarks, has nobody to hand over to.
     let others = || Handle::try_current().is_ok_and(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread);
     if bytes >= WORTH_IT && others() { block_in_place(work) } else { work() }
@@ -36,7 +36,7 @@ mod tests {
         let mut tasks = JoinSet::new();
         let (begin, ran) = (begun.clone(), other_ran.clone());
         tasks.spawn(async move {
-            aside(WORTH_IT, || {
+            run_blocking(WORTH_IT, || {
                 begin.store(true, Ordering::Release);
                 let until = Instant::now() + Duration::from_secs(30);
                 while !ran.load(Ordering::Acquire) && Instant::now() < until {
@@ -57,11 +57,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_runtime_of_one_thread_does_it_itself() {
-        assert_eq!(aside(usize::MAX, || 7), 7);
+        assert_eq!(run_blocking(usize::MAX, || 7), 7);
     }
 
     #[test]
     fn without_a_runtime_it_is_done_at_once() {
-        assert_eq!(aside(usize::MAX, || 7), 7);
+        assert_eq!(run_blocking(usize::MAX, || 7), 7);
     }
 }

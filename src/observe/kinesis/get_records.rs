@@ -10,14 +10,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::Position;
-use super::share::Pages;
-use crate::domain::sighting::Trouble;
+use super::read_budget::Pages;
+use crate::domain::sighting::FailureKind;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::observe::ObserveError;
 use crate::observe::failure::explain;
 
 /// One call of GetRecords, and of GetShardIterator before it where that is needed.
-pub(super) struct Ask {
+pub(super) struct GetRecords {
     pub(super) client: Client,
     pub(super) stream: String,
     pub(super) limit: i32,
@@ -30,7 +30,7 @@ pub(super) struct Ask {
     pub(super) clock: WallClock,
 }
 
-pub(super) struct Answer {
+pub(super) struct Page {
     pub(super) shard: String,
     /// The iterator that is still good.
     pub(super) iterator: Option<String>,
@@ -49,12 +49,12 @@ pub(super) enum Refusal {
     Failed(ObserveError),
 }
 
-impl Ask {
-    pub(super) async fn send(mut self) -> Answer {
+impl GetRecords {
+    pub(super) async fn send(mut self) -> Page {
         tokio::time::sleep_until(self.not_before).await;
         let room = self.pages.room().await;
         let page = self.page().await;
-        Answer { ended: self.clock.now(), shard: self.shard, iterator: self.iterator, page, _room: room }
+        Page { ended: self.clock.now(), shard: self.shard, iterator: self.iterator, page, _room: room }
     }
 
     async fn page(&mut self) -> Result<GetRecordsOutput, Refusal> {
@@ -66,9 +66,9 @@ impl Ask {
             };
             self.iterator = Some(iterator.clone());
             let arn = is_arn(&self.stream).then(|| self.stream.clone());
-            let asked =
+            let requested =
                 self.client.get_records().shard_iterator(iterator).set_stream_arn(arn).limit(self.limit);
-            let error = match asked.send().await {
+            let error = match requested.send().await {
                 Ok(page) => return Ok(page),
                 Err(error) => error,
             };
@@ -112,7 +112,7 @@ impl Ask {
         match request.send().await {
             Ok(answer) => answer.shard_iterator.ok_or_else(|| {
                 let words = format!("{words}: an answer without an iterator");
-                Refusal::Failed(ObserveError::new(Trouble::Garbled, words))
+                Refusal::Failed(ObserveError::new(FailureKind::Garbled, words))
             }),
             Err(error) => Err(self.refusal(&words, &error)),
         }

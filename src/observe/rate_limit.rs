@@ -12,12 +12,12 @@ use tokio::time::Instant;
 
 /// Turns at the calls of one account; clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Turns {
+pub struct RateLimit {
     // A mutex, because it is a fair queue by itself: whoever holds it waits out the pause after the turn before.
     next: Arc<Mutex<Option<Instant>>>,
 }
 
-impl Turns {
+impl RateLimit {
     /// Waits for a turn. The next one is given out `pause` later at the earliest.
     pub async fn take(&self, pause: Duration) {
         let mut next = self.next.lock().await;
@@ -34,7 +34,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn turns_are_a_pause_apart_whoever_takes_them() {
-        let (start, turns) = (Instant::now(), Turns::default());
+        let (start, turns) = (Instant::now(), RateLimit::default());
         let other = turns.clone();
         let pause = Duration::from_millis(500);
         let third = tokio::time::timeout(Duration::from_millis(700), async {

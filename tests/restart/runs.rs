@@ -20,21 +20,21 @@ use super::support::page::Source;
 
 /// Of a source that all tenants share.
 const SHARED: &str = "shared";
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const POLL_EVERY: Duration = Duration::from_millis(200);
 
 /// The lives of one probe, in their order.
 #[derive(Default)]
-pub struct Lives(Vec<Life>);
+pub struct Runs(Vec<Run>);
 
 /// From the start of a process to its end.
-pub struct Life {
+pub struct Run {
     began: Timestamp,
     ended: Timestamp,
     said: Vec<Said>,
     /// Its counters when they were last asked for.
     counted: Option<Metrics>,
     /// The sources at which a look has failed.
-    in_trouble: BTreeSet<Key>,
+    failing: BTreeSet<Key>,
 }
 
 /// A source: its stage and its owner.
@@ -52,9 +52,9 @@ struct Said {
     read_up_to: BTreeMap<Key, Timestamp>,
 }
 
-impl Lives {
-    pub fn add(&mut self, life: Life) {
-        self.0.push(life);
+impl Runs {
+    pub fn add(&mut self, run: Run) {
+        self.0.push(run);
     }
 
     /// Whether the page said before `until` that a tenant's source had been read beyond `mark`.
@@ -76,22 +76,22 @@ impl Lives {
 
     fn marks(&self, stage: &str, tenant: &str) -> impl Iterator<Item = (Timestamp, Timestamp)> {
         let keys = keys(stage, tenant);
-        let said = self.0.iter().flat_map(|life| &life.said);
+        let said = self.0.iter().flat_map(|run| &run.said);
         said.filter_map(move |said| Some((said.at, *keys.iter().find_map(|key| said.read_up_to.get(key))?)))
     }
 
     /// Whether a look at a tenant's source failed in any life that was up between two instants. Where one failed, the
     /// probe need not wait for another.
-    pub fn in_trouble(&self, stage: &str, tenant: &str, from: Timestamp, to: Timestamp) -> bool {
-        let mut up = self.0.iter().filter(|life| life.began < to && from < life.ended);
-        up.any(|life| keys(stage, tenant).iter().any(|key| life.in_trouble.contains(key)))
+    pub fn failing(&self, stage: &str, tenant: &str, from: Timestamp, to: Timestamp) -> bool {
+        let mut up = self.0.iter().filter(|run| run.began < to && from < run.ended);
+        up.any(|run| keys(stage, tenant).iter().any(|key| run.failing.contains(key)))
     }
 
     /// Fails if any trace was counted by two lives in a latency histogram or for the objective.
     pub fn counted_each_once(&self, kept: &BTreeMap<TraceId, Trace>, map: &Topology) {
         let counted = |name: &str, labels: &[(&str, &str)], traces: usize| {
-            let lives = self.0.iter().filter_map(|life| life.counted.as_ref());
-            let sum: f64 = lives.map(|counted| counted.sum(name, labels)).sum();
+            let runs = self.0.iter().filter_map(|run| run.counted.as_ref());
+            let sum: f64 = runs.map(|counted| counted.sum(name, labels)).sum();
             assert!(sum <= traces as f64, "{sum} of {name} {labels:?} were counted for {traces} traces");
         };
         for tenant in map.tenant_ids() {
@@ -109,7 +109,7 @@ impl Lives {
                     Hop::Measured { .. } | Hop::Overdue | Hop::Missing | Hop::Inherited => true,
                     Hop::Open | Hop::Unjudged | Hop::Inverted | Hop::Skipped => false,
                 };
-                let labels = [("tenant", name), ("hop", &*map.stage(hop).name)];
+                let labels = [("tenant", name), ("stage", &*map.stage(hop).name)];
                 counted("traceprobe_hop_latency_seconds_count", &labels, of_tenant().filter(made).count());
             }
         }
@@ -117,14 +117,14 @@ impl Lives {
 
     /// The life in which a canary was planned.
     pub fn of(&self, planned_at: Timestamp) -> Option<usize> {
-        self.0.iter().position(|life| life.began <= planned_at && planned_at <= life.ended)
+        self.0.iter().position(|run| run.began <= planned_at && planned_at <= run.ended)
     }
 }
 
-impl Life {
+impl Run {
     pub fn begin() -> Self {
         let now = now();
-        Self { began: now, ended: now, said: Vec::new(), counted: None, in_trouble: BTreeSet::new() }
+        Self { began: now, ended: now, said: Vec::new(), counted: None, failing: BTreeSet::new() }
     }
 
     pub fn end(&mut self) {
@@ -135,7 +135,7 @@ impl Life {
     pub async fn listen(&mut self, client: &Client) -> Infallible {
         loop {
             self.ask(client).await;
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_EVERY).await;
         }
     }
 
@@ -148,18 +148,18 @@ impl Life {
             if read == map.sources().len() && counted >= ended as f64 {
                 return;
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_EVERY).await;
         }
     }
 
     /// Asks once for everything.
     pub async fn ask(&mut self, client: &Client) {
-        let Some((recent, counted)) = client.look().await else { return };
+        let Some((recent, counted)) = client.poll().await else { return };
         for Source { stage, owner, .. } in &recent.sources {
-            let labels = [("stage", &**stage), ("tenant", &**owner), ("result", "ok")];
-            let looks = |labels| counted.sum("traceprobe_observer_sweeps_total", labels);
-            if looks(&labels[..2]) > looks(&labels) {
-                self.in_trouble.insert((stage.clone(), owner.clone()));
+            let labels = [("stage", &**stage), ("owner", &**owner), ("result", "ok")];
+            let polls = |labels| counted.sum("traceprobe_observer_polls_total", labels);
+            if polls(&labels[..2]) > polls(&labels) {
+                self.failing.insert((stage.clone(), owner.clone()));
             }
         }
         // A disk that gives no answer in time stops nothing, and nothing is promised of it.

@@ -10,39 +10,39 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::ObserveError;
-use crate::domain::sighting::{Sighting, Trouble, Wanted};
+use crate::domain::sighting::{FailureKind, Sighting, Wanted};
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 
 /// What was left out at one source. Of several parts only the one that arrived last counts: a trace that can be in any
 /// of the others can be in that one, too.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Unread(Option<Part>);
+pub(super) struct Unreadable(Option<Part>);
 
 #[derive(Clone, Debug)]
 struct Part {
     /// By our own clock at the latest.
     arrived_by: Timestamp,
-    trouble: Trouble,
+    kind: FailureKind,
     words: Arc<str>,
 }
 
-impl Unread {
+impl Unreadable {
     /// Notes what was left out for a limit, in words such as `the record 17 of stream logs-acme`, and by when it had
     /// arrived.
     pub(super) fn note(&mut self, arrived_by: Timestamp, words: impl FnOnce() -> String) {
         let words = || format!("{} was read in part only, for a limit of the probe's", words());
-        self.add(arrived_by, Trouble::OverBudget, words);
+        self.add(arrived_by, FailureKind::OverBudget, words);
     }
 
     /// Notes what was refused to us, and by when it had arrived.
     pub(super) fn refused(&mut self, arrived_by: Timestamp, refusal: &ObserveError) {
-        self.add(arrived_by, refusal.trouble, || refusal.detail.to_string());
+        self.add(arrived_by, refusal.kind, || refusal.detail.to_string());
     }
 
-    fn add(&mut self, arrived_by: Timestamp, trouble: Trouble, words: impl FnOnce() -> String) {
+    fn add(&mut self, arrived_by: Timestamp, kind: FailureKind, words: impl FnOnce() -> String) {
         if self.0.as_ref().is_none_or(|part| part.arrived_by < arrived_by) {
-            self.0 = Some(Part { arrived_by, trouble, words: words().into() });
+            self.0 = Some(Part { arrived_by, kind, words: words().into() });
         }
     }
 
@@ -60,7 +60,7 @@ impl Unread {
     ) -> Result<Option<Timestamp>, ObserveError> {
         match self.matters(wanted, found) {
             None => Ok(watermark),
-            Some(unread) if found.is_empty() => Err(unread),
+            Some(unreadable) if found.is_empty() => Err(unreadable),
             Some(_) => Ok(None),
         }
     }
@@ -75,7 +75,7 @@ impl Unread {
                 "{}; a canary may lie in what was not read, so those planned before {} are not called absent",
                 part.words, part.arrived_by
             );
-            ObserveError::new(part.trouble, words)
+            ObserveError::new(part.kind, words)
         })
     }
 }

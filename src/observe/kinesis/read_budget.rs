@@ -1,8 +1,8 @@
-//! Our share of a shard, and of the process's memory.
+//! Our budget of a shard, and of the process's memory.
 //!
 //! A shard gives all its readers together five answers and 2 MiB a second; an answer of 10 MiB is paid off by all of
 //! them, for up to five seconds (Kinesis API reference, GetRecords). The pipeline's own consumer is one of them. So each
-//! shard is asked once a second at most, for as many records as our share of a second probably is, and when they turn
+//! shard is requested once a second at most, for as many records as our budget of a second probably is, and when they turn
 //! out to be more, not again before they are paid for. It holds across looks, however long or often they are.
 
 use std::sync::Arc;
@@ -20,28 +20,28 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// are far smaller.
 const UNKNOWN: u64 = 100;
 
-/// What one shard was asked for and has given.
+/// What one shard was requested for and has given.
 #[derive(Debug, Default)]
-pub(super) struct Share {
+pub(super) struct ReadBudget {
     last: Option<Instant>,
     next: Option<Instant>,
     /// Of the last answer with any, in bytes, at least 1.
     bytes_a_record: Option<u64>,
 }
 
-impl Share {
-    /// Whether it may be asked now, or so soon that a look that is in step stays in step.
+impl ReadBudget {
+    /// Whether it may be requested now, or so soon that a look that is in step stays in step.
     pub(super) fn is_due(&self) -> bool {
         self.is_due_within(PATIENCE)
     }
 
-    /// Whether it may be asked after such a wait at the latest.
+    /// Whether it may be requested after such a wait at the latest.
     pub(super) fn is_due_within(&self, wait: Duration) -> bool {
         self.next.is_none_or(|next| next <= Instant::now() + wait)
     }
 
     /// Takes the next turn, and says when it comes.
-    pub(super) fn take_turn(&mut self) -> Instant {
+    pub(super) fn take_slot(&mut self) -> Instant {
         let now = Instant::now();
         let at = self.next.map_or(now, |next| next.max(now));
         self.last = Some(at);
@@ -50,12 +50,12 @@ impl Share {
     }
 
     /// Gives the last turn back: a call that failed brought nothing to pay for, and the loop waits after failures. A look
-    /// that asked nobody meanwhile would pass for one that was answered.
-    pub(super) fn give_back(&mut self) {
+    /// that requested nobody meanwhile would progress for one that was answered.
+    pub(super) fn refund(&mut self) {
         self.next = None;
     }
 
-    /// How many records probably make up our share of a second, at most `most`.
+    /// How many records probably make up our budget of a second, at most `most`.
     pub(super) fn limit(&self, most: i32, bytes_a_second: u64) -> i32 {
         let records = self.bytes_a_record.map_or(UNKNOWN, |bytes| bytes_a_second / bytes);
         i32::try_from(records).unwrap_or(i32::MAX).clamp(1, most.max(1))
@@ -71,12 +71,12 @@ impl Share {
     }
 }
 
-/// Room for answers of GetRecords in memory, of all streams of a process; clones share it.
+/// Room for answers of GetRecords in memory, of all streams of a process; clones budget it.
 #[derive(Clone, Debug)]
 pub struct Pages(Arc<Semaphore>);
 
 impl Pages {
-    /// Answers at a time. An answer has as many bytes as our share of a second, and 10 MiB when records have suddenly
+    /// Answers at a time. An answer has as many bytes as our budget of a second, and 10 MiB when records have suddenly
     /// become larger; as it arrives, in base64, a third more.
     const MOST: usize = 16;
 
@@ -100,16 +100,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_shard_is_asked_once_a_second_at_most() {
         let start = Instant::now();
-        let mut share = Share::default();
-        assert_eq!(share.take_turn(), start);
-        assert!(!share.is_due() && share.is_due_within(GAP));
+        let mut budget = ReadBudget::default();
+        assert_eq!(budget.take_slot(), start);
+        assert!(!budget.is_due() && budget.is_due_within(GAP));
         tokio::time::advance(Duration::from_millis(900)).await;
-        assert!(share.is_due());
-        assert_eq!(share.take_turn(), start + GAP);
-        assert!(!share.is_due_within(GAP));
+        assert!(budget.is_due());
+        assert_eq!(budget.take_slot(), start + GAP);
+        assert!(!budget.is_due_within(GAP));
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(
-            share.take_turn(),
+            budget.take_slot(),
             start + Duration::from_millis(10_900),
             "what was not used is not saved up"
         );
@@ -118,27 +118,27 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_paid_for_before_the_next_one_is_asked_for() {
         let start = Instant::now();
-        let mut share = Share::default();
-        share.take_turn();
-        share.charge(10, 5_000, 1_000);
-        assert!(!share.is_due());
+        let mut budget = ReadBudget::default();
+        budget.take_slot();
+        budget.charge(10, 5_000, 1_000);
+        assert!(!budget.is_due());
         tokio::time::advance(Duration::from_secs(4)).await;
-        assert!(!share.is_due() && share.is_due_within(GAP));
-        assert_eq!(share.take_turn(), start + Duration::from_secs(5));
-        share.charge(10, 0, 1_000);
-        assert_eq!(share.take_turn(), start + Duration::from_secs(6));
+        assert!(!budget.is_due() && budget.is_due_within(GAP));
+        assert_eq!(budget.take_slot(), start + Duration::from_secs(5));
+        budget.charge(10, 0, 1_000);
+        assert_eq!(budget.take_slot(), start + Duration::from_secs(6));
     }
 
     #[test]
     fn as_many_records_are_asked_for_as_the_share_of_a_second_is() {
-        let mut share = Share::default();
-        assert_eq!(share.limit(10_000, 512 << 10), 100);
-        share.charge(100, 100 << 10, 512 << 10);
-        assert_eq!(share.limit(10_000, 512 << 10), 512);
-        assert_eq!(share.limit(300, 512 << 10), 300);
-        share.charge(0, 0, 512 << 10);
-        assert_eq!(share.limit(10_000, 512 << 10), 512, "an empty answer says nothing of sizes");
-        share.charge(1, 1 << 20, 512 << 10);
-        assert_eq!(share.limit(10_000, 512 << 10), 1);
+        let mut budget = ReadBudget::default();
+        assert_eq!(budget.limit(10_000, 512 << 10), 100);
+        budget.charge(100, 100 << 10, 512 << 10);
+        assert_eq!(budget.limit(10_000, 512 << 10), 512);
+        assert_eq!(budget.limit(300, 512 << 10), 300);
+        budget.charge(0, 0, 512 << 10);
+        assert_eq!(budget.limit(10_000, 512 << 10), 512, "an empty answer says nothing of sizes");
+        budget.charge(1, 1 << 20, 512 << 10);
+        assert_eq!(budget.limit(10_000, 512 << 10), 1);
     }
 }

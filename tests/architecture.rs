@@ -115,7 +115,7 @@ fn a_kind_is_one_folder_that_does_not_know_the_others() {
 }
 
 #[test]
-fn only_the_list_of_folders_asks_which_kind_a_stage_is() {
+fn only_the_list_of_folders_matches_on_the_kind() {
     let mut faults = BTreeSet::new();
     for file in rust_files(Path::new("src")) {
         let listed = file.ends_with("domain/kind.rs") || file.ends_with("observe/mod.rs");

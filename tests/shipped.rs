@@ -101,7 +101,7 @@ fn the_task_outlives_the_daemons_own_stop() {
 }
 
 #[test]
-fn tasks_that_share_a_name_never_run_at_the_same_time() {
+fn tasks_of_one_name_never_run_at_the_same_time() {
     let json =
         |path| -> serde_json::Value { serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap() };
     let task = json("config/ecs/task-definition.json");

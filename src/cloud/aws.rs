@@ -270,12 +270,12 @@ mod tests {
     const DENIED: &str = r#"<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>
         <Code>AccessDenied</Code><Message>not authorized to perform sts:AssumeRole</Message></Error></ErrorResponse>"#;
 
-    type Asked = Arc<Mutex<Vec<(String, String)>>>;
+    type Requests = Arc<Mutex<Vec<(String, String)>>>;
 
     /// AWS, as far as these tests go: STS answers as given, all else with nothing. Keeps URLs and bodies.
-    async fn aws(sts: (u16, &'static str)) -> (Aws, Asked) {
-        let asked = Asked::default();
-        let log = asked.clone();
+    async fn aws(sts: (u16, &'static str)) -> (Aws, Requests) {
+        let requests = Requests::default();
+        let log = requests.clone();
         let http = infallible_client_fn(move |request: http::Request<SdkBody>| {
             let body = request.body().bytes().unwrap_or_default();
             let body = String::from_utf8_lossy(body).into_owned();
@@ -293,7 +293,7 @@ mod tests {
         let mut aws = Aws::with_http_client(settings, Calls::default(), http).await;
         let own = Credentials::new("AKIA", "s", None, None, "test");
         aws.base = aws.base.to_builder().credentials_provider(SharedCredentialsProvider::new(own)).build();
-        (aws, asked)
+        (aws, requests)
     }
 
     fn role() -> Role {
@@ -307,16 +307,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_clients_of_a_role_share_one_assume_role_in_whatever_region() {
-        let (aws, asked) = aws((200, GRANTED)).await;
+    async fn all_clients_of_a_role_use_one_assume_role_in_whatever_region() {
+        let (aws, requests) = aws((200, GRANTED)).await;
         for region in ["eu-central-1", "us-east-1"] {
             let account = Account { region: region.into(), role: Some(role()) };
             aws.logs(&account).describe_log_groups().send().await.ok();
             kinesis(&aws, &account).list_shards().stream_name("s").send().await.ok();
         }
-        let asked = asked.lock().unwrap();
-        let assumed: Vec<_> = asked.iter().filter(|(_, body)| body.contains("AssumeRole")).collect();
-        assert_eq!((asked.len(), assumed.len()), (5, 1), "{asked:?}");
+        let requests = requests.lock().unwrap();
+        let assumed: Vec<_> = requests.iter().filter(|(_, body)| body.contains("AssumeRole")).collect();
+        assert_eq!((requests.len(), assumed.len()), (5, 1), "{requests:?}");
         assert!(assumed[0].1.contains("ExternalId=ext-1"), "{assumed:?}");
         assert!(assumed[0].1.contains("RoleSessionName=traceprobe"));
         let counted = aws.calls().snapshot();
@@ -325,11 +325,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_denied_role_is_counted_at_sts_and_tried_once() {
-        let (aws, asked) = aws((403, DENIED)).await;
+        let (aws, requests) = aws((403, DENIED)).await;
         let account = Account { region: "eu-central-1".into(), role: Some(role()) };
         let error = aws.logs(&account).describe_log_groups().send().await.unwrap_err();
         assert!(matches!(error, aws_sdk_cloudwatchlogs::error::SdkError::DispatchFailure(_)), "{error:?}");
-        assert_eq!(asked.lock().unwrap().len(), 1);
+        assert_eq!(requests.lock().unwrap().len(), 1);
         assert_eq!(
             aws.calls().snapshot(),
             [("sts", "AssumeRole".to_owned(), CallResult::Failed(FailureKind::Denied), 1)]
@@ -338,12 +338,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_endpoint_of_a_service_wins_over_that_of_all() {
-        let (aws, asked) = aws((200, GRANTED)).await;
+        let (aws, requests) = aws((200, GRANTED)).await;
         let account = Account::in_region("eu-central-1");
         kinesis(&aws, &account).list_shards().stream_name("s").send().await.ok();
         aws.logs(&account).describe_log_groups().send().await.ok();
-        let asked = asked.lock().unwrap();
-        assert_eq!(asked[0].0, "http://127.0.0.1:2/");
-        assert!(asked[1].0.starts_with("http://127.0.0.1:1/base"), "{}", asked[1].0);
+        let requests = requests.lock().unwrap();
+        assert_eq!(requests[0].0, "http://127.0.0.1:2/");
+        assert!(requests[1].0.starts_with("http://127.0.0.1:1/base"), "{}", requests[1].0);
     }
 }

@@ -344,7 +344,7 @@ fn stages_are_sorted_so_that_parents_come_first() {
 }
 
 #[test]
-fn equal_sources_are_merged_and_a_share_that_hides_leaks_is_noted() {
+fn equal_sources_are_merged_and_sharing_that_hides_leaks_is_noted() {
     let config = good(&[]);
     let table = config.sources.last().unwrap();
     assert_eq!(table.tenants, [TenantId(0), TenantId(1)]);

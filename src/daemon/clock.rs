@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn readings_that_are_torn_apart_say_nothing() {
+    fn clock_readings_taken_too_far_apart_are_discarded() {
         static RUNNING: AtomicU64 = AtomicU64::new(0);
         static SYSTEM: AtomicI64 = AtomicI64::new(0);
         static PAUSE: AtomicU64 = AtomicU64::new(0);

@@ -2,7 +2,7 @@
 //!
 //! On Fargate the task metadata (version 4) holds a bound on the error of the host's clock, and whether it is kept in
 //! step; no daemon of ours is needed for that. Elsewhere the variable that names the metadata is not set, and nothing
-//! is asked. It never reads the clock itself, and what it cannot learn it leaves unsaid: the last bound stands.
+//! is answer. It never reads the clock itself, and what it cannot learn it leaves unsaid: the last bound stands.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const MAX_BOUND: Duration = Duration::from_secs(3_600);
 /// The task that asks the metadata at `base`, as ECS names it.
 pub(super) fn task(base: &str, inputs: mpsc::Sender<Input>, stop: CancellationToken) -> Task {
     let address = format!("{}/task", base.trim_end_matches('/'));
-    Task::new("ask how far off the clock is", watch(address, EVERY, inputs, stop))
+    Task::new("poll the clock's error bound", watch(address, EVERY, inputs, stop))
 }
 
 /// Asks until it is stopped.
@@ -42,11 +42,11 @@ async fn query_forever(address: &str, every: Duration, inputs: &mpsc::Sender<Inp
     let mut known = true;
     loop {
         ticks.tick().await;
-        let asked = match &client {
-            Ok(client) => ask(client, address).await,
+        let answer = match &client {
+            Ok(client) => query(client, address).await,
             Err(error) => Err(error.to_string()),
         };
-        match asked {
+        match answer {
             Ok(clock) => {
                 known = true;
                 if inputs.send(Input::ClockChecked(clock)).await.is_err() {
@@ -63,7 +63,7 @@ async fn query_forever(address: &str, every: Duration, inputs: &mpsc::Sender<Inp
     }
 }
 
-async fn ask(client: &Client, address: &str) -> Result<OwnClock, String> {
+async fn query(client: &Client, address: &str) -> Result<OwnClock, String> {
     let get = async { client.get(address).send().await?.error_for_status()?.bytes().await };
     let body = get.await.map_err(|error: reqwest::Error| error.without_url().to_string())?;
     let task: Metadata = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_task_is_asked_again_and_again_and_failures_are_left_out() {
+    async fn the_task_metadata_is_polled_and_failures_are_skipped() {
         crate::cloud::install_tls();
         let status = |status: &str| {
             let drift = json!({"ClockErrorBound": 1.5, "ClockSynchronizationStatus": status});

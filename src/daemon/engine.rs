@@ -4,7 +4,7 @@
 //! events to the metrics and the log, tells each source's loop what to look for, and publishes a snapshot that the page
 //! reads. Nothing in here waits for a client.
 //!
-//! The store is written ahead. One turn takes every input that is ready, commits what changed, and only then counts,
+//! The store is written ahead. One round takes every input that is ready, commits what changed, and only then counts,
 //! sends and shows it: a canary is on disk before it can be put, and an outcome before it is counted, so a restart
 //! neither forgets the one nor counts the other again.
 
@@ -37,7 +37,7 @@ const WORTH_TELLING: Duration = Duration::from_millis(10);
 /// How late a canary may leave without being counted as missed. Its latency counts from the plan all the same.
 const TOLERANCE: Duration = Duration::from_secs(2);
 
-/// Most inputs that one turn takes before it commits. More would hold up the departures of a busy probe for longer than
+/// Most inputs that one round takes before it commits. More would hold up the departures of a busy probe for longer than
 /// a commit takes.
 const GROUP: usize = 256;
 
@@ -94,9 +94,9 @@ pub enum End {
     ClockStepped(Offset),
 }
 
-/// What a turn has decided, to be carried out once it is on disk.
+/// What a round has decided, to be carried out once it is on disk.
 #[derive(Default)]
-struct Turn {
+struct Round {
     events: Vec<(Event, Timestamp)>,
     outbound: Vec<(mpsc::OwnedPermit<CanaryLine>, CanaryLine)>,
 }
@@ -124,11 +124,11 @@ impl Engine {
             }
             let wake = self.next_wake(now, drain_until, publish_at, &stop).await;
             let now = self.clock.now();
-            let mut turn = Turn::default();
+            let mut round = Round::default();
             match wake {
-                Wake::Input(input) => self.apply(input, now, &mut turn),
-                Wake::Put(report) => self.put_reported(report, now, &mut turn),
-                Wake::Time => self.apply(Input::Tick, now, &mut turn),
+                Wake::Input(input) => self.apply(input, now, &mut round),
+                Wake::Put(report) => self.put_reported(report, now, &mut round),
+                Wake::Time => self.apply(Input::Tick, now, &mut round),
                 Wake::Stop => {
                     // Dropping the lanes also closes the injectors' queues: what is in them still leaves.
                     self.lanes.clear();
@@ -136,11 +136,11 @@ impl Engine {
                     log_events::stopping(self.tracker.in_flight(), self.stop_grace);
                 }
             }
-            self.take_what_is_ready(&mut turn);
+            self.take_what_is_ready(&mut round);
             let now = self.clock.now();
-            self.inject_what_is_due(now, &mut turn);
-            self.commit(&mut turn).await;
-            self.carry_out(turn);
+            self.inject_what_is_due(now, &mut round);
+            self.commit(&mut round).await;
+            self.carry_out(round);
             self.tell_the_sources();
             if now.since(published) >= PUBLISH_EVERY {
                 match self.clock.check() {
@@ -172,7 +172,7 @@ impl Engine {
         let now = self.clock.now();
         log_events::clock_stepped(by, self.tracker.in_flight());
         let events = self.tracker.abandon(now);
-        self.commit(&mut Turn::default()).await;
+        self.commit(&mut Round::default()).await;
         events.iter().for_each(|event| self.metrics.record(event, now));
         self.publish(now);
         self.store.close().await;
@@ -210,24 +210,24 @@ impl Engine {
         }
     }
 
-    fn take_what_is_ready(&mut self, turn: &mut Turn) {
+    fn take_what_is_ready(&mut self, round: &mut Round) {
         for _ in 1..GROUP {
             if let Ok(report) = self.puts.try_recv() {
-                self.put_reported(report, self.clock.now(), turn);
+                self.put_reported(report, self.clock.now(), round);
             } else if let Ok(input) = self.inputs.try_recv() {
-                self.apply(input, self.clock.now(), turn);
+                self.apply(input, self.clock.now(), round);
             } else {
                 break;
             }
         }
     }
 
-    fn apply(&mut self, input: Input, now: Timestamp, turn: &mut Turn) {
-        turn.events.extend(self.tracker.apply(input, now).into_iter().map(|event| (event, now)));
+    fn apply(&mut self, input: Input, now: Timestamp, round: &mut Round) {
+        round.events.extend(self.tracker.apply(input, now).into_iter().map(|event| (event, now)));
     }
 
     /// Returns when what changed is on disk, or when the disk has had its chance.
-    async fn commit(&mut self, turn: &mut Turn) {
+    async fn commit(&mut self, round: &mut Round) {
         let tracker = &mut self.tracker;
         let changes = Changes {
             traces: tracker.take_unsaved(),
@@ -247,42 +247,42 @@ impl Engine {
                 tracker.restore(loaded.traces, now);
                 tracker.restore_violations(loaded.violations);
                 let events = tracker.restore_schemas(&loaded.schemas, now);
-                turn.events.extend(events.into_iter().map(|event| (event, now)));
+                round.events.extend(events.into_iter().map(|event| (event, now)));
             }
         }
     }
 
-    fn carry_out(&self, turn: Turn) {
-        for (event, at) in &turn.events {
+    fn carry_out(&self, round: Round) {
+        for (event, at) in &round.events {
             self.metrics.record(event, *at);
             log_events::write(event, &self.topology);
         }
-        for (place, canary) in turn.outbound {
+        for (place, canary) in round.outbound {
             place.send(canary);
         }
     }
 
-    fn put_reported(&mut self, report: Report, now: Timestamp, turn: &mut Turn) {
+    fn put_reported(&mut self, report: Report, now: Timestamp, round: &mut Round) {
         for put in report.puts {
             self.metrics.put(put.tenant, put.took, put.bytes);
         }
         for (trace, result) in report.results {
-            self.apply(Input::Put { trace, result }, now, turn);
+            self.apply(Input::Put { trace, result }, now, round);
         }
     }
 
-    fn inject_what_is_due(&mut self, now: Timestamp, turn: &mut Turn) {
+    fn inject_what_is_due(&mut self, now: Timestamp, round: &mut Round) {
         let tenants = self.topology.tenant_ids();
         for (tenant, at) in tenants.zip(0..self.lanes.len()) {
             let due = self.lanes[at].schedule.take_due(now);
             if due.missed > 0 {
-                self.apply(Input::Missed { tenant, count: due.missed }, now, turn);
+                self.apply(Input::Missed { tenant, count: due.missed }, now, round);
             }
             for (number, planned_at) in due.planned {
                 let sizes = &self.lanes[at].sizes;
                 let size = usize::try_from(number).unwrap_or(0) % sizes.len().max(1);
                 let size = sizes.get(size).copied().unwrap_or_default();
-                self.inject(tenant, planned_at, size, now, turn);
+                self.inject(tenant, planned_at, size, now, round);
             }
         }
     }
@@ -293,7 +293,7 @@ impl Engine {
         planned_at: Timestamp,
         size: u32,
         now: Timestamp,
-        turn: &mut Turn,
+        round: &mut Round,
     ) {
         let spec = self.topology.tenant(tenant);
         let trace = TraceId::new(planned_at, (self.random)());
@@ -302,16 +302,16 @@ impl Engine {
         // The tracker knows the canary before anyone can send it, so that no echo overtakes the registration.
         let events = self.tracker.apply(Input::Planned { tag }, now);
         let planned = events.iter().any(|event| matches!(event, Event::Planned { .. }));
-        turn.events.extend(events.into_iter().map(|event| (event, now)));
+        round.events.extend(events.into_iter().map(|event| (event, now)));
         if !planned {
             return;
         }
         // Its place in the queue is taken now, so that what becomes of it is settled before the commit.
         match self.lanes[usize::from(tenant.0)].outbound.clone().try_reserve_owned() {
-            Ok(place) => turn.outbound.push((place, CanaryLine { trace, tenant, planned_at, line })),
+            Ok(place) => round.outbound.push((place, CanaryLine { trace, tenant, planned_at, line })),
             Err(_) => {
                 let reason = "the probe's own queue to the log group is full: earlier puts hang".into();
-                self.apply(Input::Put { trace, result: PutResult::Refused { reason } }, now, turn);
+                self.apply(Input::Put { trace, result: PutResult::Refused { reason } }, now, round);
             }
         }
     }

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_a_scrape_where_none_is_to_be_expected() {
+    async fn the_stop_does_not_wait_for_a_scrape_where_none_is_expected() {
         assert_eq!(waits(&scraped_every(15, 0).await, s(60)).await, s(0));
         assert_eq!(waits(&scraped_every(15, 1).await, s(60)).await, s(0));
         let long_ago = scraped_every(15, 2).await;

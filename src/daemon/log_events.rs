@@ -195,15 +195,11 @@ pub fn store_loaded(loaded: &Loaded) {
     for (tenant, traces) in &loaded.unknown_tenants {
         warn!(
             tenant,
-            traces,
-            "the store holds {traces} traces of {tenant}, which is no longer configured: left there"
+            traces, "the store holds {traces} traces of {tenant}, which is no longer configured: left there"
         );
     }
     for stage in &loaded.dropped_stages {
-        warn!(
-            stage,
-            "traces in the store were at {stage}, which is no longer configured: dropped"
-        );
+        warn!(stage, "traces in the store were at {stage}, which is no longer configured: dropped");
     }
     let unreadable = loaded.unreadable;
     if unreadable > 0 {
@@ -236,8 +232,8 @@ pub fn clock_unknown(reason: &str) {
 }
 
 /// Logs that a damaged store made way for a fresh one.
-pub fn store_quarantined(aside: &Quarantined) {
-    let (path, damage) = (aside.path.display(), &aside.damage);
+pub fn store_quarantined(store: &Quarantined) {
+    let (path, damage) = (store.path.display(), &store.damage);
     error!(%path, %damage, "the store was damaged: it was moved to {path}, and a new one was started");
 }
 

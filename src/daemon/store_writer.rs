@@ -420,8 +420,8 @@ fn work(
 }
 
 fn opened(opened: Opened) -> Store {
-    if let Some(aside) = &opened.quarantine {
-        log_events::store_quarantined(aside);
+    if let Some(quarantined) = &opened.quarantine {
+        log_events::store_quarantined(quarantined);
     }
     opened.store
 }

@@ -46,16 +46,16 @@ impl Sample {
         self.len() == 0
     }
 
-    /// The quantiles for shares between 0 and 1; `None` for an empty sample.
-    pub fn quantiles<const N: usize>(&mut self, shares: [f64; N]) -> Option<[Quantile; N]> {
+    /// The quantiles at levels between 0 and 1; `None` for an empty sample.
+    pub fn quantiles<const N: usize>(&mut self, levels: [f64; N]) -> Option<[Quantile; N]> {
         if self.is_empty() {
             return None;
         }
         self.arrived.sort_unstable();
         self.missing.sort_unstable();
         let longest = self.arrived.last().copied().unwrap_or_default();
-        Some(shares.map(|share| {
-            let rank = rank(share, self.len());
+        Some(levels.map(|level| {
+            let rank = rank(level, self.len());
             match self.arrived.get(rank) {
                 Some(latency) => Quantile::Exactly(*latency),
                 // What is missing took longer than its age; and by convention longer than all that arrived.
@@ -72,8 +72,8 @@ impl Sample {
     clippy::cast_sign_loss,
     reason = "a sample has far fewer than 2^52 members, and the product is not negative"
 )]
-fn rank(share: f64, len: usize) -> usize {
-    ((share * len as f64).ceil() as usize).clamp(1, len) - 1
+fn rank(level: f64, len: usize) -> usize {
+    ((level * len as f64).ceil() as usize).clamp(1, len) - 1
 }
 
 #[cfg(test)]

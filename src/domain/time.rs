@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn intervals_that_only_touch_share_an_instant() {
+    fn intervals_that_only_touch_have_one_instant_in_common() {
         let a = Interval::new(t(1), t(2));
         assert_eq!(a.intersect(Interval::new(t(2), t(3))), Some(Interval::exactly(t(2))));
         assert_eq!(a.intersect(Interval::new(t(3), t(4))), None);

@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn tenants_share_a_source_or_have_their_own() {
+    fn a_source_is_shared_or_owned_by_one_tenant() {
         let map = topology();
         assert_ne!(map.source_of(ACME, STREAM), map.source_of(GLOBEX, STREAM));
         assert_eq!(map.source_of(ACME, TABLE), map.source_of(GLOBEX, TABLE));

@@ -460,7 +460,7 @@ impl Tracker {
             None if !self.topology.stage(stage).capabilities.absence => {}
             None => self.mark_unobserved(source),
             Some(watermark) => {
-                for id in self.sources[source.0 as usize].asked_for(poll.revision) {
+                for id in self.sources[source.0 as usize].requested_in(poll.revision) {
                     if let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) {
                         let visit = &mut trace.stages[usize::from(stage.0)];
                         visit.absent_until = visit.absent_until.max(Some(watermark));

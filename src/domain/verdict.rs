@@ -201,7 +201,7 @@ impl Condition {
     }
 
     /// The share of the canaries that it concerns, in millionths, where only some are.
-    fn share(&self) -> usize {
+    fn affected_millionths(&self) -> usize {
         match self {
             Self::Losing { lost, of, .. } => lost.saturating_mul(1_000_000) / (*of).max(1),
             Self::Leaking { .. }
@@ -236,7 +236,12 @@ pub fn verdicts(snapshot: &Snapshot, criteria: &Criteria) -> Vec<Verdict> {
     let map = &snapshot.topology;
     let mut verdicts: Vec<_> = map.tenant_ids().map(|tenant| verdict(snapshot, criteria, tenant)).collect();
     verdicts.sort_by_cached_key(|Verdict { tenant, condition, since, .. }| {
-        (condition.rank(), Reverse(condition.share()), Reverse(*since), map.tenant(*tenant).name.clone())
+        (
+            condition.rank(),
+            Reverse(condition.affected_millionths()),
+            Reverse(*since),
+            map.tenant(*tenant).name.clone(),
+        )
     });
     verdicts
 }

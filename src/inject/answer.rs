@@ -102,11 +102,11 @@ fn never_will_be(failure: &Failure) -> bool {
     match (&failure.code, failure.status) {
         // AssumeRole was answered with an error of its own. A busy or broken STS may do it later.
         (Some(_), status) => {
-            let passes = matches!(
+            let may_pass = matches!(
                 failure.kind,
                 FailureKind::Throttled | FailureKind::Timeout | FailureKind::Unreachable
             );
-            !passes && status.is_none_or(|status| status < 500)
+            !may_pass && status.is_none_or(|status| status < 500)
         }
         // A gateway before STS.
         (None, Some(_)) => false,

@@ -15,10 +15,10 @@ impl From<Failure> for ObserveError {
     }
 }
 
-/// What became of `asked`, such as `GetRecords on stream logs-acme`.
-pub fn explain<E>(asked: &str, error: &SdkError<E>) -> ObserveError
+/// What became of `call`, such as `GetRecords on stream logs-acme`.
+pub fn explain<E>(call: &str, error: &SdkError<E>) -> ObserveError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    Failure::of_aws(error).calling(asked).into()
+    Failure::of_aws(error).calling(call).into()
 }

@@ -156,8 +156,8 @@ async fn poll_forever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wall
                     }
                 }
                 let delay = backoff.next_backoff().unwrap_or(Rhythm::MAX_BACKOFF);
-                let asked = error.retry_after.unwrap_or_default().min(Rhythm::MAX_RETRY_AFTER);
-                let delay = asked.max(delay);
+                let retry_after = error.retry_after.unwrap_or_default().min(Rhythm::MAX_RETRY_AFTER);
+                let delay = retry_after.max(delay);
                 let ObserveError { kind, detail, .. } = error;
                 (Input::PollFailed { source: ends.source, kind, detail }, delay)
             }
@@ -225,7 +225,7 @@ mod tests {
         Fine,
         Incomplete,
         Fails,
-        AsksForPause(Duration),
+        RetryAfter(Duration),
         Hangs,
     }
 
@@ -252,7 +252,7 @@ mod tests {
                 Answer::Fine => Ok(Poll { watermark: Some(now), ..incomplete(wanted, now) }),
                 Answer::Incomplete => Ok(incomplete(wanted, now)),
                 Answer::Fails => Err(ObserveError::new(FailureKind::Error, "scripted")),
-                Answer::AsksForPause(pause) => {
+                Answer::RetryAfter(pause) => {
                     let error = ObserveError::new(FailureKind::Throttled, "scripted");
                     Err(ObserveError { retry_after: Some(pause), ..error })
                 }
@@ -361,11 +361,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_source_is_left_alone_as_it_asks_but_no_longer_than_a_minute() {
-        let patient =
-            |nth| if nth == 1 { Answer::AsksForPause(Duration::from_secs(40)) } else { Answer::Fine };
+    async fn retry_after_is_honoured_up_to_a_minute() {
+        let patient = |nth| if nth == 1 { Answer::RetryAfter(Duration::from_secs(40)) } else { Answer::Fine };
         assert_eq!(polls_during(65, wanted(1, 1), patient).await.0, [0, 40, 50, 60]);
-        let deaf = |nth| if nth == 1 { Answer::AsksForPause(Duration::MAX) } else { Answer::Fine };
+        let deaf = |nth| if nth == 1 { Answer::RetryAfter(Duration::MAX) } else { Answer::Fine };
         assert_eq!(polls_during(75, wanted(1, 1), deaf).await.0, [0, 60, 70]);
     }
 

@@ -1,7 +1,7 @@
 //! Turns at calls that many readers, ours and others, share a quota of.
 //!
 //! A quota that counts all calls of an account is spent by each reader a little, and none of them sees the others. So
-//! our own take turns, at a pace that leaves a share to everybody else. It must never be a queue of work: whoever is
+//! our own take limit, at a pace that leaves a share to everybody else. It must never be a queue of work: whoever is
 //! dropped while it waits costs nobody a turn.
 
 use std::sync::Arc;
@@ -33,14 +33,14 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn turns_are_a_pause_apart_whoever_takes_them() {
-        let (start, turns) = (Instant::now(), RateLimit::default());
-        let other = turns.clone();
+    async fn calls_are_a_pause_apart_whoever_makes_them() {
+        let (start, limit) = (Instant::now(), RateLimit::default());
+        let other = limit.clone();
         let pause = Duration::from_millis(500);
         let third = tokio::time::timeout(Duration::from_millis(700), async {
-            turns.take(pause).await;
+            limit.take(pause).await;
             other.take(pause).await;
-            turns.take(pause).await;
+            limit.take(pause).await;
         });
         assert!(third.await.is_err());
         assert_eq!(start.elapsed(), Duration::from_millis(700));

@@ -1,4 +1,4 @@
-//! What could not be read at a source that else can be, and as long as that matters.
+//! What could not be read at a source that else can be, and as long as that withholds.
 //!
 //! Limits on the size and depth of what is decoded keep a bomb from ending the probe, and a single object may be denied to
 //! us. But a canary may lie in the part that was left out, so none that was planned before that part arrived is proven
@@ -58,7 +58,7 @@ impl Unreadable {
         wanted: &Wanted,
         found: &[Sighting],
     ) -> Result<Option<Timestamp>, ObserveError> {
-        match self.matters(wanted, found) {
+        match self.withholds(wanted, found) {
             None => Ok(watermark),
             Some(unreadable) if found.is_empty() => Err(unreadable),
             Some(_) => Ok(None),
@@ -66,7 +66,7 @@ impl Unreadable {
     }
 
     /// Why a look that found `found` proves nothing; `None` when all who could lie in what was left out are found.
-    fn matters(&self, wanted: &Wanted, found: &[Sighting]) -> Option<ObserveError> {
+    fn withholds(&self, wanted: &Wanted, found: &[Sighting]) -> Option<ObserveError> {
         let part = self.0.as_ref()?;
         let found: HashSet<TraceId> = found.iter().map(|sighting| sighting.tag.trace).collect();
         let mut missing = wanted.waiting.iter().filter(|trace| !found.contains(&trace.tag.trace));

@@ -230,9 +230,9 @@ impl Store {
             Err(StoreError::Corrupt(damage)) => damage,
             other => return other.map(|store| Opened { store, quarantine: None }),
         };
-        let aside = quarantine(path, now)?;
+        let moved_to = quarantine(path, now)?;
         let store = Self::try_open(path, topology)?;
-        Ok(Opened { store, quarantine: Some(Quarantined { path: aside, damage }) })
+        Ok(Opened { store, quarantine: Some(Quarantined { path: moved_to, damage }) })
     }
 
     fn try_open(path: &Path, topology: Arc<Topology>) -> Result<Self, StoreError> {

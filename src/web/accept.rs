@@ -58,7 +58,7 @@ mod tests {
     const SCRAPE: [&str; 2] = ["text/plain", "application/openmetrics-text"];
 
     #[test]
-    fn a_browser_gets_the_page_and_a_program_that_asks_gets_json() {
+    fn a_browser_gets_the_page_and_a_program_gets_json_on_request() {
         let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
         assert_eq!(best(Some(browser), &PAGE), "text/html");
         assert_eq!(best(Some("application/json"), &PAGE), "application/json");

@@ -256,7 +256,7 @@ impl VerdictJson {
         let also = view.also.iter().map(|also| Also {
             condition: also.key,
             place: also.place.clone(),
-            text: also.matter.clone(),
+            text: also.summary.clone(),
         });
         Self {
             condition: view.worst.key,

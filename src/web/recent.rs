@@ -55,7 +55,7 @@ struct VerdictLine {
     link: String,
     place: Option<String>,
     since: Option<(String, String)>,
-    matter: String,
+    summary: String,
     runbook: Option<String>,
     also: Vec<String>,
 }
@@ -226,9 +226,9 @@ impl VerdictLine {
             link: filter.link("tenant", &verdict.tenant),
             place: worst.place.clone(),
             since: verdict.since.map(|at| since(at, now)),
-            matter: worst.matter.clone(),
+            summary: worst.summary.clone(),
             runbook: verdict.runbook.clone(),
-            also: verdict.also.iter().map(|also| format!("{}: {}", also.what, also.matter)).collect(),
+            also: verdict.also.iter().map(|also| format!("{}: {}", also.what, also.summary)).collect(),
         }
     }
 }

@@ -69,7 +69,7 @@ mod tests {
     use crate::domain::verdict::Condition;
 
     #[test]
-    fn every_condition_that_asks_for_a_deed_has_a_chapter_that_is_there() {
+    fn every_condition_that_needs_action_has_a_runbook_chapter() {
         let page = render(TEXT);
         let (stage, hop) = (StageId(0), HopRange { first: StageId(0), last: StageId(0) });
         let conditions = [
@@ -100,7 +100,7 @@ mod tests {
                 Some(anchor) => page.contains(&format!("id=\"{anchor}\"")),
                 None => link.starts_with("https://"),
             };
-            assert!(there, "{link} leads nowhere");
+            assert!(there, "{link} leads missing");
         }
     }
 

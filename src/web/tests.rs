@@ -21,7 +21,7 @@ struct Answer {
     body: String,
 }
 
-async fn ask(app: &App, method: &str, path: &str, accept: &str) -> Answer {
+async fn request(app: &App, method: &str, path: &str, accept: &str) -> Answer {
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -35,13 +35,13 @@ async fn ask(app: &App, method: &str, path: &str, accept: &str) -> Answer {
 }
 
 async fn page(app: &App, path: &str) -> String {
-    let answer = ask(app, "GET", path, "text/html").await;
+    let answer = request(app, "GET", path, "text/html").await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     answer.body
 }
 
 async fn json(app: &App, path: &str) -> serde_json::Value {
-    let answer = ask(app, "GET", path, "application/json").await;
+    let answer = request(app, "GET", path, "application/json").await;
     serde_json::from_str(&answer.body).unwrap()
 }
 
@@ -242,21 +242,21 @@ async fn what_comes_from_outside_is_escaped() {
     }
     let refused = page(&app, "/traces/recent?outcome=refused").await;
     assert!(refused.contains("&#60;script&#62;alert"), "{refused}");
-    let wrong = ask(&app, "GET", "/traces/recent?tenant=%3Cscript%3E", "text/html").await;
+    let wrong = request(&app, "GET", "/traces/recent?tenant=%3Cscript%3E", "text/html").await;
     assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
     assert!(!wrong.body.contains("<script>"));
     // The link to a tenant's traces survives its name.
     let link = format!("/traces/recent?tenant={}", filter::percent_encoded(EVIL));
-    assert_eq!(ask(&app, "GET", &link, "text/html").await.status, StatusCode::OK);
+    assert_eq!(request(&app, "GET", &link, "text/html").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn a_question_that_makes_no_sense_is_refused_in_words() {
     let app = app(after(1, healthy));
-    let answer = ask(&app, "GET", "/traces/recent?limit=lots", "text/html").await;
+    let answer = request(&app, "GET", "/traces/recent?limit=lots", "text/html").await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert!(answer.body.contains("must be a whole number from 1 to 1000"));
-    let answer = ask(&app, "GET", "/traces/recent?outcome=gone", "application/json").await;
+    let answer = request(&app, "GET", "/traces/recent?outcome=gone", "application/json").await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert!(answer.body.starts_with("{\"error\":\"`outcome=gone`: must be one of"), "{}", answer.body);
 }
@@ -272,7 +272,7 @@ async fn an_id_is_taken_in_every_form_that_people_paste() {
         assert!(page(&app, &format!("/traces/{form}")).await.contains(&id), "{form}");
     }
     for wrong in ["12", "%7B%7D", "urn:uuid:x", "é"] {
-        let answer = ask(&app, "GET", &format!("/traces/{wrong}"), "text/html").await;
+        let answer = request(&app, "GET", &format!("/traces/{wrong}"), "text/html").await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{wrong}");
     }
 }
@@ -280,7 +280,7 @@ async fn an_id_is_taken_in_every_form_that_people_paste() {
 #[tokio::test]
 async fn an_unknown_trace_is_answered_with_where_else_to_search() {
     let app = app(after(2, healthy));
-    let answer = ask(&app, "GET", "/traces/01a2011db07470008c6c15cb9469fd2e", "application/json").await;
+    let answer = request(&app, "GET", "/traces/01a2011db07470008c6c15cb9469fd2e", "application/json").await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
     insta::assert_snapshot!(answer.body);
 }
@@ -288,10 +288,10 @@ async fn an_unknown_trace_is_answered_with_where_else_to_search() {
 #[tokio::test]
 async fn health_is_that_of_the_probe_and_not_of_the_pipeline() {
     let stuck = app(after(38, stuck));
-    assert_eq!(ask(&stuck, "GET", "/healthz", "*/*").await.status, StatusCode::OK);
+    assert_eq!(request(&stuck, "GET", "/healthz", "*/*").await.status, StatusCode::OK);
     let later = stuck.snapshot.borrow().at + Duration::from_secs(95);
     let stale = App { clock: WallClock::new(move || later), ..stuck };
-    let answer = ask(&stale, "GET", "/healthz", "*/*").await;
+    let answer = request(&stale, "GET", "/healthz", "*/*").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.body, "the engine has published nothing for 1 min 35 s\n");
     assert!(
@@ -302,11 +302,11 @@ async fn health_is_that_of_the_probe_and_not_of_the_pipeline() {
 #[tokio::test]
 async fn readiness_names_what_is_missing() {
     let app = app(after(0, healthy));
-    let answer = ask(&app, "GET", "/readyz", "*/*").await;
+    let answer = request(&app, "GET", "/readyz", "*/*").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.body, "`bigquery` has not been read yet\n");
     let ready = App { ready: Arc::new(|| Ok(())), ..app };
-    assert_eq!(ask(&ready, "GET", "/readyz", "*/*").await.status, StatusCode::OK);
+    assert_eq!(request(&ready, "GET", "/readyz", "*/*").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -320,13 +320,13 @@ async fn a_store_that_cannot_be_written_is_said_first() {
 }
 
 #[tokio::test]
-async fn a_scrape_comes_in_the_format_that_was_asked_for() {
+async fn a_scrape_comes_in_the_requested_format() {
     let app = app(after(0, healthy));
     let accept = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3";
     for (accept, format) in
         [(accept, Format::OpenMetrics), ("text/plain", Format::Text), ("*/*", Format::Text)]
     {
-        let answer = ask(&app, "GET", "/metrics", accept).await;
+        let answer = request(&app, "GET", "/metrics", accept).await;
         assert_eq!(answer.headers[header::CONTENT_TYPE], format.content_type());
         assert_eq!(answer.body, format!("# {format:?}\nup 1\n"));
     }
@@ -338,7 +338,7 @@ async fn every_answer_is_fresh_and_may_run_nothing_foreign() {
     for path in
         ["/", "/traces/recent", "/traces/nonsense", "/nowhere", "/healthz", "/runbook", "/config", "/metrics"]
     {
-        let answer = ask(&app, "GET", path, "text/html").await;
+        let answer = request(&app, "GET", path, "text/html").await;
         assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store", "{path}");
         assert_eq!(answer.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
         assert_eq!(answer.headers[header::CONTENT_SECURITY_POLICY], POLICY, "{path}");
@@ -350,7 +350,7 @@ async fn every_answer_is_fresh_and_may_run_nothing_foreign() {
             "{path}"
         );
     }
-    let config = ask(&app, "GET", "/config", "*/*").await;
+    let config = request(&app, "GET", "/config", "*/*").await;
     assert_eq!(config.body, "{\n  \"probe\": {\n    \"slo\": \"30s\"\n  }\n}\n");
 }
 
@@ -358,17 +358,17 @@ async fn every_answer_is_fresh_and_may_run_nothing_foreign() {
 async fn head_is_answered_without_a_body_and_other_methods_are_refused() {
     let app = app(after(1, healthy));
     for path in ["/traces/recent", "/metrics", "/healthz", "/static/page.css"] {
-        let answer = ask(&app, "HEAD", path, "*/*").await;
+        let answer = request(&app, "HEAD", path, "*/*").await;
         assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, ""), "{path}");
-        assert_eq!(ask(&app, "POST", path, "*/*").await.status, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(request(&app, "POST", path, "*/*").await.status, StatusCode::METHOD_NOT_ALLOWED);
     }
-    let answer = ask(&app, "GET", "/", "*/*").await;
+    let answer = request(&app, "GET", "/", "*/*").await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
     assert_eq!(answer.headers[header::LOCATION], "/traces/recent");
 }
 
 #[tokio::test]
-async fn a_page_has_at_most_as_many_rows_as_asked_for_and_says_how_many_there_are() {
+async fn a_page_has_at_most_the_requested_rows_and_shows_how_many_there_are() {
     let app = app(after(40, healthy));
     let page = page(&app, "/traces/recent?limit=7").await;
     assert_eq!(page.matches("<th scope=\"row\" class=\"id\">").count(), 7);

@@ -27,11 +27,11 @@ pub(crate) struct Axis {
     pub(crate) length: Duration,
 }
 
-/// A share of the width.
+/// A position or width, as a percentage of the axis.
 #[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
-pub(crate) struct Share(f64);
+pub(crate) struct Percent(f64);
 
-impl fmt::Display for Share {
+impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.2}%", self.0 * 100.0)
     }
@@ -76,9 +76,9 @@ impl Tone {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Bar {
     /// Where it begins.
-    pub(crate) x: Share,
+    pub(crate) x: Percent,
     /// How wide it is.
-    pub(crate) width: Share,
+    pub(crate) width: Percent,
     /// What it stands for.
     pub(crate) tone: Tone,
 }
@@ -104,9 +104,9 @@ pub(crate) struct Waterfall {
     /// A line each stage.
     pub(crate) rows: Vec<Row>,
     /// Where the end-to-end threshold lies, if it is on the axis.
-    pub(crate) threshold: Option<Share>,
+    pub(crate) threshold: Option<Percent>,
     /// Ticks with their labels.
-    pub(crate) ticks: Vec<(Share, String)>,
+    pub(crate) ticks: Vec<(Percent, String)>,
 }
 
 impl Axis {
@@ -120,21 +120,21 @@ impl Axis {
 
     /// Where an instant lies; the ends for what lies outside.
     #[must_use]
-    pub(crate) fn share(&self, at: Timestamp) -> Share {
-        Share((at.since(self.start).as_secs_f64() / self.length.as_secs_f64()).min(1.0))
+    pub(crate) fn position(&self, at: Timestamp) -> Percent {
+        Percent((at.since(self.start).as_secs_f64() / self.length.as_secs_f64()).min(1.0))
     }
 
     fn bar(&self, from: Timestamp, to: Timestamp, tone: Tone) -> Bar {
-        let (from, to) = (self.share(from).0, self.share(to).0);
+        let (from, to) = (self.position(from).0, self.position(to).0);
         let width = (to - from).max(NARROWEST);
-        Bar { x: Share(from.min(1.0 - width)), width: Share(width), tone }
+        Bar { x: Percent(from.min(1.0 - width)), width: Percent(width), tone }
     }
 
-    fn ticks(&self) -> Vec<(Share, String)> {
+    fn ticks(&self) -> Vec<(Percent, String)> {
         (0..=4_u32)
             .map(|quarter| {
                 let after = self.length * quarter / 4;
-                (self.share(self.start + after), tick(after))
+                (self.position(self.start + after), tick(after))
             })
             .collect()
     }
@@ -176,7 +176,7 @@ pub(crate) fn draw(lanes: &[Lane<'_>], axis: Axis, slo: Duration, now: Timestamp
     });
     Waterfall {
         rows: rows.collect(),
-        threshold: (slo <= axis.length).then(|| axis.share(axis.start + slo)),
+        threshold: (slo <= axis.length).then(|| axis.position(axis.start + slo)),
         ticks: axis.ticks(),
     }
 }

@@ -86,8 +86,8 @@ pub struct StageReport {
 
 /// Runs both passes.
 pub async fn run(plan: Plan) -> Vec<StageReport> {
-    let mut reports = pass(plan, true).await;
-    for report in pass(Plan { seed: plan.seed + 1, ..plan }, false).await {
+    let mut reports = run_plan(plan, true).await;
+    for report in run_plan(Plan { seed: plan.seed + 1, ..plan }, false).await {
         match reports
             .iter_mut()
             .find(|known| (known.stage, known.evidence) == (report.stage, report.evidence))
@@ -190,9 +190,9 @@ impl StageReport {
             Evidence::None => "no stamp".to_owned(),
         };
         let inside = self.errors.len() - self.outside.len();
-        let share = 100.0 * inside as f64 / self.errors.len().max(1) as f64;
+        let percent = 100.0 * inside as f64 / self.errors.len().max(1) as f64;
         format!(
-            "{:<14} {evidence:<22} {:>9} {share:>8.3} | {} | {} | {} | {}",
+            "{:<14} {evidence:<22} {:>9} {percent:>8.3} | {} | {} | {} | {}",
             self.stage,
             self.errors.len(),
             three(&self.middles.iter().map(|error| error.abs()).collect::<Vec<_>>()),
@@ -236,7 +236,7 @@ pub fn quantile(of: &[i64], q: f64) -> i64 {
 }
 
 /// One daemon in front of one sandbox.
-async fn pass(plan: Plan, stamped: bool) -> Vec<StageReport> {
+async fn run_plan(plan: Plan, stamped: bool) -> Vec<StageReport> {
     let sandbox = Sandbox::start(settings(plan)).await.expect("loopback has ports");
     let environment = [("TRACEPROBE_TAG_KEY".to_owned(), "the benchmark's key is no secret".to_owned())];
     let config = Config::parse(&configuration(&sandbox, plan.interval, stamped), environment)

@@ -92,12 +92,13 @@ async fn one_tenants_stream_that_is_denied_blinds_that_stage_of_that_tenant() {
     nothing_is_lost(&daemon).await;
     let said = daemon.said();
     assert!(
-        said.contains("stage tenant_stream is blind") && said.contains("stage tenant_stream is visible again")
+        said.contains("stage tenant_stream is blind")
+            && said.contains("stage tenant_stream is visible again")
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_that_hangs_is_blind_and_all_that_waited_is_delivered_afterwards() {
+async fn an_end_stage_that_hangs_is_blind_and_what_waited_is_delivered_later() {
     let stand = Stand::brisk(2).await;
     let daemon = stand.daemon(&[("PROBE_GIVE_UP", "60s"), ("STAGE_BIGQUERY_TIMEOUT", "1s")]).await;
     daemon.until("a canary is delivered", SOON, |recent| recent.ended("delivered") >= 1).await;

@@ -138,7 +138,7 @@ async fn check_ends_when_a_service_hangs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_health_check_says_whether_the_daemon_turns() {
+async fn a_health_check_tells_whether_the_daemon_runs() {
     let stand = Stand::brisk(1).await;
     let daemon = stand.daemon(&[]).await;
     let address = daemon.address().trim_start_matches("http://").to_owned();

@@ -144,7 +144,7 @@ async fn a_hop_past_its_target_is_counted_before_it_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_came_while_nobody_could_see_and_bears_no_stamp_is_unjudged() {
+async fn an_arrival_without_a_stamp_in_a_blind_time_is_unjudged() {
     let stand = Stand::brisk(1).await;
     let path = stand.config();
     let text = std::fs::read_to_string(&path).unwrap();

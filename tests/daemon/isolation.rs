@@ -87,7 +87,7 @@ async fn a_leak_is_on_metric_page_and_log_with_the_first_poll_that_covers_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_canary_in_a_table_that_is_another_tenants_own_is_found_without_being_asked_for() {
+async fn a_canary_in_another_tenants_own_table_is_found_although_not_wanted_there() {
     let stand = Stand::brisk(2).await;
     // The sandbox has one table. That of the one tenant is elsewhere, so the other's is its own, and both write to it.
     let elsewhere =

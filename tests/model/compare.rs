@@ -304,12 +304,12 @@ impl Comparison<'_> {
             heard.runs.values().map(of).filter(|entered| *entered != Entered::default()).count()
         };
         if series(&|entries| entries.end_to_end) > 1 {
-            faults.push("it entered the end-to-end histograms of two lives".into());
+            faults.push("it entered the end-to-end histograms of two runs".into());
         }
         for (hop, arrived) in arrivals.iter().enumerate() {
             let name = self.rules().stages[hop].name;
             if series(&|entries| entries.hops[hop]) > 1 {
-                faults.push(format!("it entered the histograms of the hop to {name} of two lives"));
+                faults.push(format!("it entered the histograms of the hop to {name} of two runs"));
             }
             let sound = |entered: Entered| {
                 entered.count <= 1
@@ -344,23 +344,24 @@ impl Comparison<'_> {
             if beside_many || shown.contains(&copy) || !is_at_home(history, self.which, copy) {
                 continue;
             }
-            let asks = |(place, entry): (usize, &Entry)| match &entry.what {
+            let first_showing = |(place, entry): (usize, &Entry)| match &entry.what {
                 What::PollAnswered(poll) => {
                     let shows_it = poll.source == unseen.source
                         && matches!(poll.result, PollResult::Complete { all_before } if unseen.stored < all_before);
-                    let rides = poll.recently_seen.is_some() && self.rides_along(trace, unseen.stage, poll);
-                    (shows_it && rides).then_some(place)
+                    let listed =
+                        poll.recently_seen.is_some() && self.was_recently_seen(trace, unseen.stage, poll);
+                    (shows_it && listed).then_some(place)
                 }
                 What::Planned(_) | What::Answered(_) | What::TimePassed | What::Restarted => None,
             };
-            if let Some(place) = history.log.iter().enumerate().find_map(asks) {
-                faults.push(format!("look {place} was not asked for it, and did not find copy {copy}"));
+            if let Some(place) = history.log.iter().enumerate().find_map(first_showing) {
+                faults.push(format!("look {place} was not wanted there, and did not find copy {copy}"));
             }
         }
     }
 
     /// Whether a look that began then should have been asked for a canary that nobody waits for at this stage.
-    fn rides_along(&self, trace: &Trace, stage: usize, poll: &Poll) -> bool {
+    fn was_recently_seen(&self, trace: &Trace, stage: usize, poll: &Poll) -> bool {
         let log = &self.run.history.log;
         // What was told at the very instant of the last entry before the look need not have reached the observer.
         let Some(told) = poll.started_after.checked_sub(1).map(|place| log[place].at) else { return false };
@@ -482,10 +483,10 @@ fn report(
                 };
                 let shown: Vec<_> =
                     shown.iter().map(|shown| format!("{} by {}", shown.copy, after(shown.seen_by))).collect();
-                let asked =
-                    if canary.registered < Some(poll.started_after) { "" } else { ", not asked for it" };
+                let unwanted =
+                    if canary.registered < Some(poll.started_after) { "" } else { ", not wanted there" };
                 line(format!(
-                    "  {place} {at} {name}: from {}, {result}{asked}, shows {shown:?}",
+                    "  {place} {at} {name}: from {}, {result}{unwanted}, shows {shown:?}",
                     after(poll.started)
                 ));
             }

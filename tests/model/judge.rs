@@ -330,8 +330,8 @@ impl<'a> Case<'a> {
         known.gap |= !complete && known.arrived.is_none();
         if let PollResult::Complete { all_before } = poll.result {
             known.read_up_to = known.read_up_to.max(all_before);
-            let asked_for = self.canary().registered < Some(poll.started_after) && !self.over;
-            if known.arrived.is_none() && asked_for {
+            let requested_in = self.canary().registered < Some(poll.started_after) && !self.over;
+            if known.arrived.is_none() && requested_in {
                 known.absent_before = known.absent_before.max(all_before);
                 known.gap = false;
             }
@@ -393,10 +393,10 @@ impl<'a> Case<'a> {
             return Some(if arrived.earliest > deadline { Ending::Late } else { Ending::Delivered });
         }
         let waited_enough = now >= self.patience;
-        if let Some(aside) = self.known[rules.dead_letters].arrived {
-            // It may have come through before it was put aside.
-            let asked = self.known[rules.end()].absent_before > aside.latest;
-            return (asked || waited_enough).then_some(Ending::DeadLettered);
+        if let Some(letter) = self.known[rules.dead_letters].arrived {
+            // It may have come through before it was put letter.
+            let read_past = self.known[rules.end()].absent_before > letter.latest;
+            return (read_past || waited_enough).then_some(Ending::DeadLettered);
         }
         let never_had_it =
             |stage: usize| self.known[stage].arrived.is_none() && self.known[stage].absent_before > deadline;

@@ -247,8 +247,8 @@ impl Observer {
         let mut found = Vec::new();
         match self.reads {
             Reads::ById => {
-                let asked = poll.wanted.waiting.iter().chain(poll.wanted.recently_seen.iter());
-                let mut ids: Vec<_> = asked.map(|wanted| wanted.tag.trace).collect();
+                let all = poll.wanted.waiting.iter().chain(poll.wanted.recently_seen.iter());
+                let mut ids: Vec<_> = all.map(|wanted| wanted.tag.trace).collect();
                 let length = ids.len();
                 ids.sort_unstable();
                 ids.dedup();

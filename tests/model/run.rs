@@ -1,7 +1,7 @@
 //! One run: a pipeline, observers and the tracker in virtual time, all drawn from one seed.
 //!
 //! The tracker is thrown away now and then, as a process is that ends, and another one gets what the store was given.
-//! Here as in the engine, what a turn concludes is committed before it is carried out.
+//! Here as in the engine, what a round concludes is committed before it is carried out.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
@@ -138,9 +138,9 @@ enum Next {
     Begin,
 }
 
-/// How far a turn got.
+/// How far a round got.
 #[derive(PartialEq, Eq)]
-enum Turn {
+enum Round {
     CarriedOut,
     Committed,
     Lost,
@@ -162,7 +162,7 @@ struct Run {
     store: Store,
     /// What was committed and is not in the store yet: only a restart reads it.
     committed: BTreeMap<TraceId, (Arc<Trace>, bool)>,
-    /// It ends within the next turn.
+    /// It ends within the next round.
     doomed: Option<Restart>,
     is_down: bool,
     began: Micros,
@@ -243,7 +243,7 @@ impl Run {
                 (None, None) => break,
                 (next, Some(wake)) if next.is_none_or(|next| wake <= next) => {
                     self.now = self.now.max(wake);
-                    if self.turn(What::TimePassed, Input::Tick) == Turn::CarriedOut {
+                    if self.round(What::TimePassed, Input::Tick) == Round::CarriedOut {
                         let again = self.tracker.next_deadline().map(Timestamp::micros);
                         assert!(again.is_none_or(|again| again > self.now), "a tick changes what it was for");
                     }
@@ -296,11 +296,12 @@ impl Run {
         let never = self.is_down || self.history.canaries[which].planned < self.began;
         let place = self.history.log.len();
         let tag = self.tag(which);
-        let turn = if never { Turn::Lost } else { self.turn(What::Planned(which), Input::Planned { tag }) };
-        if turn != Turn::Lost {
+        let round =
+            if never { Round::Lost } else { self.round(What::Planned(which), Input::Planned { tag }) };
+        if round != Round::Lost {
             self.history.canaries[which].registered = Some(place);
         }
-        if turn != Turn::CarriedOut {
+        if round != Round::CarriedOut {
             self.forget_tries(which, Micros::MIN);
         }
     }
@@ -319,7 +320,7 @@ impl Run {
             Answer::AmbiguousDoubled => PutResult::Ambiguous { doubled: true },
             Answer::Refused => PutResult::Refused { reason: "no".into() },
         };
-        self.turn(What::Answered(which), Input::Put { trace: self.tag(which).trace, result });
+        self.round(What::Answered(which), Input::Put { trace: self.tag(which).trace, result });
     }
 
     fn poll_ends(&mut self, source: usize) {
@@ -352,24 +353,24 @@ impl Run {
                 Input::Polled { source: id, poll }
             }
         };
-        let turn = self.turn(What::PollAnswered(poll), input);
-        if turn != Turn::Lost {
+        let round = self.round(What::PollAnswered(poll), input);
+        if round != Round::Lost {
             for canary in shown {
                 self.history.shown_at[canary].push(place);
             }
         }
-        if turn == Turn::CarriedOut {
+        if round == Round::CarriedOut {
             self.plan_poll(source);
         }
     }
 
-    /// One turn of the engine: it decides, commits, and carries out.
-    fn turn(&mut self, what: What, input: Input) -> Turn {
+    /// One round of the engine: it decides, commits, and carries out.
+    fn round(&mut self, what: What, input: Input) -> Round {
         let cut = self.doomed.take();
         let events = self.tracker.apply(input, time(self.now));
         if let Some(restart) = cut.filter(|restart| restart.cut == Cut::BeforeTheCommit) {
             self.end(restart);
-            return Turn::Lost;
+            return Round::Lost;
         }
         self.history.log.push(Entry { at: self.now, what });
         let unsaved = self.tracker.take_unsaved();
@@ -382,10 +383,10 @@ impl Run {
         }
         if let Some(restart) = cut {
             self.end(restart);
-            return Turn::Committed;
+            return Round::Committed;
         }
         self.tell_the_sources();
-        Turn::CarriedOut
+        Round::CarriedOut
     }
 
     /// The process ends, and with it everything that is not committed.

@@ -175,7 +175,7 @@ async fn a_real_prometheus_sees_what_is_true() {
     let truth = Truth { watched: &watched, unseen: &unseen, prometheus: &prometheus, broken_at };
     truth.the_alert_was_true_for_the_right_tenants_at_the_right_time().await;
     truth.blindness_was_never_counted_as_loss().await;
-    truth.the_threshold_bucket_is_the_share_that_met_it_at_every_scrape().await;
+    truth.the_threshold_bucket_is_the_ratio_that_met_it_at_every_scrape().await;
     truth.no_counter_was_ever_reset().await;
     truth.exemplars_lead_to_the_pages_of_their_traces().await;
     truth.the_shipped_rules_are_loaded_and_healthy().await;
@@ -224,9 +224,9 @@ impl Truth<'_> {
                     canaries.iter().filter(|(planned, _)| *planned > self.broken_at && planned + SLO < until);
                 let judged: Vec<_> = judged.collect();
                 let slow = judged.iter().copied().filter(overdue).count();
-                let share = slow as f64 / judged.len() as f64;
+                let ratio = slow as f64 / judged.len() as f64;
                 println!("{tenant}: {slow} of {} missed the threshold", judged.len());
-                assert!((0.05..0.5).contains(&share), "{tenant}: {share} of the canaries were slow");
+                assert!((0.05..0.5).contains(&ratio), "{tenant}: {ratio} of the canaries were slow");
             }
         }
     }
@@ -245,7 +245,7 @@ impl Truth<'_> {
         }
     }
 
-    async fn the_threshold_bucket_is_the_share_that_met_it_at_every_scrape(&self) {
+    async fn the_threshold_bucket_is_the_ratio_that_met_it_at_every_scrape(&self) {
         // One instant for all queries, since scrapes go on between them.
         let at = now() - 2.0;
         let met = format!("traceprobe_e2e_latency_seconds_bucket{{le=\"{SLO:?}\"}}");

@@ -158,7 +158,7 @@ impl Lane {
         let _ = timeout(moment, run.listen(probe)).await;
         if self.random.bool() {
             // Killed just when it has told what it counted: all of that must be on disk.
-            run.ask(probe).await;
+            run.read_pages(probe).await;
         }
     }
 

@@ -134,7 +134,7 @@ impl Run {
     /// Listens to what the probe says until it is dropped.
     pub async fn listen(&mut self, client: &Client) -> Infallible {
         loop {
-            self.ask(client).await;
+            self.read_pages(client).await;
             tokio::time::sleep(POLL_EVERY).await;
         }
     }
@@ -142,7 +142,7 @@ impl Run {
     /// Listens until the probe has read every source and ended so many canaries.
     pub async fn listen_until_at_work(&mut self, client: &Client, map: &Topology, ended: usize) {
         loop {
-            self.ask(client).await;
+            self.read_pages(client).await;
             let read = self.said.last().map_or(0, |said| said.read_up_to.len());
             let counted = self.counted.as_ref().map_or(0.0, |it| it.sum("traceprobe_traces_total", &[]));
             if read == map.sources().len() && counted >= ended as f64 {
@@ -153,7 +153,7 @@ impl Run {
     }
 
     /// Asks once for everything.
-    pub async fn ask(&mut self, client: &Client) {
+    pub async fn read_pages(&mut self, client: &Client) {
         let Some((recent, counted)) = client.poll().await else { return };
         for Source { stage, owner, .. } in &recent.sources {
             let labels = [("stage", &**stage), ("owner", &**owner), ("result", "ok")];

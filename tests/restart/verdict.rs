@@ -132,7 +132,7 @@ impl Judge<'_> {
             assert!(kept.contains_key(id), "{id} was sent, and the store does not know it");
         }
         let mut tally = Tally { planned: kept.len(), ..Tally::default() };
-        let mut faults = self.out_of_turn(kept);
+        let mut faults = self.out_of_order(kept);
         for (id, trace) in kept {
             let record = self.truth.get(id);
             let result = match (&trace.ended, record) {
@@ -154,7 +154,7 @@ impl Judge<'_> {
 
     /// A tenant's canaries leave in turn and are answered in turn: none that was not is followed by one that was in the
     /// same life.
-    fn out_of_turn(&self, kept: &BTreeMap<TraceId, Trace>) -> Vec<String> {
+    fn out_of_order(&self, kept: &BTreeMap<TraceId, Trace>) -> Vec<String> {
         let mut waits = BTreeMap::new();
         let mut faults = Vec::new();
         for (id, trace) in kept {

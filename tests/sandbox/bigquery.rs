@@ -152,7 +152,7 @@ async fn a_slow_query_is_finished_by_get_query_results() {
 }
 
 #[tokio::test]
-async fn a_table_can_become_too_large_to_ask() {
+async fn a_table_can_become_too_large_to_query() {
     let (sandbox, clients) = start(Settings::brisk(4, 1)).await;
     sandbox.fault(Fault::TableSize { bytes: 1 << 40 });
     let mut query = ids_query("SELECT trace_id FROM demo.logs.events WHERE trace_id IN UNNEST(@ids)", &[]);

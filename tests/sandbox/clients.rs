@@ -261,10 +261,10 @@ pub fn enveloped(record: &Record) -> String {
 }
 
 /// Asks until there is an answer, and fails with `what` when there is none in time.
-pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, mut query: impl AsyncFnMut() -> Option<T>) -> T {
     let asking = async {
         loop {
-            if let Some(answer) = ask().await {
+            if let Some(answer) = query().await {
                 return answer;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -138,7 +138,7 @@ async fn a_page_has_a_thousand_objects_at_most() {
 }
 
 #[tokio::test]
-async fn only_the_fields_that_were_asked_for_come() {
+async fn only_the_requested_fields_are_returned() {
     let (sandbox, gcs) = quiet().await;
     sandbox.put_object(TRANSFER_BUCKET, "t/1", b"four".to_vec());
     sandbox.put_object(TRANSFER_BUCKET, "t/2", Vec::new());

@@ -9,7 +9,7 @@ use crate::clients::*;
 const SHARD: &str = "shardId-000000000000";
 
 #[tokio::test]
-async fn kinesis_starts_wherever_it_is_asked_to() {
+async fn kinesis_starts_at_any_requested_position() {
     let (sandbox, clients) = start(Settings { shards_per_stream: 1, ..Settings::brisk(1, 1) }).await;
     clients.put(0, 0..1).await;
     let first = arrival(&sandbox, &token(0, 0), Stage::TenantStream).await;

@@ -252,7 +252,7 @@ async fn a_misrouted_event_is_lost_to_its_own_tenant() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_is_put_aside_in_the_archive_bucket() {
+async fn a_dead_letter_is_written_to_the_archive_bucket() {
     let (sandbox, clients) = with(Stage::Transit, StageEffect::DeadLetter { probability: 1.0 }).await;
     clients.put(0, 0..1).await;
     let record = truth(&sandbox, &token(0, 0), |record| record.fate != Fate::InFlight).await;

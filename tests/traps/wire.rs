@@ -141,7 +141,7 @@ async fn bucket_list_without_30() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_during_journal_write() {
+async fn sigterm_during_store_write() {
     let mut stand = Stand::brisk(1).await;
     let store = stand.config().with_file_name("store.db");
     stand.configure(&format!("\n[store]\npath = \"{}\"\n", store.display()));

@@ -58,9 +58,9 @@ impl Failure {
 
     /// With the name of what was called, such as `GetRecords on stream logs-acme`, before its text.
     #[must_use]
-    pub fn calling(mut self, asked: &str) -> Self {
+    pub fn calling(mut self, call: &str) -> Self {
         self.text.insert_str(0, ": ");
-        self.text.insert_str(0, asked);
+        self.text.insert_str(0, call);
         cut(&mut self.text, MAX_TEXT);
         self
     }

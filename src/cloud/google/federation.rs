@@ -23,7 +23,7 @@ use crate::cloud::failure::{causes, page_of};
 /// What the subject token is (Google Cloud IAM, workload identity federation with AWS).
 const AWS_TOKEN: &str = "urn:ietf:params:aws:token-type:aws4_request";
 /// A token is no longer used when it has less than this to live.
-const SPARE: Duration = Duration::from_mins(2);
+const REFRESH_BEFORE: Duration = Duration::from_mins(2);
 
 /// The file that `gcloud iam workload-identity-pools create-cred-config --aws` writes.
 #[derive(Deserialize)]
@@ -87,7 +87,7 @@ impl Federation {
         let mut cached = self.cached.lock().await;
         let now = self.now();
         if let Some((token, until)) = cached.as_ref()
-            && now + SPARE < *until
+            && now + REFRESH_BEFORE < *until
         {
             return Ok(token.clone());
         }
@@ -202,15 +202,15 @@ mod tests {
 
     use super::*;
 
-    type Asked = Arc<std::sync::Mutex<Vec<HashMap<String, String>>>>;
+    type Requests = Arc<std::sync::Mutex<Vec<HashMap<String, String>>>>;
 
-    async fn google() -> (String, Asked) {
-        let asked = Asked::default();
+    async fn google() -> (String, Requests) {
+        let requests = Requests::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let exchange = async |State(asked): State<Asked>, body: String| {
+        let exchange = async |State(requests): State<Requests>, body: String| {
             let form = reqwest::Url::parse(&format!("http://x/?{body}")).unwrap();
-            asked.lock().unwrap().push(form.query_pairs().into_owned().collect());
+            requests.lock().unwrap().push(form.query_pairs().into_owned().collect());
             Json(json!({"access_token": "federated", "expires_in": 3600, "token_type": "Bearer"}))
         };
         let impersonate = async |headers: HeaderMap| {
@@ -220,10 +220,10 @@ mod tests {
         let app = Router::new()
             .route("/token", post(exchange))
             .route("/impersonate", post(impersonate))
-            .with_state(asked.clone());
+            .with_state(requests.clone());
         #[expect(clippy::disallowed_methods, reason = "a far end that lives as long as the test")]
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        (url, asked)
+        (url, requests)
     }
 
     async fn federation(config: Value) -> Result<Federation, GoogleError> {
@@ -252,15 +252,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_signed_request_for_our_own_name_is_traded_for_a_token_once() {
-        let (url, asked) = google().await;
+        let (url, requests) = google().await;
         let federation = federation(config(&url)).await.unwrap();
         for _ in 0..3 {
             assert_eq!(federation.token().await.unwrap(), "federated");
         }
-        let asked = asked.lock().unwrap();
-        assert_eq!(asked.len(), 1);
-        assert_eq!(asked[0]["scope"], "scope-1 scope-2", "one token serves all services");
-        let subject = &asked[0]["subject_token"];
+        let requests = requests.lock().unwrap();
+        assert_eq!(requests.len(), 1);
+        assert_eq!(requests[0]["scope"], "scope-1 scope-2", "one token serves all services");
+        let subject = &requests[0]["subject_token"];
         assert!(subject.starts_with("%7B%22"), "{subject}");
         let decoded = reqwest::Url::parse(&format!("http://x/?s={subject}")).unwrap();
         let decoded: Value = serde_json::from_str(&decoded.query_pairs().next().unwrap().1).unwrap();
@@ -285,12 +285,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_service_account_is_impersonated_where_the_file_says_so() {
-        let (url, asked) = google().await;
+        let (url, requests) = google().await;
         let mut config = config(&url);
         config["service_account_impersonation_url"] = json!(format!("{url}/impersonate"));
         let federation = federation(config).await.unwrap();
         assert_eq!(federation.token().await.unwrap(), "impersonated");
-        assert!(asked.lock().unwrap()[0]["scope"].ends_with("cloud-platform"));
+        assert!(requests.lock().unwrap()[0]["scope"].ends_with("cloud-platform"));
     }
 
     #[tokio::test]

@@ -519,9 +519,12 @@ mod tests {
             body.extend_from_slice(&chunk);
         }
         assert_eq!(body, b"not gzip");
-        let asked = told.await.unwrap();
-        assert!(asked.starts_with("GET /v2/b/transit/o/2026%2F11%2Fa%20b.gz?alt=media HTTP/1.1"), "{asked}");
-        assert!(asked.contains("accept-encoding: gzip\r\n"), "{asked}");
+        let request = told.await.unwrap();
+        assert!(
+            request.starts_with("GET /v2/b/transit/o/2026%2F11%2Fa%20b.gz?alt=media HTTP/1.1"),
+            "{request}"
+        );
+        assert!(request.contains("accept-encoding: gzip\r\n"), "{request}");
         assert_eq!(google.calls().snapshot(), [("gcs", "objects.get".to_owned(), CallResult::Ok, 1)]);
     }
 

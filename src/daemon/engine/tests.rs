@@ -193,7 +193,7 @@ async fn a_clock_that_is_a_little_off_is_followed_slowly() {
 }
 
 #[tokio::test]
-async fn a_put_of_a_log_group_that_tenants_share_is_counted_for_each_of_them() {
+async fn a_put_to_a_shared_log_group_is_counted_for_each_tenant() {
     let folder = Folder::new();
     let around = engine(&folder, 1_000).await;
     let metrics = around.engine.metrics.clone();

@@ -33,7 +33,7 @@ impl FarEnd {
     async fn called(self) {
         let listener = TcpListener::from_std(self.0).unwrap();
         let accepted = tokio::time::timeout(Duration::from_secs(30), listener.accept()).await;
-        accepted.expect("nobody called").unwrap();
+        accepted.expect("no call was made").unwrap();
     }
 }
 
@@ -97,7 +97,7 @@ async fn a_daemon_that_is_built_starts_no_task_and_calls_nobody_until_it_is_star
     assert_eq!(runtime.num_alive_tasks(), 0, "a constructor started a task");
     let tasks: BTreeSet<_> = built.tasks.iter().map(Task::name).collect();
     let expected =
-        ["observe kinesis logs-acme", "ask how far off the clock is", "inject /acme", "serve pages", ENGINE];
+        ["observe kinesis logs-acme", "poll the clock's error bound", "inject /acme", "serve pages", ENGINE];
     assert_eq!(tasks, expected.into());
 
     // Another one is started, and by the time that each kind of its tasks has called, the first one would have, too.

@@ -236,7 +236,7 @@ proptest! {
     }
 
     #[test]
-    fn the_shape_of_bytes_does_not_depend_on_how_many_of_them_are_at_hand(
+    fn what_bytes_are_taken_for_does_not_depend_on_where_they_are_cut(
         head in prop::sample::select(vec!["", "z", "zqtp", "zqtp1", "ZQTP2", "zqtp3", V1, V2]), cut in 0..=TAG_LEN,
         tail in "[0-9a-v]{0,70}",
     ) {

@@ -62,7 +62,8 @@ impl Tracker {
         };
         if let Some(stage) = self.topology.stage_ids().find(dead) {
             // Of a batch that is put aside a part may have come through before, so the end is asked first.
-            let by_then = trace.arrival(stage).is_some_and(|aside| trace.visit(end).absent_at(aside.latest));
+            let by_then =
+                trace.arrival(stage).is_some_and(|letter| trace.visit(end).absent_at(letter.latest));
             return (by_then || expired).then_some(Outcome::DeadLettered(stage));
         }
         // Where the put was never answered, whether the canary ever entered cannot be told from its absence.

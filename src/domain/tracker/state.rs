@@ -82,7 +82,7 @@ impl SourceState {
     }
 
     /// The waiting traces that were in the wanted list of this revision.
-    pub(super) fn asked_for(&self, revision: u64) -> Vec<TraceId> {
+    pub(super) fn requested_in(&self, revision: u64) -> Vec<TraceId> {
         self.since_revision.iter().filter(|(_, since)| **since <= revision).map(|(id, _)| *id).collect()
     }
 

@@ -390,7 +390,7 @@ fn a_given_up_trace_stays_in_the_recently_seen_list() {
 }
 
 #[test]
-fn a_given_up_trace_that_turns_up_is_listed_once() {
+fn a_given_up_trace_that_is_found_is_listed_once() {
     let mut w = World::new();
     w.put(canary(1));
     w.empty_poll_except_at(&[], t(GIVE_UP + 1));
@@ -405,7 +405,7 @@ fn dead_letter(w: &mut World) {
 }
 
 #[test]
-fn what_was_delivered_before_its_batch_was_put_aside_is_delivered_whichever_is_seen_first() {
+fn a_canary_delivered_before_its_batch_was_dead_lettered_is_delivered_whichever_is_seen_first() {
     let mut w = World::new();
     dead_letter(&mut w);
     assert_eq!(w.outcome(canary(1)), None);
@@ -429,7 +429,7 @@ fn a_dead_letter_is_final_when_the_end_cannot_be_read_for_long() {
 }
 
 #[test]
-fn what_came_in_time_while_nobody_could_see_is_not_said_to_be_late() {
+fn what_arrived_in_time_while_the_stage_was_blind_is_not_late() {
     let mut w = World::new();
     w.put(canary(1));
     w.empty_poll_except_at(&[TABLE], t(GIVE_UP + 1));
@@ -446,18 +446,18 @@ fn what_came_in_time_while_nobody_could_see_is_not_said_to_be_late() {
 
 #[test]
 fn a_hop_that_began_shortly_before_the_deadline_is_not_missing_at_the_deadline() {
-    for (asked_until, missing) in [(GIVE_UP + 1, 0), (GIVE_UP + 12, 1)] {
+    for (wanted_until, missing) in [(GIVE_UP + 1, 0), (GIVE_UP + 12, 1)] {
         let mut w = World::new();
         w.put(canary(1));
         let began = t(GIVE_UP - 1);
         w.poll(STREAM, began, vec![seen(canary(1), Stamp::Millis(began), began, "a")]);
         // The target of the archive is 10 s.
-        w.poll(ARCHIVE, t(asked_until), vec![]);
+        w.poll(ARCHIVE, t(wanted_until), vec![]);
         w.poll(TRANSIT, t(GIVE_UP + 12), vec![]);
         w.poll(TABLE, t(GIVE_UP + 12), vec![]);
         w.poll(DEAD, t(GIVE_UP + 12), vec![]);
         let of_archive = |event: &Event| matches!(event, Event::HopMissing { hop: ARCHIVE, .. });
-        assert_eq!(w.count(of_archive), missing, "read until {asked_until}");
+        assert_eq!(w.count(of_archive), missing, "read until {wanted_until}");
     }
 }
 
@@ -531,7 +531,7 @@ fn a_canary_in_another_tenants_source_is_a_violation_and_no_arrival() {
 }
 
 #[test]
-fn a_canary_in_a_source_that_only_others_share_is_a_violation_and_no_arrival() {
+fn a_canary_in_a_source_shared_by_others_is_a_violation_and_not_an_arrival() {
     let mut w = World::new();
     w.tracker = Tracker::new(Arc::new(topology_with("initech")), settings(), t(0));
     let of_initech = canary_of("initech", 1, t(0));

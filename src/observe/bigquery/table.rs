@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn nested_columns_and_types_that_nobody_knows_are_kept() {
+    fn nested_columns_and_unknown_types_are_kept() {
         let table = table(&json!({"schema": {"fields": [
             {"name": "span", "type": "RANGE", "rangeElementType": {"type": "DATE"}},
             {"name": "payload", "type": "RECORD", "mode": "REPEATED", "fields": [{"name": "Id", "type": "STRING"}]},

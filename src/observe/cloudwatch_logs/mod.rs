@@ -36,7 +36,7 @@ pub struct CloudWatchLogs {
     settings: Settings,
     /// Who else of ours spends the same quota: FilterLogEvents allows 5 calls a second for an account in some regions, all
     /// its users together (CloudWatch Logs quotas).
-    turns: RateLimit,
+    rate_limit: RateLimit,
     client: Client,
     recognizer: Recognizer,
     clock: WallClock,
@@ -62,7 +62,7 @@ impl CloudWatchLogs {
     #[must_use]
     pub fn new(
         settings: Settings,
-        turns: RateLimit,
+        rate_limit: RateLimit,
         client: Client,
         recognizer: Recognizer,
         clock: WallClock,
@@ -70,7 +70,7 @@ impl CloudWatchLogs {
         let (unreported, unreadable, foreign) = (Findings::default(), Unreadable::default(), HashSet::new());
         Self {
             settings,
-            turns,
+            rate_limit,
             client,
             recognizer,
             clock,
@@ -152,11 +152,11 @@ impl Observe for CloudWatchLogs {
             _ => Progress { started, from, token: None },
         };
         let mut watermark = None;
-        for asked in 0..self.settings.max_pages.max(1) {
-            if asked > 0 && self.clock.now().since(started) >= self.settings.enough {
+        for page in 0..self.settings.max_pages.max(1) {
+            if page > 0 && self.clock.now().since(started) >= self.settings.enough {
                 break;
             }
-            self.turns.take(self.settings.pause).await;
+            self.rate_limit.take(self.settings.pause).await;
             let page = self.page(&progress).await?;
             let seen_by = self.clock.now();
             for event in page.events() {

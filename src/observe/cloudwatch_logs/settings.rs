@@ -149,8 +149,8 @@ impl KindSettings for Settings {
         let Rhythm { timeout, settle, .. } = site.rhythm;
         let settings = Self { enough: timeout / 2, settle, ..self.clone() };
         let client = site.clients.aws.logs(&self.account);
-        let turns = quotas.of(&self.account);
-        Ok(CloudWatchLogs::new(settings, turns, client, site.recognizer.clone(), site.clock.clone()))
+        let rate_limit = quotas.of(&self.account);
+        Ok(CloudWatchLogs::new(settings, rate_limit, client, site.recognizer.clone(), site.clock.clone()))
     }
 }
 

@@ -195,7 +195,7 @@ async fn a_foreign_tag_is_counted_once_for_all_windows_that_show_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_have_their_kind_and_say_what_was_asked() {
+async fn failures_have_their_kind_and_name_the_call() {
     for (status, code, kind) in [
         (400, "ThrottlingException", FailureKind::Throttled),
         (400, "AccessDeniedException", FailureKind::Denied),

@@ -112,7 +112,7 @@ fn a_subscription_envelope_gives_one_copy_for_each_log_event() {
 }
 
 #[test]
-fn what_a_limit_of_ours_left_out_is_told_from_what_nobody_could_read() {
+fn what_a_limit_left_out_is_told_from_what_is_damaged() {
     let canary = canary(1);
     let noise = vec![b'x'; 200_000];
     let with = |limits: Limits, bytes: &[u8]| {

@@ -14,7 +14,7 @@ use crate::domain::time::Timestamp;
 use crate::observe::ObserveError;
 use crate::observe::object_store::{Body, Listed, NotRead, ObjectStore, Page, Position};
 
-/// What is asked for of a listing.
+/// What is call for of a listing.
 const FIELDS: &str = "nextPageToken,items(name,generation,size,timeCreated,timeFinalized)";
 
 /// One bucket.
@@ -145,15 +145,15 @@ fn parse(body: &[u8]) -> Result<Listing, serde_json::Error> {
     serde_json::from_slice(body)
 }
 
-fn not_read(failure: Failure, asked: &str) -> NotRead {
+fn not_read(failure: Failure, call: &str) -> NotRead {
     match (failure.status, failure.kind) {
         (Some(404), _) => NotRead::Vanished,
         (Some(412), _) => NotRead::Replaced,
         // No word on the service, and so on this object alone; not one that came too often or took too long.
         (Some(400..=499), kind) if !matches!(kind, FailureKind::Throttled | FailureKind::Timeout) => {
-            NotRead::Refused(failure.calling(asked).into())
+            NotRead::Refused(failure.calling(call).into())
         }
-        _ => NotRead::Failed(failure.calling(asked).into()),
+        _ => NotRead::Failed(failure.calling(call).into()),
     }
 }
 

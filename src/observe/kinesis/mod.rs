@@ -190,7 +190,7 @@ impl Kinesis {
                 cursor.pages += 1;
                 cursor.requested = self.poll_number;
                 progress.calls += 1;
-                let ask = GetRecords {
+                let request = GetRecords {
                     client: self.client.clone(),
                     stream: self.settings.stream.clone(),
                     limit: cursor
@@ -203,7 +203,7 @@ impl Kinesis {
                     iterator: cursor.iterator.clone(),
                     clock: self.clock.clone(),
                 };
-                answers.push(ask.send());
+                answers.push(request.send());
             }
             match answers.next().await {
                 Some(answer) => self.take(answer, &mut progress),

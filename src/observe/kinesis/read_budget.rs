@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_shard_is_asked_once_a_second_at_most() {
+    async fn a_shard_is_read_once_a_second_at_most() {
         let start = Instant::now();
         let mut budget = ReadBudget::default();
         assert_eq!(budget.take_slot(), start);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_is_paid_for_before_the_next_one_is_asked_for() {
+    async fn a_large_response_delays_the_next_request() {
         let start = Instant::now();
         let mut budget = ReadBudget::default();
         budget.take_slot();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_records_are_asked_for_as_the_share_of_a_second_is() {
+    fn as_many_records_are_requested_as_the_budget_of_a_second_allows() {
         let mut budget = ReadBudget::default();
         assert_eq!(budget.limit(10_000, 512 << 10), 100);
         budget.charge(100, 100 << 10, 512 << 10);

@@ -69,7 +69,7 @@ fn error(code: &str) -> Value {
     json!({"__type": code, "message": "words"})
 }
 
-/// Answers GetRecords from a script, one list for each iterator's shard, and lists iterators by what was asked.
+/// Answers GetRecords from a script, one list for each iterator's shard, and lists iterators by what was sent.
 #[derive(Clone, Default)]
 struct Service {
     state: Arc<Mutex<State>>,
@@ -96,13 +96,13 @@ impl HttpConnector for Service {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let target = request.headers().get("x-amz-target").unwrap();
         let operation = target.rsplit('.').next().unwrap();
-        let asked: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
-        let iterator = asked["ShardIterator"].as_str();
+        let sent: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
+        let iterator = sent["ShardIterator"].as_str();
         let state = || self.state.lock().unwrap();
         if iterator.is_some() && (state().deaf || iterator == state().stuck) {
             return HttpConnectorFuture::new(std::future::pending());
         }
-        let answer = self.answer(operation, &asked);
+        let answer = self.answer(operation, &sent);
         let status = if answer.get("__type").is_some() { 400 } else { 200 };
         let status = StatusCode::try_from(status).unwrap();
         let body = SdkBody::from(answer.to_string());
@@ -124,16 +124,16 @@ impl Service {
         service
     }
 
-    fn answer(&self, operation: &str, asked: &Value) -> Value {
+    fn answer(&self, operation: &str, sent: &Value) -> Value {
         let mut state = self.state.lock().unwrap();
-        state.calls.push((operation.to_owned(), asked.clone()));
+        state.calls.push((operation.to_owned(), sent.clone()));
         match operation {
             "ListShards" if state.lists.len() > 1 => state.lists.pop_front().unwrap(),
             "ListShards" => state.lists.front().cloned().unwrap(),
             // An iterator of these tests is the name of its shard.
-            "GetShardIterator" => json!({"ShardIterator": asked["ShardId"]}),
+            "GetShardIterator" => json!({"ShardIterator": sent["ShardId"]}),
             "GetRecords" => {
-                let shard = asked["ShardIterator"].as_str().unwrap();
+                let shard = sent["ShardIterator"].as_str().unwrap();
                 let pages = state.pages.get_mut(shard).unwrap();
                 pages.pop_front().unwrap_or_else(|| page(&[], Some(shard), 0))
             }
@@ -162,7 +162,7 @@ impl Service {
     fn calls(&self, operation: &str) -> Vec<Value> {
         let state = self.state.lock().unwrap();
         let calls = state.calls.iter().filter(|(name, _)| name == operation);
-        calls.map(|(_, asked)| asked.clone()).collect()
+        calls.map(|(_, sent)| sent.clone()).collect()
     }
 }
 
@@ -225,7 +225,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_arn_is_asked_for_as_an_arn() {
+async fn an_arn_is_sent_as_an_arn() {
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[])]);
     let arn = "arn:aws:kinesis:eu-central-1:111111111111:stream/logs-acme";
     let mut kinesis = service.kinesis(Settings::new(Account::in_region("eu-central-1"), arn));
@@ -272,7 +272,7 @@ async fn a_split_shard_is_read_to_its_end_and_then_its_children_are() {
     let poll = poll_once(&mut kinesis, &wanted()).await.unwrap();
     assert_eq!((poll.sightings.len(), poll.watermark), (0, Some(t(-1))));
     assert_eq!(service.calls("ListShards").len(), 2);
-    let read = service.calls("GetRecords").iter().filter(|asked| asked["ShardIterator"] == "s-0").count();
+    let read = service.calls("GetRecords").iter().filter(|sent| sent["ShardIterator"] == "s-0").count();
     assert_eq!(read, 1, "a shard at its end is not asked again");
 }
 
@@ -284,7 +284,7 @@ async fn a_child_waits_while_its_parent_is_behind() {
     let service = Service::new(&[list], &[("s-0", &[behind.clone(), behind]), ("s-1", &[])]);
     let poll = service.kinesis(settings()).poll(&wanted()).await.unwrap();
     assert_eq!(poll.watermark, None);
-    assert!(service.calls("GetRecords").iter().all(|asked| asked["ShardIterator"] == "s-0"));
+    assert!(service.calls("GetRecords").iter().all(|sent| sent["ShardIterator"] == "s-0"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -458,9 +458,9 @@ async fn shards_alternate_when_a_poll_cannot_read_them_all() {
     kinesis.clock = WallClock::new(|| t(1));
     // The third shard and, once more, the first; the second was last read in the first look.
     assert_eq!(poll_once(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)));
-    let asked: Vec<_> =
-        service.calls("GetRecords").iter().map(|asked| asked["ShardIterator"].clone()).collect();
-    assert_eq!(asked, ["s-0", "s-1", "s-2", "s-0"]);
+    let shards: Vec<_> =
+        service.calls("GetRecords").iter().map(|sent| sent["ShardIterator"].clone()).collect();
+    assert_eq!(shards, ["s-0", "s-1", "s-2", "s-0"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -511,7 +511,7 @@ async fn a_shard_that_is_behind_is_read_within_its_budget_over_all_polls() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!((11_000..=12_400).contains(&bytes), "{bytes} bytes in a minute");
-    let limits: Vec<_> = service.calls("GetRecords").iter().map(|asked| asked["Limit"].clone()).collect();
+    let limits: Vec<_> = service.calls("GetRecords").iter().map(|sent| sent["Limit"].clone()).collect();
     assert_eq!(
         limits[..2],
         [json!(100), json!(1)],

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn both_hours_are_listed_at_an_hours_turn() {
+    fn both_hours_are_listed_around_the_full_hour() {
         let template = KeyTemplate::new("a/dt=%Y-%m-%d/hour=%H/");
         let (from, to) = (at("2026-11-22T23:59:59Z"), at("2026-11-23T00:00:01Z"));
         assert_eq!(

@@ -315,18 +315,18 @@ impl<S: ObjectStore> ObjectObserver<S> {
         };
         let before = if let State::Refused { times, .. } = known.state { times } else { 0 };
         let times = before + 1;
-        let aside = times >= MAX_REFUSALS;
-        let pause = if aside { 1 << (times - MAX_REFUSALS).min(63) } else { 0 };
+        let deferred = times >= MAX_REFUSALS;
+        let pause = if deferred { 1 << (times - MAX_REFUSALS).min(63) } else { 0 };
         let again = self.poll_number + MAX_DEFERRED.min(pause) + 1;
         known.state = State::Refused { seen_by: object.seen_by, times, again };
-        if aside {
+        if deferred {
             self.unreadable.refused(object.arrived_by(self.settings.slack), refusal);
         }
         if times == MAX_REFUSALS {
             self.unreported.stats.records += 1;
             self.unreported.stats.decode_errors += 1;
         }
-        aside
+        deferred
     }
 
     fn report(&mut self, object: &Object, scan: Scan, bytes: u64) {

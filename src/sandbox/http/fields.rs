@@ -84,7 +84,7 @@ mod tests {
     const KNOWN: [&str; 4] = ["items", "name", "size", "nextPageToken"];
 
     #[test]
-    fn only_the_fields_that_were_asked_for_are_left() {
+    fn only_the_requested_fields_are_left() {
         let page =
             json!({"nextPageToken": "t", "kind": "k", "items": [{"name": "a", "size": "1", "etag": "e"}]});
         let of = |text: &str| Fields::parse(text, &KNOWN).map(|fields| fields.of(page.clone()));
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_nobody_knows_is_refused() {
+    fn an_unknown_field_is_refused() {
         assert_eq!(Fields::parse("items(name,color)", &KNOWN), Err("color".to_owned()));
         assert!(Fields::parse("items(name", &KNOWN).is_err());
         assert!(Fields::parse("items)", &KNOWN).is_err());

@@ -157,13 +157,13 @@ impl World {
         let mut rng = item.rng(stage, 2);
         // All numbers are drawn whatever faults there are, so that a fault does not change what the others decide.
         let chance: [f64; 5] = std::array::from_fn(|_| rng.f64());
-        let (mut lost, mut aside, mut doubled) = (false, false, false);
+        let (mut lost, mut dead, mut doubled) = (false, false, false);
         let mut leaks = Vec::new();
         let mut damages = Vec::new();
         for effect in self.faults.of_stage(stage, &name) {
             match effect {
                 StageEffect::Lose { probability } => lost |= chance[0] < *probability,
-                StageEffect::DeadLetter { probability } => aside |= chance[1] < *probability,
+                StageEffect::DeadLetter { probability } => dead |= chance[1] < *probability,
                 StageEffect::Duplicate { probability } => doubled |= chance[2] < *probability,
                 StageEffect::Corrupt { probability, damage } if chance[3] < *probability => {
                     damages.push(*damage)
@@ -191,7 +191,7 @@ impl World {
                 self.land(stage, stray, now);
             }
         }
-        if aside {
+        if dead {
             self.dead_letter(stage, &item, now);
         } else if lost {
             self.note(&item, Incident::Dropped { hop: stage });
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_copied_whole_and_by_turns_packed_differently() {
+    fn objects_are_copied_whole_in_alternating_compressions() {
         let mut world = lifelike(1, Profile::Calm);
         let mut now = START;
         for number in 0..30 {

@@ -128,17 +128,17 @@ fn another_programs_database_is_left_as_it_is() {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_moved_aside_and_kept() {
+fn a_file_that_is_not_a_database_is_quarantined() {
     let folder = Folder::new();
     fs::write(folder.file(), "this is no database, but somebody wrote it").unwrap();
-    let aside = open(&folder.file()).unwrap().quarantine.unwrap();
-    assert_eq!(aside.path.file_name().unwrap(), "store.db.corrupt-20270115T080000.000000Z");
-    assert_eq!(fs::read_to_string(&aside.path).unwrap(), "this is no database, but somebody wrote it");
-    assert!(aside.damage.contains("not a database"), "{}", aside.damage);
+    let quarantined = open(&folder.file()).unwrap().quarantine.unwrap();
+    assert_eq!(quarantined.path.file_name().unwrap(), "store.db.corrupt-20270115T080000.000000Z");
+    assert_eq!(fs::read_to_string(&quarantined.path).unwrap(), "this is no database, but somebody wrote it");
+    assert!(quarantined.damage.contains("not a database"), "{}", quarantined.damage);
 }
 
 #[test]
-fn a_truncated_or_scribbled_database_is_moved_aside_and_a_fresh_one_works() {
+fn a_damaged_database_is_quarantined_and_a_new_one_works() {
     for damage in [
         |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2),
         |bytes: &mut Vec<u8>| bytes[4_096..12_000].fill(7),
@@ -158,7 +158,7 @@ fn a_truncated_or_scribbled_database_is_moved_aside_and_a_fresh_one_works() {
 }
 
 #[test]
-fn a_damaged_file_never_replaces_one_that_was_set_aside() {
+fn a_damaged_file_never_replaces_a_quarantined_one() {
     let folder = Folder::new();
     for text in ["first of the damaged", "second of the damaged"] {
         fs::write(folder.file(), text).unwrap();
@@ -305,7 +305,7 @@ fn a_row_that_makes_no_sense_is_counted_and_the_others_are_read() {
 }
 
 #[test]
-fn after_a_time_without_saving_what_nobody_knows_is_not_in_flight_any_more() {
+fn what_became_unknown_while_nothing_was_saved_is_no_longer_in_flight() {
     let mut store = in_memory();
     (1..4).for_each(|n| save(&mut store, trace(n)));
     save(&mut store, ended(9, Outcome::Delivered));

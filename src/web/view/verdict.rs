@@ -24,8 +24,8 @@ pub(crate) struct ConditionView {
     pub(crate) place: Option<String>,
     /// The word and the place: `STUCK at transit`, `CANNOT SEE bigquery`, `SLOW`.
     pub(crate) what: String,
-    /// What is the matter, after the place and the time.
-    pub(crate) matter: String,
+    /// What is the summary, after the place and the time.
+    pub(crate) summary: String,
 }
 
 /// The verdict on a tenant.
@@ -68,7 +68,7 @@ impl ConditionView {
                 None => profile.word.to_owned(),
             },
             place,
-            matter: matter(condition, criteria),
+            summary: summary(condition, criteria),
         }
     }
 }
@@ -83,7 +83,7 @@ impl VerdictView {
         });
         Self {
             tenant: snapshot.topology.tenant(verdict.tenant).name.clone(),
-            text: format!("{}{since}: {}", worst.what, worst.matter),
+            text: format!("{}{since}: {}", worst.what, worst.summary),
             worst,
             since: verdict.since,
             runbook: settings.runbook(&verdict.condition),
@@ -116,8 +116,8 @@ impl Heading {
     }
 }
 
-/// What is the matter, after the place and the time.
-fn matter(condition: &Condition, criteria: &Criteria) -> String {
+/// What is the summary, after the place and the time.
+fn summary(condition: &Condition, criteria: &Criteria) -> String {
     match condition {
         Condition::Leaking { found_in, .. } => format!("its canaries were found in {found_in}"),
         Condition::NotInjecting { reason } => reason.to_string(),

@@ -40,7 +40,7 @@ fn a_source_that_answers_without_a_watermark_is_complete_and_never_blind() {
 }
 
 #[test]
-fn a_source_that_answers_no_more_turns_blind_and_sees_again_with_an_answer() {
+fn a_source_that_stops_answering_is_blind_until_it_answers() {
     let mut w = world();
     w.put(canary(1));
     let queue = queue(&w);

@@ -111,7 +111,7 @@ fn a_store_that_can_be_read_only_later_adds_to_what_is_known() {
 }
 
 #[test]
-fn a_canary_of_which_nobody_knows_whether_it_was_ever_put_is_unobserved_not_lost() {
+fn a_canary_that_may_never_have_been_put_is_unobserved_not_lost() {
     let mut before = World::new();
     before.apply(Input::Planned { tag: canary(1) }, t(0));
     let saved: Vec<Trace> =

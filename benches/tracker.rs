@@ -122,7 +122,7 @@ fn plan(tracker: &mut Tracker, map: &Topology, numbers: std::ops::Range<u32>) {
     for number in numbers {
         let tag = tag(map, number);
         let now = tag.trace.planned_at();
-        tracker.apply(Input::Planned { tag }, now);
+        tracker.plan(tag, now, &mut Vec::new()).expect("there is room");
         tracker.apply(Input::Put { trace: tag.trace, result: PutResult::Accepted { doubled: false } }, now);
     }
 }

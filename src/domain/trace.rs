@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::canary::Integrity;
 use super::outcome::Outcome;
-use super::sighting::Locator;
+use super::sighting::{Locator, WantedTrace};
 use super::tag::{Tag, TraceId};
 use super::time::{Interval, Timestamp};
 use super::topology::{StageId, TenantId, Topology};
@@ -78,6 +78,18 @@ impl Trace {
             None => Some(Interval::exactly(self.planned_at)),
             Some(parent) => self.arrival(parent),
         }
+    }
+
+    /// What observers are told of it.
+    #[must_use]
+    pub const fn wanted(&self) -> WantedTrace {
+        WantedTrace { tag: self.tag, planned_at: self.planned_at }
+    }
+
+    /// Whether it ended otherwise than delivered in time.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        self.ended.as_ref().is_some_and(|(outcome, _)| outcome.is_failure())
     }
 
     /// When it arrived at a stage, if it was seen there.

@@ -25,7 +25,7 @@ use crate::domain::tag::{InstanceCode, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Topology;
 use crate::domain::trace::Trace;
-use crate::domain::tracker::{LearnedSchema, Violation};
+use crate::domain::tracker::{Changes, LearnedSchema, Restored, Violation};
 
 /// How long to wait for another process that holds the file, such as our predecessor on its way out.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -36,31 +36,6 @@ const WAL_LIMIT: i64 = 16 << 20;
 
 /// Traces, each with whether it is finished.
 pub type Batch = Vec<(Arc<Trace>, bool)>;
-
-/// What there is to write, in one transaction.
-#[derive(Clone, Debug, Default)]
-pub struct Changes {
-    /// Traces that changed.
-    pub traces: Batch,
-    /// Schemas that were learned.
-    pub schemas: Vec<LearnedSchema>,
-    /// Isolation violations that were found.
-    pub violations: Vec<Violation>,
-}
-
-impl Changes {
-    /// Whether there is nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.traces.is_empty() && self.schemas.is_empty() && self.violations.is_empty()
-    }
-}
-
-impl From<Batch> for Changes {
-    fn from(traces: Batch) -> Self {
-        Self { traces, ..Self::default() }
-    }
-}
 
 /// An open database.
 #[derive(Debug)]
@@ -113,6 +88,13 @@ pub struct Loaded {
     pub dropped_stages: BTreeSet<String>,
     /// How many rows make no sense, and stay on disk.
     pub unreadable: usize,
+}
+
+impl From<Loaded> for Restored {
+    fn from(loaded: Loaded) -> Self {
+        let Loaded { traces, violations, schemas, .. } = loaded;
+        Self { traces, violations, schemas }
+    }
 }
 
 /// The name under which this instance signs its canaries.

@@ -115,7 +115,7 @@ impl World {
             sizes[(second / 30) as usize % sizes.len()],
             Purpose::Probe,
         );
-        self.tracker.apply(Input::Planned { tag }, now);
+        self.tracker.plan(tag, now, &mut Vec::new()).expect("there is room");
         let answered = now + Duration::from_millis(60);
         if let Some(reason) = weather.refused {
             let result = PutResult::Refused { reason: reason.into() };

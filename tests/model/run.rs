@@ -138,6 +138,12 @@ enum Next {
     Begin,
 }
 
+/// What a round applies to the tracker.
+enum Change {
+    Plan(Tag),
+    Input(Input),
+}
+
 /// How far a round got.
 #[derive(PartialEq, Eq)]
 enum Round {
@@ -243,7 +249,7 @@ impl Run {
                 (None, None) => break,
                 (next, Some(wake)) if next.is_none_or(|next| wake <= next) => {
                     self.now = self.now.max(wake);
-                    if self.round(What::TimePassed, Input::Tick) == Round::CarriedOut {
+                    if self.round(What::TimePassed, Change::Input(Input::Tick)) == Round::CarriedOut {
                         let again = self.tracker.next_deadline().map(Timestamp::micros);
                         assert!(again.is_none_or(|again| again > self.now), "a tick changes what it was for");
                     }
@@ -296,8 +302,7 @@ impl Run {
         let never = self.is_down || self.history.canaries[which].planned < self.began;
         let place = self.history.log.len();
         let tag = self.tag(which);
-        let round =
-            if never { Round::Lost } else { self.round(What::Planned(which), Input::Planned { tag }) };
+        let round = if never { Round::Lost } else { self.round(What::Planned(which), Change::Plan(tag)) };
         if round != Round::Lost {
             self.history.canaries[which].registered = Some(place);
         }
@@ -320,7 +325,8 @@ impl Run {
             Answer::AmbiguousDoubled => PutResult::Ambiguous { doubled: true },
             Answer::Refused => PutResult::Refused { reason: "no".into() },
         };
-        self.round(What::Answered(which), Input::Put { trace: self.tag(which).trace, result });
+        let input = Input::Put { trace: self.tag(which).trace, result };
+        self.round(What::Answered(which), Change::Input(input));
     }
 
     fn poll_ends(&mut self, source: usize) {
@@ -353,7 +359,7 @@ impl Run {
                 Input::Polled { source: id, poll }
             }
         };
-        let round = self.round(What::PollAnswered(poll), input);
+        let round = self.round(What::PollAnswered(poll), Change::Input(input));
         if round != Round::Lost {
             for canary in shown {
                 self.history.shown_at[canary].push(place);
@@ -365,15 +371,23 @@ impl Run {
     }
 
     /// One round of the engine: it decides, commits, and carries out.
-    fn round(&mut self, what: What, input: Input) -> Round {
+    fn round(&mut self, what: What, change: Change) -> Round {
         let cut = self.doomed.take();
-        let events = self.tracker.apply(input, time(self.now));
+        let now = time(self.now);
+        let events = match change {
+            Change::Plan(tag) => {
+                let mut events = Vec::new();
+                self.tracker.plan(tag, now, &mut events).expect("the model leaves room");
+                events
+            }
+            Change::Input(input) => self.tracker.apply(input, now),
+        };
         if let Some(restart) = cut.filter(|restart| restart.cut == Cut::BeforeTheCommit) {
             self.end(restart);
             return Round::Lost;
         }
         self.history.log.push(Entry { at: self.now, what });
-        let unsaved = self.tracker.take_unsaved();
+        let unsaved = self.tracker.take_changes().traces;
         if !self.restarts.is_empty() {
             self.committed
                 .extend(unsaved.into_iter().map(|(trace, finished)| (trace.id(), (trace, finished))));
@@ -413,7 +427,7 @@ impl Run {
         assert_eq!(loaded.unreadable, 0);
         self.tracker = Tracker::new(self.topology.clone(), self.settings, time(self.now));
         self.tracker.restore(loaded.traces, time(self.now));
-        assert!(self.tracker.take_unsaved().is_empty(), "the store has these as they are");
+        assert!(self.tracker.take_changes().is_empty(), "the store has these as they are");
         self.history.restarts.push(self.history.log.len());
         self.history.log.push(Entry { at: self.now, what: What::Restarted });
         self.tell_the_sources();

@@ -126,7 +126,10 @@ impl Probe {
     }
 
     fn plan(&mut self, tag: Tag) {
-        self.apply(Input::Planned { tag }, tag.trace.planned_at());
+        let (now, mut events) = (tag.trace.planned_at(), Vec::new());
+        self.tracker.plan(tag, now, &mut events).expect("there is room");
+        events.iter().for_each(|event| self.metrics.record(event, now));
+        self.events.append(&mut events);
     }
 
     fn put(&mut self, tag: Tag) {
@@ -165,7 +168,7 @@ impl Probe {
 
     fn restarted(&mut self, tenants: &[&str], at: Timestamp) -> Self {
         let saved: Vec<Trace> =
-            self.tracker.take_unsaved().into_iter().map(|(trace, _)| (*trace).clone()).collect();
+            self.tracker.take_changes().traces.into_iter().map(|(trace, _)| (*trace).clone()).collect();
         let mut next = Self::of(tenants, "one", at);
         next.tracker.restore(saved, at);
         next

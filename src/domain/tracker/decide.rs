@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Event, MAX_RECENTLY_SEEN, Tracker, on_the_way};
+use super::{Event, Tracker, on_the_way};
 use crate::domain::outcome::Outcome;
-use crate::domain::sighting::WantedTrace;
 use crate::domain::tag::TraceId;
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::topology::{HopRange, Role, StageId, Topology};
@@ -22,7 +21,7 @@ impl Tracker {
         let unjudged = judge_hops(trace, &topology, events);
         judge_end_to_end(trace, &topology, trace.planned_at + self.settings.slo, events);
         if unjudged || judged != (trace.judgement, events.len()) {
-            self.unsaved.insert(id);
+            self.outbox.trace(id);
         }
         if trace.ended.is_none()
             && let Some(outcome) = self.outcome(id, now)
@@ -82,7 +81,7 @@ impl Tracker {
         let open_dead = dead_letters.filter(|stage| unproven(&stage));
         let awaited = |stage: &StageId| {
             let source = self.topology.source_of(trace.tenant, *stage);
-            !self.sources[source.0 as usize].is_failing()
+            !self.sources[source].is_failing()
         };
         if !expired && open_ends.iter().copied().chain(open_dead).any(|stage| awaited(&stage)) {
             return None;
@@ -98,7 +97,7 @@ impl Tracker {
         };
         let tenant = trace.tenant;
         trace.ended = Some((outcome.clone(), now));
-        self.unsaved.insert(id);
+        self.outbox.trace(id);
         self.in_flight -= 1;
         let waited = self.settings.give_up;
         match &outcome {
@@ -191,39 +190,21 @@ impl Tracker {
             }
             Some((Outcome::Delivered | Outcome::Refused(_), _)) | None => None,
         };
-        let recent = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
+        let recent = recheck_until.map(|until| (until, trace.wanted()));
         for stage in self.topology.stage_ids() {
             let source = self.topology.source_of(trace.tenant, stage);
-            let state = &mut self.sources[source.0 as usize];
-            if state.waiting.contains(&id) {
-                state.seen(id, recheck_until.map(|until| (until, recent)));
-                self.changed.insert(source);
-            }
-            while state.recently_seen.len() > MAX_RECENTLY_SEEN {
-                state.recently_seen.pop_front();
+            if self.sources[source].waiting.contains(&id) {
+                self.sources.stop_waiting(source, id, recent);
             }
         }
-        self.revision += 1;
-        if trace.ended.as_ref().is_some_and(|(outcome, _)| outcome.is_failure()) {
-            let failures = &mut self.failures[usize::from(trace.tenant.0)];
-            failures.push_back(trace.clone());
-            if failures.len() > self.settings.remember_failures {
-                failures.pop_front();
-            }
-        }
-        self.finished.insert(id, trace);
-        self.unsaved.insert(id);
-        while self.finished.len() > self.settings.remember {
-            // A slow trace is older than those that are remembered, and goes as soon as it has come.
-            let Some((id, trace)) = self.finished.pop_first() else { break };
-            if self.unsaved.contains(&id) {
-                self.forgotten.insert(id, trace);
-            }
+        self.outbox.trace(id);
+        for trace in self.finished.insert(trace) {
+            self.outbox.forgotten(trace);
         }
     }
 }
 
-/// Says of every hop what can be said by now; whether of any it was that nobody can say, of which there is no event.
+/// Judges every hop. Returns true if one became `Unjudged`, which emits no event but must be saved.
 fn judge_hops(trace: &mut Trace, topology: &Topology, events: &mut Vec<Event>) -> bool {
     let (tenant, id, taken) = (trace.tenant, trace.id(), trace.taken());
     let mut unjudged = false;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Tracker;
+use super::{Failing, Tracker};
 use crate::domain::schema::Fingerprint;
-use crate::domain::sighting::{Drift, FailureKind, Locator};
+use crate::domain::sighting::{Drift, Locator};
 use crate::domain::tag::TraceId;
 use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
@@ -20,10 +20,11 @@ pub struct Snapshot {
     pub topology: Arc<Topology>,
     /// Open traces, oldest first: in flight, or with an outcome but a side branch still open.
     pub open: Vec<Arc<Trace>>,
-    /// Finished traces, oldest first.
+    /// Finished traces, oldest first: the newest of all, and the last failures of each tenant.
     pub finished: Vec<Arc<Trace>>,
-    /// Failed traces of each tenant, oldest first; kept when `finished` has forgotten them.
-    pub failures: Vec<Vec<Arc<Trace>>>,
+    /// Every finished trace that was planned from this instant on is in `finished`; before it, only failures are.
+    /// `None` while nothing has finished.
+    pub complete_since: Option<Timestamp>,
     /// Each source, by [`SourceId`].
     pub sources: Vec<SourceView>,
     /// Each tenant, by [`TenantId`].
@@ -47,12 +48,26 @@ pub struct SourceView {
     pub last_answer: Option<Timestamp>,
     /// Since when nobody can vouch for it.
     pub blind_since: Option<Timestamp>,
-    /// The row of failed looks that it is in.
-    pub failing: Option<FailingView>,
+    /// Set while the last polls failed or fell short.
+    pub failing: Option<Failing>,
     /// How far behind the newest record the last read ended, where the stage says so.
     pub behind: Option<Duration>,
     /// How its schema differs from what it should be; `None` where that is not known, or there is no schema.
     pub drifted: Option<Drifted>,
+}
+
+impl Snapshot {
+    /// All traces of a tenant that are known, oldest first within the finished and within the open ones.
+    pub fn traces_of(&self, tenant: TenantId) -> impl Iterator<Item = &Trace> {
+        let all = self.finished.iter().chain(&self.open);
+        all.map(AsRef::as_ref).filter(move |trace| trace.tenant == tenant)
+    }
+
+    /// The failed traces of a tenant that have finished, oldest first.
+    pub fn failures_of(&self, tenant: TenantId) -> impl DoubleEndedIterator<Item = &Trace> {
+        let failed = move |trace: &&Trace| trace.tenant == tenant && trace.is_failure();
+        self.finished.iter().map(AsRef::as_ref).filter(failed)
+    }
 }
 
 impl SourceView {
@@ -82,19 +97,6 @@ pub struct Drifted {
     pub changes: Arc<[Drift]>,
     /// What stands for the schema as it is now, where it is held against a learned one and so can be accepted.
     pub accept: Option<Fingerprint>,
-}
-
-/// A row of failed looks.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FailingView {
-    /// When it began.
-    pub since: Timestamp,
-    /// How many looks failed in a row.
-    pub polls: u64,
-    /// What kind of failure.
-    pub kind: FailureKind,
-    /// What happened, in words.
-    pub detail: Arc<str>,
 }
 
 /// How a tenant's injection is doing.
@@ -135,22 +137,17 @@ impl Tracker {
     /// The state as it is now.
     #[must_use]
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
-        let sources = self.topology.source_ids().zip(&self.sources).map(|(source, state)| SourceView {
+        let sources = self.topology.source_ids().zip(self.sources.iter()).map(|(source, state)| SourceView {
             source,
             waiting: state.waiting.len(),
             watermark: state.watermark,
             last_answer: state.last_answer,
             blind_since: state.blind_since,
-            failing: state.failing.as_ref().map(|failing| FailingView {
-                since: failing.since,
-                polls: failing.polls,
-                kind: failing.kind,
-                detail: failing.detail.clone(),
-            }),
+            failing: state.failing.clone(),
             behind: state.behind,
-            drifted: state.drifted.clone(),
+            drifted: self.schemas.drifted(source).cloned(),
         });
-        let tenants = self.topology.tenant_ids().zip(&self.tenants).map(|(tenant, state)| TenantView {
+        let tenants = self.topology.tenant_ids().zip(&self.injections).map(|(tenant, state)| TenantView {
             tenant,
             planned_at: state.planned_at,
             accepted_at: state.accepted_at,
@@ -162,11 +159,11 @@ impl Tracker {
             at: now,
             topology: self.topology.clone(),
             open: self.open.values().cloned().collect(),
-            finished: self.finished.values().cloned().collect(),
-            failures: self.failures.iter().map(|list| list.iter().cloned().collect()).collect(),
+            finished: self.finished.iter().cloned().collect(),
+            complete_since: self.finished.complete_since(),
             sources: sources.collect(),
             tenants: tenants.collect(),
-            violations: self.violations.iter().cloned().collect(),
+            violations: self.leaks.shown().cloned().collect(),
             clock: self.clock,
         }
     }

@@ -85,7 +85,11 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
-        Self { tracker: Tracker::new(Arc::new(topology()), settings(), t(0)), events: Vec::new() }
+        Self::with(settings())
+    }
+
+    fn with(settings: Settings) -> Self {
+        Self { tracker: Tracker::new(Arc::new(topology()), settings, t(0)), events: Vec::new() }
     }
 
     pub(super) fn apply(&mut self, input: Input, now: Timestamp) -> Vec<Event> {
@@ -94,9 +98,16 @@ impl World {
         events
     }
 
+    pub(super) fn plan(&mut self, tag: Tag, now: Timestamp) -> Vec<Event> {
+        let mut events = Vec::new();
+        let _may_be_sent = self.tracker.plan(tag, now, &mut events);
+        self.events.extend(events.iter().cloned());
+        events
+    }
+
     fn put(&mut self, tag: Tag) {
         let at = tag.trace.planned_at();
-        self.apply(Input::Planned { tag }, at);
+        self.plan(tag, at);
         let result = PutResult::Accepted { doubled: false };
         self.apply(Input::Put { trace: tag.trace, result }, at + Duration::from_millis(20));
     }
@@ -551,7 +562,7 @@ fn a_leak_of_many_canaries_that_is_read_again_is_counted_once_each() {
         w.poll_at(of_globex, t(2), Some(t(2)), leaks.clone());
     }
     assert_eq!(w.count(|event| matches!(event, Event::IsolationViolation { .. })), leaks.len());
-    assert!(w.tracker.snapshot(t(3)).violations.len() <= super::leaks::MAX_VIOLATIONS);
+    assert!(w.tracker.snapshot(t(3)).violations.len() <= super::leaks::MAX_SHOWN);
 }
 
 #[test]
@@ -644,11 +655,12 @@ fn a_canary_of_version_1_whose_code_fits_two_tenants_is_nobodys() {
 }
 
 #[test]
-fn a_full_tracker_takes_no_canary_and_says_so() {
+fn a_full_tracker_refuses_a_canary_and_reports_it() {
     let mut w = World::new();
     w.tracker.settings.max_in_flight = 1;
     w.put(canary(1));
-    let events = w.apply(Input::Planned { tag: canary(2) }, t(0));
+    let mut events = Vec::new();
+    assert_eq!(w.tracker.plan(canary(2), t(0), &mut events), Err(NotPlanned::Full));
     assert_eq!(events, [Event::Full { tenant: ACME }]);
     assert_eq!(w.tracker.in_flight(), 1);
 }
@@ -729,8 +741,7 @@ fn a_source_that_hangs_without_an_answer_goes_blind_too() {
 
 #[test]
 fn failures_are_kept_when_successes_have_pushed_out_everything_else() {
-    let mut w = World::new();
-    w.tracker.settings.remember = 5;
+    let mut w = World::with(Settings { remember: 5, ..settings() });
     w.put(canary(1));
     w.empty_poll_except_at(&[], t(GIVE_UP + 1));
     for n in 2..40 {
@@ -742,18 +753,18 @@ fn failures_are_kept_when_successes_have_pushed_out_everything_else() {
         }
     }
     let snapshot = w.tracker.snapshot(t(1_000));
-    assert_eq!(snapshot.finished.len(), 5);
-    assert_eq!(snapshot.failures[0].len(), 1);
+    assert_eq!(snapshot.finished.len(), 6, "the newest five, and the failure");
+    assert_eq!(snapshot.complete_since, Some(snapshot.finished[1].planned_at));
+    assert_eq!(snapshot.failures_of(ACME).count(), 1);
     assert!(w.tracker.trace(canary(1).trace).is_some());
 }
 
 #[test]
 fn a_failure_that_successes_have_pushed_out_can_still_come_late() {
-    let mut w = World::new();
-    w.tracker.settings.remember = 0;
+    let mut w = World::with(Settings { remember: 0, ..settings() });
     w.put(canary(1));
     w.empty_poll_except_at(&[], t(GIVE_UP + 1));
-    w.tracker.take_unsaved();
+    w.tracker.take_changes();
     for _ in 0..2 {
         w.poll(TABLE, t(GIVE_UP + 9), vec![seen(canary(1), Stamp::None, t(GIVE_UP + 9), "c")]);
     }
@@ -763,7 +774,8 @@ fn a_failure_that_successes_have_pushed_out_can_still_come_late() {
     assert_eq!(trace.standing(), Standing::Ended(&Outcome::Late));
     assert!(
         w.tracker
-            .take_unsaved()
+            .take_changes()
+            .traces
             .iter()
             .any(|(trace, finished)| trace.found_late == Some(FoundLate::Late) && *finished)
     );

@@ -10,11 +10,11 @@ use crate::domain::trace::{Judgement, Standing};
 use crate::domain::tracker::{Event, Input, Tracker};
 
 /// How many times each trace ended.
-type Channels = BTreeMap<TraceId, usize>;
+type Endings = BTreeMap<TraceId, usize>;
 /// How many times each trace entered the count of a histogram: end to end, or of a hop.
 type Counts = BTreeMap<(TraceId, Option<StageId>), usize>;
 
-fn enter(events: &[Event], ends: &mut Channels, counts: &mut Counts) {
+fn enter(events: &[Event], ends: &mut Endings, counts: &mut Counts) {
     for event in events {
         let entered = match event {
             Event::Ended { trace, .. } => {
@@ -37,7 +37,12 @@ fn enter(events: &[Event], ends: &mut Channels, counts: &mut Counts) {
 /// Of each trace, its outcome as it was counted and where it stands for people.
 fn standings(tracker: &Tracker) -> BTreeMap<TraceId, [&'static str; 2]> {
     let counted = |trace: &Trace| trace.ended.as_ref().map_or("in_flight", |(outcome, _)| outcome.label());
-    tracker.all().iter().map(|(trace, _)| (trace.id(), [counted(trace), trace.standing().label()])).collect()
+    tracker
+        .everything()
+        .traces
+        .iter()
+        .map(|(trace, _)| (trace.id(), [counted(trace), trace.standing().label()]))
+        .collect()
 }
 
 fn remaining_time(world: &mut World, tracker: &mut Tracker) -> Vec<Event> {
@@ -56,11 +61,11 @@ proptest! {
         for (n, step) in steps.iter().enumerate() {
             world.step(step, &mut tracker);
             if n % saves == 0 {
-                store.save(&tracker.take_unsaved().into()).unwrap();
+                store.save(&tracker.take_changes()).unwrap();
             }
         }
-        store.save(&tracker.take_unsaved().into()).unwrap();
-        let mut traces: Vec<_> = tracker.all().iter().map(|(trace, _)| (**trace).clone()).collect();
+        store.save(&tracker.take_changes()).unwrap();
+        let mut traces: Vec<_> = tracker.everything().traces.iter().map(|(trace, _)| (**trace).clone()).collect();
         traces.sort_by_key(Trace::id);
         // A look that fails marks the gap only in memory: after a restart everything is marked.
         let blank = |traces: &mut Vec<Trace>| traces.iter_mut().flat_map(|trace| &mut trace.stages).for_each(|visit| visit.gap_since_poll = false);
@@ -69,7 +74,7 @@ proptest! {
         blank(&mut loaded.traces);
         prop_assert_eq!(loaded.traces, traces);
         prop_assert_eq!(loaded.unreadable, 0);
-        let again = tracker.all();
+        let again = tracker.everything().traces;
         store.save_all(&again.clone().into()).unwrap();
         let exact: BTreeMap<_, _> = again.iter().map(|(trace, _)| (trace.id(), (**trace).clone())).collect();
         let loaded = store.load(ALL).unwrap().traces;
@@ -86,10 +91,10 @@ proptest! {
 
         let (mut tracker, mut world) = (Tracker::new(map.clone(), settings(), t(0)), World::new());
         let mut store = in_memory();
-        let (mut ends, mut counted) = (Channels::new(), Counts::new());
+        let (mut ends, mut counted) = (Endings::new(), Counts::new());
         for step in &steps[..cut] {
             let events = world.step(step, &mut tracker);
-            store.save(&tracker.take_unsaved().into()).unwrap();
+            store.save(&tracker.take_changes()).unwrap();
             enter(&events, &mut ends, &mut counted);
         }
         let mut tracker = Tracker::new(map, settings(), world.now);
@@ -125,8 +130,8 @@ fn justified([counted, stands]: [&str; 2], restarted: [&str; 2]) -> bool {
 fn a_trace_in_flight_is_in_flight_after_the_restart() {
     let mut tracker = Tracker::new(Arc::new(topology()), settings(), t(0));
     let mut store = in_memory();
-    tracker.apply(Input::Planned { tag: canary(1) }, t(0));
-    store.save(&tracker.take_unsaved().into()).unwrap();
+    tracker.plan(canary(1), t(0), &mut Vec::new()).unwrap();
+    store.save(&tracker.take_changes()).unwrap();
     let mut tracker = Tracker::new(Arc::new(topology()), settings(), t(5));
     tracker.restore(store.load(ALL).unwrap().traces, t(5));
     assert_eq!(tracker.trace(canary(1).trace).unwrap().standing(), Standing::InFlight);

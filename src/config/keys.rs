@@ -91,7 +91,7 @@ pub(super) static TENANT: [Key; 10] = {
 };
 
 /// What every stage has, whatever its kind.
-pub(super) static STAGE: [Key; 10] = [
+pub(super) static STAGE: [Key; 11] = [
     text("name").required(),
     text("kind").required(),
     text("after"),
@@ -99,6 +99,7 @@ pub(super) static STAGE: [Key; 10] = [
     text("interval"),
     text("timeout"),
     text("settle"),
+    text("missing_after"),
     text("clock_allowance").or("50ms"),
     text("role").or("way"),
     Key::new("end", Shape::Boolean).or("false"),

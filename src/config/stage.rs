@@ -15,6 +15,9 @@ use crate::keys::value::{self, show_duration};
 use crate::observe::pace::Rhythm;
 use crate::observe::spec;
 
+/// Least time after which a canary that was not found is missing. Shorter ones would call ordinary jitter missing.
+const MISSING_AFTER: Duration = Duration::from_secs(30);
+
 /// Where the stages stand among the tables when the configuration is shown.
 pub(super) const ORDER: usize = 9;
 
@@ -31,6 +34,7 @@ pub(super) struct StageRead<'a> {
     pub(super) role: Checked<Role>,
     pub(super) target: Checked<Option<Duration>>,
     pub(super) rhythm: Checked<Rhythm>,
+    pub(super) missing_after: Checked<Duration>,
     pub(super) clock_allowance: Checked<Duration>,
 }
 
@@ -97,6 +101,13 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table) -> StageRead<'
     let timeout = duration("timeout", usual.timeout, tick);
     let settle = duration("settle", usual.settle, Duration::ZERO);
     let rhythm = || Ok(Rhythm { interval: interval?, timeout: timeout?, settle: settle? });
+    let usual_missing =
+        target.unwrap_or_default().map_or(MISSING_AFTER, |target| MISSING_AFTER.max(target * 4));
+    let missing_after = read.get_or(
+        "missing_after",
+        Some(&show_duration(usual_missing)),
+        value::duration_within(Duration::from_millis(1), DAY, ""),
+    );
     let clock_allowance = read.get("clock_allowance", value::duration);
     let role = read.get("role", value::choice(&[("way", Role::Way), ("dead_letter", Role::DeadLetter)]));
     let end = read.get("end", value::boolean);
@@ -124,6 +135,7 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table) -> StageRead<'
         role,
         target,
         rhythm: rhythm(),
+        missing_after,
         clock_allowance,
     }
 }

@@ -219,12 +219,14 @@ pub struct FoundIn {
     /// Whether it stood in decoded text. Otherwise it was found by luck in bytes that were not decoded, which say
     /// nothing about its integrity or the number of copies.
     pub decoded: bool,
+    /// Whether the whole canary stood there as it was sent.
+    pub verbatim: bool,
 }
 
 impl Default for FoundIn {
     /// In plain text.
     fn default() -> Self {
-        Self { shape: Shape::TEXT, decoded: true }
+        Self { shape: Shape::TEXT, decoded: true, verbatim: true }
     }
 }
 
@@ -349,7 +351,8 @@ mod tests {
 
     #[test]
     fn what_is_unreadable_is_told_with_its_formats_and_the_reason() {
-        let orc = Unreadable { shape: Shape::NONE.then(Format::Orc), reason: UnreadableReason::UnknownFormat };
+        let orc =
+            Unreadable { shape: Shape::NONE.then(Format::Orc), reason: UnreadableReason::UnknownFormat };
         assert_eq!(orc.to_string(), "ORC, which traceprobe does not open");
         let shape = Shape::NONE.then(Format::Gzip).then(Format::Binary);
         let binary = Unreadable { shape, reason: UnreadableReason::UnknownFormat };

@@ -83,6 +83,8 @@ pub struct Stage {
     pub role: Role,
     /// How long its hop may take.
     pub target: Option<Duration>,
+    /// After this, counted from the arrival at the parent, a canary that was not found is missing.
+    pub missing_after: Duration,
     /// By how much its clock may be off: its share of what it and ours may disagree by.
     pub clock_allowance: Duration,
 }
@@ -125,7 +127,7 @@ pub struct Topology {
 pub enum TopologyError {
     /// There must be exactly one end.
     #[error("{0} stages are marked as the end; there must be exactly one")]
-    Channels(usize),
+    EndStages(usize),
     /// Parents come first, which also means that there is no cycle.
     #[error("stage {0} comes before the stage it follows")]
     Order(Arc<str>),
@@ -159,7 +161,7 @@ impl Topology {
         }
         let ends = stages.iter().filter(|stage| stage.role == Role::End).count();
         let Some(end) = stages.iter().position(|stage| stage.role == Role::End).filter(|_| ends == 1) else {
-            return Err(TopologyError::Channels(ends));
+            return Err(TopologyError::EndStages(ends));
         };
         let mut source_of = Vec::with_capacity(tenants.len());
         for (t, tenant) in tenants.iter().enumerate() {
@@ -365,6 +367,7 @@ pub(crate) mod fixture {
             parent,
             role,
             target: Some(Duration::from_secs(target)),
+            missing_after: Duration::from_secs(30),
             clock_allowance: Duration::from_millis(50),
         };
         let own = |stage, tenant| Source {
@@ -433,6 +436,6 @@ mod tests {
 
     #[test]
     fn a_map_without_an_end_is_refused() {
-        assert_eq!(Topology::new(vec![], vec![], vec![]).unwrap_err(), TopologyError::Channels(0));
+        assert_eq!(Topology::new(vec![], vec![], vec![]).unwrap_err(), TopologyError::EndStages(0));
     }
 }

@@ -86,6 +86,15 @@ impl Trace {
         WantedTrace { tag: self.tag, planned_at: self.planned_at }
     }
 
+    /// Whether the stage was read past the time by which it should have been there, without it. It can still arrive.
+    #[must_use]
+    pub fn is_missing(&self, topology: &Topology, stage: StageId) -> bool {
+        let visit = self.visit(stage);
+        let Some(begun) = self.hop_start(topology, stage).filter(|_| self.taken()) else { return false };
+        let due = begun.latest + topology.stage(stage).missing_after;
+        visit.arrival.is_none() && visit.absent_until.is_some_and(|until| until > due)
+    }
+
     /// Whether it ended otherwise than delivered in time.
     #[must_use]
     pub fn is_failure(&self) -> bool {
@@ -119,7 +128,7 @@ impl Trace {
     pub fn standing(&self) -> Standing<'_> {
         match (&self.ended, self.found_late) {
             (None, _) => Standing::InFlight,
-            (Some((Outcome::Lost(_) | Outcome::Unobserved | Outcome::DeadLettered(_), _)), Some(when)) => {
+            (Some((Outcome::Lost(_) | Outcome::Unobserved(_) | Outcome::DeadLettered(_), _)), Some(when)) => {
                 Standing::Ended(match when {
                     FoundLate::InTime => &Outcome::Delivered,
                     FoundLate::Late => &Outcome::Late,
@@ -205,6 +214,8 @@ pub struct Visit {
     pub empty_polls: u32,
     /// Since the last look in vain the source could not be read.
     pub gap_since_poll: bool,
+    /// The last poll that covered it met records that could not be read and may hold it, so it proved nothing.
+    pub withheld: bool,
     /// Every stored copy that was seen, the one that was seen first being the first.
     pub copies: Vec<Locator>,
     /// How its hop went.
@@ -255,6 +266,8 @@ pub enum Hop {
     Skipped,
     /// It never came this way: proven absent at the deadline.
     Missing,
+    /// Not found by the deadline, at a source that has never shown a canary of this tenant.
+    NeverSeen,
 }
 
 /// Whether a trace met the end-to-end threshold.

@@ -11,13 +11,14 @@ mod injection;
 mod leaks;
 mod memory;
 mod outbox;
+mod readability;
 mod restart;
 mod schema;
 mod sighted;
 mod snapshot;
 mod sources;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,8 +29,9 @@ use self::injection::InjectionState;
 use self::leaks::Leaks;
 pub use self::leaks::MAX_KNOWN_LEAKS;
 use self::memory::Memory;
-pub use self::outbox::Changes;
 use self::outbox::Outbox;
+pub use self::outbox::{Changes, SeenSource};
+pub use self::readability::BlindTenant;
 pub use self::restart::Restored;
 pub use self::schema::LearnedSchema;
 use self::schema::Schemas;
@@ -37,9 +39,10 @@ pub use self::snapshot::{Drifted, Snapshot, SourceView, TenantView, Violation};
 pub use self::sources::Failing;
 use self::sources::{Sources, VisibilityChange};
 use super::copies::UnchargedReason;
+use super::format::UnreadableReason;
 use super::outcome::Outcome;
 use super::schema::{ExpectedSchema, Fingerprint, TableSchema};
-use super::sighting::{Drift, FailureKind, Locator, Poll, ReadStats, Wanted};
+use super::sighting::{Drift, FailureKind, Locator, Poll, ReadStats, UnreadableRecord, Wanted};
 use super::tag::{InstanceCode, Tag, TraceId};
 use super::time::{Interval, OwnClock, Timestamp};
 use super::topology::{Role, SourceId, StageId, TenantId, Topology};
@@ -175,6 +178,8 @@ pub enum Event {
     HopOverdue { tenant: TenantId, hop: StageId, trace: TraceId },
     /// A hop was never made: the parent had the canary, this stage provably not. `waited` until the deadline.
     HopMissing { tenant: TenantId, hop: StageId, trace: TraceId, waited: Duration, counted: bool },
+    /// A hop into a source that has never shown a canary of this tenant was given up. `waited` until the deadline.
+    HopNeverSeen { tenant: TenantId, hop: StageId, trace: TraceId, waited: Duration, counted: bool },
     /// The end stage has it. `counted`: it was counted as overdue before. `Unjudged` enters no histogram.
     EndToEnd { tenant: TenantId, trace: TraceId, latency: Duration, judgement: Judgement, counted: bool },
     /// It is proven to have missed the end-to-end threshold.
@@ -207,10 +212,20 @@ pub enum Event {
     PollAnswered { source: SourceId, complete: bool, took: Duration, stats: ReadStats },
     /// A look failed.
     PollFailed { source: SourceId, kind: FailureKind },
-    /// A source cannot be vouched for any more.
-    WentBlind { source: SourceId, reason: Arc<str> },
-    /// It can again.
-    SawAgain { source: SourceId, blind_for: Duration },
+    /// A source turned blind: for one tenant because its records cannot be read, or for all that it serves.
+    WentBlind { source: SourceId, tenant: Option<TenantId>, reason: Arc<str> },
+    /// It is visible again.
+    SawAgain { source: SourceId, tenant: Option<TenantId>, blind_for: Duration },
+    /// Records could not be read. `new_shape` describes the first one of a shape that was not met before.
+    Unreadable {
+        stage: StageId,
+        source: SourceId,
+        reason: UnreadableReason,
+        count: u64,
+        new_shape: Option<Arc<str>>,
+    },
+    /// A tenant's canary was found at a source for the first time ever.
+    FirstSeen { source: SourceId, tenant: TenantId },
     /// The schema of a source was taken for what it should be from now on.
     SchemaLearned { source: SourceId, schema: Arc<TableSchema> },
     /// The schema of a source is not what it should be, in these columns. `accept` stands for the schema as it is now,
@@ -482,25 +497,85 @@ impl Tracker {
         for id in arrived {
             self.arrived(id, stage, now, events);
         }
+        self.take_unreadable(source, stage, &poll.unreadable, events);
         let state = &mut self.sources[source];
         state.answered(poll.started, poll.watermark, &poll.stats, now);
         match poll.watermark {
             None if !self.topology.stage(stage).capabilities.absence => {}
             None => self.mark_unobserved(source),
-            Some(watermark) => {
-                for id in self.sources[source].wanted_in(poll.revision) {
-                    if let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) {
-                        let visit = &mut trace.stages[usize::from(stage.0)];
-                        visit.absent_until = visit.absent_until.max(Some(watermark));
-                        visit.empty_polls = visit.empty_polls.saturating_add(1);
-                        visit.gap_since_poll = false;
-                        self.outbox.trace(id);
-                    }
-                }
-            }
+            Some(watermark) => self.prove_absence(source, stage, watermark, poll.revision),
         }
         self.sources[source].expire_recently_seen(now);
+        self.update_blind_tenants(source, stage, now, events);
         self.reconsider(source, now, events);
+    }
+
+    /// Everything that arrived at a source before `watermark` was read, and what was wanted was not found: it had not
+    /// arrived, unless it may be in a record that could not be read.
+    fn prove_absence(&mut self, source: SourceId, stage: StageId, watermark: Timestamp, revision: u64) {
+        let state = &self.sources[source];
+        for id in state.wanted_in(revision) {
+            let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) else { continue };
+            let withheld = state.readability.withholds(trace.tenant, trace.planned_at).is_some();
+            let visit = &mut trace.stages[usize::from(stage.0)];
+            visit.withheld = withheld;
+            if withheld {
+                visit.gap_since_poll = true;
+                continue;
+            }
+            visit.absent_until = visit.absent_until.max(Some(watermark));
+            visit.empty_polls = visit.empty_polls.saturating_add(1);
+            visit.gap_since_poll = false;
+            self.outbox.trace(id);
+        }
+    }
+
+    fn take_unreadable(
+        &mut self,
+        source: SourceId,
+        stage: StageId,
+        records: &[UnreadableRecord],
+        events: &mut Vec<Event>,
+    ) {
+        for record in records {
+            let owner = record.label.as_deref().and_then(|label| self.topology.tenant_by_label(label));
+            let new_shape = self.sources[source].readability.unreadable(record, owner);
+            let UnreadableRecord { part, count, ref text, .. } = *record;
+            let new_shape = new_shape.then(|| text.clone());
+            events.push(Event::Unreadable { stage, source, reason: part.reason, count, new_shape });
+        }
+    }
+
+    /// A source is blind for a tenant while canaries stay out for longer than they may be missing, and may be in what
+    /// could not be read.
+    fn update_blind_tenants(
+        &mut self,
+        source: SourceId,
+        stage: StageId,
+        now: Timestamp,
+        events: &mut Vec<Event>,
+    ) {
+        let missing_after = self.topology.stage(stage).missing_after;
+        let state = &self.sources[source];
+        let mut blind: BTreeMap<TenantId, BlindTenant> = BTreeMap::new();
+        let waiting = state.waiting.iter().filter_map(|id| self.open.get(id));
+        for trace in waiting.filter(|trace| trace.visit(stage).withheld && trace.ended.is_none()) {
+            let Some(begun) = trace.hop_start(&self.topology, stage) else { continue };
+            let since = begun.latest + missing_after;
+            let Some(reason) = state.readability.withholds(trace.tenant, trace.planned_at) else { continue };
+            if since < now {
+                let first = blind.entry(trace.tenant).or_insert(BlindTenant { since, reason });
+                first.since = first.since.min(since);
+            }
+        }
+        let (new, over) = self.sources[source].readability.update_blind(blind);
+        for tenant in new {
+            let reason = self.sources[source].readability.blind()[&tenant].reason.clone();
+            events.push(Event::WentBlind { source, tenant: Some(tenant), reason });
+        }
+        for (tenant, since) in over {
+            events.push(Event::SawAgain { source, tenant: Some(tenant), blind_for: now.since(since) });
+        }
     }
 
     fn clock_checked(&mut self, mut clock: OwnClock) -> Option<Event> {
@@ -555,8 +630,8 @@ impl Tracker {
     fn update_visibility(&mut self, now: Timestamp, events: &mut Vec<Event>) {
         for (source, change) in self.sources.update_visibility(self.settings.blind_after, now) {
             events.push(match change {
-                VisibilityChange::WentBlind(reason) => Event::WentBlind { source, reason },
-                VisibilityChange::SawAgain(blind_for) => Event::SawAgain { source, blind_for },
+                VisibilityChange::WentBlind(reason) => Event::WentBlind { source, tenant: None, reason },
+                VisibilityChange::SawAgain(blind_for) => Event::SawAgain { source, tenant: None, blind_for },
             });
         }
     }

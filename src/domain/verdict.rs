@@ -390,7 +390,7 @@ fn losing(snapshot: &Snapshot, tenant: TenantId, from: Timestamp) -> Finding {
         .filter_map(|trace| match &trace.ended {
             Some((Outcome::Lost(hop), _)) => Some((trace.planned_at, *hop)),
             Some((Outcome::DeadLettered(stage), _)) => Some((trace.planned_at, HopRange::one(*stage))),
-            Some((Outcome::Delivered | Outcome::Late | Outcome::Unobserved | Outcome::Refused(_), _))
+            Some((Outcome::Delivered | Outcome::Late | Outcome::Unobserved(_) | Outcome::Refused(_), _))
             | None => None,
         })
         .collect();
@@ -489,6 +489,8 @@ mod tests {
     fn snapshot_after(secs: u64, script: Script) -> Snapshot {
         let map = Arc::new(topology());
         let mut tracker = Tracker::new(map.clone(), settings(), t(0));
+        let seen = crate::domain::tracker::tests::seen_everywhere(&map);
+        tracker.restore(crate::domain::tracker::Restored { seen, ..Default::default() }, t(0));
         let mut sent: Vec<(Tag, u64)> = Vec::new();
         for second in 0..=secs {
             if second % INTERVAL == 0 {
@@ -515,6 +517,7 @@ mod tests {
                     locator: Locator::new("one"),
                     label: None,
                     integrity: Integrity::Intact,
+                    found_in: crate::domain::format::FoundIn::default(),
                 };
                 let poll = Poll {
                     revision: tracker.wanted(source).revision,
@@ -523,6 +526,7 @@ mod tests {
                     watermark: Some(t(second)),
                     sightings: here.map(sighting).collect(),
                     stats: ReadStats::default(),
+                    unreadable: Vec::new(),
                 };
                 tracker.apply(Input::Polled { source, poll }, t(second));
             }

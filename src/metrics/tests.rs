@@ -204,8 +204,13 @@ fn every_event(map: &Topology) -> Vec<Event> {
         }
         let lost = HopRange::all(map.main_path()).map(Outcome::Lost);
         let dead = Outcome::DeadLettered(fixture::DEAD);
-        let rest =
-            [Outcome::Delivered, Outcome::Late, Outcome::Unobserved, Outcome::Refused("full".into()), dead];
+        let rest = [
+            Outcome::Delivered,
+            Outcome::Late,
+            Outcome::Unobserved(crate::domain::outcome::UnobservedReason::Blind),
+            Outcome::Refused("full".into()),
+            dead,
+        ];
         for outcome in lost.chain(rest) {
             for adopted in [true, false] {
                 events.push(Event::Ended { tenant, trace, outcome: outcome.clone(), adopted });

@@ -9,6 +9,7 @@
 mod record;
 mod schema;
 mod schemas;
+mod seen;
 #[cfg(test)]
 pub(crate) mod tests;
 mod violations;
@@ -25,7 +26,7 @@ use crate::domain::tag::{InstanceCode, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Topology;
 use crate::domain::trace::Trace;
-use crate::domain::tracker::{Changes, LearnedSchema, Restored, Violation};
+use crate::domain::tracker::{Changes, LearnedSchema, Restored, SeenSource, Violation};
 
 /// How long to wait for another process that holds the file, such as our predecessor on its way out.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -84,6 +85,8 @@ pub struct Loaded {
     pub schemas: Vec<LearnedSchema>,
     /// Isolation violations, in the order in which they were noticed.
     pub violations: Vec<Violation>,
+    /// Which sources have shown which tenants' canaries, whether they are configured or not.
+    pub seen: Vec<SeenSource>,
     /// Stages that traces have been at and that are not configured any more.
     pub dropped_stages: BTreeSet<String>,
     /// How many rows make no sense, and stay on disk.
@@ -92,8 +95,8 @@ pub struct Loaded {
 
 impl From<Loaded> for Restored {
     fn from(loaded: Loaded) -> Self {
-        let Loaded { traces, violations, schemas, .. } = loaded;
-        Self { traces, violations, schemas }
+        let Loaded { traces, violations, schemas, seen, .. } = loaded;
+        Self { traces, violations, schemas, seen }
     }
 }
 
@@ -358,6 +361,7 @@ impl Store {
         loaded.traces.sort_unstable_by_key(Trace::id);
         schemas::load(&self.connection, &mut loaded)?;
         violations::load(&self.connection, &self.topology, &limits, &mut loaded)?;
+        seen::load(&self.connection, &mut loaded)?;
         Ok(loaded)
     }
 
@@ -419,7 +423,8 @@ impl Store {
 fn write(to: &Transaction<'_>, changes: &Changes, map: &Topology) -> Result<(), StoreError> {
     upsert(to, &changes.traces, map)?;
     schemas::upsert(to, &changes.schemas)?;
-    violations::insert(to, &changes.violations, map)
+    violations::insert(to, &changes.violations, map)?;
+    seen::insert(to, &changes.seen)
 }
 
 fn upsert(to: &Transaction<'_>, batch: &[(Arc<Trace>, bool)], map: &Topology) -> Result<(), StoreError> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use traceprobe::domain::canary::{Integrity, Template};
+use traceprobe::domain::format::FoundIn;
 use traceprobe::domain::kind::Kind;
 use traceprobe::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};
 use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
@@ -19,7 +20,7 @@ use traceprobe::domain::topology::{
     Capabilities, Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
 };
 use traceprobe::domain::trace::Trace;
-use traceprobe::domain::tracker::{Event, Input, PutResult, Settings, Tracker};
+use traceprobe::domain::tracker::{Event, Input, PutResult, Restored, SeenSource, Settings, Tracker};
 use traceprobe::store::{Batch, LoadLimits, Store};
 
 use super::heard::Heard;
@@ -198,7 +199,7 @@ impl Run {
         };
         let mut run = Self {
             rng: Rng::with_seed(!seed),
-            tracker: Tracker::new(topology.clone(), settings, time(EPOCH)),
+            tracker: new_tracker(&topology, settings, time(EPOCH)),
             store: Store::open(Path::new(":memory:"), topology.clone(), time(EPOCH)).unwrap().store,
             topology,
             settings,
@@ -355,6 +356,7 @@ impl Run {
                     watermark,
                     sightings: poll.shown.iter().map(|shown| self.sighting(*shown)).collect(),
                     stats: ReadStats::default(),
+                    unreadable: Vec::new(),
                 };
                 Input::Polled { source: id, poll }
             }
@@ -425,7 +427,7 @@ impl Run {
         let all = LoadLimits { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
         let loaded = self.store.load(all).unwrap();
         assert_eq!(loaded.unreadable, 0);
-        self.tracker = Tracker::new(self.topology.clone(), self.settings, time(self.now));
+        self.tracker = new_tracker(&self.topology, self.settings, time(self.now));
         self.tracker.restore(loaded.traces, time(self.now));
         assert!(self.tracker.take_changes().is_empty(), "the store has these as they are");
         self.history.restarts.push(self.history.log.len());
@@ -471,6 +473,7 @@ impl Run {
             locator: locator(shown.copy),
             label: copy.label.map(|tenant| self.topology.tenant(tenant_id(tenant)).label.clone()),
             integrity,
+            found_in: FoundIn::default(),
         }
     }
 
@@ -540,6 +543,7 @@ fn topology(rules: &Rules) -> Topology {
             _ => unreachable!("there are five stages"),
         },
         target: Some(micros(stage.target)),
+        missing_after: Duration::from_secs(30),
         clock_allowance: micros(stage.allowance),
     };
     let source = |(number, tenants): (usize, &Vec<usize>)| {
@@ -561,4 +565,26 @@ fn topology(rules: &Rules) -> Topology {
         rules.read_for.iter().enumerate().map(source).collect(),
     )
     .unwrap()
+}
+
+/// A tracker for which a previous run had found every tenant's canaries at every source.
+fn new_tracker(map: &Arc<Topology>, settings: Settings, now: Timestamp) -> Tracker {
+    let mut tracker = Tracker::new(map.clone(), settings, now);
+    tracker.restore(seen_everywhere(map), now);
+    tracker
+}
+
+/// As if a previous run had found every tenant's canaries at every source: absence proves a loss from the beginning.
+fn seen_everywhere(map: &Topology) -> Restored {
+    let of_source = |source| {
+        let source = map.source(source);
+        source.tenants.iter().map(|tenant| SeenSource {
+            stage: map.stage(source.stage).name.clone(),
+            source: source.name.clone(),
+            tenant: map.tenant(*tenant).name.clone(),
+            at: Timestamp::MIN,
+        })
+    };
+    let seen = map.source_ids().flat_map(of_source).collect();
+    Restored { seen, ..Restored::default() }
 }

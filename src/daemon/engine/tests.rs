@@ -161,7 +161,7 @@ async fn a_clock_that_is_set_ends_the_engine_and_what_was_in_flight_is_unobserve
     let loaded = open(&folder.file()).unwrap().store.load(ALL).unwrap();
     assert!(loaded.traces.len() >= 10);
     for trace in loaded.traces {
-        assert!(matches!(trace.ended, Some((Outcome::Unobserved, _))), "{trace:?}");
+        assert!(matches!(trace.ended, Some((Outcome::Unobserved(_), _))), "{trace:?}");
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::{LearnedSchema, Tracker, Violation};
 use crate::domain::tag::TraceId;
+use crate::domain::time::Timestamp;
+use crate::domain::topology::{SourceId, TenantId};
 use crate::domain::trace::Trace;
 
 /// Everything that changed since the store was last given something, to be written in one transaction.
@@ -16,13 +18,31 @@ pub struct Changes {
     pub schemas: Vec<LearnedSchema>,
     /// Isolation violations that were found.
     pub violations: Vec<Violation>,
+    /// Sources that showed a tenant's canaries for the first time.
+    pub seen: Vec<SeenSource>,
+}
+
+/// A source at which a tenant's canaries were found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SeenSource {
+    /// The name of its stage.
+    pub stage: Arc<str>,
+    /// The name of the source.
+    pub source: Arc<str>,
+    /// The name of the tenant.
+    pub tenant: Arc<str>,
+    /// When the first one was found.
+    pub at: Timestamp,
 }
 
 impl Changes {
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.traces.is_empty() && self.schemas.is_empty() && self.violations.is_empty()
+        self.traces.is_empty()
+            && self.schemas.is_empty()
+            && self.violations.is_empty()
+            && self.seen.is_empty()
     }
 }
 
@@ -39,6 +59,7 @@ pub(super) struct Outbox {
     /// Of `traces`, those that have been forgotten since: the last copy of them is here.
     forgotten: BTreeMap<TraceId, Arc<Trace>>,
     violations: Vec<Violation>,
+    seen: BTreeSet<(SourceId, TenantId)>,
 }
 
 impl Outbox {
@@ -58,12 +79,17 @@ impl Outbox {
     pub(super) fn violation(&mut self, found: Violation) {
         self.violations.push(found);
     }
+
+    /// Notes that a source showed a tenant's canaries for the first time.
+    pub(super) fn seen(&mut self, source: SourceId, tenant: TenantId) {
+        self.seen.insert((source, tenant));
+    }
 }
 
 impl Tracker {
     /// Takes what changed since the last call, for the store.
     pub fn take_changes(&mut self) -> Changes {
-        let Outbox { traces, mut forgotten, violations } = std::mem::take(&mut self.outbox);
+        let Outbox { traces, mut forgotten, violations, seen } = std::mem::take(&mut self.outbox);
         let find = |id: TraceId| {
             let open = self.open.get(&id).map(|trace| (trace.clone(), false));
             open.or_else(|| Some((self.finished.get(id).cloned().or_else(|| forgotten.remove(&id))?, true)))
@@ -72,6 +98,7 @@ impl Tracker {
             traces: traces.into_iter().filter_map(find).collect(),
             schemas: self.schemas.take_changed(&self.topology),
             violations,
+            seen: seen.into_iter().filter_map(|(source, tenant)| self.seen_source(source, tenant)).collect(),
         }
     }
 
@@ -83,6 +110,26 @@ impl Tracker {
             traces: open.chain(self.finished.iter().map(|trace| (trace.clone(), true))).collect(),
             schemas: self.schemas.learned(&self.topology),
             violations: self.leaks.known().cloned().collect(),
+            seen: self.seen_sources(),
         }
+    }
+
+    fn seen_sources(&self) -> Vec<SeenSource> {
+        let of_source = |source| {
+            let tenants = self.sources[source].seen.keys();
+            tenants.filter_map(move |tenant| self.seen_source(source, *tenant))
+        };
+        self.topology.source_ids().flat_map(of_source).collect()
+    }
+
+    fn seen_source(&self, source: SourceId, tenant: TenantId) -> Option<SeenSource> {
+        let at = *self.sources[source].seen.get(&tenant)?;
+        let source = self.topology.source(source);
+        Some(SeenSource {
+            stage: self.topology.stage(source.stage).name.clone(),
+            source: source.name.clone(),
+            tenant: self.topology.tenant(tenant).name.clone(),
+            at,
+        })
     }
 }

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use super::{Event, LearnedSchema, Tracker, Violation};
-use crate::domain::outcome::Outcome;
+use super::{Event, LearnedSchema, SeenSource, Tracker, Violation};
+use crate::domain::outcome::{Outcome, UnobservedReason};
 use crate::domain::tag::{Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
-use crate::domain::topology::TenantId;
+use crate::domain::topology::{StageId, TenantId};
 use crate::domain::trace::{Hop, Judgement, Origin, Put, Trace};
 
 /// What the store kept of previous runs.
@@ -21,6 +21,8 @@ pub struct Restored {
     pub violations: Vec<Violation>,
     /// Schemas of sources, whether they are still configured or not.
     pub schemas: Vec<LearnedSchema>,
+    /// Sources at which tenants' canaries were found.
+    pub seen: Vec<SeenSource>,
 }
 
 impl From<Vec<Trace>> for Restored {
@@ -35,7 +37,7 @@ impl Tracker {
     ///
     /// Each trace must have as many stages as the topology. Traces of tenants that are no longer configured are dropped.
     pub fn restore(&mut self, restored: impl Into<Restored>, now: Timestamp) -> Vec<Event> {
-        let Restored { traces, violations, schemas } = restored.into();
+        let Restored { traces, violations, schemas, seen } = restored.into();
         self.advance(now);
         // The store has these as they are.
         let outbox = std::mem::take(&mut self.outbox);
@@ -44,6 +46,18 @@ impl Tracker {
         }
         self.outbox = outbox;
         self.leaks.restore(violations);
+        for seen in seen {
+            let map = &self.topology;
+            let source = map.source_ids().find(|id| {
+                let source = map.source(*id);
+                source.name == seen.source && map.stage(source.stage).name == seen.stage
+            });
+            let tenant = self.topology.tenant_by_name(&seen.tenant);
+            if let Some((source, tenant)) = source.zip(tenant) {
+                let at = self.sources[source].seen.entry(tenant).or_insert(seen.at);
+                *at = seen.at.min(*at);
+            }
+        }
         self.schemas.restore(&self.topology, &schemas, now)
     }
 
@@ -62,6 +76,12 @@ impl Tracker {
         state.planned_at = state.planned_at.max(Some(trace.planned_at));
         if let Put::Accepted { at } = trace.put {
             state.accepted_at = state.accepted_at.max(Some(at));
+        }
+        for (stage, visit) in (0..).map(StageId).zip(&trace.stages) {
+            if let Some(arrival) = &visit.arrival {
+                let source = self.topology.source_of(tenant, stage);
+                self.sources[source].seen.entry(tenant).or_insert(arrival.noticed_at);
+            }
         }
         let id = trace.id();
         self.recheck_again(&trace, now);
@@ -85,7 +105,7 @@ impl Tracker {
                 }
             }
             if trace.ended.is_none() {
-                self.end(id, Outcome::Unobserved, now, &mut events);
+                self.end(id, Outcome::Unobserved(UnobservedReason::ClockStepped), now, &mut events);
             }
             self.finish(id);
         }

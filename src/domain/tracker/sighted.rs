@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Event, Tracker, Violation};
 use crate::domain::canary::Integrity;
 use crate::domain::copies::UnchargedReason;
+use crate::domain::format::FoundIn;
 use crate::domain::sighting::{Locator, Sighting};
 use crate::domain::tag::{Purpose, Tag, TraceId};
 use crate::domain::time::{Interval, Timestamp};
@@ -35,6 +36,7 @@ impl Tracker {
         if self.leaked(source, stage, tenant, &sighting, now, events) {
             return None;
         }
+        self.take_readable(source, tenant, &sighting, now, events);
         if !self.is_known(id) && !self.adopt(sighting.tag, tenant, now, events) {
             let other_instance = sighting.tag.instance != self.settings.instance;
             events.extend(stray(&sighting.tag, stage, Some(tenant), other_instance));
@@ -86,6 +88,26 @@ impl Tracker {
         let visit = &mut trace.stages[usize::from(stage.0)];
         visit.arrival = Some(Arrival { interval, noticed_at: now, integrity: sighting.integrity });
         Some(id)
+    }
+
+    /// A canary of a tenant was found where it belongs: the source shows this tenant's canaries, and in a shape that can
+    /// be read.
+    fn take_readable(
+        &mut self,
+        source: SourceId,
+        tenant: TenantId,
+        sighting: &Sighting,
+        now: Timestamp,
+        events: &mut Vec<Event>,
+    ) {
+        let state = &mut self.sources[source];
+        state.readability.found(tenant, sighting.tag.trace.planned_at(), sighting.found_in);
+        let FoundIn { decoded, verbatim, .. } = sighting.found_in;
+        if (decoded || verbatim) && !state.has_seen(tenant) {
+            state.seen.insert(tenant, now);
+            self.outbox.seen(source, tenant);
+            events.push(Event::FirstSeen { source, tenant });
+        }
     }
 
     /// Says that a trace arrived at a stage, and draws the conclusions.

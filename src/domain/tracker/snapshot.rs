@@ -1,9 +1,10 @@
 //! What others may read of the tracker: a picture of one instant.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Failing, Tracker};
+use super::{BlindTenant, Failing, Tracker};
 use crate::domain::schema::Fingerprint;
 use crate::domain::sighting::{Drift, Locator};
 use crate::domain::tag::TraceId;
@@ -54,6 +55,10 @@ pub struct SourceView {
     pub behind: Option<Duration>,
     /// How its schema differs from what it should be; `None` where that is not known, or there is no schema.
     pub drifted: Option<Drifted>,
+    /// The tenants whose canaries were found here, and when the first one was.
+    pub seen: BTreeMap<TenantId, Timestamp>,
+    /// The tenants for whom it is blind because their canaries may be in records that could not be read.
+    pub blind_tenants: BTreeMap<TenantId, BlindTenant>,
 }
 
 impl Snapshot {
@@ -75,6 +80,17 @@ impl SourceView {
     #[must_use]
     pub fn drift(&self) -> &[Drift] {
         self.drifted.as_ref().map_or(&[], |drifted| &drifted.changes)
+    }
+
+    /// Since when it is blind for a tenant, for whatever reason, and why.
+    #[must_use]
+    pub fn blind_for(&self, tenant: TenantId) -> Option<(Timestamp, Arc<str>)> {
+        let unreadable = self.blind_tenants.get(&tenant).map(|blind| (blind.since, blind.reason.clone()));
+        let reason = || match &self.failing {
+            Some(failing) => failing.detail.clone(),
+            None => "no poll has been answered".into(),
+        };
+        self.blind_since.map(|since| (since, reason())).or(unreadable)
     }
 
     /// How far the watermark is behind `now` while traces wait here; 0 while nothing waits, because an idle source is
@@ -146,6 +162,8 @@ impl Tracker {
             failing: state.failing.clone(),
             behind: state.behind,
             drifted: self.schemas.drifted(source).cloned(),
+            seen: state.seen.clone(),
+            blind_tenants: state.readability.blind().clone(),
         });
         let tenants = self.topology.tenant_ids().zip(&self.injections).map(|(tenant, state)| TenantView {
             tenant,

@@ -5,10 +5,11 @@ use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::readability::Readability;
 use crate::domain::sighting::{FailureKind, ReadStats, WantedTrace};
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
-use crate::domain::topology::{Capabilities, SourceId, Topology};
+use crate::domain::topology::{Capabilities, SourceId, TenantId, Topology};
 
 /// Most recently seen traces that a poll by id includes.
 const MAX_RECENTLY_SEEN: usize = 500;
@@ -122,6 +123,9 @@ pub(super) struct SourceState {
     pub(super) failing: Option<Failing>,
     pub(super) blind_since: Option<Timestamp>,
     pub(super) behind: Option<Duration>,
+    /// When each tenant's canaries were first found here, in this run or a previous one.
+    pub(super) seen: BTreeMap<TenantId, Timestamp>,
+    pub(super) readability: Readability,
 }
 
 /// A series of failed polls.
@@ -211,9 +215,19 @@ impl SourceState {
         self.failing = Some(Failing { since, polls: polls + 1, kind, detail });
     }
 
-    /// Whether its last poll failed or fell short, or it is blind.
-    pub(super) fn is_failing(&self) -> bool {
-        self.failing.is_some() || self.blind_since.is_some()
+    /// Whether a tenant's canaries were ever found here.
+    pub(super) fn has_seen(&self, tenant: TenantId) -> bool {
+        self.seen.contains_key(&tenant)
+    }
+
+    /// Whether its last poll did not fail or fall short, and it is visible.
+    pub(super) fn can_be_read(&self) -> bool {
+        self.failing.is_none() && self.blind_since.is_none()
+    }
+
+    /// Whether the next poll may prove the absence of a tenant's canaries.
+    pub(super) fn may_prove(&self, tenant: TenantId) -> bool {
+        self.can_be_read() && !self.readability.blind().contains_key(&tenant) && self.has_seen(tenant)
     }
 
     /// Until when the source was read, as far as its kind can tell.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::canary::Integrity;
+use crate::domain::format::FoundIn;
+use crate::domain::outcome::UnobservedReason;
 use crate::domain::sighting::{Sighting, Stamp};
 use crate::domain::tag::{Claim, Purpose, TenantCode};
 use crate::domain::topology::HopRange;
@@ -18,6 +20,7 @@ mod properties;
 mod put;
 mod restart;
 mod schema;
+mod unproven;
 
 const SLO: u64 = 30;
 const GIVE_UP: u64 = 120;
@@ -75,7 +78,29 @@ fn canary(n: u8) -> Tag {
 }
 
 fn seen(tag: Tag, stamp: Stamp, seen_by: Timestamp, copy: &str) -> Sighting {
-    Sighting { tag, stamp, seen_by, locator: Locator::new(copy), label: None, integrity: Integrity::Intact }
+    Sighting {
+        tag,
+        stamp,
+        seen_by,
+        locator: Locator::new(copy),
+        label: None,
+        integrity: Integrity::Intact,
+        found_in: FoundIn::default(),
+    }
+}
+
+/// As if a previous run had found every tenant's canaries at every source.
+pub(crate) fn seen_everywhere(map: &Topology) -> Vec<SeenSource> {
+    let of_source = |source| {
+        let source = map.source(source);
+        source.tenants.iter().map(|tenant| SeenSource {
+            stage: map.stage(source.stage).name.clone(),
+            source: source.name.clone(),
+            tenant: map.tenant(*tenant).name.clone(),
+            at: t(0),
+        })
+    };
+    map.source_ids().flat_map(of_source).collect()
 }
 
 pub(super) struct World {
@@ -89,7 +114,20 @@ impl World {
     }
 
     fn with(settings: Settings) -> Self {
-        Self { tracker: Tracker::new(Arc::new(topology()), settings, t(0)), events: Vec::new() }
+        Self::of(topology(), settings)
+    }
+
+    /// A tracker for which every tenant's canaries were found at every source before.
+    fn of(map: Topology, settings: Settings) -> Self {
+        let mut new = Self { tracker: Tracker::new(Arc::new(map), settings, t(0)), events: Vec::new() };
+        let seen = seen_everywhere(&new.tracker.topology);
+        new.tracker.restore(Restored { seen, ..Restored::default() }, t(0));
+        new
+    }
+
+    /// A tracker for which no canary was ever found at any source.
+    fn fresh() -> Self {
+        Self { tracker: Tracker::new(Arc::new(topology()), settings(), t(0)), events: Vec::new() }
     }
 
     pub(super) fn apply(&mut self, input: Input, now: Timestamp) -> Vec<Event> {
@@ -127,7 +165,8 @@ impl World {
         let finished = at + Duration::from_millis(100);
         let revision = self.tracker.wanted(source).revision;
         let stats = ReadStats::default();
-        let poll = Poll { revision, started: at, finished, watermark, sightings, stats };
+        let poll =
+            Poll { revision, started: at, finished, watermark, sightings, stats, unreadable: Vec::new() };
         self.apply(Input::Polled { source, poll }, finished)
     }
 
@@ -282,7 +321,7 @@ fn a_blind_stage_is_not_a_lost_canary() {
     assert_eq!(w.outcome(canary(1)), None);
     assert_eq!(w.count(|event| matches!(event, Event::WentBlind { .. })), 1);
     w.apply(Input::Tick, t(GIVE_UP + GRACE));
-    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::Blind)));
     assert_eq!(w.count(|event| matches!(event, Event::Overdue { .. } | Event::GaveUp { .. })), 0);
 }
 
@@ -305,7 +344,15 @@ fn a_poll_that_began_before_a_canary_was_wanted_proves_nothing_about_it() {
     w.put(canary_at(2, t(1)));
     let stats = ReadStats::default();
     let (started, watermark) = (t(GIVE_UP + 2), Some(t(GIVE_UP + 2)));
-    let poll = Poll { revision: before, started, finished: started, watermark, sightings: vec![], stats };
+    let poll = Poll {
+        revision: before,
+        started,
+        finished: started,
+        watermark,
+        sightings: vec![],
+        stats,
+        unreadable: Vec::new(),
+    };
     w.empty_poll_except_at(&[TABLE], t(GIVE_UP + 2));
     w.apply(Input::Polled { source: table, poll }, started);
     assert!(matches!(w.outcome(canary(1)), Some(Outcome::Lost(_))));
@@ -446,7 +493,7 @@ fn what_arrived_in_time_while_the_stage_was_blind_is_not_late() {
     w.empty_poll_except_at(&[TABLE], t(GIVE_UP + 1));
     w.cannot_poll(TABLE, t(5));
     w.apply(Input::Tick, t(GIVE_UP + GRACE));
-    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::Blind)));
     let back = t(GIVE_UP + GRACE + 10);
     w.poll(TABLE, back, vec![seen(canary(1), Stamp::Millis(t(3)), back, "row")]);
     let trace = w.tracker.trace(canary(1).trace).unwrap();

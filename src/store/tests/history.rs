@@ -113,6 +113,7 @@ impl World {
                         watermark,
                         sightings: sightings.collect(),
                         stats: ReadStats::default(),
+                        unreadable: Vec::new(),
                     },
                 })
             }
@@ -140,6 +141,7 @@ impl World {
             seen_by: self.now,
             locator: Locator::new(format!("{source}/'{copy}'")),
             label: None,
+            found_in: crate::domain::format::FoundIn::default(),
             integrity: match (n + usize::from(copy)) % 4 {
                 0 => Integrity::Corrupted { kept_bytes: n, sent_bytes: 100 },
                 1 => Integrity::Unchecked,

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::history::*;
 use super::*;
 use crate::domain::trace::{Judgement, Standing};
-use crate::domain::tracker::{Event, Input, Tracker};
+use crate::domain::tracker::tests::seen_everywhere;
+use crate::domain::tracker::{Event, Input, Restored, Tracker};
 
 /// How many times each trace ended.
 type Endings = BTreeMap<TraceId, usize>;
@@ -34,6 +35,14 @@ fn enter(events: &[Event], ends: &mut Endings, counts: &mut Counts) {
     }
 }
 
+/// A tracker for which every tenant's canaries were found at every source before.
+fn seen(map: Arc<Topology>, now: Timestamp) -> Tracker {
+    let seen = seen_everywhere(&map);
+    let mut tracker = Tracker::new(map, settings(), now);
+    tracker.restore(Restored { seen, ..Restored::default() }, now);
+    tracker
+}
+
 /// Of each trace, its outcome as it was counted and where it stands for people.
 fn standings(tracker: &Tracker) -> BTreeMap<TraceId, [&'static str; 2]> {
     let counted = |trace: &Trace| trace.ended.as_ref().map_or("in_flight", |(outcome, _)| outcome.label());
@@ -55,7 +64,7 @@ proptest! {
 
     #[test]
     fn a_trace_comes_back_as_it_was(steps in steps(), saves in 1_usize..7) {
-        let mut tracker = Tracker::new(Arc::new(topology()), settings(), t(0));
+        let mut tracker = seen(Arc::new(topology()), t(0));
         let mut store = in_memory();
         let mut world = World::new();
         for (n, step) in steps.iter().enumerate() {
@@ -85,11 +94,11 @@ proptest! {
     fn a_restart_anywhere_changes_no_outcome_and_counts_nothing_twice(steps in steps(), cut in any::<prop::sample::Index>()) {
         let cut = cut.index(steps.len());
         let map = Arc::new(topology());
-        let (mut undisturbed, mut world) = (Tracker::new(map.clone(), settings(), t(0)), World::new());
+        let (mut undisturbed, mut world) = (seen(map.clone(), t(0)), World::new());
         steps.iter().for_each(|step| drop(world.step(step, &mut undisturbed)));
         remaining_time(&mut world, &mut undisturbed);
 
-        let (mut tracker, mut world) = (Tracker::new(map.clone(), settings(), t(0)), World::new());
+        let (mut tracker, mut world) = (seen(map.clone(), t(0)), World::new());
         let mut store = in_memory();
         let (mut ends, mut counted) = (Endings::new(), Counts::new());
         for step in &steps[..cut] {
@@ -97,7 +106,7 @@ proptest! {
             store.save(&tracker.take_changes()).unwrap();
             enter(&events, &mut ends, &mut counted);
         }
-        let mut tracker = Tracker::new(map, settings(), world.now);
+        let mut tracker = seen(map, world.now);
         tracker.restore(store.load(ALL).unwrap().traces, world.now);
         for step in &steps[cut..] {
             enter(&world.step(step, &mut tracker), &mut ends, &mut counted);
@@ -128,11 +137,11 @@ fn justified([counted, stands]: [&str; 2], restarted: [&str; 2]) -> bool {
 
 #[test]
 fn a_trace_in_flight_is_in_flight_after_the_restart() {
-    let mut tracker = Tracker::new(Arc::new(topology()), settings(), t(0));
+    let mut tracker = seen(Arc::new(topology()), t(0));
     let mut store = in_memory();
     tracker.plan(canary(1), t(0), &mut Vec::new()).unwrap();
     store.save(&tracker.take_changes()).unwrap();
-    let mut tracker = Tracker::new(Arc::new(topology()), settings(), t(5));
+    let mut tracker = seen(Arc::new(topology()), t(5));
     tracker.restore(store.load(ALL).unwrap().traces, t(5));
     assert_eq!(tracker.trace(canary(1).trace).unwrap().standing(), Standing::InFlight);
 }

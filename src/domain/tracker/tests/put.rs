@@ -69,7 +69,7 @@ fn a_put_without_an_answer_that_is_never_seen_is_unobserved_and_no_loss_of_the_p
         w.empty_poll_except_at(&[], t(at));
     }
     w.apply(Input::Tick, t(GIVE_UP + GRACE));
-    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::AmbiguousPut)));
     let entered = |event: &Event| {
         matches!(
             event,

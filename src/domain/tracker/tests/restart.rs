@@ -129,7 +129,7 @@ fn a_canary_that_may_never_have_been_put_is_unobserved_not_lost() {
     after.tracker.restore(saved, t(5));
     after.empty_poll_except_at(&[], t(GIVE_UP + 1));
     after.apply(Input::Tick, t(GIVE_UP + GRACE));
-    assert_eq!(after.outcome(canary(1)), Some(Outcome::Unobserved));
+    assert_eq!(after.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::AmbiguousPut)));
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn a_trace_that_is_taken_over_past_its_time_is_waited_for_no_longer_than_a_blind
     assert_eq!(w.outcome(canary(1)), None);
     assert_eq!(w.tracker.next_deadline(), Some(t(OVER + 1_000 + GRACE)));
     w.apply(Input::Tick, t(OVER + 1_000 + GRACE));
-    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::Blind)));
     assert_eq!(w.tracker.next_deadline(), None);
 }
 
@@ -225,7 +225,7 @@ fn a_trace_that_is_taken_over_in_time_is_waited_for_as_long_as_any_other() {
     w.apply(Input::Tick, t(OVER - 1));
     assert_eq!(w.outcome(canary(1)), None);
     w.apply(Input::Tick, t(OVER));
-    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::Blind)));
 }
 
 #[test]
@@ -324,7 +324,12 @@ fn abandoned() -> (World, Vec<Trace>) {
     let events = w.tracker.abandon(t(3));
     assert_eq!(
         events,
-        [Event::Ended { tenant: ACME, trace: canary(1).trace, outcome: Outcome::Unobserved, adopted: false }]
+        [Event::Ended {
+            tenant: ACME,
+            trace: canary(1).trace,
+            outcome: Outcome::Unobserved(UnobservedReason::ClockStepped),
+            adopted: false
+        }]
     );
     assert_eq!((w.tracker.in_flight(), w.tracker.open.len()), (0, 0));
     let saved = w.tracker.take_changes().traces;
@@ -335,7 +340,7 @@ fn abandoned() -> (World, Vec<Trace>) {
 #[test]
 fn when_the_clock_was_set_what_is_in_flight_is_unobserved_and_no_hop_is_judged() {
     let (w, _) = abandoned();
-    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::ClockStepped)));
     assert_eq!(w.outcome(canary(2)), Some(Outcome::Delivered));
     for n in [1, 2] {
         assert_eq!(w.tracker.trace(canary(n).trace).unwrap().visit(ARCHIVE).hop, Hop::Unjudged);
@@ -357,7 +362,7 @@ fn after_the_clock_was_set_forward_or_back_nothing_is_lost_or_measured_across_it
             after.poll(stage, at + s(1), copies.into());
         }
         after.apply(Input::Tick, now + s(2 * (GIVE_UP + GRACE)));
-        assert_eq!(after.outcome(canary(1)), Some(Outcome::Unobserved));
+        assert_eq!(after.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::ClockStepped)));
         let measured = |event: &&Event| {
             matches!(
                 event,

@@ -1,4 +1,4 @@
-//! The program as whoever types it meets it: exit codes and words.
+//! The program as a user runs it: exit codes and output.
 
 use std::net::TcpListener;
 use std::process::Output;
@@ -55,7 +55,7 @@ async fn a_missing_key_for_tags_is_one_clear_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn six_faults_are_told_at_once() {
+async fn six_faults_are_reported_at_once() {
     let stand = Stand::brisk(1).await;
     let config = stand.config();
     let faulty = variables(&[
@@ -85,7 +85,7 @@ async fn six_faults_are_told_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_not_there_is_named() {
+async fn a_missing_file_is_named() {
     let output = program(&["run", "--config", "/no/such/file.toml"], &variables(&[])).await;
     assert_eq!(output.status.code(), Some(78), "{output:?}");
     assert!(stderr(&output).contains("/no/such/file.toml"), "{output:?}");

@@ -22,7 +22,8 @@ pub struct Account {
 pub struct Role {
     /// The role's ARN, such as `arn:aws:iam::111111111111:role/name`.
     pub arn: String,
-    /// The external id that its trust policy requires. AWS does not treat it as a secret, but it is never shown here.
+    /// The external id that its trust policy requires. AWS does not treat it as a secret, but it is never
+    /// shown here.
     pub external_id: Option<Secret>,
 }
 
@@ -110,7 +111,8 @@ fn role_arn(value: &Value) -> Parsed<String> {
     }
 }
 
-/// Reads an external id: 2 to 1,224 of these characters (AWS STS API reference, AssumeRole). Never quotes the value.
+/// Reads an external id: 2 to 1,224 of these characters (AWS STS API reference, AssumeRole). Never quotes the
+/// value.
 fn external_id(value: &Value) -> Parsed<String> {
     let Some(text) = value.as_str().map(str::to_owned) else {
         return Err("is not text; write it in quotes".to_owned());
@@ -124,8 +126,8 @@ fn external_id(value: &Value) -> Parsed<String> {
     }
 }
 
-/// Checks a log group: a name, `[.\-_/#A-Za-z0-9]+`, 1 to 512 characters (AWS Logs API reference, CreateLogGroup), or an
-/// ARN.
+/// Checks a log group: a name, `[.\-_/#A-Za-z0-9]+`, 1 to 512 characters (AWS Logs API reference,
+/// CreateLogGroup), or an ARN.
 pub(crate) fn log_group(text: String) -> Result<String, String> {
     let name = match text.split(':').collect::<Vec<_>>().as_slice() {
         ["arn", _, "logs", _, _, "log-group", name] => name,

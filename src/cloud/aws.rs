@@ -1,12 +1,12 @@
 //! AWS clients for many accounts over one connection pool.
 //!
-//! By default the SDK gives every client a pool of its own and every client configuration a credential cache of its own.
-//! Here all clients share one pool, and all clients of a role share its credentials, so that fifty tenants cost no more
-//! than fifty AssumeRole calls per hour.
+//! By default the SDK gives every client a pool of its own and every client configuration a credential cache
+//! of its own. Here all clients share one pool, and all clients of a role share its credentials, so that
+//! fifty tenants cost no more than fifty AssumeRole calls per hour.
 //!
-//! SDK retries are off for the services that are polled or written to, because our own loop must see and count every
-//! error. They are on for STS, with a separate retry budget for each role: the default budget is shared by the whole
-//! process, so that one tenant with a wrong role would use up the retries of all others.
+//! SDK retries are off for the services that are polled or written to, because our own loop must see and
+//! count every error. They are on for STS, with a separate retry budget for each role: the default budget is
+//! shared by the whole process, so that one tenant with a wrong role would use up the retries of all others.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,7 +35,8 @@ pub struct AwsSettings {
     pub region: Option<String>,
     /// Replaces the endpoints of all services, for emulators and private links.
     pub endpoint: Option<String>,
-    /// Replacements of the endpoints of single services, by their names in metrics; take precedence over `endpoint`.
+    /// Replacements of the endpoints of single services, by their names in metrics; take precedence over
+    /// `endpoint`.
     pub endpoints: BTreeMap<&'static str, String>,
     /// Whether to sign with fixed dummy credentials, for emulators.
     pub anonymous: bool,
@@ -78,15 +79,16 @@ pub struct Aws {
     base: SdkConfig,
     settings: Arc<AwsSettings>,
     calls: Calls,
-    // A mutex, because tenants and stages are built in any order and must find each other's roles; held for one look-up
-    // at start-up.
+    // A mutex, because tenants and stages are built in any order and must find each other's roles; held for
+    // one look-up at start-up.
     roles: Arc<Mutex<HashMap<Role, RoleIdentity>>>,
 }
 
 impl Aws {
     /// Reads credentials and region from the usual places: environment, profile, container, instance.
     ///
-    /// It makes no call to the services of the pipeline; wrong credentials show at the first call that needs them.
+    /// It makes no call to the services of the pipeline; wrong credentials show at the first call that needs
+    /// them.
     pub async fn new(settings: AwsSettings, calls: Calls) -> Self {
         let http = aws_smithy_http_client::Builder::new()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
@@ -133,11 +135,11 @@ impl Aws {
         self.base.region().map(AsRef::as_ref)
     }
 
-    /// Returns a client configuration with the credentials of a role, or our own for `None`, and a region, or our own for
-    /// `None`.
+    /// Returns a client configuration with the credentials of a role, or our own for `None`, and a region, or
+    /// our own for `None`.
     ///
-    /// All configurations of a role share one credential cache, whatever their regions. The role is assumed when the first
-    /// client needs it.
+    /// All configurations of a role share one credential cache, whatever their regions. The role is assumed
+    /// when the first client needs it.
     #[must_use]
     pub fn for_role(&self, role: Option<&Role>, region: Option<&str>) -> SdkConfig {
         let mut config = self.base.to_builder();
@@ -161,7 +163,8 @@ impl Aws {
         })
     }
 
-    /// Returns the configuration of a client of one service: without retries, and with the endpoint set for the service.
+    /// Returns the configuration of a client of one service: without retries, and with the endpoint set for
+    /// the service.
     ///
     /// The caller must add [`Aws::counting`] to the client, so that its calls are counted.
     #[must_use]
@@ -191,7 +194,8 @@ impl Aws {
         aws_sdk_sts::Client::from_conf(builder.build())
     }
 
-    /// Returns the ARN of the identity behind our own credentials: the first thing to check when access is denied.
+    /// Returns the ARN of the identity behind our own credentials: the first thing to check when access is
+    /// denied.
     ///
     /// # Errors
     ///
@@ -214,7 +218,8 @@ impl Aws {
     }
 }
 
-/// Assumes a role. The calls of the SDK's own provider cannot be counted, nor can it have a retry budget of its own.
+/// Assumes a role. The calls of the SDK's own provider cannot be counted, nor can it have a retry budget of
+/// its own.
 #[derive(Debug)]
 struct AssumedRole {
     sts: aws_sdk_sts::Client,
@@ -273,7 +278,8 @@ mod tests {
 
     type Requests = Arc<Mutex<Vec<(String, String)>>>;
 
-    /// A fake of AWS: STS answers as given, all other services with an empty success. Records URLs and bodies.
+    /// A fake of AWS: STS answers as given, all other services with an empty success. Records URLs and
+    /// bodies.
     async fn aws(sts: (u16, &'static str)) -> (Aws, Requests) {
         let requests = Requests::default();
         let log = requests.clone();

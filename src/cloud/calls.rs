@@ -56,8 +56,8 @@ type Counts = BTreeMap<(&'static str, String, CallResult), u64>;
 
 /// A counter of calls. Clones share one counter.
 ///
-/// A mutex, because calls end on any thread and a scrape reads them all at once; it is held for one look-up, a few
-/// times a second.
+/// A mutex, because calls end on any thread and a scrape reads them all at once; it is held for one look-up,
+/// a few times a second.
 #[derive(Clone, Debug, Default)]
 pub struct Calls(Arc<Mutex<Counts>>);
 

@@ -1,7 +1,9 @@
-//! Clients of AWS and Google Cloud: credentials, roles, regions, endpoints, timeouts, retries, and a count of every call.
+//! Clients of AWS and Google Cloud: credentials, roles, regions, endpoints, timeouts, retries, and a count of
+//! every call.
 //!
-//! Every call to a cloud goes through here, so that all tenants share one connection pool, one set of timeouts and one
-//! counter, and a failed call means the same to every caller. Nothing here knows what a canary is.
+//! Every call to a cloud goes through here, so that all tenants share one connection pool, one set of
+//! timeouts and one counter, and a failed call means the same to every caller. Nothing here knows what a
+//! canary is.
 
 pub mod account;
 pub mod aws;
@@ -22,7 +24,8 @@ pub enum Provider {
 pub struct Clients {
     /// Makes clients of AWS services.
     pub aws: aws::Aws,
-    /// Calls Google services. `None` unless a stage needs it, so that missing credentials of an unused cloud are no error.
+    /// Calls Google services. `None` unless a stage needs it, so that missing credentials of an unused cloud
+    /// are no error.
     pub google: Option<google::Google>,
 }
 
@@ -44,8 +47,8 @@ pub struct NoClient(&'static str);
 
 /// Makes aws-lc-rs the TLS provider of the process. Further calls have no effect.
 ///
-/// Without it, `reqwest` and the token client of the BigQuery crate panic at their first TLS connection, because they
-/// leave the choice to the process. The AWS SDK selects the same provider itself.
+/// Without it, `reqwest` and the token client of the BigQuery crate panic at their first TLS connection,
+/// because they leave the choice to the process. The AWS SDK selects the same provider itself.
 pub fn install_tls() {
     // The only error is that a provider is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -27,8 +27,8 @@ Exit codes:
 
 /// Check a configuration, then try every permission that it needs: one line per log group and source.
 ///
-/// Each source is polled once, as the daemon would poll it. No event is put into any log group, but a missing log stream
-/// is created, because that needs a permission of its own.
+/// Each source is polled once, as the daemon would poll it. No event is put into any log group, but a missing
+/// log stream is created, because that needs a permission of its own.
 ///
 /// Needs TRACEPROBE_TAG_KEY in the environment, as `traceprobe run` does.
 #[derive(Debug, Args)]

@@ -1,7 +1,8 @@
 //! `traceprobe demo`: a sandbox pipeline in this process, and the daemon that watches it.
 //!
-//! The daemon is the one of `traceprobe run`. It reaches the sandbox as it would reach the clouds: through its clients,
-//! with endpoints from a configuration, which `--print-config` prints. A [`Scenario`] breaks the pipeline.
+//! The daemon is the one of `traceprobe run`. It reaches the sandbox as it would reach the clouds: through
+//! its clients, with endpoints from a configuration, which `--print-config` prints. A [`Scenario`] breaks the
+//! pipeline.
 
 mod scenario;
 
@@ -21,8 +22,8 @@ const USAGE: u8 = 2;
 
 /// Watch the probe at work on a sandbox pipeline in this process; needs no cloud account.
 ///
-/// Open http://127.0.0.1:9464/traces/recent while it runs. Choose a scenario to see how a failure looks, such as
-/// `--scenario stall`. Stop it with Ctrl-C.
+/// Open http://127.0.0.1:9464/traces/recent while it runs. Choose a scenario to see how a failure looks, such
+/// as `--scenario stall`. Stop it with Ctrl-C.
 #[derive(Debug, Args)]
 pub struct Demo {
     /// Address and port of the pages and of /metrics.

@@ -7,8 +7,8 @@ use clap::Args;
 
 /// Ask the daemon on this machine whether its engine is running; exit code 0 if it is, else 1.
 ///
-/// Requests /healthz and waits at most four seconds. For the health checks of Docker and ECS: the container image has
-/// neither a shell nor curl.
+/// Requests /healthz and waits at most four seconds. For the health checks of Docker and ECS: the container
+/// image has neither a shell nor curl.
 #[derive(Debug, Args)]
 pub struct Healthcheck {
     /// Address and port of the daemon, as in probe.listen.

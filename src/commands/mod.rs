@@ -22,11 +22,12 @@ use self::demo::Demo;
 #[cfg(not(feature = "sandbox"))]
 use self::no_demo::Demo;
 
-/// Measures how long log events take over each hop of a multi-cloud log pipeline, and whether they arrive at all.
+/// Measures how long log events take over each hop of a multi-cloud log pipeline, and whether they arrive at
+/// all.
 ///
-/// It puts uniquely tagged canary events into the tenants' CloudWatch log groups and polls every stage for them (Kinesis,
-/// S3, Cloud Storage, CloudWatch Logs, BigQuery). It serves per-hop and end-to-end latencies at /metrics for Prometheus,
-/// and the state of every tenant at /traces/recent for people.
+/// It puts uniquely tagged canary events into the tenants' CloudWatch log groups and polls every stage for
+/// them (Kinesis, S3, Cloud Storage, CloudWatch Logs, BigQuery). It serves per-hop and end-to-end latencies
+/// at /metrics for Prometheus, and the state of every tenant at /traces/recent for people.
 #[cfg_attr(feature = "sandbox", doc = "\n\nStart with `traceprobe demo`, which needs no cloud account.")]
 #[derive(Debug, Parser)]
 #[command(name = "traceprobe", version, max_term_width = 110, after_long_help = GUIDE)]
@@ -52,12 +53,12 @@ To watch a pipeline of your own:
   3. traceprobe check --config FILE   reports every fault of the file, then tries every permission.
   4. traceprobe run --config FILE     runs the daemon.";
 
-/// How long to wait for blocking tasks at the end. A write to a disk that hangs cannot be cancelled, and must not keep
-/// the process alive.
+/// How long to wait for blocking tasks at the end. A write to a disk that hangs cannot be cancelled, and must
+/// not keep the process alive.
 const SHUTDOWN: Duration = Duration::from_secs(2);
 
-/// Runs the subcommand that the arguments of the process name, and returns the exit code. If the arguments are wrong or
-/// request help, it prints and ends the process itself.
+/// Runs the subcommand that the arguments of the process name, and returns the exit code. If the arguments
+/// are wrong or request help, it prints and ends the process itself.
 pub fn run_program() -> ExitCode {
     let command = Program::parse().command;
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

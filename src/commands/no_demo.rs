@@ -1,4 +1,5 @@
-//! `traceprobe demo` in a build without the sandbox, such as the container image: explains how to get one with it.
+//! `traceprobe demo` in a build without the sandbox, such as the container image: explains how to get one
+//! with it.
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
@@ -10,7 +11,8 @@ const USAGE: u8 = 2;
 
 /// Watch the probe at work. Not available in this build, which was made without the feature `sandbox`.
 ///
-/// To get it, run `cargo run -- demo` in a clone of the repository, which builds the program with its default features.
+/// To get it, run `cargo run -- demo` in a clone of the repository, which builds the program with its default
+/// features.
 #[derive(Debug, Args)]
 pub struct Demo {
     /// The arguments of the demo, which are accepted and ignored.

@@ -30,11 +30,11 @@ Exit codes:
 
 /// Run the daemon: inject canaries, poll every stage for them, serve /metrics and /traces/recent.
 ///
-/// Needs TRACEPROBE_TAG_KEY, or TRACEPROBE_TAG_KEY_FILE, in the environment: the secret that signs the tags. Every key of
-/// the configuration can be overridden there, too, for example TRACEPROBE_PROBE_INTERVAL=10s.
+/// Needs TRACEPROBE_TAG_KEY, or TRACEPROBE_TAG_KEY_FILE, in the environment: the secret that signs the tags.
+/// Every key of the configuration can be overridden there, too, for example TRACEPROBE_PROBE_INTERVAL=10s.
 ///
-/// On SIGTERM or SIGINT the daemon stops injecting, continues to poll for up to probe.stop_grace so that canaries in
-/// flight can still arrive, and exits.
+/// On SIGTERM or SIGINT the daemon stops injecting, continues to poll for up to probe.stop_grace so that
+/// canaries in flight can still arrive, and exits.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXIT_CODES)]
 pub struct Run {
@@ -93,13 +93,14 @@ pub async fn daemon(config: Config) -> ExitCode {
     }
 }
 
-/// Waits for SIGTERM, which ECS and Kubernetes send, or SIGINT, which a terminal sends. Signals are caught from the call
-/// on, not only from the first poll of the future.
+/// Waits for SIGTERM, which ECS and Kubernetes send, or SIGINT, which a terminal sends. Signals are caught
+/// from the call on, not only from the first poll of the future.
 pub fn stop_signal() -> impl Future<Output = ()> {
     let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     async {
         let (Ok(mut term), Ok(mut int)) = handlers else {
-            // Without handlers, the default action of the signals ends the process, which is the next best outcome.
+            // Without handlers, the default action of the signals ends the process, which is the next best
+            // outcome.
             return std::future::pending().await;
         };
         tokio::select! {
@@ -110,7 +111,8 @@ pub fn stop_signal() -> impl Future<Output = ()> {
 }
 
 fn start_log(log: &Log) {
-    // The level applies to our own lines. Libraries log errors only, because we log each failure with its meaning.
+    // The level applies to our own lines. Libraries log errors only, because we log each failure with its
+    // meaning.
     let directives = format!("error,traceprobe={}", log.level);
     let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("error,traceprobe=info"));
     let ansi = std::io::stderr().is_terminal();
@@ -119,8 +121,8 @@ fn start_log(log: &Log) {
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(ansi)
-        // A line that cannot be written, as on a full disk, would be reported on the same stream by a macro that
-        // panics.
+        // A line that cannot be written, as on a full disk, would be reported on the same stream by a macro
+        // that panics.
         .log_internal_errors(false);
     // Fails only if a subscriber is already installed, as in tests.
     let _started = match log.format {

@@ -12,8 +12,8 @@ use crate::domain::tag::{self, NotOurs};
 /// TRACEPROBE_TAG_KEY in the environment, it also verifies the signature.
 #[derive(Debug, Args)]
 pub struct Tag {
-    /// The tag: `zqtp`, a version, and letters and digits, 66 characters in all, or 61 in version 1. Text around it is
-    /// ignored.
+    /// The tag: `zqtp`, a version, and letters and digits, 66 characters in all, or 61 in version 1. Text
+    /// around it is ignored.
     text: String,
 }
 

@@ -1,11 +1,11 @@
 //! The configuration: a TOML file, environment variables that override it, and all faults of both at once.
 //!
 //! TOML tables are read by hand and not through `serde`, which stops at the first fault; a person who fixes a
-//! configuration wants the whole list. A [`Config`] is checked, expanded and complete, so that no other module has to
-//! validate a value again.
+//! configuration wants the whole list. A [`Config`] is checked, expanded and complete, so that no other
+//! module has to validate a value again.
 //!
-//! This module makes no client and no connection: `traceprobe check` finds out whether a bucket exists. It must never
-//! print a secret.
+//! This module makes no client and no connection: `traceprobe check` finds out whether a bucket exists. It
+//! must never print a secret.
 //!
 //! `keys` lists every key, `config/traceprobe.toml` documents each of them, and a test compares the two.
 
@@ -49,8 +49,9 @@ const VARIABLES: Variables = Variables {
     foreign: &["TRACEPROBE_SERVICE_", "TRACEPROBE_PORT"],
 };
 
-/// How long polls by id still include a canary that was seen, to catch a second copy: twice the time within which
-/// BigQuery itself drops copies with the same insert id (about a minute, best effort; BigQuery docs, streaming inserts).
+/// How long polls by id still include a canary that was seen, to catch a second copy: twice the time within
+/// which BigQuery itself drops copies with the same insert id (about a minute, best effort; BigQuery docs,
+/// streaming inserts).
 const RECHECK_FOR: Duration = Duration::from_secs(120);
 /// Failed traces remembered per tenant in addition to `probe.remember`: more than a person reads on one page.
 const REMEMBER_FAILURES: usize = 100;
@@ -83,7 +84,8 @@ pub struct Config {
     pub keyring: Keyring,
     /// Remarks about a valid configuration, one sentence each, such as leaks that could not be detected.
     pub notes: Vec<String>,
-    /// Address of the ECS task metadata, if the probe runs as an ECS task. Not a key: ECS sets it in the environment.
+    /// Address of the ECS task metadata, if the probe runs as an ECS task. Not a key: ECS sets it in the
+    /// environment.
     pub ecs_metadata: Option<String>,
     topology: Topology,
     shown: ShownTables,
@@ -130,7 +132,8 @@ impl Config {
         }
     }
 
-    /// Returns the topology of tenants, stages and sources; its ids are indices into the lists of this configuration.
+    /// Returns the topology of tenants, stages and sources; its ids are indices into the lists of this
+    /// configuration.
     #[must_use]
     pub fn topology(&self) -> Topology {
         self.topology.clone()
@@ -152,8 +155,8 @@ impl Config {
         }
     }
 
-    /// Returns the effective configuration as TOML, with the origin of each value as a comment. It contains no tag keys,
-    /// and external ids are shown as `…`.
+    /// Returns the effective configuration as TOML, with the origin of each value as a comment. It contains
+    /// no tag keys, and external ids are shown as `…`.
     #[must_use]
     pub fn to_toml_without_secrets(&self) -> String {
         show::to_toml(&self.shown, &self.tenants, &self.sources)

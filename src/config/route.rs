@@ -7,8 +7,8 @@ use crate::domain::topology::{self, Owner, Role, Stage, StageId, Topology, Topol
 use crate::keys::fault::{Checked, Collector, Reported, suggestion};
 use crate::observe::spec;
 
-/// Returns an order in which parents come first: for each stage its index in `stages`, and the position of its parent
-/// in the returned list.
+/// Returns an order in which parents come first: for each stage its index in `stages`, and the position of
+/// its parent in the returned list.
 pub(super) fn order(
     faults: &mut Collector,
     stages: &[StageRead<'_>],

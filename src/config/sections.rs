@@ -18,13 +18,14 @@ use crate::keys::value::{self, Parsed, show_duration};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const TICK: Duration = Duration::from_millis(1);
-/// ECS waits at most 120 s between SIGTERM and SIGKILL (`stopTimeout`, ECS task definition reference). The remaining
-/// 10 s are for writing state and the last scrape.
+/// ECS waits at most 120 s between SIGTERM and SIGKILL (`stopTimeout`, ECS task definition reference). The
+/// remaining 10 s are for writing state and the last scrape.
 const MAX_STOP_GRACE: Duration = Duration::from_secs(110);
 /// A histogram that ends close to the SLO cannot show how far a stall exceeds it.
 const BUCKETS_BEYOND_SLO: u32 = 10;
 
-/// The table `[probe]`, and its values that other tables are checked against, each as far as it could be read.
+/// The table `[probe]`, and its values that other tables are checked against, each as far as it could be
+/// read.
 pub(super) struct ProbeRead {
     pub(super) probe: Checked<Probe>,
     pub(super) instance: String,
@@ -173,8 +174,8 @@ pub(super) fn not_a_bound(threshold: Duration, bounds: &[Duration]) -> String {
     )
 }
 
-/// Reads the instance name. It becomes part of a log stream name, in which `:` and `*` are not allowed (AWS Logs API
-/// reference, CreateLogStream).
+/// Reads the instance name. It becomes part of a log stream name, in which `:` and `*` are not allowed (AWS
+/// Logs API reference, CreateLogStream).
 fn instance_name(value: &Value) -> Parsed<String> {
     let text = value::text(value)?;
     if text.len() <= 255
@@ -213,7 +214,8 @@ fn level(value: &Value) -> Parsed<String> {
     }
 }
 
-/// The table `[canary]`, each value as far as it could be read. The template is `None` for the default template.
+/// The table `[canary]`, each value as far as it could be read. The template is `None` for the default
+/// template.
 pub(super) struct CanaryRead {
     pub(super) template: Checked<Option<Template>>,
     pub(super) sizes: Checked<Vec<u32>>,

@@ -62,8 +62,8 @@ pub(super) fn to_json(tables: &ShownTables) -> Json {
     Json::Object(root)
 }
 
-/// Returns the table under a header and creates it if it is new. As in TOML, `[[tenant]]` appends an element to a list,
-/// and `[tenant.stage.archive]` belongs to the last element.
+/// Returns the table under a header and creates it if it is new. As in TOML, `[[tenant]]` appends an element
+/// to a list, and `[tenant.stage.archive]` belongs to the last element.
 fn table_at<'a>(root: &'a mut Map<String, Json>, header: &str) -> &'a mut Map<String, Json> {
     let path: Vec<_> = header.trim_matches(['[', ']']).split('.').collect();
     let last = path.len() - 1;

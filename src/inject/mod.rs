@@ -1,12 +1,12 @@
 //! Puts canaries into a tenant's log group.
 //!
-//! One PutLogEvents call carries all due canaries. The result of each is what the tracker must know: accepted, refused, or
-//! ambiguous because no answer came. A canary without an answer may have been stored, so it is sent again unchanged; if a
-//! later attempt is accepted, the canary is marked as possibly duplicated by us, because CloudWatch Logs does not
-//! de-duplicate.
+//! One PutLogEvents call carries all due canaries. The result of each is what the tracker must know:
+//! accepted, refused, or ambiguous because no answer came. A canary without an answer may have been stored,
+//! so it is sent again unchanged; if a later attempt is accepted, the canary is marked as possibly duplicated
+//! by us, because CloudWatch Logs does not de-duplicate.
 //!
-//! SDK retries are off, because every attempt must be seen to know whether one of them stayed unanswered. The injector
-//! must not delay canaries; the schedule is up to its caller.
+//! SDK retries are off, because every attempt must be seen to know whether one of them stayed unanswered. The
+//! injector must not delay canaries; the schedule is up to its caller.
 
 mod answer;
 mod batch;
@@ -128,8 +128,9 @@ impl Injector {
 
     /// Puts canaries and returns the result of each.
     ///
-    /// A batch takes at most about `max_elapsed` and `attempt_timeout` together. When `cancel` fires, no further attempt is
-    /// made and the results so far are returned; a call in progress is not cut off, because it may still be answered.
+    /// A batch takes at most about `max_elapsed` and `attempt_timeout` together. When `cancel` fires, no
+    /// further attempt is made and the results so far are returned; a call in progress is not cut off,
+    /// because it may still be answered.
     pub async fn put(&self, canaries: Vec<CanaryLine>, cancel: &CancellationToken) -> Report {
         let mut report = Report::default();
         let (batches, too_large) = batch::split(canaries);
@@ -161,8 +162,8 @@ impl Injector {
 
     async fn put_batch(&self, batch: &[CanaryLine], cancel: &CancellationToken) -> Vec<(TraceId, PutResult)> {
         let events: Vec<InputLogEvent> = batch.iter().filter_map(event).collect();
-        // Only its sequence of delays is used. Its own loop reads the real clock, which does not follow the paused clock of
-        // tests, and cannot be cancelled.
+        // Only its sequence of delays is used. Its own loop reads the real clock, which does not follow the
+        // paused clock of tests, and cannot be cancelled.
         let mut delays = backoff::ExponentialBackoff {
             current_interval: self.settings.retry.initial,
             initial_interval: self.settings.retry.initial,
@@ -236,7 +237,8 @@ impl Injector {
         }
     }
 
-    /// Creates the log stream. Returns [`Answer::Accepted`] if it exists afterwards, [`Answer::Refused`] if it cannot exist.
+    /// Creates the log stream. Returns [`Answer::Accepted`] if it exists afterwards, [`Answer::Refused`] if
+    /// it cannot exist.
     async fn create_stream(&self) -> Answer {
         let request = self
             .client

@@ -283,7 +283,8 @@ async fn cancelling_ends_the_attempts_and_reports_what_is_known() {
     assert_eq!(server.operations().len(), 1);
 }
 
-/// Returns how the injector classifies a put whose role could not be assumed, because STS answered `code` and `status`.
+/// Returns how the injector classifies a put whose role could not be assumed, because STS answered `code` and
+/// `status`.
 fn without_role(code: &str, status: u16) -> Answer {
     use aws_credential_types::provider::error::CredentialsError;
     use aws_sdk_sts::operation::assume_role::AssumeRoleError;

@@ -41,11 +41,12 @@ impl std::error::Error for Faults {}
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Reported;
 
-/// A value, or the marker that its fault has been reported. Checks that compare values are skipped if one of them is
-/// missing, so that one mistake makes one line.
+/// A value, or the marker that its fault has been reported. Checks that compare values are skipped if one of
+/// them is missing, so that one mistake makes one line.
 pub(crate) type Checked<T> = Result<T, Reported>;
 
-/// Collects faults without repeats: a stage is read once per tenant and would report the same fault each time.
+/// Collects faults without repeats: a stage is read once per tenant and would report the same fault each
+/// time.
 #[derive(Default, Debug)]
 pub(crate) struct Collector {
     list: Vec<Fault>,
@@ -70,7 +71,8 @@ impl Collector {
     }
 }
 
-/// Returns ``; did you mean `give_up`?`` for the known name nearest to `unknown`, or an empty text if none is near.
+/// Returns ``; did you mean `give_up`?`` for the known name nearest to `unknown`, or an empty text if none is
+/// near.
 pub(crate) fn suggestion<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     // A third of the letters may be wrong: enough for two typos, too few to suggest an unrelated word.
     let limit = (unknown.chars().count() / 3).clamp(1, 3);

@@ -62,8 +62,8 @@ impl Key {
 }
 
 impl Shape {
-    /// Converts the text of an environment variable. A text that cannot be converted is kept, so that the key's own
-    /// parser reports it.
+    /// Converts the text of an environment variable. A text that cannot be converted is kept, so that the
+    /// key's own parser reports it.
     pub(crate) fn read(self, text: &str) -> Value {
         match self {
             Self::Text => Value::String(text.to_owned()),

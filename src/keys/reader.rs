@@ -1,5 +1,5 @@
-//! Reads one table. The environment takes precedence over the file, and the file over the default; the origin of each
-//! value is kept, so that it can be shown.
+//! Reads one table. The environment takes precedence over the file, and the file over the default; the origin
+//! of each value is kept, so that it can be shown.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -295,7 +295,8 @@ impl<'c, 'a> Reader<'c, 'a> {
     fn given(&self, key: &Key) -> Option<Given> {
         self.layers.iter().enumerate().find_map(|(layer, place)| {
             let variable = place.variable(key.name);
-            // Templates of task definitions set variables without a value to an empty text; that overrides nothing.
+            // Templates of task definitions set variables without a value to an empty text; that overrides
+            // nothing.
             let text =
                 variable.as_ref().and_then(|name| self.context.env.get(name)).filter(|text| !text.is_empty());
             let (value, origin) = match (text, variable) {

@@ -1,8 +1,8 @@
 //! Parsers of single values: durations, sizes, counts, addresses.
 //!
-//! Each function reads one TOML value. Its error names the value and what would be right; the caller puts the key in
-//! front. None of them guesses: a bare number is not a valid duration, because half of all readers would take it for
-//! milliseconds.
+//! Each function reads one TOML value. Its error names the value and what would be right; the caller puts the
+//! key in front. None of them guesses: a bare number is not a valid duration, because half of all readers
+//! would take it for milliseconds.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -136,7 +136,8 @@ fn number_and_unit(text: &str) -> Option<(f64, &str, &str)> {
     Some((number.parse().ok()?, unit, after))
 }
 
-/// Reads a duration from `min` to `max`; `why` is appended to the fault and gives the reason for the upper limit.
+/// Reads a duration from `min` to `max`; `why` is appended to the fault and gives the reason for the upper
+/// limit.
 pub(crate) fn duration_within(
     min: Duration,
     max: Duration,
@@ -189,8 +190,8 @@ pub(crate) fn show_duration(duration: Duration) -> String {
     shown
 }
 
-/// Reads a size in bytes: `100B`, `1KB`, `64MB`. K and M are powers of 1024, with or without an `i`, because the
-/// pipeline's targets count 10 KB as 10,240 bytes.
+/// Reads a size in bytes: `100B`, `1KB`, `64MB`. K and M are powers of 1024, with or without an `i`, because
+/// the pipeline's targets count 10 KB as 10,240 bytes.
 pub(crate) fn size(value: &Value) -> Parsed<u64> {
     let wrong = || {
         format!(
@@ -232,7 +233,8 @@ pub(crate) fn size(value: &Value) -> Parsed<u64> {
     Ok(bytes as u64)
 }
 
-/// Reads a size from `min` to `max` bytes; `why` is appended to the fault and gives the reason for the limits.
+/// Reads a size from `min` to `max` bytes; `why` is appended to the fault and gives the reason for the
+/// limits.
 pub(crate) fn size_within(min: u64, max: u64, why: &str) -> impl Fn(&Value) -> Parsed<u64> {
     move |value| {
         let read = size(value)?;

@@ -1,8 +1,8 @@
 //! What an error of the AWS SDK means.
 //!
-//! The error code of the service decides, because the typed variants differ from operation to operation. Two errors are
-//! not where one expects them: a denied AssumeRole arrives as a failure to dispatch the request, and an answer that
-//! cannot be parsed hides its HTTP status in the raw response.
+//! The error code of the service decides, because the typed variants differ from operation to operation. Two
+//! errors are not where one expects them: a denied AssumeRole arrives as a failure to dispatch the request,
+//! and an answer that cannot be parsed hides its HTTP status in the raw response.
 
 use std::error::Error;
 use std::io;
@@ -129,7 +129,8 @@ fn kind(code: Option<&str>, status: u16) -> FailureKind {
     }
 }
 
-/// Error codes of Kinesis, S3, CloudWatch Logs and STS, and their common ones ("Common Errors" in the API references).
+/// Error codes of Kinesis, S3, CloudWatch Logs and STS, and their common ones ("Common Errors" in the API
+/// references).
 fn by_code(code: &str) -> Option<FailureKind> {
     Some(match code {
         "ProvisionedThroughputExceededException"

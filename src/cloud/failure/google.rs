@@ -1,7 +1,7 @@
 //! What an error answer of a Google API means.
 //!
-//! An exhausted quota is a 403 like a denial, and an exceeded limit on bytes is a 400 like a syntax error; only the reason
-//! tells them apart.
+//! An exhausted quota is a 403 like a denial, and an exceeded limit on bytes is a 400 like a syntax error;
+//! only the reason tells them apart.
 
 use std::time::Duration;
 
@@ -51,7 +51,8 @@ impl Failure {
         Self { retry_after, ..failure }
     }
 
-    /// Classifies an error by its reason and message; `status` is 200 for an error inside a successful answer.
+    /// Classifies an error by its reason and message; `status` is 200 for an error inside a successful
+    /// answer.
     #[must_use]
     pub fn of_reason(status: u16, reason: &str, message: &str) -> Self {
         let kind = kind(reason, status, message);
@@ -68,8 +69,8 @@ impl Failure {
     }
 }
 
-/// Returns the kind of failure for a reason, an HTTP status and a message (error tables of the BigQuery API and the Cloud
-/// Storage JSON API).
+/// Returns the kind of failure for a reason, an HTTP status and a message (error tables of the BigQuery API
+/// and the Cloud Storage JSON API).
 fn kind(reason: &str, status: u16, message: &str) -> FailureKind {
     match reason {
         "rateLimitExceeded"

@@ -1,8 +1,8 @@
 //! What a failed call means.
 //!
-//! The answer of AWS or Google is classified once, here. Observers, the injector and the call counter all take the kind
-//! from the [`Failure`], so that calls are counted as the page shows them. Nothing here knows stages or tenants: what an
-//! error code means for a single operation is decided by that operation.
+//! The answer of AWS or Google is classified once, here. Observers, the injector and the call counter all
+//! take the kind from the [`Failure`], so that calls are counted as the page shows them. Nothing here knows
+//! stages or tenants: what an error code means for a single operation is decided by that operation.
 
 pub mod aws;
 pub mod google;
@@ -24,7 +24,8 @@ const MAX_SOURCES: usize = 16;
 pub struct Failure {
     /// The kind of failure, shown on the page and as a metric label.
     pub kind: FailureKind,
-    /// The error of the service, or why there is no answer. [`Failure::calling`] puts the name of the call in front.
+    /// The error of the service, or why there is no answer. [`Failure::calling`] puts the name of the call in
+    /// front.
     pub text: String,
     /// The error code or reason of the service, if it gave one.
     pub code: Option<String>,
@@ -125,8 +126,8 @@ fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dy
         .take(MAX_SOURCES)
 }
 
-/// Returns the first source of an error that has this type. The error itself does not count: an AssumeRole that found no
-/// connection would be its own cause.
+/// Returns the first source of an error that has this type. The error itself does not count: an AssumeRole
+/// that found no connection would be its own cause.
 pub(super) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     sources(error).skip(1).find_map(|source| source.downcast_ref())
 }

@@ -1,8 +1,8 @@
 //! The BigQuery service, and the client of the BigQuery crate with our connections and tokens.
 //!
-//! The crate provides the client and the data types, but loses the HTTP status of every answer that is not the JSON it
-//! expects (the page of a gateway, a bare 429), and with it the difference between "slow down" and "broken". Calls whose
-//! failure matters therefore go through [`Google::send`].
+//! The crate provides the client and the data types, but loses the HTTP status of every answer that is not
+//! the JSON it expects (the page of a gateway, a bare 429), and with it the difference between "slow down"
+//! and "broken". Calls whose failure matters therefore go through [`Google::send`].
 
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ use super::{Google, Service};
 use crate::cloud::failure::{Effect, Failure};
 use crate::domain::sighting::FailureKind;
 
-/// BigQuery (BigQuery API reference: base URL, OAuth scopes). The scope allows queries and reading table metadata.
+/// BigQuery (BigQuery API reference: base URL, OAuth scopes). The scope allows queries and reading table
+/// metadata.
 pub const BIGQUERY: Service = Service {
     name: "bigquery",
     title: "BigQuery",

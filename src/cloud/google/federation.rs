@@ -1,8 +1,8 @@
 //! Google tokens for an AWS identity, without a key file (workload identity federation).
 //!
-//! We sign a GetCallerIdentity request but do not send it. Google sends it, learns from AWS who signed it, and exchanges
-//! it for a token. Google's own libraries find AWS credentials only in the environment and on EC2, not in an ECS task, so
-//! the request is signed here with the credentials that the AWS SDK finds.
+//! We sign a GetCallerIdentity request but do not send it. Google sends it, learns from AWS who signed it,
+//! and exchanges it for a token. Google's own libraries find AWS credentials only in the environment and on
+//! EC2, not in an ECS task, so the request is signed here with the credentials that the AWS SDK finds.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Calls to Google's REST APIs.
 //!
-//! [`Google`] holds what all services share: connections, credentials, timeouts and the call counter. A [`Service`] is a
-//! constant, so that a new one needs no change here. Nothing is retried. Redirects are not followed, because these APIs
-//! send none and a token must not go elsewhere. Nothing is decompressed, because the bytes of an object are needed as
-//! they are stored.
+//! [`Google`] holds what all services share: connections, credentials, timeouts and the call counter. A
+//! [`Service`] is a constant, so that a new one needs no change here. Nothing is retried. Redirects are not
+//! followed, because these APIs send none and a token must not go elsewhere. Nothing is decompressed, because
+//! the bytes of an object are needed as they are stored.
 
 mod bigquery;
 mod error;
@@ -68,8 +68,8 @@ pub struct GoogleSettings {
 pub struct GoogleTimeouts {
     /// Time to connect, including TLS.
     pub connect: Duration,
-    /// Time of one call from start to end, or to the first byte of a streamed answer. Must be longer than a query may wait
-    /// for its result.
+    /// Time of one call from start to end, or to the first byte of a streamed answer. Must be longer than a
+    /// query may wait for its result.
     pub request: Duration,
     /// Time between two chunks of a streamed answer.
     pub idle: Duration,
@@ -101,8 +101,8 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Returns a GET request, counted as `operation`. `path` begins with a slash and is appended to the base URL; its parts
-    /// must be percent-encoded already, as by [`path_of`].
+    /// Returns a GET request, counted as `operation`. `path` begins with a slash and is appended to the base
+    /// URL; its parts must be percent-encoded already, as by [`path_of`].
     #[must_use]
     pub fn get(service: &'a Service, operation: &'a str, path: impl Into<String>) -> Self {
         Self {
@@ -146,7 +146,8 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Joins parts to a path and percent-encodes each of them, for example the name of an object with slashes in it.
+/// Joins parts to a path and percent-encodes each of them, for example the name of an object with slashes in
+/// it.
 #[must_use]
 pub fn path_of<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     parts.into_iter().flat_map(|part| ["/".to_owned(), percent_encoded(part)]).collect()
@@ -278,8 +279,8 @@ impl Google {
         answer
     }
 
-    /// Makes one call and returns the body as a stream, so that a large object need not fit into memory. Counts the call
-    /// when its status is known, and does not retry.
+    /// Makes one call and returns the body as a stream, so that a large object need not fit into memory.
+    /// Counts the call when its status is known, and does not retry.
     ///
     /// # Errors
     ///

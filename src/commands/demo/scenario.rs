@@ -1,4 +1,5 @@
-//! The scenarios of the demo: the pipeline is healthy at first and then breaks, so that a person sees the change.
+//! The scenarios of the demo: the pipeline is healthy at first and then breaks, so that a person sees the
+//! change.
 
 use std::fmt;
 use std::time::Duration;
@@ -50,12 +51,14 @@ impl Scenario {
         if self == Self::Leak { 2 } else { 1 }
     }
 
-    /// Returns the profile of the pipeline. With a fault it is calm otherwise, so that nothing distracts from it.
+    /// Returns the profile of the pipeline. With a fault it is calm otherwise, so that nothing distracts from
+    /// it.
     pub fn profile(self) -> Profile {
         if self == Self::Healthy { Profile::Believable } else { Profile::Calm }
     }
 
-    /// Waits while the pipeline is healthy, then switches the fault on and prints what to look for. Never returns.
+    /// Waits while the pipeline is healthy, then switches the fault on and prints what to look for. Never
+    /// returns.
     pub async fn play(self, sandbox: &Sandbox) -> std::convert::Infallible {
         let Some(plan) = self.plan(sandbox) else {
             println!("scenario {self}: nothing will be broken");

@@ -1,7 +1,7 @@
 //! The faults that a configuration can have, one by one.
 
-/// Each entry: the passage of the valid configuration that is replaced, its replacement, the key of the resulting fault,
-/// and a part of its message.
+/// Each entry: the passage of the valid configuration that is replaced, its replacement, the key of the
+/// resulting fault, and a part of its message.
 pub(super) const FAULTY: [(&str, &str, &str, &str); 72] = [
     ("[probe]", "[probe]\ngiv_up = \"1m\"", "probe.giv_up:", "did you mean `give_up`?"),
     ("[log]", "[log]\nlevel = \"loud\"", "log.level:", "\"loud\" is not a valid log level"),

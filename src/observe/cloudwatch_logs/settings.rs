@@ -21,8 +21,8 @@ use crate::observe::rate_limit::RateLimit;
 use crate::observe::shell::{in_region, quoted};
 use crate::observe::{GAPS, Gaps};
 
-/// FilterLogEvents calls per second that an account may make in the regions with the highest quota (CloudWatch Logs
-/// quotas).
+/// FilterLogEvents calls per second that an account may make in the regions with the highest quota
+/// (CloudWatch Logs quotas).
 const MAX_FILTER_CALLS: u32 = 25;
 
 static KEYS: [Key; 7] = {
@@ -42,8 +42,8 @@ static KEYS: [Key; 7] = {
 /// The keys, defaults, capabilities and costs of the kind.
 pub(in crate::observe) static SPEC: Spec = Spec {
     keys: &KEYS,
-    // In some regions an account may make only five calls per second, and a search may miss the newest events for a
-    // while.
+    // In some regions an account may make only five calls per second, and a search may miss the newest events
+    // for a while.
     rhythm: Rhythm { interval: seconds(10), timeout: seconds(20), settle: seconds(10) },
     provider: Provider::Aws,
     capabilities: Capabilities::ABSENCE,
@@ -66,20 +66,22 @@ pub struct Settings {
     pub account: Account,
     /// Name or ARN; an ARN may belong to another account that shares the log group with ours.
     pub log_group: String,
-    /// The pattern that events must match. A plain term matches whole words only, but the marker is only the start of a
-    /// word; a pattern between percent signs matches anywhere (CloudWatch Logs User Guide, "Supported regular expressions
-    /// syntax").
+    /// The pattern that events must match. A plain term matches whole words only, but the marker is only the
+    /// start of a word; a pattern between percent signs matches anywhere (CloudWatch Logs User Guide,
+    /// "Supported regular expressions syntax").
     pub filter_pattern: String,
-    /// How far before the oldest waiting canary the search begins, in case the timestamps of the stage are early.
+    /// How far before the oldest waiting canary the search begins, in case the timestamps of the stage are
+    /// early.
     pub lookback: Duration,
-    /// How long an event may take until a search finds it. No bound is documented; 10 s covers what is reported.
+    /// How long an event may take until a search finds it. No bound is documented; 10 s covers what is
+    /// reported.
     pub settle: Duration,
     /// Whether events that were ingested while nothing waited are read.
     pub gaps: Gaps,
     /// Maximum number of pages per poll; the next poll continues a longer search.
     pub max_pages: usize,
-    /// After this time a poll requests no further page and succeeds with what it has. It must be shorter than the timeout
-    /// of a poll by the time that one page may take.
+    /// After this time a poll requests no further page and succeeds with what it has. It must be shorter than
+    /// the timeout of a poll by the time that one page may take.
     pub enough: Duration,
     /// Time between two calls of all sources that share a quota.
     pub pause: Duration,
@@ -106,7 +108,8 @@ impl Settings {
 /// The rate limit of each account and region, shared by all log groups there.
 #[derive(Debug, Default)]
 pub struct Quotas(
-    // A mutex, because sources are built one by one and must find each other's limit; held for one look-up at start-up.
+    // A mutex, because sources are built one by one and must find each other's limit; held for one look-up at
+    // start-up.
     Mutex<HashMap<(String, Option<String>), RateLimit>>,
 );
 

@@ -41,8 +41,8 @@ static KEYS: [Key; 7] = {
 /// The keys, defaults, capabilities and costs of the kind.
 pub(in crate::observe) static SPEC: Spec = Spec {
     keys: &KEYS,
-    // A shard allows five reads per second to all its readers together, and a record is readable only a moment after
-    // its arrival stamp.
+    // A shard allows five reads per second to all its readers together, and a record is readable only a
+    // moment after its arrival stamp.
     rhythm: Rhythm { interval: seconds(1), timeout: seconds(10), settle: seconds(1) },
     provider: Provider::Aws,
     capabilities: Capabilities { behind: true, ..Capabilities::ABSENCE },
@@ -71,10 +71,11 @@ pub struct Settings {
     pub stream: String,
     /// Maximum number of records per call; at most 10,000 (Kinesis API reference, GetRecords).
     pub max_records_per_call: i32,
-    /// Maximum bytes of records per second that are read from each shard. All its readers share 2 MiB (Kinesis quotas).
+    /// Maximum bytes of records per second that are read from each shard. All its readers share 2 MiB
+    /// (Kinesis quotas).
     pub max_bytes_per_second: u64,
-    /// Pages read from one shard per poll, a second apart: the first page after a cursor was opened is often empty. The
-    /// poll must end before the next one is due.
+    /// Pages read from one shard per poll, a second apart: the first page after a cursor was opened is often
+    /// empty. The poll must end before the next one is due.
     pub pages_per_poll: u8,
     /// After this many bytes of records, a poll makes no further call.
     pub max_bytes_per_poll: u64,
@@ -84,8 +85,8 @@ pub struct Settings {
     pub settle: Duration,
     /// Whether records that arrived while nothing waited are read.
     pub gaps: Gaps,
-    /// How far before the oldest waiting trace a cursor is opened: arrival stamps may be out of order, and clocks may
-    /// disagree.
+    /// How far before the oldest waiting trace a cursor is opened: arrival stamps may be out of order, and
+    /// clocks may disagree.
     pub lookback: Duration,
 }
 
@@ -147,7 +148,8 @@ impl KindSettings for Settings {
 
     fn observer(&self, site: &Site<'_>, pages: &Pages) -> Result<Kinesis, NoClient> {
         let settings = Self {
-            // A second each, and one second of reserve before the next poll; more than four pages wait for that one.
+            // A second each, and one second of reserve before the next poll; more than four pages wait for
+            // that one.
             pages_per_poll: u8::try_from(site.rhythm.interval.as_secs().saturating_sub(1).clamp(1, 4))
                 .unwrap_or(1),
             settle: site.rhythm.settle,

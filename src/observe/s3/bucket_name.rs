@@ -7,8 +7,8 @@ const ACCESS_POINT_LENGTH: std::ops::RangeInclusive<usize> = 3..=50;
 
 /// Checks a bucket name or the ARN of an access point.
 ///
-/// Reserved prefixes and suffixes are not refused: a name that ends with `-s3alias` is the alias of an access point, and
-/// is accepted in place of a bucket name.
+/// Reserved prefixes and suffixes are not refused: a name that ends with `-s3alias` is the alias of an access
+/// point, and is accepted in place of a bucket name.
 pub(super) fn check(text: String) -> Result<String, String> {
     let fault = if text.starts_with("arn:") { arn_fault(&text) } else { name_fault(&text) };
     match fault {
@@ -36,9 +36,9 @@ fn name_fault(name: &str) -> Option<&'static str> {
 
 /// Returns what is wrong with the ARN of an access point.
 ///
-/// The forms are those of access points in a region, of Object Lambda and on Outposts (Service Authorization Reference).
-/// A multi-region access point has no region in its ARN and is refused: it needs SigV4A signatures, for which the S3
-/// client is not built.
+/// The forms are those of access points in a region, of Object Lambda and on Outposts (Service Authorization
+/// Reference). A multi-region access point has no region in its ARN and is refused: it needs SigV4A
+/// signatures, for which the S3 client is not built.
 fn arn_fault(arn: &str) -> Option<&'static str> {
     const FORM: &str = "the ARN of an access point is written arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME, \
                         for example \"arn:aws:s3:eu-central-1:111111111111:accesspoint/archive\"";

@@ -22,8 +22,7 @@ pub struct Account {
 pub struct Role {
     /// The role's ARN, such as `arn:aws:iam::111111111111:role/name`.
     pub arn: String,
-    /// The external id that its trust policy requires. AWS does not treat it as a secret, but it is never
-    /// shown here.
+    /// The external id that its trust policy requires. AWS does not treat it as a secret; the probe does.
     pub external_id: Option<Secret>,
 }
 
@@ -111,8 +110,7 @@ fn role_arn(value: &Value) -> Parsed<String> {
     }
 }
 
-/// Reads an external id: 2 to 1,224 of these characters (AWS STS API reference, AssumeRole). Never quotes the
-/// value.
+/// Reads an external id: 2 to 1,224 of these characters (AWS STS API reference, AssumeRole). Never quotes it.
 fn external_id(value: &Value) -> Parsed<String> {
     let Some(text) = value.as_str().map(str::to_owned) else {
         return Err("is not text; write it in quotes".to_owned());

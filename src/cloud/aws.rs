@@ -35,8 +35,7 @@ pub struct AwsSettings {
     pub region: Option<String>,
     /// Replaces the endpoints of all services, for emulators and private links.
     pub endpoint: Option<String>,
-    /// Replacements of the endpoints of single services, by their names in metrics; take precedence over
-    /// `endpoint`.
+    /// Endpoints of single services, by their names in metrics; they take precedence over `endpoint`.
     pub endpoints: BTreeMap<&'static str, String>,
     /// Whether to sign with fixed dummy credentials, for emulators.
     pub anonymous: bool,
@@ -80,15 +79,14 @@ pub struct Aws {
     settings: Arc<AwsSettings>,
     calls: Calls,
     // A mutex, because tenants and stages are built in any order and must find each other's roles; held for
-    // one look-up at start-up.
+    // one lookup at start-up.
     roles: Arc<Mutex<HashMap<Role, RoleIdentity>>>,
 }
 
 impl Aws {
     /// Reads credentials and region from the usual places: environment, profile, container, instance.
     ///
-    /// It makes no call to the services of the pipeline; wrong credentials show at the first call that needs
-    /// them.
+    /// It does not call the services of the pipeline; wrong credentials show at the first call there.
     pub async fn new(settings: AwsSettings, calls: Calls) -> Self {
         let http = aws_smithy_http_client::Builder::new()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
@@ -163,8 +161,7 @@ impl Aws {
         })
     }
 
-    /// Returns the configuration of a client of one service: without retries, and with the endpoint set for
-    /// the service.
+    /// Returns the configuration of a client of one service: without retries, with the service's endpoint.
     ///
     /// The caller must add [`Aws::counting`] to the client, so that its calls are counted.
     #[must_use]
@@ -194,8 +191,7 @@ impl Aws {
         aws_sdk_sts::Client::from_conf(builder.build())
     }
 
-    /// Returns the ARN of the identity behind our own credentials: the first thing to check when access is
-    /// denied.
+    /// Returns the ARN of our own identity: the first thing to check when access is denied.
     ///
     /// # Errors
     ///
@@ -218,8 +214,7 @@ impl Aws {
     }
 }
 
-/// Assumes a role. The calls of the SDK's own provider cannot be counted, nor can it have a retry budget of
-/// its own.
+/// Assumes a role. The SDK's own provider cannot count calls, nor have a retry budget of its own.
 #[derive(Debug)]
 struct AssumedRole {
     sts: aws_sdk_sts::Client,
@@ -278,8 +273,7 @@ mod tests {
 
     type Requests = Arc<Mutex<Vec<(String, String)>>>;
 
-    /// A fake of AWS: STS answers as given, all other services with an empty success. Records URLs and
-    /// bodies.
+    /// A fake of AWS: STS answers as given, other services with an empty success. Records URLs and bodies.
     async fn aws(sts: (u16, &'static str)) -> (Aws, Requests) {
         let requests = Requests::default();
         let log = requests.clone();
@@ -314,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_clients_of_a_role_share_one_assume_role_in_every_region() {
+    async fn all_clients_of_a_role_use_one_assume_role_in_every_region() {
         let (aws, requests) = aws((200, GRANTED)).await;
         for region in ["eu-central-1", "us-east-1"] {
             let account = Account { region: region.into(), role: Some(role()) };

@@ -56,8 +56,8 @@ type Counts = BTreeMap<(&'static str, String, CallResult), u64>;
 
 /// A counter of calls. Clones share one counter.
 ///
-/// A mutex, because calls end on any thread and a scrape reads them all at once; it is held for one look-up,
-/// a few times a second.
+/// A mutex, because calls end on any thread and a scrape reads them all at once; it is held for one lookup, a
+/// few times a second.
 #[derive(Clone, Debug, Default)]
 pub struct Calls(Arc<Mutex<Counts>>);
 
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clones_share_one_counter() {
+    fn clones_use_the_same_counter() {
         let calls = Calls::default();
         calls.clone().count("kinesis", "GetRecords", CallResult::Ok);
         calls.count("kinesis", "GetRecords", CallResult::Ok);

@@ -1,5 +1,4 @@
-//! Clients of AWS and Google Cloud: credentials, roles, regions, endpoints, timeouts, retries, and a count of
-//! every call.
+//! Clients of AWS and Google Cloud: credentials, roles, endpoints, timeouts, retries, and a count of calls.
 //!
 //! Every call to a cloud goes through here, so that all tenants share one connection pool, one set of
 //! timeouts and one counter, and a failed call means the same to every caller. Nothing here knows what a

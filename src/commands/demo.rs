@@ -1,7 +1,7 @@
 //! `traceprobe demo`: a sandbox pipeline in this process, and the daemon that watches it.
 //!
 //! The daemon is the one of `traceprobe run`. It reaches the sandbox as it would reach the clouds: through
-//! its clients, with endpoints from a configuration, which `--print-config` prints. A [`Scenario`] breaks the
+//! its clients, with endpoints from a configuration (see `--print-config`). A [`Scenario`] breaks the
 //! pipeline.
 
 mod scenario;

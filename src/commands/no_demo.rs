@@ -1,5 +1,4 @@
-//! `traceprobe demo` in a build without the sandbox, such as the container image: explains how to get one
-//! with it.
+//! `traceprobe demo` in a build without the sandbox, such as the container image: explains how to get it.
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
@@ -11,7 +10,7 @@ const USAGE: u8 = 2;
 
 /// Watch the probe at work. Not available in this build, which was made without the feature `sandbox`.
 ///
-/// To get it, run `cargo run -- demo` in a clone of the repository, which builds the program with its default
+/// To get it, run `cargo run -- demo` in a clone of the repository, which builds it with the default
 /// features.
 #[derive(Debug, Args)]
 pub struct Demo {

@@ -99,8 +99,7 @@ pub fn stop_signal() -> impl Future<Output = ()> {
     let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     async {
         let (Ok(mut term), Ok(mut int)) = handlers else {
-            // Without handlers, the default action of the signals ends the process, which is the next best
-            // outcome.
+            // Without handlers, the default action of the signals ends the process, which is second best.
             return std::future::pending().await;
         };
         tokio::select! {
@@ -111,8 +110,7 @@ pub fn stop_signal() -> impl Future<Output = ()> {
 }
 
 fn start_log(log: &Log) {
-    // The level applies to our own lines. Libraries log errors only, because we log each failure with its
-    // meaning.
+    // The level applies to our own lines. Libraries log errors only: we log each failure ourselves.
     let directives = format!("error,traceprobe={}", log.level);
     let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("error,traceprobe=info"));
     let ansi = std::io::stderr().is_terminal();
@@ -121,8 +119,8 @@ fn start_log(log: &Log) {
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(ansi)
-        // A line that cannot be written, as on a full disk, would be reported on the same stream by a macro
-        // that panics.
+        // A line that cannot be written, as on a full disk, would be reported on the same stream by a
+        // panicking macro.
         .log_internal_errors(false);
     // Fails only if a subscriber is already installed, as in tests.
     let _started = match log.format {

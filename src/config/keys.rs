@@ -1,5 +1,5 @@
-//! Every key that a configuration may have, with its default. The keys of each kind of stage are listed in
-//! its folder.
+//! Every key that a configuration may have, with its default. Keys of a kind of stage are listed in its
+//! folder.
 //!
 //! This list is the source of unknown-key checks, environment variables, defaults, the page that shows the
 //! configuration and the test that keeps `config/traceprobe.toml` complete. Reading a key that is not listed

@@ -84,8 +84,7 @@ pub struct Config {
     pub keyring: Keyring,
     /// Remarks about a valid configuration, one sentence each, such as leaks that could not be detected.
     pub notes: Vec<String>,
-    /// Address of the ECS task metadata, if the probe runs as an ECS task. Not a key: ECS sets it in the
-    /// environment.
+    /// Address of the ECS task metadata in an ECS task. Not a key: ECS sets it in the environment.
     pub ecs_metadata: Option<String>,
     topology: Topology,
     shown: ShownTables,
@@ -132,8 +131,7 @@ impl Config {
         }
     }
 
-    /// Returns the topology of tenants, stages and sources; its ids are indices into the lists of this
-    /// configuration.
+    /// Returns the topology of tenants, stages and sources; its ids are indices into the lists here.
     #[must_use]
     pub fn topology(&self) -> Topology {
         self.topology.clone()

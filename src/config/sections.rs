@@ -24,8 +24,7 @@ const MAX_STOP_GRACE: Duration = Duration::from_secs(110);
 /// A histogram that ends close to the SLO cannot show how far a stall exceeds it.
 const BUCKETS_BEYOND_SLO: u32 = 10;
 
-/// The table `[probe]`, and its values that other tables are checked against, each as far as it could be
-/// read.
+/// The table `[probe]` and its values that other tables are checked against, as far as they could be read.
 pub(super) struct ProbeRead {
     pub(super) probe: Checked<Probe>,
     pub(super) instance: String,
@@ -214,8 +213,7 @@ fn level(value: &Value) -> Parsed<String> {
     }
 }
 
-/// The table `[canary]`, each value as far as it could be read. The template is `None` for the default
-/// template.
+/// The table `[canary]`, as far as it could be read; the template is `None` for the default one.
 pub(super) struct CanaryRead {
     pub(super) template: Checked<Option<Template>>,
     pub(super) sizes: Checked<Vec<u32>>,

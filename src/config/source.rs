@@ -1,5 +1,4 @@
-//! Expands stages and tenants to sources: reads the keys of each kind, replaces `{tenant}`, merges equal
-//! sources.
+//! Expands stages and tenants to sources: reads the keys of a kind, replaces `{tenant}`, merges equal ones.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +16,7 @@ use crate::keys::reader::{Context, Layer, Reader};
 use crate::keys::value::quoted;
 use crate::observe::{Attribution, Scope, SourceSettings, spec};
 
-/// Reads every stage for every tenant. `order` holds indices into `stages`, parents first if an order was
-/// found.
+/// Reads every stage for every tenant. `order` holds indices into `stages`, if possible parents first.
 pub(super) fn read(
     context: &mut Context,
     stages: &[StageRead<'_>],
@@ -82,8 +80,7 @@ pub(super) fn read(
     if good { Ok(sources) } else { Err(Reported) }
 }
 
-/// Claims the place that a source reads; reports a fault and returns false if another source already reads
-/// it.
+/// Claims the place that a source reads; reports a fault and returns false if it is taken.
 fn claim(
     faults: &mut Collector,
     places: &mut BTreeMap<(Kind, String), (String, String)>,
@@ -110,8 +107,7 @@ fn claim(
     false
 }
 
-/// Returns the layer of `[tenant.stage.<name>]` and reports its unknown keys; `None` if the value is not a
-/// table.
+/// Returns the layer of `[tenant.stage.<name>]` and reports its unknown keys; `None` if it is not a table.
 fn override_layer<'a>(
     context: &mut Context,
     stage: &StageRead<'_>,
@@ -161,8 +157,7 @@ fn override_layer<'a>(
     Some(layer)
 }
 
-/// Keys that are valid elsewhere but not in an override of this kind: keys of other kinds, and keys of all
-/// stages.
+/// Keys that are not valid in an override of this kind: those of other kinds, and those of all stages.
 fn foreign(kind: Kind) -> Vec<&'static str> {
     let others = Kind::ALL.iter().flat_map(|other| spec(*other).keys);
     keys::STAGE
@@ -188,8 +183,7 @@ fn check_overrides(context: &mut Context, stages: &[StageRead<'_>], tenants: &[T
     }
 }
 
-/// Returns remarks for `check` and the log about a valid configuration: sources where leaks cannot be
-/// detected.
+/// Returns remarks about a valid configuration: sources where leaks cannot be detected.
 pub(super) fn notes(
     stages: &[StageRead<'_>],
     order: &[usize],

@@ -128,8 +128,7 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table) -> StageRead<'
     }
 }
 
-/// Reports a stage on the main path or at its end whose polls cannot prove absence: nothing could be called
-/// lost there.
+/// Reports a stage on the main path whose polls cannot prove absence: nothing could be called lost there.
 fn check_role(read: &mut Reader<'_, '_>, kind: Kind, capabilities: Capabilities, role: Role) {
     if !capabilities.absence && role != Role::DeadLetter {
         read.report(

@@ -56,8 +56,7 @@ pub(super) fn keyring(env: &BTreeMap<String, String>, faults: &mut Collector) ->
     Ok(Keyring::new(signing?, accepted?))
 }
 
-/// Reads one key: an even number of hexadecimal digits, at least 32, is decoded; any other text is used as it
-/// is.
+/// Reads one key: an even number of hexadecimal digits, at least 32, is decoded; other text is used as it is.
 fn read(variable: &str, text: &str, faults: &mut Collector) -> Checked<TagKey> {
     // Files and secret stores often end with a line break.
     let text = text.trim();

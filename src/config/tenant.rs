@@ -146,8 +146,7 @@ pub(super) fn written_name(table: &Table) -> Option<String> {
     table.get("name").and_then(Value::as_str).map(str::to_owned)
 }
 
-/// Reads the name of a tenant or stage, which becomes a metric label and part of a URL and of environment
-/// variables.
+/// Reads the name of a tenant or stage, which becomes a metric label and part of URLs and variables.
 pub(super) fn name(value: &Value) -> Parsed<String> {
     let text = value::text(value)?;
     let good = text.starts_with(|c: char| c.is_ascii_lowercase())

@@ -94,8 +94,7 @@ fn the_shipped_file_loads_with_the_sources_of_its_example() {
     assert_eq!(config.tracker_settings().slo, Duration::from_secs(30));
 }
 
-/// The keys that the shipped file mentions under each header, with their values and whether they are
-/// commented out.
+/// The keys in the shipped file under each header, with whether they are commented out and their values.
 fn documented() -> BTreeMap<String, BTreeMap<String, Vec<(bool, Value)>>> {
     let mut tables: BTreeMap<String, BTreeMap<String, Vec<_>>> = BTreeMap::new();
     let mut header = String::new();

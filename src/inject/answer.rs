@@ -1,5 +1,4 @@
-//! What an answer of CloudWatch Logs means for the canaries that were sent: stored, not stored, or perhaps
-//! stored.
+//! What an answer of CloudWatch Logs means for the canaries sent: stored, not stored, or perhaps stored.
 //!
 //! Doubtful answers count as "perhaps". If a stored canary were called refused, it would later be seen
 //! although its trace has ended; if a canary that was not stored is called perhaps stored, the probe only
@@ -112,8 +111,7 @@ fn is_final(failure: &Failure) -> bool {
         }
         // A gateway in front of STS answered.
         (None, Some(_)) => false,
-        // A request that cannot be serialized fails again; a missing connection or missing credentials may be
-        // transient.
+        // A request that cannot be serialized fails again; a missing connection or identity may be transient.
         (None, None) => failure.kind == FailureKind::Error,
     }
 }

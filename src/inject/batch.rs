@@ -16,8 +16,7 @@ const EVENT_OVERHEAD: usize = 26;
 /// PutLogEvents refuses a call whose events lie further apart (AWS Logs API reference).
 const MAX_SPAN: Duration = Duration::from_hours(24);
 
-/// Returns batches in order of time, each sorted by time, and the results of canaries that are too large for
-/// any call.
+/// Returns batches in order of time, each sorted by time, and the results of canaries too large for a call.
 pub(super) fn split(mut canaries: Vec<CanaryLine>) -> (Vec<Vec<CanaryLine>>, Vec<(TraceId, PutResult)>) {
     // PutLogEvents refuses a call whose events are not in order of time.
     canaries.sort_by_key(|canary| canary.planned_at);

@@ -184,7 +184,7 @@ async fn events_rejected_by_a_successful_answer_are_refused_and_the_others_accep
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_is_final_and_says_why() {
+async fn a_refusal_is_final_and_has_a_reason() {
     let server = Server::new(&[DENIED]);
     let report = server.put(2).await;
     assert!(reason(only(&report)).starts_with("AccessDeniedException: User: x"), "{report:?}");
@@ -283,8 +283,7 @@ async fn cancelling_ends_the_attempts_and_reports_what_is_known() {
     assert_eq!(server.operations().len(), 1);
 }
 
-/// Returns how the injector classifies a put whose role could not be assumed, because STS answered `code` and
-/// `status`.
+/// Returns how a put is classified whose role could not be assumed: STS answered `code` and `status`.
 fn without_role(code: &str, status: u16) -> Answer {
     use aws_credential_types::provider::error::CredentialsError;
     use aws_sdk_sts::operation::assume_role::AssumeRoleError;

@@ -45,8 +45,7 @@ pub(crate) struct Reported;
 /// them is missing, so that one mistake makes one line.
 pub(crate) type Checked<T> = Result<T, Reported>;
 
-/// Collects faults without repeats: a stage is read once per tenant and would report the same fault each
-/// time.
+/// Collects faults without repeats: a stage is read once per tenant and would repeat its faults.
 #[derive(Default, Debug)]
 pub(crate) struct Collector {
     list: Vec<Fault>,
@@ -71,8 +70,7 @@ impl Collector {
     }
 }
 
-/// Returns ``; did you mean `give_up`?`` for the known name nearest to `unknown`, or an empty text if none is
-/// near.
+/// Returns ``; did you mean `give_up`?`` for the known name nearest to `unknown`, or an empty text.
 pub(crate) fn suggestion<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     // A third of the letters may be wrong: enough for two typos, too few to suggest an unrelated word.
     let limit = (unknown.chars().count() / 3).clamp(1, 3);

@@ -1,5 +1,4 @@
-//! Reads settings from the tables of a file, with the environment taking precedence, and reports all faults
-//! at once.
+//! Reads settings from tables of a file and the environment over them, and reports all faults at once.
 //!
 //! Tables are read by hand and not through `serde`, which stops at the first fault; a person who fixes a
 //! configuration wants the whole list. Each fault names the key, the value and what would be right.

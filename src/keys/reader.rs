@@ -76,7 +76,7 @@ pub(crate) enum Origin {
     Default,
 }
 
-/// One value in force; `None` where the key is not set and has no default of its own.
+/// One effective value; `None` if the key is not set and has no default of its own.
 #[derive(Clone, Debug)]
 pub(crate) struct Shown {
     pub(crate) name: &'static str,
@@ -295,8 +295,7 @@ impl<'c, 'a> Reader<'c, 'a> {
     fn given(&self, key: &Key) -> Option<Given> {
         self.layers.iter().enumerate().find_map(|(layer, place)| {
             let variable = place.variable(key.name);
-            // Templates of task definitions set variables without a value to an empty text; that overrides
-            // nothing.
+            // Task definitions often set a variable to an empty text; that overrides nothing.
             let text =
                 variable.as_ref().and_then(|name| self.context.env.get(name)).filter(|text| !text.is_empty());
             let (value, origin) = match (text, variable) {

@@ -136,8 +136,7 @@ fn number_and_unit(text: &str) -> Option<(f64, &str, &str)> {
     Some((number.parse().ok()?, unit, after))
 }
 
-/// Reads a duration from `min` to `max`; `why` is appended to the fault and gives the reason for the upper
-/// limit.
+/// Reads a duration from `min` to `max`; `why` is appended to a fault about the upper limit.
 pub(crate) fn duration_within(
     min: Duration,
     max: Duration,
@@ -233,8 +232,7 @@ pub(crate) fn size(value: &Value) -> Parsed<u64> {
     Ok(bytes as u64)
 }
 
-/// Reads a size from `min` to `max` bytes; `why` is appended to the fault and gives the reason for the
-/// limits.
+/// Reads a size from `min` to `max` bytes; `why` is appended to the fault as the reason.
 pub(crate) fn size_within(min: u64, max: u64, why: &str) -> impl Fn(&Value) -> Parsed<u64> {
     move |value| {
         let read = size(value)?;

@@ -30,8 +30,7 @@ pub struct Spec {
     /// The operations that it calls, and their costs.
     pub costs: Costs,
     /// The permissions that it needs, as JSON: a list of IAM statements, or a custom role of Google Cloud.
-    /// Resource names are those of the example configuration; the policies in `config/iam/` are compared with
-    /// it.
+    /// Resource names are those of the example configuration; a test compares `config/iam/` with it.
     pub permissions: &'static str,
 }
 
@@ -83,8 +82,7 @@ pub struct Site<'a> {
 }
 
 impl Site<'_> {
-    /// Returns the codes of the tenants whose canaries may be at the source; `None` if those of all tenants
-    /// may.
+    /// Returns the codes of the tenants whose canaries may be at the source; `None` for all tenants.
     pub(super) fn owners(&self) -> Option<Vec<TenantCode>> {
         let source = self.topology.source(self.source);
         let codes = source.tenants.iter().map(|id| self.topology.tenant(*id).code);
@@ -98,8 +96,7 @@ pub(crate) trait KindSettings: Evidence + Sized {
     /// What all observers of the kind share, such as the quota of an account.
     type Shared: Default;
 
-    /// Reads the settings of a source. Reads every key of [`Spec::keys`], even after a fault, so that all are
-    /// reported.
+    /// Reads the settings of a source. Reads every key of [`Spec::keys`] even after a fault.
     fn read(reader: &mut Reader<'_, '_>, scope: &Scope<'_>) -> Checked<Self>;
 
     /// Display name without the kind: `logs-acme`.
@@ -177,8 +174,8 @@ macro_rules! kinds {
                 format!("{} {resource}", self.kind())
             }
 
-            /// Identifies what is read, without how: two sources of a kind with the same identity read the
-            /// same events.
+            /// Identifies what is read, without how: sources of a kind with the same identity read the same
+            /// events.
             #[must_use]
             pub fn identity(&self) -> String {
                 match self {

@@ -129,7 +129,7 @@ fn kind(code: Option<&str>, status: u16) -> FailureKind {
     }
 }
 
-/// Error codes of Kinesis, S3, CloudWatch Logs and STS, and their common ones ("Common Errors" in the API
+/// Error codes of Kinesis, S3, CloudWatch Logs and STS ("Common Errors" and operations in their API
 /// references).
 fn by_code(code: &str) -> Option<FailureKind> {
     Some(match code {

@@ -51,8 +51,7 @@ impl Failure {
         Self { retry_after, ..failure }
     }
 
-    /// Classifies an error by its reason and message; `status` is 200 for an error inside a successful
-    /// answer.
+    /// Classifies an error by its reason and message; `status` is 200 for an error inside a success.
     #[must_use]
     pub fn of_reason(status: u16, reason: &str, message: &str) -> Self {
         let kind = kind(reason, status, message);

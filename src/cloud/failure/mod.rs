@@ -24,8 +24,8 @@ const MAX_SOURCES: usize = 16;
 pub struct Failure {
     /// The kind of failure, shown on the page and as a metric label.
     pub kind: FailureKind,
-    /// The error of the service, or why there is no answer. [`Failure::calling`] puts the name of the call in
-    /// front.
+    /// The error of the service, or why there is no answer. [`Failure::calling`] prepends the name of the
+    /// call.
     pub text: String,
     /// The error code or reason of the service, if it gave one.
     pub code: Option<String>,

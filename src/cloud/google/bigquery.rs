@@ -18,8 +18,7 @@ use super::{Google, Service};
 use crate::cloud::failure::{Effect, Failure};
 use crate::domain::sighting::FailureKind;
 
-/// BigQuery (BigQuery API reference: base URL, OAuth scopes). The scope allows queries and reading table
-/// metadata.
+/// BigQuery (BigQuery API reference: base URL, OAuth scopes). The scope allows queries and table metadata.
 pub const BIGQUERY: Service = Service {
     name: "bigquery",
     title: "BigQuery",

@@ -1,8 +1,7 @@
 //! Access tokens for Google services, from the configured credentials.
 //!
 //! One token serves all services: it is requested with the scopes of all services in use. Every token fetch
-//! has a timeout, because the token client has none and would hang forever if the token server does not
-//! answer.
+//! has a timeout, because the token client has none and would hang forever.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,14 +19,12 @@ use crate::cloud::failure::causes;
 /// Where credentials for Google come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Auth {
-    /// The file named by `GOOGLE_APPLICATION_CREDENTIALS`, else the file of `gcloud`, else the metadata
-    /// server.
+    /// The file in `GOOGLE_APPLICATION_CREDENTIALS`, else the file of `gcloud`, else the metadata server.
     #[default]
     ApplicationDefault,
     /// A credentials file: the key of a service account, or the credentials of an authorized user.
     ServiceAccountFile(PathBuf),
-    /// Our AWS identity, which Google trusts according to this `external_account` file. The file contains no
-    /// secret.
+    /// Our AWS identity, which Google trusts according to this `external_account` file (not a secret).
     WorkloadIdentity(PathBuf),
     /// No token, for emulators.
     None,

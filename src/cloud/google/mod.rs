@@ -146,8 +146,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Joins parts to a path and percent-encodes each of them, for example the name of an object with slashes in
-/// it.
+/// Joins parts to a path and percent-encodes each of them, such as an object name with slashes in it.
 #[must_use]
 pub fn path_of<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     parts.into_iter().flat_map(|part| ["/".to_owned(), percent_encoded(part)]).collect()
@@ -425,7 +424,7 @@ mod tests {
         (format!("http://{address}/v2/"), request)
     }
 
-    async fn says(reply: &'static str) -> (String, oneshot::Receiver<String>) {
+    async fn answers(reply: &'static str) -> (String, oneshot::Receiver<String>) {
         server(async move |mut connection| connection.write_all(reply.as_bytes()).await.unwrap()).await
     }
 
@@ -463,7 +462,7 @@ mod tests {
     async fn an_error_answer_keeps_its_status_retry_after_and_text() {
         let reply =
             "HTTP/1.1 503 Busy\r\nretry-after: 4\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbusy";
-        let google = google(says(reply).await.0).await;
+        let google = google(answers(reply).await.0).await;
         let failure = get(&google).await.unwrap_err();
         assert_eq!(
             (failure.status, failure.retry_after, failure.effect),
@@ -491,13 +490,13 @@ mod tests {
     #[tokio::test]
     async fn a_redirect_is_not_followed() {
         let reply = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
-        let failure = get(&google(says(reply).await.0).await).await.unwrap_err();
+        let failure = get(&google(answers(reply).await.0).await).await.unwrap_err();
         assert_eq!((failure.status, failure.kind), (Some(302), FailureKind::Error));
     }
 
     #[tokio::test]
     async fn an_answer_that_cannot_be_parsed_is_a_failed_call() {
-        let google = google(says("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>").await.0).await;
+        let google = google(answers("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>").await.0).await;
         let request = Request::get(&BIGQUERY, "tables.get", "/x");
         let read = google.read(request, |body| serde_json::from_slice::<serde_json::Value>(body)).await;
         assert_eq!(read.unwrap_err().kind, FailureKind::Garbled);
@@ -508,7 +507,7 @@ mod tests {
     #[tokio::test]
     async fn an_object_is_streamed_as_stored_and_its_name_is_encoded() {
         let reply = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 8\r\n\r\nnot gzip";
-        let (endpoint, request) = says(reply).await;
+        let (endpoint, request) = answers(reply).await;
         let google = google(endpoint).await;
         let mut stream = google.open(object()).await.unwrap();
         assert_eq!(

@@ -1,5 +1,4 @@
-//! The scenarios of the demo: the pipeline is healthy at first and then breaks, so that a person sees the
-//! change.
+//! The scenarios of the demo: the pipeline is healthy at first and then breaks, so that one sees the change.
 
 use std::fmt;
 use std::time::Duration;
@@ -51,14 +50,12 @@ impl Scenario {
         if self == Self::Leak { 2 } else { 1 }
     }
 
-    /// Returns the profile of the pipeline. With a fault it is calm otherwise, so that nothing distracts from
-    /// it.
+    /// Returns the profile of the pipeline. It is calm apart from a fault, so that nothing distracts from it.
     pub fn profile(self) -> Profile {
         if self == Self::Healthy { Profile::Believable } else { Profile::Calm }
     }
 
-    /// Waits while the pipeline is healthy, then switches the fault on and prints what to look for. Never
-    /// returns.
+    /// Waits while the pipeline is healthy, then switches the fault on and explains it. Never returns.
     pub async fn play(self, sandbox: &Sandbox) -> std::convert::Infallible {
         let Some(plan) = self.plan(sandbox) else {
             println!("scenario {self}: nothing will be broken");

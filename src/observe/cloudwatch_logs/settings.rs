@@ -70,11 +70,9 @@ pub struct Settings {
     /// start of a word; a pattern between percent signs matches anywhere (CloudWatch Logs User Guide,
     /// "Supported regular expressions syntax").
     pub filter_pattern: String,
-    /// How far before the oldest waiting canary the search begins, in case the timestamps of the stage are
-    /// early.
+    /// How far before the oldest waiting canary the search begins, in case timestamps of the stage are early.
     pub lookback: Duration,
-    /// How long an event may take until a search finds it. No bound is documented; 10 s covers what is
-    /// reported.
+    /// How long an event may take until a search finds it. No bound is documented; 10 s covers known reports.
     pub settle: Duration,
     /// Whether events that were ingested while nothing waited are read.
     pub gaps: Gaps,
@@ -108,8 +106,7 @@ impl Settings {
 /// The rate limit of each account and region, shared by all log groups there.
 #[derive(Debug, Default)]
 pub struct Quotas(
-    // A mutex, because sources are built one by one and must find each other's limit; held for one look-up at
-    // start-up.
+    // A mutex, because sources are built one by one and must find each other's limit; held at start-up only.
     Mutex<HashMap<(String, Option<String>), RateLimit>>,
 );
 

@@ -71,8 +71,7 @@ pub struct Settings {
     pub stream: String,
     /// Maximum number of records per call; at most 10,000 (Kinesis API reference, GetRecords).
     pub max_records_per_call: i32,
-    /// Maximum bytes of records per second that are read from each shard. All its readers share 2 MiB
-    /// (Kinesis quotas).
+    /// Maximum bytes of records read per second and shard. All its readers share 2 MiB (Kinesis quotas).
     pub max_bytes_per_second: u64,
     /// Pages read from one shard per poll, a second apart: the first page after a cursor was opened is often
     /// empty. The poll must end before the next one is due.
@@ -148,8 +147,7 @@ impl KindSettings for Settings {
 
     fn observer(&self, site: &Site<'_>, pages: &Pages) -> Result<Kinesis, NoClient> {
         let settings = Self {
-            // A second each, and one second of reserve before the next poll; more than four pages wait for
-            // that one.
+            // A second each, and one second of reserve before the next poll, which reads any further pages.
             pages_per_poll: u8::try_from(site.rhythm.interval.as_secs().saturating_sub(1).clamp(1, 4))
                 .unwrap_or(1),
             settle: site.rhythm.settle,

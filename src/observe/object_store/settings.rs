@@ -14,8 +14,7 @@ use crate::observe::{GAPS, Gaps};
 
 /// The largest object that a poll can read within its timeout and the memory of a container.
 const MAX_OBJECT: u64 = 5 << 30;
-/// A writer that collects records for longer than a day is no use for canaries that are given up after
-/// minutes.
+/// A writer that collects records for a day is of no use for canaries that are given up after minutes.
 const MAX_KEY_SLACK: Duration = Duration::from_secs(86_400);
 /// A thousand pages of a listing, and about 300 MB of memory.
 const MAX_KEYS: u32 = 1_000_000;
@@ -42,13 +41,12 @@ pub struct Settings {
     /// Prefix of the keys, with time fields.
     pub key: KeyTemplate,
     /// What follows the tenant's name in a key, if the name comes right after `key`. The prefix is then
-    /// listed once for all tenants, and the key names the tenant of an object. `None` if keys do not name the
-    /// tenant there.
+    /// listed once for all tenants, and the key names the tenant of an object. `None` if keys do not.
     pub after_tenant: Option<String>,
     /// How far the clocks of writers, of the store and of the probe may differ.
     pub slack: Duration,
     /// How far the time in a key may precede a canary in the object. If a writer names objects by their
-    /// oldest record, this is at least the time for which it collects records. Listings start this much
+    /// oldest record, this is at least the time for which it collects records. Listings start that much
     /// earlier.
     pub key_slack: Duration,
     /// Maximum number of prefixes listed per poll.
@@ -61,8 +59,7 @@ pub struct Settings {
     pub max_object_bytes: u64,
     /// Maximum bytes that an object is inflated to. While a canary may be behind them, none is called absent.
     pub max_inflated_bytes: u64,
-    /// Whether objects that were written while nothing waited are read, as far as the listed prefixes reach
-    /// back.
+    /// Whether objects written while nothing waited are read, as far as the listed prefixes reach back.
     pub gaps: Gaps,
     /// Whether keys grow with time within a prefix. A listing then begins `key_slack` and `slack` behind the
     /// keys that were read, because a slow writer may put an object whose key sorts before those of others.
@@ -159,8 +156,7 @@ impl Settings {
     }
 }
 
-/// Splits a key at `{tenant}` if that comes after all time fields: the part before it is listed once for all
-/// tenants.
+/// Splits a key at `{tenant}` if that comes after all time fields: that part is listed once for all tenants.
 fn split_key(key: String) -> (String, Option<String>) {
     let timeless = key.rfind('%').map_or(key.len(), |at| at + 1);
     match key[timeless..].find("{tenant}") {
@@ -172,8 +168,7 @@ fn split_key(key: String) -> (String, Option<String>) {
     }
 }
 
-/// Checks that a prefix contains at least a date; otherwise each poll would list everything that was ever
-/// written.
+/// Checks that a prefix contains at least a date; otherwise each poll would list all that was ever written.
 fn check_key(text: &str) -> Result<(), String> {
     let mut fields = String::new();
     let mut rest = text.split('%');

@@ -161,7 +161,7 @@ pub(super) fn topology(
         stage: source.stage,
         name: source.name.clone(),
         owner: match source.tenants.as_slice() {
-            [one] => Owner::One(*one),
+            [one] if source.exclusive => Owner::One(*one),
             _ => Owner::Shared,
         },
         tenants: source.tenants.clone(),

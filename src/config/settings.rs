@@ -109,6 +109,8 @@ pub struct Source {
     pub stage: StageId,
     /// The tenants whose canaries are expected here; at least one.
     pub tenants: Vec<TenantId>,
+    /// Whether it is its one tenant's own: the stage names it for the tenant, or other tenants have others.
+    pub exclusive: bool,
     /// Display name: `kinesis logs-acme`.
     pub name: Arc<str>,
     /// What is polled, and how.

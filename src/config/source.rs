@@ -61,10 +61,12 @@ pub(super) fn read(
                 }
             }
         }
+        let names_tenant = names_tenant(stage, tenants);
         for (source, owners) in merged {
             let all = || {
                 Ok(Source {
                     stage: StageId(u16::try_from(rank).unwrap_or(u16::MAX)),
+                    exclusive: owners.len() == 1 && (tenants.len() > 1 || names_tenant),
                     tenants: owners,
                     name: source.name().into(),
                     settings: source,
@@ -78,6 +80,17 @@ pub(super) fn read(
         }
     }
     if good { Ok(sources) } else { Err(Reported) }
+}
+
+/// Whether the settings of a stage differ by tenant: they mention it, or it overrides them. A source of a stage that is the
+/// same for every tenant may hold the events of tenants that are not configured here.
+fn names_tenant(stage: &StageRead<'_>, tenants: &[TenantRead<'_>]) -> bool {
+    let mentions = |table: &Table| table.values().any(|value| value.to_string().contains("{tenant}"));
+    let overridden = |tenant: &TenantRead<'_>| {
+        let table = tenant.table.get("stage").and_then(Value::as_table);
+        table.is_some_and(|table| table.contains_key(&stage.name))
+    };
+    stage.layer.table.is_some_and(mentions) || tenants.iter().any(overridden)
 }
 
 /// Claims the place that a source reads; reports a fault and returns false if it is taken.

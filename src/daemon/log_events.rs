@@ -77,8 +77,12 @@ pub fn write(event: &Event, map: &Topology) {
             warn!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary was cut or changed before {}", at(stage));
         }
         Event::IsolationViolation { tenant, stage, trace, found_in } => error!(
-            tenant = %name(tenant), stage = %at(stage), %trace, %found_in,
-            "a canary of tenant {} was found in {found_in}", name(tenant)
+            tenant = %tenant.name(map), stage = %at(stage), %trace, %found_in,
+            "a canary of {} was found in {found_in}", tenant.name(map)
+        ),
+        Event::SameName { stage, trace } => error!(
+            stage = %at(stage), %trace,
+            "another process sends canaries under this instance's name; give each its own probe.instance"
         ),
         Event::ForeignTags { stage, source, count } => warn!(
             stage = %at(stage), source = %place(source).1, count,

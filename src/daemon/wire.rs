@@ -18,6 +18,7 @@ use super::{build, injecting, random, readiness, store_writer};
 use crate::cloud::Clients;
 use crate::config::{Config, Source, Tenant};
 use crate::domain::sighting::Wanted;
+use crate::domain::tag::InstanceCode;
 use crate::domain::tag::TenantCode;
 use crate::domain::time::WallClock;
 use crate::domain::topology::Topology;
@@ -131,7 +132,7 @@ pub(super) fn wire_engine(
     let OpenedStore { writer, instance, loaded } = store;
     let Common { topology, recognizer, clock, .. } = common;
     let now = clock.now();
-    let instance = instance.code;
+    let instance = InstanceCode::of_run(&instance.name, now);
     let settings = tracker::Settings { instance, ..config.tracker_settings() };
     let mut tracker = Tracker::new(topology.clone(), settings, now);
     for (id, source) in topology.source_ids().zip(&config.sources) {

@@ -92,10 +92,21 @@ pub struct Stage {
 /// Whose canaries may be found at a source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Owner {
-    /// This tenant's only.
+    /// This tenant's only: it is named for it, or other tenants have others.
     One(TenantId),
-    /// Several tenants'.
+    /// Those of several tenants, or of anybody.
     Shared,
+}
+
+impl Owner {
+    /// The tenant, if it is one tenant's.
+    #[must_use]
+    pub const fn tenant(self) -> Option<TenantId> {
+        match self {
+            Self::One(tenant) => Some(tenant),
+            Self::Shared => None,
+        }
+    }
 }
 
 /// The concrete thing that an observer reads.

@@ -35,7 +35,7 @@ pub use self::readability::BlindTenant;
 pub use self::restart::Restored;
 pub use self::schema::LearnedSchema;
 use self::schema::Schemas;
-pub use self::snapshot::{Drifted, Snapshot, SourceView, TenantView, Violation};
+pub use self::snapshot::{Drifted, LeakedTenant, Snapshot, SourceView, TenantView, Violation};
 pub use self::sources::Failing;
 use self::sources::{Sources, VisibilityChange};
 use super::copies::UnchargedReason;
@@ -199,13 +199,15 @@ pub enum Event {
     /// A copy that was changed or cut.
     Corrupted { tenant: TenantId, stage: StageId, trace: TraceId },
     /// A tenant's canary where it must not be.
-    IsolationViolation { tenant: TenantId, stage: StageId, trace: TraceId, found_in: Arc<str> },
+    IsolationViolation { tenant: LeakedTenant, stage: StageId, trace: TraceId, found_in: Arc<str> },
     /// Tags that none of our keys signed.
     ForeignTags { stage: StageId, source: SourceId, count: u64 },
     /// A canary of an earlier life that nothing but its tag tells of is followed from now on.
     Adopted { tenant: TenantId, trace: TraceId },
     /// A valid tag of a probe's trace that we do not follow: another instance's, or one long forgotten.
     Stray { stage: StageId, tenant: Option<TenantId>, other_instance: bool },
+    /// Another process sends canaries under this instance's name.
+    SameName { stage: StageId, trace: TraceId },
     /// The clocks of two stages, or a stage's and ours, disagree by more than is allowed for.
     ClockInversion { tenant: TenantId, stage: StageId, trace: TraceId },
     /// A look was answered.
@@ -261,6 +263,8 @@ pub struct Tracker {
     clock: Option<OwnClock>,
     /// How far the probe's clock and the system's differ.
     clock_offset: Duration,
+    /// When the last canary was planned that another process sent under this instance's name.
+    same_name_at: Option<Timestamp>,
     /// When this process began to track.
     began: Timestamp,
     latest_now: Timestamp,
@@ -284,6 +288,7 @@ impl Tracker {
             outbox: Outbox::default(),
             clock: None,
             clock_offset: Duration::ZERO,
+            same_name_at: None,
             began: now,
             latest_now: Timestamp::MIN,
             topology,

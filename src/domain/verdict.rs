@@ -277,7 +277,7 @@ fn verdict(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Verdic
 type Finding = Option<(Condition, Timestamp)>;
 
 fn leaking(snapshot: &Snapshot, tenant: TenantId, from: Timestamp) -> Finding {
-    let first = snapshot.violations.iter().find(|seen| seen.tenant == tenant && seen.at >= from)?;
+    let first = snapshot.violations.iter().find(|seen| seen.concerns(tenant) && seen.at >= from)?;
     Some((Condition::Leaking { stage: first.stage, found_in: first.found_in.clone() }, first.at))
 }
 

@@ -5,7 +5,7 @@
 
 use super::family::{Counter, Declared, Gauge, IntGauge, Latency, Timing};
 use super::labels::{
-    BehindStageOwner, BilledStage, NoLabels, OfBuild, OfStage, OfTenant, SchemaStage, StageOwner,
+    BehindStageOwner, BilledStage, LeakStage, NoLabels, OfBuild, OfStage, OfTenant, SchemaStage, StageOwner,
     StageOwnerResult, StageStray, StageUnreadable, TenantHop, TenantHopRange, TenantOutcome, TenantPut,
     TenantStage, TenantStageReason, TenantWaiting,
 };
@@ -62,8 +62,8 @@ families! {
         "Copies of a canary that were cut or changed. The trace's page shows how many bytes are intact.";
     late_arrivals: Counter<TenantStage> = "traceprobe_late_arrivals_total",
         "Traces that reached the end stage after they had been given up and after their deadline. If this follows losses, give_up is too short or the pipeline very slow.";
-    isolation: Counter<TenantStage> = "traceprobe_isolation_violations_total",
-        "Canaries of this tenant found in another tenant's stream, prefix or rows. Treat any increase as an incident. What arrives while nothing waits is only read with gaps = \"read\".";
+    isolation: Counter<LeakStage> = "traceprobe_isolation_violations_total",
+        "Canaries of this tenant found in another tenant's stream, prefix or rows; tenant is \"unknown\" for a tenant that is not configured here. Treat any increase as an incident. What arrives while nothing waits is only read with gaps = \"read\".";
     foreign: Counter<StageOwner> = "traceprobe_foreign_tags_total",
         "Tags that none of our keys signed, by the source's owner: forged, or sent by another probe with another key.";
     strays: Counter<StageStray> = "traceprobe_stray_tags_total",

@@ -217,6 +217,25 @@ label_set! {
     all(map) = product(map.tenant_ids(), map.stage_ids(), |tenant, stage| Self { tenant, stage })
 }
 
+/// The tenant of a leaked canary; `None` if it is not configured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Leaked(pub(super) Option<TenantId>);
+
+impl Value for Leaked {
+    fn text(self, map: &Topology) -> Cow<'_, str> {
+        self.0.map_or(Cow::Borrowed("unknown"), |tenant| tenant.text(map))
+    }
+}
+
+label_set! {
+    /// A stage at which a tenant's canaries were found where they must not be.
+    LeakStage { pub(super) tenant: Leaked = "tenant", pub(super) stage: StageId = "stage" }
+    all(map) = {
+        let tenants = map.tenant_ids().map(|tenant| Leaked(Some(tenant))).chain([Leaked(None)]);
+        product(tenants, map.stage_ids(), |tenant, stage| Self { tenant, stage })
+    }
+}
+
 label_set! {
     /// Why copies at a stage of a tenant were not charged.
     TenantStageReason {

@@ -29,8 +29,8 @@ pub use self::exposition::Format;
 use self::families::Families;
 use self::family::Declared;
 use self::labels::{
-    BehindStageOwner, BilledStage, Ending, OfBuild, OfStage, OfTenant, PollResult, Put, Revision,
-    SchemaStage, StageOwner, StageOwnerResult, StageStray, StageUnreadable, StrayOrigin, TenantHop,
+    BehindStageOwner, BilledStage, Ending, LeakStage, Leaked, OfBuild, OfStage, OfTenant, PollResult, Put,
+    Revision, SchemaStage, StageOwner, StageOwnerResult, StageStray, StageUnreadable, StrayOrigin, TenantHop,
     TenantHopRange, TenantOutcome, TenantPut, TenantStage, TenantStageReason, TenantWaiting, Version,
 };
 use self::table::Row;
@@ -133,7 +133,7 @@ impl Metrics {
         let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
         let f = &*self.families;
         match *event {
-            Event::Planned { .. } | Event::Adopted { .. } | Event::Stray { tenant: None, .. } => {}
+            Event::Planned { .. } | Event::Adopted { .. } => {}
             Event::Full { tenant } => self.inject(tenant, Put::Missed, 1),
             Event::Missed { tenant, count } => self.inject(tenant, Put::Missed, count),
             Event::Accepted { tenant, .. } => self.inject(tenant, Put::Accepted, 1),
@@ -190,8 +190,8 @@ impl Metrics {
                 f.uncharged_copies.at(TenantStageReason { tenant, stage, reason }).inc();
             }
             Event::Corrupted { tenant, stage, .. } => f.corrupted.at(TenantStage { tenant, stage }).inc(),
-            Event::IsolationViolation { tenant, stage, .. } => {
-                f.isolation.at(TenantStage { tenant, stage }).inc();
+            Event::IsolationViolation { ref tenant, stage, .. } => {
+                f.isolation.at(LeakStage { tenant: Leaked(tenant.known()), stage }).inc();
             }
             Event::ClockInversion { tenant, stage, .. } => {
                 f.inversions.at(TenantStage { tenant, stage }).inc()
@@ -199,7 +199,7 @@ impl Metrics {
             Event::ForeignTags { stage: _, source, count } => {
                 f.foreign.at(StageOwner::of(&self.topology, source)).inc_by(count);
             }
-            Event::Stray { stage, tenant: Some(_), other_instance } => {
+            Event::Stray { stage, other_instance, .. } => {
                 let origin =
                     if other_instance { StrayOrigin::OtherInstance } else { StrayOrigin::PreviousRun };
                 f.strays.at(StageStray { stage, origin }).inc();
@@ -215,6 +215,7 @@ impl Metrics {
             }
             // Shown by the gauges that a snapshot sets.
             Event::FirstSeen { .. }
+            | Event::SameName { .. }
             | Event::WentBlind { .. }
             | Event::SawAgain { .. }
             | Event::SchemaLearned { .. }

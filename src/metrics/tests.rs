@@ -5,7 +5,7 @@ use crate::domain::sighting::{Drift, FailureKind, Locator};
 use crate::domain::tag::{InstanceCode, Purpose, Tag};
 use crate::domain::time::Interval;
 use crate::domain::topology::{Capabilities, HopRange, Role, Stage, fixture};
-use crate::domain::tracker::{Drifted, Settings, Tracker};
+use crate::domain::tracker::{Drifted, LeakedTenant, Settings, Tracker};
 
 fn metrics() -> Metrics {
     let ladder = Ladder::new(&[1, 10, 30, 60, 300].map(Duration::from_secs));
@@ -225,7 +225,12 @@ fn every_event(map: &Topology) -> Vec<Event> {
                 Event::Duplicate { tenant, stage, trace, locator },
                 Event::UnchargedCopy { tenant, stage, trace, reason: UnchargedReason::RetriedPut },
                 Event::Corrupted { tenant, stage, trace },
-                Event::IsolationViolation { tenant, stage, trace, found_in: "elsewhere".into() },
+                Event::IsolationViolation {
+                    tenant: LeakedTenant::Known(tenant),
+                    stage,
+                    trace,
+                    found_in: "elsewhere".into(),
+                },
                 Event::ClockInversion { tenant, stage, trace },
                 Event::Stray { stage, tenant: Some(tenant), other_instance: true },
                 Event::Stray { stage, tenant: Some(tenant), other_instance: false },

@@ -15,7 +15,7 @@ pub(super) const APPLICATION_ID: i32 = 0x7a71_7470;
 /// Tenants, stages and outcomes stand by name: their ids are places in a configuration, which changes. What is queried
 /// has a column; the rest is JSON in `known`, where a stage more or less changes no schema. An id's 16 bytes begin
 /// with the planned instant, so they sort by it.
-pub(super) const STEPS: [&str; 5] = [
+pub(super) const STEPS: [&str; 6] = [
     "
     CREATE TABLE instance (
         only INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
@@ -66,6 +66,7 @@ pub(super) const STEPS: [&str; 5] = [
         PRIMARY KEY (stage, source, tenant)
     ) STRICT;
 ",
+    "ALTER TABLE violation ADD COLUMN found_with TEXT;",
 ];
 
 /// The newest version that this program knows.

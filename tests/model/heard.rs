@@ -101,6 +101,7 @@ impl Heard {
             | Event::PollAnswered { .. }
             | Event::Unreadable { .. }
             | Event::FirstSeen { .. }
+            | Event::SameName { .. }
             | Event::PollFailed { .. }
             | Event::WentBlind { .. }
             | Event::SawAgain { .. } => None,
@@ -163,6 +164,7 @@ impl Heard {
             | Event::PollAnswered { .. }
             | Event::Unreadable { .. }
             | Event::FirstSeen { .. }
+            | Event::SameName { .. }
             | Event::PollFailed { .. }
             | Event::WentBlind { .. }
             | Event::SawAgain { .. } => {}

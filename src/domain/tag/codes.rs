@@ -124,14 +124,31 @@ impl fmt::Display for TenantPrefix {
     }
 }
 
-/// Twenty bits that stand for an instance of the probe inside a tag.
+/// Twenty bits that stand for one run of an instance of the probe inside a tag: 12 for its name, 8 for its start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct InstanceCode(pub(super) u32);
 
 impl InstanceCode {
     const BITS: u32 = 20;
+    /// Of these, the bits that depend on the start of the run alone. Two runs have the same ones with a probability of 1 in
+    /// 256; two names share the others with 1 in 4096.
+    const RUN_BITS: u32 = 8;
 
-    /// The code of an instance: the first 20 bits of the SHA-256 of its name.
+    /// The code of a run of an instance.
+    #[must_use]
+    pub fn of_run(name: &str, began: Timestamp) -> Self {
+        let run = first_bits(&format!("{name} {}", began.micros()), Self::RUN_BITS);
+        let run = u32::try_from(run).expect("8 bits fit into 32");
+        Self(Self::of(name).0 >> Self::RUN_BITS << Self::RUN_BITS | run)
+    }
+
+    /// Whether both are runs of an instance of the same name.
+    #[must_use]
+    pub const fn has_name_of(self, other: Self) -> bool {
+        self.0 >> Self::RUN_BITS == other.0 >> Self::RUN_BITS
+    }
+
+    /// The first 20 bits of the SHA-256 of a name: what earlier releases took for the code of all runs.
     #[must_use]
     pub fn of(name: &str) -> Self {
         Self(u32::try_from(first_bits(name, Self::BITS)).expect("20 bits fit into 32"))

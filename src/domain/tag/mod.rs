@@ -226,6 +226,15 @@ impl Tag {
         }
     }
 
+    /// Whether the tag may be of the tenant with this code. In version 1 it may fit several.
+    #[must_use]
+    pub fn fits(&self, code: TenantCode) -> bool {
+        match self.claim {
+            Claim::V1 { tenant: prefix } => code.prefix() == prefix,
+            Claim::V2 { tenant: whole, .. } => code == whole,
+        }
+    }
+
     /// The one of some tenants that the tag names, by their codes. If it fits two, which the 20 bits of version 1 may, it
     /// names neither: a guess could charge one tenant with what another one's canary did.
     pub fn tenant_among<T>(
@@ -233,11 +242,7 @@ impl Tag {
         tenants: impl IntoIterator<Item = T>,
         code: impl Fn(&T) -> TenantCode,
     ) -> Option<T> {
-        let fits = |tenant: &T| match self.claim {
-            Claim::V1 { tenant: prefix } => code(tenant).prefix() == prefix,
-            Claim::V2 { tenant: whole, .. } => code(tenant) == whole,
-        };
-        let mut named = tenants.into_iter().filter(fits);
+        let mut named = tenants.into_iter().filter(|tenant| self.fits(code(tenant)));
         let first = named.next()?;
         named.next().is_none().then_some(first)
     }

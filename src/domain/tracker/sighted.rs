@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Event, Tracker, Violation};
+use super::{Event, LeakedTenant, Tracker, Violation};
 use crate::domain::canary::Integrity;
 use crate::domain::copies::UnchargedReason;
 use crate::domain::format::FoundIn;
@@ -30,15 +30,18 @@ impl Tracker {
     ) -> Option<TraceId> {
         let id = sighting.tag.trace;
         let Some(tenant) = self.topology.tenant_of(&sighting.tag) else {
-            events.extend(stray(&sighting.tag, stage, None, true));
+            if !self.leaked_from_unknown(source, stage, &sighting, now, events) {
+                events.extend(stray(&sighting.tag, stage, None, true));
+            }
             return None;
         };
         if self.leaked(source, stage, tenant, &sighting, now, events) {
             return None;
         }
+        self.check_name(stage, &sighting.tag, events);
         self.take_readable(source, tenant, &sighting, now, events);
         if !self.is_known(id) && !self.adopt(sighting.tag, tenant, now, events) {
-            let other_instance = sighting.tag.instance != self.settings.instance;
+            let other_instance = !sighting.tag.instance.has_name_of(self.settings.instance);
             events.extend(stray(&sighting.tag, stage, Some(tenant), other_instance));
             return None;
         }
@@ -161,15 +164,70 @@ impl Tracker {
             Some(label) => format!("{} labelled {label}", map.source(source).name).into(),
             None => map.source(source).name.clone(),
         };
-        let trace = sighting.tag.trace;
+        let found_with = by_label.map(|label| self.topology.tenant_by_label(label));
+        let found_with = found_with.unwrap_or_else(|| self.topology.source(source).owner.tenant());
+        self.violation(LeakedTenant::Known(tenant), found_with, found_in, stage, sighting, now, events);
+        true
+    }
+
+    /// Whether a sighting is of a canary of a tenant that is not configured, where only a configured tenant's may be: in
+    /// that tenant's own source, or labelled as that tenant's. Anywhere else it may be where it belongs.
+    fn leaked_from_unknown(
+        &mut self,
+        source: SourceId,
+        stage: StageId,
+        sighting: &Sighting,
+        now: Timestamp,
+        events: &mut Vec<Event>,
+    ) -> bool {
+        let spec = self.topology.source(source);
+        let (found_with, found_in) = match sighting.label.as_deref() {
+            Some(label) => {
+                (self.topology.tenant_by_label(label), format!("{} labelled {label}", spec.name).into())
+            }
+            None => (spec.owner.tenant(), spec.name.clone()),
+        };
+        // A tag of version 1 that fits several configured tenants is of one of them.
+        let known = self.topology.tenants().iter().any(|tenant| sighting.tag.fits(tenant.code));
+        if known || found_with.is_none() {
+            return false;
+        }
+        let tenant = LeakedTenant::Unknown(sighting.tag.tenant_digits().into());
+        self.violation(tenant, found_with, found_in, stage, sighting, now, events);
+        true
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is a field of the violation, or where to report it")]
+    fn violation(
+        &mut self,
+        tenant: LeakedTenant,
+        found_with: Option<TenantId>,
+        found_in: Arc<str>,
+        stage: StageId,
+        sighting: &Sighting,
+        now: Timestamp,
+        events: &mut Vec<Event>,
+    ) {
+        let (trace, locator) = (sighting.tag.trace, sighting.locator.clone());
+        let found = Violation { at: now, tenant, found_with, stage, trace, found_in, locator };
         // A record that is read again is the same violation, not another one.
-        let locator = sighting.locator.clone();
-        let seen = Violation { at: now, tenant, stage, trace, found_in: found_in.clone(), locator };
-        if self.leaks.remember(seen.clone()) {
-            self.outbox.violation(seen);
+        if self.leaks.remember(found.clone()) {
+            let (tenant, found_in) = (found.tenant.clone(), found.found_in.clone());
+            self.outbox.violation(found);
             events.push(Event::IsolationViolation { tenant, stage, trace, found_in });
         }
-        true
+    }
+
+    /// Notes a canary that another process sent under this instance's name while this one was running.
+    fn check_name(&mut self, stage: StageId, tag: &Tag, events: &mut Vec<Event>) {
+        let (ours, planned_at) = (self.settings.instance, tag.trace.planned_at());
+        let other_run = tag.instance != ours && tag.instance.has_name_of(ours);
+        if tag.purpose() == Purpose::Probe && other_run && planned_at >= self.began {
+            if self.same_name_at.is_none() {
+                events.push(Event::SameName { stage, trace: tag.trace });
+            }
+            self.same_name_at = self.same_name_at.max(Some(planned_at));
+        }
     }
 }
 

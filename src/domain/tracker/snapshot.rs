@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub violations: Vec<Violation>,
     /// What the platform last said of the probe's own clock; `None` where it says nothing.
     pub clock: Option<OwnClock>,
+    /// When the last canary was planned that another process sent under this instance's name.
+    pub same_name_at: Option<Timestamp>,
 }
 
 /// How a source is doing.
@@ -132,13 +134,55 @@ pub struct TenantView {
     pub missed_at: Option<Timestamp>,
 }
 
+/// The tenant of a leaked canary.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum LeakedTenant {
+    /// One that is configured.
+    Known(TenantId),
+    /// One that is not; its code in the tag.
+    Unknown(Arc<str>),
+}
+
+impl LeakedTenant {
+    /// The tenant, if it is configured.
+    #[must_use]
+    pub const fn known(&self) -> Option<TenantId> {
+        match self {
+            Self::Known(tenant) => Some(*tenant),
+            Self::Unknown(_) => None,
+        }
+    }
+
+    /// Its name for people: `acme`, or `unknown tenant 1a2b3c4d`.
+    #[must_use]
+    pub fn name(&self, map: &Topology) -> Arc<str> {
+        match self {
+            Self::Known(tenant) => map.tenant(*tenant).name.clone(),
+            Self::Unknown(code) => format!("unknown tenant {code}").into(),
+        }
+    }
+}
+
+impl Violation {
+    /// Whether it concerns a tenant: it is its canary, or a canary of an unknown tenant that was found with it.
+    #[must_use]
+    pub fn concerns(&self, tenant: TenantId) -> bool {
+        match self.tenant {
+            LeakedTenant::Known(of) => of == tenant,
+            LeakedTenant::Unknown(_) => self.found_with == Some(tenant),
+        }
+    }
+}
+
 /// A tenant's canary where it must not be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Violation {
     /// When it was noticed.
     pub at: Timestamp,
     /// Whose canary.
-    pub tenant: TenantId,
+    pub tenant: LeakedTenant,
+    /// The tenant that it was found with, if the source or the row belongs to one.
+    pub found_with: Option<TenantId>,
     /// At which stage.
     pub stage: StageId,
     /// Which trace.
@@ -183,6 +227,7 @@ impl Tracker {
             tenants: tenants.collect(),
             violations: self.leaks.shown().cloned().collect(),
             clock: self.clock,
+            same_name_at: self.same_name_at,
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::domain::tag::{Claim, Purpose, Tag, TenantCode};
 use crate::domain::topology::fixture::*;
 use crate::domain::topology::{HopRange, Owner, Role, Source, Stage, StageId, Tenant, TenantId};
 use crate::domain::trace::{Hop, Origin, Visit};
+use crate::domain::tracker::LeakedTenant;
 
 /// A folder of this test's own, which goes with it.
 pub(crate) struct Folder(pub(crate) PathBuf);
@@ -449,7 +450,15 @@ fn a_schema_is_kept_by_its_source_and_the_latest_one_counts() {
 fn leaked(n: u8, copy: &str, at: Timestamp) -> Violation {
     let (tenant, locator) = (if n.is_multiple_of(3) { GLOBEX } else { ACME }, Locator::new(copy));
     let found_in = "kinesis logs-'other'".into();
-    Violation { at, tenant, stage: ARCHIVE, trace: canary(n).trace, found_in, locator }
+    Violation {
+        at,
+        tenant: LeakedTenant::Known(tenant),
+        found_with: Some(TenantId(1)),
+        stage: ARCHIVE,
+        trace: canary(n).trace,
+        found_in,
+        locator,
+    }
 }
 
 fn save_leak(store: &mut Store, seen: &Violation) {
@@ -482,7 +491,8 @@ fn a_leak_of_a_tenant_that_is_gone_stays_and_one_of_another_finds_its_place() {
     save_leak(&mut store, &leaked(3, "b", t(2)));
     drop(store);
     let mut store = Store::open(&folder.file(), Arc::new(another_map()), t(0)).unwrap().store;
-    let moved = Violation { tenant: TenantId(1), stage: StageId(1), ..stream };
+    let moved =
+        Violation { tenant: LeakedTenant::Known(TenantId(1)), found_with: None, stage: StageId(1), ..stream };
     assert_eq!(store.load(ALL).unwrap().violations, [moved]);
     drop(store);
     assert_eq!(open(&folder.file()).unwrap().store.load(ALL).unwrap().violations.len(), 2);

@@ -68,7 +68,11 @@ impl<'a> Recent<'a> {
         let selection = Selection::new(snapshot, filter);
         let traces =
             |of: Vec<&'a Trace>| of.into_iter().map(|trace| TraceView::new(trace, snapshot)).collect();
-        let violations = snapshot.violations.iter().rev().filter(|seen| admits(seen.tenant));
+        let violations = snapshot
+            .violations
+            .iter()
+            .rev()
+            .filter(|seen| filter.tenant.is_none_or(|tenant| seen.concerns(tenant)));
         Self {
             at: snapshot.at,
             settings,

@@ -29,7 +29,7 @@ impl Violation {
         let map = &snapshot.topology;
         Self {
             at: seen.at,
-            tenant: map.tenant(seen.tenant).name.clone(),
+            tenant: seen.tenant.name(map),
             stage: map.stage(seen.stage).name.clone(),
             trace: seen.trace,
             found_in: seen.found_in.clone(),

@@ -36,3 +36,55 @@ fn leaks_that_a_store_tells_of_late_take_their_place_in_time() {
     let shown: Vec<_> = w.tracker.snapshot(t(10)).violations.iter().map(|seen| seen.trace).collect();
     assert_eq!(shown, [1, 2, 3].map(|n| canary(n).trace));
 }
+
+/// A canary of a tenant that is not configured, signed with our key.
+fn stranger(at: Timestamp) -> Tag {
+    canary_of("initech", 9, at)
+}
+
+#[test]
+fn a_canary_of_an_unknown_tenant_in_a_tenants_own_source_is_a_leak() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.poll(STREAM, t(2), vec![seen(stranger(t(0)), Stamp::Millis(t(1)), t(2), "a")]);
+    let violations = w.tracker.snapshot(t(3)).violations;
+    assert_eq!(violations.len(), 1);
+    assert_eq!(violations[0].tenant, LeakedTenant::Unknown(stranger(t(0)).tenant_digits().into()));
+    assert!(violations[0].concerns(ACME) && !violations[0].concerns(GLOBEX));
+    assert_eq!(w.count(|event| matches!(event, Event::Stray { .. })), 0);
+}
+
+#[test]
+fn a_canary_of_an_unknown_tenant_in_a_shared_source_is_a_leak_only_if_it_is_labelled_as_one_of_ours() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let row = |copy, label: Option<&str>| Sighting {
+        label: label.map(Into::into),
+        ..seen(stranger(t(0)), Stamp::None, t(2), copy)
+    };
+    w.poll(TABLE, t(2), vec![row("a", None), row("b", Some("initech"))]);
+    assert_eq!(w.tracker.snapshot(t(3)).violations, []);
+    assert_eq!(w.count(|event| matches!(event, Event::Stray { .. })), 2);
+    let acme = w.tracker.topology.tenant(ACME).label.clone();
+    w.poll(TABLE, t(4), vec![row("c", Some(&*acme))]);
+    assert_eq!(w.tracker.snapshot(t(5)).violations.len(), 1);
+}
+
+#[test]
+fn another_process_under_our_name_is_noticed_and_a_previous_run_is_not_taken_for_one() {
+    let mut w = World::with(Settings { instance: InstanceCode::of_run("me", t(0)), ..settings() });
+    w.put(canary(1));
+    let of_run = |began: u64, n, planned| {
+        let mut tag = canary_at(n, planned);
+        tag.instance = InstanceCode::of_run("me", t(began));
+        tag
+    };
+    let before = of_run(900, 2, t(0) - s(50));
+    w.poll(STREAM, t(1), vec![seen(before, Stamp::Millis(t(1)), t(1), "a")]);
+    assert_eq!(w.count(|event| matches!(event, Event::SameName { .. })), 0);
+    assert!(w.tracker.trace(before.trace).is_some(), "a canary of a previous run is adopted");
+    let beside = of_run(900, 3, t(5));
+    w.poll(STREAM, t(6), vec![seen(beside, Stamp::Millis(t(6)), t(6), "b")]);
+    assert_eq!(w.count(|event| matches!(event, Event::SameName { .. })), 1);
+    assert_eq!(w.tracker.snapshot(t(7)).same_name_at, Some(t(5)));
+}

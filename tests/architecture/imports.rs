@@ -140,13 +140,14 @@ impl Reader {
         }
     }
 
-    /// Skips to the end of the next item: its closing brace, or the semicolon before any brace.
+    /// Skips to the end of the next item: its closing brace, or the semicolon or comma before any brace.
     fn skip_item(&mut self) {
         let mut depth = 0_usize;
         while self.at < self.tokens.len() {
             match self.token() {
-                "{" => depth += 1,
-                "}" => depth -= 1,
+                "(" | "[" | "{" => depth += 1,
+                "}" if depth == 0 => return,
+                ")" | "]" | "}" => depth = depth.saturating_sub(1),
                 _ => {}
             }
             let ends = depth == 0 && matches!(self.token(), "}" | ";" | ",");
@@ -241,6 +242,7 @@ fn comments_literals_and_tests_are_not_imports() {
         const A: &str = "crate::store \" crate::web"; const B: &str = r#"crate::store "x" "#; const C: char = '"';
         fn f<'a>(x: &'a str) { /* crate::store */ crate::cloud::g('\'', x) }
         #[cfg(test)]
+        #[expect(dead_code, reason = "x")]
         mod tests { use crate::store; fn g() {} }
         #[cfg(test)]
         use crate::store;

@@ -257,6 +257,6 @@ pub enum Judgement {
     Slow,
     /// It is proven to have missed the threshold, whether or not it arrived later.
     Overdue,
-    /// Unknown: the end stage was blind at the threshold.
+    /// Unknown: its arrival interval includes the threshold.
     Unjudged,
 }

@@ -230,7 +230,7 @@ fn judgement(trace: &Trace) -> &'static str {
         (Judgement::Good, _) => "within the threshold",
         (Judgement::Slow, _) => "arrived over the threshold",
         (Judgement::Overdue, _) => "missed the threshold",
-        (Judgement::Unjudged, _) => "not judged: the end stage could not be read at the threshold",
+        (Judgement::Unjudged, _) => "not judged: the interval of its arrival includes the threshold",
     }
 }
 

@@ -1,5 +1,5 @@
-//! The rules of ARCHITECTURE.md and CONTRIBUTING.md that a machine can check: imports run as the diagram draws them, each
-//! part knows only what it may, and what the two documents name exists.
+//! The rules of ARCHITECTURE.md and CONTRIBUTING.md that a machine can check: imports run as the diagram
+//! draws them, each part knows only what it may, and what the two documents name exists.
 
 #[path = "architecture/diagram.rs"]
 mod diagram;
@@ -45,7 +45,7 @@ fn the_imports_are_the_arrows_of_the_diagram() {
 }
 
 #[test]
-fn no_arrow_of_the_diagram_leads_back() {
+fn the_diagram_has_no_cycle() {
     assert_eq!(diagram::cycle(&diagram::arrows()), None);
 }
 
@@ -157,7 +157,7 @@ fn only_the_list_of_folders_matches_on_the_kind() {
             }
         }
     }
-    assert!(faults.is_empty(), "what a kind can do must travel as a value: {faults:#?}");
+    assert!(faults.is_empty(), "only values may tell what a kind can do: {faults:#?}");
 }
 
 #[test]

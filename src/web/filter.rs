@@ -94,9 +94,9 @@ impl Filter {
                     })?);
                 }
                 "outcome" => {
-                    for word in value.split(',').map(str::trim) {
+                    for outcome in value.split(',').map(str::trim) {
                         filter.outcomes.extend(
-                            outcomes(word).ok_or_else(|| {
+                            outcomes(outcome).ok_or_else(|| {
                                 wrong(format!("must be one of {}", listed(&outcome_values())))
                             })?,
                         );
@@ -187,13 +187,13 @@ pub(crate) fn outcome_values() -> Vec<&'static str> {
     values
 }
 
-fn outcomes(word: &str) -> Option<Vec<&'static str>> {
-    match word {
+fn outcomes(value: &str) -> Option<Vec<&'static str>> {
+    match value {
         FAILED => {
             Some(Outcome::LABELS.into_iter().filter(|label| *label != Outcome::Delivered.label()).collect())
         }
-        word if word == Standing::InFlight.label() => Some(vec![IN_FLIGHT]),
-        word => Outcome::LABELS.into_iter().find(|label| *label == word).map(|label| vec![label]),
+        value if value == Standing::InFlight.label() => Some(vec![IN_FLIGHT]),
+        value => Outcome::LABELS.into_iter().find(|label| *label == value).map(|label| vec![label]),
     }
 }
 

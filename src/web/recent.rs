@@ -298,16 +298,16 @@ impl Fields {
             stages: view.stage_names.iter().map(|name| named(name, "stage")).collect(),
             outcomes: filter::outcome_values()
                 .into_iter()
-                .map(|word| (word, filter.given("outcome") == word))
+                .map(|value| (value, filter.given("outcome") == value))
                 .collect(),
             since: filter.given("since").to_owned(),
             until: filter.given("until").to_owned(),
             limit: filter.limit,
             is_set: filter.is_set(),
             quick: quick
-                .map(|word| {
-                    let name = if word.is_empty() { "all" } else { word };
-                    let link = filter.link("outcome", word);
+                .map(|value| {
+                    let name = if value.is_empty() { "all" } else { value };
+                    let link = filter.link("outcome", value);
                     (name.replace('_', " "), if link.is_empty() { "?".to_owned() } else { link })
                 })
                 .into(),

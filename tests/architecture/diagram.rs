@@ -25,7 +25,7 @@ fn parse(diagram: &str) -> Arrows {
     arrows
 }
 
-/// A way from a part back to itself.
+/// A cycle: a path from a part back to itself.
 pub(crate) fn cycle(arrows: &Arrows) -> Option<Vec<String>> {
     fn back_to<'a>(
         start: &str,
@@ -47,7 +47,7 @@ pub(crate) fn cycle(arrows: &Arrows) -> Option<Vec<String>> {
 }
 
 #[test]
-fn a_way_back_is_found() {
+fn a_cycle_is_found() {
     let arrows = parse("a -> b, c\nb -> d\nd -> a");
     assert_eq!(cycle(&arrows), Some(["a", "b", "d", "a"].map(str::to_owned).into()));
     assert_eq!(cycle(&parse("a -> b, c\nb -> c")), None);

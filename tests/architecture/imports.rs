@@ -1,8 +1,8 @@
 //! Which folders of `src/` a file imports, read from its tokens.
 //!
-//! A text search for `crate::` misses `super::super::web`, a nested group, and whatever follows the tests of a file. So
-//! the text is split into tokens, `super::` is resolved against the module that it stands in, and only items under
-//! `#[cfg(test)]` are left out: tests may import anything.
+//! A text search for `crate::` misses `super::super::web`, a nested group, and whatever follows the tests of
+//! a file. So the text is split into tokens, `super::` is resolved against the module that it stands in, and
+//! only items under `#[cfg(test)]` are left out: tests may import anything.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -158,7 +158,7 @@ impl Reader {
         }
     }
 
-    /// Follows a path from `base`, with the reader at the word that stands for it. Stays on the path's last token.
+    /// Follows a path from `base`, which the current token names. Ends on the path's last token.
     fn path(&mut self, mut base: Vec<String>) {
         if self.tokens[self.at + 1] == "as" {
             self.record(&base, EVERYTHING);

@@ -10,7 +10,7 @@ use crate::rust_files;
 
 const DOCUMENTS: [&str; 2] = ["ARCHITECTURE.md", "CONTRIBUTING.md"];
 
-/// What stands between backquotes, outside code blocks.
+/// The texts between backquotes, outside code blocks.
 fn code_spans(text: &str) -> Vec<String> {
     let prose: Vec<&str> = text.split("```").step_by(2).collect();
     let prose = prose.concat();

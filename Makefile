@@ -1,5 +1,5 @@
-# The ways into this repository. `make` alone lists them.
-# Each target fails when what it needs is missing; none skips.
+# Common tasks. `make` without a target lists them.
+# A target fails if something that it needs is missing; none skips.
 
 CARGO ?= cargo
 RULES := config/prometheus
@@ -13,40 +13,41 @@ help: ## list these targets
 build: ## build the program (debug)
 	$(CARGO) build --locked
 
-test: rules emulators ## everything: unit, whole daemon, emulator suite, alert rules
+test: rules emulators ## run all tests: unit, whole daemon, emulator suite, alert rules
 	CARGO=$(CARGO) tests/tools/run_tests.py --locked --all-features
 
-rules: ## check and test the Prometheus rules and the example scrape configuration
+rules: ## check the Prometheus rules and the example scrape configuration, and test the rules
 	@set -e; promtool=$$(tests/tools/promtool.sh promtool); set -x; \
 	"$$promtool" check config $(RULES)/prometheus.yml; \
 	"$$promtool" test rules $(RULES)/rules_test.yml
 
-emulators: ## install what the emulator suite needs, in a virtual environment under target/
+emulators: ## install what the emulator suite needs into a virtual environment under target/
 	tests/emulators/setup.sh
 
 fmt: ## format the code
 	$(CARGO) fmt
 
-lint: ## formatting and clippy, also of the program without the sandbox; warnings are errors
+lint: ## check formatting and run clippy, also for the program without the sandbox; warnings are errors
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
 	.ci/production
 
-# There are no examples. Naming them gives the dependencies the features that `lint` has checked them with, so that they are not checked again.
-doc: ## build the API documentation, warnings are errors
+# There are no examples. With --examples, the dependencies get the same features as in `lint`, so that they
+# are not checked again.
+doc: ## build the API documentation; warnings are errors
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps --all-features --lib --examples
 
-demo: ## a pipeline in a process with the probe in front of it; prints the address of the page
+demo: ## run a sandbox pipeline with the probe watching it; prints the address of the page
 	$(CARGO) run --locked -- demo
 
 bench: ## run the benchmarks
 	$(CARGO) bench --locked
 
-build-time: ## measure what a clean clone takes to build, debug and release, and what an edit takes
+build-time: ## measure how long a clean clone takes to build (debug and release), and a build after an edit
 	CARGO=$(CARGO) benches/build_time.py
 
-deny: ## licences, banned crates, sources; advisories where their database can be reached
+deny: ## check licences, banned crates and sources; also advisories if their database can be reached
 	.ci/deny
 
-ci: ## what the build server runs
+ci: ## run everything that a change has to pass, as the build server does
 	.ci/run

@@ -17,7 +17,8 @@ use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TraceId};
 use traceprobe::domain::time::{Interval, Timestamp};
 use traceprobe::domain::topology::{TenantId, Topology};
 use traceprobe::domain::trace::{Arrival, Hop, Origin, Put, Trace};
-use traceprobe::store::{Batch, Changes, LoadLimits, Store};
+use traceprobe::domain::tracker::Changes;
+use traceprobe::store::{Batch, LoadLimits, Store};
 
 const START: Timestamp = Timestamp::from_secs(1_795_321_781);
 /// Most traces that a busy engine commits together.

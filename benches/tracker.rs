@@ -122,7 +122,7 @@ fn plan(tracker: &mut Tracker, map: &Topology, numbers: std::ops::Range<u32>) {
     for number in numbers {
         let tag = tag(map, number);
         let now = tag.trace.planned_at();
-        tracker.apply(Input::Planned { tag }, now);
+        tracker.plan(tag, now, &mut Vec::new()).expect("there is room");
         tracker.apply(Input::Put { trace: tag.trace, result: PutResult::Accepted { doubled: false } }, now);
     }
 }
@@ -155,6 +155,7 @@ fn live(tracker: &mut Tracker, map: &Topology, traces: u32) -> u64 {
                 watermark: Some(at),
                 sightings,
                 stats: ReadStats::default(),
+                unreadable: Vec::new(),
             };
             events +=
                 tracker.apply(Input::Polled { source, poll }, at + Duration::from_millis(50)).len() as u64;
@@ -171,6 +172,7 @@ fn sighting(tag: &Tag, source: SourceId, at: Timestamp) -> Sighting {
         locator: Locator::new(format!("{}/{:056}#0", source.0, tag.trace.planned_at().millis())),
         label: None,
         integrity: Integrity::Intact,
+        found_in: traceprobe::domain::format::FoundIn::default(),
     }
 }
 
@@ -205,6 +207,7 @@ fn topology(tenants: u16) -> Topology {
         parent: parent.map(StageId),
         role,
         target: Some(Duration::from_secs(10)),
+        missing_after: Duration::from_secs(30),
         clock_allowance: Duration::from_millis(50),
     };
     let mut sources = Vec::new();

@@ -1,7 +1,8 @@
-//! Measures how long log events take over each hop of a multi-cloud log pipeline, and whether they arrive at all.
+//! Measures how long log events take over each hop of a multi-cloud log pipeline, and whether they arrive at
+//! all.
 //!
-//! The library behind the program of the same name. [`domain`] decides what is true, [`daemon`] is where the parts meet,
-//! [`commands`] is the program itself; ARCHITECTURE.md says where everything else is.
+//! The library behind the program of the same name. [`domain`] holds the logic, [`daemon`] joins all parts,
+//! [`commands`] is the command line; ARCHITECTURE.md describes the rest.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 

@@ -1,4 +1,4 @@
-//! The program. All of it is in the library, so that nothing is compiled twice: see `traceprobe::commands`.
+//! The program. Its code is in the library, so that nothing is compiled twice: see `traceprobe::commands`.
 
 use std::process::ExitCode;
 

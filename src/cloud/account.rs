@@ -1,4 +1,4 @@
-//! Where in AWS something is, and as whom to go there.
+//! A region of AWS, and the role to assume there.
 
 use toml::Value;
 
@@ -8,10 +8,10 @@ use crate::keys::reader::Reader;
 use crate::keys::secret::Secret;
 use crate::keys::value::{Parsed, text};
 
-/// A region, and who to be there.
+/// A region, and the role to assume for calls to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Account {
-    /// The region: `eu-central-1`.
+    /// The region, such as `eu-central-1`.
     pub region: String,
     /// The role to assume; the probe's own credentials if `None`.
     pub role: Option<Role>,
@@ -20,24 +20,24 @@ pub struct Account {
 /// A role to assume.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Role {
-    /// Its ARN.
+    /// The role's ARN, such as `arn:aws:iam::111111111111:role/name`.
     pub arn: String,
-    /// What its trust policy asks for; AWS does not call it a secret, but it is one for each tenant.
+    /// The external id that its trust policy requires. AWS does not treat it as a secret; the probe does.
     pub external_id: Option<Secret>,
 }
 
-/// The keys of whatever is in AWS, read by [`Account::read`].
+/// The keys of a tenant or stage in AWS, read by [`Account::read`].
 pub(crate) const KEYS: [Key; 3] =
     [Key::text("region"), Key::text("role_arn"), Key::text("external_id").masked()];
 
 impl Account {
-    /// This region, with the probe's own credentials.
+    /// Returns an account that is reached with the probe's own credentials.
     #[must_use]
     pub fn in_region(region: impl Into<String>) -> Self {
         Self { region: region.into(), role: None }
     }
 
-    /// Reads [`KEYS`]. The last layer's key is blamed for a missing region.
+    /// Reads [`KEYS`]. `fallback` is the region if none is set.
     pub(crate) fn read(read: &mut Reader<'_, '_>, fallback: &Checked<Option<String>>) -> Checked<Self> {
         let region = read.find("region", region);
         let arn = read.find("role_arn", role_arn);
@@ -45,7 +45,7 @@ impl Account {
         if let (Ok(None), Ok(Some(_))) = (&arn, &external_id) {
             read.report(
                 "external_id",
-                "is given without role_arn; it is only sent when a role is assumed, so add role_arn or leave it out",
+                "is set without role_arn, but is only sent when a role is assumed; set role_arn, or remove it",
             );
         }
         let region = match region? {
@@ -54,7 +54,7 @@ impl Account {
                 Some(region) => Ok(region),
                 None => Err(read.report(
                     "region",
-                    "missing; set it here, as aws.region for all, or as AWS_REGION in the environment",
+                    "missing; set it here, as aws.region for all tenants and stages, or as AWS_REGION in the environment",
                 )),
             },
         };
@@ -62,18 +62,18 @@ impl Account {
         Ok(Self { region: region?, role: arn?.map(|arn| Role { arn, external_id }) })
     }
 
-    /// Region and role as one text.
+    /// Returns region and role as one text, which tells two accounts apart.
     pub(crate) fn identity(&self) -> String {
         format!("{} {}", self.region, self.role.as_ref().map_or("", |role| role.arn.as_str()))
     }
 
-    /// The account's number, where a role's ARN names it: `arn:aws:iam::111111111111:role/name`.
+    /// Returns the 12-digit account id from the role's ARN; `None` without a role.
     pub(crate) fn number(&self) -> Option<&str> {
         self.role.as_ref().and_then(|role| role.arn.split(':').nth(4))
     }
 }
 
-/// `eu-central-1`.
+/// Reads a region, such as `eu-central-1`.
 pub(crate) fn region(value: &Value) -> Parsed<String> {
     let text = text(value)?;
     let parts: Vec<_> = text.split('-').collect();
@@ -85,11 +85,11 @@ pub(crate) fn region(value: &Value) -> Parsed<String> {
     if good {
         Ok(text)
     } else {
-        Err(format!("\"{text}\" is no AWS region; write for example \"eu-central-1\""))
+        Err(format!("\"{text}\" is not a valid AWS region; write for example \"eu-central-1\""))
     }
 }
 
-/// `arn:aws:iam::111111111111:role/name`.
+/// Reads the ARN of a role, such as `arn:aws:iam::111111111111:role/name`.
 fn role_arn(value: &Value) -> Parsed<String> {
     let text = text(value)?;
     let parts: Vec<_> = text.splitn(6, ':').collect();
@@ -105,24 +105,27 @@ fn role_arn(value: &Value) -> Parsed<String> {
         Ok(text)
     } else {
         Err(format!(
-            "\"{text}\" is no role ARN; write for example \"arn:aws:iam::111111111111:role/traceprobe-inject\""
+            "\"{text}\" is not a valid role ARN; write for example \"arn:aws:iam::111111111111:role/traceprobe-inject\""
         ))
     }
 }
 
-/// What STS takes as an external id: 2 to 1,224 of these characters (AWS STS API reference, AssumeRole).
+/// Reads an external id: 2 to 1,224 of these characters (AWS STS API reference, AssumeRole). Never quotes it.
 fn external_id(value: &Value) -> Parsed<String> {
-    let text = text(value)?;
+    let Some(text) = value.as_str().map(str::to_owned) else {
+        return Err("is not text; write it in quotes".to_owned());
+    };
     let good = (2..=1224).contains(&text.len())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "_+=,.@:/-".contains(c));
     if good {
         Ok(text)
     } else {
-        Err("is no external id; STS takes 2 to 1224 letters, digits and _+=,.@:/-".to_owned())
+        Err("is not a valid external id; write 2 to 1224 letters, digits and _+=,.@:/-".to_owned())
     }
 }
 
-/// A name, `[.\-_/#A-Za-z0-9]+`, 1 to 512 characters (AWS Logs API reference, CreateLogGroup), or an ARN.
+/// Checks a log group: a name, `[.\-_/#A-Za-z0-9]+`, 1 to 512 characters (AWS Logs API reference,
+/// CreateLogGroup), or an ARN.
 pub(crate) fn log_group(text: String) -> Result<String, String> {
     let name = match text.split(':').collect::<Vec<_>>().as_slice() {
         ["arn", _, "logs", _, _, "log-group", name] => name,
@@ -135,7 +138,7 @@ pub(crate) fn log_group(text: String) -> Result<String, String> {
         Ok(text)
     } else {
         Err(format!(
-            "\"{text}\" is no log group; write for example \"/ecs/acme/app\", or an ARN without `:*` at its end"
+            "\"{text}\" is not a valid log group name or ARN; write for example \"/ecs/acme/app\", or an ARN without `:*` at its end"
         ))
     }
 }
@@ -145,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_aws_would_refuse_is_refused_here() {
+    fn values_that_aws_would_refuse_are_refused() {
         let s = |text: &str| Value::String(text.to_owned());
         assert!(region(&s("eu-central-1")).is_ok() && region(&s("us-gov-west-1")).is_ok());
         for text in ["", "eu-central", "eu central-1", "EU-central-1", "eu--1"] {

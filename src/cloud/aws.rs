@@ -1,12 +1,12 @@
 //! AWS clients for many accounts over one connection pool.
 //!
-//! The SDK would give every client its own pool and every client configuration its own credential cache. Here all
-//! clients share one pool, and all clients of a role share its credentials, so that fifty tenants cost fifty
-//! AssumeRole calls an hour and no more.
+//! By default the SDK gives every client a pool of its own and every client configuration a credential cache
+//! of its own. Here all clients share one pool, and all clients of a role share its credentials, so that
+//! fifty tenants cost no more than fifty AssumeRole calls per hour.
 //!
-//! SDK retries are off for the services that are polled or written to, because our own loop must see and count every
-//! error. They are on for STS, with a retry budget of its own for each role: the SDK's default budget is shared by the
-//! whole process, so that one tenant with a wrong role would use up the retries of all others.
+//! SDK retries are off for the services that are polled or written to, because our own loop must see and
+//! count every error. They are on for STS, with a separate retry budget for each role: the default budget is
+//! shared by the whole process, so that one tenant with a wrong role would use up the retries of all others.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,28 +31,28 @@ use super::calls::{Calls, CountCalls};
 /// How to reach AWS.
 #[derive(Clone, Debug, Default)]
 pub struct AwsSettings {
-    /// The region where none is named for a tenant or stage; from the environment when absent.
+    /// Region of tenants and stages that set none; `None` to take it from the environment.
     pub region: Option<String>,
-    /// Replaces the endpoints of all services, for emulators and private gateways.
+    /// Replaces the endpoints of all services, for emulators and private links.
     pub endpoint: Option<String>,
-    /// Replace the endpoint of one service, by its name as in metrics, and win over `endpoint`.
+    /// Endpoints of single services, by their names in metrics; they take precedence over `endpoint`.
     pub endpoints: BTreeMap<&'static str, String>,
-    /// Fixed credentials that mean nothing, for emulators.
+    /// Whether to sign with fixed dummy credentials, for emulators.
     pub anonymous: bool,
-    /// Bounds on every call.
+    /// Time limits of every call.
     pub timeouts: Timeouts,
 }
 
-/// Bounds on a call. The SDK sets only the first of them by itself.
+/// Time limits of a call. By itself, the SDK sets only the first of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// To connect, TLS included.
+    /// Time to connect, including TLS.
     pub connect: Duration,
-    /// From the request to the first byte of the answer.
+    /// Time from the request to the first byte of the answer.
     pub read: Duration,
-    /// One try, start to end.
+    /// Time of one attempt, from start to end.
     pub attempt: Duration,
-    /// All tries and the waits between them.
+    /// Time of all attempts and the pauses between them.
     pub operation: Duration,
 }
 
@@ -67,26 +67,26 @@ impl Default for Timeouts {
     }
 }
 
-/// What shows in the CloudTrail of an account whose role we assume.
+/// Session name that the CloudTrail of an account shows for calls with its role.
 const SESSION_NAME: &str = "traceprobe";
 
 type RoleIdentity = (SharedCredentialsProvider, SharedIdentityCache);
 
-/// Makes AWS clients.
+/// Makes AWS clients. Clones share connections, credentials and counters.
 #[derive(Clone, Debug)]
 pub struct Aws {
     base: SdkConfig,
     settings: Arc<AwsSettings>,
     calls: Calls,
-    // A mutex, because tenants and stages are built in any order and must find each other's roles; held for a look-up
-    // at start-up.
+    // A mutex, because tenants and stages are built in any order and must find each other's roles; held for
+    // one lookup at start-up.
     roles: Arc<Mutex<HashMap<Role, RoleIdentity>>>,
 }
 
 impl Aws {
-    /// Reads credentials and region from where AWS tools keep them: environment, profile, container, instance.
+    /// Reads credentials and region from the usual places: environment, profile, container, instance.
     ///
-    /// It makes no call to a service of ours; wrong credentials show at the first call that needs them.
+    /// It does not call the services of the pipeline; wrong credentials show at the first call there.
     pub async fn new(settings: AwsSettings, calls: Calls) -> Self {
         let http = aws_smithy_http_client::Builder::new()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
@@ -105,7 +105,7 @@ impl Aws {
             .operation_attempt_timeout(settings.timeouts.attempt)
             .operation_timeout(settings.timeouts.operation)
             .build();
-        // Pinned, so that an update of the SDK cannot change timeouts or retries unseen.
+        // Pinned, so that an update of the SDK cannot change timeouts or retries unnoticed.
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(http)
             .identity_cache(IdentityCache::lazy().build())
@@ -115,28 +115,29 @@ impl Aws {
             loader = loader.region(Region::new(region.clone()));
         }
         if settings.anonymous {
-            // Emulators want a signature but check none.
+            // Emulators require a signature but do not verify it.
             loader = loader.credentials_provider(Credentials::new("test", "test", None, None, "anonymous"));
         }
         Self { base: loader.load().await, settings: Arc::new(settings), calls, roles: Arc::default() }
     }
 
-    /// The count of all calls that its clients make.
+    /// Returns the counter of all calls that its clients make.
     #[must_use]
     pub fn calls(&self) -> &Calls {
         &self.calls
     }
 
-    /// The region of clients for which none is named.
+    /// Returns the region of clients that set none.
     #[must_use]
     pub fn region(&self) -> Option<&str> {
         self.base.region().map(AsRef::as_ref)
     }
 
-    /// What clients are made from: our own credentials or those of a role, and a region where it differs from ours.
+    /// Returns a client configuration with the credentials of a role, or our own for `None`, and a region, or
+    /// our own for `None`.
     ///
-    /// All configurations of one role share one credential cache, whatever their regions. The role is assumed when the
-    /// first client needs it.
+    /// All configurations of a role share one credential cache, whatever their regions. The role is assumed
+    /// when the first client needs it.
     #[must_use]
     pub fn for_role(&self, role: Option<&Role>, region: Option<&str>) -> SdkConfig {
         let mut config = self.base.to_builder();
@@ -160,9 +161,9 @@ impl Aws {
         })
     }
 
-    /// What a client of a service is made from: it does not retry, and goes to the endpoint that is set for the service.
+    /// Returns the configuration of a client of one service: without retries, with the service's endpoint.
     ///
-    /// Whoever makes the client adds [`Aws::counting`], so that its calls are counted.
+    /// The caller must add [`Aws::counting`] to the client, so that its calls are counted.
     #[must_use]
     pub fn config(&self, service: &'static str, account: &Account) -> SdkConfig {
         let config = self.for_role(account.role.as_ref(), Some(&account.region));
@@ -172,7 +173,7 @@ impl Aws {
         config.retry_config(RetryConfig::disabled()).build()
     }
 
-    /// A client for CloudWatch Logs. It does not retry.
+    /// Returns a client of CloudWatch Logs that does not retry.
     #[must_use]
     pub fn logs(&self, account: &Account) -> aws_sdk_cloudwatchlogs::Client {
         let config = self.config("logs", account);
@@ -181,7 +182,7 @@ impl Aws {
         aws_sdk_cloudwatchlogs::Client::from_conf(config.build())
     }
 
-    /// A client for STS, which retries: it is used at start-up and once an hour for each role.
+    /// Returns a client of STS. It retries, because it is used only at start-up and once an hour per role.
     fn sts(&self, config: &SdkConfig, partition: String) -> aws_sdk_sts::Client {
         let mut builder = aws_sdk_sts::config::Builder::from(config)
             .retry_partition(RetryPartition::new(partition))
@@ -190,18 +191,18 @@ impl Aws {
         aws_sdk_sts::Client::from_conf(builder.build())
     }
 
-    /// Who we are by our own credentials, as an ARN: the first thing to look at when access is denied.
+    /// Returns the ARN of our own identity: the first thing to check when access is denied.
     ///
     /// # Errors
     ///
-    /// The SDK's, when there are no credentials or they are not valid.
+    /// The error of the SDK if there are no credentials or they are not valid.
     pub async fn caller(&self, config: &SdkConfig) -> Result<String, aws_sdk_sts::Error> {
         let sts = self.sts(config, "caller".to_owned());
         let identity = sts.get_caller_identity().send().await?;
         Ok(identity.arn.unwrap_or_default())
     }
 
-    /// What counts the calls of a client; to be given to it as an interceptor.
+    /// Returns an interceptor that counts the calls of a client.
     #[must_use]
     pub fn counting(&self, service: &'static str) -> CountCalls {
         CountCalls { service, calls: self.calls.clone() }
@@ -213,7 +214,7 @@ impl Aws {
     }
 }
 
-/// Assumes a role. The SDK's own provider can neither be counted nor given a retry budget of its own.
+/// Assumes a role. The SDK's own provider cannot count calls, nor have a retry budget of its own.
 #[derive(Debug)]
 struct AssumedRole {
     sts: aws_sdk_sts::Client,
@@ -233,7 +234,7 @@ impl AssumedRole {
             .map_err(CredentialsError::provider_error)?;
         let granted = answer
             .credentials
-            .ok_or_else(|| CredentialsError::unhandled("the answer of AssumeRole holds no credentials"))?;
+            .ok_or_else(|| CredentialsError::unhandled("the answer to AssumeRole contains no credentials"))?;
         let expiry = SystemTime::try_from(granted.expiration).map_err(CredentialsError::unhandled)?;
         Ok(Credentials::new(
             granted.access_key_id,
@@ -272,7 +273,7 @@ mod tests {
 
     type Requests = Arc<Mutex<Vec<(String, String)>>>;
 
-    /// AWS, as far as these tests go: STS answers as given, all else with nothing. Keeps URLs and bodies.
+    /// A fake of AWS: STS answers as given, other services with an empty success. Records URLs and bodies.
     async fn aws(sts: (u16, &'static str)) -> (Aws, Requests) {
         let requests = Requests::default();
         let log = requests.clone();
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_clients_of_a_role_use_one_assume_role_in_whatever_region() {
+    async fn all_clients_of_a_role_use_one_assume_role_in_every_region() {
         let (aws, requests) = aws((200, GRANTED)).await;
         for region in ["eu-central-1", "us-east-1"] {
             let account = Account { region: region.into(), role: Some(role()) };
@@ -324,7 +325,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_denied_role_is_counted_at_sts_and_tried_once() {
+    async fn a_denied_role_is_counted_for_sts_and_tried_once() {
         let (aws, requests) = aws((403, DENIED)).await;
         let account = Account { region: "eu-central-1".into(), role: Some(role()) };
         let error = aws.logs(&account).describe_log_groups().send().await.unwrap_err();
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_endpoint_of_a_service_wins_over_that_of_all() {
+    async fn the_endpoint_of_a_service_takes_precedence_over_the_common_one() {
         let (aws, requests) = aws((200, GRANTED)).await;
         let account = Account::in_region("eu-central-1");
         kinesis(&aws, &account).list_shards().stream_name("s").send().await.ok();

@@ -1,4 +1,4 @@
-//! How many calls were made to which operation of which service, and how they ended.
+//! Counts calls by service, operation and result.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,14 +20,14 @@ use crate::domain::sighting::FailureKind;
 /// How a call ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum CallResult {
-    /// Answered as asked.
+    /// The call succeeded.
     Ok,
-    /// Anything else; the same kind of failure as the page shows.
+    /// The call failed, with the kind of failure that the page also shows.
     Failed(FailureKind),
 }
 
 impl CallResult {
-    /// How a call ended, by what its caller got.
+    /// Returns the result of a call from the value that its caller received.
     #[must_use]
     pub fn of<T>(result: &Result<T, Failure>) -> Self {
         match result {
@@ -36,7 +36,7 @@ impl CallResult {
         }
     }
 
-    /// As a label value.
+    /// Returns the value of the metric label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -54,10 +54,10 @@ impl fmt::Display for CallResult {
 
 type Counts = BTreeMap<(&'static str, String, CallResult), u64>;
 
-/// A counter of calls that all clients share; clones count into the same one.
+/// A counter of calls. Clones share one counter.
 ///
-/// A mutex, because calls end on any thread and a scrape reads them all at once; it is held for one look-up, a few
-/// times a second.
+/// A mutex, because calls end on any thread and a scrape reads them all at once; it is held for one lookup, a
+/// few times a second.
 #[derive(Clone, Debug, Default)]
 pub struct Calls(Arc<Mutex<Counts>>);
 
@@ -68,7 +68,7 @@ impl Calls {
         *counts.entry((service, operation.to_owned(), result)).or_default() += 1;
     }
 
-    /// All counts so far, in order of service, operation and result.
+    /// Returns all counts so far, ordered by service, operation and result.
     #[must_use]
     pub fn snapshot(&self) -> Vec<(&'static str, String, CallResult, u64)> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +79,7 @@ impl Calls {
     }
 }
 
-/// Feeds [`Calls`] with every attempt of an SDK client.
+/// Counts every attempt of an SDK client in [`Calls`].
 #[derive(Debug)]
 pub struct CountCalls {
     pub(super) service: &'static str,
@@ -91,7 +91,7 @@ impl Intercept for CountCalls {
         "CountCalls"
     }
 
-    // The request is gone when its answer is there.
+    // The host is stored now, because the request is no longer available when the answer arrives.
     fn read_before_transmit(
         &self,
         context: &BeforeTransmitInterceptorContextRef<'_>,
@@ -127,7 +127,7 @@ impl Intercept for CountCalls {
         let result = match context.output_or_error() {
             Some(Ok(_)) => CallResult::Ok,
             None => CallResult::Failed(FailureKind::Error),
-            // Nothing was sent: what is missing is counted where the credentials come from.
+            // Nothing was sent; the failed call for credentials is counted where it was made.
             Some(Err(error)) if find::<CredentialsError>(error).is_some() => return Ok(()),
             Some(Err(error)) if error.is_timeout_error() => CallResult::Failed(FailureKind::Timeout),
             Some(Err(error)) => CallResult::Failed(match (error.as_connector_error(), context.response()) {
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clones_count_into_the_same_counter() {
+    fn clones_use_the_same_counter() {
         let calls = Calls::default();
         calls.clone().count("kinesis", "GetRecords", CallResult::Ok);
         calls.count("kinesis", "GetRecords", CallResult::Ok);

@@ -1,4 +1,4 @@
-//! `traceprobe check`: is the configuration sound, and may we do what it asks for?
+//! `traceprobe check`: validates a configuration and tries every permission that it needs.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,22 +18,32 @@ use crate::observe::Site;
 
 use super::run;
 
-/// Check a configuration, then try each permission it will need: one line a stage and tenant.
+/// Shown below the options of `traceprobe check --help`.
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  everything works
+   1  a log group or source cannot be reached; its line says why
+  78  the configuration is faulty; every fault is on stderr";
+
+/// Check a configuration, then try every permission that it needs: one line per log group and source.
 ///
-/// Sources are read once, as the daemon would read them. Nothing is put into any log group, but the log stream is created
-/// where it is missing.
+/// Each source is polled once, as the daemon would poll it. No event is put into any log group, but a missing
+/// log stream is created, because that needs a permission of its own.
+///
+/// Needs TRACEPROBE_TAG_KEY in the environment, as `traceprobe run` does.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXIT_CODES)]
 pub struct Check {
-    /// The configuration.
+    /// Path of the configuration.
     #[arg(long, value_name = "FILE", env = "TRACEPROBE_CONFIG")]
     config: PathBuf,
-    /// Only read the file; make no calls.
+    /// Only validate the file; make no calls.
     #[arg(long)]
     offline: bool,
 }
 
 impl Check {
-    /// Exit code 0 if everything works, 78 if the configuration is faulty, 1 if a permission is missing.
+    /// Prints one line per check; [`EXIT_CODES`] lists what it returns.
     pub async fn run(&self) -> ExitCode {
         let config = match run::load(&self.config) {
             Ok(config) => config,
@@ -53,7 +63,7 @@ impl Check {
         match try_everything(&config, &clock::system().wall()).await {
             Ok(0) => ExitCode::SUCCESS,
             Ok(failed) => {
-                println!("{failed} of these failed");
+                println!("{failed} {} failed", if failed == 1 { "check" } else { "checks" });
                 ExitCode::FAILURE
             }
             Err(error) => {
@@ -64,7 +74,7 @@ impl Check {
     }
 }
 
-/// Tries every log group and source, and says how many failed.
+/// Tries every log group and source, and returns how many failed.
 async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<usize> {
     let clients = build::clients(&config.aws, &config.google, Calls::default()).await?;
     let topology = config.topology();
@@ -73,7 +83,8 @@ async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<us
         let names = destination.tenants.iter().map(|id| &*config.tenants[usize::from(id.0)].name);
         let names: Vec<_> = names.collect();
         let reached = destination.injector.reach().await;
-        failed += say(&destination.name, &names, reached.map(|()| "the log stream is there".to_owned()));
+        failed +=
+            print_result(&destination.name, &names, reached.map(|()| "the log stream exists".to_owned()));
     }
     let recognizer = build::recognizer(&config.keyring, &topology);
     for (id, source) in topology.source_ids().zip(&config.sources) {
@@ -83,7 +94,7 @@ async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<us
         let site = Site { topology, source: id, rhythm, clients, recognizer, clock };
         let (timeout, wanted) = (source.rhythm.timeout, phantom_canary(config, clock));
         let polled = tokio::time::timeout(timeout, source.settings.poll_once(&site, &wanted)).await;
-        let said = match polled {
+        let result = match polled {
             Ok(Ok(Ok(poll))) => {
                 let end = if poll.watermark.is_some() {
                     "read to its end"
@@ -98,26 +109,27 @@ async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<us
             Err(_) => Err(format!("no answer within {} s", timeout.as_secs())),
         };
         let stage = &config.stages[usize::from(source.stage.0)].name;
-        failed += say(&format!("stage {stage}: {}", source.name), &names, said);
+        failed += print_result(&format!("stage {stage}: {}", source.name), &names, result);
     }
     Ok(failed)
 }
 
-fn say(what: &str, tenants: &[&str], result: Result<String, String>) -> usize {
+/// Prints the line of one check and returns 1 if it failed, else 0.
+fn print_result(what: &str, tenants: &[&str], result: Result<String, String>) -> usize {
     let tenants = tenants.join(", ");
     match result {
-        Ok(said) => {
-            println!("ok    {what} ({tenants}): {said}");
+        Ok(detail) => {
+            println!("ok    {what} ({tenants}): {detail}");
             0
         }
-        Err(why) => {
-            println!("FAIL  {what} ({tenants}): {why}");
+        Err(reason) => {
+            println!("FAIL  {what} ({tenants}): {reason}");
             1
         }
     }
 }
 
-/// Asks for a canary that was never sent, planned just now.
+/// Returns a request for a canary that was never sent, planned a second ago.
 fn phantom_canary(config: &Config, clock: &WallClock) -> Wanted {
     let planned_at = clock.now() - Duration::from_secs(1);
     let tenant = config.tenants.first().map_or("", |tenant| &*tenant.name);

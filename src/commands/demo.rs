@@ -1,8 +1,8 @@
-//! `traceprobe demo`: a pipeline in this process, and the daemon in front of it.
+//! `traceprobe demo`: a sandbox pipeline in this process, and the daemon that watches it.
 //!
-//! The daemon is the one that `run` runs. It reaches the sandbox as it would reach the clouds, through its clients, with
-//! endpoints from a configuration that is printed by `--print-config`. What goes wrong in front of it is a
-//! [`Scenario`].
+//! The daemon is the one of `traceprobe run`. It reaches the sandbox as it would reach the clouds: through
+//! its clients, with endpoints from a configuration (see `--print-config`). A [`Scenario`] breaks the
+//! pipeline.
 
 mod scenario;
 
@@ -17,22 +17,25 @@ use crate::sandbox::{Access, Sandbox, Settings, Stage};
 use self::scenario::Scenario;
 use super::run;
 
-/// What wrong arguments end with, as clap does it.
+/// Exit code for wrong arguments, as clap uses it.
 const USAGE: u8 = 2;
 
-/// Watch the probe at work: a sandbox pipeline of several tenants in this process, and the daemon in front of it.
+/// Watch the probe at work on a sandbox pipeline in this process; needs no cloud account.
+///
+/// Open http://127.0.0.1:9464/traces/recent while it runs. Choose a scenario to see how a failure looks, such
+/// as `--scenario stall`. Stop it with Ctrl-C.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Where the page and the metrics are served.
+    /// Address and port of the pages and of /metrics.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9464")]
     listen: SocketAddr,
-    /// Decides delays and fates; the same seed gives the same run.
+    /// Seed of the random delays and losses; the same seed gives the same run.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// How many tenants the pipeline has.
+    /// Number of tenants of the pipeline.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
     tenants: u8,
-    /// What goes wrong, a quarter of a minute after the start.
+    /// What goes wrong, 15 seconds after the start.
     #[arg(long, value_name = "NAME", value_enum, default_value_t = Scenario::Healthy)]
     scenario: Scenario,
     /// Print the daemon's configuration before it starts.
@@ -43,9 +46,9 @@ pub struct Demo {
 impl Demo {
     /// Runs both until SIGTERM or SIGINT.
     pub async fn run(&self) -> ExitCode {
-        let takes = self.scenario.tenants();
-        if self.tenants < takes {
-            eprintln!("the scenario {} takes at least {takes} tenants", self.scenario);
+        let needed = self.scenario.tenants();
+        if self.tenants < needed {
+            eprintln!("scenario {} needs at least {needed} tenants", self.scenario);
             return ExitCode::from(USAGE);
         }
         let settings = Settings::demo(self.seed, usize::from(self.tenants));
@@ -69,11 +72,11 @@ impl Demo {
             }
         };
         println!(
-            "a pipeline of {} tenants in this process; its switches are at {}/faults",
+            "sandbox pipeline with {} tenants; faults can be switched on and off at {}/faults",
             self.tenants,
             sandbox.endpoints().admin
         );
-        println!("look at http://{}/traces/recent", self.listen);
+        println!("open http://{}/traces/recent", self.listen);
         let code = tokio::select! {
             code = run::daemon(config) => code,
             never = self.scenario.play(&sandbox) => match never {},
@@ -83,12 +86,12 @@ impl Demo {
     }
 }
 
-/// The daemon's environment: a key for its tags.
+/// The environment of the daemon: a key that signs the tags.
 fn environment() -> Vec<(String, String)> {
-    vec![("TRACEPROBE_TAG_KEY".to_owned(), "the demo's key is no secret".to_owned())]
+    vec![("TRACEPROBE_TAG_KEY".to_owned(), "the key of the demo is not a secret".to_owned())]
 }
 
-/// The configuration of the daemon.
+/// Returns the configuration of the daemon.
 fn configuration(sandbox: &Sandbox, listen: SocketAddr) -> String {
     let probe = format!(
         r#"listen = "{listen}"

@@ -1,20 +1,28 @@
-//! `traceprobe healthcheck`: for the container, which has no shell and no curl.
+//! `traceprobe healthcheck`: the health check of the container, which has neither a shell nor curl.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
-/// Ask a running daemon on this machine whether its engine turns; exit code 0 if it does.
+/// Ask the daemon on this machine whether its engine is running; exit code 0 if it is, else 1.
+///
+/// Requests /healthz and waits at most four seconds. For the health checks of Docker and ECS: the container
+/// image has neither a shell nor curl.
 #[derive(Debug, Args)]
 pub struct Healthcheck {
-    /// Where it listens.
-    #[arg(long, default_value = "127.0.0.1:9464", env = "TRACEPROBE_HEALTHCHECK_ADDRESS")]
+    /// Address and port of the daemon, as in probe.listen.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:9464",
+        env = "TRACEPROBE_HEALTHCHECK_ADDRESS"
+    )]
     address: String,
 }
 
 impl Healthcheck {
-    /// Asks `/healthz`, for at most four seconds: ECS allows five by default.
+    /// Requests `/healthz`. Waits at most four seconds, because ECS allows five by default.
     pub async fn run(&self) -> ExitCode {
         crate::cloud::install_tls();
         let url = format!("http://{}/healthz", self.address);

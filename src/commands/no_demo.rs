@@ -1,29 +1,33 @@
-//! `traceprobe demo` of a build without the sandbox, such as the container image: says how to get one with it.
+//! `traceprobe demo` in a build without the sandbox, such as the container image: explains how to get it.
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use clap::Args;
 
-/// What wrong arguments end with, as clap does it.
+/// Exit code for wrong arguments, as clap uses it.
 const USAGE: u8 = 2;
 
-/// Watch the probe at work. Not in this build, which was made without the feature `sandbox`.
+/// Watch the probe at work. Not available in this build, which was made without the feature `sandbox`.
 ///
-/// To get it, build the program with its default features: in a clone of the repository, `cargo run -- demo`.
+/// To get it, run `cargo run -- demo` in a clone of the repository, which builds it with the default
+/// features.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// What the demo would be asked for.
+    /// The arguments of the demo, which are accepted and ignored.
     #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
 }
 
 impl Demo {
-    /// Exit code 2, and on stderr how to get the demo.
-    #[expect(clippy::unused_async, reason = "called as the demo of a build with the sandbox")]
+    /// Prints how to get the demo, and returns exit code 2.
+    #[expect(
+        clippy::unused_async,
+        reason = "must have the signature of the demo in a build with the sandbox"
+    )]
     pub async fn run(&self) -> ExitCode {
         eprintln!(
-            "the demo is not in this build, which was made without the feature `sandbox`; \
+            "the demo is not available in this build, which was made without the feature `sandbox`; \
              in a clone of the repository, run: cargo run -- demo {}",
             self.arguments.join(OsStr::new(" ")).display()
         );
@@ -43,14 +47,14 @@ mod tests {
     }
 
     #[test]
-    fn every_argument_of_the_demo_is_taken_and_ignored() {
+    fn every_argument_of_the_demo_is_accepted_and_ignored() {
         for arguments in [&["demo"][..], &["demo", "--scenario", "stall"], &["demo", "--print-config"]] {
             assert!(demo().try_get_matches_from(arguments).is_ok(), "{arguments:?}");
         }
     }
 
     #[test]
-    fn help_says_how_to_get_the_demo() {
+    fn help_explains_how_to_get_the_demo() {
         let help = demo().try_get_matches_from(["demo", "--help"]).unwrap_err();
         assert_eq!(help.kind(), ErrorKind::DisplayHelp);
         assert!(help.to_string().contains("cargo run -- demo"), "{help}");

@@ -1,4 +1,4 @@
-//! `traceprobe tag`: what a tag says.
+//! `traceprobe tag`: decodes a tag.
 
 use std::process::ExitCode;
 
@@ -6,36 +6,39 @@ use clap::Args;
 
 use crate::domain::tag::{self, NotOurs};
 
-/// Read a tag, or a whole log line that holds one, and say what it tells.
+/// Decode a tag, or a log line that contains one.
+///
+/// Prints the trace id, the planned time of injection, the codes of tenant and instance, and the size. With
+/// TRACEPROBE_TAG_KEY in the environment, it also verifies the signature.
 #[derive(Debug, Args)]
 pub struct Tag {
-    /// The tag: it begins with `zqtp` and its version, and is 66 letters and digits long, or 61 in version 1. Text around
-    /// it is ignored.
+    /// The tag: `zqtp`, a version, and letters and digits, 66 characters in all, or 61 in version 1. Text
+    /// around it is ignored.
     text: String,
 }
 
 impl Tag {
-    /// Prints what the tag says; with a key in the environment, also whether it is ours.
+    /// Prints the fields of the tag, and whether its signature is valid if a key is set in the environment.
     pub fn run(&self) -> ExitCode {
         let text = self.text.as_bytes();
         let mut ends = (0..text.len()).map(|at| &text[at..]);
         let found = ends.find_map(|bytes| Some((bytes, tag::read_unverified(bytes).ok()?)));
-        let Some((bytes, said)) = found else {
+        let Some((bytes, tag)) = found else {
             eprintln!("no tag found: {}", NotOurs::Malformed);
             return ExitCode::FAILURE;
         };
-        println!("version   {}", said.version());
-        println!("purpose   {}", said.purpose());
-        println!("trace     {}", said.trace);
-        println!("planned   {}", said.trace.planned_at());
-        println!("tenant    {} (code)", said.tenant_digits());
-        println!("instance  {} (code)", said.instance);
-        println!("size      {} bytes", said.size);
+        println!("version   {}", tag.version());
+        println!("purpose   {}", tag.purpose());
+        println!("trace     {}", tag.trace);
+        println!("planned   {}", tag.trace.planned_at());
+        println!("tenant    {} (code)", tag.tenant_digits());
+        println!("instance  {} (code)", tag.instance);
+        println!("size      {} bytes", tag.size);
         match crate::config::keyring_from_env() {
             Err(error) => println!("signature not checked: {error}"),
             Ok(keys) => match keys.read(bytes) {
-                Ok(_) => println!("signature ours"),
-                Err(NotOurs::Foreign) => println!("signature NOT ours: signed with another key, or forged"),
+                Ok(_) => println!("signature valid"),
+                Err(NotOurs::Foreign) => println!("signature NOT valid: made with another key, or forged"),
                 Err(NotOurs::Malformed) => println!("signature malformed"),
             },
         }

@@ -1,8 +1,9 @@
-//! Every key that a configuration may have, with its default; those of the kinds of stages stand in their folders.
+//! Every key that a configuration may have, with its default. Keys of a kind of stage are listed in its
+//! folder.
 //!
-//! The one list behind unknown-key checks, environment variables, defaults, the page that shows the configuration and
-//! the test that keeps `config/traceprobe.toml` complete. A key that is read but not listed here is a bug that the
-//! first test finds.
+//! This list is the source of unknown-key checks, environment variables, defaults, the page that shows the
+//! configuration and the test that keeps `config/traceprobe.toml` complete. Reading a key that is not listed
+//! is a bug, and panics in the first test.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -34,7 +35,7 @@ pub(super) static PROBE: [Key; 14] = [
     text("runbook"),
 ];
 
-/// Fine where the owners' targets lie (1 s, 5 s, 10 s, 30 s, 60 s), and on to the default deadline.
+/// Narrow around the usual targets (1 s, 5 s, 10 s, 30 s, 60 s), and reaching to the default `give_up`.
 const BUCKETS: &str = "5ms, 10ms, 25ms, 50ms, 100ms, 250ms, 500ms, 1s, 2s, 3s, 5s, 7.5s, 10s, 15s, 20s, 25s, 30s, 35s, 45s, 60s, 90s, 2m, 3m, 5m, 10m, 15m";
 
 pub(super) static LOG: [Key; 2] = [text("format").or("text"), text("level").or("info")];
@@ -44,7 +45,7 @@ pub(super) static CANARY: [Key; 2] =
 
 pub(super) static AWS: [Key; 3] = [text("region"), text("endpoint"), text("auth").or("default")];
 
-/// One for each service of AWS that is called: to inject, to assume roles, and by the kinds of stages.
+/// One key for each AWS service that is called: to inject, to assume roles, and by the kinds of stages.
 pub(super) static AWS_ENDPOINTS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     let specs = Kind::ALL.iter().map(|kind| observe::spec(*kind));
     let operations =
@@ -54,14 +55,14 @@ pub(super) static AWS_ENDPOINTS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     services.into_iter().map(text).collect()
 });
 
-/// One for each service of Google's that the kinds of stages call.
+/// One key for each Google service that the kinds of stages call.
 pub(super) static GCP_ENDPOINTS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     let services: BTreeSet<_> =
         Kind::ALL.iter().filter_map(|kind| google_service(*kind)).map(|service| service.name).collect();
     services.into_iter().map(text).collect()
 });
 
-/// The service of Google's that a kind of stage calls.
+/// Returns the Google service that a kind of stage calls; `None` for kinds in AWS.
 pub(super) fn google_service(kind: Kind) -> Option<Service> {
     match observe::spec(kind).provider {
         Provider::Google(service) => Some(service),
@@ -90,8 +91,8 @@ pub(super) static TENANT: [Key; 10] = {
     ]
 };
 
-/// What every stage has, whatever its kind.
-pub(super) static STAGE: [Key; 10] = [
+/// Keys of every stage, whatever its kind.
+pub(super) static STAGE: [Key; 11] = [
     text("name").required(),
     text("kind").required(),
     text("after"),
@@ -99,12 +100,13 @@ pub(super) static STAGE: [Key; 10] = [
     text("interval"),
     text("timeout"),
     text("settle"),
+    text("missing_after"),
     text("clock_allowance").or("50ms"),
     text("role").or("way"),
     Key::new("end", Shape::Boolean).or("false"),
 ];
 
-/// All tables with their header in the file, for the test of the shipped file.
+/// Every table with its header in the file, for the test of the shipped file.
 #[cfg(test)]
 pub(super) fn all() -> Vec<(&'static str, Vec<&'static Key>)> {
     let stage = || {

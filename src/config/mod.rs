@@ -1,13 +1,13 @@
-//! The configuration: a TOML file, the environment over it, and every fault of both at once.
+//! The configuration: a TOML file, environment variables that override it, and all faults of both at once.
 //!
-//! It reads TOML tables by hand and not through `serde`, which stops at the first fault: somebody who mends a
-//! configuration at night wants the whole list. What comes out is checked, expanded and complete, so that nobody
-//! behind it has to ask again whether a value makes sense.
+//! TOML tables are read by hand and not through `serde`, which stops at the first fault; a person who fixes a
+//! configuration wants the whole list. A [`Config`] is checked, expanded and complete, so that no other
+//! module has to validate a value again.
 //!
-//! It names the settings of the parts that it configures and reads them by their own keys; it makes no client and no
-//! connection: whether a bucket exists is for `traceprobe check` to find out. It must never print a secret.
+//! This module makes no client and no connection: `traceprobe check` finds out whether a bucket exists. It
+//! must never print a secret.
 //!
-//! `keys` lists every key; `config/traceprobe.toml` documents each of them, and a test compares the two.
+//! `keys` lists every key, `config/traceprobe.toml` documents each of them, and a test compares the two.
 
 mod keys;
 mod route;
@@ -39,59 +39,59 @@ use crate::keys::fault::{Checked, Reported, suggestion};
 pub use crate::keys::fault::{Fault, Faults};
 use crate::keys::reader::{Context, ShownTables, Variables};
 
-/// Variables that are not overrides of keys: the tag keys, and where the file is.
+/// Variables that do not override a key: the tag keys, and the path of the file.
 pub const OTHER_VARIABLES: [&str; 4] = [TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, "TRACEPROBE_CONFIG"];
 
 const VARIABLES: Variables = Variables {
     prefix: "TRACEPROBE",
     others: &OTHER_VARIABLES,
-    // Kubernetes puts these into every container beside a service that is called `traceprobe`.
+    // Kubernetes sets these in every container of a namespace that has a service named `traceprobe`.
     foreign: &["TRACEPROBE_SERVICE_", "TRACEPROBE_PORT"],
 };
 
-/// How long a seen canary rides along in looks by id, to catch a second copy: twice the time within which BigQuery
-/// itself drops copies with the same insert id (about a minute, by best effort; BigQuery docs, streaming inserts).
+/// How long polls by id still include a canary that was seen, to catch a second copy: twice the time within
+/// which BigQuery itself drops copies with the same insert id (about a minute, best effort; BigQuery docs,
+/// streaming inserts).
 const RECHECK_FOR: Duration = Duration::from_secs(120);
-/// Failed traces that are remembered for each tenant beside the finished ones: more than anybody reads on one page.
+/// Failed traces remembered per tenant in addition to `probe.remember`: more than a person reads on one page.
 const REMEMBER_FAILURES: usize = 100;
-/// Only traces that were planned within this time count for a verdict.
+/// Only traces planned within this time before now count for a verdict.
 const VERDICT_WINDOW: Duration = Duration::from_secs(15 * 60);
 /// Set by ECS for every container (task metadata endpoint version 4).
 const ECS_METADATA: &str = "ECS_CONTAINER_METADATA_URI_V4";
 
-/// A sound configuration.
+/// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The probe itself.
+    /// The probe itself: its address, schedule and thresholds.
     pub probe: Probe,
-    /// How it logs.
     pub log: Log,
-    /// What canaries look like where a tenant does not say.
+    /// Sizes and template of canaries, unless a tenant has its own.
     pub canary: Canary,
-    /// How to reach Amazon.
+    /// How to reach AWS: region, endpoints, credentials.
     pub aws: AwsSettings,
-    /// How to reach Google, as far as stages need it.
+    /// How to reach Google Cloud; holds only the services that a stage uses.
     pub google: GoogleSettings,
-    /// What outlives a restart.
+    /// Where state is kept across restarts.
     pub store: Store,
-    /// The tenants, as in the file; a [`TenantId`](crate::domain::topology::TenantId) is an index.
+    /// The tenants, in the order of the file; a [`TenantId`](crate::domain::topology::TenantId) is an index.
     pub tenants: Vec<Tenant>,
     /// The stages, parents first; a [`StageId`](crate::domain::topology::StageId) is an index.
     pub stages: Vec<Stage>,
-    /// What observers read; a [`SourceId`](crate::domain::topology::SourceId) is an index.
+    /// What observers poll; a [`SourceId`](crate::domain::topology::SourceId) is an index.
     pub sources: Vec<Source>,
-    /// The keys that sign tags.
+    /// The keys that sign and verify tags.
     pub keyring: Keyring,
-    /// What is sound but worth knowing, one sentence each.
+    /// Remarks about a valid configuration, one sentence each, such as leaks that could not be detected.
     pub notes: Vec<String>,
-    /// Where ECS tells of our task, if the probe runs as one. Not a key: the environment of every container has it.
+    /// Address of the ECS task metadata in an ECS task. Not a key: ECS sets it in the environment.
     pub ecs_metadata: Option<String>,
     topology: Topology,
     shown: ShownTables,
 }
 
 impl Config {
-    /// Reads a file, and the environment over it.
+    /// Reads a file and the environment variables that override it.
     ///
     /// # Errors
     ///
@@ -105,7 +105,7 @@ impl Config {
         Self::parse_named(&file, &text, env.into_iter().collect())
     }
 
-    /// Reads a text, and the environment over it.
+    /// Reads a TOML text and the environment variables that override it.
     ///
     /// # Errors
     ///
@@ -119,8 +119,8 @@ impl Config {
         let read = match text.parse::<Table>() {
             Ok(root) => read(&mut context, &root),
             Err(error) => {
-                let message = format!("no TOML: {}", error.to_string().trim_end());
-                // The excerpt with its caret stands on lines of its own.
+                let message = format!("is not valid TOML: {}", error.to_string().trim_end());
+                // The parser's excerpt has a line with a caret, which must stay aligned.
                 let message = message.replace('\n', "\n    ");
                 Err(context.faults.report(file, message))
             }
@@ -131,13 +131,13 @@ impl Config {
         }
     }
 
-    /// The map of tenants, stages and sources; its ids are the indices of the lists here.
+    /// Returns the topology of tenants, stages and sources; its ids are indices into the lists here.
     #[must_use]
     pub fn topology(&self) -> Topology {
         self.topology.clone()
     }
 
-    /// How the tracker judges.
+    /// Returns the thresholds and limits by which the tracker judges traces.
     #[must_use]
     pub fn tracker_settings(&self) -> tracker::Settings {
         tracker::Settings {
@@ -153,20 +153,20 @@ impl Config {
         }
     }
 
-    /// The configuration in force as TOML, with a note where each value comes from. Tag keys are not in it, and
-    /// external ids show as `…`.
+    /// Returns the effective configuration as TOML, with the origin of each value as a comment. It contains
+    /// no tag keys, and external ids are shown as `…`.
     #[must_use]
     pub fn to_toml_without_secrets(&self) -> String {
         show::to_toml(&self.shown, &self.tenants, &self.sources)
     }
 
-    /// The same values as JSON, for `/config`.
+    /// Returns the same values as JSON, for `/config`.
     #[must_use]
     pub fn to_json_without_secrets(&self) -> serde_json::Value {
         show::to_json(&self.shown)
     }
 
-    /// How verdicts are reached.
+    /// Returns the criteria of the verdicts shown per tenant.
     #[must_use]
     pub fn criteria(&self) -> Criteria {
         let intervals = self.tenants.iter().map(|tenant| tenant.interval);
@@ -200,7 +200,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     let tenants = tenant::read(context, root, &defaults);
     let stages = stage::read(context, root, probe.blind_after, &probe.buckets);
     let placed = route::order(&mut context.faults, &stages);
-    // Sources are read in any case, so that their faults are told together with those of the route.
+    // Sources are read in any case, so that their faults are reported together with those of the stage order.
     let order: Vec<usize> = match &placed {
         Ok(placed) => placed.iter().map(|(index, _)| *index).collect(),
         Err(Reported) => (0..stages.len()).collect(),
@@ -239,7 +239,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     })
 }
 
-/// What the host calls itself: `HOSTNAME`, which containers set, or what the kernel says.
+/// Returns the host's name: `HOSTNAME`, which containers set, or the kernel's host name.
 fn host_name(env: &BTreeMap<String, String>) -> String {
     env.get("HOSTNAME")
         .cloned()

@@ -1,4 +1,4 @@
-//! Which stage follows which: parents first, one end, no circles; and the map that the tracker works on.
+//! The order of the stages: parents first, exactly one end, no cycles. Builds the topology for the tracker.
 
 use super::settings::{Source, Tenant};
 use super::stage::StageRead;
@@ -7,7 +7,8 @@ use crate::domain::topology::{self, Owner, Role, Stage, StageId, Topology, Topol
 use crate::keys::fault::{Checked, Collector, Reported, suggestion};
 use crate::observe::spec;
 
-/// The order in which parents come first, as indices into `stages`, and each one's parent as an index into that order.
+/// Returns an order in which parents come first: for each stage its index in `stages`, and the position of
+/// its parent in the returned list.
 pub(super) fn order(
     faults: &mut Collector,
     stages: &[StageRead<'_>],
@@ -17,7 +18,7 @@ pub(super) fn order(
         if stages[..index].iter().any(|other| other.name == stage.name) {
             faults.report(
                 stage.key("name"),
-                format!("two stages are called {}; names must differ", stage.name),
+                format!("two stages are named {}; names must be unique", stage.name),
             );
             good = false;
         }
@@ -31,9 +32,8 @@ pub(super) fn order(
             Ok(Some(after)) => match stages.iter().position(|other| other.name == *after) {
                 Some(parent) => Ok(Some(parent)),
                 None => {
-                    let near = suggestion(after, stages.iter().map(|other| other.name.as_str()));
-                    Err(faults
-                        .report(stage.key("after"), format!("there is no stage \"{after}\" to follow{near}")))
+                    let near = suggestion_or_all(after, stages);
+                    Err(faults.report(stage.key("after"), format!("there is no stage \"{after}\"{near}")))
                 }
             },
         };
@@ -47,7 +47,7 @@ pub(super) fn order(
         };
         let next = parents.iter().enumerate().find_map(|(index, parent)| {
             let parent = parent.map(|parent| place(&order, parent));
-            // A parent that is not placed yet must wait its turn.
+            // A stage waits until its parent is placed.
             (place(&order, index).is_none() && parent != Some(None)).then(|| (index, parent.flatten()))
         });
         match next {
@@ -62,21 +62,35 @@ pub(super) fn order(
     if good { Ok(order) } else { Err(Reported) }
 }
 
-/// Whether exactly one stage is the end, as far as can be known.
+/// Returns `; did you mean …?`, or the names of all stages if none is near.
+pub(super) fn suggestion_or_all(unknown: &str, stages: &[StageRead<'_>]) -> String {
+    let names = || stages.iter().map(|stage| stage.name.as_str());
+    let near = suggestion(unknown, names());
+    if near.is_empty() {
+        format!("; the stages are {}", names().collect::<Vec<_>>().join(", "))
+    } else {
+        near
+    }
+}
+
+/// Returns whether exactly one stage is the end. Reports nothing if the role of a stage could not be read.
 fn check_end(faults: &mut Collector, stages: &[StageRead<'_>]) -> bool {
     let ends: Vec<_> = stages.iter().filter(|stage| stage.role == Ok(Role::End)).collect();
-    let unsure = stages.iter().any(|stage| stage.role.is_err());
+    let unknown = stages.iter().any(|stage| stage.role.is_err());
     match ends.as_slice() {
         [_] => return true,
-        [] if stages.is_empty() || unsure => {}
+        [] if stages.is_empty() || unknown => {}
         [] => {
-            faults.report("stage", "none has `end = true`; mark the one where canaries arrive for good");
+            faults.report(
+                "stage",
+                "no stage has `end = true`; set it on the stage where canaries finally arrive",
+            );
         }
         [first, others @ ..] => {
             for other in others {
                 faults.report(
                     other.key("end"),
-                    format!("{} is the end already; only one stage can be", first.name),
+                    format!("stage {} already has `end = true`; only one stage can be the end", first.name),
                 );
             }
         }
@@ -84,7 +98,7 @@ fn check_end(faults: &mut Collector, stages: &[StageRead<'_>]) -> bool {
     false
 }
 
-/// Follows parents from any stage that could not be placed until one comes up again.
+/// Reports the cycle found by following parents from a stage that could not be placed.
 fn report_cycle(
     faults: &mut Collector,
     stages: &[StageRead<'_>],
@@ -94,16 +108,17 @@ fn report_cycle(
     let Some(start) = (0..stages.len()).find(|index| !placed.contains(index)) else {
         return;
     };
-    let mut way = vec![start];
-    while let Some(Some(parent)) = way.last().map(|last| parents[*last]) {
-        let again = way.iter().position(|index| *index == parent);
-        way.push(parent);
-        if let Some(again) = again {
-            let names: Vec<_> = way[again..].iter().map(|index| stages[*index].name.as_str()).collect();
+    let mut path = vec![start];
+    while let Some(Some(parent)) = path.last().map(|last| parents[*last]) {
+        let first_visit = path.iter().position(|index| *index == parent);
+        path.push(parent);
+        if let Some(first_visit) = first_visit {
+            let names: Vec<_> =
+                path[first_visit..].iter().map(|index| stages[*index].name.as_str()).collect();
             faults.report(
                 stages[parent].key("after"),
                 format!(
-                    "the stages follow each other in a circle: {}; one of them must follow injection (no `after`) or another stage",
+                    "the stages form a cycle: {}; one of them must follow injection (no `after`) or a stage outside the cycle",
                     names.join(" after ")
                 ),
             );
@@ -112,7 +127,7 @@ fn report_cycle(
     }
 }
 
-/// The stages in order.
+/// Returns the stages in the given order, with parents as indices into it.
 pub(super) fn stages(read: &[StageRead<'_>], order: &[(usize, Option<usize>)]) -> Checked<Vec<Stage>> {
     let one = |(index, parent): &(usize, Option<usize>)| {
         let stage = &read[*index];
@@ -123,13 +138,14 @@ pub(super) fn stages(read: &[StageRead<'_>], order: &[(usize, Option<usize>)]) -
             parent: parent.map(|parent| StageId(u16::try_from(parent).unwrap_or(u16::MAX))),
             role: stage.role?,
             target: stage.target?,
+            missing_after: stage.missing_after?,
             clock_allowance: stage.clock_allowance?,
         })
     };
     order.iter().map(one).collect()
 }
 
-/// The map in the domain's own terms.
+/// Builds the topology of the domain.
 pub(super) fn topology(
     tenants: &[Tenant],
     stages: &[Stage],

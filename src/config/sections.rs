@@ -1,4 +1,4 @@
-//! The tables that are there once: `[probe]`, `[log]`, `[canary]`, `[aws]`, `[gcp]`.
+//! Reads the tables that occur once: `[probe]`, `[log]`, `[canary]`, `[aws]`, `[gcp]`, `[store]`.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::keys::value::{self, Parsed, show_duration};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const TICK: Duration = Duration::from_millis(1);
-/// ECS waits at most 120 s between SIGTERM and SIGKILL (`stopTimeout`, ECS task definition reference); the rest is
-/// for writing state and the last scrape.
+/// ECS waits at most 120 s between SIGTERM and SIGKILL (`stopTimeout`, ECS task definition reference). The
+/// remaining 10 s are for writing state and the last scrape.
 const MAX_STOP_GRACE: Duration = Duration::from_secs(110);
-/// A histogram that ends close to the threshold cannot say how far beyond it a stall is.
+/// A histogram that ends close to the SLO cannot show how far a stall exceeds it.
 const BUCKETS_BEYOND_SLO: u32 = 10;
 
-/// What other tables are checked against, each as far as it could be read.
+/// The table `[probe]` and its values that other tables are checked against, as far as they could be read.
 pub(super) struct ProbeRead {
     pub(super) probe: Checked<Probe>,
     pub(super) instance: String,
@@ -33,7 +33,7 @@ pub(super) struct ProbeRead {
     pub(super) buckets: Checked<Vec<Duration>>,
 }
 
-/// The table of a section, surveyed.
+/// Returns a reader of a section after its unknown keys were reported.
 fn section<'c, 'a>(
     context: &'c mut Context,
     root: &'a Table,
@@ -82,7 +82,7 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
         read.report(
             "critical",
             format!(
-                "{} is less than probe.slo, {}; it must be at least that",
+                "{} is less than probe.slo; it must be at least {}",
                 show_duration(critical),
                 show_duration(slo)
             ),
@@ -94,7 +94,7 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
         read.report(
             "give_up",
             format!(
-                "{} is less than probe.critical, {}, so slow traces would be called lost; it must be at least that",
+                "{} is less than probe.critical, so slow traces would be called lost; it must be at least {}",
                 show_duration(give_up),
                 show_duration(critical)
             ),
@@ -106,7 +106,7 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
             if let Ok(threshold) = threshold
                 && !bounds.contains(&threshold)
             {
-                read.report(name, no_bound(threshold, bounds));
+                read.report(name, not_a_bound(threshold, bounds));
             }
         }
     }
@@ -160,20 +160,21 @@ fn check_buckets(
     Ok(bounds)
 }
 
-/// What to say of a threshold that no bucket ends at.
-pub(super) fn no_bound(threshold: Duration, bounds: &[Duration]) -> String {
+/// Returns the message for a threshold that is not a bucket bound.
+pub(super) fn not_a_bound(threshold: Duration, bounds: &[Duration]) -> String {
     let near = |bound: Option<&Duration>| bound.map(|bound| show_duration(*bound));
     let below = near(bounds.iter().rev().find(|bound| **bound < threshold));
     let above = near(bounds.iter().find(|bound| **bound > threshold));
     let neighbours: Vec<_> = below.into_iter().chain(above).collect();
     let threshold = show_duration(threshold);
     format!(
-        "{threshold} is no bound of probe.buckets, so no query could tell who met it; add \"{threshold}\" there, or take {}",
+        "{threshold} is not a bound in probe.buckets, so no query could count who met it; add \"{threshold}\" there, or use {}",
         neighbours.join(" or ")
     )
 }
 
-/// An instance's name becomes part of a log stream, which takes no `:` and no `*` (AWS Logs API reference).
+/// Reads the instance name. It becomes part of a log stream name, in which `:` and `*` are not allowed (AWS
+/// Logs API reference, CreateLogStream).
 fn instance_name(value: &Value) -> Parsed<String> {
     let text = value::text(value)?;
     if text.len() <= 255
@@ -182,7 +183,7 @@ fn instance_name(value: &Value) -> Parsed<String> {
         Ok(text)
     } else {
         Err(format!(
-            "\"{text}\" cannot be part of a log stream's name; write up to 255 characters without blanks, `:` and `*`"
+            "\"{text}\" is not a valid instance name, because it becomes part of a log stream name; write up to 255 characters without spaces, `:` and `*`"
         ))
     }
 }
@@ -194,7 +195,7 @@ pub(super) fn log(context: &mut Context, root: &Table) -> Checked<Log> {
     Ok(Log { format: format?, level: level? })
 }
 
-/// A log filter: `info`, or `info,hyper=warn`.
+/// Reads a log filter: `info`, or `info,hyper=warn`.
 fn level(value: &Value) -> Parsed<String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     let text = value::text(value)?;
@@ -206,13 +207,13 @@ fn level(value: &Value) -> Parsed<String> {
         Ok(text)
     } else {
         Err(format!(
-            "\"{text}\" is no log level; write one of {}, or \"info,hyper=warn\" for parts",
+            "\"{text}\" is not a valid log level; write one of {}, or set the level of one library with \"info,hyper=warn\"",
             LEVELS.join(", ")
         ))
     }
 }
 
-/// The template and the sizes, each as far as it could be read; `None` for the default template.
+/// The table `[canary]`, as far as it could be read; the template is `None` for the default one.
 pub(super) struct CanaryRead {
     pub(super) template: Checked<Option<Template>>,
     pub(super) sizes: Checked<Vec<u32>>,
@@ -231,15 +232,16 @@ pub(super) fn canary(context: &mut Context, root: &Table) -> CanaryRead {
 
 pub(super) fn sizes(value: &Value) -> Parsed<Vec<u32>> {
     let max = MAX_MESSAGE as u64;
-    let one = value::size_within(1, max, ", the largest event that CloudWatch Logs takes");
+    let one = value::size_within(1, max, ", the largest event that CloudWatch Logs accepts");
     value::list(|item| one(item).map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)))(value)
 }
 
 pub(super) fn template(value: &Value) -> Parsed<Template> {
-    Template::parse(&value::text(value)?).map_err(|error| error.to_string())
+    let text = value::text(value)?;
+    Template::parse(&text).map_err(|error| format!("\"{text}\" {error}"))
 }
 
-/// How to reach Amazon, and the region where nothing else is said.
+/// Reads how to reach AWS, and the region of tenants and stages that do not set one.
 pub(super) fn aws(context: &mut Context, root: &Table) -> (Checked<AwsSettings>, Checked<Option<String>>) {
     let fallback = ["AWS_REGION", "AWS_DEFAULT_REGION"]
         .iter()
@@ -262,7 +264,7 @@ pub(super) fn aws(context: &mut Context, root: &Table) -> (Checked<AwsSettings>,
     (all(), region)
 }
 
-/// The table `[<cloud>.endpoints]`, with the address of each service that is not where it usually is.
+/// Reads the table `[<cloud>.endpoints]`: the addresses of services that are not at their usual address.
 fn endpoints<T: FromIterator<(&'static str, String)>>(
     context: &mut Context,
     root: &Table,
@@ -286,7 +288,7 @@ fn endpoints<T: FromIterator<(&'static str, String)>>(
     set.collect()
 }
 
-/// How to reach Google, but for the services in use; and the project that pays for queries.
+/// Reads how to reach Google, except for the services in use, and the project that pays for queries.
 pub(super) fn gcp(context: &mut Context, root: &Table) -> (Checked<GoogleSettings>, Checked<Option<String>>) {
     #[derive(Clone, Copy, PartialEq)]
     enum Method {
@@ -321,14 +323,14 @@ pub(super) fn gcp(context: &mut Context, root: &Table) -> (Checked<GoogleSetting
         )),
         (Method::Adc | Method::None, Some(_)) => Err(read.report(
             "credentials_file",
-            "is read only with gcp.auth = \"service_account\" or \"workload_identity\"; set one of them, or leave the file out",
+            "is only used with gcp.auth = \"service_account\" or \"workload_identity\"; set one of them, or remove this key",
         )),
         (Method::Adc, None) => Ok(Auth::ApplicationDefault),
         (Method::None, None) => Ok(Auth::None),
     });
     let endpoints: Checked<HashMap<_, _>> = endpoints(context, root, "gcp", 6, &keys::GCP_ENDPOINTS);
     let all = || {
-        // The short form, for whoever reads BigQuery only.
+        // `gcp.endpoint` is the short form of `gcp.endpoints.bigquery`.
         let bigquery = endpoint?.map(|url| (BIGQUERY.name, url));
         let endpoints = bigquery.into_iter().chain(endpoints?).collect();
         Ok(GoogleSettings { endpoints, auth: auth?, ..GoogleSettings::default() })
@@ -336,7 +338,7 @@ pub(super) fn gcp(context: &mut Context, root: &Table) -> (Checked<GoogleSetting
     (all(), project)
 }
 
-/// What outlives a restart.
+/// Reads where state is kept across restarts.
 pub(super) fn store(context: &mut Context, root: &Table, probe: &Checked<Probe>) -> Checked<Store> {
     let mut read = section(context, root, "store", 7, &keys::STORE, &[]);
     let path = read.get("path", value::text);
@@ -347,9 +349,9 @@ pub(super) fn store(context: &mut Context, root: &Table, probe: &Checked<Probe>)
         read.report(
             "keep",
             format!(
-                "{} is too short: a trace is followed for up to probe.give_up and probe.grace, {}; it must be at least twice that",
+                "{} is too short, because a trace is followed for up to probe.give_up and probe.grace together; it must be at least twice that, {}",
                 show_duration(keep),
-                show_duration(probe.give_up + probe.grace)
+                show_duration(2 * (probe.give_up + probe.grace))
             ),
         );
     }

@@ -1,4 +1,4 @@
-//! What a configuration comes to: checked values, defaults filled in, names expanded, sources merged.
+//! The result of reading a configuration: checked values, defaults filled in, names expanded, sources merged.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,109 +11,108 @@ use crate::domain::topology::{StageId, TenantId};
 use crate::observe::SourceSettings;
 use crate::observe::pace::Rhythm;
 
-/// The probe itself.
+/// The table `[probe]`: address, schedule and thresholds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// Where pages and metrics are served.
+    /// Address and port of the pages and of /metrics.
     pub listen: SocketAddr,
-    /// Name of this instance, in tags and log streams.
+    /// Name of this instance, used in tags and log streams.
     pub instance: String,
-    /// That name is the host's, not one that somebody chose.
+    /// Whether that name is the host's, because `instance` is not set.
     pub instance_is_the_host: bool,
-    /// Between two canaries of a tenant, before jitter.
+    /// Time between two canaries of a tenant, before jitter; a tenant may override it.
     pub interval: Duration,
     /// End-to-end threshold; a bucket bound.
     pub slo: Duration,
     /// Critical end-to-end threshold; a bucket bound.
     pub critical: Duration,
-    /// After this a trace that is proven absent is lost.
+    /// From the planned injection to the deadline; a trace that is then proven absent is lost.
     pub give_up: Duration,
-    /// How long after that a blind end stage may still come back.
+    /// How long after the deadline to wait for a blind end stage, before a trace is called unobserved.
     pub grace: Duration,
-    /// A source whose watermark is older than this while traces wait is blind.
+    /// A source whose watermark is older than this while traces wait there is blind.
     pub blind_after: Duration,
-    /// How long after the start the probe may be without a view of every source.
+    /// How long after the start `/readyz` does not require that every source has been read.
     pub warm_up: Duration,
-    /// How long observers go on after SIGTERM.
+    /// How long polls continue after SIGTERM, so that canaries in flight can arrive.
     pub stop_grace: Duration,
-    /// Most traces in flight.
+    /// Maximum number of traces in flight; further canaries are not sent.
     pub max_in_flight: usize,
-    /// Finished traces that are kept for the page.
+    /// Number of finished traces that are kept for the page.
     pub remember: usize,
     /// Upper bounds of the latency histograms, increasing.
     pub buckets: Vec<Duration>,
-    /// What the page links to when something is wrong, if not to its own.
+    /// Base URL of the runbook that the page links to; `None` for the probe's own page.
     pub runbook: Option<String>,
 }
 
-/// How the probe logs.
+/// The table `[log]`: format and level of the probe's own log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// Lines for people or for machines.
     pub format: LogFormat,
-    /// `info`, or `info,hyper=warn`.
+    /// A filter such as `info` or `info,hyper=warn`.
     pub level: String,
 }
 
-/// The form of log lines.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text, for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line, for a log pipeline.
     Json,
 }
 
-/// What canaries look like where a tenant does not say.
+/// The table `[canary]`: sizes and template for tenants that do not set their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Canary {
-    /// Sizes in bytes, used in turn.
+    /// Sizes in bytes, used in rotation.
     pub sizes: Vec<u32>,
-    /// The line.
+    /// Template of the log line.
     pub template: Template,
 }
 
-/// What outlives a restart.
+/// The table `[store]`: where state is kept across restarts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store {
-    /// The file; `None` keeps everything in memory.
+    /// The database file; `None` keeps state in memory only.
     pub path: Option<PathBuf>,
-    /// How long finished traces are kept.
+    /// How long finished traces and leaks are kept.
     pub keep: Duration,
 }
 
 /// One client, and how canaries are put into its log group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
-    /// Its name.
+    /// Unique name, used in labels, URLs and tags.
     pub name: Arc<str>,
-    /// What a row's tenant column says for it.
+    /// The tenant's value in a stage's `tenant_column`; its name unless set.
     pub label: Arc<str>,
-    /// Where canaries are put.
+    /// Name or ARN of the log group into which canaries are put.
     pub log_group: String,
-    /// Where in it, `{tenant}` and `{instance}` expanded.
+    /// The log stream for canaries, with `{tenant}` and `{instance}` expanded.
     pub log_stream: String,
-    /// Its account.
+    /// Region of the log group, and the role that may write to it.
     pub account: Account,
-    /// The line.
+    /// Template of the tenant's log line.
     pub template: Template,
-    /// Between two canaries, before jitter.
+    /// Time between two canaries, before jitter.
     pub interval: Duration,
-    /// Sizes in bytes, used in turn; each holds the template.
+    /// Sizes in bytes, used in rotation; each is large enough for the template.
     pub sizes: Vec<u32>,
 }
 
-/// One thing that an observer reads.
+/// One thing that an observer polls: a stream, prefix, log group or table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// The stage it belongs to.
     pub stage: StageId,
-    /// The tenants whose canaries are looked for here; at least one.
+    /// The tenants whose canaries are expected here; at least one.
     pub tenants: Vec<TenantId>,
-    /// For people: `kinesis logs-acme`.
+    /// Display name: `kinesis logs-acme`.
     pub name: Arc<str>,
-    /// What is read, and how.
+    /// What is polled, and how.
     pub settings: SourceSettings,
-    /// How often.
+    /// Interval, timeout and settling time of its polls.
     pub rhythm: Rhythm,
 }

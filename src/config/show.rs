@@ -1,4 +1,4 @@
-//! The configuration in force, for people: defaults and overrides included, secrets not.
+//! Shows the effective configuration: with defaults and overrides, without secrets.
 
 use serde_json::{Map, Value as Json};
 use toml::Value;
@@ -6,7 +6,7 @@ use toml::Value;
 use super::settings::{Source, Tenant};
 use crate::keys::reader::{Origin, ShownTables};
 
-/// TOML with a note behind each value that does not come from the file.
+/// Writes TOML, with a comment behind each value that does not come from the file.
 pub(super) fn to_toml(tables: &ShownTables, tenants: &[Tenant], sources: &[Source]) -> String {
     let mut text = String::new();
     for (header, values) in tables.values() {
@@ -29,7 +29,7 @@ pub(super) fn to_toml(tables: &ShownTables, tenants: &[Tenant], sources: &[Sourc
             text.push('\n');
         }
     }
-    text += "\n# What this comes to:\n";
+    text += "\n# Resulting log groups and sources:\n";
     for tenant in tenants {
         text += &format!(
             "# inject {}: log group {}, stream {}, region {}\n",
@@ -48,7 +48,7 @@ pub(super) fn to_toml(tables: &ShownTables, tenants: &[Tenant], sources: &[Sourc
     text
 }
 
-/// The same values as JSON, table by table; keys that are not set are left out.
+/// Returns the same values as JSON, table by table; keys that are not set are left out.
 pub(super) fn to_json(tables: &ShownTables) -> Json {
     let mut root = Map::new();
     for (header, values) in tables.values() {
@@ -62,8 +62,8 @@ pub(super) fn to_json(tables: &ShownTables) -> Json {
     Json::Object(root)
 }
 
-/// The table under a header, begun where it is new. As in TOML, `[[tenant]]` begins a further element of a list, and
-/// `[tenant.stage.archive]` belongs to its last one.
+/// Returns the table under a header and creates it if it is new. As in TOML, `[[tenant]]` appends an element
+/// to a list, and `[tenant.stage.archive]` belongs to the last element.
 fn table_at<'a>(root: &'a mut Map<String, Json>, header: &str) -> &'a mut Map<String, Json> {
     let path: Vec<_> = header.trim_matches(['[', ']']).split('.').collect();
     let last = path.len() - 1;
@@ -76,7 +76,7 @@ fn table_at<'a>(root: &'a mut Map<String, Json>, header: &str) -> &'a mut Map<St
             if is_list {
                 items.push(Json::Object(Map::new()));
             }
-            place = items.last_mut().expect("a list is begun with an element");
+            place = items.last_mut().expect("a list is created with an element");
         }
         table = place.as_object_mut().expect("headers name tables, and no key has a table's name");
     }

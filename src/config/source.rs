@@ -1,20 +1,22 @@
-//! From stages and tenants to sources: kind-specific keys, `{tenant}` expanded, equal ones merged.
+//! Expands stages and tenants to sources: reads the keys of a kind, replaces `{tenant}`, merges equal ones.
 
 use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
 use super::keys;
+use super::route::suggestion_or_all;
 use super::settings::Source;
 use super::stage::{StageRead, belongs_elsewhere};
 use super::tenant::{self, TenantRead};
 use crate::domain::kind::Kind;
 use crate::domain::topology::{StageId, TenantId};
-use crate::keys::fault::{Checked, Collector, Reported, suggestion};
+use crate::keys::fault::{Checked, Collector, Reported};
 use crate::keys::reader::{Context, Layer, Reader};
+use crate::keys::value::quoted;
 use crate::observe::{Attribution, Scope, SourceSettings, spec};
 
-/// Reads every stage for every tenant. `order` holds the stages that could be placed, or all where none could.
+/// Reads every stage for every tenant. `order` holds indices into `stages`, if possible parents first.
 pub(super) fn read(
     context: &mut Context,
     stages: &[StageRead<'_>],
@@ -78,7 +80,7 @@ pub(super) fn read(
     if good { Ok(sources) } else { Err(Reported) }
 }
 
-/// Whether nobody else reads the same place.
+/// Claims the place that a source reads; reports a fault and returns false if it is taken.
 fn claim(
     faults: &mut Collector,
     places: &mut BTreeMap<(Kind, String), (String, String)>,
@@ -92,12 +94,12 @@ fn claim(
     };
     let message = if other_stage == stage.name {
         format!(
-            "tenants {other_tenant} and {tenant} read {} here with different settings, so neither could be told to share it; give both the same",
+            "tenants {other_tenant} and {tenant} read {} with different settings, so they cannot share it; give both the same settings",
             source.name()
         )
     } else {
         format!(
-            "reads {}, which is what stage {other_stage} reads already, so a canary would be seen in both at once; change one of them",
+            "reads {}, which stage {other_stage} already reads, so each canary would be seen at both stages at once; change one of them",
             source.name()
         )
     };
@@ -105,7 +107,7 @@ fn claim(
     false
 }
 
-/// The table `[tenant.stage.<name>]`, surveyed, where the tenant has a name or the table is there.
+/// Returns the layer of `[tenant.stage.<name>]` and reports its unknown keys; `None` if it is not a table.
 fn override_layer<'a>(
     context: &mut Context,
     stage: &StageRead<'_>,
@@ -118,8 +120,9 @@ fn override_layer<'a>(
     let path = format!("{path}.{}", stage.name);
     let table = match table.and_then(|table| table.get(&stage.name)) {
         Some(Value::Table(table)) => Some(table),
-        Some(_) => {
-            context.faults.report(path, format!("is no table; write [tenant.stage.{}]", stage.name));
+        Some(other) => {
+            let message = format!("{} is not a table; write [tenant.stage.{}]", quoted(other), stage.name);
+            context.faults.report(path, message);
             return None;
         }
         None => None,
@@ -143,9 +146,10 @@ fn override_layer<'a>(
             continue;
         }
         if keys::STAGE.iter().any(|key| key.name == name) {
-            context
-                .faults
-                .report(key, format!("`{name}` is the same for all tenants; set it at stage.{}", stage.name));
+            context.faults.report(
+                key,
+                format!("`{name}` must be the same for all tenants; set it in stage.{}", stage.name),
+            );
         } else if foreign(kind).contains(&name.as_str()) {
             context.faults.report(key, belongs_elsewhere(name, kind));
         }
@@ -153,7 +157,7 @@ fn override_layer<'a>(
     Some(layer)
 }
 
-/// Keys that a stage of this kind has not, or not for a single tenant, but that are known elsewhere.
+/// Keys that are not valid in an override of this kind: those of other kinds, and those of all stages.
 fn foreign(kind: Kind) -> Vec<&'static str> {
     let others = Kind::ALL.iter().flat_map(|other| spec(*other).keys);
     keys::STAGE
@@ -169,9 +173,8 @@ fn check_overrides(context: &mut Context, stages: &[StageRead<'_>], tenants: &[T
         let path = format!("{}.stage", tenant.path);
         let overrides = context.table(Some(tenant.table), &path, "stage");
         for name in overrides.into_iter().flat_map(Table::keys) {
-            let known = || stages.iter().map(|stage| stage.name.as_str());
-            if !known().any(|stage| stage == name) {
-                let near = suggestion(name, known());
+            if !stages.iter().any(|stage| stage.name == *name) {
+                let near = suggestion_or_all(name, stages);
                 context
                     .faults
                     .report(format!("{path}.{name}"), format!("there is no stage \"{name}\"{near}"));
@@ -180,7 +183,7 @@ fn check_overrides(context: &mut Context, stages: &[StageRead<'_>], tenants: &[T
     }
 }
 
-/// What `check` and the log should say of a configuration that is sound: where leaks could not be noticed.
+/// Returns remarks about a valid configuration: sources where leaks cannot be detected.
 pub(super) fn notes(
     stages: &[StageRead<'_>],
     order: &[usize],
@@ -193,12 +196,12 @@ pub(super) fn notes(
         let Attribution { labelled, by_tag, remedy } = source.settings.attribution();
         if sharing > 1 && !labelled {
             return Some(format!(
-                "{path}: {sharing} tenants share {name} and nothing there says whose a canary is, so isolation can only be checked at other stages{remedy}"
+                "{path}: {sharing} tenants share {name}, and nothing in it names the tenant of a canary, so leaks can only be detected at other stages{remedy}"
             ));
         }
         (sharing < tenants && !by_tag).then(|| {
             format!(
-                "{path}: trace ids in {name} do not say whose they are, so another tenant's canary there goes unnoticed; isolation is checked where id_is = \"tag\", and at other stages"
+                "{path}: trace ids in {name} do not name the tenant, so another tenant's canary in it goes unnoticed; leaks are detected where id_is = \"tag\", and at other stages"
             )
         })
     };

@@ -1,11 +1,11 @@
-//! The tables `[[stage]]`: what every stage has, whatever its kind.
+//! Reads the tables `[[stage]]`: the keys of every stage, whatever its kind.
 
 use std::time::Duration;
 
 use toml::Table;
 
 use super::keys;
-use super::sections::no_bound;
+use super::sections::not_a_bound;
 use super::tenant;
 use crate::domain::kind::Kind;
 use crate::domain::topology::{Capabilities, Role};
@@ -15,7 +15,10 @@ use crate::keys::value::{self, show_duration};
 use crate::observe::pace::Rhythm;
 use crate::observe::spec;
 
-/// Where the stages stand among the tables when the configuration is shown.
+/// Least time after which a canary that was not found is missing. Shorter ones would call ordinary jitter missing.
+const MISSING_AFTER: Duration = Duration::from_secs(30);
+
+/// The place of the stages among the tables when the configuration is shown.
 pub(super) const ORDER: usize = 9;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -23,7 +26,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// One stage as far as it could be read.
 pub(super) struct StageRead<'a> {
     pub(super) layer: Layer<'a>,
-    /// As it was written, even where it is no good name; the path where it is missing.
+    /// The name as written, even if it is not valid; the path of the table if the name is missing.
     pub(super) name: String,
     pub(super) checked_name: Checked<String>,
     pub(super) kind: Checked<Kind>,
@@ -31,6 +34,7 @@ pub(super) struct StageRead<'a> {
     pub(super) role: Checked<Role>,
     pub(super) target: Checked<Option<Duration>>,
     pub(super) rhythm: Checked<Rhythm>,
+    pub(super) missing_after: Checked<Duration>,
     pub(super) clock_allowance: Checked<Duration>,
 }
 
@@ -50,7 +54,7 @@ pub(super) fn read<'a>(
     if tables.is_empty() && !root.contains_key("stage") {
         context
             .faults
-            .report("stage", "there is no stage, so no canary could be seen; add a table [[stage]]");
+            .report("stage", "no stage is defined, so no canary could be observed; add a [[stage]] table");
     }
     let stages: Vec<_> =
         tables.into_iter().enumerate().map(|(index, table)| one(context, index, table)).collect();
@@ -58,7 +62,7 @@ pub(super) fn read<'a>(
         if let (Ok(Some(target)), Ok(bounds)) = (stage.target, buckets)
             && !bounds.contains(&target)
         {
-            context.faults.report(stage.key("target"), no_bound(target, bounds));
+            context.faults.report(stage.key("target"), not_a_bound(target, bounds));
         }
         if let (Ok(blind), Ok(Rhythm { interval, settle, .. })) = (blind_after, stage.rhythm)
             && blind < interval * 2 + settle
@@ -66,7 +70,7 @@ pub(super) fn read<'a>(
             context.faults.report(
                 "probe.blind_after",
                 format!(
-                    "{} is too short for {}, which looks every {} and settles for {}, so it would seem blind while it is well; it must be at least {}",
+                    "{} is too short for {}, which is polled every {} and settles for {}, so it would be called blind while it is healthy; it must be at least {}",
                     show_duration(blind),
                     stage.layer.path,
                     show_duration(interval),
@@ -87,7 +91,7 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table) -> StageRead<'
     let kind = read.get("kind", value::choice(&kinds));
     let after = read.find("after", value::text);
     let target = read.find("target", value::duration_within(Duration::from_millis(1), DAY, ""));
-    // Where the kind is unknown, the defaults of any will do to find further faults.
+    // If the kind is unknown, the defaults of any kind do, to find further faults.
     let usual = spec(kind.unwrap_or(Kind::Kinesis)).rhythm;
     let tick = Duration::from_millis(10);
     let mut duration = |name, usual: Duration, least| {
@@ -97,13 +101,20 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table) -> StageRead<'
     let timeout = duration("timeout", usual.timeout, tick);
     let settle = duration("settle", usual.settle, Duration::ZERO);
     let rhythm = || Ok(Rhythm { interval: interval?, timeout: timeout?, settle: settle? });
+    let usual_missing =
+        target.unwrap_or_default().map_or(MISSING_AFTER, |target| MISSING_AFTER.max(target * 4));
+    let missing_after = read.get_or(
+        "missing_after",
+        Some(&show_duration(usual_missing)),
+        value::duration_within(Duration::from_millis(1), DAY, ""),
+    );
     let clock_allowance = read.get("clock_allowance", value::duration);
     let role = read.get("role", value::choice(&[("way", Role::Way), ("dead_letter", Role::DeadLetter)]));
     let end = read.get("end", value::boolean);
     if (role, end) == (Ok(Role::DeadLetter), Ok(true)) {
         read.report(
             "end",
-            "a dead_letter stage cannot be the end: what arrives there has failed; mark the stage where canaries arrive for good",
+            "a stage with role = \"dead_letter\" cannot be the end: what arrives there has failed; set end = true on the stage where canaries finally arrive",
         );
     }
     if let (Ok(kind), Ok(role)) = (kind, role) {
@@ -124,23 +135,24 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table) -> StageRead<'
         role,
         target,
         rhythm: rhythm(),
+        missing_after,
         clock_allowance,
     }
 }
 
-/// Where polls prove no absence, nothing could ever be called missing or lost.
+/// Reports a stage on the main path whose polls cannot prove absence: nothing could be called lost there.
 fn check_role(read: &mut Reader<'_, '_>, kind: Kind, capabilities: Capabilities, role: Role) {
     if !capabilities.absence && role != Role::DeadLetter {
         read.report(
             "role",
             format!(
-                "a stage of kind {kind} cannot prove that a canary is absent, so it can only serve dead letters; set role = \"dead_letter\""
+                "a stage of kind {kind} cannot prove that a canary is absent, so it can only hold dead letters; set role = \"dead_letter\""
             ),
         );
     }
 }
 
-/// Complains about unknown keys, and about those that belong to other kinds.
+/// Reports unknown keys, and keys that belong to other kinds.
 fn check_keys(context: &mut Context, layer: &Layer<'_>, kind: Checked<Kind>) {
     let all = || Kind::ALL.iter().flat_map(|kind| spec(*kind).keys);
     let known: Vec<_> = keys::STAGE.iter().chain(all()).collect();
@@ -163,7 +175,7 @@ pub(super) fn belongs_elsewhere(name: &str, kind: Kind) -> String {
         .map(|other| other.name())
         .collect();
     let kinds = if owners.len() == 1 { "kind" } else { "kinds" };
-    format!("`{name}` belongs to {kinds} {}, this stage is {}; leave it out", owners.join(", "), kind)
+    format!("`{name}` belongs to {kinds} {}, but this stage is of kind {kind}; remove it", owners.join(", "))
 }
 
 #[cfg(test)]
@@ -173,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_that_cannot_prove_absence_only_serves_dead_letters() {
+    fn a_kind_that_cannot_prove_absence_only_holds_dead_letters() {
         let faults = |capabilities, role| {
             let mut context = Context::new(BTreeMap::new(), crate::config::VARIABLES);
             let table = "name = \"queue\"".parse::<Table>().unwrap();
@@ -184,8 +196,8 @@ mod tests {
         };
         assert_eq!(faults(Capabilities::ABSENCE, Role::Way), []);
         assert_eq!(faults(Capabilities::PRESENCE, Role::DeadLetter), []);
-        let told = faults(Capabilities::PRESENCE, Role::Way);
-        assert_eq!((told.len(), told[0].key.as_str()), (1, "stage.queue.role"));
-        assert!(told[0].message.contains("set role = \"dead_letter\""), "{}", told[0]);
+        let faults = faults(Capabilities::PRESENCE, Role::Way);
+        assert_eq!((faults.len(), faults[0].key.as_str()), (1, "stage.queue.role"));
+        assert!(faults[0].message.contains("set role = \"dead_letter\""), "{}", faults[0]);
     }
 }

@@ -1,18 +1,18 @@
-//! The keys that sign tags, which come from the environment only.
+//! The keys that sign tags. They come from the environment only, never from the file.
 
 use std::collections::BTreeMap;
 
 use crate::domain::tag::{Keyring, TagKey};
 use crate::keys::fault::{Checked, Collector, Faults};
 
-/// The variable that holds the tag key itself.
+/// The variable that holds the tag key.
 pub const TAG_KEY: &str = "TRACEPROBE_TAG_KEY";
-/// The variable that names a file with the tag key.
+/// The variable with the path of a file that holds the tag key.
 pub const TAG_KEY_FILE: &str = "TRACEPROBE_TAG_KEY_FILE";
-/// The variable with the keys that are still accepted during a rotation, separated by commas.
+/// The variable with keys that no longer sign but are still accepted during a rotation, separated by commas.
 pub const TAG_KEYS_ACCEPTED: &str = "TRACEPROBE_TAG_KEYS_ACCEPTED";
 
-/// The keys that the environment of this process holds.
+/// Reads the tag keys from the environment of this process.
 ///
 /// # Errors
 ///
@@ -26,7 +26,7 @@ pub fn keyring_from_env() -> Result<Keyring, Faults> {
     keyring(&env, &mut faults).map_err(|_| Faults { file: "the environment".to_owned(), list: faults.list() })
 }
 
-/// Reads the keys. No message ever quotes one.
+/// Reads the tag keys. No fault quotes a key.
 pub(super) fn keyring(env: &BTreeMap<String, String>, faults: &mut Collector) -> Checked<Keyring> {
     let set = |name: &str| env.get(name).filter(|text| !text.trim().is_empty());
     let signing = match (set(TAG_KEY), set(TAG_KEY_FILE)) {
@@ -43,7 +43,7 @@ pub(super) fn keyring(env: &BTreeMap<String, String>, faults: &mut Collector) ->
         },
         (None, None) => Err(faults.report(
             TAG_KEY,
-            format!("is not set, so tags could not be signed; set it, or {TAG_KEY_FILE}, to a secret of at least {} bytes, for example of `openssl rand -hex 32`", TagKey::MIN_LEN),
+            format!("is not set, so tags cannot be signed; set it to a secret of at least {} bytes, for example from `openssl rand -hex 32`, or set {TAG_KEY_FILE} to the path of a file that holds one", TagKey::MIN_LEN),
         )),
     };
     let accepted = set(TAG_KEYS_ACCEPTED).map_or("", String::as_str);
@@ -56,9 +56,9 @@ pub(super) fn keyring(env: &BTreeMap<String, String>, faults: &mut Collector) ->
     Ok(Keyring::new(signing?, accepted?))
 }
 
-/// A key from its text: an even number of hexadecimal digits, from 32 on, stands for bytes, any other text for itself.
+/// Reads one key: an even number of hexadecimal digits, at least 32, is decoded; other text is used as it is.
 fn read(variable: &str, text: &str, faults: &mut Collector) -> Checked<TagKey> {
-    // Files and secret stores like to add a line break.
+    // Files and secret stores often end with a line break.
     let text = text.trim();
     let bytes = from_hex(text).unwrap_or_else(|| text.as_bytes().to_vec());
     let length = bytes.len();
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hexadecimal_keys_stand_for_their_bytes_and_other_texts_for_themselves() {
+    fn hexadecimal_keys_are_decoded_and_other_texts_are_not() {
         assert_eq!(from_hex("000102030405060708090a0b0c0d0e0F"), Some((0..16).collect()));
         assert_eq!(from_hex("0123456789abcdef"), None);
         assert_eq!(from_hex("not hexadecimal, but long enough"), None);

@@ -1,4 +1,4 @@
-//! The tables `[[tenant]]`.
+//! Reads the tables `[[tenant]]`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,20 +15,20 @@ use crate::keys::fault::{Checked, Collector};
 use crate::keys::reader::{Context, Layer, Reader};
 use crate::keys::value::{self, Parsed, expand, show_size};
 
-/// Where the tenants stand among the tables when the configuration is shown.
+/// The place of the tenants among the tables when the configuration is shown.
 pub(super) const ORDER: usize = 8;
 
 /// One tenant as far as it could be read.
 pub(super) struct TenantRead<'a> {
-    /// `tenant.acme`, or `tenant[2]` where the name is missing.
+    /// `tenant.acme`, or `tenant[2]` if the name is missing.
     pub(super) path: String,
-    /// As it was written, even where it is no good name.
+    /// The name as written, even if it is not valid.
     pub(super) name: Option<String>,
     pub(super) table: &'a Table,
     pub(super) tenant: Checked<Tenant>,
 }
 
-/// What tenants fall back to.
+/// What applies to a tenant that does not set a key of its own.
 pub(super) struct Defaults<'a> {
     pub(super) canary: &'a CanaryRead,
     pub(super) interval: Checked<Duration>,
@@ -36,7 +36,7 @@ pub(super) struct Defaults<'a> {
     pub(super) instance: &'a str,
 }
 
-/// The layer of the table at `index` of `[[list]]`.
+/// Returns the layer of the table at `index` of `[[list]]`.
 pub(super) fn layer<'a>(
     context: &Context,
     list: &str,
@@ -63,7 +63,7 @@ pub(super) fn read<'a>(
     if tables.is_empty() && !root.contains_key("tenant") {
         context
             .faults
-            .report("tenant", "there is no tenant, so there is nothing to measure; add a table [[tenant]]");
+            .report("tenant", "no tenant is defined, so there is nothing to measure; add a [[tenant]] table");
     }
     let tenants: Vec<_> =
         tables.into_iter().enumerate().map(|(index, table)| one(context, index, table, defaults)).collect();
@@ -110,14 +110,14 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table, defaults: &Def
     if let (Ok(template), Ok(sizes)) = (&template, &sizes) {
         let least = template.clone().unwrap_or_default().min_size();
         if let Some(small) = sizes.iter().find(|size| (**size as usize) < least) {
-            let whose = match (own_template, template) {
+            let template = match (own_template, template) {
                 (true, _) => format!("the template of {path}"),
                 (false, Some(_)) => "canary.template".to_owned(),
                 (false, None) => "the default template".to_owned(),
             };
             let key = if own_sizes { read.key("sizes") } else { "canary.sizes".to_owned() };
             let message = format!(
-                "{} cannot hold {whose}, which needs at least {least}B",
+                "{} cannot hold {template}, which needs at least {least}B",
                 show_size(u64::from(*small))
             );
             read.context.faults.report(key, message);
@@ -146,7 +146,7 @@ pub(super) fn written_name(table: &Table) -> Option<String> {
     table.get("name").and_then(Value::as_str).map(str::to_owned)
 }
 
-/// The name of a tenant or stage. It becomes a label of metrics, part of a URL and of an environment variable.
+/// Reads the name of a tenant or stage, which becomes a metric label and part of URLs and variables.
 pub(super) fn name(value: &Value) -> Parsed<String> {
     let text = value::text(value)?;
     let good = text.starts_with(|c: char| c.is_ascii_lowercase())
@@ -154,7 +154,7 @@ pub(super) fn name(value: &Value) -> Parsed<String> {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
     good.then_some(()).ok_or_else(|| {
         format!(
-            "\"{text}\" cannot be a name: it becomes a label; write a lower-case letter, then up to 63 lower-case letters, digits, `_` or `-`"
+            "\"{text}\" is not a valid name; write a lower-case letter, then up to 63 lower-case letters, digits, `_` or `-`"
         )
     })?;
     Ok(text)
@@ -169,7 +169,7 @@ fn check_names(faults: &mut Collector, tenants: &[TenantRead<'_>]) {
         if names.insert(name.clone(), ()).is_some() {
             faults.report(
                 format!("{}.name", read.path),
-                format!("two tenants are called {name}; names must differ"),
+                format!("two tenants are named {name}; names must be unique"),
             );
             continue;
         }
@@ -177,7 +177,7 @@ fn check_names(faults: &mut Collector, tenants: &[TenantRead<'_>]) {
             faults.report(
                 format!("{}.name", read.path),
                 format!(
-                    "{name} and {other} have the same code inside a tag, so their canaries could not be told apart; change one of the names"
+                    "{name} and {other} have the same tenant code in tags, so their canaries could not be told apart; change one of the names"
                 ),
             );
         }
@@ -187,7 +187,7 @@ fn check_names(faults: &mut Collector, tenants: &[TenantRead<'_>]) {
             faults.report(
                 format!("{}.label", read.path),
                 format!(
-                    "\"{}\" is the label of {other} too; labels must differ, or rows could not be told apart",
+                    "\"{}\" is also the label of tenant {other}; labels must be unique, or their rows could not be told apart",
                     tenant.label
                 ),
             );
@@ -195,11 +195,13 @@ fn check_names(faults: &mut Collector, tenants: &[TenantRead<'_>]) {
     }
 }
 
-/// `[^:*]*`, 1 to 512 characters (AWS Logs API reference, CreateLogStream).
+/// Checks a log stream name: `[^:*]*`, 1 to 512 characters (AWS Logs API reference, CreateLogStream).
 fn check_log_stream(text: String) -> Result<String, String> {
     if (1..=512).contains(&text.chars().count()) && !text.contains([':', '*']) {
         Ok(text)
     } else {
-        Err(format!("\"{text}\" is no log stream; write 1 to 512 characters without `:` and `*`"))
+        Err(format!(
+            "\"{text}\" is not a valid log stream name; write 1 to 512 characters without `:` and `*`"
+        ))
     }
 }

@@ -1,4 +1,4 @@
-//! Facts about whole configurations: the shipped file, and every fault that can be in one.
+//! Tests of whole configurations: the shipped file, and every fault that a file can have.
 
 mod faulty;
 
@@ -18,7 +18,7 @@ use crate::observe::{SourceSettings, spec};
 const SHIPPED: &str = include_str!("../../config/traceprobe.toml");
 const KEY: &str = "0123456789abcdef";
 
-/// A small sound configuration; tests put something wrong into it.
+/// A small valid configuration, into which tests put faults.
 const GOOD: &str = r#"
 [probe]
 slo = "30s"
@@ -64,7 +64,7 @@ fn faults(text: &str, more: &[(&str, &str)]) -> Vec<String> {
     }
 }
 
-/// [`GOOD`] with one passage replaced.
+/// Returns [`GOOD`] with one passage replaced.
 fn with(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");
     GOOD.replacen(from, to, 1)
@@ -75,7 +75,7 @@ fn good(more: &[(&str, &str)]) -> Config {
 }
 
 #[test]
-fn the_shipped_file_loads_and_shows_what_it_comes_to() {
+fn the_shipped_file_loads_with_the_sources_of_its_example() {
     let config = Config::parse(SHIPPED, env(&[])).unwrap();
     let names: Vec<_> = config.sources.iter().map(|source| &*source.name).collect();
     assert_eq!(
@@ -94,7 +94,7 @@ fn the_shipped_file_loads_and_shows_what_it_comes_to() {
     assert_eq!(config.tracker_settings().slo, Duration::from_secs(30));
 }
 
-/// The keys that the shipped file mentions under each header, commented out or not, with what stands behind `=`.
+/// The keys in the shipped file under each header, with whether they are commented out and their values.
 fn documented() -> BTreeMap<String, BTreeMap<String, Vec<(bool, Value)>>> {
     let mut tables: BTreeMap<String, BTreeMap<String, Vec<_>>> = BTreeMap::new();
     let mut header = String::new();
@@ -106,7 +106,7 @@ fn documented() -> BTreeMap<String, BTreeMap<String, Vec<(bool, Value)>>> {
         } else if let Some((name, _)) = line.split_once(" = ")
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
         {
-            let parsed: Table = line.parse().unwrap_or_else(|_| panic!("no TOML: {line}"));
+            let parsed: Table = line.parse().unwrap_or_else(|_| panic!("not valid TOML: {line}"));
             let values = tables.entry(header.clone()).or_default();
             values.entry(name.to_owned()).or_default().push((comment, parsed[name].clone()));
         }
@@ -120,8 +120,8 @@ fn the_shipped_file_documents_every_key_with_its_default() {
     for (header, keys) in keys::all() {
         let table = documented.get(header).cloned().unwrap_or_default();
         let known: BTreeSet<_> = keys.iter().map(|key| key.name).collect();
-        let told: BTreeSet<_> = table.keys().map(String::as_str).collect();
-        assert_eq!(told, known, "{header}");
+        let mentioned: BTreeSet<_> = table.keys().map(String::as_str).collect();
+        assert_eq!(mentioned, known, "{header}");
         for key in keys {
             if let Fallback::Value(text) = key.fallback {
                 let default = (true, key.shape.read(text));
@@ -147,63 +147,63 @@ fn the_shipped_file_names_every_kind_of_stage() {
 }
 
 #[test]
-fn the_filter_pattern_finds_the_marker_of_tags_anywhere() {
+fn the_default_filter_pattern_is_the_marker_of_tags() {
     let pattern = spec(Kind::CloudWatchLogs).keys.iter().find(|key| key.name == "filter_pattern").unwrap();
     assert_eq!(pattern.fallback, Fallback::Value("%zqtp%"));
     assert_eq!(format!("%{MARKER}%"), "%zqtp%");
 }
 
 #[test]
-fn six_faults_print_six_lines() {
+fn each_fault_is_printed_on_a_line_of_its_own() {
     let text = GOOD
         .replace("slo = \"30s\"", "slo = 30\ngiveup = \"15m\"\nlisten = \"9464\"")
         .replace("{tenant}/%Y/%m/%d/", "archive/")
         .replace("after = \"stream\"\ntable", "after = \"strem\"\ntable")
         .replace("log_group = \"/globex\"", "external_id = \"abc\"");
     let text = text.replace("name = \"globex\"", "name = \"globex\"\nlog_group = \"/globex\"");
-    let told = Config::parse(&text, env(&[])).unwrap_err().to_string();
-    insta::assert_snapshot!(told, @r#"
+    let printed = Config::parse(&text, env(&[])).unwrap_err().to_string();
+    insta::assert_snapshot!(printed, @r#"
     6 faults in the configuration:
       probe.giveup: unknown key; did you mean `give_up`?
-      probe.listen: "9464" is no address with a port; write for example "0.0.0.0:9464" or "[::1]:9464"
+      probe.listen: "9464" is not a valid address; write an IP address and a port, for example "0.0.0.0:9464" or "[::1]:9464"
       probe.slo: 30 has no unit; write "30s" if you mean seconds
-      tenant.globex.external_id: is given without role_arn; it is only sent when a role is assumed, so add role_arn or leave it out
-      stage.table.after: there is no stage "strem" to follow; did you mean `stream`?
-      stage.archive.key: no time field (%Y, %m, %d, %H), so each look would list the whole bucket; add for example dt=%Y-%m-%d/hour=%H/
+      tenant.globex.external_id: is set without role_arn, but is only sent when a role is assumed; set role_arn, or remove it
+      stage.table.after: there is no stage "strem"; did you mean `stream`?
+      stage.archive.key: "archive/" has no time field (%Y, %m, %d, %H), so each poll would list everything below it; add for example dt=%Y-%m-%d/hour=%H/
     "#);
 }
 
 #[test]
 fn a_syntax_error_shows_its_place() {
-    let told = Config::parse("[probe]\nslo = \n", env(&[])).unwrap_err().to_string();
-    assert!(told.contains("line 2, column 7"), "{told}");
-    assert!(told.contains('^'), "{told}");
+    let printed = Config::parse("[probe]\nslo = \n", env(&[])).unwrap_err().to_string();
+    assert!(printed.contains("is not valid TOML") && printed.contains("line 2, column 7"), "{printed}");
+    assert!(printed.contains('^'), "{printed}");
 }
 
 #[test]
-fn a_file_that_is_not_there_is_one_fault() {
-    let told = Config::load(Path::new("/nowhere/traceprobe.toml"), env(&[])).unwrap_err();
-    assert!(told.to_string().starts_with("1 fault in /nowhere/traceprobe.toml:\n"), "{told}");
+fn a_missing_file_is_one_fault() {
+    let faults = Config::load(Path::new("/missing/traceprobe.toml"), env(&[])).unwrap_err();
+    assert!(faults.to_string().starts_with("1 fault in /missing/traceprobe.toml:\n"), "{faults}");
 }
 
 #[test]
-fn every_fault_is_told_with_its_key_and_what_would_be_right() {
+fn every_fault_names_its_key_and_what_would_be_right() {
     assert_eq!(faults(GOOD, &[]), Vec::<String>::new());
     let mut wrong = Vec::new();
-    for (from, to, key, says) in faulty::FAULTY {
-        let told = faults(&with(from, to), &[]);
-        let hit = |fault: &String| fault.starts_with(key) && fault.contains(says);
-        // A wrong rhythm may be wrong for several stages; everything else is one fault and no more.
-        if told.is_empty() || !told.iter().all(hit) {
-            wrong.push(format!("{to}\n    wanted: {key} … {says}\n    told: {told:#?}"));
+    for (from, to, key, part) in faulty::FAULTY {
+        let found = faults(&with(from, to), &[]);
+        let expected = |fault: &String| fault.starts_with(key) && fault.contains(part);
+        // A wrong interval may be wrong for several stages; everything else is exactly one fault.
+        if found.is_empty() || !found.iter().all(expected) {
+            wrong.push(format!("{to}\n    expected: {key} … {part}\n    found: {found:#?}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
-fn whatever_is_wrong_there_is_a_fault_that_says_so() {
-    // The shipped file without its comments on keys: every key at work, of every type.
+fn no_value_of_a_wrong_type_makes_the_reader_panic_or_fail_without_a_fault() {
+    // Every key of the shipped file, also those that are commented out, with values of every type.
     let lines: Vec<&str> = SHIPPED.lines().collect();
     for (at, line) in lines.iter().enumerate() {
         let Some((key, _)) = line.split_once(" = ") else {
@@ -227,46 +227,46 @@ fn whatever_is_wrong_there_is_a_fault_that_says_so() {
 }
 
 #[test]
-fn a_configuration_without_tenants_stages_and_region_says_so() {
+fn missing_tenants_stages_and_regions_are_faults() {
     assert_eq!(
         faults("", &[]).iter().map(|fault| fault.split(':').next().unwrap()).collect::<Vec<_>>(),
         ["tenant", "stage"]
     );
-    let told = faults(&with("region = \"eu-central-1\"", ""), &[]);
-    assert_eq!(told.len(), 4, "{told:#?}");
-    assert!(told.iter().all(|fault| fault.contains(".region: missing; set it here")), "{told:#?}");
+    let found = faults(&with("region = \"eu-central-1\"", ""), &[]);
+    assert_eq!(found.len(), 4, "{found:#?}");
+    assert!(found.iter().all(|fault| fault.contains(".region: missing; set it here")), "{found:#?}");
     assert!(faults(&with("region = \"eu-central-1\"", ""), &[("AWS_REGION", "eu-west-1")]).is_empty());
 }
 
 #[test]
-fn tenants_whose_codes_collide_are_refused() {
+fn tenants_whose_codes_collide_are_a_fault() {
     // The hashes of these two names begin with the same 40 bits.
     let (a, b) = ("t210179", "t1692729");
     assert_eq!(TenantCode::of(a), TenantCode::of(b));
     let text = GOOD
         .replace("name = \"acme\"", &format!("name = \"{a}\""))
         .replace("name = \"globex\"", &format!("name = \"{b}\""));
-    let told = faults(&text, &[]);
-    assert!(told.len() == 1 && told[0].contains("same code inside a tag"), "{told:#?}");
+    let found = faults(&text, &[]);
+    assert!(found.len() == 1 && found[0].contains("same tenant code in tags"), "{found:#?}");
 }
 
 #[test]
-fn the_tag_key_is_needed_long_enough_and_never_quoted() {
-    for (more, key, says) in [
+fn a_missing_or_short_tag_key_is_a_fault_that_never_quotes_it() {
+    for (more, key, part) in [
         (vec![(TAG_KEY, "")], TAG_KEY, "is not set"),
         (vec![(TAG_KEY, "hush")], TAG_KEY, "4 bytes is too short"),
-        (vec![(TAG_KEY_FILE, "/nowhere/key")], TAG_KEY_FILE, "is set as well"),
-        (vec![(TAG_KEY, ""), (TAG_KEY_FILE, "/nowhere/key")], TAG_KEY_FILE, "cannot read /nowhere/key"),
+        (vec![(TAG_KEY_FILE, "/missing/key")], TAG_KEY_FILE, "is set as well"),
+        (vec![(TAG_KEY, ""), (TAG_KEY_FILE, "/missing/key")], TAG_KEY_FILE, "cannot read /missing/key"),
         (vec![(TAG_KEYS_ACCEPTED, "0123456789abcdef,hush")], TAG_KEYS_ACCEPTED, "too short"),
     ] {
-        let told = faults(GOOD, &more);
-        assert!(told.len() == 1 && told[0].starts_with(key) && told[0].contains(says), "{told:#?}");
-        assert!(!told[0].contains("hush"), "{told:#?}");
+        let found = faults(GOOD, &more);
+        assert!(found.len() == 1 && found[0].starts_with(key) && found[0].contains(part), "{found:#?}");
+        assert!(!found[0].contains("hush"), "{found:#?}");
     }
 }
 
 #[test]
-fn an_old_key_is_accepted_while_a_rotation_is_under_way() {
+fn an_old_key_is_accepted_during_a_rotation() {
     let tag = Tag::new(
         TraceId::new(Timestamp::from_secs(1), [1; 10]),
         TenantCode::of("acme"),
@@ -280,7 +280,7 @@ fn an_old_key_is_accepted_while_a_rotation_is_under_way() {
 }
 
 #[test]
-fn the_environment_goes_before_the_file() {
+fn the_environment_overrides_the_file() {
     let config = good(&[
         ("TRACEPROBE_PROBE_LISTEN", "127.0.0.1:1"),
         ("TRACEPROBE_PROBE_REMEMBER", "7"),
@@ -307,30 +307,30 @@ fn the_environment_goes_before_the_file() {
 }
 
 #[test]
-fn a_variable_that_overrides_nothing_or_two_things_is_a_fault() {
-    let told = faults(GOOD, &[("TRACEPROBE_PROBE_LISTN", "x")]);
+fn a_variable_that_overrides_nothing_or_two_keys_is_a_fault() {
+    let found = faults(GOOD, &[("TRACEPROBE_PROBE_LISTN", "x")]);
     assert_eq!(
-        told,
+        found,
         [
             "TRACEPROBE_PROBE_LISTN: matches no key of this configuration; did you mean `TRACEPROBE_PROBE_LISTEN`?"
         ]
     );
     let twins =
         GOOD.replace("name = \"acme\"", "name = \"a-b\"").replace("name = \"globex\"", "name = \"a_b\"");
-    let told = faults(&twins, &[("TRACEPROBE_TENANT_A_B_LABEL", "x")]);
+    let found = faults(&twins, &[("TRACEPROBE_TENANT_A_B_LABEL", "x")]);
     assert!(
-        told.iter().any(|fault| fault.contains("could mean tenant.a-b.label or tenant.a_b.label")),
-        "{told:#?}"
+        found.iter().any(|fault| fault.contains("could mean tenant.a-b.label or tenant.a_b.label")),
+        "{found:#?}"
     );
-    let told = faults(GOOD, &[("TRACEPROBE_PROBE_SLO", "30")]);
+    let found = faults(GOOD, &[("TRACEPROBE_PROBE_SLO", "30")]);
     assert_eq!(
-        told,
+        found,
         ["probe.slo: \"30\" has no unit; write \"30s\" if you mean seconds (from TRACEPROBE_PROBE_SLO)"]
     );
 }
 
 #[test]
-fn stages_are_sorted_so_that_parents_come_first() {
+fn parents_come_before_their_stages() {
     let (before, stages) = GOOD.split_once("[[stage]]\n").unwrap();
     let mut stages: Vec<_> = stages.split("[[stage]]\n").collect();
     stages.reverse();
@@ -344,7 +344,7 @@ fn stages_are_sorted_so_that_parents_come_first() {
 }
 
 #[test]
-fn equal_sources_are_merged_and_sharing_that_hides_leaks_is_noted() {
+fn equal_sources_are_merged_and_undetectable_leaks_are_noted() {
     let config = good(&[]);
     let table = config.sources.last().unwrap();
     assert_eq!(table.tenants, [TenantId(0), TenantId(1)]);
@@ -354,19 +354,19 @@ fn equal_sources_are_merged_and_sharing_that_hides_leaks_is_noted() {
 }
 
 #[test]
-fn a_table_for_each_tenant_hides_leaks_only_where_its_ids_do_not_say_whose_they_are() {
+fn a_table_per_tenant_hides_leaks_only_if_its_ids_do_not_name_the_tenant() {
     let own = ("TRACEPROBE_STAGE_TABLE_TABLE", "p.d.{tenant}");
     assert!(good(&[own]).notes.is_empty());
     let notes = good(&[own, ("TRACEPROBE_STAGE_TABLE_ID_IS", "trace_id")]).notes;
     assert_eq!(notes.len(), 2);
     assert!(
-        notes[0].starts_with("stage.table: trace ids in bigquery p.d.acme do not say whose they are"),
+        notes[0].starts_with("stage.table: trace ids in bigquery p.d.acme do not name the tenant"),
         "{notes:?}"
     );
 }
 
 #[test]
-fn a_tenant_after_the_time_in_a_key_makes_one_listing_that_says_whose_objects_are() {
+fn a_tenant_after_the_time_fields_of_a_key_makes_one_shared_listing() {
     let archive = |key| {
         let config = good(&[("TRACEPROBE_STAGE_ARCHIVE_KEY", key)]);
         let all = config.sources.iter().filter_map(|source| {
@@ -381,18 +381,18 @@ fn a_tenant_after_the_time_in_a_key_makes_one_listing_that_says_whose_objects_ar
     assert_eq!(archive("in/%Y/%m/%d/"), (shared(None), true));
     let own = |name| (format!("{name}/%Y/%m/%d/"), None, 1);
     assert_eq!(archive("{tenant}/%Y/%m/%d/"), (vec![own("acme"), own("globex")], false));
-    let told = faults(&with("{tenant}/%Y/%m/%d/", "%Y/%m/%d/{tenant}/{who}"), &[]);
-    assert!(told.iter().all(|fault| fault.contains("unknown placeholder {who}")), "{told:?}");
+    let found = faults(&with("{tenant}/%Y/%m/%d/", "%Y/%m/%d/{tenant}/{who}"), &[]);
+    assert!(found.iter().all(|fault| fault.contains("unknown placeholder {who}")), "{found:?}");
 }
 
 #[test]
-fn one_place_read_with_two_settings_is_refused() {
-    let told = faults(GOOD, &[("TRACEPROBE_TENANT_ACME_STAGE_TABLE_ID_COLUMN", "other")]);
-    assert!(told.len() == 1 && told[0].contains("with different settings"), "{told:#?}");
+fn one_place_read_with_different_settings_is_a_fault() {
+    let found = faults(GOOD, &[("TRACEPROBE_TENANT_ACME_STAGE_TABLE_ID_COLUMN", "other")]);
+    assert!(found.len() == 1 && found[0].contains("with different settings"), "{found:#?}");
 }
 
 #[test]
-fn the_configuration_in_force_is_shown_without_secrets_and_loads_again() {
+fn the_effective_configuration_is_shown_without_secrets_and_loads_again() {
     let config = good(&[
         ("TRACEPROBE_TENANT_ACME_ROLE_ARN", "arn:aws:iam::111111111111:role/x"),
         ("TRACEPROBE_TENANT_ACME_EXTERNAL_ID", "half-a-lock"),

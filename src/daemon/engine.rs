@@ -26,7 +26,6 @@ use crate::domain::topology::{TenantId, Topology};
 use crate::domain::tracker::{Event, Input, PutResult, Snapshot, Tracker};
 use crate::inject::{CanaryLine, Report};
 use crate::metrics::Metrics;
-use crate::store::Changes;
 
 /// What happened is published so soon after it, and the snapshot at most this often.
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
@@ -229,24 +228,13 @@ impl Engine {
     /// Returns when what changed is on disk, or when the disk has had its chance.
     async fn commit(&mut self, round: &mut Round) {
         let tracker = &mut self.tracker;
-        let changes = Changes {
-            traces: tracker.take_unsaved(),
-            schemas: tracker.take_unsaved_schemas(),
-            violations: tracker.take_unsaved_violations(),
-        };
-        let all = || Changes {
-            traces: tracker.all(),
-            schemas: tracker.learned_schemas(),
-            violations: tracker.all_violations(),
-        };
-        match self.store.commit(changes, all).await {
+        let changes = tracker.take_changes();
+        match self.store.commit(changes, || tracker.everything()).await {
             // Degraded, the engine goes on: the writer has said so, and will be given everything later.
             Commit::Done | Commit::Degraded { .. } => {}
             Commit::LateLoad(loaded) => {
                 let now = self.clock.now();
-                tracker.restore(loaded.traces, now);
-                tracker.restore_violations(loaded.violations);
-                let events = tracker.restore_schemas(&loaded.schemas, now);
+                let events = tracker.restore(loaded, now);
                 round.events.extend(events.into_iter().map(|event| (event, now)));
             }
         }
@@ -300,10 +288,10 @@ impl Engine {
         let tag = Tag::new(trace, spec.code, self.instance, size, Purpose::Probe);
         let line = spec.template.render(&tag, &self.keys.sign(&tag));
         // The tracker knows the canary before anyone can send it, so that no echo overtakes the registration.
-        let events = self.tracker.apply(Input::Planned { tag }, now);
-        let planned = events.iter().any(|event| matches!(event, Event::Planned { .. }));
+        let mut events = Vec::new();
+        let planned = self.tracker.plan(tag, now, &mut events);
         round.events.extend(events.into_iter().map(|event| (event, now)));
-        if !planned {
+        if planned.is_err() {
             return;
         }
         // Its place in the queue is taken now, so that what becomes of it is settled before the commit.

@@ -99,14 +99,33 @@ pub fn write(event: &Event, map: &Topology) {
         Event::PollFailed { source, kind } => {
             debug!(source = %place(source).1, failure = %kind, "a poll failed")
         }
-        Event::WentBlind { source, reason } => {
+        Event::WentBlind { source, tenant, reason } => {
             let (stage, source) = place(source);
-            warn!(%stage, %source, %reason, "stage {stage} is blind: {source}: {reason}");
+            let tenant = tenant.as_ref().map(|tenant| name(tenant).to_string());
+            warn!(%stage, %source, tenant, %reason, "stage {stage} is blind: {source}: {reason}");
         }
-        Event::SawAgain { source, blind_for } => {
+        Event::Unreadable { source, reason, count, new_shape, .. } => {
+            let ((stage, source), reason) = (place(source), reason.as_str());
+            match new_shape {
+                Some(text) => warn!(%stage, %source, reason, count, "cannot read records of {stage}: {text}"),
+                None => debug!(%stage, %source, reason, count, "records could not be read"),
+            }
+        }
+        Event::FirstSeen { source, tenant } => {
             let (stage, source) = place(source);
-            let seconds = blind_for.as_secs();
-            info!(%stage, %source, blind_seconds = seconds, "stage {stage} is visible again after {seconds} s: {source}");
+            info!(tenant = %name(tenant), %stage, %source, "first canary found at {stage}: {source}");
+        }
+        Event::HopNeverSeen { tenant, hop, trace, .. } => {
+            info!(
+                tenant = %name(tenant), hop = %at(hop), %trace,
+                "gave up on hop {}: its source has never shown a canary of this tenant", at(hop)
+            );
+        }
+        Event::SawAgain { source, tenant, blind_for } => {
+            let (stage, source) = place(source);
+            let (seconds, tenant) =
+                (blind_for.as_secs(), tenant.as_ref().map(|tenant| name(tenant).to_string()));
+            info!(%stage, %source, tenant, blind_seconds = seconds, "stage {stage} is visible again after {seconds} s: {source}");
         }
         Event::SchemaLearned { source, schema } => {
             let (stage, source) = place(source);
@@ -157,8 +176,9 @@ fn ended(tenant: &str, trace: &crate::domain::tag::TraceId, outcome: &Outcome, m
             let stage = &map.stage(*stage).name;
             warn!(tenant, %trace, %stage, "the pipeline put a canary into {stage}");
         }
-        Outcome::Unobserved => {
-            warn!(tenant, %trace, "unobserved: the end stage was blind")
+        Outcome::Unobserved(reason) => {
+            let reason = reason.as_str();
+            warn!(tenant, %trace, reason, "unobserved: {reason}")
         }
         Outcome::Refused(reason) => {
             warn!(tenant, %trace, %reason, "CloudWatch Logs did not take a canary: {reason}")

@@ -19,7 +19,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::log_events;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::Topology;
-use crate::store::{Changes, Instance, LoadLimits, Loaded, Naming, Opened, Store, StoreError};
+use crate::domain::tracker::Changes;
+use crate::store::{Instance, LoadLimits, Loaded, Naming, Opened, Store, StoreError};
 
 /// How the store is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

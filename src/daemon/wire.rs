@@ -137,10 +137,8 @@ pub(super) fn wire_engine(
     for (id, source) in topology.source_ids().zip(&config.sources) {
         tracker.expect_schema(id, source.settings.expected_schema());
     }
-    tracker.restore(loaded.traces, now);
-    tracker.restore_violations(loaded.violations);
-    // Nothing was read yet, so nothing can differ.
-    let _no_events = tracker.restore_schemas(&loaded.schemas, now);
+    // Nothing was read yet, so no schema can differ.
+    let _no_events = tracker.restore(loaded, now);
     // Shown before the first scrape can come, so that gauges, too, are there from the start.
     let first = tracker.snapshot(now);
     metrics.show(&first);

@@ -9,6 +9,7 @@ pub mod canary;
 pub mod copies;
 pub mod cost;
 pub mod evidence;
+pub mod format;
 pub mod kind;
 pub mod outcome;
 pub mod quantile;

@@ -16,11 +16,49 @@ pub enum Outcome {
     Lost(HopRange),
     /// Seen in this dead-letter stage.
     DeadLettered(StageId),
-    /// Unknown: the end stage could not be read up to the deadline, nor for a grace period after it, or the
-    /// system clock was set while the canary was in flight.
-    Unobserved,
+    /// Unknown, for a reason that is the fault of the probe or the configuration and not of the pipeline.
+    Unobserved(UnobservedReason),
     /// CloudWatch Logs refused it, with the reason.
     Refused(Arc<str>),
+}
+
+/// Why the outcome of a trace is unknown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub enum UnobservedReason {
+    /// The end stage was not read up to the deadline, nor in the grace period after it.
+    Blind,
+    /// The canary may be in a record of the end stage that could not be read.
+    Unreadable,
+    /// The end stage has never shown a canary of this tenant: format, key, column or pattern may be wrong.
+    NeverSeen,
+    /// The put was not answered, and the canary was seen nowhere.
+    AmbiguousPut,
+    /// The system's clock was set while it was in flight.
+    ClockStepped,
+}
+
+impl UnobservedReason {
+    /// All reasons.
+    pub const ALL: [Self; 5] =
+        [Self::Blind, Self::Unreadable, Self::NeverSeen, Self::AmbiguousPut, Self::ClockStepped];
+
+    /// As in JSON and in the store.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Blind => "blind",
+            Self::Unreadable => "unreadable",
+            Self::NeverSeen => "never_seen",
+            Self::AmbiguousPut => "ambiguous_put",
+            Self::ClockStepped => "clock_stepped",
+        }
+    }
+
+    /// The reason that is spelled so.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
 }
 
 impl Outcome {
@@ -36,7 +74,7 @@ impl Outcome {
             Self::Late => "late",
             Self::Lost(_) => "lost",
             Self::DeadLettered(_) => "dead_lettered",
-            Self::Unobserved => "unobserved",
+            Self::Unobserved(_) => "unobserved",
             Self::Refused(_) => "refused",
         }
     }

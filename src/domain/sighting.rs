@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::canary::Integrity;
+use super::format::{FoundIn, Unreadable};
 use super::tag::Tag;
 use super::time::{Interval, Timestamp};
 
@@ -69,6 +70,8 @@ pub struct Sighting {
     pub label: Option<Arc<str>>,
     /// How the copy compares with what was sent.
     pub integrity: Integrity,
+    /// In what kind of record it was found.
+    pub found_in: FoundIn,
 }
 
 impl Sighting {
@@ -115,6 +118,23 @@ pub struct Poll {
     pub sightings: Vec<Sighting>,
     /// How much it read.
     pub stats: ReadStats,
+    /// Records that could not be read; a canary may be in each of them.
+    pub unreadable: Vec<UnreadableRecord>,
+}
+
+/// A record or object that could not be read, or several of one kind.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnreadableRecord {
+    /// By when the last of them had certainly arrived, on our own clock.
+    pub arrived_by: Timestamp,
+    /// What it is, and why it could not be read.
+    pub part: Unreadable,
+    /// How many there are.
+    pub count: u64,
+    /// The tenant that it is labelled with, if it is labelled.
+    pub label: Option<Arc<str>>,
+    /// What it is and where, as text for people: `s3://archive/2026/11/26/a.orc is ORC, which traceprobe does not open`.
+    pub text: Arc<str>,
 }
 
 /// A column of a table that differs from the expected schema.

@@ -84,6 +84,8 @@ pub struct Stage {
     pub role: Role,
     /// How long its hop may take; `None` without a target.
     pub target: Option<Duration>,
+    /// Time from the arrival at the parent after which a canary that was not found counts as missing.
+    pub missing_after: Duration,
     /// How much its clock may differ from the true time. The error of the probe's own clock is added to it.
     pub clock_allowance: Duration,
 }
@@ -127,7 +129,7 @@ pub struct Topology {
 pub enum TopologyError {
     /// There must be exactly one end stage.
     #[error("{0} stages are marked as the end; there must be exactly one")]
-    Ends(usize),
+    EndStages(usize),
     /// Parents must come first, which also rules out cycles.
     #[error("stage {0} comes before the stage it follows")]
     Order(Arc<str>),
@@ -161,7 +163,7 @@ impl Topology {
         }
         let ends = stages.iter().filter(|stage| stage.role == Role::End).count();
         let Some(end) = stages.iter().position(|stage| stage.role == Role::End).filter(|_| ends == 1) else {
-            return Err(TopologyError::Ends(ends));
+            return Err(TopologyError::EndStages(ends));
         };
         let mut source_of = Vec::with_capacity(tenants.len());
         for (t, tenant) in tenants.iter().enumerate() {
@@ -368,6 +370,7 @@ pub(crate) mod fixture {
             parent,
             role,
             target: Some(Duration::from_secs(target)),
+            missing_after: Duration::from_secs(30),
             clock_allowance: Duration::from_millis(50),
         };
         let own = |stage, tenant| Source {
@@ -436,6 +439,6 @@ mod tests {
 
     #[test]
     fn a_topology_without_an_end_is_refused() {
-        assert_eq!(Topology::new(vec![], vec![], vec![]).unwrap_err(), TopologyError::Ends(0));
+        assert_eq!(Topology::new(vec![], vec![], vec![]).unwrap_err(), TopologyError::EndStages(0));
     }
 }

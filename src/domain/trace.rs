@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::canary::Integrity;
 use super::outcome::Outcome;
-use super::sighting::Locator;
+use super::sighting::{Locator, WantedTrace};
 use super::tag::{Tag, TraceId};
 use super::time::{Interval, Timestamp};
 use super::topology::{StageId, TenantId, Topology};
@@ -81,6 +81,27 @@ impl Trace {
         }
     }
 
+    /// What an observer needs to find it.
+    #[must_use]
+    pub const fn wanted(&self) -> WantedTrace {
+        WantedTrace { tag: self.tag, planned_at: self.planned_at }
+    }
+
+    /// Whether the stage was read past the time by which it should have arrived, without it. It can still arrive.
+    #[must_use]
+    pub fn is_missing(&self, topology: &Topology, stage: StageId) -> bool {
+        let visit = self.visit(stage);
+        let Some(begun) = self.hop_start(topology, stage).filter(|_| self.taken()) else { return false };
+        let due = begun.latest + topology.stage(stage).missing_after;
+        visit.arrival.is_none() && visit.absent_until.is_some_and(|until| until > due)
+    }
+
+    /// Whether it has an outcome other than delivered.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        self.ended.as_ref().is_some_and(|(outcome, _)| outcome.is_failure())
+    }
+
     /// When it arrived at a stage; `None` if it was not seen there.
     #[must_use]
     pub fn arrival(&self, stage: StageId) -> Option<Interval> {
@@ -109,7 +130,7 @@ impl Trace {
     pub fn standing(&self) -> Standing<'_> {
         match (&self.ended, self.found_late) {
             (None, _) => Standing::InFlight,
-            (Some((Outcome::Lost(_) | Outcome::Unobserved | Outcome::DeadLettered(_), _)), Some(when)) => {
+            (Some((Outcome::Lost(_) | Outcome::Unobserved(_) | Outcome::DeadLettered(_), _)), Some(when)) => {
                 Standing::Ended(match when {
                     FoundLate::InTime => &Outcome::Delivered,
                     FoundLate::Late => &Outcome::Late,
@@ -194,6 +215,8 @@ pub struct Visit {
     pub empty_polls: u32,
     /// Whether the source could not be read at some time since the last poll without it.
     pub gap_since_poll: bool,
+    /// Whether the last poll that covered it met unreadable records that may hold it, and so proved nothing.
+    pub withheld: bool,
     /// Every stored copy that was seen, in the order of the sightings.
     pub copies: Vec<Locator>,
     /// The state of the hop that leads here.
@@ -244,6 +267,8 @@ pub enum Hop {
     Skipped,
     /// Proven absent from this stage at the deadline.
     Missing,
+    /// Not found by the deadline, at a source that has never shown a canary of this tenant.
+    NeverSeen,
 }
 
 /// Whether a trace met the end-to-end threshold.

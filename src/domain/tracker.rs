@@ -7,37 +7,50 @@
 
 mod decide;
 mod expiry;
+mod injection;
 mod leaks;
+mod memory;
+mod outbox;
+mod readability;
 mod restart;
 mod schema;
 mod sighted;
 mod snapshot;
-mod state;
+mod sources;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::expiry::Expiries;
+use self::injection::InjectionState;
+use self::leaks::Leaks;
 pub use self::leaks::MAX_KNOWN_LEAKS;
+use self::memory::Memory;
+use self::outbox::Outbox;
+pub use self::outbox::{Changes, SeenSource};
+pub use self::readability::BlindTenant;
+pub use self::restart::Restored;
 pub use self::schema::LearnedSchema;
+use self::schema::Schemas;
 pub use self::snapshot::{Drifted, Snapshot, SourceView, TenantView, Violation};
-use self::state::{SourceState, TenantState};
+pub use self::sources::Failing;
+use self::sources::{Sources, VisibilityChange};
 use super::copies::UnchargedReason;
+use super::format::UnreadableReason;
 use super::outcome::Outcome;
-use super::schema::{Fingerprint, TableSchema};
-use super::sighting::{Drift, FailureKind, Locator, Poll, ReadStats, Wanted, WantedTrace};
+use super::schema::{ExpectedSchema, Fingerprint, TableSchema};
+use super::sighting::{Drift, FailureKind, Locator, Poll, ReadStats, UnreadableRecord, Wanted};
 use super::tag::{InstanceCode, Tag, TraceId};
 use super::time::{Interval, OwnClock, Timestamp};
 use super::topology::{Role, SourceId, StageId, TenantId, Topology};
 use super::trace::{Judgement, Origin, Put, Trace};
 
-/// Most traces that ride along in a look by id.
-const MAX_RECENTLY_SEEN: usize = 500;
-/// Most instants at which a source is asked to look out of its rhythm.
+/// Most instants at which a source is polled early.
 const MAX_CHECKPOINTS: usize = 256;
+
 /// How the tracker judges.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
@@ -64,11 +77,6 @@ pub struct Settings {
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A canary is about to be put. Must come before the put, so that no echo can overtake it.
-    Planned {
-        /// Its tag, which names tenant, size and time.
-        tag: Tag,
-    },
     /// Scheduled canaries that were never sent, because the process was stopped, starved or full.
     Missed {
         /// Whose.
@@ -134,7 +142,21 @@ pub enum PutResult {
     },
 }
 
-/// What follows.
+/// Why a canary must not be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotPlanned {
+    /// As many traces are in flight as [`Settings::max_in_flight`] allows.
+    #[error("too many traces are in flight")]
+    Full,
+    /// Its tenant is not in the topology.
+    #[error("the tenant is not configured")]
+    UnknownTenant,
+    /// A trace has this id already.
+    #[error("the trace is known already")]
+    Known,
+}
+
+/// What follows from an input.
 #[derive(Clone, PartialEq, Debug)]
 #[expect(missing_docs, reason = "the fields are tenant, stage, trace throughout")]
 pub enum Event {
@@ -156,6 +178,8 @@ pub enum Event {
     HopOverdue { tenant: TenantId, hop: StageId, trace: TraceId },
     /// A hop was never made: the parent had the canary, this stage provably not. `waited` until the deadline.
     HopMissing { tenant: TenantId, hop: StageId, trace: TraceId, waited: Duration, counted: bool },
+    /// A hop into a source that has never shown a canary of this tenant was given up. `waited` until the deadline.
+    HopNeverSeen { tenant: TenantId, hop: StageId, trace: TraceId, waited: Duration, counted: bool },
     /// The end stage has it. `counted`: it was counted as overdue before. `Unjudged` enters no histogram.
     EndToEnd { tenant: TenantId, trace: TraceId, latency: Duration, judgement: Judgement, counted: bool },
     /// It is proven to have missed the end-to-end threshold.
@@ -188,10 +212,20 @@ pub enum Event {
     PollAnswered { source: SourceId, complete: bool, took: Duration, stats: ReadStats },
     /// A look failed.
     PollFailed { source: SourceId, kind: FailureKind },
-    /// A source cannot be vouched for any more.
-    WentBlind { source: SourceId, reason: Arc<str> },
-    /// It can again.
-    SawAgain { source: SourceId, blind_for: Duration },
+    /// A source turned blind: for one tenant because its records cannot be read, or for all that it serves.
+    WentBlind { source: SourceId, tenant: Option<TenantId>, reason: Arc<str> },
+    /// It is visible again.
+    SawAgain { source: SourceId, tenant: Option<TenantId>, blind_for: Duration },
+    /// Records could not be read. `new_shape` describes the first one of a shape that was not met before.
+    Unreadable {
+        stage: StageId,
+        source: SourceId,
+        reason: UnreadableReason,
+        count: u64,
+        new_shape: Option<Arc<str>>,
+    },
+    /// A tenant's canary was found at a source for the first time ever.
+    FirstSeen { source: SourceId, tenant: TenantId },
     /// The schema of a source was taken for what it should be from now on.
     SchemaLearned { source: SourceId, schema: Arc<TableSchema> },
     /// The schema of a source is not what it should be, in these columns. `accept` stands for the schema as it is now,
@@ -205,133 +239,140 @@ pub enum Event {
     ClockInStep { error_bound: Option<Duration> },
 }
 
-/// See the module.
+/// Decides the outcome of every trace, its hops and its end-to-end judgement. See the module's documentation.
 #[derive(Debug)]
 pub struct Tracker {
     topology: Arc<Topology>,
     settings: Settings,
-    /// In flight, or with an outcome but a side branch still open.
+    /// Traces in flight, and those with an outcome while a side stage is still open.
     open: BTreeMap<TraceId, Arc<Trace>>,
-    /// Of `open`, how many have no outcome.
+    /// How many of `open` have no outcome.
     in_flight: usize,
-    /// When an open trace is closed at the latest.
+    /// When each open trace is closed at the latest.
     expiries: Expiries,
-    finished: BTreeMap<TraceId, Arc<Trace>>,
-    failures: Vec<VecDeque<Arc<Trace>>>,
-    sources: Vec<SourceState>,
-    tenants: Vec<TenantState>,
-    violations: VecDeque<Violation>,
-    known_leaks: BTreeMap<(TraceId, StageId, Locator), Violation>,
-    /// Violations that the store was not given yet.
-    unsaved_violations: Vec<Violation>,
-    /// What the platform last said of our own clock.
+    finished: Memory,
+    sources: Sources,
+    schemas: Schemas,
+    /// By [`TenantId`].
+    injections: Vec<InjectionState>,
+    leaks: Leaks,
+    outbox: Outbox,
+    /// What the platform last reported of the host's clock.
     clock: Option<OwnClock>,
-    /// By how much it and the system's differ.
+    /// How far the probe's clock and the system's differ.
     clock_offset: Duration,
-    revision: u64,
-    /// Sources whose list of wanted traces changed since it was last asked for.
-    changed: BTreeSet<SourceId>,
-    /// Traces that changed since the store was last given them.
-    unsaved: BTreeSet<TraceId>,
-    /// Of `unsaved`, those that nothing else remembers any more.
-    forgotten: BTreeMap<TraceId, Arc<Trace>>,
     /// When this process began to track.
     began: Timestamp,
     latest_now: Timestamp,
 }
 
 impl Tracker {
-    /// A tracker that knows of no trace, and begins now.
+    /// A tracker without traces, which begins now.
     #[must_use]
     pub fn new(topology: Arc<Topology>, settings: Settings, now: Timestamp) -> Self {
-        let sources = topology.sources().iter();
-        let sources =
-            sources.map(|source| SourceState::new(topology.stage(source.stage).capabilities)).collect();
-        let tenants = topology.tenants().iter().map(|_| TenantState::default()).collect();
-        let failures = topology.tenants().iter().map(|_| VecDeque::new()).collect();
+        let tenants = topology.tenants().len();
         Self {
-            topology,
             settings,
             open: BTreeMap::new(),
             in_flight: 0,
             expiries: Expiries::default(),
-            finished: BTreeMap::new(),
-            failures,
-            sources,
-            tenants,
-            violations: VecDeque::new(),
-            known_leaks: BTreeMap::new(),
-            unsaved_violations: Vec::new(),
+            finished: Memory::new(tenants, settings.remember, settings.remember_failures),
+            sources: Sources::new(&topology),
+            schemas: Schemas::new(topology.sources().len()),
+            injections: vec![InjectionState::default(); tenants],
+            leaks: Leaks::default(),
+            outbox: Outbox::default(),
             clock: None,
             clock_offset: Duration::ZERO,
-            revision: 0,
-            changed: BTreeSet::new(),
-            unsaved: BTreeSet::new(),
-            forgotten: BTreeMap::new(),
             began: now,
             latest_now: Timestamp::MIN,
+            topology,
         }
     }
 
-    /// Takes what happened and says what follows.
+    /// Registers a canary that is about to be put, and returns whether it may be. It must be registered before it is
+    /// put, so that no sighting can come before it. `events` gets what follows.
     ///
-    /// `now` that runs backwards is taken as the latest one seen: a stepped clock must not undo a decision.
+    /// # Errors
+    ///
+    /// [`NotPlanned`]: it must not be sent.
+    pub fn plan(&mut self, tag: Tag, now: Timestamp, events: &mut Vec<Event>) -> Result<(), NotPlanned> {
+        let now = self.advance(now);
+        let planned = self.planned(tag, now, events);
+        self.time_passed(now, events);
+        planned
+    }
+
+    /// Applies what happened and returns what follows.
+    ///
+    /// A `now` that runs backwards is taken as the latest one so far: a stepped clock must not undo a decision.
     pub fn apply(&mut self, input: Input, now: Timestamp) -> Vec<Event> {
-        let now = now.max(self.latest_now);
-        self.latest_now = now;
+        let now = self.advance(now);
         let mut events = Vec::new();
         match input {
-            Input::Planned { tag } => self.planned(tag, now, &mut events),
             Input::Missed { tenant, count } => {
-                self.tenants[usize::from(tenant.0)].missed(count, now);
+                self.injections[usize::from(tenant.0)].missed(count, now);
                 events.push(Event::Missed { tenant, count });
             }
             Input::Put { trace, result } => self.put(trace, result, now, &mut events),
             Input::Polled { source, poll } => self.polled(source, poll, now, &mut events),
             Input::PollFailed { source, kind, detail } => {
                 events.push(Event::PollFailed { source, kind });
-                self.sources[source.0 as usize].failed(kind, detail, now);
+                self.sources[source].failed(kind, detail, now);
                 self.mark_unobserved(source);
                 self.reconsider(source, now, &mut events);
             }
-            Input::SchemaRead { source, schema } => events.extend(self.schema_read(source, schema, now)),
+            Input::SchemaRead { source, schema } => events.extend(self.schemas.read(source, schema, now)),
             Input::ClockChecked(clock) => events.extend(self.clock_checked(clock)),
             Input::ClockCompared(offset) => self.clock_offset = offset,
             Input::Tick => {}
         }
-        self.expire(now, &mut events);
-        self.watch_for_blindness(now, &mut events);
+        self.time_passed(now, &mut events);
         events
+    }
+
+    fn advance(&mut self, now: Timestamp) -> Timestamp {
+        self.latest_now = self.latest_now.max(now);
+        self.latest_now
+    }
+
+    fn time_passed(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        self.expire(now, events);
+        self.update_visibility(now, events);
     }
 
     /// When the passing of time alone will change something.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let expiry = self.expiries.first().map(|(at, _)| at);
-        let blind = self.sources.iter().filter_map(|state| state.blind_at(self.settings.blind_after)).min();
+        let blind = self.sources.next_blind_at(self.settings.blind_after);
         [expiry, blind].into_iter().flatten().min()
     }
 
-    /// The sources whose wanted list changed since the last call.
+    /// The sources whose list of wanted traces changed since the last call.
     pub fn take_changed(&mut self) -> impl Iterator<Item = SourceId> + use<> {
-        std::mem::take(&mut self.changed).into_iter()
+        self.sources.take_changed().into_iter()
     }
 
-    /// What to look for at a source.
+    /// Sets what the schema of a source is compared with, whatever was or will be learned.
+    pub fn expect_schema(&mut self, source: SourceId, expected: ExpectedSchema) {
+        self.schemas.expect(source, expected);
+    }
+
+    /// What an observer should find at a source.
     #[must_use]
     pub fn wanted(&self, source: SourceId) -> Wanted {
         let stage = self.topology.source(source).stage;
-        let state = &self.sources[source.0 as usize];
+        let state = &self.sources[source];
         let waiting: Vec<_> = state.waiting.iter().filter_map(|id| self.open.get(id)).collect();
         let mut checkpoints: Vec<_> =
             waiting.iter().flat_map(|trace| self.checkpoints(trace, stage)).flatten().collect();
         checkpoints.sort_unstable();
         checkpoints.dedup();
         checkpoints.truncate(MAX_CHECKPOINTS);
-        let wanted = |trace: &Arc<Trace>| WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
         Wanted {
-            revision: self.revision,
-            waiting: waiting.into_iter().map(wanted).collect(),
+            revision: self.sources.revision(),
+            waiting: waiting.into_iter().map(|trace| trace.wanted()).collect(),
             recently_seen: state.recently_seen.iter().map(|(_, trace)| *trace).collect(),
             checkpoints: checkpoints.into(),
         }
@@ -348,48 +389,51 @@ impl Tracker {
         self.open.values().map(AsRef::as_ref).filter(|trace| trace.ended.is_none())
     }
 
-    /// A trace, whether it is open, finished or among the remembered failures.
+    /// A trace, open or finished, if it is still known.
     #[must_use]
     pub fn trace(&self, id: TraceId) -> Option<&Trace> {
-        let failed = || self.failures.iter().flatten().find(|trace| trace.id() == id);
-        self.open.get(&id).or_else(|| self.finished.get(&id)).or_else(failed).map(AsRef::as_ref)
+        self.open.get(&id).or_else(|| self.finished.get(id)).map(AsRef::as_ref)
     }
 
-    fn planned(&mut self, tag: Tag, now: Timestamp, events: &mut Vec<Event>) {
-        let Some(tenant) = self.topology.tenant_of(&tag) else {
-            return;
-        };
+    fn trace_mut(&mut self, id: TraceId) -> Option<&mut Trace> {
+        self.open.get_mut(&id).or_else(|| self.finished.get_mut(id)).map(Arc::make_mut)
+    }
+
+    fn is_known(&self, id: TraceId) -> bool {
+        self.open.contains_key(&id) || self.finished.contains(id)
+    }
+
+    fn planned(&mut self, tag: Tag, now: Timestamp, events: &mut Vec<Event>) -> Result<(), NotPlanned> {
+        let tenant = self.topology.tenant_of(&tag).ok_or(NotPlanned::UnknownTenant)?;
         if self.in_flight >= self.settings.max_in_flight {
-            self.tenants[usize::from(tenant.0)].missed(1, now);
+            self.injections[usize::from(tenant.0)].missed(1, now);
             events.push(Event::Full { tenant });
-            return;
+            return Err(NotPlanned::Full);
         }
-        if self.open.contains_key(&tag.trace) || self.finished.contains_key(&tag.trace) {
-            return;
+        if self.is_known(tag.trace) {
+            return Err(NotPlanned::Known);
         }
         self.follow(Trace::new(tag, tenant, self.topology.stages().len(), Origin::Planned), now);
-        self.tenants[usize::from(tenant.0)].planned_at = Some(tag.trace.planned_at());
+        self.injections[usize::from(tenant.0)].planned_at = Some(tag.trace.planned_at());
         events.push(Event::Planned { tenant, trace: tag.trace });
+        Ok(())
     }
 
-    /// Takes a trace among the open ones and waits for it at every stage that has not shown it.
+    /// Adds an open trace, which waits at every stage that has not shown it.
     fn follow(&mut self, trace: Trace, now: Timestamp) {
         let id = trace.id();
-        self.revision += 1;
         self.in_flight += usize::from(trace.ended.is_none());
         self.expiries.insert(id, self.expiry(&trace, now));
         for stage in self.topology.stage_ids().filter(|stage| trace.visit(*stage).arrival.is_none()) {
-            let source = self.topology.source_of(trace.tenant, stage);
-            self.sources[source.0 as usize].wait(id, self.revision, now);
-            self.changed.insert(source);
+            self.sources.wait(self.topology.source_of(trace.tenant, stage), id, now);
         }
-        self.unsaved.insert(id);
+        self.outbox.trace(id);
         self.open.insert(id, Arc::new(trace));
     }
 
     fn put(&mut self, id: TraceId, result: PutResult, now: Timestamp, events: &mut Vec<Event>) {
         // The pipeline can be through with a canary before a slow put is.
-        let trace = self.open.get_mut(&id).or_else(|| self.finished.get_mut(&id));
+        let trace = self.open.get_mut(&id).or_else(|| self.finished.get_mut(id));
         let Some(trace) = trace.map(Arc::make_mut) else {
             return;
         };
@@ -397,9 +441,9 @@ impl Tracker {
         if trace.put != Put::Planned {
             return;
         }
-        self.unsaved.insert(id);
+        self.outbox.trace(id);
         let tenant = trace.tenant;
-        let state = &mut self.tenants[usize::from(tenant.0)];
+        let state = &mut self.injections[usize::from(tenant.0)];
         match result {
             PutResult::Accepted { doubled } => {
                 trace.put = Put::Accepted { at: now };
@@ -427,7 +471,6 @@ impl Tracker {
             }
         }
         sighted::charge_copies_that_overtook_the_answer(trace, events);
-        self.remember_failure_as_it_is(id);
         self.consider(id, now, events);
     }
 
@@ -454,25 +497,85 @@ impl Tracker {
         for id in arrived {
             self.arrived(id, stage, now, events);
         }
-        let state = &mut self.sources[source.0 as usize];
+        self.take_unreadable(source, stage, &poll.unreadable, events);
+        let state = &mut self.sources[source];
         state.answered(poll.started, poll.watermark, &poll.stats, now);
         match poll.watermark {
             None if !self.topology.stage(stage).capabilities.absence => {}
             None => self.mark_unobserved(source),
-            Some(watermark) => {
-                for id in self.sources[source.0 as usize].requested_in(poll.revision) {
-                    if let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) {
-                        let visit = &mut trace.stages[usize::from(stage.0)];
-                        visit.absent_until = visit.absent_until.max(Some(watermark));
-                        visit.empty_polls = visit.empty_polls.saturating_add(1);
-                        visit.gap_since_poll = false;
-                        self.unsaved.insert(id);
-                    }
-                }
+            Some(watermark) => self.prove_absence(source, stage, watermark, poll.revision),
+        }
+        self.sources[source].expire_recently_seen(now);
+        self.update_blind_tenants(source, stage, now, events);
+        self.reconsider(source, now, events);
+    }
+
+    /// Everything that arrived at a source before `watermark` was read, and what was wanted was not found: it had not
+    /// arrived, unless it may be in a record that could not be read.
+    fn prove_absence(&mut self, source: SourceId, stage: StageId, watermark: Timestamp, revision: u64) {
+        let state = &self.sources[source];
+        for id in state.wanted_in(revision) {
+            let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) else { continue };
+            let withheld = state.readability.withholds(trace.tenant, trace.planned_at).is_some();
+            let visit = &mut trace.stages[usize::from(stage.0)];
+            visit.withheld = withheld;
+            if withheld {
+                visit.gap_since_poll = true;
+                continue;
+            }
+            visit.absent_until = visit.absent_until.max(Some(watermark));
+            visit.empty_polls = visit.empty_polls.saturating_add(1);
+            visit.gap_since_poll = false;
+            self.outbox.trace(id);
+        }
+    }
+
+    fn take_unreadable(
+        &mut self,
+        source: SourceId,
+        stage: StageId,
+        records: &[UnreadableRecord],
+        events: &mut Vec<Event>,
+    ) {
+        for record in records {
+            let owner = record.label.as_deref().and_then(|label| self.topology.tenant_by_label(label));
+            let new_shape = self.sources[source].readability.unreadable(record, owner);
+            let UnreadableRecord { part, count, ref text, .. } = *record;
+            let new_shape = new_shape.then(|| text.clone());
+            events.push(Event::Unreadable { stage, source, reason: part.reason, count, new_shape });
+        }
+    }
+
+    /// A source is blind for a tenant while canaries stay out for longer than they may be missing, and may be in what
+    /// could not be read.
+    fn update_blind_tenants(
+        &mut self,
+        source: SourceId,
+        stage: StageId,
+        now: Timestamp,
+        events: &mut Vec<Event>,
+    ) {
+        let missing_after = self.topology.stage(stage).missing_after;
+        let state = &self.sources[source];
+        let mut blind: BTreeMap<TenantId, BlindTenant> = BTreeMap::new();
+        let waiting = state.waiting.iter().filter_map(|id| self.open.get(id));
+        for trace in waiting.filter(|trace| trace.visit(stage).withheld && trace.ended.is_none()) {
+            let Some(begun) = trace.hop_start(&self.topology, stage) else { continue };
+            let since = begun.latest + missing_after;
+            let Some(reason) = state.readability.withholds(trace.tenant, trace.planned_at) else { continue };
+            if since < now {
+                let first = blind.entry(trace.tenant).or_insert(BlindTenant { since, reason });
+                first.since = first.since.min(since);
             }
         }
-        self.sources[source.0 as usize].forget_recently_seen(now);
-        self.reconsider(source, now, events);
+        let (new, over) = self.sources[source].readability.update_blind(blind);
+        for tenant in new {
+            let reason = self.sources[source].readability.blind()[&tenant].reason.clone();
+            events.push(Event::WentBlind { source, tenant: Some(tenant), reason });
+        }
+        for (tenant, since) in over {
+            events.push(Event::SawAgain { source, tenant: Some(tenant), blind_for: now.since(since) });
+        }
     }
 
     fn clock_checked(&mut self, mut clock: OwnClock) -> Option<Event> {
@@ -498,7 +601,7 @@ impl Tracker {
     /// Marks every trace that waits at a source: what happens there now happens unseen.
     fn mark_unobserved(&mut self, source: SourceId) {
         let stage = self.topology.source(source).stage;
-        for id in self.sources[source.0 as usize].waiting.iter() {
+        for id in self.sources[source].waiting.iter() {
             if let Some(trace) = self.open.get_mut(id)
                 && !trace.visit(stage).gap_since_poll
             {
@@ -510,8 +613,8 @@ impl Tracker {
     /// Thinks again about every trace that waits at a source.
     fn reconsider(&mut self, source: SourceId, now: Timestamp, events: &mut Vec<Event>) {
         // Whether another look is worth waiting for depends on whether the source can be read now, not a look ago.
-        self.watch_for_blindness(now, events);
-        let waiting: Vec<_> = self.sources[source.0 as usize].waiting.iter().copied().collect();
+        self.update_visibility(now, events);
+        let waiting: Vec<_> = self.sources[source].waiting.iter().copied().collect();
         for id in waiting {
             self.consider(id, now, events);
         }
@@ -524,18 +627,12 @@ impl Tracker {
         }
     }
 
-    fn watch_for_blindness(&mut self, now: Timestamp, events: &mut Vec<Event>) {
-        for (index, state) in self.sources.iter_mut().enumerate() {
-            let source = SourceId(u32::try_from(index).unwrap_or(u32::MAX));
-            match state.update_visibility(self.settings.blind_after, now) {
-                state::VisibilityChange::Unchanged => {}
-                state::VisibilityChange::WentBlind(reason) => {
-                    events.push(Event::WentBlind { source, reason })
-                }
-                state::VisibilityChange::SawAgain(blind_for) => {
-                    events.push(Event::SawAgain { source, blind_for })
-                }
-            }
+    fn update_visibility(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        for (source, change) in self.sources.update_visibility(self.settings.blind_after, now) {
+            events.push(match change {
+                VisibilityChange::WentBlind(reason) => Event::WentBlind { source, tenant: None, reason },
+                VisibilityChange::SawAgain(blind_for) => Event::SawAgain { source, tenant: None, blind_for },
+            });
         }
     }
 }

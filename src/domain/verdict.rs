@@ -3,13 +3,11 @@
 //! A pure function of a snapshot, so that page, JSON and tests cannot disagree.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::outcome::Outcome;
 use super::quantile::{Quantile, Sample};
-use super::tag::TraceId;
 use super::time::Timestamp;
 use super::topology::{HopRange, SourceId, StageId, TenantId};
 use super::trace::{FoundLate, Judgement, Trace};
@@ -249,13 +247,7 @@ pub fn verdicts(snapshot: &Snapshot, criteria: &Criteria) -> Vec<Verdict> {
 
 fn verdict(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Verdict {
     let from = snapshot.at - criteria.window;
-    let traces: Vec<&Trace> = snapshot
-        .finished
-        .iter()
-        .chain(&snapshot.open)
-        .map(AsRef::as_ref)
-        .filter(|trace| trace.tenant == tenant && trace.planned_at >= from)
-        .collect();
+    let traces: Vec<&Trace> = snapshot.traces_of(tenant).filter(|trace| trace.planned_at >= from).collect();
     let found = [
         leaking(snapshot, tenant, from),
         stuck(snapshot, criteria, tenant),
@@ -337,17 +329,8 @@ const RECENT_PASSAGES: usize = 5;
 /// The first hop of the main path that nothing passes any more, although something should have.
 fn stuck(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Finding {
     // Also traces from before the window: a hop that stopped hours ago has already lost the first ones.
-    let remembered = snapshot.failures[usize::from(tenant.0)].iter();
-    let mut traces: Vec<&Trace> = snapshot
-        .finished
-        .iter()
-        .chain(&snapshot.open)
-        .chain(remembered)
-        .map(AsRef::as_ref)
-        .filter(|trace| trace.tenant == tenant)
-        .collect();
+    let mut traces: Vec<&Trace> = snapshot.traces_of(tenant).collect();
     traces.sort_by_key(|trace| (trace.planned_at, trace.id()));
-    traces.dedup_by_key(|trace| trace.id());
     snapshot.topology.main_path().iter().find_map(|hop| stuck_at(snapshot, criteria, &traces, *hop))
 }
 
@@ -400,23 +383,16 @@ fn stuck_at(snapshot: &Snapshot, criteria: &Criteria, traces: &[&Trace], hop: St
 /// The hop that lost most canaries whose outcome falls into the window. They were planned before it, since a
 /// trace is given up only after its deadline.
 fn losing(snapshot: &Snapshot, tenant: TenantId, from: Timestamp) -> Finding {
-    let remembered = snapshot.failures[usize::from(tenant.0)].iter();
-    let ended: BTreeMap<TraceId, &Trace> = snapshot
-        .finished
-        .iter()
-        .chain(&snapshot.open)
-        .chain(remembered)
-        .filter(|trace| trace.tenant == tenant && trace.ended.as_ref().is_some_and(|(_, at)| *at >= from))
-        .map(|trace| (trace.id(), trace.as_ref()))
-        .collect();
+    let in_window = |trace: &&Trace| trace.ended.as_ref().is_some_and(|(_, at)| *at >= from);
+    let ended: Vec<&Trace> = snapshot.traces_of(tenant).filter(in_window).collect();
     let of = ended.len();
     let mut lost: Vec<(Timestamp, HopRange)> = ended
-        .values()
+        .iter()
         .filter(|trace| trace.found_late != Some(FoundLate::InTime))
         .filter_map(|trace| match &trace.ended {
             Some((Outcome::Lost(hop), _)) => Some((trace.planned_at, *hop)),
             Some((Outcome::DeadLettered(stage), _)) => Some((trace.planned_at, HopRange::one(*stage))),
-            Some((Outcome::Delivered | Outcome::Late | Outcome::Unobserved | Outcome::Refused(_), _))
+            Some((Outcome::Delivered | Outcome::Late | Outcome::Unobserved(_) | Outcome::Refused(_), _))
             | None => None,
         })
         .collect();
@@ -516,13 +492,15 @@ mod tests {
     fn snapshot_after(secs: u64, script: Script) -> Snapshot {
         let map = Arc::new(topology());
         let mut tracker = Tracker::new(map.clone(), settings(), t(0));
+        let seen = crate::domain::tracker::tests::seen_everywhere(&map);
+        tracker.restore(crate::domain::tracker::Restored { seen, ..Default::default() }, t(0));
         let mut sent: Vec<(Tag, u64)> = Vec::new();
         for second in 0..=secs {
             if second % INTERVAL == 0 {
-                let trace = TraceId::new(t(second), [0; 10]);
+                let trace = crate::domain::tag::TraceId::new(t(second), [0; 10]);
                 let tag =
                     Tag::new(trace, TenantCode::of("acme"), InstanceCode::of("me"), 100, Purpose::Probe);
-                tracker.apply(Input::Planned { tag }, t(second));
+                tracker.plan(tag, t(second), &mut Vec::new()).unwrap();
                 let result = PutResult::Accepted { doubled: false };
                 tracker.apply(Input::Put { trace, result }, t(second));
                 sent.push((tag, second));
@@ -542,6 +520,7 @@ mod tests {
                     locator: Locator::new("one"),
                     label: None,
                     integrity: Integrity::Intact,
+                    found_in: crate::domain::format::FoundIn::default(),
                 };
                 let poll = Poll {
                     revision: tracker.wanted(source).revision,
@@ -550,6 +529,7 @@ mod tests {
                     watermark: Some(t(second)),
                     sightings: here.map(sighting).collect(),
                     stats: ReadStats::default(),
+                    unreadable: Vec::new(),
                 };
                 tracker.apply(Input::Polled { source, poll }, t(second));
             }

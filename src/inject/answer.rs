@@ -1,7 +1,8 @@
-//! What an answer of CloudWatch Logs says about the canaries that were sent: in, not in, or maybe in.
+//! What an answer of CloudWatch Logs means for the canaries sent: stored, not stored, or perhaps stored.
 //!
-//! The doubtful case is kept wide on purpose. Taking a canary for refused that is in would make the probe see a trace
-//! that it has written off; taking one for maybe in that is not only makes it wait.
+//! Doubtful answers count as "perhaps". If a stored canary were called refused, it would later be seen
+//! although its trace has ended; if a canary that was not stored is called perhaps stored, the probe only
+//! waits for it.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -12,22 +13,22 @@ use aws_sdk_cloudwatchlogs::types::RejectedLogEventsInfo;
 use crate::cloud::failure::{Effect, Failure};
 use crate::domain::sighting::FailureKind;
 
-/// What an answer says.
+/// The meaning of an answer for all canaries of a call.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// Taken, but for those that are listed.
+    /// Stored, except for the listed events.
     Accepted(Rejected),
-    /// Not taken, and trying again is no use.
+    /// Not stored, and a retry would not help.
     Refused(Arc<str>),
-    /// Not taken, because the log stream or the log group is missing.
+    /// Not stored, because the log stream or the log group does not exist.
     NotFound(Arc<str>),
-    /// Certainly not taken; a later try may be.
+    /// Certainly not stored, but a retry may succeed.
     NotTaken(Arc<str>),
-    /// It went out and nothing certain came back.
+    /// Sent, but without a conclusive answer: perhaps stored.
     Unanswered(Arc<str>),
 }
 
-/// Events of an accepted call that were dropped, by their place in the call.
+/// The events of an accepted call that were rejected, by their index in the call.
 #[derive(Debug, Default)]
 pub(super) struct Rejected {
     too_old_before: usize,
@@ -36,7 +37,7 @@ pub(super) struct Rejected {
 }
 
 impl Rejected {
-    /// Why the event at `index` was dropped, if it was.
+    /// Returns why the event at `index` was rejected, if it was.
     pub(super) fn reason(&self, index: usize) -> Option<&'static str> {
         if index < self.expired_before {
             Some("older than the retention of the log group")
@@ -61,19 +62,19 @@ impl From<Option<RejectedLogEventsInfo>> for Rejected {
     }
 }
 
-/// Reads an error.
+/// Classifies an error of `operation`.
 pub(super) fn of_error<E>(operation: &str, error: &SdkError<E>) -> Answer
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     let failure = Failure::of_aws(error);
-    // A code says enough to whoever reads why a canary was refused; without one, what was called must be named.
+    // An error code is enough to understand the failure; without one, the operation is named.
     let failure = if failure.code.is_some() { failure } else { failure.calling(operation) };
     let text = Arc::from(failure.text.as_str());
     match failure.code.as_deref() {
-        // Of the days of sequence tokens: an earlier try is in.
+        // From the time of sequence tokens: an earlier attempt was stored.
         Some("DataAlreadyAcceptedException") => return Answer::Accepted(Rejected::default()),
-        // Not taken, whatever the status.
+        // Not stored, whatever the status.
         Some(
             "InvalidSequenceTokenException"
             | "OperationAbortedException"
@@ -84,12 +85,12 @@ where
     }
     match failure.effect {
         Effect::Unknown => Answer::Unanswered(text),
-        Effect::NotSent if never_will_be(&failure) => Answer::Refused(text),
+        Effect::NotSent if is_final(&failure) => Answer::Refused(text),
         Effect::NotSent => Answer::NotTaken(text),
         Effect::Refused if failure.kind == FailureKind::Throttled || failure.status == Some(503) => {
             Answer::NotTaken(text)
         }
-        // Without a code it is not the service that misses something, but a gateway that has no such page.
+        // Without a code, the 404 comes from a gateway and not from the service.
         Effect::Refused if failure.kind == FailureKind::NotFound && failure.code.is_some() => {
             Answer::NotFound(text)
         }
@@ -97,20 +98,20 @@ where
     }
 }
 
-/// Whether a request that was not sent will not be at a later try either.
-fn never_will_be(failure: &Failure) -> bool {
+/// Whether a retry of a request that was not sent would fail, too.
+fn is_final(failure: &Failure) -> bool {
     match (&failure.code, failure.status) {
-        // AssumeRole was answered with an error of its own. A busy or broken STS may do it later.
+        // AssumeRole failed with an error code. A busy or broken STS may recover.
         (Some(_), status) => {
-            let may_pass = matches!(
+            let transient = matches!(
                 failure.kind,
                 FailureKind::Throttled | FailureKind::Timeout | FailureKind::Unreachable
             );
-            !may_pass && status.is_none_or(|status| status < 500)
+            !transient && status.is_none_or(|status| status < 500)
         }
-        // A gateway before STS.
+        // A gateway in front of STS answered.
         (None, Some(_)) => false,
-        // The request cannot be written. A missing connection or identity may come.
+        // A request that cannot be serialized fails again; a missing connection or identity may be transient.
         (None, None) => failure.kind == FailureKind::Error,
     }
 }

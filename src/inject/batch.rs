@@ -1,4 +1,4 @@
-//! Cutting what is due into calls that PutLogEvents takes. One call is the rule; a second one is an exception.
+//! Splits due canaries into batches that PutLogEvents accepts. Usually there is one batch.
 
 use std::time::Duration;
 
@@ -16,17 +16,19 @@ const EVENT_OVERHEAD: usize = 26;
 /// PutLogEvents refuses a call whose events lie further apart (AWS Logs API reference).
 const MAX_SPAN: Duration = Duration::from_hours(24);
 
-/// Calls in order of time, each in order of time, and what no call can carry.
+/// Returns batches in order of time, each sorted by time, and the results of canaries too large for a call.
 pub(super) fn split(mut canaries: Vec<CanaryLine>) -> (Vec<Vec<CanaryLine>>, Vec<(TraceId, PutResult)>) {
-    // A call whose events are out of order is refused as a whole.
+    // PutLogEvents refuses a call whose events are not in order of time.
     canaries.sort_by_key(|canary| canary.planned_at);
     let mut batches: Vec<Vec<CanaryLine>> = Vec::new();
     let mut too_large = Vec::new();
     let mut bytes = 0;
     for canary in canaries {
         if canary.line.len() > MAX_MESSAGE {
-            let reason =
-                format!("{} bytes are more than a log event may have ({MAX_MESSAGE})", canary.line.len());
+            let reason = format!(
+                "the canary has {} bytes, but a log event may have at most {MAX_MESSAGE}",
+                canary.line.len()
+            );
             too_large.push((canary.trace, PutResult::Refused { reason: reason.into() }));
             continue;
         }
@@ -67,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_due_goes_into_one_call_in_order_of_time() {
+    fn due_canaries_go_into_one_call_in_order_of_time() {
         let (batches, too_large) = split(vec![canary(9, 10), canary(3, 10), canary(5, 10)]);
         let times: Vec<_> = batches[0].iter().map(|canary| canary.planned_at.millis() / 1_000).collect();
         assert_eq!((batches.len(), too_large.len()), (1, 0));
@@ -75,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_has_at_most_a_mebibyte_with_26_bytes_for_each_event() {
+    fn a_call_has_at_most_1_mib_including_26_bytes_per_event() {
         let half = MAX_BYTES / 2 - EVENT_OVERHEAD;
         assert_eq!(split(vec![canary(1, half), canary(2, half)]).0.len(), 1);
         assert_eq!(split(vec![canary(1, half), canary(2, half + 1)]).0.len(), 2);
@@ -90,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_no_call_can_carry_is_refused_and_the_rest_goes() {
+    fn a_line_too_large_for_any_call_is_refused_and_the_others_are_sent() {
         let (batches, too_large) = split(vec![canary(1, MAX_MESSAGE + 1), canary(2, MAX_MESSAGE)]);
         assert_eq!((batches.len(), too_large.len()), (1, 1));
         assert!(matches!(too_large[0].1, PutResult::Refused { .. }));

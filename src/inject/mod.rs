@@ -1,11 +1,12 @@
-//! Putting canaries into a tenant's log group.
+//! Puts canaries into a tenant's log group.
 //!
-//! One PutLogEvents call carries all canaries that are due. What is told apart is what the tracker must know: taken,
-//! refused, or gone out without an answer. A canary without an answer may be in, so it is sent again as it was, and
-//! when a later try is accepted, it is marked as possibly doubled by us: CloudWatch Logs does not de-duplicate.
+//! One PutLogEvents call carries all due canaries. The result of each is what the tracker must know:
+//! accepted, refused, or ambiguous because no answer came. A canary without an answer may have been stored,
+//! so it is sent again unchanged; if a later attempt is accepted, the canary is marked as possibly duplicated
+//! by us, because CloudWatch Logs does not de-duplicate.
 //!
-//! The SDK's retries are off here, because only who sees every try knows whether one of them went unanswered.
-//! It must never reorder, delay or bundle what its caller hands over; the schedule is not its business.
+//! SDK retries are off, because every attempt must be seen to know whether one of them stayed unanswered. The
+//! injector must not delay canaries; the schedule is up to its caller.
 
 mod answer;
 mod batch;
@@ -28,7 +29,7 @@ use crate::domain::tracker::PutResult;
 
 use answer::Answer;
 
-/// What injection calls, and what it costs.
+/// The operations that injection calls, and their costs.
 pub const COSTS: Costs = Costs {
     operations: &[
         Operation { service: "logs", name: "PutLogEvents", permission: "logs:PutLogEvents", dollars: 0.0 },
@@ -43,27 +44,27 @@ pub const COSTS: Costs = Costs {
     bytes: &[BytePrice { service: "logs", of: Bytes::Put, dollars: 0.50 / 1e9 }],
 };
 
-/// Where canaries go, and how hard to try.
+/// Where canaries are put, and how often a put is retried.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The log group's name. It must exist.
+    /// Name or ARN of the log group, which must exist.
     pub log_group: String,
-    /// The log stream's name, created when it is missing.
+    /// Name of the log stream, which is created if it is missing.
     pub log_stream: String,
-    /// When to try again.
+    /// When to retry.
     pub retry: Retry,
-    /// Longest wait for the answer to one try.
+    /// Longest time to wait for the answer to one attempt.
     pub attempt_timeout: Duration,
 }
 
-/// When to try again.
+/// When to retry a put.
 #[derive(Clone, Copy, Debug)]
 pub struct Retry {
-    /// Before the second try, about.
+    /// Pause before the second attempt, before jitter.
     pub initial: Duration,
-    /// Between any two tries, about.
+    /// Longest pause between two attempts, before jitter.
     pub max: Duration,
-    /// No further try begins after this.
+    /// No attempt begins later than this after the first.
     pub max_elapsed: Duration,
 }
 
@@ -77,36 +78,36 @@ impl Default for Retry {
     }
 }
 
-/// A canary that is ready to go.
+/// A canary that is ready to be put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CanaryLine {
-    /// Which trace.
+    /// The trace of the canary.
     pub trace: TraceId,
-    /// Whose.
+    /// The tenant whose log group it goes to.
     pub tenant: TenantId,
-    /// When it was planned; becomes the timestamp of the log event, to the millisecond.
+    /// Planned time of injection; becomes the timestamp of the log event, to the millisecond.
     pub planned_at: Timestamp,
-    /// The message.
+    /// The log line, which contains the tag.
     pub line: String,
 }
 
-/// What became of a put.
+/// The results of a put.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// One for each canary that was handed over, in no particular order.
+    /// One result per canary, in no particular order.
     pub results: Vec<(TraceId, PutResult)>,
-    /// One for each batch and each tenant that has canaries in it.
+    /// One entry per batch and tenant with canaries in it.
     pub puts: Vec<TenantPut>,
 }
 
-/// Putting those canaries of a batch that are a tenant's.
+/// The put of one tenant's canaries in a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TenantPut {
-    /// Whose canaries.
+    /// The tenant whose canaries these are.
     pub tenant: TenantId,
-    /// From the first try to the result, the pauses between tries included.
+    /// Time from the first attempt to the result, including the pauses between attempts.
     pub took: Duration,
-    /// The bytes of their messages.
+    /// Total size of their messages in bytes.
     pub bytes: u64,
 }
 
@@ -119,16 +120,17 @@ pub struct Injector {
 }
 
 impl Injector {
-    /// An injector; it makes no call yet. `client` must not retry by itself.
+    /// Returns an injector; it makes no call yet. `client` must not retry by itself.
     #[must_use]
     pub fn new(settings: Settings, client: Client, clock: WallClock) -> Self {
         Self { settings, client, clock }
     }
 
-    /// Sends canaries and says what became of each.
+    /// Puts canaries and returns the result of each.
     ///
-    /// It takes at most about `max_elapsed` and `attempt_timeout` together. When `cancel` fires, no further try is made and what is known
-    /// by then is reported; a call that is under way is not cut, because it may yet be answered.
+    /// A batch takes at most about `max_elapsed` and `attempt_timeout` together. When `cancel` fires, no
+    /// further attempt is made and the results so far are returned; a call in progress is not cut off,
+    /// because it may still be answered.
     pub async fn put(&self, canaries: Vec<CanaryLine>, cancel: &CancellationToken) -> Report {
         let mut report = Report::default();
         let (batches, too_large) = batch::split(canaries);
@@ -143,12 +145,11 @@ impl Injector {
         report
     }
 
-    /// Makes sure that the log stream is there, creating it when it is missing: for checking permissions without putting
-    /// anything.
+    /// Creates the log stream if it is missing, to check permissions without putting an event.
     ///
     /// # Errors
     ///
-    /// Why it is not, in words.
+    /// The reason why it does not exist and cannot be created.
     pub async fn reach(&self) -> Result<(), String> {
         match self.create_stream().await {
             Answer::Accepted(_) => Ok(()),
@@ -161,8 +162,8 @@ impl Injector {
 
     async fn put_batch(&self, batch: &[CanaryLine], cancel: &CancellationToken) -> Vec<(TraceId, PutResult)> {
         let events: Vec<InputLogEvent> = batch.iter().filter_map(event).collect();
-        // Only the sequence of delays is used: its own loop reads the real clock, which stands still in tests and
-        // does not stop for a shutdown.
+        // Only its sequence of delays is used. Its own loop reads the real clock, which does not follow the
+        // paused clock of tests, and cannot be cancelled.
         let mut delays = backoff::ExponentialBackoff {
             current_interval: self.settings.retry.initial,
             initial_interval: self.settings.retry.initial,
@@ -195,7 +196,7 @@ impl Injector {
                         continue;
                     }
                     Answer::Refused(reason) => break reason,
-                    // Creating a stream twice does no harm.
+                    // Creating a stream twice is harmless.
                     Answer::NotFound(reason) | Answer::NotTaken(reason) | Answer::Unanswered(reason) => {
                         reason
                     }
@@ -216,8 +217,8 @@ impl Injector {
         };
         let result = match unanswered {
             0 => PutResult::Refused { reason },
-            // Whatever a later try was told, an earlier one may be in.
-            tries => PutResult::Ambiguous { doubled: tries > 1 },
+            // Whatever the later attempts returned, an earlier one may have been stored.
+            attempts => PutResult::Ambiguous { doubled: attempts > 1 },
         };
         batch.iter().map(|canary| (canary.trace, result.clone())).collect()
     }
@@ -236,7 +237,8 @@ impl Injector {
         }
     }
 
-    /// [`Answer::Accepted`] when the stream is there now, [`Answer::Refused`] when it cannot be.
+    /// Creates the log stream. Returns [`Answer::Accepted`] if it exists afterwards, [`Answer::Refused`] if
+    /// it cannot exist.
     async fn create_stream(&self) -> Answer {
         let request = self
             .client
@@ -255,9 +257,9 @@ impl Injector {
                 Answer::Accepted(answer::Rejected::default())
             }
             _ => match answer::of_error("CreateLogStream", &error) {
-                Answer::NotFound(_) => {
-                    Answer::Refused(format!("there is no log group `{}`", self.settings.log_group).into())
-                }
+                Answer::NotFound(_) => Answer::Refused(
+                    format!("the log group `{}` does not exist", self.settings.log_group).into(),
+                ),
                 Answer::Refused(reason) => Answer::Refused(
                     format!(
                         "the log stream `{}` is missing and cannot be created: {reason}",
@@ -288,7 +290,7 @@ fn event(canary: &CanaryLine) -> Option<InputLogEvent> {
         .timestamp(canary.planned_at.millis())
         .message(&canary.line)
         .build()
-        // It fails when a field is missing, and none is.
+        // Fails only if a required field is missing, and none is.
         .ok()
 }
 

@@ -12,34 +12,36 @@ use aws_smithy_types::body::SdkBody;
 use super::*;
 use crate::domain::canary::MAX_MESSAGE;
 
-/// What the far end does with one request.
+/// What the server does with one request.
 #[derive(Clone, Copy, Debug)]
-enum Does {
+enum Action {
     Answer(u16, &'static str),
     Hang,
     RefuseConnection,
     CutConnection,
 }
 
-const OK: Does = Does::Answer(200, "{}");
-const THROTTLED: Does = Does::Answer(400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#);
-const MISSING: Does = Does::Answer(
+const OK: Action = Action::Answer(200, "{}");
+const THROTTLED: Action =
+    Action::Answer(400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#);
+const MISSING: Action = Action::Answer(
     400,
     r#"{"__type":"ResourceNotFoundException","message":"The specified log stream does not exist."}"#,
 );
-const EXISTS: Does = Does::Answer(400, r#"{"__type":"ResourceAlreadyExistsException","message":"it does"}"#);
-const DENIED: Does =
-    Does::Answer(400, r#"{"__type":"AccessDeniedException","message":"User: x is not authorized"}"#);
+const EXISTS: Action =
+    Action::Answer(400, r#"{"__type":"ResourceAlreadyExistsException","message":"it does"}"#);
+const DENIED: Action =
+    Action::Answer(400, r#"{"__type":"AccessDeniedException","message":"User: x is not authorized"}"#);
 
-/// The far end: follows a script and keeps what it was sent.
+/// A fake of CloudWatch Logs that follows a script and records the requests.
 #[derive(Clone, Debug, Default)]
-struct FarEnd {
-    script: Arc<Mutex<VecDeque<Does>>>,
+struct Server {
+    script: Arc<Mutex<VecDeque<Action>>>,
     requests: Arc<Mutex<Vec<(String, String)>>>,
 }
 
-impl FarEnd {
-    fn new(script: &[Does]) -> Self {
+impl Server {
+    fn new(script: &[Action]) -> Self {
         Self { script: Arc::new(Mutex::new(script.iter().copied().collect())), requests: Arc::default() }
     }
 
@@ -52,13 +54,13 @@ impl FarEnd {
     }
 
     fn injector(&self) -> Injector {
-        let far_end = self.clone();
+        let server = self.clone();
         let config = aws_sdk_cloudwatchlogs::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(Region::new("eu-central-1"))
             .credentials_provider(Credentials::new("a", "b", None, None, "test"))
             .retry_config(RetryConfig::disabled())
-            .http_client(http_client_fn(move |_, _| SharedHttpConnector::new(far_end.clone())))
+            .http_client(http_client_fn(move |_, _| SharedHttpConnector::new(server.clone())))
             .build();
         let settings = Settings {
             log_group: "/acme/app".into(),
@@ -76,24 +78,24 @@ impl FarEnd {
     }
 }
 
-impl HttpConnector for FarEnd {
+impl HttpConnector for Server {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
         let body = String::from_utf8(request.body().bytes().unwrap_or_default().to_vec()).unwrap();
         self.requests.lock().unwrap().push((operation, body));
-        // A script that has run out is a service that works.
-        let does = self.script.lock().unwrap().pop_front().unwrap_or(OK);
+        // After the end of the script, every request succeeds.
+        let action = self.script.lock().unwrap().pop_front().unwrap_or(OK);
         HttpConnectorFuture::new(async move {
             let io = |kind: std::io::ErrorKind| Err(ConnectorError::io(std::io::Error::from(kind).into()));
-            match does {
-                Does::Answer(status, body) => {
+            match action {
+                Action::Answer(status, body) => {
                     let answer = http::Response::builder().status(status).body(SdkBody::from(body)).unwrap();
                     Ok(answer.try_into().unwrap())
                 }
-                Does::Hang => std::future::pending().await,
-                Does::RefuseConnection => io(std::io::ErrorKind::ConnectionRefused),
-                Does::CutConnection => io(std::io::ErrorKind::ConnectionReset),
+                Action::Hang => std::future::pending().await,
+                Action::RefuseConnection => io(std::io::ErrorKind::ConnectionRefused),
+                Action::CutConnection => io(std::io::ErrorKind::ConnectionReset),
             }
         })
     }
@@ -123,13 +125,13 @@ fn reason(result: &PutResult) -> &str {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_canaries_go_in_one_call() {
-    let far_end = FarEnd::new(&[]);
-    let report = far_end.put(3).await;
-    assert_eq!(far_end.operations(), ["PutLogEvents"]);
+async fn all_canaries_go_into_one_call() {
+    let server = Server::new(&[]);
+    let report = server.put(3).await;
+    assert_eq!(server.operations(), ["PutLogEvents"]);
     assert_eq!(report.results.len(), 3);
     assert_eq!(only(&report), &PutResult::Accepted { doubled: false });
-    let body: serde_json::Value = serde_json::from_str(&far_end.bodies()[0]).unwrap();
+    let body: serde_json::Value = serde_json::from_str(&server.bodies()[0]).unwrap();
     assert_eq!(body["logGroupName"], "/acme/app");
     assert_eq!(
         body["logEvents"][2],
@@ -139,41 +141,41 @@ async fn all_canaries_go_in_one_call() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_to_send_makes_no_call() {
-    let far_end = FarEnd::new(&[]);
-    assert_eq!(far_end.put(0).await, Report::default());
-    assert!(far_end.operations().is_empty());
+    let server = Server::new(&[]);
+    assert_eq!(server.put(0).await, Report::default());
+    assert!(server.operations().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_missing_log_stream_is_created_and_the_canary_is_not_doubled() {
-    let far_end = FarEnd::new(&[MISSING, OK, OK]);
-    assert_eq!(only(&far_end.put(1).await), &PutResult::Accepted { doubled: false });
-    assert_eq!(far_end.operations(), ["PutLogEvents", "CreateLogStream", "PutLogEvents"]);
+    let server = Server::new(&[MISSING, OK, OK]);
+    assert_eq!(only(&server.put(1).await), &PutResult::Accepted { doubled: false });
+    assert_eq!(server.operations(), ["PutLogEvents", "CreateLogStream", "PutLogEvents"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_log_stream_that_another_instance_created_meanwhile_is_fine() {
-    let far_end = FarEnd::new(&[MISSING, EXISTS, OK]);
-    assert_eq!(only(&far_end.put(1).await), &PutResult::Accepted { doubled: false });
+    let server = Server::new(&[MISSING, EXISTS, OK]);
+    assert_eq!(only(&server.put(1).await), &PutResult::Accepted { doubled: false });
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_log_group_is_refused_in_words() {
-    let far_end = FarEnd::new(&[MISSING, MISSING]);
-    assert_eq!(reason(only(&far_end.put(1).await)), "there is no log group `/acme/app`");
+async fn a_missing_log_group_is_refused_with_its_name() {
+    let server = Server::new(&[MISSING, MISSING]);
+    assert_eq!(reason(only(&server.put(1).await)), "the log group `/acme/app` does not exist");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_may_not_be_created_is_refused_with_its_name() {
-    let report = FarEnd::new(&[MISSING, DENIED]).put(1).await;
+async fn a_log_stream_that_must_not_be_created_is_refused_with_its_name() {
+    let report = Server::new(&[MISSING, DENIED]).put(1).await;
     let reason = reason(only(&report));
     assert!(reason.contains("`traceprobe/1`") && reason.contains("AccessDeniedException"), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_that_a_good_answer_lists_as_rejected_are_refused_and_the_rest_is_taken() {
+async fn events_rejected_by_a_successful_answer_are_refused_and_the_others_accepted() {
     let rejected = r#"{"rejectedLogEventsInfo":{"tooNewLogEventStartIndex":3,"tooOldLogEventEndIndex":2,"expiredLogEventEndIndex":1}}"#;
-    let report = FarEnd::new(&[Does::Answer(200, rejected)]).put(4).await;
+    let report = Server::new(&[Action::Answer(200, rejected)]).put(4).await;
     let reasons: Vec<&str> = [0, 1, 3].map(|n| reason(&report.results[n].1)).to_vec();
     assert!(
         reasons[0].contains("retention") && reasons[1].contains("14 days") && reasons[2].contains("2 hours")
@@ -182,59 +184,59 @@ async fn events_that_a_good_answer_lists_as_rejected_are_refused_and_the_rest_is
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_is_final_and_says_why() {
-    let far_end = FarEnd::new(&[DENIED]);
-    let report = far_end.put(2).await;
+async fn a_refusal_is_final_and_has_a_reason() {
+    let server = Server::new(&[DENIED]);
+    let report = server.put(2).await;
     assert!(reason(only(&report)).starts_with("AccessDeniedException: User: x"), "{report:?}");
-    assert_eq!(far_end.operations().len(), 1);
+    assert_eq!(server.operations().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn throttling_and_a_refused_connection_are_tried_again_without_suspicion() {
-    let far_end = FarEnd::new(&[THROTTLED, Does::RefuseConnection, Does::Answer(503, "<html>")]);
-    assert_eq!(only(&far_end.put(1).await), &PutResult::Accepted { doubled: false });
-    assert_eq!(far_end.operations().len(), 4);
+async fn throttling_and_a_refused_connection_are_retried_without_a_possible_duplicate() {
+    let server = Server::new(&[THROTTLED, Action::RefuseConnection, Action::Answer(503, "<html>")]);
+    assert_eq!(only(&server.put(1).await), &PutResult::Accepted { doubled: false });
+    assert_eq!(server.operations().len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unanswered_try_is_sent_again_as_it_was_and_marks_the_canary_as_maybe_doubled() {
+async fn an_unanswered_attempt_is_repeated_unchanged_and_marks_a_possible_duplicate() {
     for first in [
-        Does::Hang,
-        Does::CutConnection,
-        Does::Answer(500, r#"{"__type":"InternalFailure"}"#),
-        Does::Answer(502, "<html>"),
+        Action::Hang,
+        Action::CutConnection,
+        Action::Answer(500, r#"{"__type":"InternalFailure"}"#),
+        Action::Answer(502, "<html>"),
     ] {
-        let far_end = FarEnd::new(&[first]);
-        assert_eq!(only(&far_end.put(2).await), &PutResult::Accepted { doubled: true }, "{first:?}");
-        assert_eq!(far_end.bodies()[0], far_end.bodies()[1]);
+        let server = Server::new(&[first]);
+        assert_eq!(only(&server.put(2).await), &PutResult::Accepted { doubled: true }, "{first:?}");
+        assert_eq!(server.bodies()[0], server.bodies()[1]);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_put_takes_from_its_first_try_to_its_result_with_the_pauses_between_them() {
+async fn the_duration_of_a_put_includes_all_attempts_and_pauses() {
     let started = tokio::time::Instant::now();
-    let far_end = FarEnd::new(&[THROTTLED, Does::Hang, THROTTLED, MISSING, THROTTLED]);
-    let report = far_end.put(1).await;
+    let server = Server::new(&[THROTTLED, Action::Hang, THROTTLED, MISSING, THROTTLED]);
+    let report = server.put(1).await;
     assert_eq!(report.puts.len(), 1);
     assert_eq!(report.puts[0].took.as_micros(), started.elapsed().as_micros());
-    // One try hung for 5 s, and after each of four the injector paused for at least half of 200 ms.
+    // One attempt hung for 5 s, and the injector paused for at least half of 200 ms after each of four.
     assert!(report.puts[0].took > Duration::from_millis(5_400), "{report:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_given_up_took_all_the_time_that_it_was_tried() {
-    let report = FarEnd::new(&[THROTTLED; 500]).put(1).await;
-    assert_eq!(report.puts[0].took, Retry::default().max_elapsed, "no try takes any time");
+async fn a_put_that_is_given_up_took_the_whole_retry_time() {
+    let report = Server::new(&[THROTTLED; 500]).put(1).await;
+    assert_eq!(report.puts[0].took, Retry::default().max_elapsed, "the attempts themselves take no time");
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_tenant_of_a_call_is_reported_with_the_bytes_of_its_own_canaries() {
-    let far_end = FarEnd::new(&[Does::Hang]);
+async fn each_tenant_of_a_call_is_reported_with_its_own_bytes() {
+    let server = Server::new(&[Action::Hang]);
     let [first, second, third] = canaries(3).try_into().unwrap();
     let second = CanaryLine { tenant: TenantId(1), line: "twelve bytes".into(), ..second };
-    let report = far_end.injector().put(vec![first, second, third], &CancellationToken::new()).await;
+    let report = server.injector().put(vec![first, second, third], &CancellationToken::new()).await;
     assert_eq!(report.results.len(), 3);
-    assert_eq!(far_end.operations().len(), 2, "one call, tried twice");
+    assert_eq!(server.operations().len(), 2, "one call, attempted twice");
     let puts: Vec<_> = report.puts.iter().map(|put| (put.tenant, put.bytes)).collect();
     assert_eq!(puts, [(TenantId(0), 16), (TenantId(1), 12)]);
     assert!(report.puts.iter().all(|put| put.took > Duration::from_secs(5)), "{report:?}");
@@ -242,46 +244,46 @@ async fn each_tenant_of_a_call_is_reported_with_the_bytes_of_its_own_canaries() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_no_call_can_carry_was_not_put() {
-    let far_end = FarEnd::new(&[]);
+async fn a_canary_too_large_for_any_call_is_not_put() {
+    let server = Server::new(&[]);
     let mut too_large = canaries(1);
     too_large[0].line = "x".repeat(MAX_MESSAGE + 1);
-    let report = far_end.injector().put(too_large, &CancellationToken::new()).await;
+    let report = server.injector().put(too_large, &CancellationToken::new()).await;
     assert_eq!((report.results.len(), report.puts.len()), (1, 0));
-    assert!(far_end.operations().is_empty());
+    assert!(server.operations().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_never_answered_is_ambiguous_and_given_up_in_time() {
+async fn a_put_without_any_answer_is_ambiguous_and_given_up_in_time() {
     let started = tokio::time::Instant::now();
-    let report = FarEnd::new(&[Does::Hang; 50]).put(1).await;
+    let report = Server::new(&[Action::Hang; 50]).put(1).await;
     assert_eq!(only(&report), &PutResult::Ambiguous { doubled: true });
     assert!(started.elapsed() <= Duration::from_secs(25), "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_always_throttled_is_refused_in_the_end() {
-    let report = FarEnd::new(&[THROTTLED; 500]).put(1).await;
+async fn a_put_that_is_always_throttled_is_refused_in_the_end() {
+    let report = Server::new(&[THROTTLED; 500]).put(1).await;
     assert_eq!(reason(only(&report)), "ThrottlingException: Rate exceeded");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_after_an_unanswered_try_leaves_it_in_doubt() {
-    let report = FarEnd::new(&[Does::Hang, DENIED]).put(1).await;
+async fn a_refusal_after_an_unanswered_attempt_is_ambiguous() {
+    let report = Server::new(&[Action::Hang, DENIED]).put(1).await;
     assert_eq!(only(&report), &PutResult::Ambiguous { doubled: false });
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_ends_the_tries_and_reports_what_is_known() {
-    let far_end = FarEnd::new(&[Does::Hang]);
+async fn cancelling_ends_the_attempts_and_reports_what_is_known() {
+    let server = Server::new(&[Action::Hang]);
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let report = far_end.injector().put(canaries(1), &cancel).await;
+    let report = server.injector().put(canaries(1), &cancel).await;
     assert_eq!(only(&report), &PutResult::Ambiguous { doubled: false });
-    assert_eq!(far_end.operations().len(), 1);
+    assert_eq!(server.operations().len(), 1);
 }
 
-/// What the injector makes of a put whose role could not be assumed: STS answered with `code` and `status`.
+/// Returns how a put is classified whose role could not be assumed: STS answered `code` and `status`.
 fn without_role(code: &str, status: u16) -> Answer {
     use aws_credential_types::provider::error::CredentialsError;
     use aws_sdk_sts::operation::assume_role::AssumeRoleError;

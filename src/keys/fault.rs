@@ -1,14 +1,14 @@
-//! What is wrong with a configuration, every fault of it at once.
+//! Faults of a configuration, collected so that all of them are reported at once.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// One thing that is wrong: where, and what would be right.
+/// One fault: where it is, and what would be right.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Fault {
     /// The key (`stage.archive.key`), or the environment variable, or the file.
     pub key: String,
-    /// What is wrong with it and what would be right. Never the value of a secret.
+    /// What is wrong with the value and what would be right. Never quotes a secret.
     pub message: String,
 }
 
@@ -18,12 +18,12 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Everything that is wrong with a configuration. Prints a line that counts them, then one line for each.
+/// All faults of a configuration. Displays as one line with their number, then one line per fault.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Faults {
-    /// The file, as it was named.
+    /// The name of the file as the user wrote it, or what was read in its place.
     pub file: String,
-    /// The faults in the order in which they were met, each once; never empty.
+    /// The faults in the order in which they were found, each once; never empty.
     pub list: Vec<Fault>,
 }
 
@@ -37,15 +37,15 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// Stands where a value would: the fault that kept it from being read is already on the list.
+/// Takes the place of a value whose fault has already been reported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Reported;
 
-/// A value, or the knowledge that its fault has been reported. Checks between values are left out where one of them
-/// is missing, so that one mistake makes one line.
+/// A value, or the marker that its fault has been reported. Checks that compare values are skipped if one of
+/// them is missing, so that one mistake makes one line.
 pub(crate) type Checked<T> = Result<T, Reported>;
 
-/// Collects faults, each of them once: a stage is read for every tenant, and would report itself as often.
+/// Collects faults without repeats: a stage is read once per tenant and would repeat its faults.
 #[derive(Default, Debug)]
 pub(crate) struct Collector {
     list: Vec<Fault>,
@@ -70,9 +70,9 @@ impl Collector {
     }
 }
 
-/// ` (did you mean `give_up`?)` for the known name that is nearest to `unknown`, or nothing.
+/// Returns ``; did you mean `give_up`?`` for the known name nearest to `unknown`, or an empty text.
 pub(crate) fn suggestion<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    // A third of the letters may be wrong: enough for two slips in a word, too little for another word.
+    // A third of the letters may be wrong: enough for two typos, too few to suggest an unrelated word.
     let limit = (unknown.chars().count() / 3).clamp(1, 3);
     known
         .into_iter()
@@ -92,11 +92,7 @@ mod tests {
         let known = ["give_up", "grace", "slo"];
         assert_eq!(suggestion("giveup", known), "; did you mean `give_up`?");
         assert_eq!(suggestion("slo2", known), "; did you mean `slo`?");
-        assert_eq!(
-            suggestion("sol", known),
-            "; did you mean `slo`?",
-            "two letters that changed places are one slip"
-        );
+        assert_eq!(suggestion("sol", known), "; did you mean `slo`?", "two swapped letters are one typo");
         assert_eq!(suggestion("colour", known), "");
     }
 

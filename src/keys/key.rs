@@ -1,38 +1,38 @@
-//! One key of a table: its name, what stands behind the equals sign, and its default.
+//! One key of a table: its name, the type of its value, and its default.
 
 use toml::Value;
 
-/// One key.
+/// A key that a table may have.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) name: &'static str,
     pub(crate) shape: Shape,
     pub(crate) fallback: Fallback,
-    /// Its value is not kept for showing.
+    /// Its value is shown as `…`, because it is a secret.
     pub(crate) masked: bool,
 }
 
-/// What stands behind the equals sign, so that an environment variable can be read as the same.
+/// The type of a value in the file. An environment variable is converted to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
-    /// A string, whatever it means.
+    /// A string, whatever it holds: a name, a duration, a size.
     Text,
     /// A whole number.
     Integer,
     /// `true` or `false`.
     Boolean,
-    /// A list of strings; separated by commas in the environment.
+    /// A list of strings; in the environment, one text separated by commas.
     List,
 }
 
-/// What holds where the key is absent.
+/// What applies when the key is not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fallback {
-    /// It must be there.
+    /// The key must be set.
     Required,
-    /// This, written as in an environment variable.
+    /// This default, written as in an environment variable.
     Value(&'static str),
-    /// Something that depends on other keys, or nothing.
+    /// A default that depends on other keys, or none.
     Elsewhere,
 }
 
@@ -55,7 +55,6 @@ impl Key {
         self
     }
 
-    /// A key whose value is shown as `…`.
     pub(crate) const fn masked(mut self) -> Self {
         self.masked = true;
         self
@@ -63,7 +62,8 @@ impl Key {
 }
 
 impl Shape {
-    /// Reads the text of an environment variable. What cannot be read stays text, and the key's own parser complains.
+    /// Converts the text of an environment variable. A text that cannot be converted is kept, so that the
+    /// key's own parser reports it.
     pub(crate) fn read(self, text: &str) -> Value {
         match self {
             Self::Text => Value::String(text.to_owned()),

@@ -1,11 +1,11 @@
-//! Reading settings: tables of a file, the environment over them, and every fault of both at once.
+//! Reads settings from tables of a file and the environment over them, and reports all faults at once.
 //!
-//! Tables are read by hand and not through `serde`, which stops at the first fault: somebody who mends a configuration at
-//! night wants the whole list. Each fault has the key, the value and what would be right.
+//! Tables are read by hand and not through `serde`, which stops at the first fault; a person who fixes a
+//! configuration wants the whole list. Each fault names the key, the value and what would be right.
 //!
-//! The ground floor: whoever has settings lists their keys ([`key`]), reads them with a [`reader::Reader`] and parses
-//! them with the functions in [`value`]. It must know no word of the product: which tables there are, and what their
-//! keys mean, is for those who read them. It must never quote a secret.
+//! A module that has settings lists their keys ([`key`]), reads them with a [`reader::Reader`] and parses
+//! them with the functions in [`value`]. Nothing here knows the product: which tables exist and what their
+//! keys mean is defined by the modules that read them. Nothing here may quote a secret.
 
 pub(crate) mod fault;
 pub(crate) mod key;

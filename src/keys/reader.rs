@@ -1,7 +1,5 @@
-//! Reading one table: environment before file before default, with a note of where each value came from.
-//!
-//! TOML is not deserialized into structs, because serde stops at the first fault, and a person who mends a
-//! configuration wants all of them.
+//! Reads one table. The environment takes precedence over the file, and the file over the default; the origin
+//! of each value is kept, so that it can be shown.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,11 +12,11 @@ use super::value::{Parsed, quoted};
 /// Which environment variables belong to a program's configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Variables {
-    /// What the names of its variables begin with, without the underscore: `PROGRAM`.
+    /// Prefix of its variables, without the underscore: `PROGRAM`.
     pub(crate) prefix: &'static str,
-    /// Variables with that prefix that do not override a key.
+    /// Variables with that prefix that are read but do not override a key.
     pub(crate) others: &'static [&'static str],
-    /// What variables with that prefix begin with that somebody else sets.
+    /// Longer prefixes of variables that other software sets; they are ignored.
     pub(crate) foreign: &'static [&'static str],
 }
 
@@ -42,17 +40,17 @@ impl Variables {
     }
 }
 
-/// A place where keys may stand: a table of the file, and variables with a prefix.
+/// One place to read keys from: a table of the file, and the variables that override it.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer<'a> {
-    /// Its keys' prefix in messages: `stage.archive`.
+    /// Prefix of its keys in messages: `stage.archive`.
     pub(crate) path: String,
-    /// The prefix of its variables; `None` where it has no name.
+    /// Prefix of its variables; `None` if the table has no name, so that no variable can refer to it.
     pub(crate) variables: Option<String>,
     pub(crate) table: Option<&'a Table>,
-    /// Header in the file.
+    /// Its header in the file: `[[stage]]`.
     pub(crate) header: String,
-    /// Where it stands among all tables when the configuration is shown.
+    /// Its place among all tables when the configuration is shown.
     pub(crate) order: (usize, usize, usize),
 }
 
@@ -62,7 +60,7 @@ impl<'a> Layer<'a> {
     }
 
     fn variable(&self, name: &str) -> Option<String> {
-        // A name is what the variable is found by, so it cannot be overridden itself.
+        // The variable is derived from the name, so the name itself cannot be overridden.
         (name != "name")
             .then_some(self.variables.as_ref())
             .flatten()
@@ -78,7 +76,7 @@ pub(crate) enum Origin {
     Default,
 }
 
-/// One value in force; `None` where the key is not set and has no default of its own.
+/// One effective value; `None` if the key is not set and has no default of its own.
 #[derive(Clone, Debug)]
 pub(crate) struct Shown {
     pub(crate) name: &'static str,
@@ -89,13 +87,13 @@ pub(crate) struct Shown {
 /// All values in force, table by table.
 pub(crate) type ShownTables = BTreeMap<(usize, usize, usize), (String, Vec<Shown>)>;
 
-/// What is shared by everything that is read.
+/// State shared by all readers of one configuration.
 pub(crate) struct Context {
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) faults: Collector,
     pub(crate) shown: ShownTables,
     variables: Variables,
-    /// Each variable that would override something, and the keys that it would override.
+    /// Every variable that may be set, with the keys that it overrides; two keys make it ambiguous.
     claimed: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -110,12 +108,12 @@ impl Context {
         }
     }
 
-    /// The name of the variable for something with this path: `PROGRAM_TENANT_ACME`.
+    /// Returns the name of the variable for a path: `PROGRAM_TENANT_ACME`.
     pub(crate) fn variable(&self, path: &[&str]) -> String {
         self.variables.name(path)
     }
 
-    /// The layer of a table that is there once, such as `[probe]` or `[aws.endpoints]`.
+    /// Returns the layer of a table that occurs once, such as `[probe]` or `[aws.endpoints]`.
     pub(crate) fn section<'a>(&self, path: &[&str], order: usize, table: Option<&'a Table>) -> Layer<'a> {
         let name = path.join(".");
         Layer {
@@ -127,7 +125,7 @@ impl Context {
         }
     }
 
-    /// Complains about keys that a table must not have, and remembers which variables belong to it. Once for a table.
+    /// Reports unknown keys of a table, and registers the variables that override it. Call it once per table.
     pub(crate) fn survey(&mut self, layer: &Layer<'_>, keys: &[&'static Key], tables: &[&str]) {
         for key in keys {
             if let Some(name) = layer.variable(key.name) {
@@ -143,7 +141,7 @@ impl Context {
         }
     }
 
-    /// Complains about variables that override nothing, or two things at once. After everything was surveyed.
+    /// Reports variables that override nothing, or two keys at once. Call it after all tables were surveyed.
     pub(crate) fn check_variables(&mut self) {
         for name in self.env.keys().filter(|name| self.variables.are_ours(name)) {
             match self.claimed.get(name) {
@@ -164,7 +162,7 @@ impl Context {
         }
     }
 
-    /// The table `name` inside `parent`, where there is one; complains when it is something else.
+    /// Returns the table `name` inside `parent`, if there is one; reports a value that is not a table.
     pub(crate) fn table<'t>(
         &mut self,
         parent: Option<&'t Table>,
@@ -174,13 +172,13 @@ impl Context {
         match parent?.get(name)? {
             Value::Table(table) => Some(table),
             other => {
-                self.faults.report(path, format!("{} is no table; write [{path}]", quoted(other)));
+                self.faults.report(path, format!("{} is not a table; write [{path}]", quoted(other)));
                 None
             }
         }
     }
 
-    /// The tables `[[name]]`; complains when they are something else.
+    /// Returns the tables `[[name]]`; reports a value that is not a list of tables.
     pub(crate) fn tables<'t>(&mut self, root: &'t Table, name: &str) -> Vec<&'t Table> {
         let wrong = |faults: &mut Collector| {
             faults.report(name, format!("must be a list of tables; write [[{name}]]"));
@@ -197,10 +195,10 @@ impl Context {
     }
 }
 
-/// Reads the keys of one table, or of a table over another one.
+/// Reads the keys of one table, or of a table with another one as its fallback.
 pub(crate) struct Reader<'c, 'a> {
     pub(crate) context: &'c mut Context,
-    /// The first that has a key wins; the last is the one that messages name when a key is missing.
+    /// The first layer that has a key wins; messages about a missing key name the last one.
     layers: Vec<Layer<'a>>,
     keys: &'static [Key],
 }
@@ -216,24 +214,24 @@ impl<'c, 'a> Reader<'c, 'a> {
         Self { context, layers, keys }
     }
 
-    /// The full name of a key, for messages: where it is set, or where it would be.
+    /// Returns the full name of a key for messages: where it is set, or where it would be set.
     pub(crate) fn key(&self, name: &str) -> String {
         let layer = self.given(self.registered(name)).map(|given| given.layer);
         self.layers[layer.unwrap_or(self.layers.len() - 1)].key(name)
     }
 
-    /// Whether a key, registered here or not, is set anywhere.
+    /// Returns whether a key is set in any layer; it need not be a key of this reader.
     pub(crate) fn is_set(&self, key: &Key) -> bool {
         self.given(key).is_some()
     }
 
-    /// Adds a fault to a key.
+    /// Reports a fault of a key.
     pub(crate) fn report(&mut self, name: &str, message: impl Into<String>) -> Reported {
         let key = self.key(name);
         self.context.faults.report(key, message)
     }
 
-    /// The value of a key, or its default.
+    /// Reads the value of a key or its default; reports the key as missing if it has neither.
     pub(crate) fn get<T>(&mut self, name: &str, parse: impl Fn(&Value) -> Parsed<T>) -> Checked<T> {
         let fallback = match self.registered(name).fallback {
             Fallback::Value(text) => Some(text),
@@ -242,7 +240,7 @@ impl<'c, 'a> Reader<'c, 'a> {
         self.get_or(name, fallback, parse)
     }
 
-    /// The value of a key, or this default, written as in an environment variable.
+    /// Like [`Reader::get`], with this default, written as in an environment variable.
     pub(crate) fn get_or<T>(
         &mut self,
         name: &str,
@@ -252,11 +250,17 @@ impl<'c, 'a> Reader<'c, 'a> {
         let shape = self.registered(name).shape;
         match self.read(name, fallback.map(|text| shape.read(text)), parse)? {
             Some(value) => Ok(value),
-            None => Err(self.report(name, "missing; it has no default")),
+            None => {
+                let message = match self.layers.last().and_then(|layer| layer.variable(name)) {
+                    Some(variable) => format!("missing; set it here, or as {variable} in the environment"),
+                    None => "missing; set it here".to_owned(),
+                };
+                Err(self.report(name, message))
+            }
         }
     }
 
-    /// The value of a key, if it has one.
+    /// Reads the value of a key; `None` if it is not set.
     pub(crate) fn find<T>(&mut self, name: &str, parse: impl Fn(&Value) -> Parsed<T>) -> Checked<Option<T>> {
         self.read(name, None, parse)
     }
@@ -291,14 +295,14 @@ impl<'c, 'a> Reader<'c, 'a> {
     fn given(&self, key: &Key) -> Option<Given> {
         self.layers.iter().enumerate().find_map(|(layer, place)| {
             let variable = place.variable(key.name);
-            // Templates of task definitions set variables to nothing where they have no value; that overrides nothing.
+            // Task definitions often set a variable to an empty text; that overrides nothing.
             let text =
                 variable.as_ref().and_then(|name| self.context.env.get(name)).filter(|text| !text.is_empty());
             let (value, origin) = match (text, variable) {
                 (Some(text), Some(name)) => (key.shape.read(text), Origin::Variable(name)),
                 _ => (place.table?.get(key.name)?.clone(), Origin::File),
             };
-            // So does an empty text in the file: `instance = ""` is the host name.
+            // An empty text in the file is treated the same: `instance = ""` means the host name.
             if value.as_str() == Some("") {
                 return None;
             }
@@ -321,6 +325,9 @@ impl<'c, 'a> Reader<'c, 'a> {
     }
 
     fn registered(&self, name: &str) -> &'static Key {
-        self.keys.iter().find(|key| key.name == name).expect("every key that is read is in the registry")
+        self.keys
+            .iter()
+            .find(|key| key.name == name)
+            .expect("every key that is read is listed in the keys of the reader")
     }
 }

@@ -1,4 +1,4 @@
-//! What must not be printed.
+//! Text that must not be printed.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use std::fmt;
 pub struct Secret(String);
 
 impl Secret {
-    /// Hides a text.
+    /// Wraps a text so that it is not printed by accident.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the one call that needs it.
+    /// Returns the text itself. Use it only in the call that needs it, never in a message.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

@@ -1,8 +1,8 @@
-//! From what stands in the file to what is meant: durations, sizes, counts, addresses.
+//! Parsers of single values: durations, sizes, counts, addresses.
 //!
-//! Each function reads one TOML value and says in a fragment what would be right; the key is put before it by the
-//! caller. None of them guesses: a bare number is no duration, because half of all readers would take it for
-//! milliseconds.
+//! Each function reads one TOML value. Its error names the value and what would be right; the caller puts the
+//! key in front. None of them guesses: a bare number is not a valid duration, because half of all readers
+//! would take it for milliseconds.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use toml::Value;
 
 pub(crate) type Parsed<T> = Result<T, String>;
 
-/// A value as it is quoted in a message.
+/// Returns a value as it is quoted in a message.
 pub(crate) fn quoted(value: &Value) -> String {
     match value {
         Value::String(text) => format!("\"{text}\""),
@@ -21,26 +21,31 @@ pub(crate) fn quoted(value: &Value) -> String {
     }
 }
 
-/// Any text that is not empty.
+/// Reads any text that is not blank.
 pub(crate) fn text(value: &Value) -> Parsed<String> {
     match value {
         Value::String(text) if text.trim().is_empty() => {
-            Err("is empty; write a value or leave the key out".to_owned())
+            Err(format!("\"{text}\" is blank; write a value, or leave the key out"))
         }
         Value::String(text) => Ok(text.clone()),
-        other => Err(format!("{} is no text; write it in quotes", quoted(other))),
+        other => Err(format!("{} is not text; write a text in quotes", quoted(other))),
     }
 }
 
 pub(crate) fn boolean(value: &Value) -> Parsed<bool> {
-    value.as_bool().ok_or_else(|| format!("{} is neither true nor false (without quotes)", quoted(value)))
+    value
+        .as_bool()
+        .ok_or_else(|| format!("{} is not a boolean; write true or false, without quotes", quoted(value)))
 }
 
-/// A count between `min` and `max`.
+/// Reads a whole number from `min` to `max`.
 pub(crate) fn count(min: u32, max: u32) -> impl Fn(&Value) -> Parsed<u32> {
     move |value| {
         let Value::Integer(number) = value else {
-            return Err(format!("{} is no whole number; write for example {max}", quoted(value)));
+            return Err(format!(
+                "{} is not a whole number; write a number from {min} to {max}, without quotes",
+                quoted(value)
+            ));
         };
         u32::try_from(*number)
             .ok()
@@ -49,41 +54,48 @@ pub(crate) fn count(min: u32, max: u32) -> impl Fn(&Value) -> Parsed<u32> {
     }
 }
 
-/// One of a few words.
+/// Reads one of the listed texts.
 pub(crate) fn choice<T: Copy>(choices: &[(&str, T)]) -> impl Fn(&Value) -> Parsed<T> {
     move |value| {
-        let found = choices.iter().find(|(word, _)| value.as_str() == Some(word));
+        let found = choices.iter().find(|(name, _)| value.as_str() == Some(name));
         found.map(|(_, choice)| *choice).ok_or_else(|| {
-            let words: Vec<_> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
             let near = super::fault::suggestion(
                 value.as_str().unwrap_or_default(),
-                choices.iter().map(|(word, _)| *word),
+                choices.iter().map(|(name, _)| *name),
             );
-            format!("{} is none of {}{near}", quoted(value), words.join(", "))
+            format!("{} is not one of {}{near}", quoted(value), names.join(", "))
         })
     }
 }
 
-/// Elements that are read by `parse`; at least one.
+/// Reads a list of at least one element; `parse` reads each of them.
 pub(crate) fn list<T>(parse: impl Fn(&Value) -> Parsed<T>) -> impl Fn(&Value) -> Parsed<Vec<T>> {
     move |value| match value {
         Value::Array(items) if items.is_empty() => {
-            Err("is empty; write at least one value or leave the key out".to_owned())
+            Err("[] is empty; write at least one value, or leave the key out".to_owned())
         }
         Value::Array(items) => items.iter().map(&parse).collect(),
-        other => Err(format!("{} is no list; write [{}]", quoted(other), quoted(other))),
+        Value::Table(_) => Err("a table is not a list; write the values in brackets".to_owned()),
+        other => Err(format!("{0} is not a list; write [{0}]", quoted(other))),
     }
 }
 
-/// Longest first, because `m` begins `ms`.
+/// A year is longer than anything a probe waits for, and keeps sums of durations clear of overflow.
+const MAX_DURATION_DAYS: u32 = 366;
+/// A pebibyte is beyond every limit here, and well within what a double represents exactly.
+const MAX_SIZE_GB: u32 = 1 << 20;
+const GB: f64 = 1_073_741_824.0;
+
+/// Units of a duration, in seconds.
 const DURATION_UNITS: [(&str, f64); 5] =
     [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86_400.0)];
 
-/// `30s`, `7.5s`, `250ms`, `1h30m`: numbers with the units ms, s, m, h, d.
+/// Reads a duration: numbers with the units ms, s, m, h, d, such as `30s`, `7.5s`, `250ms`, `1h30m`.
 pub(crate) fn duration(value: &Value) -> Parsed<Duration> {
     let wrong = || {
         format!(
-            "{} is no duration; write for example \"30s\", \"250ms\" or \"1h30m\" (units ms, s, m, h, d)",
+            "{} is not a valid duration; write for example \"30s\", \"250ms\" or \"1h30m\" (units ms, s, m, h, d)",
             quoted(value)
         )
     };
@@ -105,15 +117,17 @@ pub(crate) fn duration(value: &Value) -> Parsed<Duration> {
         seconds += number * factor;
         rest = after;
     }
-    // A year is longer than anything a probe waits for, and keeps sums of durations clear of overflow.
-    if text.is_empty() || seconds > 366.0 * 86_400.0 {
+    if text.is_empty() {
         return Err(wrong());
     }
-    // Whole microseconds, so that 0.1 s written in two ways is the same.
+    if seconds > f64::from(MAX_DURATION_DAYS) * 86_400.0 {
+        return Err(format!("\"{text}\" is too long; a duration may be at most {MAX_DURATION_DAYS}d"));
+    }
+    // Rounded to whole microseconds, so that two spellings of 0.1 s are equal.
     Ok(Duration::from_micros(Duration::from_secs_f64(seconds + 5e-7).as_micros() as u64))
 }
 
-/// The number at the start of `text`, the letters after it, and what follows them.
+/// Splits `text` into the number at its start, the letters after it, and what follows them.
 fn number_and_unit(text: &str) -> Option<(f64, &str, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, rest) = text.split_at(digits);
@@ -122,7 +136,7 @@ fn number_and_unit(text: &str) -> Option<(f64, &str, &str)> {
     Some((number.parse().ok()?, unit, after))
 }
 
-/// A duration between two ends; `why` says where they come from.
+/// Reads a duration from `min` to `max`; `why` is appended to a fault about the upper limit.
 pub(crate) fn duration_within(
     min: Duration,
     max: Duration,
@@ -148,7 +162,7 @@ pub(crate) fn duration_within(
     }
 }
 
-/// As [`duration`] reads it: `1m30s`, `7.5s`, `250ms`.
+/// Writes a duration as [`duration`] reads it: `1m30s`, `7.5s`, `250ms`.
 pub(crate) fn show_duration(duration: Duration) -> String {
     let millis = duration.subsec_millis();
     if duration.as_secs() == 0 {
@@ -175,12 +189,12 @@ pub(crate) fn show_duration(duration: Duration) -> String {
     shown
 }
 
-/// `100B`, `1KB`, `64MB`. K and M are powers of 1024, with or without an `i`: the sizes that the pipeline is judged
-/// by count 10 KB as 10,240 bytes.
+/// Reads a size in bytes: `100B`, `1KB`, `64MB`. K and M are powers of 1024, with or without an `i`, because
+/// the pipeline's targets count 10 KB as 10,240 bytes.
 pub(crate) fn size(value: &Value) -> Parsed<u64> {
     let wrong = || {
         format!(
-            "{} is no size; write for example \"500B\", \"10KB\" or \"64MB\" (1 KB = 1 KiB = 1024 B)",
+            "{} is not a valid size; write for example \"500B\", \"10KB\" or \"64MB\" (1 KB = 1 KiB = 1024 B)",
             quoted(value)
         )
     };
@@ -199,18 +213,26 @@ pub(crate) fn size(value: &Value) -> Parsed<u64> {
         "B" => 1.0,
         "KB" | "kB" | "KiB" => 1024.0,
         "MB" | "MiB" => 1024.0 * 1024.0,
-        "GB" | "GiB" => 1024.0 * 1024.0 * 1024.0,
+        "GB" | "GiB" => GB,
         _ => return Err(wrong()),
     };
     let bytes = number * factor;
-    // A petabyte is beyond every limit here, and well within what a double holds exactly.
-    if !after.is_empty() || bytes.fract() != 0.0 || bytes > 1e15 {
+    if !after.is_empty() {
         return Err(wrong());
+    }
+    if bytes > f64::from(MAX_SIZE_GB) * GB {
+        return Err(format!("\"{text}\" is too large; a size may be at most {MAX_SIZE_GB}GB"));
+    }
+    if bytes.fract() != 0.0 {
+        return Err(format!(
+            "\"{text}\" is not a whole number of bytes; write for example \"{}B\"",
+            bytes.ceil()
+        ));
     }
     Ok(bytes as u64)
 }
 
-/// A size between two ends; `why` says where they come from.
+/// Reads a size from `min` to `max` bytes; `why` is appended to the fault as the reason.
 pub(crate) fn size_within(min: u64, max: u64, why: &str) -> impl Fn(&Value) -> Parsed<u64> {
     move |value| {
         let read = size(value)?;
@@ -227,7 +249,7 @@ pub(crate) fn size_within(min: u64, max: u64, why: &str) -> impl Fn(&Value) -> P
     }
 }
 
-/// As [`size`] reads it.
+/// Writes a size as [`size`] reads it.
 pub(crate) fn show_size(bytes: u64) -> String {
     match bytes {
         0 => "0B".to_owned(),
@@ -240,11 +262,13 @@ pub(crate) fn show_size(bytes: u64) -> String {
 pub(crate) fn socket(value: &Value) -> Parsed<SocketAddr> {
     let text = text(value)?;
     text.parse().map_err(|_| {
-        format!("\"{text}\" is no address with a port; write for example \"0.0.0.0:9464\" or \"[::1]:9464\"")
+        format!(
+            "\"{text}\" is not a valid address; write an IP address and a port, for example \"0.0.0.0:9464\" or \"[::1]:9464\""
+        )
     })
 }
 
-/// `http://…` or `https://…`, such as this example.
+/// Reads an `http://` or `https://` URL; `example` is shown in the fault.
 pub(crate) fn url(example: &str) -> impl Fn(&Value) -> Parsed<String> {
     move |value| {
         let text = text(value)?;
@@ -257,23 +281,28 @@ pub(crate) fn url(example: &str) -> impl Fn(&Value) -> Parsed<String> {
             {
                 Ok(text)
             }
-            _ => Err(format!("\"{text}\" is no URL; write for example \"{example}\"")),
+            _ => Err(format!(
+                "\"{text}\" is not a valid URL; write an http:// or https:// URL, for example \"{example}\""
+            )),
         }
     }
 }
 
-/// Puts values for `{placeholders}`; a word in braces that is none of them is refused.
+/// Replaces `{placeholders}` by their values; an unknown placeholder is an error.
 pub(crate) fn expand(text: &str, values: &[(&str, &str)]) -> Result<String, String> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(open) = rest.find('{') {
         expanded.push_str(&rest[..open]);
-        let (word, after) = rest[open + 1..]
-            .split_once('}')
-            .ok_or_else(|| format!("\"{text}\" has a brace that is not closed"))?;
-        let (_, value) = values.iter().find(|(name, _)| *name == word).ok_or_else(|| {
+        let (placeholder, after) = rest[open + 1..].split_once('}').ok_or_else(|| {
+            format!("\"{text}\" has a \"{{\" without a \"}}\" after it; write placeholders as {{name}}")
+        })?;
+        let (_, value) = values.iter().find(|(name, _)| *name == placeholder).ok_or_else(|| {
             let known: Vec<_> = values.iter().map(|(name, _)| format!("{{{name}}}")).collect();
-            format!("\"{text}\" has the unknown placeholder {{{word}}}; known here: {}", known.join(", "))
+            format!(
+                "\"{text}\" has the unknown placeholder {{{placeholder}}}; valid here: {}",
+                known.join(", ")
+            )
         })?;
         expanded.push_str(value);
         rest = after;

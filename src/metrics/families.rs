@@ -6,8 +6,8 @@
 use super::family::{Counter, Declared, Gauge, IntGauge, Latency, Timing};
 use super::labels::{
     BehindStageOwner, BilledStage, NoLabels, OfBuild, OfStage, OfTenant, SchemaStage, StageOwner,
-    StageOwnerResult, StageStray, TenantHop, TenantHopRange, TenantOutcome, TenantPut, TenantStage,
-    TenantStageReason, TenantWaiting,
+    StageOwnerResult, StageStray, StageUnreadable, TenantHop, TenantHopRange, TenantOutcome, TenantPut,
+    TenantStage, TenantStageReason, TenantWaiting,
 };
 
 macro_rules! families {
@@ -86,8 +86,8 @@ families! {
         "Bytes that polls transferred.";
     records_read: Counter<OfStage> = "traceprobe_observer_records_read_total",
         "Records, objects or rows that were scanned.";
-    decode_errors: Counter<OfStage> = "traceprobe_observer_decode_errors_total",
-        "Records, objects or rows that could not be decoded, or only in part: unknown format, damaged, truncated, nested too deeply, too large.";
+    unreadable_records: Counter<StageUnreadable> = "traceprobe_observer_unreadable_records_total",
+        "Records or objects of which a part could not be read, by reason. A canary may be in them, so they can make the stage blind; docs/formats.md lists what is read.";
     behind: Gauge<BehindStageOwner> = "traceprobe_kinesis_behind_latest_seconds",
         "How far behind the tip of the stream the last poll ended (MillisBehindLatest). If it stays above 0, reading is throttled and absence cannot be proven.";
     billed: Counter<BilledStage> = "traceprobe_bigquery_bytes_billed_total",

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use crate::domain::copies::UnchargedReason;
+use crate::domain::format::UnreadableReason;
 use crate::domain::outcome::Outcome;
 use crate::domain::sighting::FailureKind;
 use crate::domain::topology::{HopRange, Owner, Role, SourceId, StageId, TenantId, Topology};
@@ -53,6 +54,12 @@ impl Value for Owner {
             Self::One(tenant) => tenant.text(map),
             Self::Shared => Cow::Borrowed("shared"),
         }
+    }
+}
+
+impl Value for UnreadableReason {
+    fn text(self, _: &Topology) -> Cow<'_, str> {
+        Cow::Borrowed(self.as_str())
     }
 }
 
@@ -221,6 +228,12 @@ label_set! {
         let of_tenant = product(map.tenant_ids(), map.stage_ids(), |tenant, stage| (tenant, stage));
         product(of_tenant, UnchargedReason::ALL, |(tenant, stage), reason| Self { tenant, stage, reason })
     }
+}
+
+label_set! {
+    /// Why records of a stage could not be read.
+    StageUnreadable { pub(super) stage: StageId = "stage", pub(super) reason: UnreadableReason = "reason" }
+    all(map) = product(map.stage_ids(), UnreadableReason::ALL, |stage, reason| Self { stage, reason })
 }
 
 label_set! {

@@ -30,8 +30,8 @@ use self::families::Families;
 use self::family::Declared;
 use self::labels::{
     BehindStageOwner, BilledStage, Ending, OfBuild, OfStage, OfTenant, PollResult, Put, Revision,
-    SchemaStage, StageOwner, StageOwnerResult, StageStray, StrayOrigin, TenantHop, TenantHopRange,
-    TenantOutcome, TenantPut, TenantStage, TenantStageReason, TenantWaiting, Version,
+    SchemaStage, StageOwner, StageOwnerResult, StageStray, StageUnreadable, StrayOrigin, TenantHop,
+    TenantHopRange, TenantOutcome, TenantPut, TenantStage, TenantStageReason, TenantWaiting, Version,
 };
 use self::table::Row;
 use crate::domain::cost::Bytes;
@@ -155,6 +155,10 @@ impl Metrics {
                 f.hop_latency.at(TenantHop { tenant, hop }).count(what, waited, trace, now);
                 f.missing_hops.at(TenantHop { tenant, hop }).inc();
             }
+            Event::HopNeverSeen { tenant, hop, trace, waited, counted } => {
+                let what = if counted { Count::GivenUpOverdue } else { Count::GivenUp };
+                f.hop_latency.at(TenantHop { tenant, hop }).count(what, waited, trace, now);
+            }
             Event::EndToEnd { tenant, trace, latency, judgement, counted } => {
                 let what = if counted { Count::ArrivedOverdue } else { Count::Arrived };
                 match judgement {
@@ -206,8 +210,12 @@ impl Metrics {
             Event::PollFailed { source, kind } => self.poll(source, PollResult::Failed(kind)),
             // Counted as unobserved or dead-lettered before, and in time.
             Event::LateDiscovery { .. } => {}
+            Event::Unreadable { stage, reason, count, .. } => {
+                f.unreadable_records.at(StageUnreadable { stage, reason }).inc_by(count);
+            }
             // Shown by the gauges that a snapshot sets.
-            Event::WentBlind { .. }
+            Event::FirstSeen { .. }
+            | Event::WentBlind { .. }
             | Event::SawAgain { .. }
             | Event::SchemaLearned { .. }
             | Event::SchemaDrifted { .. }
@@ -237,7 +245,7 @@ impl Metrics {
             }
             for stage in map.stage_ids() {
                 let view = &snapshot.sources[map.source_of(tenant, stage).0 as usize];
-                f.blind.at(TenantStage { tenant, stage }).set(i64::from(view.blind_since.is_some()));
+                f.blind.at(TenantStage { tenant, stage }).set(i64::from(view.blind_for(tenant).is_some()));
             }
         }
         let bound = snapshot.clock.and_then(|clock| clock.error_bound).unwrap_or_default();
@@ -265,7 +273,7 @@ impl Metrics {
         match *outcome {
             Outcome::Lost(hops) => self.families.lost.at(TenantHopRange { tenant, hops }).inc(),
             Outcome::Refused(_) => self.inject(tenant, Put::Refused, 1),
-            Outcome::Delivered | Outcome::Late | Outcome::DeadLettered(_) | Outcome::Unobserved => {}
+            Outcome::Delivered | Outcome::Late | Outcome::DeadLettered(_) | Outcome::Unobserved(_) => {}
         }
     }
 
@@ -286,7 +294,6 @@ impl Metrics {
         f.poll_duration.at(OfStage { stage }).observe(took.as_secs_f64());
         f.bytes_read.at(OfStage { stage }).inc_by(stats.bytes);
         f.records_read.at(OfStage { stage }).inc_by(stats.records);
-        f.decode_errors.at(OfStage { stage }).inc_by(stats.decode_errors);
         if let Some(labels) = BilledStage::of(&self.topology, stage) {
             f.billed.at(labels).inc_by(stats.billed_bytes);
         }

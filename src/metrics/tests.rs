@@ -5,7 +5,7 @@ use crate::domain::sighting::{Drift, FailureKind, Locator};
 use crate::domain::tag::{InstanceCode, Purpose, Tag};
 use crate::domain::time::Interval;
 use crate::domain::topology::{Capabilities, HopRange, Role, Stage, fixture};
-use crate::domain::tracker::{Drifted, Input, Settings, Tracker};
+use crate::domain::tracker::{Drifted, Settings, Tracker};
 
 fn metrics() -> Metrics {
     let ladder = Ladder::new(&[1, 10, 30, 60, 300].map(Duration::from_secs));
@@ -204,8 +204,13 @@ fn every_event(map: &Topology) -> Vec<Event> {
         }
         let lost = HopRange::all(map.main_path()).map(Outcome::Lost);
         let dead = Outcome::DeadLettered(fixture::DEAD);
-        let rest =
-            [Outcome::Delivered, Outcome::Late, Outcome::Unobserved, Outcome::Refused("full".into()), dead];
+        let rest = [
+            Outcome::Delivered,
+            Outcome::Late,
+            Outcome::Unobserved(crate::domain::outcome::UnobservedReason::Blind),
+            Outcome::Refused("full".into()),
+            dead,
+        ];
         for outcome in lost.chain(rest) {
             for adopted in [true, false] {
                 events.push(Event::Ended { tenant, trace, outcome: outcome.clone(), adopted });
@@ -252,7 +257,7 @@ fn troubled_snapshot(map: &Arc<Topology>) -> Snapshot {
     for tenant in map.tenant_ids() {
         let trace = TraceId::new(Timestamp::from_secs(900), [u8::try_from(tenant.0).unwrap(); 10]);
         let tag = Tag::new(trace, map.tenant(tenant).code, rules().instance, 200, Purpose::Probe);
-        tracker.apply(Input::Planned { tag }, Timestamp::from_secs(900));
+        tracker.plan(tag, Timestamp::from_secs(900), &mut Vec::new()).unwrap();
     }
     let mut snapshot = tracker.snapshot(Timestamp::from_secs(1_000));
     for view in &mut snapshot.sources {

@@ -1,4 +1,4 @@
-//! What the folder of a kind provides, and the one list that maps kinds to folders.
+//! What the folder of a kind of stage provides, and the macro that maps kinds to folders.
 
 use std::time::Duration;
 
@@ -16,36 +16,36 @@ use crate::keys::key::Key;
 use crate::keys::reader::Reader;
 use crate::keys::value::{self, Parsed};
 
-/// What is the same for all sources of a kind.
+/// What all sources of a kind have in common.
 #[derive(Debug)]
 pub struct Spec {
-    /// Its keys in `[[stage]]`, beside those that every stage has.
+    /// Its keys in `[[stage]]`, in addition to those of every stage.
     pub(crate) keys: &'static [Key],
-    /// What `interval`, `timeout` and `settle` of a stage are unless they are set.
+    /// Defaults of `interval`, `timeout` and `settle` of a stage.
     pub(crate) rhythm: Rhythm,
-    /// The cloud whose identity it needs.
+    /// The cloud whose credentials it needs.
     pub provider: Provider,
-    /// What its polls tell beside sightings.
+    /// What its polls provide in addition to sightings.
     pub capabilities: Capabilities,
-    /// What it calls, and what that costs.
+    /// The operations that it calls, and their costs.
     pub costs: Costs,
-    /// What it must be allowed, as JSON: a list of IAM statements, or a custom role of Google's. In the names of the
-    /// example configuration; the policies in `config/iam/` are made of it.
+    /// The permissions that it needs, as JSON: a list of IAM statements, or a custom role of Google Cloud.
+    /// Resource names are those of the example configuration; a test compares `config/iam/` with it.
     pub permissions: &'static str,
 }
 
-/// What is known of a tenant and of the whole configuration while a source is read.
+/// Values from outside a `[[stage]]` table that the settings of a source depend on.
 pub(crate) struct Scope<'a> {
     /// The tenant's name, for `{tenant}`.
     pub(crate) tenant: &'a str,
-    /// The AWS region where a stage has none.
+    /// The AWS region of stages that do not set one.
     pub(crate) region: &'a Checked<Option<String>>,
-    /// The Google project that pays for queries, if it is not the table's own.
+    /// The Google Cloud project that pays for queries; `None` for the project of the table.
     pub(crate) project: &'a Checked<Option<String>>,
 }
 
 impl Scope<'_> {
-    /// Reads a text with `{tenant}` in it, and checks it as it is expanded.
+    /// Returns a parser that expands `{tenant}` in a text and checks the result.
     pub(crate) fn expanded<T>(
         &self,
         check: impl Fn(String) -> Parsed<T>,
@@ -54,35 +54,35 @@ impl Scope<'_> {
     }
 }
 
-/// Whether a source tells whose a canary is; isolation can only be checked where it does.
+/// Whether a source shows which tenant a canary belongs to. Leaks can be detected only where it does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attribution {
-    /// Something beside the tag says whose it is: a column, or the key.
+    /// Something besides the tag names the tenant: a column, or the key.
     pub labelled: bool,
-    /// Whole tags are found there, and a tag names its tenant. Also true where no canary is ever found.
+    /// Whole tags are found there, and a tag names its tenant.
     pub by_tag: bool,
-    /// What would make it labelled, to be appended to a sentence; empty where nothing would.
+    /// What would make it labelled, to be appended to a sentence; empty if nothing would.
     pub remedy: &'static str,
 }
 
-/// What an observer is made of beside its source's settings.
+/// What an observer needs in addition to the settings of its source.
 pub struct Site<'a> {
-    /// The map of tenants, stages and sources.
+    /// All tenants, stages and sources.
     pub topology: &'a Topology,
-    /// Which source it is.
+    /// The source to poll.
     pub source: SourceId,
-    /// How often it is polled.
+    /// Interval, timeout and settling time of its polls.
     pub rhythm: Rhythm,
-    /// Clients of both clouds.
+    /// The clients of both clouds.
     pub clients: &'a Clients,
-    /// What tells our canaries from everything else.
+    /// Tells our canaries from all other events.
     pub recognizer: &'a Recognizer,
     /// The probe's clock.
     pub clock: &'a WallClock,
 }
 
 impl Site<'_> {
-    /// Whose canaries may be at the source; `None` where everybody's may.
+    /// Returns the codes of the tenants whose canaries may be at the source; `None` for all tenants.
     pub(super) fn owners(&self) -> Option<Vec<TenantCode>> {
         let source = self.topology.source(self.source);
         let codes = source.tenants.iter().map(|id| self.topology.tenant(*id).code);
@@ -92,42 +92,40 @@ impl Site<'_> {
 
 /// The settings of one source of a kind.
 pub(crate) trait KindSettings: Evidence + Sized {
-    /// What polls it.
     type Observer: Observe;
-    /// What all observers of the kind share, such as a quota of the account.
+    /// What all observers of the kind share, such as the quota of an account.
     type Shared: Default;
 
-    /// Reads the settings of a source. Every key of [`Spec::keys`] is read, also where another has a fault.
+    /// Reads the settings of a source. Reads every key of [`Spec::keys`] even after a fault.
     fn read(reader: &mut Reader<'_, '_>, scope: &Scope<'_>) -> Checked<Self>;
 
-    /// For people, without the kind: `logs-acme`.
+    /// Display name without the kind: `logs-acme`.
     fn resource(&self) -> String;
 
-    /// What is read, without how: two sources with one identity read the same events.
+    /// Identifies what is read, without how: two sources with the same identity read the same events.
     fn identity(&self) -> String;
 
-    /// Whether it tells whose a canary is.
+    /// Returns whether the source shows which tenant a canary belongs to.
     fn attribution(&self) -> Attribution;
 
-    /// What the source's schema is held against, where it has one.
+    /// Returns what the schema of the source is compared with, if it has one.
     fn expected_schema(&self) -> ExpectedSchema {
         ExpectedSchema::default()
     }
 
-    /// An observer of the source; it makes no call yet.
+    /// Builds an observer of the source; it makes no call yet.
     ///
     /// # Errors
     ///
-    /// [`NoClient`] when it needs a client that was not made.
+    /// [`NoClient`] if it needs a client that was not built.
     fn observer(&self, site: &Site<'_>, shared: &Self::Shared) -> Result<Self::Observer, NoClient>;
 }
 
-/// Seconds, for the rhythms of specs.
 pub(super) const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Maps every kind to its folder, once.
+/// Maps every kind to its folder. The list of kinds is the only place where the two are connected.
 macro_rules! kinds {
     ($($kind:ident: $folder:ident,)*) => {
         /// The settings of a source of any kind.
@@ -137,13 +135,13 @@ macro_rules! kinds {
             $($kind(Arc<$folder::Settings>),)*
         }
 
-        /// What observers of one kind share, for every kind.
+        /// What the observers of each kind share.
         #[derive(Default, Debug)]
         pub struct Shared {
             $($folder: <$folder::Settings as KindSettings>::Shared,)*
         }
 
-        /// What is the same for all sources of a kind.
+        /// Returns what all sources of a kind have in common.
         #[must_use]
         pub const fn spec(kind: Kind) -> &'static Spec {
             match kind {
@@ -159,7 +157,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// What kind of place it is.
+            /// Returns the kind of the source.
             #[must_use]
             pub const fn kind(&self) -> Kind {
                 match self {
@@ -167,7 +165,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// For people: `kinesis logs-acme`.
+            /// Returns the display name: `kinesis logs-acme`.
             #[must_use]
             pub fn name(&self) -> String {
                 let resource = match self {
@@ -176,7 +174,8 @@ macro_rules! kinds {
                 format!("{} {resource}", self.kind())
             }
 
-            /// What is read, without how: two sources of a kind with one identity read the same events.
+            /// Identifies what is read, without how: sources of a kind with the same identity read the same
+            /// events.
             #[must_use]
             pub fn identity(&self) -> String {
                 match self {
@@ -184,7 +183,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// Whether it tells whose a canary is.
+            /// Returns whether the source shows which tenant a canary belongs to.
             #[must_use]
             pub fn attribution(&self) -> Attribution {
                 match self {
@@ -192,7 +191,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// What its schema is held against.
+            /// Returns what the schema of the source is compared with.
             #[must_use]
             pub fn expected_schema(&self) -> ExpectedSchema {
                 match self {
@@ -200,7 +199,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// Where a person looks its records up.
+            /// Returns the commands with which a person looks up its records.
             #[must_use]
             pub fn evidence(&self) -> Arc<dyn Evidence> {
                 match self {
@@ -208,31 +207,31 @@ macro_rules! kinds {
                 }
             }
 
-            /// The loop that polls it; nothing runs until it is awaited.
+            /// Returns the loop that polls the source; nothing runs until it is awaited.
             ///
             /// # Errors
             ///
-            /// [`NoClient`] when it needs a client that was not made.
+            /// [`NoClient`] if it needs a client that was not built.
             pub fn watch(
                 &self,
                 site: &Site<'_>,
                 shared: &Shared,
-                ends: pace::Channels,
+                channels: pace::Channels,
             ) -> Result<BoxFuture<'static, ()>, NoClient> {
                 let (rhythm, clock) = (site.rhythm, site.clock.clone());
                 Ok(match self {
                     $(Self::$kind(settings) => {
                         let observer = settings.observer(site, &shared.$folder)?;
-                        Box::pin(pace::watch(observer, rhythm, clock, ends))
+                        Box::pin(pace::watch(observer, rhythm, clock, channels))
                     })*
                 })
             }
 
-            /// Polls it once, for whoever asks whether that can be done.
+            /// Polls the source once, to check that it can be polled.
             ///
             /// # Errors
             ///
-            /// [`NoClient`] when it needs a client that was not made; inside, why the poll failed.
+            /// [`NoClient`] if it needs a client that was not built; the inner error is why the poll failed.
             pub async fn poll_once(
                 &self,
                 site: &Site<'_>,

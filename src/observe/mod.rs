@@ -40,7 +40,7 @@ use crate::domain::canary::Template;
 use crate::domain::evidence::Evidence;
 use crate::domain::kind::Kind;
 use crate::domain::schema::{ExpectedSchema, TableSchema};
-use crate::domain::sighting::{FailureKind, Poll, ReadStats, Sighting, Wanted};
+use crate::domain::sighting::{FailureKind, Poll, ReadStats, Sighting, UnreadableRecord, Wanted};
 use crate::domain::tag::{Keyring, Tag, TenantCode};
 use crate::domain::time::Timestamp;
 use crate::keys::fault::Checked;
@@ -105,6 +105,8 @@ pub struct Findings {
     pub sightings: Vec<Sighting>,
     /// What it took to see it.
     pub stats: ReadStats,
+    /// Records that could not be read.
+    pub unreadable: Vec<UnreadableRecord>,
 }
 
 impl Findings {
@@ -117,8 +119,8 @@ impl Findings {
         finished: Timestamp,
         watermark: Option<Timestamp>,
     ) -> Poll {
-        let Self { sightings, stats } = self;
-        Poll { revision: wanted.revision, started, finished, watermark, sightings, stats }
+        let Self { sightings, stats, unreadable } = self;
+        Poll { revision: wanted.revision, started, finished, watermark, sightings, stats, unreadable }
     }
 
     /// Nothing was seen, and nothing spent.
@@ -126,6 +128,7 @@ impl Findings {
     pub fn is_empty(&self) -> bool {
         let ReadStats { bytes, records, decode_errors, foreign_tags, billed_bytes, behind: _ } = self.stats;
         self.sightings.is_empty()
+            && self.unreadable.is_empty()
             && [bytes, records, decode_errors, foreign_tags, billed_bytes].iter().all(|count| *count == 0)
     }
 }

@@ -9,6 +9,7 @@
 mod record;
 mod schema;
 mod schemas;
+mod seen;
 #[cfg(test)]
 pub(crate) mod tests;
 mod violations;
@@ -25,7 +26,7 @@ use crate::domain::tag::{InstanceCode, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Topology;
 use crate::domain::trace::Trace;
-use crate::domain::tracker::{LearnedSchema, Violation};
+use crate::domain::tracker::{Changes, LearnedSchema, Restored, SeenSource, Violation};
 
 /// How long to wait for another process that holds the file, such as our predecessor on its way out.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -36,31 +37,6 @@ const WAL_LIMIT: i64 = 16 << 20;
 
 /// Traces, each with whether it is finished.
 pub type Batch = Vec<(Arc<Trace>, bool)>;
-
-/// What there is to write, in one transaction.
-#[derive(Clone, Debug, Default)]
-pub struct Changes {
-    /// Traces that changed.
-    pub traces: Batch,
-    /// Schemas that were learned.
-    pub schemas: Vec<LearnedSchema>,
-    /// Isolation violations that were found.
-    pub violations: Vec<Violation>,
-}
-
-impl Changes {
-    /// Whether there is nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.traces.is_empty() && self.schemas.is_empty() && self.violations.is_empty()
-    }
-}
-
-impl From<Batch> for Changes {
-    fn from(traces: Batch) -> Self {
-        Self { traces, ..Self::default() }
-    }
-}
 
 /// An open database.
 #[derive(Debug)]
@@ -109,10 +85,19 @@ pub struct Loaded {
     pub schemas: Vec<LearnedSchema>,
     /// Isolation violations, in the order in which they were noticed.
     pub violations: Vec<Violation>,
+    /// Which sources have shown which tenants' canaries, whether they are configured or not.
+    pub seen: Vec<SeenSource>,
     /// Stages that traces have been at and that are not configured any more.
     pub dropped_stages: BTreeSet<String>,
     /// How many rows make no sense, and stay on disk.
     pub unreadable: usize,
+}
+
+impl From<Loaded> for Restored {
+    fn from(loaded: Loaded) -> Self {
+        let Loaded { traces, violations, schemas, seen, .. } = loaded;
+        Self { traces, violations, schemas, seen }
+    }
 }
 
 /// The name under which this instance signs its canaries.
@@ -376,6 +361,7 @@ impl Store {
         loaded.traces.sort_unstable_by_key(Trace::id);
         schemas::load(&self.connection, &mut loaded)?;
         violations::load(&self.connection, &self.topology, &limits, &mut loaded)?;
+        seen::load(&self.connection, &mut loaded)?;
         Ok(loaded)
     }
 
@@ -437,7 +423,8 @@ impl Store {
 fn write(to: &Transaction<'_>, changes: &Changes, map: &Topology) -> Result<(), StoreError> {
     upsert(to, &changes.traces, map)?;
     schemas::upsert(to, &changes.schemas)?;
-    violations::insert(to, &changes.violations, map)
+    violations::insert(to, &changes.violations, map)?;
+    seen::insert(to, &changes.seen)
 }
 
 fn upsert(to: &Transaction<'_>, batch: &[(Arc<Trace>, bool)], map: &Topology) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::canary::Integrity;
-use crate::domain::outcome::Outcome;
+use crate::domain::outcome::{Outcome, UnobservedReason};
 use crate::domain::sighting::Locator;
 use crate::domain::tag::{Claim, InstanceCode, Purpose, Tag, TenantCode, TenantPrefix, TraceId};
 use crate::domain::time::{Interval, Timestamp};
@@ -89,10 +89,21 @@ struct EndRecord {
 enum OutcomeRecord {
     Delivered,
     Late,
-    Lost { first: String, last: String },
-    DeadLettered { stage: String },
+    Lost {
+        first: String,
+        last: String,
+    },
+    DeadLettered {
+        stage: String,
+    },
+    /// As it was written before there were reasons.
     Unobserved,
-    Refused { reason: String },
+    UnobservedFor {
+        reason: String,
+    },
+    Refused {
+        reason: String,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -105,6 +116,8 @@ struct VisitRecord {
     empty_polls: u32,
     #[serde(default, skip_serializing_if = "is_default")]
     gap_since_poll: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    withheld: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     copies: Vec<String>,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -142,6 +155,7 @@ enum HopRecord {
     Inherited,
     Skipped,
     Missing,
+    NeverSeen,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -287,7 +301,7 @@ fn outcome_out(outcome: &Outcome, map: &Topology) -> OutcomeRecord {
             OutcomeRecord::Lost { first: name(hop_range.first), last: name(hop_range.last) }
         }
         Outcome::DeadLettered(stage) => OutcomeRecord::DeadLettered { stage: name(*stage) },
-        Outcome::Unobserved => OutcomeRecord::Unobserved,
+        Outcome::Unobserved(reason) => OutcomeRecord::UnobservedFor { reason: reason.as_str().to_owned() },
         Outcome::Refused(reason) => OutcomeRecord::Refused { reason: reason.to_string() },
     }
 }
@@ -300,7 +314,10 @@ fn outcome_in(outcome: OutcomeRecord, map: &Topology) -> Option<Outcome> {
         OutcomeRecord::Late => Outcome::Late,
         OutcomeRecord::Lost { first, last } => Outcome::Lost(hop_range_in(&first, &last, map)),
         OutcomeRecord::DeadLettered { stage } => Outcome::DeadLettered(stage_named(&stage, map)?),
-        OutcomeRecord::Unobserved => Outcome::Unobserved,
+        OutcomeRecord::Unobserved => Outcome::Unobserved(UnobservedReason::Blind),
+        OutcomeRecord::UnobservedFor { reason } => {
+            Outcome::Unobserved(UnobservedReason::parse(&reason).unwrap_or(UnobservedReason::Blind))
+        }
         OutcomeRecord::Refused { reason } => Outcome::Refused(reason.into()),
     })
 }
@@ -333,6 +350,7 @@ fn visit_out(visit: &Visit) -> VisitRecord {
         absent_until: visit.absent_until.map(Timestamp::micros),
         empty_polls: visit.empty_polls,
         gap_since_poll: visit.gap_since_poll,
+        withheld: visit.withheld,
         copies: visit.copies.iter().map(ToString::to_string).collect(),
         hop: match visit.hop {
             Hop::Open => HopRecord::Open,
@@ -346,6 +364,7 @@ fn visit_out(visit: &Visit) -> VisitRecord {
             Hop::Inherited => HopRecord::Inherited,
             Hop::Skipped => HopRecord::Skipped,
             Hop::Missing => HopRecord::Missing,
+            Hop::NeverSeen => HopRecord::NeverSeen,
         },
     }
 }
@@ -369,6 +388,7 @@ fn visit_in(visit: VisitRecord) -> Visit {
         absent_until: visit.absent_until.map(Timestamp::from_micros),
         empty_polls: visit.empty_polls,
         gap_since_poll: visit.gap_since_poll,
+        withheld: visit.withheld,
         copies: visit.copies.into_iter().map(Locator::new).collect(),
         hop: match visit.hop {
             HopRecord::Open => Hop::Open,
@@ -381,6 +401,7 @@ fn visit_in(visit: VisitRecord) -> Visit {
             HopRecord::Inherited => Hop::Inherited,
             HopRecord::Skipped => Hop::Skipped,
             HopRecord::Missing => Hop::Missing,
+            HopRecord::NeverSeen => Hop::NeverSeen,
         },
     }
 }

@@ -15,7 +15,7 @@ pub(super) const APPLICATION_ID: i32 = 0x7a71_7470;
 /// Tenants, stages and outcomes stand by name: their ids are places in a configuration, which changes. What is queried
 /// has a column; the rest is JSON in `known`, where a stage more or less changes no schema. An id's 16 bytes begin
 /// with the planned instant, so they sort by it.
-pub(super) const STEPS: [&str; 4] = [
+pub(super) const STEPS: [&str; 5] = [
     "
     CREATE TABLE instance (
         only INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
@@ -57,6 +57,15 @@ pub(super) const STEPS: [&str; 4] = [
     // not have: they would take every such trace for a damaged one, so they must refuse the file. What they wrote is read
     // as it is.
     "",
+    "
+    CREATE TABLE seen (
+        stage TEXT NOT NULL,
+        source TEXT NOT NULL,
+        tenant TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (stage, source, tenant)
+    ) STRICT;
+",
 ];
 
 /// The newest version that this program knows.

@@ -277,7 +277,7 @@ fn timeline(view: &TraceView<'_>, now: Timestamp, slo: Duration) -> Vec<Moment> 
             Outcome::Late => "counted as late: it arrived after its deadline".to_owned(),
             Outcome::Lost(_) => format!("given up as lost at {lost_at}"),
             Outcome::DeadLettered(_) => format!("found in the dead letters of {lost_at}"),
-            Outcome::Unobserved => "given up as unobserved: its end is unknown".to_owned(),
+            Outcome::Unobserved(reason) => format!("given up as unobserved: {}", view.unobserved(*reason)),
             Outcome::Refused(reason) => format!("refused: {reason}"),
         };
         moments.push((*at, text));

@@ -172,7 +172,7 @@ fn hangs_at(trace: &Trace, stage: StageId, map: &Topology) -> bool {
             place(stage).is_some_and(|at| place(hops.first) <= Some(at) && Some(at) <= place(hops.last))
         }
         Some((Outcome::DeadLettered(at), _)) => *at == stage,
-        Some((Outcome::Unobserved, _)) => trace.next_stage(map) == Some(stage),
+        Some((Outcome::Unobserved(_), _)) => trace.next_stage(map) == Some(stage),
         Some((Outcome::Delivered | Outcome::Late | Outcome::Refused(_), _)) => false,
         None => trace.next_stage(map) == Some(stage),
     };

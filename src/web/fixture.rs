@@ -14,7 +14,8 @@ use crate::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, S
 use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::{Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology};
-use crate::domain::tracker::{Input, PutResult, Settings as Rules, Snapshot, Tracker};
+use crate::domain::tracker::tests::seen_everywhere;
+use crate::domain::tracker::{Input, PutResult, Restored, Settings as Rules, Snapshot, Tracker};
 use crate::domain::verdict::Criteria;
 use crate::observe::bigquery::{self, TableName};
 use crate::observe::object_store::{KeyTemplate, Settings as ObjectSettings};
@@ -81,7 +82,9 @@ impl World {
             remember_failures: 50,
             instance: InstanceCode::of("probe-1"),
         };
-        let tracker = Tracker::new(map.clone(), rules, Timestamp::MIN);
+        let mut tracker = Tracker::new(map.clone(), rules, Timestamp::MIN);
+        let seen = seen_everywhere(&map);
+        tracker.restore(Restored { seen, ..Restored::default() }, Timestamp::MIN);
         Self { tracker, map, sent: Vec::new(), seen: std::collections::BTreeSet::new(), leaks: Vec::new() }
     }
 
@@ -115,7 +118,7 @@ impl World {
             sizes[(second / 30) as usize % sizes.len()],
             Purpose::Probe,
         );
-        self.tracker.apply(Input::Planned { tag }, now);
+        self.tracker.plan(tag, now, &mut Vec::new()).expect("there is room");
         let answered = now + Duration::from_millis(60);
         if let Some(reason) = weather.refused {
             let result = PutResult::Refused { reason: reason.into() };
@@ -182,6 +185,7 @@ impl World {
             watermark: Some(now),
             sightings,
             stats: ReadStats::default(),
+            unreadable: Vec::new(),
         };
         self.tracker.apply(Input::Polled { source, poll }, end);
     }
@@ -208,7 +212,15 @@ fn sighting(tag: &Tag, stage: StageId, at: Timestamp, end: Timestamp) -> Sightin
         _ => (Stamp::Millis(at.floor_to_millis()), format!("row {}", &id[24..])),
     };
     let integrity = if stage == TABLE { Integrity::Unchecked } else { Integrity::Intact };
-    Sighting { tag: *tag, stamp, seen_by: end, locator: Locator::new(locator), label: None, integrity }
+    Sighting {
+        tag: *tag,
+        stamp,
+        seen_by: end,
+        locator: Locator::new(locator),
+        label: None,
+        integrity,
+        found_in: crate::domain::format::FoundIn::default(),
+    }
 }
 
 fn topology(names: [&str; 3]) -> Topology {
@@ -225,6 +237,7 @@ fn topology(names: [&str; 3]) -> Topology {
         parent,
         role,
         target: Some(Duration::from_millis(target)),
+        missing_after: Duration::from_secs(30),
         clock_allowance: Duration::from_millis(50),
     };
     let ids = [ACME, GLOBEX, INITECH];

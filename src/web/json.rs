@@ -339,14 +339,8 @@ impl TraceJson {
         };
         let reason = match &trace.ended {
             Some((Outcome::Refused(reason), _)) => Some(reason.to_string()),
-            Some((
-                Outcome::Delivered
-                | Outcome::Late
-                | Outcome::Lost(_)
-                | Outcome::DeadLettered(_)
-                | Outcome::Unobserved,
-                _,
-            ))
+            Some((Outcome::Unobserved(reason), _)) => Some(reason.as_str().to_owned()),
+            Some((Outcome::Delivered | Outcome::Late | Outcome::Lost(_) | Outcome::DeadLettered(_), _))
             | None => None,
         };
         Self {
@@ -481,6 +475,7 @@ fn hop(hop: Hop) -> &'static str {
         Hop::Inherited => "inherited",
         Hop::Skipped => "skipped",
         Hop::Missing => "missing",
+        Hop::NeverSeen => "never_seen",
     }
 }
 

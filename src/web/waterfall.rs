@@ -227,7 +227,7 @@ pub(crate) fn text(lane: &Lane<'_>, now: Timestamp) -> String {
             (Hop::Inverted, _) => "arrived before its parent: the clocks disagree".to_owned(),
             (Hop::Inherited, _) => "arrived; counted before a restart".to_owned(),
             (Hop::Skipped, _) => "arrived, but not seen at the stage before".to_owned(),
-            (Hop::Open | Hop::Overdue | Hop::Missing, _) => "arrived".to_owned(),
+            (Hop::Open | Hop::Overdue | Hop::Missing | Hop::NeverSeen, _) => "arrived".to_owned(),
         },
         Presence::Waiting { age } => format!("waiting {}", words::age(*age)),
         Presence::Overdue { age } => format!("not there after {}", words::age(*age)),

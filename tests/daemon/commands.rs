@@ -1,4 +1,4 @@
-//! The program as whoever types it meets it: exit codes and words.
+//! The program as a user runs it: exit codes and output.
 
 use std::net::TcpListener;
 use std::process::Output;
@@ -55,7 +55,7 @@ async fn a_missing_key_for_tags_is_one_clear_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn six_faults_are_told_at_once() {
+async fn six_faults_are_reported_at_once() {
     let stand = Stand::brisk(1).await;
     let config = stand.config();
     let faulty = variables(&[
@@ -85,14 +85,14 @@ async fn six_faults_are_told_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_not_there_is_named() {
+async fn a_missing_file_is_named() {
     let output = program(&["run", "--config", "/no/such/file.toml"], &variables(&[])).await;
     assert_eq!(output.status.code(), Some(78), "{output:?}");
     assert!(stderr(&output).contains("/no/such/file.toml"), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_says_ok_for_all_that_works_and_fail_for_what_does_not() {
+async fn check_prints_ok_or_fail_for_each_log_group_and_source() {
     let stand = Stand::brisk(2).await;
     let config = stand.config();
     let arguments = ["check", "--config", config.to_str().unwrap()];
@@ -138,7 +138,7 @@ async fn check_ends_when_a_service_hangs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_health_check_tells_whether_the_daemon_runs() {
+async fn a_health_check_fails_when_the_daemon_is_down() {
     let stand = Stand::brisk(1).await;
     let daemon = stand.daemon(&[]).await;
     let address = daemon.address().trim_start_matches("http://").to_owned();
@@ -151,7 +151,7 @@ async fn a_health_check_tells_whether_the_daemon_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tag_is_told_whether_it_is_ours() {
+async fn the_signature_of_a_tag_is_verified() {
     let stand = Stand::brisk(1).await;
     let daemon = stand.daemon(&[]).await;
     daemon.until("a canary is delivered", SOON, |recent| recent.ended("delivered") >= 1).await;
@@ -161,11 +161,11 @@ async fn a_tag_is_told_whether_it_is_ours() {
     let output = program(&["tag", &line], &variables(&[])).await;
     let said = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!(said.contains(id) && said.contains("signature ours"), "{said}");
+    assert!(said.contains(id) && said.contains("signature valid"), "{said}");
 
     let other = [("TRACEPROBE_TAG_KEY".to_owned(), "another key than the tests have".to_owned())];
     let output = program(&["tag", &tag], &other).await;
-    assert!(stdout(&output).contains("NOT ours"), "{output:?}");
+    assert!(stdout(&output).contains("NOT valid"), "{output:?}");
     let output = program(&["tag", "no tag at all"], &[]).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let output = program(&["tag", &tag[..40]], &[]).await;
@@ -190,7 +190,7 @@ async fn a_tag_of_each_version_is_explained() {
         let expected = format!(
             "version   {version}\npurpose   {purpose}\ntrace     01a201845b8377078707070707070707\n\
              planned   2026-11-22T04:29:41.123Z\ntenant    {tenant} (code)\ninstance  aala (code)\n\
-             size      10240 bytes\nsignature ours\n"
+             size      10240 bytes\nsignature valid\n"
         );
         assert_eq!(stdout(&output), expected, "{output:?}");
     }
@@ -212,7 +212,7 @@ async fn help_teaches() {
         let help = program(&[subcommand, "--help"], &[]).await;
         assert_eq!(help.status.code(), Some(0), "{help:?}");
         let help = stdout(&help);
-        // What it does, how it is called, and every option with words.
+        // What it does, and how it is called.
         assert!(help.lines().next().is_some_and(|line| line.len() > 30), "{help}");
         assert!(help.contains("Usage: traceprobe"), "{help}");
     }

@@ -216,7 +216,7 @@ impl Comparison<'_> {
                 Hop::Inverted => Hopped::Inverted,
                 Hop::Inherited => Hopped::Inherited,
                 Hop::Skipped => Hopped::Skipped,
-                Hop::Missing => Hopped::Missing,
+                Hop::Missing | Hop::NeverSeen => Hopped::Missing,
             };
             differ(faults, &format!("hop to {}", self.rules().stages[stage].name), said, *hop);
         }
@@ -371,7 +371,10 @@ impl Comparison<'_> {
             (Some(arrival), _) => within(arrival.noticed_at, RECHECK_FOR),
             (
                 None,
-                Some((Outcome::Lost(_) | Outcome::Unobserved | Outcome::Late | Outcome::DeadLettered(_), at)),
+                Some((
+                    Outcome::Lost(_) | Outcome::Unobserved(_) | Outcome::Late | Outcome::DeadLettered(_),
+                    at,
+                )),
             ) => within(*at, self.rules().give_up),
             (None, Some((Outcome::Delivered | Outcome::Refused(_), _)) | None) => false,
         }
@@ -407,7 +410,7 @@ impl Comparison<'_> {
             Outcome::Late => Ending::Late,
             Outcome::Lost(hop_range) => Ending::Lost(place(hop_range.first.0), place(hop_range.last.0)),
             Outcome::DeadLettered(_) => Ending::DeadLettered,
-            Outcome::Unobserved => Ending::Unobserved,
+            Outcome::Unobserved(_) => Ending::Unobserved,
             Outcome::Refused(_) => Ending::Refused,
         }
     }

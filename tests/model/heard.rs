@@ -77,6 +77,7 @@ impl Heard {
             | Event::HopMeasured { trace, .. }
             | Event::HopOverdue { trace, .. }
             | Event::HopMissing { trace, .. }
+            | Event::HopNeverSeen { trace, .. }
             | Event::EndToEnd { trace, .. }
             | Event::Overdue { trace, .. }
             | Event::GaveUp { trace, .. }
@@ -98,6 +99,8 @@ impl Heard {
             | Event::ClockAdrift { .. }
             | Event::ClockInStep { .. }
             | Event::PollAnswered { .. }
+            | Event::Unreadable { .. }
+            | Event::FirstSeen { .. }
             | Event::PollFailed { .. }
             | Event::WentBlind { .. }
             | Event::SawAgain { .. } => None,
@@ -118,7 +121,7 @@ impl Heard {
                 hop.latency = Some(*latency);
             }
             Event::HopOverdue { hop, .. } => self.run(run).hops[at(hop)].count += 1,
-            Event::HopMissing { hop, counted, .. } => {
+            Event::HopMissing { hop, counted, .. } | Event::HopNeverSeen { hop, counted, .. } => {
                 let hop = &mut self.run(run).hops[at(hop)];
                 hop.count(*counted);
                 hop.given_up += 1;
@@ -158,6 +161,8 @@ impl Heard {
             | Event::ClockAdrift { .. }
             | Event::ClockInStep { .. }
             | Event::PollAnswered { .. }
+            | Event::Unreadable { .. }
+            | Event::FirstSeen { .. }
             | Event::PollFailed { .. }
             | Event::WentBlind { .. }
             | Event::SawAgain { .. } => {}

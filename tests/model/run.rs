@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use traceprobe::domain::canary::{Integrity, Template};
+use traceprobe::domain::format::FoundIn;
 use traceprobe::domain::kind::Kind;
 use traceprobe::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};
 use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
@@ -19,7 +20,7 @@ use traceprobe::domain::topology::{
     Capabilities, Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
 };
 use traceprobe::domain::trace::Trace;
-use traceprobe::domain::tracker::{Event, Input, PutResult, Settings, Tracker};
+use traceprobe::domain::tracker::{Event, Input, PutResult, Restored, SeenSource, Settings, Tracker};
 use traceprobe::store::{Batch, LoadLimits, Store};
 
 use super::heard::Heard;
@@ -138,6 +139,12 @@ enum Next {
     Begin,
 }
 
+/// What a round applies to the tracker.
+enum Change {
+    Plan(Tag),
+    Input(Input),
+}
+
 /// How far a round got.
 #[derive(PartialEq, Eq)]
 enum Round {
@@ -192,7 +199,7 @@ impl Run {
         };
         let mut run = Self {
             rng: Rng::with_seed(!seed),
-            tracker: Tracker::new(topology.clone(), settings, time(EPOCH)),
+            tracker: new_tracker(&topology, settings, time(EPOCH)),
             store: Store::open(Path::new(":memory:"), topology.clone(), time(EPOCH)).unwrap().store,
             topology,
             settings,
@@ -243,7 +250,7 @@ impl Run {
                 (None, None) => break,
                 (next, Some(wake)) if next.is_none_or(|next| wake <= next) => {
                     self.now = self.now.max(wake);
-                    if self.round(What::TimePassed, Input::Tick) == Round::CarriedOut {
+                    if self.round(What::TimePassed, Change::Input(Input::Tick)) == Round::CarriedOut {
                         let again = self.tracker.next_deadline().map(Timestamp::micros);
                         assert!(again.is_none_or(|again| again > self.now), "a tick changes what it was for");
                     }
@@ -296,8 +303,7 @@ impl Run {
         let never = self.is_down || self.history.canaries[which].planned < self.began;
         let place = self.history.log.len();
         let tag = self.tag(which);
-        let round =
-            if never { Round::Lost } else { self.round(What::Planned(which), Input::Planned { tag }) };
+        let round = if never { Round::Lost } else { self.round(What::Planned(which), Change::Plan(tag)) };
         if round != Round::Lost {
             self.history.canaries[which].registered = Some(place);
         }
@@ -320,7 +326,8 @@ impl Run {
             Answer::AmbiguousDoubled => PutResult::Ambiguous { doubled: true },
             Answer::Refused => PutResult::Refused { reason: "no".into() },
         };
-        self.round(What::Answered(which), Input::Put { trace: self.tag(which).trace, result });
+        let input = Input::Put { trace: self.tag(which).trace, result };
+        self.round(What::Answered(which), Change::Input(input));
     }
 
     fn poll_ends(&mut self, source: usize) {
@@ -349,11 +356,12 @@ impl Run {
                     watermark,
                     sightings: poll.shown.iter().map(|shown| self.sighting(*shown)).collect(),
                     stats: ReadStats::default(),
+                    unreadable: Vec::new(),
                 };
                 Input::Polled { source: id, poll }
             }
         };
-        let round = self.round(What::PollAnswered(poll), input);
+        let round = self.round(What::PollAnswered(poll), Change::Input(input));
         if round != Round::Lost {
             for canary in shown {
                 self.history.shown_at[canary].push(place);
@@ -365,15 +373,23 @@ impl Run {
     }
 
     /// One round of the engine: it decides, commits, and carries out.
-    fn round(&mut self, what: What, input: Input) -> Round {
+    fn round(&mut self, what: What, change: Change) -> Round {
         let cut = self.doomed.take();
-        let events = self.tracker.apply(input, time(self.now));
+        let now = time(self.now);
+        let events = match change {
+            Change::Plan(tag) => {
+                let mut events = Vec::new();
+                self.tracker.plan(tag, now, &mut events).expect("the model leaves room");
+                events
+            }
+            Change::Input(input) => self.tracker.apply(input, now),
+        };
         if let Some(restart) = cut.filter(|restart| restart.cut == Cut::BeforeTheCommit) {
             self.end(restart);
             return Round::Lost;
         }
         self.history.log.push(Entry { at: self.now, what });
-        let unsaved = self.tracker.take_unsaved();
+        let unsaved = self.tracker.take_changes().traces;
         if !self.restarts.is_empty() {
             self.committed
                 .extend(unsaved.into_iter().map(|(trace, finished)| (trace.id(), (trace, finished))));
@@ -411,9 +427,9 @@ impl Run {
         let all = LoadLimits { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
         let loaded = self.store.load(all).unwrap();
         assert_eq!(loaded.unreadable, 0);
-        self.tracker = Tracker::new(self.topology.clone(), self.settings, time(self.now));
+        self.tracker = new_tracker(&self.topology, self.settings, time(self.now));
         self.tracker.restore(loaded.traces, time(self.now));
-        assert!(self.tracker.take_unsaved().is_empty(), "the store has these as they are");
+        assert!(self.tracker.take_changes().is_empty(), "the store has these as they are");
         self.history.restarts.push(self.history.log.len());
         self.history.log.push(Entry { at: self.now, what: What::Restarted });
         self.tell_the_sources();
@@ -457,6 +473,7 @@ impl Run {
             locator: locator(shown.copy),
             label: copy.label.map(|tenant| self.topology.tenant(tenant_id(tenant)).label.clone()),
             integrity,
+            found_in: FoundIn::default(),
         }
     }
 
@@ -526,6 +543,7 @@ fn topology(rules: &Rules) -> Topology {
             _ => unreachable!("there are five stages"),
         },
         target: Some(micros(stage.target)),
+        missing_after: Duration::from_secs(30),
         clock_allowance: micros(stage.allowance),
     };
     let source = |(number, tenants): (usize, &Vec<usize>)| {
@@ -547,4 +565,26 @@ fn topology(rules: &Rules) -> Topology {
         rules.read_for.iter().enumerate().map(source).collect(),
     )
     .unwrap()
+}
+
+/// A tracker for which a previous run had found every tenant's canaries at every source.
+fn new_tracker(map: &Arc<Topology>, settings: Settings, now: Timestamp) -> Tracker {
+    let mut tracker = Tracker::new(map.clone(), settings, now);
+    tracker.restore(seen_everywhere(map), now);
+    tracker
+}
+
+/// As if a previous run had found every tenant's canaries at every source: absence proves a loss from the beginning.
+fn seen_everywhere(map: &Topology) -> Restored {
+    let of_source = |source| {
+        let source = map.source(source);
+        source.tenants.iter().map(|tenant| SeenSource {
+            stage: map.stage(source.stage).name.clone(),
+            source: source.name.clone(),
+            tenant: map.tenant(*tenant).name.clone(),
+            at: Timestamp::MIN,
+        })
+    };
+    let seen = map.source_ids().flat_map(of_source).collect();
+    Restored { seen, ..Restored::default() }
 }

@@ -106,7 +106,9 @@ impl Runs {
             counted("traceprobe_e2e_latency_seconds_count", &[("tenant", name)], judged);
             for hop in map.stage_ids() {
                 let made = |trace: &&Trace| match trace.visit(hop).hop {
-                    Hop::Measured { .. } | Hop::Overdue | Hop::Missing | Hop::Inherited => true,
+                    Hop::Measured { .. } | Hop::Overdue | Hop::Missing | Hop::NeverSeen | Hop::Inherited => {
+                        true
+                    }
                     Hop::Open | Hop::Unjudged | Hop::Inverted | Hop::Skipped => false,
                 };
                 let labels = [("tenant", name), ("stage", &*map.stage(hop).name)];

@@ -180,7 +180,7 @@ impl Judge<'_> {
 fn never_put(trace: &Trace, outcome: &Outcome, tally: &mut Tally) -> Result<(), String> {
     tally.never_put += 1;
     let seen = trace.stages.iter().any(|visit| visit.arrival.is_some() || !visit.copies.is_empty());
-    if seen || matches!(trace.put, Put::Accepted { .. }) || *outcome != Outcome::Unobserved {
+    if seen || matches!(trace.put, Put::Accepted { .. }) || !matches!(outcome, Outcome::Unobserved(_)) {
         return Err("it was never put".into());
     }
     Ok(())
@@ -242,7 +242,7 @@ impl Case<'_> {
                 self.lost(hop, *hop_range, tally)?;
                 tally.known_only_by_sighting += only_sighted;
             }
-            (hop, Outcome::Unobserved) => return self.unobserved(hop, tally),
+            (hop, Outcome::Unobserved(_)) => return self.unobserved(hop, tally),
             (None, _) => return Err("it was delivered".into()),
             (Some(hop), _) => return Err(format!("it was lost at {hop}")),
         }

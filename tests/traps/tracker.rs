@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use traceprobe::domain::canary::{Integrity, Template};
+use traceprobe::domain::format::FoundIn;
 use traceprobe::domain::kind::Kind;
 use traceprobe::domain::outcome::Outcome;
 use traceprobe::domain::schedule::Schedule;
@@ -14,7 +15,7 @@ use traceprobe::domain::topology::{
     Capabilities, Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
 };
 use traceprobe::domain::trace::{Hop, Judgement, Standing, Trace};
-use traceprobe::domain::tracker::{Event, Input, PutResult, Settings, Tracker};
+use traceprobe::domain::tracker::{Event, Input, PutResult, Restored, SeenSource, Settings, Tracker};
 use traceprobe::metrics::{Format, Ladder, Metrics, StageCosts};
 
 const SLO: u64 = 30;
@@ -55,6 +56,7 @@ fn topology(tenants: &[&str]) -> Arc<Topology> {
         parent,
         role,
         target: Some(s(5)),
+        missing_after: Duration::from_secs(30),
         clock_allowance: Duration::from_millis(50),
     };
     let all = (0..u16::try_from(tenants.len()).unwrap()).map(TenantId).collect();
@@ -80,7 +82,15 @@ fn canary(n: u16) -> Tag {
 }
 
 fn seen(tag: Tag, stamp: Stamp, seen_by: Timestamp, copy: &str) -> Sighting {
-    Sighting { tag, stamp, seen_by, locator: Locator::new(copy), label: None, integrity: Integrity::Intact }
+    Sighting {
+        tag,
+        stamp,
+        seen_by,
+        locator: Locator::new(copy),
+        label: None,
+        integrity: Integrity::Intact,
+        found_in: FoundIn::default(),
+    }
 }
 
 /// A tracker whose events are counted, as in the daemon.
@@ -112,7 +122,8 @@ impl Probe {
         let ladder = Ladder::new(&[1, 5, 10, SLO, 60, 300, 900].map(s));
         let metrics =
             Metrics::new(topology.clone(), &ladder, Arc::new(Vec::new), StageCosts::default()).unwrap();
-        let tracker = Tracker::new(topology.clone(), settings, began);
+        let mut tracker = Tracker::new(topology.clone(), settings, began);
+        tracker.restore(seen_everywhere(&topology), began);
         Self { topology, tracker, metrics, events: Vec::new() }
     }
 
@@ -126,7 +137,10 @@ impl Probe {
     }
 
     fn plan(&mut self, tag: Tag) {
-        self.apply(Input::Planned { tag }, tag.trace.planned_at());
+        let (now, mut events) = (tag.trace.planned_at(), Vec::new());
+        let _may_be_sent = self.tracker.plan(tag, now, &mut events);
+        events.iter().for_each(|event| self.metrics.record(event, now));
+        self.events.append(&mut events);
     }
 
     fn put(&mut self, tag: Tag) {
@@ -141,7 +155,15 @@ impl Probe {
         let source = self.topology.source_of(TenantId(0), stage);
         let revision = self.tracker.wanted(source).revision;
         let stats = ReadStats::default();
-        let poll = Poll { revision, started: at, finished: at, watermark: Some(at), sightings, stats };
+        let poll = Poll {
+            revision,
+            started: at,
+            finished: at,
+            watermark: Some(at),
+            sightings,
+            stats,
+            unreadable: Vec::new(),
+        };
         self.apply(Input::Polled { source, poll }, at);
     }
 
@@ -165,7 +187,7 @@ impl Probe {
 
     fn restarted(&mut self, tenants: &[&str], at: Timestamp) -> Self {
         let saved: Vec<Trace> =
-            self.tracker.take_unsaved().into_iter().map(|(trace, _)| (*trace).clone()).collect();
+            self.tracker.take_changes().traces.into_iter().map(|(trace, _)| (*trace).clone()).collect();
         let mut next = Self::of(tenants, "one", at);
         next.tracker.restore(saved, at);
         next
@@ -497,4 +519,19 @@ fn le_spelling() {
     for bound in ["30.0", "1.0", "+Inf"] {
         assert!(bounds(Format::Text).contains(bound), "{bound} is not among {:?}", bounds(Format::Text));
     }
+}
+
+/// As if a previous run had found every tenant's canaries at every source: absence proves a loss from the beginning.
+fn seen_everywhere(map: &Topology) -> Restored {
+    let of_source = |source| {
+        let source = map.source(source);
+        source.tenants.iter().map(|tenant| SeenSource {
+            stage: map.stage(source.stage).name.clone(),
+            source: source.name.clone(),
+            tenant: map.tenant(*tenant).name.clone(),
+            at: Timestamp::MIN,
+        })
+    };
+    let seen = map.source_ids().flat_map(of_source).collect();
+    Restored { seen, ..Restored::default() }
 }

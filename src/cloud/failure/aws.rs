@@ -1,8 +1,8 @@
 //! What an error of the AWS SDK means.
 //!
-//! The service's error code is the one rule, because the typed variants differ from operation to operation. Two things
-//! are not where one would look: an AssumeRole that was denied arrives as a failure to dispatch the request, and an
-//! answer that cannot be parsed hides its HTTP status in the raw response.
+//! The error code of the service decides, because the typed variants differ from operation to operation. Two
+//! errors are not where one expects them: a denied AssumeRole arrives as a failure to dispatch the request,
+//! and an answer that cannot be parsed hides its HTTP status in the raw response.
 
 use std::error::Error;
 use std::io;
@@ -18,10 +18,10 @@ use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use super::{Effect, Failure, by_status, causes, effect_of, find, sources, without_code};
 use crate::domain::sighting::FailureKind;
 
-/// Largest error document that is searched for its code, in bytes. A larger body is a proxy's page.
+/// Largest error document that is searched for its code, in bytes. A larger body is the page of a proxy.
 const MAX_DOCUMENT: usize = 64 << 10;
 
-/// The host that an answer came from; kept with the answer, because the SDK's errors do not name it.
+/// The host that sent an answer. It is stored with the answer, because errors of the SDK do not name it.
 #[derive(Clone, Debug)]
 pub(in crate::cloud) struct Host(pub(in crate::cloud) String);
 
@@ -30,7 +30,7 @@ impl Storable for Host {
 }
 
 impl Failure {
-    /// Reads an error of the SDK.
+    /// Classifies an error of the SDK.
     #[must_use]
     pub fn of_aws<E>(error: &SdkError<E>) -> Self
     where
@@ -44,7 +44,7 @@ impl Failure {
             }
             SdkError::DispatchFailure(failure) => undispatched(error, failure.as_connector_error()),
             SdkError::ConstructionFailure(_) => Self::new(FailureKind::Error, Effect::NotSent, causes(error)),
-            // The SDK may add kinds.
+            // `SdkError` is non-exhaustive.
             other => Self::new(FailureKind::Error, Effect::Unknown, causes(other)),
         };
         if let Some(raw) = error.raw_response() {
@@ -71,11 +71,11 @@ fn answered<E: ProvideErrorMetadata>(error: &E, raw: &HttpResponse) -> Failure {
     Failure { code, ..Failure::new(kind, effect_of(kind, status), text) }
 }
 
-/// An answer that is not what the operation answers.
+/// Classifies an answer that cannot be parsed as one of the operation.
 fn unreadable(error: &(dyn Error + 'static), raw: &HttpResponse) -> Failure {
     let status = raw.status().as_u16();
     let from = host(raw).map(|host| format!(" from {host}")).unwrap_or_default();
-    let text = format!("an answer that makes no sense (HTTP {status}{from}): {}", causes(error));
+    let text = format!("the answer cannot be parsed (HTTP {status}{from}): {}", causes(error));
     let effect = if matches!(status, 429 | 503) { Effect::Refused } else { Effect::Unknown };
     Failure::new(kind(code_of(raw), status), effect, text)
 }
@@ -86,7 +86,7 @@ fn undispatched(error: &(dyn Error + 'static), connector: Option<&ConnectorError
         None => find::<AssumeRoleError>(error).and_then(without_answer),
     };
     if let Some(failure) = of_role {
-        // Whatever became of AssumeRole, the call that needed the role was never sent.
+        // However AssumeRole failed, the call that needed the role was never sent.
         return Failure { effect: Effect::NotSent, ..failure.calling("AssumeRole") };
     }
     let without_identity = find::<CredentialsError>(error).is_some();
@@ -102,7 +102,7 @@ fn undispatched(error: &(dyn Error + 'static), connector: Option<&ConnectorError
     Failure::new(kind, effect, causes(error))
 }
 
-/// A refused AssumeRole whose answer was not kept.
+/// Classifies a refused AssumeRole whose raw answer is not available.
 fn without_answer(error: &AssumeRoleError) -> Option<Failure> {
     let code = error.code()?;
     let text = format!("{code}: {}", error.message().unwrap_or_default());
@@ -110,26 +110,27 @@ fn without_answer(error: &AssumeRoleError) -> Option<Failure> {
     Some(Failure { code: Some(code.to_owned()), ..Failure::new(kind, Effect::Refused, text) })
 }
 
-/// What the failure of a connection is.
+/// Classifies the failure of a connection.
 pub(in crate::cloud) fn of_connector(error: &ConnectorError) -> FailureKind {
     if error.is_timeout() { FailureKind::Timeout } else { FailureKind::Unreachable }
 }
 
-/// What an answer is that the client took for an error.
+/// Classifies an answer that the client treated as an error.
 pub(in crate::cloud) fn of_response(raw: &HttpResponse) -> FailureKind {
     kind(code_of(raw), raw.status().as_u16())
 }
 
-/// The table: what an error code and an HTTP status mean together.
+/// Returns the kind of failure for an error code and an HTTP status.
 fn kind(code: Option<&str>, status: u16) -> FailureKind {
     match (code, status) {
-        // A success that the client could not read.
+        // A success that the client could not parse.
         (None, 200..=299) => FailureKind::Garbled,
         _ => code.and_then(by_code).unwrap_or_else(|| by_status(status)),
     }
 }
 
-/// Error codes of Kinesis, S3, CloudWatch Logs, STS and what they share ("Common Errors" of their API references).
+/// Error codes of Kinesis, S3, CloudWatch Logs and STS ("Common Errors" and operations in their API
+/// references).
 fn by_code(code: &str) -> Option<FailureKind> {
     Some(match code {
         "ProvisionedThroughputExceededException"
@@ -178,7 +179,7 @@ fn by_code(code: &str) -> Option<FailureKind> {
     })
 }
 
-/// The error code of an answer: from its header, or from the error document, in JSON or XML.
+/// Returns the error code of an answer: from its header, or from the error document in JSON or XML.
 fn code_of(raw: &HttpResponse) -> Option<&str> {
     if let Some(code) = raw.headers().get("x-amzn-errortype") {
         return Some(bare(code));
@@ -199,7 +200,7 @@ fn code_of(raw: &HttpResponse) -> Option<&str> {
     }
 }
 
-/// A code without what may stand around it: `com.amazonaws.logs#ThrottlingException:http://…`.
+/// Strips the namespace and the URL around a code: `com.amazonaws.logs#ThrottlingException:http://…`.
 fn bare(code: &str) -> &str {
     let code = code.split(':').next().unwrap_or(code);
     code.rsplit('#').next().unwrap_or(code).trim()
@@ -209,7 +210,7 @@ fn host(raw: &HttpResponse) -> Option<&str> {
     raw.extension::<Host>().map(|Host(host)| host.as_str())
 }
 
-/// The `Retry-After` of an answer, where it is in seconds.
+/// Returns the `Retry-After` of an answer if it is given in seconds.
 fn retry_after(raw: &HttpResponse) -> Option<Duration> {
     raw.headers().get("retry-after")?.parse().ok().map(Duration::from_secs)
 }
@@ -224,7 +225,7 @@ fn is_failed_connect(error: &(dyn Error + 'static)) -> bool {
                 | io::ErrorKind::AddrNotAvailable
         )
     });
-    // The types behind these are private to the HTTP client.
+    // The error types behind these texts are private to the HTTP client.
     let text = error.to_string();
     refused
         || text.starts_with("dns error")

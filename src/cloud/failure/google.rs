@@ -1,6 +1,7 @@
 //! What an error answer of a Google API means.
 //!
-//! A spent quota is a 403 like a denial, and a limit on bytes is a 400 like a typing error; only the reason tells.
+//! An exhausted quota is a 403 like a denial, and an exceeded limit on bytes is a 400 like a syntax error;
+//! only the reason tells them apart.
 
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ struct Reason {
 }
 
 impl Failure {
-    /// Reads an error answer, JSON or not.
+    /// Classifies an error answer, whether or not its body is JSON.
     #[must_use]
     pub fn of_google(status: u16, host: Option<&str>, body: &[u8], retry_after: Option<Duration>) -> Self {
         let failure = match serde_json::from_slice::<ErrorAnswer>(body) {
@@ -50,12 +51,12 @@ impl Failure {
         Self { retry_after, ..failure }
     }
 
-    /// From the reason and the message of an error; `status` is 200 for one that stands inside a good answer.
+    /// Classifies an error by its reason and message; `status` is 200 for an error inside a success.
     #[must_use]
     pub fn of_reason(status: u16, reason: &str, message: &str) -> Self {
         let kind = kind(reason, status, message);
         let status_text = if status == 200 { String::new() } else { format!("HTTP {status}") };
-        // Further lines show where in the query it is, which nobody wrote by hand.
+        // Further lines show the place in the query, which is of no use because the query is generated.
         let first_line = message.trim().lines().next().unwrap_or_default().trim_end();
         let parts: Vec<_> =
             [&status_text, reason, first_line].into_iter().filter(|part| !part.is_empty()).collect();
@@ -67,8 +68,8 @@ impl Failure {
     }
 }
 
-/// The table: what a reason, an HTTP status and a message mean together. (Errors of the BigQuery and the Cloud Storage
-/// JSON API.)
+/// Returns the kind of failure for a reason, an HTTP status and a message (error tables of the BigQuery API
+/// and the Cloud Storage JSON API).
 fn kind(reason: &str, status: u16, message: &str) -> FailureKind {
     match reason {
         "rateLimitExceeded"
@@ -80,7 +81,7 @@ fn kind(reason: &str, status: u16, message: &str) -> FailureKind {
         "accessDenied" | "authError" | "forbidden" | "billingNotEnabled" | "required" => FailureKind::Denied,
         "notFound" => FailureKind::NotFound,
         "timeout" | "stopped" => FailureKind::Timeout,
-        // A query that was good for the table as it was: a column is gone.
+        // The query was valid for an earlier schema of the table: a column has been removed.
         "invalidQuery" if message.contains("Unrecognized name") || message.contains("not found") => {
             FailureKind::NotFound
         }

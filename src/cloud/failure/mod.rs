@@ -1,8 +1,8 @@
 //! What a failed call means.
 //!
-//! A [`Failure`] is read once, here, from what AWS or Google answered; observers, the injector and the call counter all
-//! take its kind from it, so that a call is counted as what the page shows. It knows no stage and no tenant: what an
-//! error code means to one operation alone stays with that operation.
+//! The answer of AWS or Google is classified once, here. Observers, the injector and the call counter all
+//! take the kind from the [`Failure`], so that calls are counted as the page shows them. Nothing here knows
+//! stages or tenants: what an error code means for a single operation is decided by that operation.
 
 pub mod aws;
 pub mod google;
@@ -14,7 +14,7 @@ use crate::domain::sighting::FailureKind;
 
 /// Longest text of a failure, in bytes.
 const MAX_TEXT: usize = 600;
-/// How much is shown of an answer that is not an error document, in bytes.
+/// How much of an answer that is not an error document is shown, in bytes.
 const MAX_PAGE: usize = 200;
 /// How many sources of an error are followed; guards against cyclic ones.
 const MAX_SOURCES: usize = 16;
@@ -22,33 +22,34 @@ const MAX_SOURCES: usize = 16;
 /// Why a call failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
-    /// What kind of failure.
+    /// The kind of failure, shown on the page and as a metric label.
     pub kind: FailureKind,
-    /// What was answered, or why there is no answer; after [`Failure::calling`], what was called before it.
+    /// The error of the service, or why there is no answer. [`Failure::calling`] prepends the name of the
+    /// call.
     pub text: String,
-    /// The service's error code or reason, where it gave one.
+    /// The error code or reason of the service, if it gave one.
     pub code: Option<String>,
-    /// The HTTP status, where there was an answer.
+    /// The HTTP status, if there was an answer.
     pub status: Option<u16>,
     /// Whether the request may have taken effect.
     pub effect: Effect,
-    /// How long the service asks to be left alone, where it says so.
+    /// The `Retry-After` of the answer, if there was one.
     pub retry_after: Option<Duration>,
 }
 
 /// Whether a failed request may have taken effect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// No: it was never sent, for lack of a connection or an identity, or because it cannot be written.
+    /// No: it was never sent, for lack of a connection or credentials, or because it could not be serialized.
     NotSent,
-    /// No: the service answered that it did not do it.
+    /// No: the service answered that it refused the request.
     Refused,
-    /// Perhaps: no answer came, or one that says nothing of how far it got.
+    /// Perhaps: no answer came, or one that does not say how far the request got.
     Unknown,
 }
 
 impl Failure {
-    /// A failure without an answer.
+    /// Returns a failure without code, status and `Retry-After`. A long text is cut.
     #[must_use]
     pub fn new(kind: FailureKind, effect: Effect, text: impl Into<String>) -> Self {
         let mut text = text.into();
@@ -56,7 +57,7 @@ impl Failure {
         Self { kind, text, code: None, status: None, effect, retry_after: None }
     }
 
-    /// With the name of what was called, such as `GetRecords on stream logs-acme`, before its text.
+    /// Puts the name of the call, such as `GetRecords on stream logs-acme`, in front of the text.
     #[must_use]
     pub fn calling(mut self, call: &str) -> Self {
         self.text.insert_str(0, ": ");
@@ -66,7 +67,7 @@ impl Failure {
     }
 }
 
-/// What an HTTP status says where no known code says more.
+/// Returns the kind of failure for an HTTP status, if no known code decides.
 fn by_status(status: u16) -> FailureKind {
     match status {
         401 | 403 | 407 => FailureKind::Denied,
@@ -77,25 +78,25 @@ fn by_status(status: u16) -> FailureKind {
     }
 }
 
-/// What an error answer says of the effect.
+/// Returns whether a request with this error answer may have taken effect.
 fn effect_of(kind: FailureKind, status: u16) -> Effect {
     match (kind, status) {
         (FailureKind::Throttled, _) | (_, 429 | 503) => Effect::Refused,
-        // An internal error says nothing about how far it came, and a good answer is not a refusal.
+        // An internal error does not say how far the request got, and a successful status is not a refusal.
         (FailureKind::Timeout | FailureKind::Garbled, _) | (_, 200..=299 | 500..) => Effect::Unknown,
         _ => Effect::Refused,
     }
 }
 
-/// An answer that names no error code: all that is known of who sent it.
-fn without_code(status: u16, host: Option<&str>, said: &[u8]) -> String {
+/// Describes an answer without an error code by its status, its sender and the start of its body.
+fn without_code(status: u16, host: Option<&str>, body: &[u8]) -> String {
     let mut text = format!("HTTP {status}");
     if let Some(host) = host {
         text.push_str(" from ");
         text.push_str(host);
     }
     text.push_str(" without an error code");
-    let page = page_of(said);
+    let page = page_of(body);
     if !page.is_empty() {
         text.push_str(": ");
         text.push_str(&page);
@@ -103,14 +104,14 @@ fn without_code(status: u16, host: Option<&str>, said: &[u8]) -> String {
     text
 }
 
-/// The start of an answer that is not an error document.
-pub(super) fn page_of(said: &[u8]) -> String {
-    let mut page = String::from_utf8_lossy(&said[..said.len().min(2 * MAX_PAGE)]).trim().to_owned();
+/// Returns the start of an answer that is not an error document.
+pub(super) fn page_of(body: &[u8]) -> String {
+    let mut page = String::from_utf8_lossy(&body[..body.len().min(2 * MAX_PAGE)]).trim().to_owned();
     cut(&mut page, MAX_PAGE);
     page
 }
 
-/// Shortens a text to `max` bytes, at the border of a character, and marks it.
+/// Shortens a text to `max` bytes, at a character boundary, and appends `…`.
 fn cut(text: &mut String, max: usize) {
     if text.len() > max {
         let end = (0..=max).rev().find(|at| text.is_char_boundary(*at));
@@ -119,28 +120,28 @@ fn cut(text: &mut String, max: usize) {
     }
 }
 
-/// An error and its sources, outermost first.
+/// Returns an error and its sources, outermost first.
 fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error: &&'a (dyn Error + 'static)| (*error).source())
         .take(MAX_SOURCES)
 }
 
-/// The first source of an error that is of this type. Not the error itself, or an AssumeRole that found no connection
-/// would be its own cause.
+/// Returns the first source of an error that has this type. The error itself does not count: an AssumeRole
+/// that found no connection would be its own cause.
 pub(super) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     sources(error).skip(1).find_map(|source| source.downcast_ref())
 }
 
-/// An error and what caused it as one text, without repetitions.
+/// Returns an error and its sources as one text, without repetitions.
 #[must_use]
 pub fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
-    for words in sources(error).map(ToString::to_string) {
+    for source in sources(error).map(ToString::to_string) {
         if text.is_empty() {
-            text = words;
-        } else if !text.contains(&words) {
+            text = source;
+        } else if !text.contains(&source) {
             text.push_str(": ");
-            text.push_str(&words);
+            text.push_str(&source);
         }
     }
     text

@@ -29,7 +29,7 @@ fn answer(status: u16) -> HttpResponse {
 }
 
 fn meta(code: &str) -> ErrorMetadata {
-    ErrorMetadata::builder().code(code).message("the words").build()
+    ErrorMetadata::builder().code(code).message("the message").build()
 }
 
 fn service(code: &str, status: u16) -> Failure {
@@ -37,16 +37,16 @@ fn service(code: &str, status: u16) -> Failure {
 }
 
 #[test]
-fn the_code_decides_and_the_text_says_what_was_called() {
+fn the_code_decides_and_the_text_names_the_call() {
     let failure = service("AccessDeniedException", 400).calling("GetRecords on stream logs-acme");
     assert_eq!((failure.kind, failure.effect), (FailureKind::Denied, Effect::Refused));
-    assert_eq!(failure.text, "GetRecords on stream logs-acme: AccessDeniedException: the words");
+    assert_eq!(failure.text, "GetRecords on stream logs-acme: AccessDeniedException: the message");
     assert_eq!(service("com.amazonaws.kinesis#ExpiredTokenException", 400).kind, FailureKind::Denied);
     assert_eq!(service("SomethingNew", 429).kind, FailureKind::Throttled);
 }
 
 #[test]
-fn an_answer_without_a_code_names_status_host_and_operation() {
+fn an_answer_without_a_code_shows_status_host_and_operation() {
     let mut raw = answer(502);
     *raw.body_mut() = SdkBody::from("<html>bad gateway</html>");
     raw.add_extension(aws::Host("logs.example".into()));
@@ -60,18 +60,18 @@ fn an_answer_without_a_code_names_status_host_and_operation() {
 }
 
 #[test]
-fn a_role_that_was_denied_is_not_a_network_fault() {
+fn a_denied_role_is_not_a_network_failure() {
     let denied: SdkError<AssumeRoleError> =
         SdkError::service_error(AssumeRoleError::generic(meta("AccessDenied")), answer(403));
     let error: SdkError<GetRecordsError> =
         SdkError::dispatch_failure(ConnectorError::other(denied.into(), None));
     let failure = Failure::of_aws(&error);
     assert_eq!((failure.kind, failure.effect), (FailureKind::Denied, Effect::NotSent));
-    assert_eq!(failure.text, "AssumeRole: AccessDenied: the words");
+    assert_eq!(failure.text, "AssumeRole: AccessDenied: the message");
 }
 
 #[test]
-fn a_token_service_that_cannot_be_reached_is_told_as_such() {
+fn an_unreachable_token_service_is_named() {
     let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
     let sts: SdkError<AssumeRoleError> = SdkError::dispatch_failure(ConnectorError::io(refused.into()));
     let credentials = CredentialsError::provider_error(sts);
@@ -83,7 +83,7 @@ fn a_token_service_that_cannot_be_reached_is_told_as_such() {
 }
 
 #[test]
-fn no_connection_no_answer_and_nonsense_are_different_failures() {
+fn no_connection_no_answer_and_a_garbled_answer_are_different_failures() {
     let of = |error: SdkError<GetRecordsError>| {
         let failure = Failure::of_aws(&error);
         (failure.kind, failure.effect)
@@ -100,7 +100,7 @@ fn no_connection_no_answer_and_nonsense_are_different_failures() {
 }
 
 #[test]
-fn the_hint_when_to_come_back_is_passed_on() {
+fn retry_after_is_passed_on() {
     let mut raw = answer(503);
     raw.headers_mut().insert("retry-after", "7");
     let error = SdkError::service_error(GetRecordsError::generic(meta("SlowDown")), raw);
@@ -108,7 +108,7 @@ fn the_hint_when_to_come_back_is_passed_on() {
 }
 
 #[test]
-fn a_long_text_is_cut_at_a_character_and_marked() {
+fn a_long_text_is_cut_at_a_character_boundary() {
     let failure = Failure::new(FailureKind::Error, Effect::Unknown, "ä".repeat(1_000)).calling("x");
     assert!(failure.text.len() <= MAX_TEXT + '…'.len_utf8(), "{}", failure.text.len());
     assert!(failure.text.starts_with("x: ä") && failure.text.ends_with("ä…"));
@@ -123,7 +123,7 @@ fn json(reason: &str, message: &str) -> String {
 }
 
 #[test]
-fn the_reason_counts_before_the_status() {
+fn the_reason_takes_precedence_over_the_status() {
     assert_eq!(google(403, &json("quotaExceeded", "")), FailureKind::Throttled);
     assert_eq!(google(403, &json("accessDenied", "")), FailureKind::Denied);
     assert_eq!(google(400, &json("bytesBilledLimitExceeded", "")), FailureKind::OverBudget);
@@ -133,21 +133,21 @@ fn the_reason_counts_before_the_status() {
 }
 
 #[test]
-fn a_page_of_a_gateway_keeps_its_status_its_host_and_its_wish() {
-    let wish = Some(Duration::from_secs(9));
-    let failure = Failure::of_google(503, Some("bigquery.example"), b"<html>busy</html>", wish);
-    assert_eq!((failure.kind, failure.retry_after), (FailureKind::Error, wish));
+fn the_page_of_a_gateway_keeps_its_status_host_and_retry_after() {
+    let retry_after = Some(Duration::from_secs(9));
+    let failure = Failure::of_google(503, Some("bigquery.example"), b"<html>busy</html>", retry_after);
+    assert_eq!((failure.kind, failure.retry_after), (FailureKind::Error, retry_after));
     assert_eq!(
         failure.calling("jobs.query").text,
         "jobs.query: HTTP 503 from bigquery.example without an error code: <html>busy</html>"
     );
 }
 
-/// What the injector makes of a failed put.
+/// How the injector treats a failed put.
 #[derive(PartialEq, Eq, Debug)]
 enum Put {
     Refused,
-    TriedAgain,
+    Retried,
     MaybeIn,
 }
 
@@ -160,7 +160,7 @@ async fn aws(status: u16, body: String) -> Aws {
     Aws::with_http_client(settings, Calls::default(), http).await
 }
 
-/// How the calls so far ended, which must be the same for all.
+/// Returns the result of the calls so far, which must be the same for all.
 fn counted(aws: &Aws) -> CallResult {
     let counts = aws.calls().snapshot();
     let (_, _, result, _) = counts[0];
@@ -184,7 +184,7 @@ async fn put(aws: &Aws) -> Put {
     let calls = aws.calls().snapshot().into_iter().filter(|(_, operation, _, _)| operation == "PutLogEvents");
     match (&report.results[0].1, calls.map(|(_, _, _, count)| count).sum::<u64>()) {
         (PutResult::Refused { .. }, 1) => Put::Refused,
-        (PutResult::Refused { .. }, _) => Put::TriedAgain,
+        (PutResult::Refused { .. }, _) => Put::Retried,
         (PutResult::Ambiguous { .. }, _) => Put::MaybeIn,
         (PutResult::Accepted { .. }, _) => panic!("accepted: {report:?}"),
     }
@@ -193,10 +193,10 @@ async fn put(aws: &Aws) -> Put {
 #[tokio::test(start_paused = true)]
 async fn observer_injector_and_call_counter_agree_on_every_failure() {
     let table = [
-        ("ThrottlingException", 400, FailureKind::Throttled, Put::TriedAgain),
-        ("ProvisionedThroughputExceededException", 400, FailureKind::Throttled, Put::TriedAgain),
-        ("RequestLimitExceeded", 503, FailureKind::Throttled, Put::TriedAgain),
-        ("SlowDown", 503, FailureKind::Throttled, Put::TriedAgain),
+        ("ThrottlingException", 400, FailureKind::Throttled, Put::Retried),
+        ("ProvisionedThroughputExceededException", 400, FailureKind::Throttled, Put::Retried),
+        ("RequestLimitExceeded", 503, FailureKind::Throttled, Put::Retried),
+        ("SlowDown", 503, FailureKind::Throttled, Put::Retried),
         ("AccessDeniedException", 400, FailureKind::Denied, Put::Refused),
         ("UnrecognizedClientException", 400, FailureKind::Denied, Put::Refused),
         ("IncompleteSignature", 400, FailureKind::Denied, Put::Refused),
@@ -206,13 +206,13 @@ async fn observer_injector_and_call_counter_agree_on_every_failure() {
         ("ResourceNotFoundException", 400, FailureKind::NotFound, Put::Refused),
         ("RequestTimeout", 400, FailureKind::Timeout, Put::MaybeIn),
         ("InvalidParameterException", 400, FailureKind::Error, Put::Refused),
-        ("ServiceUnavailableException", 503, FailureKind::Error, Put::TriedAgain),
+        ("ServiceUnavailableException", 503, FailureKind::Error, Put::Retried),
         ("InternalFailure", 500, FailureKind::Error, Put::MaybeIn),
         ("", 403, FailureKind::Denied, Put::Refused),
         ("", 404, FailureKind::NotFound, Put::Refused),
-        ("", 429, FailureKind::Throttled, Put::TriedAgain),
+        ("", 429, FailureKind::Throttled, Put::Retried),
         ("", 502, FailureKind::Error, Put::MaybeIn),
-        ("", 503, FailureKind::Error, Put::TriedAgain),
+        ("", 503, FailureKind::Error, Put::Retried),
         ("", 504, FailureKind::Timeout, Put::MaybeIn),
     ];
     for (code, status, kind, injected) in table {
@@ -251,13 +251,13 @@ async fn observer_injector_and_call_counter_agree_on_every_failure() {
     }
 }
 
-/// A Google API that answers every call with this.
+/// Returns a client of a fake Google API that gives every call this answer.
 async fn bigquery(status: u16, body: String) -> Google {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let status = axum::http::StatusCode::from_u16(status).unwrap();
     let app = axum::Router::new().fallback(async move || (status, body.clone()));
-    #[expect(clippy::disallowed_methods, reason = "a far end that lives as long as the test")]
+    #[expect(clippy::disallowed_methods, reason = "a server that lives as long as the test")]
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     let endpoints = [(BIGQUERY.name, url)].into();
     let settings = GoogleSettings { endpoints, auth: Auth::None, ..GoogleSettings::default() };
@@ -293,7 +293,7 @@ async fn observer_and_call_counter_agree_on_every_failure_of_google() {
 }
 
 #[test]
-fn labels_of_calls_have_one_spelling() {
+fn results_of_calls_have_stable_labels() {
     let labels = FailureKind::ALL.map(|kind| CallResult::Failed(kind).as_str());
     let known =
         ["throttled", "denied", "not_found", "unreachable", "timeout", "error", "garbled", "over_budget"];

@@ -1,8 +1,8 @@
-//! The BigQuery service, and the BigQuery crate's client over our connections and tokens.
+//! The BigQuery service, and the client of the BigQuery crate with our connections and tokens.
 //!
-//! The crate makes the client and names the models, but loses the HTTP status of every answer that is not the JSON it
-//! expects (a gateway's page, a bare 429), and with it the difference between "slow down" and "broken". So calls whose
-//! failure matters go through [`Google::send`].
+//! The crate provides the client and the data types, but loses the HTTP status of every answer that is not
+//! the JSON it expects (the page of a gateway, a bare 429), and with it the difference between "slow down"
+//! and "broken". Calls whose failure matters therefore go through [`Google::send`].
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use super::{Google, Service};
 use crate::cloud::failure::{Effect, Failure};
 use crate::domain::sighting::FailureKind;
 
-/// BigQuery (BigQuery API reference: base address, OAuth scopes). Its scope allows queries and reading table metadata.
+/// BigQuery (BigQuery API reference: base URL, OAuth scopes). The scope allows queries and table metadata.
 pub const BIGQUERY: Service = Service {
     name: "bigquery",
     title: "BigQuery",
@@ -27,11 +27,11 @@ pub const BIGQUERY: Service = Service {
 };
 
 impl Google {
-    /// The BigQuery crate's client. Its calls count only when their caller counts them.
+    /// Returns the client of the BigQuery crate. The caller must count its calls.
     ///
     /// # Errors
     ///
-    /// The crate's own; it connects to nothing yet.
+    /// The crate's own error. It makes no connection yet.
     pub async fn bigquery(&self) -> Result<gcp_bigquery_client::Client, BQError> {
         ClientBuilder::new()
             .with_v2_base_url(self.base_url(&BIGQUERY).to_owned())
@@ -67,7 +67,7 @@ impl Authenticator for Tokens {
     }
 }
 
-/// Reads an error of the crate's client.
+/// Classifies an error of the crate's client.
 impl From<&BQError> for Failure {
     fn from(error: &BQError) -> Self {
         let (kind, effect) = match error {

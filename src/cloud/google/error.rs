@@ -1,4 +1,4 @@
-//! Why a Google API gave no answer.
+//! Reasons why a Google API gave no answer.
 
 use std::time::Duration;
 
@@ -6,60 +6,60 @@ use super::MAX_ANSWER;
 use crate::cloud::failure::{Effect, Failure, causes};
 use crate::domain::sighting::FailureKind;
 
-/// Why there is no answer.
+/// Why a call to a Google API has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum GoogleError {
     /// The credentials cannot be used at all.
     #[error("cannot use the Google credentials: {0}")]
     Credentials(String),
-    /// The token server said no.
+    /// The token server refused.
     #[error("no access token: {0}")]
     TokenDenied(String),
-    /// The token server could not be reached, or its answer makes no sense.
+    /// The token server could not be reached, or its answer cannot be parsed.
     #[error("cannot fetch an access token: {0}")]
     NoToken(String),
     /// The token server did not answer in time.
     #[error("no access token within {0:?}")]
     TokenTimedOut(Duration),
-    /// The request could not be written; nothing was sent.
-    #[error("the request to {service} cannot be written: {why}")]
+    /// The request could not be serialized; nothing was sent.
+    #[error("the request to {service} cannot be serialized: {why}")]
     Unwritable {
-        /// Which service.
+        /// Title of the service.
         service: &'static str,
-        /// Why not.
+        /// The cause.
         why: String,
     },
     /// The request went out, and the answer did not come in time.
     #[error("no answer from {service} in time: {why}")]
     TimedOut {
-        /// Which service.
+        /// Title of the service.
         service: &'static str,
-        /// What was waited for.
+        /// The timeout that was exceeded.
         why: String,
     },
-    /// No connection; nothing was sent.
+    /// No connection could be made; nothing was sent.
     #[error("cannot reach {service}: {why}")]
     Unreachable {
-        /// Which service.
+        /// Title of the service.
         service: &'static str,
-        /// Why not.
+        /// The cause.
         why: String,
     },
     /// The connection was cut after the request went out.
     #[error("lost the connection to {service}: {why}")]
     Cut {
-        /// Which service.
+        /// Title of the service.
         service: &'static str,
-        /// How.
+        /// The cause.
         why: String,
     },
-    /// The answer is larger than any that a service sends.
-    #[error("an answer of more than {MAX_ANSWER} bytes")]
+    /// The answer is larger than any regular answer of a service.
+    #[error("the answer has more than {MAX_ANSWER} bytes")]
     TooLarge,
 }
 
 impl GoogleError {
-    /// What a failed request to `service` means.
+    /// Classifies a failed request to `service`.
     pub(super) fn of_request(service: &'static str, error: &reqwest::Error) -> Self {
         let why = causes(error);
         if error.is_builder() {

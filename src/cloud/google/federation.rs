@@ -1,8 +1,8 @@
-//! Google tokens for an AWS identity, without any key in our hands (workload identity federation).
+//! Google tokens for an AWS identity, without a key file (workload identity federation).
 //!
-//! We sign a GetCallerIdentity request and do not send it: Google does, learns from AWS who signed, and trades that for
-//! a token. Google's own libraries find AWS credentials in the environment and on EC2 only, not in an ECS task, so the
-//! request is signed with the credentials that the AWS SDK finds.
+//! We sign a GetCallerIdentity request but do not send it. Google sends it, learns from AWS who signed it,
+//! and exchanges it for a token. Google's own libraries find AWS credentials only in the environment and on
+//! EC2, not in an ECS task, so the request is signed here with the credentials that the AWS SDK finds.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use super::error::GoogleError;
 use super::percent_encoded;
 use crate::cloud::failure::{causes, page_of};
 
-/// What the subject token is (Google Cloud IAM, workload identity federation with AWS).
+/// Type of the subject token (Google Cloud IAM, workload identity federation with AWS).
 const AWS_TOKEN: &str = "urn:ietf:params:aws:token-type:aws4_request";
-/// A token is no longer used when it has less than this to live.
+/// A token is replaced when it expires in less than this.
 const REFRESH_BEFORE: Duration = Duration::from_mins(2);
 
 /// The file that `gcloud iam workload-identity-pools create-cred-config --aws` writes.
@@ -40,13 +40,13 @@ struct CredentialSource {
     regional_cred_verification_url: Option<String>,
 }
 
-/// Trades our AWS identity for Google tokens and keeps them while they last.
+/// Exchanges our AWS identity for Google tokens and caches them until shortly before they expire.
 pub(super) struct Federation {
     config: Config,
     aws: SdkConfig,
     scopes: Arc<[&'static str]>,
     http: reqwest::Client,
-    // A mutex of tokio's, held while a token is fetched, so that it is fetched once for all who wait.
+    // A tokio mutex, held while a token is fetched, so that concurrent callers share one fetch.
     cached: Mutex<Option<(String, SystemTime)>>,
 }
 
@@ -102,11 +102,11 @@ impl Federation {
     }
 
     fn now(&self) -> SystemTime {
-        // The SDK always has a time source; without one, tokens would be fetched anew each time.
+        // The SDK always has a time source; without one, a token would be fetched for every call.
         self.aws.time_source().map_or(SystemTime::UNIX_EPOCH, |source| source.now())
     }
 
-    /// A signed request that has not been sent, as JSON, percent-encoded.
+    /// Returns a signed but unsent request as percent-encoded JSON.
     async fn subject_token(&self, now: SystemTime) -> Result<String, GoogleError> {
         let unsigned = |what: String| GoogleError::NoToken(format!("our AWS identity: {what}"));
         let provider =
@@ -146,7 +146,7 @@ impl Federation {
     }
 
     async fn exchange(&self, subject: &str) -> Result<Exchanged, GoogleError> {
-        // With an account to impersonate, this token only serves to ask for the real one.
+        // If a service account is impersonated, this token only serves to request the real one.
         let scope = if self.config.service_account_impersonation_url.is_some() {
             "https://www.googleapis.com/auth/cloud-platform".to_owned()
         } else {
@@ -175,15 +175,15 @@ async fn answer<T: for<'a> Deserialize<'a>>(request: reqwest::RequestBuilder) ->
     let status = response.status();
     let body = response.bytes().await.map_err(|error| GoogleError::NoToken(causes(&error)))?;
     if status.is_success() {
-        // Not the body: it may hold a token.
+        // The body is not quoted, because it may contain a token.
         return serde_json::from_slice(&body)
-            .map_err(|error| GoogleError::NoToken(format!("the answer makes no sense: {error}")));
+            .map_err(|error| GoogleError::NoToken(format!("the answer cannot be parsed: {error}")));
     }
-    let words = format!("HTTP {}: {}", status.as_u16(), page_of(&body));
+    let text = format!("HTTP {}: {}", status.as_u16(), page_of(&body));
     Err(if status.is_client_error() && status.as_u16() != 429 {
-        GoogleError::TokenDenied(words)
+        GoogleError::TokenDenied(text)
     } else {
-        GoogleError::NoToken(words)
+        GoogleError::NoToken(text)
     })
 }
 
@@ -221,7 +221,7 @@ mod tests {
             .route("/token", post(exchange))
             .route("/impersonate", post(impersonate))
             .with_state(requests.clone());
-        #[expect(clippy::disallowed_methods, reason = "a far end that lives as long as the test")]
+        #[expect(clippy::disallowed_methods, reason = "a server that lives as long as the test")]
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         (url, requests)
     }
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_signed_request_for_our_own_name_is_traded_for_a_token_once() {
+    async fn a_signed_identity_request_is_exchanged_for_a_token_once() {
         let (url, requests) = google().await;
         let federation = federation(config(&url)).await.unwrap();
         for _ in 0..3 {
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_service_account_is_impersonated_where_the_file_says_so() {
+    async fn a_service_account_is_impersonated_if_the_file_names_one() {
         let (url, requests) = google().await;
         let mut config = config(&url);
         config["service_account_impersonation_url"] = json!(format!("{url}/impersonate"));

@@ -1,7 +1,7 @@
-//! Who we are to Google: access tokens, by whichever credentials are configured.
+//! Access tokens for Google services, from the configured credentials.
 //!
-//! One token serves all services: it is asked for with the scopes of all that are in use. Every token fetch has a bound
-//! on its time, because the token client has none and would hang with a silent token server for ever.
+//! One token serves all services: it is requested with the scopes of all services in use. Every token fetch
+//! has a timeout, because the token client has none and would hang forever.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,21 +16,21 @@ use super::error::GoogleError;
 use super::federation::Federation;
 use crate::cloud::failure::causes;
 
-/// Who we are to Google.
+/// Where credentials for Google come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Auth {
-    /// What `GOOGLE_APPLICATION_CREDENTIALS` points to, else the file of `gcloud`, else the metadata server.
+    /// The file in `GOOGLE_APPLICATION_CREDENTIALS`, else the file of `gcloud`, else the metadata server.
     #[default]
     ApplicationDefault,
-    /// A credentials file: the key of a service account, or an authorized user's.
+    /// A credentials file: the key of a service account, or the credentials of an authorized user.
     ServiceAccountFile(PathBuf),
-    /// Our AWS identity, which Google trusts as this file says (`external_account`). It holds no secret.
+    /// Our AWS identity, which Google trusts according to this `external_account` file (not a secret).
     WorkloadIdentity(PathBuf),
-    /// Nobody, for emulators.
+    /// No token, for emulators.
     None,
 }
 
-/// Fetches tokens and keeps them until shortly before they expire.
+/// Fetches tokens and caches them until shortly before they expire.
 #[derive(Clone)]
 pub(super) struct Tokens {
     source: Source,
@@ -40,14 +40,13 @@ pub(super) struct Tokens {
 
 #[derive(Clone)]
 enum Source {
-    /// No token is needed.
     Anonymous,
     Crate(DefaultAuthenticator),
     Federation(Arc<Federation>),
 }
 
 impl Tokens {
-    /// Tokens that allow all of `scopes` at once.
+    /// Returns a source of tokens that are valid for all of `scopes`.
     pub(super) async fn new(
         settings: &GoogleSettings,
         scopes: Arc<[&'static str]>,
@@ -69,7 +68,7 @@ impl Tokens {
         Ok(Self { source, scopes, timeout: settings.timeouts.token })
     }
 
-    /// A token that is valid now, from memory while it is; `None` where none is needed.
+    /// Returns a valid token, cached or fetched; `None` if no token is needed.
     pub(super) async fn get(&self) -> Result<Option<String>, GoogleError> {
         tokio::time::timeout(self.timeout, self.fetch())
             .await
@@ -88,12 +87,12 @@ impl Tokens {
         })?;
         let token = token
             .token()
-            .ok_or_else(|| GoogleError::NoToken("the token server's answer holds none".to_owned()))?;
+            .ok_or_else(|| GoogleError::NoToken("the answer of the token server contains none".to_owned()))?;
         Ok(Some(token.to_owned()))
     }
 }
 
-/// The file of the application default credentials, if there is one.
+/// Returns the file of the application default credentials, if there is one.
 fn default_file() -> Option<PathBuf> {
     let named = std::env::var_os("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from);
     named.or_else(|| {
@@ -104,7 +103,7 @@ fn default_file() -> Option<PathBuf> {
 }
 
 async fn from_file(path: &Path) -> Result<DefaultAuthenticator, GoogleError> {
-    // Never the content: it is a secret.
+    // Faults never quote the content, which is a secret.
     let fault = |what: String| GoogleError::Credentials(format!("{}: {what}", path.display()));
     let text = tokio::fs::read_to_string(path).await.map_err(|error| fault(error.to_string()))?;
     let json: serde_json::Value =
@@ -117,12 +116,12 @@ async fn from_file(path: &Path) -> Result<DefaultAuthenticator, GoogleError> {
         }
         Some("authorized_user") => {
             let secret: AuthorizedUserSecret = serde_json::from_value(json)
-                .map_err(|error| fault(format!("not an authorized user's: {error}")))?;
+                .map_err(|error| fault(format!("not the credentials of an authorized user: {error}")))?;
             yup_oauth2::authenticator::AuthorizedUserAuthenticator::builder(secret).build().await
         }
         Some(other) => {
             return Err(fault(format!(
-                "credentials of type `{other}` cannot be used in this way; use a service account's key, or workload identity"
+                "credentials of type `{other}` cannot be used with this auth method; use the key of a service account, or auth = \"workload_identity\""
             )));
         }
     };
@@ -146,7 +145,7 @@ mod tests {
     use crate::cloud::google::Google;
 
     #[tokio::test]
-    async fn credentials_that_cannot_be_used_are_named_but_never_shown() {
+    async fn unusable_credentials_are_named_but_never_shown() {
         let path =
             std::env::temp_dir().join(format!("traceprobe-credentials-{:016x}.json", fastrand::u64(..)));
         std::fs::write(&path, r#"{"type": "external_account", "private_key": "hush"}"#).unwrap();
@@ -154,8 +153,8 @@ mod tests {
             GoogleSettings { auth: Auth::ServiceAccountFile(path.clone()), ..GoogleSettings::default() };
         let error = Google::new(&settings, Calls::default()).await.unwrap_err();
         std::fs::remove_file(&path).unwrap();
-        let words = error.to_string();
-        assert!(words.contains("`external_account`") && words.contains("traceprobe-credentials"));
-        assert!(!words.contains("hush"), "{words}");
+        let text = error.to_string();
+        assert!(text.contains("`external_account`") && text.contains("traceprobe-credentials"));
+        assert!(!text.contains("hush"), "{text}");
     }
 }

@@ -1,9 +1,9 @@
 //! Calls to Google's REST APIs.
 //!
-//! [`Google`] holds what all services share: connections, identity, timeouts and the call counter. A [`Service`] is a
-//! value, so that a further one is a constant and no change here. Nothing retries; redirects are not followed, because
-//! these APIs send none and a token must not go elsewhere; and nothing is decompressed, because an object's bytes are
-//! wanted as they were stored.
+//! [`Google`] holds what all services share: connections, credentials, timeouts and the call counter. A
+//! [`Service`] is a constant, so that a new one needs no change here. Nothing is retried. Redirects are not
+//! followed, because these APIs send none and a token must not go elsewhere. Nothing is decompressed, because
+//! the bytes of an object are needed as they are stored.
 
 mod bigquery;
 mod error;
@@ -29,50 +29,51 @@ pub use bigquery::BIGQUERY;
 pub use error::GoogleError;
 pub use identity::Auth;
 
-/// Largest answer that is read whole, in bytes. BigQuery cuts a page of results at 20 MB at the latest.
+/// Largest answer that is read as a whole, in bytes. BigQuery limits a page of results to 20 MB.
 const MAX_ANSWER: usize = 32 << 20;
 
-/// Longest that a streamed answer may take from the first byte to the last.
+/// Longest time that a streamed answer may take from the first byte to the last.
 const MAX_STREAM: Duration = Duration::from_hours(1);
 
 /// A Google API.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Service {
-    /// In the call counter, and the key of its endpoint in the settings.
+    /// Name in the call counter, and key of its endpoint in the settings.
     pub name: &'static str,
-    /// In errors.
+    /// Name in error messages.
     pub title: &'static str,
-    /// The base address, without a slash at its end.
+    /// The base URL, without a slash at its end.
     pub base_url: &'static str,
-    /// OAuth scope that a token needs.
+    /// The OAuth scope that its tokens need.
     pub scope: &'static str,
 }
 
 /// How to reach Google.
 #[derive(Clone, Debug, Default)]
 pub struct GoogleSettings {
-    /// The services in use; a token allows all of them.
+    /// The services in use; one token is valid for all of them.
     pub services: Vec<Service>,
-    /// Replace the base address of a service, by its name, as in `http://127.0.0.1:9050/bigquery/v2`.
+    /// Replacements of base URLs by the name of the service, such as `http://127.0.0.1:9050/bigquery/v2`.
     pub endpoints: HashMap<&'static str, String>,
-    /// Who we are.
+    /// Where credentials come from.
     pub auth: Auth,
-    /// Bounds on every call.
+    /// Time limits of every call.
     pub timeouts: GoogleTimeouts,
-    /// Our AWS identity, needed for [`Auth::WorkloadIdentity`] only.
+    /// Our AWS identity; needed only for [`Auth::WorkloadIdentity`].
     pub aws: Option<SdkConfig>,
 }
 
-/// Bounds on a call.
+/// Time limits of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct GoogleTimeouts {
-    /// To connect, TLS included.
+    /// Time to connect, including TLS.
     pub connect: Duration,
-    /// One call, start to end; up to the first byte of a streamed answer. Longer than a query may wait for its result.
+    /// Time of one call from start to end, or to the first byte of a streamed answer. Must be longer than a
+    /// query may wait for its result.
     pub request: Duration,
-    /// Between two chunks of a streamed answer.
+    /// Time between two chunks of a streamed answer.
     pub idle: Duration,
-    /// To fetch a token.
+    /// Time to fetch a token.
     pub token: Duration,
 }
 
@@ -100,8 +101,8 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// A GET, counted as `operation`. `path` begins with a slash and is appended to the base address; its parts are
-    /// percent-encoded already, as by [`path_of`].
+    /// Returns a GET request, counted as `operation`. `path` begins with a slash and is appended to the base
+    /// URL; its parts must be percent-encoded already, as by [`path_of`].
     #[must_use]
     pub fn get(service: &'a Service, operation: &'a str, path: impl Into<String>) -> Self {
         Self {
@@ -115,7 +116,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// A POST of JSON; see [`Request::get`].
+    /// Returns a POST request with a JSON body; see [`Request::get`].
     #[must_use]
     pub fn post<B: Serialize>(
         service: &'a Service,
@@ -130,14 +131,14 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// With further query parameters, not encoded yet.
+    /// Adds query parameters, which are encoded here.
     #[must_use]
     pub fn query(mut self, query: impl IntoIterator<Item = (&'a str, String)>) -> Self {
         self.query.extend(query);
         self
     }
 
-    /// With a header.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
@@ -145,24 +146,24 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A path of which each part is percent-encoded, such as the name of an object that holds slashes.
+/// Joins parts to a path and percent-encodes each of them, such as an object name with slashes in it.
 #[must_use]
 pub fn path_of<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     parts.into_iter().flat_map(|part| ["/".to_owned(), percent_encoded(part)]).collect()
 }
 
-/// A success (2xx), read whole.
+/// A successful answer (2xx) with its whole body.
 #[derive(Debug)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
     /// Its headers.
     pub headers: HeaderMap,
-    /// What it said.
+    /// The whole body.
     pub body: Vec<u8>,
 }
 
-/// The body of a success, chunk by chunk.
+/// A successful answer (2xx) whose body is read chunk by chunk.
 #[derive(Debug)]
 pub struct Stream {
     /// The HTTP status.
@@ -175,25 +176,24 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The next chunk, as it came over the wire; `None` at the end.
+    /// Returns the next chunk as it was received; `None` at the end.
     ///
     /// # Errors
     ///
-    /// [`Failure`] when nothing comes for the idle timeout, or the body breaks off.
+    /// [`Failure`] if nothing arrives within the idle timeout, or the body ends early.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         let error = match tokio::time::timeout(self.idle, self.response.chunk()).await {
             Ok(Ok(chunk)) => return Ok(chunk),
             Ok(Err(error)) => GoogleError::of_request(self.service, &error),
-            Err(_) => GoogleError::TimedOut {
-                service: self.service,
-                why: format!("the body stood still for {:?}", self.idle),
-            },
+            Err(_) => {
+                GoogleError::TimedOut { service: self.service, why: format!("no data for {:?}", self.idle) }
+            }
         };
         Err(error.into())
     }
 }
 
-/// Speaks to Google's services.
+/// Calls Google services. Clones share connections, tokens and counters.
 #[derive(Clone)]
 pub struct Google {
     http: reqwest::Client,
@@ -205,18 +205,18 @@ pub struct Google {
 }
 
 impl Google {
-    /// Reads the credentials; the first token is fetched with the first call.
+    /// Reads the credentials. The first token is fetched with the first call.
     ///
     /// # Errors
     ///
-    /// [`GoogleError::Credentials`] when the file cannot be read or is of a kind that we cannot use.
+    /// [`GoogleError::Credentials`] if the file cannot be read or its type is not supported.
     pub async fn new(settings: &GoogleSettings, calls: Calls) -> Result<Self, GoogleError> {
         super::install_tls();
         let http = reqwest::Client::builder()
             .connect_timeout(settings.timeouts.connect)
             .timeout(settings.timeouts.request)
             .redirect(reqwest::redirect::Policy::none())
-            // Off by default here; another crate in the tree may turn them on.
+            // Off by default, but another crate in the tree may enable the features.
             .no_gzip()
             .no_brotli()
             .no_deflate()
@@ -235,7 +235,7 @@ impl Google {
         })
     }
 
-    /// The count of calls.
+    /// Returns the counter of calls.
     #[must_use]
     pub fn calls(&self) -> &Calls {
         &self.calls
@@ -245,11 +245,11 @@ impl Google {
         self.endpoints.get(service.name).map_or(service.base_url, String::as_str)
     }
 
-    /// Makes one call and reads the whole answer. Counts it; does not retry.
+    /// Makes one call and reads the whole answer. Counts the call and does not retry.
     ///
     /// # Errors
     ///
-    /// [`Failure`] when there is no answer, or any other than a success (2xx).
+    /// [`Failure`] if there is no answer, or one that is not a success (2xx).
     pub async fn send(&self, request: Request<'_>) -> Result<Answer, Failure> {
         let (service, operation) = (request.service.name, request.operation);
         let answer = self.try_send(request).await;
@@ -278,12 +278,12 @@ impl Google {
         answer
     }
 
-    /// Makes one call and leaves the body of a success to be read chunk by chunk, so that an object of any size needs
-    /// no memory. Counts it when its status is known; does not retry.
+    /// Makes one call and returns the body as a stream, so that a large object need not fit into memory.
+    /// Counts the call when its status is known, and does not retry.
     ///
     /// # Errors
     ///
-    /// [`Failure`] when there is no answer, or any other than a success (2xx).
+    /// [`Failure`] if there is no answer, or one that is not a success (2xx).
     pub async fn open(&self, request: Request<'_>) -> Result<Stream, Failure> {
         let (service, operation) = (*request.service, request.operation);
         let opening = tokio::time::timeout(self.timeouts.request, self.try_open(request));
@@ -347,11 +347,11 @@ impl std::fmt::Debug for Google {
     }
 }
 
-/// Reads an error answer.
+/// Reads and classifies an error answer.
 async fn refused(service: &'static str, response: reqwest::Response) -> Result<Failure, GoogleError> {
     let status = response.status().as_u16();
     let host = response.url().host_str().map(str::to_owned);
-    // The other form, a date, is not used by Google.
+    // Google does not use the other form, a date.
     let retry_after = response
         .headers()
         .get("retry-after")
@@ -361,7 +361,7 @@ async fn refused(service: &'static str, response: reqwest::Response) -> Result<F
     Ok(Failure::of_google(status, host.as_deref(), &body, retry_after))
 }
 
-/// Reads the body of an answer to its end.
+/// Reads the whole body of an answer, up to [`MAX_ANSWER`].
 async fn whole(service: &'static str, mut response: reqwest::Response) -> Result<Vec<u8>, GoogleError> {
     let mut body = Vec::new();
     while let Some(chunk) =
@@ -375,7 +375,7 @@ async fn whole(service: &'static str, mut response: reqwest::Response) -> Result
     Ok(body)
 }
 
-/// All but the unreserved characters of RFC 3986 as `%XX`.
+/// Percent-encodes all characters except the unreserved ones of RFC 3986.
 fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len() * 2);
     for byte in text.bytes() {
@@ -403,7 +403,7 @@ mod tests {
         scope: "https://www.googleapis.com/auth/devstorage.read_only",
     };
 
-    /// A server that reads one request and then does as it is told. Its address, and the request that it read.
+    /// Starts a server that reads one request and then calls `reply`. Returns its address and the request.
     async fn server<F>(
         reply: impl FnOnce(TcpStream) -> F + Send + 'static,
     ) -> (String, oneshot::Receiver<String>)
@@ -412,19 +412,19 @@ mod tests {
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (tell, told) = oneshot::channel();
-        #[expect(clippy::disallowed_methods, reason = "a far end that lives as long as the test")]
+        let (send_request, request) = oneshot::channel();
+        #[expect(clippy::disallowed_methods, reason = "a server that lives as long as the test")]
         tokio::spawn(async move {
             let (mut connection, _) = listener.accept().await.unwrap();
-            let mut request = vec![0; 4_096];
-            let read = connection.read(&mut request).await.unwrap_or(0);
-            let _ = tell.send(String::from_utf8_lossy(&request[..read]).into_owned());
+            let mut buffer = vec![0; 4_096];
+            let read = connection.read(&mut buffer).await.unwrap_or(0);
+            let _ = send_request.send(String::from_utf8_lossy(&buffer[..read]).into_owned());
             reply(connection).await;
         });
-        (format!("http://{address}/v2/"), told)
+        (format!("http://{address}/v2/"), request)
     }
 
-    async fn says(reply: &'static str) -> (String, oneshot::Receiver<String>) {
+    async fn answers(reply: &'static str) -> (String, oneshot::Receiver<String>) {
         server(async move |mut connection| connection.write_all(reply.as_bytes()).await.unwrap()).await
     }
 
@@ -459,10 +459,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_answer_keeps_its_status_its_wish_and_its_text() {
+    async fn an_error_answer_keeps_its_status_retry_after_and_text() {
         let reply =
             "HTTP/1.1 503 Busy\r\nretry-after: 4\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbusy";
-        let google = google(says(reply).await.0).await;
+        let google = google(answers(reply).await.0).await;
         let failure = get(&google).await.unwrap_err();
         assert_eq!(
             (failure.status, failure.retry_after, failure.effect),
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silence_and_a_closed_port_are_different_faults() {
+    async fn a_silent_server_and_a_closed_port_are_different_failures() {
         let silent = google(server(holds).await.0).await;
         let error = get(&silent).await.unwrap_err();
         assert_eq!((error.kind, error.effect), (FailureKind::Timeout, Effect::Unknown), "{error:?}");
@@ -483,20 +483,20 @@ mod tests {
         drop(free);
         let error = google(format!("http://{address}")).await.open(object()).await.unwrap_err();
         assert_eq!((error.kind, error.effect), (FailureKind::Unreachable, Effect::NotSent));
-        let words = error.text;
-        assert!(words.contains("refused") && words.starts_with("cannot reach Cloud Storage"), "{words}");
+        let text = error.text;
+        assert!(text.contains("refused") && text.starts_with("cannot reach Cloud Storage"), "{text}");
     }
 
     #[tokio::test]
     async fn a_redirect_is_not_followed() {
         let reply = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
-        let failure = get(&google(says(reply).await.0).await).await.unwrap_err();
+        let failure = get(&google(answers(reply).await.0).await).await.unwrap_err();
         assert_eq!((failure.status, failure.kind), (Some(302), FailureKind::Error));
     }
 
     #[tokio::test]
-    async fn an_answer_that_makes_no_sense_is_a_failed_call() {
-        let google = google(says("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>").await.0).await;
+    async fn an_answer_that_cannot_be_parsed_is_a_failed_call() {
+        let google = google(answers("HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>").await.0).await;
         let request = Request::get(&BIGQUERY, "tables.get", "/x");
         let read = google.read(request, |body| serde_json::from_slice::<serde_json::Value>(body)).await;
         assert_eq!(read.unwrap_err().kind, FailureKind::Garbled);
@@ -505,9 +505,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_object_is_streamed_as_it_is_stored_and_its_name_is_encoded() {
+    async fn an_object_is_streamed_as_stored_and_its_name_is_encoded() {
         let reply = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 8\r\n\r\nnot gzip";
-        let (endpoint, told) = says(reply).await;
+        let (endpoint, request) = answers(reply).await;
         let google = google(endpoint).await;
         let mut stream = google.open(object()).await.unwrap();
         assert_eq!(
@@ -519,7 +519,7 @@ mod tests {
             body.extend_from_slice(&chunk);
         }
         assert_eq!(body, b"not gzip");
-        let request = told.await.unwrap();
+        let request = request.await.unwrap();
         assert!(
             request.starts_with("GET /v2/b/transit/o/2026%2F11%2Fa%20b.gz?alt=media HTTP/1.1"),
             "{request}"
@@ -529,8 +529,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_may_take_longer_than_a_call_but_must_not_stand_still() {
-        let (endpoint, _told) = server(async |mut connection: TcpStream| {
+    async fn a_stream_may_take_longer_than_a_call_but_must_not_stall() {
+        let (endpoint, _request) = server(async |mut connection: TcpStream| {
             let head = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n";
             connection.write_all(head.as_bytes()).await.unwrap();
             for _ in 0..7 {

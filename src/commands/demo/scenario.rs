@@ -1,4 +1,4 @@
-//! What goes wrong in a demo: a pipeline that is well at first, and then is not, so that a person sees the change.
+//! The scenarios of the demo: the pipeline is healthy at first and then breaks, so that one sees the change.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,27 +7,27 @@ use clap::ValueEnum;
 
 use crate::sandbox::{Distribution, Fault, Profile, Sandbox, Service, ServiceEffect, Stage, StageEffect};
 
-/// How long all is well before something goes wrong: a few canaries of each tenant arrive in this time.
-const WELL_FOR: Duration = Duration::from_secs(15);
+/// How long the pipeline stays healthy before it breaks: a few canaries of each tenant arrive in this time.
+const HEALTHY_FOR: Duration = Duration::from_secs(15);
 
-/// What goes wrong. The first line of each stands in `--help`.
+/// What goes wrong. The first line of each variant is shown in `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
-    /// Nothing on purpose; about one event in a hundred is slow, lost or doubled, as in life
+    /// Nothing is broken on purpose; about one event in a hundred is slow, lost or duplicated
     Healthy,
-    /// Nothing of one tenant passes the hop to transit any more
+    /// No event of one tenant reaches transit any more
     Stall,
-    /// One event in five of one tenant is dropped before transit, and the others are as fast as ever
+    /// One event in five of one tenant is dropped before transit; the others are as fast as before
     Loss,
-    /// One event in three of one tenant is put aside under dlq/ instead of going to transit
+    /// One event in three of one tenant becomes a dead letter instead of going to transit
     DeadLetter,
-    /// Events of one tenant also turn up in another tenant's stream
+    /// One event in five of one tenant is also written to another tenant's stream
     Leak,
-    /// Kinesis refuses every read of one tenant's stream as too many
+    /// Kinesis throttles every read of one tenant's stream
     Throttled,
-    /// The table cannot be read any more, while the pipeline goes on writing to it
+    /// BigQuery denies every query, while the pipeline continues to write to the table
     Blind,
-    /// Every third event of one tenant is stored twice in the table
+    /// One event in three of one tenant is stored twice in the table
     Duplicate,
     /// Every event of one tenant takes 42 s from transit to the table
     Slow,
@@ -35,43 +35,43 @@ pub enum Scenario {
     NotInjecting,
 }
 
-/// A fault, and what is said about it.
+/// A fault, and what is printed about it.
 struct Plan {
     fault: Fault,
-    /// What was done.
+    /// What has been broken.
     done: String,
-    /// What can be seen of it, where and when.
+    /// What the page and the metrics show of it, and when.
     expect: &'static str,
 }
 
 impl Scenario {
-    /// How many tenants it takes.
+    /// Returns how many tenants the scenario needs.
     pub fn tenants(self) -> u8 {
         if self == Self::Leak { 2 } else { 1 }
     }
 
-    /// What happens beside the fault: nothing, so that nothing distracts from it.
+    /// Returns the profile of the pipeline. It is calm apart from a fault, so that nothing distracts from it.
     pub fn profile(self) -> Profile {
         if self == Self::Healthy { Profile::Believable } else { Profile::Calm }
     }
 
-    /// Waits while all is well, then switches the fault on and says so. Never ends.
+    /// Waits while the pipeline is healthy, then switches the fault on and explains it. Never returns.
     pub async fn play(self, sandbox: &Sandbox) -> std::convert::Infallible {
         let Some(plan) = self.plan(sandbox) else {
-            println!("scenario {self}: nothing is going to be broken");
+            println!("scenario {self}: nothing will be broken");
             return std::future::pending().await;
         };
-        println!("scenario {self}: all is well for {} s", WELL_FOR.as_secs());
-        tokio::time::sleep(WELL_FOR).await;
+        println!("scenario {self}: the pipeline is healthy for {} s", HEALTHY_FOR.as_secs());
+        tokio::time::sleep(HEALTHY_FOR).await;
         sandbox.fault(plan.fault);
         println!("scenario {self}: {}", plan.done);
         println!("look for: {}", plan.expect);
         let admin = &sandbox.endpoints().admin;
-        println!("to mend it: curl -X DELETE {admin}/faults");
+        println!("to repair it: curl -X DELETE {admin}/faults");
         std::future::pending().await
     }
 
-    /// What it does to the pipeline; `None` for nothing. The first tenant is the one that suffers.
+    /// Returns what the scenario does to the pipeline; `None` for nothing. It affects the first tenant.
     fn plan(self, sandbox: &Sandbox) -> Option<Plan> {
         let tenant = |at: usize| sandbox.tenants().get(at).map_or("", |tenant| &*tenant.name);
         let (first, second) = (tenant(0), tenant(1));
@@ -79,18 +79,18 @@ impl Scenario {
             Self::Healthy => return None,
             Self::Stall => (
                 Fault::tenant_stage(first, Stage::Transit, StageEffect::Stall),
-                format!("nothing of {first} passes the hop to transit from now on"),
-                "STUCK at transit half a minute from now, since about now; the other tenants stay OK. In Prometheus the P95 of this tenant rises above 30 s.",
+                format!("from now on, no event of {first} reaches transit"),
+                "STUCK at transit in half a minute, with a start time of about now; the other tenants stay OK. In Prometheus, the P95 of this tenant rises above 30 s.",
             ),
             Self::Loss => (
                 Fault::tenant_stage(first, Stage::Transit, StageEffect::Lose { probability: 0.2 }),
-                format!("one event in five of {first} is dropped before transit from now on"),
-                "SLOW half a minute from now, because more than one in twenty is overdue; LOSING at transit after two minutes, when the first is given up.",
+                format!("from now on, one event in five of {first} is dropped before transit"),
+                "SLOW in half a minute, because more than one trace in twenty is overdue; LOSING at transit after two minutes, when the first trace passes its deadline.",
             ),
             Self::DeadLetter => (
                 Fault::tenant_stage(first, Stage::Transit, StageEffect::DeadLetter { probability: 0.33 }),
-                format!("one event in three of {first} is put aside as a dead letter from now on"),
-                "LOSING at dead_letter within half a minute: a dead letter is proof, so nobody waits for its deadline.",
+                format!("from now on, one event in three of {first} becomes a dead letter"),
+                "LOSING at dead_letter within half a minute: a dead letter is proof, so there is no need to wait for the deadline.",
             ),
             Self::Leak => (
                 Fault::tenant_stage(
@@ -98,7 +98,9 @@ impl Scenario {
                     Stage::TenantStream,
                     StageEffect::Leak { probability: 0.2, into: second.to_owned() },
                 ),
-                format!("one event in five of {first} is also written to the stream of {second} from now on"),
+                format!(
+                    "from now on, one event in five of {first} is also written to the stream of {second}"
+                ),
                 "LEAKING within half a minute, with the stream in which the copy was found.",
             ),
             Self::Throttled => (
@@ -108,18 +110,18 @@ impl Scenario {
                     tenant: Some(first.to_owned()),
                     effect: ServiceEffect::Throttle,
                 },
-                format!("Kinesis throttles every read of the stream of {first} from now on"),
-                "CANNOT SEE tenant_stream after 15 s, with the service's own words; looks become rarer, and its canaries are delivered all the same.",
+                format!("from now on, Kinesis throttles every read of the stream of {first}"),
+                "CANNOT SEE tenant_stream after 15 s, with the error of the service; polls become rarer, and canaries are still delivered.",
             ),
             Self::Blind => (
                 Fault::service(Service::Bigquery, ServiceEffect::Deny),
-                "BigQuery denies every query from now on; the pipeline goes on".to_owned(),
-                "CANNOT SEE bigquery for all tenants after 15 s; nothing is called slow or lost, and latency says nothing. After three minutes the first traces end as unobserved.",
+                "from now on, BigQuery denies every query; the pipeline continues".to_owned(),
+                "CANNOT SEE bigquery for all tenants after 15 s; nothing is called slow or lost, and no latency is recorded. After three minutes the first traces end as unobserved.",
             ),
             Self::Duplicate => (
                 Fault::tenant_stage(first, Stage::Bigquery, StageEffect::Duplicate { probability: 0.33 }),
-                format!("every third event of {first} is stored twice in the table from now on"),
-                "traces with two copies at bigquery, and traceprobe_duplicates_total; the verdict stays OK, since all arrive.",
+                format!("from now on, one event in three of {first} is stored twice in the table"),
+                "traces with two copies at bigquery, and traceprobe_duplicates_total; the verdict stays OK, because all arrive.",
             ),
             Self::Slow => (
                 Fault::tenant_stage(
@@ -127,8 +129,8 @@ impl Scenario {
                     Stage::Bigquery,
                     StageEffect::Delay { delay: Distribution::Fixed { ms: 42_000.0 } },
                 ),
-                format!("every event of {first} takes 42 s from transit to the table from now on"),
-                "SLOW, after a moment of STUCK in which none has come yet: all arrive, and too late. The hop to bigquery is the one beyond its target.",
+                format!("from now on, every event of {first} takes 42 s from transit to the table"),
+                "SLOW, after a moment of STUCK before the first one arrives: all arrive, but too late. The hop to bigquery is the one that misses its target.",
             ),
             Self::NotInjecting => (
                 Fault::Service {
@@ -137,8 +139,8 @@ impl Scenario {
                     tenant: Some(first.to_owned()),
                     effect: ServiceEffect::Deny,
                 },
-                format!("the log group of {first} refuses every canary from now on"),
-                "NOT INJECTING within seconds, with the reason that CloudWatch Logs gives.",
+                format!("from now on, the log group of {first} refuses every canary"),
+                "NOT INJECTING within seconds, with the error of CloudWatch Logs.",
             ),
         };
         Some(Plan { fault, done, expect })

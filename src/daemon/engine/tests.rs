@@ -127,8 +127,7 @@ async fn a_canary_for_which_the_queue_has_no_room_is_refused_and_never_leaves() 
     let mut snapshots = around.engine.snapshots.subscribe();
     let stop = CancellationToken::new();
     let observe = async {
-        let refused =
-            |snapshot: &Arc<Snapshot>| snapshot.failures[0].iter().any(|trace| trace.ended.is_some());
+        let refused = |snapshot: &Arc<Snapshot>| snapshot.finished.iter().any(|trace| trace.is_failure());
         snapshots.wait_for(refused).await.unwrap();
         stop.cancel();
     };
@@ -162,7 +161,7 @@ async fn a_clock_that_is_set_ends_the_engine_and_what_was_in_flight_is_unobserve
     let loaded = open(&folder.file()).unwrap().store.load(ALL).unwrap();
     assert!(loaded.traces.len() >= 10);
     for trace in loaded.traces {
-        assert!(matches!(trace.ended, Some((Outcome::Unobserved, _))), "{trace:?}");
+        assert!(matches!(trace.ended, Some((Outcome::Unobserved(_), _))), "{trace:?}");
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Event, MAX_RECENTLY_SEEN, Tracker, on_the_way};
-use crate::domain::outcome::Outcome;
-use crate::domain::sighting::WantedTrace;
+use super::{Event, Tracker, on_the_way};
+use crate::domain::outcome::{Outcome, UnobservedReason};
 use crate::domain::tag::TraceId;
 use crate::domain::time::{Interval, Timestamp};
-use crate::domain::topology::{HopRange, Role, StageId, Topology};
+use crate::domain::topology::{HopRange, Role, StageId, TenantId, Topology};
 use crate::domain::trace::{Hop, Judgement, Origin, Trace};
 
 impl Tracker {
@@ -22,7 +21,7 @@ impl Tracker {
         let unjudged = judge_hops(trace, &topology, events);
         judge_end_to_end(trace, &topology, trace.planned_at + self.settings.slo, events);
         if unjudged || judged != (trace.judgement, events.len()) {
-            self.unsaved.insert(id);
+            self.outbox.trace(id);
         }
         if trace.ended.is_none()
             && let Some(outcome) = self.outcome(id, now)
@@ -61,34 +60,54 @@ impl Tracker {
             self.topology.stage(*stage).role == Role::DeadLetter && trace.visit(*stage).arrival.is_some()
         };
         if let Some(stage) = self.topology.stage_ids().find(dead) {
-            // Of a batch that is put aside a part may have come through before, so the end is asked first.
-            let by_then =
-                trace.arrival(stage).is_some_and(|letter| trace.visit(end).absent_at(letter.latest));
+            // Part of a dead-lettered batch may have got through before, so the end stage has to be read past it.
+            let by_then = self.has_seen(trace.tenant, end)
+                && trace.arrival(stage).is_some_and(|letter| trace.visit(end).absent_at(letter.latest));
             return (by_then || expired).then_some(Outcome::DeadLettered(stage));
         }
         // Where the put was never answered, whether the canary ever entered cannot be told from its absence.
-        if !trace.taken() || !trace.visit(end).absent_at(deadline) {
-            return expired.then_some(Outcome::Unobserved);
+        if !trace.taken() {
+            return expired.then_some(Outcome::Unobserved(UnobservedReason::AmbiguousPut));
         }
-        // It is lost. Where is told by the stages after the last one that had it; one whose source can be read will
-        // say so with its next look, so that is worth waiting for, but a blind one is not.
+        if !trace.visit(end).absent_at(deadline) {
+            let withheld = trace.visit(end).withheld;
+            let reason = if withheld { UnobservedReason::Unreadable } else { UnobservedReason::Blind };
+            return expired.then_some(Outcome::Unobserved(reason));
+        }
+        // It is lost, unless the end stage has never shown this tenant's canaries. The stages after the last one that had
+        // it tell where. The next poll of a source that can be read will prove something, so it is worth waiting for; a
+        // blind source is not.
         let path = self.topology.main_path();
         let after =
             path.iter().rposition(|stage| trace.visit(*stage).arrival.is_some()).map_or(0, |at| at + 1);
-        let unproven = |stage: &&StageId| !trace.visit(**stage).absent_at(deadline);
+        let unproven = |stage: &&StageId| {
+            !trace.visit(**stage).absent_at(deadline) || !self.has_seen(trace.tenant, **stage)
+        };
         let dead_letters =
             self.topology.stage_ids().filter(|id| self.topology.stage(*id).role == Role::DeadLetter);
         let open_ends: Vec<_> = path[after..].iter().take_while(unproven).copied().collect();
-        let open_dead = dead_letters.filter(|stage| unproven(&stage));
+        // A dead-letter stage is rarely seen at all; whether it was read is what counts.
+        let open_dead = dead_letters.filter(|stage| !trace.visit(*stage).absent_at(deadline));
         let awaited = |stage: &StageId| {
-            let source = self.topology.source_of(trace.tenant, *stage);
-            !self.sources[source.0 as usize].is_failing()
+            let state = &self.sources[self.topology.source_of(trace.tenant, *stage)];
+            match self.topology.stage(*stage).role {
+                Role::DeadLetter => state.can_be_read(),
+                Role::Way | Role::End => state.may_prove(trace.tenant),
+            }
         };
         if !expired && open_ends.iter().copied().chain(open_dead).any(|stage| awaited(&stage)) {
             return None;
         }
+        if !self.has_seen(trace.tenant, end) {
+            return Some(Outcome::Unobserved(UnobservedReason::NeverSeen));
+        }
         let last = path[after + open_ends.len()];
         Some(Outcome::Lost(HopRange { first: path[after], last }))
+    }
+
+    /// Whether a tenant's canaries were ever found at a stage.
+    pub(super) fn has_seen(&self, tenant: TenantId, stage: StageId) -> bool {
+        self.sources[self.topology.source_of(tenant, stage)].has_seen(tenant)
     }
 
     /// Gives a trace its outcome.
@@ -98,7 +117,7 @@ impl Tracker {
         };
         let tenant = trace.tenant;
         trace.ended = Some((outcome.clone(), now));
-        self.unsaved.insert(id);
+        self.outbox.trace(id);
         self.in_flight -= 1;
         let waited = self.settings.give_up;
         match &outcome {
@@ -111,7 +130,7 @@ impl Tracker {
                 // Arrived, or closed before a restart.
                 Judgement::Good | Judgement::Slow | Judgement::Unjudged => {}
             },
-            Outcome::Unobserved => {
+            Outcome::Unobserved(_) => {
                 if trace.judgement == Judgement::Overdue {
                     events.push(Event::GaveUp { tenant, trace: id, waited, counted: true });
                 }
@@ -128,9 +147,10 @@ impl Tracker {
             return false;
         };
         let deadline = trace.planned_at + self.settings.give_up;
-        // Nobody waits any more for one that nobody could see.
-        if let Outcome::Refused(_) | Outcome::DeadLettered(_) | Outcome::Unobserved = outcome {
-            return true;
+        match outcome {
+            Outcome::Refused(_) | Outcome::DeadLettered(_) => return true,
+            Outcome::Unobserved(reason) if *reason != UnobservedReason::NeverSeen => return true,
+            Outcome::Delivered | Outcome::Late | Outcome::Lost(_) | Outcome::Unobserved(_) => {}
         }
         let settled = |stage: StageId| {
             let visit = trace.visit(stage);
@@ -164,14 +184,13 @@ impl Tracker {
             if visit.arrival.is_some() {
                 visit.hop = Hop::Skipped;
             } else if let Some(begun) = begun.filter(|begun| taken && visit.absent_at(due(begun))) {
-                visit.hop = Hop::Missing;
-                let waited = deadline.since(begun.latest);
-                events.push(Event::HopMissing {
-                    tenant: trace.tenant,
-                    hop: stage,
-                    trace: id,
-                    waited,
-                    counted,
+                let (tenant, waited) = (trace.tenant, deadline.since(begun.latest));
+                let seen = self.sources[self.topology.source_of(tenant, stage)].has_seen(tenant);
+                visit.hop = if seen { Hop::Missing } else { Hop::NeverSeen };
+                events.push(if seen {
+                    Event::HopMissing { tenant, hop: stage, trace: id, waited, counted }
+                } else {
+                    Event::HopNeverSeen { tenant, hop: stage, trace: id, waited, counted }
                 });
             }
         }
@@ -186,44 +205,27 @@ impl Tracker {
         self.expiries.remove(id);
         // One that was given up rides along for as long again as it was waited for, in case it turns up after all.
         let recheck_until = match &trace.ended {
-            Some((Outcome::Lost(_) | Outcome::Unobserved | Outcome::Late | Outcome::DeadLettered(_), at)) => {
-                Some(*at + self.settings.give_up).filter(|until| *until > self.latest_now)
-            }
+            Some((
+                Outcome::Lost(_) | Outcome::Unobserved(_) | Outcome::Late | Outcome::DeadLettered(_),
+                at,
+            )) => Some(*at + self.settings.give_up).filter(|until| *until > self.latest_now),
             Some((Outcome::Delivered | Outcome::Refused(_), _)) | None => None,
         };
-        let recent = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
+        let recent = recheck_until.map(|until| (until, trace.wanted()));
         for stage in self.topology.stage_ids() {
             let source = self.topology.source_of(trace.tenant, stage);
-            let state = &mut self.sources[source.0 as usize];
-            if state.waiting.contains(&id) {
-                state.seen(id, recheck_until.map(|until| (until, recent)));
-                self.changed.insert(source);
-            }
-            while state.recently_seen.len() > MAX_RECENTLY_SEEN {
-                state.recently_seen.pop_front();
+            if self.sources[source].waiting.contains(&id) {
+                self.sources.stop_waiting(source, id, recent);
             }
         }
-        self.revision += 1;
-        if trace.ended.as_ref().is_some_and(|(outcome, _)| outcome.is_failure()) {
-            let failures = &mut self.failures[usize::from(trace.tenant.0)];
-            failures.push_back(trace.clone());
-            if failures.len() > self.settings.remember_failures {
-                failures.pop_front();
-            }
-        }
-        self.finished.insert(id, trace);
-        self.unsaved.insert(id);
-        while self.finished.len() > self.settings.remember {
-            // A slow trace is older than those that are remembered, and goes as soon as it has come.
-            let Some((id, trace)) = self.finished.pop_first() else { break };
-            if self.unsaved.contains(&id) {
-                self.forgotten.insert(id, trace);
-            }
+        self.outbox.trace(id);
+        for trace in self.finished.insert(trace) {
+            self.outbox.forgotten(trace);
         }
     }
 }
 
-/// Says of every hop what can be said by now; whether of any it was that nobody can say, of which there is no event.
+/// Judges every hop. Returns true if one became `Unjudged`, which emits no event but must be saved.
 fn judge_hops(trace: &mut Trace, topology: &Topology, events: &mut Vec<Event>) -> bool {
     let (tenant, id, taken) = (trace.tenant, trace.id(), trace.taken());
     let mut unjudged = false;
@@ -244,6 +246,7 @@ fn judge_hops(trace: &mut Trace, topology: &Topology, events: &mut Vec<Event>) -
             | Hop::Inverted
             | Hop::Skipped
             | Hop::Missing
+            | Hop::NeverSeen
             | Hop::Inherited => continue,
         };
         let target = spec.target.map(|target| begun.latest + target);

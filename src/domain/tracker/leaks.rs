@@ -1,50 +1,58 @@
-//! The isolation violations that are remembered: a leak is an incident, and must outlive a restart of the probe, as a row on
-//! the page and as a copy that is not counted a second time when it is read again.
+//! Leaked canaries: those that were found with another tenant.
 
-use super::{Tracker, Violation};
+use std::collections::{BTreeMap, VecDeque};
 
-/// Isolation violations that are shown.
-pub(super) const MAX_VIOLATIONS: usize = 100;
-/// Leaked copies that are known, so that one that is read again is not counted again. Those of the oldest canaries are
-/// forgotten first.
+use super::Violation;
+use crate::domain::sighting::Locator;
+use crate::domain::tag::TraceId;
+use crate::domain::topology::StageId;
+
+/// Isolation violations that a snapshot shows.
+pub(super) const MAX_SHOWN: usize = 100;
+/// Leaked copies that are known, so that a copy that is read again is not counted again. Those of the oldest canaries
+/// are forgotten first.
 pub const MAX_KNOWN_LEAKS: usize = 10_000;
 
-impl Tracker {
-    /// Takes over the violations that a store remembers: before anything is applied, or as soon as the store can be read.
-    ///
-    /// Their tenants and stages must be those of the topology.
-    pub fn restore_violations(&mut self, violations: impl IntoIterator<Item = Violation>) {
-        for seen in violations {
-            self.remember_leak(seen);
-        }
-        self.violations.make_contiguous().sort_by_key(|seen| seen.at);
-    }
+/// Isolation violations: the last ones to be shown, and all that are known, so that none is counted twice.
+#[derive(Debug, Default)]
+pub(super) struct Leaks {
+    shown: VecDeque<Violation>,
+    known: BTreeMap<(TraceId, StageId, Locator), Violation>,
+}
 
-    /// The violations that were found since the last call, for the store.
-    pub fn take_unsaved_violations(&mut self) -> Vec<Violation> {
-        std::mem::take(&mut self.unsaved_violations)
-    }
-
-    /// Every violation that is remembered: for a store that has lost count.
-    #[must_use]
-    pub fn all_violations(&self) -> Vec<Violation> {
-        self.known_leaks.values().cloned().collect()
-    }
-
-    /// Remembers a leaked copy; says whether it was not known.
-    pub(super) fn remember_leak(&mut self, seen: Violation) -> bool {
-        let key = (seen.trace, seen.stage, seen.locator.clone());
-        if self.known_leaks.contains_key(&key) {
+impl Leaks {
+    /// Remembers a leaked copy. Returns whether it is new.
+    pub(super) fn remember(&mut self, found: Violation) -> bool {
+        let key = (found.trace, found.stage, found.locator.clone());
+        if self.known.contains_key(&key) {
             return false;
         }
-        self.known_leaks.insert(key, seen.clone());
-        if self.known_leaks.len() > MAX_KNOWN_LEAKS {
-            self.known_leaks.pop_first();
+        self.known.insert(key, found.clone());
+        if self.known.len() > MAX_KNOWN_LEAKS {
+            self.known.pop_first();
         }
-        self.violations.push_back(seen);
-        if self.violations.len() > MAX_VIOLATIONS {
-            self.violations.pop_front();
+        self.shown.push_back(found);
+        if self.shown.len() > MAX_SHOWN {
+            self.shown.pop_front();
         }
         true
+    }
+
+    /// Takes over violations of a previous run. Their tenants and stages must be those of the topology.
+    pub(super) fn restore(&mut self, found: impl IntoIterator<Item = Violation>) {
+        for violation in found {
+            self.remember(violation);
+        }
+        self.shown.make_contiguous().sort_by_key(|violation| violation.at);
+    }
+
+    /// The last ones, oldest first.
+    pub(super) fn shown(&self) -> impl Iterator<Item = &Violation> {
+        self.shown.iter()
+    }
+
+    /// Every known leaked copy.
+    pub(super) fn known(&self) -> impl Iterator<Item = &Violation> {
+        self.known.values()
     }
 }

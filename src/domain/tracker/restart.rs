@@ -5,50 +5,90 @@
 
 use std::sync::Arc;
 
-use super::{Event, Tracker};
-use crate::domain::outcome::Outcome;
-use crate::domain::sighting::WantedTrace;
+use super::{Event, LearnedSchema, SeenSource, Tracker, Violation};
+use crate::domain::outcome::{Outcome, UnobservedReason};
 use crate::domain::tag::{Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
-use crate::domain::topology::TenantId;
+use crate::domain::topology::{StageId, TenantId};
 use crate::domain::trace::{Hop, Judgement, Origin, Put, Trace};
 
+/// What the store kept of previous runs.
+#[derive(Clone, Debug, Default)]
+pub struct Restored {
+    /// Traces, oldest first.
+    pub traces: Vec<Trace>,
+    /// Isolation violations; their tenants and stages must be those of the topology.
+    pub violations: Vec<Violation>,
+    /// Schemas of sources, whether they are still configured or not.
+    pub schemas: Vec<LearnedSchema>,
+    /// Sources at which tenants' canaries were found.
+    pub seen: Vec<SeenSource>,
+}
+
+impl From<Vec<Trace>> for Restored {
+    fn from(traces: Vec<Trace>) -> Self {
+        Self { traces, ..Self::default() }
+    }
+}
+
 impl Tracker {
-    /// Takes over the traces that a store remembers: before anything is applied, or as soon as the store can be read.
-    /// What is known already stays as it is.
+    /// Takes over what a previous run left: before anything is applied, or as soon as the store can be read. What is
+    /// known already stays as it is.
     ///
-    /// Each must have as many stages as the topology. Those of tenants that are not configured any more are dropped.
-    pub fn restore(&mut self, traces: impl IntoIterator<Item = Trace>, now: Timestamp) {
-        self.latest_now = self.latest_now.max(now);
-        let unsaved = std::mem::take(&mut self.unsaved);
-        let forgotten = std::mem::take(&mut self.forgotten);
-        for mut trace in traces {
-            let known = self.open.contains_key(&trace.id()) || self.finished.contains_key(&trace.id());
-            // Tenants are numbered anew whenever the configuration changes; the tag is what stays.
-            let tenant = self.topology.tenant_of(&trace.tag);
-            let fits = trace.stages.len() == self.topology.stages().len();
-            let Some(tenant) = tenant.filter(|_| fits && !known) else {
-                continue;
-            };
-            trace.tenant = tenant;
-            trace.origin = Origin::Restored;
-            take_over(&mut trace);
-            let over = self.is_complete(&trace, self.usual_expiry(trace.planned_at) <= now);
-            let state = &mut self.tenants[usize::from(trace.tenant.0)];
-            state.planned_at = state.planned_at.max(Some(trace.planned_at));
-            if let Put::Accepted { at } = trace.put {
-                state.accepted_at = state.accepted_at.max(Some(at));
-            }
-            let id = trace.id();
-            self.recheck_again(&trace, now);
-            self.follow(trace, now);
-            if over {
-                self.finish(id);
+    /// Each trace must have as many stages as the topology. Traces of tenants that are no longer configured are dropped.
+    pub fn restore(&mut self, restored: impl Into<Restored>, now: Timestamp) -> Vec<Event> {
+        let Restored { traces, violations, schemas, seen } = restored.into();
+        self.advance(now);
+        // The store has these as they are.
+        let outbox = std::mem::take(&mut self.outbox);
+        for trace in traces {
+            self.restore_trace(trace, now);
+        }
+        self.outbox = outbox;
+        self.leaks.restore(violations);
+        for seen in seen {
+            let map = &self.topology;
+            let source = map.source_ids().find(|id| {
+                let source = map.source(*id);
+                source.name == seen.source && map.stage(source.stage).name == seen.stage
+            });
+            let tenant = self.topology.tenant_by_name(&seen.tenant);
+            if let Some((source, tenant)) = source.zip(tenant) {
+                let at = self.sources[source].seen.entry(tenant).or_insert(seen.at);
+                *at = seen.at.min(*at);
             }
         }
-        // The store has these as they are.
-        self.unsaved = unsaved;
-        self.forgotten = forgotten;
+        self.schemas.restore(&self.topology, &schemas, now)
+    }
+
+    fn restore_trace(&mut self, mut trace: Trace, now: Timestamp) {
+        // Tenants are numbered by the configuration; the tag is what stays.
+        let tenant = self.topology.tenant_of(&trace.tag);
+        let fits = trace.stages.len() == self.topology.stages().len();
+        let Some(tenant) = tenant.filter(|_| fits && !self.is_known(trace.id())) else {
+            return;
+        };
+        trace.tenant = tenant;
+        trace.origin = Origin::Restored;
+        take_over(&mut trace);
+        let over = self.is_complete(&trace, self.usual_expiry(trace.planned_at) <= now);
+        let state = &mut self.injections[usize::from(trace.tenant.0)];
+        state.planned_at = state.planned_at.max(Some(trace.planned_at));
+        if let Put::Accepted { at } = trace.put {
+            state.accepted_at = state.accepted_at.max(Some(at));
+        }
+        for (stage, visit) in (0..).map(StageId).zip(&trace.stages) {
+            if let Some(arrival) = &visit.arrival {
+                let source = self.topology.source_of(tenant, stage);
+                self.sources[source].seen.entry(tenant).or_insert(arrival.noticed_at);
+            }
+        }
+        let id = trace.id();
+        self.recheck_again(&trace, now);
+        self.follow(trace, now);
+        if over {
+            self.finish(id);
+        }
     }
 
     /// Lets go of everything that is open, because time itself cannot be trusted any more: the system's clock was set.
@@ -65,32 +105,11 @@ impl Tracker {
                 }
             }
             if trace.ended.is_none() {
-                self.end(id, Outcome::Unobserved, now, &mut events);
+                self.end(id, Outcome::Unobserved(UnobservedReason::ClockStepped), now, &mut events);
             }
             self.finish(id);
         }
         events
-    }
-
-    /// The traces that changed since the last call, for the store, each with whether it is finished.
-    pub fn take_unsaved(&mut self) -> Vec<(Arc<Trace>, bool)> {
-        let ids = std::mem::take(&mut self.unsaved);
-        let forgotten = std::mem::take(&mut self.forgotten);
-        let find = |id: TraceId| {
-            let open = self.open.get(&id).map(|trace| (trace.clone(), false));
-            let finished = || self.finished.get(&id).or_else(|| forgotten.get(&id));
-            let failed = || self.failures.iter().flatten().find(|trace| trace.id() == id);
-            open.or_else(|| finished().or_else(failed).map(|trace| (trace.clone(), true)))
-        };
-        ids.into_iter().filter_map(find).collect()
-    }
-
-    /// Every trace that is remembered, each with whether it is finished: for a store that has lost count.
-    #[must_use]
-    pub fn all(&self) -> Vec<(Arc<Trace>, bool)> {
-        let open = self.open.values().map(|trace| (trace.clone(), false));
-        let failed = self.failures.iter().flatten().filter(|trace| !self.finished.contains_key(&trace.id()));
-        open.chain(self.finished.values().chain(failed).map(|trace| (trace.clone(), true))).collect()
     }
 
     /// Follows a canary of ours that was planned before this process began and that no store remembers. Whether an
@@ -126,14 +145,12 @@ impl Tracker {
     /// Lets a trace that was seen a short while ago ride along in looks by id as it did before the restart, or a second
     /// copy that comes after it would not be found.
     fn recheck_again(&mut self, trace: &Trace, now: Timestamp) {
-        let recent = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
         for stage in self.topology.stage_ids() {
             let Some(arrival) = &trace.visit(stage).arrival else { continue };
             let until = arrival.noticed_at + self.settings.recheck_for;
             if until > now {
                 let source = self.topology.source_of(trace.tenant, stage);
-                self.sources[source.0 as usize].seen(trace.id(), Some((until, recent)));
-                self.changed.insert(source);
+                self.sources.stop_waiting(source, trace.id(), Some((until, trace.wanted())));
             }
         }
     }

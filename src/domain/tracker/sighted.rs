@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::{Event, Tracker, Violation};
 use crate::domain::canary::Integrity;
 use crate::domain::copies::UnchargedReason;
-use crate::domain::sighting::{Locator, Sighting, WantedTrace};
+use crate::domain::format::FoundIn;
+use crate::domain::sighting::{Locator, Sighting};
 use crate::domain::tag::{Purpose, Tag, TraceId};
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::topology::{SourceId, StageId, TenantId};
@@ -35,23 +36,20 @@ impl Tracker {
         if self.leaked(source, stage, tenant, &sighting, now, events) {
             return None;
         }
-        self.recall(id, tenant);
-        if !self.open.contains_key(&id)
-            && !self.finished.contains_key(&id)
-            && !self.adopt(sighting.tag, tenant, now, events)
-        {
+        self.take_readable(source, tenant, &sighting, now, events);
+        if !self.is_known(id) && !self.adopt(sighting.tag, tenant, now, events) {
             let other_instance = sighting.tag.instance != self.settings.instance;
             events.extend(stray(&sighting.tag, stage, Some(tenant), other_instance));
             return None;
         }
         let allowance = self.allowance(stage);
-        let trace = self.open.get_mut(&id).or_else(|| self.finished.get_mut(&id))?;
+        let trace = self.open.get_mut(&id).or_else(|| self.finished.get_mut(id))?;
         let visit = &trace.stages[usize::from(stage.0)];
         if visit.copies.contains(&sighting.locator) || visit.copies.len() >= MAX_COPIES {
             return None;
         }
         let trace = Arc::make_mut(trace);
-        self.unsaved.insert(id);
+        self.outbox.trace(id);
         let visit = &mut trace.stages[usize::from(stage.0)];
         visit.copies.push(sighting.locator.clone());
         if let Integrity::Corrupted { .. } = sighting.integrity {
@@ -68,7 +66,6 @@ impl Tracker {
             if trace.put != Put::Planned {
                 events.push(another_copy(trace, stage, sighting.locator));
             }
-            self.remember_failure_as_it_is(id);
             return None;
         }
         let Stored { interval, clocks } = stored;
@@ -93,19 +90,39 @@ impl Tracker {
         Some(id)
     }
 
+    /// A canary of a tenant was found where it belongs: the source shows this tenant's canaries, and in a shape that can
+    /// be read.
+    fn take_readable(
+        &mut self,
+        source: SourceId,
+        tenant: TenantId,
+        sighting: &Sighting,
+        now: Timestamp,
+        events: &mut Vec<Event>,
+    ) {
+        let state = &mut self.sources[source];
+        state.readability.found(tenant, sighting.tag.trace.planned_at(), sighting.found_in);
+        let FoundIn { decoded, verbatim, .. } = sighting.found_in;
+        if (decoded || verbatim) && !state.has_seen(tenant) {
+            state.seen.insert(tenant, now);
+            self.outbox.seen(source, tenant);
+            events.push(Event::FirstSeen { source, tenant });
+        }
+    }
+
     /// Says that a trace arrived at a stage, and draws the conclusions.
     pub(super) fn arrived(&mut self, id: TraceId, stage: StageId, now: Timestamp, events: &mut Vec<Event>) {
-        let Some(trace) = self.open.get_mut(&id).or_else(|| self.finished.get_mut(&id)) else { return };
-        let trace = Arc::make_mut(trace);
+        let deadline = id.planned_at() + self.settings.give_up;
+        let end = self.topology.end();
+        let Some(trace) = self.trace_mut(id) else { return };
         let Some(interval) = trace.arrival(stage) else { return };
         let tenant = trace.tenant;
-        if stage == self.topology.end() && trace.ended.is_some() {
-            let deadline = trace.planned_at + self.settings.give_up;
+        if stage == end && trace.ended.is_some() {
             let in_time = interval.earliest <= deadline;
             trace.found_late = Some(if in_time { FoundLate::InTime } else { FoundLate::Late });
         }
-        let found_late = trace.found_late.filter(|_| stage == self.topology.end());
-        let recent = WantedTrace { tag: trace.tag, planned_at: trace.planned_at };
+        let found_late = trace.found_late.filter(|_| stage == end);
+        let recent = trace.wanted();
         let noticed_after = now.since(interval.latest);
         events.push(Event::Arrived { tenant, stage, trace: id, interval, noticed_after });
         match found_late {
@@ -113,36 +130,15 @@ impl Tracker {
             Some(FoundLate::InTime) => events.push(Event::LateDiscovery { tenant, stage, trace: id }),
             None => {}
         }
-        self.remember_failure_as_it_is(id);
         let source = self.topology.source_of(tenant, stage);
-        self.sources[source.0 as usize].seen(id, Some((now + self.settings.recheck_for, recent)));
-        self.changed.insert(source);
-        self.revision += 1;
+        self.sources.stop_waiting(source, id, Some((now + self.settings.recheck_for, recent)));
         self.consider(id, now, events);
         // The hops and checkpoints of the stages that follow begin here.
         for child in
             self.topology.stage_ids().filter(|child| self.topology.stage(*child).parent == Some(stage))
         {
-            self.changed.insert(self.topology.source_of(tenant, child));
+            self.sources.touch(self.topology.source_of(tenant, child));
         }
-    }
-
-    /// What is learned of a finished trace is learned of the failure that is remembered beside it.
-    pub(super) fn remember_failure_as_it_is(&mut self, id: TraceId) {
-        let Some(trace) = self.finished.get(&id) else { return };
-        let mut failures = self.failures[usize::from(trace.tenant.0)].iter_mut();
-        if let Some(failure) = failures.find(|failure| failure.id() == id) {
-            *failure = trace.clone();
-        }
-    }
-
-    /// A failure is remembered when successes have pushed it out of the finished; it can still come late.
-    fn recall(&mut self, id: TraceId, tenant: TenantId) {
-        if self.open.contains_key(&id) || self.finished.contains_key(&id) {
-            return;
-        }
-        let failed = self.failures[usize::from(tenant.0)].iter().find(|trace| trace.id() == id);
-        self.finished.extend(failed.map(|trace| (id, trace.clone())));
     }
 
     /// Whether a sighting is of a canary that must not be where it is. It then says nothing about its own arrival.
@@ -169,8 +165,8 @@ impl Tracker {
         // A record that is read again is the same violation, not another one.
         let locator = sighting.locator.clone();
         let seen = Violation { at: now, tenant, stage, trace, found_in: found_in.clone(), locator };
-        if self.remember_leak(seen.clone()) {
-            self.unsaved_violations.push(seen);
+        if self.leaks.remember(seen.clone()) {
+            self.outbox.violation(seen);
             events.push(Event::IsolationViolation { tenant, stage, trace, found_in });
         }
         true

@@ -1,11 +1,12 @@
 //! What others may read of the tracker: a picture of one instant.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Tracker;
+use super::{BlindTenant, Failing, Tracker};
 use crate::domain::schema::Fingerprint;
-use crate::domain::sighting::{Drift, FailureKind, Locator};
+use crate::domain::sighting::{Drift, Locator};
 use crate::domain::tag::TraceId;
 use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
@@ -20,10 +21,11 @@ pub struct Snapshot {
     pub topology: Arc<Topology>,
     /// Open traces, oldest first: in flight, or with an outcome but a side branch still open.
     pub open: Vec<Arc<Trace>>,
-    /// Finished traces, oldest first.
+    /// Finished traces, oldest first: the newest of all, and the last failures of each tenant.
     pub finished: Vec<Arc<Trace>>,
-    /// Failed traces of each tenant, oldest first; kept when `finished` has forgotten them.
-    pub failures: Vec<Vec<Arc<Trace>>>,
+    /// Every finished trace that was planned from this instant on is in `finished`; before it, only failures are.
+    /// `None` while nothing has finished.
+    pub complete_since: Option<Timestamp>,
     /// Each source, by [`SourceId`].
     pub sources: Vec<SourceView>,
     /// Each tenant, by [`TenantId`].
@@ -47,12 +49,30 @@ pub struct SourceView {
     pub last_answer: Option<Timestamp>,
     /// Since when nobody can vouch for it.
     pub blind_since: Option<Timestamp>,
-    /// The row of failed looks that it is in.
-    pub failing: Option<FailingView>,
+    /// Set while the last polls failed or fell short.
+    pub failing: Option<Failing>,
     /// How far behind the newest record the last read ended, where the stage says so.
     pub behind: Option<Duration>,
     /// How its schema differs from what it should be; `None` where that is not known, or there is no schema.
     pub drifted: Option<Drifted>,
+    /// The tenants whose canaries were found here, and when the first one was.
+    pub seen: BTreeMap<TenantId, Timestamp>,
+    /// The tenants for whom it is blind because their canaries may be in records that could not be read.
+    pub blind_tenants: BTreeMap<TenantId, BlindTenant>,
+}
+
+impl Snapshot {
+    /// All traces of a tenant that are known, oldest first within the finished and within the open ones.
+    pub fn traces_of(&self, tenant: TenantId) -> impl Iterator<Item = &Trace> {
+        let all = self.finished.iter().chain(&self.open);
+        all.map(AsRef::as_ref).filter(move |trace| trace.tenant == tenant)
+    }
+
+    /// The failed traces of a tenant that have finished, oldest first.
+    pub fn failures_of(&self, tenant: TenantId) -> impl DoubleEndedIterator<Item = &Trace> {
+        let failed = move |trace: &&Trace| trace.tenant == tenant && trace.is_failure();
+        self.finished.iter().map(AsRef::as_ref).filter(failed)
+    }
 }
 
 impl SourceView {
@@ -60,6 +80,17 @@ impl SourceView {
     #[must_use]
     pub fn drift(&self) -> &[Drift] {
         self.drifted.as_ref().map_or(&[], |drifted| &drifted.changes)
+    }
+
+    /// Since when it is blind for a tenant, for whatever reason, and why.
+    #[must_use]
+    pub fn blind_for(&self, tenant: TenantId) -> Option<(Timestamp, Arc<str>)> {
+        let unreadable = self.blind_tenants.get(&tenant).map(|blind| (blind.since, blind.reason.clone()));
+        let reason = || match &self.failing {
+            Some(failing) => failing.detail.clone(),
+            None => "no poll has been answered".into(),
+        };
+        self.blind_since.map(|since| (since, reason())).or(unreadable)
     }
 
     /// How far the watermark is behind `now` while traces wait here; 0 while nothing waits, because an idle source is
@@ -82,19 +113,6 @@ pub struct Drifted {
     pub changes: Arc<[Drift]>,
     /// What stands for the schema as it is now, where it is held against a learned one and so can be accepted.
     pub accept: Option<Fingerprint>,
-}
-
-/// A row of failed looks.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FailingView {
-    /// When it began.
-    pub since: Timestamp,
-    /// How many looks failed in a row.
-    pub polls: u64,
-    /// What kind of failure.
-    pub kind: FailureKind,
-    /// What happened, in words.
-    pub detail: Arc<str>,
 }
 
 /// How a tenant's injection is doing.
@@ -135,22 +153,19 @@ impl Tracker {
     /// The state as it is now.
     #[must_use]
     pub fn snapshot(&self, now: Timestamp) -> Snapshot {
-        let sources = self.topology.source_ids().zip(&self.sources).map(|(source, state)| SourceView {
+        let sources = self.topology.source_ids().zip(self.sources.iter()).map(|(source, state)| SourceView {
             source,
             waiting: state.waiting.len(),
             watermark: state.watermark,
             last_answer: state.last_answer,
             blind_since: state.blind_since,
-            failing: state.failing.as_ref().map(|failing| FailingView {
-                since: failing.since,
-                polls: failing.polls,
-                kind: failing.kind,
-                detail: failing.detail.clone(),
-            }),
+            failing: state.failing.clone(),
             behind: state.behind,
-            drifted: state.drifted.clone(),
+            drifted: self.schemas.drifted(source).cloned(),
+            seen: state.seen.clone(),
+            blind_tenants: state.readability.blind().clone(),
         });
-        let tenants = self.topology.tenant_ids().zip(&self.tenants).map(|(tenant, state)| TenantView {
+        let tenants = self.topology.tenant_ids().zip(&self.injections).map(|(tenant, state)| TenantView {
             tenant,
             planned_at: state.planned_at,
             accepted_at: state.accepted_at,
@@ -162,11 +177,11 @@ impl Tracker {
             at: now,
             topology: self.topology.clone(),
             open: self.open.values().cloned().collect(),
-            finished: self.finished.values().cloned().collect(),
-            failures: self.failures.iter().map(|list| list.iter().cloned().collect()).collect(),
+            finished: self.finished.iter().cloned().collect(),
+            complete_since: self.finished.complete_since(),
             sources: sources.collect(),
             tenants: tenants.collect(),
-            violations: self.violations.iter().cloned().collect(),
+            violations: self.leaks.shown().cloned().collect(),
             clock: self.clock,
         }
     }

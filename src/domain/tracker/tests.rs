@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::canary::Integrity;
+use crate::domain::format::FoundIn;
+use crate::domain::outcome::UnobservedReason;
 use crate::domain::sighting::{Sighting, Stamp};
 use crate::domain::tag::{Claim, Purpose, TenantCode};
 use crate::domain::topology::HopRange;
@@ -18,6 +20,7 @@ mod properties;
 mod put;
 mod restart;
 mod schema;
+mod unproven;
 
 const SLO: u64 = 30;
 const GIVE_UP: u64 = 120;
@@ -75,7 +78,29 @@ fn canary(n: u8) -> Tag {
 }
 
 fn seen(tag: Tag, stamp: Stamp, seen_by: Timestamp, copy: &str) -> Sighting {
-    Sighting { tag, stamp, seen_by, locator: Locator::new(copy), label: None, integrity: Integrity::Intact }
+    Sighting {
+        tag,
+        stamp,
+        seen_by,
+        locator: Locator::new(copy),
+        label: None,
+        integrity: Integrity::Intact,
+        found_in: FoundIn::default(),
+    }
+}
+
+/// As if a previous run had found every tenant's canaries at every source.
+pub(crate) fn seen_everywhere(map: &Topology) -> Vec<SeenSource> {
+    let of_source = |source| {
+        let source = map.source(source);
+        source.tenants.iter().map(|tenant| SeenSource {
+            stage: map.stage(source.stage).name.clone(),
+            source: source.name.clone(),
+            tenant: map.tenant(*tenant).name.clone(),
+            at: t(0),
+        })
+    };
+    map.source_ids().flat_map(of_source).collect()
 }
 
 pub(super) struct World {
@@ -85,6 +110,23 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
+        Self::with(settings())
+    }
+
+    fn with(settings: Settings) -> Self {
+        Self::of(topology(), settings)
+    }
+
+    /// A tracker for which every tenant's canaries were found at every source before.
+    fn of(map: Topology, settings: Settings) -> Self {
+        let mut new = Self { tracker: Tracker::new(Arc::new(map), settings, t(0)), events: Vec::new() };
+        let seen = seen_everywhere(&new.tracker.topology);
+        new.tracker.restore(Restored { seen, ..Restored::default() }, t(0));
+        new
+    }
+
+    /// A tracker for which no canary was ever found at any source.
+    fn fresh() -> Self {
         Self { tracker: Tracker::new(Arc::new(topology()), settings(), t(0)), events: Vec::new() }
     }
 
@@ -94,9 +136,16 @@ impl World {
         events
     }
 
+    pub(super) fn plan(&mut self, tag: Tag, now: Timestamp) -> Vec<Event> {
+        let mut events = Vec::new();
+        let _may_be_sent = self.tracker.plan(tag, now, &mut events);
+        self.events.extend(events.iter().cloned());
+        events
+    }
+
     fn put(&mut self, tag: Tag) {
         let at = tag.trace.planned_at();
-        self.apply(Input::Planned { tag }, at);
+        self.plan(tag, at);
         let result = PutResult::Accepted { doubled: false };
         self.apply(Input::Put { trace: tag.trace, result }, at + Duration::from_millis(20));
     }
@@ -116,7 +165,8 @@ impl World {
         let finished = at + Duration::from_millis(100);
         let revision = self.tracker.wanted(source).revision;
         let stats = ReadStats::default();
-        let poll = Poll { revision, started: at, finished, watermark, sightings, stats };
+        let poll =
+            Poll { revision, started: at, finished, watermark, sightings, stats, unreadable: Vec::new() };
         self.apply(Input::Polled { source, poll }, finished)
     }
 
@@ -271,7 +321,7 @@ fn a_blind_stage_is_not_a_lost_canary() {
     assert_eq!(w.outcome(canary(1)), None);
     assert_eq!(w.count(|event| matches!(event, Event::WentBlind { .. })), 1);
     w.apply(Input::Tick, t(GIVE_UP + GRACE));
-    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::Blind)));
     assert_eq!(w.count(|event| matches!(event, Event::Overdue { .. } | Event::GaveUp { .. })), 0);
 }
 
@@ -294,7 +344,15 @@ fn a_poll_that_began_before_a_canary_was_wanted_proves_nothing_about_it() {
     w.put(canary_at(2, t(1)));
     let stats = ReadStats::default();
     let (started, watermark) = (t(GIVE_UP + 2), Some(t(GIVE_UP + 2)));
-    let poll = Poll { revision: before, started, finished: started, watermark, sightings: vec![], stats };
+    let poll = Poll {
+        revision: before,
+        started,
+        finished: started,
+        watermark,
+        sightings: vec![],
+        stats,
+        unreadable: Vec::new(),
+    };
     w.empty_poll_except_at(&[TABLE], t(GIVE_UP + 2));
     w.apply(Input::Polled { source: table, poll }, started);
     assert!(matches!(w.outcome(canary(1)), Some(Outcome::Lost(_))));
@@ -435,7 +493,7 @@ fn what_arrived_in_time_while_the_stage_was_blind_is_not_late() {
     w.empty_poll_except_at(&[TABLE], t(GIVE_UP + 1));
     w.cannot_poll(TABLE, t(5));
     w.apply(Input::Tick, t(GIVE_UP + GRACE));
-    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::Blind)));
     let back = t(GIVE_UP + GRACE + 10);
     w.poll(TABLE, back, vec![seen(canary(1), Stamp::Millis(t(3)), back, "row")]);
     let trace = w.tracker.trace(canary(1).trace).unwrap();
@@ -551,7 +609,7 @@ fn a_leak_of_many_canaries_that_is_read_again_is_counted_once_each() {
         w.poll_at(of_globex, t(2), Some(t(2)), leaks.clone());
     }
     assert_eq!(w.count(|event| matches!(event, Event::IsolationViolation { .. })), leaks.len());
-    assert!(w.tracker.snapshot(t(3)).violations.len() <= super::leaks::MAX_VIOLATIONS);
+    assert!(w.tracker.snapshot(t(3)).violations.len() <= super::leaks::MAX_SHOWN);
 }
 
 #[test]
@@ -644,11 +702,12 @@ fn a_canary_of_version_1_whose_code_fits_two_tenants_is_nobodys() {
 }
 
 #[test]
-fn a_full_tracker_takes_no_canary_and_says_so() {
+fn a_full_tracker_refuses_a_canary_and_reports_it() {
     let mut w = World::new();
     w.tracker.settings.max_in_flight = 1;
     w.put(canary(1));
-    let events = w.apply(Input::Planned { tag: canary(2) }, t(0));
+    let mut events = Vec::new();
+    assert_eq!(w.tracker.plan(canary(2), t(0), &mut events), Err(NotPlanned::Full));
     assert_eq!(events, [Event::Full { tenant: ACME }]);
     assert_eq!(w.tracker.in_flight(), 1);
 }
@@ -729,8 +788,7 @@ fn a_source_that_hangs_without_an_answer_goes_blind_too() {
 
 #[test]
 fn failures_are_kept_when_successes_have_pushed_out_everything_else() {
-    let mut w = World::new();
-    w.tracker.settings.remember = 5;
+    let mut w = World::with(Settings { remember: 5, ..settings() });
     w.put(canary(1));
     w.empty_poll_except_at(&[], t(GIVE_UP + 1));
     for n in 2..40 {
@@ -742,18 +800,18 @@ fn failures_are_kept_when_successes_have_pushed_out_everything_else() {
         }
     }
     let snapshot = w.tracker.snapshot(t(1_000));
-    assert_eq!(snapshot.finished.len(), 5);
-    assert_eq!(snapshot.failures[0].len(), 1);
+    assert_eq!(snapshot.finished.len(), 6, "the newest five, and the failure");
+    assert_eq!(snapshot.complete_since, Some(snapshot.finished[1].planned_at));
+    assert_eq!(snapshot.failures_of(ACME).count(), 1);
     assert!(w.tracker.trace(canary(1).trace).is_some());
 }
 
 #[test]
 fn a_failure_that_successes_have_pushed_out_can_still_come_late() {
-    let mut w = World::new();
-    w.tracker.settings.remember = 0;
+    let mut w = World::with(Settings { remember: 0, ..settings() });
     w.put(canary(1));
     w.empty_poll_except_at(&[], t(GIVE_UP + 1));
-    w.tracker.take_unsaved();
+    w.tracker.take_changes();
     for _ in 0..2 {
         w.poll(TABLE, t(GIVE_UP + 9), vec![seen(canary(1), Stamp::None, t(GIVE_UP + 9), "c")]);
     }
@@ -763,7 +821,8 @@ fn a_failure_that_successes_have_pushed_out_can_still_come_late() {
     assert_eq!(trace.standing(), Standing::Ended(&Outcome::Late));
     assert!(
         w.tracker
-            .take_unsaved()
+            .take_changes()
+            .traces
             .iter()
             .any(|(trace, finished)| trace.found_late == Some(FoundLate::Late) && *finished)
     );

@@ -448,7 +448,11 @@ impl Observe for BigQuery {
     fn take_unreported(&mut self) -> Findings {
         self.spent.charge_abandoned();
         let billed_bytes = std::mem::take(&mut self.spent.unreported);
-        Findings { sightings: Vec::new(), stats: ReadStats { billed_bytes, ..ReadStats::default() } }
+        Findings {
+            sightings: Vec::new(),
+            stats: ReadStats { billed_bytes, ..ReadStats::default() },
+            ..Findings::default()
+        }
     }
 
     async fn poll(&mut self, wanted: &Wanted) -> Result<Poll, ObserveError> {
@@ -492,7 +496,7 @@ impl Observe for BigQuery {
             sightings.extend(reader.read(&rows, self.clock.now(), &mut stats));
         }
         stats.billed_bytes = self.take_unreported().stats.billed_bytes;
-        let found = Findings { sightings, stats };
+        let found = Findings { sightings, stats, ..Findings::default() };
         Ok(found.into_poll(wanted, started, self.clock.now(), whole.then_some(started)))
     }
 }

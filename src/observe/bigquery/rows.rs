@@ -84,6 +84,7 @@ impl Reader<'_> {
             locator: Locator::new(""),
             label: tenant.map(text).map(Arc::from),
             integrity: body.map_or(Integrity::Unchecked, |body| self.integrity(&tag, &text(body))),
+            found_in: crate::domain::format::FoundIn::default(),
         })
     }
 

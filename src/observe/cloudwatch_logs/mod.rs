@@ -24,6 +24,7 @@ use super::failure::explain;
 use super::rate_limit::RateLimit;
 use super::unreadable::Unreadable;
 use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
+use crate::domain::format::FoundIn;
 use crate::domain::sighting::{Locator, Poll, Sighting, Stamp, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
@@ -106,7 +107,7 @@ impl CloudWatchLogs {
     }
 
     fn scan_event(&mut self, event: &FilteredLogEvent, seen_by: Timestamp) {
-        let Findings { sightings, stats } = &mut self.unreported;
+        let Findings { sightings, stats, .. } = &mut self.unreported;
         stats.records += 1;
         let Some((id, message)) = event.event_id().zip(event.message()) else {
             stats.decode_errors += 1;
@@ -137,6 +138,7 @@ impl CloudWatchLogs {
             locator: Locator::new(format!("{id}#{}", copy.place)),
             label: None,
             integrity: copy.integrity,
+            found_in: FoundIn::default(),
         }));
     }
 }

@@ -1,4 +1,4 @@
-//! Which log group to search: its keys, its defaults, what it calls.
+//! Settings of a CloudWatch Logs stage: its keys, its defaults, the operations that it calls.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -21,14 +21,15 @@ use crate::observe::rate_limit::RateLimit;
 use crate::observe::shell::{in_region, quoted};
 use crate::observe::{GAPS, Gaps};
 
-/// FilterLogEvents calls a second that the largest region allows an account (CloudWatch Logs quotas).
+/// FilterLogEvents calls per second that an account may make in the regions with the highest quota
+/// (CloudWatch Logs quotas).
 const MAX_FILTER_CALLS: u32 = 25;
 
 static KEYS: [Key; 7] = {
     let [region, role_arn, external_id] = account::KEYS;
     [
         Key::text("log_group").required(),
-        // The marker of domain::tag, which a test compares.
+        // Contains the marker of domain::tag; a test compares the two.
         Key::text("filter_pattern").or("%zqtp%"),
         Key::text("gaps").or("skip"),
         Key::new("max_calls_per_second", Shape::Integer).or("2"),
@@ -38,10 +39,11 @@ static KEYS: [Key; 7] = {
     ]
 };
 
-/// What is the same for all log groups.
+/// The keys, defaults, capabilities and costs of the kind.
 pub(in crate::observe) static SPEC: Spec = Spec {
     keys: &KEYS,
-    // In some regions an account may make five calls a second, and a search may miss the newest events for a while.
+    // In some regions an account may make only five calls per second, and a search may miss the newest events
+    // for a while.
     rhythm: Rhythm { interval: seconds(10), timeout: seconds(20), settle: seconds(10) },
     provider: Provider::Aws,
     capabilities: Capabilities::ABSENCE,
@@ -57,34 +59,34 @@ pub(in crate::observe) static SPEC: Spec = Spec {
     permissions: include_str!("permissions.json"),
 };
 
-/// Which log group, and how to read it.
+/// Which log group to search, and how.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// Where the log group is.
+    /// Region of the log group, and the role that may search it.
     pub account: Account,
-    /// Name or ARN; an ARN may lie in an account that shares it with ours.
+    /// Name or ARN; an ARN may belong to another account that shares the log group with ours.
     pub log_group: String,
-    /// What CloudWatch Logs looks for. A plain term matches a whole word only, while a pattern between percent signs
-    /// matches anywhere (CloudWatch Logs User Guide, "Supported regular expressions syntax"), and our marker is only
-    /// the start of a word.
+    /// The pattern that events must match. A plain term matches whole words only, but the marker is only the
+    /// start of a word; a pattern between percent signs matches anywhere (CloudWatch Logs User Guide,
+    /// "Supported regular expressions syntax").
     pub filter_pattern: String,
-    /// How far before the oldest waiting canary the window begins: what a stage's own timestamps may be early by.
+    /// How far before the oldest waiting canary the search begins, in case timestamps of the stage are early.
     pub lookback: Duration,
-    /// How long an event may take to show up in a search. There is no documented bound; 10 s covers what is reported.
+    /// How long an event may take until a search finds it. No bound is documented; 10 s covers known reports.
     pub settle: Duration,
-    /// Whether events are read that were ingested while nothing waited.
+    /// Whether events that were ingested while nothing waited are read.
     pub gaps: Gaps,
-    /// Most pages of a look; a longer window is read on in the next look.
+    /// Maximum number of pages per poll; the next poll continues a longer search.
     pub max_pages: usize,
-    /// After so long a look asks for no further page, and ends well with what it has. Below the look's timeout by as
-    /// much as a page may take.
+    /// After this time a poll requests no further page and succeeds with what it has. It must be shorter than
+    /// the timeout of a poll by the time that one page may take.
     pub enough: Duration,
-    /// From one call to the next, of all who share the quota.
+    /// Time between two calls of all sources that share a quota.
     pub pause: Duration,
 }
 
 impl Settings {
-    /// The usual settings for a log group.
+    /// Returns the default settings for a log group.
     #[must_use]
     pub fn new(account: Account, log_group: impl Into<String>) -> Self {
         Self {
@@ -101,10 +103,10 @@ impl Settings {
     }
 }
 
-/// Turns at the calls of each account and region.
+/// The rate limit of each account and region, shared by all log groups there.
 #[derive(Debug, Default)]
 pub struct Quotas(
-    // A mutex, because sources are built one by one and must find each other's; held for a look-up at start-up.
+    // A mutex, because sources are built one by one and must find each other's limit; held at start-up only.
     Mutex<HashMap<(String, Option<String>), RateLimit>>,
 );
 

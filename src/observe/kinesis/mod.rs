@@ -32,6 +32,7 @@ use super::decode::{Limits, scan_record};
 use super::failure::explain;
 use super::unreadable::Unreadable;
 use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
+use crate::domain::format::FoundIn;
 use crate::domain::sighting::{FailureKind, Locator, Poll, Sighting, Stamp, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
@@ -391,6 +392,7 @@ impl Kinesis {
                     locator: Locator::new(format!("{}/{at}#{}", answer.shard, found.place)),
                     label: None,
                     integrity: found.integrity,
+                    found_in: FoundIn::default(),
                 });
             }
             cursor.reached = cursor.reached.max(arrived.unwrap_or(cursor.reached));

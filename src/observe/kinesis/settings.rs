@@ -1,4 +1,4 @@
-//! What to read of a stream: its keys, its defaults, what it calls and costs.
+//! Settings of a Kinesis stage: its keys, its defaults, the operations that it calls and their costs.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::observe::pace::Rhythm;
 use crate::observe::shell::{in_region, quoted};
 use crate::observe::{GAPS, Gaps};
 
-/// GetRecords returns at most this many (AWS Kinesis API reference).
+/// GetRecords returns at most this many records (AWS Kinesis API reference).
 const MAX_RECORDS: u32 = 10_000;
-/// Less would not even read a stream that carries nothing but canaries.
+/// Less would not suffice to read a stream that carries only canaries.
 const MIN_BYTES_PER_SECOND: u64 = 16 << 10;
-/// What a shard gives in a second to all its readers together (Kinesis quotas).
+/// A shard delivers this many bytes per second to all its readers together (Kinesis quotas).
 const MAX_BYTES_PER_SECOND: u64 = 2 << 20;
 
 static KEYS: [Key; 7] = {
@@ -38,10 +38,11 @@ static KEYS: [Key; 7] = {
     ]
 };
 
-/// What is the same for all streams.
+/// The keys, defaults, capabilities and costs of the kind.
 pub(in crate::observe) static SPEC: Spec = Spec {
     keys: &KEYS,
-    // A shard allows five reads a second to all its readers; a record can be read a moment after its arrival stamp.
+    // A shard allows five reads per second to all its readers together, and a record is readable only a
+    // moment after its arrival stamp.
     rhythm: Rhythm { interval: seconds(1), timeout: seconds(10), settle: seconds(1) },
     provider: Provider::Aws,
     capabilities: Capabilities { behind: true, ..Capabilities::ABSENCE },
@@ -61,35 +62,35 @@ const fn operation(name: &'static str, permission: &'static str) -> Operation {
     Operation { service: "kinesis", name, permission, dollars: 0.0 }
 }
 
-/// What to read, and how much of it at a time.
+/// Which stream to poll, and how much of it at a time.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// Where the stream is.
+    /// Region of the stream, and the role that may read it.
     pub account: Account,
     /// Name or ARN of the stream.
     pub stream: String,
-    /// Records an answer may hold; at most 10,000 (Kinesis API reference, GetRecords).
+    /// Maximum number of records per call; at most 10,000 (Kinesis API reference, GetRecords).
     pub max_records_per_call: i32,
-    /// Most bytes of records a second that are read of each shard. All its readers together have 2 MiB (Kinesis quotas).
+    /// Maximum bytes of records read per second and shard. All its readers share 2 MiB (Kinesis quotas).
     pub max_bytes_per_second: u64,
-    /// Pages of one shard in one look, a second apart: the first one after a cursor was opened is often empty. The look
-    /// must be over before it is time for the next.
+    /// Pages read from one shard per poll, a second apart: the first page after a cursor was opened is often
+    /// empty. The poll must end before the next one is due.
     pub pages_per_poll: u8,
-    /// After so many bytes of records, a look makes no further call.
+    /// After this many bytes of records, a poll makes no further call.
     pub max_bytes_per_poll: u64,
-    /// Calls of GetRecords in one look.
+    /// Maximum number of GetRecords calls per poll.
     pub max_calls_per_poll: usize,
-    /// How long a record may take from its arrival stamp until it can be read.
+    /// How long a record may take from its arrival stamp until it is readable.
     pub settle: Duration,
-    /// Whether records are read that arrived while nothing waited.
+    /// Whether records that arrived while nothing waited are read.
     pub gaps: Gaps,
-    /// How far before the oldest waiting trace a cursor is opened: arrival stamps need not be in order, and clocks
-    /// may disagree.
+    /// How far before the oldest waiting trace a cursor is opened: arrival stamps may be out of order, and
+    /// clocks may disagree.
     pub lookback: Duration,
 }
 
 impl Settings {
-    /// The settings for a stream that nobody has requested to read otherwise.
+    /// Returns the default settings for a stream.
     #[must_use]
     pub fn new(account: Account, stream: impl Into<String>) -> Self {
         Self {
@@ -120,7 +121,7 @@ impl KindSettings for Settings {
             value::size_within(
                 MIN_BYTES_PER_SECOND,
                 MAX_BYTES_PER_SECOND,
-                "; a shard gives 2MB a second to all its readers",
+                "; a shard delivers 2MB per second to all its readers together",
             ),
         );
         let account = Account::read(read, scope.region);
@@ -144,9 +145,9 @@ impl KindSettings for Settings {
         Attribution { labelled: false, by_tag: true, remedy: "" }
     }
 
-    fn observer(&self, site: &Site<'_>, room: &Pages) -> Result<Kinesis, NoClient> {
+    fn observer(&self, site: &Site<'_>, pages: &Pages) -> Result<Kinesis, NoClient> {
         let settings = Self {
-            // A second each, and one to spare before the next look; more than a few wait for it.
+            // A second each, and one second of reserve before the next poll, which reads any further pages.
             pages_per_poll: u8::try_from(site.rhythm.interval.as_secs().saturating_sub(1).clamp(1, 4))
                 .unwrap_or(1),
             settle: site.rhythm.settle,
@@ -157,11 +158,11 @@ impl KindSettings for Settings {
             .interceptor(aws.counting("kinesis"))
             .build();
         let client = aws_sdk_kinesis::Client::from_conf(config);
-        Ok(Kinesis::new(settings, room.clone(), client, site.recognizer.clone(), site.clock.clone()))
+        Ok(Kinesis::new(settings, pages.clone(), client, site.recognizer.clone(), site.clock.clone()))
     }
 }
 
-/// `[a-zA-Z0-9_.-]{1,128}` (AWS Kinesis API reference, CreateStream), or an ARN.
+/// Checks a stream: a name, `[a-zA-Z0-9_.-]{1,128}` (AWS Kinesis API reference, CreateStream), or an ARN.
 fn check_stream(text: String) -> Result<String, String> {
     let name = match text.split(':').collect::<Vec<_>>().as_slice() {
         ["arn", _, "kinesis", _, _, resource] => resource.strip_prefix("stream/").unwrap_or(""),
@@ -173,7 +174,9 @@ fn check_stream(text: String) -> Result<String, String> {
     if good {
         Ok(text)
     } else {
-        Err(format!("\"{text}\" is no stream; write for example \"logs-{{tenant}}\", or an ARN"))
+        Err(format!(
+            "\"{text}\" is not a valid stream name or ARN; write up to 128 letters, digits, `_`, `.` and `-`, for example \"logs-{{tenant}}\""
+        ))
     }
 }
 
@@ -200,7 +203,7 @@ impl Evidence for Settings {
     }
 }
 
-/// A shard id and a sequence number, in whatever way they are put together.
+/// Extracts a shard id and a sequence number from a locator, whatever stands between them.
 fn shard_and_sequence(locator: &str) -> Option<(&str, &str)> {
     let shard = locator.find("shardId-")?;
     let rest = &locator[shard..];
@@ -219,16 +222,16 @@ mod tests {
     use crate::domain::time::Timestamp;
 
     #[test]
-    fn a_record_is_read_by_its_sequence_number() {
+    fn the_command_reads_a_record_by_its_sequence_number() {
         let settings = Settings::new(Account::in_region("eu-central-1"), "logs-acme");
-        let said = |copy: &str| {
+        let lookups = |copy: &str| {
             let copy = Locator::new(copy);
             let planned_at = Timestamp::from_secs(1_795_321_781);
             settings.lookups(Question { copy: Some(&copy), tag: "zqtp1abc", planned_at })
         };
-        let command = &said("shardId-000000000000:4959033827149/3")[0].command;
+        let command = &lookups("shardId-000000000000:4959033827149/3")[0].command;
         assert!(command.contains("--shard-id shardId-000000000000 "), "{command}");
         assert!(command.contains("--starting-sequence-number 4959033827149 "), "{command}");
-        assert_eq!(said("who knows"), []);
+        assert_eq!(lookups("who knows"), []);
     }
 }

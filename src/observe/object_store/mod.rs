@@ -30,6 +30,7 @@ use super::blocking::run_blocking;
 use super::decode::{Limits, Scan, Scanner};
 use super::unreadable::Unreadable;
 use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
+use crate::domain::format::FoundIn;
 use crate::domain::sighting::{FailureKind, Locator, Poll, Sighting, Stamp, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
@@ -330,7 +331,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
     }
 
     fn report(&mut self, object: &Object, scan: Scan, bytes: u64) {
-        let Findings { sightings, stats } = &mut self.unreported;
+        let Findings { sightings, stats, .. } = &mut self.unreported;
         stats.records += 1;
         stats.bytes += bytes;
         stats.decode_errors += u64::from(scan.decode_errors > 0);
@@ -353,6 +354,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
             locator: Locator::new(format!("{name}#{}", found.place)),
             label: object.label.clone(),
             integrity: found.integrity,
+            found_in: FoundIn::default(),
         }));
     }
 

@@ -1,4 +1,4 @@
-//! The keys of a stage whose records are objects, whoever's store it is.
+//! Settings of a stage whose records are objects, for every object store.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use crate::observe::decode::Limits;
 use crate::observe::kinds::{Attribution, Scope};
 use crate::observe::{GAPS, Gaps};
 
-/// The largest object that is kept in view of a container's memory and a look's timeout.
+/// The largest object that a poll can read within its timeout and the memory of a container.
 const MAX_OBJECT: u64 = 5 << 30;
-/// A writer that collects for longer is no place for canaries that are given up after minutes.
+/// A writer that collects records for a day is of no use for canaries that are given up after minutes.
 const MAX_KEY_SLACK: Duration = Duration::from_secs(86_400);
-/// A thousand pages of a listing, and about 300 MB to remember them.
+/// A thousand pages of a listing, and about 300 MB of memory.
 const MAX_KEYS: u32 = 1_000_000;
-/// Time fields of a key, by what they give.
+/// The letters of the time fields that a key may contain.
 const TIME_FIELDS: &str = "YmdjHM";
 
-/// The keys of whatever reads objects, read by [`Settings::read`].
+/// The keys of every kind that reads objects, read by [`Settings::read`].
 pub(in crate::observe) const KEYS: [Key; 8] = [
     Key::text("bucket").required(),
     Key::text("key").required(),
@@ -33,40 +33,41 @@ pub(in crate::observe) const KEYS: [Key; 8] = [
     Key::text("gaps").or("skip"),
 ];
 
-/// What to read, and how much of it at a time.
+/// Which objects to poll, and how much of them at a time.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// The bucket.
+    /// The name of the bucket.
     pub bucket: String,
-    /// What keys begin with, by time.
+    /// Prefix of the keys, with time fields.
     pub key: KeyTemplate,
-    /// What follows the tenant's name in a key where that stands right after `key`. The prefix is then listed once for all
-    /// tenants, and keys say whose an object is.
+    /// What follows the tenant's name in a key, if the name comes right after `key`. The prefix is then
+    /// listed once for all tenants, and the key names the tenant of an object. `None` if keys do not.
     pub after_tenant: Option<String>,
-    /// How far the clocks of writers, of the store and our own may be apart.
+    /// How far the clocks of writers, of the store and of the probe may differ.
     pub slack: Duration,
-    /// How long before a canary the time in the key of its object may be, where a writer names an object by the oldest
-    /// record in it: at least as long as it collects records. Prefixes are listed from so much earlier on.
+    /// How far the time in a key may precede a canary in the object. If a writer names objects by their
+    /// oldest record, this is at least the time for which it collects records. Listings start that much
+    /// earlier.
     pub key_slack: Duration,
-    /// Prefixes that are listed in one look.
+    /// Maximum number of prefixes listed per poll.
     pub max_prefixes: usize,
-    /// Keys that are listed in one look, and remembered for as long as their prefix is listed.
+    /// Maximum number of keys listed per poll, each remembered for as long as its prefix is listed.
     pub max_keys_per_poll: usize,
-    /// Objects that are opened in one look; the rest is left to the next.
+    /// Maximum number of objects opened per poll; the rest is left to the next poll.
     pub max_objects_per_poll: usize,
-    /// Most bytes of an object that are fetched. While a canary may lie behind them, none is called absent.
+    /// Maximum bytes fetched of an object. While a canary may be behind them, none is called absent.
     pub max_object_bytes: u64,
-    /// What an object may inflate to, in bytes. While a canary may lie behind them, none is called absent.
+    /// Maximum bytes that an object is inflated to. While a canary may be behind them, none is called absent.
     pub max_inflated_bytes: u64,
-    /// Whether objects are read that were written while nothing waited, as far as the listed prefixes reach back.
+    /// Whether objects written while nothing waited are read, as far as the listed prefixes reach back.
     pub gaps: Gaps,
-    /// Within a prefix, keys grow with time, so a listing may begin after keys that were read, as far behind as
-    /// `key_slack` and `slack` say: of several writers one may be slow to put an object whose key sorts before others'.
+    /// Whether keys grow with time within a prefix. A listing then begins `key_slack` and `slack` behind the
+    /// keys that were read, because a slow writer may put an object whose key sorts before those of others.
     pub ordered_keys: bool,
 }
 
 impl Settings {
-    /// The settings for a bucket that nobody has asked to read otherwise.
+    /// Returns the default settings for a bucket.
     #[must_use]
     pub fn new(bucket: impl Into<String>, key: KeyTemplate) -> Self {
         Self {
@@ -74,8 +75,8 @@ impl Settings {
             key,
             after_tenant: None,
             slack: Duration::from_secs(60),
-            // What Firehose collects unless told otherwise (Firehose developer guide, buffering hints); it names objects
-            // by the arrival of their oldest record.
+            // The default buffering time of Firehose (Firehose developer guide, buffering hints), which names
+            // objects by the arrival of their oldest record.
             key_slack: Duration::from_secs(300),
             max_prefixes: 64,
             max_keys_per_poll: 50_000,
@@ -87,7 +88,7 @@ impl Settings {
         }
     }
 
-    /// Reads [`KEYS`]; a bucket's name is checked by the rules of its store.
+    /// Reads [`KEYS`]; `check_bucket` applies the store's rules for bucket names.
     pub(in crate::observe) fn read(
         read: &mut Reader<'_, '_>,
         scope: &Scope<'_>,
@@ -95,10 +96,13 @@ impl Settings {
     ) -> Checked<Self> {
         let bucket = read.get("bucket", scope.expanded(check_bucket));
         let key = read.get("key", |value| {
-            let (key, after) = split_key(value::text(value)?);
+            let text = value::text(value)?;
+            // Before it is expanded, so that a fault quotes the key as written, and once for all tenants.
+            check_key(&text)?;
+            let (key, after) = split_key(text);
             let expanded = |text: &str| value::expand(text, &[("tenant", scope.tenant)]);
             after.as_deref().map(expanded).transpose()?;
-            Ok((check_key(expanded(&key)?)?, after))
+            Ok((expanded(&key)?, after))
         });
         let key_slack = read.get("key_slack", value::duration_within(Duration::ZERO, MAX_KEY_SLACK, ""));
         let ordered_keys = read.get("ordered_keys", value::boolean);
@@ -119,9 +123,10 @@ impl Settings {
         })
     }
 
-    /// For people: the bucket and the folders before the first time field, `sre-archive/archive/tenant=acme/…`.
+    /// Display name: the bucket and the folders before the first time field,
+    /// `sre-archive/archive/tenant=acme/…`.
     pub(in crate::observe) fn resource(&self) -> String {
-        // The time fields say nothing of which source it is.
+        // Time fields do not help to tell sources apart.
         let key = self.key.to_string();
         let fixed = key.split('%').next().unwrap_or_default();
         let prefix = fixed.rsplit_once('/').map_or("", |(folders, _)| folders);
@@ -129,21 +134,21 @@ impl Settings {
         format!("{}/{prefix}{slash}…", self.bucket)
     }
 
-    /// What is read, without how.
+    /// Identifies what is read, without how it is read.
     pub(in crate::observe) fn identity(&self) -> String {
         format!("{}/{}", self.bucket, self.key)
     }
 
-    /// Whether keys tell whose a canary is.
+    /// Returns whether keys name the tenant of a canary.
     pub(in crate::observe) fn attribution(&self) -> Attribution {
         Attribution {
             labelled: self.after_tenant.is_some(),
             by_tag: true,
-            remedy: "; put {tenant} where it stands in key if keys say whose they are",
+            remedy: "; put {tenant} into key at its place if keys name the tenant",
         }
     }
 
-    /// How keys go on, where that says whose an object is.
+    /// Returns how the rest of a key names the tenant, if it does.
     pub(in crate::observe) fn labels(&self, topology: &Topology) -> Option<KeyLabels> {
         let after = self.after_tenant.as_ref()?;
         let names = topology.tenants().iter().map(|tenant| (tenant.name.clone(), tenant.label.clone()));
@@ -151,7 +156,7 @@ impl Settings {
     }
 }
 
-/// Cuts a key where the tenant's name stands in it after all time fields: what is before is listed for all tenants.
+/// Splits a key at `{tenant}` if that comes after all time fields: that part is listed once for all tenants.
 fn split_key(key: String) -> (String, Option<String>) {
     let timeless = key.rfind('%').map_or(key.len(), |at| at + 1);
     match key[timeless..].find("{tenant}") {
@@ -163,8 +168,8 @@ fn split_key(key: String) -> (String, Option<String>) {
     }
 }
 
-/// A prefix with at least a date in it, or each look would list everything that was ever written.
-fn check_key(text: String) -> Result<String, String> {
+/// Checks that a prefix contains at least a date; otherwise each poll would list all that was ever written.
+fn check_key(text: &str) -> Result<(), String> {
     let mut fields = String::new();
     let mut rest = text.split('%');
     rest.next();
@@ -174,22 +179,24 @@ fn check_key(text: String) -> Result<String, String> {
             other => {
                 let field = other.map(String::from).unwrap_or_default();
                 return Err(format!(
-                    "\"{text}\" has the unknown time field %{field}; known are %Y, %m, %d, %j, %H, %M (UTC)"
+                    "\"{text}\" has the unknown time field %{field}; valid fields are %Y, %m, %d, %j, %H, %M (UTC)"
                 ));
             }
         }
     }
     let has = |field| fields.contains(field);
     if fields.is_empty() {
-        Err("no time field (%Y, %m, %d, %H), so each look would list the whole bucket; add for example dt=%Y-%m-%d/hour=%H/".to_owned())
+        Err(format!(
+            "\"{text}\" has no time field (%Y, %m, %d, %H), so each poll would list everything below it; add for example dt=%Y-%m-%d/hour=%H/"
+        ))
     } else if has('Y') && (has('j') || (has('m') && has('d'))) {
         if has('M') && !has('H') {
-            return Err(format!("\"{text}\" has minutes (%M) but no hours; add %H before them"));
+            return Err(format!("\"{text}\" has minutes (%M) but no hours (%H); add %H before %M"));
         }
-        Ok(text)
+        Ok(())
     } else {
         Err(format!(
-            "\"{text}\" has time fields but no whole date, so prefixes would come round again; add %Y, %m and %d, for example dt=%Y-%m-%d/hour=%H/"
+            "\"{text}\" has time fields but no complete date, so prefixes would repeat; add %Y, %m and %d, for example dt=%Y-%m-%d/hour=%H/"
         ))
     }
 }

@@ -1,5 +1,6 @@
 //! Objects under a prefix of an S3 bucket, read by the [`object_store`].
 
+mod bucket_name;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -74,7 +75,7 @@ impl KindSettings for Settings {
     type Shared = ();
 
     fn read(read: &mut Reader<'_, '_>, scope: &Scope<'_>) -> Checked<Self> {
-        let objects = object_store::Settings::read(read, scope, check_bucket);
+        let objects = object_store::Settings::read(read, scope, bucket_name::check);
         let account = Account::read(read, scope.region);
         Ok(Self { account: account?, objects: objects? })
     }
@@ -112,17 +113,6 @@ fn client(aws: &Aws, account: &Account) -> aws_sdk_s3::Client {
         builder.set_endpoint_url(endpoint);
     }
     aws_sdk_s3::Client::from_conf(builder.build())
-}
-
-/// Three to 63 lower-case letters, digits, `.` and `-` (S3 user guide, bucket naming rules), or an access point's ARN.
-fn check_bucket(text: String) -> Result<String, String> {
-    let name = (3..=63).contains(&text.len())
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c));
-    if name || text.starts_with("arn:") {
-        Ok(text)
-    } else {
-        Err(format!("\"{text}\" is no bucket; write 3 to 63 lower-case letters, digits, `.` and `-`"))
-    }
 }
 
 impl Evidence for Settings {

@@ -92,7 +92,9 @@ impl World {
         let input = match *step {
             Step::Plan(n) => {
                 let tag = *self.tags[usize::from(n)].get_or_insert(canary_at(n, self.now));
-                Some(Input::Planned { tag })
+                let mut events = Vec::new();
+                let _sent_or_not = tracker.plan(tag, self.now + Duration::from_millis(60), &mut events);
+                return events;
             }
             Step::Accept(n) => put(tag(n), PutResult::Accepted { doubled: n % 5 == 0 }),
             Step::Refuse(n) => put(tag(n), PutResult::Refused { reason: "no \"room\"\n".into() }),
@@ -111,6 +113,7 @@ impl World {
                         watermark,
                         sightings: sightings.collect(),
                         stats: ReadStats::default(),
+                        unreadable: Vec::new(),
                     },
                 })
             }
@@ -138,6 +141,7 @@ impl World {
             seen_by: self.now,
             locator: Locator::new(format!("{source}/'{copy}'")),
             label: None,
+            found_in: crate::domain::format::FoundIn::default(),
             integrity: match (n + usize::from(copy)) % 4 {
                 0 => Integrity::Corrupted { kept_bytes: n, sent_bytes: 100 },
                 1 => Integrity::Unchecked,

@@ -320,7 +320,11 @@ fn what_became_unknown_while_nothing_was_saved_is_no_longer_in_flight() {
 fn the_newest_are_kept_of_what_went_well_and_of_what_did_not() {
     let mut store = in_memory();
     for n in 0..12 {
-        let outcome = if n % 2 == 0 { Outcome::Delivered } else { Outcome::Unobserved };
+        let outcome = if n % 2 == 0 {
+            Outcome::Delivered
+        } else {
+            Outcome::Unobserved(crate::domain::outcome::UnobservedReason::Blind)
+        };
         save(&mut store, ended(n, outcome));
     }
     save(&mut store, trace(15));
@@ -371,7 +375,7 @@ fn a_trace_that_an_earlier_release_saved_keeps_its_tag_of_version_1() {
     let expected = Trace { tag: Tag::remembered(id, claim, InstanceCode::of("me"), 101), ..trace(1) };
     for _ in 0..2 {
         let mut store = open(&folder.file()).unwrap().store;
-        assert_eq!(schema::inspect(&store.connection).unwrap(), 4);
+        assert_eq!(schema::inspect(&store.connection).unwrap(), schema::VERSION);
         let loaded = store.load(ALL).unwrap();
         assert_eq!((loaded.traces.as_slice(), loaded.unreadable), (&[expected.clone()][..], 0));
         save(&mut store, expected.clone());

@@ -7,14 +7,15 @@ use proptest::prelude::*;
 use super::history::*;
 use super::*;
 use crate::domain::trace::{Judgement, Standing};
-use crate::domain::tracker::{Event, Input, Tracker};
+use crate::domain::tracker::tests::seen_everywhere;
+use crate::domain::tracker::{Event, Input, Restored, Tracker};
 
 /// How many times each trace ended.
-type Channels = BTreeMap<TraceId, usize>;
+type Endings = BTreeMap<TraceId, usize>;
 /// How many times each trace entered the count of a histogram: end to end, or of a hop.
 type Counts = BTreeMap<(TraceId, Option<StageId>), usize>;
 
-fn enter(events: &[Event], ends: &mut Channels, counts: &mut Counts) {
+fn enter(events: &[Event], ends: &mut Endings, counts: &mut Counts) {
     for event in events {
         let entered = match event {
             Event::Ended { trace, .. } => {
@@ -34,10 +35,23 @@ fn enter(events: &[Event], ends: &mut Channels, counts: &mut Counts) {
     }
 }
 
+/// A tracker for which every tenant's canaries were found at every source before.
+fn seen(map: Arc<Topology>, now: Timestamp) -> Tracker {
+    let seen = seen_everywhere(&map);
+    let mut tracker = Tracker::new(map, settings(), now);
+    tracker.restore(Restored { seen, ..Restored::default() }, now);
+    tracker
+}
+
 /// Of each trace, its outcome as it was counted and where it stands for people.
 fn standings(tracker: &Tracker) -> BTreeMap<TraceId, [&'static str; 2]> {
     let counted = |trace: &Trace| trace.ended.as_ref().map_or("in_flight", |(outcome, _)| outcome.label());
-    tracker.all().iter().map(|(trace, _)| (trace.id(), [counted(trace), trace.standing().label()])).collect()
+    tracker
+        .everything()
+        .traces
+        .iter()
+        .map(|(trace, _)| (trace.id(), [counted(trace), trace.standing().label()]))
+        .collect()
 }
 
 fn remaining_time(world: &mut World, tracker: &mut Tracker) -> Vec<Event> {
@@ -50,17 +64,17 @@ proptest! {
 
     #[test]
     fn a_trace_comes_back_as_it_was(steps in steps(), saves in 1_usize..7) {
-        let mut tracker = Tracker::new(Arc::new(topology()), settings(), t(0));
+        let mut tracker = seen(Arc::new(topology()), t(0));
         let mut store = in_memory();
         let mut world = World::new();
         for (n, step) in steps.iter().enumerate() {
             world.step(step, &mut tracker);
             if n % saves == 0 {
-                store.save(&tracker.take_unsaved().into()).unwrap();
+                store.save(&tracker.take_changes()).unwrap();
             }
         }
-        store.save(&tracker.take_unsaved().into()).unwrap();
-        let mut traces: Vec<_> = tracker.all().iter().map(|(trace, _)| (**trace).clone()).collect();
+        store.save(&tracker.take_changes()).unwrap();
+        let mut traces: Vec<_> = tracker.everything().traces.iter().map(|(trace, _)| (**trace).clone()).collect();
         traces.sort_by_key(Trace::id);
         // A look that fails marks the gap only in memory: after a restart everything is marked.
         let blank = |traces: &mut Vec<Trace>| traces.iter_mut().flat_map(|trace| &mut trace.stages).for_each(|visit| visit.gap_since_poll = false);
@@ -69,7 +83,7 @@ proptest! {
         blank(&mut loaded.traces);
         prop_assert_eq!(loaded.traces, traces);
         prop_assert_eq!(loaded.unreadable, 0);
-        let again = tracker.all();
+        let again = tracker.everything().traces;
         store.save_all(&again.clone().into()).unwrap();
         let exact: BTreeMap<_, _> = again.iter().map(|(trace, _)| (trace.id(), (**trace).clone())).collect();
         let loaded = store.load(ALL).unwrap().traces;
@@ -80,19 +94,19 @@ proptest! {
     fn a_restart_anywhere_changes_no_outcome_and_counts_nothing_twice(steps in steps(), cut in any::<prop::sample::Index>()) {
         let cut = cut.index(steps.len());
         let map = Arc::new(topology());
-        let (mut undisturbed, mut world) = (Tracker::new(map.clone(), settings(), t(0)), World::new());
+        let (mut undisturbed, mut world) = (seen(map.clone(), t(0)), World::new());
         steps.iter().for_each(|step| drop(world.step(step, &mut undisturbed)));
         remaining_time(&mut world, &mut undisturbed);
 
-        let (mut tracker, mut world) = (Tracker::new(map.clone(), settings(), t(0)), World::new());
+        let (mut tracker, mut world) = (seen(map.clone(), t(0)), World::new());
         let mut store = in_memory();
-        let (mut ends, mut counted) = (Channels::new(), Counts::new());
+        let (mut ends, mut counted) = (Endings::new(), Counts::new());
         for step in &steps[..cut] {
             let events = world.step(step, &mut tracker);
-            store.save(&tracker.take_unsaved().into()).unwrap();
+            store.save(&tracker.take_changes()).unwrap();
             enter(&events, &mut ends, &mut counted);
         }
-        let mut tracker = Tracker::new(map, settings(), world.now);
+        let mut tracker = seen(map, world.now);
         tracker.restore(store.load(ALL).unwrap().traces, world.now);
         for step in &steps[cut..] {
             enter(&world.step(step, &mut tracker), &mut ends, &mut counted);
@@ -123,11 +137,11 @@ fn justified([counted, stands]: [&str; 2], restarted: [&str; 2]) -> bool {
 
 #[test]
 fn a_trace_in_flight_is_in_flight_after_the_restart() {
-    let mut tracker = Tracker::new(Arc::new(topology()), settings(), t(0));
+    let mut tracker = seen(Arc::new(topology()), t(0));
     let mut store = in_memory();
-    tracker.apply(Input::Planned { tag: canary(1) }, t(0));
-    store.save(&tracker.take_unsaved().into()).unwrap();
-    let mut tracker = Tracker::new(Arc::new(topology()), settings(), t(5));
+    tracker.plan(canary(1), t(0), &mut Vec::new()).unwrap();
+    store.save(&tracker.take_changes()).unwrap();
+    let mut tracker = seen(Arc::new(topology()), t(5));
     tracker.restore(store.load(ALL).unwrap().traces, t(5));
     assert_eq!(tracker.trace(canary(1).trace).unwrap().standing(), Standing::InFlight);
 }

@@ -103,11 +103,11 @@ fn one_hop(snapshot: &Snapshot, tenant: TenantId, stage: StageId, traces: &[&Tra
         match (visit.hop, begun, visit.absent_until) {
             (Hop::Measured { latency, .. }, _, _) => sample.arrived(latency),
             // Only polls prove how long it has been absent; the passing of time does not.
-            (Hop::Overdue | Hop::Missing, Some(begun), Some(absent_until)) => {
+            (Hop::Overdue | Hop::Missing | Hop::NeverSeen, Some(begun), Some(absent_until)) => {
                 sample.missing(absent_until.since(begun));
                 missing += 1;
             }
-            (Hop::Overdue | Hop::Missing, _, _)
+            (Hop::Overdue | Hop::Missing | Hop::NeverSeen, _, _)
             | (Hop::Open | Hop::Unjudged | Hop::Inverted | Hop::Inherited | Hop::Skipped, _, _) => {}
         }
     }
@@ -126,7 +126,7 @@ fn one_hop(snapshot: &Snapshot, tenant: TenantId, stage: StageId, traces: &[&Tra
 
 fn blind_since(snapshot: &Snapshot, tenant: TenantId, stage: StageId) -> Option<Timestamp> {
     let source = snapshot.topology.source_of(tenant, stage);
-    snapshot.sources[source.0 as usize].blind_since
+    snapshot.sources[source.0 as usize].blind_for(tenant).map(|(since, _)| since)
 }
 
 /// The 95th percentile of the widths of the arrival intervals at a stage.

@@ -75,7 +75,8 @@ impl Lane<'_> {
             | Hop::Inverted
             | Hop::Inherited
             | Hop::Skipped
-            | Hop::Missing => None,
+            | Hop::Missing
+            | Hop::NeverSeen => None,
         }
     }
 
@@ -142,7 +143,7 @@ fn presence(trace: &Trace, stage: StageId, snapshot: &Snapshot) -> Presence {
     // Side stages are still watched after a trace has its outcome; the main path is not.
     let on_main_path = map.main_path().contains(&stage);
     let settled = match &trace.ended {
-        Some((Outcome::Lost(_) | Outcome::Unobserved, _)) => on_main_path,
+        Some((Outcome::Lost(_) | Outcome::Unobserved(_), _)) => on_main_path,
         Some((Outcome::DeadLettered(_), _)) => true,
         Some((Outcome::Delivered | Outcome::Late | Outcome::Refused(_), _)) | None => false,
     };
@@ -152,7 +153,7 @@ fn presence(trace: &Trace, stage: StageId, snapshot: &Snapshot) -> Presence {
     }
     let view = &snapshot.sources[map.source_of(trace.tenant, stage).0 as usize];
     let late_for_end = trace.judgement == Judgement::Overdue && trace.next_stage(map) == Some(stage);
-    match (visit.hop == Hop::Overdue || late_for_end, view.blind_since) {
+    match (visit.hop == Hop::Overdue || late_for_end, view.blind_for(trace.tenant).map(|(since, _)| since)) {
         (true, None) => Presence::Overdue { age: snapshot.at.since(begun.latest) },
         (true, Some(_)) => Presence::Overdue { age: proven.unwrap_or(begun.latest).since(begun.latest) },
         (false, Some(since)) => Presence::Blind { since },

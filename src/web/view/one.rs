@@ -101,7 +101,6 @@ fn find(snapshot: &Snapshot, id: TraceId) -> Option<&Trace> {
     sorted
         .into_iter()
         .find_map(|list| list.binary_search_by_key(&id, |trace| trace.id()).ok().map(|at| &list[at]))
-        .or_else(|| snapshot.failures.iter().flatten().find(|trace| trace.id() == id))
         .map(AsRef::as_ref)
 }
 
@@ -118,9 +117,9 @@ pub(crate) fn unknown(app: &App, snapshot: &Snapshot, id: TraceId) -> Vec<String
             words::ago(planned, snapshot.at),
         )
     });
-    let oldest = snapshot.finished.first().map_or_else(
+    let oldest = snapshot.complete_since.map_or_else(
         || "none has finished yet".to_owned(),
-        |trace| format!("currently back to {}", words::instant(trace.planned_at)),
+        |since| format!("currently back to {}", words::instant(since)),
     );
     sentences.push(format!(
         "The last {} finished traces are remembered ({oldest}); failed ones are kept longer, for each tenant.",

@@ -1,8 +1,7 @@
 //! Which traces a page shows.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
 
-use crate::domain::tag::TraceId;
 use crate::domain::trace::Trace;
 use crate::domain::tracker::Snapshot;
 use crate::web::filter::Filter;
@@ -22,27 +21,16 @@ impl<'a> Selection<'a> {
     /// Applies a filter to a snapshot.
     #[must_use]
     pub(crate) fn new(snapshot: &'a Snapshot, filter: &Filter) -> Self {
-        // A failure may be in both lists, of finished traces and of failures.
-        let all: BTreeMap<TraceId, &Trace> = snapshot
-            .failures
-            .iter()
-            .flatten()
-            .chain(&snapshot.finished)
-            .chain(&snapshot.open)
-            .filter(|trace| filter.admits(trace, &snapshot.topology))
-            .map(|trace| (trace.id(), trace.as_ref()))
-            .collect();
-        let failures: BTreeMap<TraceId, &Trace> = snapshot
-            .failures
-            .iter()
-            .flatten()
-            .filter(|trace| filter.tenant.is_none_or(|tenant| tenant == trace.tenant))
-            .map(|trace| (trace.id(), trace.as_ref()))
-            .collect();
+        let admitted = |trace: &&Trace| filter.admits(trace, &snapshot.topology);
+        let open_and_finished = snapshot.finished.iter().chain(&snapshot.open).map(AsRef::as_ref);
+        let mut all: Vec<&Trace> = open_and_finished.filter(admitted).collect();
+        all.sort_unstable_by_key(|trace| Reverse(trace.id()));
+        let of_tenant = |trace: &&Trace| filter.tenant.is_none_or(|tenant| tenant == trace.tenant);
+        let failures = snapshot.finished.iter().rev().map(AsRef::as_ref).filter(of_tenant);
         Self {
             matching: all.len(),
-            traces: all.into_values().rev().take(filter.limit).collect(),
-            failures: failures.into_values().rev().take(filter.limit).collect(),
+            traces: all.into_iter().take(filter.limit).collect(),
+            failures: failures.filter(|trace| trace.is_failure()).take(filter.limit).collect(),
         }
     }
 }

@@ -43,16 +43,19 @@ impl Tenant {
     ) -> Self {
         let traces = recent(snapshot, criteria, tenant);
         let index = usize::from(tenant.0);
-        let remembered = &snapshot.failures[index];
-        let failures: Vec<_> =
-            remembered.iter().rev().take(FAILURES_SHOWN).map(|trace| Brief::new(trace, snapshot)).collect();
+        let failures: Vec<_> = snapshot
+            .failures_of(tenant)
+            .rev()
+            .take(FAILURES_SHOWN)
+            .map(|trace| Brief::new(trace, snapshot))
+            .collect();
         Self {
             verdict,
             hops: hops(snapshot, criteria, tenant, &traces),
             sizes: sizes(snapshot, &traces),
             injection: injection(snapshot, tenant),
             missed: snapshot.tenants[index].missed,
-            more_failures: remembered.len() - failures.len(),
+            more_failures: snapshot.failures_of(tenant).count() - failures.len(),
             failures,
         }
     }
@@ -61,13 +64,7 @@ impl Tenant {
 /// The traces of a tenant that were planned within the criteria's window.
 pub(crate) fn recent<'a>(snapshot: &'a Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<&'a Trace> {
     let from = snapshot.at - criteria.window;
-    snapshot
-        .finished
-        .iter()
-        .chain(&snapshot.open)
-        .map(AsRef::as_ref)
-        .filter(|trace| trace.tenant == tenant && trace.planned_at >= from)
-        .collect()
+    snapshot.traces_of(tenant).filter(|trace| trace.planned_at >= from).collect()
 }
 
 /// The state of a tenant's injection.

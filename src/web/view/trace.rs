@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::lane::{Lane, Presence, lanes};
 use super::mark::Mark;
-use crate::domain::outcome::Outcome;
+use crate::domain::outcome::{Outcome, UnobservedReason};
 use crate::domain::tag::TraceId;
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::trace::{FoundLate, Judgement, Standing, Trace};
@@ -47,6 +47,8 @@ pub(crate) struct TraceView<'a> {
     pub(crate) arrival: Option<Interval>,
     /// The end-to-end latency.
     pub(crate) latency: Option<Duration>,
+    /// The name of the end stage.
+    end: Arc<str>,
 }
 
 impl Brief {
@@ -75,7 +77,10 @@ impl<'a> TraceView<'a> {
             lost_at: match &trace.ended {
                 Some((Outcome::Lost(hop), _)) => Some(hop.display(map).to_string()),
                 Some((Outcome::DeadLettered(stage), _)) => Some(map.stage(*stage).name.to_string()),
-                Some((Outcome::Delivered | Outcome::Late | Outcome::Unobserved | Outcome::Refused(_), _))
+                Some((
+                    Outcome::Delivered | Outcome::Late | Outcome::Unobserved(_) | Outcome::Refused(_),
+                    _,
+                ))
                 | None => None,
             },
             next_stage: waits_for.map(|stage| map.stage(stage).name.clone()),
@@ -84,7 +89,13 @@ impl<'a> TraceView<'a> {
             latency: trace.latency(map),
             trace,
             lanes,
+            end: map.stage(map.end()).name.clone(),
         }
+    }
+
+    /// Why its outcome is unknown, as text for people.
+    pub(crate) fn unobserved(&self, reason: UnobservedReason) -> String {
+        unobserved(reason, &self.end)
     }
 }
 
@@ -101,13 +112,24 @@ fn outcome_detail(trace: &Trace, snapshot: &Snapshot) -> String {
         Some((Outcome::Lost(hop), _)) => format!("at {}", hop.display(map)),
         Some((Outcome::DeadLettered(stage), _)) => format!("in {}", map.stage(*stage).name),
         Some((Outcome::Refused(reason), _)) => reason.to_string(),
-        Some((Outcome::Unobserved, _)) => {
-            format!("{} could not be read", map.stage(map.end()).name)
-        }
+        Some((Outcome::Unobserved(reason), _)) => unobserved(*reason, &map.stage(map.end()).name),
         Some((Outcome::Delivered | Outcome::Late, _)) => String::new(),
         None => {
             trace.next_stage(map).map_or_else(String::new, |stage| format!("to {}", map.stage(stage).name))
         }
+    }
+}
+
+/// Why the outcome of a trace is unknown, as text for people.
+fn unobserved(reason: UnobservedReason, end: &str) -> String {
+    match reason {
+        UnobservedReason::Blind => format!("{end} could not be read"),
+        UnobservedReason::Unreadable => {
+            format!("records of {end} could not be read, and it may be in one of them")
+        }
+        UnobservedReason::NeverSeen => format!("{end} has never shown a canary of this tenant"),
+        UnobservedReason::AmbiguousPut => "the put was not answered, and it was seen nowhere".to_owned(),
+        UnobservedReason::ClockStepped => "the system's clock was set while it was in flight".to_owned(),
     }
 }
 
@@ -119,7 +141,7 @@ fn outcome_mark(trace: &Trace) -> Mark {
         (Standing::Ended(Outcome::Delivered), _) => Mark::Well,
         (Standing::Ended(Outcome::Late), _) => Mark::Poor,
         (Standing::Ended(Outcome::Lost(_) | Outcome::DeadLettered(_)), _) => Mark::Broken,
-        (Standing::Ended(Outcome::Unobserved | Outcome::Refused(_)), _) => Mark::Unknown,
+        (Standing::Ended(Outcome::Unobserved(_) | Outcome::Refused(_)), _) => Mark::Unknown,
     }
 }
 

@@ -13,7 +13,7 @@ fn world() -> World {
         stage
     });
     let map = Topology::new(map.tenants().to_vec(), stages.collect(), map.sources().to_vec()).unwrap();
-    World { tracker: Tracker::new(Arc::new(map), settings(), t(0)), events: Vec::new() }
+    World::of(map, settings())
 }
 
 fn queue(world: &World) -> SourceId {

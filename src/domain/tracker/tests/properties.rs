@@ -110,7 +110,7 @@ proptest! {
             let events = match step {
                 Step::Plan(n) => {
                     let tag = tags[usize::from(n)].get_or_insert(canary_at(n, now)).to_owned();
-                    w.apply(Input::Planned { tag }, now)
+                    w.plan(tag, now)
                 }
                 Step::Accept(n) => put(&mut w, tags[usize::from(n)], PutResult::Accepted { doubled: n % 5 == 0 }, now),
                 Step::Refuse(n) => put(&mut w, tags[usize::from(n)], PutResult::Refused { reason: "no".into() }, now),
@@ -132,18 +132,18 @@ proptest! {
                 Step::Restart(down) => {
                     now = now + s(u64::from(down));
                     w = World::new();
-                    w.tracker.restore(saved.values().cloned(), now);
+                    w.tracker.restore(saved.values().cloned().collect::<Vec<_>>(), now);
                     ledger.by_this_run.clear();
                     w.apply(Input::Tick, now)
                 }
             };
-            saved.extend(w.tracker.take_unsaved().into_iter().map(|(trace, _)| (trace.id(), (*trace).clone())));
+            saved.extend(w.tracker.take_changes().traces.into_iter().map(|(trace, _)| (trace.id(), (*trace).clone())));
             ledger.enter(&events);
             let ended: usize = ledger.outcomes.values().sum();
             prop_assert_eq!(ledger.planned, ended + w.tracker.in_flight(), "planned = ended + in flight");
             prop_assert_eq!(w.tracker.in_flight(), w.tracker.in_flight_traces().count());
             prop_assert!(ledger.outcomes.values().all(|times| *times == 1), "an outcome is reached once");
-            prop_assert!(ledger.counted.values().all(|times| *times <= 1), "a series counts a trace once, whatever life it is");
+            prop_assert!(ledger.counted.values().all(|times| *times <= 1), "a series counts a trace once, in whatever run");
             prop_assert!(ledger.count_holds_every_bucket());
             prop_assert_eq!(ledger.falsely_counted, 0, "what is said to be counted was");
             for event in &events {

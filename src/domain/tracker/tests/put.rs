@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn a_canary_that_was_seen_before_its_last_try_was_refused_is_followed_to_its_end() {
     let mut w = World::new();
-    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    w.plan(canary(1), t(0));
     w.poll(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "a")]);
     let result = PutResult::Refused { reason: "throttled".into() };
     w.apply(Input::Put { trace: canary(1).trace, result }, t(2));
@@ -17,7 +17,7 @@ fn a_canary_that_was_seen_before_its_last_try_was_refused_is_followed_to_its_end
 #[test]
 fn a_second_copy_of_a_retried_put_is_not_charged_to_the_pipeline() {
     let mut w = World::new();
-    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    w.plan(canary(1), t(0));
     let result = PutResult::Accepted { doubled: true };
     w.apply(Input::Put { trace: canary(1).trace, result }, t(1));
     for copy in ["1", "2"] {
@@ -30,7 +30,7 @@ fn a_second_copy_of_a_retried_put_is_not_charged_to_the_pipeline() {
 #[test]
 fn an_echo_that_overtakes_the_answer_of_the_put_finds_its_trace() {
     let mut w = World::new();
-    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    w.plan(canary(1), t(0));
     w.poll(TABLE, t(1), vec![seen(canary(1), Stamp::None, t(1), "c")]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
     assert_eq!(w.count(|event| matches!(event, Event::Stray { .. })), 0);
@@ -39,7 +39,7 @@ fn an_echo_that_overtakes_the_answer_of_the_put_finds_its_trace() {
 #[test]
 fn a_refused_canary_is_not_wanted_and_enters_no_histogram() {
     let mut w = World::new();
-    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    w.plan(canary(1), t(0));
     let result = PutResult::Refused { reason: "too old".into() };
     w.apply(Input::Put { trace: canary(1).trace, result }, t(1));
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Refused("too old".into())));
@@ -51,7 +51,7 @@ fn a_refused_canary_is_not_wanted_and_enters_no_histogram() {
 #[test]
 fn a_put_without_an_answer_stays_in_flight() {
     let mut w = World::new();
-    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    w.plan(canary(1), t(0));
     let result = PutResult::Ambiguous { doubled: false };
     w.apply(Input::Put { trace: canary(1).trace, result }, t(20));
     assert_eq!(w.tracker.in_flight(), 1);
@@ -62,14 +62,14 @@ fn a_put_without_an_answer_stays_in_flight() {
 #[test]
 fn a_put_without_an_answer_that_is_never_seen_is_unobserved_and_no_loss_of_the_pipeline() {
     let mut w = World::new();
-    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    w.plan(canary(1), t(0));
     let result = PutResult::Ambiguous { doubled: false };
     w.apply(Input::Put { trace: canary(1).trace, result }, t(20));
     for at in [SLO + 1, GIVE_UP + 1] {
         w.empty_poll_except_at(&[], t(at));
     }
     w.apply(Input::Tick, t(GIVE_UP + GRACE));
-    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::AmbiguousPut)));
     let entered = |event: &Event| {
         matches!(
             event,
@@ -85,7 +85,7 @@ fn a_put_without_an_answer_that_is_never_seen_is_unobserved_and_no_loss_of_the_p
 #[test]
 fn a_put_without_an_answer_that_is_seen_on_the_way_can_be_lost() {
     let mut w = World::new();
-    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    w.plan(canary(1), t(0));
     let result = PutResult::Ambiguous { doubled: false };
     w.apply(Input::Put { trace: canary(1).trace, result }, t(20));
     w.poll(TABLE, t(SLO + 1), vec![]);
@@ -98,7 +98,7 @@ fn a_put_without_an_answer_that_is_seen_on_the_way_can_be_lost() {
 #[test]
 fn a_put_that_is_refused_after_the_threshold_enters_no_histogram() {
     let mut w = World::new();
-    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    w.plan(canary(1), t(0));
     w.empty_poll_except_at(&[], t(SLO + 1));
     let result = PutResult::Refused { reason: "throttled".into() };
     w.apply(Input::Put { trace: canary(1).trace, result }, t(SLO + 2));
@@ -108,7 +108,7 @@ fn a_put_that_is_refused_after_the_threshold_enters_no_histogram() {
 #[test]
 fn a_put_that_is_accepted_after_the_threshold_is_overdue_at_once() {
     let mut w = World::new();
-    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    w.plan(canary(1), t(0));
     w.poll(TABLE, t(SLO + 1), vec![]);
     let result = PutResult::Accepted { doubled: false };
     let events = w.apply(Input::Put { trace: canary(1).trace, result }, t(SLO + 2));
@@ -118,7 +118,7 @@ fn a_put_that_is_accepted_after_the_threshold_is_overdue_at_once() {
 #[test]
 fn the_answer_of_a_put_that_comes_when_everything_is_over_is_counted_all_the_same() {
     let mut w = World::new();
-    w.apply(Input::Planned { tag: canary(1) }, t(0));
+    w.plan(canary(1), t(0));
     for stage in [STREAM, ARCHIVE, TRANSIT, TABLE] {
         w.poll(stage, t(2), vec![seen(canary(1), Stamp::None, t(2), "a")]);
     }
@@ -132,7 +132,7 @@ fn the_answer_of_a_put_that_comes_when_everything_is_over_is_counted_all_the_sam
 fn a_second_copy_that_overtakes_the_answer_of_the_put_waits_for_what_the_answer_says() {
     for (doubled, theirs, ours) in [(false, 1, 0), (true, 0, 1)] {
         let mut w = World::new();
-        w.apply(Input::Planned { tag: canary(1) }, t(0));
+        w.plan(canary(1), t(0));
         let sighting = |copy| seen(canary(1), Stamp::None, t(2), copy);
         w.poll(STREAM, t(2), vec![sighting("1"), sighting("2")]);
         let count = |w: &World| {
@@ -160,7 +160,7 @@ fn what_a_put_was_answered_first_stands_and_is_counted_once() {
     ];
     for first in first {
         let mut w = World::new();
-        w.apply(Input::Planned { tag: canary(1) }, t(0));
+        w.plan(canary(1), t(0));
         w.apply(Input::Put { trace: canary(1).trace, result: first.clone() }, t(1));
         let answered = w.tracker.trace(canary(1).trace).unwrap().clone();
         for second in second.clone() {

@@ -4,7 +4,7 @@ use super::*;
 
 /// All that a store that was given everything would bring back.
 fn saved(world: &World) -> Vec<Trace> {
-    world.tracker.all().into_iter().map(|(trace, _)| (*trace).clone()).collect()
+    world.tracker.everything().traces.into_iter().map(|(trace, _)| (*trace).clone()).collect()
 }
 
 /// A process that begins at an instant, with what another one left.
@@ -66,8 +66,8 @@ fn a_restart_keeps_what_is_in_flight_and_counts_nothing_twice() {
     before.poll(TABLE, t(SLO + 1), vec![]);
     assert_eq!(before.count(|event| matches!(event, Event::Overdue { .. })), 1);
     let saved: Vec<Trace> =
-        before.tracker.take_unsaved().iter().map(|(trace, _)| (**trace).clone()).collect();
-    assert!(before.tracker.take_unsaved().is_empty());
+        before.tracker.take_changes().traces.iter().map(|(trace, _)| (**trace).clone()).collect();
+    assert!(before.tracker.take_changes().traces.is_empty());
     let mut after = World::new();
     after.tracker.restore(saved, t(SLO + 5));
     assert_eq!(after.tracker.in_flight(), 1);
@@ -85,7 +85,16 @@ fn a_trace_seen_shortly_before_a_restart_stays_in_the_recently_seen_list() {
     before.poll(TABLE, t(5), vec![seen(canary(1), Stamp::None, t(5), "a")]);
     let recently_seen_after = |at| {
         let mut after = World::new();
-        after.tracker.restore(before.tracker.all().into_iter().map(|(trace, _)| (*trace).clone()), at);
+        after.tracker.restore(
+            before
+                .tracker
+                .everything()
+                .traces
+                .into_iter()
+                .map(|(trace, _)| (*trace).clone())
+                .collect::<Vec<_>>(),
+            at,
+        );
         after.tracker.wanted(after.tracker.topology.source_of(ACME, TABLE)).recently_seen.len()
     };
     assert_eq!(recently_seen_after(t(10)), 1);
@@ -98,7 +107,7 @@ fn a_store_that_can_be_read_only_later_adds_to_what_is_known() {
     before.put(canary(1));
     before.put(canary(2));
     let saved: Vec<Trace> =
-        before.tracker.take_unsaved().iter().map(|(trace, _)| (**trace).clone()).collect();
+        before.tracker.take_changes().traces.iter().map(|(trace, _)| (**trace).clone()).collect();
     let mut after = World::new();
     after.put(canary(2));
     after.put(canary(3));
@@ -106,45 +115,44 @@ fn a_store_that_can_be_read_only_later_adds_to_what_is_known() {
     after.tracker.restore(saved, t(5));
     assert_eq!(after.tracker.in_flight(), 3);
     assert!(after.tracker.trace(canary(2).trace).unwrap().arrival(STREAM).is_some());
-    let unsaved: Vec<_> = after.tracker.take_unsaved().iter().map(|(trace, _)| trace.id()).collect();
+    let unsaved: Vec<_> = after.tracker.take_changes().traces.iter().map(|(trace, _)| trace.id()).collect();
     assert_eq!(unsaved, [canary(2).trace, canary(3).trace]);
 }
 
 #[test]
 fn a_canary_that_may_never_have_been_put_is_unobserved_not_lost() {
     let mut before = World::new();
-    before.apply(Input::Planned { tag: canary(1) }, t(0));
+    before.plan(canary(1), t(0));
     let saved: Vec<Trace> =
-        before.tracker.take_unsaved().iter().map(|(trace, _)| (**trace).clone()).collect();
+        before.tracker.take_changes().traces.iter().map(|(trace, _)| (**trace).clone()).collect();
     let mut after = World::new();
     after.tracker.restore(saved, t(5));
     after.empty_poll_except_at(&[], t(GIVE_UP + 1));
     after.apply(Input::Tick, t(GIVE_UP + GRACE));
-    assert_eq!(after.outcome(canary(1)), Some(Outcome::Unobserved));
+    assert_eq!(after.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::AmbiguousPut)));
 }
 
 #[test]
 fn what_became_of_a_put_is_for_the_store() {
     let mut w = World::new();
-    w.apply(Input::Planned { tag: canary(1) }, t(0));
-    w.tracker.take_unsaved();
+    w.plan(canary(1), t(0));
+    w.tracker.take_changes();
     let result = PutResult::Ambiguous { doubled: true };
     w.apply(Input::Put { trace: canary(1).trace, result }, t(1));
-    assert_eq!(w.tracker.take_unsaved().len(), 1);
+    assert_eq!(w.tracker.take_changes().traces.len(), 1);
 }
 
 #[test]
 fn a_trace_that_is_forgotten_as_soon_as_it_is_finished_is_still_for_the_store() {
-    let mut w = World::new();
-    w.tracker.settings.remember = 0;
+    let mut w = World::with(Settings { remember: 0, ..settings() });
     w.put(canary(1));
     for (stage, copy) in [(STREAM, "a"), (ARCHIVE, "b"), (TRANSIT, "c"), (TABLE, "d")] {
         w.poll(stage, t(2), vec![seen(canary(1), Stamp::None, t(2), copy)]);
     }
     assert_eq!(w.tracker.trace(canary(1).trace), None);
-    let unsaved = w.tracker.take_unsaved();
+    let unsaved = w.tracker.take_changes().traces;
     assert!(matches!(unsaved.as_slice(), [(trace, true)] if trace.ended.is_some()), "{unsaved:?}");
-    assert!(w.tracker.take_unsaved().is_empty());
+    assert!(w.tracker.take_changes().traces.is_empty());
 }
 
 #[test]
@@ -154,9 +162,9 @@ fn a_trace_that_is_closed_after_its_outcome_is_for_the_store_again() {
     for (stage, copy) in [(STREAM, "a"), (TRANSIT, "c"), (TABLE, "d")] {
         w.poll(stage, t(2), vec![seen(canary(1), Stamp::None, t(2), copy)]);
     }
-    assert!(matches!(w.tracker.take_unsaved().as_slice(), [(_, false)]));
+    assert!(matches!(w.tracker.take_changes().traces.as_slice(), [(_, false)]));
     w.apply(Input::Tick, t(GIVE_UP + GRACE));
-    assert!(matches!(w.tracker.take_unsaved().as_slice(), [(_, true)]));
+    assert!(matches!(w.tracker.take_changes().traces.as_slice(), [(_, true)]));
 }
 
 #[test]
@@ -164,7 +172,7 @@ fn a_restored_trace_belongs_to_the_tenant_that_its_tag_names() {
     let mut before = World::new();
     before.put(canary(1));
     let mut saved: Vec<Trace> =
-        before.tracker.take_unsaved().iter().map(|(trace, _)| (**trace).clone()).collect();
+        before.tracker.take_changes().traces.iter().map(|(trace, _)| (**trace).clone()).collect();
     saved[0].tenant = GLOBEX;
     saved.push(Trace { tag: canary_of("gone", 2, t(0)), ..saved[0].clone() });
     let mut after = World::new();
@@ -205,7 +213,7 @@ fn a_trace_that_is_taken_over_past_its_time_is_waited_for_no_longer_than_a_blind
     assert_eq!(w.outcome(canary(1)), None);
     assert_eq!(w.tracker.next_deadline(), Some(t(OVER + 1_000 + GRACE)));
     w.apply(Input::Tick, t(OVER + 1_000 + GRACE));
-    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::Blind)));
     assert_eq!(w.tracker.next_deadline(), None);
 }
 
@@ -217,7 +225,7 @@ fn a_trace_that_is_taken_over_in_time_is_waited_for_as_long_as_any_other() {
     w.apply(Input::Tick, t(OVER - 1));
     assert_eq!(w.outcome(canary(1)), None);
     w.apply(Input::Tick, t(OVER));
-    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::Blind)));
 }
 
 #[test]
@@ -252,7 +260,7 @@ fn a_restart_makes_no_doubt_of_a_loss_whose_put_is_answered_a_second_time() {
 fn what_was_over_before_a_restart_is_not_wanted_again() {
     let refused = PutResult::Refused { reason: "no".into() };
     let mut before = World::new();
-    before.apply(Input::Planned { tag: canary(1) }, t(0));
+    before.plan(canary(1), t(0));
     before.apply(Input::Put { trace: canary(1).trace, result: refused }, t(1));
     before.put(canary(2));
     before.poll(DEAD, t(2), vec![seen(canary(2), Stamp::Seconds(t(1)), t(2), "dlq/1")]);
@@ -316,10 +324,15 @@ fn abandoned() -> (World, Vec<Trace>) {
     let events = w.tracker.abandon(t(3));
     assert_eq!(
         events,
-        [Event::Ended { tenant: ACME, trace: canary(1).trace, outcome: Outcome::Unobserved, adopted: false }]
+        [Event::Ended {
+            tenant: ACME,
+            trace: canary(1).trace,
+            outcome: Outcome::Unobserved(UnobservedReason::ClockStepped),
+            adopted: false
+        }]
     );
     assert_eq!((w.tracker.in_flight(), w.tracker.open.len()), (0, 0));
-    let saved = w.tracker.take_unsaved();
+    let saved = w.tracker.take_changes().traces;
     assert!(saved.iter().all(|(_, finished)| *finished), "{saved:?}");
     (w, saved.into_iter().map(|(trace, _)| (*trace).clone()).collect())
 }
@@ -327,7 +340,7 @@ fn abandoned() -> (World, Vec<Trace>) {
 #[test]
 fn when_the_clock_was_set_what_is_in_flight_is_unobserved_and_no_hop_is_judged() {
     let (w, _) = abandoned();
-    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved));
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::ClockStepped)));
     assert_eq!(w.outcome(canary(2)), Some(Outcome::Delivered));
     for n in [1, 2] {
         assert_eq!(w.tracker.trace(canary(n).trace).unwrap().visit(ARCHIVE).hop, Hop::Unjudged);
@@ -349,7 +362,7 @@ fn after_the_clock_was_set_forward_or_back_nothing_is_lost_or_measured_across_it
             after.poll(stage, at + s(1), copies.into());
         }
         after.apply(Input::Tick, now + s(2 * (GIVE_UP + GRACE)));
-        assert_eq!(after.outcome(canary(1)), Some(Outcome::Unobserved));
+        assert_eq!(after.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::ClockStepped)));
         let measured = |event: &&Event| {
             matches!(
                 event,

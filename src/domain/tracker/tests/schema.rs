@@ -31,9 +31,9 @@ fn view(w: &World, at: u64) -> Drifted {
 
 /// The next life, with what the one before gave to the store.
 fn restarted(mut w: World, now: u64) -> World {
-    let saved = w.tracker.take_unsaved_schemas();
+    let saved = w.tracker.take_changes().schemas;
     let mut next = World::new();
-    assert_eq!(next.tracker.restore_schemas(&saved, t(now)), []);
+    assert_eq!(next.tracker.restore(Restored { schemas: saved, ..Restored::default() }, t(now)), []);
     next
 }
 
@@ -63,7 +63,7 @@ fn a_drift_during_a_restart_is_told_after_it_and_another_restart_accepts_nothing
     let mut w = restarted(w, 4);
     assert_eq!(read(&mut w, &["id", "x"], 5), drifted(&["id"], &["id", "x"], accept));
     assert_eq!(view(&w, 5).since, Some(t(3)), "since an earlier life noticed");
-    assert_eq!(w.tracker.take_unsaved_schemas(), [], "the store knows all that");
+    assert_eq!(w.tracker.take_changes().schemas, [], "the store knows all that");
     assert_eq!(read(&mut w, &["id"], 6), [Event::SchemaRestored { source: table() }]);
     let mut w = restarted(w, 7);
     assert_eq!(read(&mut w, &["id", "x"], 8), drifted(&["id"], &["id", "x"], accept));
@@ -93,24 +93,27 @@ fn what_is_accepted_is_learned_and_nothing_else() {
 fn a_configured_schema_goes_before_a_learned_one_and_is_not_learned() {
     let mut w = World::new();
     read(&mut w, &["id"], 1);
-    let earlier = w.tracker.take_unsaved_schemas();
+    let earlier = w.tracker.take_changes().schemas;
     let mut w = World::new();
     w.tracker.expect_schema(table(), ExpectedSchema::Configured(schema(&["id", "x"])));
-    w.tracker.restore_schemas(&earlier, t(2));
+    w.tracker.restore(Restored { schemas: earlier, ..Restored::default() }, t(2));
     assert_eq!(read(&mut w, &["id"], 3), drifted(&["id", "x"], &["id"], None));
     assert_eq!(read(&mut w, &["id", "x"], 4), [Event::SchemaRestored { source: table() }]);
-    assert_eq!(w.tracker.learned_schemas(), []);
+    assert_eq!(w.tracker.everything().schemas, []);
 }
 
 #[test]
 fn a_store_that_is_read_late_goes_before_what_was_learned_without_it() {
     let mut w = World::new();
     read(&mut w, &["id"], 1);
-    let earlier = w.tracker.learned_schemas();
+    let earlier = w.tracker.everything().schemas;
     let mut w = World::new();
     assert_eq!(read(&mut w, &["id", "x"], 2), [learned(&["id", "x"])]);
     let accept = Some(schema(&["id", "x"]).fingerprint());
-    assert_eq!(w.tracker.restore_schemas(&earlier, t(3)), drifted(&["id"], &["id", "x"], accept));
-    let now: Vec<_> = w.tracker.learned_schemas().into_iter().map(|learned| learned.schema).collect();
+    assert_eq!(
+        w.tracker.restore(Restored { schemas: earlier, ..Restored::default() }, t(3)),
+        drifted(&["id"], &["id", "x"], accept)
+    );
+    let now: Vec<_> = w.tracker.everything().schemas.into_iter().map(|learned| learned.schema).collect();
     assert_eq!(now, [schema(&["id"])]);
 }

@@ -1,0 +1,272 @@
+//! What is known of the sources: which traces wait at each, how far it was read, and whether it is visible.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::{Index, IndexMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::readability::Readability;
+use crate::domain::sighting::{FailureKind, ReadStats, WantedTrace};
+use crate::domain::tag::TraceId;
+use crate::domain::time::Timestamp;
+use crate::domain::topology::{Capabilities, SourceId, TenantId, Topology};
+
+/// Most recently seen traces that a poll by id includes.
+const MAX_RECENTLY_SEEN: usize = 500;
+
+/// All sources, and which lists of wanted traces changed.
+#[derive(Debug)]
+pub(super) struct Sources {
+    /// By [`SourceId`].
+    states: Vec<SourceState>,
+    /// Grows with every change of any list.
+    revision: u64,
+    /// Sources whose list changed since it was last taken.
+    changed: BTreeSet<SourceId>,
+}
+
+impl Index<SourceId> for Sources {
+    type Output = SourceState;
+
+    fn index(&self, source: SourceId) -> &SourceState {
+        &self.states[source.0 as usize]
+    }
+}
+
+impl IndexMut<SourceId> for Sources {
+    fn index_mut(&mut self, source: SourceId) -> &mut SourceState {
+        &mut self.states[source.0 as usize]
+    }
+}
+
+impl Sources {
+    /// The sources of a topology; nothing waits and nothing was read.
+    pub(super) fn new(map: &Topology) -> Self {
+        let new = |source| SourceState::new(map.stage(map.source(source).stage).capabilities);
+        Self { states: map.source_ids().map(new).collect(), revision: 0, changed: BTreeSet::new() }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &SourceState> {
+        self.states.iter()
+    }
+
+    pub(super) const fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// A trace waits at a source from now on.
+    pub(super) fn wait(&mut self, source: SourceId, id: TraceId, now: Timestamp) {
+        self.touch(source);
+        let revision = self.revision;
+        self[source].wait(id, revision, now);
+    }
+
+    /// A trace no longer waits at a source. If `recent` says until when, polls by id still include it.
+    pub(super) fn stop_waiting(
+        &mut self,
+        source: SourceId,
+        id: TraceId,
+        recent: Option<(Timestamp, WantedTrace)>,
+    ) {
+        self.touch(source);
+        self[source].stop_waiting(id, recent);
+    }
+
+    /// Notes that what is wanted at a source changed.
+    pub(super) fn touch(&mut self, source: SourceId) {
+        self.revision += 1;
+        self.changed.insert(source);
+    }
+
+    /// The sources whose list of wanted traces changed since the last call.
+    pub(super) fn take_changed(&mut self) -> BTreeSet<SourceId> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// When the first source turns blind if nothing happens.
+    pub(super) fn next_blind_at(&self, blind_after: Duration) -> Option<Timestamp> {
+        self.states.iter().filter_map(|state| state.blind_at(blind_after)).min()
+    }
+
+    /// Updates the visibility of every source. Returns those that changed.
+    pub(super) fn update_visibility(
+        &mut self,
+        blind_after: Duration,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (SourceId, VisibilityChange)> {
+        let sources = (0..).map(SourceId);
+        sources
+            .zip(&mut self.states)
+            .filter_map(move |(source, state)| Some((source, state.update_visibility(blind_after, now)?)))
+    }
+}
+
+/// What is known of one source.
+#[derive(Debug, Default)]
+pub(super) struct SourceState {
+    /// Polls show presence only: none has a watermark, and each that is answered is complete.
+    presence_only: bool,
+    /// When the last such poll began.
+    presence_read_at: Option<Timestamp>,
+    /// The traces that wait here.
+    pub(super) waiting: BTreeSet<TraceId>,
+    /// Since which revision of the wanted list each waiting trace is in it.
+    since_revision: BTreeMap<TraceId, u64>,
+    /// Since when something has been waiting without a break.
+    waiting_since: Option<Timestamp>,
+    /// Traces that were seen or given up a short while ago, and until when polls by id include them.
+    pub(super) recently_seen: VecDeque<(Timestamp, WantedTrace)>,
+    /// Everything that arrived before this has been read.
+    pub(super) watermark: Option<Timestamp>,
+    pub(super) last_answer: Option<Timestamp>,
+    /// Set while the last poll failed or fell short.
+    pub(super) failing: Option<Failing>,
+    pub(super) blind_since: Option<Timestamp>,
+    pub(super) behind: Option<Duration>,
+    /// When each tenant's canaries were first found here, in this run or a previous one.
+    pub(super) seen: BTreeMap<TenantId, Timestamp>,
+    pub(super) readability: Readability,
+}
+
+/// A series of failed polls.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failing {
+    /// When the first of them failed.
+    pub since: Timestamp,
+    /// How many failed in a row.
+    pub polls: u64,
+    /// How the last one failed.
+    pub kind: FailureKind,
+    /// What happened, as text for people.
+    pub detail: Arc<str>,
+}
+
+/// A source turned blind, or visible again.
+pub(super) enum VisibilityChange {
+    /// And why.
+    WentBlind(Arc<str>),
+    /// And how long it was blind.
+    SawAgain(Duration),
+}
+
+impl SourceState {
+    fn new(capabilities: Capabilities) -> Self {
+        Self { presence_only: !capabilities.absence, ..Self::default() }
+    }
+
+    fn wait(&mut self, id: TraceId, revision: u64, now: Timestamp) {
+        self.waiting.insert(id);
+        self.since_revision.insert(id, revision);
+        self.waiting_since.get_or_insert(now);
+    }
+
+    fn stop_waiting(&mut self, id: TraceId, recent: Option<(Timestamp, WantedTrace)>) {
+        self.waiting.remove(&id);
+        self.since_revision.remove(&id);
+        if self.waiting.is_empty() {
+            self.waiting_since = None;
+        }
+        if let Some((until, recent)) = recent {
+            // A trace that was given up may be listed already.
+            self.recently_seen.retain(|(_, known)| known.tag.trace != id);
+            self.recently_seen.push_back((until, recent));
+            if self.recently_seen.len() > MAX_RECENTLY_SEEN {
+                self.recently_seen.pop_front();
+            }
+        }
+    }
+
+    pub(super) fn expire_recently_seen(&mut self, now: Timestamp) {
+        self.recently_seen.retain(|(until, _)| *until > now);
+    }
+
+    /// The waiting traces that were in the wanted list of this revision.
+    pub(super) fn wanted_in(&self, revision: u64) -> Vec<TraceId> {
+        self.since_revision.iter().filter(|(_, since)| **since <= revision).map(|(id, _)| *id).collect()
+    }
+
+    /// A poll that began at `started` was answered.
+    pub(super) fn answered(
+        &mut self,
+        started: Timestamp,
+        watermark: Option<Timestamp>,
+        stats: &ReadStats,
+        now: Timestamp,
+    ) {
+        self.watermark = self.watermark.max(watermark);
+        self.last_answer = Some(now);
+        self.behind = stats.behind;
+        match watermark {
+            Some(_) => self.failing = None,
+            None if self.presence_only => {
+                self.failing = None;
+                self.presence_read_at = self.presence_read_at.max(Some(started));
+            }
+            None => {
+                let detail = "it answers, but the poll did not reach the end of what it holds";
+                self.failed(FailureKind::OverBudget, detail.into(), started);
+            }
+        }
+    }
+
+    /// A poll failed.
+    pub(super) fn failed(&mut self, kind: FailureKind, detail: Arc<str>, at: Timestamp) {
+        let (since, polls) = self.failing.as_ref().map_or((at, 0), |before| (before.since, before.polls));
+        self.failing = Some(Failing { since, polls: polls + 1, kind, detail });
+    }
+
+    /// Whether a tenant's canaries were ever found here.
+    pub(super) fn has_seen(&self, tenant: TenantId) -> bool {
+        self.seen.contains_key(&tenant)
+    }
+
+    /// Whether its last poll did not fail or fall short, and it is visible.
+    pub(super) fn can_be_read(&self) -> bool {
+        self.failing.is_none() && self.blind_since.is_none()
+    }
+
+    /// Whether the next poll may prove the absence of a tenant's canaries.
+    pub(super) fn may_prove(&self, tenant: TenantId) -> bool {
+        self.can_be_read() && !self.readability.blind().contains_key(&tenant) && self.has_seen(tenant)
+    }
+
+    /// Until when the source was read, as far as its kind can tell.
+    fn read_until(&self) -> Option<Timestamp> {
+        self.watermark.max(self.presence_read_at)
+    }
+
+    /// Until when it was read for the traces that wait now; `None` while none do.
+    fn covered_until(&self) -> Option<Timestamp> {
+        self.waiting_since.map(|since| self.read_until().map_or(since, |mark| mark.max(since)))
+    }
+
+    /// When the source turns blind if nothing happens.
+    fn blind_at(&self, blind_after: Duration) -> Option<Timestamp> {
+        self.covered_until().filter(|_| self.blind_since.is_none()).map(|mark| mark + blind_after)
+    }
+
+    fn update_visibility(&mut self, blind_after: Duration, now: Timestamp) -> Option<VisibilityChange> {
+        match self.blind_since {
+            None if self.blind_at(blind_after).is_some_and(|at| at <= now) => {
+                self.blind_since = self.covered_until();
+                Some(VisibilityChange::WentBlind(self.reason()))
+            }
+            Some(since)
+                if self.failing.is_none()
+                    && self.read_until().is_some_and(|mark| mark + blind_after > now) =>
+            {
+                self.blind_since = None;
+                Some(VisibilityChange::SawAgain(now.since(since)))
+            }
+            None | Some(_) => None,
+        }
+    }
+
+    /// Why it cannot be read, as text for people.
+    fn reason(&self) -> Arc<str> {
+        match &self.failing {
+            Some(failing) => failing.detail.clone(),
+            None => "no poll has been answered".into(),
+        }
+    }
+}

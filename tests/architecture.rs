@@ -1,27 +1,18 @@
-//! Imports run one way, as ARCHITECTURE.md draws them. Kept by reading the `use` lines and paths of every file.
+//! The rules of ARCHITECTURE.md and CONTRIBUTING.md that a machine can check: imports run as the diagram
+//! draws them, each part knows only what it may, and what the two documents name exists.
 
-use std::collections::BTreeSet;
+#[path = "architecture/diagram.rs"]
+mod diagram;
+#[path = "architecture/imports.rs"]
+mod imports;
+#[path = "architecture/recipes.rs"]
+mod recipes;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use traceprobe::domain::kind::Kind;
-
-/// Each folder of `src/`, and what else of the crate it may name.
-const MAY_NAME: [(&str, &[&str]); 12] = [
-    ("commands", &["domain", "cloud", "store", "observe", "config", "daemon", "sandbox"]),
-    ("domain", &[]),
-    ("keys", &[]),
-    ("cloud", &["domain", "keys"]),
-    ("sandbox", &[]),
-    ("store", &["domain"]),
-    ("metrics", &["domain"]),
-    ("web", &["domain", "metrics"]),
-    ("inject", &["domain", "cloud"]),
-    ("observe", &["domain", "cloud", "keys"]),
-    // It reads the settings of the parts that it configures by their own keys.
-    ("config", &["domain", "keys", "cloud", "observe"]),
-    ("daemon", &["domain", "cloud", "store", "metrics", "web", "inject", "observe", "config"]),
-];
 
 /// Crates that a folder must not know, as the start of a path.
 const MUST_NOT_NAME: [(&str, &[&str]); 2] = [
@@ -29,42 +20,74 @@ const MUST_NOT_NAME: [(&str, &[&str]); 2] = [
     ("config", &["tokio", "axum", "reqwest", "aws_", "gcp_"]),
 ];
 
-/// Words of the product, which whoever only reads keys must not know.
+/// Words of the product, which the reader of keys must not know.
 const PRODUCT: [&str; 8] = ["traceprobe", "tenant", "stage", "canary", "trace", "source", "sighting", "tag"];
 
 #[test]
-fn imports_run_one_way() {
-    let mut faults = BTreeSet::new();
-    for (folder, allowed) in MAY_NAME {
-        for file in rust_files(&Path::new("src").join(folder)) {
-            for name in crate_names(&code_of(&file)) {
-                let ours = MAY_NAME.iter().any(|(known, _)| *known == name);
-                if ours && name != folder && !allowed.contains(&&*name) {
-                    faults.insert(format!("{}: `{folder}` must not name `{name}`", file.display()));
-                }
+fn the_imports_are_the_arrows_of_the_diagram() {
+    let drawn = diagram::arrows();
+    let none = BTreeSet::new();
+    let mut faults = Vec::new();
+    let mut found = diagram::Arrows::new();
+    for (part, file, names) in imports_of_parts() {
+        for name in names.iter().filter(|name| **name != part) {
+            if !drawn.get(&part).unwrap_or(&none).contains(name) {
+                faults.push(format!("{}: the diagram has no arrow {part} -> {name}", file.display()));
             }
         }
+        found.entry(part).or_default().extend(names);
+    }
+    for (part, names) in &drawn {
+        let unused = names.difference(found.get(part).unwrap_or(&none));
+        faults.extend(unused.map(|name| format!("ARCHITECTURE.md: nothing in {part} imports {name}")));
     }
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn the_diagram_has_no_cycle() {
+    assert_eq!(diagram::cycle(&diagram::arrows()), None);
+}
+
+/// Each file outside tests with its part (a folder of `src/`, or `main`) and the parts that it imports.
+fn imports_of_parts() -> Vec<(String, PathBuf, BTreeSet<String>)> {
+    let parts: BTreeMap<String, Vec<PathBuf>> = folders()
+        .into_iter()
+        .map(|folder| (folder.clone(), rust_files(&Path::new("src").join(folder))))
+        .chain([("main".to_owned(), vec![PathBuf::from("src/main.rs")])])
+        .collect();
+    let mut imported = Vec::new();
+    for (part, files) in &parts {
+        for file in files.iter().filter(|file| !is_test(file)) {
+            let names = imports::of_file(file, &fs::read_to_string(file).unwrap());
+            let known = |name: &String| parts.contains_key(name) || name == imports::EVERYTHING;
+            imported.push((part.clone(), file.clone(), names.into_iter().filter(known).collect()));
+        }
+    }
+    imported
+}
+
+fn folders() -> Vec<String> {
+    let paths = fs::read_dir("src").unwrap().map(|entry| entry.unwrap().path());
+    let folders = paths.filter(|path| path.is_dir());
+    folders.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
 }
 
 #[test]
 fn the_program_is_a_call_into_the_library() {
     let code = code_of(Path::new("src/main.rs"));
     assert!(code.contains("traceprobe::commands::run_program()"), "{code}");
-    // More than this is compiled twice, once for the program and once for its tests.
+    // A longer one would be compiled twice, for the program and for its tests.
     assert!(code.lines().count() <= 10, "{code}");
 }
 
-/// The container image is built without the sandbox, so nothing but the demo may need it.
+/// The container image is built without the sandbox, so only the demo may need it.
 #[test]
-fn only_the_demo_names_the_sandbox() {
-    for file in rust_files(Path::new("src")) {
-        let is_allowed = ["src/sandbox", "src/commands/demo"]
-            .iter()
-            .any(|part| file.starts_with(part) || file.with_extension("") == Path::new(part));
-        let names = crate_names(&code_of(&file)).contains("sandbox");
-        assert!(is_allowed || !names, "{} names the sandbox", file.display());
+fn only_the_demo_imports_the_sandbox() {
+    for (part, file, names) in imports_of_parts() {
+        let is_demo = file.starts_with("src/commands/demo") || file == Path::new("src/commands/demo.rs");
+        let imports = part != "sandbox" && names.contains("sandbox");
+        assert!(is_demo || !imports, "{} imports the sandbox", file.display());
     }
 }
 
@@ -102,7 +125,7 @@ fn a_kind_is_one_folder_that_does_not_know_the_others() {
                 let code = code_of(&file);
                 let paths = [format!("observe::{other}"), format!("super::{other}")];
                 let named = paths.iter().any(|path| {
-                    // `s3` is no part of `s3_express`.
+                    // `s3` is also the beginning of a name such as `s3_express`.
                     let after = |at: usize| code[at + path.len()..].chars().next();
                     code.match_indices(path).any(|(at, _)| {
                         after(at).is_none_or(|next| !next.is_ascii_alphanumeric() && next != '_')
@@ -134,11 +157,11 @@ fn only_the_list_of_folders_matches_on_the_kind() {
             }
         }
     }
-    assert!(faults.is_empty(), "what a kind can do must travel as a value: {faults:#?}");
+    assert!(faults.is_empty(), "only values may tell what a kind can do: {faults:#?}");
 }
 
 #[test]
-fn the_reader_of_keys_knows_no_word_of_the_product() {
+fn the_reader_of_keys_does_not_know_the_product() {
     for file in rust_files(Path::new("src/keys")) {
         let code = code_of(&file).to_lowercase();
         for word in PRODUCT {
@@ -146,25 +169,17 @@ fn the_reader_of_keys_knows_no_word_of_the_product() {
                 let letter = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphabetic());
                 !letter(code[..at].chars().next_back()) && !letter(code[at + word.len()..].chars().next())
             };
-            assert!(!code.match_indices(word).any(|(at, _)| whole(at)), "{} knows of {word}", file.display());
+            assert!(!code.match_indices(word).any(|(at, _)| whole(at)), "{} mentions {word}", file.display());
         }
     }
 }
 
 #[test]
-fn every_folder_has_its_place_in_the_architecture() {
+fn every_folder_has_a_row_in_the_table() {
     let text = fs::read_to_string("ARCHITECTURE.md").unwrap();
-    for entry in fs::read_dir("src").unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            let folder = path.display().to_string();
-            assert!(
-                text.contains(&format!("`{folder}/`")),
-                "ARCHITECTURE.md does not say what {folder}/ is for"
-            );
-            let known = MAY_NAME.iter().any(|(known, _)| path.ends_with(known));
-            assert!(known, "{folder} has no line in tests/architecture.rs");
-        }
+    for folder in folders() {
+        let row = format!("| `src/{folder}/` |");
+        assert!(text.contains(&row), "ARCHITECTURE.md does not say what src/{folder}/ holds");
     }
 }
 
@@ -177,12 +192,9 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
 }
 
-/// The code without comments, and without tests: those may reach for anything.
+/// The code without comments and tests, which may use anything.
 fn code_of(file: &Path) -> String {
-    if file.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs") {
-        return String::new();
-    }
-    if is_for_tests(file) {
+    if is_test(file) {
         return String::new();
     }
     let text = fs::read_to_string(file).unwrap();
@@ -190,22 +202,13 @@ fn code_of(file: &Path) -> String {
     code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
 }
 
-/// Whether the module is declared for tests only, in the file of its folder.
-fn is_for_tests(file: &Path) -> bool {
+/// Whether a file holds tests, by its name or by how the file of its folder declares it.
+fn is_test(file: &Path) -> bool {
+    if file.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs") {
+        return true;
+    }
     let parent = file.parent().unwrap().join("mod.rs");
     let name = file.file_stem().unwrap().to_string_lossy();
     let declared = fs::read_to_string(parent).unwrap_or_default();
     declared.contains(&format!("#[cfg(test)]\nmod {name};"))
-}
-
-/// The first names after `crate::`.
-fn crate_names(code: &str) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for piece in code.split("crate::").skip(1) {
-        let group = piece.strip_prefix('{').and_then(|rest| rest.split('}').next());
-        for piece in group.map_or_else(|| vec![piece], |group| group.split(',').collect()) {
-            names.insert(piece.trim().chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect());
-        }
-    }
-    names
 }

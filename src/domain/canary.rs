@@ -1,7 +1,7 @@
 //! The canary: a log line of an exact size that carries a tag and looks like the client's own lines.
 //!
-//! Its whole text follows from the template, the tag and the size in the tag. So any stage's copy can be checked for
-//! truncation or mangling without memory of what was sent.
+//! Its whole text follows from the template, the tag and the size in the tag. So the copy at any stage can be
+//! checked for truncation or changes without remembering what was sent.
 
 mod likeness;
 
@@ -10,15 +10,15 @@ use std::fmt;
 use self::likeness::{Likeness, Plain, has_all_words};
 use super::tag::{TAG_LEN, Tag, TagText, TraceId};
 
-/// Largest message that is sent, in bytes: PutLogEvents takes 1,048,576 bytes a batch and counts 26 bytes an event
-/// (AWS Logs API reference).
+/// Largest message that is sent, in bytes. PutLogEvents accepts 1,048,576 bytes per batch and counts 26 extra
+/// bytes per event (AWS Logs API reference).
 pub const MAX_MESSAGE: usize = 1_048_576 - 26;
 
-/// How many bytes of padding must be found again before a copy counts as carrying the padding at all.
+/// How many bytes of the padding must be found in a copy before the copy counts as having the padding at all.
 const PAD_PROBE: usize = 16;
 
-/// The default line, richest first; the first form that fits a size is used. The tag comes first because pipelines
-/// truncate at the end.
+/// Forms of the default line, the richest first; the first one that fits a size is used. The tag comes first
+/// because pipelines truncate at the end.
 const DEFAULT_FORMS: [&str; 2] = [
     r#"{"trace_id":"{tag}","level":"INFO","timestamp":"{timestamp}","service":"traceprobe","message":"{pad}"}"#,
     r#"{"trace_id":"{tag}","message":"{pad}"}"#,
@@ -26,8 +26,8 @@ const DEFAULT_FORMS: [&str; 2] = [
 
 /// A pattern for log lines with placeholders.
 ///
-/// `{tag}` (needed, once), `{pad}` (fills up to the size; at the end when absent), `{trace_id}` (32 hexadecimal
-/// digits), `{timestamp}` (RFC 3339, planned injection), `{size}` (bytes). All other text stands for itself.
+/// `{tag}` (required, once), `{pad}` (fills up to the size; appended if absent), `{trace_id}` (32 hexadecimal
+/// digits), `{timestamp}` (RFC 3339, planned injection), `{size}` (bytes). All other text is copied as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     forms: Vec<Form>,
@@ -51,19 +51,19 @@ enum Part {
 /// Why a template cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// Without a tag nobody could find the canary again.
-    #[error("has no `{{tag}}`, without which the canary could not be found again")]
+    /// Without a tag the canary cannot be found.
+    #[error("has no `{{tag}}`, without which the canary cannot be found")]
     NoTag,
-    /// Two tags would count as two copies.
+    /// Two tags would count as two copies, and two paddings have no defined length.
     #[error("has `{{{0}}}` more than once")]
     Twice(&'static str),
-    /// A word in braces that is no placeholder.
+    /// A name in braces that is not a placeholder.
     #[error(
         "has the unknown placeholder `{{{0}}}`; known are {{tag}}, {{pad}}, {{trace_id}}, {{timestamp}}, {{size}}"
     )]
     Unknown(String),
-    /// A line break would make two log lines of one in many pipelines.
-    #[error("has a line break, at which pipelines would cut it in two")]
+    /// Many pipelines split a message at a line break.
+    #[error("has a line break, at which pipelines would split it")]
     LineBreak,
 }
 
@@ -75,22 +75,22 @@ impl Default for Template {
 }
 
 impl Template {
-    /// Reads a template.
+    /// Parses a template.
     ///
     /// # Errors
     ///
-    /// [`TemplateError`] says what is wrong with it.
+    /// [`TemplateError`] for the first fault.
     pub fn parse(pattern: &str) -> Result<Self, TemplateError> {
         Ok(Self { forms: vec![Form::parse(pattern)?] })
     }
 
-    /// The smallest size that holds this template with a tag that is made now, in bytes.
+    /// The smallest size that this template fits with a tag of the current version, in bytes.
     #[must_use]
     pub fn min_size(&self) -> usize {
         self.forms.iter().map(Form::min_size).min().unwrap_or(TAG_LEN)
     }
 
-    /// The line for a tag: exactly `tag.size` bytes, as long as that is at least [`Template::min_size`].
+    /// Renders the line for a tag: exactly `tag.size` bytes if that is at least [`Template::min_size`].
     #[must_use]
     pub fn render(&self, tag: &Tag, text: &TagText) -> String {
         let size = tag.size as usize;
@@ -101,8 +101,8 @@ impl Template {
 
     /// Compares a stage's copy with what was sent.
     ///
-    /// `found` is decoded text around the tag, which begins at `at`; it may have been escaped as a JSON string any
-    /// number of times, and its fields may have been taken apart or re-ordered.
+    /// `found` is the decoded text around the tag, which begins at `at`. It may have been escaped as a JSON
+    /// string any number of times, and its fields may have been split or reordered.
     #[must_use]
     pub fn inspect(&self, tag: &Tag, text: &TagText, found: &[u8], at: usize, start: Start) -> Integrity {
         let sent = self.render(tag, text);
@@ -116,7 +116,7 @@ impl Template {
         let back = |bytes| Plain::of(bytes).collect::<Vec<_>>().into_iter().rev();
         let before = Likeness::of(back(head), back(found_head));
         let after = Likeness::of(Plain::of(tail), Plain::of(found_tail));
-        // A text that was cut out of a longer record says nothing of what stands before it.
+        // In a text that was cut out of a longer record, nothing is known about what came before.
         let cut_before = before.ran_out && start == Start::Record;
         if (before.is_whole() || before.ran_out && !cut_before) && after.is_whole() {
             return Integrity::Intact;
@@ -124,13 +124,13 @@ impl Template {
         if !cut_before && !after.ran_out && has_all_words(found, &[head, tail]) {
             return Integrity::Intact;
         }
-        // The line was passed on as it was, so all of it ought to be there.
-        let as_it_was = if head.is_empty() { after.is_near() } else { before.is_near() };
-        if as_it_was {
+        // The line was passed on unchanged, so all of it must be there.
+        let is_unchanged_line = if head.is_empty() { after.is_near() } else { before.is_near() };
+        if is_unchanged_line {
             let kept_bytes = before.same + tag_len + after.same;
             return Integrity::Corrupted { kept_bytes, sent_bytes: sent.len() };
         }
-        // Its fields were taken apart: the padding, where it is, must still be whole.
+        // The fields were split. The padding, if it is there, must still be complete.
         let pad = padding(tag.trace, self.pad_len(tag, tag_len));
         if pad.len() < PAD_PROBE {
             return Integrity::Unchecked;
@@ -138,10 +138,11 @@ impl Template {
         match memchr::memmem::find(found, &pad.as_bytes()[..PAD_PROBE]) {
             None => Integrity::Unchecked,
             Some(pad_at) => match common_prefix(pad.as_bytes(), &found[pad_at..]) {
-                whole if whole == pad.len() => Integrity::Intact,
-                kept => {
-                    Integrity::Corrupted { kept_bytes: sent.len() - pad.len() + kept, sent_bytes: sent.len() }
-                }
+                all if all == pad.len() => Integrity::Intact,
+                intact => Integrity::Corrupted {
+                    kept_bytes: sent.len() - pad.len() + intact,
+                    sent_bytes: sent.len(),
+                },
             },
         }
     }
@@ -164,15 +165,15 @@ impl Form {
         while let Some(open) = rest.find('{') {
             let (before, from) = rest.split_at(open);
             text.push_str(before);
-            let word = from[1..].split('}').next().unwrap_or_default();
-            let closed = from.len() > word.len() + 1;
-            // Braces of JSON stand for themselves; only a bare word in braces is meant as a placeholder.
-            if !closed || word.is_empty() || !word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+            let name = from[1..].split('}').next().unwrap_or_default();
+            let closed = from.len() > name.len() + 1;
+            // Braces of JSON are text; only a bare name in braces is a placeholder.
+            if !closed || name.is_empty() || !name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
                 text.push('{');
                 rest = &from[1..];
                 continue;
             }
-            let part = match word {
+            let part = match name {
                 "tag" => Part::Tag,
                 "trace_id" => Part::TraceId,
                 "timestamp" => Part::Timestamp,
@@ -184,7 +185,7 @@ impl Form {
                 parts.push(Part::Text(std::mem::take(&mut text)));
             }
             parts.push(part);
-            rest = &from[word.len() + 2..];
+            rest = &from[name.len() + 2..];
         }
         text.push_str(rest);
         if !text.is_empty() {
@@ -201,13 +202,13 @@ impl Form {
         Ok(Self { parts })
     }
 
-    /// The smallest size whose line holds all the fixed parts, in bytes.
+    /// The smallest size whose line holds all fixed parts, in bytes.
     fn min_size(&self) -> usize {
-        // A larger size can need one digit more for `{size}`, which settles at once.
+        // A larger size may need one more digit for `{size}`, which converges at once.
         (0..8).fold(0, |size, _| self.fixed_len(size, TAG_LEN) as u32) as usize
     }
 
-    /// Length of everything but the padding in a line of `size` with a tag of `tag_len`, in bytes.
+    /// Length of a line without its padding, in bytes.
     fn fixed_len(&self, size: u32, tag_len: usize) -> usize {
         self.parts
             .iter()
@@ -242,10 +243,10 @@ impl Form {
     }
 }
 
-/// Words of lower-case letters, `len` bytes in all, that follow from the trace id alone.
+/// Returns words of lower-case letters, `len` bytes in total, that depend only on the trace id.
 ///
-/// Blanks keep it from looking like one long base64 string, and letters alone leave nothing to escape. The generator
-/// is SplitMix64 (Steele, Lea, Flood 2014): fixed for ever, unlike that of a library.
+/// The blanks keep it from looking like one long base64 string, and letters need no escaping. The generator
+/// is SplitMix64 (Steele, Lea, Flood 2014), written out here because a library's generator may change.
 fn padding(trace: TraceId, len: usize) -> String {
     let bits = trace.as_u128();
     let mut state = (bits >> 64) as u64 ^ bits as u64;
@@ -262,7 +263,7 @@ fn padding(trace: TraceId, len: usize) -> String {
         pad.push(' ');
     }
     pad.truncate(len);
-    // A parser may trim a field, which would look like a loss.
+    // A parser may trim trailing blanks, which would look like truncation.
     if pad.ends_with(' ') {
         pad.pop();
         pad.push('x');
@@ -270,20 +271,20 @@ fn padding(trace: TraceId, len: usize) -> String {
     pad
 }
 
-/// How many bytes of `sent` stand at the start of `found`, not counting backslashes: whatever number of times a JSON
-/// encoder escaped it, escaping only ever adds backslashes, because a canary has nothing else to escape.
+/// Counts the bytes of `sent` that `found` begins with, ignoring backslashes. JSON encoders add nothing but
+/// backslashes here, however often they escape, because a canary's padding needs no other escaping.
 fn common_prefix(sent: &[u8], found: &[u8]) -> usize {
     let mut found = found.iter().filter(|b| **b != b'\\');
     let same = |b: &&u8| **b == b'\\' || found.next().is_some_and(|f| f.eq_ignore_ascii_case(b));
     sent.iter().take_while(same).count()
 }
 
-/// Where a text begins that was found.
+/// Where the text around a found tag begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Start {
-    /// Where its line or record begins.
+    /// At the beginning of its line or record.
     Record,
-    /// Somewhere within, since there is too much before it.
+    /// Somewhere within the record, because too much text comes before it.
     Within,
 }
 
@@ -292,13 +293,13 @@ pub enum Start {
 pub enum Integrity {
     /// Everything around the tag, or the whole padding, is as it was sent.
     Intact,
-    /// The stage keeps only the tag, or took the line apart, so there is nothing to compare.
+    /// The stage keeps only the tag, or split the line, so there is nothing to compare.
     Unchecked,
     /// Cut or changed.
     Corrupted {
-        /// Bytes of the message that are as they were sent.
+        /// Bytes of the message that are unchanged.
         kept_bytes: usize,
-        /// Bytes that were sent.
+        /// Length of the message that was sent, in bytes.
         sent_bytes: usize,
     },
 }
@@ -334,24 +335,27 @@ mod tests {
     }
 
     #[test]
-    fn the_default_line_is_json_of_exactly_the_size_at_every_size_of_interest() {
+    fn the_default_line_is_json_of_the_exact_size() {
         for size in [100, 500, 1_024, 5_120, 10_240, 200_000] {
             let (tag, text) = signed(size);
             let line = Template::default().render(&tag, &text);
             assert_eq!(line.len(), size as usize);
             let json: serde_json::Value = serde_json::from_str(&line).unwrap();
             assert_eq!(json["trace_id"], text.as_str());
-            assert!(line.find(text.as_str()).unwrap() < 39, "the whole tag must lie in the first 100 bytes");
+            assert!(
+                line.find(text.as_str()).unwrap() < 39,
+                "the whole tag must be within the first 100 bytes"
+            );
         }
     }
 
     #[test]
-    fn a_hundred_bytes_hold_the_default_line() {
+    fn the_default_line_fits_100_bytes() {
         assert!(Template::default().min_size() <= 100, "{}", Template::default().min_size());
     }
 
     #[test]
-    fn a_template_without_a_tag_or_with_an_unknown_word_is_refused() {
+    fn a_template_without_a_tag_or_with_an_unknown_placeholder_is_refused() {
         assert_eq!(Template::parse(r#"{"a":1}"#), Err(TemplateError::NoTag));
         assert_eq!(Template::parse("{tag} {tag}"), Err(TemplateError::Twice("tag")));
         assert_eq!(Template::parse("{tag} {tga}"), Err(TemplateError::Unknown("tga".into())));
@@ -359,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_of_the_tenant_keeps_its_json_braces_and_gets_its_size() {
+    fn a_template_of_the_tenant_keeps_its_json_braces_and_has_the_exact_size() {
         let template =
             Template::parse(r#"{"ctx":{"id":"{trace_id}"},"n":{size},"msg":"{tag} {pad}"}"#).unwrap();
         let (tag, text) = signed(300);
@@ -384,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_whose_fields_were_reordered_is_intact_while_its_padding_is_whole() {
+    fn a_copy_with_reordered_fields_is_intact_if_its_padding_is_complete() {
         let (tag, text) = signed(500);
         let line = Template::default().render(&tag, &text);
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -408,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_before_the_tag_is_compared_as_well() {
+    fn text_before_the_tag_is_compared_too() {
         let (tag, text) = signed(500);
         let template = Template::parse(r#"{"service":"web","message":"{pad} {tag}"#).unwrap();
         let line = template.render(&tag, &text);
@@ -435,11 +439,11 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_an_encoder_adds_or_orders_anew_are_no_change_but_a_lost_word_is() {
+    fn added_or_reordered_fields_are_not_a_change_but_a_lost_word_is() {
         let (tag, text) = signed(500);
         let line = Template::default().render(&tag, &text);
         let inner = &line[1..line.len() - 1];
-        // What serde_json makes of it has its keys in order of the alphabet.
+        // serde_json sorts the keys.
         let sorted = serde_json::from_str::<serde_json::Value>(&line).unwrap().to_string();
         let added = [format!(r#"{{"n":1,{inner}}}"#), format!(r#"{{{inner},"host":"x"}}"#), sorted];
         for found in &added {
@@ -463,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_that_an_encoder_writes_as_numbers_are_the_same() {
+    fn characters_escaped_as_numbers_are_equal() {
         let template = Template::parse("<höher & weiter 😀>\t{tag} \\ {pad}</höher>").unwrap();
         let (tag, text) = signed(500);
         let line = template.render(&tag, &text);
@@ -481,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_canary_of_version_1_is_compared_with_the_line_that_it_was() {
+    fn a_canary_of_version_1_is_compared_with_the_line_of_its_time() {
         let ring = Keyring::new(TagKey::new("0123456789abcdef").unwrap(), Vec::new());
         for size in [89, 100, 149, 150, 151, 500] {
             let (Tag { trace, instance, .. }, _) = signed(size);
@@ -489,7 +493,11 @@ mod tests {
             let tag = Tag::remembered(trace, claim, instance, size);
             let text = ring.sign(&tag);
             let line = Template::default().render(&tag, &text);
-            assert_eq!(line.len(), size as usize, "what was too small for the richer form then still is");
+            assert_eq!(
+                line.len(),
+                size as usize,
+                "a size that was too small for the richer form must stay too small"
+            );
             let at = line.find(text.as_str()).unwrap();
             let inspect =
                 |found: &str| Template::default().inspect(&tag, &text, found.as_bytes(), at, Start::Record);
@@ -500,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_that_keeps_only_the_tag_is_not_called_corrupt() {
+    fn a_stage_that_keeps_only_the_tag_is_not_corrupt() {
         let (tag, text) = signed(500);
         let found = format!("id={text}");
         assert_eq!(
@@ -523,7 +531,7 @@ mod tests {
         }
 
         #[test]
-        fn every_size_from_the_smallest_on_is_exact(size in 94_u32..20_000) {
+        fn every_size_above_the_smallest_is_exact(size in 94_u32..20_000) {
             let (tag, text) = signed(size);
             prop_assert_eq!(Template::default().render(&tag, &text).len(), size as usize);
         }

@@ -3,12 +3,12 @@
 /// Why a second copy is not counted as a duplicate.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum UnchargedReason {
-    /// The put was retried after an answer went missing, so the copy may be the probe's own.
+    /// The put was retried after a missing answer, so the probe may have made the copy itself.
     RetriedPut,
 }
 
 impl UnchargedReason {
-    /// Every reason, for series that exist from the start.
+    /// Every reason, to initialise the series.
     pub const ALL: [Self; 1] = [Self::RetriedPut];
 
     /// As a label value.

@@ -1,7 +1,7 @@
-//! What calls and bytes cost, and what has to be allowed for them: values that a part states of itself.
+//! Prices of calls and bytes, and the permissions that they need. Each part of the probe states its own.
 //!
-//! Prices are list prices in US dollars, us-east-1 and BigQuery on demand, as of November 2026. Real bills differ by
-//! region, discount and capacity mode; they are for seeing a change, not for accounting.
+//! Prices are list prices in US dollars, us-east-1 and BigQuery on demand, as of November 2026. Real bills
+//! differ by region, discount and capacity mode; the estimate shows changes and is not for accounting.
 
 /// An API operation that the probe calls.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -10,31 +10,31 @@ pub struct Operation {
     pub service: &'static str,
     /// As the service names it: `GetRecords`.
     pub name: &'static str,
-    /// What its caller must be allowed: the IAM action, or Google's permission.
+    /// The permission that its caller needs: an IAM action, or Google's permission.
     pub permission: &'static str,
-    /// Price of a call, in US dollars.
+    /// Price per call, in US dollars.
     pub dollars: f64,
 }
 
-/// Which bytes have a price.
+/// The kinds of bytes that have a price.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bytes {
-    /// What an observer reads.
+    /// Bytes that an observer reads.
     Read,
-    /// What the service says it billed.
+    /// Bytes that the service reports as billed.
     Billed,
-    /// What is put into a log group.
+    /// Bytes that are put into a log group.
     Put,
 }
 
-/// The price of bytes.
+/// The price of one kind of bytes at one service.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct BytePrice {
     /// The service, as in metrics.
     pub service: &'static str,
-    /// Which bytes.
+    /// The kind of bytes.
     pub of: Bytes,
-    /// Price of a byte, in US dollars.
+    /// Price per byte, in US dollars.
     pub dollars: f64,
 }
 
@@ -43,15 +43,15 @@ pub struct BytePrice {
 pub struct Costs {
     /// The operations that it calls.
     pub operations: &'static [Operation],
-    /// The bytes that it pays for beside the calls.
+    /// The bytes that it pays for in addition to the calls.
     pub bytes: &'static [BytePrice],
 }
 
 impl Costs {
-    /// Calls nothing, and costs nothing.
+    /// Of a part that calls nothing.
     pub const NONE: Self = Self { operations: &[], bytes: &[] };
 
-    /// The price of a byte, over all services that take one.
+    /// The prices of this kind of bytes, one for each service that has one.
     pub fn of_byte(&self, of: Bytes) -> impl Iterator<Item = BytePrice> + use<> {
         self.bytes.iter().copied().filter(move |price| price.of == of)
     }

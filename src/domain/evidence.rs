@@ -1,4 +1,4 @@
-//! Where a person looks a stored copy up without the probe: for whoever does not believe it.
+//! How a person finds a stored copy without the probe, to verify what it says.
 
 use std::fmt;
 
@@ -10,29 +10,31 @@ use super::time::Timestamp;
 pub struct Lookup {
     /// What it does: `fetch the object`.
     pub what: &'static str,
-    /// To be pasted into a shell or a query editor. Everything in it is quoted, since names come from outside.
+    /// Can be pasted into a shell or a query editor. Everything in it is quoted, because names come from
+    /// outside.
     pub command: String,
 }
 
-/// The canary that a person looks for.
+/// The canary to find.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Question<'a> {
-    /// The copy that was seen; `None` to look for one.
+    /// The copy that was seen; `None` to search for one.
     pub copy: Option<&'a Locator>,
-    /// The tag as it stands in the canary.
+    /// The tag as it is written in the canary.
     pub tag: &'a str,
     /// When it was planned to be injected.
     pub planned_at: Timestamp,
 }
 
-/// Knows how the tools of a source's own cloud show what is stored there.
+/// Renders commands of a cloud's own tools that show what is stored at a source.
 pub trait Evidence: fmt::Debug + Send + Sync {
-    /// Commands that fetch the copy if there is one, otherwise look for it.
+    /// Commands that fetch the copy if there is one, otherwise search for it.
     ///
-    /// Locators are read leniently; one that is not understood only means that no command is offered.
+    /// Locators are parsed leniently: for one that is not understood there is no command.
     fn lookups(&self, question: Question<'_>) -> Vec<Lookup>;
 
-    /// One sentence on how to search the source for tags that fit a pattern of SQL's LIKE, where a query can.
+    /// One sentence on how to search the source for tags that match a SQL LIKE pattern; `None` if no query
+    /// can.
     fn search(&self, _like: &str) -> Option<String> {
         None
     }

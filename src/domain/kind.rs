@@ -1,14 +1,14 @@
-//! The kinds of stages: what sort of place a canary can be observed at.
+//! The kinds of stages: the services in which a canary can be observed.
 
 use std::fmt;
 
 /// Declares [`Kind`] with its names, each kind once.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
-        /// What kind of place a stage is.
+        /// The kind of a stage.
         ///
-        /// What a kind can do stands in its folder in `src/observe/`. Nothing else asks which kind it is: what others
-        /// need to know of a kind travels to them as values.
+        /// What a kind can do is defined in its folder in `src/observe/`. No other code may match on the
+        /// kind: what it needs to know travels as values.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         pub enum Kind {
             $($(#[$doc])* $kind,)*

@@ -1,8 +1,9 @@
-//! What is true: time, tags, canaries, the topology, sightings, and the [`Tracker`](tracker::Tracker) that turns them into outcomes.
+//! What is true: time, tags, canaries, the topology, sightings, and the [`Tracker`](tracker::Tracker) that
+//! turns them into outcomes.
 //!
-//! Everything here is pure. Values go in together with the time at which they happened, events come out; nothing
-//! waits, reads a clock, talks to a client or knows how it will be shown. So a day of canaries is tested in a
-//! millisecond, and what the daemon decides at three in the morning can be replayed at a desk.
+//! Everything here is pure. Values go in together with the time at which they happened, and events come out.
+//! Nothing waits, reads a clock, calls a client or knows how it will be shown. So a test runs a day of
+//! canaries in a millisecond, and any decision of the daemon can be replayed.
 
 pub mod canary;
 pub mod copies;

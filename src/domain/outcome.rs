@@ -11,13 +11,14 @@ pub enum Outcome {
     Delivered,
     /// Seen at the end stage, after its deadline.
     Late,
-    /// Proven absent from the end stage at its deadline; the hop that lost it, or the hops one of which did.
+    /// Proven absent from the end stage at its deadline, with the hop that lost it, or the hop range that
+    /// did.
     Lost(HopRange),
-    /// Seen in a dead-letter stage.
+    /// Seen in this dead-letter stage.
     DeadLettered(StageId),
-    /// Unknown, for a reason that is the probe's or the configuration's and not the pipeline's.
+    /// Unknown, for a reason that is the fault of the probe or the configuration and not of the pipeline.
     Unobserved(UnobservedReason),
-    /// CloudWatch Logs did not take it, and why.
+    /// CloudWatch Logs refused it, with the reason.
     Refused(Arc<str>),
 }
 
@@ -61,7 +62,7 @@ impl UnobservedReason {
 }
 
 impl Outcome {
-    /// All label values, for series that are born at zero.
+    /// All label values, to initialise the series.
     pub const LABELS: [&'static str; 6] =
         ["delivered", "late", "lost", "dead_lettered", "unobserved", "refused"];
 
@@ -78,7 +79,7 @@ impl Outcome {
         }
     }
 
-    /// Whether it is worth keeping longer than the many that went well.
+    /// Whether it is kept apart from successes, which would otherwise evict it.
     #[must_use]
     pub const fn is_failure(&self) -> bool {
         !matches!(self, Self::Delivered)

@@ -1,46 +1,46 @@
-//! Quantiles of latencies some of which are only known to be longer than something.
+//! Quantiles of right-censored latencies: of some traces it is only known that they took longer than a value.
 //!
-//! A trace that has not arrived yet is as much a part of the distribution as one that has: leaving it out is what
-//! makes a stalled pipeline look fast. It enters as "longer than its age", sorted to the end.
+//! A trace that has not arrived yet is part of the distribution. Leaving it out would make a stalled pipeline
+//! look fast. It is censored at its age and, by convention, sorted after all that arrived.
 
 use std::time::Duration;
 
-/// A quantile, by the nearest-rank definition: the smallest value that at least that share of the sample does not
-/// exceed.
+/// A quantile, by the nearest-rank definition: the smallest value that at least this fraction of the sample
+/// does not exceed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Quantile {
-    /// It is this.
+    /// The latency of a trace that arrived.
     Exactly(Duration),
-    /// It lies among the traces that have not arrived; it is more than this.
+    /// The rank falls on a trace that has not arrived; the quantile is greater than this.
     MoreThan(Duration),
 }
 
-/// Latencies of a number of traces.
+/// A right-censored sample of latencies.
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
     arrived: Vec<Duration>,
-    /// Not arrived; they took at least so long.
+    /// Ages of traces that have not arrived: lower bounds of their latencies.
     missing: Vec<Duration>,
 }
 
 impl Sample {
-    /// A trace that took so long.
+    /// Adds a trace that arrived.
     pub fn arrived(&mut self, latency: Duration) {
         self.arrived.push(latency);
     }
 
-    /// A trace that has not arrived and is of this age, or was given up at it.
+    /// Adds a trace that has not arrived at this age, or was given up at it.
     pub fn missing(&mut self, age: Duration) {
         self.missing.push(age);
     }
 
-    /// How many traces it holds.
+    /// The number of traces.
     #[must_use]
     pub fn len(&self) -> usize {
         self.arrived.len() + self.missing.len()
     }
 
-    /// Whether it holds none.
+    /// Whether there are no traces.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -58,7 +58,7 @@ impl Sample {
             let rank = rank(level, self.len());
             match self.arrived.get(rank) {
                 Some(latency) => Quantile::Exactly(*latency),
-                // What is missing took longer than its age; and by convention longer than all that arrived.
+                // By convention, what is missing took longer than all that arrived.
                 None => Quantile::MoreThan(self.missing[rank - self.arrived.len()].max(longest)),
             }
         }))
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_fifth_missing_the_95th_percentile_is_not_that_of_the_survivors() {
+    fn with_a_fifth_missing_the_95th_percentile_is_not_that_of_the_arrivals() {
         let mut sample = Sample::default();
         (0..80).for_each(|_| sample.arrived(s(1)));
         (0..20).for_each(|_| sample.missing(s(40)));
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_quantile() {
+    fn an_empty_sample_has_no_quantile() {
         assert_eq!(Sample::default().quantiles([0.5]), None);
     }
 }

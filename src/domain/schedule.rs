@@ -1,54 +1,54 @@
-//! When canaries leave: an open-loop schedule with jitter.
+//! When canaries are injected: an open-loop schedule with jitter.
 //!
-//! The plan does not wait for anything. A canary's instant follows from the interval alone, so a slow put cannot hide
-//! a stall by sending fewer canaries into it (coordinated omission). What could not be sent in time is missed and
-//! counted, never sent late in a burst.
+//! The schedule waits for nothing. The instant of a canary depends only on its number, so a slow put cannot
+//! hide a stall by sending fewer canaries into it (coordinated omission). A canary that cannot be sent in
+//! time is counted as missed, never sent late in a burst.
 
 use std::time::Duration;
 
 use super::time::Timestamp;
 
-/// The plan for one tenant.
+/// The schedule of one tenant.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     interval: Duration,
-    /// How late a canary may still leave, with its planned time unchanged.
+    /// How late a canary may be sent; its planned time stays the same.
     tolerance: Duration,
     start: Timestamp,
     next: u64,
     seed: u64,
 }
 
-/// What is due.
+/// What [`Schedule::take_due`] returns.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Due {
-    /// Planned instants that are to be served now, whole milliseconds, in order.
+    /// Number and planned instant, in whole milliseconds, of each canary to send now, in order.
     pub planned: Vec<(u64, Timestamp)>,
-    /// Instants that passed too long ago to be served.
+    /// Canaries that were due too long ago to be sent.
     pub missed: u64,
 }
 
 impl Schedule {
-    /// A plan that begins at `start`: canary *k* leaves in the first half of the *k*th interval, at an instant that
-    /// depends on `seed` and *k*, so that tenants do not march in step.
+    /// A schedule that begins at `start`. Canary *k* is due in the first half of the *k*th interval, at an
+    /// instant that depends on `seed` and *k*, so that tenants do not send in lockstep.
     ///
-    /// `tolerance` is bounded by the interval.
+    /// `tolerance` is capped at the interval.
     #[must_use]
     pub fn new(start: Timestamp, interval: Duration, tolerance: Duration, seed: u64) -> Self {
         let interval = interval.max(Duration::from_millis(1));
         Self { interval, tolerance: tolerance.min(interval), start, next: 0, seed }
     }
 
-    /// When the next canary is to leave.
+    /// When the next canary is due.
     #[must_use]
     pub fn next_at(&self) -> Timestamp {
         self.at(self.next)
     }
 
-    /// Takes what is due at `now`, each with its number.
+    /// Takes what is due at `now`.
     pub fn take_due(&mut self, now: Timestamp) -> Due {
         let mut due = Due::default();
-        // After a long pause the intervals that passed whole are counted in one step.
+        // After a long pause, whole intervals are counted in one step.
         let passed = now.since(self.start + self.tolerance).as_micros() / self.interval.as_micros();
         let first_in_reach = u64::try_from(passed).unwrap_or(u64::MAX).saturating_sub(1);
         if first_in_reach > self.next {
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_process_misses_its_ticks_and_sends_no_burst() {
+    fn a_stopped_process_misses_canaries_and_sends_no_burst() {
         let mut schedule = Schedule::new(t(0), INTERVAL, TOLERANCE, 1);
         assert_eq!(schedule.take_due(schedule.next_at()).planned.len(), 1);
         let after_two_minutes = schedule.take_due(schedule.next_at() + Duration::from_secs(125));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_year_of_missed_ticks_is_counted_at_once() {
+    fn a_year_of_missed_canaries_is_counted_in_one_step() {
         let mut schedule = Schedule::new(t(0), Duration::from_millis(1), TOLERANCE, 1);
         let due = schedule.take_due(t(365 * 86_400));
         assert!(due.missed > 31_000_000_000);
@@ -112,7 +112,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_tick_is_planned_or_missed_once(
+        fn every_canary_is_planned_or_missed_once(
             seed: u64, interval_ms in 1_u64..100_000, waits in prop::collection::vec(0_u64..400_000, 1..60),
         ) {
             let interval = Duration::from_millis(interval_ms);

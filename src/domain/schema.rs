@@ -1,7 +1,7 @@
-//! The columns of a table, and how they differ from those that it should have.
+//! The columns of a table, and how they differ from the expected ones.
 //!
-//! A row that a changed table does not take is refused by BigQuery, far from anyone who would notice. The order of
-//! columns and the case of their names mean nothing there, and so nothing here.
+//! BigQuery refuses rows that do not fit a changed table, and no one may notice. The order of columns and the
+//! case of their names have no meaning there, so they have none here.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,33 +12,33 @@ use sha2::{Digest, Sha256};
 
 use super::sighting::Drift;
 
-/// One column, nested ones with the path to them.
+/// One column; a nested one has its path as its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// `trace_id`, or `payload.trace_id` inside a record.
     pub name: String,
-    /// As tables.get names it: `STRING`, `INTEGER`, `TIMESTAMP`, `RECORD`, ...
+    /// The type as tables.get names it: `STRING`, `INTEGER`, `TIMESTAMP`, `RECORD`, ...
     pub kind: String,
     /// `NULLABLE`, `REQUIRED` or `REPEATED`.
     pub mode: String,
 }
 
-/// The columns of a table, in its order, each record before its fields.
+/// The columns of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableSchema {
-    /// All of them.
+    /// All columns in the table's order, each record before its fields.
     pub columns: Vec<Column>,
 }
 
 impl TableSchema {
-    /// The column of a name, in any case, as in SQL.
+    /// The column with this name, ignoring case as SQL does.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name))
     }
 
-    /// How a table with the columns `is` differs from this, which it should be: in the order of these columns, and
-    /// what was added last.
+    /// How the actual columns `is` differ from these expected ones: changes in the order of these columns,
+    /// then additions.
     #[must_use]
     pub fn drift(&self, is: &Self) -> Arc<[Drift]> {
         let changed = self.columns.iter().filter_map(|from| {
@@ -50,7 +50,7 @@ impl TableSchema {
         changed.chain(added.map(|column| drift(column, None, Some(column.described())))).collect()
     }
 
-    /// What stands for these columns: two schemas have the same one if neither is a drift of the other.
+    /// A hash of the columns: two schemas have the same one if neither is a drift of the other.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         let line = |column: &Column| format!("{} {}\n", column.name.to_ascii_lowercase(), column.described());
@@ -64,7 +64,7 @@ impl TableSchema {
 }
 
 impl Column {
-    /// Its type, and its mode where that is not the usual one.
+    /// The type, with the mode unless it is NULLABLE.
     fn described(&self) -> Arc<str> {
         let kind = canonical(&self.kind);
         match self.mode.to_ascii_uppercase().as_str() {
@@ -78,7 +78,7 @@ fn drift(column: &Column, from: Option<Arc<str>>, to: Option<Arc<str>>) -> Drift
     Drift { column: column.name.as_str().into(), from, to }
 }
 
-/// A type as tables.get names it, for the names that SQL has for the same (BigQuery, data types).
+/// The name that tables.get uses for a type, given any of SQL's names for it (BigQuery, data types).
 fn canonical(kind: &str) -> String {
     let kind = kind.to_ascii_uppercase();
     match kind.as_str() {
@@ -92,8 +92,8 @@ fn canonical(kind: &str) -> String {
     }
 }
 
-/// Eight hexadecimal digits that stand for the columns of a table: short enough to be typed, by someone who accepts
-/// what the page shows and nothing else.
+/// A hash of the columns of a table, eight hexadecimal digits: short enough to type, so that a person accepts
+/// exactly the schema that the page shows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Fingerprint(u32);
 
@@ -103,15 +103,15 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// What the schema of a source is held against.
+/// What the schema of a source is compared with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ExpectedSchema {
-    /// The first one that is read, until one with an accepted fingerprint takes its place.
+    /// The first one that is read, until one with an accepted fingerprint replaces it.
     Learned {
-        /// The fingerprints.
+        /// Fingerprints that may replace the learned schema, as configured.
         accepted: Vec<Fingerprint>,
     },
-    /// This one.
+    /// The configured schema.
     Configured(Arc<TableSchema>),
 }
 
@@ -121,7 +121,7 @@ impl Default for ExpectedSchema {
     }
 }
 
-/// Text that is no fingerprint.
+/// A text that is not a valid fingerprint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("a fingerprint has eight hexadecimal digits")]
 pub struct NoFingerprint;
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_change_is_told_apart() {
+    fn each_kind_of_change_has_its_own_name() {
         let should = schema(&[
             ("id", "STRING", "REQUIRED"),
             ("size", "INTEGER", "NULLABLE"),
@@ -170,13 +170,13 @@ mod tests {
             ("added", "column host added (STRING)"),
         ];
         let drift = should.drift(&is);
-        let told: Vec<_> = drift.iter().map(|drift| (drift.change(), drift.to_string())).collect();
-        assert_eq!(told, expected.map(|(change, text)| (change, text.to_owned())));
+        let changes: Vec<_> = drift.iter().map(|drift| (drift.change(), drift.to_string())).collect();
+        assert_eq!(changes, expected.map(|(change, text)| (change, text.to_owned())));
         assert_ne!(should.fingerprint(), is.fingerprint());
     }
 
     #[test]
-    fn order_case_and_other_names_of_a_type_are_no_change() {
+    fn order_case_and_aliases_of_a_type_are_not_a_change() {
         let should =
             schema(&[("a", "INT64", "NULLABLE"), ("b", "struct", "nullable"), ("b.c", "BOOL", "NULLABLE")]);
         let is = schema(&[("B", "RECORD", "NULLABLE"), ("b.C", "BOOLEAN", "NULLABLE"), ("A", "INTEGER", "")]);
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_reads_back_and_is_the_same_for_ever() {
+    fn a_fingerprint_parses_and_never_changes() {
         let fingerprint = schema(&[("trace_id", "STRING", "NULLABLE")]).fingerprint();
         assert_eq!(fingerprint.to_string(), "f76d6ebb");
         assert_eq!("f76d6ebb".parse(), Ok(fingerprint));

@@ -1,4 +1,4 @@
-//! What an observer brings back from one look at a source.
+//! What an observer returns from one poll of a source.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,22 +9,22 @@ use super::format::{FoundIn, Unreadable};
 use super::tag::Tag;
 use super::time::{Interval, Timestamp};
 
-/// The stage's own word on when an event arrived.
+/// The stage's own record of when an event arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stamp {
-    /// To the millisecond, cut off: Kinesis ApproximateArrivalTimestamp, CloudWatch Logs ingestionTime, a BigQuery
-    /// column with a server default.
+    /// Truncated to milliseconds: Kinesis ApproximateArrivalTimestamp, CloudWatch Logs ingestionTime, a
+    /// BigQuery column with a server default.
     Millis(Timestamp),
-    /// To the second, cut off: S3 LastModified.
+    /// Truncated to seconds: S3 LastModified.
     Seconds(Timestamp),
-    /// Not before this: the LastModified of a multipart object is when its upload began.
+    /// A lower bound: the LastModified of a multipart object is when its upload began.
     NotBefore(Timestamp),
-    /// The stage does not say.
+    /// The stage has no stamp.
     None,
 }
 
 impl Stamp {
-    /// When it can have arrived, by the stage's clock alone; `None` where the stamp says nothing.
+    /// When the event can have arrived, by the stage's clock alone; `None` without a stamp.
     #[must_use]
     pub fn interval(self) -> Option<Interval> {
         let spanning = |at: Timestamp, unit| Interval { earliest: at, latest: at + unit };
@@ -37,13 +37,13 @@ impl Stamp {
     }
 }
 
-/// Which stored copy was seen: shard and sequence number, object key and place, row. Two reads of one copy have the
-/// same locator, two copies never do.
+/// Identifies a stored copy: shard and sequence number, object key and position, row. Two reads of one copy
+/// have the same locator; two copies never do.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct Locator(pub Arc<str>);
 
 impl Locator {
-    /// From whatever identifies a copy at its source.
+    /// Wraps whatever identifies a copy at its source.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
@@ -55,18 +55,18 @@ impl fmt::Display for Locator {
     }
 }
 
-/// One canary seen in one place.
+/// One canary seen at one source.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sighting {
-    /// What its tag says; the tag has been verified.
+    /// Its tag, whose signature has been verified.
     pub tag: Tag,
-    /// When the stage says it arrived.
+    /// When it arrived by the stage's clock.
     pub stamp: Stamp,
-    /// By when it had certainly arrived by our own clock: the end of the answer that showed it.
+    /// By when it had certainly arrived, by our own clock: the end of the answer that showed it.
     pub seen_by: Timestamp,
-    /// Which copy.
+    /// Which stored copy it is.
     pub locator: Locator,
-    /// The tenant that the row or key is labelled with, where it is labelled.
+    /// The tenant label of the row or key; `None` if the source has no labels.
     pub label: Option<Arc<str>>,
     /// How the copy compares with what was sent.
     pub integrity: Integrity,
@@ -75,7 +75,7 @@ pub struct Sighting {
 }
 
 impl Sighting {
-    /// By when the copy had arrived, if the stage's clock is within its allowance of ours.
+    /// By when the copy had arrived, provided that the stage's clock is within `allowance` of ours.
     #[must_use]
     pub fn certainly_by(&self, allowance: Duration) -> Timestamp {
         self.stamp
@@ -84,37 +84,39 @@ impl Sighting {
     }
 }
 
-/// What a sweep read, for the probe's own accounts.
+/// How much a poll read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ReadStats {
-    /// Bytes that came over the wire.
+    /// Bytes received.
     pub bytes: u64,
-    /// Records, objects or rows that were looked into.
+    /// Records, objects or rows scanned.
     pub records: u64,
-    /// Records that could not be decoded, or only in part: garbage, truncated, too deep, too large.
+    /// Records that could not be decoded, or only in part: garbage, truncated, nested too deeply, too large.
     pub decode_errors: u64,
-    /// Texts that began like a tag but were signed with none of our keys.
+    /// Well-formed tags that none of our keys signed.
     pub foreign_tags: u64,
-    /// Bytes that BigQuery says it billed.
+    /// Bytes that BigQuery reported as billed.
     pub billed_bytes: u64,
-    /// How far behind the newest record the read ended, where the stage says so (Kinesis MillisBehindLatest).
+    /// How far behind the newest record the poll ended; `None` unless the stage reports it (Kinesis
+    /// MillisBehindLatest).
     pub behind: Option<Duration>,
 }
 
-/// One look at a source.
+/// One answered poll of a source.
 #[derive(Clone, Debug)]
 pub struct Poll {
-    /// The list of wanted traces that this look served: [`Wanted::revision`].
+    /// The list of wanted traces that this poll served: [`Wanted::revision`].
     pub revision: u64,
     /// When it began.
     pub started: Timestamp,
     /// When it ended.
     pub finished: Timestamp,
-    /// Everything that arrived at the source before this has been read; `None` when the look did not get so far.
+    /// Everything that arrived at the source before this has been read; `None` if the poll did not reach its
+    /// end.
     pub watermark: Option<Timestamp>,
-    /// What was seen, each stored copy with its locator; the same copy may be reported again in a later sweep.
+    /// What was seen. Later polls may report the same copy again.
     pub sightings: Vec<Sighting>,
-    /// What it cost.
+    /// How much it read.
     pub stats: ReadStats,
     /// Records that could not be read; a canary may be in each of them.
     pub unreadable: Vec<UnreadableRecord>,
@@ -135,20 +137,20 @@ pub struct UnreadableRecord {
     pub text: Arc<str>,
 }
 
-/// A column of a table that is not as it should be.
+/// A column of a table that differs from the expected schema.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Drift {
-    /// Its name, `record.column` inside records.
+    /// The column's name, `record.column` inside records.
     pub column: Arc<str>,
-    /// Its type, with the mode where that is not NULLABLE, as it should be: `STRING`, `STRING REPEATED`. `None` where
-    /// there should be no such column.
+    /// The expected type, with the mode unless it is NULLABLE: `STRING`, `STRING REPEATED`. `None` for an
+    /// added column.
     pub from: Option<Arc<str>>,
-    /// The same as it is; `None` where the column is gone.
+    /// The actual type; `None` for a removed column.
     pub to: Option<Arc<str>>,
 }
 
 impl Drift {
-    /// What happened to the column, in a word: `added`, `removed`, `retyped`, `remoded`.
+    /// What happened to the column: `added`, `removed`, `retyped` or `remoded`.
     #[must_use]
     pub fn change(&self) -> &'static str {
         let kind = |text: &'_ Option<Arc<str>>| {
@@ -175,7 +177,7 @@ impl fmt::Display for Drift {
     }
 }
 
-/// Several changes as one line for people. A table that was replaced by another one has too many to list.
+/// Lists changes in one line for people, at most ten: a table that was replaced has too many.
 #[must_use]
 pub fn list_drift(changes: &[Drift]) -> String {
     const SHOWN: usize = 10;
@@ -186,29 +188,29 @@ pub fn list_drift(changes: &[Drift]) -> String {
     all.join(", ")
 }
 
-/// Why a source could not be read.
+/// Why a source could not be polled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 pub enum FailureKind {
-    /// We ask too often; ours to yield.
+    /// We call too often, and have to yield.
     Throttled,
-    /// Not allowed.
+    /// A permission is missing.
     Denied,
     /// The stream, bucket, table or log group does not exist.
     NotFound,
-    /// No connection.
+    /// No connection could be made.
     Unreachable,
-    /// No answer in time.
+    /// There was no answer in time.
     Timeout,
-    /// It answered with an error of its own.
+    /// The service answered with any other error.
     Error,
-    /// Its answer makes no sense.
+    /// The answer could not be parsed.
     Garbled,
-    /// Reading on would break a limit that we set ourselves.
+    /// Reading on would exceed a budget that we set ourselves.
     OverBudget,
 }
 
 impl FailureKind {
-    /// All kinds, for series that are born at zero.
+    /// All kinds, to initialise the series.
     pub const ALL: [Self; 8] = [
         Self::Throttled,
         Self::Denied,
@@ -242,7 +244,7 @@ impl fmt::Display for FailureKind {
     }
 }
 
-/// A trace that waits at a source.
+/// A trace that an observer should find.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WantedTrace {
     /// Its tag.
@@ -251,18 +253,18 @@ pub struct WantedTrace {
     pub planned_at: Timestamp,
 }
 
-/// What an observer is asked to look for.
+/// What an observer should find at its source.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
-    /// Grows whenever the lists change; a sweep names the one it served.
+    /// Grows whenever the lists change; a poll names the revision that it served.
     pub revision: u64,
-    /// The traces that wait here. When it is empty, no call is made.
+    /// The traces that wait here. If there are none, no call is made.
     pub waiting: Arc<[WantedTrace]>,
-    /// Traces that were seen or given up a short while ago. They are worth no call of their own, but where a look by
-    /// id happens anyway they ride along, so that a second copy or a late arrival is noticed. They must not make that
-    /// look dearer, such as by reaching further back.
+    /// Traces that were seen or given up recently. They are not worth a call of their own, but a query by id
+    /// includes them, to notice second copies and late arrivals. They must not make that query more
+    /// expensive, for instance by reaching further back.
     pub recently_seen: Arc<[WantedTrace]>,
-    /// Instants up to which an early look would prove something: thresholds and deadlines of waiting traces, in order.
+    /// Thresholds and deadlines of waiting traces, in order: a poll soon after one of them proves something.
     pub checkpoints: Arc<[Timestamp]>,
 }
 

@@ -1,35 +1,36 @@
 //! A wall clock that never steps.
 //!
-//! The system's clock may be set: by hours when a host finds its time server, by a second at a leap second. Everything
-//! the tracker proves rests on the order of instants, and a clock that is set forward by fifteen minutes would prove the
-//! absence of canaries that had seconds to arrive. So the probe takes the system's time once, at its start, and from then on
-//! counts the time that the machine runs, which the kernel disciplines in rate and never steps. Small differences that the
-//! system's clock shows later are made up for so slowly that no latency notices; a large one is a step, of which
-//! nobody can say whether the time before or after it is the true one.
+//! The system clock may be set: by hours when a host finds its time server, by a second at a leap second.
+//! Everything that the tracker proves depends on the order of instants: a clock that is set forward by
+//! fifteen minutes would prove the absence of canaries that had seconds to arrive. So the probe reads the
+//! system time once, at its start, and then counts the time that the machine runs, which the kernel
+//! disciplines in rate and never steps. Small differences to the system clock are corrected so slowly that no
+//! latency is affected. A large difference is a step, and whether the time before or after it was right
+//! cannot be determined.
 //!
-//! Virtual readings go in, timestamps come out; who reads the machine's clocks is the daemon's business.
+//! Clock values go in and timestamps come out; the daemon reads the machine's clocks.
 
 use std::time::Duration;
 
 use super::time::Timestamp;
 
-/// The largest difference that is made up for. More than a leap second, and little against any deadline.
+/// Largest difference that is corrected: more than a leap second, and small compared with any deadline.
 pub const MAX_SLEWED: Duration = Duration::from_millis(1_500);
 
-/// Of so many microseconds, one is given or taken while a difference is made up for: 500 ppm, the rate of adjtime(3), at which
-/// a second takes 33 minutes and a latency of a minute is off by 30 ms.
+/// A correction adds or removes one microsecond in this many: 500 ppm, the rate of adjtime(3). A second takes
+/// 33 minutes, and a latency of a minute is off by 30 ms.
 const SLEW_ONE_IN: i64 = 2_000;
 
 /// What the machine's two clocks show at one instant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ClockPair {
-    /// How long the machine has been running, in whatever state; only differences count.
+    /// How long the machine has been running, asleep or not; only differences matter.
     pub running: Duration,
-    /// What the system takes for the time.
+    /// The system clock.
     pub system: Timestamp,
 }
 
-/// By how much the system's clock is ahead of the probe's; negative where it is behind.
+/// How far the system clock is ahead of the probe's; negative if it is behind.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Offset {
     micros: i64,
@@ -42,13 +43,13 @@ impl Offset {
         Self { micros: system.micros().saturating_sub(probe.micros()) }
     }
 
-    /// Its size.
+    /// Without its sign.
     #[must_use]
     pub const fn abs(self) -> Duration {
         Duration::from_micros(self.micros.unsigned_abs())
     }
 
-    /// How far it is from another one.
+    /// How much it differs from another offset.
     #[must_use]
     pub const fn apart(self, other: Self) -> Duration {
         Duration::from_micros(self.micros.abs_diff(other.micros))
@@ -62,50 +63,50 @@ impl Offset {
     }
 }
 
-/// How the system's clock compares with ours.
+/// How the system clock compares with ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Compared {
-    /// Near enough to be followed.
+    /// Close enough to be followed.
     Within(Offset),
-    /// It was set: one of the two is wrong, and not by a little.
+    /// The system clock was set by more than [`MAX_SLEWED`], and is not followed.
     Stepped(Offset),
 }
 
-/// See the module.
+/// A wall clock that follows the system clock without ever stepping or running backwards.
 #[derive(Clone, Debug)]
 pub struct SteadyClock {
-    /// The line that it follows begins here,
+    /// Boot-clock value at the last comparison.
     running: Duration,
-    /// and then shows this.
+    /// The timestamp that the clock showed at that value.
     shown: Timestamp,
-    /// What was to be made up for then, in microseconds.
+    /// The difference that remained to be corrected then, in microseconds.
     owed: i64,
 }
 
 impl SteadyClock {
-    /// A clock that shows the system's time now.
+    /// A clock that starts at the system time.
     #[must_use]
     pub const fn new(first: ClockPair) -> Self {
         Self { running: first.running, shown: first.system, owed: 0 }
     }
 
-    /// What it shows when the machine has been running for so long.
+    /// The timestamp at this boot-clock value.
     #[must_use]
     pub fn at(&self, running: Duration) -> Timestamp {
         let since = running.saturating_sub(self.running);
         let at_most = i64::try_from(since.as_micros()).unwrap_or(i64::MAX) / SLEW_ONE_IN;
-        let made_up = Duration::from_micros(self.owed.unsigned_abs().min(at_most.unsigned_abs()));
-        if self.owed < 0 { self.shown + since - made_up } else { self.shown + since + made_up }
+        let corrected = Duration::from_micros(self.owed.unsigned_abs().min(at_most.unsigned_abs()));
+        if self.owed < 0 { self.shown + since - corrected } else { self.shown + since + corrected }
     }
 
-    /// Compares it with the system's clock, and follows that from now on unless it was stepped.
+    /// Compares it with the system clock, and follows that from now on unless it was stepped.
     pub fn compare(&mut self, pair: ClockPair) -> Compared {
         let shown = self.at(pair.running);
         let offset = Offset::between(shown, pair.system);
         if offset.abs() > MAX_SLEWED {
             return Compared::Stepped(offset);
         }
-        // Whoever read the machine before this and asks after it must not be shown an earlier line.
+        // A caller with an older boot-clock value must not move the clock back.
         self.running = self.running.max(pair.running);
         self.shown = shown;
         self.owed = offset.micros;
@@ -127,12 +128,13 @@ mod tests {
         Timestamp::from_secs(1_800_000_000) + Duration::from_secs(secs)
     }
 
-    /// A machine that has run for so many seconds when the probe starts.
+    /// The clock of a machine that has run for 70 s when the probe starts.
     fn started() -> SteadyClock {
         SteadyClock::new(ClockPair { running: ms(70_000), system: t(0) })
     }
 
-    /// So many seconds after the start, with the system's clock set forward by `ahead` milliseconds.
+    /// The machine's clocks `secs` after the start, with the system clock set forward by `ahead`
+    /// milliseconds.
     fn after(secs: u64, ahead: i64) -> ClockPair {
         let system = Timestamp::from_micros(t(secs).micros() + ahead * 1_000);
         ClockPair { running: ms(70_000 + secs * 1_000), system }
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_is_told_and_not_followed() {
+    fn a_step_is_reported_and_not_followed() {
         for ahead in [900_000, -900_000, 1_501, -1_501] {
             let mut clock = started();
             assert_eq!(clock.compare(after(10, ahead)), Compared::Stepped(offset(ahead)), "{ahead}");
@@ -161,12 +163,12 @@ mod tests {
     }
 
     #[test]
-    fn a_small_difference_is_made_up_for_slowly_and_then_no_more() {
+    fn a_small_difference_is_corrected_slowly_and_only_once() {
         for (ahead, back) in [(1_000, ms(0)), (-1_000, ms(1_000))] {
             let mut clock = started();
             assert_eq!(clock.compare(after(0, ahead)), Compared::Within(offset(ahead)));
-            assert_eq!(clock.at(ms(70_000)), t(0), "not at once");
-            // A minute brings 30 ms.
+            assert_eq!(clock.at(ms(70_000)), t(0), "must not step");
+            // 500 ppm of a minute are 30 ms.
             let minute = clock.at(ms(130_000));
             assert_eq!(Offset::between(t(60), minute), offset(30 * ahead.signum()));
             assert_eq!(
@@ -191,7 +193,7 @@ mod tests {
                 let now = clock.at(running);
                 let passed = i64::try_from(now.since(shown).as_micros()).unwrap();
                 let micros = i64::try_from(micros).unwrap();
-                // One more than the rate allows, since both ends are rounded.
+                // One more than the rate allows, because both ends are rounded.
                 prop_assert!(now >= shown && (passed - micros).abs() <= micros / SLEW_ONE_IN + 1, "{passed} in {micros}");
                 shown = now;
                 let system = Timestamp::from_micros(t(0).micros() + running.as_micros() as i64 - 70_000_000 + ahead);

@@ -1,7 +1,7 @@
 //! Wall-clock time as the probe uses it: microseconds since the Unix epoch, and intervals of it.
 //!
-//! A stage's arrival is never a bare instant. What we know is that an event had not arrived when we last looked in
-//! vain and had arrived when we found it, so it is an [`Interval`]. All of them are on the probe's own wall clock.
+//! An arrival is never a bare instant. We know that an event had not arrived at the last poll without it, and
+//! that it had arrived when a poll showed it. So an arrival is an [`Interval`], on the probe's own clock.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -13,9 +13,9 @@ use std::time::Duration;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// Before everything that a probe will meet.
+    /// Earlier than any real timestamp.
     pub const MIN: Self = Self(i64::MIN);
-    /// After everything that a probe will meet.
+    /// Later than any real timestamp.
     pub const MAX: Self = Self(i64::MAX);
 
     /// From microseconds since the Unix epoch.
@@ -24,7 +24,7 @@ impl Timestamp {
         Self(micros)
     }
 
-    /// From milliseconds since the Unix epoch, the unit of the AWS stamps.
+    /// From milliseconds since the Unix epoch, the unit of AWS stamps.
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis.saturating_mul(1_000))
@@ -58,7 +58,7 @@ impl Timestamp {
         self.0 as f64 / 1e6
     }
 
-    /// How long after `earlier` this is; zero when it is not after it.
+    /// How long after `earlier` this is; zero if it is not later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -76,9 +76,9 @@ impl Timestamp {
         self.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
     }
 
-    /// Formats in UTC by a `strftime` pattern, as in the key templates of an S3 stage.
+    /// Formats in UTC by a `strftime` pattern, as in the key templates of object stores.
     ///
-    /// Instants outside the years -9999 to 9999 are shown as their nearest end.
+    /// Instants outside the years -9999 to 9999 are clamped.
     #[must_use]
     pub fn strftime(self, pattern: &str) -> String {
         let stamp = jiff::Timestamp::from_microsecond(self.0).unwrap_or(if self.0 < 0 {
@@ -86,24 +86,25 @@ impl Timestamp {
         } else {
             jiff::Timestamp::MAX
         });
-        // A pattern that `jiff` cannot format is refused when the configuration is read; here it shows itself.
+        // The configuration refuses patterns that `jiff` cannot format; any other caller gets the pattern
+        // back.
         jiff::fmt::strtime::format(pattern, &stamp.to_zoned(jiff::tz::TimeZone::UTC))
             .unwrap_or_else(|_| pattern.to_owned())
     }
 
-    /// Reads RFC 3339 (`2026-11-22T04:29:41.123Z`, any offset).
+    /// Parses RFC 3339 (`2026-11-22T04:29:41.123Z`, any offset).
     #[must_use]
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         text.parse::<jiff::Timestamp>().ok().map(|stamp| Self(stamp.as_microsecond()))
     }
 }
 
-/// What the platform says of the probe's own clock.
+/// What the platform (ECS) reports about the probe's own clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OwnClock {
-    /// It is off by no more than this; `None` where that is not said.
+    /// Maximum error; `None` if it is not reported.
     pub error_bound: Option<Duration>,
-    /// It is kept in step with a reference.
+    /// Whether it is synchronized with a reference.
     pub synchronized: bool,
     /// When it was last compared with the reference.
     pub compared_at: Option<Timestamp>,
@@ -137,17 +138,17 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// When something arrived, as far as we can know: not before `earliest`, and by `latest` it certainly had.
+/// When something arrived: not before `earliest`, and no later than `latest`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Interval {
-    /// It had not arrived before this.
+    /// It cannot have arrived before this.
     pub earliest: Timestamp,
-    /// It had arrived by this. Histograms take this end.
+    /// It had certainly arrived by this. Histograms take this end.
     pub latest: Timestamp,
 }
 
 impl Interval {
-    /// The interval between two instants; if they are the wrong way round, the instant `latest`.
+    /// The interval between two instants; the instant `latest` if they are in the wrong order.
     #[must_use]
     pub fn new(earliest: Timestamp, latest: Timestamp) -> Self {
         Self { earliest: earliest.min(latest), latest }
@@ -159,7 +160,7 @@ impl Interval {
         Self { earliest: at, latest: at }
     }
 
-    /// What both intervals allow, if they share anything.
+    /// The intersection; `None` if it is empty.
     #[must_use]
     pub fn intersect(self, other: Self) -> Option<Self> {
         let earliest = self.earliest.max(other.earliest);
@@ -167,7 +168,7 @@ impl Interval {
         (earliest <= latest).then_some(Self { earliest, latest })
     }
 
-    /// Both ends moved outwards, for clocks that may disagree by as much.
+    /// Moves both ends outwards, for clocks that may differ by this much.
     #[must_use]
     pub fn widen(self, by: Duration) -> Self {
         Self { earliest: self.earliest - by, latest: self.latest + by }
@@ -186,17 +187,18 @@ impl Interval {
     }
 }
 
-/// Reads the wall clock. Handed to whoever must stamp what it did; only the daemon knows what is behind it.
+/// Reads the wall clock. Parts that have to stamp what they did are given one; only the daemon knows its
+/// source.
 #[derive(Clone)]
 pub struct WallClock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl WallClock {
-    /// A clock that asks `read` each time.
+    /// A clock that calls `read` each time.
     pub fn new(read: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
 
-    /// The instant now.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.0)()
@@ -218,20 +220,20 @@ mod tests {
     }
 
     #[test]
-    fn a_timestamp_prints_as_rfc3339_and_reads_back() {
+    fn a_timestamp_prints_as_rfc3339_and_parses_back() {
         let at = Timestamp::from_millis(1_795_321_781_123);
         assert_eq!(at.to_rfc3339(), "2026-11-22T04:29:41.123Z");
         assert_eq!(Timestamp::parse_rfc3339(&at.to_rfc3339()), Some(at));
     }
 
     #[test]
-    fn time_that_runs_backwards_is_no_duration() {
+    fn a_negative_duration_is_zero() {
         assert_eq!(t(5).since(t(7)), Duration::ZERO);
         assert_eq!(t(7).since(t(5)), Duration::from_secs(2));
     }
 
     #[test]
-    fn key_templates_get_their_time_fields() {
+    fn strftime_fills_in_time_fields() {
         assert_eq!(
             Timestamp::from_secs(0).strftime("archive/dt=%Y-%m-%d/hour=%H/"),
             "archive/dt=1970-01-01/hour=00/"
@@ -239,14 +241,14 @@ mod tests {
     }
 
     #[test]
-    fn intervals_that_only_touch_have_one_instant_in_common() {
+    fn intervals_that_touch_have_one_common_instant() {
         let a = Interval::new(t(1), t(2));
         assert_eq!(a.intersect(Interval::new(t(2), t(3))), Some(Interval::exactly(t(2))));
         assert_eq!(a.intersect(Interval::new(t(3), t(4))), None);
     }
 
     #[test]
-    fn an_interval_is_never_the_wrong_way_round() {
+    fn an_interval_never_ends_before_it_begins() {
         assert_eq!(Interval::new(t(9), t(3)), Interval::exactly(t(3)));
     }
 }

@@ -1,8 +1,8 @@
-//! Tenants, stages and sources: the map that everything else is measured on.
+//! Tenants, stages and sources, and how they are connected.
 //!
-//! A *stage* is a place in the pipeline, a *source* is the concrete thing that is read there. A stage has one source
-//! for each tenant (a stream each) or one for several (a shared table). Names become small numbers here, so that the
-//! tracker handles no strings.
+//! A *stage* is a place in the pipeline; a *source* is the concrete thing that is polled there. A stage has
+//! one source for each tenant (a stream each) or one for several (a shared table). Names become small numbers
+//! here, so that the tracker handles no strings.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,84 +12,85 @@ use super::canary::Template;
 use super::kind::Kind;
 use super::tag::{Tag, TenantCode};
 
-/// Which tenant, as an index into [`Topology::tenants`].
+/// Index of a tenant in [`Topology::tenants`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TenantId(pub u16);
 
-/// Which stage, as an index into [`Topology::stages`].
+/// Index of a stage in [`Topology::stages`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct StageId(pub u16);
 
-/// Which source, as an index into [`Topology::sources`].
+/// Index of a source in [`Topology::sources`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SourceId(pub u32);
 
 /// One client of the pipeline.
 #[derive(Clone, Debug)]
 pub struct Tenant {
-    /// Its name, as in labels and on the page.
+    /// The name in labels and on the page.
     pub name: Arc<str>,
-    /// What stands for it inside a tag.
+    /// Its code inside a tag.
     pub code: TenantCode,
-    /// What a row's tenant column says for it.
+    /// The value of a tenant column, or of `{tenant}` in a key, that stands for it.
     pub label: Arc<str>,
-    /// What its canaries look like.
+    /// The template of its canaries.
     pub template: Template,
 }
 
 /// What a stage is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Role {
-    /// On the way, or on a side branch.
+    /// On the main path before the end, or a side stage.
     Way,
-    /// Where a canary has arrived for good: end-to-end latency ends here.
+    /// The end of the main path, and of end-to-end latency.
     End,
-    /// Where the pipeline puts what it could not process.
+    /// Where the pipeline puts events that it could not process.
     DeadLetter,
 }
 
-/// What polls of a kind of stage tell beside sightings.
+/// What polls of a kind of stage report in addition to sightings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Capabilities {
-    /// Absence: a poll has a watermark. Without it, a sighting is presence, and silence says nothing.
+    /// Whether polls have a watermark, which proves absence. Without one, a sighting proves presence and no
+    /// sighting proves nothing.
     pub absence: bool,
-    /// How far behind the newest record they ended.
+    /// Whether polls report how far behind the newest record they ended.
     pub behind: bool,
-    /// The columns of a table.
+    /// Whether polls report the columns of a table.
     pub schema: bool,
-    /// How many bytes the service billed.
+    /// Whether polls report the bytes that the service billed.
     pub billed_bytes: bool,
 }
 
 impl Capabilities {
-    /// Absence, and nothing else.
+    /// Proof of absence, and nothing else.
     pub const ABSENCE: Self = Self { absence: true, ..Self::PRESENCE };
     /// Presence only.
     pub const PRESENCE: Self = Self { absence: false, behind: false, schema: false, billed_bytes: false };
 }
 
-/// One place where canaries can be observed.
+/// One place where canaries are observed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stage {
-    /// Its name, as in labels and on the page; also the name of the hop that leads to it.
+    /// The name in labels and on the page, also of the hop that leads to it.
     pub name: Arc<str>,
-    /// What kind of place.
+    /// The service that it is part of.
     pub kind: Kind,
-    /// What polls there tell beside sightings.
+    /// What polls report in addition to sightings.
     pub capabilities: Capabilities,
-    /// The stage it follows; `None` follows injection.
+    /// The stage that it follows; `None` if it follows injection.
     pub parent: Option<StageId>,
-    /// What it is for.
+    /// What the stage is for.
     pub role: Role,
-    /// How long its hop may take.
+    /// How long its hop may take; `None` without a target.
     pub target: Option<Duration>,
-    /// After this, counted from the arrival at the parent, a canary that was not found is missing.
+    /// Time from the arrival at the parent after which a canary that was not found counts as missing.
     pub missing_after: Duration,
-    /// By how much its clock may be off: its share of what it and ours may disagree by.
+    /// How much its clock may differ from the true time. The error of the probe's own clock is added to it.
     pub clock_allowance: Duration,
 }
 
-/// Whose canaries may be found at a source.
+/// The tenants whose canaries may be found at a source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Owner {
     /// This tenant's only: it is named for it, or other tenants have others.
@@ -114,15 +115,15 @@ impl Owner {
 pub struct Source {
     /// The stage it belongs to.
     pub stage: StageId,
-    /// What it is, for people: `kinesis logs-acme`.
+    /// The name for people: `kinesis logs-acme`.
     pub name: Arc<str>,
-    /// Whose it is.
+    /// Whose canaries may be there.
     pub owner: Owner,
-    /// The tenants whose canaries are looked for here; the canary of any other here is a leak.
+    /// The tenants whose canaries are expected here; a canary of any other tenant is a leak.
     pub tenants: Vec<TenantId>,
 }
 
-/// The whole map. Stages are in an order in which parents come first.
+/// All tenants, stages and sources. Parents come before the stages that follow them.
 #[derive(Clone, Debug)]
 pub struct Topology {
     tenants: Vec<Tenant>,
@@ -133,33 +134,34 @@ pub struct Topology {
     main_path: Vec<StageId>,
 }
 
-/// Why a map makes no sense. The configuration reports these in its own words with keys; this is the last line.
+/// Why a topology is not valid. The configuration reports such faults by key; this is the last line of
+/// defence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopologyError {
-    /// There must be exactly one end.
+    /// There must be exactly one end stage.
     #[error("{0} stages are marked as the end; there must be exactly one")]
     EndStages(usize),
-    /// Parents come first, which also means that there is no cycle.
+    /// Parents must come first, which also rules out cycles.
     #[error("stage {0} comes before the stage it follows")]
     Order(Arc<str>),
     /// Every tenant needs exactly one source at every stage.
     #[error("tenant {tenant} has {count} sources at stage {stage}; it must have exactly one")]
     Sources {
-        /// The tenant.
+        /// The tenant's name.
         tenant: Arc<str>,
-        /// The stage.
+        /// The stage's name.
         stage: Arc<str>,
-        /// How many sources there are.
+        /// The number of sources that it has there.
         count: usize,
     },
 }
 
 impl Topology {
-    /// Checks and indexes a map.
+    /// Checks and indexes a topology.
     ///
     /// # Errors
     ///
-    /// [`TopologyError`] for the first thing that makes no sense.
+    /// [`TopologyError`] for the first fault.
     pub fn new(
         tenants: Vec<Tenant>,
         stages: Vec<Stage>,
@@ -223,19 +225,19 @@ impl Topology {
         &self.sources
     }
 
-    /// One tenant.
+    /// The tenant with this id.
     #[must_use]
     pub fn tenant(&self, id: TenantId) -> &Tenant {
         &self.tenants[usize::from(id.0)]
     }
 
-    /// One stage.
+    /// The stage with this id.
     #[must_use]
     pub fn stage(&self, id: StageId) -> &Stage {
         &self.stages[usize::from(id.0)]
     }
 
-    /// One source.
+    /// The source with this id.
     #[must_use]
     pub fn source(&self, id: SourceId) -> &Source {
         &self.sources[id.0 as usize]
@@ -256,7 +258,7 @@ impl Topology {
         (0..u32::try_from(self.sources.len()).unwrap_or(u32::MAX)).map(SourceId)
     }
 
-    /// Where a tenant's canaries are looked for at a stage.
+    /// The source of a tenant's canaries at a stage.
     #[must_use]
     pub fn source_of(&self, tenant: TenantId, stage: StageId) -> SourceId {
         self.source_of[usize::from(tenant.0)][usize::from(stage.0)]
@@ -268,19 +270,19 @@ impl Topology {
         &self.main_path
     }
 
-    /// The stage at which a canary has arrived.
+    /// The end stage.
     #[must_use]
     pub fn end(&self) -> StageId {
         self.main_path[self.main_path.len() - 1]
     }
 
-    /// The tenant that a tag names.
+    /// The tenant that a tag names, if it is in this topology.
     #[must_use]
     pub fn tenant_of(&self, tag: &Tag) -> Option<TenantId> {
         tag.tenant_among(self.tenant_ids(), |id| self.tenant(*id).code)
     }
 
-    /// The tenant that a row's tenant column names.
+    /// The tenant with this label.
     #[must_use]
     pub fn tenant_by_label(&self, label: &str) -> Option<TenantId> {
         self.tenant_ids().find(|id| &*self.tenant(*id).label == label)
@@ -293,23 +295,23 @@ impl Topology {
     }
 }
 
-/// A hop, or several in a row of which we cannot say which: `transit`, or `archive..bigquery`.
+/// A hop, or consecutive hops one of which lost a trace: `transit`, or `archive..bigquery`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct HopRange {
     /// The first hop, named by the stage it leads to.
     pub first: StageId,
-    /// The last hop; the same as `first` when one hop is to blame.
+    /// The last hop; the same as `first` if the hop is known.
     pub last: StageId,
 }
 
 impl HopRange {
-    /// One hop.
+    /// A single hop.
     #[must_use]
     pub const fn one(hop: StageId) -> Self {
         Self { first: hop, last: hop }
     }
 
-    /// All that can be named on a main path: each hop, and each run of hops.
+    /// Every hop range of a main path, single hops included.
     pub fn all(main_path: &[StageId]) -> impl Iterator<Item = Self> + '_ {
         main_path
             .iter()
@@ -317,7 +319,7 @@ impl HopRange {
             .flat_map(|(i, &first)| main_path[i..].iter().map(move |&last| Self { first, last }))
     }
 
-    /// With the names of a topology.
+    /// Displays it with the names of its stages.
     #[must_use]
     pub fn display(self, topology: &Topology) -> impl fmt::Display {
         let first = topology.stage(self.first).name.clone();
@@ -342,7 +344,8 @@ impl fmt::Display for HopRangeName {
 
 #[cfg(test)]
 pub(crate) mod fixture {
-    //! A small map for tests: two tenants, `stream` -> { `archive`, `transit` -> `table`, `dead` }; the last three are shared.
+    //! A small topology for tests: two tenants, `stream` -> { `archive`, `transit` -> `table`, `dead` }; the
+    //! last three are shared.
 
     use super::*;
 
@@ -354,12 +357,12 @@ pub(crate) mod fixture {
     pub(crate) const TABLE: StageId = StageId(3);
     pub(crate) const DEAD: StageId = StageId(4);
 
-    /// The two tenants.
+    /// The topology of two tenants.
     pub(crate) fn topology() -> Topology {
         map_of(&["acme", "globex"])
     }
 
-    /// Another tenant beside them, which has a source of its own at every stage.
+    /// The same with a third tenant, which has its own source at every stage.
     pub(crate) fn topology_with(another: &str) -> Topology {
         map_of(&["acme", "globex", another])
     }
@@ -431,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_shared_or_owned_by_one_tenant() {
+    fn a_source_has_one_owner_or_is_shared() {
         let map = topology();
         assert_ne!(map.source_of(ACME, STREAM), map.source_of(GLOBEX, STREAM));
         assert_eq!(map.source_of(ACME, TABLE), map.source_of(GLOBEX, TABLE));
@@ -446,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_without_an_end_is_refused() {
+    fn a_topology_without_an_end_is_refused() {
         assert_eq!(Topology::new(vec![], vec![], vec![]).unwrap_err(), TopologyError::EndStages(0));
     }
 }

@@ -1,4 +1,4 @@
-//! The life of one canary, from planned injection to its outcome, as everyone may read it.
+//! The history of one canary, from planned injection to its outcome.
 
 use std::time::Duration;
 
@@ -9,33 +9,33 @@ use super::tag::{Tag, TraceId};
 use super::time::{Interval, Timestamp};
 use super::topology::{StageId, TenantId, Topology};
 
-/// One trace. Written by the tracker only.
+/// One trace. Only the tracker changes it; everything else reads it in snapshots.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Trace {
-    /// What its tag says.
+    /// Its tag.
     pub tag: Tag,
-    /// Whose canary it is.
+    /// The tenant whose canary it is.
     pub tenant: TenantId,
-    /// When it was planned to be injected: latency counts from here.
+    /// The planned injection, from which latency counts.
     pub planned_at: Timestamp,
-    /// What became of putting it into the log group.
+    /// The result of putting it into the log group.
     pub put: Put,
-    /// The put was retried after an answer went missing, so a second copy may be our own doing.
+    /// The put was retried after a missing answer, so a second copy may be our own.
     pub doubled_by_us: bool,
-    /// What is known of it at each stage, by [`StageId`].
+    /// What is known about it at each stage, indexed by [`StageId`].
     pub stages: Vec<Visit>,
     /// Whether it met the end-to-end threshold.
     pub judgement: Judgement,
-    /// How it ended and when that was decided; `None` while it is in flight.
+    /// The outcome and when it was decided; `None` while it is in flight.
     pub ended: Option<(Outcome, Timestamp)>,
-    /// It was seen at the end after it had been given up.
+    /// Set if it was seen at the end stage after it had been given up.
     pub found_late: Option<FoundLate>,
-    /// How it came to be known.
+    /// How this process came to know it.
     pub origin: Origin,
 }
 
 impl Trace {
-    /// A trace of which nothing is known but its tag.
+    /// A trace of which only the tag is known.
     #[must_use]
     pub fn new(tag: Tag, tenant: TenantId, stages: usize, origin: Origin) -> Self {
         Self {
@@ -52,26 +52,27 @@ impl Trace {
         }
     }
 
-    /// Its id.
+    /// The trace id.
     #[must_use]
     pub const fn id(&self) -> TraceId {
         self.tag.trace
     }
 
-    /// What is known of it at one stage.
+    /// What is known about it at one stage.
     #[must_use]
     pub fn visit(&self, stage: StageId) -> &Visit {
         &self.stages[usize::from(stage.0)]
     }
 
-    /// Whether it is known to have entered the pipeline: CloudWatch Logs said so, or it was seen at a stage. Of any
-    /// other canary nothing can be said by its absence.
+    /// Whether it certainly entered the pipeline: CloudWatch Logs accepted it, or it was seen at a stage. The
+    /// absence of any other canary proves nothing.
     #[must_use]
     pub fn taken(&self) -> bool {
         matches!(self.put, Put::Accepted { .. }) || self.stages.iter().any(|visit| visit.arrival.is_some())
     }
 
-    /// When the hop into a stage began: at the planned injection, or with the arrival at the stage before.
+    /// When the hop into a stage began: at the planned injection, or with the arrival at the parent stage.
+    /// `None` if it was not seen at the parent stage.
     #[must_use]
     pub fn hop_start(&self, topology: &Topology, stage: StageId) -> Option<Interval> {
         match topology.stage(stage).parent {
@@ -80,13 +81,13 @@ impl Trace {
         }
     }
 
-    /// What observers are told of it.
+    /// What an observer needs to find it.
     #[must_use]
     pub const fn wanted(&self) -> WantedTrace {
         WantedTrace { tag: self.tag, planned_at: self.planned_at }
     }
 
-    /// Whether the stage was read past the time by which it should have been there, without it. It can still arrive.
+    /// Whether the stage was read past the time by which it should have arrived, without it. It can still arrive.
     #[must_use]
     pub fn is_missing(&self, topology: &Topology, stage: StageId) -> bool {
         let visit = self.visit(stage);
@@ -95,26 +96,27 @@ impl Trace {
         visit.arrival.is_none() && visit.absent_until.is_some_and(|until| until > due)
     }
 
-    /// Whether it ended otherwise than delivered in time.
+    /// Whether it has an outcome other than delivered.
     #[must_use]
     pub fn is_failure(&self) -> bool {
         self.ended.as_ref().is_some_and(|(outcome, _)| outcome.is_failure())
     }
 
-    /// When it arrived at a stage, if it was seen there.
+    /// When it arrived at a stage; `None` if it was not seen there.
     #[must_use]
     pub fn arrival(&self, stage: StageId) -> Option<Interval> {
         self.visit(stage).arrival.as_ref().map(|arrival| arrival.interval)
     }
 
-    /// End-to-end latency: from the planned injection to the latest instant at which it can have reached the end.
+    /// End-to-end latency: from the planned injection to the latest instant at which it can have reached the
+    /// end stage.
     #[must_use]
     pub fn latency(&self, topology: &Topology) -> Option<Duration> {
         self.arrival(topology.end()).map(|at| at.latest.since(self.planned_at))
     }
 
-    /// The hop it is on, as far as is known: the first one on the main path after the last stage that has it. `None`
-    /// once it has reached the end.
+    /// The hop it is on, as far as is known: the first on the main path after the last stage that has it.
+    /// `None` once it has reached the end.
     #[must_use]
     pub fn next_stage(&self, topology: &Topology) -> Option<StageId> {
         let path = topology.main_path();
@@ -122,8 +124,8 @@ impl Trace {
         path.get(seen.map_or(0, |at| at + 1)).copied()
     }
 
-    /// The outcome as people should read it: a trace that turned up after it had been given up is late, or delivered
-    /// where it had come in time and merely nobody could see it.
+    /// The outcome as people should read it. A trace that was seen at the end after it had been given up is
+    /// late, or delivered if it may have arrived in time while the stage could not be read.
     #[must_use]
     pub fn standing(&self) -> Standing<'_> {
         match (&self.ended, self.found_late) {
@@ -139,10 +141,10 @@ impl Trace {
     }
 }
 
-/// When a trace that had been given up was at the end after all.
+/// When a trace that had been given up reached the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FoundLate {
-    /// Before its deadline, or it may have been: we could not see it then.
+    /// Before its deadline, or possibly before it, while the stage could not be read.
     InTime,
     /// After its deadline.
     Late,
@@ -151,26 +153,26 @@ pub enum FoundLate {
 /// How a trace came to be known to this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Origin {
-    /// Planned by it.
+    /// Planned by this process.
     #[default]
     Planned,
-    /// Planned before a restart and remembered by the store. What it was counted as then is not counted again.
+    /// Planned by a previous run and loaded from the store. What that run counted is not counted again.
     Restored,
-    /// Planned before a restart that the store did not survive, and known from its tag alone.
+    /// Planned by a previous run that left no store, and known only by its tag.
     Adopted,
 }
 
-/// Where a trace stands, for people.
+/// The state of a trace, for people.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standing<'a> {
     /// No outcome yet.
     InFlight,
-    /// The outcome.
+    /// It has this outcome.
     Ended(&'a Outcome),
 }
 
 impl Standing<'_> {
-    /// As in filters and JSON.
+    /// The name in filters and JSON.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -180,50 +182,49 @@ impl Standing<'_> {
     }
 }
 
-/// What became of putting a canary into its log group.
+/// The result of putting a canary into its log group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Put {
-    /// Not heard of yet.
+    /// No result yet.
     Planned,
-    /// CloudWatch Logs took it.
+    /// CloudWatch Logs accepted it.
     Accepted {
-        /// When the answer came.
+        /// When the answer arrived.
         at: Timestamp,
     },
-    /// No answer: it may or may not be in.
+    /// There was no answer: it may or may not have been accepted.
     Ambiguous {
         /// When we stopped waiting for the answer.
         at: Timestamp,
     },
-    /// CloudWatch Logs did not take it.
+    /// CloudWatch Logs refused it.
     Refused {
-        /// When we knew.
+        /// When the refusal was known.
         at: Timestamp,
     },
 }
 
-/// What is known of a trace at one stage.
+/// What is known about a trace at one stage.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Visit {
-    /// With its first copy. Where a later look shows another one that may have been stored before the one that was seen
-    /// first, its interval begins earlier from then on.
+    /// Arrival of the first copy. Its interval is widened to the left if an older copy is found later.
     pub arrival: Option<Arrival>,
-    /// It had not arrived before this instant: the watermark of the last look in vain.
+    /// It is proven absent before this instant: the watermark of the last poll without it.
     pub absent_until: Option<Timestamp>,
-    /// How many looks in vain there were.
+    /// Number of polls that proved it absent.
     pub empty_polls: u32,
-    /// Since the last look in vain the source could not be read.
+    /// Whether the source could not be read at some time since the last poll without it.
     pub gap_since_poll: bool,
-    /// The last poll that covered it met records that could not be read and may hold it, so it proved nothing.
+    /// Whether the last poll that covered it met unreadable records that may hold it, and so proved nothing.
     pub withheld: bool,
-    /// Every stored copy that was seen, the one that was seen first being the first.
+    /// Every stored copy that was seen, in the order of the sightings.
     pub copies: Vec<Locator>,
-    /// How its hop went.
+    /// The state of the hop that leads here.
     pub hop: Hop,
 }
 
 impl Visit {
-    /// Whether it is proven that it had not arrived by `deadline`.
+    /// Whether it is proven not to have arrived by `deadline`.
     #[must_use]
     pub fn absent_at(&self, deadline: Timestamp) -> bool {
         self.arrival.is_none() && self.absent_until.is_some_and(|until| until > deadline)
@@ -235,36 +236,36 @@ impl Visit {
 pub struct Arrival {
     /// When it arrived.
     pub interval: Interval,
-    /// When we noticed. The delay is ours and no part of the latency.
+    /// When a poll showed it. The delay is not part of the latency.
     pub noticed_at: Timestamp,
-    /// How the copy that was seen first compares with what was sent.
+    /// How the first copy that was seen compares with what was sent.
     pub integrity: Integrity,
 }
 
-/// How one hop of a trace went.
+/// The state of one hop of a trace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Hop {
-    /// Not begun, or under way.
+    /// Not begun, or in progress.
     #[default]
     Open,
-    /// Under way, and proven to have passed its target.
+    /// In progress, and proven to have exceeded its target.
     Overdue,
-    /// Done.
+    /// Complete.
     Measured {
         /// From the parent's arrival to this stage's, both at their latest.
         latency: Duration,
-        /// It was proven overdue before it was done.
+        /// Whether it was overdue before it was complete.
         was_overdue: bool,
     },
-    /// The stage was blind around its target, so nobody can say whether it was met.
+    /// Unknown whether the target was met: the stage was blind at the time.
     Unjudged,
-    /// It arrived before its parent, by more than the clocks may disagree.
+    /// It arrived before its parent, by more than the clocks may differ.
     Inverted,
-    /// It was counted, or may have been, before a restart, so it enters no series of this process.
+    /// A previous run counted it, or may have, so this process does not.
     Inherited,
-    /// The stage has it although the stage before never showed it.
+    /// Seen at this stage although the parent stage never showed it.
     Skipped,
-    /// It never came this way: proven absent at the deadline.
+    /// Proven absent from this stage at the deadline.
     Missing,
     /// Not found by the deadline, at a source that has never shown a canary of this tenant.
     NeverSeen,
@@ -273,14 +274,14 @@ pub enum Hop {
 /// Whether a trace met the end-to-end threshold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Judgement {
-    /// Not decided.
+    /// Not decided yet.
     Pending,
     /// It arrived in time.
     Good,
-    /// It arrived, but not in time.
+    /// It arrived after the threshold.
     Slow,
-    /// It is proven to have missed the threshold, whether it arrived later or not.
+    /// It is proven to have missed the threshold, whether or not it arrived later.
     Overdue,
-    /// Nobody can say: the end stage was blind when it mattered.
+    /// Unknown: its arrival interval includes the threshold.
     Unjudged,
 }

@@ -1,6 +1,6 @@
-//! One line for each tenant that says what is wrong, where, and since when.
+//! The verdict on each tenant: what is wrong, where, and since when.
 //!
-//! A pure function of a snapshot, so that the page, the JSON and the tests can never disagree about it.
+//! A pure function of a snapshot, so that page, JSON and tests cannot disagree.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -13,68 +13,68 @@ use super::topology::{HopRange, SourceId, StageId, TenantId};
 use super::trace::{FoundLate, Judgement, Trace};
 use super::tracker::Snapshot;
 
-/// How a verdict is reached.
+/// The thresholds and windows by which tenants are judged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Criteria {
     /// End-to-end threshold.
     pub slo: Duration,
-    /// Only traces that were planned within this time count.
+    /// How far back traces count, by planned injection; losses count by the time of their outcome.
     pub window: Duration,
-    /// How often a canary is planned for each tenant.
+    /// Time between two canaries of a tenant.
     pub interval: Duration,
 }
 
-/// What can be said of a tenant. [`Condition::profile`] is the table of what is fixed for each.
+/// The state of a tenant. [`Condition::profile`] is the table of the fixed properties of each.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Condition {
-    /// Its canaries were found where they must not be.
+    /// Its canaries were found at another tenant.
     Leaking {
-        /// At which stage.
+        /// The stage of that source.
         stage: StageId,
-        /// In which source.
+        /// The name of the source.
         found_in: Arc<str>,
     },
     /// Nothing passes this hop.
     Stuck {
-        /// Which hop.
+        /// The hop, named by the stage it leads to.
         hop: StageId,
-        /// How many canaries wait there beyond the threshold.
+        /// Number of canaries that have waited there beyond the threshold.
         waiting: usize,
     },
     /// Some canaries do not arrive.
     Losing {
-        /// Where most are lost.
+        /// The hop or hop range that lost most of them.
         hop: HopRange,
-        /// How many were lost.
+        /// Number of lost and dead-lettered canaries.
         lost: usize,
-        /// Of how many that ended.
+        /// Number of canaries that ended in the window.
         of: usize,
     },
-    /// Canaries do not get into its log group, so nothing is known of its pipeline.
+    /// Its log group does not accept canaries, so nothing is known about its pipeline.
     NotInjecting {
-        /// Why.
+        /// Why, for people.
         reason: Arc<str>,
     },
-    /// A stage on the way to the end cannot be read, so nothing is known of what lies behind it.
+    /// A stage of the main path cannot be read, so nothing is known about it.
     CannotSee {
-        /// Which stage.
+        /// The stage that cannot be read.
         stage: StageId,
-        /// Why.
+        /// Why, for people.
         reason: Arc<str>,
     },
-    /// More than one in twenty took longer than the threshold.
+    /// More than 5 % of its canaries took longer than the threshold.
     Slow {
         /// The 95th percentile.
         p95: Quantile,
     },
-    /// A stage beside the main path cannot be read.
+    /// A side stage cannot be read.
     CannotSeeSideStage {
-        /// Which stage.
+        /// The stage that cannot be read.
         stage: StageId,
-        /// Why.
+        /// Why, for people.
         reason: Arc<str>,
     },
-    /// No canary has ended yet.
+    /// No canary has been judged yet.
     Waiting,
     /// All is well.
     Ok {
@@ -86,18 +86,18 @@ pub enum Condition {
 /// How bad a condition is, worst first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Severity {
-    /// Somebody has to act now.
+    /// Someone has to act now.
     Critical,
     /// It works, but not as well as it should.
     Warning,
-    /// Worth knowing, and nothing to do.
+    /// Information; nothing to do.
     Note,
     /// All is well.
     Ok,
 }
 
 impl Severity {
-    /// Whether somebody should look at it.
+    /// Whether someone has to act.
     #[must_use]
     pub const fn is_problem(self) -> bool {
         match self {
@@ -107,31 +107,32 @@ impl Severity {
     }
 }
 
-/// Whose fault a condition is. The pipeline's comes first, since what the probe cannot say must not hide what it can.
+/// Whose fault a condition is. The pipeline's come first: what the probe cannot see must not hide what it
+/// does see.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Blame {
-    /// The pipeline fails its tenant.
+    /// The pipeline's.
     Pipeline,
-    /// The probe cannot say how the pipeline does.
+    /// The probe's or its permissions': the state of the pipeline is unknown.
     Probe,
 }
 
-/// What is fixed for a condition, whatever its numbers.
+/// The fixed properties of a condition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Profile {
-    /// As in JSON.
+    /// The name in JSON.
     pub key: &'static str,
-    /// As on the page.
+    /// The name on the page.
     pub word: &'static str,
-    /// What stands between the word and the place: `STUCK at transit`, but `CANNOT SEE bigquery`.
+    /// Comes between word and place: `STUCK at transit`, but `CANNOT SEE bigquery`.
     pub preposition: &'static str,
     /// How bad it is.
     pub severity: Severity,
-    /// Whose fault it is, where it is one.
+    /// Whose fault it is; `None` if it is not a problem.
     pub blame: Option<Blame>,
-    /// Its place among conditions of the same severity and blame, worst first.
+    /// Position among conditions of the same severity and blame, worst first.
     pub order: u8,
-    /// The anchor of its chapter in the runbook, where something is to be done.
+    /// The anchor of its chapter in the runbook; `None` if there is nothing to do.
     pub chapter: Option<&'static str>,
 }
 
@@ -179,7 +180,7 @@ impl Condition {
         }
     }
 
-    /// Where it is wrong; nothing for conditions of the whole way.
+    /// Where it is wrong; `None` for conditions of the whole pipeline.
     #[must_use]
     pub const fn place(&self) -> Option<HopRange> {
         match self {
@@ -192,13 +193,13 @@ impl Condition {
         }
     }
 
-    /// Where it stands among others: severity, then the pipeline's before the probe's own.
+    /// Sort key: severity, then the pipeline's faults before the probe's own.
     const fn rank(&self) -> (Severity, Option<Blame>, u8) {
         let Profile { severity, blame, order, .. } = self.profile();
         (severity, blame, order)
     }
 
-    /// The share of the canaries that it concerns, in millionths, where only some are.
+    /// The ratio of affected canaries in millionths; 1,000,000 for conditions that do not count them.
     fn affected_millionths(&self) -> usize {
         match self {
             Self::Losing { lost, of, .. } => lost.saturating_mul(1_000_000) / (*of).max(1),
@@ -217,18 +218,18 @@ impl Condition {
 /// The verdict on one tenant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verdict {
-    /// Which tenant.
+    /// The tenant.
     pub tenant: TenantId,
-    /// The worst that can be said.
+    /// Its worst condition.
     pub condition: Condition,
-    /// Since when.
+    /// Since when that has been so, as far as traces are remembered; `None` if nothing is wrong.
     pub since: Option<Timestamp>,
-    /// What else can be said, worst first.
+    /// Its other conditions, worst first.
     pub also: Vec<Condition>,
 }
 
-/// The verdict on each tenant in the one order that everything has: by severity, the pipeline's faults before the
-/// probe's own, then the larger share of canaries, what began last, and the name.
+/// Judges each tenant. The order is the same everywhere: severity, the pipeline's faults before the probe's
+/// own, the larger ratio of affected canaries, what began last, and the name.
 #[must_use]
 pub fn verdicts(snapshot: &Snapshot, criteria: &Criteria) -> Vec<Verdict> {
     let map = &snapshot.topology;
@@ -284,12 +285,13 @@ fn leaking(snapshot: &Snapshot, tenant: TenantId, from: Timestamp) -> Finding {
 fn not_injecting(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Finding {
     let view = &snapshot.tenants[usize::from(tenant.0)];
     if let Some((since, reason)) = &view.refusing {
-        // One put that goes wrong is no outage; the next, which is due after an interval, tells.
+        // One failed put is not an outage; the next one, after an interval, decides.
         let for_long = snapshot.at.since(*since) > criteria.interval * 3 / 2;
         return (for_long || view.accepted_at.is_none())
             .then(|| (Condition::NotInjecting { reason: reason.clone() }, *since));
     }
-    // Nothing was refused, yet nothing leaves either: the process is starved, or its bound on traces is reached.
+    // Nothing was refused, but nothing is sent either: the process is starved, or too many traces are in
+    // flight.
     let silent_since = view.accepted_at.or(view.missed_at)?;
     let silent = snapshot.at.since(silent_since) > criteria.interval * 3;
     let reason =
@@ -301,7 +303,7 @@ fn not_injecting(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> 
 fn blind(snapshot: &Snapshot, source: SourceId) -> Option<(Timestamp, Arc<str>)> {
     let view = &snapshot.sources[source.0 as usize];
     let reason =
-        view.failing.as_ref().map_or_else(|| "no look has been answered".into(), |f| f.detail.clone());
+        view.failing.as_ref().map_or_else(|| "no poll has been answered".into(), |f| f.detail.clone());
     view.blind_since.map(|since| (since, reason))
 }
 
@@ -321,22 +323,22 @@ fn cannot_see_side_stage(snapshot: &Snapshot, tenant: TenantId) -> Finding {
     })
 }
 
-/// How many of the last passages of a hop say how long it usually takes.
+/// Number of recent passages that define how long a hop usually takes.
 const RECENT_PASSAGES: usize = 5;
 
-/// The first hop on the way to the end that nothing passes any more, although something should have.
+/// The first hop of the main path that nothing passes any more, although something should have.
 fn stuck(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Finding {
-    // Not only those of the window: a hop that has stood for hours has lost the traces that it stopped first.
+    // Also traces from before the window: a hop that stopped hours ago has already lost the first ones.
     let mut traces: Vec<&Trace> = snapshot.traces_of(tenant).collect();
     traces.sort_by_key(|trace| (trace.planned_at, trace.id()));
     snapshot.topology.main_path().iter().find_map(|hop| stuck_at(snapshot, criteria, &traces, *hop))
 }
 
-/// Whether a hop stands still, judged by a tenant's traces in order of their plan.
+/// Whether a hop has stopped, judged by a tenant's traces in the order of their planned injection.
 ///
-/// One canary that does not come may be lost, and a slow hop lets the old ones wait while all is on its way. So it takes
-/// two that nothing younger has overtaken, and each must have waited clearly longer than the last ones took, or the hop
-/// must have shown nothing for a time in which even slow ones would have come.
+/// A single missing canary may be lost, and in a slow hop old ones wait although all are moving. So it takes
+/// two that no later one has overtaken. Either both have waited clearly longer than recent ones took, or the
+/// hop has shown nothing for so long that even slow ones would have arrived.
 fn stuck_at(snapshot: &Snapshot, criteria: &Criteria, traces: &[&Trace], hop: StageId) -> Finding {
     let (map, now) = (&snapshot.topology, snapshot.at);
     let tenant = traces.first()?.tenant;
@@ -358,7 +360,7 @@ fn stuck_at(snapshot: &Snapshot, criteria: &Criteria, traces: &[&Trace], hop: St
         .take(RECENT_PASSAGES)
         .collect();
     let usual = passages.iter().map(|(took, _)| *took).max();
-    // Half as long again as the slowest of them, and a second for looks and clocks.
+    // Half as long again as the slowest of them, and a second for polls and clocks.
     let patience = usual.map_or(criteria.slo, |usual| usual * 3 / 2 + Duration::from_secs(1));
     let here = |trace: &&&Trace| trace.next_stage(map) == Some(hop);
     let waiting: Vec<&&Trace> = stopped
@@ -378,8 +380,8 @@ fn stuck_at(snapshot: &Snapshot, criteria: &Criteria, traces: &[&Trace], hop: St
     Some((Condition::Stuck { hop, waiting: overdue }, since))
 }
 
-/// Where most were lost of those whose outcome is of the window. By then they were planned before it: a trace is given up
-/// only after its deadline.
+/// The hop that lost most canaries whose outcome falls into the window. They were planned before it, since a
+/// trace is given up only after its deadline.
 fn losing(snapshot: &Snapshot, tenant: TenantId, from: Timestamp) -> Finding {
     let in_window = |trace: &&Trace| trace.ended.as_ref().is_some_and(|(_, at)| *at >= from);
     let ended: Vec<&Trace> = snapshot.traces_of(tenant).filter(in_window).collect();
@@ -404,7 +406,7 @@ fn losing(snapshot: &Snapshot, tenant: TenantId, from: Timestamp) -> Finding {
 fn slow(snapshot: &Snapshot, criteria: &Criteria, traces: &[&Trace]) -> Finding {
     let is_slow = |trace: &&&Trace| matches!(trace.judgement, Judgement::Slow | Judgement::Overdue);
     let since = traces.iter().filter(is_slow).map(|trace| trace.planned_at).min()?;
-    // One slow canary among fewer than twenty good ones is beyond the 95th percentile by their small number alone.
+    // One slow canary among fewer than twenty is above the 95th percentile only because there are so few.
     let good = traces.iter().any(|trace| trace.judgement == Judgement::Good);
     if good && traces.iter().filter(is_slow).count() < 2 {
         return None;
@@ -417,7 +419,8 @@ fn slow(snapshot: &Snapshot, criteria: &Criteria, traces: &[&Trace]) -> Finding 
     exceeds.then_some((Condition::Slow { p95 }, since))
 }
 
-/// End-to-end latencies of the judged traces: those that have not arrived count as longer than their age.
+/// End-to-end latencies of the judged traces, right-censored: those that have not arrived count as longer
+/// than their age.
 #[must_use]
 pub fn sample(snapshot: &Snapshot, traces: &[&Trace]) -> Sample {
     let mut sample = Sample::default();
@@ -443,7 +446,7 @@ mod tests {
     use crate::domain::tracker::{Input, PutResult, Settings, Tracker};
 
     const INTERVAL: u64 = 30;
-    /// As long as the window, as by default.
+    /// As long as the window, which is the default.
     const GIVE_UP: u64 = 900;
 
     fn s(secs: u64) -> Duration {
@@ -474,14 +477,14 @@ mod tests {
         }
     }
 
-    /// When a canary that was planned at this second comes to transit and to the table, if it does.
+    /// When a canary that was planned at this second arrives at transit and at the table, if it does.
     type Script = fn(u64) -> [Option<u64>; 2];
 
     fn healthy(planned: u64) -> [Option<u64>; 2] {
         [Some(planned + 5), Some(planned + 10)]
     }
 
-    /// Acme's verdict after so many seconds of a canary every 30 s, with looks every second.
+    /// Acme's verdict after `secs` seconds with a canary every 30 s and a poll every second.
     fn after(secs: u64, script: Script) -> Verdict {
         of_acme(&snapshot_after(secs, script))
     }
@@ -539,11 +542,11 @@ mod tests {
         verdicts.find(|verdict| verdict.tenant == ACME).unwrap()
     }
 
-    fn words(verdict: &Verdict) -> Vec<&'static str> {
+    fn conditions(verdict: &Verdict) -> Vec<&'static str> {
         std::iter::once(&verdict.condition).chain(&verdict.also).map(|it| it.profile().word).collect()
     }
 
-    /// One of each condition, worst first.
+    /// Each condition, worst first.
     fn each() -> [Condition; 9] {
         let (stage, reason): (_, Arc<str>) = (TRANSIT, "denied".into());
         let p95 = Quantile::Exactly(s(5));
@@ -561,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_have_one_order_and_a_key_each() {
+    fn every_condition_has_its_rank_and_key() {
         let all = each();
         assert!(all.iter().map(Condition::rank).is_sorted_by(|a, b| a < b), "{all:?}");
         let keys: std::collections::BTreeSet<_> = all.iter().map(|it| it.profile().key).collect();
@@ -574,14 +577,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_probe_cannot_say_hides_no_fault_of_the_pipeline() {
-        let mut snapshot = snapshot_after(645, stands);
+    fn a_fault_of_the_probe_does_not_hide_one_of_the_pipeline() {
+        let mut snapshot = snapshot_after(645, stalls);
         snapshot.tenants[usize::from(ACME.0)].refusing = Some((t(500), "denied".into()));
-        assert_eq!(words(&of_acme(&snapshot)), ["STUCK", "NOT INJECTING"]);
+        assert_eq!(conditions(&of_acme(&snapshot)), ["STUCK", "NOT INJECTING"]);
     }
 
     #[test]
-    fn among_tenants_with_the_same_condition_the_one_whose_began_last_comes_first() {
+    fn of_equal_conditions_the_latest_comes_first() {
         let mut snapshot = Tracker::new(Arc::new(topology()), settings(), t(0)).snapshot(t(900));
         for (since, tenant) in [(300, ACME), (600, GLOBEX)] {
             snapshot.tenants[usize::from(tenant.0)].refusing = Some((t(since), "denied".into()));
@@ -590,29 +593,29 @@ mod tests {
         assert_eq!(order, [GLOBEX, ACME]);
     }
 
-    /// From second 600 on nothing comes to transit.
-    fn stands(planned: u64) -> [Option<u64>; 2] {
+    /// From second 600 on nothing arrives at transit.
+    fn stalls(planned: u64) -> [Option<u64>; 2] {
         if planned < 600 { healthy(planned) } else { [None, None] }
     }
 
     #[test]
     fn a_hop_that_two_canaries_should_have_passed_is_stuck() {
-        // The first is overdue, and the second has waited for more than the 4 s that it usually takes.
-        let verdict = after(645, stands);
+        // The first is overdue, and the second has waited longer than the hop usually takes.
+        let verdict = after(645, stalls);
         assert_eq!(verdict.condition, Condition::Stuck { hop: TRANSIT, waiting: 1 });
         assert_eq!(verdict.since, Some(t(600)));
     }
 
     #[test]
-    fn one_canary_that_does_not_come_does_not_stop_a_hop() {
+    fn one_missing_canary_does_not_make_a_hop_stuck() {
         let verdict = after(634, |planned| if planned == 600 { [None, None] } else { healthy(planned) });
-        assert_eq!(words(&verdict), ["OK"]);
+        assert_eq!(conditions(&verdict), ["OK"]);
     }
 
     #[test]
-    fn one_slow_canary_among_a_few_good_ones_is_no_slow_tenant_but_two_are() {
+    fn two_slow_canaries_make_a_tenant_slow_and_one_does_not() {
         assert_eq!(
-            words(&after(300, |planned| if planned == 90 {
+            conditions(&after(300, |planned| if planned == 90 {
                 [Some(95), Some(130)]
             } else {
                 healthy(planned)
@@ -620,7 +623,7 @@ mod tests {
             ["OK"]
         );
         assert_eq!(
-            words(&after(300, |planned| if planned < 60 {
+            conditions(&after(300, |planned| if planned < 60 {
                 [Some(planned + 5), Some(planned + 40)]
             } else {
                 healthy(planned)
@@ -630,9 +633,9 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_began_with_the_first_canary_that_it_stopped_even_when_that_is_lost_by_now() {
+    fn a_stall_began_with_the_first_canary_that_it_stopped_even_if_that_is_lost_by_now() {
         for secs in [800, 600 + GIVE_UP + 10, 600 + 2 * GIVE_UP, 600 + 1_800] {
-            let verdict = after(secs, stands);
+            let verdict = after(secs, stalls);
             assert!(
                 matches!(verdict.condition, Condition::Stuck { hop: TRANSIT, .. }),
                 "{secs}: {verdict:?}"
@@ -642,17 +645,17 @@ mod tests {
     }
 
     #[test]
-    fn what_a_standing_hop_has_lost_is_said_beside_it() {
-        assert_eq!(words(&after(600 + GIVE_UP + 60, stands)), ["STUCK", "LOSING", "SLOW"]);
+    fn a_stuck_hop_that_loses_canaries_is_also_losing() {
+        assert_eq!(conditions(&after(600 + GIVE_UP + 60, stalls)), ["STUCK", "LOSING", "SLOW"]);
     }
 
     #[test]
-    fn one_put_that_goes_wrong_is_no_outage_but_a_second_or_the_first_of_all_is() {
+    fn one_failed_put_is_an_outage_only_if_none_was_accepted_before() {
         let verdict = |accepted_before: bool, secs: u64| {
             let mut snapshot = Tracker::new(Arc::new(topology()), settings(), t(0)).snapshot(t(60 + secs));
             snapshot.tenants[0].accepted_at = accepted_before.then(|| t(30));
             snapshot.tenants[0].refusing = Some((t(60), "denied".into()));
-            words(&of_acme(&snapshot))[0]
+            conditions(&of_acme(&snapshot))[0]
         };
         assert_eq!(verdict(true, 29), "WAITING");
         assert_eq!(verdict(true, 46), "NOT INJECTING");
@@ -660,50 +663,50 @@ mod tests {
     }
 
     #[test]
-    fn losses_are_said_when_they_are_proven_although_they_were_planned_before_the_window() {
+    fn a_loss_counts_when_it_is_proven_even_if_it_was_planned_before_the_window() {
         let one_in_five: Script = |planned| if planned % 150 == 0 { [None, None] } else { healthy(planned) };
-        assert_eq!(words(&after(600, one_in_five)), ["SLOW"]);
+        assert_eq!(conditions(&after(600, one_in_five)), ["SLOW"]);
         let verdict = after(GIVE_UP + 320, one_in_five);
-        assert_eq!(words(&verdict), ["LOSING", "SLOW"]);
+        assert_eq!(conditions(&verdict), ["LOSING", "SLOW"]);
         assert_eq!(verdict.since, Some(t(0)));
         let Condition::Losing { hop, lost, of } = verdict.condition else { unreachable!() };
-        // In a quarter of an hour 24 of 30 arrived, and the first three deadlines passed.
+        // In the window 24 of 30 arrived, and three deadlines passed.
         assert_eq!((hop, lost, of), (HopRange::one(TRANSIT), 3, 27));
     }
 
     #[test]
-    fn a_pipeline_in_which_every_canary_takes_longer_than_the_threshold_is_slow_and_not_stuck() {
+    fn a_pipeline_where_every_canary_misses_the_threshold_is_slow_and_not_stuck() {
         for secs in 700..760 {
             let verdict = after(secs, |planned| [Some(planned + 5), Some(planned + 42)]);
-            assert_eq!(words(&verdict), ["SLOW"], "after {secs} s");
+            assert_eq!(conditions(&verdict), ["SLOW"], "after {secs} s");
         }
     }
 
     #[test]
-    fn a_slow_hop_that_shows_nothing_any_more_is_stuck() {
+    fn a_slow_hop_that_stops_is_stuck() {
         let slow_then_none: Script = |planned| {
             if planned < 600 { [Some(planned + 2), Some(planned + 100)] } else { [Some(planned + 2), None] }
         };
-        assert_eq!(words(&after(690, slow_then_none)), ["SLOW"]);
+        assert_eq!(conditions(&after(690, slow_then_none)), ["SLOW"]);
         let verdict = after(755, slow_then_none);
         assert!(matches!(verdict.condition, Condition::Stuck { hop: TABLE, .. }), "{verdict:?}");
         assert_eq!(verdict.since, Some(t(600)));
     }
 
     #[test]
-    fn a_canary_that_is_missing_further_on_does_not_hide_a_hop_that_stands() {
+    fn a_canary_missing_at_a_later_stage_does_not_hide_a_stuck_hop() {
         let verdict = after(700, |planned| match planned {
             540 => [Some(545), None],
-            _ => stands(planned),
+            _ => stalls(planned),
         });
         assert!(matches!(verdict.condition, Condition::Stuck { hop: TRANSIT, .. }), "{verdict:?}");
     }
 
     #[test]
-    fn a_pipeline_that_never_showed_anything_is_stuck_at_its_first_hop_with_the_second_overdue_canary() {
-        // Stream and archive have it, so the first hop that stands is the one to transit.
+    fn a_pipeline_that_never_showed_anything_is_stuck_after_two_overdue_canaries() {
+        // The stream has the canaries, so the stuck hop is the one to transit.
         let none: Script = |_| [None, None];
-        assert_eq!(words(&after(45, none))[0], "SLOW");
+        assert_eq!(conditions(&after(45, none))[0], "SLOW");
         assert!(matches!(after(65, none).condition, Condition::Stuck { hop: TRANSIT, .. }));
     }
 }

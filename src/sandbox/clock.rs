@@ -1,7 +1,7 @@
-//! The sandbox's clock: the only place in it that asks the machine for the time.
+//! The sandbox's clock: the only place in it that reads the machine's time.
 //!
-//! The sandbox has a clock of its own because it may import nothing of the crate that it is there to judge. It is the wall
-//! clock and not a monotonic one, since the truth that it records is compared with stamps that clients take from theirs.
+//! The sandbox has its own clock because it must not import the crate that it judges. It reads the wall clock
+//! and not a monotonic one, because its truth is compared with stamps of clients.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,7 +28,7 @@ impl Micros {
         self.0.div_euclid(1_000_000)
     }
 
-    /// How long after `earlier` this is; zero when it is not.
+    /// How long after `earlier` this is; zero if it is not later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -48,7 +48,7 @@ impl Micros {
         Self(self.0.saturating_add(millis.saturating_mul(1_000)))
     }
 
-    /// Prints the instant in UTC by a `strftime` pattern.
+    /// Formats the instant in UTC by a `strftime` pattern.
     pub(crate) fn format(self, pattern: &str) -> String {
         let stamp = jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         stamp.strftime(pattern).to_string()
@@ -56,7 +56,7 @@ impl Micros {
 }
 
 /// The machine's wall clock, without the offset of any service.
-#[expect(clippy::disallowed_methods, reason = "the sandbox's one look at the machine's clock")]
+#[expect(clippy::disallowed_methods, reason = "the only place where the sandbox reads the machine's clock")]
 pub(crate) fn now() -> Micros {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))

@@ -1,7 +1,8 @@
-//! Faults that can be switched on and off while the pipeline runs, typed for tests and as JSON for the admin listener.
+//! Faults that can be switched on and off while the pipeline runs: types for tests, JSON for the admin
+//! listener.
 //!
-//! A fault of a stage acts on the hop that leads to it; a fault of a service acts on its answers. Nothing here acts by itself:
-//! the pipeline and the listeners ask what holds at the moment.
+//! A fault of a stage affects the hop that leads to it; a fault of a service affects its answers. This module
+//! only records faults: the pipeline and the listeners query which ones apply.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::clock::Micros;
 use super::names::{Service, Stage};
 use super::settings::Distribution;
 
-/// A certain probability.
+/// The default probability.
 fn always() -> f64 {
     1.0
 }
@@ -20,37 +21,37 @@ fn always() -> f64 {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Fault {
-    /// Something goes wrong on the hop to a stage.
+    /// The hop to a stage fails.
     Stage {
         stage: Stage,
-        /// Only events of this tenant; all when absent.
+        /// Only events of this tenant; all if absent.
         #[serde(default)]
         tenant: Option<String>,
         #[serde(flatten)]
         effect: StageEffect,
     },
-    /// A service answers badly or not at all.
+    /// A service fails or does not answer.
     Service {
         service: Service,
-        /// Only this operation, as in `GetRecords`; all when absent.
+        /// Only this operation, such as `GetRecords`; all if absent.
         #[serde(default)]
         operation: Option<String>,
-        /// Only calls about this tenant's resources; all when absent.
+        /// Only calls for this tenant's resources; all if absent.
         #[serde(default)]
         tenant: Option<String>,
         #[serde(flatten)]
         effect: ServiceEffect,
     },
-    /// The clock from which the service takes the stamps it returns is off by `ms` (negative: behind).
+    /// The clock of the service's stamps is off by `ms` (negative: behind).
     ClockOffset { service: Service, ms: i64 },
-    /// Once, at once: every open shard of the stream splits in two.
+    /// Happens once, immediately: every open shard of the stream splits in two.
     Reshard { tenant: String },
-    /// Once, at once: every shard iterator handed out so far has expired.
+    /// Happens once, immediately: all existing shard iterators expire.
     ExpireIterators {
         #[serde(default)]
         tenant: Option<String>,
     },
-    /// GetRecords gives empty pages and this MillisBehindLatest, although there are records.
+    /// GetRecords returns empty pages and this MillisBehindLatest, although there are records.
     BehindLatest {
         #[serde(default)]
         tenant: Option<String>,
@@ -62,37 +63,38 @@ pub enum Fault {
         tenant: Option<String>,
         reason: Rejection,
     },
-    /// FilterLogEvents does not show events that were ingested less than this long ago, although they flow on.
+    /// FilterLogEvents does not show events that were ingested less than this long ago, although the pipeline
+    /// passes them on.
     LateFilter {
         #[serde(default)]
         tenant: Option<String>,
         ms: u64,
     },
-    /// Objects are uploaded in parts: LastModified is `early_ms` before they become visible, and the ETag ends in `-2`.
-    /// Stages in S3 only; Google Cloud Storage stamps an object when its upload ends.
+    /// Objects are uploaded in parts: LastModified is `early_ms` before they become visible, and the ETag
+    /// ends in `-2`. Stages in S3 only; Google Cloud Storage stamps an object when its upload ends.
     Multipart { stage: Stage, early_ms: u64 },
     /// Object keys no longer grow with time.
     UnorderedKeys { stage: Stage },
-    /// The writer of a stage's objects collects lines for so long before it makes one object of them, on top of the hop's
-    /// usual time. Archive, transit and transfer only; the others store lines one by one.
+    /// The writer of a stage's objects collects lines for this long, in addition to the hop's usual time.
+    /// Archive, transit and transfer only; the others store single lines.
     Batch { stage: Stage, ms: u64 },
-    /// Rows stay in the streaming buffer, where their `_PARTITIONTIME` is NULL, for so long; 0 for not at all.
+    /// Rows stay in the streaming buffer, where their `_PARTITIONTIME` is NULL, for this long.
     StreamingBuffer { ms: u64 },
-    /// The table holds this many bytes besides the rows that are there.
+    /// The table holds this many bytes in addition to its rows.
     TableSize { bytes: u64 },
-    /// Queries take this long, so that `timeoutMs` can run out.
+    /// Queries take this long, so that `timeoutMs` can expire.
     SlowQuery { ms: u64 },
-    /// The table's schema is not what it was.
+    /// A column of the table's schema has changed.
     SchemaDrift { column: String, change: Drift },
 }
 
-/// What goes wrong on a hop, or at the stage that it leads to.
+/// How a hop fails, or the stage that it leads to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "snake_case")]
 pub enum StageEffect {
     /// The hop takes this long instead of its usual time.
     Delay { delay: Distribution },
-    /// Nothing passes; when the fault is cleared, all that waited does.
+    /// Nothing passes until the fault is cleared; then everything that waited does.
     Stall,
     /// Events are dropped.
     Lose {
@@ -104,12 +106,12 @@ pub enum StageEffect {
         #[serde(default = "always")]
         probability: f64,
     },
-    /// Another copy is stored.
+    /// A second copy is stored.
     Duplicate {
         #[serde(default = "always")]
         probability: f64,
     },
-    /// Each event is held back by up to `spread_ms` more, so that events overtake each other.
+    /// Each event is delayed by up to `spread_ms` more, so that events overtake each other.
     Reorder { spread_ms: u64 },
     /// The message is damaged.
     Corrupt {
@@ -117,7 +119,7 @@ pub enum StageEffect {
         probability: f64,
         damage: Damage,
     },
-    /// Another copy is stored as if it were the other tenant's. With [`StageEffect::Lose`] beside it, the event is misrouted.
+    /// A copy is stored as the other tenant's. Together with [`StageEffect::Lose`], the event is misrouted.
     Leak {
         #[serde(default = "always")]
         probability: f64,
@@ -139,19 +141,20 @@ pub enum Damage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "effect", rename_all = "snake_case")]
 pub enum ServiceEffect {
-    /// Too many calls, said in the words of the service.
+    /// The service's own error for too many calls.
     Throttle,
-    /// An answer with this status (500 to 599); a gateway's HTML for 502 and 503, the service's own error else.
+    /// An answer with this status (500 to 599): a gateway's HTML for 502 and 503, otherwise the service's own
+    /// error.
     ServerError { status: u16 },
-    /// The caller may not.
+    /// The service's own error for a missing permission.
     Deny,
     /// No answer until the fault is cleared.
     Hang,
-    /// An answer that comes this much later.
+    /// An answer that is this much later.
     Slow { ms: u64 },
-    /// The connection is cut before the call is carried out.
+    /// The connection is cut before the call takes effect.
     CutBefore,
-    /// The connection is cut after the call was carried out, so the caller cannot know.
+    /// The connection is cut after the call took effect, which the caller cannot know.
     CutAfter,
 }
 
@@ -170,9 +173,9 @@ pub enum Rejection {
 pub enum Drift {
     Dropped,
     Added,
-    /// It is an INTEGER now.
+    /// Its type is now INTEGER.
     Retyped,
-    /// It is REQUIRED now.
+    /// Its mode is now REQUIRED.
     Remoded,
 }
 
@@ -235,7 +238,7 @@ impl Fault {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ActiveFault {
     pub id: u64,
-    /// When it ends by itself.
+    /// When it is cleared automatically; `None` if never.
     pub until: Option<Micros>,
     #[serde(flatten)]
     pub fault: Fault,
@@ -249,8 +252,9 @@ pub(crate) struct Faults {
     version: u64,
 }
 
-/// Whether a fault that is limited to `limit` concerns `tenant`. A call about no tenant's resource is met by unlimited faults only.
-fn concerns(limit: Option<&String>, tenant: Option<&str>) -> bool {
+/// Whether a fault that is limited to `limit` affects `tenant`. Only unlimited faults affect a call for no
+/// tenant's resource.
+fn affects(limit: Option<&String>, tenant: Option<&str>) -> bool {
     limit.is_none_or(|limit| Some(limit.as_str()) == tenant)
 }
 
@@ -283,14 +287,14 @@ impl Faults {
         &self.active
     }
 
-    /// Ends the faults whose time is over.
+    /// Clears the faults whose time is over.
     pub(crate) fn expire(&mut self, now: Micros) {
         let before = self.active.len();
         self.active.retain(|active| active.until.is_none_or(|until| now < until));
         self.version += u64::from(self.active.len() < before);
     }
 
-    /// When the next fault ends by itself.
+    /// When the next fault is cleared automatically.
     pub(crate) fn next_end(&self) -> Option<Micros> {
         self.active.iter().filter_map(|active| active.until).min()
     }
@@ -299,10 +303,10 @@ impl Faults {
         self.active.iter().map(|active| &active.fault)
     }
 
-    /// What holds on the hop to `at` for `of`, oldest first.
+    /// The effects on the hop to `at` for the tenant `of`, oldest first.
     pub(crate) fn of_stage<'a>(&'a self, at: Stage, of: &'a str) -> impl Iterator<Item = &'a StageEffect> {
         self.all().filter_map(move |fault| match fault {
-            Fault::Stage { stage, tenant, effect } if *stage == at && concerns(tenant.as_ref(), Some(of)) => {
+            Fault::Stage { stage, tenant, effect } if *stage == at && affects(tenant.as_ref(), Some(of)) => {
                 Some(effect)
             }
             _ => None,
@@ -313,7 +317,7 @@ impl Faults {
         self.of_stage(at, of).any(|effect| *effect == StageEffect::Stall)
     }
 
-    /// What holds for a call.
+    /// The effects on a call.
     pub(crate) fn of_call<'a>(
         &'a self,
         to: Service,
@@ -324,7 +328,7 @@ impl Faults {
             Fault::Service { service, operation, tenant, effect }
                 if *service == to
                     && operation.as_ref().is_none_or(|operation| operation == called)
-                    && concerns(tenant.as_ref(), about) =>
+                    && affects(tenant.as_ref(), about) =>
             {
                 Some(*effect)
             }
@@ -344,21 +348,21 @@ impl Faults {
 
     pub(crate) fn behind_latest(&self, of: &str) -> Option<u64> {
         self.all().find_map(|fault| match fault {
-            Fault::BehindLatest { tenant, ms } if concerns(tenant.as_ref(), Some(of)) => Some(*ms),
+            Fault::BehindLatest { tenant, ms } if affects(tenant.as_ref(), Some(of)) => Some(*ms),
             _ => None,
         })
     }
 
     pub(crate) fn filter_lag(&self, of: &str) -> Option<u64> {
         self.all().find_map(|fault| match fault {
-            Fault::LateFilter { tenant, ms } if concerns(tenant.as_ref(), Some(of)) => Some(*ms),
+            Fault::LateFilter { tenant, ms } if affects(tenant.as_ref(), Some(of)) => Some(*ms),
             _ => None,
         })
     }
 
     pub(crate) fn rejection(&self, of: &str) -> Option<Rejection> {
         self.all().find_map(|fault| match fault {
-            Fault::RejectLogEvents { tenant, reason } if concerns(tenant.as_ref(), Some(of)) => Some(*reason),
+            Fault::RejectLogEvents { tenant, reason } if affects(tenant.as_ref(), Some(of)) => Some(*reason),
             _ => None,
         })
     }
@@ -415,7 +419,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_reads_and_prints_as_flat_json() {
+    fn a_fault_is_flat_json() {
         let text = r#"{"kind":"stage","stage":"archive","tenant":"acme","effect":"lose"}"#;
         let fault: Fault = serde_json::from_str(text).unwrap();
         assert_eq!(

@@ -1,18 +1,21 @@
-//! A multi-tenant log pipeline in one process, speaking the real wire protocols on loopback: CloudWatch Logs, Kinesis, S3, STS,
-//! BigQuery and Google Cloud Storage, with the pipeline's stages between them. For the demo, the tests and the benchmarks.
+//! A multi-tenant log pipeline in one process that speaks the real wire protocols on loopback: CloudWatch
+//! Logs, Kinesis, S3, STS, BigQuery and Google Cloud Storage, with the pipeline's stages between them. For
+//! the demo, the tests and the benchmarks.
 //!
-//! It knows when every canary truly arrived everywhere ([`Sandbox::truth`]), so a probe's accuracy can be measured, and it can
-//! misbehave in every way that a pipeline or a cloud can ([`Fault`]). Not mocks behind our own traits, because then the clients,
-//! their retries, time-outs and parsers would go untested; and not only other people's emulators, because none of them
-//! reshards, throttles, stamps whole seconds or keeps rows in a streaming buffer.
+//! It records when every canary really arrived at each stage ([`Sandbox::truth`]), so a probe's accuracy can
+//! be measured, and it can fail in the ways in which a pipeline or a cloud fails ([`Fault`]). Mocks behind
+//! our own traits would leave the clients, their retries, timeouts and parsers untested. Existing emulators
+//! are not enough, because none of them reshards, throttles, truncates stamps to seconds or keeps rows in a
+//! streaming buffer.
 //!
-//! It must import nothing of the rest of the crate, and the probe must reach it only through the SDK clients with endpoint
-//! overrides: there is no shortcut from one to the other. Nothing in it checks signatures or tokens.
+//! It must import nothing from the rest of the crate, and the probe must reach it only through the SDK
+//! clients with endpoint overrides. It does not check signatures or tokens.
 //!
-//! The table is `demo.logs.events` with the columns `trace_id STRING, tenant STRING, message STRING, ingest_time TIMESTAMP`;
-//! the buckets are `sre-archive` (`archive/tenant=<t>/dt=%Y-%m-%d/hour=%H/`, `dlq/tenant=<t>/…`) and `sre-transit`
-//! (`transit/%Y/%m/%d/%H/`) in S3, and `gcp-transit` (`transfer/%Y/%m/%d/%H/`, the hour being that of the transit object) in
-//! Google Cloud Storage; the streams are `logs-<tenant>`.
+//! The table is `demo.logs.events` with the columns `trace_id STRING, tenant STRING, message STRING,
+//! ingest_time TIMESTAMP`; the buckets are `sre-archive` (`archive/tenant=<t>/dt=%Y-%m-%d/hour=%H/`,
+//! `dlq/tenant=<t>/…`) and `sre-transit` (`transit/%Y/%m/%d/%H/`) in S3, and `gcp-transit`
+//! (`transfer/%Y/%m/%d/%H/`, the hour being that of the transit object) in Google Cloud Storage; the streams
+//! are `logs-<tenant>`.
 
 mod clock;
 mod fault;
@@ -57,11 +60,11 @@ pub struct Endpoints {
     pub bigquery: String,
     /// Google Cloud Storage.
     pub gcs: String,
-    /// For people and tests; never for a probe.
+    /// For people and tests; a probe must not use it.
     pub admin: String,
 }
 
-/// A running pipeline. Dropping it ends it; [`Sandbox::stop`] also waits until it has ended.
+/// A running pipeline. Dropping it stops it; [`Sandbox::stop`] also waits until it has stopped.
 pub struct Sandbox {
     shared: Arc<Shared>,
     endpoints: Endpoints,
@@ -105,12 +108,12 @@ impl Sandbox {
         &self.endpoints
     }
 
-    /// Its tenants, in the order of the settings.
+    /// The tenants, in the order of the settings.
     pub fn tenants(&self) -> &[TenantSpec] {
         &self.tenants
     }
 
-    /// Switches a fault on until it is cleared and gives its number; a fault that happens once has none.
+    /// Switches a fault on until it is cleared, and returns its id; `None` for a fault that happens once.
     ///
     /// # Panics
     /// When the fault names a tenant that does not exist.
@@ -118,7 +121,7 @@ impl Sandbox {
         self.switch_on(fault, None)
     }
 
-    /// Switches a fault on for a while.
+    /// Switches a fault on for a duration, and returns its id; `None` for a fault that happens once.
     ///
     /// # Panics
     /// When the fault names a tenant that does not exist.
@@ -136,7 +139,7 @@ impl Sandbox {
         }
     }
 
-    /// Switches one fault off; what it held back flows. Says whether it was on.
+    /// Switches one fault off and releases what it held back. Returns whether it was on.
     pub fn clear(&self, id: u64) -> bool {
         let found = self.shared.lock().faults.clear(id);
         self.shared.announce_faults();
@@ -149,12 +152,12 @@ impl Sandbox {
         self.shared.announce_faults();
     }
 
-    /// The faults that are on.
+    /// The faults that are switched on.
     pub fn faults(&self) -> Vec<ActiveFault> {
         self.shared.lock().faults.list().to_vec()
     }
 
-    /// Puts a record into a tenant's stream that did not come through the pipeline, whatever its bytes.
+    /// Puts arbitrary bytes into a tenant's stream as a record that did not come through the pipeline.
     ///
     /// # Panics
     /// When there is no such tenant.
@@ -162,12 +165,12 @@ impl Sandbox {
         let mut world = self.shared.lock();
         let capacity = world.settings.capacity;
         let Some(tenant) = world.tenant_index(tenant) else {
-            panic!("a record must be put for a tenant of the sandbox, and `{tenant}` is none");
+            panic!("cannot put a record for `{tenant}`, which is not a tenant of the sandbox");
         };
         world.tenants[tenant].stream.put("foreign".to_owned(), data.into(), clock::now(), capacity);
     }
 
-    /// Puts an object into a bucket that the pipeline did not write, whatever its bytes.
+    /// Puts arbitrary bytes into a bucket as an object that the pipeline did not write.
     ///
     /// # Panics
     /// When there is no such bucket.
@@ -175,8 +178,7 @@ impl Sandbox {
         self.put_packed_object(bucket, key, body, Packing::Plain);
     }
 
-    /// Puts an object that the pipeline did not write into a bucket of Google Cloud Storage, whose metadata say this of it
-    /// whatever its bytes.
+    /// The same for Google Cloud Storage, with metadata that state this packing whether it is true or not.
     ///
     /// # Panics
     /// When there is no such bucket.
@@ -184,7 +186,7 @@ impl Sandbox {
         let mut world = self.shared.lock();
         let capacity = world.settings.capacity;
         let Some(bucket) = world.bucket_mut(bucket) else {
-            panic!("an object must be put into a bucket of the sandbox, and `{bucket}` is none");
+            panic!("cannot put an object into `{bucket}`, which is not a bucket of the sandbox");
         };
         let object = Object { packing, ..pipeline::plain_object(body.into(), clock::now()) };
         bucket.put(key.to_owned(), object, capacity);
@@ -195,7 +197,7 @@ impl Sandbox {
         self.shared.lock().truth.all()
     }
 
-    /// How often each operation was called on each resource, whether it was answered or not.
+    /// How often each operation was called on each resource, whether or not it was answered.
     pub fn calls(&self) -> Vec<CallCount> {
         self.shared.lock().calls()
     }

@@ -1,10 +1,10 @@
-//! The words that settings, faults, truth and calls share: the stages of the pipeline and the services that speak for them.
+//! The stages of the pipeline and its services, as settings, faults, truth and calls name them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A place where a log event is stored. A hop is named by the stage that it leads to.
+/// A place where a log event is stored. A hop is named by the stage it leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
@@ -18,10 +18,10 @@ pub enum Stage {
     Transit,
     /// The BigQuery table; its hop is the load.
     Bigquery,
-    /// The dead-letter prefix in S3, reached only by fault.
+    /// The dead-letter prefix in S3, which only a fault fills.
     DeadLetter,
-    /// The copies of the transit objects in Google Cloud Storage, a side stage; its hop is the storage transfer. Last, since
-    /// the place of a stage in this list seeds its dice.
+    /// The copies of the transit objects in Google Cloud Storage, a side stage; its hop is the storage
+    /// transfer. It is last because the position of a stage in this list seeds its random numbers.
     Transfer,
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for Stage {
     }
 }
 
-/// A service with a listener, a clock and faults of its own.
+/// A service with its own listener, clock and faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Service {

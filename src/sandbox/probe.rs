@@ -1,22 +1,22 @@
-//! The configuration of a probe in front of a sandbox, as text: where everything is. Whoever asks adds what they want of
-//! the probe. Only text, since the sandbox must import nothing of the crate that reads it.
+//! The configuration of a probe in front of a sandbox: where everything is. The caller adds the keys of
+//! `[probe]`. It is text because the sandbox must not import the code that reads it.
 
 use std::fmt::Write as _;
 
 use super::{ARCHIVE_BUCKET, REGION, Sandbox, Stage, TABLE, TRANSFER_BUCKET, TRANSIT_BUCKET};
 
-/// As whom a probe reaches the tenants' accounts.
+/// The identity with which a probe reaches the tenants' accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// With the role that each tenant gives it.
+    /// The role that each tenant gives it.
     TenantRoles,
-    /// As itself, so that all log groups are of one account.
+    /// Its own, so that all log groups belong to one account.
     OwnAccount,
 }
 
 impl Sandbox {
-    /// TOML with keys of `[probe]`, and the stages to watch in their order, each with keys of its own. More tables may follow
-    /// the text.
+    /// Returns TOML with the given keys of `[probe]`, and the stages to watch in order, each with extra keys.
+    /// The caller may append more tables.
     pub fn probe_configuration(&self, access: Access, probe: &str, stages: &[(Stage, &str)]) -> String {
         let ends = self.endpoints();
         let mut text = format!(
@@ -62,7 +62,7 @@ auth = "none"
     }
 }
 
-/// What a stage is, and where.
+/// The keys that define the source of a stage.
 fn source(stage: Stage) -> String {
     let (project, dataset, table) = TABLE;
     match stage {

@@ -1,4 +1,5 @@
-//! What a sandbox is made of: its tenants, the rhythm of its pipeline, and the seed that makes a run repeatable.
+//! The settings of a sandbox: its tenants, the pace of its pipeline, and the seed that makes a run
+//! repeatable.
 
 use std::time::Duration;
 
@@ -6,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::names::Stage;
 
-/// The account that owns the streams, the buckets and the probe; callers with keys that the sandbox did not issue are it.
+/// The account that owns the streams, the buckets and the probe. A caller whose key the sandbox did not issue
+/// belongs to it.
 pub const SRE_ACCOUNT: &str = "999999999999";
 /// The region in every ARN.
 pub const REGION: &str = "eu-central-1";
@@ -31,7 +33,7 @@ pub struct TenantSpec {
 }
 
 impl TenantSpec {
-    /// A tenant whose other names follow from its name and its place in the list.
+    /// A tenant whose account, log group and role follow from its name and its position in the list.
     pub fn named(name: &str, index: usize) -> Self {
         let account =
             format!("{:012}", 111_111_111_111_u64.saturating_mul(index as u64 % 8 + 1) + index as u64 / 8);
@@ -45,13 +47,13 @@ impl TenantSpec {
     }
 }
 
-/// How well the pipeline behaves when no fault is switched on.
+/// How the pipeline behaves while no fault is switched on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Profile {
     /// Every event is delivered once.
     #[default]
     Calm,
-    /// Now and then (about one event in a hundred) one is slow, lost or doubled.
+    /// About one event in a hundred is slow, lost or duplicated.
     Believable,
 }
 
@@ -61,32 +63,33 @@ pub enum Profile {
 pub enum Distribution {
     /// Always the same.
     Fixed { ms: f64 },
-    /// Anything between the two, equally likely.
+    /// Uniform between the two.
     Uniform { min_ms: f64, max_ms: f64 },
-    /// Log-normal: `median_ms`, with `sigma` the standard deviation of its logarithm; cut at ten times the median, so that a
-    /// run's length has a bound.
+    /// Log-normal with `sigma` as the standard deviation of the logarithm; capped at ten times the median, to
+    /// bound the length of a run.
     LogNormal { median_ms: f64, sigma: f64 },
 }
 
 impl Distribution {
-    /// Draws from the distribution. Two numbers are always taken, so that a change of shape does not shift later draws.
+    /// Draws a delay. It always takes two random numbers, so that a change of shape does not shift later
+    /// draws.
     pub(crate) fn draw(self, rng: &mut fastrand::Rng) -> Duration {
         let (a, b) = (rng.f64(), rng.f64());
         let ms = match self {
             Self::Fixed { ms } => ms,
             Self::Uniform { min_ms, max_ms } => min_ms + (max_ms - min_ms) * a,
             Self::LogNormal { median_ms, sigma } => {
-                // Box and Muller's transform; 1 - a keeps the logarithm away from zero.
+                // Box-Muller transform; 1 - a keeps the argument of the logarithm above zero.
                 let normal = (-2.0 * (1.0 - a).ln()).sqrt() * (std::f64::consts::TAU * b).cos();
                 (median_ms * (sigma * normal).exp()).min(median_ms * 10.0)
             }
         };
-        // A delay beyond a day is a mistyped fault; the bound keeps `from_secs_f64` from panicking.
+        // A delay beyond a day is a mistyped fault; `from_secs_f64` would panic on a negative or huge one.
         Duration::from_secs_f64((ms / 1_000.0).clamp(0.0, 86_400.0))
     }
 }
 
-/// The usual length of every hop, and what batches add to it.
+/// The usual duration of every hop, and its part that is batching.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
     /// Log group to stream.
@@ -108,7 +111,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Shaped like a healthy production pipeline: about 4 to 12 s end to end.
+    /// Like a healthy production pipeline: about 4 to 12 s end to end.
     pub fn lifelike() -> Self {
         Self {
             forward: Distribution::LogNormal { median_ms: 45.0, sigma: 0.5 },
@@ -122,7 +125,7 @@ impl Pace {
         }
     }
 
-    /// As fast as a test wants it: well under half a second end to end.
+    /// For tests: well under half a second end to end.
     pub fn brisk() -> Self {
         Self {
             forward: Distribution::Fixed { ms: 5.0 },
@@ -158,30 +161,31 @@ impl Pace {
     }
 }
 
-/// Everything a sandbox needs to know before it starts.
+/// Everything that a sandbox needs to start.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Runs with one seed give the n-th canary of a tenant the same delays and the same fate.
+    /// Runs with the same seed give the n-th canary of a tenant the same delays and the same fate.
     pub seed: u64,
     pub tenants: Vec<TenantSpec>,
     pub profile: Profile,
     pub pace: Pace,
-    /// Ordinary log lines per tenant and second; 0 for none.
+    /// Ordinary log lines per tenant and second.
     pub noise_per_second: f64,
     pub shards_per_stream: usize,
     /// How long a row stays in the streaming buffer, where its `_PARTITIONTIME` is NULL.
     pub streaming_buffer: Duration,
-    /// Bytes of older rows that a query without partition predicate would scan besides the rows that are there.
+    /// Bytes of older rows that a query without a partition predicate scans in addition to the rows.
     pub history_bytes: u64,
-    /// How long anything is kept.
+    /// How long records, objects, rows and log events are kept.
     pub retention: Duration,
-    /// How many records a stream, objects a bucket, rows the table and events a log group keep at most.
+    /// Maximum number of records in a stream, objects in a bucket, rows in the table and events in a log
+    /// group.
     pub capacity: usize,
-    /// Where the admin listener binds on loopback; 0 lets the system choose.
+    /// Port of the admin listener on loopback; 0 lets the system choose.
     pub admin_port: u16,
 }
 
-/// Tenants of the demo; beyond these they are numbered.
+/// Names of the demo's tenants; further tenants are numbered.
 const NAMES: [&str; 12] = [
     "acme",
     "globex",
@@ -198,7 +202,7 @@ const NAMES: [&str; 12] = [
 ];
 
 impl Settings {
-    /// A believable pipeline with `tenants` tenants, some noise, and now and then a mishap.
+    /// A believable pipeline with `tenants` tenants, some noise, and rare mishaps.
     pub fn demo(seed: u64, tenants: usize) -> Self {
         let tenants = (0..tenants)
             .map(|index| match NAMES.get(index) {
@@ -238,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tenants_have_accounts_of_their_own() {
+    fn each_tenant_has_its_own_account() {
         let settings = Settings::demo(1, 30);
         let mut accounts: Vec<_> = settings.tenants.iter().map(|tenant| tenant.account.clone()).collect();
         accounts.sort();
@@ -248,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_normal_delay_has_its_median_and_its_bound() {
+    fn a_log_normal_delay_has_its_median_and_its_cap() {
         let mut rng = fastrand::Rng::with_seed(7);
         let shape = Distribution::LogNormal { median_ms: 100.0, sigma: 1.0 };
         let mut drawn: Vec<_> = (0..2_001).map(|_| shape.draw(&mut rng)).collect();

@@ -1,4 +1,4 @@
-//! The sandbox's tasks: the only place in it that spawns, so that every task has a name and ends with the sandbox.
+//! The sandbox's tasks. Only this module spawns, so every task has a name and ends with the sandbox.
 
 use std::future::Future;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// How long tasks may take to end by themselves before they are aborted.
+/// How long tasks may take to end before they are aborted.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// Owns every task of one sandbox. Dropping it aborts them.
@@ -20,7 +20,7 @@ impl Tasks {
         Self { set: JoinSet::new(), stop: CancellationToken::new() }
     }
 
-    /// Cancelled when the sandbox stops; every wait in a task must end with it.
+    /// Cancelled when the sandbox stops; every wait in a task must select on it.
     pub(crate) fn stop_token(&self) -> CancellationToken {
         self.stop.clone()
     }
@@ -32,7 +32,7 @@ impl Tasks {
         });
     }
 
-    /// Asks all tasks to end and waits until they have, aborting those that do not.
+    /// Stops all tasks and waits until they have ended, aborting those that do not.
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
         let ended = async { while self.set.join_next().await.is_some() {} };
@@ -44,7 +44,7 @@ impl Tasks {
 
 impl Drop for Tasks {
     fn drop(&mut self) {
-        // Connections are served by tasks of the HTTP server; they end with this token and not with the set.
+        // The HTTP server's connection tasks are not in the set; they end with this token.
         self.stop.cancel();
     }
 }

@@ -1,8 +1,8 @@
-//! What really happened to every canary: the answer sheet against which a probe's measurements are marked.
+//! What really happened to every canary, to compare a probe's measurements with.
 //!
-//! The sandbox knows nothing of how a tag is made. A canary is any message with a token of the right shape, and the token is
-//! its identity. Instants are the machine's wall clock without the offset of any service, taken under the lock under which
-//! the copy becomes visible, so no client can see a copy before its recorded arrival.
+//! The sandbox does not know how a tag is made. A canary is any message with a token of the right shape,
+//! which is its identity. Instants are the machine's wall clock without any service's offset. They are taken
+//! under the lock that makes the copy visible, so no client can see a copy before its recorded arrival.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -14,9 +14,9 @@ use super::names::Stage;
 
 /// Start of a token of any version.
 const MARKER: &str = "zqtp";
-/// The digit that follows the marker, and the length of a whole token of that version in bytes.
+/// The digit after the marker, and the length of a whole token of that version in bytes.
 const VERSIONS: [(u8, usize); 2] = [(b'1', 61), (b'2', 66)];
-/// Canaries remembered; the oldest is forgotten first.
+/// Number of remembered canaries; the oldest is forgotten first.
 const CAPACITY: usize = 200_000;
 
 /// One stored copy of a canary.
@@ -25,59 +25,59 @@ pub struct Arrival {
     pub stage: Stage,
     /// When the copy became visible.
     pub at: Micros,
-    /// The tenant in whose source, or under whose label, the copy is stored.
+    /// The tenant whose source or label the copy has.
     pub tenant: String,
     /// Shard and sequence number, object key and line, row, or event id.
     pub locator: String,
 }
 
-/// What went wrong with a canary, beside or before its end.
+/// Something that went wrong with a canary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub enum Incident {
-    /// A copy was dropped on the way to this stage.
+    /// A copy was dropped on the hop to this stage.
     Dropped { hop: Stage },
-    /// Another copy was stored here.
+    /// A second copy was stored at this stage.
     Duplicated { stage: Stage },
-    /// A copy was stored here as if it were `into`'s.
+    /// A copy was stored at this stage as `into`'s.
     Leaked { stage: Stage, into: String },
-    /// The text was cut or mangled on its way into this stage.
+    /// The text was cut or mangled on the hop to this stage.
     Corrupted { stage: Stage },
-    /// A copy was put aside on the way to this stage.
+    /// A copy was dead-lettered on the hop to this stage.
     DeadLettered { hop: Stage },
-    /// The hop took much longer than usual by the profile, not by a fault.
+    /// The hop took much longer than usual because of the profile, not of a fault.
     Slowed { hop: Stage },
 }
 
-/// How a canary ended, as far as the table is concerned.
+/// How a canary ended with respect to the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "fate", rename_all = "snake_case")]
 pub enum Fate {
-    /// Still on its way.
+    /// Not yet decided.
     InFlight,
     /// A copy is in the table under its own tenant.
     Delivered,
-    /// It was dropped on this hop and no copy is left on the way to the table.
+    /// It was dropped on this hop, and no copy is left that could reach the table.
     Lost { hop: Stage },
-    /// It was put aside on this hop and no copy is left on the way to the table.
+    /// It was dead-lettered on this hop, and no copy is left that could reach the table.
     DeadLettered { hop: Stage },
 }
 
-/// The life of one canary.
+/// The history of one canary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TruthRecord {
     /// The whole token, in lower case.
     pub token: String,
     pub tenant: String,
-    /// When PutLogEvents took it for the first time.
+    /// When PutLogEvents accepted it for the first time.
     pub accepted: Micros,
-    /// How often PutLogEvents took it.
+    /// How often PutLogEvents accepted it.
     pub puts: u32,
     #[serde(flatten)]
     pub fate: Fate,
     pub arrivals: Vec<Arrival>,
     pub incidents: Vec<Incident>,
-    /// Copies that are still on their way to the table.
+    /// Number of copies that can still reach the table.
     #[serde(skip)]
     pub(crate) under_way: u32,
 }
@@ -88,7 +88,7 @@ impl TruthRecord {
         self.copies(stage).map(|arrival| arrival.at).min()
     }
 
-    /// How many copies are still on their way to the table.
+    /// Number of copies that can still reach the table.
     pub fn under_way(&self) -> u32 {
         self.under_way
     }
@@ -149,14 +149,14 @@ impl Truth {
         }
     }
 
-    /// A further copy has set out for the table.
-    pub(crate) fn set_out(&mut self, token: &str) {
+    /// Counts another copy that can reach the table.
+    pub(crate) fn add_copy(&mut self, token: &str) {
         if let Some(record) = self.records.get_mut(token) {
             record.under_way += 1;
         }
     }
 
-    /// A copy that was on its way to the table has come to its end: the table (`None`), or the fate given.
+    /// Records the end of a copy that could reach the table: it did (`None`), or it met this fate.
     pub(crate) fn ended(&mut self, token: &str, fate: Option<Fate>) {
         if let Some(record) = self.records.get_mut(token) {
             record.under_way = record.under_way.saturating_sub(1);
@@ -169,13 +169,13 @@ impl Truth {
         }
     }
 
-    /// All that is remembered, oldest first.
+    /// All remembered canaries, oldest first.
     pub(crate) fn all(&self) -> Vec<TruthRecord> {
         self.order.iter().filter_map(|token| self.records.get(token).cloned()).collect()
     }
 }
 
-/// The token in a message, if there is one, in lower case.
+/// The token in a message, in lower case.
 pub(crate) fn find_token(message: &str) -> Option<String> {
     let lower = message.to_ascii_lowercase();
     memmem::find_iter(lower.as_bytes(), MARKER).find_map(|start| {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_token_is_no_canary_and_neither_is_one_of_a_version_that_is_not_known() {
+    fn part_of_a_token_or_one_of_an_unknown_version_is_not_a_canary() {
         for token in tokens() {
             assert_eq!(find_token(&token[..token.len() - 1]), None);
             assert_eq!(find_token(&token.replacen(['1', '2'], "3", 1)), None);
@@ -215,10 +215,10 @@ mod tests {
     }
 
     #[test]
-    fn a_canary_is_lost_only_when_its_last_copy_is() {
+    fn a_canary_is_lost_only_with_its_last_copy() {
         let mut truth = Truth::default();
         truth.accepted("t", "acme", Micros(1));
-        truth.set_out("t");
+        truth.add_copy("t");
         truth.ended("t", Some(Fate::Lost { hop: Stage::Transit }));
         assert_eq!(truth.all()[0].fate, Fate::InFlight);
         truth.ended("t", Some(Fate::Lost { hop: Stage::Bigquery }));

@@ -1,15 +1,15 @@
-//! Which form of an answer a client would rather have, by its `Accept` header (RFC 9110, section 12.5.1).
+//! Content negotiation by the `Accept` header (RFC 9110, section 12.5.1).
 
-/// The best of `offers` (media types, the server's favourite first) for an `Accept` header.
+/// Returns the best of `offers` (media types, the server's default first) for an `Accept` header.
 ///
-/// A client that accepts none of them gets the favourite all the same: a page is of more use than a 406.
+/// A client that accepts none of them gets the default: a page is more useful than a 406.
 #[must_use]
 pub(crate) fn best<'a>(accept: Option<&str>, offers: &[&'a str]) -> &'a str {
-    let favourite = offers.first().copied().unwrap_or_default();
+    let default = offers.first().copied().unwrap_or_default();
     let Some(accept) = accept else {
-        return favourite;
+        return default;
     };
-    let mut best = (0, favourite);
+    let mut best = (0, default);
     for offer in offers {
         let weight = weight(accept, offer);
         if weight > best.0 {
@@ -19,7 +19,7 @@ pub(crate) fn best<'a>(accept: Option<&str>, offers: &[&'a str]) -> &'a str {
     best.1
 }
 
-/// How much a client wants a media type, from 0 to 1000. The most specific range that matches decides.
+/// The weight of a media type for a client, from 0 to 1000. The most specific matching range decides.
 fn weight(accept: &str, offer: &str) -> u32 {
     let kind = offer.split('/').next().unwrap_or_default();
     accept
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_in_the_header_does_no_harm() {
+    fn a_malformed_header_is_harmless() {
         for header in ["", ",,;;", "*/*;q=é", "text/html;q=0.9999999999999"] {
             let _ = best(Some(header), &PAGE);
         }

@@ -1,4 +1,4 @@
-//! What pages are made of, and what does not change while the process runs.
+//! The inputs of all pages.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,34 +13,34 @@ use crate::domain::tracker::Snapshot;
 use crate::domain::verdict::{Condition, Criteria};
 use crate::metrics::Format;
 
-/// Where the probe itself serves its runbook.
+/// Path of the runbook that the probe serves.
 pub(crate) const RUNBOOK: &str = "/runbook";
 
-/// A question that is answered with yes, or no and why.
+/// A check that passes, or fails with a reason.
 pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 /// Renders a scrape.
 pub type Scraper = Arc<dyn Fn(Format) -> String + Send + Sync>;
-/// Writes the tag of a canary again, as it was sent.
+/// Writes the tag of a canary as it was sent.
 pub type Signer = Arc<dyn Fn(&Tag) -> TagText + Send + Sync>;
 
-/// Everything that the pages are made of.
+/// The inputs of all pages.
 #[derive(Clone)]
 pub struct App {
-    /// The last state that the engine published.
+    /// The last snapshot that the engine published.
     pub snapshot: watch::Receiver<Arc<Snapshot>>,
-    /// The wall clock, to say how old that is.
+    /// The probe's clock, to determine the age of the snapshot.
     pub clock: WallClock,
     /// What does not change while the process runs.
     pub settings: Arc<Settings>,
     /// The configuration in force, without secrets.
     pub config: Arc<serde_json::Value>,
-    /// Whether every source has been read once or the warm-up is over.
+    /// Passes once every source has been read or the warm-up is over.
     pub ready: Check,
-    /// Whether what happens is being kept for the time after a restart.
+    /// Passes while the store can be written.
     pub kept: Check,
-    /// What Prometheus reads.
+    /// What `/metrics` returns.
     pub scrape: Scraper,
-    /// For look-ups by tag that the page offers to copy.
+    /// For commands that look a canary up by its tag.
     pub sign: Signer,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Debug for App {
 }
 
 impl App {
-    /// How old the snapshot of `at` is, if that is too old: the engine is stuck.
+    /// The age of the snapshot of `at`, if it is so old that the engine must be stuck.
     pub(crate) fn stale(&self, at: Timestamp) -> Option<Duration> {
         let age = self.clock.now().since(at);
         (age > self.settings.stale_after).then_some(age)
@@ -61,30 +61,32 @@ impl App {
 /// What does not change while the process runs.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// This program's version.
+    /// The program's version.
     pub version: String,
-    /// Address of the runbook, if it is not the probe's own page. Its anchors are the names of the alerts in lower case.
+    /// Address of the runbook; `None` for the probe's own page. Its anchors are the names of the alerts in
+    /// lower case.
     pub runbook: Option<String>,
-    /// How verdicts are reached.
+    /// The thresholds and windows of verdicts.
     pub criteria: Criteria,
-    /// After this a trace that is proven absent is lost.
+    /// Time from the planned injection to the deadline.
     pub give_up: Duration,
-    /// How many finished traces are remembered.
+    /// Number of finished traces that are remembered.
     pub remember: usize,
-    /// How old the last snapshot may be before the engine counts as stuck.
+    /// Maximum age of the last snapshot before the engine counts as stuck.
     pub stale_after: Duration,
-    /// How to look up what each source holds, by its id. Sources beyond the end of the list get no look-ups.
+    /// Commands that show what each source holds, indexed by its id. Sources beyond the end of the list have
+    /// none.
     pub evidence: Vec<Arc<dyn Evidence>>,
 }
 
 impl Settings {
-    /// The runbook's chapter on a condition; nothing where there is nothing to do.
+    /// The address of the runbook's chapter on a condition; `None` if there is nothing to do.
     #[must_use]
     pub fn runbook(&self, condition: &Condition) -> Option<String> {
         condition.profile().chapter.map(|anchor| self.chapter(anchor))
     }
 
-    /// A chapter of the runbook.
+    /// The address of a chapter of the runbook.
     #[must_use]
     pub fn chapter(&self, anchor: &str) -> String {
         format!("{}#{anchor}", self.runbook.as_deref().unwrap_or(RUNBOOK))

@@ -1,4 +1,4 @@
-//! `/traces/{id}` as a page: the words of its view.
+//! `/traces/{id}` as a page: the texts for its view.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub(crate) struct Page {
     put: String,
     doubled_by_us: bool,
     waterfall: Waterfall,
-    /// The hops that were made, where what it waited for afterwards presses them flat.
+    /// A second drawing of the completed hops, if a long wait afterwards makes them too narrow in the first.
     enlarged: Option<Waterfall>,
     stages: Vec<StageCard>,
     timeline: Vec<Moment>,
@@ -48,7 +48,7 @@ struct StageCard {
     kind: &'static str,
     source: String,
     side: bool,
-    said: String,
+    text: String,
     tone: &'static str,
     facts: Vec<(&'static str, String)>,
     copies: Vec<Copy>,
@@ -130,7 +130,7 @@ impl Page {
     }
 }
 
-/// From this share of the axis on, bars are wide enough to be told apart.
+/// Below this fraction of the axis (1/8), the completed hops are drawn a second time.
 const FLAT: u32 = 8;
 
 fn enlarged(view: &TraceView<'_>, now: Timestamp, axis: Axis, slo: Duration) -> Option<Waterfall> {
@@ -149,7 +149,7 @@ impl StageCard {
             kind: source.kind,
             source: source.name.to_string(),
             side: lane.side,
-            said: waterfall::said(lane, now),
+            text: waterfall::text(lane, now),
             tone: match lane.presence {
                 Presence::Seen(_) if lane.over_target() => "poor",
                 Presence::Seen(_) => "well",
@@ -175,14 +175,14 @@ fn facts(lane: &Lane<'_>) -> Vec<(&'static str, String)> {
         let interval = arrival.interval;
         facts.push(("arrived not before", words::instant(interval.earliest)));
         facts.push(("arrived by", words::instant(interval.latest)));
-        facts.push(("known to within", words::exact(interval.width())));
+        facts.push(("uncertainty", words::exact(interval.width())));
         let noticed = arrival.noticed_at.since(interval.latest);
         facts.push((
             "noticed",
             if noticed.is_zero() {
-                "by us at once".to_owned()
+                "at once".to_owned()
             } else {
-                format!("{} later by us, which is no part of the latency", words::exact(noticed))
+                format!("{} later, which is not part of the latency", words::exact(noticed))
             },
         ));
         facts.push(("content", arrival.integrity.to_string()));
@@ -202,10 +202,13 @@ fn facts(lane: &Lane<'_>) -> Vec<(&'static str, String)> {
     }
     if visit.empty_polls > 0 || visit.arrival.is_none() {
         let polls = usize::try_from(visit.empty_polls).unwrap_or(usize::MAX);
-        facts.push(("looked in vain", words::count(polls, "time", "times")));
+        facts.push(("not found in", words::count(polls, "poll", "polls")));
     }
     if visit.gap_since_poll {
-        facts.push(("gap", "the stage could not be read for a while after the last look in vain".to_owned()));
+        facts.push((
+            "gap",
+            "the stage could not be read for some time after the last poll without it".to_owned(),
+        ));
     }
     facts
 }
@@ -213,9 +216,9 @@ fn facts(lane: &Lane<'_>) -> Vec<(&'static str, String)> {
 fn put(trace: &Trace) -> String {
     let after = |at: Timestamp| words::exact(at.since(trace.planned_at));
     match trace.put {
-        Put::Planned => "not reported back yet".to_owned(),
+        Put::Planned => "no result yet".to_owned(),
         Put::Accepted { at } => format!("accepted {} after the plan", after(at)),
-        Put::Ambiguous { at } => format!("no answer within {}: it may be in", after(at)),
+        Put::Ambiguous { at } => format!("no answer within {}: it may have been accepted", after(at)),
         Put::Refused { at } => format!("refused {} after the plan", after(at)),
     }
 }
@@ -223,11 +226,11 @@ fn put(trace: &Trace) -> String {
 fn judgement(trace: &Trace) -> &'static str {
     match (trace.judgement, &trace.ended) {
         (Judgement::Pending, None) => "not decided yet",
-        (Judgement::Pending, Some(_)) => "not judged, since it says nothing of the pipeline",
+        (Judgement::Pending, Some(_)) => "not judged, because it says nothing about the pipeline",
         (Judgement::Good, _) => "within the threshold",
         (Judgement::Slow, _) => "arrived over the threshold",
         (Judgement::Overdue, _) => "missed the threshold",
-        (Judgement::Unjudged, _) => "not judged: the end stage could not be read when it mattered",
+        (Judgement::Unjudged, _) => "not judged: the interval of its arrival includes the threshold",
     }
 }
 
@@ -235,12 +238,14 @@ fn judgement(trace: &Trace) -> &'static str {
 fn timeline(view: &TraceView<'_>, now: Timestamp, slo: Duration) -> Vec<Moment> {
     let trace = view.trace;
     let lost_at = view.lost_at.as_deref().unwrap_or_default();
-    let mut moments = vec![(trace.planned_at, "planned to leave; latency counts from here".to_owned())];
+    let mut moments = vec![(trace.planned_at, "planned injection; latency counts from here".to_owned())];
     moments.extend(match trace.put {
         Put::Planned => None,
-        Put::Accepted { at } => Some((at, "CloudWatch Logs took it".to_owned())),
-        Put::Ambiguous { at } => Some((at, "no answer from CloudWatch Logs; it may be in".to_owned())),
-        Put::Refused { at } => Some((at, "CloudWatch Logs did not take it".to_owned())),
+        Put::Accepted { at } => Some((at, "CloudWatch Logs accepted it".to_owned())),
+        Put::Ambiguous { at } => {
+            Some((at, "no answer from CloudWatch Logs; it may have been accepted".to_owned()))
+        }
+        Put::Refused { at } => Some((at, "CloudWatch Logs refused it".to_owned())),
     });
     for lane in &view.lanes {
         let name = &lane.name;
@@ -253,7 +258,7 @@ fn timeline(view: &TraceView<'_>, now: Timestamp, slo: Duration) -> Vec<Moment> 
             (lane.visit.absent_until, &lane.presence)
         {
             let polls = usize::try_from(lane.visit.empty_polls).unwrap_or(usize::MAX);
-            let polls = words::count(polls, "look", "looks");
+            let polls = words::count(polls, "poll", "polls");
             moments.push((until, format!("still not at {name}, after {polls}")));
         }
         if let Presence::Blind { since } = lane.presence {
@@ -267,15 +272,15 @@ fn timeline(view: &TraceView<'_>, now: Timestamp, slo: Duration) -> Vec<Moment> 
         }
     }
     if let Some((outcome, at)) = &trace.ended {
-        let said = match outcome {
+        let text = match outcome {
             Outcome::Delivered => "counted as delivered".to_owned(),
-            Outcome::Late => "counted as late: it came after its deadline".to_owned(),
+            Outcome::Late => "counted as late: it arrived after its deadline".to_owned(),
             Outcome::Lost(_) => format!("given up as lost at {lost_at}"),
             Outcome::DeadLettered(_) => format!("found in the dead letters of {lost_at}"),
             Outcome::Unobserved(reason) => format!("given up as unobserved: {}", view.unobserved(*reason)),
             Outcome::Refused(reason) => format!("refused: {reason}"),
         };
-        moments.push((*at, said));
+        moments.push((*at, text));
     }
     moments.sort_by_key(|(at, _)| *at);
     moments

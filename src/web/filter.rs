@@ -1,7 +1,7 @@
-//! What a reader wants to see of the traces: the query of a page, checked.
+//! The query parameters of a page: which traces to show.
 //!
-//! A value that makes no sense is refused in words. Silently showing everything instead would answer another
-//! question than the one that was asked, at an hour when nobody notices.
+//! An invalid value is refused with an explanation. Showing everything instead would answer a different
+//! request, and the reader might not notice.
 
 use std::fmt::Write as _;
 
@@ -11,11 +11,11 @@ use crate::domain::time::Timestamp;
 use crate::domain::topology::{StageId, TenantId, Topology};
 use crate::domain::trace::{Hop, Standing, Trace};
 
-/// Rows of a page when nothing is asked for.
+/// Default number of rows on a page.
 pub(crate) const DEFAULT_LIMIT: usize = 100;
-/// Most rows of a page. A page of this length is about 2 MB, and no person reads further.
+/// Maximum number of rows on a page. Such a page is about 2 MB.
 pub(crate) const MAX_LIMIT: usize = 1000;
-/// Stands for every outcome but `delivered`.
+/// Selects every outcome but `delivered`.
 const FAILED: &str = "failed";
 /// The label of a trace without an outcome.
 const IN_FLIGHT: &str = "in_flight";
@@ -25,41 +25,41 @@ const IN_FLIGHT: &str = "in_flight";
 pub(crate) struct Filter {
     /// Only this tenant's.
     pub(crate) tenant: Option<TenantId>,
-    /// Only traces that wait for this stage, were lost on the way to it, or missed it.
+    /// Only traces that wait for this stage, were lost on the hop to it, or missed it.
     pub(crate) stage: Option<StageId>,
-    /// Only traces that stand so; empty for all.
+    /// Only traces with one of these outcomes, or `in_flight`; all if empty.
     pub(crate) outcomes: Vec<&'static str>,
     /// Only traces that were planned at or after this.
     pub(crate) since: Option<Timestamp>,
     /// Only traces that were planned at or before this.
     pub(crate) until: Option<Timestamp>,
-    /// At most so many.
+    /// Maximum number of rows.
     pub(crate) limit: usize,
-    /// The query as it was given, for links and for the form.
+    /// The parameters as given, for links and the form.
     given: Vec<(String, String)>,
 }
 
-/// A parameter that makes no sense.
+/// An invalid parameter.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("`{parameter}={value}`: {should}")]
 pub(crate) struct FilterError {
-    /// Which one.
+    /// Its name.
     pub(crate) parameter: String,
-    /// What was given.
+    /// The given value.
     pub(crate) value: String,
-    /// What would be right.
+    /// What would be valid, as the end of a sentence.
     pub(crate) should: String,
 }
 
-/// The parameters, in the order in which links have them.
+/// The parameters, in their order in links.
 const PARAMETERS: [&str; 7] = ["tenant", "stage", "outcome", "since", "until", "limit", "format"];
 
 impl Filter {
-    /// Reads a query.
+    /// Parses a query.
     ///
     /// # Errors
     ///
-    /// [`FilterError`] for the first parameter that makes no sense.
+    /// [`FilterError`] for the first invalid parameter.
     pub(crate) fn read(
         query: &[(String, String)],
         map: &Topology,
@@ -94,10 +94,10 @@ impl Filter {
                     })?);
                 }
                 "outcome" => {
-                    for word in value.split(',').map(str::trim) {
+                    for outcome in value.split(',').map(str::trim) {
                         filter.outcomes.extend(
-                            outcomes(word).ok_or_else(|| {
-                                wrong(format!("must be one of {}", listed(&outcome_words())))
+                            outcomes(outcome).ok_or_else(|| {
+                                wrong(format!("must be one of {}", listed(&outcome_values())))
                             })?,
                         );
                     }
@@ -125,13 +125,13 @@ impl Filter {
         Ok(filter)
     }
 
-    /// Whether it lets anything but everything through.
+    /// Whether it excludes any trace for another reason than its limit.
     #[must_use]
     pub(crate) fn is_set(&self) -> bool {
         self.given.iter().any(|(name, _)| name != "limit")
     }
 
-    /// Whether a trace is to be shown.
+    /// Whether a trace matches.
     #[must_use]
     pub(crate) fn admits(&self, trace: &Trace, map: &Topology) -> bool {
         self.tenant.is_none_or(|tenant| trace.tenant == tenant)
@@ -141,14 +141,14 @@ impl Filter {
             && self.stage.is_none_or(|stage| hangs_at(trace, stage, map))
     }
 
-    /// What the form shows in a field.
+    /// The value of a parameter as given, for the form; empty if absent.
     #[must_use]
     pub(crate) fn given(&self, parameter: &str) -> &str {
         let last = self.given.iter().rev().find(|(name, _)| name == parameter);
         last.map_or("", |(_, value)| value)
     }
 
-    /// The query of a permanent link to the same selection with one parameter set otherwise; empty takes it away.
+    /// The query of a link to the same selection with one parameter changed; an empty value removes it.
     #[must_use]
     pub(crate) fn link(&self, parameter: &str, value: &str) -> String {
         let mut query = String::new();
@@ -163,7 +163,7 @@ impl Filter {
     }
 }
 
-/// Whether a trace hangs at a stage: it waits for it, was lost on the way to it, or missed it.
+/// Whether a trace waits for a stage, was lost on the hop to it, or missed it.
 fn hangs_at(trace: &Trace, stage: StageId, map: &Topology) -> bool {
     let path = map.main_path();
     let place = |id: StageId| path.iter().position(|on_path| *on_path == id);
@@ -179,21 +179,21 @@ fn hangs_at(trace: &Trace, stage: StageId, map: &Topology) -> bool {
     lost_there || matches!(trace.visit(stage).hop, Hop::Missing | Hop::Overdue)
 }
 
-/// The words that `outcome` takes.
+/// The values that `outcome` accepts.
 #[must_use]
-pub(crate) fn outcome_words() -> Vec<&'static str> {
-    let mut words = vec![IN_FLIGHT, FAILED];
-    words.extend(Outcome::LABELS);
-    words
+pub(crate) fn outcome_values() -> Vec<&'static str> {
+    let mut values = vec![IN_FLIGHT, FAILED];
+    values.extend(Outcome::LABELS);
+    values
 }
 
-fn outcomes(word: &str) -> Option<Vec<&'static str>> {
-    match word {
+fn outcomes(value: &str) -> Option<Vec<&'static str>> {
+    match value {
         FAILED => {
             Some(Outcome::LABELS.into_iter().filter(|label| *label != Outcome::Delivered.label()).collect())
         }
-        word if word == Standing::InFlight.label() => Some(vec![IN_FLIGHT]),
-        word => Outcome::LABELS.into_iter().find(|label| *label == word).map(|label| vec![label]),
+        value if value == Standing::InFlight.label() => Some(vec![IN_FLIGHT]),
+        value => Outcome::LABELS.into_iter().find(|label| *label == value).map(|label| vec![label]),
     }
 }
 
@@ -205,7 +205,7 @@ fn when() -> String {
     "must be an age such as `15m` or `2h`, or an instant such as `2026-11-22T02:41:10Z`".to_owned()
 }
 
-/// At most as many names as a sentence bears.
+/// Lists at most 12 names, so that the sentence stays readable.
 fn listed(names: &[&str]) -> String {
     const MOST: usize = 12;
     let some: Vec<_> = names.iter().take(MOST).map(|name| format!("`{name}`")).collect();
@@ -216,7 +216,7 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
-/// As in the query of a URL: all but the unreserved characters of RFC 3986 are encoded.
+/// Encodes text for the query of a URL: all but the unreserved characters of RFC 3986, commas and colons.
 #[must_use]
 pub(crate) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn an_age_and_an_instant_both_say_since_when() {
+    fn since_accepts_an_age_and_an_instant() {
         let age = read(&[("since", "15m")]).unwrap();
         assert_eq!(age.since, Some(Timestamp::from_secs(9_100)));
         let instant = read(&[("since", "1970-01-01T02:31:40Z")]).unwrap();
@@ -253,14 +253,14 @@ mod tests {
     }
 
     #[test]
-    fn failed_is_everything_that_did_not_go_well() {
+    fn failed_selects_every_outcome_but_delivered() {
         let filter = read(&[("outcome", "failed")]).unwrap();
         assert_eq!(filter.outcomes, ["late", "lost", "dead_lettered", "unobserved", "refused"]);
     }
 
     #[test]
-    fn nonsense_is_refused_with_what_would_be_right() {
-        for (query, said) in [
+    fn an_invalid_value_is_refused_with_what_would_be_valid() {
+        for (query, message) in [
             (("tenant", "acne"), "`tenant=acne`: there is no such tenant; there are `acme`, `globex`"),
             (("limit", "0"), "`limit=0`: must be a whole number from 1 to 1000"),
             (("limit", "5000"), "`limit=5000`: must be a whole number from 1 to 1000"),
@@ -277,18 +277,18 @@ mod tests {
                 "`tennant=acme`: there is no such parameter; there are `tenant`, `stage`, `outcome`, `since`, `until`, `limit`, `format`",
             ),
         ] {
-            assert_eq!(read(&[query]), Err(said.to_owned()));
+            assert_eq!(read(&[query]), Err(message.to_owned()));
         }
     }
 
     #[test]
-    fn empty_fields_of_a_form_are_no_filters() {
+    fn empty_fields_of_a_form_do_not_filter() {
         let filter = read(&[("tenant", ""), ("outcome", ""), ("since", "")]).unwrap();
         assert!(!filter.is_set());
     }
 
     #[test]
-    fn a_link_keeps_the_other_parameters_and_encodes_what_a_url_cannot_hold() {
+    fn a_link_keeps_the_other_parameters_and_is_encoded() {
         let filter = read(&[("tenant", "acme"), ("limit", "20")]).unwrap();
         assert_eq!(filter.link("outcome", "lost"), "?tenant=acme&outcome=lost&limit=20");
         assert_eq!(filter.link("tenant", ""), "?limit=20");

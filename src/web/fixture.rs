@@ -1,4 +1,4 @@
-//! States of the page, made by the real tracker from a script: what a pipeline does, second by second.
+//! States of the page: the real tracker follows a script of what a pipeline does in each second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,13 +29,13 @@ pub(crate) const ACME: TenantId = TenantId(0);
 pub(crate) const GLOBEX: TenantId = TenantId(1);
 pub(crate) const INITECH: TenantId = TenantId(2);
 
-/// When the scripts begin: a quarter past two in the morning.
+/// When the scripts begin: 02:15 UTC.
 const START: Timestamp = Timestamp::from_secs(1_795_313_700);
 
-/// How a pipeline does at one instant, for one tenant.
+/// The state of a pipeline at one instant, for one tenant.
 #[derive(Clone, Default)]
 pub(crate) struct Weather {
-    /// Stages that a canary does not get to.
+    /// The stage that a canary does not reach, nor the stages after it.
     pub(crate) dropped_at: Option<StageId>,
     /// Added to the last hop, in milliseconds.
     pub(crate) slow: i64,
@@ -43,27 +43,27 @@ pub(crate) struct Weather {
     pub(crate) refused: Option<&'static str>,
     /// A stage whose source cannot be read, and why.
     pub(crate) blind: Option<(StageId, &'static str)>,
-    /// Its canary also turns up in the stream of this tenant.
+    /// Its canary also appears in the stream of this tenant.
     pub(crate) leaks_to: Option<TenantId>,
 }
 
 pub(crate) type Script = fn(u64, TenantId) -> Weather;
 
-/// Runs a script for so many minutes and returns the state at the end of it.
+/// Runs a script for `minutes` and returns the last state.
 pub(crate) fn after(minutes: u64, script: Script) -> Snapshot {
     World::new(["acme", "globex", "initech"]).run(minutes * 60, script)
 }
 
-/// A canary, whose it is, when it reaches each stage, and into whom it leaks.
+/// A canary, its tenant, when it reaches each stage, and the tenant that it leaks to.
 type Sent = (Tag, TenantId, [Option<Timestamp>; 4], Option<TenantId>);
 
 pub(crate) struct World {
     tracker: Tracker,
     map: Arc<Topology>,
-    /// Canaries that have been put, and when they reach each stage, in milliseconds.
+    /// Canaries that have been put.
     sent: Vec<Sent>,
     seen: std::collections::BTreeSet<(TraceId, SourceId)>,
-    /// Sources that hold a canary that does not belong there.
+    /// Leaked canaries, the source that has each, and since when.
     leaks: Vec<(Tag, SourceId, Timestamp)>,
 }
 
@@ -293,7 +293,7 @@ fn evidence() -> Vec<Arc<dyn Evidence>> {
     ]
 }
 
-/// Everything that pages are made of, for a state; the clock stands a little after it.
+/// The inputs of all pages for a state; the clock is 250 ms later.
 pub(crate) fn app(snapshot: Snapshot) -> App {
     let now = snapshot.at + Duration::from_millis(250);
     let (_, receiver) = watch::channel(Arc::new(snapshot));
@@ -326,32 +326,32 @@ pub(crate) fn healthy(_: u64, _: TenantId) -> Weather {
     Weather::default()
 }
 
-/// From minute 20 on nothing of the first tenant passes transit.
+/// From minute 20 on, nothing of the first tenant reaches transit.
 pub(crate) fn stuck(second: u64, tenant: TenantId) -> Weather {
     let dropped = tenant == ACME && second >= 1_200;
     Weather { dropped_at: dropped.then_some(TRANSIT), ..Weather::default() }
 }
 
-/// Of the second tenant every fifth canary is lost on the way to the table.
+/// Every fifth canary of the second tenant is lost on the hop to the table.
 pub(crate) fn losing(second: u64, tenant: TenantId) -> Weather {
     let dropped = tenant == GLOBEX && (second / 30).is_multiple_of(5);
     Weather { dropped_at: dropped.then_some(TABLE), ..Weather::default() }
 }
 
-/// From minute 20 on nobody may read the table.
+/// From minute 20 on, the table cannot be read.
 pub(crate) fn blind(second: u64, _: TenantId) -> Weather {
     let why = "403 from jobs.query: Access Denied: User does not have bigquery.jobs.create permission in project my-project";
     Weather { blind: (second >= 1_200).then_some((TABLE, why)), ..Weather::default() }
 }
 
-/// From minute 10 on the third tenant's log group refuses.
+/// From minute 10 on, the third tenant's log group refuses canaries.
 pub(crate) fn refusing(second: u64, tenant: TenantId) -> Weather {
     let refused = tenant == INITECH && second >= 600;
     let why = "AccessDeniedException: not authorized to perform logs:PutLogEvents on /ecs/initech/app";
     Weather { refused: refused.then_some(why), ..Weather::default() }
 }
 
-/// A canary of the first tenant turns up in the stream of the second, and the third is slow.
+/// Canaries of the first tenant appear in the stream of the second, and the third is slow.
 pub(crate) fn leaking(second: u64, tenant: TenantId) -> Weather {
     let leaks = tenant == ACME && (1_500..1_560).contains(&second);
     Weather {
@@ -361,13 +361,14 @@ pub(crate) fn leaking(second: u64, tenant: TenantId) -> Weather {
     }
 }
 
-/// From minute 20 on nothing of the first tenant passes transit, and the second tenant's log group refuses.
+/// From minute 20 on, nothing of the first tenant reaches transit, and the second tenant's log group refuses
+/// canaries.
 pub(crate) fn stuck_beside_refusing(second: u64, tenant: TenantId) -> Weather {
     let refused = tenant == GLOBEX && second >= 1_200;
     Weather { refused: refused.then_some("AccessDeniedException"), ..stuck(second, tenant) }
 }
 
-/// All at once: what a bad night looks like.
+/// Several faults at once.
 pub(crate) fn night(second: u64, tenant: TenantId) -> Weather {
     match tenant {
         ACME => stuck(second, tenant),

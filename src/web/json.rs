@@ -1,7 +1,7 @@
-//! The JSON twins of the pages. Their shape is a promise to scripts; `docs/api.md` describes it.
+//! The pages as JSON. Scripts rely on their shape, which `docs/api.md` describes.
 //!
-//! Instants are RFC 3339 in UTC with microseconds, durations are seconds as numbers. Fields are added, never renamed;
-//! what is not known is `null`, never left out.
+//! Instants are RFC 3339 in UTC with microseconds; durations are seconds as numbers. A value that is not
+//! known is `null`; a field is never left out.
 
 use serde::Serialize;
 
@@ -98,7 +98,7 @@ struct SizeJson {
 #[derive(Serialize, Debug)]
 struct QuantileJson {
     seconds: f64,
-    /// It lies among traces that have not arrived: it is longer than `seconds`.
+    /// The quantile falls on traces that have not arrived: it is greater than `seconds`.
     more_than: bool,
 }
 
@@ -190,15 +190,15 @@ struct DriftJson {
     to: Option<String>,
 }
 
-/// What went wrong with a request.
+/// The error of a request.
 #[derive(Serialize, Debug)]
 pub(crate) struct Failure {
-    /// In words.
+    /// A sentence for people.
     pub(crate) error: String,
 }
 
 impl Recent {
-    /// The twin of the page.
+    /// Prints the view.
     #[must_use]
     pub(crate) fn new(view: &view::Recent<'_>) -> Self {
         let settings = view.settings;
@@ -226,7 +226,7 @@ impl Recent {
 }
 
 impl One {
-    /// The twin of the page of one trace.
+    /// Prints the view of one trace.
     #[must_use]
     pub(crate) fn new(view: &view::One<'_>) -> Self {
         Self {

@@ -1,11 +1,12 @@
 //! What people and Prometheus see.
 //!
-//! Pages are pure functions of a snapshot: a view is built from it, a template prints the view. So every state of the
-//! page is tested without a server, and a request never waits for the engine. Nothing here changes anything, and
-//! nothing here knows who makes the numbers: a scrape, the state of health and the configuration are handed in.
+//! Pages are pure functions of a snapshot: a view is built from it, and a template prints the view. So every
+//! state of the page is tested without a server, and a request never waits for the engine. Nothing here
+//! changes state, and nothing here knows the rest of the daemon: the scrape, readiness and the configuration
+//! are passed in.
 //!
-//! Everything that a page shows may have come from outside (a tenant's label, a row, an error text), so templates
-//! escape all of it, and a content security policy forbids whatever the page did not bring itself.
+//! Everything that a page shows may come from outside (a tenant's label, a row, an error text). So templates
+//! escape all of it, and a content security policy allows only the page's own resources.
 
 mod accept;
 mod app;

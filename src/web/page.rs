@@ -1,4 +1,4 @@
-//! What every page begins and ends with, and how a page becomes an answer.
+//! The frame of every page, and how a page becomes a response.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
@@ -15,7 +15,7 @@ use crate::domain::time::Timestamp;
 pub(crate) const STYLE: &str = include_str!("templates/page.css");
 pub(crate) const SCRIPT: &str = include_str!("templates/live.js");
 
-/// Prints a page.
+/// Renders a page as a response.
 pub(crate) fn page(template: &impl Template) -> Response {
     let vary = [(header::VARY, "accept")];
     match template.render() {
@@ -27,23 +27,23 @@ pub(crate) fn page(template: &impl Template) -> Response {
     }
 }
 
-/// A page that says why there is no other.
+/// A page that explains an error.
 #[derive(Template)]
-#[template(path = "trouble.html")]
-pub(crate) struct FailureKind {
+#[template(path = "failure.html")]
+pub(crate) struct FailurePage {
     pub(crate) head: Head,
     pub(crate) title: String,
-    pub(crate) said: Vec<String>,
+    pub(crate) sentences: Vec<String>,
 }
 
-/// What every page begins and ends with.
+/// The header and footer of a page.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     pub(crate) title: String,
     pub(crate) icon: &'static str,
     pub(crate) version: String,
     pub(crate) assets: String,
-    /// When the shown state was, and how old it was when the page was made.
+    /// The instant of the shown snapshot.
     pub(crate) at: String,
     pub(crate) age_millis: u128,
     pub(crate) stale: Option<String>,
@@ -69,7 +69,7 @@ impl Head {
     }
 }
 
-/// Changes when the style or the script does, so that browsers fetch them anew then and only then.
+/// Changes when the style or the script does, so that browsers fetch them again exactly then.
 static ASSETS: LazyLock<String> = LazyLock::new(|| {
     let mut hasher = DefaultHasher::new();
     (STYLE, SCRIPT).hash(&mut hasher);

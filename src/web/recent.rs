@@ -1,4 +1,4 @@
-//! `/traces/recent` as a page: the words and the cells of its view.
+//! `/traces/recent` as a page: the texts and cells for its view.
 
 use askama::Template;
 
@@ -13,9 +13,9 @@ use super::words;
 use crate::domain::quantile::Quantile;
 use crate::domain::time::{OwnClock, Timestamp};
 
-/// Isolation violations that the page shows.
+/// Number of isolation violations on the page.
 const VIOLATIONS_SHOWN: usize = 20;
-/// Up to so many tenants the figures of all of them lie open.
+/// With at most this many tenants, the figures of all of them are unfolded.
 const TENANTS_OPEN: usize = 4;
 
 /// The page.
@@ -36,13 +36,14 @@ pub(crate) struct Page {
     nothing_planned: bool,
     failures: Vec<FailureList>,
     violations: Vec<ViolationLine>,
-    /// Why nothing outlives a restart, where that is not as it should be.
+    /// Why the store cannot be written; `None` while it can.
     not_kept: Option<String>,
-    /// What the platform says of the probe's own clock: whether it is kept in step, and how far off it may be.
+    /// Whether the probe's own clock is synchronized, and a sentence on its error; `None` if the platform
+    /// does not report it.
     clock: Option<(bool, String)>,
     clock_runbook: String,
     drifted: Vec<DriftLine>,
-    troubled: Vec<SourceLine>,
+    failing: Vec<SourceLine>,
     healthy: Vec<SourceLine>,
     injections: Vec<InjectionLine>,
     json_link: String,
@@ -95,7 +96,7 @@ struct Cell {
     over: bool,
 }
 
-/// What the filter form holds.
+/// The values of the filter form.
 struct Fields {
     tenants: Vec<(String, bool)>,
     stages: Vec<(String, bool)>,
@@ -137,13 +138,13 @@ struct SourceLine {
     reason: String,
 }
 
-/// A table whose schema is not what it should be.
+/// A table whose schema differs from the expected one.
 struct DriftLine {
     stage: String,
     source: String,
     since: Option<(String, String)>,
     changes: String,
-    /// What to configure if the change is wanted.
+    /// What to configure if the change is intended.
     remedy: String,
     runbook: String,
 }
@@ -160,7 +161,7 @@ impl Page {
         let (now, filter, criteria) = (view.at, view.filter, &view.settings.criteria);
         let mut sources: Vec<_> = view.sources.iter().filter(|source| source.admitted).collect();
         sources.sort_by_key(|source| (source.state, source.since));
-        let (troubled, healthy) = sources
+        let (failing, healthy) = sources
             .into_iter()
             .map(|source| SourceLine::new(source, now))
             .partition(|line| line.state.is_failing());
@@ -202,7 +203,7 @@ impl Page {
             clock: view.clock.map(|clock| (clock.synchronized, clock_line(clock, now))),
             clock_runbook: view.settings.chapter("traceprobeclocknotsynchronized"),
             drifted: admitted.filter_map(|source| DriftLine::new(source, view.settings, now)).collect(),
-            troubled,
+            failing,
             healthy,
             injections: view.tenants.iter().map(|tenant| InjectionLine::new(tenant, now)).collect(),
             not_kept: view.not_kept.clone(),
@@ -211,7 +212,7 @@ impl Page {
     }
 }
 
-/// An instant and how long ago that was.
+/// An instant and its age.
 fn since(at: Timestamp, now: Timestamp) -> (String, String) {
     (words::clock(at, now), words::age(now.since(at)))
 }
@@ -295,18 +296,18 @@ impl Fields {
         Self {
             tenants: view.tenant_names.iter().map(|name| named(name, "tenant")).collect(),
             stages: view.stage_names.iter().map(|name| named(name, "stage")).collect(),
-            outcomes: filter::outcome_words()
+            outcomes: filter::outcome_values()
                 .into_iter()
-                .map(|word| (word, filter.given("outcome") == word))
+                .map(|value| (value, filter.given("outcome") == value))
                 .collect(),
             since: filter.given("since").to_owned(),
             until: filter.given("until").to_owned(),
             limit: filter.limit,
             is_set: filter.is_set(),
             quick: quick
-                .map(|word| {
-                    let name = if word.is_empty() { "all" } else { word };
-                    let link = filter.link("outcome", word);
+                .map(|value| {
+                    let name = if value.is_empty() { "all" } else { value };
+                    let link = filter.link("outcome", value);
                     (name.replace('_', " "), if link.is_empty() { "?".to_owned() } else { link })
                 })
                 .into(),
@@ -328,7 +329,7 @@ impl FailureList {
 
 fn clock_line(clock: OwnClock, now: Timestamp) -> String {
     let bound = clock.error_bound.map_or_else(
-        || "how far off it may be is not said".to_owned(),
+        || "its error is not reported".to_owned(),
         |bound| {
             format!(
                 "it may be off by {}, which is added to the allowance of every stage",

@@ -1,4 +1,4 @@
-//! The routes, and for whom an answer is.
+//! The routes, and the choice between page and JSON.
 
 use axum::Router;
 use axum::extract::{Path, Query, State};
@@ -9,16 +9,16 @@ use axum::routing::get;
 
 use super::app::{App, RUNBOOK};
 use super::filter::{Filter, FilterError};
-use super::page::{FailureKind, Head, SCRIPT, STYLE, page};
+use super::page::{FailurePage, Head, SCRIPT, STYLE, page};
 use super::view::{self, Mark, One, Recent};
 use super::{accept, detail, json, recent, runbook, words};
 use crate::metrics::Format;
 
-/// Nothing but what the page brings itself: no inline script or style, nothing from elsewhere, no framing.
+/// Allows only the page's own resources: no inline script or style, nothing from another origin, no framing.
 pub(crate) const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The routes.
+/// All routes.
 pub fn router(app: App) -> Router {
     Router::new()
         .route("/", get(|| async { Redirect::to("/traces/recent") }))
@@ -77,41 +77,41 @@ async fn one_trace(
     let snapshot = app.snapshot.borrow().clone();
     let form = Form::of(&query, &headers);
     let Some(id) = view::read_id(&id) else {
-        let said =
-            "That is no trace id: it must be 32 hexadecimal digits, with or without dashes, or a whole tag.";
-        return form.fail(&app, StatusCode::BAD_REQUEST, "Not a trace id", vec![said.to_owned()]);
+        let sentence = "That is not a trace id: it must be 32 hexadecimal digits, with or without dashes, or a whole tag.";
+        return form.fail(&app, StatusCode::BAD_REQUEST, "Not a trace id", vec![sentence.to_owned()]);
     };
     match (One::find(&app, &snapshot, id), form) {
         (None, _) => {
-            let said = view::unknown(&app, &snapshot, id);
-            form.fail(&app, StatusCode::NOT_FOUND, "No such trace", said)
+            let sentences = view::unknown(&app, &snapshot, id);
+            form.fail(&app, StatusCode::NOT_FOUND, "No such trace", sentences)
         }
         (Some(view), Form::Json) => Json(json::One::new(&view)).into_response(),
         (Some(view), Form::Page) => page(&detail::Page::new(&app, &view)),
     }
 }
 
-/// Says whether this process works, never whether the pipeline does: an orchestrator would kill the witness.
+/// Reports whether this process works, never whether the pipeline does. Otherwise a pipeline outage would
+/// make the orchestrator restart the probe.
 async fn healthz(State(app): State<App>) -> Response {
     let stale = app.stale(app.snapshot.borrow().at);
     let answer = stale
         .map_or(Ok(()), |age| Err(format!("the engine has published nothing for {}", words::short(age))));
-    say(answer, "the engine turns")
+    check(answer, "the engine runs")
 }
 
 async fn readyz(State(app): State<App>) -> Response {
-    say((app.ready)(), "ready")
+    check((app.ready)(), "ready")
 }
 
-fn say(answer: Result<(), String>, yes: &str) -> Response {
-    match answer {
-        Ok(()) => format!("{yes}\n").into_response(),
-        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+fn check(result: Result<(), String>, success: &str) -> Response {
+    match result {
+        Ok(()) => format!("{success}\n").into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
 }
 
 async fn config(State(app): State<App>) -> Response {
-    // Printed wide, since people read it more often than programs.
+    // Indented, because people read it more often than programs.
     let body = format!("{:#}\n", app.config);
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
@@ -146,20 +146,21 @@ fn asset(kind: &'static str, body: &'static str) -> Response {
 }
 
 async fn not_found(State(app): State<App>, headers: HeaderMap) -> Response {
-    let said = "There are /traces/recent, /traces/{id}, /runbook, /metrics, /healthz, /readyz and /config.";
-    Form::of(&[], &headers).fail(&app, StatusCode::NOT_FOUND, "There is nothing here", vec![said.to_owned()])
+    let sentence =
+        "The pages are /traces/recent, /traces/{id}, /runbook, /metrics, /healthz, /readyz and /config.";
+    Form::of(&[], &headers).fail(&app, StatusCode::NOT_FOUND, "Not found", vec![sentence.to_owned()])
 }
 
 fn accepted(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::ACCEPT).and_then(|value| value.to_str().ok())
 }
 
-/// For whom an answer is.
+/// The form of an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Form {
-    /// A person.
+    /// HTML, for a person.
     Page,
-    /// A program.
+    /// JSON, for a program.
     Json,
 }
 
@@ -167,8 +168,8 @@ impl Form {
     /// `?format=` decides, otherwise the `Accept` header.
     fn of(query: &[(String, String)], headers: &HeaderMap) -> Self {
         const JSON: &str = "application/json";
-        let asked = query.iter().rev().find(|(name, _)| name == "format");
-        match asked.map(|(_, value)| value.as_str()) {
+        let requested = query.iter().rev().find(|(name, _)| name == "format");
+        match requested.map(|(_, value)| value.as_str()) {
             Some("json") => Self::Json,
             Some("html") => Self::Page,
             _ if accept::best(accepted(headers), &["text/html", JSON]) == JSON => Self::Json,
@@ -177,15 +178,15 @@ impl Form {
     }
 
     fn refuse(self, app: &App, error: &FilterError) -> Response {
-        self.fail(app, StatusCode::BAD_REQUEST, "That question makes no sense", vec![error.to_string()])
+        self.fail(app, StatusCode::BAD_REQUEST, "Invalid request", vec![error.to_string()])
     }
 
-    fn fail(self, app: &App, status: StatusCode, title: &str, said: Vec<String>) -> Response {
+    fn fail(self, app: &App, status: StatusCode, title: &str, sentences: Vec<String>) -> Response {
         let body = match self {
-            Self::Json => Json(json::Failure { error: said.join(" ") }).into_response(),
+            Self::Json => Json(json::Failure { error: sentences.join(" ") }).into_response(),
             Self::Page => {
                 let head = Head::new(app, title, Mark::Pending);
-                page(&FailureKind { head, title: title.to_owned(), said })
+                page(&FailurePage { head, title: title.to_owned(), sentences })
             }
         };
         (status, body).into_response()

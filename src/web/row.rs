@@ -1,4 +1,4 @@
-//! One trace in a list: a line of words and a drawing.
+//! One trace in a list: a line of text and a drawing.
 
 use std::time::Duration;
 
@@ -80,15 +80,15 @@ impl FailureLine {
     }
 }
 
-/// One scale for as many rows as possible: that of all but the slowest twentieth of those that have arrived, since a
-/// single lost trace would press all others flat.
+/// The common length of the rows' axes: the 95th percentile of the latencies. The maximum would let a single
+/// lost trace compress all others.
 pub(crate) fn common_scale(traces: &[TraceView<'_>]) -> Duration {
     let mut latencies: Vec<_> = traces.iter().filter_map(|trace| trace.latency).collect();
     latencies.sort_unstable();
     latencies.get(latencies.len() * 19 / 20).copied().unwrap_or_default()
 }
 
-/// The last digits are random, the first only tell the time.
+/// The last digits of an id, which are random; the first ones are only the time.
 pub(crate) fn short_id(id: TraceId) -> String {
     let id = id.to_string();
     format!("…{}", &id[id.len() - 8..])

@@ -1,4 +1,4 @@
-//! The runbook as a page of the probe itself: what to do at night must not depend on a wiki that is up.
+//! The runbook as a page of the probe, so that it does not depend on a wiki.
 
 use std::sync::LazyLock;
 
@@ -18,7 +18,7 @@ static BODY: LazyLock<String> = LazyLock::new(|| render(TEXT));
 #[template(path = "runbook.html")]
 pub(crate) struct Page {
     head: Head,
-    /// Made of our own text only.
+    /// HTML made of our own text only, so it is not escaped.
     body: &'static str,
 }
 
@@ -28,23 +28,23 @@ impl Page {
     }
 }
 
-/// Markdown as HTML, with an anchor at every heading as forges make them.
+/// Renders Markdown as HTML, with the anchors that forges give to headings.
 fn render(markdown: &str) -> String {
     let mut events: Vec<Event> = Parser::new_ext(markdown, Options::ENABLE_TABLES).collect();
     let mut heading = None;
-    let mut words = String::new();
+    let mut title = String::new();
     for at in 0..events.len() {
         match &events[at] {
             Event::Start(Tag::Heading { .. }) => {
                 heading = Some(at);
-                words.clear();
+                title.clear();
             }
-            Event::Text(text) | Event::Code(text) if heading.is_some() => words.push_str(text),
+            Event::Text(text) | Event::Code(text) if heading.is_some() => title.push_str(text),
             Event::End(TagEnd::Heading(_)) => {
                 if let Some(Event::Start(Tag::Heading { id, .. })) =
                     heading.take().and_then(|at| events.get_mut(at))
                 {
-                    *id = Some(anchor(&words).into());
+                    *id = Some(anchor(&title).into());
                 }
             }
             _ => {}
@@ -55,10 +55,10 @@ fn render(markdown: &str) -> String {
     page
 }
 
-/// Lower case, hyphens for spaces, and no punctuation.
+/// Lower case, hyphens for spaces, no punctuation.
 fn anchor(heading: &str) -> String {
-    let kept = heading.chars().filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-'));
-    kept.map(|it| if it == ' ' { '-' } else { it.to_ascii_lowercase() }).collect()
+    let letters = heading.chars().filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-'));
+    letters.map(|it| if it == ' ' { '-' } else { it.to_ascii_lowercase() }).collect()
 }
 
 #[cfg(test)]
@@ -82,25 +82,22 @@ mod tests {
             Condition::Slow { p95: Quantile::MoreThan(std::time::Duration::from_secs(30)) },
         ];
         for condition in conditions {
-            let chapter = condition.profile().chapter.expect("something is to be done");
-            assert!(
-                page.contains(&format!("<h2 id=\"{chapter}\">")),
-                "{chapter} is no chapter of the runbook"
-            );
+            let chapter = condition.profile().chapter.expect("these conditions need action");
+            assert!(page.contains(&format!("<h2 id=\"{chapter}\">")), "the runbook has no chapter {chapter}");
         }
     }
 
     #[test]
-    fn links_within_the_runbook_lead_somewhere() {
+    fn every_link_of_the_runbook_has_a_target() {
         let page = render(TEXT);
         let links: Vec<_> = page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
         assert!(links.len() > 10, "{links:?}");
         for link in links {
-            let there = match link.strip_prefix('#') {
+            let has_target = match link.strip_prefix('#') {
                 Some(anchor) => page.contains(&format!("id=\"{anchor}\"")),
                 None => link.starts_with("https://"),
             };
-            assert!(there, "{link} leads missing");
+            assert!(has_target, "{link} has no target");
         }
     }
 

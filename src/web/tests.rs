@@ -1,4 +1,4 @@
-//! Pages and their JSON twins in the states that a night may bring, and the routes.
+//! The pages, as HTML and JSON, in several states, and the routes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ async fn json(app: &App, path: &str) -> serde_json::Value {
     serde_json::from_str(&answer.body).unwrap()
 }
 
-/// What a reader sees of a part of a page: its text, without the markup.
+/// The text of a part of a page, without the markup.
 fn text(page: &str, id: &str) -> String {
     let start = page.find(&format!("id=\"{id}\"")).unwrap();
     let part = &page[start..];
@@ -69,7 +69,7 @@ fn text(page: &str, id: &str) -> String {
     lines.join("\n")
 }
 
-/// The same JSON with its keys in order: in which order they are written is up to the features of a library.
+/// The JSON with its keys sorted: their order otherwise depends on the features of a library.
 fn sorted(json: &serde_json::Value) -> serde_json::Value {
     match json {
         serde_json::Value::Object(map) => {
@@ -83,7 +83,7 @@ fn sorted(json: &serde_json::Value) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn the_json_twin_says_the_same_to_programs() {
+async fn a_trace_is_the_same_in_both_json_answers() {
     let app = app(after(17, stuck_soon));
     let recent = json(&app, "/traces/recent?tenant=acme&outcome=in_flight&limit=1&format=json").await;
     insta::assert_snapshot!("recent_json", format!("{:#}", sorted(&recent)));
@@ -124,7 +124,7 @@ async fn every_field_of_the_json_is_described() {
 }
 
 #[tokio::test]
-async fn a_drifted_schema_is_told_on_the_page_and_in_json() {
+async fn a_drifted_schema_is_on_the_page_and_in_json() {
     use crate::domain::sighting::Drift;
     use crate::domain::tracker::Drifted;
 
@@ -147,27 +147,27 @@ async fn a_drifted_schema_is_told_on_the_page_and_in_json() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_not_kept_in_step_is_told_and_one_that_is_stands_at_the_foot() {
+async fn an_unsynchronized_clock_is_reported_at_the_top_and_a_synchronized_one_at_the_foot() {
     use crate::domain::time::OwnClock;
 
     let mut snapshot = after(2, |_, _| Weather::default());
-    let said = |snapshot: crate::domain::tracker::Snapshot| async move {
+    let report = |snapshot: crate::domain::tracker::Snapshot| async move {
         let app = app(snapshot);
         let page = page(&app, "/traces/recent").await;
         let recent = json(&app, "/traces/recent").await;
         let both = [&recent["clock_synchronized"], &recent["clock_error_bound_seconds"]].map(Clone::clone);
         (text(&page, "verdicts"), text(&page, "observers"), both)
     };
-    let (above, below, [synchronized, bound]) = said(snapshot.clone()).await;
+    let (above, below, [synchronized, bound]) = report(snapshot.clone()).await;
     assert!(!above.contains("clock") && !below.contains("clock"), "{above} {below}");
     assert!(synchronized.is_null() && bound.is_null());
     let error_bound = Some(std::time::Duration::from_millis(3));
     snapshot.clock = Some(OwnClock { error_bound, synchronized: false, compared_at: None });
-    let (above, below, _) = said(snapshot.clone()).await;
+    let (above, below, _) = report(snapshot.clone()).await;
     assert!(above.contains("clock is not synchronized: it may be off by 3 ms"), "{above}");
     assert!(!below.contains("clock"), "{below}");
     snapshot.clock = Some(OwnClock { error_bound, synchronized: true, compared_at: None });
-    let (above, below, [synchronized, bound]) = said(snapshot).await;
+    let (above, below, [synchronized, bound]) = report(snapshot).await;
     assert!(!above.contains("clock"), "{above}");
     assert!(below.contains("The clock is synchronized: it may be off by 3 ms"), "{below}");
     assert_eq!((synchronized.as_bool(), bound.as_f64()), (Some(true), Some(0.003)));
@@ -178,11 +178,11 @@ fn stuck_soon(second: u64, tenant: crate::domain::topology::TenantId) -> Weather
 }
 
 #[tokio::test]
-async fn the_heading_takes_words_colour_and_sign_from_the_worst_and_names_the_pipeline_before_the_probe() {
+async fn the_heading_is_that_of_the_worst_tenant_and_the_pipeline_comes_before_the_probe() {
     let app = app(after(38, stuck_beside_refusing));
     let recent = page(&app, "/traces/recent").await;
     assert!(
-        text(&recent, "verdicts").starts_with("✖ acme STUCK at transit; 1 more tenant in trouble\n"),
+        text(&recent, "verdicts").starts_with("✖ acme STUCK at transit; 1 more tenant with a problem\n"),
         "{}",
         text(&recent, "verdicts")
     );
@@ -198,14 +198,14 @@ async fn the_hops_traces_failures_and_sources_follow_the_verdicts() {
     let app = app(after(38, stuck));
     let page = page(&app, "/traces/recent?tenant=acme&limit=3").await;
     let ids = ["verdicts", "hops", "traces", "failures", "observers"];
-    let places = ids.map(|id| page.find(&format!("<section id=\"{id}\"")).unwrap());
-    assert!(places.is_sorted(), "{places:?}");
-    let said: Vec<_> = ids[1..].iter().map(|id| text(&page, id)).collect();
-    insta::assert_snapshot!(said.join("\n\n"));
+    let positions = ids.map(|id| page.find(&format!("<section id=\"{id}\"")).unwrap());
+    assert!(positions.is_sorted(), "{positions:?}");
+    let texts: Vec<_> = ids[1..].iter().map(|id| text(&page, id)).collect();
+    insta::assert_snapshot!(texts.join("\n\n"));
 }
 
 #[tokio::test]
-async fn one_trace_tells_its_story() {
+async fn the_page_of_a_trace_shows_its_history() {
     let app = app(after(38, stuck));
     let lost = app.snapshot.borrow().failures_of(crate::domain::topology::TenantId(0)).next().unwrap().id();
     insta::assert_snapshot!(text(&page(&app, &format!("/traces/{lost}")).await, "trace"));
@@ -251,7 +251,7 @@ async fn what_comes_from_outside_is_escaped() {
 }
 
 #[tokio::test]
-async fn a_question_that_makes_no_sense_is_refused_in_words() {
+async fn an_invalid_request_is_refused_with_a_reason() {
     let app = app(after(1, healthy));
     let answer = request(&app, "GET", "/traces/recent?limit=lots", "text/html").await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
@@ -262,7 +262,7 @@ async fn a_question_that_makes_no_sense_is_refused_in_words() {
 }
 
 #[tokio::test]
-async fn an_id_is_taken_in_every_form_that_people_paste() {
+async fn an_id_is_accepted_in_every_form_that_people_paste() {
     let app = app(after(2, healthy));
     let trace = app.snapshot.borrow().finished[0].clone();
     let id = trace.id().to_string();
@@ -278,7 +278,7 @@ async fn an_id_is_taken_in_every_form_that_people_paste() {
 }
 
 #[tokio::test]
-async fn an_unknown_trace_is_answered_with_where_else_to_search() {
+async fn an_unknown_trace_is_answered_with_where_to_search() {
     let app = app(after(2, healthy));
     let answer = request(&app, "GET", "/traces/01a2011db07470008c6c15cb9469fd2e", "application/json").await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
@@ -310,7 +310,7 @@ async fn readiness_names_what_is_missing() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_written_is_said_first() {
+async fn a_store_that_cannot_be_written_is_reported_at_the_top() {
     let full = App { kept: Arc::new(|| Err("since 02:35: disk full".to_owned())), ..app(after(1, healthy)) };
     assert!(
         text(&page(&full, "/traces/recent").await, "verdicts")
@@ -333,10 +333,10 @@ async fn a_scrape_comes_in_the_requested_format() {
 }
 
 #[tokio::test]
-async fn every_answer_is_fresh_and_may_run_nothing_foreign() {
+async fn every_answer_is_uncached_and_has_a_content_security_policy() {
     let app = app(after(1, healthy));
     for path in
-        ["/", "/traces/recent", "/traces/nonsense", "/nowhere", "/healthz", "/runbook", "/config", "/metrics"]
+        ["/", "/traces/recent", "/traces/invalid", "/missing", "/healthz", "/runbook", "/config", "/metrics"]
     {
         let answer = request(&app, "GET", path, "text/html").await;
         assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store", "{path}");
@@ -391,8 +391,8 @@ const STATES: [(&str, u64, Script); 8] = [
 
 /// Also writes each state where a browser can open it: `target/pages/<state>.html`.
 #[tokio::test]
-async fn each_state_is_told_in_one_line_a_tenant() {
-    let mut said = String::new();
+async fn each_state_has_one_line_per_tenant() {
+    let mut lines = String::new();
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/pages");
     std::fs::create_dir_all(folder.join("static/icon")).unwrap();
     std::fs::write(folder.join("static/page.css"), STYLE).unwrap();
@@ -403,7 +403,7 @@ async fn each_state_is_told_in_one_line_a_tenant() {
     for (name, minutes, script) in STATES {
         let app = app(after(minutes, script));
         let recent = page(&app, "/traces/recent?limit=12").await;
-        said += &format!("== {name}\n{}\n", text(&recent, "verdicts"));
+        lines += &format!("== {name}\n{}\n", text(&recent, "verdicts"));
         write(format!("{name}.html"), recent);
         let snapshot = app.snapshot.borrow().clone();
         let one = snapshot
@@ -419,10 +419,11 @@ async fn each_state_is_told_in_one_line_a_tenant() {
             write(format!("{name}-finished.html"), page(&app, &format!("/traces/{}", trace.id())).await);
         }
     }
-    insta::assert_snapshot!(said);
+    insta::assert_snapshot!(lines);
 }
 
-/// The files of the folder: each may name only those before it. `mod.rs` wires them and is named by none.
+/// The files of the folder: each may import only those before it. `mod.rs` declares them, and none imports
+/// it.
 const ORDER: [&str; 13] = [
     "accept",
     "words",
@@ -438,7 +439,7 @@ const ORDER: [&str; 13] = [
     "json",
     "routes",
 ];
-/// The same within `view/`.
+/// The files of `view/`, in the same way.
 const VIEW_ORDER: [&str; 12] = [
     "mark",
     "lane",
@@ -479,7 +480,7 @@ fn imports_run_one_way_within_the_folder() {
     let mut faults = Vec::new();
     let mut check = |file: &str, named: Vec<String>, order: &[&str], at: usize| {
         let back = named.into_iter().filter(|name| !order[..at].contains(&name.as_str()));
-        faults.extend(back.map(|name| format!("{file} must not name {name}")));
+        faults.extend(back.map(|name| format!("{file} must not import {name}")));
     };
     for (at, name) in ORDER.iter().enumerate().filter(|(_, name)| **name != "view") {
         check(name, names_after(&code(&format!("{name}.rs")), "super::"), &ORDER, at);
@@ -492,9 +493,9 @@ fn imports_run_one_way_within_the_folder() {
     }
     assert!(faults.is_empty(), "{faults:#?}");
     let code = code("mod.rs");
-    let mut wired: Vec<_> = code.lines().filter_map(|line| line.strip_prefix("mod ")).collect();
-    wired.retain(|name| !ORDER.contains(&name.trim_end_matches(';')));
-    assert!(wired.is_empty(), "without a place in the order: {wired:?}");
+    let mut undeclared: Vec<_> = code.lines().filter_map(|line| line.strip_prefix("mod ")).collect();
+    undeclared.retain(|name| !ORDER.contains(&name.trim_end_matches(';')));
+    assert!(undeclared.is_empty(), "not in the order: {undeclared:?}");
 }
 
 #[test]

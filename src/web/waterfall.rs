@@ -1,6 +1,6 @@
-//! The hops of a trace as bars on a time axis: geometry and words, without any markup.
+//! The hops of a trace as bars on a time axis: geometry and texts, without markup.
 //!
-//! Places are shares of the width, so that a drawing fits any screen without being redrawn.
+//! Positions are fractions of the width, so that a drawing fits any screen.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,24 +10,24 @@ use super::words;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::Hop;
 
-/// The lengths that an axis may have, in seconds, so that drawings side by side mostly share one.
+/// The possible lengths of an axis, in seconds: few, so that drawings in a list mostly have the same.
 const LENGTHS: [u64; 19] = [
     1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400, 28_800, 86_400, 259_200,
     604_800,
 ];
-/// A bar is never narrower than this share, or nobody could see it.
+/// Minimum width of a bar, as a fraction of the axis, so that it is visible.
 const NARROWEST: f64 = 0.004;
 
-/// From the planned injection for so long.
+/// A time axis that begins at the planned injection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Axis {
     /// Where it begins.
     pub(crate) start: Timestamp,
-    /// How long it is.
+    /// Its length.
     pub(crate) length: Duration,
 }
 
-/// A position or width, as a percentage of the axis.
+/// A position or width, as a fraction of the axis; displayed as a percentage.
 #[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
 pub(crate) struct Percent(f64);
 
@@ -37,27 +37,27 @@ impl fmt::Display for Percent {
     }
 }
 
-/// What a bar stands for.
+/// The meaning of a bar.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Tone {
-    /// It took this long, within the target.
+    /// A hop within its target.
     Done,
-    /// It took this long, over the target.
+    /// A hop over its target.
     Over,
-    /// It arrived somewhere in here.
+    /// The interval in which it arrived.
     Uncertain,
-    /// It is on its way.
+    /// The hop is in progress.
     Waiting,
-    /// It should be there by now, or never came.
+    /// It is overdue, or proven absent.
     Missing,
-    /// Nobody can say.
+    /// Unknown: the stage is blind, or absence is not proven.
     Unknown,
-    /// There is nothing to draw.
+    /// Nothing to draw.
     Nothing,
 }
 
 impl Tone {
-    /// As a class of the style sheet.
+    /// The CSS class.
     #[must_use]
     pub(crate) const fn class(self) -> &'static str {
         match self {
@@ -79,38 +79,38 @@ pub(crate) struct Bar {
     pub(crate) x: Percent,
     /// How wide it is.
     pub(crate) width: Percent,
-    /// What it stands for.
+    /// Its meaning.
     pub(crate) tone: Tone,
 }
 
-/// One stage's line in the drawing.
+/// One stage in the drawing.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     /// The stage.
     pub(crate) name: String,
-    /// It is beside the main path.
+    /// Whether it is a side stage.
     pub(crate) side: bool,
     /// Its bars.
     pub(crate) bars: Vec<Bar>,
-    /// The same in words.
-    pub(crate) said: String,
-    /// What colours the words, where something is wrong.
+    /// The state as text.
+    pub(crate) text: String,
+    /// Selects the colour of the text.
     pub(crate) tone: Tone,
 }
 
-/// The drawing.
+/// A drawing of all stages of a trace.
 #[derive(Clone, Debug)]
 pub(crate) struct Waterfall {
-    /// A line each stage.
+    /// One row for each stage.
     pub(crate) rows: Vec<Row>,
-    /// Where the end-to-end threshold lies, if it is on the axis.
+    /// Position of the end-to-end threshold, if it is on the axis.
     pub(crate) threshold: Option<Percent>,
     /// Ticks with their labels.
     pub(crate) ticks: Vec<(Percent, String)>,
 }
 
 impl Axis {
-    /// The shortest axis that holds this much; at most a week.
+    /// The shortest axis that is at least this long; at most a week.
     #[must_use]
     pub(crate) fn holding(start: Timestamp, length: Duration) -> Self {
         let last = LENGTHS[LENGTHS.len() - 1];
@@ -118,7 +118,7 @@ impl Axis {
         Self { start, length: Duration::from_secs(secs.unwrap_or(last)) }
     }
 
-    /// Where an instant lies; the ends for what lies outside.
+    /// The position of an instant; instants outside are at the ends.
     #[must_use]
     pub(crate) fn position(&self, at: Timestamp) -> Percent {
         Percent((at.since(self.start).as_secs_f64() / self.length.as_secs_f64()).min(1.0))
@@ -140,7 +140,7 @@ impl Axis {
     }
 }
 
-/// A quarter of a round length is round to hundredths.
+/// The label of a tick, with hundredths if a quarter of the axis needs them.
 fn tick(after: Duration) -> String {
     let millis = after.as_millis();
     if (1_000..60_000).contains(&millis) && !millis.is_multiple_of(100) {
@@ -150,7 +150,7 @@ fn tick(after: Duration) -> String {
     }
 }
 
-/// The last instant that a drawing of these lanes must hold.
+/// The length that a drawing of these lanes needs, from the planned injection.
 #[must_use]
 pub(crate) fn extent(lanes: &[Lane<'_>], planned: Timestamp, now: Timestamp) -> Duration {
     let end = |lane: &Lane<'_>| match (&lane.presence, lane.begun) {
@@ -171,7 +171,7 @@ pub(crate) fn draw(lanes: &[Lane<'_>], axis: Axis, slo: Duration, now: Timestamp
         name: lane.name.to_string(),
         side: lane.side,
         bars: bars(lane, &axis, now),
-        said: said(lane, now),
+        text: text(lane, now),
         tone: tone(lane),
     });
     Waterfall {
@@ -187,8 +187,8 @@ fn bars(lane: &Lane<'_>, axis: &Axis, now: Timestamp) -> Vec<Bar> {
     let tone = tone(lane);
     match &lane.presence {
         Presence::Seen(arrived) => {
-            let way = begun.filter(|begun| *begun < arrived.earliest);
-            way.map(|begun| axis.bar(begun, arrived.earliest, tone))
+            let hop = begun.filter(|begun| *begun < arrived.earliest);
+            hop.map(|begun| axis.bar(begun, arrived.earliest, tone))
                 .into_iter()
                 .chain([axis.bar(arrived.earliest, arrived.latest, Tone::Uncertain)])
                 .collect()
@@ -214,9 +214,9 @@ fn tone(lane: &Lane<'_>) -> Tone {
     }
 }
 
-/// What a lane says, in words.
+/// The state of a lane as text.
 #[must_use]
-pub(crate) fn said(lane: &Lane<'_>, now: Timestamp) -> String {
+pub(crate) fn text(lane: &Lane<'_>, now: Timestamp) -> String {
     match &lane.presence {
         Presence::Seen(_) => match (lane.visit.hop, lane.target) {
             (Hop::Measured { latency, .. }, Some(target)) if latency > target => {
@@ -226,15 +226,15 @@ pub(crate) fn said(lane: &Lane<'_>, now: Timestamp) -> String {
             (Hop::Unjudged, _) => "arrived, not judged".to_owned(),
             (Hop::Inverted, _) => "arrived before its parent: the clocks disagree".to_owned(),
             (Hop::Inherited, _) => "arrived; counted before a restart".to_owned(),
-            (Hop::Skipped, _) => "arrived, though never seen before".to_owned(),
+            (Hop::Skipped, _) => "arrived, but not seen at the stage before".to_owned(),
             (Hop::Open | Hop::Overdue | Hop::Missing | Hop::NeverSeen, _) => "arrived".to_owned(),
         },
         Presence::Waiting { age } => format!("waiting {}", words::age(*age)),
         Presence::Overdue { age } => format!("not there after {}", words::age(*age)),
         Presence::Blind { since } => format!("cannot see since {}", words::clock(*since, now)),
         Presence::Never { until } => match lane.begun {
-            Some(begun) => format!("never came ({} watched)", words::short(until.since(begun.latest))),
-            None => "never came".to_owned(),
+            Some(begun) => format!("never arrived (watched for {})", words::short(until.since(begun.latest))),
+            None => "never arrived".to_owned(),
         },
         Presence::Unproven => "not seen, absence not proven".to_owned(),
         Presence::NotReached => "not reached".to_owned(),

@@ -1,7 +1,7 @@
-//! Durations and instants as a person reads them.
+//! Durations, instants and counts as text for people.
 //!
-//! Two lengths: [`short`] for tables, where three digits say it, and [`exact`] for the page of one trace. Instants are
-//! UTC throughout, since that is what every log that is compared with them is in.
+//! Two precisions: [`short`] for tables, with about three digits, and [`exact`] for the page of one trace.
+//! Instants are in UTC, like the logs that people compare them with.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(crate) fn short(duration: Duration) -> String {
     }
 }
 
-/// An age, in whole seconds: tenths would only flicker.
+/// An age in whole seconds, because tenths would only flicker.
 #[must_use]
 pub(crate) fn age(duration: Duration) -> String {
     match duration.as_secs() {
@@ -35,7 +35,7 @@ pub(crate) fn age(duration: Duration) -> String {
     }
 }
 
-/// Cut to tenths rather than rounded: what is shown as 30 s must not be a shade over a target of 30 s that was met.
+/// Truncated to tenths and not rounded: a latency that met a target of 30 s must not be shown as more.
 fn tenths(millis: u128) -> String {
     match (millis / 1_000, millis % 1_000 / 100) {
         (whole, 0) => format!("{whole} s"),
@@ -59,7 +59,7 @@ pub(crate) fn exact(duration: Duration) -> String {
     }
 }
 
-/// A quantile, with `>` where it lies among what has not arrived. It stands in narrow columns: `2.7 min`.
+/// A quantile for narrow columns, with `>` if it falls on traces that have not arrived: `2.7 min`, `> 46 s`.
 #[must_use]
 pub(crate) fn quantile(quantile: Quantile) -> String {
     let narrow = |duration: Duration| match duration.as_secs() {
@@ -72,14 +72,14 @@ pub(crate) fn quantile(quantile: Quantile) -> String {
     }
 }
 
-/// The time of day, with the date where it is another day than `now`.
+/// The time of day, with the date unless it is the day of `now`.
 #[must_use]
 pub(crate) fn clock(at: Timestamp, now: Timestamp) -> String {
     let same_day = at.strftime("%F") == now.strftime("%F");
     at.strftime(if same_day { "%T UTC" } else { "%F %T UTC" })
 }
 
-/// The time of day to the millisecond, with the date.
+/// Date and time to the millisecond.
 #[must_use]
 pub(crate) fn instant(at: Timestamp) -> String {
     at.strftime("%F %H:%M:%S%.3f UTC")
@@ -97,7 +97,7 @@ pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-/// Bytes, in the units that payload sizes are configured in.
+/// Bytes, in the units in which payload sizes are configured.
 #[must_use]
 pub(crate) fn bytes(size: u32) -> String {
     match size {
@@ -108,7 +108,7 @@ pub(crate) fn bytes(size: u32) -> String {
     }
 }
 
-/// Reads a duration such as `90s`, `15m`, `2h`, `1d`.
+/// Parses a duration such as `90s`, `15m`, `2h`, `1d`.
 #[must_use]
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -132,12 +132,12 @@ mod tests {
     }
 
     #[test]
-    fn a_duration_has_as_many_digits_as_it_deserves() {
-        let said: Vec<_> = [0, 7, 340, 4_240, 30_000, 41_360, 125_000, 1_085_000, 11_520_000, 183_600_000]
+    fn a_duration_has_about_three_digits() {
+        let texts: Vec<_> = [0, 7, 340, 4_240, 30_000, 41_360, 125_000, 1_085_000, 11_520_000, 183_600_000]
             .map(|millis| short(ms(millis)))
             .into();
         assert_eq!(
-            said,
+            texts,
             [
                 "0 s",
                 "7 ms",
@@ -156,12 +156,12 @@ mod tests {
     }
 
     #[test]
-    fn what_met_its_target_never_reads_as_if_it_had_not() {
+    fn a_latency_that_met_its_target_is_not_shown_above_it() {
         assert_eq!(short(ms(29_999)), "29.9 s");
     }
 
     #[test]
-    fn durations_read_back() {
+    fn durations_are_parsed() {
         assert_eq!(parse_duration("15m"), Some(Duration::from_secs(900)));
         assert_eq!(parse_duration("2h"), Some(Duration::from_secs(7_200)));
         for wrong in ["", "15", "m", "-3m", "15 parsecs", "99999999999999999999d", "1é"] {

@@ -1,15 +1,15 @@
-//! How alike two texts are when one may have gone through any number of JSON encoders.
+//! Compares two texts of which one may have passed through any number of JSON encoders.
 //!
-//! Encoders escape, add fields and order them anew; none of that is a change of content. It must never take a text that
-//! was cut or changed for one that was only encoded.
+//! Encoders escape, add fields and reorder them; none of that is a change of content. A text that was cut or
+//! changed must never be taken for one that was only encoded.
 
 use std::collections::HashSet;
 
-/// Text without what JSON encoders add to it, however often: backslashes go, and characters that are written as numbers
-/// or letters become themselves. In lower case.
+/// Iterates over a text without what JSON encoders add, however often: drops backslashes and decodes `\u`
+/// escapes. In lower case.
 pub(super) struct Plain<'a> {
     bytes: &'a [u8],
-    /// The rest of a character that was written as a number.
+    /// Bytes still to come of a character that was escaped as a number.
     character: std::vec::IntoIter<u8>,
 }
 
@@ -18,7 +18,7 @@ impl<'a> Plain<'a> {
         Self { bytes, character: Vec::new().into_iter() }
     }
 
-    /// Takes `\u00e9`, of which the backslashes are gone.
+    /// Reads `u00e9`, what is left of `\u00e9` without its backslashes.
     fn number(&mut self) -> Option<u32> {
         let (digits, rest) =
             self.bytes.strip_prefix(b"u").or(self.bytes.strip_prefix(b"U"))?.split_at_checked(4)?;
@@ -43,7 +43,7 @@ impl Iterator for Plain<'_> {
         }
         if self.skip_backslashes() {
             if let Some(mut number) = self.number() {
-                // Beyond the first 65,536 characters two numbers make one (RFC 8259, section 7).
+                // Characters beyond U+FFFF are a surrogate pair (RFC 8259, section 7).
                 if let 0xd800..0xdc00 = number
                     && self.skip_backslashes()
                     && let Some(low) = self.number()
@@ -65,16 +65,16 @@ impl Iterator for Plain<'_> {
     }
 }
 
-/// How far a text that was found is what was sent, going away from the tag.
+/// How far a found text equals what was sent, going away from the tag.
 pub(super) struct Likeness {
-    /// Bytes that are the same.
+    /// Equal bytes, up to the first difference.
     pub(super) same: usize,
-    /// Bytes that were sent.
+    /// Length of the sent text, in bytes.
     sent: usize,
-    /// What was sent goes on there, but only with punctuation, and what was found goes on, too: an encoder has put other
-    /// fields before the first or after the last.
+    /// From the first difference on, the sent text has only punctuation: an encoder put other fields before
+    /// the first or after the last.
     framed: bool,
-    /// What was sent goes on, what was found does not.
+    /// The found text ended before the sent one.
     pub(super) ran_out: bool,
 }
 
@@ -102,7 +102,7 @@ impl Likeness {
         self.same == self.sent || self.framed && !self.ran_out
     }
 
-    /// Whether it begins as it was sent.
+    /// Whether it begins like what was sent.
     pub(super) fn is_near(&self) -> bool {
         self.sent > 0 && self.same >= self.sent.min(12)
     }
@@ -112,15 +112,16 @@ fn is_of_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || !byte.is_ascii()
 }
 
-/// Whether all words of `parts` stand in `found`, in any order: an encoder that orders fields anew keeps them.
+/// Whether `found` contains all words of `parts`, in any order: an encoder that reorders fields keeps its
+/// words.
 pub(super) fn has_all_words(found: &[u8], parts: &[&[u8]]) -> bool {
     let plain: Vec<u8> = Plain::of(found).collect();
     let words = |text: &'_ [u8]| -> Vec<Vec<u8>> {
         let words = text.split(|byte| !is_of_word(*byte)).filter(|word| !word.is_empty());
         words.map(<[u8]>::to_vec).collect()
     };
-    let there: HashSet<Vec<u8>> = words(&plain).into_iter().collect();
+    let present: HashSet<Vec<u8>> = words(&plain).into_iter().collect();
     parts
         .iter()
-        .all(|part| words(&Plain::of(part).collect::<Vec<_>>()).iter().all(|word| there.contains(word)))
+        .all(|part| words(&Plain::of(part).collect::<Vec<_>>()).iter().all(|word| present.contains(word)))
 }

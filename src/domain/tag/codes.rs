@@ -1,4 +1,4 @@
-//! What the fields of a tag stand for: the trace, the tenant, the instance, the purpose.
+//! The fields of a tag: trace id, tenant code, instance code, purpose.
 
 use std::fmt;
 
@@ -7,14 +7,15 @@ use sha2::{Digest, Sha256};
 use super::write_base32;
 use crate::domain::time::Timestamp;
 
-/// The identity of a trace: a UUIDv7 (RFC 9562), whose first 48 bits are the planned injection in milliseconds.
+/// The identity of a trace: a UUIDv7 (RFC 9562), whose first 48 bits are the planned injection in
+/// milliseconds.
 ///
 /// As 32 lower-case hexadecimal digits it is also a valid W3C trace id. Ids sort by planned injection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TraceId(pub(super) u128);
 
 impl TraceId {
-    /// The id of a canary that is planned for `planned` (whole milliseconds), with 74 random bits.
+    /// The id of a canary that is planned for `planned`, cut to milliseconds, with 74 random bits.
     #[must_use]
     pub fn new(planned: Timestamp, random: [u8; 10]) -> Self {
         let millis = u64::try_from(planned.millis()).unwrap_or(0);
@@ -33,13 +34,13 @@ impl TraceId {
         self.0
     }
 
-    /// When the canary was planned to leave, to the millisecond: the first 48 bits of a UUIDv7.
+    /// The planned injection, to the millisecond.
     #[must_use]
     pub fn planned_at(self) -> Timestamp {
         Timestamp::from_millis(i64::try_from(self.0 >> 80).unwrap_or(i64::MAX))
     }
 
-    /// Reads 32 hexadecimal digits in any case, or the form with dashes.
+    /// Parses 32 hexadecimal digits in any case, or the form with dashes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         uuid::Uuid::try_parse(text).ok().map(|id| Self(id.as_u128()))
@@ -58,33 +59,33 @@ impl fmt::Debug for TraceId {
     }
 }
 
-/// Forty bits that stand for a tenant inside a tag.
+/// A tenant's code inside a tag, 40 bits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TenantCode(pub(super) u64);
 
 impl TenantCode {
     const BITS: u32 = 40;
 
-    /// The code of a tenant: the first 40 bits of the SHA-256 of its name. Two tenants whose codes collide cannot be
-    /// told apart in a tag, so the configuration refuses them.
+    /// The first 40 bits of the SHA-256 of the tenant's name. A tag cannot distinguish two tenants whose
+    /// codes collide, so the configuration refuses them.
     #[must_use]
     pub fn of(name: &str) -> Self {
         Self(first_bits(name, Self::BITS))
     }
 
-    /// The code with this number, if it is below 2^40: as it came out of a store.
+    /// The code with this value, as a store keeps it; `None` unless it is below 2^40.
     #[must_use]
     pub const fn from_value(value: u64) -> Option<Self> {
         if value >> Self::BITS == 0 { Some(Self(value)) } else { None }
     }
 
-    /// The number behind it, below 2^40.
+    /// The value, below 2^40.
     #[must_use]
     pub const fn value(self) -> u64 {
         self.0
     }
 
-    /// What a tag of version 1 holds of it.
+    /// The part of it that a tag of version 1 contains.
     #[must_use]
     pub const fn prefix(self) -> TenantPrefix {
         TenantPrefix((self.0 >> (Self::BITS - TenantPrefix::BITS)) as u32)
@@ -97,21 +98,22 @@ impl fmt::Display for TenantCode {
     }
 }
 
-/// The first 20 bits of a tenant's code: all that a tag of version 1 says of its tenant. It may fit two tenants, so it is
-/// not a code, and [`Tag::tenant_among`](super::Tag::tenant_among) alone decides whom it names.
+/// The first 20 bits of a tenant's code: all that a tag of version 1 contains of it. It may match two
+/// tenants, so it is not a code; only [`Tag::tenant_among`](super::Tag::tenant_among) decides which tenant it
+/// names.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TenantPrefix(pub(super) u32);
 
 impl TenantPrefix {
     const BITS: u32 = 20;
 
-    /// The prefix with this number, if it is below 2^20: as it came out of a store.
+    /// The prefix with this value, as a store keeps it; `None` unless it is below 2^20.
     #[must_use]
     pub const fn from_value(value: u32) -> Option<Self> {
         if value >> Self::BITS == 0 { Some(Self(value)) } else { None }
     }
 
-    /// The number behind it, below 2^20.
+    /// The value, below 2^20.
     #[must_use]
     pub const fn value(self) -> u32 {
         self.0
@@ -154,13 +156,13 @@ impl InstanceCode {
         Self(u32::try_from(first_bits(name, Self::BITS)).expect("20 bits fit into 32"))
     }
 
-    /// The code with this number, if it is below 2^20: as it came out of a store.
+    /// The code with this value, as a store keeps it; `None` unless it is below 2^20.
     #[must_use]
     pub const fn from_value(value: u32) -> Option<Self> {
         if value >> Self::BITS == 0 { Some(Self(value)) } else { None }
     }
 
-    /// The number behind it, below 2^20.
+    /// The value, below 2^20.
     #[must_use]
     pub const fn value(self) -> u32 {
         self.0
@@ -176,27 +178,28 @@ impl fmt::Display for InstanceCode {
 /// What a canary was made for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Purpose {
-    /// To measure the pipeline: what the daemon sends on schedule.
+    /// To measure the pipeline: the daemon's scheduled canaries.
     Probe,
-    /// To try out whether everything works: `traceprobe check`.
+    /// To try out the whole setup: `traceprobe check`.
     Check,
-    /// To load the pipeline.
+    /// To put load on the pipeline.
     Load,
     /// To rehearse a failure.
     Drill,
-    /// One that a later release may give a meaning. It is verified like any other, and like any other purpose but
-    /// `Probe` it is never followed by a probe that did not plan it.
+    /// No meaning yet; a later release may define one. Its tag is verified like any other. Like every purpose
+    /// but `Probe`, a probe does not track such a canary unless it planned it.
     Reserved(ReservedPurpose),
 }
 
-/// A purpose without a meaning yet. Made by [`Purpose::from_value`] only, so that it never stands for one with a meaning.
+/// The value of a purpose without a meaning. Only [`Purpose::from_value`] makes one, so it never has the
+/// value of a defined purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ReservedPurpose(u8);
 
 impl Purpose {
     const BITS: u32 = 5;
 
-    /// The purpose with this number, if it is below 32.
+    /// The purpose with this value; `None` unless it is below 32.
     #[must_use]
     pub const fn from_value(value: u8) -> Option<Self> {
         match value {
@@ -209,7 +212,7 @@ impl Purpose {
         }
     }
 
-    /// The number that stands for it, below 32.
+    /// The value, below 32.
     #[must_use]
     pub const fn value(self) -> u8 {
         match self {
@@ -234,7 +237,7 @@ impl fmt::Display for Purpose {
     }
 }
 
-/// The first bits of a name's SHA-256, at most 64.
+/// The first `bits` bits of a name's SHA-256, at most 64.
 fn first_bits(name: &str, bits: u32) -> u64 {
     let hash = Sha256::digest(name.as_bytes());
     let first = [hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7]];

@@ -1,4 +1,4 @@
-//! The secrets that sign tags and tell ours from others.
+//! The keys that sign tags and verify that a tag is ours.
 
 use std::fmt;
 
@@ -7,22 +7,23 @@ use sha2::Sha256;
 
 use super::{Claim, ID, MARKER, MAX_SIZE, NotOurs, PURPOSE, TAG_LEN, Tag, TagText, VERSION_AT, parse};
 
-/// A secret that signs tags. Never printed.
+/// A secret that signs tags. It is never printed.
 #[derive(Clone)]
 pub struct TagKey(Vec<u8>);
 
 impl TagKey {
-    /// Shortest key that is taken, in bytes: 128 bits, the security level that RFC 2104 gives as a sensible minimum.
+    /// Length of the shortest accepted key, in bytes: 128 bits, the security level that RFC 2104 gives as a
+    /// sensible minimum.
     pub const MIN_LEN: usize = 16;
 
-    /// A key from its bytes; `None` when it is shorter than [`TagKey::MIN_LEN`].
+    /// A key from its bytes; `None` if it is shorter than [`TagKey::MIN_LEN`].
     #[must_use]
     pub fn new(bytes: impl Into<Vec<u8>>) -> Option<Self> {
         let bytes = bytes.into();
         (bytes.len() >= Self::MIN_LEN).then_some(Self(bytes))
     }
 
-    /// The signature that belongs to a tag.
+    /// The first 60 bits of the HMAC over a tag's domain and fields.
     pub(super) fn mac(&self, text: &TagText) -> u64 {
         let mut mac =
             <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
@@ -39,7 +40,7 @@ impl fmt::Debug for TagKey {
     }
 }
 
-/// The keys in force: one that signs, and any number that are still accepted while a rotation is under way.
+/// The keys in force: one that signs, and any number that are still accepted during a rotation.
 #[derive(Clone, Debug)]
 pub struct Keyring {
     signing: TagKey,
@@ -47,13 +48,13 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// A ring that signs with `signing` and also accepts what was signed with `accepted`.
+    /// A keyring that signs with `signing` and also accepts what `accepted` signed.
     #[must_use]
     pub fn new(signing: TagKey, accepted: Vec<TagKey>) -> Self {
         Self { signing, accepted }
     }
 
-    /// Writes a tag in its own version and signs it: the text that a canary carries, or carried.
+    /// Writes a tag in its own version and signs it: the text inside its canary.
     #[must_use]
     pub fn sign(&self, tag: &Tag) -> TagText {
         let version = tag.version();
@@ -74,16 +75,16 @@ impl Keyring {
         text
     }
 
-    /// Reads the tag at the start of `bytes`, in any case, and checks who signed it.
+    /// Parses the tag at the start of `bytes`, in any case, and verifies its signature.
     ///
     /// # Errors
     ///
-    /// [`NotOurs`] when it is not a whole tag, or none of our keys signed it.
+    /// [`NotOurs`] if it is not a whole tag, or none of our keys signed it.
     pub fn read(&self, bytes: &[u8]) -> Result<Tag, NotOurs> {
         let (tag, text) = parse(bytes).ok_or(NotOurs::Malformed)?;
         let claimed = text.get(text.version.mac()).ok_or(NotOurs::Malformed)?;
-        // The comparison need not take constant time: a MAC is shown to nobody who may ask for a second try, and what
-        // a forger could win is a line in a log.
+        // The comparison need not take constant time: a forger cannot observe it, and could only gain a false
+        // canary.
         std::iter::once(&self.signing)
             .chain(&self.accepted)
             .any(|key| key.mac(&text) == claimed)

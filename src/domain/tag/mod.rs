@@ -1,4 +1,4 @@
-//! The trace tag: the one token in a canary that makes it ours, unique, and unforgeable.
+//! The trace tag: the token in a canary that makes it ours, unique, and unforgeable.
 //!
 //! ```text
 //! zqtp 2 01934f0c5a3e7c1a9b2d3e4f5a6b7c8d 0k3v7bc7 17qa 00p0 0 5s8h2n0b1c9d
@@ -12,17 +12,19 @@
 //! `-------------------------------------------------------------- marker, for substring searches
 //! ```
 //!
-//! (Written without the blanks.) It is ASCII letters and digits only, so there is nothing in it that JSON would
-//! escape, a log parser would split or a URL would encode; and it is compared without regard to case, so a stage that
-//! re-cases its input does not hide it. Hexadecimal and base32hex (RFC 4648, section 7) digits, all lower-case.
+//! (Without the blanks.) A tag has only ASCII letters and digits, so JSON does not escape it, log parsers do
+//! not split it and URLs do not encode it. It is written in lower case and compared ignoring case, so a stage
+//! that changes the case does not hide it. Numbers are hexadecimal or base32hex (RFC 4648, section 7).
 //!
-//! The size travels in the tag so that any stage's copy can be checked for truncation without memory of what was sent.
-//! The purpose is for the tracker: it follows a canary that it did not plan itself only if the purpose is `probe`.
+//! The tag contains the size so that the copy at any stage can be checked for truncation without remembering
+//! what was sent. The purpose is for the tracker, which tracks a canary that it did not plan only if the
+//! purpose is `probe`.
 //!
-//! Version 1 is read and never written: 61 characters, the tenant's code cut to its first 20 bits, no purpose, which
-//! means `probe`. A [`Tag`] remembers its version, so that it is compared, looked up and stored as it was written;
-//! only [`Tag::new`] makes a new one, and always of version 2. The versions sign different texts with the same key, so a
-//! tag of one never passes for one of the other. A version that is not known here is not read at all.
+//! Version 1 is read and never written: 61 characters, the first 20 bits of the tenant's code, and no
+//! purpose, which means `probe`. A [`Tag`] remembers its version, so that it is compared, looked up and
+//! stored as it was written. Only [`Tag::new`] makes new tags, always of version 2. The versions sign
+//! different texts with the same key, so a tag of one version is never valid in the other. Unknown versions
+//! are not read.
 
 mod codes;
 mod keyring;
@@ -35,19 +37,19 @@ use std::ops::Range;
 pub use self::codes::{InstanceCode, Purpose, ReservedPurpose, TenantCode, TenantPrefix, TraceId};
 pub use self::keyring::{Keyring, TagKey};
 
-/// What a substring search looks for, whatever the version.
+/// The text that a substring search finds, in every version.
 ///
-/// Chosen because the letters do not occur in a row in any language that logs are written in.
+/// Chosen because these letters do not follow each other in any language that logs are written in.
 pub const MARKER: &str = "zqtp";
 
-/// Length of a tag that is made now, in ASCII characters.
+/// Length of a new tag, in ASCII characters.
 pub const TAG_LEN: usize = Version::V2.tag_len();
 
-/// Largest size that a tag can state: 20 bits, which is also just above the largest log event that
-/// CloudWatch Logs takes (1,048,576 bytes less 26 of overhead; AWS Logs API reference, PutLogEvents).
+/// Largest size that fits the 20 bits in a tag. It is just above the largest log event that CloudWatch Logs
+/// accepts (1,048,576 bytes less 26 of overhead; AWS Logs API reference, PutLogEvents).
 pub const MAX_SIZE: u32 = (1 << 20) - 1;
 
-/// How many characters the marker and the version have, in every version.
+/// Length of the marker and the version, in every version.
 pub const HEAD_LEN: usize = VERSION_AT + 1;
 
 const VERSION_AT: usize = MARKER.len();
@@ -55,7 +57,7 @@ const ID: Range<usize> = HEAD_LEN..HEAD_LEN + 32;
 const INSTANCE_LEN: usize = 4;
 const SIZE_LEN: usize = 4;
 const MAC_LEN: usize = 12;
-/// Where the purpose stands in version 2. Version 1 has none.
+/// Position of the purpose in version 2. Version 1 has none.
 const PURPOSE: Range<usize> = Version::V2.size().end..Version::V2.mac().start;
 
 /// RFC 4648, section 7: "Base 32 Encoding with Extended Hex Alphabet", in lower case.
@@ -64,7 +66,7 @@ const BASE32HEX: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
 /// The version of a tag's layout.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Version {
-    /// Read only.
+    /// Read but never written.
     V1,
     /// Read and written.
     V2,
@@ -83,8 +85,8 @@ impl Version {
         }
     }
 
-    /// Length of a tag, in ASCII characters: marker 4, version 1, id 32, tenant 4 or 8, instance 4, size 4, purpose 0
-    /// or 1, MAC 12.
+    /// Length of a tag, in ASCII characters: marker 4, version 1, id 32, tenant 4 or 8, instance 4, size 4,
+    /// purpose 0 or 1, MAC 12.
     #[must_use]
     pub const fn tag_len(self) -> usize {
         match self {
@@ -93,7 +95,7 @@ impl Version {
         }
     }
 
-    /// Where in a tag the tenant's code stands.
+    /// Position of the tenant's code.
     #[must_use]
     pub const fn tenant(self) -> Range<usize> {
         match self {
@@ -112,13 +114,13 @@ impl Version {
         at..at + SIZE_LEN
     }
 
-    /// Where the signature stands.
+    /// Position of the signature.
     #[must_use]
     pub const fn mac(self) -> Range<usize> {
         self.tag_len() - MAC_LEN..self.tag_len()
     }
 
-    /// What is hashed before the tag, so that no text is signed the same in two versions.
+    /// Hashed before the tag, so that a text has different signatures in two versions.
     const fn domain(self) -> &'static [u8] {
         match self {
             Self::V1 => b"traceprobe tag 1\0",
@@ -142,40 +144,40 @@ impl fmt::Display for Version {
     }
 }
 
-/// What a tag says.
+/// The content of a tag.
 ///
-/// Two tags are equal if they say the same in the same version. Whom a tag names is another question:
+/// Two tags are equal if they have the same content and version. Which tenant a tag names is decided by
 /// [`Tag::tenant_among`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Tag {
-    /// Which trace.
+    /// The trace id.
     pub trace: TraceId,
-    /// Which instance of the probe sent it.
+    /// The instance of the probe that sent it.
     pub instance: InstanceCode,
     /// Size of the canary's message, in bytes.
     pub size: u32,
     claim: Claim,
 }
 
-/// What a tag says that depends on its version.
+/// The fields that depend on the version.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Claim {
     /// Version 1, whose purpose is always `probe`.
     V1 {
-        /// What is left of the tenant's code.
+        /// The beginning of the tenant's code.
         tenant: TenantPrefix,
     },
     /// Version 2.
     V2 {
-        /// Whose canary it is.
+        /// The tenant whose canary it is.
         tenant: TenantCode,
-        /// What it was made for.
+        /// What the canary was made for.
         purpose: Purpose,
     },
 }
 
 impl Tag {
-    /// The tag of a new canary, which is always of version 2.
+    /// The tag of a new canary, always of version 2.
     #[must_use]
     pub const fn new(
         trace: TraceId,
@@ -187,19 +189,19 @@ impl Tag {
         Self { trace, instance, size, claim: Claim::V2 { tenant, purpose } }
     }
 
-    /// The tag of a canary that was made before, as a store remembers it.
+    /// The tag of an earlier canary, as a store keeps it.
     #[must_use]
     pub const fn remembered(trace: TraceId, claim: Claim, instance: InstanceCode, size: u32) -> Self {
         Self { trace, instance, size, claim }
     }
 
-    /// What it says that depends on its version.
+    /// The fields that depend on the version.
     #[must_use]
     pub const fn claim(&self) -> Claim {
         self.claim
     }
 
-    /// The version that it was made in.
+    /// The version in which it was written.
     #[must_use]
     pub const fn version(&self) -> Version {
         match self.claim {
@@ -217,7 +219,8 @@ impl Tag {
         }
     }
 
-    /// The tenant's code as it stands in the tag: 8 base32hex digits, or the first 4 of them in version 1.
+    /// The tenant's code as it is written in the tag: 8 base32hex digits, or the first 4 of them in version
+    /// 1.
     #[must_use]
     pub fn tenant_digits(&self) -> String {
         match self.claim {
@@ -248,11 +251,11 @@ impl Tag {
     }
 }
 
-/// A tag as it stands in a log line: lower-case ASCII letters and digits, as many as its version has.
+/// A tag as it is written in a log line: lower-case ASCII letters and digits, as many as its version has.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TagText {
     version: Version,
-    /// Zeros fill what the version does not use.
+    /// Padded with zeros if the version is shorter.
     bytes: [u8; TAG_LEN],
 }
 
@@ -273,7 +276,7 @@ impl TagText {
         &self.bytes[..self.version.tag_len()]
     }
 
-    /// All that the signature stands for.
+    /// The bytes that the signature covers.
     fn signed(&self) -> &[u8] {
         &self.bytes[..self.version.mac().start]
     }
@@ -302,7 +305,7 @@ impl fmt::Debug for TagText {
 /// Why a text that begins with the marker is not one of our tags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NotOurs {
-    /// Cut short, of a version that is not known, or with characters that a tag does not have.
+    /// Truncated, of an unknown version, or with characters that no tag has.
     #[error(
         "not a whole tag: it must begin with `{MARKER}` and a version, and be {} letters and digits long in version 1 or {} in version 2",
         Version::V1.tag_len(),
@@ -314,29 +317,28 @@ pub enum NotOurs {
     Foreign,
 }
 
-/// Reads what the tag at the start of `text` says, without any key: for people who ask what a tag says.
+/// Parses the tag at the start of `text` without verifying it, to show a person its content.
 ///
 /// # Errors
 ///
-/// [`NotOurs::Malformed`] when it is not a whole tag.
+/// [`NotOurs::Malformed`] if it is not a whole tag.
 pub fn read_unverified(text: &[u8]) -> Result<Tag, NotOurs> {
     parse(text).map(|(tag, _)| tag).ok_or(NotOurs::Malformed)
 }
 
-/// What stands at the start of some bytes, as far as that can be told without a key.
+/// What some bytes begin with, as far as that can be determined without a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shape {
-    /// A whole tag of so many bytes, whoever signed it.
+    /// A whole tag of this length in bytes, whoever signed it.
     Whole(usize),
-    /// The beginning of a tag, perhaps: it depends on the bytes that follow.
+    /// Possibly the beginning of a tag, depending on the bytes that follow.
     Unfinished,
     /// Something else.
     Other,
 }
 
 impl Shape {
-    /// The shape of bytes. The answer is the same however few of those that follow are at hand, unless it is
-    /// `Unfinished`.
+    /// The shape of `bytes`. Unless it is `Unfinished`, more bytes do not change it.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         let head = &bytes[..bytes.len().min(VERSION_AT)];

@@ -21,7 +21,7 @@ fn tag(size: u32) -> Tag {
     Tag::new(trace, TenantCode::of("acme"), InstanceCode::of("probe-1"), size, Purpose::Probe)
 }
 
-/// The same canary as a release that wrote version 1 would have tagged it.
+/// The same canary, as a release that wrote version 1 would have tagged it.
 fn old(size: u32) -> Tag {
     let Tag { trace, instance, .. } = tag(size);
     Tag::remembered(trace, Claim::V1 { tenant: TenantCode::of("acme").prefix() }, instance, size)
@@ -36,7 +36,7 @@ fn a_tag_is_one_token_of_fixed_length() {
 }
 
 #[test]
-fn the_layout_of_both_versions_is_what_it_always_was() {
+fn the_layout_of_both_versions_has_not_changed() {
     assert_eq!(ring(KEY).sign(&tag(10_240)).as_str(), V2);
     assert_eq!(read(V2), Ok(tag(10_240)));
     assert_eq!(ring(KEY).sign(&old(10_240)).as_str(), V1);
@@ -46,7 +46,7 @@ fn the_layout_of_both_versions_is_what_it_always_was() {
 }
 
 #[test]
-fn every_purpose_has_its_digit_and_those_without_a_meaning_are_kept_as_they_are() {
+fn every_purpose_has_its_digit_and_reserved_ones_survive() {
     for (purpose, text) in [
         (Purpose::Check, "zqtp201a201845b8377078707070707070707g8lj7bc7aala0a001mf1mnpb70df7"),
         (Purpose::Load, "zqtp201a201845b8377078707070707070707g8lj7bc7aala0a002s3shf82fpjv7"),
@@ -66,20 +66,21 @@ fn every_purpose_has_its_digit_and_those_without_a_meaning_are_kept_as_they_are(
 }
 
 #[test]
-fn a_new_tag_is_of_version_2_and_one_of_version_1_has_the_purpose_of_a_probe() {
+fn a_new_tag_is_of_version_2_and_one_of_version_1_has_the_purpose_probe() {
     assert_eq!((tag(100).version(), old(100).version()), (Version::V2, Version::V1));
     assert_eq!((old(100).purpose(), old(100).tenant_digits()), (Purpose::Probe, "g8lj".to_owned()));
 }
 
 #[test]
-fn a_tag_of_a_version_that_is_not_known_is_not_read_as_another() {
+fn a_tag_of_an_unknown_version_is_not_read_as_another() {
     for digit in ('0'..='9').chain('a'..='z') {
         for text in [V1, V2] {
             let other = format!("{MARKER}{digit}{}", &text[HEAD_LEN..]);
             if other == text {
                 continue;
             }
-            // Cut to the length of version 1, or read on into what follows, a tag of the other version is a wrong one.
+            // Neither a cut to the length of version 1 nor what follows the tag may make it valid in the
+            // other version.
             for other in [other.clone(), other + "00000"] {
                 assert!(read(&other).is_err(), "{other}");
             }
@@ -90,7 +91,7 @@ fn a_tag_of_a_version_that_is_not_known_is_not_read_as_another() {
 }
 
 #[test]
-fn a_tag_of_version_2_that_was_cut_is_not_one_of_version_1() {
+fn a_truncated_tag_of_version_2_is_not_one_of_version_1() {
     for at in 0..V2.len() {
         assert_eq!(read(&V2[..at]), Err(NotOurs::Malformed), "{at}");
         assert_eq!(Shape::of(&V2.as_bytes()[..at]), Shape::Unfinished, "{at}");
@@ -100,9 +101,9 @@ fn a_tag_of_version_2_that_was_cut_is_not_one_of_version_1() {
 }
 
 #[test]
-fn one_bit_that_flipped_anywhere_makes_a_tag_not_ours_unless_it_only_changes_the_case_of_a_letter() {
+fn a_flipped_bit_makes_a_tag_invalid_unless_it_only_changes_the_case() {
     for text in [V1, V2] {
-        let said = read(text).unwrap();
+        let original = read(text).unwrap();
         for at in 0..text.len() {
             for bit in 0..8 {
                 let mut flipped = text.as_bytes().to_vec();
@@ -110,7 +111,7 @@ fn one_bit_that_flipped_anywhere_makes_a_tag_not_ours_unless_it_only_changes_the
                 let result = ring(KEY).read(&flipped);
                 if flipped.eq_ignore_ascii_case(text.as_bytes()) {
                     assert_eq!(bit, 5);
-                    assert_eq!(result, Ok(said), "{at} {bit}");
+                    assert_eq!(result, Ok(original), "{at} {bit}");
                 } else {
                     assert!(result.is_err(), "{at} {bit}: {result:?}");
                 }
@@ -120,18 +121,18 @@ fn one_bit_that_flipped_anywhere_makes_a_tag_not_ours_unless_it_only_changes_the
 }
 
 #[test]
-fn a_tag_of_version_2_names_the_one_tenant_with_its_code() {
+fn a_tag_of_version_2_names_the_tenant_with_its_code() {
     let codes = ["globex", "acme", "initech"].map(TenantCode::of);
     assert_eq!(tag(1).tenant_among(codes, |code| *code), Some(TenantCode::of("acme")));
     let others = ["globex", "initech"].map(TenantCode::of);
     assert_eq!(tag(1).tenant_among(others, |code| *code), None);
-    // The same first 20 bits are not enough.
+    // Equal first 20 bits are not enough.
     let near = TenantCode(TenantCode::of("acme").0 ^ 1);
     assert_eq!(tag(1).tenant_among([near], |code| *code), None);
 }
 
 #[test]
-fn a_tag_of_version_1_that_fits_two_tenants_names_neither() {
+fn a_tag_of_version_1_that_matches_two_tenants_names_neither() {
     let acme = TenantCode::of("acme");
     let near = TenantCode(acme.0 ^ 1);
     assert_eq!(acme.prefix(), near.prefix());
@@ -148,7 +149,7 @@ fn the_digits_of_a_code_begin_with_those_of_its_prefix() {
 }
 
 #[test]
-fn numbers_that_are_too_large_are_not_codes() {
+fn too_large_values_are_not_codes() {
     assert_eq!(TenantCode::from_value(1 << 40), None);
     assert_eq!(TenantPrefix::from_value(1 << 20), None);
     assert_eq!(InstanceCode::from_value(1 << 20), None);
@@ -171,7 +172,7 @@ fn a_tag_signed_with_another_key_is_foreign() {
 }
 
 #[test]
-fn the_signature_of_one_version_is_not_that_of_the_other() {
+fn the_versions_have_different_signatures() {
     let key = TagKey::new(KEY).unwrap();
     let text = ring(KEY).sign(&tag(100));
     assert_ne!(key.mac(&text), key.mac(&TagText { version: Version::V1, ..text }));
@@ -202,7 +203,7 @@ fn claim() -> impl Strategy<Value = Claim> {
 
 proptest! {
     #[test]
-    fn a_tag_reads_back_in_any_case_whatever_follows(
+    fn a_tag_parses_in_any_case_whatever_follows(
         millis in 0_i64..(1 << 47), random: [u8; 10], claim in claim(), instance in ".{0,12}",
         size in 0..=MAX_SIZE, upper in prop::collection::vec(any::<bool>(), TAG_LEN), after in ".{0,8}",
     ) {
@@ -236,7 +237,7 @@ proptest! {
     }
 
     #[test]
-    fn what_bytes_are_taken_for_does_not_depend_on_where_they_are_cut(
+    fn the_shape_of_bytes_does_not_depend_on_where_they_are_cut(
         head in prop::sample::select(vec!["", "z", "zqtp", "zqtp1", "ZQTP2", "zqtp3", V1, V2]), cut in 0..=TAG_LEN,
         tail in "[0-9a-v]{0,70}",
     ) {

@@ -1,4 +1,4 @@
-//! The admin listener, for people and scripts beside the demo: the truth, the calls, and faults.
+//! The admin listener, for people and scripts: truth, calls and faults.
 //!
 //! ```text
 //! curl $ADMIN/truth; curl $ADMIN/calls; curl $ADMIN/faults; curl -X DELETE $ADMIN/faults; curl -X DELETE $ADMIN/faults/3
@@ -10,7 +10,7 @@
 //! curl $ADMIN/faults -d '{"kind":"reshard","tenant":"acme"}'
 //! ```
 //!
-//! A probe under test must never be given its address.
+//! A probe under test must not know its address.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,10 +31,10 @@ use super::super::tasks::Tasks;
 use super::super::truth::TruthRecord;
 use super::super::world::{CallCount, Shared};
 
-/// A fault as it is posted.
+/// A fault in a request.
 #[derive(Debug, Deserialize)]
 struct Posted {
-    /// Ends by itself after this many milliseconds.
+    /// Cleared automatically after this many milliseconds.
     #[serde(default)]
     for_ms: Option<u64>,
     #[serde(flatten)]
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_documented_faults_are_understood() {
+    fn the_documented_faults_are_accepted() {
         let documented: Vec<&str> = include_str!("admin.rs")
             .lines()
             .filter(|line| line.starts_with("//! curl"))

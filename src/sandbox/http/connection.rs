@@ -1,4 +1,4 @@
-//! Connections that can be cut: a client then sees a reset or an early end, as when a gateway between dies.
+//! Connections that can be cut: the client then sees a reset or an early end, as when a gateway dies.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,10 +13,10 @@ use axum::serve::IncomingStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Wait after a failed accept, as when file descriptors run out.
+/// Pause after a failed accept, for instance when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Cuts the connection that a request came on, before a byte of the answer is written.
+/// Cuts the connection of a request before a byte of the answer is written.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cutter(Arc<AtomicBool>);
 
@@ -56,7 +56,8 @@ impl axum::serve::Listener for Listener {
         loop {
             match self.0.accept().await {
                 Ok((stream, address)) => {
-                    // Small answers must not wait for an acknowledgement; failing to say so only costs time.
+                    // Small answers must not wait for an acknowledgement; if this fails, they are only
+                    // slower.
                     let _ = stream.set_nodelay(true);
                     return (Connection { stream, cutter: Cutter::default() }, address);
                 }
@@ -70,7 +71,7 @@ impl axum::serve::Listener for Listener {
     }
 }
 
-/// A connection that ends when its scissors were used.
+/// A connection that ends when its cutter was used.
 pub(crate) struct Connection {
     stream: TcpStream,
     cutter: Cutter,

@@ -1,18 +1,19 @@
-//! Google's partial responses: the parameter `fields`, as in `items(name,size),nextPageToken` or `items/name`.
+//! Google's partial responses: the parameter `fields`, such as `items(name,size),nextPageToken` or
+//! `items/name`.
 //!
-//! It is honoured, and a field that nobody knows is refused, so that a client which forgets to ask for what it needs finds
-//! out here and not in the cloud.
+//! It is applied, and unknown fields are refused, so that a client that forgets to request a field fails here
+//! and not only in the cloud.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// Which fields of a value are wanted; of each, all when none below it is named.
+/// The requested fields of a value; a field without fields below it is requested as a whole.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Fields(BTreeMap<String, Fields>);
 
 impl Fields {
-    /// Understands the parameter.
+    /// Parses the parameter.
     ///
     /// # Errors
     /// The selection that is not valid.
@@ -56,7 +57,7 @@ impl Fields {
         Ok((name.to_owned(), below))
     }
 
-    /// What is wanted of a value.
+    /// Returns the requested fields of a value.
     pub(super) fn of(&self, value: Value) -> Value {
         if self.0.is_empty() {
             return value;

@@ -1,8 +1,9 @@
-//! Google Cloud Storage, the JSON API: objects.list, objects.get with and without the media, and buckets.get on one bucket.
+//! Google Cloud Storage, the JSON API: objects.list, objects.get with and without the media, and buckets.get
+//! on one bucket.
 //!
-//! It does what emulators leave out: `fields` and their errors, preconditions, pages of a thousand, names that must be
-//! percent-encoded as one segment, and refusals in the words of the service. Errors of a download are text and not JSON, as
-//! the real ones are.
+//! It implements what emulators leave out: `fields` and their errors, preconditions, pages of a thousand,
+//! names that must be percent-encoded as one segment, and the service's own errors. Errors of a download are
+//! text and not JSON, as in the real service.
 
 use std::convert::Infallible;
 use std::io::Read;
@@ -23,14 +24,14 @@ use super::fields::Fields;
 use super::s3::{hex, unhex};
 use super::{Call, Failure, Named, gateway_page, plain, server_status};
 
-/// Objects a page has at most, and when not told (Cloud Storage JSON API reference, objects.list).
+/// Maximum and default number of objects on a page (Cloud Storage JSON API reference, objects.list).
 const PAGE_OBJECTS: usize = 1_000;
-/// Transcoding ends here: what is put into the sandbox may be a bomb.
+/// Limit of transcoding: a test may put a decompression bomb into the sandbox.
 const TRANSCODED_BYTES: u64 = 64 << 20;
 const JSON: &str = "application/json; charset=UTF-8";
-/// What downloads are answered with when they fail (seen at the real service).
+/// Content type of a failed download's answer (observed at the real service).
 const TEXT: &str = "text/html; charset=UTF-8";
-/// What `fields` may name.
+/// The field names that `fields` accepts.
 const FIELDS: [&str; 23] = [
     "kind",
     "nextPageToken",
@@ -57,15 +58,15 @@ const FIELDS: [&str; 23] = [
     "metadata",
 ];
 
-/// What a path names.
+/// The resource that a path names.
 enum Place {
     Bucket(String),
     Objects(String),
     Object(String, String),
 }
 
-/// `/storage/v1/b/{bucket}/o/{object}` and what it begins with, also below `/download`. The name of an object is one segment:
-/// a slash in it must be encoded.
+/// Parses `/storage/v1/b/{bucket}/o/{object}` and its prefixes, also below `/download`. The name of an object
+/// is one segment: a slash in it must be encoded.
 fn place(call: &Call) -> Option<Place> {
     let path = call.uri.path();
     let path = path.strip_prefix("/download").unwrap_or(path);
@@ -78,7 +79,8 @@ fn place(call: &Call) -> Option<Place> {
     }
 }
 
-/// A percent sign that begins no code is refused: it shows a name that was not encoded.
+/// Decodes a segment; `None` for a percent sign without a code, which shows that the client did not encode
+/// the name.
 fn decoded(segment: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.bytes();
@@ -158,7 +160,7 @@ pub(super) fn answer(shared: &Shared, operation: &str, call: &Call) -> Response 
 
 fn list(world: &World, fields: &Fields, call: &Call) -> Response {
     let max = match call.query("maxResults").map(|text| text.parse::<usize>()) {
-        // The reference's least value is 0, which can only mean that nothing was said.
+        // The reference allows 0, which can only mean the default.
         None | Some(Ok(0)) => PAGE_OBJECTS,
         Some(Ok(max)) => max.min(PAGE_OBJECTS),
         Some(Err(_)) => return invalid(call, "Invalid value for maxResults"),
@@ -184,7 +186,7 @@ fn list(world: &World, fields: &Fields, call: &Call) -> Response {
         page.next = page.next.filter(|_| page.entries.len() + page.prefixes.len() == whole);
     }
     let mut answer = Map::from_iter([("kind".to_owned(), json!("storage#objects"))]);
-    // What is empty is left out, as everywhere in Google's JSON.
+    // Google's JSON leaves out empty fields.
     if let Some(last) = page.next {
         answer.insert("nextPageToken".to_owned(), json!(hex(&last)));
     }
@@ -234,7 +236,7 @@ fn md5(object: &Object) -> String {
     BASE64_STANDARD.encode(<md5::Md5 as md5::Digest>::digest(&object.body))
 }
 
-/// Generation and metageneration, as the real service packs them: two numbers of a protocol buffer.
+/// Generation and metageneration in the real service's encoding: two protobuf varint fields.
 fn etag(object: &Object) -> String {
     let mut bytes = vec![0x08];
     let mut rest = object.generation.unsigned_abs();
@@ -258,7 +260,7 @@ fn get(world: &World, name: &str, fields: &Fields, call: &Call) -> Response {
         };
     }
     let [generation, only_if, only_if_not] = wanted;
-    // No older generation is kept: the bucket has no versions.
+    // The bucket has no versioning, so older generations are gone.
     let object = world.transfer.objects.get(name);
     let object = object.filter(|object| generation.is_none_or(|wanted| wanted == object.generation));
     let Some(object) = object else {
@@ -305,9 +307,9 @@ fn media(world: &World, object: &Object, call: &Call) -> Response {
             .take(TRANSCODED_BYTES)
             .read_to_end(&mut text)
             .is_ok();
-        // A body that is not what its metadata say is sent as it is.
+        // A body that is not gzip in spite of its metadata is sent as it is.
         let text = if inflated { Bytes::from(text) } else { object.body.clone() };
-        // As a stream, since the real answer has no length, and without a look at the range.
+        // The real answer is chunked, has no length and ignores the range.
         let body = Body::from_stream(futures::stream::once(async move { Ok::<_, Infallible>(text) }));
         return response
             .header(header::VARY, "Accept-Encoding")
@@ -347,13 +349,13 @@ fn accepts_gzip(header: &str) -> bool {
     })
 }
 
-/// What a Range header asks for.
+/// The part that a Range header requests.
 #[derive(Debug, PartialEq)]
 enum Range {
-    /// Nothing that is understood.
+    /// The whole body: the header is absent or not understood.
     Whole,
     Part(std::ops::Range<usize>),
-    /// No byte that is there.
+    /// Only bytes beyond the end.
     Outside,
 }
 
@@ -390,7 +392,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_was_not_encoded_is_refused() {
+    fn an_unencoded_name_is_refused() {
         assert_eq!(decoded("a%2Fb%20100%25%20gr%C3%BCn+"), Some("a/b 100% grün+".to_owned()));
         assert_eq!(decoded("100%%20"), None);
         assert_eq!(decoded("a%2"), None);

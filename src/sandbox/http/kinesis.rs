@@ -13,7 +13,7 @@ use super::super::world::streams::{Cursor, ReadError, Shard, Start, Stream, sequ
 use super::super::world::{Shared, World};
 use super::{Call, Failure, Named, aws_error, aws_json, server_status};
 
-/// Records of a GetRecords answer at most (AWS Kinesis API reference).
+/// Maximum number of records in an answer of GetRecords (AWS Kinesis API reference).
 const PAGE_RECORDS: usize = 10_000;
 
 fn text<'a>(body: &'a Value, key: &str) -> &'a str {
@@ -87,17 +87,17 @@ pub(super) fn answer(shared: &Shared, operation: &str, call: &Call) -> Response 
         "DescribeStreamSummary" => summary(&world, &world.tenants[tenant].stream),
         "GetShardIterator" => iterator(&world, &world.tenants[tenant].stream, &body),
         "GetRecords" => records(&mut world, tenant, &body),
-        other => invalid("UnknownOperationException", &format!("{other} is not modelled here")),
+        other => invalid("UnknownOperationException", &format!("{other} is not supported by the sandbox")),
     }
 }
 
-/// Instants are seconds with a fraction in this protocol; milliseconds are what the real service gives.
+/// Instants are fractional seconds in this protocol; the real service returns milliseconds.
 fn seconds(at: Micros) -> Value {
     json!(at.millis() as f64 / 1_000.0)
 }
 
 fn instant(value: Option<&Value>) -> Option<Micros> {
-    // Rounded to the millisecond, which is what the service keeps.
+    // Rounded to milliseconds, like the real service does.
     value?.as_f64().map(|seconds| Micros::from_millis((seconds * 1_000.0).round() as i64))
 }
 
@@ -173,7 +173,7 @@ fn iterator(world: &World, stream: &Stream, body: &Value) -> Response {
         ("LATEST", _, _) => Start::Latest,
         ("AT_SEQUENCE_NUMBER", Some(sequence), _) => Start::At(sequence),
         ("AFTER_SEQUENCE_NUMBER", Some(sequence), _) => Start::After(sequence),
-        // Stamps are given in ms, so a record of the same ms is not older than the time asked for.
+        // Stamps are in ms, so a record of the same ms is not older than the requested time.
         ("AT_TIMESTAMP", _, Some(at)) => Start::Time(at.shifted(-offset)),
         _ => {
             return invalid(

@@ -1,4 +1,5 @@
-//! CloudWatch Logs, JSON 1.1: PutLogEvents, CreateLogStream, DescribeLogGroups, DescribeLogStreams and FilterLogEvents.
+//! CloudWatch Logs, JSON 1.1: PutLogEvents, CreateLogStream, DescribeLogGroups, DescribeLogStreams and
+//! FilterLogEvents.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use super::super::world::log_groups::{LogFilter, LogGroup, pattern_text};
 use super::super::world::{Shared, Tenant, World};
 use super::{Call, Failure, Named, aws_error, aws_json, server_status};
 
-/// Limits of a PutLogEvents batch (AWS Logs API reference): bytes, of which each event takes 26, events, and hours it may span.
+/// Limits of a PutLogEvents batch (AWS Logs API reference): bytes, of which each event adds 26, events, and
+/// time span.
 const BATCH_BYTES: usize = 1_048_576;
 const EVENT_OVERHEAD: usize = 26;
 const BATCH_EVENTS: usize = 10_000;
@@ -23,14 +25,14 @@ const BATCH_SPAN_MS: i64 = 24 * 3_600_000;
 /// Events newer or older than this are rejected one by one (AWS Logs API reference).
 const TOO_NEW_MS: i64 = 2 * 3_600_000;
 const TOO_OLD_MS: i64 = 14 * 24 * 3_600_000;
-/// Events of a FilterLogEvents page at most (AWS Logs API reference).
+/// Maximum number of events on a FilterLogEvents page (AWS Logs API reference).
 const PAGE_EVENTS: usize = 10_000;
 
 fn text<'a>(body: &'a Value, key: &str) -> &'a str {
     body.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The log group's name, which some operations also take as an ARN.
+/// The log group's name, which some operations also accept as an ARN.
 fn group_name(body: &Value) -> String {
     let identifier = text(body, "logGroupIdentifier");
     let name = if identifier.is_empty() { text(body, "logGroupName") } else { identifier };
@@ -93,7 +95,7 @@ pub(super) fn answer(shared: &Shared, operation: &str, call: &Call) -> Response 
         "CreateLogStream" => create_stream(&mut world, tenant, &body),
         "DescribeLogStreams" => describe_streams(group, &body),
         "FilterLogEvents" => filter(&world, &world.tenants[tenant], &body),
-        other => invalid("UnknownOperationException", &format!("{other} is not modelled here")),
+        other => invalid("UnknownOperationException", &format!("{other} is not supported by the sandbox")),
     }
 }
 

@@ -1,7 +1,7 @@
-//! The listeners: what all services have in common before each speaks its own protocol.
+//! The listeners: what all services have in common, before each speaks its own protocol.
 //!
-//! Every service has a socket of its own, so that one can hang, be cut off or have a wrong clock while the others are well.
-//! A call is named, counted, put through the faults of its service, and only then answered.
+//! Every service has its own socket, so that one can hang, be cut off or have a wrong clock while the others
+//! work. A call is named, counted, subjected to the faults of its service, and only then answered.
 
 pub(crate) mod admin;
 mod bigquery;
@@ -35,11 +35,11 @@ use super::settings::SRE_ACCOUNT;
 use super::tasks::Tasks;
 use super::world::Shared;
 
-/// The largest request of any operation is a PutLogEvents of 1 MiB, whose JSON can be several times that.
+/// The largest request is a PutLogEvents of 1 MiB, whose JSON can be several times larger.
 const REQUEST_BYTES: usize = 16 << 20;
 const JSON_1_1: &str = "application/x-amz-json-1.1";
 
-/// One request, read to its end.
+/// One request with its whole body.
 pub(crate) struct Call {
     method: Method,
     uri: Uri,
@@ -49,7 +49,7 @@ pub(crate) struct Call {
     account: String,
 }
 
-/// What a request is about.
+/// What a request calls, on which resource, for which tenant.
 struct Named {
     operation: String,
     resource: String,
@@ -147,7 +147,7 @@ async fn handle(
 }
 
 impl Context {
-    /// Waits out the faults that cost time, and gives those that hold after that.
+    /// Waits while faults delay the call, and returns the effects that apply after that.
     async fn effects(&self, named: &Named) -> Vec<ServiceEffect> {
         let current = || -> Vec<ServiceEffect> {
             let world = self.shared.lock();
@@ -181,7 +181,7 @@ impl Context {
     }
 }
 
-/// What a service must say in its own words.
+/// A failure for which each service has its own answer.
 #[derive(Debug, Clone, Copy)]
 enum Failure {
     Throttled,
@@ -212,7 +212,8 @@ fn pairs(uri: &Uri) -> Vec<(String, String)> {
     Query::<Vec<(String, String)>>::try_from_uri(uri).map(|Query(pairs)| pairs).unwrap_or_default()
 }
 
-/// The account whose key signed the request. Keys that STS here issued carry theirs; all others are the SRE account's.
+/// The account whose key signed the request. Keys issued by the sandbox's STS contain it; all others are the
+/// SRE account's.
 fn signer(headers: &HeaderMap) -> String {
     let authorization =
         headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -225,7 +226,7 @@ fn signer(headers: &HeaderMap) -> String {
         .to_owned()
 }
 
-/// A request id, different for each answer.
+/// A new request id.
 fn request_id() -> String {
     static COUNTER: AtomicU64 = AtomicU64::new(1);
     format!("00000000-0000-4000-8000-{:012x}", COUNTER.fetch_add(1, Ordering::Relaxed))
@@ -249,7 +250,7 @@ fn aws_error(status: StatusCode, code: &str, message: &str) -> Response {
     plain(status, JSON_1_1, json!({"__type": code, "message": message}).to_string())
 }
 
-/// A status that may have come from a fault's JSON.
+/// The status of a fault, which JSON may have set to anything.
 fn server_status(status: u16) -> StatusCode {
     StatusCode::from_u16(status)
         .ok()
@@ -257,7 +258,7 @@ fn server_status(status: u16) -> StatusCode {
         .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// What a gateway in front of a service answers when the service does not.
+/// The answer of a gateway in front of a service that does not respond.
 fn gateway_page(status: StatusCode) -> Option<Response> {
     if status != StatusCode::BAD_GATEWAY && status != StatusCode::SERVICE_UNAVAILABLE {
         return None;

@@ -11,7 +11,7 @@ use super::super::world::buckets::{Object, Start};
 use super::super::world::{Shared, World};
 use super::{Call, Failure, Named, plain, request_id, server_status, xml};
 
-/// Keys a page has at most (Amazon S3 API reference, ListObjectsV2).
+/// Maximum number of keys on a page (Amazon S3 API reference, ListObjectsV2).
 const PAGE_KEYS: usize = 1_000;
 
 pub(super) fn name(world: &World, call: &Call) -> Named {
@@ -115,7 +115,7 @@ fn list(world: &World, bucket_name: &str, call: &Call) -> Response {
     element("ContinuationToken", token);
     element("NextContinuationToken", listing.next.map(|key| hex(&key)));
     for (key, object) in &listing.entries {
-        // Whole seconds, as the real lists have them.
+        // Whole seconds, as in real listings.
         let modified = world.stamp(Service::S3, object.modified).format("%Y-%m-%dT%H:%M:%S.000Z");
         body.push_str(&format!(
             "<Contents><Key>{}</Key><LastModified>{modified}</LastModified><ETag>&quot;{}&quot;</ETag>\
@@ -165,7 +165,7 @@ fn get(object: &Object, modified: Micros, call: &Call) -> Response {
     response.body(Body::from(body)).unwrap_or_default()
 }
 
-/// The bytes that a Range header asks for.
+/// The bytes that a Range header requests; `None` if there are none.
 fn span(range: &str, whole: usize) -> Option<std::ops::Range<usize>> {
     let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;
     let slice = if from.is_empty() {

@@ -1,7 +1,7 @@
 //! STS, AWS query protocol: AssumeRole and GetCallerIdentity.
 //!
-//! The access key that it issues carries the account of the role, which is how the other services know who calls: signatures
-//! are not checked, since a probe that signs wrongly would be told so by any real endpoint.
+//! The access key that it issues contains the account of the role, by which the other services identify the
+//! caller. Signatures are not checked: any real endpoint would refuse a wrong one.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::super::world::{Shared, World};
 use super::{Call, Failure, Named, pairs, plain, request_id, server_status, xml};
 
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
-/// Session lengths that AssumeRole takes (AWS STS API reference).
+/// Session durations that AssumeRole accepts (AWS STS API reference).
 const DURATION_SECONDS: std::ops::RangeInclusive<u64> = 900..=43_200;
 
 fn parameters(call: &Call) -> HashMap<String, String> {

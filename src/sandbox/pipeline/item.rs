@@ -1,4 +1,4 @@
-//! One copy of a log event on its way, and the dice that decide about it.
+//! One copy of a log event in the pipeline, and the random numbers that decide about it.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use super::super::fault::Damage;
 use super::super::names::Stage;
 use super::super::settings::Profile;
 
-/// One copy of a log event on its way.
+/// One copy of a log event in the pipeline.
 #[derive(Debug, Clone)]
 pub(super) struct Item {
-    /// Place of the tenant that sent it.
+    /// Index of the tenant that sent it.
     pub owner: usize,
-    /// Place of the tenant under whose name it travels.
+    /// Index of the tenant under whose name it travels.
     pub tenant: usize,
     pub message: Arc<str>,
     pub token: Option<Arc<str>>,
@@ -19,23 +19,23 @@ pub(super) struct Item {
     pub timestamp: i64,
     pub log_stream: Arc<str>,
     pub event_id: String,
-    /// Decides everything that chance decides about it.
+    /// Seeds all random decisions about it.
     pub seed: u64,
-    /// Whether the table is where it is going, as its own tenant's.
+    /// Whether it is to reach the table as its own tenant's.
     pub for_table: bool,
     pub mishap: Option<(Mishap, Stage)>,
-    /// The object that it is a line of, when it is the object that travels.
+    /// The object that it is a line of, while that object is being transferred.
     pub cargo: Option<Arc<Cargo>>,
 }
 
-/// A transit object on its way to be copied.
+/// A transit object that is to be copied.
 #[derive(Debug)]
 pub(super) struct Cargo {
-    /// Its key without the first folder and the endings.
+    /// Its key without the first folder and the file extension.
     pub stem: String,
-    /// How many transit objects there were before it.
+    /// Number of transit objects before it.
     pub number: u64,
-    /// Decides how long the copy takes: the first line's.
+    /// Seeds the duration of the copy; taken from the first line.
     pub seed: u64,
 }
 
@@ -48,12 +48,12 @@ pub(super) enum Mishap {
 }
 
 impl Item {
-    /// The dice for one decision about it at one stage.
+    /// The random numbers for one decision about it at one stage.
     pub(super) fn rng(&self, stage: Stage, decision: u64) -> fastrand::Rng {
         fastrand::Rng::with_seed(mix(mix(self.seed, stage as u64 + 1), decision))
     }
 
-    /// The dice for how long a hop takes it; lines that travel as one object share theirs.
+    /// The random numbers for the duration of a hop, the same for all lines of one object.
     pub(super) fn delay_rng(&self, hop: Stage) -> fastrand::Rng {
         let seed = self.cargo.as_ref().map_or(self.seed, |cargo| cargo.seed);
         fastrand::Rng::with_seed(mix(mix(seed, hop as u64 + 1), 1))
@@ -72,7 +72,7 @@ impl Item {
     }
 }
 
-/// Mixes two numbers into a third that looks like neither (the finalizer of SplitMix64).
+/// Hashes two numbers into one (the finalizer of SplitMix64).
 pub(super) fn mix(a: u64, b: u64) -> u64 {
     let mut z = a.wrapping_add(b.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -80,7 +80,7 @@ pub(super) fn mix(a: u64, b: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// About one event in a hundred has one: slow more often than lost, lost as often as doubled.
+/// About one event in a hundred has one: 0.4 % slow, 0.3 % lost, 0.3 % duplicated.
 pub(super) fn mishap(profile: Profile, seed: u64) -> Option<(Mishap, Stage)> {
     if profile == Profile::Calm {
         return None;

@@ -1,10 +1,10 @@
-//! The pipeline between the services: log group, forwarder, stream, then archive writer on one branch and exporter and
-//! load on the other, from which the storage transfer branches off.
+//! The pipeline between the services: log group, forwarder and stream; then the archive writer, and in
+//! parallel the exporter and the load into the table. The storage transfer copies what the exporter wrote.
 //!
-//! It is one queue of things that are due, and a step that carries out what has become so; one task sleeps until the next.
-//! Not a task per event, because then the order of two events would be the scheduler's and no run could be repeated. What
-//! happens to the n-th canary of a tenant follows from (seed, tenant, n) and the faults of the moment, never from other events.
-//! The pipeline must never look at what clients ask.
+//! It is one queue of due actions, a step that carries out what is due, and one task that sleeps until the
+//! next. With a task per event, the scheduler would decide the order of two events and no run could be
+//! repeated. The fate of the n-th canary of a tenant depends only on (seed, tenant, n) and the current
+//! faults, never on other events. The pipeline must not depend on what clients request.
 
 mod item;
 mod noise;
@@ -29,11 +29,11 @@ use super::truth::{Arrival, Fate, Incident, find_token};
 use super::world::table::Row;
 use super::world::{Shared, World};
 
-/// Events on their way at one time; beyond it noise pauses and PutLogEvents is throttled.
+/// Maximum number of events in the pipeline; beyond it noise pauses and PutLogEvents is throttled.
 const UNDER_WAY: usize = 200_000;
-/// How often old things are forgotten.
+/// How often expired records, objects, rows and log events are removed.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
-/// How much longer than usual a mishap of the believable profile makes a hop.
+/// Factor by which a mishap of the believable profile slows a hop down.
 const SLOW_FACTOR: u32 = 8;
 
 /// Carries out what is due until the sandbox stops.
@@ -53,12 +53,12 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
 }
 
 impl World {
-    /// Whether no more events can be taken.
+    /// Whether no more events can be accepted.
     pub(crate) fn is_full(&self) -> bool {
         self.pipeline.under_way() >= UNDER_WAY
     }
 
-    /// Takes a log event into the pipeline.
+    /// Accepts a log event into the pipeline.
     pub(crate) fn accept(
         &mut self,
         tenant: usize,
@@ -92,7 +92,7 @@ impl World {
         self.send(Stage::LogGroup, item, now);
     }
 
-    /// Carries out what is due and says when to come again.
+    /// Carries out what is due, and returns when the next action is due.
     pub(crate) fn step(&mut self, now: Micros) -> Micros {
         self.faults.expire(now);
         if self.pipeline.parked_under != self.faults.version() {
@@ -147,7 +147,7 @@ impl World {
         }
     }
 
-    /// An item has come to the end of a hop: decides what becomes of it there.
+    /// Decides what happens to an item at the end of a hop.
     fn arrive(&mut self, stage: Stage, mut item: Box<Item>, now: Micros) {
         let name = self.tenants[item.tenant].spec.name.clone();
         if self.faults.is_stalled(stage, &name) {
@@ -155,7 +155,7 @@ impl World {
             return;
         }
         let mut rng = item.rng(stage, 2);
-        // All numbers are drawn whatever faults there are, so that a fault does not change what the others decide.
+        // All numbers are drawn whatever faults there are, so that a fault does not change other decisions.
         let chance: [f64; 5] = std::array::from_fn(|_| rng.f64());
         let (mut lost, mut dead, mut doubled) = (false, false, false);
         let mut leaks = Vec::new();
@@ -187,8 +187,8 @@ impl World {
         for into in leaks {
             if let Some(tenant) = self.tenant_index(&into).filter(|tenant| *tenant != item.tenant) {
                 self.note(&item, Incident::Leaked { stage, into });
-                let stray = Item { tenant, for_table: false, seed: mix(item.seed, 11), ..(*item).clone() };
-                self.land(stage, stray, now);
+                let leaked = Item { tenant, for_table: false, seed: mix(item.seed, 11), ..(*item).clone() };
+                self.store_copy(stage, leaked, now);
             }
         }
         if dead {
@@ -201,16 +201,16 @@ impl World {
                 self.note(&item, Incident::Duplicated { stage });
                 let twin = Item { seed: mix(item.seed, 13), mishap: None, ..(*item).clone() };
                 if let (Some(token), true) = (&twin.token, twin.for_table) {
-                    self.truth.set_out(token);
+                    self.truth.add_copy(token);
                 }
-                self.land(stage, twin, now);
+                self.store_copy(stage, twin, now);
             }
-            self.land(stage, *item, now);
+            self.store_copy(stage, *item, now);
         }
     }
 
     /// Stores a copy at a stage and sends it on.
-    fn land(&mut self, stage: Stage, mut item: Item, now: Micros) {
+    fn store_copy(&mut self, stage: Stage, mut item: Item, now: Micros) {
         let capacity = self.settings.capacity;
         let window = self.faults.batch(stage).unwrap_or(self.settings.pace.batch(stage));
         match stage {
@@ -292,7 +292,7 @@ impl World {
 
     fn end(&mut self, item: &Item, fate: Option<Fate>) {
         if let (Some(token), true) = (&item.token, item.for_table) {
-            debug_assert_eq!(item.owner, item.tenant, "only an owner's copy counts for the table");
+            debug_assert_eq!(item.owner, item.tenant, "only a copy of its own tenant counts for the table");
             self.truth.ended(token, fate);
         }
     }
@@ -315,7 +315,7 @@ mod tests {
         world.accept(tenant, &"probe".into(), now.millis(), &canary(number), now);
     }
 
-    /// Steps from one due thing to the next for so many seconds.
+    /// Steps from one due action to the next for `seconds`.
     fn run_for(world: &mut World, from: Micros, seconds: u64) -> Micros {
         let end = from.after(Duration::from_secs(seconds));
         let mut now = from;
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_canarys_fate_does_not_depend_on_its_neighbours() {
+    fn the_fate_of_a_canary_does_not_depend_on_other_events() {
         let alone = |others: bool| {
             let mut world = lifelike(9, Profile::Believable);
             for number in 0..50 {
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_stall_does_not_slow_the_steps_down() {
+    fn a_long_stall_does_not_make_steps_busy() {
         let mut world = lifelike(1, Profile::Calm);
         let fault = Fault::stage(Stage::TenantStream, StageEffect::Stall);
         world.fault(fault, None, START).unwrap();
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_old_is_forgotten() {
+    fn old_data_is_removed() {
         let mut world = lifelike(1, Profile::Calm);
         put(&mut world, 0, 1, START);
         let now = run_for(&mut world, START, 60);
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_are_copied_whole_in_alternating_compressions() {
+    fn objects_are_copied_whole_in_alternating_packings() {
         let mut world = lifelike(1, Profile::Calm);
         let mut now = START;
         for number in 0..30 {
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_a_fault_holds_back_are_copied_as_an_object_of_their_own() {
+    fn delayed_lines_are_copied_as_a_separate_object() {
         let mut world = lifelike(1, Profile::Calm);
         let delay = Distribution::Fixed { ms: 20_000.0 };
         let fault = Fault::tenant_stage("globex", Stage::Transfer, StageEffect::Delay { delay });
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_comes_at_its_rate() {
+    fn noise_has_its_configured_rate() {
         let mut world = World::new(Settings::demo(1, 1), START);
         run_for(&mut world, START, 100);
         let lines = world.tenants[0].group.events.len();

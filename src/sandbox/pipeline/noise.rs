@@ -1,4 +1,4 @@
-//! Ordinary log lines of the tenants, so that canaries are needles in hay.
+//! Ordinary log lines of the tenants, among which canaries have to be found.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::item::mix;
 use super::queue::Due;
 
 impl World {
-    /// Writes one line and enters when the next is due.
+    /// Writes one line and schedules the next.
     pub(super) fn make_noise(&mut self, tenant: usize, now: Micros) {
         let mut rng = fastrand::Rng::with_seed(mix(
             mix(self.settings.seed, tenant as u64),
@@ -22,7 +22,7 @@ impl World {
             let line = noise_line(&mut rng, now);
             self.accept(tenant, &stream, now.millis(), &line, now);
         }
-        // Exponential gaps: lines come as independent requests would cause them.
+        // Exponential gaps, as independent requests would have.
         let gap = -(1.0 - rng.f64()).ln() / self.settings.noise_per_second;
         self.pipeline.enter(now.after(Duration::from_secs_f64(gap.clamp(0.0, 60.0))), Due::Noise(tenant));
     }

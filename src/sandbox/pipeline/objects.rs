@@ -1,5 +1,5 @@
-//! The objects that the archive writer, the exporter and the dead-letter queue write in S3, gzip NDJSON, one line an event;
-//! and the copies that the storage transfer makes of the exporter's in Google Cloud Storage.
+//! The objects that the archive writer, the exporter and the dead-letter queue write to S3 (gzip NDJSON, one
+//! line per event), and the copies of the exporter's that the storage transfer makes in Google Cloud Storage.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::super::world::buckets::{Object, Packing};
 use super::item::{Cargo, Item, mix};
 
 impl World {
-    /// Turns a batch into an object.
+    /// Writes a batch as an object.
     pub(super) fn flush(&mut self, stage: Stage, tenant: usize, now: Micros) {
         let items = match stage {
             Stage::Archive => std::mem::take(&mut self.pipeline.archive[tenant]),
@@ -59,7 +59,8 @@ impl World {
         }
     }
 
-    /// Sends the lines of a transit object to be copied. A side branch: it has no say in what becomes of the lines at the table.
+    /// Sends the lines of a transit object to be copied. A side stage: it does not affect the lines on the
+    /// main path.
     fn transfer(&mut self, stem: String, items: &[Item], now: Micros) {
         let number = self.pipeline.transit_objects;
         self.pipeline.transit_objects += 1;
@@ -71,8 +72,9 @@ impl World {
         }
     }
 
-    /// Makes an object of the lines that have come of a transit object: under its key, which a blank, a percent sign and a
-    /// letter beyond ASCII follow now and then, and by turns as gzip, as text stored as gzip, and as text.
+    /// Writes the lines that have arrived of a transit object as its copy. In every fifth copy, the name has
+    /// a blank, a percent sign and a non-ASCII letter. Copies alternate between a gzip file, text stored as
+    /// gzip, and text.
     pub(super) fn copy(&mut self, cargo: &Cargo, now: Micros) {
         let items = self.pipeline.transfer.remove(&cargo.stem).unwrap_or_default();
         if items.is_empty() {
@@ -88,11 +90,11 @@ impl World {
             let folder = stem.rsplit_once('/').map_or("", |(folder, _)| folder);
             stem = format!("{folder}/{:016x}", mix(self.settings.seed, cargo.number));
         }
-        // Five and three have no common divisor, so each packing comes to have each kind of name.
+        // Five and three have no common divisor, so each packing occurs with each kind of name.
         let name = if cargo.number % 5 == 4 { " 100% grün" } else { "" };
         let ending = if packing == Packing::GzipFile { ".ndjson.gz" } else { ".ndjson" };
         let mut key = format!("transfer/{stem}{name}{ending}");
-        // Lines that a fault held back come after their object was copied.
+        // Lines that a fault held back arrive after their object was copied.
         let mut piece = 1;
         while self.transfer.objects.contains_key(&key) {
             piece += 1;
@@ -107,7 +109,7 @@ impl World {
         }
     }
 
-    /// Puts an item under the dead-letter prefix.
+    /// Writes an item under the dead-letter prefix.
     pub(super) fn dead_letter(&mut self, hop: Stage, item: &Item, now: Micros) {
         self.pipeline.objects += 1;
         let key = format!(
@@ -157,19 +159,20 @@ impl World {
     }
 }
 
-/// An object that was put in one piece.
+/// An object that was uploaded in one part.
 pub(crate) fn plain_object(body: Bytes, now: Micros) -> Object {
     let digest = <md5::Md5 as md5::Digest>::digest(&body);
     let etag = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     Object { body, modified: now, visible: now, parts: 0, etag, packing: Packing::Plain, generation: 0 }
 }
 
-/// Packs content as the pipeline packs all it stores; fast, since nobody pays for the bytes.
+/// Compresses content as the pipeline compresses everything it stores; fast, because size does not matter
+/// here.
 pub(super) fn gzip(content: &[u8]) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder
         .write_all(content)
         .and_then(|()| encoder.finish())
         .map(Bytes::from)
-        .expect("a Vec takes every write")
+        .expect("writing to a Vec cannot fail")
 }

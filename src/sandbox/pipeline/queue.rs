@@ -1,4 +1,4 @@
-//! What is on its way: things that are due, things that a stall holds, and batches that are being collected.
+//! The state of the pipeline: due actions, items that a stall holds, and batches that are being collected.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -10,13 +10,13 @@ use super::super::settings::Settings;
 use super::TIDY_EVERY;
 use super::item::{Cargo, Item};
 
-/// Something that is due.
+/// An action that is due at some time.
 #[derive(Debug)]
 pub(super) enum Due {
     Arrive(Stage, Box<Item>),
-    /// The batch of a tenant, or of all, becomes an object.
+    /// Write the batch of a tenant, or of all tenants, as an object.
     Flush(Stage, usize),
-    /// What has come of a transit object becomes its copy.
+    /// Write what has arrived of a transit object as its copy.
     Copy(Arc<Cargo>),
     Noise(usize),
     Tidy,
@@ -25,7 +25,7 @@ pub(super) enum Due {
 #[derive(Debug)]
 struct Entry {
     at: Micros,
-    /// Keeps things that are due at one instant in the order in which they were entered.
+    /// Keeps actions with the same instant in the order in which they were scheduled.
     order: u64,
     due: Due,
 }
@@ -43,25 +43,25 @@ impl PartialOrd for Entry {
 }
 impl Ord for Entry {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Reversed: the heap's greatest is the soonest.
+        // Reversed, because the heap yields its greatest element.
         (other.at, other.order).cmp(&(self.at, self.order))
     }
 }
 
-/// What is on its way.
+/// Due actions, held items and open batches.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     queue: BinaryHeap<Entry>,
     entered: u64,
-    /// Held by a stall.
+    /// Items that a stall holds.
     pub(super) parked: VecDeque<(Stage, Box<Item>)>,
-    /// The faults under which they were parked; they are looked at again only when faults have changed.
+    /// Version of the faults under which they were parked; they are retried only when faults have changed.
     pub(super) parked_under: u64,
     /// Lines that the archive writer has collected, by tenant.
     pub(super) archive: Vec<Vec<Item>>,
     /// Lines that the exporter has collected, of all tenants.
     pub(super) transit: Vec<Item>,
-    /// Lines that the storage transfer has brought, by the stem of their object.
+    /// Lines that the storage transfer has received, by the stem of their object.
     pub(super) transfer: HashMap<String, Vec<Item>>,
     pub(super) canaries: Vec<u64>,
     pub(super) noise: Vec<u64>,
@@ -108,7 +108,7 @@ impl Pipeline {
         self.queue.pop().map(|entry| entry.due)
     }
 
-    /// When the next thing is due.
+    /// When the next action is due.
     pub(super) fn next(&self) -> Option<Micros> {
         self.queue.peek().map(|entry| entry.at)
     }

@@ -1,4 +1,4 @@
-//! Buckets, in S3 and in Google Cloud Storage: objects by key, and the lists of them.
+//! Buckets in S3 and Google Cloud Storage: objects by key, and their listings.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -12,29 +12,30 @@ use super::super::clock::Micros;
 #[derive(Debug, Clone)]
 pub(crate) struct Object {
     pub body: Bytes,
-    /// What LastModified says; of a multipart object, when its upload began.
+    /// LastModified; for a multipart object, when its upload began.
     pub modified: Micros,
     /// When it became visible.
     pub visible: Micros,
     /// Parts of a multipart upload; 0 for a plain put.
     pub parts: u32,
     pub etag: String,
-    /// How the body is packed, as its writer said. Google Cloud Storage only.
+    /// How the body is packed according to its writer. Google Cloud Storage only.
     pub packing: Packing,
-    /// Larger than that of any object that was put into the bucket before, in microseconds. Google Cloud Storage only.
+    /// Larger than that of any earlier object in the bucket, in microseconds. Google Cloud Storage only.
     pub generation: i64,
 }
 
-/// What an object's metadata say of how its body is packed, whether it is so or not.
+/// How an object's body is packed according to its metadata, whether that is true or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Packing {
-    /// Nothing: `contentType` is `application/x-ndjson`.
+    /// Not packed: `contentType` is `application/x-ndjson`.
     #[default]
     Plain,
     /// A gzip file: `contentType` is `application/gzip`.
     GzipFile,
-    /// Text that is stored as gzip: `contentEncoding` is `gzip`, so who does not accept gzip is sent the text.
+    /// Text that is stored as gzip: `contentEncoding` is `gzip`, so a client that does not accept gzip gets
+    /// the text.
     GzipEncoded,
 }
 
@@ -45,7 +46,7 @@ pub(crate) struct Bucket {
     last_generation: i64,
 }
 
-/// Where a list begins.
+/// Where a listing begins.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Start<'a> {
     /// At the first key.
@@ -56,11 +57,11 @@ pub(crate) enum Start<'a> {
     After(&'a str),
 }
 
-/// One page of a list.
+/// One page of a listing.
 #[derive(Debug)]
 pub(crate) struct Listing {
     pub entries: Vec<(String, Object)>,
-    /// Groups below the delimiter.
+    /// Groups of keys up to the delimiter.
     pub prefixes: Vec<String>,
     /// Continue after this key.
     pub next: Option<String>,
@@ -97,7 +98,7 @@ impl Bucket {
         }
     }
 
-    /// Up to `max` keys with `prefix` from `start` on, in the order of their bytes, each group below `delimiter` counting as
+    /// Up to `max` keys with `prefix` from `start` on, in byte order; each group below `delimiter` counts as
     /// one.
     pub(crate) fn list(
         &self,
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_follow_each_other() {
+    fn pages_continue_without_gap_or_overlap() {
         let bucket = bucket(&["a/1", "a/2", "a/3", "b/1"]);
         let page = bucket.list("a/", None, Start::First, 2);
         assert_eq!(keys(&page), ["a/1", "a/2"]);
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_starts_at_or_after_a_key() {
+    fn a_listing_starts_at_or_after_a_key() {
         let bucket = bucket(&["a/1", "a/2", "a/3"]);
         assert_eq!(keys(&bucket.list("a/", None, Start::At("a/2"), 9)), ["a/2", "a/3"]);
         assert_eq!(keys(&bucket.list("a/", None, Start::After("a/2"), 9)), ["a/3"]);
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_is_written_over_is_forgotten_once() {
+    fn an_overwritten_object_is_removed_once() {
         let mut bucket = bucket(&["a", "b", "a"]);
         let generation = |key: &str, bucket: &Bucket| bucket.objects[key].generation;
         assert!(generation("a", &bucket) > generation("b", &bucket));
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_object_goes_first() {
+    fn the_oldest_object_is_removed_first() {
         let mut bucket = bucket(&["z", "a"]);
         bucket.forget_before(Micros(1));
         assert_eq!(keys(&bucket.list("", None, Start::First, 10)), ["a"]);

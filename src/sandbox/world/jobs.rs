@@ -1,11 +1,11 @@
-//! Query jobs: results that are computed when a query starts and can be read when it has run its time.
+//! Query jobs: results that are computed when a query starts and can be read when its duration is over.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::super::clock::Micros;
 
-/// Jobs remembered; the oldest is forgotten first.
+/// Number of remembered jobs; the oldest is forgotten first.
 const CAPACITY: usize = 1_000;
 
 /// One value of a result.
@@ -17,7 +17,7 @@ pub(crate) enum Cell {
     Whole(i64),
 }
 
-/// A query's result, fixed at its start.
+/// A query's result, computed at its start.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub id: String,

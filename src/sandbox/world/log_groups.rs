@@ -10,7 +10,7 @@ use super::super::clock::Micros;
 pub(crate) struct LogEvent {
     pub id: String,
     pub stream: Arc<str>,
-    /// The caller's stamp, ms since the epoch.
+    /// The caller's stamp, in ms since the epoch.
     pub timestamp: i64,
     pub ingested: Micros,
     pub message: Arc<str>,
@@ -27,25 +27,25 @@ pub(crate) struct LogGroup {
     next_id: u64,
 }
 
-/// What a FilterLogEvents call asks for.
+/// What a FilterLogEvents call requests.
 #[derive(Debug, Default)]
 pub(crate) struct LogFilter {
-    /// Inclusive, ms.
+    /// Inclusive, in ms.
     pub start: Option<i64>,
-    /// Exclusive, ms.
+    /// Exclusive, in ms.
     pub end: Option<i64>,
-    /// The substring to look for, taken out of the pattern.
+    /// The substring to find, extracted from the pattern.
     pub text: Option<String>,
     pub streams: Vec<String>,
     pub stream_prefix: Option<String>,
-    /// Continue behind this (timestamp, event id).
+    /// Continue after this (timestamp, event id).
     pub after: Option<(i64, String)>,
     pub limit: usize,
     /// Events ingested after this are not shown yet.
     pub shown_until: Option<Micros>,
 }
 
-/// FilterLogEvents answers at most 1 MB (AWS Logs API reference).
+/// An answer of FilterLogEvents is at most 1 MB (AWS Logs API reference).
 const PAGE_BYTES: usize = 1_048_576;
 
 impl LogGroup {
@@ -60,7 +60,7 @@ impl LogGroup {
         }
     }
 
-    /// Stores an event and gives its id, which grows.
+    /// Stores an event and returns its id; ids increase.
     pub(crate) fn store(
         &mut self,
         stream: &Arc<str>,
@@ -70,7 +70,7 @@ impl LogGroup {
         capacity: usize,
     ) -> String {
         self.next_id += 1;
-        // Real event ids are 56 digits of a number that begins with the time.
+        // A real event id is a number of 56 digits that begins with the time.
         let id = format!(
             "{:0>20}{:0>36}",
             3_900_000_000_000_000_000_u64 + at.millis().unsigned_abs(),
@@ -95,7 +95,7 @@ impl LogGroup {
         }
     }
 
-    /// One page in order of (timestamp, id), and whether more follow.
+    /// One page in the order of (timestamp, id), and whether there are more.
     pub(crate) fn filter(&self, filter: &LogFilter) -> (Vec<LogEvent>, bool) {
         let mut found: Vec<&LogEvent> = self
             .events
@@ -131,11 +131,11 @@ impl LogGroup {
     }
 }
 
-/// The substring that a filter pattern of the kinds that the sandbox understands asks for: a bare term, a quoted term, or a
-/// regular expression between percent signs that has no operators.
+/// The substring that a filter pattern matches. The sandbox supports a bare term, a quoted term, and a
+/// regular expression between percent signs without operators.
 ///
 /// # Errors
-/// Says what the pattern has that the sandbox does not model.
+/// Names the part of the pattern that the sandbox does not support.
 pub(crate) fn pattern_text(pattern: &str) -> Result<Option<String>, String> {
     let pattern = pattern.trim();
     if pattern.is_empty() {
@@ -147,7 +147,9 @@ pub(crate) fn pattern_text(pattern: &str) -> Result<Option<String>, String> {
     if let Some(literal) = inner('%').or_else(|| inner('"')) {
         return match literal.chars().find(|letter| "[](){}*+?|^$.\\%\"".contains(*letter)) {
             None => Ok(Some(literal.to_owned())),
-            Some(letter) => Err(format!("Invalid filter pattern: '{letter}' is not modelled here")),
+            Some(letter) => {
+                Err(format!("Invalid filter pattern: '{letter}' is not supported by the sandbox"))
+            }
         };
     }
     match pattern.chars().find(|letter| !letter.is_alphanumeric() && *letter != '_') {

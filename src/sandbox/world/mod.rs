@@ -1,8 +1,8 @@
 //! All state of a sandbox.
 //!
-//! It has one owner behind one lock. A lock and not a task with a channel, because an object that a list shows must be there
-//! to get, and a copy's true arrival must be the very instant at which any of the listeners could first show it; nothing
-//! awaits while it holds the lock. It knows no protocol: the listeners translate.
+//! It has one owner behind one lock. A task with a channel would not do: an object in a listing must be there
+//! to get, and a copy's true arrival must be the instant at which a listener could first show it. Nothing
+//! awaits while it holds the lock. The world knows no protocol; the listeners translate.
 
 pub(crate) mod buckets;
 pub(crate) mod jobs;
@@ -29,7 +29,8 @@ use super::pipeline::Pipeline;
 use super::settings::{ARCHIVE_BUCKET, SRE_ACCOUNT, Settings, TRANSFER_BUCKET, TRANSIT_BUCKET, TenantSpec};
 use super::truth::Truth;
 
-/// Different (service, operation, resource) that are counted; calls beyond them count under the resource `other`.
+/// Number of different (service, operation, resource) that are counted; further calls count under the
+/// resource `other`.
 const COUNTED_RESOURCES: usize = 10_000;
 
 /// How often an operation was called on a resource.
@@ -37,12 +38,12 @@ const COUNTED_RESOURCES: usize = 10_000;
 pub struct CallCount {
     pub service: Service,
     pub operation: String,
-    /// Log group, stream and shard, bucket and prefix or key, role, table; empty when the call named none.
+    /// Log group, stream and shard, bucket and prefix or key, role, table; empty if the call named none.
     pub resource: String,
     pub calls: u64,
 }
 
-/// One tenant and what is its own.
+/// One tenant with its log group and stream.
 #[derive(Debug)]
 pub(crate) struct Tenant {
     pub spec: TenantSpec,
@@ -101,7 +102,7 @@ impl World {
         }
     }
 
-    /// A bucket in S3 or in Google Cloud Storage; no two have one name.
+    /// A bucket in S3 or Google Cloud Storage; all names differ.
     pub(crate) fn bucket_mut(&mut self, name: &str) -> Option<&mut Bucket> {
         match name {
             ARCHIVE_BUCKET => Some(&mut self.archive),
@@ -111,7 +112,7 @@ impl World {
         }
     }
 
-    /// The tenant whose label `tenant=<name>` is in the name of a resource.
+    /// The tenant whose label `tenant=<name>` is part of a resource's name.
     pub(crate) fn labelled<'a>(&self, resource: &'a str) -> Option<&'a str> {
         let label = resource.split("tenant=").nth(1).and_then(|rest| rest.split('/').next());
         label.filter(|name| self.tenant_index(name).is_some())
@@ -141,7 +142,7 @@ impl World {
         self.calls.iter().map(counted).collect()
     }
 
-    /// Switches a fault on, or does it where it happens once.
+    /// Switches a fault on, or carries it out if it happens once.
     ///
     /// # Errors
     /// Names the tenant that does not exist.
@@ -180,7 +181,7 @@ impl World {
         self.faults.streaming_buffer().unwrap_or(self.settings.streaming_buffer)
     }
 
-    /// The service's clock: the machine's with the service's offset.
+    /// An instant by the service's clock: the machine's with the service's offset.
     pub(crate) fn stamp(&self, service: Service, at: Micros) -> Micros {
         at.shifted(self.faults.clock_offset(service))
     }
@@ -202,12 +203,12 @@ impl World {
     }
 }
 
-/// The world, and the two ways to be told that it has changed.
+/// The world, and two notifications of changes.
 pub(crate) struct Shared {
     world: Mutex<World>,
-    /// Rung when the pipeline may have something to do sooner than it thinks.
+    /// Notified when the pipeline may have something to do earlier than it expects.
     pub wake: Notify,
-    /// Changes whenever faults do, so that hanging calls can look again.
+    /// Changes whenever faults do, so that hanging calls can check them again.
     pub faults_changed: watch::Sender<u64>,
 }
 
@@ -220,12 +221,12 @@ impl Shared {
         }
     }
 
-    /// Must never be held across an await.
+    /// The guard must not be held across an await.
     pub(crate) fn lock(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells everyone who waits for faults to change.
+    /// Notifies everything that waits for a change of faults.
     pub(crate) fn announce_faults(&self) {
         self.faults_changed.send_modify(|version| *version += 1);
         self.wake.notify_one();

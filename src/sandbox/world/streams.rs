@@ -1,4 +1,5 @@
-//! Kinesis streams: shards that split, records in order of arrival, iterators that expire, and the limits of reading.
+//! Kinesis streams: shards that split, records in the order of their arrival, iterators that expire, and read
+//! limits.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,14 +9,14 @@ use md5::{Digest, Md5};
 
 use super::super::clock::Micros;
 
-/// GetRecords calls a shard answers in a second (AWS Kinesis API reference).
+/// GetRecords calls per shard and second (AWS Kinesis API reference).
 const CALLS_PER_SECOND: usize = 5;
-/// Bytes of one answer (AWS Kinesis API reference).
+/// Bytes in one answer of GetRecords (AWS Kinesis API reference).
 const PAGE_BYTES: usize = 10 << 20;
-/// An iterator is good for five minutes (AWS Kinesis API reference).
+/// An iterator is valid for five minutes (AWS Kinesis API reference).
 const ITERATOR_TTL: Duration = Duration::from_secs(300);
 
-/// One record. Its sequence number is unique and grows in the whole stream.
+/// One record. Its sequence number is unique in the stream and increases.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     pub sequence: u64,
@@ -30,9 +31,9 @@ pub(crate) struct Shard {
     pub parent: Option<String>,
     /// Inclusive bounds of the hash keys.
     pub range: (u128, u128),
-    /// First sequence number it could hold.
+    /// First sequence number that it can hold.
     pub start: u64,
-    /// Last sequence number it could hold, once it is closed.
+    /// Last sequence number that it can hold; `None` while it is open.
     pub end: Option<u64>,
     pub created: Micros,
     pub closed_at: Option<Micros>,
@@ -51,7 +52,7 @@ pub(crate) struct Stream {
     pub generation: u64,
 }
 
-/// Where a reader stands: the next sequence number it wants in a shard.
+/// A position in a shard: the next sequence number to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cursor {
     pub shard: String,
@@ -60,7 +61,7 @@ pub(crate) struct Cursor {
     pub generation: u64,
 }
 
-/// Where a reader wants to start.
+/// Where to start reading.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Start {
     TrimHorizon,
@@ -74,10 +75,10 @@ pub(crate) enum Start {
 #[derive(Debug)]
 pub(crate) struct Page {
     pub records: Vec<Record>,
-    /// None at the end of a closed shard.
+    /// `None` at the end of a closed shard.
     pub next: Option<Cursor>,
     pub behind: Duration,
-    /// Children of a closed shard that was read to its end.
+    /// Children of a closed shard that was read to its end: id, parent's id, range of hash keys.
     pub children: Vec<(String, String, (u128, u128))>,
 }
 
@@ -101,7 +102,7 @@ impl Stream {
         Self { name: name.to_owned(), created, shards, next_sequence: 1, generation: 0 }
     }
 
-    /// Stores a record in the open shard that its key belongs to; gives shard id and sequence number.
+    /// Stores a record in the open shard of its key, and returns the shard's id and the sequence number.
     pub(crate) fn put(
         &mut self,
         partition_key: String,
@@ -118,7 +119,7 @@ impl Stream {
             .position(|shard| shard.end.is_none() && shard.range.0 <= key && key <= shard.range.1)
             .unwrap_or(0);
         let shard = &mut self.shards[index];
-        // A clock that was set back must not put the records of a shard out of order.
+        // A clock that was set back must not reorder the records of a shard.
         let arrived = shard.records.back().map_or(at, |last| last.arrived.max(at));
         shard.records.push_back(Record { sequence, arrived, partition_key, data });
         let per_shard = (capacity / self.shards.len()).max(1);
@@ -147,7 +148,7 @@ impl Stream {
         self.shards.extend(children);
     }
 
-    /// Drops old records, and closed shards without records that have been closed for long.
+    /// Removes old records, and empty shards that were closed before `horizon`.
     pub(crate) fn forget_before(&mut self, horizon: Micros) {
         for shard in &mut self.shards {
             while shard.records.front().is_some_and(|record| record.arrived < horizon) {
@@ -174,7 +175,7 @@ impl Stream {
         Ok(Cursor { shard: shard.id.clone(), next, issued: now, generation: self.generation })
     }
 
-    /// Reads a page. With `blind`, no records are given although there may be some, and the cursor stays.
+    /// Reads a page. With `blind`, it returns no records although there may be some, and the cursor stays.
     pub(crate) fn read(
         &mut self,
         cursor: &Cursor,
@@ -251,7 +252,7 @@ pub(crate) fn sequence_text(sequence: u64) -> String {
     format!("49{sequence:054}")
 }
 
-/// Reads what [`sequence_text`] printed.
+/// Parses the output of [`sequence_text`].
 pub(crate) fn sequence_number(text: &str) -> Option<u64> {
     text.strip_prefix("49").filter(|digits| digits.len() == 54)?.parse().ok()
 }
@@ -278,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_shard_ends_with_its_children_and_no_iterator() {
+    fn a_closed_shard_ends_with_its_children_and_without_an_iterator() {
         let mut stream = Stream::new("s", 1, t(0));
         put(&mut stream, 1, t(1));
         let cursor = stream.cursor("shardId-000000000000", Start::TrimHorizon, t(1)).unwrap();
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limited_page_is_behind_and_the_last_is_not() {
+    fn only_the_last_page_is_not_behind() {
         let mut stream = Stream::new("s", 1, t(0));
         put(&mut stream, 1, t(1));
         put(&mut stream, 2, t(2));
@@ -334,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn sequence_numbers_survive_printing() {
+    fn a_sequence_number_prints_and_parses() {
         assert_eq!(sequence_text(7).len(), 56);
         assert_eq!(sequence_number(&sequence_text(7)), Some(7));
         assert_eq!(sequence_number("12"), None);

@@ -1,4 +1,4 @@
-//! The BigQuery table: rows with the stamp of their insertion, some of them still in the streaming buffer.
+//! The BigQuery table: rows with the time of their insertion, some of them still in the streaming buffer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use super::super::clock::Micros;
 /// One row of `demo.logs.events`.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
-    /// What the JSON of the line held under `trace_id`; NULL where it was no JSON or had none.
+    /// The value of `trace_id` in the JSON of the line; NULL if the line is not JSON or has none.
     pub trace_id: Option<Arc<str>>,
     pub tenant: Arc<str>,
     pub message: Arc<str>,
-    /// The server's default of the column: when the row was written.
+    /// The column's default on the server: when the row was written.
     pub ingest_time: Micros,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Stores a row and gives its number.
+    /// Stores a row and returns its number.
     pub(crate) fn insert(&mut self, row: Row, capacity: usize) -> u64 {
         self.rows.push_back(row);
         while self.rows.len() > capacity {
@@ -40,7 +40,7 @@ impl Table {
         }
     }
 
-    /// How many rows are in the streaming buffer, their bytes, and since when the oldest is.
+    /// Number and bytes of the rows in the streaming buffer, and the time of the oldest.
     pub(crate) fn buffered(&self, now: Micros, stay: Duration) -> (usize, usize, Option<Micros>) {
         let fresh = self.rows.iter().filter(|row| row.is_buffered(now, stay));
         fresh.fold((0, 0, None), |(rows, bytes, oldest), row| {

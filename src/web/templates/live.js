@@ -1,5 +1,5 @@
-// Keeps a page live: fetches it again every two seconds and puts the new parts in place of the old ones.
-// The page is whole without this. It never touches the filter form, and leaves a selection or an open part alone.
+// Keeps a page live: fetches it every two seconds and replaces the parts that changed.
+// The page is complete without this. It never touches the filter form, a text selection or an unfolded part.
 (function () {
   "use strict";
   const EVERY = 2000;
@@ -12,11 +12,11 @@
   let paused = false;
   let gone = false;
   let unreachable = "";
-  // Age of the shown state when it was fetched, by the probe's clock, and when that was by ours.
+  // Age of the shown state when it was fetched, by the probe's clock, and the time of the fetch by ours.
   let age = Number(live.dataset.age);
   let fetched = performance.now();
   let timer = 0;
-  // Parts that the reader opened or shut; they stay so.
+  // Parts that the reader unfolded or folded; they stay so.
   const opened = new Map();
   document.addEventListener("click", (event) => {
     const summary = event.target.closest("summary");
@@ -31,7 +31,7 @@
     const bad = unreachable !== "" || (old > OLD && !held);
     if (bad !== live.classList.contains("bad")) {
       live.classList.toggle("bad", bad);
-      // Spoken once when it goes wrong, and not every second.
+      // Announced once, when it fails, and not every second.
       if (bad) live.setAttribute("role", "alert"); else live.removeAttribute("role");
     }
     let text = "data is " + seconds + " s old";
@@ -83,7 +83,7 @@
           headers: { accept: "text/html" }, cache: "no-store", signal: AbortSignal.timeout(10000),
         });
         if (answer.status === 404) {
-          // A trace that has been forgotten since: what is shown is the last that was known.
+          // The trace has been forgotten since; the page keeps its last known state.
           gone = true;
           say();
           return;
@@ -110,7 +110,7 @@
   pause.hidden = false;
   pause.addEventListener("click", () => {
     paused = !paused;
-    pause.textContent = paused ? "go on" : "pause";
+    pause.textContent = paused ? "resume" : "pause";
     pause.setAttribute("aria-pressed", String(paused));
     say();
     if (!paused) refresh();

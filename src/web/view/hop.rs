@@ -1,4 +1,4 @@
-//! How long each hop of a tenant takes, in numbers.
+//! The latencies of a tenant's hops.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,26 +10,26 @@ use crate::domain::trace::{Hop, Judgement, Trace};
 use crate::domain::tracker::Snapshot;
 use crate::domain::verdict::{self, Criteria};
 
-/// How long a hop took, or the whole way, over the criteria's window.
+/// Latencies of one hop, or end to end, within the criteria's window.
 #[derive(Clone, Debug)]
 pub(crate) struct HopFigures {
-    /// Which hop; `None` for end to end.
+    /// The hop; `None` for end to end.
     pub(crate) stage: Option<StageId>,
-    /// Its name, `end to end` for the whole way.
+    /// Its name, or `end to end`.
     pub(crate) name: Arc<str>,
-    /// It leads aside from the main path.
+    /// Whether it leads to a side stage.
     pub(crate) side: bool,
-    /// P50, P95 and P99; `None` where nothing has been measured.
+    /// P50, P95 and P99; `None` if nothing has been measured.
     pub(crate) quantiles: Option<[Quantile; 3]>,
-    /// How many traces that is of.
+    /// Number of traces in the sample.
     pub(crate) judged: usize,
-    /// How many of them have not arrived.
+    /// Number of those that have not arrived.
     pub(crate) missing: usize,
-    /// 19 of 20 arrivals are known to within this.
+    /// 95th percentile of the widths of the arrival intervals; `None` without arrivals.
     pub(crate) error: Option<Duration>,
-    /// What the 95th percentile may be.
+    /// Limit for the 95th percentile; `None` without a target.
     pub(crate) target: Option<Duration>,
-    /// Since when the stage it leads to cannot be read: the figures are then those of before.
+    /// Since when its stage has been blind; the figures are then older. `None` if it is not.
     pub(crate) blind_since: Option<Timestamp>,
 }
 
@@ -43,7 +43,8 @@ impl HopFigures {
         })
     }
 
-    /// Whether the 95th percentile is over the target; `None` where nothing has been measured or there is no target.
+    /// Whether the 95th percentile is over the target; `None` if nothing has been measured or there is no
+    /// target.
     #[must_use]
     pub(crate) fn is_over(&self) -> Option<bool> {
         self.target?;
@@ -51,9 +52,10 @@ impl HopFigures {
     }
 }
 
-/// The figures of each hop of a tenant, of those traces, the main path first, then the side branches, then end to end.
+/// Computes the figures of a tenant's hops from its traces: the main path first, then side stages, then end
+/// to end.
 ///
-/// Counted as the histograms count: what has not arrived is as much a part of it as what has.
+/// They count like the histograms: traces that have not arrived are part of the sample.
 #[must_use]
 pub(crate) fn hops(
     snapshot: &Snapshot,
@@ -63,11 +65,11 @@ pub(crate) fn hops(
 ) -> Vec<HopFigures> {
     let map = &snapshot.topology;
     let path = map.main_path();
-    let beside = map.stage_ids().filter(|stage| !path.contains(stage));
+    let side_stages = map.stage_ids().filter(|stage| !path.contains(stage));
     let mut figures: Vec<_> = path
         .iter()
         .copied()
-        .chain(beside)
+        .chain(side_stages)
         .filter(|stage| match map.stage(*stage).role {
             Role::Way | Role::End => true,
             Role::DeadLetter => false,
@@ -100,7 +102,7 @@ fn one_hop(snapshot: &Snapshot, tenant: TenantId, stage: StageId, traces: &[&Tra
         let begun = trace.hop_start(map, stage).map(|start| start.latest);
         match (visit.hop, begun, visit.absent_until) {
             (Hop::Measured { latency, .. }, _, _) => sample.arrived(latency),
-            // Only what is proven: a look in vain says how long it had not come, the passing of time does not.
+            // Only polls prove how long it has been absent; the passing of time does not.
             (Hop::Overdue | Hop::Missing | Hop::NeverSeen, Some(begun), Some(absent_until)) => {
                 sample.missing(absent_until.since(begun));
                 missing += 1;

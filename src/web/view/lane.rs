@@ -1,7 +1,8 @@
-//! What can be said of a trace at each stage, at the instant of a snapshot.
+//! The state of a trace at each stage, at the instant of a snapshot.
 //!
-//! The waterfall, the JSON and the page of one trace all read this, so they cannot disagree. It keeps three things
-//! apart that look alike from afar: not there yet, provably never there, and nobody could look.
+//! The waterfall, the JSON and the page of one trace all read this, so they cannot disagree. It distinguishes
+//! three states that are easily confused: not there yet, proven absent, and unknown because the stage could
+//! not be read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,58 +13,58 @@ use crate::domain::topology::{Role, StageId};
 use crate::domain::trace::{Hop, Judgement, Put, Trace, Visit};
 use crate::domain::tracker::Snapshot;
 
-/// One stage in the life of one trace.
+/// One stage of one trace.
 #[derive(Clone, Debug)]
 pub(crate) struct Lane<'a> {
-    /// Which stage.
+    /// The stage.
     pub(crate) stage: StageId,
     /// Its name.
     pub(crate) name: Arc<str>,
-    /// It is beside the way from injection to the end.
+    /// Whether it is a side stage.
     pub(crate) side: bool,
-    /// When its hop began, as far as is known: at the planned injection, or with the parent's arrival.
+    /// When its hop began: at the planned injection, or with the parent's arrival. `None` if that is unknown.
     pub(crate) begun: Option<Interval>,
-    /// What is known of its being there.
+    /// What is known about its presence.
     pub(crate) presence: Presence,
     /// How long the hop may take.
     pub(crate) target: Option<Duration>,
-    /// All that the tracker knows.
+    /// What the tracker knows.
     pub(crate) visit: &'a Visit,
 }
 
-/// What is known of a trace's being at a stage.
+/// What is known about the presence of a trace at a stage.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Presence {
     /// It was seen.
     Seen(Interval),
-    /// On its way, and nothing is wrong so far.
+    /// Expected, and not late so far.
     Waiting {
-        /// Since its hop began.
+        /// Time since its hop began.
         age: Duration,
     },
-    /// On its way, and proven to have passed the hop's target or the end-to-end threshold.
+    /// Expected, and proven to have exceeded the hop's target or the end-to-end threshold.
     Overdue {
-        /// Since its hop began; where the stage cannot be read any more, up to when it was last read.
+        /// Time since its hop began; if the stage can no longer be read, until it was last read.
         age: Duration,
     },
-    /// The stage cannot be read, so nobody can say.
+    /// Unknown, because the stage cannot be read.
     Blind {
-        /// Since when.
+        /// Since when it cannot be read.
         since: Timestamp,
     },
-    /// Proven absent: it never came.
+    /// Proven absent.
     Never {
-        /// Proven up to this.
+        /// The end of the proven absence.
         until: Timestamp,
     },
-    /// It was not seen, and its absence could not be proven either.
+    /// Neither seen nor proven absent.
     Unproven,
-    /// It has not come to the stage before.
+    /// Not seen at the stage before.
     NotReached,
 }
 
 impl Lane<'_> {
-    /// How long its hop took.
+    /// The latency of its hop, if it was measured.
     #[must_use]
     pub(crate) fn latency(&self) -> Option<Duration> {
         match self.visit.hop {
@@ -86,20 +87,20 @@ impl Lane<'_> {
     }
 }
 
-/// What can be said of a trace at each stage: the main path first, then what lies beside it. Dead-letter stages are
-/// left out unless they have it.
+/// The lanes of a trace: the main path first, then side stages. Dead-letter stages are left out unless the
+/// trace was seen there.
 #[must_use]
 pub(crate) fn lanes<'a>(trace: &'a Trace, snapshot: &Snapshot) -> Vec<Lane<'a>> {
     let map = &snapshot.topology;
     let path = map.main_path();
-    let beside = map.stage_ids().filter(|stage| !path.contains(stage));
+    let side_stages = map.stage_ids().filter(|stage| !path.contains(stage));
     let shown = |stage: &StageId| match map.stage(*stage).role {
         Role::Way | Role::End => true,
         Role::DeadLetter => trace.arrival(*stage).is_some(),
     };
     path.iter()
         .copied()
-        .chain(beside)
+        .chain(side_stages)
         .filter(shown)
         .map(|stage| {
             let spec = map.stage(stage);
@@ -124,7 +125,7 @@ fn presence(trace: &Trace, stage: StageId, snapshot: &Snapshot) -> Presence {
     }
     let proven = visit.absent_until;
     if let (Some((Outcome::Lost(hops), _)), Some(until)) = (&trace.ended, proven) {
-        // The last hop of a stretch is the one whose end was proven not to have it.
+        // The last hop of a range is the one whose stage is proven not to have it.
         if hops.last == stage {
             return Presence::Never { until };
         }
@@ -139,7 +140,7 @@ fn presence(trace: &Trace, stage: StageId, snapshot: &Snapshot) -> Presence {
     if let (Hop::Missing, Some(until)) = (visit.hop, proven) {
         return Presence::Never { until };
     }
-    // A trace may have its outcome while a side branch is still watched; on the main path nothing more is waited for.
+    // Side stages are still watched after a trace has its outcome; the main path is not.
     let on_main_path = map.main_path().contains(&stage);
     let settled = match &trace.ended {
         Some((Outcome::Lost(_) | Outcome::Unobserved(_), _)) => on_main_path,

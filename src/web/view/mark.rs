@@ -1,13 +1,13 @@
-//! The colour and the sign of a condition or an outcome. They follow from it and order nothing.
+//! The colour and the sign of a condition or an outcome. They have no influence on any order.
 
 use crate::domain::verdict::{Blame, Condition, Severity};
 
-/// A colour, and a sign that says the same to eyes that cannot tell the colours.
+/// A colour, and a sign with the same meaning for readers who cannot distinguish the colours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mark {
-    /// The pipeline fails its tenant.
+    /// The pipeline fails.
     Broken,
-    /// We cannot say how the pipeline does.
+    /// The state of the pipeline is unknown.
     Unknown,
     /// It works, but not as well as it should.
     Poor,
@@ -18,7 +18,7 @@ pub(crate) enum Mark {
 }
 
 impl Mark {
-    /// That of a condition.
+    /// The mark of a condition.
     #[must_use]
     pub(crate) const fn of(condition: &Condition) -> Self {
         let profile = condition.profile();
@@ -31,7 +31,7 @@ impl Mark {
         }
     }
 
-    /// As a class of the style sheet.
+    /// The CSS class.
     #[must_use]
     pub(crate) const fn class(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl Mark {
         }
     }
 
-    /// A sign that differs in shape.
+    /// The sign, which differs in shape.
     #[must_use]
     pub(crate) const fn sign(self) -> &'static str {
         match self {

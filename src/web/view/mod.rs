@@ -1,8 +1,8 @@
-//! What is shown, read from a snapshot once: the pages and the JSON are both printed from it and never see the snapshot,
-//! so that they cannot say different things.
+//! What is shown, read from a snapshot once. Pages and JSON are both printed from it and never see the
+//! snapshot, so that they cannot disagree.
 //!
-//! It holds facts (instants, durations, names, the order of things) and those sentences that page and JSON share. How
-//! a duration reads in a table is up to whoever prints it.
+//! It holds facts (instants, durations, names, orders) and the sentences that page and JSON have in common.
+//! How a duration is written in a table is left to the printing code.
 
 mod hop;
 mod lane;

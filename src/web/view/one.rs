@@ -1,4 +1,4 @@
-//! Everything that is known of one trace, and how to check it elsewhere.
+//! Everything that is known about one trace, and how to verify it elsewhere.
 
 use std::sync::Arc;
 
@@ -16,37 +16,37 @@ use crate::web::words;
 /// One trace.
 #[derive(Clone, Debug)]
 pub(crate) struct One<'a> {
-    /// The instant that this describes.
+    /// The instant of the snapshot.
     pub(crate) at: Timestamp,
-    /// What does not change.
+    /// What does not change while the process runs.
     pub(crate) settings: &'a Settings,
     /// The trace and its stages.
     pub(crate) trace: TraceView<'a>,
-    /// What is read at each of its stages, in the order of its lanes.
+    /// The source at each of its stages, in the order of its lanes.
     pub(crate) sources: Vec<StageSource>,
-    /// Where it was found although it must not be.
+    /// Where it was found at another tenant.
     pub(crate) violations: Vec<Violation>,
     /// Its tag as it was sent.
     pub(crate) tag: String,
-    /// The end of the tag.
+    /// The signature at the end of the tag.
     pub(crate) signature: String,
 }
 
-/// What is read at a stage, and how a person looks the trace up there.
+/// The source at a stage, and commands that look the trace up there.
 #[derive(Clone, Debug)]
 pub(crate) struct StageSource {
     /// The kind of the stage.
     pub(crate) kind: &'static str,
     /// The name of the source.
     pub(crate) name: Arc<str>,
-    /// Each copy, and how to look it up.
+    /// The locator of each copy, and commands that fetch it.
     pub(crate) copies: Vec<(String, Vec<Lookup>)>,
-    /// How to look for it where it has not been seen.
+    /// Commands that search for it; empty if a copy was seen.
     pub(crate) lookups: Vec<Lookup>,
 }
 
 impl<'a> One<'a> {
-    /// The trace of this id, if it is remembered.
+    /// The trace with this id, if it is remembered.
     pub(crate) fn find(app: &'a App, snapshot: &'a Snapshot, id: TraceId) -> Option<Self> {
         let trace = TraceView::new(find(snapshot, id)?, snapshot);
         let signed = (app.sign)(&trace.trace.tag);
@@ -84,13 +84,13 @@ impl StageSource {
     }
 }
 
-/// Reads the id in an address: 32 hexadecimal digits in any case, with or without dashes, or a whole tag.
+/// Parses the id in an address: 32 hexadecimal digits in any case, with or without dashes, or a whole tag.
 pub(crate) fn read_id(text: &str) -> Option<TraceId> {
     let text = text.trim();
     if tag::Shape::of(text.as_bytes()) == tag::Shape::Whole(text.len()) {
         return tag::read_unverified(text.as_bytes()).ok().map(|tag| tag.trace);
     }
-    // `TraceId::parse` also takes braces and URNs, which nobody means here.
+    // `TraceId::parse` also accepts braces and URNs, which are not meant here.
     let digits = |c: char| c.is_ascii_hexdigit() || c == '-';
     text.chars().all(digits).then(|| TraceId::parse(text)).flatten()
 }
@@ -104,31 +104,31 @@ fn find(snapshot: &Snapshot, id: TraceId) -> Option<&Trace> {
         .map(AsRef::as_ref)
 }
 
-/// Why there is no page for an id, and where else to look.
+/// Why there is no page for an id, and where else to search.
 pub(crate) fn unknown(app: &App, snapshot: &Snapshot, id: TraceId) -> Vec<String> {
     let planned = id.planned_at();
-    let mut said = Vec::new();
-    said.push(if planned > snapshot.at {
-        format!("{id} is not known. By its first digits it would be planned for {}, which has not come yet, so it is hardly one of ours.", words::instant(planned))
+    let mut sentences = Vec::new();
+    sentences.push(if planned > snapshot.at {
+        format!("{id} is not known. Its first digits give a planned injection at {}, which is in the future, so it is probably not one of ours.", words::instant(planned))
     } else {
         format!(
-            "{id} is not known, or not known any more. By its first digits it was planned at {} ({}).",
+            "{id} is not known, or no longer. Its first digits give a planned injection at {} ({}).",
             words::instant(planned),
             words::ago(planned, snapshot.at),
         )
     });
     let oldest = snapshot.complete_since.map_or_else(
         || "none has finished yet".to_owned(),
-        |since| format!("at present back to {}", words::instant(since)),
+        |since| format!("currently back to {}", words::instant(since)),
     );
-    said.push(format!(
-        "The last {} finished traces are remembered ({oldest}); the failed ones of each tenant are kept apart for longer.",
+    sentences.push(format!(
+        "The last {} finished traces are remembered ({oldest}); failed ones are kept longer, for each tenant.",
         app.settings.remember,
     ));
-    said.push(format!(
-        "It may be another instance's canary: each knows only its own. The stages themselves know more: search them for {id}."
+    sentences.push(format!(
+        "It may be a canary of another instance: each knows only its own. Search the stages for {id}."
     ));
     let like = format!("{MARKER}_{id}%");
-    said.extend(app.settings.evidence.iter().find_map(|evidence| evidence.search(&like)));
-    said
+    sentences.extend(app.settings.evidence.iter().find_map(|evidence| evidence.search(&like)));
+    sentences
 }

@@ -1,4 +1,4 @@
-//! `/traces/recent`: which tenant, which hop, since when; then everything that bears it out.
+//! `/traces/recent`: which tenant, which hop, since when; then the evidence.
 
 use std::sync::Arc;
 
@@ -16,40 +16,40 @@ use crate::domain::verdict;
 use crate::web::app::{App, Settings};
 use crate::web::filter::Filter;
 
-/// All that is said of the recent past.
+/// The state of all tenants and recent traces.
 #[derive(Clone, Debug)]
 pub(crate) struct Recent<'a> {
-    /// The instant that this describes.
+    /// The instant of the snapshot.
     pub(crate) at: Timestamp,
-    /// What does not change.
+    /// What does not change while the process runs.
     pub(crate) settings: &'a Settings,
-    /// What was asked for.
+    /// What was requested.
     pub(crate) filter: &'a Filter,
-    /// It all in a line.
+    /// The summary.
     pub(crate) heading: Heading,
     /// The verdict on each tenant, worst first, whatever the filter.
     pub(crate) verdicts: Vec<VerdictView>,
-    /// The tenants that the filter admits, worst first.
+    /// The tenants that match the filter, worst first.
     pub(crate) tenants: Vec<Tenant>,
-    /// Traces that the filter admits, newest first, at most its limit.
+    /// Traces that match the filter, newest first, at most its limit.
     pub(crate) traces: Vec<TraceView<'a>>,
-    /// How many traces it admits in all.
+    /// Number of all traces that match.
     pub(crate) matching: usize,
     /// Whether no canary has been planned yet.
     pub(crate) nothing_planned: bool,
-    /// Failed ones of the filter's tenant, newest first, at most its limit.
+    /// Failed traces of the filter's tenant, newest first, at most its limit.
     pub(crate) failures: Vec<TraceView<'a>>,
-    /// Canaries of the filter's tenant that were found with another, newest first.
+    /// Canaries of the filter's tenant that were found at another, newest first.
     pub(crate) violations: Vec<Violation>,
     /// Every source, in the order of the topology.
     pub(crate) sources: Vec<Source>,
-    /// What the platform says of the probe's own clock.
+    /// The state of the probe's own clock, if the platform reports it.
     pub(crate) clock: Option<OwnClock>,
-    /// Why nothing outlives a restart, where that is not as it should be.
+    /// Why the store cannot be written; `None` while it can.
     pub(crate) not_kept: Option<String>,
-    /// The names that a filter takes for a tenant.
+    /// The names of all tenants, for the filter form.
     pub(crate) tenant_names: Vec<Arc<str>>,
-    /// The names that a filter takes for a stage.
+    /// The names of all stages, for the filter form.
     pub(crate) stage_names: Vec<Arc<str>>,
 }
 

@@ -6,19 +6,19 @@ use crate::domain::trace::Trace;
 use crate::domain::tracker::Snapshot;
 use crate::web::filter::Filter;
 
-/// The traces that a filter admits.
+/// The traces that match a filter.
 #[derive(Debug)]
 pub(crate) struct Selection<'a> {
-    /// Newest first, as many as the limit lets through.
+    /// Newest first, at most the limit.
     pub(crate) traces: Vec<&'a Trace>,
-    /// How many there are in all.
+    /// Number of all traces that match.
     pub(crate) matching: usize,
-    /// Failed ones of the filter's tenant, newest first; at most the limit.
+    /// Failed traces of the filter's tenant, newest first, at most the limit.
     pub(crate) failures: Vec<&'a Trace>,
 }
 
 impl<'a> Selection<'a> {
-    /// What a filter lets through.
+    /// Applies a filter to a snapshot.
     #[must_use]
     pub(crate) fn new(snapshot: &'a Snapshot, filter: &Filter) -> Self {
         let admitted = |trace: &&Trace| filter.admits(trace, &snapshot.topology);

@@ -9,22 +9,22 @@ use crate::domain::trace::{Judgement, Trace};
 use crate::domain::tracker::Snapshot;
 use crate::domain::verdict;
 
-/// How long canaries of one size took.
+/// End-to-end latencies of canaries of one size.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SizeFigures {
     /// The size of the log line, in bytes.
     pub(crate) bytes: u32,
-    /// P50, P95 and P99; `None` where nothing has been judged.
+    /// P50, P95 and P99; `None` if nothing has been judged.
     pub(crate) quantiles: Option<[Quantile; 3]>,
-    /// How many canaries that is of.
+    /// Number of canaries in the sample.
     pub(crate) judged: usize,
-    /// How many of them have not arrived.
+    /// Number of those that have not arrived.
     pub(crate) missing: usize,
 }
 
-/// The figures of each size that these traces of a tenant have, the smallest first.
+/// Computes the figures of each size among a tenant's traces, the smallest first.
 ///
-/// Of the same sample as the verdict, so what has not arrived counts as longer than it was waited for.
+/// The sample is that of the verdict: traces that have not arrived count as longer than their age.
 #[must_use]
 pub(crate) fn sizes(snapshot: &Snapshot, traces: &[&Trace]) -> Vec<SizeFigures> {
     let mut by_size: BTreeMap<u32, Vec<&Trace>> = BTreeMap::new();
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn every_size_has_its_figures_and_together_they_are_the_sample_of_the_verdict() {
+    fn the_sizes_add_up_to_the_sample_of_the_verdict() {
         for script in [(|_, _| Weather::default()) as Script, stuck] {
             let snapshot = after(17, script);
             let traces = recent(&snapshot, &criteria(), ACME);

@@ -1,4 +1,4 @@
-//! How each source is doing, in a word and a sentence.
+//! The state of each source.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,23 +10,23 @@ use crate::domain::tracker::{Drifted, Snapshot, SourceView};
 use crate::web::filter::Filter;
 use crate::web::words;
 
-/// The word for how a source is doing, worst first.
+/// The state of a source, worst first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum State {
-    /// Nobody can vouch for it any more.
+    /// It could not be read for `blind_after` while traces wait.
     Blind,
-    /// Its last looks failed, but not for so long that it is blind.
+    /// Its last polls failed, but not long enough for it to be blind.
     Failing,
-    /// Something waits there, and it has not answered yet.
+    /// Traces wait there, and no poll has been answered yet.
     Starting,
-    /// Something waits there, and it answers.
-    ReadStats,
-    /// Nothing waits there, so it is left alone.
+    /// Traces wait there, and polls are answered.
+    Reading,
+    /// Nothing waits there, so it is not polled.
     Idle,
 }
 
 impl State {
-    /// How a source is doing.
+    /// Derives the state of a source.
     #[must_use]
     pub(crate) fn of(view: &SourceView) -> Self {
         match view {
@@ -34,28 +34,28 @@ impl State {
             SourceView { failing: Some(_), .. } => Self::Failing,
             SourceView { waiting: 0, .. } => Self::Idle,
             SourceView { last_answer: None, .. } => Self::Starting,
-            SourceView { .. } => Self::ReadStats,
+            SourceView { .. } => Self::Reading,
         }
     }
 
-    /// As on the page and in JSON.
+    /// The name on the page and in JSON.
     #[must_use]
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Blind => "blind",
             Self::Failing => "failing",
             Self::Starting => "starting",
-            Self::ReadStats => "reading",
+            Self::Reading => "reading",
             Self::Idle => "idle",
         }
     }
 
-    /// Whether somebody should look at it.
+    /// Whether someone has to act.
     #[must_use]
     pub(crate) const fn is_failing(self) -> bool {
         match self {
             Self::Blind | Self::Failing => true,
-            Self::Starting | Self::ReadStats | Self::Idle => false,
+            Self::Starting | Self::Reading | Self::Idle => false,
         }
     }
 }
@@ -65,39 +65,39 @@ impl State {
 pub(crate) struct Source {
     /// Its name.
     pub(crate) name: Arc<str>,
-    /// The stage at which it is read.
+    /// The stage that it belongs to.
     pub(crate) stage: Arc<str>,
     /// The kind of the stage.
     pub(crate) kind: &'static str,
-    /// Whose it is: a tenant's name, or `shared`.
+    /// A tenant's name, or `shared`.
     pub(crate) owner: Arc<str>,
-    /// It serves a tenant that the filter admits.
+    /// Whether it serves a tenant that matches the filter.
     pub(crate) admitted: bool,
-    /// How it is doing.
+    /// Its state.
     pub(crate) state: State,
     /// Since when it has been blind or failing.
     pub(crate) since: Option<Timestamp>,
-    /// Why, or what it is doing, in words; empty where there is nothing to say.
+    /// Why it fails, or what it waits for; empty if it is read normally.
     pub(crate) reason: String,
-    /// What kind of failure its last looks were.
+    /// The kind of failure of its last polls.
     pub(crate) failure: Option<&'static str>,
-    /// How many looks failed in a row.
+    /// Number of polls that failed in a row.
     pub(crate) failed_polls: u64,
-    /// How many canaries wait here.
+    /// Number of canaries that wait here.
     pub(crate) waiting: usize,
-    /// Up to when it has been read.
+    /// Everything that arrived before this has been read.
     pub(crate) watermark: Option<Timestamp>,
-    /// How far that is behind now while traces wait here; 0 while nothing waits.
+    /// How far the watermark is behind now while traces wait here; 0 while none do.
     pub(crate) watermark_age: Duration,
     /// When it last answered.
     pub(crate) last_answer: Option<Timestamp>,
-    /// How far it is behind.
+    /// How far behind the newest record the last poll ended, if the service reports it.
     pub(crate) behind: Option<Duration>,
-    /// By what its schema differs, and since when.
+    /// How its schema differs, and since when.
     pub(crate) drifted: Option<Drifted>,
-    /// The same in words.
+    /// The differences as text.
     pub(crate) drift: Option<String>,
-    /// The key that has to be set for the stage if a drift is wanted.
+    /// What to set for the stage if the drift is intended.
     pub(crate) drift_remedy: String,
 }
 
@@ -129,23 +129,23 @@ impl Source {
     }
 }
 
-/// Why, or what it is doing, in words.
+/// Why it fails, or what it waits for.
 fn reason(view: &SourceView) -> String {
     match (&view.failing, State::of(view)) {
         (Some(failing), _) => format!(
             "{}: {} ({} in a row)",
             failing.kind,
             failing.detail,
-            words::count(usize::try_from(failing.polls).unwrap_or(usize::MAX), "look", "looks"),
+            words::count(usize::try_from(failing.polls).unwrap_or(usize::MAX), "poll", "polls"),
         ),
-        (None, State::Blind) => "no look has been answered".to_owned(),
-        (None, State::Idle) => "nothing waits here, so it is not asked".to_owned(),
-        (None, State::Starting) => "the first look is under way".to_owned(),
-        (None, State::ReadStats | State::Failing) => String::new(),
+        (None, State::Blind) => "no poll has been answered".to_owned(),
+        (None, State::Idle) => "nothing waits here, so it is not polled".to_owned(),
+        (None, State::Starting) => "the first poll is in progress".to_owned(),
+        (None, State::Reading | State::Failing) => String::new(),
     }
 }
 
-/// The key that has to be set for the stage if a drift is wanted.
+/// What to set for the stage if the drift is intended.
 fn drift_remedy(view: &SourceView) -> String {
     match view.drifted.as_ref().and_then(|drifted| drifted.accept) {
         Some(accept) => format!("schema_accepted = [\"{accept}\"]"),
@@ -153,7 +153,7 @@ fn drift_remedy(view: &SourceView) -> String {
     }
 }
 
-/// Whose it is: a tenant's name, or `shared`.
+/// A tenant's name, or `shared`.
 fn owner(snapshot: &Snapshot, source: SourceId) -> Arc<str> {
     match snapshot.topology.source(source).owner {
         Owner::One(tenant) => snapshot.topology.tenant(tenant).name.clone(),

@@ -1,4 +1,4 @@
-//! One tenant: its verdict, its hops and sizes in numbers, and whether its canaries leave.
+//! One tenant: its verdict, the latencies of its hops and sizes, and its injection.
 
 use std::sync::Arc;
 
@@ -12,25 +12,25 @@ use crate::domain::trace::Trace;
 use crate::domain::tracker::Snapshot;
 use crate::domain::verdict::Criteria;
 
-/// Failures that stand beside a tenant before it is referred to the filter.
+/// Number of failures that a tenant's list shows; the others are one link away.
 const FAILURES_SHOWN: usize = 8;
 
 /// One tenant.
 #[derive(Clone, Debug)]
 pub(crate) struct Tenant {
-    /// What is said of it.
+    /// The verdict on it.
     pub(crate) verdict: VerdictView,
     /// The main path first, then side stages, then end to end.
     pub(crate) hops: Vec<HopFigures>,
     /// End to end by size, the smallest first.
     pub(crate) sizes: Vec<SizeFigures>,
-    /// Whether its canaries leave.
+    /// The state of its injection.
     pub(crate) injection: Injection,
-    /// How many were not sent at all.
+    /// Number of scheduled canaries that were not sent.
     pub(crate) missed: u64,
     /// Its last failures, newest first.
     pub(crate) failures: Vec<Brief>,
-    /// How many more are remembered.
+    /// Number of further remembered failures.
     pub(crate) more_failures: usize,
 }
 
@@ -61,26 +61,26 @@ impl Tenant {
     }
 }
 
-/// The traces of a tenant that figures are made of: those that were planned within the criteria's window.
+/// The traces of a tenant that were planned within the criteria's window.
 pub(crate) fn recent<'a>(snapshot: &'a Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<&'a Trace> {
     let from = snapshot.at - criteria.window;
     snapshot.traces_of(tenant).filter(|trace| trace.planned_at >= from).collect()
 }
 
-/// Since when a tenant has sent nothing, or that it sends.
+/// The state of a tenant's injection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Injection {
     /// Nothing has been planned yet.
     NotBegun,
-    /// The last put was accepted.
+    /// The last put was accepted, at this instant.
     Accepted(Timestamp),
-    /// Planned, and nothing has been answered yet.
+    /// Planned at this instant, and no put has been answered yet.
     Unanswered(Timestamp),
-    /// Not accepted since, and why.
+    /// Nothing was accepted since this instant, with the reason.
     Refusing(Timestamp, Arc<str>),
 }
 
-/// How a tenant's injection is doing.
+/// Derives the state of a tenant's injection.
 fn injection(snapshot: &Snapshot, tenant: TenantId) -> Injection {
     let view = &snapshot.tenants[usize::from(tenant.0)];
     match (&view.refusing, view.accepted_at, view.planned_at) {

@@ -1,4 +1,4 @@
-//! One trace: what is said of it in a list, and at each of its stages.
+//! One trace: its line in a list, and its stages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,41 +11,41 @@ use crate::domain::time::{Interval, Timestamp};
 use crate::domain::trace::{FoundLate, Judgement, Standing, Trace};
 use crate::domain::tracker::Snapshot;
 
-/// A trace in a line.
+/// The line of a trace in a list.
 #[derive(Clone, Debug)]
 pub(crate) struct Brief {
-    /// Which trace.
+    /// The trace id.
     pub(crate) id: TraceId,
-    /// Whose it is.
+    /// The name of its tenant.
     pub(crate) tenant: Arc<str>,
-    /// When it was planned to leave.
+    /// The planned injection.
     pub(crate) planned_at: Timestamp,
-    /// How it stands, in a word.
+    /// The outcome in a word, or `in flight` or `overdue`.
     pub(crate) outcome: &'static str,
-    /// The colour of that.
+    /// Its colour and sign.
     pub(crate) mark: Mark,
-    /// What stands beside the outcome: where, or why.
+    /// Where or why, next to the outcome.
     pub(crate) detail: String,
 }
 
 /// A trace and its stages.
 #[derive(Clone, Debug)]
 pub(crate) struct TraceView<'a> {
-    /// The line.
+    /// Its line in a list.
     pub(crate) brief: Brief,
     /// What the tracker knows.
     pub(crate) trace: &'a Trace,
-    /// What can be said at each stage.
+    /// Its state at each stage.
     pub(crate) lanes: Vec<Lane<'a>>,
-    /// The hops of which one lost it, or the dead-letter stage that has it.
+    /// The hop range that lost it, or the dead-letter stage that has it.
     pub(crate) lost_at: Option<String>,
-    /// The stage that it waits for, while it has no outcome.
+    /// The stage that it waits for; `None` once it has an outcome.
     pub(crate) next_stage: Option<Arc<str>>,
-    /// That stage cannot be read.
+    /// Whether that stage cannot be read.
     pub(crate) cannot_see: bool,
-    /// Its arrival at the end.
+    /// Its arrival at the end stage.
     pub(crate) arrival: Option<Interval>,
-    /// How long it took end to end.
+    /// The end-to-end latency.
     pub(crate) latency: Option<Duration>,
     /// The name of the end stage.
     end: Arc<str>,
@@ -99,7 +99,7 @@ impl<'a> TraceView<'a> {
     }
 }
 
-/// What stands beside the outcome: where, or why.
+/// Where or why, next to the outcome.
 fn outcome_detail(trace: &Trace, snapshot: &Snapshot) -> String {
     let map = &snapshot.topology;
     match &trace.ended {
@@ -145,7 +145,7 @@ fn outcome_mark(trace: &Trace) -> Mark {
     }
 }
 
-/// The label with blanks.
+/// The outcome's label as words.
 fn outcome_word(trace: &Trace) -> &'static str {
     match trace.standing() {
         Standing::InFlight if trace.judgement == Judgement::Overdue => "overdue",

@@ -1,4 +1,4 @@
-//! The verdict on a tenant in words, and the heading that names the worst of them.
+//! The verdicts as text, and the heading that names the worst one.
 
 use std::sync::Arc;
 
@@ -9,48 +9,48 @@ use crate::domain::verdict::{Condition, Criteria, Severity, Verdict};
 use crate::web::app::Settings;
 use crate::web::words;
 
-/// A condition in words.
+/// A condition as text.
 #[derive(Clone, Debug)]
 pub(crate) struct ConditionView {
-    /// As in JSON.
+    /// The name in JSON.
     pub(crate) key: &'static str,
-    /// As on the page.
+    /// The name on the page.
     pub(crate) word: &'static str,
     /// How bad it is.
     pub(crate) severity: Severity,
     /// Its colour and sign.
     pub(crate) mark: Mark,
-    /// Where it is wrong: `transit`, `archive..bigquery`; nothing for conditions without a place.
+    /// Where it is wrong: `transit`, `archive..bigquery`; `None` for conditions without a place.
     pub(crate) place: Option<String>,
     /// The word and the place: `STUCK at transit`, `CANNOT SEE bigquery`, `SLOW`.
     pub(crate) what: String,
-    /// What is the summary, after the place and the time.
+    /// Numbers or reason, to follow place and time.
     pub(crate) summary: String,
 }
 
 /// The verdict on a tenant.
 #[derive(Clone, Debug)]
 pub(crate) struct VerdictView {
-    /// Its name.
+    /// The tenant's name.
     pub(crate) tenant: Arc<str>,
-    /// The worst that can be said.
+    /// Its worst condition.
     pub(crate) worst: ConditionView,
-    /// Since when.
+    /// Since when that is so.
     pub(crate) since: Option<Timestamp>,
     /// The whole sentence: `STUCK at transit since 02:41:10 UTC (18 min): 36 canaries wait`.
     pub(crate) text: String,
-    /// The chapter of the runbook, where something is to be done.
+    /// The address of the runbook's chapter; `None` if there is nothing to do.
     pub(crate) runbook: Option<String>,
-    /// What else can be said, worst first.
+    /// Its other conditions, worst first.
     pub(crate) also: Vec<ConditionView>,
 }
 
-/// The whole page in a line.
+/// The summary of the page.
 #[derive(Clone, Debug)]
 pub(crate) struct Heading {
-    /// It is read in a row of tabs, so the worst tenant stands first.
+    /// The worst tenant comes first, because the text is also the title of a browser tab.
     pub(crate) text: String,
-    /// Of the condition that the text names.
+    /// The mark of the condition that the text names.
     pub(crate) mark: Mark,
 }
 
@@ -93,18 +93,18 @@ impl VerdictView {
 }
 
 impl Heading {
-    /// That of verdicts, worst first: words, colour and sign are all of the first.
+    /// The heading for verdicts in order: text, colour and sign are those of the first.
     pub(crate) fn new(verdicts: &[VerdictView]) -> Self {
         let Some(first) = verdicts.first() else {
             return Self { text: "No tenant is configured".to_owned(), mark: Mark::Pending };
         };
-        let troubled = verdicts.iter().filter(|verdict| verdict.worst.severity.is_problem()).count();
+        let failing = verdicts.iter().filter(|verdict| verdict.worst.severity.is_problem()).count();
         let text = match (first.worst.severity, verdicts.len()) {
             (Severity::Critical | Severity::Warning, _) => {
-                let more = match troubled - 1 {
+                let more = match failing - 1 {
                     0 => String::new(),
-                    1 => "; 1 more tenant in trouble".to_owned(),
-                    more => format!("; {more} more tenants in trouble"),
+                    1 => "; 1 more tenant with a problem".to_owned(),
+                    more => format!("; {more} more tenants with a problem"),
                 };
                 format!("{} {}{more}", first.tenant, first.worst.what)
             }
@@ -116,14 +116,14 @@ impl Heading {
     }
 }
 
-/// What is the summary, after the place and the time.
+/// Numbers or reason, to follow place and time.
 fn summary(condition: &Condition, criteria: &Criteria) -> String {
     match condition {
         Condition::Leaking { found_in, .. } => format!("its canaries were found in {found_in}"),
         Condition::NotInjecting { reason } => reason.to_string(),
         Condition::CannotSee { reason, .. } => reason.to_string(),
         Condition::CannotSeeSideStage { reason, .. } => {
-            format!("{reason} (beside the way: end to end is not affected)")
+            format!("{reason} (side stage: end to end is not affected)")
         }
         Condition::Stuck { waiting, .. } => {
             let verb = if *waiting == 1 { "waits" } else { "wait" };

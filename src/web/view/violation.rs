@@ -1,4 +1,4 @@
-//! A canary that was found with another tenant.
+//! A canary that was found at another tenant.
 
 use std::sync::Arc;
 
@@ -7,20 +7,20 @@ use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::tracker::{self, Snapshot};
 
-/// A canary that was found with another tenant.
+/// A canary that was found at another tenant.
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
     /// When it was noticed.
     pub(crate) at: Timestamp,
-    /// Whose canary it is.
+    /// The tenant whose canary it is.
     pub(crate) tenant: Arc<str>,
     /// The stage at which it was found.
     pub(crate) stage: Arc<str>,
-    /// Which canary.
+    /// The canary's trace id.
     pub(crate) trace: TraceId,
-    /// The source that must not hold it.
+    /// The name of the source, which must not hold it.
     pub(crate) found_in: Arc<str>,
-    /// Where in the source.
+    /// The copy in that source.
     pub(crate) locator: Locator,
 }
 

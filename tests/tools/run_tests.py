@@ -27,7 +27,7 @@ CARGO = os.environ.get("CARGO", "cargo")
 # start programs, and no more: what starves is not what is tested.
 PHASES = [
     # These calculate: 22 and 45; 80 and 29.
-    [["traceprobe", "architecture", "shipped"], ["model"]],
+    [["traceprobe", "architecture", "vocabulary", "shipped"], ["model"]],
     [
         ["emulators"],  # 120 to 160 and 48
         ["prometheus", "sandbox", "traps", "demo"],  # 38 and 10; 14 and 3; 18 and 3; 73 and 27

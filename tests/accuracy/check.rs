@@ -21,7 +21,7 @@ use traceprobe::sandbox::{
 };
 
 use self::support::client::Client;
-use self::support::process::Said;
+use self::support::process::Printed;
 
 /// What the configuration declares that a service's clock and ours may be apart.
 const ALLOWANCE: Duration = Duration::from_millis(5);
@@ -242,7 +242,7 @@ async fn run_plan(plan: Plan, stamped: bool) -> Vec<StageReport> {
     let config = Config::parse(&configuration(&sandbox, plan.interval, stamped), environment)
         .unwrap_or_else(|faults| panic!("{faults}"));
     let daemon = Daemon::new(config, clock::system()).await.expect("the daemon can be built");
-    let page = Client::new(format!("http://{}", daemon.address()), Said::in_memory());
+    let page = Client::new(format!("http://{}", daemon.address()), Printed::in_memory());
     let (stop, stopped) = oneshot::channel::<()>();
     let measuring = async {
         let measured = measure(&sandbox, &page, plan, stamped).await;

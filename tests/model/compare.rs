@@ -180,8 +180,8 @@ impl Comparison<'_> {
 
     fn against_the_judge(&self, trace: &Trace, faults: &mut Vec<String>) {
         let heard = &self.run.heard[self.which];
-        let said = trace.ended.as_ref().map(|(outcome, _)| self.ending(outcome));
-        differ(faults, "outcome", said, Some(self.verdict.outcome));
+        let printed = trace.ended.as_ref().map(|(outcome, _)| self.ending(outcome));
+        differ(faults, "outcome", printed, Some(self.verdict.outcome));
         let judged = match trace.judgement {
             Judgement::Pending => Judged::Not,
             Judgement::Good => Judged::Good,
@@ -200,15 +200,15 @@ impl Comparison<'_> {
         differ(faults, "times told that it came after all", (heard.found, heard.late), must);
         for (stage, arrived) in self.verdict.arrivals.iter().enumerate() {
             let visit = &trace.stages[stage];
-            let said = visit.arrival.as_ref().map(|arrival| {
+            let printed = visit.arrival.as_ref().map(|arrival| {
                 let interval = arrival.interval;
                 (interval.earliest.micros(), interval.latest.micros(), visit.copies[0].clone())
             });
             let must = arrived.map(|at| (at.earliest, at.latest, run::locator(at.copy)));
-            differ(faults, &format!("arrival at {}", self.rules().stages[stage].name), said, must);
+            differ(faults, &format!("arrival at {}", self.rules().stages[stage].name), printed, must);
         }
         for (stage, hop) in self.verdict.hops.iter().enumerate() {
-            let said = match trace.stages[stage].hop {
+            let printed = match trace.stages[stage].hop {
                 Hop::Open => Hopped::Open,
                 Hop::Overdue => Hopped::Overdue,
                 Hop::Measured { latency, was_overdue } => Hopped::Measured { took: latency, was_overdue },
@@ -218,7 +218,7 @@ impl Comparison<'_> {
                 Hop::Skipped => Hopped::Skipped,
                 Hop::Missing => Hopped::Missing,
             };
-            differ(faults, &format!("hop to {}", self.rules().stages[stage].name), said, *hop);
+            differ(faults, &format!("hop to {}", self.rules().stages[stage].name), printed, *hop);
         }
         let none = [0; STAGES];
         let (theirs, ours) = match self.verdict.answer {

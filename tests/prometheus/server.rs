@@ -74,9 +74,9 @@ pub async fn lint(scrape: &str) -> String {
     stdin.write_all(scrape.as_bytes()).await.expect("promtool reads its input");
     drop(stdin);
     let output = process.wait_with_output().await.expect("cannot wait for promtool");
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    if output.status.success() { said.into_owned() } else { format!("{}: {said}", output.status) }
+    let printed = [output.stdout, output.stderr].concat();
+    let printed = String::from_utf8_lossy(&printed);
+    if output.status.success() { printed.into_owned() } else { format!("{}: {printed}", output.status) }
 }
 
 impl Prometheus {
@@ -102,16 +102,16 @@ impl Prometheus {
             .spawn()
             .expect("cannot start Prometheus");
         let mut lines = BufReader::new(process.stderr.take().expect("stderr is piped")).lines();
-        let mut said = String::new();
+        let mut printed = String::new();
         let listening = async {
             while let Some(line) = lines.next_line().await.expect("its log is text") {
                 if let Some((_, address)) = line.split_once(LISTENING) {
                     return format!("http://{}", address.trim_matches('"'));
                 }
-                said += &line;
-                said += "\n";
+                printed += &line;
+                printed += "\n";
             }
-            panic!("Prometheus ended before it listened: {said}")
+            panic!("Prometheus ended before it listened: {printed}")
         };
         let address = timeout(LISTENS_WITHIN, listening).await.expect("Prometheus does not listen");
         #[expect(clippy::disallowed_methods, reason = "it ends with the process whose log it empties")]

@@ -12,7 +12,7 @@ use traceprobe::sandbox::{self, Fault, Service, ServiceEffect, Stage};
 use traceprobe::store::{LoadLimits, Store};
 
 use crate::support::SOON;
-use crate::support::health::{all_is_well, until_delivered};
+use crate::support::health::{assert_all_is_well, until_delivered};
 use crate::support::stand::{Stand, id_in, variables};
 
 /// Waits until the sandbox's truth is as it should be.
@@ -44,7 +44,7 @@ async fn reader_not_ready_at_first_event() {
         unseen.iter().all(|id| recent.trace(id).is_some_and(|trace| trace.outcome == "delivered"))
     };
     daemon.until("what came before anyone could read is delivered", SOON, found).await;
-    all_is_well(&stand, &daemon).await;
+    assert_all_is_well(&stand, &daemon).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,7 +69,7 @@ async fn shard_split_mid_trace() {
             before.traces.iter().all(|trace| seen(&trace.id, recent))
         })
         .await;
-    all_is_well(&stand, &daemon).await;
+    assert_all_is_well(&stand, &daemon).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,7 +102,7 @@ async fn throttled_without_backing_off() {
     daemon
         .until_seen("nothing is blind", SOON, |_, metrics| metrics.sum("traceprobe_stage_blind", &[]) == 0.0)
         .await;
-    all_is_well(&stand, &daemon).await;
+    assert_all_is_well(&stand, &daemon).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,8 +136,8 @@ async fn bucket_list_without_30() {
     let keys = [("PROBE_SLO", "30s"), ("PROBE_CRITICAL", "60s"), ("PROBE_BUCKETS", "1s,10s,60s,300s,600s")];
     let faults =
         Config::parse(&text, variables(&keys)).expect_err("no query could tell who met the threshold");
-    let said = faults.to_string();
-    assert!(said.contains("buckets") && said.contains("30s"), "{said}");
+    let printed = faults.to_string();
+    assert!(printed.contains("buckets") && printed.contains("30s"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,8 +151,8 @@ async fn sigterm_during_store_write() {
         let daemon = stand.daemon(&keys).await;
         daemon.until("it writes", SOON, |recent| recent.traces.len() as u64 >= run).await;
         tokio::time::sleep(Duration::from_millis(run * 37)).await;
-        let (status, said) = daemon.terminate(SOON).await;
-        assert!(status.success(), "life {run}: {status}: {said}");
+        let (status, printed) = daemon.terminate(SOON).await;
+        assert!(status.success(), "life {run}: {status}: {printed}");
         let text = std::fs::read_to_string(stand.config()).unwrap();
         let map = Arc::new(Config::parse(&text, variables(&keys)).unwrap().topology());
         let opened = Store::open(&store, map, clock::system().now()).unwrap();

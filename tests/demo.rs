@@ -1,4 +1,5 @@
-//! Each scenario of `traceprobe demo` shows on the page what it announces, and only for the tenant that it affects.
+//! Each scenario of `traceprobe demo` shows on the page what it announces, and only for the tenant that it
+//! affects.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -11,8 +12,8 @@ use self::support::daemon::Daemon;
 use self::support::metrics::Metrics;
 use self::support::page::Recent;
 
-/// A scenario begins after a quarter of a minute, a threshold is half a minute, and many demos share a machine that may
-/// be busy.
+/// A scenario begins after a quarter of a minute, a threshold is half a minute, and many demos share a
+/// machine that may be busy.
 const WITHIN: Duration = Duration::from_secs(180);
 
 /// A scenario, and what the page must show of it.

@@ -1,8 +1,9 @@
-//! The daemon in front of a log pipeline on third-party emulators: MiniStack for AWS, fake-gcs-server for Cloud Storage
-//! and bqemulator for BigQuery, with real subscription filters, functions, event source mappings and SQL between them.
-//! `tests/emulators/README.md` describes it and how to run it by hand.
+//! The daemon in front of a log pipeline on third-party emulators: MiniStack for AWS, fake-gcs-server for
+//! Cloud Storage and bqemulator for BigQuery, with real subscription filters, functions, event source
+//! mappings and SQL between them. `tests/emulators/README.md` describes it and how to run it by hand.
 //!
-//! The pipeline records when each canary arrived at each stage, so these tests can check the daemon's intervals.
+//! The pipeline records when each canary arrived at each stage, so these tests can check the daemon's
+//! intervals.
 
 // The path is explicit for rustfmt, which would look in the folder `emulators`.
 #[path = "support/mod.rs"]
@@ -28,7 +29,8 @@ const TENANTS: usize = 2;
 const CANARIES: usize = 100;
 const SIZES: [u64; 5] = [100, 500, 1_000, 5_000, 10_000];
 const STAGES: [&str; 5] = ["tenant_stream", "archive", "transit", "transfer", "bigquery"];
-/// All programs read one clock. Stamps in whole ms are truncated by the writer and widened by 1 ms by the reader.
+/// All programs read one clock. Stamps in whole ms are truncated by the writer and widened by 1 ms by the
+/// reader.
 const CLOCK_ALLOWANCE_US: i64 = 2_000;
 /// 5 s.
 const RECORDED_WITHIN_POLLS: usize = 50;
@@ -165,8 +167,8 @@ impl Scene {
         Scene { pipeline, config, _lock: lock }
     }
 
-    /// The pipeline records an arrival after it has been acknowledged, and the daemon may see it before that. So this
-    /// waits a little for the records of the arrivals that these traces show.
+    /// The pipeline records an arrival after it has been acknowledged, and the daemon may see it before that.
+    /// So this waits a little for the records of the arrivals that these traces show.
     async fn truth_of(&self, traces: &[&Trace]) -> Truth {
         let knows_all = |truth: &Truth| {
             let mut arrivals = traces.iter().flat_map(|trace| recorded(trace).map(move |at| (trace, at)));
@@ -195,7 +197,8 @@ impl Scene {
         let clock = clock::system().wall();
         let ids = traces.iter().filter_map(|trace| TraceId::parse(&trace.id));
         let trace = ids.min().expect("there are traces");
-        // The poll waits for a canary that does not exist, planned with the oldest of them, so it reads from there on.
+        // The poll waits for a canary that does not exist, planned with the oldest of them, so it reads from
+        // there on.
         let (tenant, instance) = (topology.tenants()[0].code, InstanceCode::of("absent"));
         let tag = Tag::new(trace, tenant, instance, 100, Purpose::Check);
         let waiting = [WantedTrace { tag, planned_at: trace.planned_at() }];
@@ -257,8 +260,8 @@ impl Scene {
     }
 }
 
-/// Two pipelines at once on a small machine would slow each other down. A file lock also works with a test runner that
-/// gives each test its own process.
+/// Two pipelines at once on a small machine would slow each other down. A file lock also works with a test
+/// runner that gives each test its own process.
 async fn one_at_a_time() -> File {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulators.lock");
     let file = File::create(path).expect("cannot make the lock file");
@@ -363,7 +366,8 @@ external_id = "{external_id}"
     text
 }
 
-/// The arrivals that the pipeline records, too. The log group is inside MiniStack, where arrivals are not recorded.
+/// The arrivals that the pipeline records, too. The log group is inside MiniStack, where arrivals are not
+/// recorded.
 fn recorded(trace: &Trace) -> impl Iterator<Item = Arrival<'_>> {
     trace.arrivals().filter(|arrival| STAGES.contains(&arrival.stage))
 }

@@ -1,10 +1,10 @@
-//! A model test of the tracker. A simulated pipeline with every kind of fault, observers with the limits of real ones,
-//! and a process that ends at random instants and restarts from the store feed the tracker. A judge that shares no code
-//! with it computes the right result of each canary, and both are compared.
+//! A model test of the tracker. A simulated pipeline with every kind of fault, observers with the limits of
+//! real ones, and a process that ends at random instants and restarts from the store feed the tracker. A
+//! judge that shares no code with it computes the right result of each canary, and both are compared.
 //!
 //! `TRACEPROBE_MODEL_TRACES=1000000 cargo test --release --test model` runs a million canaries;
-//! `TRACEPROBE_MODEL_SEED` sets the first seed. A failure prints its seed and the smallest number of canaries that shows
-//! it. Set both variables to these values to repeat it.
+//! `TRACEPROBE_MODEL_SEED` sets the first seed. A failure prints its seed and the smallest number of canaries
+//! that shows it. Set both variables to these values to repeat it.
 
 #[path = "model/compare.rs"]
 mod compare;

@@ -1,5 +1,6 @@
-//! A restart must neither lose nor invent an outcome. The daemon's process is killed at random instants, overlaps with
-//! its successor, loses its disk and fills it, in front of a sandbox that knows what truly happened.
+//! A restart must neither lose nor invent an outcome. The daemon's process is killed at random instants,
+//! overlaps with its successor, loses its disk and fills it, in front of a sandbox that knows what truly
+//! happened.
 //!
 //! `TRACEPROBE_RESTART_SEED` selects another sequence; `TRACEPROBE_RESTART_KILLS` sets the number of kills.
 
@@ -63,7 +64,8 @@ async fn a_probe_killed_at_any_instant_reaches_the_same_outcomes_as_an_undisturb
         println!("{name}, killed {kills} times: {tally:?}");
         runs[0].1.assert_same_fates(reference);
     }
-    // A long run reads everything, unless the machine is too busy for it. Then some canaries cannot be judged.
+    // A long run reads everything, unless the machine is too busy for it. Then some canaries cannot be
+    // judged.
     for (long, _) in &runs[..2] {
         let unproven = long.down + long.hop_range + long.failing_hop_range;
         assert!(unproven * 10 <= long.planned, "too little is proven: {long:#?}");
@@ -123,7 +125,8 @@ async fn a_lost_store_loses_no_canary_and_counts_none_twice() {
     let metrics = probe.metrics().await;
     let recent = probe.recent().await;
     let own = recent.traces.len() - first_run.len();
-    // Only canaries planned by this run are counted. The page is newer than the scrape, so it shows at least as many.
+    // Only canaries planned by this run are counted. The page is newer than the scrape, so it shows at least
+    // as many.
     let counted = metrics.sum("traceprobe_e2e_latency_seconds_count", &[]);
     assert!(counted <= own as f64, "{counted} are counted end to end, and {own} were planned by this run");
     for hop in ["tenant_stream", "archive", "transit", "bigquery"] {

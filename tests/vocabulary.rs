@@ -1,5 +1,6 @@
-//! One word for each thing. Fails on a retired word in any name and on a retired phrase in any prose, and prints
-//! where it is and what to write instead. The lists and their exceptions are in `vocabulary/retired.rs`.
+//! One word for each thing. Fails on a retired word in any name and on a retired phrase in any prose, and
+//! prints where it is and what to write instead. The lists and their exceptions are in
+//! `vocabulary/retired.rs`.
 
 #[path = "vocabulary/finding.rs"]
 mod finding;

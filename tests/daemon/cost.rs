@@ -53,7 +53,8 @@ async fn calls_with_outstanding(traces: usize) -> BTreeMap<(Service, String), u6
     for (call, count) in &mut calls {
         *count -= before.get(call).copied().unwrap_or(0);
     }
-    // Only the call that each poll makes. Occasional ones (listing shards, describing a table) would blur the comparison.
+    // Only the call that each poll makes. Occasional ones (listing shards, describing a table) would blur the
+    // comparison.
     calls.retain(|(_, operation), _| {
         ["GetRecords", "ListObjectsV2", "jobs.query", "FilterLogEvents"].contains(&&**operation)
     });

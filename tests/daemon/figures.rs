@@ -120,14 +120,15 @@ async fn an_overdue_hop_is_counted_before_the_canary_arrives() {
     let overdue = hops(&recent, "overdue");
 
     stand.sandbox.clear_all();
-    // The stream has its own poll interval, and on a busy machine is read long after the table that shows them delivered.
+    // The stream has its own poll interval, and on a busy machine is read long after the table that shows
+    // them delivered.
     daemon
         .until("the overdue hops are measured", SOON, |recent| overdue.is_subset(&hops(recent, "measured")))
         .await;
     let counted = daemon.metrics().await.sum("traceprobe_hop_latency_seconds_count", &hop);
     let counted_at = clock::system().now();
-    // The page may be older than the scrape, so it is polled until it shows as many hops. Canaries planned after the
-    // scrape are left out, or they would hide that an earlier one was counted twice.
+    // The page may be older than the scrape, so it is polled until it shows as many hops. Canaries planned
+    // after the scrape are left out, or they would hide that an earlier one was counted twice.
     let all_shown = |recent: &Recent| {
         let before = |trace: &&page::Trace| {
             Timestamp::parse_rfc3339(&trace.planned_at).expect("planned_at is RFC 3339") <= counted_at

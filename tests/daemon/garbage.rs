@@ -1,4 +1,5 @@
-//! Data that does not belong in a stream or bucket is counted and skipped. It harms neither the daemon nor a canary.
+//! Data that does not belong in a stream or bucket is counted and skipped. It harms neither the daemon nor a
+//! canary.
 
 use std::io::Write;
 

@@ -89,7 +89,8 @@ async fn the_first_poll_that_covers_a_leak_reports_it_in_metrics_page_and_log() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_canary_in_another_tenants_table_is_found_although_not_expected_there() {
     let stand = Stand::brisk(2).await;
-    // The sandbox has one table, and both tenants' canaries reach it. With acme's configured elsewhere, it is globex's own.
+    // The sandbox has one table, and both tenants' canaries reach it. With acme's configured elsewhere, it is
+    // globex's own.
     let elsewhere =
         [("TENANT_ACME_STAGE_BIGQUERY_TABLE", "demo.logs.no_such_table"), ("PROBE_GIVE_UP", "60s")];
     let daemon = stand.daemon(&elsewhere).await;

@@ -47,8 +47,8 @@ pub struct Tally {
     pub survivors: usize,
     /// Of the survivors, those whose put was never answered.
     pub never_answered: usize,
-    /// Waited for longer than usual because the probe had been down, and those of them that got another outcome than
-    /// unobserved.
+    /// Waited for longer than usual because the probe had been down, and those of them that got another
+    /// outcome than unobserved.
     pub waited_longer: usize,
     pub resolved_by_waiting_longer: usize,
     /// Delivered, late, lost, dead-lettered, unobserved, refused.
@@ -333,7 +333,8 @@ impl Comparison<'_> {
         self.canary().planned + self.rules().give_up
     }
 
-    /// Polls by id must also find copies that are stored after the first one, or after the canary was given up.
+    /// Polls by id must also find copies that are stored after the first one, or after the canary was given
+    /// up.
     fn check_recently_seen(&self, trace: &Trace, faults: &mut Vec<String>) {
         let history = &self.run.history;
         let shown: HashSet<usize> = history.shown_at[self.which]
@@ -364,7 +365,8 @@ impl Comparison<'_> {
         }
     }
 
-    /// Whether the poll should have had this canary, which no longer waits at the stage, among the recently seen.
+    /// Whether the poll should have had this canary, which no longer waits at the stage, among the recently
+    /// seen.
     fn was_recently_seen(&self, trace: &Trace, stage: usize, poll: &Poll) -> bool {
         let log = &self.run.history.log;
         // What the last entry before the poll changed need not have reached the observer.

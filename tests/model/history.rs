@@ -75,7 +75,8 @@ impl Canary {
         !self.tries.is_empty()
     }
 
-    /// Removes the tries after `now` and their copies, because the process that would have sent them has ended.
+    /// Removes the tries after `now` and their copies, because the process that would have sent them has
+    /// ended.
     pub fn drop_tries_after(&mut self, now: Micros) {
         self.tries.retain(|sent| *sent <= now);
         self.copies.retain(|copy| copy.sent <= now);

@@ -1,5 +1,5 @@
-//! The judge of hops: the same rules as end to end, with the arrival at the parent as the start and the stage's target as
-//! the threshold.
+//! The judge of hops: the same rules as end to end, with the arrival at the parent as the start and the
+//! stage's target as the threshold.
 
 use std::time::Duration;
 

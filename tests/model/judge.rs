@@ -1,7 +1,7 @@
 //! The judge computes the right result for a canary from the truth and the log of polls.
 //!
-//! It shares no code with the tracker. Where the tracker reacts to each input for all canaries at once, the judge reads
-//! the whole log again for every canary, which is slow and simple. It has three rules:
+//! It shares no code with the tracker. Where the tracker reacts to each input for all canaries at once, the
+//! judge reads the whole log again for every canary, which is slow and simple. It has three rules:
 //!
 //! * A poll that shows a copy proves that it was stored by the time of the answer.
 //! * A complete poll that shows none proves that none was stored before its watermark.
@@ -247,8 +247,8 @@ impl<'a> Case<'a> {
         self.canary().planned + self.history.rules.give_up
     }
 
-    /// A new run takes over what the previous one committed. Its counters are 0, it has not polled yet, and nothing was
-    /// polled while the probe was down.
+    /// A new run takes over what the previous one committed. Its counters are 0, it has not polled yet, and
+    /// nothing was polled while the probe was down.
     fn restart(&mut self, now: Micros, outcome: Option<Ending>, judged: &mut Judged) {
         let rules = &self.history.rules;
         self.run += 1;
@@ -351,8 +351,8 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// From the last poll without the copy to the one that showed it, narrowed by the stamp. Also returns whether the stamp
-    /// contradicts the polls.
+    /// From the last poll without the copy to the one that showed it, narrowed by the stamp. Also returns
+    /// whether the stamp contradicts the polls.
     fn arrival(&self, shown: Shown, absent_before: Micros) -> (Arrived, bool) {
         let (from, to) = self.stamped_interval(shown);
         let (earliest, latest) = (absent_before.max(from), shown.seen_by.min(to));

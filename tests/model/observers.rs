@@ -1,7 +1,8 @@
-//! Observers with the limits of real ones: polls take time, fail, hang, are incomplete, and show old copies again.
+//! Observers with the limits of real ones: polls take time, fail, hang, are incomplete, and show old copies
+//! again.
 //!
-//! Polls are paced like those of `observe::pace`: one every interval while something waits, early at checkpoints but at
-//! most twice as often, with a backoff after failures.
+//! Polls are paced like those of `observe::pace`: one every interval while something waits, early at
+//! checkpoints but at most twice as often, with a backoff after failures.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -46,7 +47,8 @@ pub struct Observer {
     copies: HashMap<usize, Vec<usize>>,
     /// All copies by the time they were stored.
     in_order: BTreeSet<(Micros, usize, usize)>,
-    /// Whether it has a position to continue from. Without one it starts a little before the oldest wanted canary.
+    /// Whether it has a position to continue from. Without one it starts a little before the oldest wanted
+    /// canary.
     has_position: bool,
     /// Copies not read yet, by the time they were stored.
     not_yet_read: BTreeSet<(Micros, usize, usize)>,
@@ -238,7 +240,8 @@ impl Observer {
         canaries: &[Canary],
         number: &HashMap<u128, usize>,
     ) -> Vec<Shown> {
-        // Copies not stored yet are not shown, those before the watermark of a complete poll are, and others may be.
+        // Copies not stored yet are not shown, those before the watermark of a complete poll are, and others
+        // may be.
         let shows = |rng: &mut Rng, stored: Micros| match poll.fate {
             _ if stored > poll.ends => false,
             Fate::Fine if stored < all_before => true,

@@ -136,7 +136,8 @@ impl Pipeline {
                     rng.i64(5 * SECOND..20 * SECOND)
                 }
             };
-        // The tries that CloudWatch Logs took, whatever it answered: when each was sent, and how long it took.
+        // The tries that CloudWatch Logs took, whatever it answered: when each was sent, and how long it
+        // took.
         let tries = match answer {
             Answer::Accepted => vec![(leaves, rng.i64(0..answered - leaves))],
             Answer::Refused => vec![],

@@ -1,6 +1,7 @@
 //! The tracker's events about one canary, added up.
 //!
-//! Counters end with their process, so entries into series are kept by run. Events that occur once per canary are not.
+//! Counters end with their process, so entries into series are kept by run. Events that occur once per canary
+//! are not.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! One run: a pipeline, observers and the tracker in virtual time, all drawn from one seed.
 //!
-//! At a restart the tracker is dropped, and a new one is restored from the store. As in the engine, the conclusions of a
-//! round are committed before its effects happen.
+//! At a restart the tracker is dropped, and a new one is restored from the store. As in the engine, the
+//! conclusions of a round are committed before its effects happen.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
@@ -36,8 +36,8 @@ const MEAN_GAP: std::ops::Range<Micros> = 100 * MILLI..2 * SECOND;
 /// `recheck_for` of the tracker: how long a seen canary stays in polls by id.
 pub const RECHECK_FOR: Micros = 60 * SECOND;
 
-/// Half of the 500 recently seen canaries that the tracker keeps. With more in one poll, it may have dropped some between
-/// two polls.
+/// Half of the 500 recently seen canaries that the tracker keeps. With more in one poll, it may have dropped
+/// some between two polls.
 const CROWDED: usize = 250;
 
 /// The result of a run.

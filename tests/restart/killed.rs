@@ -19,9 +19,11 @@ use super::verdict::{Judge, Reference, Tally};
 /// How long a probe runs until it is killed.
 #[derive(Clone, Copy, Debug)]
 pub enum RunLength {
-    /// Up to 1 s. Every other run is killed while it starts and restores its traces, the others once they listen.
+    /// Up to 1 s. Every other run is killed while it starts and restores its traces, the others once they
+    /// listen.
     Short,
-    /// At least 3 s and until every source was read and [`ENDED`] canaries have an outcome, then up to 1 s more.
+    /// At least 3 s and until every source was read and [`ENDED`] canaries have an outcome, then up to 1 s
+    /// more.
     Long,
 }
 
@@ -68,8 +70,9 @@ impl Lane {
             // Long enough that even on a busy machine some run polls before a canary expires.
             RunLength::Long => Duration::from_secs(15),
         };
-        // No evidence may expire during the test, because an expired canary would be proven absent. Each run waits for
-        // `grace` again, and on a busy machine several short runs may end before any of them polls a stage.
+        // No evidence may expire during the test, because an expired canary would be proven absent. Each run
+        // waits for `grace` again, and on a busy machine several short runs may end before any of them polls
+        // a stage.
         let retention = Duration::from_secs(60 * 60);
         let settings = Settings { pace, retention, ..Settings::brisk(seed, TENANTS) };
         let mut scene = Scene::with(&format!("killed-{seed}-{name}"), settings).await;

@@ -85,7 +85,8 @@ async fn a_leak_is_still_reported_after_a_restart_but_not_counted_again() {
             .iter()
             .any(|row| row.tenant == tenant && row.id.as_str() > newer_than && in_its_archive(row))
     };
-    // Canaries in flight may still leak. The leak is over when one reached its own archive and all before it were found.
+    // Canaries in flight may still leak. The leak is over when one reached its own archive and all before it
+    // were found.
     let over = |recent: &Recent| {
         let found = |trace: &&Trace| {
             in_its_archive(trace) || recent.violations.iter().any(|seen| seen.trace == trace.id)

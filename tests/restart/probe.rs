@@ -32,7 +32,8 @@ impl Deref for Probe {
 impl Probe {
     /// Starts it without waiting. It appends its log to that of its previous runs.
     pub fn spawn(files: &Files) -> Self {
-        // With SIGXFSZ ignored, writing beyond the limit on file sizes fails, as on a full disk, and does not kill it.
+        // With SIGXFSZ ignored, writing beyond the limit on file sizes fails, as on a full disk, and does not
+        // kill it.
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#, PROGRAM, "run", "--config"])

@@ -1,7 +1,7 @@
 //! The runs of a probe: when each began and ended, and what its page and metrics showed meanwhile.
 //!
-//! They decide whether evidence could have been read. They use the watermarks of the sources and no trace, so that a
-//! trace that was forgotten is not excused by its own record.
+//! They decide whether evidence could have been read. They use the watermarks of the sources and no trace, so
+//! that a trace that was forgotten is not excused by its own record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -82,8 +82,8 @@ impl Runs {
         })
     }
 
-    /// Whether a poll of a tenant's source failed in any run that was up between two instants. After a failed poll the
-    /// probe need not wait for another.
+    /// Whether a poll of a tenant's source failed in any run that was up between two instants. After a failed
+    /// poll the probe need not wait for another.
     pub fn failing(&self, stage: &str, tenant: &str, from: Timestamp, to: Timestamp) -> bool {
         let mut up = self.0.iter().filter(|run| run.began < to && from < run.ended);
         up.any(|run| keys(stage, tenant).iter().any(|key| run.failing.contains(key)))
@@ -178,8 +178,8 @@ impl Run {
         self.shown.push(Shown { at: now(), read_up_to: read_up_to.collect() });
     }
 
-    /// Fails unless everything that the run counted is in the store that it left, so that the next run does not count it
-    /// again.
+    /// Fails unless everything that the run counted is in the store that it left, so that the next run does
+    /// not count it again.
     pub fn assert_counts_are_stored(&self, kept: &BTreeMap<TraceId, Trace>, map: &Topology) {
         let Some(counted) = &self.counted else { return };
         let here = |at: Timestamp| (self.began..=self.ended).contains(&at);

@@ -1,18 +1,19 @@
 //! What the store must hold once every canary has ended.
 //!
-//! The sandbox draws the fate of a tenant's *n*-th canary from its seed, the tenant and *n*, whatever the probe does. So
-//! an undisturbed probe must end each canary as the sandbox says: delivered, or lost at the first hop of the main path
-//! that it did not make. [`Reference`] checks this against a probe that was not killed. A killed probe must reach the
-//! same outcome unless none of its runs could read the evidence. That is decided by the truth and by the watermarks that
-//! its pages showed ([`Runs`]), never by what the probe believes about the canary:
+//! The sandbox draws the fate of a tenant's *n*-th canary from its seed, the tenant and *n*, whatever the
+//! probe does. So an undisturbed probe must end each canary as the sandbox says: delivered, or lost at the
+//! first hop of the main path that it did not make. [`Reference`] checks this against a probe that was not
+//! killed. A killed probe must reach the same outcome unless none of its runs could read the evidence. That
+//! is decided by the truth and by the watermarks that its pages showed ([`Runs`]), never by what the probe
+//! believes about the canary:
 //!
-//! * An arrival could be read if, before the canary expired, a page showed a watermark of its source beyond that
-//!   arrival; an absence, if it showed a watermark beyond the deadline.
-//! * `unobserved` is right only if the end stage could not be read, if the canary was never put, or if it was lost
-//!   before the first stage and the probe was killed before it saw the answer to the put.
+//! * An arrival could be read if, before the canary expired, a page showed a watermark of its source beyond
+//!   that arrival; an absence, if it showed a watermark beyond the deadline.
+//! * `unobserved` is right only if the end stage could not be read, if the canary was never put, or if it was
+//!   lost before the first stage and the probe was killed before it saw the answer to the put.
 //! * A hop range is right only if none of its stages but the last could be read.
-//! * Every stored copy that could be read was seen, and none was counted twice. Each interval holds the true arrival and
-//!   no time that a previous run had excluded.
+//! * Every stored copy that could be read was seen, and none was counted twice. Each interval holds the true
+//!   arrival and no time that a previous run had excluded.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,8 +30,8 @@ use super::scene::GIVE_UP;
 
 const MAIN_PATH: [Stage; 3] = [Stage::TenantStream, Stage::Transit, Stage::Bigquery];
 const STAGES: [Stage; 4] = [Stage::TenantStream, Stage::Archive, Stage::Transit, Stage::Bigquery];
-/// A poll that began this long after the canary was put was looking for it, even on a busy machine: the observers get
-/// the new list of wanted canaries right after the put.
+/// A poll that began this long after the canary was put was looking for it, even on a busy machine: the
+/// observers get the new list of wanted canaries right after the put.
 const WANTED_AFTER: Duration = Duration::from_secs(1);
 
 /// The number of canaries by how they were judged.
@@ -152,8 +153,8 @@ impl Judge<'_> {
         tally
     }
 
-    /// Within a run, a tenant's canaries are put one after the other: one without an answer cannot be followed by one
-    /// with an answer.
+    /// Within a run, a tenant's canaries are put one after the other: one without an answer cannot be
+    /// followed by one with an answer.
     fn order_faults(&self, kept: &BTreeMap<TraceId, Trace>) -> Vec<String> {
         let mut waits = BTreeMap::new();
         let mut faults = Vec::new();

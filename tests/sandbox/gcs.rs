@@ -1,4 +1,5 @@
-//! Google Cloud Storage of the sandbox: the JSON API over plain HTTP, and the storage transfer that writes objects.
+//! Google Cloud Storage of the sandbox: the JSON API over plain HTTP, and the storage transfer that writes
+//! objects.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -27,7 +28,8 @@ async fn start_gcs() -> (Sandbox, Gcs) {
     (sandbox, gcs)
 }
 
-/// Percent-encodes all but letters, digits, `-`, `.`, `_` and `~`, as the API reference requires for object names.
+/// Percent-encodes all but letters, digits, `-`, `.`, `_` and `~`, as the API reference requires for object
+/// names.
 fn encoded(name: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
     let code = |byte: u8| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };

@@ -43,7 +43,8 @@ async fn outcomes(clients: &Clients, logs: &aws_sdk_cloudwatchlogs::Client) -> [
     ]
 }
 
-/// Injects an effect into one service after the other. Checks that only this service fails, with the expected error.
+/// Injects an effect into one service after the other. Checks that only this service fails, with the expected
+/// error.
 async fn assert_fails_alone(effect: ServiceEffect, expected: [&str; 6]) {
     let (sandbox, clients) = start(Settings::brisk(4, 1)).await;
     let logs = clients.logs(0).await;

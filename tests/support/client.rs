@@ -20,8 +20,8 @@ pub struct Client {
 
 /// A client for servers on this machine; ignores proxies.
 pub fn http() -> reqwest::Client {
-    // The crate's TLS has no default provider, and the client needs one even for plain HTTP. Fails if another test of
-    // this binary has installed it.
+    // The crate's TLS has no default provider, and the client needs one even for plain HTTP. Fails if another
+    // test of this binary has installed it.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().expect("a client without TLS roots can be built")
 }
@@ -77,7 +77,8 @@ impl Client {
         Metrics::parse(&self.get("/metrics").await)
     }
 
-    /// The page, with its newest trace only, and the metrics; `None` if a request fails, as while the probe ends.
+    /// The page, with its newest trace only, and the metrics; `None` if a request fails, as while the probe
+    /// ends.
     pub async fn poll(&self) -> Option<(Recent, Metrics)> {
         let recent = self.try_get("/traces/recent?format=json&limit=1", None).await.ok()?;
         let metrics = self.try_get("/metrics", None).await.ok()?;

@@ -13,7 +13,8 @@ pub async fn until_delivered(daemon: &Daemon, count: f64) {
         .await;
 }
 
-/// Fails unless every canary that ended was delivered and was seen once at every stage, when it truly arrived.
+/// Fails unless every canary that ended was delivered and was seen once at every stage, when it truly
+/// arrived.
 pub async fn assert_all_is_well(stand: &Stand, daemon: &Daemon) {
     let metrics = daemon.metrics().await;
     let recent = daemon.recent().await;

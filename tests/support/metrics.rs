@@ -8,8 +8,8 @@ impl Metrics {
         Metrics(samples.map(sample).collect())
     }
 
-    /// The values of all series of this name that have these labels. Without any the test fails, because every series is
-    /// initialised to 0.
+    /// The values of all series of this name that have these labels. Without any the test fails, because
+    /// every series is initialised to 0.
     pub fn values(&self, name: &str, labels: &[(&str, &str)]) -> Vec<f64> {
         let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
         let has = |series: &str| {

@@ -1,8 +1,8 @@
 //! The log pipeline on third-party emulators.
 //!
-//! `tests/emulators/pipeline.py` runs it and describes it in one line of JSON. No test is skipped: if something cannot
-//! start, the test fails with the reason. Dropping a [`Pipeline`] closes its stdin, which ends it with all its children;
-//! so does any end of this process.
+//! `tests/emulators/pipeline.py` runs it and describes it in one line of JSON. No test is skipped: if
+//! something cannot start, the test fails with the reason. Dropping a [`Pipeline`] closes its stdin, which
+//! ends it with all its children; so does any end of this process.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -108,8 +108,8 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Installs the emulators if necessary, deploys the pipeline and sends a line through it. Data and logs are in a
-    /// folder named `name` below Cargo's folder for tests.
+    /// Installs the emulators if necessary, deploys the pipeline and sends a line through it. Data and logs
+    /// are in a folder named `name` below Cargo's folder for tests.
     pub async fn start(name: &str, tenants: usize) -> Pipeline {
         let python = set_up().await;
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pipeline").join(name);

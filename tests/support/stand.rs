@@ -1,7 +1,8 @@
 //! A sandbox, and the configuration of a daemon in front of it.
 //!
-//! The sandbox runs in the test process, so the test can inject faults and knows the truth. The daemon is a separate
-//! process that has only the addresses. All tests share one configuration file and override keys in the environment.
+//! The sandbox runs in the test process, so the test can inject faults and knows the truth. The daemon is a
+//! separate process that has only the addresses. All tests share one configuration file and override keys in
+//! the environment.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -71,8 +72,8 @@ impl Stand {
         found.unwrap_or_else(|| panic!("the sandbox has never seen {id}"))
     }
 
-    /// Fails unless every interval that the page gives for these traces holds the true arrival. Returns the number of
-    /// intervals.
+    /// Fails unless every interval that the page gives for these traces holds the true arrival. Returns the
+    /// number of intervals.
     pub fn assert_intervals_hold<'a>(&self, traces: impl IntoIterator<Item = &'a Trace>) -> usize {
         let truth = self.sandbox.truth();
         let mut checked = 0;

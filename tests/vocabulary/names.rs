@@ -1,4 +1,5 @@
-//! Every name that a reader meets: identifiers, files and folders, metrics and labels, keys of the configuration.
+//! Every name that a reader meets: identifiers, files and folders, metrics and labels, keys of the
+//! configuration.
 
 use super::rust_text::{Kind, Token};
 

@@ -1,4 +1,5 @@
-//! What is written for people: comments, string literals and documents, as words with the lines they stand on.
+//! What is written for people: comments, string literals and documents, as words with the lines they stand
+//! on.
 
 use super::rust_text::{Kind, Token};
 

@@ -1,5 +1,5 @@
-//! One word for each thing. Fails on a retired word in any name and on a retired phrase in any prose, and
-//! prints where it is and what to write instead. The lists and their exceptions are in
+//! Checks that there is one word for each thing. Fails on a retired word in a name and on a retired phrase in
+//! prose, and prints its place and what to write instead. The lists and their exceptions are in
 //! `vocabulary/retired.rs`.
 
 #[path = "vocabulary/finding.rs"]
@@ -19,18 +19,18 @@ use std::path::{Path, PathBuf};
 use self::finding::{Finding, in_names, in_prose};
 use self::retired::{BEING_REWRITTEN, EXCEPTIONS, Exception};
 
-/// Checked with all that is below them, and so are the files beside them.
+/// Checked with everything below them, and so are the files of the repository's root.
 const FOLDERS: [&str; 7] = [".ci", "benches", "config", "dashboards", "docs", "src", "tests"];
-/// Names what it forbids.
+/// Not checked, because it names what it forbids.
 const THE_LISTS: &str = "tests/vocabulary/";
 
 #[test]
-fn no_name_holds_a_retired_word() {
+fn no_name_has_a_retired_word() {
     assert_none(in_names);
 }
 
 #[test]
-fn no_prose_holds_a_retired_phrase() {
+fn no_prose_has_a_retired_phrase() {
     assert_none(in_prose);
 }
 
@@ -56,7 +56,7 @@ fn assert_none(check: fn(&Path, &str) -> Vec<Finding>) {
 fn in_repository(check: fn(&Path, &str) -> Vec<Finding>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for path in paths() {
-        // A folder has a name only; an image is not text.
+        // Folders and images have a name only.
         let text = fs::read_to_string(&path).unwrap_or_default();
         findings.extend(check(&path, &text));
     }

@@ -1,7 +1,9 @@
-//! What the check finds in one file, and how it says so.
+//! Finds retired words and phrases in one file.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use super::names::{self, Name};
 use super::prose::{self, Prose, Written};
@@ -12,9 +14,9 @@ use super::rust_text;
 pub struct Finding {
     file: String,
     line: usize,
-    /// The identifier, or the phrase.
+    /// The whole identifier or phrase.
     name: String,
-    /// What of it is retired.
+    /// The retired word of it.
     retired: String,
     instead: String,
 }
@@ -43,8 +45,8 @@ pub fn in_names(path: &Path, text: &str) -> Vec<Finding> {
     });
     let finding = |name: Name| {
         let word = names::words(&name.text).into_iter().find_map(|word| {
-            let retired = WORDS.iter().find(|retired| forms(retired).any(|form| form == word))?;
-            Some((word, retired.instead.to_owned()))
+            let instead = (*INSTEAD_OF.get(&*word)?).to_owned();
+            Some((word, instead))
         });
         let (retired, instead) = word?;
         Some(Finding { file: file.to_string(), line: name.line, name: name.text, retired, instead })
@@ -68,10 +70,11 @@ fn in_one_text(file: &str, prose: &Prose) -> Vec<Finding> {
         instead: instead.to_owned(),
     };
     let mut findings = Vec::new();
-    for retired in &PHRASES {
-        for phrase in forms(retired) {
-            let lines = prose.lines_of(phrase).into_iter();
-            findings.extend(lines.map(|line| finding(line, phrase.to_owned(), phrase, retired.instead)));
+    for (at, (line, word)) in prose.words.iter().enumerate() {
+        for (phrase, instead) in BY_FIRST_WORD.get(&**word).into_iter().flatten() {
+            if prose.has_at(at, phrase) {
+                findings.push(finding(*line, (*phrase).to_owned(), phrase, instead));
+            }
         }
     }
     if prose.written == Written::Literal {
@@ -83,8 +86,20 @@ fn in_one_text(file: &str, prose: &Prose) -> Vec<Finding> {
     findings
 }
 
-fn forms(retired: &Retired) -> impl Iterator<Item = &'static str> {
-    retired.forms.split('|')
+/// The retired words, and what replaces them.
+static INSTEAD_OF: LazyLock<HashMap<&str, &str>> = LazyLock::new(|| pairs(&WORDS).collect());
+
+/// The retired phrases that begin with a word, and what replaces them.
+static BY_FIRST_WORD: LazyLock<HashMap<&str, Vec<(&str, &str)>>> = LazyLock::new(|| {
+    let mut all = HashMap::<_, Vec<_>>::new();
+    for (phrase, instead) in pairs(&PHRASES) {
+        all.entry(phrase.split(' ').next().unwrap_or_default()).or_default().push((phrase, instead));
+    }
+    all
+});
+
+fn pairs(list: &'static [Retired]) -> impl Iterator<Item = (&'static str, &'static str)> {
+    list.iter().flat_map(|retired| retired.forms.split('|').map(|form| (form, retired.instead)))
 }
 
 #[test]

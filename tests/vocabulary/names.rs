@@ -1,5 +1,4 @@
-//! Every name that a reader meets: identifiers, files and folders, metrics and labels, keys of the
-//! configuration.
+//! Collects names: identifiers, metrics and labels, keys of the configuration.
 
 use super::rust_text::{Kind, Token};
 
@@ -29,7 +28,7 @@ pub fn words(name: &str) -> Vec<String> {
     words
 }
 
-/// Identifiers, and string literals that are nothing but a name: a key, a label, a field that is renamed.
+/// Identifiers, and string literals that consist of a name, such as a key, a label or a renamed field.
 pub fn of_rust(tokens: &[Token<'_>]) -> Vec<Name> {
     let name = |token: &Token<'_>| {
         let text = match token.kind {
@@ -48,7 +47,7 @@ fn is_name(text: &str) -> bool {
         && characters.all(|c| c.is_alphanumeric() || c == '_')
 }
 
-/// The metrics and labels of a table whose first and third column hold them.
+/// The metrics and labels of a table, from its first and third column.
 pub fn of_metric_table(text: &str) -> Vec<Name> {
     let rows = lines(text).filter(|(_, row)| row.starts_with("| `"));
     let cells = rows.flat_map(|(line, row)| {
@@ -60,7 +59,7 @@ pub fn of_metric_table(text: &str) -> Vec<Name> {
     cells.map(|(line, cell)| Name { line, text: cell.trim_matches(['|', '`', ' ']).to_owned() }).collect()
 }
 
-/// Keys and tables, also those that are commented out.
+/// Keys and tables, also commented-out ones.
 pub fn of_toml(text: &str) -> Vec<Name> {
     let key = |(line, row): (usize, &str)| {
         let row = row.trim_start_matches(['#', ' ']);

@@ -1,5 +1,4 @@
-//! What is written for people: comments, string literals and documents, as words with the lines they stand
-//! on.
+//! Collects prose: the words of comments, string literals and documents, with their lines.
 
 use super::rust_text::{Kind, Token};
 
@@ -10,26 +9,22 @@ pub enum Written {
     Document,
 }
 
-/// A text without a break: the comment lines that follow one another, one literal, one document.
+/// One text: consecutive comment lines, a literal, or a document.
 #[derive(Debug)]
 pub struct Prose {
     pub written: Written,
-    /// In lower case, each with its line.
+    /// In lower case, with their lines.
     pub words: Vec<(usize, String)>,
 }
 
 impl Prose {
-    /// The lines where the phrase begins.
-    pub fn lines_of(&self, phrase: &str) -> Vec<usize> {
-        let phrase: Vec<&str> = phrase.split(' ').collect();
-        let begins = self
-            .words
-            .windows(phrase.len())
-            .filter(|window| window.iter().zip(&phrase).all(|((_, word), expected)| word == expected));
-        begins.map(|window| window[0].0).collect()
+    /// Whether the words from `at` on are those of the phrase.
+    pub fn has_at(&self, at: usize, phrase: &str) -> bool {
+        let mut words = self.words[at..].iter().map(|(_, word)| word);
+        phrase.split(' ').all(|expected| words.next().is_some_and(|word| word == expected))
     }
 
-    /// What follows "is no" or "are no", unless "there" stands before it.
+    /// The lines of "is no" and "are no" with the next word, except after "there".
     pub fn after_is_no(&self) -> Vec<(usize, &str)> {
         let word = |at: usize| self.words.get(at).map_or("", |(_, word)| word);
         let begins = (0..self.words.len()).filter(|&at| {
@@ -42,7 +37,7 @@ impl Prose {
 
 pub fn of_rust(tokens: &[Token<'_>]) -> Vec<Prose> {
     let mut prose: Vec<Prose> = Vec::new();
-    // The line after the last comment, while nothing else has come since.
+    // The line after the last comment, if no other token followed it.
     let mut next_line = None;
     for token in tokens {
         let written = match token.kind {
@@ -68,11 +63,11 @@ pub fn of_document(text: &str) -> Prose {
     Prose { written: Written::Document, words: words(text, 1) }
 }
 
-/// `_` belongs to a word, so that a name in code is one.
+/// `_` is part of a word, so that a name in code is one word.
 fn words(text: &str, first_line: usize) -> Vec<(usize, String)> {
     let lines = text.lines().enumerate();
     let words = lines.flat_map(|(at, line)| {
-        // An escape would be taken for a part of the word behind it.
+        // The `n` of an escape is not part of the next word.
         let line = line.replace("\\n", " ").to_lowercase();
         let words: Vec<String> =
             line.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned).collect();

@@ -1,4 +1,4 @@
-//! The retired words and phrases, what replaces them, and where one of them is right all the same.
+//! The retired words and phrases, what replaces them, and exceptions.
 
 pub struct Retired {
     /// Alternatives in lower case, separated by `|`.
@@ -10,7 +10,7 @@ const fn retired(forms: &'static str, instead: &'static str) -> Retired {
     Retired { forms, instead }
 }
 
-/// Not in any name: identifiers, files and folders, metrics and labels, keys.
+/// Retired in names: identifiers, files and folders, metrics and labels, keys.
 pub const WORDS: [Retired; 22] = [
     retired("look|looks|looked|looking|sweep|sweeps|swept|sweeping", "poll"),
     retired("reading|readings|pass|passes", "poll, or clock pair"),
@@ -36,7 +36,7 @@ pub const WORDS: [Retired; 22] = [
     retired("desk|desks|hand|hands|book|books|scissors|bell|bells|riddle|riddles", "what it is"),
 ];
 
-/// Not in any comment, string literal or document. Words are matched whole and across line breaks.
+/// Retired in prose: comments, string literals and documents. Matches whole words, also across line breaks.
 pub const PHRASES: [Retired; 13] = [
     retired("sweep|sweeps|a look|each look|every look|one look|the look|the looks|two looks", "poll"),
     retired("next look|last look|first look|looks at a source|look at a source|look at the source", "poll"),
@@ -53,13 +53,13 @@ pub const PHRASES: [Retired; 13] = [
     retired("stands for itself", "is literal"),
 ];
 
-/// `"30sec" is no duration` must say `is not a valid duration`. With these words "is no" is right.
+/// String literals must not have `"30sec" is no duration` but `is not a valid duration`. These words may follow "is no".
 pub const AFTER_NO: [&str; 6] = ["longer", "more", "less", "better", "worse", "secret"];
 
 pub struct Exception {
-    /// What the path begins with.
+    /// The begin of the path.
     pub file: &'static str,
-    /// The whole identifier, or the phrase.
+    /// The whole identifier or phrase.
     pub name: &'static str,
     pub reason: &'static str,
 }

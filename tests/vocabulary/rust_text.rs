@@ -1,5 +1,5 @@
-//! Splits Rust source into identifiers, comments and literals. Knows only where each of them ends: raw
-//! strings, nested comments, and the quote that begins a character but also a lifetime.
+//! Splits Rust source into identifiers, comments and literals. Handles raw strings, nested comments, and quotes
+//! that begin a character or a lifetime.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

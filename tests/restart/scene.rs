@@ -22,7 +22,7 @@ pub const TAG_KEY: (&str, &str) = ("TRACEPROBE_TAG_KEY", "the key of the restart
 pub const TENANTS: usize = 2;
 const ALL: LoadLimits = LoadLimits { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
 
-/// A sandbox and a folder of its own.
+/// A sandbox and its folder.
 pub struct Scene {
     pub sandbox: Sandbox,
     /// Sets `probe.grace` of the configuration.
@@ -133,7 +133,7 @@ impl Files {
         }
         let copy = self.store.with_extension("copy");
         for suffix in ["", "-wal"] {
-            let (from, to) = (beside(&self.store, suffix), beside(&copy, suffix));
+            let (from, to) = (with_suffix(&self.store, suffix), with_suffix(&copy, suffix));
             if to.exists() {
                 fs::remove_file(&to).unwrap();
             }
@@ -151,7 +151,7 @@ impl Files {
 
     pub fn delete_store(&self) {
         for suffix in ["", "-wal"] {
-            let file = beside(&self.store, suffix);
+            let file = with_suffix(&self.store, suffix);
             if file.exists() {
                 fs::remove_file(file).unwrap();
             }
@@ -164,7 +164,7 @@ pub fn now() -> Timestamp {
     clock::system().now()
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -163,7 +163,7 @@ async fn a_tag_is_reported_as_ours_or_not() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(printed.contains(id) && printed.contains("signature ours"), "{printed}");
 
-    let other = [("TRACEPROBE_TAG_KEY".to_owned(), "a different key".to_owned())];
+    let other = [("TRACEPROBE_TAG_KEY".to_owned(), "the key of another probe".to_owned())];
     let output = program(&["tag", &tag], &other).await;
     assert!(stdout(&output).contains("NOT ours"), "{output:?}");
     let output = program(&["tag", "no tag at all"], &[]).await;

@@ -1,5 +1,5 @@
-//! How far the arrivals that the probe reports are from the true ones, with everything going wrong that a pipeline and its
-//! clouds can do. Exits with 1 when a bound is broken. See `docs/benchmarks.md`.
+//! The error of the reported arrivals, with changing faults of the pipeline and its services. Exits with 1 if
+//! a bound is broken. See `docs/benchmarks.md`.
 
 #[path = "../tests/accuracy/check.rs"]
 mod check;
@@ -11,19 +11,20 @@ use clap::Parser;
 
 use self::check::Plan;
 
-/// Run the daemon against a sandbox that misbehaves, and compare what it reports with what is true.
+/// Run the daemon against a sandbox with changing faults, and compare the reported arrivals with the true
+/// ones.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Canaries of both passes together; each is seen at up to five stages.
+    /// Canaries of both rounds together; each is seen at up to five stages.
     #[arg(long, value_name = "N", default_value_t = 3_000, value_parser = clap::value_parser!(u32).range(20..=200_000))]
     traces: u32,
-    /// Decides delays and fates.
+    /// Seed of the random delays and faults.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// Tenants, each with a stream of its own.
+    /// Tenants, each with its own stream.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..=50))]
     tenants: u8,
-    /// Given by `cargo bench`.
+    /// Set by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }

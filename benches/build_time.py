@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Measures what a newcomer and a contributor wait for, in a clean clone in a temporary folder, and prints one table.
+"""Measures build times in a clean clone in a temporary folder, and prints one table.
 
-The crates are downloaded beforehand and are no part of it. What is not committed is not measured. See docs/benchmarks.md.
+Crates are downloaded before the measurement. Uncommitted changes are not measured. See docs/benchmarks.md.
 
-usage: build_time.py [--only NAME]...     (names: dev, release, edit; edit needs what release makes)
+usage: build_time.py [--only NAME]...     (names: dev, release, edit; edit needs the build of release)
 """
 
 import argparse
@@ -19,7 +19,7 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CARGO = os.environ.get("CARGO", "cargo")
-# A line of the core, on which most of the crate depends, and what an edit makes of it.
+# A line of the domain, on which most of the crate depends, and its edited form.
 EDITED = "src/domain/tracker.rs"
 LINE, EDIT = "const MAX_CHECKPOINTS: usize = 256;", "const MAX_CHECKPOINTS: usize = 255;"
 DELIVERED_WITHIN = 120
@@ -31,15 +31,15 @@ def processor_time():
 
 
 def first_delivered_trace(clone):
-    """`cargo run -- demo` until the page shows a canary that was delivered."""
+    """Runs `cargo run -- demo` until the page shows a delivered canary."""
     command = [CARGO, "run", "--locked", "--quiet", "--", "demo", "--listen", "127.0.0.1:0"]
     with subprocess.Popen(command, cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as demo:
         try:
-            said = next((line for line in demo.stdout if line.startswith("listening on ")), None)
-            if said is None:
+            line = next((line for line in demo.stdout if line.startswith("listening on ")), None)
+            if line is None:
                 sys.exit("build_time: the demo ended before it listened")
-            url = said.removeprefix("listening on ").strip() + "/traces/recent?format=json"
-            # Whatever proxy the environment names, this address is here.
+            url = line.removeprefix("listening on ").strip() + "/traces/recent?format=json"
+            # The address is local, so proxies of the environment are ignored.
             http = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             until = time.monotonic() + DELIVERED_WITHIN
             while time.monotonic() < until:
@@ -49,7 +49,7 @@ def first_delivered_trace(clone):
                 time.sleep(0.2)
             sys.exit(f"build_time: no canary was delivered within {DELIVERED_WITHIN} s")
         finally:
-            # `cargo run` becomes the program, so this is the demo.
+            # `cargo run` replaces itself with the program, so this ends the demo.
             demo.terminate()
 
 
@@ -78,7 +78,7 @@ def main():
     parser = argparse.ArgumentParser(description="Measure build times in a clean clone.")
     parser.add_argument("--only", action="append", choices=MEASURED)
     names = parser.parse_args().only or list(MEASURED)
-    # The clone's own folder, whatever the environment says.
+    # The build must go into the clone's own folder.
     os.environ.pop("CARGO_TARGET_DIR", None)
     with tempfile.TemporaryDirectory(prefix="traceprobe-build-time-") as folder:
         clone = pathlib.Path(folder) / "clone"

@@ -1,5 +1,5 @@
-//! What the daemon takes of the machine that it runs on: processor time and memory of its process, in front of a sandbox that
-//! lives in this one. See `docs/benchmarks.md`.
+//! Processor time and memory of the daemon's process, in front of a sandbox in this process. See
+//! `docs/benchmarks.md`.
 
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
@@ -9,12 +9,12 @@ use tokio::process::Command;
 use tokio::time::sleep;
 use traceprobe::sandbox::{Access, Sandbox, Settings, Stage};
 
-/// Connections, first lists of shards and the like are not what a day costs.
+/// Opening connections, listing shards and the like happen once, so they are not measured.
 const WARM_UP: Duration = Duration::from_secs(60);
-/// Linux counts processor time in these (USER_HZ, proc(5)).
+/// The unit of processor time in Linux (USER_HZ, proc(5)).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Measure what the daemon takes.
+/// Measure processor time and memory of the daemon.
 #[derive(Debug, Parser)]
 struct Options {
     /// Tenants.
@@ -23,10 +23,10 @@ struct Options {
     /// Seconds between two canaries of a tenant.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u8).range(1..))]
     interval: u8,
-    /// Minutes, after one of warming up.
+    /// Minutes to measure, after one minute of warm-up.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
     minutes: u8,
-    /// Given by `cargo bench`.
+    /// Set by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -37,7 +37,8 @@ async fn main() -> ExitCode {
     let sandbox =
         Sandbox::start(Settings::demo(1, usize::from(options.tenants))).await.expect("loopback has ports");
     let file = std::env::temp_dir().join(format!("traceprobe-lightness-{}.toml", std::process::id()));
-    std::fs::write(&file, configuration(&sandbox, options.interval)).expect("the folder for temporary files");
+    std::fs::write(&file, configuration(&sandbox, options.interval))
+        .expect("the folder for temporary files can be written");
     let mut daemon = Command::new(env!("CARGO_BIN_EXE_traceprobe"))
         .args(["run", "--config"])
         .arg(&file)
@@ -49,7 +50,7 @@ async fn main() -> ExitCode {
         .expect("Cargo has built the program");
     let id = daemon.id().expect("it runs");
     sleep(WARM_UP).await;
-    println!("{} tenants, a canary each every {} s", options.tenants, options.interval);
+    println!("{} tenants, each with a canary every {} s", options.tenants, options.interval);
     for minute in 1..=options.minutes {
         let (calls, before) = (calls(&sandbox), busy(id));
         sleep(Duration::from_secs(60)).await;
@@ -64,7 +65,7 @@ async fn main() -> ExitCode {
             self::calls(&sandbox) - calls,
         );
     }
-    // It has nothing to tell any more.
+    // Everything has been measured.
     let _ = daemon.kill().await;
     let _ = std::fs::remove_file(&file);
     sandbox.stop().await;
@@ -78,13 +79,14 @@ fn calls(sandbox: &Sandbox) -> u64 {
 /// Seconds of processor time that a process has used, in its own code and the kernel's.
 fn busy(process: u32) -> Option<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name may hold blanks; fields are counted from behind it. utime and stime are the 14th and 15th of all (proc(5)).
+    // The program's name may contain blanks, so fields are counted after it. utime and stime are fields 14
+    // and 15 (proc(5)).
     let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
     let mut ticks = || fields.next()?.parse::<f64>().ok();
     Some((ticks()? + ticks()?) / TICKS_PER_SECOND)
 }
 
-/// Bytes of memory in use.
+/// Resident memory of a process in bytes.
 fn resident(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -92,7 +94,7 @@ fn resident(process: u32) -> u64 {
     kib.unwrap_or(0) * 1_024
 }
 
-/// The shipped defaults but for the interval.
+/// Defaults, except for the interval.
 fn configuration(sandbox: &Sandbox, interval: u8) -> String {
     let probe = format!("listen = \"127.0.0.1:0\"\ninterval = \"{interval}s\"");
     let stages =

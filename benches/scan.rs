@@ -1,7 +1,8 @@
-//! How fast records are searched for canaries, by how they are wrapped, against what the same bytes cost without us.
+//! The speed of searching records for canaries, by encoding, compared with baselines that only decode the
+//! same bytes.
 //!
-//! Almost every byte that the probe reads is somebody else's log line, so there are no tags in the text. Medians; see
-//! `docs/benchmarks.md`.
+//! Almost every byte that the probe reads is a log line of a client, so the text has no tags. Prints medians;
+//! see `docs/benchmarks.md`.
 
 #[path = "stopwatch/mod.rs"]
 mod stopwatch;
@@ -23,7 +24,7 @@ use traceprobe::domain::tag::{Keyring, TagKey, TenantCode};
 use traceprobe::observe::Recognizer;
 use traceprobe::observe::decode::{Limits, Scanner, scan_record};
 
-/// An object comes in pieces of about this size.
+/// The body of an object arrives in pieces of about this size.
 const PIECE: usize = 64 << 10;
 
 /// Measure the search for canaries.
@@ -32,10 +33,10 @@ struct Options {
     /// MiB of log lines.
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..))]
     mib: u8,
-    /// Runs of which the median is taken.
+    /// Number of runs; the median is printed.
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..))]
     runs: u8,
-    /// Given by `cargo bench`.
+    /// Set by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -63,7 +64,7 @@ fn main() {
     let mut inflate = |bytes: &[u8], search: bool| {
         let mut decoder = GzDecoder::new(bytes);
         loop {
-            let read = decoder.read(&mut buffer).expect("what was just packed");
+            let read = decoder.read(&mut buffer).expect("the input was just packed");
             if read == 0 {
                 return;
             }
@@ -73,7 +74,7 @@ fn main() {
         }
     };
     println!(
-        "median of {} runs over {} MiB of text without tags, in time of one processor",
+        "median of {} runs over {} MiB of text without tags, in processor time",
         options.runs, options.mib
     );
     let show = |what: &str, bytes: usize, run: &mut dyn FnMut()| {
@@ -107,13 +108,13 @@ fn main() {
     });
     show("  baseline: decode the base64 and memmem", wrapped_bytes, &mut || {
         for record in &encoded {
-            let bytes = STANDARD.decode(record).expect("what was just encoded");
+            let bytes = STANDARD.decode(record).expect("the input was just encoded");
             black_box(finder.find(&bytes));
         }
     });
 }
 
-/// What a service writes: JSON with ids, numbers and words.
+/// Typical log lines of a service: JSON with ids, numbers and text.
 fn lines(bytes: usize) -> Vec<String> {
     let mut rng = fastrand::Rng::with_seed(1);
     let (levels, services) = (["INFO", "INFO", "DEBUG", "WARN"], ["web", "orders", "billing"]);
@@ -174,7 +175,7 @@ fn parse(text: &str) {
         }
     }
     for line in text.lines() {
-        let value: Value = serde_json::from_str(line).expect("what was just written");
+        let value: Value = serde_json::from_str(line).expect("the input was just written");
         assert!(!search(&value));
     }
 }
@@ -185,7 +186,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn recognizer() -> Recognizer {
-    let key = TagKey::new("0123456789abcdef").expect("long enough");
+    let key = TagKey::new("0123456789abcdef").expect("the key is long enough");
     Recognizer {
         keys: Arc::new(Keyring::new(key, Vec::new())),
         templates: Arc::new([(TenantCode::of("acme"), Template::default())]),

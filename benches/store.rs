@@ -1,7 +1,7 @@
-//! What it costs to write the store ahead: a commit, with one trace each and with many; what a restart and a prune take.
+//! The cost of the store: commits of one trace and of many, a restart, pruning.
 //!
-//! The engine takes every input that is ready and commits them together. The baseline is the obvious other way, a
-//! transaction for each trace. On the disk of the folder for temporary files, or `--folder`.
+//! The engine commits all inputs that are ready together. The baseline is one transaction per trace. The
+//! database is in the folder for temporary files, or in `--folder`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use traceprobe::domain::tracker::Changes;
 use traceprobe::store::{Batch, LoadLimits, Store};
 
 const START: Timestamp = Timestamp::from_secs(1_795_321_781);
-/// Most traces that a busy engine commits together.
+/// The most traces that a busy engine commits together.
 const GROUP: usize = 256;
 
 /// Measure the store.
@@ -30,10 +30,10 @@ struct Options {
     /// Traces.
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1_000..))]
     traces: u32,
-    /// Where the database is made and removed again.
+    /// Folder in which the database is created and removed again.
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
-    /// Given by `cargo bench`.
+    /// Set by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -42,7 +42,7 @@ fn main() {
     let options = Options::parse();
     let folder = options.folder.unwrap_or_else(std::env::temp_dir);
     let folder = folder.join(format!("traceprobe-bench-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("the folder can be made");
+    std::fs::create_dir_all(&folder).expect("the folder can be created");
     let map = Arc::new(topology());
     let all: Batch = (0..options.traces).map(|n| (Arc::new(delivered(n, &map)), true)).collect();
     println!("{} traces, {} stages, in {}", all.len(), map.stages().len(), folder.display());
@@ -52,25 +52,25 @@ fn main() {
     };
     let mut alone = open("alone.db");
     let one_by_one = commits(&mut alone, &all, 1);
-    println!("{}", one_by_one.line("a transaction for each trace (baseline)"));
+    println!("{}", one_by_one.line("one transaction per trace (baseline)"));
     drop(alone);
     let mut store = open("together.db");
     let together = commits(&mut store, &all, GROUP);
     println!("{}", together.line(&format!("{GROUP} traces in a transaction")));
     println!(
         "{:<44} {:>9.1} times",
-        "traces/s, together over alone",
+        "traces/s, together compared with alone",
         together.per_second / one_by_one.per_second
     );
 
     let range = LoadLimits { since: Timestamp::MIN, delivered: 10_000, failures: 1_000 };
-    let (loaded, took) = timed(|| store.load(range).expect("it can be read").traces.len());
+    let (loaded, took) = timed(|| store.load(range).expect("the store can be read").traces.len());
     println!("{:<44} {:>9.1} ms", format!("restoring {loaded} traces"), took * 1e3);
     let everything = Changes::from(all.clone());
-    let ((), took) = timed(|| store.save_all(&everything).expect("it can be written"));
+    let ((), took) = timed(|| store.save_all(&everything).expect("the store can be written"));
     println!("{:<44} {:>9.1} ms", "writing all of them after an outage", took * 1e3);
     let keep = all.len() / 2;
-    let (pruned, took) = timed(|| store.prune(keep, Timestamp::MIN).expect("it can be written"));
+    let (pruned, took) = timed(|| store.prune(keep, Timestamp::MIN).expect("the store can be written"));
     println!("{:<44} {:>9.1} ms", format!("pruning {pruned} traces"), took * 1e3);
     drop(store);
     let bytes = std::fs::metadata(folder.join("together.db")).map_or(0, |file| file.len());
@@ -95,7 +95,7 @@ impl Commits {
 
 fn commits(store: &mut Store, all: &Batch, size: usize) -> Commits {
     let groups: Vec<Changes> = all.chunks(size).map(|traces| traces.to_vec().into()).collect();
-    let commit = |changes: &Changes| timed(|| store.save(changes).expect("it can be written")).1;
+    let commit = |changes: &Changes| timed(|| store.save(changes).expect("the store can be written")).1;
     let mut took: Vec<f64> = groups.iter().map(commit).collect();
     took.sort_by(f64::total_cmp);
     let total: f64 = took.iter().sum();
@@ -112,7 +112,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
     (done, begun.elapsed().as_secs_f64())
 }
 
-/// As full as it gets: seen at every stage.
+/// A trace with all evidence: seen at every stage.
 fn delivered(n: u32, map: &Topology) -> Trace {
     let planned = START + Duration::from_millis(100 * u64::from(n));
     let mut random = [0; 10];

@@ -1,6 +1,5 @@
-//! What a trace costs: time in the tracker, memory while it is in flight, a snapshot, a scrape.
-//!
-//! Medians; see `docs/benchmarks.md`.
+//! The cost of a trace: time in the tracker, memory while it is in flight, a snapshot, a scrape. Prints
+//! medians; see `docs/benchmarks.md`.
 
 #[path = "stopwatch/mod.rs"]
 mod stopwatch;
@@ -34,10 +33,10 @@ struct Options {
     /// Tenants.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     tenants: u16,
-    /// Runs of which the median is taken.
+    /// Number of runs; the median is printed.
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..))]
     runs: u8,
-    /// Given by `cargo bench`.
+    /// Set by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -50,13 +49,13 @@ fn main() {
 
     let seconds = stopwatch::median(runs, || {
         let mut tracker = tracker(&map);
-        let events = live(&mut tracker, &map, traces);
+        let events = deliver(&mut tracker, &map, traces);
         assert!(events > u64::from(traces) * u64::from(STAGES), "{events}");
         assert_eq!(tracker.in_flight(), 0);
         tracker
     });
     let per_second = f64::from(traces) / seconds;
-    println!("whole lives through the tracker, metrics not counted     {per_second:>9.0} traces/s");
+    println!("whole traces through the tracker, without metrics        {per_second:>9.0} traces/s");
 
     let before = resident();
     let mut waiting = tracker(&map);
@@ -65,13 +64,13 @@ fn main() {
     let took = began.elapsed();
     let grown = resident().saturating_sub(before);
     println!(
-        "in flight at every stage ({count} traces, planned in {took:.2?})   {:>9} bytes of RSS a trace",
+        "in flight at every stage ({count} traces, planned in {took:.2?})   {:>9} bytes of RSS per trace",
         grown / u64::from(count)
     );
     drop(waiting);
 
     let mut tracker = tracker(&map);
-    live(&mut tracker, &map, traces);
+    deliver(&mut tracker, &map, traces);
     plan(&mut tracker, &map, traces..traces + 1_000);
     let seconds = stopwatch::median(runs, || black_box(tracker.snapshot(START)));
     println!("snapshot with {traces} finished traces and 1000 in flight    {:>9.2} ms", seconds * 1e3);
@@ -84,7 +83,7 @@ fn main() {
     .chain([35_000, 45_000, 60_000, 90_000, 120_000, 180_000, 300_000, 600_000, 900_000]);
     let bounds: Vec<_> = bounds.map(Duration::from_millis).collect();
     let metrics = Metrics::new(map.clone(), &Ladder::new(&bounds), Arc::new(Vec::new), StageCosts::default())
-        .expect("well named");
+        .expect("the metrics are valid");
     let seconds = stopwatch::median(runs, || metrics.show(&snapshot));
     println!("the same snapshot into the gauges                        {:>9.2} ms", seconds * 1e3);
     let mut length = 0;
@@ -96,7 +95,7 @@ fn main() {
     );
 }
 
-/// Bytes of memory in use, from Linux.
+/// Resident memory of this process in bytes.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -127,9 +126,9 @@ fn plan(tracker: &mut Tracker, map: &Topology, numbers: std::ops::Range<u32>) {
     }
 }
 
-/// Rounds of 100 canaries: planned, taken, then seen at each stage by a look at each of its sources. As the engine does,
-/// lists of wanted traces are made wherever they changed.
-fn live(tracker: &mut Tracker, map: &Topology, traces: u32) -> u64 {
+/// Rounds of 100 canaries: planned, accepted, then seen at each stage by a poll of each of its sources. Lists
+/// of wanted traces are built when they change, as in the engine. Returns the number of events.
+fn deliver(tracker: &mut Tracker, map: &Topology, traces: u32) -> u64 {
     let mut events = 0;
     let numbers: Vec<u32> = (0..traces).collect();
     for round in numbers.chunks(100) {
@@ -191,7 +190,7 @@ fn tracker(map: &Arc<Topology>) -> Tracker {
     Tracker::new(map.clone(), settings, START)
 }
 
-/// A log group, a stream and an archive prefix for each tenant, and a transit prefix and a table for all.
+/// A log group, a stream and an archive prefix per tenant, and a shared transit prefix and table.
 fn topology(tenants: u16) -> Topology {
     let name = |index: u16| format!("tenant{index}");
     let tenant = |index| Tenant {
@@ -232,5 +231,5 @@ fn topology(tenants: u16) -> Topology {
         stage("transit", Some(1), Role::Way),
         stage("bigquery", Some(3), Role::End),
     ];
-    Topology::new((0..tenants).map(tenant).collect(), stages, sources).expect("the map makes sense")
+    Topology::new((0..tenants).map(tenant).collect(), stages, sources).expect("the topology is valid")
 }

@@ -1,11 +1,11 @@
-//! The daemon against a log pipeline that runs on programs that others wrote: MiniStack for AWS,
-//! fake-gcs-server for Cloud Storage and bqemulator for BigQuery, with real subscription filters, functions, event source mappings
-//! and SQL between. `tests/emulators/README.md` says what stands there and how to run it by hand.
+//! The daemon in front of a log pipeline on third-party emulators: MiniStack for AWS, fake-gcs-server for
+//! Cloud Storage and bqemulator for BigQuery, with real subscription filters, functions, event source
+//! mappings and SQL between them. `tests/emulators/README.md` describes it and how to run it by hand.
 //!
-//! The pipeline records for itself when each canary arrived at each stage, so these tests know
-//! whether what the daemon says is true.
+//! The pipeline records when each canary arrived at each stage, so these tests can check the daemon's
+//! intervals.
 
-// The path is spelt out for rustfmt, which takes the folder `emulators` for this file's own.
+// The path is explicit for rustfmt, which would look in the folder `emulators`.
 #[path = "support/mod.rs"]
 mod support;
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use support::daemon::Daemon;
 use support::page::{Arrival, Recent, Trace};
-use support::pipeline::{About, Between, Order, Pipeline, Tenant, Truth};
+use support::pipeline::{About, Action, Between, Pipeline, Tenant, Truth};
 use traceprobe::cloud::calls::Calls;
 use traceprobe::config::Config;
 use traceprobe::daemon::{build, clock};
@@ -29,15 +29,15 @@ const TENANTS: usize = 2;
 const CANARIES: usize = 100;
 const SIZES: [u64; 5] = [100, 500, 1_000, 5_000, 10_000];
 const STAGES: [&str; 5] = ["tenant_stream", "archive", "transit", "transfer", "bigquery"];
-/// All programs read one clock. Stamps in whole ms are cut off on the one side and widened by 1 ms
-/// on the other.
+/// All programs read one clock. Stamps in whole ms are truncated by the writer and widened by 1 ms by the
+/// reader.
 const CLOCK_ALLOWANCE_US: i64 = 2_000;
-/// 5 s of looks.
+/// 5 s.
 const RECORDED_WITHIN_POLLS: usize = 50;
 const OUTAGE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_daemon_says_of_a_hundred_canaries_is_true() {
+async fn the_arrivals_of_a_hundred_canaries_are_true() {
     let scene = Scene::set("truth").await;
     let daemon = scene.start_daemon().await;
 
@@ -69,10 +69,10 @@ async fn what_the_daemon_says_of_a_hundred_canaries_is_true() {
     let mut faults = Vec::new();
     let mut checked = BTreeMap::new();
     for trace in &delivered {
-        faults.extend(what_is_untrue(trace, &truth, &mut checked));
+        faults.extend(wrong_arrivals(trace, &truth, &mut checked));
     }
-    assert!(faults.is_empty(), "{} of {checked:?} arrivals are untrue:\n{}", faults.len(), faults.join("\n"));
-    // A side branch is no part of the way to the end: its look may come after the delivery.
+    assert!(faults.is_empty(), "{} of {checked:?} arrivals are wrong:\n{}", faults.len(), faults.join("\n"));
+    // A side stage may be polled after the delivery.
     let seen = delivered.iter().filter(|trace| trace.stage("log_group").presence == "seen").count();
     assert!(seen * 10 >= delivered.len() * 9, "only {seen} arrivals in the log groups");
     for stage in STAGES {
@@ -86,7 +86,7 @@ async fn what_the_daemon_says_of_a_hundred_canaries_is_true() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_bigquery_is_blindness_and_no_loss() {
+async fn an_outage_of_bigquery_is_blindness_and_not_loss() {
     let mut scene = Scene::set("outage").await;
     let daemon = scene.start_daemon().await;
     daemon
@@ -95,18 +95,14 @@ async fn an_outage_of_bigquery_is_blindness_and_no_loss() {
         })
         .await;
 
-    scene.pipeline.obey(Order::StopBigQuery).await;
+    scene.pipeline.execute(Action::StopBigQuery).await;
     tokio::time::sleep(OUTAGE).await;
     let during = daemon.recent().await;
     let metrics = daemon.metrics().await;
     let age = metrics.values("traceprobe_observer_watermark_age_seconds", &[("stage", "bigquery")]);
-    assert!(age.iter().any(|age| *age > 15.0), "the end stage is not known to be blind: {age:?}");
+    assert!(age.iter().any(|age| *age > 15.0), "the watermark of the end stage did not age: {age:?}");
     assert_eq!(metrics.sum("traceprobe_stage_blind", &[("stage", "bigquery")]), TENANTS as f64);
-    assert_eq!(
-        metrics.sum("traceprobe_stage_blind", &[]),
-        TENANTS as f64,
-        "a stage that works is called blind"
-    );
+    assert_eq!(metrics.sum("traceprobe_stage_blind", &[]), TENANTS as f64, "a readable stage is blind");
     let source = during.source("bigquery", "shared");
     assert_eq!(source.state, "blind", "{source:?}");
     assert!(source.reason.is_some());
@@ -114,9 +110,9 @@ async fn an_outage_of_bigquery_is_blindness_and_no_loss() {
     let waiting: BTreeSet<&str> = during.in_flight().map(|trace| trace.id.as_str()).collect();
     assert!(waiting.len() >= 10, "only {} canaries wait", waiting.len());
 
-    scene.pipeline.obey(Order::StartBigQuery).await;
+    scene.pipeline.execute(Action::StartBigQuery).await;
     let all_ended = |recent: &Recent| !recent.in_flight().any(|trace| waiting.contains(trace.id.as_str()));
-    let after = daemon.until("all that waited have ended", Duration::from_secs(60), all_ended).await;
+    let after = daemon.until("all waiting canaries have ended", Duration::from_secs(60), all_ended).await;
     for trace in after.traces.iter().filter(|trace| waiting.contains(trace.id.as_str())) {
         assert_eq!(trace.outcome, "delivered", "{}", trace.id);
     }
@@ -128,28 +124,28 @@ async fn an_outage_of_bigquery_is_blindness_and_no_loss() {
     let arrived: Vec<&Trace> = after.traces.iter().collect();
     let truth = scene.truth_of(&arrived).await;
     let faults: Vec<String> =
-        after.traces.iter().flat_map(|trace| what_is_untrue(trace, &truth, &mut BTreeMap::new())).collect();
+        after.traces.iter().flat_map(|trace| wrong_arrivals(trace, &truth, &mut BTreeMap::new())).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_in_mid_flight_ends_well_and_names_what_was_in_flight() {
+async fn sigterm_exits_with_0_and_names_the_canaries_in_flight() {
     let mut scene = Scene::set("sigterm").await;
     let daemon = scene.start_daemon().await;
     daemon
         .until("a canary is delivered", Duration::from_secs(60), |recent| recent.ended("delivered") >= 1)
         .await;
 
-    // Without its end stage nothing lands, so some are certainly in flight.
-    scene.pipeline.obey(Order::StopBigQuery).await;
+    // Nothing is delivered without the end stage, so canaries stay in flight.
+    scene.pipeline.execute(Action::StopBigQuery).await;
     let some_wait = |recent: &Recent| recent.in_flight().count() >= 5;
     let recent = daemon.until("five canaries are in flight", Duration::from_secs(60), some_wait).await;
-    let (status, said) = daemon.terminate(STOP_GRACE + Duration::from_secs(10)).await;
+    let (status, printed) = daemon.terminate(STOP_GRACE + Duration::from_secs(10)).await;
 
-    assert_eq!(status.code(), Some(0), "{said}");
+    assert_eq!(status.code(), Some(0), "{printed}");
     for trace in recent.in_flight() {
         let id = &trace.id;
-        assert!(said.contains(id), "{id} was in flight and is not named in: {said}");
+        assert!(printed.contains(id), "{id} was in flight and is not named in: {printed}");
     }
 }
 
@@ -159,20 +155,20 @@ const STOP_GRACE: Duration = Duration::from_secs(3);
 struct Scene {
     pipeline: Pipeline,
     config: PathBuf,
-    _alone: File,
+    _lock: File,
 }
 
 impl Scene {
     async fn set(name: &str) -> Scene {
-        let alone = one_at_a_time().await;
+        let lock = one_at_a_time().await;
         let pipeline = Pipeline::start(name, TENANTS).await;
         let config = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("emulators-{name}.toml"));
         std::fs::write(&config, configuration(&pipeline.about)).expect("cannot write the configuration");
-        Scene { pipeline, config, _alone: alone }
+        Scene { pipeline, config, _lock: lock }
     }
 
-    /// The pipeline records an arrival after it has been acknowledged, by when the daemon may have
-    /// seen it. So this waits a little for the records of what these traces show.
+    /// The pipeline records an arrival after it has been acknowledged, and the daemon may see it before that.
+    /// So this waits a little for the records of the arrivals that these traces show.
     async fn truth_of(&self, traces: &[&Trace]) -> Truth {
         let knows_all = |truth: &Truth| {
             let mut arrivals = traces.iter().flat_map(|trace| recorded(trace).map(move |at| (trace, at)));
@@ -186,11 +182,11 @@ impl Scene {
                 return truth;
             }
         }
-        // What is missing is for the caller to report.
+        // The caller reports what is missing.
         self.pipeline.truth()
     }
 
-    /// Reads the bucket of Cloud Storage once, in small pages, and counts intact copies by trace.
+    /// Polls the Cloud Storage bucket once, in small pages. Returns the number of intact copies by trace.
     async fn read_cloud_storage_in_pages_of(&self, page: u32, traces: &[&Trace]) -> HashMap<String, usize> {
         let config = Config::load(&self.config, self.variables()).expect("the daemon has read it");
         let topology = config.topology();
@@ -201,8 +197,9 @@ impl Scene {
         let clock = clock::system().wall();
         let ids = traces.iter().filter_map(|trace| TraceId::parse(&trace.id));
         let trace = ids.min().expect("there are traces");
-        // One that is not there, planned with the oldest of them.
-        let (tenant, instance) = (topology.tenants()[0].code, InstanceCode::of("nobody"));
+        // The poll waits for a canary that does not exist, planned with the oldest of them, so it reads from
+        // there on.
+        let (tenant, instance) = (topology.tenants()[0].code, InstanceCode::of("absent"));
         let tag = Tag::new(trace, tenant, instance, 100, Purpose::Check);
         let waiting = [WantedTrace { tag, planned_at: trace.planned_at() }];
         let wanted = Wanted { waiting: waiting.into(), ..Wanted::default() };
@@ -252,7 +249,7 @@ impl Scene {
     fn variables(&self) -> impl Iterator<Item = (String, String)> + use<> {
         let fixed = [
             ("TRACEPROBE_TAG_KEY", "a key that only the tests know"),
-            // Nothing of the machine's own credentials is to be found.
+            // Hides the machine's own credentials.
             ("AWS_EC2_METADATA_DISABLED", "true"),
             ("AWS_CONFIG_FILE", "/dev/null"),
             ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
@@ -263,8 +260,8 @@ impl Scene {
     }
 }
 
-/// Two pipelines at once on a small machine would measure each other. A lock on a file also holds
-/// between the processes of a test runner that gives each test its own.
+/// Two pipelines at once on a small machine would slow each other down. A file lock also works with a test
+/// runner that gives each test its own process.
 async fn one_at_a_time() -> File {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulators.lock");
     let file = File::create(path).expect("cannot make the lock file");
@@ -272,7 +269,7 @@ async fn one_at_a_time() -> File {
     tokio::task::spawn_blocking(lock).await.expect("locking cannot panic").expect("cannot lock")
 }
 
-/// Two tenants at this interval plan a hundred canaries in a minute.
+/// With two tenants at this interval, a hundred canaries are planned in a minute.
 fn configuration(about: &About) -> String {
     let About { aws_endpoint, bigquery_endpoint, region, stream, table, .. } = about;
     let About { archive_bucket, archive_key, transit_bucket, transit_key, .. } = about;
@@ -369,14 +366,14 @@ external_id = "{external_id}"
     text
 }
 
-/// The arrivals of a trace that the pipeline records too. The log group is MiniStack's own, so nobody stands beside it
-/// with a clock.
+/// The arrivals that the pipeline records, too. The log group is inside MiniStack, where arrivals are not
+/// recorded.
 fn recorded(trace: &Trace) -> impl Iterator<Item = Arrival<'_>> {
     trace.arrivals().filter(|arrival| STAGES.contains(&arrival.stage))
 }
 
-/// The arrivals of a trace that cannot be true by what the pipeline knows; counts those it checked.
-fn what_is_untrue(trace: &Trace, truth: &Truth, checked: &mut BTreeMap<&'static str, usize>) -> Vec<String> {
+/// Describes the arrivals of a trace that contradict the truth. Counts the checked ones by stage.
+fn wrong_arrivals(trace: &Trace, truth: &Truth, checked: &mut BTreeMap<&'static str, usize>) -> Vec<String> {
     let mut faults = Vec::new();
     for stage in STAGES {
         let Some(Arrival { earliest, latest, .. }) = trace.arrivals().find(|one| one.stage == stage) else {
@@ -392,7 +389,7 @@ fn what_is_untrue(trace: &Trace, truth: &Truth, checked: &mut BTreeMap<&'static 
         let too_early = latest < before_us - CLOCK_ALLOWANCE_US;
         if too_late || too_early || earliest > latest {
             faults.push(format!(
-                "{} at {stage}: arrived between {before_us} and {after_us}, the daemon says {earliest} to {latest}",
+                "{} at {stage}: arrived between {before_us} and {after_us}, the daemon shows {earliest} to {latest}",
                 trace.id
             ));
         }

@@ -1,4 +1,4 @@
-//! What the repository shows to be copied works: the README's configuration, the policies, the task definition, the dashboards.
+//! Checks the files that users copy: the README's configuration, policies, the task definition, dashboards.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ fn key() -> [(String, String); 1] {
 }
 
 #[test]
-fn the_readmes_first_configuration_is_sound() {
+fn the_readmes_first_configuration_is_valid() {
     let readme = fs::read_to_string("README.md").unwrap();
     let block = readme.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let config = Config::parse(block, key()).unwrap_or_else(|faults| panic!("{faults}"));
@@ -21,7 +21,7 @@ fn the_readmes_first_configuration_is_sound() {
 }
 
 #[test]
-fn every_json_file_that_is_shipped_is_json() {
+fn every_shipped_json_file_is_an_object() {
     let mut seen = 0;
     for folder in ["config/iam", "config/ecs", "dashboards/grafana"] {
         for file in files(Path::new(folder)) {
@@ -36,7 +36,7 @@ fn every_json_file_that_is_shipped_is_json() {
 }
 
 #[test]
-fn policies_name_their_actions_and_none_allows_everything() {
+fn no_policy_allows_all_actions_of_a_service() {
     for file in files(Path::new("config/iam")) {
         let json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
         let Some(statements) = json["Statement"].as_array() else { continue };
@@ -48,7 +48,7 @@ fn policies_name_their_actions_and_none_allows_everything() {
     }
 }
 
-/// Every statement and every permission of Google's that is shipped.
+/// All statements of AWS policies and all permissions of Google roles in `config/iam/`.
 fn shipped_permissions() -> (Vec<serde_json::Value>, BTreeSet<String>) {
     let (mut statements, mut permissions) = (Vec::new(), BTreeSet::new());
     for file in files(Path::new("config/iam")) {
@@ -59,14 +59,14 @@ fn shipped_permissions() -> (Vec<serde_json::Value>, BTreeSet<String>) {
     (statements, permissions)
 }
 
-/// A name, or a list of names.
+/// The names in a string or in a list of strings.
 fn names(json: &serde_json::Value) -> BTreeSet<String> {
     let all = json.as_array().map_or(std::slice::from_ref(json), Vec::as_slice);
     all.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
 }
 
 #[test]
-fn the_policies_hold_what_each_kind_of_stage_says_it_needs() {
+fn the_policies_grant_exactly_what_each_kind_of_stage_calls() {
     let (statements, permissions) = shipped_permissions();
     for kind in Kind::ALL {
         let spec = spec(*kind);
@@ -77,19 +77,19 @@ fn the_policies_hold_what_each_kind_of_stage_says_it_needs() {
             assert!(statements.contains(statement), "{kind}: config/iam/ does not hold {statement:#}");
             granted.extend(names(&statement["Action"]));
         }
-        // Running jobs is granted on the project that pays, by a role of Google's own.
+        // Running jobs is granted on the billed project, by a predefined role of Google.
         granted.extend(needs.get("includedPermissions").map(|_| "bigquery.jobs.create".to_owned()));
         let called: BTreeSet<_> = spec.costs.operations.iter().map(|of| of.permission.to_owned()).collect();
         let lacks: Vec<_> = called.difference(&granted).collect();
-        assert!(lacks.is_empty(), "{kind} calls what nothing allows: {lacks:?}");
+        assert!(lacks.is_empty(), "{kind} calls operations that are not allowed: {lacks:?}");
         granted.remove("bigquery.jobs.create");
-        let spare: Vec<_> = granted.difference(&called).collect();
-        assert!(spare.is_empty(), "{kind} is allowed what it never calls: {spare:?}");
+        let unused: Vec<_> = granted.difference(&called).collect();
+        assert!(unused.is_empty(), "{kind} is allowed operations that it never calls: {unused:?}");
     }
 }
 
 #[test]
-fn the_task_outlives_the_daemons_own_stop() {
+fn ecs_waits_longer_than_the_daemons_stop_grace() {
     let text = fs::read_to_string("config/ecs/task-definition.json").unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let container = &json["containerDefinitions"][0];
@@ -101,7 +101,7 @@ fn the_task_outlives_the_daemons_own_stop() {
 }
 
 #[test]
-fn tasks_of_one_name_never_run_at_the_same_time() {
+fn two_tasks_of_one_instance_name_never_run_at_once() {
     let json =
         |path| -> serde_json::Value { serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap() };
     let task = json("config/ecs/task-definition.json");
@@ -121,7 +121,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// What the flag leaves out is checked by `.ci/production`.
+/// `.ci/production` checks the program that this flag builds.
 #[test]
 fn the_container_image_is_built_without_the_sandbox() {
     let dockerfile = fs::read_to_string("Dockerfile").unwrap();

@@ -1,9 +1,9 @@
-//! How long a piece of work kept a processor busy, which on a machine that others use too says more than how long it took.
+//! Measures processor time, which varies less than wall clock time on a shared machine.
 
-/// The system counts in ticks of up to 10 ms, so that less work than this is done several times in one run.
+/// The system counts in ticks of up to 10 ms, so shorter work is repeated within a run. In seconds.
 const AT_LEAST: f64 = 0.1;
 
-/// Runs the work so many times, and gives the median of its processor time in seconds.
+/// Runs the work `runs` times. Returns the median of its processor time in seconds.
 pub fn median<T>(runs: u8, mut run: impl FnMut() -> T) -> f64 {
     let mut seconds: Vec<f64> = (0..runs)
         .map(|_| {
@@ -23,10 +23,11 @@ pub fn median<T>(runs: u8, mut run: impl FnMut() -> T) -> f64 {
     seconds[seconds.len() / 2]
 }
 
-/// Seconds for which this thread has been on a processor.
+/// Processor time of this thread in seconds.
 fn busy() -> f64 {
     let path = "/proc/thread-self/schedstat";
-    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}; Linux has it"));
+    let text = std::fs::read_to_string(path)
+        .unwrap_or_else(|error| panic!("{path}: {error}; it exists on Linux only"));
     let nanos = text.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok());
-    nanos.unwrap_or_else(|| panic!("{path} says {text}")) as f64 / 1e9
+    nanos.unwrap_or_else(|| panic!("{path} has no processor time: {text}")) as f64 / 1e9
 }

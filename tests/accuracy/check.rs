@@ -1,8 +1,8 @@
-//! How true the daemon's arrivals are: a sandbox that misbehaves, the real daemon in front of it, and afterwards what the
-//! daemon says on its page against what the sandbox knows.
+//! Measures the accuracy of arrivals: the real daemon in front of a sandbox with changing faults, and
+//! afterwards the intervals on its page compared with the truth.
 //!
-//! Shared by the test and the benchmark, which differ in the number of canaries only. Two passes are needed to see all
-//! kinds of evidence: a table has a time column or it has none, and one table may be the end of one route only.
+//! Shared by the test and the benchmark, which differ only in the number of canaries. Two rounds cover all
+//! kinds of evidence, because the table either has a time column or has none.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -21,73 +21,73 @@ use traceprobe::sandbox::{
 };
 
 use self::support::client::Client;
-use self::support::process::Said;
+use self::support::process::Printed;
 
-/// What the configuration declares that a service's clock and ours may be apart.
+/// The `clock_allowance` of every stage.
 const ALLOWANCE: Duration = Duration::from_millis(5);
-/// What they are apart. All within the allowance.
+/// The true clock offsets, all within the allowance.
 const OFFSETS_MS: [(Service, i64); 4] =
     [(Service::Logs, 3), (Service::Kinesis, -4), (Service::S3, 5), (Service::Bigquery, 4)];
-/// How often the table is asked.
+/// The poll interval of the table.
 const TABLE_INTERVAL: Duration = Duration::from_millis(500);
-/// The longest that a query takes.
+/// The longest time that a query takes.
 const SLOW_QUERY: Duration = Duration::from_millis(300);
-/// What asking and answering add to it: a thousand ids out, rows back, on a busy machine.
+/// Added to a query by its transport: a thousand ids, and the rows, on a busy machine.
 const TRANSPORT: Duration = Duration::from_millis(100);
-/// From one change of the weather to the next.
+/// The interval between two changes of the faults.
 const FAULT_EVERY: Duration = Duration::from_secs(1);
-/// How long the last canaries may take until everything that is anywhere has been seen there.
+/// How long it may take until every copy of the last canaries has been seen.
 const SETTLE_WITHIN: Duration = Duration::from_secs(45);
-/// Traces on one page of the answer; its maximum.
+/// Traces per page of the JSON answer; its maximum.
 const PAGE: usize = 1_000;
 
-/// How much to do.
+/// The size of a measurement.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub seed: u64,
     pub tenants: usize,
-    /// Of both passes together.
+    /// The total of both rounds.
     pub traces: usize,
     /// Between two canaries of a tenant.
     pub interval: Duration,
 }
 
-/// What a stage says of when something arrived.
+/// The evidence that a stage gives of an arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evidence {
-    /// A stamp in ms, of a clock that is off by so much.
+    /// A stamp in ms, of a clock with this offset.
     Millis { offset_ms: i64 },
     /// A stamp in s, or only a lower bound.
     Seconds,
-    /// Nothing, so that only our own looks count.
+    /// No stamp, so only polls count.
     None,
 }
 
-/// What was found at one stage.
+/// The results at one stage.
 #[derive(Debug)]
 pub struct StageReport {
     pub stage: &'static str,
     pub evidence: Evidence,
-    /// The latest instant reported minus the true arrival, in µs.
+    /// The latest instant of the interval minus the true arrival, in µs.
     pub errors: Vec<i64>,
-    /// The same of the middle of the interval.
+    /// The middle of the interval minus the true arrival, in µs.
     pub middles: Vec<i64>,
-    /// In µs.
+    /// The widths of the intervals, in µs.
     pub widths: Vec<i64>,
-    /// Of those during which the table's service answered all the time.
+    /// The widths of intervals during which BigQuery always answered, in µs.
     pub undisturbed_widths: Vec<i64>,
     /// The error if the arrival were the instant at which it was noticed, in µs.
     pub naive: Vec<i64>,
-    /// Arrivals outside of the reported interval, in words.
+    /// Descriptions of the true arrivals outside their interval.
     pub outside: Vec<String>,
-    /// Arrivals that were never reported.
+    /// Descriptions of the arrivals that were never reported.
     pub unseen: Vec<String>,
 }
 
-/// Runs both passes.
+/// Runs both rounds.
 pub async fn run(plan: Plan) -> Vec<StageReport> {
-    let mut reports = run_plan(plan, true).await;
-    for report in run_plan(Plan { seed: plan.seed + 1, ..plan }, false).await {
+    let mut reports = measure_once(plan, true).await;
+    for report in measure_once(Plan { seed: plan.seed + 1, ..plan }, false).await {
         match reports
             .iter_mut()
             .find(|known| (known.stage, known.evidence) == (report.stage, report.evidence))
@@ -100,14 +100,14 @@ pub async fn run(plan: Plan) -> Vec<StageReport> {
     reports
 }
 
-/// Everything that must hold on any machine, however busy, and does not.
+/// Violations of what must hold on any machine, however busy.
 pub fn broken(reports: &[StageReport]) -> Vec<String> {
     reports.iter().flat_map(StageReport::broken).collect()
 }
 
-/// Stages without stamps whose intervals are wider than rhythm and length of the looks explain. On a machine that is busy
-/// with other things a look takes as long as it takes, so this is for benchmarks only.
-#[allow(dead_code, reason = "the test is one of two users")]
+/// Stages without stamps whose intervals are wider than the interval and the length of polls explain. On a
+/// busy machine polls take longer, so only the benchmark checks this.
+#[allow(dead_code, reason = "the test does not use it")]
 pub fn too_wide(reports: &[StageReport]) -> Vec<String> {
     reports.iter().filter_map(StageReport::too_wide).collect()
 }
@@ -146,7 +146,8 @@ impl StageReport {
         if self.errors.is_empty() {
             broken.push(format!("{}: nothing was measured", self.stage));
         }
-        // A stamp in ms is cut off, and read on a clock that may be off by what is allowed for and is by what it is.
+        // A stamp in ms is truncated and widened by 1 ms and by the allowance. The true offset adds to the
+        // latest instant.
         if let Evidence::Millis { offset_ms } = self.evidence {
             let ahead = Duration::from_millis(offset_ms.max(0).unsigned_abs());
             let allowed = Duration::from_millis(2) + ALLOWANCE;
@@ -174,7 +175,7 @@ impl StageReport {
         is.then(|| format!("{}: p99 of the width is {} ms, not within {bound:?}", self.stage, ms(p99)))
     }
 
-    /// A line of the table.
+    /// One row of the table.
     pub fn row(&self) -> String {
         let three = |of: &[i64]| {
             format!(
@@ -203,7 +204,7 @@ impl StageReport {
     }
 }
 
-/// The heads of [`StageReport::row`].
+/// The header of the table.
 pub fn head() -> String {
     let three = format!("{:>8} {:>8} {:>8}", "p50", "p99", "max");
     format!(
@@ -227,22 +228,22 @@ fn ms(micros: i64) -> String {
     format!("{:.1}", micros as f64 / 1_000.0)
 }
 
-/// Nearest rank; 0 of nothing.
+/// By the nearest-rank definition; 0 if there are no values.
 pub fn quantile(of: &[i64], q: f64) -> i64 {
     let mut sorted = of.to_vec();
     sorted.sort_unstable();
-    let rank = (q * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
+    let nth = (q * sorted.len() as f64).ceil() as usize;
+    sorted.get(nth.saturating_sub(1)).copied().unwrap_or(0)
 }
 
-/// One daemon in front of one sandbox.
-async fn run_plan(plan: Plan, stamped: bool) -> Vec<StageReport> {
+/// One round: one daemon in front of one sandbox.
+async fn measure_once(plan: Plan, stamped: bool) -> Vec<StageReport> {
     let sandbox = Sandbox::start(settings(plan)).await.expect("loopback has ports");
     let environment = [("TRACEPROBE_TAG_KEY".to_owned(), "the benchmark's key is no secret".to_owned())];
     let config = Config::parse(&configuration(&sandbox, plan.interval, stamped), environment)
         .unwrap_or_else(|faults| panic!("{faults}"));
     let daemon = Daemon::new(config, clock::system()).await.expect("the daemon can be built");
-    let page = Client::new(format!("http://{}", daemon.address()), Said::in_memory());
+    let page = Client::new(format!("http://{}", daemon.address()), Printed::in_memory());
     let (stop, stopped) = oneshot::channel::<()>();
     let measuring = async {
         let measured = measure(&sandbox, &page, plan, stamped).await;
@@ -260,12 +261,12 @@ async fn run_plan(plan: Plan, stamped: bool) -> Vec<StageReport> {
 
 fn settings(plan: Plan) -> Settings {
     let mut tenants = Settings::brisk(plan.seed, plan.tenants).tenants;
-    // One account, so that a stage can read the tenants' log groups without a role for each.
+    // All tenants are in one account, so that the log groups can be read without a role for each.
     for tenant in &mut tenants {
         *tenant = TenantSpec { account: SRE_ACCOUNT.to_owned(), ..tenant.clone() };
     }
     let pace = Pace {
-        // Objects of several lines: one for each line would measure how fast we fetch objects.
+        // Batches, because one object per line would measure how fast objects are fetched.
         archive: Distribution::Fixed { ms: 150.0 },
         export: Distribution::Fixed { ms: 150.0 },
         archive_batch: Duration::from_millis(100),
@@ -276,28 +277,28 @@ fn settings(plan: Plan) -> Settings {
     Settings { tenants, pace, ..Settings::brisk(plan.seed, plan.tenants) }
 }
 
-/// Injects until there are enough, waits until all of them have come to rest, and compares.
+/// Injects canaries until there are enough, waits until all of them have arrived, and compares.
 async fn measure(sandbox: &Sandbox, page: &Client, plan: Plan, stamped: bool) -> Vec<StageReport> {
-    let mut weather = Weather::begin(sandbox);
-    // The very first canaries leave while connections are made; they count like all others.
+    let mut rotation = FaultRotation::begin(sandbox);
+    // The first canaries, which leave while connections are made, count like all others.
     let enough = plan.traces.div_ceil(2);
     while sandbox.truth().len() < enough {
-        weather.change();
+        rotation.change();
         sleep(FAULT_EVERY).await;
     }
     let chosen: HashSet<String> = sandbox.truth().into_iter().map(|record| record.token).collect();
     sandbox.clear_all();
-    weather.steady();
+    rotation.offset_clocks();
     let give_up = Instant::now() + SETTLE_WITHIN;
     loop {
         sleep(FAULT_EVERY).await;
         let seen = arrivals(page, sandbox.tenants()).await;
         let truth: Vec<_> =
             sandbox.truth().into_iter().filter(|record| chosen.contains(&record.token)).collect();
-        let at_rest = truth.iter().all(|record| record.under_way() == 0);
-        let reports = compare(&truth, &seen, &weather.disturbed, stamped);
+        let all_arrived = truth.iter().all(|record| record.under_way() == 0);
+        let reports = compare(&truth, &seen, &rotation.disturbed, stamped);
         let all_seen = reports.iter().all(|report| report.unseen.is_empty());
-        if (at_rest && all_seen) || Instant::now() > give_up {
+        if (all_arrived && all_seen) || Instant::now() > give_up {
             return reports;
         }
     }
@@ -318,7 +319,7 @@ fn compare(
         for (stage, report) in &mut reports {
             let Some(at) = record.arrived(*stage).map(|at| at.0) else { continue };
             let Some(reported) = seen.get(&(id.to_owned(), stage.name().to_owned())) else {
-                report.unseen.push(format!("{stage}: {id} arrived and was not reported"));
+                report.unseen.push(format!("{stage}: {id} arrived but was not reported"));
                 continue;
             };
             let (earliest, latest) = (reported.earliest, reported.latest);
@@ -359,18 +360,18 @@ fn stages(stamped: bool) -> [(Stage, Evidence); 6] {
     ]
 }
 
-/// Switches faults on and off, one after the other, so that each meets canaries in every state.
-struct Weather<'a> {
+/// Injects one fault after the other, so that each meets canaries in every state.
+struct FaultRotation<'a> {
     sandbox: &'a Sandbox,
     changes: usize,
-    /// When the table's service did not answer, in µs.
+    /// The times at which BigQuery did not answer, in µs.
     disturbed: Vec<(i64, i64)>,
 }
 
-impl<'a> Weather<'a> {
+impl<'a> FaultRotation<'a> {
     fn begin(sandbox: &'a Sandbox) -> Self {
-        let weather = Self { sandbox, changes: 0, disturbed: Vec::new() };
-        weather.steady();
+        let rotation = Self { sandbox, changes: 0, disturbed: Vec::new() };
+        rotation.offset_clocks();
         for stage in [Stage::TenantStream, Stage::Archive, Stage::Transit, Stage::Bigquery] {
             sandbox.fault(Fault::stage(stage, StageEffect::Duplicate { probability: 0.03 }));
             sandbox.fault(Fault::stage(stage, StageEffect::Reorder { spread_ms: 200 }));
@@ -379,11 +380,11 @@ impl<'a> Weather<'a> {
             sandbox.fault(Fault::stage(stage, StageEffect::Lose { probability: 0.01 }));
         }
         sandbox.fault(Fault::stage(Stage::Transit, StageEffect::DeadLetter { probability: 0.02 }));
-        weather
+        rotation
     }
 
-    /// The clocks are off from beginning to end.
-    fn steady(&self) {
+    /// Sets the clock offsets, which hold all the time.
+    fn offset_clocks(&self) {
         for (service, ms) in OFFSETS_MS {
             self.sandbox.fault(Fault::ClockOffset { service, ms });
         }
@@ -429,13 +430,13 @@ impl<'a> Weather<'a> {
     }
 }
 
-/// What the page says of one arrival, in µs.
+/// One arrival on the page, in µs.
 #[derive(Debug)]
 struct Reported {
     earliest: i64,
     latest: i64,
     noticed_at: i64,
-    #[expect(dead_code, reason = "shown where an arrival is outside")]
+    #[expect(dead_code, reason = "printed for an arrival outside its interval")]
     copies: Vec<String>,
 }
 
@@ -468,7 +469,7 @@ async fn arrivals(page: &Client, tenants: &[TenantSpec]) -> HashMap<(String, Str
     all
 }
 
-/// The daemon's configuration. Its stages bear the names that the sandbox gives them.
+/// The daemon's configuration, with the sandbox's names of the stages.
 fn configuration(sandbox: &Sandbox, interval: Duration, stamped: bool) -> String {
     let probe = format!(
         r#"listen = "127.0.0.1:0"
@@ -493,6 +494,6 @@ remember = 100000"#,
     let stages = stages.map(|(stage, keys)| (stage, format!("{keys}\n{allowance}")));
     let stages = stages.each_ref().map(|(stage, keys)| (*stage, &**keys));
     let text = sandbox.probe_configuration(Access::OwnAccount, &probe, &stages);
-    // The sandbox's table has a column that is a stamp; without its name there is none to the probe.
+    // Without `time_column` the probe ignores the table's stamps.
     if stamped { text } else { text.replace("time_column = \"ingest_time\"\n", "") }
 }

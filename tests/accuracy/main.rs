@@ -1,4 +1,4 @@
-//! The short version of `cargo bench --bench accuracy`: what the daemon reports is where the sandbox says it was.
+//! The short version of `cargo bench --bench accuracy`.
 
 mod check;
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 use self::check::Plan;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_arrival_is_within_the_interval_that_is_reported() {
+async fn every_reported_interval_holds_the_true_arrival() {
     let plan = Plan { seed: 1, tenants: 8, traces: 210, interval: Duration::from_millis(500) };
     let reports = check::run(plan).await;
     println!("{}", check::head());

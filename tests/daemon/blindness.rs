@@ -1,4 +1,5 @@
-//! A stage that cannot be read is blind: said in words, alone, without a loss, and only for as long as it lasts.
+//! A stage that cannot be read is blind. The page gives the reason, no other stage is affected, nothing
+//! counts as lost, and it ends with the fault.
 
 use traceprobe::sandbox::{Drift, Fault, Service, ServiceEffect};
 
@@ -8,7 +9,7 @@ use crate::support::metrics::Metrics;
 use crate::support::page::Recent;
 use crate::support::stand::{Stand, delivered};
 
-/// Which (tenant, stage) are blind, by the metrics.
+/// The pairs of tenant and stage that the metrics show as blind.
 fn blind(metrics: &Metrics, tenants: &[&str], stages: &[&str]) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for tenant in tenants {
@@ -31,25 +32,25 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
     all
 }
 
-/// Waits until exactly these are blind.
+/// Waits until exactly these pairs of tenant and stage are blind.
 async fn until_blind(daemon: &Daemon, expected: &[(&str, &str)]) -> (Recent, Metrics) {
     let expected = pairs(expected);
-    let what = format!("blind are exactly {expected:?}");
+    let what = format!("exactly {expected:?} are blind");
     daemon.until_seen(&what, SOON, |_, metrics| blind(metrics, &TENANTS, &STAGES) == expected).await
 }
 
-/// Waits until so many more canaries of a tenant are delivered than the metrics count now.
+/// Waits until `more` canaries of a tenant are delivered, counted from now.
 async fn until_more_are_delivered(daemon: &Daemon, tenant: &str, more: usize) {
     let labels = [("tenant", tenant), ("outcome", "delivered")];
     let before = daemon.metrics().await.sum("traceprobe_traces_total", &labels);
     daemon
-        .until_seen(&format!("more canaries of {tenant} are delivered"), SOON, |_, metrics| {
+        .until_seen(&format!("{more} more canaries of {tenant} are delivered"), SOON, |_, metrics| {
             metrics.sum("traceprobe_traces_total", &labels) >= before + more as f64
         })
         .await;
 }
 
-async fn nothing_is_lost(daemon: &Daemon) {
+async fn assert_nothing_is_lost(daemon: &Daemon) {
     let metrics = daemon.metrics().await;
     for outcome in ["lost", "late", "dead_lettered", "unobserved", "refused"] {
         assert_eq!(metrics.sum("traceprobe_traces_total", &[("outcome", outcome)]), 0.0, "{outcome}");
@@ -59,15 +60,15 @@ async fn nothing_is_lost(daemon: &Daemon) {
     }
 }
 
-fn says(recent: &Recent, stage: &str, owner: &str, words: &[&str]) {
+fn assert_blind_because(recent: &Recent, stage: &str, owner: &str, fragments: &[&str]) {
     let source = recent.source(stage, owner);
     assert_eq!(source.state, "blind", "{source:?}");
     let reason = source.reason.as_deref().unwrap_or_default().to_lowercase();
-    assert!(words.iter().all(|word| reason.contains(word)), "{reason:?} does not say {words:?}");
+    assert!(fragments.iter().all(|part| reason.contains(part)), "{reason:?} does not contain {fragments:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_tenants_stream_that_is_denied_blinds_that_stage_of_that_tenant() {
+async fn a_denied_stream_blinds_only_its_tenant() {
     let stand = Stand::brisk(2).await;
     let daemon = stand.daemon(&[("PROBE_GIVE_UP", "60s")]).await;
     daemon.until("a canary is delivered", SOON, |recent| recent.ended("delivered") >= 1).await;
@@ -79,80 +80,80 @@ async fn one_tenants_stream_that_is_denied_blinds_that_stage_of_that_tenant() {
     };
     let fault = stand.sandbox.fault(denied).unwrap();
     let (recent, _) = until_blind(&daemon, &[("acme", "tenant_stream")]).await;
-    says(&recent, "tenant_stream", "acme", &["not authorized", "logs-acme"]);
+    assert_blind_because(&recent, "tenant_stream", "acme", &["not authorized", "logs-acme"]);
     assert_eq!(recent.verdict("acme").condition, "cannot_see", "{:?}", recent.verdict("acme"));
     assert_eq!(recent.verdict("globex").condition, "ok", "{:?}", recent.verdict("globex"));
-    // The way goes on behind the blind stage.
+    // Stages behind the blind one are still read.
     until_more_are_delivered(&daemon, "acme", 3).await;
     until_more_are_delivered(&daemon, "globex", 3).await;
 
     stand.sandbox.clear(fault);
     let (recent, _) = until_blind(&daemon, &[]).await;
-    assert!(stand.vouches_for(delivered(&recent)) > 0);
-    nothing_is_lost(&daemon).await;
-    let said = daemon.said();
+    assert!(stand.assert_intervals_hold(delivered(&recent)) > 0);
+    assert_nothing_is_lost(&daemon).await;
+    let printed = daemon.printed();
     assert!(
-        said.contains("stage tenant_stream is blind")
-            && said.contains("stage tenant_stream is visible again")
+        printed.contains("stage tenant_stream is blind")
+            && printed.contains("stage tenant_stream is visible again")
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_stage_that_hangs_is_blind_and_what_waited_is_delivered_later() {
+async fn an_end_stage_that_hangs_is_blind_and_its_canaries_are_delivered_later() {
     let stand = Stand::brisk(2).await;
     let daemon = stand.daemon(&[("PROBE_GIVE_UP", "60s"), ("STAGE_BIGQUERY_TIMEOUT", "1s")]).await;
     daemon.until("a canary is delivered", SOON, |recent| recent.ended("delivered") >= 1).await;
     let fault = stand.sandbox.fault(Fault::service(Service::Bigquery, ServiceEffect::Hang)).unwrap();
     let (recent, _) = until_blind(&daemon, &[("acme", "bigquery"), ("globex", "bigquery")]).await;
-    says(&recent, "bigquery", "shared", &["no answer within 1 s"]);
-    // Its page answers while it hangs.
+    assert_blind_because(&recent, "bigquery", "shared", &["no answer within 1 s"]);
+    // The daemon answers while the service hangs.
     daemon.get("/healthz").await;
 
     stand.sandbox.clear(fault);
     until_blind(&daemon, &[]).await;
     let waited: Vec<String> = recent.in_flight().map(|trace| trace.id.clone()).collect();
     assert!(!waited.is_empty());
-    let landed = |recent: &Recent| {
+    let all_delivered = |recent: &Recent| {
         waited.iter().all(|id| recent.trace(id).is_some_and(|trace| trace.outcome == "delivered"))
     };
-    let recent = daemon.until("all that waited are delivered", SOON, landed).await;
-    stand.vouches_for(delivered(&recent));
-    nothing_is_lost(&daemon).await;
+    let recent = daemon.until("all waiting canaries are delivered", SOON, all_delivered).await;
+    stand.assert_intervals_hold(delivered(&recent));
+    assert_nothing_is_lost(&daemon).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_column_that_was_dropped_and_a_store_that_fails_inside_are_told_apart() {
+async fn a_dropped_column_and_a_failing_bucket_are_blind_for_different_reasons() {
     let stand = Stand::brisk(2).await;
     let daemon = stand.daemon(&[("PROBE_GIVE_UP", "60s")]).await;
     daemon.until("a canary is delivered", SOON, |recent| recent.ended("delivered") >= 1).await;
     stand.sandbox.fault(Fault::SchemaDrift { column: "trace_id".to_owned(), change: Drift::Dropped });
     let archive_fails = Fault::service(Service::S3, ServiceEffect::ServerError { status: 503 });
     stand.sandbox.fault(archive_fails);
-    let all_but = |stages: &[&'static str]| -> Vec<(&'static str, &'static str)> {
+    let every_tenant = |stages: &[&'static str]| -> Vec<(&'static str, &'static str)> {
         TENANTS.iter().flat_map(|tenant| stages.iter().map(|stage| (*tenant, *stage))).collect()
     };
-    let expected = all_but(&["archive", "transit", "bigquery"]);
-    // Nothing waits at the dead letters once it is delivered elsewhere; while the end is blind, everything does.
+    let expected = every_tenant(&["archive", "transit", "bigquery"]);
+    // The dead letters may be blind too: while the end is blind, every canary waits there.
     let (recent, _) = daemon
         .until_seen("the table and the buckets are blind", SOON, |_, metrics| {
             let blind = blind(metrics, &TENANTS, &STAGES);
             pairs(&expected).iter().all(|pair| blind.contains(pair))
         })
         .await;
-    says(&recent, "bigquery", "shared", &["trace_id"]);
-    says(&recent, "transit", "shared", &["serviceunavailable"]);
-    // Whether something waits there at this moment is chance.
+    assert_blind_because(&recent, "bigquery", "shared", &["trace_id"]);
+    assert_blind_because(&recent, "transit", "shared", &["serviceunavailable"]);
+    // Whether something waits there at this moment varies.
     let stream = recent.source("tenant_stream", "acme");
-    assert!(["reading", "idle"].contains(&&*stream.state), "{stream:?}");
+    assert!(!["blind", "failing", "starting"].contains(&&*stream.state), "{stream:?}");
 
     stand.sandbox.clear_all();
     until_blind(&daemon, &[]).await;
     until_more_are_delivered(&daemon, "globex", 3).await;
-    nothing_is_lost(&daemon).await;
+    assert_nothing_is_lost(&daemon).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_exist_blinds_only_the_tenant_that_has_it_configured() {
+async fn a_source_that_does_not_exist_blinds_only_its_tenant() {
     let stand = Stand::brisk(2).await;
     let daemon = stand
         .daemon(&[
@@ -166,35 +167,35 @@ async fn what_does_not_exist_blinds_only_the_tenant_that_has_it_configured() {
     let expected =
         [("acme", "log_group"), ("acme", "tenant_stream"), ("acme", "archive"), ("acme", "bigquery")];
     let (recent, _) = until_blind(&daemon, &expected).await;
-    says(&recent, "tenant_stream", "acme", &["no-such-stream", "not found"]);
-    says(&recent, "archive", "acme", &["no-such-bucket"]);
-    says(&recent, "bigquery", "acme", &["no_such_table", "not found"]);
-    says(&recent, "log_group", "acme", &["/no/such/group", "not exist"]);
+    assert_blind_because(&recent, "tenant_stream", "acme", &["no-such-stream", "not found"]);
+    assert_blind_because(&recent, "archive", "acme", &["no-such-bucket"]);
+    assert_blind_because(&recent, "bigquery", "acme", &["no_such_table", "not found"]);
+    assert_blind_because(&recent, "log_group", "acme", &["/no/such/group", "not exist"]);
     until_more_are_delivered(&daemon, "globex", 5).await;
-    nothing_is_lost(&daemon).await;
+    assert_nothing_is_lost(&daemon).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_is_not_there_is_blindness_and_the_daemon_goes_on() {
+async fn an_unreachable_service_is_blindness_and_the_daemon_continues() {
     let stand = Stand::brisk(2).await;
-    // Nobody listens at port 1, and who asks is told so at once.
+    // Port 1 refuses connections at once.
     let daemon =
         stand.daemon(&[("PROBE_GIVE_UP", "60s"), ("AWS_ENDPOINTS_KINESIS", "http://127.0.0.1:1")]).await;
     let (recent, _) = until_blind(&daemon, &[("acme", "tenant_stream"), ("globex", "tenant_stream")]).await;
-    says(&recent, "tenant_stream", "acme", &["connection refused"]);
+    assert_blind_because(&recent, "tenant_stream", "acme", &["connection refused"]);
     until_more_are_delivered(&daemon, "acme", 3).await;
-    nothing_is_lost(&daemon).await;
+    assert_nothing_is_lost(&daemon).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_that_never_comes_back_makes_traces_unobserved_and_never_lost() {
+async fn an_end_stage_that_stays_blind_makes_traces_unobserved_and_never_lost() {
     let stand = Stand::brisk(1).await;
     stand.sandbox.fault(Fault::service(Service::Bigquery, ServiceEffect::Deny));
     let keys =
         [("PROBE_SLO", "1s"), ("PROBE_CRITICAL", "1s"), ("PROBE_GIVE_UP", "2s"), ("PROBE_GRACE", "1s")];
     let daemon = stand.daemon(&keys).await;
     let (_, metrics) = daemon
-        .until_seen("some are unobserved", SOON, |_, metrics| {
+        .until_seen("traces are unobserved", SOON, |_, metrics| {
             metrics.sum("traceprobe_traces_total", &[("outcome", "unobserved")]) >= 3.0
         })
         .await;

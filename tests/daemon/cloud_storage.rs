@@ -1,16 +1,16 @@
-//! A stage in Google Cloud Storage, behind the transit bucket: followed like any other.
+//! A stage in Google Cloud Storage, behind the transit bucket, is followed like any other stage.
 
 use traceprobe::sandbox::{Fault, Stage, StageEffect, TRANSFER_BUCKET};
 
 use crate::SOON;
 use crate::support::stand::{Stand, delivered};
 
-const WELL: &str = "acme";
+const HEALTHY: &str = "acme";
 const LOSSY: &str = "globex";
 const DOUBLING: &str = "initech";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn arrivals_copies_and_absences_in_cloud_storage_are_those_of_the_truth() {
+async fn arrivals_copies_and_absences_in_cloud_storage_match_the_truth() {
     let mut stand = Stand::brisk(3).await;
     stand.configure(&format!(
         r#"
@@ -25,28 +25,29 @@ interval = "500ms"
 timeout = "5s"
 "#
     ));
-    let mishap = |tenant, effect| stand.sandbox.fault(Fault::tenant_stage(tenant, Stage::Transfer, effect));
-    mishap(LOSSY, StageEffect::Lose { probability: 1.0 });
-    mishap(DOUBLING, StageEffect::Duplicate { probability: 1.0 });
+    let fault = |tenant, effect| stand.sandbox.fault(Fault::tenant_stage(tenant, Stage::Transfer, effect));
+    fault(LOSSY, StageEffect::Lose { probability: 1.0 });
+    fault(DOUBLING, StageEffect::Duplicate { probability: 1.0 });
     let daemon = stand.daemon(&[("PROBE_INTERVAL", "700ms")]).await;
     let at = |tenant| [("tenant", tenant), ("stage", "transfer")];
     let hop = |tenant| [("tenant", tenant), ("stage", "transfer")];
     let (recent, metrics) = daemon
-        .until_seen("what happens to the copies shows", SOON, |_, metrics| {
+        .until_seen("lost and duplicated copies are counted", SOON, |_, metrics| {
             metrics.sum("traceprobe_missing_hops_total", &hop(LOSSY)) >= 2.0
                 && metrics.sum("traceprobe_duplicates_total", &at(DOUBLING)) >= 3.0
-                && metrics.sum("traceprobe_hop_latency_seconds_count", &hop(WELL)) >= 5.0
+                && metrics.sum("traceprobe_hop_latency_seconds_count", &hop(HEALTHY)) >= 5.0
         })
         .await;
 
-    assert_eq!(metrics.sum("traceprobe_missing_hops_total", &hop(WELL)), 0.0);
-    assert_eq!(metrics.sum("traceprobe_duplicates_total", &at(WELL)), 0.0);
+    assert_eq!(metrics.sum("traceprobe_missing_hops_total", &hop(HEALTHY)), 0.0);
+    assert_eq!(metrics.sum("traceprobe_duplicates_total", &at(HEALTHY)), 0.0);
     assert_eq!(metrics.sum("traceprobe_corrupted_total", &[("stage", "transfer")]), 0.0);
     assert_eq!(metrics.sum("traceprobe_stage_blind", &[]), 0.0);
-    // A copy that is not there takes nothing from the table behind the bucket.
+    // Canaries reach the table without their copy in this bucket.
     assert_eq!(metrics.sum("traceprobe_lost_total", &[]), 0.0);
-    assert!(stand.vouches_for(delivered(&recent)) > 20);
-    let seen = recent.of(WELL).find(|trace| trace.stage("transfer").presence == "seen").expect("one came");
+    assert!(stand.assert_intervals_hold(delivered(&recent)) > 20);
+    let seen =
+        recent.of(HEALTHY).find(|trace| trace.stage("transfer").presence == "seen").expect("one arrived");
     assert!(seen.stage("transfer").copies[0].starts_with(&format!("gs://{TRANSFER_BUCKET}/transfer/")));
     let twice = recent.of(DOUBLING).filter(|trace| trace.stage("transfer").copies.len() == 2).count();
     assert!(twice >= 2, "{twice}");

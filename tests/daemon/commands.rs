@@ -9,7 +9,7 @@ use traceprobe::sandbox::{Fault, Service, ServiceEffect};
 use crate::SOON;
 use crate::support::stand::{Stand, variables};
 
-/// Runs the program with no environment but this.
+/// Runs the program with only this environment.
 async fn program(arguments: &[&str], environment: &[(String, String)]) -> Output {
     let run = Command::new(env!("CARGO_BIN_EXE_traceprobe"))
         .args(arguments)
@@ -18,7 +18,7 @@ async fn program(arguments: &[&str], environment: &[(String, String)]) -> Output
         .kill_on_drop(true)
         .output();
     let output = tokio::time::timeout(SOON, run).await;
-    output.unwrap_or_else(|_| panic!("{arguments:?} does not end")).expect("cannot start the program")
+    output.unwrap_or_else(|_| panic!("{arguments:?} does not exit")).expect("cannot start the program")
 }
 
 fn stdout(output: &Output) -> String {
@@ -30,28 +30,28 @@ fn stderr(output: &Output) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_in_use_is_one_clear_line() {
+async fn a_port_in_use_is_reported_in_one_line() {
     let stand = Stand::brisk(1).await;
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let config = stand.config();
-    let taken_too = variables(&[("PROBE_LISTEN", &address)]);
-    let output = program(&["run", "--config", config.to_str().unwrap()], &taken_too).await;
+    let same_port = variables(&[("PROBE_LISTEN", &address)]);
+    let output = program(&["run", "--config", config.to_str().unwrap()], &same_port).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let said = stderr(&output);
-    assert_eq!(said.lines().count(), 1, "{said}");
-    assert!(said.contains(&address) && said.to_lowercase().contains("in use"), "{said}");
+    let printed = stderr(&output);
+    assert_eq!(printed.lines().count(), 1, "{printed}");
+    assert!(printed.contains(&address) && printed.to_lowercase().contains("in use"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_key_for_tags_is_one_clear_line() {
+async fn a_missing_tag_key_is_reported_in_one_line() {
     let stand = Stand::brisk(1).await;
     let config = stand.config();
     let output = program(&["run", "--config", config.to_str().unwrap()], &[]).await;
     assert_eq!(output.status.code(), Some(78), "{output:?}");
-    let said = stderr(&output);
-    assert_eq!(said.lines().filter(|line| line.contains("TRACEPROBE_TAG_KEY")).count(), 1, "{said}");
-    assert!(said.lines().count() <= 2, "{said}");
+    let printed = stderr(&output);
+    assert_eq!(printed.lines().filter(|line| line.contains("TRACEPROBE_TAG_KEY")).count(), 1, "{printed}");
+    assert!(printed.lines().count() <= 2, "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,13 +63,13 @@ async fn six_faults_are_reported_at_once() {
         ("PROBE_SLO", "2.5s"),
         ("PROBE_LISTEN", "localhost"),
         ("CANARY_SIZES", "100B,2GB"),
-        ("STAGE_ARCHIVE_AFTER", "nowhere"),
+        ("STAGE_ARCHIVE_AFTER", "no_such_stage"),
         ("TENANT_ACME_ROLE_ARN", "acme"),
     ]);
     for command in ["run", "check"] {
         let output = program(&[command, "--config", config.to_str().unwrap()], &faulty).await;
         assert_eq!(output.status.code(), Some(78), "{output:?}");
-        let said = stderr(&output);
+        let printed = stderr(&output);
         for key in [
             "probe.interval",
             "probe.slo",
@@ -78,9 +78,9 @@ async fn six_faults_are_reported_at_once() {
             "stage.archive.after",
             "acme.role_arn",
         ] {
-            assert!(said.contains(key), "{key} is not told: {said}");
+            assert!(printed.contains(key), "{key} is not reported: {printed}");
         }
-        assert!(said.starts_with("6 faults"), "{said}");
+        assert!(printed.starts_with("6 faults"), "{printed}");
     }
 }
 
@@ -97,12 +97,12 @@ async fn check_prints_ok_or_fail_for_each_log_group_and_source() {
     let config = stand.config();
     let arguments = ["check", "--config", config.to_str().unwrap()];
     let output = program(&arguments, &variables(&[])).await;
-    let said = stdout(&output);
-    assert_eq!(output.status.code(), Some(0), "{said}{}", stderr(&output));
-    // The configuration, two log groups, four sources of each tenant, and two that they share.
-    let lines: Vec<&str> = said.lines().filter(|line| !line.starts_with("note")).collect();
-    assert!(lines.iter().all(|line| line.starts_with("ok ")), "{said}");
-    assert_eq!(lines.len(), 1 + 2 + 2 * 4 + 2, "{said}");
+    let printed = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{printed}{}", stderr(&output));
+    // The configuration, two log groups, four sources of each tenant, and two shared ones.
+    let lines: Vec<&str> = printed.lines().filter(|line| !line.starts_with("note")).collect();
+    assert!(lines.iter().all(|line| line.starts_with("ok ")), "{printed}");
+    assert_eq!(lines.len(), 1 + 2 + 2 * 4 + 2, "{printed}");
     assert!(stand.sandbox.truth().is_empty(), "a check sent a canary");
 
     let denied = Fault::Service {
@@ -113,17 +113,17 @@ async fn check_prints_ok_or_fail_for_each_log_group_and_source() {
     };
     stand.sandbox.fault(denied);
     let output = program(&arguments, &variables(&[])).await;
-    let said = stdout(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    let failed: Vec<&str> = said.lines().filter(|line| line.starts_with("FAIL")).collect();
-    // Its log group is written and read.
-    assert_eq!(failed.len(), 2, "{said}");
+    let printed = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    let failed: Vec<&str> = printed.lines().filter(|line| line.starts_with("FAIL")).collect();
+    // Its log group is checked for writing and for reading.
+    assert_eq!(failed.len(), 2, "{printed}");
     for line in failed {
         let line = line.to_lowercase();
-        assert!(line.contains("acme") && line.contains("assume"), "{said}");
-        assert!(line.contains("denied") || line.contains("not authorized"), "{said}");
+        assert!(line.contains("acme") && line.contains("assume"), "{printed}");
+        assert!(line.contains("denied") || line.contains("not authorized"), "{printed}");
     }
-    assert!(said.lines().any(|line| line.starts_with("ok ") && line.contains("globex")), "{said}");
+    assert!(printed.lines().any(|line| line.starts_with("ok ") && line.contains("globex")), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,9 +132,9 @@ async fn check_ends_when_a_service_hangs() {
     stand.sandbox.fault(Fault::service(Service::Bigquery, ServiceEffect::Hang));
     let config = stand.config();
     let output = program(&["check", "--config", config.to_str().unwrap()], &variables(&[])).await;
-    let said = stdout(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("no answer within 5 s"), "{said}");
+    let printed = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(printed.contains("no answer within 5 s"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,11 +159,11 @@ async fn the_signature_of_a_tag_is_verified() {
     let id = &tag[5..37];
     let line = format!("2026-11-22 ERROR {{\"trace_id\":\"{}\"}}", tag.to_uppercase());
     let output = program(&["tag", &line], &variables(&[])).await;
-    let said = stdout(&output);
+    let printed = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(said.contains(id) && said.contains("signature valid"), "{said}");
 
-    let other = [("TRACEPROBE_TAG_KEY".to_owned(), "another key than the tests have".to_owned())];
+    let other = [("TRACEPROBE_TAG_KEY".to_owned(), "the key of another probe".to_owned())];
     let output = program(&["tag", &tag], &other).await;
     assert!(stdout(&output).contains("NOT valid"), "{output:?}");
     let output = program(&["tag", "no tag at all"], &[]).await;
@@ -205,7 +205,7 @@ async fn a_tag_of_each_version_is_explained() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn help_teaches() {
+async fn help_describes_every_subcommand() {
     let top = stdout(&program(&["--help"], &[]).await);
     for subcommand in ["run", "check", "demo", "healthcheck", "tag"] {
         assert!(top.contains(&format!("\n  {subcommand} ")), "{top}");

@@ -1,4 +1,4 @@
-//! The numbers that Prometheus reads are those that the page shows, and both know what they do not know.
+//! The metrics agree with the page, and both show what is unknown as unknown.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use crate::support::stand::{Stand, variables};
 
 const HOPS: [&str; 4] = ["tenant_stream", "archive", "transit", "bigquery"];
 
-/// The page and the metrics of one moment: nothing changed while they were fetched.
-async fn of_one_moment(daemon: &Daemon) -> (Recent, Metrics) {
+/// The page and the metrics at one instant: nothing was counted while they were fetched.
+async fn consistent_snapshot(daemon: &Daemon) -> (Recent, Metrics) {
     let arrivals = |metrics: &Metrics| {
         [
             metrics.sum("traceprobe_detection_delay_seconds_count", &[]),
@@ -37,7 +37,7 @@ async fn of_one_moment(daemon: &Daemon) -> (Recent, Metrics) {
             }
         }
     };
-    tokio::time::timeout(SOON, polling).await.expect("there is never a quiet moment")
+    tokio::time::timeout(SOON, polling).await.expect("the metrics never stop changing")
 }
 
 fn close(one: f64, other: f64) -> bool {
@@ -49,12 +49,12 @@ fn stages_of<'a>(recent: &'a Recent, stage: &'a str) -> impl Iterator<Item = &'a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn histograms_hold_what_the_page_shows() {
+async fn histograms_match_the_page() {
     let stand = Stand::brisk(1).await;
     let daemon = stand.daemon(&[("PROBE_INTERVAL", "2s"), ("PROBE_GIVE_UP", "60s")]).await;
     let everywhere = |recent: &Recent| HOPS.iter().all(|stage| stages_of(recent, stage).count() >= 4);
-    daemon.until("four were seen at every stage", SOON, everywhere).await;
-    let (recent, metrics) = of_one_moment(&daemon).await;
+    daemon.until("four canaries were seen at every stage", SOON, everywhere).await;
+    let (recent, metrics) = consistent_snapshot(&daemon).await;
     for stage in HOPS {
         let seen: Vec<_> = stages_of(&recent, stage).collect();
         let of_stage = [("stage", stage)];
@@ -64,7 +64,7 @@ async fn histograms_hold_what_the_page_shows() {
                 metrics.sum(&format!("{name}_sum"), &of_stage),
             );
             assert_eq!(count, seen.len() as f64, "{name} of {stage}");
-            assert!(close(sum, shown), "{name} of {stage}: {sum}, but the page shows {shown} in all");
+            assert!(close(sum, shown), "{name} of {stage}: {sum}, but the page's values add up to {shown}");
         };
         let width = |at: &&page::Stage| (at.latest.unwrap() - at.earliest.unwrap()) as f64 / 1e6;
         let delay = |at: &&page::Stage| (at.noticed_at.unwrap() - at.latest.unwrap()).max(0) as f64 / 1e6;
@@ -89,16 +89,16 @@ async fn histograms_hold_what_the_page_shows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hop_past_its_target_is_counted_before_it_is_made() {
+async fn an_overdue_hop_is_counted_before_the_canary_arrives() {
     let stand = Stand::brisk(1).await;
     stand.sandbox.fault(Fault::stage(Stage::TenantStream, StageEffect::Stall));
     let keys =
         [("PROBE_INTERVAL", "1s"), ("PROBE_SLO", "60s"), ("PROBE_CRITICAL", "60s"), ("PROBE_GIVE_UP", "5m")];
     let daemon = stand.daemon(&keys).await;
     let hop = [("stage", "tenant_stream")];
-    let hops = |recent: &Recent, as_what: &str| -> BTreeSet<String> {
-        let are_so = recent.traces.iter().filter(|trace| trace.stage("tenant_stream").hop_state == as_what);
-        are_so.map(|trace| trace.id.clone()).collect()
+    let hops = |recent: &Recent, state: &str| -> BTreeSet<String> {
+        let matching = recent.traces.iter().filter(|trace| trace.stage("tenant_stream").hop_state == state);
+        matching.map(|trace| trace.id.clone()).collect()
     };
     let (recent, metrics) = daemon
         .until_seen("hops are overdue", SOON, |recent, metrics| {
@@ -107,28 +107,31 @@ async fn a_hop_past_its_target_is_counted_before_it_is_made() {
             waits && counted >= 3.0 && hops(recent, "overdue").len() >= 3
         })
         .await;
-    // The target is a second, and nothing came within it or at all.
+    // The target is 1 s, and nothing has arrived.
     for bound in ["1.0", "60.0"] {
         let within = [("stage", "tenant_stream"), ("le", bound)];
         assert_eq!(metrics.sum("traceprobe_hop_latency_seconds_bucket", &within), 0.0);
     }
     assert_eq!(metrics.sum("traceprobe_e2e_latency_seconds_count", &[]), 0.0);
-    // The oldest is known by the hop that it waits for.
-    let oldest = metrics.sum("traceprobe_oldest_in_flight_seconds", &[("next_stage", "tenant_stream")]);
+    // The oldest is labelled by the hop that it waits for.
+    let oldest = metrics.sum("traceprobe_oldest_in_flight_seconds", &[("stage", "tenant_stream")]);
     assert!(oldest >= 1.0, "{oldest}");
-    assert_eq!(metrics.sum("traceprobe_oldest_in_flight_seconds", &[("next_stage", "bigquery")]), 0.0);
+    assert_eq!(metrics.sum("traceprobe_oldest_in_flight_seconds", &[("stage", "bigquery")]), 0.0);
     let overdue = hops(&recent, "overdue");
 
     stand.sandbox.clear_all();
-    // The stream is read in a rhythm of its own, and on a busy machine long after the table that shows them delivered.
-    daemon.until("what was overdue came", SOON, |recent| overdue.is_subset(&hops(recent, "measured"))).await;
+    // The stream has its own poll interval, and on a busy machine is read long after the table that shows
+    // them delivered.
+    daemon
+        .until("the overdue hops are measured", SOON, |recent| overdue.is_subset(&hops(recent, "measured")))
+        .await;
     let counted = daemon.metrics().await.sum("traceprobe_hop_latency_seconds_count", &hop);
     let counted_at = clock::system().now();
-    // The page may be older than the scrape, so it is asked until it shows that much. Canaries that were planned after the
-    // scrape could not be in it: what was counted twice could never be explained by those that were planned before.
-    let explained = |recent: &Recent| {
+    // The page may be older than the scrape, so it is polled until it shows as many hops. Canaries planned
+    // after the scrape are left out, or they would hide that an earlier one was counted twice.
+    let all_shown = |recent: &Recent| {
         let before = |trace: &&page::Trace| {
-            Timestamp::parse_rfc3339(&trace.planned_at).expect("it is an instant") <= counted_at
+            Timestamp::parse_rfc3339(&trace.planned_at).expect("planned_at is RFC 3339") <= counted_at
         };
         let made = |trace: &&page::Trace| {
             ["measured", "overdue"].contains(&&*trace.stage("tenant_stream").hop_state)
@@ -136,15 +139,15 @@ async fn a_hop_past_its_target_is_counted_before_it_is_made() {
         recent.traces.iter().filter(before).filter(made).count() as f64 >= counted
     };
     let what = format!("{counted} hops were each counted once");
-    let recent = daemon.until(&what, SOON, explained).await;
-    // Everything is counted before it is shown.
+    let recent = daemon.until(&what, SOON, all_shown).await;
+    // A hop is counted before the page shows it.
     let shown = hops(&recent, "measured").len() + hops(&recent, "overdue").len();
     let counted = daemon.metrics().await.sum("traceprobe_hop_latency_seconds_count", &hop);
-    assert!(shown as f64 <= counted, "{shown} hops are shown, and {counted} were counted");
+    assert!(shown as f64 <= counted, "{shown} hops are shown, but only {counted} were counted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_arrival_without_a_stamp_in_a_blind_time_is_unjudged() {
+async fn an_unstamped_arrival_while_the_stage_was_blind_is_unjudged() {
     let stand = Stand::brisk(1).await;
     let path = stand.config();
     let text = std::fs::read_to_string(&path).unwrap();
@@ -155,15 +158,15 @@ async fn an_arrival_without_a_stamp_in_a_blind_time_is_unjudged() {
     let blind = stand.sandbox.fault(Fault::service(Service::Bigquery, ServiceEffect::Deny)).unwrap();
     // The threshold is 3 s.
     daemon
-        .until_seen("some are past the threshold", SOON, |_, metrics| {
+        .until_seen("canaries are past the threshold", SOON, |_, metrics| {
             metrics.sum("traceprobe_oldest_in_flight_seconds", &[]) > 6.0
         })
         .await;
     stand.sandbox.clear(blind);
     let unjudged =
         |recent: &Recent| recent.traces.iter().filter(|trace| trace.judgement == "unjudged").count();
-    daemon.until("they are found", SOON, |recent| unjudged(recent) >= 2).await;
-    let (recent, metrics) = of_one_moment(&daemon).await;
+    daemon.until("the late arrivals are found", SOON, |recent| unjudged(recent) >= 2).await;
+    let (recent, metrics) = consistent_snapshot(&daemon).await;
     assert_eq!(metrics.sum("traceprobe_unjudged_traces_total", &[]), unjudged(&recent) as f64);
     let judged =
         recent.traces.iter().filter(|trace| ["good", "slow", "overdue"].contains(&&*trace.judgement)).count();
@@ -171,30 +174,30 @@ async fn an_arrival_without_a_stamp_in_a_blind_time_is_unjudged() {
         assert_eq!(metrics.sum(series, &[]), judged as f64, "{series}");
     }
     assert!(recent.traces.iter().all(|trace| !trace.has_ended() || trace.outcome == "delivered"));
-    stand.vouches_for(crate::support::stand::delivered(&recent));
+    stand.assert_intervals_hold(crate::support::stand::delivered(&recent));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_off_by_more_than_is_allowed_for_is_counted_and_falsifies_nothing() {
+async fn a_clock_beyond_its_allowance_is_counted_and_changes_no_outcome() {
     let stand = Stand::brisk(1).await;
     // Rows are stamped seconds before the transit object that they came from.
     stand.sandbox.fault(Fault::ClockOffset { service: Service::Bigquery, ms: -5_000 });
     let daemon = stand.daemon(&[("PROBE_INTERVAL", "1s"), ("PROBE_GIVE_UP", "60s")]).await;
     until_delivered(&daemon, 4.0).await;
-    let (recent, metrics) = of_one_moment(&daemon).await;
+    let (recent, metrics) = consistent_snapshot(&daemon).await;
     let inversions = metrics.sum("traceprobe_clock_inversions_total", &[("stage", "bigquery")]);
     assert!(inversions >= 4.0, "{inversions}");
     assert_eq!(
         inversions,
         metrics.sum("traceprobe_clock_inversions_total", &[]),
-        "other stages' clocks are right"
+        "an inversion at a stage whose clock is right"
     );
     assert!(recent.traces.iter().all(|trace| !trace.has_ended() || trace.outcome == "delivered"));
-    stand.vouches_for(crate::support::stand::delivered(&recent));
+    stand.assert_intervals_hold(crate::support::stand::delivered(&recent));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cut_body_is_told_with_how_much_of_it_is_left() {
+async fn a_truncated_body_is_reported_with_its_intact_length() {
     let stand = Stand::brisk(1).await;
     let damage = Damage::Truncate { bytes: 200 };
     stand.sandbox.fault(Fault::stage(Stage::Archive, StageEffect::Corrupt { probability: 1.0, damage }));
@@ -202,11 +205,15 @@ async fn a_cut_body_is_told_with_how_much_of_it_is_left() {
     let cut = |recent: &Recent| {
         stages_of(recent, "archive").filter(|at| at.integrity.as_deref() == Some("corrupted")).count()
     };
-    daemon.until("cut bodies are told", SOON, |recent| cut(recent) >= 2).await;
-    let (recent, metrics) = of_one_moment(&daemon).await;
+    daemon.until("truncated bodies are reported", SOON, |recent| cut(recent) >= 2).await;
+    let (recent, metrics) = consistent_snapshot(&daemon).await;
     let corrupted = metrics.sum("traceprobe_corrupted_total", &[("stage", "archive")]);
     assert_eq!(corrupted, cut(&recent) as f64);
-    assert_eq!(corrupted, metrics.sum("traceprobe_corrupted_total", &[]), "the others have whole bodies");
+    assert_eq!(
+        corrupted,
+        metrics.sum("traceprobe_corrupted_total", &[]),
+        "a corruption at a stage with intact bodies"
+    );
     for at in stages_of(&recent, "archive") {
         assert!(at.kept_bytes.is_some_and(|kept| (150..=200).contains(&kept)), "{at:?}");
     }

@@ -1,4 +1,5 @@
-//! What must not be in a stream or a bucket: it is counted and skipped, and costs neither the daemon nor a canary.
+//! Data that does not belong in a stream or bucket is counted and skipped. It harms neither the daemon nor a
+//! canary.
 
 use std::io::Write;
 
@@ -11,8 +12,8 @@ use crate::support::metrics::Metrics;
 use crate::support::stand::{Stand, delivered};
 
 const MIB: usize = 1 << 20;
-/// Of a debug build, with room for one record of 10 MiB as JSON, and all that is held of it.
-const MOST_MEMORY: f64 = (400 * MIB) as f64;
+/// For a debug build. Leaves room for one record of 10 MiB as JSON and the copies made while it is decoded.
+const MAX_MEMORY: f64 = (400 * MIB) as f64;
 
 fn gzip(parts: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -25,8 +26,8 @@ fn noise(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|_| rng.u8(..)).collect()
 }
 
-/// Each is bad in its own way; the name says how.
-fn bad() -> Vec<(&'static str, Vec<u8>)> {
+/// Payloads that must count as decode errors, named for what is wrong with them.
+fn undecodable() -> Vec<(&'static str, Vec<u8>)> {
     let whole = gzip([vec![b'x'; 5_000], noise(5_000)]);
     let mut broken = whole.clone();
     let middle = broken.len() / 2;
@@ -41,8 +42,8 @@ fn bad() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Each is no canary, and no error either.
-fn odd() -> Vec<(&'static str, Vec<u8>)> {
+/// Payloads that hold no canary but are not decode errors either.
+fn harmless() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("empty", Vec::new()),
         ("binary", noise(100_000)),
@@ -58,15 +59,15 @@ fn errors(metrics: &Metrics, stage: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::disallowed_methods, reason = "objects must lie where the daemon looks at this hour")]
-async fn garbage_is_counted_and_skipped_and_canaries_beside_it_are_found() {
+#[expect(clippy::disallowed_methods, reason = "keys must carry the hour that the daemon lists")]
+async fn garbage_is_counted_and_the_canaries_beside_it_are_found() {
     let stand = Stand::brisk(2).await;
     let keys = [
         ("PROBE_INTERVAL", "200ms"),
         ("PROBE_GIVE_UP", "60s"),
         ("STAGE_ARCHIVE_MAX_INFLATED", "8MB"),
         ("STAGE_TRANSIT_MAX_INFLATED", "8MB"),
-        // An unoptimized build takes seconds for the largest.
+        // An unoptimized build takes seconds for the largest record.
         ("STAGE_TENANT_STREAM_TIMEOUT", "20s"),
         ("STAGE_ARCHIVE_TIMEOUT", "20s"),
         ("STAGE_TRANSIT_TIMEOUT", "20s"),
@@ -77,20 +78,20 @@ async fn garbage_is_counted_and_skipped_and_canaries_beside_it_are_found() {
     let now = jiff::Timestamp::now();
     let (day, hour) = (now.strftime("%Y-%m-%d").to_string(), now.strftime("%H").to_string());
     let slashed = now.strftime("%Y/%m/%d/%H").to_string();
-    for (name, bytes) in bad().into_iter().chain(odd()) {
+    for (name, bytes) in undecodable().into_iter().chain(harmless()) {
         let archive = format!("archive/tenant=acme/dt={day}/hour={hour}/{name}");
         stand.sandbox.put_object(ARCHIVE_BUCKET, &archive, bytes.clone());
         stand.sandbox.put_object(TRANSIT_BUCKET, &format!("transit/{slashed}/{name}"), bytes.clone());
         stand.sandbox.put_record("acme", bytes);
     }
-    // As large as a record can be.
+    // The largest record that Kinesis takes.
     stand.sandbox.put_record("acme", noise(10 * MIB));
 
-    let expected = bad().len() as f64;
+    let expected = undecodable().len() as f64;
     let (_, metrics) = daemon
-        .until_seen("all that is bad is counted", SOON, |_, metrics| {
+        .until_seen("all undecodable payloads are counted", SOON, |_, metrics| {
             let objects = ["archive", "transit"].iter().all(|stage| errors(metrics, stage) >= expected);
-            // What inflates to 32 MB is no bomb for a stream: a subscription may fill a record so.
+            // 32 MB is within the stream's limit: a subscription's record may inflate to that.
             objects && errors(metrics, "tenant_stream") >= expected - 1.0
         })
         .await;
@@ -111,8 +112,8 @@ async fn garbage_is_counted_and_skipped_and_canaries_beside_it_are_found() {
     {
         assert_eq!(metrics.sum(fault, &[]), 0.0, "{fault}");
     }
-    stand.vouches_for(delivered(&recent));
+    stand.assert_intervals_hold(delivered(&recent));
     let memory = metrics.sum("process_resident_memory_bytes", &[]);
-    assert!(memory < MOST_MEMORY, "{} MiB", memory / MIB as f64);
-    assert!(!daemon.said().contains("panicked"), "{}", daemon.said());
+    assert!(memory < MAX_MEMORY, "{} MiB", memory / MIB as f64);
+    assert!(!daemon.printed().contains("panicked"), "{}", daemon.printed());
 }

@@ -1,4 +1,4 @@
-//! A canary of one tenant that turns up at another: said everywhere by the first look that covers it.
+//! A canary of one tenant found with another is reported everywhere by the first poll that covers it.
 
 use std::collections::BTreeSet;
 
@@ -10,20 +10,20 @@ use crate::support::stand::{Stand, id_in};
 
 const LEAKING: &str = "acme";
 const INTO: &str = "globex";
-/// A stream, a prefix, and rows in a table that both share.
+/// A stream, a prefix, and rows of a shared table, with the owner of the source.
 const STAGES: [(Stage, &str); 3] =
     [(Stage::TenantStream, INTO), (Stage::Archive, INTO), (Stage::Bigquery, "shared")];
 
-/// The stage and the trace of every copy that truly leaked and that the sources' own watermarks say was read by now.
+/// Stage and trace of every copy that truly leaked and that arrived before its source's watermark.
 fn covered(stand: &Stand, recent: &Recent) -> BTreeSet<(String, String)> {
     let mut covered = BTreeSet::new();
     for record in stand.sandbox.truth() {
         for (stage, owner) in STAGES {
             let read_up_to = recent.source(stage.name(), owner).watermark.unwrap_or(i64::MIN);
-            let astray = |arrival: &&Arrival| {
+            let leaked = |arrival: &&Arrival| {
                 arrival.stage == stage && arrival.tenant != record.tenant && arrival.at.0 < read_up_to
             };
-            if record.arrivals.iter().any(|arrival| astray(&arrival)) {
+            if record.arrivals.iter().any(|arrival| leaked(&arrival)) {
                 covered.insert((stage.name().to_owned(), id_in(&record.token).to_owned()));
             }
         }
@@ -36,10 +36,10 @@ fn reported(recent: &Recent) -> BTreeSet<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leak_is_on_metric_page_and_log_with_the_first_poll_that_covers_it() {
+async fn the_first_poll_that_covers_a_leak_reports_it_in_metrics_page_and_log() {
     let stand = Stand::brisk(2).await;
     let daemon = stand.daemon(&[("PROBE_INTERVAL", "1s")]).await;
-    daemon.until("all is well", SOON, |recent| recent.ended("delivered") >= 4).await;
+    daemon.until("canaries are delivered", SOON, |recent| recent.ended("delivered") >= 4).await;
     assert_eq!(daemon.metrics().await.sum("traceprobe_isolation_violations_total", &[]), 0.0);
     for (stage, _) in STAGES {
         let leak = StageEffect::Leak { probability: 0.5, into: INTO.to_owned() };
@@ -50,23 +50,23 @@ async fn a_leak_is_on_metric_page_and_log_with_the_first_poll_that_covers_it() {
     let poll = async {
         while at_every_stage.len() < STAGES.len() {
             let recent = daemon.recent().await;
-            // Log and metrics are read after the page, so that they know all that it says.
+            // Log and metrics are read after the page, so they must have everything that it shows.
             let (covered, reported) = (covered(&stand, &recent), reported(&recent));
-            let unsaid: Vec<_> = covered.difference(&reported).collect();
-            assert!(unsaid.is_empty(), "read and not reported: {unsaid:?}; {:?}", recent.sources);
-            let (metrics, said) = (daemon.metrics().await, daemon.said());
+            let unreported: Vec<_> = covered.difference(&reported).collect();
+            assert!(unreported.is_empty(), "read and not reported: {unreported:?}; {:?}", recent.sources);
+            let (metrics, printed) = (daemon.metrics().await, daemon.printed());
             for (stage, trace) in &reported {
                 let line = |line: &&str| line.contains(trace) && line.contains("was found in");
                 assert!(
-                    said.lines().any(|of_log| line(&of_log)),
-                    "the log is silent about {trace} at {stage}"
+                    printed.lines().any(|logged| line(&logged)),
+                    "the log does not mention {trace} at {stage}"
                 );
             }
             for (stage, _) in STAGES {
                 let of_stage = [("tenant", LEAKING), ("stage", stage.name())];
                 let on_page = reported.iter().filter(|(at, _)| *at == *stage.name()).count();
                 let counted = metrics.sum("traceprobe_isolation_violations_total", &of_stage);
-                assert!(counted >= on_page as f64, "{counted} of {on_page} are counted at {stage}");
+                assert!(counted >= on_page as f64, "{counted} of {on_page} leaks are counted at {stage}");
                 if on_page >= 3 {
                     at_every_stage.insert(stage.name());
                 }
@@ -74,7 +74,7 @@ async fn a_leak_is_on_metric_page_and_log_with_the_first_poll_that_covers_it() {
         }
     };
     let within = tokio::time::timeout(SOON, poll).await;
-    assert!(within.is_ok(), "only {at_every_stage:?} showed leaks; it said: {}", daemon.said());
+    assert!(within.is_ok(), "only {at_every_stage:?} showed leaks; the daemon printed: {}", daemon.printed());
 
     let (recent, metrics) = (daemon.recent().await, daemon.metrics().await);
     assert_eq!(recent.verdict(LEAKING).condition, "leaking");
@@ -83,20 +83,21 @@ async fn a_leak_is_on_metric_page_and_log_with_the_first_poll_that_covers_it() {
     assert!(recent.violations.iter().all(|seen| seen.found_in.contains(INTO)), "{:?}", recent.violations);
     let page = daemon.get("/traces/recent").await;
     let last = &recent.violations[0].trace;
-    assert!(page.contains("LEAKING") && page.contains(last), "the page is silent about {last}");
+    assert!(page.contains("LEAKING") && page.contains(last), "the page does not mention {last}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_canary_in_another_tenants_own_table_is_found_although_not_wanted_there() {
+async fn a_canary_in_another_tenants_table_is_found_although_not_expected_there() {
     let stand = Stand::brisk(2).await;
-    // The sandbox has one table. That of the one tenant is elsewhere, so the other's is its own, and both write to it.
+    // The sandbox has one table, and both tenants' canaries reach it. With acme's configured elsewhere, it is
+    // globex's own.
     let elsewhere =
         [("TENANT_ACME_STAGE_BIGQUERY_TABLE", "demo.logs.no_such_table"), ("PROBE_GIVE_UP", "60s")];
     let daemon = stand.daemon(&elsewhere).await;
-    let astray = [("tenant", "acme"), ("stage", "bigquery")];
+    let leaks = [("tenant", "acme"), ("stage", "bigquery")];
     let (recent, metrics) = daemon
         .until_seen("a leak is counted", SOON, |recent, metrics| {
-            metrics.sum("traceprobe_isolation_violations_total", &astray) >= 1.0
+            metrics.sum("traceprobe_isolation_violations_total", &leaks) >= 1.0
                 && recent.violations.iter().any(|seen| seen.stage == "bigquery")
         })
         .await;

@@ -1,4 +1,4 @@
-//! The whole daemon, as a process, in front of the sandbox: what it says must be what happened.
+//! The whole daemon, as a process, in front of the sandbox: what it reports must be what happened.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -11,7 +11,7 @@ mod figures;
 mod garbage;
 mod isolation;
 mod outcomes;
+mod service_quirks;
 mod stopping;
-mod turmoil;
 
 use self::support::SOON;

@@ -1,4 +1,4 @@
-//! How canaries end: each kind of mishap under its own name, for the tenant that had it.
+//! Outcomes: each kind of fault is reported by its name, and only for the tenant that had it.
 
 use traceprobe::sandbox::{Damage, Fault, Rejection, Service, ServiceEffect, Stage, StageEffect};
 
@@ -17,35 +17,35 @@ fn ended(metrics: &Metrics, tenant: &str, outcome: &str) -> f64 {
 const LOSSY: &str = "acme";
 const DOUBLING: &str = "globex";
 const LEAKING: &str = "initech";
-const QUARANTINED: &str = "umbrella";
+const DEAD_LETTERED: &str = "umbrella";
 const DAMAGED: &str = "hooli";
-const WELL: &str = "stark";
+const HEALTHY: &str = "stark";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_mishap_has_its_name_and_stays_with_its_tenant() {
+async fn each_fault_is_reported_by_name_for_its_tenant_only() {
     let stand = Stand::brisk(6).await;
-    let mishap = |tenant, stage, effect| stand.sandbox.fault(Fault::tenant_stage(tenant, stage, effect));
-    mishap(LOSSY, Stage::Transit, StageEffect::Lose { probability: 1.0 });
-    mishap(DOUBLING, Stage::Archive, StageEffect::Duplicate { probability: 1.0 });
-    mishap(LEAKING, Stage::Archive, StageEffect::Leak { probability: 1.0, into: WELL.to_owned() });
-    mishap(QUARANTINED, Stage::Transit, StageEffect::DeadLetter { probability: 1.0 });
+    let fault = |tenant, stage, effect| stand.sandbox.fault(Fault::tenant_stage(tenant, stage, effect));
+    fault(LOSSY, Stage::Transit, StageEffect::Lose { probability: 1.0 });
+    fault(DOUBLING, Stage::Archive, StageEffect::Duplicate { probability: 1.0 });
+    fault(LEAKING, Stage::Archive, StageEffect::Leak { probability: 1.0, into: HEALTHY.to_owned() });
+    fault(DEAD_LETTERED, Stage::Transit, StageEffect::DeadLetter { probability: 1.0 });
     let damage = Damage::Mangle;
-    mishap(DAMAGED, Stage::Archive, StageEffect::Corrupt { probability: 1.0, damage });
+    fault(DAMAGED, Stage::Archive, StageEffect::Corrupt { probability: 1.0, damage });
     let keys =
         [("PROBE_INTERVAL", "700ms"), ("PROBE_SLO", "2s"), ("PROBE_CRITICAL", "2s"), ("PROBE_GIVE_UP", "3s")];
     let daemon = stand.daemon(&keys).await;
     let (recent, metrics) = daemon
-        .until_seen("every mishap shows", SOON, |_, metrics| {
+        .until_seen("every fault shows", SOON, |_, metrics| {
             ended(metrics, LOSSY, "lost") >= 3.0
                 && of(metrics, "traceprobe_duplicates_total", DOUBLING) >= 3.0
                 && of(metrics, "traceprobe_isolation_violations_total", LEAKING) >= 3.0
-                && ended(metrics, QUARANTINED, "dead_lettered") >= 3.0
+                && ended(metrics, DEAD_LETTERED, "dead_lettered") >= 3.0
                 && of(metrics, "traceprobe_corrupted_total", DAMAGED) >= 3.0
-                && ended(metrics, WELL, "delivered") >= 3.0
+                && ended(metrics, HEALTHY, "delivered") >= 3.0
         })
         .await;
 
-    // Lost where it was lost, and nowhere else.
+    // Only the hop that lost it is counted.
     let at = |tenant, hop| metrics.sum("traceprobe_lost_total", &[("tenant", tenant), ("stage", hop)]);
     assert_eq!(at(LOSSY, "transit"), of(&metrics, "traceprobe_lost_total", LOSSY));
     let trace = recent.of(LOSSY).find(|trace| trace.outcome == "lost").expect("one is lost");
@@ -63,11 +63,13 @@ async fn each_mishap_has_its_name_and_stays_with_its_tenant() {
 
     let violation = recent.violations.iter().find(|seen| seen.tenant == LEAKING).expect("one leaked");
     assert_eq!(violation.stage, "archive");
-    assert!(violation.found_in.contains(WELL), "{violation:?}");
+    assert!(violation.found_in.contains(HEALTHY), "{violation:?}");
     assert_eq!(recent.verdict(LEAKING).condition, "leaking", "{:?}", recent.verdict(LEAKING));
 
-    let trace =
-        recent.of(QUARANTINED).find(|trace| trace.outcome == "dead_lettered").expect("one is set aside");
+    let trace = recent
+        .of(DEAD_LETTERED)
+        .find(|trace| trace.outcome == "dead_lettered")
+        .expect("one is dead-lettered");
     assert_eq!(trace.lost_at.as_deref(), Some("dead_letter"));
     assert_eq!(trace.stage("dead_letter").presence, "seen");
 
@@ -85,24 +87,24 @@ async fn each_mishap_has_its_name_and_stays_with_its_tenant() {
         ("traceprobe_corrupted_total", DAMAGED),
     ];
     for (family, culprit) in wrong {
-        assert_eq!(metrics.sum(family, &[]), of(&metrics, family, culprit), "{family}: {}", daemon.said());
+        assert_eq!(metrics.sum(family, &[]), of(&metrics, family, culprit), "{family}: {}", daemon.printed());
     }
-    for tenant in [DOUBLING, LEAKING, DAMAGED, WELL] {
+    for tenant in [DOUBLING, LEAKING, DAMAGED, HEALTHY] {
         for outcome in ["lost", "late", "dead_lettered", "unobserved", "refused"] {
             assert_eq!(ended(&metrics, tenant, outcome), 0.0, "{tenant} {outcome}");
         }
     }
-    assert!(stand.vouches_for(delivered(&recent)) > 0);
+    assert!(stand.assert_intervals_hold(delivered(&recent)) > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cloudwatch_rejects_within_a_success_is_refused_with_the_reason() {
+async fn an_event_rejected_in_a_200_answer_is_refused_with_the_reason() {
     let stand = Stand::brisk(2).await;
     let reject = Fault::RejectLogEvents { tenant: Some("acme".to_owned()), reason: Rejection::TooOld };
     stand.sandbox.fault(reject);
     let daemon = stand.daemon(&[]).await;
     let (recent, metrics) = daemon
-        .until_seen("some are refused", SOON, |_, metrics| {
+        .until_seen("canaries are refused", SOON, |_, metrics| {
             ended(metrics, "acme", "refused") >= 3.0 && ended(metrics, "globex", "delivered") >= 3.0
         })
         .await;
@@ -114,20 +116,20 @@ async fn what_cloudwatch_rejects_within_a_success_is_refused_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_put_whose_answer_was_cut_off_is_delivered_and_its_second_copy_is_ours() {
+async fn a_second_copy_from_a_retried_put_is_not_charged_to_the_pipeline() {
     let stand = Stand::brisk(1).await;
     let daemon = stand.daemon(&[("PROBE_GIVE_UP", "60s")]).await;
-    // From now on the log stream is there.
+    // The log stream exists from now on.
     daemon.until("a canary is delivered", SOON, |recent| recent.ended("delivered") >= 1).await;
     let cut = Fault::operation(Service::Logs, "PutLogEvents", ServiceEffect::CutAfter);
     let fault = stand.sandbox.fault(cut).unwrap();
     let twice = || stand.sandbox.truth().iter().any(|record| record.puts >= 2);
-    let several = async {
+    let until_retried = async {
         while !twice() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(SOON, several).await.expect("no put was tried again");
+    tokio::time::timeout(SOON, until_retried).await.expect("no put was retried");
     stand.sandbox.clear(fault);
 
     let (recent, metrics) = daemon
@@ -136,9 +138,9 @@ async fn a_put_whose_answer_was_cut_off_is_delivered_and_its_second_copy_is_ours
                 && of(metrics, "traceprobe_uncharged_copies_total", "acme") >= 1.0
         })
         .await;
-    assert_eq!(metrics.sum("traceprobe_duplicates_total", &[]), 0.0, "charged to the pipeline");
+    assert_eq!(metrics.sum("traceprobe_duplicates_total", &[]), 0.0, "a copy was charged to the pipeline");
     assert_eq!(ended(&metrics, "acme", "lost") + ended(&metrics, "acme", "refused"), 0.0);
-    stand.vouches_for(delivered(&recent));
+    stand.assert_intervals_hold(delivered(&recent));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,7 +163,7 @@ async fn a_put_that_is_never_answered_is_ambiguous_and_still_delivered() {
                 && recent.traces.iter().any(|trace| trace.put == "ambiguous" && trace.outcome == "delivered")
         })
         .await;
-    assert_eq!(metrics.sum("traceprobe_duplicates_total", &[]), 0.0, "charged to the pipeline");
+    assert_eq!(metrics.sum("traceprobe_duplicates_total", &[]), 0.0, "a copy was charged to the pipeline");
     assert_eq!(ended(&metrics, "acme", "lost") + ended(&metrics, "acme", "refused"), 0.0);
-    stand.vouches_for(delivered(&recent));
+    stand.assert_intervals_hold(delivered(&recent));
 }

@@ -1,4 +1,4 @@
-"""The few calls of BigQuery's REST interface that the pipeline makes, with the standard library alone."""
+"""The calls of BigQuery's REST API that the pipeline needs, using only the standard library."""
 
 import json
 import urllib.error
@@ -8,11 +8,11 @@ TIMEOUT_SECONDS = 120
 
 
 class Unreachable(Exception):
-    """Nobody listens: what was sent has certainly not arrived."""
+    """Connection refused: the request has certainly not arrived."""
 
 
 class Failed(Exception):
-    """An error, or a connection cut half way: what was sent may have arrived."""
+    """An error or a broken connection: the request may have arrived."""
 
 
 class BigQuery:
@@ -52,7 +52,7 @@ class BigQuery:
             "query": sql, "useLegacySql": False, "useQueryCache": False, "timeoutMs": 30_000, "maxResults": 100_000,
             "parameterMode": "NAMED", "queryParameters": list(parameters),
         })
-        # bqemulator reports a faulty query so, with HTTP 200.
+        # bqemulator reports a failed query with HTTP 200.
         if answer.get("errors") or not answer.get("jobComplete"):
             raise Failed(f"query: {answer.get('errors') or 'not complete'}")
         return [[cell["v"] for cell in row["f"]] for row in answer.get("rows", [])]

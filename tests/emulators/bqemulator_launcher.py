@@ -1,14 +1,12 @@
 """Starts bqemulator (BigQuery) so that it needs no internet and keeps its tables over a restart.
 
-Two things of bqemulator's are replaced:
+Two functions of bqemulator are replaced:
 
-* It fetches DuckDB's `spatial` extension from the internet when it starts. Nothing here has a
-  GEOGRAPHY column.
-* It copies the whole table after every insert, for time travel. Some hundred inserts make
-  gigabytes of that. Snapshots that a user asks for are left alone.
+* It downloads DuckDB's `spatial` extension when it starts. No table here has a GEOGRAPHY column.
+* It copies the whole table after every insert, for time travel, which takes gigabytes after some hundred inserts.
+  Snapshots that a user requests are still taken.
 
-The tables live in one DuckDB file below DIR, so a process that is stopped and started again with
-the same DIR shows what it showed before.
+The tables are in one DuckDB file below DIR, so a process that is restarted with the same DIR has the same tables.
 
 usage: bqemulator_launcher.py PORT DIR PROJECT
 """

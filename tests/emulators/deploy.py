@@ -1,9 +1,8 @@
-"""Deploys the pipeline: accounts, roles, log groups, streams, buckets, functions, and what joins them.
+"""Deploys the pipeline: accounts, roles, log groups, streams, buckets, functions, and their connections.
 
-Every tenant is an AWS account of its own, as in production; the SRE account holds the rest.
-MiniStack checks signatures, trust policies with ExternalId, and identity policies, so each part
-gets a role with just what it needs. Only the deployment itself acts as an account's root, whose
-access key id is, in MiniStack, the account's number.
+Every tenant has its own AWS account, as in production; the SRE account holds the rest. MiniStack checks signatures,
+trust policies with ExternalId, and identity policies, so each part gets a role with only the permissions that it needs.
+Only the deployment acts as the root of an account, whose access key id in MiniStack is the account's number.
 """
 
 import io
@@ -86,7 +85,7 @@ class Aws:
 
 
 def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path) -> dict:
-    """Deploys all, and returns the credentials of the probe and of the transfer."""
+    """Deploys everything. Returns the credentials of the probe and of the transfer."""
     truth_environment = {"TRUTH_FILE": str(truth_file)}
     code = _code()
     iam = aws.root("iam", SRE)
@@ -102,8 +101,8 @@ def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path) -> dict:
 
     rights = policy(
         "probe", region=REGION, sre_account=SRE, archive_bucket=ARCHIVE_BUCKET, transit_bucket=TRANSIT_BUCKET)
-    # AWS knows the stream from the iterator. MiniStack does not, and checks a GetRecords that does
-    # not name its StreamARN against the resource "*".
+    # AWS knows the stream from the iterator. MiniStack does not, and checks a GetRecords without StreamARN against the
+    # resource "*".
     rights["Statement"].append(_allow(["kinesis:GetRecords"], "*"))
     probe = _user(iam, "traceprobe", rights)
     transfer = _user(iam, "data-transfer", _document(
@@ -131,9 +130,9 @@ def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path) -> dict:
         _allow(["s3:PutObject"], f"arn:aws:s3:::{TRANSIT_BUCKET}/transit/*"),
     ))
     functions = aws.root("lambda", SRE)
-    joins = [(tenant.stream, "aggregator") for tenant in the_tenants] + [(CENTRAL_STREAM, "exporter")]
-    for stream, function in joins:
-        # LATEST would begin at MiniStack's first look, which may be after the first record.
+    mappings = [(tenant.stream, "aggregator") for tenant in the_tenants] + [(CENTRAL_STREAM, "exporter")]
+    for stream, function in mappings:
+        # LATEST would begin at MiniStack's first poll, which may be after the first record.
         functions.create_event_source_mapping(
             EventSourceArn=_stream_arn(stream), FunctionName=function, StartingPosition="TRIM_HORIZON", BatchSize=100)
     return {"probe": probe, "transfer": transfer, "queue_url": queue_url}
@@ -164,7 +163,7 @@ def _deploy_tenant(aws: Aws, tenant: Tenant, code: bytes, environment: dict) -> 
 
 
 def warm(aws: Aws, the_tenants: list[Tenant]) -> None:
-    """Runs each function once, so that no canary waits for a process to start."""
+    """Calls each function once, so that no canary waits for a process to start."""
     functions = [(tenant.account, "log-forwarder") for tenant in the_tenants]
     for account, name in [*functions, (SRE, "aggregator"), (SRE, "exporter")]:
         answer = aws.root("lambda", account).invoke(FunctionName=name, Payload=b"{}")
@@ -186,7 +185,7 @@ def _function(aws: Aws, account: str, name: str, code: bytes, environment: dict,
 
 
 def _code() -> bytes:
-    """All functions in one archive; each has a handler of its own."""
+    """All functions in one archive; each has its own handler."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted((HERE / "lambdas").glob("*.py")):

@@ -1,4 +1,4 @@
-"""The few calls of Google Cloud Storage's JSON API that the pipeline makes, with the standard library alone."""
+"""The calls of Google Cloud Storage's JSON API that the pipeline needs, using only the standard library."""
 
 import json
 import urllib.error
@@ -11,7 +11,7 @@ TIMEOUT_SECONDS = 60
 
 @dataclass(frozen=True)
 class Packing:
-    """What an object's metadata say of how its body is packed."""
+    """Metadata of an object that describe how its body is packed."""
 
     content_type: str
     content_encoding: str | None = None
@@ -19,7 +19,7 @@ class Packing:
 
 PLAIN = Packing("application/x-ndjson")
 GZIP_FILE = Packing("application/gzip")
-# Text that is stored as gzip: who does not accept gzip is sent the text.
+# Text that is stored as gzip. A client that does not accept gzip gets the text.
 GZIP_ENCODED = Packing("application/x-ndjson", "gzip")
 
 
@@ -49,7 +49,7 @@ class Gcs:
         return json.loads(self._expect(200, self.call(path, body, {"Content-Type": packing.content_type})))
 
     def list(self, prefix: str, start_offset: str = "", page_size: int = 1_000):
-        """The metadata of all objects with a prefix whose names are not smaller than an offset."""
+        """The metadata of all objects with this prefix, from the name `start_offset` on."""
         token = None
         while True:
             query = {"prefix": prefix, "startOffset": start_offset, "maxResults": page_size}
@@ -62,7 +62,7 @@ class Gcs:
                 return
 
     def get(self, name: str, generation: str | None = None, headers: dict | None = None) -> bytes:
-        """The body of an object, as it is stored unless `headers` say otherwise."""
+        """The body of an object; as stored, unless `headers` change that."""
         query = {"alt": "media", **({"generation": generation} if generation else {})}
         answer = self.call(self.path(name, query), headers=headers or {"Accept-Encoding": "gzip"})
         return self._expect(200, answer)
@@ -72,11 +72,11 @@ class Gcs:
 
     @staticmethod
     def encoded(name: str) -> str:
-        """A name as one segment of a path, or as a value of a query."""
+        """A name, encoded as one path segment or query value."""
         return quote(name, safe="")
 
     def call(self, path: str, body: bytes | None = None, headers: dict | None = None) -> tuple[int, dict, bytes]:
-        """Status, headers with names in lower case, and body; POST when there is a body to send."""
+        """Returns status, headers with lower-case names, and body. Sends POST if there is a body."""
         request = urllib.request.Request(self.url + path, body, headers or {})
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:

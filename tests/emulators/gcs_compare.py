@@ -1,10 +1,10 @@
-"""Lists where the sandbox's Google Cloud Storage and fake-gcs-server answer differently.
+"""Lists the differences between the sandbox's Google Cloud Storage and fake-gcs-server.
 
-It copies what is in the sandbox's bucket into a fake-gcs-server that it starts, sends the same
-requests to both, and prints what is not the same. It judges neither: the sandbox imitates what the
-real service documents, and README.md says where the emulator does not.
+It starts a fake-gcs-server, copies objects of the sandbox's bucket into it, sends the same requests to both, and prints
+the differences. It does not decide which is right: the sandbox follows the documentation of the service, and README.md
+lists where the emulator does not.
 
-usage: gcs_compare.py ADMIN_URL, the address of a running sandbox's admin listener
+usage: gcs_compare.py ADMIN_URL, the address of the admin listener of a running sandbox
        (`traceprobe demo` prints it; wait until it has copied some objects)
 """
 
@@ -19,7 +19,7 @@ from processes import Child, Port
 
 BUCKET = "gcp-transit"
 OBJECTS = 6
-# Other things differ for each server or each writing of an object.
+# Other headers and fields differ by server or by write.
 HEADERS = ("content-type", "content-length", "content-encoding", "content-range", "x-goog-stored-content-encoding")
 FIELDS = ("name", "size", "contentType", "contentEncoding", "md5Hash", "storageClass", "kind", "bucket")
 
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def compare(sandbox: Gcs, emulator: Gcs) -> int:
-    # Others may come between the newest ones while this runs.
+    # The newest are left out, because others may be added between them while this runs.
     items = list(sandbox.list("transfer/"))
     if len(items) < 3 * OBJECTS:
         sys.exit(f"there are only {len(items)} objects in the sandbox; wait a little")
@@ -51,7 +51,7 @@ def compare(sandbox: Gcs, emulator: Gcs) -> int:
         emulator.put(item["name"], sandbox.get(item["name"], item["generation"]), packing)
     differences = 0
     for what, path, headers in requests([item["name"] for item in items]):
-        ours, theirs = (told(bucket.call(path, headers=headers)) for bucket in (sandbox, emulator))
+        ours, theirs = (comparable(bucket.call(path, headers=headers)) for bucket in (sandbox, emulator))
         for aspect in ours:
             if ours[aspect] != theirs[aspect]:
                 differences += 1
@@ -61,7 +61,7 @@ def compare(sandbox: Gcs, emulator: Gcs) -> int:
 
 
 def requests(names: list[str]):
-    """What to call it, path, headers."""
+    """Yields description, path and headers of each request."""
     first = Gcs.encoded(names[0])
     bounds = f"startOffset={first}&endOffset={Gcs.encoded(names.pop())}"
     objects = f"/storage/v1/b/{BUCKET}/o"
@@ -72,8 +72,8 @@ def requests(names: list[str]):
     yield "list, nothing", f"{objects}?prefix=nothing/", {}
     yield "list, maxResults=0", f"{objects}?{bounds}&maxResults=0", {}
     yield "list, maxResults=x", f"{objects}?maxResults=x", {}
-    yield "list, a token that is not one", f"{objects}?prefix=nothing/&pageToken=zz", {}
-    yield "list, no such bucket", "/storage/v1/b/nobodys-bucket/o", {}
+    yield "list, an invalid page token", f"{objects}?prefix=nothing/&pageToken=zz", {}
+    yield "list, no such bucket", "/storage/v1/b/no-such-bucket/o", {}
     for name in names:
         path = f"{objects}/{Gcs.encoded(name)}"
         yield f"get {name}", path, {}
@@ -91,14 +91,14 @@ def requests(names: list[str]):
     yield "media, slashes not encoded", f"{objects}/{first.replace('%2F', '/')}?alt=media", {}
 
 
-def told(answer: tuple[int, dict, bytes]) -> dict:
+def comparable(answer: tuple[int, dict, bytes]) -> dict:
     status, headers, body = answer
     is_json = headers.get("content-type", "").startswith("application/json")
     document = json.loads(body) if is_json and body else None
     about = {"status": status, **{name: headers.get(name) for name in HEADERS}}
     if document is None:
         return {**about, "body": body[:60]}
-    # The length of a document says nothing.
+    # The length of a JSON document differs with its formatting.
     about["content-length"] = None
     about["content-type"] = "JSON"
     if "error" in document:

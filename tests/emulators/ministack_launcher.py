@@ -1,11 +1,11 @@
-"""Starts MiniStack (AWS) with its bursts bounded.
+"""Starts MiniStack (AWS) with a limit on concurrent function calls.
 
-MiniStack starts one thread, and on a cold start one process, for every PutLogEvents that a
-subscription filter matches. A burst of canaries would fill the machine with Python interpreters,
-so the runs of functions that a log group starts share a few slots. Its own setting for this,
-LAMBDA_ACCOUNT_CONCURRENCY, drops what does not fit, and a lost event is what the tests look for.
+MiniStack starts one thread, and on a cold start one process, for every PutLogEvents that a subscription filter matches.
+A burst of canaries would fill the machine with Python interpreters, so the calls that log groups trigger share a few
+slots. MiniStack's own setting, LAMBDA_ACCOUNT_CONCURRENCY, drops calls over the limit, which the tests would see as
+lost events.
 
-Event source mappings do not come this way: one thread of MiniStack's runs them one by one.
+Event source mappings are not affected: one thread of MiniStack runs them one by one.
 
 usage: ministack_launcher.py PORT DIR
 """
@@ -22,13 +22,13 @@ def main() -> None:
     port, home = int(sys.argv[1]), Path(sys.argv[2])
     settings = {
         "GATEWAY_PORT": str(port),
-        # MiniStack listens on every interface unless told otherwise.
+        # By default MiniStack listens on every interface.
         "BIND_HOST": "127.0.0.1",
         "MINISTACK_HOST": "127.0.0.1",
         "MINISTACK_REGION": os.environ.get("MINISTACK_REGION", "eu-central-1"),
         # Signatures, sessions, trust policies and identity policies are checked.
         "AUTH": "true",
-        # The secret of every account's root, whose access key id is the account's number.
+        # The secret of the root of every account, whose access key id is the account's number.
         "AWS_SECRET_ACCESS_KEY": "test",
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",

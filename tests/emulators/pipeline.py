@@ -1,12 +1,11 @@
-"""Runs the whole log pipeline on emulators that others wrote, and obeys a test.
+"""Runs the whole log pipeline on third-party emulators, and executes commands of a test.
 
 usage: pipeline.py --dir DIR [--tenants N] [--partitioning column|ingestion]
        pipeline.py --self-check [--dir DIR] [--tenants N] [--outage SECONDS]
 
-The first line on stdout is JSON and says all that a test needs. After that each line on stdin is a
-command (`stop-bigquery`, `start-bigquery`, `stop-aws`, `quit`), answered by one line of JSON. When
-stdin closes, or a part of the pipeline dies, it ends and takes all its children with it. What it
-has to tell a person goes to stderr, what its children say to files in DIR/logs.
+The first line on stdout is JSON with everything that a test needs. After that, each line on stdin is a command
+(`stop-bigquery`, `start-bigquery`, `stop-aws`, `quit`), answered by one line of JSON. When stdin closes or a child
+dies, it ends with all its children. Messages for people go to stderr, the output of its children to files in DIR/logs.
 """
 
 import argparse
@@ -73,7 +72,7 @@ class Pipeline:
         self._gcs.wait_until(self.gcs.is_up, START_SECONDS)
         self.gcs.create_bucket()
         self._start_transfer()
-        self._prove()
+        self._send_first_lines()
         say(f"ready after {time.monotonic() - started:.1f} s")
 
     def _start_transfer(self) -> None:
@@ -91,8 +90,8 @@ class Pipeline:
         self._transfer = Child("transfer", "transfer.py", [str(settings)], self.home, environment)
         self._transfer.start()
 
-    def _prove(self) -> None:
-        """Sends an ordinary line of every tenant through, so that whoever reads `ready` can rely on it."""
+    def _send_first_lines(self) -> None:
+        """Sends an ordinary line of every tenant through the pipeline, so that `ready` means that it works."""
         for tenant in self.tenants:
             logs = self.aws.root("logs", tenant.account)
             logs.create_log_stream(logGroupName=tenant.log_group, logStreamName="deployment")
@@ -122,7 +121,7 @@ class Pipeline:
         self._bqemulator.wait_until(self.bigquery.is_up, START_SECONDS)
 
     def stop_aws(self) -> None:
-        # Without AWS the transfer cannot list, and would only end.
+        # Without AWS the transfer cannot list objects and would exit.
         self._transfer.stop()
         self._ministack.stop()
 
@@ -177,8 +176,8 @@ class Pipeline:
         }
 
 
-def obey(pipeline: Pipeline) -> int:
-    """Runs commands until stdin closes, `quit`, or the death of a child."""
+def execute_commands(pipeline: Pipeline) -> int:
+    """Executes commands until stdin closes, `quit`, or a child dies. Returns the exit code."""
     commands = {
         "stop-bigquery": pipeline.stop_bigquery,
         "start-bigquery": pipeline.start_bigquery,
@@ -196,16 +195,16 @@ def obey(pipeline: Pipeline) -> int:
         if command == "quit":
             return 0
     dead = pipeline.dead()
-    for death in dead:
-        say(death)
-        answer({"event": "died", "message": death})
+    for message in dead:
+        say(message)
+        answer({"event": "died", "message": message})
     return 1 if dead else 0
 
 
-def lines_while(descriptor: int, goes_on):
-    """The lines that come in, until the other side closes or `goes_on()` is false."""
+def lines_while(descriptor: int, is_running):
+    """Yields lines until the other side closes or `is_running()` is false."""
     buffer = b""
-    while goes_on():
+    while is_running():
         if not select.select([descriptor], [], [], 0.5)[0]:
             continue
         chunk = os.read(descriptor, 4096)
@@ -222,13 +221,13 @@ def answer(document: dict) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="The log pipeline on emulators.")
-    parser.add_argument("--dir", type=Path, help="where data and logs go; a new temporary folder when absent")
+    parser.add_argument("--dir", type=Path, help="folder for data and logs (default: a new temporary folder)")
     parser.add_argument("--tenants", type=int, default=2)
     parser.add_argument("--partitioning", choices=PARTITIONING, default="column",
                         help="how the BigQuery table is partitioned")
-    parser.add_argument("--self-check", action="store_true", help="send events through, look at every stage, and end")
+    parser.add_argument("--self-check", action="store_true", help="send events through, check every stage, and end")
     parser.add_argument("--outage", type=float, default=0, metavar="SECONDS",
-                        help="with --self-check: BigQuery is away for this long meanwhile")
+                        help="with --self-check: stop BigQuery for this long meanwhile")
     arguments = parser.parse_args()
     if arguments.dir is None:
         arguments.dir = Path(tempfile.mkdtemp(prefix="traceprobe-pipeline-"))
@@ -242,7 +241,7 @@ def main() -> int:
             from selfcheck import check
 
             return check(pipeline, arguments.outage)
-        return obey(pipeline)
+        return execute_commands(pipeline)
     finally:
         pipeline.stop()
 

@@ -1,4 +1,4 @@
-"""Child processes that cannot outlive their driver, and loopback ports that nobody else can take."""
+"""Child processes that cannot outlive their driver, and loopback ports that no other program can take."""
 
 import ctypes
 import os
@@ -21,11 +21,11 @@ def say(text: str) -> None:
 
 
 class Port:
-    """A free port of 127.0.0.1 that stays ours, also while the program that listens on it is away.
+    """A free port of 127.0.0.1 that stays reserved while the program that listens on it is stopped.
 
-    The socket is bound and never listens, so a client is refused as by a machine without the
-    program, while no other program and no outgoing connection is given the port. The program binds
-    it with SO_REUSEADDR (uvicorn, hypercorn and Go do), which the kernel allows beside our socket.
+    The socket is bound but never listens: connections are refused as if the program did not run, and the kernel gives
+    the port to no other program or outgoing connection. The program binds it with SO_REUSEADDR (uvicorn, hypercorn and
+    Go do), which the kernel allows beside this socket.
     """
 
     def __init__(self) -> None:
@@ -36,16 +36,16 @@ class Port:
 
 
 class Child:
-    """A Python program of this folder in a process group of its own, its output in a log file."""
+    """A Python program of this folder, in its own process group, with its output in a log file."""
 
     def __init__(self, name: str, script: str, arguments: list[str], home: Path, environment: dict[str, str]) -> None:
         self.name = name
         self._command = [sys.executable, "-u", str(HERE / script), *arguments]
         self._log = home / "logs" / f"{name}.log"
-        # Credentials and settings of whoever runs the tests must not reach the emulators.
-        kept = {key: value for key, value in os.environ.items()
+        # The caller's credentials and settings must not reach the emulators.
+        inherited = {key: value for key, value in os.environ.items()
                 if not key.startswith(("AWS_", "BQEMU_", "MINISTACK_", "GOOGLE_", "LAMBDA_", "OTEL_", "STORAGE_"))}
-        self._environment = {**kept, **environment}
+        self._environment = {**inherited, **environment}
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:
@@ -57,22 +57,22 @@ class Child:
             )
 
     def has_died(self) -> bool:
-        """True when it was started, not stopped, and is gone."""
+        """True if it was started, not stopped, and has ended."""
         return self._process is not None and self._process.poll() is not None
 
     def stop(self) -> None:
-        """Asks it to end, and ends its whole process group; returns when it is gone."""
+        """Ends it, by SIGKILL if necessary, with its whole process group, and waits for that."""
         process, self._process = self._process, None
         if process is None:
             return
-        for number, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
+        for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
             _signal_group(process.pid, number)
             try:
-                process.wait(patience)
+                process.wait(seconds)
                 break
             except subprocess.TimeoutExpired:
-                say(f"{self.name} did not end within {patience} s of signal {number}")
-        # The workers of a program that ended well may still be there.
+                say(f"{self.name} did not end within {seconds} s of signal {number}")
+        # Workers of a program may outlive its regular end.
         _signal_group(process.pid, signal.SIGKILL)
 
     def tail(self) -> str:
@@ -82,7 +82,7 @@ class Child:
             return f"no log: {error}"
 
     def wait_until(self, is_ready, seconds: float) -> None:
-        """Returns when `is_ready()` is true; raises when the program ended or takes longer."""
+        """Waits until `is_ready()` is true. Raises if the program ends or takes longer."""
         deadline = time.monotonic() + seconds
         while not is_ready():
             if self.has_died():
@@ -100,6 +100,6 @@ def _signal_group(leader: int, number: int) -> None:
 
 
 def _die_with_parent() -> None:
-    # A driver that is killed with SIGKILL cannot clean up; the kernel does it then.
+    # A driver killed with SIGKILL cannot clean up, so the kernel ends its children.
     if _libc is not None:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

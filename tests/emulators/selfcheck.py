@@ -1,7 +1,7 @@
-"""Sends events through the pipeline and looks for them at every stage with the probe's own rights.
+"""Sends events through the pipeline and reads them at every stage with the probe's permissions.
 
-It shows that the pipeline delivers everything once, that its truth agrees with the stamps of each
-stage, and that the rights of the probe suffice and are not more than that.
+It checks that the pipeline delivers everything once, that its truth agrees with the stamps of each stage, and that the
+permissions of the probe suffice and allow nothing else.
 """
 
 import gzip
@@ -26,13 +26,13 @@ SIZES = (100, 500, 1_000, 5_000, 10_000)
 EVENTS_PER_TENANT = 20
 ARRIVE_SECONDS = 60
 STAGES = ("tenant_stream", "archive", "central_stream", "transit", "transfer", "bigquery")
-# S3 and Kinesis stamp in whole ms.
+# The emulators of S3 and Kinesis stamp in whole ms.
 STAMP_US = 1_000
 
 
 def check(pipeline, outage: float) -> int:
     run = Run(pipeline)
-    faults = run.rights()
+    faults = run.check_permissions()
     run.inject(EVENTS_PER_TENANT // 2)
     if outage:
         pipeline.stop_bigquery()
@@ -64,14 +64,14 @@ class Run:
         self._keys = keys["AWS_ACCESS_KEY_ID"], keys["AWS_SECRET_ACCESS_KEY"]
         self._logs = {}
         for tenant in pipeline.tenants:
-            self._logs[tenant.name] = self._enter(tenant)
+            self._logs[tenant.name] = self._assume_role(tenant)
             self._logs[tenant.name].create_log_stream(
                 logGroupName=tenant.log_group, logStreamName="traceprobe/self-check")
 
     def _client(self, service: str):
         return self.pipeline.aws.client(service, *self._keys)
 
-    def _enter(self, tenant, external_id: str | None = None):
+    def _assume_role(self, tenant, external_id: str | None = None):
         credentials = self._client("sts").assume_role(
             RoleArn=tenant.inject_role, RoleSessionName="traceprobe", DurationSeconds=900,
             ExternalId=external_id or tenant.external_id)["Credentials"]
@@ -86,7 +86,7 @@ class Run:
                 self._put(tenant, _line(tag, SIZES[i % len(SIZES)]))
 
     def inject_garbage(self) -> None:
-        self._put(self.pipeline.tenants[0], "this line is no JSON")
+        self._put(self.pipeline.tenants[0], "this line is not JSON")
 
     def _put(self, tenant, message: str) -> None:
         self._logs[tenant.name].put_log_events(
@@ -94,7 +94,7 @@ class Run:
             logEvents=[{"timestamp": int(time.time() * 1000), "message": message}])
 
     def truth(self) -> dict[str, dict[str, list[tuple[int, int]]]]:
-        """stage -> tag -> intervals, from the file that the pipeline writes."""
+        """The truth file, as stage -> tag -> intervals."""
         stages = defaultdict(lambda: defaultdict(list))
         for line in self.pipeline.truth_file.read_text().splitlines():
             entry = json.loads(line)
@@ -110,33 +110,33 @@ class Run:
             time.sleep(0.1)
 
     def compare(self) -> list[str]:
-        """What each stage holds against what was sent and what the pipeline says of it."""
+        """Compares each stage with what was sent and with the truth."""
         known = self.truth()
         faults = []
-        looks = {
-            "tenant_stream": self._look_at_kinesis,
-            "archive": self._look_at_archive,
-            "transit": self._look_at_transit,
-            "transfer": self._look_at_transfer,
-            "bigquery": self._look_at_bigquery,
+        readers = {
+            "tenant_stream": self._read_kinesis,
+            "archive": self._read_archive,
+            "transit": self._read_transit,
+            "transfer": self._read_transfer,
+            "bigquery": self._read_bigquery,
         }
-        for stage, look in looks.items():
-            seen = look()
+        for stage, read in readers.items():
+            seen = read()
             copies = Counter(tag for tag, _, _ in seen)
             faults += [f"{stage}: {tag} is missing" for tag in self.sent if not copies[tag]]
             faults += [f"{stage}: {tag} is there {n} times" for tag, n in copies.items() if n > 1]
             for tag, tenant, stamp in seen:
                 if self.sent.get(tag) != tenant:
                     faults.append(f"{stage}: {tag} of {self.sent.get(tag)} is labelled {tenant}")
-                # A stamp in whole ms may have been cut off or rounded up.
+                # A stamp in whole ms may have been truncated or rounded up.
                 if not any(before - STAMP_US <= stamp <= after + STAMP_US for before, after in known[stage][tag]):
                     faults.append(f"{stage}: {tag} is stamped {stamp}, the truth is {known[stage][tag]}")
         for stage in STAGES:
             faults += [f"truth of {stage}: {len(known[stage][tag])} entries for {tag}"
                        for tag in self.sent if len(known[stage][tag]) != 1]
-        return faults + self._look_at_dead_letters() + self._look_at_log_groups() + self._look_at_gcs()
+        return faults + self._check_dead_letters() + self._check_log_groups() + self._check_gcs()
 
-    def _look_at_kinesis(self):
+    def _read_kinesis(self):
         kinesis = self._client("kinesis")
         seen = []
         for tenant in self.pipeline.tenants:
@@ -156,7 +156,7 @@ class Run:
                         break
         return seen
 
-    def _look_at_archive(self):
+    def _read_archive(self):
         seen = []
         for tenant in self.pipeline.tenants:
             prefixes = self._hours(f"archive/tenant={tenant.name}/dt=%Y-%m-%d/hour=%H/")
@@ -164,15 +164,15 @@ class Run:
                 seen += [(tag, row["tenant"], stamp) for tag in truth.tags_in([row["message"]])]
         return seen
 
-    def _look_at_transit(self):
+    def _read_transit(self):
         rows = self._objects(deploy.TRANSIT_BUCKET, self._hours("transit/%Y/%m/%d/%H/"))
         return [(tag, row["tenant"], stamp) for row, stamp in rows for tag in truth.tags_in([row["message"]])]
 
-    def _look_at_transfer(self):
+    def _read_transfer(self):
         bucket = self.pipeline.gcs
         seen = []
         for prefix in self._hours("transfer/%Y/%m/%d/%H/"):
-            # Pages of three, so that there are some.
+            # Pages of three, so that there are several.
             for item in bucket.list(prefix, page_size=3):
                 body = bucket.get(item["name"], item["generation"])
                 text = gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body
@@ -181,8 +181,8 @@ class Run:
                 seen += [(tag, row["tenant"], stamp) for row in rows for tag in truth.tags_in([row["message"]])]
         return seen
 
-    def _look_at_gcs(self) -> list[str]:
-        """What the probe relies on in Google Cloud Storage, and what README.md says of the emulator."""
+    def _check_gcs(self) -> list[str]:
+        """Checks what the probe relies on in Google Cloud Storage, and what README.md says about the emulator."""
         bucket = self.pipeline.gcs
         faults = []
 
@@ -200,12 +200,12 @@ class Run:
         awkward = "check/1 100% + grün?#&=.ndjson"
         for name, body, packing in [(awkward, packed, GZIP_ENCODED), ("check/2.gz", packed, GZIP_FILE), ("check/3", text, PLAIN)]:
             bucket.put(name, body, packing)
-            must(f"{name} is given back as it was stored", bucket.get(name) == body)
+            must(f"{name} is returned as it was stored", bucket.get(name) == body)
         names = [item["name"] for item in bucket.list("check/", page_size=1)]
-        must(f"pages of one make the whole list: {names}", names == [awkward, "check/2.gz", "check/3"])
+        must(f"pages of one add up to the whole list: {names}", names == [awkward, "check/2.gz", "check/3"])
         names = [item["name"] for item in bucket.list("check/", start_offset="check/2.gz")]
         must(f"startOffset is inclusive: {names}", names == ["check/2.gz", "check/3"])
-        must("gzip is unpacked for who does not accept it", bucket.get(awkward, headers={"Accept-Encoding": "identity"}) == text)
+        must("gzip is unpacked for a client that does not accept it", bucket.get(awkward, headers={"Accept-Encoding": "identity"}) == text)
 
         def answers(name: str, query: dict, headers: dict, status: int, part: bytes) -> None:
             found, _, body = bucket.call(bucket.path(name, {"alt": "media", **query}), headers=headers)
@@ -220,7 +220,7 @@ class Run:
         must(f"generations grow: {old} {new}", int(old) < int(new))
         answers("check/3", {"generation": new}, {}, 200, b"new")
         answers("check/3", {"generation": old}, {}, 404, b"Not Found")
-        # Not as in the cloud; when these change, so must README.md.
+        # These differ from the cloud. If they change, README.md must change, too.
         answers("check/3", {"ifGenerationMatch": old}, {}, 200, b"new")
         listed = json.loads(bucket.call(f"/storage/v1/b/{bucket.bucket}/o?prefix=check/&fields=items/nom")[2])
         must("fields is ignored", "size" in listed["items"][0])
@@ -239,21 +239,21 @@ class Run:
         hours = {self.started, datetime.now(UTC)}
         return sorted({moment.strftime(template) for moment in hours})
 
-    def _look_at_bigquery(self):
+    def _read_bigquery(self):
         table = self.pipeline.bigquery
         sql = (f"SELECT trace_id, tenant, message, UNIX_MICROS(ingest_time) FROM `{table.table_name}` "
                "WHERE trace_id IN UNNEST(@ids)")
         return [(tag, tenant, int(stamp)) for tag, tenant, message, stamp in table.query(sql, [strings("ids", list(self.sent))])
                 if tag in message]
 
-    def _look_at_dead_letters(self) -> list[str]:
+    def _check_dead_letters(self) -> list[str]:
         sqs = self.pipeline.aws.root("sqs", deploy.SRE)
         messages = sqs.receive_message(
             QueueUrl=self.pipeline.dead_letter_queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=5).get("Messages", [])
         contents = [json.loads(message["Body"])["content"] for message in messages]
-        return [] if contents == ["this line is no JSON"] else [f"dead letters: {contents}"]
+        return [] if contents == ["this line is not JSON"] else [f"dead letters: {contents}"]
 
-    def _look_at_log_groups(self) -> list[str]:
+    def _check_log_groups(self) -> list[str]:
         faults = []
         for tenant in self.pipeline.tenants:
             answer = self._logs[tenant.name].filter_log_events(
@@ -264,11 +264,11 @@ class Run:
                 faults.append(f"log group of {tenant.name}: {len(found)} of {len(sent)} found by FilterLogEvents")
         return faults
 
-    def rights(self) -> list[str]:
-        """The emulator checks rights: what the probe must not do is refused."""
+    def check_permissions(self) -> list[str]:
+        """Checks that the emulator refuses what the probe must not do."""
         tenant = self.pipeline.tenants[0]
         forbidden = {
-            "AssumeRole with another ExternalId": lambda: self._enter(tenant, "another"),
+            "AssumeRole with another ExternalId": lambda: self._assume_role(tenant, "another"),
             "PutRecord as the probe": lambda: self._client("kinesis").put_record(
                 StreamName=tenant.stream, Data=b"x", PartitionKey="x"),
             "PutObject as the probe": lambda: self._client("s3").put_object(
@@ -309,7 +309,7 @@ def _us(moment: datetime) -> int:
 
 
 def _tag() -> str:
-    """A token of the probe's shape; its MAC is made with a key that nobody knows."""
+    """A token of the probe's form, with the MAC of another key."""
     ms = time.time_ns() // 1_000_000
     number = ms << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62)
     digits = "0123456789abcdefghijklmnopqrstuv"

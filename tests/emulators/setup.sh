@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs what requirements.txt pins into a virtual environment of its own, and prints the path of
-# its Python on the last line of stdout. A stamp with the hash of requirements.txt makes a second
-# run cost milliseconds; a lock lets two runs start at once, the later one waits for the earlier.
+# Installs requirements.txt into a virtual environment and prints the path of its Python on the last line of stdout. A
+# stamp with the hash of requirements.txt makes further runs take milliseconds. With a lock, a run that starts during
+# another one waits for it.
 #
 # Environment: PYTHON (default python3, 3.11 or newer), CARGO_TARGET_DIR (default: target).
 set -eu
@@ -23,8 +23,8 @@ mkdir -p "$target/emulators"
 home=$(cd "$target/emulators" && pwd)
 venv=$home/venv
 
-# The lock is taken by Python, because flock(1) is not everywhere that a Python is. The child that
-# does the work inherits the descriptor; the kernel frees the lock however that child ends.
+# Python takes the lock, because flock(1) is not available on every system. The kernel releases it however the process
+# ends.
 exec "$python" - "$home" "$venv" "$here/requirements.txt" <<'PY'
 import fcntl, hashlib, pathlib, shutil, subprocess, sys, time
 
@@ -48,7 +48,7 @@ with open(home / "venv.lock", "w") as lock:
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
                    "--no-input", "--require-hashes", "--requirement", requirements]
         for command in ([sys.executable, "-m", "venv", venv], install):
-            # stdout carries nothing but the path of the Python.
+            # stdout is only for the path of the Python.
             done = subprocess.run([str(part) for part in command], stdout=sys.stderr)
             if done.returncode:
                 sys.exit(f"emulators: `{' '.join(map(str, command))}` failed with {done.returncode}")

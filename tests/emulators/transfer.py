@@ -1,10 +1,10 @@
 """Data transfer: from the transit prefix to Google Cloud Storage and on to BigQuery.
 
-Every object is copied into a bucket of Google Cloud Storage under its own key below `transfer/`. By
-turns the copy is a gzip file, text stored as gzip, and plain text, and every other name has a blank,
-a percent sign and a letter beyond ASCII in it. The rows then go into the table by insertAll. Every line is inserted exactly once. When BigQuery is away the rows wait here and go in later, with
-the time of that later insert, because that is when they arrived. When an answer is lost the table
-is asked whether the rows of that insert, which share one `ingest_time`, are there.
+Every object is copied into a bucket of Google Cloud Storage under its own key below `transfer/`. The copies are text
+stored as gzip, gzip files and plain text in rotation, and every other name has a blank, a percent sign and a non-ASCII
+letter. The rows then go into the table by insertAll, every line exactly once. While BigQuery is down the rows wait
+here. They are inserted later with the time of that later insert, because that is when they arrive. If an answer is
+lost, a query checks whether the rows of that insert, which share one `ingest_time`, are in the table.
 
 usage: transfer.py SETTINGS.json, with AWS credentials in the environment
 """
@@ -30,8 +30,8 @@ POLL_SECONDS = 0.1
 RETRY_SECONDS = 0.25
 # insertAll takes up to 50,000 rows and 10 MB a request (BigQuery quotas); 500 is what Google recommends.
 BATCH_ROWS = 500
-# Names begin with the ms at which Kinesis took the first record. Older objects than this much
-# before the newest are not expected any more.
+# Names begin with the time in ms at which Kinesis took the first record. Objects older than this before the newest one
+# are not expected.
 LOOK_BACK_MS = 120_000
 
 
@@ -45,7 +45,7 @@ class Source:
         self._newest_ms = 0
 
     def new_objects(self):
-        """Keys with their bodies."""
+        """Yields keys with their bodies."""
         for key in self._new_keys():
             body = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
             self._seen.add(key)
@@ -95,9 +95,9 @@ class Sink:
     def __init__(self, table: BigQuery) -> None:
         self._table = table
         self._waiting: deque[dict] = deque()
-        # The µs of an insert whose answer was lost, and how many of the first waiting rows it had.
-        self._doubt: tuple[int, int] | None = None
-        self._is_away = False
+        # The time in µs of an insert whose answer was lost, and the number of its rows, the first of the waiting ones.
+        self._unconfirmed: tuple[int, int] | None = None
+        self._is_down = False
 
     def add(self, lines: list[str]) -> None:
         for line in lines:
@@ -112,19 +112,19 @@ class Sink:
             })
 
     def flush(self) -> bool:
-        """Inserts what waits; false when BigQuery is away."""
+        """Inserts the waiting rows. Returns false if BigQuery is down."""
         try:
-            self._settle_doubt()
+            self._confirm()
             while self._waiting:
                 self._insert()
         except (Unreachable, Failed) as error:
-            if not self._is_away:
-                _say(f"BigQuery is away, {len(self._waiting)} rows wait: {error!r}")
-            self._is_away = True
+            if not self._is_down:
+                _say(f"BigQuery is down, {len(self._waiting)} rows wait: {error!r}")
+            self._is_down = True
             return False
-        if self._is_away:
-            _say("BigQuery is back")
-        self._is_away = False
+        if self._is_down:
+            _say("BigQuery is up again")
+        self._is_down = False
         return True
 
     def _insert(self) -> None:
@@ -134,18 +134,18 @@ class Sink:
         try:
             self._table.insert(rows)
         except Failed:
-            self._doubt = (before, count)
+            self._unconfirmed = (before, count)
             raise
         self._arrived(count, before)
 
-    def _settle_doubt(self) -> None:
-        if self._doubt is None:
+    def _confirm(self) -> None:
+        if self._unconfirmed is None:
             return
-        before, count = self._doubt
+        before, count = self._unconfirmed
         sql = f"SELECT COUNT(*) FROM `{self._table.table_name}` WHERE ingest_time = @at"
         found = int(self._table.query(sql, [timestamp("at", _rfc3339(before))])[0][0])
         _say(f"the insert of {count} rows whose answer was lost had put {found} rows")
-        self._doubt = None
+        self._unconfirmed = None
         if found == count:
             self._arrived(count, before)
         elif found:

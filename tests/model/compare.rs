@@ -1,4 +1,4 @@
-//! Holds what the tracker said against what the judge says, and both against the truth.
+//! Compares the tracker with the judge, and both with the truth.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -9,13 +9,13 @@ use traceprobe::domain::tag::TraceId;
 use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::trace::{FoundLate, Hop, Judgement, Trace};
 
-use super::heard::{Entered, Entries, Heard};
 use super::history::*;
-use super::hops::Hopped;
-use super::judge::{AfterAll, Ending, Judged, Verdict, is_at_home, judge};
+use super::hops::HopState;
+use super::judge::{Ending, FoundAfterwards, Judged, Verdict, is_in_own_source, judge};
+use super::recorded::{Entered, Entries, Recorded};
 use super::run::{self, RECHECK_FOR};
 
-/// The first canary of a run about which anything is wrong, with all that is needed to see why.
+/// A report on the first canary of a run with a disagreement; `None` if there is none.
 pub fn first_fault(seed: u64, canaries: usize, tally: &mut Tally) -> Option<String> {
     let run = run::run(seed, canaries);
     tally.polls += run.history.log.iter().filter(|entry| matches!(entry.what, What::PollAnswered(_))).count();
@@ -35,21 +35,22 @@ pub fn first_fault(seed: u64, canaries: usize, tally: &mut Tally) -> Option<Stri
     None
 }
 
-/// How often there was something to be right about.
+/// How often each case occurred.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     pub canaries: usize,
     pub polls: usize,
     pub restarts: usize,
-    /// The probe was down when they should have left.
+    /// Not planned, because the probe was down.
     pub never_planned: usize,
-    /// Seen by more than one life of the probe.
+    /// In flight during more than one run of the probe.
     pub survivors: usize,
-    /// Of those, told of a put that no later life heard of.
+    /// Of the survivors, those whose put was never answered.
     pub never_answered: usize,
-    /// The probe had been down, and so waited for them longer than usual; and not in vain.
+    /// Waited for longer than usual because the probe had been down, and those of them that got another
+    /// outcome than unobserved.
     pub waited_longer: usize,
-    pub worth_the_wait: usize,
+    pub resolved_by_waiting_longer: usize,
     /// Delivered, late, lost, dead-lettered, unobserved, refused.
     pub outcomes: [usize; 6],
     pub lost_in_a_hop_range: usize,
@@ -57,13 +58,13 @@ pub struct Tally {
     pub judged: [usize; 5],
     pub arrivals: usize,
     pub arrivals_by_honest_clocks: usize,
-    /// A later look showed another copy that may have been stored before the first one.
+    /// A later poll showed another copy that may have been stored before the first one.
     pub moved_back: usize,
     /// Open, overdue, measured, unjudged, inverted, inherited, skipped, missing.
     pub hops: [usize; 8],
     pub inversions: usize,
-    /// Shown at the end after the outcome was given: in time, late.
-    pub after_all: [usize; 2],
+    /// Found at the end stage after they had another outcome: in time, late.
+    pub found_afterwards: [usize; 2],
     pub duplicates: usize,
     pub corrupted: usize,
     pub violations: usize,
@@ -82,7 +83,7 @@ impl Tally {
             Ending::DeadLettered => 3,
             Ending::Unobserved => 4,
             Ending::Refused => 5,
-            Ending::NotYet => unreachable!("the tracker leaves nothing open, so it cannot agree"),
+            Ending::NotYet => unreachable!("the tracker ends every trace, so the comparison has failed"),
         };
         self.outcomes[outcome] += 1;
         self.judged[verdict.judged as usize] += 1;
@@ -93,24 +94,25 @@ impl Tally {
         self.moved_back += verdict.arrivals.iter().flatten().filter(|arrived| arrived.moved_back).count();
         for hop in verdict.hops {
             let kind = match hop {
-                Hopped::Open => 0,
-                Hopped::Overdue => 1,
-                Hopped::Measured { .. } => 2,
-                Hopped::Unjudged => 3,
-                Hopped::Inverted => 4,
-                Hopped::Inherited => 5,
-                Hopped::Skipped => 6,
-                Hopped::Missing => 7,
+                HopState::Open => 0,
+                HopState::Overdue => 1,
+                HopState::Measured { .. } => 2,
+                HopState::Unjudged => 3,
+                HopState::Inverted => 4,
+                HopState::Inherited => 5,
+                HopState::Skipped => 6,
+                HopState::Missing => 7,
             };
             self.hops[kind] += 1;
         }
         self.survivors += usize::from(verdict.survived);
         self.never_answered += usize::from(verdict.survived && verdict.answer.is_none());
         self.waited_longer += usize::from(verdict.waited_longer);
-        self.worth_the_wait += usize::from(verdict.waited_longer && verdict.outcome != Ending::Unobserved);
+        self.resolved_by_waiting_longer +=
+            usize::from(verdict.waited_longer && verdict.outcome != Ending::Unobserved);
         self.inversions += verdict.inversions.iter().sum::<usize>();
-        if let Some(after_all) = verdict.after_all {
-            self.after_all[after_all as usize] += 1;
+        if let Some(found_afterwards) = verdict.found_afterwards {
+            self.found_afterwards[found_afterwards as usize] += 1;
         }
         self.duplicates += verdict.duplicates.iter().sum::<usize>();
         self.corrupted += verdict.corrupted.iter().sum::<usize>();
@@ -118,7 +120,7 @@ impl Tally {
         self.violations += verdict.runs.values().map(violations).sum::<usize>();
     }
 
-    /// Whether everything that can happen did.
+    /// Whether every case occurred.
     pub fn everything_happened(&self) -> bool {
         let rest = [
             self.restarts,
@@ -126,7 +128,7 @@ impl Tally {
             self.survivors,
             self.never_answered,
             self.waited_longer,
-            self.worth_the_wait,
+            self.resolved_by_waiting_longer,
             self.moved_back,
             self.inversions,
             self.lost_in_a_hop_range,
@@ -137,7 +139,7 @@ impl Tally {
         ];
         self.outcomes
             .iter()
-            .chain(&self.after_all)
+            .chain(&self.found_afterwards)
             .chain(&self.judged)
             .chain(&self.hops)
             .chain(&rest)
@@ -145,7 +147,7 @@ impl Tally {
     }
 }
 
-/// Whether the clock of a stage is as good as it is trusted to be.
+/// Whether the clock of a stage is within its allowance.
 fn is_honest(stage: &StageRules) -> bool {
     stage.offset.abs() <= stage.allowance
 }
@@ -161,12 +163,12 @@ impl Comparison<'_> {
         let mut faults = Vec::new();
         let id = TraceId::from_u128(self.canary().id);
         let Some(trace) = self.run.tracker.trace(id) else {
-            return vec!["the tracker does not know it any more".into()];
+            return vec!["the tracker no longer knows it".into()];
         };
-        self.against_the_judge(trace, &mut faults);
-        self.against_the_truth(trace, &mut faults);
-        self.the_ledger(&mut faults);
-        self.what_rode_along(trace, &mut faults);
+        self.compare_with_judge(trace, &mut faults);
+        self.compare_with_truth(trace, &mut faults);
+        self.check_counts(&mut faults);
+        self.check_recently_seen(trace, &mut faults);
         faults
     }
 
@@ -178,10 +180,10 @@ impl Comparison<'_> {
         &self.run.history.rules
     }
 
-    fn against_the_judge(&self, trace: &Trace, faults: &mut Vec<String>) {
-        let heard = &self.run.heard[self.which];
-        let said = trace.ended.as_ref().map(|(outcome, _)| self.ending(outcome));
-        differ(faults, "outcome", said, Some(self.verdict.outcome));
+    fn compare_with_judge(&self, trace: &Trace, faults: &mut Vec<String>) {
+        let recorded = &self.run.recorded[self.which];
+        let actual = trace.ended.as_ref().map(|(outcome, _)| self.ending(outcome));
+        compare(faults, "outcome", actual, Some(self.verdict.outcome));
         let judged = match trace.judgement {
             Judgement::Pending => Judged::Not,
             Judgement::Good => Judged::Good,
@@ -189,23 +191,23 @@ impl Comparison<'_> {
             Judgement::Overdue => Judged::Overdue,
             Judgement::Unjudged => Judged::Unjudged,
         };
-        differ(faults, "judgement", judged, self.verdict.judged);
-        let after_all = trace.found_late.map(|when| match when {
-            FoundLate::InTime => AfterAll::InTime,
-            FoundLate::Late => AfterAll::Late,
+        compare(faults, "judgement", judged, self.verdict.judged);
+        let found_afterwards = trace.found_late.map(|when| match when {
+            FoundLate::InTime => FoundAfterwards::InTime,
+            FoundLate::Late => FoundAfterwards::Late,
         });
-        differ(faults, "after all", after_all, self.verdict.after_all);
-        let told = |when| usize::from(self.verdict.after_all == Some(when));
-        let must = (told(AfterAll::InTime), told(AfterAll::Late));
-        differ(faults, "times told that it came after all", (heard.found, heard.late), must);
+        compare(faults, "found afterwards", found_afterwards, self.verdict.found_afterwards);
+        let times = |when| usize::from(self.verdict.found_afterwards == Some(when));
+        let expected = (times(FoundAfterwards::InTime), times(FoundAfterwards::Late));
+        compare(faults, "events that it was found afterwards", (recorded.found, recorded.late), expected);
         for (stage, arrived) in self.verdict.arrivals.iter().enumerate() {
             let visit = &trace.stages[stage];
-            let said = visit.arrival.as_ref().map(|arrival| {
+            let actual = visit.arrival.as_ref().map(|arrival| {
                 let interval = arrival.interval;
                 (interval.earliest.micros(), interval.latest.micros(), visit.copies[0].clone())
             });
-            let must = arrived.map(|at| (at.earliest, at.latest, run::locator(at.copy)));
-            differ(faults, &format!("arrival at {}", self.rules().stages[stage].name), said, must);
+            let expected = arrived.map(|at| (at.earliest, at.latest, run::locator(at.copy)));
+            compare(faults, &format!("arrival at {}", self.rules().stages[stage].name), actual, expected);
         }
         for (stage, hop) in self.verdict.hops.iter().enumerate() {
             let said = match trace.stages[stage].hop {
@@ -218,50 +220,50 @@ impl Comparison<'_> {
                 Hop::Skipped => Hopped::Skipped,
                 Hop::Missing | Hop::NeverSeen => Hopped::Missing,
             };
-            differ(faults, &format!("hop to {}", self.rules().stages[stage].name), said, *hop);
+            compare(faults, &format!("hop to {}", self.rules().stages[stage].name), actual, *hop);
         }
         let none = [0; STAGES];
         let (theirs, ours) = match self.verdict.answer {
-            // Whose doing they are is not known before the put is answered.
+            // Before the put is answered, it is unknown who caused them.
             None => (none, none),
             Some(answer) if answer.doubled() => (none, self.verdict.duplicates),
             Some(_) => (self.verdict.duplicates, none),
         };
-        differ(faults, "duplicates", heard.duplicates, theirs);
-        differ(faults, "duplicates of our own", heard.uncharged_copies, ours);
-        differ(faults, "corrupted copies", heard.corrupted, self.verdict.corrupted);
-        differ(faults, "clock inversions", heard.inversions, self.verdict.inversions);
-        differ(faults, "what entered the series of each life", &heard.runs, &self.verdict.runs);
+        compare(faults, "duplicates", recorded.duplicates, theirs);
+        compare(faults, "copies from retried puts", recorded.uncharged_copies, ours);
+        compare(faults, "corrupted copies", recorded.corrupted, self.verdict.corrupted);
+        compare(faults, "clock inversions", recorded.inversions, self.verdict.inversions);
+        compare(faults, "entries into the series of each run", &recorded.runs, &self.verdict.runs);
     }
 
-    fn against_the_truth(&self, trace: &Trace, faults: &mut Vec<String>) {
+    fn compare_with_truth(&self, trace: &Trace, faults: &mut Vec<String>) {
         let (rules, canary) = (self.rules(), self.canary());
         let end = rules.end();
-        let at_home = |stage: usize| {
+        let in_own_source = |stage: usize| {
             let copies = canary.copies.iter().enumerate();
             let there = copies.filter(move |(_, copy)| copy.stage == stage);
             there
-                .filter(|(at, _)| is_at_home(&self.run.history, self.which, *at))
+                .filter(|(at, _)| is_in_own_source(&self.run.history, self.which, *at))
                 .map(|(_, copy)| copy.stored)
         };
         let deadline = canary.planned + rules.give_up;
         if let Some((Outcome::Lost(_), _)) = trace.ended {
-            if at_home(end).any(|stored| stored <= deadline) {
-                faults.push("FALSE LOSS: it was at the end before its deadline".into());
+            if in_own_source(end).any(|stored| stored <= deadline) {
+                faults.push("FALSE LOSS: it was at the end stage before its deadline".into());
             }
             if !canary.taken() {
-                faults.push("FALSE LOSS: the pipeline never had it".into());
+                faults.push("FALSE LOSS: CloudWatch Logs never took it".into());
             }
         }
         if trace.judgement == Judgement::Overdue
-            && at_home(end).any(|stored| stored <= canary.planned + rules.slo)
+            && in_own_source(end).any(|stored| stored <= canary.planned + rules.slo)
             && !matches!(trace.ended, Some((Outcome::DeadLettered(_), _)))
         {
-            faults.push("said to be overdue, but was at the end in time".into());
+            faults.push("judged overdue, but was at the end stage in time".into());
         }
         for (stage, visit) in trace.stages.iter().enumerate() {
             let Some(arrival) = &visit.arrival else { continue };
-            // It arrived with the first of its copies, whichever was seen first.
+            // It arrived when its first copy was stored, whichever copy was seen first.
             let stored =
                 visit.copies.iter().map(|copy| canary.copies[copy.0.parse::<usize>().unwrap()].stored);
             let truth = stored.min().unwrap();
@@ -282,26 +284,26 @@ impl Comparison<'_> {
                 _ => {}
             }
             if let (Some((Outcome::Late, _)), true) = (&trace.ended, stored <= deadline) {
-                faults.push("said to be late, but was at the end before its deadline".into());
+                faults.push("ended as late, but was at the end stage before its deadline".into());
             }
         }
     }
 
-    /// What the closing histograms rest on.
-    fn the_ledger(&self, faults: &mut Vec<String>) {
-        let heard = &self.run.heard[self.which];
-        differ(faults, "times planned", heard.planned, 1);
-        differ(faults, "times ended", heard.ended.len(), 1);
+    /// Each canary is counted once in every counter and histogram.
+    fn check_counts(&self, faults: &mut Vec<String>) {
+        let recorded = &self.run.recorded[self.which];
+        compare(faults, "times planned", recorded.planned, 1);
+        compare(faults, "times ended", recorded.ended.len(), 1);
         let (answer, arrivals) = (self.verdict.answer, &self.verdict.arrivals);
         let accepted = matches!(answer, Some(Answer::Accepted | Answer::AcceptedDoubled));
-        differ(faults, "times accepted", heard.accepted, usize::from(accepted));
+        compare(faults, "times accepted", recorded.accepted, usize::from(accepted));
         let ambiguous = matches!(answer, Some(Answer::Ambiguous | Answer::AmbiguousDoubled));
-        differ(faults, "times ambiguous", heard.ambiguous, usize::from(ambiguous));
+        compare(faults, "times ambiguous", recorded.ambiguous, usize::from(ambiguous));
         let arrived = std::array::from_fn(|stage| usize::from(arrivals[stage].is_some()));
-        differ(faults, "times arrived", heard.arrived, arrived);
-        // Whatever the judge says, each series takes a canary once.
+        compare(faults, "times arrived", recorded.arrived, arrived);
+        // Independent of the judge: no series takes a canary twice.
         let series = |of: &dyn Fn(&Entries) -> Entered| -> usize {
-            heard.runs.values().map(of).filter(|entered| *entered != Entered::default()).count()
+            recorded.runs.values().map(of).filter(|entered| *entered != Entered::default()).count()
         };
         if series(&|entries| entries.end_to_end) > 1 {
             faults.push("it entered the end-to-end histograms of two runs".into());
@@ -316,10 +318,10 @@ impl Comparison<'_> {
                     && entered.bucket + entered.given_up <= entered.count
                     && entered.falsely_counted == 0
             };
-            if !heard.runs.values().all(|entries| sound(entries.hops[hop])) {
+            if !recorded.runs.values().all(|entries| sound(entries.hops[hop])) {
                 faults.push(format!("the histogram of the hop to {name} does not add up"));
             }
-            let missing = heard.runs.values().any(|entries| entries.hops[hop].given_up > 0);
+            let missing = recorded.runs.values().any(|entries| entries.hops[hop].given_up > 0);
             if missing && arrived.is_some_and(|at| at.latest <= self.deadline()) {
                 faults.push(format!("the hop to {name} is missing although the stage had shown it in time"));
             }
@@ -331,8 +333,9 @@ impl Comparison<'_> {
         self.canary().planned + self.rules().give_up
     }
 
-    /// A copy that comes after the first, or after the canary was given up, must not be missed by looks by id.
-    fn what_rode_along(&self, trace: &Trace, faults: &mut Vec<String>) {
+    /// Polls by id must also find copies that are stored after the first one, or after the canary was given
+    /// up.
+    fn check_recently_seen(&self, trace: &Trace, faults: &mut Vec<String>) {
         let history = &self.run.history;
         let shown: HashSet<usize> = history.shown_at[self.which]
             .iter()
@@ -340,8 +343,8 @@ impl Comparison<'_> {
             .map(|shown| shown.copy)
             .collect();
         for (copy, unseen) in self.canary().copies.iter().enumerate() {
-            let beside_many = self.run.crowded.contains(&unseen.source);
-            if beside_many || shown.contains(&copy) || !is_at_home(history, self.which, copy) {
+            let is_crowded = self.run.crowded.contains(&unseen.source);
+            if is_crowded || shown.contains(&copy) || !is_in_own_source(history, self.which, copy) {
                 continue;
             }
             let first_showing = |(place, entry): (usize, &Entry)| match &entry.what {
@@ -355,18 +358,24 @@ impl Comparison<'_> {
                 What::Planned(_) | What::Answered(_) | What::TimePassed | What::Restarted => None,
             };
             if let Some(place) = history.log.iter().enumerate().find_map(first_showing) {
-                faults.push(format!("look {place} was not wanted there, and did not find copy {copy}"));
+                faults.push(format!(
+                    "poll {place} should have been looking for copy {copy}, and did not show it"
+                ));
             }
         }
     }
 
-    /// Whether a look that began then should have been asked for a canary that nobody waits for at this stage.
+    /// Whether the poll should have had this canary, which no longer waits at the stage, among the recently
+    /// seen.
     fn was_recently_seen(&self, trace: &Trace, stage: usize, poll: &Poll) -> bool {
         let log = &self.run.history.log;
-        // What was told at the very instant of the last entry before the look need not have reached the observer.
-        let Some(told) = poll.started_after.checked_sub(1).map(|place| log[place].at) else { return false };
-        let within =
-            |from: Timestamp, length: Micros| from.micros() < told && poll.started < from.micros() + length;
+        // What the last entry before the poll changed need not have reached the observer.
+        let Some(informed) = poll.started_after.checked_sub(1).map(|place| log[place].at) else {
+            return false;
+        };
+        let within = |from: Timestamp, length: Micros| {
+            from.micros() < informed && poll.started < from.micros() + length
+        };
         match (&trace.stages[stage].arrival, &trace.ended) {
             (Some(arrival), _) => within(arrival.noticed_at, RECHECK_FOR),
             (
@@ -380,21 +389,22 @@ impl Comparison<'_> {
         }
     }
 
-    /// Where no hop ended before it began, the hops of the main path are the end-to-end latency.
+    /// If no hop was cut to zero, the hops of the main path add up to the end-to-end latency.
     fn hops_add_up(&self, faults: &mut Vec<String>) {
-        let heard = &self.run.heard[self.which];
-        let hops = self.rules().main_path.iter().map(|hop| self.entered(heard, |entries| entries.hops[*hop]));
+        let recorded = &self.run.recorded[self.which];
+        let hops =
+            self.rules().main_path.iter().map(|hop| self.entered(recorded, |entries| entries.hops[*hop]));
         let hops: Option<Vec<_>> = hops.collect();
-        if let (Some(hops), Some(whole)) = (hops, self.entered(heard, |entries| entries.end_to_end))
+        if let (Some(hops), Some(whole)) = (hops, self.entered(recorded, |entries| entries.end_to_end))
             && hops.iter().all(|latency| !latency.is_zero())
         {
-            differ(faults, "sum of the hops", hops.iter().sum::<Duration>(), whole);
+            compare(faults, "sum of the hops", hops.iter().sum::<Duration>(), whole);
         }
     }
 
-    /// The latency that was entered, in whichever life.
-    fn entered(&self, heard: &Heard, of: impl Fn(&Entries) -> Entered) -> Option<Duration> {
-        heard.runs.values().find_map(|entries| of(entries).latency)
+    /// The latency that was entered in any run.
+    fn entered(&self, recorded: &Recorded, of: impl Fn(&Entries) -> Entered) -> Option<Duration> {
+        recorded.runs.values().find_map(|entries| of(entries).latency)
     }
 
     fn ending(&self, outcome: &Outcome) -> Ending {
@@ -416,13 +426,13 @@ impl Comparison<'_> {
     }
 }
 
-fn differ<T: PartialEq + std::fmt::Debug>(faults: &mut Vec<String>, what: &str, tracker: T, judge: T) {
+fn compare<T: PartialEq + std::fmt::Debug>(faults: &mut Vec<String>, what: &str, tracker: T, judge: T) {
     if tracker != judge {
         faults.push(format!("{what}: the tracker says {tracker:?}, the judge says {judge:?}"));
     }
 }
 
-/// Seed, truth, looks and both verdicts, in microseconds after the planned injection.
+/// Seed, truth, polls and both results, with times in seconds after the planned injection.
 fn report(
     seed: u64,
     canaries: usize,
@@ -453,18 +463,18 @@ fn report(
     for (number, copy) in canary.copies.iter().enumerate() {
         let stage = &rules.stages[copy.stage];
         line(format!(
-            "  copy {number} at {} (source {}) stored {}, stamped {:?}, clock off by {} of {} us, home {}, corrupted {}",
+            "  copy {number} at {} (source {}) stored {}, stamped {:?}, clock off by {} of {} us, own source {}, corrupted {}",
             stage.name,
             copy.source,
             after(copy.stored),
             copy.stamp,
             stage.offset,
             stage.allowance,
-            is_at_home(history, which, number),
+            is_in_own_source(history, which, number),
             copy.corrupted,
         ));
     }
-    line("What the tracker was told:".into());
+    line("Inputs of the tracker:".into());
     let sources = &rules.source_of[canary.tenant];
     let until = canary.planned + rules.give_up + rules.grace + 5 * SECOND;
     for (place, entry) in history.log.iter().enumerate().skip(canary.registered.unwrap_or_default()) {
@@ -487,7 +497,7 @@ fn report(
                 let shown: Vec<_> =
                     shown.iter().map(|shown| format!("{} by {}", shown.copy, after(shown.seen_by))).collect();
                 let unwanted =
-                    if canary.registered < Some(poll.started_after) { "" } else { ", not wanted there" };
+                    if canary.registered < Some(poll.started_after) { "" } else { ", not wanted by it" };
                 line(format!(
                     "  {place} {at} {name}: from {}, {result}{unwanted}, shows {shown:?}",
                     after(poll.started)
@@ -499,6 +509,6 @@ fn report(
     }
     line(format!("The judge: {verdict:#?}"));
     line(format!("The tracker: {:#?}", run.tracker.trace(TraceId::from_u128(canary.id))));
-    line(format!("Its events: {:#?}", run.heard[which]));
+    line(format!("Its events: {:#?}", run.recorded[which]));
     text
 }

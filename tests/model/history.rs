@@ -1,8 +1,8 @@
-//! What truly happened, and what was looked at: the two things that the judge may know.
+//! What truly happened, and the polls: all that the judge may know.
 //!
-//! Plain numbers only. Times are microseconds of the probe's own clock, which in here is the true one.
+//! Plain numbers only. Times are in microseconds of the probe's clock, which is exact in this test.
 
-/// How many stages there are.
+/// The number of stages.
 pub const STAGES: usize = 5;
 
 /// Microseconds of the true clock.
@@ -11,7 +11,7 @@ pub type Micros = i64;
 pub const MILLI: Micros = 1_000;
 pub const SECOND: Micros = 1_000_000;
 
-/// The rules of one run: what DESIGN leaves to the configuration.
+/// The configuration of one run.
 #[derive(Clone, Debug)]
 pub struct Rules {
     pub slo: Micros,
@@ -25,7 +25,7 @@ pub struct Rules {
     pub dead_letters: usize,
     /// The source that is read for a tenant at a stage: `[tenant][stage]`.
     pub source_of: Vec<Vec<usize>>,
-    /// The tenants whose canaries are looked for in each source.
+    /// The tenants whose canaries each source is polled for.
     pub read_for: Vec<Vec<usize>>,
 }
 
@@ -34,9 +34,9 @@ pub struct StageRules {
     pub name: &'static str,
     pub parent: Option<usize>,
     pub target: Micros,
-    /// By how much its clock is trusted to be off at most.
+    /// The clock allowance that the tracker is configured with.
     pub allowance: Micros,
-    /// By how much it is off.
+    /// The true error of its clock.
     pub offset: Micros,
 }
 
@@ -45,8 +45,8 @@ impl Rules {
         *self.main_path.last().unwrap()
     }
 
-    /// The stages that a canary is meant to pass.
-    pub fn on_the_way(&self) -> impl Iterator<Item = usize> + '_ {
+    /// The stages that every canary should reach.
+    pub fn expected_stages(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.stages.len()).filter(|stage| *stage != self.dead_letters)
     }
 }
@@ -57,15 +57,15 @@ pub struct Canary {
     pub id: u128,
     pub tenant: usize,
     pub planned: Micros,
-    /// When it is registered and sent: a busy probe may be a little late.
+    /// When it is registered and sent, which may be a little after the plan.
     pub leaves: Micros,
     pub answer: Answer,
     pub answered: Micros,
-    /// When each try was sent that CloudWatch Logs took, whatever it answered.
+    /// When each put was sent that CloudWatch Logs took, whatever it answered.
     pub tries: Vec<Micros>,
-    /// In the order of the tries that they came from.
+    /// In the order of `tries`.
     pub copies: Vec<Copy>,
-    /// Where in the log it was registered; `None` if it never was, since the probe was down when it should have been.
+    /// Its place in the log; `None` if it was never registered, because the probe was down.
     pub registered: Option<usize>,
 }
 
@@ -75,8 +75,9 @@ impl Canary {
         !self.tries.is_empty()
     }
 
-    /// Takes back what came of the tries that had not been sent by now: whoever would have sent them is dead.
-    pub fn forget_tries_after(&mut self, now: Micros) {
+    /// Removes the tries after `now` and their copies, because the process that would have sent them has
+    /// ended.
+    pub fn drop_tries_after(&mut self, now: Micros) {
         self.tries.retain(|sent| *sent <= now);
         self.copies.retain(|copy| copy.sent <= now);
     }
@@ -87,7 +88,7 @@ pub enum Answer {
     Accepted,
     Refused,
     Ambiguous,
-    /// Accepted after a try without an answer, so it may be in twice.
+    /// Accepted after a try without an answer, so it may be stored twice.
     AcceptedDoubled,
     AmbiguousDoubled,
 }
@@ -103,28 +104,28 @@ impl Answer {
 pub struct Copy {
     pub stage: usize,
     pub source: usize,
-    /// When the try was sent that it comes from.
+    /// When its try was sent.
     pub sent: Micros,
     pub stored: Micros,
     pub stamp: Stamped,
-    /// The tenant that its row is labelled with, where rows are labelled.
+    /// The tenant column of its row; `None` if the stage has none.
     pub label: Option<usize>,
     pub corrupted: bool,
 }
 
-/// What the stage says of the time of a copy.
+/// The stage's own time stamp of a copy.
 #[derive(Clone, Copy, Debug)]
 pub enum Stamped {
     /// Whole milliseconds.
     Millis(Micros),
     /// Whole seconds.
     Seconds(Micros),
-    /// When its upload began, in whole seconds.
+    /// The begin of its upload, in whole seconds.
     NotBefore(Micros),
     Nothing,
 }
 
-/// What happened, in the order in which the tracker was told.
+/// One input of the tracker.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub at: Micros,
@@ -137,18 +138,18 @@ pub enum What {
     Answered(usize),
     PollAnswered(Poll),
     TimePassed,
-    /// The probe began again, with nothing but what it had written down.
+    /// The probe restarted with what it had committed.
     Restarted,
 }
 
-/// One look at one source, reported when it ended.
+/// One poll of one source, logged when it ended.
 #[derive(Clone, Debug)]
 pub struct Poll {
     pub source: usize,
     pub started: Micros,
-    /// How long the log was when it started: it can show and prove nothing about canaries registered after that.
+    /// The length of the log when it started. It proves nothing about canaries registered after that.
     pub started_after: usize,
-    /// Its source is asked by id, for so many canaries that nobody waits for any more.
+    /// The number of recently seen canaries that it was for; `None` if the source is not read by id.
     pub recently_seen: Option<usize>,
     pub result: PollResult,
     pub shown: Vec<Shown>,
@@ -165,29 +166,29 @@ pub enum PollResult {
     Failed,
 }
 
-/// One copy in the answer of a look.
+/// One copy in the answer to a poll.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown {
     pub canary: usize,
     pub copy: usize,
-    /// When the answer with this copy in it was complete.
+    /// When the answer that holds it had arrived.
     pub seen_by: Micros,
 }
 
-/// All of it.
+/// The truth and the log of one run.
 #[derive(Debug)]
 pub struct History {
     pub rules: Rules,
     pub canaries: Vec<Canary>,
     pub log: Vec<Entry>,
-    /// For each canary, the looks that showed it: places in the log.
+    /// For each canary, the places in the log of the polls that showed it.
     pub shown_at: Vec<Vec<usize>>,
-    /// Where in the log the probe began again.
+    /// The places of the restarts in the log.
     pub restarts: Vec<usize>,
 }
 
 impl History {
-    /// In which life of the probe an entry of the log was written.
+    /// The number of the run in which an entry of the log was written.
     pub fn run_at(&self, place: usize) -> usize {
         self.restarts.partition_point(|restart| *restart < place)
     }
@@ -196,12 +197,12 @@ impl History {
         match &self.log[at].what {
             What::PollAnswered(poll) => poll,
             What::Planned(_) | What::Answered(_) | What::TimePassed | What::Restarted => {
-                unreachable!("{at} is no look")
+                unreachable!("entry {at} is not a poll")
             }
         }
     }
 
-    /// The copies of a canary that a look showed, in the order in which it did.
+    /// The copies of a canary that a poll showed, in their order in the answer.
     pub fn shown(&self, poll: usize, canary: usize) -> impl Iterator<Item = Shown> + '_ {
         self.poll(poll).shown.iter().copied().filter(move |shown| shown.canary == canary)
     }

@@ -1,49 +1,49 @@
-//! The judge of hops: DESIGN's rule for the whole way, with the parent's arrival as the start and the stage's own target
-//! as the threshold.
+//! The judge of hops: the same rules as end to end, with the arrival at the parent as the start and the
+//! stage's target as the threshold.
 
 use std::time::Duration;
 
-use super::heard::Entered;
 use super::history::*;
 use super::judge::{Case, micros};
+use super::recorded::Entered;
 
-/// How one hop of a canary went.
+/// The state of one hop of a canary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Hopped {
-    /// Not begun, under way, or nobody can say.
+pub enum HopState {
+    /// Not begun, in progress, or unknown.
     Open,
-    /// Proven to have taken longer than its target; it is in the count.
+    /// Proven to take longer than its target, and counted.
     Overdue,
     Measured {
         took: Duration,
         was_overdue: bool,
     },
-    /// It was over within the target or not; nobody could see.
+    /// It ended, but whether within the target cannot be determined, because polls failed.
     Unjudged,
-    /// It ended before it began.
+    /// Its end was before its start by more than the intervals explain.
     Inverted,
-    /// An earlier life counted it.
+    /// A previous run counted it.
     Inherited,
-    /// It ended, but nobody saw it begin.
+    /// Its end was seen, but not its start.
     Skipped,
-    /// It never ended.
+    /// Proven never to have ended.
     Missing,
 }
 
-/// Says of every hop what can be said by now.
+/// Judges every hop by what is known so far.
 pub fn judge(case: &mut Case<'_>) {
-    for stage in case.history.rules.on_the_way() {
-        let overdue = case.hops[stage] == Hopped::Overdue;
-        if !overdue && case.hops[stage] != Hopped::Open {
+    for stage in case.history.rules.expected_stages() {
+        let overdue = case.hops[stage] == HopState::Overdue;
+        if !overdue && case.hops[stage] != HopState::Open {
             continue;
         }
         let Some((began_earliest, began_latest)) = began(case, stage) else { continue };
         let target = began_latest + case.history.rules.stages[stage].target;
         let known = case.known[stage];
         let Some(arrived) = known.arrived else {
-            // What was never let in is not slow.
+            // A canary that CloudWatch Logs did not take is not slow.
             if !overdue && known.absent_before > target && case.taken() {
-                case.hops[stage] = Hopped::Overdue;
+                case.hops[stage] = HopState::Overdue;
                 entered(case, stage).count += 1;
             }
             continue;
@@ -51,38 +51,38 @@ pub fn judge(case: &mut Case<'_>) {
         let either_side = arrived.earliest <= target && arrived.latest > target;
         case.hops[stage] = if arrived.latest < began_earliest {
             case.inversions[stage] += 1;
-            Hopped::Inverted
+            HopState::Inverted
         } else if either_side && known.gap && !overdue {
-            Hopped::Unjudged
+            HopState::Unjudged
         } else {
-            // Of two instants that may be either way round, the hop between them took no time.
+            // If the order of start and end is unknown, the latency is 0.
             let took = micros(arrived.latest - began_latest);
             let series = entered(case, stage);
             series.count += usize::from(!overdue);
             series.bucket += 1;
             series.latency = Some(took);
-            Hopped::Measured { took, was_overdue: overdue }
+            HopState::Measured { took, was_overdue: overdue }
         };
     }
 }
 
-/// Nobody waits any longer: whatever has not ended by now did not.
+/// Judges the hops that are still open when the canary is no longer waited for.
 pub fn close(case: &mut Case<'_>) {
-    for stage in case.history.rules.on_the_way() {
-        let overdue = case.hops[stage] == Hopped::Overdue;
-        if !overdue && case.hops[stage] != Hopped::Open {
+    for stage in case.history.rules.expected_stages() {
+        let overdue = case.hops[stage] == HopState::Overdue;
+        if !overdue && case.hops[stage] != HopState::Open {
             continue;
         }
         let known = case.known[stage];
         if known.arrived.is_some() {
-            case.hops[stage] = Hopped::Skipped;
+            case.hops[stage] = HopState::Skipped;
         } else if let Some((_, began)) = began(case, stage).filter(|_| case.taken()) {
-            // One that began late may have been within its target yet when the whole was given up.
+            // A hop that began late may have been within its target when the canary was given up.
             let due = case.deadline().max(began + case.history.rules.stages[stage].target);
             if known.absent_before <= due {
                 continue;
             }
-            case.hops[stage] = Hopped::Missing;
+            case.hops[stage] = HopState::Missing;
             let series = entered(case, stage);
             series.count += usize::from(!overdue);
             series.given_up += 1;
@@ -90,14 +90,14 @@ pub fn close(case: &mut Case<'_>) {
     }
 }
 
-/// Another life of the probe knows them: what an earlier one counted is in no series of this one.
-pub fn inherit(hops: &mut [Hopped; STAGES]) {
-    for hop in hops.iter_mut().filter(|hop| **hop == Hopped::Overdue) {
-        *hop = Hopped::Inherited;
+/// After a restart: what a previous run counted is in no series of this one.
+pub fn inherit(hops: &mut [HopState; STAGES]) {
+    for hop in hops.iter_mut().filter(|hop| **hop == HopState::Overdue) {
+        *hop = HopState::Inherited;
     }
 }
 
-/// When it was at the stage before, at the earliest and at the latest.
+/// The interval of the arrival at the parent stage; `None` if it was not seen there.
 fn began(case: &Case<'_>, stage: usize) -> Option<(Micros, Micros)> {
     match case.history.rules.stages[stage].parent {
         None => Some((case.canary().planned, case.canary().planned)),

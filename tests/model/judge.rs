@@ -1,45 +1,43 @@
-//! The judge: what must be said of a canary, from the truth and the log of looks alone.
+//! The judge computes the right result for a canary from the truth and the log of polls.
 //!
-//! It shares no code with the tracker and works the other way round: not by reacting to inputs for all canaries at
-//! once, but by reading the whole log for one canary, again from its beginning for every canary. It is slow and plain.
+//! It shares no code with the tracker. Where the tracker reacts to each input for all canaries at once, the
+//! judge reads the whole log again for every canary, which is slow and simple. It has three rules:
 //!
-//! Everything follows from three sentences:
-//!
-//! * A look that shows a copy proves that it was stored by the time of the answer.
-//! * A complete look that shows none proves that none was stored before what it covers.
+//! * A poll that shows a copy proves that it was stored by the time of the answer.
+//! * A complete poll that shows none proves that none was stored before its watermark.
 //! * Nothing else proves anything.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::heard::Runs;
 use super::history::*;
-use super::hops::{self, Hopped};
+use super::hops::{self, HopState};
+use super::recorded::Runs;
 
-/// What must be said of one canary.
+/// The right result for one canary.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verdict {
     pub outcome: Ending,
     pub judged: Judged,
-    /// For each stage: when it arrived there as far as can be known, if it was ever shown there.
+    /// For each stage: the arrival interval, if a poll showed it there.
     pub arrivals: Vec<Option<Arrived>>,
-    /// For each stage: how the hop that leads to it went.
-    pub hops: [Hopped; STAGES],
-    /// What enters which series, in each life of the probe.
+    /// For each stage: the hop that leads to it.
+    pub hops: [HopState; STAGES],
+    /// The entries into series, by run of the probe.
     pub runs: Runs,
-    /// What the probe was told became of the put; after a restart nobody is told any more.
+    /// The answer to the put; `None` if the probe ended before it.
     pub answer: Option<Answer>,
-    /// For each stage: further copies that were shown.
+    /// For each stage: copies shown beyond the first.
     pub duplicates: [usize; STAGES],
     /// For each stage: copies shown that were damaged.
     pub corrupted: [usize; STAGES],
-    /// For each stage: how often two clocks said what cannot both be.
+    /// For each stage: the number of clock inversions.
     pub inversions: [usize; STAGES],
-    /// It was shown at the end after its outcome had been given: by then it was late, or it had come in time.
-    pub after_all: Option<AfterAll>,
-    /// More than one life of the probe waited for it.
+    /// It was shown at the end stage after it had another outcome.
+    pub found_afterwards: Option<FoundAfterwards>,
+    /// More than one run of the probe waited for it.
     pub survived: bool,
-    /// It was waited for beyond the usual time, since the probe had been down.
+    /// It was waited for longer than usual, because the probe had been down.
     pub waited_longer: bool,
 }
 
@@ -47,17 +45,17 @@ pub struct Verdict {
 pub enum Ending {
     Delivered,
     Late,
-    /// Places on the main path: the first and the last hop that may have lost it.
+    /// The first and the last hop that may have lost it, as places on the main path.
     Lost(usize, usize),
     DeadLettered,
     Unobserved,
     Refused,
-    /// The log ends before anything can be said.
+    /// The log ends before its outcome is known.
     NotYet,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AfterAll {
+pub enum FoundAfterwards {
     InTime,
     Late,
 }
@@ -68,55 +66,55 @@ pub enum Judged {
     Slow,
     Overdue,
     Unjudged,
-    /// It never entered: refused, or nobody could say anything of it.
+    /// In no series: refused, or unknown.
     Not,
 }
 
-/// An arrival: not before the one, by the other for certain.
+/// An arrival interval.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Arrived {
     pub earliest: Micros,
     pub latest: Micros,
     /// The copy that was shown first.
     pub copy: usize,
-    /// A later look showed another copy that may have been stored before that one.
+    /// A later poll showed another copy that may have been stored before that one.
     pub moved_back: bool,
 }
 
-/// What the log has told of one stage so far.
+/// What the log proves about one stage so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
     pub arrived: Option<Arrived>,
     /// It had not been stored before this.
     pub absent_before: Micros,
-    /// Since the last complete look that did not show it, something may have happened unseen.
+    /// A poll failed, or the probe was down, since the last complete poll that did not show it.
     pub gap: bool,
-    /// The last look at its source did not get through.
+    /// The last poll of its source was not complete.
     last_poll_failed: bool,
-    /// The latest instant up to which this life of the probe read its source.
+    /// The latest watermark of its source in this run.
     read_up_to: Micros,
 }
 
 /// Reads the log for one canary.
 pub fn judge(history: &History, which: usize) -> Verdict {
     let mut case = Case::new(history, which);
-    let (mut outcome, mut judged, mut after_all) = (None, Judged::Not, None);
+    let (mut outcome, mut judged, mut found_afterwards) = (None, Judged::Not, None);
     for (place, entry) in history.log.iter().enumerate().skip(case.canary().registered.unwrap()) {
-        // Nothing is learned between here and an answer or a later look that shows it once more.
+        // Once it is closed, only an answer or a poll that shows it again can change the result.
         let shown_again = history.shown_at[which].last().is_some_and(|last| *last >= place);
-        if case.over && !shown_again && entry.at > case.canary().answered {
+        if case.closed && !shown_again && entry.at > case.canary().answered {
             if history.restarts.last().is_some_and(|last| *last >= place) {
                 hops::inherit(&mut case.hops);
             }
             break;
         }
         if let What::Restarted = entry.what {
-            case.begin_again(entry.at, outcome, &mut judged);
+            case.restart(entry.at, outcome, &mut judged);
         }
         if !case.learn(place, entry) {
             continue;
         }
-        if !case.over {
+        if !case.closed {
             hops::judge(&mut case);
         }
         if outcome.is_none() {
@@ -129,11 +127,12 @@ pub fn judge(history: &History, which: usize) -> Verdict {
             case.enter(before, judged, outcome);
         } else if let Some(Ending::Lost(..) | Ending::Unobserved | Ending::DeadLettered) = outcome {
             let arrived = case.known[history.rules.end()].arrived;
-            after_all = after_all.or(arrived
-                .map(|at| if at.earliest > case.deadline() { AfterAll::Late } else { AfterAll::InTime }));
+            found_afterwards = found_afterwards.or(arrived.map(|at| {
+                if at.earliest > case.deadline() { FoundAfterwards::Late } else { FoundAfterwards::InTime }
+            }));
         }
-        if !case.over && outcome.is_some_and(|outcome| case.nothing_is_left_to_wait_for(outcome, entry.at)) {
-            case.over = true;
+        if !case.closed && outcome.is_some_and(|outcome| case.is_settled(outcome, entry.at)) {
+            case.closed = true;
             hops::close(&mut case);
         }
     }
@@ -142,7 +141,7 @@ pub fn judge(history: &History, which: usize) -> Verdict {
         .iter()
         .flat_map(|poll| history.shown(*poll, which))
         .map(|shown| shown.copy)
-        .filter(|copy| is_at_home(history, which, *copy))
+        .filter(|copy| is_in_own_source(history, which, *copy))
         .collect();
     let count = |of: &dyn Fn(usize) -> bool| -> [usize; STAGES] {
         let at =
@@ -158,20 +157,20 @@ pub fn judge(history: &History, which: usize) -> Verdict {
         duplicates: count(&|_| true).map(|copies| copies.saturating_sub(1)),
         corrupted: count(&|copy| canary.copies[copy].corrupted),
         inversions: case.inversions,
-        after_all,
+        found_afterwards,
         survived: case.survived,
         waited_longer: case.waited_longer,
         runs: leaks(history, which, case.runs),
     }
 }
 
-/// Adds the leaks: each copy once in each life that was shown it.
+/// Adds the leaks: each copy once per run that was shown it.
 fn leaks(history: &History, which: usize, mut runs: Runs) -> Runs {
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for poll in &history.shown_at[which] {
         let run = history.run_at(*poll);
         for shown in history.shown(*poll, which) {
-            if !is_at_home(history, which, shown.copy) && told.insert((run, shown.copy)) {
+            if !is_in_own_source(history, which, shown.copy) && reported.insert((run, shown.copy)) {
                 let stage = history.canaries[which].copies[shown.copy].stage;
                 runs.entry(run).or_default().violations[stage] += 1;
             }
@@ -180,41 +179,41 @@ fn leaks(history: &History, which: usize, mut runs: Runs) -> Runs {
     runs
 }
 
-/// Whether a copy is where, and labelled as, its tenant's copies may be.
-pub fn is_at_home(history: &History, which: usize, copy: usize) -> bool {
+/// Whether a copy is in a source of its tenant and is labelled with it.
+pub fn is_in_own_source(history: &History, which: usize, copy: usize) -> bool {
     let canary = &history.canaries[which];
     let copy = canary.copies[copy];
     history.rules.source_of[canary.tenant][copy.stage] == copy.source
         && copy.label.is_none_or(|label| label == canary.tenant)
 }
 
-/// One canary, and what the log has told of it so far.
+/// One canary, and what the log proves about it so far.
 pub struct Case<'a> {
     pub history: &'a History,
     which: usize,
     pub known: Vec<Known>,
-    pub hops: [Hopped; STAGES],
+    pub hops: [HopState; STAGES],
     pub runs: Runs,
     pub inversions: [usize; STAGES],
-    /// Which life of the probe it is.
+    /// The number of the current run of the probe.
     pub run: usize,
     answer: Option<Answer>,
-    /// It was counted as overdue by an earlier life, so that whatever becomes of it is entered nowhere.
+    /// A previous run counted it as overdue, so this one enters it into no series.
     counted_before: bool,
-    /// When nobody waits any longer.
-    patience: Micros,
+    /// When it is given up without an outcome.
+    expiry: Micros,
     waited_longer: bool,
     survived: bool,
-    /// When this life of the probe began to wait for it.
-    waits_since: Micros,
-    /// Nobody waits for it any more, so that a look need not be asked for it, and proves nothing.
-    over: bool,
+    /// When this run began to wait for it.
+    waiting_since: Micros,
+    /// It is no longer waited for, so polls need not be for it and prove no absence.
+    closed: bool,
 }
 
 impl<'a> Case<'a> {
     fn new(history: &'a History, which: usize) -> Self {
         let (rules, canary) = (&history.rules, &history.canaries[which]);
-        let registered = canary.registered.expect("of a canary that never was, nothing is said");
+        let registered = canary.registered.expect("only registered canaries are judged");
         let nothing = Known {
             arrived: None,
             absent_before: canary.planned,
@@ -226,17 +225,17 @@ impl<'a> Case<'a> {
             history,
             which,
             known: vec![nothing; rules.stages.len()],
-            hops: [Hopped::Open; STAGES],
+            hops: [HopState::Open; STAGES],
             runs: Runs::new(),
             inversions: [0; STAGES],
             run: history.run_at(registered),
             answer: None,
             counted_before: false,
-            patience: canary.planned + rules.give_up + rules.grace,
+            expiry: canary.planned + rules.give_up + rules.grace,
             waited_longer: false,
             survived: false,
-            waits_since: canary.leaves,
-            over: false,
+            waiting_since: canary.leaves,
+            closed: false,
         }
     }
 
@@ -248,26 +247,26 @@ impl<'a> Case<'a> {
         self.canary().planned + self.history.rules.give_up
     }
 
-    /// Another life of the probe takes over what the last one wrote down. Its counters are at zero, it has not looked
-    /// anywhere yet, and nobody looked while it was down.
-    fn begin_again(&mut self, now: Micros, outcome: Option<Ending>, judged: &mut Judged) {
+    /// A new run takes over what the previous one committed. Its counters are 0, it has not polled yet, and
+    /// nothing was polled while the probe was down.
+    fn restart(&mut self, now: Micros, outcome: Option<Ending>, judged: &mut Judged) {
         let rules = &self.history.rules;
         self.run += 1;
-        self.waits_since = now;
+        self.waiting_since = now;
         let usual = self.deadline() + rules.grace;
         hops::inherit(&mut self.hops);
-        if self.over {
+        if self.closed {
             return;
         }
-        self.patience = match outcome {
-            // One whose outcome is out is not worth more time than it would have had.
+        self.expiry = match outcome {
+            // One that has an outcome is not waited for any longer than without the restart.
             Some(_) => usual,
             None => usual.max(now + rules.grace),
         };
         self.survived = true;
-        self.waited_longer |= self.patience > usual;
+        self.waited_longer |= self.expiry > usual;
         if outcome.is_some() && now >= usual {
-            self.over = true;
+            self.closed = true;
             return;
         }
         if outcome.is_none() && *judged == Judged::Overdue {
@@ -281,12 +280,12 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Takes one entry to heart; `false` when it has nothing to do with this canary.
+    /// Learns from one entry. Returns false if it is not about this canary.
     fn learn(&mut self, place: usize, entry: &Entry) -> bool {
         match &entry.what {
             What::Planned(_) | What::Restarted => false,
-            // Nothing is decided by time alone but that it has been waited for long enough.
-            What::TimePassed => entry.at >= self.patience,
+            // Time alone decides only that it has expired.
+            What::TimePassed => entry.at >= self.expiry,
             What::Answered(which) => {
                 if *which == self.which {
                     self.answer = Some(self.canary().answer);
@@ -310,16 +309,17 @@ impl<'a> Case<'a> {
         let was_here = known.arrived.is_some();
         let shown = self.history.shown_at[self.which].binary_search(&place).is_ok();
         let shown = shown.then(|| self.history.shown(place, self.which)).into_iter().flatten();
-        let own: Vec<_> = shown.filter(|shown| is_at_home(self.history, self.which, shown.copy)).collect();
+        let own: Vec<_> =
+            shown.filter(|shown| is_in_own_source(self.history, self.which, shown.copy)).collect();
         if !was_here {
-            // Of several, the one that had certainly arrived first.
-            let first = own.iter().min_by_key(|shown| self.by_when(**shown).1.min(shown.seen_by));
+            // Of several copies, the one that is known to have been stored by the earliest time.
+            let first = own.iter().min_by_key(|shown| self.stamped_interval(**shown).1.min(shown.seen_by));
             let first = first.map(|shown| self.arrival(*shown, known.absent_before));
             known.arrived = first.map(|(arrived, _)| arrived);
             self.inversions[stage] += usize::from(first.is_some_and(|(_, contradicted)| contradicted));
         }
         if let Some(arrived) = &mut known.arrived {
-            // The first to be shown need not have been the first to be stored.
+            // The copy that was shown first need not have been stored first.
             let may_be = own.iter().map(|shown| self.arrival(*shown, known.absent_before).0.earliest);
             let earliest = may_be.min().unwrap_or(arrived.earliest);
             arrived.moved_back |= was_here && earliest < arrived.earliest;
@@ -330,7 +330,7 @@ impl<'a> Case<'a> {
         known.gap |= !complete && known.arrived.is_none();
         if let PollResult::Complete { all_before } = poll.result {
             known.read_up_to = known.read_up_to.max(all_before);
-            let requested_in = self.canary().registered < Some(poll.started_after) && !self.over;
+            let requested_in = self.canary().registered < Some(poll.started_after) && !self.closed;
             if known.arrived.is_none() && requested_in {
                 known.absent_before = known.absent_before.max(all_before);
                 known.gap = false;
@@ -339,8 +339,8 @@ impl<'a> Case<'a> {
         self.known[stage] = known;
     }
 
-    /// When a copy was stored by the stage's own word, give or take what its clock may be off.
-    fn by_when(&self, shown: Shown) -> (Micros, Micros) {
+    /// The interval in which a copy was stored by the stage's stamp, widened by the clock allowance.
+    fn stamped_interval(&self, shown: Shown) -> (Micros, Micros) {
         let copy = self.canary().copies[shown.copy];
         let off = self.history.rules.stages[copy.stage].allowance;
         match copy.stamp {
@@ -351,35 +351,35 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Between the last look that did not show it and the one that did, and not where the stage's clock excludes it;
-    /// and whether that clock says what cannot be.
+    /// From the last poll without the copy to the one that showed it, narrowed by the stamp. Also returns
+    /// whether the stamp contradicts the polls.
     fn arrival(&self, shown: Shown, absent_before: Micros) -> (Arrived, bool) {
-        let (from, to) = self.by_when(shown);
+        let (from, to) = self.stamped_interval(shown);
         let (earliest, latest) = (absent_before.max(from), shown.seen_by.min(to));
         let copy = shown.copy;
         if earliest <= latest {
             (Arrived { earliest, latest, copy, moved_back: false }, false)
         } else {
-            // Then our own looks are all that is left.
+            // The stamp is ignored.
             let (earliest, latest) = (absent_before, shown.seen_by);
             (Arrived { earliest, latest, copy, moved_back: false }, true)
         }
     }
 
-    /// Whether it is known that CloudWatch Logs took it: it said so, or the canary was seen.
+    /// Whether CloudWatch Logs is known to have taken it: by its answer, or because the canary was seen.
     pub fn taken(&self) -> bool {
         matches!(self.answer, Some(Answer::Accepted | Answer::AcceptedDoubled))
             || self.known.iter().any(|known| known.arrived.is_some())
     }
 
-    /// Whether its outcome, and what became of it on the side branches, is as clear as it will be.
-    fn nothing_is_left_to_wait_for(&self, outcome: Ending, now: Micros) -> bool {
+    /// Whether nothing more will be learned about it, at side stages neither.
+    fn is_settled(&self, outcome: Ending, now: Micros) -> bool {
         let rules = &self.history.rules;
         let clear = |(stage, known): (usize, &Known)| {
             stage == rules.dead_letters || known.arrived.is_some() || known.absent_before > self.deadline()
         };
         matches!(outcome, Ending::Refused | Ending::DeadLettered)
-            || now >= self.patience
+            || now >= self.expiry
             || self.known.iter().enumerate().all(clear)
     }
 
@@ -392,37 +392,37 @@ impl<'a> Case<'a> {
         if let Some(arrived) = self.known[rules.end()].arrived {
             return Some(if arrived.earliest > deadline { Ending::Late } else { Ending::Delivered });
         }
-        let waited_enough = now >= self.patience;
-        if let Some(letter) = self.known[rules.dead_letters].arrived {
-            // It may have come through before it was put letter.
-            let read_past = self.known[rules.end()].absent_before > letter.latest;
-            return (read_past || waited_enough).then_some(Ending::DeadLettered);
+        let has_expired = now >= self.expiry;
+        if let Some(dead_letter) = self.known[rules.dead_letters].arrived {
+            // It may have reached the end stage before it was dead-lettered.
+            let read_past = self.known[rules.end()].absent_before > dead_letter.latest;
+            return (read_past || has_expired).then_some(Ending::DeadLettered);
         }
-        let never_had_it =
+        let proven_absent =
             |stage: usize| self.known[stage].arrived.is_none() && self.known[stage].absent_before > deadline;
-        if !never_had_it(rules.end()) || !self.taken() {
-            return waited_enough.then_some(Ending::Unobserved);
+        if !proven_absent(rules.end()) || !self.taken() {
+            return has_expired.then_some(Ending::Unobserved);
         }
         // Lost. The hop is the one after the last stage that had it, if the next stage provably never did.
         let path = &rules.main_path;
         let last_seen = path.iter().rposition(|stage| self.known[*stage].arrived.is_some());
         let first = last_seen.map_or(0, |place| place + 1);
         let last =
-            (first..path.len()).find(|place| never_had_it(path[*place])).expect("the end never had it");
-        let could_tell = |stage: usize| {
+            (first..path.len()).find(|place| proven_absent(path[*place])).expect("the end never had it");
+        let can_still_tell = |stage: usize| {
             let known = self.known[stage];
-            let covered = known.read_up_to.max(self.waits_since);
+            let covered = known.read_up_to.max(self.waiting_since);
             !known.last_poll_failed && now < covered + rules.blind_after
         };
-        let dead = Some(rules.dead_letters).filter(|stage| !never_had_it(*stage));
-        let mut silent = path[first..last].iter().copied().chain(dead);
-        if !waited_enough && silent.any(could_tell) {
+        let dead_letters_open = Some(rules.dead_letters).filter(|stage| !proven_absent(*stage));
+        let mut undecided = path[first..last].iter().copied().chain(dead_letters_open);
+        if !has_expired && undecided.any(can_still_tell) {
             return None;
         }
         Some(Ending::Lost(first, last))
     }
 
-    /// Whether it met the threshold, as far as can be told; once proven overdue it stays so until it arrives.
+    /// Whether it met the threshold, as far as is known. Once overdue, it stays so until it arrives.
     fn judged(&self, before: Judged) -> Judged {
         if self.counted_before {
             return before;
@@ -440,7 +440,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Enters what became of it into the end-to-end series of this life.
+    /// Enters it into the end-to-end series of this run.
     fn enter(&mut self, before: Judged, judged: Judged, outcome: Option<Ending>) {
         if self.counted_before {
             return;
@@ -451,7 +451,7 @@ impl<'a> Case<'a> {
         let series = &mut entered.end_to_end;
         if judged != before {
             match judged {
-                Judged::Not => unreachable!("what was judged stays judged"),
+                Judged::Not => unreachable!("a judgement is never withdrawn"),
                 Judged::Unjudged => series.unjudged += 1,
                 Judged::Overdue => series.count += 1,
                 Judged::Good | Judged::Slow => {
@@ -468,7 +468,7 @@ impl<'a> Case<'a> {
     }
 }
 
-/// A length of time; none where it is the wrong way round.
+/// A duration; 0 if `length` is negative.
 pub fn micros(length: Micros) -> Duration {
     Duration::from_micros(u64::try_from(length).unwrap_or(0))
 }

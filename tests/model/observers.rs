@@ -1,7 +1,8 @@
-//! Observers that see no better than real ones: looks take time, fail, hang, break off, and show old copies again.
+//! Observers with the limits of real ones: polls take time, fail, hang, are incomplete, and show old copies
+//! again.
 //!
-//! Their rhythm is that of `observe::pace`: a look every interval while something waits, early at checkpoints, at most
-//! twice as often, and backing off when looks fail.
+//! Polls are paced like those of `observe::pace`: one every interval while something waits, early at
+//! checkpoints but at most twice as often, with a backoff after failures.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -11,12 +12,12 @@ use traceprobe::domain::sighting::Wanted;
 use super::history::*;
 use super::pipeline::Window;
 
-/// How an observer of this kind reads.
+/// How an observer reads its source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reads {
-    /// Asks for the wanted canaries by their ids, and is shown all their copies each time.
+    /// Queries the wanted canaries by id. Each poll shows all of their copies.
     ById,
-    /// Reads on from where it stopped, whatever stands there; sometimes some of it again.
+    /// Reads everything from where it stopped, and sometimes a part of it again.
     Everything,
 }
 
@@ -25,36 +26,37 @@ pub struct Observer {
     pub reads: Reads,
     interval: Micros,
     timeout: Micros,
-    /// What is younger than this when a look starts may not be shown yet.
+    /// A copy younger than this when a poll starts may not be shown yet.
     settle: Micros,
     longest_poll: Micros,
     outages: Vec<(FailureKind, Window)>,
-    odds_of_failure: f64,
+    failure_probability: f64,
     shuffles: bool,
-    /// It looks at the very instant that it should look after, which proves nothing yet about that instant.
-    hasty: bool,
-    /// What the tracker asked for last.
+    /// It polls at the instant of a checkpoint instead of after it, which proves nothing about that instant.
+    polls_too_early: bool,
+    /// The last list from the tracker.
     pub wanted: Wanted,
     last: Option<Micros>,
     covered: Option<Micros>,
     backing_off_until: Micros,
     backoff: Micros,
     pub polling: Option<Started>,
-    /// Tells a planned look from one that was planned before it.
+    /// The number of the current plan. Polls planned before it are dropped.
     pub plan: u64,
-    /// Every copy in here, by its canary.
+    /// All copies in the source, by canary.
     copies: HashMap<usize, Vec<usize>>,
-    /// The same by when they were stored.
+    /// All copies by the time they were stored.
     in_order: BTreeSet<(Micros, usize, usize)>,
-    /// It knows where to go on. One that has just begun reads from a little before what it is asked for.
-    has_a_place: bool,
-    /// Those not read yet, by when they were stored.
-    unreadable: BTreeSet<(Micros, usize, usize)>,
-    /// Those read a short while ago.
+    /// Whether it has a position to continue from. Without one it starts a little before the oldest wanted
+    /// canary.
+    has_position: bool,
+    /// Copies not read yet, by the time they were stored.
+    not_yet_read: BTreeSet<(Micros, usize, usize)>,
+    /// Copies read in the last two minutes.
     read: VecDeque<(Micros, usize, usize)>,
 }
 
-/// A look that is under way.
+/// A poll in progress.
 #[derive(Clone, Debug)]
 pub struct Started {
     pub at: Micros,
@@ -67,12 +69,12 @@ pub struct Started {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
     Fine,
-    BreaksOff,
+    Incomplete,
     Fails,
     Hangs,
 }
 
-/// What is wrong with a source for a while.
+/// How the polls of a source fail during an outage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FailureKind {
     Failing,
@@ -93,14 +95,14 @@ impl Observer {
         Self {
             reads: if rng.bool() { Reads::ById } else { Reads::Everything },
             interval,
-            // Some hang for longer than it takes to be called blind.
+            // Some are longer than `blind_after`.
             timeout: rng.i64(2 * SECOND..8 * SECOND) * [1, 1, 1, 4][rng.usize(0..4)],
             settle: [0, 0, rng.i64(0..10 * SECOND)][rng.usize(0..3)],
             longest_poll: rng.i64(20 * MILLI..2 * SECOND),
             outages,
-            odds_of_failure: 0.05 * rng.f64() * rng.f64(),
+            failure_probability: 0.05 * rng.f64() * rng.f64(),
             shuffles: rng.bool(),
-            hasty: rng.u8(0..4) == 0,
+            polls_too_early: rng.u8(0..4) == 0,
             wanted: Wanted::default(),
             last: None,
             covered: None,
@@ -110,29 +112,29 @@ impl Observer {
             plan: 0,
             copies: HashMap::new(),
             in_order: BTreeSet::new(),
-            has_a_place: false,
-            unreadable: BTreeSet::new(),
+            has_position: false,
+            not_yet_read: BTreeSet::new(),
             read: VecDeque::new(),
         }
     }
 
-    /// A copy that will be stored here; no look shows it before it is.
-    pub fn will_hold(&mut self, canary: usize, copy: usize, stored: Micros) {
+    /// Adds a copy that will be stored here at `stored`. No poll shows it before.
+    pub fn add_copy(&mut self, canary: usize, copy: usize, stored: Micros) {
         self.copies.entry(canary).or_default().push(copy);
         if self.reads == Reads::Everything {
             self.in_order.insert((stored, canary, copy));
         }
     }
 
-    /// A copy that was to be stored here never will be.
-    pub fn will_not_hold(&mut self, canary: usize, copy: usize, stored: Micros) {
+    /// Removes a copy that was to be stored here.
+    pub fn remove_copy(&mut self, canary: usize, copy: usize, stored: Micros) {
         self.copies.entry(canary).or_default().retain(|held| *held != copy);
         self.in_order.remove(&(stored, canary, copy));
-        self.unreadable.remove(&(stored, canary, copy));
+        self.not_yet_read.remove(&(stored, canary, copy));
     }
 
-    /// The process ended, and with it the look that was under way and all that it remembers.
-    pub fn begin_again(&mut self) {
+    /// Forgets everything, with the poll in progress, as the end of the process does.
+    pub fn restart(&mut self) {
         self.wanted = Wanted::default();
         self.last = None;
         self.covered = None;
@@ -140,12 +142,12 @@ impl Observer {
         self.backoff = self.interval;
         self.polling = None;
         self.plan += 1;
-        self.has_a_place = false;
-        self.unreadable.clear();
+        self.has_position = false;
+        self.not_yet_read.clear();
         self.read.clear();
     }
 
-    /// When to look next; `None` while nothing waits, or while it looks.
+    /// When the next poll is due; `None` while nothing waits or a poll is in progress.
     pub fn next_poll(&self, now: Micros) -> Option<Micros> {
         if self.polling.is_some() || self.wanted.waiting.is_empty() {
             return None;
@@ -157,7 +159,7 @@ impl Observer {
                 let unproven =
                     checkpoints.into_iter().find(|at| self.covered.is_none_or(|covered| covered <= *at));
                 let regular = last + self.interval;
-                let after = self.settle + Micros::from(!self.hasty);
+                let after = self.settle + Micros::from(!self.polls_too_early);
                 unproven.map_or(regular, |at| (at + after).max(last + self.interval / 2).min(regular))
             }
         };
@@ -169,21 +171,21 @@ impl Observer {
         let fate = match failure {
             Some(FailureKind::Failing) => Fate::Fails,
             Some(FailureKind::Hanging) => Fate::Hangs,
-            Some(FailureKind::Incomplete) => Fate::BreaksOff,
-            None if rng.f64() < self.odds_of_failure => {
-                [Fate::Fails, Fate::Hangs, Fate::BreaksOff][rng.usize(0..3)]
+            Some(FailureKind::Incomplete) => Fate::Incomplete,
+            None if rng.f64() < self.failure_probability => {
+                [Fate::Fails, Fate::Hangs, Fate::Incomplete][rng.usize(0..3)]
             }
             None => Fate::Fine,
         };
         let length = match fate {
             Fate::Hangs => self.timeout,
-            Fate::Fine | Fate::BreaksOff | Fate::Fails => rng.i64(MILLI..=self.longest_poll),
+            Fate::Fine | Fate::Incomplete | Fate::Fails => rng.i64(MILLI..=self.longest_poll),
         };
-        if !self.has_a_place {
-            self.has_a_place = true;
+        if !self.has_position {
+            self.has_position = true;
             let oldest = self.wanted.oldest().map_or(now, |at| at.micros());
             let from = oldest - rng.i64(0..10 * SECOND);
-            self.unreadable = self.in_order.range((from, 0, 0)..).copied().collect();
+            self.not_yet_read = self.in_order.range((from, 0, 0)..).copied().collect();
         }
         self.last = Some(now);
         self.polling =
@@ -191,7 +193,7 @@ impl Observer {
         now + length
     }
 
-    /// Ends the look that is under way: what it brought.
+    /// Ends the poll in progress and returns its answer.
     pub fn finish(
         &mut self,
         rng: &mut Rng,
@@ -199,16 +201,16 @@ impl Observer {
         canaries: &[Canary],
         number: &HashMap<u128, usize>,
     ) -> (Started, Poll) {
-        let poll = self.polling.take().expect("a look that ends has started");
+        let poll = self.polling.take().expect("a poll is in progress");
         let all_before = poll.at - self.settle;
         let result = match poll.fate {
             Fate::Fine => PollResult::Complete { all_before },
-            Fate::BreaksOff => PollResult::Incomplete,
+            Fate::Incomplete => PollResult::Incomplete,
             Fate::Fails | Fate::Hangs => PollResult::Failed,
         };
         let mut shown = match poll.fate {
             Fate::Fails | Fate::Hangs => Vec::new(),
-            Fate::Fine | Fate::BreaksOff => self.show(rng, &poll, all_before, canaries, number),
+            Fate::Fine | Fate::Incomplete => self.show(rng, &poll, all_before, canaries, number),
         };
         if self.shuffles {
             rng.shuffle(&mut shown);
@@ -238,11 +240,12 @@ impl Observer {
         canaries: &[Canary],
         number: &HashMap<u128, usize>,
     ) -> Vec<Shown> {
-        // What must be shown, what may be, and what was not there yet.
+        // Copies not stored yet are not shown, those before the watermark of a complete poll are, and others
+        // may be.
         let shows = |rng: &mut Rng, stored: Micros| match poll.fate {
             _ if stored > poll.ends => false,
             Fate::Fine if stored < all_before => true,
-            Fate::Fine | Fate::BreaksOff | Fate::Fails | Fate::Hangs => rng.bool(),
+            Fate::Fine | Fate::Incomplete | Fate::Fails | Fate::Hangs => rng.bool(),
         };
         let mut found = Vec::new();
         match self.reads {
@@ -252,7 +255,7 @@ impl Observer {
                 let length = ids.len();
                 ids.sort_unstable();
                 ids.dedup();
-                assert_eq!(ids.len(), length, "an id is asked for once");
+                assert_eq!(ids.len(), length, "an id is queried twice");
                 for wanted in poll.wanted.waiting.iter().chain(poll.wanted.recently_seen.iter()) {
                     let canary = number[&wanted.tag.trace.as_u128()];
                     for &copy in self.copies.get(&canary).into_iter().flatten() {
@@ -271,10 +274,10 @@ impl Observer {
                     found.extend(&self.read);
                 }
                 let reachable: Vec<_> =
-                    self.unreadable.range(..=(poll.ends, usize::MAX, usize::MAX)).copied().collect();
+                    self.not_yet_read.range(..=(poll.ends, usize::MAX, usize::MAX)).copied().collect();
                 for copy in reachable {
                     if shows(rng, copy.0) {
-                        self.unreadable.remove(&copy);
+                        self.not_yet_read.remove(&copy);
                         self.read.push_back(copy);
                         found.push(copy);
                     }

@@ -1,4 +1,4 @@
-//! A pipeline that knows the truth: when every copy of every canary was stored where, with every fault there is.
+//! A simulated pipeline with every kind of fault. It decides where and when every copy of a canary is stored.
 
 use fastrand::Rng;
 
@@ -10,9 +10,9 @@ pub const TRANSIT: usize = 2;
 pub const TABLE: usize = 3;
 pub const DEAD: usize = 4;
 
-/// What a stage writes on its copies.
+/// The time stamps of a stage.
 #[derive(Clone, Copy, Debug)]
-pub enum Clockwork {
+pub enum StampKind {
     Millis,
     Seconds,
     /// Seconds, but one object in three is a multipart upload.
@@ -20,7 +20,7 @@ pub enum Clockwork {
     Silent,
 }
 
-/// A stretch of time in which something is wrong.
+/// The time during which a fault holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     pub from: Micros,
@@ -30,7 +30,7 @@ pub struct Window {
 impl Window {
     pub fn draw(rng: &mut Rng, begin: Micros, end: Micros, longest: Micros) -> Self {
         let from = rng.i64(begin..end);
-        // Short ones are as likely as long ones, on a scale of magnitudes.
+        // Uniform on a logarithmic scale.
         let length = (longest as f64).powf(rng.f64()) as Micros;
         Self { from, to: from + length.max(SECOND) }
     }
@@ -40,7 +40,7 @@ impl Window {
     }
 }
 
-/// How likely each fault is, for each canary at each place where it can happen.
+/// The probability of each fault, for each canary at each place where it can happen.
 #[derive(Clone, Copy, Debug)]
 pub struct Odds {
     pub lost: f64,
@@ -58,7 +58,7 @@ pub struct Odds {
 }
 
 impl Odds {
-    /// Every fault, from rare to frequent.
+    /// Draws all probabilities, most of them small.
     pub fn draw(rng: &mut Rng) -> Self {
         let mut up_to = |most: f64| most * rng.f64() * rng.f64();
         Self {
@@ -82,16 +82,16 @@ impl Odds {
 #[derive(Debug)]
 pub struct Pipeline {
     pub odds: Odds,
-    pub clockworks: Vec<Clockwork>,
-    /// Usual time to get to a stage.
+    pub stamp_kinds: Vec<StampKind>,
+    /// The usual time to reach each stage.
     pub delay: Vec<Micros>,
-    /// While one holds, nothing gets to the stage; it comes through afterwards.
+    /// While one holds, nothing reaches the stage; it arrives afterwards.
     pub stalls: Vec<(usize, Window)>,
-    /// While one holds, what should get to the stage is lost.
+    /// While one holds, everything bound for the stage is lost.
     pub drops: Vec<(usize, Window)>,
-    /// While one holds, everything that gets to the stage also gets into another tenant's.
+    /// While one holds, everything that reaches the stage is also stored with another tenant.
     pub leaks: Vec<(usize, Window)>,
-    /// Whether rows carry the name of their tenant.
+    /// For each stage: whether rows have a tenant column.
     pub labelled: Vec<bool>,
 }
 
@@ -104,17 +104,17 @@ impl Pipeline {
         };
         let (stalls, drops, leaks) =
             (windows(4, 300 * SECOND), windows(2, 120 * SECOND), windows(1, 120 * SECOND));
-        let clockworks = (STREAM..=DEAD)
+        let stamp_kinds = (STREAM..=DEAD)
             .map(|_| match rng.u8(0..4) {
-                0 => Clockwork::Millis,
-                1 => Clockwork::Seconds,
-                2 => Clockwork::Objects,
-                _ => Clockwork::Silent,
+                0 => StampKind::Millis,
+                1 => StampKind::Seconds,
+                2 => StampKind::Objects,
+                _ => StampKind::Silent,
             })
             .collect();
         Self {
             odds: Odds::draw(rng),
-            clockworks,
+            stamp_kinds,
             delay: (STREAM..=DEAD).map(|_| rng.i64(20 * MILLI..4 * SECOND)).collect(),
             stalls,
             drops,
@@ -123,7 +123,7 @@ impl Pipeline {
         }
     }
 
-    /// Decides the whole life of a canary.
+    /// Decides everything that happens to a canary.
     pub fn inject(&self, rng: &mut Rng, rules: &Rules, id: u128, tenant: usize, planned: Micros) -> Canary {
         let answer = self.draw_answer(rng);
         let leaves = planned + rng.i64(0..2 * SECOND) * i64::from(rng.u8(0..4) == 0);
@@ -136,7 +136,8 @@ impl Pipeline {
                     rng.i64(5 * SECOND..20 * SECOND)
                 }
             };
-        // The tries that CloudWatch Logs took, whatever it answered: when each was sent, and how long it took then.
+        // The tries that CloudWatch Logs took, whatever it answered: when each was sent, and how long it
+        // took.
         let tries = match answer {
             Answer::Accepted => vec![(leaves, rng.i64(0..answered - leaves))],
             Answer::Refused => vec![],
@@ -182,7 +183,7 @@ impl Pipeline {
         Answer::Accepted
     }
 
-    /// One accepted event runs through the stages.
+    /// Sends one accepted event through the stages.
     fn flow(&self, rng: &mut Rng, rules: &Rules, canary: &mut Canary, sent: Micros) {
         let Some(at_stream) = self.hop(rng, rules, canary, STREAM, sent) else {
             return;
@@ -198,7 +199,7 @@ impl Pipeline {
         self.hop(rng, rules, canary, TABLE, at_transit);
     }
 
-    /// One event on its way to one stage: when it got there, if it did.
+    /// Sends one event to one stage. Returns its arrival; `None` if it was lost.
     fn hop(
         &self,
         rng: &mut Rng,
@@ -216,7 +217,7 @@ impl Pipeline {
             at += rng.i64(0..400 * SECOND);
         }
         if rng.f64() < odds.reordered {
-            // It can be seen here before it can be seen where it came from, but not before it left.
+            // It is visible here before it is at the parent stage, but not before it was put.
             at = (from - rng.i64(0..3 * SECOND)).max(canary.leaves);
         }
         let here = |(place, _): &&(usize, Window)| *place == stage;
@@ -232,7 +233,7 @@ impl Pipeline {
         if leaks || rng.f64() < odds.leaked {
             self.leak(rng, rules, canary, stage, at);
             if rng.u8(0..4) == 0 {
-                // It went there instead of where it belongs. What follows takes it from there.
+                // It is stored there instead of with its own tenant. The later stages still get it.
                 return Some(at);
             }
         }
@@ -244,7 +245,7 @@ impl Pipeline {
         Some(at)
     }
 
-    /// A copy in another tenant's source, or in the shared one under another tenant's label.
+    /// Stores a copy in another tenant's source, or in the shared one with another tenant's label.
     fn leak(&self, rng: &mut Rng, rules: &Rules, canary: &mut Canary, stage: usize, at: Micros) {
         let tenants = rules.source_of.len();
         let other = (canary.tenant + 1 + rng.usize(0..tenants - 1)) % tenants;
@@ -254,7 +255,7 @@ impl Pipeline {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "where and when, in one place")]
+    #[expect(clippy::too_many_arguments, reason = "all that decides where and when a copy is stored")]
     fn store(
         &self,
         rng: &mut Rng,
@@ -268,14 +269,14 @@ impl Pipeline {
         let by_its_clock = stored + rules.stages[stage].offset;
         let millis = by_its_clock.div_euclid(MILLI) * MILLI;
         let seconds = by_its_clock.div_euclid(SECOND) * SECOND;
-        let stamp = match self.clockworks[stage] {
-            Clockwork::Millis => Stamped::Millis(millis),
-            Clockwork::Seconds => Stamped::Seconds(seconds),
-            Clockwork::Objects if rng.u8(0..3) == 0 => {
+        let stamp = match self.stamp_kinds[stage] {
+            StampKind::Millis => Stamped::Millis(millis),
+            StampKind::Seconds => Stamped::Seconds(seconds),
+            StampKind::Objects if rng.u8(0..3) == 0 => {
                 Stamped::NotBefore((by_its_clock - rng.i64(0..20 * SECOND)).div_euclid(SECOND) * SECOND)
             }
-            Clockwork::Objects => Stamped::Seconds(seconds),
-            Clockwork::Silent => Stamped::Nothing,
+            StampKind::Objects => Stamped::Seconds(seconds),
+            StampKind::Silent => Stamped::Nothing,
         };
         canary.copies.push(Copy {
             stage,

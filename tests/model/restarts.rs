@@ -1,18 +1,18 @@
-//! When the probe is cut down, and for how long it stays away.
+//! When the probe's process ends, and how long it is down.
 
 use fastrand::Rng;
 
 use super::history::*;
 
-/// Where in a turn of the engine the process ends. What it has committed is on disk, and nothing else is left of it.
+/// Where in a round of the engine the process ends. Only what was committed remains.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cut {
-    /// Nothing was under way.
-    BetweenRequests,
-    /// It has taken an input, and drawn its conclusions, but nothing of that is on disk.
-    BeforeTheCommit,
-    /// It is on disk, but nothing of it was carried out: a canary that was to leave never does.
-    BeforeItIsCarriedOut,
+    /// While it was idle.
+    BetweenRounds,
+    /// The tracker has applied an input, but nothing of that is committed.
+    BeforeCommit,
+    /// The round is committed, but none of its effects happened: a planned canary is never put.
+    BeforeEffects,
 }
 
 /// One end of the process.
@@ -20,11 +20,11 @@ pub enum Cut {
 pub struct Restart {
     pub at: Micros,
     pub cut: Cut,
-    /// How long it is away.
+    /// How long the probe is down.
     pub down: Micros,
 }
 
-/// Draws the restarts of a run: in some runs none, in some of them many.
+/// Draws the restarts of a run, from none to many.
 pub fn draw(rng: &mut Rng, begin: Micros, end: Micros, rules: &Rules) -> Vec<Restart> {
     let count = match rng.u8(0..16) {
         0..4 => 0,
@@ -36,10 +36,10 @@ pub fn draw(rng: &mut Rng, begin: Micros, end: Micros, rules: &Rules) -> Vec<Res
     (0..count)
         .map(|_| Restart {
             at: rng.i64(begin..end + rules.give_up),
-            cut: [Cut::BetweenRequests, Cut::BeforeTheCommit, Cut::BeforeItIsCarriedOut][rng.usize(0..3)],
+            cut: [Cut::BetweenRounds, Cut::BeforeCommit, Cut::BeforeEffects][rng.usize(0..3)],
             down: match rng.u8(0..4) {
                 0 => 0,
-                // Short ones are as likely as long ones, on a scale of magnitudes.
+                // Uniform on a logarithmic scale.
                 _ => (longest as f64).powf(rng.f64()) as Micros,
             },
         })

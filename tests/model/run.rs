@@ -1,7 +1,7 @@
 //! One run: a pipeline, observers and the tracker in virtual time, all drawn from one seed.
 //!
-//! The tracker is thrown away now and then, as a process is that ends, and another one gets what the store was given.
-//! Here as in the engine, what a round concludes is committed before it is carried out.
+//! At a restart the tracker is dropped, and a new one is restored from the store. As in the engine, the
+//! conclusions of a round are committed before its effects happen.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
@@ -23,35 +23,35 @@ use traceprobe::domain::trace::Trace;
 use traceprobe::domain::tracker::{Event, Input, PutResult, Restored, SeenSource, Settings, Tracker};
 use traceprobe::store::{Batch, LoadLimits, Store};
 
-use super::heard::Heard;
 use super::history::*;
 use super::observers::{Fate, Observer};
 use super::pipeline::{ARCHIVE, DEAD, Pipeline, STREAM, TABLE, TRANSIT};
+use super::recorded::Recorded;
 use super::restarts::{self, Cut, Restart};
 
-/// When the runs begin.
+/// The time at which every run begins.
 const EPOCH: Micros = 1_800_000_000 * SECOND;
-/// What becomes of the first canaries is not different from what becomes of others, so the faults begin at once and
-/// end with the last canary.
+/// The mean interval between two canaries. Faults are drawn over the whole time from the first to the last.
 const MEAN_GAP: std::ops::Range<Micros> = 100 * MILLI..2 * SECOND;
 
-/// How long a canary that was seen rides along in looks by id.
+/// `recheck_for` of the tracker: how long a seen canary stays in polls by id.
 pub const RECHECK_FOR: Micros = 60 * SECOND;
 
-/// The tracker drops the oldest of more than 500 riders, which may be between two looks.
-const A_CROWD: usize = 250;
+/// Half of the 500 recently seen canaries that the tracker keeps. With more in one poll, it may have dropped
+/// some between two polls.
+const CROWDED: usize = 250;
 
-/// What came of a run.
+/// The result of a run.
 pub struct Outcome {
     pub history: History,
     pub tracker: Tracker,
-    /// What the tracker's events said of each canary.
-    pub heard: Vec<Heard>,
-    /// Sources that were asked by id for so many canaries that nobody waits for that the tracker may have dropped some.
+    /// The tracker's events, by canary.
+    pub recorded: Vec<Recorded>,
+    /// Sources with so many recently seen canaries that the tracker may have dropped some.
     pub crowded: HashSet<usize>,
 }
 
-/// Draws a run of so many canaries from a seed and carries it out.
+/// Draws and executes a run with this many canaries.
 pub fn run(seed: u64, canaries: usize) -> Outcome {
     let mut rng = Rng::with_seed(seed);
     let gap = rng.i64(MEAN_GAP);
@@ -67,23 +67,23 @@ pub fn run(seed: u64, canaries: usize) -> Outcome {
         let random = number.to_be_bytes();
         let random = std::array::from_fn(|at| random.get(at).copied().unwrap_or_default());
         let id = TraceId::new(Timestamp::from_micros(planned), random).as_u128();
-        // Each canary has dice of its own, so that a shorter run is not another one altogether.
-        let mut dice = Rng::with_seed(seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let canary = pipeline.inject(&mut dice, &run.history.rules, id, tenant, planned);
+        // Each canary has its own random numbers, so that a shorter run begins with the same canaries.
+        let mut canary_rng = Rng::with_seed(seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let canary = pipeline.inject(&mut canary_rng, &run.history.rules, id, tenant, planned);
         run.add(canary);
     }
-    run.go();
+    run.run_to_end();
     let polls = run.history.log.iter().filter_map(|entry| match &entry.what {
         What::PollAnswered(poll) => Some(poll),
         What::Planned(_) | What::Answered(_) | What::TimePassed | What::Restarted => None,
     });
-    let crowded = polls.filter(|poll| poll.recently_seen >= Some(A_CROWD)).map(|poll| poll.source).collect();
-    Outcome { history: run.history, tracker: run.tracker, heard: run.heard, crowded }
+    let crowded = polls.filter(|poll| poll.recently_seen >= Some(CROWDED)).map(|poll| poll.source).collect();
+    Outcome { history: run.history, tracker: run.tracker, recorded: run.recorded, crowded }
 }
 
 fn draw_rules(rng: &mut Rng) -> Rules {
     let tenants = rng.usize(2..=4);
-    // Half of the runs have clocks that are as good as they are trusted to be, and so must be right about every arrival.
+    // In three of four runs all clocks are within their allowance, so every arrival must be right.
     let honest = rng.u8(0..4) > 0;
     let mut stage = |name, parent| {
         let allowance = rng.i64(0..=500 * MILLI);
@@ -102,10 +102,10 @@ fn draw_rules(rng: &mut Rng) -> Rules {
     let mut source_of = vec![vec![0; stages.len()]; tenants];
     for stage in STREAM..=DEAD {
         let first = read_for.len();
-        // Each tenant has a source of its own, all share one, or some share one.
-        let odds_of_sharing = [0.0, 1.0, 0.5][rng.usize(0..3)];
+        // Each tenant has its own source, all share one, or some do.
+        let sharing_probability = [0.0, 1.0, 0.5][rng.usize(0..3)];
         for (tenant, row) in source_of.iter_mut().enumerate() {
-            if read_for.len() == first || rng.f64() >= odds_of_sharing {
+            if read_for.len() == first || rng.f64() >= sharing_probability {
                 read_for.push(Vec::new());
             }
             row[stage] = rng.usize(first..read_for.len());
@@ -136,7 +136,7 @@ enum Next {
     Poll { source: usize, plan: u64 },
     PollEnds { source: usize, run: usize },
     End(usize),
-    Begin,
+    Start,
 }
 
 /// What a round applies to the tracker.
@@ -148,7 +148,7 @@ enum Change {
 /// How far a round got.
 #[derive(PartialEq, Eq)]
 enum Round {
-    CarriedOut,
+    Done,
     Committed,
     Lost,
 }
@@ -159,18 +159,18 @@ struct Run {
     tracker: Tracker,
     topology: Arc<Topology>,
     settings: Settings,
-    heard: Vec<Heard>,
+    recorded: Vec<Recorded>,
     observers: Vec<Observer>,
     number: HashMap<u128, usize>,
-    agenda: BinaryHeap<Reverse<(Micros, u64, Next)>>,
+    schedule: BinaryHeap<Reverse<(Micros, u64, Next)>>,
     entered: u64,
     now: Micros,
     restarts: Vec<Restart>,
     store: Store,
-    /// What was committed and is not in the store yet: only a restart reads it.
+    /// What was committed. It is written to the store at a restart, because nothing reads it before.
     committed: BTreeMap<TraceId, (Arc<Trace>, bool)>,
-    /// It ends within the next round.
-    doomed: Option<Restart>,
+    /// The process ends within the next round.
+    pending_end: Option<Restart>,
     is_down: bool,
     began: Micros,
 }
@@ -204,20 +204,20 @@ impl Run {
             topology,
             settings,
             history,
-            heard: Vec::new(),
+            recorded: Vec::new(),
             observers,
             number: HashMap::new(),
-            agenda: BinaryHeap::new(),
+            schedule: BinaryHeap::new(),
             entered: 0,
             now: EPOCH,
             restarts: Vec::new(),
             committed: BTreeMap::new(),
-            doomed: None,
+            pending_end: None,
             is_down: false,
             began: EPOCH,
         };
         for (number, restart) in restarts.iter().enumerate() {
-            run.agenda(restart.at, Next::End(number));
+            run.schedule(restart.at, Next::End(number));
         }
         run.restarts = restarts;
         run
@@ -226,25 +226,25 @@ impl Run {
     fn add(&mut self, canary: Canary) {
         let number = self.history.canaries.len();
         for (at, copy) in canary.copies.iter().enumerate() {
-            self.observers[copy.source].will_hold(number, at, copy.stored);
+            self.observers[copy.source].add_copy(number, at, copy.stored);
         }
         self.number.insert(canary.id, number);
-        self.agenda(canary.leaves, Next::Plan(number));
-        self.agenda(canary.answered, Next::Answer(number));
+        self.schedule(canary.leaves, Next::Plan(number));
+        self.schedule(canary.answered, Next::Answer(number));
         self.history.canaries.push(canary);
         self.history.shown_at.push(Vec::new());
-        self.heard.push(Heard::default());
+        self.recorded.push(Recorded::default());
     }
 
-    fn agenda(&mut self, at: Micros, next: Next) {
+    fn schedule(&mut self, at: Micros, next: Next) {
         self.entered += 1;
-        self.agenda.push(Reverse((at, self.entered, next)));
+        self.schedule.push(Reverse((at, self.entered, next)));
     }
 
-    /// Until nothing is left to happen.
-    fn go(&mut self) {
+    /// Runs until nothing is scheduled.
+    fn run_to_end(&mut self) {
         loop {
-            let next = self.agenda.peek().map(|Reverse((at, ..))| *at);
+            let next = self.schedule.peek().map(|Reverse((at, ..))| *at);
             let deadline = self.tracker.next_deadline().filter(|_| !self.is_down);
             match (next, deadline.map(Timestamp::micros)) {
                 (None, None) => break,
@@ -252,21 +252,24 @@ impl Run {
                     self.now = self.now.max(wake);
                     if self.round(What::TimePassed, Change::Input(Input::Tick)) == Round::CarriedOut {
                         let again = self.tracker.next_deadline().map(Timestamp::micros);
-                        assert!(again.is_none_or(|again| again > self.now), "a tick changes what it was for");
+                        assert!(
+                            again.is_none_or(|again| again > self.now),
+                            "a tick did not handle its deadline"
+                        );
                     }
                 }
                 (Some(_), _) => {
-                    let Some(Reverse((at, _, next))) = self.agenda.pop() else { break };
+                    let Some(Reverse((at, _, next))) = self.schedule.pop() else { break };
                     self.now = self.now.max(at);
-                    self.happen(next);
+                    self.handle(next);
                 }
-                (None, Some(_)) => unreachable!("nothing is sooner than the deadline"),
+                (None, Some(_)) => unreachable!("without a scheduled event the deadline is next"),
             }
         }
-        assert_eq!(self.tracker.in_flight(), 0, "given time, everything ends");
+        assert_eq!(self.tracker.in_flight(), 0, "every trace ends in the end");
     }
 
-    fn happen(&mut self, next: Next) {
+    fn handle(&mut self, next: Next) {
         match next {
             Next::Plan(which) => self.plan(which),
             Next::Answer(which) => self.answer(which),
@@ -274,7 +277,7 @@ impl Run {
                 if plan == self.observers[source].plan && !self.is_down {
                     let after = self.history.log.len();
                     let ends = self.observers[source].start(&mut self.rng, self.now, after);
-                    self.agenda(ends, Next::PollEnds { source, run: self.run() });
+                    self.schedule(ends, Next::PollEnds { source, run: self.run() });
                 }
             }
             Next::PollEnds { source, run } => {
@@ -286,11 +289,11 @@ impl Run {
                 let restart = self.restarts[number];
                 match restart.cut {
                     _ if self.is_down => {}
-                    Cut::BetweenRequests => self.end(restart),
-                    Cut::BeforeTheCommit | Cut::BeforeItIsCarriedOut => self.doomed = Some(restart),
+                    Cut::BetweenRounds => self.end(restart),
+                    Cut::BeforeCommit | Cut::BeforeEffects => self.pending_end = Some(restart),
                 }
             }
-            Next::Begin => self.begin(),
+            Next::Start => self.start_up(),
         }
     }
 
@@ -299,24 +302,24 @@ impl Run {
     }
 
     fn plan(&mut self, which: usize) {
-        // A schedule begins with its process, and is late for nothing that was due before.
-        let never = self.is_down || self.history.canaries[which].planned < self.began;
+        // A new process does not send canaries that were due before it started.
+        let is_dropped = self.is_down || self.history.canaries[which].planned < self.began;
         let place = self.history.log.len();
         let tag = self.tag(which);
         let round = if never { Round::Lost } else { self.round(What::Planned(which), Change::Plan(tag)) };
         if round != Round::Lost {
             self.history.canaries[which].registered = Some(place);
         }
-        if round != Round::CarriedOut {
-            self.forget_tries(which, Micros::MIN);
+        if round != Round::Done {
+            self.drop_tries(which, Micros::MIN);
         }
     }
 
     fn answer(&mut self, which: usize) {
         let canary = &self.history.canaries[which];
-        // Whoever put it must still be there to hear it.
-        let asked = canary.registered.is_some_and(|place| self.history.run_at(place) == self.run());
-        if self.is_down || !asked {
+        // Only the process that sent the put gets its answer.
+        let has_sender = canary.registered.is_some_and(|place| self.history.run_at(place) == self.run());
+        if self.is_down || !has_sender {
             return;
         }
         let result = match canary.answer {
@@ -367,7 +370,7 @@ impl Run {
                 self.history.shown_at[canary].push(place);
             }
         }
-        if round == Round::CarriedOut {
+        if round == Round::Done {
             self.plan_poll(source);
         }
     }
@@ -395,31 +398,31 @@ impl Run {
                 .extend(unsaved.into_iter().map(|(trace, finished)| (trace.id(), (trace, finished))));
         }
         for event in &events {
-            self.hear(event);
+            self.record(event);
         }
         if let Some(restart) = cut {
             self.end(restart);
             return Round::Committed;
         }
-        self.tell_the_sources();
-        Round::CarriedOut
+        self.update_observers();
+        Round::Done
     }
 
-    /// The process ends, and with it everything that is not committed.
+    /// Ends the process. What is not committed is lost.
     fn end(&mut self, restart: Restart) {
         self.is_down = true;
         for which in 0..self.history.canaries.len() {
             let canary = &self.history.canaries[which];
             if canary.registered.is_some() && canary.answered >= self.now {
-                self.forget_tries(which, self.now);
+                self.drop_tries(which, self.now);
             }
         }
-        self.observers.iter_mut().for_each(Observer::begin_again);
-        self.agenda(self.now + restart.down, Next::Begin);
+        self.observers.iter_mut().for_each(Observer::restart);
+        self.schedule(self.now + restart.down, Next::Start);
     }
 
-    /// Another process begins, with what the store says.
-    fn begin(&mut self) {
+    /// Starts a new process from the store.
+    fn start_up(&mut self) {
         self.is_down = false;
         self.began = self.now;
         let committed: Batch = std::mem::take(&mut self.committed).into_values().collect();
@@ -432,20 +435,20 @@ impl Run {
         assert!(self.tracker.take_changes().is_empty(), "the store has these as they are");
         self.history.restarts.push(self.history.log.len());
         self.history.log.push(Entry { at: self.now, what: What::Restarted });
-        self.tell_the_sources();
+        self.update_observers();
     }
 
-    /// What had not been sent to the log group by `now` never will be.
-    fn forget_tries(&mut self, which: usize, now: Micros) {
+    /// Drops the tries of a canary that were not sent by `now`.
+    fn drop_tries(&mut self, which: usize, now: Micros) {
         let canary = &mut self.history.canaries[which];
         let before = canary.copies.clone();
-        canary.forget_tries_after(now);
+        canary.drop_tries_after(now);
         for (at, copy) in before.iter().enumerate().skip(canary.copies.len()) {
-            self.observers[copy.source].will_not_hold(which, at, copy.stored);
+            self.observers[copy.source].remove_copy(which, at, copy.stored);
         }
     }
 
-    fn tell_the_sources(&mut self) {
+    fn update_observers(&mut self) {
         for source in self.tracker.take_changed() {
             let at = source.0 as usize;
             self.observers[at].wanted = self.tracker.wanted(source);
@@ -488,10 +491,10 @@ impl Run {
         )
     }
 
-    fn hear(&mut self, event: &Event) {
-        if let Some(trace) = Heard::about(event) {
+    fn record(&mut self, event: &Event) {
+        if let Some(trace) = Recorded::about(event) {
             let run = self.run();
-            self.heard[self.number[&trace.as_u128()]].hear(event, run);
+            self.recorded[self.number[&trace.as_u128()]].record(event, run);
         }
     }
 
@@ -500,12 +503,12 @@ impl Run {
         observer.plan += 1;
         if let Some(at) = observer.next_poll(self.now) {
             let plan = observer.plan;
-            self.agenda(at, Next::Poll { source, plan });
+            self.schedule(at, Next::Poll { source, plan });
         }
     }
 }
 
-/// How a copy is named towards the tracker: by its number among the copies of its canary.
+/// The locator of a copy: its number among the copies of its canary.
 pub fn locator(copy: usize) -> Locator {
     Locator::new(copy.to_string())
 }

@@ -1,19 +1,20 @@
-//! Which metrics and labels a text names: PromQL as it is, or wherever it stands.
+//! Finds the metrics and labels that a text names, in PromQL or elsewhere.
 //!
-//! Not a parser: Prometheus has one and is asked for what it can tell. It reads far enough to find each
-//! `traceprobe_…{…}`, the labels in its braces, and the labels that are grouped and matched by.
+//! Not a parser, because Prometheus itself checks the syntax. It finds each `traceprobe_…{…}`, the labels in
+//! its braces, and the labels of grouping and matching.
 
 use std::collections::BTreeSet;
 
-/// A metric that is named in a text.
+/// A metric named in a text.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Named {
     pub metric: String,
-    /// Those that stand in its braces.
+    /// The labels in its braces.
     pub labels: BTreeSet<String>,
 }
 
-/// Every metric of ours that a text names. Recorded rules (with a colon before or after) are none.
+/// Every `traceprobe_` metric that a text names. Recording rules, which have a colon before or after, are
+/// left out.
 pub fn metrics(text: &str) -> Vec<Named> {
     let starts = text.match_indices("traceprobe_").map(|(at, _)| at);
     let own = starts.filter(|at| !text[..*at].ends_with(|c: char| is_name(c) || c == ':'));
@@ -21,7 +22,7 @@ pub fn metrics(text: &str) -> Vec<Named> {
         let name = &text[at..];
         let name = &name[..name.find(|c| !is_name(c)).unwrap_or(name.len())];
         let rest = &text[at + name.len()..];
-        // A prefix that is spoken of, as in `traceprobe_observer_…`, and a rule that is recorded.
+        // Neither a prefix, as in `traceprobe_observer_…`, nor a recording rule.
         let named = !name.ends_with('_') && !rest.starts_with([':', '…', '*']);
         let labels = rest.strip_prefix('{').map(matchers).unwrap_or_default();
         named.then(|| Named { metric: name.to_owned(), labels })
@@ -29,13 +30,14 @@ pub fn metrics(text: &str) -> Vec<Named> {
     .collect()
 }
 
-/// The labels in `by (…)`, `on (…)` and their like.
+/// The labels in `by (…)`, `on (…)` and the like.
 pub fn groupings(expression: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for word in ["by", "on", "without", "ignoring", "group_left", "group_right"] {
         for (at, _) in expression.match_indices(word) {
-            let alone = !expression[..at].ends_with(is_name);
-            if let (true, Some(list)) = (alone, expression[at + word.len()..].trim_start().strip_prefix('('))
+            let is_whole_word = !expression[..at].ends_with(is_name);
+            if let (true, Some(list)) =
+                (is_whole_word, expression[at + word.len()..].trim_start().strip_prefix('('))
             {
                 let list = list.split(')').next().unwrap_or_default();
                 found.extend(
@@ -47,13 +49,13 @@ pub fn groupings(expression: &str) -> BTreeSet<String> {
     found
 }
 
-/// What stands between double braces, as Grafana's legends name labels.
+/// The labels between double braces, as in legends of Grafana.
 pub fn legend(text: &str) -> BTreeSet<String> {
     let inner = text.split("{{").skip(1).filter_map(|rest| rest.split("}}").next());
     inner.map(|label| label.trim().to_owned()).collect()
 }
 
-/// The label names of matchers, up to the closing brace. What stands in quotes is skipped.
+/// The label names of matchers, up to the closing brace. Quoted text is skipped.
 fn matchers(text: &str) -> BTreeSet<String> {
     let (mut found, mut name, mut quoted, mut before) = (BTreeSet::new(), String::new(), false, ' ');
     for c in text.chars() {

@@ -1,9 +1,9 @@
-//! The daemon's numbers as a real Prometheus sees them, while the pipeline in front of it is well, stands, loses, and cannot
-//! be seen.
+//! The daemon's metrics in a real Prometheus, while the pipeline is healthy, stalled, losing events, or
+//! cannot be read.
 //!
-//! The alert is the plain one that everybody writes first. Only its threshold and window are shorter than in earnest,
-//! together with the daemon's own threshold. The sandbox knows what really happened to every canary, so the moment at
-//! which the expression becomes true can be held against the moment at which it should have.
+//! The alert is the plain P95 rule, with a shorter threshold and window, and the daemon's SLO to match. The
+//! sandbox knows what truly happened to every canary, so the time at which the alert becomes true can be
+//! compared with the time at which it should.
 
 mod expressions;
 mod server;
@@ -25,36 +25,36 @@ use traceprobe::sandbox::{
     TenantSpec,
 };
 
-/// In earnest; here with another threshold and window.
+/// The alert in production. [`alert`] shortens its threshold and window.
 const ALERT: &str =
     "histogram_quantile(0.95, sum by (le, tenant) (rate(traceprobe_e2e_latency_seconds_bucket[1m]))) > 30";
 const SLO: f64 = 5.0;
 const WINDOW: &str = "15s";
-/// From the injection of the first overdue canary until the alert is true, beyond the threshold.
-const PROMPT: f64 = 5.0;
-/// After it the canaries of a blind end stage would be lost if blindness counted as absence.
+/// Seconds within which the alert must be true after the first overdue canary passed the threshold.
+const ALERT_WITHIN: f64 = 5.0;
+/// Seconds after which canaries of a blind end stage would be lost if blindness counted as absence.
 const GIVE_UP: f64 = 15.0;
 
 const STALLED: &str = "stalled";
 const LOSING: &str = "losing";
-const WELL: [&str; 2] = ["well-one", "well-two"];
+const HEALTHY: [&str; 2] = ["well-one", "well-two"];
 const UNSEEN: [&str; 2] = ["unseen-one", "unseen-two"];
 
-/// What the series have that Prometheus makes of alerts.
-const OF_ALERTS: [&str; 1] = ["alertname"];
-/// What Prometheus adds to every series that it scrapes.
-const ADDED: [&str; 2] = ["instance", "job"];
+/// Labels of the series that Prometheus creates for alerts.
+const ALERT_LABELS: [&str; 1] = ["alertname"];
+/// Labels that Prometheus adds to every scraped series.
+const SCRAPE_LABELS: [&str; 2] = ["instance", "job"];
 
 fn alert() -> String {
     ALERT.replace("> 30", &format!("> {SLO}")).replace("[1m]", &format!("[{WINDOW}]"))
 }
 
-/// Seconds since the epoch, on the clock that all programs of the test share.
+/// Seconds since the epoch, by the clock that all programs of the test share.
 fn now() -> f64 {
     clock::system().now().as_secs_f64()
 }
 
-/// Asks again until there is an answer.
+/// Calls `poll` until it returns a value.
 async fn until<T>(what: &str, within: Duration, mut poll: impl AsyncFnMut() -> Option<T>) -> T {
     let polling = async {
         let mut polls = tokio::time::interval(Duration::from_millis(250));
@@ -71,7 +71,7 @@ async fn until<T>(what: &str, within: Duration, mut poll: impl AsyncFnMut() -> O
     }
 }
 
-/// A pipeline, and a daemon of its own in front of it.
+/// A pipeline and its daemon.
 struct Scene {
     sandbox: Sandbox,
     daemon: Daemon,
@@ -84,9 +84,9 @@ impl Scene {
         let pace = Pace { export: hop(100.0, 400.0), transfer: hop(100.0, 400.0), ..Pace::brisk() };
         let specs = tenants.iter().enumerate().map(|(index, name)| TenantSpec::named(name, index));
         let settings = Settings { tenants: specs.collect(), pace, ..Settings::brisk(7, 0) };
-        let sandbox = Sandbox::start(settings).await.expect("the sandbox starts");
+        let sandbox = Sandbox::start(settings).await.expect("cannot start the sandbox");
         let file = folder.join(format!("{name}.toml"));
-        fs::write(&file, configuration(&sandbox, give_up)).expect("the configuration can be written");
+        fs::write(&file, configuration(&sandbox, give_up)).expect("cannot write the configuration");
         let began = now();
         let key = ("TRACEPROBE_TAG_KEY".to_owned(), "sixteen bytes at least".to_owned());
         let daemon = Daemon::start(&file, [key]).await;
@@ -97,12 +97,13 @@ impl Scene {
         self.daemon.address().trim_start_matches("http://")
     }
 
-    /// When each canary of a tenant was planned, in order, and when it truly came to the table.
+    /// The planned injection of each canary of a tenant, in order, and its true arrival at the table.
     fn canaries(&self, tenant: &str) -> Vec<(f64, Option<f64>)> {
         let truth = self.sandbox.truth().into_iter().filter(|record| record.tenant == tenant);
         let mut canaries: Vec<_> = truth
             .map(|record| {
-                // The planned instant in ms stands in the first 48 bits of the trace id, after the marker and the version.
+                // In the tag, the trace id follows the marker and the version. Its first 48 bits are the
+                // planned injection in ms.
                 let millis = u64::from_str_radix(&record.token[5..17], 16).expect("an id is hexadecimal");
                 let arrived = record.arrived(Stage::Bigquery).map(|at| at.0 as f64 / 1e6);
                 (millis as f64 / 1e3, arrived)
@@ -134,11 +135,11 @@ stop_grace = "1s"
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_real_prometheus_sees_what_is_true() {
+async fn a_real_prometheus_shows_the_truth() {
     let folder =
         PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("prometheus-{}", std::process::id()));
-    fs::create_dir_all(&folder).expect("the target's folder for tests can be written to");
-    let watched = Scene::set(&folder, "watched", &[&[STALLED, LOSING][..], &WELL].concat(), "2m").await;
+    fs::create_dir_all(&folder).expect("cannot create the folder of the test");
+    let watched = Scene::set(&folder, "watched", &[&[STALLED, LOSING][..], &HEALTHY].concat(), "2m").await;
     let unseen = Scene::set(&folder, "unseen", &UNSEEN, &format!("{GIVE_UP}s")).await;
     let prometheus = Prometheus::start(&folder, &[watched.target(), unseen.target()]).await;
 
@@ -156,13 +157,13 @@ async fn a_real_prometheus_sees_what_is_true() {
     ));
     unseen.sandbox.fault(Fault::service(Service::Bigquery, ServiceEffect::Deny));
 
-    until("the alert is true for who stands and who loses", Duration::from_secs(45), async || {
+    until("the alert is true for the stalled and the losing tenant", Duration::from_secs(45), async || {
         let firing = prometheus.query(&alert()).await;
         let firing: BTreeSet<&str> = firing.iter().map(Series::tenant).collect();
         (firing.contains(STALLED) && firing.contains(LOSING)).then_some(())
     })
     .await;
-    until("blindness has lasted beyond the deadlines", Duration::from_secs(60), async || {
+    until("the end stage was blind for longer than the deadline", Duration::from_secs(60), async || {
         let oldest = prometheus.query("max by (tenant) (traceprobe_oldest_in_flight_seconds)").await;
         let beyond = |series: &&Series| {
             UNSEEN.contains(&series.tenant())
@@ -173,18 +174,18 @@ async fn a_real_prometheus_sees_what_is_true() {
     .await;
 
     let truth = Truth { watched: &watched, unseen: &unseen, prometheus: &prometheus, broken_at };
-    truth.the_alert_was_true_for_the_right_tenants_at_the_right_time().await;
-    truth.blindness_was_never_counted_as_loss().await;
-    truth.the_threshold_bucket_is_the_ratio_that_met_it_at_every_scrape().await;
-    truth.no_counter_was_ever_reset().await;
-    truth.exemplars_lead_to_the_pages_of_their_traces().await;
-    truth.the_shipped_rules_are_loaded_and_healthy().await;
-    truth.the_exposition_is_clean_and_says_the_same_in_both_formats().await;
-    truth.all_that_rules_and_dashboards_name_is_there().await;
-    fs::remove_dir_all(&folder).expect("the test's folder can be removed");
+    truth.alert_is_true_for_the_right_tenants_in_time().await;
+    truth.blindness_is_not_counted_as_loss().await;
+    truth.threshold_bucket_equals_the_good_traces_at_every_scrape().await;
+    truth.no_counter_is_reset().await;
+    truth.exemplars_name_traces_that_have_a_page().await;
+    truth.shipped_rules_are_loaded_and_healthy().await;
+    truth.exposition_is_clean_and_both_formats_agree().await;
+    truth.rules_and_dashboards_name_only_existing_metrics().await;
+    fs::remove_dir_all(&folder).expect("cannot remove the folder of the test");
 }
 
-/// What is proven once all has happened.
+/// The checks after the scenario.
 struct Truth<'a> {
     watched: &'a Scene,
     unseen: &'a Scene,
@@ -193,18 +194,18 @@ struct Truth<'a> {
 }
 
 impl Truth<'_> {
-    async fn the_alert_was_true_for_the_right_tenants_at_the_right_time(&self) {
+    async fn alert_is_true_for_the_right_tenants_in_time(&self) {
         let until = now();
         let all = self.prometheus.query_range(&alert(), self.watched.began, until).await;
         let times: BTreeMap<&str, Points> =
             all.iter().map(|series| (series.tenant(), series.points())).collect();
-        let who: Vec<_> = times.keys().copied().collect();
+        let firing: Vec<_> = times.keys().copied().collect();
         let after = |points: &Points| points[0].0 - self.broken_at;
         let after: Vec<_> = times.values().map(after).collect();
         assert_eq!(
-            who,
+            firing,
             [LOSING, STALLED],
-            "the alert was true for others, or not for these; {after:?} s after"
+            "the alert was true for the wrong tenants, {after:?} s after the faults began"
         );
 
         let overdue = |(planned, arrived): &&(f64, Option<f64>)| {
@@ -213,12 +214,12 @@ impl Truth<'_> {
         for (tenant, points) in times {
             let first_true = points[0].0;
             let canaries = self.watched.canaries(tenant);
-            let first_overdue = canaries.iter().find(overdue).expect("some canaries were overdue").0;
+            let first_overdue = canaries.iter().find(overdue).expect("canaries are overdue").0;
             let took = first_true - first_overdue;
             println!("{tenant}: true {took:.2} s after the injection of the first overdue canary");
-            assert!(first_true > self.broken_at, "{tenant}: the alert was true while all was well");
+            assert!(first_true > self.broken_at, "{tenant}: the alert was true before the fault");
             if tenant == STALLED {
-                assert!(took <= SLO + PROMPT, "{tenant}: the alert took {took} s");
+                assert!(took <= SLO + ALERT_WITHIN, "{tenant}: the alert took {took} s");
             } else {
                 let judged =
                     canaries.iter().filter(|(planned, _)| *planned > self.broken_at && planned + SLO < until);
@@ -231,22 +232,22 @@ impl Truth<'_> {
         }
     }
 
-    async fn blindness_was_never_counted_as_loss(&self) {
+    async fn blindness_is_not_counted_as_loss(&self) {
         for tenant in UNSEEN {
             let blind = format!("traceprobe_stage_blind{{tenant=\"{tenant}\",stage=\"bigquery\"}}");
-            assert_eq!(self.number(&blind).await, 1.0, "{tenant} is not said to be unseen");
+            assert_eq!(self.number(&blind).await, 1.0, "the end stage of {tenant} is not blind");
             let ended = format!("sum(traceprobe_traces_total{{tenant=\"{tenant}\",outcome!=\"delivered\"}})");
             assert_eq!(self.number(&ended).await, 0.0, "{tenant}");
             let lost = format!("sum(traceprobe_lost_total{{tenant=\"{tenant}\"}})");
             assert_eq!(self.number(&lost).await, 0.0, "{tenant}");
             let late = self.unseen.canaries(tenant).into_iter();
             let late = late.filter(|(planned, at)| at.is_some_and(|at| at > planned + SLO)).count();
-            assert_eq!(late, 0, "{tenant}: the sandbox itself was slow, so nothing is proven");
+            assert_eq!(late, 0, "{tenant}: the sandbox was slow, so nothing is proven");
         }
     }
 
-    async fn the_threshold_bucket_is_the_ratio_that_met_it_at_every_scrape(&self) {
-        // One instant for all queries, since scrapes go on between them.
+    async fn threshold_bucket_equals_the_good_traces_at_every_scrape(&self) {
+        // All queries use one instant, because scrapes continue between them.
         let at = now() - 2.0;
         let met = format!("traceprobe_e2e_latency_seconds_bucket{{le=\"{SLO:?}\"}}");
         for (histogram, counter) in [
@@ -256,37 +257,38 @@ impl Truth<'_> {
         ] {
             let histogram = self.scrapes(histogram, at).await;
             let counter = self.scrapes(counter, at).await;
-            assert_eq!(histogram.len(), 6, "one series a tenant");
+            assert_eq!(histogram.len(), 6, "there is not one series per tenant");
             assert!(histogram.values().all(|points| points.len() > 10), "{histogram:?}");
             assert_eq!(histogram, counter);
         }
     }
 
-    async fn no_counter_was_ever_reset(&self) {
+    async fn no_counter_is_reset(&self) {
         let names = self.prometheus.get("label/__name__/values", &[]).await;
-        let names: Vec<String> = serde_json::from_value(names).expect("names are texts");
+        let names: Vec<String> = serde_json::from_value(names).expect("names are strings");
         let counters = names.iter().filter(|name| {
             let counter = ["_total", "_count", "_sum", "_bucket"].iter().any(|end| name.ends_with(end));
             name.starts_with("traceprobe_") && counter
         });
-        let mut asked = 0;
+        let mut checked = 0;
         for name in counters {
             assert_eq!(self.number(&format!("sum(resets({name}[10m]))")).await, 0.0, "{name}");
-            asked += 1;
+            checked += 1;
         }
-        assert!(asked >= 30, "only {asked} counters");
+        assert!(checked >= 30, "only {checked} counters were checked");
     }
 
-    async fn exemplars_lead_to_the_pages_of_their_traces(&self) {
+    async fn exemplars_name_traces_that_have_a_page(&self) {
         let (from, to) = (self.watched.began.to_string(), now().to_string());
         let parameters = [("query", "traceprobe_e2e_latency_seconds_bucket"), ("start", &from), ("end", &to)];
         let found = self.prometheus.get("query_exemplars", &parameters).await;
         let found = found.as_array().expect("exemplars are a list");
         let of: BTreeSet<_> =
             found.iter().map(|series| series["seriesLabels"]["tenant"].to_string()).collect();
-        assert_eq!(of.len(), 6, "exemplars of {of:?} only");
+        assert_eq!(of.len(), 6, "exemplars only of {of:?}");
         for series in found {
-            let last = series["exemplars"].as_array().and_then(|all| all.last()).expect("a series has one");
+            let last =
+                series["exemplars"].as_array().and_then(|all| all.last()).expect("a series has an exemplar");
             let id = last["labels"]["trace_id"].as_str().expect("an exemplar names its trace");
             let scene = if series["seriesLabels"]["instance"] == self.watched.target() {
                 self.watched
@@ -301,7 +303,7 @@ impl Truth<'_> {
         }
     }
 
-    async fn the_shipped_rules_are_loaded_and_healthy(&self) {
+    async fn shipped_rules_are_loaded_and_healthy(&self) {
         let rules = until("every rule has been evaluated", Duration::from_secs(30), async || {
             let rules = self.rules().await;
             rules.iter().all(|rule| rule["health"] != "unknown").then_some(rules)
@@ -313,7 +315,7 @@ impl Truth<'_> {
         }
     }
 
-    async fn the_exposition_is_clean_and_says_the_same_in_both_formats(&self) {
+    async fn exposition_is_clean_and_both_formats_agree(&self) {
         let plain = self.watched.daemon.get_as("/metrics", "text/plain").await;
         assert_eq!(server::lint(&plain).await, "");
         let open = self.watched.daemon.get_as("/metrics", "application/openmetrics-text").await;
@@ -321,7 +323,7 @@ impl Truth<'_> {
         assert_eq!(series(&plain), series(&open));
     }
 
-    async fn all_that_rules_and_dashboards_name_is_there(&self) {
+    async fn rules_and_dashboards_name_only_existing_metrics(&self) {
         let scrape = self.watched.daemon.get_as("/metrics", "text/plain").await;
         let live = Live::read(&series(&scrape));
         let mut faults = BTreeSet::new();
@@ -331,11 +333,11 @@ impl Truth<'_> {
         }
         let mut examined = 0;
         for file in files("config/prometheus", "yml") {
-            let text = fs::read_to_string(&file).expect("it can be read");
+            let text = fs::read_to_string(&file).expect("the file can be read");
             examined += live.check(&text, &mut faults);
         }
         for file in files("dashboards/grafana", "json") {
-            let text = fs::read_to_string(&file).expect("it can be read");
+            let text = fs::read_to_string(&file).expect("the file can be read");
             let mut texts = Vec::new();
             strings(&serde_json::from_str(&text).expect("a dashboard is JSON"), &mut texts);
             for text in texts {
@@ -347,7 +349,7 @@ impl Truth<'_> {
                 live.check_legend(&text, &mut faults);
             }
         }
-        assert!(examined > 100, "only {examined} metrics are named");
+        assert!(examined > 100, "only {examined} metrics were found");
         assert!(faults.is_empty(), "{faults:#?}");
     }
 
@@ -358,7 +360,7 @@ impl Truth<'_> {
         values[0]
     }
 
-    /// The value of each tenant at each scrape before an instant.
+    /// The value at each scrape before `at`, by tenant.
     async fn scrapes(&self, selector: &str, at: f64) -> BTreeMap<String, Points> {
         let answer = self.prometheus.query_at(&format!("{selector}[10m]"), at).await;
         answer.iter().map(|series| (series.tenant().to_owned(), series.points())).collect()
@@ -371,14 +373,14 @@ impl Truth<'_> {
     }
 }
 
-/// The series of a scrape, without their values.
+/// The series of a scrape, without values.
 fn series(scrape: &str) -> BTreeSet<String> {
     let samples = scrape.lines().filter(|line| !line.starts_with('#'));
     let samples = samples.map(|line| line.split(" # ").next().unwrap_or(line));
     samples.filter_map(|line| line.rsplit_once(' ')).map(|(series, _)| series.to_owned()).collect()
 }
 
-/// The labels of each metric that there is.
+/// The labels of each metric that the daemon exposes.
 struct Live(BTreeMap<String, BTreeSet<String>>);
 
 impl Live {
@@ -387,16 +389,16 @@ impl Live {
         for Named { metric, labels } in series.iter().flat_map(|series| expressions::metrics(series)) {
             all.entry(metric).or_default().extend(labels);
         }
-        all.values_mut().for_each(|labels| labels.extend(ADDED.map(str::to_owned)));
+        all.values_mut().for_each(|labels| labels.extend(SCRAPE_LABELS.map(str::to_owned)));
         Live(all)
     }
 
-    /// Checks every metric that a text names, and says how many those are.
+    /// Checks every metric that a text names. Returns their number.
     fn check(&self, text: &str, faults: &mut BTreeSet<String>) -> usize {
         let named = expressions::metrics(text);
         for Named { metric, labels } in &named {
             match self.0.get(metric) {
-                None => drop(faults.insert(format!("there is no {metric}"))),
+                None => drop(faults.insert(format!("{metric} does not exist"))),
                 Some(known) => faults
                     .extend(labels.difference(known).map(|label| format!("{metric} has no label {label}"))),
             }
@@ -404,7 +406,7 @@ impl Live {
         named.len()
     }
 
-    /// Checks that an expression groups and matches by labels of what it names.
+    /// Checks that an expression groups and matches by labels of its metrics.
     fn check_groupings(&self, expression: &str, faults: &mut BTreeSet<String>) {
         let named = expressions::metrics(expression);
         if named.is_empty() {
@@ -413,29 +415,29 @@ impl Live {
         let known: BTreeSet<_> =
             named.iter().filter_map(|named| self.0.get(&named.metric)).flatten().collect();
         for label in expressions::groupings(expression).iter().filter(|label| !known.contains(label)) {
-            faults.insert(format!("nothing has the label {label} in {expression}"));
+            faults.insert(format!("no metric has the label {label} in {expression}"));
         }
     }
 
     fn check_legend(&self, text: &str, faults: &mut BTreeSet<String>) {
         let known: BTreeSet<_> = self.0.values().flatten().collect();
-        let unknown = |label: &&String| !known.contains(label) && !OF_ALERTS.contains(&label.as_str());
+        let unknown = |label: &&String| !known.contains(label) && !ALERT_LABELS.contains(&label.as_str());
         for label in expressions::legend(text).iter().filter(unknown) {
-            faults.insert(format!("nothing has the label {label} of the legend {text}"));
+            faults.insert(format!("no metric has the label {label} of the legend {text}"));
         }
     }
 }
 
 fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let entries = fs::read_dir(&folder).expect("the folder is there");
-    let paths = entries.map(|entry| entry.expect("it can be listed").path());
+    let entries = fs::read_dir(&folder).expect("the folder exists");
+    let paths = entries.map(|entry| entry.expect("the folder can be listed").path());
     let found: Vec<_> = paths.filter(|path| path.extension().is_some_and(|it| it == extension)).collect();
-    assert!(!found.is_empty(), "nothing in {}", folder.display());
+    assert!(!found.is_empty(), "no files in {}", folder.display());
     found
 }
 
-/// Every text in a JSON document.
+/// Collects every string of a JSON document.
 fn strings(value: &Value, into: &mut Vec<String>) {
     match value {
         Value::String(text) => into.push(text.clone()),

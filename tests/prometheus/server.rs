@@ -1,4 +1,4 @@
-//! A Prometheus of its own: Debian's program on a port that the system chose, and what it answers.
+//! A Prometheus server for the test: Debian's program, on a port that the system chose.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use tokio::time::timeout;
 
 use super::support::client;
 
-/// The first run of all may have to install the package.
+/// The very first run may install the package.
 const FOUND_WITHIN: Duration = Duration::from_secs(300);
 const LISTENS_WITHIN: Duration = Duration::from_secs(30);
-/// A line of its log in which it says where it listens.
+/// Part of the log line with the address that it listens on.
 const LISTENING: &str = "msg=\"Listening on\" address=";
 
 pub struct Prometheus {
@@ -27,10 +27,10 @@ pub struct Prometheus {
     _log: JoinHandle<()>,
 }
 
-/// Points in time, in seconds since the epoch, and values.
+/// Times, in seconds since the epoch, and values.
 pub type Points = Vec<(f64, f64)>;
 
-/// One series of an answer.
+/// One series of a result.
 #[derive(Debug, Deserialize)]
 pub struct Series {
     pub metric: BTreeMap<String, String>,
@@ -51,16 +51,17 @@ impl Series {
     }
 }
 
-/// Where a tool of Prometheus is. Never skips: where there is none, the test fails with what to install.
+/// The path of a Prometheus program. Without it the test fails and says what to install; it is never skipped.
 pub async fn tool(name: &str) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/promtool.sh");
     let run = Command::new("sh").arg(script).arg(name).kill_on_drop(true).output();
-    let output = timeout(FOUND_WITHIN, run).await.expect("promtool.sh takes too long").expect("no sh");
+    let output =
+        timeout(FOUND_WITHIN, run).await.expect("promtool.sh takes too long").expect("cannot start sh");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("a path is text").trim().into()
 }
 
-/// What promtool's linter says of a scrape in text format; nothing when all is well.
+/// The complaints of promtool's linter about a scrape in text format; empty if there are none.
 pub async fn lint(scrape: &str) -> String {
     let mut process = Command::new(tool("promtool").await)
         .args(["check", "metrics"])
@@ -74,13 +75,14 @@ pub async fn lint(scrape: &str) -> String {
     stdin.write_all(scrape.as_bytes()).await.expect("promtool reads its input");
     drop(stdin);
     let output = process.wait_with_output().await.expect("cannot wait for promtool");
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    if output.status.success() { said.into_owned() } else { format!("{}: {said}", output.status) }
+    let printed = [output.stdout, output.stderr].concat();
+    let printed = String::from_utf8_lossy(&printed);
+    if output.status.success() { printed.into_owned() } else { format!("{}: {printed}", output.status) }
 }
 
 impl Prometheus {
-    /// Starts one that scrapes these addresses every second, with the shipped rules, and keeps its data in `folder`.
+    /// Starts a server that scrapes these addresses every second, with the shipped rules, and stores its data
+    /// in `folder`.
     pub async fn start(folder: &Path, targets: &[&str]) -> Prometheus {
         let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/prometheus/rules.yml");
         let config = serde_json::json!({
@@ -88,7 +90,7 @@ impl Prometheus {
             "rule_files": [rules],
             "scrape_configs": [{"job_name": "traceprobe", "static_configs": [{"targets": targets}]}],
         });
-        // JSON is YAML.
+        // JSON is valid YAML.
         let file = folder.join("prometheus.yml");
         std::fs::write(&file, config.to_string()).expect("cannot write prometheus.yml");
         let mut process = Command::new(tool("prometheus").await)
@@ -102,19 +104,19 @@ impl Prometheus {
             .spawn()
             .expect("cannot start Prometheus");
         let mut lines = BufReader::new(process.stderr.take().expect("stderr is piped")).lines();
-        let mut said = String::new();
+        let mut printed = String::new();
         let listening = async {
             while let Some(line) = lines.next_line().await.expect("its log is text") {
                 if let Some((_, address)) = line.split_once(LISTENING) {
                     return format!("http://{}", address.trim_matches('"'));
                 }
-                said += &line;
-                said += "\n";
+                printed += &line;
+                printed += "\n";
             }
-            panic!("Prometheus ended before it listened: {said}")
+            panic!("Prometheus ended before it listened: {printed}")
         };
         let address = timeout(LISTENS_WITHIN, listening).await.expect("Prometheus does not listen");
-        #[expect(clippy::disallowed_methods, reason = "it ends with the process whose log it empties")]
+        #[expect(clippy::disallowed_methods, reason = "it ends with the process whose log it drains")]
         let log = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let http = client::http();
         let ready = async {
@@ -131,7 +133,7 @@ impl Prometheus {
         Prometheus { address, http, _process: process, _log: log }
     }
 
-    /// The `data` of an answer of the API.
+    /// The `data` of an API answer.
     pub async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
         let url = format!("{}/api/v1/{path}", self.address);
         let answer = self.http.get(&url).query(parameters).send().await;
@@ -145,7 +147,7 @@ impl Prometheus {
         self.series(&[("query", expression)]).await
     }
 
-    /// As of an instant, in seconds since the epoch.
+    /// Evaluates at an instant, in seconds since the epoch.
     pub async fn query_at(&self, expression: &str, at: f64) -> Vec<Series> {
         self.series(&[("query", expression), ("time", &at.to_string())]).await
     }
@@ -155,7 +157,7 @@ impl Prometheus {
         serde_json::from_value(data["result"].clone()).unwrap_or_else(|error| panic!("{error} in {data}"))
     }
 
-    /// Four times a second between two instants, in seconds since the epoch.
+    /// Evaluates four times a second between two instants, in seconds since the epoch.
     pub async fn query_range(&self, expression: &str, from: f64, to: f64) -> Vec<Series> {
         let (from, to) = (from.to_string(), to.to_string());
         let parameters = [("query", expression), ("start", &from), ("end", &to), ("step", "0.25")];

@@ -1,4 +1,4 @@
-//! The probe as a process that can be killed at any instant, before it listens too.
+//! The probe as a process that can be killed at any instant, even before it listens.
 
 use std::ops::Deref;
 use std::os::unix::process::ExitStatusExt;
@@ -9,13 +9,13 @@ use tokio::process::Command;
 
 use super::scene::{Files, TAG_KEY};
 use super::support::client::Client;
-use super::support::process::{PROGRAM, Process, Said};
+use super::support::process::{PROGRAM, Printed, Process};
 
-/// A few seconds; a busy machine takes many times that.
+/// A few seconds, and many times that on a busy machine.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
 const SIGKILL: i32 = 9;
 
-/// One life of a probe. Once it was waited for, it can be asked like its [`Client`].
+/// One run of a probe. Dereferences to its [`Client`] once it listens.
 pub struct Probe {
     process: Process,
     client: Option<Client>,
@@ -25,21 +25,22 @@ impl Deref for Probe {
     type Target = Client;
 
     fn deref(&self) -> &Client {
-        self.client.as_ref().expect("it was not waited for")
+        self.client.as_ref().expect("call `listening` first")
     }
 }
 
 impl Probe {
-    /// Starts it and does not wait for anything. It logs to a file, after its earlier lives.
+    /// Starts it without waiting. It appends its log to that of its previous runs.
     pub fn spawn(files: &Files) -> Self {
-        // Writing beyond a limit on file sizes is then an error, as on a full disk, and not the end of the process.
+        // With SIGXFSZ ignored, writing beyond the limit on file sizes fails, as on a full disk, and does not
+        // kill it.
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#, PROGRAM, "run", "--config"])
             .arg(&files.config)
             .env_clear()
             .env(TAG_KEY.0, TAG_KEY.1);
-        Self { process: Process::spawn(&mut command, Said::File(files.log.clone())), client: None }
+        Self { process: Process::spawn(&mut command, Printed::File(files.log.clone())), client: None }
     }
 
     /// Starts it and waits until it listens.
@@ -53,43 +54,48 @@ impl Probe {
         self.client = Some(self.process.listening().await);
     }
 
-    /// SIGKILL, and nothing else may have ended it.
+    /// Sends SIGKILL. Fails if it ended for another reason.
     pub async fn kill(mut self) {
         self.process.start_kill();
         let status = self.ended().await;
-        let said = || self.process.said();
-        assert_eq!(status.signal(), Some(SIGKILL), "it ended by itself: {status}; it said: {}", said());
+        let printed = || self.process.printed();
+        assert_eq!(
+            status.signal(),
+            Some(SIGKILL),
+            "it was not ended by SIGKILL: {status}; it printed: {}",
+            printed()
+        );
     }
 
-    /// SIGTERM: it injects no more, lets everything land, and ends.
-    pub async fn land(mut self) {
+    /// Sends SIGTERM and waits until the canaries in flight have ended and it has exited with 0.
+    pub async fn finish(mut self) {
         self.terminate().await;
-        self.landed().await;
+        self.finished().await;
     }
 
     pub async fn terminate(&self) {
         self.process.signal("TERM").await;
     }
 
-    /// Returns when it has ended in good order.
-    pub async fn landed(&mut self) {
+    /// Waits until it has exited with 0.
+    pub async fn finished(&mut self) {
         let status = self.ended().await;
-        assert!(status.success(), "{status}; it said: {}", self.process.said());
+        assert!(status.success(), "{status}; it printed: {}", self.process.printed());
     }
 
     pub async fn ended(&mut self) -> ExitStatus {
         self.process.ended(ENDS_WITHIN).await
     }
 
-    /// Lets it write files up to this many bytes only; `unlimited` mends that. Beyond, every write fails.
+    /// Makes every write beyond this file size fail; `unlimited` lifts the limit.
     pub async fn limit_files_to(&self, bytes: &str) {
         let limit = format!("--fsize={bytes}:unlimited");
         let prlimit = Command::new("prlimit").args(["--pid", &self.process.id(), &limit]).status().await;
         assert!(prlimit.expect("prlimit of util-linux is needed").success());
     }
 
-    /// Everything that it and its earlier lives logged.
-    pub fn said(&self) -> String {
-        self.process.said()
+    /// Everything that it and its previous runs logged.
+    pub fn printed(&self) -> String {
+        self.process.printed()
     }
 }

@@ -1,7 +1,7 @@
-//! The log of a probe's lives: when each began and ended, and what its page and counters said meanwhile.
+//! The runs of a probe: when each began and ended, and what its page and metrics showed meanwhile.
 //!
-//! It is what tells whether evidence could have been read. It is taken from the sources' watermarks and not from any
-//! trace, so that a trace that was forgotten is not excused by its own record.
+//! They decide whether evidence could have been read. They use the watermarks of the sources and no trace, so
+//! that a trace that was forgotten is not excused by its own record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -18,37 +18,37 @@ use super::support::client::Client;
 use super::support::metrics::Metrics;
 use super::support::page::Source;
 
-/// Of a source that all tenants share.
+/// The owner of a source that several tenants share.
 const SHARED: &str = "shared";
 const POLL_EVERY: Duration = Duration::from_millis(200);
 
-/// The lives of one probe, in their order.
+/// The runs of one probe, in order.
 #[derive(Default)]
 pub struct Runs(Vec<Run>);
 
-/// From the start of a process to its end.
+/// One process, from start to end.
 pub struct Run {
     began: Timestamp,
     ended: Timestamp,
-    said: Vec<Said>,
-    /// Its counters when they were last asked for.
+    shown: Vec<Shown>,
+    /// The last scrape while the store could be written.
     counted: Option<Metrics>,
-    /// The sources at which a look has failed.
+    /// The sources with a failed poll.
     failing: BTreeSet<Key>,
 }
 
-/// A source: its stage and its owner.
+/// The stage and the owner of a source.
 type Key = (String, String);
 
 fn keys(stage: &str, tenant: &str) -> [Key; 2] {
     [tenant, SHARED].map(|owner| (stage.to_owned(), owner.to_owned()))
 }
 
-/// What a page said.
-struct Said {
-    /// When the answer was there.
+/// What a page showed.
+struct Shown {
+    /// When the answer had arrived.
     at: Timestamp,
-    /// Up to when each source had been read. Only of what was on disk as well.
+    /// The watermark of each source, while the store could be written.
     read_up_to: BTreeMap<Key, Timestamp>,
 }
 
@@ -57,12 +57,12 @@ impl Runs {
         self.0.push(run);
     }
 
-    /// Whether the page said before `until` that a tenant's source had been read beyond `mark`.
+    /// Whether, before `until`, a page showed a watermark beyond `mark` for a tenant's source.
     pub fn read_beyond(&self, mark: Timestamp, stage: &str, tenant: &str, until: Timestamp) -> bool {
         self.marks(stage, tenant).any(|(at, read)| at < until && read > mark)
     }
 
-    /// Up to when, after `from`, a tenant's source had been read by looks that the page told of before `until`.
+    /// The latest watermark beyond `from` of a tenant's source that a page showed before `until`.
     pub fn last_read(
         &self,
         stage: &str,
@@ -76,19 +76,21 @@ impl Runs {
 
     fn marks(&self, stage: &str, tenant: &str) -> impl Iterator<Item = (Timestamp, Timestamp)> {
         let keys = keys(stage, tenant);
-        let said = self.0.iter().flat_map(|run| &run.said);
-        said.filter_map(move |said| Some((said.at, *keys.iter().find_map(|key| said.read_up_to.get(key))?)))
+        let shown = self.0.iter().flat_map(|run| &run.shown);
+        shown.filter_map(move |shown| {
+            Some((shown.at, *keys.iter().find_map(|key| shown.read_up_to.get(key))?))
+        })
     }
 
-    /// Whether a look at a tenant's source failed in any life that was up between two instants. Where one failed, the
-    /// probe need not wait for another.
+    /// Whether a poll of a tenant's source failed in any run that was up between two instants. After a failed
+    /// poll the probe need not wait for another.
     pub fn failing(&self, stage: &str, tenant: &str, from: Timestamp, to: Timestamp) -> bool {
         let mut up = self.0.iter().filter(|run| run.began < to && from < run.ended);
         up.any(|run| keys(stage, tenant).iter().any(|key| run.failing.contains(key)))
     }
 
-    /// Fails if any trace was counted by two lives in a latency histogram or for the objective.
-    pub fn counted_each_once(&self, kept: &BTreeMap<TraceId, Trace>, map: &Topology) {
+    /// Fails if a latency histogram or the SLO counted a trace in two runs.
+    pub fn assert_counted_once(&self, kept: &BTreeMap<TraceId, Trace>, map: &Topology) {
         let counted = |name: &str, labels: &[(&str, &str)], traces: usize| {
             let runs = self.0.iter().filter_map(|run| run.counted.as_ref());
             let sum: f64 = runs.map(|counted| counted.sum(name, labels)).sum();
@@ -117,7 +119,7 @@ impl Runs {
         }
     }
 
-    /// The life in which a canary was planned.
+    /// The index of the run in which a canary was planned.
     pub fn of(&self, planned_at: Timestamp) -> Option<usize> {
         self.0.iter().position(|run| run.began <= planned_at && planned_at <= run.ended)
     }
@@ -126,14 +128,14 @@ impl Runs {
 impl Run {
     pub fn begin() -> Self {
         let now = now();
-        Self { began: now, ended: now, said: Vec::new(), counted: None, failing: BTreeSet::new() }
+        Self { began: now, ended: now, shown: Vec::new(), counted: None, failing: BTreeSet::new() }
     }
 
     pub fn end(&mut self) {
         self.ended = now();
     }
 
-    /// Listens to what the probe says until it is dropped.
+    /// Polls page and metrics until it is dropped.
     pub async fn listen(&mut self, client: &Client) -> Infallible {
         loop {
             self.read_pages(client).await;
@@ -141,11 +143,11 @@ impl Run {
         }
     }
 
-    /// Listens until the probe has read every source and ended so many canaries.
+    /// Polls page and metrics until every source was read and `ended` canaries have an outcome.
     pub async fn listen_until_at_work(&mut self, client: &Client, map: &Topology, ended: usize) {
         loop {
             self.read_pages(client).await;
-            let read = self.said.last().map_or(0, |said| said.read_up_to.len());
+            let read = self.shown.last().map_or(0, |shown| shown.read_up_to.len());
             let counted = self.counted.as_ref().map_or(0.0, |it| it.sum("traceprobe_traces_total", &[]));
             if read == map.sources().len() && counted >= ended as f64 {
                 return;
@@ -154,7 +156,7 @@ impl Run {
         }
     }
 
-    /// Asks once for everything.
+    /// Fetches page and metrics once.
     pub async fn read_pages(&mut self, client: &Client) {
         let Some((recent, counted)) = client.poll().await else { return };
         for Source { stage, owner, .. } in &recent.sources {
@@ -164,7 +166,7 @@ impl Run {
                 self.failing.insert((stage.clone(), owner.clone()));
             }
         }
-        // A disk that gives no answer in time stops nothing, and nothing is promised of it.
+        // While the store cannot be written, measuring continues and counts need not be on disk.
         if recent.not_kept.is_some() || counted.sum("traceprobe_store_degraded", &[]) > 0.0 {
             self.counted = None;
             return;
@@ -175,12 +177,12 @@ impl Run {
             Some(((source.stage, source.owner), read))
         };
         let read_up_to = recent.sources.into_iter().filter_map(mark);
-        self.said.push(Said { at: now(), read_up_to: read_up_to.collect() });
+        self.shown.push(Shown { at: now(), read_up_to: read_up_to.collect() });
     }
 
-    /// Fails unless all that it counted stands on the disk that it left behind: what was counted once must not be
-    /// counted by the next life again.
-    pub fn left_on_disk_what_it_counted(&self, kept: &BTreeMap<TraceId, Trace>, map: &Topology) {
+    /// Fails unless everything that the run counted is in the store that it left, so that the next run does
+    /// not count it again.
+    pub fn assert_counts_are_stored(&self, kept: &BTreeMap<TraceId, Trace>, map: &Topology) {
         let Some(counted) = &self.counted else { return };
         let here = |at: Timestamp| (self.began..=self.ended).contains(&at);
         let check = |name: &str, labels: &[(&str, &str)], kept: usize| {
@@ -195,7 +197,7 @@ impl Run {
             let name = &*map.tenant(tenant).name;
             for outcome in Outcome::LABELS {
                 let ended = |trace: &&Trace| {
-                    trace.ended.as_ref().is_some_and(|(as_what, at)| as_what.label() == outcome && here(*at))
+                    trace.ended.as_ref().is_some_and(|(ended, at)| ended.label() == outcome && here(*at))
                 };
                 let labels = [("tenant", name), ("outcome", outcome)];
                 check("traceprobe_traces_total", &labels, of_tenant().filter(ended).count());
@@ -218,21 +220,21 @@ impl Run {
     }
 }
 
-/// The watch over one disk through all lives: what is known of a canary only grows.
+/// Checks, over all runs, that what the store knows of a canary only grows.
 #[derive(Default)]
-pub struct Watch(BTreeMap<TraceId, Trace>);
+pub struct StoreWatch(BTreeMap<TraceId, Trace>);
 
-impl Watch {
-    /// Takes what is on disk now.
+impl StoreWatch {
+    /// Compares the store with what it held at the last call.
     pub fn read(&mut self, kept: &BTreeMap<TraceId, Trace>) {
         for (id, before) in &self.0 {
-            let now = kept.get(id).unwrap_or_else(|| panic!("{id} was on disk and is not any more"));
+            let now = kept.get(id).unwrap_or_else(|| panic!("{id} is no longer on disk"));
             assert!(
                 before.ended.is_none() || now.ended == before.ended,
                 "{id} ended twice:\n{before:?}\n{now:?}"
             );
             let judged = before.judgement == Judgement::Pending || now.judgement != Judgement::Pending;
-            assert!(judged, "{id} is to be judged twice:\n{before:?}\n{now:?}");
+            assert!(judged, "{id} is pending again:\n{before:?}\n{now:?}");
             assert!(before.put == Put::Planned || now.put == before.put, "{id}:\n{before:?}\n{now:?}");
             for (before, now) in before.stages.iter().zip(&now.stages) {
                 let arrived = before.arrival.is_none() || now.arrival == before.arrival;
@@ -242,7 +244,7 @@ impl Watch {
                 let copied = before.copies.iter().all(|copy| copies.contains(copy));
                 assert!(
                     arrived && absent && copied && counted,
-                    "{id} was forgotten in part:\n{before:?}\n{now:?}"
+                    "evidence of {id} was forgotten:\n{before:?}\n{now:?}"
                 );
             }
         }

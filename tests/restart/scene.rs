@@ -1,4 +1,4 @@
-//! A pipeline in this process that knows the truth, and the files of the probes that watch it.
+//! A pipeline in this process, which knows the truth, and the files of the probes in front of it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,10 +22,10 @@ pub const TAG_KEY: (&str, &str) = ("TRACEPROBE_TAG_KEY", "the key of the restart
 pub const TENANTS: usize = 2;
 const ALL: LoadLimits = LoadLimits { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
 
-/// A sandbox and a folder of its own.
+/// A sandbox and its folder.
 pub struct Scene {
     pub sandbox: Sandbox,
-    /// How long after its deadline a trace whose end stage is blind is still waited for.
+    /// Sets `probe.grace` of the configuration.
     pub grace: Duration,
     pub blind_after: Duration,
     folder: PathBuf,
@@ -37,13 +37,13 @@ pub struct Files {
     pub config: PathBuf,
     pub store: PathBuf,
     pub log: PathBuf,
-    /// Of the configuration, as it was at first.
+    /// The configuration as first written.
     text: String,
     topology: Arc<Topology>,
 }
 
 impl Scene {
-    /// A calm and brisk pipeline.
+    /// A fast pipeline without faults.
     pub async fn set(name: &str, seed: u64) -> Self {
         Self::with(name, Settings::brisk(seed, TENANTS)).await
     }
@@ -64,7 +64,7 @@ impl Scene {
         self.files_with_store(instance, interval, store)
     }
 
-    /// The same, with the store somewhere else.
+    /// The same, with the store at this path.
     pub fn files_with_store(&self, instance: &str, interval: &str, store: PathBuf) -> Files {
         let text = self.configuration(instance, interval, &store);
         let variables = [(TAG_KEY.0.to_owned(), TAG_KEY.1.to_owned())];
@@ -79,10 +79,10 @@ impl Scene {
         self.folder.join(name)
     }
 
-    /// What really became of every canary that CloudWatch Logs took.
+    /// What truly happened to every canary that CloudWatch Logs accepted.
     pub fn truth(&self) -> BTreeMap<TraceId, TruthRecord> {
         let records = self.sandbox.truth().into_iter();
-        // Marker and version have five characters, the id 32.
+        // The marker and the version take five characters, the id 32.
         records.map(|record| (TraceId::parse(&record.token[5..37]).unwrap(), record)).collect()
     }
 
@@ -103,7 +103,7 @@ stop_grace = "30s"
             self.blind_after.as_secs(),
         );
         let stages = [
-            // A shard gives five answers a second, and a new life begins where the last one left off.
+            // A shard answers five times a second, and a new run continues where the previous one ended.
             (Stage::TenantStream, "interval = \"500ms\"\nsettle = \"0s\"\ntarget = \"1s\""),
             (Stage::Archive, "interval = \"200ms\"\ntarget = \"1s\""),
             (Stage::Transit, "interval = \"200ms\"\ntarget = \"1s\""),
@@ -116,7 +116,7 @@ stop_grace = "30s"
 }
 
 impl Files {
-    /// Writes the configuration anew, with more lines for one stage.
+    /// Rewrites the configuration as it was first, with these lines added to one stage.
     pub fn add_to_stage(&self, stage: &str, lines: &str) {
         let head = format!("[[stage]]\nname = \"{stage}\"\n");
         fs::write(&self.config, self.text.replace(&head, &format!("{head}{lines}\n"))).unwrap();
@@ -126,14 +126,14 @@ impl Files {
         &self.topology
     }
 
-    /// Everything that the store holds now. Read from a copy, so that the file itself stays as the probe left it.
+    /// All traces in the store. Read from a copy, so that the file stays as the probe left it.
     pub fn kept(&self) -> BTreeMap<TraceId, Trace> {
         if !self.store.exists() {
             return BTreeMap::new();
         }
         let copy = self.store.with_extension("copy");
         for suffix in ["", "-wal"] {
-            let (from, to) = (beside(&self.store, suffix), beside(&copy, suffix));
+            let (from, to) = (with_suffix(&self.store, suffix), with_suffix(&copy, suffix));
             if to.exists() {
                 fs::remove_file(&to).unwrap();
             }
@@ -145,13 +145,13 @@ impl Files {
         assert_eq!(opened.quarantine, None, "the store is damaged");
         let mut store = opened.store;
         let loaded = store.load(ALL).unwrap();
-        assert_eq!(loaded.unreadable, 0, "rows that make no sense");
+        assert_eq!(loaded.unreadable, 0, "unreadable rows");
         loaded.traces.into_iter().map(|trace| (trace.id(), trace)).collect()
     }
 
-    pub fn lose_the_disk(&self) {
+    pub fn delete_store(&self) {
         for suffix in ["", "-wal"] {
-            let file = beside(&self.store, suffix);
+            let file = with_suffix(&self.store, suffix);
             if file.exists() {
                 fs::remove_file(file).unwrap();
             }
@@ -159,12 +159,12 @@ impl Files {
     }
 }
 
-/// On the clock that the probe and the sandbox share.
+/// By the clock that the probe and the sandbox share.
 pub fn now() -> Timestamp {
     clock::system().now()
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -1,18 +1,19 @@
-//! What must stand on disk once everything has landed.
+//! What the store must hold once every canary has ended.
 //!
-//! The sandbox draws the fate of a tenant's *n*-th canary from its seed, the tenant and *n*, never from who looks or
-//! when. So what it says has truly become of a canary is what an undisturbed run ends that canary with: delivered, or
-//! lost at the first hop of the main path that it did not make. [`Reference`] holds that against a run that really was
-//! undisturbed. A disturbed run must end every canary so, too, unless no life could read the evidence; that is judged
-//! by the truth and the log of lives ([`Runs`]), never by what the probe believes of the canary:
+//! The sandbox draws the fate of a tenant's *n*-th canary from its seed, the tenant and *n*, whatever the
+//! probe does. So an undisturbed probe must end each canary as the sandbox says: delivered, or lost at the
+//! first hop of the main path that it did not make. [`Reference`] checks this against a probe that was not
+//! killed. A killed probe must reach the same outcome unless none of its runs could read the evidence. That
+//! is decided by the truth and by the watermarks that its pages showed ([`Runs`]), never by what the probe
+//! believes about the canary:
 //!
-//! * An arrival could be read if, before the canary had to be given up, a page said that its source had been read
-//!   beyond that arrival; an absence, if it said that the source had been read beyond the deadline.
-//! * `unobserved` is right only where the end could not be read; where the canary never was put; and where it was lost
-//!   before any stage while the answer to its put, which alone would have told that it ever was in, died with the probe.
-//! * A stretch of hops is right only where none of the stages in it but the last could be read.
-//! * Every stored copy that could be read was seen, none was counted twice, and each interval holds the true arrival
-//!   and nothing that an earlier life had excluded.
+//! * An arrival could be read if, before the canary expired, a page showed a watermark of its source beyond
+//!   that arrival; an absence, if it showed a watermark beyond the deadline.
+//! * `unobserved` is right only if the end stage could not be read, if the canary was never put, or if it was
+//!   lost before the first stage and the probe was killed before it saw the answer to the put.
+//! * A hop range is right only if none of its stages but the last could be read.
+//! * Every stored copy that could be read was seen, and none was counted twice. Each interval holds the true
+//!   arrival and no time that a previous run had excluded.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,34 +30,34 @@ use super::scene::GIVE_UP;
 
 const MAIN_PATH: [Stage; 3] = [Stage::TenantStream, Stage::Transit, Stage::Bigquery];
 const STAGES: [Stage; 4] = [Stage::TenantStream, Stage::Archive, Stage::Transit, Stage::Bigquery];
-/// A look by id that began this long after an event was looking for it, however busy the machine: the list of what is
-/// wanted is handed over right after the canary is.
+/// A poll that began this long after the canary was put was looking for it, even on a busy machine: the
+/// observers get the new list of wanted canaries right after the put.
 const WANTED_AFTER: Duration = Duration::from_secs(1);
 
-/// What a run came to.
+/// The number of canaries by how they were judged.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub planned: usize,
     pub delivered: usize,
-    /// At one hop, the right one.
+    /// Lost at exactly the true hop.
     pub lost: usize,
-    /// Of the delivered and the lost: the answer to its put was never learned, and it was seen all the same.
+    /// Of the delivered and the lost: the answer to the put was never received, but the canary was seen.
     pub known_only_by_sighting: usize,
     /// Copies beyond the first that were seen.
     pub doubled: usize,
-    /// Unobserved: it was killed between the plan and the put.
+    /// Unobserved: the probe was killed between the plan and the put.
     pub never_put: usize,
-    /// Unobserved: lost before the first stage, and the answer to its put was never learned.
+    /// Unobserved: lost before the first stage, and the answer to the put was never received.
     pub lost_unnamed: usize,
-    /// Unobserved: nobody looked at the end while there was time.
+    /// Unobserved: no run polled the end stage in time.
     pub down: usize,
-    /// Lost, and nobody looked at some stage while there was time, so that hops are left to choose from.
+    /// Lost in a range of hops, because no run polled some stage in time.
     pub hop_range: usize,
-    /// The same, because a look at such a stage failed.
+    /// Lost in a range of hops, because a poll of such a stage failed.
     pub failing_hop_range: usize,
-    /// The machine was so busy that the pipeline itself was late, so that either end is right.
+    /// The pipeline was late, because the machine was busy. Any outcome is accepted.
     pub slow_pipeline: usize,
-    /// Intervals that are narrower by what a life before had excluded.
+    /// Intervals that are narrower because a previous run had proven absence.
     pub narrowed: usize,
 }
 
@@ -68,30 +69,30 @@ impl Tally {
     }
 }
 
-/// What the sandbox says became of each tenant's canaries, in the order in which they were put.
+/// What truly happened to each tenant's canaries, in the order of their puts.
 pub struct Reference(BTreeMap<String, Vec<TruthRecord>>);
 
 impl Reference {
     pub fn new(truth: impl IntoIterator<Item = TruthRecord>) -> Self {
         let mut all = BTreeMap::<_, Vec<_>>::new();
         truth.into_iter().for_each(|record| all.entry(record.tenant.clone()).or_default().push(record));
-        // A put that was retried counts as two, and what follows it cannot be numbered.
+        // A retried put takes two numbers, so the canaries after it cannot be compared.
         let once =
             |records: Vec<TruthRecord>| records.into_iter().take_while(|record| record.puts == 1).collect();
         Self(all.into_iter().map(|(tenant, records)| (tenant, once(records))).collect())
     }
 
-    /// How many of each tenant it has at most.
+    /// The number of canaries of the tenant with the most.
     pub fn longest(&self) -> usize {
         self.0.values().map(Vec::len).max().unwrap_or(0)
     }
 
-    /// How many of each tenant it has at least.
+    /// The number of canaries of the tenant with the fewest.
     pub fn shortest(&self) -> usize {
         self.0.values().map(Vec::len).min().unwrap_or(0)
     }
 
-    /// Fails unless both pipelines did the same to all canaries that both of them took.
+    /// Fails unless both pipelines treated the canaries that both of them took alike.
     pub fn assert_same_fates(&self, other: &Self) {
         for (tenant, records) in &self.0 {
             for (nth, (one, other)) in records.iter().zip(&other.0[tenant]).enumerate() {
@@ -103,22 +104,22 @@ impl Reference {
     }
 }
 
-/// The hop that lost it.
+/// The hop of the main path that lost the canary; `None` if it reached the end.
 fn lost_at(record: &TruthRecord) -> Option<Stage> {
     let seen = MAIN_PATH.iter().rposition(|stage| record.arrived(*stage).is_some());
     MAIN_PATH.get(seen.map_or(0, |at| at + 1)).copied()
 }
 
-/// Whatever outcomes are held against.
+/// Compares outcomes with the truth.
 pub struct Judge<'a> {
     pub truth: &'a BTreeMap<TraceId, TruthRecord>,
     pub runs: &'a Runs,
     pub map: &'a Topology,
-    /// How long after the deadline a trace whose end stage is blind is still waited for.
+    /// `probe.grace` of the configuration.
     pub grace: Duration,
 }
 
-/// One canary that the pipeline took.
+/// One canary that CloudWatch Logs accepted.
 struct Case<'a> {
     judge: &'a Judge<'a>,
     record: &'a TruthRecord,
@@ -126,13 +127,13 @@ struct Case<'a> {
 }
 
 impl Judge<'_> {
-    /// Holds every outcome against the truth.
+    /// Fails unless every outcome is right.
     pub fn judge(&self, kept: &BTreeMap<TraceId, Trace>) -> Tally {
         for id in self.truth.keys() {
-            assert!(kept.contains_key(id), "{id} was sent, and the store does not know it");
+            assert!(kept.contains_key(id), "{id} was sent, but the store does not have it");
         }
         let mut tally = Tally { planned: kept.len(), ..Tally::default() };
-        let mut faults = self.out_of_order(kept);
+        let mut faults = self.order_faults(kept);
         for (id, trace) in kept {
             let record = self.truth.get(id);
             let result = match (&trace.ended, record) {
@@ -152,14 +153,14 @@ impl Judge<'_> {
         tally
     }
 
-    /// A tenant's canaries leave in turn and are answered in turn: none that was not is followed by one that was in the
-    /// same life.
-    fn out_of_order(&self, kept: &BTreeMap<TraceId, Trace>) -> Vec<String> {
+    /// Within a run, a tenant's canaries are put one after the other: one without an answer cannot be
+    /// followed by one with an answer.
+    fn order_faults(&self, kept: &BTreeMap<TraceId, Trace>) -> Vec<String> {
         let mut waits = BTreeMap::new();
         let mut faults = Vec::new();
         for (id, trace) in kept {
             let Some(run) = self.runs.of(trace.planned_at) else {
-                faults.push(format!("{id} was planned by nobody"));
+                faults.push(format!("{id} was planned by no run"));
                 continue;
             };
             match trace.put {
@@ -176,7 +177,7 @@ impl Judge<'_> {
     }
 }
 
-/// What is never put cannot be seen, and its absence says nothing.
+/// A canary that was never put cannot be seen, and its absence proves nothing.
 fn never_put(trace: &Trace, outcome: &Outcome, tally: &mut Tally) -> Result<(), String> {
     tally.never_put += 1;
     let seen = trace.stages.iter().any(|visit| visit.arrival.is_some() || !visit.copies.is_empty());
@@ -191,7 +192,7 @@ impl Case<'_> {
         self.trace.planned_at + GIVE_UP
     }
 
-    /// When it is given up, whether its end can be seen or not.
+    /// When it becomes unobserved if the end stage cannot be read.
     fn expiry(&self) -> Timestamp {
         self.deadline() + self.judge.grace
     }
@@ -200,7 +201,7 @@ impl Case<'_> {
         matches!(self.trace.put, Put::Accepted { .. })
     }
 
-    /// Whether what arrived at a stage could be read in time.
+    /// Whether an arrival at a stage could be read in time.
     fn could_be_seen(&self, stage: Stage, arrived: Option<Micros>) -> bool {
         arrived.is_some_and(|at| {
             let mark = instant(at) + WANTED_AFTER;
@@ -208,22 +209,22 @@ impl Case<'_> {
         })
     }
 
-    /// Whether it could be read in time that it never came to a stage.
-    fn could_be_missed(&self, stage: Stage) -> bool {
+    /// Whether its absence from a stage could be proven in time.
+    fn could_be_proven_absent(&self, stage: Stage) -> bool {
         let (runs, tenant) = (self.judge.runs, &self.record.tenant);
         self.record.arrived(stage).is_none()
             && runs.read_beyond(self.deadline(), stage.name(), tenant, self.expiry())
             && !self.failing(stage)
     }
 
-    /// Whether a look at it failed while there was time, so that the probe need not have waited for another.
+    /// Whether a poll of the stage failed in time, after which the probe need not have waited for another.
     fn failing(&self, stage: Stage) -> bool {
         let runs = self.judge.runs;
         runs.failing(stage.name(), &self.record.tenant, self.deadline(), self.expiry())
     }
 
-    fn could_be_told(&self, stage: Stage) -> bool {
-        self.could_be_seen(stage, self.record.arrived(stage)) || self.could_be_missed(stage)
+    fn could_be_judged(&self, stage: Stage) -> bool {
+        self.could_be_seen(stage, self.record.arrived(stage)) || self.could_be_proven_absent(stage)
     }
 
     fn end(&self, outcome: &Outcome, tally: &mut Tally) -> Result<(), String> {
@@ -251,7 +252,7 @@ impl Case<'_> {
 
     fn lost(&self, hop: Stage, hop_range: HopRange, tally: &mut Tally) -> Result<(), String> {
         if !self.accepted() && STAGES.iter().all(|stage| self.record.arrived(*stage).is_none()) {
-            return Err("nobody knew that it was in".into());
+            return Err("no run could know that it was put".into());
         }
         let place = |id: StageId| {
             let name = &*self.judge.map.stage(id).name;
@@ -262,7 +263,7 @@ impl Case<'_> {
         if !(first..=last).contains(&truly) {
             return Err(format!("it was lost at {hop}"));
         }
-        if let Some(stage) = MAIN_PATH[first..last].iter().find(|stage| self.could_be_told(**stage)) {
+        if let Some(stage) = MAIN_PATH[first..last].iter().find(|stage| self.could_be_judged(**stage)) {
             return Err(format!("it was lost at {hop}, and {stage} could be read"));
         }
         let failing = MAIN_PATH[first..last].iter().any(|stage| self.failing(*stage));
@@ -282,14 +283,14 @@ impl Case<'_> {
         }
         let taken = self.accepted()
             || STAGES.iter().any(|stage| self.could_be_seen(*stage, self.record.arrived(*stage)));
-        if taken && self.could_be_told(Stage::Bigquery) {
+        if taken && self.could_be_judged(Stage::Bigquery) {
             return Err("its end could be read".into());
         }
         tally.down += 1;
         Ok(())
     }
 
-    /// What is known of it at each stage.
+    /// Checks its copies and its interval at each stage.
     fn stages(&self, tally: &mut Tally) -> Result<(), String> {
         for id in self.judge.map.stage_ids() {
             let name = &*self.judge.map.stage(id).name;
@@ -304,13 +305,13 @@ impl Case<'_> {
             tally.doubled += visit.copies.len().saturating_sub(1);
             let Some(arrival) = &visit.arrival else { continue };
             if !copies.iter().any(|at| arrival.interval.contains(instant(*at))) {
-                return Err(format!("it did not arrive at {stage} then"));
+                return Err(format!("its interval at {stage} does not hold the true arrival"));
             }
             let in_since = instant(self.record.accepted) + WANTED_AFTER;
             let first = copies.into_iter().min().map_or(in_since, instant);
             let absent = self.judge.runs.last_read(name, &self.record.tenant, in_since, first);
             if absent.is_some_and(|absent| arrival.interval.earliest < absent) {
-                return Err(format!("a look had shown that it was not at {stage} by {absent:?}"));
+                return Err(format!("a poll had proven it absent from {stage} until {absent:?}"));
             }
             tally.narrowed += usize::from(absent.is_some());
         }

@@ -1,4 +1,4 @@
-//! BigQuery: queries, jobs, the table, and what can be wrong with them.
+//! BigQuery: queries, jobs and the table, with their faults.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ async fn bigquery_answers_the_crates_query_and_table_calls() {
 }
 
 #[tokio::test]
-async fn bigquery_says_what_is_wrong_with_a_query() {
+async fn bigquery_reports_what_is_wrong_with_a_query() {
     let (_sandbox, clients) = start(Settings { history_bytes: 1 << 30, ..Settings::brisk(1, 1) }).await;
     let sql = "SELECT trace_id FROM `demo.logs.events` WHERE trace_id IN UNNEST(@ids)";
     let reason = |body: &serde_json::Value| {
@@ -102,7 +102,7 @@ async fn a_row_in_the_streaming_buffer_has_no_partition() {
     };
     assert_eq!(count("_PARTITIONTIME IS NULL").await, "1");
     assert_eq!(count("_PARTITIONTIME > '2020-01-01'").await, "0");
-    until("the row has left the buffer", async || {
+    until("the row has left the streaming buffer", async || {
         (count("_PARTITIONTIME > '2020-01-01'").await == "1").then_some(())
     })
     .await;
@@ -111,7 +111,7 @@ async fn a_row_in_the_streaming_buffer_has_no_partition() {
 }
 
 #[tokio::test]
-async fn rows_skip_the_streaming_buffer_when_told_to() {
+async fn rows_skip_the_streaming_buffer_if_its_time_is_zero() {
     let (sandbox, clients) = start(Settings::brisk(1, 1)).await;
     clients.put(0, 1..2).await;
     arrival(&sandbox, &token(0, 1), Stage::Bigquery).await;
@@ -127,7 +127,7 @@ async fn rows_skip_the_streaming_buffer_when_told_to() {
 }
 
 #[tokio::test]
-async fn a_slow_query_is_finished_by_get_query_results() {
+async fn get_query_results_returns_the_rows_of_a_slow_query() {
     let (sandbox, clients) = start(Settings::brisk(1, 1)).await;
     clients.put(0, 0..3).await;
     for number in 0..3 {
@@ -162,7 +162,7 @@ async fn a_table_can_become_too_large_to_query() {
 }
 
 #[tokio::test]
-async fn a_drifted_schema_is_seen_in_the_table_and_in_queries() {
+async fn a_changed_schema_shows_in_the_table_and_in_queries() {
     let (sandbox, clients) = start(Settings::brisk(4, 1)).await;
     let schema = async || {
         let table = clients.bigquery.table().get("demo", "logs", "events", None).await.unwrap();

@@ -1,4 +1,4 @@
-//! The real clients, pointed at a sandbox, and the few things that all tests do with them.
+//! The real clients, configured for a sandbox, and operations that several tests need.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use aws_sdk_sts::config::{BehaviorVersion, Credentials, Region, SharedCredential
 use gcp_bigquery_client::error::BQError;
 use traceprobe::sandbox::{Endpoints, Sandbox, Settings, Stage, TenantSpec, TruthRecord};
 
-/// How long a test waits for something before it fails.
+/// How long a test waits for a condition before it fails.
 const DEADLINE: Duration = Duration::from_secs(15);
 
 pub struct Clients {
@@ -24,7 +24,7 @@ pub struct Clients {
     pub http: reqwest::Client,
 }
 
-/// Anyone is let in.
+/// The sandbox's BigQuery takes any token.
 #[derive(Clone)]
 struct NoToken;
 
@@ -57,7 +57,7 @@ pub fn sre() -> Credentials {
 }
 
 pub async fn start(settings: Settings) -> (Sandbox, Clients) {
-    // Another test of this process may have done so before.
+    // Fails if another test of this process has installed it.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let sandbox = Sandbox::start(settings).await.unwrap();
     let endpoints = sandbox.endpoints().clone();
@@ -103,12 +103,12 @@ impl Clients {
     pub async fn logs(&self, tenant: usize) -> aws_sdk_cloudwatchlogs::Client {
         let logs = self.logs_as(self.assume(tenant).await);
         let group = &self.tenants[tenant].log_group;
-        // It may be there from an earlier call.
+        // Fails if the stream exists from an earlier call.
         let _ = logs.create_log_stream().log_group_name(group).log_stream_name("probe").send().await;
         logs
     }
 
-    /// Puts canaries number `numbers` of a tenant in one call.
+    /// Puts the canaries `numbers` of a tenant in one call.
     pub async fn put(&self, tenant: usize, numbers: std::ops::Range<u32>) {
         let logs = self.logs(tenant).await;
         self.put_request(&logs, tenant, numbers).send().await.unwrap();
@@ -128,14 +128,14 @@ impl Clients {
             .set_log_events(Some(events.collect()))
     }
 
-    /// All records of a tenant's stream, shard by shard.
+    /// The records of a tenant's stream, by shard. Those of a throttled shard are left out.
     pub async fn records(&self, tenant: usize) -> Vec<Record> {
         let stream = format!("logs-{}", self.tenants[tenant].name);
         let shards = self.kinesis.list_shards().stream_name(&stream).send().await.unwrap();
         let mut found = Vec::new();
         for shard in shards.shards() {
             let first = self.iterator(&stream, shard.shard_id(), ShardIteratorType::TrimHorizon).await;
-            // Throttled when asked too often: then the caller asks again.
+            // Throttled after five calls a second; the caller tries again.
             if let Ok(page) = self.kinesis.get_records().shard_iterator(first).send().await {
                 found.extend(page.records().iter().cloned());
             }
@@ -179,7 +179,7 @@ impl Clients {
         Self::answer(self.http.post(url).json(&body)).await
     }
 
-    /// Status and body; null when the body is not JSON.
+    /// Status and body; the body is null if it is not JSON.
     pub async fn try_get(&self, url: &str) -> reqwest::Result<(u16, serde_json::Value)> {
         Self::answer(self.http.get(url)).await
     }
@@ -190,7 +190,7 @@ impl Clients {
         Ok((status, serde_json::from_str(&answer.text().await?).unwrap_or(serde_json::Value::Null)))
     }
 
-    /// The rows of these tokens: (trace_id, tenant, message).
+    /// The rows of these tokens, as (trace_id, tenant, message).
     pub async fn rows(&self, tokens: &[String]) -> Vec<(String, String, String)> {
         let sql = "SELECT trace_id, tenant, message FROM `demo.logs.events` WHERE trace_id IN UNNEST(@ids)";
         let (status, body) = self.query(ids_query(sql, tokens)).await;
@@ -203,7 +203,7 @@ impl Clients {
     }
 }
 
-/// A request for jobs.query with one array of ids.
+/// A request for jobs.query with one array parameter `ids`.
 pub fn ids_query(sql: &str, tokens: &[String]) -> serde_json::Value {
     let values: Vec<_> = tokens.iter().map(|token| serde_json::json!({"value": token})).collect();
     serde_json::json!({
@@ -260,9 +260,9 @@ pub fn enveloped(record: &Record) -> String {
     envelope["logEvents"][0]["message"].as_str().unwrap().to_owned()
 }
 
-/// Asks until there is an answer, and fails with `what` when there is none in time.
+/// Calls `query` until it returns a value. Fails with `what` if it does not within [`DEADLINE`].
 pub async fn until<T>(what: &str, mut query: impl AsyncFnMut() -> Option<T>) -> T {
-    let asking = async {
+    let polling = async {
         loop {
             if let Some(answer) = query().await {
                 return answer;
@@ -270,17 +270,17 @@ pub async fn until<T>(what: &str, mut query: impl AsyncFnMut() -> Option<T>) -> 
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, asking).await.unwrap_or_else(|_| panic!("waited in vain until {what}"))
+    tokio::time::timeout(DEADLINE, polling).await.unwrap_or_else(|_| panic!("timed out waiting until {what}"))
 }
 
-/// Waits until the truth about a canary is as wanted.
+/// Waits until `wanted` is true of a canary's truth.
 pub async fn truth(sandbox: &Sandbox, token: &str, wanted: impl Fn(&TruthRecord) -> bool) -> TruthRecord {
-    let what = format!("the truth about {token} is as wanted");
+    let what = format!("the truth about {token} is as expected");
     until(&what, async || sandbox.truth().into_iter().find(|record| record.token == token && wanted(record)))
         .await
 }
 
-/// Waits until a canary has come to a stage.
+/// Waits until a canary has arrived at a stage.
 pub async fn arrival(sandbox: &Sandbox, token: &str, stage: Stage) -> TruthRecord {
     truth(sandbox, token, |record| record.arrived(stage).is_some()).await
 }

@@ -1,4 +1,5 @@
-//! Google Cloud Storage of the sandbox: its JSON API over plain HTTP, and the storage transfer that writes there.
+//! Google Cloud Storage of the sandbox: the JSON API over plain HTTP, and the storage transfer that writes
+//! objects.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -15,19 +16,20 @@ use crate::clients::*;
 
 const AWKWARD: &str = "transfer/2026/11/25/23/über 100% + a?b#c&d=e.ndjson";
 
-/// A client that neither asks for gzip nor unpacks it by itself.
+/// A client that neither accepts gzip by itself nor unpacks it.
 struct Gcs {
     http: reqwest::Client,
     base: String,
 }
 
-async fn quiet() -> (Sandbox, Gcs) {
+async fn start_gcs() -> (Sandbox, Gcs) {
     let (sandbox, clients) = start(Settings::brisk(1, 2)).await;
     let gcs = Gcs::of(&clients);
     (sandbox, gcs)
 }
 
-/// As the reference of the API asks for it: all but letters, digits, `-`, `.`, `_` and `~`.
+/// Percent-encodes all but letters, digits, `-`, `.`, `_` and `~`, as the API reference requires for object
+/// names.
 fn encoded(name: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
     let code = |byte: u8| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
@@ -39,7 +41,7 @@ impl Gcs {
         Self { http: clients.http.clone(), base: format!("{}/storage/v1/b", clients.endpoints.gcs) }
     }
 
-    /// A list with these parameters, encoded already.
+    /// Lists objects. The parameters must be encoded.
     async fn list(&self, query: &str) -> (u16, Value) {
         let answer =
             self.http.get(format!("{}/{TRANSFER_BUCKET}/o?{query}", self.base)).send().await.unwrap();
@@ -60,7 +62,7 @@ impl Gcs {
         self.http.get(format!("{}/{TRANSFER_BUCKET}/o/{}?{query}", self.base, encoded(name)))
     }
 
-    /// The lines of an object, unpacked if it is packed.
+    /// The lines of an object, unpacked if it is gzip.
     async fn lines(&self, item: &Value) -> Vec<Value> {
         let query = format!("alt=media&generation={}", item["generation"].as_str().unwrap());
         let request = self.object(item["name"].as_str().unwrap(), &query).header("accept-encoding", "gzip");
@@ -74,7 +76,8 @@ impl Gcs {
     }
 }
 
-async fn told(request: RequestBuilder) -> (u16, String) {
+/// Status and body.
+async fn send(request: RequestBuilder) -> (u16, String) {
     let answer = request.send().await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
@@ -91,7 +94,7 @@ fn gzip(text: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_list_is_paged_and_starts_at_its_offset() {
-    let (sandbox, gcs) = quiet().await;
+    let (sandbox, gcs) = start_gcs().await;
     for number in 0..5 {
         sandbox.put_object(TRANSFER_BUCKET, &format!("t/{number}"), vec![b'x'; number]);
     }
@@ -99,12 +102,12 @@ async fn a_list_is_paged_and_starts_at_its_offset() {
     sandbox.put_object(TRANSFER_BUCKET, "u/1", Vec::new());
     assert_eq!(gcs.names("prefix=t/").await, ["t/0", "t/1", "t/2", "t/3", "t/4", "t/ä"]);
     assert_eq!(gcs.names("prefix=t/&startOffset=t/3").await, ["t/3", "t/4", "t/ä"]);
-    // By bytes of UTF-8, and a key that does not exist is a place as well.
+    // Compared by UTF-8 bytes. The offset need not be an existing key.
     assert_eq!(gcs.names("prefix=t/&startOffset=t/z").await, ["t/ä"]);
     assert_eq!(gcs.names("startOffset=t/%C3%A4").await, ["t/ä", "u/1"]);
     assert_eq!(gcs.names("prefix=u/&startOffset=t/3").await, ["u/1"]);
     assert!(gcs.names("prefix=t/&startOffset=v").await.is_empty());
-    // What begins is in, what ends is out.
+    // startOffset is inclusive, endOffset exclusive.
     assert_eq!(gcs.names("startOffset=t/1&endOffset=t/3").await, ["t/1", "t/2"]);
     let (_, last) = gcs.list("startOffset=t/1&endOffset=t/3&maxResults=3").await;
     assert!(last["items"].as_array().unwrap().len() == 2 && last.get("nextPageToken").is_none());
@@ -121,12 +124,12 @@ async fn a_list_is_paged_and_starts_at_its_offset() {
     assert_eq!(pages, [2, 2, 1]);
     let (_, folders) = gcs.list("delimiter=/").await;
     assert_eq!(folders["prefixes"], serde_json::json!(["t/", "u/"]));
-    assert!(folders.get("items").is_none(), "what is empty is left out");
+    assert!(folders.get("items").is_none(), "an empty list is left out");
 }
 
 #[tokio::test]
-async fn a_page_has_a_thousand_objects_at_most() {
-    let (sandbox, gcs) = quiet().await;
+async fn a_page_has_at_most_a_thousand_objects() {
+    let (sandbox, gcs) = start_gcs().await;
     for number in 0..1_001 {
         sandbox.put_object(TRANSFER_BUCKET, &format!("t/{number:04}"), Vec::new());
     }
@@ -139,11 +142,11 @@ async fn a_page_has_a_thousand_objects_at_most() {
 
 #[tokio::test]
 async fn only_the_requested_fields_are_returned() {
-    let (sandbox, gcs) = quiet().await;
+    let (sandbox, gcs) = start_gcs().await;
     sandbox.put_object(TRANSFER_BUCKET, "t/1", b"four".to_vec());
     sandbox.put_object(TRANSFER_BUCKET, "t/2", Vec::new());
     let (_, page) = gcs.list("fields=items(name,size)&maxResults=1").await;
-    // Who does not ask for the token is not told that there is more.
+    // Without nextPageToken among the fields, nothing shows that there is more.
     assert_eq!(page, serde_json::json!({"items": [{"name": "t/1", "size": "4"}]}));
     let (_, page) = gcs.list("fields=nextPageToken,items/name&maxResults=1").await;
     assert!(page["nextPageToken"].is_string());
@@ -152,23 +155,23 @@ async fn only_the_requested_fields_are_returned() {
 }
 
 #[tokio::test]
-async fn a_name_is_one_encoded_segment() {
-    let (sandbox, gcs) = quiet().await;
+async fn an_object_name_is_one_encoded_path_segment() {
+    let (sandbox, gcs) = start_gcs().await;
     sandbox.put_object(TRANSFER_BUCKET, AWKWARD, b"line".to_vec());
     assert_eq!(gcs.names(&format!("prefix={}", encoded(AWKWARD))).await, [AWKWARD]);
-    assert_eq!(told(gcs.object(AWKWARD, "alt=media")).await, (200, "line".to_owned()));
+    assert_eq!(send(gcs.object(AWKWARD, "alt=media")).await, (200, "line".to_owned()));
     let download = format!("{}/{TRANSFER_BUCKET}/o/{}", gcs.base, encoded(AWKWARD))
         .replace("/storage/", "/download/storage/");
-    assert_eq!(told(gcs.http.get(download)).await, (200, "line".to_owned()));
+    assert_eq!(send(gcs.http.get(download)).await, (200, "line".to_owned()));
     sandbox.put_object(TRANSFER_BUCKET, "a/b", b"line".to_vec());
     let slash = format!("{}/{TRANSFER_BUCKET}/o/a/b?alt=media", gcs.base);
-    assert_eq!(told(gcs.http.get(slash)).await.0, 404);
-    assert_eq!(told(gcs.object("a/b", "alt=media")).await.0, 200);
+    assert_eq!(send(gcs.http.get(slash)).await.0, 404);
+    assert_eq!(send(gcs.object("a/b", "alt=media")).await.0, 200);
 }
 
 #[tokio::test]
-async fn a_generation_is_that_of_one_writing() {
-    let (sandbox, gcs) = quiet().await;
+async fn every_write_of_an_object_has_its_own_generation() {
+    let (sandbox, gcs) = start_gcs().await;
     let before = micros();
     sandbox.put_object(TRANSFER_BUCKET, "t", b"old".to_vec());
     let generation = async || gcs.items("").await[0]["generation"].as_str().unwrap().parse::<i64>().unwrap();
@@ -176,7 +179,7 @@ async fn a_generation_is_that_of_one_writing() {
     sandbox.put_object(TRANSFER_BUCKET, "t", b"new".to_vec());
     let new = generation().await;
     assert!(before <= old && old < new && new <= micros(), "{before} {old} {new}");
-    let get = async |query: String| told(gcs.object("t", &format!("alt=media&{query}"))).await;
+    let get = async |query: String| send(gcs.object("t", &format!("alt=media&{query}"))).await;
     assert_eq!(get(format!("generation={new}")).await, (200, "new".to_owned()));
     assert_eq!(get(format!("generation={old}")).await, (404, "No such object: gcp-transit/t".to_owned()));
     assert_eq!(get(format!("ifGenerationMatch={old}")).await.0, 412);
@@ -185,8 +188,8 @@ async fn a_generation_is_that_of_one_writing() {
 }
 
 #[tokio::test]
-async fn gzip_is_unpacked_for_who_does_not_accept_it() {
-    let (sandbox, gcs) = quiet().await;
+async fn gzip_is_unpacked_for_a_client_that_does_not_accept_it() {
+    let (sandbox, gcs) = start_gcs().await;
     let text = b"the quick brown fox".to_vec();
     let packed = gzip(&text);
     for (name, packing) in [("encoded", Packing::GzipEncoded), ("file", Packing::GzipFile)] {
@@ -207,24 +210,24 @@ async fn gzip_is_unpacked_for_who_does_not_accept_it() {
     assert_eq!(part.status(), 206);
     assert_eq!(part.bytes().await.unwrap(), packed[..10]);
 
-    // Without a length, and whole whatever range was asked for.
+    // Without a content length, and whole despite the range.
     let unpacked = gcs.object("encoded", "alt=media").header("range", "bytes=0-3").send().await.unwrap();
     assert_eq!(unpacked.status(), 200);
     let headers = ["content-encoding", "content-length"].map(|name| header(&unpacked, name));
     assert_eq!(headers, [None, None]);
     assert_eq!(header(&unpacked, "x-goog-stored-content-encoding").as_deref(), Some("gzip"));
     assert_eq!(unpacked.bytes().await.unwrap(), text);
-    // A gzip file is a file.
+    // Without a content encoding, gzip is not unpacked.
     let file = gcs.object("file", "alt=media").send().await.unwrap();
     assert_eq!(file.bytes().await.unwrap(), packed);
-    // What only says that it is gzip is sent as it is.
-    sandbox.put_packed_object(TRANSFER_BUCKET, "liar", text.clone(), Packing::GzipEncoded);
-    assert_eq!(gcs.object("liar", "alt=media").send().await.unwrap().bytes().await.unwrap(), text);
+    // An object that is labelled gzip but is not is sent unchanged.
+    sandbox.put_packed_object(TRANSFER_BUCKET, "mislabelled", text.clone(), Packing::GzipEncoded);
+    assert_eq!(gcs.object("mislabelled", "alt=media").send().await.unwrap().bytes().await.unwrap(), text);
 }
 
 #[tokio::test]
 async fn a_range_is_cut_or_refused() {
-    let (sandbox, gcs) = quiet().await;
+    let (sandbox, gcs) = start_gcs().await;
     sandbox.put_object(TRANSFER_BUCKET, "t", b"0123456789".to_vec());
     sandbox.put_object(TRANSFER_BUCKET, "empty", Vec::new());
     for (name, range, status, body, content_range) in [
@@ -243,29 +246,29 @@ async fn a_range_is_cut_or_refused() {
 }
 
 #[tokio::test]
-async fn errors_are_json_and_those_of_a_download_text() {
-    let (sandbox, gcs) = quiet().await;
-    let (status, body) = told(gcs.object("nothing", "")).await;
+async fn errors_are_json_but_those_of_a_download_are_text() {
+    let (sandbox, gcs) = start_gcs().await;
+    let (status, body) = send(gcs.object("nothing", "")).await;
     let body: Value = serde_json::from_str(&body).unwrap();
     let reason = &body["error"]["errors"][0]["reason"];
     assert_eq!((status, body["error"]["code"].as_u64(), reason.as_str()), (404, Some(404), Some("notFound")));
-    let (status, body) = told(gcs.object("nothing", "alt=media")).await;
+    let (status, body) = send(gcs.object("nothing", "alt=media")).await;
     assert_eq!((status, &*body), (404, "No such object: gcp-transit/nothing"));
-    for bucket in ["sre-transit", "nobody"] {
-        let (status, body) = told(gcs.http.get(format!("{}/{bucket}/o", gcs.base))).await;
+    for bucket in ["sre-transit", "no-such-bucket"] {
+        let (status, body) = send(gcs.http.get(format!("{}/{bucket}/o", gcs.base))).await;
         assert!(status == 404 && body.contains("The specified bucket does not exist."), "{body}");
     }
     for query in ["maxResults=x", "maxResults=-1", "pageToken=zz"] {
         assert_eq!(gcs.list(query).await.0, 400, "{query}");
     }
-    // S3 knows nothing of it.
+    // The sandbox's S3 does not have this bucket.
     let url = format!("{}/{TRANSFER_BUCKET}?list-type=2", sandbox.endpoints().s3);
-    assert_eq!(told(gcs.http.get(url)).await.0, 404);
+    assert_eq!(send(gcs.http.get(url)).await.0, 404);
 }
 
 #[tokio::test]
-async fn a_fault_of_the_service_comes_in_its_words() {
-    let (sandbox, gcs) = quiet().await;
+async fn a_fault_is_answered_with_the_errors_of_cloud_storage() {
+    let (sandbox, gcs) = start_gcs().await;
     sandbox.put_object(TRANSFER_BUCKET, "t", b"line".to_vec());
     for (effect, status, reason) in [
         (ServiceEffect::Throttle, 429, "rateLimitExceeded"),
@@ -274,9 +277,9 @@ async fn a_fault_of_the_service_comes_in_its_words() {
         (ServiceEffect::ServerError { status: 503 }, 503, "<html>"),
     ] {
         sandbox.fault(Fault::service(Service::Gcs, effect));
-        let list = told(gcs.http.get(format!("{}/{TRANSFER_BUCKET}/o", gcs.base))).await;
+        let list = send(gcs.http.get(format!("{}/{TRANSFER_BUCKET}/o", gcs.base))).await;
         assert!(list.0 == status && list.1.contains(reason), "{list:?}");
-        let get = told(gcs.object("t", "alt=media")).await;
+        let get = send(gcs.object("t", "alt=media")).await;
         assert!(get.0 == status && !get.1.contains("reason"), "{get:?}");
         sandbox.clear_all();
     }
@@ -300,10 +303,10 @@ async fn a_fault_of_the_service_comes_in_its_words() {
 }
 
 #[tokio::test]
-async fn every_transit_object_is_copied_at_its_true_time() {
+async fn every_transit_object_is_copied_with_its_true_time() {
     let (sandbox, clients) = start(Settings::brisk(1, 2)).await;
     let gcs = Gcs::of(&clients);
-    // One object each, so that every kind of packing and of name occurs.
+    // One object per canary, so that every kind of packing and name occurs.
     for number in 0..8 {
         clients.put(0, number..number + 1).await;
         let record = arrival(&sandbox, &token(0, number), Stage::Transfer).await;
@@ -331,7 +334,7 @@ async fn every_transit_object_is_copied_at_its_true_time() {
 }
 
 #[tokio::test]
-async fn faults_of_the_transfer_leave_the_table_alone() {
+async fn faults_of_the_transfer_do_not_affect_the_table() {
     let always = |effect| Fault::tenant_stage("acme", Stage::Transfer, effect);
     let damage = Damage::Truncate { bytes: 20 };
     let leak = StageEffect::Leak { probability: 1.0, into: "globex".to_owned() };
@@ -394,7 +397,7 @@ async fn faults_of_the_transfer_leave_the_table_alone() {
 }
 
 #[tokio::test]
-async fn what_a_stall_of_the_transfer_holds_back_is_copied_when_it_ends() {
+async fn objects_held_back_by_a_stall_are_copied_when_it_ends() {
     let (sandbox, clients) = start(Settings::brisk(3, 1)).await;
     let gcs = Gcs::of(&clients);
     sandbox.fault(Fault::stage(Stage::Transfer, StageEffect::Stall));

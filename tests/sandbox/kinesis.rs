@@ -1,4 +1,4 @@
-//! Kinesis: iterators, shards that split, and pages that are behind.
+//! Kinesis: iterators, resharding, and pages that end behind the tip.
 
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::ShardIteratorType;
@@ -32,7 +32,7 @@ async fn kinesis_starts_at_any_requested_position() {
         let request =
             request.shard_iterator_type(kind.clone()).starting_sequence_number(&sequence).timestamp(at);
         let iterator = request.send().await.unwrap();
-        // Five starts are as many calls as a shard answers in a second.
+        // Five start positions, because a shard answers five calls a second.
         let page =
             clients.kinesis.get_records().set_shard_iterator(iterator.shard_iterator).send().await.unwrap();
         assert_eq!((page.records().len(), page.millis_behind_latest()), (expected, Some(0)), "{kind}");
@@ -45,7 +45,7 @@ async fn kinesis_starts_at_any_requested_position() {
     let throttled = errors.filter(|error| error.is_provisioned_throughput_exceeded_exception()).count();
     assert!(
         throttled >= 7,
-        "a shard answers five calls a second, and throttled only {throttled} of twelve at once"
+        "only {throttled} of twelve calls at once were throttled, although a shard answers five a second"
     );
     let page = until("the shard answers again", async || {
         clients.kinesis.get_records().shard_iterator(&iterator).limit(1).send().await.ok()
@@ -76,16 +76,16 @@ async fn a_resharded_stream_leads_from_parents_to_children() {
     assert_eq!(page.next_shard_iterator(), None);
     let children: Vec<_> = page.child_shards().iter().map(|child| child.shard_id().to_owned()).collect();
     assert_eq!(children, ["shardId-000000000001", "shardId-000000000002"]);
-    let home =
+    let shard =
         after.copies(Stage::TenantStream).next().unwrap().locator.split('/').next().unwrap().to_owned();
-    assert!(children.contains(&home));
-    let iterator = clients.iterator("logs-acme", &home, ShardIteratorType::TrimHorizon).await;
+    assert!(children.contains(&shard));
+    let iterator = clients.iterator("logs-acme", &shard, ShardIteratorType::TrimHorizon).await;
     let page = clients.kinesis.get_records().shard_iterator(iterator).send().await.unwrap();
     assert_eq!(page.records().iter().map(enveloped).collect::<Vec<_>>(), [line(0, 1)]);
 }
 
 #[tokio::test]
-async fn expired_iterators_are_refused_and_new_ones_are_not() {
+async fn expired_iterators_are_refused_and_new_ones_accepted() {
     let (sandbox, clients) = start(Settings::brisk(4, 1)).await;
     let old = clients.iterator("logs-acme", SHARD, ShardIteratorType::Latest).await;
     sandbox.fault(Fault::ExpireIterators { tenant: None });
@@ -96,7 +96,7 @@ async fn expired_iterators_are_refused_and_new_ones_are_not() {
 }
 
 #[tokio::test]
-async fn an_empty_page_that_is_behind_does_not_mean_absent() {
+async fn an_empty_page_behind_the_tip_does_not_mean_that_records_are_absent() {
     let (sandbox, clients) = start(Settings { shards_per_stream: 1, ..Settings::brisk(4, 1) }).await;
     clients.put(0, 0..1).await;
     arrival(&sandbox, &token(0, 0), Stage::TenantStream).await;
@@ -106,7 +106,7 @@ async fn an_empty_page_that_is_behind_does_not_mean_absent() {
     assert_eq!((page.records().len(), page.millis_behind_latest()), (0, Some(1_234)));
     iterator = page.next_shard_iterator().unwrap().to_owned();
     sandbox.clear_all();
-    let page = until("the records are shown", async || {
+    let page = until("the record is returned", async || {
         let page = clients.kinesis.get_records().shard_iterator(&iterator).send().await.ok();
         page.filter(|page| !page.records().is_empty())
     })

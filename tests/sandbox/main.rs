@@ -1,4 +1,4 @@
-//! Drives every service of the sandbox with the real clients, and shows every fault on the wire.
+//! Calls every service of the sandbox with the real clients, and checks every fault as a client sees it.
 
 mod bigquery;
 mod clients;

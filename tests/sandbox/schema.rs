@@ -1,4 +1,4 @@
-//! The observer of a table whose schema changes under it.
+//! The observer of a table whose schema changes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ async fn the_columns_are_reported_whether_or_not_the_poll_succeeds() {
     let recognizer = Recognizer { keys, templates: Arc::default() };
     let settings = Settings {
         time_column: Some("ingest_time".into()),
-        // Described anew at every look.
+        // The table is described at every poll.
         refresh: Duration::ZERO,
         ..Settings::new(TableName::parse("demo.logs.events").unwrap(), "trace_id")
     };
@@ -35,7 +35,7 @@ async fn the_columns_are_reported_whether_or_not_the_poll_succeeds() {
     let wanted =
         Wanted { waiting: [WantedTrace { tag, planned_at: now }].into(), revision: 1, ..Wanted::default() };
 
-    let scenes = [
+    let cases = [
         (None, true, ""),
         (Some(("level", Drift::Added)), true, "column level added (STRING)"),
         (Some(("ingest_time", Drift::Retyped)), true, "column ingest_time changed from TIMESTAMP to INTEGER"),
@@ -48,7 +48,7 @@ async fn the_columns_are_reported_whether_or_not_the_poll_succeeds() {
         (None, true, ""),
     ];
     let mut first = None;
-    for (fault, succeeds, told) in scenes {
+    for (fault, succeeds, reported) in cases {
         sandbox.clear_all();
         if let Some((column, change)) = fault {
             sandbox.fault(Fault::SchemaDrift { column: column.to_owned(), change });
@@ -56,6 +56,6 @@ async fn the_columns_are_reported_whether_or_not_the_poll_succeeds() {
         let polled = observer.poll(&wanted).await;
         let schema = observer.schema().unwrap();
         let drift = first.get_or_insert_with(|| schema.clone()).drift(&schema);
-        assert_eq!((polled.is_ok(), &*list_drift(&drift)), (succeeds, told), "{polled:?}");
+        assert_eq!((polled.is_ok(), &*list_drift(&drift)), (succeeds, reported), "{polled:?}");
     }
 }

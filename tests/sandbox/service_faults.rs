@@ -1,4 +1,4 @@
-//! Every fault of a service, as a client sees it.
+//! Every fault of a service, as the clients see it.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use traceprobe::sandbox::{
 
 use crate::clients::*;
 
-/// What a call of each service came to: "ok", an error code, or the kind of failure.
+/// The result of one call to each service: "ok", an error code, or the kind of failure.
 async fn outcomes(clients: &Clients, logs: &aws_sdk_cloudwatchlogs::Client) -> [(Service, String); 6] {
-    fn told<T, E: ProvideErrorMetadata, R>(result: Result<T, SdkError<E, R>>) -> String {
+    fn aws<T, E: ProvideErrorMetadata, R>(result: Result<T, SdkError<E, R>>) -> String {
         match result {
             Ok(_) => "ok".to_owned(),
             Err(SdkError::ServiceError(error)) => error.err().code().unwrap_or("no code").to_owned(),
@@ -34,17 +34,18 @@ async fn outcomes(clients: &Clients, logs: &aws_sdk_cloudwatchlogs::Client) -> [
     let query = clients.try_query(ids_query("SELECT trace_id FROM demo.logs.events", &[])).await;
     let list = clients.try_get(&format!("{}/storage/v1/b/gcp-transit/o", clients.endpoints.gcs)).await;
     [
-        (Service::Logs, told(logs.filter_log_events().log_group_name("/ecs/acme/app").send().await)),
-        (Service::Kinesis, told(clients.kinesis.list_shards().stream_name("logs-acme").send().await)),
-        (Service::S3, told(clients.s3.list_objects_v2().bucket("sre-archive").send().await)),
-        (Service::Sts, told(clients.sts.get_caller_identity().send().await)),
+        (Service::Logs, aws(logs.filter_log_events().log_group_name("/ecs/acme/app").send().await)),
+        (Service::Kinesis, aws(clients.kinesis.list_shards().stream_name("logs-acme").send().await)),
+        (Service::S3, aws(clients.s3.list_objects_v2().bucket("sre-archive").send().await)),
+        (Service::Sts, aws(clients.sts.get_caller_identity().send().await)),
         (Service::Bigquery, google(query)),
         (Service::Gcs, google(list)),
     ]
 }
 
-/// Switches an effect on for one service after the other, and checks that it alone fails, in the words expected.
-async fn fails_alone(effect: ServiceEffect, expected: [&str; 6]) {
+/// Injects an effect into one service after the other. Checks that only this service fails, with the expected
+/// error.
+async fn assert_fails_alone(effect: ServiceEffect, expected: [&str; 6]) {
     let (sandbox, clients) = start(Settings::brisk(4, 1)).await;
     let logs = clients.logs(0).await;
     for (faulty, expected) in Service::ALL.into_iter().zip(expected) {
@@ -62,8 +63,8 @@ async fn fails_alone(effect: ServiceEffect, expected: [&str; 6]) {
 }
 
 #[tokio::test]
-async fn each_service_throttles_in_its_own_words() {
-    let words = [
+async fn each_service_throttles_with_its_own_error() {
+    let errors = [
         "ThrottlingException",
         "ProvisionedThroughputExceededException",
         "SlowDown",
@@ -71,12 +72,12 @@ async fn each_service_throttles_in_its_own_words() {
         "429 rateLimitExceeded",
         "429 rateLimitExceeded",
     ];
-    fails_alone(ServiceEffect::Throttle, words).await;
+    assert_fails_alone(ServiceEffect::Throttle, errors).await;
 }
 
 #[tokio::test]
-async fn each_service_denies_in_its_own_words() {
-    let words = [
+async fn each_service_denies_with_its_own_error() {
+    let errors = [
         "AccessDeniedException",
         "AccessDeniedException",
         "AccessDenied",
@@ -84,12 +85,12 @@ async fn each_service_denies_in_its_own_words() {
         "403 accessDenied",
         "403 forbidden",
     ];
-    fails_alone(ServiceEffect::Deny, words).await;
+    assert_fails_alone(ServiceEffect::Deny, errors).await;
 }
 
 #[tokio::test]
-async fn each_service_can_fail_inside() {
-    let words = [
+async fn each_service_fails_with_its_own_server_error() {
+    let errors = [
         "InternalFailure",
         "InternalFailure",
         "InternalError",
@@ -97,8 +98,8 @@ async fn each_service_can_fail_inside() {
         "500 internalError",
         "500 backendError",
     ];
-    fails_alone(ServiceEffect::ServerError { status: 500 }, words).await;
-    let words = [
+    assert_fails_alone(ServiceEffect::ServerError { status: 500 }, errors).await;
+    let errors = [
         "ServiceUnavailableException",
         "ServiceUnavailable",
         "ServiceUnavailable",
@@ -106,13 +107,13 @@ async fn each_service_can_fail_inside() {
         "503 page",
         "503 page",
     ];
-    fails_alone(ServiceEffect::ServerError { status: 503 }, words).await;
+    assert_fails_alone(ServiceEffect::ServerError { status: 503 }, errors).await;
 }
 
 #[tokio::test]
-async fn each_connection_can_be_cut() {
-    fails_alone(ServiceEffect::CutBefore, ["dispatch"; 6]).await;
-    fails_alone(ServiceEffect::CutAfter, ["dispatch"; 6]).await;
+async fn each_service_can_cut_the_connection() {
+    assert_fails_alone(ServiceEffect::CutBefore, ["dispatch"; 6]).await;
+    assert_fails_alone(ServiceEffect::CutAfter, ["dispatch"; 6]).await;
 }
 
 #[tokio::test]
@@ -136,7 +137,7 @@ async fn a_slow_service_answers_late() {
 }
 
 #[tokio::test]
-async fn a_fault_of_one_tenants_calls_spares_the_others() {
+async fn a_fault_of_one_tenants_calls_does_not_affect_the_others() {
     let (sandbox, clients) = start(Settings::brisk(4, 2)).await;
     let tenant = Some("acme".to_owned());
     for service in [Service::Kinesis, Service::S3] {
@@ -151,7 +152,7 @@ async fn a_fault_of_one_tenants_calls_spares_the_others() {
 }
 
 #[tokio::test]
-async fn a_put_that_was_cut_off_may_have_been_taken() {
+async fn a_put_whose_connection_was_cut_may_have_been_accepted() {
     let (sandbox, clients) = start(Settings::brisk(4, 1)).await;
     let logs = clients.logs(0).await;
     let cut = |effect| sandbox.fault(Fault::operation(Service::Logs, "PutLogEvents", effect));
@@ -162,15 +163,15 @@ async fn a_put_that_was_cut_off_may_have_been_taken() {
     assert!(clients.put_request(&logs, 0, 1..2).send().await.is_err());
     sandbox.clear_all();
     arrival(&sandbox, &token(0, 1), Stage::Bigquery).await;
-    assert_eq!(sandbox.truth().len(), 1, "the first was never taken");
-    // A client that tries again stores it twice.
+    assert_eq!(sandbox.truth().len(), 1, "the first put was accepted");
+    // A client that retries stores it twice.
     clients.put_request(&logs, 0, 1..2).send().await.unwrap();
     let record = truth(&sandbox, &token(0, 1), |record| record.copies(Stage::Bigquery).count() == 2).await;
     assert_eq!((record.puts, record.fate), (2, Fate::Delivered));
 }
 
 #[tokio::test]
-async fn rejected_events_are_listed_in_a_good_answer() {
+async fn rejected_events_are_listed_in_a_200_answer() {
     let (sandbox, clients) = start(Settings::brisk(4, 1)).await;
     let logs = clients.logs(0).await;
     for reason in [Rejection::TooNew, Rejection::TooOld, Rejection::Expired] {
@@ -194,7 +195,7 @@ async fn rejected_events_are_listed_in_a_good_answer() {
 }
 
 #[tokio::test]
-async fn a_late_filter_shows_events_that_have_flowed_on_already() {
+async fn a_late_filter_hides_events_that_have_reached_the_table() {
     let (sandbox, clients) = start(Settings::brisk(4, 1)).await;
     sandbox.fault(Fault::LateFilter { tenant: None, ms: 60_000 });
     clients.put(0, 0..1).await;
@@ -208,7 +209,7 @@ async fn a_late_filter_shows_events_that_have_flowed_on_already() {
     assert_eq!(found().await, 1);
 }
 
-/// Stamp of a canary at each service minus its true arrival, in ms.
+/// The stamp of a canary at each service minus its true arrival, in ms.
 async fn stamp_errors(sandbox: &Sandbox, clients: &Clients, number: u32) -> [i64; 4] {
     clients.put(0, number..number + 1).await;
     arrival(sandbox, &token(0, number), Stage::Archive).await;
@@ -256,16 +257,16 @@ async fn a_clock_offset_shifts_the_stamps_of_one_service() {
 }
 
 #[tokio::test]
-async fn faults_can_be_switched_over_http() {
+async fn faults_can_be_injected_and_cleared_over_http() {
     let (sandbox, clients) = start(Settings::brisk(4, 1)).await;
     let url = format!("{}/faults", clients.endpoints.admin);
     let post = |body: serde_json::Value| clients.http.post(&url).json(&body).send();
     let fault = json!({"kind": "service", "service": "kinesis", "effect": "throttle"});
-    let told: serde_json::Value = post(fault).await.unwrap().json().await.unwrap();
+    let created: serde_json::Value = post(fault).await.unwrap().json().await.unwrap();
     assert!(clients.kinesis.list_shards().stream_name("logs-acme").send().await.is_err());
     let listed: serde_json::Value = clients.http.get(&url).send().await.unwrap().json().await.unwrap();
-    assert_eq!((&listed[0]["id"], &listed[0]["effect"]), (&told["id"], &json!("throttle")));
-    let gone = clients.http.delete(format!("{url}/{}", told["id"])).send().await.unwrap();
+    assert_eq!((&listed[0]["id"], &listed[0]["effect"]), (&created["id"], &json!("throttle")));
+    let gone = clients.http.delete(format!("{url}/{}", created["id"])).send().await.unwrap();
     assert_eq!(gone.status(), 204);
     clients.kinesis.list_shards().stream_name("logs-acme").send().await.unwrap();
 
@@ -275,7 +276,7 @@ async fn faults_can_be_switched_over_http() {
     assert!(sandbox.faults()[0].until.is_some());
     assert_eq!(clients.http.delete(&url).send().await.unwrap().status(), 204);
     assert!(sandbox.faults().is_empty());
-    for wrong in [json!({"kind": "nonsense"}), json!({"kind": "reshard", "tenant": "nobody"})] {
+    for wrong in [json!({"kind": "nonsense"}), json!({"kind": "reshard", "tenant": "unknown"})] {
         assert_eq!(post(wrong).await.unwrap().status(), 400);
     }
 
@@ -292,7 +293,7 @@ async fn faults_can_be_switched_over_http() {
     assert_eq!(truth[0]["token"], token(0, 0));
 }
 
-/// One of each kind, and of each effect.
+/// At least one fault of each kind and each effect.
 fn every_fault() -> Vec<Fault> {
     let delay = Distribution::LogNormal { median_ms: 20.0, sigma: 0.5 };
     let effects = [
@@ -340,7 +341,7 @@ fn every_fault() -> Vec<Fault> {
 }
 
 #[tokio::test]
-async fn every_fault_can_be_switched_on_and_off_over_http() {
+async fn every_fault_can_be_injected_and_cleared_over_http() {
     let (sandbox, clients) = start(Settings::brisk(4, 2)).await;
     let url = format!("{}/faults", clients.endpoints.admin);
     let all = every_fault();
@@ -348,8 +349,8 @@ async fn every_fault_can_be_switched_on_and_off_over_http() {
     for fault in &all {
         let posted = clients.http.post(&url).json(fault).send().await.unwrap();
         assert_eq!(posted.status(), 200, "{fault:?}");
-        let told: serde_json::Value = posted.json().await.unwrap();
-        ids.push(told["id"].as_u64().unwrap());
+        let created: serde_json::Value = posted.json().await.unwrap();
+        ids.push(created["id"].as_u64().unwrap());
     }
     let listed: Vec<Fault> = sandbox.faults().into_iter().map(|active| active.fault).collect();
     assert_eq!(listed, all);
@@ -358,7 +359,7 @@ async fn every_fault_can_be_switched_on_and_off_over_http() {
         assert_eq!(gone.status(), 204);
     }
     assert!(sandbox.faults().is_empty());
-    // These happen once, so there is nothing to switch off.
+    // These happen once, so there is nothing to clear.
     for once in [Fault::Reshard { tenant: "acme".to_owned() }, Fault::ExpireIterators { tenant: None }] {
         assert_eq!(clients.http.post(&url).json(&once).send().await.unwrap().status(), 200, "{once:?}");
     }

@@ -1,4 +1,4 @@
-//! Every service when nothing is wrong.
+//! Every service without faults.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ async fn a_canary_is_seen_at_every_stage_at_its_true_time() {
         arrival(&sandbox, &token(0, 1), Stage::Archive).await
     };
     assert_eq!(record.fate, Fate::Delivered);
-    let route = [Stage::LogGroup, Stage::TenantStream, Stage::Transit, Stage::Bigquery];
-    let times: Vec<_> = route.iter().map(|stage| record.arrived(*stage).unwrap().0).collect();
+    let path = [Stage::LogGroup, Stage::TenantStream, Stage::Transit, Stage::Bigquery];
+    let times: Vec<_> = path.iter().map(|stage| record.arrived(*stage).unwrap().0).collect();
     assert!(before <= times[0] && times.is_sorted() && times[3] <= micros(), "{before} {times:?}");
 
     let stream = clients.records(0).await;
     assert_eq!(stream.iter().map(enveloped).collect::<Vec<_>>(), [line(0, 1)]);
-    // The wire has seconds with a fraction, which a double holds to a few hundred nanoseconds: round, do not cut.
+    // The wire format is seconds as a double, exact to a few hundred nanoseconds, so the stamp is rounded.
     let stamp = stream[0].approximate_arrival_timestamp().unwrap().as_nanos();
     assert_eq!(
         (stamp + 500_000) / 1_000_000,
@@ -53,7 +53,7 @@ async fn a_canary_is_seen_at_every_stage_at_its_true_time() {
 }
 
 #[tokio::test]
-async fn a_role_is_given_only_to_who_knows_its_external_id() {
+async fn a_role_can_be_assumed_only_with_its_external_id() {
     let (_sandbox, clients) = start(Settings::brisk(1, 2)).await;
     let who = clients.sts.get_caller_identity().send().await.unwrap();
     assert_eq!(who.account(), Some("999999999999"));
@@ -85,7 +85,7 @@ async fn a_role_is_given_only_to_who_knows_its_external_id() {
 }
 
 #[tokio::test]
-async fn put_log_events_has_the_limits_of_the_real_one() {
+async fn put_log_events_has_the_limits_of_cloudwatch_logs() {
     let (_sandbox, clients) = start(Settings::brisk(1, 1)).await;
     let logs = clients.logs_as(clients.assume(0).await);
     let group = &clients.tenants[0].log_group;
@@ -124,7 +124,7 @@ async fn put_log_events_has_the_limits_of_the_real_one() {
 }
 
 #[tokio::test]
-async fn filter_log_events_pages_through_what_matches() {
+async fn filter_log_events_returns_matching_events_in_pages() {
     let (_sandbox, clients) = start(Settings::brisk(1, 1)).await;
     let logs = clients.logs(0).await;
     let before = millis();
@@ -161,7 +161,7 @@ async fn filter_log_events_pages_through_what_matches() {
 }
 
 #[tokio::test]
-async fn s3_lists_in_pages_and_gives_ranges() {
+async fn s3_lists_in_pages_and_returns_ranges() {
     let (sandbox, clients) = start(Settings::brisk(1, 1)).await;
     for number in 0..3 {
         clients.put(0, number..number + 1).await;
@@ -189,12 +189,12 @@ async fn s3_lists_in_pages_and_gives_ranges() {
 }
 
 #[tokio::test]
-async fn noise_flows_beside_the_canaries() {
+async fn noise_flows_through_the_pipeline_beside_the_canaries() {
     let (sandbox, clients) = start(Settings { noise_per_second: 50.0, ..Settings::brisk(1, 1) }).await;
     clients.put(0, 1..2).await;
     arrival(&sandbox, &token(0, 1), Stage::Bigquery).await;
     until("noise is in the archive", async || (clients.archived(0).await.len() > 10).then_some(())).await;
-    assert_eq!(sandbox.truth().len(), 1, "noise is no canary");
+    assert_eq!(sandbox.truth().len(), 1, "noise is recorded as a canary");
 }
 
 #[tokio::test]
@@ -233,7 +233,7 @@ async fn calls_are_counted_by_service_operation_and_resource() {
     assert_eq!(count("AssumeRole", &clients.tenants[0].role_arn), 1);
     assert_eq!(count("PutLogEvents", "/ecs/acme/app"), 1);
     assert_eq!(count("ListObjectsV2", "sre-archive/archive/"), 1);
-    let told: serde_json::Value = clients
+    let listed: serde_json::Value = clients
         .http
         .get(format!("{}/calls", clients.endpoints.admin))
         .send()
@@ -242,11 +242,11 @@ async fn calls_are_counted_by_service_operation_and_resource() {
         .json()
         .await
         .unwrap();
-    assert_eq!(told.as_array().unwrap().len(), calls.len());
+    assert_eq!(listed.as_array().unwrap().len(), calls.len());
 }
 
 #[tokio::test]
-async fn a_stopped_sandbox_lets_go_of_its_calls_and_its_ports() {
+async fn a_stopped_sandbox_ends_its_calls_and_frees_its_ports() {
     let (sandbox, clients) = start(Settings::brisk(1, 1)).await;
     sandbox.fault(Fault::service(Service::Kinesis, ServiceEffect::Hang));
     clients.keys("sre-archive", "archive/").await;

@@ -1,4 +1,4 @@
-//! Every fault of the pipeline, as a client sees it.
+//! Every fault of the pipeline, as the clients see it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn leak() -> StageEffect {
 }
 
 #[tokio::test]
-async fn a_delayed_hop_takes_as_long_as_it_was_told() {
+async fn a_delayed_hop_takes_at_least_the_delay() {
     let delay = Distribution::Fixed { ms: 400.0 };
     let (sandbox, clients) = with(Stage::Transit, StageEffect::Delay { delay }).await;
     clients.put(0, 0..1).await;
@@ -38,7 +38,7 @@ async fn a_delayed_hop_takes_as_long_as_it_was_told() {
 }
 
 #[tokio::test]
-async fn a_delay_is_drawn_from_the_distribution_it_was_told() {
+async fn a_delay_is_drawn_from_its_distribution() {
     let shapes = [
         (Distribution::Uniform { min_ms: 200.0, max_ms: 400.0 }, 200..=400),
         (Distribution::LogNormal { median_ms: 30.0, sigma: 0.6 }, 0..=300),
@@ -55,12 +55,12 @@ async fn a_delay_is_drawn_from_the_distribution_it_was_told() {
             assert!(hop >= Duration::from_millis(*within.start()), "{hop:?}");
             took.insert(hop.as_millis());
         }
-        assert!(took.len() > 5, "all alike: {took:?}");
+        assert!(took.len() > 5, "too few different delays: {took:?}");
     }
 }
 
 #[tokio::test]
-async fn what_a_stall_holds_back_flows_when_it_ends() {
+async fn events_held_back_by_a_stall_continue_when_it_ends() {
     let (sandbox, clients) = with(Stage::Bigquery, StageEffect::Stall).await;
     clients.put(0, 0..3).await;
     clients.put(1, 0..1).await;
@@ -76,7 +76,7 @@ async fn what_a_stall_holds_back_flows_when_it_ends() {
 }
 
 #[tokio::test]
-async fn a_stall_can_end_by_itself() {
+async fn a_stall_can_end_after_a_set_time() {
     let (sandbox, clients) = start(Settings::brisk(3, 1)).await;
     let stall = Fault::stage(Stage::TenantStream, StageEffect::Stall);
     sandbox.fault_for(stall, Duration::from_millis(300));
@@ -95,7 +95,7 @@ async fn a_stalled_log_group_hides_the_newest_events() {
     let count = async || {
         let found =
             logs.filter_log_events().log_group_name("/ecs/acme/app").filter_pattern("zqtp*").send().await;
-        assert!(found.is_err(), "a wildcard is not modelled");
+        assert!(found.is_err(), "a wildcard must be refused, because it is not modelled");
         let found = logs.filter_log_events().log_group_name("/ecs/acme/app").send().await;
         found.unwrap().events().len()
     };
@@ -105,7 +105,7 @@ async fn a_stalled_log_group_hides_the_newest_events() {
 }
 
 #[tokio::test]
-async fn a_lost_event_is_lost_from_its_hop_on() {
+async fn a_lost_event_is_absent_from_all_later_stages() {
     for (stage, stream, transit) in
         [(Stage::TenantStream, false, false), (Stage::Transit, true, false), (Stage::Bigquery, true, true)]
     {
@@ -121,7 +121,7 @@ async fn a_lost_event_is_lost_from_its_hop_on() {
 }
 
 #[tokio::test]
-async fn an_event_lost_to_the_archive_is_delivered_all_the_same() {
+async fn an_event_that_the_archive_lost_is_still_delivered() {
     let (sandbox, clients) = with(Stage::Archive, LOSE).await;
     clients.put(0, 0..1).await;
     let record = truth(&sandbox, &token(0, 0), |record| {
@@ -176,7 +176,7 @@ async fn events_overtake_each_other_when_reordered() {
 }
 
 #[tokio::test]
-async fn a_damaged_message_is_cut_or_mangled() {
+async fn a_damaged_message_is_truncated_or_mangled() {
     let damages = [
         (Damage::Truncate { bytes: 90 }, line(0, 0)[..90].to_owned()),
         (Damage::Mangle, {
@@ -192,12 +192,12 @@ async fn a_damaged_message_is_cut_or_mangled() {
         assert_eq!(record.incidents, [Incident::Corrupted { stage: Stage::Archive }]);
         assert_eq!(clients.archived(0).await[0]["message"], expected);
         arrival(&sandbox, &token(0, 0), Stage::Bigquery).await;
-        assert_eq!(clients.rows(&[token(0, 0)]).await[0].2, line(0, 0), "the other branch has it whole");
+        assert_eq!(clients.rows(&[token(0, 0)]).await[0].2, line(0, 0), "the table does not have it intact");
     }
 }
 
 #[tokio::test]
-async fn a_cut_message_has_no_trace_id_in_the_table() {
+async fn a_truncated_message_has_no_trace_id_in_the_table() {
     let damage = Damage::Truncate { bytes: 90 };
     let (sandbox, clients) = with(Stage::Transit, StageEffect::Corrupt { probability: 1.0, damage }).await;
     clients.put(0, 0..1).await;
@@ -209,16 +209,15 @@ async fn a_cut_message_has_no_trace_id_in_the_table() {
 }
 
 #[tokio::test]
-async fn a_leak_shows_up_at_the_other_tenant() {
+async fn a_leaked_event_is_stored_with_the_other_tenant() {
     for stage in [Stage::TenantStream, Stage::Archive, Stage::Transit, Stage::Bigquery] {
         let (sandbox, clients) = with(stage, leak()).await;
         clients.put(0, 0..1).await;
-        let elsewhere = |record: &traceprobe::sandbox::TruthRecord| {
+        let leaked = |record: &traceprobe::sandbox::TruthRecord| {
             record.arrivals.iter().any(|arrival| arrival.stage == stage && arrival.tenant == "globex")
         };
         let record =
-            truth(&sandbox, &token(0, 0), |record| elsewhere(record) && record.arrived(stage).is_some())
-                .await;
+            truth(&sandbox, &token(0, 0), |record| leaked(record) && record.arrived(stage).is_some()).await;
         assert!(record.incidents.contains(&Incident::Leaked { stage, into: "globex".to_owned() }));
         match stage {
             Stage::TenantStream => assert_eq!(clients.records(1).await.len(), 1),
@@ -238,7 +237,7 @@ async fn a_leak_shows_up_at_the_other_tenant() {
 }
 
 #[tokio::test]
-async fn a_misrouted_event_is_lost_to_its_own_tenant() {
+async fn an_event_stored_only_with_another_tenant_is_lost() {
     let (sandbox, clients) = with(Stage::TenantStream, leak()).await;
     sandbox.fault(Fault::tenant_stage("acme", Stage::TenantStream, LOSE));
     clients.put(0, 0..1).await;
@@ -263,7 +262,7 @@ async fn a_dead_letter_is_written_to_the_archive_bucket() {
 }
 
 #[tokio::test]
-async fn a_multipart_object_is_stamped_before_it_can_be_seen() {
+async fn a_multipart_object_is_stamped_before_it_is_visible() {
     let (sandbox, clients) = start(Settings::brisk(3, 1)).await;
     sandbox.fault(Fault::Multipart { stage: Stage::Archive, early_ms: 60_000 });
     clients.put(0, 0..1).await;
@@ -276,7 +275,7 @@ async fn a_multipart_object_is_stamped_before_it_can_be_seen() {
 }
 
 #[tokio::test]
-async fn a_writer_that_batches_makes_one_object_of_many_lines() {
+async fn a_batching_writer_puts_many_lines_into_one_object() {
     let (sandbox, clients) = start(Settings::brisk(3, 1)).await;
     sandbox.fault(Fault::Batch { stage: Stage::Archive, ms: 700 });
     for number in 0..5 {

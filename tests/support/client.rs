@@ -1,4 +1,4 @@
-//! What a probe that listens says over HTTP, to people, to scripts and to Prometheus.
+//! An HTTP client for a running probe: the page, its JSON and the metrics.
 
 use std::time::Duration;
 
@@ -6,30 +6,30 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::metrics::Metrics;
 use super::page::Recent;
-use super::process::Said;
+use super::process::Printed;
 
 const POLL_EVERY: Duration = Duration::from_millis(300);
 
-/// Where a probe can be asked. A request that fails is a failed test, which shows what the probe has logged.
+/// A request that fails is a failed test, which shows what the probe has logged.
 #[derive(Clone)]
 pub struct Client {
     address: String,
     http: reqwest::Client,
-    said: Said,
+    printed: Printed,
 }
 
-/// A client for servers of this machine.
+/// A client for servers on this machine; ignores proxies.
 pub fn http() -> reqwest::Client {
-    // The crate's TLS has no provider of its own; the client wants one even for plain HTTP.
-    // Another test of this binary may have been faster.
+    // The crate's TLS has no default provider, and the client needs one even for plain HTTP. Fails if another
+    // test of this binary has installed it.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().expect("a client without TLS roots can be built")
 }
 
 impl Client {
-    /// `address` is that of the probe, with the scheme.
-    pub fn new(address: String, said: Said) -> Client {
-        Client { address, http: http(), said }
+    /// `address` has the scheme.
+    pub fn new(address: String, printed: Printed) -> Client {
+        Client { address, http: http(), printed }
     }
 
     /// With the scheme.
@@ -41,13 +41,13 @@ impl Client {
         self.got(path, self.try_get(path, None).await)
     }
 
-    /// The answer in a media type.
+    /// The answer to a request that accepts this media type.
     pub async fn get_as(&self, path: &str, accept: &str) -> String {
         self.got(path, self.try_get(path, Some(accept)).await)
     }
 
     fn got(&self, path: &str, answer: reqwest::Result<String>) -> String {
-        answer.unwrap_or_else(|error| panic!("{path}: {error}; the daemon said: {}", self.said()))
+        answer.unwrap_or_else(|error| panic!("{path}: {error}; the daemon printed: {}", self.printed()))
     }
 
     async fn try_get(&self, path: &str, accept: Option<&str>) -> reqwest::Result<String> {
@@ -62,13 +62,13 @@ impl Client {
         self.recent_of("limit=1000").await
     }
 
-    /// The page, narrowed by parameters.
+    /// The page's JSON, filtered by `parameters` of the query.
     pub async fn recent_of(&self, parameters: &str) -> Recent {
         let text = self.get(&format!("/traces/recent?format=json&{parameters}")).await;
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("/traces/recent: {error} in {text}"))
     }
 
-    /// What people see.
+    /// The page as HTML.
     pub async fn html(&self) -> String {
         self.get("/traces/recent").await
     }
@@ -77,15 +77,15 @@ impl Client {
         Metrics::parse(&self.get("/metrics").await)
     }
 
-    /// What page and counters say now, the page with its newest trace only; `None` where there is no answer, as from a
-    /// probe that is ending.
+    /// The page, with its newest trace only, and the metrics; `None` if a request fails, as while the probe
+    /// ends.
     pub async fn poll(&self) -> Option<(Recent, Metrics)> {
         let recent = self.try_get("/traces/recent?format=json&limit=1", None).await.ok()?;
         let metrics = self.try_get("/metrics", None).await.ok()?;
         Some((serde_json::from_str(&recent).ok()?, Metrics::parse(&metrics)))
     }
 
-    /// Looks at the page until `is_so`, and returns what it showed then.
+    /// Polls the page until `is_so` is true of it, and returns it.
     pub async fn until(&self, what: &str, within: Duration, is_so: impl Fn(&Recent) -> bool) -> Recent {
         let mut polls = interval(POLL_EVERY);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -100,11 +100,11 @@ impl Client {
         };
         match timeout(within, poll).await {
             Ok(recent) => recent,
-            Err(_) => panic!("not within {within:?}: {what}; the daemon said: {}", self.said()),
+            Err(_) => panic!("not within {within:?}: {what}; the daemon printed: {}", self.printed()),
         }
     }
 
-    /// Looks at page and metrics until `is_so`, and returns what they showed then.
+    /// Polls page and metrics until `is_so` is true of them, and returns both.
     pub async fn until_seen(
         &self,
         what: &str,
@@ -114,7 +114,7 @@ impl Client {
         let mut last = String::new();
         let poll = async {
             loop {
-                // The page second: what the metrics say of a state, it then says too.
+                // The page is fetched second, so that it shows every state that the metrics show.
                 let metrics = self.metrics().await;
                 let recent = self.recent().await;
                 if is_so(&recent, &metrics) {
@@ -127,13 +127,16 @@ impl Client {
         match timeout(within, poll).await {
             Ok(seen) => seen,
             Err(_) => {
-                panic!("not within {within:?}: {what}; sources: {last}; the daemon said: {}", self.said())
+                panic!(
+                    "not within {within:?}: {what}; sources: {last}; the daemon printed: {}",
+                    self.printed()
+                )
             }
         }
     }
 
     /// Everything that the probe has printed so far.
-    pub fn said(&self) -> String {
-        self.said.text()
+    pub fn printed(&self) -> String {
+        self.printed.text()
     }
 }

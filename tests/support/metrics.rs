@@ -1,4 +1,4 @@
-//! A scrape, read far enough to ask for a number.
+//! A parsed scrape of `/metrics`.
 
 pub struct Metrics(Vec<(String, f64)>);
 
@@ -8,8 +8,8 @@ impl Metrics {
         Metrics(samples.map(sample).collect())
     }
 
-    /// The values of all series of this name that have these labels. An unknown name is a failed
-    /// test: every series is born at zero.
+    /// The values of all series of this name that have these labels. Without any the test fails, because
+    /// every series is initialised to 0.
     pub fn values(&self, name: &str, labels: &[(&str, &str)]) -> Vec<f64> {
         let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
         let has = |series: &str| {

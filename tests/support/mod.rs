@@ -1,7 +1,7 @@
-//! What the tests of the whole daemon share: the daemon as a process, the log pipeline that it
-//! watches, and what it says.
+//! Shared by the tests of the whole daemon: the daemon as a process, the pipelines in front of it, and its
+//! page and metrics.
 
-#![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, reason = "each test binary uses only some of it")]
 
 pub mod client;
 pub mod daemon;
@@ -14,5 +14,6 @@ pub mod stand;
 
 use std::time::Duration;
 
-/// How long a test waits for something before it fails. Far more than it takes: the machine may be busy.
+/// How long a test waits for a condition before it fails. Far more than it takes, because the machine may be
+/// busy.
 pub const SOON: Duration = Duration::from_secs(45);

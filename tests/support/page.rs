@@ -1,10 +1,10 @@
-//! What `/traces/recent?format=json` says. The only place where the tests name its fields.
+//! The answer of `/traces/recent?format=json`. The only place where the tests name its fields.
 
 use serde::{Deserialize, Deserializer};
 
 #[derive(Debug, Deserialize)]
 pub struct Recent {
-    /// Why the store does not keep what happens, if it does not.
+    /// Why the store does not keep traces; `None` if it does.
     pub not_kept: Option<String>,
     pub tenants: Vec<Tenant>,
     pub traces: Vec<Trace>,
@@ -30,7 +30,7 @@ pub struct Trace {
     /// 32 hexadecimal digits.
     pub id: String,
     pub tenant: String,
-    /// As the page takes it back in `until`.
+    /// RFC 3339; also what the parameter `until` takes.
     pub planned_at: String,
     pub size_bytes: u64,
     pub put: String,
@@ -82,20 +82,20 @@ pub struct Source {
     /// Everything that arrived before this has been read; µs of the probe's wall clock.
     #[serde(deserialize_with = "micros")]
     pub watermark: Option<i64>,
-    /// `None` until the table's schema was read.
+    /// `None` until the schema of the table has been read.
     pub drift: Option<Vec<Drift>>,
     pub drift_accept: Option<String>,
     pub drift_since: Option<String>,
 }
 
-/// One column that is not as it should be.
+/// A column that differs from the expected schema.
 #[derive(Debug, Deserialize)]
 pub struct Drift {
     pub column: String,
     pub change: String,
 }
 
-/// When the page says that a canary arrived somewhere, in µs.
+/// The arrival interval that the page gives, in µs of the probe's wall clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival<'a> {
     pub stage: &'a str,
@@ -108,7 +108,7 @@ impl Recent {
         self.traces.iter().filter(|trace| trace.outcome == outcome).count()
     }
 
-    /// How many were seen at a stage.
+    /// The number of traces that were seen at a stage.
     pub fn seen_at(&self, stage: &str) -> usize {
         self.traces.iter().filter(|trace| trace.is_seen_at(stage)).count()
     }

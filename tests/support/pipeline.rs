@@ -1,9 +1,8 @@
-//! The log pipeline on emulators that others wrote, as a test sees it.
+//! The log pipeline on third-party emulators.
 //!
-//! `tests/emulators/pipeline.py` does the work and describes itself in one line of JSON; this file
-//! turns that into types. Nothing here skips: what cannot start is a failed test, with the reason.
-//! Dropping a [`Pipeline`] closes its stdin, on which it ends with all its children; so does the end
-//! of this process, however it comes.
+//! `tests/emulators/pipeline.py` runs it and describes it in one line of JSON. No test is skipped: if
+//! something cannot start, the test fails with the reason. Dropping a [`Pipeline`] closes its stdin, which
+//! ends it with all its children; so does any end of this process.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,14 +15,14 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-/// The first run of all downloads some 90 packages.
+/// The very first run downloads some 90 packages.
 const SETUP_WITHIN: Duration = Duration::from_secs(600);
 /// Usually 5 s; a busy machine takes several times that.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 /// Stopping and starting a program takes about 2 s each.
-const OBEYS_WITHIN: Duration = Duration::from_secs(90);
+const DONE_WITHIN: Duration = Duration::from_secs(90);
 
-/// What the pipeline says of itself when it is ready.
+/// The line that the pipeline prints when it is ready.
 #[derive(Debug, Deserialize)]
 pub struct About {
     pub aws_endpoint: String,
@@ -61,18 +60,18 @@ pub struct Tenant {
     pub log_group: String,
 }
 
-/// What a test may tell the pipeline to do.
+/// What a test can make the pipeline do.
 #[derive(Debug, Clone, Copy)]
-pub enum Order {
+pub enum Action {
     StopBigQuery,
     StartBigQuery,
 }
 
-impl Order {
-    fn word(self) -> &'static str {
+impl Action {
+    fn name(self) -> &'static str {
         match self {
-            Order::StopBigQuery => "stop-bigquery",
-            Order::StartBigQuery => "start-bigquery",
+            Action::StopBigQuery => "stop-bigquery",
+            Action::StartBigQuery => "start-bigquery",
         }
     }
 }
@@ -88,11 +87,11 @@ pub struct Between {
 #[derive(Debug, Default)]
 pub struct Truth(HashMap<(String, String), Vec<Between>>);
 
-/// Where the trace's id stands in a tag.
+/// The position of the trace id in a tag.
 const ID_IN_TAG: std::ops::Range<usize> = 5..37;
 
 impl Truth {
-    /// Of a trace, by its id, at a stage.
+    /// The arrivals of a trace, by its id, at a stage.
     pub fn of(&self, id: &str, stage: &str) -> &[Between] {
         let key = (id.to_owned(), stage.to_owned());
         self.0.get(&key).map_or(&[], Vec::as_slice)
@@ -104,22 +103,22 @@ pub struct Pipeline {
     stdin: ChildStdin,
     stdout: Lines<BufReader<ChildStdout>>,
     home: PathBuf,
-    // Not killed when dropped: it ends by itself, and in order.
+    // Not killed when dropped, so that it can end its children in order.
     _process: Child,
 }
 
 impl Pipeline {
-    /// Installs the emulators when they are not there yet, deploys, and sends a line through.
-    /// Data and logs are in a folder named `name` below Cargo's folder for tests.
+    /// Installs the emulators if necessary, deploys the pipeline and sends a line through it. Data and logs
+    /// are in a folder named `name` below Cargo's folder for tests.
     pub async fn start(name: &str, tenants: usize) -> Pipeline {
         let python = set_up().await;
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pipeline").join(name);
         if home.exists() {
             std::fs::remove_dir_all(&home).expect("cannot remove the data of the last run");
         }
-        std::fs::create_dir_all(&home).expect("cannot make the folder of the pipeline");
+        std::fs::create_dir_all(&home).expect("cannot create the folder of the pipeline");
         let log =
-            std::fs::File::create(home.join("pipeline.log")).expect("cannot make the log of the pipeline");
+            std::fs::File::create(home.join("pipeline.log")).expect("cannot create the log of the pipeline");
         let mut process = Command::new(python)
             .arg(scripts().join("pipeline.py"))
             .args(["--tenants", &tenants.to_string(), "--dir"])
@@ -135,16 +134,16 @@ impl Pipeline {
         Pipeline { about, stdin, stdout, home, _process: process }
     }
 
-    /// Returns when it is done.
-    pub async fn obey(&mut self, order: Order) {
+    /// Returns when the pipeline has done it.
+    pub async fn execute(&mut self, action: Action) {
         #[derive(Deserialize)]
         struct Done {
             event: String,
         }
-        let line = format!("{}\n", order.word());
-        self.stdin.write_all(line.as_bytes()).await.expect("the pipeline does not listen any more");
-        let done: Done = answer(&mut self.stdout, &self.home, OBEYS_WITHIN).await;
-        assert_eq!(done.event, order.word(), "the pipeline could not obey; see {}", self.home.display());
+        let line = format!("{}\n", action.name());
+        self.stdin.write_all(line.as_bytes()).await.expect("the pipeline no longer reads commands");
+        let done: Done = answer(&mut self.stdout, &self.home, DONE_WITHIN).await;
+        assert_eq!(done.event, action.name(), "the pipeline could not do it; see {}", self.home.display());
     }
 
     pub fn truth(&self) -> Truth {
@@ -174,7 +173,7 @@ fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/emulators")
 }
 
-/// The Python that has the emulators.
+/// Runs `setup.sh`. Returns the Python interpreter that has the emulators.
 async fn set_up() -> PathBuf {
     let run = Command::new(scripts().join("setup.sh")).kill_on_drop(true).output();
     let output =
@@ -185,20 +184,20 @@ async fn set_up() -> PathBuf {
     PathBuf::from(stdout.lines().last().expect("setup.sh names no Python"))
 }
 
-/// The next line of the pipeline; a failed test when there is none, or it says something else.
+/// Parses the pipeline's next line. The test fails if there is none in time or it has another form.
 async fn answer<T: DeserializeOwned>(
     stdout: &mut Lines<BufReader<ChildStdout>>,
     home: &Path,
     within: Duration,
 ) -> T {
-    let told = || {
-        let log = home.join("pipeline.log");
-        std::fs::read_to_string(&log).unwrap_or_else(|error| format!("{}: {error}", log.display()))
+    let log = || {
+        let path = home.join("pipeline.log");
+        std::fs::read_to_string(&path).unwrap_or_else(|error| format!("{}: {error}", path.display()))
     };
     let line = match timeout(within, stdout.next_line()).await {
         Ok(Ok(Some(line))) => line,
-        Ok(end) => panic!("the pipeline ended ({end:?}): {}", told()),
-        Err(_) => panic!("the pipeline says nothing for {within:?}: {}", told()),
+        Ok(end) => panic!("the pipeline ended ({end:?}): {}", log()),
+        Err(_) => panic!("the pipeline printed nothing within {within:?}: {}", log()),
     };
-    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}; {}", told()))
+    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}; {}", log()))
 }

@@ -1,4 +1,4 @@
-//! The program as a process: what it prints, and how it ends.
+//! The program as a process: its output and its end.
 
 use std::fs::OpenOptions;
 use std::path::PathBuf;
@@ -14,51 +14,51 @@ use tokio::time::timeout;
 
 use super::client::Client;
 
-/// The program that the tests are about.
+/// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_traceprobe");
-/// A start takes some 0.2 s; a busy machine takes many times that.
+/// A start takes about 0.2 s, and many times that on a busy machine.
 const LISTENS_WITHIN: Duration = Duration::from_secs(60);
-/// What the program prints before the address that it listens on.
+/// The program prints this before the address that it listens on.
 const LISTENING: &str = "listening on ";
 
-/// What a process has printed.
+/// The output of a process.
 #[derive(Clone)]
-pub enum Said {
-    /// On both of its outputs.
+pub enum Printed {
+    /// Both stdout and stderr.
     Memory(Arc<Mutex<String>>),
-    /// On stderr, after what was in the file before.
+    /// Stderr only, appended to the file.
     File(PathBuf),
 }
 
-impl Said {
-    pub fn in_memory() -> Said {
-        Said::Memory(Arc::default())
+impl Printed {
+    pub fn in_memory() -> Printed {
+        Printed::Memory(Arc::default())
     }
 
-    /// All of it so far.
+    /// Everything printed so far.
     pub fn text(&self) -> String {
         match self {
-            Said::Memory(text) => text.lock().unwrap().clone(),
-            Said::File(path) => std::fs::read_to_string(path).unwrap_or_default(),
+            Printed::Memory(text) => text.lock().unwrap().clone(),
+            Printed::File(path) => std::fs::read_to_string(path).unwrap_or_default(),
         }
     }
 }
 
-/// A process that ends with the test at the latest. Whether it listens already is the caller's to wait for.
+/// A process that is killed when it is dropped. [`Process::listening`] waits until it listens.
 pub struct Process {
     process: Child,
-    said: Said,
-    /// The address on which it listens, once.
+    printed: Printed,
+    /// Receives the address on which it listens; taken by [`Process::listening`].
     address: Option<oneshot::Receiver<String>>,
     listeners: Vec<JoinHandle<()>>,
 }
 
 impl Process {
-    /// Starts it, and waits for nothing.
-    pub fn spawn(command: &mut Command, said: Said) -> Process {
-        let stderr = match &said {
-            Said::Memory(_) => Stdio::piped(),
-            Said::File(path) => {
+    /// Starts it without waiting.
+    pub fn spawn(command: &mut Command, printed: Printed) -> Process {
+        let stderr = match &printed {
+            Printed::Memory(_) => Stdio::piped(),
+            Printed::File(path) => {
                 let log = OpenOptions::new().create(true).append(true).open(path);
                 log.unwrap_or_else(|error| panic!("{}: {error}", path.display())).into()
             }
@@ -70,32 +70,32 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .expect("cannot start the daemon");
-        let text = match &said {
-            Said::Memory(text) => Some(text),
-            Said::File(_) => None,
+        let text = match &printed {
+            Printed::Memory(text) => Some(text),
+            Printed::File(_) => None,
         };
-        let (tell, address) = oneshot::channel();
+        let (address_sender, address) = oneshot::channel();
         let stdout = process.stdout.take().expect("stdout is piped");
         #[expect(clippy::disallowed_methods, reason = "the test owns them, and they end with the process")]
-        let mut listeners = vec![tokio::spawn(listen(stdout, text.cloned(), Some(tell)))];
+        let mut listeners = vec![tokio::spawn(listen(stdout, text.cloned(), Some(address_sender)))];
         if let Some(stderr) = process.stderr.take() {
             #[expect(clippy::disallowed_methods, reason = "as above")]
             listeners.push(tokio::spawn(listen(stderr, text.cloned(), None)));
         }
-        Process { process, said, address: Some(address), listeners }
+        Process { process, printed, address: Some(address), listeners }
     }
 
     /// Waits until it listens. May be called once.
     pub async fn listening(&mut self) -> Client {
         let address = self.address.take().expect("it listens already");
         match timeout(LISTENS_WITHIN, address).await {
-            Ok(Ok(address)) => Client::new(address, self.said.clone()),
-            Ok(Err(_)) => panic!("the daemon ended before it listened: {}", self.said.text()),
-            Err(_) => panic!("the daemon does not listen: {}", self.said.text()),
+            Ok(Ok(address)) => Client::new(address, self.printed.clone()),
+            Ok(Err(_)) => panic!("the daemon ended before it listened: {}", self.printed.text()),
+            Err(_) => panic!("the daemon does not listen: {}", self.printed.text()),
         }
     }
 
-    /// Its number.
+    /// The process id.
     pub fn id(&self) -> String {
         self.process.id().expect("the daemon has ended already").to_string()
     }
@@ -106,16 +106,16 @@ impl Process {
         assert!(kill.expect("cannot run kill").success(), "kill -{name} {id} failed");
     }
 
-    /// SIGKILL, at once.
+    /// Sends SIGKILL and does not wait.
     pub fn start_kill(&mut self) {
         self.process.start_kill().expect("the daemon has ended already");
     }
 
-    /// Waits until it has ended, and until all that it printed has been read.
+    /// Waits until it has ended and all of its output has been read.
     pub async fn ended(&mut self, within: Duration) -> ExitStatus {
         let status = match timeout(within, self.process.wait()).await {
             Ok(status) => status.expect("cannot wait for the daemon"),
-            Err(_) => panic!("the daemon has not ended within {within:?}; it said: {}", self.said()),
+            Err(_) => panic!("the daemon has not ended within {within:?}; it printed: {}", self.printed()),
         };
         for listener in self.listeners.drain(..) {
             listener.await.expect("a listener cannot panic");
@@ -123,30 +123,30 @@ impl Process {
         status
     }
 
-    /// Everything that it has printed so far.
-    pub fn said(&self) -> String {
-        self.said.text()
+    /// Everything printed so far.
+    pub fn printed(&self) -> String {
+        self.printed.text()
     }
 }
 
 async fn listen(
     from: impl AsyncRead + Unpin,
-    said: Option<Arc<Mutex<String>>>,
-    mut tell: Option<oneshot::Sender<String>>,
+    printed: Option<Arc<Mutex<String>>>,
+    mut address_sender: Option<oneshot::Sender<String>>,
 ) {
     let mut lines = BufReader::new(from).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         if let Some((_, rest)) = line.split_once(LISTENING)
-            && let Some(tell) = tell.take()
+            && let Some(sender) = address_sender.take()
         {
             let address = rest.split_whitespace().next().unwrap_or_default();
-            // Nobody waits any more when the test has failed already, or never wanted to.
-            let _ = tell.send(address.to_owned());
+            // The receiver is gone if the test has failed or does not wait for the address.
+            let _ = sender.send(address.to_owned());
         }
-        if let Some(said) = &said {
-            let mut said = said.lock().unwrap();
-            said.push_str(&line);
-            said.push('\n');
+        if let Some(printed) = &printed {
+            let mut printed = printed.lock().unwrap();
+            printed.push_str(&line);
+            printed.push('\n');
         }
     }
 }

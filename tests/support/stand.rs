@@ -1,8 +1,8 @@
 //! A sandbox, and the configuration of a daemon in front of it.
 //!
-//! The sandbox runs in the test, which switches faults on and knows the truth; the daemon is a process of its own that
-//! has nothing but the addresses. One file of configuration serves all tests; what a test wants otherwise it says in the
-//! environment, which goes before the file.
+//! The sandbox runs in the test process, so the test can inject faults and knows the truth. The daemon is a
+//! separate process that has only the addresses. All tests share one configuration file and override keys in
+//! the environment.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +12,7 @@ use traceprobe::sandbox::{Access, Sandbox, Settings, Stage, TruthRecord};
 use super::daemon::Daemon;
 use super::page::{Recent, Trace};
 
-/// The sandbox's stages under the names that the configuration gives them.
+/// The stages that the configuration may name, as the sandbox names them.
 const STAGES: [Stage; 7] = [
     Stage::LogGroup,
     Stage::TenantStream,
@@ -26,7 +26,7 @@ const STAGES: [Stage; 7] = [
 pub struct Stand {
     pub sandbox: Sandbox,
     folder: PathBuf,
-    /// More lines of configuration.
+    /// Lines appended to the configuration.
     more: String,
 }
 
@@ -51,7 +51,7 @@ impl Stand {
         self.more.push_str(more);
     }
 
-    /// Writes the configuration, and says where.
+    /// Writes the configuration and returns its path.
     pub fn config(&self) -> PathBuf {
         let path = self.folder.join("traceprobe.toml");
         let places = self.sandbox.probe_configuration(Access::TenantRoles, PROBE, &WATCHED);
@@ -60,20 +60,21 @@ impl Stand {
         path
     }
 
-    /// Starts a daemon, with `keys` of the configuration set otherwise: `("PROBE_INTERVAL", "1s")`.
+    /// Starts a daemon with `keys` of the configuration overridden: `("PROBE_INTERVAL", "1s")`.
     pub async fn daemon(&self, keys: &[(&str, &str)]) -> Daemon {
         Daemon::start(&self.config(), variables(keys)).await
     }
 
-    /// The truth about a trace.
+    /// What truly happened to a trace.
     pub fn truth(&self, id: &str) -> TruthRecord {
         let records = self.sandbox.truth();
         let found = records.into_iter().find(|record| id_in(&record.token) == id);
         found.unwrap_or_else(|| panic!("the sandbox has never seen {id}"))
     }
 
-    /// Fails unless the true arrival lies in every interval that the page gives for these traces; says how many it gives.
-    pub fn vouches_for<'a>(&self, traces: impl IntoIterator<Item = &'a Trace>) -> usize {
+    /// Fails unless every interval that the page gives for these traces holds the true arrival. Returns the
+    /// number of intervals.
+    pub fn assert_intervals_hold<'a>(&self, traces: impl IntoIterator<Item = &'a Trace>) -> usize {
         let truth = self.sandbox.truth();
         let mut checked = 0;
         for trace in traces {
@@ -83,11 +84,11 @@ impl Stand {
                 let Some(stage) = STAGES.into_iter().find(|stage| stage.name() == arrival.stage) else {
                     continue;
                 };
-                let came = record.arrived(stage);
-                let came = came.unwrap_or_else(|| panic!("{} never came to {stage}", trace.id)).0;
+                let arrived = record.arrived(stage);
+                let arrived = arrived.unwrap_or_else(|| panic!("{} never reached {stage}", trace.id)).0;
                 assert!(
-                    (arrival.earliest..=arrival.latest).contains(&came),
-                    "{} came to {stage} at {came}, and the page says {} to {}",
+                    (arrival.earliest..=arrival.latest).contains(&arrived),
+                    "{} reached {stage} at {arrived}, but the page shows {} to {}",
                     trace.id,
                     arrival.earliest,
                     arrival.latest
@@ -101,29 +102,29 @@ impl Stand {
 
 impl Drop for Stand {
     fn drop(&mut self) {
-        // What is left behind is below Cargo's folder for tests.
+        // A folder that remains is below Cargo's folder for tests.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-/// The trace's id in a tag.
+/// The trace id in a tag.
 pub fn id_in(token: &str) -> &str {
     &token[5..37]
 }
 
-/// Every trace of the page that was planned before the newest `seconds`, so that it should have ended.
+/// The traces of the page that were delivered.
 pub fn delivered(recent: &Recent) -> impl Iterator<Item = &Trace> {
     recent.traces.iter().filter(|trace| trace.outcome == "delivered")
 }
 
-/// The daemon's whole environment: a key for its tags, and keys of the configuration.
+/// The daemon's whole environment: its tag key, and overridden keys of the configuration.
 pub fn variables(keys: &[(&str, &str)]) -> Vec<(String, String)> {
     let mut all = vec![("TRACEPROBE_TAG_KEY".to_owned(), "a key that only the tests know".to_owned())];
     all.extend(keys.iter().map(|(key, value)| (format!("TRACEPROBE_{key}"), (*value).to_owned())));
     all
 }
 
-/// Every kind of stage, and rhythms that make a test short.
+/// Short intervals and deadlines, so that a test takes seconds.
 const PROBE: &str = r#"listen = "127.0.0.1:0"
 instance = "test"
 interval = "300ms"
@@ -142,7 +143,7 @@ const WATCHED: [(Stage, &str); 6] = [
     (Stage::Transit, "interval = \"500ms\"\ntimeout = \"5s\""),
     (Stage::Bigquery, "body_column = \"message\"\ninterval = \"500ms\"\ntimeout = \"5s\""),
 ];
-/// Small, because a look at a log group goes through a minute of them in an unoptimized build.
+/// Small, because each poll of a log group reads a minute of them, in an unoptimized build.
 const CANARY: &str = r#"
 [canary]
 sizes = ["100B", "500B"]

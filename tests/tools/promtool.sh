@@ -1,10 +1,9 @@
 #!/bin/sh
-# Sees to it that Prometheus and promtool are here, and prints the path of the tool asked for.
+# Prints the path of promtool or prometheus, and installs them if necessary.
 # usage: promtool.sh [promtool|prometheus]
 #
-# What is on PATH is used. Otherwise Debian's package `prometheus`, which holds both, is installed
-# where that is allowed (root, apt-get), with its service kept from starting. Otherwise one line
-# on stderr says what to install, and the exit code is 1.
+# A program on PATH is used. Otherwise, as root with apt-get, Debian's package `prometheus`, which has both, is
+# installed without starting its service. Otherwise a line on stderr says what to install, and the exit code is 1.
 set -eu
 
 tool=${1:-promtool}
@@ -20,8 +19,8 @@ find_tool() { command -v "$tool" 2>/dev/null; }
 
 if ! find_tool >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     log=$(mktemp)
-    # An existing policy-rc.d belongs to whoever put it there; ours denies every start and goes
-    # away again. RUNLEVEL=1 is for the maintainer scripts that look there instead.
+    # An existing policy-rc.d is kept. Otherwise this one denies every start and is removed at the end. RUNLEVEL=1 is
+    # for maintainer scripts that check it instead.
     policy=/usr/sbin/policy-rc.d
     ours=
     clean() { rm -f "$log"; [ -z "$ours" ] || rm -f "$policy"; }
@@ -32,13 +31,13 @@ if ! find_tool >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null
         chmod +x "$policy"
     fi
     export RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive
-    # The lock timeout lets two runs start at once.
+    # With the lock timeout, two runs can start at once.
     install() { apt-get -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends prometheus >"$log" 2>&1; }
     echo "installing Debian's package prometheus" >&2
     install || { apt-get update >/dev/null 2>&1 && install; } || tail -n 5 "$log" >&2
 fi
 
 find_tool || {
-    echo "$tool is not here; install Prometheus (Debian: apt-get install prometheus) or put $tool on PATH" >&2
+    echo "$tool was not found; install Prometheus (Debian: apt-get install prometheus) or put $tool on PATH" >&2
     exit 1
 }

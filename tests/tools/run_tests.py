@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Runs every test of the crate, as `cargo test` does, but test binaries that wait run beside each other.
+"""Runs every test of the crate, as `cargo test` does, but runs test binaries that mostly wait in parallel.
 
-Most tests wait: for canaries to arrive, for a deadline to pass. So there are lanes; in each, one binary follows the other.
-What calculates runs before them, or at low priority beside them, so that it delays nobody. Each binary's output is
-printed whole when it has ended.
+Most tests wait for canaries to arrive or for a deadline to pass, so they run in parallel lanes. Tests that compute run
+before them, or at low priority beside them, so that they delay no other. The output of a binary is printed when it has
+ended.
 
 usage: run_tests.py [options of cargo test that select features or a profile]
 
@@ -22,22 +22,22 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CARGO = os.environ.get("CARGO", "cargo")
 
-# Phases, each begun when the one before has ended. A phase is lanes that run beside each other; a lane is binaries that run
-# one after the other. The seconds are wall clock and processor time of each in a debug build on two cores. Two lanes that
-# start programs, and no more: what starves is not what is tested.
+# Phases, one after the other. The lanes of a phase run in parallel, the binaries of a lane one after the other. The
+# comments give wall clock and processor time in seconds of a debug build on two cores. At most two lanes start
+# programs, because starved programs fail tests for the wrong reason.
 PHASES = [
-    # These calculate: 22 and 45; 80 and 29.
-    [["traceprobe", "architecture", "shipped"], ["model"]],
+    # These compute: 22 and 45; 80 and 29.
+    [["traceprobe", "architecture", "vocabulary", "shipped"], ["model"]],
     [
         ["emulators"],  # 120 to 160 and 48
         ["prometheus", "sandbox", "traps", "demo"],  # 38 and 10; 14 and 3; 18 and 3; 73 and 27
     ],
     [["restart"], ["daemon"]],  # 89 and 80; 98 and 29
-    # Measures how exact intervals are, so nothing runs beside it: 23 and 7.
+    # Measures the accuracy of intervals, so nothing runs beside it: 23 and 7.
     [["accuracy"]],
 ]
-# Takes only what the others leave.
-STEPS_BACK = {"model"}
+# These run at the lowest priority.
+LOW_PRIORITY = {"model"}
 
 
 def build(options):
@@ -55,25 +55,25 @@ def build(options):
 
 
 def run(name, executable):
-    """One binary; returns whether it passed."""
+    """Runs one binary. Returns whether it passed."""
     began = time.monotonic()
-    command = ["nice", "-n", "19", executable] if name in STEPS_BACK else [executable]
-    # As Cargo runs them: in the folder of the package.
+    command = ["nice", "-n", "19", executable] if name in LOW_PRIORITY else [executable]
+    # In the folder of the package, as Cargo does.
     environment = {**os.environ, "CARGO_MANIFEST_DIR": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, errors="replace")
     took = time.monotonic() - began
-    # One call, so that no other lane writes between.
-    said = f"\n     Running {name} (took {took:.0f} s)\n{done.stdout.rstrip()}\n"
+    # One write, so that the output of no other lane comes between.
+    report = f"\n     Running {name} (took {took:.0f} s)\n{done.stdout.rstrip()}\n"
     if done.returncode:
-        said += f"error: the test binary {name} ended with {done.returncode}\n"
-    sys.stdout.write(said)
+        report += f"error: the test binary {name} ended with {done.returncode}\n"
+    sys.stdout.write(report)
     sys.stdout.flush()
     return done.returncode == 0
 
 
 def run_lane(names, executables):
-    """Returns the names of those that failed. A failure does not keep the next from running."""
+    """Runs all binaries of a lane, also after a failure. Returns the names of those that failed."""
     return [name for name in names if not run(name, executables[name])]
 
 
@@ -83,8 +83,9 @@ def main():
     executables = build(options)
     planned = [name for phase in PHASES for lane in phase for name in lane]
     if sorted(planned) != sorted(executables):
-        unplanned, gone = set(executables) - set(planned), set(planned) - set(executables)
-        sys.exit(f"run_tests: PHASES in {__file__} lacks {sorted(unplanned)} and names {sorted(gone)}, which are not built")
+        unplanned, missing = set(executables) - set(planned), set(planned) - set(executables)
+        sys.exit(f"run_tests: PHASES in {__file__} lacks {sorted(unplanned)} and names {sorted(missing)}, "
+                 "which are not built")
     print(f"tests: compiled in {time.monotonic() - began:.0f} s", flush=True)
     began = time.monotonic()
     failed = []
@@ -92,7 +93,7 @@ def main():
         with concurrent.futures.ThreadPoolExecutor(len(phase)) as pool:
             for names in pool.map(lambda lane: run_lane(lane, executables), phase):
                 failed += names
-    # Examples in the documentation. Cargo has compiled already what they need.
+    # The examples in the documentation. Cargo has compiled their dependencies.
     if subprocess.run([CARGO, "test", *options, "--doc"], cwd=ROOT).returncode:
         failed.append("the examples in the documentation")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

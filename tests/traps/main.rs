@@ -1,4 +1,4 @@
-//! The traps that other probes fell into, one test each, named for the trap.
+//! Known mistakes of other probes: one test for each, named for the mistake.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! Traps for what decides and counts: a tracker, and the metrics that its events make.
+//! Mistakes in deciding and counting, tested with a tracker and the metrics of its events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ fn s(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-/// So many seconds after the epoch of these tests.
+/// This many seconds after the epoch of the tests.
 fn t(secs: u64) -> Timestamp {
     Timestamp::from_secs(1_800_000_000) + s(secs)
 }
@@ -150,7 +150,7 @@ impl Probe {
         self.apply(Input::Put { trace: tag.trace, result }, now);
     }
 
-    /// A look that begins at an instant, takes no time, and proves everything before it.
+    /// A poll that starts and ends at one instant and covers everything before it.
     fn poll(&mut self, stage: StageId, at: Timestamp, sightings: Vec<Sighting>) {
         let source = self.topology.source_of(TenantId(0), stage);
         let revision = self.tracker.wanted(source).revision;
@@ -173,19 +173,19 @@ impl Probe {
         }
     }
 
-    fn cannot_poll(&mut self, stage: StageId, at: Timestamp) {
+    fn fail_poll(&mut self, stage: StageId, at: Timestamp) {
         let source = self.topology.source_of(TenantId(0), stage);
         self.apply(Input::PollFailed { source, kind: FailureKind::Error, detail: "503".into() }, at);
     }
 
-    /// Shows it at every stage.
-    fn arrives_everywhere(&mut self, tag: Tag, at: Timestamp) {
+    /// Polls every stage; each poll shows the canary.
+    fn arrive_everywhere(&mut self, tag: Tag, at: Timestamp) {
         for stage in STAGES {
             self.poll(stage, at, vec![seen(tag, Stamp::None, at, "1")]);
         }
     }
 
-    fn restarted(&mut self, tenants: &[&str], at: Timestamp) -> Self {
+    fn restart(&mut self, tenants: &[&str], at: Timestamp) -> Self {
         let saved: Vec<Trace> =
             self.tracker.take_changes().traces.into_iter().map(|(trace, _)| (*trace).clone()).collect();
         let mut next = Self::of(tenants, "one", at);
@@ -205,7 +205,7 @@ impl Probe {
         self.events.iter().filter(|event| matches(event)).count()
     }
 
-    /// How often a canary entered the end-to-end latency histogram.
+    /// The count of the end-to-end latency histogram of `acme`.
     fn end_to_end_count(&self) -> u64 {
         self.series(r#"traceprobe_e2e_latency_seconds_count{tenant="acme"} "#)
     }
@@ -221,7 +221,7 @@ impl Probe {
 fn echo_before_registration() {
     let mut probe = Probe::new();
     probe.plan(canary(1));
-    probe.arrives_everywhere(canary(1), ms(10));
+    probe.arrive_everywhere(canary(1), ms(10));
     let result = PutResult::Accepted { doubled: false };
     probe.apply(Input::Put { trace: canary(1).trace, result }, ms(500));
     assert_eq!(probe.outcome(canary(1)), Some(&Outcome::Delivered));
@@ -265,7 +265,7 @@ fn same_record_read_twice_after_reconnect() {
     probe.put(canary(1));
     let again = || vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), "shard-0/49590")];
     probe.poll(STREAM, t(1), again());
-    probe.cannot_poll(STREAM, t(2));
+    probe.fail_poll(STREAM, t(2));
     probe.poll(STREAM, t(9), again());
     assert_eq!(probe.count(|event| matches!(event, Event::Duplicate { .. })), 0);
     assert_eq!(probe.count(|event| matches!(event, Event::Arrived { .. })), 1);
@@ -280,7 +280,11 @@ fn two_copies_in_two_objects() {
     probe.poll(ARCHIVE, t(12), vec![copy("b.gz#4", 3), copy("a.gz#0", 7)]);
     assert_eq!(probe.series(r#"traceprobe_duplicates_total{stage="archive",tenant="acme"} "#), 1);
     let arrival = probe.trace(canary(1)).arrival(ARCHIVE).unwrap();
-    assert_eq!(arrival, Interval { earliest: ms(2_950), latest: ms(4_050) }, "the first copy is the arrival");
+    assert_eq!(
+        arrival,
+        Interval { earliest: ms(2_950), latest: ms(4_050) },
+        "the arrival is not that of the first copy"
+    );
 }
 
 #[test]
@@ -289,10 +293,10 @@ fn clock_step_back() {
     let tag = canary_of("acme", 1, t(100));
     probe.put(tag);
     probe.empty_poll(t(104));
-    probe.arrives_everywhere(tag, t(40));
+    probe.arrive_everywhere(tag, t(40));
     assert_eq!(probe.outcome(tag), Some(&Outcome::Delivered));
     assert_eq!(probe.count(|event| matches!(event, Event::ClockInversion { .. })), 3);
-    assert_eq!(probe.end_to_end_count(), 0, "nobody can say how long it took");
+    assert_eq!(probe.end_to_end_count(), 0, "a latency was counted although it is unknown");
     assert_eq!(probe.count(|event| matches!(event, Event::HopMeasured { hop: STREAM | TABLE, .. })), 0);
     for stage in STAGES {
         let arrival = probe.trace(tag).arrival(stage).unwrap();
@@ -307,13 +311,17 @@ fn poll_slower_than_hop() {
     probe.poll(STREAM, t(60), vec![seen(canary(1), Stamp::Millis(ms(300)), t(60), "1")]);
     probe.poll(TABLE, t(60), vec![seen(canary(1), Stamp::Millis(ms(800)), t(60), "1")]);
     let trace = probe.trace(canary(1));
-    assert_eq!(trace.latency(&probe.topology), Some(Duration::from_millis(851)), "not the 60 s of the poll");
+    assert_eq!(
+        trace.latency(&probe.topology),
+        Some(Duration::from_millis(851)),
+        "the latency includes the 60 s of the poll"
+    );
     assert_eq!(trace.judgement, Judgement::Good);
     assert_eq!(
         trace.visit(TABLE).hop,
         Hop::Measured { latency: Duration::from_millis(500), was_overdue: false }
     );
-    // Without a stamp the slow poll is honest: somewhere in these 60 s, so nobody is blamed for a missed threshold.
+    // Without a stamp it arrived at an unknown time within these 60 s, so it is not judged.
     probe.put(canary(2));
     probe.poll(TABLE, t(60), vec![seen(canary(2), Stamp::None, t(60), "1")]);
     assert_eq!(probe.trace(canary(2)).judgement, Judgement::Unjudged);
@@ -328,7 +336,7 @@ fn stage_query_failing_for_an_hour() {
         probe.put(*tag);
         probe.poll(STREAM, planned + s(1), vec![seen(*tag, Stamp::Millis(planned), planned + s(1), "1")]);
         for after in [5, 15, 25] {
-            probe.cannot_poll(TABLE, planned + s(after));
+            probe.fail_poll(TABLE, planned + s(after));
         }
     }
     assert_eq!(probe.count(|event| matches!(event, Event::WentBlind { source: SourceId(2), .. })), 1);
@@ -346,16 +354,16 @@ fn stage_query_failing_for_an_hour() {
     assert_eq!(
         (unobserved + delivered, unobserved),
         (120, 80),
-        "those within reach of the grace are delivered"
+        "canaries within their grace period are delivered"
     );
-    assert_eq!(probe.end_to_end_count(), delivered, "what nobody saw enters no histogram");
+    assert_eq!(probe.end_to_end_count(), delivered, "an unobserved canary was counted");
 }
 
 #[test]
 fn one_stage_down_while_later_stages_show_the_id() {
     let mut probe = Probe::new();
     probe.put(canary(1));
-    probe.cannot_poll(STREAM, t(1));
+    probe.fail_poll(STREAM, t(1));
     for stage in [ARCHIVE, TABLE] {
         probe.poll(stage, t(3), vec![seen(canary(1), Stamp::Millis(t(2)), t(3), "1")]);
     }
@@ -363,12 +371,16 @@ fn one_stage_down_while_later_stages_show_the_id() {
     assert_eq!(
         probe.trace(canary(1)).next_stage(&probe.topology),
         None,
-        "not stuck at the stage that is down"
+        "the trace is stuck at the stage that is down"
     );
     probe.apply(Input::Tick, t(GIVE_UP + GRACE));
     let hops = STAGES.map(|stage| probe.trace(canary(1)).visit(stage).hop);
     assert_eq!(hops, [Hop::Open, Hop::Skipped, Hop::Skipped]);
-    assert_eq!(probe.count(|event| matches!(event, Event::HopMissing { .. })), 0, "blind is not missing");
+    assert_eq!(
+        probe.count(|event| matches!(event, Event::HopMissing { .. })),
+        0,
+        "blindness was counted as missing"
+    );
 }
 
 #[test]
@@ -395,7 +407,7 @@ fn restart_with_100_in_flight() {
     let all = |at| tags.iter().map(|tag| seen(*tag, Stamp::None, at, "1")).collect::<Vec<_>>();
     before.poll(STREAM, t(2), all(t(2)));
     before.poll(TABLE, t(SLO + 1), vec![]);
-    let mut after = before.restarted(&["acme", "globex"], t(60));
+    let mut after = before.restart(&["acme", "globex"], t(60));
     assert_eq!(after.tracker.in_flight(), 100);
     for stage in STAGES {
         after.poll(stage, t(70), all(t(70)));
@@ -404,7 +416,7 @@ fn restart_with_100_in_flight() {
     assert_eq!(after.tracker.in_flight(), 0);
     assert_eq!(after.count(|event| matches!(event, Event::Duplicate { .. })), 0);
     assert_eq!(before.end_to_end_count(), 100);
-    assert_eq!(after.end_to_end_count(), 0, "they were counted as overdue before the restart");
+    assert_eq!(after.end_to_end_count(), 0, "counted again, although counted as overdue before the restart");
 }
 
 #[test]
@@ -413,7 +425,7 @@ fn two_instances_with_one_config() {
     let mut two = Probe::of(&["acme", "globex"], "two", t(0));
     one.put(canary(1));
     for probe in [&mut one, &mut two] {
-        probe.arrives_everywhere(canary(1), t(3));
+        probe.arrive_everywhere(canary(1), t(3));
         probe.empty_poll(t(GIVE_UP + 1));
     }
     assert_eq!(one.outcome(canary(1)), Some(&Outcome::Delivered));
@@ -429,7 +441,7 @@ fn ticker_stalled_2_min() {
     let (mut planned, mut missed) = (0, 0);
     for now in (0..60).chain(180..240).map(t) {
         let due = schedule.take_due(now);
-        assert!(due.planned.len() <= 1, "a burst: {due:?}");
+        assert!(due.planned.len() <= 1, "a burst of canaries: {due:?}");
         planned += due.planned.len() as u64;
         missed += due.missed;
         if due.missed > 0 {
@@ -454,7 +466,7 @@ fn zero_timestamp() {
         assert_eq!(
             arrival,
             Some(Interval { earliest: t(0), latest: t(4) }),
-            "our own looks are all there is"
+            "the interval is not that of the polls"
         );
     }
     assert_eq!(probe.count(|event| matches!(event, Event::ClockInversion { .. })), 2);
@@ -462,7 +474,10 @@ fn zero_timestamp() {
         Event::HopMeasured { latency, .. } | Event::EndToEnd { latency, .. } => Some(*latency),
         _ => None,
     });
-    assert!(latencies.clone().count() == 4 && latencies.max() <= Some(s(4)), "not 56 years");
+    assert!(
+        latencies.clone().count() == 4 && latencies.max() <= Some(s(4)),
+        "a latency was computed from the zero stamp"
+    );
 }
 
 #[test]
@@ -471,12 +486,12 @@ fn tenant_removed_from_config_with_traces_pending() {
     let (of_acme, of_globex) = (canary(1), canary_of("globex", 2, t(0)));
     before.put(of_acme);
     before.put(of_globex);
-    let mut after = before.restarted(&["globex"], t(5));
-    assert_eq!(after.tracker.in_flight(), 1, "nobody looks for acme any more");
-    assert_eq!(after.trace(of_globex).tenant, TenantId(0), "what is left is numbered anew");
-    after.arrives_everywhere(of_acme, t(6));
+    let mut after = before.restart(&["globex"], t(5));
+    assert_eq!(after.tracker.in_flight(), 1, "traces of acme are still in flight");
+    assert_eq!(after.trace(of_globex).tenant, TenantId(0), "the tenant was not renumbered");
+    after.arrive_everywhere(of_acme, t(6));
     assert_eq!(after.count(|event| matches!(event, Event::Stray { tenant: None, .. })), 3);
-    after.arrives_everywhere(of_globex, t(7));
+    after.arrive_everywhere(of_globex, t(7));
     assert_eq!(after.series(r#"traceprobe_traces_total{outcome="delivered",tenant="globex"} "#), 1);
     after.empty_poll(t(GIVE_UP + 1));
     assert_eq!(after.series(r#"traceprobe_traces_total{outcome="lost",tenant="globex"} "#), 0);
@@ -499,8 +514,8 @@ fn scrape_while_10000_traces_pending() {
     assert_eq!(probe.tracker.in_flight(), MAX_IN_FLIGHT);
     assert_eq!(probe.series(r#"traceprobe_injections_total{result="missed",tenant="acme"} "#), 5);
     let (busy, text) = scrape(&probe, t(1));
-    assert_eq!(busy, idle, "a scrape grows with tenants and stages, never with traces");
-    let gauge = r#"traceprobe_in_flight_traces{tenant="acme",next_stage="stream"} 10000"#;
+    assert_eq!(busy, idle, "the scrape grew with the number of traces");
+    let gauge = r#"traceprobe_in_flight_traces{stage="stream",tenant="acme"} 10000"#;
     assert!(text.contains(gauge), "{text}");
 }
 
@@ -508,13 +523,13 @@ fn scrape_while_10000_traces_pending() {
 fn le_spelling() {
     let mut probe = Probe::new();
     probe.put(canary(1));
-    probe.arrives_everywhere(canary(1), t(2));
+    probe.arrive_everywhere(canary(1), t(2));
     let bounds = |format| {
         let text = probe.metrics.render(format);
         let bounds = text.split("le=\"").skip(1).filter_map(|rest| rest.split('"').next().map(str::to_owned));
         bounds.collect::<std::collections::BTreeSet<_>>()
     };
-    // A rule that matches one spelling must find it in whatever format Prometheus asked for.
+    // A rule that matches one spelling must work whatever format Prometheus requested.
     assert_eq!(bounds(Format::Text), bounds(Format::OpenMetrics));
     for bound in ["30.0", "1.0", "+Inf"] {
         assert!(bounds(Format::Text).contains(bound), "{bound} is not among {:?}", bounds(Format::Text));

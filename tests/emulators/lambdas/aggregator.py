@@ -1,7 +1,7 @@
 """Aggregator: from the tenants' streams to the archive and the central stream.
 
-The tenant is known by the stream a record came from, never by what the record says. What cannot be
-parsed goes to the dead-letter queue, sent by the function itself, and the batch goes on.
+The tenant is that of the stream a record came from, whatever the record contains. The function itself sends what
+cannot be parsed to the dead-letter queue and continues with the batch.
 
 Environment: CENTRAL_STREAM, ARCHIVE_BUCKET, DEAD_LETTER_QUEUE_URL, STREAM_PREFIX, TRUTH_FILE.
 """
@@ -28,10 +28,10 @@ def handler(event, _context):
         stream = record["eventSourceARN"].rpartition("/")[2]
         rows += _rows(stream.removeprefix(os.environ["STREAM_PREFIX"]), record["kinesis"])
     if rows:
-        # The archive comes first: when a batch is run again its object is written over, whereas
-        # records in a stream cannot be taken back.
+        # The archive comes first: if a batch is repeated, its object is overwritten, but records in a stream cannot be
+        # removed.
         _archive(rows, records[0]["kinesis"])
-        _pass_on(rows)
+        _forward(rows)
     return {"rows": len(rows)}
 
 
@@ -41,7 +41,7 @@ def _rows(tenant: str, record: dict) -> list[dict]:
         envelope = json.loads(gzip.decompress(data))
         log_events = envelope["logEvents"]
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        _dead_letter(tenant, "no subscription envelope", error, base64.b64encode(data).decode())
+        _dead_letter(tenant, "not a subscription envelope", error, base64.b64encode(data).decode())
         return []
     rows = []
     for log_event in log_events:
@@ -50,7 +50,7 @@ def _rows(tenant: str, record: dict) -> list[dict]:
             if not isinstance(json.loads(message), dict):
                 raise ValueError("not a JSON object")
         except ValueError as error:
-            _dead_letter(tenant, "no JSON line", error, message)
+            _dead_letter(tenant, "not a JSON line", error, message)
             continue
         rows.append({
             "tenant": tenant,
@@ -73,7 +73,7 @@ def _archive(rows: list[dict], first: dict) -> None:
     truth.record(ARCHIVE, (row["message"] for row in rows), before, truth.now_us())
 
 
-def _pass_on(rows: list[dict]) -> None:
+def _forward(rows: list[dict]) -> None:
     records = [{"Data": json.dumps(row).encode(), "PartitionKey": row["event_id"]} for row in rows]
     # PutRecords takes up to 500 records and 5 MiB (Kinesis API reference); 10 KB is our largest line.
     for start in range(0, len(records), 400):

@@ -1,4 +1,4 @@
-"""Clients and the one call of AWS that needs care: PutRecords may succeed in part."""
+"""Clients, and PutRecords with retries, because it may succeed in part."""
 
 import time
 
@@ -9,7 +9,7 @@ CONFIG = Config(s3={"addressing_style": "path"}, retries={"mode": "standard", "m
 
 
 def client(service: str, credentials: dict | None = None):
-    """A client with the function's own role, or with the credentials that AssumeRole gave."""
+    """A client with the function's own role, or with credentials from AssumeRole."""
     keys = {}
     if credentials:
         keys = {
@@ -21,7 +21,7 @@ def client(service: str, credentials: dict | None = None):
 
 
 def put_records(kinesis, stream: str, records: list[dict]) -> None:
-    """Puts all records, again and again those that Kinesis refused; raises when it goes on refusing."""
+    """Puts all records and retries those that Kinesis refuses. Raises after eight attempts."""
     left = records
     for attempt in range(8):
         answer = kinesis.put_records(StreamName=stream, Records=left)

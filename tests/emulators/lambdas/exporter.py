@@ -28,7 +28,7 @@ def handler(event, _context):
         messages.append(row["message"])
     first = records[0]["kinesis"]
     hour = time.strftime("%Y/%m/%d/%H", time.gmtime())
-    # Named by what it holds: a batch that is run again writes over its own object.
+    # Named by its content, so that a repeated batch overwrites its own object.
     name = f"{int(first['approximateArrivalTimestamp'] * 1000):013d}-{first['sequenceNumber']}.ndjson.gz"
     body = gzip.compress("".join(lines).encode())
     before = truth.now_us()

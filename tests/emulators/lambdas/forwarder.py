@@ -1,7 +1,7 @@
 """Log forwarder: from a tenant's log group to the tenant's stream in the SRE account.
 
-It runs in the tenant's account and assumes a role of the SRE account. The record is what a
-subscription straight to Kinesis would have put there: the gzip envelope as it came.
+It runs in the tenant's account and assumes a role of the SRE account. The record is the same as that of a direct
+subscription to Kinesis: the unchanged gzip envelope.
 
 Environment: STREAM, WRITER_ROLE_ARN, WRITER_EXTERNAL_ID, TRUTH_FILE.
 """
@@ -26,7 +26,7 @@ _session = {"kinesis": None, "ends": 0.0}
 
 def handler(event, _context):
     if "awslogs" not in event:
-        # A call that warms the function: it does all that takes time the first time.
+        # A warm-up call, which does what takes time on the first call.
         _kinesis()
         return {"warm": True}
     envelope = base64.b64decode(event["awslogs"]["data"])

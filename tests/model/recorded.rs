@@ -1,7 +1,7 @@
-//! What the tracker's events said of one canary, summed up.
+//! The tracker's events about one canary, added up.
 //!
-//! The counters of a process end with it, so what enters a series is kept apart by the life of the probe in which it
-//! did; what is said once and for all is not.
+//! Counters end with their process, so entries into series are kept by run. Events that occur once per canary
+//! are not.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use traceprobe::domain::tracker::Event;
 
 use super::history::STAGES;
 
-/// How often a canary entered a latency histogram, and how often its sum and a bucket were raised for it.
+/// How often a canary was entered into a latency histogram: its count, and its sum with a bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Entered {
     pub count: usize,
     pub bucket: usize,
     pub given_up: usize,
     pub unjudged: usize,
-    /// It was said to have been counted before, but it was not.
+    /// Events that claim an earlier count that did not happen.
     pub falsely_counted: usize,
-    /// What was entered into the sum on arrival.
+    /// The value added to the sum on arrival.
     pub latency: Option<Duration>,
 }
 
@@ -37,26 +37,27 @@ impl Entered {
     }
 }
 
-/// What one life of the probe entered for a canary.
+/// What one run of the probe entered for a canary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Entries {
     pub end_to_end: Entered,
     pub hops: [Entered; STAGES],
-    /// A leak that is read again in another life is told again: nobody remembers it.
+    /// A leak that is read again in another run is reported again, because this test does not restore leaks.
     pub violations: [usize; STAGES],
 }
 
-/// By the number of the life, the first being 0; a life that entered nothing is not in it.
+/// By the number of the run, counted from 0. A run without entries is left out.
 pub type Runs = BTreeMap<usize, Entries>;
 
 #[derive(Clone, PartialEq, Debug, Default)]
-pub struct Heard {
+pub struct Recorded {
     pub planned: usize,
     pub accepted: usize,
     pub ambiguous: usize,
     pub ended: Vec<Outcome>,
-    /// Found at the end after all: in time, and late.
+    /// `LateDiscovery`: found after another outcome, but in time.
     pub found: usize,
+    /// `LateArrival`: found after another outcome, and late.
     pub late: usize,
     pub arrived: [usize; STAGES],
     pub inversions: [usize; STAGES],
@@ -66,8 +67,8 @@ pub struct Heard {
     pub runs: Runs,
 }
 
-impl Heard {
-    /// Which trace an event is about.
+impl Recorded {
+    /// The trace that an event is about.
     pub fn about(event: &Event) -> Option<TraceId> {
         match event {
             Event::Planned { trace, .. }
@@ -90,7 +91,7 @@ impl Heard {
             | Event::IsolationViolation { trace, .. }
             | Event::ClockInversion { trace, .. } => Some(*trace),
             Event::Stray { .. } | Event::Adopted { .. } | Event::Full { .. } | Event::Missed { .. } => {
-                panic!("everything in here is ours, and there is room for it: {event:?}")
+                panic!("all tags are ours, and there is room for them: {event:?}")
             }
             Event::ForeignTags { .. }
             | Event::SchemaLearned { .. }
@@ -108,8 +109,8 @@ impl Heard {
         }
     }
 
-    /// Takes an event of the given life to heart.
-    pub fn hear(&mut self, event: &Event, run: usize) {
+    /// Adds an event of the given run.
+    pub fn record(&mut self, event: &Event, run: usize) {
         let at = |stage: &StageId| usize::from(stage.0);
         match event {
             Event::Planned { .. } => self.planned += 1,

@@ -1,12 +1,12 @@
-//! What the services do to a reader in ordinary operation: nothing of it may cost a canary.
+//! Oddities of the services in normal operation must not cost a canary.
 
 use traceprobe::sandbox::{Fault, Service, Stage};
 
-use crate::support::health::{all_is_well, until_delivered};
+use crate::support::health::{assert_all_is_well, until_delivered};
 use crate::support::stand::Stand;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn multipart_objects_with_keys_in_no_order_are_found_when_they_came() {
+async fn multipart_objects_with_unordered_keys_are_found_with_their_arrival_times() {
     let stand = Stand::brisk(2).await;
     for stage in [Stage::Archive, Stage::Transit] {
         stand.sandbox.fault(Fault::Multipart { stage, early_ms: 1_500 });
@@ -14,15 +14,15 @@ async fn multipart_objects_with_keys_in_no_order_are_found_when_they_came() {
     }
     let daemon = stand.daemon(&[]).await;
     until_delivered(&daemon, 20.0).await;
-    all_is_well(&stand, &daemon).await;
+    assert_all_is_well(&stand, &daemon).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clocks_that_are_off_within_the_allowance_change_no_verdict() {
+async fn clocks_within_their_allowance_change_no_outcome() {
     let stand = Stand::brisk(1).await;
     stand.sandbox.fault(Fault::ClockOffset { service: Service::Kinesis, ms: -40 });
     stand.sandbox.fault(Fault::ClockOffset { service: Service::Bigquery, ms: 40 });
     let daemon = stand.daemon(&[]).await;
     until_delivered(&daemon, 20.0).await;
-    all_is_well(&stand, &daemon).await;
+    assert_all_is_well(&stand, &daemon).await;
 }

@@ -106,7 +106,7 @@ async fn play(expected: &Expected) {
     }
     let (status, said) = demo.terminate(Duration::from_secs(30)).await;
     assert!(status.success(), "{status}: {said}");
-    let told = if promise.scenario == "healthy" { "nothing will be broken" } else { "look for: " };
+    let told = if expected.scenario == "healthy" { "nothing will be broken" } else { "look for: " };
     assert!(said.contains(told), "{said}");
 }
 

@@ -161,7 +161,7 @@ async fn the_signature_of_a_tag_is_verified() {
     let output = program(&["tag", &line], &variables(&[])).await;
     let printed = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!(said.contains(id) && said.contains("signature valid"), "{said}");
+    assert!(printed.contains(id) && printed.contains("signature valid"), "{printed}");
 
     let other = [("TRACEPROBE_TAG_KEY".to_owned(), "the key of another probe".to_owned())];
     let output = program(&["tag", &tag], &other).await;

@@ -210,15 +210,15 @@ impl Comparison<'_> {
             compare(faults, &format!("arrival at {}", self.rules().stages[stage].name), actual, expected);
         }
         for (stage, hop) in self.verdict.hops.iter().enumerate() {
-            let said = match trace.stages[stage].hop {
-                Hop::Open => Hopped::Open,
-                Hop::Overdue => Hopped::Overdue,
-                Hop::Measured { latency, was_overdue } => Hopped::Measured { took: latency, was_overdue },
-                Hop::Unjudged => Hopped::Unjudged,
-                Hop::Inverted => Hopped::Inverted,
-                Hop::Inherited => Hopped::Inherited,
-                Hop::Skipped => Hopped::Skipped,
-                Hop::Missing | Hop::NeverSeen => Hopped::Missing,
+            let actual = match trace.stages[stage].hop {
+                Hop::Open => HopState::Open,
+                Hop::Overdue => HopState::Overdue,
+                Hop::Measured { latency, was_overdue } => HopState::Measured { took: latency, was_overdue },
+                Hop::Unjudged => HopState::Unjudged,
+                Hop::Inverted => HopState::Inverted,
+                Hop::Inherited => HopState::Inherited,
+                Hop::Skipped => HopState::Skipped,
+                Hop::Missing | Hop::NeverSeen => HopState::Missing,
             };
             compare(faults, &format!("hop to {}", self.rules().stages[stage].name), actual, *hop);
         }

@@ -8,6 +8,8 @@
 // The path is explicit for rustfmt, which would look in the folder `emulators`.
 #[path = "support/mod.rs"]
 mod support;
+#[path = "emulators/tables.rs"]
+mod tables;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;

@@ -86,6 +86,13 @@ pub enum Fault {
     SlowQuery { ms: u64 },
     /// A column of the table's schema has changed.
     SchemaDrift { column: String, change: Drift },
+    /// Row access policies are on the table, and let the probe see the rows of these tenants only.
+    RowPolicy {
+        #[serde(default)]
+        visible: Vec<String>,
+    },
+    /// A column is masked: BigQuery shows its default masking value instead.
+    Masking { column: String },
 }
 
 /// How a hop fails, or the stage that it leads to.
@@ -222,6 +229,7 @@ impl Fault {
             | Self::LateFilter { tenant, .. }
             | Self::RejectLogEvents { tenant, .. } => tenant.as_deref().into_iter().collect(),
             Self::Reshard { tenant } => vec![tenant],
+            Self::RowPolicy { visible } => visible.iter().map(String::as_str).collect(),
             Self::ClockOffset { .. }
             | Self::Multipart { .. }
             | Self::UnorderedKeys { .. }
@@ -229,7 +237,8 @@ impl Fault {
             | Self::StreamingBuffer { .. }
             | Self::TableSize { .. }
             | Self::SlowQuery { .. }
-            | Self::SchemaDrift { .. } => Vec::new(),
+            | Self::SchemaDrift { .. }
+            | Self::Masking { .. } => Vec::new(),
         }
     }
 }
@@ -404,6 +413,18 @@ impl Faults {
             Fault::SlowQuery { ms } => Some(*ms),
             _ => None,
         })
+    }
+
+    /// The tenants whose rows the probe may see, where there are row access policies.
+    pub(crate) fn row_policy(&self) -> Option<&[String]> {
+        self.all().find_map(|fault| match fault {
+            Fault::RowPolicy { visible } => Some(visible.as_slice()),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn masks(&self, masked: &str) -> bool {
+        self.all().any(|fault| matches!(fault, Fault::Masking { column } if column == masked))
     }
 
     pub(crate) fn drifts(&self) -> impl Iterator<Item = (&str, Drift)> {

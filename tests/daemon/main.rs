@@ -13,5 +13,6 @@ mod isolation;
 mod outcomes;
 mod service_quirks;
 mod stopping;
+mod tables;
 
 use self::support::SOON;

@@ -306,7 +306,8 @@ impl Run {
         let is_dropped = self.is_down || self.history.canaries[which].planned < self.began;
         let place = self.history.log.len();
         let tag = self.tag(which);
-        let round = if is_dropped { Round::Lost } else { self.round(What::Planned(which), Change::Plan(tag)) };
+        let round =
+            if is_dropped { Round::Lost } else { self.round(What::Planned(which), Change::Plan(tag)) };
         if round != Round::Lost {
             self.history.canaries[which].registered = Some(place);
         }

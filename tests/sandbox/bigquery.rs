@@ -186,3 +186,55 @@ async fn a_changed_schema_shows_in_the_table_and_in_queries() {
     let (status, body) = clients.query(ids_query("SELECT trace_id FROM demo.logs.events", &[])).await;
     assert_eq!((status, body["error"]["message"].as_str()), (400, Some("Unrecognized name: trace_id")));
 }
+
+#[tokio::test]
+async fn a_policy_hides_rows_and_only_the_statistics_of_the_job_say_so() {
+    let (sandbox, clients) = start(Settings::brisk(4, 2)).await;
+    let tokens = [token(0, 1), token(1, 1)];
+    clients.put(0, 1..2).await;
+    clients.put(1, 1..2).await;
+    for token in &tokens {
+        arrival(&sandbox, token, Stage::Bigquery).await;
+    }
+    let run = async || {
+        let sql = "SELECT trace_id, tenant FROM demo.logs.events WHERE trace_id IN UNNEST(@ids)";
+        let (status, rows) = clients.query(ids_query(sql, &tokens)).await;
+        let job = rows["jobReference"]["jobId"].as_str().unwrap();
+        let url = format!("{}/projects/demo/jobs/{job}?location=EU", clients.endpoints.bigquery);
+        let (_, job) = clients.try_get(&url).await.unwrap();
+        (status, rows, job["statistics"].clone())
+    };
+    let (status, rows, statistics) = run().await;
+    assert_eq!((status, &rows["totalRows"]), (200, &json!("2")));
+    assert_eq!(statistics.get("rowLevelSecurityStatistics"), None);
+
+    sandbox.fault(Fault::RowPolicy { visible: vec!["globex".to_owned()] });
+    let (status, rows, statistics) = run().await;
+    assert_eq!((status, &rows["totalRows"], rows.get("errors")), (200, &json!("1"), None));
+    assert_eq!(statistics["rowLevelSecurityStatistics"]["rowLevelSecurityApplied"], true);
+
+    sandbox.clear_all();
+    sandbox.fault(Fault::Masking { column: "tenant".to_owned() });
+    let (_, rows, statistics) = run().await;
+    assert_eq!(rows["rows"][0]["f"][1]["v"], "");
+    assert_eq!(statistics["dataMaskingStatistics"]["dataMaskingApplied"], true);
+}
+
+#[tokio::test]
+async fn a_table_of_a_day_exists_while_it_holds_a_row() {
+    let (sandbox, clients) = start(Settings::brisk(4, 1)).await;
+    clients.put(0, 1..2).await;
+    let stored = arrival(&sandbox, &token(0, 1), Stage::Bigquery).await.arrived(Stage::Bigquery).unwrap();
+    let day = |micros: i64| {
+        let day = traceprobe::domain::time::Timestamp::from_micros(micros).strftime("%Y%m%d");
+        format!("demo.logs.events_{day}")
+    };
+    let select = |table: &str| format!("SELECT trace_id FROM `{table}` WHERE trace_id IN UNNEST(@ids)");
+    let today = select(&day(stored.0));
+    let twice = format!("{today} UNION ALL {today}");
+    let (status, body) = clients.query(ids_query(&twice, &[token(0, 1)])).await;
+    assert_eq!((status, &body["totalRows"]), (200, &json!("2")));
+    let tomorrow = select(&day(stored.0 + 86_400_000_000));
+    let (status, body) = clients.query(ids_query(&format!("{today} UNION ALL {tomorrow}"), &[])).await;
+    assert_eq!((status, &body["error"]["errors"][0]["reason"]), (404, &json!("notFound")));
+}

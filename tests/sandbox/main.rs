@@ -8,3 +8,4 @@ mod schema;
 mod service_faults;
 mod services;
 mod stage_faults;
+mod tables;

@@ -38,7 +38,11 @@ async fn the_columns_are_reported_whether_or_not_the_poll_succeeds() {
     let cases = [
         (None, true, ""),
         (Some(("level", Drift::Added)), true, "column level added (STRING)"),
-        (Some(("ingest_time", Drift::Retyped)), true, "column ingest_time changed from TIMESTAMP to INTEGER"),
+        (
+            Some(("ingest_time", Drift::Retyped)),
+            false,
+            "column ingest_time changed from TIMESTAMP to INTEGER",
+        ),
         (
             Some(("ingest_time", Drift::Remoded)),
             true,

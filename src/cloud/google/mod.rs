@@ -267,13 +267,28 @@ impl Google {
         request: Request<'_>,
         parse: impl FnOnce(&[u8]) -> Result<T, E>,
     ) -> Result<T, Failure> {
-        let (service, operation) = (request.service.name, request.operation);
-        let answer = self.try_send(request).await.and_then(|Answer { status, headers: _, body }| {
+        let parsed = |Answer { status, headers: _, body }: Answer| {
             parse(&body).map_err(|error| {
                 let text = format!("the answer makes no sense: {error}");
                 Failure { status: Some(status), ..Failure::new(FailureKind::Garbled, Effect::Unknown, text) }
             })
-        });
+        };
+        self.interpret(request, parsed).await
+    }
+
+    /// [`Google::send`], and `interpret` for the answer: one that it takes for a failure, such as an error inside a
+    /// success, is a failed call.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] when there is no answer, any other than a success, or one that is interpreted as a failure.
+    pub async fn interpret<T>(
+        &self,
+        request: Request<'_>,
+        interpret: impl FnOnce(Answer) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let (service, operation) = (request.service.name, request.operation);
+        let answer = self.try_send(request).await.and_then(interpret);
         self.calls.count(service, operation, CallResult::of(&answer));
         answer
     }

@@ -2,7 +2,7 @@
 
 /// Each entry: the passage of the valid configuration that is replaced, its replacement, the key of the
 /// resulting fault, and a part of its message.
-pub(super) const FAULTY: [(&str, &str, &str, &str); 72] = [
+pub(super) const FAULTY: [(&str, &str, &str, &str); 82] = [
     ("[probe]", "[probe]\ngiv_up = \"1m\"", "probe.giv_up:", "did you mean `give_up`?"),
     ("[log]", "[log]\nlevel = \"loud\"", "log.level:", "\"loud\" is not a valid log level"),
     ("[log]", "[logs]", "logs:", "did you mean `log`?"),
@@ -180,6 +180,51 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 72] = [
     ("{tenant}/%Y/%m/%d/", "%Y%m%d/%S", "stage.archive.key:", "unknown time field %S"),
     ("p.d.t", "d.t", "stage.table.table:", "is no table"),
     ("p.d.t", "p.d`.t", "stage.table.table:", "is no table"),
+    ("p.d.t", "p.d.t_%Y%m", "stage.table.table:", "names no table of a day; write %Y, %m and %d once each"),
+    ("id_column = \"trace_id\"\n", "", "stage.table.id_column:", "or write id_expression"),
+    (
+        "id_column",
+        "id_expression = \"id\"\nid_column",
+        "stage.table.id_expression:",
+        "are both set; remove one",
+    ),
+    (
+        "id_column = \"trace_id\"",
+        "id_expression = \"id; DROP TABLE t\"",
+        "stage.table.id_expression:",
+        "has a `;`; write one SQL expression",
+    ),
+    (
+        "id_column = \"trace_id\"",
+        "id_expression = \"JSON_VALUE(payload\"",
+        "stage.table.id_expression:",
+        "has brackets that do not match",
+    ),
+    (
+        "id_column",
+        "id_match = \"contains\"\npartition = \"none\"\nid_column",
+        "stage.table.id_match:",
+        "would search every row of the table; set time_column",
+    ),
+    (
+        "id_column",
+        "id_match = \"contains\"\nid_is = \"trace_id\"\nid_column",
+        "stage.table.id_match:",
+        "finds whole tags only; write id_is = \"tag\"",
+    ),
+    (
+        "id_column",
+        "id_match = \"like\"\nid_column",
+        "stage.table.id_match:",
+        "is none of \"exact\", \"contains\"",
+    ),
+    (
+        "id_column",
+        "partition = \"day = 1 -- all\"\nid_column",
+        "stage.table.partition:",
+        "has a comment; write one SQL expression, for example \"day >=",
+    ),
+    ("id_column", "time_is = \"written\"\nid_column", "stage.table.time_is:", "that is not set"),
     ("id_column = \"trace_id\"", "id_column = \"1 = 1\"", "stage.table.id_column:", "is no column"),
     (
         "id_column",

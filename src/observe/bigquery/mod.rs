@@ -1,57 +1,58 @@
-//! Looks for canaries in a BigQuery table, with one query a look for all of them.
+//! Looks for canaries in a BigQuery table, with one query a poll for all of them.
 //!
 //! A query, and not a list of the table's data: that is free, but does not show rows in the streaming buffer, which is
 //! where a fresh canary is. Each query costs at least 10 MB on paper, so there is one for all ids, never one for each.
 //!
-//! The query itself is sent with our own HTTP client and the crate's models, because the crate's client loses the
-//! status and the wish to be left alone of every answer that is not the JSON it expects.
+//! A poll has three steps. `prepare` describes the table, checks the configured columns against it and asks what a query
+//! would read; what was learned holds for a while. `run` sends the query and reads its rows. `visibility` judges whether
+//! what was not found may be hidden from the probe.
 //!
-//! It must never send a query whose bytes are not bounded: the table's owner pays by the byte.
+//! It must never send a query whose bytes are not bounded: the table's owner pays by the byte. And it must never go on
+//! without a column that is configured, or over rows that are hidden: then it would say of what it cannot see that it is
+//! not there.
 
+mod batch;
+mod bill;
+mod columns;
+mod id;
+mod prepare;
+mod query;
 mod rows;
 mod settings;
 mod sql;
 mod table;
+mod table_name;
+mod visibility;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use gcp_bigquery_client::model::data_format_options::DataFormatOptions;
+use gcp_bigquery_client::model::job_reference::JobReference;
 use gcp_bigquery_client::model::query_parameter::QueryParameter;
 use gcp_bigquery_client::model::query_parameter_type::QueryParameterType;
 use gcp_bigquery_client::model::query_parameter_value::QueryParameterValue;
 use gcp_bigquery_client::model::query_request::QueryRequest;
-use gcp_bigquery_client::model::query_response::QueryResponse;
-use serde::{Deserialize, Serialize};
 
 use super::{Findings, Observe, ObserveError, Recognizer};
-use crate::cloud::calls::CallResult;
-use crate::cloud::failure::Failure;
-use crate::cloud::google::{BIGQUERY, Google, Request};
+use crate::cloud::google::Google;
 use crate::domain::schema::TableSchema;
-use crate::domain::sighting::{FailureKind, Poll, ReadStats, Wanted, WantedTrace};
+use crate::domain::sighting::{FailureKind, Poll, ReadStats, Sighting, Wanted};
 use crate::domain::tag::{Tag, TenantCode, TraceId};
-use crate::domain::time::{Timestamp, WallClock};
+use crate::domain::time::WallClock;
 
 pub(super) use settings::SPEC;
-pub use settings::{IdIs, Predicate, Settings, TableName};
+pub use settings::{Id, IdIs, IdMatch, Predicate, Settings, TableName, TimeIs};
 
-use rows::{Reader, Row};
-use settings::MAX_WAITS;
-use sql::Columns;
-use table::Table;
+use batch::Batch;
+use bill::Bill;
+use prepare::Known;
+use query::{JobMode, PAGE_ROWS};
+use rows::Reader;
+use sql::Search;
+use visibility::Visibility;
 
-/// Most canaries that one query asks for. Each stands in it twice, in lower and upper case; BigQuery takes requests of
-/// up to 10 MB (BigQuery quotas), and this is less than half a megabyte.
-const MAX_IDS: usize = 2_500;
-
-/// Rows of a page that are asked for.
-const PAGE_ROWS: i32 = 10_000;
-
-/// What every query is billed for at least, in bytes (BigQuery pricing).
-const MIN_BILLED: u64 = 10 << 20;
-
-/// Reads one table.
+/// Reads one table, or the tables of the days that matter.
 #[derive(Debug)]
 pub struct BigQuery {
     settings: Settings,
@@ -60,118 +61,41 @@ pub struct BigQuery {
     recognizer: Recognizer,
     clock: WallClock,
     known: Option<Known>,
-    /// The table's columns when it was last described, whatever became of the look.
+    /// The table's columns when it was last described, whatever became of the poll.
     schema: Option<Arc<TableSchema>>,
-    spent: Spent,
+    bill: Bill,
+    visibility: Visibility,
+    /// What a poll found that failed afterwards.
+    unreported: Findings,
 }
 
-/// What is known of the table.
-#[derive(Debug)]
-struct Known {
-    table: Table,
-    columns: Columns,
-    checked_at: Timestamp,
-}
-
-/// Bytes that were billed.
-#[derive(Clone, Copy, Debug, Default)]
-struct Spent {
-    day: i64,
-    /// On that day (UTC).
-    bytes: u64,
-    /// Not reported yet.
-    unreported: u64,
-    /// What the query may be billed for that was sent and not answered: it runs on when nobody waits for it any more.
-    at_most: Option<u64>,
-}
-
-impl Spent {
-    fn charge(&mut self, bytes: u64) {
-        self.bytes = self.bytes.saturating_add(bytes);
-        self.unreported = self.unreported.saturating_add(bytes);
-        self.at_most = None;
-    }
-
-    /// Charges a query that was given up with the most that it may be billed for, since nobody will say.
-    fn charge_abandoned(&mut self) {
-        if let Some(most) = self.at_most {
-            self.charge(most);
-        }
-    }
-
-    /// The query that was sent did not run, or not to an end that is billed.
-    fn spare(&mut self) {
-        self.at_most = None;
-    }
-}
-
-/// What one query asks for.
-#[derive(Debug)]
-struct Asked {
-    traces: Vec<WantedTrace>,
-    /// When the oldest of those was planned that are worth a call.
-    since: Timestamp,
-    /// Whether it also asks for canaries that must not be here; one query of a look does.
-    with_strangers: bool,
-}
-
-impl Asked {
-    /// As many queries as the waiting traces need. Riders come along where there is room, and the bounds on time are
-    /// not theirs: a lost trace rides for days after a restart, and the partitions of days would be paid for at every
-    /// look. One that turns up in an old partition after all is not noticed then.
-    fn all(wanted: &Wanted, now: Timestamp) -> Vec<Self> {
-        let mut all: Vec<_> = wanted
-            .waiting
-            .chunks(MAX_IDS)
-            .enumerate()
-            .map(|(nth, traces)| {
-                let since = traces.iter().map(|trace| trace.planned_at).min().unwrap_or(now);
-                Self { traces: traces.to_vec(), since, with_strangers: nth == 0 }
-            })
-            .collect();
-        if let Some(last) = all.last_mut() {
-            let room = MAX_IDS - last.traces.len();
-            last.traces.extend(wanted.recently_seen.iter().rev().take(room));
-        }
-        all
-    }
-}
-
-/// jobs.query as the API takes it now; the crate's model lacks the last two.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Ask {
-    #[serde(flatten)]
-    query: QueryRequest,
-    job_timeout_ms: String,
-    job_creation_mode: &'static str,
-}
-
-/// The answer of jobs.query and of jobs.getQueryResults; the crate's model lacks what was billed.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Answered {
-    #[serde(flatten)]
-    response: QueryResponse,
-    total_bytes_billed: Option<String>,
+/// What the queries of a poll found.
+#[derive(Default)]
+struct Found {
+    sightings: Vec<Sighting>,
+    stats: ReadStats,
+    /// The job of the first query, where one was required.
+    job: Option<JobReference>,
+    /// There were more rows than are read.
+    is_cut: bool,
 }
 
 impl BigQuery {
     /// An observer; it makes no call yet.
     #[must_use]
     pub fn new(settings: Settings, google: Google, recognizer: Recognizer, clock: WallClock) -> Self {
-        let name = settings.table.to_string();
-        let spent = Spent::default();
-        Self { settings, name, google, recognizer, clock, known: None, schema: None, spent }
-    }
-
-    /// Columns that the settings name and the table does not have, once a look has succeeded. Looks go on without them.
-    #[must_use]
-    pub fn missing_columns(&self) -> Vec<&str> {
-        let wanted = [&self.settings.time_column, &self.settings.tenant_column, &self.settings.body_column];
-        let has =
-            |name: &str| self.known.as_ref().is_none_or(|known| known.table.schema.column(name).is_some());
-        wanted.into_iter().flatten().map(String::as_str).filter(|name| !has(name)).collect()
+        Self {
+            name: settings.table.to_string(),
+            settings,
+            google,
+            recognizer,
+            clock,
+            known: None,
+            schema: None,
+            bill: Bill::default(),
+            visibility: Visibility::default(),
+            unreported: Findings::default(),
+        }
     }
 
     /// Whose canaries may be here, where the ids tell whose they are.
@@ -183,122 +107,20 @@ impl BigQuery {
         self.settings.billing_project.as_deref().unwrap_or(&self.settings.table.project)
     }
 
-    /// Describes the table and makes sure that asking it is affordable, if that was not done a short while ago.
-    async fn prepare(&mut self, asked: &Asked) -> Result<(), ObserveError> {
-        let now = self.clock.now();
-        if let Some(known) = &self.known
-            && now.since(known.checked_at) < self.settings.refresh
-        {
-            return Ok(());
-        }
-        match self.describe(asked).await {
-            Ok(known) => self.known = Some(known),
-            // What is dear, gone or forbidden must not be asked; for the rest, what was true an hour ago will do.
-            Err(error) => match (&mut self.known, error.kind) {
-                (None, _) | (_, FailureKind::OverBudget | FailureKind::NotFound | FailureKind::Denied) => {
-                    self.known = None;
-                    return Err(error);
-                }
-                (Some(known), _) => known.checked_at = now,
-            },
-        }
-        Ok(())
-    }
-
-    async fn describe(&mut self, look: &Asked) -> Result<Known, ObserveError> {
-        let TableName { project, dataset, table } = &self.settings.table;
-        let asked = format!("tables.get of `{}`", self.name);
-        let path = format!("/projects/{project}/datasets/{dataset}/tables/{table}");
-        let request = Request::get(&BIGQUERY, "tables.get", path);
-        let table = self.google.read(request, Table::parse).await.map_err(|error| error.calling(&asked))?;
-        // Before anything that may fail because of a change.
-        self.schema = Some(Arc::new(table.schema.clone()));
-        let id = &self.settings.id_column;
-        if table.schema.column(id).is_none() {
-            return Err(ObserveError::new(
-                FailureKind::NotFound,
-                format!("`{}` has no column `{id}`", self.name),
-            ));
-        }
-        let present = |name: &Option<String>| name.clone().filter(|name| table.schema.column(name).is_some());
-        let columns = Columns {
-            id: id.clone(),
-            time: present(&self.settings.time_column),
-            tenant: present(&self.settings.tenant_column),
-            body: present(&self.settings.body_column),
-        };
-        let known = Known { table, columns, checked_at: self.clock.now() };
-        self.check_price(&known, look).await?;
-        Ok(known)
-    }
-
-    /// Asks what a look would read, which costs nothing.
-    async fn check_price(&self, known: &Known, look: &Asked) -> Result<(), ObserveError> {
-        let asked = format!("dry run of a query on `{}`", self.name);
-        let mut request = self.request(known, look);
-        request.dry_run = Some(true);
-        // Without a limit the answer is the number, so that it can be told.
-        request.maximum_bytes_billed = None;
-        let answer =
-            async { self.google.bigquery().await?.job().query(self.billing_project(), request).await }.await;
-        let answer = answer.map_err(|error| Failure::from(&error).calling(&asked));
-        self.google.calls().count(BIGQUERY.name, "jobs.query", CallResult::of(&answer));
-        let answer = answer?;
-        if let Some(error) = fatal(&asked, &answer) {
-            return Err(error);
-        }
-        let bytes = number(answer.total_bytes_processed.as_deref());
-        let limit = self.settings.max_bytes_billed;
-        if bytes > limit {
-            return Err(ObserveError::new(
-                FailureKind::OverBudget,
-                format!(
-                    "one look at `{}` would read {} MB, more than max_bytes_billed allows ({} MB): partition the table by time, \
-                     cluster it by `{}`, or bound the query with a predicate",
-                    self.name,
-                    bytes >> 20,
-                    limit >> 20,
-                    self.settings.id_column
-                ),
-            ));
-        }
-        Ok(())
-    }
-
-    fn check_budget(&mut self, now: Timestamp) -> Result<(), ObserveError> {
-        const DAY: i64 = 86_400_000;
-        let today = now.millis().div_euclid(DAY);
-        if self.spent.day != today {
-            self.spent = Spent { day: today, bytes: 0, ..self.spent };
-        }
-        match self.settings.daily_bytes_billed {
-            Some(budget) if self.spent.bytes >= budget => {
-                let midnight = Timestamp::from_millis((today + 1) * DAY);
-                let mut error = ObserveError::new(
-                    FailureKind::OverBudget,
-                    format!(
-                        "queries on `{}` were billed {} MB today, and the budget of a day is {} MB; it goes on at midnight UTC",
-                        self.name,
-                        self.spent.bytes >> 20,
-                        budget >> 20
-                    ),
-                );
-                error.retry_after = Some(midnight.since(now));
-                Err(error)
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    fn request(&self, known: &Known, asked: &Asked) -> QueryRequest {
-        let aim = sql::Aim {
+    fn search<'a>(&'a self, known: &'a Known, batch: &Batch) -> Search<'a> {
+        Search {
+            columns: &known.columns,
             predicate: &self.settings.predicate,
-            oldest: asked.since,
-            owners: self.owners().filter(|_| asked.with_strangers),
-        };
-        let text = sql::query(&self.name, &known.table, &known.columns, &aim);
-        let tags = asked.traces.iter().map(|trace| &trace.tag);
-        let ids = tags.flat_map(|tag| self.ids(tag)).map(|id| value(Some(id), None)).collect();
+            oldest: batch.since,
+            owners: self.owners().filter(|_| batch.finds_leaks),
+        }
+    }
+
+    fn request(&self, known: &Known, batch: &Batch) -> QueryRequest {
+        let search = self.search(known, batch);
+        let text = search.query(known.tables.iter().map(|(name, table)| (name.as_str(), table)));
+        let ids = batch.traces.iter().flat_map(|trace| search.ids(self.id(&trace.tag)));
+        let ids = ids.map(|id| value(Some(id), None)).collect();
         let timeout = i32::try_from(self.settings.query_timeout.as_millis()).unwrap_or(i32::MAX);
         QueryRequest {
             query_parameters: Some(vec![QueryParameter {
@@ -314,164 +136,45 @@ impl BigQuery {
                 parameter_value: Some(value(None, Some(ids))),
             }]),
             parameter_mode: Some("NAMED".to_owned()),
-            location: self.settings.location.clone().or_else(|| known.table.location.clone()),
+            location: self.settings.location.clone().or_else(|| known.location()),
             max_results: Some(PAGE_ROWS),
-            maximum_bytes_billed: Some(self.settings.max_bytes_billed.max(MIN_BILLED).to_string()),
+            maximum_bytes_billed: Some(self.settings.bill_limit(known.tables.len()).to_string()),
             timeout_ms: Some(timeout),
-            // An answer from memory would say that nothing has arrived since.
+            // A cached answer would say that nothing has arrived since.
             use_query_cache: Some(false),
-            labels: Some(HashMap::from([("traceprobe".to_owned(), "sweep".to_owned())])),
+            labels: Some(HashMap::from([("traceprobe".to_owned(), "poll".to_owned())])),
             format_options: Some(DataFormatOptions { use_int64_timestamp: Some(true) }),
             ..QueryRequest::new(text)
         }
     }
 
-    /// What may stand in the id column for a canary, whose tag stands there in the version in which it was sent. Comparing the column in lower case instead would make BigQuery
-    /// read it whole, clustered or not.
-    fn ids(&self, tag: &Tag) -> [String; 2] {
-        let id = match self.settings.id_is {
+    /// What stands in the table for a canary, in lower case. Its tag stands there in the version in which it was sent.
+    fn id(&self, tag: &Tag) -> String {
+        match self.settings.id_is {
             IdIs::Tag => self.recognizer.keys.sign(tag).to_string(),
             IdIs::TraceId => tag.trace.to_string(),
-        };
-        [id.to_ascii_uppercase(), id]
-    }
-
-    /// Runs one query to its end. Its rows, and whether they are all.
-    async fn rows(&mut self, request: QueryRequest) -> Result<(Vec<Row>, bool), ObserveError> {
-        let asked = format!("query on `{}`", self.name);
-        let job_timeout = self.settings.job_timeout();
-        let path = format!("/projects/{}/queries", self.billing_project());
-        let location = request.location.clone();
-        let ask = Ask {
-            // The same id would make BigQuery give the answer of an earlier query.
-            query: QueryRequest {
-                request_id: Some(format!("traceprobe-{:016x}", fastrand::u64(..))),
-                ..request
-            },
-            job_timeout_ms: job_timeout.as_millis().to_string(),
-            job_creation_mode: "JOB_CREATION_OPTIONAL",
-        };
-        self.spent.charge_abandoned();
-        self.spent.at_most = Some(self.settings.max_bytes_billed.max(MIN_BILLED));
-        let sent = self.call(&asked, Request::post(&BIGQUERY, "jobs.query", path, &ask)).await;
-        // Any other failure is a query that was not taken.
-        if let Err(error) = &sent
-            && !matches!(error.kind, FailureKind::Timeout | FailureKind::Garbled)
-        {
-            self.spent.spare();
-        }
-        let mut answer = sent?;
-        let mut rows = Vec::new();
-        let mut waits = 0;
-        let mut pages = 0;
-        loop {
-            let response = answer.response;
-            if let Some(error) = fatal(&asked, &response) {
-                // One that ended in an error is not billed, but one that was stopped may be (BigQuery pricing).
-                if error.kind != FailureKind::Timeout {
-                    self.spent.spare();
-                }
-                return Err(error);
-            }
-            let complete = response.job_complete.unwrap_or(true);
-            if complete {
-                if pages == 0 {
-                    let billed = match &answer.total_bytes_billed {
-                        Some(billed) => number(Some(billed)),
-                        // Unless told, what the price list says: nothing for nothing, else 10 MB at least.
-                        None => match number(response.total_bytes_processed.as_deref()) {
-                            0 => 0,
-                            processed => processed.max(MIN_BILLED),
-                        },
-                    };
-                    self.spent.charge(billed);
-                }
-                pages += 1;
-                let page = response.rows.unwrap_or_default().into_iter();
-                rows.extend(page.map(|row| {
-                    row.columns
-                        .unwrap_or_default()
-                        .into_iter()
-                        .map(|cell| cell.value.filter(|value| !value.is_null()))
-                        .collect()
-                }));
-                if response.page_token.is_none() {
-                    return Ok((rows, true));
-                }
-                if pages >= self.settings.max_pages {
-                    return Ok((rows, false));
-                }
-            } else {
-                waits += 1;
-                if waits > MAX_WAITS {
-                    return Err(ObserveError::new(
-                        FailureKind::Timeout,
-                        format!("{asked}: not done within {job_timeout:?}"),
-                    ));
-                }
-            }
-            let job = response.job_reference.unwrap_or_default();
-            let Some(id) = job.job_id else {
-                return Err(ObserveError::new(
-                    FailureKind::Garbled,
-                    format!("{asked}: the answer is not whole and names no job"),
-                ));
-            };
-            let mut query = vec![
-                ("maxResults", PAGE_ROWS.to_string()),
-                ("timeoutMs", self.settings.query_timeout.as_millis().to_string()),
-                ("formatOptions.useInt64Timestamp", "true".to_owned()),
-            ];
-            query.extend(job.location.or_else(|| location.clone()).map(|location| ("location", location)));
-            query.extend(response.page_token.map(|token| ("pageToken", token)));
-            let path = format!(
-                "/projects/{}/queries/{id}",
-                job.project_id.as_deref().unwrap_or(self.billing_project())
-            );
-            answer =
-                self.call(&asked, Request::get(&BIGQUERY, "jobs.getQueryResults", path).query(query)).await?;
         }
     }
 
-    async fn call(&self, asked: &str, request: Request<'_>) -> Result<Answered, ObserveError> {
-        let answered = self.google.read(request, |body| serde_json::from_slice(body)).await;
-        answered.map_err(|failure| failure.calling(asked).into())
-    }
-}
-
-impl Observe for BigQuery {
-    fn schema(&self) -> Option<Arc<TableSchema>> {
-        self.schema.clone()
-    }
-
-    /// What queries cost whose look failed or was dropped. What they found, the next look finds again.
-    fn take_unreported(&mut self) -> Findings {
-        self.spent.charge_abandoned();
-        let billed_bytes = std::mem::take(&mut self.spent.unreported);
-        Findings {
-            sightings: Vec::new(),
-            stats: ReadStats { billed_bytes, ..ReadStats::default() },
-            ..Findings::default()
-        }
-    }
-
-    async fn poll(&mut self, wanted: &Wanted) -> Result<Poll, ObserveError> {
-        let looks = Asked::all(wanted, self.clock.now());
-        self.check_budget(self.clock.now())?;
-        if let Some(first) = looks.first() {
-            self.prepare(first).await?;
-        }
-        let started = self.clock.now();
-        let mut stats = ReadStats::default();
-        let mut sightings = Vec::new();
-        let mut whole = true;
-        for look in &looks {
+    /// Runs a query for each batch. What they find stays in `found` if one fails.
+    async fn query_all(&mut self, batches: &[Batch], found: &mut Found) -> Result<(), ObserveError> {
+        let mut mode =
+            if self.visibility.needs_job(self.clock.now()) { JobMode::Required } else { JobMode::Optional };
+        for batch in batches {
             let Some(known) = &self.known else { break };
-            let request = self.request(known, look);
-            let (rows, all) = match self.rows(request).await {
-                Ok(answer) => answer,
+            // Days without a table hold nothing.
+            if known.tables.is_empty() {
+                continue;
+            }
+            let request = self.request(known, batch);
+            let result = self.run(request, mode).await;
+            let Some(known) = &self.known else { break };
+            // Its schema may have changed since it was described.
+            let result = result
+                .and_then(|result| known.columns.check_result(&self.name, &result.schema).map(|()| result));
+            let result = match result {
+                Ok(result) => result,
                 Err(error) => {
-                    // The table may not be what it was.
                     if matches!(
                         error.kind,
                         FailureKind::NotFound | FailureKind::Error | FailureKind::OverBudget
@@ -481,45 +184,97 @@ impl Observe for BigQuery {
                     return Err(error);
                 }
             };
-            whole &= all;
-            let Some(known) = &self.known else { break };
-            let asked: HashMap<TraceId, Tag> =
-                look.traces.iter().map(|trace| (trace.tag.trace, trace.tag)).collect();
+            if mode == JobMode::Required {
+                found.job = result.job;
+                mode = JobMode::Optional;
+            }
+            found.is_cut |= !result.is_complete;
+            let wanted: HashMap<TraceId, Tag> =
+                batch.traces.iter().map(|trace| (trace.tag.trace, trace.tag)).collect();
             let reader = Reader {
                 table: &self.name,
                 id_is: self.settings.id_is,
                 columns: &known.columns,
                 recognizer: &self.recognizer,
-                asked: &asked,
+                wanted: &wanted,
                 owners: self.owners(),
             };
-            sightings.extend(reader.read(&rows, self.clock.now(), &mut stats));
+            let sightings = reader.read(&result.rows, self.clock.now(), &mut found.stats);
+            self.visibility.take_sightings(batch, &sightings);
+            found.sightings.extend(sightings);
         }
-        stats.billed_bytes = self.take_unreported().stats.billed_bytes;
-        let found = Findings { sightings, stats, ..Findings::default() };
-        Ok(found.into_poll(wanted, started, self.clock.now(), whole.then_some(started)))
+        Ok(())
+    }
+
+    /// Reads what the statistics of a job say was hidden from it.
+    async fn check_visibility(&mut self, job: &JobReference, sightings: &[Sighting]) {
+        let now = self.clock.now();
+        match self.applied(job).await {
+            Ok(applied) => self.visibility.take_statistics(now, applied, sightings),
+            // The poll goes on without the statistics, so no one else would log the failure.
+            Err(failure) => {
+                if self.visibility.take_failure(now, &failure) {
+                    let (table, reason) = (&self.name, &failure.text);
+                    tracing::warn!(%table, %reason, "cannot see whether row access policies hide rows of {table}");
+                }
+            }
+        }
+    }
+
+    /// Keeps what a failed poll found, for [`Observe::take_unreported`].
+    fn keep(&mut self, found: Found) {
+        self.unreported.sightings = found.sightings;
+        let ReadStats { bytes, records, decode_errors, foreign_tags, .. } = found.stats;
+        let kept = &mut self.unreported.stats;
+        kept.bytes += bytes;
+        kept.records += records;
+        kept.decode_errors += decode_errors;
+        kept.foreign_tags += foreign_tags;
     }
 }
 
-/// An error inside a good answer. Warnings stand in the same place, beside a result.
-fn fatal(asked: &str, response: &QueryResponse) -> Option<ObserveError> {
-    let errors = response.errors.as_deref().filter(|errors| !errors.is_empty())?;
-    let has_result = response
-        .schema
-        .as_ref()
-        .and_then(|schema| schema.fields.as_ref())
-        .is_some_and(|fields| !fields.is_empty());
-    let first = errors.first().filter(|_| !has_result)?;
-    let part = |part: &Option<String>| part.clone().unwrap_or_default();
-    Some(Failure::of_reason(200, &part(&first.reason), &part(&first.message)).calling(asked).into())
+impl Observe for BigQuery {
+    fn schema(&self) -> Option<Arc<TableSchema>> {
+        self.schema.clone()
+    }
+
+    /// What polls cost and found that failed or were dropped.
+    fn take_unreported(&mut self) -> Findings {
+        let mut findings = std::mem::take(&mut self.unreported);
+        findings.stats.billed_bytes += self.bill.take_unreported();
+        findings
+    }
+
+    async fn poll(&mut self, wanted: &Wanted) -> Result<Poll, ObserveError> {
+        let now = self.clock.now();
+        let batches = Batch::all(wanted, now);
+        self.bill.check_budget(&self.settings, &self.name, now)?;
+        self.prepare(&batches).await?;
+        // The table of a day that does not exist while it is looked for holds nothing that arrived before.
+        let started = if self.settings.table.is_sharded() { now } else { self.clock.now() };
+        let mut found = Found::default();
+        let queried = self.query_all(&batches, &mut found).await;
+        if let Some(job) = &found.job {
+            self.check_visibility(job, &found.sightings).await;
+        }
+        if let Err(error) =
+            queried.and_then(|()| self.visibility.judge(&self.name, &batches, &found.sightings))
+        {
+            // What is masked is not what stands in the table.
+            if !self.visibility.is_masked() {
+                self.keep(found);
+            }
+            return Err(error);
+        }
+        let is_complete = !found.is_cut && self.known.as_ref().is_some_and(|known| !known.is_cut);
+        found.stats.billed_bytes = self.bill.take_unreported();
+        let findings = Findings { sightings: found.sightings, stats: found.stats, ..Findings::default() };
+        Ok(findings.into_poll(wanted, started, self.clock.now(), is_complete.then_some(started)))
+    }
 }
 
 fn value(value: Option<String>, array_values: Option<Vec<QueryParameterValue>>) -> QueryParameterValue {
     QueryParameterValue { array_values, struct_values: None, value }
-}
-
-fn number(text: Option<&str>) -> u64 {
-    text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

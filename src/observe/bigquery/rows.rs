@@ -5,26 +5,28 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::IdIs;
-use super::sql::Columns;
+use super::columns::{Columns, TimeColumn};
+use super::settings::{IdIs, IdMatch, TimeIs};
 use crate::domain::canary::{Integrity, Start};
+use crate::domain::format::FoundIn;
 use crate::domain::sighting::{Locator, ReadStats, Sighting, Stamp};
 use crate::domain::tag::{NotOurs, Tag, TenantCode, TraceId};
 use crate::domain::time::Timestamp;
 use crate::observe::Recognizer;
+use crate::observe::decode::{Limits, scan_record};
 
-/// A row, its cells in the order of the query's columns.
+/// The values of a row, in the order of [`Columns::positions`].
 pub(super) type Row = Vec<Option<Value>>;
 
-/// Whatever turns the rows of one query into sightings.
+/// Turns the rows of one query into sightings.
 pub(super) struct Reader<'a> {
     pub(super) table: &'a str,
     pub(super) id_is: IdIs,
     pub(super) columns: &'a Columns,
     pub(super) recognizer: &'a Recognizer,
-    /// What was asked for, by trace.
-    pub(super) asked: &'a HashMap<TraceId, Tag>,
-    /// Whose canaries may be in the table, where others' were asked for, too.
+    /// What the query looked for, by trace.
+    pub(super) wanted: &'a HashMap<TraceId, Tag>,
+    /// Whose canaries may be in the table, where the query looked for others', too.
     pub(super) owners: Option<&'a [TenantCode]>,
 }
 
@@ -35,24 +37,25 @@ impl Reader<'_> {
         for row in rows {
             stats.records += 1;
             stats.bytes += row.iter().flatten().map(|cell| text(cell).len() as u64).sum::<u64>();
-            match self.sighting(row, seen_by) {
-                Ok(sighting) if self.is_of_interest(&sighting.tag) => sightings.push(sighting),
-                Ok(_) => {}
-                // Asked for by their beginning, such rows come again with every look, and are no news.
-                Err(_) if self.owners.is_some() => {}
-                Err(NotOurs::Foreign) => stats.foreign_tags += 1,
-                Err(NotOurs::Malformed) => stats.decode_errors += 1,
-            }
+            let tags = self.tags(row, stats);
+            let ours = tags.iter().filter(|tag| self.is_of_interest(tag));
+            sightings.extend(ours.map(|tag| self.sighting(*tag, row, seen_by)));
         }
-        // A table has no name for a row, so copies are numbered by age: a second row is another copy, and reading the
-        // same rows again gives them the same numbers. Rows that mean different things are numbered apart, or the own
-        // row would become another copy as soon as a leaked one is older, or shows later in no order at all.
+        self.number_copies(&mut sightings);
+        sightings
+    }
+
+    /// Gives each copy a locator. A table has no name for a row, so copies are numbered by age: a second row is another
+    /// copy, and reading the same rows again gives them the same numbers. Rows that mean different things are numbered
+    /// apart. Otherwise the tenant's own row would become another copy as soon as a leaked one is older or, without an
+    /// order, is listed first.
+    fn number_copies(&self, sightings: &mut [Sighting]) {
         sightings.sort_by_key(|sighting| match sighting.stamp {
             Stamp::Millis(at) | Stamp::Seconds(at) | Stamp::NotBefore(at) => at,
             Stamp::None => Timestamp::MAX,
         });
         let mut copies: HashMap<(TraceId, Option<Arc<str>>, bool), u32> = HashMap::new();
-        for sighting in &mut sightings {
+        for sighting in sightings {
             let changed = matches!(sighting.integrity, Integrity::Corrupted { .. });
             let number = copies.entry((sighting.tag.trace, sighting.label.clone(), changed)).or_default();
             *number += 1;
@@ -60,42 +63,75 @@ impl Reader<'_> {
             let whose = sighting.label.as_ref().map_or_else(String::new, |label| format!(" of {label}"));
             sighting.locator = Locator::new(format!("{} {changed}row {number}{whose}", self.table));
         }
-        sightings
     }
 
-    /// Whether it was asked for by its id, or is of a tenant of ours that has no place here. What probes of other
+    /// Whether the query looked for its id, or it is of a tenant of ours that has no place here. What probes of other
     /// tenants leave here is theirs to follow.
     fn is_of_interest(&self, tag: &Tag) -> bool {
-        let stranger = |owners: &[TenantCode]| {
+        let has_no_place = |owners: &[TenantCode]| {
             self.recognizer.tenant(tag).is_some_and(|tenant| !owners.contains(&tenant))
         };
-        self.asked.contains_key(&tag.trace) || self.owners.is_some_and(stranger)
+        self.wanted.contains_key(&tag.trace) || self.owners.is_some_and(has_no_place)
     }
 
-    fn sighting(&self, row: &Row, seen_by: Timestamp) -> Result<Sighting, NotOurs> {
-        let [id, time, tenant, body] = self.columns.places().map(|place| row.get(place?)?.as_ref());
-        let tag = self.tag(id.and_then(Value::as_str).unwrap_or_default())?;
-        // A row without its time has arrived all the same.
-        let stamp = time.and_then(instant).map_or(Stamp::None, |at| Stamp::Millis(at.floor_to_millis()));
-        Ok(Sighting {
+    fn sighting(&self, tag: Tag, row: &Row, seen_by: Timestamp) -> Sighting {
+        let positions = self.columns.positions();
+        let cell = |position: Option<usize>| row.get(position?)?.as_ref();
+        let time = cell(positions.time).and_then(instant).map(Timestamp::floor_to_millis);
+        let stamp = match (&self.columns.time, time) {
+            (Some(TimeColumn { is: TimeIs::Inserted, .. }), Some(at)) => Stamp::Millis(at),
+            (Some(TimeColumn { is: TimeIs::Written, .. }), Some(at)) => Stamp::NotBefore(at),
+            // A row without its time has arrived all the same.
+            (_, None) | (None, Some(_)) => Stamp::None,
+        };
+        let body = cell(positions.body);
+        Sighting {
             tag,
             stamp,
             seen_by,
             locator: Locator::new(""),
-            label: tenant.map(text).map(Arc::from),
+            label: cell(positions.tenant).map(text).map(Arc::from),
             integrity: body.map_or(Integrity::Unchecked, |body| self.integrity(&tag, &text(body))),
-            found_in: crate::domain::format::FoundIn::default(),
-        })
+            found_in: FoundIn::default(),
+        }
     }
 
-    fn tag(&self, id: &str) -> Result<Tag, NotOurs> {
-        match self.id_is {
-            IdIs::Tag => self.recognizer.keys.read(id.as_bytes()),
-            IdIs::TraceId => {
-                let trace = TraceId::parse(id).ok_or(NotOurs::Malformed)?;
-                self.asked.get(&trace).copied().ok_or(NotOurs::Malformed)
+    /// The tags of a row. Counts what is none.
+    fn tags(&self, row: &Row, stats: &mut ReadStats) -> Vec<Tag> {
+        let id = row.get(self.columns.positions().id).and_then(Option::as_ref);
+        let id = id.and_then(Value::as_str).unwrap_or_default();
+        let tag = match (self.columns.id_match, self.id_is) {
+            (IdMatch::Contains, _) => return self.tags_within(id, stats),
+            (IdMatch::Exact, IdIs::Tag) => self.recognizer.keys.read(id.as_bytes()),
+            (IdMatch::Exact, IdIs::TraceId) => TraceId::parse(id)
+                .and_then(|trace| self.wanted.get(&trace).copied())
+                .ok_or(NotOurs::Malformed),
+        };
+        match tag {
+            Ok(tag) => return vec![tag],
+            // Found by their beginning, such rows come again with every poll, and are no news.
+            Err(_) if self.owners.is_some() => {}
+            Err(NotOurs::Foreign) => stats.foreign_tags += 1,
+            Err(NotOurs::Malformed) => stats.decode_errors += 1,
+        }
+        Vec::new()
+    }
+
+    /// The tags inside a text, each once: a row is one copy, however often it names its canary.
+    fn tags_within(&self, text: &str, stats: &mut ReadStats) -> Vec<Tag> {
+        let scan = scan_record(self.recognizer, Limits::RECORD, text.as_bytes());
+        // A row comes again with every poll that looks for a canary in it, so what stands beside one is no news.
+        if scan.found.is_empty() && self.owners.is_none() {
+            stats.foreign_tags += scan.foreign_tags;
+            stats.decode_errors += scan.decode_errors;
+        }
+        let mut tags: Vec<Tag> = Vec::new();
+        for found in scan.found {
+            if tags.iter().all(|tag| tag.trace != found.tag.trace) {
+                tags.push(found.tag);
             }
         }
+        tags
     }
 
     fn integrity(&self, tag: &Tag, body: &str) -> Integrity {
@@ -117,7 +153,7 @@ fn text(cell: &Value) -> String {
     cell.as_str().map_or_else(|| cell.to_string(), str::to_owned)
 }
 
-/// Reads a TIMESTAMP, which BigQuery writes as microseconds when asked to and as seconds with a fraction or an
+/// Reads a TIMESTAMP, which BigQuery writes as microseconds on request and as seconds with a fraction or an
 /// exponent otherwise, or a DATETIME, which is taken for UTC.
 pub(super) fn instant(cell: &Value) -> Option<Timestamp> {
     let text = text(cell);

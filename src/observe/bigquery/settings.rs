@@ -1,12 +1,15 @@
 //! Which table a stage reads, and within which bounds.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Value;
 
 use super::BigQuery;
+use super::columns::Use;
+pub use super::id::{Id, IdIs, IdMatch};
+use super::id::{check_sql, read_id};
+pub use super::table_name::TableName;
 use crate::cloud::google::BIGQUERY;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
@@ -22,17 +25,20 @@ use crate::observe::kinds::{Attribution, KindSettings, Scope, Site, Spec, second
 use crate::observe::pace::Rhythm;
 
 /// BigQuery bills at least 10 MB for each table of a query and takes no smaller `maximumBytesBilled`.
-const MIN_BYTES_BILLED: u64 = 10 << 20;
-/// Beyond this a slip of the pen would cost more than the probe is worth: 1 TB is about 6 dollars a look.
+pub(super) const MIN_BYTES_BILLED: u64 = 10 << 20;
+/// Beyond this a slip of the pen would cost more than the probe is worth: 1 TB is about 6 dollars a poll.
 const MAX_BYTES_BILLED: u64 = 1 << 40;
-/// A day of the dearest looks.
+/// A day of the most expensive polls.
 const MAX_DAILY_BYTES_BILLED: u64 = 1 << 50;
 
-static KEYS: [Key; 13] = [
+static KEYS: [Key; 16] = [
     Key::text("table").required(),
-    Key::text("id_column").required(),
+    Key::text("id_column"),
+    Key::text("id_expression"),
     Key::text("id_is").or("tag"),
+    Key::text("id_match").or("exact"),
     Key::text("time_column"),
+    Key::text("time_is"),
     Key::text("tenant_column"),
     Key::text("body_column"),
     Key::text("location"),
@@ -47,7 +53,7 @@ static KEYS: [Key; 13] = [
 /// What is the same for all tables.
 pub(in crate::observe) static SPEC: Spec = Spec {
     keys: &KEYS,
-    // A look costs money; a row can be queried once it was acknowledged.
+    // A poll costs money; a row can be queried once it was acknowledged.
     rhythm: Rhythm { interval: seconds(5), timeout: seconds(30), settle: seconds(0) },
     provider: Provider::Google(BIGQUERY),
     capabilities: Capabilities { schema: true, billed_bytes: true, ..Capabilities::ABSENCE },
@@ -56,6 +62,8 @@ pub(in crate::observe) static SPEC: Spec = Spec {
             operation("tables.get", "bigquery.tables.get"),
             operation("jobs.query", "bigquery.jobs.create"),
             operation("jobs.getQueryResults", "bigquery.tables.getData"),
+            // Whoever creates a job may get it, without a right of its own (BigQuery, introduction to jobs).
+            operation("jobs.get", "bigquery.jobs.create"),
         ],
         // On-demand analysis (BigQuery pricing, $6.25 a TiB).
         bytes: &[BytePrice { service: "bigquery", of: Bytes::Billed, dollars: 6.25 / 1_099_511_627_776.0 }],
@@ -67,7 +75,7 @@ const fn operation(name: &'static str, permission: &'static str) -> Operation {
     Operation { service: "bigquery", name, permission, dollars: 0.0 }
 }
 
-/// How often an unfinished query is asked for its result before the look ends as timed out.
+/// Most calls for the result of an unfinished query, after which the poll ends as timed out.
 pub(super) const MAX_WAITS: u32 = 3;
 
 /// Which table, and how to read it.
@@ -79,15 +87,19 @@ pub struct Settings {
     pub billing_project: Option<String>,
     /// Where queries run, as in `EU`; where the table lies when absent.
     pub location: Option<String>,
-    /// The column that holds the id. Columns inside records are named `record.column`.
-    pub id_column: String,
-    /// What stands in it.
+    /// Where the id stands.
+    pub id: Id,
+    /// What the id is.
     pub id_is: IdIs,
-    /// Whose canaries may be in the table, where it is not everybody's: those of all others are then looked for, too, to
-    /// notice leaks. Only where whole tags stand in the id column, which say whose they are.
+    /// Whether the id is all of that text.
+    pub id_match: IdMatch,
+    /// Whose canaries may be in the table, where it does not hold all tenants'. Those of the others are then looked for,
+    /// too, to notice leaks. Only where whole tags stand in the table, which say whose they are.
     pub owners: Option<Vec<TenantCode>>,
-    /// A column that BigQuery fills with the time of arrival (TIMESTAMP, or DATETIME in UTC).
+    /// The column with the time of a row (TIMESTAMP, or DATETIME in UTC).
     pub time_column: Option<String>,
+    /// What that time is; what the table's schema says when absent.
+    pub time_is: Option<TimeIs>,
     /// A column that names the tenant.
     pub tenant_column: Option<String>,
     /// A column that holds the line or its message, to check it for truncation. Reading it is paid for.
@@ -104,7 +116,7 @@ pub struct Settings {
     pub max_pages: usize,
     /// What the table's columns are held against.
     pub expected_schema: ExpectedSchema,
-    /// How often the table is described again, to notice changed columns and a query that became dear. That is free.
+    /// How often the table is described again, to notice changed columns and a query that became expensive. That is free.
     pub refresh: Duration,
 }
 
@@ -116,10 +128,12 @@ impl Settings {
             table,
             billing_project: None,
             location: None,
-            id_column: id_column.into(),
+            id: Id::Column(id_column.into()),
             id_is: IdIs::Tag,
+            id_match: IdMatch::Exact,
             owners: None,
             time_column: None,
+            time_is: None,
             tenant_column: None,
             body_column: None,
             predicate: Predicate::Auto,
@@ -131,15 +145,13 @@ impl Settings {
             refresh: Duration::from_mins(5),
         }
     }
-}
 
-impl Settings {
-    /// With a query timeout that fits into looks of at most so long: BigQuery then stops a query before the look is given
-    /// up, and not after, when it would be billed and nobody would read its answer. A part is left for what comes before
-    /// the query, and for the way.
+    /// With a query timeout that fits into polls of at most so long. BigQuery then stops a query before the poll is given
+    /// up; stopped later, it would be billed and its answer read by no one. A part is left for what comes before the
+    /// query, and for the way.
     #[must_use]
-    pub fn within(self, look: Duration) -> Self {
-        Self { query_timeout: look / (MAX_WAITS + 2), ..self }
+    pub fn within(self, poll: Duration) -> Self {
+        Self { query_timeout: poll / (MAX_WAITS + 2), ..self }
     }
 
     /// When BigQuery stops a query.
@@ -147,48 +159,42 @@ impl Settings {
     pub fn job_timeout(&self) -> Duration {
         self.query_timeout * (MAX_WAITS + 1)
     }
-}
 
-/// `project.dataset.table`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct TableName {
-    /// Its project.
-    pub project: String,
-    /// Its dataset.
-    pub dataset: String,
-    /// Its own name.
-    pub table: String,
-}
+    /// The columns that the settings name, and what for.
+    pub(super) fn configured_columns(&self) -> impl Iterator<Item = (Use, &str)> {
+        let id = match &self.id {
+            Id::Column(column) => Some(column),
+            Id::Expression(_) => None,
+        };
+        let all = [
+            (Use::Id, id),
+            (Use::Time, self.time_column.as_ref()),
+            (Use::Tenant, self.tenant_column.as_ref()),
+            (Use::Body, self.body_column.as_ref()),
+        ];
+        all.into_iter().filter_map(|(use_, column)| Some((use_, column?.as_str())))
+    }
 
-impl TableName {
-    /// Reads `project.dataset.table`; the project may have a domain, as in `example.com:project`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let good =
-            |part: &str| !part.is_empty() && !part.contains(['`', '\\', '/', '?', '#', '%', '\n', ' ']);
-        let mut parts = text.rsplitn(3, '.');
-        let (table, dataset, project) = (parts.next()?, parts.next()?, parts.next()?);
-        [table, dataset, project].into_iter().all(good).then(|| Self {
-            project: project.to_owned(),
-            dataset: dataset.to_owned(),
-            table: table.to_owned(),
-        })
+    /// Most bytes that BigQuery is told to bill one query of so many tables for: at least what it bills anyway, or the
+    /// second table at midnight would make the stage blind.
+    pub(super) fn bill_limit(&self, tables: usize) -> u64 {
+        self.max_bytes_billed.max(MIN_BYTES_BILLED * tables.max(1) as u64)
     }
 }
 
-impl fmt::Display for TableName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.project, self.dataset, self.table)
-    }
-}
-
-/// What stands in the id column.
+/// What the time of a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IdIs {
-    /// The whole tag.
-    Tag,
-    /// The trace id, 32 hexadecimal digits.
-    TraceId,
+pub enum TimeIs {
+    /// When BigQuery inserted it: the arrival.
+    Inserted,
+    /// When a program wrote it, before it could be seen: a lower bound of the arrival.
+    Written,
+}
+
+/// A column in a query; each part of its path is quoted.
+pub(super) fn quoted_path(path: &str) -> String {
+    let parts: Vec<String> = path.split('.').map(identifier).collect();
+    parts.join(".")
 }
 
 /// What keeps a query from reading old partitions.
@@ -198,7 +204,7 @@ pub enum Predicate {
     Auto,
     /// Nothing.
     None,
-    /// This SQL condition; `{from}` in it becomes a TIMESTAMP literal before the oldest canary that is asked for.
+    /// This SQL condition; `{from}` in it becomes a TIMESTAMP literal before the oldest canary that waits.
     Custom(String),
 }
 
@@ -208,26 +214,25 @@ impl KindSettings for Settings {
 
     fn read(read: &mut Reader<'_, '_>, scope: &Scope<'_>) -> Checked<Self> {
         let table = read.get("table", scope.expanded(check_table));
-        let id_column = read.get("id_column", column);
+        let id = read_id(read);
         let id_is = read.get("id_is", value::choice(&[("tag", IdIs::Tag), ("trace_id", IdIs::TraceId)]));
+        let id_match = read
+            .get("id_match", value::choice(&[("exact", IdMatch::Exact), ("contains", IdMatch::Contains)]));
         let time_column = read.find("time_column", column);
+        let time_is = read
+            .find("time_is", value::choice(&[("inserted", TimeIs::Inserted), ("written", TimeIs::Written)]));
         let tenant_column = read.find("tenant_column", column);
         let body_column = read.find("body_column", column);
         let location = read.find("location", location);
-        let partition = read.get("partition", |value| {
-        Ok(match value::text(value)?.as_str() {
-            "auto" => Predicate::Auto,
-            "none" => Predicate::None,
-            predicate if predicate.contains([' ', '(', '=', '<', '>']) => {
-                Predicate::Custom(predicate.to_owned())
-            }
-            other => {
-                return Err(format!(
-                    "\"{other}\" is neither \"auto\", \"none\" nor a predicate such as \"day >= CURRENT_DATE() - 1\""
-                ));
-            }
-        })
-    });
+        let partition = read.get("partition", predicate);
+        let time_is = match (&time_column, time_is) {
+            (Ok(None), Ok(Some(_))) => Err(read.report(
+                "time_is",
+                "says what time_column is, and that is not set; set it, or leave this key out",
+            )),
+            (_, time_is) => time_is,
+        };
+        let id_match = check_match(read, id_match, id_is, &time_column, &partition, &table);
         let max_bytes_billed = read.get(
             "max_bytes_billed",
             value::size_within(MIN_BYTES_BILLED, MAX_BYTES_BILLED, "; BigQuery bills at least 10MB a query"),
@@ -247,8 +252,11 @@ impl KindSettings for Settings {
         Ok(Self {
             billing_project: scope.project.clone()?,
             location: location?,
+            id: id?,
             id_is: id_is?,
+            id_match: id_match?,
             time_column: time_column?,
+            time_is: time_is?,
             tenant_column: tenant_column?,
             body_column: body_column?,
             predicate: partition?,
@@ -256,7 +264,7 @@ impl KindSettings for Settings {
             daily_bytes_billed: daily_bytes_billed?,
             expected_schema,
             refresh: schema_refresh?,
-            ..Self::new(table?, id_column?)
+            ..Self::new(table?, String::new())
         })
     }
 
@@ -287,20 +295,61 @@ impl KindSettings for Settings {
     }
 }
 
-/// Three parts and no character that could end a quoted name in a query.
-fn check_table(text: String) -> Result<TableName, String> {
-    let wrong = || {
-        format!("\"{text}\" is no table; write project.dataset.table, for example \"my-project.logs.events\"")
-    };
-    let TableName { project, dataset, table } = TableName::parse(&text).ok_or_else(wrong)?;
-    let made_of = |part: &str, others: &str| {
-        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c))
-    };
-    if made_of(&project, "-_.:") && made_of(&dataset, "_") && made_of(&table, "_-") {
-        Ok(TableName { project, dataset, table })
-    } else {
-        Err(wrong())
+/// A search inside texts reads many rows, so it takes a bound on time; and it is by the marker, which only a tag has.
+fn check_match(
+    read: &mut Reader<'_, '_>,
+    id_match: Checked<IdMatch>,
+    id_is: Checked<IdIs>,
+    time_column: &Checked<Option<String>>,
+    partition: &Checked<Predicate>,
+    table: &Checked<TableName>,
+) -> Checked<IdMatch> {
+    if id_match? == IdMatch::Exact {
+        return id_match;
     }
+    if id_is == Ok(IdIs::TraceId) {
+        return Err(read.report(
+            "id_match",
+            "\"contains\" finds whole tags only; write id_is = \"tag\", or match the trace id exactly",
+        ));
+    }
+    let is_sharded = table.as_ref().is_ok_and(TableName::is_sharded);
+    if *time_column == Ok(None) && *partition == Ok(Predicate::None) && !is_sharded {
+        return Err(read.report(
+            "id_match",
+            "\"contains\" would search every row of the table; set time_column, or partition to \"auto\" or a predicate",
+        ));
+    }
+    id_match
+}
+
+fn predicate(value: &Value) -> Parsed<Predicate> {
+    Ok(match text(value)?.as_str() {
+        "auto" => Predicate::Auto,
+        "none" => Predicate::None,
+        predicate if predicate.contains([' ', '(', '=', '<', '>']) => {
+            check_sql(predicate, "day >= CURRENT_DATE() - 1")?;
+            Predicate::Custom(predicate.to_owned())
+        }
+        other => {
+            return Err(format!(
+                "\"{other}\" is neither \"auto\", \"none\" nor a predicate such as \"day >= CURRENT_DATE() - 1\""
+            ));
+        }
+    })
+}
+
+/// Three parts, and a day where there are fields of a time.
+fn check_table(text: String) -> Result<TableName, String> {
+    TableName::parse(&text).ok_or_else(|| {
+        if text.contains('%') {
+            format!(
+                "\"{text}\" names no table of a day; write %Y, %m and %d once each in the table's name, for example \"my-project.logs.events_%Y%m%d\""
+            )
+        } else {
+            format!("\"{text}\" is no table; write project.dataset.table, for example \"my-project.logs.events\"")
+        }
+    })
 }
 
 /// `name TYPE` or `name TYPE MODE`.
@@ -345,7 +394,7 @@ fn location(value: &Value) -> Result<String, String> {
 }
 
 /// A BigQuery column; dots lead into records. Nothing else may pass: it is written into a query.
-fn column(value: &Value) -> Parsed<String> {
+pub(super) fn column(value: &Value) -> Parsed<String> {
     let text = text(value)?;
     let part = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -362,27 +411,38 @@ fn column(value: &Value) -> Parsed<String> {
 
 impl Evidence for Settings {
     fn lookups(&self, question: Question<'_>) -> Vec<Lookup> {
-        let column = identifier(&self.id_column);
         let recent = self.time_column.as_ref().map_or_else(String::new, |time| {
             let from = question.planned_at.strftime("%Y-%m-%dT%H:%M:%SZ");
-            format!(" AND {} >= TIMESTAMP '{from}'", identifier(time))
+            format!(" AND {} >= TIMESTAMP '{from}'", quoted_path(time))
         });
+        let id = format!("LOWER({})", self.id.sql());
+        let tag = literal(question.tag);
+        let condition = match self.id_match {
+            IdMatch::Exact => format!("{id} = {tag}"),
+            IdMatch::Contains => format!("STRPOS({id}, {tag}) > 0"),
+        };
+        let table = identifier(&self.table.on(question.planned_at).to_string());
         vec![Lookup {
             what: "look for the row",
-            command: format!(
-                "SELECT * FROM {} WHERE LOWER({column}) = {}{recent} LIMIT 10",
-                identifier(&self.table.to_string()),
-                literal(question.tag),
-            ),
+            command: format!("SELECT * FROM {table} WHERE {condition}{recent} LIMIT 10"),
         }]
     }
 
     fn search(&self, like: &str) -> Option<String> {
+        let like = match self.id_match {
+            IdMatch::Exact => like.to_owned(),
+            IdMatch::Contains => format!("%{like}%"),
+        };
+        // A wildcard instead of the day.
+        let table = match self.table.table.split_once('%') {
+            Some((before, _)) => format!("{}.{}.{before}*", self.table.project, self.table.dataset),
+            None => self.table.to_string(),
+        };
         Some(format!(
             "In BigQuery: SELECT * FROM {} WHERE LOWER({}) LIKE {}",
-            identifier(&self.table.to_string()),
-            identifier(&self.id_column),
-            literal(like),
+            identifier(&table),
+            self.id.sql(),
+            literal(&like),
         ))
     }
 }
@@ -420,6 +480,22 @@ mod tests {
         assert_eq!(
             said[0].command,
             "SELECT * FROM `p.logs.events` WHERE LOWER(`trace_id`) = 'zqtp1abc' AND `ingest_time` >= TIMESTAMP '2026-11-22T04:29:41Z' LIMIT 10"
+        );
+    }
+
+    #[test]
+    fn a_row_of_a_table_of_each_day_is_looked_for_in_that_days_table() {
+        let table = TableName::parse("p.logs.events_%Y%m%d").unwrap();
+        let settings = Settings { id_match: IdMatch::Contains, ..Settings::new(table, "message") };
+        let planned_at = Timestamp::from_millis(1_795_321_781_123);
+        let said = settings.lookups(Question { copy: None, tag: "zqtp1abc", planned_at });
+        assert_eq!(
+            said[0].command,
+            "SELECT * FROM `p.logs.events_20261122` WHERE STRPOS(LOWER(`message`), 'zqtp1abc') > 0 LIMIT 10"
+        );
+        assert_eq!(
+            settings.search("zqtp2%").unwrap(),
+            "In BigQuery: SELECT * FROM `p.logs.events_*` WHERE LOWER(`message`) LIKE '%zqtp2%%'"
         );
     }
 }

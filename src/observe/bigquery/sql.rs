@@ -6,38 +6,18 @@
 use std::time::Duration;
 
 use super::Predicate;
+use super::columns::{Columns, Use};
+use super::settings::{IdMatch, quoted_path};
 use super::table::{Partitioning, Table, Unit};
 use crate::domain::tag::{MARKER, TenantCode, Version};
 use crate::domain::time::Timestamp;
 
 /// How far before the oldest canary the oldest partition may begin: a stage's own timestamps may be early.
-const MARGIN: Duration = Duration::from_hours(1);
-
-/// The columns that a query asks for, as far as the table has them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Columns {
-    pub(super) id: String,
-    pub(super) time: Option<String>,
-    pub(super) tenant: Option<String>,
-    pub(super) body: Option<String>,
-}
-
-impl Columns {
-    /// Where in a row each column stands: id, time, tenant, body.
-    pub(super) fn places(&self) -> [Option<usize>; 4] {
-        let mut next = 1;
-        let mut place = |column: &Option<String>| {
-            column.as_ref().map(|_| {
-                next += 1;
-                next - 1
-            })
-        };
-        [Some(0), place(&self.time), place(&self.tenant), place(&self.body)]
-    }
-}
+pub(super) const MARGIN: Duration = Duration::from_hours(1);
 
 /// What a query is for, besides the ids in its parameter.
-pub(super) struct Aim<'a> {
+pub(super) struct Search<'a> {
+    pub(super) columns: &'a Columns,
     pub(super) predicate: &'a Predicate,
     /// When the oldest canary was planned that must be found.
     pub(super) oldest: Timestamp,
@@ -45,40 +25,102 @@ pub(super) struct Aim<'a> {
     pub(super) owners: Option<&'a [TenantCode]>,
 }
 
-/// The text of the query.
-pub(super) fn query(name: &str, table: &Table, columns: &Columns, aim: &Aim<'_>) -> String {
-    let named = [
-        (Some(&columns.id), "id"),
-        (columns.time.as_ref(), "time"),
-        (columns.tenant.as_ref(), "tenant"),
-        (columns.body.as_ref(), "body"),
-    ];
-    let items: Vec<String> = named
+impl Search<'_> {
+    /// The text of the query over these tables, by their names.
+    pub(super) fn query<'t>(&self, tables: impl IntoIterator<Item = (&'t str, &'t Table)>) -> String {
+        let selects: Vec<String> = tables.into_iter().map(|(name, table)| self.select(name, table)).collect();
+        selects.join(" UNION ALL ")
+    }
+
+    fn select(&self, name: &str, table: &Table) -> String {
+        let Columns { id, id_match: _, time, tenant, body } = self.columns;
+        let time = time.as_ref().map(|time| &time.name);
+        let mut items = vec![format!("{} AS {}", id.sql(), Use::Id.alias())];
+        for (use_, column) in [(Use::Time, time), (Use::Tenant, tenant.as_ref()), (Use::Body, body.as_ref())]
+        {
+            items.extend(column.map(|column| format!("{} AS {}", quoted_path(column), use_.alias())));
+        }
+        let mut conditions = vec![self.condition()];
+        conditions.extend(self.time_bound().map(|bound| format!("({bound})")));
+        conditions.extend(bound(table, self.predicate, self.from()).map(|bound| format!("({bound})")));
+        format!("SELECT {} FROM `{name}` WHERE {}", items.join(", "), conditions.join(" AND "))
+    }
+
+    fn from(&self) -> Timestamp {
+        self.oldest - MARGIN
+    }
+
+    fn condition(&self) -> String {
+        let id = self.columns.id.sql();
+        match self.columns.id_match {
+            IdMatch::Exact => exact(&id, self.owners, self.from()),
+            IdMatch::Contains => contains(&id, self.owners),
+        }
+    }
+
+    /// A search inside texts is bounded by the rows' own time, too. A row without one may have arrived all the same.
+    fn time_bound(&self) -> Option<String> {
+        let time = self.columns.time.as_ref().filter(|_| self.columns.id_match == IdMatch::Contains)?;
+        let literal = literal(&time.kind, Unit::Hour, self.from())?;
+        let column = quoted_path(&time.name);
+        Some(format!("{column} >= {literal} OR {column} IS NULL"))
+    }
+
+    /// Whether something keeps a search inside texts from reading every row of `table`.
+    pub(super) fn is_bounded(&self, table: &Table, is_sharded: bool) -> bool {
+        is_sharded || self.time_bound().is_some() || bound(table, self.predicate, self.from()).is_some()
+    }
+
+    /// The ids as they are compared.
+    pub(super) fn ids(&self, id: String) -> Vec<String> {
+        match self.columns.id_match {
+            // Comparing the column in lower case would make BigQuery read it whole, clustered or not.
+            IdMatch::Exact => vec![id.to_ascii_uppercase(), id],
+            IdMatch::Contains => vec![id],
+        }
+    }
+}
+
+fn exact(id: &str, owners: Option<&[TenantCode]>, from: Timestamp) -> String {
+    let condition = format!("{id} IN UNNEST(@ids)");
+    let Some(owners) = owners else { return condition };
+    let cases = [str::to_ascii_lowercase, str::to_ascii_uppercase];
+    let ranges: Vec<_> = cases
         .iter()
-        .filter_map(|(column, name)| Some(format!("{} AS probe_{name}", quoted(column.as_ref()?))))
+        .flat_map(|cased| Version::ALL.map(|version| of_other_tenants(id, owners, from, version, *cased)))
         .collect();
-    let from = aim.oldest - MARGIN;
-    let bound = bound(table, aim.predicate, from).map_or_else(String::new, |bound| format!(" AND ({bound})"));
-    let id = quoted(&columns.id);
-    let asked = format!("{id} IN UNNEST(@ids)");
-    let condition = aim.owners.map_or_else(
-        || asked.clone(),
-        |owners| {
-            let cases = [str::to_ascii_lowercase, str::to_ascii_uppercase];
-            let ranges = cases
-                .iter()
-                .flat_map(|cased| Version::ALL.map(|version| strangers(&id, owners, from, version, *cased)));
-            let ranges: Vec<_> = ranges.collect();
-            format!("({asked} OR {})", ranges.join(" OR "))
-        },
-    );
-    format!("SELECT {} FROM `{name}` WHERE {condition}{bound}", items.join(", "))
+    format!("({condition} OR {})", ranges.join(" OR "))
+}
+
+/// Texts with one of the ids in them, or with a tag of another tenant than the owners; only the first tag of a text
+/// counts for that. The marker comes first, because looking for it is cheap and most rows do not have it.
+fn contains(text: &str, owners: Option<&[TenantCode]>) -> String {
+    let lower = format!("LOWER({text})");
+    let mut found = format!("EXISTS(SELECT 1 FROM UNNEST(@ids) AS id WHERE STRPOS({lower}, id) > 0)");
+    if let Some(owners) = owners {
+        let others = Version::ALL.map(|version| {
+            let code = "[0-9a-v]".repeat(version.tenant().len());
+            let codes: Vec<_> = owners.iter().map(|owner| format!("'{}'", digits(owner, version))).collect();
+            let extract = format!("REGEXP_EXTRACT({lower}, '{MARKER}{version}[0-9a-f]{{32}}({code})')");
+            format!("{extract} NOT IN ({})", codes.join(", "))
+        });
+        found = format!("({found} OR {})", others.join(" OR "));
+    }
+    format!("STRPOS({lower}, '{MARKER}') > 0 AND {found}")
+}
+
+/// The tenant's code as it stands in a tag of this version.
+fn digits(code: &TenantCode, version: Version) -> String {
+    match version {
+        Version::V1 => code.prefix().to_string(),
+        Version::V2 => code.to_string(),
+    }
 }
 
 /// Tags of others than the owners, of one version. Such a tag begins with when its canary was planned, so they are one
-/// range of a clustered table, and a function of the column, which would make BigQuery read it whole, is only asked for
-/// within that range. Both versions in one range would be all tags there are, since the version stands before the instant.
-fn strangers(
+/// range of a clustered table. A function of the column would make BigQuery read it whole, so it is applied within that
+/// range only. Both versions in one range would be all tags there are, since the version stands before the instant.
+fn of_other_tenants(
     id: &str,
     owners: &[TenantCode],
     from: Timestamp,
@@ -89,11 +131,8 @@ fn strangers(
     let first = cased(&format!("{MARKER}{version}{millis:012x}"));
     // `g` comes after all hexadecimal digits.
     let last = cased(&format!("{MARKER}{version}g"));
-    let digits = |code: &TenantCode| match version {
-        Version::V1 => code.prefix().to_string(),
-        Version::V2 => code.to_string(),
-    };
-    let owners: Vec<String> = owners.iter().map(|code| format!("'{}'", cased(&digits(code)))).collect();
+    let owners: Vec<String> =
+        owners.iter().map(|code| format!("'{}'", cased(&digits(code, version)))).collect();
     // SQL counts from 1.
     let (at, len) = (version.tenant().start + 1, version.tenant().len());
     format!(
@@ -102,25 +141,20 @@ fn strangers(
     )
 }
 
-fn quoted(path: &str) -> String {
-    let parts: Vec<String> = path.split('.').map(|part| format!("`{part}`")).collect();
-    parts.join(".")
-}
-
 fn bound(table: &Table, predicate: &Predicate, from: Timestamp) -> Option<String> {
     match predicate {
         Predicate::None => None,
         Predicate::Custom(text) => Some(text.replace("{from}", &literal("TIMESTAMP", Unit::Hour, from)?)),
         Predicate::Auto => match &table.partitioning {
             Partitioning::None => None,
-            // Rows in the streaming buffer have no partition yet, and those are the rows that we wait for.
+            // Rows in the streaming buffer have no partition yet, and those are the rows that are waited for.
             Partitioning::Ingestion(unit) => Some(format!(
                 "_PARTITIONTIME >= {} OR _PARTITIONTIME IS NULL",
                 literal("TIMESTAMP", *unit, from)?
             )),
             // A row whose time could not be parsed has arrived all the same.
             Partitioning::Column { name, kind, unit } => {
-                let column = quoted(name);
+                let column = quoted_path(name);
                 Some(format!("{column} >= {} OR {column} IS NULL", literal(kind, *unit, from)?))
             }
         },
@@ -146,27 +180,43 @@ fn literal(kind: &str, unit: Unit, at: Timestamp) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::domain::schema::TableSchema;
+    use serde_json::json;
 
-    fn sql(partitioning: Partitioning, predicate: &Predicate) -> String {
-        let table = Table { schema: TableSchema::default(), partitioning, location: None };
-        let columns = Columns {
-            id: "payload.trace_id".into(),
-            time: Some("ingest_time".into()),
+    use super::*;
+    use crate::observe::bigquery::columns::TimeColumn;
+    use crate::observe::bigquery::settings::{Id, TimeIs};
+
+    // 2026-11-22T04:29:41Z
+    const OLDEST: Timestamp = Timestamp::from_secs(1_795_321_781);
+
+    fn columns(id_match: IdMatch) -> Columns {
+        let name = "ingest_time".into();
+        Columns {
+            id: Id::Column("payload.trace_id".into()),
+            id_match,
+            time: Some(TimeColumn { name, kind: "TIMESTAMP".into(), is: TimeIs::Inserted }),
             tenant: None,
             body: Some("message".into()),
-        };
-        // 2026-11-22T04:29:41Z
-        let aim = Aim { predicate, oldest: Timestamp::from_secs(1_795_321_781), owners: None };
-        query("p.d.t", &table, &columns, &aim)
+        }
+    }
+
+    fn table(partitioning: Partitioning) -> Table {
+        let mut table = Table::parse(json!({}).to_string().as_bytes()).unwrap();
+        table.partitioning = partitioning;
+        table
+    }
+
+    fn sql(partitioning: Partitioning, predicate: &Predicate) -> String {
+        let columns = columns(IdMatch::Exact);
+        let search = Search { columns: &columns, predicate, oldest: OLDEST, owners: None };
+        search.query([("p.d.t", &table(partitioning))])
     }
 
     const START: &str = "SELECT `payload`.`trace_id` AS probe_id, `ingest_time` AS probe_time, `message` AS probe_body \
                          FROM `p.d.t` WHERE `payload`.`trace_id` IN UNNEST(@ids)";
 
     #[test]
-    fn a_table_without_partitions_is_asked_without_a_bound() {
+    fn a_table_without_partitions_is_queried_without_a_bound() {
         assert_eq!(sql(Partitioning::None, &Predicate::Auto), START);
         assert_eq!(sql(Partitioning::Ingestion(Unit::Day), &Predicate::None), START);
     }
@@ -197,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_predicate_of_ones_own_gets_the_start_of_the_window() {
+    fn an_own_predicate_gets_the_start_of_the_window() {
         assert_eq!(
             sql(Partitioning::None, &Predicate::Custom("dt >= DATE({from})".into())),
             format!("{START} AND (dt >= DATE(TIMESTAMP '2026-11-22 03:00:00+00:00'))")
@@ -205,9 +255,54 @@ mod tests {
     }
 
     #[test]
-    fn places_follow_the_columns_that_are_there() {
+    fn the_tables_of_several_days_are_one_query() {
+        let columns = columns(IdMatch::Exact);
+        let search = Search { columns: &columns, predicate: &Predicate::Auto, oldest: OLDEST, owners: None };
+        let table = table(Partitioning::None);
+        let (first, second) = (START.replace("p.d.t", "p.d.t_1"), START.replace("p.d.t", "p.d.t_2"));
+        assert_eq!(
+            search.query([("p.d.t_1", &table), ("p.d.t_2", &table)]),
+            format!("{first} UNION ALL {second}")
+        );
+    }
+
+    #[test]
+    fn a_search_inside_texts_is_bounded_by_the_marker_and_the_time() {
         let columns =
-            Columns { id: "a".into(), time: None, tenant: Some("b".into()), body: Some("c".into()) };
-        assert_eq!(columns.places(), [Some(0), None, Some(1), Some(2)]);
+            Columns { id: Id::Expression("x || y".into()), body: None, ..columns(IdMatch::Contains) };
+        let search = Search { columns: &columns, predicate: &Predicate::Auto, oldest: OLDEST, owners: None };
+        let table = table(Partitioning::None);
+        assert_eq!(
+            search.query([("p.d.t", &table)]),
+            "SELECT (x || y) AS probe_id, `ingest_time` AS probe_time FROM `p.d.t` \
+             WHERE STRPOS(LOWER((x || y)), 'zqtp') > 0 \
+             AND EXISTS(SELECT 1 FROM UNNEST(@ids) AS id WHERE STRPOS(LOWER((x || y)), id) > 0) \
+             AND (`ingest_time` >= TIMESTAMP '2026-11-22 03:00:00+00:00' OR `ingest_time` IS NULL)"
+        );
+        assert!(search.is_bounded(&table, false));
+        assert_eq!(search.ids("zqtp2a".into()), ["zqtp2a"]);
+    }
+
+    #[test]
+    fn a_search_inside_texts_of_an_unpartitioned_table_without_a_time_is_unbounded() {
+        let columns = Columns { time: None, ..columns(IdMatch::Contains) };
+        let search = Search { columns: &columns, predicate: &Predicate::Auto, oldest: OLDEST, owners: None };
+        assert!(!search.is_bounded(&table(Partitioning::None), false));
+        assert!(search.is_bounded(&table(Partitioning::None), true));
+        assert!(search.is_bounded(&table(Partitioning::Ingestion(Unit::Day)), false));
+    }
+
+    #[test]
+    fn a_search_inside_texts_finds_the_tags_of_other_tenants() {
+        let columns = Columns { id: Id::Column("m".into()), ..columns(IdMatch::Contains) };
+        let owner = TenantCode::of("acme");
+        let owners = [owner];
+        let search =
+            Search { columns: &columns, predicate: &Predicate::None, oldest: OLDEST, owners: Some(&owners) };
+        let query = search.query([("p.d.t", &table(Partitioning::None))]);
+        let code = "[0-9a-v]".repeat(8);
+        let expected =
+            format!("OR REGEXP_EXTRACT(LOWER(`m`), 'zqtp2[0-9a-f]{{32}}({code})') NOT IN ('{owner}'))");
+        assert!(query.contains(&expected), "{query}");
     }
 }

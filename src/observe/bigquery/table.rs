@@ -27,12 +27,15 @@ pub(super) enum Unit {
     Year,
 }
 
-/// A table as tables.get describes it.
+/// A table or view as tables.get describes it.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
+    /// Without columns where the service does not say: an emulator's view.
     pub(super) schema: TableSchema,
     pub(super) partitioning: Partitioning,
     pub(super) location: Option<String>,
+    /// Lower-case names of the columns that BigQuery fills with the time of the insertion.
+    insertion_times: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -43,18 +46,21 @@ struct TableJson {
     location: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct SchemaJson {
+/// The schema of a table or of a query's result.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct SchemaJson {
     #[serde(default)]
     fields: Vec<FieldJson>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct FieldJson {
     name: String,
     #[serde(rename = "type")]
     kind: String,
     mode: Option<String>,
+    default_value_expression: Option<String>,
     #[serde(default)]
     fields: Vec<FieldJson>,
 }
@@ -66,14 +72,34 @@ struct PartitioningJson {
     field: Option<String>,
 }
 
+impl SchemaJson {
+    /// All columns, nested ones with the path to them.
+    pub(super) fn columns(&self) -> TableSchema {
+        let mut schema = TableSchema::default();
+        self.fields.iter().for_each(|field| add(&mut schema.columns, "", field));
+        schema
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+}
+
+impl FieldJson {
+    /// `CURRENT_TIMESTAMP()` or `CURRENT_DATETIME()`, which is UTC without an argument (BigQuery, default values).
+    fn is_insertion_time(&self) -> bool {
+        let expression = self.default_value_expression.as_deref().unwrap_or_default();
+        let name = expression.trim().trim_end_matches(['(', ')', ' ']);
+        ["CURRENT_TIMESTAMP", "CURRENT_DATETIME"].iter().any(|function| name.eq_ignore_ascii_case(function))
+    }
+}
+
 impl Table {
     /// Reads the answer of tables.get.
     pub(super) fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         let table: TableJson = serde_json::from_slice(json)?;
-        let mut schema = TableSchema::default();
-        for field in table.schema.iter().flat_map(|schema| &schema.fields) {
-            add(&mut schema.columns, "", field);
-        }
+        let described = table.schema.unwrap_or_default();
+        let schema = described.columns();
         let partitioning = table.time_partitioning.map_or(Partitioning::None, |by| {
             let unit = match by.unit.as_deref() {
                 Some("HOUR") => Unit::Hour,
@@ -89,7 +115,15 @@ impl Table {
                 }
             }
         });
-        Ok(Self { schema, partitioning, location: table.location })
+        // Only top-level columns can have a default (BigQuery, default values).
+        let filled = described.fields.iter().filter(|field| field.is_insertion_time());
+        let insertion_times = filled.map(|field| field.name.to_ascii_lowercase()).collect();
+        Ok(Self { schema, partitioning, location: table.location, insertion_times })
+    }
+
+    /// Whether BigQuery fills this column with the time of the insertion, unless the writer sets it.
+    pub(super) fn stamps_insertion(&self, column: &str) -> bool {
+        self.insertion_times.contains(&column.to_ascii_lowercase())
     }
 }
 
@@ -140,5 +174,21 @@ mod tests {
             by(json!({"type": "DAY", "field": "at"})),
             Partitioning::Column { name: "at".into(), kind: "TIMESTAMP".into(), unit: Unit::Day }
         );
+    }
+
+    #[test]
+    fn a_column_that_defaults_to_the_current_time_is_stamped_at_insertion() {
+        let stamps = |default: serde_json::Value| {
+            table(&json!({"schema": {"fields": [
+                {"name": "At", "type": "TIMESTAMP", "defaultValueExpression": default},
+            ]}}))
+            .stamps_insertion("at")
+        };
+        assert!(stamps(json!("CURRENT_TIMESTAMP()")));
+        assert!(stamps(json!("current_timestamp")));
+        assert!(stamps(json!("CURRENT_DATETIME()")));
+        assert!(!stamps(json!("CURRENT_DATETIME('Asia/Tokyo')")));
+        assert!(!stamps(json!("TIMESTAMP '2026-01-01'")));
+        assert!(!stamps(serde_json::Value::Null));
     }
 }

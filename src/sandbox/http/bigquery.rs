@@ -1,9 +1,12 @@
-//! BigQuery, REST: jobs.query, jobs.getQueryResults and tables.get on the one table, with the error shapes of the real service.
+//! BigQuery, REST: jobs.query, jobs.getQueryResults, jobs.get and tables.get, with the error shapes of the real service.
 //!
-//! A query sees the rows that were there when it started, and answers when it has run its time: what arrives meanwhile is not
-//! in it. What SQL is understood says [`super::sql`]. Bytes processed are those of the columns that the query names, in rows
-//! that have left the streaming buffer (bytes in the buffer are free), plus the older bytes of the settings or of a fault when
-//! no condition bounds the partition; billed is at least the 10 MB that each query costs.
+//! There is one table, `events`, which is partitioned. The same rows are in tables of each day, `events_20261122`, of which
+//! only those exist that hold a row.
+//!
+//! A query sees the rows that are there when it starts, and answers when it has run its time, so what arrives meanwhile is
+//! not in it. [`super::sql`] says what SQL is understood. Bytes processed are those of the columns that the query names, in
+//! rows that have left the streaming buffer (bytes in the buffer are free), plus the older bytes of the settings or of a
+//! fault when no condition bounds the partition. Billed are at least the 10 MB that each query costs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +45,7 @@ pub(super) fn name(call: &Call) -> Named {
         (&Method::GET, ["projects", project, "queries", _]) => {
             ("jobs.getQueryResults", (*project).to_owned())
         }
+        (&Method::GET, ["projects", project, "jobs", _]) => ("jobs.get", (*project).to_owned()),
         (&Method::GET, ["projects", project, "datasets", dataset, "tables", table]) => {
             ("tables.get", format!("{project}.{dataset}.{table}"))
         }
@@ -94,6 +98,7 @@ pub(super) async fn answer(shared: &Arc<Shared>, operation: &str, call: &Call) -
     match (operation, path(call).as_slice()) {
         ("jobs.query", [_, project, _]) => query(shared, project, call).await,
         ("jobs.getQueryResults", [_, project, _, id]) => results(shared, project, id, call).await,
+        ("jobs.get", [_, project, _, id]) => job_get(shared, project, id),
         ("tables.get", [_, project, _, dataset, _, table]) => table_get(shared, project, dataset, table),
         _ => not_found(call.uri.path()),
     }
@@ -105,31 +110,36 @@ async fn query(shared: &Arc<Shared>, project: &str, call: &Call) -> Response {
     if body.get("useLegacySql").and_then(Value::as_bool) != Some(false) {
         return invalid("invalidQuery", "Legacy SQL is not understood here: set useLegacySql to false");
     }
-    let select =
-        match sql::parse(body.get("query").and_then(Value::as_str).unwrap_or_default(), &parameters(&body)) {
-            Ok(select) => select,
-            Err(message) => return invalid("invalidQuery", &message),
-        };
-    let whole_name = if select.table.matches('.').count() == 1 {
-        format!("{project}.{}", select.table)
-    } else {
-        select.table.clone()
+    let text = body.get("query").and_then(Value::as_str).unwrap_or_default();
+    let selects = match sql::parse(text, &parameters(&body)) {
+        Ok(selects) => selects,
+        Err(message) => return invalid("invalidQuery", &message),
     };
-    if whole_name != format!("{}.{}.{}", TABLE.0, TABLE.1, TABLE.2) {
-        let name = whole_name.replacen('.', ":", 1);
-        return not_found(&format!("Table {name} was not found in location {LOCATION}"));
+    for select in &selects {
+        let dots = select.table.matches('.').count();
+        let whole = if dots == 1 { format!("{project}.{}", select.table) } else { select.table.clone() };
+        let parts: Vec<&str> = whole.split('.').collect();
+        let known = match parts.as_slice() {
+            [project, dataset, table] => rows_of(&shared.lock(), project, dataset, table).is_some(),
+            _ => false,
+        };
+        if !known {
+            let name = whole.replacen('.', ":", 1);
+            return not_found(&format!("Table {name} was not found in location {LOCATION}"));
+        }
     }
     let dry = body.get("dryRun").and_then(Value::as_bool) == Some(true);
     let (job, int_stamps) = {
         let mut world = shared.lock();
         let now = clock::now();
         let dropped = world.faults.drifts().find(|(name, change)| {
-            *change == Drift::Dropped && select.columns.iter().any(|column| column.name() == *name)
+            let mut columns = selects.iter().flat_map(|select| &select.columns);
+            *change == Drift::Dropped && columns.any(|column| column.name() == *name)
         });
         if let Some((name, _)) = dropped {
             return invalid("invalidQuery", &format!("Unrecognized name: {name}"));
         }
-        let job = run(&mut world, project, &select, now);
+        let job = run(&mut world, project, &selects, now);
         if let Some(most) = number(&body, "maximumBytesBilled").filter(|most| *most < job.billed) {
             let message =
                 format!("Query exceeded limit for bytes billed: {most}. {} or higher required.", job.billed);
@@ -167,11 +177,11 @@ async fn results(shared: &Arc<Shared>, project: &str, id: &str, call: &Call) -> 
     if call.query("location").is_some_and(|location| !location.eq_ignore_ascii_case(LOCATION)) {
         return not_found(&format!("Job {project}:{id}"));
     }
-    let asked = |name: &str| call.query(name).and_then(|text| text.parse::<u64>().ok());
-    wait(&job, asked("timeoutMs")).await;
-    let first = asked("pageToken").or_else(|| asked("startIndex")).unwrap_or(0);
+    let parameter = |name: &str| call.query(name).and_then(|text| text.parse::<u64>().ok());
+    wait(&job, parameter("timeoutMs")).await;
+    let first = parameter("pageToken").or_else(|| parameter("startIndex")).unwrap_or(0);
     let int_stamps = call.query("formatOptions.useInt64Timestamp").as_deref() == Some("true");
-    let most = asked("maxResults").and_then(|most| usize::try_from(most).ok());
+    let most = parameter("maxResults").and_then(|most| usize::try_from(most).ok());
     page(
         shared,
         "bigquery#getQueryResultsResponse",
@@ -211,23 +221,96 @@ async fn wait(job: &Job, timeout_ms: Option<u64>) {
     tokio::time::sleep(left.min(Duration::from_millis(timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS)))).await;
 }
 
+/// Which rows a table has: all, or those of a day. `None` if there is no such table.
+fn rows_of(world: &World, project: &str, dataset: &str, table: &str) -> Option<Rows> {
+    if (project, dataset) != (TABLE.0, TABLE.1) {
+        return None;
+    }
+    if table == TABLE.2 {
+        return Some(Rows::All);
+    }
+    let day = table.strip_prefix(TABLE.2)?.strip_prefix('_')?;
+    let rows = Rows::OfDay(world.table.rows.iter().map(day_of).find(|of| name_of_day(*of) == day)?);
+    Some(rows)
+}
+
+/// A selection of the rows that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    All,
+    /// Of a day since 1970.
+    OfDay(i64),
+}
+
+impl Rows {
+    fn has(self, row: &Row) -> bool {
+        match self {
+            Self::All => true,
+            Self::OfDay(day) => day_of(row) == day,
+        }
+    }
+}
+
+fn day_of(row: &Row) -> i64 {
+    row.ingest_time.seconds().div_euclid(86_400)
+}
+
+/// `20261122`.
+fn name_of_day(day: i64) -> String {
+    Micros::from_millis(day * 86_400_000).format("%Y%m%d")
+}
+
 /// Computes a query's result.
-fn run(world: &mut World, project: &str, select: &Select, now: Micros) -> Job {
+fn run(world: &mut World, project: &str, selects: &[Select], now: Micros) -> Job {
+    let mut processed = 0;
+    let mut rows: Vec<Vec<Cell>> = Vec::new();
+    let mut masking = false;
+    for select in selects {
+        processed += read(world, select, now, &mut rows);
+        masking |= select.columns.iter().any(|column| world.faults.masks(column.name()));
+    }
+    let id = world.jobs.next_id();
+    let mut rng = fastrand::Rng::with_seed(world.settings.seed ^ id.len() as u64 ^ now.0.unsigned_abs());
+    let takes = world
+        .faults
+        .query_ms()
+        .map_or_else(|| world.settings.pace.query.draw(&mut rng), Duration::from_millis);
+    let items = selects.first().map_or(&[][..], |select| &select.items);
+    Job {
+        id,
+        project: project.to_owned(),
+        ready: now.after(takes),
+        columns: items.iter().map(|(name, item)| (name.clone(), kind(*item))).collect(),
+        rows,
+        processed,
+        billed: processed.next_multiple_of(1 << 20).max(MINIMUM_BILLED),
+        row_policy: world.faults.row_policy().is_some(),
+        masking,
+    }
+}
+
+/// Adds the rows of one part of a query, and says how many bytes it read for them.
+fn read(world: &World, select: &Select, now: Micros, result: &mut Vec<Vec<Cell>>) -> u64 {
+    let table = select.table.rsplit('.').next().unwrap_or_default();
+    let of_table = rows_of(world, TABLE.0, TABLE.1, table);
     let stay = world.buffer();
-    let mut processed = match select.partition {
-        Partition::Unbounded => world.faults.table_size().unwrap_or(world.settings.history_bytes),
-        Partition::Flushed | Partition::Buffered | Partition::Either => 0,
+    let mut processed = match (of_table, select.partition) {
+        (Some(Rows::All), Partition::Unbounded) => {
+            world.faults.table_size().unwrap_or(world.settings.history_bytes)
+        }
+        (None | Some(_), _) => 0,
     };
     let mut rows: Vec<Vec<Cell>> = Vec::new();
     let mut count = 0;
-    for row in &world.table.rows {
+    for row in world.table.rows.iter().filter(|row| of_table.is_some_and(|of_table| of_table.has(row))) {
         let buffered = row.is_buffered(now, stay);
         let admitted = match select.partition {
             Partition::Unbounded | Partition::Either => true,
             Partition::Flushed => !buffered,
             Partition::Buffered => buffered,
         };
-        if !admitted {
+        let visible = world.faults.row_policy();
+        if !admitted || visible.is_some_and(|tenants| tenants.iter().all(|tenant| **tenant != *row.tenant)) {
             continue;
         }
         if !buffered {
@@ -237,8 +320,7 @@ fn run(world: &mut World, project: &str, select: &Select, now: Micros) -> Job {
                 .map(|column| size(row, *column))
                 .sum::<u64>();
         }
-        let matches =
-            select.tests.iter().all(|test| test.holds(&|column| text(row, column).map(AsRef::as_ref)));
+        let matches = select.tests.iter().all(|test| test.holds(&|column| shown(world, row, column)));
         if matches {
             count += 1;
             let cells = select.items.iter().map(|(_, item)| cell(world, row, *item, buffered, now));
@@ -259,21 +341,34 @@ fn run(world: &mut World, project: &str, select: &Select, now: Micros) -> Job {
         });
     }
     rows.truncate(select.limit.unwrap_or(usize::MAX));
-    let id = world.jobs.next_id();
-    let mut rng = fastrand::Rng::with_seed(world.settings.seed ^ id.len() as u64 ^ now.0.unsigned_abs());
-    let takes = world
-        .faults
-        .query_ms()
-        .map_or_else(|| world.settings.pace.query.draw(&mut rng), Duration::from_millis);
-    Job {
-        id,
-        project: project.to_owned(),
-        ready: now.after(takes),
-        columns: select.items.iter().map(|(name, item)| (name.clone(), kind(*item))).collect(),
-        rows,
-        processed,
-        billed: processed.next_multiple_of(1 << 20).max(MINIMUM_BILLED),
+    result.extend(rows);
+    processed
+}
+
+/// A text as the probe sees it: the default masking value of a STRING is empty (BigQuery, data masking).
+fn shown<'a>(world: &World, row: &'a Row, column: Column) -> Option<&'a str> {
+    let text = text(row, column)?;
+    Some(if world.faults.masks(column.name()) { "" } else { text })
+}
+
+fn job_get(shared: &Shared, project: &str, id: &str) -> Response {
+    let Some(job) = shared.lock().jobs.get(id).filter(|job| job.project == project) else {
+        return not_found(&format!("Job {project}:{LOCATION}.{id}"));
+    };
+    // Statistics of what did not apply are left out.
+    let mut statistics = json!({"query": {"statementType": "SELECT"}});
+    if job.row_policy {
+        statistics["rowLevelSecurityStatistics"] = json!({"rowLevelSecurityApplied": true});
     }
+    if job.masking {
+        statistics["dataMaskingStatistics"] = json!({"dataMaskingApplied": true});
+    }
+    json_answer(&json!({
+        "kind": "bigquery#job",
+        "jobReference": {"projectId": job.project, "jobId": job.id, "location": LOCATION},
+        "status": {"state": "DONE"},
+        "statistics": statistics,
+    }))
 }
 
 fn size(row: &Row, column: Column) -> u64 {
@@ -312,7 +407,11 @@ fn cell(world: &World, row: &Row, item: Item, buffered: bool, now: Micros) -> Ce
         }
         Column::PartitionTime | Column::TraceId | Column::Tenant | Column::Message => None,
     };
-    let of_text = |column: Column| text(row, column).map_or(Cell::Null, |text| Cell::Text(Arc::clone(text)));
+    let of_text = |column: Column| match text(row, column) {
+        Some(_) if world.faults.masks(column.name()) => Cell::Text("".into()),
+        Some(text) => Cell::Text(Arc::clone(text)),
+        None => Cell::Null,
+    };
     match item {
         Item::Plain(column @ (Column::IngestTime | Column::PartitionTime)) => {
             stamp(column).map_or(Cell::Null, Cell::Stamp)
@@ -384,7 +483,7 @@ fn page(
     json_answer(&answer)
 }
 
-/// A TIMESTAMP is seconds in scientific notation, unless whole microseconds were asked for.
+/// A TIMESTAMP is seconds in scientific notation, unless whole microseconds were requested.
 fn value(cell: &Cell, int_stamps: bool) -> Value {
     match cell {
         Cell::Null => Value::Null,
@@ -402,10 +501,10 @@ fn schema_json(job: &Job) -> Value {
 }
 
 fn table_get(shared: &Shared, project: &str, dataset: &str, table: &str) -> Response {
-    if (project, dataset, table) != TABLE {
-        return not_found(&format!("Table {project}:{dataset}.{table}"));
-    }
     let world = shared.lock();
+    let Some(rows) = rows_of(&world, project, dataset, table) else {
+        return not_found(&format!("Table {project}:{dataset}.{table}"));
+    };
     let now = clock::now();
     let mut fields: Vec<Value> = Column::SHOWN
         .iter()
@@ -445,9 +544,11 @@ fn table_get(shared: &Shared, project: &str, dataset: &str, table: &str) -> Resp
         "numBytes": (flushed + history).to_string(),
         "type": "TABLE",
         "location": LOCATION,
-        "timePartitioning": {"type": "DAY"},
         "description": format!("rows of the stage {}", Stage::Bigquery),
     });
+    if rows == Rows::All {
+        answer["timePartitioning"] = json!({"type": "DAY"});
+    }
     if let Some(oldest) = oldest {
         answer["streamingBuffer"] = json!({
             "estimatedRows": buffered.to_string(),

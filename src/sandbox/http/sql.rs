@@ -4,17 +4,19 @@
 //! SELECT [DISTINCT] item [[AS] name], ... | *
 //! FROM `project.dataset.table` [[AS] alias]
 //! [WHERE condition AND condition ...] [ORDER BY ...] [LIMIT n]
+//! [UNION ALL SELECT ... of the same columns]
 //! item:       column | LOWER(column) | UNIX_MICROS(column) | UNIX_MILLIS(column) | CURRENT_TIMESTAMP() | COUNT(*)
 //! condition:  column IN UNNEST(@array)   column = @text   column = 'text'   (column may be LOWER(column))
 //!             column BETWEEN 'text' AND 'text'   SUBSTR(column, n, n) NOT IN ('text', ...)
+//!             STRPOS(column, 'text') > 0   EXISTS(SELECT 1 FROM UNNEST(@array) AS x WHERE STRPOS(column, x) > 0)
 //!             condition OR condition OR (condition AND condition) ...
 //!             anything about _PARTITIONTIME or _PARTITIONDATE: what counts is whether it admits NULL
 //!             anything about the ingest_time column: accepted, not evaluated
 //! ```
 //!
 //! A partition condition with a bound admits every row that has left the streaming buffer, since rows are kept for minutes only.
-//! All else is refused as BigQuery refuses what it cannot parse, so that a query that would quietly mean something else
-//! here than there does not pass.
+//! All else is refused as BigQuery refuses what it cannot parse. Otherwise a query could mean something else here than
+//! there, and no test would notice.
 
 use std::collections::HashMap;
 
@@ -69,6 +71,8 @@ pub(super) enum Test {
     Between { column: Column, from: String, to: String },
     /// With none of some texts at a place, which is counted from 0.
     Without { column: Column, at: usize, len: usize, among: Vec<String> },
+    /// With one of some texts somewhere in it.
+    Holds { column: Column, lower: bool, texts: Vec<String> },
     /// As all tests of one of several lists say.
     Any(Vec<Vec<Test>>),
 }
@@ -87,6 +91,10 @@ impl Test {
             Self::Without { column, at, len, among } => text(*column).is_some_and(|value| {
                 let part: String = value.chars().skip(*at).take(*len).collect();
                 !among.contains(&part)
+            }),
+            Self::Holds { column, lower, texts } => text(*column).is_some_and(|value| {
+                let value = if *lower { value.to_lowercase() } else { value.to_owned() };
+                texts.iter().any(|text| value.contains(text))
             }),
             Self::Any(lists) => lists.iter().any(|tests| tests.iter().all(|test| test.holds(text))),
         }
@@ -135,12 +143,28 @@ impl Token {
 /// Names of parameters with their values; a single text is an array of one.
 pub(super) type Parameters = HashMap<String, Vec<String>>;
 
-/// Reads a query.
+/// Reads a query, of which a UNION ALL has several parts.
 ///
 /// # Errors
 /// The message that BigQuery's `invalidQuery` would carry.
-pub(super) fn parse(query: &str, parameters: &Parameters) -> Result<Select, String> {
-    let tokens = tokens(query)?;
+pub(super) fn parse(query: &str, parameters: &Parameters) -> Result<Vec<Select>, String> {
+    let mut parts = Vec::new();
+    for (nth, part) in split(&tokens(query)?, "UNION").into_iter().enumerate() {
+        let part = match part.split_first() {
+            Some((all, rest)) if nth > 0 && all.is("ALL") => rest,
+            None | Some(_) if nth > 0 => return Err("Syntax error: Expected keyword ALL".to_owned()),
+            None | Some(_) => &part[..],
+        };
+        parts.push(select(part, parameters)?);
+    }
+    let items = |select: &Select| select.items.iter().map(|(_, item)| *item).collect::<Vec<_>>();
+    if parts.windows(2).any(|pair| items(&pair[0]) != items(&pair[1])) {
+        return Err("Queries in UNION ALL have mismatched columns here".to_owned());
+    }
+    Ok(parts)
+}
+
+fn select(tokens: &[Token], parameters: &Parameters) -> Result<Select, String> {
     let at = |word: &str| tokens.iter().position(|token| token.is(word));
     if !tokens.first().is_some_and(|token| token.is("SELECT")) {
         return Err("Syntax error: Expected keyword SELECT".to_owned());
@@ -427,6 +451,9 @@ fn test(condition: &[Token], alias: &Option<String>, parameters: &Parameters) ->
         let (column, from, to) = (column(left, alias)?, from.clone(), to.clone());
         return Ok(Test::Between { column, from, to });
     }
+    if let Some(test) = holds(condition, alias, parameters)? {
+        return Ok(test);
+    }
     let not_understood = || Err(format!("Condition not understood here: {}", printed(condition)));
     let Some(place) = condition.iter().position(|token| token.is("IN") || *token == Token::Mark('=')) else {
         return not_understood();
@@ -456,11 +483,63 @@ fn test(condition: &[Token], alias: &Option<String>, parameters: &Parameters) ->
         [Token::Text(text)] => vec![text.clone()],
         _ => return not_understood(),
     };
-    let (lower, column) = match function(left) {
-        Some((function, arguments)) if function == "LOWER" => (true, column(arguments, alias)?),
-        _ => (false, column(left, alias)?),
-    };
+    let (lower, column) = cased(left, alias)?;
     Ok(Test::Among { column, lower, among })
+}
+
+/// A column, and whether it is read in lower case.
+fn cased(tokens: &[Token], alias: &Option<String>) -> Result<(bool, Column), String> {
+    match function(tokens) {
+        Some((function, arguments)) if function == "LOWER" => Ok((true, column(arguments, alias)?)),
+        _ => Ok((false, column(tokens, alias)?)),
+    }
+}
+
+/// Reads a condition on what stands inside a text, if it is one.
+fn holds(
+    condition: &[Token],
+    alias: &Option<String>,
+    parameters: &Parameters,
+) -> Result<Option<Test>, String> {
+    if let Some((name, query)) = function(condition)
+        && name == "EXISTS"
+        && let [
+            select,
+            _,
+            from,
+            unnest,
+            Token::Mark('('),
+            Token::Parameter(array),
+            Token::Mark(')'),
+            rest @ ..,
+        ] = query
+        && select.is("SELECT")
+        && from.is("FROM")
+        && unnest.is("UNNEST")
+        && let [as_word, Token::Word(element), filter, inner @ ..] = rest
+        && as_word.is("AS")
+        && filter.is("WHERE")
+        && let Some((text, Token::Word(sought))) = position(inner)
+        && sought == element
+    {
+        let (lower, column) = cased(text, alias)?;
+        return Ok(Some(Test::Holds { column, lower, texts: parameter(parameters, array)? }));
+    }
+    match position(condition) {
+        Some((text, Token::Text(sought))) => {
+            let (lower, column) = cased(text, alias)?;
+            Ok(Some(Test::Holds { column, lower, texts: vec![sought.clone()] }))
+        }
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// The two arguments of `STRPOS(text, sought) > 0`.
+fn position(tokens: &[Token]) -> Option<(&[Token], &Token)> {
+    let [call @ .., Token::Mark('>'), Token::Word(zero)] = tokens else { return None };
+    let (name, arguments) = function(call)?;
+    let [text @ .., Token::Mark(','), sought] = arguments else { return None };
+    (name == "STRPOS" && zero == "0").then_some((text, sought))
 }
 
 fn any(tokens: &[Token], alias: &Option<String>, parameters: &Parameters) -> Result<Test, String> {
@@ -494,7 +573,7 @@ mod tests {
 
     fn read(query: &str) -> Result<Select, String> {
         let parameters = Parameters::from([("ids".to_owned(), vec!["a".to_owned(), "b".to_owned()])]);
-        parse(query, &parameters)
+        parse(query, &parameters).map(|mut parts| parts.remove(0))
     }
 
     #[test]
@@ -576,5 +655,34 @@ mod tests {
     #[test]
     fn a_dashed_project_needs_no_quotes() {
         assert_eq!(read("SELECT * FROM my-project.logs.events").unwrap().table, "my-project.logs.events");
+    }
+
+    #[test]
+    fn a_text_holds_the_marker_and_one_of_the_ids() {
+        let select = read(
+            "SELECT message AS probe_id FROM demo.logs.events WHERE STRPOS(LOWER(`message`), 'zq') > 0 \
+             AND EXISTS(SELECT 1 FROM UNNEST(@ids) AS id WHERE STRPOS(LOWER(`message`), id) > 0)",
+        )
+        .unwrap();
+        let admits = |text: &'static str| select.tests.iter().all(|test| test.holds(&|_| Some(text)));
+        assert!(admits("INFO ZQ B"));
+        assert!(!admits("INFO ZQ C"));
+        assert!(!admits("INFO B"));
+    }
+
+    #[test]
+    fn a_union_has_a_part_for_each_table() {
+        let parts = parse(
+            "SELECT trace_id FROM a.b.c_1 WHERE tenant = 'x' UNION ALL SELECT trace_id FROM a.b.c_2",
+            &Parameters::new(),
+        );
+        let tables: Vec<_> = parts.unwrap().into_iter().map(|part| part.table).collect();
+        assert_eq!(tables, ["a.b.c_1", "a.b.c_2"]);
+        for wrong in [
+            "SELECT trace_id FROM a.b.c UNION SELECT trace_id FROM a.b.c",
+            "SELECT trace_id FROM a.b.c UNION ALL SELECT tenant FROM a.b.c",
+        ] {
+            assert!(parse(wrong, &Parameters::new()).is_err(), "{wrong}");
+        }
     }
 }

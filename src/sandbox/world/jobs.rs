@@ -28,6 +28,10 @@ pub(crate) struct Job {
     pub rows: Vec<Vec<Cell>>,
     pub processed: u64,
     pub billed: u64,
+    /// Whether row access policies applied to it.
+    pub row_policy: bool,
+    /// Whether a column that it read was masked.
+    pub masking: bool,
 }
 
 #[derive(Debug, Default)]

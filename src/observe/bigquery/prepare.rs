@@ -1,0 +1,209 @@
+//! What must be known of a table before it is queried: its columns, its partitions, and what a query would read.
+
+use std::sync::Arc;
+
+use super::BigQuery;
+use super::batch::Batch;
+use super::columns::Columns;
+use super::settings::{Id, IdMatch, Predicate, TableName, TimeIs};
+use super::sql::MARGIN;
+use super::table::Table;
+use super::table_name::Days;
+use crate::cloud::google::{BIGQUERY, Request};
+use crate::domain::sighting::FailureKind;
+use crate::domain::time::Timestamp;
+use crate::observe::ObserveError;
+
+/// What is known of a table, or of the tables of the days that matter.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// Those that exist, by name, oldest first.
+    pub(super) tables: Vec<(String, Table)>,
+    pub(super) columns: Columns,
+    /// There are older days than are read.
+    pub(super) is_cut: bool,
+    checked_at: Timestamp,
+}
+
+impl Known {
+    /// Where the tables lie.
+    pub(super) fn location(&self) -> Option<String> {
+        self.tables.last().and_then(|(_, table)| table.location.clone())
+    }
+}
+
+impl BigQuery {
+    /// Describes the table, checks the settings against it and makes sure that querying it is affordable, if that was
+    /// not done recently. The tables of days that did not exist are looked for at every poll.
+    pub(super) async fn prepare(&mut self, batches: &[Batch]) -> Result<(), ObserveError> {
+        let Some(first) = batches.first() else { return Ok(()) };
+        let now = self.clock.now();
+        let oldest = batches.iter().map(|batch| batch.since).min().unwrap_or(now);
+        let days = self.settings.table.between(oldest - MARGIN, now);
+        if self.is_known(&days, now).await? {
+            return Ok(());
+        }
+        match self.describe(&days, oldest, first).await {
+            Ok(known) => {
+                self.known = Some(known);
+                Ok(())
+            }
+            Err(error) => self.go_on_without(error, now),
+        }
+    }
+
+    /// Goes on with what was known before the table could not be described, if that will do.
+    fn go_on_without(&mut self, error: ObserveError, now: Timestamp) -> Result<(), ObserveError> {
+        let passes = match error.kind {
+            // What is too expensive, gone or forbidden must not be queried.
+            FailureKind::OverBudget | FailureKind::NotFound | FailureKind::Denied => false,
+            FailureKind::Throttled
+            | FailureKind::Unreachable
+            | FailureKind::Timeout
+            | FailureKind::Error
+            | FailureKind::Garbled => true,
+        };
+        match &mut self.known {
+            // Of the tables of days, one may be new, and must not be left out.
+            Some(known) if passes && !self.settings.table.is_sharded() => {
+                known.checked_at = now;
+                Ok(())
+            }
+            Some(_) | None => {
+                self.known = None;
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether all that is needed of these days is known.
+    async fn is_known(&mut self, days: &Days, now: Timestamp) -> Result<bool, ObserveError> {
+        let Some(known) = &mut self.known else { return Ok(false) };
+        if now.since(known.checked_at) >= self.settings.refresh {
+            return Ok(false);
+        }
+        known.tables.retain(|(name, _)| days.tables.iter().any(|day| day.to_string() == *name));
+        known.is_cut = days.is_cut;
+        let names: Vec<String> = known.tables.iter().map(|(name, _)| name.clone()).collect();
+        for day in days.tables.iter().filter(|day| !names.contains(&day.to_string())) {
+            if self.get(day).await?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn describe(
+        &mut self,
+        days: &Days,
+        oldest: Timestamp,
+        batch: &Batch,
+    ) -> Result<Known, ObserveError> {
+        let checked_at = self.clock.now();
+        let mut tables = Vec::new();
+        for day in &days.tables {
+            if let Some(table) = self.get(day).await? {
+                tables.push((day.to_string(), table));
+            }
+        }
+        let witness;
+        let (name, newest) = match tables.last() {
+            Some((name, table)) => (name, table),
+            None => {
+                // The day before shows that the name is right, and the days since have no rows.
+                let day_before = self.settings.table.day_before(oldest - MARGIN);
+                let table = self.get(&day_before).await?;
+                witness = (day_before.to_string(), table.ok_or_else(|| none_exists(&days.tables))?);
+                (&witness.0, &witness.1)
+            }
+        };
+        // Before anything that may fail because of a change.
+        self.schema = (!newest.schema.columns.is_empty()).then(|| Arc::new(newest.schema.clone()));
+        let mut columns = Columns::check(&self.settings, name, newest)?;
+        for (name, table) in &tables {
+            let of_table = Columns::check(&self.settings, name, table)?;
+            // A stamp is an arrival only where every table says so.
+            if let (Some(time), Some(of_table)) = (&mut columns.time, of_table.time)
+                && of_table.is == TimeIs::Written
+            {
+                time.is = TimeIs::Written;
+            }
+        }
+        let known = Known { tables, columns, is_cut: days.is_cut, checked_at };
+        if !known.tables.is_empty() {
+            self.check_query(&known, batch).await?;
+        }
+        Ok(known)
+    }
+
+    /// Describes a table. `None` where the table of a day does not exist.
+    async fn get(&self, name: &TableName) -> Result<Option<Table>, ObserveError> {
+        let call = format!("tables.get of `{name}`");
+        let TableName { project, dataset, table } = name;
+        let path = format!("/projects/{project}/datasets/{dataset}/tables/{table}");
+        let request = Request::get(&BIGQUERY, "tables.get", path);
+        match self.google.read(request, Table::parse).await {
+            Ok(table) => Ok(Some(table)),
+            Err(failure) if failure.kind == FailureKind::NotFound && self.settings.table.is_sharded() => {
+                Ok(None)
+            }
+            Err(failure) => Err(failure.calling(&call).into()),
+        }
+    }
+
+    /// Asks what a query would select and read, which costs nothing.
+    async fn check_query(&self, known: &Known, batch: &Batch) -> Result<(), ObserveError> {
+        let search = self.search(known, batch);
+        let is_sharded = self.settings.table.is_sharded();
+        if self.settings.id_match == IdMatch::Contains
+            && let Some((name, _)) =
+                known.tables.iter().find(|(_, table)| !search.is_bounded(table, is_sharded))
+        {
+            let text = format!(
+                "id_match = \"contains\" would search every row of `{name}`, which has no partitions by time: set time_column, \
+                 or partition to a predicate"
+            );
+            return Err(ObserveError::new(FailureKind::OverBudget, text));
+        }
+        let answer =
+            self.dry_run(self.request(known, batch)).await.map_err(|error| self.with_own_sql(error))?;
+        known.columns.check_result(&self.name, &answer.schema)?;
+        let (bytes, limit) = (answer.bytes_processed(), self.settings.max_bytes_billed);
+        if bytes <= limit {
+            return Ok(());
+        }
+        let cluster = match &self.settings.id {
+            Id::Column(column) => format!("cluster it by `{column}`, "),
+            Id::Expression(_) => String::new(),
+        };
+        let text = format!(
+            "one poll of `{}` would read {} MB, more than max_bytes_billed allows ({} MB): partition the table by time, \
+             {cluster}or bound the query with a predicate",
+            self.name,
+            bytes >> 20,
+            limit >> 20,
+        );
+        Err(ObserveError::new(FailureKind::OverBudget, text))
+    }
+
+    /// An error with the SQL of the settings beside it, which it may be about.
+    fn with_own_sql(&self, error: ObserveError) -> ObserveError {
+        if !matches!(error.kind, FailureKind::Error | FailureKind::NotFound) {
+            return error;
+        }
+        let mut detail = error.detail.to_string();
+        if let Id::Expression(expression) = &self.settings.id {
+            detail.push_str(&format!(" (with id_expression = \"{expression}\")"));
+        }
+        if let Predicate::Custom(predicate) = &self.settings.predicate {
+            detail.push_str(&format!(" (with partition = \"{predicate}\")"));
+        }
+        ObserveError { detail: detail.into(), ..error }
+    }
+}
+
+fn none_exists(days: &[TableName]) -> ObserveError {
+    let names: Vec<_> = days.iter().map(|day| format!("`{day}`")).collect();
+    let text = format!("none of the tables {} exists, nor that of the day before", names.join(", "));
+    ObserveError::new(FailureKind::NotFound, text)
+}

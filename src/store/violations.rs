@@ -60,7 +60,8 @@ pub(super) fn load(
     Ok(())
 }
 
-/// Returns the name of a tenant, or `?` and the code of a tenant that is not configured. No name begins with `?`.
+/// Returns the name of a tenant, or `?` and the code of a tenant that is not configured. No name begins with
+/// `?`.
 fn tenant_out(tenant: &LeakedTenant, map: &Topology) -> String {
     match tenant {
         LeakedTenant::Known(tenant) => map.tenant(*tenant).name.to_string(),

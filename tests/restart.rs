@@ -171,7 +171,7 @@ async fn on_a_full_disk_it_keeps_measuring_and_writes_everything_once_there_is_s
     probe.limit_files_to("1").await;
     let recent = probe.until("it reports the failure", SOON, |recent| recent.not_kept.is_some()).await;
     let why = recent.not_kept.as_deref().unwrap();
-    assert!(why.contains("could not read or write the store"), "{why}");
+    assert!(why.contains("cannot read or write the store"), "{why}");
     let before = recent.ended("delivered");
     probe.until("it keeps measuring", SOON, |recent| recent.ended("delivered") >= before + 10).await;
     assert_eq!(probe.metrics().await.sum("traceprobe_store_degraded", &[]), 1.0);
@@ -197,7 +197,7 @@ async fn a_successor_measures_without_the_store_and_takes_it_over_when_its_holde
     let recent =
         new.until("the successor delivers canaries", SOON, |recent| recent.ended("delivered") >= 3).await;
     let why = recent.not_kept.as_deref().unwrap();
-    assert!(why.contains("another process holds the store"), "{why}");
+    assert!(why.contains("another process has locked the store"), "{why}");
     assert_eq!(new.metrics().await.sum("traceprobe_store_degraded", &[]), 1.0);
     old.kill().await;
     new.until("the successor holds the store", SOON, |recent| recent.not_kept.is_none()).await;

@@ -75,8 +75,7 @@ pub async fn daemon(config: Config) -> ExitCode {
         Err(error) => {
             eprintln!("cannot start: {error:#}");
             // Some faults of the configuration show only when the store that it names is opened.
-            let fault =
-                error.downcast_ref::<StoreError>().is_some_and(StoreError::is_a_fault_of_configuration);
+            let fault = error.downcast_ref::<StoreError>().is_some_and(StoreError::is_permanent);
             return if fault { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE };
         }
     };

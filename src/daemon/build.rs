@@ -1,4 +1,4 @@
-//! From values of the configuration to single parts; `wire` joins them. Nothing is called and nothing is started here.
+//! Builds single parts from configuration values; `wire` joins them. It calls no service and starts no task.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::inject::{self, Injector, Retry};
 use crate::metrics::{self, StageCosts};
 use crate::observe::{Recognizer, spec};
 
-/// Makes the clients that injectors and observers need. Credentials are read from where the tools of both clouds keep
+/// Makes the clients of injectors and observers. Credentials come from where the AWS CLI and gcloud keep
 /// them.
 ///
 /// # Errors
@@ -40,15 +40,13 @@ pub async fn clients(aws: &AwsSettings, google: &GoogleSettings, calls: Calls) -
 
 /// A log group, and the tenants whose canaries go there.
 pub struct Destination {
-    /// For people: the name of the task in front of it.
+    /// The name of the injecting task, for people: `inject <log group>`.
     pub name: String,
-    /// Puts canaries there.
     pub injector: Injector,
-    /// Whose canaries go there.
     pub tenants: Vec<TenantId>,
 }
 
-/// One injector for each log group, so that all canaries due for it leave in one call.
+/// Makes one injector for each log group, so that all canaries due for a group leave in one call.
 #[must_use]
 pub fn destinations(tenants: &[Tenant], clients: &Clients, clock: &WallClock) -> Vec<Destination> {
     let mut known: HashMap<(&Account, &str, &str), usize> = HashMap::new();
@@ -77,14 +75,14 @@ pub fn destinations(tenants: &[Tenant], clients: &Clients, clock: &WallClock) ->
     all
 }
 
-/// What every observer needs to tell our canaries from everything else.
+/// Makes the recognizer that lets every observer tell our canaries from other data.
 #[must_use]
 pub fn recognizer(keyring: &Keyring, topology: &Topology) -> Recognizer {
     let templates = topology.tenants().iter().map(|tenant| (tenant.code, tenant.template.clone()));
     Recognizer { keys: Arc::new(keyring.clone()), templates: templates.collect() }
 }
 
-/// What injection and each stage call and cost.
+/// Lists the operations and prices of injection and of each stage.
 #[must_use]
 pub fn costs(stages: &[Stage]) -> StageCosts {
     let kinds = || Kind::ALL.iter().map(|kind| spec(*kind).costs);
@@ -92,7 +90,7 @@ pub fn costs(stages: &[Stage]) -> StageCosts {
     StageCosts { all, stages: stages.iter().map(|stage| spec(stage.kind).costs).collect() }
 }
 
-/// The clients' call counter as the metrics read it.
+/// Adapts the clients' call counter for the metrics.
 #[must_use]
 pub fn calls_so_far(calls: Calls) -> metrics::CallsSoFar {
     let call = |(service, operation, result, count): (&str, String, CallResult, u64)| metrics::Calls {

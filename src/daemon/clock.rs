@@ -7,30 +7,31 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::domain::steady::{ClockPair, Compared, SteadyClock};
 use crate::domain::time::{Timestamp, WallClock};
 
-/// Readings that lie further apart are no reading of one instant: the process was put aside between them.
-const AT_ONCE: Duration = Duration::from_millis(1);
-/// How often to try to read them at once before the probe begins; a process is seldom put aside twice in a row.
+/// If reading both clocks takes longer, the process was preempted and the pair is not of one instant.
+const MAX_APART: Duration = Duration::from_millis(1);
+/// Attempts at an undisturbed pair before the probe starts; a process is seldom preempted twice in a row.
 const TRIES: u32 = 100;
 
-/// The probe's clock: the system's time at the start of the process, and the time that the machine has been running since.
-/// It never steps. See [`SteadyClock`].
+/// The probe's clock: the system time at the start of the process, plus the time that the machine has run
+/// since. It never steps. See [`SteadyClock`].
 #[derive(Clone)]
 pub struct ProbeClock {
     running: Arc<dyn Fn() -> Duration + Send + Sync>,
     system: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    /// Everyone reads it, and the engine turns it a little a few times a second; nobody holds it for longer than that takes.
+    /// Every task reads it, and the engine corrects it a few times a second. The lock is held for the
+    /// arithmetic only.
     steady: Arc<Mutex<SteadyClock>>,
 }
 
 impl ProbeClock {
-    /// A clock on top of these two: how long the machine has been running, and what the system takes for the time.
+    /// Makes a clock from two sources: how long the machine has been running, and the system's wall clock.
     pub fn new(
         running: impl Fn() -> Duration + Send + Sync + 'static,
         system: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Self {
         let mut best = read_both(&running, &system);
         for _ in 1..TRIES {
-            if best.1 <= AT_ONCE {
+            if best.1 <= MAX_APART {
                 break;
             }
             let next = read_both(&running, &system);
@@ -40,34 +41,34 @@ impl ProbeClock {
         Self { running: Arc::new(running), system: Arc::new(system), steady }
     }
 
-    /// The instant now.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         let running = (self.running)();
         self.steady().at(running)
     }
 
-    /// For whoever must stamp what it did.
+    /// Returns a read-only handle to this clock, for the tasks that time-stamp what they do.
     #[must_use]
     pub fn wall(&self) -> WallClock {
         let clock = self.clone();
         WallClock::new(move || clock.now())
     }
 
-    /// Compares it with the system's clock and follows that, slowly; `None` where the two could not be read at once.
+    /// Compares this clock with the system clock and starts to follow it slowly. Returns `None` if the two
+    /// could not be read close enough together.
     #[must_use]
     pub fn check(&self) -> Option<Compared> {
         let (pair, apart) = read_both(&*self.running, &*self.system);
-        (apart <= AT_ONCE).then(|| self.steady().compare(pair))
+        (apart <= MAX_APART).then(|| self.steady().compare(pair))
     }
 
     fn steady(&self) -> MutexGuard<'_, SteadyClock> {
-        // Nothing in there can be left half done.
+        // A panic cannot leave it half updated: `compare` only assigns fields.
         self.steady.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Reads the one between two readings of the other, and says how long that took.
+/// Reads the system clock between two reads of the running time, and returns how far apart those two were.
 fn read_both(running: &dyn Fn() -> Duration, system: &dyn Fn() -> Timestamp) -> (ClockPair, Duration) {
     let before = running();
     let system = system();
@@ -81,32 +82,31 @@ impl fmt::Debug for ProbeClock {
     }
 }
 
-/// A clock on top of the machine's own.
+/// Returns the probe's clock on top of the machine's own clocks.
 #[must_use]
 pub fn system() -> ProbeClock {
     ProbeClock::new(running, read)
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the clock that everyone else is handed")]
+#[expect(clippy::disallowed_methods, reason = "this is the clock that all other code is given")]
 fn read() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// Since the machine was started, the time in which it slept included: NTP disciplines its rate, and nothing steps it
-/// (clock_gettime(2)).
+/// Time since boot, including suspend. NTP disciplines its rate, and nothing steps it (clock_gettime(2)).
 #[cfg(target_os = "linux")]
-#[expect(clippy::disallowed_methods, reason = "this is the clock that everyone else is handed")]
+#[expect(clippy::disallowed_methods, reason = "this is the clock that all other code is given")]
 fn running() -> Duration {
     let since_boot = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let nanos = u32::try_from(since_boot.tv_nsec).unwrap_or(0);
     Duration::new(u64::try_from(since_boot.tv_sec).unwrap_or(0), nanos)
 }
 
-/// Since it was asked for the first time. Whether a time in which the machine slept counts is up to the system; where it does
-/// not, waking up is a step of the system's clock.
+/// Time since the first call. Whether suspended time counts depends on the system; if it does not, waking up
+/// looks like a step of the system clock.
 #[cfg(not(target_os = "linux"))]
-#[expect(clippy::disallowed_methods, reason = "this is the clock that everyone else is handed")]
+#[expect(clippy::disallowed_methods, reason = "this is the clock that all other code is given")]
 fn running() -> Duration {
     static FIRST: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
     FIRST.get_or_init(std::time::Instant::now).elapsed()
@@ -120,7 +120,7 @@ mod tests {
     use crate::domain::steady::Offset;
 
     #[test]
-    fn the_machines_clock_shows_the_systems_time_and_goes_on() {
+    fn the_clock_shows_the_system_time_and_advances() {
         let clock = system();
         let (before, shown, after) = (read(), clock.now(), read());
         let near = Duration::from_secs(1);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn clock_readings_taken_too_far_apart_are_discarded() {
+    fn clocks_that_were_read_too_far_apart_are_not_compared() {
         static RUNNING: AtomicU64 = AtomicU64::new(0);
         static SYSTEM: AtomicI64 = AtomicI64::new(0);
         static PAUSE: AtomicU64 = AtomicU64::new(0);
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(clock.now(), Timestamp::from_micros(0));
         SYSTEM.store(3_000_000, Ordering::Relaxed);
         PAUSE.store(2_000_000, Ordering::Relaxed);
-        assert_eq!(clock.check(), None, "the process stood still for two seconds");
+        assert_eq!(clock.check(), None, "the process was preempted for two seconds");
         PAUSE.store(0, Ordering::Relaxed);
         let ahead = Offset::between(Timestamp::from_micros(2_000_000), Timestamp::from_micros(3_000_000));
         assert_eq!(clock.check(), Some(Compared::Within(ahead)));

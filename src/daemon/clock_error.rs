@@ -1,8 +1,8 @@
-//! How far off the probe's own clock may be, as ECS tells it.
+//! The error bound of the probe's own clock, as ECS reports it.
 //!
-//! On Fargate the task metadata (version 4) holds a bound on the error of the host's clock, and whether it is kept in
-//! step; no daemon of ours is needed for that. Elsewhere the variable that names the metadata is not set, and nothing
-//! is answer. It never reads the clock itself, and what it cannot learn it leaves unsaid: the last bound stands.
+//! On Fargate the task metadata (version 4) holds an error bound for the host's clock and whether it is
+//! synchronized. Elsewhere the variable that names the metadata endpoint is not set, and this task does not
+//! run. It never reads the clock itself. If the metadata cannot be read, the last bound stays in force.
 
 use std::time::Duration;
 
@@ -17,20 +17,19 @@ use super::supervisor::Task;
 use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::tracker::Input;
 
-/// The bound moves slowly: a clock of a host drifts by microseconds a second.
+/// The bound changes slowly: a host's clock drifts by microseconds per second.
 const EVERY: Duration = Duration::from_secs(60);
-/// The endpoint is on the host.
+/// The endpoint is on the host, so a slow answer means that it is broken.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// A bound beyond this says no more than that nothing is known, and would only make arithmetic overflow.
+/// A larger bound carries no more information, and would make timestamp arithmetic overflow.
 const MAX_BOUND: Duration = Duration::from_secs(3_600);
 
-/// The task that asks the metadata at `base`, as ECS names it.
+/// Makes the task that polls the metadata endpoint at `base`, the value of `ECS_CONTAINER_METADATA_URI_V4`.
 pub(super) fn task(base: &str, inputs: mpsc::Sender<Input>, stop: CancellationToken) -> Task {
     let address = format!("{}/task", base.trim_end_matches('/'));
     Task::new("poll the clock's error bound", watch(address, EVERY, inputs, stop))
 }
 
-/// Asks until it is stopped.
 async fn watch(address: String, every: Duration, inputs: mpsc::Sender<Input>, stop: CancellationToken) {
     let _stopped = stop.run_until_cancelled(query_forever(&address, every, &inputs)).await;
 }
@@ -54,7 +53,7 @@ async fn query_forever(address: &str, every: Duration, inputs: &mpsc::Sender<Inp
                 }
             }
             Err(reason) => {
-                // Said once, not every minute.
+                // Log once per outage, not every minute.
                 if std::mem::take(&mut known) {
                     log_events::clock_unknown(&reason);
                 }
@@ -67,14 +66,14 @@ async fn query(client: &Client, address: &str) -> Result<OwnClock, String> {
     let get = async { client.get(address).send().await?.error_for_status()?.bytes().await };
     let body = get.await.map_err(|error: reqwest::Error| error.without_url().to_string())?;
     let task: Metadata = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
-    task.clock().ok_or_else(|| "the task metadata says nothing of it".to_owned())
+    task.clock().ok_or_else(|| "the task metadata holds no clock error bound".to_owned())
 }
 
-/// The answer, as far as it matters here.
+/// The fields of the task metadata that matter here.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Metadata {
-    /// Not where the documentation has it, but where some put it.
+    /// The documentation puts it into the containers; here it is accepted as well.
     clock_drift: Option<ClockDrift>,
     containers: Option<Vec<Container>>,
 }
@@ -90,14 +89,14 @@ struct Container {
 struct ClockDrift {
     /// In milliseconds.
     clock_error_bound: Option<f64>,
-    /// So in the samples of the documentation, and `ReferenceTime` in its text.
+    /// The documentation's samples say `ReferenceTimestamp`, its text says `ReferenceTime`.
     reference_timestamp: Option<String>,
     reference_time: Option<String>,
     clock_synchronization_status: Option<String>,
 }
 
 impl Metadata {
-    /// All containers share the clock of their host; where what is said of them differs, the worst counts.
+    /// All containers share their host's clock; if their entries differ, the worst counts.
     fn clock(&self) -> Option<OwnClock> {
         let containers =
             self.containers.iter().flatten().filter_map(|container| container.clock_drift.as_ref());
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_containers_the_worst_counts_and_a_bound_has_its_limits() {
+    fn the_worst_container_counts_and_the_bound_is_capped() {
         let container = |bound: f64, status: &str| json!({"ClockDrift": {"ClockErrorBound": bound, "ClockSynchronizationStatus": status}});
         let worst = clock(json!({"Containers": [
             container(2.0, "SYNCHRONIZED"), container(-1.0, "NOT_SYNCHRONIZED"), container(1.0, "SYNCHRONIZED"),
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_task_metadata_is_polled_and_failures_are_skipped() {
+    async fn the_task_metadata_is_polled_and_a_failed_poll_is_skipped() {
         crate::cloud::install_tls();
         let status = |status: &str| {
             let drift = json!({"ClockErrorBound": 1.5, "ClockSynchronizationStatus": status});

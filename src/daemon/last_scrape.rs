@@ -1,26 +1,26 @@
-//! The last scrape: what was counted on the way out must still reach Prometheus.
+//! The last scrape: what was counted during shutdown must still reach Prometheus.
 //!
-//! The store does not count again what an earlier life counted, so a loss that was decided after the last scrape of a
-//! process would stand in no series at all. A daemon that has come to its end therefore waits for one more scrape, if
-//! anybody scrapes it, for as long as the scrapes are apart.
+//! A restarted probe does not count again what the previous run counted, so a loss that was decided after the
+//! last scrape would appear in no series. A daemon that is about to end therefore waits for one more scrape,
+//! if it is scraped at all, for as long as the scrape interval.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-/// A scrape may be so much later than the one before was.
+/// How much later than the scrape interval the next scrape may be.
 const JITTER: Duration = Duration::from_secs(1);
 
-/// The scrapes so far.
+/// When the metrics were scraped.
 #[derive(Debug)]
 pub struct Scrapes(watch::Sender<Seen>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     last: Option<Instant>,
-    /// How far apart the last two were.
-    apart: Option<Duration>,
+    /// The time between the last two.
+    interval: Option<Duration>,
 }
 
 impl Default for Scrapes {
@@ -30,23 +30,23 @@ impl Default for Scrapes {
 }
 
 impl Scrapes {
-    /// Somebody read the metrics just now.
+    /// Records that the metrics were read just now.
     pub fn note(&self) {
         let now = Instant::now();
         self.0.send_modify(|seen| {
-            *seen = Seen { last: Some(now), apart: seen.last.map(|last| now - last) };
+            *seen = Seen { last: Some(now), interval: seen.last.map(|last| now - last) };
         });
     }
 
-    /// Waits for one more, at most until `deadline`; not at all where there is no rhythm of scrapes to go by.
-    pub async fn one_more(&self, deadline: Instant) {
+    /// Waits for one more scrape until `deadline`. Returns at once if the scrape interval is unknown.
+    pub async fn wait_for_one(&self, deadline: Instant) {
         let mut scrapes = self.0.subscribe();
-        let Seen { last: Some(last), apart: Some(apart) } = *scrapes.borrow_and_update() else {
+        let Seen { last: Some(last), interval: Some(interval) } = *scrapes.borrow_and_update() else {
             return;
         };
-        let due = (last + apart + JITTER).min(deadline);
-        // Whether it came or not, there is nothing more to do.
-        let _came = timeout(due.saturating_duration_since(Instant::now()), scrapes.changed()).await;
+        let due = (last + interval + JITTER).min(deadline);
+        // Scraped or not, the daemon ends.
+        let _scraped = timeout(due.saturating_duration_since(Instant::now()), scrapes.changed()).await;
     }
 }
 
@@ -73,12 +73,12 @@ mod tests {
 
     async fn waits(scrapes: &Scrapes, at_most: Duration) -> Duration {
         let began = Instant::now();
-        scrapes.one_more(began + at_most).await;
+        scrapes.wait_for_one(began + at_most).await;
         began.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_stop_does_not_wait_for_a_scrape_where_none_is_expected() {
+    async fn a_stop_does_not_wait_for_a_scrape_if_none_is_expected() {
         assert_eq!(waits(&scraped_every(15, 0).await, s(60)).await, s(0));
         assert_eq!(waits(&scraped_every(15, 1).await, s(60)).await, s(0));
         let long_ago = scraped_every(15, 2).await;
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_wait_ends_with_the_scrape_when_it_is_overdue_or_at_the_deadline() {
+    async fn the_wait_ends_with_the_scrape_or_when_it_is_overdue_or_at_the_deadline() {
         let scrapes = Arc::new(scraped_every(15, 2).await);
         let next = async {
             sleep(s(9)).await;

@@ -1,4 +1,4 @@
-//! Where the parts meet: building them from the configuration, the engine, the supervisor, the signals and the clock.
+//! Builds all parts from the configuration and runs them: the engine, the supervisor, shutdown and the clock.
 
 pub mod build;
 pub mod clock;

@@ -1,11 +1,11 @@
-//! The one place where chance comes in: the domain is handed it, as it is handed the time.
+//! The only source of randomness. The domain gets random bytes as an argument, as it gets the time.
 
-/// Random bytes of the operating system, for one trace id.
+/// Returns random bytes from the operating system for one trace id.
 ///
 /// # Panics
 ///
-/// Without randomness ids could collide, which is worse than not running at all; on Linux this cannot fail once the
-/// machine is up (getrandom(2)).
+/// If the operating system has no randomness: ids could then collide, which is worse than not running. On
+/// Linux this cannot happen after early boot (getrandom(2)).
 #[must_use]
 pub fn for_trace_id() -> [u8; 10] {
     let mut bytes = [0; 10];

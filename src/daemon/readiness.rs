@@ -1,5 +1,5 @@
-//! Whether the daemon is ready, and whether what happens is kept. Whether it is alive is told by the age of its last
-//! snapshot, which `web` knows.
+//! The readiness checks: whether the sources have been polled, and whether the store can be written. Liveness
+//! follows from the age of the last snapshot, which `web` checks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,15 +12,16 @@ use crate::domain::tracker::Snapshot;
 
 type Snapshots = watch::Receiver<Arc<Snapshot>>;
 
-/// What happens is on disk, or is not meant to be.
-pub fn kept(state: watch::Receiver<StoreState>) -> impl Fn() -> Result<(), String> {
+/// Returns a check that passes while traces are written to disk, or no store is configured. The error says
+/// since when and why they are not.
+pub fn stored(state: watch::Receiver<StoreState>) -> impl Fn() -> Result<(), String> {
     move || match &*state.borrow() {
         StoreState::Healthy | StoreState::Memory => Ok(()),
         StoreState::Degraded { since, reason } => Err(format!("since {since}: {reason}")),
     }
 }
 
-/// Every source has been read once, or the warm-up is over.
+/// Returns a check that passes once every source has answered a poll, or the warm-up is over.
 pub fn ready(
     snapshots: Snapshots,
     clock: WallClock,
@@ -29,12 +30,12 @@ pub fn ready(
 ) -> impl Fn() -> Result<(), String> {
     move || {
         let snapshot = snapshots.borrow().clone();
-        let unreadable = snapshot.sources.iter().filter(|view| view.last_answer.is_none());
+        let unpolled = snapshot.sources.iter().filter(|view| view.last_answer.is_none());
         let names: Vec<_> =
-            unreadable.map(|view| snapshot.topology.source(view.source).name.to_string()).collect();
+            unpolled.map(|view| snapshot.topology.source(view.source).name.to_string()).collect();
         if names.is_empty() || clock.now().since(began) >= warm_up {
             return Ok(());
         }
-        Err(format!("not read yet: {}", names.join(", ")))
+        Err(format!("no answer yet from {}", names.join(", ")))
     }
 }

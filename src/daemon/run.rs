@@ -1,5 +1,5 @@
-//! The daemon in three steps: a [`Config`] is values; a [`Daemon`] is built of it and runs nothing; a [`Running`] one
-//! has everything that is needed to stop it.
+//! The daemon in three steps: a [`Config`] holds values, a [`Daemon`] is built from it and runs nothing yet,
+//! and a [`Running`] daemon holds what is needed to stop it.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::domain::steady::Offset;
 use crate::metrics::{Ladder, Metrics};
 
-/// How long tasks may take to end once there is nothing left to do.
+/// How long tasks may take to end after they were told to.
 const ENDING: Duration = Duration::from_secs(3);
 const ENGINE: &str = "engine";
 
@@ -31,50 +31,50 @@ const ENGINE: &str = "engine";
 #[derive(Debug)]
 pub struct Daemon {
     address: SocketAddr,
-    /// In the order in which they start.
+    /// In the order in which they are started.
     tasks: Vec<Task>,
     handles: Handles,
 }
 
-/// A daemon whose tasks run.
+/// A daemon whose tasks are running.
 #[derive(Debug)]
 pub struct Running {
     supervisor: Supervisor,
     handles: Handles,
 }
 
-/// What it takes to stop a daemon in order.
+/// What an orderly shutdown needs.
 #[derive(Debug)]
 struct Handles {
     /// Ends injection.
     stop: CancellationToken,
-    /// Ends everything.
+    /// Ends every task.
     end: CancellationToken,
-    /// Why the engine ended.
+    /// Receives why the engine ended.
     engine_end: oneshot::Receiver<engine::End>,
     scrapes: Arc<Scrapes>,
     stop_grace: Duration,
 }
 
 impl Daemon {
-    /// Opens the port and the store, and builds every task. It calls no service that is watched, and starts nothing.
+    /// Opens the port and the store, and builds every task. It starts no task and calls no watched service.
     ///
     /// # Errors
     ///
-    /// When the port or the store cannot be opened, or credentials cannot be used.
+    /// If the port or the store cannot be opened, or credentials cannot be used.
     pub async fn new(config: Config, clock: ProbeClock) -> anyhow::Result<Self> {
         crate::cloud::install_tls();
         let listen = config.probe.listen;
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
-        let address = listener.local_addr().context("the port that was opened has no address")?;
+        let address = listener.local_addr().context("cannot read the address of the listening port")?;
         let calls = Calls::default();
         let clients = build::clients(&config.aws, &config.google, calls.clone()).await?;
         let topology = Arc::new(config.topology());
         let ladder = Ladder::new(&config.probe.buckets);
         let costs = build::costs(&config.stages);
         let metrics = Metrics::new(topology.clone(), &ladder, build::calls_so_far(calls), costs)
-            .context("the metrics contradict each other")?;
+            .context("cannot register the metrics")?;
         let recognizer = build::recognizer(&config.keyring, &topology);
         let (stop, end) = (CancellationToken::new(), CancellationToken::new());
         let common = Common { topology, clients, recognizer, clock, end: end.clone() };
@@ -92,24 +92,24 @@ impl Daemon {
         let scrapes = Arc::new(Scrapes::default());
         tasks.push(wire::wire_pages(&common, &config, &engine, &scrapes, listener));
 
-        let (tell, engine_end) = oneshot::channel();
+        let (report_end, engine_end) = oneshot::channel();
         let running = engine.run(stop.clone());
         tasks.push(Task::new(ENGINE, async move {
-            // Whoever waits for it outlives it.
-            let _received = tell.send(running.await);
+            // The receiver is in the handles, which outlive the task.
+            let _received = report_end.send(running.await);
         }));
         let handles = Handles { stop, end, engine_end, scrapes, stop_grace: config.probe.stop_grace };
         Ok(Self { address, tasks, handles })
     }
 
-    /// Where it listens.
+    /// The address on which it listens, with the port that the system chose if the configured port is 0.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Starts every task.
-    #[must_use = "the tasks end with it"]
+    #[must_use = "dropping it aborts the tasks"]
     pub fn start(self) -> Running {
         let Self { address: _, tasks, handles } = self;
         let mut supervisor = Supervisor::default();
@@ -119,7 +119,7 @@ impl Daemon {
         Running { supervisor, handles }
     }
 
-    /// Starts it and stops it in order after `signal`: see [`Running::until`].
+    /// Starts the daemon and shuts it down after `signal`: see [`Running::until`].
     ///
     /// # Errors
     ///
@@ -130,12 +130,12 @@ impl Daemon {
 }
 
 impl Running {
-    /// Runs until `signal`, then stops in order: injection at once, observation when nothing is in flight any more or the
-    /// grace period is over, the page last, once Prometheus has read what it came to.
+    /// Runs until `signal`, then shuts down in order: injection ends at once, observation when nothing is in
+    /// flight or the grace period is over, and the page last, after Prometheus has read the final counts.
     ///
     /// # Errors
     ///
-    /// When a task died, with its name, and [`ClockStepped`] when the system's clock was set.
+    /// If a task panicked or ended early, with its name, and [`ClockStepped`] if the system clock was set.
     pub async fn until(self, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self { mut supervisor, handles } = self;
         let Handles { stop, end, mut engine_end, scrapes, stop_grace } = handles;
@@ -151,7 +151,7 @@ impl Running {
                 ended = supervisor.next_end() => {
                     let ended = ended.ok_or_else(|| anyhow!("all tasks ended"))?;
                     if let Some(panic) = ended.panic {
-                        return Err(anyhow!("task `{}` died: {panic}", ended.task));
+                        return Err(anyhow!("task `{}` panicked: {panic}", ended.task));
                     }
                     if ended.task == ENGINE && let Ok(engine::End::ClockStepped(by)) = engine_end.try_recv() {
                         stepped = Some(ClockStepped(by));
@@ -160,28 +160,28 @@ impl Running {
                     if ended.task == ENGINE && stop.is_cancelled() {
                         break;
                     }
-                    // Injectors end by themselves once injection has ended; nothing else may.
+                    // After the stop, injectors end by themselves.
                     if !stop.is_cancelled() {
-                        return Err(anyhow!("task `{}` ended, which it must not while the daemon runs", ended.task));
+                        return Err(anyhow!("task `{}` ended while the daemon was running", ended.task));
                     }
                 }
             }
         }
-        scrapes.one_more(signalled + stop_grace).await;
+        scrapes.wait_for_one(signalled + stop_grace).await;
         end.cancel();
         let all_ended = async { while supervisor.next_end().await.is_some() {} };
         if tokio::time::timeout(ENDING, all_ended).await.is_err() {
             let left: Vec<_> = supervisor.running().collect();
-            info!(tasks = ?left, "these tasks did not end in time and are dropped");
+            info!(tasks = ?left, "tasks did not end in time and are aborted: {left:?}");
             supervisor.abort().await;
         }
         stepped.map_or(Ok(()), |stepped| Err(stepped.into()))
     }
 }
 
-/// The daemon ended because the system's clock was set; the next one will be right.
+/// The daemon ended because the system clock was set. A restarted one takes the new time.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("ended because the system's clock was set by {:+.3} s: start it again", .0.as_secs_f64())]
+#[error("the system clock was set by {:+.3} s, so the probe must be restarted", .0.as_secs_f64())]
 pub struct ClockStepped(pub Offset);
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! The engine's way to the store: off its thread, bounded in time, and dispensable.
+//! Writes to the store for the engine: on another thread, with a time limit, and able to do without the disk.
 //!
-//! The store is written ahead: what the engine is about to count or send is on disk first. A disk that fails or hangs
-//! must not stop the measuring, so a commit has a time limit, and after a failure the engine goes on in memory while
-//! the writer tries again every now and then, with all that is known. One job is under way at a time: while one
-//! hangs, nothing queues up behind it.
+//! This is a write-ahead store: what the engine is about to count or send is on disk first. A disk that fails
+//! or hangs must not stop the measurement, so each commit has a time limit. After a failure the engine
+//! continues in memory, and the writer retries periodically with the full state. One job runs at a time;
+//! nothing queues behind a job that hangs.
 //!
-//! It has no task of its own: each job runs on a blocking thread of the runtime, and opening it leaves nothing running
-//! unless the disk hangs.
+//! The writer has no task of its own. Each job runs on a blocking thread of the runtime, and none is left
+//! running unless the disk hangs.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,31 +22,31 @@ use crate::domain::topology::Topology;
 use crate::domain::tracker::Changes;
 use crate::store::{Instance, LoadLimits, Loaded, Naming, Opened, Store, StoreError};
 
-/// How the store is kept.
+/// Where the store is, and how it is maintained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Where the database is; `None` keeps everything in memory.
+    /// The database file; `None` keeps everything in memory.
     pub path: Option<PathBuf>,
-    /// Finished traces that are kept, of those that went well and of those that did not.
-    pub keep: usize,
-    /// How long after its planned injection any trace is kept. Must be much longer than `give_up` and `grace`.
-    pub keep_for: Duration,
+    /// How many finished traces to keep: this many delivered ones, and as many failed ones.
+    pub max_finished: usize,
+    /// How long any trace is kept after its planned injection. Must far exceed `give_up` and `grace`.
+    pub max_age: Duration,
     /// How long the engine waits for a commit.
     pub time_limit: Duration,
-    /// How long after a failure to try again.
+    /// The pause after a failure.
     pub retry_every: Duration,
-    /// How often what is too old or too much is removed.
+    /// How often traces beyond `max_finished` and `max_age` are removed.
     pub prune_every: Duration,
 }
 
 impl Settings {
-    /// A database with the usual rhythm, or none.
+    /// Settings with the default time limit and intervals.
     #[must_use]
-    pub const fn new(path: Option<PathBuf>, keep: usize, keep_for: Duration) -> Self {
+    pub const fn new(path: Option<PathBuf>, max_finished: usize, max_age: Duration) -> Self {
         Self {
             path,
-            keep,
-            keep_for,
+            max_finished,
+            max_age,
             time_limit: Duration::from_secs(2),
             retry_every: Duration::from_secs(15),
             prune_every: Duration::from_secs(60),
@@ -54,50 +54,48 @@ impl Settings {
     }
 }
 
-/// How the store is doing.
+/// Whether the store can be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreState {
     /// Everything is on disk.
     Healthy,
-    /// The engine goes on in memory.
+    /// The store cannot be written, and the engine continues in memory.
     Degraded {
-        /// Since when.
         since: Timestamp,
         /// Why, for people.
         reason: Arc<str>,
     },
-    /// There is no store.
+    /// No store is configured.
     Memory,
 }
 
-/// What became of a commit.
+/// The result of a commit.
 #[derive(Debug)]
 pub enum Commit {
-    /// It is on disk, or there is no disk to write.
+    /// The changes are on disk, or no store is configured.
     Done,
-    /// It is in memory only; all of it is written when the store can be written again.
+    /// The changes are in memory only. The full state is written when the store can be written again.
     Degraded {
         /// Why, for people.
         reason: Arc<str>,
     },
-    /// It is in memory only, and the store, which could not be read when the probe began, can be read now: what a
-    /// previous run left there, to be restored before the next commit.
+    /// The changes are in memory only, and the store, which could not be read at the start, has been read
+    /// now. What the previous run left there must be restored before the next commit.
     LateLoad(Loaded),
 }
 
 /// A store writer, and what its store held.
 #[derive(Debug)]
 pub struct OpenedStore {
-    /// Writes what happens from now on.
     pub writer: StoreWriter,
-    /// The name under which this process signs.
+    /// The name under which this process signs its canaries.
     pub instance: Instance,
-    /// What a previous run left behind.
+    /// What the previous run left behind.
     pub loaded: Loaded,
 }
 
-/// Writes what the engine decided to the store, each commit within a time limit, and goes on in memory while the store
-/// cannot be written.
+/// Commits the engine's changes to the store, each within a time limit, and falls back to memory while the
+/// store cannot be written.
 #[derive(Debug)]
 pub struct StoreWriter {
     settings: Settings,
@@ -105,16 +103,15 @@ pub struct StoreWriter {
     state: watch::Sender<StoreState>,
     reopen: Reopen,
     slot: Slot,
-    /// What is still to be read of a previous run, before anything is written over it.
+    /// Set while the previous run's store has not been read, which must happen before the first write.
     load_pending: Option<LoadLimits>,
     retry_at: Instant,
     prune_at: Instant,
 }
 
-/// Opens the database.
 type Open = dyn Fn(Timestamp) -> Result<Opened, StoreError> + Send + Sync;
 
-/// What it takes to open the database again after a failure.
+/// What opening the database again after a failure needs.
 #[derive(Clone)]
 struct Reopen {
     open: Arc<Open>,
@@ -127,32 +124,31 @@ impl std::fmt::Debug for Reopen {
     }
 }
 
-/// Where the database is.
+/// The database, or the job that has it.
 #[derive(Debug)]
 enum Slot {
-    /// Here; `None` while it is not open.
+    /// No job runs; `None` while the database is not open.
     Idle(Option<Store>),
-    /// With a job that may take its time.
-    InUse(JoinHandle<Returned>),
+    /// With a running job, which may have outlived its time limit.
+    Busy(JoinHandle<JobEnd>),
 }
 
-/// What a job gives back: the database, only if it can still be used, and what was loaded.
-type Returned = (Option<Store>, Result<Option<Loaded>, StoreError>);
+/// What a job returns: the database if it can still be used, and what was loaded.
+type JobEnd = (Option<Store>, Result<Option<Loaded>, StoreError>);
 
 enum Job {
-    /// Write these over what is known.
-    Changes(Changes),
-    /// Write everything that is known, in place of what the file holds in flight.
-    Replace(Changes),
+    /// [`Store::save`].
+    Save(Changes),
+    /// [`Store::save_all`].
+    SaveAll(Changes),
+    /// [`Store::load`].
     Load(LoadLimits),
-    Prune {
-        keep: usize,
-        older_than: Timestamp,
-    },
+    /// [`Store::prune`].
+    Prune { max_finished: usize, older_than: Timestamp },
 }
 
 impl StoreWriter {
-    /// Keeps nothing.
+    /// A writer without a store: every commit succeeds and keeps nothing.
     #[must_use]
     pub fn memory(naming: &Naming, clock: WallClock) -> OpenedStore {
         let open = Arc::new(|_| Err(StoreError::NoFolder(PathBuf::new())));
@@ -163,12 +159,12 @@ impl StoreWriter {
         OpenedStore { writer, instance, loaded: Loaded::default() }
     }
 
-    /// Opens the store and reads what a previous run left there. When that fails for a reason that may pass, the
-    /// writer begins degraded, with nothing loaded.
+    /// Opens the store and loads what the previous run left there. If that fails for a reason that may be
+    /// temporary, the writer starts degraded, with nothing loaded.
     ///
     /// # Errors
     ///
-    /// When only another configuration or program can help: [`StoreError::is_a_fault_of_configuration`].
+    /// If only a change of configuration or program can help: [`StoreError::is_permanent`].
     pub async fn open(
         settings: Settings,
         topology: Arc<Topology>,
@@ -190,25 +186,25 @@ impl StoreWriter {
         limits: LoadLimits,
         clock: WallClock,
     ) -> Result<OpenedStore, StoreError> {
-        let (now, opener, wish) = (clock.now(), open.clone(), naming.clone());
-        let first = spawn_blocking(move || {
-            let mut store = opened((*opener)(now)?);
-            let instance = store.instance(&wish)?;
+        let (now, open_file, wanted_name) = (clock.now(), open.clone(), naming.clone());
+        let first_load = spawn_blocking(move || {
+            let mut store = report_quarantine((*open_file)(now)?);
+            let instance = store.instance(&wanted_name)?;
             let loaded = store.load(limits)?;
             Ok::<_, StoreError>((store, instance, loaded))
         });
-        // The first answer may take longer than a commit: a large file is checked and read.
-        let reason: Arc<str> = match timeout(10 * settings.time_limit, first).await {
+        // Longer than a commit may take, because a large file is checked and read.
+        let reason: Arc<str> = match timeout(10 * settings.time_limit, first_load).await {
             Ok(Ok(Ok((store, instance, loaded)))) => {
                 log_events::store_loaded(&loaded);
                 let reopen = Reopen { open, instance: instance.clone() };
                 let writer = Self::new(settings, reopen, StoreState::Healthy, Some(store), clock);
                 return Ok(OpenedStore { writer, instance, loaded });
             }
-            Ok(Ok(Err(error))) if error.is_a_fault_of_configuration() => return Err(error),
-            Ok(Ok(Err(error))) => in_words(&error).into(),
-            Ok(Err(panic)) => format!("opening the store broke off: {panic}").into(),
-            Err(_) => no_answer_within(10 * settings.time_limit),
+            Ok(Ok(Err(error))) if error.is_permanent() => return Err(error),
+            Ok(Ok(Err(error))) => with_cause(&error).into(),
+            Ok(Err(panic)) => format!("opening the store panicked: {panic}").into(),
+            Err(_) => timed_out(10 * settings.time_limit),
         };
         let instance = Instance::of(naming.name());
         let reopen = Reopen { open, instance: instance.clone() };
@@ -231,37 +227,37 @@ impl StoreWriter {
         Self { settings, clock, state, reopen, slot, load_pending: None, retry_at: now, prune_at }
     }
 
-    /// How the store is doing, now and from now on.
+    /// Subscribes to the state of the store.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<StoreState> {
         self.state.subscribe()
     }
 
-    /// Whether there is a store and it cannot be written.
+    /// Whether the store is configured but cannot be written.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
         matches!(*self.state.borrow(), StoreState::Degraded { .. })
     }
 
-    /// Writes what changed, and returns when it is on disk or the time limit is over.
+    /// Writes what changed. Returns when it is on disk or the time limit is over.
     ///
-    /// After a failure nothing is tried for a while; then `all` is asked for, which must be everything that is known,
-    /// the changes included.
+    /// After a failure, commits do nothing until the next retry is due. The retry calls `all`, which must
+    /// return the full state, including `changes`.
     pub async fn commit(&mut self, changes: Changes, all: impl FnOnce() -> Changes) -> Commit {
         let state = self.state.borrow().clone();
         match state {
             StoreState::Memory => return Commit::Done,
             StoreState::Healthy => {
                 if !changes.is_empty() {
-                    self.perform(Job::Changes(changes)).await;
+                    self.perform(Job::Save(changes)).await;
                 }
             }
             StoreState::Degraded { reason, .. } => {
-                let hangs = matches!(&self.slot, Slot::InUse(job) if !job.is_finished());
+                let hangs = matches!(&self.slot, Slot::Busy(job) if !job.is_finished());
                 if hangs || Instant::now() < self.retry_at {
                     return Commit::Degraded { reason };
                 }
-                let job = self.load_pending.map_or_else(|| Job::Replace(all()), Job::Load);
+                let job = self.load_pending.map_or_else(|| Job::SaveAll(all()), Job::Load);
                 if let Some(loaded) = self.perform(job).await {
                     log_events::store_loaded(&loaded);
                     self.load_pending = None;
@@ -280,12 +276,12 @@ impl StoreWriter {
         }
     }
 
-    /// Closes the database in good order, if it answers in time.
+    /// Closes the database, unless the disk hangs for longer than the time limit.
     pub async fn close(mut self) {
         let limit = self.settings.time_limit;
         let closing = async {
             if let Some(store) = self.take_store().await {
-                // The last one to close the file empties the write-ahead log into it, which waits for the disk.
+                // Closing the last connection checkpoints the write-ahead log, which waits for the disk.
                 let _ = spawn_blocking(move || drop(store)).await;
             }
         };
@@ -294,16 +290,17 @@ impl StoreWriter {
         }
     }
 
-    /// Does one job, after the one that is under way, and draws the conclusion. All of it within the time limit.
+    /// Runs one job after the current one and updates the state from its result, all within the time limit.
     async fn perform(&mut self, job: Job) -> Option<Loaded> {
         let limit = self.settings.time_limit;
         let until = Instant::now() + limit;
         let Ok(store) = timeout_at(until, self.take_store()).await else {
-            self.degrade(no_answer_within(limit));
+            self.degrade(timed_out(limit));
             return None;
         };
-        if store.is_none() && matches!(job, Job::Changes(_)) {
-            // The job before failed after it had been left alone; what changed is part of all that is known.
+        if store.is_none() && matches!(job, Job::Save(_)) {
+            // A job in the background failed and closed the database. The retry writes the full state, which
+            // includes these changes.
             self.degrade("an earlier job on the store failed".into());
             return None;
         }
@@ -314,45 +311,45 @@ impl StoreWriter {
                 match result {
                     Ok(None) => self.recover(),
                     Ok(loaded) => return loaded,
-                    Err(error) => self.degrade(in_words(&error).into()),
+                    Err(error) => self.degrade(with_cause(&error).into()),
                 }
             }
-            Ok(Err(panic)) => self.degrade(format!("writing the store broke off: {panic}").into()),
+            Ok(Err(panic)) => self.degrade(format!("writing the store panicked: {panic}").into()),
             Err(_) => {
-                self.slot = Slot::InUse(task);
-                self.degrade(no_answer_within(limit));
+                self.slot = Slot::Busy(task);
+                self.degrade(timed_out(limit));
             }
         }
         None
     }
 
-    /// Waits for the job that is under way and takes the database; `None` if that failed or nothing is open. Can be
-    /// cancelled without losing either.
+    /// Waits for the current job and takes the database; `None` if the job failed or the database is not
+    /// open. Cancelling it loses neither the job nor the database.
     async fn take_store(&mut self) -> Option<Store> {
-        if let Slot::InUse(job) = &mut self.slot {
+        if let Slot::Busy(job) = &mut self.slot {
             let store = match job.await {
                 Ok((store, Ok(_))) => store,
-                // It was given up or nobody waited for it; whoever comes next finds no open database.
+                // Whoever started it no longer waits. The next job finds the database closed.
                 Ok((_, Err(_))) | Err(_) => None,
             };
             self.slot = Slot::Idle(store);
         }
         match &mut self.slot {
             Slot::Idle(store) => store.take(),
-            Slot::InUse(_) => None,
+            Slot::Busy(_) => None,
         }
     }
 
-    fn spawn_job(&self, store: Option<Store>, job: Job) -> JoinHandle<Returned> {
+    fn spawn_job(&self, store: Option<Store>, job: Job) -> JoinHandle<JobEnd> {
         let (reopen, now) = (self.reopen.clone(), self.clock.now());
-        spawn_blocking(move || match work(store, job, &reopen, now) {
+        spawn_blocking(move || match run_job(store, job, &reopen, now) {
             Ok((store, loaded)) => (Some(store), Ok(loaded)),
-            // Opening it again checks what is left of it.
+            // Close it: opening it again checks the file for damage.
             Err(error) => (None, Err(error)),
         })
     }
 
-    /// Begins to remove what is too old. Nobody waits for it but the next commit.
+    /// Starts to remove old traces in the background. Only the next commit waits for it.
     fn prune_if_due(&mut self) {
         let now = Instant::now();
         if now < self.prune_at {
@@ -362,9 +359,9 @@ impl StoreWriter {
         if let Slot::Idle(store) = &mut self.slot
             && let Some(store) = store.take()
         {
-            let older_than = self.clock.now() - self.settings.keep_for;
-            let job = Job::Prune { keep: self.settings.keep, older_than };
-            self.slot = Slot::InUse(self.spawn_job(Some(store), job));
+            let older_than = self.clock.now() - self.settings.max_age;
+            let job = Job::Prune { max_finished: self.settings.max_finished, older_than };
+            self.slot = Slot::Busy(self.spawn_job(Some(store), job));
         }
     }
 
@@ -395,44 +392,44 @@ impl StoreWriter {
     }
 }
 
-fn work(
+fn run_job(
     store: Option<Store>,
     job: Job,
     reopen: &Reopen,
     now: Timestamp,
 ) -> Result<(Store, Option<Loaded>), StoreError> {
     let mut loaded = None;
-
     let mut store = match store {
         Some(store) => store,
         None => {
-            let mut store = opened((*reopen.open)(now)?);
+            let mut store = report_quarantine((*reopen.open)(now)?);
             store.set_instance(&reopen.instance)?;
             store
         }
     };
     match job {
-        Job::Changes(changes) => store.save(&changes)?,
-        Job::Replace(all) => store.save_all(&all)?,
+        Job::Save(changes) => store.save(&changes)?,
+        Job::SaveAll(all) => store.save_all(&all)?,
         Job::Load(limits) => loaded = Some(store.load(limits)?),
-        Job::Prune { keep, older_than } => drop(store.prune(keep, older_than)?),
+        Job::Prune { max_finished, older_than } => drop(store.prune(max_finished, older_than)?),
     }
     Ok((store, loaded))
 }
 
-fn opened(opened: Opened) -> Store {
+/// Logs if a damaged file was replaced, and returns the store.
+fn report_quarantine(opened: Opened) -> Store {
     if let Some(quarantined) = &opened.quarantine {
         log_events::store_quarantined(quarantined);
     }
     opened.store
 }
 
-fn no_answer_within(limit: Duration) -> Arc<str> {
-    format!("the disk of the store gave no answer within {} s", limit.as_secs_f64()).into()
+fn timed_out(limit: Duration) -> Arc<str> {
+    format!("the store's disk did not answer within {} s", limit.as_secs_f64()).into()
 }
 
-/// An error with what is behind it. What is behind that is only SQLite's number for it.
-fn in_words(error: &StoreError) -> String {
+/// The error with its direct cause. Causes below that hold only SQLite's error number.
+fn with_cause(error: &StoreError) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),

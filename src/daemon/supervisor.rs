@@ -1,4 +1,4 @@
-//! Owns every task of the daemon: each has a name, and none can die unnoticed.
+//! Owns every task of the daemon. Each has a name, and none can die unnoticed.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,19 +7,19 @@ use std::future::Future;
 use futures::future::BoxFuture;
 use tokio::task::{Id, JoinSet};
 
-/// Work with a name that has not been started.
+/// A named task that has not been started.
 pub struct Task {
     name: String,
     work: BoxFuture<'static, ()>,
 }
 
 impl Task {
-    /// Names some work. Nothing of it runs before [`Supervisor::start`].
+    /// Gives `work` a name. It does not run before [`Supervisor::start`].
     pub fn new(name: impl Into<String>, work: impl Future<Output = ()> + Send + 'static) -> Self {
         Self { name: name.into(), work: Box::pin(work) }
     }
 
-    /// For people: what it does.
+    /// What the task does, for people: `observe kinesis logs-acme`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -32,30 +32,29 @@ impl fmt::Debug for Task {
     }
 }
 
-/// The tasks that run, by name.
+/// The running tasks and their names.
 #[derive(Debug, Default)]
 pub struct Supervisor {
     tasks: JoinSet<()>,
     names: HashMap<Id, String>,
 }
 
-/// A task that ended.
+/// How a task ended.
 #[derive(Debug, PartialEq, Eq)]
 pub struct End {
-    /// Its name.
+    /// The name of the task.
     pub task: String,
-    /// It panicked, with this message.
+    /// The panic message; `None` if it returned.
     pub panic: Option<String>,
 }
 
 impl Supervisor {
-    /// Starts a task.
     pub fn start(&mut self, task: Task) {
         let handle = self.tasks.spawn(task.work);
         self.names.insert(handle.id(), task.name);
     }
 
-    /// Waits until any task ends; `None` when none is left.
+    /// Waits until any task ends. Returns `None` if no task is left.
     pub async fn next_end(&mut self) -> Option<End> {
         let (id, panic) = match self.tasks.join_next_with_id().await? {
             Ok((id, ())) => (id, None),
@@ -64,12 +63,12 @@ impl Supervisor {
         Some(End { task: self.names.remove(&id).unwrap_or_default(), panic })
     }
 
-    /// The names of the tasks that still run.
+    /// Returns the names of the tasks that still run.
     pub fn running(&self) -> impl Iterator<Item = &str> {
         self.names.values().map(String::as_str)
     }
 
-    /// Ends all tasks where they stand.
+    /// Aborts all tasks at their next `await`.
     pub async fn abort(&mut self) {
         self.tasks.shutdown().await;
     }
@@ -77,10 +76,11 @@ impl Supervisor {
 
 fn panic_message(error: tokio::task::JoinError) -> String {
     let Ok(panic) = error.try_into_panic() else {
-        return "it was aborted".to_owned();
+        return "aborted".to_owned();
     };
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it panicked".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panic without a message".to_owned())
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Joins the parts of a daemon: each function takes what it needs of the configuration, and gives back parts and tasks
-//! that have not been started.
+//! Joins the parts of a daemon. Each function takes what it needs from the configuration and returns parts
+//! and tasks that have not been started.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,30 +29,30 @@ use crate::observe::{self, Recognizer, pace};
 use crate::store::{LoadLimits, Naming};
 use crate::web;
 
-/// Inputs that may wait for the engine. Observers wait when it is full, which shows as the age of their watermarks.
+/// Inputs that may wait for the engine. If it is full, observers wait, and their watermarks age.
 pub(super) const INPUTS: usize = 1_024;
-/// Canaries that may wait for an injector; beyond it they are refused, and counted.
+/// Canaries that may wait for an injector; more are refused and counted.
 const OUTBOUND: usize = 1_000;
-/// How old the last snapshot may be before `/healthz` fails: the engine publishes every second.
+/// How old the last snapshot may be before `/healthz` fails. The engine publishes at least every second.
 const STALE_AFTER: Duration = Duration::from_secs(10);
-/// Most traces that the store keeps of those that went well, and of those that did not.
-const KEEP_TRACES: usize = 100_000;
+/// How many finished traces the store keeps: this many delivered ones, and as many failed ones.
+const MAX_FINISHED_TRACES: usize = 100_000;
 
-/// What every part is joined to.
+/// What several parts need.
 pub(super) struct Common {
     pub(super) topology: Arc<Topology>,
     pub(super) clients: Clients,
     pub(super) recognizer: Recognizer,
     pub(super) clock: ProbeClock,
-    /// Ends everything.
+    /// Ends every task.
     pub(super) end: CancellationToken,
 }
 
 /// The engine's ends of the channels to all other tasks.
 pub(super) struct Channels {
-    /// To each source's loop.
+    /// To the poll loops, by source.
     pub(super) wanted: Vec<watch::Sender<Wanted>>,
-    /// To the injector of each tenant.
+    /// To the injectors, by tenant.
     pub(super) outbound: Vec<mpsc::Sender<CanaryLine>>,
     /// From the observers.
     pub(super) inputs: mpsc::Receiver<Input>,
@@ -60,7 +60,7 @@ pub(super) struct Channels {
     pub(super) puts: mpsc::Receiver<Report>,
 }
 
-/// One loop for each source, and what tells it what to look for.
+/// Makes one poll loop for each source, and the channel that carries its wanted traces.
 pub(super) fn wire_observers(
     common: &Common,
     sources: &[Source],
@@ -71,18 +71,19 @@ pub(super) fn wire_observers(
     let shared = observe::Shared::default();
     let (mut tasks, mut wanted) = (Vec::new(), Vec::new());
     for (id, source) in topology.source_ids().zip(sources) {
-        let (tell, told) = watch::channel(Default::default());
-        wanted.push(tell);
-        let ends = pace::Channels { source: id, wanted: told, reports: inputs.clone(), stop: end.clone() };
+        let (to_loop, at_loop) = watch::channel(Default::default());
+        wanted.push(to_loop);
+        let channels =
+            pace::Channels { source: id, wanted: at_loop, reports: inputs.clone(), stop: end.clone() };
         let site =
             observe::Site { topology, source: id, rhythm: source.rhythm, clients, recognizer, clock: &clock };
-        let polling = source.settings.watch(&site, &shared, ends)?;
+        let polling = source.settings.watch(&site, &shared, channels)?;
         tasks.push(Task::new(format!("observe {}", source.name), polling));
     }
     Ok((tasks, wanted))
 }
 
-/// One injector for each log group, and the queue of each tenant to its own.
+/// Makes one injecting task for each log group, and returns each tenant's queue to its injector.
 pub(super) fn wire_injectors(
     common: &Common,
     tenants: &[Tenant],
@@ -102,7 +103,7 @@ pub(super) fn wire_injectors(
     Ok((tasks, queues.collect::<anyhow::Result<_>>()?))
 }
 
-/// Opens the store and reads what a previous run left in it, which the tracker must know before it begins.
+/// Opens the store and loads what a previous run left in it, which the tracker must know before it starts.
 pub(super) async fn open_store(
     config: &Config,
     topology: &Arc<Topology>,
@@ -114,14 +115,15 @@ pub(super) async fn open_store(
     let tracker::Settings { remember, remember_failures, .. } = config.tracker_settings();
     let limits = LoadLimits {
         since: clock.now() - config.store.keep,
-        delivered: remember,
-        failures: remember_failures,
+        max_delivered: remember,
+        max_failures_per_tenant: remember_failures,
     };
-    let settings = store_writer::Settings::new(config.store.path.clone(), KEEP_TRACES, config.store.keep);
+    let settings =
+        store_writer::Settings::new(config.store.path.clone(), MAX_FINISHED_TRACES, config.store.keep);
     StoreWriter::open(settings, topology.clone(), naming, limits, clock.clone()).await.context("store.path")
 }
 
-/// The engine, with a tracker that knows what the store held and has been shown once.
+/// Builds the engine, with a tracker restored from the store and its first snapshot already in the metrics.
 pub(super) fn wire_engine(
     common: &Common,
     config: &Config,
@@ -138,9 +140,9 @@ pub(super) fn wire_engine(
     for (id, source) in topology.source_ids().zip(&config.sources) {
         tracker.expect_schema(id, source.settings.expected_schema());
     }
-    // Nothing was read yet, so no schema can differ.
+    // No schema has been read yet, so none can have drifted.
     let _no_events = tracker.restore(loaded, now);
-    // Shown before the first scrape can come, so that gauges, too, are there from the start.
+    // Before the first scrape can come, so that gauges have values from the start.
     let first = tracker.snapshot(now);
     metrics.show(&first);
     let lanes = config.tenants.iter().zip(channels.outbound).map(|(tenant, outbound)| {
@@ -166,7 +168,7 @@ pub(super) fn wire_engine(
     }
 }
 
-/// The task that serves the pages on a port that is open already.
+/// Makes the task that serves the pages on a port that is already open.
 pub(super) fn wire_pages(
     common: &Common,
     config: &Config,
@@ -177,7 +179,7 @@ pub(super) fn wire_pages(
     let app = web::router(app(config, &common.clock.wall(), engine, scrapes));
     let shutdown = common.end.clone().cancelled_owned();
     Task::new("serve pages", async move {
-        // An error here is one of accepting connections; axum goes on after those by itself.
+        // axum retries failed accepts by itself, so this returns only on shutdown.
         let _ended = axum::serve(listener, app).with_graceful_shutdown(shutdown).await;
     })
 }
@@ -201,7 +203,7 @@ fn app(config: &Config, clock: &WallClock, engine: &Engine, scrapes: &Arc<Scrape
         settings: Arc::new(settings),
         config: Arc::new(config.to_json_without_secrets()),
         ready: Arc::new(ready),
-        kept: Arc::new(readiness::kept(engine.store.state())),
+        kept: Arc::new(readiness::stored(engine.store.state())),
         scrape: Arc::new(move |format| {
             scrapes.note();
             metrics.render(format)

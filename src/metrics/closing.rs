@@ -1,10 +1,11 @@
 //! A histogram that a stall cannot silence.
 //!
-//! A latency histogram that holds arrivals only falls silent in the worst hour: nothing arrives, `rate()` is 0,
-//! `histogram_quantile` is NaN, and the alert on it does not fire. This one counts a trace as soon as it is *proven* to
-//! have missed the threshold: into `_count` and `+Inf` at once, and into the finite buckets only when it arrives. A trace
-//! that is overdue cannot fall into a bucket at or below the threshold any more, so every series stays a true counter,
-//! and `le="<threshold>"` divided by `_count` is at every moment the share of judged traces that met it.
+//! A latency histogram of arrivals alone goes silent in a total stall: nothing arrives, `rate()` is 0,
+//! `histogram_quantile` is NaN, and its alert does not fire. This one counts a trace as soon as it is
+//! *proven* to have missed the threshold: in `_count` and `+Inf` at once, and in the finite buckets only when
+//! it arrives. An overdue trace can no longer fall into a bucket at or below the threshold, so every series
+//! is a true counter, and `le="<threshold>"` divided by `_count` is always the ratio of judged traces that
+//! met the threshold.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,28 +17,26 @@ use prometheus::proto;
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 
-/// The upper bounds of the buckets, in seconds, rising; `+Inf` is not among them.
+/// The upper bounds of the buckets in seconds, in ascending order, without `+Inf`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ladder(Arc<[f64]>);
 
 impl Ladder {
-    /// From rising bounds.
+    /// `bounds` must be in ascending order.
     #[must_use]
     pub fn new(bounds: &[Duration]) -> Self {
         Self(bounds.iter().map(Duration::as_secs_f64).collect())
     }
 
-    /// The bounds in seconds.
     #[must_use]
     pub fn seconds(&self) -> &[f64] {
         &self.0
     }
 }
 
-/// The last trace that fell into a bucket, so that a dot on a graph leads to a page.
+/// The last trace that fell into a bucket, so that a point on a graph links to the page of a trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exemplar {
-    /// Which trace.
     pub trace: TraceId,
     /// Its latency in seconds.
     pub value: f64,
@@ -48,40 +47,40 @@ pub struct Exemplar {
 /// What happened to a trace, as a histogram counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
-    /// It arrived, and had not been counted before.
+    /// It arrived and was not counted before.
     Arrived,
-    /// It arrived after it had been counted as overdue.
+    /// It arrived after it was counted as overdue.
     ArrivedOverdue,
     /// It is proven overdue.
     Overdue,
-    /// It will not arrive, and had not been counted before.
+    /// It was given up and was not counted before.
     GivenUp,
-    /// It will not arrive, and had been counted as overdue.
+    /// It was given up after it was counted as overdue.
     GivenUpOverdue,
 }
 
-/// A family of histograms that count what is overdue.
+/// A family of histograms that count overdue traces before they arrive.
 #[derive(Clone, Debug)]
 pub struct ClosingHistogram {
     name: &'static str,
     desc: Desc,
     labels: &'static [&'static str],
     ladder: Ladder,
-    /// The engine adds to a series and a scrape reads them all; both hold it for microseconds.
+    /// The engine adds to one series, a scrape reads all of them; both hold the lock for microseconds.
     series: Arc<Mutex<BTreeMap<Vec<String>, ClosingSeries>>>,
 }
 
-/// One histogram of a family. Clones count into the same numbers.
+/// One histogram of a family. Clones share the same numbers.
 #[derive(Clone, Debug)]
 pub struct ClosingSeries {
     ladder: Ladder,
-    /// As for the family.
+    /// Locked like the series of the family.
     numbers: Arc<Mutex<Numbers>>,
 }
 
 #[derive(Clone, Debug)]
 struct Numbers {
-    /// Not cumulative; one more than there are bounds.
+    /// Not cumulative; one for each bound, and one for `+Inf`.
     buckets: Vec<u64>,
     exemplars: Vec<Option<Exemplar>>,
     count: u64,
@@ -89,11 +88,11 @@ struct Numbers {
 }
 
 impl ClosingHistogram {
-    /// A histogram without series.
+    /// Makes a family without series.
     ///
     /// # Errors
     ///
-    /// When a name is not one that Prometheus allows.
+    /// If Prometheus does not allow a name.
     pub fn new(
         name: &'static str,
         help: &'static str,
@@ -105,18 +104,17 @@ impl ClosingHistogram {
         Ok(Self { name, desc, labels, ladder, series: Arc::default() })
     }
 
-    /// Its name.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The series with these label values, at zero when it is new.
+    /// Returns the series with these label values, and creates it at zero if it is new.
     pub fn with_labels(&self, values: &[impl AsRef<str>]) -> ClosingSeries {
         lock(&self.series).entry(owned(values)).or_insert_with(|| ClosingSeries::new(&self.ladder)).clone()
     }
 
-    /// The exemplar of each bucket, the last one being `+Inf`, for a series with these label values.
+    /// Returns the exemplar of each bucket of a series, `+Inf` last. Empty if there is no such series.
     #[must_use]
     pub fn exemplars(&self, labels: &[&str]) -> Vec<Option<Exemplar>> {
         let all = lock(&self.series);
@@ -132,7 +130,7 @@ impl ClosingSeries {
         Self { ladder: ladder.clone(), numbers: Arc::new(Mutex::new(numbers)) }
     }
 
-    /// Counts a trace. `latency` is how long it took, or how long it was waited for; it is of no account for
+    /// Counts a trace. `latency` is how long it took, or how long it was waited for; it is ignored for
     /// [`Count::Overdue`].
     pub fn count(&self, what: Count, latency: Duration, trace: TraceId, at: Timestamp) {
         let value = latency.as_secs_f64();
@@ -158,7 +156,7 @@ impl ClosingSeries {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Numbers are added one by one, so they are as good after a panic elsewhere as before.
+    // Numbers are added one by one, so a panic elsewhere cannot leave them inconsistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -263,7 +261,7 @@ mod tests {
             let mut overdue = 0;
             let mut before = read(&h);
             for (step, secs) in steps {
-                // As the tracker does it: what is overdue arrives after the threshold.
+                // Like the tracker: an overdue trace arrives after the threshold.
                 match step {
                     0 => count(&h, Count::Arrived, secs),
                     1 => { overdue += 1; count(&h, Count::Overdue, 0) }

@@ -1,4 +1,4 @@
-//! What the probe itself calls and costs, read when a scrape asks.
+//! The probe's own calls and their cost, computed at each scrape.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,13 +17,12 @@ pub struct Calls {
     pub service: String,
     /// As the service names it: `GetRecords`.
     pub operation: String,
-    /// `ok`, or what went wrong.
+    /// `ok`, or the kind of failure.
     pub result: String,
-    /// How often.
     pub count: u64,
 }
 
-/// Gives the calls so far.
+/// Returns all calls since the start of the process.
 pub type CallsSoFar = Arc<dyn Fn() -> Vec<Calls> + Send + Sync>;
 
 static CALLS: Computed<3> = Computed {
@@ -37,22 +36,22 @@ static COST: Computed<1> = Computed {
     help: "What the probe's calls and bytes would cost at list prices (us-east-1, BigQuery on demand), by service. An estimate.",
 };
 
-/// What the parts of the probe call and cost.
+/// The operations and prices of the parts of the probe.
 #[derive(Clone, Debug, Default)]
 pub struct StageCosts {
-    /// Of every part that may call anything, configured or not: their services have a series each.
+    /// Those of every kind of stage and of injection, configured or not: each of their services has a series.
     pub all: Vec<Costs>,
-    /// Of each stage.
+    /// Those of each configured stage.
     pub stages: Vec<Costs>,
 }
 
-/// Dollars that bytes have cost, by service. Clones add to the same sums.
-// A mutex, because polls are counted and scrapes served on different threads; it is held for an addition.
+/// Dollars that bytes have cost, by service. Clones share the same sums.
+// A mutex, because polls are counted and scrapes are served on different threads; it is held for an addition.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ByteCosts(Arc<Mutex<BTreeMap<&'static str, f64>>>);
 
 impl ByteCosts {
-    /// Charges bytes with all prices that there are for them.
+    /// Adds the cost of `bytes` for each service that charges for them.
     pub(super) fn charge(&self, costs: &Costs, of: Bytes, bytes: u64) {
         let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for price in costs.of_byte(of) {
@@ -63,7 +62,7 @@ impl ByteCosts {
     }
 }
 
-/// Two families that are computed at each scrape.
+/// The families of calls and dollars, computed at each scrape.
 #[derive(Clone)]
 pub(super) struct OwnCosts {
     calls: CallsSoFar,
@@ -73,7 +72,6 @@ pub(super) struct OwnCosts {
 }
 
 impl OwnCosts {
-    /// Registers them.
     pub(super) fn declare(
         declared: &mut Declared,
         calls: CallsSoFar,
@@ -84,7 +82,7 @@ impl OwnCosts {
         declared.register(Self { calls, costs, bytes, descs }, [CALLS.row(), COST.row()])
     }
 
-    /// By service, those included that cost nothing so far.
+    /// Returns the cost by service, including services that have cost nothing yet.
     fn dollars(&self, calls: &[Calls]) -> BTreeMap<&'static str, f64> {
         let operations = || self.costs.all.iter().flat_map(|costs| costs.operations);
         let mut dollars = self.bytes.0.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -1,8 +1,9 @@
-//! Writing what a registry holds: OpenMetrics 1.0 with exemplars, or the Prometheus text format 0.0.4.
+//! Writes the metrics of a registry as OpenMetrics 1.0 with exemplars or as Prometheus text format 0.0.4.
 //!
-//! Ours rather than the `prometheus` crate's encoder, because that one knows no exemplars, and because both formats must
-//! spell `le` in the same way: a scraper that is switched from one to the other must find the same series.
-//! (<https://prometheus.io/docs/instrumenting/exposition_formats/>, <https://prometheus.io/docs/specs/om/open_metrics_spec/>)
+//! The `prometheus` crate's encoder does not support exemplars. Besides, both formats must spell `le` in the
+//! same way, so that a scraper that is switched from one to the other finds the same series.
+//! (<https://prometheus.io/docs/instrumenting/exposition_formats/>,
+//! <https://prometheus.io/docs/specs/om/open_metrics_spec/>)
 
 use std::fmt::Write;
 
@@ -10,7 +11,7 @@ use prometheus::proto::{LabelPair, MetricFamily, MetricType};
 
 use super::closing::Exemplar;
 
-/// How a scrape wants its answer.
+/// The format that a scrape requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Format {
     /// Prometheus text format 0.0.4.
@@ -30,7 +31,8 @@ impl Format {
     }
 }
 
-/// Writes families. `exemplars` gives those of a histogram's series, by family name and label values, one a bucket.
+/// Writes families. `exemplars` returns those of a histogram's series, one for each bucket, by family name
+/// and label values.
 pub fn write(
     families: &[MetricFamily],
     format: Format,
@@ -61,7 +63,7 @@ fn write_family(
         MetricType::SUMMARY => "summary",
         MetricType::UNTYPED => "unknown",
     };
-    // In OpenMetrics a counter's family is named without the suffix that its samples have.
+    // In OpenMetrics the name of a counter's family lacks the `_total` of its samples.
     let declared = match format {
         Format::OpenMetrics if kind == "counter" => name.strip_suffix("_total").unwrap_or(name),
         Format::OpenMetrics | Format::Text => name,
@@ -88,7 +90,7 @@ fn write_family(
                 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
                 sample(out, name, "_count", labels, None, histogram.get_sample_count() as f64)?;
             }
-            // Nothing of ours or of the process collector is of these types.
+            // Neither our families nor those of the process collector have these types.
             MetricType::SUMMARY | MetricType::UNTYPED => {}
         }
     }
@@ -135,7 +137,7 @@ fn write_labels(out: &mut String, labels: &[LabelPair], le: Option<&str>) -> std
     write!(out, "{{{}}}", all.join(","))
 }
 
-/// A float as OpenMetrics writes it in `le`: always with a point, in both formats.
+/// Formats a float as OpenMetrics requires it in `le`, with a decimal point; used in both formats.
 fn float(value: f64) -> String {
     format!("{value:?}")
 }
@@ -160,12 +162,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_are_spelled_as_floats() {
+    fn bucket_bounds_have_a_decimal_point() {
         assert_eq!([float(30.0), float(0.005), float(7.5)], ["30.0", "0.005", "7.5"]);
     }
 
     #[test]
-    fn what_stands_in_labels_is_escaped() {
+    fn label_values_are_escaped() {
         assert_eq!(escape("a\"b\\c\nd", true), "a\\\"b\\\\c\\nd");
     }
 }

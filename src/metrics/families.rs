@@ -1,7 +1,7 @@
 //! Every metric of the probe: name, kind, labels, and the help text that says what to do about it.
 //!
-//! A line in here is all that declares a metric: it registers it, gives it every series that its labels can make, and
-//! writes its row of the documentation. What remains is the place that counts.
+//! A line in this file declares a metric: it registers it, creates every series of its label set, and adds
+//! its row to the documentation. Only the place that counts it is elsewhere.
 
 use super::family::{Counter, Declared, Gauge, IntGauge, Latency, Timing};
 use super::labels::{
@@ -12,14 +12,13 @@ use super::labels::{
 
 macro_rules! families {
     ($($field:ident: $family:ty = $name:literal, $help:literal;)*) => {
-        /// All families.
         #[derive(Clone, Debug)]
         pub(super) struct Families {
             $(pub(super) $field: $family),*
         }
 
         impl Families {
-            /// Declares them all, in this order.
+            /// Registers all families.
             pub(super) fn declare(declared: &mut Declared) -> prometheus::Result<Self> {
                 Ok(Self { $($field: <$family>::declare(declared, $name, $help)?),* })
             }

@@ -1,7 +1,8 @@
 //! Metric families whose labels are types.
 //!
-//! A family is declared once, by its name, kind, label set and help text, and has every series that its label set can
-//! make from then on. Only this file gives label values to the `prometheus` crate; clippy refuses it elsewhere.
+//! A family is declared once, with its name, kind, label set and help text. From then on it has every series
+//! that its label set allows. Only this file passes label values to the `prometheus` crate; clippy forbids it
+//! elsewhere.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -19,20 +20,20 @@ use crate::domain::topology::Topology;
 
 /// A number that only grows.
 pub(super) type Counter<L> = Family<IntCounterVec, L>;
-/// A number that is measured.
+/// A measured value.
 pub(super) type Gauge<L> = Family<GaugeVec, L>;
-/// A number of things.
+/// A count that rises and falls, or a flag.
 pub(super) type IntGauge<L> = Family<IntGaugeVec, L>;
-/// How long the probe itself takes: calls, widths, delays.
+/// A histogram of the probe's own durations: calls, interval widths, delays.
 pub(super) type Timing<L> = Family<HistogramVec, L>;
-/// How long the pipeline takes, counted so that a stall cannot silence it.
+/// A histogram of the pipeline's latencies that a stall cannot silence: see [`ClosingHistogram`].
 pub(super) type Latency<L> = Family<ClosingHistogram, L>;
 
 /// Buckets of [`Timing`], in seconds.
 const OWN_SECONDS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-/// A metric: one series for each value of its label set.
+/// A metric with one series for each value of its label set.
 #[derive(Clone, Debug)]
 pub(super) struct Family<K, L> {
     metric: K,
@@ -41,7 +42,7 @@ pub(super) struct Family<K, L> {
 }
 
 impl<K: Kind, L: Labels> Family<K, L> {
-    /// Registers it, with every series that its labels can make.
+    /// Registers the family and creates every series of its label set.
     pub(super) fn declare(
         declared: &mut Declared,
         name: &'static str,
@@ -58,38 +59,37 @@ impl<K: Kind, L: Labels> Family<K, L> {
         Ok(family)
     }
 
-    /// The series with these labels.
+    /// Returns the series with these labels.
     pub(super) fn at(&self, labels: L) -> K::Series {
         self.metric.series(labels.values(&self.topology).as_ref())
     }
 }
 
 impl<K: Kind> Family<K, NoLabels> {
-    /// The one series of a family without labels.
+    /// Returns the only series of a family without labels.
     pub(super) fn only(&self) -> K::Series {
         self.at(NoLabels {})
     }
 }
 
-/// The metrics that were declared so far.
+/// The metrics that have been declared.
 pub(super) struct Declared {
     topology: Arc<Topology>,
     ladder: Ladder,
-    /// What a scrape reads.
     pub(super) registry: Registry,
-    /// What the documentation says of them.
+    /// Their rows in the documentation.
     pub(super) rows: Vec<Row>,
-    /// Those that have exemplars.
+    /// The families with exemplars.
     pub(super) closing: Vec<ClosingHistogram>,
 }
 
 impl Declared {
-    /// None. `ladder` has the buckets of latencies.
+    /// An empty list. `ladder` holds the buckets of latency histograms.
     pub(super) fn new(topology: Arc<Topology>, ladder: Ladder) -> Self {
         Self { topology, ladder, registry: Registry::new(), rows: Vec::new(), closing: Vec::new() }
     }
 
-    /// Adds what a collector collects, as the documentation shows it.
+    /// Registers a collector, with the rows that the documentation shows for it.
     pub(super) fn register(
         &mut self,
         collector: impl Collector + 'static,
@@ -102,19 +102,19 @@ impl Declared {
 
 /// A kind of metric.
 pub(super) trait Kind: Collector + Clone + 'static {
-    /// As Prometheus names its type.
+    /// The type as Prometheus names it: `counter`.
     const NAME: &'static str;
 
-    /// What counts.
+    /// The handle that counts.
     type Series;
 
-    /// One without series.
+    /// Makes a metric without series.
     fn new(row: &Row, ladder: &Ladder) -> prometheus::Result<Self>;
 
-    /// The series with these label values, which is made if it is new.
+    /// Returns the series with these label values, and creates it if it is new.
     fn series(&self, values: &[Cow<'_, str>]) -> Self::Series;
 
-    /// Itself, if it has exemplars.
+    /// Returns itself if it has exemplars.
     fn closing(&self) -> Option<ClosingHistogram> {
         None
     }

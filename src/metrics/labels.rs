@@ -1,8 +1,9 @@
-//! Label sets, each a type: what their labels are called, in which order, and which values they can have.
+//! Label sets as types: the names of the labels, their order, and their possible values.
 //!
-//! A set of strings in an order that only the caller knows compiles when two of them are swapped, and cannot say which
-//! series there will be. A label set can do both: its fields have types of their own, and [`Labels::all`] lists every
-//! value for a map, by which a family is initialised. Labels are tenants, stages and small enumerations only, never ids.
+//! With label values as plain strings, two swapped values compile, and the possible series are unknown. A
+//! label set prevents both: its fields have different types, and [`Labels::all`] lists every value for a
+//! topology, so that all series can be initialised. Labels are tenants, stages and small enumerations only,
+//! never ids.
 
 use std::borrow::Cow;
 
@@ -14,18 +15,17 @@ use crate::domain::topology::{HopRange, Owner, Role, SourceId, StageId, TenantId
 
 /// The labels of a series.
 pub(super) trait Labels: Copy {
-    /// What the labels are called.
     const NAMES: &'static [&'static str];
 
-    /// Their values, in the order of the names.
+    /// The label values, in the order of `NAMES`.
     fn values(self, map: &Topology) -> impl AsRef<[Cow<'_, str>]>;
 
-    /// Every set that can occur. What is not in here has no series before it is counted, so its first count is hidden
-    /// from `rate()`.
+    /// Every set of values that can occur. A set that is missing here gets its series with its first count,
+    /// which hides that count from `rate()`.
     fn all(map: &Topology) -> impl Iterator<Item = Self>;
 }
 
-/// One value of a label.
+/// The value of one label.
 trait Value {
     fn text(self, map: &Topology) -> Cow<'_, str>;
 }
@@ -69,7 +69,7 @@ impl Value for UnchargedReason {
     }
 }
 
-/// The values of one label: an enum, its list and its texts.
+/// Declares an enum of label values, the list of them, and their texts.
 macro_rules! values {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:expr),* $(,)? }) => {
         $(#[$doc])*
@@ -89,11 +89,11 @@ macro_rules! values {
 }
 
 values! {
-    /// What became of putting a canary.
+    /// The result of a planned put.
     Put {
         Accepted = "accepted",
         Refused = "refused",
-        /// Sent, and not answered.
+        /// Sent without an answer.
         Ambiguous = "ambiguous",
         /// Never sent.
         Missed = "missed",
@@ -101,7 +101,7 @@ values! {
 }
 
 values! {
-    /// Whose a tag is that belongs to no trace in memory.
+    /// Which process sent a tag that belongs to no trace in memory.
     StrayOrigin {
         OtherInstance = "other_instance",
         PreviousRun = "previous_run",
@@ -109,16 +109,16 @@ values! {
 }
 
 values! {
-    /// Which probe this is.
+    /// The version of this program.
     Version { Own = env!("CARGO_PKG_VERSION") }
 }
 
 values! {
-    /// Which commit it was built from.
+    /// The commit from which it was built.
     Revision { Own = option_env!("TRACEPROBE_REVISION").unwrap_or("unknown") }
 }
 
-/// How a trace ended, without the particulars.
+/// The outcome of a trace without its details.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Ending(&'static str);
 
@@ -134,11 +134,11 @@ impl Value for Ending {
     }
 }
 
-/// How a look at a source went.
+/// The result of a poll.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum PollResult {
     Ok,
-    /// Answered, but the end was not reached.
+    /// Answered, but the end of the source was not reached.
     Incomplete,
     Failed(FailureKind),
 }
@@ -153,7 +153,7 @@ impl Value for PollResult {
     }
 }
 
-/// A label set: its fields, each with the name of its label, and all its values for a map.
+/// Declares a label set: its fields, each with the name of its label, and all its values for a topology.
 macro_rules! label_set {
     (
         $(#[$doc:meta])*
@@ -179,7 +179,7 @@ macro_rules! label_set {
 }
 
 label_set! {
-    /// The probe as a whole.
+    /// The labels of a metric of the whole probe: none.
     NoLabels {}
     all(_) = std::iter::once(Self {})
 }
@@ -206,7 +206,7 @@ label_set! {
 }
 
 label_set! {
-    /// What became of putting a tenant's canaries.
+    /// A result of a tenant's puts.
     TenantPut { pub(super) tenant: TenantId = "tenant", pub(super) result: Put = "result" }
     all(map) = product(map.tenant_ids(), Put::ALL, |tenant, &result| Self { tenant, result })
 }
@@ -237,7 +237,7 @@ label_set! {
 }
 
 label_set! {
-    /// Why copies at a stage of a tenant were not charged.
+    /// A reason why copies of a tenant's canaries at a stage are not charged.
     TenantStageReason {
         pub(super) tenant: TenantId = "tenant",
         pub(super) stage: StageId = "stage",
@@ -250,13 +250,14 @@ label_set! {
 }
 
 label_set! {
-    /// Why records of a stage could not be read.
+    /// A reason why records of a stage could not be read.
     StageUnreadable { pub(super) stage: StageId = "stage", pub(super) reason: UnreadableReason = "reason" }
     all(map) = product(map.stage_ids(), UnreadableReason::ALL, |stage, reason| Self { stage, reason })
 }
 
 label_set! {
-    /// A hop that has a latency, of a tenant. None leads to dead letters: what goes there has left the way.
+    /// A hop of a tenant that has a latency. Hops to dead-letter stages have none: they are not part of the
+    /// delivery path.
     TenantHop { pub(super) tenant: TenantId = "tenant", pub(super) hop: StageId = "stage" }
     all(map) = {
         let hops = map.stage_ids().filter(|stage| map.stage(*stage).role != Role::DeadLetter);
@@ -265,13 +266,13 @@ label_set! {
 }
 
 label_set! {
-    /// A hop of the main path that a tenant's traces are on.
+    /// A hop of the main path on which a tenant's traces can be in flight.
     TenantWaiting { pub(super) tenant: TenantId = "tenant", pub(super) hop: StageId = "stage" }
     all(map) = product(map.tenant_ids(), map.main_path(), |tenant, &hop| Self { tenant, hop })
 }
 
 label_set! {
-    /// A hop, or several in a row one of which lost a tenant's trace.
+    /// A hop, or a range of hops one of which lost a tenant's trace.
     TenantHopRange { pub(super) tenant: TenantId = "tenant", pub(super) hops: HopRange = "stage" }
     all(map) = {
         let hop_ranges = HopRange::all(map.main_path());
@@ -286,13 +287,13 @@ label_set! {
 }
 
 label_set! {
-    /// A stage whose looks are billed by the byte.
+    /// A stage whose polls are billed by the byte.
     BilledStage { stage: StageId = "stage" }
     all(map) = map.stage_ids().filter_map(|stage| Self::of(map, stage))
 }
 
 impl BilledStage {
-    /// `None` for a stage whose looks are not.
+    /// Returns `None` if polls of the stage are not billed by the byte.
     pub(super) fn of(map: &Topology, stage: StageId) -> Option<Self> {
         map.stage(stage).capabilities.billed_bytes.then_some(Self { stage })
     }
@@ -305,14 +306,14 @@ label_set! {
 }
 
 impl SchemaStage {
-    /// `None` for a stage that has none.
+    /// Returns `None` if the stage has no columns.
     pub(super) fn of(map: &Topology, stage: StageId) -> Option<Self> {
         map.stage(stage).capabilities.schema.then_some(Self { stage })
     }
 }
 
 label_set! {
-    /// Strays at a stage, by whose they are.
+    /// Stray tags at a stage, by origin.
     StageStray { pub(super) stage: StageId = "stage", pub(super) origin: StrayOrigin = "origin" }
     all(map) = product(map.stage_ids(), StrayOrigin::ALL, |stage, &origin| Self { stage, origin })
 }
@@ -324,7 +325,6 @@ label_set! {
 }
 
 impl StageOwner {
-    /// Of a source.
     pub(super) fn of(map: &Topology, source: SourceId) -> Self {
         let source = map.source(source);
         Self { stage: source.stage, owner: source.owner }
@@ -332,13 +332,13 @@ impl StageOwner {
 }
 
 label_set! {
-    /// A source whose looks tell how far behind they ended, by its stage and its owner.
+    /// A source whose polls report how far behind the tip they ended, by its stage and its owner.
     BehindStageOwner { stage: StageId = "stage", owner: Owner = "owner" }
     all(map) = map.source_ids().filter_map(|source| Self::of(map, source))
 }
 
 impl BehindStageOwner {
-    /// `None` for a source whose looks do not.
+    /// Returns `None` if polls of the source do not report it.
     pub(super) fn of(map: &Topology, source: SourceId) -> Option<Self> {
         let source = map.source(source);
         let (stage, owner) = (source.stage, source.owner);
@@ -347,7 +347,7 @@ impl BehindStageOwner {
 }
 
 label_set! {
-    /// A source, by its stage and its owner, and how looks at it went.
+    /// A source, by its stage and its owner, and a result of its polls.
     StageOwnerResult { stage: StageId = "stage", owner: Owner = "owner", result: PollResult = "result" }
     all(map) = {
         let answered = [PollResult::Ok, PollResult::Incomplete].into_iter();
@@ -357,14 +357,13 @@ label_set! {
 }
 
 impl StageOwnerResult {
-    /// Of a source.
     pub(super) fn of(map: &Topology, source: SourceId, result: PollResult) -> Self {
         let StageOwner { stage, owner } = StageOwner::of(map, source);
         Self { stage, owner, result }
     }
 }
 
-/// What `both` makes of each of the one with each of the other.
+/// Applies `both` to every pair of an item of `one` and an item of `other`.
 fn product<A: Copy, B: Copy, T>(
     one: impl IntoIterator<Item = A>,
     other: impl IntoIterator<Item = B>,

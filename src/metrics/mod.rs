@@ -1,10 +1,10 @@
-//! Events and snapshots become numbers.
+//! Turns events and snapshots into metrics.
 //!
-//! The tracker decides what happened; here it is only counted. Every series of every configured tenant and stage is
-//! initialised to 0, because a counter that appears with its first failure hides that failure from `rate()`. Labels are
-//! tenants, stages and small enumerations only, never ids: those go into exemplars.
+//! The tracker decides what happened; this module only counts it. Every series of every configured tenant and
+//! stage is initialised to 0, because a counter that appears with its first failure hides that failure from
+//! `rate()`. Labels are tenants, stages and small enumerations only, never ids; those go into exemplars.
 //!
-//! A metric is a line in `families`, and the place in here that counts it.
+//! A metric is a line in `families` and the place in this file that counts it.
 
 mod closing;
 mod cost;
@@ -44,28 +44,29 @@ use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::Judgement;
 use crate::domain::tracker::{Event, Snapshot};
 
-/// The probe's numbers, and the registry that a scrape reads.
+/// The metrics of the probe, and the registry that a scrape reads. Clones share the same numbers.
 #[derive(Clone)]
 pub struct Metrics {
     topology: Arc<Topology>,
     registry: Registry,
     families: Arc<Families>,
-    /// Those of the families that have exemplars.
+    /// The families with exemplars.
     closing: Arc<[ClosingHistogram]>,
     costs: Arc<StageCosts>,
     byte_costs: ByteCosts,
     rows: Arc<[Row]>,
-    /// Held while an event is counted, and while all series are read: one event moves several of them (a judged trace
-    /// its histogram and the SLO counters), and a scrape must not see half of it. Both take microseconds to milliseconds.
-    whole: Arc<Mutex<()>>,
+    /// Held while an event is counted and while all series are read. One event changes several series (a
+    /// judged trace its histogram and the SLO counters), and a scrape must not see half of it. Held for
+    /// milliseconds at most.
+    atomic: Arc<Mutex<()>>,
 }
 
 impl Metrics {
-    /// All families, with every series of the map initialised to 0.
+    /// Registers all families, with every series of the topology initialised to 0.
     ///
     /// # Errors
     ///
-    /// When a metric is badly named or named twice, which a test of this crate would have shown.
+    /// If a metric name is invalid or used twice, which the tests of this crate rule out.
     pub fn new(
         topology: Arc<Topology>,
         ladder: &Ladder,
@@ -87,30 +88,30 @@ impl Metrics {
             costs,
             byte_costs,
             rows: declared.rows.into(),
-            whole: Arc::default(),
+            atomic: Arc::default(),
         })
     }
 
-    /// What a scrape gets.
+    /// Writes all series in the given format: the body of a scrape.
     #[must_use]
     pub fn render(&self, format: Format) -> String {
         let families = {
-            let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+            let _guard = self.atomic.lock().unwrap_or_else(PoisonError::into_inner);
             self.registry.gather()
         };
         exposition::write(&families, format, |family, labels| {
-            let found = self.closing.iter().find(|histogram| histogram.name() == family);
-            found.map(|histogram| histogram.exemplars(labels)).unwrap_or_default()
+            let histogram = self.closing.iter().find(|histogram| histogram.name() == family);
+            histogram.map(|histogram| histogram.exemplars(labels)).unwrap_or_default()
         })
     }
 
-    /// The metric table of the documentation, as Markdown.
+    /// Writes the metric table of `docs/metrics.md`.
     #[must_use]
     pub fn table(&self) -> String {
         table::markdown(&self.rows)
     }
 
-    /// A tenant's canaries were put, however it went: how long it took, and how many bytes their messages have.
+    /// Records a put of a tenant's canaries, whatever its result: how long it took, and its bytes.
     pub fn put(&self, tenant: TenantId, took: Duration, bytes: u64) {
         self.families.injection_duration.at(OfTenant { tenant }).observe(took.as_secs_f64());
         for costs in &self.costs.all {
@@ -118,19 +119,19 @@ impl Metrics {
         }
     }
 
-    /// Whether traces are kept in memory only although there is a store.
+    /// Sets whether traces are kept in memory only although a store is configured.
     pub fn store_degraded(&self, degraded: bool) {
         self.families.store_degraded.only().set(i64::from(degraded));
     }
 
-    /// How far the system's clock is ahead of the probe's.
+    /// Sets how far the system clock is ahead of the probe's.
     pub fn clock_offset(&self, offset: Offset) {
         self.families.clock_offset.only().set(offset.as_secs_f64());
     }
 
-    /// Counts what happened.
+    /// Counts an event.
     pub fn record(&self, event: &Event, now: Timestamp) {
-        let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = self.atomic.lock().unwrap_or_else(PoisonError::into_inner);
         let f = &*self.families;
         match *event {
             Event::Planned { .. } | Event::Adopted { .. } => {}
@@ -208,12 +209,12 @@ impl Metrics {
                 self.polled(source, complete, took, stats);
             }
             Event::PollFailed { source, kind } => self.poll(source, PollResult::Failed(kind)),
-            // Counted as unobserved or dead-lettered before, and in time.
+            // The trace was already counted as unobserved or dead-lettered, and its arrival was not late.
             Event::LateDiscovery { .. } => {}
             Event::Unreadable { stage, reason, count, .. } => {
                 f.unreadable_records.at(StageUnreadable { stage, reason }).inc_by(count);
             }
-            // Shown by the gauges that a snapshot sets.
+            // `show` sets gauges for these.
             Event::FirstSeen { .. }
             | Event::SameName { .. }
             | Event::WentBlind { .. }
@@ -226,7 +227,7 @@ impl Metrics {
         }
     }
 
-    /// Sets what is a state rather than an event.
+    /// Sets all gauges from a snapshot.
     pub fn show(&self, snapshot: &Snapshot) {
         let (f, map) = (&*self.families, &*self.topology);
         let mut waiting: HashMap<(TenantId, StageId), (i64, Timestamp)> = HashMap::new();

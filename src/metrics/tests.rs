@@ -13,13 +13,13 @@ fn metrics() -> Metrics {
 }
 
 fn rules() -> Settings {
-    let a_while = Duration::from_secs(30);
+    let any = Duration::from_secs(30);
     Settings {
-        slo: a_while,
-        give_up: a_while,
-        grace: a_while,
-        blind_after: a_while,
-        recheck_for: a_while,
+        slo: any,
+        give_up: any,
+        grace: any,
+        blind_after: any,
+        recheck_for: any,
         max_in_flight: 10,
         remember: 10,
         remember_failures: 10,
@@ -58,7 +58,7 @@ fn both_formats_hold_the_same_series() {
 }
 
 #[test]
-fn a_bucket_leads_to_the_trace_that_fell_into_it() {
+fn a_bucket_has_the_last_trace_as_its_exemplar() {
     let metrics = metrics();
     let trace = TraceId::from_u128(0xabc);
     let latency = Duration::from_secs(7);
@@ -74,11 +74,11 @@ fn a_bucket_leads_to_the_trace_that_fell_into_it() {
 }
 
 #[test]
-fn the_table_of_the_documentation_is_the_registry() {
+fn the_documented_metric_table_matches_the_registry() {
     let shipped = include_str!("../../docs/metrics.md");
     assert!(
         shipped.contains(&metrics().table()),
-        "docs/metrics.md is out of date; it should hold this table:\n\n{}",
+        "docs/metrics.md is out of date; its table must be:\n\n{}",
         metrics().table()
     );
 }
@@ -136,7 +136,7 @@ fn drifted_columns_are_counted_for_tables_only_and_start_at_0() {
 }
 
 #[test]
-fn calls_and_bytes_cost_what_their_kind_says() {
+fn calls_and_bytes_are_priced_by_their_kind() {
     const LIST: Costs = Costs {
         operations: &[Operation { service: "store", name: "List", permission: "store:List", dollars: 0.25 }],
         bytes: &[BytePrice { service: "store", of: Bytes::Read, dollars: 0.5 }],
@@ -164,11 +164,11 @@ fn calls_and_bytes_cost_what_their_kind_says() {
         let polled = Event::PollAnswered { source, complete: true, took: Duration::ZERO, stats };
         metrics.record(&polled, Timestamp::from_secs(1));
     }
-    assert!(metrics.render(Format::Text).contains(&cost("2.75")), "only the end stage is paid by the byte");
+    assert!(metrics.render(Format::Text).contains(&cost("2.75")), "only the end stage is billed by the byte");
 }
 
-/// The map of the fixture, whose stages show between them all that polls can tell.
-fn telling_map() -> Arc<Topology> {
+/// The fixture's topology, whose stages together have all optional capabilities.
+fn capable_topology() -> Arc<Topology> {
     let map = fixture::topology();
     let stages = map.stages().iter().cloned().map(|stage| {
         let is = |name: &str| *stage.name == *name;
@@ -184,7 +184,7 @@ fn telling_map() -> Arc<Topology> {
     Arc::new(Topology::new(map.tenants().to_vec(), stages, map.sources().to_vec()).unwrap())
 }
 
-/// Every event that is counted, with every value that its labels can have.
+/// Every event that is counted, with every possible value of its labels.
 fn every_event(map: &Topology) -> Vec<Event> {
     let trace = TraceId::from_u128(0xabc);
     let latency = Duration::from_secs(7);
@@ -204,14 +204,14 @@ fn every_event(map: &Topology) -> Vec<Event> {
         }
         let lost = HopRange::all(map.main_path()).map(Outcome::Lost);
         let dead = Outcome::DeadLettered(fixture::DEAD);
-        let rest = [
+        let others = [
             Outcome::Delivered,
             Outcome::Late,
             Outcome::Unobserved(crate::domain::outcome::UnobservedReason::Blind),
             Outcome::Refused("full".into()),
             dead,
         ];
-        for outcome in lost.chain(rest) {
+        for outcome in lost.chain(others) {
             for adopted in [true, false] {
                 events.push(Event::Ended { tenant, trace, outcome: outcome.clone(), adopted });
             }
@@ -256,8 +256,8 @@ fn every_event(map: &Topology) -> Vec<Event> {
     events
 }
 
-/// A snapshot in which everything that a gauge shows is above 0.
-fn troubled_snapshot(map: &Arc<Topology>) -> Snapshot {
+/// A snapshot in which every gauge is above 0.
+fn snapshot_with_failures(map: &Arc<Topology>) -> Snapshot {
     let mut tracker = Tracker::new(map.clone(), rules(), Timestamp::MIN);
     for tenant in map.tenant_ids() {
         let trace = TraceId::new(Timestamp::from_secs(900), [u8::try_from(tenant.0).unwrap(); 10]);
@@ -277,8 +277,8 @@ fn troubled_snapshot(map: &Arc<Topology>) -> Snapshot {
 }
 
 #[test]
-fn nothing_that_happens_makes_a_series_that_was_not_there_from_the_start() {
-    let map = telling_map();
+fn every_series_exists_from_the_start() {
+    let map = capable_topology();
     let ladder = Ladder::new(&[1, 30].map(Duration::from_secs));
     let metrics = Metrics::new(map.clone(), &ladder, Arc::new(Vec::new), StageCosts::default()).unwrap();
     let series = || {
@@ -289,7 +289,7 @@ fn nothing_that_happens_makes_a_series_that_was_not_there_from_the_start() {
     let at_the_start = series();
     every_event(&map).iter().for_each(|event| metrics.record(event, Timestamp::from_secs(1_000)));
     map.tenant_ids().for_each(|tenant| metrics.put(tenant, Duration::from_secs(1), 200));
-    metrics.show(&troubled_snapshot(&map));
-    let made: Vec<_> = series().into_iter().filter(|series| !at_the_start.contains(series)).collect();
-    assert_eq!(made, [""; 0]);
+    metrics.show(&snapshot_with_failures(&map));
+    let added: Vec<_> = series().into_iter().filter(|series| !at_the_start.contains(series)).collect();
+    assert_eq!(added, [""; 0]);
 }

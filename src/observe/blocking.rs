@@ -1,22 +1,25 @@
-//! Work that may take long without waiting for anything: opening what is packed.
+//! Runs work that keeps a processor busy for long: decompressing and scanning records.
 //!
-//! A page of 10 MiB inflates for some 70 ms, a record that is made to be a bomb for 0.2 s until its limit ends it, and a page may
-//! hold several. On a task with one processor there is one worker, and while that inflates, no canary leaves and
-//! no page is served. So the worker hands its other tasks to another thread first, and the kernel shares the processor.
+//! Inflating a page of 10 MiB takes some 70 ms, and a decompression bomb 0.2 s until its limit stops it; a
+//! page may hold several. In a container with one processor the runtime has one worker, and while that
+//! inflates, no canary leaves and no page is served. Therefore the worker first hands its other tasks to
+//! another thread, and the kernel shares the processor.
 //!
-//! In place and not as a job of its own: nothing is copied or sent, and a look that is dropped has nothing running.
+//! The work runs in place rather than as a job of its own: nothing is copied or sent, and a dropped poll
+//! leaves nothing running.
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 
-/// Less than this is done in less time than handing over takes, and inflates for a few milliseconds at the very worst.
-const WORTH_IT: usize = 1 << 10;
+/// Fewer bytes are processed faster than tasks are handed over, and inflate for a few milliseconds at worst.
+const MIN_BYTES: usize = 1 << 10;
 
-/// Does work on so many bytes without holding up other tasks.
+/// Runs `work`, which processes this many bytes, without delaying other tasks.
 pub(super) fn run_blocking<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    // A runtime of one thread, as in tests and benchmarks, has nobody to hand over to.
-    let others = || Handle::try_current().is_ok_and(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread);
-    if bytes >= WORTH_IT && others() { block_in_place(work) } else { work() }
+    // `block_in_place` panics on a runtime of one thread, as in tests and benchmarks.
+    let multi_thread =
+        || Handle::try_current().is_ok_and(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if bytes >= MIN_BYTES && multi_thread() { block_in_place(work) } else { work() }
 }
 
 #[cfg(test)]
@@ -31,12 +34,12 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn the_only_worker_goes_on_with_other_tasks() {
+    async fn other_tasks_run_while_the_only_worker_is_busy() {
         let [begun, other_ran] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let mut tasks = JoinSet::new();
         let (begin, ran) = (begun.clone(), other_ran.clone());
         tasks.spawn(async move {
-            run_blocking(WORTH_IT, || {
+            run_blocking(MIN_BYTES, || {
                 begin.store(true, Ordering::Release);
                 let until = Instant::now() + Duration::from_secs(30);
                 while !ran.load(Ordering::Acquire) && Instant::now() < until {
@@ -56,12 +59,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_runtime_of_one_thread_does_it_itself() {
+    async fn a_runtime_of_one_thread_runs_the_work_itself() {
         assert_eq!(run_blocking(usize::MAX, || 7), 7);
     }
 
     #[test]
-    fn without_a_runtime_it_is_done_at_once() {
+    fn without_a_runtime_the_work_is_run_directly() {
         assert_eq!(run_blocking(usize::MAX, || 7), 7);
     }
 }

@@ -1,4 +1,4 @@
-//! A failed call as an observer reports it.
+//! Converts failed calls to [`ObserveError`].
 
 use std::error::Error;
 
@@ -15,7 +15,7 @@ impl From<Failure> for ObserveError {
     }
 }
 
-/// What became of `call`, such as `GetRecords on stream logs-acme`.
+/// Makes the error of a failed AWS call. `call` names it: `GetRecords on stream logs-acme`.
 pub fn explain<E>(call: &str, error: &SdkError<E>) -> ObserveError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,

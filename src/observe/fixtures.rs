@@ -1,4 +1,4 @@
-//! What the tests of several kinds begin with: one tenant, `acme`, and one instance, `probe-1`.
+//! Shared by the tests of several kinds: one tenant, `acme`, and one instance, `probe-1`.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::domain::canary::Template;
 use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
 use crate::domain::time::Timestamp;
 
-/// Recognizes the canaries of `acme`.
+/// A recognizer for the canaries of `acme`.
 pub fn recognizer() -> Recognizer {
     let key = TagKey::new("0123456789abcdef").unwrap();
     Recognizer {
@@ -16,7 +16,7 @@ pub fn recognizer() -> Recognizer {
     }
 }
 
-/// The tag of a canary of 200 bytes whose trace id is random bits of `n` only.
+/// The tag of a canary of 200 bytes. All random bytes of its trace id are `n`.
 pub fn tag(n: u8, planned_at: Timestamp) -> Tag {
     let (tenant, instance) = (TenantCode::of("acme"), InstanceCode::of("probe-1"));
     Tag::new(TraceId::new(planned_at, [n; 10]), tenant, instance, 200, Purpose::Probe)

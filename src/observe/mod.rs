@@ -1,30 +1,29 @@
-//! Looking for canaries at the stages of a pipeline.
+//! Finds canaries at the stages of a pipeline.
 //!
-//! A kind of stage is one folder: its keys, its observer, where a person looks its records up, what it calls and costs,
-//! what it must be allowed, its tests. `kinds` says what a folder provides, and the list below is the only place that
-//! knows them all. `decode` reads what stands in records, `object_store` whatever keeps objects under keys.
+//! A kind of stage is one folder: its keys, its observer, the commands that show its records, its operations
+//! and prices, the permissions that it needs, and its tests. `kinds` defines what a folder provides, and the
+//! list `kinds!` below is the only place that names all kinds. `decode` searches records for tags;
+//! `object_store` reads any store of objects that have keys.
 //!
-//! An observer has one verb, [`Observe::poll`]. It does not retry, count or log; the loop in [`pace`] does all that for
-//! every kind in the same way.
+//! An observer has one verb, [`Observe::poll`]. It does not retry, count or log; the loop in [`pace`] does
+//! that for all kinds in the same way.
 
+pub mod bigquery;
 mod blocking;
+pub mod cloudwatch_logs;
 pub mod decode;
 mod failure;
 #[cfg(test)]
 mod fixtures;
+pub mod gcs;
 mod kinds;
+pub mod kinesis;
 pub mod object_store;
 pub mod pace;
 mod rate_limit;
+pub mod s3;
 mod shell;
 mod unreadable;
-
-// The kinds.
-pub mod bigquery;
-pub mod cloudwatch_logs;
-pub mod gcs;
-pub mod kinesis;
-pub mod s3;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -56,61 +55,62 @@ kinds! {
 
 /// Reads one source.
 pub trait Observe: Send + 'static {
-    /// Looks once, for all wanted traces together. Where a kind cannot prove absence
-    /// ([`Capabilities::absence`](crate::domain::topology::Capabilities)), no sweep has a watermark, and each that is answered
-    /// counts as complete.
+    /// Polls the source once, for all wanted traces together. If a kind cannot prove absence
+    /// ([`Capabilities::absence`](crate::domain::topology::Capabilities)), its polls have no watermark, and
+    /// every answered poll counts as complete.
     ///
-    /// `wanted.waiting` is never empty. Do not retry, count or log: the loop comes round again; and do not sleep but to
-    /// leave a quota to others between two calls of one look. It may be dropped at any `await`, when it takes longer than
-    /// its timeout or the daemon stops, and is asked again afterwards; whatever it keeps between looks must survive that
-    /// without skipping anything.
+    /// `wanted.waiting` is never empty. Do not retry, count or log: the loop polls again. Sleep only between
+    /// two calls of one poll, to spare a quota. The poll may be dropped at any `await`, when it exceeds its
+    /// timeout or the daemon stops, and polls go on afterwards: state that is kept between polls must survive
+    /// that without skipping anything.
     fn poll(&mut self, wanted: &Wanted) -> impl Future<Output = Result<Poll, ObserveError>> + Send;
 
-    /// Gives away what looks found that failed or were dropped, and that no sweep reported. Asked after every look that
-    /// gave no sweep: what one call that never ends, or fails each time, holds up must not be withheld with it.
+    /// Returns, once, what polls found that failed or were dropped. The loop calls it after every poll that
+    /// returned no [`Poll`], so that a call that hangs or always fails does not withhold what other calls
+    /// found.
     fn take_unreported(&mut self) -> Findings {
         Findings::default()
     }
 
-    /// The schema that the source had when it was last described; `None` until it was, or where there is none. Whether
-    /// that is the one it should have is the tracker's to say. Asked after every look, also one that failed.
+    /// Returns the schema that the source had when it was last described; `None` before that, or if it has
+    /// none. The tracker decides whether it is as expected. The loop calls it after every poll, including
+    /// failed ones.
     fn schema(&self) -> Option<Arc<TableSchema>> {
         None
     }
 
-    /// Nothing waits any more; open cursors may be let go. The next look may be far off.
-    fn rest(&mut self) {}
+    /// Called when no trace waits any more. Open cursors may be dropped; the next poll may be far off.
+    fn on_idle(&mut self) {}
 }
 
-/// What becomes of what arrives while nothing waits at a source, when no look is made.
+/// What to do with records that arrive while no trace waits at a source, when it is not polled.
 ///
-/// Whether a canary that is waited for has arrived is told either way. A leaked canary or a second copy, which nobody
-/// waits for, is only noticed where it is read.
+/// Canaries that are waited for are found either way. A leaked canary or a second copy, which is not waited
+/// for, is only noticed if it is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Gaps {
-    /// The next look begins a little before what is waited for.
+    /// The next poll starts a little before the oldest waiting trace.
     #[default]
     Skip,
-    /// The next look goes on where the last one ended.
+    /// The next poll continues where the last one ended.
     Read,
 }
 
-/// The words for it in a configuration.
+/// Their names in a configuration.
 const GAPS: [(&str, Gaps); 2] = [("skip", Gaps::Skip), ("read", Gaps::Read)];
 
-/// What was found and not reported yet.
+/// What an observer has found and not reported yet.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// What was seen.
     pub sightings: Vec<Sighting>,
-    /// What it took to see it.
+    /// What was read to find them.
     pub stats: ReadStats,
     /// Records that could not be read.
     pub unreadable: Vec<UnreadableRecord>,
 }
 
 impl Findings {
-    /// As the sweep of a look: when it began and ended, and up to when everything has been read.
+    /// Makes the report of a poll for `wanted`. Everything that arrived before `watermark` has been read.
     #[must_use]
     pub fn into_poll(
         self,
@@ -123,7 +123,7 @@ impl Findings {
         Poll { revision: wanted.revision, started, finished, watermark, sightings, stats, unreadable }
     }
 
-    /// Nothing was seen, and nothing spent.
+    /// Whether nothing was found, read or billed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let ReadStats { bytes, records, decode_errors, foreign_tags, billed_bytes, behind: _ } = self.stats;
@@ -133,48 +133,47 @@ impl Findings {
     }
 }
 
-/// Why a look failed.
+/// Why a poll failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{detail}")]
 pub struct ObserveError {
-    /// What kind of failure.
     pub kind: FailureKind,
-    /// What happened, in words for the person on call: what was asked, what was answered.
+    /// The call and its answer, as text for the person on call.
     pub detail: Arc<str>,
-    /// How long the source asks to be left alone, where it says so.
+    /// The pause that the source asks for, such as in a `Retry-After` header.
     pub retry_after: Option<Duration>,
 }
 
 impl ObserveError {
-    /// A failure without a hint when to come back.
+    /// A failure without a requested pause.
     pub fn new(kind: FailureKind, detail: impl Into<Arc<str>>) -> Self {
         Self { kind, detail: detail.into(), retry_after: None }
     }
 }
 
-/// What an observer needs to tell our canaries from everything else.
+/// Tells our canaries from other data.
 #[derive(Clone, Debug)]
 pub struct Recognizer {
     /// The keys that sign tags.
     pub keys: Arc<Keyring>,
-    /// What each tenant's canaries look like, to check copies for truncation.
+    /// The canary template of each tenant, to check copies for truncation.
     pub templates: Arc<[(TenantCode, Template)]>,
 }
 
 impl Recognizer {
-    /// The code of the tenant that a tag names.
+    /// Returns the code of the tenant that a tag names; `None` if no such tenant is configured.
     #[must_use]
     pub fn tenant(&self, tag: &Tag) -> Option<TenantCode> {
-        self.named(tag).map(|(code, _)| *code)
+        self.find(tag).map(|(code, _)| *code)
     }
 
-    /// The template of the tenant that a tag names.
+    /// Returns the template of the tenant that a tag names; `None` if no such tenant is configured.
     #[must_use]
     pub fn template(&self, tag: &Tag) -> Option<&Template> {
-        self.named(tag).map(|(_, template)| template)
+        self.find(tag).map(|(_, template)| template)
     }
 
-    fn named(&self, tag: &Tag) -> Option<&(TenantCode, Template)> {
+    fn find(&self, tag: &Tag) -> Option<&(TenantCode, Template)> {
         tag.tenant_among(self.templates.iter(), |(code, _)| *code)
     }
 }

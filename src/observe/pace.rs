@@ -1,9 +1,9 @@
-//! The one loop that paces every observer, whatever its kind.
+//! The loop that paces every observer, whatever its kind.
 //!
-//! It looks only while something waits, at the source's rhythm, and early when a look would prove something: at the
-//! instant that a waiting trace crosses a threshold or a deadline. It gives a look its time limit, backs off when looks
-//! fail, and reports each of them. It must never make two calls at once to one source, and never decide what a look
-//! means: that is the tracker's.
+//! It polls only while traces wait, at the source's interval, and early if a poll would prove something: at
+//! the instant at which a waiting trace crosses a threshold or a deadline. It limits the time of each poll,
+//! backs off after failures, and reports every poll. It must never run two polls of one source at a time, and
+//! never decide what a poll means: the tracker does.
 
 use std::time::Duration;
 
@@ -18,31 +18,31 @@ use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::SourceId;
 use crate::domain::tracker::Input;
 
-/// How often a source is looked at.
+/// How often a source is polled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rhythm {
-    /// From the start of one look to the start of the next.
+    /// From the start of one poll to the start of the next.
     pub interval: Duration,
-    /// How long a look may take.
+    /// How long a poll may take.
     pub timeout: Duration,
-    /// How long after an instant a look must begin to prove what had arrived by it.
+    /// How long after an instant a poll must start to prove what had arrived by that instant.
     pub settle: Duration,
 }
 
 impl Rhythm {
-    /// The longest pause after failed looks. Short enough that a source that came back is seen again soon.
+    /// The longest pause after failed polls. Short enough to notice soon that a source can be read again.
     const MAX_BACKOFF: Duration = Duration::from_secs(15);
 
-    /// The longest that a source is left alone because it asks for it. A proxy that answers `Retry-After: 86400`, or a
-    /// number that is meant in milliseconds, must not end the watch for a day.
+    /// The longest pause that a source may request. A proxy that answers `Retry-After: 86400`, or a value
+    /// meant in milliseconds, must not make the stage blind for a day.
     const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-    /// The shortest time from look to look on average: early looks may at most double the calls.
+    /// The shortest average time between polls: early polls may at most double the calls.
     fn min_gap(&self) -> Duration {
         self.interval / 2
     }
 
-    /// When to look next, if the last look began at `last` and proved everything up to `covered`.
+    /// Returns when to poll next, if the last poll began at `last` and proved everything before `covered`.
     fn next_poll(
         &self,
         last: Option<Timestamp>,
@@ -54,18 +54,18 @@ impl Rhythm {
             return Timestamp::MIN;
         };
         let unproven = checkpoints.iter().find(|at| covered.is_none_or(|covered| covered <= **at));
-        // One microsecond more, since a look proves what arrived *before* its watermark.
+        // One microsecond later, since a poll proves what arrived *before* its watermark.
         let early = unproven.map(|at| *at + self.settle + Duration::from_micros(1));
         let regular = last + self.interval;
         let soonest = last + self.min_gap().saturating_sub(burst);
         early.map_or(regular, |early| early.max(soonest).min(regular))
     }
 
-    /// What is left to be spent on early looks after one that began `gap` after the look before.
+    /// Returns the allowance for early polls after a poll that began `gap` after the previous one.
     ///
-    /// Each look uses up half an interval; what the looks before left of that lets an early one come at its very
-    /// instant, so that a proof is not held up by a look that happens to have begun just before. Two such looks can be
-    /// saved up, and no more, or many traces in a stall would make a burst of calls.
+    /// Each poll costs half an interval. Time that earlier polls left over lets an early poll start at its
+    /// exact instant, so that a proof is not delayed by a poll that happened to start just before. The
+    /// allowance is capped at two polls; otherwise many traces in a stall would cause a burst of calls.
     fn burst(&self, burst: Duration, gap: Duration) -> Duration {
         (burst + gap).saturating_sub(self.min_gap()).min(self.min_gap() * 2)
     }
@@ -77,19 +77,18 @@ impl Rhythm {
             multiplier: 2.0,
             randomization_factor: 0.2,
             max_interval: Self::MAX_BACKOFF.max(self.interval),
-            // The daemon never stops looking; only the sequence of delays is used here.
+            // Polling never ends; only the sequence of delays is used here.
             max_elapsed_time: None,
             ..ExponentialBackoff::default()
         }
     }
 }
 
-/// Where a loop reads what it is asked for, and where it sends what it found.
+/// What connects a poll loop to the engine.
 #[derive(Debug)]
 pub struct Channels {
-    /// Which source this is.
     pub source: SourceId,
-    /// What to look for.
+    /// The traces to find.
     pub wanted: watch::Receiver<Wanted>,
     /// To the engine.
     pub reports: mpsc::Sender<Input>,
@@ -97,14 +96,19 @@ pub struct Channels {
     pub stop: CancellationToken,
 }
 
-/// Looks until it is stopped.
-pub async fn watch<O: Observe>(mut observer: O, rhythm: Rhythm, clock: WallClock, mut ends: Channels) {
-    let stop = ends.stop.clone();
-    // `None` only when it was stopped: whatever the loop was waiting for is dropped with it.
-    let _stopped = stop.run_until_cancelled(poll_forever(&mut observer, rhythm, &clock, &mut ends)).await;
+/// Polls until it is stopped.
+pub async fn watch<O: Observe>(mut observer: O, rhythm: Rhythm, clock: WallClock, mut channels: Channels) {
+    let stop = channels.stop.clone();
+    // Cancellation drops a poll in progress.
+    let _stopped = stop.run_until_cancelled(poll_forever(&mut observer, rhythm, &clock, &mut channels)).await;
 }
 
-async fn poll_forever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &WallClock, ends: &mut Channels) {
+async fn poll_forever<O: Observe>(
+    observer: &mut O,
+    rhythm: Rhythm,
+    clock: &WallClock,
+    channels: &mut Channels,
+) {
     let mut backoff = rhythm.backoff();
     let mut last: Option<Timestamp> = None;
     let mut burst = Duration::ZERO;
@@ -112,21 +116,21 @@ async fn poll_forever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wall
     let mut incomplete = false;
     let mut schema = None;
     loop {
-        let wanted = ends.wanted.borrow_and_update().clone();
+        let wanted = channels.wanted.borrow_and_update().clone();
         if wanted.waiting.is_empty() {
-            observer.rest();
-            if ends.wanted.changed().await.is_err() {
+            observer.on_idle();
+            if channels.wanted.changed().await.is_err() {
                 return;
             }
             continue;
         }
-        // A look that comes early proves nothing while there is more to read than one look can.
+        // An early poll proves nothing while there is more to read than one poll can.
         let checkpoints = if incomplete { &[][..] } else { &wanted.checkpoints[..] };
         let due = rhythm.next_poll(last, burst, covered, checkpoints);
         let pause = due.since(clock.now());
         if !pause.is_zero() {
-            // A changed list may bring a checkpoint that is due sooner.
-            match tokio::time::timeout(pause, ends.wanted.changed()).await {
+            // A new list may have an earlier checkpoint.
+            match tokio::time::timeout(pause, channels.wanted.changed()).await {
                 Err(_) => {}
                 Ok(Ok(())) => continue,
                 Ok(Err(_)) => return,
@@ -144,14 +148,14 @@ async fn poll_forever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wall
                 backoff.reset();
                 covered = poll.watermark.or(covered);
                 incomplete = poll.watermark.is_none();
-                (Input::Polled { source: ends.source, poll }, Duration::ZERO)
+                (Input::Polled { source: channels.source, poll }, Duration::ZERO)
             }
             Err(error) => {
                 let found = observer.take_unreported();
                 if !found.is_empty() {
-                    // What a look found that did not end well proves no absence.
+                    // A failed poll proves no absence, so its findings have no watermark.
                     let poll = found.into_poll(&wanted, started, clock.now(), None);
-                    if ends.reports.send(Input::Polled { source: ends.source, poll }).await.is_err() {
+                    if channels.reports.send(Input::Polled { source: channels.source, poll }).await.is_err() {
                         return;
                     }
                 }
@@ -159,22 +163,22 @@ async fn poll_forever<O: Observe>(observer: &mut O, rhythm: Rhythm, clock: &Wall
                 let retry_after = error.retry_after.unwrap_or_default().min(Rhythm::MAX_RETRY_AFTER);
                 let delay = retry_after.max(delay);
                 let ObserveError { kind, detail, .. } = error;
-                (Input::PollFailed { source: ends.source, kind, detail }, delay)
+                (Input::PollFailed { source: channels.source, kind, detail }, delay)
             }
         };
-        if ends.reports.send(input).await.is_err() {
+        if channels.reports.send(input).await.is_err() {
             return;
         }
-        // Also after a look that failed: the column that it looks for may be the one that is gone.
-        let read = observer.schema();
-        if read != schema
-            && let Some(read) = &read
+        // Also after a failed poll: the missing column may be the one that the poll needs.
+        let current = observer.schema();
+        if current != schema
+            && let Some(current) = &current
         {
-            let input = Input::SchemaRead { source: ends.source, schema: read.clone() };
-            if ends.reports.send(input).await.is_err() {
+            let input = Input::SchemaRead { source: channels.source, schema: current.clone() };
+            if channels.reports.send(input).await.is_err() {
                 return;
             }
-            schema = Some(read.clone());
+            schema = Some(current.clone());
         }
         tokio::time::sleep(pause).await;
     }
@@ -267,7 +271,7 @@ mod tests {
             std::mem::take(&mut self.found)
         }
 
-        /// From the third look on, a column is gone.
+        /// From the third poll on, the column is missing.
         fn schema(&self) -> Option<Arc<TableSchema>> {
             let id = Column { name: "id".into(), kind: "STRING".into(), mode: "NULLABLE".into() };
             let columns = if self.polls.lock().unwrap().len() < 3 { vec![id] } else { Vec::new() };
@@ -275,17 +279,17 @@ mod tests {
         }
     }
 
-    /// Runs a loop for so many seconds of paused time and returns the seconds at which it looked, and what it reported.
+    /// Runs a loop for `secs` of paused time. Returns the seconds at which it polled, and what it reported.
     async fn polls_during(secs: u64, wanted: Wanted, answer: fn(usize) -> Answer) -> (Vec<i64>, Vec<Input>) {
         let clock = clock();
         let polls = Arc::new(Mutex::new(Vec::new()));
-        let (_keep, wanted) = watch::channel(wanted);
+        let (_sender, wanted) = watch::channel(wanted);
         let (reports, mut received) = mpsc::channel(1_000);
         let stop = CancellationToken::new();
-        let ends = Channels { source: SourceId(0), wanted, reports, stop: stop.clone() };
+        let channels = Channels { source: SourceId(0), wanted, reports, stop: stop.clone() };
         let observer =
             Scripted { clock: clock.clone(), polls: polls.clone(), answer, found: Findings::default() };
-        let polling = watch(observer, RHYTHM, clock, ends);
+        let polling = watch(observer, RHYTHM, clock, channels);
         let ending = async {
             tokio::time::sleep(Duration::from_secs(secs)).await;
             stop.cancel();
@@ -300,7 +304,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_outstanding_costs_no_poll() {
+    async fn a_source_where_nothing_waits_is_not_polled() {
         assert!(polls_during(3_600, wanted(1, 0), |_| Answer::Fine).await.0.is_empty());
     }
 
@@ -313,7 +317,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_poll_comes_early_at_the_instant_it_can_prove_something() {
+    async fn a_poll_starts_early_when_it_can_prove_something() {
         let wanted = Wanted { checkpoints: vec![t(1_017)].into(), ..wanted(1, 1) };
         assert_eq!(polls_during(40, wanted, |_| Answer::Fine).await.0, [0, 10, 17, 27, 37]);
     }
@@ -327,14 +331,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_proof_is_not_held_up_by_a_poll_that_began_just_before() {
+    async fn a_proof_is_not_delayed_by_a_poll_that_began_just_before() {
         let wanted = Wanted { checkpoints: vec![t(1_021), t(1_023), t(1_024)].into(), ..wanted(1, 1) };
-        // Two early looks were saved up; the third comes as soon as the time since has paid for it.
+        // The allowance covers two early polls; the third waits until the time since has paid for it.
         assert_eq!(polls_during(50, wanted, |_| Answer::Fine).await.0, [0, 10, 20, 21, 23, 25, 35, 45]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failed_polls_back_off_and_a_good_one_restores_the_rhythm() {
+    async fn failed_polls_back_off_and_a_successful_one_restores_the_interval() {
         let (polls, reported) =
             polls_during(200, wanted(1, 1), |nth| if nth <= 4 { Answer::Fails } else { Answer::Fine }).await;
         let pauses: Vec<_> = polls.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -344,7 +348,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_poll_that_hangs_is_reported_and_does_not_hold_up_the_next() {
+    async fn a_poll_that_hangs_is_reported_and_does_not_block_the_next() {
         let (polls, reported) = polls_during(60, wanted(1, 1), |_| Answer::Hangs).await;
         assert!(polls.len() >= 3, "{polls:?}");
         assert!(matches!(reported[1], Input::PollFailed { kind: FailureKind::Timeout, .. }));
@@ -362,14 +366,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn retry_after_is_honoured_up_to_a_minute() {
-        let patient = |nth| if nth == 1 { Answer::RetryAfter(Duration::from_secs(40)) } else { Answer::Fine };
-        assert_eq!(polls_during(65, wanted(1, 1), patient).await.0, [0, 40, 50, 60]);
-        let deaf = |nth| if nth == 1 { Answer::RetryAfter(Duration::MAX) } else { Answer::Fine };
-        assert_eq!(polls_during(75, wanted(1, 1), deaf).await.0, [0, 60, 70]);
+        let short = |nth| if nth == 1 { Answer::RetryAfter(Duration::from_secs(40)) } else { Answer::Fine };
+        assert_eq!(polls_during(65, wanted(1, 1), short).await.0, [0, 40, 50, 60]);
+        let endless = |nth| if nth == 1 { Answer::RetryAfter(Duration::MAX) } else { Answer::Fine };
+        assert_eq!(polls_during(75, wanted(1, 1), endless).await.0, [0, 60, 70]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_poll_that_could_not_read_all_is_followed_by_none_before_its_time() {
+    async fn an_incomplete_poll_is_not_followed_by_an_early_one() {
         let wanted = Wanted { checkpoints: vec![t(1_003), t(1_017)].into(), ..wanted(1, 1) };
         let polls =
             polls_during(45, wanted, |nth| if nth < 3 { Answer::Incomplete } else { Answer::Fine }).await.0;
@@ -377,7 +381,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_schema_is_reported_when_it_changes_and_also_if_the_polls_fail() {
+    async fn a_changed_schema_is_reported_even_if_polls_fail() {
         for answer in [|_| Answer::Fine, |_| Answer::Fails] {
             let (polls, reported) = polls_during(120, wanted(1, 1), answer).await;
             assert!(polls.len() > 4, "{polls:?}");

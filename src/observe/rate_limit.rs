@@ -1,8 +1,8 @@
-//! Turns at calls that many readers, ours and others, share a quota of.
+//! A rate limit for calls that count against a quota of the whole account.
 //!
-//! A quota that counts all calls of an account is spent by each reader a little, and none of them sees the others. So
-//! our own take limit, at a pace that leaves a share to everybody else. It must never be a queue of work: whoever is
-//! dropped while it waits costs nobody a turn.
+//! Many readers spend such a quota, and none of them sees the others. The probe's own readers therefore share
+//! a rate limit that leaves most of the quota to other users. It must never become a queue of work: a caller
+//! that is dropped while it waits uses up no slot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// Turns at the calls of one account; clones share them.
+/// The rate limit of one account; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct RateLimit {
-    // A mutex, because it is a fair queue by itself: whoever holds it waits out the pause after the turn before.
+    // tokio's mutex is a fair queue: the caller that holds it waits out the pause after the last call.
     next: Arc<Mutex<Option<Instant>>>,
 }
 
 impl RateLimit {
-    /// Waits for a turn. The next one is given out `pause` later at the earliest.
+    /// Waits until a call may be made. The next one may be made `pause` later at the earliest.
     pub async fn take(&self, pause: Duration) {
         let mut next = self.next.lock().await;
         if let Some(next) = *next {
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn calls_are_a_pause_apart_whoever_makes_them() {
+    async fn calls_of_all_clones_are_a_pause_apart() {
         let (start, limit) = (Instant::now(), RateLimit::default());
         let other = limit.clone();
         let pause = Duration::from_millis(500);
@@ -45,6 +45,6 @@ mod tests {
         assert!(third.await.is_err());
         assert_eq!(start.elapsed(), Duration::from_millis(700));
         other.take(pause).await;
-        assert_eq!(start.elapsed(), Duration::from_secs(1), "the turn that was given up is free");
+        assert_eq!(start.elapsed(), Duration::from_secs(1), "a caller that was dropped uses up no slot");
     }
 }

@@ -1,6 +1,6 @@
-//! Writing names that come from outside into commands for people.
+//! Quotes external names in the shell commands that the page shows.
 
-/// A word for a POSIX shell.
+/// Returns `text` as one word of a POSIX shell command, quoted if necessary.
 pub(super) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -10,7 +10,7 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-/// ` --region eu-central-1`, for the `aws` command.
+/// Returns ` --region eu-central-1`, to be appended to an `aws` command.
 pub(super) fn in_region(region: &str) -> String {
     format!(" --region {}", quoted(region))
 }
@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_shell_would_read_is_quoted() {
+    fn text_that_a_shell_would_interpret_is_quoted() {
         assert_eq!(quoted("s3://b/a%20b"), "s3://b/a%20b");
         assert_eq!(quoted("it's; rm -rf"), r"'it'\''s; rm -rf'");
         assert_eq!(quoted(""), "''");

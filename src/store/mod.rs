@@ -1,10 +1,10 @@
-//! What outlives a restart of the probe: every trace in flight, the finished ones and the leaks for a while, the columns
-//! that tables were found to have, and the name under which this instance signs its canaries.
+//! What survives a restart of the probe: all traces in flight, recently finished traces and leaks, the
+//! learned schemas of tables, and the name under which this instance signs its canaries.
 //!
-//! One embedded SQLite file and one process that writes it; a whole batch is one transaction, so that a crash at any
-//! moment leaves a state that the probe was in. It waits for the disk, so only the daemon's store writer calls it, off the
-//! engine's path. It must never delete what it cannot read: a damaged file is moved aside, and a file that a newer or
-//! another program wrote is refused untouched.
+//! The store is one embedded SQLite file, written by one process. A batch is one transaction, so a crash at
+//! any moment leaves a state that the probe really was in. Calls wait for the disk, so only the daemon's
+//! store writer makes them, not the engine itself. The store must never delete what it cannot read: a damaged
+//! file is renamed, and a file that a newer or another program wrote is refused and left unchanged.
 
 mod record;
 mod schema;
@@ -28,11 +28,13 @@ use crate::domain::topology::Topology;
 use crate::domain::trace::Trace;
 use crate::domain::tracker::{Changes, LearnedSchema, Restored, SeenSource, Violation};
 
-/// How long to wait for another process that holds the file, such as our predecessor on its way out.
+/// How long to wait for another process that holds the file, such as a predecessor that is shutting down.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
-/// Most rows that one call of [`Store::prune`] removes of each kind, so that it never holds up what comes after it.
-const PRUNE_AT_MOST: usize = 10_000;
-/// Bytes of write-ahead log that are kept for reuse after a burst; SQLite would keep its largest size for ever.
+/// Most rows of each kind that one call of [`Store::prune`] deletes, so that it does not delay the next
+/// commit for long.
+const MAX_PRUNED_ROWS: usize = 10_000;
+/// How many bytes of write-ahead log to keep for reuse after a burst. By default SQLite keeps the largest
+/// size for ever.
 const WAL_LIMIT: i64 = 16 << 20;
 
 /// Traces, each with whether it is finished.
@@ -45,51 +47,50 @@ pub struct Store {
     topology: Arc<Topology>,
 }
 
-/// A database that was opened.
+/// The result of [`Store::open`].
 #[derive(Debug)]
 pub struct Opened {
-    /// It.
     pub store: Store,
-    /// The damaged file that was in its place, if there was one.
+    /// Set if the file was damaged and a new one was created.
     pub quarantine: Option<Quarantined>,
 }
 
-/// A damaged file that made way for a fresh one.
+/// A damaged file that was renamed and replaced by a new one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quarantined {
-    /// Where it is now.
+    /// The new path of the damaged file.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// What SQLite reports as damaged.
     pub damage: String,
 }
 
-/// What to bring back after a restart.
+/// What to load after a restart. Traces in flight are limited by `since` alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LoadLimits {
-    /// Only traces that were planned at this instant or later, and violations that were noticed then.
+    /// Only traces that were planned, and violations that were noticed, at this instant or later.
     pub since: Timestamp,
-    /// Most finished traces that went well, the newest first.
-    pub delivered: usize,
-    /// Most finished traces that did not, of each tenant, the newest first.
-    pub failures: usize,
+    /// At most this many delivered traces, the newest first.
+    pub max_delivered: usize,
+    /// At most this many traces of each tenant with any other outcome, the newest first.
+    pub max_failures_per_tenant: usize,
 }
 
-/// What was brought back.
+/// What was loaded after a restart.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// The traces, oldest first, on today's map.
+    /// The traces, oldest first, converted to the current topology.
     pub traces: Vec<Trace>,
-    /// How many traces stay on disk because their tenant is not configured any more, by its name.
+    /// How many traces stay on disk because their tenant is no longer configured, by tenant name.
     pub unknown_tenants: BTreeMap<String, usize>,
-    /// What tables were found to look like, whether they are configured or not.
+    /// The learned schemas of all tables, including those that are no longer configured.
     pub schemas: Vec<LearnedSchema>,
     /// Isolation violations, in the order in which they were noticed.
     pub violations: Vec<Violation>,
-    /// Which sources have shown which tenants' canaries, whether they are configured or not.
+    /// The sources that have shown a tenant's canaries, configured or not.
     pub seen: Vec<SeenSource>,
-    /// Stages that traces have been at and that are not configured any more.
+    /// Stages that occur in loaded traces but are no longer configured.
     pub dropped_stages: BTreeSet<String>,
-    /// How many rows make no sense, and stay on disk.
+    /// How many rows could not be read. They stay on disk.
     pub unreadable: usize,
 }
 
@@ -103,31 +104,29 @@ impl From<Loaded> for Restored {
 /// The name under which this instance signs its canaries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
-    /// For people.
     pub name: String,
-    /// In tags.
+    /// Stands for the instance in tags.
     pub code: InstanceCode,
 }
 
 impl Instance {
-    /// An instance that has no past.
+    /// An instance with the code that follows from `name`.
     #[must_use]
     pub fn of(name: &str) -> Self {
         Self { name: name.to_owned(), code: InstanceCode::of(name) }
     }
 }
 
-/// Where a name for this instance comes from.
+/// Where the instance name comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Naming {
-    /// From the configuration: it is what the store is called from now on.
+    /// From the configuration. It replaces a stored name.
     Configured(String),
-    /// From the host, which in a container changes with every start: a store that has a name keeps it.
+    /// From the host name, which changes with every start of a container. A stored name takes precedence.
     Host(String),
 }
 
 impl Naming {
-    /// The name itself.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -136,47 +135,46 @@ impl Naming {
     }
 }
 
-/// Why the store cannot do what it should.
+/// Why the store cannot be opened, read or written. The messages are for the log and the page.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
 pub enum StoreError {
     #[error("the folder {} does not exist", .0.display())]
     NoFolder(PathBuf),
     #[error("{} is not a regular file", .0.display())]
     NotAFile(PathBuf),
     #[error(
-        "the store is of version {found}, and this program knows versions up to {known}: it was left as it is; run the newer program, or give this one another path"
+        "the store has version {found}, but this program supports versions up to {known}: the file was not changed; run the newer program, or set another path"
     )]
     Newer { found: i64, known: i64 },
-    #[error("the file is another program's database: it was left as it is")]
+    #[error("the file is another program's database: it was not changed")]
     NotOurs,
-    #[error("another process holds the store")]
-    Held(#[source] rusqlite::Error),
-    #[error("the disk of the store is full")]
+    #[error("another process has locked the store")]
+    Locked(#[source] rusqlite::Error),
+    #[error("the disk is full")]
     Full(#[source] rusqlite::Error),
     #[error("the store cannot be written")]
     ReadOnly(#[source] rusqlite::Error),
     #[error("the store is damaged: {0}")]
     Corrupt(String),
-    #[error("could not move the damaged store aside to {}", .to.display())]
-    Quarantined { to: PathBuf, source: std::io::Error },
+    #[error("cannot rename the damaged store to {}", .to.display())]
+    QuarantineFailed { to: PathBuf, source: std::io::Error },
     #[error("a trace cannot be written as JSON")]
     Json(#[from] serde_json::Error),
-    #[error("could not read or write the store")]
+    #[error("cannot read or write the store")]
     Other(#[source] rusqlite::Error),
 }
 
 impl StoreError {
-    /// Whether trying again is useless until someone changes the configuration or the program.
+    /// Whether retries are useless until someone changes the configuration or the program.
     #[must_use]
-    pub const fn is_a_fault_of_configuration(&self) -> bool {
+    pub const fn is_permanent(&self) -> bool {
         match self {
             Self::NoFolder(_) | Self::NotAFile(_) | Self::Newer { .. } | Self::NotOurs => true,
-            Self::Held(_)
+            Self::Locked(_)
             | Self::Full(_)
             | Self::ReadOnly(_)
             | Self::Corrupt(_)
-            | Self::Quarantined { .. }
+            | Self::QuarantineFailed { .. }
             | Self::Json(_)
             | Self::Other(_) => false,
         }
@@ -187,7 +185,7 @@ impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Held(error),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(error),
             Some(ErrorCode::DiskFull) => Self::Full(error),
             Some(ErrorCode::ReadOnly) => Self::ReadOnly(error),
             _ => Self::Other(error),
@@ -196,18 +194,18 @@ impl From<rusqlite::Error> for StoreError {
 }
 
 impl Store {
-    /// Opens the database at `path`, or begins one. A damaged one is moved aside to `<path>.corrupt-<now>`, never
-    /// deleted, and a fresh one takes its place.
+    /// Opens the database at `path`, or creates it. A damaged file is renamed to `<path>.corrupt-<now>`,
+    /// never deleted, and replaced by a new one.
     ///
     /// # Errors
     ///
-    /// [`StoreError`]; a file that is refused is not changed.
+    /// If the file cannot be opened or must not be written. A refused file is not changed.
     pub fn open(path: &Path, topology: Arc<Topology>, now: Timestamp) -> Result<Opened, StoreError> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
             return Err(StoreError::NoFolder(folder.to_owned()));
         }
-        // A device or a pipe may block for ever, and must not be renamed.
+        // Opening a device or a pipe may block for ever, and neither must be renamed.
         if path.exists() && !path.is_file() {
             return Err(StoreError::NotAFile(path.to_owned()));
         }
@@ -230,35 +228,35 @@ impl Store {
 
     fn set_up(mut connection: Connection, topology: Arc<Topology>) -> Result<Self, StoreError> {
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        // One process writes, so the lock is held from first to last: two probes with one identity would undo each
-        // other's work, and without shared memory the write-ahead log also works on a network file system.
+        // One process holds the lock for as long as it runs: two probes with one identity would overwrite
+        // each other's rows. Without shared memory, the write-ahead log also works on a network file system.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-        // A read error of a mapped file is a signal that ends the process; of a plain read it is an error.
+        // A read error in a mapped file is a signal that kills the process; otherwise it is an error code.
         connection.pragma_update(None, "mmap_size", 0)?;
-        // Containers often have no writable place for temporary files.
+        // Containers often have no writable folder for temporary files.
         connection.pragma_update(None, "temp_store", "MEMORY")?;
-        // What a file says must not make SQLite run functions with side effects.
+        // The schema in a file must not make SQLite run functions with side effects.
         connection.pragma_update(None, "trusted_schema", false)?;
         schema::inspect(&connection)?;
         let health: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         if health != "ok" {
             return Err(StoreError::Corrupt(health));
         }
-        // Readers and writers apart is not what it is for here: a commit is one append and no journal file to delete.
+        // Not for concurrent readers: with it a commit is one append, and no journal file has to be deleted.
         connection.pragma_update(None, "journal_mode", "WAL")?;
-        // A commit survives the end of the process at once, and the end of the machine from the next checkpoint on;
-        // what a power cut takes is only that the last seconds are decided a second time. It saves a flush a commit.
+        // Saves a flush per commit. A commit survives a crash of the process at once, and one of the machine
+        // from the next checkpoint on. After a power cut, the last seconds are only decided a second time.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "journal_size_limit", WAL_LIMIT)?;
         schema::migrate(&mut connection)?;
         Ok(Self { connection, topology })
     }
 
-    /// The name of this instance: see [`Naming`].
+    /// Returns the name of this instance and stores it if it is new: see [`Naming`].
     ///
     /// # Errors
     ///
-    /// [`StoreError`].
+    /// If the database cannot be read or written.
     pub fn instance(&mut self, naming: &Naming) -> Result<Instance, StoreError> {
         let stored = self.stored_instance()?;
         let instance = match (naming, stored) {
@@ -270,11 +268,11 @@ impl Store {
         Ok(instance)
     }
 
-    /// Gives the store the name of the instance that writes it.
+    /// Stores the name of the instance that writes to the store.
     ///
     /// # Errors
     ///
-    /// [`StoreError`].
+    /// If the database cannot be written.
     pub fn set_instance(&mut self, instance: &Instance) -> Result<(), StoreError> {
         let sql = "INSERT INTO instance (only, name, code) VALUES (1, ?1, ?2)
                    ON CONFLICT (only) DO UPDATE SET name = excluded.name, code = excluded.code";
@@ -290,27 +288,27 @@ impl Store {
         };
         let (name, code): (String, u32) = (row.get(0)?, row.get(1)?);
         let code = InstanceCode::from_value(code)
-            .ok_or_else(|| StoreError::Corrupt("the code is out of range".into()))?;
+            .ok_or_else(|| StoreError::Corrupt("the instance code is out of range".into()))?;
         Ok(Some(Instance { name, code }))
     }
 
-    /// Writes changes over what is known, in one transaction.
+    /// Inserts or updates everything in `changes`, in one transaction.
     ///
     /// # Errors
     ///
-    /// [`StoreError`]; nothing of them is written then.
+    /// If the database cannot be written; then none of the changes is.
     pub fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         write(&transaction, changes, &self.topology)?;
         Ok(transaction.commit()?)
     }
 
-    /// Writes everything that is known, after a time in which changes were not saved. What the file holds in flight
-    /// and nobody knows any more ended in that time, and goes: restored, it would end a second time.
+    /// Writes the full state, after a time in which changes were not saved. Traces that are in flight in the
+    /// file but are not in `all` ended in that time and are deleted: restored, they would end a second time.
     ///
     /// # Errors
     ///
-    /// [`StoreError`]; nothing is changed then.
+    /// If the database cannot be written; then nothing is changed.
     pub fn save_all(&mut self, all: &Changes) -> Result<(), StoreError> {
         let known: HashSet<TraceId> = all.traces.iter().map(|(trace, _)| trace.id()).collect();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -334,14 +332,15 @@ impl Store {
         Ok(transaction.commit()?)
     }
 
-    /// Brings back what a restart should know.
+    /// Loads what a restarted probe needs.
     ///
     /// # Errors
     ///
-    /// [`StoreError`]. A single row that makes no sense is counted, and no error.
+    /// If the database cannot be read. A single unreadable row is not an error; it is counted in
+    /// [`Loaded::unreadable`].
     pub fn load(&mut self, limits: LoadLimits) -> Result<Loaded, StoreError> {
         const COLUMNS: &str = "id, tenant, planned_at, known";
-        let limit = |most: usize| i64::try_from(most).unwrap_or(i64::MAX);
+        let rows = |max: usize| i64::try_from(max).unwrap_or(i64::MAX);
         let since = limits.since.micros();
         let mut loaded = Loaded::default();
         let open = format!("SELECT {COLUMNS} FROM trace WHERE finished = 0 AND planned_at >= ?1");
@@ -356,8 +355,8 @@ impl Store {
              WHERE nth <= ?2"
         );
         self.load_rows(&open, params![since], &mut loaded)?;
-        self.load_rows(&delivered, params![since, limit(limits.delivered)], &mut loaded)?;
-        self.load_rows(&failed, params![since, limit(limits.failures)], &mut loaded)?;
+        self.load_rows(&delivered, params![since, rows(limits.max_delivered)], &mut loaded)?;
+        self.load_rows(&failed, params![since, rows(limits.max_failures_per_tenant)], &mut loaded)?;
         loaded.traces.sort_unstable_by_key(Trace::id);
         schemas::load(&self.connection, &mut loaded)?;
         violations::load(&self.connection, &self.topology, &limits, &mut loaded)?;
@@ -395,26 +394,29 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets finished traces beyond the newest `keep` that went well and the newest `keep` that did not, every
-    /// trace that was planned before `older_than`, which must be long after its deadline, and violations that were
-    /// noticed before that. At most a few thousand at once; says how many traces.
+    /// Deletes finished traces beyond the newest `max_finished` delivered and the newest `max_finished`
+    /// failed ones, every trace that was planned before `older_than`, and violations that were noticed before
+    /// it. Returns the number of deleted traces, which is limited, so that a call takes little time.
+    ///
+    /// `older_than` must be so long ago that traces planned before it have passed their deadline.
     ///
     /// # Errors
     ///
-    /// [`StoreError`].
-    pub fn prune(&mut self, keep: usize, older_than: Timestamp) -> Result<usize, StoreError> {
-        let at_most = i64::try_from(PRUNE_AT_MOST).unwrap_or(i64::MAX);
-        let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+    /// If the database cannot be written.
+    pub fn prune(&mut self, max_finished: usize, older_than: Timestamp) -> Result<usize, StoreError> {
+        let max_rows = i64::try_from(MAX_PRUNED_ROWS).unwrap_or(i64::MAX);
+        let keep = i64::try_from(max_finished).unwrap_or(i64::MAX);
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let old = "DELETE FROM trace WHERE rowid IN (SELECT rowid FROM trace WHERE planned_at < ?1 LIMIT ?2)";
-        let mut pruned = transaction.execute(old, params![older_than.micros(), at_most])?;
-        let many = "DELETE FROM trace WHERE rowid IN (
+        let too_old =
+            "DELETE FROM trace WHERE rowid IN (SELECT rowid FROM trace WHERE planned_at < ?1 LIMIT ?2)";
+        let mut pruned = transaction.execute(too_old, params![older_than.micros(), max_rows])?;
+        let too_many = "DELETE FROM trace WHERE rowid IN (
                         SELECT rowid FROM trace WHERE finished = 1 AND failed = ?1
                         ORDER BY id DESC LIMIT ?2 OFFSET ?3)";
         for failed in [false, true] {
-            pruned += transaction.execute(many, params![failed, at_most, keep])?;
+            pruned += transaction.execute(too_many, params![failed, max_rows, keep])?;
         }
-        violations::prune(&transaction, older_than, at_most)?;
+        violations::prune(&transaction, older_than, max_rows)?;
         transaction.commit()?;
         Ok(pruned)
     }
@@ -453,23 +455,23 @@ fn id_of(row: &Row<'_>) -> rusqlite::Result<TraceId> {
     Ok(TraceId::from_u128(u128::from_be_bytes(row.get(0)?)))
 }
 
-/// Moves a damaged database aside, with the logs that belong to it.
+/// Renames a damaged database and the journal files that belong to it.
 fn quarantine(path: &Path, now: Timestamp) -> Result<PathBuf, StoreError> {
-    let beside = |base: &Path, suffix: &str| {
+    let with_suffix = |base: &Path, suffix: &str| {
         let mut name = base.as_os_str().to_owned();
         name.push(suffix);
         PathBuf::from(name)
     };
-    let to = beside(path, &now.strftime(".corrupt-%Y%m%dT%H%M%S%.6fZ"));
+    let to = with_suffix(path, &now.strftime(".corrupt-%Y%m%dT%H%M%S%.6fZ"));
     if to.exists() {
         let source = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
-        return Err(StoreError::Quarantined { to, source });
+        return Err(StoreError::QuarantineFailed { to, source });
     }
     for suffix in ["-wal", "-shm", "-journal", ""] {
-        let from = beside(path, suffix);
+        let from = with_suffix(path, suffix);
         if from.exists() {
-            let to = beside(&to, suffix);
-            std::fs::rename(from, &to).map_err(|source| StoreError::Quarantined { to, source })?;
+            let to = with_suffix(&to, suffix);
+            std::fs::rename(from, &to).map_err(|source| StoreError::QuarantineFailed { to, source })?;
         }
     }
     Ok(to)

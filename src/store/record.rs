@@ -1,8 +1,8 @@
-//! A trace as it stands on disk, and the way there and back.
+//! A trace on disk, and the conversion in both directions.
 //!
-//! These are the store's own shapes, so that the domain can change its types without a word about files, and a file
-//! written by an older version stays readable: a field that is new gets a default, and none is ever given another
-//! meaning. Instants are microseconds since the Unix epoch, lengths of time microseconds.
+//! The store has record types of its own, so that the domain's types can change without a change of the file
+//! format, and files of older versions stay readable: a new field gets a default, and no field ever changes
+//! its meaning. Instants are microseconds since the Unix epoch, durations are microseconds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::domain::time::{Interval, Timestamp};
 use crate::domain::topology::{HopRange, StageId, TenantId, Topology};
 use crate::domain::trace::{Arrival, FoundLate, Hop, Judgement, Origin, Put, Trace, Visit};
 
-/// All of a trace that has no column.
+/// The parts of a trace that have no column.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Record {
-    /// In a tag of version 1, and in no other: what it says of the tenant.
+    /// The 20-bit tenant code of a version 1 tag; `None` for version 2.
     #[serde(default, skip_serializing_if = "is_default")]
     tenant_code: Option<u32>,
-    /// In a tag of version 2, and in no other.
+    /// The tenant code and purpose of a version 2 tag; `None` for version 1.
     #[serde(default, skip_serializing_if = "is_default")]
     tag_2: Option<Tag2Record>,
     instance_code: u32,
@@ -40,7 +40,7 @@ pub(super) struct Record {
     found_in_time: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     origin: OriginRecord,
-    /// By the name of the stage.
+    /// By stage name.
     visits: BTreeMap<String, VisitRecord>,
 }
 
@@ -162,16 +162,16 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// Why a row cannot be a trace again.
+/// Why a row could not be converted to a trace.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreadable {
-    #[error("its JSON makes no sense")]
+    #[error("its JSON is malformed")]
     Json(#[from] serde_json::Error),
     #[error("a code of its tag is missing or out of range")]
     Code,
-    #[error("its columns make no sense")]
+    #[error("its columns have unexpected types")]
     Row(#[from] rusqlite::Error),
-    #[error("its outcome names a stage that is no more")]
+    #[error("its outcome names a stage that is no longer configured")]
     Stage,
 }
 
@@ -221,8 +221,8 @@ impl Record {
         }
     }
 
-    /// The trace again, on today's map: stages that are new have nothing to show, stages that went away are dropped
-    /// and named in `dropped`.
+    /// Converts it to a trace of the current topology. New stages get an empty visit; stages that are no
+    /// longer configured are dropped and named in `dropped`.
     pub(super) fn into_trace(
         self,
         id: TraceId,
@@ -306,8 +306,9 @@ fn outcome_out(outcome: &Outcome, map: &Topology) -> OutcomeRecord {
     }
 }
 
-/// The outcome on today's map. A loss at a hop that is no more was a loss somewhere on the main path; of a dead-letter
-/// stage that is no more nothing true is left to say.
+/// Converts an outcome to the current topology. A loss at a hop that no longer exists becomes a loss
+/// somewhere on the main path. `None` for a dead-letter stage that no longer exists, because any other
+/// outcome would be false.
 fn outcome_in(outcome: OutcomeRecord, map: &Topology) -> Option<Outcome> {
     Some(match outcome {
         OutcomeRecord::Delivered => Outcome::Delivered,

@@ -1,20 +1,20 @@
-//! The shape of the database, and how an older one is brought to it.
+//! The database schema and its migrations.
 //!
-//! The number of steps that a file has been through stands in its `user_version`. A shape that was ever released is
+//! A file's `user_version` is the number of migration steps that have been applied to it. A released step is
 //! never edited: a change is a new step at the end.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::StoreError;
 
-/// Marks the file as ours, so that another program's database is refused rather than written into. `zqtp` in ASCII.
+/// Marks the file as ours, so that another program's database is refused. `zqtp` in ASCII.
 pub(super) const APPLICATION_ID: i32 = 0x7a71_7470;
 
-/// The steps, each from the version that is its index to the next.
+/// The migration steps; each goes from the version that equals its index to the next.
 ///
-/// Tenants, stages and outcomes stand by name: their ids are places in a configuration, which changes. What is queried
-/// has a column; the rest is JSON in `known`, where a stage more or less changes no schema. An id's 16 bytes begin
-/// with the planned instant, so they sort by it.
+/// Tenants, stages and outcomes are stored by name, because their ids are positions in a configuration, which
+/// changes. What queries use has a column; everything else is JSON in `known`, so that another stage changes
+/// no schema. The 16 bytes of an id begin with the planned instant, so ids sort by time.
 pub(super) const STEPS: [&str; 6] = [
     "
     CREATE TABLE instance (
@@ -53,9 +53,9 @@ pub(super) const STEPS: [&str; 6] = [
     ) STRICT;
     CREATE INDEX violation_by_age ON violation (noticed_at);
 ",
-    // The tables stay. From here on `known` holds what a tag of version 2 says in a field that programs before this step do
-    // not have: they would take every such trace for a damaged one, so they must refuse the file. What they wrote is read
-    // as it is.
+    // The tables do not change. From this version on, `known` holds the claim of a version 2 tag in a new
+    // field. Older programs do not know it and would treat every such trace as damaged, so they must refuse
+    // the file. Rows that they wrote can still be read.
     "",
     "
     CREATE TABLE seen (
@@ -72,7 +72,7 @@ pub(super) const STEPS: [&str; 6] = [
 /// The newest version that this program knows.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
 
-/// Refuses a file that this program must not write, without a change to it; says which version it is of.
+/// Returns the version of a file, or refuses a file that this program must not write. Changes nothing.
 ///
 /// # Errors
 ///
@@ -91,11 +91,7 @@ pub(super) fn inspect(connection: &Connection) -> Result<i64, StoreError> {
     Ok(version)
 }
 
-/// Brings a database to [`VERSION`] in one transaction, or leaves it as it is.
-///
-/// # Errors
-///
-/// [`StoreError`].
+/// Migrates a database to [`VERSION`] in one transaction, or leaves it unchanged.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let done = usize::try_from(inspect(&transaction)?).unwrap_or(0);

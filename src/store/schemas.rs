@@ -1,7 +1,8 @@
-//! Learned schemas as they stand on disk, and the way there and back.
+//! Learned schemas on disk, and the conversion in both directions.
 //!
-//! No command accepts a new one by writing into the file: the daemon holds it for as long as it runs, and in a container there is
-//! nobody to run a command while it does not. The configuration does (`schema_accepted`).
+//! A changed schema is accepted in the configuration (`schema_accepted`), not by a command that writes into
+//! the file: the daemon keeps the file locked while it runs, and in a container no command can run while it
+//! does not.
 
 use std::sync::Arc;
 
@@ -41,7 +42,8 @@ pub(super) fn upsert(to: &Transaction<'_>, learned: &[LearnedSchema]) -> Result<
     Ok(())
 }
 
-/// Reads all of them; there are as many as tables were ever watched. One that makes no sense is learned anew.
+/// Loads all learned schemas, one for each table that was ever watched. An unreadable one is skipped, and
+/// learned again.
 pub(super) fn load(from: &Connection, loaded: &mut Loaded) -> Result<(), StoreError> {
     let mut select =
         from.prepare("SELECT source, columns, drifted_since FROM learned_schema ORDER BY source")?;

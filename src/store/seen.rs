@@ -1,4 +1,4 @@
-//! Which sources have shown which tenants' canaries, as it stands on disk, and the way there and back.
+//! The sources that have shown a tenant's canaries, on disk, and the conversion in both directions.
 
 use rusqlite::{Connection, Transaction, params};
 
@@ -7,7 +7,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::tracker::SeenSource;
 
 pub(super) fn insert(to: &Transaction<'_>, seen: &[SeenSource]) -> Result<(), StoreError> {
-    // The first time is the one that counts.
+    // A stored row keeps the time of the first canary.
     let mut insert = to.prepare(
         "INSERT INTO seen (stage, source, tenant, at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
     )?;
@@ -17,7 +17,7 @@ pub(super) fn insert(to: &Transaction<'_>, seen: &[SeenSource]) -> Result<(), St
     Ok(())
 }
 
-/// Reads all of them, of sources and tenants that are configured or not.
+/// Loads all rows, including those of sources and tenants that are no longer configured.
 pub(super) fn load(from: &Connection, loaded: &mut Loaded) -> Result<(), StoreError> {
     let mut select = from.prepare("SELECT stage, source, tenant, at FROM seen")?;
     let mut rows = select.query([])?;

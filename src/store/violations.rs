@@ -1,4 +1,4 @@
-//! Isolation violations as they stand on disk, and the way there and back.
+//! Isolation violations on disk, and the conversion in both directions.
 
 use rusqlite::{Connection, Transaction, params};
 
@@ -10,7 +10,7 @@ use crate::domain::topology::Topology;
 use crate::domain::tracker::{LeakedTenant, MAX_KNOWN_LEAKS, Violation};
 
 pub(super) fn insert(to: &Transaction<'_>, found: &[Violation], map: &Topology) -> Result<(), StoreError> {
-    // What is known already stays as it was when it was noticed.
+    // A violation that is already stored keeps the time at which it was first noticed.
     let mut insert = to.prepare(
         "INSERT INTO violation (trace, stage, locator, tenant, found_with, noticed_at, found_in)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
@@ -29,7 +29,8 @@ pub(super) fn insert(to: &Transaction<'_>, found: &[Violation], map: &Topology) 
     Ok(())
 }
 
-/// Reads the newest ones, oldest first. Those of tenants and stages that are not configured any more stay on disk.
+/// Loads the newest violations, oldest first. Those of tenants and stages that are no longer configured stay
+/// on disk.
 pub(super) fn load(
     from: &Connection,
     map: &Topology,
@@ -40,8 +41,8 @@ pub(super) fn load(
         "SELECT trace, tenant, stage, locator, noticed_at, found_in, found_with FROM violation WHERE noticed_at >= ?1
          ORDER BY noticed_at DESC LIMIT ?2",
     )?;
-    let most = i64::try_from(MAX_KNOWN_LEAKS).unwrap_or(i64::MAX);
-    let mut rows = select.query(params![limits.since.micros(), most])?;
+    let max = i64::try_from(MAX_KNOWN_LEAKS).unwrap_or(i64::MAX);
+    let mut rows = select.query(params![limits.since.micros(), max])?;
     while let Some(row) = rows.next()? {
         let (tenant, stage, locator): (String, String, String) = (row.get(1)?, row.get(2)?, row.get(3)?);
         let (Some(tenant), Some(stage)) = (tenant_in(&tenant, map), stage_named(&stage, map)) else {
@@ -59,7 +60,8 @@ pub(super) fn load(
     Ok(())
 }
 
-/// A tenant by its name. One that is not configured is its code after a sign that no name begins with.
+/// Returns the name of a tenant, or `?` and the code of a tenant that is not configured. No name begins with
+/// `?`.
 fn tenant_out(tenant: &LeakedTenant, map: &Topology) -> String {
     match tenant {
         LeakedTenant::Known(tenant) => map.tenant(*tenant).name.to_string(),
@@ -74,18 +76,18 @@ fn tenant_in(text: &str, map: &Topology) -> Option<LeakedTenant> {
     }
 }
 
-/// Forgets what was noticed before `older_than`, and the oldest beyond what is ever brought back, but not more than
-/// `at_most` of each.
-pub(super) fn prune(from: &Transaction<'_>, older_than: Timestamp, at_most: i64) -> Result<(), StoreError> {
+/// Deletes violations that were noticed before `older_than`, and the oldest beyond the number that is ever
+/// loaded; at most `max_rows` of each.
+pub(super) fn prune(from: &Transaction<'_>, older_than: Timestamp, max_rows: i64) -> Result<(), StoreError> {
     let keep = i64::try_from(MAX_KNOWN_LEAKS).unwrap_or(i64::MAX);
     from.execute(
         "DELETE FROM violation WHERE rowid IN (SELECT rowid FROM violation WHERE noticed_at < ?1 LIMIT ?2)",
-        params![older_than.micros(), at_most],
+        params![older_than.micros(), max_rows],
     )?;
     from.execute(
         "DELETE FROM violation WHERE rowid IN (
              SELECT rowid FROM violation ORDER BY noticed_at DESC LIMIT ?1 OFFSET ?2)",
-        params![at_most, keep],
+        params![max_rows, keep],
     )?;
     Ok(())
 }

@@ -428,7 +428,11 @@ impl Run {
         self.began = self.now;
         let committed: Batch = std::mem::take(&mut self.committed).into_values().collect();
         self.store.save(&committed.into()).unwrap();
-        let all = LoadLimits { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
+        let all = LoadLimits {
+            since: Timestamp::MIN,
+            max_delivered: usize::MAX,
+            max_failures_per_tenant: usize::MAX,
+        };
         let loaded = self.store.load(all).unwrap();
         assert_eq!(loaded.unreadable, 0);
         self.tracker = new_tracker(&self.topology, self.settings, time(self.now));

@@ -8,10 +8,10 @@ use super::*;
 use crate::daemon::clock;
 use crate::store::tests::Folder;
 
-/// A place that everything outside may be at. Nobody accepts, so whoever connects waits in its backlog.
-struct FarEnd(Listener);
+/// A listening socket that stands for an external service. Connections wait in its backlog.
+struct ExternalService(Listener);
 
-impl FarEnd {
+impl ExternalService {
     fn new() -> Self {
         let listener = Listener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -37,17 +37,22 @@ impl FarEnd {
     }
 }
 
-/// All that a daemon can call, and its store.
+/// Every service that a daemon can call, and the folder of its store.
 struct Outside {
-    logs: FarEnd,
-    kinesis: FarEnd,
-    ecs: FarEnd,
+    logs: ExternalService,
+    kinesis: ExternalService,
+    ecs: ExternalService,
     folder: Folder,
 }
 
 impl Outside {
     fn new() -> Self {
-        Self { logs: FarEnd::new(), kinesis: FarEnd::new(), ecs: FarEnd::new(), folder: Folder::new() }
+        Self {
+            logs: ExternalService::new(),
+            kinesis: ExternalService::new(),
+            ecs: ExternalService::new(),
+            folder: Folder::new(),
+        }
     }
 
     async fn daemon(&self) -> Daemon {
@@ -89,7 +94,7 @@ end = true
 }
 
 #[tokio::test]
-async fn a_daemon_that_is_built_starts_no_task_and_calls_nobody_until_it_is_started() {
+async fn a_daemon_runs_no_task_and_makes_no_call_before_it_is_started() {
     let (idle, busy) = (Outside::new(), Outside::new());
     let runtime = Handle::current().metrics();
     let built = idle.daemon().await;
@@ -100,15 +105,15 @@ async fn a_daemon_that_is_built_starts_no_task_and_calls_nobody_until_it_is_star
         ["observe kinesis logs-acme", "poll the clock's error bound", "inject /acme", "serve pages", ENGINE];
     assert_eq!(tasks, expected.into());
 
-    // Another one is started, and by the time that each kind of its tasks has called, the first one would have, too.
+    // Once each task of a second, started daemon has made a call, the first would have made its own.
     let running = control.start();
     assert_eq!(running.supervisor.running().count(), expected.len());
     tokio::join!(busy.ecs.called(), busy.logs.called(), busy.kinesis.called());
-    for (far_end, name) in [(&idle.ecs, "ECS"), (&idle.logs, "Logs"), (&idle.kinesis, "Kinesis")] {
-        assert!(!far_end.was_called(), "a daemon that was not started called {name}");
+    for (service, name) in [(&idle.ecs, "ECS"), (&idle.logs, "Logs"), (&idle.kinesis, "Kinesis")] {
+        assert!(!service.was_called(), "a daemon that was not started called {name}");
     }
 
-    // It was only waiting to be started.
+    // Started, it does make calls.
     let running = built.start();
     idle.ecs.called().await;
     drop(running);

@@ -39,7 +39,7 @@ fn changes(ns: impl IntoIterator<Item = u8>) -> Changes {
 }
 
 fn nothing_to_resync() -> Changes {
-    panic!("the store is healthy, so nobody should ask for everything")
+    panic!("the full state was requested although the store is healthy")
 }
 
 fn on_disk(folder: &Folder) -> usize {
@@ -65,7 +65,7 @@ fn reason(commit: &Commit) -> &str {
 }
 
 #[tokio::test]
-async fn what_is_committed_is_there_after_a_restart_and_so_is_the_name() {
+async fn committed_traces_and_the_instance_name_survive_a_restart() {
     let folder = Folder::new();
     let mut first = start(&folder, "ip-10-0-0-1").await.writer;
     done(&first.commit(changes([1, 2]), nothing_to_resync).await);
@@ -77,7 +77,7 @@ async fn what_is_committed_is_there_after_a_restart_and_so_is_the_name() {
 }
 
 #[tokio::test]
-async fn without_a_store_nothing_waits_and_nothing_is_degraded() {
+async fn without_a_store_a_commit_succeeds_at_once() {
     let mut writer = StoreWriter::memory(&host(), clock()).writer;
     done(&writer.commit(changes([1]), nothing_to_resync).await);
     assert_eq!(*writer.state().borrow(), StoreState::Memory);
@@ -85,7 +85,7 @@ async fn without_a_store_nothing_waits_and_nothing_is_degraded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_disk_that_fails_costs_nothing_until_it_is_tried_again_with_everything() {
+async fn after_a_disk_failure_nothing_is_written_until_a_retry_writes_the_full_state() {
     let folder = Folder::new();
     start(&folder, "host").await.writer.close().await;
     let opened = AtomicU32::new(0);
@@ -113,31 +113,31 @@ async fn a_disk_that_fails_costs_nothing_until_it_is_tried_again_with_everything
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_disk_that_hangs_is_waited_for_once_and_no_longer_than_the_limit() {
+async fn a_disk_that_hangs_delays_one_commit_by_the_time_limit_and_no_other() {
     let folder = Folder::new();
     let path = folder.file();
-    // The disk hangs until the other end is dropped.
+    // Dropping `hangs` ends the hang.
     let (hangs, disk) = std::sync::mpsc::sync_channel::<()>(0);
     let (opened, disk) = (AtomicU32::new(0), Mutex::new(disk));
     let mut writer = start_on(move || match opened.fetch_add(1, Ordering::Relaxed) {
-        0 => Err(StoreError::Corrupt("for now".to_owned())),
+        0 => Err(StoreError::Corrupt("temporary".to_owned())),
         _ => {
             let _ = disk.lock().unwrap().recv();
             open(&path)
         }
     })
     .await;
-    assert!(writer.is_degraded(), "a fault that may pass does not keep the probe from starting");
+    assert!(writer.is_degraded(), "a temporary failure does not keep the probe from starting");
     let (limit, later) = (writer.settings.time_limit, writer.settings.retry_every);
     advance(later).await;
     let (commit, ()) = tokio::join!(writer.commit(changes([1]), || changes([1])), advance(limit));
-    assert_eq!(reason(&commit), "the disk of the store gave no answer within 2 s");
+    assert_eq!(reason(&commit), "the store's disk did not answer within 2 s");
     advance(later).await;
     let before = Instant::now();
-    writer.commit(changes([2]), || panic!("the job before still hangs")).await;
+    writer.commit(changes([2]), || panic!("the previous job still hangs")).await;
     assert_eq!(Instant::now(), before);
     drop(hangs);
-    while matches!(&writer.slot, Slot::InUse(job) if !job.is_finished()) {
+    while matches!(&writer.slot, Slot::Busy(job) if !job.is_finished()) {
         tokio::task::yield_now().await;
     }
     assert!(late_load(&writer.commit(changes([]), nothing_to_resync).await).is_empty());
@@ -147,7 +147,7 @@ async fn a_disk_that_hangs_is_waited_for_once_and_no_longer_than_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_in_the_store_degrades_it_and_is_no_end() {
+async fn a_panic_in_the_store_degrades_it_until_the_next_retry() {
     let folder = Folder::new();
     let (path, opened) = (folder.file(), AtomicU32::new(0));
     let mut writer = start_on(move || match opened.fetch_add(1, Ordering::Relaxed) {
@@ -164,7 +164,7 @@ async fn a_panic_in_the_store_degrades_it_and_is_no_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_that_begins_before_the_one_before_has_ended_inherits_later() {
+async fn a_probe_that_starts_before_its_predecessor_has_ended_loads_the_store_later() {
     let folder = Folder::new();
     let mut before = start(&folder, "ip-10-0-0-1").await.writer;
     let started = start(&folder, "ip-10-0-0-2").await;
@@ -181,17 +181,17 @@ async fn a_probe_that_begins_before_the_one_before_has_ended_inherits_later() {
 }
 
 #[tokio::test]
-async fn a_fault_that_only_people_can_mend_is_told_at_the_start() {
+async fn a_permanent_fault_fails_the_start() {
     let missing = Folder::new().0.join("store.db");
     let start = StoreWriter::open(settings(Some(missing)), Arc::new(topology()), host(), ALL, clock()).await;
     assert!(matches!(start, Err(StoreError::NoFolder(_))), "{start:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_too_much_is_removed_beside_the_commits() {
+async fn traces_beyond_the_limit_are_removed_between_commits() {
     let folder = Folder::new();
     let mut writer = start(&folder, "host").await.writer;
-    writer.settings.keep = 3;
+    writer.settings.max_finished = 3;
     let traces = (0..12).map(|n| (Arc::new(ended(n, Outcome::Delivered)), true)).collect();
     let finished = Changes { traces, ..Changes::default() };
     advance(writer.settings.prune_every).await;

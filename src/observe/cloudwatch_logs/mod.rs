@@ -1,11 +1,13 @@
-//! Looks for canaries in a log group, with FilterLogEvents.
+//! Finds canaries in a log group with FilterLogEvents.
 //!
-//! It suits a stage that logs what it handles, such as an export function. Logs Insights would be slower and is paid by
-//! the gigabyte scanned; live tail samples and drops. FilterLogEvents has no cursor that survives, so each look reads
-//! the window from the oldest waiting canary on, and copies are told apart by their event id. A group that holds more
-//! than one look can read is read on where the last one stopped, so each page counts once it is here.
+//! This kind suits a stage that logs what it handles, such as an export function. Logs Insights is slower and
+//! billed by the gigabyte scanned; live tail samples and drops events. FilterLogEvents has no lasting cursor,
+//! so each poll reads the window that starts at the oldest waiting canary, and copies are distinguished by
+//! their event ids. If a poll cannot read the whole window, the next one continues, and what was read on each
+//! page is kept.
 //!
-//! It must never take the newest events for complete: they show up late, and so the watermark stays behind the clock.
+//! The observer must never treat the newest events as complete: events become visible late, so the watermark
+//! stays behind the clock.
 
 mod settings;
 
@@ -28,29 +30,31 @@ use crate::domain::format::FoundIn;
 use crate::domain::sighting::{Locator, Poll, Sighting, Stamp, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
-/// How many events with foreign tags are remembered, so that windows that overlap do not count them twice.
+/// How many events with foreign tags are remembered, so that overlapping windows do not count them twice.
 const MAX_FOREIGN: usize = 10_000;
 
 /// Reads one log group.
 #[derive(Debug)]
 pub struct CloudWatchLogs {
     settings: Settings,
-    /// Who else of ours spends the same quota: FilterLogEvents allows 5 calls a second for an account in some regions, all
-    /// its users together (CloudWatch Logs quotas).
+    /// Shared by all observers of one account: in some regions FilterLogEvents allows 5 calls a second for
+    /// all users of the account together (CloudWatch Logs quotas).
     rate_limit: RateLimit,
     client: Client,
     recognizer: Recognizer,
     clock: WallClock,
+    /// The window that the last poll did not read to its end.
     unfinished: Option<Progress>,
-    /// The watermark of the last complete reading.
+    /// The watermark of the last window that was read completely.
     covered: Option<Timestamp>,
-    /// What was read and not reported yet: a look may be dropped.
+    /// What was read and not reported yet; a poll may be dropped before its report.
     unreported: Findings,
     unreadable: Unreadable,
+    /// Ids of events whose foreign tags have been counted.
     foreign: HashSet<String>,
 }
 
-/// One reading of the window from its start to now, over as many looks as it takes.
+/// One read of the window, over as many polls as it takes.
 #[derive(Clone, Debug)]
 struct Progress {
     started: Timestamp,
@@ -59,7 +63,7 @@ struct Progress {
 }
 
 impl CloudWatchLogs {
-    /// An observer; it makes no call yet. `client` must not retry by itself.
+    /// Makes an observer without calling the service. `client` must not retry: the poll loop does.
     #[must_use]
     pub fn new(
         settings: Settings,
@@ -98,7 +102,7 @@ impl CloudWatchLogs {
         };
         let answer = request.send().await;
         answer.map_err(|error| {
-            // The token may be what is wrong. Throttling, outages and the like say nothing against it.
+            // The token may be invalid. Throttling, outages and other failures leave it valid.
             if error.code() == Some("InvalidParameterException") {
                 self.unfinished = None;
             }
@@ -129,7 +133,7 @@ impl CloudWatchLogs {
             .map_or(Stamp::None, |millis| Stamp::Millis(Timestamp::from_millis(millis)));
         if found.cut {
             let by = stamp.interval().map_or(seen_by, |at| seen_by.min(at.latest + self.settings.lookback));
-            self.unreadable.note(by, || format!("event {id} of `{}`", self.settings.log_group));
+            self.unreadable.note_cut(by, || format!("event {id} of `{}`", self.settings.log_group));
         }
         sightings.extend(found.found.into_iter().map(|copy| Sighting {
             tag: copy.tag,
@@ -164,8 +168,8 @@ impl Observe for CloudWatchLogs {
             for event in page.events() {
                 self.scan_event(event, seen_by);
             }
-            // A page may be empty and still not be the last one. Where to go on is kept together with what was found,
-            // so that a look that is dropped or fails neither skips a page nor has to read it again.
+            // An empty page need not be the last one. The token is stored together with the findings, so that
+            // a poll that is dropped or fails neither skips a page nor reads it twice.
             progress.token = page.next_token;
             self.unfinished = progress.token.is_some().then(|| progress.clone());
             if progress.token.is_none() {
@@ -174,15 +178,14 @@ impl Observe for CloudWatchLogs {
             }
         }
         self.covered = watermark.or(self.covered);
-        let watermark = self.unreadable.allows(watermark, wanted, &self.unreported.sightings)?;
-        Ok(self.take_unreported().into_poll(wanted, started, self.clock.now(), watermark))
+        self.unreadable.report(&mut self.unreported, wanted, started, self.clock.now(), watermark)
     }
 
     fn take_unreported(&mut self) -> Findings {
         std::mem::take(&mut self.unreported)
     }
 
-    fn rest(&mut self) {
+    fn on_idle(&mut self) {
         self.unfinished = None;
         self.foreign.clear();
     }

@@ -77,7 +77,7 @@ fn event(id: &str, message: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_canary_is_seen_on_a_page_after_an_empty_one() {
+async fn a_canary_is_found_on_a_page_after_an_empty_one() {
     let message = line("0123456789abcdef");
     let (mut observer, sent) = observer(vec![
         (200, json!({"events": [], "nextToken": "t1"})),
@@ -98,7 +98,7 @@ async fn a_canary_is_seen_on_a_page_after_an_empty_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_window_that_is_too_long_is_read_on_in_the_next_poll() {
+async fn a_window_that_is_too_long_is_continued_in_the_next_poll() {
     let page = |token| (200, json!({"events": [], "nextToken": token}));
     let (mut observer, sent) = observer(vec![page("t1"), page("t2"), (200, json!({"events": []}))]);
     let first = observer.poll(&wanted()).await.unwrap();
@@ -109,13 +109,13 @@ async fn a_window_that_is_too_long_is_read_on_in_the_next_poll() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_of_a_pause_are_read_only_where_gaps_are() {
+async fn events_of_a_gap_are_read_only_if_gaps_are_read() {
     for (gaps, from) in [(Gaps::Skip, NOW + 535), (Gaps::Read, NOW - 70)] {
         let page = (200, json!({"events": []}));
         let (mut observer, sent) = observer(vec![page.clone(), page]);
         observer.settings.gaps = gaps;
         observer.poll(&wanted()).await.unwrap();
-        observer.rest();
+        observer.on_idle();
         observer.clock = WallClock::new(|| Timestamp::from_secs(NOW + 600));
         let mut later = wanted();
         later.waiting =
@@ -126,7 +126,7 @@ async fn events_of_a_pause_are_read_only_where_gaps_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_fails_costs_neither_what_was_found_before_nor_the_way_to_it() {
+async fn a_failed_page_loses_neither_earlier_findings_nor_the_token() {
     let message = line("0123456789abcdef");
     let (mut observer, sent) = observer(vec![
         (200, json!({"events": [event("e1", &message)], "nextToken": "t1"})),
@@ -143,7 +143,7 @@ async fn a_page_that_fails_costs_neither_what_was_found_before_nor_the_way_to_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_refused_is_given_up_and_no_other_failure_says_anything_against_one() {
+async fn a_token_is_discarded_if_it_is_refused_and_kept_after_other_failures() {
     for (status, code, next) in
         [(503, "ServiceUnavailableException", json!("t1")), (400, "InvalidParameterException", Value::Null)]
     {
@@ -159,7 +159,7 @@ async fn a_token_that_is_refused_is_given_up_and_no_other_failure_says_anything_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poll_that_is_dropped_goes_on_with_the_page_that_it_waited_for() {
+async fn a_dropped_poll_continues_with_the_page_that_it_waited_for() {
     let message = line("0123456789abcdef");
     let (mut observer, sent) = observer(vec![
         (200, json!({"events": [event("e1", &message)], "nextToken": "t1"})),
@@ -167,14 +167,14 @@ async fn a_poll_that_is_dropped_goes_on_with_the_page_that_it_waited_for() {
     ]);
     let wanted = wanted();
     let poll = tokio::time::timeout(Duration::from_millis(100), observer.poll(&wanted));
-    assert!(poll.await.is_err(), "the second page waits for its turn");
+    assert!(poll.await.is_err(), "the second page waits for the rate limit");
     assert_eq!(observer.take_unreported().sightings.len(), 1);
     assert!(observer.poll(&wanted).await.unwrap().watermark.is_some());
     assert_eq!(sent.lock().unwrap()[1]["nextToken"], "t1");
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_are_two_a_second_and_a_poll_that_took_long_enough_ends_well() {
+async fn pages_are_read_at_two_a_second_until_the_poll_has_taken_long_enough() {
     let page = |token| (200, json!({"events": [], "nextToken": token}));
     let (mut observer, sent) = observer(vec![page("t1"), page("t2"), page("t3"), page("t4"), page("t5")]);
     observer.settings.max_pages = 100;
@@ -186,7 +186,7 @@ async fn pages_are_two_a_second_and_a_poll_that_took_long_enough_ends_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_foreign_tag_is_counted_once_for_all_windows_that_show_it() {
+async fn a_foreign_tag_in_overlapping_windows_is_counted_once() {
     let page = (200, json!({"events": [event("e1", &line("another key, sixteen+"))]}));
     let (mut observer, _) = observer(vec![page.clone(), page]);
     let first = observer.poll(&wanted()).await.unwrap();
@@ -195,7 +195,7 @@ async fn a_foreign_tag_is_counted_once_for_all_windows_that_show_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_have_their_kind_and_name_the_call() {
+async fn failures_have_a_kind_and_name_the_call() {
     for (status, code, kind) in [
         (400, "ThrottlingException", FailureKind::Throttled),
         (400, "AccessDeniedException", FailureKind::Denied),

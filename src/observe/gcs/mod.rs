@@ -1,4 +1,4 @@
-//! Objects under a prefix of a Google Cloud Storage bucket, read by the [`object_store`].
+//! Observes objects under a prefix of a Google Cloud Storage bucket, with [`object_store`].
 
 mod store;
 #[cfg(test)]
@@ -26,15 +26,15 @@ pub const STORAGE: Service = Service {
     scope: "https://www.googleapis.com/auth/devstorage.read_only",
 };
 
-/// Most objects a page of a listing holds (Cloud Storage JSON API reference, objects.list).
+/// Most objects on a page of a listing (Cloud Storage JSON API reference, objects.list).
 pub const MAX_PAGE: u32 = 1_000;
 
 static KEYS: [Key; 8] = object_store::KEYS;
 
-/// What is the same for all prefixes.
+/// What all sources of this kind have in common.
 pub(super) static SPEC: Spec = Spec {
     keys: &KEYS,
-    // An object is listed as soon as it is written (Cloud Storage docs, consistency).
+    // Listings are strongly consistent (Cloud Storage docs, consistency).
     rhythm: Rhythm { interval: seconds(5), timeout: seconds(20), settle: seconds(0) },
     provider: Provider::Google(STORAGE),
     capabilities: Capabilities::ABSENCE,
@@ -54,24 +54,23 @@ pub(super) static SPEC: Spec = Spec {
                 dollars: 0.0004 / 1e3,
             },
         ],
-        // To the internet, premium tier, first TiB of a month: the probe runs in another cloud (Cloud Storage pricing,
-        // network egress, $0.12 a GiB).
+        // Egress to the internet, because the probe runs in another cloud: premium tier, first TiB of a
+        // month, $0.12 a GiB (Cloud Storage pricing, network).
         bytes: &[BytePrice { service: "gcs", of: Bytes::Read, dollars: 0.12 / 1_073_741_824.0 }],
     },
     permissions: include_str!("permissions.json"),
 };
 
-/// What to read of a bucket.
+/// The objects to read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// Which objects.
     pub objects: object_store::Settings,
     /// Objects on a page of a listing, at most [`MAX_PAGE`].
     pub page: u32,
 }
 
 impl Settings {
-    /// The usual settings.
+    /// Settings with the largest pages.
     #[must_use]
     pub fn new(objects: object_store::Settings) -> Self {
         Self { objects, page: MAX_PAGE }
@@ -106,8 +105,9 @@ impl KindSettings for Settings {
     }
 }
 
-/// Lower-case letters, digits, `-`, `_` and `.`; 3 to 63 characters, or up to 222 with dots, each part between dots up to
-/// 63; a letter or digit at both ends (Cloud Storage docs, bucket naming requirements).
+/// Accepts lower-case letters, digits, `-`, `_` and `.`, with a letter or digit at both ends: 3 to 63
+/// characters, or with dots up to 222, of which each part between dots has up to 63 (Cloud Storage docs,
+/// bucket naming requirements).
 fn check_bucket(text: String) -> Result<String, String> {
     let outer = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
     let good = (3..=222).contains(&text.len())
@@ -146,8 +146,9 @@ impl Evidence for Settings {
     }
 }
 
-/// What `gcloud storage` calls an object and its generation, `gs://bucket/name#1700000000000000`: a locator without the
-/// place inside the object. A name may itself have a `#` in it.
+/// Returns the name of an object and its generation as `gcloud storage` takes it,
+/// `gs://bucket/name#1700000000000000`: a locator without the place inside the object. The name itself may
+/// contain a `#`.
 fn object(locator: &str) -> &str {
     locator.rsplit_once('#').map_or(locator, |(object, _)| object)
 }

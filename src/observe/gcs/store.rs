@@ -1,4 +1,4 @@
-//! A bucket of Google Cloud Storage behind the [`ObjectStore`] seam.
+//! Implements [`ObjectStore`] for a Google Cloud Storage bucket.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::cloud::google::{Google, Request, Stream, path_of};
 use crate::domain::sighting::{FailureKind, Stamp};
 use crate::domain::time::Timestamp;
 use crate::observe::ObserveError;
-use crate::observe::object_store::{Body, Listed, NotRead, ObjectStore, Page, Position};
+use crate::observe::object_store::{Body, GetError, Listed, ObjectStore, Page, Position};
 
-/// What is call for of a listing.
+/// The fields to request of a listing.
 const FIELDS: &str = "nextPageToken,items(name,generation,size,timeCreated,timeFinalized)";
 
 /// One bucket.
@@ -25,7 +25,7 @@ pub struct Gcs {
     page: u32,
 }
 
-/// objects.list, as far as [`FIELDS`] go (Cloud Storage JSON API reference).
+/// The answer of objects.list, restricted to [`FIELDS`] (Cloud Storage JSON API reference).
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Listing {
@@ -38,11 +38,11 @@ struct Listing {
 #[serde(rename_all = "camelCase")]
 struct Item {
     name: String,
-    /// 64-bit numbers are written as text.
+    /// The API writes 64-bit numbers as strings.
     generation: String,
     size: Option<String>,
     time_created: String,
-    /// Later than the creation for an object that was appended to.
+    /// Later than the creation if the object was appended to.
     time_finalized: Option<String>,
 }
 
@@ -51,7 +51,7 @@ impl Gcs {
         Self { google, bucket: bucket.into(), page }
     }
 
-    /// `/storage/v1/b/<bucket>/o`, and the name of an object as one percent-encoded part.
+    /// Returns `/storage/v1/b/<bucket>/o`, and the object's name as one percent-encoded segment.
     fn path(&self, object: Option<&str>) -> String {
         path_of(["storage", "v1", "b", &self.bucket, "o"].into_iter().chain(object))
     }
@@ -64,7 +64,7 @@ impl Item {
         Some(Listed {
             key: self.name,
             version: self.generation,
-            // What was appended arrived at some time after the creation.
+            // Appended data arrived at an unknown time after the creation.
             stamp: if appended { Stamp::NotBefore(created) } else { Stamp::Millis(created) },
             size: self.size.and_then(|size| size.parse().ok()),
         })
@@ -104,25 +104,25 @@ impl ObjectStore for Gcs {
         let mut objects = Vec::with_capacity(listing.items.len());
         for item in listing.items {
             let name = item.name.clone();
-            // The offset itself is listed, too.
+            // `startOffset` is inclusive.
             if after == Some(name.as_str()) {
                 continue;
             }
             objects.push(item.listed().ok_or_else(|| {
-                let words =
-                    format!("objects.list on {}: no time that makes sense for {name}", self.uri(prefix));
-                ObserveError::new(FailureKind::Garbled, words)
+                let text = format!("objects.list on {}: timeCreated of {name} is invalid", self.uri(prefix));
+                ObserveError::new(FailureKind::Garbled, text)
             })?);
         }
         Ok(Page { objects, next: listing.next_page_token })
     }
 
-    async fn get(&self, key: &str, version: &str, first: Option<u64>) -> Result<Stream, NotRead> {
-        // With a condition, since asking for a generation answers alike whether it was deleted or overwritten.
+    async fn get(&self, key: &str, version: &str, first: Option<u64>) -> Result<Stream, GetError> {
+        // A condition rather than a generation: a request for a generation does not tell a deleted object
+        // from an overwritten one.
         let query = [("alt", "media".to_owned()), ("ifGenerationMatch", version.to_owned())];
         let mut request = Request::get(&STORAGE, "objects.get", self.path(Some(key)))
             .query(query)
-            // Otherwise an object that is stored as gzip is inflated on its way (Cloud Storage docs, transcoding).
+            // Otherwise the service decompresses objects stored as gzip (Cloud Storage docs, transcoding).
             .header(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         if let Some(bytes) = first {
             let range = format!("bytes=0-{}", bytes.saturating_sub(1));
@@ -131,11 +131,11 @@ impl ObjectStore for Gcs {
         }
         let stream = match self.google.open(request).await {
             Ok(stream) => stream,
-            Err(failure) => return Err(not_read(failure, &format!("objects.get on {}", self.uri(key)))),
+            Err(failure) => return Err(get_error(failure, &format!("objects.get on {}", self.uri(key)))),
         };
         let generation = stream.headers.get("x-goog-generation").and_then(|value| value.to_str().ok());
         if generation.is_some_and(|generation| generation != version) {
-            return Err(NotRead::Replaced);
+            return Err(GetError::Replaced);
         }
         Ok(stream)
     }
@@ -145,15 +145,15 @@ fn parse(body: &[u8]) -> Result<Listing, serde_json::Error> {
     serde_json::from_slice(body)
 }
 
-fn not_read(failure: Failure, call: &str) -> NotRead {
+fn get_error(failure: Failure, call: &str) -> GetError {
     match (failure.status, failure.kind) {
-        (Some(404), _) => NotRead::Vanished,
-        (Some(412), _) => NotRead::Replaced,
-        // No word on the service, and so on this object alone; not one that came too often or took too long.
+        (Some(404), _) => GetError::Vanished,
+        (Some(412), _) => GetError::Replaced,
+        // Concerns this object only, not the service. Throttling and timeouts are not refusals.
         (Some(400..=499), kind) if !matches!(kind, FailureKind::Throttled | FailureKind::Timeout) => {
-            NotRead::Refused(failure.calling(call).into())
+            GetError::Refused(failure.calling(call).into())
         }
-        _ => NotRead::Failed(failure.calling(call).into()),
+        _ => GetError::Failed(failure.calling(call).into()),
     }
 }
 

@@ -56,13 +56,13 @@ struct Stored {
     body: Vec<u8>,
 }
 
-/// A bucket behind the JSON API, as its reference describes it.
+/// A fake of the JSON API, according to its reference.
 #[derive(Default)]
 struct Bucket {
     objects: BTreeMap<String, Stored>,
-    /// What asking for the object answers instead.
+    /// objects.get of these objects fails with this status.
     broken: HashMap<&'static str, StatusCode>,
-    /// What a listing answers instead.
+    /// Listings fail with this status and reason.
     closed: Option<(StatusCode, &'static str)>,
     calls: Vec<String>,
 }
@@ -71,7 +71,7 @@ type Shared = Arc<Mutex<Bucket>>;
 
 fn refusal(status: StatusCode, reason: &str) -> Response {
     let error =
-        json!({"error": {"code": status.as_u16(), "message": "words", "errors": [{"reason": reason}]}});
+        json!({"error": {"code": status.as_u16(), "message": "details", "errors": [{"reason": reason}]}});
     (status, error.to_string()).into_response()
 }
 
@@ -113,7 +113,7 @@ async fn object(
     let range = headers.get("range").map_or("all", |range| range.to_str().unwrap()).to_owned();
     bucket.calls.push(format!("GET {name} {range}"));
     assert_eq!(query["alt"], "media");
-    assert_eq!(headers["accept-encoding"], "gzip", "otherwise gzip objects come inflated");
+    assert_eq!(headers["accept-encoding"], "gzip", "otherwise the service decompresses gzip objects");
     if let Some(status) = bucket.broken.get(name.as_str()) {
         return refusal(*status, "forbidden");
     }
@@ -128,12 +128,12 @@ async fn object(
     ([("x-goog-generation", stored.generation.to_string())], stored.body[..end].to_vec()).into_response()
 }
 
-struct FarEnd {
+struct FakeServer {
     bucket: Shared,
     google: Google,
 }
 
-impl FarEnd {
+impl FakeServer {
     async fn start() -> Self {
         let bucket = Shared::default();
         let app = Router::new()
@@ -142,7 +142,7 @@ impl FarEnd {
             .with_state(bucket.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        #[expect(clippy::disallowed_methods, reason = "a far end that lives as long as the test")]
+        #[expect(clippy::disallowed_methods, reason = "a server that lives as long as the test")]
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         let endpoints = [(STORAGE.name, url)].into();
         let settings = GoogleSettings { endpoints, auth: Auth::None, ..GoogleSettings::default() };
@@ -171,16 +171,16 @@ fn objects() -> ObjectSettings {
 }
 
 #[tokio::test]
-async fn every_object_is_found_once_whatever_its_name_and_packing() {
-    let far_end = FarEnd::start().await;
+async fn every_object_is_read_once_whatever_its_name_and_compression() {
+    let server = FakeServer::start().await;
     for (n, name) in
         ["in/04/a", "in/04/b b", "in/04/100%", "in/04/grün#1", "in/04/c+d&e=f?"].into_iter().enumerate()
     {
         let n = u8::try_from(n).unwrap() + 1;
         let body = if n % 2 == 0 { gzipped(&canary(n)) } else { canary(n) };
-        far_end.put(name, 1_700_000_000_000_000 + u64::from(n), body);
+        server.put(name, 1_700_000_000_000_000 + u64::from(n), body);
     }
-    let mut observer = far_end.observer(objects());
+    let mut observer = server.observer(objects());
     let poll = observer.poll(&wanted()).await.unwrap();
     let mut seen: Vec<_> = poll.sightings.iter().map(|seen| (seen.tag, &*seen.locator.0)).collect();
     seen.sort_by_key(|(tag, _)| tag.trace);
@@ -198,96 +198,96 @@ async fn every_object_is_found_once_whatever_its_name_and_packing() {
     let created = Timestamp::parse_rfc3339("2026-11-22T04:59:57.123Z").unwrap();
     assert!(poll.sightings.iter().all(|seen| seen.stamp == Stamp::Millis(created)));
     assert_eq!(poll.watermark, Some(poll.started));
-    assert_eq!(far_end.calls("LIST").len(), 4, "three pages of one hour, one of the next");
+    assert_eq!(server.calls("LIST").len(), 4, "three pages of one hour, one of the next");
     assert!(observer.poll(&wanted()).await.unwrap().sightings.is_empty());
-    assert_eq!(far_end.calls("GET").len(), 0, "known objects are not fetched again");
-    let counted = far_end.google.calls().snapshot();
+    assert_eq!(server.calls("GET").len(), 0, "known objects are not fetched again");
+    let counted = server.google.calls().snapshot();
     assert!(counted.contains(&("gcs", "objects.get".to_owned(), CallResult::Ok, 5)), "{counted:?}");
 }
 
 #[tokio::test]
-async fn a_listing_of_growing_keys_begins_after_the_last_one_that_was_read() {
-    let far_end = FarEnd::start().await;
+async fn a_listing_of_ordered_keys_starts_after_the_last_key_that_was_read() {
+    let server = FakeServer::start().await;
     for name in ["in/04/a", "in/04/b"] {
-        far_end.put(name, 1, canary(1));
+        server.put(name, 1, canary(1));
     }
     let slack = Duration::from_millis(1);
-    let mut observer = far_end.observer(ObjectSettings { ordered_keys: true, slack, ..objects() });
+    let mut observer = server.observer(ObjectSettings { ordered_keys: true, slack, ..objects() });
     assert_eq!(observer.poll(&wanted()).await.unwrap().sightings.len(), 2);
-    far_end.calls("");
-    far_end.put("in/04/c", 2, canary(2));
+    server.calls("");
+    server.put("in/04/c", 2, canary(2));
     let poll = observer.poll(&wanted()).await.unwrap();
     assert_eq!(poll.sightings[0].locator, Locator::new("gs://transit/in/04/c#2#0"));
     assert_eq!(
-        far_end.calls("LIST")[0],
+        server.calls("LIST")[0],
         "LIST in/04/ from \"in/04/b\"",
         "startOffset includes the key itself"
     );
 }
 
 #[tokio::test]
-async fn an_object_that_is_overwritten_is_another_copy() {
-    let far_end = FarEnd::start().await;
-    far_end.put("in/04/a", 1, canary(1));
-    let mut observer = far_end.observer(objects());
+async fn an_overwritten_object_is_another_copy() {
+    let server = FakeServer::start().await;
+    server.put("in/04/a", 1, canary(1));
+    let mut observer = server.observer(objects());
     observer.poll(&wanted()).await.unwrap();
-    far_end.put("in/04/a", 2, canary(1));
+    server.put("in/04/a", 2, canary(1));
     let poll = observer.poll(&wanted()).await.unwrap();
     assert_eq!(poll.sightings[0].locator, Locator::new("gs://transit/in/04/a#2#0"));
 }
 
 #[tokio::test]
-async fn what_was_appended_to_has_no_time_of_arrival_but_that_it_was_later() {
-    let far_end = FarEnd::start().await;
-    far_end.put("in/04/a", 1, canary(1));
-    far_end.bucket.lock().unwrap().objects.get_mut("in/04/a").unwrap().finalized =
+async fn an_object_that_was_appended_to_arrived_not_before_its_creation() {
+    let server = FakeServer::start().await;
+    server.put("in/04/a", 1, canary(1));
+    server.bucket.lock().unwrap().objects.get_mut("in/04/a").unwrap().finalized =
         Some("2026-11-22T04:59:58.5Z");
-    let poll = far_end.observer(objects()).poll(&wanted()).await.unwrap();
+    let poll = server.observer(objects()).poll(&wanted()).await.unwrap();
     let created = Timestamp::parse_rfc3339("2026-11-22T04:59:57.123Z").unwrap();
     assert_eq!(poll.sightings[0].stamp, Stamp::NotBefore(created));
 }
 
 #[tokio::test]
 async fn a_large_object_is_fetched_up_to_the_limit() {
-    let far_end = FarEnd::start().await;
-    far_end.put("in/04/a", 1, [canary(1), canary(2)].concat());
-    let mut observer = far_end.observer(ObjectSettings { max_object_bytes: 201, ..objects() });
+    let server = FakeServer::start().await;
+    server.put("in/04/a", 1, [canary(1), canary(2)].concat());
+    let mut observer = server.observer(ObjectSettings { max_object_bytes: 201, ..objects() });
     let poll = observer.poll(&wanted()).await.unwrap();
-    assert_eq!((poll.sightings.len(), poll.watermark), (1, None), "others may lie behind the limit");
-    assert_eq!(far_end.calls("GET"), ["GET in/04/a bytes=0-200"]);
+    assert_eq!((poll.sightings.len(), poll.watermark), (1, None), "other canaries may be beyond the limit");
+    assert_eq!(server.calls("GET"), ["GET in/04/a bytes=0-200"]);
 }
 
 #[tokio::test]
-async fn an_object_that_went_away_proves_as_much_as_before_and_one_that_changed_less() {
+async fn a_deleted_object_does_not_stop_the_watermark_and_a_replaced_one_does() {
     for (status, proves) in [(StatusCode::NOT_FOUND, true), (StatusCode::PRECONDITION_FAILED, false)] {
-        let far_end = FarEnd::start().await;
-        far_end.put("in/04/a", 1, canary(1));
-        far_end.bucket.lock().unwrap().broken.insert("in/04/a", status);
-        let poll = far_end.observer(objects()).poll(&wanted()).await.unwrap();
+        let server = FakeServer::start().await;
+        server.put("in/04/a", 1, canary(1));
+        server.bucket.lock().unwrap().broken.insert("in/04/a", status);
+        let poll = server.observer(objects()).poll(&wanted()).await.unwrap();
         assert_eq!((poll.sightings.len(), poll.watermark.is_some()), (0, proves), "{status}");
     }
 }
 
 #[tokio::test]
-async fn what_is_refused_is_named() {
+async fn a_failed_call_names_its_prefix_or_object() {
     for (status, reason, kind) in [
         (StatusCode::FORBIDDEN, "forbidden", FailureKind::Denied),
         (StatusCode::NOT_FOUND, "notFound", FailureKind::NotFound),
         (StatusCode::TOO_MANY_REQUESTS, "rateLimitExceeded", FailureKind::Throttled),
         (StatusCode::SERVICE_UNAVAILABLE, "backendError", FailureKind::Error),
     ] {
-        let far_end = FarEnd::start().await;
-        far_end.bucket.lock().unwrap().closed = Some((status, reason));
-        let failure = far_end.observer(objects()).poll(&wanted()).await.unwrap_err();
+        let server = FakeServer::start().await;
+        server.bucket.lock().unwrap().closed = Some((status, reason));
+        let failure = server.observer(objects()).poll(&wanted()).await.unwrap_err();
         assert_eq!(failure.kind, kind, "{failure}");
         assert!(failure.detail.starts_with("objects.list on gs://transit/in/04/: HTTP "), "{failure}");
         assert!(failure.detail.contains(reason), "{failure}");
     }
-    let far_end = FarEnd::start().await;
-    far_end.put("in/04/a", 1, canary(1));
-    far_end.put("in/04/b", 1, canary(2));
-    far_end.bucket.lock().unwrap().broken.insert("in/04/a", StatusCode::FORBIDDEN);
-    let mut observer = far_end.observer(objects());
+    let server = FakeServer::start().await;
+    server.put("in/04/a", 1, canary(1));
+    server.put("in/04/b", 1, canary(2));
+    server.bucket.lock().unwrap().broken.insert("in/04/a", StatusCode::FORBIDDEN);
+    let mut observer = server.observer(objects());
     let failure = observer.poll(&wanted()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Denied);
     assert!(failure.detail.starts_with("objects.get on gs://transit/in/04/a: "), "{failure}");
@@ -299,14 +299,14 @@ fn a_copy_is_fetched_by_its_generation() {
     let settings = Settings::new(objects());
     let planned_at = t(0);
     let copy = Locator::new("gs://transit/in/04/it's #1.gz#1700000000000000#17");
-    let said = settings.lookups(Question { copy: Some(&copy), tag: "zqtp2", planned_at });
-    assert_eq!(said[0].command, r"gcloud storage cat 'gs://transit/in/04/it'\''s #1.gz#1700000000000000'");
-    let said = settings.lookups(Question { copy: None, tag: "zqtp2", planned_at });
-    assert_eq!(said[0].command, "gcloud storage ls --long 'gs://transit/in/04/**'");
+    let lookups = settings.lookups(Question { copy: Some(&copy), tag: "zqtp2", planned_at });
+    assert_eq!(lookups[0].command, r"gcloud storage cat 'gs://transit/in/04/it'\''s #1.gz#1700000000000000'");
+    let lookups = settings.lookups(Question { copy: None, tag: "zqtp2", planned_at });
+    assert_eq!(lookups[0].command, "gcloud storage ls --long 'gs://transit/in/04/**'");
 }
 
 #[test]
-fn what_cloud_storage_would_refuse_as_a_bucket_is_refused_here() {
+fn bucket_names_follow_the_rules_of_cloud_storage() {
     for name in ["sre-transit", "a_b", "0ab", "logs.example.com", &"a".repeat(63)] {
         assert!(check_bucket(name.to_owned()).is_ok(), "{name}");
     }

@@ -1,4 +1,4 @@
-//! One call of GetRecords, with what it takes to get an iterator for it.
+//! One call of GetRecords, and of GetShardIterator if it has no iterator yet.
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
@@ -16,7 +16,7 @@ use crate::domain::time::{Timestamp, WallClock};
 use crate::observe::ObserveError;
 use crate::observe::failure::explain;
 
-/// One call of GetRecords, and of GetShardIterator before it where that is needed.
+/// A request for one page of a shard.
 pub(super) struct GetRecords {
     pub(super) client: Client,
     pub(super) stream: String,
@@ -24,40 +24,42 @@ pub(super) struct GetRecords {
     pub(super) shard: String,
     pub(super) position: Position,
     pub(super) iterator: Option<String>,
-    /// When it is our turn.
+    /// When the shard's read budget allows the call.
     pub(super) not_before: Instant,
     pub(super) pages: Pages,
     pub(super) clock: WallClock,
 }
 
-pub(super) struct Page {
+pub(super) struct Answer {
     pub(super) shard: String,
-    /// The iterator that is still good.
+    /// The iterator that was used; `None` if it is no longer valid.
     pub(super) iterator: Option<String>,
-    pub(super) page: Result<GetRecordsOutput, Refusal>,
-    /// When the answer had been read.
-    pub(super) ended: Timestamp,
-    /// What the page takes up, until it is dropped.
+    pub(super) page: Result<GetRecordsOutput, PageError>,
+    /// When the whole answer had been received.
+    pub(super) received_at: Timestamp,
+    /// Held until the page is dropped: see [`Pages`].
     pub(super) _room: Option<OwnedSemaphorePermit>,
 }
 
-pub(super) enum Refusal {
-    /// There is no such shard any more.
-    Gone,
-    /// The position is none in this shard any more.
-    Lost,
+/// Why a page was not read.
+pub(super) enum PageError {
+    /// The shard no longer exists.
+    ShardGone,
+    /// The position is no longer valid in this shard.
+    PositionLost,
     Failed(ObserveError),
 }
 
 impl GetRecords {
-    pub(super) async fn send(mut self) -> Page {
+    pub(super) async fn send(mut self) -> Answer {
         tokio::time::sleep_until(self.not_before).await;
         let room = self.pages.room().await;
         let page = self.page().await;
-        Page { ended: self.clock.now(), shard: self.shard, iterator: self.iterator, page, _room: room }
+        let received_at = self.clock.now();
+        Answer { shard: self.shard, iterator: self.iterator, page, received_at, _room: room }
     }
 
-    async fn page(&mut self) -> Result<GetRecordsOutput, Refusal> {
+    async fn page(&mut self) -> Result<GetRecordsOutput, PageError> {
         let mut fresh = self.iterator.is_none();
         loop {
             let iterator = match &self.iterator {
@@ -66,34 +68,35 @@ impl GetRecords {
             };
             self.iterator = Some(iterator.clone());
             let arn = is_arn(&self.stream).then(|| self.stream.clone());
-            let requested =
+            let request =
                 self.client.get_records().shard_iterator(iterator).set_stream_arn(arn).limit(self.limit);
-            let error = match requested.send().await {
+            let error = match request.send().await {
                 Ok(page) => return Ok(page),
                 Err(error) => error,
             };
             match error.code() {
-                // Five minutes after it was given out; the position is still known.
+                // Iterators expire after five minutes; open a new one at the position.
                 Some("ExpiredIteratorException") if !fresh => {
                     self.iterator = None;
                     fresh = true;
                 }
                 Some("ResourceNotFoundException") => {
                     self.iterator = None;
-                    return Err(Refusal::Gone);
+                    return Err(PageError::ShardGone);
                 }
                 code => {
                     if is_invalid(code) || code == Some("ExpiredIteratorException") {
                         self.iterator = None;
                     }
-                    let words = format!("GetRecords on {} of stream {}", self.shard, self.stream);
-                    return Err(Refusal::Failed(explain(&words, &error)));
+                    let call = format!("GetRecords on {} of stream {}", self.shard, self.stream);
+                    return Err(PageError::Failed(explain(&call, &error)));
                 }
             }
         }
     }
 
-    async fn open(&self) -> Result<String, Refusal> {
+    /// Gets an iterator for the position.
+    async fn open(&self) -> Result<String, PageError> {
         let request = self.client.get_shard_iterator().shard_id(&self.shard);
         let request = if is_arn(&self.stream) {
             request.stream_arn(&self.stream)
@@ -108,21 +111,21 @@ impl GetRecords {
                 .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
                 .starting_sequence_number(sequence),
         };
-        let words = format!("GetShardIterator on {} of stream {}", self.shard, self.stream);
+        let call = format!("GetShardIterator on {} of stream {}", self.shard, self.stream);
         match request.send().await {
             Ok(answer) => answer.shard_iterator.ok_or_else(|| {
-                let words = format!("{words}: an answer without an iterator");
-                Refusal::Failed(ObserveError::new(FailureKind::Garbled, words))
+                let text = format!("{call}: an answer without an iterator");
+                PageError::Failed(ObserveError::new(FailureKind::Garbled, text))
             }),
-            Err(error) => Err(self.refusal(&words, &error)),
+            Err(error) => Err(self.open_error(&call, &error)),
         }
     }
 
-    fn refusal(&self, words: &str, error: &SdkError<GetShardIteratorError>) -> Refusal {
+    fn open_error(&self, call: &str, error: &SdkError<GetShardIteratorError>) -> PageError {
         match (error.code(), &self.position) {
-            (Some("ResourceNotFoundException"), _) => Refusal::Gone,
-            (code, Position::After(_)) if is_invalid(code) => Refusal::Lost,
-            _ => Refusal::Failed(explain(words, error)),
+            (Some("ResourceNotFoundException"), _) => PageError::ShardGone,
+            (code, Position::After(_)) if is_invalid(code) => PageError::PositionLost,
+            _ => PageError::Failed(explain(call, error)),
         }
     }
 }
@@ -135,7 +138,7 @@ pub(super) fn is_invalid(code: Option<&str>) -> bool {
     matches!(code, Some("InvalidArgumentException" | "ValidationException"))
 }
 
-/// Rounded down to the milliseconds of the wire.
+/// Rounds down to the milliseconds of the wire format.
 pub(super) fn date(at: Timestamp) -> DateTime {
     DateTime::from_millis(at.millis())
 }

@@ -1,12 +1,13 @@
-//! Reads a Kinesis stream: one cursor for each shard, shared by all traces that wait there.
+//! Reads a Kinesis stream with one cursor for each shard, shared by all traces that wait there.
 //!
-//! Arrival is stamped by the stream itself, so reading more often would add nothing to the precision and only take
-//! reads from the pipeline, which shares five calls and 2 MiB a second of each shard with us. So a look is one progress
-//! over the shards, each within its `budget`; a look that did not reach the tip gives no watermark and leaves the rest
-//! to the next.
+//! The stream itself stamps arrivals, so more frequent reads would not be more precise. They would only take
+//! reads from the pipeline, which shares five calls and 2 MiB a second of each shard with us. Therefore a
+//! poll goes through the shards once, each within its `budget`. A poll that does not reach the tip of every
+//! shard has no watermark, and the next poll continues.
 //!
-//! It must never conclude anything from an empty answer: only `MillisBehindLatest == 0` says that the tip was reached.
-//! A position moves only together with the sightings that were read up to it, so a look may be dropped at any `await`.
+//! The observer must never conclude anything from an empty answer: only `MillisBehindLatest == 0` says that
+//! the tip was reached. A position moves only together with the sightings that were read up to it, so a poll
+//! may be dropped at any `await`.
 
 mod get_records;
 mod read_budget;
@@ -18,11 +19,11 @@ use std::time::Duration;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::error::ProvideErrorMetadata;
 use aws_sdk_kinesis::primitives::DateTime;
-use aws_sdk_kinesis::types::{Record, Shard, ShardFilter, ShardFilterType};
+use aws_sdk_kinesis::types::{ChildShard, Record, Shard, ShardFilter, ShardFilterType};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
-use self::get_records::{GetRecords, Page, Refusal, date, is_arn, is_invalid};
+use self::get_records::{Answer, GetRecords, PageError, date, is_arn, is_invalid};
 pub use self::read_budget::Pages;
 use self::read_budget::{GAP, ReadBudget};
 pub(super) use self::settings::SPEC;
@@ -36,61 +37,63 @@ use crate::domain::format::FoundIn;
 use crate::domain::sighting::{FailureKind, Locator, Poll, Sighting, Stamp, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
-/// Shards that are read at the same time. Each answer may take 10 MiB (Kinesis API reference, GetRecords).
+/// Shards that are read at the same time. An answer may have 10 MiB (Kinesis API reference, GetRecords).
 const CONCURRENCY: usize = 4;
-/// Shards that are followed; the default quota of an account is 20,000 in the largest regions (Kinesis quotas).
+/// Most shards of a stream; an account's default quota is 20,000 in the largest regions (Kinesis quotas).
 const MAX_SHARDS: usize = 20_000;
 /// Shards on a page of ListShards (its default).
-const SHARDS_A_PAGE: i32 = 1_000;
-/// Sightings that may wait for the end of a look.
+const SHARDS_PER_PAGE: i32 = 1_000;
+/// Most sightings that are held until the end of a poll.
 const MAX_SIGHTINGS: usize = 100_000;
 
 /// Reads one stream.
 #[derive(Debug)]
 pub struct Kinesis {
     settings: Settings,
-    /// Room for answers, which all streams budget.
+    /// Limits the answers in memory, for all streams together.
     room: Pages,
     client: Client,
     recognizer: Recognizer,
     clock: WallClock,
+    /// By shard id.
     cursors: BTreeMap<String, Cursor>,
-    /// Whether the list of shards must be fetched (again).
+    /// Whether the shards must be listed before the next read.
     unlisted: bool,
-    /// Whether nothing waited since the last look.
-    rested: bool,
-    /// Counts looks, so that shards take turns when a look cannot read them all.
+    /// Whether no trace waited since the last poll.
+    idle: bool,
+    /// Counts polls, so that shards alternate if one poll cannot read them all.
     poll_number: u64,
-    /// What was read and not reported yet: a look may be dropped.
+    /// What was read and not reported yet; a poll may be dropped before its report.
     unreported: Findings,
     unreadable: Unreadable,
 }
 
 #[derive(Debug)]
 struct Cursor {
-    /// They are read to their end before this one is begun.
+    /// Shards that must be read to their end before this one.
     parents: Vec<String>,
     position: Position,
     /// A short-lived token for `position`.
     iterator: Option<String>,
-    /// What arrived at this shard from `begun` up to `reached` has been read, except for what settles late.
+    /// Everything that arrived from `begun` up to `reached` has been read, except what settles late.
     begun: Timestamp,
     reached: Timestamp,
-    /// When the look began in which the tip was reached last.
+    /// The start of the last poll that reached the tip.
     tip: Option<Timestamp>,
-    /// The shard was closed, and read to its end.
+    /// The shard is closed and was read to its end.
     ended: bool,
-    /// How far behind the tip the latest answer was.
+    /// How far behind the tip the last answer was.
     behind: Option<Duration>,
-    /// The look in which it was put in line last.
+    /// The number of the last poll that queued it.
     queued: u64,
-    /// The look in which it was read last.
+    /// The number of the last poll that read it.
     requested: u64,
+    /// Pages that the current poll has requested.
     pages: u8,
     budget: ReadBudget,
 }
 
-/// Where to go on in a shard; it outlives iterators.
+/// Where to continue in a shard. Unlike an iterator it does not expire.
 #[derive(Clone, Debug)]
 enum Position {
     From(Timestamp),
@@ -121,22 +124,37 @@ impl Cursor {
         self.begun = to;
         self.reached = to;
     }
+
+    /// Notes how far behind the tip an answer ended, in a poll that began at `started`. Returns whether it
+    /// reached the tip.
+    fn take_tip(&mut self, millis_behind: Option<i64>, started: Timestamp, settle: Duration) -> bool {
+        let millis = millis_behind.and_then(|millis| u64::try_from(millis).ok());
+        self.behind = millis.map(Duration::from_millis);
+        let at_tip = millis_behind.is_some_and(|millis| millis <= 0);
+        if at_tip {
+            self.tip = Some(started);
+            self.reached = self.reached.max(started - settle);
+        }
+        at_tip
+    }
 }
 
-/// What one look came to, apart from what it found.
+/// The state of one poll, apart from what it found.
 struct Progress {
+    /// When the poll began.
     started: Timestamp,
+    /// Records that arrived before this are of no interest.
     start: Timestamp,
     queue: VecDeque<String>,
     calls: usize,
     bytes: u64,
-    /// A shard was looked at and not read to its tip.
-    short: bool,
+    /// Set if a shard was not read to its tip.
+    incomplete: bool,
     failure: Option<ObserveError>,
 }
 
 impl Kinesis {
-    /// An observer of a stream. The client must not retry: the loop that calls the observer does.
+    /// Makes an observer of a stream. The client must not retry: the poll loop does.
     #[must_use]
     pub fn new(
         settings: Settings,
@@ -153,7 +171,7 @@ impl Kinesis {
             clock,
             cursors: BTreeMap::new(),
             unlisted: true,
-            rested: false,
+            idle: false,
             poll_number: 0,
             unreported: Findings::default(),
             unreadable: Unreadable::default(),
@@ -161,7 +179,7 @@ impl Kinesis {
     }
 
     async fn read_source(&mut self, started: Timestamp, start: Timestamp) -> Result<Progress, ObserveError> {
-        // A shard that had ended before the oldest trace of then may be of interest to an older one.
+        // A shard that the last list left out, because it had ended too early, may hold an older trace.
         let older = self.cursors.values().any(|cursor| start < cursor.begun);
         if self.unlisted || older {
             let shards = self.list(start).await?;
@@ -175,13 +193,13 @@ impl Kinesis {
             queue: VecDeque::new(),
             calls: 0,
             bytes: 0,
-            short: false,
+            incomplete: false,
             failure: None,
         };
         self.enqueue(&mut progress);
         let mut answers = FuturesUnordered::new();
         loop {
-            while answers.len() < CONCURRENCY && self.may_go_on(&progress) {
+            while answers.len() < CONCURRENCY && self.is_within_limits(&progress) {
                 let Some(shard) = progress.queue.pop_front() else {
                     break;
                 };
@@ -213,21 +231,21 @@ impl Kinesis {
         }
     }
 
-    fn may_go_on(&self, progress: &Progress) -> bool {
+    fn is_within_limits(&self, progress: &Progress) -> bool {
         progress.calls < self.settings.max_calls_per_poll
             && progress.bytes < self.settings.max_bytes_per_poll
             && self.unreported.sightings.len() < MAX_SIGHTINGS
     }
 
-    /// All shards that can hold something since `start`.
+    /// Lists all shards that can hold records since `start`.
     async fn list(&self, start: Timestamp) -> Result<Vec<Shard>, ObserveError> {
         let mut shards = Vec::new();
         let mut token: Option<String> = None;
         let mut filtered = true;
         loop {
-            let mut request = self.client.list_shards().max_results(SHARDS_A_PAGE);
+            let mut request = self.client.list_shards().max_results(SHARDS_PER_PAGE);
             request = match token.take() {
-                // A token stands for the stream and the filter too; to name them again is an error.
+                // A token implies the stream and the filter; sending them again is an error.
                 Some(token) => request.next_token(token),
                 None => {
                     let filter = ShardFilter::builder()
@@ -245,18 +263,18 @@ impl Kinesis {
             };
             let page = match request.send().await {
                 Ok(page) => page,
-                // A timestamp before the stream was made is refused; then all of its shards are of interest.
+                // A timestamp before the creation of the stream is refused; then list all shards.
                 Err(error) if filtered && is_invalid(error.code()) => {
                     filtered = false;
                     shards.clear();
                     continue;
                 }
-                Err(error) => return Err(explain(&self.requested("ListShards"), &error)),
+                Err(error) => return Err(explain(&self.call("ListShards"), &error)),
             };
             shards.extend(page.shards.unwrap_or_default());
             if shards.len() > MAX_SHARDS {
-                let words = format!("{}: more than {MAX_SHARDS} shards", self.requested("ListShards"));
-                return Err(ObserveError::new(FailureKind::OverBudget, words));
+                let text = format!("{}: more than {MAX_SHARDS} shards", self.call("ListShards"));
+                return Err(ObserveError::new(FailureKind::OverBudget, text));
             }
             token = page.next_token;
             if token.is_none() {
@@ -265,7 +283,7 @@ impl Kinesis {
         }
     }
 
-    /// Takes over a list of shards: known ones keep their cursors.
+    /// Makes a cursor for each listed shard; known shards keep theirs.
     fn adopt(&mut self, shards: Vec<Shard>, start: Timestamp) {
         let mut known = std::mem::take(&mut self.cursors);
         for shard in shards {
@@ -275,58 +293,60 @@ impl Kinesis {
                 .unwrap_or_else(|| Cursor::new(parents.into_iter().flatten().collect(), start));
             self.cursors.insert(shard.shard_id, cursor);
         }
-        // A list may lag behind what GetRecords said of children; a shard that is gone will say so itself.
+        // The list may lag behind the children that GetRecords reported. Reads of shards that are gone fail.
         known.retain(|_, cursor| !cursor.ended);
         self.cursors.append(&mut known);
         self.unlisted = false;
     }
 
-    /// From when on records are of interest. Where gaps are read, that is from where the slowest cursor stands: then no
-    /// cursor is moved up to what is waited for, and shards that were opened since are begun early enough.
+    /// Returns the instant from which records are of interest. If gaps are read, it is at most the position
+    /// of the slowest cursor. Then no cursor skips ahead, and shards that were opened since are read from
+    /// early enough.
     fn start(&self, oldest: Timestamp) -> Timestamp {
-        let waited_for = oldest - self.settings.lookback;
+        let waiting_since = oldest - self.settings.lookback;
         match self.settings.gaps {
-            Gaps::Skip => waited_for,
+            Gaps::Skip => waiting_since,
             Gaps::Read => {
                 let open = self.cursors.values().filter(|cursor| !cursor.ended);
-                open.map(|cursor| cursor.reached).fold(waited_for, Timestamp::min)
+                open.map(|cursor| cursor.reached).fold(waiting_since, Timestamp::min)
             }
         }
     }
 
-    /// Moves cursors that stand before everything of interest up to it, so that nobody pays for what nobody waits for,
-    /// and those back that were begun too late.
+    /// Moves cursors that are too far back forward to `start`, so that records of no interest are not read,
+    /// and moves cursors that began too late back to it.
     fn aim(&mut self, start: Timestamp) {
-        let spare = if self.rested { Duration::ZERO } else { self.settings.lookback };
-        self.rested = false;
+        let slack = if self.idle { Duration::ZERO } else { self.settings.lookback };
+        self.idle = false;
         for cursor in self.cursors.values_mut() {
             if start < cursor.begun {
-                // An older trace came to be waited for; nobody has read what arrived before the others were planned.
+                // An older trace waits now, and what arrived before `begun` has not been read.
                 cursor.jump(start);
                 cursor.tip = None;
                 cursor.ended = false;
-            } else if cursor.reached + spare < start && !cursor.ended {
+            } else if cursor.reached + slack < start && !cursor.ended {
                 cursor.jump(start);
             }
         }
     }
 
-    /// Puts all shards in line that can be read and were not yet in this turn, those first that waited longest.
+    /// Queues all shards that can be read and have not been queued in this poll, those first that were read
+    /// longest ago.
     fn enqueue(&mut self, progress: &mut Progress) {
         let ready = |cursor: &Cursor| {
             let mut parents = cursor.parents.iter();
-            // A parent that is not listed ended before everything of interest.
+            // A parent that is not listed ended before `start`.
             !cursor.ended && parents.all(|id| self.cursors.get(id).is_none_or(|it| it.ended))
         };
         let fresh = |cursor: &Cursor| cursor.queued < self.poll_number && ready(cursor);
         let readable = self.cursors.iter().filter(|(_, cursor)| fresh(cursor));
-        let (due, paying): (Vec<_>, Vec<_>) = readable.partition(|(_, cursor)| cursor.budget.is_due());
-        // One at its tip vouches for what was read up to then; the others have more to read.
-        progress.short |= paying.iter().any(|(_, cursor)| cursor.behind != Some(Duration::ZERO));
-        let mut line: Vec<(u64, String)> =
+        let (due, over_budget): (Vec<_>, Vec<_>) = readable.partition(|(_, cursor)| cursor.budget.is_due());
+        // A shard at its tip is covered up to the poll that reached it; the others have more to read.
+        progress.incomplete |= over_budget.iter().any(|(_, cursor)| cursor.behind != Some(Duration::ZERO));
+        let mut queue: Vec<(u64, String)> =
             due.into_iter().map(|(id, cursor)| (cursor.requested, id.clone())).collect();
-        line.sort();
-        for (_, id) in line {
+        queue.sort();
+        for (_, id) in queue {
             if let Some(cursor) = self.cursors.get_mut(&id) {
                 cursor.queued = self.poll_number;
                 cursor.pages = 0;
@@ -335,115 +355,138 @@ impl Kinesis {
         }
     }
 
-    fn take(&mut self, answer: Page, progress: &mut Progress) {
+    /// Processes one answer: its records, the position that it reached, and the shards that follow.
+    fn take(&mut self, answer: Answer, progress: &mut Progress) {
         let Some(cursor) = self.cursors.get_mut(&answer.shard) else {
             return;
         };
         cursor.iterator = answer.iterator;
         let page = match answer.page {
             Ok(page) => page,
-            Err(Refusal::Gone) => {
-                // It expired, or the stream was made anew: the list will tell.
-                self.cursors.remove(&answer.shard);
-                self.unlisted = true;
-                progress.short = true;
-                return;
-            }
-            Err(Refusal::Lost) => {
-                // What arrived since the last record is read, and a little twice.
-                let begun = cursor.begun;
-                cursor.jump((cursor.reached - self.settings.lookback).max(progress.start));
-                cursor.begun = begun.min(cursor.begun);
-                progress.short = true;
-                return;
-            }
-            Err(Refusal::Failed(failure)) => {
-                cursor.budget.refund();
-                progress.short = true;
-                progress.failure.get_or_insert(failure);
-                return;
-            }
+            Err(error) => return self.take_error(&answer.shard, error, progress),
         };
-        let stats = &mut self.unreported.stats;
-        let records = page.records.len() as u64;
-        let bytes = page.records.iter().map(|record| record.data.as_ref().len()).sum();
-        let scan = |record: &Record| scan_record(&self.recognizer, Limits::RECORD, record.data.as_ref());
-        let scans: Vec<_> = run_blocking(bytes, || page.records.iter().map(scan).collect());
-        for (record, scan) in page.records.into_iter().zip(scans) {
-            let data = record.data.as_ref();
-            stats.records += 1;
-            stats.bytes += data.len() as u64;
-            progress.bytes += data.len() as u64;
-            stats.decode_errors += u64::from(scan.decode_errors > 0);
-            stats.foreign_tags += scan.foreign_tags;
-            let arrived = record.approximate_arrival_timestamp.as_ref().map(instant);
-            if scan.cut {
-                let by = arrived.map_or(answer.ended, |at| answer.ended.min(at + self.settings.lookback));
-                let (at, shard) = (&record.sequence_number, &answer.shard);
-                self.unreadable
-                    .note(by, || format!("record {at} in {shard} of stream {}", self.settings.stream));
-            }
-            for found in scan.found {
-                let at = &record.sequence_number;
-                self.unreported.sightings.push(Sighting {
-                    tag: found.tag,
-                    stamp: arrived.map_or(Stamp::None, Stamp::Millis),
-                    seen_by: answer.ended,
-                    locator: Locator::new(format!("{}/{at}#{}", answer.shard, found.place)),
-                    label: None,
-                    integrity: found.integrity,
-                    found_in: FoundIn::default(),
-                });
-            }
-            cursor.reached = cursor.reached.max(arrived.unwrap_or(cursor.reached));
-            cursor.position = Position::After(record.sequence_number);
-        }
-        cursor.budget.charge(records, bytes as u64, self.settings.max_bytes_per_second);
-        let behind = page.millis_behind_latest;
-        let millis = behind.and_then(|millis| u64::try_from(millis).ok());
-        cursor.behind = millis.map(Duration::from_millis);
-        let at_tip = behind.is_some_and(|millis| millis <= 0);
-        if at_tip {
-            cursor.tip = Some(progress.started);
-            cursor.reached = cursor.reached.max(progress.started - self.settings.settle);
-        }
+        self.take_records(&answer.shard, page.records, answer.received_at, progress);
+        let Some(cursor) = self.cursors.get_mut(&answer.shard) else {
+            return;
+        };
+        let at_tip = cursor.take_tip(page.millis_behind_latest, progress.started, self.settings.settle);
         cursor.iterator = page.next_shard_iterator;
         if cursor.iterator.is_none() {
             cursor.ended = true;
-            let children = page.child_shards.unwrap_or_default();
-            // The list is the better word on who the parents are, and the only one where the answer names no child.
-            self.unlisted = true;
-            progress.short |= children.is_empty();
-            for child in children {
-                let new = || Cursor::new(child.parent_shards, progress.start);
-                self.cursors.entry(child.shard_id).or_insert_with(new);
-            }
-            self.enqueue(progress);
+            self.take_children(page.child_shards.unwrap_or_default(), progress);
         } else if !at_tip {
             if cursor.pages < self.settings.pages_per_poll && cursor.budget.is_due_within(GAP) {
                 progress.queue.push_back(answer.shard);
             } else {
-                progress.short = true;
+                progress.incomplete = true;
             }
         }
     }
 
-    /// The instant up to which all shards were read.
+    fn take_error(&mut self, shard: &str, error: PageError, progress: &mut Progress) {
+        progress.incomplete = true;
+        let Some(cursor) = self.cursors.get_mut(shard) else {
+            return;
+        };
+        match error {
+            PageError::ShardGone => {
+                // Its retention is over, or the stream was deleted and created again: list the shards again.
+                self.cursors.remove(shard);
+                self.unlisted = true;
+            }
+            PageError::PositionLost => {
+                // Read again from a little before the last record.
+                let begun = cursor.begun;
+                cursor.jump((cursor.reached - self.settings.lookback).max(progress.start));
+                cursor.begun = begun.min(cursor.begun);
+            }
+            PageError::Failed(failure) => {
+                cursor.budget.refund();
+                progress.failure.get_or_insert(failure);
+            }
+        }
+    }
+
+    /// Scans records for canaries, and moves the cursor behind them.
+    fn take_records(
+        &mut self,
+        shard: &str,
+        records: Vec<Record>,
+        received_at: Timestamp,
+        progress: &mut Progress,
+    ) {
+        let Some(cursor) = self.cursors.get_mut(shard) else {
+            return;
+        };
+        let Findings { sightings, stats, .. } = &mut self.unreported;
+        let count = records.len() as u64;
+        let bytes = records.iter().map(|record| record.data.as_ref().len()).sum();
+        let scan = |record: &Record| scan_record(&self.recognizer, Limits::RECORD, record.data.as_ref());
+        let scans: Vec<_> = run_blocking(bytes, || records.iter().map(scan).collect());
+        stats.records += count;
+        stats.bytes += bytes as u64;
+        progress.bytes += bytes as u64;
+        for (record, scan) in records.into_iter().zip(scans) {
+            let sequence = record.sequence_number;
+            stats.decode_errors += u64::from(scan.decode_errors > 0);
+            stats.foreign_tags += scan.foreign_tags;
+            let arrived = record.approximate_arrival_timestamp.as_ref().map(instant);
+            if scan.cut {
+                let by = arrived.map_or(received_at, |at| received_at.min(at + self.settings.lookback));
+                let name = || format!("record {sequence} in {shard} of stream {}", self.settings.stream);
+                self.unreadable.note_cut(by, name);
+            }
+            sightings.extend(scan.found.into_iter().map(|found| Sighting {
+                tag: found.tag,
+                stamp: arrived.map_or(Stamp::None, Stamp::Millis),
+                seen_by: received_at,
+                locator: Locator::new(format!("{shard}/{sequence}#{}", found.place)),
+                label: None,
+                integrity: found.integrity,
+                found_in: FoundIn::default(),
+            }));
+            cursor.reached = cursor.reached.max(arrived.unwrap_or(cursor.reached));
+            cursor.position = Position::After(sequence);
+        }
+        cursor.budget.charge(count, bytes as u64, self.settings.max_bytes_per_second);
+    }
+
+    /// Queues the children of a shard that was read to its end.
+    fn take_children(&mut self, children: Vec<ChildShard>, progress: &mut Progress) {
+        // The list is more reliable about parents, and the only source if the answer names no child.
+        self.unlisted = true;
+        progress.incomplete |= children.is_empty();
+        for child in children {
+            let new = || Cursor::new(child.parent_shards, progress.start);
+            self.cursors.entry(child.shard_id).or_insert_with(new);
+        }
+        self.enqueue(progress);
+    }
+
+    /// Returns the instant up to which all shards were read; `None` if one was not read to its tip.
     fn watermark(&self, progress: &Progress) -> Option<Timestamp> {
         let mut open = self.cursors.values().filter(|cursor| !cursor.ended);
-        // A shard that waits for its turn still vouches for what it was read up to in an earlier one.
+        // A shard that this poll did not read is still covered up to an earlier poll that reached its tip.
         let oldest =
             open.try_fold(progress.started, |oldest, cursor| cursor.tip.map(|tip| oldest.min(tip)))?;
-        let unreadable =
+        let half_read =
             progress.queue.iter().any(|id| self.cursors.get(id).is_some_and(|cursor| cursor.pages > 0));
-        (!progress.short && !unreadable && !self.cursors.is_empty()).then_some(oldest - self.settings.settle)
+        let complete = !progress.incomplete && !half_read && !self.cursors.is_empty();
+        complete.then_some(oldest - self.settings.settle)
+    }
+
+    /// Returns how far the slowest open shard is behind its tip.
+    fn behind(&self) -> Option<Duration> {
+        let open = self.cursors.values().filter(|cursor| !cursor.ended);
+        open.filter_map(|cursor| cursor.behind).max()
     }
 
     fn arn(&self) -> Option<&str> {
         is_arn(&self.settings.stream).then_some(self.settings.stream.as_str())
     }
 
-    fn requested(&self, operation: &str) -> String {
+    /// Names a call for people.
+    fn call(&self, operation: &str) -> String {
         format!("{operation} on stream {}", self.settings.stream)
     }
 }
@@ -457,25 +500,24 @@ impl Observe for Kinesis {
         if let Some(failure) = progress.failure.take() {
             return Err(failure);
         }
-        let watermark =
-            self.unreadable.allows(self.watermark(&progress), wanted, &self.unreported.sightings)?;
-        Ok(self.take_unreported().into_poll(wanted, started, self.clock.now(), watermark))
+        self.unreported.stats.behind = self.behind();
+        let (watermark, finished) = (self.watermark(&progress), self.clock.now());
+        self.unreadable.report(&mut self.unreported, wanted, started, finished, watermark)
     }
 
     fn take_unreported(&mut self) -> Findings {
-        let mut found = std::mem::take(&mut self.unreported);
-        let open = self.cursors.values().filter(|cursor| !cursor.ended);
-        found.stats.behind = open.filter_map(|cursor| cursor.behind).max();
-        found
+        self.unreported.stats.behind = self.behind();
+        std::mem::take(&mut self.unreported)
     }
 
-    fn rest(&mut self) {
-        self.rested = true;
+    fn on_idle(&mut self) {
+        self.idle = true;
     }
 }
 
-/// To the nearest millisecond: the wire has milliseconds as a fraction of seconds, which a double holds only nearly, so
-/// that rounding down would take every other stamp for the millisecond before.
+/// Rounds to the nearest millisecond. The wire format has milliseconds as a fraction of seconds, which a
+/// double holds only approximately, so that rounding down would turn every other stamp into the millisecond
+/// before.
 fn instant(date: &DateTime) -> Timestamp {
     const HALF: i128 = 500_000;
     let millis = (date.as_nanos() + HALF).div_euclid(2 * HALF);

@@ -1,9 +1,10 @@
-//! Our budget of a shard, and of the process's memory.
+//! Limits what the probe reads from a shard, and how many answers it holds in memory.
 //!
-//! A shard gives all its readers together five answers and 2 MiB a second; an answer of 10 MiB is paid off by all of
-//! them, for up to five seconds (Kinesis API reference, GetRecords). The pipeline's own consumer is one of them. So each
-//! shard is requested once a second at most, for as many records as our budget of a second probably is, and when they turn
-//! out to be more, not again before they are paid for. It holds across looks, however long or often they are.
+//! A shard serves five answers and 2 MiB a second to all its readers together; after an answer of 10 MiB, all
+//! of them are throttled for up to five seconds (Kinesis API reference, GetRecords). One of them is the
+//! pipeline's own consumer. Therefore each shard is read at most once a second, with a record limit that
+//! should fit our budget for a second. If the answer is larger, the next read waits until the budget has
+//! recovered. The budget spans polls, however long and frequent they are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,36 +12,38 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// From one call of GetRecords on a shard to the next: a fifth of what it answers in a second (Kinesis quotas).
+/// From one call of GetRecords on a shard to the next: a fifth of its calls per second (Kinesis quotas).
 pub(super) const GAP: Duration = Duration::from_secs(1);
-/// What a call may be later in a look than the one before was in its own: a look of one a second must not find that it is
-/// a millisecond too early. Longer waits would make looks overlap with the next one's time.
-const PATIENCE: Duration = Duration::from_millis(250);
-/// Records of the first answer, before their size is known: 10 MiB at worst, since a record has up to 1 MiB, but most
-/// are far smaller.
-const UNKNOWN: u64 = 100;
+/// How long a call may wait for its slot within a poll: with one poll a second, a poll that is a millisecond
+/// early must not skip the shard. Longer waits would run into the next poll.
+const MAX_WAIT: Duration = Duration::from_millis(250);
+/// The record limit of the first call, before sizes are known. A record has up to 1 MiB, but most are far
+/// smaller, and an answer has 10 MiB at most.
+const FIRST_LIMIT: u64 = 100;
 
-/// What one shard was requested for and has given.
+/// The read budget of one shard.
 #[derive(Debug, Default)]
 pub(super) struct ReadBudget {
+    /// When the last call was allowed.
     last: Option<Instant>,
+    /// When the next call is allowed; `None` if at once.
     next: Option<Instant>,
-    /// Of the last answer with any, in bytes, at least 1.
-    bytes_a_record: Option<u64>,
+    /// The mean of the last answer that had records, at least 1.
+    bytes_per_record: Option<u64>,
 }
 
 impl ReadBudget {
-    /// Whether it may be requested now, or so soon that a look that is in step stays in step.
+    /// Whether a call is allowed now, or soon enough that the current poll waits for it.
     pub(super) fn is_due(&self) -> bool {
-        self.is_due_within(PATIENCE)
+        self.is_due_within(MAX_WAIT)
     }
 
-    /// Whether it may be requested after such a wait at the latest.
+    /// Whether a call is allowed within `wait`.
     pub(super) fn is_due_within(&self, wait: Duration) -> bool {
         self.next.is_none_or(|next| next <= Instant::now() + wait)
     }
 
-    /// Takes the next turn, and says when it comes.
+    /// Reserves the next slot and returns when it starts.
     pub(super) fn take_slot(&mut self) -> Instant {
         let now = Instant::now();
         let at = self.next.map_or(now, |next| next.max(now));
@@ -49,47 +52,47 @@ impl ReadBudget {
         at
     }
 
-    /// Gives the last turn back: a call that failed brought nothing to pay for, and the loop waits after failures. A look
-    /// that requested nobody meanwhile would progress for one that was answered.
+    /// Returns the last slot: a failed call read nothing, and the loop waits after failures. Otherwise the
+    /// next poll could skip the shard and count as answered without a call.
     pub(super) fn refund(&mut self) {
         self.next = None;
     }
 
-    /// How many records probably make up our budget of a second, at most `most`.
-    pub(super) fn limit(&self, most: i32, bytes_a_second: u64) -> i32 {
-        let records = self.bytes_a_record.map_or(UNKNOWN, |bytes| bytes_a_second / bytes);
-        i32::try_from(records).unwrap_or(i32::MAX).clamp(1, most.max(1))
+    /// Returns how many records should fit into one second's budget, at most `max`.
+    pub(super) fn limit(&self, max: i32, bytes_per_second: u64) -> i32 {
+        let records = self.bytes_per_record.map_or(FIRST_LIMIT, |bytes| bytes_per_second / bytes);
+        i32::try_from(records).unwrap_or(i32::MAX).clamp(1, max.max(1))
     }
 
     /// Charges an answer.
-    pub(super) fn charge(&mut self, records: u64, bytes: u64, bytes_a_second: u64) {
-        // An empty answer says nothing of sizes.
-        self.bytes_a_record = bytes.checked_div(records).map(|bytes| bytes.max(1)).or(self.bytes_a_record);
-        let paid = Duration::from_millis(bytes.saturating_mul(1_000) / bytes_a_second.max(1));
-        let free = self.last.map(|last| last + paid.max(GAP));
-        self.next = self.next.max(free);
+    pub(super) fn charge(&mut self, records: u64, bytes: u64, bytes_per_second: u64) {
+        let mean = bytes.checked_div(records).map(|bytes| bytes.max(1));
+        self.bytes_per_record = mean.or(self.bytes_per_record);
+        let recovery = Duration::from_millis(bytes.saturating_mul(1_000) / bytes_per_second.max(1));
+        let recovered = self.last.map(|last| last + recovery.max(GAP));
+        self.next = self.next.max(recovered);
     }
 }
 
-/// Room for answers of GetRecords in memory, of all streams of a process; clones budget it.
+/// Limits the answers of GetRecords in memory, for all streams of the process; clones share the limit.
 #[derive(Clone, Debug)]
 pub struct Pages(Arc<Semaphore>);
 
 impl Pages {
-    /// Answers at a time. An answer has as many bytes as our budget of a second, and 10 MiB when records have suddenly
-    /// become larger; as it arrives, in base64, a third more.
-    const MOST: usize = 16;
+    /// Answers at a time. An answer usually has one second's budget of bytes, but up to 10 MiB if records
+    /// suddenly become larger, and a third more while it is received in base64.
+    const MAX: usize = 16;
 
-    /// Waits for room, which is free again when the permit is dropped.
+    /// Waits for room, which is held until the permit is dropped.
     pub(super) async fn room(&self) -> Option<OwnedSemaphorePermit> {
-        // Nobody closes it.
+        // The semaphore is never closed, so this is always `Some`.
         self.0.clone().acquire_owned().await.ok()
     }
 }
 
 impl Default for Pages {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(Self::MOST)))
+        Self(Arc::new(Semaphore::new(Self::MAX)))
     }
 }
 
@@ -98,7 +101,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_shard_is_read_once_a_second_at_most() {
+    async fn a_shard_is_read_at_most_once_a_second() {
         let start = Instant::now();
         let mut budget = ReadBudget::default();
         assert_eq!(budget.take_slot(), start);
@@ -111,7 +114,7 @@ mod tests {
         assert_eq!(
             budget.take_slot(),
             start + Duration::from_millis(10_900),
-            "what was not used is not saved up"
+            "unused slots do not accumulate"
         );
     }
 
@@ -130,14 +133,14 @@ mod tests {
     }
 
     #[test]
-    fn as_many_records_are_requested_as_the_budget_of_a_second_allows() {
+    fn the_record_limit_follows_from_the_budget_and_the_last_record_sizes() {
         let mut budget = ReadBudget::default();
         assert_eq!(budget.limit(10_000, 512 << 10), 100);
         budget.charge(100, 100 << 10, 512 << 10);
         assert_eq!(budget.limit(10_000, 512 << 10), 512);
         assert_eq!(budget.limit(300, 512 << 10), 300);
         budget.charge(0, 0, 512 << 10);
-        assert_eq!(budget.limit(10_000, 512 << 10), 512, "an empty answer says nothing of sizes");
+        assert_eq!(budget.limit(10_000, 512 << 10), 512, "an empty answer has no record sizes");
         budget.charge(1, 1 << 20, 512 << 10);
         assert_eq!(budget.limit(10_000, 512 << 10), 1);
     }

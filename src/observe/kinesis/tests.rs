@@ -42,7 +42,7 @@ fn wanted() -> Wanted {
 
 fn record(n: u8, sequence: &str) -> Value {
     let line = Template::default().render(&tag(n), &recognizer().keys.sign(&tag(n)));
-    // No partition key: records of a service-managed stream need not have one.
+    // Without a partition key: records of a service-managed stream need not have one.
     json!({
         "SequenceNumber": sequence,
         "ApproximateArrivalTimestamp": NOW as f64 - 3.25,
@@ -66,10 +66,10 @@ fn page(records: &[Value], next: Option<&str>, behind: i64) -> Value {
 }
 
 fn error(code: &str) -> Value {
-    json!({"__type": code, "message": "words"})
+    json!({"__type": code, "message": "details"})
 }
 
-/// Answers GetRecords from a script, one list for each iterator's shard, and lists iterators by what was sent.
+/// A fake Kinesis. It answers GetRecords from a script for each shard, and records all calls.
 #[derive(Clone, Default)]
 struct Service {
     state: Arc<Mutex<State>>,
@@ -80,10 +80,10 @@ struct State {
     lists: VecDeque<Value>,
     pages: std::collections::HashMap<String, VecDeque<Value>>,
     calls: Vec<(String, Value)>,
-    /// The iterator whose answer never comes.
+    /// GetRecords with this iterator is never answered.
     stuck: Option<&'static str>,
-    /// No answer of GetRecords comes.
-    deaf: bool,
+    /// GetRecords is never answered.
+    hangs: bool,
 }
 
 impl std::fmt::Debug for Service {
@@ -99,7 +99,7 @@ impl HttpConnector for Service {
         let sent: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
         let iterator = sent["ShardIterator"].as_str();
         let state = || self.state.lock().unwrap();
-        if iterator.is_some() && (state().deaf || iterator == state().stuck) {
+        if iterator.is_some() && (state().hangs || iterator == state().stuck) {
             return HttpConnectorFuture::new(std::future::pending());
         }
         let answer = self.answer(operation, &sent);
@@ -130,7 +130,7 @@ impl Service {
         match operation {
             "ListShards" if state.lists.len() > 1 => state.lists.pop_front().unwrap(),
             "ListShards" => state.lists.front().cloned().unwrap(),
-            // An iterator of these tests is the name of its shard.
+            // In these tests, an iterator is the id of its shard.
             "GetShardIterator" => json!({"ShardIterator": sent["ShardId"]}),
             "GetRecords" => {
                 let shard = sent["ShardIterator"].as_str().unwrap();
@@ -170,7 +170,7 @@ fn settings() -> Settings {
     Settings::new(Account::in_region("eu-central-1"), "logs-acme")
 }
 
-/// Looks when it is time again.
+/// Polls when the read budget allows another call.
 async fn poll_once(kinesis: &mut Kinesis, wanted: &Wanted) -> Result<Poll, ObserveError> {
     tokio::time::sleep(GAP).await;
     kinesis.poll(wanted).await
@@ -181,7 +181,7 @@ fn locators(poll: &Poll) -> Vec<&str> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_canary_is_seen_with_the_streams_own_stamp_and_its_sequence_number() {
+async fn a_canary_is_reported_with_the_streams_stamp_and_the_sequence_number() {
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[page(&[record(1, "11")], Some("s-0"), 0)])]);
     let poll = service.kinesis(settings()).poll(&wanted()).await.unwrap();
     assert_eq!(locators(&poll), ["s-0/11#0"]);
@@ -199,10 +199,10 @@ async fn a_canary_is_seen_with_the_streams_own_stamp_and_its_sequence_number() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_was_cut_by_a_limit_proves_no_absence_to_those_that_may_be_in_it() {
+async fn a_record_that_exceeds_a_limit_withholds_the_watermark_for_canaries_that_may_be_in_it() {
     let mut bomb = record(1, "11");
     let canary = STANDARD.decode(bomb["Data"].as_str().unwrap()).unwrap();
-    // Nine wrappers, one more than are taken off.
+    // Nine layers, one more than are decoded.
     let wrapped = (0..9).fold(canary, |bytes, _| gzip(&bytes));
     bomb["Data"] = STANDARD.encode(wrapped).into();
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[page(&[bomb], Some("s-0"), 0)])]);
@@ -236,7 +236,7 @@ async fn an_arn_is_sent_as_an_arn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_empty_answer_that_is_behind_proves_nothing() {
+async fn an_empty_answer_behind_the_tip_proves_nothing() {
     let service = Service::new(
         &[shards(&["s-0", "s-1"])],
         &[("s-0", &[]), ("s-1", &[page(&[], Some("s-1"), 9_000), page(&[], Some("s-1"), 4_000)])],
@@ -249,7 +249,7 @@ async fn an_empty_answer_that_is_behind_proves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_split_shard_is_read_to_its_end_and_then_its_children_are() {
+async fn a_split_shard_is_read_to_its_end_before_its_children() {
     let split = json!({
         "Records": [record(1, "11")], "MillisBehindLatest": 0,
         "ChildShards": [
@@ -272,12 +272,12 @@ async fn a_split_shard_is_read_to_its_end_and_then_its_children_are() {
     let poll = poll_once(&mut kinesis, &wanted()).await.unwrap();
     assert_eq!((poll.sightings.len(), poll.watermark), (0, Some(t(-1))));
     assert_eq!(service.calls("ListShards").len(), 2);
-    let read = service.calls("GetRecords").iter().filter(|sent| sent["ShardIterator"] == "s-0").count();
-    assert_eq!(read, 1, "a shard at its end is not asked again");
+    let reads = service.calls("GetRecords").iter().filter(|sent| sent["ShardIterator"] == "s-0").count();
+    assert_eq!(reads, 1, "a shard that was read to its end is not read again");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_child_waits_while_its_parent_is_behind() {
+async fn a_child_is_not_read_while_its_parent_is_behind() {
     let mut list = shards(&["s-0", "s-1"]);
     list["Shards"][1]["ParentShardId"] = json!("s-0");
     let behind = page(&[], Some("s-0"), 5_000);
@@ -311,7 +311,7 @@ async fn an_expired_iterator_is_opened_again_after_the_last_record() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn throttling_is_said_and_what_other_shards_showed_is_not_lost() {
+async fn throttling_of_one_shard_is_a_failure_but_findings_of_the_others_are_kept() {
     let service = Service::new(
         &[shards(&["s-0", "s-1"])],
         &[
@@ -328,7 +328,7 @@ async fn throttling_is_said_and_what_other_shards_showed_is_not_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_poll_soon_after_a_failure_calls_again_and_is_not_taken_for_an_answer() {
+async fn a_poll_soon_after_a_failure_calls_the_shard_again() {
     let denied = || error("AccessDeniedException");
     let service =
         Service::new(&[shards(&["s-0"])], &[("s-0", &[page(&[], Some("s-0"), 0), denied(), denied()])]);
@@ -340,7 +340,7 @@ async fn a_poll_soon_after_a_failure_calls_again_and_is_not_taken_for_an_answer(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_does_not_exist_is_missing() {
+async fn a_missing_stream_is_not_found() {
     let service = Service::new(&[error("ResourceNotFoundException")], &[]);
     let failure = service.kinesis(settings()).poll(&wanted()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::NotFound);
@@ -364,13 +364,13 @@ async fn shards_are_listed_again_when_one_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rested_cursor_goes_on_at_what_is_waited_for_and_a_busy_one_where_it_was() {
+async fn an_idle_cursor_skips_to_the_oldest_waiting_trace_and_a_busy_one_continues() {
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[])]);
     let mut kinesis = service.kinesis(settings());
     poll_once(&mut kinesis, &wanted_from(t(-600))).await.unwrap();
     poll_once(&mut kinesis, &wanted_from(t(-300))).await.unwrap();
     assert_eq!(service.calls("GetShardIterator").len(), 1);
-    kinesis.rest();
+    kinesis.on_idle();
     kinesis.clock = WallClock::new(|| t(300));
     poll_once(&mut kinesis, &wanted_from(t(299))).await.unwrap();
     let opened = &service.calls("GetShardIterator")[1];
@@ -378,8 +378,8 @@ async fn a_rested_cursor_goes_on_at_what_is_waited_for_and_a_busy_one_where_it_w
     assert_eq!(service.calls("ListShards").len(), 1);
 }
 
-/// Two looks with a pause between them, in which a record arrived and the iterator expired, and in which nothing waited.
-async fn after_a_pause(gaps: Gaps) -> (Poll, Value) {
+/// Polls twice with a gap in between, in which nothing waited, a record arrived, and the iterator expired.
+async fn after_a_gap(gaps: Gaps) -> (Poll, Value) {
     let service = Service::new(
         &[shards(&["s-0"])],
         &[(
@@ -393,7 +393,7 @@ async fn after_a_pause(gaps: Gaps) -> (Poll, Value) {
     );
     let mut kinesis = service.kinesis(Settings { gaps, ..settings() });
     poll_once(&mut kinesis, &wanted()).await.unwrap();
-    kinesis.rest();
+    kinesis.on_idle();
     if gaps == Gaps::Skip {
         service.state.lock().unwrap().pages.get_mut("s-0").unwrap().clear();
     }
@@ -403,17 +403,17 @@ async fn after_a_pause(gaps: Gaps) -> (Poll, Value) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_arrives_while_nothing_waits_is_skipped_unless_gaps_are_read() {
-    let (poll, opened) = after_a_pause(Gaps::Skip).await;
+async fn records_that_arrive_while_nothing_waits_are_skipped_unless_gaps_are_read() {
+    let (poll, opened) = after_a_gap(Gaps::Skip).await;
     assert_eq!(opened["Timestamp"].as_f64(), Some((NOW + 589) as f64));
     assert_eq!((poll.sightings.len(), poll.watermark), (0, Some(t(599))));
-    let (poll, opened) = after_a_pause(Gaps::Read).await;
+    let (poll, opened) = after_a_gap(Gaps::Read).await;
     assert_eq!(opened["StartingSequenceNumber"], "11");
     assert_eq!((locators(&poll), poll.watermark), (vec!["s-0/12#0"], Some(t(599))));
 }
 
 #[tokio::test(start_paused = true)]
-async fn shards_that_were_opened_in_a_gap_are_read_from_their_beginning() {
+async fn shards_that_were_opened_in_a_gap_are_read_from_their_start() {
     let split = json!({
         "Records": [], "MillisBehindLatest": 0,
         "ChildShards": [
@@ -426,17 +426,17 @@ async fn shards_that_were_opened_in_a_gap_are_read_from_their_beginning() {
     );
     let mut kinesis = service.kinesis(Settings { gaps: Gaps::Read, ..settings() });
     poll_once(&mut kinesis, &wanted()).await.unwrap();
-    kinesis.rest();
+    kinesis.on_idle();
     kinesis.clock = WallClock::new(|| t(600));
     let poll = poll_once(&mut kinesis, &wanted_from(t(599))).await.unwrap();
     assert_eq!(locators(&poll), ["s-1/21#0"]);
     let opened = service.calls("GetShardIterator").pop().unwrap();
-    // The parent had been read up to a second before the first look, as records settle.
+    // The parent was read up to a second before the first poll, because records take that long to settle.
     assert_eq!(opened["Timestamp"].as_f64(), Some((NOW - 1) as f64));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cursor_that_was_begun_too_late_for_an_older_trace_is_begun_again() {
+async fn a_cursor_is_moved_back_for_an_older_trace() {
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[])]);
     let mut kinesis = service.kinesis(settings());
     poll_once(&mut kinesis, &wanted_from(t(-60))).await.unwrap();
@@ -456,7 +456,7 @@ async fn shards_alternate_when_a_poll_cannot_read_them_all() {
     let mut kinesis = service.kinesis(Settings { max_calls_per_poll: 2, ..settings() });
     assert_eq!(poll_once(&mut kinesis, &wanted()).await.unwrap().watermark, None);
     kinesis.clock = WallClock::new(|| t(1));
-    // The third shard and, once more, the first; the second was last read in the first look.
+    // It reads the third shard and again the first; the second was last read in the first poll.
     assert_eq!(poll_once(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)));
     let shards: Vec<_> =
         service.calls("GetRecords").iter().map(|sent| sent["ShardIterator"].clone()).collect();
@@ -484,10 +484,14 @@ async fn a_poll_that_is_dropped_half_way_loses_nothing() {
     }
     assert_eq!(service.calls("GetRecords").len(), 1, "the other shard was read");
     let found = kinesis.take_unreported();
-    assert_eq!(found.sightings.len(), 1, "one shard that never answers withholds nothing of the other");
+    assert_eq!(
+        found.sightings.len(),
+        1,
+        "a shard that never answers does not withhold findings of the other"
+    );
     assert_eq!(&*found.sightings[0].locator.0, "s-0/11#0");
     assert_eq!(found.stats.records, 1);
-    assert!(kinesis.take_unreported().is_empty(), "it was given away");
+    assert!(kinesis.take_unreported().is_empty(), "findings are returned once");
     service.state.lock().unwrap().stuck = None;
     let poll = poll_once(&mut kinesis, &wanted).await.unwrap();
     assert_eq!(locators(&poll), ["s-1/21#0"]);
@@ -496,7 +500,7 @@ async fn a_poll_that_is_dropped_half_way_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shard_that_is_behind_is_read_within_its_budget_over_all_polls() {
+async fn a_shard_that_is_behind_is_read_within_one_budget_for_all_polls() {
     let full = page(&[record(1, "11"), record(2, "12")], Some("s-0"), 9_000);
     let pages = vec![full; 200];
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &pages)]);
@@ -507,20 +511,16 @@ async fn a_shard_that_is_behind_is_read_within_its_budget_over_all_polls() {
         let poll = kinesis.poll(&wanted()).await.unwrap();
         assert_eq!(poll.watermark, None, "the tip was not reached");
         bytes += poll.stats.bytes;
-        // As hard as the loop can press.
+        // More often than the poll loop does.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!((11_000..=12_400).contains(&bytes), "{bytes} bytes in a minute");
     let limits: Vec<_> = service.calls("GetRecords").iter().map(|sent| sent["Limit"].clone()).collect();
-    assert_eq!(
-        limits[..2],
-        [json!(100), json!(1)],
-        "no more than the share of a second, once sizes are known"
-    );
+    assert_eq!(limits[..2], [json!(100), json!(1)], "once sizes are known, the limit is one second's budget");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shard_is_read_once_a_second_however_often_it_is_polled() {
+async fn a_shard_is_read_once_a_second_however_often_the_stream_is_polled() {
     let service = Service::new(&[shards(&["s-0", "s-1"])], &[("s-0", &[]), ("s-1", &[])]);
     let mut kinesis = service.kinesis(settings());
     let start = tokio::time::Instant::now();
@@ -532,7 +532,7 @@ async fn a_shard_is_read_once_a_second_however_often_it_is_polled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shard_that_pays_for_a_large_answer_still_vouches_for_what_it_was_read_up_to() {
+async fn a_shard_that_exceeded_its_budget_stays_covered_up_to_its_last_read() {
     let service = Service::new(
         &[shards(&["s-0", "s-1"])],
         &[("s-0", &[page(&[record(1, "11"), record(2, "12")], Some("s-0"), 0)]), ("s-1", &[])],
@@ -543,7 +543,7 @@ async fn a_shard_that_pays_for_a_large_answer_still_vouches_for_what_it_was_read
     assert_eq!(
         poll_once(&mut kinesis, &wanted()).await.unwrap().watermark,
         Some(t(-1)),
-        "not asked again yet"
+        "the shard was not read again yet"
     );
     tokio::time::sleep(Duration::from_secs(4)).await;
     kinesis.clock = WallClock::new(|| t(5));
@@ -559,7 +559,7 @@ async fn answers_of_all_streams_together_are_bounded() {
         .map(|_| {
             let scripts: Vec<(&str, &[Value])> = ids.iter().map(|id| (*id, &[][..])).collect();
             let service = Service::new(&[shards(&ids)], &scripts);
-            service.state.lock().unwrap().deaf = true;
+            service.state.lock().unwrap().hangs = true;
             service.kinesis_in(settings(), pages.clone())
         })
         .collect();
@@ -570,11 +570,11 @@ async fn answers_of_all_streams_together_are_bounded() {
         assert!(polls.as_mut().now_or_never().is_none());
         tokio::task::yield_now().await;
     }
-    assert!(pages.room().now_or_never().is_none(), "sixteen of twenty have room, and no more");
+    assert!(pages.room().now_or_never().is_none(), "sixteen answers fill the room");
 }
 
 #[test]
-fn a_stamp_that_a_double_holds_only_nearly_is_the_millisecond_that_was_meant() {
+fn a_stamp_is_rounded_to_the_nearest_millisecond() {
     for millis in 1_795_321_781_000_i64..1_795_321_782_000 {
         let wire = millis as f64 / 1_000.0;
         assert_eq!(instant(&DateTime::from_secs_f64(wire)), Timestamp::from_millis(millis), "{wire}");

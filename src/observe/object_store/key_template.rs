@@ -1,25 +1,25 @@
-//! What keys begin with, by time: `archive/tenant=acme/dt=%Y-%m-%d/hour=%H/`.
+//! Key prefixes with time fields: `archive/tenant=acme/dt=%Y-%m-%d/hour=%H/`.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::domain::time::Timestamp;
 
-/// Steps from one end of a window to the other; a day of minutes and more.
+/// Most steps from one end of a window to the other. A day has 1,440 minutes.
 const MAX_STEPS: usize = 10_000;
 
-/// A key prefix with `strftime` fields, which are filled in UTC.
+/// A key prefix with `strftime` fields, which are rendered in UTC.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyTemplate(String);
 
 impl KeyTemplate {
-    /// A template; names such as `{tenant}` have been filled in already.
+    /// `{tenant}` must already be replaced in `template`.
     #[must_use]
     pub fn new(template: impl Into<String>) -> Self {
         Self(template.into())
     }
 
-    /// The prefixes of all instants from `from` to `to`, oldest first; `None` when there are more than `max`.
+    /// Returns the prefixes of all instants from `from` to `to`, oldest first; `None` if more than `max`.
     #[must_use]
     pub fn prefixes(&self, from: Timestamp, to: Timestamp, max: usize) -> Option<Vec<String>> {
         let mut prefixes: Vec<String> = Vec::new();
@@ -40,7 +40,7 @@ impl KeyTemplate {
         None
     }
 
-    /// The time in which no field changes more than once.
+    /// Returns a time in which no field changes more than once.
     fn step(&self) -> Duration {
         let mut finest = Duration::from_secs(3_600);
         let mut letters = self.0.chars();
@@ -48,7 +48,7 @@ impl KeyTemplate {
             if letter != '%' {
                 continue;
             }
-            // Flags and widths stand between the sign and the letter: `%-H`, `%03j`.
+            // Flags and widths come between the percent sign and the letter: `%-H`, `%03j`.
             let field = letters.find(|letter| letter.is_ascii_alphabetic() || *letter == '%');
             finest = finest.min(match field {
                 Some('S' | 's' | 'T' | 'X' | 'c' | 'r' | 'f' | 'N') => Duration::from_secs(1),
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn both_hours_are_listed_around_the_full_hour() {
+    fn around_a_full_hour_both_hours_are_listed() {
         let template = KeyTemplate::new("a/dt=%Y-%m-%d/hour=%H/");
         let (from, to) = (at("2026-11-22T23:59:59Z"), at("2026-11-23T00:00:01Z"));
         assert_eq!(
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn every_minute_of_a_window_has_its_prefix() {
+    fn every_minute_of_a_window_has_a_prefix() {
         let template = KeyTemplate::new("a/%-H-%M/");
         let (from, to) = (at("2026-11-22T09:58:59Z"), at("2026-11-22T10:01:00Z"));
         let prefixes = template.prefixes(from, to, 9).unwrap();
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_without_time_is_one_prefix() {
+    fn a_template_without_time_fields_is_one_prefix() {
         let template = KeyTemplate::new("transit/");
         let (from, to) = (at("2026-11-22T09:58:59Z"), at("2026-11-23T10:01:00Z"));
         assert_eq!(template.prefixes(from, to, 1).unwrap(), ["transit/"]);

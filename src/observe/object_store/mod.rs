@@ -1,13 +1,13 @@
-//! Reads a part of a bucket, whoever's store it is: lists the prefixes in which waiting traces can be, and opens each new
-//! object once.
+//! Reads part of a bucket of any provider: lists the prefixes in which waiting traces can be, and reads each
+//! new object once.
 //!
-//! An object is opened once for all traces, whatever the rhythm of looks, and streamed through a small window. It
-//! counts as known only when it was read whole, together with what was found in it, so a look may be dropped at any
-//! `await`. Nothing is inferred from keys but the prefix, and whose an object is where they are
-//! made to say so: an archive may write an hour's objects in any order.
+//! An object is read once for all traces, however often the source is polled, and streamed through a small
+//! window. It is marked as read only together with what was found in it, so a poll may be dropped at any
+//! `await`. Nothing is inferred from a key except its prefix and, if so configured, its tenant: an archive
+//! may write an hour's objects in any order.
 //!
-//! It must never fetch an object that cannot hold a waiting trace because it is older than all of them; only a stamp that
-//! dates from the start of an upload says nothing about that.
+//! The observer must never fetch an object that is older than all waiting traces. The exception is an object
+//! whose stamp dates from the start of its upload, because it can hold newer records.
 
 mod key_labels;
 mod key_template;
@@ -25,7 +25,7 @@ pub use self::key_labels::KeyLabels;
 pub use self::key_template::KeyTemplate;
 pub(super) use self::settings::KEYS;
 pub use self::settings::Settings;
-pub use self::store::{Body, Listed, NotRead, ObjectStore, Page, Position};
+pub use self::store::{Body, GetError, Listed, ObjectStore, Page, Position};
 use super::blocking::run_blocking;
 use super::decode::{Limits, Scan, Scanner};
 use super::unreadable::Unreadable;
@@ -36,100 +36,102 @@ use crate::domain::time::{Timestamp, WallClock};
 
 /// Objects that are read at the same time.
 const CONCURRENCY: usize = 4;
-/// Sightings that may wait for the end of a look.
+/// Most sightings that are held until the end of a poll.
 const MAX_SIGHTINGS: usize = 100_000;
-/// So often in a row an object is refused before looks go on without it. Rights that were just granted need a while to
-/// show, and a deployment may change policy and key one after the other.
+/// Refusals of an object in a row after which polls continue without it. Newly granted permissions take a
+/// while to take effect, and a deployment may change policy and key one after the other.
 const MAX_REFUSALS: u32 = 3;
-/// Looks until one that was set aside is tried again, at most; until then each pause is twice the one before.
-const MAX_DEFERRED: u64 = 64;
+/// Most polls for which a refused object is not requested; the pause doubles up to this.
+const MAX_PAUSE: u64 = 64;
 
 /// Reads one prefix of a bucket.
 #[derive(Debug)]
 pub struct ObjectObserver<S> {
     settings: Settings,
     store: S,
-    /// How keys go on where that says whose an object is. Objects whose keys go on otherwise are left alone.
+    /// Set if keys name their tenant. Objects whose keys do not match it are ignored.
     labels: Option<KeyLabels>,
     recognizer: Recognizer,
     pub(super) clock: WallClock,
     prefixes: BTreeMap<String, Prefix>,
-    /// Counts looks.
+    /// Counts polls.
     poll_number: u64,
-    /// When the last look began that read everything.
+    /// The start of the last poll that read everything.
     complete_at: Option<Timestamp>,
-    /// What was read and not reported yet: a look may be dropped.
+    /// What was read and not reported yet; a poll may be dropped before its report.
     unreported: Findings,
     unreadable: Unreadable,
 }
 
-/// What is known of the objects under a prefix.
+/// The known objects under a prefix.
 #[derive(Debug, Default)]
 struct Prefix {
     objects: HashMap<String, Known>,
-    /// Where keys grow with time: all up to this one were read.
+    /// Set if keys grow with time: all objects up to this key have been read.
     after: Option<String>,
 }
 
 #[derive(Debug)]
 struct Known {
-    /// What changes when it is overwritten.
+    /// Changes when the object is overwritten.
     version: String,
     stamp: Stamp,
     state: State,
-    /// The look that listed it last.
+    /// The last poll that listed it.
     poll_number: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// Listed, and not read yet; the end of the answer that showed it first.
+    /// Listed and not read yet. Holds the end of the answer that first listed it.
     Seen(Timestamp),
-    /// Listed, and refused to us so often; not asked for again before that look.
-    Refused { seen_by: Timestamp, times: u32, again: u64 },
-    /// Read as far as the limits go, or for good reason never.
+    /// Listed and refused this many times. It is not requested again before the poll `retry_at`.
+    Refused { seen_by: Timestamp, times: u32, retry_at: u64 },
+    /// Read up to the limits, or never to be read.
     Read,
 }
 
-/// An object that has to be read.
+/// An object to be read.
 #[derive(Debug)]
 struct Object {
     prefix: String,
     key: String,
     version: String,
     stamp: Stamp,
+    /// The end of the answer that first listed it.
     seen_by: Timestamp,
-    /// In bytes, as far as the listing says.
+    /// In bytes; `None` if the listing does not say.
     size: Option<u64>,
-    /// Whose it is by its key.
+    /// The label of the tenant that its key names.
     label: Option<Arc<str>>,
 }
 
 impl Object {
-    /// By when it had arrived by our own clock, if that of the store and ours are no further apart than that.
+    /// Returns the latest instant by our own clock at which it can have arrived, if the store's clock is off
+    /// by at most `slack`.
     fn arrived_by(&self, slack: Duration) -> Timestamp {
         self.stamp.interval().map_or(self.seen_by, |stamped| self.seen_by.min(stamped.latest + slack))
     }
 }
 
-/// What one look came to, apart from what it found.
+/// The state of one poll, apart from what it found.
 #[derive(Default)]
 struct Progress {
     queue: VecDeque<Object>,
     keys: usize,
-    /// Something that was listed is not read.
-    short: bool,
+    /// Set if a listed object was not read.
+    incomplete: bool,
     failure: Option<ObserveError>,
 }
 
-/// What was found in an object, or in as much of it as is fetched, and how many bytes that were.
-struct Opened {
+/// What was found in an object, or in its first part up to the limit, and how many bytes were read.
+struct Contents {
     scan: Scan,
     bytes: u64,
 }
 
 impl<S: ObjectStore> ObjectObserver<S> {
-    /// An observer of a prefix. The store must not retry: the loop that calls the observer does.
+    /// Makes an observer of a prefix. The store must not retry: the poll loop does.
     pub(super) fn new(
         settings: Settings,
         store: S,
@@ -151,7 +153,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
         }
     }
 
-    /// The prefixes in which objects can be that hold what was logged since then; `None` when they are too many.
+    /// Returns the prefixes of objects that can hold events since `since`; `None` if they are too many.
     fn prefixes_since(&self, since: Timestamp, started: Timestamp) -> Option<Vec<String>> {
         let Settings { key, slack, key_slack, max_prefixes, .. } = &self.settings;
         key.prefixes(since - (*slack).max(*key_slack), started + *slack, *max_prefixes)
@@ -159,14 +161,14 @@ impl<S: ObjectStore> ObjectObserver<S> {
 
     async fn read_source(&mut self, started: Timestamp, oldest: Timestamp) -> Result<Progress, ObserveError> {
         let gap = self.complete_at.filter(|at| self.settings.gaps == Gaps::Read && *at < oldest);
-        // After a pause of days its prefixes are too many, and the pause is given up.
-        let reaches = gap.into_iter().chain([oldest]);
-        let found = reaches.into_iter().find_map(|since| Some((since, self.prefixes_since(since, started)?)));
+        // A gap of days has too many prefixes. Then it is skipped.
+        let starts = gap.into_iter().chain([oldest]);
+        let found = starts.into_iter().find_map(|since| Some((since, self.prefixes_since(since, started)?)));
         let (since, prefixes) = found.ok_or_else(|| {
-            let (key, most) = (&self.settings.key, self.settings.max_prefixes);
+            let (key, max) = (&self.settings.key, self.settings.max_prefixes);
             let prefix = self.store.uri(&key.to_string());
-            let words = format!("listing {prefix}: more than {most} prefixes since {oldest}");
-            ObserveError::new(FailureKind::OverBudget, words)
+            let text = format!("listing {prefix}: more than {max} prefixes since {oldest}");
+            ObserveError::new(FailureKind::OverBudget, text)
         })?;
         let from = since - self.settings.slack;
         self.poll_number += 1;
@@ -174,18 +176,18 @@ impl<S: ObjectStore> ObjectObserver<S> {
         let mut progress = Progress::default();
         for prefix in prefixes {
             if let Err(failure) = self.list(&prefix, from, &mut progress).await {
-                progress.short = true;
+                progress.incomplete = true;
                 progress.failure.get_or_insert(failure);
                 break;
             }
         }
-        // Those that were shown first have waited longest.
+        // Objects that were listed first have waited longest.
         progress.queue.make_contiguous().sort_by_key(|object| object.seen_by);
         self.read(&mut progress).await;
         Ok(progress)
     }
 
-    /// Lists one prefix and puts what is new in line.
+    /// Lists one prefix and queues the objects that are to be read.
     async fn list(
         &mut self,
         prefix: &str,
@@ -195,12 +197,12 @@ impl<S: ObjectStore> ObjectObserver<S> {
         let known = self.prefixes.entry(prefix.to_owned()).or_default();
         let mut token: Option<String> = None;
         loop {
-            let begin = match (&token, &known.after) {
+            let position = match (&token, &known.after) {
                 (Some(token), _) => Position::Token(token),
                 (None, Some(after)) => Position::After(after),
                 (None, None) => Position::First,
             };
-            let page = self.store.list(prefix, begin).await?;
+            let page = self.store.list(prefix, position).await?;
             let ended = self.clock.now();
             for Listed { key, version, stamp, size } in page.objects {
                 progress.keys += 1;
@@ -225,13 +227,13 @@ impl<S: ObjectStore> ObjectObserver<S> {
                 }
                 let seen_by = match entry.state {
                     State::Seen(seen_by) => seen_by,
-                    State::Refused { seen_by, again, .. } if again <= self.poll_number => seen_by,
+                    State::Refused { seen_by, retry_at, .. } if retry_at <= self.poll_number => seen_by,
                     State::Refused { .. } | State::Read => continue,
                 };
                 let too_old = stamp.interval().is_some_and(|stamped| stamped.latest < from);
                 if too_old {
-                    // It stays unread for the case that an older trace comes to be waited for; where listings move on
-                    // with the keys, that case is given up.
+                    // It is not marked as read, in case an older trace waits later. With ordered keys it is,
+                    // so that later listings can start behind it.
                     if self.settings.ordered_keys {
                         entry.state = State::Read;
                     }
@@ -245,10 +247,10 @@ impl<S: ObjectStore> ObjectObserver<S> {
             if progress.keys > self.settings.max_keys_per_poll {
                 let limit = self.settings.max_keys_per_poll;
                 let prefix = self.store.uri(prefix);
-                let words = format!(
-                    "listing {prefix}: more than max_keys ({limit}) in one look; raise it, set ordered_keys where keys grow with time, or put a finer time field into key"
+                let text = format!(
+                    "listing {prefix}: more than max_keys ({limit}) in one poll; raise it, set ordered_keys if keys grow with time, or put a finer time field into key"
                 );
-                return Err(ObserveError::new(FailureKind::OverBudget, words));
+                return Err(ObserveError::new(FailureKind::OverBudget, text));
             }
             token = page.next;
             if token.is_none() {
@@ -257,12 +259,15 @@ impl<S: ObjectStore> ObjectObserver<S> {
         }
     }
 
-    /// Reads what is in line, a few objects at a time.
+    /// Reads the queued objects, a few at a time.
     async fn read(&mut self, progress: &mut Progress) {
         let mut left = self.settings.max_objects_per_poll;
-        let mut opened = FuturesUnordered::new();
+        let mut in_progress = FuturesUnordered::new();
         loop {
-            while opened.len() < CONCURRENCY && left > 0 && self.unreported.sightings.len() < MAX_SIGHTINGS {
+            while in_progress.len() < CONCURRENCY
+                && left > 0
+                && self.unreported.sightings.len() < MAX_SIGHTINGS
+            {
                 let Some(object) = progress.queue.pop_front() else {
                     break;
                 };
@@ -270,33 +275,38 @@ impl<S: ObjectStore> ObjectObserver<S> {
                 let limits =
                     Limits { max_inflated_bytes: self.settings.max_inflated_bytes, ..Limits::OBJECT };
                 let scanner = Scanner::new(self.recognizer.clone(), limits);
-                opened.push(open(self.store.clone(), self.settings.max_object_bytes, scanner, object));
+                in_progress.push(read_object(
+                    self.store.clone(),
+                    self.settings.max_object_bytes,
+                    scanner,
+                    object,
+                ));
             }
-            match opened.next().await {
-                Some((object, opened)) => self.take(&object, opened, progress),
+            match in_progress.next().await {
+                Some((object, contents)) => self.take(&object, contents, progress),
                 None => break,
             }
         }
-        progress.short |= !progress.queue.is_empty();
+        progress.incomplete |= !progress.queue.is_empty();
     }
 
-    fn take(&mut self, object: &Object, opened: Result<Opened, NotRead>, progress: &mut Progress) {
-        match opened {
-            Ok(Opened { scan, bytes }) => self.report(object, scan, bytes),
-            Err(NotRead::Vanished) => {}
-            Err(NotRead::Replaced) => {
-                progress.short = true;
+    fn take(&mut self, object: &Object, contents: Result<Contents, GetError>, progress: &mut Progress) {
+        match contents {
+            Ok(contents) => self.take_contents(object, contents),
+            Err(GetError::Vanished) => {}
+            Err(GetError::Replaced) => {
+                progress.incomplete = true;
                 return;
             }
-            Err(NotRead::Refused(refusal)) => {
-                if !self.quarantine(object, &refusal) {
-                    progress.short = true;
+            Err(GetError::Refused(refusal)) => {
+                if !self.take_refusal(object, &refusal) {
+                    progress.incomplete = true;
                     progress.failure.get_or_insert(refusal);
                 }
                 return;
             }
-            Err(NotRead::Failed(failure)) => {
-                progress.short = true;
+            Err(GetError::Failed(failure)) => {
+                progress.incomplete = true;
                 progress.failure.get_or_insert(failure);
                 return;
             }
@@ -307,9 +317,9 @@ impl<S: ObjectStore> ObjectObserver<S> {
         }
     }
 
-    /// Counts a refusal, and says whether looks may go on without the object: it then only holds up the proof for traces
-    /// that can be in it, and counts as one that could not be decoded.
-    fn quarantine(&mut self, object: &Object, refusal: &ObserveError) -> bool {
+    /// Counts a refusal. Returns whether polls may continue without the object. If so, the object only
+    /// withholds the watermark while a trace that can be in it is waited for, and counts as undecodable.
+    fn take_refusal(&mut self, object: &Object, refusal: &ObserveError) -> bool {
         let prefix = self.prefixes.get_mut(&object.prefix);
         let Some(known) = prefix.and_then(|prefix| prefix.objects.get_mut(&object.key)) else {
             return false;
@@ -318,10 +328,10 @@ impl<S: ObjectStore> ObjectObserver<S> {
         let times = before + 1;
         let deferred = times >= MAX_REFUSALS;
         let pause = if deferred { 1 << (times - MAX_REFUSALS).min(63) } else { 0 };
-        let again = self.poll_number + MAX_DEFERRED.min(pause) + 1;
-        known.state = State::Refused { seen_by: object.seen_by, times, again };
+        let retry_at = self.poll_number + MAX_PAUSE.min(pause) + 1;
+        known.state = State::Refused { seen_by: object.seen_by, times, retry_at };
         if deferred {
-            self.unreadable.refused(object.arrived_by(self.settings.slack), refusal);
+            self.unreadable.note_refused(object.arrived_by(self.settings.slack), refusal);
         }
         if times == MAX_REFUSALS {
             self.unreported.stats.records += 1;
@@ -330,7 +340,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
         deferred
     }
 
-    fn report(&mut self, object: &Object, scan: Scan, bytes: u64) {
+    fn take_contents(&mut self, object: &Object, Contents { scan, bytes }: Contents) {
         let Findings { sightings, stats, .. } = &mut self.unreported;
         stats.records += 1;
         stats.bytes += bytes;
@@ -339,7 +349,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
         let name = self.store.copy(&object.key, &object.version);
         if scan.cut {
             let Settings { max_object_bytes, max_inflated_bytes, slack, .. } = self.settings;
-            self.unreadable.note(object.arrived_by(slack), || {
+            self.unreadable.note_cut(object.arrived_by(slack), || {
                 format!(
                     "{name} (max_object is {} MB, max_inflated {} MB)",
                     max_object_bytes >> 20,
@@ -358,9 +368,9 @@ impl<S: ObjectStore> ObjectObserver<S> {
         }));
     }
 
-    /// After a look that listed everything: forgets what is there no more, and moves the start of the next listing up
-    /// to the first key that is not read yet, or so young that one that sorts before it may still come, where keys grow
-    /// with time.
+    /// Called after a poll that listed everything. Forgets objects that no longer exist. If keys grow with
+    /// time, also moves the start of the next listing up to the first key that was not read, or that is so
+    /// recent that a smaller key may still be written.
     fn move_on(&mut self, started: Timestamp) {
         let settled = started - self.settings.key_slack - self.settings.slack;
         for prefix in self.prefixes.values_mut() {
@@ -371,9 +381,9 @@ impl<S: ObjectStore> ObjectObserver<S> {
             let mut keys: Vec<_> = prefix.objects.iter().collect();
             keys.sort_by_key(|(key, _)| *key);
             let written_before = |stamp: Stamp| stamp.interval().is_some_and(|at| at.earliest < settled);
-            let over = |known: &Known| matches!(known.state, State::Read) && written_before(known.stamp);
-            let read = keys.iter().take_while(|(_, known)| over(known));
-            if let Some(last) = read.last().map(|(key, _)| (*key).clone()) {
+            let done = |known: &Known| matches!(known.state, State::Read) && written_before(known.stamp);
+            let done_keys = keys.iter().take_while(|(_, known)| done(known));
+            if let Some(last) = done_keys.last().map(|(key, _)| (*key).clone()) {
                 prefix.objects.retain(|key, _| *key > last);
                 prefix.after = Some(last);
             }
@@ -389,12 +399,11 @@ impl<S: ObjectStore> Observe for ObjectObserver<S> {
         if let Some(failure) = progress.failure {
             return Err(failure);
         }
-        // Not after a listing that was cut off, which would leave a gap before what it did not show.
+        // Never after an incomplete listing: objects that it did not show would be forgotten or skipped.
         self.move_on(started);
-        let watermark = (!progress.short).then_some(started);
+        let watermark = (!progress.incomplete).then_some(started);
         self.complete_at = watermark.or(self.complete_at);
-        let watermark = self.unreadable.allows(watermark, wanted, &self.unreported.sightings)?;
-        Ok(self.take_unreported().into_poll(wanted, started, self.clock.now(), watermark))
+        self.unreadable.report(&mut self.unreported, wanted, started, self.clock.now(), watermark)
     }
 
     fn take_unreported(&mut self) -> Findings {
@@ -402,18 +411,18 @@ impl<S: ObjectStore> Observe for ObjectObserver<S> {
     }
 }
 
-/// Fetches an object and sends it through a scanner, up to so many bytes.
-async fn open<S: ObjectStore>(
+/// Fetches an object and scans its first `max_bytes`.
+async fn read_object<S: ObjectStore>(
     store: S,
     max_bytes: u64,
     mut scanner: Scanner,
     object: Object,
-) -> (Object, Result<Opened, NotRead>) {
-    // What comes after the limit is not asked for, so that nobody sends it.
+) -> (Object, Result<Contents, GetError>) {
+    // Bytes beyond the limit are not requested, so that they are neither sent nor billed.
     let first = object.size.filter(|size| *size > max_bytes).map(|_| max_bytes);
     let mut body = match store.get(&object.key, &object.version, first).await {
         Ok(body) => body,
-        Err(refusal) => return (object, Err(refusal)),
+        Err(error) => return (object, Err(error)),
     };
     let mut bytes = 0;
     let cut = loop {
@@ -427,17 +436,17 @@ async fn open<S: ObjectStore>(
                 }
             }
             Ok(None) => break bytes == max_bytes && object.size.is_some_and(|size| size > bytes),
-            Err(why) => {
+            Err(cause) => {
                 let name = store.uri(&object.key);
-                let words = format!("reading {name}: its body broke off after {bytes} bytes: {why}");
-                return (object, Err(NotRead::Failed(ObserveError::new(FailureKind::Unreachable, words))));
+                let text = format!("reading {name}: the body ended early after {bytes} bytes: {cause}");
+                return (object, Err(GetError::Failed(ObserveError::new(FailureKind::Unreachable, text))));
             }
         }
     };
     if cut {
         scanner.cut_short();
     }
-    // Some formats are held whole and only opened at their end.
+    // Some formats can only be decoded when the whole object has been read.
     let scan = run_blocking(usize::try_from(bytes).unwrap_or(usize::MAX), || scanner.finish());
-    (object, Ok(Opened { scan, bytes }))
+    (object, Ok(Contents { scan, bytes }))
 }

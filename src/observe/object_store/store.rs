@@ -1,4 +1,4 @@
-//! The seam: what a store of objects must be able to do.
+//! The interface to an object store.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,48 +10,47 @@ use crate::observe::ObserveError;
 
 /// A bucket whose objects have keys.
 ///
-/// One page, one object: it does not retry, count or keep anything. Clones share connections.
+/// Each call fetches one page or one object, without retries, counters or caches. Clones share connections.
 pub trait ObjectStore: Clone + Send + Sync + 'static {
-    /// The body of an object.
     type Body: Body;
 
-    /// What people call a key: `s3://bucket/key`.
+    /// Returns the URI of a key, for people: `s3://bucket/key`.
     fn uri(&self, key: &str) -> String;
 
-    /// What one stored copy is called, as the first part of a locator. Where overwriting a key makes another copy that
-    /// can be told from the first, the version is in it.
+    /// Returns the name of one stored copy, the first part of a locator. It includes the version if
+    /// overwriting a key makes a distinguishable copy.
     fn copy(&self, key: &str, version: &str) -> Arc<str>;
 
-    /// One page of the keys that begin so, in the order of their bytes.
+    /// Fetches one page of the objects whose keys begin with `prefix`, in byte order of the keys.
     fn list(
         &self,
         prefix: &str,
         from: Position<'_>,
     ) -> impl Future<Output = Result<Page, ObserveError>> + Send;
 
-    /// An object as it was listed, or its first so many bytes.
+    /// Fetches the listed version of an object, or only its `first` bytes.
     fn get(
         &self,
         key: &str,
         version: &str,
         first: Option<u64>,
-    ) -> impl Future<Output = Result<Self::Body, NotRead>> + Send;
+    ) -> impl Future<Output = Result<Self::Body, GetError>> + Send;
 }
 
-/// The bytes of an object, a part at a time.
+/// The bytes of an object, in chunks.
 pub trait Body: Send {
-    /// The next part; `None` after the last one. The error says why there is none.
+    /// Returns the next chunk; `None` after the last one. The error is text for people.
     fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, String>> + Send;
 }
 
 /// Where a page of a listing begins.
 #[derive(Clone, Copy, Debug)]
 pub enum Position<'a> {
-    /// With the first key.
+    /// At the first key.
     First,
-    /// With the first key after this one.
+    /// At the first key after this one.
     After(&'a str),
-    /// Where the page before ended.
+    /// Where the previous page ended.
     Token(&'a str),
 }
 
@@ -67,22 +66,24 @@ pub struct Page {
 #[derive(Debug)]
 pub struct Listed {
     pub key: String,
-    /// What changes when it is overwritten: an ETag, a generation.
+    /// Changes when the object is overwritten: an ETag, a generation.
     pub version: String,
-    /// When the store says it was written.
+    /// The store's own stamp of when it was written.
     pub stamp: Stamp,
-    /// In bytes, as far as the listing says.
+    /// In bytes; `None` if the listing does not say.
     pub size: Option<u64>,
 }
 
-/// Why an object was not read.
+/// Why an object could not be read.
 #[derive(Debug)]
-pub enum NotRead {
-    /// It vanished after it was listed.
+pub enum GetError {
+    /// It was deleted after it was listed.
     Vanished,
-    /// It was overwritten after it was listed; the next listing shows the new one.
+    /// It was overwritten after it was listed; the next listing shows the new version.
     Replaced,
-    /// It is there, and we must not have it: another key, a storage class that has to be restored.
+    /// The object exists, but access to this object is refused: an encryption key that the probe may not use,
+    /// or a storage class that must be restored first.
     Refused(ObserveError),
+    /// The call failed for a reason that concerns the service, not this object.
     Failed(ObserveError),
 }

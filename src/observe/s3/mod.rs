@@ -1,4 +1,4 @@
-//! Objects under a prefix of an S3 bucket, read by the [`object_store`].
+//! Observes objects under a prefix of an S3 bucket, with [`object_store`].
 
 mod bucket_name;
 mod store;
@@ -38,10 +38,10 @@ static KEYS: [Key; 11] = {
     ]
 };
 
-/// What is the same for all prefixes.
+/// What all sources of this kind have in common.
 pub(super) static SPEC: Spec = Spec {
     keys: &KEYS,
-    // S3 shows what it has acknowledged.
+    // S3 lists every acknowledged object: it is strongly consistent.
     rhythm: Rhythm { interval: seconds(5), timeout: seconds(20), settle: seconds(0) },
     provider: Provider::Aws,
     capabilities: Capabilities::ABSENCE,
@@ -61,12 +61,10 @@ pub(super) static SPEC: Spec = Spec {
     permissions: include_str!("permissions.json"),
 };
 
-/// What to read of a bucket.
+/// The bucket and the objects to read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// Where the bucket is.
     pub account: Account,
-    /// Which objects.
     pub objects: object_store::Settings,
 }
 
@@ -100,15 +98,16 @@ impl KindSettings for Settings {
     }
 }
 
-/// A client that does not retry. Where the endpoint is not AWS's own, the bucket goes into the path.
+/// Makes a client that does not retry. For an endpoint other than AWS's, the bucket is part of the path.
 fn client(aws: &Aws, account: &Account) -> aws_sdk_s3::Client {
     let config = aws.config("s3", account);
-    // An endpoint with a path and no slash at its end would get the bucket's name glued on (awslabs/aws-sdk-rust#1387).
+    // Without a final slash, the SDK appends the bucket name to the last path segment
+    // (awslabs/aws-sdk-rust#1387).
     let endpoint = config.endpoint_url().map(|url| format!("{}/", url.trim_end_matches('/')));
-    let elsewhere = endpoint.is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
+    let custom_endpoint = endpoint.is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
     let mut builder = aws_sdk_s3::config::Builder::from(&config)
         .interceptor(aws.counting("s3"))
-        .force_path_style(elsewhere);
+        .force_path_style(custom_endpoint);
     if endpoint.is_some() {
         builder.set_endpoint_url(endpoint);
     }
@@ -137,13 +136,13 @@ impl Evidence for Settings {
     }
 }
 
-/// The key in a locator: without the scheme and the bucket, and without the place inside the object.
+/// Returns the key in a locator, without the scheme, the bucket, and the place inside the object.
 fn key<'a>(locator: &'a str, bucket: &str) -> &'a str {
     let key = locator
         .strip_prefix("s3://")
         .and_then(|rest| rest.strip_prefix(bucket))
         .and_then(|rest| rest.strip_prefix('/'))
         .unwrap_or(locator);
-    // A key may itself have a `#` in it.
+    // The key itself may contain a `#`.
     key.rsplit_once('#').map_or(key, |(key, _)| key)
 }

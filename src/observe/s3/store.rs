@@ -1,4 +1,4 @@
-//! A bucket of S3 behind the [`ObjectStore`] seam.
+//! Implements [`ObjectStore`] for an S3 bucket.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use crate::domain::sighting::{FailureKind, Stamp};
 use crate::domain::time::Timestamp;
 use crate::observe::ObserveError;
 use crate::observe::failure::{causes, explain};
-use crate::observe::object_store::{Body, Listed, NotRead, ObjectStore, Page, Position};
+use crate::observe::object_store::{Body, GetError, Listed, ObjectStore, Page, Position};
 
-/// One bucket. Its client must not retry: the loop that calls the observer does.
+/// One bucket. Its client must not retry: the poll loop does.
 #[derive(Clone, Debug)]
 pub struct S3 {
     client: Client,
@@ -51,7 +51,8 @@ impl ObjectStore for S3 {
         let listed = |object: aws_sdk_s3::types::Object| {
             let modified = instant(&object.last_modified?);
             let version = object.e_tag.unwrap_or_default();
-            // LastModified is cut off to the second; a multipart object's is when its upload began (S3 user guide).
+            // LastModified is truncated to the second. For a multipart object it is the start of the upload
+            // (S3 user guide).
             let stamp =
                 if is_multipart(&version) { Stamp::NotBefore(modified) } else { Stamp::Seconds(modified) };
             let size = object.size.and_then(|size| u64::try_from(size).ok());
@@ -63,7 +64,7 @@ impl ObjectStore for S3 {
         })
     }
 
-    async fn get(&self, key: &str, version: &str, first: Option<u64>) -> Result<ByteStream, NotRead> {
+    async fn get(&self, key: &str, version: &str, first: Option<u64>) -> Result<ByteStream, GetError> {
         let etag = (!version.is_empty()).then(|| version.to_owned());
         let range = first.map(|bytes| format!("bytes=0-{}", bytes - 1));
         let request = self.client.get_object().bucket(&*self.bucket).key(key).set_range(range);
@@ -73,16 +74,16 @@ impl ObjectStore for S3 {
         };
         let explained = || explain(&format!("GetObject on {}", self.uri(key)), &error);
         Err(match error.code() {
-            Some("NoSuchKey") => NotRead::Vanished,
-            Some("PreconditionFailed") => NotRead::Replaced,
-            // No word on the service, and so on this object alone.
+            Some("NoSuchKey") => GetError::Vanished,
+            Some("PreconditionFailed") => GetError::Replaced,
+            // Concerns this object only, not the service.
             _ if is_refusal(error.raw_response().map_or(0, |raw| raw.status().as_u16())) => {
                 match explained() {
-                    error if error.kind == FailureKind::Throttled => NotRead::Failed(error),
-                    error => NotRead::Refused(error),
+                    error if error.kind == FailureKind::Throttled => GetError::Failed(error),
+                    error => GetError::Refused(error),
                 }
             }
-            _ => NotRead::Failed(explained()),
+            _ => GetError::Failed(explained()),
         })
     }
 }
@@ -93,12 +94,12 @@ impl Body for ByteStream {
     }
 }
 
-/// A request that S3 understood and turned down; not one that came too often or took too long.
+/// Whether S3 understood the request and refused it. Throttling and timeouts are not refusals.
 fn is_refusal(status: u16) -> bool {
     (400..500).contains(&status) && !matches!(status, 408 | 429)
 }
 
-/// The ETag of a multipart object ends with the number of its parts: `"…-12"`.
+/// Whether an object was uploaded in parts: then its ETag ends with the number of parts, `"…-12"`.
 fn is_multipart(etag: &str) -> bool {
     let parts = etag.trim_matches('"').rsplit_once('-');
     parts.is_some_and(|(_, parts)| !parts.is_empty() && parts.bytes().all(|b| b.is_ascii_digit()))

@@ -43,7 +43,7 @@ fn wanted() -> Wanted {
     Wanted { waiting: Arc::new([WantedTrace { tag: tag(1), planned_at }]), ..Wanted::default() }
 }
 
-/// A bucket in memory. A page of its listing holds two keys.
+/// A bucket in memory. A page of a listing has two keys.
 #[derive(Clone, Default)]
 struct Bucket(Arc<Mutex<Store>>);
 
@@ -51,11 +51,11 @@ struct Bucket(Arc<Mutex<Store>>);
 struct Store {
     objects: BTreeMap<String, (String, &'static str, Timestamp)>,
     calls: Vec<String>,
-    /// The key whose body never comes.
+    /// GetObject of this key is never answered.
     stuck: Option<&'static str>,
-    /// What GetObject of a key answers instead.
+    /// GetObject of these keys fails with this status and code.
     broken: BTreeMap<&'static str, (u16, &'static str)>,
-    /// What a listing answers instead.
+    /// Listings fail with this status and code.
     closed: Option<(u16, &'static str)>,
 }
 
@@ -81,7 +81,7 @@ impl HttpConnector for Bucket {
 }
 
 fn error(code: &str) -> String {
-    format!("<Error><Code>{code}</Code><Message>words</Message></Error>")
+    format!("<Error><Code>{code}</Code><Message>details</Message></Error>")
 }
 
 impl Store {
@@ -153,7 +153,7 @@ impl Bucket {
             .force_path_style(true)
             .http_client(http_client_fn(move |_, _| connector.clone()))
             .build();
-        // Each look at the clock is a millisecond later than the one before.
+        // The clock advances by a millisecond with each call.
         let millis = AtomicI64::new(0);
         let clock = WallClock::new(move || {
             let ticks = u64::try_from(millis.fetch_add(1, Ordering::Relaxed)).unwrap();
@@ -176,7 +176,7 @@ fn locators(poll: &Poll) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_new_object_is_read_once_and_both_hours_are_listed_to_their_end() {
+async fn a_new_object_is_read_once_and_both_hours_are_listed_completely() {
     let bucket = Bucket::default();
     for key in ["in/04/a", "in/04/b", "in/04/c", "in/05/a", "in/06/a"] {
         bucket.put(key, "noise\n".to_owned() + &canary(1) + &canary(1), "e", t(-2));
@@ -187,7 +187,7 @@ async fn a_new_object_is_read_once_and_both_hours_are_listed_to_their_end() {
     assert_eq!(locators(&poll)[..2], ["s3://archive/in/04/a#0", "s3://archive/in/04/a#1"]);
     let seen = &poll.sightings[0];
     assert_eq!((seen.stamp, seen.integrity), (Stamp::Seconds(t(-2)), Integrity::Intact));
-    // The start of the look was the first time it asked for the clock, the end of the first answer the second.
+    // The first call of the clock was for the start of the poll, the second for the end of the first answer.
     assert_eq!((poll.watermark, poll.started), (Some(t(0)), t(0)));
     assert_eq!(seen.seen_by, t(0) + Duration::from_millis(1));
     assert_eq!((poll.stats.records, poll.stats.bytes), (4, 4 * 408));
@@ -199,7 +199,8 @@ async fn a_new_object_is_read_once_and_both_hours_are_listed_to_their_end() {
 }
 
 #[tokio::test]
-async fn an_object_older_than_all_that_waits_is_left_unless_its_stamp_may_be_from_before_its_upload() {
+async fn an_object_older_than_all_waiting_traces_is_not_read_unless_its_stamp_dates_from_the_start_of_its_upload()
+ {
     let bucket = Bucket::default();
     bucket.put("in/04/old", canary(1), "e", t(-40));
     bucket.put("in/04/parts", canary(1), "e-12", t(-400));
@@ -215,10 +216,10 @@ async fn an_object_older_than_all_that_waits_is_left_unless_its_stamp_may_be_fro
 }
 
 #[tokio::test]
-async fn an_object_that_is_named_by_the_oldest_record_in_it_is_found_in_the_hour_before() {
+async fn with_key_slack_an_object_is_found_under_the_hour_of_its_oldest_record() {
     let bucket = Bucket::default();
     bucket.put("in/03/a", canary(1), "e", t(-2));
-    // The canary of 04:59:29 was collected with a record of 03:59.
+    // The canary of 04:59:29 is in one object with a record of 03:59.
     for (key_slack, found) in [(Duration::ZERO, 0), (Duration::from_secs(3_600), 1)] {
         let mut s3 = bucket.s3(Settings { key_slack, ..settings() });
         assert_eq!(s3.poll(&wanted()).await.unwrap().sightings.len(), found);
@@ -226,24 +227,24 @@ async fn an_object_that_is_named_by_the_oldest_record_in_it_is_found_in_the_hour
 }
 
 #[tokio::test]
-async fn objects_of_a_pause_are_read_only_where_gaps_are() {
+async fn objects_of_a_gap_are_read_only_if_gaps_are_read() {
     for (gaps, found) in [(Gaps::Skip, 0), (Gaps::Read, 1)] {
         let bucket = Bucket::default();
         let mut s3 = bucket.s3(Settings { gaps, max_prefixes: 3, ..settings() });
         s3.poll(&wanted()).await.unwrap();
-        s3.rest();
+        s3.on_idle();
         bucket.put("in/05/a", canary(2), "e", t(60));
         s3.clock = WallClock::new(|| t(600));
-        let poll = s3.poll(&next_stage(3, t(599))).await.unwrap();
+        let poll = s3.poll(&waiting_for(3, t(599))).await.unwrap();
         assert_eq!((poll.sightings.len(), poll.watermark), (found, Some(t(600))));
-        // A pause of days would be too many prefixes.
+        // A gap of days has too many prefixes and is skipped.
         s3.clock = WallClock::new(|| t(86_400 * 5));
-        assert!(s3.poll(&next_stage(4, t(86_400 * 5))).await.unwrap().watermark.is_some());
+        assert!(s3.poll(&waiting_for(4, t(86_400 * 5))).await.unwrap().watermark.is_some());
     }
 }
 
 #[tokio::test]
-async fn a_key_that_names_the_tenant_labels_what_is_in_it() {
+async fn a_key_that_names_the_tenant_labels_the_sightings_of_its_object() {
     let bucket = Bucket::default();
     for key in ["in/04/acme-1", "in/04/globex-1", "in/04/manifest"] {
         bucket.put(key, canary(1), "e", t(-2));
@@ -259,7 +260,7 @@ async fn a_key_that_names_the_tenant_labels_what_is_in_it() {
 }
 
 #[tokio::test]
-async fn an_object_that_vanished_after_it_was_listed_is_no_failure() {
+async fn an_object_that_vanished_after_it_was_listed_is_not_a_failure() {
     let bucket = Bucket::default();
     bucket.put("in/04/a", canary(1), "e", t(-2));
     bucket.0.lock().unwrap().broken.insert("in/04/a", (404, "NoSuchKey"));
@@ -268,7 +269,7 @@ async fn an_object_that_vanished_after_it_was_listed_is_no_failure() {
 }
 
 #[tokio::test]
-async fn an_object_that_could_not_be_read_is_not_known_and_stops_the_watermark() {
+async fn an_object_that_could_not_be_read_is_read_again_by_the_next_poll() {
     let bucket = Bucket::default();
     bucket.put("in/04/a", canary(1), "e", t(-2));
     bucket.put("in/04/b", canary(2), "e", t(-2));
@@ -277,16 +278,16 @@ async fn an_object_that_could_not_be_read_is_not_known_and_stops_the_watermark()
     let failure = s3.poll(&wanted()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Denied);
     assert_eq!(&*s3.take_unreported().sightings[0].locator.0, "s3://archive/in/04/b#0");
-    assert_eq!(&*failure.detail, "GetObject on s3://archive/in/04/a: AccessDenied: words");
+    assert_eq!(&*failure.detail, "GetObject on s3://archive/in/04/a: AccessDenied: details");
     bucket.0.lock().unwrap().broken.clear();
     let poll = s3.poll(&wanted()).await.unwrap();
     assert_eq!(locators(&poll), ["s3://archive/in/04/a#0"]);
     assert!(poll.watermark.is_some());
-    assert_eq!(poll.sightings[0].seen_by, t(0) + Duration::from_millis(1), "the look that showed it first");
+    assert_eq!(poll.sightings[0].seen_by, t(0) + Duration::from_millis(1), "the answer that first listed it");
 }
 
 #[tokio::test]
-async fn a_bucket_that_is_denied_or_missing_is_named() {
+async fn a_failed_listing_names_the_prefix_and_the_error() {
     for (status, code, kind) in [
         (403, "AccessDenied", FailureKind::Denied),
         (404, "NoSuchBucket", FailureKind::NotFound),
@@ -296,12 +297,12 @@ async fn a_bucket_that_is_denied_or_missing_is_named() {
         bucket.0.lock().unwrap().closed = Some((status, code));
         let failure = bucket.s3(settings()).poll(&wanted()).await.unwrap_err();
         assert_eq!(failure.kind, kind);
-        assert_eq!(*failure.detail, format!("ListObjectsV2 on s3://archive/in/04/: {code}: words"));
+        assert_eq!(*failure.detail, format!("ListObjectsV2 on s3://archive/in/04/: {code}: details"));
     }
 }
 
 #[tokio::test]
-async fn what_one_poll_cannot_read_is_left_to_the_next() {
+async fn objects_beyond_the_limit_of_a_poll_are_read_by_the_next() {
     let bucket = Bucket::default();
     for key in ["in/04/a", "in/04/b", "in/04/c"] {
         bucket.put(key, canary(1), "e", t(-2));
@@ -314,7 +315,7 @@ async fn what_one_poll_cannot_read_is_left_to_the_next() {
 }
 
 #[tokio::test]
-async fn too_many_keys_or_prefixes_break_a_limit_of_ours() {
+async fn too_many_keys_or_prefixes_are_over_budget() {
     let bucket = Bucket::default();
     for key in ["in/04/a", "in/04/b", "in/04/c"] {
         bucket.put(key, "noise", "e", t(-2));
@@ -324,13 +325,14 @@ async fn too_many_keys_or_prefixes_break_a_limit_of_ours() {
     {
         let failure = bucket.s3(settings).poll(&wanted()).await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::OverBudget);
-        let told = ["more than max_keys (2) in one look; raise it, set ordered_keys", "more than 1 prefixes"];
-        assert!(told.iter().any(|words| failure.detail.contains(words)), "{failure}");
+        let texts =
+            ["more than max_keys (2) in one poll; raise it, set ordered_keys", "more than 1 prefixes"];
+        assert!(texts.iter().any(|text| failure.detail.contains(text)), "{failure}");
     }
 }
 
 #[tokio::test]
-async fn a_listing_of_growing_keys_begins_after_the_last_one_that_was_read() {
+async fn a_listing_of_ordered_keys_starts_after_the_last_key_that_was_read() {
     let bucket = Bucket::default();
     for key in ["in/04/a", "in/04/b", "in/04/c"] {
         bucket.put(key, canary(1), "e", t(-2));
@@ -350,7 +352,7 @@ async fn a_listing_of_growing_keys_begins_after_the_last_one_that_was_read() {
 }
 
 #[tokio::test]
-async fn a_key_that_a_slower_writer_puts_before_others_is_listed_all_the_same() {
+async fn a_key_that_a_slow_writer_adds_before_others_is_still_listed() {
     let bucket = Bucket::default();
     bucket.put("in/04/1-old", canary(1), "e", t(-200));
     bucket.put("in/04/3-quick", canary(1), "e", t(-2));
@@ -366,12 +368,12 @@ async fn a_key_that_a_slower_writer_puts_before_others_is_listed_all_the_same() 
     assert_eq!(
         calls.iter().filter(|call| call.starts_with("GET")).count(),
         1,
-        "what is known is not read again"
+        "known objects are not read again"
     );
 }
 
 #[tokio::test]
-async fn an_object_that_is_refused_again_and_again_holds_up_only_the_proof_for_those_it_may_hold() {
+async fn a_repeatedly_refused_object_withholds_the_watermark_only_for_traces_that_may_be_in_it() {
     let bucket = Bucket::default();
     bucket.put("in/04/a", canary(1), "e", t(-2));
     bucket.0.lock().unwrap().broken.insert("in/04/a", (403, "InvalidObjectState"));
@@ -379,76 +381,76 @@ async fn an_object_that_is_refused_again_and_again_holds_up_only_the_proof_for_t
     for _ in 0..2 {
         assert_eq!(s3.poll(&wanted()).await.unwrap_err().kind, FailureKind::Denied);
     }
-    // From now on looks go on without it, but not for a canary that may be in it.
+    // From now on polls continue without it, but prove no absence of a canary that may be in it.
     let failure = s3.poll(&wanted()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Denied);
     assert!(
         failure
             .detail
-            .starts_with("GetObject on s3://archive/in/04/a: InvalidObjectState: words; a canary may")
+            .starts_with("GetObject on s3://archive/in/04/a: InvalidObjectState: details; a canary may")
     );
     assert_eq!(s3.take_unreported().stats.decode_errors, 1);
-    // Those planned after it arrived are read and proven as if it were not there.
+    // Canaries that were planned after it arrived are not affected.
     bucket.put("in/04/b", canary(2), "e", t(0));
-    let poll = s3.poll(&next_stage(2, t(5))).await.unwrap();
+    let poll = s3.poll(&waiting_for(2, t(5))).await.unwrap();
     assert_eq!((locators(&poll), poll.watermark), (vec!["s3://archive/in/04/b#0"], Some(poll.started)));
-    assert_eq!(poll.stats.decode_errors, 0, "it was counted");
+    assert_eq!(poll.stats.decode_errors, 0, "it is counted once");
     bucket.calls("");
     for _ in 0..64 {
-        assert!(s3.poll(&next_stage(3, t(5))).await.unwrap().watermark.is_some());
+        assert!(s3.poll(&waiting_for(3, t(5))).await.unwrap().watermark.is_some());
     }
     let tries = bucket.calls("GET").len();
-    assert!((3..=8).contains(&tries), "tried {tries} times more, ever less often");
-    // When it is given at last, it is read.
+    assert!((3..=8).contains(&tries), "tried {tries} times, at growing intervals");
+    // It is read as soon as access is granted.
     bucket.0.lock().unwrap().broken.clear();
     let mut found = Vec::new();
     for _ in 0..64 {
-        found.extend(s3.poll(&next_stage(3, t(5))).await.unwrap().sightings);
+        found.extend(s3.poll(&waiting_for(3, t(5))).await.unwrap().sightings);
     }
     assert_eq!(found.iter().map(|seen| seen.tag).collect::<Vec<_>>(), [tag(1)]);
 }
 
 #[tokio::test]
-async fn a_service_that_fails_or_throttles_is_not_taken_for_an_object_that_is_refused() {
+async fn a_failing_or_throttling_service_does_not_count_as_a_refused_object() {
     for (status, code) in [(500, "InternalError"), (503, "SlowDown"), (429, "TooManyRequestsException")] {
         let bucket = Bucket::default();
         bucket.put("in/04/a", canary(1), "e", t(-2));
         bucket.0.lock().unwrap().broken.insert("in/04/a", (status, code));
         let mut s3 = bucket.s3(settings());
         for _ in 0..10 {
-            s3.poll(&next_stage(3, t(5))).await.unwrap_err();
+            s3.poll(&waiting_for(3, t(5))).await.unwrap_err();
         }
         assert_eq!(bucket.calls("GET").len(), 10);
     }
 }
 
-/// Wanted: the canary `n`, planned for then.
-fn next_stage(n: u8, planned_at: Timestamp) -> Wanted {
+/// Wants canary `n` only, planned at `planned_at`.
+fn waiting_for(n: u8, planned_at: Timestamp) -> Wanted {
     Wanted { waiting: Arc::new([WantedTrace { tag: tag(n), planned_at }]), ..Wanted::default() }
 }
 
 #[tokio::test]
-async fn an_object_that_is_too_large_is_read_up_to_the_limit() {
+async fn an_object_over_the_size_limit_is_read_up_to_the_limit() {
     let bucket = Bucket::default();
     bucket.put("in/04/a", canary(1) + &canary(2), "e", t(-2));
     let mut s3 = bucket.s3(Settings { max_object_bytes: 201, ..settings() });
     let poll = s3.poll(&wanted()).await.unwrap();
     assert_eq!(locators(&poll), ["s3://archive/in/04/a#0"]);
     assert_eq!((poll.stats.bytes, poll.stats.decode_errors), (201, 1));
-    assert!(poll.watermark.is_some(), "the only one that was waited for is found");
+    assert!(poll.watermark.is_some(), "the only waiting canary was found");
     assert_eq!(bucket.calls("GET"), ["GET in/04/a up to 200"]);
 }
 
 #[tokio::test]
-async fn a_canary_that_may_lie_behind_a_limit_is_not_proven_absent() {
-    let far = "noise ".repeat(100);
+async fn a_canary_that_may_be_beyond_a_limit_is_not_proven_absent() {
+    let noise = "noise ".repeat(100);
     let limits = [
         Settings { max_object_bytes: 100, ..settings() },
         Settings { max_inflated_bytes: 100, ..settings() },
     ];
     for (settings, gzipped) in limits.into_iter().zip([false, true]) {
         let bucket = Bucket::default();
-        let text = far.clone() + &canary(1);
+        let text = noise.clone() + &canary(1);
         let text = if gzipped { base64_gzip(&text) } else { text };
         bucket.put("in/04/a", text, "e", t(-2));
         let mut s3 = bucket.s3(settings);
@@ -457,9 +459,9 @@ async fn a_canary_that_may_lie_behind_a_limit_is_not_proven_absent() {
             assert_eq!(failure.kind, FailureKind::OverBudget);
             assert!(failure.detail.starts_with("s3://archive/in/04/a (max_object is"), "{failure}");
         }
-        assert_eq!(bucket.calls("GET").len(), 1, "it is read once all the same");
-        // A later one cannot be in it, and the earlier one need not be waited for any more.
-        assert!(s3.poll(&next_stage(3, t(5))).await.unwrap().watermark.is_some());
+        assert_eq!(bucket.calls("GET").len(), 1, "it is read only once");
+        // A canary that was planned later cannot be in it.
+        assert!(s3.poll(&waiting_for(3, t(5))).await.unwrap().watermark.is_some());
     }
 }
 
@@ -487,13 +489,17 @@ async fn a_poll_that_is_dropped_half_way_loses_nothing() {
         }
     }
     let found = s3.take_unreported();
-    assert_eq!(found.sightings.len(), 1, "one object that never comes withholds nothing of the other");
+    assert_eq!(
+        found.sightings.len(),
+        1,
+        "an object that is never answered does not withhold findings of the other"
+    );
     assert_eq!(found.sightings[0].tag, tag(1));
-    assert!(s3.take_unreported().is_empty(), "it was given away");
+    assert!(s3.take_unreported().is_empty(), "findings are returned once");
     bucket.0.lock().unwrap().stuck = None;
     let poll = s3.poll(&wanted).await.unwrap();
     assert_eq!(locators(&poll), ["s3://archive/in/04/b#0"]);
     assert!(poll.watermark.is_some());
-    assert_eq!(bucket.calls("GET"), ["GET in/04/a", "GET in/04/b"], "the first was not read again");
+    assert_eq!(bucket.calls("GET"), ["GET in/04/a", "GET in/04/b"], "the first object is not read again");
     assert!(poll.sightings.iter().all(|seen| seen.seen_by == t(0) + Duration::from_millis(1)));
 }

@@ -1,4 +1,4 @@
-//! Arbitrary histories of a tracker.
+//! Generates arbitrary histories of a tracker.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub(in crate::store) fn settings() -> Settings {
     }
 }
 
-/// Canary `n` of the first seconds.
+/// Canary `n`, planned at `t(0)`.
 pub(in crate::store) fn canary(n: u8) -> Tag {
     canary_at(n, t(0))
 }
@@ -46,7 +46,7 @@ pub(super) fn canary_at(n: u8, at: Timestamp) -> Tag {
     Tag::new(TraceId::new(at, [n; 10]), tenant, InstanceCode::of("me"), 100 + u32::from(n), Purpose::Probe)
 }
 
-/// One thing that may happen.
+/// One step of a history.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Plan(u8),
@@ -72,7 +72,7 @@ pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..100)
 }
 
-/// The clock and the canaries of a history, which go on whatever becomes of the probe.
+/// The clock and the canaries of a history, which continue across a restart of the probe.
 #[derive(Clone)]
 pub(super) struct World {
     pub(super) now: Timestamp,
@@ -84,7 +84,7 @@ impl World {
         Self { now: t(0), tags: vec![None; 16] }
     }
 
-    /// Lets one thing happen to a tracker.
+    /// Applies one step to a tracker.
     pub(super) fn step(&mut self, step: &Step, tracker: &mut Tracker) -> Vec<Event> {
         self.now = self.now + Duration::from_millis(100);
         let put = |tag: Option<Tag>, result| Some(Input::Put { trace: tag?.trace, result });

@@ -1,4 +1,4 @@
-//! One fact each. What must hold for any history stands in `replay`.
+//! Tests of single facts. Properties of arbitrary histories are in `replay`.
 
 mod history;
 mod replay;
@@ -17,7 +17,7 @@ use crate::domain::topology::{HopRange, Owner, Role, Source, Stage, StageId, Ten
 use crate::domain::trace::{Hop, Origin, Visit};
 use crate::domain::tracker::LeakedTenant;
 
-/// A folder of this test's own, which goes with it.
+/// A temporary folder for one test, deleted when it is dropped.
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
@@ -49,7 +49,7 @@ impl Drop for Folder {
 }
 
 pub(crate) const ALL: LoadLimits =
-    LoadLimits { since: Timestamp::MIN, delivered: usize::MAX, failures: usize::MAX };
+    LoadLimits { since: Timestamp::MIN, max_delivered: usize::MAX, max_failures_per_tenant: usize::MAX };
 
 pub(super) fn in_memory() -> Store {
     Store::set_up(Connection::open_in_memory().unwrap(), Arc::new(topology())).unwrap()
@@ -67,7 +67,7 @@ pub(crate) fn ended(n: u8, outcome: Outcome) -> Trace {
     Trace { ended: Some((outcome, t(9))), ..trace(n) }
 }
 
-/// Makes every further write fail.
+/// Makes every later write fail.
 pub(crate) fn break_disk(store: &Store) {
     store.connection.pragma_update(None, "query_only", true).unwrap();
 }
@@ -82,7 +82,7 @@ fn ids(loaded: &Loaded) -> Vec<TraceId> {
 }
 
 #[test]
-fn what_is_saved_is_there_after_the_file_was_closed() {
+fn saved_traces_are_loaded_after_the_file_was_closed() {
     let folder = Folder::new();
     let mut store = open(&folder.file()).unwrap().store;
     save(&mut store, trace(1));
@@ -95,23 +95,23 @@ fn what_is_saved_is_there_after_the_file_was_closed() {
     assert_eq!(
         folder.names(),
         ["store.db", "store.db-wal"],
-        "no shared memory, so it works on a network file system"
+        "no shared-memory file, so the store works on a network file system"
     );
 }
 
 #[test]
-fn a_newer_database_is_refused_with_both_versions_and_left_as_it_is() {
+fn a_newer_database_is_refused_with_both_versions_and_not_changed() {
     let folder = Folder::new();
     let store = open(&folder.file()).unwrap().store;
     store.connection.pragma_update(None, "user_version", 999).unwrap();
     drop(store);
     let before = fs::read(folder.file()).unwrap();
     let error = open(&folder.file()).unwrap_err();
-    assert!(error.is_a_fault_of_configuration());
+    assert!(error.is_permanent());
     assert_eq!(
         error.to_string(),
         format!(
-            "the store is of version 999, and this program knows versions up to {}: it was left as it is; run the newer program, or give this one another path",
+            "the store has version 999, but this program supports versions up to {}: the file was not changed; run the newer program, or set another path",
             schema::VERSION
         )
     );
@@ -120,7 +120,7 @@ fn a_newer_database_is_refused_with_both_versions_and_left_as_it_is() {
 }
 
 #[test]
-fn another_programs_database_is_left_as_it_is() {
+fn another_programs_database_is_not_changed() {
     let folder = Folder::new();
     Connection::open(folder.file()).unwrap().execute_batch("CREATE TABLE theirs (a)").unwrap();
     let before = fs::read(folder.file()).unwrap();
@@ -131,10 +131,10 @@ fn another_programs_database_is_left_as_it_is() {
 #[test]
 fn a_file_that_is_not_a_database_is_quarantined() {
     let folder = Folder::new();
-    fs::write(folder.file(), "this is no database, but somebody wrote it").unwrap();
+    fs::write(folder.file(), "some text that is not a database").unwrap();
     let quarantined = open(&folder.file()).unwrap().quarantine.unwrap();
     assert_eq!(quarantined.path.file_name().unwrap(), "store.db.corrupt-20270115T080000.000000Z");
-    assert_eq!(fs::read_to_string(&quarantined.path).unwrap(), "this is no database, but somebody wrote it");
+    assert_eq!(fs::read_to_string(&quarantined.path).unwrap(), "some text that is not a database");
     assert!(quarantined.damage.contains("not a database"), "{}", quarantined.damage);
 }
 
@@ -161,16 +161,16 @@ fn a_damaged_database_is_quarantined_and_a_new_one_works() {
 #[test]
 fn a_damaged_file_never_replaces_a_quarantined_one() {
     let folder = Folder::new();
-    for text in ["first of the damaged", "second of the damaged"] {
+    for text in ["first damaged file", "second damaged file"] {
         fs::write(folder.file(), text).unwrap();
         drop(open(&folder.file()));
     }
     let error = open(&folder.file()).unwrap_err();
-    assert!(matches!(error, StoreError::Quarantined { .. }), "{error}");
+    assert!(matches!(error, StoreError::QuarantineFailed { .. }), "{error}");
 }
 
 #[test]
-fn a_folder_that_does_not_exist_is_named() {
+fn a_missing_folder_is_named() {
     let folder = Folder::new();
     let error = open(&folder.0.join("missing/store.db")).unwrap_err();
     assert_eq!(
@@ -187,7 +187,7 @@ fn a_device_or_a_folder_is_neither_opened_nor_moved() {
 }
 
 #[test]
-fn a_place_where_nothing_can_be_written_is_an_error() {
+fn a_file_that_cannot_be_written_is_an_error() {
     assert!(matches!(open(Path::new("/proc/store.db")), Err(StoreError::Other(_))));
     let mut store = in_memory();
     store.connection.pragma_update(None, "query_only", true).unwrap();
@@ -196,15 +196,15 @@ fn a_place_where_nothing_can_be_written_is_an_error() {
 }
 
 #[test]
-fn a_second_process_is_kept_out() {
+fn a_second_process_cannot_open_the_store() {
     let folder = Folder::new();
     let _first = open(&folder.file()).unwrap();
     let second = open(&folder.file());
-    assert!(matches!(second, Err(StoreError::Held(_))), "{second:?}");
+    assert!(matches!(second, Err(StoreError::Locked(_))), "{second:?}");
 }
 
 #[test]
-fn a_full_disk_is_an_error_and_the_batch_is_not_there_in_half() {
+fn on_a_full_disk_no_part_of_the_batch_is_written() {
     let folder = Folder::new();
     let mut store = open(&folder.file()).unwrap().store;
     save(&mut store, trace(0));
@@ -220,7 +220,7 @@ fn a_full_disk_is_an_error_and_the_batch_is_not_there_in_half() {
 }
 
 #[test]
-fn the_name_from_a_host_is_kept_and_the_name_from_a_configuration_wins() {
+fn a_host_name_is_kept_and_a_configured_name_replaces_it() {
     let mut store = in_memory();
     let host = |name: &str| Naming::Host(name.to_owned());
     assert_eq!(store.instance(&host("ip-10-0-0-1")).unwrap(), Instance::of("ip-10-0-0-1"));
@@ -230,8 +230,8 @@ fn the_name_from_a_host_is_kept_and_the_name_from_a_configuration_wins() {
     assert_eq!(store.instance(&host("ip-10-0-0-3")).unwrap().name, "probe");
 }
 
-/// The map of the fixture without globex and the archive, with another stage, in another order of ids.
-fn another_map() -> Topology {
+/// The fixture's topology without globex and the archive, with a new tenant, a new stage and other ids.
+fn changed_topology() -> Topology {
     let old = topology();
     let tenant = |name: &str| Tenant { name: name.into(), ..old.tenant(ACME).clone() };
     let stage = |id: StageId, parent| Stage { parent, ..old.stage(id).clone() };
@@ -253,7 +253,7 @@ fn another_map() -> Topology {
 }
 
 #[test]
-fn names_find_their_places_again_when_the_configuration_changed() {
+fn names_are_mapped_to_their_new_ids_when_the_configuration_changed() {
     let folder = Folder::new();
     let mut store = open(&folder.file()).unwrap().store;
     let mut one = trace(1);
@@ -263,7 +263,7 @@ fn names_find_their_places_again_when_the_configuration_changed() {
     save(&mut store, ended(2, Outcome::Lost(HopRange { first: TRANSIT, last: TABLE })));
     save(&mut store, Trace { tenant: GLOBEX, ..trace(3) });
     drop(store);
-    let mut store = Store::open(&folder.file(), Arc::new(another_map()), t(0)).unwrap().store;
+    let mut store = Store::open(&folder.file(), Arc::new(changed_topology()), t(0)).unwrap().store;
     let loaded = store.load(ALL).unwrap();
     let [one, two] = loaded.traces.as_slice() else { panic!("{loaded:?}") };
     assert_eq!(one.tenant, TenantId(1));
@@ -275,27 +275,27 @@ fn names_find_their_places_again_when_the_configuration_changed() {
     assert_eq!(loaded.unknown_tenants, BTreeMap::from([("globex".to_owned(), 1)]));
     store.save_all(&Changes::default()).unwrap();
     drop(store);
-    let back = open(&folder.file()).unwrap().store.load(ALL).unwrap();
+    let reloaded = open(&folder.file()).unwrap().store.load(ALL).unwrap();
     assert!(
-        back.traces.iter().any(|trace| trace.tenant == GLOBEX),
-        "a tenant that is gone for a while stays"
+        reloaded.traces.iter().any(|trace| trace.tenant == GLOBEX),
+        "traces of a tenant that was removed for a while stay on disk"
     );
 }
 
 #[test]
-fn a_loss_at_a_hop_that_is_no_more_was_somewhere_on_the_way() {
+fn a_loss_at_a_removed_hop_becomes_a_loss_on_the_main_path() {
     let folder = Folder::new();
     let mut store = open(&folder.file()).unwrap().store;
     save(&mut store, ended(1, Outcome::Lost(HopRange::one(ARCHIVE))));
     drop(store);
-    let mut store = Store::open(&folder.file(), Arc::new(another_map()), t(0)).unwrap().store;
+    let mut store = Store::open(&folder.file(), Arc::new(changed_topology()), t(0)).unwrap().store;
     let loaded = store.load(ALL).unwrap();
     let whole = Outcome::Lost(HopRange { first: StageId(1), last: StageId(4) });
     assert_eq!(loaded.traces[0].ended, Some((whole, t(9))));
 }
 
 #[test]
-fn a_row_that_makes_no_sense_is_counted_and_the_others_are_read() {
+fn an_unreadable_row_is_counted_and_the_others_are_loaded() {
     let mut store = in_memory();
     (1..4).for_each(|n| save(&mut store, trace(n)));
     let garble = "UPDATE trace SET known = '{\"size\":' WHERE id = ?1";
@@ -306,7 +306,7 @@ fn a_row_that_makes_no_sense_is_counted_and_the_others_are_read() {
 }
 
 #[test]
-fn what_became_unknown_while_nothing_was_saved_is_no_longer_in_flight() {
+fn traces_that_ended_while_nothing_was_saved_are_no_longer_in_flight() {
     let mut store = in_memory();
     (1..4).for_each(|n| save(&mut store, trace(n)));
     save(&mut store, ended(9, Outcome::Delivered));
@@ -318,7 +318,7 @@ fn what_became_unknown_while_nothing_was_saved_is_no_longer_in_flight() {
 }
 
 #[test]
-fn the_newest_are_kept_of_what_went_well_and_of_what_did_not() {
+fn the_newest_delivered_and_the_newest_failed_traces_are_kept() {
     let mut store = in_memory();
     for n in 0..12 {
         let outcome = if n % 2 == 0 {
@@ -332,19 +332,20 @@ fn the_newest_are_kept_of_what_went_well_and_of_what_did_not() {
     assert_eq!(store.prune(3, Timestamp::MIN).unwrap(), 6);
     let kept: Vec<_> = [6, 7, 8, 9, 10, 11, 15].map(|n| canary(n).trace).into();
     assert_eq!(ids(&store.load(ALL).unwrap()), kept);
-    assert_eq!(ids(&store.load(LoadLimits { delivered: 1, failures: 2, ..ALL }).unwrap()), kept[3..]);
-    assert_eq!(store.prune(3, t(1)).unwrap(), 7, "what is too old goes, whatever it is");
+    let few = LoadLimits { max_delivered: 1, max_failures_per_tenant: 2, ..ALL };
+    assert_eq!(ids(&store.load(few).unwrap()), kept[3..]);
+    assert_eq!(store.prune(3, t(1)).unwrap(), 7, "any trace that is too old is deleted");
 }
 
 #[test]
-fn what_was_planned_too_long_ago_is_not_brought_back() {
+fn a_trace_planned_before_the_limit_is_not_loaded() {
     let mut store = in_memory();
     save(&mut store, trace(1));
     assert!(store.load(LoadLimits { since: t(1), ..ALL }).unwrap().traces.is_empty());
 }
 
 #[test]
-fn a_file_of_the_first_version_is_brought_up_to_date_with_all_that_is_in_it() {
+fn a_file_of_the_first_version_is_migrated() {
     let folder = Folder::new();
     let connection = Connection::open(folder.file()).unwrap();
     connection.execute_batch(schema::STEPS[0]).unwrap();
@@ -359,13 +360,13 @@ fn a_file_of_the_first_version_is_brought_up_to_date_with_all_that_is_in_it() {
 }
 
 #[test]
-fn a_trace_that_an_earlier_release_saved_keeps_its_tag_of_version_1() {
+fn a_trace_saved_by_an_earlier_release_keeps_its_version_1_tag() {
     let folder = Folder::new();
     let connection = Connection::open(folder.file()).unwrap();
     schema::STEPS[..3].iter().for_each(|step| connection.execute_batch(step).unwrap());
     connection.pragma_update(None, "application_id", schema::APPLICATION_ID).unwrap();
     connection.pragma_update(None, "user_version", 3).unwrap();
-    // As that release wrote it: what was `Code::of("acme")` and `Code::of("me")` then.
+    // Written by that release, with its codes of "acme" and "me".
     let known = r#"{"tenant_code":533171,"instance_code":160844,"size":101,"put":"planned","judgement":"pending","visits":{}}"#;
     let sql = "INSERT INTO trace (id, tenant, planned_at, finished, failed, outcome, known)
                VALUES (?1, 'acme', ?2, 0, 0, NULL, ?3)";
@@ -384,7 +385,7 @@ fn a_trace_that_an_earlier_release_saved_keeps_its_tag_of_version_1() {
 }
 
 #[test]
-fn a_tag_of_each_version_and_purpose_comes_back_as_it_was() {
+fn a_version_2_tag_of_every_purpose_is_restored() {
     let mut store = in_memory();
     let mut saved = Vec::new();
     for value in 0..32 {
@@ -400,7 +401,7 @@ fn a_tag_of_each_version_and_purpose_comes_back_as_it_was() {
 }
 
 #[test]
-fn a_row_with_the_codes_of_both_versions_or_of_none_is_not_guessed_at() {
+fn a_row_with_the_codes_of_both_tag_versions_or_of_neither_is_unreadable() {
     let mut store = in_memory();
     for known in ["json_remove(known, '$.tag_2')", "json_set(known, '$.tenant_code', 7)"] {
         save(&mut store, trace(1));
@@ -426,7 +427,7 @@ fn learned(source: &str, columns: &[&str]) -> Changes {
 }
 
 #[test]
-fn a_schema_is_kept_by_its_source_and_the_latest_one_counts() {
+fn the_latest_schema_of_each_source_is_kept() {
     let folder = Folder::new();
     let mut store = open(&folder.file()).unwrap().store;
     for changes in [
@@ -441,7 +442,7 @@ fn a_schema_is_kept_by_its_source_and_the_latest_one_counts() {
     let expected =
         [learned("bigquery p.d.t", &["a", "c"]).schemas, learned("bigquery p.d.u", &["b"]).schemas].concat();
     assert_eq!(store.load(ALL).unwrap().schemas, expected);
-    // One that makes no sense is learned anew.
+    // An unreadable one is skipped, so the daemon learns it again.
     store.connection.execute("UPDATE learned_schema SET columns = '{' WHERE source LIKE '%t'", []).unwrap();
     let loaded = store.load(ALL).unwrap();
     assert_eq!((loaded.schemas.as_slice(), loaded.unreadable), (&expected[1..], 1));
@@ -466,7 +467,7 @@ fn save_leak(store: &mut Store, seen: &Violation) {
 }
 
 #[test]
-fn a_leak_is_kept_once_as_it_was_noticed_first() {
+fn a_leak_is_stored_once_with_the_time_at_which_it_was_first_noticed() {
     let folder = Folder::new();
     let mut store = open(&folder.file()).unwrap().store;
     let all = [leaked(1, "a", t(3)), leaked(1, "b", t(2)), leaked(3, "a", t(9))];
@@ -476,21 +477,21 @@ fn a_leak_is_kept_once_as_it_was_noticed_first() {
     let mut store = open(&folder.file()).unwrap().store;
     let [first, second, third] = all;
     assert_eq!(store.load(ALL).unwrap().violations, [second, first, third.clone()]);
-    let lately = store.load(LoadLimits { since: t(4), ..ALL }).unwrap().violations;
-    assert_eq!(lately, std::slice::from_ref(&third));
+    let recent = store.load(LoadLimits { since: t(4), ..ALL }).unwrap().violations;
+    assert_eq!(recent, std::slice::from_ref(&third));
     store.prune(100, t(4)).unwrap();
     assert_eq!(store.load(ALL).unwrap().violations, [third]);
 }
 
 #[test]
-fn a_leak_of_a_tenant_that_is_gone_stays_and_one_of_another_finds_its_place() {
+fn leaks_of_removed_tenants_stay_on_disk_and_the_others_get_their_new_ids() {
     let folder = Folder::new();
     let mut store = open(&folder.file()).unwrap().store;
     let stream = Violation { stage: STREAM, ..leaked(1, "a", t(1)) };
     save_leak(&mut store, &stream);
     save_leak(&mut store, &leaked(3, "b", t(2)));
     drop(store);
-    let mut store = Store::open(&folder.file(), Arc::new(another_map()), t(0)).unwrap().store;
+    let mut store = Store::open(&folder.file(), Arc::new(changed_topology()), t(0)).unwrap().store;
     let moved =
         Violation { tenant: LeakedTenant::Known(TenantId(1)), found_with: None, stage: StageId(1), ..stream };
     assert_eq!(store.load(ALL).unwrap().violations, [moved]);

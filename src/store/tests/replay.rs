@@ -1,4 +1,5 @@
-//! Whatever happens, and wherever the probe is cut down, it goes on as if nothing had been.
+//! Properties of arbitrary histories: wherever the probe is killed, a restart changes no outcome and counts
+//! nothing twice.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ type Endings = BTreeMap<TraceId, usize>;
 /// How many times each trace entered the count of a histogram: end to end, or of a hop.
 type Counts = BTreeMap<(TraceId, Option<StageId>), usize>;
 
-fn enter(events: &[Event], ends: &mut Endings, counts: &mut Counts) {
+fn count(events: &[Event], ends: &mut Endings, counts: &mut Counts) {
     for event in events {
         let entered = match event {
             Event::Ended { trace, .. } => {
@@ -35,7 +36,7 @@ fn enter(events: &[Event], ends: &mut Endings, counts: &mut Counts) {
     }
 }
 
-/// A tracker for which every tenant's canaries were found at every source before.
+/// A tracker that has already found every tenant's canaries at every source.
 fn seen(map: Arc<Topology>, now: Timestamp) -> Tracker {
     let seen = seen_everywhere(&map);
     let mut tracker = Tracker::new(map, settings(), now);
@@ -43,7 +44,7 @@ fn seen(map: Arc<Topology>, now: Timestamp) -> Tracker {
     tracker
 }
 
-/// Of each trace, its outcome as it was counted and where it stands for people.
+/// For each trace, the outcome that was counted and the standing that the page shows.
 fn standings(tracker: &Tracker) -> BTreeMap<TraceId, [&'static str; 2]> {
     let counted = |trace: &Trace| trace.ended.as_ref().map_or("in_flight", |(outcome, _)| outcome.label());
     tracker
@@ -54,7 +55,8 @@ fn standings(tracker: &Tracker) -> BTreeMap<TraceId, [&'static str; 2]> {
         .collect()
 }
 
-fn remaining_time(world: &mut World, tracker: &mut Tracker) -> Vec<Event> {
+/// Moves the clock past all deadlines and grace periods.
+fn expire_all(world: &mut World, tracker: &mut Tracker) -> Vec<Event> {
     world.now = world.now + s(GIVE_UP + GRACE + 1);
     tracker.apply(Input::Tick, world.now)
 }
@@ -63,7 +65,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn a_trace_comes_back_as_it_was(steps in steps(), saves in 1_usize..7) {
+    fn a_saved_trace_is_restored_exactly(steps in steps(), saves in 1_usize..7) {
         let mut tracker = seen(Arc::new(topology()), t(0));
         let mut store = in_memory();
         let mut world = World::new();
@@ -76,16 +78,16 @@ proptest! {
         store.save(&tracker.take_changes()).unwrap();
         let mut traces: Vec<_> = tracker.everything().traces.iter().map(|(trace, _)| (**trace).clone()).collect();
         traces.sort_by_key(Trace::id);
-        // A look that fails marks the gap only in memory: after a restart everything is marked.
-        let blank = |traces: &mut Vec<Trace>| traces.iter_mut().flat_map(|trace| &mut trace.stages).for_each(|visit| visit.gap_since_poll = false);
+        // A failed poll marks the gap in memory only; after a restart every visit is marked.
+        let clear_gaps = |traces: &mut Vec<Trace>| traces.iter_mut().flat_map(|trace| &mut trace.stages).for_each(|visit| visit.gap_since_poll = false);
         let mut loaded = store.load(ALL).unwrap();
-        blank(&mut traces);
-        blank(&mut loaded.traces);
+        clear_gaps(&mut traces);
+        clear_gaps(&mut loaded.traces);
         prop_assert_eq!(loaded.traces, traces);
         prop_assert_eq!(loaded.unreadable, 0);
-        let again = tracker.everything().traces;
-        store.save_all(&again.clone().into()).unwrap();
-        let exact: BTreeMap<_, _> = again.iter().map(|(trace, _)| (trace.id(), (**trace).clone())).collect();
+        let all = tracker.everything().traces;
+        store.save_all(&all.clone().into()).unwrap();
+        let exact: BTreeMap<_, _> = all.iter().map(|(trace, _)| (trace.id(), (**trace).clone())).collect();
         let loaded = store.load(ALL).unwrap().traces;
         prop_assert_eq!(loaded.into_iter().map(|trace| (trace.id(), trace)).collect::<BTreeMap<_, _>>(), exact);
     }
@@ -96,7 +98,7 @@ proptest! {
         let map = Arc::new(topology());
         let (mut undisturbed, mut world) = (seen(map.clone(), t(0)), World::new());
         steps.iter().for_each(|step| drop(world.step(step, &mut undisturbed)));
-        remaining_time(&mut world, &mut undisturbed);
+        expire_all(&mut world, &mut undisturbed);
 
         let (mut tracker, mut world) = (seen(map.clone(), t(0)), World::new());
         let mut store = in_memory();
@@ -104,14 +106,14 @@ proptest! {
         for step in &steps[..cut] {
             let events = world.step(step, &mut tracker);
             store.save(&tracker.take_changes()).unwrap();
-            enter(&events, &mut ends, &mut counted);
+            count(&events, &mut ends, &mut counted);
         }
         let mut tracker = seen(map, world.now);
         tracker.restore(store.load(ALL).unwrap().traces, world.now);
         for step in &steps[cut..] {
-            enter(&world.step(step, &mut tracker), &mut ends, &mut counted);
+            count(&world.step(step, &mut tracker), &mut ends, &mut counted);
         }
-        enter(&remaining_time(&mut world, &mut tracker), &mut ends, &mut counted);
+        count(&expire_all(&mut world, &mut tracker), &mut ends, &mut counted);
 
         prop_assert!(ends.values().all(|times| *times == 1), "ended twice: {ends:?}");
         prop_assert!(counted.values().all(|times| *times == 1), "counted twice: {counted:?}");
@@ -124,15 +126,19 @@ proptest! {
     }
 }
 
-/// Whether a restart may make one outcome of another. That a source could not be read is not remembered, so a loss may
-/// wait for one more look at a stage between; what that look shows is true as well.
-/// And a trace that is taken over late is waited for longer, so that what nobody could say may be seen after all; and what
-/// was found only after it had been given up may have been looked for in vain in between, and so be known to be late.
-fn justified([counted, stands]: [&str; 2], restarted: [&str; 2]) -> bool {
-    stands == restarted[1]
+/// Whether a restart may turn one outcome into another.
+///
+/// * A restart forgets that a source could not be read, so a loss may wait for one more poll of a stage in
+///   between. What that poll shows is true as well.
+/// * A trace that is restored late is waited for longer, so that it may be seen after all instead of
+///   unobserved.
+/// * A trace that was found after it had been given up may, with a restart, have been polled for in between
+///   without being found, and so be proven late.
+fn justified([counted, standing]: [&str; 2], restarted: [&str; 2]) -> bool {
+    standing == restarted[1]
         || counted == "unobserved"
-        || (counted != stands && restarted[1] == "late")
-        || (stands == "lost" && ["late", "dead_lettered"].contains(&restarted[1]))
+        || (counted != standing && restarted[1] == "late")
+        || (standing == "lost" && ["late", "dead_lettered"].contains(&restarted[1]))
 }
 
 #[test]

@@ -73,7 +73,7 @@ async fn rows_that_a_policy_hides_are_not_lost() {
         waited.iter().all(|id| recent.trace(id).is_some_and(|trace| trace.outcome == "delivered"))
     };
     let recent = daemon.until("all that waited are delivered", SOON, landed).await;
-    stand.vouches_for(delivered(&recent));
+    stand.assert_intervals_hold(delivered(&recent));
     assert_eq!(total(&daemon.metrics().await, "lost"), 0.0);
 }
 
@@ -105,7 +105,7 @@ async fn canaries_are_found_inside_a_message() {
     let keys = [("STAGE_BIGQUERY_ID_COLUMN", "message"), ("STAGE_BIGQUERY_ID_MATCH", "contains")];
     let daemon = stand.daemon(&keys).await;
     let recent = until_delivered(&daemon, 6).await;
-    assert!(stand.vouches_for(delivered(&recent)) > 0);
+    assert!(stand.assert_intervals_hold(delivered(&recent)) > 0);
     let metrics = daemon.metrics().await;
     assert_eq!((total(&metrics, "lost"), metrics.sum("traceprobe_duplicates_total", &[])), (0.0, 0.0));
 }
@@ -116,7 +116,7 @@ async fn canaries_are_found_in_the_table_of_the_day() {
     // It comes to exist with its first row.
     let daemon = stand.daemon(&[("STAGE_BIGQUERY_TABLE", "demo.logs.events_%Y%m%d")]).await;
     let recent = until_delivered(&daemon, 6).await;
-    assert!(stand.vouches_for(delivered(&recent)) > 0);
+    assert!(stand.assert_intervals_hold(delivered(&recent)) > 0);
     assert_eq!(total(&daemon.metrics().await, "lost"), 0.0);
 }
 
@@ -127,7 +127,7 @@ async fn a_time_that_the_writer_fills_moves_no_arrival() {
     stand.sandbox.fault(Fault::ClockOffset { service: traceprobe::sandbox::Service::Bigquery, ms: -5_000 });
     let daemon = stand.daemon(&[("STAGE_BIGQUERY_TIME_IS", "written")]).await;
     let recent = until_delivered(&daemon, 3).await;
-    assert!(stand.vouches_for(delivered(&recent)) > 0);
+    assert!(stand.assert_intervals_hold(delivered(&recent)) > 0);
     let inversions = daemon.metrics().await.sum("traceprobe_clock_inversions_total", &TABLE);
     assert_eq!(inversions, 0.0);
 }

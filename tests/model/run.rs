@@ -250,7 +250,7 @@ impl Run {
                 (None, None) => break,
                 (next, Some(wake)) if next.is_none_or(|next| wake <= next) => {
                     self.now = self.now.max(wake);
-                    if self.round(What::TimePassed, Change::Input(Input::Tick)) == Round::CarriedOut {
+                    if self.round(What::TimePassed, Change::Input(Input::Tick)) == Round::Done {
                         let again = self.tracker.next_deadline().map(Timestamp::micros);
                         assert!(
                             again.is_none_or(|again| again > self.now),
@@ -378,7 +378,7 @@ impl Run {
 
     /// One round of the engine: it decides, commits, and carries out.
     fn round(&mut self, what: What, change: Change) -> Round {
-        let cut = self.doomed.take();
+        let cut = self.pending_end.take();
         let now = time(self.now);
         let events = match change {
             Change::Plan(tag) => {
@@ -388,7 +388,7 @@ impl Run {
             }
             Change::Input(input) => self.tracker.apply(input, now),
         };
-        if let Some(restart) = cut.filter(|restart| restart.cut == Cut::BeforeTheCommit) {
+        if let Some(restart) = cut.filter(|restart| restart.cut == Cut::BeforeCommit) {
             self.end(restart);
             return Round::Lost;
         }

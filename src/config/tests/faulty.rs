@@ -178,8 +178,8 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 82] = [
     ("{tenant}/%Y/%m/%d/", "{tenant}/", "stage.archive.key:", "\"{tenant}/\" has no time field"),
     ("{tenant}/%Y/%m/%d/", "{tenant}/%H/", "stage.archive.key:", "no complete date"),
     ("{tenant}/%Y/%m/%d/", "%Y%m%d/%S", "stage.archive.key:", "unknown time field %S"),
-    ("p.d.t", "d.t", "stage.table.table:", "is no table"),
-    ("p.d.t", "p.d`.t", "stage.table.table:", "is no table"),
+    ("p.d.t", "d.t", "stage.table.table:", "is not a valid table"),
+    ("p.d.t", "p.d`.t", "stage.table.table:", "is not a valid table"),
     ("p.d.t", "p.d.t_%Y%m", "stage.table.table:", "names no table of a day; write %Y, %m and %d once each"),
     ("id_column = \"trace_id\"\n", "", "stage.table.id_column:", "or write id_expression"),
     (
@@ -216,7 +216,7 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 82] = [
         "id_column",
         "id_match = \"like\"\nid_column",
         "stage.table.id_match:",
-        "is none of \"exact\", \"contains\"",
+        "is not one of \"exact\", \"contains\"",
     ),
     (
         "id_column",
@@ -225,19 +225,29 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 82] = [
         "has a comment; write one SQL expression, for example \"day >=",
     ),
     ("id_column", "time_is = \"written\"\nid_column", "stage.table.time_is:", "that is not set"),
-    ("id_column = \"trace_id\"", "id_column = \"1 = 1\"", "stage.table.id_column:", "is no column"),
+    (
+        "id_column = \"trace_id\"",
+        "id_column = \"1 = 1\"",
+        "stage.table.id_column:",
+        "is not a valid column name",
+    ),
     (
         "id_column",
         "max_bytes_billed = \"1MB\"\nid_column",
         "stage.table.max_bytes_billed:",
         "must be 10MB to",
     ),
-    ("id_column", "schema = [\"trace_id\"]\nid_column", "stage.table.schema:", "is no column of a table"),
+    (
+        "id_column",
+        "schema = [\"trace_id\"]\nid_column",
+        "stage.table.schema:",
+        "is not a valid column of a schema",
+    ),
     (
         "id_column",
         "schema_accepted = [\"trace_id\"]\nid_column",
         "stage.table.schema_accepted:",
-        "is no fingerprint of a schema",
+        "is not a valid schema fingerprint",
     ),
     (
         "kind = \"bigquery\"\nafter = \"stream\"\ntable = \"p.d.t\"\nid_column = \"trace_id\"",

@@ -347,7 +347,7 @@ fn check_table(text: String) -> Result<TableName, String> {
                 "\"{text}\" names no table of a day; write %Y, %m and %d once each in the table's name, for example \"my-project.logs.events_%Y%m%d\""
             )
         } else {
-            format!("\"{text}\" is no table; write project.dataset.table, for example \"my-project.logs.events\"")
+            format!("\"{text}\" is not a valid table; write project.dataset.table, for example \"my-project.logs.events\"")
         }
     })
 }
@@ -357,7 +357,7 @@ fn table_column(value: &Value) -> Result<Column, String> {
     let text = text(value)?;
     let wrong = || {
         format!(
-            "\"{text}\" is no column of a table; write for example \"trace_id STRING\" or \"tags STRING REPEATED\" (modes NULLABLE, REQUIRED, REPEATED)"
+            "\"{text}\" is not a valid column of a schema; write for example \"trace_id STRING\" or \"tags STRING REPEATED\" (modes NULLABLE, REQUIRED, REPEATED)"
         )
     };
     let mut words = text.split_whitespace();
@@ -379,7 +379,7 @@ fn fingerprint(value: &Value) -> Result<Fingerprint, String> {
     let text = text(value)?;
     text.parse().map_err(|_| {
         format!(
-            "\"{text}\" is no fingerprint of a schema; write the eight hexadecimal digits that the page shows"
+            "\"{text}\" is not a valid schema fingerprint; write the eight hexadecimal digits that the page shows"
         )
     })
 }
@@ -389,7 +389,7 @@ fn location(value: &Value) -> Result<String, String> {
     if text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
         Ok(text)
     } else {
-        Err(format!("\"{text}\" is no location; write for example \"EU\" or \"europe-west3\""))
+        Err(format!("\"{text}\" is not a valid location; write for example \"EU\" or \"europe-west3\""))
     }
 }
 
@@ -404,7 +404,7 @@ pub(super) fn column(value: &Value) -> Parsed<String> {
         Ok(text)
     } else {
         Err(format!(
-            "\"{text}\" is no column; write for example \"trace_id\" (letters, digits and `_`, dots into records)"
+            "\"{text}\" is not a valid column name; write for example \"trace_id\" (letters, digits and `_`, dots into records)"
         ))
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn read(
     let mut good = !tenants.is_empty();
     let mut sources = Vec::new();
     let mut places: BTreeMap<(Kind, String), (String, String)> = BTreeMap::new();
-    for (rank, index) in order.iter().enumerate() {
+    for (position, index) in order.iter().enumerate() {
         let stage = &stages[*index];
         let Ok(kind) = stage.kind else {
             good = false;
@@ -65,7 +65,7 @@ pub(super) fn read(
         for (source, owners) in merged {
             let all = || {
                 Ok(Source {
-                    stage: StageId(u16::try_from(rank).unwrap_or(u16::MAX)),
+                    stage: StageId(u16::try_from(position).unwrap_or(u16::MAX)),
                     exclusive: owners.len() == 1 && (tenants.len() > 1 || names_tenant),
                     tenants: owners,
                     name: source.name().into(),

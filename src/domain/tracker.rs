@@ -3,7 +3,8 @@
 //! A state machine without I/O. Inputs go in with the time at which they are applied, events come out. It alone
 //! decides what was delivered, what is late and what is lost, so that these words mean the same in the metrics, in the
 //! store and on the page. It must never call something lost that it merely could not see: absence is proven by a
-//! source's watermark, trace by trace ([`Visit::absent_until`](super::trace::Visit::absent_until)), never by the passing of time.
+//! source's watermark, trace by trace ([`Visit::absent_until`](super::trace::Visit::absent_until)), never by the
+//! passing of time.
 
 mod decide;
 mod expiry;
@@ -62,82 +63,60 @@ pub struct Settings {
     pub grace: Duration,
     /// A source whose watermark is older than this while traces wait is blind.
     pub blind_after: Duration,
-    /// How long a seen trace rides along in looks by id, to catch a second copy.
+    /// How long polls by id still include a trace after it was seen, to catch a second copy.
     pub recheck_for: Duration,
-    /// Most traces in flight; more are not planned.
+    /// Maximum number of traces in flight; beyond it, no canary is sent.
     pub max_in_flight: usize,
-    /// Finished traces that are remembered.
+    /// Number of finished traces that are kept.
     pub remember: usize,
-    /// Failed traces that are remembered beside them, for each tenant, so that successes cannot evict them.
+    /// Number of failed traces of each tenant that are kept besides, so that successes cannot evict them.
     pub remember_failures: usize,
-    /// What stands for this instance in its tags.
+    /// The code of this run in its tags.
     pub instance: InstanceCode,
 }
 
-/// What happened.
+/// Something that happened, to be applied to the tracker.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// Scheduled canaries that were never sent, because the process was stopped, starved or full.
-    Missed {
-        /// Whose.
-        tenant: TenantId,
-        /// How many.
-        count: u64,
-    },
-    /// What became of a put. Only the first answer counts.
-    Put {
-        /// Which canary.
-        trace: TraceId,
-        /// How it went.
-        result: PutResult,
-    },
-    /// A look at a source that was answered.
-    Polled {
-        /// Where.
-        source: SourceId,
-        /// What it brought.
-        poll: Poll,
-    },
-    /// A look at a source that failed.
+    Missed { tenant: TenantId, count: u64 },
+    /// The result of a put. Only the first one counts.
+    Put { trace: TraceId, result: PutResult },
+    /// A poll was answered.
+    Polled { source: SourceId, poll: Poll },
+    /// A poll failed.
     PollFailed {
-        /// Where.
         source: SourceId,
-        /// What kind of failure.
         kind: FailureKind,
-        /// What happened, in words.
+        /// What happened, as text for people.
         detail: Arc<str>,
     },
     /// The schema of a source was read.
-    SchemaRead {
-        /// Where.
-        source: SourceId,
-        /// As it is now.
-        schema: Arc<TableSchema>,
-    },
-    /// The platform said how far off our own clock may be.
+    SchemaRead { source: SourceId, schema: Arc<TableSchema> },
+    /// The platform reported the state of the host's clock.
     ClockChecked(OwnClock),
-    /// Our own clock and the system's differ by so much.
+    /// The difference between the probe's clock and the system's.
     ClockCompared(Duration),
     /// Time passed.
     Tick,
 }
 
-/// How a put went.
+/// The result of a put.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PutResult {
     /// CloudWatch Logs took it.
     Accepted {
-        /// An earlier try went unanswered, so it may be in twice.
+        /// An earlier attempt was not answered, so it may be stored twice.
         doubled: bool,
     },
-    /// No answer to any try: it may be in.
+    /// No attempt was answered: it may have been taken.
     Ambiguous {
-        /// More than one try went unanswered, so it may be in twice.
+        /// Several attempts were not answered, so it may be stored twice.
         doubled: bool,
     },
-    /// It was not taken.
+    /// CloudWatch Logs did not take it.
     Refused {
-        /// Why, in words.
+        /// Why, as text for people.
         reason: Arc<str>,
     },
 }
@@ -160,59 +139,59 @@ pub enum NotPlanned {
 #[derive(Clone, PartialEq, Debug)]
 #[expect(missing_docs, reason = "the fields are tenant, stage, trace throughout")]
 pub enum Event {
-    /// A trace began.
+    /// A canary was registered and may be put.
     Planned { tenant: TenantId, trace: TraceId },
-    /// No room for another trace, so it must not be sent.
+    /// The limit of traces in flight is reached, so a canary was not sent.
     Full { tenant: TenantId },
     /// Scheduled canaries were never sent.
     Missed { tenant: TenantId, count: u64 },
     /// CloudWatch Logs took it.
     Accepted { tenant: TenantId, trace: TraceId },
-    /// Nobody knows whether CloudWatch Logs took it.
+    /// Whether CloudWatch Logs took it is unknown.
     Ambiguous { tenant: TenantId, trace: TraceId },
     /// A canary was seen at a stage for the first time.
     Arrived { tenant: TenantId, stage: StageId, trace: TraceId, interval: Interval, noticed_after: Duration },
-    /// A hop is done. `counted`: it was counted as overdue before.
+    /// A hop was measured. `counted`: it was counted as overdue before.
     HopMeasured { tenant: TenantId, hop: StageId, trace: TraceId, latency: Duration, counted: bool },
     /// A hop is proven to have passed its target.
     HopOverdue { tenant: TenantId, hop: StageId, trace: TraceId },
-    /// A hop was never made: the parent had the canary, this stage provably not. `waited` until the deadline.
+    /// A canary reached the parent and provably never this stage. `waited`: from the parent to the deadline.
     HopMissing { tenant: TenantId, hop: StageId, trace: TraceId, waited: Duration, counted: bool },
-    /// A hop into a source that has never shown a canary of this tenant was given up. `waited` until the deadline.
+    /// The same at a source that has never shown a canary of this tenant, which proves nothing lost.
     HopNeverSeen { tenant: TenantId, hop: StageId, trace: TraceId, waited: Duration, counted: bool },
-    /// The end stage has it. `counted`: it was counted as overdue before. `Unjudged` enters no histogram.
+    /// It reached the end stage. `counted`: it was counted as overdue before. `Unjudged` enters no histogram.
     EndToEnd { tenant: TenantId, trace: TraceId, latency: Duration, judgement: Judgement, counted: bool },
     /// It is proven to have missed the end-to-end threshold.
     Overdue { tenant: TenantId, trace: TraceId },
-    /// A counted trace will not arrive any more; it waited until its deadline.
+    /// It was given up at its deadline. `counted`: it was counted as overdue before.
     GaveUp { tenant: TenantId, trace: TraceId, waited: Duration, counted: bool },
-    /// The trace has its outcome. `adopted`: an earlier life may have given it one before.
+    /// The trace has its outcome. `adopted`: a previous run may have given it one before.
     Ended { tenant: TenantId, trace: TraceId, outcome: Outcome, adopted: bool },
-    /// It was at the end in time, or may have been, but was seen there only after it had been given up.
+    /// It reached the end stage in time, or may have, but was found only after it had been given up.
     LateDiscovery { tenant: TenantId, stage: StageId, trace: TraceId },
-    /// It came to the end after its deadline, and after it had been given up.
+    /// It reached the end stage after its deadline, and after it had been given up.
     LateArrival { tenant: TenantId, stage: StageId, trace: TraceId },
     /// A second stored copy.
     Duplicate { tenant: TenantId, stage: StageId, trace: TraceId, locator: Locator },
     /// A second stored copy that is not charged to the pipeline.
     UnchargedCopy { tenant: TenantId, stage: StageId, trace: TraceId, reason: UnchargedReason },
-    /// A copy that was changed or cut.
+    /// A copy that was cut or changed.
     Corrupted { tenant: TenantId, stage: StageId, trace: TraceId },
-    /// A tenant's canary where it must not be.
+    /// A canary was found with another tenant.
     IsolationViolation { tenant: LeakedTenant, stage: StageId, trace: TraceId, found_in: Arc<str> },
     /// Tags that none of our keys signed.
     ForeignTags { stage: StageId, source: SourceId, count: u64 },
-    /// A canary of an earlier life that nothing but its tag tells of is followed from now on.
+    /// A canary of a previous run, known only by its tag, is tracked from now on.
     Adopted { tenant: TenantId, trace: TraceId },
-    /// A valid tag of a probe's trace that we do not follow: another instance's, or one long forgotten.
+    /// A valid tag of a trace that is not tracked: another instance's, or one that was forgotten.
     Stray { stage: StageId, tenant: Option<TenantId>, other_instance: bool },
     /// Another process sends canaries under this instance's name.
     SameName { stage: StageId, trace: TraceId },
-    /// The clocks of two stages, or a stage's and ours, disagree by more than is allowed for.
+    /// The clocks of two stages, or a stage's and the probe's, disagree by more than the allowance.
     ClockInversion { tenant: TenantId, stage: StageId, trace: TraceId },
-    /// A look was answered.
+    /// A poll was answered.
     PollAnswered { source: SourceId, complete: bool, took: Duration, stats: ReadStats },
-    /// A look failed.
+    /// A poll failed.
     PollFailed { source: SourceId, kind: FailureKind },
     /// A source turned blind: for one tenant because its records cannot be read, or for all that it serves.
     WentBlind { source: SourceId, tenant: Option<TenantId>, reason: Arc<str> },
@@ -228,20 +207,20 @@ pub enum Event {
     },
     /// A tenant's canary was found at a source for the first time ever.
     FirstSeen { source: SourceId, tenant: TenantId },
-    /// The schema of a source was taken for what it should be from now on.
+    /// The schema of a source was learned, and is expected from now on.
     SchemaLearned { source: SourceId, schema: Arc<TableSchema> },
-    /// The schema of a source is not what it should be, in these columns. `accept` stands for the schema as it is now,
-    /// where what it should be is learned and not configured.
+    /// The schema of a source differs from the expected one. `accept` is the fingerprint of the actual schema, if the
+    /// expected one is learned and not configured.
     SchemaDrifted { source: SourceId, changes: Arc<[Drift]>, accept: Option<Fingerprint> },
-    /// It is again.
+    /// The schema of a source is as expected again.
     SchemaRestored { source: SourceId },
-    /// Our own clock is not kept in step with a reference any more.
+    /// The host's clock is no longer synchronized.
     ClockAdrift { error_bound: Option<Duration> },
-    /// It is again.
+    /// The host's clock is synchronized again.
     ClockInStep { error_bound: Option<Duration> },
 }
 
-/// Decides the outcome of every trace, its hops and its end-to-end judgement. See the module's documentation.
+/// Decides the outcome of every trace, its hops and its end-to-end judgement.
 #[derive(Debug)]
 pub struct Tracker {
     topology: Arc<Topology>,
@@ -437,12 +416,12 @@ impl Tracker {
     }
 
     fn put(&mut self, id: TraceId, result: PutResult, now: Timestamp, events: &mut Vec<Event>) {
-        // The pipeline can be through with a canary before a slow put is.
+        // The pipeline can deliver a canary before a slow put is answered.
         let trace = self.open.get_mut(&id).or_else(|| self.finished.get_mut(id));
         let Some(trace) = trace.map(Arc::make_mut) else {
             return;
         };
-        // A second answer would be counted twice, and taken as true it could put in doubt what a loss was concluded from.
+        // A second result would be counted twice, and could contradict what a loss was concluded from.
         if trace.put != Put::Planned {
             return;
         }
@@ -465,7 +444,7 @@ impl Tracker {
             PutResult::Refused { reason } => {
                 trace.put = Put::Refused { at: now };
                 state.refused(reason.clone(), now);
-                // One that was seen is in, by an earlier try whose answer was lost; it is followed like any other.
+                // If it was seen, an earlier attempt succeeded whose answer was lost: track it like any other.
                 if trace.stages.iter().all(|visit| visit.arrival.is_none()) {
                     if trace.ended.is_none() {
                         self.end(id, Outcome::Refused(reason), now, events);
@@ -490,7 +469,7 @@ impl Tracker {
         if poll.stats.foreign_tags > 0 {
             events.push(Event::ForeignTags { stage, source, count: poll.stats.foreign_tags });
         }
-        // Sources list their copies in orders of their own, and the first one that certainly was there is the arrival.
+        // Sources list copies in any order; the one that had certainly arrived first is the arrival.
         let allowance = self.allowance(stage);
         let mut sightings = poll.sightings;
         sightings.sort_by_key(|sighting| sighting.certainly_by(allowance));
@@ -498,7 +477,7 @@ impl Tracker {
         for sighting in sightings {
             arrived.extend(self.sighted(source, stage, sighting, now, events));
         }
-        // Only now, since a copy that was taken after the first may have been stored before it.
+        // Only now: a copy that is listed later may have been stored earlier.
         for id in arrived {
             self.arrived(id, stage, now, events);
         }
@@ -585,7 +564,7 @@ impl Tracker {
 
     fn clock_checked(&mut self, mut clock: OwnClock) -> Option<Event> {
         let before = self.clock;
-        // A bound that is not said any more is more likely forgotten than zero.
+        // A bound that is no longer reported is more likely forgotten than zero.
         clock.error_bound = clock.error_bound.or_else(|| before.and_then(|before| before.error_bound));
         self.clock = Some(clock);
         let OwnClock { error_bound, synchronized, .. } = clock;
@@ -596,14 +575,14 @@ impl Tracker {
         }
     }
 
-    /// By how much a stage's clock and ours may disagree: the stage's own share, what the system's clock may be off, and
-    /// what ours differs from that.
+    /// How far a stage's clock and the probe's may disagree: the stage's allowance, the error bound of the host's clock,
+    /// and the difference between that and the probe's.
     fn allowance(&self, stage: StageId) -> Duration {
         let ours = self.clock.and_then(|clock| clock.error_bound).unwrap_or_default();
         self.topology.stage(stage).clock_allowance + ours + self.clock_offset
     }
 
-    /// Marks every trace that waits at a source: what happens there now happens unseen.
+    /// Notes for every trace that waits at a source that it may arrive there unobserved from now on.
     fn mark_unobserved(&mut self, source: SourceId) {
         let stage = self.topology.source(source).stage;
         for id in self.sources[source].waiting.iter() {
@@ -615,9 +594,9 @@ impl Tracker {
         }
     }
 
-    /// Thinks again about every trace that waits at a source.
+    /// Considers every trace that waits at a source.
     fn reconsider(&mut self, source: SourceId, now: Timestamp, events: &mut Vec<Event>) {
-        // Whether another look is worth waiting for depends on whether the source can be read now, not a look ago.
+        // Whether the next poll is worth waiting for depends on whether the source is visible now.
         self.update_visibility(now, events);
         let waiting: Vec<_> = self.sources[source].waiting.iter().copied().collect();
         for id in waiting {
@@ -642,7 +621,7 @@ impl Tracker {
     }
 }
 
-/// Whether a stage is one that a trace passes, rather than one where failures are put.
+/// Whether traces pass a stage of this role, rather than end there as dead letters.
 fn on_the_way(role: Role) -> bool {
     match role {
         Role::Way | Role::End => true,

@@ -1,4 +1,4 @@
-//! What follows from what is known of one trace: its hops, its judgement, its outcome.
+//! Decides what follows for one trace: its hops, its judgement, its outcome.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::domain::topology::{HopRange, Role, StageId, TenantId, Topology};
 use crate::domain::trace::{Hop, Judgement, Origin, Trace};
 
 impl Tracker {
-    /// Draws every conclusion that what is known of a trace allows.
+    /// Draws every conclusion that the knowledge about a trace allows.
     pub(super) fn consider(&mut self, id: TraceId, now: Timestamp, events: &mut Vec<Event>) {
         let Some(shared) = self.open.get_mut(&id) else {
             return;
@@ -34,8 +34,8 @@ impl Tracker {
         }
     }
 
-    /// The instants at which a look at `stage` would prove something about a trace: when its hop passes its target,
-    /// when the trace passes the threshold, and when it passes its deadline. Only those that nothing is known of yet.
+    /// The instants at which a poll of `stage` would prove something about a trace: when its hop passes the target, when
+    /// the trace passes the SLO, and when it passes its deadline. Instants that are proven already are left out.
     pub(super) fn checkpoints(&self, trace: &Trace, stage: StageId) -> [Option<Timestamp>; 3] {
         let visit = trace.visit(stage);
         let open = |at: &Timestamp| visit.absent_until.is_none_or(|until| until <= *at);
@@ -47,7 +47,7 @@ impl Tracker {
         [hop.filter(open), slo.filter(open), deadline.filter(open)]
     }
 
-    /// The outcome, if it can be told by now.
+    /// The outcome, if it is known by now.
     fn outcome(&self, id: TraceId, now: Timestamp) -> Option<Outcome> {
         let trace = self.open.get(&id)?;
         let end = self.topology.end();
@@ -65,7 +65,7 @@ impl Tracker {
                 && trace.arrival(stage).is_some_and(|letter| trace.visit(end).absent_at(letter.latest));
             return (by_then || expired).then_some(Outcome::DeadLettered(stage));
         }
-        // Where the put was never answered, whether the canary ever entered cannot be told from its absence.
+        // If the put was never answered, absence does not show whether the canary ever entered the pipeline.
         if !trace.taken() {
             return expired.then_some(Outcome::Unobserved(UnobservedReason::AmbiguousPut));
         }
@@ -141,7 +141,7 @@ impl Tracker {
         events.push(Event::Ended { tenant, trace: id, outcome, adopted });
     }
 
-    /// Whether a trace has its outcome and nothing more is waited for: `expired`, or there is nothing more to learn.
+    /// Whether a trace has its outcome and nothing more is expected of it: it expired, or every stage is settled.
     pub(super) fn is_complete(&self, trace: &Trace, expired: bool) -> bool {
         let Some((outcome, _)) = &trace.ended else {
             return false;
@@ -161,7 +161,7 @@ impl Tracker {
         expired || self.topology.stage_ids().all(settled)
     }
 
-    /// Closes the hops that were never made, and puts the trace among the finished.
+    /// Closes the hops that did not happen, and moves the trace to the finished ones.
     fn close(&mut self, id: TraceId, events: &mut Vec<Event>) {
         let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) else {
             return;
@@ -178,7 +178,7 @@ impl Tracker {
             let (Hop::Open | Hop::Overdue) = visit.hop else {
                 continue;
             };
-            // A hop that began late in the trace's life may still be within its target at the trace's deadline.
+            // A hop that began shortly before the deadline may still be within its target then.
             let due = |begun: &Interval| deadline.max(begun.latest + spec.target.unwrap_or_default());
             let counted = visit.hop == Hop::Overdue;
             if visit.arrival.is_some() {
@@ -203,7 +203,7 @@ impl Tracker {
             return;
         };
         self.expiries.remove(id);
-        // One that was given up rides along for as long again as it was waited for, in case it turns up after all.
+        // Polls by id include a trace that was given up for another `give_up`, in case it arrives after all.
         let recheck_until = match &trace.ended {
             Some((
                 Outcome::Lost(_) | Outcome::Unobserved(_) | Outcome::Late | Outcome::DeadLettered(_),

@@ -1,6 +1,4 @@
-//! Until when a trace is waited for.
-//!
-//! Decided once, when a trace is followed, and kept: whoever asks later gets the same answer.
+//! How long a trace is kept open. Decided once, when it is first tracked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +7,7 @@ use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
 
-/// Until when each open trace is waited for.
+/// When each open trace expires.
 #[derive(Debug, Default)]
 pub(super) struct Expiries {
     of: BTreeMap<TraceId, Timestamp>,
@@ -29,29 +27,28 @@ impl Expiries {
         }
     }
 
-    /// The one that is over first.
+    /// The trace that expires first.
     pub(super) fn first(&self) -> Option<(Timestamp, TraceId)> {
         self.in_order.first().copied()
     }
 
-    /// Whether a trace has been waited for long enough; so has one that nobody waits for.
+    /// Whether a trace has expired. One that is not open has.
     pub(super) fn is_over(&self, id: TraceId, now: Timestamp) -> bool {
         self.of.get(&id).is_none_or(|at| *at <= now)
     }
 }
 
 impl Tracker {
-    /// Until when a trace is waited for by a process that was there from the beginning: a blind end stage may come back
-    /// within the grace after the deadline.
+    /// When a trace expires that was tracked from its beginning: a blind end stage may become visible within the grace
+    /// after the deadline.
     pub(super) fn usual_expiry(&self, planned_at: Timestamp) -> Timestamp {
         planned_at + self.settings.give_up + self.settings.grace
     }
 
-    /// Until when a trace is waited for that is followed from `since` on.
+    /// When a trace expires that is tracked from `since` on.
     ///
-    /// A process that takes over a trace long after it was planned has not had one look at it, and is as blind as a
-    /// source that cannot be read: it is given the same grace, since the end stage may still tell. A trace whose outcome
-    /// is out is worth no more time than it would have had.
+    /// A process that takes over a trace long after it was planned has not polled for it yet, so it gets the same grace
+    /// as a source that was blind. A trace that has its outcome gets no more time than it would have had.
     pub(super) fn expiry(&self, trace: &Trace, since: Timestamp) -> Timestamp {
         let usual = self.usual_expiry(trace.planned_at);
         match trace.ended {

@@ -1,7 +1,7 @@
-//! What outlives a restart: traces that the store remembers, and canaries that only their tag tells of.
+//! What outlives a restart: traces that the store kept, and canaries that are known only by their tag.
 //!
-//! The counters of a new process begin at zero. So a trace that was counted before the restart is not counted again: it
-//! keeps its judgement, and its arrival raises no bucket that has no count to go with it. See [`Hop::Inherited`].
+//! The counters of a new process start at 0. So a trace that was counted before the restart is not counted again: it
+//! keeps its judgement, and its arrival raises no bucket without a count to go with it. See [`Hop::Inherited`].
 
 use std::sync::Arc;
 
@@ -91,8 +91,8 @@ impl Tracker {
         }
     }
 
-    /// Lets go of everything that is open, because time itself cannot be trusted any more: the system's clock was set.
-    /// Traces without an outcome are unobserved, and no hop that is under way will ever be judged.
+    /// Gives up everything that is open, because the system's clock was set. Traces without an outcome are unobserved, and
+    /// hops under way are never judged.
     pub fn abandon(&mut self, now: Timestamp) -> Vec<Event> {
         let now = now.max(self.latest_now);
         let mut events = Vec::new();
@@ -112,9 +112,9 @@ impl Tracker {
         events
     }
 
-    /// Follows a canary of ours that was planned before this process began and that no store remembers. Whether an
-    /// earlier run counted it cannot be known, so it enters no latency series. Only a probe's canary is followed: what
-    /// was sent for another purpose, or for one that we do not know, is not part of any schedule.
+    /// Adopts a canary of ours that was planned before this process began and is not in the store. Whether a previous run
+    /// counted it is unknown, so it enters no latency series. Canaries with another purpose than probe are not part of a
+    /// schedule and are not adopted.
     pub(super) fn adopt(
         &mut self,
         tag: Tag,
@@ -142,8 +142,7 @@ impl Tracker {
         true
     }
 
-    /// Lets a trace that was seen a short while ago ride along in looks by id as it did before the restart, or a second
-    /// copy that comes after it would not be found.
+    /// Lists a trace that was seen shortly before the restart in polls by id again, so that a later second copy is found.
     fn recheck_again(&mut self, trace: &Trace, now: Timestamp) {
         for stage in self.topology.stage_ids() {
             let Some(arrival) = &trace.visit(stage).arrival else { continue };
@@ -156,14 +155,14 @@ impl Tracker {
     }
 }
 
-/// Leaves behind what a trace was counted as before the restart. What comes of it must follow from what the store says
-/// alone: it is not saved, and done again by the next process.
+/// Marks what was counted before the restart, so that it is not counted again. This depends on the stored trace alone: it
+/// is not saved, and the next process does it again.
 fn take_over(trace: &mut Trace) {
     if trace.ended.is_none() && trace.judgement == Judgement::Overdue {
         trace.judgement = Judgement::Slow;
     }
     for visit in &mut trace.stages {
-        // While nobody looked, anything can have happened where it had not arrived.
+        // It may have arrived unobserved while no process polled.
         visit.gap_since_poll |= visit.arrival.is_none();
         if visit.hop == Hop::Overdue {
             visit.hop = Hop::Inherited;

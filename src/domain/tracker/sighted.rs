@@ -61,11 +61,10 @@ impl Tracker {
         let not_before = visit.absent_until.unwrap_or(trace.planned_at).max(trace.planned_at);
         let stored = Stored::tell(&sighting, not_before, allowance);
         if let Some(arrival) = &mut visit.arrival {
-            // Which copy was shown first says nothing of which was stored first: where one shard is behind another, a
-            // later look shows the older copy. When it arrived is less certain then, and never certain to be later;
-            // what was judged by what was known stays.
+            // The copy that was found first need not have been stored first: if one shard is behind another, a later poll
+            // shows the older copy. That moves the beginning of the arrival back, and never its end; judgements stay.
             arrival.interval.earliest = arrival.interval.earliest.min(stored.interval.earliest);
-            // Before the put is answered nobody knows whether it was retried, and so whose doing this is.
+            // Until the put is answered, it is unknown whether it was retried, and so who stored it twice.
             if trace.put != Put::Planned {
                 events.push(another_copy(trace, stage, sighting.locator));
             }
@@ -76,7 +75,7 @@ impl Tracker {
             events.push(Event::ClockInversion { tenant, stage, trace: id });
         }
         if clocks == Clocks::SetBack {
-            // Nobody can say how long this took, unless it is proven to have taken too long.
+            // How long it took is unknown, unless it is proven overdue.
             if visit.hop == Hop::Open {
                 visit.hop = Hop::Inverted;
             }
@@ -241,15 +240,15 @@ struct Stored {
 #[derive(PartialEq, Eq)]
 enum Clocks {
     Agree,
-    /// The stage's own says what our looks exclude.
+    /// The stage's stamp is excluded by our polls.
     Contradict,
-    /// Ours was set back between two looks.
+    /// Ours was set back between two polls.
     SetBack,
 }
 
 impl Stored {
-    /// What our own looks prove, and what the stage says of itself within the clocks' allowance. Where the two contradict
-    /// each other, our own clock is the one that the latency is counted on.
+    /// The intersection of what our polls prove and what the stage's stamp says within the allowance. If the two contradict
+    /// each other, our polls win, because latency is measured on our clock.
     fn tell(sighting: &Sighting, not_before: Timestamp, allowance: Duration) -> Self {
         let polled = Interval { earliest: not_before, latest: sighting.seen_by.max(not_before) };
         let stamped = sighting.stamp.interval().map(|stamped| stamped.widen(allowance));

@@ -1,4 +1,4 @@
-//! What others may read of the tracker: a picture of one instant.
+//! What others may read of the tracker: its state at one instant.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::Trace;
 
-/// The whole state at one instant. Cheap to make and to share: traces are not copied.
+/// The state at one instant. Cheap to make and to share, because traces are not copied.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The instant.
+    /// When it was taken.
     pub at: Timestamp,
-    /// The map that the ids in here refer to.
+    /// What the ids refer to.
     pub topology: Arc<Topology>,
-    /// Open traces, oldest first: in flight, or with an outcome but a side branch still open.
+    /// Open traces, oldest first: in flight, or with an outcome while a side stage is still open.
     pub open: Vec<Arc<Trace>>,
     /// Finished traces, oldest first: the newest of all, and the last failures of each tenant.
     pub finished: Vec<Arc<Trace>>,
@@ -32,16 +32,15 @@ pub struct Snapshot {
     pub tenants: Vec<TenantView>,
     /// The last isolation violations, oldest first.
     pub violations: Vec<Violation>,
-    /// What the platform last said of the probe's own clock; `None` where it says nothing.
+    /// The last report on the host's clock; `None` if the platform reports nothing.
     pub clock: Option<OwnClock>,
     /// When the last canary was planned that another process sent under this instance's name.
     pub same_name_at: Option<Timestamp>,
 }
 
-/// How a source is doing.
+/// The state of a source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceView {
-    /// Which.
     pub source: SourceId,
     /// How many traces wait here.
     pub waiting: usize,
@@ -49,13 +48,13 @@ pub struct SourceView {
     pub watermark: Option<Timestamp>,
     /// When it last answered.
     pub last_answer: Option<Timestamp>,
-    /// Since when nobody can vouch for it.
+    /// Since when it has been blind for every tenant; `None` while it is visible.
     pub blind_since: Option<Timestamp>,
     /// Set while the last polls failed or fell short.
     pub failing: Option<Failing>,
-    /// How far behind the newest record the last read ended, where the stage says so.
+    /// How far behind the newest record the last poll ended, if the stage reports it.
     pub behind: Option<Duration>,
-    /// How its schema differs from what it should be; `None` where that is not known, or there is no schema.
+    /// How its schema differs from the expected one; `None` if it was not read yet, or there is none.
     pub drifted: Option<Drifted>,
     /// The tenants whose canaries were found here, and when the first one was.
     pub seen: BTreeMap<TenantId, Timestamp>,
@@ -78,13 +77,13 @@ impl Snapshot {
 }
 
 impl SourceView {
-    /// By what the schema differs from what it should be, as far as is known.
+    /// The columns that differ from the expected schema, as far as known.
     #[must_use]
     pub fn drift(&self) -> &[Drift] {
         self.drifted.as_ref().map_or(&[], |drifted| &drifted.changes)
     }
 
-    /// Since when it is blind for a tenant, for whatever reason, and why.
+    /// Since when it has been blind for a tenant, and why; `None` while it is visible.
     #[must_use]
     pub fn blind_for(&self, tenant: TenantId) -> Option<(Timestamp, Arc<str>)> {
         let unreadable = self.blind_tenants.get(&tenant).map(|blind| (blind.since, blind.reason.clone()));
@@ -106,31 +105,30 @@ impl SourceView {
     }
 }
 
-/// How the schema of a source differs from what it should be.
+/// How the schema of a source differs from the expected one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Drifted {
     /// Since when anything differs.
     pub since: Option<Timestamp>,
-    /// What differs now; nothing when all is as it should be.
+    /// What differs now; empty if nothing does.
     pub changes: Arc<[Drift]>,
-    /// What stands for the schema as it is now, where it is held against a learned one and so can be accepted.
+    /// Fingerprint of the actual schema, if the expected one is learned, so that the change can be accepted.
     pub accept: Option<Fingerprint>,
 }
 
-/// How a tenant's injection is doing.
+/// The state of a tenant's injection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TenantView {
-    /// Which.
     pub tenant: TenantId,
     /// When the last canary was planned.
     pub planned_at: Option<Timestamp>,
     /// When the last one was accepted.
     pub accepted_at: Option<Timestamp>,
-    /// Since when none was accepted, and why.
+    /// Since when no put has been accepted, and why the last one was not.
     pub refusing: Option<(Timestamp, Arc<str>)>,
     /// Scheduled canaries that were never sent.
     pub missed: u64,
-    /// When that last happened.
+    /// When the last one was missed.
     pub missed_at: Option<Timestamp>,
 }
 
@@ -174,22 +172,19 @@ impl Violation {
     }
 }
 
-/// A tenant's canary where it must not be.
+/// A canary that was found with another tenant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Violation {
     /// When it was noticed.
     pub at: Timestamp,
-    /// Whose canary.
+    /// The tenant of the canary.
     pub tenant: LeakedTenant,
     /// The tenant that it was found with, if the source or the row belongs to one.
     pub found_with: Option<TenantId>,
-    /// At which stage.
     pub stage: StageId,
-    /// Which trace.
     pub trace: TraceId,
     /// The source and label where it was found.
     pub found_in: Arc<str>,
-    /// Which copy.
     pub locator: Locator,
 }
 

@@ -150,7 +150,7 @@ impl World {
         self.apply(Input::Put { trace: tag.trace, result }, at + Duration::from_millis(20));
     }
 
-    /// A look at acme's source of a stage that shows these, and proves everything before it began.
+    /// A poll of acme's source of a stage that shows these, and proves everything before it began.
     fn poll(&mut self, stage: StageId, at: Timestamp, sightings: Vec<Sighting>) -> Vec<Event> {
         self.poll_at(self.tracker.topology.source_of(ACME, stage), at, Some(at), sightings)
     }
@@ -175,7 +175,7 @@ impl World {
         self.apply(Input::PollFailed { source, kind: FailureKind::Denied, detail: "no".into() }, at)
     }
 
-    /// A look at every stage but these that shows nothing.
+    /// A poll of every stage but these that shows nothing.
     fn empty_poll_except_at(&mut self, except: &[StageId], at: Timestamp) {
         for stage in [STREAM, ARCHIVE, TRANSIT, TABLE, DEAD] {
             if !except.contains(&stage) {
@@ -268,7 +268,7 @@ fn a_canary_that_never_comes_is_lost_only_once_every_poll_has_passed_its_deadlin
     assert_eq!(
         w.outcome(canary(1)),
         None,
-        "a look that began at the deadline proves nothing about the deadline"
+        "a poll that began at the deadline proves nothing about the deadline"
     );
     w.empty_poll_except_at(&[], t(GIVE_UP + 1));
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(HopRange::one(STREAM))));
@@ -305,7 +305,7 @@ fn a_stage_that_sees_again_is_waited_for_to_name_the_hop() {
     w.apply(Input::Tick, t(GIVE_UP + 2));
     assert!(w.tracker.snapshot(t(GIVE_UP + 2)).sources[transit.0 as usize].blind_since.is_some());
     w.poll_at(transit, t(GIVE_UP + 3), Some(t(GIVE_UP - 1)), vec![]);
-    assert_eq!(w.outcome(canary(1)), None, "its next look will tell");
+    assert_eq!(w.outcome(canary(1)), None, "its next poll will tell");
     w.poll(TRANSIT, t(GIVE_UP + 8), vec![]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Lost(HopRange::one(TRANSIT))));
 }
@@ -526,7 +526,7 @@ fn a_canary_in_the_dead_letters_is_not_lost() {
     w.poll(TABLE, t(10), vec![]);
     assert_eq!(w.outcome(canary(1)), Some(Outcome::DeadLettered(DEAD)));
     let hop = w.tracker.trace(canary(1).trace).unwrap().visit(DEAD).hop;
-    assert_eq!(hop, Hop::Open, "the way into the dead letters is no hop of the route");
+    assert_eq!(hop, Hop::Open, "the step into the dead letters does not count as a hop");
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(crate) enum State {
     /// Traces wait there, and no poll has been answered yet.
     Starting,
     /// Traces wait there, and polls are answered.
-    Reading,
+    Polling,
     /// Nothing waits there, so it is not polled.
     Idle,
 }
@@ -34,7 +34,7 @@ impl State {
             SourceView { failing: Some(_), .. } => Self::Failing,
             SourceView { waiting: 0, .. } => Self::Idle,
             SourceView { last_answer: None, .. } => Self::Starting,
-            SourceView { .. } => Self::Reading,
+            SourceView { .. } => Self::Polling,
         }
     }
 
@@ -45,7 +45,7 @@ impl State {
             Self::Blind => "blind",
             Self::Failing => "failing",
             Self::Starting => "starting",
-            Self::Reading => "reading",
+            Self::Polling => "polling",
             Self::Idle => "idle",
         }
     }
@@ -55,7 +55,7 @@ impl State {
     pub(crate) const fn is_failing(self) -> bool {
         match self {
             Self::Blind | Self::Failing => true,
-            Self::Starting | Self::Reading | Self::Idle => false,
+            Self::Starting | Self::Polling | Self::Idle => false,
         }
     }
 }
@@ -141,7 +141,7 @@ fn reason(view: &SourceView) -> String {
         (None, State::Blind) => "no poll has been answered".to_owned(),
         (None, State::Idle) => "nothing waits here, so it is not polled".to_owned(),
         (None, State::Starting) => "the first poll is in progress".to_owned(),
-        (None, State::Reading | State::Failing) => String::new(),
+        (None, State::Polling | State::Failing) => String::new(),
     }
 }
 

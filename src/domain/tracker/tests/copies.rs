@@ -37,7 +37,7 @@ fn of_several_copies_in_one_poll_any_that_may_be_the_first_is_allowed_for() {
     assert_eq!(w.count(told), 1);
 }
 
-/// Reads the newer copy of two in a look that did not get through, and the older one in the next.
+/// Reads the newer copy of two in a poll that did not get through, and the older one in the next.
 fn newer_copy_first(w: &mut World, stage: StageId, newer: Stamp, older: Stamp, at: u64) {
     let source = w.tracker.topology.source_of(ACME, stage);
     w.poll_at(source, t(at), None, vec![seen(canary(1), newer, t(at), "shard-1/7")]);

@@ -1,8 +1,8 @@
-//! Leaks, over several lives.
+//! Leaks, over several runs.
 
 use super::*;
 
-/// A look at globex's stream that shows these canaries of acme.
+/// A poll of globex's stream that shows these canaries of acme.
 fn leak(w: &mut World, at: u64, copies: &[u8]) -> usize {
     let of_globex = w.tracker.topology.source_of(GLOBEX, STREAM);
     let copy = |n: &u8| seen(canary(*n), Stamp::Millis(t(1)), t(at), &format!("leak {n}"));

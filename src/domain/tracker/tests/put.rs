@@ -79,7 +79,7 @@ fn a_put_without_an_answer_that_is_never_seen_is_unobserved_and_no_loss_of_the_p
                 | Event::HopMissing { .. }
         )
     };
-    assert_eq!(w.count(entered), 0, "nobody knows whether it ever entered the pipeline");
+    assert_eq!(w.count(entered), 0, "it may never have entered the pipeline");
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_second_copy_that_overtakes_the_answer_of_the_put_waits_for_what_the_answer_
             let theirs = w.count(|event| matches!(event, Event::Duplicate { .. }));
             (theirs, w.count(|event| matches!(event, Event::UnchargedCopy { .. })))
         };
-        assert_eq!(count(&w), (0, 0), "nobody knows yet whose it is");
+        assert_eq!(count(&w), (0, 0), "who stored it is not known yet");
         let result = PutResult::Ambiguous { doubled };
         w.apply(Input::Put { trace: canary(1).trace, result }, t(5));
         assert_eq!(count(&w), (theirs, ours));

@@ -1,4 +1,4 @@
-//! What a table should look like, over several lives.
+//! What a table should look like, over several runs.
 
 use super::*;
 use crate::domain::schema::{Column, ExpectedSchema, Fingerprint, TableSchema};
@@ -29,7 +29,7 @@ fn view(w: &World, at: u64) -> Drifted {
     w.tracker.snapshot(t(at)).sources[table().0 as usize].drifted.clone().unwrap()
 }
 
-/// The next life, with what the one before gave to the store.
+/// The next run, with what the previous one gave to the store.
 fn restarted(mut w: World, now: u64) -> World {
     let saved = w.tracker.take_changes().schemas;
     let mut next = World::new();
@@ -62,7 +62,7 @@ fn a_drift_during_a_restart_is_told_after_it_and_another_restart_accepts_nothing
     assert_eq!(read(&mut w, &["id", "x"], 3), drifted(&["id"], &["id", "x"], accept));
     let mut w = restarted(w, 4);
     assert_eq!(read(&mut w, &["id", "x"], 5), drifted(&["id"], &["id", "x"], accept));
-    assert_eq!(view(&w, 5).since, Some(t(3)), "since an earlier life noticed");
+    assert_eq!(view(&w, 5).since, Some(t(3)), "as a previous run noticed");
     assert_eq!(w.tracker.take_changes().schemas, [], "the store knows all that");
     assert_eq!(read(&mut w, &["id"], 6), [Event::SchemaRestored { source: table() }]);
     let mut w = restarted(w, 7);

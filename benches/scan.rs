@@ -58,7 +58,7 @@ fn main() {
         let mut scanner = Scanner::new(recognizer.clone(), Limits::OBJECT);
         bytes.chunks(PIECE).for_each(|piece| scanner.push(piece));
         let scan = scanner.finish();
-        assert_eq!((scan.found.len(), scan.decode_errors), (0, 0));
+        assert_eq!((scan.found.len(), scan.decode_errors()), (0, 0));
     };
     let mut buffer = vec![0; PIECE];
     let mut inflate = |bytes: &[u8], search: bool| {

@@ -1,5 +1,6 @@
 //! `traceprobe check`: validates a configuration and tries every permission that it needs.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use crate::cloud::calls::Calls;
 use crate::config::Config;
 use crate::daemon::build;
 use crate::daemon::clock;
-use crate::domain::sighting::{Wanted, WantedTrace};
+use crate::domain::sighting::{Poll, Wanted, WantedTrace};
 use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use crate::domain::time::WallClock;
 use crate::observe::Site;
@@ -95,6 +96,7 @@ async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<us
         let (timeout, wanted) = (source.rhythm.timeout, phantom_canary(config, clock));
         let polled = tokio::time::timeout(timeout, source.settings.poll_once(&site, &wanted)).await;
         let result = match polled {
+            Ok(Ok(Ok(poll))) if is_unreadable(&poll) => Err(unreadable(&poll)),
             Ok(Ok(Ok(poll))) => {
                 let end = if poll.watermark.is_some() {
                     "read to its end"
@@ -102,7 +104,16 @@ async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<us
                     "readable, end not reached yet"
                 };
                 let took = poll.finished.since(poll.started).as_millis();
-                Ok(format!("{end}, {} bytes in {took} ms", poll.stats.bytes))
+                let mut text = format!("{end}, {} bytes in {took} ms", poll.stats.bytes);
+                if !poll.unreadable.is_empty() {
+                    write!(
+                        text,
+                        "; {} records could not be read: {}",
+                        poll.stats.decode_errors,
+                        unreadable(&poll)
+                    )?;
+                }
+                Ok(text)
             }
             Ok(Ok(Err(error))) => Err(error.to_string()),
             Ok(Err(error)) => Err(error.to_string()),
@@ -112,6 +123,17 @@ async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<us
         failed += print_result(&format!("stage {stage}: {}", source.name), &names, result);
     }
     Ok(failed)
+}
+
+/// Whether a poll read records and could open none of them completely: canaries would not be found there either.
+fn is_unreadable(poll: &Poll) -> bool {
+    poll.stats.records > 0 && poll.stats.decode_errors >= poll.stats.records
+}
+
+/// What a poll could not read, as text for people.
+fn unreadable(poll: &Poll) -> String {
+    let records = poll.unreadable.iter().map(|record| &*record.text);
+    records.take(3).collect::<Vec<_>>().join("; ")
 }
 
 /// Prints the line of one check and returns 1 if it failed, else 0.

@@ -48,6 +48,8 @@ formats! {
     Bzip2, "bzip2", true;
     /// LZ4 frames.
     Lz4, "LZ4", true;
+    /// The legacy frame of LZ4.
+    Lz4Legacy, "legacy LZ4", true;
     /// The framing format of Snappy.
     SnappyFramed, "framed Snappy", true;
     /// Snappy blocks as Hadoop's codec writes them.
@@ -58,6 +60,8 @@ formats! {
     SnappyRaw, "raw Snappy", true;
     /// A ZIP archive.
     Zip, "ZIP", true;
+    /// A tar archive, POSIX or GNU.
+    Tar, "tar", true;
     /// An aggregate of the Kinesis Producer Library.
     Kpl, "KPL", true;
     /// RFC 4648, both alphabets.
@@ -74,6 +78,8 @@ formats! {
     Xz, "xz", false;
     /// LZMA in an lzip container.
     Lzip, "lzip", false;
+    /// Bare LZMA, within ZIP.
+    Lzma, "LZMA", false;
     /// LZO, by `lzop` or within another format.
     Lzo, "LZO", false;
     /// Unix `compress`.
@@ -82,14 +88,10 @@ formats! {
     Deflate64, "Deflate64", false;
     /// RFC 7932; recognised only where another format names it.
     Brotli, "Brotli", false;
-    /// The legacy frame of LZ4.
-    Lz4Legacy, "legacy LZ4", false;
     /// A RAR archive.
     Rar, "RAR", false;
     /// A 7z archive.
     SevenZip, "7z", false;
-    /// A tar archive whose files are not text.
-    Tar, "tar", false;
     /// An Arrow IPC file, also known as Feather version 2.
     Arrow, "Arrow", false;
     /// Feather version 1.

@@ -23,7 +23,6 @@ pub mod pace;
 mod rate_limit;
 pub mod s3;
 mod shell;
-mod unreadable;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -37,6 +36,7 @@ use self::kinds::{KindSettings, kinds};
 use crate::cloud::NoClient;
 use crate::domain::canary::Template;
 use crate::domain::evidence::Evidence;
+use crate::domain::format::Unreadable;
 use crate::domain::kind::Kind;
 use crate::domain::schema::{ExpectedSchema, TableSchema};
 use crate::domain::sighting::{FailureKind, Poll, ReadStats, Sighting, UnreadableRecord, Wanted};
@@ -109,7 +109,50 @@ pub struct Findings {
     pub unreadable: Vec<UnreadableRecord>,
 }
 
+/// Most kinds of unreadable records that are told apart in one poll.
+const MAX_UNREADABLE: usize = 64;
+
 impl Findings {
+    /// Notes the parts of a record or object that could not be read. `arrived_by` is the latest instant by our own clock
+    /// at which it can have arrived, `name` says which one it is: `record 17 in shard-0 of stream logs-acme`.
+    pub fn note_unreadable(
+        &mut self,
+        arrived_by: Timestamp,
+        parts: &[(Unreadable, u64)],
+        label: Option<&Arc<str>>,
+        name: impl Fn() -> String,
+    ) {
+        for (part, count) in parts {
+            let same =
+                |record: &&mut UnreadableRecord| record.part == *part && record.label.as_ref() == label;
+            let full = self.unreadable.len() >= MAX_UNREADABLE;
+            match self.unreadable.iter_mut().find(same) {
+                Some(record) => {
+                    record.count += count;
+                    record.arrived_by = record.arrived_by.max(arrived_by);
+                }
+                None if !full => {
+                    let text = format!("{} is {part}", name()).into();
+                    let label = label.cloned();
+                    self.unreadable.push(UnreadableRecord {
+                        arrived_by,
+                        part: *part,
+                        count: *count,
+                        label,
+                        text,
+                    });
+                }
+                // The tracker tells no more shapes apart either; what matters is the latest arrival.
+                None => {
+                    let last = self.unreadable.last_mut().expect("the list is full");
+                    last.count += count;
+                    last.arrived_by = last.arrived_by.max(arrived_by);
+                    last.label = None;
+                }
+            }
+        }
+    }
+
     /// Makes the report of a poll for `wanted`. Everything that arrived before `watermark` has been read.
     #[must_use]
     pub fn into_poll(

@@ -168,7 +168,7 @@ impl Use {
         }
     }
 
-    /// The types that serve, and in words.
+    /// The accepted types, and the same as text.
     const fn types(self) -> (&'static [&'static str], &'static str) {
         match self {
             Self::Id | Self::Body => (&["STRING"], "STRING"),

@@ -123,7 +123,7 @@ impl Reader<'_> {
         // A row comes again with every poll that looks for a canary in it, so what stands beside one is no news.
         if scan.found.is_empty() && self.owners.is_none() {
             stats.foreign_tags += scan.foreign_tags;
-            stats.decode_errors += scan.decode_errors;
+            stats.decode_errors += scan.decode_errors();
         }
         let mut tags: Vec<Tag> = Vec::new();
         for found in scan.found {

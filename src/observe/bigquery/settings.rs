@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_looked_for_by_its_tag_within_its_partition() {
+    fn a_row_is_queried_by_its_tag_within_its_partition() {
         let table = TableName::parse("p.logs.events").unwrap();
         let settings =
             Settings { time_column: Some("ingest_time".to_owned()), ..Settings::new(table, "trace_id") };
@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_of_a_table_of_each_day_is_looked_for_in_that_days_table() {
+    fn a_row_of_a_daily_table_is_queried_in_that_days_table() {
         let table = TableName::parse("p.logs.events_%Y%m%d").unwrap();
         let settings = Settings { id_match: IdMatch::Contains, ..Settings::new(table, "message") };
         let planned_at = Timestamp::from_millis(1_795_321_781_123);

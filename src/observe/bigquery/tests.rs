@@ -300,7 +300,7 @@ async fn canaries_that_must_not_be_in_the_table_are_found_without_their_ids() {
 }
 
 #[tokio::test]
-async fn a_canary_of_version_1_is_looked_for_and_compared_as_it_was_written() {
+async fn a_canary_of_version_1_is_queried_and_compared_as_it_was_written() {
     let (old, text) = (old(tag()), keys().sign(&old(tag())));
     assert!(text.as_str().starts_with("zqtp1"));
     let mut found = row(NOW * 1_000_000);
@@ -362,7 +362,7 @@ async fn a_row_keeps_its_name_when_a_leaked_or_a_changed_one_comes_before_it() {
 }
 
 #[tokio::test]
-async fn recently_seen_traces_are_looked_for_but_do_not_reach_back_to_older_partitions() {
+async fn recently_seen_traces_are_queried_within_the_partitions_of_waiting_ones() {
     let week_old = Timestamp::from_secs(NOW - 7 * 86_400);
     let lost = WantedTrace {
         tag: Tag::remembered(TraceId::new(week_old, [4; 10]), tag().claim(), tag().instance, 300),
@@ -468,7 +468,7 @@ async fn a_column_that_disappears_makes_the_next_poll_fail_with_its_name() {
 }
 
 #[tokio::test]
-async fn the_columns_are_told_as_they_are_now_also_after_a_look_that_failed() {
+async fn the_columns_are_reported_also_after_a_failed_poll() {
     let fewer = described(&[("trace_id", "STRING"), ("tenant", "STRING"), ("ingest_time", "INTEGER")]);
     let replies = vec![
         table(),

@@ -24,9 +24,7 @@ use super::blocking::run_blocking;
 use super::decode::{Limits, scan_record};
 use super::failure::explain;
 use super::rate_limit::RateLimit;
-use super::unreadable::Unreadable;
 use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
-use crate::domain::format::FoundIn;
 use crate::domain::sighting::{Locator, Poll, Sighting, Stamp, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
@@ -49,7 +47,6 @@ pub struct CloudWatchLogs {
     covered: Option<Timestamp>,
     /// What was read and not reported yet; a poll may be dropped before its report.
     unreported: Findings,
-    unreadable: Unreadable,
     /// Ids of events whose foreign tags have been counted.
     foreign: HashSet<String>,
 }
@@ -72,7 +69,7 @@ impl CloudWatchLogs {
         recognizer: Recognizer,
         clock: WallClock,
     ) -> Self {
-        let (unreported, unreadable, foreign) = (Findings::default(), Unreadable::default(), HashSet::new());
+        let (unreported, foreign) = (Findings::default(), HashSet::new());
         Self {
             settings,
             rate_limit,
@@ -82,7 +79,6 @@ impl CloudWatchLogs {
             unfinished: None,
             covered: None,
             unreported,
-            unreadable,
             foreign,
         }
     }
@@ -120,7 +116,7 @@ impl CloudWatchLogs {
         stats.bytes += message.len() as u64;
         let scan = || scan_record(&self.recognizer, Limits::RECORD, message.as_bytes());
         let found = run_blocking(message.len(), scan);
-        stats.decode_errors += u64::from(found.decode_errors > 0);
+        stats.decode_errors += u64::from(!found.unreadable.is_empty());
         if found.foreign_tags > 0 && !self.foreign.contains(id) {
             stats.foreign_tags += found.foreign_tags;
             if self.foreign.len() >= MAX_FOREIGN {
@@ -131,10 +127,6 @@ impl CloudWatchLogs {
         let stamp = event
             .ingestion_time()
             .map_or(Stamp::None, |millis| Stamp::Millis(Timestamp::from_millis(millis)));
-        if found.cut {
-            let by = stamp.interval().map_or(seen_by, |at| seen_by.min(at.latest + self.settings.lookback));
-            self.unreadable.note_cut(by, || format!("event {id} of `{}`", self.settings.log_group));
-        }
         sightings.extend(found.found.into_iter().map(|copy| Sighting {
             tag: copy.tag,
             stamp,
@@ -142,8 +134,11 @@ impl CloudWatchLogs {
             locator: Locator::new(format!("{id}#{}", copy.place)),
             label: None,
             integrity: copy.integrity,
-            found_in: FoundIn::default(),
+            found_in: copy.found_in,
         }));
+        let by = stamp.interval().map_or(seen_by, |at| seen_by.min(at.latest + self.settings.lookback));
+        let name = || format!("event {id} of `{}`", self.settings.log_group);
+        self.unreported.note_unreadable(by, &found.unreadable, None, name);
     }
 }
 
@@ -178,7 +173,7 @@ impl Observe for CloudWatchLogs {
             }
         }
         self.covered = watermark.or(self.covered);
-        self.unreadable.report(&mut self.unreported, wanted, started, self.clock.now(), watermark)
+        Ok(std::mem::take(&mut self.unreported).into_poll(wanted, started, self.clock.now(), watermark))
     }
 
     fn take_unreported(&mut self) -> Findings {

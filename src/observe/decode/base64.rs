@@ -1,23 +1,36 @@
 //! Finds long runs of base64 in text, and opens them while they pass.
 //!
-//! Both alphabets are taken, with or without padding, and what JSON encoders and MIME make of them: `\/`, `\u002b`,
-//! `\u002f`, `\u003d`, and lines of exactly 64 or 76 characters. A run that is no base64 after all (a path, a hash)
-//! decodes to garbage in which nothing is found; that is cheaper than to be clever, and counts as no fault.
+//! Both alphabets are taken, with or without padding, and what JSON encoders make of them: `\/`, `\u002b`, `\u002f`,
+//! `\u003d`. A run goes on over line breaks as long as its lines have one length: RFC 7468 (PEM) has 64 characters, RFC
+//! 2045 (MIME) 76, Ruby's `Base64.encode64` 60. A run that is no base64 after all (a path, a hash) decodes to garbage in
+//! which nothing is found; that is cheaper than to be clever, and counts as no fault unless most of a text is made of it.
 
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use memchr::memchr2_iter;
+use memchr::{memchr2, memchr2_iter};
 
 use super::layer::Layer;
+use super::part::Trust;
 use super::{Context, Copy};
-use crate::domain::tag::{HEAD_LEN, MARKER, Shape};
+use crate::domain::format::{Format, Shape, UnreadableReason};
+use crate::domain::tag::{HEAD_LEN, MARKER, Shape as TagShape};
 
 /// Shortest run that is opened, in characters. The shortest that can hold a whole tag has 82. A line of wrapped base64 can
 /// be as short as this, and so a tag can be longer: see [`find_run`].
 pub(super) const MIN_RUN: usize = 64;
-/// Lengths of the lines into which base64 is wrapped: RFC 7468 (PEM), RFC 2045 (MIME).
-const WRAPPED_LINES: [usize; 2] = [64, 76];
+/// Shortest line into which base64 is wrapped. Lists of words and numbers have shorter ones.
+const MIN_LINE: usize = 32;
+/// A line of this length can hold a whole tag, and so can be a record of its own.
+const LONG_LINE: usize = 82;
+/// Shortest run that can speak against a text in which it decodes to nothing we know. Keys, signatures and hashes are
+/// shorter.
+const MIN_UNKNOWN: u64 = 256;
+/// It must have so many different characters among the first so many: rulers and padding have fewer.
+const MIN_VARIETY: u32 = 16;
+const OPENING: usize = 64;
+/// How much of a line is examined to tell whether it continues the run.
+const MAX_LINE_SAMPLE: usize = 1 << 10;
 /// Longest row of backslashes that is taken for an escape: eight levels of JSON in JSON have 255.
 const MAX_BACKSLASHES: usize = 255;
 /// Characters that are decoded at a time.
@@ -32,6 +45,7 @@ const ENGINE: GeneralPurpose = GeneralPurpose::new(
 
 const DIGIT: u8 = 1;
 const BACKSLASH: u8 = 2;
+const LINE_BREAK: u8 = 3;
 /// What each byte can be in a run.
 const CLASS: [u8; 256] = {
     let mut class = [0; 256];
@@ -42,7 +56,32 @@ const CLASS: [u8; 256] = {
         at += 1;
     }
     class[b'\\' as usize] = BACKSLASH;
+    class[b'\n' as usize] = LINE_BREAK;
+    class[b'\r' as usize] = LINE_BREAK;
     class
+};
+
+/// How many of the last characters of a window are looked at together.
+const ENDING: usize = 16;
+
+/// The same as a class other than 0, in a form that the compiler turns into instructions for several bytes at a time.
+const fn may_be_in_run(byte: u8) -> bool {
+    ((byte | 0x20).wrapping_sub(b'a') < 26)
+        | (byte.wrapping_sub(b'/') < 11)
+        | (byte == b'+')
+        | (byte == b'-')
+        | (byte == b'_')
+        | (byte == b'\\')
+        | (byte == b'\n')
+        | (byte == b'\r')
+}
+
+const _: () = {
+    let mut byte = 0;
+    while byte < 256 {
+        assert!(may_be_in_run(byte as u8) == (CLASS[byte] != 0), "the two must agree");
+        byte += 1;
+    }
 };
 
 fn is_digit(byte: u8) -> bool {
@@ -57,11 +96,15 @@ pub(super) struct Ended {
     pub(super) end: usize,
     /// What was in it.
     pub(super) copies: Vec<Copy>,
+    /// How many of its bytes were not understood: all or none.
+    pub(super) unknown: u64,
 }
 
 /// Looks for runs in one text. Positions count from the start of the text.
 pub(super) struct RunFinder {
     depth: usize,
+    /// The formats around the text.
+    shape: Shape,
     at: usize,
     active: Option<Run>,
     /// A run was found, and wrappers may not be nested any deeper.
@@ -69,8 +112,8 @@ pub(super) struct RunFinder {
 }
 
 impl RunFinder {
-    pub(super) fn new(depth: usize) -> Self {
-        Self { depth, at: 0, active: None, too_deep: false }
+    pub(super) fn new(depth: usize, shape: Shape) -> Self {
+        Self { depth, shape, at: 0, active: None, too_deep: false }
     }
 
     /// Up to where all runs are known; the text from here on is still needed.
@@ -84,10 +127,10 @@ impl RunFinder {
     }
 
     /// Goes on without opening anything, and notes once whether there was something to open.
-    fn pass_by(&mut self, text: &[u8], base: usize, last: bool, context: &mut Context) {
+    fn skip(&mut self, text: &[u8], base: usize, last: bool, context: &mut Context) {
         match find_run(&text[self.at - base..], last).filter(|_| !self.too_deep) {
             Some(Search::Run { .. }) => {
-                context.cut();
+                context.unreadable(self.shape.then(Format::Base64), UnreadableReason::OverLimit);
                 self.too_deep = true;
             }
             Some(Search::Nothing { up_to }) => self.at += up_to,
@@ -108,7 +151,7 @@ impl RunFinder {
         ended: &mut impl Extend<Ended>,
     ) {
         if self.depth >= context.limits.max_depth {
-            self.pass_by(text, base, last, context);
+            self.skip(text, base, last, context);
             return;
         }
         loop {
@@ -123,7 +166,7 @@ impl RunFinder {
                     }
                     Search::Run { at } => {
                         self.at += at;
-                        self.active = Some(Run::new(self.at, self.depth));
+                        self.active = Some(Run::new(self.at, self.depth, self.shape));
                     }
                 }
                 continue;
@@ -140,7 +183,7 @@ impl RunFinder {
                     // What ended it is not the start of another one; and without a step there would be no end to this.
                     self.at += skip.max(usize::from(start == end));
                     self.at = self.at.min(base + text.len());
-                    ended.extend([Ended { start, end, copies: run.finish(context) }]);
+                    ended.extend([run.finish(start, end, context)]);
                 }
             }
         }
@@ -155,13 +198,26 @@ enum Search {
 /// Finds the first run. A run of 64 that begins at `at` has its last character at `at + 63`, so the text is looked at
 /// there, backwards: ordinary text shows a blank or a quote after a few steps, and all before it can be skipped.
 ///
-/// A tag is not the beginning of a run, although its characters could be: every canary would be opened in vain, and at the
+/// A tag is not the beginning of a run, although its characters could be: every canary would be opened for nothing, and at the
 /// greatest depth every canary would be a record that was not read to its end.
 fn find_run(text: &[u8], last: bool) -> Option<Search> {
     let mut at = 0;
     while let Some(window) = text.get(at..at + MIN_RUN) {
+        // Nearly always one of the last characters is of no run. This asks them all at once, without a branch for each,
+        // and does not have to know which one it is: no run begins before any of them and reaches beyond it.
+        let ending = &window[MIN_RUN - ENDING..];
+        if !ending.iter().fold(true, |all, byte| all & may_be_in_run(*byte)) {
+            at += MIN_RUN - ENDING + 1;
+            continue;
+        }
         if let Some(other) = window.iter().rposition(|byte| CLASS[*byte as usize] == 0) {
             at += other + 1;
+            continue;
+        }
+        // A short line is none of base64, and neither is an empty one.
+        let line = memchr2(b'\n', b'\r', window);
+        if let Some(len) = line.filter(|len| *len < MIN_LINE) {
+            at += len + 1;
             continue;
         }
         match tag_in(&text[at..], last) {
@@ -188,10 +244,10 @@ fn tag_in(text: &[u8], last: bool) -> TagInRun {
     // By its first letter, which stands in one of 32 places of a run: looking at each place would cost more than decoding.
     let first = MARKER.as_bytes()[0];
     for at in memchr2_iter(first, first.to_ascii_uppercase(), &text[..=MIN_RUN - HEAD_LEN]) {
-        match Shape::of(&text[at..]) {
-            Shape::Whole(len) => return TagInRun::Until(at + len),
-            Shape::Unfinished if !last => return TagInRun::Unknown,
-            Shape::Unfinished | Shape::Other => {}
+        match TagShape::of(&text[at..]) {
+            TagShape::Whole(len) => return TagInRun::Until(at + len),
+            TagShape::Unfinished if !last => return TagInRun::Unknown,
+            TagShape::Unfinished | TagShape::Other => {}
         }
     }
     TagInRun::None
@@ -202,10 +258,25 @@ struct Run {
     start: usize,
     /// Characters since the last line break.
     line: usize,
+    /// The length of its lines, once one has ended.
+    width: Option<usize>,
+    /// Whether all its digits are hexadecimal.
+    is_hex: bool,
+    /// Its first characters.
+    opening: [u8; OPENING],
+    opening_len: usize,
     padding: usize,
     digits: Vec<u8>,
     bytes: Vec<u8>,
     inner: Layer,
+}
+
+/// What follows on a line break.
+enum NextLine {
+    Digits,
+    Other,
+    /// It depends on what follows.
+    Unknown,
 }
 
 /// The run is over, because of something that is `skip` bytes long.
@@ -223,14 +294,18 @@ enum Unit {
 }
 
 impl Run {
-    fn new(start: usize, depth: usize) -> Self {
+    fn new(start: usize, depth: usize, shape: Shape) -> Self {
         Self {
             start,
             line: 0,
+            width: None,
+            is_hex: true,
+            opening: [0; OPENING],
+            opening_len: 0,
             padding: 0,
             digits: Vec::new(),
             bytes: Vec::new(),
-            inner: Layer::new(depth + 1),
+            inner: Layer::new(depth + 1, shape.then(Format::Base64), Trust::Guess),
         }
     }
 
@@ -258,20 +333,21 @@ impl Run {
                     self.padding += 1;
                     at += len;
                 }
-                Unit::LineBreak(len) if self.padding == 0 && WRAPPED_LINES.contains(&self.line) => {
+                Unit::LineBreak(len) if self.padding == 0 && self.may_wrap() => {
                     // A line break belongs to the run only if the run goes on behind it.
                     let len = match unit_after_break(&rest[len..], last) {
                         Some(Unit::LineBreak(second)) => len + second,
                         Some(_) => len,
                         None => return (at, None),
                     };
-                    match rest.get(len) {
-                        Some(next) if is_digit(*next) => {
+                    match self.next_line(&rest[len..], last) {
+                        NextLine::Unknown => return (at, None),
+                        NextLine::Other => return (at, Some(End { skip: len })),
+                        NextLine::Digits => {
+                            self.width = Some(self.line);
                             self.line = 0;
                             at += len;
                         }
-                        None if !last => return (at, None),
-                        Some(_) | None => return (at, Some(End { skip: len })),
                     }
                 }
                 Unit::Digit(_, len) | Unit::Padding(len) | Unit::LineBreak(len) | Unit::Other(len) => {
@@ -282,8 +358,57 @@ impl Run {
         (at, last.then_some(End { skip: 0 }))
     }
 
+    /// Whether the run can go on after a break of the line that ends here. Lines of one length may also be records of
+    /// their own; long ones are only taken together where each ends with a whole byte, so that nothing is lost if so.
+    fn may_wrap(&self) -> bool {
+        let fits = self.line >= MIN_LINE && (self.line < LONG_LINE || self.line.is_multiple_of(4));
+        fits && self.width.is_none_or(|width| width == self.line)
+    }
+
+    /// Whether the line after a break belongs to the run: it is as long as the one before, or it is the last one, which
+    /// is shorter and has nothing else on it. An ordinary line that follows must not be taken for more bytes.
+    fn next_line(&self, text: &[u8], last: bool) -> NextLine {
+        let width = self.line;
+        let line = &text[..text.len().min(width.min(MAX_LINE_SAMPLE) + 1)];
+        let digits = line.iter().take_while(|byte| is_digit(**byte)).count();
+        if digits == 0 && (last || !text.is_empty()) {
+            return NextLine::Other;
+        }
+        let Some(after) = text.get(digits..).filter(|after| last || after.len() > 2) else {
+            return NextLine::Unknown;
+        };
+        if digits > width {
+            return NextLine::Other;
+        }
+        if digits == width || digits > MAX_LINE_SAMPLE {
+            return NextLine::Digits;
+        }
+        let whole_bytes = |padding: usize| !width.is_multiple_of(4) || (digits + padding).is_multiple_of(4);
+        if after.first() == Some(&b'\\') {
+            return match unit(after, last) {
+                Unit::Unfinished => NextLine::Unknown,
+                Unit::Digit(..) | Unit::Padding(_) => NextLine::Digits,
+                Unit::LineBreak(_) if !whole_bytes(0) => NextLine::Other,
+                Unit::LineBreak(_) | Unit::Other(_) => NextLine::Digits,
+            };
+        }
+        let padding = after.iter().take(2).take_while(|byte| **byte == b'=').count();
+        let ends = match after.get(padding) {
+            None | Some(b'"' | b'\'') => true,
+            Some(b'\r' | b'\n' | b'\\' | b'<' | b',' | b')') => whole_bytes(padding),
+            Some(_) => false,
+        };
+        if ends { NextLine::Digits } else { NextLine::Other }
+    }
+
     fn take(&mut self, digits: &[u8], context: &mut Context) {
+        if self.opening_len < OPENING {
+            let len = digits.len().min(OPENING - self.opening_len);
+            self.opening[self.opening_len..self.opening_len + len].copy_from_slice(&digits[..len]);
+            self.opening_len += len;
+        }
         self.line += digits.len();
+        self.is_hex = self.is_hex && digits.iter().all(u8::is_ascii_hexdigit);
         for piece in digits.chunks(BATCH) {
             self.digits.extend(piece.iter().map(|digit| match digit {
                 b'-' => b'+',
@@ -305,11 +430,22 @@ impl Run {
         self.digits.drain(..len);
     }
 
-    fn finish(mut self, context: &mut Context) -> Vec<Copy> {
+    /// How many different characters are among its first ones.
+    fn variety(&self) -> u32 {
+        let seen =
+            self.opening[..self.opening_len].iter().fold(0_u128, |seen, digit| seen | 1 << (digit & 0x7f));
+        seen.count_ones()
+    }
+
+    fn finish(mut self, start: usize, end: usize, context: &mut Context) -> Ended {
         let len = self.digits.len();
         // A single character left over stands for no byte: the run was cut short.
         self.decode(len - usize::from(len % 4 == 1), context);
-        self.inner.finish(context)
+        let len = (end - start) as u64;
+        let speaks = !self.is_hex && len >= MIN_UNKNOWN && self.variety() >= MIN_VARIETY;
+        let finished = self.inner.finish(context);
+        let unknown = if finished.unknown && speaks { len } else { 0 };
+        Ended { start, end, copies: finished.copies, unknown }
     }
 }
 

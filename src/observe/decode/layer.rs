@@ -1,331 +1,641 @@
 //! One wrapper: looks at how the bytes begin, takes the wrapper off, and hands what is inside to the next layer.
+//!
+//! A layer is a row of segments: members of compressed bytes, and text before, between and after them. Members of one
+//! format that follow on each other share what is inside, as lines may run on from one to the next.
+//!
+//! Whether a member begins is not always certain. So it is on trial at first: its raw bytes are kept until enough of it
+//! was decompressed, and are taken for text if it was none.
 
-use std::io::Write;
+use super::avro::Avro;
+use super::codec::{Codec, End, SnappyWalk, codec, guarded, snappy_block};
+use super::magic::{Begin, HEAD, Place, begin, find_member};
+use super::part::{Finished, Part, Trust};
+use super::tar::{self, Tar};
+use super::utf16::Utf16;
+use super::zip::Zip;
+use super::{Context, Copy, kpl, parquet, sample};
+use crate::domain::format::{Format, Shape, UnreadableReason};
 
-use flate2::write::GzDecoder;
-use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, Operation};
+/// A trial is over after so many raw bytes, or so many decompressed ones.
+const TRIAL_RAW: usize = 4 << 10;
+const TRIAL_OUT: usize = 64 << 10;
 
-use super::text::Text;
-use super::{Context, Copy, kpl};
-
-/// RFC 1952, section 2.3.1: two bytes of magic, and deflate, the only method there is.
-const GZIP: &[u8] = &[0x1f, 0x8b, 0x08];
-/// RFC 8878, section 3.1.1.
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-/// Longest of the magics.
-const HEAD: usize = 4;
-/// RFC 8878, section 3.1.1.1.2, recommends that decoders support windows of at least 8 MiB; a frame that asks for
-/// more is refused, because nested frames may each ask.
-const ZSTD_WINDOW_LOG: u32 = 23;
-/// Bytes that are inflated at a time.
-const PIECE: usize = 32 << 10;
+/// Text is gone through by so much at a time.
+const TEXT_PIECE: usize = 16 << 10;
 
 pub(super) struct Layer {
     depth: usize,
-    kind: Kind,
+    /// The formats around it.
+    shape: Shape,
+    trust: Trust,
+    state: State,
+    /// Where the bytes stand that come next.
+    place: Place,
+    /// Bytes that do not tell yet what begins.
+    head: Vec<u8>,
+    /// The text that is being searched. It stays open while a member is on trial.
+    part: Option<Box<Part>>,
+    /// What is inside the latest members.
+    inner: Option<(Format, Box<Layer>)>,
+    /// A line break stood between two members.
+    broken: bool,
+    /// The text ends with a line break.
+    after_break: bool,
+    /// So many bytes are text, whatever they look like: they have been tried.
+    plain: usize,
+    /// Whether members are looked for in text.
+    detect: bool,
+    copies: Vec<Copy>,
+    unknown: bool,
 }
 
-enum Kind {
-    /// Too few bytes so far to tell.
-    Unknown(Vec<u8>),
-    Gzip(Box<Gzip>),
-    Zstd(Box<Zstd>),
-    Kpl(Vec<u8>),
-    Text(Box<Text>),
+enum State {
+    /// Something begins.
+    Begins,
+    Text,
+    Stream(Box<Stream>),
+    /// A skippable frame: its header, and then how much of it is left.
+    Skippable(Vec<u8>, u64),
+    /// Perhaps one bare Snappy block.
+    Walk(Box<SnappyWalk>, Vec<u8>),
+    /// Held until its end.
+    Held(Format, Vec<u8>),
+    Zip(Box<Zip>),
+    Tar(Box<Tar>),
+    Avro(Box<Avro>),
+    Utf16(Box<Utf16>),
+}
+
+struct Stream {
+    format: Format,
+    codec: Box<dyn Codec>,
+    sure: bool,
+    trial: Option<Trial>,
+    out: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Trial {
+    raw: Vec<u8>,
+    out: Vec<u8>,
+}
+
+/// How to go on.
+enum Next {
+    /// So much of the input is done with.
+    Took(usize),
+    /// So much was taken, but these bytes come again before the rest.
+    Again(usize, Vec<u8>),
 }
 
 impl Layer {
-    pub(super) fn new(depth: usize) -> Self {
-        Self { depth, kind: Kind::Unknown(Vec::new()) }
+    pub(super) fn new(depth: usize, shape: Shape, trust: Trust) -> Self {
+        Self {
+            depth,
+            shape,
+            trust,
+            state: State::Begins,
+            place: Place::Start,
+            head: Vec::new(),
+            part: None,
+            inner: None,
+            broken: false,
+            after_break: true,
+            plain: 0,
+            detect: true,
+            copies: Vec::new(),
+            unknown: false,
+        }
+    }
+
+    /// For the values of a container: nothing begins at their start but text, which may have members in it.
+    pub(super) fn values(depth: usize, shape: Shape, trust: Trust) -> Self {
+        Self { state: State::Text, ..Self::new(depth, shape, trust) }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8], context: &mut Context) {
-        match &mut self.kind {
-            Kind::Unknown(head) => {
-                let (first, rest) = bytes.split_at(bytes.len().min(HEAD - head.len()));
-                head.extend_from_slice(first);
-                if head.len() == HEAD {
-                    self.settle(context);
-                    self.push(rest, context);
-                }
-            }
-            Kind::Gzip(gzip) => gzip.push(bytes, context),
-            Kind::Zstd(zstd) => zstd.push(bytes, context),
-            Kind::Kpl(held) if held.len() + bytes.len() > context.limits.max_kpl_bytes => {
-                // Larger than any aggregate that a stream would take.
-                let held = std::mem::take(held);
-                let mut text = Box::new(Text::new(self.depth));
-                text.push(&held, context);
-                text.push(bytes, context);
-                self.kind = Kind::Text(text);
-            }
-            Kind::Kpl(held) => held.extend_from_slice(bytes),
-            Kind::Text(text) => text.push(bytes, context),
-        }
+        self.feed(bytes, false, context);
     }
 
-    pub(super) fn finish(mut self, context: &mut Context) -> Vec<Copy> {
-        if matches!(self.kind, Kind::Unknown(_)) {
-            self.settle(context);
-        }
-        match self.kind {
-            Kind::Unknown(_) => Vec::new(),
-            Kind::Gzip(gzip) => gzip.finish(context),
-            Kind::Zstd(zstd) => zstd.finish(context),
-            Kind::Kpl(held) => finish_kpl(self.depth, &held, context),
-            Kind::Text(text) => text.finish(context),
-        }
-    }
-
-    /// Decides what the head begins.
-    fn settle(&mut self, context: &mut Context) {
-        let Kind::Unknown(head) = &mut self.kind else {
-            return;
-        };
-        let head = std::mem::take(head);
-        let wrapped = head.starts_with(GZIP) || head == ZSTD || head == kpl::MAGIC;
-        let too_deep = wrapped && self.depth >= context.limits.max_depth;
-        if too_deep {
-            context.cut();
-        }
-        self.kind = if !wrapped || too_deep {
-            Kind::Text(Box::new(Text::new(self.depth)))
-        } else if head == kpl::MAGIC {
-            Kind::Kpl(Vec::new())
-        } else if head == ZSTD {
-            Kind::Zstd(Box::new(Zstd::new(self.depth)))
-        } else {
-            Kind::Gzip(Box::new(Gzip::new(self.depth)))
-        };
-        self.push(&head, context);
-    }
-}
-
-/// Opens an aggregate; what is none after all is a plain record.
-fn finish_kpl(depth: usize, held: &[u8], context: &mut Context) -> Vec<Copy> {
-    let Some(records) = kpl::open(held, context.limits.max_kpl_records) else {
-        let mut text = Text::new(depth);
-        text.push(held, context);
-        return text.finish(context);
-    };
-    if records.more {
-        context.cut();
-    }
-    let mut copies = Vec::new();
-    for data in records.data {
-        let mut layer = Layer::new(depth + 1);
-        layer.push(data, context);
-        copies.append(&mut layer.finish(context));
-        if copies.len() > context.limits.max_copies {
-            break;
-        }
-    }
-    copies
-}
-
-/// What some writers put between members or at the end: line breaks, and zeros up to a block.
-fn is_filler(byte: u8) -> bool {
-    byte == 0 || byte.is_ascii_whitespace()
-}
-
-fn skip_filler(bytes: &[u8]) -> &[u8] {
-    let filler = bytes.iter().take_while(|byte| is_filler(**byte)).count();
-    &bytes[filler..]
-}
-
-/// One or several members of gzip, whose contents follow on each other.
-struct Gzip {
-    member: Option<GzDecoder<Vec<u8>>>,
-    inner: Layer,
-    over: bool,
-}
-
-impl Gzip {
-    fn new(depth: usize) -> Self {
-        Self { member: None, inner: Layer::new(depth + 1), over: false }
-    }
-
-    fn push(&mut self, mut bytes: &[u8], context: &mut Context) {
-        while !self.over && !bytes.is_empty() {
-            let Some(member) = &mut self.member else {
-                bytes = skip_filler(bytes);
-                match bytes.first() {
-                    None => {}
-                    Some(first) if *first == GZIP[0] => {
-                        self.member = Some(GzDecoder::new(Vec::with_capacity(PIECE)));
-                    }
-                    Some(_) => self.give_up(context),
-                }
-                continue;
-            };
-            // One call inflates at most one small buffer, so that a bomb is noticed before it has gone off.
-            match member.write(bytes) {
-                // All of the member, its trailer too, has been read.
-                Ok(0) => self.end_member(context),
-                Ok(taken) => {
-                    bytes = &bytes[taken..];
-                    self.pass_on(context);
-                }
-                Err(_) => {
-                    // What was inflated before the fault stands in the decoder's own buffer.
-                    let _ = member.try_finish();
-                    self.pass_on(context);
-                    self.give_up(context);
-                }
-            }
-        }
-    }
-
-    fn finish(mut self, context: &mut Context) -> Vec<Copy> {
-        if !self.over && self.member.is_some() {
-            self.end_member(context);
-        }
-        self.inner.finish(context)
-    }
-
-    /// Checks the length and checksum of a member that ends here.
-    fn end_member(&mut self, context: &mut Context) {
-        let whole = self.member.as_mut().is_some_and(|member| member.try_finish().is_ok());
-        self.pass_on(context);
-        self.member = None;
-        if !whole && !self.over {
-            self.give_up(context);
-        }
-    }
-
-    fn pass_on(&mut self, context: &mut Context) {
-        let Some(member) = &mut self.member else {
-            return;
-        };
-        let inflated = member.get_mut();
-        let allowed = context.allow_inflated(inflated.len());
-        self.inner.push(&inflated[..allowed], context);
-        let bomb = allowed < inflated.len();
-        inflated.clear();
-        if bomb {
-            self.stop(context, Context::cut);
-        }
-    }
-
-    fn give_up(&mut self, context: &mut Context) {
-        self.stop(context, Context::fault);
-    }
-
-    fn stop(&mut self, context: &mut Context, note: fn(&mut Context)) {
-        if !self.over {
-            note(context);
-        }
-        self.over = true;
-        self.member = None;
-    }
-}
-
-/// One or several frames of zstd, whose contents follow on each other.
-struct Zstd {
-    decoder: Option<ZstdDecoder<'static>>,
-    inflated: Vec<u8>,
-    inner: Layer,
-    /// Whether a frame has begun and not ended.
-    within: bool,
-    /// How many bytes end the block that is being read. No more is fed at a time, because what one call inflated is
-    /// lost when the same call meets a fault.
-    hint: usize,
-}
-
-impl Zstd {
-    fn new(depth: usize) -> Self {
-        let decoder = ZstdDecoder::new().and_then(|mut decoder| {
-            decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG))?;
-            Ok(decoder)
-        });
-        Self {
-            decoder: decoder.ok(),
-            inflated: vec![0; PIECE],
-            inner: Layer::new(depth + 1),
-            within: true,
-            hint: 1,
-        }
-    }
-
-    fn push(&mut self, mut bytes: &[u8], context: &mut Context) {
+    pub(super) fn finish(mut self, context: &mut Context) -> Finished {
         loop {
-            if !self.within {
-                bytes = skip_filler(bytes);
-            }
-            if bytes.is_empty() {
-                return;
-            }
-            let Some(decoder) = &mut self.decoder else {
-                return;
+            let again = match std::mem::replace(&mut self.state, State::Text) {
+                State::Begins if self.head.is_empty() => None,
+                State::Begins => {
+                    self.state = State::Begins;
+                    Some(std::mem::take(&mut self.head))
+                }
+                State::Stream(stream) => self.end_stream(*stream, context),
+                State::Walk(walk, held) => self.end_walk(&walk, held, context),
+                State::Held(format, held) => self.end_held(format, held, context),
+                State::Zip(zip) => {
+                    let copies = zip.finish(context);
+                    self.collect(copies, context);
+                    None
+                }
+                State::Tar(tar) => {
+                    let copies = tar.finish(context);
+                    self.collect(copies, context);
+                    None
+                }
+                State::Avro(avro) => {
+                    let copies = avro.finish(context);
+                    self.collect(copies, context);
+                    None
+                }
+                State::Utf16(utf16) => {
+                    let finished = utf16.finish(context);
+                    self.close(finished, context);
+                    None
+                }
+                State::Text | State::Skippable(..) => None,
             };
-            // A call may take nothing in while it gives out what it still holds, so it is repeated until neither.
-            let block = &bytes[..bytes.len().min(self.hint)];
-            match decoder.run_on_buffers(block, &mut self.inflated) {
-                Ok(step) => {
-                    bytes = &bytes[step.bytes_read..];
-                    self.within = step.remaining != 0;
-                    self.hint = step.remaining.max(1);
-                    self.pass_on(step.bytes_written, context);
-                    if step.bytes_read == 0 && step.bytes_written == 0 && self.within {
-                        return self.give_up(context);
-                    }
-                    if bytes.is_empty() && step.bytes_written == PIECE {
-                        self.flush(context);
-                    }
+            match again {
+                Some(bytes) if !bytes.is_empty() => self.feed(&bytes, true, context),
+                _ => break,
+            }
+        }
+        self.close_inner(context);
+        self.close_part(context);
+        Finished { copies: self.copies, unknown: self.unknown }
+    }
+
+    fn feed(&mut self, bytes: &[u8], last: bool, context: &mut Context) {
+        let mut joined: Option<Vec<u8>> = None;
+        let mut at = 0;
+        loop {
+            let input = &joined.as_deref().unwrap_or(bytes)[at..];
+            if input.is_empty() {
+                return;
+            }
+            match self.step(input, last, context) {
+                Next::Took(taken) => at += taken,
+                Next::Again(taken, mut again) => {
+                    again.extend_from_slice(&input[taken..]);
+                    joined = Some(again);
+                    at = 0;
                 }
-                Err(error) => return self.stop(context, reason(&error)),
             }
         }
     }
 
-    /// Fetches what the decoder holds beyond one buffer.
-    fn flush(&mut self, context: &mut Context) {
-        while let Some(decoder) = &mut self.decoder {
-            match decoder.run_on_buffers(&[], &mut self.inflated) {
-                Ok(step) => {
-                    if step.bytes_written > 0 {
-                        self.within = step.remaining != 0;
-                        self.hint = step.remaining.max(1);
-                    }
-                    self.pass_on(step.bytes_written, context);
-                    if step.bytes_written < PIECE {
-                        return;
-                    }
-                }
-                Err(error) => return self.stop(context, reason(&error)),
+    /// Takes some of `input`, which is not empty. `last` says that nothing follows on it.
+    fn step(&mut self, input: &[u8], last: bool, context: &mut Context) -> Next {
+        match std::mem::replace(&mut self.state, State::Text) {
+            State::Begins => self.begins(input, last, context),
+            State::Text => Next::Took(self.text(input, context)),
+            State::Stream(stream) => self.stream(stream, input, context),
+            State::Skippable(header, left) => self.skip(header, left, input),
+            State::Walk(walk, held) => self.walk(walk, held, input, context),
+            State::Held(format, held) => self.hold(format, held, input, context),
+            State::Zip(mut zip) => {
+                zip.push(input, context);
+                self.state = State::Zip(zip);
+                Next::Took(input.len())
+            }
+            State::Tar(mut tar) => {
+                tar.push(input, context);
+                self.state = State::Tar(tar);
+                Next::Took(input.len())
+            }
+            State::Avro(mut avro) => {
+                avro.push(input, context);
+                self.state = State::Avro(avro);
+                Next::Took(input.len())
+            }
+            State::Utf16(mut utf16) => {
+                utf16.push(input, context);
+                self.state = State::Utf16(utf16);
+                Next::Took(input.len())
             }
         }
     }
 
-    fn finish(mut self, context: &mut Context) -> Vec<Copy> {
-        if self.within {
-            self.give_up(context);
+    /// Decides what begins.
+    fn begins(&mut self, input: &[u8], last: bool, context: &mut Context) -> Next {
+        self.state = State::Begins;
+        if self.place == Place::Between && self.head.is_empty() {
+            // What some writers put between members or at the end: line breaks, and zeros up to a block.
+            let filler = input.iter().take_while(|byte| **byte == 0 || byte.is_ascii_whitespace()).count();
+            if filler > 0 {
+                self.broken |= input[..filler].contains(&b'\n');
+                return Next::Took(filler);
+            }
         }
-        self.inner.finish(context)
+        if !self.head.is_empty() || (input.len() < HEAD && !last) {
+            let missing = (HEAD - self.head.len()).min(input.len());
+            self.head.extend_from_slice(&input[..missing]);
+            if self.head.len() < HEAD {
+                return Next::Took(missing);
+            }
+            return Next::Again(missing, std::mem::take(&mut self.head));
+        }
+        let place = std::mem::replace(&mut self.place, Place::Between);
+        let begin = begin(&input[..input.len().min(HEAD)], place)
+            .or((place == Place::Start && tar::is_header(input)).then_some(Begin::Whole(Format::Tar)));
+        let Some(begin) = begin else {
+            self.state = State::Text;
+            self.plain = usize::from(place == Place::Within);
+            if place == Place::Start {
+                let mut walk = SnappyWalk::default();
+                if walk.push(input) {
+                    self.state = State::Walk(Box::new(walk), Vec::new());
+                    return self.first_of_walk(input, context);
+                }
+            }
+            return Next::Took(0);
+        };
+        let format = match begin {
+            Begin::Skippable => {
+                self.state = State::Skippable(Vec::new(), 0);
+                return Next::Took(0);
+            }
+            Begin::Utf8Mark => {
+                self.state = State::Begins;
+                return Next::Took(3);
+            }
+            Begin::Stream { format, .. } | Begin::Whole(format) => format,
+            Begin::Utf16Mark { .. } => Format::Utf16,
+        };
+        if self.depth >= context.limits.max_depth {
+            context.unreadable(self.shape.then(format), UnreadableReason::OverLimit);
+            self.open_rest(format, context);
+            return Next::Took(0);
+        }
+        let inside = self.shape.then(format);
+        self.state = match begin {
+            Begin::Stream { sure, .. } => match codec(format) {
+                Some(codec) => State::Stream(Box::new(Stream {
+                    format,
+                    codec,
+                    sure,
+                    trial: Some(Trial::default()),
+                    out: Vec::new(),
+                })),
+                None => State::Text,
+            },
+            Begin::Whole(Format::Zip) => State::Zip(Box::new(Zip::new(self.depth, inside))),
+            Begin::Whole(Format::Tar) => State::Tar(Box::new(Tar::new(self.depth, inside))),
+            Begin::Whole(Format::Avro) => State::Avro(Box::new(Avro::new(self.depth, inside))),
+            Begin::Whole(format) => State::Held(format, Vec::new()),
+            Begin::Utf16Mark { big_endian } => {
+                let inner = Self::new(self.depth + 1, inside, self.trust);
+                self.state = State::Utf16(Box::new(Utf16::new(big_endian, inner)));
+                return Next::Took(2);
+            }
+            Begin::Skippable | Begin::Utf8Mark => State::Text,
+        };
+        Next::Took(0)
     }
 
-    fn pass_on(&mut self, len: usize, context: &mut Context) {
-        let allowed = context.allow_inflated(len);
-        self.inner.push(&self.inflated[..allowed], context);
-        if allowed < len {
-            self.stop(context, Context::cut);
+    /// Searches text up to where a member may begin; how much was taken.
+    fn text(&mut self, input: &[u8], context: &mut Context) -> usize {
+        let plain = self.plain.min(input.len());
+        self.plain = 0;
+        // Pieces that fit into the nearest cache, because they are gone through several times.
+        let input = &input[..input.len().min(TEXT_PIECE)];
+        let detect = self.detect && context.trials_left > 0;
+        let member = detect.then(|| {
+            let after_break = if plain == 0 { self.after_break } else { input[plain - 1] == b'\n' };
+            find_member(&input[plain..], after_break)
+        });
+        let member = member.flatten().map(|at| plain + at);
+        let text = &input[..member.unwrap_or(input.len())];
+        if member.is_some() {
+            self.state = State::Begins;
+            self.place = Place::Within;
+        }
+        if let Some(last) = text.last() {
+            self.after_break = *last == b'\n';
+            self.open_part(context).push(text, context);
+        }
+        text.len()
+    }
+
+    fn stream(&mut self, mut stream: Box<Stream>, input: &[u8], context: &mut Context) -> Next {
+        let mut taken = 0;
+        loop {
+            stream.out.clear();
+            let Stream { codec, out, .. } = &mut *stream;
+            let step = guarded(|| codec.step(&input[taken..], out));
+            let (read, end) = match step {
+                Ok(step) => (step.taken.min(input.len() - taken), step.end),
+                Err(panic) => (input.len() - taken, Some(End::Fault(panic))),
+            };
+            let idle = read == 0 && stream.out.is_empty();
+            let end = end.or((idle && taken < input.len()).then_some(End::Fault(UnreadableReason::Damaged)));
+            if let Some(trial) = &mut stream.trial {
+                // What surely begins is handed on at once; its raw bytes are only kept until it gives something.
+                let gives = stream.sure && !stream.out.is_empty();
+                if !gives {
+                    trial.raw.extend_from_slice(&input[taken..taken + read]);
+                    trial.out.append(&mut stream.out);
+                }
+                let over = gives || trial.raw.len() >= TRIAL_RAW || trial.out.len() >= TRIAL_OUT;
+                if gives || end == Some(End::Whole) || (end.is_none() && over) {
+                    self.commit(&mut stream, context);
+                }
+            }
+            taken += read;
+            let fits = self.deliver(&stream.out, context);
+            let end = if fits { end } else { Some(End::Fault(UnreadableReason::OverLimit)) };
+            match end {
+                None if idle => {
+                    self.state = State::Stream(stream);
+                    return Next::Took(taken);
+                }
+                None => {}
+                Some(End::Whole) => {
+                    self.state = State::Begins;
+                    self.place = Place::Between;
+                    self.broken = false;
+                    let leftover = guarded(|| stream.codec.leftover()).unwrap_or_default();
+                    return if leftover.is_empty() {
+                        Next::Took(taken)
+                    } else {
+                        Next::Again(taken, leftover)
+                    };
+                }
+                Some(End::Fault(reason)) => return self.fault(*stream, reason, taken, context),
+            }
         }
     }
 
-    fn give_up(&mut self, context: &mut Context) {
-        self.stop(context, Context::fault);
-    }
-
-    fn stop(&mut self, context: &mut Context, note: fn(&mut Context)) {
-        if self.decoder.take().is_some() {
-            note(context);
+    /// A member turned out to be damaged, or to be none.
+    fn fault(
+        &mut self,
+        mut stream: Stream,
+        reason: UnreadableReason,
+        taken: usize,
+        context: &mut Context,
+    ) -> Next {
+        let format = stream.format;
+        let mut again = Vec::new();
+        if let Some(trial) = &mut stream.trial {
+            let judged = reason == UnreadableReason::Damaged || reason == UnreadableReason::DecoderPanic;
+            if judged && (!stream.sure || trial.out.is_empty()) {
+                again = std::mem::take(&mut trial.raw);
+            }
+            if judged && !stream.sure {
+                context.trials_left = context.trials_left.saturating_sub(1);
+                self.plain = 1;
+                return Next::Again(taken, again);
+            }
+            self.commit_all(&mut stream, context);
         }
-        self.within = false;
+        context.unreadable(self.shape.then(format), reason);
+        self.open_rest(format, context);
+        self.detect = reason != UnreadableReason::OverLimit;
+        self.plain = 1;
+        Next::Again(taken, again)
     }
-}
 
-/// Whose limit an error is: a frame whose window is beyond ours is sound, and anybody else could read it. The crate
-/// passes on the library's words only (`ZSTD_error_frameParameter_windowTooLarge`).
-fn reason(error: &std::io::Error) -> fn(&mut Context) {
-    if error.to_string().contains("too much memory") { Context::cut } else { Context::fault }
+    /// The end of the bytes within a member; what has to be looked at again.
+    fn end_stream(&mut self, mut stream: Stream, context: &mut Context) -> Option<Vec<u8>> {
+        if stream.codec.may_end() {
+            self.commit_all(&mut stream, context);
+            self.state = State::Begins;
+            self.place = Place::Between;
+            return Some(stream.codec.leftover());
+        }
+        if let Some(trial) = &mut stream.trial {
+            let is_none = !stream.sure && (trial.out.is_empty() || sample::is_text(&trial.raw));
+            if is_none {
+                context.trials_left = context.trials_left.saturating_sub(1);
+                self.plain = 1;
+                return Some(std::mem::take(&mut trial.raw));
+            }
+            self.commit_all(&mut stream, context);
+        }
+        context.unreadable(self.shape.then(stream.format), UnreadableReason::Truncated);
+        None
+    }
+
+    /// Ends a trial: it is a member.
+    fn commit(&mut self, stream: &mut Stream, context: &mut Context) {
+        let Some(trial) = stream.trial.take() else {
+            return;
+        };
+        let follows = self.part.is_none();
+        self.close_part(context);
+        match &mut self.inner {
+            Some((format, inner)) if follows && *format == stream.format => {
+                if self.broken {
+                    inner.push(b"\n", context);
+                }
+            }
+            _ => {
+                self.close_inner(context);
+                let inner = Self::new(self.depth + 1, self.shape.then(stream.format), Trust::Judge);
+                self.inner = Some((stream.format, Box::new(inner)));
+            }
+        }
+        self.broken = false;
+        // Goes into the buffer that is delivered next, so that the limit is checked in one place.
+        if !trial.out.is_empty() {
+            stream.out = [trial.out, std::mem::take(&mut stream.out)].concat();
+        }
+    }
+
+    /// Ends a trial at a fault or at the end, and hands on what came of it.
+    fn commit_all(&mut self, stream: &mut Stream, context: &mut Context) {
+        stream.out.clear();
+        self.commit(stream, context);
+        if !self.deliver(&stream.out, context) {
+            context.unreadable(self.shape.then(stream.format), UnreadableReason::OverLimit);
+        }
+    }
+
+    /// Hands decompressed bytes on; `false` when they are more than the limit.
+    fn deliver(&mut self, out: &[u8], context: &mut Context) -> bool {
+        if out.is_empty() {
+            return true;
+        }
+        let allowed = context.allow_inflated(out.len());
+        if let Some((_, inner)) = &mut self.inner {
+            inner.push(&out[..allowed], context);
+        }
+        allowed == out.len()
+    }
+
+    fn skip(&mut self, mut header: Vec<u8>, mut left: u64, input: &[u8]) -> Next {
+        let mut taken = 0;
+        if header.len() < 8 {
+            taken = (8 - header.len()).min(input.len());
+            header.extend_from_slice(&input[..taken]);
+            if let Some(size) = header.get(4..8) {
+                left = u64::from(u32::from_le_bytes([size[0], size[1], size[2], size[3]]));
+            }
+        }
+        let skipped = usize::try_from(left).map_or(input.len(), |left| left.min(input.len() - taken));
+        let skipped = skipped.min(input.len() - taken);
+        left -= skipped as u64;
+        let over = header.len() == 8 && left == 0;
+        self.place = Place::Between;
+        self.state = if over { State::Begins } else { State::Skippable(header, left) };
+        Next::Took(taken + skipped)
+    }
+
+    fn first_of_walk(&mut self, input: &[u8], context: &mut Context) -> Next {
+        let State::Walk(_, held) = &mut self.state else {
+            return Next::Took(0);
+        };
+        if !context.hold(input.len()) {
+            self.state = State::Text;
+            return Next::Took(0);
+        }
+        held.extend_from_slice(input);
+        Next::Took(input.len())
+    }
+
+    fn walk(
+        &mut self,
+        mut walk: Box<SnappyWalk>,
+        mut held: Vec<u8>,
+        input: &[u8],
+        context: &mut Context,
+    ) -> Next {
+        if walk.push(input) && context.hold(input.len()) {
+            held.extend_from_slice(input);
+            self.state = State::Walk(walk, held);
+            return Next::Took(input.len());
+        }
+        context.release(held.len());
+        Next::Again(0, held)
+    }
+
+    fn end_walk(&mut self, walk: &SnappyWalk, held: Vec<u8>, context: &mut Context) -> Option<Vec<u8>> {
+        context.release(held.len());
+        let mut out = Vec::new();
+        let room = usize::try_from(context.room()).unwrap_or(usize::MAX);
+        let block = || snappy_block(&held, room.min(context.limits.max_held_bytes), &mut out);
+        let whole = walk.is_whole() && self.depth < context.limits.max_depth;
+        let opened = whole && guarded(block).is_ok_and(|block| block.is_ok());
+        if !opened || !sample::is_text(&out) {
+            return Some(held);
+        }
+        context.allow_inflated(out.len());
+        let mut inner = Self::new(self.depth + 1, self.shape.then(Format::SnappyRaw), Trust::Judge);
+        inner.push(&out, context);
+        let finished = inner.finish(context);
+        self.close(finished, context);
+        None
+    }
+
+    fn hold(&mut self, format: Format, mut held: Vec<u8>, input: &[u8], context: &mut Context) -> Next {
+        let too_long = format == Format::Kpl && held.len() + input.len() > context.limits.max_kpl_bytes;
+        if !too_long && context.hold(input.len()) {
+            held.extend_from_slice(input);
+            self.state = State::Held(format, held);
+            return Next::Took(input.len());
+        }
+        context.release(held.len());
+        if format == Format::Kpl {
+            // Larger than any aggregate that a stream would take.
+            self.part = Some(Box::new(self.new_part().suspect(format, UnreadableReason::Damaged)));
+        } else {
+            context.unreadable(self.shape.then(format), UnreadableReason::OverLimit);
+            self.open_rest(format, context);
+            self.detect = false;
+        }
+        self.plain = 1;
+        Next::Again(0, held)
+    }
+
+    fn end_held(&mut self, format: Format, held: Vec<u8>, context: &mut Context) -> Option<Vec<u8>> {
+        context.release(held.len());
+        let inside = self.shape.then(format);
+        if format == Format::Kpl {
+            return match kpl::open(&held, context.limits.max_kpl_records) {
+                Some(records) => {
+                    self.sub_records(records, inside, context);
+                    None
+                }
+                // What is no aggregate after all is a plain record.
+                None => {
+                    self.part = Some(Box::new(self.new_part().suspect(format, UnreadableReason::Damaged)));
+                    self.plain = 1;
+                    Some(held)
+                }
+            };
+        }
+        match parquet::open(&held, self.depth, inside, context) {
+            Ok(copies) => {
+                self.collect(copies, context);
+                None
+            }
+            Err(_) if sample::is_text(&held) => {
+                self.plain = 1;
+                Some(held)
+            }
+            Err(reason) => {
+                context.unreadable(inside, reason);
+                self.open_rest(format, context);
+                self.detect = false;
+                Some(held)
+            }
+        }
+    }
+
+    fn sub_records(&mut self, records: kpl::SubRecords<'_>, inside: Shape, context: &mut Context) {
+        if records.more {
+            context.unreadable(inside, UnreadableReason::OverLimit);
+        }
+        for data in records.data {
+            let mut layer = Self::new(self.depth + 1, inside, Trust::Judge);
+            layer.push(data, context);
+            let finished = layer.finish(context);
+            self.close(finished, context);
+            if self.copies.len() > context.limits.max_copies {
+                break;
+            }
+        }
+    }
+
+    fn new_part(&self) -> Part {
+        Part::new(self.depth, self.shape, self.trust)
+    }
+
+    fn open_part(&mut self, context: &mut Context) -> &mut Part {
+        if self.part.is_none() {
+            self.close_inner(context);
+        }
+        let (depth, shape, trust) = (self.depth, self.shape, self.trust);
+        self.part.get_or_insert_with(|| Box::new(Part::new(depth, shape, trust)))
+    }
+
+    /// What follows is what is left of `format`, which has been reported.
+    fn open_rest(&mut self, format: Format, context: &mut Context) {
+        self.close_inner(context);
+        self.close_part(context);
+        self.part = Some(Box::new(self.new_part().undecoded(format)));
+        self.state = State::Text;
+        self.plain = 1;
+    }
+
+    fn close_part(&mut self, context: &mut Context) {
+        if let Some(part) = self.part.take() {
+            let finished = part.finish(context);
+            self.close(finished, context);
+        }
+    }
+
+    fn close_inner(&mut self, context: &mut Context) {
+        if let Some((_, inner)) = self.inner.take() {
+            let finished = inner.finish(context);
+            self.close(finished, context);
+        }
+    }
+
+    fn close(&mut self, finished: Finished, context: &mut Context) {
+        self.unknown |= finished.unknown;
+        self.collect(finished.copies, context);
+    }
+
+    fn collect(&mut self, mut copies: Vec<Copy>, context: &Context) {
+        // One more than the limit, so that whoever enforces it sees that there were more.
+        let room = (context.limits.max_copies + 1).saturating_sub(self.copies.len());
+        copies.truncate(room);
+        self.copies.append(&mut copies);
+    }
 }

@@ -1,13 +1,17 @@
 //! Bytes in, canaries out.
 //!
-//! Records are decoded by what they are, not by configuration: what begins like gzip, zstd or a KPL aggregate is
-//! opened, long runs of base64 inside text are opened, and what comes out is looked at in the same way again, down to
-//! a bounded depth. Everything else is text, in which the marker is searched as a substring; JSON is never parsed to
-//! find a tag, so a line that no parser would take still gives up its canary.
+//! Records are decoded by what they are, not by configuration: what begins like a format that is known is opened, long
+//! runs of base64 inside text are opened, and what comes out is looked at in the same way again, down to a bounded
+//! depth. `docs/formats.md` lists the formats. Everything else is text, in which the marker is searched as a substring;
+//! JSON is never parsed to find a tag, so a line that no parser would take still gives up its canary.
+//!
+//! What is neither opened nor mostly text is *unreadable*: it is reported with its format, because a canary may be in it,
+//! and is searched as it is all the same.
 //!
 //! It is push-style and works through a small window: an object of hundreds of megabytes takes no more memory than a
-//! short one. The result depends on the bytes alone, never on how they were cut into chunks, because the ordinal of
-//! a copy within its record is part of the locator by which two reads of one copy are told from two copies.
+//! short one. Only Parquet, KPL aggregates and single Snappy blocks are held, within a limit. The result depends on the
+//! bytes alone, never on how they were cut into chunks, because the ordinal of a copy within its record is part of the
+//! locator by which two reads of one copy are told from two copies. So the scanner cuts the bytes into pieces of its own.
 //!
 //! It must never panic on what it is fed, and never give up what was found before a fault.
 //!
@@ -23,26 +27,43 @@
 //!   size apart, since a whole canary must fit between them. Within base64 the distance says nothing, so there the
 //!   border alone makes two. This tells two `logEvents` of one CloudWatch envelope apart, and keeps together
 //!   `[{"k":"trace_id","v":"…"},{"k":"id","v":"…"}]`.
+//!
+//! All hits of a trace in one Parquet file are one copy, and so are those in a part that was not decoded.
 
+mod avro;
 mod base64;
+mod codec;
 mod kpl;
 mod layer;
+mod magic;
+mod parquet;
+mod part;
+mod sample;
+mod tar;
 mod text;
+mod utf16;
+mod zip;
+
+use std::collections::BTreeMap;
 
 use crate::domain::canary::Integrity;
+use crate::domain::format::{FoundIn, Shape, Unreadable, UnreadableReason};
 use crate::domain::tag::Tag;
 
 use self::layer::Layer;
+use self::part::Trust;
 use super::Recognizer;
 
-/// How far decoding goes. What is beyond is counted as a decoding error and skipped.
+/// How far decoding goes. What is beyond is reported as unreadable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// How many wrappers are taken off, one inside the other.
     pub max_depth: usize,
-    /// How many bytes gzip and zstd may give in all, for one record or object.
+    /// How many bytes decompression may give in all, for one record or object.
     pub max_inflated_bytes: u64,
-    /// Largest KPL aggregate, in bytes; unlike all else it must be held whole, because its checksum is at its end.
+    /// How many bytes may be held at a time, for one record or object, of formats that are only opened at their end.
+    pub max_held_bytes: usize,
+    /// Largest KPL aggregate, in bytes; it is held because its checksum is at its end.
     pub max_kpl_bytes: usize,
     /// How many sub-records of a KPL aggregate are looked into.
     pub max_kpl_records: usize,
@@ -57,13 +78,20 @@ impl Limits {
         // A CloudWatch Logs subscription fills a record of up to 1 MiB with gzip; well-compressing logs reach 50:1.
         max_inflated_bytes: 128 << 20,
         // A Kinesis record is at most 10 MiB (Kinesis API reference, UpdateMaxRecordSize).
+        max_held_bytes: 10 << 20,
         max_kpl_bytes: 10 << 20,
         max_kpl_records: 100_000,
         max_copies: 10_000,
     };
 
     /// For one object of a store.
-    pub const OBJECT: Self = Self { max_inflated_bytes: 1 << 30, max_copies: 100_000, ..Self::RECORD };
+    pub const OBJECT: Self = Self {
+        max_inflated_bytes: 1 << 30,
+        // Firehose turns at most 128 MiB of JSON into one Parquet file, which is a fraction of that.
+        max_held_bytes: 64 << 20,
+        max_copies: 100_000,
+        ..Self::RECORD
+    };
 }
 
 /// One stored copy of a canary.
@@ -71,8 +99,10 @@ impl Limits {
 pub struct Found {
     /// What its tag says; the tag has been verified.
     pub tag: Tag,
-    /// How the copy compares with what was sent.
+    /// How the copy compares with what was sent; unchecked where it was not decoded.
     pub integrity: Integrity,
+    /// Where it stood.
+    pub found_in: FoundIn,
     /// Which copy in its record or object: the first is `0`. The same in every read of the same bytes.
     pub place: String,
 }
@@ -82,55 +112,101 @@ pub struct Found {
 pub struct Scan {
     /// The copies, in the order in which they stand.
     pub found: Vec<Found>,
-    /// Parts that could not be decoded: garbage, truncated, too deep, too large.
-    pub decode_errors: u64,
-    /// A limit of ours ended the search before the end, so a canary that was not found may be in it all the same.
-    pub cut: bool,
+    /// What could not be read, and how many parts of each kind. A canary that was not found may be in them. At most
+    /// [`MAX_UNREADABLE`] kinds are told apart.
+    pub unreadable: Vec<(Unreadable, u64)>,
     /// Whole tags that none of our keys signed.
     pub foreign_tags: u64,
-    /// Bytes that gzip and zstd gave.
+    /// Bytes that decompression gave.
     pub inflated_bytes: u64,
 }
+
+/// How many kinds of unreadable parts are told apart in one record or object.
+pub const MAX_UNREADABLE: usize = 16;
+
+impl Scan {
+    /// How many parts could not be read.
+    #[must_use]
+    pub fn decode_errors(&self) -> u64 {
+        self.unreadable.iter().map(|(_, parts)| parts).sum()
+    }
+
+    /// Whether a limit of ours ended the search before the end.
+    #[must_use]
+    pub fn is_over_limit(&self) -> bool {
+        self.unreadable.iter().any(|(part, _)| part.reason == UnreadableReason::OverLimit)
+    }
+}
+
+/// Bytes are cut into pieces of this size.
+const PIECE: usize = 64 << 10;
+/// So many times bytes that look like the start of a member may turn out to be none; then text is only text.
+const MAX_TRIALS: u32 = 1_000;
 
 /// Scans one record or object that comes in pieces.
 pub struct Scanner {
     context: Context,
     layer: Layer,
+    /// The piece that is not full yet.
+    held: Vec<u8>,
 }
 
 impl Scanner {
     /// A scanner for one record or object.
     #[must_use]
     pub fn new(recognizer: Recognizer, limits: Limits) -> Self {
-        let context =
-            Context { recognizer, limits, inflated_bytes: 0, decode_errors: 0, cut: false, foreign_tags: 0 };
-        Self { context, layer: Layer::new(0) }
+        let context = Context {
+            recognizer,
+            limits,
+            inflated_bytes: 0,
+            held_bytes: 0,
+            trials_left: MAX_TRIALS,
+            cut_short: false,
+            unreadable: BTreeMap::new(),
+            foreign_tags: 0,
+        };
+        Self { context, layer: Layer::new(0, Shape::NONE, Trust::Judge), held: Vec::new() }
     }
 
     /// Takes the next piece.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.layer.push(bytes, &mut self.context);
+    pub fn push(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let len = bytes.len().min(PIECE - self.held.len());
+            let (piece, rest) = bytes.split_at(len);
+            bytes = rest;
+            if piece.len() == PIECE {
+                self.layer.push(piece, &mut self.context);
+                continue;
+            }
+            self.held.extend_from_slice(piece);
+            if self.held.len() == PIECE {
+                self.layer.push(&self.held, &mut self.context);
+                self.held.clear();
+            }
+        }
     }
 
     /// Notes that the rest is not fetched. What was pushed is still searched.
     pub fn cut_short(&mut self) {
-        self.context.cut();
+        self.context.cut_short = true;
+        self.context.unreadable(Shape::NONE, UnreadableReason::OverLimit);
     }
 
     /// Ends the record or object.
     #[must_use]
     pub fn finish(mut self) -> Scan {
-        let mut copies = self.layer.finish(&mut self.context);
+        self.layer.push(&self.held, &mut self.context);
+        let mut copies = self.layer.finish(&mut self.context).copies;
         self.context.limit_copies(&mut copies);
         let found = copies.into_iter().enumerate().map(|(at, copy)| Found {
             tag: copy.tag,
             integrity: copy.integrity,
+            found_in: copy.found_in,
             place: at.to_string(),
         });
         Scan {
             found: found.collect(),
-            decode_errors: self.context.decode_errors,
-            cut: self.context.cut,
+            unreadable: self.context.unreadable.into_iter().collect(),
             foreign_tags: self.context.foreign_tags,
             inflated_bytes: self.context.inflated_bytes,
         }
@@ -141,7 +217,9 @@ impl Scanner {
 #[must_use]
 pub fn scan_record(recognizer: &Recognizer, limits: Limits, record: &[u8]) -> Scan {
     let mut scanner = Scanner::new(recognizer.clone(), limits);
-    scanner.push(record);
+    for piece in record.chunks(PIECE) {
+        scanner.layer.push(piece, &mut scanner.context);
+    }
     scanner.finish()
 }
 
@@ -150,35 +228,60 @@ struct Context {
     recognizer: Recognizer,
     limits: Limits,
     inflated_bytes: u64,
-    decode_errors: u64,
-    cut: bool,
+    held_bytes: usize,
+    trials_left: u32,
+    /// What ends too early does so because the rest was not fetched.
+    cut_short: bool,
+    unreadable: BTreeMap<Unreadable, u64>,
     foreign_tags: u64,
 }
 
 impl Context {
-    /// Something could not be decoded by anybody.
-    fn fault(&mut self) {
-        self.decode_errors += 1;
+    /// A part could not be read.
+    fn unreadable(&mut self, shape: Shape, reason: UnreadableReason) {
+        let of_ours = self.cut_short && reason == UnreadableReason::Truncated;
+        let reason = if of_ours { UnreadableReason::OverLimit } else { reason };
+        let kinds = self.unreadable.len();
+        let parts = self.unreadable.entry(Unreadable { shape, reason });
+        match parts {
+            std::collections::btree_map::Entry::Occupied(mut parts) => *parts.get_mut() += 1,
+            std::collections::btree_map::Entry::Vacant(new) if kinds < MAX_UNREADABLE => {
+                new.insert(1);
+            }
+            // There is enough to say that this was not read.
+            std::collections::btree_map::Entry::Vacant(_) => {}
+        }
     }
 
-    /// Something was not looked into because of a limit of ours.
-    fn cut(&mut self) {
-        self.decode_errors += 1;
-        self.cut = true;
+    /// How many more bytes decompression may give.
+    fn room(&self) -> u64 {
+        self.limits.max_inflated_bytes.saturating_sub(self.inflated_bytes)
     }
 
     /// How many of `len` more inflated bytes are within the limit.
     fn allow_inflated(&mut self, len: usize) -> usize {
-        let left = self.limits.max_inflated_bytes.saturating_sub(self.inflated_bytes);
-        let allowed = usize::try_from(left).map_or(len, |left| left.min(len));
+        let allowed = usize::try_from(self.room()).map_or(len, |left| left.min(len));
         self.inflated_bytes += allowed as u64;
         allowed
+    }
+
+    /// Whether `len` more bytes may be held; they then are, until they are released.
+    fn hold(&mut self, len: usize) -> bool {
+        let fits = len <= self.limits.max_held_bytes - self.held_bytes;
+        if fits {
+            self.held_bytes += len;
+        }
+        fits
+    }
+
+    fn release(&mut self, len: usize) {
+        self.held_bytes = self.held_bytes.saturating_sub(len);
     }
 
     fn limit_copies(&mut self, copies: &mut Vec<Copy>) {
         if copies.len() > self.limits.max_copies {
             copies.truncate(self.limits.max_copies);
-            self.cut();
+            self.unreadable(Shape::NONE, UnreadableReason::OverLimit);
         }
     }
 }
@@ -188,6 +291,7 @@ impl Context {
 struct Copy {
     tag: Tag,
     integrity: Integrity,
+    found_in: FoundIn,
 }
 
 impl Copy {

@@ -10,7 +10,8 @@ use memchr::{memchr, memchr3, memmem, memrchr};
 use super::base64::{Ended, RunFinder};
 use super::{Context, Copy};
 use crate::domain::canary::{Integrity, Start};
-use crate::domain::tag::{MARKER, NotOurs, Shape, Tag, TraceId};
+use crate::domain::format::{Format, FoundIn, Shape};
+use crate::domain::tag::{MARKER, NotOurs, Shape as TagShape, Tag, TraceId};
 
 /// How much text before a tag is compared with what was sent, in bytes: fields may have been re-ordered.
 const BEFORE: usize = 16 << 10;
@@ -20,6 +21,10 @@ const AFTER: usize = 8 << 10;
 const PIECE: usize = 64 << 10;
 
 pub(super) struct Text {
+    /// What a copy in it is found in.
+    found_in: FoundIn,
+    /// Bytes of runs of base64 that were not understood.
+    unknown_runs: u64,
     window: Vec<u8>,
     /// Where the window begins in the text. All positions count from the start of the text.
     base: usize,
@@ -34,6 +39,13 @@ pub(super) struct Text {
     copies: Vec<Copy>,
     /// Hits whose surroundings have not been compared yet.
     unchecked: Vec<Unchecked>,
+}
+
+/// What a text came to.
+pub(super) struct Searched {
+    pub(super) copies: Vec<Copy>,
+    /// Bytes of runs of base64 that were not understood.
+    pub(super) unknown_runs: u64,
 }
 
 /// A tag of ours.
@@ -60,8 +72,10 @@ struct Unchecked {
 }
 
 impl Text {
-    pub(super) fn new(depth: usize) -> Self {
+    pub(super) fn new(depth: usize, shape: Shape) -> Self {
         Self {
+            found_in: FoundIn { shape: shape.then(Format::Text), decoded: true, verbatim: true },
+            unknown_runs: 0,
             window: Vec::new(),
             base: 0,
             markers: Markers {
@@ -69,7 +83,7 @@ impl Text {
                 lower: memmem::Finder::new(MARKER).into_owned(),
                 upper: memmem::Finder::new(&MARKER.to_ascii_uppercase()).into_owned(),
             },
-            runs: RunFinder::new(depth),
+            runs: RunFinder::new(depth, shape),
             hits: VecDeque::new(),
             ended: VecDeque::new(),
             borders: Borders::default(),
@@ -87,9 +101,9 @@ impl Text {
         }
     }
 
-    pub(super) fn finish(mut self, context: &mut Context) -> Vec<Copy> {
+    pub(super) fn finish(mut self, context: &mut Context) -> Searched {
         self.advance(true, context);
-        self.copies
+        Searched { copies: self.copies, unknown_runs: self.unknown_runs }
     }
 
     fn advance(&mut self, last: bool, context: &mut Context) {
@@ -155,7 +169,8 @@ impl Text {
         let copy = match self.seen.get(&hit.tag.trace) {
             Some(seen) if seen.is_one_with(record, Some(hit.at), hit.tag.size) => seen.copy,
             Some(_) | None => {
-                let Some(copy) = self.add(hit.tag, Integrity::Unchecked, context) else {
+                let copy = Copy { tag: hit.tag, integrity: Integrity::Unchecked, found_in: self.found_in };
+                let Some(copy) = self.add(copy, context) else {
                     return;
                 };
                 let seen = Seen { at: hit.at, copy, record, nested: false };
@@ -171,6 +186,7 @@ impl Text {
     fn take_run(&mut self, run: Ended, context: &mut Context) {
         let record = self.borders.record;
         let before = self.copies.len();
+        self.unknown_runs += run.unknown;
         if !run.copies.is_empty() {
             self.seen_in_line = Some(record.line);
         }
@@ -189,7 +205,7 @@ impl Text {
                     self.copies[seen.copy].join(found.integrity);
                     seen.copy
                 }
-                None => match self.add(found.tag, found.integrity, context) {
+                None => match self.add(found, context) {
                     Some(copy) => copy,
                     None => return,
                 },
@@ -199,12 +215,12 @@ impl Text {
         }
     }
 
-    fn add(&mut self, tag: Tag, integrity: Integrity, context: &Context) -> Option<usize> {
+    fn add(&mut self, copy: Copy, context: &Context) -> Option<usize> {
         // One more than the limit, so that whoever enforces it sees that there were more.
         if self.copies.len() > context.limits.max_copies {
             return None;
         }
-        self.copies.push(Copy { tag, integrity });
+        self.copies.push(copy);
         Some(self.copies.len() - 1)
     }
 
@@ -288,13 +304,13 @@ impl Markers {
         let (mut lower, mut upper) = (find(&self.lower, self.at), find(&self.upper, self.at));
         while let Some(at) = [lower, upper].into_iter().flatten().min() {
             let rest = &text[at - base..];
-            let next = match Shape::of(rest) {
-                Shape::Unfinished if !last => {
+            let next = match TagShape::of(rest) {
+                TagShape::Unfinished if !last => {
                     self.at = at;
                     return;
                 }
-                Shape::Unfinished | Shape::Other => at + 1,
-                Shape::Whole(len) => {
+                TagShape::Unfinished | TagShape::Other => at + 1,
+                TagShape::Whole(len) => {
                     match context.recognizer.keys.read(rest) {
                         Ok(tag) => hits.push_back(Hit { at, tag }),
                         Err(NotOurs::Foreign | NotOurs::Malformed) => context.foreign_tags += 1,
@@ -348,7 +364,7 @@ enum State {
 }
 
 impl Borders {
-    /// Goes on at `to` without a look at what is before.
+    /// Continues at `to` and skips what is before it.
     fn jump(&mut self, to: usize) {
         if to > self.at {
             self.at = to;

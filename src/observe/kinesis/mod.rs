@@ -31,9 +31,7 @@ pub use self::settings::Settings;
 use super::blocking::run_blocking;
 use super::decode::{Limits, scan_record};
 use super::failure::explain;
-use super::unreadable::Unreadable;
 use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
-use crate::domain::format::FoundIn;
 use crate::domain::sighting::{FailureKind, Locator, Poll, Sighting, Stamp, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
@@ -65,7 +63,6 @@ pub struct Kinesis {
     poll_number: u64,
     /// What was read and not reported yet; a poll may be dropped before its report.
     unreported: Findings,
-    unreadable: Unreadable,
 }
 
 #[derive(Debug)]
@@ -174,7 +171,6 @@ impl Kinesis {
             idle: false,
             poll_number: 0,
             unreported: Findings::default(),
-            unreadable: Unreadable::default(),
         }
     }
 
@@ -418,24 +414,19 @@ impl Kinesis {
         let Some(cursor) = self.cursors.get_mut(shard) else {
             return;
         };
-        let Findings { sightings, stats, .. } = &mut self.unreported;
         let count = records.len() as u64;
         let bytes = records.iter().map(|record| record.data.as_ref().len()).sum();
         let scan = |record: &Record| scan_record(&self.recognizer, Limits::RECORD, record.data.as_ref());
         let scans: Vec<_> = run_blocking(bytes, || records.iter().map(scan).collect());
-        stats.records += count;
-        stats.bytes += bytes as u64;
+        self.unreported.stats.records += count;
+        self.unreported.stats.bytes += bytes as u64;
         progress.bytes += bytes as u64;
         for (record, scan) in records.into_iter().zip(scans) {
             let sequence = record.sequence_number;
-            stats.decode_errors += u64::from(scan.decode_errors > 0);
+            let Findings { sightings, stats, .. } = &mut self.unreported;
+            stats.decode_errors += u64::from(!scan.unreadable.is_empty());
             stats.foreign_tags += scan.foreign_tags;
             let arrived = record.approximate_arrival_timestamp.as_ref().map(instant);
-            if scan.cut {
-                let by = arrived.map_or(received_at, |at| received_at.min(at + self.settings.lookback));
-                let name = || format!("record {sequence} in {shard} of stream {}", self.settings.stream);
-                self.unreadable.note_cut(by, name);
-            }
             sightings.extend(scan.found.into_iter().map(|found| Sighting {
                 tag: found.tag,
                 stamp: arrived.map_or(Stamp::None, Stamp::Millis),
@@ -443,8 +434,11 @@ impl Kinesis {
                 locator: Locator::new(format!("{shard}/{sequence}#{}", found.place)),
                 label: None,
                 integrity: found.integrity,
-                found_in: FoundIn::default(),
+                found_in: found.found_in,
             }));
+            let by = arrived.map_or(received_at, |at| received_at.min(at + self.settings.lookback));
+            let name = || format!("record {sequence} in {shard} of stream {}", self.settings.stream);
+            self.unreported.note_unreadable(by, &scan.unreadable, None, name);
             cursor.reached = cursor.reached.max(arrived.unwrap_or(cursor.reached));
             cursor.position = Position::After(sequence);
         }
@@ -502,7 +496,7 @@ impl Observe for Kinesis {
         }
         self.unreported.stats.behind = self.behind();
         let (watermark, finished) = (self.watermark(&progress), self.clock.now());
-        self.unreadable.report(&mut self.unreported, wanted, started, finished, watermark)
+        Ok(std::mem::take(&mut self.unreported).into_poll(wanted, started, finished, watermark))
     }
 
     fn take_unreported(&mut self) -> Findings {

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::cloud::account::Account;
 use crate::domain::canary::{Integrity, Template};
+use crate::domain::format::UnreadableReason;
 use crate::domain::sighting::WantedTrace;
 use crate::domain::tag::Tag;
 use crate::observe::fixtures::{self, recognizer};
@@ -199,7 +200,7 @@ async fn a_canary_is_reported_with_the_streams_stamp_and_the_sequence_number() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_exceeds_a_limit_withholds_the_watermark_for_canaries_that_may_be_in_it() {
+async fn a_record_that_exceeds_a_limit_is_reported_as_unreadable() {
     let mut bomb = record(1, "11");
     let canary = STANDARD.decode(bomb["Data"].as_str().unwrap()).unwrap();
     // Nine layers, one more than are decoded.
@@ -207,14 +208,25 @@ async fn a_record_that_exceeds_a_limit_withholds_the_watermark_for_canaries_that
     bomb["Data"] = STANDARD.encode(wrapped).into();
     let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[page(&[bomb], Some("s-0"), 0)])]);
     let mut kinesis = service.kinesis(settings());
-    for _ in 0..2 {
-        let failure = poll_once(&mut kinesis, &wanted()).await.unwrap_err();
-        assert_eq!(failure.kind, FailureKind::OverBudget);
-        assert!(failure.detail.starts_with("record 11 in s-0 of stream logs-acme"), "{failure}");
-    }
-    let poll = poll_once(&mut kinesis, &wanted_from(t(1))).await.unwrap();
-    assert_eq!(poll.watermark, Some(t(-1)));
+    let poll = poll_once(&mut kinesis, &wanted()).await.unwrap();
     assert_eq!((poll.stats.records, poll.stats.decode_errors), (1, 1));
+    let [record] = &poll.unreadable[..] else { panic!("{:?}", poll.unreadable) };
+    assert_eq!((record.part.reason, record.arrived_by), (UnreadableReason::OverLimit, t(0)));
+    assert!(record.text.starts_with("record 11 in s-0 of stream logs-acme"), "{}", record.text);
+    assert_eq!(poll_once(&mut kinesis, &wanted()).await.unwrap().unreadable, [], "it is reported once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_in_an_unknown_format_is_reported_with_its_format() {
+    let mut opaque = record(1, "11");
+    let mut rng = fastrand::Rng::with_seed(5);
+    opaque["Data"] = STANDARD.encode((0..500).map(|_| rng.u8(..)).collect::<Vec<_>>()).into();
+    let service = Service::new(&[shards(&["s-0"])], &[("s-0", &[page(&[opaque], Some("s-0"), 0)])]);
+    let mut kinesis = service.kinesis(settings());
+    let poll = poll_once(&mut kinesis, &wanted()).await.unwrap();
+    let [record] = &poll.unreadable[..] else { panic!("{:?}", poll.unreadable) };
+    assert_eq!((record.part.shape.to_string(), record.count), ("binary".to_owned(), 1));
+    assert!(record.text.ends_with("binary, in a format that traceprobe does not know"), "{}", record.text);
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

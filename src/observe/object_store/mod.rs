@@ -28,10 +28,9 @@ pub use self::settings::Settings;
 pub use self::store::{Body, GetError, Listed, ObjectStore, Page, Position};
 use super::blocking::run_blocking;
 use super::decode::{Limits, Scan, Scanner};
-use super::unreadable::Unreadable;
 use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
-use crate::domain::format::FoundIn;
-use crate::domain::sighting::{FailureKind, Locator, Poll, Sighting, Stamp, Wanted};
+use crate::domain::format::{Shape, Unreadable, UnreadableReason};
+use crate::domain::sighting::{FailureKind, Locator, Poll, Sighting, Stamp, UnreadableRecord, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
 /// Objects that are read at the same time.
@@ -60,7 +59,6 @@ pub struct ObjectObserver<S> {
     complete_at: Option<Timestamp>,
     /// What was read and not reported yet; a poll may be dropped before its report.
     unreported: Findings,
-    unreadable: Unreadable,
 }
 
 /// The known objects under a prefix.
@@ -149,7 +147,6 @@ impl<S: ObjectStore> ObjectObserver<S> {
             poll_number: 0,
             complete_at: None,
             unreported: Findings::default(),
-            unreadable: Unreadable::default(),
         }
     }
 
@@ -331,7 +328,14 @@ impl<S: ObjectStore> ObjectObserver<S> {
         let retry_at = self.poll_number + MAX_PAUSE.min(pause) + 1;
         known.state = State::Refused { seen_by: object.seen_by, times, retry_at };
         if deferred {
-            self.unreadable.note_refused(object.arrived_by(self.settings.slack), refusal);
+            let part = Unreadable { shape: Shape::NONE, reason: UnreadableReason::Refused };
+            self.unreported.unreadable.push(UnreadableRecord {
+                arrived_by: object.arrived_by(self.settings.slack),
+                part,
+                count: u64::from(times == MAX_REFUSALS),
+                label: object.label.clone(),
+                text: refusal.detail.clone(),
+            });
         }
         if times == MAX_REFUSALS {
             self.unreported.stats.records += 1;
@@ -344,19 +348,9 @@ impl<S: ObjectStore> ObjectObserver<S> {
         let Findings { sightings, stats, .. } = &mut self.unreported;
         stats.records += 1;
         stats.bytes += bytes;
-        stats.decode_errors += u64::from(scan.decode_errors > 0);
+        stats.decode_errors += u64::from(!scan.unreadable.is_empty());
         stats.foreign_tags += scan.foreign_tags;
         let name = self.store.copy(&object.key, &object.version);
-        if scan.cut {
-            let Settings { max_object_bytes, max_inflated_bytes, slack, .. } = self.settings;
-            self.unreadable.note_cut(object.arrived_by(slack), || {
-                format!(
-                    "{name} (max_object is {} MB, max_inflated {} MB)",
-                    max_object_bytes >> 20,
-                    max_inflated_bytes >> 20
-                )
-            });
-        }
         sightings.extend(scan.found.into_iter().map(|found| Sighting {
             tag: found.tag,
             stamp: object.stamp,
@@ -364,8 +358,23 @@ impl<S: ObjectStore> ObjectObserver<S> {
             locator: Locator::new(format!("{name}#{}", found.place)),
             label: object.label.clone(),
             integrity: found.integrity,
-            found_in: FoundIn::default(),
+            found_in: found.found_in,
         }));
+        let Settings { max_object_bytes, max_inflated_bytes, slack, .. } = self.settings;
+        let over_limit = scan.unreadable.iter().any(|(part, _)| part.reason == UnreadableReason::OverLimit);
+        self.unreported.note_unreadable(
+            object.arrived_by(slack),
+            &scan.unreadable,
+            object.label.as_ref(),
+            || {
+                if over_limit {
+                    let (object, inflated) = (max_object_bytes >> 20, max_inflated_bytes >> 20);
+                    format!("{name} (max_object is {object} MB, max_inflated {inflated} MB)")
+                } else {
+                    name.to_string()
+                }
+            },
+        );
     }
 
     /// Called after a poll that listed everything. Forgets objects that no longer exist. If keys grow with
@@ -403,7 +412,7 @@ impl<S: ObjectStore> Observe for ObjectObserver<S> {
         self.move_on(started);
         let watermark = (!progress.incomplete).then_some(started);
         self.complete_at = watermark.or(self.complete_at);
-        self.unreadable.report(&mut self.unreported, wanted, started, self.clock.now(), watermark)
+        Ok(std::mem::take(&mut self.unreported).into_poll(wanted, started, self.clock.now(), watermark))
     }
 
     fn take_unreported(&mut self) -> Findings {

@@ -14,6 +14,7 @@ use futures::FutureExt;
 
 use super::*;
 use crate::domain::canary::{Integrity, Template};
+use crate::domain::format::UnreadableReason;
 use crate::domain::sighting::WantedTrace;
 use crate::domain::sighting::{FailureKind, Poll, Stamp, Wanted};
 use crate::domain::tag::Tag;
@@ -373,7 +374,7 @@ async fn a_key_that_a_slow_writer_adds_before_others_is_still_listed() {
 }
 
 #[tokio::test]
-async fn a_repeatedly_refused_object_withholds_the_watermark_only_for_traces_that_may_be_in_it() {
+async fn a_repeatedly_refused_object_is_reported_as_unreadable_and_retried_ever_less_often() {
     let bucket = Bucket::default();
     bucket.put("in/04/a", canary(1), "e", t(-2));
     bucket.0.lock().unwrap().broken.insert("in/04/a", (403, "InvalidObjectState"));
@@ -381,16 +382,16 @@ async fn a_repeatedly_refused_object_withholds_the_watermark_only_for_traces_tha
     for _ in 0..2 {
         assert_eq!(s3.poll(&wanted()).await.unwrap_err().kind, FailureKind::Denied);
     }
-    // From now on polls continue without it, but prove no absence of a canary that may be in it.
-    let failure = s3.poll(&wanted()).await.unwrap_err();
-    assert_eq!(failure.kind, FailureKind::Denied);
+    // From now on polls continue without it.
+    let poll = s3.poll(&wanted()).await.unwrap();
+    let [record] = &poll.unreadable[..] else { panic!("{:?}", poll.unreadable) };
+    assert_eq!((record.part.reason, record.arrived_by < t(1)), (UnreadableReason::Refused, true));
     assert!(
-        failure
-            .detail
-            .starts_with("GetObject on s3://archive/in/04/a: InvalidObjectState: details; a canary may")
+        record.text.starts_with("GetObject on s3://archive/in/04/a: InvalidObjectState: details"),
+        "{}",
+        record.text
     );
-    assert_eq!(s3.take_unreported().stats.decode_errors, 1);
-    // Canaries that were planned after it arrived are not affected.
+    assert_eq!(poll.stats.decode_errors, 1);
     bucket.put("in/04/b", canary(2), "e", t(0));
     let poll = s3.poll(&waiting_for(2, t(5))).await.unwrap();
     assert_eq!((locators(&poll), poll.watermark), (vec!["s3://archive/in/04/b#0"], Some(poll.started)));
@@ -442,7 +443,7 @@ async fn an_object_over_the_size_limit_is_read_up_to_the_limit() {
 }
 
 #[tokio::test]
-async fn a_canary_that_may_be_beyond_a_limit_is_not_proven_absent() {
+async fn an_object_over_a_limit_is_reported_as_unreadable_with_the_limits() {
     let noise = "noise ".repeat(100);
     let limits = [
         Settings { max_object_bytes: 100, ..settings() },
@@ -454,14 +455,12 @@ async fn a_canary_that_may_be_beyond_a_limit_is_not_proven_absent() {
         let text = if gzipped { base64_gzip(&text) } else { text };
         bucket.put("in/04/a", text, "e", t(-2));
         let mut s3 = bucket.s3(settings);
-        for _ in 0..2 {
-            let failure = s3.poll(&wanted()).await.unwrap_err();
-            assert_eq!(failure.kind, FailureKind::OverBudget);
-            assert!(failure.detail.starts_with("s3://archive/in/04/a (max_object is"), "{failure}");
-        }
+        let poll = s3.poll(&wanted()).await.unwrap();
+        let [record] = &poll.unreadable[..] else { panic!("{:?}", poll.unreadable) };
+        assert_eq!(record.part.reason, UnreadableReason::OverLimit);
+        assert!(record.text.starts_with("s3://archive/in/04/a (max_object is"), "{}", record.text);
+        s3.poll(&wanted()).await.unwrap();
         assert_eq!(bucket.calls("GET").len(), 1, "it is read only once");
-        // A canary that was planned later cannot be in it.
-        assert!(s3.poll(&waiting_for(3, t(5))).await.unwrap().watermark.is_some());
     }
 }
 

@@ -130,7 +130,7 @@ async fn a_query_of_two_tables_may_be_billed_for_the_least_of_both() {
 }
 
 #[tokio::test]
-async fn a_day_that_has_no_table_yet_is_looked_for_at_every_poll() {
+async fn a_missing_daily_table_is_queried_again_at_every_poll() {
     let replies = vec![
         table(),
         no_table(),

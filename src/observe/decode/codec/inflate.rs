@@ -1,0 +1,41 @@
+//! Deflate, bare or in gzip or zlib.
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::{Codec, PIECE, Step};
+
+/// Largest window (RFC 1951).
+const WINDOW_BITS: u8 = 15;
+
+pub(in super::super) struct Inflate(Decompress);
+
+impl Inflate {
+    /// One member (RFC 1952).
+    pub(in super::super) fn gzip() -> Self {
+        Self(Decompress::new_gzip(WINDOW_BITS))
+    }
+
+    /// One stream (RFC 1950).
+    pub(in super::super) fn zlib() -> Self {
+        Self(Decompress::new(true))
+    }
+
+    /// Without a header (RFC 1951).
+    pub(in super::super) fn raw() -> Self {
+        Self(Decompress::new(false))
+    }
+}
+
+impl Codec for Inflate {
+    fn step(&mut self, input: &[u8], out: &mut Vec<u8>) -> Step {
+        out.reserve(PIECE);
+        let before = self.0.total_in();
+        let status = self.0.decompress_vec(input, out, FlushDecompress::None);
+        let taken = usize::try_from(self.0.total_in() - before).unwrap_or(input.len());
+        match status {
+            Ok(Status::StreamEnd) => Step::whole(taken),
+            Ok(Status::Ok | Status::BufError) => Step::more(taken),
+            Err(_) => Step::damaged(taken),
+        }
+    }
+}

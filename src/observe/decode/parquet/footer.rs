@@ -1,0 +1,165 @@
+//! The footer: which columns hold strings, and where their pages are (`parquet.thrift` of parquet-format 2.12).
+
+use super::thrift::{BYTES, LIST, STRUCT, Thrift};
+use crate::domain::format::UnreadableReason;
+
+const MAGIC: &[u8] = b"PAR1";
+/// An encrypted footer.
+const ENCRYPTED_MAGIC: &[u8] = b"PARE";
+/// The length of the footer, and the magic.
+pub(super) const TRAILER: usize = 8;
+/// `Type.BYTE_ARRAY` and `Type.FIXED_LEN_BYTE_ARRAY`.
+const BYTE_ARRAY: i64 = 6;
+const FIXED: i64 = 7;
+
+/// A column of the schema that has values.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Leaf {
+    /// Length of its values, if all have the same; 0 otherwise.
+    pub(super) fixed_len: usize,
+    /// Whether its values are bytes.
+    pub(super) is_bytes: bool,
+    /// Deepest definition and repetition levels.
+    pub(super) max_definition: u32,
+    pub(super) max_repetition: u32,
+}
+
+/// The pages of one column in one row group.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Chunk {
+    pub(super) leaf: Leaf,
+    pub(super) codec: i64,
+    /// Where its first page stands, and how long all of them are.
+    pub(super) start: u64,
+    pub(super) len: u64,
+    pub(super) encrypted: bool,
+}
+
+/// The chunks that hold strings or bytes.
+pub(super) fn read(file: &[u8]) -> Result<Vec<Chunk>, UnreadableReason> {
+    let (rest, magic) = file.split_at(file.len().saturating_sub(MAGIC.len()));
+    if magic == ENCRYPTED_MAGIC {
+        return Err(UnreadableReason::Encrypted);
+    }
+    if magic != MAGIC {
+        return Err(UnreadableReason::Truncated);
+    }
+    let footer = || {
+        let (rest, len) = rest.split_last_chunk::<4>()?;
+        let len = usize::try_from(u32::from_le_bytes(*len)).ok()?;
+        let at = rest.len().checked_sub(len).filter(|at| *at >= MAGIC.len())?;
+        parse(&rest[at..])
+    };
+    footer().ok_or(UnreadableReason::Damaged)
+}
+
+fn parse(footer: &[u8]) -> Option<Vec<Chunk>> {
+    let mut leaves = Vec::new();
+    let mut chunks = Vec::new();
+    Thrift(footer).fields(|thrift, number, kind| match (number, kind) {
+        (2, LIST) => {
+            leaves = schema(thrift)?;
+            Some(true)
+        }
+        (4, LIST) => {
+            thrift.structs(|group| row_group(group, &leaves, &mut chunks))?;
+            Some(true)
+        }
+        _ => Some(false),
+    })?;
+    Some(chunks)
+}
+
+/// The leaves of the schema, which is written as a list: each element, and then its children.
+fn schema(thrift: &mut Thrift<'_>) -> Option<Vec<Leaf>> {
+    let mut leaves = Vec::new();
+    // Children that are still to come, and the levels of their parent.
+    let mut open: Vec<(i64, u32, u32)> = Vec::new();
+    let mut is_root = true;
+    thrift.structs(|element| {
+        let (mut kind, mut len, mut repetition, mut children) = (None, 0, 0, 0);
+        element.fields(|thrift, number, _| {
+            match number {
+                1 => kind = Some(thrift.integer()?),
+                2 => len = thrift.integer()?,
+                3 => repetition = thrift.integer()?,
+                5 => children = thrift.integer()?,
+                _ => return Some(false),
+            }
+            Some(true)
+        })?;
+        while open.last().is_some_and(|(left, ..)| *left <= 0) {
+            open.pop();
+        }
+        let (mut definition, mut repeated) = (0, 0);
+        if let Some((left, of_definition, of_repetition)) = open.last_mut() {
+            *left -= 1;
+            // OPTIONAL is 1 and REPEATED is 2.
+            definition = *of_definition + u32::from(repetition != 0);
+            repeated = *of_repetition + u32::from(repetition == 2);
+        } else if !is_root {
+            return None;
+        }
+        is_root = false;
+        if children > 0 {
+            open.push((children, definition, repeated));
+        } else {
+            leaves.push(Leaf {
+                fixed_len: if kind == Some(FIXED) { usize::try_from(len).ok()? } else { 0 },
+                is_bytes: matches!(kind, Some(BYTE_ARRAY | FIXED)),
+                max_definition: definition,
+                max_repetition: repeated,
+            });
+        }
+        Some(())
+    })?;
+    Some(leaves)
+}
+
+fn row_group(thrift: &mut Thrift<'_>, leaves: &[Leaf], chunks: &mut Vec<Chunk>) -> Option<()> {
+    thrift.fields(|thrift, number, kind| {
+        if (number, kind) != (1, LIST) {
+            return Some(false);
+        }
+        let mut leaves = leaves.iter();
+        thrift.structs(|column| {
+            let mut chunk = Chunk { leaf: leaves.next().copied()?, ..Chunk::default() };
+            let mut other_file = false;
+            column.fields(|thrift, number, kind| match (number, kind) {
+                (1, BYTES) => {
+                    other_file = true;
+                    Some(false)
+                }
+                (3, STRUCT) => metadata(thrift, &mut chunk).map(|()| true),
+                // The key of the column, or its encrypted metadata.
+                (8 | 9, _) => {
+                    chunk.encrypted = true;
+                    Some(false)
+                }
+                _ => Some(false),
+            })?;
+            if chunk.leaf.is_bytes && !other_file {
+                chunks.push(chunk);
+            }
+            Some(())
+        })?;
+        Some(true)
+    })
+}
+
+fn metadata(thrift: &mut Thrift<'_>, chunk: &mut Chunk) -> Option<()> {
+    let (mut data, mut dictionary) = (0, 0);
+    thrift.fields(|thrift, number, _| {
+        match number {
+            4 => chunk.codec = thrift.integer()?,
+            7 => chunk.len = u64::try_from(thrift.integer()?).ok()?,
+            9 => data = u64::try_from(thrift.integer()?).ok()?,
+            11 => dictionary = u64::try_from(thrift.integer()?).ok()?,
+            _ => return Some(false),
+        }
+        Some(true)
+    })?;
+    // Some writers state 0 where there is no dictionary.
+    chunk.start = if dictionary > 0 { data.min(dictionary) } else { data };
+    Some(())
+}

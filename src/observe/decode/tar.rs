@@ -1,0 +1,190 @@
+//! Tar archives (POSIX.1-2017, `pax`, "ustar Interchange Format"; GNU tar's manual, "Basic Tar Format"), file by file.
+
+use super::codec::Gather;
+use super::layer::Layer;
+use super::part::{Part, Trust};
+use super::{Context, Copy};
+use crate::domain::format::{Format, Shape, UnreadableReason};
+
+const BLOCK: usize = 512;
+
+pub(super) struct Tar {
+    depth: usize,
+    shape: Shape,
+    state: State,
+    gather: Gather,
+    copies: Vec<Copy>,
+}
+
+enum State {
+    Header,
+    /// A file: how much of it and of the padding after it comes.
+    File(Box<Layer>, u64, u64),
+    /// Names, attributes and what else is no file.
+    Skip(u64),
+    Rest(Box<Part>),
+}
+
+impl Tar {
+    pub(super) fn new(depth: usize, shape: Shape) -> Self {
+        Self { depth, shape, state: State::Header, gather: Gather::default(), copies: Vec::new() }
+    }
+
+    pub(super) fn push(&mut self, mut input: &[u8], context: &mut Context) {
+        while !input.is_empty() {
+            self.step(&mut input, context);
+        }
+    }
+
+    pub(super) fn finish(mut self, context: &mut Context) -> Vec<Copy> {
+        let in_header = !self.gather.is_empty();
+        match std::mem::replace(&mut self.state, State::Header) {
+            State::Rest(part) => {
+                let copies = part.finish(context).copies;
+                self.collect(copies, context);
+            }
+            State::File(layer, left, _) => {
+                self.end(*layer, context);
+                if left > 0 {
+                    context.unreadable(self.shape, UnreadableReason::Truncated);
+                }
+            }
+            State::Header if in_header => context.unreadable(self.shape, UnreadableReason::Truncated),
+            State::Header | State::Skip(_) => {}
+        }
+        self.copies
+    }
+
+    fn collect(&mut self, mut copies: Vec<Copy>, context: &Context) {
+        copies.truncate((context.limits.max_copies + 1).saturating_sub(self.copies.len()));
+        self.copies.append(&mut copies);
+    }
+
+    fn end(&mut self, layer: Layer, context: &mut Context) {
+        let copies = layer.finish(context).copies;
+        self.collect(copies, context);
+    }
+
+    fn step(&mut self, input: &mut &[u8], context: &mut Context) {
+        let mut take = |left: &mut u64| {
+            let len = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
+            let (taken, rest) = input.split_at(len);
+            *input = rest;
+            *left -= len as u64;
+            taken
+        };
+        match &mut self.state {
+            State::Header => {
+                if let Some(header) = self.gather.take(input, BLOCK) {
+                    let next = Header::of(header);
+                    self.gather.clear();
+                    self.begin(next, context);
+                }
+            }
+            State::File(layer, left, padding) => {
+                if *left > 0 {
+                    layer.push(take(left), context);
+                } else {
+                    take(padding);
+                }
+                if *left == 0 && *padding == 0 {
+                    self.end_file(context);
+                }
+            }
+            State::Skip(left) => {
+                take(left);
+                if *left == 0 {
+                    self.state = State::Header;
+                }
+            }
+            State::Rest(part) => {
+                part.push(input, context);
+                *input = &[];
+            }
+        }
+    }
+
+    fn end_file(&mut self, context: &mut Context) {
+        if let State::File(layer, ..) = std::mem::replace(&mut self.state, State::Header) {
+            self.end(*layer, context);
+        }
+    }
+
+    fn begin(&mut self, header: Header, context: &mut Context) {
+        self.state = match header {
+            // Two blocks of zeros are the end; there may be more up to the size of a record of the tape.
+            Header::Zeros => State::Header,
+            Header::File(0) | Header::Other(0) => State::Header,
+            Header::File(len) => {
+                let layer = Layer::new(self.depth + 1, self.shape, Trust::Judge);
+                State::File(Box::new(layer), len, padding(len))
+            }
+            Header::Other(len) => State::Skip(len.saturating_add(padding(len))),
+            Header::Sparse => {
+                context.unreadable(self.shape, UnreadableReason::UnknownFormat);
+                self.rest()
+            }
+            Header::Bad => {
+                context.unreadable(self.shape, UnreadableReason::Damaged);
+                self.rest()
+            }
+        };
+    }
+
+    fn rest(&self) -> State {
+        State::Rest(Box::new(Part::new(self.depth, self.shape, Trust::Judge).undecoded(Format::Binary)))
+    }
+}
+
+fn padding(len: u64) -> u64 {
+    (BLOCK as u64 - len % BLOCK as u64) % BLOCK as u64
+}
+
+enum Header {
+    Zeros,
+    File(u64),
+    Other(u64),
+    /// A file with holes, whose map stands elsewhere.
+    Sparse,
+    Bad,
+}
+
+impl Header {
+    fn of(block: &[u8]) -> Self {
+        if block.iter().all(|byte| *byte == 0) {
+            return Self::Zeros;
+        }
+        let Some(len) = number(&block[124..136]).filter(|_| is_header(block)) else {
+            return Self::Bad;
+        };
+        match block[156] {
+            b'0' | 0 | b'7' => Self::File(len),
+            b'S' => Self::Sparse,
+            // Links, devices and folders have no data, whatever their size says.
+            b'1'..=b'6' => Self::Other(0),
+            _ => Self::Other(len),
+        }
+    }
+}
+
+/// Whether a header stands here: it has the magic, and its checksum is right.
+pub(super) fn is_header(block: &[u8]) -> bool {
+    let Some(block) = block.get(..BLOCK).filter(|block| &block[257..262] == b"ustar") else {
+        return false;
+    };
+    let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();
+    let field: u64 = block[148..156].iter().map(|byte| u64::from(*byte)).sum();
+    // The checksum is taken with blanks in its own field.
+    number(&block[148..156]) == Some(sum - field + 8 * u64::from(b' '))
+}
+
+/// An octal number, or a binary one whose first bit is set (GNU).
+fn number(field: &[u8]) -> Option<u64> {
+    if field[0] & 0x80 != 0 {
+        let bytes = field.last_chunk::<8>()?;
+        return Some(u64::from_be_bytes(*bytes)).filter(|number| i64::try_from(*number).is_ok());
+    }
+    let digits = field.iter().skip_while(|byte| **byte == b' ');
+    let digits: Vec<u8> = digits.take_while(|byte| byte.is_ascii_digit()).copied().collect();
+    u64::from_str_radix(std::str::from_utf8(&digits).ok()?, 8).ok()
+}

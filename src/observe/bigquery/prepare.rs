@@ -54,7 +54,7 @@ impl BigQuery {
 
     /// Goes on with what was known before the table could not be described, if that will do.
     fn go_on_without(&mut self, error: ObserveError, now: Timestamp) -> Result<(), ObserveError> {
-        let may_pass = match error.kind {
+        let may_go_on = match error.kind {
             // What is too expensive, gone or forbidden must not be queried.
             FailureKind::OverBudget | FailureKind::NotFound | FailureKind::Denied => false,
             FailureKind::Throttled
@@ -65,7 +65,7 @@ impl BigQuery {
         };
         match &mut self.known {
             // Of the tables of days, one may be new, and must not be left out.
-            Some(known) if may_pass && !self.settings.table.is_sharded() => {
+            Some(known) if may_go_on && !self.settings.table.is_sharded() => {
                 known.checked_at = now;
                 Ok(())
             }

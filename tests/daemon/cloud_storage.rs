@@ -25,10 +25,17 @@ interval = "500ms"
 timeout = "5s"
 "#
     ));
+    let daemon = stand.daemon(&[("PROBE_INTERVAL", "700ms")]).await;
+    // A source that has never shown a tenant's canaries proves nothing missing.
+    daemon
+        .until("every tenant's canaries were found", SOON, |recent| {
+            let found = |tenant| recent.of(tenant).any(|trace| trace.stage("transfer").presence == "seen");
+            [HEALTHY, LOSSY, DOUBLING].into_iter().all(found)
+        })
+        .await;
     let fault = |tenant, effect| stand.sandbox.fault(Fault::tenant_stage(tenant, Stage::Transfer, effect));
     fault(LOSSY, StageEffect::Lose { probability: 1.0 });
     fault(DOUBLING, StageEffect::Duplicate { probability: 1.0 });
-    let daemon = stand.daemon(&[("PROBE_INTERVAL", "700ms")]).await;
     let at = |tenant| [("tenant", tenant), ("stage", "transfer")];
     let hop = |tenant| [("tenant", tenant), ("stage", "transfer")];
     let (recent, metrics) = daemon

@@ -26,8 +26,8 @@ fn noise(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|_| rng.u8(..)).collect()
 }
 
-/// Payloads that must count as decode errors, named for what is wrong with them.
-fn undecodable() -> Vec<(&'static str, Vec<u8>)> {
+/// Payloads that must count as unreadable, named for what is wrong with them.
+fn unreadable() -> Vec<(&'static str, Vec<u8>)> {
     let whole = gzip([vec![b'x'; 5_000], noise(5_000)]);
     let mut broken = whole.clone();
     let middle = broken.len() / 2;
@@ -37,16 +37,17 @@ fn undecodable() -> Vec<(&'static str, Vec<u8>)> {
         ("corrupted", broken),
         ("header-alone", whole[..12].to_vec()),
         ("zstd", [&[0x28, 0xb5, 0x2f, 0xfd][..], &noise(500)].concat()),
+        // In no known format, so that anything may be in it.
+        ("binary", noise(100_000)),
         // 32 MB of zeros in some 30 KB.
         ("bomb", gzip((0..32).map(|_| vec![0; MIB]))),
     ]
 }
 
-/// Payloads that hold no canary but are not decode errors either.
+/// Payloads that hold no canary but are not unreadable either.
 fn harmless() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("empty", Vec::new()),
-        ("binary", noise(100_000)),
         ("invalid-utf8", b"\xff\xfe{\"message\":\"\xc3\x28 zqtp2\xff\"}\n".to_vec()),
         ("markers", b"zqtp1zqtp2".repeat(25_000)),
         ("brackets", vec![b'['; MIB]),
@@ -55,7 +56,7 @@ fn harmless() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 fn errors(metrics: &Metrics, stage: &str) -> f64 {
-    metrics.sum("traceprobe_observer_decode_errors_total", &[("stage", stage)])
+    metrics.sum("traceprobe_observer_unreadable_records_total", &[("stage", stage)])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +79,7 @@ async fn garbage_is_counted_and_the_canaries_beside_it_are_found() {
     let now = jiff::Timestamp::now();
     let (day, hour) = (now.strftime("%Y-%m-%d").to_string(), now.strftime("%H").to_string());
     let slashed = now.strftime("%Y/%m/%d/%H").to_string();
-    for (name, bytes) in undecodable().into_iter().chain(harmless()) {
+    for (name, bytes) in unreadable().into_iter().chain(harmless()) {
         let archive = format!("archive/tenant=acme/dt={day}/hour={hour}/{name}");
         stand.sandbox.put_object(ARCHIVE_BUCKET, &archive, bytes.clone());
         stand.sandbox.put_object(TRANSIT_BUCKET, &format!("transit/{slashed}/{name}"), bytes.clone());
@@ -87,9 +88,9 @@ async fn garbage_is_counted_and_the_canaries_beside_it_are_found() {
     // The largest record that Kinesis takes.
     stand.sandbox.put_record("acme", noise(10 * MIB));
 
-    let expected = undecodable().len() as f64;
+    let expected = unreadable().len() as f64;
     let (_, metrics) = daemon
-        .until_seen("all undecodable payloads are counted", SOON, |_, metrics| {
+        .until_seen("all unreadable payloads are counted", SOON, |_, metrics| {
             let objects = ["archive", "transit"].iter().all(|stage| errors(metrics, stage) >= expected);
             // 32 MB is within the stream's limit: a subscription's record may inflate to that.
             objects && errors(metrics, "tenant_stream") >= expected - 1.0

@@ -24,6 +24,16 @@ const HEALTHY: &str = "stark";
 #[tokio::test(flavor = "multi_thread")]
 async fn each_fault_is_reported_by_name_for_its_tenant_only() {
     let stand = Stand::brisk(6).await;
+    let keys =
+        [("PROBE_INTERVAL", "700ms"), ("PROBE_SLO", "2s"), ("PROBE_CRITICAL", "2s"), ("PROBE_GIVE_UP", "3s")];
+    let daemon = stand.daemon(&keys).await;
+    // A source that has never shown a tenant's canaries proves none of them lost.
+    daemon
+        .until("every tenant's canaries are delivered", SOON, |recent| {
+            let delivered = |tenant: &str| recent.of(tenant).any(|trace| trace.outcome == "delivered");
+            [LOSSY, DOUBLING, LEAKING, DEAD_LETTERED, DAMAGED, HEALTHY].into_iter().all(delivered)
+        })
+        .await;
     let fault = |tenant, stage, effect| stand.sandbox.fault(Fault::tenant_stage(tenant, stage, effect));
     fault(LOSSY, Stage::Transit, StageEffect::Lose { probability: 1.0 });
     fault(DOUBLING, Stage::Archive, StageEffect::Duplicate { probability: 1.0 });
@@ -31,9 +41,6 @@ async fn each_fault_is_reported_by_name_for_its_tenant_only() {
     fault(DEAD_LETTERED, Stage::Transit, StageEffect::DeadLetter { probability: 1.0 });
     let damage = Damage::Mangle;
     fault(DAMAGED, Stage::Archive, StageEffect::Corrupt { probability: 1.0, damage });
-    let keys =
-        [("PROBE_INTERVAL", "700ms"), ("PROBE_SLO", "2s"), ("PROBE_CRITICAL", "2s"), ("PROBE_GIVE_UP", "3s")];
-    let daemon = stand.daemon(&keys).await;
     let (recent, metrics) = daemon
         .until_seen("every fault shows", SOON, |_, metrics| {
             ended(metrics, LOSSY, "lost") >= 3.0

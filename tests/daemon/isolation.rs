@@ -104,3 +104,33 @@ async fn a_canary_in_another_tenants_table_is_found_although_not_expected_there(
     assert_eq!(metrics.sum("traceprobe_isolation_violations_total", &[("tenant", "globex")]), 0.0);
     assert!(recent.violations.iter().all(|seen| seen.found_in.contains("demo.logs.events")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_does_not_know_the_tenant_reports_its_canary_in_anothers_stream() {
+    let stand = Stand::brisk(2).await;
+    let keys = [("PROBE_INTERVAL", "1s")];
+    let (of_acme, of_globex) = futures::join!(stand.daemon_of(LEAKING, &keys), stand.daemon_of(INTO, &keys));
+    let delivered = |recent: &Recent| recent.ended("delivered") >= 2;
+    of_globex.until("globex's canaries are delivered", SOON, delivered).await;
+    let leak = StageEffect::Leak { probability: 0.5, into: INTO.to_owned() };
+    stand.sandbox.fault(Fault::tenant_stage(LEAKING, Stage::TenantStream, leak));
+    let (recent, metrics) = of_globex
+        .until_seen("a leak of an unknown tenant is reported", SOON, |recent, metrics| {
+            let leaks = [("tenant", "unknown"), ("stage", "tenant_stream")];
+            metrics.sum("traceprobe_isolation_violations_total", &leaks) >= 1.0
+                && !recent.violations.is_empty()
+        })
+        .await;
+    let violation = &recent.violations[0];
+    assert!(violation.tenant.starts_with("unknown tenant "), "{violation:?}");
+    assert!(violation.found_in.contains(INTO), "{violation:?}");
+    assert_eq!(recent.verdict(INTO).condition, "leaking", "{:?}", recent.verdict(INTO));
+    // In the shared table, the rows of a tenant that is not configured here are where they belong.
+    assert_eq!(
+        metrics.sum("traceprobe_isolation_violations_total", &[("stage", "bigquery")]),
+        0.0,
+        "{:?}",
+        recent.violations
+    );
+    drop(of_acme);
+}

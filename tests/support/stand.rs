@@ -65,6 +65,19 @@ impl Stand {
         Daemon::start(&self.config(), variables(keys)).await
     }
 
+    /// Starts a daemon that watches only one of the sandbox's tenants, as an instance with its own name.
+    pub async fn daemon_of(&self, tenant: &str, keys: &[(&str, &str)]) -> Daemon {
+        let text = std::fs::read_to_string(self.config()).expect("it was just written");
+        let mut config: toml::Table = text.parse().expect("it is TOML");
+        let tenants = config.get_mut("tenant").and_then(toml::Value::as_array_mut).expect("it has tenants");
+        tenants.retain(|table| table.get("name").and_then(toml::Value::as_str) == Some(tenant));
+        let path = self.folder.join(format!("{tenant}.toml"));
+        std::fs::write(&path, config.to_string()).expect("cannot write the configuration");
+        let name = format!("of-{tenant}");
+        let keys = [keys, &[("PROBE_INSTANCE", &*name)]].concat();
+        Daemon::start(&path, variables(&keys)).await
+    }
+
     /// What truly happened to a trace.
     pub fn truth(&self, id: &str) -> TruthRecord {
         let records = self.sandbox.truth();

@@ -1,8 +1,8 @@
 //! The engine: selects what happens next, lets the tracker decide, and carries out what follows.
 //!
-//! One task owns the tracker and the schedules. Observers and injectors send it what they saw and did; it hands the
-//! events to the metrics and the log, tells each source's loop what to look for, and publishes a snapshot that the page
-//! reads. Nothing in here waits for a client.
+//! One task owns the tracker and the schedules. Observers and injectors send it their results; it hands the events to
+//! the metrics and the log, gives each observer its list of wanted traces, and publishes a snapshot for the page. It
+//! never waits for a client.
 //!
 //! The store is written ahead. One round takes every input that is ready, commits what changed, and only then counts,
 //! sends and shows it: a canary is on disk before it can be put, and an outcome before it is counted, so a restart
@@ -27,25 +27,24 @@ use crate::domain::tracker::{Event, Input, PutResult, Snapshot, Tracker};
 use crate::inject::{CanaryLine, Report};
 use crate::metrics::Metrics;
 
-/// What happened is published so soon after it, and the snapshot at most this often.
+/// Minimum interval between two published snapshots.
 const PUBLISH_EVERY: Duration = Duration::from_millis(250);
-/// The engine turns at least this often, so that a page can tell that it does.
+/// Maximum interval between two rounds, so that `/healthz` can tell that the engine runs.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// A difference to the system's clock that changes by less than this at once is its usual noise.
-const WORTH_TELLING: Duration = Duration::from_millis(10);
-/// How late a canary may leave without being counted as missed. Its latency counts from the plan all the same.
+/// Smallest change of the clock offset that is logged; smaller ones are noise.
+const LOGGED_CHANGE: Duration = Duration::from_millis(10);
+/// How late a canary may be put without being counted as missed. Its latency counts from the planned injection.
 const TOLERANCE: Duration = Duration::from_secs(2);
 
-/// Most inputs that one round takes before it commits. More would hold up the departures of a busy probe for longer than
-/// a commit takes.
-const GROUP: usize = 256;
+/// Maximum number of inputs of one round. More would delay puts for longer than a commit takes.
+const MAX_INPUTS: usize = 256;
 
 /// What the engine does for one tenant.
 #[derive(Debug)]
 pub struct Lane {
-    /// When canaries leave.
+    /// When canaries are put.
     pub schedule: Schedule,
-    /// Their sizes in bytes, one after the other.
+    /// Their sizes in bytes, used in turn.
     pub sizes: Vec<u32>,
     /// To the injector of the tenant's log group.
     pub outbound: mpsc::Sender<CanaryLine>,
@@ -53,47 +52,42 @@ pub struct Lane {
 
 /// The one task that owns the tracker and the schedules: it decides what each input means and carries out what follows.
 pub struct Engine {
-    /// Decides.
     pub tracker: Tracker,
-    /// The map.
     pub topology: Arc<Topology>,
-    /// Keeps what outlives a restart.
     pub store: StoreWriter,
-    /// Counts.
     pub metrics: Metrics,
-    /// Signs tags.
     pub keys: Arc<Keyring>,
-    /// What stands for this instance in tags.
+    /// The code of this run in tags.
     pub instance: InstanceCode,
-    /// One for each tenant.
+    /// By tenant.
     pub lanes: Vec<Lane>,
-    /// To each source's loop.
+    /// The wanted traces of each source, for its observer.
     pub wanted: Vec<watch::Sender<Wanted>>,
-    /// To whoever shows what is.
+    /// For the page.
     pub snapshots: watch::Sender<Arc<Snapshot>>,
     /// From the observers.
     pub inputs: mpsc::Receiver<Input>,
     /// From the injectors.
     pub puts: mpsc::Receiver<Report>,
-    /// The wall clock, which never steps.
+    /// Never steps.
     pub clock: ProbeClock,
-    /// Randomness for trace ids.
+    /// Source of the random part of trace ids.
     pub random: fn() -> [u8; 10],
-    /// How long traces in flight may still land after injection ended.
+    /// How long the engine waits for traces in flight after injection has ended.
     pub stop_grace: Duration,
 }
 
 /// Why an engine ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It was asked to.
+    /// It was stopped.
     Stopped,
-    /// The system's clock was set by this much. What services stamp contradicts ours from now on, and a new process must
-    /// begin with the time as it is.
+    /// The system's clock was set by this much, so stamps of services contradict ours from now on. A new process must
+    /// start with the new time.
     ClockStepped(Offset),
 }
 
-/// What a round has decided, to be carried out once it is on disk.
+/// The effects of a round, which happen once it is on disk.
 #[derive(Default)]
 struct Round {
     events: Vec<(Event, Timestamp)>,
@@ -109,8 +103,8 @@ enum Wake {
 }
 
 impl Engine {
-    /// Runs until `stop`; then injects no more, waits for what is in flight to land, and says what did not. Ends sooner when
-    /// the system's clock is set, and then gives up what is in flight.
+    /// Runs until `stop`; then ends injection, waits for traces in flight, and logs those that remain. Ends at once if the
+    /// system's clock is set, and gives up what is in flight.
     pub async fn run(mut self, stop: CancellationToken) -> End {
         let mut published = Timestamp::MIN;
         let mut publish_at = None;
@@ -129,18 +123,18 @@ impl Engine {
                 Wake::Put(report) => self.put_reported(report, now, &mut round),
                 Wake::Time => self.apply(Input::Tick, now, &mut round),
                 Wake::Stop => {
-                    // Dropping the lanes also closes the injectors' queues: what is in them still leaves.
+                    // Dropping the lanes closes the injectors' queues; what is in them is still put.
                     self.lanes.clear();
                     drain_until = Some(now + self.stop_grace);
                     log_events::stopping(self.tracker.in_flight(), self.stop_grace);
                 }
             }
-            self.take_what_is_ready(&mut round);
+            self.take_ready(&mut round);
             let now = self.clock.now();
-            self.inject_what_is_due(now, &mut round);
+            self.inject_due(now, &mut round);
             self.commit(&mut round).await;
             self.carry_out(round);
-            self.tell_the_sources();
+            self.update_observers();
             if now.since(published) >= PUBLISH_EVERY {
                 match self.clock.check() {
                     Some(Compared::Stepped(by)) => return self.give_up(by, &stop).await,
@@ -163,10 +157,9 @@ impl Engine {
         End::Stopped
     }
 
-    /// Ends because the time before and the time after a step of the system's clock have nothing to do with each other:
-    /// no latency, no absence and no deadline can be told across it.
+    /// Ends because of a step of the system's clock: no latency, absence or deadline can be measured across it.
     async fn give_up(mut self, by: Offset, stop: &CancellationToken) -> End {
-        // The injectors end with the engine, and whoever watches over them must know why.
+        // The injectors end with the engine; the supervisor must know that this is intended.
         stop.cancel();
         let now = self.clock.now();
         log_events::clock_stepped(by, self.tracker.in_flight());
@@ -180,13 +173,13 @@ impl Engine {
 
     fn clock_compared(&mut self, before: Offset, offset: Offset) {
         self.metrics.clock_offset(offset);
-        // What is smaller is the noise of reading two clocks, and no clock of a service is allowed so little.
+        // Less than a millisecond is the noise of reading two clocks.
         let significant =
             |offset: Offset| Duration::from_millis(u64::try_from(offset.abs().as_millis()).unwrap_or(0));
         if significant(before) != significant(offset) {
             let _no_events = self.tracker.apply(Input::ClockCompared(offset.abs()), self.clock.now());
         }
-        if offset.apart(before) > WORTH_TELLING {
+        if offset.apart(before) > LOGGED_CHANGE {
             log_events::clock_followed(offset);
         }
     }
@@ -209,8 +202,8 @@ impl Engine {
         }
     }
 
-    fn take_what_is_ready(&mut self, round: &mut Round) {
-        for _ in 1..GROUP {
+    fn take_ready(&mut self, round: &mut Round) {
+        for _ in 1..MAX_INPUTS {
             if let Ok(report) = self.puts.try_recv() {
                 self.put_reported(report, self.clock.now(), round);
             } else if let Ok(input) = self.inputs.try_recv() {
@@ -225,12 +218,12 @@ impl Engine {
         round.events.extend(self.tracker.apply(input, now).into_iter().map(|event| (event, now)));
     }
 
-    /// Returns when what changed is on disk, or when the disk has had its chance.
+    /// Writes what changed to the store. Returns when it is on disk, or when the store is degraded.
     async fn commit(&mut self, round: &mut Round) {
         let tracker = &mut self.tracker;
         let changes = tracker.take_changes();
         match self.store.commit(changes, || tracker.everything()).await {
-            // Degraded, the engine goes on: the writer has said so, and will be given everything later.
+            // If degraded, the engine goes on: the writer has logged it and gets everything later.
             Commit::Done | Commit::Degraded { .. } => {}
             Commit::LateLoad(loaded) => {
                 let now = self.clock.now();
@@ -259,7 +252,7 @@ impl Engine {
         }
     }
 
-    fn inject_what_is_due(&mut self, now: Timestamp, round: &mut Round) {
+    fn inject_due(&mut self, now: Timestamp, round: &mut Round) {
         let tenants = self.topology.tenant_ids();
         for (tenant, at) in tenants.zip(0..self.lanes.len()) {
             let due = self.lanes[at].schedule.take_due(now);
@@ -287,24 +280,25 @@ impl Engine {
         let trace = TraceId::new(planned_at, (self.random)());
         let tag = Tag::new(trace, spec.code, self.instance, size, Purpose::Probe);
         let line = spec.template.render(&tag, &self.keys.sign(&tag));
-        // The tracker knows the canary before anyone can send it, so that no echo overtakes the registration.
+        // The tracker must know the canary before it can be put, so that no sighting comes before it.
         let mut events = Vec::new();
         let planned = self.tracker.plan(tag, now, &mut events);
         round.events.extend(events.into_iter().map(|event| (event, now)));
         if planned.is_err() {
             return;
         }
-        // Its place in the queue is taken now, so that what becomes of it is settled before the commit.
+        // Reserve its place in the queue now, so that a full queue is known before the commit.
         match self.lanes[usize::from(tenant.0)].outbound.clone().try_reserve_owned() {
             Ok(place) => round.outbound.push((place, CanaryLine { trace, tenant, planned_at, line })),
             Err(_) => {
-                let reason = "the probe's own queue to the log group is full: earlier puts hang".into();
+                let reason =
+                    "the probe's own queue to the log group is full: earlier puts are not answered".into();
                 self.apply(Input::Put { trace, result: PutResult::Refused { reason } }, now, round);
             }
         }
     }
 
-    fn tell_the_sources(&mut self) {
+    fn update_observers(&mut self) {
         for source in self.tracker.take_changed() {
             self.wanted[source.0 as usize].send_replace(self.tracker.wanted(source));
         }
@@ -318,7 +312,7 @@ impl Engine {
     }
 }
 
-/// A schedule that starts now.
+/// The schedule of a tenant, which starts now.
 #[must_use]
 pub fn schedule(start: Timestamp, interval: Duration, seed: u64) -> Schedule {
     Schedule::new(start, interval, TOLERANCE, seed)

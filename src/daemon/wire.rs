@@ -14,7 +14,7 @@ use super::engine::{self, Engine, Lane};
 use super::last_scrape::Scrapes;
 use super::store_writer::{OpenedStore, StoreWriter};
 use super::supervisor::Task;
-use super::{build, injecting, random, readiness, store_writer};
+use super::{build, injecting, log_events, random, readiness, store_writer};
 use crate::cloud::Clients;
 use crate::config::{Config, Source, Tenant};
 use crate::domain::sighting::Wanted;
@@ -140,8 +140,10 @@ pub(super) fn wire_engine(
     for (id, source) in topology.source_ids().zip(&config.sources) {
         tracker.expect_schema(id, source.settings.expected_schema());
     }
-    // No schema has been read yet, so none can have drifted.
-    let _no_events = tracker.restore(loaded, now);
+    for event in tracker.restore(loaded, now) {
+        metrics.record(&event, now);
+        log_events::write(&event, topology);
+    }
     // Before the first scrape can come, so that gauges have values from the start.
     let first = tracker.snapshot(now);
     metrics.show(&first);

@@ -4,6 +4,7 @@
 //! keeps its judgement, and its arrival raises no bucket without a count to go with it. See [`Hop::Inherited`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Event, LearnedSchema, SeenSource, Tracker, Violation};
 use crate::domain::outcome::{Outcome, UnobservedReason};
@@ -11,6 +12,10 @@ use crate::domain::tag::{Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{StageId, TenantId};
 use crate::domain::trace::{Hop, Judgement, Origin, Put, Trace};
+
+/// After this time, a source may have dropped records that were never read. Half of the 24 hours that a Kinesis stream
+/// keeps at least (Kinesis API reference, IncreaseStreamRetentionPeriod); S3 lifecycles and log groups keep a day at least.
+const SHORTEST_RETENTION: Duration = Duration::from_secs(12 * 3_600);
 
 /// What the store kept of previous runs.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +50,9 @@ impl Tracker {
             self.restore_trace(trace, now);
         }
         self.outbox = outbox;
+        // After the outbox is back: what these become is new to the store.
+        let mut events = Vec::new();
+        self.give_up_old(now, &mut events);
         self.leaks.restore(violations);
         for seen in seen {
             let map = &self.topology;
@@ -58,7 +66,20 @@ impl Tracker {
                 *at = seen.at.min(*at);
             }
         }
-        self.schemas.restore(&self.topology, &schemas, now)
+        events.extend(self.schemas.restore(&self.topology, &schemas, now));
+        events
+    }
+
+    /// Gives up traces so old that their sources may have dropped what would show them: a poll that does not find them
+    /// proves nothing.
+    fn give_up_old(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        let is_old =
+            |trace: &&Arc<Trace>| trace.ended.is_none() && now.since(trace.planned_at) > SHORTEST_RETENTION;
+        let old: Vec<TraceId> = self.open.values().filter(is_old).map(|trace| trace.id()).collect();
+        for id in old {
+            self.end(id, Outcome::Unobserved(UnobservedReason::Blind), now, events);
+            self.finish(id);
+        }
     }
 
     fn restore_trace(&mut self, mut trace: Trace, now: Timestamp) {

@@ -405,3 +405,19 @@ fn a_hop_that_was_overdue_before_a_restart_is_inherited_whether_the_trace_is_ove
         assert_eq!(hop(&after(&before, at)), Hop::Inherited);
     }
 }
+
+#[test]
+fn a_trace_that_its_sources_may_have_dropped_meanwhile_is_unobserved_and_not_lost() {
+    let mut before = World::new();
+    before.put(canary(1));
+    let day = 24 * 3_600;
+    let mut after = after(&before, t(day));
+    assert_eq!(after.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::Blind)));
+    let changes = after.tracker.take_changes().traces;
+    assert!(
+        changes.iter().any(|(trace, finished)| trace.id() == canary(1).trace && *finished),
+        "{changes:?}"
+    );
+    after.empty_poll_except_at(&[], t(day + 1));
+    assert_eq!(after.count(|event| matches!(event, Event::Ended { outcome: Outcome::Lost(_), .. })), 0);
+}

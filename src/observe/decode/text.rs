@@ -4,6 +4,7 @@
 //! the order in which it stands, up to where both have been, so that the result does not depend on the chunks.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::LazyLock;
 
 use memchr::{memchr, memchr3, memmem, memrchr};
 
@@ -78,11 +79,7 @@ impl Text {
             unknown_runs: 0,
             window: Vec::new(),
             base: 0,
-            markers: Markers {
-                at: 0,
-                lower: memmem::Finder::new(MARKER).into_owned(),
-                upper: memmem::Finder::new(&MARKER.to_ascii_uppercase()).into_owned(),
-            },
+            markers: Markers { at: 0 },
             runs: RunFinder::new(depth, shape),
             hits: VecDeque::new(),
             ended: VecDeque::new(),
@@ -280,12 +277,15 @@ impl Seen {
     }
 }
 
+/// Finders of the marker in lower and in upper case. A scan of base64 opens a part for each run, so they are made once.
+static FINDERS: LazyLock<[memmem::Finder<'static>; 2]> = LazyLock::new(|| {
+    [memmem::Finder::new(MARKER), memmem::Finder::new(&MARKER.to_ascii_uppercase()).into_owned()]
+});
+
 /// Searches the marker.
 struct Markers {
     /// Up to where all tags are known.
     at: usize,
-    lower: memmem::Finder<'static>,
-    upper: memmem::Finder<'static>,
 }
 
 impl Markers {
@@ -301,7 +301,8 @@ impl Markers {
         let find = |finder: &memmem::Finder<'_>, from: usize| {
             finder.find(&text[from.min(end) - base..]).map(|at| from + at)
         };
-        let (mut lower, mut upper) = (find(&self.lower, self.at), find(&self.upper, self.at));
+        let [of_lower, of_upper] = &*FINDERS;
+        let (mut lower, mut upper) = (find(of_lower, self.at), find(of_upper, self.at));
         while let Some(at) = [lower, upper].into_iter().flatten().min() {
             let rest = &text[at - base..];
             let next = match TagShape::of(rest) {
@@ -320,10 +321,10 @@ impl Markers {
             };
             self.at = next;
             if lower.is_some_and(|at| at < next) {
-                lower = find(&self.lower, next);
+                lower = find(of_lower, next);
             }
             if upper.is_some_and(|at| at < next) {
-                upper = find(&self.upper, next);
+                upper = find(of_upper, next);
             }
         }
         // The last bytes may be the start of a marker.

@@ -18,7 +18,7 @@ const fn text(name: &'static str) -> Key {
     Key::text(name)
 }
 
-pub(super) static PROBE: [Key; 14] = [
+pub(super) static PROBE: [Key; 15] = [
     text("listen").or("0.0.0.0:9464"),
     text("instance"),
     text("interval").or("30s"),
@@ -27,6 +27,7 @@ pub(super) static PROBE: [Key; 14] = [
     text("give_up").or("15m"),
     text("grace").or("5m"),
     text("blind_after").or("30s"),
+    text("copy_recheck").or("15m"),
     text("warm_up").or("2m"),
     text("stop_grace").or("25s"),
     Key::new("max_in_flight", Shape::Integer).or("10000"),

@@ -146,6 +146,7 @@ impl Config {
             grace: self.probe.grace,
             blind_after: self.probe.blind_after,
             recheck_for: RECHECK_FOR,
+            copy_recheck: self.probe.copy_recheck,
             max_in_flight: self.probe.max_in_flight,
             remember: self.probe.remember,
             remember_failures: REMEMBER_FAILURES,

@@ -62,6 +62,7 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
     let give_up = read.get("give_up", positive);
     let grace = read.get("grace", value::duration_within(Duration::ZERO, DAY, ""));
     let blind_after = read.get("blind_after", positive);
+    let copy_recheck = read.get("copy_recheck", value::duration_within(Duration::from_millis(1), DAY, ""));
     let warm_up = read.get("warm_up", value::duration_within(Duration::ZERO, DAY, ""));
     let stop_grace = read.get(
         "stop_grace",
@@ -122,6 +123,7 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
             give_up: give_up?,
             grace: grace?,
             blind_after: blind_after?,
+            copy_recheck: copy_recheck?,
             warm_up: warm_up?,
             stop_grace: stop_grace?,
             max_in_flight: max_in_flight? as usize,

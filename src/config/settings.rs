@@ -32,6 +32,8 @@ pub struct Probe {
     pub grace: Duration,
     /// A source whose watermark is older than this while traces wait there is blind.
     pub blind_after: Duration,
+    /// How long after a second copy was found in objects that may be moved both must still exist to be a duplicate.
+    pub copy_recheck: Duration,
     /// How long after the start `/readyz` does not require that every source has been read.
     pub warm_up: Duration,
     /// How long polls continue after SIGTERM, so that canaries in flight can arrive.

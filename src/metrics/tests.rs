@@ -20,6 +20,7 @@ fn rules() -> Settings {
         grace: any,
         blind_after: any,
         recheck_for: any,
+        copy_recheck: any,
         max_in_flight: 10,
         remember: 10,
         remember_failures: 10,
@@ -177,6 +178,7 @@ fn capable_topology() -> Arc<Topology> {
             behind: is("stream"),
             schema: is("table"),
             billed_bytes: is("table"),
+            moves: false,
         };
         Stage { capabilities, ..stage }
     });

@@ -77,6 +77,7 @@ impl World {
             grace: s(300),
             blind_after: s(30),
             recheck_for: s(120),
+            copy_recheck: s(900),
             max_in_flight: 1_000,
             remember: 1_000,
             remember_failures: 50,
@@ -196,27 +197,33 @@ fn sighting(tag: &Tag, stage: StageId, at: Timestamp, end: Timestamp) -> Sightin
     let (stamp, locator) = match stage {
         STREAM => (
             Stamp::Millis(at.floor_to_millis()),
-            format!(
+            Locator::new(format!(
                 "shardId-000000000000:495903382714902566085596925383615{:09}",
                 at.millis() % 1_000_000_000
-            ),
+            )),
         ),
         ARCHIVE => (
             Stamp::Seconds(Timestamp::from_secs(at.millis().div_euclid(1_000))),
-            format!("s3://sre-archive/archive/dt={}/{}.json.gz#3", at.strftime("%F/hour=%H"), &id[..12]),
+            Locator::within(
+                &format!("s3://sre-archive/archive/dt={}/{}.json.gz", at.strftime("%F/hour=%H"), &id[..12]),
+                3,
+            ),
         ),
         TRANSIT => (
             Stamp::None,
-            format!("s3://sre-transit/transit/{}/{}.ndjson#0", at.strftime("%Y/%m/%d/%H"), &id[..12]),
+            Locator::within(
+                &format!("s3://sre-transit/transit/{}/{}.ndjson", at.strftime("%Y/%m/%d/%H"), &id[..12]),
+                0,
+            ),
         ),
-        _ => (Stamp::Millis(at.floor_to_millis()), format!("row {}", &id[24..])),
+        _ => (Stamp::Millis(at.floor_to_millis()), Locator::new(format!("row {}", &id[24..]))),
     };
     let integrity = if stage == TABLE { Integrity::Unchecked } else { Integrity::Intact };
     Sighting {
         tag: *tag,
         stamp,
         seen_by: end,
-        locator: Locator::new(locator),
+        locator,
         label: None,
         integrity,
         found_in: crate::domain::format::FoundIn::default(),

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::view::{self, HopFigures, Injection, Lane, Presence, SizeFigures, TraceView, VerdictView};
 use crate::domain::canary::Integrity;
+use crate::domain::copies::uncharged;
 use crate::domain::outcome::Outcome;
 use crate::domain::quantile::Quantile;
 use crate::domain::sighting::Drift;
@@ -145,10 +146,17 @@ struct Stage {
     target_seconds: Option<f64>,
     age_seconds: Option<f64>,
     copies: Vec<String>,
+    uncharged_copies: Vec<UnchargedCopy>,
     integrity: Option<&'static str>,
     kept_bytes: Option<usize>,
     empty_polls: u32,
     absent_until: Option<String>,
+}
+
+#[derive(Serialize, Debug)]
+struct UnchargedCopy {
+    locator: String,
+    reason: &'static str,
 }
 
 #[derive(Serialize, Debug)]
@@ -396,7 +404,13 @@ impl Stage {
             hop_latency_seconds: lane.latency().map(|latency| latency.as_secs_f64()),
             target_seconds: lane.target.map(|target| target.as_secs_f64()),
             age_seconds: age.map(|age| age.as_secs_f64()),
-            copies: visit.copies.iter().map(ToString::to_string).collect(),
+            copies: visit.copies.iter().map(|copy| copy.locator.to_string()).collect(),
+            uncharged_copies: uncharged(&visit.copies)
+                .map(|(locator, reason)| UnchargedCopy {
+                    locator: locator.to_string(),
+                    reason: reason.as_str(),
+                })
+                .collect(),
             integrity,
             kept_bytes,
             empty_polls: visit.empty_polls,

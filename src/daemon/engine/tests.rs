@@ -40,6 +40,7 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         grace: secs(60),
         blind_after: secs(20),
         recheck_for: secs(60),
+        copy_recheck: secs(900),
         max_in_flight: 1_000,
         remember: 1_000,
         remember_failures: 100,

@@ -57,8 +57,15 @@ pub struct Stage {
     pub hop_state: String,
     pub hop_latency_seconds: Option<f64>,
     pub copies: Vec<String>,
+    pub uncharged_copies: Vec<UnchargedCopy>,
     pub integrity: Option<String>,
     pub kept_bytes: Option<usize>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct UnchargedCopy {
+    pub locator: String,
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]

@@ -149,7 +149,7 @@ impl Tracker {
                 events.push(uncharged(UnchargedReason::Unknown));
             }
             if let Some(arrival) = &mut visit.arrival {
-                arrival.integrity = sighting.integrity.clone();
+                arrival.integrity = sighting.integrity;
             }
             CopyStanding::First
         } else if decoded.clone().any(in_same_record) {

@@ -1,0 +1,8 @@
+//! Each condition is on while its fault lasts and off after it, and none is ever on in healthy traffic.
+
+mod healthy;
+mod order;
+mod pipeline;
+mod probe;
+mod stuck;
+mod world;

@@ -52,7 +52,7 @@ pub enum Detail {
     Slow {
         /// The 95th percentile end to end.
         p95: Quantile,
-        /// How long the named hop takes: the median of the affected canaries.
+        /// How long the named hop takes: the median of the affected canaries that have made it.
         hop: Option<Duration>,
         /// Of the affected canaries, how many CloudWatch Logs took late.
         injected_late: usize,

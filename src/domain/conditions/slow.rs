@@ -43,7 +43,7 @@ fn slow(history: &History<'_>, criteria: &Criteria, found: &mut Vec<Condition>) 
     let place = place.filter(|_| !is_injection);
     let detail = Detail::Slow {
         p95,
-        hop: place.map(|(_, took)| took),
+        hop: place.and_then(|(_, took)| took),
         injected_late,
         injection: injection.unwrap_or_default(),
     };
@@ -73,16 +73,19 @@ fn excused(trace: &Trace, criteria: &Criteria, stage: StageId, limit: Duration, 
 }
 
 /// The hop of the main path on which slow canaries spent most time beyond its target, and the median time
-/// that they spent there.
-fn slowest_hop(map: &Topology, slow: &[&Trace], now: Timestamp) -> Option<(StageId, Duration)> {
+/// that those that arrived spent there.
+fn slowest_hop(map: &Topology, slow: &[&Trace], now: Timestamp) -> Option<(StageId, Option<Duration>)> {
     let times: Vec<_> = slow.iter().map(|trace| time_of_hops(map, trace, now)).collect();
     let of = |hop: StageId| times.iter().flatten().filter(move |(at, _)| *at == hop).map(|(_, took)| *took);
     let beyond = |hop: StageId| -> Duration {
         let target = map.stage(hop).target.unwrap_or_default();
         of(hop).map(|took| took.saturating_sub(target)).sum()
     };
-    let hop = map.main_path().iter().copied().max_by_key(|hop| beyond(*hop))?;
-    median(of(hop).collect()).map(|took| (hop, took))
+    let hop = map.main_path().iter().copied().filter(|hop| of(*hop).next().is_some());
+    let hop = hop.max_by_key(|hop| beyond(*hop))?;
+    let arrived = slow.iter().zip(&times).filter(|(trace, _)| trace.arrival(hop).is_some());
+    let took = arrived.flat_map(|(_, times)| times).filter(|(at, _)| *at == hop).map(|(_, took)| *took);
+    Some((hop, median(took.collect())))
 }
 
 /// The time that a trace spent on each hop of the main path so far. The time before a stage that did not show

@@ -1,5 +1,6 @@
 //! Each condition is on while its fault lasts and off after it, and none is ever on in healthy traffic.
 
+mod documentation;
 mod healthy;
 mod order;
 mod pipeline;

@@ -12,7 +12,7 @@ use crate::cloud::account;
 use crate::cloud::aws::AwsSettings;
 use crate::cloud::google::{Auth, BIGQUERY, GoogleSettings};
 use crate::domain::canary::{MAX_MESSAGE, Template};
-use crate::domain::conditions::{ConditionName, DEFAULT_LIMITS, Limit, Limits, Thresholds};
+use crate::domain::conditions::{ConditionName, Criteria, DEFAULT_LIMITS, Limit, Limits, Thresholds};
 use crate::keys::fault::Checked;
 use crate::keys::key::Key;
 use crate::keys::reader::{Context, Reader};
@@ -365,6 +365,9 @@ pub(super) fn store(context: &mut Context, root: &Table, probe: &Checked<Probe>)
 /// reached.
 const WINDOW_INTERVALS: u32 = 5;
 
+/// Canaries that the default window holds.
+const WINDOW_CANARIES: u32 = 30;
+
 /// Reads what is a problem, and what is only a note.
 pub(super) fn conditions(
     context: &mut Context,
@@ -372,9 +375,9 @@ pub(super) fn conditions(
     interval: Checked<Duration>,
 ) -> Checked<Conditions> {
     let mut read = section(context, root, "conditions", 8, &keys::CONDITIONS, &[]);
-    let window = read.get("window", positive);
+    let window = read.find("window", positive);
     let late_after = read.get("late_after", positive);
-    if let (Ok(window), Ok(interval)) = (window, interval)
+    if let (Ok(Some(window)), Ok(interval)) = (window, interval)
         && window < interval * WINDOW_INTERVALS
     {
         read.report(
@@ -396,7 +399,9 @@ pub(super) fn conditions(
         })
         .collect();
     let thresholds = Thresholds::read(|name| limits[&name]);
-    Ok(Conditions { window: window?, late_after: late_after?, thresholds: thresholds? })
+    let default = || Ok(Criteria::WINDOW.max(interval? * WINDOW_CANARIES));
+    let window = window?.map_or_else(default, Ok)?;
+    Ok(Conditions { window, late_after: late_after?, thresholds: thresholds? })
 }
 
 /// Reads a number of canaries and a ratio: `3 and 5%`.

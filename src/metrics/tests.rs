@@ -304,7 +304,9 @@ fn snapshot_with_failures(map: &Arc<Topology>) -> Snapshot {
         view.watermark = Some(Timestamp::from_secs(950));
         view.blind_since = Some(Timestamp::from_secs(960));
         view.behind = Some(Duration::from_secs(3));
-        view.drifted = Some(Drifted { since: None, changes: [gone].into(), accept: None });
+        let has_columns = map.stage(map.source(view.source).stage).capabilities.schema;
+        let drifted = Drifted { since: None, changes: [gone].into(), accept: None };
+        view.drifted = Some(drifted).filter(|_| has_columns);
     }
     snapshot
 }

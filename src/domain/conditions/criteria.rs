@@ -89,7 +89,7 @@ pub struct Criteria {
 }
 
 impl Criteria {
-    /// The default of [`window`](Self::window).
+    /// The default of [`window`](Self::window), if canaries are not far apart.
     pub const WINDOW: Duration = Duration::from_secs(15 * 60);
     /// The default of [`late_after`](Self::late_after): longer than a canary may leave late without being
     /// missed, and than a put that is retried once.

@@ -41,6 +41,6 @@ fn the_documented_order_is_that_of_the_names() {
 #[test]
 fn the_documented_window_and_delay_are_the_defaults() {
     assert_eq!(Criteria::WINDOW.as_secs(), 15 * 60);
-    assert!(PAGE.contains("within `window` (15 minutes)"));
+    assert!(PAGE.contains("within `window` (15 minutes,"));
     assert_eq!(Criteria::LATE_AFTER.as_secs(), 5);
 }

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 
 use crate::cloud::google::Service;
 use crate::cloud::{Provider, account};
+use crate::domain::conditions::{ConditionName, DEFAULT_LIMITS};
 use crate::domain::kind::Kind;
 use crate::keys::key::{Key, Shape};
 use crate::observe;
@@ -76,6 +77,21 @@ pub(super) static GCP: [Key; 4] =
 
 pub(super) static STORE: [Key; 2] = [text("path").or("memory"), text("keep").or("7d")];
 
+/// The window, and two keys for each condition that counts canaries.
+pub(super) static CONDITIONS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let limits = DEFAULT_LIMITS.iter().flat_map(|(name, note, problem)| {
+        [(limit_key(*name, "note"), note), (limit_key(*name, "problem"), problem)]
+    });
+    // A key is static, and so must be its name; there are a few, and they are made once.
+    let limits = limits.map(|(name, default)| text(name.leak()).or(default));
+    [text("window"), text("late_after").or("5s")].into_iter().chain(limits).collect()
+});
+
+/// The key of a condition's limit: `missing_note`.
+pub(super) fn limit_key(name: ConditionName, what: &str) -> String {
+    format!("{}_{what}", name.as_str())
+}
+
 pub(super) static TENANT: [Key; 10] = {
     let [region, role_arn, external_id] = account::KEYS;
     [
@@ -126,6 +142,7 @@ pub(super) fn all() -> Vec<(&'static str, Vec<&'static Key>)> {
         ("[gcp]", GCP.iter().collect()),
         ("[gcp.endpoints]", GCP_ENDPOINTS.iter().collect()),
         ("[store]", STORE.iter().collect()),
+        ("[conditions]", CONDITIONS.iter().collect()),
         ("[[tenant]]", TENANT.iter().collect()),
         ("[[stage]]", stage()),
     ]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::cloud::account::Account;
 use crate::domain::canary::Template;
+use crate::domain::conditions::Thresholds;
 use crate::domain::topology::{StageId, TenantId};
 use crate::observe::SourceSettings;
 use crate::observe::pace::Rhythm;
@@ -81,6 +82,17 @@ pub struct Store {
     pub path: Option<PathBuf>,
     /// How long finished traces and leaks are kept.
     pub keep: Duration,
+}
+
+/// The table `[conditions]`: what is a problem, and what is only a note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conditions {
+    /// How far back canaries count.
+    pub window: Duration,
+    /// A put that is answered later than this after the planned injection is late.
+    pub late_after: Duration,
+    /// When each condition that counts canaries is a note or a problem.
+    pub thresholds: Thresholds,
 }
 
 /// One client, and how canaries are put into its log group.

@@ -5,9 +5,9 @@
 
 use super::family::{Counter, Declared, Gauge, IntGauge, Latency, Timing};
 use super::labels::{
-    BehindStageOwner, BilledStage, LeakStage, NoLabels, OfBuild, OfStage, OfTenant, SchemaStage, StageOwner,
-    StageOwnerResult, StageStray, StageUnreadable, TenantHop, TenantHopRange, TenantOutcome, TenantPut,
-    TenantStage, TenantStageReason, TenantWaiting,
+    BehindStageOwner, BilledStage, LeakStage, NoLabels, OfBuild, OfCondition, OfStage, OfTenant, SchemaStage,
+    StageOwner, StageOwnerResult, StageStray, StageUnreadable, TenantHop, TenantHopRange, TenantOutcome,
+    TenantPut, TenantStage, TenantStageReason, TenantWaiting,
 };
 
 macro_rules! families {
@@ -39,6 +39,8 @@ families! {
         "Lost traces by the hop that lost them, or by a hop range (first..last) if a stage between was blind. See the failures on /traces/recent.";
     missing_hops: Counter<TenantHop> = "traceprobe_missing_hops_total",
         "Traces that reached the stage before and provably never this one, whatever their outcome. An archive that leaves out delivered events shows here.";
+    conditions: IntGauge<OfCondition> = "traceprobe_condition",
+        "1 while a condition is a problem, as on /traces/recent; docs/conditions.md defines each. tenant is empty for a stage of all tenants, stage for a tenant as a whole, both for the probe itself. slow and losing name the hop that is to blame for most, so their stage may change: aggregate over it.";
     slo_traces: Counter<OfTenant> = "traceprobe_slo_traces_total",
         "Traces judged against the SLO: every injected trace, once it is known whether it met it.";
     slo_good: Counter<OfTenant> = "traceprobe_slo_good_traces_total",

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::app::{App, Settings};
 use crate::cloud::account::Account;
 use crate::domain::canary::{Integrity, Template};
+use crate::domain::conditions::Criteria;
 use crate::domain::evidence::Evidence;
 use crate::domain::kind::Kind;
 use crate::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};
@@ -16,7 +17,6 @@ use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::{Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology};
 use crate::domain::tracker::tests::seen_everywhere;
 use crate::domain::tracker::{Input, PutResult, Restored, Settings as Rules, Snapshot, Tracker};
-use crate::domain::verdict::Criteria;
 use crate::observe::bigquery::{self, TableName};
 use crate::observe::object_store::{KeyTemplate, Settings as ObjectSettings};
 use crate::observe::{kinesis, s3, spec};
@@ -312,9 +312,8 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
             version: "0.1.0".to_owned(),
             runbook: Some("https://runbooks.example/traceprobe".to_owned()),
             criteria: Criteria {
-                slo: Duration::from_secs(30),
                 window: Duration::from_secs(1_800),
-                interval: Duration::from_secs(30),
+                ..Criteria::new(Duration::from_secs(30), Duration::from_secs(30))
             },
             give_up: Duration::from_secs(900),
             remember: 1_000,
@@ -323,7 +322,6 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
         }),
         config: Arc::new(serde_json::json!({ "probe": { "slo": "30s" } })),
         ready: Arc::new(|| Err("`bigquery` has not been read yet".to_owned())),
-        kept: Arc::new(|| Ok(())),
         scrape: Arc::new(|format| format!("# {format:?}\nup 1\n")),
         sign: Arc::new(move |tag| keys.sign(tag)),
     }

@@ -367,7 +367,7 @@ fn the_number_of_objects_that_are_checked_at_a_time_is_bounded() {
 }
 
 #[test]
-fn a_source_with_nothing_but_checks_does_not_turn_blind() {
+fn a_source_with_nothing_but_checks_is_not_blind() {
     let mut w = archived_in(&["a", "b"]);
     w.poll(TABLE, t(3), vec![seen(canary(1), Stamp::None, t(3), "row")]);
     assert!(w.tracker.wanted(archive(&w)).waiting.is_empty());

@@ -132,6 +132,7 @@ impl World {
         let arrive = |stage: StageId, millis: u64| {
             let reached = match weather.dropped_at {
                 None => true,
+                Some(ARCHIVE) => stage != ARCHIVE,
                 Some(TRANSIT) => stage != TRANSIT && stage != TABLE,
                 Some(at) => at != stage && stage != TABLE,
             };
@@ -371,6 +372,18 @@ pub(crate) fn leaking(second: u64, tenant: TenantId) -> Weather {
 pub(crate) fn stuck_beside_refusing(second: u64, tenant: TenantId) -> Weather {
     let refused = tenant == GLOBEX && second >= 1_200;
     Weather { refused: refused.then_some("AccessDeniedException"), ..stuck(second, tenant) }
+}
+
+/// From minute 20 on, the archive drops everything of the second tenant.
+pub(crate) fn unarchived(second: u64, tenant: TenantId) -> Weather {
+    let dropped = tenant == GLOBEX && second >= 1_200;
+    Weather { dropped_at: dropped.then_some(ARCHIVE), ..Weather::default() }
+}
+
+/// One canary of the first tenant is lost in minute 10.
+pub(crate) fn one_lost(second: u64, tenant: TenantId) -> Weather {
+    let dropped = tenant == ACME && (600..630).contains(&second);
+    Weather { dropped_at: dropped.then_some(TABLE), ..Weather::default() }
 }
 
 /// Several faults at once.

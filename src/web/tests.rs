@@ -325,6 +325,30 @@ async fn a_store_that_cannot_be_written_is_reported_at_the_top() {
 }
 
 #[tokio::test]
+async fn an_archive_that_drops_everything_is_in_the_first_line() {
+    let app = app(after(38, unarchived));
+    let verdicts = text(&page(&app, "/traces/recent").await, "verdicts");
+    assert!(verdicts.starts_with("▲ globex MISSING at archive\n"), "{verdicts}");
+    let recent = json(&app, "/traces/recent").await;
+    let first = &recent["conditions"][0];
+    let fields = ["condition", "severity", "tenant", "stage"].map(|name| first[name].as_str().unwrap());
+    assert_eq!(fields, ["missing", "warning", "globex", "archive"]);
+    assert_eq!(recent["tenants"][0]["verdict"]["condition"], "missing");
+}
+
+#[tokio::test]
+async fn a_single_loss_is_a_note_beside_ok() {
+    let app = app(after(38, one_lost));
+    let verdicts = text(&page(&app, "/traces/recent").await, "verdicts");
+    assert!(verdicts.starts_with("✔ All 3 tenants are OK\n"), "{verdicts}");
+    assert!(verdicts.contains("; 1 of 60 lost at bigquery 27 min ago"), "{verdicts}");
+    let recent = json(&app, "/traces/recent").await;
+    let note = &recent["conditions"][0];
+    assert_eq!((note["severity"].as_str(), note["affected"].as_u64()), (Some("note"), Some(1)));
+    assert!(note["runbook"].is_null());
+}
+
+#[tokio::test]
 async fn a_scrape_comes_in_the_requested_format() {
     let app = app(after(0, healthy));
     let accept = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3";
@@ -383,7 +407,7 @@ async fn a_page_has_at_most_the_requested_rows_and_shows_how_many_there_are() {
     assert_eq!(answer["matching"], 240);
 }
 
-const STATES: [(&str, u64, Script); 8] = [
+const STATES: [(&str, u64, Script); 10] = [
     ("empty", 0, healthy),
     ("healthy", 40, healthy),
     ("stuck", 38, stuck),
@@ -392,6 +416,8 @@ const STATES: [(&str, u64, Script); 8] = [
     ("refusing", 20, refusing),
     ("leaking", 27, leaking),
     ("night", 38, night),
+    ("unarchived", 38, unarchived),
+    ("one_lost", 38, one_lost),
 ];
 
 /// Also writes each state where a browser can open it: `target/pages/<state>.html`.

@@ -105,7 +105,7 @@ impl Condition {
     /// Sort key: severity, then the pipeline's faults before the probe's own, then the order of names. What
     /// another cause explains comes after that cause.
     #[must_use]
-    pub fn severity_order(&self) -> (Severity, Blame, bool, ConditionName) {
+    pub fn precedence(&self) -> (Severity, Blame, bool, ConditionName) {
         (self.severity, self.blame, self.blame != self.name.profile().blame, self.name)
     }
 

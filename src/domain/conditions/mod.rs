@@ -104,7 +104,7 @@ impl Assessment {
 fn order(map: &Topology, condition: &Condition) -> impl Ord + use<> {
     let tenant = condition.subject.tenant.map(|tenant| map.tenant(tenant).name.clone());
     (
-        condition.severity_order(),
+        condition.precedence(),
         Reverse(condition.affected_millionths()),
         Reverse(condition.since),
         tenant,

@@ -35,6 +35,10 @@ fn slow(history: &History<'_>, criteria: &Criteria, found: &mut Vec<Condition>) 
     let Some([p95]) = latency::end_to_end(snapshot, &recent).quantiles([0.95]) else { return };
     let affected = history.recent().iter().filter(|it| end_to_end(it) == Some(Sample::Affected));
     let affected: Vec<&Trace> = affected.map(|canary| canary.trace).collect();
+    // A few that have not arrived are a note of their own: lost or missing.
+    if !it.is_problem && affected.iter().all(|trace| trace.latency(map).is_none()) {
+        return;
+    }
     let injection = affected.iter().filter_map(|trace| delay(trace, now)).max();
     let place = slowest_hop(map, &affected, now);
     let injected_late =

@@ -23,8 +23,7 @@ impl Verdict {
     /// Judges a tenant by its conditions.
     pub(super) fn new(history: &History<'_>, mut conditions: Vec<Condition>) -> Self {
         // The first stage on the path is the culprit, the later ones are consequences.
-        conditions
-            .sort_by_key(|it| (it.severity_order(), it.subject.place, Reverse(it.affected_millionths())));
+        conditions.sort_by_key(|it| (it.precedence(), it.subject.place, Reverse(it.affected_millionths())));
         let recent: Vec<_> = history.recent().iter().map(|canary| canary.trace).collect();
         let p95 = latency::end_to_end(history.snapshot, &recent).quantiles([0.95]).map(|[p95]| p95);
         Self { tenant: history.tenant, conditions, p95 }

@@ -26,7 +26,7 @@ fn a_hop_that_two_canaries_should_have_passed_is_stuck() {
 }
 
 #[test]
-fn a_hop_is_no_longer_stuck_once_a_canary_got_through_it() {
+fn a_hop_is_no_longer_stuck_once_a_canary_gets_through() {
     let mut world = World::new(|at| if (600..900).contains(&at) { Fate::stopped() } else { WELL });
     world.until_on(ConditionName::Stuck, TRANSIT, 645);
     world.until_off(ConditionName::Stuck, TRANSIT, 906);

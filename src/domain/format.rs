@@ -221,7 +221,8 @@ pub struct FoundIn {
     /// Whether it stood in decoded text. Otherwise it was found by luck in bytes that were not decoded, which say
     /// nothing about its integrity or the number of copies.
     pub decoded: bool,
-    /// Whether the whole canary stood there as it was sent.
+    /// Whether the whole canary stood there as it was sent, and its surroundings repeat themselves as logs do. A
+    /// compressor would have replaced the repetitions, and may leave one canary whole and hide the next.
     pub verbatim: bool,
 }
 

@@ -38,6 +38,7 @@ mod layer;
 mod magic;
 mod parquet;
 mod part;
+mod repeats;
 mod sample;
 mod tar;
 mod text;
@@ -292,6 +293,8 @@ struct Copy {
     tag: Tag,
     integrity: Integrity,
     found_in: FoundIn,
+    /// What stands around it does not repeat itself, as if a compressor had taken out what does.
+    compressed: bool,
 }
 
 impl Copy {

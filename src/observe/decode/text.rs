@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use memchr::{memchr, memchr3, memmem, memrchr};
 
 use super::base64::{Ended, RunFinder};
+use super::repeats;
 use super::{Context, Copy};
 use crate::domain::canary::{Integrity, Start};
 use crate::domain::format::{Format, FoundIn, Shape};
@@ -169,7 +170,12 @@ impl Text {
         let copy = match self.seen.get(&hit.tag.trace) {
             Some(seen) if seen.is_one_with(record, Some(hit.at), hit.tag.size) => seen.copy,
             Some(_) | None => {
-                let copy = Copy { tag: hit.tag, integrity: Integrity::Unchecked, found_in: self.found_in };
+                let copy = Copy {
+                    tag: hit.tag,
+                    integrity: Integrity::Unchecked,
+                    found_in: self.found_in,
+                    compressed: false,
+                };
                 let Some(copy) = self.add(copy, context) else {
                     return;
                 };
@@ -246,7 +252,12 @@ impl Text {
             if let Some(template) = context.recognizer.template(&hit.tag) {
                 let text = context.recognizer.keys.sign(&hit.tag);
                 let at = hit.at - line_start;
-                copies[hit.copy].join(template.inspect(&hit.tag, &text, line, at, start));
+                let copy = &mut copies[hit.copy];
+                copy.join(template.inspect(&hit.tag, &text, line, at, start));
+                let size = hit.tag.size as usize;
+                let before = &window[from - base..hit.at.saturating_sub(size).max(from) - base];
+                let after = &window[(hit.at + size).min(end) - base..reach.min(end) - base];
+                copy.compressed |= repeats::are_missing(before, after);
             }
             false
         });

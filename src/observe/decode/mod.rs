@@ -254,6 +254,11 @@ impl Context {
         }
     }
 
+    /// Whether what ends here ends because of a limit.
+    fn is_cut_short(&self) -> bool {
+        self.cut_short || self.room() == 0
+    }
+
     /// How many more bytes decompression may give.
     fn room(&self) -> u64 {
         self.limits.max_inflated_bytes.saturating_sub(self.inflated_bytes)

@@ -253,7 +253,13 @@ impl Text {
                 let text = context.recognizer.keys.sign(&hit.tag);
                 let at = hit.at - line_start;
                 let copy = &mut copies[hit.copy];
-                copy.join(template.inspect(&hit.tag, &text, line, at, start));
+                let integrity = template.inspect(&hit.tag, &text, line, at, start);
+                // The rest of the line is beyond a limit of ours, not of the pipeline's.
+                let is_cut = line_end.is_none() && upto == end && context.is_cut_short();
+                copy.join(match integrity {
+                    Integrity::Corrupted { .. } if is_cut => Integrity::Unchecked,
+                    Integrity::Intact | Integrity::Unchecked | Integrity::Corrupted { .. } => integrity,
+                });
                 let size = hit.tag.size as usize;
                 let before = &window[from - base..hit.at.saturating_sub(size).max(from) - base];
                 let after = &window[(hit.at + size).min(end) - base..reach.min(end) - base];

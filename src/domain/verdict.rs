@@ -300,17 +300,14 @@ fn not_injecting(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> 
         .then(|| (Condition::NotInjecting { reason: reason().into() }, silent_since))
 }
 
-fn blind(snapshot: &Snapshot, source: SourceId) -> Option<(Timestamp, Arc<str>)> {
-    let view = &snapshot.sources[source.0 as usize];
-    let reason =
-        view.failing.as_ref().map_or_else(|| "no poll has been answered".into(), |f| f.detail.clone());
-    view.blind_since.map(|since| (since, reason))
+fn blind(snapshot: &Snapshot, source: SourceId, tenant: TenantId) -> Option<(Timestamp, Arc<str>)> {
+    snapshot.sources[source.0 as usize].blind_for(tenant)
 }
 
 fn cannot_see(snapshot: &Snapshot, tenant: TenantId) -> Finding {
     let map = &snapshot.topology;
     map.main_path().iter().find_map(|&stage| {
-        let (since, reason) = blind(snapshot, map.source_of(tenant, stage))?;
+        let (since, reason) = blind(snapshot, map.source_of(tenant, stage), tenant)?;
         Some((Condition::CannotSee { stage, reason }, since))
     })
 }
@@ -318,7 +315,7 @@ fn cannot_see(snapshot: &Snapshot, tenant: TenantId) -> Finding {
 fn cannot_see_side_stage(snapshot: &Snapshot, tenant: TenantId) -> Finding {
     let map = &snapshot.topology;
     map.stage_ids().filter(|stage| !map.main_path().contains(stage)).find_map(|stage| {
-        let (since, reason) = blind(snapshot, map.source_of(tenant, stage))?;
+        let (since, reason) = blind(snapshot, map.source_of(tenant, stage), tenant)?;
         Some((Condition::CannotSeeSideStage { stage, reason }, since))
     })
 }
@@ -342,7 +339,7 @@ fn stuck(snapshot: &Snapshot, criteria: &Criteria, tenant: TenantId) -> Finding 
 fn stuck_at(snapshot: &Snapshot, criteria: &Criteria, traces: &[&Trace], hop: StageId) -> Finding {
     let (map, now) = (&snapshot.topology, snapshot.at);
     let tenant = traces.first()?.tenant;
-    if blind(snapshot, map.source_of(tenant, hop)).is_some() {
+    if blind(snapshot, map.source_of(tenant, hop), tenant).is_some() {
         return None;
     }
     let path = map.main_path();
@@ -475,6 +472,22 @@ mod tests {
             remember_failures: 100,
             instance: InstanceCode::of("me"),
         }
+    }
+
+    #[test]
+    fn a_stage_whose_records_cannot_be_read_is_one_that_cannot_be_seen() {
+        let mut snapshot = snapshot_after(120, |_| [None, None]);
+        let since = t(60);
+        let blind = crate::domain::tracker::BlindTenant { since, reason: "an object is ORC".into() };
+        let table = snapshot.topology.source_of(ACME, TABLE);
+        snapshot.sources[table.0 as usize].blind_tenants.insert(ACME, blind);
+        let verdict = of_acme(&snapshot);
+        let told = verdict.also.iter().chain([&verdict.condition]);
+        let reason: Arc<str> = "an object is ORC".into();
+        assert_eq!(
+            told.filter(|one| **one == Condition::CannotSee { stage: TABLE, reason: reason.clone() }).count(),
+            1
+        );
     }
 
     /// When a canary that was planned at this second arrives at transit and at the table, if it does.

@@ -133,6 +133,24 @@ formats! {
 }
 
 impl Format {
+    /// Whether a string in it stands there as it is, unless its bytes are compressed as a whole. Others compress pieces,
+    /// and repeat some values in statistics.
+    #[must_use]
+    pub const fn keeps_strings(self) -> bool {
+        matches!(
+            self,
+            Self::Binary
+                | Self::Cbor
+                | Self::Smile
+                | Self::Ion
+                | Self::JavaObject
+                | Self::Sqlite
+                | Self::Pcap
+                | Self::Arrow
+                | Self::Feather
+        )
+    }
+
     /// Whether it hides what is in it from everyone without a key.
     #[must_use]
     pub const fn is_encryption(self) -> bool {

@@ -126,7 +126,9 @@ impl Part {
 /// statistics repeat a value. So they are one copy for each trace, and nothing is known of its integrity. Even a whole
 /// canary says nothing about the next one if its surroundings are compressed.
 fn by_luck(copies: Vec<Copy>, shape: Shape) -> Vec<Copy> {
-    let verbatim = copies.iter().filter(|copy| copy.integrity == Integrity::Intact && !copy.compressed);
+    let keeps = shape.last().is_some_and(Format::keeps_strings);
+    let verbatim =
+        copies.iter().filter(|copy| keeps && copy.integrity == Integrity::Intact && !copy.compressed);
     let verbatim: HashSet<_> = verbatim.map(|copy| copy.tag.trace).collect();
     let mut seen = HashSet::new();
     let first = copies.into_iter().filter(|copy| seen.insert(copy.tag.trace));

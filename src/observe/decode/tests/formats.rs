@@ -139,3 +139,14 @@ fn a_format_that_keeps_strings_as_they_are_is_told_from_one_that_hides_some() {
     assert!(!compressed.is_empty(), "the compressor hides all");
     assert!(compressed.iter().all(|found| !found.found_in.verbatim), "{compressed:?}");
 }
+
+#[test]
+fn a_format_that_compresses_pieces_and_repeats_values_in_statistics_keeps_nothing() {
+    let canary = canary(1);
+    let rows = rows_with(&[&canary]);
+    let orc = scan([b"ORC", &rows[..], b"\x03ORC\x17"].concat());
+    assert!(orc.found.iter().all(|found| !found.found_in.verbatim), "{:?}", orc.found);
+    let sqlite = scan([b"SQLite format 3\0", &rows[..]].concat());
+    assert!(sqlite.found.iter().all(|found| found.found_in.verbatim), "{:?}", sqlite.found);
+    assert_eq!((orc.found.len(), sqlite.found.len()), (1, 1));
+}

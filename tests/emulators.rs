@@ -5,6 +5,8 @@
 //! The pipeline records when each canary arrived at each stage, so these tests can check the daemon's
 //! intervals.
 
+#[path = "emulators/formats.rs"]
+mod formats;
 // The path is explicit for rustfmt, which would look in the folder `emulators`.
 #[path = "support/mod.rs"]
 mod support;
@@ -249,17 +251,21 @@ impl Scene {
     }
 
     fn variables(&self) -> impl Iterator<Item = (String, String)> + use<> {
-        let fixed = [
-            ("TRACEPROBE_TAG_KEY", "a key that only the tests know"),
-            // Hides the machine's own credentials.
-            ("AWS_EC2_METADATA_DISABLED", "true"),
-            ("AWS_CONFIG_FILE", "/dev/null"),
-            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
-        ];
-        let fixed = fixed.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let credentials = self.pipeline.about.credentials.clone();
-        fixed.into_iter().chain(credentials)
+        variables(&self.pipeline.about.credentials)
     }
+}
+
+/// The environment of the daemon.
+fn variables(credentials: &HashMap<String, String>) -> impl Iterator<Item = (String, String)> + use<> {
+    let fixed = [
+        ("TRACEPROBE_TAG_KEY", "a key that only the tests know"),
+        // Hides the machine's own credentials.
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("AWS_CONFIG_FILE", "/dev/null"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+    ];
+    let fixed = fixed.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    fixed.into_iter().chain(credentials.clone())
 }
 
 /// Two pipelines at once on a small machine would slow each other down. A file lock also works with a test

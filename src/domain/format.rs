@@ -133,6 +133,24 @@ formats! {
 }
 
 impl Format {
+    /// Whether a string in it stands there as it is, unless its bytes are compressed as a whole. Others compress pieces,
+    /// and repeat some values in statistics.
+    #[must_use]
+    pub const fn keeps_strings(self) -> bool {
+        matches!(
+            self,
+            Self::Binary
+                | Self::Cbor
+                | Self::Smile
+                | Self::Ion
+                | Self::JavaObject
+                | Self::Sqlite
+                | Self::Pcap
+                | Self::Arrow
+                | Self::Feather
+        )
+    }
+
     /// Whether it hides what is in it from everyone without a key.
     #[must_use]
     pub const fn is_encryption(self) -> bool {
@@ -221,7 +239,8 @@ pub struct FoundIn {
     /// Whether it stood in decoded text. Otherwise it was found by luck in bytes that were not decoded, which say
     /// nothing about its integrity or the number of copies.
     pub decoded: bool,
-    /// Whether the whole canary stood there as it was sent.
+    /// Whether the whole canary stood there as it was sent, and its surroundings repeat themselves as logs do. A
+    /// compressor would have replaced the repetitions, and may leave one canary whole and hide the next.
     pub verbatim: bool,
 }
 

@@ -88,7 +88,7 @@ pub struct Between {
 pub struct Truth(HashMap<(String, String), Vec<Between>>);
 
 /// The position of the trace id in a tag.
-const ID_IN_TAG: std::ops::Range<usize> = 5..37;
+pub const ID_IN_TAG: std::ops::Range<usize> = 5..37;
 
 impl Truth {
     /// The arrivals of a trace, by its id, at a stage.
@@ -100,6 +100,11 @@ impl Truth {
 
 pub struct Pipeline {
     pub about: About,
+    driver: Driver,
+}
+
+/// A driver of `tests/emulators`, which is ready. When dropped, its stdin closes, and it ends its children.
+pub struct Driver {
     stdin: ChildStdin,
     stdout: Lines<BufReader<ChildStdout>>,
     home: PathBuf,
@@ -107,10 +112,10 @@ pub struct Pipeline {
     _process: Child,
 }
 
-impl Pipeline {
-    /// Installs the emulators if necessary, deploys the pipeline and sends a line through it. Data and logs
-    /// are in a folder named `name` below Cargo's folder for tests.
-    pub async fn start(name: &str, tenants: usize) -> Pipeline {
+impl Driver {
+    /// Installs the emulators if necessary and runs `script`. Returns the line that it prints when it is ready.
+    /// Data and logs are in a folder named `name` below Cargo's folder for tests.
+    pub async fn start<T: DeserializeOwned>(script: &str, name: &str, arguments: &[&str]) -> (Driver, T) {
         let python = set_up().await;
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pipeline").join(name);
         if home.exists() {
@@ -120,18 +125,28 @@ impl Pipeline {
         let log =
             std::fs::File::create(home.join("pipeline.log")).expect("cannot create the log of the pipeline");
         let mut process = Command::new(python)
-            .arg(scripts().join("pipeline.py"))
-            .args(["--tenants", &tenants.to_string(), "--dir"])
+            .arg(scripts().join(script))
+            .args(arguments)
+            .arg("--dir")
             .arg(&home)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
-            .expect("cannot start pipeline.py");
+            .unwrap_or_else(|error| panic!("cannot start {script}: {error}"));
         let stdin = process.stdin.take().expect("stdin is piped");
         let mut stdout = BufReader::new(process.stdout.take().expect("stdout is piped")).lines();
         let about = answer(&mut stdout, &home, READY_WITHIN).await;
-        Pipeline { about, stdin, stdout, home, _process: process }
+        (Driver { stdin, stdout, home, _process: process }, about)
+    }
+}
+
+impl Pipeline {
+    /// Installs the emulators if necessary, deploys the pipeline and sends a line through it.
+    pub async fn start(name: &str, tenants: usize) -> Pipeline {
+        let arguments = ["--tenants", &tenants.to_string()];
+        let (driver, about) = Driver::start("pipeline.py", name, &arguments).await;
+        Pipeline { about, driver }
     }
 
     /// Returns when the pipeline has done it.
@@ -141,9 +156,10 @@ impl Pipeline {
             event: String,
         }
         let line = format!("{}\n", action.name());
-        self.stdin.write_all(line.as_bytes()).await.expect("the pipeline no longer reads commands");
-        let done: Done = answer(&mut self.stdout, &self.home, DONE_WITHIN).await;
-        assert_eq!(done.event, action.name(), "the pipeline could not do it; see {}", self.home.display());
+        let Driver { stdin, stdout, home, .. } = &mut self.driver;
+        stdin.write_all(line.as_bytes()).await.expect("the pipeline no longer reads commands");
+        let done: Done = answer(stdout, home, DONE_WITHIN).await;
+        assert_eq!(done.event, action.name(), "the pipeline could not do it; see {}", home.display());
     }
 
     pub fn truth(&self) -> Truth {

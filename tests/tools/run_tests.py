@@ -29,7 +29,7 @@ PHASES = [
     # These compute: 22 and 45; 80 and 29.
     [["traceprobe", "architecture", "vocabulary", "shipped"], ["model"]],
     [
-        ["emulators"],  # 120 to 160 and 48
+        ["emulators"],  # 190 to 240 and 90
         ["prometheus", "sandbox", "traps", "demo"],  # 38 and 10; 14 and 3; 18 and 3; 73 and 27
     ],
     [["restart"], ["daemon"]],  # 89 and 80; 98 and 29

@@ -38,6 +38,7 @@ mod layer;
 mod magic;
 mod parquet;
 mod part;
+mod repeats;
 mod sample;
 mod tar;
 mod text;
@@ -253,6 +254,11 @@ impl Context {
         }
     }
 
+    /// Whether what ends here ends because of a limit.
+    fn is_cut_short(&self) -> bool {
+        self.cut_short || self.room() == 0
+    }
+
     /// How many more bytes decompression may give.
     fn room(&self) -> u64 {
         self.limits.max_inflated_bytes.saturating_sub(self.inflated_bytes)
@@ -292,6 +298,8 @@ struct Copy {
     tag: Tag,
     integrity: Integrity,
     found_in: FoundIn,
+    /// What stands around it does not repeat itself, as if a compressor had taken out what does.
+    compressed: bool,
 }
 
 impl Copy {

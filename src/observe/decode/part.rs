@@ -123,10 +123,13 @@ impl Part {
 }
 
 /// Hits in bytes that were not decoded: a compressor copies some of a text as it is and refers back to the rest, and
-/// statistics repeat a value. So they are one copy for each trace, and nothing is known of its integrity.
+/// statistics repeat a value. So they are one copy for each trace, and nothing is known of its integrity. Even a whole
+/// canary says nothing about the next one if its surroundings are compressed.
 fn by_luck(copies: Vec<Copy>, shape: Shape) -> Vec<Copy> {
-    let intact = copies.iter().filter(|copy| copy.integrity == Integrity::Intact);
-    let verbatim: HashSet<_> = intact.map(|copy| copy.tag.trace).collect();
+    let keeps = shape.last().is_some_and(Format::keeps_strings);
+    let verbatim =
+        copies.iter().filter(|copy| keeps && copy.integrity == Integrity::Intact && !copy.compressed);
+    let verbatim: HashSet<_> = verbatim.map(|copy| copy.tag.trace).collect();
     let mut seen = HashSet::new();
     let first = copies.into_iter().filter(|copy| seen.insert(copy.tag.trace));
     first

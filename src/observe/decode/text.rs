@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use memchr::{memchr, memchr3, memmem, memrchr};
 
 use super::base64::{Ended, RunFinder};
+use super::repeats;
 use super::{Context, Copy};
 use crate::domain::canary::{Integrity, Start};
 use crate::domain::format::{Format, FoundIn, Shape};
@@ -166,7 +167,12 @@ impl Text {
         let copy = match self.seen.get(&hit.tag.trace) {
             Some(seen) if seen.is_one_with(record, Some(hit.at), hit.tag.size) => seen.copy,
             Some(_) | None => {
-                let copy = Copy { tag: hit.tag, integrity: Integrity::Unchecked, found_in: self.found_in };
+                let copy = Copy {
+                    tag: hit.tag,
+                    integrity: Integrity::Unchecked,
+                    found_in: self.found_in,
+                    compressed: false,
+                };
                 let Some(copy) = self.add(copy, context) else {
                     return;
                 };
@@ -243,7 +249,18 @@ impl Text {
             if let Some(template) = context.recognizer.template(&hit.tag) {
                 let text = context.recognizer.keys.sign(&hit.tag);
                 let at = hit.at - line_start;
-                copies[hit.copy].join(template.inspect(&hit.tag, &text, line, at, start));
+                let copy = &mut copies[hit.copy];
+                let integrity = template.inspect(&hit.tag, &text, line, at, start);
+                // The rest of the line is beyond a limit of ours, not of the pipeline's.
+                let is_cut = line_end.is_none() && upto == end && context.is_cut_short();
+                copy.join(match integrity {
+                    Integrity::Corrupted { .. } if is_cut => Integrity::Unchecked,
+                    Integrity::Intact | Integrity::Unchecked | Integrity::Corrupted { .. } => integrity,
+                });
+                let size = hit.tag.size as usize;
+                let before = &window[from - base..hit.at.saturating_sub(size).max(from) - base];
+                let after = &window[(hit.at + size).min(end) - base..reach.min(end) - base];
+                copy.compressed |= repeats::are_missing(before, after);
             }
             false
         });

@@ -465,3 +465,19 @@ proptest! {
         prop_assert_eq!(scanner.finish(), whole);
     }
 }
+
+#[test]
+fn a_canary_of_which_the_rest_was_not_fetched_is_not_corrupted() {
+    let canary = canary(1);
+    let text = format!("noise\n{canary}\n");
+    let mut scanner = Scanner::new(recognizer(), Limits::OBJECT);
+    scanner.push(&text.as_bytes()[..300]);
+    scanner.cut_short();
+    let found = scanner.finish().found;
+    assert_eq!(found.iter().map(|found| found.integrity).collect::<Vec<_>>(), [Integrity::Unchecked]);
+    let noise = noise(5_000);
+    let packed = gzip(&[&noise[..], b"\n", canary.as_bytes()].concat());
+    let limits = Limits { max_inflated_bytes: noise.len() as u64 + 300, ..Limits::OBJECT };
+    let found = scan_record(&recognizer(), limits, &packed).found;
+    assert_eq!(found.iter().map(|found| found.integrity).collect::<Vec<_>>(), [Integrity::Unchecked]);
+}

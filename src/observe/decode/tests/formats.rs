@@ -92,3 +92,61 @@ fn a_start_names_its_own_format() {
         assert!(named.iter().any(|shape| expected.contains(shape)), "{format}: {named:?}");
     }
 }
+
+/// Rows of a service's log, with canaries among them, each after its length, as binary formats store strings.
+fn rows_with(canaries: &[&str]) -> Vec<u8> {
+    let line =
+        |n: usize| format!("{{\"level\":\"INFO\",\"took\":{},\"path\":\"/api/{n:x}\"}}", n * 7919 % 991);
+    let noise: Vec<_> = (0..40).map(line).collect();
+    let (before, after) = noise.split_at(20);
+    let lines = before
+        .iter()
+        .map(String::as_str)
+        .chain(canaries.iter().copied())
+        .chain(after.iter().map(String::as_str));
+    let row = |line: &str| {
+        [
+            b"\x82\xa2at\xcf\0\x06\x60\xd5\xda\xb9\x01\xfa\xa4line\xda",
+            &(line.len() as u16).to_be_bytes()[..],
+            line.as_bytes(),
+        ]
+        .concat()
+    };
+    lines.flat_map(row).collect()
+}
+
+#[test]
+fn a_format_that_keeps_strings_as_they_are_is_told_from_one_that_hides_some() {
+    // Trace ids that do not repeat themselves.
+    let canaries =
+        [*b"\x1b\xe4\x59\xc2\x7d\x03\xa8\x96\x4f\xd1", *b"\x92\x3c\xf7\x08\xb5\x6e\x21\xda\x4a\x87"].map(
+            |random| {
+                let trace = TraceId::new(Timestamp::from_millis(1_795_321_781_123), random);
+                line(&Tag::new(
+                    trace,
+                    TenantCode::of("acme"),
+                    InstanceCode::of("probe-1"),
+                    500,
+                    Purpose::Probe,
+                ))
+            },
+        );
+    let rows = rows_with(&[&canaries[0], &canaries[1]]);
+    let kept = scan(&rows).found;
+    assert!(kept.iter().all(|found| !found.found_in.decoded && found.found_in.verbatim), "{kept:?}");
+    assert_eq!(kept.len(), 2);
+    let compressed = scan(lz4_flex::block::compress(&rows)).found;
+    assert!(!compressed.is_empty(), "the compressor hides all");
+    assert!(compressed.iter().all(|found| !found.found_in.verbatim), "{compressed:?}");
+}
+
+#[test]
+fn a_format_that_compresses_pieces_and_repeats_values_in_statistics_keeps_nothing() {
+    let canary = canary(1);
+    let rows = rows_with(&[&canary]);
+    let orc = scan([b"ORC", &rows[..], b"\x03ORC\x17"].concat());
+    assert!(orc.found.iter().all(|found| !found.found_in.verbatim), "{:?}", orc.found);
+    let sqlite = scan([b"SQLite format 3\0", &rows[..]].concat());
+    assert!(sqlite.found.iter().all(|found| found.found_in.verbatim), "{:?}", sqlite.found);
+    assert_eq!((orc.found.len(), sqlite.found.len()), (1, 1));
+}

@@ -16,7 +16,7 @@ type Snapshots = watch::Receiver<Arc<Snapshot>>;
 /// since when and why they are not.
 pub fn stored(state: watch::Receiver<StoreState>) -> impl Fn() -> Result<(), String> {
     move || match &*state.borrow() {
-        StoreState::Healthy | StoreState::Memory => Ok(()),
+        StoreState::Healthy | StoreState::NotConfigured => Ok(()),
         StoreState::Degraded { since, reason } => Err(format!("since {since}: {reason}")),
     }
 }

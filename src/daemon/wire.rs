@@ -205,7 +205,7 @@ fn app(config: &Config, clock: &WallClock, engine: &Engine, scrapes: &Arc<Scrape
         settings: Arc::new(settings),
         config: Arc::new(config.to_json_without_secrets()),
         ready: Arc::new(ready),
-        kept: Arc::new(readiness::stored(engine.store.state())),
+        kept: Arc::new(readiness::stored(engine.store.subscribe_state())),
         scrape: Arc::new(move |format| {
             scrapes.note();
             metrics.render(format)

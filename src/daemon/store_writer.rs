@@ -32,7 +32,8 @@ pub struct Settings {
     pub max_finished: usize,
     /// How long any trace is kept after its planned injection. Must be much longer than
     /// [`give_up`](crate::domain::tracker::Settings::give_up) and
-    /// [`grace`](crate::domain::tracker::Settings::grace) together, because a trace may still be open until then.
+    /// [`grace`](crate::domain::tracker::Settings::grace) together, because a trace may still be open until
+    /// then.
     pub max_age: Duration,
     /// How long the engine waits for a commit. Afterwards it continues in memory.
     pub commit_timeout: Duration,
@@ -106,8 +107,8 @@ pub struct StoreWriter {
     state: watch::Sender<StoreState>,
     reopener: Reopener,
     slot: Slot,
-    /// How much to load, as long as the store of the previous run has not been read. It must be read before the
-    /// first write.
+    /// How much to load, as long as the store of the previous run has not been read. It must be read before
+    /// the first write.
     pending_load: Option<LoadLimits>,
     retry_at: Instant,
     prune_at: Instant,
@@ -153,8 +154,8 @@ enum Job {
 }
 
 impl StoreWriter {
-    /// Makes a writer without a store. Every commit succeeds, and nothing is written. `naming` gives the name of
-    /// this instance.
+    /// Makes a writer without a store. Every commit succeeds, and nothing is written. `naming` gives the name
+    /// of this instance.
     #[must_use]
     pub fn in_memory(naming: &Naming, clock: WallClock) -> OpenedStore {
         let open = Arc::new(|_| Err(StoreError::NoFolder(PathBuf::new())));
@@ -170,8 +171,8 @@ impl StoreWriter {
         OpenedStore { writer, instance, loaded: Loaded::default() }
     }
 
-    /// Opens the store and loads what the previous run left there, up to `load_limits`. If that fails for a reason
-    /// that may be temporary, the writer starts degraded, with nothing loaded.
+    /// Opens the store and loads what the previous run left there, up to `load_limits`. If that fails for a
+    /// reason that may be temporary, the writer starts degraded, with nothing loaded.
     ///
     /// `naming` gives the name of this instance. If it is a host name, a name in the store takes precedence
     /// ([`Naming`]).
@@ -257,8 +258,8 @@ impl StoreWriter {
 
     /// Writes what changed. Returns once the changes are on disk or the time limit has passed.
     ///
-    /// After a failure, commits do nothing until the next retry is due. The retry calls `full_state`, which must
-    /// include `changes`.
+    /// After a failure, commits do nothing until the next retry is due. The retry calls `full_state`, which
+    /// must include `changes`.
     pub async fn commit(&mut self, changes: Changes, full_state: impl FnOnce() -> Changes) -> CommitOutcome {
         let state = self.state.borrow().clone();
         match state {
@@ -307,9 +308,9 @@ impl StoreWriter {
         }
     }
 
-    /// Waits for the running job, runs this one, and updates the state from its result, all within the time limit
-    /// of a commit. Returns what a [`Job::Load`] loaded; `None` after any other job and after a failure, which is
-    /// then in the state.
+    /// Waits for the running job, runs this one, and updates the state from its result, all within the time
+    /// limit of a commit. Returns what a [`Job::Load`] loaded; `None` after any other job and after a
+    /// failure, which is then in the state.
     async fn perform(&mut self, job: Job) -> Option<Loaded> {
         let commit_timeout = self.settings.commit_timeout;
         let deadline = Instant::now() + commit_timeout;
@@ -318,8 +319,8 @@ impl StoreWriter {
             return None;
         };
         if store.is_none() && matches!(job, Job::Save(_)) {
-            // The previous job failed in the background and closed the database. The retry writes the full state,
-            // which includes these changes.
+            // The previous job failed in the background and closed the database. The retry writes the full
+            // state, which includes these changes.
             self.degrade("an earlier job on the store failed".into());
             return None;
         }
@@ -342,13 +343,14 @@ impl StoreWriter {
         None
     }
 
-    /// Waits for the running job and takes the database; `None` if the job failed or the database is not open.
-    /// A call that is cancelled loses neither the job nor the database.
+    /// Waits for the running job and takes the database; `None` if the job failed or the database is not
+    /// open. A call that is cancelled loses neither the job nor the database.
     async fn take_store(&mut self) -> Option<Store> {
         if let Slot::Busy(job) = &mut self.slot {
             let store = match job.await {
                 Ok((store, Ok(_))) => store,
-                // The commit that started the job no longer waits for it. The next job finds the database closed.
+                // The commit that started the job no longer waits for it. The next job finds the database
+                // closed.
                 Ok((_, Err(_))) | Err(_) => None,
             };
             self.slot = Slot::Idle(store);

@@ -1,8 +1,8 @@
 //! Decides from the answer to a call whether CloudWatch Logs stored the canaries: yes, no, or perhaps.
 //!
-//! Every doubtful answer counts as "perhaps". If the probe took a stored canary for refused, its trace would end and
-//! the canary would still turn up downstream. If the probe takes a canary that was not stored for perhaps stored, it
-//! only waits for it.
+//! Every doubtful answer counts as "perhaps". If the probe took a stored canary for refused, its trace would
+//! end and the canary would still turn up downstream. If the probe takes a canary that was not stored for
+//! perhaps stored, it only waits for it.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use aws_sdk_cloudwatchlogs::types::RejectedLogEventsInfo;
 use crate::cloud::failure::{Effect, Failure};
 use crate::domain::sighting::FailureKind;
 
-/// What a call did to the canaries in it. CreateLogStream is classified in the same way, with the log stream in place
-/// of the canaries.
+/// What a call did to the canaries in it. CreateLogStream is classified in the same way, with the log stream
+/// in place of the canaries.
 #[derive(Debug)]
 pub(super) enum PutOutcome {
     /// The service stored all canaries, except for the rejected ones.
@@ -41,8 +41,8 @@ pub(super) enum PutOutcome {
     },
 }
 
-/// Which events of an accepted call were rejected. The service names them by indices into the call, whose events are in
-/// the order of their timestamps (AWS Logs API reference, RejectedLogEventsInfo).
+/// Which events of an accepted call were rejected. The service names them by indices into the call, whose
+/// events are in the order of their timestamps (AWS Logs API reference, RejectedLogEventsInfo).
 #[derive(Debug, Default)]
 pub(super) struct Rejected {
     /// The events before this index are too old.
@@ -79,13 +79,15 @@ impl From<Option<RejectedLogEventsInfo>> for Rejected {
     }
 }
 
-/// Decides from an error of `operation` whether a retry may succeed and whether the canaries may have been stored.
+/// Decides from an error of `operation` whether a retry may succeed and whether the canaries may have been
+/// stored.
 pub(super) fn classify_error<E>(operation: &str, error: &SdkError<E>) -> PutOutcome
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     let failure = Failure::of_aws(error);
-    // The text of an error code explains the failure by itself. Without a code, the text has to name the operation.
+    // The text of an error code explains the failure by itself. Without a code, the text has to name the
+    // operation.
     let failure = if failure.code.is_some() { failure } else { failure.calling(operation) };
     let reason = Arc::from(failure.text.as_str());
     match failure.code.as_deref() {

@@ -1,11 +1,11 @@
 //! Latency histograms that keep counting in a total stall.
 //!
 //! A histogram that counts only arrivals stops in a total stall: nothing arrives, `rate()` is 0,
-//! `histogram_quantile` is NaN, and the alert on it does not fire. A *closing* histogram counts a trace early: as
-//! soon as the trace is proven to have missed the threshold, the buckets up to the threshold are closed to it. It
-//! then enters `_count` and `+Inf` at once, and a finite bucket above the threshold only when it arrives. So every
-//! series is still a counter, and `le="<threshold>"` divided by `_count` is always the ratio of judged traces that
-//! met the threshold.
+//! `histogram_quantile` is NaN, and the alert on it does not fire. A *closing* histogram counts a trace
+//! early: as soon as the trace is proven to have missed the threshold, the buckets up to the threshold are
+//! closed to it. It then enters `_count` and `+Inf` at once, and a finite bucket above the threshold only
+//! when it arrives. So every series is still a counter, and `le="<threshold>"` divided by `_count` is always
+//! the ratio of judged traces that met the threshold.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,16 +61,16 @@ pub enum TraceEvent {
     GivenUpOverdue,
 }
 
-/// A family of histograms with the same name, each with its own label values, that count an overdue trace before it
-/// arrives.
+/// A family of histograms with the same name, each with its own label values, that count an overdue trace
+/// before it arrives.
 #[derive(Clone, Debug)]
 pub struct ClosingHistogram {
     name: &'static str,
     desc: Desc,
     label_names: &'static [&'static str],
     bucket_bounds: BucketBounds,
-    /// By label values, in the order of `label_names`. The engine writes to one series and a scrape reads all of
-    /// them, so there is a lock; both hold it for microseconds.
+    /// By label values, in the order of `label_names`. The engine writes to one series and a scrape reads all
+    /// of them, so there is a lock; both hold it for microseconds.
     series: Arc<Mutex<BTreeMap<Vec<String>, ClosingSeries>>>,
 }
 
@@ -84,14 +84,15 @@ pub struct ClosingSeries {
 
 #[derive(Clone, Debug)]
 struct SeriesData {
-    /// How many traces arrived between the previous bound and this one. One entry for each bound, and a last one for
-    /// arrivals beyond all bounds. Scrapes get the cumulative numbers.
+    /// How many traces arrived between the previous bound and this one. One entry for each bound, and a last
+    /// one for arrivals beyond all bounds. Scrapes get the cumulative numbers.
     buckets: Vec<u64>,
     /// The last trace of each bucket. Traces that were given up are in the last one.
     exemplars: Vec<Option<Exemplar>>,
     /// `_count`: all traces, including those that have not arrived.
     count: u64,
-    /// `_sum`: the seconds that all traces took, or were waited for. An overdue trace adds to it only at its end.
+    /// `_sum`: the seconds that all traces took, or were waited for. An overdue trace adds to it only at its
+    /// end.
     sum: f64,
 }
 
@@ -126,8 +127,8 @@ impl ClosingHistogram {
             .clone()
     }
 
-    /// Returns the exemplar of each bucket of the series with these label values, `+Inf` last. Empty if there is no
-    /// such series.
+    /// Returns the exemplar of each bucket of the series with these label values, `+Inf` last. Empty if there
+    /// is no such series.
     #[must_use]
     pub fn exemplars(&self, values: &[&str]) -> Vec<Option<Exemplar>> {
         let all = lock(&self.series);
@@ -144,8 +145,8 @@ impl ClosingSeries {
         Self { bucket_bounds: bucket_bounds.clone(), data: Arc::new(Mutex::new(data)) }
     }
 
-    /// Counts an event of a trace at time `at`. `latency` is how long the trace took, or how long the probe waited for
-    /// it; it is ignored for [`TraceEvent::Overdue`].
+    /// Counts an event of a trace at time `at`. `latency` is how long the trace took, or how long the probe
+    /// waited for it; it is ignored for [`TraceEvent::Overdue`].
     pub fn count(&self, event: TraceEvent, latency: Duration, trace: TraceId, at: Timestamp) {
         let seconds = latency.as_secs_f64();
         let bounds = &self.bucket_bounds.0;
@@ -170,7 +171,8 @@ impl ClosingSeries {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that holds a lock here can panic between two of its writes, so poisoned data is still consistent.
+    // Nothing that holds a lock here can panic between two of its writes, so poisoned data is still
+    // consistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

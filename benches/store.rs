@@ -11,6 +11,7 @@ use clap::Parser;
 use tokio::time::Instant;
 use traceprobe::config::Config;
 use traceprobe::domain::canary::Integrity;
+use traceprobe::domain::copies::{CopyStanding, StoredCopy};
 use traceprobe::domain::outcome::Outcome;
 use traceprobe::domain::sighting::Locator;
 use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TraceId};
@@ -135,7 +136,8 @@ fn delivered(n: u32, map: &Topology) -> Trace {
         });
         visit.absent_until = Some(planned);
         visit.empty_polls = 3;
-        visit.copies = vec![Locator::new(format!("shardId-000000000000/4965990{n:040}"))];
+        let locator = Locator::new(format!("shardId-000000000000/4965990{n:040}"));
+        visit.copies = vec![StoredCopy::new(locator, false, CopyStanding::First)];
         visit.hop = Hop::Measured { latency: Duration::from_secs(1), was_overdue: false };
     }
     trace.ended = Some((Outcome::Delivered, planned + Duration::from_secs(5)));

@@ -183,6 +183,7 @@ fn tracker(map: &Arc<Topology>) -> Tracker {
         grace: Duration::from_secs(300),
         blind_after: Duration::from_secs(30),
         recheck_for: Duration::from_secs(60),
+        copy_recheck: Duration::from_secs(900),
         max_in_flight: 1_000_000,
         remember: 10_000,
         remember_failures: 100,

@@ -43,7 +43,11 @@ const SCENARIOS: [Expected; 10] = [
         is_shown: |recent, _| shows(recent, "stuck", Some("transit")),
         others_are_well: true,
     },
-    Expected { scenario: "loss", is_shown: |recent, _| shows(recent, "slow", None), others_are_well: true },
+    Expected {
+        scenario: "loss",
+        is_shown: |recent, _| shows(recent, "missing", Some("transit")),
+        others_are_well: true,
+    },
     Expected {
         scenario: "dead-letter",
         is_shown: |recent, _| shows(recent, "losing", Some("dead_letter")),
@@ -72,7 +76,7 @@ const SCENARIOS: [Expected; 10] = [
         scenario: "duplicate",
         is_shown: |recent, metrics| {
             metrics.sum("traceprobe_duplicates_total", &[("tenant", FIRST), ("stage", "bigquery")]) >= 1.0
-                && shows(recent, "ok", None)
+                && shows(recent, "duplicates", Some("bigquery"))
         },
         others_are_well: true,
     },
@@ -81,7 +85,7 @@ const SCENARIOS: [Expected; 10] = [
         is_shown: |recent, _| {
             let is_slow =
                 |trace: &&support::page::Trace| trace.outcome == "delivered" && trace.judgement == "slow";
-            shows(recent, "slow", None) && recent.of(FIRST).any(|trace| is_slow(&trace))
+            shows(recent, "slow", Some("bigquery")) && recent.of(FIRST).any(|trace| is_slow(&trace))
         },
         others_are_well: true,
     },

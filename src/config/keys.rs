@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 
 use crate::cloud::google::Service;
 use crate::cloud::{Provider, account};
+use crate::domain::conditions::{ConditionName, DEFAULT_LIMITS};
 use crate::domain::kind::Kind;
 use crate::keys::key::{Key, Shape};
 use crate::observe;
@@ -18,7 +19,7 @@ const fn text(name: &'static str) -> Key {
     Key::text(name)
 }
 
-pub(super) static PROBE: [Key; 14] = [
+pub(super) static PROBE: [Key; 15] = [
     text("listen").or("0.0.0.0:9464"),
     text("instance"),
     text("interval").or("30s"),
@@ -27,6 +28,7 @@ pub(super) static PROBE: [Key; 14] = [
     text("give_up").or("15m"),
     text("grace").or("5m"),
     text("blind_after").or("30s"),
+    text("copy_recheck").or("15m"),
     text("warm_up").or("2m"),
     text("stop_grace").or("25s"),
     Key::new("max_in_flight", Shape::Integer).or("10000"),
@@ -74,6 +76,21 @@ pub(super) static GCP: [Key; 4] =
     [text("endpoint"), text("auth").or("adc"), text("credentials_file"), text("project")];
 
 pub(super) static STORE: [Key; 2] = [text("path").or("memory"), text("keep").or("7d")];
+
+/// The window, and two keys for each condition that counts canaries.
+pub(super) static CONDITIONS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let limits = DEFAULT_LIMITS.iter().flat_map(|(name, note, problem)| {
+        [(limit_key(*name, "note"), note), (limit_key(*name, "problem"), problem)]
+    });
+    // A key is static, and so must be its name; there are a few, and they are made once.
+    let limits = limits.map(|(name, default)| text(name.leak()).or(default));
+    [text("window"), text("late_after").or("5s")].into_iter().chain(limits).collect()
+});
+
+/// The key of a condition's limit: `missing_note`.
+pub(super) fn limit_key(name: ConditionName, what: &str) -> String {
+    format!("{}_{what}", name.as_str())
+}
 
 pub(super) static TENANT: [Key; 10] = {
     let [region, role_arn, external_id] = account::KEYS;
@@ -125,6 +142,7 @@ pub(super) fn all() -> Vec<(&'static str, Vec<&'static Key>)> {
         ("[gcp]", GCP.iter().collect()),
         ("[gcp.endpoints]", GCP_ENDPOINTS.iter().collect()),
         ("[store]", STORE.iter().collect()),
+        ("[conditions]", CONDITIONS.iter().collect()),
         ("[[tenant]]", TENANT.iter().collect()),
         ("[[stage]]", stage()),
     ]

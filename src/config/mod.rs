@@ -27,14 +27,14 @@ use std::time::Duration;
 
 use toml::Table;
 
-pub use self::settings::{Canary, Log, LogFormat, Probe, Source, Store, Tenant};
+pub use self::settings::{Canary, Conditions, Log, LogFormat, Probe, Source, Store, Tenant};
 pub use self::tag_key::{TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 use crate::cloud::aws::AwsSettings;
 use crate::cloud::google::GoogleSettings;
+use crate::domain::conditions::Criteria;
 use crate::domain::tag::{InstanceCode, Keyring};
 use crate::domain::topology::{Stage, Topology};
 use crate::domain::tracker;
-use crate::domain::verdict::Criteria;
 use crate::keys::fault::{Checked, Reported, suggestion};
 pub use crate::keys::fault::{Fault, Faults};
 use crate::keys::reader::{Context, ShownTables, Variables};
@@ -55,8 +55,6 @@ const VARIABLES: Variables = Variables {
 const RECHECK_FOR: Duration = Duration::from_secs(120);
 /// Failed traces remembered per tenant in addition to `probe.remember`: more than a person reads on one page.
 const REMEMBER_FAILURES: usize = 100;
-/// Only traces planned within this time before now count for a verdict.
-const VERDICT_WINDOW: Duration = Duration::from_secs(15 * 60);
 /// Set by ECS for every container (task metadata endpoint version 4).
 const ECS_METADATA: &str = "ECS_CONTAINER_METADATA_URI_V4";
 
@@ -74,6 +72,8 @@ pub struct Config {
     pub google: GoogleSettings,
     /// Where state is kept across restarts.
     pub store: Store,
+    /// What is a problem, and what is only a note.
+    pub conditions: Conditions,
     /// The tenants, in the order of the file; a [`TenantId`](crate::domain::topology::TenantId) is an index.
     pub tenants: Vec<Tenant>,
     /// The stages, parents first; a [`StageId`](crate::domain::topology::StageId) is an index.
@@ -146,6 +146,7 @@ impl Config {
             grace: self.probe.grace,
             blind_after: self.probe.blind_after,
             recheck_for: RECHECK_FOR,
+            copy_recheck: self.probe.copy_recheck,
             max_in_flight: self.probe.max_in_flight,
             remember: self.probe.remember,
             remember_failures: REMEMBER_FAILURES,
@@ -166,20 +167,23 @@ impl Config {
         show::to_json(&self.shown)
     }
 
-    /// Returns the criteria of the verdicts shown per tenant.
+    /// Returns the criteria by which conditions are judged.
     #[must_use]
     pub fn criteria(&self) -> Criteria {
         let intervals = self.tenants.iter().map(|tenant| tenant.interval);
         Criteria {
             slo: self.probe.slo,
-            window: VERDICT_WINDOW,
+            window: self.conditions.window,
             interval: intervals.max().unwrap_or(self.probe.interval),
+            late_after: self.conditions.late_after,
+            thresholds: self.conditions.thresholds,
         }
     }
 }
 
 fn read(context: &mut Context, root: &Table) -> Checked<Config> {
-    const SECTIONS: [&str; 8] = ["probe", "log", "canary", "aws", "gcp", "store", "tenant", "stage"];
+    const SECTIONS: [&str; 9] =
+        ["probe", "log", "canary", "aws", "gcp", "store", "conditions", "tenant", "stage"];
     for name in root.keys().filter(|name| !SECTIONS.contains(&name.as_str())) {
         let near = suggestion(name, SECTIONS);
         context.faults.report(name.clone(), format!("unknown table{near}"));
@@ -191,6 +195,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     let (aws, region) = sections::aws(context, root);
     let (gcp, project) = sections::gcp(context, root);
     let store = sections::store(context, root, &probe.probe);
+    let conditions = sections::conditions(context, root, probe.interval);
     let defaults = tenant::Defaults {
         canary: &canary,
         interval: probe.interval,
@@ -228,6 +233,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
         aws: aws?,
         google: GoogleSettings { services, ..gcp? },
         store: store?,
+        conditions: conditions?,
         tenants,
         stages,
         sources,

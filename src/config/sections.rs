@@ -1,4 +1,5 @@
-//! Reads the tables that occur once: `[probe]`, `[log]`, `[canary]`, `[aws]`, `[gcp]`, `[store]`.
+//! Reads the tables that occur once: `[probe]`, `[log]`, `[canary]`, `[aws]`, `[gcp]`, `[store]`,
+//! `[conditions]`.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,11 +7,12 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use super::keys;
-use super::settings::{Canary, Log, LogFormat, Probe, Store};
+use super::settings::{Canary, Conditions, Log, LogFormat, Probe, Store};
 use crate::cloud::account;
 use crate::cloud::aws::AwsSettings;
 use crate::cloud::google::{Auth, BIGQUERY, GoogleSettings};
 use crate::domain::canary::{MAX_MESSAGE, Template};
+use crate::domain::conditions::{ConditionName, Criteria, DEFAULT_LIMITS, Limit, Limits, Thresholds};
 use crate::keys::fault::Checked;
 use crate::keys::key::Key;
 use crate::keys::reader::{Context, Reader};
@@ -62,6 +64,7 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
     let give_up = read.get("give_up", positive);
     let grace = read.get("grace", value::duration_within(Duration::ZERO, DAY, ""));
     let blind_after = read.get("blind_after", positive);
+    let copy_recheck = read.get("copy_recheck", value::duration_within(Duration::from_millis(1), DAY, ""));
     let warm_up = read.get("warm_up", value::duration_within(Duration::ZERO, DAY, ""));
     let stop_grace = read.get(
         "stop_grace",
@@ -122,6 +125,7 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
             give_up: give_up?,
             grace: grace?,
             blind_after: blind_after?,
+            copy_recheck: copy_recheck?,
             warm_up: warm_up?,
             stop_grace: stop_grace?,
             max_in_flight: max_in_flight? as usize,
@@ -357,4 +361,58 @@ pub(super) fn store(context: &mut Context, root: &Table, probe: &Checked<Probe>)
     }
     let path = path?;
     Ok(Store { path: (path != "memory").then(|| path.into()), keep: keep? })
+}
+
+/// Fewest intervals between canaries that a window must hold: with fewer canaries, no default limit is ever
+/// reached.
+const WINDOW_INTERVALS: u32 = 5;
+
+/// Canaries that the default window holds.
+const WINDOW_CANARIES: u32 = 30;
+
+/// Reads what is a problem, and what is only a note.
+pub(super) fn conditions(
+    context: &mut Context,
+    root: &Table,
+    interval: Checked<Duration>,
+) -> Checked<Conditions> {
+    let mut read = section(context, root, "conditions", 8, &keys::CONDITIONS, &[]);
+    let window = read.find("window", positive);
+    let late_after = read.get("late_after", positive);
+    if let (Ok(Some(window)), Ok(interval)) = (window, interval)
+        && window < interval * WINDOW_INTERVALS
+    {
+        read.report(
+            "window",
+            format!(
+                "{} holds too few canaries; it must be at least {WINDOW_INTERVALS} times probe.interval, {}",
+                show_duration(window),
+                show_duration(interval * WINDOW_INTERVALS)
+            ),
+        );
+    }
+    // Every key is read before the first fault ends it, so that all are reported.
+    let limits: HashMap<ConditionName, Checked<Limits>> = DEFAULT_LIMITS
+        .iter()
+        .map(|(name, _, _)| {
+            let note = read.get(&keys::limit_key(*name, "note"), limit);
+            let problem = read.get(&keys::limit_key(*name, "problem"), limit);
+            (*name, note.and_then(|note| Ok(Limits { note, problem: problem? })))
+        })
+        .collect();
+    let thresholds = Thresholds::read(|name| limits[&name]);
+    let default = || Ok(Criteria::WINDOW.max(interval? * WINDOW_CANARIES));
+    let window = window?.map_or_else(default, Ok)?;
+    Ok(Conditions { window, late_after: late_after?, thresholds: thresholds? })
+}
+
+/// Reads a number of canaries and a ratio: `3 and 5%`.
+fn limit(value: &Value) -> Parsed<Limit> {
+    let wrong = || {
+        format!(
+            "{} is not a valid limit; write a number of canaries and a ratio, such as \"3 and 5%\", \"1\" or \"never\"",
+            value::quoted(value)
+        )
+    };
+    value.as_str().and_then(|text| text.parse().ok()).ok_or_else(wrong)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::cloud::account::Account;
 use crate::domain::canary::Template;
+use crate::domain::conditions::Thresholds;
 use crate::domain::topology::{StageId, TenantId};
 use crate::observe::SourceSettings;
 use crate::observe::pace::Rhythm;
@@ -32,6 +33,8 @@ pub struct Probe {
     pub grace: Duration,
     /// A source whose watermark is older than this while traces wait there is blind.
     pub blind_after: Duration,
+    /// How long after a second copy was found in objects that may be moved both must still exist to be a duplicate.
+    pub copy_recheck: Duration,
     /// How long after the start `/readyz` does not require that every source has been read.
     pub warm_up: Duration,
     /// How long polls continue after SIGTERM, so that canaries in flight can arrive.
@@ -79,6 +82,17 @@ pub struct Store {
     pub path: Option<PathBuf>,
     /// How long finished traces and leaks are kept.
     pub keep: Duration,
+}
+
+/// The table `[conditions]`: what is a problem, and what is only a note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conditions {
+    /// How far back canaries count.
+    pub window: Duration,
+    /// A put that is answered later than this after the planned injection is late.
+    pub late_after: Duration,
+    /// When each condition that counts canaries is a note or a problem.
+    pub thresholds: Thresholds,
 }
 
 /// One client, and how canaries are put into its log group.

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock::ProbeClock;
 use super::log_events;
 use super::store_writer::{CommitOutcome, StoreWriter};
+use crate::domain::conditions::{Assessment, Criteria};
 use crate::domain::schedule::Schedule;
 use crate::domain::sighting::Wanted;
 use crate::domain::steady::{Compared, Offset};
@@ -75,6 +76,8 @@ pub struct Engine {
     pub random: fn() -> [u8; 10],
     /// How long the engine waits for traces in flight after injection has ended.
     pub stop_grace: Duration,
+    /// By what conditions are judged.
+    pub criteria: Criteria,
 }
 
 /// Why an engine ended.
@@ -305,9 +308,10 @@ impl Engine {
     }
 
     fn publish(&self, now: Timestamp) {
-        let snapshot = self.tracker.snapshot(now);
+        let snapshot = Snapshot { not_stored: self.store.degraded(), ..self.tracker.snapshot(now) };
         self.metrics.show(&snapshot);
-        self.metrics.store_degraded(self.store.is_degraded());
+        self.metrics.show_conditions(&Assessment::new(&snapshot, &self.criteria));
+        self.metrics.store_degraded(snapshot.not_stored.is_some());
         self.snapshots.send_replace(Arc::new(snapshot));
     }
 }

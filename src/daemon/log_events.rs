@@ -70,7 +70,7 @@ pub fn write(event: &Event, map: &Topology) {
         Event::UnchargedCopy { tenant, stage, trace, reason } => {
             info!(
                 tenant = %name(tenant), stage = %at(stage), %trace, reason = reason.as_str(),
-                "a canary is stored twice at {}, not charged: {}", at(stage), reason.as_str()
+                "another copy of a canary at {} is not charged to the pipeline: {}", at(stage), reason.as_str()
             );
         }
         Event::Corrupted { tenant, stage, trace } => {

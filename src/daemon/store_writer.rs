@@ -250,10 +250,13 @@ impl StoreWriter {
         self.state.subscribe()
     }
 
-    /// Whether the store is configured but cannot be written.
+    /// Since when and why the store cannot be written, although it is configured.
     #[must_use]
-    pub fn is_degraded(&self) -> bool {
-        matches!(*self.state.borrow(), StoreState::Degraded { .. })
+    pub fn degraded(&self) -> Option<(Timestamp, Arc<str>)> {
+        match &*self.state.borrow() {
+            StoreState::Degraded { since, reason } => Some((*since, reason.clone())),
+            StoreState::Healthy | StoreState::NotConfigured => None,
+        }
     }
 
     /// Writes what changed. Returns once the changes are on disk or the time limit has passed.

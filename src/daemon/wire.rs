@@ -17,6 +17,7 @@ use super::supervisor::Task;
 use super::{build, injecting, log_events, random, readiness, store_writer};
 use crate::cloud::Clients;
 use crate::config::{Config, Source, Tenant};
+use crate::domain::conditions::Assessment;
 use crate::domain::sighting::Wanted;
 use crate::domain::tag::InstanceCode;
 use crate::domain::tag::TenantCode;
@@ -146,7 +147,9 @@ pub(super) fn wire_engine(
     }
     // Before the first scrape can come, so that gauges have values from the start.
     let first = tracker.snapshot(now);
+    let criteria = config.criteria();
     metrics.show(&first);
+    metrics.show_conditions(&Assessment::new(&first, &criteria));
     let lanes = config.tenants.iter().zip(channels.outbound).map(|(tenant, outbound)| {
         let seed = TenantCode::of(&tenant.name).value();
         let schedule = engine::schedule(now, tenant.interval, seed);
@@ -167,6 +170,7 @@ pub(super) fn wire_engine(
         clock: clock.clone(),
         random: random::for_trace_id,
         stop_grace: config.probe.stop_grace,
+        criteria,
     }
 }
 
@@ -205,7 +209,6 @@ fn app(config: &Config, clock: &WallClock, engine: &Engine, scrapes: &Arc<Scrape
         settings: Arc::new(settings),
         config: Arc::new(config.to_json_without_secrets()),
         ready: Arc::new(ready),
-        kept: Arc::new(readiness::stored(engine.store.subscribe_state())),
         scrape: Arc::new(move |format| {
             scrapes.note();
             metrics.render(format)

@@ -6,6 +6,7 @@
 //! canaries in a millisecond, and any decision of the daemon can be replayed.
 
 pub mod canary;
+pub mod conditions;
 pub mod copies;
 pub mod cost;
 pub mod evidence;
@@ -22,4 +23,3 @@ pub mod time;
 pub mod topology;
 pub mod trace;
 pub mod tracker;
-pub mod verdict;

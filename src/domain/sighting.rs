@@ -1,6 +1,8 @@
 //! What an observer returns from one poll of a source.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,19 +41,75 @@ impl Stamp {
 
 /// Identifies a stored copy: shard and sequence number, object key and position, row. Two reads of one copy
 /// have the same locator; two copies never do.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
-pub struct Locator(pub Arc<str>);
+#[derive(Clone, Debug)]
+pub struct Locator {
+    text: Arc<str>,
+    /// Length of the part of the text that names the record.
+    record_bytes: usize,
+}
 
 impl Locator {
-    /// Wraps whatever identifies a copy at its source.
+    /// A copy that is a record of its own.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
+        let text = text.into();
+        Self { record_bytes: text.len(), text }
+    }
+
+    /// A copy within a record or object that may hold several.
+    #[must_use]
+    pub fn within(record: &str, place: impl fmt::Display) -> Self {
+        Self { text: format!("{record}#{place}").into(), record_bytes: record.len() }
+    }
+
+    /// What [`Self::as_str`] and [`Self::record`] returned before.
+    pub fn remembered(text: impl Into<Arc<str>>, record_bytes: usize) -> Self {
+        Self { text: text.into(), record_bytes }
+    }
+
+    /// The whole locator.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The record or object that holds the copy.
+    #[must_use]
+    pub fn record(&self) -> &str {
+        self.text.get(..self.record_bytes).unwrap_or(&self.text)
+    }
+}
+
+// The text alone identifies a copy: which part of it names the record is not known of every copy that is remembered.
+
+impl PartialEq for Locator {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Locator {}
+
+impl PartialOrd for Locator {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Locator {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.text.cmp(&other.text)
+    }
+}
+
+impl Hash for Locator {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
     }
 }
 
 impl fmt::Display for Locator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -266,6 +324,9 @@ pub struct Wanted {
     pub recently_seen: Arc<[WantedTrace]>,
     /// Thresholds and deadlines of waiting traces, in order: a poll soon after one of them proves something.
     pub checkpoints: Arc<[Timestamp]>,
+    /// Records or objects ([`Locator::record`]) of which it has to be known now whether they still exist. Empty
+    /// unless the kind can tell, at most [`MAX_CHECKED_RECORDS`](super::copies::MAX_CHECKED_RECORDS).
+    pub checks: Arc<[Arc<str>]>,
 }
 
 impl Wanted {

@@ -60,13 +60,18 @@ pub struct Capabilities {
     pub schema: bool,
     /// Whether polls report the bytes that the service billed.
     pub billed_bytes: bool,
+    /// Whether stored copies may be moved, and the observer can tell whether one still exists.
+    pub moves: bool,
 }
 
 impl Capabilities {
     /// Proof of absence, and nothing else.
     pub const ABSENCE: Self = Self { absence: true, ..Self::PRESENCE };
     /// Presence only.
-    pub const PRESENCE: Self = Self { absence: false, behind: false, schema: false, billed_bytes: false };
+    pub const PRESENCE: Self =
+        Self { absence: false, behind: false, schema: false, billed_bytes: false, moves: false };
+    /// Proof of absence, of objects that may be moved.
+    pub const OBJECTS: Self = Self { moves: true, ..Self::ABSENCE };
 }
 
 /// One place where canaries are observed.

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::canary::Integrity;
+use super::copies::StoredCopy;
 use super::outcome::Outcome;
-use super::sighting::{Locator, WantedTrace};
+use super::sighting::WantedTrace;
 use super::tag::{Tag, TraceId};
 use super::time::{Interval, Timestamp};
 use super::topology::{StageId, TenantId, Topology};
@@ -218,7 +219,7 @@ pub struct Visit {
     /// Whether the last poll that covered it met unreadable records that may hold it, and so proved nothing.
     pub withheld: bool,
     /// Every stored copy that was seen, in the order of the sightings.
-    pub copies: Vec<Locator>,
+    pub copies: Vec<StoredCopy>,
     /// The state of the hop that leads here.
     pub hop: Hop,
 }

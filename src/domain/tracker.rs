@@ -6,6 +6,7 @@
 //! source's watermark, trace by trace ([`Visit::absent_until`](super::trace::Visit::absent_until)), never by the
 //! passing of time.
 
+mod copies;
 mod decide;
 mod expiry;
 mod injection;
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::copies::PendingCopies;
 use self::expiry::Expiries;
 use self::injection::InjectionState;
 use self::leaks::Leaks;
@@ -39,7 +41,7 @@ use self::schema::Schemas;
 pub use self::snapshot::{Drifted, LeakedTenant, Snapshot, SourceView, TenantView, Violation};
 pub use self::sources::Failing;
 use self::sources::{Sources, VisibilityChange};
-use super::copies::UnchargedReason;
+use super::copies::{Presence, UnchargedReason};
 use super::format::UnreadableReason;
 use super::outcome::Outcome;
 use super::schema::{ExpectedSchema, Fingerprint, TableSchema};
@@ -65,6 +67,8 @@ pub struct Settings {
     pub blind_after: Duration,
     /// How long polls by id still include a trace after it was seen, to catch a second copy.
     pub recheck_for: Duration,
+    /// How long after a second copy was found in objects that may be moved both must still exist to be a duplicate.
+    pub copy_recheck: Duration,
     /// Maximum number of traces in flight; beyond it, no canary is sent.
     pub max_in_flight: usize,
     /// Number of finished traces that are kept.
@@ -93,6 +97,9 @@ pub enum Input {
     },
     /// The schema of a source was read.
     SchemaRead { source: SourceId, schema: Arc<TableSchema> },
+    /// It was checked which records or objects exist, of those that [`Wanted::checks`] names. One that is not in
+    /// `checked` is checked again.
+    CopiesChecked { source: SourceId, checked: Vec<(Arc<str>, Presence)> },
     /// The platform reported the state of the host's clock.
     ClockChecked(OwnClock),
     /// The difference between the probe's clock and the system's.
@@ -171,7 +178,7 @@ pub enum Event {
     LateDiscovery { tenant: TenantId, stage: StageId, trace: TraceId },
     /// It reached the end stage after its deadline, and after it had been given up.
     LateArrival { tenant: TenantId, stage: StageId, trace: TraceId },
-    /// A second stored copy.
+    /// A second stored copy, the first one of this canary at this stage.
     Duplicate { tenant: TenantId, stage: StageId, trace: TraceId, locator: Locator },
     /// A second stored copy that is not charged to the pipeline.
     UnchargedCopy { tenant: TenantId, stage: StageId, trace: TraceId, reason: UnchargedReason },
@@ -237,6 +244,8 @@ pub struct Tracker {
     /// By [`TenantId`].
     injections: Vec<InjectionState>,
     leaks: Leaks,
+    /// Second copies that may have been moved.
+    pending: PendingCopies,
     outbox: Outbox,
     /// What the platform last reported of the host's clock.
     clock: Option<OwnClock>,
@@ -264,6 +273,7 @@ impl Tracker {
             schemas: Schemas::new(topology.sources().len()),
             injections: vec![InjectionState::default(); tenants],
             leaks: Leaks::default(),
+            pending: PendingCopies::default(),
             outbox: Outbox::default(),
             clock: None,
             clock_offset: Duration::ZERO,
@@ -307,6 +317,9 @@ impl Tracker {
                 self.reconsider(source, now, &mut events);
             }
             Input::SchemaRead { source, schema } => events.extend(self.schemas.read(source, schema, now)),
+            Input::CopiesChecked { source, checked } => {
+                self.copies_checked(source, &checked, now, &mut events);
+            }
             Input::ClockChecked(clock) => events.extend(self.clock_checked(clock)),
             Input::ClockCompared(offset) => self.clock_offset = offset,
             Input::Tick => {}
@@ -322,6 +335,7 @@ impl Tracker {
 
     fn time_passed(&mut self, now: Timestamp, events: &mut Vec<Event>) {
         self.expire(now, events);
+        self.check_copies(now, events);
         self.update_visibility(now, events);
     }
 
@@ -330,7 +344,7 @@ impl Tracker {
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let expiry = self.expiries.first().map(|(at, _)| at);
         let blind = self.sources.next_blind_at(self.settings.blind_after);
-        [expiry, blind].into_iter().flatten().min()
+        [expiry, blind, self.pending.next_at()].into_iter().flatten().min()
     }
 
     /// The sources whose list of wanted traces changed since the last call.
@@ -359,6 +373,7 @@ impl Tracker {
             waiting: waiting.into_iter().map(|trace| trace.wanted()).collect(),
             recently_seen: state.recently_seen.iter().map(|(_, trace)| *trace).collect(),
             checkpoints: checkpoints.into(),
+            checks: self.checks(source),
         }
     }
 
@@ -454,7 +469,7 @@ impl Tracker {
                 }
             }
         }
-        sighted::charge_copies_that_overtook_the_answer(trace, events);
+        self.judge_copies_that_overtook_the_answer(id, now, events);
         self.consider(id, now, events);
     }
 

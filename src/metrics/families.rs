@@ -5,9 +5,9 @@
 
 use super::family::{Counter, Declared, Gauge, IntGauge, Latency, Timing};
 use super::labels::{
-    BehindStageOwner, BilledStage, LeakStage, NoLabels, OfBuild, OfStage, OfTenant, SchemaStage, StageOwner,
-    StageOwnerResult, StageStray, StageUnreadable, TenantHop, TenantHopRange, TenantOutcome, TenantPut,
-    TenantStage, TenantStageReason, TenantWaiting,
+    BehindStageOwner, BilledStage, LeakStage, NoLabels, OfBuild, OfCondition, OfStage, OfTenant, SchemaStage,
+    StageOwner, StageOwnerResult, StageStray, StageUnreadable, TenantHop, TenantHopRange, TenantOutcome,
+    TenantPut, TenantStage, TenantStageReason, TenantWaiting,
 };
 
 macro_rules! families {
@@ -39,6 +39,8 @@ families! {
         "Lost traces by the hop that lost them, or by a hop range (first..last) if a stage between was blind. See the failures on /traces/recent.";
     missing_hops: Counter<TenantHop> = "traceprobe_missing_hops_total",
         "Traces that reached the stage before and provably never this one, whatever their outcome. An archive that leaves out delivered events shows here.";
+    conditions: IntGauge<OfCondition> = "traceprobe_condition",
+        "1 while a condition is a problem, as on /traces/recent; docs/conditions.md defines each. tenant is empty for a stage of all tenants, stage for a tenant as a whole, both for the probe itself. slow and losing name the hop that is to blame for most, so their stage may change: aggregate over it.";
     slo_traces: Counter<OfTenant> = "traceprobe_slo_traces_total",
         "Traces judged against the SLO: every injected trace, once it is known whether it met it.";
     slo_good: Counter<OfTenant> = "traceprobe_slo_good_traces_total",
@@ -54,9 +56,9 @@ families! {
     injection_duration: Timing<OfTenant> = "traceprobe_injection_duration_seconds",
         "Time to put canaries into the log group, from the first attempt to the result, retries and pauses included. A call for several tenants counts once for each. Part of the latency, which counts from the plan.";
     duplicates: Counter<TenantStage> = "traceprobe_duplicates_total",
-        "Second stored copies of a canary (another sequence number, key or row). Reading one copy twice does not count. Copies that arrive while nothing waits are only read with gaps = \"read\".";
+        "Canaries of which a second copy is stored (another sequence number, key or row), each counted once per stage. Reading one copy twice does not count. In S3 and Google Cloud Storage both copies must still exist after copy_recheck. Copies that arrive while nothing waits are only read with gaps = \"read\".";
     uncharged_copies: Counter<TenantStageReason> = "traceprobe_uncharged_copies_total",
-        "Second stored copies of a canary whose put was retried after an answer went missing, so it may be our own doing and is not charged to the pipeline.";
+        "Second copies that are not charged to the pipeline: retried_put (the probe may have sent it twice), same_record (one writer put both into one record or object), moved (one of the two objects was deleted), second_sender (a second process with this name sent it), unknown (not decoded, or the check was denied or not answered).";
     corrupted: Counter<TenantStage> = "traceprobe_corrupted_total",
         "Copies of a canary that were cut or changed. The trace's page shows how many bytes are intact.";
     late_arrivals: Counter<TenantStage> = "traceprobe_late_arrivals_total",

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use crate::domain::conditions::{ConditionName, Subject};
 use crate::domain::copies::UnchargedReason;
 use crate::domain::format::UnreadableReason;
 use crate::domain::outcome::Outcome;
@@ -26,7 +27,7 @@ pub(super) trait Labels: Copy {
 }
 
 /// The value of one label.
-trait Value {
+trait Value: Sized {
     fn text(self, map: &Topology) -> Cow<'_, str>;
 }
 
@@ -54,6 +55,19 @@ impl Value for Owner {
             Self::One(tenant) => tenant.text(map),
             Self::Shared => Cow::Borrowed("shared"),
         }
+    }
+}
+
+/// The empty text if there is none, which is the same as no label.
+impl<V: Value> Value for Option<V> {
+    fn text(self, map: &Topology) -> Cow<'_, str> {
+        self.map_or(Cow::Borrowed(""), |value| value.text(map))
+    }
+}
+
+impl Value for ConditionName {
+    fn text(self, _: &Topology) -> Cow<'_, str> {
+        Cow::Borrowed(self.as_str())
     }
 }
 
@@ -277,6 +291,25 @@ label_set! {
     all(map) = {
         let hop_ranges = HopRange::all(map.main_path());
         product(map.tenant_ids(), hop_ranges, |tenant, hops| Self { tenant, hops })
+    }
+}
+
+label_set! {
+    /// A condition, and what it belongs to.
+    OfCondition {
+        tenant: Option<TenantId> = "tenant",
+        place: Option<HopRange> = "stage",
+        name: ConditionName = "condition",
+    }
+    all(map) = ConditionName::ALL.into_iter().flat_map(|name| {
+        let subjects = name.subjects(map).into_iter();
+        subjects.map(move |subject| Self::of(name, subject)).collect::<Vec<_>>()
+    })
+}
+
+impl OfCondition {
+    pub(super) const fn of(name: ConditionName, subject: Subject) -> Self {
+        Self { tenant: subject.tenant, place: subject.place, name }
     }
 }
 

@@ -14,7 +14,7 @@ mod family;
 mod labels;
 mod table;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,11 +29,13 @@ pub use self::exposition::Format;
 use self::families::Families;
 use self::family::Declared;
 use self::labels::{
-    BehindStageOwner, BilledStage, Ending, LeakStage, Leaked, OfBuild, OfStage, OfTenant, PollResult, Put,
-    Revision, SchemaStage, StageOwner, StageOwnerResult, StageStray, StageUnreadable, StrayOrigin, TenantHop,
-    TenantHopRange, TenantOutcome, TenantPut, TenantStage, TenantStageReason, TenantWaiting, Version,
+    BehindStageOwner, BilledStage, Ending, LeakStage, Leaked, OfBuild, OfCondition, OfStage, OfTenant,
+    PollResult, Put, Revision, SchemaStage, StageOwner, StageOwnerResult, StageStray, StageUnreadable,
+    StrayOrigin, TenantHop, TenantHopRange, TenantOutcome, TenantPut, TenantStage, TenantStageReason,
+    TenantWaiting, Version,
 };
 use self::table::Row;
+use crate::domain::conditions::{Assessment, ConditionName, Subject};
 use crate::domain::cost::Bytes;
 use crate::domain::outcome::Outcome;
 use crate::domain::sighting::ReadStats;
@@ -59,6 +61,8 @@ pub struct Metrics {
     /// judged trace its histogram and the SLO counters), and a scrape must not see half of it. Held for
     /// milliseconds at most.
     atomic: Arc<Mutex<()>>,
+    /// The conditions that are shown as problems, so that only those that change are set.
+    problems: Arc<Mutex<BTreeSet<(ConditionName, Subject)>>>,
 }
 
 impl Metrics {
@@ -89,6 +93,7 @@ impl Metrics {
             byte_costs,
             rows: declared.rows.into(),
             atomic: Arc::default(),
+            problems: Arc::default(),
         })
     }
 
@@ -268,6 +273,17 @@ impl Metrics {
                 f.behind.at(labels).set(view.behind.unwrap_or_default().as_secs_f64());
             }
         }
+    }
+
+    /// Sets which conditions are problems.
+    pub fn show_conditions(&self, assessment: &Assessment) {
+        let now: BTreeSet<_> = assessment.problems().map(|problem| (problem.name, problem.subject)).collect();
+        let mut shown = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, subject) in shown.symmetric_difference(&now) {
+            let is_problem = now.contains(&(*name, *subject));
+            self.families.conditions.at(OfCondition::of(*name, *subject)).set(i64::from(is_problem));
+        }
+        *shown = now;
     }
 
     fn ended(&self, tenant: TenantId, outcome: &Outcome) {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::conditions::Criteria;
 use crate::domain::copies::UnchargedReason;
 use crate::domain::cost::{BytePrice, Costs, Operation};
 use crate::domain::sighting::{Drift, FailureKind, Locator};
@@ -20,6 +21,7 @@ fn rules() -> Settings {
         grace: any,
         blind_after: any,
         recheck_for: any,
+        copy_recheck: any,
         max_in_flight: 10,
         remember: 10,
         remember_failures: 10,
@@ -177,6 +179,7 @@ fn capable_topology() -> Arc<Topology> {
             behind: is("stream"),
             schema: is("table"),
             billed_bytes: is("table"),
+            moves: false,
         };
         Stage { capabilities, ..stage }
     });
@@ -256,6 +259,38 @@ fn every_event(map: &Topology) -> Vec<Event> {
     events
 }
 
+fn criteria() -> Criteria {
+    Criteria::new(Duration::from_secs(30), Duration::from_secs(30))
+}
+
+#[test]
+fn a_condition_is_1_while_it_is_a_problem() {
+    let map = capable_topology();
+    let bounds = BucketBounds::new(&[1, 30].map(Duration::from_secs));
+    let metrics = Metrics::new(map.clone(), &bounds, Arc::new(Vec::new), StageCosts::default()).unwrap();
+    let on = || {
+        let text = metrics.render(Format::Text);
+        let lines = text.lines().filter(|line| line.starts_with("traceprobe_condition{"));
+        lines.filter_map(|line| line.strip_suffix(" 1")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let all = metrics.render(Format::Text).matches("\ntraceprobe_condition{").count();
+    assert!(all > 100 && on().is_empty(), "{all} {:?}", on());
+    let mut snapshot =
+        Tracker::new(map.clone(), rules(), Timestamp::MIN).snapshot(Timestamp::from_secs(1_000));
+    let stream = map.source_of(fixture::ACME, fixture::STREAM);
+    snapshot.sources[stream.0 as usize].blind_since = Some(Timestamp::from_secs(960));
+    snapshot.not_stored = Some((Timestamp::from_secs(970), "disk full".into()));
+    metrics.show_conditions(&Assessment::new(&snapshot, &criteria()));
+    let expected = [
+        r#"traceprobe_condition{condition="cannot_see",stage="stream",tenant="acme"}"#,
+        r#"traceprobe_condition{condition="store_degraded",stage="",tenant=""}"#,
+    ];
+    assert_eq!(on(), expected);
+    snapshot.sources[stream.0 as usize].blind_since = None;
+    metrics.show_conditions(&Assessment::new(&snapshot, &criteria()));
+    assert_eq!(on(), expected[1..]);
+}
+
 /// A snapshot in which every gauge is above 0.
 fn snapshot_with_failures(map: &Arc<Topology>) -> Snapshot {
     let mut tracker = Tracker::new(map.clone(), rules(), Timestamp::MIN);
@@ -271,7 +306,9 @@ fn snapshot_with_failures(map: &Arc<Topology>) -> Snapshot {
         view.watermark = Some(Timestamp::from_secs(950));
         view.blind_since = Some(Timestamp::from_secs(960));
         view.behind = Some(Duration::from_secs(3));
-        view.drifted = Some(Drifted { since: None, changes: [gone].into(), accept: None });
+        let has_columns = map.stage(map.source(view.source).stage).capabilities.schema;
+        let drifted = Drifted { since: None, changes: [gone].into(), accept: None };
+        view.drifted = Some(drifted).filter(|_| has_columns);
     }
     snapshot
 }
@@ -289,7 +326,9 @@ fn every_series_exists_from_the_start() {
     let at_the_start = series();
     every_event(&map).iter().for_each(|event| metrics.record(event, Timestamp::from_secs(1_000)));
     map.tenant_ids().for_each(|tenant| metrics.put(tenant, Duration::from_secs(1), 200));
-    metrics.show(&snapshot_with_failures(&map));
+    let failing = snapshot_with_failures(&map);
+    metrics.show(&failing);
+    metrics.show_conditions(&Assessment::new(&failing, &criteria()));
     let added: Vec<_> = series().into_iter().filter(|series| !at_the_start.contains(series)).collect();
     assert_eq!(added, [""; 0]);
 }

@@ -35,6 +35,7 @@ pub use self::kinds::{Attribution, Site, Spec};
 use self::kinds::{KindSettings, kinds};
 use crate::cloud::NoClient;
 use crate::domain::canary::Template;
+use crate::domain::copies::Presence;
 use crate::domain::evidence::Evidence;
 use crate::domain::format::Unreadable;
 use crate::domain::kind::Kind;
@@ -77,6 +78,14 @@ pub trait Observe: Send + 'static {
     /// failed ones.
     fn schema(&self) -> Option<Arc<TableSchema>> {
         None
+    }
+
+    /// Returns which of these records or objects exist ([`Wanted::checks`]). A record whose check failed is not
+    /// in the answer; it is checked again. The loop calls it after answered polls, and also while no trace
+    /// waits. Only kinds that declare [`Capabilities::moves`](crate::domain::topology::Capabilities) are
+    /// called.
+    fn check(&mut self, _records: &[Arc<str>]) -> impl Future<Output = Vec<(Arc<str>, Presence)>> + Send {
+        std::future::ready(Vec::new())
     }
 
     /// Called when no trace waits any more. Open cursors may be dropped; the next poll may be far off.

@@ -119,10 +119,15 @@ async fn poll_forever<O: Observe>(
         let wanted = channels.wanted.borrow_and_update().clone();
         if wanted.waiting.is_empty() {
             observer.on_idle();
-            if channels.wanted.changed().await.is_err() {
+            if !check(observer, rhythm, &wanted, channels).await {
                 return;
             }
-            continue;
+            // Checks that were not answered are repeated; the answered ones lead to a new list.
+            let pause = if wanted.checks.is_empty() { Duration::MAX } else { rhythm.interval };
+            match tokio::time::timeout(pause, channels.wanted.changed()).await {
+                Err(_) | Ok(Ok(())) => continue,
+                Ok(Err(_)) => return,
+            }
         }
         // An early poll proves nothing while there is more to read than one poll can.
         let checkpoints = if incomplete { &[][..] } else { &wanted.checkpoints[..] };
@@ -166,7 +171,11 @@ async fn poll_forever<O: Observe>(
                 (Input::PollFailed { source: channels.source, kind, detail }, delay)
             }
         };
+        let is_answered = matches!(input, Input::Polled { .. });
         if channels.reports.send(input).await.is_err() {
+            return;
+        }
+        if is_answered && !check(observer, rhythm, &wanted, channels).await {
             return;
         }
         // Also after a failed poll: the missing column may be the one that the poll needs.
@@ -184,6 +193,22 @@ async fn poll_forever<O: Observe>(
     }
 }
 
+/// Has the observer check which records exist, if any are to be checked. Returns false if the engine is gone.
+async fn check<O: Observe>(observer: &mut O, rhythm: Rhythm, wanted: &Wanted, channels: &Channels) -> bool {
+    if wanted.checks.is_empty() {
+        return true;
+    }
+    // What was not answered in time is checked again.
+    let checked = tokio::time::timeout(rhythm.timeout, observer.check(&wanted.checks)).await;
+    match checked {
+        Ok(checked) if !checked.is_empty() => {
+            let input = Input::CopiesChecked { source: channels.source, checked };
+            channels.reports.send(input).await.is_ok()
+        }
+        Ok(_) | Err(_) => true,
+    }
+}
+
 fn timed_out(limit: Duration) -> ObserveError {
     ObserveError::new(FailureKind::Timeout, format!("no answer within {} s", limit.as_secs_f64()))
 }
@@ -193,6 +218,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::domain::copies::Presence;
     use crate::domain::schema::{Column, TableSchema};
     use crate::domain::sighting::{Poll, WantedTrace};
     use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
@@ -225,6 +251,10 @@ mod tests {
         Wanted { revision, waiting: (0..ids).map(trace).collect(), ..Wanted::default() }
     }
 
+    fn wanted_checks(ids: u128) -> Wanted {
+        Wanted { checks: ["object".into()].into(), ..wanted(1, ids) }
+    }
+
     enum Answer {
         Fine,
         Incomplete,
@@ -238,6 +268,7 @@ mod tests {
         polls: Arc<Mutex<Vec<Timestamp>>>,
         answer: fn(usize) -> Answer,
         found: Findings,
+        checks: usize,
     }
 
     fn incomplete(wanted: &Wanted, at: Timestamp) -> Poll {
@@ -267,6 +298,13 @@ mod tests {
             }
         }
 
+        /// The third check is answered.
+        async fn check(&mut self, records: &[Arc<str>]) -> Vec<(Arc<str>, Presence)> {
+            self.checks += 1;
+            let answered = if self.checks == 3 { records } else { &[] };
+            answered.iter().map(|record| (record.clone(), Presence::There)).collect()
+        }
+
         fn take_unreported(&mut self) -> Findings {
             std::mem::take(&mut self.found)
         }
@@ -287,8 +325,13 @@ mod tests {
         let (reports, mut received) = mpsc::channel(1_000);
         let stop = CancellationToken::new();
         let channels = Channels { source: SourceId(0), wanted, reports, stop: stop.clone() };
-        let observer =
-            Scripted { clock: clock.clone(), polls: polls.clone(), answer, found: Findings::default() };
+        let observer = Scripted {
+            clock: clock.clone(),
+            polls: polls.clone(),
+            answer,
+            found: Findings::default(),
+            checks: 0,
+        };
         let polling = watch(observer, RHYTHM, clock, channels);
         let ending = async {
             tokio::time::sleep(Duration::from_secs(secs)).await;
@@ -306,6 +349,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_source_where_nothing_waits_is_not_polled() {
         assert!(polls_during(3_600, wanted(1, 0), |_| Answer::Fine).await.0.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn records_are_checked_without_a_poll_and_again_until_there_is_an_answer() {
+        let (polls, reported) = polls_during(25, wanted_checks(0), |_| Answer::Fine).await;
+        assert!(polls.is_empty(), "{polls:?}");
+        assert!(matches!(reported.as_slice(), [Input::CopiesChecked { .. }]), "{reported:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn records_are_checked_after_a_poll_that_was_answered() {
+        let (polls, reported) = polls_during(25, wanted_checks(1), |_| Answer::Fine).await;
+        assert_eq!(polls.len(), 3);
+        let checked = reported.iter().filter(|input| matches!(input, Input::CopiesChecked { .. }));
+        assert_eq!(checked.count(), 1);
     }
 
     #[tokio::test(start_paused = true)]

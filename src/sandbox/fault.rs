@@ -78,6 +78,16 @@ pub enum Fault {
     /// The writer of a stage's objects collects lines for this long, in addition to the hop's usual time.
     /// Archive, transit and transfer only; the others store single lines.
     Batch { stage: Stage, ms: u64 },
+    /// The objects of a stage in S3 are merged `every_ms` after the first of them was written, into one object
+    /// beside them, and deleted `keep_ms` later.
+    Compaction {
+        stage: Stage,
+        /// Only objects of this tenant; all if absent.
+        #[serde(default)]
+        tenant: Option<String>,
+        every_ms: u64,
+        keep_ms: u64,
+    },
     /// Rows stay in the streaming buffer, where their `_PARTITIONTIME` is NULL, for this long.
     StreamingBuffer { ms: u64 },
     /// The table holds this many bytes in addition to its rows.
@@ -227,6 +237,7 @@ impl Fault {
             | Self::ExpireIterators { tenant }
             | Self::BehindLatest { tenant, .. }
             | Self::LateFilter { tenant, .. }
+            | Self::Compaction { tenant, .. }
             | Self::RejectLogEvents { tenant, .. } => tenant.as_deref().into_iter().collect(),
             Self::Reshard { tenant } => vec![tenant],
             Self::RowPolicy { visible } => visible.iter().map(String::as_str).collect(),
@@ -251,6 +262,13 @@ pub struct ActiveFault {
     pub until: Option<Micros>,
     #[serde(flatten)]
     pub fault: Fault,
+}
+
+/// When objects are merged, and how long they stay after that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Compaction {
+    pub every: Duration,
+    pub keep: Duration,
 }
 
 /// The faults that are switched on.
@@ -390,6 +408,19 @@ impl Faults {
     pub(crate) fn batch(&self, at: Stage) -> Option<Duration> {
         self.all().find_map(|fault| match fault {
             Fault::Batch { stage, ms } if *stage == at => Some(Duration::from_millis(*ms)),
+            _ => None,
+        })
+    }
+
+    /// How the objects of a stage and tenant are compacted.
+    pub(crate) fn compaction(&self, at: Stage, of: &str) -> Option<Compaction> {
+        self.all().find_map(|fault| match fault {
+            Fault::Compaction { stage, tenant, every_ms, keep_ms }
+                if *stage == at && affects(tenant.as_ref(), Some(of)) =>
+            {
+                let (every, keep) = (Duration::from_millis(*every_ms), Duration::from_millis(*keep_ms));
+                Some(Compaction { every, keep })
+            }
             _ => None,
         })
     }

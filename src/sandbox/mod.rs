@@ -170,6 +170,21 @@ impl Sandbox {
         world.tenants[tenant].stream.put("foreign".to_owned(), data.into(), clock::now(), capacity);
     }
 
+    /// Puts a log event of the client's own into a tenant's log group; the pipeline passes it on.
+    ///
+    /// # Panics
+    /// When there is no such tenant.
+    pub fn put_log_event(&self, tenant: &str, message: &str) {
+        let mut world = self.shared.lock();
+        let Some(tenant) = world.tenant_index(tenant) else {
+            panic!("cannot put a log event for `{tenant}`, which is not a tenant of the sandbox");
+        };
+        let now = clock::now();
+        world.accept(tenant, &"client".into(), now.millis(), message, now);
+        drop(world);
+        self.shared.wake.notify_one();
+    }
+
     /// Puts arbitrary bytes into a bucket as an object that the pipeline did not write.
     ///
     /// # Panics

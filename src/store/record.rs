@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::canary::Integrity;
+use crate::domain::copies::{Check, CopyStanding, Round, StoredCopy, UnchargedReason};
 use crate::domain::outcome::{Outcome, UnobservedReason};
 use crate::domain::sighting::Locator;
 use crate::domain::tag::{Claim, InstanceCode, Purpose, Tag, TenantCode, TenantPrefix, TraceId};
@@ -119,9 +120,36 @@ struct VisitRecord {
     #[serde(default, skip_serializing_if = "is_default")]
     withheld: bool,
     #[serde(default, skip_serializing_if = "is_default")]
-    copies: Vec<String>,
+    copies: Vec<CopyRecord>,
     #[serde(default, skip_serializing_if = "is_default")]
     hop: HopRecord,
+}
+
+#[derive(Serialize, Deserialize, PartialEq)]
+#[serde(untagged)]
+enum CopyRecord {
+    /// Written by versions that charged every copy after the first.
+    Charged(String),
+    Judged {
+        locator: String,
+        record_bytes: usize,
+        #[serde(default, skip_serializing_if = "is_default")]
+        second_sender: bool,
+        #[serde(default, skip_serializing_if = "is_default")]
+        gone: bool,
+        standing: StandingRecord,
+    },
+}
+
+#[derive(Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum StandingRecord {
+    First,
+    Undecoded,
+    AwaitsPut,
+    Pending { at: i64, last: bool },
+    Duplicate,
+    Uncharged { reason: String },
 }
 
 #[derive(Serialize, Deserialize, PartialEq)]
@@ -352,7 +380,7 @@ fn visit_out(visit: &Visit) -> VisitRecord {
         empty_polls: visit.empty_polls,
         gap_since_poll: visit.gap_since_poll,
         withheld: visit.withheld,
-        copies: visit.copies.iter().map(ToString::to_string).collect(),
+        copies: visit.copies.iter().map(copy_out).collect(),
         hop: match visit.hop {
             Hop::Open => HopRecord::Open,
             Hop::Overdue => HopRecord::Overdue,
@@ -390,7 +418,7 @@ fn visit_in(visit: VisitRecord) -> Visit {
         empty_polls: visit.empty_polls,
         gap_since_poll: visit.gap_since_poll,
         withheld: visit.withheld,
-        copies: visit.copies.into_iter().map(Locator::new).collect(),
+        copies: visit.copies.into_iter().enumerate().map(|(at, copy)| copy_in(at, copy)).collect(),
         hop: match visit.hop {
             HopRecord::Open => Hop::Open,
             HopRecord::Overdue => Hop::Overdue,
@@ -403,6 +431,55 @@ fn visit_in(visit: VisitRecord) -> Visit {
             HopRecord::Skipped => Hop::Skipped,
             HopRecord::Missing => Hop::Missing,
             HopRecord::NeverSeen => Hop::NeverSeen,
+        },
+    }
+}
+
+fn copy_out(copy: &StoredCopy) -> CopyRecord {
+    CopyRecord::Judged {
+        locator: copy.locator.to_string(),
+        record_bytes: copy.locator.record().len(),
+        second_sender: copy.second_sender,
+        gone: copy.gone,
+        standing: match copy.standing {
+            CopyStanding::First => StandingRecord::First,
+            CopyStanding::Undecoded => StandingRecord::Undecoded,
+            CopyStanding::AwaitsPut => StandingRecord::AwaitsPut,
+            CopyStanding::Pending(Check { at, round }) => {
+                StandingRecord::Pending { at: at.micros(), last: round == Round::Last }
+            }
+            CopyStanding::Duplicate => StandingRecord::Duplicate,
+            CopyStanding::Uncharged(reason) => {
+                StandingRecord::Uncharged { reason: reason.as_str().to_owned() }
+            }
+        },
+    }
+}
+
+/// Converts the copy at this place of the list.
+fn copy_in(at: usize, copy: CopyRecord) -> StoredCopy {
+    match copy {
+        CopyRecord::Charged(locator) => {
+            let standing = if at == 0 { CopyStanding::First } else { CopyStanding::Duplicate };
+            StoredCopy::new(Locator::new(locator), false, standing)
+        }
+        CopyRecord::Judged { locator, record_bytes, second_sender, gone, standing } => StoredCopy {
+            locator: Locator::remembered(locator, record_bytes),
+            second_sender,
+            gone,
+            standing: match standing {
+                StandingRecord::First => CopyStanding::First,
+                StandingRecord::Undecoded => CopyStanding::Undecoded,
+                StandingRecord::AwaitsPut => CopyStanding::AwaitsPut,
+                StandingRecord::Pending { at, last } => CopyStanding::Pending(Check {
+                    at: Timestamp::from_micros(at),
+                    round: if last { Round::Last } else { Round::First },
+                }),
+                StandingRecord::Duplicate => CopyStanding::Duplicate,
+                StandingRecord::Uncharged { reason } => CopyStanding::Uncharged(
+                    UnchargedReason::parse(&reason).unwrap_or(UnchargedReason::Unknown),
+                ),
+            },
         },
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn insert(to: &Transaction<'_>, found: &[Violation], map: &Topology) 
         insert.execute(params![
             seen.trace.as_u128().to_be_bytes(),
             &*map.stage(seen.stage).name,
-            &*seen.locator.0,
+            seen.locator.as_str(),
             tenant_out(&seen.tenant, map),
             seen.found_with.map(|tenant| &*map.tenant(tenant).name),
             seen.at.micros(),

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::domain::conditions::Criteria;
 use crate::domain::evidence::Evidence;
 use crate::domain::tag::{Tag, TagText};
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::tracker::Snapshot;
-use crate::domain::verdict::{Condition, Criteria};
 use crate::metrics::Format;
 
 /// Path of the runbook that the probe serves.
@@ -36,8 +36,6 @@ pub struct App {
     pub config: Arc<serde_json::Value>,
     /// Passes once every source has been read or the warm-up is over.
     pub ready: Check,
-    /// Passes while the store can be written.
-    pub kept: Check,
     /// What `/metrics` returns.
     pub scrape: Scraper,
     /// For commands that look a canary up by its tag.
@@ -80,12 +78,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The address of the runbook's chapter on a condition; `None` if there is nothing to do.
-    #[must_use]
-    pub fn runbook(&self, condition: &Condition) -> Option<String> {
-        condition.profile().chapter.map(|anchor| self.chapter(anchor))
-    }
-
     /// The address of a chapter of the runbook.
     #[must_use]
     pub fn chapter(&self, anchor: &str) -> String {

@@ -9,6 +9,7 @@ use super::page::Head;
 use super::view::{Lane, One, Presence, StageSource, TraceView};
 use super::waterfall::{self, Axis, Waterfall};
 use super::words;
+use crate::domain::copies::{Uncharged, UnchargedReason};
 use crate::domain::evidence::Lookup;
 use crate::domain::outcome::Outcome;
 use crate::domain::tag::MARKER;
@@ -57,6 +58,8 @@ struct StageCard {
 
 struct Copy {
     locator: String,
+    /// Why it is not charged to the pipeline, as a phrase.
+    uncharged: Option<&'static str>,
     lookups: Vec<Lookup>,
 }
 
@@ -161,10 +164,27 @@ impl StageCard {
             copies: source
                 .copies
                 .iter()
-                .map(|(locator, lookups)| Copy { locator: locator.clone(), lookups: lookups.clone() })
+                .map(|copy| Copy {
+                    locator: copy.locator.clone(),
+                    uncharged: copy.uncharged.map(uncharged),
+                    lookups: copy.lookups.clone(),
+                })
                 .collect(),
             lookups: source.lookups.clone(),
         }
+    }
+}
+
+fn uncharged(why: Uncharged) -> &'static str {
+    match why {
+        Uncharged::Pending => "not judged yet",
+        Uncharged::For(reason) => match reason {
+            UnchargedReason::RetriedPut => "not charged: the probe may have sent it twice",
+            UnchargedReason::SameRecord => "not charged: in the same record or object as the other",
+            UnchargedReason::Moved => "not charged: moved, one of the two was deleted",
+            UnchargedReason::SecondSender => "not charged: sent by a second process with the probe's name",
+            UnchargedReason::Unknown => "not charged: unknown whether two copies are stored",
+        },
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::app::{App, Settings};
 use crate::cloud::account::Account;
 use crate::domain::canary::{Integrity, Template};
+use crate::domain::conditions::Criteria;
 use crate::domain::evidence::Evidence;
 use crate::domain::kind::Kind;
 use crate::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};
@@ -16,7 +17,6 @@ use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::{Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology};
 use crate::domain::tracker::tests::seen_everywhere;
 use crate::domain::tracker::{Input, PutResult, Restored, Settings as Rules, Snapshot, Tracker};
-use crate::domain::verdict::Criteria;
 use crate::observe::bigquery::{self, TableName};
 use crate::observe::object_store::{KeyTemplate, Settings as ObjectSettings};
 use crate::observe::{kinesis, s3, spec};
@@ -77,6 +77,7 @@ impl World {
             grace: s(300),
             blind_after: s(30),
             recheck_for: s(120),
+            copy_recheck: s(900),
             max_in_flight: 1_000,
             remember: 1_000,
             remember_failures: 50,
@@ -196,27 +197,33 @@ fn sighting(tag: &Tag, stage: StageId, at: Timestamp, end: Timestamp) -> Sightin
     let (stamp, locator) = match stage {
         STREAM => (
             Stamp::Millis(at.floor_to_millis()),
-            format!(
+            Locator::new(format!(
                 "shardId-000000000000:495903382714902566085596925383615{:09}",
                 at.millis() % 1_000_000_000
-            ),
+            )),
         ),
         ARCHIVE => (
             Stamp::Seconds(Timestamp::from_secs(at.millis().div_euclid(1_000))),
-            format!("s3://sre-archive/archive/dt={}/{}.json.gz#3", at.strftime("%F/hour=%H"), &id[..12]),
+            Locator::within(
+                &format!("s3://sre-archive/archive/dt={}/{}.json.gz", at.strftime("%F/hour=%H"), &id[..12]),
+                3,
+            ),
         ),
         TRANSIT => (
             Stamp::None,
-            format!("s3://sre-transit/transit/{}/{}.ndjson#0", at.strftime("%Y/%m/%d/%H"), &id[..12]),
+            Locator::within(
+                &format!("s3://sre-transit/transit/{}/{}.ndjson", at.strftime("%Y/%m/%d/%H"), &id[..12]),
+                0,
+            ),
         ),
-        _ => (Stamp::Millis(at.floor_to_millis()), format!("row {}", &id[24..])),
+        _ => (Stamp::Millis(at.floor_to_millis()), Locator::new(format!("row {}", &id[24..]))),
     };
     let integrity = if stage == TABLE { Integrity::Unchecked } else { Integrity::Intact };
     Sighting {
         tag: *tag,
         stamp,
         seen_by: end,
-        locator: Locator::new(locator),
+        locator,
         label: None,
         integrity,
         found_in: crate::domain::format::FoundIn::default(),
@@ -305,9 +312,8 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
             version: "0.1.0".to_owned(),
             runbook: Some("https://runbooks.example/traceprobe".to_owned()),
             criteria: Criteria {
-                slo: Duration::from_secs(30),
                 window: Duration::from_secs(1_800),
-                interval: Duration::from_secs(30),
+                ..Criteria::new(Duration::from_secs(30), Duration::from_secs(30))
             },
             give_up: Duration::from_secs(900),
             remember: 1_000,
@@ -316,7 +322,6 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
         }),
         config: Arc::new(serde_json::json!({ "probe": { "slo": "30s" } })),
         ready: Arc::new(|| Err("`bigquery` has not been read yet".to_owned())),
-        kept: Arc::new(|| Ok(())),
         scrape: Arc::new(|format| format!("# {format:?}\nup 1\n")),
         sign: Arc::new(move |tag| keys.sign(tag)),
     }

@@ -5,8 +5,11 @@
 
 use serde::Serialize;
 
-use super::view::{self, HopFigures, Injection, Lane, Presence, SizeFigures, TraceView, VerdictView};
+use super::view::{
+    self, ConditionView, HopFigures, Injection, Lane, Presence, SizeFigures, TraceView, VerdictView,
+};
 use crate::domain::canary::Integrity;
+use crate::domain::copies::uncharged;
 use crate::domain::outcome::Outcome;
 use crate::domain::quantile::Quantile;
 use crate::domain::sighting::Drift;
@@ -25,6 +28,7 @@ pub(crate) struct Recent {
     clock_synchronized: Option<bool>,
     clock_error_bound_seconds: Option<f64>,
     window_seconds: f64,
+    conditions: Vec<ConditionJson>,
     tenants: Vec<Tenant>,
     matching: usize,
     traces: Vec<TraceJson>,
@@ -66,8 +70,24 @@ struct VerdictJson {
 #[derive(Serialize, Debug)]
 struct Also {
     condition: &'static str,
+    severity: &'static str,
     place: Option<String>,
     text: String,
+}
+
+#[derive(Serialize, Debug)]
+struct ConditionJson {
+    condition: &'static str,
+    severity: &'static str,
+    tenant: Option<String>,
+    stage: Option<String>,
+    since: Option<String>,
+    since_epoch_seconds: Option<f64>,
+    last: Option<String>,
+    affected: Option<usize>,
+    of: Option<usize>,
+    text: String,
+    runbook: Option<String>,
 }
 
 #[derive(Serialize, Debug)]
@@ -145,10 +165,17 @@ struct Stage {
     target_seconds: Option<f64>,
     age_seconds: Option<f64>,
     copies: Vec<String>,
+    uncharged_copies: Vec<UnchargedCopy>,
     integrity: Option<&'static str>,
     kept_bytes: Option<usize>,
     empty_polls: u32,
     absent_until: Option<String>,
+}
+
+#[derive(Serialize, Debug)]
+struct UnchargedCopy {
+    locator: String,
+    reason: &'static str,
 }
 
 #[derive(Serialize, Debug)]
@@ -215,6 +242,7 @@ impl Recent {
                 .and_then(|clock| clock.error_bound)
                 .map(|bound| bound.as_secs_f64()),
             window_seconds: settings.criteria.window.as_secs_f64(),
+            conditions: view.conditions.iter().map(ConditionJson::new).collect(),
             tenants: view.tenants.iter().map(Tenant::new).collect(),
             matching: view.matching,
             traces: view.traces.iter().map(TraceJson::new).collect(),
@@ -255,17 +283,36 @@ impl VerdictJson {
     fn new(view: &VerdictView) -> Self {
         let also = view.also.iter().map(|also| Also {
             condition: also.key,
+            severity: also.severity.as_str(),
             place: also.place.clone(),
             text: also.summary.clone(),
         });
         Self {
-            condition: view.worst.key,
-            place: view.worst.place.clone(),
+            condition: view.key,
+            place: view.place.clone(),
             since: view.since.map(rfc3339),
             since_epoch_seconds: view.since.map(Timestamp::as_secs_f64),
             text: view.text.clone(),
             runbook: view.runbook.clone(),
             also: also.collect(),
+        }
+    }
+}
+
+impl ConditionJson {
+    fn new(view: &ConditionView) -> Self {
+        Self {
+            condition: view.key,
+            severity: view.severity.as_str(),
+            tenant: view.tenant.as_deref().map(str::to_owned),
+            stage: view.place.clone(),
+            since: view.since.map(rfc3339),
+            since_epoch_seconds: view.since.map(Timestamp::as_secs_f64),
+            last: view.last.map(rfc3339),
+            affected: view.affected,
+            of: view.of,
+            text: view.text.clone(),
+            runbook: view.runbook.clone(),
         }
     }
 }
@@ -396,7 +443,13 @@ impl Stage {
             hop_latency_seconds: lane.latency().map(|latency| latency.as_secs_f64()),
             target_seconds: lane.target.map(|target| target.as_secs_f64()),
             age_seconds: age.map(|age| age.as_secs_f64()),
-            copies: visit.copies.iter().map(ToString::to_string).collect(),
+            copies: visit.copies.iter().map(|copy| copy.locator.to_string()).collect(),
+            uncharged_copies: uncharged(&visit.copies)
+                .map(|(locator, reason)| UnchargedCopy {
+                    locator: locator.to_string(),
+                    reason: reason.as_str(),
+                })
+                .collect(),
             integrity,
             kept_bytes,
             empty_polls: visit.empty_polls,

@@ -7,7 +7,8 @@ use super::filter::{self, Filter};
 use super::page::Head;
 use super::row::{FailureLine, TraceRow, common_scale, short_id};
 use super::view::{
-    HopFigures, Injection, Mark, Recent, SizeFigures, Source, State, Tenant, VerdictView, Violation,
+    ConditionView, HopFigures, Injection, Mark, Recent, SizeFigures, Source, State, Tenant, VerdictView,
+    Violation,
 };
 use super::words;
 use crate::domain::quantile::Quantile;
@@ -36,12 +37,11 @@ pub(crate) struct Page {
     nothing_planned: bool,
     failures: Vec<FailureList>,
     violations: Vec<ViolationLine>,
-    /// Why the store cannot be written; `None` while it can.
-    not_kept: Option<String>,
-    /// Whether the probe's own clock is synchronized, and a sentence on its error; `None` if the platform
-    /// does not report it.
-    clock: Option<(bool, String)>,
-    clock_runbook: String,
+    /// The probe's own faults.
+    faults: Vec<FaultLine>,
+    /// A sentence on the error of the probe's own clock; `None` if it is not synchronized, or the platform does
+    /// not report it.
+    clock: Option<String>,
     drifted: Vec<DriftLine>,
     failing: Vec<SourceLine>,
     healthy: Vec<SourceLine>,
@@ -59,6 +59,14 @@ struct VerdictLine {
     summary: String,
     runbook: Option<String>,
     also: Vec<String>,
+}
+
+/// A fault of the probe itself.
+struct FaultLine {
+    what: String,
+    since: Option<(String, String)>,
+    summary: String,
+    runbook: Option<String>,
 }
 
 struct TenantFigures {
@@ -200,13 +208,18 @@ impl Page {
                 .take(VIOLATIONS_SHOWN)
                 .map(|seen| ViolationLine::new(seen, now))
                 .collect(),
-            clock: view.clock.map(|clock| (clock.synchronized, clock_line(clock, now))),
-            clock_runbook: view.settings.chapter("traceprobeclocknotsynchronized"),
+            clock: view.clock.filter(|clock| clock.synchronized).map(|clock| clock_line(clock, now)),
+            // Schemas that drifted have lines of their own.
+            faults: view
+                .shared
+                .iter()
+                .filter(|it| it.place.is_none())
+                .map(|it| FaultLine::new(it, now))
+                .collect(),
             drifted: admitted.filter_map(|source| DriftLine::new(source, view.settings, now)).collect(),
             failing,
             healthy,
             injections: view.tenants.iter().map(|tenant| InjectionLine::new(tenant, now)).collect(),
-            not_kept: view.not_kept.clone(),
             json_link: filter.link("format", "json"),
         }
     }
@@ -219,34 +232,44 @@ fn since(at: Timestamp, now: Timestamp) -> (String, String) {
 
 impl VerdictLine {
     fn new(verdict: &VerdictView, filter: &Filter, now: Timestamp) -> Self {
-        let worst = &verdict.worst;
         Self {
-            mark: worst.mark,
-            word: worst.word,
+            mark: verdict.mark,
+            word: verdict.word,
             tenant: verdict.tenant.to_string(),
             link: filter.link("tenant", &verdict.tenant),
-            place: worst.place.clone(),
+            place: verdict.place.clone(),
             since: verdict.since.map(|at| since(at, now)),
-            summary: worst.summary.clone(),
+            summary: verdict.summary.clone(),
             runbook: verdict.runbook.clone(),
-            also: verdict.also.iter().map(|also| format!("{}: {}", also.what, also.summary)).collect(),
+            also: verdict.also_texts.clone(),
+        }
+    }
+}
+
+impl FaultLine {
+    fn new(fault: &ConditionView, now: Timestamp) -> Self {
+        Self {
+            what: fault.what.clone(),
+            since: fault.since.map(|at| since(at, now)),
+            summary: fault.summary.clone(),
+            runbook: fault.runbook.clone(),
         }
     }
 }
 
 impl TenantFigures {
     fn new(tenant: &Tenant, now: Timestamp, open: bool) -> Self {
-        let worst = &tenant.verdict.worst;
+        let verdict = &tenant.verdict;
         let whole = tenant.hops.last();
         let end_to_end = whole.and_then(|hop| hop.quantiles).map_or_else(
             || "not measured yet".to_owned(),
             |[p50, p95, _]| format!("end to end P50 {}, P95 {}", words::quantile(p50), words::quantile(p95)),
         );
         Self {
-            tenant: tenant.verdict.tenant.to_string(),
-            open: open || worst.severity.is_problem(),
-            mark: worst.mark,
-            word: worst.word,
+            tenant: verdict.tenant.to_string(),
+            open: open || verdict.is_problem,
+            mark: verdict.mark,
+            word: verdict.word,
             end_to_end,
             hops: tenant.hops.iter().map(|hop| HopLine::new(hop, now)).collect(),
             sizes: tenant.sizes.iter().map(|figures| SizeLine::new(figures, whole)).collect(),

@@ -164,7 +164,7 @@ async fn an_unsynchronized_clock_is_reported_at_the_top_and_a_synchronized_one_a
     let error_bound = Some(std::time::Duration::from_millis(3));
     snapshot.clock = Some(OwnClock { error_bound, synchronized: false, compared_at: None });
     let (above, below, _) = report(snapshot.clone()).await;
-    assert!(above.contains("clock is not synchronized: it may be off by 3 ms"), "{above}");
+    assert!(above.contains("CLOCK NOT SYNCHRONIZED : it may be off by 3 ms"), "{above}");
     assert!(!below.contains("clock"), "{below}");
     snapshot.clock = Some(OwnClock { error_bound, synchronized: true, compared_at: None });
     let (above, below, [synchronized, bound]) = report(snapshot).await;
@@ -311,12 +311,17 @@ async fn readiness_names_what_is_missing() {
 
 #[tokio::test]
 async fn a_store_that_cannot_be_written_is_reported_at_the_top() {
-    let full = App { kept: Arc::new(|| Err("since 02:35: disk full".to_owned())), ..app(after(1, healthy)) };
-    assert!(
-        text(&page(&full, "/traces/recent").await, "verdicts")
-            .contains("Not kept over a restart: since 02:35: disk full")
-    );
-    assert_eq!(json(&full, "/traces/recent?format=json").await["not_kept"], "since 02:35: disk full");
+    let mut snapshot = after(2, healthy);
+    let since = snapshot.at - Duration::from_secs(60);
+    snapshot.not_stored = Some((since, "disk full".into()));
+    let full = app(snapshot);
+    let verdicts = text(&page(&full, "/traces/recent").await, "verdicts");
+    assert!(verdicts.starts_with("▲ STORE DEGRADED; All 3 tenants are OK\n"), "{verdicts}");
+    assert!(verdicts.contains("a restart would forget what is in flight: disk full"), "{verdicts}");
+    let recent = json(&full, "/traces/recent?format=json").await;
+    assert_eq!(recent["not_kept"], format!("since {since}: disk full"));
+    assert_eq!(recent["conditions"][0]["condition"], "store_degraded");
+    assert_eq!(recent["conditions"][0]["tenant"], serde_json::Value::Null);
 }
 
 #[tokio::test]
@@ -440,7 +445,7 @@ const ORDER: [&str; 13] = [
     "routes",
 ];
 /// The files of `view/`, in the same way.
-const VIEW_ORDER: [&str; 12] = [
+const VIEW_ORDER: [&str; 13] = [
     "mark",
     "lane",
     "hop",
@@ -448,6 +453,7 @@ const VIEW_ORDER: [&str; 12] = [
     "violation",
     "selection",
     "source",
+    "condition",
     "verdict",
     "trace",
     "tenant",

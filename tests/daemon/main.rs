@@ -6,6 +6,8 @@ mod support;
 mod blindness;
 mod cloud_storage;
 mod commands;
+mod conditions;
+mod copies;
 mod cost;
 mod figures;
 mod garbage;

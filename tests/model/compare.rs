@@ -204,7 +204,7 @@ impl Comparison<'_> {
             let visit = &trace.stages[stage];
             let actual = visit.arrival.as_ref().map(|arrival| {
                 let interval = arrival.interval;
-                (interval.earliest.micros(), interval.latest.micros(), visit.copies[0].clone())
+                (interval.earliest.micros(), interval.latest.micros(), visit.copies[0].locator.clone())
             });
             let expected = arrived.map(|at| (at.earliest, at.latest, run::locator(at.copy)));
             compare(faults, &format!("arrival at {}", self.rules().stages[stage].name), actual, expected);
@@ -227,7 +227,8 @@ impl Comparison<'_> {
             // Before the put is answered, it is unknown who caused them.
             None => (none, none),
             Some(answer) if answer.doubled() => (none, self.verdict.duplicates),
-            Some(_) => (self.verdict.duplicates, none),
+            // However many there are, the canary is one duplicate.
+            Some(_) => (self.verdict.duplicates.map(|copies| copies.min(1)), none),
         };
         compare(faults, "duplicates", recorded.duplicates, theirs);
         compare(faults, "copies from retried puts", recorded.uncharged_copies, ours);
@@ -264,8 +265,10 @@ impl Comparison<'_> {
         for (stage, visit) in trace.stages.iter().enumerate() {
             let Some(arrival) = &visit.arrival else { continue };
             // It arrived when its first copy was stored, whichever copy was seen first.
-            let stored =
-                visit.copies.iter().map(|copy| canary.copies[copy.0.parse::<usize>().unwrap()].stored);
+            let stored = visit
+                .copies
+                .iter()
+                .map(|copy| canary.copies[copy.locator.as_str().parse::<usize>().unwrap()].stored);
             let truth = stored.min().unwrap();
             let (from, to) = (arrival.interval.earliest.micros(), arrival.interval.latest.micros());
             if is_honest(&rules.stages[stage]) && !(from..=to).contains(&truth) {
@@ -276,7 +279,7 @@ impl Comparison<'_> {
         if is_honest(&rules.stages[end])
             && let Some(copy) = trace.stages[end].copies.first()
         {
-            let stored = canary.copies[copy.0.parse::<usize>().unwrap()].stored;
+            let stored = canary.copies[copy.locator.as_str().parse::<usize>().unwrap()].stored;
             let in_time = stored <= canary.planned + rules.slo;
             match trace.judgement {
                 Judgement::Good if !in_time => faults.push("judged good, but it was not".into()),

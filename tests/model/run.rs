@@ -185,6 +185,8 @@ impl Run {
             grace: micros(rules.grace),
             blind_after: micros(rules.blind_after),
             recheck_for: micros(RECHECK_FOR),
+            // No stage of the model keeps objects that may be moved.
+            copy_recheck: micros(RECHECK_FOR),
             max_in_flight: usize::MAX,
             remember: usize::MAX,
             remember_failures: 10,

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::time::Duration;
 
+use traceprobe::domain::copies::{CopyStanding, StoredCopy};
 use traceprobe::domain::outcome::Outcome;
 use traceprobe::domain::tag::TraceId;
 use traceprobe::domain::time::Timestamp;
@@ -206,9 +207,11 @@ impl Run {
             let labels = [("tenant", name), ("result", "accepted")];
             check("traceprobe_injections_total", &labels, of_tenant().filter(accepted).count());
             for stage in map.stage_ids() {
-                let copies = of_tenant().map(|trace| trace.visit(stage).copies.len().saturating_sub(1));
+                let is_duplicate = |copy: &StoredCopy| copy.standing == CopyStanding::Duplicate;
+                let duplicates =
+                    of_tenant().filter(|trace| trace.visit(stage).copies.iter().any(is_duplicate)).count();
                 let labels = [("tenant", name), ("stage", &*map.stage(stage).name)];
-                check("traceprobe_duplicates_total", &labels, copies.sum());
+                check("traceprobe_duplicates_total", &labels, duplicates);
             }
         }
         for stage in map.stage_ids() {
@@ -240,8 +243,8 @@ impl StoreWatch {
                 let arrived = before.arrival.is_none() || now.arrival == before.arrival;
                 let counted = before.hop == Hop::Open || now.hop != Hop::Open;
                 let absent = now.absent_until >= before.absent_until;
-                let copies: BTreeSet<_> = now.copies.iter().collect();
-                let copied = before.copies.iter().all(|copy| copies.contains(copy));
+                let copies: BTreeSet<_> = now.copies.iter().map(|copy| &copy.locator).collect();
+                let copied = before.copies.iter().all(|copy| copies.contains(&copy.locator));
                 assert!(
                     arrived && absent && copied && counted,
                     "evidence of {id} was forgotten:\n{before:?}\n{now:?}"

@@ -249,7 +249,7 @@ pub fn micros() -> i64 {
 
 pub fn inflated(bytes: &[u8]) -> String {
     let mut text = String::new();
-    flate2::read::GzDecoder::new(bytes).read_to_string(&mut text).unwrap();
+    flate2::read::MultiGzDecoder::new(bytes).read_to_string(&mut text).unwrap();
     text
 }
 

@@ -308,3 +308,30 @@ async fn unordered_keys_do_not_grow_with_time() {
     sandbox.fault(Fault::UnorderedKeys { stage: Stage::Archive });
     assert!(!keys(5..10).await.is_sorted());
 }
+
+#[tokio::test]
+async fn compaction_merges_objects_and_deletes_them_later() {
+    let (sandbox, clients) = start(Settings::brisk(3, 2)).await;
+    let tenant = Some("acme".to_owned());
+    sandbox.fault(Fault::Compaction { stage: Stage::Archive, tenant, every_ms: 600, keep_ms: 600 });
+    for number in 0..2 {
+        clients.put(0, number..number + 1).await;
+        arrival(&sandbox, &token(0, number), Stage::Archive).await;
+    }
+    let stored = async || {
+        let lines = clients.lines("sre-archive", "archive/tenant=acme/").await;
+        let listed = clients.s3.list_objects_v2().bucket("sre-archive").send().await.unwrap();
+        (listed.contents().len(), lines.len())
+    };
+    let becomes = async |state| {
+        while stored().await != state {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // Two objects of a line each, then the merged one beside them, then that one alone.
+    let merged = async {
+        becomes((3, 4)).await;
+        becomes((1, 2)).await;
+    };
+    tokio::time::timeout(Duration::from_secs(30), merged).await.expect("the objects were not merged");
+}

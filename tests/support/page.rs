@@ -6,10 +6,22 @@ use serde::{Deserialize, Deserializer};
 pub struct Recent {
     /// Why the store does not keep traces; `None` if it does.
     pub not_kept: Option<String>,
+    pub conditions: Vec<Condition>,
     pub tenants: Vec<Tenant>,
     pub traces: Vec<Trace>,
     pub violations: Vec<Violation>,
     pub sources: Vec<Source>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Condition {
+    pub condition: String,
+    pub severity: String,
+    pub tenant: Option<String>,
+    pub stage: Option<String>,
+    pub affected: Option<usize>,
+    pub of: Option<usize>,
+    pub text: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,8 +69,15 @@ pub struct Stage {
     pub hop_state: String,
     pub hop_latency_seconds: Option<f64>,
     pub copies: Vec<String>,
+    pub uncharged_copies: Vec<UnchargedCopy>,
     pub integrity: Option<String>,
     pub kept_bytes: Option<usize>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct UnchargedCopy {
+    pub locator: String,
+    pub reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]

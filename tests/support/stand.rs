@@ -146,6 +146,7 @@ critical = "3s"
 give_up = "5s"
 grace = "5s"
 blind_after = "5s"
+copy_recheck = "1s"
 stop_grace = "2s"
 "#;
 const WATCHED: [(Stage, &str); 6] = [

@@ -113,6 +113,7 @@ impl Probe {
             grace: s(GRACE),
             blind_after: s(30),
             recheck_for: s(60),
+            copy_recheck: s(900),
             max_in_flight: MAX_IN_FLIGHT,
             remember: 10_000,
             remember_failures: 100,

@@ -85,7 +85,7 @@ impl Scenario {
             Self::Loss => (
                 Fault::tenant_stage(first, Stage::Transit, StageEffect::Lose { probability: 0.2 }),
                 format!("from now on, one event in five of {first} is dropped before transit"),
-                "SLOW in half a minute, because more than one trace in twenty is overdue; LOSING at transit after two minutes, when the first trace passes its deadline.",
+                "MISSING at transit within a minute: some have not come out, the others are as fast as before; LOSING at transit after two minutes, when the first traces pass their deadline.",
             ),
             Self::DeadLetter => (
                 Fault::tenant_stage(first, Stage::Transit, StageEffect::DeadLetter { probability: 0.33 }),
@@ -121,7 +121,7 @@ impl Scenario {
             Self::Duplicate => (
                 Fault::tenant_stage(first, Stage::Bigquery, StageEffect::Duplicate { probability: 0.33 }),
                 format!("from now on, one event in three of {first} is stored twice in the table"),
-                "traces with two copies at bigquery, and traceprobe_duplicates_total; the verdict stays OK, because all arrive.",
+                "DUPLICATES at bigquery within a quarter of a minute; traces with two copies there, and traceprobe_duplicates_total. All arrive.",
             ),
             Self::Slow => (
                 Fault::tenant_stage(

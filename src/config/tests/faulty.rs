@@ -2,7 +2,7 @@
 
 /// Each entry: the passage of the valid configuration that is replaced, its replacement, the key of the
 /// resulting fault, and a part of its message.
-pub(super) const FAULTY: [(&str, &str, &str, &str); 82] = [
+pub(super) const FAULTY: [(&str, &str, &str, &str); 86] = [
     ("[probe]", "[probe]\ngiv_up = \"1m\"", "probe.giv_up:", "did you mean `give_up`?"),
     ("[log]", "[log]\nlevel = \"loud\"", "log.level:", "\"loud\" is not a valid log level"),
     ("[log]", "[logs]", "logs:", "did you mean `log`?"),
@@ -57,6 +57,20 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 82] = [
     ("[gcp]", "[aws.endpoints]\ns4 = \"http://x\"\n[gcp]", "aws.endpoints.s4:", "did you mean `s3`?"),
     ("[gcp]", "[gcp]\nauth = \"service_account\"", "gcp.credentials_file:", "missing"),
     ("[gcp]", "[gcp]\ncredentials_file = \"x\"", "gcp.credentials_file:", "is only used with"),
+    (
+        "[gcp]",
+        "[conditions]\nmissing_problem = \"3 or 5%\"\n[gcp]",
+        "conditions.missing_problem:",
+        "\"3 and 5%\"",
+    ),
+    ("[gcp]", "[conditions]\nlosing_note = 1\n[gcp]", "conditions.losing_note:", "1 is not a valid limit"),
+    ("[gcp]", "[conditions]\nstuck_note = \"1\"\n[gcp]", "conditions.stuck_note:", "unknown key"),
+    (
+        "[gcp]",
+        "[conditions]\nwindow = \"1m\"\n[gcp]",
+        "conditions.window:",
+        "must be at least 5 times probe.interval",
+    ),
     ("name = \"globex\"", "name = \"acme\"", "tenant.acme.name:", "two tenants are named acme"),
     ("name = \"globex\"", "name = \"Globex\"", "tenant.Globex.name:", "\"Globex\" is not a valid name"),
     ("name = \"globex\"\n", "", "tenant[2].name:", "missing"),

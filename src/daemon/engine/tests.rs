@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::daemon::store_writer::{OpenedStore, Settings as WriterSettings};
+use crate::domain::conditions::Criteria;
 use crate::domain::outcome::Outcome;
 use crate::domain::tag::TagKey;
 use crate::domain::topology::fixture;
@@ -40,6 +41,7 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         grace: secs(60),
         blind_after: secs(20),
         recheck_for: secs(60),
+        copy_recheck: secs(900),
         max_in_flight: 1_000,
         remember: 1_000,
         remember_failures: 100,
@@ -52,6 +54,7 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
     let (inputs, from_observers) = mpsc::channel(16);
     let schedule = schedule(clock.now(), Duration::from_millis(5), 1);
     let engine = Engine {
+        criteria: Criteria::new(settings.slo, Duration::from_secs(30)),
         tracker,
         metrics: Metrics::new(
             topology.clone(),

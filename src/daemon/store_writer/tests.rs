@@ -81,7 +81,7 @@ async fn without_a_store_a_commit_succeeds_at_once() {
     let mut writer = StoreWriter::in_memory(&host(), clock()).writer;
     done(&writer.commit(changes([1]), nothing_to_resync).await);
     assert_eq!(*writer.subscribe_state().borrow(), StoreState::NotConfigured);
-    assert!(!writer.is_degraded());
+    assert!(writer.degraded().is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,10 +98,10 @@ async fn after_a_disk_failure_nothing_is_written_until_a_retry_writes_the_full_s
         Ok(opening)
     })
     .await;
-    assert!(!writer.is_degraded());
+    assert!(writer.degraded().is_none());
     let commit = writer.commit(changes([1]), nothing_to_resync).await;
     assert_eq!(reason(&commit), "the store cannot be written: attempt to write a readonly database");
-    assert!(writer.is_degraded());
+    assert!(writer.degraded().is_some());
     let commit = writer.commit(changes([2]), || panic!("too early")).await;
     assert!(reason(&commit).contains("cannot be written"));
     advance(writer.settings.retry_delay).await;
@@ -127,7 +127,7 @@ async fn a_disk_that_hangs_delays_one_commit_by_the_time_limit_and_no_other() {
         }
     })
     .await;
-    assert!(writer.is_degraded(), "a temporary failure does not keep the probe from starting");
+    assert!(writer.degraded().is_some(), "a temporary failure does not keep the probe from starting");
     let (commit_timeout, retry_delay) = (writer.settings.commit_timeout, writer.settings.retry_delay);
     advance(retry_delay).await;
     let (commit, ()) = tokio::join!(writer.commit(changes([1]), || changes([1])), advance(commit_timeout));
@@ -168,14 +168,14 @@ async fn a_probe_that_starts_before_its_predecessor_has_ended_loads_the_store_la
     let folder = Folder::new();
     let mut before = start(&folder, "ip-10-0-0-1").await.writer;
     let started = start(&folder, "ip-10-0-0-2").await;
-    assert!(started.writer.is_degraded() && started.loaded.traces.is_empty());
+    assert!(started.writer.degraded().is_some() && started.loaded.traces.is_empty());
     let mut writer = started.writer;
     done(&before.commit(changes([1]), nothing_to_resync).await);
     before.close().await;
     advance(writer.settings.retry_delay).await;
     assert_eq!(late_load(&writer.commit(changes([2]), nothing_to_resync).await), [trace(1)]);
     done(&writer.commit(changes([]), || changes([1, 2])).await);
-    assert!(!writer.is_degraded());
+    assert!(writer.degraded().is_none());
     writer.close().await;
     assert_eq!(on_disk(&folder), 2);
 }

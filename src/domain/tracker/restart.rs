@@ -107,6 +107,7 @@ impl Tracker {
         let id = trace.id();
         self.recheck_again(&trace, now);
         self.follow(trace, now);
+        self.resume_checks(id, now);
         if over {
             self.finish(id);
         }

@@ -3,19 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::copies::{first_copy, is_known};
 use super::{Event, LeakedTenant, Tracker, Violation};
 use crate::domain::canary::Integrity;
-use crate::domain::copies::UnchargedReason;
 use crate::domain::format::FoundIn;
-use crate::domain::sighting::{Locator, Sighting};
+use crate::domain::sighting::Sighting;
 use crate::domain::tag::{Purpose, Tag, TraceId};
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::topology::{SourceId, StageId, TenantId};
-use crate::domain::trace::{Arrival, FoundLate, Hop, Judgement, Put, Trace};
-
-/// Most copies of one canary that are told apart at one stage. A pipeline that stores more than this of one event has
-/// been noticed long before.
-const MAX_COPIES: usize = 16;
+use crate::domain::trace::{Arrival, FoundLate, Hop, Judgement};
 
 impl Tracker {
     /// Takes one sighting. The trace that it is of, if it is the first at this stage: it has [arrived](Self::arrived)
@@ -24,7 +20,7 @@ impl Tracker {
         &mut self,
         source: SourceId,
         stage: StageId,
-        sighting: Sighting,
+        mut sighting: Sighting,
         now: Timestamp,
         events: &mut Vec<Event>,
     ) -> Option<TraceId> {
@@ -47,29 +43,32 @@ impl Tracker {
         }
         let allowance = self.allowance(stage);
         let trace = self.open.get_mut(&id).or_else(|| self.finished.get_mut(id))?;
-        let visit = &trace.stages[usize::from(stage.0)];
-        if visit.copies.contains(&sighting.locator) || visit.copies.len() >= MAX_COPIES {
+        if is_known(trace.visit(stage), &sighting) {
             return None;
         }
+        // What was found by luck in undecoded bytes is rarely whole.
+        if !sighting.found_in.decoded {
+            sighting.integrity = Integrity::Unchecked;
+        }
+        let is_changed = matches!(sighting.integrity, Integrity::Corrupted { .. });
+        let corrupted = is_changed.then_some(Event::Corrupted { tenant, stage, trace: id });
         let trace = Arc::make_mut(trace);
         self.outbox.trace(id);
+        let second_sender = sighting.tag.instance != trace.tag.instance;
         let visit = &mut trace.stages[usize::from(stage.0)];
-        visit.copies.push(sighting.locator.clone());
-        if let Integrity::Corrupted { .. } = sighting.integrity {
-            events.push(Event::Corrupted { tenant, stage, trace: id });
-        }
         let not_before = visit.absent_until.unwrap_or(trace.planned_at).max(trace.planned_at);
         let stored = Stored::tell(&sighting, not_before, allowance);
         if let Some(arrival) = &mut visit.arrival {
             // The copy that was found first need not have been stored first: if one shard is behind another, a later poll
             // shows the older copy. That moves the beginning of the arrival back, and never its end; judgements stay.
             arrival.interval.earliest = arrival.interval.earliest.min(stored.interval.earliest);
-            // Until the put is answered, it is unknown whether it was retried, and so who stored it twice.
-            if trace.put != Put::Planned {
-                events.push(another_copy(trace, stage, sighting.locator));
+            if self.another_copy(source, stage, &sighting, now, events) {
+                events.extend(corrupted);
             }
             return None;
         }
+        events.extend(corrupted);
+        visit.copies.push(first_copy(&sighting, second_sender));
         let Stored { interval, clocks } = stored;
         if clocks != Clocks::Agree {
             events.push(Event::ClockInversion { tenant, stage, trace: id });
@@ -269,23 +268,5 @@ fn stray(tag: &Tag, stage: StageId, tenant: Option<TenantId>, other_instance: bo
     match tag.purpose() {
         Purpose::Probe => Some(Event::Stray { stage, tenant, other_instance }),
         Purpose::Check | Purpose::Load | Purpose::Drill | Purpose::Reserved(_) => None,
-    }
-}
-
-/// A second copy, by whose doing it is.
-fn another_copy(trace: &Trace, stage: StageId, locator: Locator) -> Event {
-    let (tenant, trace, ours) = (trace.tenant, trace.id(), trace.doubled_by_us);
-    if ours {
-        Event::UnchargedCopy { tenant, stage, trace, reason: UnchargedReason::RetriedPut }
-    } else {
-        Event::Duplicate { tenant, stage, trace, locator }
-    }
-}
-
-/// Charges the copies that were seen before it was known whose doing they are.
-pub(super) fn charge_copies_that_overtook_the_answer(trace: &Trace, events: &mut Vec<Event>) {
-    for (stage, visit) in (0..).map(StageId).zip(&trace.stages) {
-        let more = visit.copies.iter().skip(1);
-        events.extend(more.map(|locator| another_copy(trace, stage, locator.clone())));
     }
 }

@@ -36,6 +36,9 @@ pub struct Snapshot {
     pub clock: Option<OwnClock>,
     /// When the last canary was planned that another process sent under this instance's name.
     pub same_name_at: Option<Timestamp>,
+    /// Since when and why traces are kept in memory only, although a store is configured. The tracker does not know
+    /// it; whoever publishes the snapshot adds it.
+    pub not_stored: Option<(Timestamp, Arc<str>)>,
 }
 
 /// The state of a source.
@@ -223,6 +226,7 @@ impl Tracker {
             violations: self.leaks.shown().cloned().collect(),
             clock: self.clock,
             same_name_at: self.same_name_at,
+            not_stored: None,
         }
     }
 }

@@ -26,6 +26,7 @@ const SLO: u64 = 30;
 const GIVE_UP: u64 = 120;
 const GRACE: u64 = 60;
 const BLIND_AFTER: u64 = 20;
+const COPY_RECHECK: u64 = 900;
 
 fn s(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -47,6 +48,7 @@ pub(super) fn settings() -> Settings {
         grace: s(GRACE),
         blind_after: s(BLIND_AFTER),
         recheck_for: s(60),
+        copy_recheck: s(COPY_RECHECK),
         max_in_flight: 1_000,
         remember: 10_000,
         remember_failures: 100,

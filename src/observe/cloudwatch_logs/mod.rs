@@ -140,7 +140,7 @@ impl CloudWatchLogs {
             tag: copy.tag,
             stamp,
             seen_by,
-            locator: Locator::new(format!("{id}#{}", copy.place)),
+            locator: Locator::within(id, copy.place),
             label: None,
             integrity: copy.integrity,
             found_in: copy.found_in,

@@ -37,7 +37,7 @@ pub(super) static SPEC: Spec = Spec {
     // Listings are strongly consistent (Cloud Storage docs, consistency).
     rhythm: Rhythm { interval: seconds(5), timeout: seconds(20), settle: seconds(0) },
     provider: Provider::Google(STORAGE),
-    capabilities: Capabilities::ABSENCE,
+    capabilities: Capabilities::OBJECTS,
     costs: Costs {
         // Class A and class B operations, standard storage, single region (Cloud Storage pricing).
         operations: &[
@@ -130,7 +130,7 @@ impl Evidence for Settings {
         vec![match question.copy {
             Some(copy) => Lookup {
                 what: "fetch the object",
-                command: format!("gcloud storage cat {}", quoted(object(&copy.0))),
+                command: format!("gcloud storage cat {}", quoted(copy.record())),
             },
             None => {
                 let prefix = question.planned_at.strftime(&self.objects.key.to_string());
@@ -144,11 +144,4 @@ impl Evidence for Settings {
             }
         }]
     }
-}
-
-/// Returns the name of an object and its generation as `gcloud storage` takes it,
-/// `gs://bucket/name#1700000000000000`: a locator without the place inside the object. The name itself may
-/// contain a `#`.
-fn object(locator: &str) -> &str {
-    locator.rsplit_once('#').map_or(locator, |(object, _)| object)
 }

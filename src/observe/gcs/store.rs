@@ -82,6 +82,11 @@ impl ObjectStore for Gcs {
         format!("{}#{version}", self.uri(key)).into()
     }
 
+    fn key<'a>(&self, copy: &'a str) -> Option<&'a str> {
+        // The key itself may contain a `#`.
+        copy.strip_prefix(&self.uri(""))?.rsplit_once('#').map(|(key, _)| key)
+    }
+
     async fn list(&self, prefix: &str, from: Position<'_>) -> Result<Page, ObserveError> {
         let mut query = vec![
             ("prefix", prefix.to_owned()),

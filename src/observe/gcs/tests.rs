@@ -14,6 +14,7 @@ use super::*;
 use crate::cloud::calls::{CallResult, Calls};
 use crate::cloud::google::{Auth, Google, GoogleSettings};
 use crate::domain::canary::{Integrity, Template};
+use crate::domain::copies::Presence;
 use crate::domain::format::UnreadableReason;
 use crate::domain::sighting::{FailureKind, Locator, Stamp, Wanted, WantedTrace};
 use crate::domain::tag::Tag;
@@ -183,7 +184,7 @@ async fn every_object_is_read_once_whatever_its_name_and_compression() {
     }
     let mut observer = server.observer(objects());
     let poll = observer.poll(&wanted()).await.unwrap();
-    let mut seen: Vec<_> = poll.sightings.iter().map(|seen| (seen.tag, &*seen.locator.0)).collect();
+    let mut seen: Vec<_> = poll.sightings.iter().map(|seen| (seen.tag, seen.locator.as_str())).collect();
     seen.sort_by_key(|(tag, _)| tag.trace);
     assert_eq!(
         seen,
@@ -301,7 +302,7 @@ async fn a_failed_call_names_its_prefix_or_object() {
 fn a_copy_is_fetched_by_its_generation() {
     let settings = Settings::new(objects());
     let planned_at = t(0);
-    let copy = Locator::new("gs://transit/in/04/it's #1.gz#1700000000000000#17");
+    let copy = Locator::within("gs://transit/in/04/it's #1.gz#1700000000000000", 17);
     let lookups = settings.lookups(Question { copy: Some(&copy), tag: "zqtp2", planned_at });
     assert_eq!(lookups[0].command, r"gcloud storage cat 'gs://transit/in/04/it'\''s #1.gz#1700000000000000'");
     let lookups = settings.lookups(Question { copy: None, tag: "zqtp2", planned_at });
@@ -316,4 +317,25 @@ fn bucket_names_follow_the_rules_of_cloud_storage() {
     for name in ["", "ab", "-ab", "ab-", "A-b", "a b", "gs://transit", "a..b", &"a".repeat(64)] {
         assert!(check_bucket(name.to_owned()).is_err(), "{name}");
     }
+}
+
+#[tokio::test]
+async fn an_object_that_was_deleted_or_overwritten_is_gone() {
+    let server = FakeServer::start().await;
+    server.put("in/04/a", 1, canary(1));
+    server.put("in/04/b#1", 2, canary(2));
+    let mut observer = server.observer(objects());
+    let copies = ["a#1", "a#2", "b#1#2", "c#1"].map(|copy| Arc::from(format!("gs://transit/in/04/{copy}")));
+    let checked = observer.check(&copies).await;
+    let presences: Vec<_> = checked.into_iter().map(|(_, presence)| presence).collect();
+    assert_eq!(presences, [Presence::There, Presence::Gone, Presence::There, Presence::Gone]);
+}
+
+#[tokio::test]
+async fn whether_an_object_exists_is_unknown_without_the_right_to_list() {
+    let server = FakeServer::start().await;
+    server.bucket.lock().unwrap().closed = Some((StatusCode::FORBIDDEN, "forbidden"));
+    let mut observer = server.observer(objects());
+    let copy: Arc<str> = "gs://transit/in/04/a#1".into();
+    assert_eq!(observer.check(std::slice::from_ref(&copy)).await, [(copy, Presence::Unknown)]);
 }

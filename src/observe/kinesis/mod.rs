@@ -431,7 +431,7 @@ impl Kinesis {
                 tag: found.tag,
                 stamp: arrived.map_or(Stamp::None, Stamp::Millis),
                 seen_by: received_at,
-                locator: Locator::new(format!("{shard}/{sequence}#{}", found.place)),
+                locator: Locator::within(&format!("{shard}/{sequence}"), found.place),
                 label: None,
                 integrity: found.integrity,
                 found_in: found.found_in,

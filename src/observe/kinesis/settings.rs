@@ -187,7 +187,7 @@ impl Evidence for Settings {
             let command = format!("aws kinesis list-shards{region} --stream-name {stream}");
             return vec![Lookup { what: "list the shards", command }];
         };
-        let Some((shard, sequence)) = shard_and_sequence(&copy.0) else {
+        let Some((shard, sequence)) = shard_and_sequence(copy.as_str()) else {
             return Vec::new();
         };
         vec![Lookup {

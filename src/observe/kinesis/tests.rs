@@ -178,7 +178,7 @@ async fn poll_once(kinesis: &mut Kinesis, wanted: &Wanted) -> Result<Poll, Obser
 }
 
 fn locators(poll: &Poll) -> Vec<&str> {
-    poll.sightings.iter().map(|seen| &*seen.locator.0).collect()
+    poll.sightings.iter().map(|seen| seen.locator.as_str()).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -335,7 +335,7 @@ async fn throttling_of_one_shard_is_a_failure_but_findings_of_the_others_are_kep
     let failure = poll_once(&mut kinesis, &wanted()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Throttled);
     assert!(failure.detail.contains("GetRecords on s-0 of stream logs-acme"), "{failure}");
-    assert_eq!(&*kinesis.take_unreported().sightings[0].locator.0, "s-1/11#0");
+    assert_eq!(kinesis.take_unreported().sightings[0].locator.as_str(), "s-1/11#0");
     assert_eq!(poll_once(&mut kinesis, &wanted()).await.unwrap().watermark, Some(t(-1)));
 }
 
@@ -501,7 +501,7 @@ async fn a_poll_that_is_dropped_half_way_loses_nothing() {
         1,
         "a shard that never answers does not withhold findings of the other"
     );
-    assert_eq!(&*found.sightings[0].locator.0, "s-0/11#0");
+    assert_eq!(found.sightings[0].locator.as_str(), "s-0/11#0");
     assert_eq!(found.stats.records, 1);
     assert!(kinesis.take_unreported().is_empty(), "findings are returned once");
     service.state.lock().unwrap().stuck = None;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::stream::FuturesUnordered;
+use futures::stream::{self, FuturesUnordered};
 
 pub use self::key_labels::KeyLabels;
 pub use self::key_template::KeyTemplate;
@@ -29,6 +29,7 @@ pub use self::store::{Body, GetError, Listed, ObjectStore, Page, Position};
 use super::blocking::run_blocking;
 use super::decode::{Limits, Scan, Scanner};
 use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
+use crate::domain::copies::Presence;
 use crate::domain::format::{Shape, Unreadable, UnreadableReason};
 use crate::domain::sighting::{FailureKind, Locator, Poll, Sighting, Stamp, UnreadableRecord, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
@@ -355,7 +356,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
             tag: found.tag,
             stamp: object.stamp,
             seen_by: object.seen_by,
-            locator: Locator::new(format!("{name}#{}", found.place)),
+            locator: Locator::within(&name, found.place),
             label: object.label.clone(),
             integrity: found.integrity,
             found_in: found.found_in,
@@ -415,8 +416,39 @@ impl<S: ObjectStore> Observe for ObjectObserver<S> {
         Ok(std::mem::take(&mut self.unreported).into_poll(wanted, started, self.clock.now(), watermark))
     }
 
+    /// Lists each object by its whole key. Not with HeadObject: where the right to list is bound to prefixes, as
+    /// in our policies, S3 answers a request for a deleted object with 403.
+    async fn check(&mut self, records: &[Arc<str>]) -> Vec<(Arc<str>, Presence)> {
+        let checks = stream::iter(records.iter().cloned()).map(|record| {
+            let store = self.store.clone();
+            async move {
+                let presence = presence(&store, &record).await?;
+                Some((record, presence))
+            }
+        });
+        checks.buffered(CONCURRENCY).filter_map(std::future::ready).collect().await
+    }
+
     fn take_unreported(&mut self) -> Findings {
         std::mem::take(&mut self.unreported)
+    }
+}
+
+/// Returns whether a stored copy exists; `None` if that could not be determined now.
+async fn presence<S: ObjectStore>(store: &S, copy: &str) -> Option<Presence> {
+    let Some(key) = store.key(copy) else {
+        return Some(Presence::Unknown);
+    };
+    // Of all keys that begin with this one, it comes first.
+    match store.list(key, Position::First).await {
+        // A page may be empty although more follow.
+        Ok(page) if page.objects.is_empty() && page.next.is_some() => None,
+        Ok(page) => {
+            let exists = page.objects.iter().any(|object| *store.copy(&object.key, &object.version) == *copy);
+            Some(if exists { Presence::There } else { Presence::Gone })
+        }
+        Err(failure) if failure.kind == FailureKind::Denied => Some(Presence::Unknown),
+        Err(_) => None,
     }
 }
 

@@ -21,6 +21,9 @@ pub trait ObjectStore: Clone + Send + Sync + 'static {
     /// overwriting a key makes a distinguishable copy.
     fn copy(&self, key: &str, version: &str) -> Arc<str>;
 
+    /// Returns the key in the name of a stored copy; `None` if [`Self::copy`] did not return that name.
+    fn key<'a>(&self, copy: &'a str) -> Option<&'a str>;
+
     /// Fetches one page of the objects whose keys begin with `prefix`, in byte order of the keys.
     fn list(
         &self,

@@ -45,7 +45,7 @@ pub(super) static SPEC: Spec = Spec {
     // (S3 User Guide).
     rhythm: Rhythm { interval: seconds(5), timeout: seconds(20), settle: seconds(0) },
     provider: Provider::Aws,
-    capabilities: Capabilities::ABSENCE,
+    capabilities: Capabilities::OBJECTS,
     // Prices per request in us-east-1, S3 Standard (S3 pricing).
     costs: Costs {
         operations: &[
@@ -126,7 +126,7 @@ impl Evidence for Settings {
                 what: "fetch the object",
                 command: format!(
                     "aws s3 cp{region} {} -",
-                    quoted(&format!("s3://{bucket}/{}", key(&copy.0, bucket)))
+                    quoted(&format!("s3://{bucket}/{}", key(copy.record(), bucket)))
                 ),
             },
             None => {
@@ -140,14 +140,8 @@ impl Evidence for Settings {
     }
 }
 
-/// Returns the object key in the locator of a copy: without the scheme and bucket, and without the place
-/// inside the object, which follows the last `#`.
-fn key<'a>(locator: &'a str, bucket: &str) -> &'a str {
-    let key = locator
-        .strip_prefix("s3://")
-        .and_then(|rest| rest.strip_prefix(bucket))
-        .and_then(|rest| rest.strip_prefix('/'))
-        .unwrap_or(locator);
-    // The key itself may contain a `#`.
-    key.rsplit_once('#').map_or(key, |(key, _)| key)
+/// Returns the key in the name of an object: the name without the scheme and the bucket.
+fn key<'a>(object: &'a str, bucket: &str) -> &'a str {
+    let key = object.strip_prefix("s3://").and_then(|rest| rest.strip_prefix(bucket));
+    key.and_then(|rest| rest.strip_prefix('/')).unwrap_or(object)
 }

@@ -37,6 +37,10 @@ impl ObjectStore for S3 {
         self.uri(key).into()
     }
 
+    fn key<'a>(&self, copy: &'a str) -> Option<&'a str> {
+        copy.strip_prefix(&self.uri(""))
+    }
+
     async fn list(&self, prefix: &str, from: Position<'_>) -> Result<Page, ObserveError> {
         let request = self.client.list_objects_v2().bucket(&*self.bucket).prefix(prefix);
         let request = match from {

@@ -14,6 +14,7 @@ use futures::FutureExt;
 
 use super::*;
 use crate::domain::canary::{Integrity, Template};
+use crate::domain::copies::Presence;
 use crate::domain::format::UnreadableReason;
 use crate::domain::sighting::WantedTrace;
 use crate::domain::sighting::{FailureKind, Poll, Stamp, Wanted};
@@ -171,7 +172,7 @@ fn settings() -> Settings {
 }
 
 fn locators(poll: &Poll) -> Vec<&str> {
-    let mut all: Vec<_> = poll.sightings.iter().map(|seen| &*seen.locator.0).collect();
+    let mut all: Vec<_> = poll.sightings.iter().map(|seen| seen.locator.as_str()).collect();
     all.sort_unstable();
     all
 }
@@ -278,7 +279,7 @@ async fn an_object_that_could_not_be_read_is_read_again_by_the_next_poll() {
     let mut s3 = bucket.s3(settings());
     let failure = s3.poll(&wanted()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Denied);
-    assert_eq!(&*s3.take_unreported().sightings[0].locator.0, "s3://archive/in/04/b#0");
+    assert_eq!(s3.take_unreported().sightings[0].locator.as_str(), "s3://archive/in/04/b#0");
     assert_eq!(&*failure.detail, "GetObject on s3://archive/in/04/a: AccessDenied: details");
     bucket.0.lock().unwrap().broken.clear();
     let poll = s3.poll(&wanted()).await.unwrap();
@@ -501,4 +502,49 @@ async fn a_poll_that_is_dropped_half_way_loses_nothing() {
     assert!(poll.watermark.is_some());
     assert_eq!(bucket.calls("GET"), ["GET in/04/a", "GET in/04/b"], "the first object is not read again");
     assert!(poll.sightings.iter().all(|seen| seen.seen_by == t(0) + Duration::from_millis(1)));
+}
+
+fn records(keys: &[&str]) -> Vec<Arc<str>> {
+    keys.iter().map(|key| format!("s3://archive/{key}").into()).collect()
+}
+
+async fn presences(bucket: &Bucket, keys: &[&str]) -> Vec<Presence> {
+    let checked = bucket.s3(settings()).check(&records(keys)).await;
+    checked.into_iter().map(|(_, presence)| presence).collect()
+}
+
+#[tokio::test]
+async fn a_deleted_object_is_gone_although_others_have_keys_that_begin_with_its() {
+    let bucket = Bucket::default();
+    for key in ["in/04/a", "in/04/a.gz", "in/04/bb"] {
+        bucket.put(key, "x", "e", t(-2));
+    }
+    let found = presences(&bucket, &["in/04/a", "in/04/b", "in/04/c"]).await;
+    assert_eq!(found, [Presence::There, Presence::Gone, Presence::Gone]);
+    assert_eq!(bucket.calls("LIST").len(), 3);
+    assert_eq!(bucket.calls("GET"), [""; 0]);
+}
+
+#[tokio::test]
+async fn whether_an_object_exists_is_unknown_without_the_right_to_list() {
+    let bucket = Bucket::default();
+    bucket.0.lock().unwrap().closed = Some((403, "AccessDenied"));
+    assert_eq!(presences(&bucket, &["in/04/a"]).await, [Presence::Unknown]);
+}
+
+#[tokio::test]
+async fn a_check_that_fails_is_not_answered() {
+    let bucket = Bucket::default();
+    bucket.0.lock().unwrap().closed = Some((503, "SlowDown"));
+    assert_eq!(presences(&bucket, &["in/04/a"]).await, []);
+}
+
+#[tokio::test]
+async fn the_record_of_a_locator_is_what_is_checked() {
+    let bucket = Bucket::default();
+    bucket.put("in/04/a", canary(1), "e", t(-2));
+    let mut s3 = bucket.s3(settings());
+    let poll = s3.poll(&wanted()).await.unwrap();
+    let record: Arc<str> = poll.sightings[0].locator.record().into();
+    assert_eq!(s3.check(std::slice::from_ref(&record)).await, [(record, Presence::There)]);
 }

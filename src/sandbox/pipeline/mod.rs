@@ -6,6 +6,7 @@
 //! repeated. The fate of the n-th canary of a tenant depends only on (seed, tenant, n) and the current
 //! faults, never on other events. The pipeline must not depend on what clients request.
 
+mod compaction;
 mod item;
 mod noise;
 mod objects;
@@ -104,8 +105,11 @@ impl World {
         while let Some(due) = self.pipeline.take_due(now) {
             match due {
                 Due::Arrive(stage, item) => self.arrive(stage, item, now),
+                Due::Store(stage, item) => self.store_copy(stage, *item, now),
                 Due::Flush(stage, tenant) => self.flush(stage, tenant, now),
                 Due::Copy(cargo) => self.copy(&cargo, now),
+                Due::Merge(stage, folder, keep) => self.merge(stage, folder, keep, now),
+                Due::Delete(stage, keys) => self.delete(stage, &keys),
                 Due::Noise(tenant) => self.make_noise(tenant, now),
                 Due::Tidy => {
                     self.forget_before(now.before(self.settings.retention));
@@ -203,16 +207,28 @@ impl World {
                 if let (Some(token), true) = (&twin.token, twin.for_table) {
                     self.truth.add_copy(token);
                 }
-                self.store_copy(stage, twin, now);
+                let at = match stage {
+                    // After the first copy's object was written, because a second delivery gets one of its own.
+                    Stage::Archive | Stage::Transit | Stage::Transfer => {
+                        now.after(self.batch(stage) + Duration::from_millis(1))
+                    }
+                    Stage::LogGroup | Stage::TenantStream | Stage::Bigquery | Stage::DeadLetter => now,
+                };
+                self.pipeline.enter(at, Due::Store(stage, Box::new(twin)));
             }
             self.store_copy(stage, *item, now);
         }
     }
 
+    /// For how long the writer of a stage collects lines.
+    fn batch(&self, stage: Stage) -> Duration {
+        self.faults.batch(stage).unwrap_or(self.settings.pace.batch(stage))
+    }
+
     /// Stores a copy at a stage and sends it on.
     fn store_copy(&mut self, stage: Stage, mut item: Item, now: Micros) {
         let capacity = self.settings.capacity;
-        let window = self.faults.batch(stage).unwrap_or(self.settings.pace.batch(stage));
+        let window = self.batch(stage);
         match stage {
             Stage::LogGroup => {
                 let group = &mut self.tenants[item.tenant].group;

@@ -48,6 +48,7 @@ impl World {
         let object = self.object(stage, lines.as_bytes(), now);
         let bucket = if stage == Stage::Archive { &mut self.archive } else { &mut self.transit };
         bucket.put(key.clone(), object, self.settings.capacity);
+        self.collect(stage, tenant, &key, now);
         if let Some(stem) = stem {
             self.transfer(stem, &items, now);
         }

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::clock::Micros;
 use super::super::names::Stage;
@@ -14,10 +15,16 @@ use super::item::{Cargo, Item};
 #[derive(Debug)]
 pub(super) enum Due {
     Arrive(Stage, Box<Item>),
+    /// Store a second copy.
+    Store(Stage, Box<Item>),
     /// Write the batch of a tenant, or of all tenants, as an object.
     Flush(Stage, usize),
     /// Write what has arrived of a transit object as its copy.
     Copy(Arc<Cargo>),
+    /// Merge the objects that were collected in a folder, and delete them so much later.
+    Merge(Stage, String, Duration),
+    /// Delete objects that were merged.
+    Delete(Stage, Vec<String>),
     Noise(usize),
     Tidy,
 }
@@ -63,6 +70,8 @@ pub(crate) struct Pipeline {
     pub(super) transit: Vec<Item>,
     /// Lines that the storage transfer has received, by the stem of their object.
     pub(super) transfer: HashMap<String, Vec<Item>>,
+    /// Keys of the objects that are to be merged, by stage and folder.
+    pub(super) compacted: HashMap<(Stage, String), Vec<String>>,
     pub(super) canaries: Vec<u64>,
     pub(super) noise: Vec<u64>,
     pub(super) objects: u64,
@@ -80,6 +89,7 @@ impl Pipeline {
             archive: vec![Vec::new(); tenants],
             transit: Vec::new(),
             transfer: HashMap::new(),
+            compacted: HashMap::new(),
             canaries: vec![0; tenants],
             noise: vec![0; tenants],
             objects: 0,

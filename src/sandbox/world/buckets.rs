@@ -81,6 +81,12 @@ impl Bucket {
         }
     }
 
+    pub(crate) fn remove(&mut self, key: &str) {
+        if self.objects.remove(key).is_some() {
+            self.order.retain(|known| known != key);
+        }
+    }
+
     pub(crate) fn forget_before(&mut self, horizon: Micros) {
         while self
             .order

@@ -29,6 +29,7 @@ pub(in crate::store) fn settings() -> Settings {
         grace: s(GRACE),
         blind_after: s(20),
         recheck_for: s(60),
+        copy_recheck: s(900),
         max_in_flight: 1_000,
         remember: 10_000,
         remember_failures: 100,

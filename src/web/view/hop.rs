@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::conditions::{Criteria, latency};
 use crate::domain::quantile::{Quantile, Sample};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{Role, StageId, TenantId};
-use crate::domain::trace::{Hop, Judgement, Trace};
+use crate::domain::trace::{Judgement, Trace};
 use crate::domain::tracker::Snapshot;
-use crate::domain::verdict::{self, Criteria};
 
 /// Latencies of one hop, or end to end, within the criteria's window.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ pub(crate) fn hops(
         })
         .map(|stage| one_hop(snapshot, tenant, stage, traces))
         .collect();
-    let mut sample = verdict::sample(snapshot, traces);
+    let mut sample = latency::end_to_end(snapshot, traces);
     let overdue = |trace: &&&Trace| trace.judgement == Judgement::Overdue;
     figures.push(HopFigures {
         stage: None,
@@ -95,22 +95,7 @@ pub(crate) fn hops(
 fn one_hop(snapshot: &Snapshot, tenant: TenantId, stage: StageId, traces: &[&Trace]) -> HopFigures {
     let map = &snapshot.topology;
     let spec = map.stage(stage);
-    let mut sample = Sample::default();
-    let mut missing = 0;
-    for trace in traces {
-        let visit = trace.visit(stage);
-        let begun = trace.hop_start(map, stage).map(|start| start.latest);
-        match (visit.hop, begun, visit.absent_until) {
-            (Hop::Measured { latency, .. }, _, _) => sample.arrived(latency),
-            // Only polls prove how long it has been absent; the passing of time does not.
-            (Hop::Overdue | Hop::Missing | Hop::NeverSeen, Some(begun), Some(absent_until)) => {
-                sample.missing(absent_until.since(begun));
-                missing += 1;
-            }
-            (Hop::Overdue | Hop::Missing | Hop::NeverSeen, _, _)
-            | (Hop::Open | Hop::Unjudged | Hop::Inverted | Hop::Inherited | Hop::Skipped, _, _) => {}
-        }
-    }
+    let (mut sample, missing) = latency::of_hop(snapshot, stage, traces);
     HopFigures {
         stage: Some(stage),
         name: spec.name.clone(),

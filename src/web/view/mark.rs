@@ -1,6 +1,6 @@
 //! The colour and the sign of a condition or an outcome. They have no influence on any order.
 
-use crate::domain::verdict::{Blame, Condition, Severity};
+use crate::domain::conditions::{Blame, Condition, Severity};
 
 /// A colour, and a sign with the same meaning for readers who cannot distinguish the colours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,13 +21,11 @@ impl Mark {
     /// The mark of a condition.
     #[must_use]
     pub(crate) const fn of(condition: &Condition) -> Self {
-        let profile = condition.profile();
-        match (profile.severity, profile.blame) {
-            (Severity::Critical, Some(Blame::Pipeline) | None) => Self::Broken,
-            (Severity::Critical, Some(Blame::Probe)) => Self::Unknown,
+        match (condition.severity, condition.blame) {
+            (Severity::Critical, Blame::Pipeline) => Self::Broken,
+            (Severity::Critical, Blame::Probe) => Self::Unknown,
             (Severity::Warning, _) => Self::Poor,
-            (Severity::Note, _) => Self::Pending,
-            (Severity::Ok, _) => Self::Well,
+            (Severity::Note, _) => Self::Well,
         }
     }
 

@@ -4,6 +4,7 @@
 //! It holds facts (instants, durations, names, orders) and the sentences that page and JSON have in common.
 //! How a duration is written in a table is left to the printing code.
 
+mod condition;
 mod hop;
 mod lane;
 mod mark;
@@ -17,6 +18,7 @@ mod trace;
 mod verdict;
 mod violation;
 
+pub(crate) use self::condition::ConditionView;
 pub(crate) use self::hop::HopFigures;
 pub(crate) use self::lane::{Lane, Presence};
 pub(crate) use self::mark::Mark;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::trace::TraceView;
 use super::violation::Violation;
+use crate::domain::copies::{StoredCopy, Uncharged, uncharged};
 use crate::domain::evidence::{Lookup, Question};
+use crate::domain::sighting::Locator;
 use crate::domain::tag::{self, MARKER, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::StageId;
@@ -39,9 +41,20 @@ pub(crate) struct StageSource {
     pub(crate) kind: &'static str,
     /// The name of the source.
     pub(crate) name: Arc<str>,
-    /// The locator of each copy, and commands that fetch it.
-    pub(crate) copies: Vec<(String, Vec<Lookup>)>,
+    /// Each copy.
+    pub(crate) copies: Vec<StageCopy>,
     /// Commands that search for it; empty if a copy was seen.
+    pub(crate) lookups: Vec<Lookup>,
+}
+
+/// A stored copy.
+#[derive(Clone, Debug)]
+pub(crate) struct StageCopy {
+    /// Its locator.
+    pub(crate) locator: String,
+    /// Why it is not charged to the pipeline; `None` for the first copy and for duplicates.
+    pub(crate) uncharged: Option<Uncharged>,
+    /// Commands that fetch it.
     pub(crate) lookups: Vec<Lookup>,
 }
 
@@ -70,15 +83,20 @@ impl StageSource {
         let map = &snapshot.topology;
         let source = map.source_of(trace.tenant, stage);
         let evidence = app.settings.evidence.get(source.0 as usize);
-        let lookup = |copy| {
+        let lookup = |copy: Option<&Locator>| {
             let question = Question { copy, tag, planned_at: trace.planned_at };
             evidence.map(|evidence| evidence.lookups(question)).unwrap_or_default()
         };
         let copies = &trace.visit(stage).copies;
+        let copy = |copy: &StoredCopy| StageCopy {
+            locator: copy.locator.to_string(),
+            uncharged: uncharged(copies).find(|(known, _)| **known == copy.locator).map(|(_, why)| why),
+            lookups: lookup(Some(&copy.locator)),
+        };
         Self {
             kind: map.stage(stage).kind.name(),
             name: map.source(source).name.clone(),
-            copies: copies.iter().map(|copy| (copy.to_string(), lookup(Some(copy)))).collect(),
+            copies: copies.iter().map(copy).collect(),
             lookups: if copies.is_empty() { lookup(None) } else { Vec::new() },
         }
     }

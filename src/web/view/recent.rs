@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
+use super::condition::ConditionView;
 use super::selection::Selection;
 use super::source::Source;
 use super::tenant::Tenant;
 use super::trace::TraceView;
 use super::verdict::{Heading, VerdictView};
 use super::violation::Violation;
+use crate::domain::conditions::Assessment;
 use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::topology::TenantId;
 use crate::domain::trace::Trace;
 use crate::domain::tracker::Snapshot;
-use crate::domain::verdict;
 use crate::web::app::{App, Settings};
 use crate::web::filter::Filter;
 
@@ -29,6 +30,10 @@ pub(crate) struct Recent<'a> {
     pub(crate) heading: Heading,
     /// The verdict on each tenant, worst first, whatever the filter.
     pub(crate) verdicts: Vec<VerdictView>,
+    /// Every condition, worst first, whatever the filter.
+    pub(crate) conditions: Vec<ConditionView>,
+    /// The conditions of stages of all tenants and of the probe, worst first.
+    pub(crate) shared: Vec<ConditionView>,
     /// The tenants that match the filter, worst first.
     pub(crate) tenants: Vec<Tenant>,
     /// Traces that match the filter, newest first, at most its limit.
@@ -58,11 +63,13 @@ impl<'a> Recent<'a> {
         let settings = &*app.settings;
         let map = &snapshot.topology;
         let admits = |tenant: TenantId| filter.tenant.is_none_or(|only| only == tenant);
-        let found = verdict::verdicts(snapshot, &settings.criteria);
+        let found = Assessment::new(snapshot, &settings.criteria);
+        let condition = |condition| ConditionView::new(condition, snapshot, settings);
+        let shared: Vec<_> = found.shared.iter().map(condition).collect();
         let verdicts: Vec<_> =
-            found.iter().map(|verdict| VerdictView::new(verdict, snapshot, settings)).collect();
+            found.verdicts.iter().map(|verdict| VerdictView::new(verdict, snapshot, settings)).collect();
         let tenants =
-            found.iter().zip(&verdicts).filter(|(verdict, _)| admits(verdict.tenant)).map(
+            found.verdicts.iter().zip(&verdicts).filter(|(verdict, _)| admits(verdict.tenant)).map(
                 |(verdict, view)| Tenant::new(view.clone(), snapshot, &settings.criteria, verdict.tenant),
             );
         let selection = Selection::new(snapshot, filter);
@@ -77,7 +84,9 @@ impl<'a> Recent<'a> {
             at: snapshot.at,
             settings,
             filter,
-            heading: Heading::new(&verdicts),
+            heading: Heading::new(&verdicts, &shared),
+            conditions: found.all(map).into_iter().map(condition).collect(),
+            shared,
             tenants: tenants.collect(),
             verdicts,
             traces: traces(selection.traces),
@@ -87,7 +96,7 @@ impl<'a> Recent<'a> {
             violations: violations.map(|seen| Violation::new(seen, snapshot)).collect(),
             sources: snapshot.sources.iter().map(|view| Source::new(view, snapshot, filter)).collect(),
             clock: snapshot.clock,
-            not_kept: (app.kept)().err(),
+            not_kept: snapshot.not_stored.as_ref().map(|(since, why)| format!("since {since}: {why}")),
             tenant_names: map.tenants().iter().map(|tenant| tenant.name.clone()).collect(),
             stage_names: map.stages().iter().map(|stage| stage.name.clone()).collect(),
         }

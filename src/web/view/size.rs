@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::conditions::latency;
 use crate::domain::quantile::Quantile;
 use crate::domain::trace::{Judgement, Trace};
 use crate::domain::tracker::Snapshot;
-use crate::domain::verdict;
 
 /// End-to-end latencies of canaries of one size.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,7 +32,7 @@ pub(crate) fn sizes(snapshot: &Snapshot, traces: &[&Trace]) -> Vec<SizeFigures> 
         by_size.entry(trace.tag.size).or_default().push(*trace);
     }
     let figures = by_size.into_iter().map(|(bytes, traces)| {
-        let mut sample = verdict::sample(snapshot, &traces);
+        let mut sample = latency::end_to_end(snapshot, &traces);
         SizeFigures {
             bytes,
             quantiles: sample.quantiles([0.5, 0.95, 0.99]),
@@ -50,12 +50,11 @@ mod tests {
     use super::super::hop::hops;
     use super::super::tenant::recent;
     use super::*;
-    use crate::domain::verdict::Criteria;
+    use crate::domain::conditions::Criteria;
     use crate::web::fixture::*;
 
     fn criteria() -> Criteria {
-        let (slo, interval) = (Duration::from_secs(30), Duration::from_secs(30));
-        Criteria { slo, window: Duration::from_secs(15 * 60), interval }
+        Criteria::new(Duration::from_secs(30), Duration::from_secs(30))
     }
 
     #[test]

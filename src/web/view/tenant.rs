@@ -6,11 +6,11 @@ use super::hop::{HopFigures, hops};
 use super::size::{SizeFigures, sizes};
 use super::trace::Brief;
 use super::verdict::VerdictView;
+use crate::domain::conditions::Criteria;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::TenantId;
 use crate::domain::trace::Trace;
 use crate::domain::tracker::Snapshot;
-use crate::domain::verdict::Criteria;
 
 /// Number of failures that a tenant's list shows; the others are one link away.
 const FAILURES_SHOWN: usize = 8;

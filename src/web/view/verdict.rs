@@ -1,141 +1,142 @@
-//! The verdicts as text, and the heading that names the worst one.
+//! The verdicts as text, and the heading that names the worst problem.
 
 use std::sync::Arc;
 
+use super::condition::ConditionView;
 use super::mark::Mark;
+use crate::domain::conditions::{Condition, Verdict};
 use crate::domain::time::Timestamp;
 use crate::domain::tracker::Snapshot;
-use crate::domain::verdict::{Condition, Criteria, Severity, Verdict};
 use crate::web::app::Settings;
 use crate::web::words;
 
-/// A condition as text.
-#[derive(Clone, Debug)]
-pub(crate) struct ConditionView {
-    /// The name in JSON.
-    pub(crate) key: &'static str,
-    /// The name on the page.
-    pub(crate) word: &'static str,
-    /// How bad it is.
-    pub(crate) severity: Severity,
-    /// Its colour and sign.
-    pub(crate) mark: Mark,
-    /// Where it is wrong: `transit`, `archive..bigquery`; `None` for conditions without a place.
-    pub(crate) place: Option<String>,
-    /// The word and the place: `STUCK at transit`, `CANNOT SEE bigquery`, `SLOW`.
-    pub(crate) what: String,
-    /// Numbers or reason, to follow place and time.
-    pub(crate) summary: String,
-}
-
-/// The verdict on a tenant.
+/// The verdict on a tenant: its worst problem, OK, or waiting.
 #[derive(Clone, Debug)]
 pub(crate) struct VerdictView {
     /// The tenant's name.
     pub(crate) tenant: Arc<str>,
-    /// Its worst condition.
-    pub(crate) worst: ConditionView,
+    /// The name of the worst problem, `ok` or `waiting`.
+    pub(crate) key: &'static str,
+    /// The same on the page.
+    pub(crate) word: &'static str,
+    /// Its colour and sign.
+    pub(crate) mark: Mark,
+    /// Whether it is a problem.
+    pub(crate) is_problem: bool,
+    /// Where it is wrong.
+    pub(crate) place: Option<String>,
+    /// The word and the place: `STUCK at transit`.
+    pub(crate) what: String,
     /// Since when that is so.
     pub(crate) since: Option<Timestamp>,
-    /// The whole sentence: `STUCK at transit since 02:41:10 UTC (18 min): 36 canaries wait`.
+    /// Numbers or reason, to follow place and time; beside OK, the notes.
+    pub(crate) summary: String,
+    /// The whole sentence.
     pub(crate) text: String,
     /// The address of the runbook's chapter; `None` if there is nothing to do.
     pub(crate) runbook: Option<String>,
     /// Its other conditions, worst first.
     pub(crate) also: Vec<ConditionView>,
+    /// Those of `also` that people need to read, as text: not what follows from another one.
+    pub(crate) also_texts: Vec<String>,
 }
 
 /// The summary of the page.
 #[derive(Clone, Debug)]
 pub(crate) struct Heading {
-    /// The worst tenant comes first, because the text is also the title of a browser tab.
+    /// The worst problem comes first, because the text is also the title of a browser tab.
     pub(crate) text: String,
-    /// The mark of the condition that the text names.
+    /// The mark of what the text names.
     pub(crate) mark: Mark,
-}
-
-impl ConditionView {
-    fn new(condition: &Condition, snapshot: &Snapshot, criteria: &Criteria) -> Self {
-        let profile = condition.profile();
-        let place = condition.place().map(|place| place.display(&snapshot.topology).to_string());
-        Self {
-            key: profile.key,
-            word: profile.word,
-            severity: profile.severity,
-            mark: Mark::of(condition),
-            what: match &place {
-                Some(place) => format!("{} {}{place}", profile.word, profile.preposition),
-                None => profile.word.to_owned(),
-            },
-            place,
-            summary: summary(condition, criteria),
-        }
-    }
 }
 
 impl VerdictView {
     pub(crate) fn new(verdict: &Verdict, snapshot: &Snapshot, settings: &Settings) -> Self {
-        let condition = |of| ConditionView::new(of, snapshot, &settings.criteria);
-        let worst = condition(&verdict.condition);
-        let since = verdict.since.map_or_else(String::new, |since| {
-            let age = words::age(snapshot.at.since(since));
-            format!(" since {} ({age})", words::clock(since, snapshot.at))
+        let view = |condition: &Condition| ConditionView::new(condition, snapshot, settings);
+        let tenant = snapshot.topology.tenant(verdict.tenant).name.clone();
+        let all = &verdict.conditions;
+        let Some(problem) = verdict.problem().map(view) else {
+            return Self::well(tenant, verdict, all.iter().map(view).collect(), settings);
+        };
+        let others = &all[1..];
+        let independent = |it: &&Condition| !all.iter().any(|other| it.follows_from(other));
+        let texts = others.iter().filter(independent).map(|condition| match view(condition) {
+            note if !condition.is_problem() => note.text,
+            problem => format!("{}: {}", problem.what, problem.summary),
         });
         Self {
-            tenant: snapshot.topology.tenant(verdict.tenant).name.clone(),
-            text: format!("{}{since}: {}", worst.what, worst.summary),
-            worst,
-            since: verdict.since,
-            runbook: settings.runbook(&verdict.condition),
-            also: verdict.also.iter().map(condition).collect(),
+            tenant,
+            key: problem.key,
+            word: problem.word,
+            mark: problem.mark,
+            is_problem: true,
+            place: problem.place,
+            what: problem.what,
+            since: problem.since,
+            summary: problem.summary,
+            text: problem.text,
+            runbook: problem.runbook,
+            also_texts: texts.collect(),
+            also: others.iter().map(view).collect(),
+        }
+    }
+
+    /// The verdict on a tenant without a problem. Notes stand beside OK.
+    fn well(tenant: Arc<str>, verdict: &Verdict, notes: Vec<ConditionView>, settings: &Settings) -> Self {
+        let (key, word, mark, figure) = match verdict.p95 {
+            Some(p95) => ("ok", "OK", Mark::Well, format!("P95 {}", words::quantile(p95))),
+            None => (
+                "waiting",
+                "WAITING",
+                Mark::Pending,
+                format!(
+                    "no canary has been judged yet; one leaves every {}",
+                    words::short(settings.criteria.interval)
+                ),
+            ),
+        };
+        let texts = std::iter::once(figure).chain(notes.iter().map(|note| note.text.clone()));
+        let summary = texts.collect::<Vec<_>>().join("; ");
+        Self {
+            tenant,
+            key,
+            word,
+            mark,
+            is_problem: false,
+            place: None,
+            what: word.to_owned(),
+            since: None,
+            text: format!("{word}: {summary}"),
+            summary,
+            runbook: None,
+            also: notes,
+            also_texts: Vec::new(),
         }
     }
 }
 
 impl Heading {
-    /// The heading for verdicts in order: text, colour and sign are those of the first.
-    pub(crate) fn new(verdicts: &[VerdictView]) -> Self {
+    /// The heading for verdicts and shared conditions, both worst first. It names every shared problem, and
+    /// the worst tenant unless all are well.
+    pub(crate) fn new(verdicts: &[VerdictView], shared: &[ConditionView]) -> Self {
         let Some(first) = verdicts.first() else {
             return Self { text: "No tenant is configured".to_owned(), mark: Mark::Pending };
         };
-        let failing = verdicts.iter().filter(|verdict| verdict.worst.severity.is_problem()).count();
-        let text = match (first.worst.severity, verdicts.len()) {
-            (Severity::Critical | Severity::Warning, _) => {
-                let more = match failing - 1 {
-                    0 => String::new(),
-                    1 => "; 1 more tenant with a problem".to_owned(),
-                    more => format!("; {more} more tenants with a problem"),
-                };
-                format!("{} {}{more}", first.tenant, first.worst.what)
-            }
-            (Severity::Note, _) => "Waiting for the first canaries".to_owned(),
-            (Severity::Ok, 1) => "The tenant is OK".to_owned(),
-            (Severity::Ok, all) => format!("All {all} tenants are OK"),
+        let problems: Vec<_> = shared.iter().filter(|it| it.severity.is_problem()).collect();
+        let failing = verdicts.iter().filter(|verdict| verdict.is_problem).count();
+        let tenants = match (failing, verdicts.len()) {
+            (0, _) if first.key == "waiting" => "Waiting for the first canaries".to_owned(),
+            (0, 1) => "The tenant is OK".to_owned(),
+            (0, all) => format!("All {all} tenants are OK"),
+            (1, _) => format!("{} {}", first.tenant, first.what),
+            (2, _) => format!("{} {}; 1 more tenant with a problem", first.tenant, first.what),
+            (all, _) => format!("{} {}; {} more tenants with a problem", first.tenant, first.what, all - 1),
         };
-        Self { text, mark: first.worst.mark }
-    }
-}
-
-/// Numbers or reason, to follow place and time.
-fn summary(condition: &Condition, criteria: &Criteria) -> String {
-    match condition {
-        Condition::Leaking { found_in, .. } => format!("its canaries were found in {found_in}"),
-        Condition::NotInjecting { reason } => reason.to_string(),
-        Condition::CannotSee { reason, .. } => reason.to_string(),
-        Condition::CannotSeeSideStage { reason, .. } => {
-            format!("{reason} (side stage: end to end is not affected)")
-        }
-        Condition::Stuck { waiting, .. } => {
-            let verb = if *waiting == 1 { "waits" } else { "wait" };
-            format!("{} {verb}", words::count(*waiting, "canary", "canaries"))
-        }
-        Condition::Losing { lost, of, .. } => format!("{lost} of {of} did not arrive"),
-        Condition::Slow { p95 } => {
-            format!("P95 {}, target {}", words::quantile(*p95), words::short(criteria.slo))
-        }
-        Condition::Waiting => {
-            format!("no canary has been judged yet; one leaves every {}", words::short(criteria.interval))
-        }
-        Condition::Ok { p95 } => format!("P95 {}", words::quantile(*p95)),
+        let shared = || problems.iter().map(|it| it.what.clone());
+        let (parts, mark): (Vec<_>, _) = match problems.first() {
+            Some(worst) if failing == 0 => (shared().chain([tenants]).collect(), worst.mark),
+            Some(_) | None => (std::iter::once(tenants).chain(shared()).collect(), first.mark),
+        };
+        Self { text: parts.join("; "), mark }
     }
 }

@@ -1,6 +1,8 @@
 //! Several stored copies of one canary.
 
 use super::*;
+use crate::domain::copies::{MAX_CHECKED_RECORDS, Presence};
+use crate::domain::topology::Capabilities;
 
 #[test]
 fn of_several_copies_in_one_poll_the_first_to_arrive_is_the_arrival() {
@@ -94,4 +96,309 @@ fn a_copy_found_after_a_failure_is_recorded_with_it() {
     let failure = snapshot.failures_of(ACME).next().unwrap();
     assert_eq!(failure.visit(STREAM).copies.len(), 2);
     assert_eq!(failure.arrival(STREAM).unwrap().earliest, ms(150));
+}
+
+/// A pipeline whose archive keeps objects that may be moved.
+fn moving() -> World {
+    World::of(moving_topology(), settings())
+}
+
+fn moving_topology() -> Topology {
+    let map = topology();
+    let stages = (0..).map(StageId).zip(map.stages().iter().cloned()).map(|(id, mut stage)| {
+        if id == ARCHIVE {
+            stage.capabilities = Capabilities::OBJECTS;
+        }
+        stage
+    });
+    Topology::new(map.tenants().to_vec(), stages.collect(), map.sources().to_vec()).unwrap()
+}
+
+fn in_object(key: &str, place: u32) -> Sighting {
+    Sighting { locator: Locator::within(key, place), ..seen(canary(1), Stamp::Millis(ms(300)), t(1), "") }
+}
+
+fn undecoded(key: &str, place: u32) -> Sighting {
+    let found_in = FoundIn { decoded: false, verbatim: false, ..FoundIn::default() };
+    let integrity = Integrity::Corrupted { kept_bytes: 76, sent_bytes: 500 };
+    Sighting { found_in, integrity, ..in_object(key, place) }
+}
+
+fn duplicates(w: &World) -> usize {
+    w.count(|event| matches!(event, Event::Duplicate { .. }))
+}
+
+/// The reasons of all copies that were not charged.
+fn uncharged(w: &World) -> Vec<UnchargedReason> {
+    let reasons = w.events.iter().filter_map(|event| match event {
+        Event::UnchargedCopy { reason, .. } => Some(*reason),
+        _ => None,
+    });
+    reasons.collect()
+}
+
+fn archive(w: &World) -> SourceId {
+    w.tracker.topology.source_of(ACME, ARCHIVE)
+}
+
+/// The objects that the observer of the archive should check.
+fn checks(w: &World) -> Vec<String> {
+    w.tracker.wanted(archive(w)).checks.iter().map(ToString::to_string).collect()
+}
+
+fn answer(w: &mut World, at: Timestamp, checked: &[(&str, Presence)]) {
+    let checked = checked.iter().map(|(record, presence)| ((*record).into(), *presence)).collect();
+    let source = archive(w);
+    w.apply(Input::CopiesChecked { source, checked }, at);
+}
+
+/// A canary that was found in these objects, one after the other, a second apart.
+fn archived_in(objects: &[&str]) -> World {
+    let mut w = moving();
+    w.put(canary(1));
+    for (at, object) in (1..).zip(objects) {
+        w.poll(ARCHIVE, t(at), vec![in_object(object, 0)]);
+    }
+    w
+}
+
+/// Just after both copies are checked again, if the second one was found with the second poll.
+const RECHECKED: u64 = COPY_RECHECK + 5;
+
+#[test]
+fn a_canary_counts_as_a_duplicate_once_whatever_the_number_of_its_copies() {
+    let mut w = World::new();
+    w.put(canary(1));
+    for copy in 0..9 {
+        w.poll(STREAM, t(1), vec![in_object(&format!("shard-0/{copy}"), 0)]);
+    }
+    assert_eq!((duplicates(&w), uncharged(&w)), (1, vec![]));
+}
+
+#[test]
+fn a_second_copy_in_the_same_record_is_not_charged() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.poll(STREAM, t(1), (0..5).map(|place| in_object("shard-0/1", place)).collect());
+    w.poll(STREAM, t(2), (0..5).map(|place| in_object("shard-0/1", place)).collect());
+    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::SameRecord]));
+}
+
+#[test]
+fn a_record_that_holds_a_canary_many_times_does_not_hide_a_copy_in_another() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.poll(STREAM, t(1), (0..50).map(|place| in_object("shard-0/1", place)).collect());
+    w.poll(STREAM, t(2), vec![in_object("shard-0/2", 0)]);
+    assert_eq!(duplicates(&w), 1);
+}
+
+#[test]
+fn a_part_of_a_canary_beside_it_in_the_same_record_is_no_corruption() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let integrity = Integrity::Corrupted { kept_bytes: 76, sent_bytes: 500 };
+    w.poll(STREAM, t(1), vec![in_object("a", 0), Sighting { integrity, ..in_object("a", 1) }]);
+    assert_eq!(w.count(|event| matches!(event, Event::Corrupted { .. })), 0);
+}
+
+#[test]
+fn a_hit_in_undecoded_bytes_is_an_arrival_without_integrity() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.poll(ARCHIVE, t(1), vec![undecoded("a", 0)]);
+    assert_eq!(w.count(|event| matches!(event, Event::Arrived { .. })), 1);
+    assert_eq!(w.count(|event| matches!(event, Event::Corrupted { .. })), 0);
+    let visit = w.tracker.trace(canary(1).trace).unwrap().visit(ARCHIVE).clone();
+    assert_eq!(visit.arrival.unwrap().integrity, Integrity::Unchecked);
+}
+
+#[test]
+fn several_hits_in_undecoded_bytes_of_one_record_are_one() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.poll(ARCHIVE, t(1), (0..9).map(|place| undecoded("a", place)).collect());
+    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![]));
+}
+
+#[test]
+fn undecoded_copies_in_other_records_are_not_charged() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.poll(ARCHIVE, t(1), ["a", "b", "c"].map(|key| undecoded(key, 0)).into());
+    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::Unknown; 2]));
+}
+
+#[test]
+fn a_decoded_copy_after_undecoded_ones_is_the_first_that_counts() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.poll(ARCHIVE, t(1), vec![undecoded("a", 0)]);
+    w.poll(ARCHIVE, t(2), vec![in_object("b", 0)]);
+    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::Unknown]));
+    let visit = w.tracker.trace(canary(1).trace).unwrap().visit(ARCHIVE).clone();
+    assert_eq!(visit.arrival.unwrap().integrity, Integrity::Intact);
+    w.poll(ARCHIVE, t(3), vec![in_object("c", 0)]);
+    assert_eq!(duplicates(&w), 1);
+}
+
+#[test]
+fn a_decoded_hit_beside_an_undecoded_one_in_the_same_record_is_the_same_copy() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.poll(ARCHIVE, t(1), vec![undecoded("a", 0), in_object("a", 1), undecoded("a", 2)]);
+    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![]));
+}
+
+#[test]
+fn a_copy_by_a_second_sender_of_the_slot_is_not_charged() {
+    for order in [[false, true], [true, false]] {
+        let mut w = World::new();
+        w.put(canary(1));
+        let theirs = Tag::remembered(canary(1).trace, canary(1).claim(), InstanceCode::of("other"), 100);
+        for (at, is_theirs) in (1..).zip(order) {
+            let tag = if is_theirs { theirs } else { canary(1) };
+            let copy = Sighting { tag, ..in_object(&format!("shard-0/{at}"), 0) };
+            w.poll(STREAM, t(at), vec![copy]);
+        }
+        assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::SecondSender]));
+        w.poll(STREAM, t(5), vec![Sighting { tag: theirs, ..in_object("shard-0/9", 0) }]);
+        assert_eq!(duplicates(&w), 1, "their canary was stored twice");
+    }
+}
+
+#[test]
+fn a_second_object_is_not_charged_before_both_are_checked_twice() {
+    let mut w = archived_in(&["small", "merged"]);
+    assert_eq!(checks(&w), ["small"]);
+    answer(&mut w, t(3), &[("small", Presence::There)]);
+    assert_eq!(checks(&w), [""; 0]);
+    assert_eq!(w.tracker.next_deadline().map(|at| at <= t(3 + COPY_RECHECK)), Some(true));
+    assert_eq!(duplicates(&w), 0);
+    w.apply(Input::Tick, t(RECHECKED));
+    assert_eq!(checks(&w), ["merged", "small"]);
+    answer(&mut w, t(RECHECKED), &[("small", Presence::There), ("merged", Presence::There)]);
+    assert_eq!((duplicates(&w), uncharged(&w)), (1, vec![]));
+    assert_eq!(checks(&w), [""; 0]);
+}
+
+#[test]
+fn a_copy_whose_first_object_is_gone_was_moved() {
+    let mut w = archived_in(&["small", "merged"]);
+    answer(&mut w, t(3), &[("small", Presence::Gone)]);
+    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::Moved]));
+    let arrival = w.arrival(canary(1), ARCHIVE);
+    assert!(arrival.latest < t(1), "the arrival stays");
+}
+
+#[test]
+fn small_objects_that_are_deleted_minutes_later_were_moved() {
+    let mut w = archived_in(&["small", "merged"]);
+    answer(&mut w, t(3), &[("small", Presence::There)]);
+    w.apply(Input::Tick, t(RECHECKED));
+    answer(&mut w, t(RECHECKED), &[("small", Presence::Gone), ("merged", Presence::There)]);
+    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::Moved]));
+}
+
+#[test]
+fn a_second_object_that_is_gone_later_was_never_a_second_copy_that_stays() {
+    let mut w = archived_in(&["final", "temporary"]);
+    answer(&mut w, t(3), &[("final", Presence::There)]);
+    w.apply(Input::Tick, t(RECHECKED));
+    answer(&mut w, t(RECHECKED), &[("final", Presence::There), ("temporary", Presence::Gone)]);
+    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::Moved]));
+    w.poll(ARCHIVE, t(RECHECKED + 1), vec![in_object("third", 0)]);
+    assert_eq!(checks(&w), ["final"]);
+}
+
+#[test]
+fn a_third_copy_is_compared_with_the_one_that_exists() {
+    let mut w = archived_in(&["small", "hourly", "daily"]);
+    answer(&mut w, t(4), &[("small", Presence::Gone)]);
+    assert_eq!(checks(&w), ["hourly"], "it is compared with what the first was moved to");
+    answer(&mut w, t(5), &[("hourly", Presence::Gone)]);
+    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::Moved; 2]));
+    w.poll(ARCHIVE, t(6), vec![in_object("fourth", 0)]);
+    assert_eq!(checks(&w), ["daily"]);
+}
+
+#[test]
+fn where_the_check_is_denied_nothing_is_charged() {
+    let mut w = archived_in(&["a", "b"]);
+    answer(&mut w, t(3), &[("a", Presence::Unknown)]);
+    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::Unknown]));
+    assert_eq!(checks(&w), [""; 0]);
+}
+
+#[test]
+fn a_check_that_is_never_answered_is_given_up() {
+    let mut w = archived_in(&["a", "b"]);
+    let at = w.tracker.pending.next_at().unwrap();
+    w.apply(Input::Tick, at);
+    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::Unknown]));
+    assert_eq!(w.tracker.pending.next_at(), None);
+}
+
+#[test]
+fn canaries_in_one_object_are_checked_together() {
+    let mut w = moving();
+    for n in 1..=40 {
+        w.put(canary(n));
+        for object in ["a", "b"] {
+            w.poll(ARCHIVE, t(1), vec![Sighting { tag: canary(n), ..in_object(object, n.into()) }]);
+        }
+    }
+    assert_eq!(checks(&w), ["a"]);
+    answer(&mut w, t(3), &[("a", Presence::Gone)]);
+    assert_eq!(uncharged(&w), [UnchargedReason::Moved; 40]);
+}
+
+#[test]
+fn the_number_of_objects_that_are_checked_at_a_time_is_bounded() {
+    let mut w = moving();
+    for n in 1..=40 {
+        w.put(canary(n));
+        for object in ["small", "merged"] {
+            let key = format!("{object}-{n:02}");
+            w.poll(ARCHIVE, t(1), vec![Sighting { tag: canary(n), ..in_object(&key, 0) }]);
+        }
+    }
+    assert_eq!(checks(&w).len(), MAX_CHECKED_RECORDS);
+}
+
+#[test]
+fn a_source_with_nothing_but_checks_does_not_turn_blind() {
+    let mut w = archived_in(&["a", "b"]);
+    w.poll(TABLE, t(3), vec![seen(canary(1), Stamp::None, t(3), "row")]);
+    assert!(w.tracker.wanted(archive(&w)).waiting.is_empty());
+    w.apply(Input::Tick, t(3 + 10 * BLIND_AFTER));
+    let archive = archive(&w);
+    let blind = |event: &Event| matches!(event, Event::WentBlind { source, .. } if *source == archive);
+    assert_eq!(w.count(blind), 0);
+}
+
+#[test]
+fn a_check_goes_on_after_a_restart() {
+    let mut before = archived_in(&["small", "merged"]);
+    answer(&mut before, t(3), &[("small", Presence::There)]);
+    let traces: Vec<_> = before.tracker.everything().traces;
+    let traces = traces.into_iter().map(|(trace, _)| (*trace).clone()).collect();
+    let mut w = moving();
+    w.tracker.restore(Restored { traces, ..Restored::default() }, t(60));
+    assert_eq!(checks(&w), [""; 0]);
+    w.apply(Input::Tick, t(RECHECKED));
+    assert_eq!(checks(&w), ["merged", "small"]);
+    answer(&mut w, t(RECHECKED), &[("small", Presence::Gone), ("merged", Presence::There)]);
+    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::Moved]));
+}
+
+#[test]
+fn a_copy_that_overtakes_the_answer_of_its_put_is_checked_after_it() {
+    let mut w = moving();
+    w.plan(canary(1), t(0));
+    w.poll(ARCHIVE, t(1), vec![in_object("a", 0), in_object("b", 0)]);
+    assert_eq!(checks(&w), [""; 0]);
+    let result = PutResult::Accepted { doubled: false };
+    w.apply(Input::Put { trace: canary(1).trace, result }, t(2));
+    assert_eq!(checks(&w), ["a"]);
 }

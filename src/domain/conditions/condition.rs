@@ -1,0 +1,123 @@
+//! One thing that is wrong now, or was a moment ago.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::name::{ConditionName, Subject};
+use super::severity::{Blame, Severity};
+use crate::domain::quantile::Quantile;
+use crate::domain::sighting::Drift;
+use crate::domain::time::Timestamp;
+
+/// One thing that is wrong now, or was within the window: then it is a note.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Condition {
+    /// What.
+    pub name: ConditionName,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Whose fault it is.
+    pub blame: Blame,
+    /// Whose it is, and where.
+    pub subject: Subject,
+    /// When the unbroken episode began; `None` if that is unknown.
+    pub since: Option<Timestamp>,
+    /// When the last affected canary was planned; `None` for conditions that do not count them.
+    pub last: Option<Timestamp>,
+    /// How many canaries are affected; `None` for conditions that do not count them.
+    pub affected: Option<usize>,
+    /// Of how many; `None` if there is nothing to compare them with.
+    pub of: Option<usize>,
+    /// What people need to know in addition.
+    pub detail: Detail,
+}
+
+/// What people need to know of a condition in addition to its numbers.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Detail {
+    /// Nothing.
+    None,
+    /// Why: a service's error, for people.
+    Reason(Arc<str>),
+    /// The name of the source that holds leaked canaries.
+    FoundIn(Arc<str>),
+    /// The 95th percentile of a hop, and its target.
+    OverTarget {
+        /// Right-censored, like the figures of the hops.
+        p95: Quantile,
+        /// The hop's target.
+        target: Duration,
+    },
+    /// Where the time goes, end to end.
+    Slow {
+        /// The 95th percentile end to end.
+        p95: Quantile,
+        /// How long the named hop takes: the median of the affected canaries that have made it.
+        hop: Option<Duration>,
+        /// Of the affected canaries, how many CloudWatch Logs took late.
+        injected_late: usize,
+        /// The longest that it took for one of them.
+        injection: Duration,
+    },
+    /// The longest that CloudWatch Logs took for an affected canary.
+    Injection(Duration),
+    /// Fewest bytes that are left of an affected canary, and how many there were.
+    Kept {
+        /// Unchanged bytes.
+        kept: usize,
+        /// Bytes that were sent.
+        sent: usize,
+    },
+    /// Columns that differ.
+    Drift(Arc<[Drift]>),
+    /// Maximum error of the probe's own clock, if it is reported.
+    ErrorBound(Option<Duration>),
+}
+
+impl Condition {
+    /// A problem that does not count canaries.
+    pub(super) fn fault(
+        name: ConditionName,
+        subject: Subject,
+        severity: Severity,
+        since: Option<Timestamp>,
+        detail: Detail,
+    ) -> Self {
+        let blame = name.profile().blame;
+        Self { name, severity, blame, subject, since, last: None, affected: None, of: None, detail }
+    }
+
+    /// Whether someone has to act.
+    #[must_use]
+    pub const fn is_problem(&self) -> bool {
+        self.severity.is_problem()
+    }
+
+    /// The ratio of affected canaries in millionths; 1,000,000 for conditions that have none.
+    #[must_use]
+    pub fn affected_millionths(&self) -> usize {
+        match (self.affected, self.of) {
+            (Some(affected), Some(of)) => affected.saturating_mul(1_000_000) / of.max(1),
+            (None, _) | (_, None) => 1_000_000,
+        }
+    }
+
+    /// Sort key: severity, then the pipeline's faults before the probe's own, then the order of names. What
+    /// another cause explains comes after that cause.
+    #[must_use]
+    pub fn rank(&self) -> (Severity, Blame, bool, ConditionName) {
+        (self.severity, self.blame, self.blame != self.name.profile().blame, self.name)
+    }
+
+    /// Whether it follows from another one at the same place, so that people need to read only that.
+    #[must_use]
+    pub fn follows_from(&self, other: &Self) -> bool {
+        let is_injected_late = other.name == ConditionName::LateInjection && other.is_problem();
+        if self.name != other.name && self.blame != self.name.profile().blame && is_injected_late {
+            return true;
+        }
+        use ConditionName::{HopOverTarget, Missing, Stuck};
+        let implied = [(Missing, Stuck), (HopOverTarget, Stuck), (HopOverTarget, Missing)];
+        implied.contains(&(self.name, other.name)) && other.is_problem() && self.subject == other.subject
+    }
+}

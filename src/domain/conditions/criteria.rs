@@ -1,0 +1,124 @@
+//! The window and the thresholds of conditions.
+
+use std::time::Duration;
+
+use super::limit::Limit;
+use super::name::ConditionName;
+
+/// When one condition that counts canaries is a note, and when a problem.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// From here on it is a note.
+    pub note: Limit,
+    /// From here on it is a problem.
+    pub problem: Limit,
+}
+
+/// Declares the conditions that count canaries, with their default limits.
+macro_rules! thresholds {
+    ($($(#[$doc:meta])* $field:ident: $name:ident, note $note:literal, problem $problem:literal;)*) => {
+        /// The limits of every condition that counts canaries.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub struct Thresholds { $($(#[$doc])* pub $field: Limits,)* }
+
+        /// The conditions that count canaries, with the texts of their default limits: note and problem.
+        pub const DEFAULT_LIMITS: &[(ConditionName, &str, &str)] =
+            &[$((ConditionName::$name, $note, $problem)),*];
+
+        impl Thresholds {
+            /// Takes the limits of each condition from a function.
+            ///
+            /// # Errors
+            ///
+            /// The first error of the function.
+            pub fn read<E>(mut of: impl FnMut(ConditionName) -> Result<Limits, E>) -> Result<Self, E> {
+                Ok(Self { $($field: of(ConditionName::$name)?),* })
+            }
+        }
+    };
+}
+
+// A healthy pipeline loses, delays or doubles a canary now and then. With one canary in 30 s, the window of
+// 15 minutes holds 30. If 1 % are affected by chance, three of 30 are seen in 0.3 % of all windows, four in
+// 0.03 %. `slow` and `hop_over_target` need four, because whatever is lost is also slow; more than 5 % is what
+// "P95 over the target" means.
+thresholds! {
+    /// Canaries that a stage does not show in time.
+    missing: Missing, note "1", problem "3 and 5%";
+    /// Canaries that were lost or dead-lettered.
+    losing: Losing, note "1", problem "3 and 5%";
+    /// Canaries that took longer than the end-to-end threshold.
+    slow: Slow, note "1", problem "4 and 5%";
+    /// Canaries that took longer than the target of a hop.
+    hop_over_target: HopOverTarget, note "2 and 2%", problem "4 and 5%";
+    /// Canaries that a stage of the main path does not show, but a later one does.
+    skipped: Skipped, note "1", problem "3 and 5%";
+    /// Canaries that were stored twice.
+    duplicates: Duplicates, note "1", problem "3 and 5%";
+    /// Canaries that were cut or changed.
+    corruption: Corruption, note "1", problem "3 and 5%";
+    /// Canaries that CloudWatch Logs took late.
+    late_injection: LateInjection, note "1", problem "3 and 5%";
+    /// Canaries that are missing at a source that has never shown one of their tenant.
+    never_seen: NeverSeen, note "1", problem "2";
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        let of = |name| {
+            let row = DEFAULT_LIMITS.iter().find(|row| row.0 == name).ok_or(())?;
+            Ok::<_, ()>(Limits { note: row.1.parse()?, problem: row.2.parse()? })
+        };
+        Self::read(of).expect("the defaults are limits, which a test checks")
+    }
+}
+
+/// By what tenants, stages and the probe are judged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Criteria {
+    /// End-to-end threshold.
+    pub slo: Duration,
+    /// How far back traces count, by planned injection; losses count by the time of their outcome.
+    pub window: Duration,
+    /// Time between two canaries of a tenant.
+    pub interval: Duration,
+    /// A put that is answered later than this after the planned injection is late.
+    pub late_after: Duration,
+    /// When each condition that counts canaries is a note or a problem.
+    pub thresholds: Thresholds,
+}
+
+impl Criteria {
+    /// The default of [`window`](Self::window), if canaries are not far apart.
+    pub const WINDOW: Duration = Duration::from_secs(15 * 60);
+    /// The default of [`late_after`](Self::late_after): longer than a canary may leave late without being
+    /// missed, and than a put that is retried once.
+    pub const LATE_AFTER: Duration = Duration::from_secs(5);
+
+    /// Criteria with the default thresholds.
+    #[must_use]
+    pub fn new(slo: Duration, interval: Duration) -> Self {
+        Self {
+            slo,
+            window: Self::WINDOW,
+            interval,
+            late_after: Self::LATE_AFTER,
+            thresholds: Thresholds::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_a_limit() {
+        for (name, note, problem) in DEFAULT_LIMITS {
+            for text in [note, problem] {
+                assert_eq!(text.parse::<Limit>().unwrap().to_string(), **text, "{}", name.as_str());
+            }
+        }
+        let _ = Thresholds::default();
+    }
+}

@@ -1,0 +1,80 @@
+//! Canaries that a stage does not show: missing, never seen there, or skipped.
+
+use super::condition::{Condition, Detail};
+use super::criteria::Criteria;
+use super::history::{Canary, Found, History, Sample};
+use super::name::{ConditionName, Subject};
+use crate::domain::outcome::Outcome;
+use crate::domain::time::Timestamp;
+use crate::domain::topology::{Role, StageId, Topology};
+use crate::domain::trace::{Hop, Standing, Trace};
+
+/// Canaries that stages were read past without. A stage that is blind says nothing, and one that has never
+/// shown a canary of the tenant proves nothing about the pipeline.
+pub(super) fn find(history: &History<'_>, criteria: &Criteria, found: &mut Vec<Condition>) {
+    let map = &*history.snapshot.topology;
+    for stage in map.stage_ids().filter(|stage| map.stage(*stage).role != Role::DeadLetter) {
+        if history.is_blind(stage) {
+            continue;
+        }
+        let limits = &criteria.thresholds;
+        if history.has_seen(stage) {
+            let missing = history.judge(limits.missing, |canary| missing(map, canary, stage));
+            found.extend(missing.map(|it| condition(history, ConditionName::Missing, stage, it)));
+            let skipped = history.judge(limits.skipped, |canary| skipped(map, canary, stage));
+            found.extend(skipped.map(|it| condition(history, ConditionName::Skipped, stage, it)));
+        } else {
+            let unseen = history.judge(limits.never_seen, |canary| never_seen(map, canary, stage));
+            found.extend(unseen.map(|it| condition(history, ConditionName::NeverSeen, stage, it)));
+        }
+    }
+}
+
+fn condition(history: &History<'_>, name: ConditionName, stage: StageId, found: Found) -> Condition {
+    found.condition(name, history, Subject::at(history.tenant, stage), Detail::None)
+}
+
+/// A canary that was lost on the main path is told as that. One that a later stage shows was skipped.
+fn missing(map: &Topology, canary: &Canary<'_>, stage: StageId) -> Option<Sample> {
+    let trace = canary.trace;
+    if trace.arrival(stage).is_some() {
+        return Some(Sample::Good);
+    }
+    let gone = matches!(trace.standing(), Standing::Ended(Outcome::Lost(_) | Outcome::DeadLettered(_)));
+    if !trace.taken() || (map.main_path().contains(&stage) && (gone || later(map, trace, stage).is_some())) {
+        return None;
+    }
+    is_absent(map, trace, stage)
+        .then_some(Sample::Affected)
+        .or((canary.open && trace.hop_start(map, stage).is_some()).then_some(Sample::Pending))
+}
+
+fn never_seen(map: &Topology, canary: &Canary<'_>, stage: StageId) -> Option<Sample> {
+    let trace = canary.trace;
+    let absent = trace.arrival(stage).is_none() && trace.taken() && is_absent(map, trace, stage);
+    absent.then_some(Sample::Affected)
+}
+
+fn skipped(map: &Topology, canary: &Canary<'_>, stage: StageId) -> Option<Sample> {
+    let later = later(map, canary.trace, stage)?;
+    let visit = canary.trace.visit(stage);
+    if visit.arrival.is_some() {
+        return Some(Sample::Good);
+    }
+    // It passed the stage before it reached the later one, so reading past that instant should have shown it.
+    let due = if canary.open { later + map.stage(stage).missing_after } else { later };
+    let absent = visit.absent_until.is_some_and(|until| until > due);
+    absent.then_some(Sample::Affected).or(canary.open.then_some(Sample::Pending))
+}
+
+/// Whether a stage was read past the time by which it should have had a trace, or past the trace's deadline.
+fn is_absent(map: &Topology, trace: &Trace, stage: StageId) -> bool {
+    trace.is_missing(map, stage) || matches!(trace.visit(stage).hop, Hop::Missing | Hop::NeverSeen)
+}
+
+/// When the first later stage of the main path that shows a trace certainly had it; `None` for a side stage.
+pub(super) fn later(map: &Topology, trace: &Trace, stage: StageId) -> Option<Timestamp> {
+    let path = map.main_path();
+    let at = path.iter().position(|on_path| *on_path == stage)?;
+    path[at + 1..].iter().find_map(|later| trace.arrival(*later)).map(|arrival| arrival.latest)
+}

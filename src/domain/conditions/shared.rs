@@ -1,0 +1,41 @@
+//! What is wrong with a stage of all tenants, or with the probe itself.
+
+use super::condition::{Condition, Detail};
+use super::criteria::Criteria;
+use super::name::{ConditionName, Subject};
+use crate::domain::topology::HopRange;
+use crate::domain::tracker::Snapshot;
+
+/// Drifted tables, and the probe's own faults.
+pub(super) fn find(snapshot: &Snapshot, criteria: &Criteria, found: &mut Vec<Condition>) {
+    schema_drift(snapshot, found);
+    let map = &*snapshot.topology;
+    let mut probe = |name: ConditionName, since, detail| {
+        found.push(Condition::fault(name, Subject::PROBE, name.severity(map, None), since, detail));
+    };
+    // Only the last such canary is remembered, so its beginning is not known.
+    if snapshot.same_name_at.is_some_and(|at| at >= snapshot.at - criteria.window) {
+        probe(ConditionName::SameName, None, Detail::None);
+    }
+    if let Some((since, reason)) = &snapshot.not_stored {
+        probe(ConditionName::StoreDegraded, Some(*since), Detail::Reason(reason.clone()));
+    }
+    if let Some(clock) = snapshot.clock.filter(|clock| !clock.synchronized) {
+        probe(ConditionName::ClockUnsynchronized, None, Detail::ErrorBound(clock.error_bound));
+    }
+}
+
+fn schema_drift(snapshot: &Snapshot, found: &mut Vec<Condition>) {
+    let map = &*snapshot.topology;
+    for view in &snapshot.sources {
+        let Some(drifted) = view.drifted.as_ref().filter(|drifted| !drifted.changes.is_empty()) else {
+            continue;
+        };
+        let source = map.source(view.source);
+        let subject = Subject { tenant: source.owner.tenant(), place: Some(HopRange::one(source.stage)) };
+        let name = ConditionName::SchemaDrift;
+        let severity = name.severity(map, subject.place);
+        let detail = Detail::Drift(drifted.changes.clone());
+        found.push(Condition::fault(name, subject, severity, drifted.since, detail));
+    }
+}

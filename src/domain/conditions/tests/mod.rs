@@ -1,0 +1,9 @@
+//! Each condition is on while its fault lasts and off after it, and none is ever on in healthy traffic.
+
+mod documentation;
+mod healthy;
+mod order;
+mod pipeline;
+mod probe;
+mod stuck;
+mod world;

@@ -1,0 +1,204 @@
+//! The pipeline's faults: each begins at second 600 and ends at second 1,800.
+
+use super::world::*;
+use crate::domain::conditions::{ConditionName, Detail, Severity};
+use crate::domain::quantile::Quantile;
+use crate::domain::tag::TraceId;
+use crate::domain::topology::HopRange;
+use crate::domain::topology::fixture::*;
+use crate::domain::tracker::{LeakedTenant, Violation};
+
+const BEGIN: u64 = 600;
+const END: u64 = 1_800;
+
+/// A script in which canaries of the fault's time meet `fate`.
+fn faulty(fate: Fate) -> impl Fn(u64) -> Fate + 'static {
+    move |planned| if (BEGIN..END).contains(&planned) { fate } else { WELL }
+}
+
+/// A script in which every third canary of the fault's time meets `fate`.
+fn every_third(fate: Fate) -> impl Fn(u64) -> Fate + 'static {
+    move |planned| {
+        let hit = (BEGIN..END).contains(&planned) && (planned / INTERVAL).is_multiple_of(3);
+        if hit { fate } else { WELL }
+    }
+}
+
+#[test]
+fn an_archive_that_drops_everything_is_missing_canaries() {
+    let mut world = World::new(faulty(WELL.at(ARCHIVE, None)));
+    // The third canary was planned at 660, and is missing 30 s after its arrival in the stream.
+    let (on, missing) = world.until_on(ConditionName::Missing, ARCHIVE, 693);
+    assert!(on > 660, "{on}");
+    assert_eq!((missing.affected, missing.since), (Some(3), Some(t(BEGIN))));
+    assert_eq!(missing.severity, Severity::Warning);
+    let verdict = world.run_to(END).verdict();
+    assert_eq!(
+        problems(&verdict),
+        ["missing", "hop_over_target"],
+        "it is not lost, and nothing else is wrong"
+    );
+    // Two good canaries end it: the second was planned at 1,830.
+    assert!(world.until_off(ConditionName::Missing, ARCHIVE, 1_835) > 1_800);
+    assert_eq!(problems(&world.verdict()), [""; 0]);
+    assert!(notes(&world.verdict()).contains(&"missing"));
+}
+
+#[test]
+fn the_beginning_of_an_episode_does_not_move_with_the_window() {
+    let mut world = World::new(|planned| if planned >= BEGIN { WELL.at(ARCHIVE, None) } else { WELL });
+    for second in [700, 2_000, 4_000, 8_000] {
+        world.run_to(second);
+        assert_eq!(world.problem(ConditionName::Missing, ARCHIVE).unwrap().since, Some(t(BEGIN)));
+    }
+}
+
+#[test]
+fn a_fifth_that_does_not_come_out_of_a_hop_is_missing_there_before_it_is_lost() {
+    let mut world = World::new(|planned| if planned % 150 == 0 { Fate::stopped() } else { WELL });
+    let (_, missing) = world.until_on(ConditionName::Missing, TRANSIT, 340);
+    assert_eq!((missing.affected, missing.of), (Some(3), Some(11)));
+    assert_eq!(problems(&world.run_to(600).verdict())[0], "missing");
+    // Until then it does not flicker.
+    for second in 600..GIVE_UP {
+        world.run_to(second);
+        assert!(world.problem(ConditionName::Missing, TRANSIT).is_some(), "at {second}");
+    }
+}
+
+#[test]
+fn a_loss_counts_when_it_is_proven_even_if_it_was_planned_before_the_window() {
+    let verdict = after(GIVE_UP + 320, |planned| if planned % 150 == 0 { Fate::stopped() } else { WELL });
+    let losing = verdict.conditions.iter().find(|it| it.name == ConditionName::Losing).unwrap();
+    assert_eq!(losing.severity, Severity::Critical);
+    assert_eq!(losing.subject.place, Some(HopRange::one(TRANSIT)));
+    // In the window 24 of 30 arrived, and three deadlines passed.
+    assert_eq!((losing.affected, losing.of, losing.since), (Some(3), Some(27), Some(t(0))));
+}
+
+#[test]
+fn losses_are_over_once_they_left_the_window() {
+    let mut world = World::new(faulty(WELL.at(TABLE, None)));
+    world.until_on(ConditionName::Losing, TABLE, BEGIN + GIVE_UP + 63);
+    world.until_off(ConditionName::Losing, TABLE, END + GIVE_UP + 15 * 60 + 5);
+}
+
+#[test]
+fn a_stage_that_does_not_show_what_a_later_one_shows_is_skipped() {
+    let mut world = World::new(faulty(WELL.at(TRANSIT, None)));
+    // The third reached the table at 670, and transit has to be read 30 s past that.
+    let (_, skipped) = world.until_on(ConditionName::Skipped, TRANSIT, 703);
+    assert_eq!(skipped.since, Some(t(BEGIN)));
+    assert_eq!(problems(&world.run_to(END).verdict()), ["skipped"], "what arrives at the end is not missing");
+    world.until_off(ConditionName::Skipped, TRANSIT, 1_842);
+}
+
+#[test]
+fn a_stage_that_was_never_seen_is_told_as_that_and_not_as_missing() {
+    let mut world = World::unseen(|_| WELL.at(TRANSIT, None));
+    let (_, unseen) = world.until_on(ConditionName::NeverSeen, TRANSIT, 65);
+    assert_eq!(unseen.since, Some(t(0)));
+    assert_eq!(problems(&world.run_to(600).verdict()), ["never_seen"]);
+}
+
+#[test]
+fn a_stage_is_no_longer_unseen_with_its_first_canary() {
+    let mut world = World::unseen(|planned| if planned < 300 { WELL.at(ARCHIVE, None) } else { WELL });
+    world.until_on(ConditionName::NeverSeen, ARCHIVE, 65);
+    assert!(world.problem(ConditionName::NeverSeen, ARCHIVE).unwrap().severity == Severity::Warning);
+    world.until_off(ConditionName::NeverSeen, ARCHIVE, 303);
+}
+
+#[test]
+fn a_table_that_is_late_is_slow_and_the_hop_is_named() {
+    let mut world = World::new(faulty(WELL.at(TABLE, 45_000)));
+    // The fourth was planned at 690 and is overdue at 720; before that, nothing passes for a moment.
+    let (_, slow) = world.until_on(ConditionName::Slow, TABLE, 722);
+    assert_eq!(slow.since, Some(t(BEGIN)));
+    let slow = world.run_to(1_200).problem(ConditionName::Slow, TABLE).unwrap();
+    let Detail::Slow { p95: Quantile::Exactly(p95) | Quantile::MoreThan(p95), hop, injected_late: 0, .. } =
+        slow.detail
+    else {
+        panic!("{slow:?}")
+    };
+    assert!(p95 > s(45) && hop.is_some_and(|hop| (s(39)..s(41)).contains(&hop)), "{slow:?}");
+    assert_eq!(problems(&world.verdict()), ["slow", "hop_over_target"]);
+    world.until_off(ConditionName::Slow, TABLE, 1_842);
+    world.until_off(ConditionName::HopOverTarget, TABLE, 1_842);
+}
+
+#[test]
+fn three_slow_canaries_are_a_note_and_the_fourth_makes_a_problem() {
+    let slow_until = |end| move |planned| if planned < end { WELL.at(TABLE, 40_000) } else { WELL };
+    let verdict = after(200, slow_until(90));
+    assert_eq!((problems(&verdict), notes(&verdict)), (vec![], vec!["slow", "hop_over_target"]));
+    assert!(problems(&after(145, slow_until(120))).contains(&"slow"));
+}
+
+#[test]
+fn a_slow_hop_is_over_its_target_although_the_canaries_arrive_in_time() {
+    let late = WELL.at(STREAM, 8_000).at(ARCHIVE, 9_500).at(TRANSIT, 12_000).at(TABLE, 18_000);
+    let mut world = World::new(faulty(late));
+    let (_, over) = world.until_on(ConditionName::HopOverTarget, STREAM, 692);
+    assert_eq!((over.since, over.affected), (Some(t(BEGIN)), Some(4)));
+    let verdict = world.run_to(END).verdict();
+    assert_eq!(problems(&verdict), ["hop_over_target"]);
+    let Detail::OverTarget { p95: Quantile::Exactly(p95), target } = verdict.conditions[0].detail else {
+        panic!("{verdict:?}")
+    };
+    assert!(p95 > s(8) && p95 < s(9) && target == s(1), "{verdict:?}");
+    world.until_off(ConditionName::HopOverTarget, STREAM, 1_832);
+}
+
+#[test]
+fn a_hop_is_not_over_its_target_by_what_the_clocks_may_differ() {
+    // 50 ms are allowed for the stage's clock.
+    assert_eq!(problems(&after(900, |_| WELL.at(STREAM, 1_020))), [""; 0]);
+}
+
+#[test]
+fn every_third_row_stored_twice_is_duplicates() {
+    let mut world = World::new(every_third(Fate { doubled: Some(TABLE), ..WELL }));
+    // The first was planned at 630; the third at 810, and it is in the table at 820.
+    let (_, doubled) = world.until_on(ConditionName::Duplicates, TABLE, 821);
+    assert_eq!((doubled.since, doubled.affected), (Some(t(630)), Some(3)));
+    for second in 821..END {
+        world.run_to(second);
+        assert!(world.problem(ConditionName::Duplicates, TABLE).is_some(), "at {second}");
+    }
+    // The last one was planned at 1,710; eight good ones in a row would be unlikely by chance.
+    assert_eq!(world.until_off(ConditionName::Duplicates, TABLE, 2_030), 1_960);
+}
+
+#[test]
+fn canaries_that_are_cut_are_corruption() {
+    let mut world = World::new(every_third(Fate { damaged: Some(TRANSIT), ..WELL }));
+    let (_, cut) = world.until_on(ConditionName::Corruption, TRANSIT, 816);
+    assert_eq!(cut.detail, Detail::Kept { kept: 66, sent: 100 });
+    assert_eq!(problems(&world.run_to(END).verdict()), ["corruption"]);
+    world.until_off(ConditionName::Corruption, TRANSIT, 2_030);
+}
+
+#[test]
+fn a_leak_is_a_problem_at_once_and_for_as_long_as_the_window() {
+    let mut world = World::new(|_| WELL);
+    let violation = |at: u64, stage| Violation {
+        at: t(at),
+        tenant: LeakedTenant::Known(ACME),
+        found_with: Some(GLOBEX),
+        stage,
+        trace: TraceId::new(t(at), [0; 10]),
+        found_in: "kinesis logs-globex".into(),
+        locator: crate::domain::sighting::Locator::new("one"),
+    };
+    let mut snapshot = world.run_to(1_000).snapshot();
+    snapshot.violations = vec![violation(700, STREAM), violation(990, STREAM), violation(995, TABLE)];
+    let verdict = of_acme(&snapshot);
+    // The first stage on the path is the culprit.
+    let leaking = &verdict.conditions[0];
+    assert_eq!((leaking.name, leaking.subject.place), (ConditionName::Leaking, Some(HopRange::one(STREAM))));
+    assert_eq!((leaking.since, leaking.affected), (Some(t(700)), Some(2)));
+    let mut later = world.run_to(1_896).snapshot();
+    later.violations = snapshot.violations;
+    assert_eq!(problems(&of_acme(&later)), [""; 0]);
+}

@@ -1,0 +1,91 @@
+//! Faults of the probe, of the injection path and of shared stages.
+
+use std::sync::Arc;
+
+use super::world::*;
+use crate::domain::conditions::{Assessment, Blame, ConditionName, Detail, Severity, Subject};
+use crate::domain::sighting::Drift;
+use crate::domain::time::OwnClock;
+use crate::domain::topology::HopRange;
+use crate::domain::topology::fixture::*;
+use crate::domain::tracker::{Drifted, Snapshot};
+
+fn shared(snapshot: &Snapshot) -> Vec<ConditionName> {
+    Assessment::new(snapshot, &criteria()).shared.iter().map(|it| it.name).collect()
+}
+
+#[test]
+fn a_stage_of_the_main_path_that_cannot_be_read_is_critical_and_no_canary_is_missing() {
+    let mut world = World::new(|_| WELL).denied(|stage, at| stage == TABLE && (600..1_200).contains(&at));
+    let (_, blind) = world.until_on(ConditionName::CannotSee, TABLE, 655);
+    assert_eq!((blind.severity, blind.blame), (Severity::Critical, Blame::Probe));
+    assert_eq!(blind.detail, Detail::Reason("denied".into()));
+    assert_eq!(problems(&world.run_to(1_199).verdict()), ["cannot_see"]);
+    world.until_off(ConditionName::CannotSee, TABLE, 1_202);
+}
+
+#[test]
+fn a_side_stage_that_cannot_be_read_is_a_warning_of_the_same_name() {
+    let mut world = World::new(|_| WELL).denied(|stage, at| stage == ARCHIVE && at >= 600);
+    let (_, blind) = world.until_on(ConditionName::CannotSee, ARCHIVE, 655);
+    assert_eq!(blind.severity, Severity::Warning);
+}
+
+#[test]
+fn a_log_group_that_refuses_canaries_is_not_injecting_until_it_takes_one() {
+    let refused = |planned| (600..900).contains(&planned);
+    let mut world = World::new(move |at| Fate { put: Some(0).filter(|_| !refused(at)), ..WELL });
+    let (on, not_injecting) = world.until_on(ConditionName::NotInjecting, None, 646);
+    // One failed put is not an outage.
+    assert!(on > 630, "{on}");
+    assert_eq!(not_injecting.since, Some(t(600)));
+    assert_eq!(problems(&world.run_to(899).verdict()), ["not_injecting"]);
+    world.until_off(ConditionName::NotInjecting, None, 901);
+}
+
+#[test]
+fn a_log_group_that_takes_canaries_late_makes_no_pipeline_slow() {
+    let late = Fate { put: Some(28), ..WELL };
+    let arrivals = late.arrivals.map(|at| at.map(|at| at + 28_000));
+    let late = Fate { arrivals, ..late };
+    let mut world = World::new(move |at| if (600..1_800).contains(&at) { late } else { WELL });
+    let (_, condition) = world.until_on(ConditionName::LateInjection, None, 667);
+    assert_eq!(condition.since, Some(t(600)));
+    let verdict = world.run_to(1_200).verdict();
+    assert_eq!(verdict.problem().unwrap().name, ConditionName::LateInjection, "{verdict:#?}");
+    let slow = verdict.conditions.iter().find(|it| it.name == ConditionName::Slow).unwrap();
+    assert_eq!((slow.blame, slow.subject), (Blame::Probe, Subject::tenant(ACME)));
+    world.until_off(ConditionName::LateInjection, None, 1_862);
+}
+
+#[test]
+fn a_drifted_table_of_all_tenants_belongs_to_its_stage() {
+    let mut snapshot = World::new(|_| WELL).run_to(60).snapshot();
+    let table = snapshot.topology.source_of(ACME, TABLE);
+    let changes: Arc<[Drift]> =
+        [Drift { column: "level".into(), from: None, to: Some("INT64".into()) }].into();
+    let drifted = Drifted { since: Some(t(50)), changes, accept: None };
+    snapshot.sources[table.0 as usize].drifted = Some(drifted);
+    let assessment = Assessment::new(&snapshot, &criteria());
+    let [drift] = &assessment.shared[..] else { panic!("{assessment:?}") };
+    let subject = Subject { tenant: None, place: Some(HopRange::one(TABLE)) };
+    assert_eq!((drift.name, drift.subject, drift.since), (ConditionName::SchemaDrift, subject, Some(t(50))));
+    snapshot.sources[table.0 as usize].drifted = Some(Drifted::default());
+    assert_eq!(shared(&snapshot), []);
+}
+
+#[test]
+fn the_probes_own_faults_belong_to_no_tenant() {
+    let mut snapshot = World::new(|_| WELL).run_to(1_000).snapshot();
+    assert_eq!(shared(&snapshot), []);
+    snapshot.same_name_at = Some(t(900));
+    snapshot.not_stored = Some((t(990), "disk full".into()));
+    snapshot.clock = Some(OwnClock { error_bound: None, synchronized: false, compared_at: None });
+    use ConditionName::{ClockUnsynchronized, SameName, StoreDegraded};
+    assert_eq!(shared(&snapshot), [SameName, StoreDegraded, ClockUnsynchronized]);
+    assert_eq!(problems(&of_acme(&snapshot)), [""; 0]);
+    snapshot.same_name_at = Some(t(99));
+    snapshot.not_stored = None;
+    snapshot.clock = Some(OwnClock { error_bound: None, synchronized: true, compared_at: None });
+    assert_eq!(shared(&snapshot), []);
+}

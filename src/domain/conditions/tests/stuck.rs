@@ -1,0 +1,82 @@
+//! A hop that nothing passes.
+
+use super::world::*;
+use crate::domain::conditions::ConditionName;
+use crate::domain::topology::fixture::*;
+
+/// From second 600 on nothing arrives at transit.
+fn stalls(planned: u64) -> Fate {
+    if planned < 600 { WELL } else { Fate::stopped() }
+}
+
+fn stuck_at(
+    second: u64,
+    script: impl Fn(u64) -> Fate + 'static,
+) -> Option<crate::domain::conditions::Condition> {
+    let problem = after(second, script).problem().cloned();
+    problem.filter(|it| it.name == ConditionName::Stuck)
+}
+
+#[test]
+fn a_hop_that_two_canaries_should_have_passed_is_stuck() {
+    // The first is overdue, and the second has waited longer than the hop usually takes.
+    let mut world = World::new(stalls);
+    let (_, stuck) = world.until_on(ConditionName::Stuck, TRANSIT, 645);
+    assert_eq!((stuck.affected, stuck.since), (Some(1), Some(t(600))));
+}
+
+#[test]
+fn a_hop_is_no_longer_stuck_with_the_first_canary_that_passes_it() {
+    let mut world = World::new(|at| if (600..900).contains(&at) { Fate::stopped() } else { WELL });
+    world.until_on(ConditionName::Stuck, TRANSIT, 645);
+    world.until_off(ConditionName::Stuck, TRANSIT, 906);
+}
+
+#[test]
+fn one_missing_canary_does_not_make_a_hop_stuck() {
+    let verdict = after(634, |planned| if planned == 600 { Fate::stopped() } else { WELL });
+    assert_eq!(problems(&verdict), [""; 0]);
+}
+
+#[test]
+fn a_stall_began_with_the_first_canary_that_it_stopped_even_if_that_is_lost_by_now() {
+    for second in [800, 600 + GIVE_UP + 10, 600 + 2 * GIVE_UP, 600 + 1_800] {
+        let stuck = stuck_at(second, stalls).unwrap_or_else(|| panic!("at {second}"));
+        assert_eq!(stuck.since, Some(t(600)), "after {second} s");
+        assert_eq!(stuck.subject.place, Some(crate::domain::topology::HopRange::one(TRANSIT)));
+    }
+}
+
+#[test]
+fn a_stuck_hop_that_loses_canaries_is_also_losing() {
+    let names = problems(&after(600 + GIVE_UP + 70, stalls));
+    assert_eq!(names[..2], ["stuck", "losing"], "{names:?}");
+}
+
+#[test]
+fn a_pipeline_where_every_canary_misses_the_threshold_is_slow_and_not_stuck() {
+    let mut world = World::new(|_| WELL.at(TABLE, 42_000));
+    for second in 700..760 {
+        let verdict = world.run_to(second).verdict();
+        assert_eq!(problems(&verdict), ["slow", "hop_over_target"], "after {second} s");
+    }
+}
+
+#[test]
+fn a_slow_hop_that_stops_is_stuck() {
+    let script = |planned| WELL.at(TRANSIT, 2_000).at(TABLE, Some(100_000).filter(|_| planned < 600));
+    assert!(stuck_at(690, script).is_none());
+    assert_eq!(stuck_at(755, script).unwrap().since, Some(t(600)));
+}
+
+#[test]
+fn a_canary_missing_at_a_later_stage_does_not_hide_a_stuck_hop() {
+    assert!(stuck_at(700, |at| if at == 540 { WELL.at(TABLE, None) } else { stalls(at) }).is_some());
+}
+
+#[test]
+fn a_pipeline_that_shows_nothing_is_stuck_after_two_overdue_canaries() {
+    // The stream has the canaries, so the stuck hop is the one to transit.
+    assert!(stuck_at(45, |_| Fate::stopped()).is_none());
+    assert!(stuck_at(65, |_| Fate::stopped()).is_some());
+}

@@ -1,0 +1,272 @@
+//! A pipeline second by second, in front of the real tracker: a canary of acme every 30 s, a poll of every
+//! source every second.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::canary::Integrity;
+use crate::domain::conditions::{Assessment, Condition, ConditionName, Criteria, Severity, Verdict};
+use crate::domain::format::FoundIn;
+use crate::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};
+use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
+use crate::domain::time::Timestamp;
+use crate::domain::topology::fixture::*;
+use crate::domain::topology::{HopRange, SourceId, StageId, Topology};
+use crate::domain::tracker::{Input, PutResult, Restored, Settings, Snapshot, Tracker};
+
+pub(super) const INTERVAL: u64 = 30;
+/// As long as the default window, like the default.
+pub(super) const GIVE_UP: u64 = 900;
+
+pub(super) fn s(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+pub(super) fn t(secs: u64) -> Timestamp {
+    Timestamp::from_secs(1_800_000_000) + s(secs)
+}
+
+pub(super) fn criteria() -> Criteria {
+    Criteria::new(s(30), s(INTERVAL))
+}
+
+fn settings() -> Settings {
+    Settings {
+        slo: s(30),
+        give_up: s(GIVE_UP),
+        grace: s(60),
+        blind_after: s(20),
+        recheck_for: s(60),
+        max_in_flight: 1_000,
+        remember: 10_000,
+        remember_failures: 100,
+        instance: InstanceCode::of("me"),
+    }
+}
+
+/// What becomes of one canary.
+#[derive(Clone, Copy)]
+pub(super) struct Fate {
+    /// How long CloudWatch Logs takes for it, in seconds; `None` if it refuses it.
+    pub(super) put: Option<u64>,
+    /// When it arrives at each stage, in milliseconds after its planned injection.
+    pub(super) arrivals: [Option<u64>; 5],
+    /// Where it is stored twice.
+    pub(super) doubled: Option<StageId>,
+    /// Where it is cut.
+    pub(super) damaged: Option<StageId>,
+}
+
+pub(super) const WELL: Fate = Fate {
+    put: Some(0),
+    arrivals: [Some(500), Some(2_000), Some(5_000), Some(10_000), None],
+    doubled: None,
+    damaged: None,
+};
+
+impl Fate {
+    /// It arrives at a stage after so many milliseconds, or not at all.
+    pub(super) fn at(mut self, stage: StageId, millis: impl Into<Option<u64>>) -> Self {
+        self.arrivals[usize::from(stage.0)] = millis.into();
+        self
+    }
+
+    /// It does not come out of transit.
+    pub(super) fn stopped() -> Self {
+        WELL.at(TRANSIT, None).at(TABLE, None)
+    }
+}
+
+pub(super) struct World {
+    map: Arc<Topology>,
+    pub(super) tracker: Tracker,
+    script: Box<dyn Fn(u64) -> Fate>,
+    /// Whether a stage cannot be read at a second.
+    denied: Box<dyn Fn(StageId, u64) -> bool>,
+    sent: Vec<(Tag, u64, Fate)>,
+    next: u64,
+}
+
+impl World {
+    /// Every source has shown canaries before.
+    pub(super) fn new(script: impl Fn(u64) -> Fate + 'static) -> Self {
+        let mut world = Self::unseen(script);
+        let seen = crate::domain::tracker::tests::seen_everywhere(&world.map);
+        world.tracker.restore(Restored { seen, ..Restored::default() }, t(0));
+        world
+    }
+
+    /// No source has ever shown a canary.
+    pub(super) fn unseen(script: impl Fn(u64) -> Fate + 'static) -> Self {
+        let map = Arc::new(topology());
+        Self {
+            tracker: Tracker::new(map.clone(), settings(), t(0)),
+            map,
+            script: Box::new(script),
+            denied: Box::new(|_, _| false),
+            sent: Vec::new(),
+            next: 0,
+        }
+    }
+
+    pub(super) fn denied(self, denied: impl Fn(StageId, u64) -> bool + 'static) -> Self {
+        Self { denied: Box::new(denied), ..self }
+    }
+
+    /// Runs up to and including a second.
+    pub(super) fn run_to(&mut self, second: u64) -> &mut Self {
+        while self.next <= second {
+            self.step(self.next);
+            self.next += 1;
+        }
+        self
+    }
+
+    fn step(&mut self, second: u64) {
+        if second.is_multiple_of(INTERVAL) {
+            self.plan(second);
+        }
+        for (tag, planned, fate) in &self.sent {
+            if fate.put.is_some_and(|after| planned + after == second) {
+                let result = PutResult::Accepted { doubled: false };
+                self.tracker.apply(Input::Put { trace: tag.trace, result }, t(second));
+            }
+        }
+        for source in self.map.source_ids() {
+            if self.map.source(source).tenants.contains(&ACME) {
+                self.poll(source, second);
+            }
+        }
+        // What has ended leaves no trace here.
+        self.sent.retain(|(_, planned, _)| planned + 2 * GIVE_UP > second);
+    }
+
+    fn plan(&mut self, second: u64) {
+        let (trace, fate) = (TraceId::new(t(second), [0; 10]), (self.script)(second));
+        let tag = Tag::new(trace, TenantCode::of("acme"), InstanceCode::of("me"), 100, Purpose::Probe);
+        self.tracker.plan(tag, t(second), &mut Vec::new()).unwrap();
+        if fate.put.is_none() {
+            let result = PutResult::Refused { reason: "denied".into() };
+            self.tracker.apply(Input::Put { trace, result }, t(second));
+            return;
+        }
+        self.sent.push((tag, second, fate));
+    }
+
+    fn poll(&mut self, source: SourceId, second: u64) {
+        let stage = self.map.source(source).stage;
+        if (self.denied)(stage, second) {
+            let failed = Input::PollFailed { source, kind: FailureKind::Denied, detail: "denied".into() };
+            self.tracker.apply(failed, t(second));
+            return;
+        }
+        let mut sightings = Vec::new();
+        for (tag, planned, fate) in &self.sent {
+            let Some(after) = fate.arrivals[usize::from(stage.0)] else { continue };
+            let at = t(*planned) + Duration::from_millis(after);
+            if at > t(second) || at + s(1) <= t(second) {
+                continue;
+            }
+            let copies = if fate.doubled == Some(stage) { 2 } else { 1 };
+            let integrity = if fate.damaged == Some(stage) {
+                Integrity::Corrupted { kept_bytes: 66, sent_bytes: 100 }
+            } else {
+                Integrity::Intact
+            };
+            sightings.extend((0..copies).map(|copy| Sighting {
+                tag: *tag,
+                stamp: Stamp::Millis(at.floor_to_millis()),
+                seen_by: t(second) + Duration::from_millis(1),
+                locator: Locator::new(format!("copy {copy}")),
+                label: None,
+                integrity,
+                found_in: FoundIn { verbatim: true, ..FoundIn::default() },
+            }));
+        }
+        let poll = Poll {
+            revision: self.tracker.wanted(source).revision,
+            started: t(second),
+            finished: t(second),
+            watermark: Some(t(second)),
+            sightings,
+            stats: ReadStats::default(),
+            unreadable: Vec::new(),
+        };
+        self.tracker.apply(Input::Polled { source, poll }, t(second));
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.tracker.snapshot(t(self.next.saturating_sub(1)))
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        of_acme(&self.snapshot())
+    }
+
+    /// The problem of this name at this place, if there is one now.
+    pub(super) fn problem(
+        &self,
+        name: ConditionName,
+        stage: impl Into<Option<StageId>>,
+    ) -> Option<Condition> {
+        let place = stage.into().map(HopRange::one);
+        let mut all = self.verdict().conditions.into_iter();
+        all.find(|it| it.name == name && it.is_problem() && it.subject.place == place)
+    }
+
+    /// Runs until the problem is there, and returns the second; fails if that is not before `by`.
+    pub(super) fn until_on(
+        &mut self,
+        name: ConditionName,
+        stage: impl Into<Option<StageId>>,
+        by: u64,
+    ) -> (u64, Condition) {
+        let stage = stage.into();
+        while self.next <= by {
+            self.run_to(self.next);
+            if let Some(problem) = self.problem(name, stage) {
+                return (self.next - 1, problem);
+            }
+        }
+        panic!("{name:?} was not on by {by}: {:#?}", self.verdict());
+    }
+
+    /// Runs until the problem is over, and returns the second; fails if that is not before `by`.
+    pub(super) fn until_off(
+        &mut self,
+        name: ConditionName,
+        stage: impl Into<Option<StageId>>,
+        by: u64,
+    ) -> u64 {
+        let stage = stage.into();
+        while self.next <= by {
+            self.run_to(self.next);
+            if self.problem(name, stage).is_none() {
+                return self.next - 1;
+            }
+        }
+        panic!("{name:?} was not off by {by}: {:#?}", self.verdict());
+    }
+}
+
+/// Acme's verdict after `secs` seconds.
+pub(super) fn after(secs: u64, script: impl Fn(u64) -> Fate + 'static) -> Verdict {
+    World::new(script).run_to(secs).verdict()
+}
+
+pub(super) fn of_acme(snapshot: &Snapshot) -> Verdict {
+    let mut verdicts = Assessment::new(snapshot, &criteria()).verdicts.into_iter();
+    verdicts.find(|verdict| verdict.tenant == ACME).unwrap()
+}
+
+/// The names of the problems, worst first.
+pub(super) fn problems(verdict: &Verdict) -> Vec<&'static str> {
+    let problems = verdict.conditions.iter().filter(|it| it.severity != Severity::Note);
+    problems.map(|it| it.name.as_str()).collect()
+}
+
+/// The names of the notes.
+pub(super) fn notes(verdict: &Verdict) -> Vec<&'static str> {
+    let notes = verdict.conditions.iter().filter(|it| it.severity == Severity::Note);
+    notes.map(|it| it.name.as_str()).collect()
+}

@@ -1,0 +1,189 @@
+//! A condition as text.
+
+use std::sync::Arc;
+
+use super::mark::Mark;
+use crate::domain::conditions::{Condition, ConditionName, Criteria, Detail, Severity};
+use crate::domain::sighting::list_drift;
+use crate::domain::time::Timestamp;
+use crate::domain::topology::Topology;
+use crate::domain::tracker::Snapshot;
+use crate::web::app::Settings;
+use crate::web::words;
+
+/// A condition as text.
+#[derive(Clone, Debug)]
+pub(crate) struct ConditionView {
+    /// The name in JSON.
+    pub(crate) key: &'static str,
+    /// The name on the page.
+    pub(crate) word: &'static str,
+    /// How bad it is.
+    pub(crate) severity: Severity,
+    /// Its colour and sign.
+    pub(crate) mark: Mark,
+    /// The tenant's name; `None` for a stage of all tenants, and for the probe.
+    pub(crate) tenant: Option<Arc<str>>,
+    /// Where it is wrong: `transit`, `archive..bigquery`; `None` for conditions without a place.
+    pub(crate) place: Option<String>,
+    /// The word and the place: `STUCK at transit`, `CANNOT SEE bigquery`, `SLOW`.
+    pub(crate) what: String,
+    /// Numbers or reason, to follow place and time.
+    pub(crate) summary: String,
+    /// The whole sentence: `STUCK at transit since 02:41:10 UTC (18 min): 36 canaries wait`. A note is short:
+    /// `1 of 209 lost at bigquery 9 min ago`.
+    pub(crate) text: String,
+    /// When it began.
+    pub(crate) since: Option<Timestamp>,
+    /// When the last affected canary was planned.
+    pub(crate) last: Option<Timestamp>,
+    /// How many canaries are affected.
+    pub(crate) affected: Option<usize>,
+    /// Of how many.
+    pub(crate) of: Option<usize>,
+    /// The address of the runbook's chapter; `None` for a note.
+    pub(crate) runbook: Option<String>,
+}
+
+impl ConditionView {
+    pub(crate) fn new(condition: &Condition, snapshot: &Snapshot, settings: &Settings) -> Self {
+        let (map, now, profile) = (&*snapshot.topology, snapshot.at, condition.name.profile());
+        let place = condition.subject.place.map(|place| place.display(map).to_string());
+        let what = match &place {
+            Some(place) => format!("{} {}{place}", profile.word, profile.preposition),
+            None => profile.word.to_owned(),
+        };
+        let summary = summary(condition, map, &settings.criteria);
+        let since = condition.since.map_or_else(String::new, |since| {
+            format!(" since {} ({})", words::clock(since, now), words::age(now.since(since)))
+        });
+        let text = if condition.is_problem() {
+            format!("{what}{since}: {summary}")
+        } else {
+            note(condition, place.as_deref(), now)
+        };
+        Self {
+            key: profile.key,
+            word: profile.word,
+            severity: condition.severity,
+            mark: Mark::of(condition),
+            tenant: condition.subject.tenant.map(|tenant| map.tenant(tenant).name.clone()),
+            place,
+            what,
+            summary,
+            text,
+            since: condition.since,
+            last: condition.last,
+            affected: condition.affected,
+            of: condition.of,
+            runbook: condition.is_problem().then(|| settings.chapter(profile.chapter)),
+        }
+    }
+}
+
+/// Numbers or reason, to follow place and time.
+fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String {
+    let affected = condition.affected.unwrap_or_default();
+    let numbers = match condition.of {
+        Some(of) => format!("{affected} of {of}"),
+        None => affected.to_string(),
+    };
+    let side = match condition.subject.place {
+        Some(place) if !map.main_path().contains(&place.first) => " (side stage: end to end is not affected)",
+        Some(_) | None => "",
+    };
+    match (condition.name, &condition.detail) {
+        (ConditionName::Leaking, Detail::FoundIn(source)) => format!("its canaries were found in {source}"),
+        (ConditionName::Leaking, _) => "its canaries were found with another tenant".to_owned(),
+        (ConditionName::Stuck, _) => {
+            let verb = if affected == 1 { "waits" } else { "wait" };
+            format!("{} {verb}", words::count(affected, "canary", "canaries"))
+        }
+        (ConditionName::Losing, _) => format!("{numbers} did not arrive"),
+        (ConditionName::Missing, _) => format!("{numbers} have not arrived there{side}"),
+        (ConditionName::Skipped, _) => {
+            format!("{numbers} were not found there, although a later stage has them")
+        }
+        (ConditionName::NeverSeen, _) => format!(
+            "never seen there, {} should have been: format, key, column or pattern wrong, or nothing is delivered{side}",
+            words::count(affected, "canary", "canaries"),
+        ),
+        (ConditionName::Slow, Detail::Slow { p95, hop, injected_late, injection }) => {
+            let hop = hop.map_or_else(String::new, |took| format!("; this hop takes {}", words::short(took)));
+            let injection = match injected_late {
+                0 if *injection <= criteria.late_after => String::new(),
+                0 => format!("; CloudWatch Logs took up to {} of it", words::short(*injection)),
+                late => format!(
+                    "; {late} of {affected} only because CloudWatch Logs took them late, after up to {}",
+                    words::short(*injection)
+                ),
+            };
+            format!("P95 {}, target {}{hop}{injection}", words::quantile(*p95), words::short(criteria.slo))
+        }
+        (ConditionName::Slow, _) => format!("{numbers} took longer than {}", words::short(criteria.slo)),
+        (ConditionName::HopOverTarget, Detail::OverTarget { p95, target }) => {
+            format!("P95 {}, target {}{side}", words::quantile(*p95), words::short(*target))
+        }
+        (ConditionName::HopOverTarget, _) => format!("{numbers} took longer than the target{side}"),
+        (ConditionName::Duplicates, _) => format!("{numbers} were stored twice"),
+        (ConditionName::Corruption, Detail::Kept { kept, sent }) => {
+            format!("{numbers} were cut or changed; of one, {kept} of {sent} bytes are left")
+        }
+        (ConditionName::Corruption, _) => format!("{numbers} were cut or changed"),
+        (ConditionName::LateInjection, Detail::Injection(longest)) => {
+            format!("CloudWatch Logs took {numbers} late, after up to {}", words::short(*longest))
+        }
+        (ConditionName::LateInjection, _) => format!("CloudWatch Logs took {numbers} late"),
+        (ConditionName::SchemaDrift, Detail::Drift(changes)) => list_drift(changes),
+        (ConditionName::CannotSee, Detail::Reason(reason)) => format!("{reason}{side}"),
+        (ConditionName::NotInjecting, Detail::Reason(reason)) => reason.to_string(),
+        (ConditionName::StoreDegraded, Detail::Reason(reason)) => {
+            format!("traces are kept in memory only, so a restart would forget what is in flight: {reason}")
+        }
+        (ConditionName::SameName, _) => {
+            "another process sends canaries under the name of this instance".to_owned()
+        }
+        (ConditionName::ClockUnsynchronized, detail) => {
+            let bound = match detail {
+                Detail::ErrorBound(Some(bound)) => format!("it may be off by {}", words::short(*bound)),
+                _ => "its error is not reported".to_owned(),
+            };
+            format!("{bound}; arrivals with stamps of other clocks may be off by more than clock_allowance")
+        }
+        (
+            ConditionName::SchemaDrift
+            | ConditionName::CannotSee
+            | ConditionName::NotInjecting
+            | ConditionName::StoreDegraded,
+            _,
+        ) => String::new(),
+    }
+}
+
+/// A note: `1 of 209 lost at bigquery 9 min ago`.
+fn note(condition: &Condition, place: Option<&str>, now: Timestamp) -> String {
+    let what = match condition.name {
+        ConditionName::Losing => "lost",
+        ConditionName::Missing => "missing",
+        ConditionName::Skipped => "skipped",
+        ConditionName::Slow => "slow",
+        ConditionName::HopOverTarget => "over target",
+        ConditionName::Duplicates => "stored twice",
+        ConditionName::Corruption => "cut or changed",
+        ConditionName::LateInjection => "injected late",
+        ConditionName::NeverSeen => "not found, as none ever was",
+        // These have no notes.
+        ConditionName::Leaking
+        | ConditionName::Stuck
+        | ConditionName::SchemaDrift
+        | ConditionName::NotInjecting
+        | ConditionName::CannotSee
+        | ConditionName::SameName
+        | ConditionName::StoreDegraded
+        | ConditionName::ClockUnsynchronized => condition.name.profile().word,
+    };
+    let (affected, of) = (condition.affected.unwrap_or_default(), condition.of.unwrap_or_default());
+    let place = place.map_or_else(String::new, |place| format!(" at {place}"));
+    let ago = condition.last.map_or_else(String::new, |last| format!(" {}", words::ago(last, now)));
+    format!("{affected} of {of} {what}{place}{ago}")
+}

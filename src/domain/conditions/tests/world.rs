@@ -37,6 +37,7 @@ fn settings() -> Settings {
         grace: s(60),
         blind_after: s(20),
         recheck_for: s(60),
+        copy_recheck: s(900),
         max_in_flight: 1_000,
         remember: 10_000,
         remember_failures: 100,

@@ -16,20 +16,20 @@ use super::{Call, CallTarget, Failure, aws_error, aws_json, server_status};
 /// Maximum number of records in an answer of GetRecords (AWS Kinesis API reference).
 const PAGE_RECORDS: usize = 10_000;
 
-fn str_field<'a>(body: &'a Value, key: &str) -> &'a str {
+fn text<'a>(body: &'a Value, key: &str) -> &'a str {
     body.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn stream_name(body: &Value) -> String {
-    if let Some((stream, _)) = opened(str_field(body, "ShardIterator")) {
+    if let Some((stream, _)) = opened(text(body, "ShardIterator")) {
         return stream;
     }
     if let Some(token) = body.get("NextToken").and_then(Value::as_str) {
         return token.split('/').next().unwrap_or_default().to_owned();
     }
-    let name = str_field(body, "StreamName");
+    let name = text(body, "StreamName");
     if name.is_empty() {
-        str_field(body, "StreamARN").rsplit('/').next().unwrap_or_default().to_owned()
+        text(body, "StreamARN").rsplit('/').next().unwrap_or_default().to_owned()
     } else {
         name.to_owned()
     }
@@ -39,19 +39,17 @@ pub(super) fn identify(world: &World, call: &Call) -> CallTarget {
     let body = call.json();
     let stream = stream_name(&body);
     let tenant = world.tenants.iter().find(|tenant| tenant.stream.name == stream);
-    let iterator = opened(str_field(&body, "ShardIterator"));
-    let shard = iterator.map_or_else(|| str_field(&body, "ShardId").to_owned(), |(_, cursor)| cursor.shard);
+    let iterator = opened(text(&body, "ShardIterator"));
+    let shard = iterator.map_or_else(|| text(&body, "ShardId").to_owned(), |(_, cursor)| cursor.shard);
     let resource = if shard.is_empty() { stream.clone() } else { format!("{stream}/{shard}") };
     CallTarget { operation: call.target(), tenant: tenant.map(|tenant| tenant.spec.name.clone()), resource }
 }
 
 pub(super) fn failure_response(failure: Failure) -> Response {
     match failure {
-        Failure::Throttled => {
-            bad_request("ProvisionedThroughputExceededException", "Rate exceeded for shard")
-        }
+        Failure::Throttled => invalid("ProvisionedThroughputExceededException", "Rate exceeded for shard"),
         Failure::Denied => {
-            bad_request("AccessDeniedException", "User is not authorized to perform this operation")
+            invalid("AccessDeniedException", "User is not authorized to perform this operation")
         }
         Failure::Server(status) => {
             let status = server_status(status);
@@ -65,7 +63,7 @@ pub(super) fn failure_response(failure: Failure) -> Response {
     }
 }
 
-fn bad_request(code: &str, message: &str) -> Response {
+fn invalid(code: &str, message: &str) -> Response {
     aws_error(StatusCode::BAD_REQUEST, code, message)
 }
 
@@ -78,20 +76,18 @@ pub(super) fn handle(shared: &Shared, operation: &str, call: &Call) -> Response 
             "User of account {} is not authorized to perform: kinesis:{operation} on stream {name}",
             call.account
         );
-        return bad_request("AccessDeniedException", &message);
+        return invalid("AccessDeniedException", &message);
     }
     let Some(tenant) = world.tenants.iter().position(|tenant| tenant.stream.name == name) else {
         let message = format!("Stream {name} under account {SRE_ACCOUNT} not found.");
-        return bad_request("ResourceNotFoundException", &message);
+        return invalid("ResourceNotFoundException", &message);
     };
     match operation {
         "ListShards" => list_shards(&world, &world.tenants[tenant].stream, &body),
         "DescribeStreamSummary" => summary(&world, &world.tenants[tenant].stream),
         "GetShardIterator" => iterator(&world, &world.tenants[tenant].stream, &body),
         "GetRecords" => records(&mut world, tenant, &body),
-        other => {
-            bad_request("UnknownOperationException", &format!("{other} is not supported by the sandbox"))
-        }
+        other => invalid("UnknownOperationException", &format!("{other} is not supported by the sandbox")),
     }
 }
 
@@ -128,18 +124,18 @@ fn list_shards(world: &World, stream: &Stream, body: &Value) -> Response {
     let filter = body.get("ShardFilter").cloned().unwrap_or(Value::Null);
     let offset = world.faults.clock_offset(Service::Kinesis);
     let at = instant(filter.get("Timestamp")).map(|at| at.shifted(-offset));
-    let kind = str_field(&filter, "Type");
+    let kind = text(&filter, "Type");
     let wanted = |shard: &&Shard| match (kind, at) {
         ("AT_LATEST", _) => shard.end.is_none(),
-        ("AFTER_SHARD_ID", _) => shard.id.as_str() > str_field(&filter, "ShardId"),
+        ("AFTER_SHARD_ID", _) => shard.id.as_str() > text(&filter, "ShardId"),
         ("AT_TIMESTAMP", Some(at)) => {
             shard.created <= at && shard.closed_at.is_none_or(|closed| closed >= at)
         }
         ("FROM_TIMESTAMP", Some(at)) => shard.closed_at.is_none_or(|closed| closed >= at),
         _ => true,
     };
-    let token = str_field(body, "NextToken").split_once('/').map(|(_, after)| after.to_owned());
-    let after = token.unwrap_or_else(|| str_field(body, "ExclusiveStartShardId").to_owned());
+    let token = text(body, "NextToken").split_once('/').map(|(_, after)| after.to_owned());
+    let after = token.unwrap_or_else(|| text(body, "ExclusiveStartShardId").to_owned());
     let max = body
         .get("MaxResults")
         .and_then(Value::as_u64)
@@ -170,9 +166,9 @@ fn summary(world: &World, stream: &Stream) -> Response {
 }
 
 fn iterator(world: &World, stream: &Stream, body: &Value) -> Response {
-    let sequence = sequence_number(str_field(body, "StartingSequenceNumber"));
+    let sequence = sequence_number(text(body, "StartingSequenceNumber"));
     let offset = world.faults.clock_offset(Service::Kinesis);
-    let start = match (str_field(body, "ShardIteratorType"), sequence, instant(body.get("Timestamp"))) {
+    let start = match (text(body, "ShardIteratorType"), sequence, instant(body.get("Timestamp"))) {
         ("TRIM_HORIZON", _, _) => Start::TrimHorizon,
         ("LATEST", _, _) => Start::Latest,
         ("AT_SEQUENCE_NUMBER", Some(sequence), _) => Start::At(sequence),
@@ -180,28 +176,28 @@ fn iterator(world: &World, stream: &Stream, body: &Value) -> Response {
         // Stamps are in ms, so a record of the same ms is not older than the requested time.
         ("AT_TIMESTAMP", _, Some(at)) => Start::Time(at.shifted(-offset)),
         _ => {
-            return bad_request(
+            return invalid(
                 "InvalidArgumentException",
                 "ShardIteratorType needs its StartingSequenceNumber or Timestamp",
             );
         }
     };
-    match stream.cursor(str_field(body, "ShardId"), start, clock::now()) {
+    match stream.cursor(text(body, "ShardId"), start, clock::now()) {
         Ok(cursor) => aws_json(&json!({"ShardIterator": sealed(&stream.name, &cursor)})),
         Err(_) => {
             let message = format!(
                 "Shard {} in stream {} under account {SRE_ACCOUNT} does not exist",
-                str_field(body, "ShardId"),
+                text(body, "ShardId"),
                 stream.name
             );
-            bad_request("ResourceNotFoundException", &message)
+            invalid("ResourceNotFoundException", &message)
         }
     }
 }
 
 fn records(world: &mut World, tenant: usize, body: &Value) -> Response {
-    let Some((_, cursor)) = opened(str_field(body, "ShardIterator")) else {
-        return bad_request("InvalidArgumentException", "Invalid ShardIterator.");
+    let Some((_, cursor)) = opened(text(body, "ShardIterator")) else {
+        return invalid("InvalidArgumentException", "Invalid ShardIterator.");
     };
     let limit = match body.get("Limit").map(Value::as_u64) {
         None => PAGE_RECORDS,
@@ -211,7 +207,7 @@ fn records(world: &mut World, tenant: usize, body: &Value) -> Response {
         {
             Some(limit) => limit,
             None => {
-                return bad_request("InvalidArgumentException", "Limit must be between 1 and 10000");
+                return invalid("InvalidArgumentException", "Limit must be between 1 and 10000");
             }
         },
     };
@@ -223,17 +219,17 @@ fn records(world: &mut World, tenant: usize, body: &Value) -> Response {
         Err(ReadError::Expired) => {
             let message =
                 "Iterator expired. The iterator was created earlier than the 5 minutes that it is valid for.";
-            return bad_request("ExpiredIteratorException", message);
+            return invalid("ExpiredIteratorException", message);
         }
         Err(ReadError::Throttled) => {
             let message = format!(
                 "Rate exceeded for shard {} in stream {} under account {SRE_ACCOUNT}.",
                 cursor.shard, stream.name
             );
-            return bad_request("ProvisionedThroughputExceededException", &message);
+            return invalid("ProvisionedThroughputExceededException", &message);
         }
         Err(ReadError::NoSuchShard) => {
-            return bad_request("ResourceNotFoundException", "The shard does not exist");
+            return invalid("ResourceNotFoundException", "The shard does not exist");
         }
     };
     let records: Vec<Value> = page

@@ -19,7 +19,7 @@ use traceprobe::domain::topology::{
     Capabilities, Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
 };
 use traceprobe::domain::tracker::{Input, PutResult, Settings, Tracker};
-use traceprobe::metrics::{Format, Ladder, Metrics, StageCosts};
+use traceprobe::metrics::{BucketBounds, Format, Metrics, StageCosts};
 
 const START: Timestamp = Timestamp::from_secs(1_795_321_781);
 const STAGES: u16 = 5;
@@ -82,8 +82,9 @@ fn main() {
     .into_iter()
     .chain([35_000, 45_000, 60_000, 90_000, 120_000, 180_000, 300_000, 600_000, 900_000]);
     let bounds: Vec<_> = bounds.map(Duration::from_millis).collect();
-    let metrics = Metrics::new(map.clone(), &Ladder::new(&bounds), Arc::new(Vec::new), StageCosts::default())
-        .expect("the metrics are valid");
+    let metrics =
+        Metrics::new(map.clone(), &BucketBounds::new(&bounds), Arc::new(Vec::new), StageCosts::default())
+            .expect("the metrics are valid");
     let seconds = stopwatch::median(runs, || metrics.show(&snapshot));
     println!("the same snapshot into the gauges                        {:>9.2} ms", seconds * 1e3);
     let mut length = 0;

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::ProbeClock;
 use super::log_events;
-use super::store_writer::{Commit, StoreWriter};
+use super::store_writer::{CommitOutcome, StoreWriter};
 use crate::domain::conditions::{Assessment, Criteria};
 use crate::domain::schedule::Schedule;
 use crate::domain::sighting::Wanted;
@@ -227,8 +227,8 @@ impl Engine {
         let changes = tracker.take_changes();
         match self.store.commit(changes, || tracker.everything()).await {
             // If degraded, the engine goes on: the writer has logged it and gets everything later.
-            Commit::Done | Commit::Degraded { .. } => {}
-            Commit::LateLoad(loaded) => {
+            CommitOutcome::Done | CommitOutcome::Degraded { .. } => {}
+            CommitOutcome::LateLoad(loaded) => {
                 let now = self.clock.now();
                 let events = tracker.restore(loaded, now);
                 round.events.extend(events.into_iter().map(|event| (event, now)));

@@ -21,7 +21,7 @@ use super::{build, clock_error, engine};
 use crate::cloud::calls::Calls;
 use crate::config::Config;
 use crate::domain::steady::Offset;
-use crate::metrics::{Ladder, Metrics};
+use crate::metrics::{BucketBounds, Metrics};
 
 /// How long tasks may take to end after they were told to.
 const ENDING: Duration = Duration::from_secs(3);
@@ -71,9 +71,9 @@ impl Daemon {
         let calls = Calls::default();
         let clients = build::clients(&config.aws, &config.google, calls.clone()).await?;
         let topology = Arc::new(config.topology());
-        let ladder = Ladder::new(&config.probe.buckets);
+        let bucket_bounds = BucketBounds::new(&config.probe.buckets);
         let costs = build::costs(&config.stages);
-        let metrics = Metrics::new(topology.clone(), &ladder, build::calls_so_far(calls), costs)
+        let metrics = Metrics::new(topology.clone(), &bucket_bounds, build::calls_so_far(calls), costs)
             .context("cannot register the metrics")?;
         let recognizer = build::recognizer(&config.keyring, &topology);
         let (stop, end) = (CancellationToken::new(), CancellationToken::new());

@@ -1,12 +1,13 @@
-//! Writes to the store for the engine: on another thread, with a time limit, and able to do without the disk.
+//! Writes the engine's state to the store on another thread, within a time limit, and carries on in memory if
+//! the disk fails.
 //!
 //! This is a write-ahead store: what the engine is about to count or send is on disk first. A disk that fails
 //! or hangs must not stop the measurement, so each commit has a time limit. After a failure the engine
-//! continues in memory, and the writer retries periodically with the full state. One job runs at a time;
-//! nothing queues behind a job that hangs.
+//! continues in memory, and the writer retries periodically with the full state. One job runs at a time. A
+//! commit waits for the running job at most until its time limit, so no jobs pile up behind a hung one.
 //!
-//! The writer has no task of its own. Each job runs on a blocking thread of the runtime, and none is left
-//! running unless the disk hangs.
+//! The writer has no task of its own. Each job runs on a blocking thread of the runtime. After the writer is
+//! closed, a job still runs only if the disk hangs.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,28 +28,31 @@ use crate::store::{Instance, LoadLimits, Loaded, Naming, Opened, Store, StoreErr
 pub struct Settings {
     /// The database file; `None` keeps everything in memory.
     pub path: Option<PathBuf>,
-    /// How many finished traces to keep: this many delivered ones, and as many failed ones.
+    /// How many finished traces to keep: this many delivered ones, and as many that failed.
     pub max_finished: usize,
-    /// How long any trace is kept after its planned injection. Must far exceed `give_up` and `grace`.
+    /// How long any trace is kept after its planned injection. Must be much longer than
+    /// [`give_up`](crate::domain::tracker::Settings::give_up) and
+    /// [`grace`](crate::domain::tracker::Settings::grace) together, because a trace may still be open until
+    /// then.
     pub max_age: Duration,
-    /// How long the engine waits for a commit.
-    pub time_limit: Duration,
-    /// The pause after a failure.
-    pub retry_every: Duration,
+    /// How long the engine waits for a commit. Afterwards it continues in memory.
+    pub commit_timeout: Duration,
+    /// How long to wait after a failure before the next retry.
+    pub retry_delay: Duration,
     /// How often traces beyond `max_finished` and `max_age` are removed.
     pub prune_every: Duration,
 }
 
 impl Settings {
-    /// Settings with the default time limit and intervals.
+    /// Returns settings with the default timeout and intervals.
     #[must_use]
     pub const fn new(path: Option<PathBuf>, max_finished: usize, max_age: Duration) -> Self {
         Self {
             path,
             max_finished,
             max_age,
-            time_limit: Duration::from_secs(2),
-            retry_every: Duration::from_secs(15),
+            commit_timeout: Duration::from_secs(2),
+            retry_delay: Duration::from_secs(15),
             prune_every: Duration::from_secs(60),
         }
     }
@@ -62,29 +66,29 @@ pub enum StoreState {
     /// The store cannot be written, and the engine continues in memory.
     Degraded {
         since: Timestamp,
-        /// Why, for people.
+        /// Why it cannot be written, as text for the log and the page.
         reason: Arc<str>,
     },
-    /// No store is configured.
-    Memory,
+    /// No store is configured; everything is in memory only.
+    NotConfigured,
 }
 
 /// The result of a commit.
 #[derive(Debug)]
-pub enum Commit {
+pub enum CommitOutcome {
     /// The changes are on disk, or no store is configured.
     Done,
-    /// The changes are in memory only. The full state is written when the store can be written again.
+    /// The changes are in memory only. The full state is written once the store can be written again.
     Degraded {
-        /// Why, for people.
+        /// Why the store cannot be written, as text for the log and the page.
         reason: Arc<str>,
     },
-    /// The changes are in memory only, and the store, which could not be read at the start, has been read
-    /// now. What the previous run left there must be restored before the next commit.
+    /// The store could not be read at the start and has been read only now. The changes are still in memory
+    /// only. What the previous run left in the store must be restored before the next commit.
     LateLoad(Loaded),
 }
 
-/// A store writer, and what its store held.
+/// A store writer, and what was in its store when it was opened.
 #[derive(Debug)]
 pub struct OpenedStore {
     pub writer: StoreWriter,
@@ -101,26 +105,28 @@ pub struct StoreWriter {
     settings: Settings,
     clock: WallClock,
     state: watch::Sender<StoreState>,
-    reopen: Reopen,
+    reopener: Reopener,
     slot: Slot,
-    /// Set while the previous run's store has not been read, which must happen before the first write.
-    load_pending: Option<LoadLimits>,
+    /// How much to load, as long as the store of the previous run has not been read. It must be read before
+    /// the first write.
+    pending_load: Option<LoadLimits>,
     retry_at: Instant,
     prune_at: Instant,
 }
 
-type Open = dyn Fn(Timestamp) -> Result<Opened, StoreError> + Send + Sync;
+/// Opens the database; the argument is the current time.
+type OpenFn = dyn Fn(Timestamp) -> Result<Opened, StoreError> + Send + Sync;
 
-/// What opening the database again after a failure needs.
+/// Opens the database again after a failure.
 #[derive(Clone)]
-struct Reopen {
-    open: Arc<Open>,
+struct Reopener {
+    open: Arc<OpenFn>,
     instance: Instance,
 }
 
-impl std::fmt::Debug for Reopen {
+impl std::fmt::Debug for Reopener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reopen").field("instance", &self.instance).finish_non_exhaustive()
+        f.debug_struct("Reopener").field("instance", &self.instance).finish_non_exhaustive()
     }
 }
 
@@ -129,12 +135,12 @@ impl std::fmt::Debug for Reopen {
 enum Slot {
     /// No job runs; `None` while the database is not open.
     Idle(Option<Store>),
-    /// With a running job, which may have outlived its time limit.
-    Busy(JoinHandle<JobEnd>),
+    /// A running job has it. The commit that started the job may have timed out meanwhile.
+    Busy(JoinHandle<JobResult>),
 }
 
-/// What a job returns: the database if it can still be used, and what was loaded.
-type JobEnd = (Option<Store>, Result<Option<Loaded>, StoreError>);
+/// What a job returns: the database if it can still be used, and what was loaded. Only [`Job::Load`] loads.
+type JobResult = (Option<Store>, Result<Option<Loaded>, StoreError>);
 
 enum Job {
     /// [`Store::save`].
@@ -148,75 +154,86 @@ enum Job {
 }
 
 impl StoreWriter {
-    /// A writer without a store: every commit succeeds and keeps nothing.
+    /// Makes a writer without a store. Every commit succeeds, and nothing is written. `naming` gives the name
+    /// of this instance.
     #[must_use]
-    pub fn memory(naming: &Naming, clock: WallClock) -> OpenedStore {
+    pub fn in_memory(naming: &Naming, clock: WallClock) -> OpenedStore {
         let open = Arc::new(|_| Err(StoreError::NoFolder(PathBuf::new())));
         let instance = Instance::of(naming.name());
         let settings = Settings::new(None, 0, Duration::ZERO);
-        let writer =
-            Self::new(settings, Reopen { open, instance: instance.clone() }, StoreState::Memory, None, clock);
+        let writer = Self::new(
+            settings,
+            Reopener { open, instance: instance.clone() },
+            StoreState::NotConfigured,
+            None,
+            clock,
+        );
         OpenedStore { writer, instance, loaded: Loaded::default() }
     }
 
-    /// Opens the store and loads what the previous run left there. If that fails for a reason that may be
-    /// temporary, the writer starts degraded, with nothing loaded.
+    /// Opens the store and loads what the previous run left there, up to `load_limits`. If that fails for a
+    /// reason that may be temporary, the writer starts degraded, with nothing loaded.
+    ///
+    /// `naming` gives the name of this instance. If it is a host name, a name in the store takes precedence
+    /// ([`Naming`]).
     ///
     /// # Errors
     ///
-    /// If only a change of configuration or program can help: [`StoreError::is_permanent`].
+    /// If only a change to the configuration or the program can help: [`StoreError::is_permanent`].
     pub async fn open(
         settings: Settings,
         topology: Arc<Topology>,
         naming: Naming,
-        limits: LoadLimits,
+        load_limits: LoadLimits,
         clock: WallClock,
     ) -> Result<OpenedStore, StoreError> {
         let Some(path) = settings.path.clone() else {
-            return Ok(Self::memory(&naming, clock));
+            return Ok(Self::in_memory(&naming, clock));
         };
         let open = Arc::new(move |now| Store::open(&path, topology.clone(), now));
-        Self::open_with(open, settings, naming, limits, clock).await
+        Self::open_with(open, settings, naming, load_limits, clock).await
     }
 
     async fn open_with(
-        open: Arc<Open>,
+        open: Arc<OpenFn>,
         settings: Settings,
         naming: Naming,
-        limits: LoadLimits,
+        load_limits: LoadLimits,
         clock: WallClock,
     ) -> Result<OpenedStore, StoreError> {
-        let (now, open_file, wanted_name) = (clock.now(), open.clone(), naming.clone());
+        let (now, open_database, job_naming) = (clock.now(), open.clone(), naming.clone());
         let first_load = spawn_blocking(move || {
-            let mut store = report_quarantine((*open_file)(now)?);
-            let instance = store.instance(&wanted_name)?;
-            let loaded = store.load(limits)?;
+            let mut store = log_quarantine((*open_database)(now)?);
+            // May be another name than the configuration gives; see `Naming`.
+            let instance = store.instance(&job_naming)?;
+            let loaded = store.load(load_limits)?;
             Ok::<_, StoreError>((store, instance, loaded))
         });
-        // Longer than a commit may take, because a large file is checked and read.
-        let reason: Arc<str> = match timeout(10 * settings.time_limit, first_load).await {
+        // Longer than a commit may take, because the whole file is checked and read, and it may be large.
+        let load_timeout = 10 * settings.commit_timeout;
+        let reason: Arc<str> = match timeout(load_timeout, first_load).await {
             Ok(Ok(Ok((store, instance, loaded)))) => {
                 log_events::store_loaded(&loaded);
-                let reopen = Reopen { open, instance: instance.clone() };
-                let writer = Self::new(settings, reopen, StoreState::Healthy, Some(store), clock);
+                let reopener = Reopener { open, instance: instance.clone() };
+                let writer = Self::new(settings, reopener, StoreState::Healthy, Some(store), clock);
                 return Ok(OpenedStore { writer, instance, loaded });
             }
             Ok(Ok(Err(error))) if error.is_permanent() => return Err(error),
             Ok(Ok(Err(error))) => with_cause(&error).into(),
             Ok(Err(panic)) => format!("opening the store panicked: {panic}").into(),
-            Err(_) => timed_out(10 * settings.time_limit),
+            Err(_) => timed_out(load_timeout),
         };
         let instance = Instance::of(naming.name());
-        let reopen = Reopen { open, instance: instance.clone() };
-        let mut writer = Self::new(settings, reopen, StoreState::Healthy, None, clock);
-        writer.load_pending = Some(limits);
+        let reopener = Reopener { open, instance: instance.clone() };
+        let mut writer = Self::new(settings, reopener, StoreState::Healthy, None, clock);
+        writer.pending_load = Some(load_limits);
         writer.degrade(reason);
         Ok(OpenedStore { writer, instance, loaded: Loaded::default() })
     }
 
     fn new(
         settings: Settings,
-        reopen: Reopen,
+        reopener: Reopener,
         state: StoreState,
         store: Option<Store>,
         clock: WallClock,
@@ -224,12 +241,12 @@ impl StoreWriter {
         let now = Instant::now();
         let prune_at = now + settings.prune_every;
         let (state, slot) = (watch::Sender::new(state), Slot::Idle(store));
-        Self { settings, clock, state, reopen, slot, load_pending: None, retry_at: now, prune_at }
+        Self { settings, clock, state, reopener, slot, pending_load: None, retry_at: now, prune_at }
     }
 
     /// Subscribes to the state of the store.
     #[must_use]
-    pub fn state(&self) -> watch::Receiver<StoreState> {
+    pub fn subscribe_state(&self) -> watch::Receiver<StoreState> {
         self.state.subscribe()
     }
 
@@ -238,77 +255,80 @@ impl StoreWriter {
     pub fn degraded(&self) -> Option<(Timestamp, Arc<str>)> {
         match &*self.state.borrow() {
             StoreState::Degraded { since, reason } => Some((*since, reason.clone())),
-            StoreState::Healthy | StoreState::Memory => None,
+            StoreState::Healthy | StoreState::NotConfigured => None,
         }
     }
 
-    /// Writes what changed. Returns when it is on disk or the time limit is over.
+    /// Writes what changed. Returns once the changes are on disk or the time limit has passed.
     ///
-    /// After a failure, commits do nothing until the next retry is due. The retry calls `all`, which must
-    /// return the full state, including `changes`.
-    pub async fn commit(&mut self, changes: Changes, all: impl FnOnce() -> Changes) -> Commit {
+    /// After a failure, commits do nothing until the next retry is due. The retry calls `full_state`, which
+    /// must include `changes`.
+    pub async fn commit(&mut self, changes: Changes, full_state: impl FnOnce() -> Changes) -> CommitOutcome {
         let state = self.state.borrow().clone();
         match state {
-            StoreState::Memory => return Commit::Done,
+            StoreState::NotConfigured => return CommitOutcome::Done,
             StoreState::Healthy => {
                 if !changes.is_empty() {
                     self.perform(Job::Save(changes)).await;
                 }
             }
             StoreState::Degraded { reason, .. } => {
-                let hangs = matches!(&self.slot, Slot::Busy(job) if !job.is_finished());
-                if hangs || Instant::now() < self.retry_at {
-                    return Commit::Degraded { reason };
+                let still_running = matches!(&self.slot, Slot::Busy(job) if !job.is_finished());
+                if still_running || Instant::now() < self.retry_at {
+                    return CommitOutcome::Degraded { reason };
                 }
-                let job = self.load_pending.map_or_else(|| Job::SaveAll(all()), Job::Load);
+                let job = self.pending_load.map_or_else(|| Job::SaveAll(full_state()), Job::Load);
                 if let Some(loaded) = self.perform(job).await {
                     log_events::store_loaded(&loaded);
-                    self.load_pending = None;
+                    self.pending_load = None;
                     self.retry_at = Instant::now();
-                    return Commit::LateLoad(loaded);
+                    return CommitOutcome::LateLoad(loaded);
                 }
             }
         }
         let state = self.state.borrow().clone();
         match state {
-            StoreState::Degraded { reason, .. } => Commit::Degraded { reason },
-            StoreState::Healthy | StoreState::Memory => {
+            StoreState::Degraded { reason, .. } => CommitOutcome::Degraded { reason },
+            StoreState::Healthy | StoreState::NotConfigured => {
                 self.prune_if_due();
-                Commit::Done
+                CommitOutcome::Done
             }
         }
     }
 
-    /// Closes the database, unless the disk hangs for longer than the time limit.
+    /// Closes the database. If the disk hangs, gives up after the time limit of a commit.
     pub async fn close(mut self) {
-        let limit = self.settings.time_limit;
+        let commit_timeout = self.settings.commit_timeout;
         let closing = async {
             if let Some(store) = self.take_store().await {
-                // Closing the last connection checkpoints the write-ahead log, which waits for the disk.
+                // SQLite checkpoints its write-ahead log when the last connection closes, which waits for the
+                // disk.
                 let _ = spawn_blocking(move || drop(store)).await;
             }
         };
-        if timeout(limit, closing).await.is_err() {
-            log_events::store_left_open(limit);
+        if timeout(commit_timeout, closing).await.is_err() {
+            log_events::store_left_open(commit_timeout);
         }
     }
 
-    /// Runs one job after the current one and updates the state from its result, all within the time limit.
+    /// Waits for the running job, runs this one, and updates the state from its result, all within the time
+    /// limit of a commit. Returns what a [`Job::Load`] loaded; `None` after any other job and after a
+    /// failure, which is then in the state.
     async fn perform(&mut self, job: Job) -> Option<Loaded> {
-        let limit = self.settings.time_limit;
-        let until = Instant::now() + limit;
-        let Ok(store) = timeout_at(until, self.take_store()).await else {
-            self.degrade(timed_out(limit));
+        let commit_timeout = self.settings.commit_timeout;
+        let deadline = Instant::now() + commit_timeout;
+        let Ok(store) = timeout_at(deadline, self.take_store()).await else {
+            self.degrade(timed_out(commit_timeout));
             return None;
         };
         if store.is_none() && matches!(job, Job::Save(_)) {
-            // A job in the background failed and closed the database. The retry writes the full state, which
-            // includes these changes.
+            // The previous job failed in the background and closed the database. The retry writes the full
+            // state, which includes these changes.
             self.degrade("an earlier job on the store failed".into());
             return None;
         }
         let mut task = self.spawn_job(store, job);
-        match timeout_at(until, &mut task).await {
+        match timeout_at(deadline, &mut task).await {
             Ok(Ok((store, result))) => {
                 self.slot = Slot::Idle(store);
                 match result {
@@ -320,19 +340,20 @@ impl StoreWriter {
             Ok(Err(panic)) => self.degrade(format!("writing the store panicked: {panic}").into()),
             Err(_) => {
                 self.slot = Slot::Busy(task);
-                self.degrade(timed_out(limit));
+                self.degrade(timed_out(commit_timeout));
             }
         }
         None
     }
 
-    /// Waits for the current job and takes the database; `None` if the job failed or the database is not
-    /// open. Cancelling it loses neither the job nor the database.
+    /// Waits for the running job and takes the database; `None` if the job failed or the database is not
+    /// open. A call that is cancelled loses neither the job nor the database.
     async fn take_store(&mut self) -> Option<Store> {
         if let Slot::Busy(job) = &mut self.slot {
             let store = match job.await {
                 Ok((store, Ok(_))) => store,
-                // Whoever started it no longer waits. The next job finds the database closed.
+                // The commit that started the job no longer waits for it. The next job finds the database
+                // closed.
                 Ok((_, Err(_))) | Err(_) => None,
             };
             self.slot = Slot::Idle(store);
@@ -343,16 +364,16 @@ impl StoreWriter {
         }
     }
 
-    fn spawn_job(&self, store: Option<Store>, job: Job) -> JoinHandle<JobEnd> {
-        let (reopen, now) = (self.reopen.clone(), self.clock.now());
-        spawn_blocking(move || match run_job(store, job, &reopen, now) {
+    fn spawn_job(&self, store: Option<Store>, job: Job) -> JoinHandle<JobResult> {
+        let (reopener, now) = (self.reopener.clone(), self.clock.now());
+        spawn_blocking(move || match run_job(store, job, &reopener, now) {
             Ok((store, loaded)) => (Some(store), Ok(loaded)),
-            // Close it: opening it again checks the file for damage.
+            // Close the database, because opening it again checks the file for damage.
             Err(error) => (None, Err(error)),
         })
     }
 
-    /// Starts to remove old traces in the background. Only the next commit waits for it.
+    /// Starts to remove old traces in the background if the time for it has come. Only the next commit waits.
     fn prune_if_due(&mut self) {
         let now = Instant::now();
         if now < self.prune_at {
@@ -369,13 +390,13 @@ impl StoreWriter {
     }
 
     fn degrade(&mut self, reason: Arc<str>) {
-        self.retry_at = Instant::now() + self.settings.retry_every;
+        self.retry_at = Instant::now() + self.settings.retry_delay;
         let now = self.clock.now();
         self.state.send_modify(|state| {
             let since = match state {
-                StoreState::Degraded { reason: before, .. } if *before == reason => return,
+                StoreState::Degraded { reason: previous_reason, .. } if *previous_reason == reason => return,
                 StoreState::Degraded { since, .. } => *since,
-                StoreState::Healthy | StoreState::Memory => now,
+                StoreState::Healthy | StoreState::NotConfigured => now,
             };
             log_events::store_degraded(&reason);
             *state = StoreState::Degraded { since, reason };
@@ -390,7 +411,7 @@ impl StoreWriter {
                 *state = StoreState::Healthy;
                 true
             }
-            StoreState::Healthy | StoreState::Memory => false,
+            StoreState::Healthy | StoreState::NotConfigured => false,
         });
     }
 }
@@ -398,40 +419,40 @@ impl StoreWriter {
 fn run_job(
     store: Option<Store>,
     job: Job,
-    reopen: &Reopen,
+    reopener: &Reopener,
     now: Timestamp,
 ) -> Result<(Store, Option<Loaded>), StoreError> {
     let mut loaded = None;
     let mut store = match store {
         Some(store) => store,
         None => {
-            let mut store = report_quarantine((*reopen.open)(now)?);
-            store.set_instance(&reopen.instance)?;
+            let mut store = log_quarantine((*reopener.open)(now)?);
+            store.set_instance(&reopener.instance)?;
             store
         }
     };
     match job {
         Job::Save(changes) => store.save(&changes)?,
-        Job::SaveAll(all) => store.save_all(&all)?,
-        Job::Load(limits) => loaded = Some(store.load(limits)?),
+        Job::SaveAll(full_state) => store.save_all(&full_state)?,
+        Job::Load(load_limits) => loaded = Some(store.load(load_limits)?),
         Job::Prune { max_finished, older_than } => drop(store.prune(max_finished, older_than)?),
     }
     Ok((store, loaded))
 }
 
-/// Logs if a damaged file was replaced, and returns the store.
-fn report_quarantine(opened: Opened) -> Store {
+/// Logs it if a damaged file was replaced by a new one, and returns the store.
+fn log_quarantine(opened: Opened) -> Store {
     if let Some(quarantined) = &opened.quarantine {
         log_events::store_quarantined(quarantined);
     }
     opened.store
 }
 
-fn timed_out(limit: Duration) -> Arc<str> {
-    format!("the store's disk did not answer within {} s", limit.as_secs_f64()).into()
+fn timed_out(timeout: Duration) -> Arc<str> {
+    format!("the disk that holds the store did not respond within {} s", timeout.as_secs_f64()).into()
 }
 
-/// The error with its direct cause. Causes below that hold only SQLite's error number.
+/// Returns the text of an error and of its direct cause. Deeper causes add only SQLite's error number.
 fn with_cause(error: &StoreError) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),

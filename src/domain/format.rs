@@ -1,11 +1,13 @@
-//! The formats that records and objects come in, how they are nested, and why a part of one could not be read.
+//! The formats of records and objects, how formats are nested, and why a part of a record or object could not be
+//! read.
 
 use std::fmt;
 
-/// Defines [`Format`], with the usual spelling of each, and whether it is opened.
+/// Defines [`Format`]. A row has the name of the variant, the usual spelling of the format, and whether traceprobe
+/// can decode it.
 macro_rules! formats {
     ($($(#[$doc:meta])* $name:ident, $text:literal, $opened:literal;)*) => {
-        /// A format that is recognised by what it looks like.
+        /// A data format. The decoder recognises it in the data, or because the format around it names it.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum Format {
@@ -13,7 +15,7 @@ macro_rules! formats {
         }
 
         impl Format {
-            /// All of them.
+            /// All formats.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// Its usual spelling.
@@ -24,7 +26,7 @@ macro_rules! formats {
                 }
             }
 
-            /// Whether it is opened. What is in one that is not opened is searched as it is.
+            /// Whether traceprobe can decode this format. The raw bytes of other formats are searched undecoded.
             #[must_use]
             pub const fn is_opened(self) -> bool {
                 match self {
@@ -36,7 +38,7 @@ macro_rules! formats {
 }
 
 formats! {
-    /// Lines, JSON, CSV or other text, also with a few bytes in it that are none.
+    /// Lines, JSON, CSV or other text. A few bytes of it may be something else.
     Text, "text", true;
     /// RFC 1952.
     Gzip, "gzip", true;
@@ -48,7 +50,7 @@ formats! {
     Bzip2, "bzip2", true;
     /// LZ4 frames.
     Lz4, "LZ4", true;
-    /// The legacy frame of LZ4.
+    /// Legacy LZ4 frames.
     Lz4Legacy, "legacy LZ4", true;
     /// The framing format of Snappy.
     SnappyFramed, "framed Snappy", true;
@@ -74,19 +76,19 @@ formats! {
     Avro, "Avro", true;
     /// Apache ORC.
     Orc, "ORC", false;
-    /// LZMA in an XZ container.
+    /// LZMA2 in an XZ container.
     Xz, "xz", false;
     /// LZMA in an lzip container.
     Lzip, "lzip", false;
-    /// Bare LZMA, within ZIP.
+    /// LZMA without a container, as a method of ZIP.
     Lzma, "LZMA", false;
-    /// LZO, by `lzop` or within another format.
+    /// LZO, as `lzop` writes it or within another format.
     Lzo, "LZO", false;
-    /// Unix `compress`.
+    /// LZW, as Unix `compress` writes it.
     Compress, "compress", false;
-    /// Deflate with a window of 64 KiB, within ZIP.
+    /// Deflate with a window of 64 KiB, as a method of ZIP.
     Deflate64, "Deflate64", false;
-    /// RFC 7932; recognised only where another format names it.
+    /// RFC 7932. It has no magic number, so it is recognised only where another format names it.
     Brotli, "Brotli", false;
     /// A RAR archive.
     Rar, "RAR", false;
@@ -102,9 +104,9 @@ formats! {
     RcFile, "RCFile", false;
     /// Amazon Ion, binary.
     Ion, "Ion", false;
-    /// CBOR that describes itself.
+    /// CBOR that begins with the self-described tag (RFC 8949).
     Cbor, "CBOR", false;
-    /// Smile, the binary form of JSON that Jackson writes.
+    /// Smile, Jackson's binary form of JSON.
     Smile, "Smile", false;
     /// Serialised Java objects.
     JavaObject, "Java serialization", false;
@@ -118,7 +120,7 @@ formats! {
     Pcap, "pcap", false;
     /// A Windows event log.
     Evtx, "EVTX", false;
-    /// A file of the systemd journal.
+    /// A log file of systemd-journald.
     Journal, "systemd journal", false;
     /// Encrypted by `age`.
     Age, "age", false;
@@ -128,7 +130,7 @@ formats! {
     Pgp, "OpenPGP", false;
     /// Encrypted by the AWS Encryption SDK.
     AwsEncryption, "AWS Encryption SDK", false;
-    /// Bytes that are no text and look like nothing that is known.
+    /// Bytes that are neither text nor any known format.
     Binary, "binary", false;
 }
 
@@ -151,7 +153,7 @@ impl Format {
         )
     }
 
-    /// Whether it hides what is in it from everyone without a key.
+    /// Whether its contents cannot be read without a key.
     #[must_use]
     pub const fn is_encryption(self) -> bool {
         matches!(self, Self::Age | Self::OpenSsl | Self::Pgp | Self::AwsEncryption)
@@ -164,34 +166,37 @@ impl fmt::Display for Format {
     }
 }
 
-/// The formats around a piece of data, from the outermost to the first that was not opened: `gzip > ORC`.
+/// A chain of nested formats, outermost first: `gzip > ORC` is an ORC file compressed with gzip.
 ///
-/// Text around base64 is not named. Of more than eight formats, the first seven and the last are kept.
+/// It ends at text or at the first format that could not be decoded. Text around base64 is left out. Of more than
+/// [`MAX_DEPTH`](Self::MAX_DEPTH) formats, the outermost seven and the innermost are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Shape(u64);
 
 impl Shape {
-    /// No format yet; what a record has before anything is known of it.
+    /// An empty chain: nothing is known of the data yet.
     pub const NONE: Self = Self(0);
     /// Text that is not wrapped in anything.
     pub const TEXT: Self = Self::NONE.then(Format::Text);
-    /// Most formats that are kept.
-    pub const MAX: usize = 8;
+    /// The largest number of formats in a chain.
+    pub const MAX_DEPTH: usize = 8;
 
-    /// This shape, with another format inside.
+    /// Returns this chain with one more format inside its innermost one: `gzip` then `ORC` is `gzip > ORC`. In a full
+    /// chain it replaces the innermost format.
     #[must_use]
     pub const fn then(self, inner: Format) -> Self {
-        // One byte for each format, the outermost in the highest, so that shapes sort from the outside in.
-        let used = self.depth();
-        let at = if used < Self::MAX { used } else { Self::MAX - 1 };
-        let shift = 8 * (Self::MAX - 1 - at) as u32;
+        // One byte per format, the outermost in the highest byte, so that shapes sort by their outermost format
+        // first.
+        let depth = self.depth();
+        let at = if depth < Self::MAX_DEPTH { depth } else { Self::MAX_DEPTH - 1 };
+        let shift = 8 * (Self::MAX_DEPTH - 1 - at) as u32;
         Self((self.0 & !(0xff << shift)) | ((inner as u64 + 1) << shift))
     }
 
-    /// How many formats it has.
+    /// How many formats are in the chain.
     #[must_use]
     pub const fn depth(self) -> usize {
-        Self::MAX - self.0.trailing_zeros() as usize / 8
+        Self::MAX_DEPTH - self.0.trailing_zeros() as usize / 8
     }
 
     /// The formats, outermost first.
@@ -200,16 +205,16 @@ impl Shape {
         bytes.map_while(|byte| Format::ALL.get(usize::from(byte.checked_sub(1)?)).copied())
     }
 
-    /// The innermost format.
+    /// The innermost format; `None` for an empty chain.
     #[must_use]
-    pub fn last(self) -> Option<Format> {
+    pub fn innermost(self) -> Option<Format> {
         self.formats().last()
     }
 
-    /// Whether all of it was opened and text was inside.
+    /// Whether everything was decoded and the innermost format is text.
     #[must_use]
     pub fn is_text(self) -> bool {
-        self.last() == Some(Format::Text)
+        self.innermost() == Some(Format::Text)
     }
 }
 
@@ -231,13 +236,14 @@ impl fmt::Debug for Shape {
     }
 }
 
-/// Where a copy of a canary was found.
+/// How a copy of a canary was found: inside which formats, whether they were decoded, and whether the whole canary was
+/// there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FoundIn {
-    /// The formats around it.
+    /// The formats around the copy.
     pub shape: Shape,
-    /// Whether it stood in decoded text. Otherwise it was found by luck in bytes that were not decoded, which say
-    /// nothing about its integrity or the number of copies.
+    /// Whether the copy was in decoded text. Otherwise its tag was found by chance in bytes that were not decoded,
+    /// which say nothing about its integrity or the number of copies.
     pub decoded: bool,
     /// Whether the whole canary stood there as it was sent, and its surroundings repeat themselves as logs do. A
     /// compressor would have replaced the repetitions, and may leave one canary whole and hide the next.
@@ -245,7 +251,7 @@ pub struct FoundIn {
 }
 
 impl Default for FoundIn {
-    /// In plain text.
+    /// A whole canary in plain text, as it was sent.
     fn default() -> Self {
         Self { shape: Shape::TEXT, decoded: true, verbatim: true }
     }
@@ -254,24 +260,24 @@ impl Default for FoundIn {
 /// Why a part of a record or object could not be read.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum UnreadableReason {
-    /// It is in a format that is not opened or not known.
+    /// It is in a format that traceprobe cannot decode or does not know.
     UnknownFormat,
     /// It is encrypted.
     Encrypted,
-    /// It contradicts its own format.
+    /// It violates its own format.
     Damaged,
-    /// It ends before its format says.
+    /// It ends earlier than its format says.
     Truncated,
-    /// It goes beyond a limit of the probe's.
+    /// It exceeds one of the probe's limits.
     OverLimit,
-    /// The source does not hand it out.
+    /// The source refuses to return it.
     Refused,
     /// The decoder panicked.
     DecoderPanic,
 }
 
 impl UnreadableReason {
-    /// All reasons, for series that are initialised to 0.
+    /// All reasons. Metrics have a series for each from the start.
     pub const ALL: [Self; 7] = [
         Self::UnknownFormat,
         Self::Encrypted,
@@ -282,7 +288,7 @@ impl UnreadableReason {
         Self::DecoderPanic,
     ];
 
-    /// As a label value.
+    /// The value of the label `reason` in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -306,14 +312,14 @@ impl fmt::Display for UnreadableReason {
 /// A part of a record or object that could not be read. A canary may be in it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct Unreadable {
-    /// The formats, up to the one that could not be read.
+    /// The nested formats; the innermost is the one that could not be read.
     pub shape: Shape,
-    /// Why.
+    /// Why it could not be read.
     pub reason: UnreadableReason,
 }
 
 impl fmt::Display for Unreadable {
-    /// For people: `ORC, which traceprobe does not open`.
+    /// As text for the log and the page: `ORC, which traceprobe does not open`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { shape, reason } = self;
         if *shape == Shape::NONE {
@@ -322,16 +328,16 @@ impl fmt::Display for Unreadable {
             write!(f, "{shape}")?;
         }
         f.write_str(match reason {
-            UnreadableReason::UnknownFormat if shape.last() == Some(Format::Binary) => {
+            UnreadableReason::UnknownFormat if shape.innermost() == Some(Format::Binary) => {
                 ", in a format that traceprobe does not know"
             }
             UnreadableReason::UnknownFormat => ", which traceprobe does not open",
             UnreadableReason::Encrypted => ", which is encrypted",
             UnreadableReason::Damaged => ", which is damaged",
             UnreadableReason::Truncated => ", which ends too early",
-            UnreadableReason::OverLimit => ", which goes beyond a limit of the probe's",
-            UnreadableReason::Refused => ", which the source refuses to hand out",
-            UnreadableReason::DecoderPanic => ", on which the decoder failed: please report it",
+            UnreadableReason::OverLimit => ", which exceeds one of the probe's limits",
+            UnreadableReason::Refused => ", which the source refuses to return",
+            UnreadableReason::DecoderPanic => ", which crashed the decoder; please report this bug",
         })
     }
 }
@@ -341,29 +347,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shape_names_its_formats_from_the_outside_in() {
+    fn a_shape_is_displayed_with_its_outermost_format_first() {
         let shape = Shape::NONE.then(Format::Gzip).then(Format::Orc);
         assert_eq!(shape.to_string(), "gzip > ORC");
-        assert_eq!((shape.depth(), shape.last()), (2, Some(Format::Orc)));
+        assert_eq!((shape.depth(), shape.innermost()), (2, Some(Format::Orc)));
         assert!(!shape.is_text());
         assert!(Shape::NONE.then(Format::Gzip).then(Format::Text).is_text());
     }
 
     #[test]
-    fn a_shape_of_more_than_eight_formats_keeps_the_innermost() {
+    fn a_shape_nested_deeper_than_the_maximum_keeps_its_innermost_format() {
         let deep = (0..20).fold(Shape::NONE, |shape, _| shape.then(Format::Gzip)).then(Format::Binary);
-        assert_eq!((deep.depth(), deep.last()), (Shape::MAX, Some(Format::Binary)));
+        assert_eq!((deep.depth(), deep.innermost()), (Shape::MAX_DEPTH, Some(Format::Binary)));
     }
 
     #[test]
-    fn every_format_survives_in_a_shape() {
+    fn every_format_can_be_put_into_a_shape_and_read_back() {
         for format in Format::ALL {
-            assert_eq!(Shape::NONE.then(*format).last(), Some(*format));
+            assert_eq!(Shape::NONE.then(*format).innermost(), Some(*format));
         }
     }
 
     #[test]
-    fn no_two_formats_have_one_name() {
+    fn every_format_has_its_own_spelling() {
         let mut names: Vec<_> = Format::ALL.iter().map(|format| format.as_str()).collect();
         names.sort_unstable();
         names.dedup();
@@ -371,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unreadable_is_told_with_its_formats_and_the_reason() {
+    fn an_unreadable_part_is_displayed_with_its_formats_and_the_reason() {
         let orc =
             Unreadable { shape: Shape::NONE.then(Format::Orc), reason: UnreadableReason::UnknownFormat };
         assert_eq!(orc.to_string(), "ORC, which traceprobe does not open");

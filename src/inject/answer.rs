@@ -1,8 +1,8 @@
-//! What an answer of CloudWatch Logs means for the canaries sent: stored, not stored, or perhaps stored.
+//! Decides from the answer to a call whether CloudWatch Logs stored the canaries: yes, no, or perhaps.
 //!
-//! Doubtful answers count as "perhaps". If a stored canary were called refused, it would later be seen
-//! although its trace has ended; if a canary that was not stored is called perhaps stored, the probe only
-//! waits for it.
+//! Every doubtful answer counts as "perhaps". If the probe took a stored canary for refused, its trace would
+//! end and the canary would still turn up downstream. If the probe takes a canary that was not stored for
+//! perhaps stored, it only waits for it.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -13,37 +13,54 @@ use aws_sdk_cloudwatchlogs::types::RejectedLogEventsInfo;
 use crate::cloud::failure::{Effect, Failure};
 use crate::domain::sighting::FailureKind;
 
-/// The meaning of an answer for all canaries of a call.
+/// What a call did to the canaries in it. CreateLogStream is classified in the same way, with the log stream
+/// in place of the canaries.
 #[derive(Debug)]
-pub(super) enum Answer {
-    /// Stored, except for the listed events.
+pub(super) enum PutOutcome {
+    /// The service stored all canaries, except for the rejected ones.
     Accepted(Rejected),
-    /// Not stored, and a retry would not help.
-    Refused(Arc<str>),
-    /// Not stored, because the log stream or the log group does not exist.
-    NotFound(Arc<str>),
-    /// Certainly not stored, but a retry may succeed.
-    NotTaken(Arc<str>),
-    /// Sent, but without a conclusive answer: perhaps stored.
-    Unanswered(Arc<str>),
+    /// The service stored none, and a retry would fail, too.
+    Refused {
+        /// Why, as text for the log and the page.
+        reason: Arc<str>,
+    },
+    /// The service stored none, because the log stream or the log group does not exist.
+    NotFound {
+        /// Why, as text for the log and the page.
+        reason: Arc<str>,
+    },
+    /// The service certainly stored none, but a retry may succeed.
+    Retryable {
+        /// Why, as text for the log and the page.
+        reason: Arc<str>,
+    },
+    /// The call was sent, but no answer came that says whether the canaries were stored. They may have been.
+    Inconclusive {
+        /// Why, as text for the log and the page.
+        reason: Arc<str>,
+    },
 }
 
-/// The events of an accepted call that were rejected, by their index in the call.
+/// Which events of an accepted call were rejected. The service names them by indices into the call, whose
+/// events are in the order of their timestamps (AWS Logs API reference, RejectedLogEventsInfo).
 #[derive(Debug, Default)]
 pub(super) struct Rejected {
-    too_old_before: usize,
-    expired_before: usize,
-    too_new_from: Option<usize>,
+    /// The events before this index are too old.
+    too_old_end: usize,
+    /// The events before this index are older than the log group retains events.
+    expired_end: usize,
+    /// The events from this index on are too far in the future.
+    too_new_start: Option<usize>,
 }
 
 impl Rejected {
-    /// Returns why the event at `index` was rejected, if it was.
+    /// Returns why the event at `index` of the call was rejected; `None` if it was stored.
     pub(super) fn reason(&self, index: usize) -> Option<&'static str> {
-        if index < self.expired_before {
+        if index < self.expired_end {
             Some("older than the retention of the log group")
-        } else if index < self.too_old_before {
+        } else if index < self.too_old_end {
             Some("more than 14 days old")
-        } else if self.too_new_from.is_some_and(|from| index >= from) {
+        } else if self.too_new_start.is_some_and(|start| index >= start) {
             Some("more than 2 hours in the future: is the clock right?")
         } else {
             None
@@ -55,63 +72,66 @@ impl From<Option<RejectedLogEventsInfo>> for Rejected {
     fn from(info: Option<RejectedLogEventsInfo>) -> Self {
         let index = |index: Option<i32>| index.and_then(|index| usize::try_from(index).ok());
         info.map_or_else(Self::default, |info| Self {
-            too_old_before: index(info.too_old_log_event_end_index).unwrap_or(0),
-            expired_before: index(info.expired_log_event_end_index).unwrap_or(0),
-            too_new_from: index(info.too_new_log_event_start_index),
+            too_old_end: index(info.too_old_log_event_end_index).unwrap_or(0),
+            expired_end: index(info.expired_log_event_end_index).unwrap_or(0),
+            too_new_start: index(info.too_new_log_event_start_index),
         })
     }
 }
 
-/// Classifies an error of `operation`.
-pub(super) fn of_error<E>(operation: &str, error: &SdkError<E>) -> Answer
+/// Decides from an error of `operation` whether a retry may succeed and whether the canaries may have been
+/// stored.
+pub(super) fn classify_error<E>(operation: &str, error: &SdkError<E>) -> PutOutcome
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     let failure = Failure::of_aws(error);
-    // An error code is enough to understand the failure; without one, the operation is named.
+    // The text of an error code explains the failure by itself. Without a code, the text has to name the
+    // operation.
     let failure = if failure.code.is_some() { failure } else { failure.calling(operation) };
-    let text = Arc::from(failure.text.as_str());
+    let reason = Arc::from(failure.text.as_str());
     match failure.code.as_deref() {
-        // From the time of sequence tokens: an earlier attempt was stored.
-        Some("DataAlreadyAcceptedException") => return Answer::Accepted(Rejected::default()),
-        // Not stored, whatever the status.
+        // The service stored an earlier attempt. It returned this when calls still needed sequence tokens.
+        Some("DataAlreadyAcceptedException") => return PutOutcome::Accepted(Rejected::default()),
+        // With these codes the service stored nothing, whatever the HTTP status is.
         Some(
             "InvalidSequenceTokenException"
             | "OperationAbortedException"
             | "ServiceUnavailable"
             | "ServiceUnavailableException",
-        ) if failure.effect != Effect::NotSent => return Answer::NotTaken(text),
+        ) if failure.effect != Effect::NotSent => return PutOutcome::Retryable { reason },
         Some(_) | None => {}
     }
     match failure.effect {
-        Effect::Unknown => Answer::Unanswered(text),
-        Effect::NotSent if is_final(&failure) => Answer::Refused(text),
-        Effect::NotSent => Answer::NotTaken(text),
+        Effect::Unknown => PutOutcome::Inconclusive { reason },
+        Effect::NotSent if is_final(&failure) => PutOutcome::Refused { reason },
+        Effect::NotSent => PutOutcome::Retryable { reason },
         Effect::Refused if failure.kind == FailureKind::Throttled || failure.status == Some(503) => {
-            Answer::NotTaken(text)
+            PutOutcome::Retryable { reason }
         }
-        // Without a code, the 404 comes from a gateway and not from the service.
+        // A 404 without an error code comes from a gateway and not from the service.
         Effect::Refused if failure.kind == FailureKind::NotFound && failure.code.is_some() => {
-            Answer::NotFound(text)
+            PutOutcome::NotFound { reason }
         }
-        Effect::Refused => Answer::Refused(text),
+        Effect::Refused => PutOutcome::Refused { reason },
     }
 }
 
-/// Whether a retry of a request that was not sent would fail, too.
+/// Whether a retry of a call that was not sent would certainly fail, too.
 fn is_final(failure: &Failure) -> bool {
     match (&failure.code, failure.status) {
-        // AssumeRole failed with an error code. A busy or broken STS may recover.
+        // AssumeRole failed with an error code. If STS is overloaded or out of order, it may recover.
         (Some(_), status) => {
-            let transient = matches!(
+            let is_transient = matches!(
                 failure.kind,
                 FailureKind::Throttled | FailureKind::Timeout | FailureKind::Unreachable
             );
-            !transient && status.is_none_or(|status| status < 500)
+            !is_transient && status.is_none_or(|status| status < 500)
         }
-        // A gateway in front of STS answered.
+        // The answer is from a gateway in front of STS, which may recover.
         (None, Some(_)) => false,
-        // A request that cannot be serialized fails again; a missing connection or identity may be transient.
+        // A request that cannot be serialised fails again. A failed connection or missing credentials may be
+        // transient.
         (None, None) => failure.kind == FailureKind::Error,
     }
 }

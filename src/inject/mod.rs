@@ -27,7 +27,7 @@ use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::TenantId;
 use crate::domain::tracker::PutResult;
 
-use answer::Answer;
+use answer::PutOutcome;
 
 /// The operations that injection calls, and their costs.
 pub const COSTS: Costs = Costs {
@@ -152,11 +152,11 @@ impl Injector {
     /// The reason why it does not exist and cannot be created.
     pub async fn reach(&self) -> Result<(), String> {
         match self.create_stream().await {
-            Answer::Accepted(_) => Ok(()),
-            Answer::Refused(reason)
-            | Answer::NotFound(reason)
-            | Answer::NotTaken(reason)
-            | Answer::Unanswered(reason) => Err(reason.to_string()),
+            PutOutcome::Accepted(_) => Ok(()),
+            PutOutcome::Refused { reason }
+            | PutOutcome::NotFound { reason }
+            | PutOutcome::Retryable { reason }
+            | PutOutcome::Inconclusive { reason } => Err(reason.to_string()),
         }
     }
 
@@ -177,7 +177,7 @@ impl Injector {
         let mut stream_created = false;
         let reason = loop {
             let reason: Arc<str> = match self.call(events.clone()).await {
-                Answer::Accepted(rejected) => {
+                PutOutcome::Accepted(rejected) => {
                     let accepted = PutResult::Accepted { doubled: unanswered > 0 };
                     let results = batch.iter().enumerate().map(|(index, canary)| {
                         let result = rejected.reason(index).map_or_else(
@@ -188,21 +188,21 @@ impl Injector {
                     });
                     return results.collect();
                 }
-                Answer::Refused(reason) => break reason,
-                Answer::NotFound(reason) if stream_created => reason,
-                Answer::NotFound(_) => match self.create_stream().await {
-                    Answer::Accepted(_) => {
+                PutOutcome::Refused { reason } => break reason,
+                PutOutcome::NotFound { reason } if stream_created => reason,
+                PutOutcome::NotFound { .. } => match self.create_stream().await {
+                    PutOutcome::Accepted(_) => {
                         stream_created = true;
                         continue;
                     }
-                    Answer::Refused(reason) => break reason,
+                    PutOutcome::Refused { reason } => break reason,
                     // Creating a stream twice is harmless.
-                    Answer::NotFound(reason) | Answer::NotTaken(reason) | Answer::Unanswered(reason) => {
-                        reason
-                    }
+                    PutOutcome::NotFound { reason }
+                    | PutOutcome::Retryable { reason }
+                    | PutOutcome::Inconclusive { reason } => reason,
                 },
-                Answer::NotTaken(reason) => reason,
-                Answer::Unanswered(reason) => {
+                PutOutcome::Retryable { reason } => reason,
+                PutOutcome::Inconclusive { reason } => {
                     unanswered += 1;
                     reason
                 }
@@ -223,7 +223,7 @@ impl Injector {
         batch.iter().map(|canary| (canary.trace, result.clone())).collect()
     }
 
-    async fn call(&self, events: Vec<InputLogEvent>) -> Answer {
+    async fn call(&self, events: Vec<InputLogEvent>) -> PutOutcome {
         let request = self
             .client
             .put_log_events()
@@ -231,15 +231,15 @@ impl Injector {
             .log_stream_name(&self.settings.log_stream)
             .set_log_events(Some(events));
         match tokio::time::timeout(self.settings.attempt_timeout, request.send()).await {
-            Ok(Ok(output)) => Answer::Accepted(output.rejected_log_events_info.into()),
-            Ok(Err(error)) => answer::of_error("PutLogEvents", &error),
-            Err(_) => Answer::Unanswered(self.no_answer()),
+            Ok(Ok(output)) => PutOutcome::Accepted(output.rejected_log_events_info.into()),
+            Ok(Err(error)) => answer::classify_error("PutLogEvents", &error),
+            Err(_) => PutOutcome::Inconclusive { reason: self.no_answer() },
         }
     }
 
-    /// Creates the log stream. Returns [`Answer::Accepted`] if it exists afterwards, [`Answer::Refused`] if
+    /// Creates the log stream. Returns [`PutOutcome::Accepted`] if it exists afterwards, [`PutOutcome::Refused`] if
     /// it cannot exist.
-    async fn create_stream(&self) -> Answer {
+    async fn create_stream(&self) -> PutOutcome {
         let request = self
             .client
             .create_log_stream()
@@ -247,26 +247,26 @@ impl Injector {
             .log_stream_name(&self.settings.log_stream);
         let answer = tokio::time::timeout(self.settings.attempt_timeout, request.send()).await;
         let Ok(answer) = answer else {
-            return Answer::Unanswered(self.no_answer());
+            return PutOutcome::Inconclusive { reason: self.no_answer() };
         };
         let Err(error) = answer else {
-            return Answer::Accepted(answer::Rejected::default());
+            return PutOutcome::Accepted(answer::Rejected::default());
         };
         match &error {
             SdkError::ServiceError(error) if error.err().is_resource_already_exists_exception() => {
-                Answer::Accepted(answer::Rejected::default())
+                PutOutcome::Accepted(answer::Rejected::default())
             }
-            _ => match answer::of_error("CreateLogStream", &error) {
-                Answer::NotFound(_) => Answer::Refused(
-                    format!("the log group `{}` does not exist", self.settings.log_group).into(),
-                ),
-                Answer::Refused(reason) => Answer::Refused(
-                    format!(
+            _ => match answer::classify_error("CreateLogStream", &error) {
+                PutOutcome::NotFound { .. } => PutOutcome::Refused {
+                    reason: format!("the log group `{}` does not exist", self.settings.log_group).into(),
+                },
+                PutOutcome::Refused { reason } => PutOutcome::Refused {
+                    reason: format!(
                         "the log stream `{}` is missing and cannot be created: {reason}",
                         self.settings.log_stream
                     )
                     .into(),
-                ),
+                },
                 other => other,
             },
         }

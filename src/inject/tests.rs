@@ -284,7 +284,7 @@ async fn cancelling_ends_the_attempts_and_reports_what_is_known() {
 }
 
 /// Returns how a put is classified whose role could not be assumed: STS answered `code` and `status`.
-fn without_role(code: &str, status: u16) -> Answer {
+fn without_role(code: &str, status: u16) -> PutOutcome {
     use aws_credential_types::provider::error::CredentialsError;
     use aws_sdk_sts::operation::assume_role::AssumeRoleError;
     use aws_smithy_runtime_api::http::{Response, StatusCode};
@@ -294,18 +294,18 @@ fn without_role(code: &str, status: u16) -> Answer {
     let cause = ConnectorError::other(CredentialsError::provider_error(sts).into(), None);
     let error: SdkError<aws_sdk_cloudwatchlogs::operation::put_log_events::PutLogEventsError> =
         SdkError::dispatch_failure(cause);
-    answer::of_error("PutLogEvents", &error)
+    answer::classify_error("PutLogEvents", &error)
 }
 
 #[test]
 fn a_denied_role_is_final_and_a_busy_token_service_is_not() {
     for code in ["AccessDenied", "RegionDisabledException", "ValidationError"] {
         let answer = without_role(code, 403);
-        let Answer::Refused(reason) = &answer else { panic!("{code}: {answer:?}") };
+        let PutOutcome::Refused { reason } = &answer else { panic!("{code}: {answer:?}") };
         assert_eq!(&**reason, format!("AssumeRole: {code}: m"));
     }
     for (code, status) in [("Throttling", 400), ("InternalFailure", 500), ("ServiceUnavailable", 503)] {
         let answer = without_role(code, status);
-        assert!(matches!(answer, Answer::NotTaken(_)), "{code}: {answer:?}");
+        assert!(matches!(answer, PutOutcome::Retryable { .. }), "{code}: {answer:?}");
     }
 }

@@ -1,11 +1,11 @@
-//! A histogram that a stall cannot silence.
+//! Latency histograms that keep counting in a total stall.
 //!
-//! A latency histogram of arrivals alone goes silent in a total stall: nothing arrives, `rate()` is 0,
-//! `histogram_quantile` is NaN, and its alert does not fire. This one counts a trace as soon as it is
-//! *proven* to have missed the threshold: in `_count` and `+Inf` at once, and in the finite buckets only when
-//! it arrives. An overdue trace can no longer fall into a bucket at or below the threshold, so every series
-//! is a true counter, and `le="<threshold>"` divided by `_count` is always the ratio of judged traces that
-//! met the threshold.
+//! A histogram that counts only arrivals stops in a total stall: nothing arrives, `rate()` is 0,
+//! `histogram_quantile` is NaN, and the alert on it does not fire. A *closing* histogram counts a trace
+//! early: as soon as the trace is proven to have missed the threshold, the buckets up to the threshold are
+//! closed to it. It then enters `_count` and `+Inf` at once, and a finite bucket above the threshold only
+//! when it arrives. So every series is still a counter, and `le="<threshold>"` divided by `_count` is always
+//! the ratio of judged traces that met the threshold.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,73 +17,82 @@ use prometheus::proto;
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 
-/// The upper bounds of the buckets in seconds, in ascending order, without `+Inf`.
+/// The upper bounds of a histogram's buckets in seconds, in ascending order, without `+Inf`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ladder(Arc<[f64]>);
+pub struct BucketBounds(Arc<[f64]>);
 
-impl Ladder {
-    /// `bounds` must be in ascending order.
+impl BucketBounds {
+    /// Makes the bounds from durations, which must be in ascending order.
     #[must_use]
     pub fn new(bounds: &[Duration]) -> Self {
         Self(bounds.iter().map(Duration::as_secs_f64).collect())
     }
 
+    /// The bounds in seconds.
     #[must_use]
     pub fn seconds(&self) -> &[f64] {
         &self.0
     }
 }
 
-/// The last trace that fell into a bucket, so that a point on a graph links to the page of a trace.
+/// The last trace that was counted in a bucket. With it, a point on a graph can link to the page of a trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exemplar {
+    /// The trace.
     pub trace: TraceId,
-    /// Its latency in seconds.
-    pub value: f64,
-    /// When it was counted.
+    /// Its latency in seconds, or how long the probe waited for it.
+    pub seconds: f64,
+    /// When the trace was counted.
     pub at: Timestamp,
 }
 
-/// What happened to a trace, as a histogram counts it.
+/// What happened to a trace, and whether the histogram has counted it before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Count {
-    /// It arrived and was not counted before.
+pub enum TraceEvent {
+    /// It arrived, and was not counted as overdue before.
     Arrived,
     /// It arrived after it was counted as overdue.
     ArrivedOverdue,
-    /// It is proven overdue.
+    /// It is proven to have missed the threshold and has not arrived yet.
     Overdue,
-    /// It was given up and was not counted before.
+    /// The probe gave it up, and it was not counted as overdue before.
     GivenUp,
-    /// It was given up after it was counted as overdue.
+    /// The probe gave it up after it was counted as overdue.
     GivenUpOverdue,
 }
 
-/// A family of histograms that count overdue traces before they arrive.
+/// A family of histograms with the same name, each with its own label values, that count an overdue trace
+/// before it arrives.
 #[derive(Clone, Debug)]
 pub struct ClosingHistogram {
     name: &'static str,
     desc: Desc,
-    labels: &'static [&'static str],
-    ladder: Ladder,
-    /// The engine adds to one series, a scrape reads all of them; both hold the lock for microseconds.
+    label_names: &'static [&'static str],
+    bucket_bounds: BucketBounds,
+    /// By label values, in the order of `label_names`. The engine writes to one series and a scrape reads all
+    /// of them, so there is a lock; both hold it for microseconds.
     series: Arc<Mutex<BTreeMap<Vec<String>, ClosingSeries>>>,
 }
 
-/// One histogram of a family. Clones share the same numbers.
+/// One histogram of a family. Clones share their data.
 #[derive(Clone, Debug)]
 pub struct ClosingSeries {
-    ladder: Ladder,
-    /// Locked like the series of the family.
-    numbers: Arc<Mutex<Numbers>>,
+    bucket_bounds: BucketBounds,
+    /// The engine writes it and a scrape reads it; both hold the lock for microseconds.
+    data: Arc<Mutex<SeriesData>>,
 }
 
 #[derive(Clone, Debug)]
-struct Numbers {
-    /// Not cumulative; one for each bound, and one for `+Inf`.
+struct SeriesData {
+    /// How many traces arrived between the previous bound and this one. One entry for each bound, and a last
+    /// one for arrivals beyond all bounds. Scrapes get the cumulative numbers.
     buckets: Vec<u64>,
+    /// The last trace of each bucket. Traces that were given up are in the last one.
     exemplars: Vec<Option<Exemplar>>,
+    /// `_count`: all traces, including those that have not arrived.
     count: u64,
+    /// `_sum`: the seconds that all traces took, or were waited for. An overdue trace adds to it only at its
+    /// end.
     sum: f64,
 }
 
@@ -92,75 +101,82 @@ impl ClosingHistogram {
     ///
     /// # Errors
     ///
-    /// If Prometheus does not allow a name.
+    /// If Prometheus does not allow the name or a label name.
     pub fn new(
         name: &'static str,
         help: &'static str,
-        labels: &'static [&'static str],
-        ladder: Ladder,
+        label_names: &'static [&'static str],
+        bucket_bounds: BucketBounds,
     ) -> prometheus::Result<Self> {
-        let names = labels.iter().map(|label| (*label).to_owned()).collect();
-        let desc = Desc::new(name.to_owned(), help.to_owned(), names, std::collections::HashMap::new())?;
-        Ok(Self { name, desc, labels, ladder, series: Arc::default() })
+        let no_constants = std::collections::HashMap::new();
+        let desc = Desc::new(name.to_owned(), help.to_owned(), to_owned_labels(label_names), no_constants)?;
+        Ok(Self { name, desc, label_names, bucket_bounds, series: Arc::default() })
     }
 
+    /// The name of the family, without the suffixes of its series.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Returns the series with these label values, and creates it at zero if it is new.
+    /// Returns the series with these label values, and creates it with all numbers 0 if it is new.
     pub fn with_labels(&self, values: &[impl AsRef<str>]) -> ClosingSeries {
-        lock(&self.series).entry(owned(values)).or_insert_with(|| ClosingSeries::new(&self.ladder)).clone()
+        lock(&self.series)
+            .entry(to_owned_labels(values))
+            .or_insert_with(|| ClosingSeries::new(&self.bucket_bounds))
+            .clone()
     }
 
-    /// Returns the exemplar of each bucket of a series, `+Inf` last. Empty if there is no such series.
+    /// Returns the exemplar of each bucket of the series with these label values, `+Inf` last. Empty if there
+    /// is no such series.
     #[must_use]
-    pub fn exemplars(&self, labels: &[&str]) -> Vec<Option<Exemplar>> {
+    pub fn exemplars(&self, values: &[&str]) -> Vec<Option<Exemplar>> {
         let all = lock(&self.series);
-        all.get(&owned(labels)).map(|series| lock(&series.numbers).exemplars.clone()).unwrap_or_default()
+        let series = all.get(&to_owned_labels(values));
+        series.map(|series| lock(&series.data).exemplars.clone()).unwrap_or_default()
     }
 }
 
 impl ClosingSeries {
-    fn new(ladder: &Ladder) -> Self {
-        let buckets = ladder.0.len() + 1;
-        let numbers =
-            Numbers { buckets: vec![0; buckets], exemplars: vec![None; buckets], count: 0, sum: 0.0 };
-        Self { ladder: ladder.clone(), numbers: Arc::new(Mutex::new(numbers)) }
+    fn new(bucket_bounds: &BucketBounds) -> Self {
+        let buckets = bucket_bounds.0.len() + 1;
+        let data =
+            SeriesData { buckets: vec![0; buckets], exemplars: vec![None; buckets], count: 0, sum: 0.0 };
+        Self { bucket_bounds: bucket_bounds.clone(), data: Arc::new(Mutex::new(data)) }
     }
 
-    /// Counts a trace. `latency` is how long it took, or how long it was waited for; it is ignored for
-    /// [`Count::Overdue`].
-    pub fn count(&self, what: Count, latency: Duration, trace: TraceId, at: Timestamp) {
-        let value = latency.as_secs_f64();
-        let bounds = &self.ladder.0;
-        let mut numbers = lock(&self.numbers);
-        let exemplar = Some(Exemplar { trace, value, at });
-        match what {
-            Count::Arrived | Count::ArrivedOverdue => {
-                let bucket = bounds.partition_point(|bound| *bound < value);
-                numbers.buckets[bucket] += 1;
-                numbers.exemplars[bucket] = exemplar;
-                numbers.sum += value;
-                numbers.count += u64::from(what == Count::Arrived);
+    /// Counts an event of a trace at time `at`. `latency` is how long the trace took, or how long the probe
+    /// waited for it; it is ignored for [`TraceEvent::Overdue`].
+    pub fn count(&self, event: TraceEvent, latency: Duration, trace: TraceId, at: Timestamp) {
+        let seconds = latency.as_secs_f64();
+        let bounds = &self.bucket_bounds.0;
+        let mut data = lock(&self.data);
+        let exemplar = Some(Exemplar { trace, seconds, at });
+        match event {
+            TraceEvent::Arrived | TraceEvent::ArrivedOverdue => {
+                let bucket = bounds.partition_point(|bound| *bound < seconds);
+                data.buckets[bucket] += 1;
+                data.exemplars[bucket] = exemplar;
+                data.sum += seconds;
+                data.count += u64::from(event == TraceEvent::Arrived);
             }
-            Count::Overdue => numbers.count += 1,
-            Count::GivenUp | Count::GivenUpOverdue => {
-                numbers.exemplars[bounds.len()] = exemplar;
-                numbers.sum += value;
-                numbers.count += u64::from(what == Count::GivenUp);
+            TraceEvent::Overdue => data.count += 1,
+            TraceEvent::GivenUp | TraceEvent::GivenUpOverdue => {
+                data.exemplars[bounds.len()] = exemplar;
+                data.sum += seconds;
+                data.count += u64::from(event == TraceEvent::GivenUp);
             }
         }
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Numbers are added one by one, so a panic elsewhere cannot leave them inconsistent.
+    // Nothing that holds a lock here can panic between two of its writes, so poisoned data is still
+    // consistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn owned(labels: &[impl AsRef<str>]) -> Vec<String> {
+fn to_owned_labels(labels: &[impl AsRef<str>]) -> Vec<String> {
     labels.iter().map(|label| label.as_ref().to_owned()).collect()
 }
 
@@ -172,25 +188,25 @@ impl Collector for ClosingHistogram {
     fn collect(&self) -> Vec<proto::MetricFamily> {
         let all = lock(&self.series);
         let metrics = all.iter().map(|(values, series)| {
-            let numbers = lock(&series.numbers);
-            let pairs = self.labels.iter().zip(values).map(|(name, value)| {
+            let data = lock(&series.data);
+            let pairs = self.label_names.iter().zip(values).map(|(name, value)| {
                 let mut pair = proto::LabelPair::default();
                 pair.set_name((*name).to_owned());
                 pair.set_value(value.clone());
                 pair
             });
-            let mut below = 0;
-            let buckets = self.ladder.0.iter().zip(&numbers.buckets).map(|(bound, count)| {
-                below += count;
+            let mut cumulative = 0;
+            let buckets = self.bucket_bounds.0.iter().zip(&data.buckets).map(|(bound, count)| {
+                cumulative += count;
                 let mut bucket = proto::Bucket::default();
                 bucket.set_upper_bound(*bound);
-                bucket.set_cumulative_count(below);
+                bucket.set_cumulative_count(cumulative);
                 bucket
             });
             let mut histogram = proto::Histogram::default();
             histogram.set_bucket(buckets.collect());
-            histogram.set_sample_count(numbers.count);
-            histogram.set_sample_sum(numbers.sum);
+            histogram.set_sample_count(data.count);
+            histogram.set_sample_sum(data.sum);
             let mut metric = proto::Metric::default();
             metric.set_label(pairs.collect());
             metric.set_histogram(histogram);
@@ -211,11 +227,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn histogram() -> ClosingHistogram {
-        let ladder = Ladder::new(&[1, 10, 30, 60, 300].map(Duration::from_secs));
-        ClosingHistogram::new("latency_seconds", "help", &["tenant"], ladder).unwrap()
+        let bucket_bounds = BucketBounds::new(&[1, 10, 30, 60, 300].map(Duration::from_secs));
+        ClosingHistogram::new("latency_seconds", "help", &["tenant"], bucket_bounds).unwrap()
     }
 
-    /// Cumulative buckets and the count.
+    /// Returns the cumulative buckets, without `+Inf`, and the count.
     fn read(histogram: &ClosingHistogram) -> (Vec<u64>, u64) {
         let families = histogram.collect();
         let histogram = families[0].get_metric()[0].get_histogram();
@@ -223,37 +239,37 @@ mod tests {
         (buckets, histogram.get_sample_count())
     }
 
-    fn count(histogram: &ClosingHistogram, what: Count, secs: u64) {
+    fn count(histogram: &ClosingHistogram, event: TraceEvent, secs: u64) {
         let series = histogram.with_labels(&["acme"]);
-        series.count(what, Duration::from_secs(secs), TraceId::from_u128(1), Timestamp::MIN);
+        series.count(event, Duration::from_secs(secs), TraceId::from_u128(1), Timestamp::MIN);
     }
 
     #[test]
-    fn a_total_stall_raises_the_count_and_no_bucket() {
+    fn overdue_traces_raise_the_count_and_no_finite_bucket() {
         let h = histogram();
-        count(&h, Count::Overdue, 0);
-        count(&h, Count::Overdue, 0);
+        count(&h, TraceEvent::Overdue, 0);
+        count(&h, TraceEvent::Overdue, 0);
         assert_eq!(read(&h), (vec![0, 0, 0, 0, 0], 2));
     }
 
     #[test]
-    fn a_latency_of_exactly_the_threshold_meets_it() {
+    fn a_latency_equal_to_a_bound_is_counted_in_its_bucket() {
         let h = histogram();
-        count(&h, Count::Arrived, 30);
+        count(&h, TraceEvent::Arrived, 30);
         assert_eq!(read(&h), (vec![0, 0, 1, 1, 1], 1));
     }
 
     #[test]
-    fn an_overdue_trace_is_counted_once_when_it_arrives() {
+    fn an_overdue_trace_that_arrives_is_not_counted_again() {
         let h = histogram();
-        count(&h, Count::Overdue, 0);
-        count(&h, Count::ArrivedOverdue, 45);
+        count(&h, TraceEvent::Overdue, 0);
+        count(&h, TraceEvent::ArrivedOverdue, 45);
         assert_eq!(read(&h), (vec![0, 0, 0, 1, 1], 1));
     }
 
     proptest! {
         #[test]
-        fn the_count_is_never_below_a_bucket_and_both_only_grow(
+        fn no_bucket_exceeds_the_count_and_no_number_decreases(
             steps in prop::collection::vec((0_u8..3, 0_u64..400), 1..200)
         ) {
             let h = histogram();
@@ -263,10 +279,10 @@ mod tests {
             for (step, secs) in steps {
                 // Like the tracker: an overdue trace arrives after the threshold.
                 match step {
-                    0 => count(&h, Count::Arrived, secs),
-                    1 => { overdue += 1; count(&h, Count::Overdue, 0) }
-                    _ if overdue > 0 => { overdue -= 1; count(&h, Count::ArrivedOverdue, secs.max(31)) }
-                    _ => count(&h, Count::GivenUp, secs),
+                    0 => count(&h, TraceEvent::Arrived, secs),
+                    1 => { overdue += 1; count(&h, TraceEvent::Overdue, 0) }
+                    _ if overdue > 0 => { overdue -= 1; count(&h, TraceEvent::ArrivedOverdue, secs.max(31)) }
+                    _ => count(&h, TraceEvent::GivenUp, secs),
                 }
                 let after = read(&h);
                 prop_assert!(after.0.iter().all(|bucket| *bucket <= after.1));

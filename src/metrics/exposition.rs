@@ -108,8 +108,8 @@ fn bucket_sample(
     write!(out, "{name}_bucket")?;
     write_labels(out, labels, Some(le))?;
     write!(out, " {count}")?;
-    if let Some(Exemplar { trace, value, at }) = exemplar {
-        write!(out, " # {{trace_id=\"{trace}\"}} {} {:.3}", float(value), at.as_secs_f64())?;
+    if let Some(Exemplar { trace, seconds, at }) = exemplar {
+        write!(out, " # {{trace_id=\"{trace}\"}} {} {:.3}", float(seconds), at.as_secs_f64())?;
     }
     out.push('\n');
     Ok(())

@@ -13,7 +13,7 @@ use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
 };
 
-use super::closing::{ClosingHistogram, ClosingSeries, Ladder};
+use super::closing::{BucketBounds, ClosingHistogram, ClosingSeries};
 use super::labels::{Labels, NoLabels};
 use super::table::Row;
 use crate::domain::topology::Topology;
@@ -49,7 +49,7 @@ impl<K: Kind, L: Labels> Family<K, L> {
         help: &'static str,
     ) -> prometheus::Result<Self> {
         let row = Row { name, kind: K::NAME, labels: L::NAMES, help };
-        let metric = K::new(&row, &declared.ladder)?;
+        let metric = K::new(&row, &declared.bucket_bounds)?;
         declared.register(metric.clone(), [row])?;
         declared.closing.extend(metric.closing());
         let family = Self { metric, topology: declared.topology.clone(), labels: PhantomData };
@@ -75,7 +75,7 @@ impl<K: Kind> Family<K, NoLabels> {
 /// The metrics that have been declared.
 pub(super) struct Declared {
     topology: Arc<Topology>,
-    ladder: Ladder,
+    bucket_bounds: BucketBounds,
     pub(super) registry: Registry,
     /// Their rows in the documentation.
     pub(super) rows: Vec<Row>,
@@ -84,9 +84,9 @@ pub(super) struct Declared {
 }
 
 impl Declared {
-    /// An empty list. `ladder` holds the buckets of latency histograms.
-    pub(super) fn new(topology: Arc<Topology>, ladder: Ladder) -> Self {
-        Self { topology, ladder, registry: Registry::new(), rows: Vec::new(), closing: Vec::new() }
+    /// An empty list. `bucket_bounds` holds the buckets of latency histograms.
+    pub(super) fn new(topology: Arc<Topology>, bucket_bounds: BucketBounds) -> Self {
+        Self { topology, bucket_bounds, registry: Registry::new(), rows: Vec::new(), closing: Vec::new() }
     }
 
     /// Registers a collector, with the rows that the documentation shows for it.
@@ -109,7 +109,7 @@ pub(super) trait Kind: Collector + Clone + 'static {
     type Series;
 
     /// Makes a metric without series.
-    fn new(row: &Row, ladder: &Ladder) -> prometheus::Result<Self>;
+    fn new(row: &Row, bucket_bounds: &BucketBounds) -> prometheus::Result<Self>;
 
     /// Returns the series with these label values, and creates it if it is new.
     fn series(&self, values: &[Cow<'_, str>]) -> Self::Series;
@@ -124,7 +124,7 @@ impl Kind for IntCounterVec {
     const NAME: &'static str = "counter";
     type Series = IntCounter;
 
-    fn new(row: &Row, _: &Ladder) -> prometheus::Result<Self> {
+    fn new(row: &Row, _: &BucketBounds) -> prometheus::Result<Self> {
         Self::new(Opts::new(row.name, row.help), row.labels)
     }
 
@@ -137,7 +137,7 @@ impl Kind for GaugeVec {
     const NAME: &'static str = "gauge";
     type Series = prometheus::Gauge;
 
-    fn new(row: &Row, _: &Ladder) -> prometheus::Result<Self> {
+    fn new(row: &Row, _: &BucketBounds) -> prometheus::Result<Self> {
         Self::new(Opts::new(row.name, row.help), row.labels)
     }
 
@@ -150,7 +150,7 @@ impl Kind for IntGaugeVec {
     const NAME: &'static str = "gauge";
     type Series = prometheus::IntGauge;
 
-    fn new(row: &Row, _: &Ladder) -> prometheus::Result<Self> {
+    fn new(row: &Row, _: &BucketBounds) -> prometheus::Result<Self> {
         Self::new(Opts::new(row.name, row.help), row.labels)
     }
 
@@ -163,7 +163,7 @@ impl Kind for HistogramVec {
     const NAME: &'static str = "histogram";
     type Series = Histogram;
 
-    fn new(row: &Row, _: &Ladder) -> prometheus::Result<Self> {
+    fn new(row: &Row, _: &BucketBounds) -> prometheus::Result<Self> {
         let options = HistogramOpts::new(row.name, row.help).buckets(OWN_SECONDS.to_vec());
         Self::new(options, row.labels)
     }
@@ -177,8 +177,8 @@ impl Kind for ClosingHistogram {
     const NAME: &'static str = "histogram";
     type Series = ClosingSeries;
 
-    fn new(row: &Row, ladder: &Ladder) -> prometheus::Result<Self> {
-        Self::new(row.name, row.help, row.labels, ladder.clone())
+    fn new(row: &Row, bucket_bounds: &BucketBounds) -> prometheus::Result<Self> {
+        Self::new(row.name, row.help, row.labels, bucket_bounds.clone())
     }
 
     fn series(&self, values: &[Cow<'_, str>]) -> ClosingSeries {

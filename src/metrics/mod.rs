@@ -21,8 +21,8 @@ use std::time::Duration;
 use prometheus::Registry;
 use prometheus::process_collector::ProcessCollector;
 
-pub use self::closing::Ladder;
-use self::closing::{ClosingHistogram, Count};
+pub use self::closing::BucketBounds;
+use self::closing::{ClosingHistogram, TraceEvent};
 use self::cost::{ByteCosts, OwnCosts};
 pub use self::cost::{Calls, CallsSoFar, StageCosts};
 pub use self::exposition::Format;
@@ -73,11 +73,11 @@ impl Metrics {
     /// If a metric name is invalid or used twice, which the tests of this crate rule out.
     pub fn new(
         topology: Arc<Topology>,
-        ladder: &Ladder,
+        bucket_bounds: &BucketBounds,
         calls: CallsSoFar,
         costs: StageCosts,
     ) -> prometheus::Result<Self> {
-        let mut declared = Declared::new(topology.clone(), ladder.clone());
+        let mut declared = Declared::new(topology.clone(), bucket_bounds.clone());
         let families = Families::declare(&mut declared)?;
         let (costs, byte_costs) = (Arc::new(costs), ByteCosts::default());
         OwnCosts::declare(&mut declared, calls, costs.clone(), byte_costs.clone())?;
@@ -149,40 +149,40 @@ impl Metrics {
                 f.detection_delay.at(OfStage { stage }).observe(noticed_after.as_secs_f64());
             }
             Event::HopMeasured { tenant, hop, trace, latency, counted } => {
-                let what = if counted { Count::ArrivedOverdue } else { Count::Arrived };
-                f.hop_latency.at(TenantHop { tenant, hop }).count(what, latency, trace, now);
+                let event = if counted { TraceEvent::ArrivedOverdue } else { TraceEvent::Arrived };
+                f.hop_latency.at(TenantHop { tenant, hop }).count(event, latency, trace, now);
             }
             Event::HopOverdue { tenant, hop, trace } => {
                 let hop = f.hop_latency.at(TenantHop { tenant, hop });
-                hop.count(Count::Overdue, Duration::ZERO, trace, now);
+                hop.count(TraceEvent::Overdue, Duration::ZERO, trace, now);
             }
             Event::HopMissing { tenant, hop, trace, waited, counted } => {
-                let what = if counted { Count::GivenUpOverdue } else { Count::GivenUp };
-                f.hop_latency.at(TenantHop { tenant, hop }).count(what, waited, trace, now);
+                let event = if counted { TraceEvent::GivenUpOverdue } else { TraceEvent::GivenUp };
+                f.hop_latency.at(TenantHop { tenant, hop }).count(event, waited, trace, now);
                 f.missing_hops.at(TenantHop { tenant, hop }).inc();
             }
             Event::HopNeverSeen { tenant, hop, trace, waited, counted } => {
-                let what = if counted { Count::GivenUpOverdue } else { Count::GivenUp };
-                f.hop_latency.at(TenantHop { tenant, hop }).count(what, waited, trace, now);
+                let event = if counted { TraceEvent::GivenUpOverdue } else { TraceEvent::GivenUp };
+                f.hop_latency.at(TenantHop { tenant, hop }).count(event, waited, trace, now);
             }
             Event::EndToEnd { tenant, trace, latency, judgement, counted } => {
-                let what = if counted { Count::ArrivedOverdue } else { Count::Arrived };
+                let event = if counted { TraceEvent::ArrivedOverdue } else { TraceEvent::Arrived };
                 match judgement {
                     Judgement::Good => {
                         f.slo_good.at(OfTenant { tenant }).inc();
-                        self.end_to_end(tenant, what, latency, trace, now);
+                        self.end_to_end(tenant, event, latency, trace, now);
                     }
-                    Judgement::Slow => self.end_to_end(tenant, what, latency, trace, now),
+                    Judgement::Slow => self.end_to_end(tenant, event, latency, trace, now),
                     Judgement::Unjudged => f.unjudged.at(OfTenant { tenant }).inc(),
                     Judgement::Pending | Judgement::Overdue => {}
                 }
             }
             Event::Overdue { tenant, trace } => {
-                self.end_to_end(tenant, Count::Overdue, Duration::ZERO, trace, now);
+                self.end_to_end(tenant, TraceEvent::Overdue, Duration::ZERO, trace, now);
             }
             Event::GaveUp { tenant, trace, waited, counted } => {
-                let what = if counted { Count::GivenUpOverdue } else { Count::GivenUp };
-                self.end_to_end(tenant, what, waited, trace, now);
+                let event = if counted { TraceEvent::GivenUpOverdue } else { TraceEvent::GivenUp };
+                self.end_to_end(tenant, event, waited, trace, now);
             }
             Event::Ended { tenant, ref outcome, adopted: false, .. } => self.ended(tenant, outcome),
             Event::Ended { tenant, ref outcome, adopted: true, .. } => {
@@ -295,14 +295,21 @@ impl Metrics {
         }
     }
 
-    fn end_to_end(&self, tenant: TenantId, what: Count, latency: Duration, trace: TraceId, now: Timestamp) {
-        match what {
-            Count::Arrived | Count::Overdue | Count::GivenUp => {
+    fn end_to_end(
+        &self,
+        tenant: TenantId,
+        event: TraceEvent,
+        latency: Duration,
+        trace: TraceId,
+        now: Timestamp,
+    ) {
+        match event {
+            TraceEvent::Arrived | TraceEvent::Overdue | TraceEvent::GivenUp => {
                 self.families.slo_traces.at(OfTenant { tenant }).inc();
             }
-            Count::ArrivedOverdue | Count::GivenUpOverdue => {}
+            TraceEvent::ArrivedOverdue | TraceEvent::GivenUpOverdue => {}
         }
-        self.families.e2e_latency.at(OfTenant { tenant }).count(what, latency, trace, now);
+        self.families.e2e_latency.at(OfTenant { tenant }).count(event, latency, trace, now);
     }
 
     fn polled(&self, source: SourceId, complete: bool, took: Duration, stats: &ReadStats) {

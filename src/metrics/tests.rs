@@ -9,8 +9,8 @@ use crate::domain::topology::{Capabilities, HopRange, Role, Stage, fixture};
 use crate::domain::tracker::{Drifted, LeakedTenant, Settings, Tracker};
 
 fn metrics() -> Metrics {
-    let ladder = Ladder::new(&[1, 10, 30, 60, 300].map(Duration::from_secs));
-    Metrics::new(Arc::new(fixture::topology()), &ladder, Arc::new(Vec::new), StageCosts::default()).unwrap()
+    let bounds = BucketBounds::new(&[1, 10, 30, 60, 300].map(Duration::from_secs));
+    Metrics::new(Arc::new(fixture::topology()), &bounds, Arc::new(Vec::new), StageCosts::default()).unwrap()
 }
 
 fn rules() -> Settings {
@@ -120,8 +120,8 @@ fn drifted_columns_are_counted_for_tables_only_and_start_at_0() {
     });
     let map = Topology::new(map.tenants().to_vec(), stages.collect(), map.sources().to_vec()).unwrap();
     let map = Arc::new(map);
-    let ladder = Ladder::new(&[1, 30].map(Duration::from_secs));
-    let metrics = Metrics::new(map.clone(), &ladder, Arc::new(Vec::new), StageCosts::default()).unwrap();
+    let bounds = BucketBounds::new(&[1, 30].map(Duration::from_secs));
+    let metrics = Metrics::new(map.clone(), &bounds, Arc::new(Vec::new), StageCosts::default()).unwrap();
     let series = || {
         let text = metrics.render(Format::Text);
         text.lines().filter(|line| line.starts_with("traceprobe_schema_drift{")).collect::<Vec<_>>().join(" ")
@@ -154,9 +154,9 @@ fn calls_and_bytes_are_priced_by_their_kind() {
         };
         vec![called("List", 3), called("Get", 100)]
     };
-    let ladder = Ladder::new(&[Duration::from_secs(1)]);
+    let bounds = BucketBounds::new(&[Duration::from_secs(1)]);
     let costs = StageCosts { all: vec![LIST], stages };
-    let metrics = Metrics::new(map.clone(), &ladder, Arc::new(calls), costs).unwrap();
+    let metrics = Metrics::new(map.clone(), &bounds, Arc::new(calls), costs).unwrap();
     let cost =
         |dollars: &str| format!("traceprobe_estimated_cost_dollars_total{{service=\"store\"}} {dollars}\n");
     assert!(metrics.render(Format::Text).contains(&cost("0.75")), "an operation without a price is free");
@@ -266,8 +266,8 @@ fn criteria() -> Criteria {
 #[test]
 fn a_condition_is_1_while_it_is_a_problem() {
     let map = capable_topology();
-    let ladder = Ladder::new(&[1, 30].map(Duration::from_secs));
-    let metrics = Metrics::new(map.clone(), &ladder, Arc::new(Vec::new), StageCosts::default()).unwrap();
+    let bounds = BucketBounds::new(&[1, 30].map(Duration::from_secs));
+    let metrics = Metrics::new(map.clone(), &bounds, Arc::new(Vec::new), StageCosts::default()).unwrap();
     let on = || {
         let text = metrics.render(Format::Text);
         let lines = text.lines().filter(|line| line.starts_with("traceprobe_condition{"));
@@ -316,8 +316,8 @@ fn snapshot_with_failures(map: &Arc<Topology>) -> Snapshot {
 #[test]
 fn every_series_exists_from_the_start() {
     let map = capable_topology();
-    let ladder = Ladder::new(&[1, 30].map(Duration::from_secs));
-    let metrics = Metrics::new(map.clone(), &ladder, Arc::new(Vec::new), StageCosts::default()).unwrap();
+    let bounds = BucketBounds::new(&[1, 30].map(Duration::from_secs));
+    let metrics = Metrics::new(map.clone(), &bounds, Arc::new(Vec::new), StageCosts::default()).unwrap();
     let series = || {
         let text = metrics.render(Format::Text);
         let lines = text.lines().filter(|line| !line.starts_with('#') && !line.starts_with("process_"));

@@ -16,7 +16,7 @@ use traceprobe::domain::topology::{
 };
 use traceprobe::domain::trace::{Hop, Judgement, Standing, Trace};
 use traceprobe::domain::tracker::{Event, Input, PutResult, Restored, SeenSource, Settings, Tracker};
-use traceprobe::metrics::{Format, Ladder, Metrics, StageCosts};
+use traceprobe::metrics::{BucketBounds, Format, Metrics, StageCosts};
 
 const SLO: u64 = 30;
 const GIVE_UP: u64 = 900;
@@ -120,9 +120,9 @@ impl Probe {
             instance: InstanceCode::of(instance),
         };
         let topology = topology(tenants);
-        let ladder = Ladder::new(&[1, 5, 10, SLO, 60, 300, 900].map(s));
+        let bounds = BucketBounds::new(&[1, 5, 10, SLO, 60, 300, 900].map(s));
         let metrics =
-            Metrics::new(topology.clone(), &ladder, Arc::new(Vec::new), StageCosts::default()).unwrap();
+            Metrics::new(topology.clone(), &bounds, Arc::new(Vec::new), StageCosts::default()).unwrap();
         let mut tracker = Tracker::new(topology.clone(), settings, began);
         tracker.restore(seen_everywhere(&topology), began);
         Self { topology, tracker, metrics, events: Vec::new() }

@@ -9,7 +9,7 @@ use crate::domain::tag::TagKey;
 use crate::domain::topology::fixture;
 use crate::domain::tracker::Settings;
 use crate::inject::TenantPut;
-use crate::metrics::{Format, Ladder, StageCosts};
+use crate::metrics::{BucketBounds, Format, StageCosts};
 use crate::store::Naming;
 use crate::store::tests::{ALL, Folder, open};
 
@@ -58,7 +58,7 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         tracker,
         metrics: Metrics::new(
             topology.clone(),
-            &Ladder::new(&[secs(30)]),
+            &BucketBounds::new(&[secs(30)]),
             Arc::new(Vec::new),
             StageCosts::default(),
         )

@@ -29,7 +29,7 @@ async fn start(folder: &Folder, naming: &str) -> OpenedStore {
 }
 
 async fn start_on(disk: impl Fn() -> Result<Opened, StoreError> + Send + Sync + 'static) -> StoreWriter {
-    let open: Arc<Open> = Arc::new(move |_| disk());
+    let open: Arc<OpenFn> = Arc::new(move |_| disk());
     StoreWriter::open_with(open, settings(None), host(), ALL, clock()).await.unwrap().writer
 }
 
@@ -46,21 +46,21 @@ fn on_disk(folder: &Folder) -> usize {
     open(&folder.file()).unwrap().store.load(ALL).unwrap().traces.len()
 }
 
-fn done(commit: &Commit) {
-    assert!(matches!(commit, Commit::Done), "{commit:?}");
+fn done(commit: &CommitOutcome) {
+    assert!(matches!(commit, CommitOutcome::Done), "{commit:?}");
 }
 
-fn late_load(commit: &Commit) -> &[Trace] {
+fn late_load(commit: &CommitOutcome) -> &[Trace] {
     match commit {
-        Commit::LateLoad(loaded) => &loaded.traces,
-        Commit::Done | Commit::Degraded { .. } => panic!("{commit:?}"),
+        CommitOutcome::LateLoad(loaded) => &loaded.traces,
+        CommitOutcome::Done | CommitOutcome::Degraded { .. } => panic!("{commit:?}"),
     }
 }
 
-fn reason(commit: &Commit) -> &str {
+fn reason(commit: &CommitOutcome) -> &str {
     match commit {
-        Commit::Degraded { reason } => reason,
-        Commit::Done | Commit::LateLoad(_) => panic!("{commit:?}"),
+        CommitOutcome::Degraded { reason } => reason,
+        CommitOutcome::Done | CommitOutcome::LateLoad(_) => panic!("{commit:?}"),
     }
 }
 
@@ -73,14 +73,14 @@ async fn committed_traces_and_the_instance_name_survive_a_restart() {
     let second = start(&folder, "ip-10-0-0-2").await;
     assert_eq!(second.loaded.traces, [trace(1), trace(2)]);
     assert_eq!(second.instance, Instance::of("ip-10-0-0-1"));
-    assert_eq!(*second.writer.state().borrow(), StoreState::Healthy);
+    assert_eq!(*second.writer.subscribe_state().borrow(), StoreState::Healthy);
 }
 
 #[tokio::test]
 async fn without_a_store_a_commit_succeeds_at_once() {
-    let mut writer = StoreWriter::memory(&host(), clock()).writer;
+    let mut writer = StoreWriter::in_memory(&host(), clock()).writer;
     done(&writer.commit(changes([1]), nothing_to_resync).await);
-    assert_eq!(*writer.state().borrow(), StoreState::Memory);
+    assert_eq!(*writer.subscribe_state().borrow(), StoreState::NotConfigured);
     assert!(writer.degraded().is_none());
 }
 
@@ -104,9 +104,9 @@ async fn after_a_disk_failure_nothing_is_written_until_a_retry_writes_the_full_s
     assert!(writer.degraded().is_some());
     let commit = writer.commit(changes([2]), || panic!("too early")).await;
     assert!(reason(&commit).contains("cannot be written"));
-    advance(writer.settings.retry_every).await;
+    advance(writer.settings.retry_delay).await;
     done(&writer.commit(changes([3]), || changes([1, 2, 3])).await);
-    assert_eq!(*writer.state().borrow(), StoreState::Healthy);
+    assert_eq!(*writer.subscribe_state().borrow(), StoreState::Healthy);
     done(&writer.commit(changes([4]), nothing_to_resync).await);
     writer.close().await;
     assert_eq!(on_disk(&folder), 4);
@@ -116,8 +116,8 @@ async fn after_a_disk_failure_nothing_is_written_until_a_retry_writes_the_full_s
 async fn a_disk_that_hangs_delays_one_commit_by_the_time_limit_and_no_other() {
     let folder = Folder::new();
     let path = folder.file();
-    // Dropping `hangs` ends the hang.
-    let (hangs, disk) = std::sync::mpsc::sync_channel::<()>(0);
+    // The disk hangs until this is dropped.
+    let (hang, disk) = std::sync::mpsc::sync_channel::<()>(0);
     let (opened, disk) = (AtomicU32::new(0), Mutex::new(disk));
     let mut writer = start_on(move || match opened.fetch_add(1, Ordering::Relaxed) {
         0 => Err(StoreError::Corrupt("temporary".to_owned())),
@@ -128,15 +128,15 @@ async fn a_disk_that_hangs_delays_one_commit_by_the_time_limit_and_no_other() {
     })
     .await;
     assert!(writer.degraded().is_some(), "a temporary failure does not keep the probe from starting");
-    let (limit, later) = (writer.settings.time_limit, writer.settings.retry_every);
-    advance(later).await;
-    let (commit, ()) = tokio::join!(writer.commit(changes([1]), || changes([1])), advance(limit));
-    assert_eq!(reason(&commit), "the store's disk did not answer within 2 s");
-    advance(later).await;
+    let (commit_timeout, retry_delay) = (writer.settings.commit_timeout, writer.settings.retry_delay);
+    advance(retry_delay).await;
+    let (commit, ()) = tokio::join!(writer.commit(changes([1]), || changes([1])), advance(commit_timeout));
+    assert_eq!(reason(&commit), "the disk that holds the store did not respond within 2 s");
+    advance(retry_delay).await;
     let before = Instant::now();
     writer.commit(changes([2]), || panic!("the previous job still hangs")).await;
     assert_eq!(Instant::now(), before);
-    drop(hangs);
+    drop(hang);
     while matches!(&writer.slot, Slot::Busy(job) if !job.is_finished()) {
         tokio::task::yield_now().await;
     }
@@ -155,10 +155,10 @@ async fn a_panic_in_the_store_degrades_it_until_the_next_retry() {
         _ => open(&path),
     })
     .await;
-    advance(writer.settings.retry_every).await;
+    advance(writer.settings.retry_delay).await;
     let commit = writer.commit(changes([1]), || changes([1])).await;
     assert!(reason(&commit).contains("no more stack"), "{commit:?}");
-    advance(writer.settings.retry_every).await;
+    advance(writer.settings.retry_delay).await;
     assert!(late_load(&writer.commit(changes([1]), nothing_to_resync).await).is_empty());
     done(&writer.commit(changes([1]), || changes([1])).await);
 }
@@ -172,7 +172,7 @@ async fn a_probe_that_starts_before_its_predecessor_has_ended_loads_the_store_la
     let mut writer = started.writer;
     done(&before.commit(changes([1]), nothing_to_resync).await);
     before.close().await;
-    advance(writer.settings.retry_every).await;
+    advance(writer.settings.retry_delay).await;
     assert_eq!(late_load(&writer.commit(changes([2]), nothing_to_resync).await), [trace(1)]);
     done(&writer.commit(changes([]), || changes([1, 2])).await);
     assert!(writer.degraded().is_none());

@@ -76,8 +76,8 @@ struct Found {
     stats: ReadStats,
     /// The job of the first query, where one was required.
     job: Option<JobReference>,
-    /// There were more rows than are read.
-    is_cut: bool,
+    /// Whether there were more rows than are read.
+    is_truncated: bool,
 }
 
 impl BigQuery {
@@ -188,7 +188,7 @@ impl BigQuery {
                 found.job = result.job;
                 mode = JobMode::Optional;
             }
-            found.is_cut |= !result.is_complete;
+            found.is_truncated |= !result.is_complete;
             let wanted: HashMap<TraceId, Tag> =
                 batch.traces.iter().map(|trace| (trace.tag.trace, trace.tag)).collect();
             let reader = Reader {
@@ -266,7 +266,7 @@ impl Observe for BigQuery {
             }
             return Err(error);
         }
-        let is_complete = !found.is_cut && self.known.as_ref().is_some_and(|known| !known.is_cut);
+        let is_complete = !found.is_truncated && self.known.as_ref().is_some_and(|known| !known.is_truncated);
         found.stats.billed_bytes = self.bill.take_unreported();
         let findings = Findings { sightings: found.sightings, stats: found.stats, ..Findings::default() };
         Ok(findings.into_poll(wanted, started, self.clock.now(), is_complete.then_some(started)))

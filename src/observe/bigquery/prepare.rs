@@ -8,7 +8,7 @@ use super::columns::Columns;
 use super::settings::{Id, IdMatch, Predicate, TableName, TimeIs};
 use super::sql::MARGIN;
 use super::table::Table;
-use super::table_name::Days;
+use super::table_name::TablesInRange;
 use crate::cloud::google::{BIGQUERY, Request};
 use crate::domain::sighting::FailureKind;
 use crate::domain::time::Timestamp;
@@ -20,8 +20,8 @@ pub(super) struct Known {
     /// Those that exist, by name, oldest first.
     pub(super) tables: Vec<(String, Table)>,
     pub(super) columns: Columns,
-    /// There are older days than are read.
-    pub(super) is_cut: bool,
+    /// Whether tables of older days are left out.
+    pub(super) is_truncated: bool,
     checked_at: Timestamp,
 }
 
@@ -39,11 +39,11 @@ impl BigQuery {
         let Some(first) = batches.first() else { return Ok(()) };
         let now = self.clock.now();
         let oldest = batches.iter().map(|batch| batch.since).min().unwrap_or(now);
-        let days = self.settings.table.between(oldest - MARGIN, now);
-        if self.is_known(&days, now).await? {
+        let range = self.settings.table.tables_between(oldest - MARGIN, now);
+        if self.is_known(&range, now).await? {
             return Ok(());
         }
-        match self.describe(&days, oldest, first).await {
+        match self.describe(&range, oldest, first).await {
             Ok(known) => {
                 self.known = Some(known);
                 Ok(())
@@ -76,17 +76,17 @@ impl BigQuery {
         }
     }
 
-    /// Whether all that is needed of these days is known.
-    async fn is_known(&mut self, days: &Days, now: Timestamp) -> Result<bool, ObserveError> {
+    /// Whether all that is needed of these tables is known.
+    async fn is_known(&mut self, range: &TablesInRange, now: Timestamp) -> Result<bool, ObserveError> {
         let Some(known) = &mut self.known else { return Ok(false) };
         if now.since(known.checked_at) >= self.settings.refresh {
             return Ok(false);
         }
-        known.tables.retain(|(name, _)| days.tables.iter().any(|day| day.to_string() == *name));
-        known.is_cut = days.is_cut;
+        known.tables.retain(|(name, _)| range.tables.iter().any(|table| table.to_string() == *name));
+        known.is_truncated = range.is_truncated;
         let names: Vec<String> = known.tables.iter().map(|(name, _)| name.clone()).collect();
-        for day in days.tables.iter().filter(|day| !names.contains(&day.to_string())) {
-            if self.get(day).await?.is_some() {
+        for table in range.tables.iter().filter(|table| !names.contains(&table.to_string())) {
+            if self.get(table).await?.is_some() {
                 return Ok(false);
             }
         }
@@ -95,15 +95,15 @@ impl BigQuery {
 
     async fn describe(
         &mut self,
-        days: &Days,
+        range: &TablesInRange,
         oldest: Timestamp,
         batch: &Batch,
     ) -> Result<Known, ObserveError> {
         let checked_at = self.clock.now();
         let mut tables = Vec::new();
-        for day in &days.tables {
-            if let Some(table) = self.get(day).await? {
-                tables.push((day.to_string(), table));
+        for name in &range.tables {
+            if let Some(table) = self.get(name).await? {
+                tables.push((name.to_string(), table));
             }
         }
         let witness;
@@ -111,9 +111,9 @@ impl BigQuery {
             Some((name, table)) => (name, table),
             None => {
                 // The day before shows that the name is right, and the days since have no rows.
-                let day_before = self.settings.table.day_before(oldest - MARGIN);
+                let day_before = self.settings.table.table_on_day_before(oldest - MARGIN);
                 let table = self.get(&day_before).await?;
-                witness = (day_before.to_string(), table.ok_or_else(|| none_exists(&days.tables))?);
+                witness = (day_before.to_string(), table.ok_or_else(|| none_exists(&range.tables))?);
                 (&witness.0, &witness.1)
             }
         };
@@ -129,7 +129,7 @@ impl BigQuery {
                 time.is = TimeIs::Written;
             }
         }
-        let known = Known { tables, columns, is_cut: days.is_cut, checked_at };
+        let known = Known { tables, columns, is_truncated: range.is_truncated, checked_at };
         if !known.tables.is_empty() {
             self.check_query(&known, batch).await?;
         }
@@ -202,8 +202,8 @@ impl BigQuery {
     }
 }
 
-fn none_exists(days: &[TableName]) -> ObserveError {
-    let names: Vec<_> = days.iter().map(|day| format!("`{day}`")).collect();
+fn none_exists(tables: &[TableName]) -> ObserveError {
+    let names: Vec<_> = tables.iter().map(|table| format!("`{table}`")).collect();
     let text = format!("none of the tables {} exists, nor that of the day before", names.join(", "));
     ObserveError::new(FailureKind::NotFound, text)
 }

@@ -421,7 +421,7 @@ impl Evidence for Settings {
             IdMatch::Exact => format!("{id} = {tag}"),
             IdMatch::Contains => format!("STRPOS({id}, {tag}) > 0"),
         };
-        let table = identifier(&self.table.on(question.planned_at).to_string());
+        let table = identifier(&self.table.table_on(question.planned_at).to_string());
         vec![Lookup {
             what: "look for the row",
             command: format!("SELECT * FROM {table} WHERE {condition}{recent} LIMIT 10"),

@@ -1,69 +1,76 @@
-//! Which table a stage reads: one, or one a day.
+//! Which table a stage reads: a single one, or one per day.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::domain::time::Timestamp;
 
-/// Each of these stands once in the name of a date-sharded table.
+/// The name of a date-sharded table contains each of these exactly once.
 const DAY_FIELDS: [&str; 3] = ["%Y", "%m", "%d"];
 
-/// How far the clock of the writer, which names the day's table, may be ahead of ours.
-const LEAD: Duration = Duration::from_mins(5);
+/// How far the clock of the writer may be ahead of ours. The writer's clock decides into which day's table a
+/// row goes.
+const MAX_WRITER_CLOCK_LEAD: Duration = Duration::from_mins(5);
 
-/// Most days of which one query reads the tables. Each is billed 10 MB at least.
-const MAX_DAYS: usize = 8;
+/// The largest number of daily tables that one query reads. BigQuery bills at least 10 MB for each (BigQuery
+/// pricing).
+const MAX_DAYS_PER_QUERY: usize = 8;
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// `project.dataset.table`, or `project.dataset.table_%Y%m%d` for a table of each day in UTC.
+/// The name of a table, `project.dataset.table`, or of date-sharded tables, `project.dataset.table_%Y%m%d`:
+/// one for each day in UTC.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TableName {
-    /// Its project.
+    /// The id of the project.
     pub project: String,
-    /// Its dataset.
+    /// The id of the dataset.
     pub dataset: String,
-    /// Its own name, with the fields of a day where there is a table for each.
+    /// The id of the table; that of date-sharded tables contains `%Y`, `%m` and `%d`.
     pub table: String,
 }
 
-/// The tables of some days, oldest first.
+/// The tables that may contain the rows of a period.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Days {
+pub(super) struct TablesInRange {
+    /// Oldest first. Not all of them need exist.
     pub(super) tables: Vec<TableName>,
-    /// There are older days, too many to read.
-    pub(super) is_cut: bool,
+    /// Whether tables of older days were left out, because the period has too many days.
+    pub(super) is_truncated: bool,
 }
 
 impl TableName {
-    /// Reads `project.dataset.table`; the project may have a domain, as in `example.com:project`.
+    /// Parses `project.dataset.table`. The project may have a domain, as in `example.com:project`. Returns
+    /// `None` if a part is missing or has an invalid character, or if the table has some fields of a day but
+    /// not each once.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.rsplitn(3, '.');
         let (table, dataset, project) = (parts.next()?, parts.next()?, parts.next()?);
-        let made_of = |part: &str, others: &str| {
-            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c))
+        let consists_of = |part: &str, extra_chars: &str| {
+            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || extra_chars.contains(c))
         };
-        // No character that could end a quoted name in a query.
-        let good = made_of(project, "-_.:") && made_of(dataset, "_") && made_of(table, "_-%");
+        // None of these characters can end a quoted name in a query.
+        let parts_are_valid =
+            consists_of(project, "-_.:") && consists_of(dataset, "_") && consists_of(table, "_-%");
         let name = Self { project: project.to_owned(), dataset: dataset.to_owned(), table: table.to_owned() };
-        (good && (!name.is_sharded() || name.names_a_day())).then_some(name)
+        (parts_are_valid && (!name.is_sharded() || name.has_each_day_field_once())).then_some(name)
     }
 
-    /// Whether there is a table for each day.
+    /// Whether there is one table per day.
     #[must_use]
     pub fn is_sharded(&self) -> bool {
         self.table.contains('%')
     }
 
-    fn names_a_day(&self) -> bool {
-        let fields = DAY_FIELDS.iter().all(|field| self.table.matches(field).count() == 1);
-        fields && self.table.matches('%').count() == DAY_FIELDS.len()
+    fn has_each_day_field_once(&self) -> bool {
+        let has_each_once = DAY_FIELDS.iter().all(|field| self.table.matches(field).count() == 1);
+        has_each_once && self.table.matches('%').count() == DAY_FIELDS.len()
     }
 
-    /// The table of the day of `at`.
+    /// Returns the table for the day of `at`; the single table unless it is sharded.
     #[must_use]
-    pub fn on(&self, at: Timestamp) -> Self {
+    pub fn table_on(&self, at: Timestamp) -> Self {
         if self.is_sharded() {
             Self { table: at.strftime(&self.table), ..self.clone() }
         } else {
@@ -71,27 +78,29 @@ impl TableName {
         }
     }
 
-    /// The tables in which a row may be that was written between `from` and `until`: just the one unless it is sharded.
-    pub(super) fn between(&self, from: Timestamp, until: Timestamp) -> Days {
+    /// Returns the tables that may contain a row that was written between `from` and `until`; just the single
+    /// table unless it is sharded.
+    pub(super) fn tables_between(&self, from: Timestamp, until: Timestamp) -> TablesInRange {
         if !self.is_sharded() {
-            return Days { tables: vec![self.clone()], is_cut: false };
+            return TablesInRange { tables: vec![self.clone()], is_truncated: false };
         }
-        let until = until.max(from) + LEAD;
-        // Backwards, so that the newest days are kept. The last step may begin before `from`, but on its day.
-        let first = self.on(from);
+        let until = until.max(from) + MAX_WRITER_CLOCK_LEAD;
+        // Goes backwards in time, so that the newest days are kept. The last step may go beyond `from`, but
+        // not beyond its day.
+        let first = self.table_on(from);
         let mut at = until;
-        let mut tables = vec![self.on(at)];
-        while tables.last() != Some(&first) && tables.len() < MAX_DAYS {
+        let mut tables = vec![self.table_on(at)];
+        while tables.last() != Some(&first) && tables.len() < MAX_DAYS_PER_QUERY {
             at = at - DAY;
-            tables.push(self.on(at));
+            tables.push(self.table_on(at));
         }
         tables.reverse();
-        Days { is_cut: tables.first() != Some(&first), tables }
+        TablesInRange { is_truncated: tables.first() != Some(&first), tables }
     }
 
-    /// The table of the day before that of `at`.
-    pub(super) fn day_before(&self, at: Timestamp) -> Self {
-        self.on(at - DAY)
+    /// Returns the table for the day before that of `at`.
+    pub(super) fn table_on_day_before(&self, at: Timestamp) -> Self {
+        self.table_on(at - DAY)
     }
 }
 
@@ -109,13 +118,13 @@ mod tests {
         Timestamp::parse_rfc3339(text).unwrap()
     }
 
-    fn days(from: &str, until: &str) -> Vec<String> {
+    fn tables(from: &str, until: &str) -> Vec<String> {
         let name = TableName::parse("p.d.events_%Y%m%d").unwrap();
-        name.between(at(from), at(until)).tables.into_iter().map(|name| name.table).collect()
+        name.tables_between(at(from), at(until)).tables.into_iter().map(|name| name.table).collect()
     }
 
     #[test]
-    fn a_table_name_has_three_parts_and_nothing_that_could_end_a_quote() {
+    fn a_table_name_has_three_parts_and_no_character_that_ends_a_quoted_name() {
         assert_eq!(TableName::parse("example.com:p.d.t").unwrap().to_string(), "example.com:p.d.t");
         for bad in ["d.t", "p..t", "p.d.t`; DROP", "", "p.d.t u"] {
             assert_eq!(TableName::parse(bad), None, "{bad}");
@@ -123,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fields_of_a_sharded_table_make_a_day() {
+    fn a_sharded_table_name_contains_year_month_and_day_once_each() {
         assert!(TableName::parse("p.d.events_%Y_%m_%d_raw").unwrap().is_sharded());
         for bad in
             ["p.d.e_%Y%m", "p.d.e_%Y%m%d%H", "p.d.e_%Y%m%d%d", "p.d.e_%y%m%d", "p.d_%Y%m%d.e", "p.d.e%"]
@@ -133,33 +142,37 @@ mod tests {
     }
 
     #[test]
-    fn both_days_are_read_around_midnight() {
-        assert_eq!(days("2026-11-22T10:00:00Z", "2026-11-22T12:00:00Z"), ["events_20261122"]);
+    fn around_midnight_the_tables_of_both_days_are_read() {
+        assert_eq!(tables("2026-11-22T10:00:00Z", "2026-11-22T12:00:00Z"), ["events_20261122"]);
         let both = ["events_20261122", "events_20261123"];
-        assert_eq!(days("2026-11-22T23:00:00Z", "2026-11-23T00:10:00Z"), both);
-        assert_eq!(days("2026-11-22T23:50:00Z", "2026-11-22T23:57:00Z"), both, "the writer may be ahead");
+        assert_eq!(tables("2026-11-22T23:00:00Z", "2026-11-23T00:10:00Z"), both);
+        assert_eq!(
+            tables("2026-11-22T23:50:00Z", "2026-11-22T23:57:00Z"),
+            both,
+            "the writer's clock may be ahead"
+        );
     }
 
     #[test]
-    fn a_month_that_ends_is_followed_by_the_next() {
+    fn a_range_may_extend_into_the_next_month() {
         assert_eq!(
-            days("2028-02-28T23:30:00Z", "2028-03-01T00:30:00Z"),
+            tables("2028-02-28T23:30:00Z", "2028-03-01T00:30:00Z"),
             ["events_20280228", "events_20280229", "events_20280301"]
         );
     }
 
     #[test]
-    fn more_days_than_are_read_are_cut() {
+    fn a_range_of_too_many_days_keeps_the_newest() {
         let name = TableName::parse("p.d.events_%Y%m%d").unwrap();
-        let days = name.between(at("2026-01-01T00:00:00Z"), at("2026-11-22T00:00:00Z"));
-        assert_eq!((days.tables.len(), days.is_cut), (MAX_DAYS, true));
-        assert_eq!(days.tables.last().unwrap().table, "events_20261122");
+        let range = name.tables_between(at("2026-01-01T00:00:00Z"), at("2026-11-22T00:00:00Z"));
+        assert_eq!((range.tables.len(), range.is_truncated), (MAX_DAYS_PER_QUERY, true));
+        assert_eq!(range.tables.last().unwrap().table, "events_20261122");
     }
 
     #[test]
-    fn a_plain_table_is_the_same_on_every_day() {
+    fn a_table_that_is_not_sharded_is_the_same_on_every_day() {
         let name = TableName::parse("p.d.t").unwrap();
-        let days = name.between(at("2026-01-01T00:00:00Z"), at("2026-11-22T00:00:00Z"));
-        assert_eq!(days, Days { tables: vec![name], is_cut: false });
+        let range = name.tables_between(at("2026-01-01T00:00:00Z"), at("2026-11-22T00:00:00Z"));
+        assert_eq!(range, TablesInRange { tables: vec![name], is_truncated: false });
     }
 }

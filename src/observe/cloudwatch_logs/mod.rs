@@ -2,12 +2,12 @@
 //!
 //! This kind suits a stage that logs what it handles, such as an export function. Logs Insights is slower and
 //! billed by the gigabyte scanned; live tail samples and drops events. FilterLogEvents has no lasting cursor,
-//! so each poll reads the window that starts at the oldest waiting canary, and copies are distinguished by
-//! their event ids. If a poll cannot read the whole window, the next one continues, and what was read on each
-//! page is kept.
+//! so each poll reads a window of time: from a little before the oldest waiting canary to now. The windows of
+//! two polls overlap; the id of an event tells whether two copies are the same. If a poll cannot read the
+//! whole window, it keeps what it found, and the next poll continues with the next page.
 //!
-//! The observer must never treat the newest events as complete: events become visible late, so the watermark
-//! stays behind the clock.
+//! The newest events may be incomplete, because an event becomes visible some time after it arrives. So the
+//! watermark must stay behind the clock by the setting `settle`.
 
 mod settings;
 
@@ -28,39 +28,45 @@ use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
 use crate::domain::sighting::{Locator, Poll, Sighting, Stamp, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
-/// How many events with foreign tags are remembered, so that overlapping windows do not count them twice.
-const MAX_FOREIGN: usize = 10_000;
+/// How many ids of events with foreign tags are remembered. A foreign tag is a well-formed tag that none of
+/// our keys signed.
+const MAX_FOREIGN_EVENT_IDS: usize = 10_000;
 
 /// Reads one log group.
 #[derive(Debug)]
 pub struct CloudWatchLogs {
     settings: Settings,
-    /// Shared by all observers of one account: in some regions FilterLogEvents allows 5 calls a second for
-    /// all users of the account together (CloudWatch Logs quotas).
+    /// Shared by all observers of one account and region. In some regions an account may make 5 calls of
+    /// FilterLogEvents a second, by all of its users together (CloudWatch Logs quotas).
     rate_limit: RateLimit,
     client: Client,
     recognizer: Recognizer,
     clock: WallClock,
-    /// The window that the last poll did not read to its end.
-    unfinished: Option<Progress>,
-    /// The watermark of the last window that was read completely.
-    covered: Option<Timestamp>,
-    /// What was read and not reported yet; a poll may be dropped before its report.
+    /// The read that the last poll did not finish, if any.
+    unfinished: Option<WindowRead>,
+    /// The last watermark: everything that arrived before it has been read. `None` until a window was read to
+    /// its end.
+    covered_until: Option<Timestamp>,
+    /// What was found and is not reported yet. It outlives a poll, because a poll may fail or be dropped
+    /// before it reports.
     unreported: Findings,
-    /// Ids of events whose foreign tags have been counted.
-    foreign: HashSet<String>,
+    /// Ids of the events whose foreign tags have been counted, so that overlapping windows count them once.
+    counted_foreign_events: HashSet<String>,
 }
 
-/// One read of the window, over as many polls as it takes.
+/// A read of one window, which may take several polls.
 #[derive(Clone, Debug)]
-struct Progress {
+struct WindowRead {
+    /// When the read began. Events that arrive later may be missing, so the watermark follows from it.
     started: Timestamp,
+    /// Where the window begins. Events with an earlier timestamp are not read.
     from: Timestamp,
+    /// The token of the next page; `None` for the first one.
     token: Option<String>,
 }
 
 impl CloudWatchLogs {
-    /// Makes an observer without calling the service. `client` must not retry: the poll loop does.
+    /// Makes an observer without calling the service. `client` must not retry, because the poll loop does.
     #[must_use]
     pub fn new(
         settings: Settings,
@@ -69,7 +75,7 @@ impl CloudWatchLogs {
         recognizer: Recognizer,
         clock: WallClock,
     ) -> Self {
-        let (unreported, foreign) = (Findings::default(), HashSet::new());
+        let (unreported, counted_foreign_events) = (Findings::default(), HashSet::new());
         Self {
             settings,
             rate_limit,
@@ -77,20 +83,21 @@ impl CloudWatchLogs {
             recognizer,
             clock,
             unfinished: None,
-            covered: None,
+            covered_until: None,
             unreported,
-            foreign,
+            counted_foreign_events,
         }
     }
 
-    async fn page(&mut self, progress: &Progress) -> Result<FilterLogEventsOutput, ObserveError> {
+    /// Requests the next page of a read. If the service refuses the token, the next poll starts a new read.
+    async fn fetch_page(&mut self, read: &WindowRead) -> Result<FilterLogEventsOutput, ObserveError> {
         let group = self.settings.log_group.trim_end_matches(":*");
         let request = self
             .client
             .filter_log_events()
             .filter_pattern(&self.settings.filter_pattern)
-            .start_time(progress.from.millis().max(0))
-            .set_next_token(progress.token.clone());
+            .start_time(read.from.millis().max(0))
+            .set_next_token(read.token.clone());
         let request = if group.starts_with("arn:") {
             request.log_group_identifier(group)
         } else {
@@ -98,7 +105,8 @@ impl CloudWatchLogs {
         };
         let answer = request.send().await;
         answer.map_err(|error| {
-            // The token may be invalid. Throttling, outages and other failures leave it valid.
+            // The token may be the invalid parameter. After throttling, outages and other failures it is
+            // still valid.
             if error.code() == Some("InvalidParameterException") {
                 self.unfinished = None;
             }
@@ -106,6 +114,7 @@ impl CloudWatchLogs {
         })
     }
 
+    /// Adds the canaries in an event, and what of it is unreadable, to the unreported findings.
     fn scan_event(&mut self, event: &FilteredLogEvent, seen_by: Timestamp) {
         let Findings { sightings, stats, .. } = &mut self.unreported;
         stats.records += 1;
@@ -114,20 +123,20 @@ impl CloudWatchLogs {
             return;
         };
         stats.bytes += message.len() as u64;
-        let scan = || scan_record(&self.recognizer, Limits::RECORD, message.as_bytes());
-        let found = run_blocking(message.len(), scan);
-        stats.decode_errors += u64::from(!found.unreadable.is_empty());
-        if found.foreign_tags > 0 && !self.foreign.contains(id) {
-            stats.foreign_tags += found.foreign_tags;
-            if self.foreign.len() >= MAX_FOREIGN {
-                self.foreign.clear();
+        let scan_message = || scan_record(&self.recognizer, Limits::RECORD, message.as_bytes());
+        let scan = run_blocking(message.len(), scan_message);
+        stats.decode_errors += u64::from(!scan.unreadable.is_empty());
+        if scan.foreign_tags > 0 && !self.counted_foreign_events.contains(id) {
+            stats.foreign_tags += scan.foreign_tags;
+            if self.counted_foreign_events.len() >= MAX_FOREIGN_EVENT_IDS {
+                self.counted_foreign_events.clear();
             }
-            self.foreign.insert(id.to_owned());
+            self.counted_foreign_events.insert(id.to_owned());
         }
         let stamp = event
             .ingestion_time()
             .map_or(Stamp::None, |millis| Stamp::Millis(Timestamp::from_millis(millis)));
-        sightings.extend(found.found.into_iter().map(|copy| Sighting {
+        sightings.extend(scan.found.into_iter().map(|copy| Sighting {
             tag: copy.tag,
             stamp,
             seen_by,
@@ -136,9 +145,12 @@ impl CloudWatchLogs {
             integrity: copy.integrity,
             found_in: copy.found_in,
         }));
-        let by = stamp.interval().map_or(seen_by, |at| seen_by.min(at.latest + self.settings.lookback));
+        // The stamp is from the clock of the service, which may be behind ours. We assume that
+        // they differ by less than `lookback`.
+        let arrived_by =
+            stamp.interval().map_or(seen_by, |at| seen_by.min(at.latest + self.settings.lookback));
         let name = || format!("event {id} of `{}`", self.settings.log_group);
-        self.unreported.note_unreadable(by, &found.unreadable, None, name);
+        self.unreported.note_unreadable(arrived_by, &scan.unreadable, None, name);
     }
 }
 
@@ -146,33 +158,35 @@ impl Observe for CloudWatchLogs {
     async fn poll(&mut self, wanted: &Wanted) -> Result<Poll, ObserveError> {
         let started = self.clock.now();
         let oldest = wanted.oldest().unwrap_or(started);
-        let gap = self.covered.filter(|_| self.settings.gaps == Gaps::Read);
-        let from = gap.map_or(oldest, |covered| covered.min(oldest)) - self.settings.lookback;
-        let mut progress = match self.unfinished.clone() {
-            Some(progress) if progress.from <= from => progress,
-            _ => Progress { started, from, token: None },
+        // Since then, events may have arrived that no poll has read, because nothing waited.
+        let gap_start = self.covered_until.filter(|_| self.settings.gaps == Gaps::Read);
+        let from = gap_start.map_or(oldest, |start| start.min(oldest)) - self.settings.lookback;
+        let mut read = match self.unfinished.clone() {
+            Some(unfinished) if unfinished.from <= from => unfinished,
+            _ => WindowRead { started, from, token: None },
         };
         let mut watermark = None;
-        for page in 0..self.settings.max_pages.max(1) {
-            if page > 0 && self.clock.now().since(started) >= self.settings.enough {
+        for page_number in 0..self.settings.max_pages.max(1) {
+            if page_number > 0 && self.clock.now().since(started) >= self.settings.poll_time_budget {
                 break;
             }
-            self.rate_limit.take(self.settings.pause).await;
-            let page = self.page(&progress).await?;
+            self.rate_limit.take(self.settings.min_call_interval).await;
+            let page = self.fetch_page(&read).await?;
             let seen_by = self.clock.now();
             for event in page.events() {
                 self.scan_event(event, seen_by);
             }
-            // An empty page need not be the last one. The token is stored together with the findings, so that
-            // a poll that is dropped or fails neither skips a page nor reads it twice.
-            progress.token = page.next_token;
-            self.unfinished = progress.token.is_some().then(|| progress.clone());
-            if progress.token.is_none() {
-                watermark = Some(progress.started - self.settings.settle);
+            // Only a page without a token is the last one; an empty page need not be. The token and the
+            // findings are stored without waiting in between, so a poll that is dropped or fails neither
+            // skips a page nor reads it twice.
+            read.token = page.next_token;
+            self.unfinished = read.token.is_some().then(|| read.clone());
+            if read.token.is_none() {
+                watermark = Some(read.started - self.settings.settle);
                 break;
             }
         }
-        self.covered = watermark.or(self.covered);
+        self.covered_until = watermark.or(self.covered_until);
         Ok(std::mem::take(&mut self.unreported).into_poll(wanted, started, self.clock.now(), watermark))
     }
 
@@ -182,7 +196,7 @@ impl Observe for CloudWatchLogs {
 
     fn on_idle(&mut self) {
         self.unfinished = None;
-        self.foreign.clear();
+        self.counted_foreign_events.clear();
     }
 }
 

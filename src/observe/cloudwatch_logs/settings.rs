@@ -78,11 +78,11 @@ pub struct Settings {
     pub gaps: Gaps,
     /// Maximum number of pages per poll; the next poll continues a longer search.
     pub max_pages: usize,
-    /// After this time a poll requests no further page and succeeds with what it has. It must be shorter than
+    /// After this time a poll requests no further page and reports what it has found. It must be shorter than
     /// the timeout of a poll by the time that one page may take.
-    pub enough: Duration,
-    /// Time between two calls of all sources that share a quota.
-    pub pause: Duration,
+    pub poll_time_budget: Duration,
+    /// Minimum time between two calls of all sources that share a quota.
+    pub min_call_interval: Duration,
 }
 
 impl Settings {
@@ -97,8 +97,8 @@ impl Settings {
             settle: Duration::from_secs(10),
             gaps: Gaps::Skip,
             max_pages: 20,
-            enough: Duration::from_secs(10),
-            pause: Duration::from_millis(500),
+            poll_time_budget: Duration::from_secs(10),
+            min_call_interval: Duration::from_millis(500),
         }
     }
 }
@@ -130,7 +130,7 @@ impl KindSettings for Settings {
         Ok(Self {
             filter_pattern: filter_pattern?,
             gaps: gaps?,
-            pause: Duration::from_secs(1) / max_calls_per_second?,
+            min_call_interval: Duration::from_secs(1) / max_calls_per_second?,
             ..Self::new(account?, log_group?)
         })
     }
@@ -149,7 +149,7 @@ impl KindSettings for Settings {
 
     fn observer(&self, site: &Site<'_>, quotas: &Quotas) -> Result<CloudWatchLogs, NoClient> {
         let Rhythm { timeout, settle, .. } = site.rhythm;
-        let settings = Self { enough: timeout / 2, settle, ..self.clone() };
+        let settings = Self { poll_time_budget: timeout / 2, settle, ..self.clone() };
         let client = site.clients.aws.logs(&self.account);
         let rate_limit = quotas.of(&self.account);
         Ok(CloudWatchLogs::new(settings, rate_limit, client, site.recognizer.clone(), site.clock.clone()))

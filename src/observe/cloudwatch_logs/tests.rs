@@ -174,11 +174,11 @@ async fn a_dropped_poll_continues_with_the_page_that_it_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_are_read_at_two_a_second_until_the_poll_has_taken_long_enough() {
+async fn a_poll_reads_two_pages_a_second_until_its_time_budget_is_used_up() {
     let page = |token| (200, json!({"events": [], "nextToken": token}));
     let (mut observer, sent) = observer(vec![page("t1"), page("t2"), page("t3"), page("t4"), page("t5")]);
     observer.settings.max_pages = 100;
-    observer.settings.enough = Duration::from_secs(2);
+    observer.settings.poll_time_budget = Duration::from_secs(2);
     let start = tokio::time::Instant::now();
     let poll = observer.poll(&wanted()).await.unwrap();
     assert_eq!((poll.watermark, sent.lock().unwrap().len()), (None, 5));

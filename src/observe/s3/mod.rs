@@ -1,4 +1,4 @@
-//! Observes objects under a prefix of an S3 bucket, with [`object_store`].
+//! Finds canaries in the objects under a prefix of an S3 bucket. [`object_store`] does most of the work.
 
 mod bucket_name;
 mod store;
@@ -38,14 +38,15 @@ static KEYS: [Key; 11] = {
     ]
 };
 
-/// What all sources of this kind have in common.
+/// What all sources of this kind have in common: keys, defaults, capabilities, costs and permissions.
 pub(super) static SPEC: Spec = Spec {
     keys: &KEYS,
-    // S3 lists every acknowledged object: it is strongly consistent.
+    // No `settle`, because S3 is strongly consistent: a list contains every object whose upload has succeeded
+    // (S3 User Guide).
     rhythm: Rhythm { interval: seconds(5), timeout: seconds(20), settle: seconds(0) },
     provider: Provider::Aws,
     capabilities: Capabilities::OBJECTS,
-    // Prices of requests (S3 pricing).
+    // Prices per request in us-east-1, S3 Standard (S3 pricing).
     costs: Costs {
         operations: &[
             Operation {
@@ -61,10 +62,12 @@ pub(super) static SPEC: Spec = Spec {
     permissions: include_str!("permissions.json"),
 };
 
-/// The bucket and the objects to read.
+/// Which objects to read, and with what credentials.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
+    /// Region of the bucket, and the role that may read it.
     pub account: Account,
+    /// The bucket, the prefix, and how the objects under it are read.
     pub objects: object_store::Settings,
 }
 
@@ -98,7 +101,8 @@ impl KindSettings for Settings {
     }
 }
 
-/// Makes a client that does not retry. For an endpoint other than AWS's, the bucket is part of the path.
+/// Makes a client that does not retry, because the poll loop does. With an endpoint other than that of AWS,
+/// the bucket name is in the path of the URL instead of the host name.
 fn client(aws: &Aws, account: &Account) -> aws_sdk_s3::Client {
     let config = aws.config("s3", account);
     // Without a final slash, the SDK appends the bucket name to the last path segment
@@ -136,7 +140,7 @@ impl Evidence for Settings {
     }
 }
 
-/// Returns the key in the name of an object, without the scheme and the bucket.
+/// Returns the key in the name of an object: the name without the scheme and the bucket.
 fn key<'a>(object: &'a str, bucket: &str) -> &'a str {
     let key = object.strip_prefix("s3://").and_then(|rest| rest.strip_prefix(bucket));
     key.and_then(|rest| rest.strip_prefix('/')).unwrap_or(object)

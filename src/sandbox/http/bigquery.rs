@@ -23,7 +23,7 @@ use super::super::world::jobs::{Cell, Job};
 use super::super::world::table::Row;
 use super::super::world::{Shared, World};
 use super::sql::{self, Column, Item, Parameters, Partition, Select};
-use super::{Call, Failure, Named, gateway_page, plain, server_status};
+use super::{Call, CallTarget, Failure, gateway_page, plain, server_status};
 
 /// What a query is billed for at least (BigQuery pricing: 10 MB per table referenced).
 const MINIMUM_BILLED: u64 = 10 << 20;
@@ -38,7 +38,7 @@ fn path(call: &Call) -> Vec<&str> {
     call.uri.path().trim_start_matches(PREFIX).split('/').collect()
 }
 
-pub(super) fn name(call: &Call) -> Named {
+pub(super) fn identify(call: &Call) -> CallTarget {
     let path = path(call);
     let (operation, resource) = match (&call.method, path.as_slice()) {
         (&Method::POST, ["projects", project, "queries"]) => ("jobs.query", (*project).to_owned()),
@@ -51,10 +51,10 @@ pub(super) fn name(call: &Call) -> Named {
         }
         _ => ("unknown", String::new()),
     };
-    Named { operation: operation.to_owned(), resource, tenant: None }
+    CallTarget { operation: operation.to_owned(), resource, tenant: None }
 }
 
-pub(super) fn fail(failure: Failure) -> Response {
+pub(super) fn failure_response(failure: Failure) -> Response {
     match failure {
         Failure::Throttled => error(
             StatusCode::TOO_MANY_REQUESTS,
@@ -94,7 +94,7 @@ fn not_found(what: &str) -> Response {
     error(StatusCode::NOT_FOUND, "notFound", "NOT_FOUND", &format!("Not found: {what}"))
 }
 
-pub(super) async fn answer(shared: &Arc<Shared>, operation: &str, call: &Call) -> Response {
+pub(super) async fn handle(shared: &Arc<Shared>, operation: &str, call: &Call) -> Response {
     match (operation, path(call).as_slice()) {
         ("jobs.query", [_, project, _]) => query(shared, project, call).await,
         ("jobs.getQueryResults", [_, project, _, id]) => results(shared, project, id, call).await,

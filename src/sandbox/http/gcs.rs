@@ -22,7 +22,7 @@ use super::super::world::buckets::{Object, Packing, Start};
 use super::super::world::{Shared, World};
 use super::fields::Fields;
 use super::s3::{hex, unhex};
-use super::{Call, Failure, Named, gateway_page, plain, server_status};
+use super::{Call, CallTarget, Failure, gateway_page, plain, server_status};
 
 /// Maximum and default number of objects on a page (Cloud Storage JSON API reference, objects.list).
 const PAGE_OBJECTS: usize = 1_000;
@@ -96,7 +96,7 @@ fn decoded(segment: &str) -> Option<String> {
     String::from_utf8(bytes).ok().filter(|text| !text.is_empty())
 }
 
-pub(super) fn name(world: &World, call: &Call) -> Named {
+pub(super) fn identify(world: &World, call: &Call) -> CallTarget {
     let (operation, resource) = match (&call.method, place(call)) {
         (&Method::GET, Some(Place::Bucket(bucket))) => ("buckets.get", bucket),
         (&Method::GET, Some(Place::Objects(bucket))) => {
@@ -105,10 +105,14 @@ pub(super) fn name(world: &World, call: &Call) -> Named {
         (&Method::GET, Some(Place::Object(bucket, name))) => ("objects.get", format!("{bucket}/{name}")),
         _ => ("unknown", String::new()),
     };
-    Named { operation: operation.to_owned(), tenant: world.labelled(&resource).map(str::to_owned), resource }
+    CallTarget {
+        operation: operation.to_owned(),
+        tenant: world.labelled(&resource).map(str::to_owned),
+        resource,
+    }
 }
 
-pub(super) fn fail(failure: Failure, call: &Call) -> Response {
+pub(super) fn failure_response(failure: Failure, call: &Call) -> Response {
     match failure {
         Failure::Throttled => error(
             call,
@@ -131,7 +135,7 @@ pub(super) fn fail(failure: Failure, call: &Call) -> Response {
     }
 }
 
-pub(super) fn answer(shared: &Shared, operation: &str, call: &Call) -> Response {
+pub(super) fn handle(shared: &Shared, operation: &str, call: &Call) -> Response {
     let world = shared.lock();
     let Some(place) = place(call).filter(|_| operation != "unknown") else {
         return error(call, StatusCode::NOT_FOUND, "notFound", "Not Found");

@@ -11,7 +11,7 @@ use super::super::names::Service;
 use super::super::settings::{REGION, SRE_ACCOUNT};
 use super::super::world::streams::{Cursor, ReadError, Shard, Start, Stream, sequence_number, sequence_text};
 use super::super::world::{Shared, World};
-use super::{Call, Failure, Named, aws_error, aws_json, server_status};
+use super::{Call, CallTarget, Failure, aws_error, aws_json, server_status};
 
 /// Maximum number of records in an answer of GetRecords (AWS Kinesis API reference).
 const PAGE_RECORDS: usize = 10_000;
@@ -35,17 +35,17 @@ fn stream_name(body: &Value) -> String {
     }
 }
 
-pub(super) fn name(world: &World, call: &Call) -> Named {
+pub(super) fn identify(world: &World, call: &Call) -> CallTarget {
     let body = call.json();
     let stream = stream_name(&body);
     let tenant = world.tenants.iter().find(|tenant| tenant.stream.name == stream);
     let iterator = opened(text(&body, "ShardIterator"));
     let shard = iterator.map_or_else(|| text(&body, "ShardId").to_owned(), |(_, cursor)| cursor.shard);
     let resource = if shard.is_empty() { stream.clone() } else { format!("{stream}/{shard}") };
-    Named { operation: call.target(), tenant: tenant.map(|tenant| tenant.spec.name.clone()), resource }
+    CallTarget { operation: call.target(), tenant: tenant.map(|tenant| tenant.spec.name.clone()), resource }
 }
 
-pub(super) fn fail(failure: Failure) -> Response {
+pub(super) fn failure_response(failure: Failure) -> Response {
     match failure {
         Failure::Throttled => invalid("ProvisionedThroughputExceededException", "Rate exceeded for shard"),
         Failure::Denied => {
@@ -67,7 +67,7 @@ fn invalid(code: &str, message: &str) -> Response {
     aws_error(StatusCode::BAD_REQUEST, code, message)
 }
 
-pub(super) fn answer(shared: &Shared, operation: &str, call: &Call) -> Response {
+pub(super) fn handle(shared: &Shared, operation: &str, call: &Call) -> Response {
     let body = call.json();
     let name = stream_name(&body);
     let mut world = shared.lock();

@@ -1,7 +1,7 @@
 //! The listeners: what all services have in common, before each speaks its own protocol.
 //!
 //! Every service has its own socket, so that one can hang, be cut off or have a wrong clock while the others
-//! work. A call is named, counted, subjected to the faults of its service, and only then answered.
+//! work. A call is identified, counted, subjected to the faults of its service, and only then answered.
 
 pub(crate) mod admin;
 mod bigquery;
@@ -49,8 +49,9 @@ pub(crate) struct Call {
     account: String,
 }
 
-/// What a request calls, on which resource, for which tenant.
-struct Named {
+/// The operation that a request calls, the resource that it names, and the tenant to whom that belongs, if it
+/// is one tenant's alone.
+struct CallTarget {
     operation: String,
     resource: String,
     tenant: Option<String>,
@@ -98,20 +99,20 @@ async fn handle(
     let account = signer(&parts.headers);
     let call = Call { method: parts.method, uri: parts.uri, headers: parts.headers, body, account };
     let service = context.service;
-    let named = {
+    let target = {
         let mut world = context.shared.lock();
-        let named = match service {
-            Service::Logs => logs::name(&world, &call),
-            Service::Kinesis => kinesis::name(&world, &call),
-            Service::S3 => s3::name(&world, &call),
-            Service::Sts => sts::name(&world, &call),
-            Service::Bigquery => bigquery::name(&call),
-            Service::Gcs => gcs::name(&world, &call),
+        let target = match service {
+            Service::Logs => logs::identify(&world, &call),
+            Service::Kinesis => kinesis::identify(&world, &call),
+            Service::S3 => s3::identify(&world, &call),
+            Service::Sts => sts::identify(&world, &call),
+            Service::Bigquery => bigquery::identify(&call),
+            Service::Gcs => gcs::identify(&world, &call),
         };
-        world.count_call(service, &named.operation, &named.resource);
-        named
+        world.count_call(service, &target.operation, &target.resource);
+        target
     };
-    let effects = context.effects(&named).await;
+    let effects = context.effects(&target).await;
     for effect in &effects {
         let failure = match effect {
             ServiceEffect::Throttle => Failure::Throttled,
@@ -124,34 +125,34 @@ async fn handle(
             ServiceEffect::Hang | ServiceEffect::Slow { .. } | ServiceEffect::CutAfter => continue,
         };
         return match service {
-            Service::Logs => logs::fail(failure),
-            Service::Kinesis => kinesis::fail(failure),
-            Service::S3 => s3::fail(failure),
-            Service::Sts => sts::fail(failure),
-            Service::Bigquery => bigquery::fail(failure),
-            Service::Gcs => gcs::fail(failure, &call),
+            Service::Logs => logs::failure_response(failure),
+            Service::Kinesis => kinesis::failure_response(failure),
+            Service::S3 => s3::failure_response(failure),
+            Service::Sts => sts::failure_response(failure),
+            Service::Bigquery => bigquery::failure_response(failure),
+            Service::Gcs => gcs::failure_response(failure, &call),
         };
     }
-    let answer = match service {
-        Service::Logs => logs::answer(&context.shared, &named.operation, &call),
-        Service::Kinesis => kinesis::answer(&context.shared, &named.operation, &call),
-        Service::S3 => s3::answer(&context.shared, &named.operation, &call),
-        Service::Sts => sts::answer(&context.shared, &named.operation, &call),
-        Service::Bigquery => bigquery::answer(&context.shared, &named.operation, &call).await,
-        Service::Gcs => gcs::answer(&context.shared, &named.operation, &call),
+    let response = match service {
+        Service::Logs => logs::handle(&context.shared, &target.operation, &call),
+        Service::Kinesis => kinesis::handle(&context.shared, &target.operation, &call),
+        Service::S3 => s3::handle(&context.shared, &target.operation, &call),
+        Service::Sts => sts::handle(&context.shared, &target.operation, &call),
+        Service::Bigquery => bigquery::handle(&context.shared, &target.operation, &call).await,
+        Service::Gcs => gcs::handle(&context.shared, &target.operation, &call),
     };
     if effects.contains(&ServiceEffect::CutAfter) {
         cutter.cut();
     }
-    answer
+    response
 }
 
 impl Context {
     /// Waits while faults delay the call, and returns the effects that apply after that.
-    async fn effects(&self, named: &Named) -> Vec<ServiceEffect> {
+    async fn effects(&self, target: &CallTarget) -> Vec<ServiceEffect> {
         let current = || -> Vec<ServiceEffect> {
             let world = self.shared.lock();
-            world.faults.of_call(self.service, &named.operation, named.tenant.as_deref()).collect()
+            world.faults.of_call(self.service, &target.operation, target.tenant.as_deref()).collect()
         };
         let mut changes = self.shared.faults_changed.subscribe();
         let mut slept = false;

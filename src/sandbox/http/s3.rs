@@ -9,12 +9,12 @@ use super::super::clock::Micros;
 use super::super::names::Service;
 use super::super::world::buckets::{Object, Start};
 use super::super::world::{Shared, World};
-use super::{Call, Failure, Named, plain, request_id, server_status, xml};
+use super::{Call, CallTarget, Failure, plain, request_id, server_status, xml};
 
 /// Maximum number of keys on a page (Amazon S3 API reference, ListObjectsV2).
 const PAGE_KEYS: usize = 1_000;
 
-pub(super) fn name(world: &World, call: &Call) -> Named {
+pub(super) fn identify(world: &World, call: &Call) -> CallTarget {
     let (bucket, key) = place(call);
     let (operation, resource) = match (&call.method, key.is_empty()) {
         (&Method::GET, true) if call.query("list-type").as_deref() == Some("2") => {
@@ -25,10 +25,14 @@ pub(super) fn name(world: &World, call: &Call) -> Named {
         (&Method::HEAD, false) => ("HeadObject", format!("{bucket}/{key}")),
         _ => ("Unknown", bucket),
     };
-    Named { operation: operation.to_owned(), tenant: world.labelled(&resource).map(str::to_owned), resource }
+    CallTarget {
+        operation: operation.to_owned(),
+        tenant: world.labelled(&resource).map(str::to_owned),
+        resource,
+    }
 }
 
-pub(super) fn fail(failure: Failure) -> Response {
+pub(super) fn failure_response(failure: Failure) -> Response {
     match failure {
         Failure::Throttled => {
             error(StatusCode::SERVICE_UNAVAILABLE, "SlowDown", "Please reduce your request rate.")
@@ -41,7 +45,7 @@ pub(super) fn fail(failure: Failure) -> Response {
     }
 }
 
-pub(super) fn answer(shared: &Shared, operation: &str, call: &Call) -> Response {
+pub(super) fn handle(shared: &Shared, operation: &str, call: &Call) -> Response {
     let (bucket_name, key) = place(call);
     let world = shared.lock();
     let Some(bucket) = world.bucket(&bucket_name) else {

@@ -12,7 +12,7 @@ use axum::response::Response;
 use super::super::clock;
 use super::super::names::Service;
 use super::super::world::{Shared, World};
-use super::{Call, Failure, Named, pairs, plain, request_id, server_status, xml};
+use super::{Call, CallTarget, Failure, pairs, plain, request_id, server_status, xml};
 
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 /// Session durations that AssumeRole accepts (AWS STS API reference).
@@ -24,18 +24,18 @@ fn parameters(call: &Call) -> HashMap<String, String> {
     pairs(&uri).into_iter().chain(pairs(&call.uri)).collect()
 }
 
-pub(super) fn name(world: &World, call: &Call) -> Named {
+pub(super) fn identify(world: &World, call: &Call) -> CallTarget {
     let parameters = parameters(call);
     let resource = parameters.get("RoleArn").cloned().unwrap_or_default();
     let tenant = world.tenants.iter().find(|tenant| tenant.spec.role_arn == resource);
-    Named {
+    CallTarget {
         operation: parameters.get("Action").cloned().unwrap_or_default(),
         tenant: tenant.map(|tenant| tenant.spec.name.clone()),
         resource,
     }
 }
 
-pub(super) fn fail(failure: Failure) -> Response {
+pub(super) fn failure_response(failure: Failure) -> Response {
     match failure {
         Failure::Throttled => error(StatusCode::BAD_REQUEST, "Throttling", "Rate exceeded"),
         Failure::Denied => error(StatusCode::FORBIDDEN, "AccessDenied", "Access denied"),
@@ -47,7 +47,7 @@ pub(super) fn fail(failure: Failure) -> Response {
     }
 }
 
-pub(super) fn answer(shared: &Shared, operation: &str, call: &Call) -> Response {
+pub(super) fn handle(shared: &Shared, operation: &str, call: &Call) -> Response {
     match operation {
         "AssumeRole" => assume_role(shared, call),
         "GetCallerIdentity" => {

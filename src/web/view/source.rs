@@ -1,4 +1,4 @@
-//! The state of each source.
+//! The sources as the page and JSON show them: the state of each, and why it is so.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,23 +10,23 @@ use crate::domain::tracker::{Drifted, Snapshot, SourceView};
 use crate::web::filter::Filter;
 use crate::web::words;
 
-/// The state of a source, worst first.
+/// The state of a source. The order of the variants is from the worst to the best.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum State {
-    /// It could not be read for `blind_after` while traces wait.
+    /// Traces are waiting, and it has been unreadable for at least `blind_after`.
     Blind,
-    /// Its last polls failed, but not long enough for it to be blind.
+    /// Its last polls failed, but not for long enough to call it blind.
     Failing,
-    /// Traces wait there, and no poll has been answered yet.
+    /// Traces are waiting, and no poll has been answered yet.
     Starting,
-    /// Traces wait there, and polls are answered.
+    /// Traces are waiting, and its polls are answered.
     Polling,
-    /// Nothing waits there, so it is not polled.
+    /// No trace is waiting, so it is not polled.
     Idle,
 }
 
 impl State {
-    /// Derives the state of a source.
+    /// Derives the state from the tracker's view of a source.
     #[must_use]
     pub(crate) fn of(view: &SourceView) -> Self {
         match view {
@@ -50,7 +50,7 @@ impl State {
         }
     }
 
-    /// Whether someone has to act.
+    /// Whether someone needs to take action.
     #[must_use]
     pub(crate) const fn is_failing(self) -> bool {
         match self {
@@ -60,48 +60,49 @@ impl State {
     }
 }
 
-/// One source.
+/// A source, as the page and JSON show it.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
-    /// Its name.
+    /// The name of the stream, prefix, log group or table.
     pub(crate) name: Arc<str>,
-    /// The stage that it belongs to.
+    /// The name of the stage that it belongs to.
     pub(crate) stage: Arc<str>,
-    /// The kind of the stage.
+    /// The name of the stage's kind, such as `s3`.
     pub(crate) kind: &'static str,
-    /// A tenant's name, or `shared`.
+    /// The name of the tenant that it belongs to, or `shared`.
     pub(crate) owner: Arc<str>,
     /// Whether it serves a tenant that matches the filter.
     pub(crate) admitted: bool,
-    /// Its state.
+    /// Whether it is polled, and whether its polls are answered.
     pub(crate) state: State,
     /// Since when it has been blind or failing.
     pub(crate) since: Option<Timestamp>,
-    /// Why it fails, or what it waits for; empty if it is read normally.
+    /// Why its polls fail or why none has been answered, as text; empty if polls are answered.
     pub(crate) reason: String,
-    /// The kind of failure of its last polls.
+    /// How its last polls failed; `None` if they did not.
     pub(crate) failure: Option<&'static str>,
-    /// Number of polls that failed in a row.
+    /// How many polls in a row have failed.
     pub(crate) failed_polls: u64,
-    /// Number of canaries that wait here.
+    /// How many traces are waiting here.
     pub(crate) waiting: usize,
     /// Everything that arrived before this has been read.
     pub(crate) watermark: Option<Timestamp>,
-    /// How far the watermark is behind now while traces wait here; 0 while none do.
+    /// How far the watermark is behind the clock; 0 while no traces are waiting here.
     pub(crate) watermark_age: Duration,
-    /// When it last answered.
+    /// When a poll was last answered.
     pub(crate) last_answer: Option<Timestamp>,
-    /// How far behind the newest record the last poll ended, if the service reports it.
+    /// How far behind the newest record the last poll ended; `None` if the service does not report it.
     pub(crate) behind: Option<Duration>,
-    /// How its schema differs, and since when.
+    /// How its schema differs from the expected one, and since when.
     pub(crate) drifted: Option<Drifted>,
-    /// The differences as text.
+    /// The differences of the schema as text.
     pub(crate) drift: Option<String>,
-    /// What to set for the stage if the drift is intended.
+    /// The setting of the stage that accepts the changed schema.
     pub(crate) drift_remedy: String,
 }
 
 impl Source {
+    /// Describes a source at the time of a snapshot.
     pub(crate) fn new(view: &SourceView, snapshot: &Snapshot, filter: &Filter) -> Self {
         let map = &snapshot.topology;
         let spec = map.source(view.source);
@@ -129,7 +130,7 @@ impl Source {
     }
 }
 
-/// Why it fails, or what it waits for.
+/// Returns why the polls of a source fail or why none has been answered, as text; empty if they are answered.
 fn reason(view: &SourceView) -> String {
     match (&view.failing, State::of(view)) {
         (Some(failing), _) => format!(
@@ -145,7 +146,7 @@ fn reason(view: &SourceView) -> String {
     }
 }
 
-/// What to set for the stage if the drift is intended.
+/// Returns the setting of the stage that accepts the changed schema.
 fn drift_remedy(view: &SourceView) -> String {
     match view.drifted.as_ref().and_then(|drifted| drifted.accept) {
         Some(accept) => format!("schema_accepted = [\"{accept}\"]"),
@@ -153,7 +154,7 @@ fn drift_remedy(view: &SourceView) -> String {
     }
 }
 
-/// A tenant's name, or `shared`.
+/// Returns the name of the tenant that a source belongs to, or `shared`.
 fn owner(snapshot: &Snapshot, source: SourceId) -> Arc<str> {
     match snapshot.topology.source(source).owner {
         Owner::One(tenant) => snapshot.topology.tenant(tenant).name.clone(),

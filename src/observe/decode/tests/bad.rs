@@ -189,7 +189,7 @@ fn a_page_that_states_a_gibibyte_is_over_the_limit_in_every_codec() {
         [(0, plain.clone()), (1, snappy(&plain)), (2, gzip(&plain)), (6, zstd(&plain)), (7, plain)]
     {
         let scan = scan_with(Limits::OBJECT, &parquet(codec, 1 << 30, &page));
-        assert_eq!(told(&scan), ["Parquet, which goes beyond a limit of the probe's"], "{codec}");
+        assert_eq!(told(&scan), ["Parquet, which exceeds one of the probe's limits"], "{codec}");
         assert_eq!(scan.inflated_bytes, 0);
     }
 }
@@ -220,7 +220,7 @@ fn a_damaged_or_missing_parquet_footer_is_told() {
 fn a_parquet_file_longer_than_what_may_be_held_is_over_the_limit() {
     let file = files()["parquet-none"].clone();
     let scan = scan_with(Limits { max_held_bytes: file.len() - 1, ..Limits::OBJECT }, &file);
-    assert_eq!(told(&scan), ["Parquet, which goes beyond a limit of the probe's"]);
+    assert_eq!(told(&scan), ["Parquet, which exceeds one of the probe's limits"]);
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn an_avro_block_that_lies_about_its_size_is_damaged_and_what_came_before_is_kep
     let huge = scan(avro("null", &[good, (i64::MAX, canary.as_bytes())]));
     assert_eq!(told(&huge), ["Avro, which ends too early"]);
     let snappy = scan(avro("snappy", &[(i64::MAX, b"")]));
-    assert_eq!(told(&snappy), ["Avro, which goes beyond a limit of the probe's"]);
+    assert_eq!(told(&snappy), ["Avro, which exceeds one of the probe's limits"]);
     let deflated = deflate(canary.as_bytes());
     let cut = i64::try_from(deflated.len() - 4).unwrap();
     assert_eq!(
@@ -275,7 +275,7 @@ fn a_bomb_in_any_codec_stops_at_the_limit() {
         ("Avro", avro("deflate", &[(i64::try_from(deflate(&blanks).len()).unwrap(), &deflate(&blanks))])),
     ] {
         let scan = scan_with(limits, &bomb);
-        assert_eq!(told(&scan), [format!("{name}, which goes beyond a limit of the probe's")]);
+        assert_eq!(told(&scan), [format!("{name}, which exceeds one of the probe's limits")]);
         assert!(scan.inflated_bytes <= limits.max_inflated_bytes, "{name}");
     }
 }

@@ -72,7 +72,7 @@ fn what_the_page_calls_read_is_opened_and_the_rest_is_named() {
             read.extend(found.found_in.shape.formats().map(|format| format.to_string()));
         }
         for (part, parts) in &scan.unreadable {
-            *unreadable.entry(part.shape.last().unwrap().to_string()).or_default() += parts;
+            *unreadable.entry(part.shape.innermost().unwrap().to_string()).or_default() += parts;
         }
     }
     for (format, is_read) in page() {

@@ -10,7 +10,7 @@ use super::settings::{Canary, Log, LogFormat, Probe, Store};
 use crate::cloud::account;
 use crate::cloud::aws::AwsSettings;
 use crate::cloud::google::{Auth, BIGQUERY, GoogleSettings};
-use crate::domain::canary::{MAX_MESSAGE, Template};
+use crate::domain::canary::{MAX_MESSAGE_BYTES, Template};
 use crate::keys::fault::Checked;
 use crate::keys::key::Key;
 use crate::keys::reader::{Context, Reader};
@@ -231,7 +231,7 @@ pub(super) fn canary(context: &mut Context, root: &Table) -> CanaryRead {
 }
 
 pub(super) fn sizes(value: &Value) -> Parsed<Vec<u32>> {
-    let max = MAX_MESSAGE as u64;
+    let max = MAX_MESSAGE_BYTES as u64;
     let one = value::size_within(1, max, ", the largest event that CloudWatch Logs accepts");
     value::list(|item| one(item).map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)))(value)
 }

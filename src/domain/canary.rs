@@ -12,7 +12,7 @@ use super::tag::{TAG_LEN, Tag, TagText, TraceId};
 
 /// Largest message that is sent, in bytes. PutLogEvents accepts 1,048,576 bytes per batch and counts 26 extra
 /// bytes per event (AWS Logs API reference).
-pub const MAX_MESSAGE: usize = 1_048_576 - 26;
+pub const MAX_MESSAGE_BYTES: usize = 1_048_576 - 26;
 
 /// How many bytes of the padding must be found in a copy before the copy counts as having the padding at all.
 const PAD_PROBE: usize = 16;

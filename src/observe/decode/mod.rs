@@ -38,9 +38,9 @@ mod layer;
 mod magic;
 mod parquet;
 mod part;
-mod sample;
 mod tar;
 mod text;
+mod text_sample;
 mod utf16;
 mod zip;
 

@@ -52,7 +52,7 @@ enum Part {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// Without a tag the canary cannot be found.
-    #[error("has no `{{tag}}`, without which the canary cannot be found")]
+    #[error("does not contain {{tag}}, without which the canary cannot be found; add {{tag}}")]
     NoTag,
     /// Two tags would count as two copies, and two paddings have no defined length.
     #[error("has `{{{0}}}` more than once")]

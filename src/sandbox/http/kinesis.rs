@@ -23,7 +23,7 @@ fn text<'a>(body: &'a Value, key: &str) -> &'a str {
 }
 
 fn stream_name(body: &Value) -> String {
-    if let Some((stream, _)) = decode(text(body, "ShardIterator")) {
+    if let Some((stream, _)) = opened(text(body, "ShardIterator")) {
         return stream;
     }
     if let Some(token) = body.get("NextToken").and_then(Value::as_str) {
@@ -41,8 +41,8 @@ pub(super) fn name(world: &World, call: &Call) -> Named {
     let body = call.json();
     let stream = stream_name(&body);
     let tenant = world.tenants.iter().find(|tenant| tenant.stream.name == stream);
-    let iterator = decode(text(&body, "ShardIterator"));
-    let shard = iterator.map_or_else(|| text(&body, "ShardId").to_owned(), |(_, iterator)| iterator.shard);
+    let iterator = opened(text(&body, "ShardIterator"));
+    let shard = iterator.map_or_else(|| text(&body, "ShardId").to_owned(), |(_, cursor)| cursor.shard);
     let resource = if shard.is_empty() { stream.clone() } else { format!("{stream}/{shard}") };
     Named { operation: call.target(), tenant: tenant.map(|tenant| tenant.spec.name.clone()), resource }
 }
@@ -185,7 +185,7 @@ fn iterator(world: &World, stream: &Stream, body: &Value) -> Response {
         }
     };
     match stream.iterator(text(body, "ShardId"), start, clock::now()) {
-        Ok(iterator) => aws_json(&json!({"ShardIterator": encode(&stream.name, &iterator)})),
+        Ok(cursor) => aws_json(&json!({"ShardIterator": sealed(&stream.name, &cursor)})),
         Err(_) => {
             let message = format!(
                 "Shard {} in stream {} under account {SRE_ACCOUNT} does not exist",
@@ -198,7 +198,7 @@ fn iterator(world: &World, stream: &Stream, body: &Value) -> Response {
 }
 
 fn records(world: &mut World, tenant: usize, body: &Value) -> Response {
-    let Some((_, iterator)) = decode(text(body, "ShardIterator")) else {
+    let Some((_, cursor)) = opened(text(body, "ShardIterator")) else {
         return invalid("InvalidArgumentException", "Invalid ShardIterator.");
     };
     let limit = match body.get("Limit").map(Value::as_u64) {
@@ -216,7 +216,7 @@ fn records(world: &mut World, tenant: usize, body: &Value) -> Response {
     let behind = world.faults.behind_latest(&world.tenants[tenant].spec.name);
     let offset = world.faults.clock_offset(Service::Kinesis);
     let stream = &mut world.tenants[tenant].stream;
-    let page = match stream.read(&iterator, limit, behind.is_some(), clock::now()) {
+    let page = match stream.read(&cursor, limit, behind.is_some(), clock::now()) {
         Ok(page) => page,
         Err(StreamError::Expired) => {
             let message =
@@ -226,7 +226,7 @@ fn records(world: &mut World, tenant: usize, body: &Value) -> Response {
         Err(StreamError::Throttled) => {
             let message = format!(
                 "Rate exceeded for shard {} in stream {} under account {SRE_ACCOUNT}.",
-                iterator.shard, stream.name
+                cursor.shard, stream.name
             );
             return invalid("ProvisionedThroughputExceededException", &message);
         }
@@ -249,7 +249,7 @@ fn records(world: &mut World, tenant: usize, body: &Value) -> Response {
     let millis = behind.unwrap_or_else(|| u64::try_from(page.behind.as_millis()).unwrap_or(u64::MAX));
     let mut answer = json!({"Records": records, "MillisBehindLatest": millis});
     match &page.next_iterator {
-        Some(next) => answer["NextShardIterator"] = json!(encode(&stream.name, next)),
+        Some(next) => answer["NextShardIterator"] = json!(sealed(&stream.name, next)),
         None => {
             let children = page.children.iter();
             let children = children.map(|child| {
@@ -266,13 +266,13 @@ fn records(world: &mut World, tenant: usize, body: &Value) -> Response {
 }
 
 /// Encodes an iterator as the opaque text that clients get.
-fn encode(stream: &str, iterator: &ShardIterator) -> String {
+fn sealed(stream: &str, iterator: &ShardIterator) -> String {
     let ShardIterator { shard, next_sequence, issued_at, generation } = iterator;
     STANDARD.encode(format!("{stream}|{shard}|{next_sequence}|{}|{generation}", issued_at.0))
 }
 
-/// Decodes the output of [`encode`]: the stream's name and the iterator.
-fn decode(token: &str) -> Option<(String, ShardIterator)> {
+/// Decodes the output of [`sealed`]: the stream's name and the iterator.
+fn opened(token: &str) -> Option<(String, ShardIterator)> {
     let plain = String::from_utf8(STANDARD.decode(token).ok()?).ok()?;
     let mut parts = plain.split('|');
     let stream = parts.next()?.to_owned();

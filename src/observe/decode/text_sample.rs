@@ -126,7 +126,7 @@ fn are_ascii_text(bytes: &[u8]) -> bool {
     chunks.iter().fold(0, |other, chunk| other | has_other(chunk)) | has_other(rest) == 0
 }
 
-/// Whether it is ASCII and not a control character (see the module).
+/// Whether it is ASCII and not a control character; tabs, line breaks and the like count as text.
 fn is_ascii_text(byte: u8) -> bool {
     (byte.wrapping_sub(0x20) < 0x5f) | (byte.wrapping_sub(0x08) < 6) | (byte == 0x1b)
 }

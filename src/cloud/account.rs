@@ -45,7 +45,7 @@ impl Account {
         if let (Ok(None), Ok(Some(_))) = (&arn, &external_id) {
             read.report(
                 "external_id",
-                "is set without role_arn, but is only sent when a role is assumed; set role_arn, or remove it",
+                "has no effect without role_arn, because it is only sent when a role is assumed; set role_arn, or remove external_id",
             );
         }
         let region = match region? {

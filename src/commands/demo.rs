@@ -46,7 +46,7 @@ pub struct Demo {
 impl Demo {
     /// Runs both until SIGTERM or SIGINT.
     pub async fn run(&self) -> ExitCode {
-        let needed = self.scenario.tenants();
+        let needed = self.scenario.tenants_needed();
         if self.tenants < needed {
             eprintln!("scenario {} needs at least {needed} tenants", self.scenario);
             return ExitCode::from(USAGE);

@@ -115,16 +115,27 @@ fn report_cycle(
         if let Some(first_visit) = first_visit {
             let names: Vec<_> =
                 path[first_visit..].iter().map(|index| stages[*index].name.as_str()).collect();
+            let links: Vec<_> =
+                names.windows(2).map(|pair| format!("{} after {}", pair[0], pair[1])).collect();
             faults.report(
                 stages[parent].key("after"),
                 format!(
-                    "the stages form a cycle: {}; one of them must follow injection (no `after`) or a stage outside the cycle",
-                    names.join(" after ")
+                    "the stages form a cycle: {}; remove `after` from one of them so that it follows injection, or set it to a stage outside the cycle",
+                    cycle_text(&links)
                 ),
             );
             return;
         }
     }
+}
+
+/// Returns `a comes after b, and b after a` for the links of a cycle.
+fn cycle_text(links: &[String]) -> String {
+    let text = match links {
+        [rest @ .., last] if !rest.is_empty() => format!("{}, and {last}", rest.join(", ")),
+        links => links.join(", "),
+    };
+    text.replacen(" after ", " comes after ", 1)
 }
 
 /// Returns the stages in the given order, with parents as indices into it.
@@ -161,7 +172,7 @@ pub(super) fn topology(
         stage: source.stage,
         name: source.name.clone(),
         owner: match source.tenants.as_slice() {
-            [one] if source.exclusive => Owner::One(*one),
+            [one] if source.single_tenant => Owner::One(*one),
             _ => Owner::Shared,
         },
         tenants: source.tenants.clone(),

@@ -11,7 +11,7 @@ use super::settings::{Canary, Conditions, Log, LogFormat, Probe, Store};
 use crate::cloud::account;
 use crate::cloud::aws::AwsSettings;
 use crate::cloud::google::{Auth, BIGQUERY, GoogleSettings};
-use crate::domain::canary::{MAX_MESSAGE, Template};
+use crate::domain::canary::{MAX_MESSAGE_BYTES, Template};
 use crate::domain::conditions::{ConditionName, Criteria, DEFAULT_LIMITS, Limit, Limits, Thresholds};
 use crate::keys::fault::Checked;
 use crate::keys::key::Key;
@@ -71,7 +71,7 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
         value::duration_within(
             Duration::ZERO,
             MAX_STOP_GRACE,
-            ", because ECS kills a task 120s after SIGTERM at the latest",
+            ", because ECS kills a task no later than 2m after SIGTERM and the process needs up to 10s to end",
         ),
     );
     let max_in_flight = read.get("max_in_flight", value::count(1, 1_000_000));
@@ -109,7 +109,8 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
             if let Ok(threshold) = threshold
                 && !bounds.contains(&threshold)
             {
-                read.report(name, not_a_bound(threshold, bounds));
+                let message = not_a_bound(&read.key(name), threshold, bounds);
+                read.report(name, message);
             }
         }
     }
@@ -117,7 +118,7 @@ pub(super) fn probe(context: &mut Context, root: &Table, host: &str) -> ProbeRea
     let all = || {
         Ok(Probe {
             listen: listen?,
-            instance_is_the_host: name == host,
+            instance_from_host: name == host,
             instance: instance?,
             interval: interval?,
             slo: slo?,
@@ -164,15 +165,15 @@ fn check_buckets(
     Ok(bounds)
 }
 
-/// Returns the message for a threshold that is not a bucket bound.
-pub(super) fn not_a_bound(threshold: Duration, bounds: &[Duration]) -> String {
-    let near = |bound: Option<&Duration>| bound.map(|bound| show_duration(*bound));
+/// Returns the message for a threshold, set by `key`, that is not a bucket bound.
+pub(super) fn not_a_bound(key: &str, threshold: Duration, bounds: &[Duration]) -> String {
+    let near = |bound: Option<&Duration>| bound.map(|bound| format!("\"{}\"", show_duration(*bound)));
     let below = near(bounds.iter().rev().find(|bound| **bound < threshold));
     let above = near(bounds.iter().find(|bound| **bound > threshold));
     let neighbours: Vec<_> = below.into_iter().chain(above).collect();
     let threshold = show_duration(threshold);
     format!(
-        "{threshold} is not a bound in probe.buckets, so no query could count who met it; add \"{threshold}\" there, or use {}",
+        "{threshold} is not one of the bounds in probe.buckets, so no query could count how many traces met it; add \"{threshold}\" to probe.buckets, or set {key} to {}",
         neighbours.join(" or ")
     )
 }
@@ -187,7 +188,7 @@ fn instance_name(value: &Value) -> Parsed<String> {
         Ok(text)
     } else {
         Err(format!(
-            "\"{text}\" is not a valid instance name, because it becomes part of a log stream name; write up to 255 characters without spaces, `:` and `*`"
+            "\"{text}\" is not a valid instance name; write up to 255 characters without spaces, `:` or `*`, because the name becomes part of a log stream name"
         ))
     }
 }
@@ -235,7 +236,7 @@ pub(super) fn canary(context: &mut Context, root: &Table) -> CanaryRead {
 }
 
 pub(super) fn sizes(value: &Value) -> Parsed<Vec<u32>> {
-    let max = MAX_MESSAGE as u64;
+    let max = MAX_MESSAGE_BYTES as u64;
     let one = value::size_within(1, max, ", the largest event that CloudWatch Logs accepts");
     value::list(|item| one(item).map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)))(value)
 }
@@ -292,6 +293,12 @@ fn endpoints<T: FromIterator<(&'static str, String)>>(
     set.collect()
 }
 
+fn unused_file(file: &str, auth: &str) -> String {
+    format!(
+        "\"{file}\" is only used if gcp.auth is \"service_account\" or \"workload_identity\", but gcp.auth is \"{auth}\"; change gcp.auth, or remove gcp.credentials_file"
+    )
+}
+
 /// Reads how to reach Google, except for the services in use, and the project that pays for queries.
 pub(super) fn gcp(context: &mut Context, root: &Table) -> (Checked<GoogleSettings>, Checked<Option<String>>) {
     #[derive(Clone, Copy, PartialEq)]
@@ -325,10 +332,8 @@ pub(super) fn gcp(context: &mut Context, root: &Table) -> (Checked<GoogleSetting
             "credentials_file",
             "missing; gcp.auth = \"workload_identity\" needs the path of an external_account file",
         )),
-        (Method::Adc | Method::None, Some(_)) => Err(read.report(
-            "credentials_file",
-            "is only used with gcp.auth = \"service_account\" or \"workload_identity\"; set one of them, or remove this key",
-        )),
+        (Method::Adc, Some(file)) => Err(read.report("credentials_file", unused_file(&file, "adc"))),
+        (Method::None, Some(file)) => Err(read.report("credentials_file", unused_file(&file, "none"))),
         (Method::Adc, None) => Ok(Auth::ApplicationDefault),
         (Method::None, None) => Ok(Auth::None),
     });

@@ -19,27 +19,28 @@ pub struct Probe {
     pub listen: SocketAddr,
     /// Name of this instance, used in tags and log streams.
     pub instance: String,
-    /// Whether that name is the host's, because `instance` is not set.
-    pub instance_is_the_host: bool,
+    /// Whether that name is the host's name, as it is if `instance` is not set.
+    pub instance_from_host: bool,
     /// Time between two canaries of a tenant, before jitter; a tenant may override it.
     pub interval: Duration,
     /// End-to-end threshold; a bucket bound.
     pub slo: Duration,
     /// Critical end-to-end threshold; a bucket bound.
     pub critical: Duration,
-    /// From the planned injection to the deadline; a trace that is then proven absent is lost.
+    /// Time from the planned injection to the deadline. A trace that is proven absent at the deadline is lost.
     pub give_up: Duration,
-    /// How long after the deadline to wait for a blind end stage, before a trace is called unobserved.
+    /// How long to wait after the deadline, while the end stage is blind, before a trace counts as unobserved.
     pub grace: Duration,
     /// A source whose watermark is older than this while traces wait there is blind.
     pub blind_after: Duration,
     /// How long after a second copy was found in objects that may be moved both must still exist to be a duplicate.
     pub copy_recheck: Duration,
-    /// How long after the start `/readyz` does not require that every source has been read.
+    /// For how long after startup `/readyz` waits until every source has answered a poll. After that, it reports ready
+    /// even if some have not.
     pub warm_up: Duration,
     /// How long polls continue after SIGTERM, so that canaries in flight can arrive.
     pub stop_grace: Duration,
-    /// Maximum number of traces in flight; further canaries are not sent.
+    /// Maximum number of traces in flight; while it is reached, no more canaries are sent.
     pub max_in_flight: usize,
     /// Number of finished traces that are kept for the page.
     pub remember: usize,
@@ -100,13 +101,13 @@ pub struct Conditions {
 pub struct Tenant {
     /// Unique name, used in labels, URLs and tags.
     pub name: Arc<str>,
-    /// The tenant's value in a stage's `tenant_column`; its name unless set.
+    /// How rows name the tenant: the value in a stage's `tenant_column`. The tenant's name unless set.
     pub label: Arc<str>,
     /// Name or ARN of the log group into which canaries are put.
     pub log_group: String,
     /// The log stream for canaries, with `{tenant}` and `{instance}` expanded.
     pub log_stream: String,
-    /// Region of the log group, and the role that may write to it.
+    /// How to reach the log group: its region, and the role to assume, which is usually in the tenant's AWS account.
     pub account: Account,
     /// Template of the tenant's log line.
     pub template: Template,
@@ -123,12 +124,14 @@ pub struct Source {
     pub stage: StageId,
     /// The tenants whose canaries are expected here; at least one.
     pub tenants: Vec<TenantId>,
-    /// Whether it is its one tenant's own: the stage names it for the tenant, or other tenants have others.
-    pub exclusive: bool,
+    /// Whether this source belongs to exactly one tenant: its name contains the tenant, or the other tenants have
+    /// sources of their own.
+    pub single_tenant: bool,
     /// Display name: `kinesis logs-acme`.
     pub name: Arc<str>,
     /// What is polled, and how.
     pub settings: SourceSettings,
-    /// Interval, timeout and settling time of its polls.
+    /// Interval, timeout and settling time of its polls. The settling time is how long the service may take to make a
+    /// new record readable.
     pub rhythm: Rhythm,
 }

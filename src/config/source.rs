@@ -12,6 +12,7 @@ use super::tenant::{self, TenantRead};
 use crate::domain::kind::Kind;
 use crate::domain::topology::{StageId, TenantId};
 use crate::keys::fault::{Checked, Collector, Reported};
+use crate::keys::key::Fallback;
 use crate::keys::reader::{Context, Layer, Reader};
 use crate::keys::value::quoted;
 use crate::observe::{Attribution, Scope, SourceSettings, spec};
@@ -66,7 +67,7 @@ pub(super) fn read(
             let all = || {
                 Ok(Source {
                     stage: StageId(u16::try_from(position).unwrap_or(u16::MAX)),
-                    exclusive: owners.len() == 1 && (tenants.len() > 1 || names_tenant),
+                    single_tenant: owners.len() == 1 && (tenants.len() > 1 || names_tenant),
                     tenants: owners,
                     name: source.name().into(),
                     settings: source,
@@ -112,12 +113,19 @@ fn claim(
         )
     } else {
         format!(
-            "reads {}, which stage {other_stage} already reads, so each canary would be seen at both stages at once; change one of them",
-            source.name()
+            "reads the same place as stage {other_stage} ({}), so each canary would be seen at both stages at once; change {} in one of them",
+            source.name(),
+            place_keys(source.kind())
         )
     };
     faults.report(stage.layer.path.clone(), message);
     false
+}
+
+/// Returns the keys that say which place a source of this kind reads: `bucket or key`.
+fn place_keys(kind: Kind) -> String {
+    let required = spec(kind).keys.iter().filter(|key| matches!(key.fallback, Fallback::Required));
+    required.map(|key| key.name).collect::<Vec<_>>().join(" or ")
 }
 
 /// Returns the layer of `[tenant.stage.<name>]` and reports its unknown keys; `None` if it is not a table.

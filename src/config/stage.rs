@@ -62,7 +62,9 @@ pub(super) fn read<'a>(
         if let (Ok(Some(target)), Ok(bounds)) = (stage.target, buckets)
             && !bounds.contains(&target)
         {
-            context.faults.report(stage.key("target"), not_a_bound(target, bounds));
+            let key = stage.key("target");
+            let message = not_a_bound(&key, target, bounds);
+            context.faults.report(key, message);
         }
         if let (Ok(blind), Ok(Rhythm { interval, settle, .. })) = (blind_after, stage.rhythm)
             && blind < interval * 2 + settle
@@ -70,7 +72,7 @@ pub(super) fn read<'a>(
             context.faults.report(
                 "probe.blind_after",
                 format!(
-                    "{} is too short for {}, which is polled every {} and settles for {}, so it would be called blind while it is healthy; it must be at least {}",
+                    "{} is too short for {}, which is polled every {} with a settling time of {}: the stage would be called blind while healthy; set probe.blind_after to at least {}",
                     show_duration(blind),
                     stage.layer.path,
                     show_duration(interval),
@@ -86,7 +88,7 @@ pub(super) fn read<'a>(
 fn one<'a>(context: &mut Context, index: usize, table: &'a Table) -> StageRead<'a> {
     let layer = tenant::layer(context, "stage", index, ORDER, table);
     let mut read = Reader::new(context, vec![layer.clone()], &keys::STAGE);
-    let name = read.get("name", tenant::name);
+    let name = tenant::required_name(&mut read, "stage", index, "archive");
     let kinds: Vec<_> = Kind::ALL.iter().map(|kind| (kind.name(), *kind)).collect();
     let kind = read.get("kind", value::choice(&kinds));
     let after = read.find("after", value::text);

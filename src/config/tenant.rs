@@ -76,7 +76,7 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table, defaults: &Def
     let path = layer.path.clone();
     context.survey(&layer, &keys::TENANT.iter().collect::<Vec<_>>(), &["stage"]);
     let mut read = Reader::new(context, vec![layer], &keys::TENANT);
-    let name = read.get("name", name);
+    let name = required_name(&mut read, "tenant", index, "acme");
     let label = read.find("label", value::text);
     let log_group = read.get("log_group", value::text);
     let log_stream = read.get("log_stream", value::text);
@@ -142,6 +142,27 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table, defaults: &Def
     TenantRead { path, tenant: all(), name: written_name(table), table }
 }
 
+/// Reads the name of the table at `index` of a list. Without a name there is no path by which to refer to the table, so
+/// the message says which one it is.
+pub(super) fn required_name(
+    read: &mut Reader<'_, '_>,
+    list: &str,
+    index: usize,
+    example: &str,
+) -> Checked<String> {
+    const ORDINALS: [&str; 5] = ["first", "second", "third", "fourth", "fifth"];
+    match read.find("name", name)? {
+        Some(name) => Ok(name),
+        None => {
+            let which = match ORDINALS.get(index) {
+                Some(ordinal) => format!("the {ordinal} {list}"),
+                None => format!("{list} number {}", index + 1),
+            };
+            Err(read.report("name", format!("{which} has no name; add for example name = \"{example}\"")))
+        }
+    }
+}
+
 pub(super) fn written_name(table: &Table) -> Option<String> {
     table.get("name").and_then(Value::as_str).map(str::to_owned)
 }
@@ -201,7 +222,7 @@ fn check_log_stream(text: String) -> Result<String, String> {
         Ok(text)
     } else {
         Err(format!(
-            "\"{text}\" is not a valid log stream name; write 1 to 512 characters without `:` and `*`"
+            "\"{text}\" is not a valid log stream name; write 1 to 512 characters without `:` or `*`"
         ))
     }
 }

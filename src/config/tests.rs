@@ -167,7 +167,7 @@ fn each_fault_is_printed_on_a_line_of_its_own() {
       probe.giveup: unknown key; did you mean `give_up`?
       probe.listen: "9464" is not a valid address; write an IP address and a port, for example "0.0.0.0:9464" or "[::1]:9464"
       probe.slo: 30 has no unit; write "30s" if you mean seconds
-      tenant.globex.external_id: is set without role_arn, but is only sent when a role is assumed; set role_arn, or remove it
+      tenant.globex.external_id: has no effect without role_arn, because it is only sent when a role is assumed; set role_arn, or remove external_id
       stage.table.after: there is no stage "strem"; did you mean `stream`?
       stage.archive.key: "archive/" has no time field (%Y, %m, %d, %H), so each poll would list everything below it; add for example dt=%Y-%m-%d/hour=%H/
     "#);

@@ -112,7 +112,7 @@ pub(super) async fn open_store(
 ) -> anyhow::Result<OpenedStore> {
     let probe = &config.probe;
     let name = probe.instance.clone();
-    let naming = if probe.instance_is_the_host { Naming::Host(name) } else { Naming::Configured(name) };
+    let naming = if probe.instance_from_host { Naming::Host(name) } else { Naming::Configured(name) };
     let tracker::Settings { remember, remember_failures, .. } = config.tracker_settings();
     let limits = LoadLimits {
         since: clock.now() - config.store.keep,

@@ -12,7 +12,7 @@ use super::tag::{TAG_LEN, Tag, TagText, TraceId};
 
 /// Largest message that is sent, in bytes. PutLogEvents accepts 1,048,576 bytes per batch and counts 26 extra
 /// bytes per event (AWS Logs API reference).
-pub const MAX_MESSAGE: usize = 1_048_576 - 26;
+pub const MAX_MESSAGE_BYTES: usize = 1_048_576 - 26;
 
 /// How many bytes of the padding must be found in a copy before the copy counts as having the padding at all.
 const PAD_PROBE: usize = 16;
@@ -52,7 +52,7 @@ enum Part {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// Without a tag the canary cannot be found.
-    #[error("has no `{{tag}}`, without which the canary cannot be found")]
+    #[error("does not contain {{tag}}, without which the canary cannot be found; add {{tag}}")]
     NoTag,
     /// Two tags would count as two copies, and two paddings have no defined length.
     #[error("has `{{{0}}}` more than once")]

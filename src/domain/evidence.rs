@@ -1,40 +1,41 @@
-//! How a person finds a stored copy without the probe, to verify what it says.
+//! How to find a stored copy without the probe, to verify what the probe reports.
 
 use std::fmt;
 
 use super::sighting::Locator;
 use super::time::Timestamp;
 
-/// A command, and what it does.
+/// A command that finds or fetches a copy, and what it does.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Lookup {
-    /// What it does: `fetch the object`.
+    /// What the command does, as the page prints it before the command: `fetch the object`.
     pub what: &'static str,
-    /// Can be pasted into a shell or a query editor. Everything in it is quoted, because names come from
-    /// outside.
+    /// Can be pasted into a shell or a query editor. All names in it are quoted, because they come from untrusted
+    /// input.
     pub command: String,
 }
 
-/// The canary to find.
+/// The canary to find: the question that [`Evidence::lookups`] answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Question<'a> {
-    /// The copy that was seen; `None` to search for one.
+    /// Where a copy was seen; `None` if none was, so that the commands search for one.
     pub copy: Option<&'a Locator>,
-    /// The tag as it is written in the canary.
+    /// The tag exactly as the canary contains it.
     pub tag: &'a str,
     /// When it was planned to be injected.
     pub planned_at: Timestamp,
 }
 
-/// Renders commands of a cloud's own tools that show what is stored at a source.
+/// Shows people what is stored at one source: renders commands for the cloud's own tools. Each kind of stage
+/// implements it for its settings.
 pub trait Evidence: fmt::Debug + Send + Sync {
-    /// Commands that fetch the copy if there is one, otherwise search for it.
+    /// Commands that fetch the copy if the question names one, otherwise commands that search for it.
     ///
-    /// Locators are parsed leniently: for one that is not understood there is no command.
+    /// A locator that cannot be parsed is not an error; it just yields no command.
     fn lookups(&self, question: Question<'_>) -> Vec<Lookup>;
 
-    /// One sentence on how to search the source for tags that match a SQL LIKE pattern; `None` if no query
-    /// can.
+    /// One sentence that tells people how to search the source for all tags that match a SQL LIKE pattern;
+    /// `None` if the source cannot be searched that way.
     fn search(&self, _like: &str) -> Option<String> {
         None
     }

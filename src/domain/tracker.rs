@@ -305,7 +305,7 @@ impl Tracker {
         let mut events = Vec::new();
         match input {
             Input::Missed { tenant, count } => {
-                self.injections[usize::from(tenant.0)].missed(count, now);
+                self.injections[usize::from(tenant.0)].record_missed(count, now);
                 events.push(Event::Missed { tenant, count });
             }
             Input::Put { trace, result } => self.put(trace, result, now, &mut events),
@@ -405,7 +405,7 @@ impl Tracker {
     fn planned(&mut self, tag: Tag, now: Timestamp, events: &mut Vec<Event>) -> Result<(), NotPlanned> {
         let tenant = self.topology.tenant_of(&tag).ok_or(NotPlanned::UnknownTenant)?;
         if self.in_flight >= self.settings.max_in_flight {
-            self.injections[usize::from(tenant.0)].missed(1, now);
+            self.injections[usize::from(tenant.0)].record_missed(1, now);
             events.push(Event::Full { tenant });
             return Err(NotPlanned::Full);
         }
@@ -426,7 +426,7 @@ impl Tracker {
         for stage in self.topology.stage_ids().filter(|stage| trace.visit(*stage).arrival.is_none()) {
             self.sources.wait(self.topology.source_of(trace.tenant, stage), id, now);
         }
-        self.outbox.trace(id);
+        self.outbox.note_changed(id);
         self.open.insert(id, Arc::new(trace));
     }
 
@@ -440,25 +440,25 @@ impl Tracker {
         if trace.put != Put::Planned {
             return;
         }
-        self.outbox.trace(id);
+        self.outbox.note_changed(id);
         let tenant = trace.tenant;
         let state = &mut self.injections[usize::from(tenant.0)];
         match result {
             PutResult::Accepted { doubled } => {
                 trace.put = Put::Accepted { at: now };
                 trace.doubled_by_us |= doubled;
-                state.accepted(now);
+                state.record_accepted(now);
                 events.push(Event::Accepted { tenant, trace: id });
             }
             PutResult::Ambiguous { doubled } => {
                 trace.put = Put::Ambiguous { at: now };
                 trace.doubled_by_us |= doubled;
-                state.refused("no answer from CloudWatch Logs".into(), now);
+                state.record_refused("no answer from CloudWatch Logs".into(), now);
                 events.push(Event::Ambiguous { tenant, trace: id });
             }
             PutResult::Refused { reason } => {
                 trace.put = Put::Refused { at: now };
-                state.refused(reason.clone(), now);
+                state.record_refused(reason.clone(), now);
                 // If it was seen, an earlier attempt succeeded whose answer was lost: track it like any other.
                 if trace.stages.iter().all(|visit| visit.arrival.is_none()) {
                     if trace.ended.is_none() {
@@ -525,7 +525,7 @@ impl Tracker {
             visit.absent_until = visit.absent_until.max(Some(watermark));
             visit.empty_polls = visit.empty_polls.saturating_add(1);
             visit.gap_since_poll = false;
-            self.outbox.trace(id);
+            self.outbox.note_changed(id);
         }
     }
 

@@ -10,7 +10,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 
 use super::*;
-use crate::domain::canary::MAX_MESSAGE;
+use crate::domain::canary::MAX_MESSAGE_BYTES;
 
 /// What the server does with one request.
 #[derive(Clone, Copy, Debug)]
@@ -247,7 +247,7 @@ async fn each_tenant_of_a_call_is_reported_with_its_own_bytes() {
 async fn a_canary_too_large_for_any_call_is_not_put() {
     let server = Server::new(&[]);
     let mut too_large = canaries(1);
-    too_large[0].line = "x".repeat(MAX_MESSAGE + 1);
+    too_large[0].line = "x".repeat(MAX_MESSAGE_BYTES + 1);
     let report = server.injector().put(too_large, &CancellationToken::new()).await;
     assert_eq!((report.results.len(), report.puts.len()), (1, 0));
     assert!(server.operations().is_empty());

@@ -84,8 +84,9 @@ pub(crate) fn list<T>(parse: impl Fn(&Value) -> Parsed<T>) -> impl Fn(&Value) ->
 /// A year is longer than anything a probe waits for, and keeps sums of durations clear of overflow.
 const MAX_DURATION_DAYS: u32 = 366;
 /// A pebibyte is beyond every limit here, and well within what a double represents exactly.
-const MAX_SIZE_GB: u32 = 1 << 20;
+const MAX_SIZE_TB: u32 = 1 << 10;
 const GB: f64 = 1_073_741_824.0;
+const TB: f64 = 1024.0 * GB;
 
 /// Units of a duration, in seconds.
 const DURATION_UNITS: [(&str, f64); 5] =
@@ -189,7 +190,7 @@ pub(crate) fn show_duration(duration: Duration) -> String {
     shown
 }
 
-/// Reads a size in bytes: `100B`, `1KB`, `64MB`. K and M are powers of 1024, with or without an `i`, because
+/// Reads a size in bytes: `100B`, `1KB`, `64MB`. K, M, G and T are powers of 1024, with or without an `i`, because
 /// the pipeline's targets count 10 KB as 10,240 bytes.
 pub(crate) fn size(value: &Value) -> Parsed<u64> {
     let wrong = || {
@@ -214,14 +215,15 @@ pub(crate) fn size(value: &Value) -> Parsed<u64> {
         "KB" | "kB" | "KiB" => 1024.0,
         "MB" | "MiB" => 1024.0 * 1024.0,
         "GB" | "GiB" => GB,
+        "TB" | "TiB" => TB,
         _ => return Err(wrong()),
     };
     let bytes = number * factor;
     if !after.is_empty() {
         return Err(wrong());
     }
-    if bytes > f64::from(MAX_SIZE_GB) * GB {
-        return Err(format!("\"{text}\" is too large; a size may be at most {MAX_SIZE_GB}GB"));
+    if bytes > f64::from(MAX_SIZE_TB) * TB {
+        return Err(format!("\"{text}\" is too large; a size may be at most {MAX_SIZE_TB}TB"));
     }
     if bytes.fract() != 0.0 {
         return Err(format!(
@@ -249,10 +251,12 @@ pub(crate) fn size_within(min: u64, max: u64, why: &str) -> impl Fn(&Value) -> P
     }
 }
 
-/// Writes a size as [`size`] reads it.
+/// Writes a size as [`size`] reads it, in the largest unit that gives a whole number.
 pub(crate) fn show_size(bytes: u64) -> String {
     match bytes {
         0 => "0B".to_owned(),
+        _ if bytes.is_multiple_of(1 << 40) => format!("{}TB", bytes >> 40),
+        _ if bytes.is_multiple_of(1 << 30) => format!("{}GB", bytes >> 30),
         _ if bytes.is_multiple_of(1 << 20) => format!("{}MB", bytes >> 20),
         _ if bytes.is_multiple_of(1 << 10) => format!("{}KB", bytes >> 10),
         _ => format!("{bytes}B"),

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::support::daemon::Daemon;
 use crate::support::metrics::Metrics;
-use crate::support::page::{Recent, Stage, Trace, Verdict};
+use crate::support::page::{Condition, Recent, Stage, Trace, Verdict};
 use crate::support::pipeline::Driver;
 use crate::{one_at_a_time, variables};
 
@@ -175,6 +175,13 @@ impl Found<'_> {
         self.evidence.recent.verdict(&self.format.tenant)
     }
 
+    fn conditions_at(&self, stage: &str) -> impl Iterator<Item = &Condition> {
+        let conditions = self.evidence.recent.conditions.iter();
+        conditions.filter(move |it| {
+            it.tenant.as_ref() == Some(&self.format.tenant) && it.stage.as_deref() == Some(stage)
+        })
+    }
+
     fn is_blind(&self, stage: &str) -> bool {
         let labels = [("tenant", self.format.tenant.as_str()), ("stage", stage)];
         self.evidence.metrics.sum("traceprobe_stage_blind", &labels) > 0.0
@@ -290,17 +297,13 @@ impl Found<'_> {
                 faults.push(format!("{stage} is not blind"));
             }
         }
-        // The page names the stage of the main path, and a side stage beside it. The log names all.
-        let Verdict { text, also, place, .. } = self.verdict();
-        let others = also.iter().map(|one| (one.place.as_deref(), one.text.as_str()));
-        let told: Vec<_> = others.chain([(place.as_deref(), text.as_str())]).collect();
         let names = |text: &str| text.contains(&format!(" {}, ", self.format.shape));
-        for stages in [&STAGES[2..], &STAGES[..2]] {
-            let is_named = |(place, text): &(Option<&str>, &str)| {
-                place.is_some_and(|place| stages.contains(&place)) && names(text)
-            };
+        for stage in STAGES {
+            let told: Vec<_> = self.conditions_at(stage).collect();
+            let is_named =
+                |condition: &&Condition| condition.condition == "cannot_see" && names(&condition.text);
             if !told.iter().any(is_named) {
-                faults.push(format!("the page does not name the format at {stages:?}: {told:?}"));
+                faults.push(format!("no condition names the format at {stage}: {told:?}"));
             }
         }
         for stage in STAGES {

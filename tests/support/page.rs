@@ -35,15 +35,6 @@ pub struct Verdict {
     pub condition: String,
     pub place: Option<String>,
     pub text: String,
-    /// What else is wrong.
-    pub also: Vec<Condition>,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Condition {
-    pub condition: String,
-    pub place: Option<String>,
-    pub text: String,
 }
 
 #[derive(Debug, Deserialize)]

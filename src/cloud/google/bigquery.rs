@@ -13,7 +13,7 @@ use gcp_bigquery_client::error::BQError;
 use gcp_bigquery_client::yup_oauth2;
 
 use super::error::GoogleError;
-use super::identity::Tokens;
+use super::identity::TokenProvider;
 use super::{Google, Service};
 use crate::cloud::failure::{Effect, Failure};
 use crate::domain::sighting::FailureKind;
@@ -42,7 +42,7 @@ impl Google {
 }
 
 #[async_trait]
-impl Authenticator for Tokens {
+impl Authenticator for TokenProvider {
     async fn access_token(&self) -> Result<String, BQError> {
         match self.get().await {
             Ok(token) => Ok(token.unwrap_or_default()),
@@ -54,11 +54,11 @@ impl Authenticator for Tokens {
                     GoogleError::TokenDenied(_) | GoogleError::Credentials(_) => {
                         std::io::ErrorKind::PermissionDenied
                     }
-                    GoogleError::NoToken(_)
-                    | GoogleError::Unwritable { .. }
+                    GoogleError::TokenFetchFailed(_)
+                    | GoogleError::InvalidRequest { .. }
                     | GoogleError::Unreachable { .. }
-                    | GoogleError::Cut { .. }
-                    | GoogleError::TooLarge => std::io::ErrorKind::Other,
+                    | GoogleError::ConnectionLost { .. }
+                    | GoogleError::TooLarge { .. } => std::io::ErrorKind::Other,
                 };
                 let error = std::io::Error::new(kind, error);
                 Err(yup_oauth2::Error::LowLevelError(error).into())

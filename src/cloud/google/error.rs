@@ -1,75 +1,78 @@
-//! Reasons why a Google API gave no answer.
+//! Why a call to a Google API failed.
 
 use std::time::Duration;
 
-use super::MAX_ANSWER;
+use super::MAX_RESPONSE_BYTES;
 use crate::cloud::failure::{Effect, Failure, causes};
 use crate::domain::sighting::FailureKind;
 
-/// Why a call to a Google API has no answer.
+/// Why a call to a Google API failed.
 #[derive(Debug, thiserror::Error)]
 pub enum GoogleError {
     /// The credentials cannot be used at all.
     #[error("cannot use the Google credentials: {0}")]
     Credentials(String),
-    /// The token server refused.
+    /// The token server refused to issue a token.
     #[error("no access token: {0}")]
     TokenDenied(String),
-    /// The token server could not be reached, or its answer cannot be parsed.
+    /// The token server could not be reached, or its response contains no token.
     #[error("cannot fetch an access token: {0}")]
-    NoToken(String),
-    /// The token server did not answer in time.
+    TokenFetchFailed(String),
+    /// The token server did not respond within this time.
     #[error("no access token within {0:?}")]
     TokenTimedOut(Duration),
     /// The request could not be serialized; nothing was sent.
-    #[error("the request to {service} cannot be serialized: {why}")]
-    Unwritable {
+    #[error("the request to {service} cannot be serialized: {cause}")]
+    InvalidRequest {
         /// Title of the service.
         service: &'static str,
-        /// The cause.
-        why: String,
+        /// What the HTTP client reports, with its sources.
+        cause: String,
     },
-    /// The request went out, and the answer did not come in time.
-    #[error("no answer from {service} in time: {why}")]
+    /// The request was sent, but no response arrived in time.
+    #[error("no response from {service} in time: {cause}")]
     TimedOut {
         /// Title of the service.
         service: &'static str,
-        /// The timeout that was exceeded.
-        why: String,
+        /// What the HTTP client reports, with its sources.
+        cause: String,
     },
     /// No connection could be made; nothing was sent.
-    #[error("cannot reach {service}: {why}")]
+    #[error("cannot reach {service}: {cause}")]
     Unreachable {
         /// Title of the service.
         service: &'static str,
-        /// The cause.
-        why: String,
+        /// What the HTTP client reports, with its sources.
+        cause: String,
     },
-    /// The connection was cut after the request went out.
-    #[error("lost the connection to {service}: {why}")]
-    Cut {
+    /// The connection was lost after the request was sent.
+    #[error("lost the connection to {service}: {cause}")]
+    ConnectionLost {
         /// Title of the service.
         service: &'static str,
-        /// The cause.
-        why: String,
+        /// What the HTTP client reports, with its sources.
+        cause: String,
     },
-    /// The answer is larger than any regular answer of a service.
-    #[error("the answer has more than {MAX_ANSWER} bytes")]
-    TooLarge,
+    /// The response is larger than any regular response of a service.
+    #[error("the response from {service} exceeds {MAX_RESPONSE_BYTES} bytes")]
+    TooLarge {
+        /// Title of the service.
+        service: &'static str,
+    },
 }
 
 impl GoogleError {
     /// Classifies a failed request to `service`.
-    pub(super) fn of_request(service: &'static str, error: &reqwest::Error) -> Self {
-        let why = causes(error);
+    pub(super) fn from_request_error(service: &'static str, error: &reqwest::Error) -> Self {
+        let cause = causes(error);
         if error.is_builder() {
-            Self::Unwritable { service, why }
+            Self::InvalidRequest { service, cause }
         } else if error.is_connect() {
-            Self::Unreachable { service, why }
+            Self::Unreachable { service, cause }
         } else if error.is_timeout() {
-            Self::TimedOut { service, why }
+            Self::TimedOut { service, cause }
         } else {
-            Self::Cut { service, why }
+            Self::ConnectionLost { service, cause }
         }
     }
 }
@@ -80,14 +83,14 @@ impl From<GoogleError> for Failure {
             GoogleError::Credentials(_) | GoogleError::TokenDenied(_) => {
                 (FailureKind::Denied, Effect::NotSent)
             }
-            GoogleError::NoToken(_) | GoogleError::Unreachable { .. } => {
+            GoogleError::TokenFetchFailed(_) | GoogleError::Unreachable { .. } => {
                 (FailureKind::Unreachable, Effect::NotSent)
             }
             GoogleError::TokenTimedOut(_) => (FailureKind::Timeout, Effect::NotSent),
-            GoogleError::Unwritable { .. } => (FailureKind::Error, Effect::NotSent),
+            GoogleError::InvalidRequest { .. } => (FailureKind::Error, Effect::NotSent),
             GoogleError::TimedOut { .. } => (FailureKind::Timeout, Effect::Unknown),
-            GoogleError::Cut { .. } => (FailureKind::Unreachable, Effect::Unknown),
-            GoogleError::TooLarge => (FailureKind::Garbled, Effect::Unknown),
+            GoogleError::ConnectionLost { .. } => (FailureKind::Unreachable, Effect::Unknown),
+            GoogleError::TooLarge { .. } => (FailureKind::Garbled, Effect::Unknown),
         };
         Self::new(kind, effect, error.to_string())
     }

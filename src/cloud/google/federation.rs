@@ -69,17 +69,17 @@ impl Federation {
         scopes: Arc<[&'static str]>,
         http: reqwest::Client,
     ) -> Result<Self, GoogleError> {
-        let fault = |what: String| GoogleError::Credentials(format!("{}: {what}", path.display()));
-        let text = tokio::fs::read(path).await.map_err(|error| fault(error.to_string()))?;
+        let unusable = |reason: String| GoogleError::Credentials(format!("{}: {reason}", path.display()));
+        let text = tokio::fs::read(path).await.map_err(|error| unusable(error.to_string()))?;
         let config: Config = serde_json::from_slice(&text)
-            .map_err(|error| fault(format!("not an `external_account` file for AWS: {error}")))?;
+            .map_err(|error| unusable(format!("not an `external_account` file for AWS: {error}")))?;
         if config.subject_token_type != AWS_TOKEN {
-            return Err(fault(format!(
+            return Err(unusable(format!(
                 "its subject token is a `{}`; only AWS is supported",
                 config.subject_token_type
             )));
         }
-        let aws = aws.ok_or_else(|| fault("needs an AWS identity".to_owned()))?;
+        let aws = aws.ok_or_else(|| unusable("needs an AWS identity".to_owned()))?;
         Ok(Self { config, aws, scopes, http, cached: Mutex::new(None) })
     }
 
@@ -108,7 +108,7 @@ impl Federation {
 
     /// Returns a signed but unsent request as percent-encoded JSON.
     async fn subject_token(&self, now: SystemTime) -> Result<String, GoogleError> {
-        let unsigned = |what: String| GoogleError::NoToken(format!("our AWS identity: {what}"));
+        let unsigned = |reason: String| GoogleError::TokenFetchFailed(format!("our AWS identity: {reason}"));
         let provider =
             self.aws.credentials_provider().ok_or_else(|| unsigned("no credentials".to_owned()))?;
         let identity = provider.provide_credentials().await.map_err(|error| unsigned(causes(&error)))?.into();
@@ -171,19 +171,20 @@ impl Federation {
 }
 
 async fn answer<T: for<'a> Deserialize<'a>>(request: reqwest::RequestBuilder) -> Result<T, GoogleError> {
-    let response = request.send().await.map_err(|error| GoogleError::NoToken(causes(&error)))?;
+    let response = request.send().await.map_err(|error| GoogleError::TokenFetchFailed(causes(&error)))?;
     let status = response.status();
-    let body = response.bytes().await.map_err(|error| GoogleError::NoToken(causes(&error)))?;
+    let body = response.bytes().await.map_err(|error| GoogleError::TokenFetchFailed(causes(&error)))?;
     if status.is_success() {
         // The body is not quoted, because it may contain a token.
-        return serde_json::from_slice(&body)
-            .map_err(|error| GoogleError::NoToken(format!("the answer cannot be parsed: {error}")));
+        return serde_json::from_slice(&body).map_err(|error| {
+            GoogleError::TokenFetchFailed(format!("the token server's response cannot be parsed: {error}"))
+        });
     }
     let text = format!("HTTP {}: {}", status.as_u16(), page_of(&body));
     Err(if status.is_client_error() && status.as_u16() != 429 {
         GoogleError::TokenDenied(text)
     } else {
-        GoogleError::NoToken(text)
+        GoogleError::TokenFetchFailed(text)
     })
 }
 

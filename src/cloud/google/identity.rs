@@ -1,7 +1,7 @@
 //! Access tokens for Google services, from the configured credentials.
 //!
 //! One token serves all services: it is requested with the scopes of all services in use. Every token fetch
-//! has a timeout, because the token client has none and would hang forever.
+//! has a timeout, because the token client has none of its own and could hang forever.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,10 +19,11 @@ use crate::cloud::failure::causes;
 /// Where credentials for Google come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Auth {
-    /// The file in `GOOGLE_APPLICATION_CREDENTIALS`, else the file of `gcloud`, else the metadata server.
+    /// The file named by `GOOGLE_APPLICATION_CREDENTIALS`, else gcloud's credentials file, else the metadata
+    /// server.
     #[default]
     ApplicationDefault,
-    /// A credentials file: the key of a service account, or the credentials of an authorized user.
+    /// A credentials file: a service account key or authorized-user credentials.
     ServiceAccountFile(PathBuf),
     /// Our AWS identity, which Google trusts according to this `external_account` file (not a secret).
     WorkloadIdentity(PathBuf),
@@ -32,38 +33,42 @@ pub enum Auth {
 
 /// Fetches tokens and caches them until shortly before they expire.
 #[derive(Clone)]
-pub(super) struct Tokens {
-    source: Source,
+pub(super) struct TokenProvider {
+    source: TokenSource,
     scopes: Arc<[&'static str]>,
     timeout: Duration,
 }
 
+/// Where a token comes from. The variants follow [`Auth`]; both kinds of file and the metadata server are
+/// behind the crate's authenticator.
 #[derive(Clone)]
-enum Source {
-    Anonymous,
-    Crate(DefaultAuthenticator),
+enum TokenSource {
+    None,
+    Authenticator(DefaultAuthenticator),
     Federation(Arc<Federation>),
 }
 
-impl Tokens {
-    /// Returns a source of tokens that are valid for all of `scopes`.
+impl TokenProvider {
+    /// Returns a provider of tokens that are valid for all of `scopes`.
     pub(super) async fn new(
         settings: &GoogleSettings,
         scopes: Arc<[&'static str]>,
         http: &reqwest::Client,
     ) -> Result<Self, GoogleError> {
         let source = match &settings.auth {
-            Auth::None => Source::Anonymous,
-            Auth::ServiceAccountFile(path) => Source::Crate(from_file(path).await?),
+            Auth::None => TokenSource::None,
+            Auth::ServiceAccountFile(path) => TokenSource::Authenticator(from_file(path).await?),
             Auth::WorkloadIdentity(path) => {
                 let federation =
                     Federation::new(path, settings.aws.clone(), scopes.clone(), http.clone()).await?;
-                Source::Federation(Arc::new(federation))
+                TokenSource::Federation(Arc::new(federation))
             }
-            Auth::ApplicationDefault => Source::Crate(match default_file() {
-                Some(path) => from_file(&path).await?,
-                None => from_metadata_server().await?,
-            }),
+            Auth::ApplicationDefault => {
+                TokenSource::Authenticator(match application_default_credentials_file() {
+                    Some(path) => from_file(&path).await?,
+                    None => from_metadata_server().await?,
+                })
+            }
         };
         Ok(Self { source, scopes, timeout: settings.timeouts.token })
     }
@@ -76,26 +81,26 @@ impl Tokens {
     }
 
     async fn fetch(&self) -> Result<Option<String>, GoogleError> {
-        let source = match &self.source {
-            Source::Anonymous => return Ok(None),
-            Source::Federation(federation) => return federation.token().await.map(Some),
-            Source::Crate(source) => source,
+        let authenticator = match &self.source {
+            TokenSource::None => return Ok(None),
+            TokenSource::Federation(federation) => return federation.token().await.map(Some),
+            TokenSource::Authenticator(authenticator) => authenticator,
         };
-        let token = source.token(&self.scopes).await.map_err(|error| match &error {
+        let token = authenticator.token(&self.scopes).await.map_err(|error| match &error {
             yup_oauth2::Error::AuthError(denied) => GoogleError::TokenDenied(denied.to_string()),
-            other => GoogleError::NoToken(causes(other)),
+            other => GoogleError::TokenFetchFailed(causes(other)),
         })?;
-        let token = token
-            .token()
-            .ok_or_else(|| GoogleError::NoToken("the answer of the token server contains none".to_owned()))?;
+        let token = token.token().ok_or_else(|| {
+            GoogleError::TokenFetchFailed("the token server's response contains no token".to_owned())
+        })?;
         Ok(Some(token.to_owned()))
     }
 }
 
-/// Returns the file of the application default credentials, if there is one.
-fn default_file() -> Option<PathBuf> {
-    let named = std::env::var_os("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from);
-    named.or_else(|| {
+/// Returns the file with the application default credentials, if there is one.
+fn application_default_credentials_file() -> Option<PathBuf> {
+    let from_variable = std::env::var_os("GOOGLE_APPLICATION_CREDENTIALS").map(PathBuf::from);
+    from_variable.or_else(|| {
         let home = std::env::var_os("HOME")?;
         let file = Path::new(&home).join(".config/gcloud/application_default_credentials.json");
         file.exists().then_some(file)
@@ -103,39 +108,39 @@ fn default_file() -> Option<PathBuf> {
 }
 
 async fn from_file(path: &Path) -> Result<DefaultAuthenticator, GoogleError> {
-    // Faults never quote the content, which is a secret.
-    let fault = |what: String| GoogleError::Credentials(format!("{}: {what}", path.display()));
-    let text = tokio::fs::read_to_string(path).await.map_err(|error| fault(error.to_string()))?;
+    // Error messages never quote the file's content, because it is secret.
+    let unusable = |reason: String| GoogleError::Credentials(format!("{}: {reason}", path.display()));
+    let text = tokio::fs::read_to_string(path).await.map_err(|error| unusable(error.to_string()))?;
     let json: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| fault(format!("not JSON: {error}")))?;
-    let built = match json.get("type").and_then(serde_json::Value::as_str) {
+        serde_json::from_str(&text).map_err(|error| unusable(format!("not JSON: {error}")))?;
+    let authenticator = match json.get("type").and_then(serde_json::Value::as_str) {
         Some("service_account") | None => {
             let key = yup_oauth2::parse_service_account_key(&text)
-                .map_err(|error| fault(format!("not the key of a service account: {error}")))?;
+                .map_err(|error| unusable(format!("not a service account key: {error}")))?;
             yup_oauth2::ServiceAccountAuthenticator::builder(key).build().await
         }
         Some("authorized_user") => {
             let secret: AuthorizedUserSecret = serde_json::from_value(json)
-                .map_err(|error| fault(format!("not the credentials of an authorized user: {error}")))?;
+                .map_err(|error| unusable(format!("not authorized-user credentials: {error}")))?;
             yup_oauth2::authenticator::AuthorizedUserAuthenticator::builder(secret).build().await
         }
         Some(other) => {
-            return Err(fault(format!(
-                "credentials of type `{other}` cannot be used with this auth method; use the key of a service account, or auth = \"workload_identity\""
+            return Err(unusable(format!(
+                "credentials of type `{other}` cannot be used with this auth method; use a service account key, or auth = \"workload_identity\""
             )));
         }
     };
-    built.map_err(|error| fault(error.to_string()))
+    authenticator.map_err(|error| unusable(error.to_string()))
 }
 
 async fn from_metadata_server() -> Result<DefaultAuthenticator, GoogleError> {
     let options = yup_oauth2::ApplicationDefaultCredentialsFlowOpts::default();
-    let built =
+    let authenticator =
         match yup_oauth2::authenticator::ApplicationDefaultCredentialsAuthenticator::builder(options).await {
             ApplicationDefaultCredentialsTypes::InstanceMetadata(builder) => builder.build().await,
             ApplicationDefaultCredentialsTypes::ServiceAccount(builder) => builder.build().await,
         };
-    built.map_err(|error| GoogleError::Credentials(error.to_string()))
+    authenticator.map_err(|error| GoogleError::Credentials(error.to_string()))
 }
 
 #[cfg(test)]

@@ -23,16 +23,16 @@ use serde::Serialize;
 use super::calls::{CallResult, Calls};
 use super::failure::{Effect, Failure, causes};
 use crate::domain::sighting::FailureKind;
-use identity::Tokens;
+use identity::TokenProvider;
 
 pub use bigquery::BIGQUERY;
 pub use error::GoogleError;
 pub use identity::Auth;
 
-/// Largest answer that is read as a whole, in bytes. BigQuery limits a page of results to 20 MB.
-const MAX_ANSWER: usize = 32 << 20;
+/// Largest response that is read as a whole, in bytes. BigQuery limits a page of results to 20 MB.
+const MAX_RESPONSE_BYTES: usize = 32 << 20;
 
-/// Longest time that a streamed answer may take from the first byte to the last.
+/// Longest time that a streamed response may take from the first byte to the last.
 const MAX_STREAM: Duration = Duration::from_hours(1);
 
 /// A Google API.
@@ -68,10 +68,10 @@ pub struct GoogleSettings {
 pub struct GoogleTimeouts {
     /// Time to connect, including TLS.
     pub connect: Duration,
-    /// Time of one call from start to end, or to the first byte of a streamed answer. Must be longer than a
+    /// Time of one call from start to end, or to the first byte of a streamed response. Must be longer than a
     /// query may wait for its result.
     pub request: Duration,
-    /// Time between two chunks of a streamed answer.
+    /// Time between two chunks of a streamed response.
     pub idle: Duration,
     /// Time to fetch a token.
     pub token: Duration,
@@ -152,7 +152,7 @@ pub fn path_of<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     parts.into_iter().flat_map(|part| ["/".to_owned(), percent_encoded(part)]).collect()
 }
 
-/// A successful answer (2xx) with its whole body.
+/// A successful response (2xx) with its whole body.
 #[derive(Debug)]
 pub struct Answer {
     /// The HTTP status.
@@ -163,7 +163,7 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// A successful answer (2xx) whose body is read chunk by chunk.
+/// A successful response (2xx) whose body is read chunk by chunk.
 #[derive(Debug)]
 pub struct Stream {
     /// The HTTP status.
@@ -184,9 +184,9 @@ impl Stream {
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
         let error = match tokio::time::timeout(self.idle, self.response.chunk()).await {
             Ok(Ok(chunk)) => return Ok(chunk),
-            Ok(Err(error)) => GoogleError::of_request(self.service, &error),
+            Ok(Err(error)) => GoogleError::from_request_error(self.service, &error),
             Err(_) => {
-                GoogleError::TimedOut { service: self.service, why: format!("no data for {:?}", self.idle) }
+                GoogleError::TimedOut { service: self.service, cause: format!("no data for {:?}", self.idle) }
             }
         };
         Err(error.into())
@@ -200,7 +200,7 @@ pub struct Google {
     // Behind an `Arc`, because every observer has a clone.
     endpoints: Arc<HashMap<&'static str, String>>,
     timeouts: GoogleTimeouts,
-    tokens: Tokens,
+    tokens: TokenProvider,
     calls: Calls,
 }
 
@@ -229,7 +229,7 @@ impl Google {
         Ok(Self {
             endpoints: Arc::new(endpoints),
             timeouts: settings.timeouts,
-            tokens: Tokens::new(settings, scopes, &http).await?,
+            tokens: TokenProvider::new(settings, scopes, &http).await?,
             http,
             calls,
         })
@@ -245,11 +245,11 @@ impl Google {
         self.endpoints.get(service.name).map_or(service.base_url, String::as_str)
     }
 
-    /// Makes one call and reads the whole answer. Counts the call and does not retry.
+    /// Makes one call and reads the whole response. Counts the call and does not retry.
     ///
     /// # Errors
     ///
-    /// [`Failure`] if there is no answer, or one that is not a success (2xx).
+    /// [`Failure`] if there is no response, or one that is not a success (2xx).
     pub async fn send(&self, request: Request<'_>) -> Result<Answer, Failure> {
         let (service, operation) = (request.service.name, request.operation);
         let answer = self.try_send(request).await;
@@ -298,13 +298,13 @@ impl Google {
     ///
     /// # Errors
     ///
-    /// [`Failure`] if there is no answer, or one that is not a success (2xx).
+    /// [`Failure`] if there is no response, or one that is not a success (2xx).
     pub async fn open(&self, request: Request<'_>) -> Result<Stream, Failure> {
         let (service, operation) = (*request.service, request.operation);
         let opening = tokio::time::timeout(self.timeouts.request, self.try_open(request));
         let opened = opening.await.unwrap_or_else(|_| {
-            let why = format!("no first byte within {:?}", self.timeouts.request);
-            Err(GoogleError::TimedOut { service: service.title, why }.into())
+            let cause = format!("no first byte within {:?}", self.timeouts.request);
+            Err(GoogleError::TimedOut { service: service.title, cause }.into())
         });
         self.calls.count(service.name, operation, CallResult::of(&opened));
         opened
@@ -313,7 +313,7 @@ impl Google {
     async fn try_send(&self, request: Request<'_>) -> Result<Answer, Failure> {
         let service = request.service.title;
         let response = self.prepare(request).await?.send().await;
-        let response = response.map_err(|error| GoogleError::of_request(service, &error))?;
+        let response = response.map_err(|error| GoogleError::from_request_error(service, &error))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         if !response.status().is_success() {
             return Err(refused(service, response).await?);
@@ -325,7 +325,7 @@ impl Google {
     async fn try_open(&self, request: Request<'_>) -> Result<Stream, Failure> {
         let service = request.service.title;
         let response = self.prepare(request).await?.timeout(MAX_STREAM).send().await;
-        let response = response.map_err(|error| GoogleError::of_request(service, &error))?;
+        let response = response.map_err(|error| GoogleError::from_request_error(service, &error))?;
         if !response.status().is_success() {
             return Err(refused(service, response).await?);
         }
@@ -343,9 +343,9 @@ impl Google {
         let url = format!("{}{path}", self.base_url(service));
         let mut prepared = self.http.request(method, url).query(&query).headers(headers);
         if let Some(body) = body {
-            let body = body.map_err(|error| GoogleError::Unwritable {
+            let body = body.map_err(|error| GoogleError::InvalidRequest {
                 service: service.title,
-                why: error.to_string(),
+                cause: error.to_string(),
             })?;
             prepared = prepared.header(CONTENT_TYPE, "application/json").body(body);
         }
@@ -362,7 +362,7 @@ impl std::fmt::Debug for Google {
     }
 }
 
-/// Reads and classifies an error answer.
+/// Reads and classifies an error response.
 async fn refused(service: &'static str, response: reqwest::Response) -> Result<Failure, GoogleError> {
     let status = response.status().as_u16();
     let host = response.url().host_str().map(str::to_owned);
@@ -376,14 +376,14 @@ async fn refused(service: &'static str, response: reqwest::Response) -> Result<F
     Ok(Failure::of_google(status, host.as_deref(), &body, retry_after))
 }
 
-/// Reads the whole body of an answer, up to [`MAX_ANSWER`].
+/// Reads the whole body of a response, up to [`MAX_RESPONSE_BYTES`].
 async fn whole(service: &'static str, mut response: reqwest::Response) -> Result<Vec<u8>, GoogleError> {
     let mut body = Vec::new();
     while let Some(chunk) =
-        response.chunk().await.map_err(|error| GoogleError::of_request(service, &error))?
+        response.chunk().await.map_err(|error| GoogleError::from_request_error(service, &error))?
     {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(GoogleError::TooLarge);
+        if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
+            return Err(GoogleError::TooLarge { service });
         }
         body.extend_from_slice(&chunk);
     }

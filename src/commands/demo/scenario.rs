@@ -1,4 +1,4 @@
-//! The scenarios of the demo: the pipeline is healthy at first and then breaks, so that one sees the change.
+//! The scenarios of the demo: the pipeline starts healthy and then breaks, so that the change is visible.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,38 +15,38 @@ const HEALTHY_FOR: Duration = Duration::from_secs(15);
 pub enum Scenario {
     /// Nothing is broken on purpose; about one event in a hundred is slow, lost or duplicated
     Healthy,
-    /// No event of one tenant reaches transit any more
+    /// One tenant's events stop reaching transit
     Stall,
-    /// One event in five of one tenant is dropped before transit; the others are as fast as before
+    /// One in five of a tenant's events is dropped before transit; the rest arrive as fast as before
     Loss,
-    /// One event in three of one tenant becomes a dead letter instead of going to transit
+    /// One in three of a tenant's events becomes a dead letter instead of going to transit
     DeadLetter,
-    /// One event in five of one tenant is also written to another tenant's stream
+    /// One in five of a tenant's events is also written to another tenant's stream
     Leak,
     /// Kinesis throttles every read of one tenant's stream
     Throttled,
-    /// BigQuery denies every query, while the pipeline continues to write to the table
+    /// BigQuery denies every query; the pipeline keeps writing to the table
     Blind,
-    /// One event in three of one tenant is stored twice in the table
+    /// One in three of a tenant's events is stored twice in the table
     Duplicate,
-    /// Every event of one tenant takes 42 s from transit to the table
+    /// Each of a tenant's events takes 42 s from transit to the table
     Slow,
-    /// One tenant's log group refuses the canaries
+    /// One tenant's log group rejects its canaries
     NotInjecting,
 }
 
 /// A fault, and what is printed about it.
 struct Plan {
     fault: Fault,
-    /// What has been broken.
-    done: String,
-    /// What the page and the metrics show of it, and when.
-    expect: &'static str,
+    /// What is printed when the fault begins: what is broken from now on.
+    announcement: String,
+    /// What the page and the metrics will show, and when.
+    symptoms: &'static str,
 }
 
 impl Scenario {
     /// Returns how many tenants the scenario needs.
-    pub fn tenants(self) -> u8 {
+    pub fn tenants_needed(self) -> u8 {
         if self == Self::Leak { 2 } else { 1 }
     }
 
@@ -64,32 +64,32 @@ impl Scenario {
         println!("scenario {self}: the pipeline is healthy for {} s", HEALTHY_FOR.as_secs());
         tokio::time::sleep(HEALTHY_FOR).await;
         sandbox.fault(plan.fault);
-        println!("scenario {self}: {}", plan.done);
-        println!("look for: {}", plan.expect);
+        println!("scenario {self}: {}", plan.announcement);
+        println!("look for: {}", plan.symptoms);
         let admin = &sandbox.endpoints().admin;
-        println!("to repair it: curl -X DELETE {admin}/faults");
+        println!("to undo it, run: curl -X DELETE {admin}/faults");
         std::future::pending().await
     }
 
     /// Returns what the scenario does to the pipeline; `None` for nothing. It affects the first tenant.
     fn plan(self, sandbox: &Sandbox) -> Option<Plan> {
-        let tenant = |at: usize| sandbox.tenants().get(at).map_or("", |tenant| &*tenant.name);
+        let tenant = |index: usize| sandbox.tenants().get(index).map_or("", |tenant| &*tenant.name);
         let (first, second) = (tenant(0), tenant(1));
-        let (fault, done, expect) = match self {
+        let (fault, announcement, symptoms) = match self {
             Self::Healthy => return None,
             Self::Stall => (
                 Fault::tenant_stage(first, Stage::Transit, StageEffect::Stall),
-                format!("from now on, no event of {first} reaches transit"),
-                "STUCK at transit in half a minute, with a start time of about now; the other tenants stay OK. In Prometheus, the P95 of this tenant rises above 30 s.",
+                format!("from now on, events of {first} no longer reach transit"),
+                "STUCK at transit within half a minute, with a start time of about now; the other tenants stay OK. In Prometheus, the P95 of this tenant rises above 30 s.",
             ),
             Self::Loss => (
                 Fault::tenant_stage(first, Stage::Transit, StageEffect::Lose { probability: 0.2 }),
-                format!("from now on, one event in five of {first} is dropped before transit"),
+                format!("from now on, one in five events of {first} is dropped before transit"),
                 "MISSING at transit within a minute: some have not come out, the others are as fast as before; LOSING at transit after two minutes, when the first traces pass their deadline.",
             ),
             Self::DeadLetter => (
                 Fault::tenant_stage(first, Stage::Transit, StageEffect::DeadLetter { probability: 0.33 }),
-                format!("from now on, one event in three of {first} becomes a dead letter"),
+                format!("from now on, one in three events of {first} becomes a dead letter"),
                 "LOSING at dead_letter within half a minute: a dead letter is proof, so there is no need to wait for the deadline.",
             ),
             Self::Leak => (
@@ -99,7 +99,7 @@ impl Scenario {
                     StageEffect::Leak { probability: 0.2, into: second.to_owned() },
                 ),
                 format!(
-                    "from now on, one event in five of {first} is also written to the stream of {second}"
+                    "from now on, one in five events of {first} is also written to the stream of {second}"
                 ),
                 "LEAKING within half a minute, with the stream in which the copy was found.",
             ),
@@ -111,16 +111,16 @@ impl Scenario {
                     effect: ServiceEffect::Throttle,
                 },
                 format!("from now on, Kinesis throttles every read of the stream of {first}"),
-                "CANNOT SEE tenant_stream after 15 s, with the error of the service; polls become rarer, and canaries are still delivered.",
+                "CANNOT SEE tenant_stream after 15 s, with the error of the service; the probe polls less often, but canaries are still delivered.",
             ),
             Self::Blind => (
                 Fault::service(Service::Bigquery, ServiceEffect::Deny),
-                "from now on, BigQuery denies every query; the pipeline continues".to_owned(),
+                "from now on, BigQuery denies every query; the pipeline keeps running".to_owned(),
                 "CANNOT SEE bigquery for all tenants after 15 s; nothing is called slow or lost, and no latency is recorded. After three minutes the first traces end as unobserved.",
             ),
             Self::Duplicate => (
                 Fault::tenant_stage(first, Stage::Bigquery, StageEffect::Duplicate { probability: 0.33 }),
-                format!("from now on, one event in three of {first} is stored twice in the table"),
+                format!("from now on, one in three events of {first} is stored twice in the table"),
                 "DUPLICATES at bigquery within a quarter of a minute; traces with two copies there, and traceprobe_duplicates_total. All arrive.",
             ),
             Self::Slow => (
@@ -130,7 +130,7 @@ impl Scenario {
                     StageEffect::Delay { delay: Distribution::Fixed { ms: 42_000.0 } },
                 ),
                 format!("from now on, every event of {first} takes 42 s from transit to the table"),
-                "SLOW, after a moment of STUCK before the first one arrives: all arrive, but too late. The hop to bigquery is the one that misses its target.",
+                "STUCK for a moment, until the first event arrives, then SLOW: all arrive, but too late. The hop to bigquery is the one that misses its target.",
             ),
             Self::NotInjecting => (
                 Fault::Service {
@@ -139,11 +139,11 @@ impl Scenario {
                     tenant: Some(first.to_owned()),
                     effect: ServiceEffect::Deny,
                 },
-                format!("from now on, the log group of {first} refuses every canary"),
+                format!("from now on, the log group of {first} rejects every canary"),
                 "NOT INJECTING within seconds, with the error of CloudWatch Logs.",
             ),
         };
-        Some(Plan { fault, done, expect })
+        Some(Plan { fault, announcement, symptoms })
     }
 }
 

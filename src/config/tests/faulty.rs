@@ -14,8 +14,8 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 86] = [
     ("slo = \"30s\"", "listen = \"9464\"", "probe.listen:", "\"9464\" is not a valid address"),
     ("slo = \"30s\"", "instance = \"a:b\"", "probe.instance:", "\"a:b\" is not a valid instance name"),
     ("slo = \"30s\"", "slo = true", "probe.slo:", "true is not a valid duration"),
-    ("slo = \"30s\"", "slo = \"31s\"", "probe.slo:", "31s is not a bound in probe.buckets"),
-    ("slo = \"30s\"", "critical = \"61s\"", "probe.critical:", "use 1m or 1m30s"),
+    ("slo = \"30s\"", "slo = \"31s\"", "probe.slo:", "set probe.slo to \"30s\" or \"35s\""),
+    ("slo = \"30s\"", "critical = \"61s\"", "probe.critical:", "set probe.critical to \"1m\" or \"1m30s\""),
     (
         "slo = \"30s\"",
         "critical = \"20s\"",
@@ -24,8 +24,13 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 86] = [
     ),
     ("slo = \"30s\"", "give_up = \"45s\"", "probe.give_up:", "45s is less than probe.critical"),
     ("slo = \"30s\"", "interval = \"0s\"", "probe.interval:", "at least 1ms"),
-    ("slo = \"30s\"", "stop_grace = \"115s\"", "probe.stop_grace:", "ECS kills"),
-    ("slo = \"30s\"", "blind_after = \"5s\"", "probe.blind_after:", "too short for stage."),
+    (
+        "slo = \"30s\"",
+        "stop_grace = \"115s\"",
+        "probe.stop_grace:",
+        "must be at most 1m50s, because ECS kills",
+    ),
+    ("slo = \"30s\"", "blind_after = \"5s\"", "probe.blind_after:", "set probe.blind_after to at least"),
     ("slo = \"30s\"", "max_in_flight = \"many\"", "probe.max_in_flight:", "\"many\" is not a whole number"),
     ("slo = \"30s\"", "remember = 0", "probe.remember:", "out of range"),
     ("slo = \"30s\"", "runbook = \"wiki\"", "probe.runbook:", "\"wiki\" is not a valid URL"),
@@ -41,7 +46,7 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 86] = [
     ("[canary]", "[canary]\nsizes = [\"2MB\"]", "canary.sizes:", "out of range"),
     ("[canary]", "[canary]\nsizes = [\"1.0001KB\"]", "canary.sizes:", "not a whole number of bytes"),
     ("[canary]", "[canary]\nsizes = []", "canary.sizes:", "[] is empty"),
-    ("[canary]", "[canary]\ntemplate = \"{pad}\"", "canary.template:", "\"{pad}\" has no `{tag}`"),
+    ("[canary]", "[canary]\ntemplate = \"{pad}\"", "canary.template:", "\"{pad}\" does not contain {tag}"),
     (
         "region = \"eu-central-1\"",
         "region = \"Frankfurt\"",
@@ -56,7 +61,12 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 86] = [
     ),
     ("[gcp]", "[aws.endpoints]\ns4 = \"http://x\"\n[gcp]", "aws.endpoints.s4:", "did you mean `s3`?"),
     ("[gcp]", "[gcp]\nauth = \"service_account\"", "gcp.credentials_file:", "missing"),
-    ("[gcp]", "[gcp]\ncredentials_file = \"x\"", "gcp.credentials_file:", "is only used with"),
+    (
+        "[gcp]",
+        "[gcp]\ncredentials_file = \"x\"",
+        "gcp.credentials_file:",
+        "\"x\" is only used if gcp.auth is",
+    ),
     (
         "[gcp]",
         "[conditions]\nmissing_problem = \"3 or 5%\"\n[gcp]",
@@ -73,7 +83,7 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 86] = [
     ),
     ("name = \"globex\"", "name = \"acme\"", "tenant.acme.name:", "two tenants are named acme"),
     ("name = \"globex\"", "name = \"Globex\"", "tenant.Globex.name:", "\"Globex\" is not a valid name"),
-    ("name = \"globex\"\n", "", "tenant[2].name:", "missing"),
+    ("name = \"globex\"\n", "", "tenant[2].name:", "the second tenant has no name"),
     (
         "name = \"globex\"",
         "name = \"globex\"\nlabel = \"acme\"",
@@ -91,7 +101,7 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 86] = [
         "log_group = \"/globex\"",
         "log_group = \"/g\"\nexternal_id = \"abc\"",
         "tenant.globex.external_id:",
-        "without role_arn",
+        "has no effect without role_arn",
     ),
     (
         "log_group = \"/globex\"",
@@ -159,7 +169,7 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 86] = [
         "kind = \"kinesis\"",
         "kind = \"kinesis\"\nafter = \"table\"",
         "stage.stream.after:",
-        "a cycle: stream after table after stream",
+        "a cycle: stream comes after table, and table after stream",
     ),
     ("end = true", "", "stage:", "no stage has `end = true`"),
     (
@@ -169,7 +179,12 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 86] = [
         "stage archive already has `end = true`",
     ),
     ("end = true", "end = true\nrole = \"dead_letter\"", "stage.table.end:", "cannot be the end"),
-    ("kind = \"s3\"", "kind = \"s3\"\ntarget = \"400ms\"", "stage.archive.target:", "use 250ms or 500ms"),
+    (
+        "kind = \"s3\"",
+        "kind = \"s3\"\ntarget = \"400ms\"",
+        "stage.archive.target:",
+        "set stage.archive.target to \"250ms\" or \"500ms\"",
+    ),
     (
         "kind = \"kinesis\"",
         "kind = \"kinesis\"\ntable = \"b\"",
@@ -193,9 +208,14 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 86] = [
     ("{tenant}/%Y/%m/%d/", "{tenant}/%H/", "stage.archive.key:", "no complete date"),
     ("{tenant}/%Y/%m/%d/", "%Y%m%d/%S", "stage.archive.key:", "unknown time field %S"),
     ("p.d.t", "d.t", "stage.table.table:", "is not a valid table"),
-    ("p.d.t", "p.d`.t", "stage.table.table:", "is not a valid table"),
-    ("p.d.t", "p.d.t_%Y%m", "stage.table.table:", "names no table of a day; write %Y, %m and %d once each"),
-    ("id_column = \"trace_id\"\n", "", "stage.table.id_column:", "or write id_expression"),
+    ("p.d.t", "p.d`.t", "stage.table.table:", "has a backtick"),
+    (
+        "p.d.t",
+        "p.d.t_%Y%m",
+        "stage.table.table:",
+        "does not contain a complete date; for one table per day, write %Y, %m and %d once each",
+    ),
+    ("id_column = \"trace_id\"\n", "", "stage.table.id_column:", "set id_expression instead"),
     (
         "id_column",
         "id_expression = \"id\"\nid_column",
@@ -224,7 +244,7 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 86] = [
         "id_column",
         "id_match = \"contains\"\nid_is = \"trace_id\"\nid_column",
         "stage.table.id_match:",
-        "finds whole tags only; write id_is = \"tag\"",
+        "can only find whole tags; set id_is = \"tag\"",
     ),
     (
         "id_column",
@@ -238,7 +258,12 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 86] = [
         "stage.table.partition:",
         "has a comment; write one SQL expression, for example \"day >=",
     ),
-    ("id_column", "time_is = \"written\"\nid_column", "stage.table.time_is:", "that is not set"),
+    (
+        "id_column",
+        "time_is = \"written\"\nid_column",
+        "stage.table.time_is:",
+        "\"written\" describes time_column, which is not set",
+    ),
     (
         "id_column = \"trace_id\"",
         "id_column = \"1 = 1\"",
@@ -249,7 +274,7 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 86] = [
         "id_column",
         "max_bytes_billed = \"1MB\"\nid_column",
         "stage.table.max_bytes_billed:",
-        "must be 10MB to",
+        "must be 10MB to 1TB, because",
     ),
     (
         "id_column",
@@ -267,6 +292,6 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 86] = [
         "kind = \"bigquery\"\nafter = \"stream\"\ntable = \"p.d.t\"\nid_column = \"trace_id\"",
         "kind = \"s3\"\nbucket = \"archive\"\nkey = \"acme/%Y/%m/%d/\"",
         "stage.table:",
-        "which stage archive already reads",
+        "change bucket or key in one of them",
     ),
 ];

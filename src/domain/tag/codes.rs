@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::write_base32;
 use crate::domain::time::Timestamp;
 
-/// The identity of a trace: a UUIDv7 (RFC 9562), whose first 48 bits are the planned injection in
+/// The identity of a trace: a UUIDv7 (RFC 9562). Its first 48 bits are the planned time of injection in
 /// milliseconds.
 ///
 /// As 32 lower-case hexadecimal digits it is also a valid W3C trace id. Ids sort by planned injection.
@@ -15,14 +15,15 @@ use crate::domain::time::Timestamp;
 pub struct TraceId(pub(super) u128);
 
 impl TraceId {
-    /// The id of a canary that is planned for `planned`, cut to milliseconds, with 74 random bits.
+    /// Makes the id of a canary planned for `planned`, which is truncated to milliseconds. 74 of the `random`
+    /// bits are used.
     #[must_use]
     pub fn new(planned: Timestamp, random: [u8; 10]) -> Self {
         let millis = u64::try_from(planned.millis()).unwrap_or(0);
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid().as_u128())
     }
 
-    /// From the 128 bits of a UUID.
+    /// Makes an id from the 128 bits of a UUID.
     #[must_use]
     pub const fn from_u128(bits: u128) -> Self {
         Self(bits)
@@ -34,7 +35,7 @@ impl TraceId {
         self.0
     }
 
-    /// The planned injection, to the millisecond.
+    /// The planned time of injection, to the millisecond.
     #[must_use]
     pub fn planned_at(self) -> Timestamp {
         Timestamp::from_millis(i64::try_from(self.0 >> 80).unwrap_or(i64::MAX))
@@ -66,26 +67,26 @@ pub struct TenantCode(pub(super) u64);
 impl TenantCode {
     const BITS: u32 = 40;
 
-    /// The first 40 bits of the SHA-256 of the tenant's name. A tag cannot distinguish two tenants whose
-    /// codes collide, so the configuration refuses them.
+    /// The code of the tenant with this name: the first 40 bits of the name's SHA-256. A tag cannot distinguish
+    /// two tenants whose codes collide, so the configuration refuses them.
     #[must_use]
     pub fn of(name: &str) -> Self {
-        Self(first_bits(name, Self::BITS))
+        Self(sha256_prefix(name, Self::BITS))
     }
 
-    /// The code with this value, as a store keeps it; `None` unless it is below 2^40.
+    /// Restores a code from its stored value; `None` if the value is 2^40 or more.
     #[must_use]
     pub const fn from_value(value: u64) -> Option<Self> {
         if value >> Self::BITS == 0 { Some(Self(value)) } else { None }
     }
 
-    /// The value, below 2^40.
+    /// The value to store, below 2^40.
     #[must_use]
     pub const fn value(self) -> u64 {
         self.0
     }
 
-    /// The part of it that a tag of version 1 contains.
+    /// The part of the code that a tag of version 1 contains.
     #[must_use]
     pub const fn prefix(self) -> TenantPrefix {
         TenantPrefix((self.0 >> (Self::BITS - TenantPrefix::BITS)) as u32)
@@ -98,22 +99,22 @@ impl fmt::Display for TenantCode {
     }
 }
 
-/// The first 20 bits of a tenant's code: all that a tag of version 1 contains of it. It may match two
-/// tenants, so it is not a code; only [`Tag::tenant_among`](super::Tag::tenant_among) decides which tenant it
-/// names.
+/// The first 20 bits of a tenant's code. A tag of version 1 contains only these. Two tenants may have the same
+/// prefix, so it does not identify one by itself; [`Tag::tenant_among`](super::Tag::tenant_among) decides which
+/// of the known tenants is meant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TenantPrefix(pub(super) u32);
 
 impl TenantPrefix {
     const BITS: u32 = 20;
 
-    /// The prefix with this value, as a store keeps it; `None` unless it is below 2^20.
+    /// Restores a prefix from its stored value; `None` if the value is 2^20 or more.
     #[must_use]
     pub const fn from_value(value: u32) -> Option<Self> {
         if value >> Self::BITS == 0 { Some(Self(value)) } else { None }
     }
 
-    /// The value, below 2^20.
+    /// The value to store, below 2^20.
     #[must_use]
     pub const fn value(self) -> u32 {
         self.0
@@ -126,43 +127,45 @@ impl fmt::Display for TenantPrefix {
     }
 }
 
-/// Twenty bits that stand for one run of an instance of the probe inside a tag: 12 for its name, 8 for its start.
+/// Identifies one run of a probe instance inside a tag, in 20 bits: 12 from the instance's name, 8 from the
+/// instance's name and the time when the run started.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct InstanceCode(pub(super) u32);
 
 impl InstanceCode {
     const BITS: u32 = 20;
-    /// Of these, the bits that depend on the start of the run alone. Two runs have the same ones with a probability of 1 in
-    /// 256; two names share the others with 1 in 4096.
+    /// How many of the bits, the last ones, differ between the runs of one instance. Two runs get the same ones
+    /// with a probability of 1 in 256; two names get the same first 12 bits with a probability of 1 in 4,096.
     const RUN_BITS: u32 = 8;
 
-    /// The code of a run of an instance.
+    /// The code of the run that the instance `name` started at `started_at`.
     #[must_use]
-    pub fn of_run(name: &str, began: Timestamp) -> Self {
-        let run = first_bits(&format!("{name} {}", began.micros()), Self::RUN_BITS);
+    pub fn of_run(name: &str, started_at: Timestamp) -> Self {
+        let run = sha256_prefix(&format!("{name} {}", started_at.micros()), Self::RUN_BITS);
         let run = u32::try_from(run).expect("8 bits fit into 32");
         Self(Self::of(name).0 >> Self::RUN_BITS << Self::RUN_BITS | run)
     }
 
-    /// Whether both are runs of an instance of the same name.
+    /// Whether both have the same name bits, and so are very probably runs of an instance of the same name. See
+    /// `RUN_BITS` for how often two different names have the same ones.
     #[must_use]
-    pub const fn has_name_of(self, other: Self) -> bool {
+    pub const fn has_same_name_bits(self, other: Self) -> bool {
         self.0 >> Self::RUN_BITS == other.0 >> Self::RUN_BITS
     }
 
-    /// The first 20 bits of the SHA-256 of a name: what earlier releases took for the code of all runs.
+    /// The code that earlier releases used for all runs of an instance: the first 20 bits of the name's SHA-256.
     #[must_use]
     pub fn of(name: &str) -> Self {
-        Self(u32::try_from(first_bits(name, Self::BITS)).expect("20 bits fit into 32"))
+        Self(u32::try_from(sha256_prefix(name, Self::BITS)).expect("20 bits fit into 32"))
     }
 
-    /// The code with this value, as a store keeps it; `None` unless it is below 2^20.
+    /// Restores a code from its stored value; `None` if the value is 2^20 or more.
     #[must_use]
     pub const fn from_value(value: u32) -> Option<Self> {
         if value >> Self::BITS == 0 { Some(Self(value)) } else { None }
     }
 
-    /// The value, below 2^20.
+    /// The value to store, below 2^20.
     #[must_use]
     pub const fn value(self) -> u32 {
         self.0
@@ -175,31 +178,30 @@ impl fmt::Display for InstanceCode {
     }
 }
 
-/// What a canary was made for.
+/// Why a canary was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Purpose {
     /// To measure the pipeline: the daemon's scheduled canaries.
     Probe,
-    /// To try out the whole setup: `traceprobe check`.
+    /// To test the whole setup: `traceprobe check`.
     Check,
     /// To put load on the pipeline.
     Load,
     /// To rehearse a failure.
     Drill,
-    /// No meaning yet; a later release may define one. Its tag is verified like any other. Like every purpose
-    /// but `Probe`, a probe does not track such a canary unless it planned it.
+    /// A value without a meaning yet; a later release may define one. Such a tag is verified like any other. As
+    /// with every purpose except `Probe`, a probe tracks such a canary only if it planned the canary itself.
     Reserved(ReservedPurpose),
 }
 
-/// The value of a purpose without a meaning. Only [`Purpose::from_value`] makes one, so it never has the
-/// value of a defined purpose.
+/// A value that no defined purpose has. Only [`Purpose::from_value`] can make one, which ensures this.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ReservedPurpose(u8);
 
 impl Purpose {
     const BITS: u32 = 5;
 
-    /// The purpose with this value; `None` unless it is below 32.
+    /// The purpose with this value; `None` if the value is 32 or more.
     #[must_use]
     pub const fn from_value(value: u8) -> Option<Self> {
         match value {
@@ -237,9 +239,9 @@ impl fmt::Display for Purpose {
     }
 }
 
-/// The first `bits` bits of a name's SHA-256, at most 64.
-fn first_bits(name: &str, bits: u32) -> u64 {
-    let hash = Sha256::digest(name.as_bytes());
+/// The first `bits` bits of the SHA-256 of `text`; `bits` is at most 64.
+fn sha256_prefix(text: &str, bits: u32) -> u64 {
+    let hash = Sha256::digest(text.as_bytes());
     let first = [hash[0], hash[1], hash[2], hash[3], hash[4], hash[5], hash[6], hash[7]];
     u64::from_be_bytes(first) >> (u64::BITS - bits)
 }

@@ -251,7 +251,7 @@ impl Tracker {
             self.pending.remove_due(copy);
             self.sources.touch(copy.source);
         }
-        self.outbox.trace(copy.trace);
+        self.outbox.note_changed(copy.trace);
         let trace = copy.trace;
         match standing {
             CopyStanding::Duplicate if !is_charged => {

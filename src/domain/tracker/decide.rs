@@ -21,7 +21,7 @@ impl Tracker {
         let unjudged = judge_hops(trace, &topology, events);
         judge_end_to_end(trace, &topology, trace.planned_at + self.settings.slo, events);
         if unjudged || judged != (trace.judgement, events.len()) {
-            self.outbox.trace(id);
+            self.outbox.note_changed(id);
         }
         if trace.ended.is_none()
             && let Some(outcome) = self.outcome(id, now)
@@ -117,7 +117,7 @@ impl Tracker {
         };
         let tenant = trace.tenant;
         trace.ended = Some((outcome.clone(), now));
-        self.outbox.trace(id);
+        self.outbox.note_changed(id);
         self.in_flight -= 1;
         let waited = self.settings.give_up;
         match &outcome {
@@ -218,9 +218,9 @@ impl Tracker {
                 self.sources.stop_waiting(source, id, recent);
             }
         }
-        self.outbox.trace(id);
+        self.outbox.note_changed(id);
         for trace in self.finished.insert(trace) {
-            self.outbox.forgotten(trace);
+            self.outbox.keep_forgotten(trace);
         }
     }
 }

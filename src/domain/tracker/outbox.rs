@@ -1,4 +1,4 @@
-//! What the store has not been given yet.
+//! What changed since the last update of the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use crate::domain::time::Timestamp;
 use crate::domain::topology::{SourceId, TenantId};
 use crate::domain::trace::Trace;
 
-/// Everything that changed since the store was last given something, to be written in one transaction.
+/// Everything that changed since the last update of the store; to be written in one transaction.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// Traces as they are now, each with whether it is finished.
+    /// Changed traces in their current state, each with whether it has finished.
     pub traces: Vec<(Arc<Trace>, bool)>,
     /// Schemas that were learned.
     pub schemas: Vec<LearnedSchema>,
@@ -31,7 +31,7 @@ pub struct SeenSource {
     pub source: Arc<str>,
     /// The name of the tenant.
     pub tenant: Arc<str>,
-    /// When the first one was found.
+    /// When the first one was found there.
     pub at: Timestamp,
 }
 
@@ -52,11 +52,11 @@ impl From<Vec<(Arc<Trace>, bool)>> for Changes {
     }
 }
 
-/// Collects what changes between two calls of [`Tracker::take_changes`].
+/// Collects what changes until the next call of [`Tracker::take_changes`].
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    traces: BTreeSet<TraceId>,
-    /// Of `traces`, those that have been forgotten since: the last copy of them is here.
+    changed_traces: BTreeSet<TraceId>,
+    /// Last copies of the changed traces that the tracker has since forgotten.
     forgotten: BTreeMap<TraceId, Arc<Trace>>,
     violations: Vec<Violation>,
     seen: BTreeSet<(SourceId, TenantId)>,
@@ -64,45 +64,45 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// Notes that a trace changed.
-    pub(super) fn trace(&mut self, id: TraceId) {
-        self.traces.insert(id);
+    pub(super) fn note_changed(&mut self, id: TraceId) {
+        self.changed_traces.insert(id);
     }
 
-    /// Keeps a trace that nothing else remembers any more, if it changed.
-    pub(super) fn forgotten(&mut self, trace: Arc<Trace>) {
-        if self.traces.contains(&trace.id()) {
+    /// Keeps the last copy of a trace that the tracker forgets, if it changed.
+    pub(super) fn keep_forgotten(&mut self, trace: Arc<Trace>) {
+        if self.changed_traces.contains(&trace.id()) {
             self.forgotten.insert(trace.id(), trace);
         }
     }
 
     /// Notes that a violation was found.
-    pub(super) fn violation(&mut self, found: Violation) {
+    pub(super) fn note_violation(&mut self, found: Violation) {
         self.violations.push(found);
     }
 
     /// Notes that a source showed a tenant's canaries for the first time.
-    pub(super) fn seen(&mut self, source: SourceId, tenant: TenantId) {
+    pub(super) fn note_seen(&mut self, source: SourceId, tenant: TenantId) {
         self.seen.insert((source, tenant));
     }
 }
 
 impl Tracker {
-    /// Takes what changed since the last call, for the store.
+    /// Takes everything that changed since the last call, for the store.
     pub fn take_changes(&mut self) -> Changes {
-        let Outbox { traces, mut forgotten, violations, seen } = std::mem::take(&mut self.outbox);
-        let find = |id: TraceId| {
+        let Outbox { changed_traces, mut forgotten, violations, seen } = std::mem::take(&mut self.outbox);
+        let latest_copy = |id: TraceId| {
             let open = self.open.get(&id).map(|trace| (trace.clone(), false));
             open.or_else(|| Some((self.finished.get(id).cloned().or_else(|| forgotten.remove(&id))?, true)))
         };
         Changes {
-            traces: traces.into_iter().filter_map(find).collect(),
+            traces: changed_traces.into_iter().filter_map(latest_copy).collect(),
             schemas: self.schemas.take_changed(&self.topology),
             violations,
             seen: seen.into_iter().filter_map(|(source, tenant)| self.seen_source(source, tenant)).collect(),
         }
     }
 
-    /// Everything that a store should hold, for one that may have missed changes.
+    /// Everything the store should hold, to bring a store up to date that may have missed changes.
     #[must_use]
     pub fn everything(&self) -> Changes {
         let open = self.open.values().map(|trace| (trace.clone(), false));

@@ -147,7 +147,7 @@ impl Tracker {
         let planned_at = tag.trace.planned_at();
         let forgotten = self.usual_expiry(planned_at) <= now;
         let ours = tag.purpose() == Purpose::Probe
-            && tag.instance.has_name_of(self.settings.instance)
+            && tag.instance.has_same_name_bits(self.settings.instance)
             && planned_at < self.began;
         if !ours || forgotten || self.in_flight >= self.settings.max_in_flight {
             return false;

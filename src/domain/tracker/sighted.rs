@@ -37,7 +37,7 @@ impl Tracker {
         self.check_name(stage, &sighting.tag, events);
         self.take_readable(source, tenant, &sighting, now, events);
         if !self.is_known(id) && !self.adopt(sighting.tag, tenant, now, events) {
-            let other_instance = !sighting.tag.instance.has_name_of(self.settings.instance);
+            let other_instance = !sighting.tag.instance.has_same_name_bits(self.settings.instance);
             events.extend(stray(&sighting.tag, stage, Some(tenant), other_instance));
             return None;
         }
@@ -53,7 +53,7 @@ impl Tracker {
         let is_changed = matches!(sighting.integrity, Integrity::Corrupted { .. });
         let corrupted = is_changed.then_some(Event::Corrupted { tenant, stage, trace: id });
         let trace = Arc::make_mut(trace);
-        self.outbox.trace(id);
+        self.outbox.note_changed(id);
         let second_sender = sighting.tag.instance != trace.tag.instance;
         let visit = &mut trace.stages[usize::from(stage.0)];
         let not_before = visit.absent_until.unwrap_or(trace.planned_at).max(trace.planned_at);
@@ -106,7 +106,7 @@ impl Tracker {
         let FoundIn { decoded, verbatim, .. } = sighting.found_in;
         if (decoded || verbatim) && !state.has_seen(tenant) {
             state.seen.insert(tenant, now);
-            self.outbox.seen(source, tenant);
+            self.outbox.note_seen(source, tenant);
             events.push(Event::FirstSeen { source, tenant });
         }
     }
@@ -211,7 +211,7 @@ impl Tracker {
         // A record that is read again is the same violation, not another one.
         if self.leaks.remember(found.clone()) {
             let (tenant, found_in) = (found.tenant.clone(), found.found_in.clone());
-            self.outbox.violation(found);
+            self.outbox.note_violation(found);
             events.push(Event::IsolationViolation { tenant, stage, trace, found_in });
         }
     }
@@ -219,7 +219,7 @@ impl Tracker {
     /// Notes a canary that another process sent under this instance's name while this one was running.
     fn check_name(&mut self, stage: StageId, tag: &Tag, events: &mut Vec<Event>) {
         let (ours, planned_at) = (self.settings.instance, tag.trace.planned_at());
-        let other_run = tag.instance != ours && tag.instance.has_name_of(ours);
+        let other_run = tag.instance != ours && tag.instance.has_same_name_bits(ours);
         if tag.purpose() == Purpose::Probe && other_run && planned_at >= self.began {
             if self.same_name_at.is_none() {
                 events.push(Event::SameName { stage, trace: tag.trace });

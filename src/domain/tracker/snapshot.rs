@@ -23,7 +23,7 @@ pub struct Snapshot {
     pub open: Vec<Arc<Trace>>,
     /// Finished traces, oldest first: the newest of all, and the last failures of each tenant.
     pub finished: Vec<Arc<Trace>>,
-    /// Every finished trace that was planned from this instant on is in `finished`; before it, only failures are.
+    /// `finished` holds every finished trace planned at or after this instant, but only failures from before it.
     /// `None` while nothing has finished.
     pub complete_since: Option<Timestamp>,
     /// Each source, by [`SourceId`].
@@ -34,7 +34,8 @@ pub struct Snapshot {
     pub violations: Vec<Violation>,
     /// The last report on the host's clock; `None` if the platform reports nothing.
     pub clock: Option<OwnClock>,
-    /// When the last canary was planned that another process sent under this instance's name.
+    /// Planned time of the latest canary that another process sent under this instance's name; `None` if there was
+    /// none.
     pub same_name_at: Option<Timestamp>,
     /// Since when and why traces are kept in memory only, although a store is configured. The tracker does not know
     /// it; whoever publishes the snapshot adds it.
@@ -53,7 +54,7 @@ pub struct SourceView {
     pub last_answer: Option<Timestamp>,
     /// Since when it has been blind for every tenant; `None` while it is visible.
     pub blind_since: Option<Timestamp>,
-    /// Set while the last polls failed or fell short.
+    /// Set while recent polls have failed or were incomplete.
     pub failing: Option<Failing>,
     /// How far behind the newest record the last poll ended, if the stage reports it.
     pub behind: Option<Duration>,
@@ -97,8 +98,8 @@ impl SourceView {
         self.blind_since.map(|since| (since, reason())).or(unreadable)
     }
 
-    /// How far the watermark is behind `now` while traces wait here; 0 while nothing waits, because an idle source is
-    /// not polled.
+    /// How far the watermark is behind `now`. Zero while no trace waits and the source is not blind, because an idle
+    /// source is not polled. Without a watermark it counts from `blind_since`; zero if that is not set either.
     #[must_use]
     pub fn watermark_age(&self, now: Timestamp) -> Duration {
         match (self.waiting, self.watermark) {
@@ -123,24 +124,24 @@ pub struct Drifted {
 #[derive(Clone, Debug, PartialEq)]
 pub struct TenantView {
     pub tenant: TenantId,
-    /// When the last canary was planned.
+    /// For when the latest canary was planned.
     pub planned_at: Option<Timestamp>,
-    /// When the last one was accepted.
+    /// When a put was last accepted.
     pub accepted_at: Option<Timestamp>,
-    /// Since when no put has been accepted, and why the last one was not.
+    /// When puts began to be refused, and why the last one was; `None` if the last one was accepted.
     pub refusing: Option<(Timestamp, Arc<str>)>,
-    /// Scheduled canaries that were never sent.
+    /// How many canaries were planned but never sent.
     pub missed: u64,
-    /// When the last one was missed.
+    /// When a canary was last missed.
     pub missed_at: Option<Timestamp>,
 }
 
-/// The tenant of a leaked canary.
+/// The tenant whose canary leaked.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum LeakedTenant {
-    /// One that is configured.
+    /// A tenant of the topology.
     Known(TenantId),
-    /// One that is not; its code in the tag.
+    /// A tenant that is not in the topology: the code in the canary's tag.
     Unknown(Arc<str>),
 }
 
@@ -156,16 +157,17 @@ impl LeakedTenant {
 
     /// Its name for people: `acme`, or `unknown tenant 1a2b3c4d`.
     #[must_use]
-    pub fn name(&self, map: &Topology) -> Arc<str> {
+    pub fn name(&self, topology: &Topology) -> Arc<str> {
         match self {
-            Self::Known(tenant) => map.tenant(*tenant).name.clone(),
+            Self::Known(tenant) => topology.tenant(*tenant).name.clone(),
             Self::Unknown(code) => format!("unknown tenant {code}").into(),
         }
     }
 }
 
 impl Violation {
-    /// Whether it concerns a tenant: it is its canary, or a canary of an unknown tenant that was found with it.
+    /// Whether it concerns this tenant: the canary is the tenant's, or it is an unknown tenant's and was found in this
+    /// tenant's data.
     #[must_use]
     pub fn concerns(&self, tenant: TenantId) -> bool {
         match self.tenant {
@@ -175,19 +177,22 @@ impl Violation {
     }
 }
 
-/// A canary that was found with another tenant.
+/// A canary that was found in another tenant's data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Violation {
     /// When it was noticed.
     pub at: Timestamp,
-    /// The tenant of the canary.
+    /// The tenant whose canary it is.
     pub tenant: LeakedTenant,
-    /// The tenant that it was found with, if the source or the row belongs to one.
+    /// The tenant in whose data it was found, if the source or row belongs to one.
     pub found_with: Option<TenantId>,
+    /// The stage at which it was found.
     pub stage: StageId,
+    /// The canary's trace id.
     pub trace: TraceId,
-    /// The source and label where it was found.
+    /// The source in which it was found, with the row's tenant label if there is one.
     pub found_in: Arc<str>,
+    /// Where exactly it is, such as the key of the object and the line.
     pub locator: Locator,
 }
 
@@ -211,7 +216,7 @@ impl Tracker {
             tenant,
             planned_at: state.planned_at,
             accepted_at: state.accepted_at,
-            refusing: state.refusing.clone(),
+            refusing: state.refused_since.clone(),
             missed: state.missed_count,
             missed_at: state.missed_at,
         });

@@ -53,7 +53,7 @@ pub(super) fn read_id(read: &mut Reader<'_, '_>) -> Checked<Id> {
         (None, Some(expression)) => Ok(Id::Expression(expression)),
         (None, None) => Err(read.report(
             "id_column",
-            "missing; name the column with the id, or write id_expression where it is not all of a column",
+            "missing; write the name of the column that holds the id, or, if the id is only part of a column, set id_expression instead",
         )),
         (Some(column), Some(expression)) => Err(read.report(
             "id_expression",

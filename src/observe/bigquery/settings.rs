@@ -226,16 +226,26 @@ impl KindSettings for Settings {
         let location = read.find("location", location);
         let partition = read.get("partition", predicate);
         let time_is = match (&time_column, time_is) {
-            (Ok(None), Ok(Some(_))) => Err(read.report(
-                "time_is",
-                "says what time_column is, and that is not set; set it, or leave this key out",
-            )),
+            (Ok(None), Ok(Some(time_is))) => {
+                let value = match time_is {
+                    TimeIs::Inserted => "inserted",
+                    TimeIs::Written => "written",
+                };
+                Err(read.report(
+                    "time_is",
+                    format!("\"{value}\" describes time_column, which is not set; set time_column, or remove time_is"),
+                ))
+            }
             (_, time_is) => time_is,
         };
         let id_match = check_match(read, id_match, id_is, &time_column, &partition, &table);
         let max_bytes_billed = read.get(
             "max_bytes_billed",
-            value::size_within(MIN_BYTES_BILLED, MAX_BYTES_BILLED, "; BigQuery bills at least 10MB a query"),
+            value::size_within(
+                MIN_BYTES_BILLED,
+                MAX_BYTES_BILLED,
+                ", because BigQuery bills at least 10MB per query",
+            ),
         );
         let daily_bytes_billed =
             read.find("daily_bytes_billed", value::size_within(MIN_BYTES_BILLED, MAX_DAILY_BYTES_BILLED, ""));
@@ -310,14 +320,14 @@ fn check_match(
     if id_is == Ok(IdIs::TraceId) {
         return Err(read.report(
             "id_match",
-            "\"contains\" finds whole tags only; write id_is = \"tag\", or match the trace id exactly",
+            "\"contains\" can only find whole tags; set id_is = \"tag\", or set id_match = \"exact\" to match the trace id",
         ));
     }
     let is_sharded = table.as_ref().is_ok_and(TableName::is_sharded);
     if *time_column == Ok(None) && *partition == Ok(Predicate::None) && !is_sharded {
         return Err(read.report(
             "id_match",
-            "\"contains\" would search every row of the table; set time_column, or partition to \"auto\" or a predicate",
+            "\"contains\" would search every row of the table; set time_column, or set partition to \"auto\" or to an SQL condition such as \"day >= CURRENT_DATE() - 1\"",
         ));
     }
     id_match
@@ -333,7 +343,7 @@ fn predicate(value: &Value) -> Parsed<Predicate> {
         }
         other => {
             return Err(format!(
-                "\"{other}\" is neither \"auto\", \"none\" nor a predicate such as \"day >= CURRENT_DATE() - 1\""
+                "\"{other}\" is neither \"auto\", \"none\" nor an SQL condition such as \"day >= CURRENT_DATE() - 1\""
             ));
         }
     })
@@ -344,8 +354,10 @@ fn check_table(text: String) -> Result<TableName, String> {
     TableName::parse(&text).ok_or_else(|| {
         if text.contains('%') {
             format!(
-                "\"{text}\" names no table of a day; write %Y, %m and %d once each in the table's name, for example \"my-project.logs.events_%Y%m%d\""
+                "\"{text}\" does not contain a complete date; for one table per day, write %Y, %m and %d once each in the table's name, for example \"my-project.logs.events_%Y%m%d\""
             )
+        } else if text.contains('`') {
+            format!("\"{text}\" has a backtick; write project.dataset.table without quotes, for example \"my-project.logs.events\"")
         } else {
             format!("\"{text}\" is not a valid table; write project.dataset.table, for example \"my-project.logs.events\"")
         }
@@ -404,7 +416,7 @@ pub(super) fn column(value: &Value) -> Parsed<String> {
         Ok(text)
     } else {
         Err(format!(
-            "\"{text}\" is not a valid column name; write for example \"trace_id\" (letters, digits and `_`, dots into records)"
+            "\"{text}\" is not a valid column name; write letters, digits and `_`, with dots for fields inside records, for example \"trace_id\" or \"payload.trace_id\""
         ))
     }
 }

@@ -13,7 +13,7 @@ use super::part::{Finished, Part, Trust};
 use super::tar::{self, Tar};
 use super::utf16::Utf16;
 use super::zip::Zip;
-use super::{Context, Copy, kpl, parquet, sample};
+use super::{Context, Copy, kpl, parquet, text_sample};
 use crate::domain::format::{Format, Shape, UnreadableReason};
 
 /// A trial is over after so many raw bytes, or so many decompressed ones.
@@ -399,7 +399,7 @@ impl Layer {
             return Some(stream.codec.leftover());
         }
         if let Some(trial) = &mut stream.trial {
-            let is_none = !stream.sure && (trial.out.is_empty() || sample::is_text(&trial.raw));
+            let is_none = !stream.sure && (trial.out.is_empty() || text_sample::is_text(&trial.raw));
             if is_none {
                 context.trials_left = context.trials_left.saturating_sub(1);
                 self.plain = 1;
@@ -511,7 +511,7 @@ impl Layer {
         let block = || snappy_block(&held, room.min(context.limits.max_held_bytes), &mut out);
         let whole = walk.is_whole() && self.depth < context.limits.max_depth;
         let opened = whole && guarded(block).is_ok_and(|block| block.is_ok());
-        if !opened || !sample::is_text(&out) {
+        if !opened || !text_sample::is_text(&out) {
             return Some(held);
         }
         context.allow_inflated(out.len());
@@ -564,7 +564,7 @@ impl Layer {
                 self.collect(copies, context);
                 None
             }
-            Err(_) if sample::is_text(&held) => {
+            Err(_) if text_sample::is_text(&held) => {
                 self.plain = 1;
                 Some(held)
             }

@@ -39,9 +39,9 @@ mod magic;
 mod parquet;
 mod part;
 mod repeats;
-mod sample;
 mod tar;
 mod text;
+mod text_sample;
 mod utf16;
 mod zip;
 

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::magic::{self, Named};
-use super::sample::Sample;
 use super::text::Text;
+use super::text_sample::TextSample;
 use super::{Context, Copy};
 use crate::domain::canary::Integrity;
 use crate::domain::format::{Format, FoundIn, Shape, UnreadableReason};
@@ -28,7 +28,7 @@ pub(super) struct Part {
     shape: Shape,
     trust: Trust,
     text: Text,
-    sample: Sample,
+    sample: TextSample,
     opening: [u8; magic::OPENING],
     ending: [u8; ENDING],
     /// It is known not to be text, and has been reported: what is left of a member after a fault.
@@ -50,7 +50,7 @@ impl Part {
             shape,
             trust,
             text: Text::new(depth, shape),
-            sample: Sample::default(),
+            sample: TextSample::default(),
             opening: [0; magic::OPENING],
             ending: [0; ENDING],
             undecoded: None,
@@ -79,7 +79,7 @@ impl Part {
         let new = &bytes[bytes.len().saturating_sub(ENDING)..];
         self.ending.rotate_left(new.len());
         self.ending[ENDING - new.len()..].copy_from_slice(new);
-        self.sample.take(bytes);
+        self.sample.add(bytes);
         self.text.push(bytes, context);
     }
 
@@ -126,7 +126,7 @@ impl Part {
 /// statistics repeat a value. So they are one copy for each trace, and nothing is known of its integrity. Even a whole
 /// canary says nothing about the next one if its surroundings are compressed.
 fn by_luck(copies: Vec<Copy>, shape: Shape) -> Vec<Copy> {
-    let keeps = shape.last().is_some_and(Format::keeps_strings);
+    let keeps = shape.innermost().is_some_and(Format::keeps_strings);
     let verbatim =
         copies.iter().filter(|copy| keeps && copy.integrity == Integrity::Intact && !copy.compressed);
     let verbatim: HashSet<_> = verbatim.map(|copy| copy.tag.trace).collect();

@@ -175,7 +175,7 @@ fn check_stream(text: String) -> Result<String, String> {
         Ok(text)
     } else {
         Err(format!(
-            "\"{text}\" is not a valid stream name or ARN; write up to 128 letters, digits, `_`, `.` and `-`, for example \"logs-{{tenant}}\""
+            "\"{text}\" is not a valid stream name or ARN; write a name of up to 128 letters, digits, `_`, `.` and `-` ({{tenant}} is replaced), for example \"logs-{{tenant}}\", or a whole ARN"
         ))
     }
 }

@@ -1,56 +1,57 @@
-//! Key prefixes with time fields: `archive/tenant=acme/dt=%Y-%m-%d/hour=%H/`.
+//! Key prefixes that contain time fields, such as `archive/tenant=acme/dt=%Y-%m-%d/hour=%H/`.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::domain::time::Timestamp;
 
-/// Most steps from one end of a window to the other. A day has 1,440 minutes.
+/// The most steps from the start of a window to its end. A day has 1,440 minutes.
 const MAX_STEPS: usize = 10_000;
 
-/// A key prefix with `strftime` fields, which are rendered in UTC.
+/// A key prefix with `strftime` specifiers, which are rendered in UTC.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyTemplate(String);
 
 impl KeyTemplate {
-    /// `{tenant}` must already be replaced in `template`.
+    /// Makes a template; `{tenant}` must already be replaced in it.
     #[must_use]
     pub fn new(template: impl Into<String>) -> Self {
         Self(template.into())
     }
 
-    /// Returns the prefixes of all instants from `from` to `to`, oldest first; `None` if more than `max`.
+    /// Returns the prefixes of all instants from `from` to `to`, oldest first. `None` if there are more than
+    /// `max_prefixes`, or if the window is longer than `MAX_STEPS` steps.
     #[must_use]
-    pub fn prefixes(&self, from: Timestamp, to: Timestamp, max: usize) -> Option<Vec<String>> {
+    pub fn prefixes(&self, from: Timestamp, to: Timestamp, max_prefixes: usize) -> Option<Vec<String>> {
         let mut prefixes: Vec<String> = Vec::new();
-        let mut at = from.min(to);
+        let mut instant = from.min(to);
         for _ in 0..MAX_STEPS {
-            let prefix = at.min(to).strftime(&self.0);
+            let prefix = instant.min(to).strftime(&self.0);
             if !prefixes.contains(&prefix) {
                 prefixes.push(prefix);
             }
-            if prefixes.len() > max {
+            if prefixes.len() > max_prefixes {
                 return None;
             }
-            if at >= to {
+            if instant >= to {
                 return Some(prefixes);
             }
-            at = at + self.step();
+            instant = instant + self.step();
         }
         None
     }
 
-    /// Returns a time in which no field changes more than once.
+    /// Returns a step so short that no field changes more than once within it: an hour, a minute or a second.
     fn step(&self) -> Duration {
         let mut finest = Duration::from_secs(3_600);
-        let mut letters = self.0.chars();
-        while let Some(letter) = letters.next() {
-            if letter != '%' {
+        let mut chars = self.0.chars();
+        while let Some(c) = chars.next() {
+            if c != '%' {
                 continue;
             }
-            // Flags and widths come between the percent sign and the letter: `%-H`, `%03j`.
-            let field = letters.find(|letter| letter.is_ascii_alphabetic() || *letter == '%');
-            finest = finest.min(match field {
+            // Flags and widths come between the percent sign and the specifier: `%-H`, `%03j`.
+            let specifier = chars.find(|c| c.is_ascii_alphabetic() || *c == '%');
+            finest = finest.min(match specifier {
                 Some('S' | 's' | 'T' | 'X' | 'c' | 'r' | 'f' | 'N') => Duration::from_secs(1),
                 Some('M' | 'R') => Duration::from_secs(60),
                 _ => finest,
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn around_a_full_hour_both_hours_are_listed() {
+    fn a_window_across_an_hour_boundary_lists_both_hours() {
         let template = KeyTemplate::new("a/dt=%Y-%m-%d/hour=%H/");
         let (from, to) = (at("2026-11-22T23:59:59Z"), at("2026-11-23T00:00:01Z"));
         assert_eq!(

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use super::super::clock::{self, Micros};
 use super::super::names::Service;
 use super::super::settings::{REGION, SRE_ACCOUNT};
-use super::super::world::streams::{Cursor, ReadError, Shard, Start, Stream, sequence_number, sequence_text};
+use super::super::world::streams::{
+    Shard, ShardIterator, Start, Stream, StreamError, sequence_number, sequence_text,
+};
 use super::super::world::{Shared, World};
 use super::{Call, CallTarget, Failure, aws_error, aws_json, server_status};
 
@@ -108,11 +110,11 @@ fn hash_range(range: (u128, u128)) -> Value {
 fn shard_json(shard: &Shard) -> Value {
     let mut answer = json!({
         "ShardId": shard.id,
-        "HashKeyRange": hash_range(shard.range),
-        "SequenceNumberRange": {"StartingSequenceNumber": sequence_text(shard.start)},
+        "HashKeyRange": hash_range(shard.hash_keys),
+        "SequenceNumberRange": {"StartingSequenceNumber": sequence_text(shard.first_sequence)},
     });
-    if let Some(end) = shard.end {
-        answer["SequenceNumberRange"]["EndingSequenceNumber"] = json!(sequence_text(end));
+    if let Some(last) = shard.last_sequence {
+        answer["SequenceNumberRange"]["EndingSequenceNumber"] = json!(sequence_text(last));
     }
     if let Some(parent) = &shard.parent {
         answer["ParentShardId"] = json!(parent);
@@ -126,10 +128,10 @@ fn list_shards(world: &World, stream: &Stream, body: &Value) -> Response {
     let at = instant(filter.get("Timestamp")).map(|at| at.shifted(-offset));
     let kind = text(&filter, "Type");
     let wanted = |shard: &&Shard| match (kind, at) {
-        ("AT_LATEST", _) => shard.end.is_none(),
+        ("AT_LATEST", _) => shard.last_sequence.is_none(),
         ("AFTER_SHARD_ID", _) => shard.id.as_str() > text(&filter, "ShardId"),
         ("AT_TIMESTAMP", Some(at)) => {
-            shard.created <= at && shard.closed_at.is_none_or(|closed| closed >= at)
+            shard.created_at <= at && shard.closed_at.is_none_or(|closed| closed >= at)
         }
         ("FROM_TIMESTAMP", Some(at)) => shard.closed_at.is_none_or(|closed| closed >= at),
         _ => true,
@@ -157,10 +159,10 @@ fn summary(world: &World, stream: &Stream) -> Response {
         "StreamStatus": "ACTIVE",
         "StreamModeDetails": {"StreamMode": "PROVISIONED"},
         "RetentionPeriodHours": 24,
-        "StreamCreationTimestamp": seconds(world.stamp(Service::Kinesis, stream.created)),
+        "StreamCreationTimestamp": seconds(world.stamp(Service::Kinesis, stream.created_at)),
         "EnhancedMonitoring": [{"ShardLevelMetrics": []}],
         "EncryptionType": "NONE",
-        "OpenShardCount": stream.shards.iter().filter(|shard| shard.end.is_none()).count(),
+        "OpenShardCount": stream.shards.iter().filter(|shard| shard.last_sequence.is_none()).count(),
         "ConsumerCount": 0,
     }}))
 }
@@ -171,10 +173,10 @@ fn iterator(world: &World, stream: &Stream, body: &Value) -> Response {
     let start = match (text(body, "ShardIteratorType"), sequence, instant(body.get("Timestamp"))) {
         ("TRIM_HORIZON", _, _) => Start::TrimHorizon,
         ("LATEST", _, _) => Start::Latest,
-        ("AT_SEQUENCE_NUMBER", Some(sequence), _) => Start::At(sequence),
-        ("AFTER_SEQUENCE_NUMBER", Some(sequence), _) => Start::After(sequence),
+        ("AT_SEQUENCE_NUMBER", Some(sequence), _) => Start::AtSequence(sequence),
+        ("AFTER_SEQUENCE_NUMBER", Some(sequence), _) => Start::AfterSequence(sequence),
         // Stamps are in ms, so a record of the same ms is not older than the requested time.
-        ("AT_TIMESTAMP", _, Some(at)) => Start::Time(at.shifted(-offset)),
+        ("AT_TIMESTAMP", _, Some(at)) => Start::AtTime(at.shifted(-offset)),
         _ => {
             return invalid(
                 "InvalidArgumentException",
@@ -182,7 +184,7 @@ fn iterator(world: &World, stream: &Stream, body: &Value) -> Response {
             );
         }
     };
-    match stream.cursor(text(body, "ShardId"), start, clock::now()) {
+    match stream.iterator(text(body, "ShardId"), start, clock::now()) {
         Ok(cursor) => aws_json(&json!({"ShardIterator": sealed(&stream.name, &cursor)})),
         Err(_) => {
             let message = format!(
@@ -216,19 +218,19 @@ fn records(world: &mut World, tenant: usize, body: &Value) -> Response {
     let stream = &mut world.tenants[tenant].stream;
     let page = match stream.read(&cursor, limit, behind.is_some(), clock::now()) {
         Ok(page) => page,
-        Err(ReadError::Expired) => {
+        Err(StreamError::Expired) => {
             let message =
                 "Iterator expired. The iterator was created earlier than the 5 minutes that it is valid for.";
             return invalid("ExpiredIteratorException", message);
         }
-        Err(ReadError::Throttled) => {
+        Err(StreamError::Throttled) => {
             let message = format!(
                 "Rate exceeded for shard {} in stream {} under account {SRE_ACCOUNT}.",
                 cursor.shard, stream.name
             );
             return invalid("ProvisionedThroughputExceededException", &message);
         }
-        Err(ReadError::NoSuchShard) => {
+        Err(StreamError::NoSuchShard) => {
             return invalid("ResourceNotFoundException", "The shard does not exist");
         }
     };
@@ -238,7 +240,7 @@ fn records(world: &mut World, tenant: usize, body: &Value) -> Response {
         .map(|record| {
             json!({
                 "SequenceNumber": sequence_text(record.sequence),
-                "ApproximateArrivalTimestamp": seconds(record.arrived.shifted(offset)),
+                "ApproximateArrivalTimestamp": seconds(record.arrived_at.shifted(offset)),
                 "Data": STANDARD.encode(&record.data),
                 "PartitionKey": record.partition_key,
             })
@@ -246,29 +248,37 @@ fn records(world: &mut World, tenant: usize, body: &Value) -> Response {
         .collect();
     let millis = behind.unwrap_or_else(|| u64::try_from(page.behind.as_millis()).unwrap_or(u64::MAX));
     let mut answer = json!({"Records": records, "MillisBehindLatest": millis});
-    match &page.next {
+    match &page.next_iterator {
         Some(next) => answer["NextShardIterator"] = json!(sealed(&stream.name, next)),
         None => {
             let children = page.children.iter();
-            let children = children.map(|(id, parent, range)| json!({"ShardId": id, "ParentShards": [parent], "HashKeyRange": hash_range(*range)}));
+            let children = children.map(|child| {
+                json!({
+                    "ShardId": child.id,
+                    "ParentShards": [child.parent],
+                    "HashKeyRange": hash_range(child.hash_keys),
+                })
+            });
             answer["ChildShards"] = children.collect();
         }
     }
     aws_json(&answer)
 }
 
-/// An iterator as clients see it: opaque text.
-fn sealed(stream: &str, cursor: &Cursor) -> String {
-    let Cursor { shard, next, issued, generation } = cursor;
-    STANDARD.encode(format!("{stream}|{shard}|{next}|{}|{generation}", issued.0))
+/// Encodes an iterator as the opaque text that clients get.
+fn sealed(stream: &str, iterator: &ShardIterator) -> String {
+    let ShardIterator { shard, next_sequence, issued_at, generation } = iterator;
+    STANDARD.encode(format!("{stream}|{shard}|{next_sequence}|{}|{generation}", issued_at.0))
 }
 
-fn opened(token: &str) -> Option<(String, Cursor)> {
+/// Decodes the output of [`sealed`]: the stream's name and the iterator.
+fn opened(token: &str) -> Option<(String, ShardIterator)> {
     let plain = String::from_utf8(STANDARD.decode(token).ok()?).ok()?;
     let mut parts = plain.split('|');
     let stream = parts.next()?.to_owned();
     let shard = parts.next()?.to_owned();
     let mut number = || parts.next()?.parse::<u64>().ok();
-    let (next, issued, generation) = (number()?, number()?, number()?);
-    Some((stream, Cursor { shard, next, issued: Micros(i64::try_from(issued).ok()?), generation }))
+    let (next_sequence, issued_at, generation) = (number()?, number()?, number()?);
+    let issued_at = Micros(i64::try_from(issued_at).ok()?);
+    Some((stream, ShardIterator { shard, next_sequence, issued_at, generation }))
 }

@@ -7,7 +7,7 @@
 //! faults, never on other events. The pipeline must not depend on what clients request.
 
 mod compaction;
-mod item;
+mod event_copy;
 mod noise;
 mod objects;
 mod queue;
@@ -18,7 +18,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use self::item::{Item, Mishap, mishap, mix};
+use self::event_copy::{DUPLICATE, EventCopy, LEAKED_COPY, Mishap, draw_mishap, mix};
 use self::objects::gzip;
 pub(crate) use self::objects::plain_object;
 use self::queue::Due;
@@ -64,7 +64,7 @@ impl World {
         &mut self,
         tenant: usize,
         log_stream: &Arc<str>,
-        timestamp: i64,
+        timestamp_ms: i64,
         message: &str,
         now: Micros,
     ) {
@@ -77,20 +77,20 @@ impl World {
         }
         let kind = u64::from(token.is_some());
         let seed = mix(mix(mix(self.settings.seed, tenant as u64), kind), order);
-        let item = Item {
-            owner: tenant,
-            tenant,
+        let copy = EventCopy {
+            sender: tenant,
+            routed_to: tenant,
             message: message.into(),
             token,
-            timestamp,
+            timestamp_ms,
             log_stream: Arc::clone(log_stream),
             event_id: String::new(),
             seed,
-            for_table: true,
-            mishap: mishap(self.settings.profile, seed),
-            cargo: None,
+            counts_for_truth: true,
+            mishap: draw_mishap(self.settings.profile, seed),
+            transit_object: None,
         };
-        self.send(Stage::LogGroup, item, now);
+        self.send(Stage::LogGroup, copy, now);
     }
 
     /// Carries out what is due, and returns when the next action is due.
@@ -98,16 +98,16 @@ impl World {
         self.faults.expire(now);
         if self.pipeline.parked_under != self.faults.version() {
             self.pipeline.parked_under = self.faults.version();
-            for (stage, item) in std::mem::take(&mut self.pipeline.parked) {
-                self.arrive(stage, item, now);
+            for (stage, copy) in std::mem::take(&mut self.pipeline.parked) {
+                self.arrive(stage, copy, now);
             }
         }
         while let Some(due) = self.pipeline.take_due(now) {
             match due {
-                Due::Arrive(stage, item) => self.arrive(stage, item, now),
-                Due::Store(stage, item) => self.store_copy(stage, *item, now),
+                Due::Arrive(stage, copy) => self.arrive(stage, copy, now),
+                Due::Store(stage, copy) => self.store_copy(stage, *copy, now),
                 Due::Flush(stage, tenant) => self.flush(stage, tenant, now),
-                Due::Copy(cargo) => self.copy(&cargo, now),
+                Due::Copy(transit_object) => self.copy(&transit_object, now),
                 Due::Merge(stage, folder, keep) => self.merge(stage, folder, keep, now),
                 Due::Delete(stage, keys) => self.delete(stage, &keys),
                 Due::Noise(tenant) => self.make_noise(tenant, now),
@@ -121,12 +121,12 @@ impl World {
         self.faults.next_end().map_or(next, |end| end.min(next))
     }
 
-    /// Sends an item over a hop.
-    fn send(&mut self, hop: Stage, item: Item, now: Micros) {
-        let mut rng = item.delay_rng(hop);
+    /// Sends a copy over a hop.
+    fn send(&mut self, hop: Stage, copy: EventCopy, now: Micros) {
+        let mut rng = copy.delay_rng(hop);
         let mut shape = self.settings.pace.of(hop);
         let mut spread = Duration::ZERO;
-        for effect in self.faults.of_stage(hop, &self.tenants[item.tenant].spec.name) {
+        for effect in self.faults.of_stage(hop, &self.tenants[copy.routed_to].spec.name) {
             match effect {
                 StageEffect::Delay { delay } => shape = *delay,
                 StageEffect::Reorder { spread_ms } => spread = Duration::from_millis(*spread_ms),
@@ -139,40 +139,40 @@ impl World {
             }
         }
         let mut delay = shape.draw(&mut rng) + spread.mul_f64(rng.f64());
-        if item.mishap == Some((Mishap::Slow, hop)) {
+        if copy.mishap == Some((Mishap::Slow, hop)) {
             delay *= SLOW_FACTOR;
-            self.note(&item, Incident::Slowed { hop });
+            self.note(&copy, Incident::Slowed { hop });
         }
         let delay = delay.saturating_sub(self.settings.pace.batch(hop));
         if delay.is_zero() {
-            self.arrive(hop, Box::new(item), now);
+            self.arrive(hop, Box::new(copy), now);
         } else {
-            self.pipeline.enter(now.after(delay), Due::Arrive(hop, Box::new(item)));
+            self.pipeline.enter(now.after(delay), Due::Arrive(hop, Box::new(copy)));
         }
     }
 
-    /// Decides what happens to an item at the end of a hop.
-    fn arrive(&mut self, stage: Stage, mut item: Box<Item>, now: Micros) {
-        let name = self.tenants[item.tenant].spec.name.clone();
+    /// Decides what happens to a copy at the end of a hop.
+    fn arrive(&mut self, stage: Stage, mut copy: Box<EventCopy>, now: Micros) {
+        let name = self.tenants[copy.routed_to].spec.name.clone();
         if self.faults.is_stalled(stage, &name) {
-            self.pipeline.parked.push_back((stage, item));
+            self.pipeline.parked.push_back((stage, copy));
             return;
         }
-        let mut rng = item.rng(stage, 2);
+        let mut rng = copy.arrival_rng(stage);
         // All numbers are drawn whatever faults there are, so that a fault does not change other decisions.
-        let chance: [f64; 5] = std::array::from_fn(|_| rng.f64());
-        let (mut lost, mut dead, mut doubled) = (false, false, false);
+        let rolls: [f64; 5] = std::array::from_fn(|_| rng.f64());
+        let (mut lost, mut dead, mut duplicated) = (false, false, false);
         let mut leaks = Vec::new();
         let mut damages = Vec::new();
         for effect in self.faults.of_stage(stage, &name) {
             match effect {
-                StageEffect::Lose { probability } => lost |= chance[0] < *probability,
-                StageEffect::DeadLetter { probability } => dead |= chance[1] < *probability,
-                StageEffect::Duplicate { probability } => doubled |= chance[2] < *probability,
-                StageEffect::Corrupt { probability, damage } if chance[3] < *probability => {
+                StageEffect::Lose { probability } => lost |= rolls[0] < *probability,
+                StageEffect::DeadLetter { probability } => dead |= rolls[1] < *probability,
+                StageEffect::Duplicate { probability } => duplicated |= rolls[2] < *probability,
+                StageEffect::Corrupt { probability, damage } if rolls[3] < *probability => {
                     damages.push(*damage)
                 }
-                StageEffect::Leak { probability, into } if chance[4] < *probability => {
+                StageEffect::Leak { probability, into } if rolls[4] < *probability => {
                     leaks.push(into.clone())
                 }
                 StageEffect::Corrupt { .. }
@@ -182,29 +182,35 @@ impl World {
                 | StageEffect::Reorder { .. } => {}
             }
         }
-        lost |= item.mishap == Some((Mishap::Lost, stage));
-        doubled |= item.mishap == Some((Mishap::Doubled, stage));
+        lost |= copy.mishap == Some((Mishap::Lost, stage));
+        duplicated |= copy.mishap == Some((Mishap::Duplicated, stage));
         for damage in damages {
-            item.damage(damage);
-            self.note(&item, Incident::Corrupted { stage });
+            copy.apply_damage(damage);
+            self.note(&copy, Incident::Corrupted { stage });
         }
         for into in leaks {
-            if let Some(tenant) = self.tenant_index(&into).filter(|tenant| *tenant != item.tenant) {
-                self.note(&item, Incident::Leaked { stage, into });
-                let leaked = Item { tenant, for_table: false, seed: mix(item.seed, 11), ..(*item).clone() };
+            if let Some(tenant) = self.tenant_index(&into).filter(|tenant| *tenant != copy.routed_to) {
+                self.note(&copy, Incident::Leaked { stage, into });
+                let leaked = EventCopy {
+                    routed_to: tenant,
+                    counts_for_truth: false,
+                    seed: mix(copy.seed, LEAKED_COPY),
+                    ..(*copy).clone()
+                };
                 self.store_copy(stage, leaked, now);
             }
         }
         if dead {
-            self.dead_letter(stage, &item, now);
+            self.dead_letter(stage, &copy, now);
         } else if lost {
-            self.note(&item, Incident::Dropped { hop: stage });
-            self.end(&item, Some(Fate::Lost { hop: stage }));
+            self.note(&copy, Incident::Dropped { hop: stage });
+            self.end(&copy, Some(Fate::Lost { hop: stage }));
         } else {
-            if doubled {
-                self.note(&item, Incident::Duplicated { stage });
-                let twin = Item { seed: mix(item.seed, 13), mishap: None, ..(*item).clone() };
-                if let (Some(token), true) = (&twin.token, twin.for_table) {
+            if duplicated {
+                self.note(&copy, Incident::Duplicated { stage });
+                let duplicate =
+                    EventCopy { seed: mix(copy.seed, DUPLICATE), mishap: None, ..(*copy).clone() };
+                if let (Some(token), true) = (&duplicate.token, duplicate.counts_for_truth) {
                     self.truth.add_copy(token);
                 }
                 let at = match stage {
@@ -214,9 +220,9 @@ impl World {
                     }
                     Stage::LogGroup | Stage::TenantStream | Stage::Bigquery | Stage::DeadLetter => now,
                 };
-                self.pipeline.enter(at, Due::Store(stage, Box::new(twin)));
+                self.pipeline.enter(at, Due::Store(stage, Box::new(duplicate)));
             }
-            self.store_copy(stage, *item, now);
+            self.store_copy(stage, *copy, now);
         }
     }
 
@@ -226,89 +232,93 @@ impl World {
     }
 
     /// Stores a copy at a stage and sends it on.
-    fn store_copy(&mut self, stage: Stage, mut item: Item, now: Micros) {
+    fn store_copy(&mut self, stage: Stage, mut copy: EventCopy, now: Micros) {
         let capacity = self.settings.capacity;
         let window = self.batch(stage);
         match stage {
             Stage::LogGroup => {
-                let group = &mut self.tenants[item.tenant].group;
-                item.event_id = group.store(&item.log_stream, item.timestamp, &item.message, now, capacity);
-                self.stored(stage, &item, item.event_id.clone(), now);
-                self.send(Stage::TenantStream, item, now);
+                let group = &mut self.tenants[copy.routed_to].group;
+                copy.event_id =
+                    group.store(&copy.log_stream, copy.timestamp_ms, &copy.message, now, capacity);
+                self.stored(stage, &copy, copy.event_id.clone(), now);
+                self.send(Stage::TenantStream, copy, now);
             }
             Stage::TenantStream => {
-                let tenant = &mut self.tenants[item.tenant];
+                let tenant = &mut self.tenants[copy.routed_to];
                 let envelope = json!({
                     "messageType": "DATA_MESSAGE",
                     "owner": tenant.spec.account,
                     "logGroup": tenant.spec.log_group,
-                    "logStream": &*item.log_stream,
+                    "logStream": &*copy.log_stream,
                     "subscriptionFilters": ["to-sre"],
-                    "logEvents": [{"id": item.event_id, "timestamp": item.timestamp, "message": &*item.message}],
+                    "logEvents": [{"id": copy.event_id, "timestamp": copy.timestamp_ms, "message": &*copy.message}],
                 });
                 let data = gzip(envelope.to_string().as_bytes());
-                let (shard, sequence) = tenant.stream.put(format!("{:016x}", item.seed), data, now, capacity);
+                let (shard, sequence) = tenant.stream.put(format!("{:016x}", copy.seed), data, now, capacity);
                 self.stored(
                     stage,
-                    &item,
+                    &copy,
                     format!("{shard}/{}", super::world::streams::sequence_text(sequence)),
                     now,
                 );
-                self.send(Stage::Archive, Item { for_table: false, ..item.clone() }, now);
-                self.send(Stage::Transit, item, now);
+                self.send(Stage::Archive, EventCopy { counts_for_truth: false, ..copy.clone() }, now);
+                self.send(Stage::Transit, copy, now);
             }
             Stage::Archive => {
-                let tenant = item.tenant;
-                self.pipeline.archive[tenant].push(item);
+                let tenant = copy.routed_to;
+                self.pipeline.archive[tenant].push(copy);
                 if self.pipeline.archive[tenant].len() == 1 {
                     self.pipeline.enter(now.after(window), Due::Flush(stage, tenant));
                 }
             }
             Stage::Transit => {
-                self.pipeline.transit.push(item);
+                self.pipeline.transit.push(copy);
                 if self.pipeline.transit.len() == 1 {
                     self.pipeline.enter(now.after(window), Due::Flush(stage, 0));
                 }
             }
             Stage::Bigquery => {
-                let parsed: Option<serde_json::Value> = serde_json::from_str(&item.message).ok();
+                let parsed: Option<serde_json::Value> = serde_json::from_str(&copy.message).ok();
                 let trace_id = parsed.as_ref().and_then(|line| line.get("trace_id")?.as_str()).map(Arc::from);
-                let tenant = self.tenants[item.tenant].spec.name.as_str().into();
-                let row = Row { trace_id, tenant, message: Arc::clone(&item.message), ingest_time: now };
+                let tenant = self.tenants[copy.routed_to].spec.name.as_str().into();
+                let row = Row { trace_id, tenant, message: Arc::clone(&copy.message), ingest_time: now };
                 let number = self.table.insert(row, capacity);
-                self.stored(stage, &item, format!("row {number}"), now);
-                self.end(&item, None);
+                self.stored(stage, &copy, format!("row {number}"), now);
+                self.end(&copy, None);
             }
-            Stage::DeadLetter => self.dead_letter(stage, &item, now),
+            Stage::DeadLetter => self.dead_letter(stage, &copy, now),
             Stage::Transfer => {
-                if let Some(cargo) = item.cargo.clone() {
-                    let lines = self.pipeline.transfer.entry(cargo.stem.clone()).or_default();
-                    lines.push(item);
+                if let Some(transit_object) = copy.transit_object.clone() {
+                    let lines = self.pipeline.transfer.entry(transit_object.stem.clone()).or_default();
+                    lines.push(copy);
                     if lines.len() == 1 {
                         // After all lines that are due now, so that the object stays whole.
-                        self.pipeline.enter(now.after(window), Due::Copy(cargo));
+                        self.pipeline.enter(now.after(window), Due::Copy(transit_object));
                     }
                 }
             }
         }
     }
 
-    fn stored(&mut self, stage: Stage, item: &Item, locator: String, at: Micros) {
-        if let Some(token) = &item.token {
-            let tenant = self.tenants[item.tenant].spec.name.clone();
+    fn stored(&mut self, stage: Stage, copy: &EventCopy, locator: String, at: Micros) {
+        if let Some(token) = &copy.token {
+            let tenant = self.tenants[copy.routed_to].spec.name.clone();
             self.truth.arrived(token, Arrival { stage, at, tenant, locator });
         }
     }
 
-    fn note(&mut self, item: &Item, incident: Incident) {
-        if let Some(token) = &item.token {
+    fn note(&mut self, copy: &EventCopy, incident: Incident) {
+        if let Some(token) = &copy.token {
             self.truth.incident(token, incident);
         }
     }
 
-    fn end(&mut self, item: &Item, fate: Option<Fate>) {
-        if let (Some(token), true) = (&item.token, item.for_table) {
-            debug_assert_eq!(item.owner, item.tenant, "only a copy of its own tenant counts for the table");
+    fn end(&mut self, copy: &EventCopy, fate: Option<Fate>) {
+        if let (Some(token), true) = (&copy.token, copy.counts_for_truth) {
+            debug_assert_eq!(
+                copy.sender, copy.routed_to,
+                "only a copy of its own tenant counts for the table"
+            );
             self.truth.ended(token, fate);
         }
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::super::clock::Micros;
 use super::super::world::World;
-use super::item::mix;
+use super::event_copy::mix;
 use super::queue::Due;
 
 impl World {

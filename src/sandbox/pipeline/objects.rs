@@ -16,22 +16,22 @@ use super::super::settings::ARCHIVE_BUCKET;
 use super::super::truth::{Fate, Incident};
 use super::super::world::World;
 use super::super::world::buckets::{Object, Packing};
-use super::item::{Cargo, Item, mix};
+use super::event_copy::{EventCopy, TransitObject, mix};
 
 impl World {
     /// Writes a batch as an object.
     pub(super) fn flush(&mut self, stage: Stage, tenant: usize, now: Micros) {
-        let items = match stage {
+        let copies = match stage {
             Stage::Archive => std::mem::take(&mut self.pipeline.archive[tenant]),
             Stage::Transit => std::mem::take(&mut self.pipeline.transit),
             Stage::LogGroup | Stage::TenantStream | Stage::Bigquery | Stage::DeadLetter | Stage::Transfer => {
                 Vec::new()
             }
         };
-        if items.is_empty() {
+        if copies.is_empty() {
             return;
         }
-        let lines = self.lines(&items);
+        let lines = self.lines(&copies);
         self.pipeline.objects += 1;
         let mut name =
             format!("{}-{:06}", now.format("%Y%m%dT%H%M%S%.3fZ"), self.pipeline.objects % 1_000_000);
@@ -50,49 +50,53 @@ impl World {
         bucket.put(key.clone(), object, self.settings.capacity);
         self.collect(stage, tenant, &key, now);
         if let Some(stem) = stem {
-            self.transfer(stem, &items, now);
+            self.transfer(stem, &copies, now);
         }
-        for (number, item) in items.into_iter().enumerate() {
-            self.stored(stage, &item, format!("{key}#{}", number + 1), now);
+        for (number, copy) in copies.into_iter().enumerate() {
+            self.stored(stage, &copy, format!("{key}#{}", number + 1), now);
             if stage == Stage::Transit {
-                self.send(Stage::Bigquery, item, now);
+                self.send(Stage::Bigquery, copy, now);
             }
         }
     }
 
     /// Sends the lines of a transit object to be copied. A side stage: it does not affect the lines on the
     /// main path.
-    fn transfer(&mut self, stem: String, items: &[Item], now: Micros) {
+    fn transfer(&mut self, stem: String, copies: &[EventCopy], now: Micros) {
         let number = self.pipeline.transit_objects;
         self.pipeline.transit_objects += 1;
-        let seed = items.first().map_or(0, |first| first.seed);
-        let cargo = Arc::new(Cargo { stem, number, seed });
-        for item in items {
-            let copy = Item { for_table: false, cargo: Some(Arc::clone(&cargo)), ..item.clone() };
-            self.send(Stage::Transfer, copy, now);
+        let seed = copies.first().map_or(0, |first| first.seed);
+        let transit_object = Arc::new(TransitObject { stem, number, seed });
+        for copy in copies {
+            let transferred = EventCopy {
+                counts_for_truth: false,
+                transit_object: Some(Arc::clone(&transit_object)),
+                ..copy.clone()
+            };
+            self.send(Stage::Transfer, transferred, now);
         }
     }
 
     /// Writes the lines that have arrived of a transit object as its copy. In every fifth copy, the name has
     /// a blank, a percent sign and a non-ASCII letter. Copies alternate between a gzip file, text stored as
     /// gzip, and text.
-    pub(super) fn copy(&mut self, cargo: &Cargo, now: Micros) {
-        let items = self.pipeline.transfer.remove(&cargo.stem).unwrap_or_default();
-        if items.is_empty() {
+    pub(super) fn copy(&mut self, transit_object: &TransitObject, now: Micros) {
+        let copies = self.pipeline.transfer.remove(&transit_object.stem).unwrap_or_default();
+        if copies.is_empty() {
             return;
         }
-        let packing = match cargo.number % 3 {
+        let packing = match transit_object.number % 3 {
             0 => Packing::GzipFile,
             1 => Packing::GzipEncoded,
             _ => Packing::Plain,
         };
-        let mut stem = cargo.stem.clone();
+        let mut stem = transit_object.stem.clone();
         if self.faults.keys_unordered(Stage::Transfer) {
             let folder = stem.rsplit_once('/').map_or("", |(folder, _)| folder);
-            stem = format!("{folder}/{:016x}", mix(self.settings.seed, cargo.number));
+            stem = format!("{folder}/{:016x}", mix(self.settings.seed, transit_object.number));
         }
         // Five and three have no common divisor, so each packing occurs with each kind of name.
-        let name = if cargo.number % 5 == 4 { " 100% grün" } else { "" };
+        let name = if transit_object.number % 5 == 4 { " 100% grün" } else { "" };
         let ending = if packing == Packing::GzipFile { ".ndjson.gz" } else { ".ndjson" };
         let mut key = format!("transfer/{stem}{name}{ending}");
         // Lines that a fault held back arrive after their object was copied.
@@ -101,31 +105,31 @@ impl World {
             piece += 1;
             key = format!("transfer/{stem}.{piece}{name}{ending}");
         }
-        let lines = Bytes::from(self.lines(&items));
+        let lines = Bytes::from(self.lines(&copies));
         let body = if packing == Packing::Plain { lines } else { gzip(&lines) };
         let object = Object { packing, ..plain_object(body, now) };
         self.transfer.put(key.clone(), object, self.settings.capacity);
-        for (number, item) in items.iter().enumerate() {
-            self.stored(Stage::Transfer, item, format!("{key}#{}", number + 1), now);
+        for (number, copy) in copies.iter().enumerate() {
+            self.stored(Stage::Transfer, copy, format!("{key}#{}", number + 1), now);
         }
     }
 
-    /// Writes an item under the dead-letter prefix.
-    pub(super) fn dead_letter(&mut self, hop: Stage, item: &Item, now: Micros) {
+    /// Writes a copy under the dead-letter prefix.
+    pub(super) fn dead_letter(&mut self, hop: Stage, copy: &EventCopy, now: Micros) {
         self.pipeline.objects += 1;
         let key = format!(
             "dlq/tenant={}/dt={}/{}-{:06}.ndjson.gz",
-            self.tenants[item.tenant].spec.name,
+            self.tenants[copy.routed_to].spec.name,
             now.format("%Y-%m-%d/hour=%H"),
             now.format("%Y%m%dT%H%M%S%.3fZ"),
             self.pipeline.objects % 1_000_000
         );
-        let line = format!("{}\n", self.line(item));
+        let line = format!("{}\n", self.line(copy));
         let object = self.object(Stage::DeadLetter, line.as_bytes(), now);
         self.archive.put(key.clone(), object, self.settings.capacity);
-        self.stored(Stage::DeadLetter, item, format!("{ARCHIVE_BUCKET}/{key}#1"), now);
-        self.note(item, Incident::DeadLettered { hop });
-        self.end(item, Some(Fate::DeadLettered { hop }));
+        self.stored(Stage::DeadLetter, copy, format!("{ARCHIVE_BUCKET}/{key}#1"), now);
+        self.note(copy, Incident::DeadLettered { hop });
+        self.end(copy, Some(Fate::DeadLettered { hop }));
     }
 
     fn object(&self, stage: Stage, content: &[u8], now: Micros) -> Object {
@@ -137,24 +141,24 @@ impl World {
         Object { modified, parts: 2, etag: format!("{}-2", whole.etag), ..whole }
     }
 
-    fn lines(&self, items: &[Item]) -> String {
+    fn lines(&self, copies: &[EventCopy]) -> String {
         let mut lines = String::new();
-        for item in items {
-            lines.push_str(&self.line(item));
+        for copy in copies {
+            lines.push_str(&self.line(copy));
             lines.push('\n');
         }
         lines
     }
 
-    fn line(&self, item: &Item) -> String {
-        let tenant = &self.tenants[item.tenant].spec;
+    fn line(&self, copy: &EventCopy) -> String {
+        let tenant = &self.tenants[copy.routed_to].spec;
         json!({
             "tenant": tenant.name,
             "log_group": tenant.log_group,
-            "log_stream": &*item.log_stream,
-            "id": item.event_id,
-            "timestamp": item.timestamp,
-            "message": &*item.message,
+            "log_stream": &*copy.log_stream,
+            "id": copy.event_id,
+            "timestamp": copy.timestamp_ms,
+            "message": &*copy.message,
         })
         .to_string()
     }

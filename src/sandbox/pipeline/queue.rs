@@ -1,4 +1,4 @@
-//! The state of the pipeline: due actions, items that a stall holds, and batches that are being collected.
+//! The state of the pipeline: due actions, copies that a stall holds, and batches that are being collected.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -9,18 +9,18 @@ use super::super::clock::Micros;
 use super::super::names::Stage;
 use super::super::settings::Settings;
 use super::TIDY_EVERY;
-use super::item::{Cargo, Item};
+use super::event_copy::{EventCopy, TransitObject};
 
 /// An action that is due at some time.
 #[derive(Debug)]
 pub(super) enum Due {
-    Arrive(Stage, Box<Item>),
+    Arrive(Stage, Box<EventCopy>),
     /// Store a second copy.
-    Store(Stage, Box<Item>),
+    Store(Stage, Box<EventCopy>),
     /// Write the batch of a tenant, or of all tenants, as an object.
     Flush(Stage, usize),
     /// Write what has arrived of a transit object as its copy.
-    Copy(Arc<Cargo>),
+    Copy(Arc<TransitObject>),
     /// Merge the objects that were collected in a folder, and delete them so much later.
     Merge(Stage, String, Duration),
     /// Delete objects that were merged.
@@ -55,21 +55,21 @@ impl Ord for Entry {
     }
 }
 
-/// Due actions, held items and open batches.
+/// Due actions, held copies and open batches.
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     queue: BinaryHeap<Entry>,
     entered: u64,
-    /// Items that a stall holds.
-    pub(super) parked: VecDeque<(Stage, Box<Item>)>,
+    /// Copies that a stall holds.
+    pub(super) parked: VecDeque<(Stage, Box<EventCopy>)>,
     /// Version of the faults under which they were parked; they are retried only when faults have changed.
     pub(super) parked_under: u64,
     /// Lines that the archive writer has collected, by tenant.
-    pub(super) archive: Vec<Vec<Item>>,
+    pub(super) archive: Vec<Vec<EventCopy>>,
     /// Lines that the exporter has collected, of all tenants.
-    pub(super) transit: Vec<Item>,
+    pub(super) transit: Vec<EventCopy>,
     /// Lines that the storage transfer has received, by the stem of their object.
-    pub(super) transfer: HashMap<String, Vec<Item>>,
+    pub(super) transfer: HashMap<String, Vec<EventCopy>>,
     /// Keys of the objects that are to be merged, by stage and folder.
     pub(super) compacted: HashMap<(Stage, String), Vec<String>>,
     pub(super) canaries: Vec<u64>,

@@ -1,4 +1,4 @@
-//! The latencies of a tenant's hops.
+//! The latencies of a tenant's hops, as the page and the JSON show them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,15 +21,16 @@ pub(crate) struct HopFigures {
     pub(crate) side: bool,
     /// P50, P95 and P99; `None` if nothing has been measured.
     pub(crate) quantiles: Option<[Quantile; 3]>,
-    /// Number of traces in the sample.
+    /// Number of traces in the sample: those that arrived, and those that are proven not to have arrived yet.
     pub(crate) judged: usize,
-    /// Number of those that have not arrived.
+    /// Number of traces in the sample that have not arrived.
     pub(crate) missing: usize,
-    /// 95th percentile of the widths of the arrival intervals; `None` without arrivals.
+    /// How uncertain the latencies are: the 95th percentile of the widths of the arrival intervals. `None` without
+    /// arrivals.
     pub(crate) error: Option<Duration>,
     /// Limit for the 95th percentile; `None` without a target.
     pub(crate) target: Option<Duration>,
-    /// Since when its stage has been blind; the figures are then older. `None` if it is not.
+    /// Since when the hop's stage has been blind, so that the figures are from before that; `None` if it is not blind.
     pub(crate) blind_since: Option<Timestamp>,
 }
 
@@ -55,7 +56,7 @@ impl HopFigures {
 /// Computes the figures of a tenant's hops from its traces: the main path first, then side stages, then end
 /// to end.
 ///
-/// They count like the histograms: traces that have not arrived are part of the sample.
+/// The sample is the same as in the histograms: traces that have not arrived are part of it.
 #[must_use]
 pub(crate) fn hops(
     snapshot: &Snapshot,
@@ -63,14 +64,14 @@ pub(crate) fn hops(
     tenant: TenantId,
     traces: &[&Trace],
 ) -> Vec<HopFigures> {
-    let map = &snapshot.topology;
-    let path = map.main_path();
-    let side_stages = map.stage_ids().filter(|stage| !path.contains(stage));
+    let topology = &snapshot.topology;
+    let path = topology.main_path();
+    let side_stages = topology.stage_ids().filter(|stage| !path.contains(stage));
     let mut figures: Vec<_> = path
         .iter()
         .copied()
         .chain(side_stages)
-        .filter(|stage| match map.stage(*stage).role {
+        .filter(|stage| match topology.stage(*stage).role {
             Role::Way | Role::End => true,
             Role::DeadLetter => false,
         })
@@ -85,21 +86,21 @@ pub(crate) fn hops(
         quantiles: sample.quantiles([0.5, 0.95, 0.99]),
         judged: sample.len(),
         missing: traces.iter().filter(overdue).count(),
-        error: error(traces, map.end()),
+        error: error(traces, topology.end()),
         target: Some(criteria.slo),
-        blind_since: blind_since(snapshot, tenant, map.end()),
+        blind_since: blind_since(snapshot, tenant, topology.end()),
     });
     figures
 }
 
 fn one_hop(snapshot: &Snapshot, tenant: TenantId, stage: StageId, traces: &[&Trace]) -> HopFigures {
-    let map = &snapshot.topology;
-    let spec = map.stage(stage);
+    let topology = &snapshot.topology;
+    let spec = topology.stage(stage);
     let (mut sample, missing) = latency::of_hop(snapshot, stage, traces);
     HopFigures {
         stage: Some(stage),
         name: spec.name.clone(),
-        side: !map.main_path().contains(&stage),
+        side: !topology.main_path().contains(&stage),
         quantiles: sample.quantiles([0.5, 0.95, 0.99]),
         judged: sample.len(),
         missing,
@@ -114,7 +115,7 @@ fn blind_since(snapshot: &Snapshot, tenant: TenantId, stage: StageId) -> Option<
     snapshot.sources[source.0 as usize].blind_for(tenant).map(|(since, _)| since)
 }
 
-/// The 95th percentile of the widths of the arrival intervals at a stage.
+/// The uncertainty of the latencies at a stage: the 95th percentile of the widths of its arrival intervals.
 fn error(traces: &[&Trace], stage: StageId) -> Option<Duration> {
     let mut widths = Sample::default();
     for arrival in traces.iter().filter_map(|trace| trace.arrival(stage)) {

@@ -1,4 +1,4 @@
-//! The colour and the sign of a condition or an outcome. They have no influence on any order.
+//! The colour and the sign of a condition or an outcome. They do not affect the order of anything.
 
 use crate::domain::conditions::{Blame, Condition, Severity};
 
@@ -41,7 +41,7 @@ impl Mark {
         }
     }
 
-    /// The sign, which differs in shape.
+    /// The sign. Signs differ in shape, not only in colour.
     #[must_use]
     pub(crate) const fn sign(self) -> &'static str {
         match self {

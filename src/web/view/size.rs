@@ -18,13 +18,13 @@ pub(crate) struct SizeFigures {
     pub(crate) quantiles: Option<[Quantile; 3]>,
     /// Number of canaries in the sample.
     pub(crate) judged: usize,
-    /// Number of those that have not arrived.
+    /// Number of canaries in the sample that have not arrived.
     pub(crate) missing: usize,
 }
 
-/// Computes the figures of each size among a tenant's traces, the smallest first.
+/// Computes the figures for each size of canary among a tenant's traces, smallest first.
 ///
-/// The sample is that of the verdict: traces that have not arrived count as longer than their age.
+/// The sample is the same as for the verdict: a trace that has not arrived counts as slower than its age.
 #[must_use]
 pub(crate) fn sizes(snapshot: &Snapshot, traces: &[&Trace]) -> Vec<SizeFigures> {
     let mut by_size: BTreeMap<u32, Vec<&Trace>> = BTreeMap::new();

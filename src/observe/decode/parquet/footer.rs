@@ -1,6 +1,6 @@
 //! The footer: which columns hold strings, and where their pages are (`parquet.thrift` of parquet-format 2.12).
 
-use super::thrift::{BYTES, LIST, STRUCT, Thrift};
+use super::thrift::{CompactReader, TYPE_BINARY, TYPE_LIST, TYPE_STRUCT};
 use crate::domain::format::UnreadableReason;
 
 const MAGIC: &[u8] = b"PAR1";
@@ -56,13 +56,13 @@ pub(super) fn read(file: &[u8]) -> Result<Vec<Chunk>, UnreadableReason> {
 fn parse(footer: &[u8]) -> Option<Vec<Chunk>> {
     let mut leaves = Vec::new();
     let mut chunks = Vec::new();
-    Thrift(footer).fields(|thrift, number, kind| match (number, kind) {
-        (2, LIST) => {
-            leaves = schema(thrift)?;
+    CompactReader(footer).for_each_field(|reader, field_id, type_code| match (field_id, type_code) {
+        (2, TYPE_LIST) => {
+            leaves = schema(reader)?;
             Some(true)
         }
-        (4, LIST) => {
-            thrift.structs(|group| row_group(group, &leaves, &mut chunks))?;
+        (4, TYPE_LIST) => {
+            reader.for_each_struct(|group| row_group(group, &leaves, &mut chunks))?;
             Some(true)
         }
         _ => Some(false),
@@ -71,19 +71,19 @@ fn parse(footer: &[u8]) -> Option<Vec<Chunk>> {
 }
 
 /// The leaves of the schema, which is written as a list: each element, and then its children.
-fn schema(thrift: &mut Thrift<'_>) -> Option<Vec<Leaf>> {
+fn schema(reader: &mut CompactReader<'_>) -> Option<Vec<Leaf>> {
     let mut leaves = Vec::new();
     // Children that are still to come, and the levels of their parent.
     let mut open: Vec<(i64, u32, u32)> = Vec::new();
     let mut is_root = true;
-    thrift.structs(|element| {
+    reader.for_each_struct(|element| {
         let (mut kind, mut len, mut repetition, mut children) = (None, 0, 0, 0);
-        element.fields(|thrift, number, _| {
-            match number {
-                1 => kind = Some(thrift.integer()?),
-                2 => len = thrift.integer()?,
-                3 => repetition = thrift.integer()?,
-                5 => children = thrift.integer()?,
+        element.for_each_field(|reader, field_id, _| {
+            match field_id {
+                1 => kind = Some(reader.integer()?),
+                2 => len = reader.integer()?,
+                3 => repetition = reader.integer()?,
+                5 => children = reader.integer()?,
                 _ => return Some(false),
             }
             Some(true)
@@ -116,21 +116,21 @@ fn schema(thrift: &mut Thrift<'_>) -> Option<Vec<Leaf>> {
     Some(leaves)
 }
 
-fn row_group(thrift: &mut Thrift<'_>, leaves: &[Leaf], chunks: &mut Vec<Chunk>) -> Option<()> {
-    thrift.fields(|thrift, number, kind| {
-        if (number, kind) != (1, LIST) {
+fn row_group(reader: &mut CompactReader<'_>, leaves: &[Leaf], chunks: &mut Vec<Chunk>) -> Option<()> {
+    reader.for_each_field(|reader, field_id, type_code| {
+        if (field_id, type_code) != (1, TYPE_LIST) {
             return Some(false);
         }
         let mut leaves = leaves.iter();
-        thrift.structs(|column| {
+        reader.for_each_struct(|column| {
             let mut chunk = Chunk { leaf: leaves.next().copied()?, ..Chunk::default() };
             let mut other_file = false;
-            column.fields(|thrift, number, kind| match (number, kind) {
-                (1, BYTES) => {
+            column.for_each_field(|reader, field_id, type_code| match (field_id, type_code) {
+                (1, TYPE_BINARY) => {
                     other_file = true;
                     Some(false)
                 }
-                (3, STRUCT) => metadata(thrift, &mut chunk).map(|()| true),
+                (3, TYPE_STRUCT) => metadata(reader, &mut chunk).map(|()| true),
                 // The key of the column, or its encrypted metadata.
                 (8 | 9, _) => {
                     chunk.encrypted = true;
@@ -147,14 +147,14 @@ fn row_group(thrift: &mut Thrift<'_>, leaves: &[Leaf], chunks: &mut Vec<Chunk>) 
     })
 }
 
-fn metadata(thrift: &mut Thrift<'_>, chunk: &mut Chunk) -> Option<()> {
+fn metadata(reader: &mut CompactReader<'_>, chunk: &mut Chunk) -> Option<()> {
     let (mut data, mut dictionary) = (0, 0);
-    thrift.fields(|thrift, number, _| {
-        match number {
-            4 => chunk.codec = thrift.integer()?,
-            7 => chunk.len = u64::try_from(thrift.integer()?).ok()?,
-            9 => data = u64::try_from(thrift.integer()?).ok()?,
-            11 => dictionary = u64::try_from(thrift.integer()?).ok()?,
+    reader.for_each_field(|reader, field_id, _| {
+        match field_id {
+            4 => chunk.codec = reader.integer()?,
+            7 => chunk.len = u64::try_from(reader.integer()?).ok()?,
+            9 => data = u64::try_from(reader.integer()?).ok()?,
+            11 => dictionary = u64::try_from(reader.integer()?).ok()?,
             _ => return Some(false),
         }
         Some(true)

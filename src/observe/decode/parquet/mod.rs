@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use self::footer::{Chunk, TRAILER};
-use self::page::{Encoding, Header, Kind, decompress};
+use self::page::{Encoding, Header, PageKind, decompress};
 use self::values::Delta;
 use super::layer::Layer;
 use super::magic::{HEAD, Place, begin};
@@ -93,7 +93,7 @@ fn search_chunk(pages: &[u8], chunk: &Chunk, found: &mut Found, context: &mut Co
     let mut column = Column::new(found);
     while !rest.is_empty() {
         let opened = Header::read(&mut rest).and_then(|header| {
-            let (packed, after) = rest.split_at_checked(header.packed)?;
+            let (packed, after) = rest.split_at_checked(header.compressed_len)?;
             rest = after;
             Some((header, packed))
         });
@@ -121,30 +121,30 @@ fn search_page(
     column: &mut Column,
     context: &mut Context,
 ) -> Result<(), Fault> {
-    let is_data = matches!(header.kind, Kind::Data | Kind::DataV2 { .. });
-    if header.kind == Kind::Other || (is_data && header.encoding == Encoding::Dictionary) {
+    let is_data = matches!(header.kind, PageKind::Data | PageKind::DataV2 { .. });
+    if header.kind == PageKind::Other || (is_data && header.encoding == Encoding::Dictionary) {
         return Ok(());
     }
-    if header.plain > MAX_PAGE || header.plain as u64 > context.room() {
+    if header.decompressed_len > MAX_PAGE || header.decompressed_len as u64 > context.room() {
         return Err((None, UnreadableReason::OverLimit));
     }
     let damaged = (None, UnreadableReason::Damaged);
-    let (levels, compressed) = match header.kind {
-        Kind::DataV2 { levels, compressed } => (levels, compressed),
-        Kind::Data | Kind::Dictionary | Kind::Other => (0, true),
+    let (levels_len, compressed) = match header.kind {
+        PageKind::DataV2 { levels_len, compressed } => (levels_len, compressed),
+        PageKind::Data | PageKind::Dictionary | PageKind::Other => (0, true),
     };
-    let packed = packed.get(levels..).ok_or(damaged)?;
-    let len = header.plain.checked_sub(levels).ok_or(damaged)?;
+    let packed = packed.get(levels_len..).ok_or(damaged)?;
+    let len = header.decompressed_len.checked_sub(levels_len).ok_or(damaged)?;
     // A page of nothing but nulls has no bytes to decompress.
     if len == 0 || packed.is_empty() {
         return Ok(());
     }
     let codec = if compressed { chunk.codec } else { 0 };
     context.allow_inflated(len);
-    let page = decompress(codec, packed, len).map_err(|error| (error.format, error.reason))?;
+    let page = decompress(codec, packed, len).map_err(|error| (error.codec, error.reason))?;
     let values = match header.kind {
-        Kind::Data => header.skip_levels(&page, chunk.leaf).ok_or(damaged)?,
-        Kind::DataV2 { .. } | Kind::Dictionary | Kind::Other => &page,
+        PageKind::Data => header.values_of_v1(&page, chunk.leaf).ok_or(damaged)?,
+        PageKind::DataV2 { .. } | PageKind::Dictionary | PageKind::Other => &page,
     };
     let each = |value: &[u8]| column.take(value, context);
     let read = match header.encoding {
@@ -153,8 +153,8 @@ fn search_page(
             Some(())
         }
         Encoding::Plain => values::plain(values, each),
-        Encoding::DeltaLength => values::delta_length(values, each),
-        Encoding::Delta => {
+        Encoding::DeltaLengthByteArray => values::delta_length(values, each),
+        Encoding::DeltaByteArray => {
             let room = context.room();
             let mut total = 0;
             let read = values::delta(values, room, |value| {

@@ -1,20 +1,22 @@
-//! Pages: their headers, and their bytes decompressed.
+//! Parquet pages: reads their headers and decompresses their bytes.
 
 use super::super::codec::{Inflate, Zstd, guarded, inflate_block, lz4_block, snappy_block};
 use super::footer::Leaf;
-use super::thrift::{STRUCT, Thrift};
+use super::thrift::{CompactReader, TYPE_STRUCT};
 use crate::domain::format::{Format, UnreadableReason};
 
-/// What a page is.
+/// The kind of a page (`PageType` of parquet.thrift).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
+pub(super) enum PageKind {
     Data,
     DataV2 {
-        levels: usize,
+        /// Bytes of levels before the values; they are never compressed.
+        levels_len: usize,
+        /// Whether the values are compressed.
         compressed: bool,
     },
     Dictionary,
-    /// It holds no values.
+    /// Any other page; it contains no values.
     Other,
 }
 
@@ -22,78 +24,80 @@ pub(super) enum Kind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Encoding {
     Plain,
-    /// Only places in the dictionary.
+    /// Indexes into the dictionary.
     Dictionary,
-    DeltaLength,
-    Delta,
+    DeltaLengthByteArray,
+    DeltaByteArray,
     Other,
 }
 
 impl Encoding {
-    const fn of(number: i64) -> Self {
-        match number {
+    const fn of(code: i64) -> Self {
+        match code {
             0 => Self::Plain,
             2 | 8 => Self::Dictionary,
-            6 => Self::DeltaLength,
-            7 => Self::Delta,
+            6 => Self::DeltaLengthByteArray,
+            7 => Self::DeltaByteArray,
             _ => Self::Other,
         }
     }
 }
 
+/// The header of a page (`PageHeader` of parquet.thrift).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Header {
-    pub(super) kind: Kind,
+    pub(super) kind: PageKind,
     pub(super) encoding: Encoding,
-    pub(super) values: usize,
-    /// Sizes of what follows, decompressed and as it stands.
-    pub(super) plain: usize,
-    pub(super) packed: usize,
-    /// Whether levels are packed in the deprecated way, without a length.
-    bare_definition: bool,
-    bare_repetition: bool,
+    pub(super) value_count: usize,
+    /// Bytes of the page after decompression.
+    pub(super) decompressed_len: usize,
+    /// Bytes of the page as stored, after the header.
+    pub(super) compressed_len: usize,
+    /// Whether the levels have the deprecated encoding BIT_PACKED, in which no length precedes them.
+    bit_packed_definition: bool,
+    bit_packed_repetition: bool,
 }
 
 impl Header {
-    /// Reads a header off the start of `bytes`.
+    /// Reads a header from the start of `bytes` and advances `bytes` past it.
     pub(super) fn read(bytes: &mut &[u8]) -> Option<Self> {
         /// The deprecated encoding of levels.
         const BIT_PACKED: i64 = 4;
-        let mut thrift = Thrift(bytes);
-        let (mut number, mut plain, mut packed) = (-1, -1, -1);
-        let (mut values, mut encoding) = (0, -1);
-        let (mut bare_definition, mut bare_repetition) = (false, false);
-        let (mut levels, mut compressed) = (0, true);
-        thrift.fields(|thrift, field, kind| {
-            match (field, kind) {
-                (1, _) => number = thrift.integer()?,
-                (2, _) => plain = thrift.integer()?,
-                (3, _) => packed = thrift.integer()?,
-                (5, STRUCT) => thrift.fields(|thrift, field, _| {
-                    match field {
-                        1 => values = thrift.integer()?,
-                        2 => encoding = thrift.integer()?,
-                        3 => bare_definition = thrift.integer()? == BIT_PACKED,
-                        4 => bare_repetition = thrift.integer()? == BIT_PACKED,
+        let mut reader = CompactReader(bytes);
+        let (mut page_type, mut decompressed_len, mut compressed_len) = (-1, -1, -1);
+        let (mut value_count, mut encoding) = (0, -1);
+        let (mut bit_packed_definition, mut bit_packed_repetition) = (false, false);
+        let (mut levels_len, mut compressed) = (0, true);
+        reader.for_each_field(|reader, field_id, type_code| {
+            match (field_id, type_code) {
+                (1, _) => page_type = reader.integer()?,
+                (2, _) => decompressed_len = reader.integer()?,
+                (3, _) => compressed_len = reader.integer()?,
+                (5, TYPE_STRUCT) => reader.for_each_field(|reader, field_id, _| {
+                    match field_id {
+                        1 => value_count = reader.integer()?,
+                        2 => encoding = reader.integer()?,
+                        3 => bit_packed_definition = reader.integer()? == BIT_PACKED,
+                        4 => bit_packed_repetition = reader.integer()? == BIT_PACKED,
                         _ => return Some(false),
                     }
                     Some(true)
                 })?,
-                (7, STRUCT) => thrift.fields(|thrift, field, _| {
-                    match field {
-                        1 => values = thrift.integer()?,
-                        2 => encoding = thrift.integer()?,
+                (7, TYPE_STRUCT) => reader.for_each_field(|reader, field_id, _| {
+                    match field_id {
+                        1 => value_count = reader.integer()?,
+                        2 => encoding = reader.integer()?,
                         _ => return Some(false),
                     }
                     Some(true)
                 })?,
-                (8, STRUCT) => thrift.fields(|thrift, field, kind| {
-                    match field {
-                        1 => values = thrift.integer()?,
-                        4 => encoding = thrift.integer()?,
-                        5 | 6 => levels += usize::try_from(thrift.integer()?).ok()?,
+                (8, TYPE_STRUCT) => reader.for_each_field(|reader, field_id, type_code| {
+                    match field_id {
+                        1 => value_count = reader.integer()?,
+                        4 => encoding = reader.integer()?,
+                        5 | 6 => levels_len += usize::try_from(reader.integer()?).ok()?,
                         7 => {
-                            compressed = Thrift::is_true(kind);
+                            compressed = CompactReader::is_true(type_code);
                             return Some(false);
                         }
                         _ => return Some(false),
@@ -104,15 +108,15 @@ impl Header {
             }
             Some(true)
         })?;
-        *bytes = thrift.0;
-        let kind = match number {
-            0 => Kind::Data,
-            2 => Kind::Dictionary,
-            3 => Kind::DataV2 { levels, compressed },
-            _ => Kind::Other,
+        *bytes = reader.0;
+        let kind = match page_type {
+            0 => PageKind::Data,
+            2 => PageKind::Dictionary,
+            3 => PageKind::DataV2 { levels_len, compressed },
+            _ => PageKind::Other,
         };
-        // The old name of PLAIN in dictionaries is PLAIN_DICTIONARY.
-        let encoding = if kind == Kind::Dictionary && matches!(encoding, 0 | 2) {
+        // In dictionary pages, PLAIN_DICTIONARY is the old name of PLAIN.
+        let encoding = if kind == PageKind::Dictionary && matches!(encoding, 0 | 2) {
             Encoding::Plain
         } else {
             Encoding::of(encoding)
@@ -120,59 +124,61 @@ impl Header {
         Some(Self {
             kind,
             encoding,
-            values: usize::try_from(values).ok()?,
-            plain: usize::try_from(plain).ok()?,
-            packed: usize::try_from(packed).ok()?,
-            bare_definition,
-            bare_repetition,
+            value_count: usize::try_from(value_count).ok()?,
+            decompressed_len: usize::try_from(decompressed_len).ok()?,
+            compressed_len: usize::try_from(compressed_len).ok()?,
+            bit_packed_definition,
+            bit_packed_repetition,
         })
     }
 
-    /// What of a decompressed page of the first version is values.
-    pub(super) fn skip_levels<'a>(&self, page: &'a [u8], leaf: Leaf) -> Option<&'a [u8]> {
+    /// Returns the values of a decompressed data page of version 1, in which levels precede them.
+    pub(super) fn values_of_v1<'a>(&self, page: &'a [u8], leaf: Leaf) -> Option<&'a [u8]> {
         let mut rest = page;
-        for (max, bare) in
-            [(leaf.max_repetition, self.bare_repetition), (leaf.max_definition, self.bare_definition)]
-        {
-            if max == 0 {
+        for (max_level, is_bit_packed) in [
+            (leaf.max_repetition, self.bit_packed_repetition),
+            (leaf.max_definition, self.bit_packed_definition),
+        ] {
+            if max_level == 0 {
                 continue;
             }
-            let len = if bare {
-                let width = (u32::BITS - max.leading_zeros()) as usize;
-                self.values.checked_mul(width)?.div_ceil(8)
+            let len_bytes = if is_bit_packed {
+                let width = (u32::BITS - max_level.leading_zeros()) as usize;
+                self.value_count.checked_mul(width)?.div_ceil(8)
             } else {
                 let (len, after) = rest.split_first_chunk::<4>()?;
                 rest = after;
                 usize::try_from(u32::from_le_bytes(*len)).ok()?
             };
-            rest = rest.get(len..)?;
+            rest = rest.get(len_bytes..)?;
         }
         Some(rest)
     }
 }
 
 /// Why a page could not be decompressed.
-pub(super) struct NotOpened {
-    /// The codec, where that is why.
-    pub(super) format: Option<Format>,
+pub(super) struct DecompressError {
+    /// The codec, if it is the reason.
+    pub(super) codec: Option<Format>,
     pub(super) reason: UnreadableReason,
 }
 
-impl From<UnreadableReason> for NotOpened {
+impl From<UnreadableReason> for DecompressError {
     fn from(reason: UnreadableReason) -> Self {
-        Self { format: None, reason }
+        Self { codec: None, reason }
     }
 }
 
-/// Decompresses a page that must have `len` bytes, which were checked against the limits (`CompressionCodec`).
-pub(super) fn decompress(codec: i64, packed: &[u8], len: usize) -> Result<Vec<u8>, NotOpened> {
+/// Decompresses a page to exactly `len` bytes; the caller has checked `len` against the limits. `codec` is a
+/// `CompressionCodec` of parquet.thrift.
+pub(super) fn decompress(codec: i64, packed: &[u8], len: usize) -> Result<Vec<u8>, DecompressError> {
     let mut out = Vec::new();
     match codec {
         0 => out.extend_from_slice(packed),
-        // A block that states more than the page is not too large for us, but wrong.
+        // A block that claims to be larger than the page is damaged, not over our limit.
         1 => guarded(|| snappy_block(packed, len, &mut out))?.map_err(|_| UnreadableReason::Damaged)?,
         2 => out = inflate_block(&mut Inflate::gzip(), packed, len)?,
-        5 => guarded(|| lz4_of_hadoop(packed, len, &mut out))??,
+        5 => guarded(|| hadoop_lz4(packed, len, &mut out))??,
         6 => {
             let mut zstd = Zstd::new().ok_or(UnreadableReason::OverLimit)?;
             out = inflate_block(&mut zstd, packed, len)?;
@@ -184,24 +190,26 @@ pub(super) fn decompress(codec: i64, packed: &[u8], len: usize) -> Result<Vec<u8
                 4 => Format::Brotli,
                 _ => Format::Binary,
             };
-            return Err(NotOpened { format: Some(format), reason: UnreadableReason::UnknownFormat });
+            return Err(DecompressError { codec: Some(format), reason: UnreadableReason::UnknownFormat });
         }
     }
     if out.len() == len { Ok(out) } else { Err(UnreadableReason::Damaged.into()) }
 }
 
-/// The deprecated codec LZ4: blocks behind their lengths, as Hadoop writes them; some writers left the lengths out.
-fn lz4_of_hadoop(packed: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), UnreadableReason> {
+/// The deprecated LZ4 codec: blocks, each preceded by its decompressed and its compressed length, as Hadoop writes
+/// them. Some writers omit the lengths.
+fn hadoop_lz4(packed: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), UnreadableReason> {
     let mut rest = packed;
-    while let Some((plain, after)) = rest.split_first_chunk::<4>() {
-        let Some((size, after)) = after.split_first_chunk::<4>() else {
+    while let Some((decompressed_len, after)) = rest.split_first_chunk::<4>() {
+        let Some((compressed_len, after)) = after.split_first_chunk::<4>() else {
             break;
         };
-        let (plain, size) = (u32::from_be_bytes(*plain) as usize, u32::from_be_bytes(*size) as usize);
-        let Some((block, after)) = after.split_at_checked(size) else {
+        let decompressed_len = u32::from_be_bytes(*decompressed_len) as usize;
+        let compressed_len = u32::from_be_bytes(*compressed_len) as usize;
+        let Some((block, after)) = after.split_at_checked(compressed_len) else {
             break;
         };
-        if plain > len - out.len() || lz4_block(block, plain, out).is_err() {
+        if decompressed_len > len - out.len() || lz4_block(block, decompressed_len, out).is_err() {
             break;
         }
         rest = after;

@@ -1,17 +1,27 @@
-//! Thrift's compact protocol, walked field by field, so that a hostile message does not become gigabytes of values.
+//! Reads Thrift's compact protocol field by field, so that a hostile message cannot make us allocate gigabytes.
 
-/// Structs within structs that are followed.
-const MAX_DEPTH: usize = 16;
+/// How deeply values may be nested inside a value that is skipped; a message that nests deeper counts as malformed.
+const MAX_SKIP_DEPTH: usize = 16;
 
-pub(super) const BYTES: u8 = 8;
-pub(super) const LIST: u8 = 9;
-pub(super) const STRUCT: u8 = 12;
-const TRUE: u8 = 1;
+// The codes of the types (Thrift compact protocol specification).
+const TYPE_BOOL_TRUE: u8 = 1;
+const TYPE_BOOL_FALSE: u8 = 2;
+const TYPE_BYTE: u8 = 3;
+const TYPE_I16: u8 = 4;
+const TYPE_I32: u8 = 5;
+const TYPE_I64: u8 = 6;
+const TYPE_DOUBLE: u8 = 7;
+pub(super) const TYPE_BINARY: u8 = 8;
+pub(super) const TYPE_LIST: u8 = 9;
+const TYPE_SET: u8 = 10;
+const TYPE_MAP: u8 = 11;
+pub(super) const TYPE_STRUCT: u8 = 12;
+const TYPE_UUID: u8 = 13;
 
-/// What is left of a message. Every method gives `None` where it is malformed.
-pub(super) struct Thrift<'a>(pub(super) &'a [u8]);
+/// The part of a message that has not been read yet. Every method returns `None` if the message is malformed.
+pub(super) struct CompactReader<'a>(pub(super) &'a [u8]);
 
-impl<'a> Thrift<'a> {
+impl<'a> CompactReader<'a> {
     fn byte(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
@@ -19,21 +29,21 @@ impl<'a> Thrift<'a> {
     }
 
     fn varint(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for at in 0..10 {
+        let mut value = 0;
+        for index in 0..10 {
             let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << (7 * at);
+            value |= u64::from(byte & 0x7f) << (7 * index);
             if byte < 0x80 {
-                return Some(number);
+                return Some(value);
             }
         }
         None
     }
 
-    /// An integer of any width.
+    /// Reads an integer of any width.
     pub(super) fn integer(&mut self) -> Option<i64> {
-        let number = self.varint()?;
-        Some((number >> 1).cast_signed() ^ -(number & 1).cast_signed())
+        let encoded = self.varint()?;
+        Some((encoded >> 1).cast_signed() ^ -(encoded & 1).cast_signed())
     }
 
     fn bytes(&mut self, len: u64) -> Option<&'a [u8]> {
@@ -42,40 +52,48 @@ impl<'a> Thrift<'a> {
         Some(taken)
     }
 
-    /// Calls `field` with the number and type of each field of a struct; it says whether it read the value.
-    pub(super) fn fields(&mut self, mut field: impl FnMut(&mut Self, i64, u8) -> Option<bool>) -> Option<()> {
-        let mut number = 0;
+    /// Reads a struct: calls `read_field` with the id and the type code of each field. It must return whether it read
+    /// the value; if not, the value is skipped.
+    pub(super) fn for_each_field(
+        &mut self,
+        mut read_field: impl FnMut(&mut Self, i64, u8) -> Option<bool>,
+    ) -> Option<()> {
+        let mut field_id = 0;
         loop {
             let header = self.byte()?;
             if header == 0 {
                 return Some(());
             }
-            number = match i64::from(header >> 4) {
+            field_id = match i64::from(header >> 4) {
                 0 => self.integer()?,
-                step => number + step,
+                delta => field_id + delta,
             };
-            let kind = header & 0x0f;
-            if !field(self, number, kind)? {
-                self.skip(kind, 0)?;
+            let type_code = header & 0x0f;
+            if !read_field(self, field_id, type_code)? {
+                self.skip(type_code, 0)?;
             }
         }
     }
 
-    /// Whether a field that is a truth value is true: that stands in its type.
-    pub(super) const fn is_true(kind: u8) -> bool {
-        kind == TRUE
+    /// The value of a boolean field. The type code itself contains it, so there is nothing to read.
+    pub(super) const fn is_true(type_code: u8) -> bool {
+        type_code == TYPE_BOOL_TRUE
     }
 
-    /// Calls `item` for each item of a list of structs.
-    pub(super) fn structs(&mut self, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
-        let (len, kind) = self.list()?;
-        if kind != STRUCT && len > 0 {
+    /// Reads a list of structs: calls `read_struct` at the start of each.
+    pub(super) fn for_each_struct(
+        &mut self,
+        mut read_struct: impl FnMut(&mut Self) -> Option<()>,
+    ) -> Option<()> {
+        let (len, item_type) = self.list_header()?;
+        if item_type != TYPE_STRUCT && len > 0 {
             return None;
         }
-        (0..len).try_for_each(|_| item(self))
+        (0..len).try_for_each(|_| read_struct(self))
     }
 
-    fn list(&mut self) -> Option<(u64, u8)> {
+    /// Reads the number of items of a list or set, and their type code.
+    fn list_header(&mut self) -> Option<(u64, u8)> {
         let header = self.byte()?;
         let len = match header >> 4 {
             15 => self.varint()?,
@@ -84,40 +102,42 @@ impl<'a> Thrift<'a> {
         Some((len, header & 0x0f))
     }
 
-    fn skip(&mut self, kind: u8, depth: usize) -> Option<()> {
-        if depth > MAX_DEPTH {
+    /// Skips a value of this type.
+    fn skip(&mut self, type_code: u8, depth: usize) -> Option<()> {
+        if depth > MAX_SKIP_DEPTH {
             return None;
         }
-        match kind {
-            1 | 2 => {}
-            3 => {
+        match type_code {
+            // The type code is the value.
+            TYPE_BOOL_TRUE | TYPE_BOOL_FALSE => {}
+            TYPE_BYTE => {
                 self.byte()?;
             }
-            4..=6 => {
+            TYPE_I16 | TYPE_I32 | TYPE_I64 => {
                 self.varint()?;
             }
-            7 => {
+            TYPE_DOUBLE => {
                 self.bytes(8)?;
             }
-            BYTES => {
+            TYPE_BINARY => {
                 let len = self.varint()?;
                 self.bytes(len)?;
             }
-            LIST | 10 => {
-                let (len, kind) = self.list()?;
+            TYPE_LIST | TYPE_SET => {
+                let (len, item_type) = self.list_header()?;
                 for _ in 0..len {
-                    self.skip_item(kind, depth)?;
+                    self.skip_item(item_type, depth)?;
                 }
             }
-            11 => {
+            TYPE_MAP => {
                 let len = self.varint()?;
-                let kinds = if len > 0 { self.byte()? } else { 0 };
+                let key_and_value_types = if len > 0 { self.byte()? } else { 0 };
                 for _ in 0..len {
-                    self.skip_item(kinds >> 4, depth)?;
-                    self.skip_item(kinds & 0x0f, depth)?;
+                    self.skip_item(key_and_value_types >> 4, depth)?;
+                    self.skip_item(key_and_value_types & 0x0f, depth)?;
                 }
             }
-            STRUCT => loop {
+            TYPE_STRUCT => loop {
                 let header = self.byte()?;
                 if header == 0 {
                     break;
@@ -127,7 +147,7 @@ impl<'a> Thrift<'a> {
                 }
                 self.skip(header & 0x0f, depth + 1)?;
             },
-            13 => {
+            TYPE_UUID => {
                 self.bytes(16)?;
             }
             _ => return None,
@@ -135,10 +155,10 @@ impl<'a> Thrift<'a> {
         Some(())
     }
 
-    /// An item of a list or map, where a truth value takes a byte.
-    fn skip_item(&mut self, kind: u8, depth: usize) -> Option<()> {
-        match kind {
-            1 | 2 => self.byte().map(|_| ()),
+    /// Skips an item of a list, set or map. In these, unlike in structs, a boolean takes a byte.
+    fn skip_item(&mut self, type_code: u8, depth: usize) -> Option<()> {
+        match type_code {
+            TYPE_BOOL_TRUE | TYPE_BOOL_FALSE => self.byte().map(|_| ()),
             other => self.skip(other, depth + 1),
         }
     }

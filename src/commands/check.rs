@@ -125,7 +125,8 @@ async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<us
     Ok(failed)
 }
 
-/// Whether a poll read records and could open none of them completely: canaries would not be found there either.
+/// Whether a poll read records and could open none of them completely: canaries would not be found there
+/// either.
 fn is_unreadable(poll: &Poll) -> bool {
     poll.stats.records > 0 && poll.stats.decode_errors >= poll.stats.records
 }

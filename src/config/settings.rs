@@ -27,16 +27,19 @@ pub struct Probe {
     pub slo: Duration,
     /// Critical end-to-end threshold; a bucket bound.
     pub critical: Duration,
-    /// Time from the planned injection to the deadline. A trace that is proven absent at the deadline is lost.
+    /// Time from the planned injection to the deadline. A trace that is proven absent at the deadline is
+    /// lost.
     pub give_up: Duration,
-    /// How long to wait after the deadline, while the end stage is blind, before a trace counts as unobserved.
+    /// How long to wait after the deadline, while the end stage is blind, before a trace counts as
+    /// unobserved.
     pub grace: Duration,
     /// A source whose watermark is older than this while traces wait there is blind.
     pub blind_after: Duration,
-    /// How long after a second copy was found in objects that may be moved both must still exist to be a duplicate.
+    /// How long after a second copy was found in objects that may be moved both must still exist to be a
+    /// duplicate.
     pub copy_recheck: Duration,
-    /// For how long after startup `/readyz` waits until every source has answered a poll. After that, it reports ready
-    /// even if some have not.
+    /// For how long after startup `/readyz` waits until every source has answered a poll. After that, it
+    /// reports ready even if some have not.
     pub warm_up: Duration,
     /// How long polls continue after SIGTERM, so that canaries in flight can arrive.
     pub stop_grace: Duration,
@@ -107,7 +110,8 @@ pub struct Tenant {
     pub log_group: String,
     /// The log stream for canaries, with `{tenant}` and `{instance}` expanded.
     pub log_stream: String,
-    /// How to reach the log group: its region, and the role to assume, which is usually in the tenant's AWS account.
+    /// How to reach the log group: its region, and the role to assume, which is usually in the tenant's AWS
+    /// account.
     pub account: Account,
     /// Template of the tenant's log line.
     pub template: Template,
@@ -124,14 +128,14 @@ pub struct Source {
     pub stage: StageId,
     /// The tenants whose canaries are expected here; at least one.
     pub tenants: Vec<TenantId>,
-    /// Whether this source belongs to exactly one tenant: its name contains the tenant, or the other tenants have
-    /// sources of their own.
+    /// Whether this source belongs to exactly one tenant: its name contains the tenant, or the other tenants
+    /// have sources of their own.
     pub single_tenant: bool,
     /// Display name: `kinesis logs-acme`.
     pub name: Arc<str>,
     /// What is polled, and how.
     pub settings: SourceSettings,
-    /// Interval, timeout and settling time of its polls. The settling time is how long the service may take to make a
-    /// new record readable.
+    /// Interval, timeout and settling time of its polls. The settling time is how long the service may take
+    /// to make a new record readable.
     pub rhythm: Rhythm,
 }

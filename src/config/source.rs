@@ -83,8 +83,8 @@ pub(super) fn read(
     if good { Ok(sources) } else { Err(Reported) }
 }
 
-/// Whether the settings of a stage differ by tenant: they mention it, or it overrides them. A source of a stage that is the
-/// same for every tenant may hold the events of tenants that are not configured here.
+/// Whether the settings of a stage differ by tenant: they mention it, or it overrides them. A source of a
+/// stage that is the same for every tenant may hold the events of tenants that are not configured here.
 fn names_tenant(stage: &StageRead<'_>, tenants: &[TenantRead<'_>]) -> bool {
     let mentions = |table: &Table| table.values().any(|value| value.to_string().contains("{tenant}"));
     let overridden = |tenant: &TenantRead<'_>| {

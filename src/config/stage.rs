@@ -15,7 +15,8 @@ use crate::keys::value::{self, show_duration};
 use crate::observe::pace::Rhythm;
 use crate::observe::spec;
 
-/// Least time after which a canary that was not found is missing. Shorter ones would call ordinary jitter missing.
+/// Least time after which a canary that was not found is missing. Shorter ones would call ordinary jitter
+/// missing.
 const MISSING_AFTER: Duration = Duration::from_secs(30);
 
 /// The place of the stages among the tables when the configuration is shown.

@@ -142,8 +142,8 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table, defaults: &Def
     TenantRead { path, tenant: all(), name: written_name(table), table }
 }
 
-/// Reads the name of the table at `index` of a list. Without a name there is no path by which to refer to the table, so
-/// the message says which one it is.
+/// Reads the name of the table at `index` of a list. Without a name there is no path by which to refer to the
+/// table, so the message says which one it is.
 pub(super) fn required_name(
     read: &mut Reader<'_, '_>,
     list: &str,

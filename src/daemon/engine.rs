@@ -1,12 +1,12 @@
 //! The engine: selects what happens next, lets the tracker decide, and carries out what follows.
 //!
-//! One task owns the tracker and the schedules. Observers and injectors send it their results; it hands the events to
-//! the metrics and the log, gives each observer its list of wanted traces, and publishes a snapshot for the page. It
-//! never waits for a client.
+//! One task owns the tracker and the schedules. Observers and injectors send it their results; it hands the
+//! events to the metrics and the log, gives each observer its list of wanted traces, and publishes a snapshot
+//! for the page. It never waits for a client.
 //!
-//! The store is written ahead. One round takes every input that is ready, commits what changed, and only then counts,
-//! sends and shows it: a canary is on disk before it can be put, and an outcome before it is counted, so a restart
-//! neither forgets the one nor counts the other again.
+//! The store is written ahead. One round takes every input that is ready, commits what changed, and only then
+//! counts, sends and shows it: a canary is on disk before it can be put, and an outcome before it is counted,
+//! so a restart neither forgets the one nor counts the other again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,8 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(250);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Smallest change of the clock offset that is logged; smaller ones are noise.
 const LOGGED_CHANGE: Duration = Duration::from_millis(10);
-/// How late a canary may be put without being counted as missed. Its latency counts from the planned injection.
+/// How late a canary may be put without being counted as missed. Its latency counts from the planned
+/// injection.
 const TOLERANCE: Duration = Duration::from_secs(2);
 
 /// Maximum number of inputs of one round. More would delay puts for longer than a commit takes.
@@ -51,7 +52,8 @@ pub struct Lane {
     pub outbound: mpsc::Sender<CanaryLine>,
 }
 
-/// The one task that owns the tracker and the schedules: it decides what each input means and carries out what follows.
+/// The one task that owns the tracker and the schedules: it decides what each input means and carries out
+/// what follows.
 pub struct Engine {
     pub tracker: Tracker,
     pub topology: Arc<Topology>,
@@ -85,8 +87,8 @@ pub struct Engine {
 pub enum End {
     /// It was stopped.
     Stopped,
-    /// The system's clock was set by this much, so stamps of services contradict ours from now on. A new process must
-    /// start with the new time.
+    /// The system's clock was set by this much, so stamps of services contradict ours from now on. A new
+    /// process must start with the new time.
     ClockStepped(Offset),
 }
 
@@ -106,8 +108,8 @@ enum Wake {
 }
 
 impl Engine {
-    /// Runs until `stop`; then ends injection, waits for traces in flight, and logs those that remain. Ends at once if the
-    /// system's clock is set, and gives up what is in flight.
+    /// Runs until `stop`; then ends injection, waits for traces in flight, and logs those that remain. Ends
+    /// at once if the system's clock is set, and gives up what is in flight.
     pub async fn run(mut self, stop: CancellationToken) -> End {
         let mut published = Timestamp::MIN;
         let mut publish_at = None;
@@ -160,7 +162,8 @@ impl Engine {
         End::Stopped
     }
 
-    /// Ends because of a step of the system's clock: no latency, absence or deadline can be measured across it.
+    /// Ends because of a step of the system's clock: no latency, absence or deadline can be measured across
+    /// it.
     async fn give_up(mut self, by: Offset, stop: &CancellationToken) -> End {
         // The injectors end with the engine; the supervisor must know that this is intended.
         stop.cancel();

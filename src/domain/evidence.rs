@@ -10,8 +10,8 @@ use super::time::Timestamp;
 pub struct Lookup {
     /// What the command does, as the page prints it before the command: `fetch the object`.
     pub what: &'static str,
-    /// Can be pasted into a shell or a query editor. All names in it are quoted, because they come from untrusted
-    /// input.
+    /// Can be pasted into a shell or a query editor. All names in it are quoted, because they come from
+    /// untrusted input.
     pub command: String,
 }
 

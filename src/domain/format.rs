@@ -1,10 +1,10 @@
-//! The formats of records and objects, how formats are nested, and why a part of a record or object could not be
-//! read.
+//! The formats of records and objects, how formats are nested, and why a part of a record or object could not
+//! be read.
 
 use std::fmt;
 
-/// Defines [`Format`]. A row has the name of the variant, the usual spelling of the format, and whether traceprobe
-/// can decode it.
+/// Defines [`Format`]. A row has the name of the variant, the usual spelling of the format, and whether
+/// traceprobe can decode it.
 macro_rules! formats {
     ($($(#[$doc:meta])* $name:ident, $text:literal, $opened:literal;)*) => {
         /// A data format. The decoder recognises it in the data, or because the format around it names it.
@@ -26,7 +26,8 @@ macro_rules! formats {
                 }
             }
 
-            /// Whether traceprobe can decode this format. The raw bytes of other formats are searched undecoded.
+            /// Whether traceprobe can decode this format. The raw bytes of other formats are searched
+            /// undecoded.
             #[must_use]
             pub const fn is_opened(self) -> bool {
                 match self {
@@ -135,8 +136,8 @@ formats! {
 }
 
 impl Format {
-    /// Whether a string in it stands there as it is, unless its bytes are compressed as a whole. Others compress pieces,
-    /// and repeat some values in statistics.
+    /// Whether a string in it stands there as it is, unless its bytes are compressed as a whole. Others
+    /// compress pieces, and repeat some values in statistics.
     #[must_use]
     pub const fn keeps_strings(self) -> bool {
         matches!(
@@ -168,8 +169,8 @@ impl fmt::Display for Format {
 
 /// A chain of nested formats, outermost first: `gzip > ORC` is an ORC file compressed with gzip.
 ///
-/// It ends at text or at the first format that could not be decoded. Text around base64 is left out. Of more than
-/// [`MAX_DEPTH`](Self::MAX_DEPTH) formats, the outermost seven and the innermost are kept.
+/// It ends at text or at the first format that could not be decoded. Text around base64 is left out. Of more
+/// than [`MAX_DEPTH`](Self::MAX_DEPTH) formats, the outermost seven and the innermost are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Shape(u64);
 
@@ -181,12 +182,12 @@ impl Shape {
     /// The largest number of formats in a chain.
     pub const MAX_DEPTH: usize = 8;
 
-    /// Returns this chain with one more format inside its innermost one: `gzip` then `ORC` is `gzip > ORC`. In a full
-    /// chain it replaces the innermost format.
+    /// Returns this chain with one more format inside its innermost one: `gzip` then `ORC` is `gzip > ORC`.
+    /// In a full chain it replaces the innermost format.
     #[must_use]
     pub const fn then(self, inner: Format) -> Self {
-        // One byte per format, the outermost in the highest byte, so that shapes sort by their outermost format
-        // first.
+        // One byte per format, the outermost in the highest byte, so that shapes sort by their outermost
+        // format first.
         let depth = self.depth();
         let at = if depth < Self::MAX_DEPTH { depth } else { Self::MAX_DEPTH - 1 };
         let shift = 8 * (Self::MAX_DEPTH - 1 - at) as u32;
@@ -236,17 +237,18 @@ impl fmt::Debug for Shape {
     }
 }
 
-/// How a copy of a canary was found: inside which formats, whether they were decoded, and whether the whole canary was
-/// there.
+/// How a copy of a canary was found: inside which formats, whether they were decoded, and whether the whole
+/// canary was there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FoundIn {
     /// The formats around the copy.
     pub shape: Shape,
-    /// Whether the copy was in decoded text. Otherwise its tag was found by chance in bytes that were not decoded,
-    /// which say nothing about its integrity or the number of copies.
+    /// Whether the copy was in decoded text. Otherwise its tag was found by chance in bytes that were not
+    /// decoded, which say nothing about its integrity or the number of copies.
     pub decoded: bool,
-    /// Whether the whole canary stood there as it was sent, and its surroundings repeat themselves as logs do. A
-    /// compressor would have replaced the repetitions, and may leave one canary whole and hide the next.
+    /// Whether the whole canary stood there as it was sent, and its surroundings repeat themselves as logs
+    /// do. A compressor would have replaced the repetitions, and may leave one canary whole and hide the
+    /// next.
     pub verbatim: bool,
 }
 

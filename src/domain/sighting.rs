@@ -79,7 +79,8 @@ impl Locator {
     }
 }
 
-// The text alone identifies a copy: which part of it names the record is not known of every copy that is remembered.
+// The text alone identifies a copy: which part of it names the record is not known of every copy that is
+// remembered.
 
 impl PartialEq for Locator {
     fn eq(&self, other: &Self) -> bool {
@@ -191,7 +192,8 @@ pub struct UnreadableRecord {
     pub count: u64,
     /// The tenant that it is labelled with, if it is labelled.
     pub label: Option<Arc<str>>,
-    /// What it is and where, as text for people: `s3://archive/2026/11/26/a.orc is ORC, which traceprobe does not open`.
+    /// What it is and where, as text for people: `s3://archive/2026/11/26/a.orc is ORC, which traceprobe does
+    /// not open`.
     pub text: Arc<str>,
 }
 
@@ -324,8 +326,8 @@ pub struct Wanted {
     pub recently_seen: Arc<[WantedTrace]>,
     /// Thresholds and deadlines of waiting traces, in order: a poll soon after one of them proves something.
     pub checkpoints: Arc<[Timestamp]>,
-    /// Records or objects ([`Locator::record`]) of which it has to be known now whether they still exist. Empty
-    /// unless the kind can tell, at most [`MAX_CHECKED_RECORDS`](super::copies::MAX_CHECKED_RECORDS).
+    /// Records or objects ([`Locator::record`]) of which it has to be known now whether they still exist.
+    /// Empty unless the kind can tell, at most [`MAX_CHECKED_RECORDS`](super::copies::MAX_CHECKED_RECORDS).
     pub checks: Arc<[Arc<str>]>,
 }
 

@@ -88,7 +88,8 @@ impl Trace {
         WantedTrace { tag: self.tag, planned_at: self.planned_at }
     }
 
-    /// Whether the stage was read past the time by which it should have arrived, without it. It can still arrive.
+    /// Whether the stage was read past the time by which it should have arrived, without it. It can still
+    /// arrive.
     #[must_use]
     pub fn is_missing(&self, topology: &Topology, stage: StageId) -> bool {
         let visit = self.visit(stage);

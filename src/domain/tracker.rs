@@ -1,10 +1,10 @@
 //! The tracker: what is known of every canary, and what follows from it.
 //!
-//! A state machine without I/O. Inputs go in with the time at which they are applied, events come out. It alone
-//! decides what was delivered, what is late and what is lost, so that these words mean the same in the metrics, in the
-//! store and on the page. It must never call something lost that it merely could not see: absence is proven by a
-//! source's watermark, trace by trace ([`Visit::absent_until`](super::trace::Visit::absent_until)), never by the
-//! passing of time.
+//! A state machine without I/O. Inputs go in with the time at which they are applied, events come out. It
+//! alone decides what was delivered, what is late and what is lost, so that these words mean the same in the
+//! metrics, in the store and on the page. It must never call something lost that it merely could not see:
+//! absence is proven by a source's watermark, trace by trace
+//! ([`Visit::absent_until`](super::trace::Visit::absent_until)), never by the passing of time.
 
 mod copies;
 mod decide;
@@ -67,7 +67,8 @@ pub struct Settings {
     pub blind_after: Duration,
     /// How long polls by id still include a trace after it was seen, to catch a second copy.
     pub recheck_for: Duration,
-    /// How long after a second copy was found in objects that may be moved both must still exist to be a duplicate.
+    /// How long after a second copy was found in objects that may be moved both must still exist to be a
+    /// duplicate.
     pub copy_recheck: Duration,
     /// Maximum number of traces in flight; beyond it, no canary is sent.
     pub max_in_flight: usize,
@@ -97,8 +98,8 @@ pub enum Input {
     },
     /// The schema of a source was read.
     SchemaRead { source: SourceId, schema: Arc<TableSchema> },
-    /// It was checked which records or objects exist, of those that [`Wanted::checks`] names. One that is not in
-    /// `checked` is checked again.
+    /// It was checked which records or objects exist, of those that [`Wanted::checks`] names. One that is not
+    /// in `checked` is checked again.
     CopiesChecked { source: SourceId, checked: Vec<(Arc<str>, Presence)> },
     /// The platform reported the state of the host's clock.
     ClockChecked(OwnClock),
@@ -216,8 +217,8 @@ pub enum Event {
     FirstSeen { source: SourceId, tenant: TenantId },
     /// The schema of a source was learned, and is expected from now on.
     SchemaLearned { source: SourceId, schema: Arc<TableSchema> },
-    /// The schema of a source differs from the expected one. `accept` is the fingerprint of the actual schema, if the
-    /// expected one is learned and not configured.
+    /// The schema of a source differs from the expected one. `accept` is the fingerprint of the actual
+    /// schema, if the expected one is learned and not configured.
     SchemaDrifted { source: SourceId, changes: Arc<[Drift]>, accept: Option<Fingerprint> },
     /// The schema of a source is as expected again.
     SchemaRestored { source: SourceId },
@@ -284,8 +285,8 @@ impl Tracker {
         }
     }
 
-    /// Registers a canary that is about to be put, and returns whether it may be. It must be registered before it is
-    /// put, so that no sighting can come before it. `events` gets what follows.
+    /// Registers a canary that is about to be put, and returns whether it may be. It must be registered
+    /// before it is put, so that no sighting can come before it. `events` gets what follows.
     ///
     /// # Errors
     ///
@@ -299,7 +300,8 @@ impl Tracker {
 
     /// Applies what happened and returns what follows.
     ///
-    /// A `now` that runs backwards is taken as the latest one so far: a stepped clock must not undo a decision.
+    /// A `now` that runs backwards is taken as the latest one so far: a stepped clock must not undo a
+    /// decision.
     pub fn apply(&mut self, input: Input, now: Timestamp) -> Vec<Event> {
         let now = self.advance(now);
         let mut events = Vec::new();
@@ -459,7 +461,8 @@ impl Tracker {
             PutResult::Refused { reason } => {
                 trace.put = Put::Refused { at: now };
                 state.record_refused(reason.clone(), now);
-                // If it was seen, an earlier attempt succeeded whose answer was lost: track it like any other.
+                // If it was seen, an earlier attempt succeeded whose answer was lost: track it like any
+                // other.
                 if trace.stages.iter().all(|visit| visit.arrival.is_none()) {
                     if trace.ended.is_none() {
                         self.end(id, Outcome::Refused(reason), now, events);
@@ -509,8 +512,8 @@ impl Tracker {
         self.reconsider(source, now, events);
     }
 
-    /// Everything that arrived at a source before `watermark` was read, and what was wanted was not found: it had not
-    /// arrived, unless it may be in a record that could not be read.
+    /// Everything that arrived at a source before `watermark` was read, and what was wanted was not found: it
+    /// had not arrived, unless it may be in a record that could not be read.
     fn prove_absence(&mut self, source: SourceId, stage: StageId, watermark: Timestamp, revision: u64) {
         let state = &self.sources[source];
         for id in state.wanted_in(revision) {
@@ -545,8 +548,8 @@ impl Tracker {
         }
     }
 
-    /// A source is blind for a tenant while canaries stay out for longer than they may be missing, and may be in what
-    /// could not be read.
+    /// A source is blind for a tenant while canaries stay out for longer than they may be missing, and may be
+    /// in what could not be read.
     fn update_blind_tenants(
         &mut self,
         source: SourceId,
@@ -590,8 +593,8 @@ impl Tracker {
         }
     }
 
-    /// How far a stage's clock and the probe's may disagree: the stage's allowance, the error bound of the host's clock,
-    /// and the difference between that and the probe's.
+    /// How far a stage's clock and the probe's may disagree: the stage's allowance, the error bound of the
+    /// host's clock, and the difference between that and the probe's.
     fn allowance(&self, stage: StageId) -> Duration {
         let ours = self.clock.and_then(|clock| clock.error_bound).unwrap_or_default();
         self.topology.stage(stage).clock_allowance + ours + self.clock_offset

@@ -9,16 +9,17 @@ use crate::domain::tracker::PutResult;
 
 /// The most events that PutLogEvents accepts in one call (AWS Logs API reference).
 const MAX_EVENTS: usize = 10_000;
-/// The most bytes that PutLogEvents accepts in one call, messages and overhead together (AWS Logs API reference).
+/// The most bytes that PutLogEvents accepts in one call, messages and overhead together (AWS Logs API
+/// reference).
 const MAX_BYTES: usize = 1_048_576;
 /// Bytes that PutLogEvents counts for each event in addition to its message (AWS Logs API reference).
 const EVENT_OVERHEAD_BYTES: usize = 26;
-/// The first and last event of a batch are less than this apart. PutLogEvents accepts at most 24 hours (AWS Logs
-/// API reference); exactly 24 hours already starts a new batch here, which is always accepted.
+/// The first and last event of a batch are less than this apart. PutLogEvents accepts at most 24 hours (AWS
+/// Logs API reference); exactly 24 hours already starts a new batch here, which is always accepted.
 const MAX_SPAN: Duration = Duration::from_hours(24);
 
-/// Returns the batches, and the results of canaries that are too large for any call. Batches are in order of time,
-/// and so are the canaries in each.
+/// Returns the batches, and the results of canaries that are too large for any call. Batches are in order of
+/// time, and so are the canaries in each.
 pub(super) fn split(mut canaries: Vec<CanaryLine>) -> (Vec<Vec<CanaryLine>>, Vec<(TraceId, PutResult)>) {
     // PutLogEvents rejects a call whose events are not in chronological order.
     canaries.sort_by_key(|canary| canary.planned_at);

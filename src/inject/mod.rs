@@ -237,8 +237,8 @@ impl Injector {
         }
     }
 
-    /// Creates the log stream. Returns [`PutOutcome::Accepted`] if it exists afterwards, [`PutOutcome::Refused`] if
-    /// it cannot exist.
+    /// Creates the log stream. Returns [`PutOutcome::Accepted`] if it exists afterwards,
+    /// [`PutOutcome::Refused`] if it cannot exist.
     async fn create_stream(&self) -> PutOutcome {
         let request = self
             .client

@@ -190,8 +190,8 @@ pub(crate) fn show_duration(duration: Duration) -> String {
     shown
 }
 
-/// Reads a size in bytes: `100B`, `1KB`, `64MB`. K, M, G and T are powers of 1024, with or without an `i`, because
-/// the pipeline's targets count 10 KB as 10,240 bytes.
+/// Reads a size in bytes: `100B`, `1KB`, `64MB`. K, M, G and T are powers of 1024, with or without an `i`,
+/// because the pipeline's targets count 10 KB as 10,240 bytes.
 pub(crate) fn size(value: &Value) -> Parsed<u64> {
     let wrong = || {
         format!(

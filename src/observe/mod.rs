@@ -80,10 +80,10 @@ pub trait Observe: Send + 'static {
         None
     }
 
-    /// Returns which of these records or objects exist ([`Wanted::checks`]). A record whose check failed is not
-    /// in the answer; it is checked again. The loop calls it after answered polls, and also while no trace
-    /// waits. Only kinds that declare [`Capabilities::moves`](crate::domain::topology::Capabilities) are
-    /// called.
+    /// Returns which of these records or objects exist ([`Wanted::checks`]). A record whose check failed is
+    /// not in the answer; it is checked again. The loop calls it after answered polls, and also while no
+    /// trace waits. Only kinds that declare [`Capabilities::moves`](crate::domain::topology::Capabilities)
+    /// are called.
     fn check(&mut self, _records: &[Arc<str>]) -> impl Future<Output = Vec<(Arc<str>, Presence)>> + Send {
         std::future::ready(Vec::new())
     }
@@ -122,8 +122,9 @@ pub struct Findings {
 const MAX_UNREADABLE: usize = 64;
 
 impl Findings {
-    /// Notes the parts of a record or object that could not be read. `arrived_by` is the latest instant by our own clock
-    /// at which it can have arrived, `name` says which one it is: `record 17 in shard-0 of stream logs-acme`.
+    /// Notes the parts of a record or object that could not be read. `arrived_by` is the latest instant by
+    /// our own clock at which it can have arrived, `name` says which one it is: `record 17 in shard-0 of
+    /// stream logs-acme`.
     pub fn note_unreadable(
         &mut self,
         arrived_by: Timestamp,

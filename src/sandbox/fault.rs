@@ -78,8 +78,8 @@ pub enum Fault {
     /// The writer of a stage's objects collects lines for this long, in addition to the hop's usual time.
     /// Archive, transit and transfer only; the others store single lines.
     Batch { stage: Stage, ms: u64 },
-    /// The objects of a stage in S3 are merged `every_ms` after the first of them was written, into one object
-    /// beside them, and deleted `keep_ms` later.
+    /// The objects of a stage in S3 are merged `every_ms` after the first of them was written, into one
+    /// object beside them, and deleted `keep_ms` later.
     Compaction {
         stage: Stage,
         /// Only objects of this tenant; all if absent.

@@ -39,8 +39,8 @@ pub(crate) struct Page {
     violations: Vec<ViolationLine>,
     /// The probe's own faults.
     faults: Vec<FaultLine>,
-    /// A sentence on the error of the probe's own clock; `None` if it is not synchronized, or the platform does
-    /// not report it.
+    /// A sentence on the error of the probe's own clock; `None` if it is not synchronized, or the platform
+    /// does not report it.
     clock: Option<String>,
     drifted: Vec<DriftLine>,
     failing: Vec<SourceLine>,

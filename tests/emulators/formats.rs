@@ -1,8 +1,8 @@
-//! The daemon in front of one tenant per format, each written by a library that others maintain: as records of a
-//! stream, as objects of an archive, and as objects of the end stage.
+//! The daemon in front of one tenant per format, each written by a library that others maintain: as records
+//! of a stream, as objects of an archive, and as objects of the end stage.
 //!
-//! `formats.py` writes what `packers.py` packs, and drops one canary of each tenant. What is expected of a tenant stands
-//! beside its format there.
+//! `formats.py` writes what `packers.py` packs, and drops one canary of each tenant. What is expected of a
+//! tenant stands beside its format there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};

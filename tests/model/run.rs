@@ -584,7 +584,8 @@ fn new_tracker(map: &Arc<Topology>, settings: Settings, now: Timestamp) -> Track
     tracker
 }
 
-/// As if a previous run had found every tenant's canaries at every source: absence proves a loss from the beginning.
+/// As if a previous run had found every tenant's canaries at every source: absence proves a loss from the
+/// beginning.
 fn seen_everywhere(map: &Topology) -> Restored {
     let of_source = |source| {
         let source = map.source(source);

@@ -228,8 +228,8 @@ impl Case<'_> {
     }
 
     fn end(&self, outcome: &Outcome, tally: &mut Tally) -> Result<(), String> {
-        // On a busy machine the pipeline itself can be slow. What it delivers to a stage after the deadline may be found
-        // there before or after the outcome is decided.
+        // On a busy machine the pipeline itself can be slow. What it delivers to a stage after the deadline
+        // may be found there before or after the outcome is decided.
         let after_deadline = |stage: &Stage| {
             self.record.arrived(*stage).is_some_and(|at| instant(at) + WANTED_AFTER > self.deadline())
         };

@@ -113,8 +113,8 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Installs the emulators if necessary and runs `script`. Returns the line that it prints when it is ready.
-    /// Data and logs are in a folder named `name` below Cargo's folder for tests.
+    /// Installs the emulators if necessary and runs `script`. Returns the line that it prints when it is
+    /// ready. Data and logs are in a folder named `name` below Cargo's folder for tests.
     pub async fn start<T: DeserializeOwned>(script: &str, name: &str, arguments: &[&str]) -> (Driver, T) {
         let python = set_up().await;
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pipeline").join(name);

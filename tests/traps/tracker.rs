@@ -537,7 +537,8 @@ fn le_spelling() {
     }
 }
 
-/// As if a previous run had found every tenant's canaries at every source: absence proves a loss from the beginning.
+/// As if a previous run had found every tenant's canaries at every source: absence proves a loss from the
+/// beginning.
 fn seen_everywhere(map: &Topology) -> Restored {
     let of_source = |source| {
         let source = map.source(source);

@@ -53,7 +53,8 @@ pub const PHRASES: [Retired; 13] = [
     retired("stands for itself", "is literal"),
 ];
 
-/// String literals must not have `"30sec" is no duration` but `is not a valid duration`. These words may follow "is no".
+/// String literals must not have `"30sec" is no duration` but `is not a valid duration`. These words may
+/// follow "is no".
 pub const AFTER_NO: [&str; 6] = ["longer", "more", "less", "better", "worse", "secret"];
 
 pub struct Exception {

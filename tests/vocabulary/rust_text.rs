@@ -1,5 +1,5 @@
-//! Splits Rust source into identifiers, comments and literals. Handles raw strings, nested comments, and quotes
-//! that begin a character or a lifetime.
+//! Splits Rust source into identifiers, comments and literals. Handles raw strings, nested comments, and
+//! quotes that begin a character or a lifetime.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

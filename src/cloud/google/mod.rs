@@ -276,12 +276,13 @@ impl Google {
         self.interpret(request, parsed).await
     }
 
-    /// [`Google::send`], and `interpret` for the answer: one that it takes for a failure, such as an error inside a
-    /// success, is a failed call.
+    /// [`Google::send`], and `interpret` for the answer: one that it takes for a failure, such as an error
+    /// inside a success, is a failed call.
     ///
     /// # Errors
     ///
-    /// [`Failure`] when there is no answer, any other than a success, or one that is interpreted as a failure.
+    /// [`Failure`] when there is no answer, any other than a success, or one that is interpreted as a
+    /// failure.
     pub async fn interpret<T>(
         &self,
         request: Request<'_>,

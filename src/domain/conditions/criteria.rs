@@ -40,8 +40,8 @@ macro_rules! thresholds {
 
 // A healthy pipeline loses, delays or doubles a canary now and then. With one canary in 30 s, the window of
 // 15 minutes holds 30. If 1 % are affected by chance, three of 30 are seen in 0.3 % of all windows, four in
-// 0.03 %. `slow` and `hop_over_target` need four, because whatever is lost is also slow; more than 5 % is what
-// "P95 over the target" means.
+// 0.03 %. `slow` and `hop_over_target` need four, because whatever is lost is also slow; more than 5 % is
+// what "P95 over the target" means.
 thresholds! {
     /// Canaries that a stage does not show in time.
     missing: Missing, note "1", problem "3 and 5%";

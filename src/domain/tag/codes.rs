@@ -67,8 +67,8 @@ pub struct TenantCode(pub(super) u64);
 impl TenantCode {
     const BITS: u32 = 40;
 
-    /// The code of the tenant with this name: the first 40 bits of the name's SHA-256. A tag cannot distinguish
-    /// two tenants whose codes collide, so the configuration refuses them.
+    /// The code of the tenant with this name: the first 40 bits of the name's SHA-256. A tag cannot
+    /// distinguish two tenants whose codes collide, so the configuration refuses them.
     #[must_use]
     pub fn of(name: &str) -> Self {
         Self(sha256_prefix(name, Self::BITS))
@@ -99,9 +99,9 @@ impl fmt::Display for TenantCode {
     }
 }
 
-/// The first 20 bits of a tenant's code. A tag of version 1 contains only these. Two tenants may have the same
-/// prefix, so it does not identify one by itself; [`Tag::tenant_among`](super::Tag::tenant_among) decides which
-/// of the known tenants is meant.
+/// The first 20 bits of a tenant's code. A tag of version 1 contains only these. Two tenants may have the
+/// same prefix, so it does not identify one by itself; [`Tag::tenant_among`](super::Tag::tenant_among)
+/// decides which of the known tenants is meant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TenantPrefix(pub(super) u32);
 
@@ -134,8 +134,9 @@ pub struct InstanceCode(pub(super) u32);
 
 impl InstanceCode {
     const BITS: u32 = 20;
-    /// How many of the bits, the last ones, differ between the runs of one instance. Two runs get the same ones
-    /// with a probability of 1 in 256; two names get the same first 12 bits with a probability of 1 in 4,096.
+    /// How many of the bits, the last ones, differ between the runs of one instance. Two runs get the same
+    /// ones with a probability of 1 in 256; two names get the same first 12 bits with a probability of 1 in
+    /// 4,096.
     const RUN_BITS: u32 = 8;
 
     /// The code of the run that the instance `name` started at `started_at`.
@@ -146,14 +147,15 @@ impl InstanceCode {
         Self(Self::of(name).0 >> Self::RUN_BITS << Self::RUN_BITS | run)
     }
 
-    /// Whether both have the same name bits, and so are very probably runs of an instance of the same name. See
-    /// `RUN_BITS` for how often two different names have the same ones.
+    /// Whether both have the same name bits, and so are very probably runs of an instance of the same name.
+    /// See `RUN_BITS` for how often two different names have the same ones.
     #[must_use]
     pub const fn has_same_name_bits(self, other: Self) -> bool {
         self.0 >> Self::RUN_BITS == other.0 >> Self::RUN_BITS
     }
 
-    /// The code that earlier releases used for all runs of an instance: the first 20 bits of the name's SHA-256.
+    /// The code that earlier releases used for all runs of an instance: the first 20 bits of the name's
+    /// SHA-256.
     #[must_use]
     pub fn of(name: &str) -> Self {
         Self(u32::try_from(sha256_prefix(name, Self::BITS)).expect("20 bits fit into 32"))
@@ -189,8 +191,9 @@ pub enum Purpose {
     Load,
     /// To rehearse a failure.
     Drill,
-    /// A value without a meaning yet; a later release may define one. Such a tag is verified like any other. As
-    /// with every purpose except `Probe`, a probe tracks such a canary only if it planned the canary itself.
+    /// A value without a meaning yet; a later release may define one. Such a tag is verified like any other.
+    /// As with every purpose except `Probe`, a probe tracks such a canary only if it planned the canary
+    /// itself.
     Reserved(ReservedPurpose),
 }
 

@@ -238,8 +238,8 @@ impl Tag {
         }
     }
 
-    /// The one of some tenants that the tag names, by their codes. If it fits two, which the 20 bits of version 1 may, it
-    /// names neither: a guess could charge one tenant with what another one's canary did.
+    /// The one of some tenants that the tag names, by their codes. If it fits two, which the 20 bits of
+    /// version 1 may, it names neither: a guess could charge one tenant with what another one's canary did.
     pub fn tenant_among<T>(
         &self,
         tenants: impl IntoIterator<Item = T>,

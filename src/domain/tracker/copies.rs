@@ -1,10 +1,11 @@
 //! Second stored copies: which are duplicates, and which are somebody else's doing.
 //!
-//! Only decoded copies count. A copy in another record is a duplicate at once where records never change. Objects may
-//! be moved or merged, with the first one deleted later, so there both copies must exist: the first one is checked at
-//! once and both again after [`Settings::copy_recheck`](super::Settings::copy_recheck). A canary counts as a duplicate
-//! once per stage, whatever the number of its copies, so that a client that repeats one tag of its own log does not
-//! look like a pipeline that stores everything twice.
+//! Only decoded copies count. A copy in another record is a duplicate at once where records never change.
+//! Objects may be moved or merged, with the first one deleted later, so there both copies must exist: the
+//! first one is checked at once and both again after
+//! [`Settings::copy_recheck`](super::Settings::copy_recheck). A canary counts as a duplicate once per stage,
+//! whatever the number of its copies, so that a client that repeats one tag of its own log does not look like
+//! a pipeline that stores everything twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,12 +20,12 @@ use crate::domain::time::Timestamp;
 use crate::domain::topology::{SourceId, StageId};
 use crate::domain::trace::{Put, Visit};
 
-/// Most copies of one canary that are told apart at one stage. A pipeline that stores more than this of one event has
-/// been noticed long before.
+/// Most copies of one canary that are told apart at one stage. A pipeline that stores more than this of one
+/// event has been noticed long before.
 const MAX_COPIES: usize = 16;
 
-/// Most copies that await a check. A stage that moves everything it stores for fifteen minutes, at three canaries a
-/// second, has 2,700.
+/// Most copies that await a check. A stage that moves everything it stores for fifteen minutes, at three
+/// canaries a second, has 2,700.
 const MAX_PENDING: usize = 4_096;
 
 /// A second copy that awaits a check.
@@ -121,8 +122,8 @@ fn first_existing(visit: &Visit, second_sender: bool) -> Option<&StoredCopy> {
 }
 
 impl Tracker {
-    /// Takes another copy of a canary that has arrived at this stage before. Returns whether it is a copy of its own,
-    /// rather than one that a writer put beside another in the same record.
+    /// Takes another copy of a canary that has arrived at this stage before. Returns whether it is a copy of
+    /// its own, rather than one that a writer put beside another in the same record.
     pub(super) fn another_copy(
         &mut self,
         source: SourceId,
@@ -144,7 +145,8 @@ impl Tracker {
             events.push(uncharged(UnchargedReason::Unknown));
             CopyStanding::Undecoded
         } else if decoded.clone().next().is_none() {
-            // The first one that counts. What was found in undecoded bytes of another record may be another copy.
+            // The first one that counts. What was found in undecoded bytes of another record may be another
+            // copy.
             if !visit.copies.iter().any(in_same_record) {
                 events.push(uncharged(UnchargedReason::Unknown));
             }
@@ -332,8 +334,8 @@ impl Tracker {
         }
     }
 
-    /// One of two copies was deleted, so there is one canary. What else was compared with it is compared with the other
-    /// one from now on.
+    /// One of two copies was deleted, so there is one canary. What else was compared with it is compared with
+    /// the other one from now on.
     fn moved(&mut self, copy: &PendingCopy, gone: &Locator, now: Timestamp, events: &mut Vec<Event>) {
         self.settle(copy, CopyStanding::Uncharged(UnchargedReason::Moved), events);
         let stage = self.topology.source(copy.source).stage;

@@ -34,8 +34,9 @@ impl Tracker {
         }
     }
 
-    /// The instants at which a poll of `stage` would prove something about a trace: when its hop passes the target, when
-    /// the trace passes the SLO, and when it passes its deadline. Instants that are proven already are left out.
+    /// The instants at which a poll of `stage` would prove something about a trace: when its hop passes the
+    /// target, when the trace passes the SLO, and when it passes its deadline. Instants that are proven
+    /// already are left out.
     pub(super) fn checkpoints(&self, trace: &Trace, stage: StageId) -> [Option<Timestamp>; 3] {
         let visit = trace.visit(stage);
         let open = |at: &Timestamp| visit.absent_until.is_none_or(|until| until <= *at);
@@ -60,7 +61,8 @@ impl Tracker {
             self.topology.stage(*stage).role == Role::DeadLetter && trace.visit(*stage).arrival.is_some()
         };
         if let Some(stage) = self.topology.stage_ids().find(dead) {
-            // Part of a dead-lettered batch may have got through before, so the end stage has to be read past it.
+            // Part of a dead-lettered batch may have got through before, so the end stage has to be read past
+            // it.
             let by_then = self.has_seen(trace.tenant, end)
                 && trace.arrival(stage).is_some_and(|letter| trace.visit(end).absent_at(letter.latest));
             return (by_then || expired).then_some(Outcome::DeadLettered(stage));
@@ -74,9 +76,9 @@ impl Tracker {
             let reason = if withheld { UnobservedReason::Unreadable } else { UnobservedReason::Blind };
             return expired.then_some(Outcome::Unobserved(reason));
         }
-        // It is lost, unless the end stage has never shown this tenant's canaries. The stages after the last one that had
-        // it tell where. The next poll of a source that can be read will prove something, so it is worth waiting for; a
-        // blind source is not.
+        // It is lost, unless the end stage has never shown this tenant's canaries. The stages after the last
+        // one that had it tell where. The next poll of a source that can be read will prove something, so it
+        // is worth waiting for; a blind source is not.
         let path = self.topology.main_path();
         let after =
             path.iter().rposition(|stage| trace.visit(*stage).arrival.is_some()).map_or(0, |at| at + 1);
@@ -141,7 +143,8 @@ impl Tracker {
         events.push(Event::Ended { tenant, trace: id, outcome, adopted });
     }
 
-    /// Whether a trace has its outcome and nothing more is expected of it: it expired, or every stage is settled.
+    /// Whether a trace has its outcome and nothing more is expected of it: it expired, or every stage is
+    /// settled.
     pub(super) fn is_complete(&self, trace: &Trace, expired: bool) -> bool {
         let Some((outcome, _)) = &trace.ended else {
             return false;

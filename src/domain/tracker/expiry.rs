@@ -39,16 +39,17 @@ impl Expiries {
 }
 
 impl Tracker {
-    /// When a trace expires that was tracked from its beginning: a blind end stage may become visible within the grace
-    /// after the deadline.
+    /// When a trace expires that was tracked from its beginning: a blind end stage may become visible within
+    /// the grace after the deadline.
     pub(super) fn usual_expiry(&self, planned_at: Timestamp) -> Timestamp {
         planned_at + self.settings.give_up + self.settings.grace
     }
 
     /// When a trace expires that is tracked from `since` on.
     ///
-    /// A process that takes over a trace long after it was planned has not polled for it yet, so it gets the same grace
-    /// as a source that was blind. A trace that has its outcome gets no more time than it would have had.
+    /// A process that takes over a trace long after it was planned has not polled for it yet, so it gets the
+    /// same grace as a source that was blind. A trace that has its outcome gets no more time than it would
+    /// have had.
     pub(super) fn expiry(&self, trace: &Trace, since: Timestamp) -> Timestamp {
         let usual = self.usual_expiry(trace.planned_at);
         match trace.ended {

@@ -9,8 +9,8 @@ use crate::domain::topology::StageId;
 
 /// Isolation violations that a snapshot shows.
 pub(super) const MAX_SHOWN: usize = 100;
-/// Leaked copies that are known, so that a copy that is read again is not counted again. Those of the oldest canaries
-/// are forgotten first.
+/// Leaked copies that are known, so that a copy that is read again is not counted again. Those of the oldest
+/// canaries are forgotten first.
 pub const MAX_KNOWN_LEAKS: usize = 10_000;
 
 /// Isolation violations: the last ones to be shown, and all that are known, so that none is counted twice.

@@ -7,8 +7,8 @@ use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
 
-/// Finished traces by id. A trace is kept while it is among the newest of all tenants, or among the last failures of
-/// its own tenant: successes cannot evict failures.
+/// Finished traces by id. A trace is kept while it is among the newest of all tenants, or among the last
+/// failures of its own tenant: successes cannot evict failures.
 #[derive(Debug)]
 pub(super) struct Memory {
     traces: BTreeMap<TraceId, Arc<Trace>>,
@@ -49,14 +49,14 @@ impl Memory {
         self.traces.values()
     }
 
-    /// When the oldest trace was planned that is kept for being new: everything that was planned later and has
-    /// finished is known.
+    /// When the oldest trace was planned that is kept for being new: everything that was planned later and
+    /// has finished is known.
     pub(super) fn complete_since(&self) -> Option<Timestamp> {
         self.newest.first().map(|id| id.planned_at())
     }
 
-    /// Adds a finished trace. Returns those that are forgotten for it; the new one may be among them, if it is older
-    /// than all that are kept.
+    /// Adds a finished trace. Returns those that are forgotten for it; the new one may be among them, if it
+    /// is older than all that are kept.
     pub(super) fn insert(&mut self, trace: Arc<Trace>) -> Vec<Arc<Trace>> {
         let id = trace.id();
         let mut dropped = Vec::new();

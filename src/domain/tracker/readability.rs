@@ -1,12 +1,13 @@
 //! What the records of a source that could not be read mean for the proof of absence.
 //!
-//! A canary may be in a record that was not opened, so such a record withholds the proof of absence from every canary
-//! that was planned before it arrived. Two things lift that, for one tenant at a time:
+//! A canary may be in a record that was not opened, so such a record withholds the proof of absence from
+//! every canary that was planned before it arrived. Two things lift that, for one tenant at a time:
 //!
-//! * A later canary of the tenant was found here in a readable record. A stream that always carries somebody's binary
-//!   records still proves losses; an archive that changes to a format that is not opened proves none.
-//! * An intact canary of the tenant was found in a record of the same shape. Formats such as MessagePack or protobuf
-//!   keep strings as they are, so absence in that shape counts.
+//! * A later canary of the tenant was found here in a readable record. A stream that always carries
+//!   somebody's binary records still proves losses; an archive that changes to a format that is not opened
+//!   proves none.
+//! * An intact canary of the tenant was found in a record of the same shape. Formats such as MessagePack or
+//!   protobuf keep strings as they are, so absence in that shape counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,8 +23,8 @@ const MAX_SHAPES: usize = 64;
 /// What is known of the unreadable records of one source.
 #[derive(Debug, Default)]
 pub(super) struct Readability {
-    /// Of each shape, the record that arrived last: a canary that may be in an earlier one may be in it, too. By the
-    /// tenant that the record is labelled with, or `None` if it may be anybody's.
+    /// Of each shape, the record that arrived last: a canary that may be in an earlier one may be in it, too.
+    /// By the tenant that the record is labelled with, or `None` if it may be anybody's.
     unreadable: BTreeMap<(Option<TenantId>, Shape), Part>,
     /// Shapes that are not opened, but in which an intact canary of the tenant was found.
     credited: BTreeSet<(TenantId, Shape)>,

@@ -1,7 +1,8 @@
 //! What outlives a restart: traces that the store kept, and canaries that are known only by their tag.
 //!
-//! The counters of a new process start at 0. So a trace that was counted before the restart is not counted again: it
-//! keeps its judgement, and its arrival raises no bucket without a count to go with it. See [`Hop::Inherited`].
+//! The counters of a new process start at 0. So a trace that was counted before the restart is not counted
+//! again: it keeps its judgement, and its arrival raises no bucket without a count to go with it. See
+//! [`Hop::Inherited`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,9 @@ use crate::domain::time::Timestamp;
 use crate::domain::topology::{StageId, TenantId};
 use crate::domain::trace::{Hop, Judgement, Origin, Put, Trace};
 
-/// After this time, a source may have dropped records that were never read. Half of the 24 hours that a Kinesis stream
-/// keeps at least (Kinesis API reference, IncreaseStreamRetentionPeriod); S3 lifecycles and log groups keep a day at least.
+/// After this time, a source may have dropped records that were never read. Half of the 24 hours that a
+/// Kinesis stream keeps at least (Kinesis API reference, IncreaseStreamRetentionPeriod); S3 lifecycles and
+/// log groups keep a day at least.
 const SHORTEST_RETENTION: Duration = Duration::from_secs(12 * 3_600);
 
 /// What the store kept of previous runs.
@@ -37,10 +39,11 @@ impl From<Vec<Trace>> for Restored {
 }
 
 impl Tracker {
-    /// Takes over what a previous run left: before anything is applied, or as soon as the store can be read. What is
-    /// known already stays as it is.
+    /// Takes over what a previous run left: before anything is applied, or as soon as the store can be read.
+    /// What is known already stays as it is.
     ///
-    /// Each trace must have as many stages as the topology. Traces of tenants that are no longer configured are dropped.
+    /// Each trace must have as many stages as the topology. Traces of tenants that are no longer configured
+    /// are dropped.
     pub fn restore(&mut self, restored: impl Into<Restored>, now: Timestamp) -> Vec<Event> {
         let Restored { traces, violations, schemas, seen } = restored.into();
         self.advance(now);
@@ -70,8 +73,8 @@ impl Tracker {
         events
     }
 
-    /// Gives up traces so old that their sources may have dropped what would show them: a poll that does not find them
-    /// proves nothing.
+    /// Gives up traces so old that their sources may have dropped what would show them: a poll that does not
+    /// find them proves nothing.
     fn give_up_old(&mut self, now: Timestamp, events: &mut Vec<Event>) {
         let is_old =
             |trace: &&Arc<Trace>| trace.ended.is_none() && now.since(trace.planned_at) > SHORTEST_RETENTION;
@@ -113,8 +116,8 @@ impl Tracker {
         }
     }
 
-    /// Gives up everything that is open, because the system's clock was set. Traces without an outcome are unobserved, and
-    /// hops under way are never judged.
+    /// Gives up everything that is open, because the system's clock was set. Traces without an outcome are
+    /// unobserved, and hops under way are never judged.
     pub fn abandon(&mut self, now: Timestamp) -> Vec<Event> {
         let now = now.max(self.latest_now);
         let mut events = Vec::new();
@@ -134,9 +137,9 @@ impl Tracker {
         events
     }
 
-    /// Adopts a canary of ours that was planned before this process began and is not in the store. Whether a previous run
-    /// counted it is unknown, so it enters no latency series. Canaries with another purpose than probe are not part of a
-    /// schedule and are not adopted.
+    /// Adopts a canary of ours that was planned before this process began and is not in the store. Whether a
+    /// previous run counted it is unknown, so it enters no latency series. Canaries with another purpose than
+    /// probe are not part of a schedule and are not adopted.
     pub(super) fn adopt(
         &mut self,
         tag: Tag,
@@ -164,7 +167,8 @@ impl Tracker {
         true
     }
 
-    /// Lists a trace that was seen shortly before the restart in polls by id again, so that a later second copy is found.
+    /// Lists a trace that was seen shortly before the restart in polls by id again, so that a later second
+    /// copy is found.
     fn recheck_again(&mut self, trace: &Trace, now: Timestamp) {
         for stage in self.topology.stage_ids() {
             let Some(arrival) = &trace.visit(stage).arrival else { continue };
@@ -177,8 +181,8 @@ impl Tracker {
     }
 }
 
-/// Marks what was counted before the restart, so that it is not counted again. This depends on the stored trace alone: it
-/// is not saved, and the next process does it again.
+/// Marks what was counted before the restart, so that it is not counted again. This depends on the stored
+/// trace alone: it is not saved, and the next process does it again.
 fn take_over(trace: &mut Trace) {
     if trace.ended.is_none() && trace.judgement == Judgement::Overdue {
         trace.judgement = Judgement::Slow;

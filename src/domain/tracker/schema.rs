@@ -1,9 +1,9 @@
 //! Whether tables have the columns that they should have.
 //!
-//! The expected schema is configured, or learned: the first one that any run of the probe sees, since a learned schema
-//! outlives a restart. So a change that happens while the probe is down is a drift like any other, and a restart accepts
-//! nothing. People accept a new schema by its fingerprint: exactly what they were shown, not what the table has become
-//! since.
+//! The expected schema is configured, or learned: the first one that any run of the probe sees, since a
+//! learned schema outlives a restart. So a change that happens while the probe is down is a drift like any
+//! other, and a restart accepts nothing. People accept a new schema by its fingerprint: exactly what they
+//! were shown, not what the table has become since.
 
 use std::sync::Arc;
 

@@ -14,8 +14,8 @@ use crate::domain::topology::{SourceId, StageId, TenantId};
 use crate::domain::trace::{Arrival, FoundLate, Hop, Judgement};
 
 impl Tracker {
-    /// Takes one sighting. The trace that it is of, if it is the first at this stage: it has [arrived](Self::arrived)
-    /// there once all that the same look showed has been taken.
+    /// Takes one sighting. The trace that it is of, if it is the first at this stage: it has
+    /// [arrived](Self::arrived) there once all that the same look showed has been taken.
     pub(super) fn sighted(
         &mut self,
         source: SourceId,
@@ -59,8 +59,9 @@ impl Tracker {
         let not_before = visit.absent_until.unwrap_or(trace.planned_at).max(trace.planned_at);
         let stored = Stored::tell(&sighting, not_before, allowance);
         if let Some(arrival) = &mut visit.arrival {
-            // The copy that was found first need not have been stored first: if one shard is behind another, a later poll
-            // shows the older copy. That moves the beginning of the arrival back, and never its end; judgements stay.
+            // The copy that was found first need not have been stored first: if one shard is behind another,
+            // a later poll shows the older copy. That moves the beginning of the arrival back, and never its
+            // end; judgements stay.
             arrival.interval.earliest = arrival.interval.earliest.min(stored.interval.earliest);
             if self.another_copy(source, stage, &sighting, now, events) {
                 events.extend(corrupted);
@@ -91,8 +92,8 @@ impl Tracker {
         Some(id)
     }
 
-    /// A canary of a tenant was found where it belongs: the source shows this tenant's canaries, and in a shape that can
-    /// be read.
+    /// A canary of a tenant was found where it belongs: the source shows this tenant's canaries, and in a
+    /// shape that can be read.
     fn take_readable(
         &mut self,
         source: SourceId,
@@ -142,7 +143,8 @@ impl Tracker {
         }
     }
 
-    /// Whether a sighting is of a canary that must not be where it is. It then says nothing about its own arrival.
+    /// Whether a sighting is of a canary that must not be where it is. It then says nothing about its own
+    /// arrival.
     fn leaked(
         &mut self,
         source: SourceId,
@@ -168,8 +170,9 @@ impl Tracker {
         true
     }
 
-    /// Whether a sighting is of a canary of a tenant that is not configured, where only a configured tenant's may be: in
-    /// that tenant's own source, or labelled as that tenant's. Anywhere else it may be where it belongs.
+    /// Whether a sighting is of a canary of a tenant that is not configured, where only a configured tenant's
+    /// may be: in that tenant's own source, or labelled as that tenant's. Anywhere else it may be where it
+    /// belongs.
     fn leaked_from_unknown(
         &mut self,
         source: SourceId,
@@ -246,8 +249,8 @@ enum Clocks {
 }
 
 impl Stored {
-    /// The intersection of what our polls prove and what the stage's stamp says within the allowance. If the two contradict
-    /// each other, our polls win, because latency is measured on our clock.
+    /// The intersection of what our polls prove and what the stage's stamp says within the allowance. If the
+    /// two contradict each other, our polls win, because latency is measured on our clock.
     fn tell(sighting: &Sighting, not_before: Timestamp, allowance: Duration) -> Self {
         let polled = Interval { earliest: not_before, latest: sighting.seen_by.max(not_before) };
         let stamped = sighting.stamp.interval().map(|stamped| stamped.widen(allowance));
@@ -261,9 +264,10 @@ impl Stored {
     }
 }
 
-/// A canary that we do not follow. It counts only if a probe sent it to measure the pipeline, because only such a one is
-/// sent by a schedule that somebody ought to follow. What a check, a load or a drill sent, or something with a purpose
-/// that a later release may know, is expected to be followed by nobody; where it must not be it is a leak all the same.
+/// A canary that we do not follow. It counts only if a probe sent it to measure the pipeline, because only
+/// such a one is sent by a schedule that somebody ought to follow. What a check, a load or a drill sent, or
+/// something with a purpose that a later release may know, is expected to be followed by nobody; where it
+/// must not be it is a leak all the same.
 fn stray(tag: &Tag, stage: StageId, tenant: Option<TenantId>, other_instance: bool) -> Option<Event> {
     match tag.purpose() {
         Purpose::Probe => Some(Event::Stray { stage, tenant, other_instance }),

@@ -23,8 +23,8 @@ pub struct Snapshot {
     pub open: Vec<Arc<Trace>>,
     /// Finished traces, oldest first: the newest of all, and the last failures of each tenant.
     pub finished: Vec<Arc<Trace>>,
-    /// `finished` holds every finished trace planned at or after this instant, but only failures from before it.
-    /// `None` while nothing has finished.
+    /// `finished` holds every finished trace planned at or after this instant, but only failures from before
+    /// it. `None` while nothing has finished.
     pub complete_since: Option<Timestamp>,
     /// Each source, by [`SourceId`].
     pub sources: Vec<SourceView>,
@@ -34,11 +34,11 @@ pub struct Snapshot {
     pub violations: Vec<Violation>,
     /// The last report on the host's clock; `None` if the platform reports nothing.
     pub clock: Option<OwnClock>,
-    /// Planned time of the latest canary that another process sent under this instance's name; `None` if there was
-    /// none.
+    /// Planned time of the latest canary that another process sent under this instance's name; `None` if
+    /// there was none.
     pub same_name_at: Option<Timestamp>,
-    /// Since when and why traces are kept in memory only, although a store is configured. The tracker does not know
-    /// it; whoever publishes the snapshot adds it.
+    /// Since when and why traces are kept in memory only, although a store is configured. The tracker does
+    /// not know it; whoever publishes the snapshot adds it.
     pub not_stored: Option<(Timestamp, Arc<str>)>,
 }
 
@@ -98,8 +98,9 @@ impl SourceView {
         self.blind_since.map(|since| (since, reason())).or(unreadable)
     }
 
-    /// How far the watermark is behind `now`. Zero while no trace waits and the source is not blind, because an idle
-    /// source is not polled. Without a watermark it counts from `blind_since`; zero if that is not set either.
+    /// How far the watermark is behind `now`. Zero while no trace waits and the source is not blind, because
+    /// an idle source is not polled. Without a watermark it counts from `blind_since`; zero if that is not
+    /// set either.
     #[must_use]
     pub fn watermark_age(&self, now: Timestamp) -> Duration {
         match (self.waiting, self.watermark) {
@@ -166,8 +167,8 @@ impl LeakedTenant {
 }
 
 impl Violation {
-    /// Whether it concerns this tenant: the canary is the tenant's, or it is an unknown tenant's and was found in this
-    /// tenant's data.
+    /// Whether it concerns this tenant: the canary is the tenant's, or it is an unknown tenant's and was
+    /// found in this tenant's data.
     #[must_use]
     pub fn concerns(&self, tenant: TenantId) -> bool {
         match self.tenant {

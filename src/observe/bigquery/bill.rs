@@ -15,7 +15,8 @@ pub(super) struct Bill {
     bytes: u64,
     /// Not reported yet.
     unreported: u64,
-    /// What the query may be billed for that was sent and not answered. It runs on when its answer is no longer awaited.
+    /// What the query may be billed for that was sent and not answered. It runs on when its answer is no
+    /// longer awaited.
     pending: Option<u64>,
 }
 
@@ -38,7 +39,8 @@ impl Bill {
         self.pending = None;
     }
 
-    /// Charges a query that was given up, or whose connection was cut, with the most that it may be billed for.
+    /// Charges a query that was given up, or whose connection was cut, with the most that it may be billed
+    /// for.
     pub(super) fn charge_abandoned(&mut self) {
         if let Some(most) = self.pending {
             self.charge(most);

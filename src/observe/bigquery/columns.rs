@@ -1,7 +1,8 @@
 //! Whether the configured columns are there and of a type that can serve.
 //!
-//! A column that is left out silently makes the stage lie: without its tenant column it notices no leak, with a time
-//! of type STRING it measures to the poll interval instead of the millisecond. So each fault makes the stage blind.
+//! A column that is left out silently makes the stage lie: without its tenant column it notices no leak, with
+//! a time of type STRING it measures to the poll interval instead of the millisecond. So each fault makes the
+//! stage blind.
 
 use super::settings::{Id, IdMatch, Settings, TimeIs};
 use super::table::{SchemaJson, Table};
@@ -86,8 +87,8 @@ impl Columns {
         }
     }
 
-    /// Checks the types that a dry run says the query selects. This covers an expression, and a view whose description
-    /// has no columns.
+    /// Checks the types that a dry run says the query selects. This covers an expression, and a view whose
+    /// description has no columns.
     pub(super) fn check_result(&self, name: &str, result: &SchemaJson) -> Result<(), ObserveError> {
         let result = result.columns();
         let faults = Use::ALL.into_iter().filter_map(|use_| {

@@ -70,8 +70,8 @@ fn expression(value: &Value) -> Parsed<String> {
     check_sql(&text, "JSON_VALUE(payload, '$.trace_id')").map(|()| text)
 }
 
-/// Checks one SQL expression. It is written into a query between parentheses, so nothing in it may end those, begin
-/// another statement or hide what follows. Whether it is otherwise SQL, a dry run tells.
+/// Checks one SQL expression. It is written into a query between parentheses, so nothing in it may end those,
+/// begin another statement or hide what follows. Whether it is otherwise SQL, a dry run tells.
 pub(super) fn check_sql(text: &str, example: &str) -> Parsed<()> {
     let shown: String = text.chars().take(80).collect();
     let wrong =

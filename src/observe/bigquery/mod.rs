@@ -1,15 +1,16 @@
 //! Looks for canaries in a BigQuery table, with one query a poll for all of them.
 //!
-//! A query, and not a list of the table's data: that is free, but does not show rows in the streaming buffer, which is
-//! where a fresh canary is. Each query costs at least 10 MB on paper, so there is one for all ids, never one for each.
+//! A query, and not a list of the table's data: that is free, but does not show rows in the streaming buffer,
+//! which is where a fresh canary is. Each query costs at least 10 MB on paper, so there is one for all ids,
+//! never one for each.
 //!
-//! A poll has three steps. `prepare` describes the table, checks the configured columns against it and asks what a query
-//! would read; what was learned holds for a while. `run` sends the query and reads its rows. `visibility` judges whether
-//! what was not found may be hidden from the probe.
+//! A poll has three steps. `prepare` describes the table, checks the configured columns against it and asks
+//! what a query would read; what was learned holds for a while. `run` sends the query and reads its rows.
+//! `visibility` judges whether what was not found may be hidden from the probe.
 //!
-//! It must never send a query whose bytes are not bounded: the table's owner pays by the byte. And it must never go on
-//! without a column that is configured, or over rows that are hidden: then it would say of what it cannot see that it is
-//! not there.
+//! It must never send a query whose bytes are not bounded: the table's owner pays by the byte. And it must
+//! never go on without a column that is configured, or over rows that are hidden: then it would say of what
+//! it cannot see that it is not there.
 
 mod batch;
 mod bill;
@@ -148,7 +149,8 @@ impl BigQuery {
         }
     }
 
-    /// What stands in the table for a canary, in lower case. Its tag stands there in the version in which it was sent.
+    /// What stands in the table for a canary, in lower case. Its tag stands there in the version in which it
+    /// was sent.
     fn id(&self, tag: &Tag) -> String {
         match self.settings.id_is {
             IdIs::Tag => self.recognizer.keys.sign(tag).to_string(),

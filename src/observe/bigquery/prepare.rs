@@ -1,4 +1,5 @@
-//! What must be known of a table before it is queried: its columns, its partitions, and what a query would read.
+//! What must be known of a table before it is queried: its columns, its partitions, and what a query would
+//! read.
 
 use std::sync::Arc;
 
@@ -33,8 +34,8 @@ impl Known {
 }
 
 impl BigQuery {
-    /// Describes the table, checks the settings against it and makes sure that querying it is affordable, if that was
-    /// not done recently. The tables of days that did not exist are looked for at every poll.
+    /// Describes the table, checks the settings against it and makes sure that querying it is affordable, if
+    /// that was not done recently. The tables of days that did not exist are looked for at every poll.
     pub(super) async fn prepare(&mut self, batches: &[Batch]) -> Result<(), ObserveError> {
         let Some(first) = batches.first() else { return Ok(()) };
         let now = self.clock.now();

@@ -1,8 +1,9 @@
-//! One query on the wire: jobs.query, jobs.getQueryResults until it is done and read, jobs.get for what was hidden.
+//! One query on the wire: jobs.query, jobs.getQueryResults until it is done and read, jobs.get for what was
+//! hidden.
 //!
-//! It is sent with our own HTTP client and some of the crate's models. The crate's client loses the status and the
-//! `Retry-After` of every answer that is not the JSON it expects, and its models cannot read a column of a type that is
-//! newer than the crate.
+//! It is sent with our own HTTP client and some of the crate's models. The crate's client loses the status
+//! and the `Retry-After` of every answer that is not the JSON it expects, and its models cannot read a column
+//! of a type that is newer than the crate.
 
 use gcp_bigquery_client::model::error_proto::ErrorProto;
 use gcp_bigquery_client::model::job_reference::JobReference;
@@ -24,7 +25,8 @@ use crate::observe::ObserveError;
 /// Rows of a page that are requested.
 pub(super) const PAGE_ROWS: i32 = 10_000;
 
-/// Whether BigQuery must make a job of a query. Without one it is faster, and nothing tells what was hidden from it.
+/// Whether BigQuery must make a job of a query. Without one it is faster, and nothing tells what was hidden
+/// from it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum JobMode {
     Optional,
@@ -132,8 +134,8 @@ impl QueryAnswer {
         number(self.total_bytes_processed.as_deref())
     }
 
-    /// What it was billed. Where the answer does not say, what the price list says: nothing for nothing, else 10 MB at
-    /// least. Of a table with a row access policy neither number is shown.
+    /// What it was billed. Where the answer does not say, what the price list says: nothing for nothing, else
+    /// 10 MB at least. Of a table with a row access policy neither number is shown.
     fn bytes_billed(&self) -> u64 {
         match (self.total_bytes_billed.as_deref(), self.total_bytes_processed.as_deref()) {
             (Some(billed), _) => number(Some(billed)),
@@ -182,7 +184,8 @@ impl BigQuery {
         answer.map_err(|failure| self.failed(failure))
     }
 
-    /// What a failed call says about the query. Settles its bill unless it may have run to an end that is billed.
+    /// What a failed call says about the query. Settles its bill unless it may have run to an end that is
+    /// billed.
     fn failed(&mut self, failure: Failure) -> ObserveError {
         let is_cut = failure.status.is_none() && failure.effect == Effect::Unknown;
         // An error answer is not billed, but a query that was stopped may be (BigQuery pricing).

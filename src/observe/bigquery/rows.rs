@@ -45,10 +45,10 @@ impl Reader<'_> {
         sightings
     }
 
-    /// Gives each copy a locator. A table has no name for a row, so copies are numbered by age: a second row is another
-    /// copy, and reading the same rows again gives them the same numbers. Rows that mean different things are numbered
-    /// apart. Otherwise the tenant's own row would become another copy as soon as a leaked one is older or, without an
-    /// order, is listed first.
+    /// Gives each copy a locator. A table has no name for a row, so copies are numbered by age: a second row
+    /// is another copy, and reading the same rows again gives them the same numbers. Rows that mean different
+    /// things are numbered apart. Otherwise the tenant's own row would become another copy as soon as a
+    /// leaked one is older or, without an order, is listed first.
     fn number_copies(&self, sightings: &mut [Sighting]) {
         sightings.sort_by_key(|sighting| match sighting.stamp {
             Stamp::Millis(at) | Stamp::Seconds(at) | Stamp::NotBefore(at) => at,
@@ -65,8 +65,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether the query looked for its id, or it is of a tenant of ours that has no place here. What probes of other
-    /// tenants leave here is theirs to follow.
+    /// Whether the query looked for its id, or it is of a tenant of ours that has no place here. What probes
+    /// of other tenants leave here is theirs to follow.
     fn is_of_interest(&self, tag: &Tag) -> bool {
         let has_no_place = |owners: &[TenantCode]| {
             self.recognizer.tenant(tag).is_some_and(|tenant| !owners.contains(&tenant))
@@ -120,7 +120,8 @@ impl Reader<'_> {
     /// The tags inside a text, each once: a row is one copy, however often it names its canary.
     fn tags_within(&self, text: &str, stats: &mut ReadStats) -> Vec<Tag> {
         let scan = scan_record(self.recognizer, Limits::RECORD, text.as_bytes());
-        // A row comes again with every poll that looks for a canary in it, so what stands beside one is no news.
+        // A row comes again with every poll that looks for a canary in it, so what stands beside one is no
+        // news.
         if scan.found.is_empty() && self.owners.is_none() {
             stats.foreign_tags += scan.foreign_tags;
             stats.decode_errors += scan.decode_errors();

@@ -93,8 +93,8 @@ pub struct Settings {
     pub id_is: IdIs,
     /// Whether the id is all of that text.
     pub id_match: IdMatch,
-    /// Whose canaries may be in the table, where it does not hold all tenants'. Those of the others are then looked for,
-    /// too, to notice leaks. Only where whole tags stand in the table, which say whose they are.
+    /// Whose canaries may be in the table, where it does not hold all tenants'. Those of the others are then
+    /// looked for, too, to notice leaks. Only where whole tags stand in the table, which say whose they are.
     pub owners: Option<Vec<TenantCode>>,
     /// The column with the time of a row (TIMESTAMP, or DATETIME in UTC).
     pub time_column: Option<String>,
@@ -116,7 +116,8 @@ pub struct Settings {
     pub max_pages: usize,
     /// What the table's columns are held against.
     pub expected_schema: ExpectedSchema,
-    /// How often the table is described again, to notice changed columns and a query that became expensive. That is free.
+    /// How often the table is described again, to notice changed columns and a query that became expensive.
+    /// That is free.
     pub refresh: Duration,
 }
 
@@ -146,9 +147,9 @@ impl Settings {
         }
     }
 
-    /// With a query timeout that fits into polls of at most so long. BigQuery then stops a query before the poll is given
-    /// up; stopped later, it would be billed and its answer read by no one. A part is left for what comes before the
-    /// query, and for the way.
+    /// With a query timeout that fits into polls of at most so long. BigQuery then stops a query before the
+    /// poll is given up; stopped later, it would be billed and its answer read by no one. A part is left for
+    /// what comes before the query, and for the way.
     #[must_use]
     pub fn within(self, poll: Duration) -> Self {
         Self { query_timeout: poll / (MAX_WAITS + 2), ..self }
@@ -175,8 +176,8 @@ impl Settings {
         all.into_iter().filter_map(|(use_, column)| Some((use_, column?.as_str())))
     }
 
-    /// Most bytes that BigQuery is told to bill one query of so many tables for: at least what it bills anyway, or the
-    /// second table at midnight would make the stage blind.
+    /// Most bytes that BigQuery is told to bill one query of so many tables for: at least what it bills
+    /// anyway, or the second table at midnight would make the stage blind.
     pub(super) fn bill_limit(&self, tables: usize) -> u64 {
         self.max_bytes_billed.max(MIN_BYTES_BILLED * tables.max(1) as u64)
     }
@@ -305,7 +306,8 @@ impl KindSettings for Settings {
     }
 }
 
-/// A search inside texts reads many rows, so it takes a bound on time; and it is by the marker, which only a tag has.
+/// A search inside texts reads many rows, so it takes a bound on time; and it is by the marker, which only a
+/// tag has.
 fn check_match(
     read: &mut Reader<'_, '_>,
     id_match: Checked<IdMatch>,

@@ -1,7 +1,7 @@
 //! The one query: which rows hold these ids.
 //!
-//! Bounds on time stand in it as literals, because only those are sure to keep BigQuery from reading old partitions.
-//! The ids are a parameter.
+//! Bounds on time stand in it as literals, because only those are sure to keep BigQuery from reading old
+//! partitions. The ids are a parameter.
 
 use std::time::Duration;
 
@@ -58,7 +58,8 @@ impl Search<'_> {
         }
     }
 
-    /// A search inside texts is bounded by the rows' own time, too. A row without one may have arrived all the same.
+    /// A search inside texts is bounded by the rows' own time, too. A row without one may have arrived all
+    /// the same.
     fn time_bound(&self) -> Option<String> {
         let time = self.columns.time.as_ref().filter(|_| self.columns.id_match == IdMatch::Contains)?;
         let literal = literal(&time.kind, Unit::Hour, self.from())?;
@@ -92,8 +93,9 @@ fn exact(id: &str, owners: Option<&[TenantCode]>, from: Timestamp) -> String {
     format!("({condition} OR {})", ranges.join(" OR "))
 }
 
-/// Texts with one of the ids in them, or with a tag of another tenant than the owners; only the first tag of a text
-/// counts for that. The marker comes first, because looking for it is cheap and most rows do not have it.
+/// Texts with one of the ids in them, or with a tag of another tenant than the owners; only the first tag of
+/// a text counts for that. The marker comes first, because looking for it is cheap and most rows do not have
+/// it.
 fn contains(text: &str, owners: Option<&[TenantCode]>) -> String {
     let lower = format!("LOWER({text})");
     let mut found = format!("EXISTS(SELECT 1 FROM UNNEST(@ids) AS id WHERE STRPOS({lower}, id) > 0)");
@@ -117,9 +119,10 @@ fn digits(code: &TenantCode, version: Version) -> String {
     }
 }
 
-/// Tags of others than the owners, of one version. Such a tag begins with when its canary was planned, so they are one
-/// range of a clustered table. A function of the column would make BigQuery read it whole, so it is applied within that
-/// range only. Both versions in one range would be all tags there are, since the version stands before the instant.
+/// Tags of others than the owners, of one version. Such a tag begins with when its canary was planned, so
+/// they are one range of a clustered table. A function of the column would make BigQuery read it whole, so it
+/// is applied within that range only. Both versions in one range would be all tags there are, since the
+/// version stands before the instant.
 fn of_other_tenants(
     id: &str,
     owners: &[TenantCode],

@@ -1,7 +1,7 @@
 //! What a table looks like, as far as a query for canaries depends on it.
 //!
-//! It is read with structures of our own: those of the BigQuery crate cannot read a table that has a column of a type
-//! which is newer than the crate.
+//! It is read with structures of our own: those of the BigQuery crate cannot read a table that has a column
+//! of a type which is newer than the crate.
 
 use serde::Deserialize;
 
@@ -86,7 +86,8 @@ impl SchemaJson {
 }
 
 impl FieldJson {
-    /// `CURRENT_TIMESTAMP()` or `CURRENT_DATETIME()`, which is UTC without an argument (BigQuery, default values).
+    /// `CURRENT_TIMESTAMP()` or `CURRENT_DATETIME()`, which is UTC without an argument (BigQuery, default
+    /// values).
     fn is_insertion_time(&self) -> bool {
         let expression = self.default_value_expression.as_deref().unwrap_or_default();
         let name = expression.trim().trim_end_matches(['(', ')', ' ']);

@@ -1,10 +1,10 @@
 //! Whether BigQuery hides rows from the probe, or changes what stands in them.
 //!
-//! Where a row access policy leaves the probe out, a query answers with no rows and no error, which looks as if nothing
-//! had arrived. Only the statistics of a job show it. They say that a policy applied, not what it hid: a probe that was
-//! granted all rows (a policy with the filter TRUE) gets the same statistics. So while there is a policy on the table,
-//! the stage is blind as long as a waiting tenant has none of its canaries found. Masking is said only where it changed
-//! a value that the query read.
+//! Where a row access policy leaves the probe out, a query answers with no rows and no error, which looks as
+//! if nothing had arrived. Only the statistics of a job show it. They say that a policy applied, not what it
+//! hid: a probe that was granted all rows (a policy with the filter TRUE) gets the same statistics. So while
+//! there is a policy on the table, the stage is blind as long as a waiting tenant has none of its canaries
+//! found. Masking is said only where it changed a value that the query read.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -46,8 +46,8 @@ pub(super) struct Visibility {
 }
 
 impl Visibility {
-    /// Whether the next query must be a job, so that its statistics can be read: at first, and where the last poll found
-    /// nothing of what a tenant waits for.
+    /// Whether the next query must be a job, so that its statistics can be read: at first, and where the last
+    /// poll found nothing of what a tenant waits for.
     pub(super) fn needs_job(&self, now: Timestamp) -> bool {
         let is_suspicious = self.is_doubtful || self.applied != Applied::default();
         let every = if is_suspicious { CHECK_EVERY } else { CHECK_ANYWAY };
@@ -56,8 +56,8 @@ impl Visibility {
 
     /// Takes what a batch found.
     ///
-    /// If the trace that showed a tenant's rows is not found any more, they are no longer taken for visible: a grant may
-    /// have been withdrawn.
+    /// If the trace that showed a tenant's rows is not found any more, they are no longer taken for visible:
+    /// a grant may have been withdrawn.
     pub(super) fn take_sightings(&mut self, batch: &Batch, sightings: &[Sighting]) {
         let found: HashSet<TraceId> = sightings.iter().map(|sighting| sighting.tag.trace).collect();
         // Older ones may be outside the bounds on time.
@@ -75,8 +75,8 @@ impl Visibility {
         }
     }
 
-    /// Takes what the statistics of a job said. `found` are the sightings of the same poll: what was visible before a
-    /// policy is not evidence under it.
+    /// Takes what the statistics of a job said. `found` are the sightings of the same poll: what was visible
+    /// before a policy is not evidence under it.
     pub(super) fn take_statistics(&mut self, now: Timestamp, applied: Applied, found: &[Sighting]) {
         if applied.row_policy && !self.applied.row_policy {
             let under_policy: HashSet<TraceId> = found.iter().map(|sighting| sighting.tag.trace).collect();
@@ -86,8 +86,8 @@ impl Visibility {
         self.checked_at = Some(now);
     }
 
-    /// Takes that the statistics could not be read. Returns whether that must be said: once, where it will not change by
-    /// itself.
+    /// Takes that the statistics could not be read. Returns whether that must be said: once, where it will
+    /// not change by itself.
     pub(super) fn take_failure(&mut self, now: Timestamp, failure: &Failure) -> bool {
         self.checked_at = Some(now);
         let is_denied = failure.kind == FailureKind::Denied;

@@ -1,7 +1,7 @@
 //! Avro object container files (Avro 1.11 specification, "Object Container Files").
 //!
-//! Blocks are decompressed and searched without the schema: strings and bytes stand in them as they are. What is
-//! compressed once more within a value is found by its magic, as in text.
+//! Blocks are decompressed and searched without the schema: strings and bytes stand in them as they are. What
+//! is compressed once more within a value is found by its magic, as in text.
 
 use super::codec::{Bzip2, Codec, End, Gather, Inflate, Zstd, guarded, snappy_block};
 use super::layer::Layer;

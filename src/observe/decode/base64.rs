@@ -1,9 +1,10 @@
 //! Finds long runs of base64 in text, and opens them while they pass.
 //!
-//! Both alphabets are taken, with or without padding, and what JSON encoders make of them: `\/`, `\u002b`, `\u002f`,
-//! `\u003d`. A run goes on over line breaks as long as its lines have one length: RFC 7468 (PEM) has 64 characters, RFC
-//! 2045 (MIME) 76, Ruby's `Base64.encode64` 60. A run that is no base64 after all (a path, a hash) decodes to garbage in
-//! which nothing is found; that is cheaper than to be clever, and counts as no fault unless most of a text is made of it.
+//! Both alphabets are taken, with or without padding, and what JSON encoders make of them: `\/`, `\u002b`,
+//! `\u002f`, `\u003d`. A run goes on over line breaks as long as its lines have one length: RFC 7468 (PEM)
+//! has 64 characters, RFC 2045 (MIME) 76, Ruby's `Base64.encode64` 60. A run that is no base64 after all (a
+//! path, a hash) decodes to garbage in which nothing is found; that is cheaper than to be clever, and counts
+//! as no fault unless most of a text is made of it.
 
 use base64::Engine;
 use base64::alphabet;
@@ -16,15 +17,15 @@ use super::{Context, Copy};
 use crate::domain::format::{Format, Shape, UnreadableReason};
 use crate::domain::tag::{HEAD_LEN, MARKER, Shape as TagShape};
 
-/// Shortest run that is opened, in characters. The shortest that can hold a whole tag has 82. A line of wrapped base64 can
-/// be as short as this, and so a tag can be longer: see [`find_run`].
+/// Shortest run that is opened, in characters. The shortest that can hold a whole tag has 82. A line of
+/// wrapped base64 can be as short as this, and so a tag can be longer: see [`find_run`].
 pub(super) const MIN_RUN: usize = 64;
 /// Shortest line into which base64 is wrapped. Lists of words and numbers have shorter ones.
 const MIN_LINE: usize = 32;
 /// A line of this length can hold a whole tag, and so can be a record of its own.
 const LONG_LINE: usize = 82;
-/// Shortest run that can speak against a text in which it decodes to nothing we know. Keys, signatures and hashes are
-/// shorter.
+/// Shortest run that can speak against a text in which it decodes to nothing we know. Keys, signatures and
+/// hashes are shorter.
 const MIN_UNKNOWN: u64 = 256;
 /// It must have so many different characters among the first so many: rulers and padding have fewer.
 const MIN_VARIETY: u32 = 16;
@@ -64,7 +65,8 @@ const CLASS: [u8; 256] = {
 /// How many of the last characters of a window are looked at together.
 const ENDING: usize = 16;
 
-/// The same as a class other than 0, in a form that the compiler turns into instructions for several bytes at a time.
+/// The same as a class other than 0, in a form that the compiler turns into instructions for several bytes at
+/// a time.
 const fn may_be_in_run(byte: u8) -> bool {
     ((byte | 0x20).wrapping_sub(b'a') < 26)
         | (byte.wrapping_sub(b'/') < 11)
@@ -180,7 +182,8 @@ impl RunFinder {
                 }
                 Some(End { skip }) => {
                     let (start, end) = (run.start, self.at);
-                    // What ended it is not the start of another one; and without a step there would be no end to this.
+                    // What ended it is not the start of another one; and without a step there would be no end
+                    // to this.
                     self.at += skip.max(usize::from(start == end));
                     self.at = self.at.min(base + text.len());
                     ended.extend([run.finish(start, end, context)]);
@@ -195,16 +198,18 @@ enum Search {
     Nothing { up_to: usize },
 }
 
-/// Finds the first run. A run of 64 that begins at `at` has its last character at `at + 63`, so the text is looked at
-/// there, backwards: ordinary text shows a blank or a quote after a few steps, and all before it can be skipped.
+/// Finds the first run. A run of 64 that begins at `at` has its last character at `at + 63`, so the text is
+/// looked at there, backwards: ordinary text shows a blank or a quote after a few steps, and all before it
+/// can be skipped.
 ///
-/// A tag is not the beginning of a run, although its characters could be: every canary would be opened for nothing, and at the
-/// greatest depth every canary would be a record that was not read to its end.
+/// A tag is not the beginning of a run, although its characters could be: every canary would be opened for
+/// nothing, and at the greatest depth every canary would be a record that was not read to its end.
 fn find_run(text: &[u8], last: bool) -> Option<Search> {
     let mut at = 0;
     while let Some(window) = text.get(at..at + MIN_RUN) {
-        // Nearly always one of the last characters is of no run. This asks them all at once, without a branch for each,
-        // and does not have to know which one it is: no run begins before any of them and reaches beyond it.
+        // Nearly always one of the last characters is of no run. This asks them all at once, without a branch
+        // for each, and does not have to know which one it is: no run begins before any of them and reaches
+        // beyond it.
         let ending = &window[MIN_RUN - ENDING..];
         if !ending.iter().fold(true, |all, byte| all & may_be_in_run(*byte)) {
             at += MIN_RUN - ENDING + 1;
@@ -241,7 +246,8 @@ enum TagInRun {
 
 /// Looks for a tag whose marker and version are among the first characters of a run.
 fn tag_in(text: &[u8], last: bool) -> TagInRun {
-    // By its first letter, which stands in one of 32 places of a run: looking at each place would cost more than decoding.
+    // By its first letter, which stands in one of 32 places of a run: looking at each place would cost more
+    // than decoding.
     let first = MARKER.as_bytes()[0];
     for at in memchr2_iter(first, first.to_ascii_uppercase(), &text[..=MIN_RUN - HEAD_LEN]) {
         match TagShape::of(&text[at..]) {
@@ -358,15 +364,17 @@ impl Run {
         (at, last.then_some(End { skip: 0 }))
     }
 
-    /// Whether the run can go on after a break of the line that ends here. Lines of one length may also be records of
-    /// their own; long ones are only taken together where each ends with a whole byte, so that nothing is lost if so.
+    /// Whether the run can go on after a break of the line that ends here. Lines of one length may also be
+    /// records of their own; long ones are only taken together where each ends with a whole byte, so that
+    /// nothing is lost if so.
     fn may_wrap(&self) -> bool {
         let fits = self.line >= MIN_LINE && (self.line < LONG_LINE || self.line.is_multiple_of(4));
         fits && self.width.is_none_or(|width| width == self.line)
     }
 
-    /// Whether the line after a break belongs to the run: it is as long as the one before, or it is the last one, which
-    /// is shorter and has nothing else on it. An ordinary line that follows must not be taken for more bytes.
+    /// Whether the line after a break belongs to the run: it is as long as the one before, or it is the last
+    /// one, which is shorter and has nothing else on it. An ordinary line that follows must not be taken for
+    /// more bytes.
     fn next_line(&self, text: &[u8], last: bool) -> NextLine {
         let width = self.line;
         let line = &text[..text.len().min(width.min(MAX_LINE_SAMPLE) + 1)];

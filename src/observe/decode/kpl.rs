@@ -1,7 +1,8 @@
 //! Aggregates of the Kinesis Producer Library: many small records in one.
 //!
-//! Magic, a protobuf message, and its MD5. Only the data of the sub-records is of interest, so the message is walked
-//! field by field instead of built as a value: a hostile one of a few megabytes would become gigabytes of tables.
+//! Magic, a protobuf message, and its MD5. Only the data of the sub-records is of interest, so the message is
+//! walked field by field instead of built as a value: a hostile one of a few megabytes would become gigabytes
+//! of tables.
 
 use md5::{Digest, Md5};
 use prost::encoding::{WireType, decode_key, decode_varint};
@@ -55,7 +56,8 @@ pub(super) fn open(record: &[u8], max_records: usize) -> Option<SubRecords<'_>> 
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    /// The next field's number and, where it is of that kind, its bytes. The outer `None` says that it is malformed.
+    /// The next field's number and, where it is of that kind, its bytes. The outer `None` says that it is
+    /// malformed.
     #[expect(clippy::type_complexity, reason = "a field or the end, or neither")]
     fn next(&mut self) -> Option<Option<(u32, Option<&'a [u8]>)>> {
         if self.0.is_empty() {

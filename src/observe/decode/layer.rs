@@ -1,10 +1,12 @@
-//! One wrapper: looks at how the bytes begin, takes the wrapper off, and hands what is inside to the next layer.
+//! One wrapper: looks at how the bytes begin, takes the wrapper off, and hands what is inside to the next
+//! layer.
 //!
-//! A layer is a row of segments: members of compressed bytes, and text before, between and after them. Members of one
-//! format that follow on each other share what is inside, as lines may run on from one to the next.
+//! A layer is a row of segments: members of compressed bytes, and text before, between and after them.
+//! Members of one format that follow on each other share what is inside, as lines may run on from one to the
+//! next.
 //!
-//! Whether a member begins is not always certain. So it is on trial at first: its raw bytes are kept until enough of it
-//! was decompressed, and are taken for text if it was none.
+//! Whether a member begins is not always certain. So it is on trial at first: its raw bytes are kept until
+//! enough of it was decompressed, and are taken for text if it was none.
 
 use super::avro::Avro;
 use super::codec::{Codec, End, SnappyWalk, codec, guarded, snappy_block};
@@ -325,7 +327,8 @@ impl Layer {
             let idle = read == 0 && stream.out.is_empty();
             let end = end.or((idle && taken < input.len()).then_some(End::Fault(UnreadableReason::Damaged)));
             if let Some(trial) = &mut stream.trial {
-                // What surely begins is handed on at once; its raw bytes are only kept until it gives something.
+                // What surely begins is handed on at once; its raw bytes are only kept until it gives
+                // something.
                 let gives = stream.sure && !stream.out.is_empty();
                 if !gives {
                     trial.raw.extend_from_slice(&input[taken..taken + read]);

@@ -26,8 +26,8 @@ const SNAPPY_FRAMED: &[u8] = b"\xff\x06\x00\x00sNaPpY";
 const SNAPPY_XERIAL: &[u8] = b"\x82SNAPPY\x00";
 /// APPNOTE.TXT, sections 4.3.7 and 4.3.16, and 8.5.4 for archives that were meant to be split.
 const ZIP: [&[u8]; 3] = [b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08PK\x03\x04"];
-/// RFC 1950, section 2.2: deflate with a window of 32 KiB, and the check of the two bytes. Without a dictionary, there
-/// are four.
+/// RFC 1950, section 2.2: deflate with a window of 32 KiB, and the check of the two bytes. Without a
+/// dictionary, there are four.
 const ZLIB: [[u8; 2]; 4] = [[0x78, 0x01], [0x78, 0x5e], [0x78, 0x9c], [0x78, 0xda]];
 
 /// What begins.
@@ -119,7 +119,8 @@ fn is_bzip2(head: &[u8]) -> bool {
     (b'1'..=b'9').contains(size) && (block.starts_with(BZIP2_BLOCK) || block.starts_with(BZIP2_END))
 }
 
-/// Two big-endian sizes and the size that the Snappy block states itself must agree. No text begins with a zero.
+/// Two big-endian sizes and the size that the Snappy block states itself must agree. No text begins with a
+/// zero.
 fn is_hadoop(head: &[u8]) -> bool {
     let Some((sizes, block)) = head.split_first_chunk::<8>() else {
         return false;
@@ -136,14 +137,15 @@ fn is_hadoop(head: &[u8]) -> bool {
     sizes[0] == 0 && len > 1 && len <= total + total / 6 + 32 && (1..=total).contains(&stated)
 }
 
-/// How many bytes of text that is all ASCII are looked at again at its end: the magics of zlib, bzip2 and LZ4 can be
-/// ASCII, but not this much of what follows.
+/// How many bytes of text that is all ASCII are looked at again at its end: the magics of zlib, bzip2 and LZ4
+/// can be ASCII, but not this much of what follows.
 const ASCII_TAIL: usize = 64;
 
-/// Where in a piece of text a member may begin; `after_break` says that the piece stands at the start of a line.
+/// Where in a piece of text a member may begin; `after_break` says that the piece stands at the start of a
+/// line.
 ///
-/// A candidate may be unfinished at the end of the piece. What compresses has bytes beyond ASCII in it, so text without
-/// any is passed by.
+/// A candidate may be unfinished at the end of the piece. What compresses has bytes beyond ASCII in it, so
+/// text without any is passed by.
 pub(super) fn find_member(text: &[u8], after_break: bool) -> Option<usize> {
     let skipped = if text.is_ascii() { text.len().saturating_sub(ASCII_TAIL) } else { 0 };
     let rest = &text[skipped..];
@@ -153,7 +155,8 @@ pub(super) fn find_member(text: &[u8], after_break: bool) -> Option<usize> {
         _ => at.checked_sub(3).filter(|start| rest[*start..].starts_with(ZSTD)),
     });
     let is_zlib = |at: usize| is_start(&rest[at..], &ZLIB.each_ref().map(|magic| &magic[..]));
-    // Without a searcher that has to be built: text often comes in pieces that are shorter than that is worth.
+    // Without a searcher that has to be built: text often comes in pieces that are shorter than that is
+    // worth.
     let by_letter = memchr2_iter(BZIP2[1], ZLIB[0][0], rest).find_map(|at| {
         let before = at.checked_sub(1);
         if rest[at] == ZLIB[0][0] {
@@ -181,7 +184,8 @@ fn is_start(text: &[u8], magics: &[&[u8]]) -> bool {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Named {
     pub(super) format: Format,
-    /// Whether its magic cannot be the start of a text. Otherwise it only counts where the bytes are not text.
+    /// Whether its magic cannot be the start of a text. Otherwise it only counts where the bytes are not
+    /// text.
     pub(super) sure: bool,
 }
 

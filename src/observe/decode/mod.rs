@@ -1,32 +1,34 @@
 //! Bytes in, canaries out.
 //!
-//! Records are decoded by what they are, not by configuration: what begins like a format that is known is opened, long
-//! runs of base64 inside text are opened, and what comes out is looked at in the same way again, down to a bounded
-//! depth. `docs/formats.md` lists the formats. Everything else is text, in which the marker is searched as a substring;
-//! JSON is never parsed to find a tag, so a line that no parser would take still gives up its canary.
+//! Records are decoded by what they are, not by configuration: what begins like a format that is known is
+//! opened, long runs of base64 inside text are opened, and what comes out is looked at in the same way again,
+//! down to a bounded depth. `docs/formats.md` lists the formats. Everything else is text, in which the marker
+//! is searched as a substring; JSON is never parsed to find a tag, so a line that no parser would take still
+//! gives up its canary.
 //!
-//! What is neither opened nor mostly text is *unreadable*: it is reported with its format, because a canary may be in it,
-//! and is searched as it is all the same.
+//! What is neither opened nor mostly text is *unreadable*: it is reported with its format, because a canary
+//! may be in it, and is searched as it is all the same.
 //!
-//! It is push-style and works through a small window: an object of hundreds of megabytes takes no more memory than a
-//! short one. Only Parquet, KPL aggregates and single Snappy blocks are held, within a limit. The result depends on the
-//! bytes alone, never on how they were cut into chunks, because the ordinal of a copy within its record is part of the
-//! locator by which two reads of one copy are told from two copies. So the scanner cuts the bytes into pieces of its own.
+//! It is push-style and works through a small window: an object of hundreds of megabytes takes no more memory
+//! than a short one. Only Parquet, KPL aggregates and single Snappy blocks are held, within a limit. The
+//! result depends on the bytes alone, never on how they were cut into chunks, because the ordinal of a copy
+//! within its record is part of the locator by which two reads of one copy are told from two copies. So the
+//! scanner cuts the bytes into pieces of its own.
 //!
 //! It must never panic on what it is fed, and never give up what was found before a fault.
 //!
 //! # What counts as one copy
 //!
-//! A pipeline may write the tag twice for one log event (the raw line beside its parsed fields), and may store two
-//! events side by side. Two hits of one trace are **one copy** unless something between them says that another
-//! record began:
+//! A pipeline may write the tag twice for one log event (the raw line beside its parsed fields), and may
+//! store two events side by side. Two hits of one trace are **one copy** unless something between them says
+//! that another record began:
 //!
 //! * a line break, or the border of a KPL sub-record: always two;
-//! * the end of a JSON object directly before the start of the next (`}{`, `},{`, `}","{`, however escaped), or an
-//!   escaped line break (`\n`) that is followed by more than a quote: two if the tags are also at least the canary's
-//!   size apart, since a whole canary must fit between them. Within base64 the distance says nothing, so there the
-//!   border alone makes two. This tells two `logEvents` of one CloudWatch envelope apart, and keeps together
-//!   `[{"k":"trace_id","v":"…"},{"k":"id","v":"…"}]`.
+//! * the end of a JSON object directly before the start of the next (`}{`, `},{`, `}","{`, however escaped),
+//!   or an escaped line break (`\n`) that is followed by more than a quote: two if the tags are also at least
+//!   the canary's size apart, since a whole canary must fit between them. Within base64 the distance says
+//!   nothing, so there the border alone makes two. This tells two `logEvents` of one CloudWatch envelope
+//!   apart, and keeps together `[{"k":"trace_id","v":"…"},{"k":"id","v":"…"}]`.
 //!
 //! All hits of a trace in one Parquet file are one copy, and so are those in a part that was not decoded.
 
@@ -62,7 +64,8 @@ pub struct Limits {
     pub max_depth: usize,
     /// How many bytes decompression may give in all, for one record or object.
     pub max_inflated_bytes: u64,
-    /// How many bytes may be held at a time, for one record or object, of formats that are only opened at their end.
+    /// How many bytes may be held at a time, for one record or object, of formats that are only opened at
+    /// their end.
     pub max_held_bytes: usize,
     /// Largest KPL aggregate, in bytes; it is held because its checksum is at its end.
     pub max_kpl_bytes: usize,
@@ -76,7 +79,8 @@ impl Limits {
     /// For one record of a stream.
     pub const RECORD: Self = Self {
         max_depth: 8,
-        // A CloudWatch Logs subscription fills a record of up to 1 MiB with gzip; well-compressing logs reach 50:1.
+        // A CloudWatch Logs subscription fills a record of up to 1 MiB with gzip; well-compressing logs reach
+        // 50:1.
         max_inflated_bytes: 128 << 20,
         // A Kinesis record is at most 10 MiB (Kinesis API reference, UpdateMaxRecordSize).
         max_held_bytes: 10 << 20,
@@ -113,8 +117,8 @@ pub struct Found {
 pub struct Scan {
     /// The copies, in the order in which they stand.
     pub found: Vec<Found>,
-    /// What could not be read, and how many parts of each kind. A canary that was not found may be in them. At most
-    /// [`MAX_UNREADABLE`] kinds are told apart.
+    /// What could not be read, and how many parts of each kind. A canary that was not found may be in them.
+    /// At most [`MAX_UNREADABLE`] kinds are told apart.
     pub unreadable: Vec<(Unreadable, u64)>,
     /// Whole tags that none of our keys signed.
     pub foreign_tags: u64,

@@ -17,7 +17,8 @@ const ENDING: usize = 8;
 pub(super) enum Trust {
     /// It is read if it is mostly text.
     Judge,
-    /// It came out of what may not have been base64 at all, so it is reported only where its format is certain.
+    /// It came out of what may not have been base64 at all, so it is reported only where its format is
+    /// certain.
     Guess,
     /// It came out of a container of typed values, of which only some are text.
     Values,
@@ -122,9 +123,9 @@ impl Part {
     }
 }
 
-/// Hits in bytes that were not decoded: a compressor copies some of a text as it is and refers back to the rest, and
-/// statistics repeat a value. So they are one copy for each trace, and nothing is known of its integrity. Even a whole
-/// canary says nothing about the next one if its surroundings are compressed.
+/// Hits in bytes that were not decoded: a compressor copies some of a text as it is and refers back to the
+/// rest, and statistics repeat a value. So they are one copy for each trace, and nothing is known of its
+/// integrity. Even a whole canary says nothing about the next one if its surroundings are compressed.
 fn by_luck(copies: Vec<Copy>, shape: Shape) -> Vec<Copy> {
     let keeps = shape.innermost().is_some_and(Format::keeps_strings);
     let verbatim =

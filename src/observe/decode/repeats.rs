@@ -1,19 +1,19 @@
 //! Whether bytes that were not decoded are compressed.
 //!
-//! Compressors of the LZ77 family (LZ4, Snappy, LZO, LZF) keep a text as it is up to where something repeats itself. So
-//! one canary may stand there whole while the next one is hidden. Formats without compression (MessagePack, protobuf)
-//! keep every repetition: the keys, the names of services, the forms of messages.
+//! Compressors of the LZ77 family (LZ4, Snappy, LZO, LZF) keep a text as it is up to where something repeats
+//! itself. So one canary may stand there whole while the next one is hidden. Formats without compression
+//! (MessagePack, protobuf) keep every repetition: the keys, the names of services, the forms of messages.
 
 use std::collections::HashSet;
 
-/// What is shorter than this may have no repetition. A record that holds little more than a canary has nothing that the
-/// canary could be hidden by.
+/// What is shorter than this may have no repetition. A record that holds little more than a canary has
+/// nothing that the canary could be hidden by.
 const MIN_LEN: usize = 256;
-/// Bytes that repeat. These compressors replace repetitions from 3 or 4 bytes on; where they skip ahead in what they
-/// cannot compress, they miss some.
+/// Bytes that repeat. These compressors replace repetitions from 3 or 4 bytes on; where they skip ahead in
+/// what they cannot compress, they miss some.
 const GRAM: usize = 8;
-/// Among so many positions, at least one repeats what stood before. In logs more than one in three does, but large
-/// canaries, which do not repeat themselves, may stand among them.
+/// Among so many positions, at least one repeats what stood before. In logs more than one in three does, but
+/// large canaries, which do not repeat themselves, may stand among them.
 const ONE_IN: usize = 16;
 
 /// Whether the surroundings of a canary are long enough to repeat themselves and do not.

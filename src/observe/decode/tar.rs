@@ -1,4 +1,5 @@
-//! Tar archives (POSIX.1-2017, `pax`, "ustar Interchange Format"; GNU tar's manual, "Basic Tar Format"), file by file.
+//! Tar archives (POSIX.1-2017, `pax`, "ustar Interchange Format"; GNU tar's manual, "Basic Tar Format"), file
+//! by file.
 
 use super::codec::Gather;
 use super::layer::Layer;

@@ -1,7 +1,8 @@
 //! Text: searches the marker, checks who signed what follows, and compares each copy with what was sent.
 //!
-//! Two searchers go through the same window, one for markers and one for runs of base64. What they find is taken in
-//! the order in which it stands, up to where both have been, so that the result does not depend on the chunks.
+//! Two searchers go through the same window, one for markers and one for runs of base64. What they find is
+//! taken in the order in which it stands, up to where both have been, so that the result does not depend on
+//! the chunks.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::LazyLock;
@@ -17,7 +18,8 @@ use crate::domain::tag::{MARKER, NotOurs, Shape as TagShape, Tag, TraceId};
 
 /// How much text before a tag is compared with what was sent, in bytes: fields may have been re-ordered.
 const BEFORE: usize = 16 << 10;
-/// How much text after a tag is compared, beyond twice the size of the canary, in bytes: escaping makes it longer.
+/// How much text after a tag is compared, beyond twice the size of the canary, in bytes: escaping makes it
+/// longer.
 const AFTER: usize = 8 << 10;
 /// Text is taken in by so much at a time.
 const PIECE: usize = 64 << 10;
@@ -194,7 +196,8 @@ impl Text {
             self.seen_in_line = Some(record.line);
         }
         for found in run.copies {
-            // Only the first copy inside can be the one that also stands outside; the run knew the others apart.
+            // Only the first copy inside can be the one that also stands outside; the run knew the others
+            // apart.
             let outside = self
                 .seen
                 .get(&found.tag.trace)
@@ -294,7 +297,8 @@ impl Seen {
     }
 }
 
-/// Finders of the marker in lower and in upper case. A scan of base64 opens a part for each run, so they are made once.
+/// Finders of the marker in lower and in upper case. A scan of base64 opens a part for each run, so they are
+/// made once.
 static FINDERS: LazyLock<[memmem::Finder<'static>; 2]> = LazyLock::new(|| {
     [memmem::Finder::new(MARKER), memmem::Finder::new(&MARKER.to_ascii_uppercase()).into_owned()]
 });

@@ -1,14 +1,16 @@
 //! Decides whether bytes are mostly text.
 //!
-//! It counts bytes in a sample: the first KiB, and 64 bytes from every 4 KiB after that. The bytes are text if
+//! It counts bytes in a sample: the first KiB, and 64 bytes from every 4 KiB after that. The bytes are text
+//! if
 //!
 //! * at most 1 byte in 20 is a control character or not valid UTF-8; or
-//! * at most 1 byte in 100 is a control character and at least 1 in 4 is printable ASCII, as in text in a one-byte
-//!   encoding.
+//! * at most 1 byte in 100 is a control character and at least 1 in 4 is printable ASCII, as in text in a
+//!   one-byte encoding.
 //!
-//! Tabs, line breaks, form feeds, backspaces and escapes do not count as control characters here. Sixteen or more zero
-//! bytes in a row are padding and are ignored. In compressed or encrypted bytes, 1 in 9 is a control character and 1 in
-//! 3 is not valid UTF-8. Anything shorter than 32 bytes cannot hold a tag in any form, and passes as text.
+//! Tabs, line breaks, form feeds, backspaces and escapes do not count as control characters here. Sixteen or
+//! more zero bytes in a row are padding and are ignored. In compressed or encrypted bytes, 1 in 9 is a
+//! control character and 1 in 3 is not valid UTF-8. Anything shorter than 32 bytes cannot hold a tag in any
+//! form, and passes as text.
 
 /// Bytes at the start that are all sampled.
 const HEAD_LEN: u64 = 1 << 10;
@@ -23,8 +25,8 @@ const MIN_PART: u64 = 32;
 /// This many printable characters in a row are a run. Random bytes hardly ever have one.
 const MIN_RUN: usize = 8;
 
-/// Counts over the sample of one part: the bytes that come out of one layer of a record, such as gzip or base64. They
-/// arrive in pieces. All counts are in bytes.
+/// Counts over the sample of one part: the bytes that come out of one layer of a record, such as gzip or
+/// base64. They arrive in pieces. All counts are in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct TextSample {
     /// Length of the part so far.
@@ -100,8 +102,8 @@ impl TextSample {
         self.len < MIN_PART || is_utf8 || is_one_byte_encoding
     }
 
-    /// Whether the part contains text among other values: it is text, or at least a tenth of the sample is in runs of
-    /// printable characters.
+    /// Whether the part contains text among other values: it is text, or at least a tenth of the sample is in
+    /// runs of printable characters.
     pub(super) fn has_text(&self) -> bool {
         self.is_text() || self.in_runs * 10 >= self.sampled
     }
@@ -148,7 +150,8 @@ fn find_padding(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// Counts the bytes that are not valid UTF-8. A character that the start or end of the bytes cuts in two is valid.
+/// Counts the bytes that are not valid UTF-8. A character that the start or end of the bytes cuts in two is
+/// valid.
 fn invalid_utf8_len(bytes: &[u8]) -> u64 {
     let cut_at_start = bytes.iter().take(3).take_while(|byte| (0x80..0xc0).contains(*byte)).count();
     let bytes = &bytes[cut_at_start..];

@@ -1,7 +1,8 @@
 //! ZIP archives (APPNOTE.TXT 6.3.10), entry by entry as they come.
 //!
-//! The central directory at the end is not used, so nothing is held. Where an entry does not say how long it is, its
-//! compressed stream does; a stored one ends where a data descriptor states just the length that it has by then.
+//! The central directory at the end is not used, so nothing is held. Where an entry does not say how long it
+//! is, its compressed stream does; a stored one ends where a data descriptor states just the length that it
+//! has by then.
 
 use memchr::memmem;
 
@@ -318,15 +319,16 @@ fn inflate(
     }
 }
 
-/// Where in `held` a data descriptor stands that states the length of all before it, and how long it is; `given` bytes
-/// came before `held`.
+/// Where in `held` a data descriptor stands that states the length of all before it, and how long it is;
+/// `given` bytes came before `held`.
 fn descriptor(held: &[u8], given: u64) -> Option<(usize, usize)> {
     memmem::find_iter(held, &DESCRIPTOR).find_map(|at| {
         let fields = held.get(at + 8..)?;
         let len = given + at as u64;
         let small = fields.first_chunk().is_some_and(|size| u64::from(u32::from_le_bytes(*size)) == len);
         let large = fields.first_chunk().is_some_and(|size| u64::from_le_bytes(*size) == len);
-        // Zip64 has zeros where the other form has the second size, which is the same as the first when stored.
+        // Zip64 has zeros where the other form has the second size, which is the same as the first when
+        // stored.
         match (small, large) {
             (_, true) if len > 0 => (held.len() >= at + 24).then_some((at, 24)),
             (true, _) => (held.len() >= at + 16).then_some((at, 16)),
@@ -353,7 +355,8 @@ impl Header {
     }
 }
 
-/// The compressed size in the extra field of zip64, where it stands behind the other size if that is there, too.
+/// The compressed size in the extra field of zip64, where it stands behind the other size if that is there,
+/// too.
 fn zip64(mut extra: &[u8], has_plain: bool) -> Option<u64> {
     while let Some((header, rest)) = extra.split_first_chunk::<4>() {
         let len = usize::from(u16::from_le_bytes([header[2], header[3]]));

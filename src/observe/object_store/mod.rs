@@ -416,8 +416,8 @@ impl<S: ObjectStore> Observe for ObjectObserver<S> {
         Ok(std::mem::take(&mut self.unreported).into_poll(wanted, started, self.clock.now(), watermark))
     }
 
-    /// Lists each object by its whole key. Not with HeadObject: where the right to list is bound to prefixes, as
-    /// in our policies, S3 answers a request for a deleted object with 403.
+    /// Lists each object by its whole key. Not with HeadObject: where the right to list is bound to prefixes,
+    /// as in our policies, S3 answers a request for a deleted object with 403.
     async fn check(&mut self, records: &[Arc<str>]) -> Vec<(Arc<str>, Presence)> {
         let checks = stream::iter(records.iter().cloned()).map(|record| {
             let store = self.store.clone();

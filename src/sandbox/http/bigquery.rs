@@ -1,12 +1,14 @@
-//! BigQuery, REST: jobs.query, jobs.getQueryResults, jobs.get and tables.get, with the error shapes of the real service.
+//! BigQuery, REST: jobs.query, jobs.getQueryResults, jobs.get and tables.get, with the error shapes of the
+//! real service.
 //!
-//! There is one table, `events`, which is partitioned. The same rows are in tables of each day, `events_20261122`, of which
-//! only those exist that hold a row.
+//! There is one table, `events`, which is partitioned. The same rows are in tables of each day,
+//! `events_20261122`, of which only those exist that hold a row.
 //!
-//! A query sees the rows that are there when it starts, and answers when it has run its time, so what arrives meanwhile is
-//! not in it. [`super::sql`] says what SQL is understood. Bytes processed are those of the columns that the query names, in
-//! rows that have left the streaming buffer (bytes in the buffer are free), plus the older bytes of the settings or of a
-//! fault when no condition bounds the partition. Billed are at least the 10 MB that each query costs.
+//! A query sees the rows that are there when it starts, and answers when it has run its time, so what arrives
+//! meanwhile is not in it. [`super::sql`] says what SQL is understood. Bytes processed are those of the
+//! columns that the query names, in rows that have left the streaming buffer (bytes in the buffer are free),
+//! plus the older bytes of the settings or of a fault when no condition bounds the partition. Billed are at
+//! least the 10 MB that each query costs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,7 +108,8 @@ pub(super) async fn handle(shared: &Arc<Shared>, operation: &str, call: &Call) -
 
 async fn query(shared: &Arc<Shared>, project: &str, call: &Call) -> Response {
     let body = call.json();
-    // Legacy SQL is what the real API assumes when it is not told otherwise; it knows no backticks and no parameters.
+    // Legacy SQL is what the real API assumes when it is not told otherwise; it knows no backticks and no
+    // parameters.
     if body.get("useLegacySql").and_then(Value::as_bool) != Some(false) {
         return invalid("invalidQuery", "Legacy SQL is not understood here: set useLegacySql to false");
     }

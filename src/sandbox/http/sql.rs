@@ -14,9 +14,9 @@
 //!             anything about the ingest_time column: accepted, not evaluated
 //! ```
 //!
-//! A partition condition with a bound admits every row that has left the streaming buffer, since rows are kept for minutes only.
-//! All else is refused as BigQuery refuses what it cannot parse. Otherwise a query could mean something else here than
-//! there, and no test would notice.
+//! A partition condition with a bound admits every row that has left the streaming buffer, since rows are
+//! kept for minutes only. All else is refused as BigQuery refuses what it cannot parse. Otherwise a query
+//! could mean something else here than there, and no test would notice.
 
 use std::collections::HashMap;
 

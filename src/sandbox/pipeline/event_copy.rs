@@ -6,7 +6,8 @@ use super::super::fault::Damage;
 use super::super::names::Stage;
 use super::super::settings::Profile;
 
-// What a random number decides. Each decision has its own constant, so that no decision changes the numbers of another.
+// What a random number decides. Each decision has its own constant, so that no decision changes the numbers
+// of another.
 const DELAY: u64 = 1;
 const ARRIVAL: u64 = 2;
 const MISHAP: u64 = 17;
@@ -20,7 +21,8 @@ pub(super) const DUPLICATE: u64 = 13;
 pub(super) struct EventCopy {
     /// Index of the tenant that sent the event.
     pub sender: usize,
-    /// Index of the tenant whose streams and prefixes this copy passes through. Differs from `sender` if the copy leaked.
+    /// Index of the tenant whose streams and prefixes this copy passes through. Differs from `sender` if the
+    /// copy leaked.
     pub routed_to: usize,
     pub message: Arc<str>,
     /// The canary's token, under which the truth records it; `None` for other log events.
@@ -31,8 +33,8 @@ pub(super) struct EventCopy {
     pub event_id: String,
     /// Seeds all random decisions about this copy.
     pub seed: u64,
-    /// Whether this copy decides the event's fate in the truth: it travels on the main path, to the table, under its
-    /// sender. Copies for the archive and the storage transfer do not, and neither do leaked ones.
+    /// Whether this copy decides the event's fate in the truth: it travels on the main path, to the table,
+    /// under its sender. Copies for the archive and the storage transfer do not, and neither do leaked ones.
     pub counts_for_truth: bool,
     /// What the believable profile does to it, and at the end of which hop.
     pub mishap: Option<(Mishap, Stage)>,
@@ -65,7 +67,8 @@ impl EventCopy {
         fastrand::Rng::with_seed(mix(mix(self.seed, stage as u64 + 1), ARRIVAL))
     }
 
-    /// The random numbers for the duration of the hop to `hop`. All lines of one transit object get the same ones.
+    /// The random numbers for the duration of the hop to `hop`. All lines of one transit object get the same
+    /// ones.
     pub(super) fn delay_rng(&self, hop: Stage) -> fastrand::Rng {
         let seed = self.transit_object.as_ref().map_or(self.seed, |transit_object| transit_object.seed);
         fastrand::Rng::with_seed(mix(mix(seed, hop as u64 + 1), DELAY))
@@ -93,8 +96,8 @@ pub(super) fn mix(a: u64, b: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Draws the mishap of an event and the hop at which it happens; `None` for about 99 events in a hundred. 0.4 % of all
-/// events are slow, 0.3 % lost, 0.3 % duplicated.
+/// Draws the mishap of an event and the hop at which it happens; `None` for about 99 events in a hundred. 0.4
+/// % of all events are slow, 0.3 % lost, 0.3 % duplicated.
 pub(super) fn draw_mishap(profile: Profile, seed: u64) -> Option<(Mishap, Stage)> {
     if profile == Profile::Calm {
         return None;

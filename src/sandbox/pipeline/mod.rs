@@ -214,7 +214,8 @@ impl World {
                     self.truth.add_copy(token);
                 }
                 let at = match stage {
-                    // After the first copy's object was written, because a second delivery gets one of its own.
+                    // After the first copy's object was written, because a second delivery gets one of its
+                    // own.
                     Stage::Archive | Stage::Transit | Stage::Transfer => {
                         now.after(self.batch(stage) + Duration::from_millis(1))
                     }

@@ -118,8 +118,8 @@ impl Stream {
         Self { name: name.to_owned(), created_at, shards, next_sequence: 1, generation: 0 }
     }
 
-    /// Stores a record in the open shard of its partition key, and returns the shard's id and the sequence number. The
-    /// stream keeps about `max_records` records and drops the oldest.
+    /// Stores a record in the open shard of its partition key, and returns the shard's id and the sequence
+    /// number. The stream keeps about `max_records` records and drops the oldest.
     pub(crate) fn put(
         &mut self,
         partition_key: String,
@@ -212,8 +212,8 @@ impl Stream {
         })
     }
 
-    /// Reads a page (GetRecords). With `hide_records`, it returns no records even if there are some, and the next
-    /// iterator has the same position.
+    /// Reads a page (GetRecords). With `hide_records`, it returns no records even if there are some, and the
+    /// next iterator has the same position.
     pub(crate) fn read(
         &mut self,
         iterator: &ShardIterator,

@@ -25,12 +25,13 @@ pub(crate) struct HopFigures {
     pub(crate) judged: usize,
     /// Number of traces in the sample that have not arrived.
     pub(crate) missing: usize,
-    /// How uncertain the latencies are: the 95th percentile of the widths of the arrival intervals. `None` without
-    /// arrivals.
+    /// How uncertain the latencies are: the 95th percentile of the widths of the arrival intervals. `None`
+    /// without arrivals.
     pub(crate) error: Option<Duration>,
     /// Limit for the 95th percentile; `None` without a target.
     pub(crate) target: Option<Duration>,
-    /// Since when the hop's stage has been blind, so that the figures are from before that; `None` if it is not blind.
+    /// Since when the hop's stage has been blind, so that the figures are from before that; `None` if it is
+    /// not blind.
     pub(crate) blind_since: Option<Timestamp>,
 }
 

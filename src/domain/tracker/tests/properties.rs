@@ -15,7 +15,8 @@ enum Step {
     Accept(u8),
     Refuse(u8),
     Lose(u8),
-    /// A poll of a source; shows the canaries whose bit is set, and proves what its lag leaves of the time before it.
+    /// A poll of a source; shows the canaries whose bit is set, and proves what its lag leaves of the time
+    /// before it.
     Poll {
         source: u32,
         shows: u16,

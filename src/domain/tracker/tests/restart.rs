@@ -313,7 +313,8 @@ fn an_old_loss_is_not_wanted_after_a_restart() {
     assert_eq!(recently_seen(t(GIVE_UP + 1 + GIVE_UP + 1)), 0);
 }
 
-/// What a clock that was set leaves behind: canary 1 is on its way to the end, canary 2 is delivered and not archived yet.
+/// What a clock that was set leaves behind: canary 1 is on its way to the end, canary 2 is delivered and not
+/// archived yet.
 fn abandoned() -> (World, Vec<Trace>) {
     let mut w = World::new();
     w.put(canary(1));

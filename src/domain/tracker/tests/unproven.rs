@@ -1,4 +1,5 @@
-//! What proves no loss: records that could not be read, and sources that have never shown a tenant's canaries.
+//! What proves no loss: records that could not be read, and sources that have never shown a tenant's
+//! canaries.
 
 use super::*;
 use crate::domain::format::{Format, Shape, Unreadable};

@@ -1,6 +1,7 @@
 //! LZ4 frames ("LZ4 Frame Format Description" 1.6.2), current and legacy.
 //!
-//! Checksums are skipped: they would need a hash of their own, and a damaged block does not go unnoticed for long.
+//! Checksums are skipped: they would need a hash of their own, and a damaged block does not go unnoticed for
+//! long.
 
 use lz4_flex::block::{decompress_into, decompress_into_with_dict};
 

@@ -1,7 +1,7 @@
 //! Streams of compressed bytes: one step takes some input and gives some output.
 //!
-//! A codec never holds more than one block of its format, and checks the size that a block states before it makes room
-//! for it. What it gave before a fault stays given.
+//! A codec never holds more than one block of its format, and checks the size that a block states before it
+//! makes room for it. What it gave before a fault stays given.
 
 mod bzip2;
 mod inflate;
@@ -25,7 +25,8 @@ const MAX_BLOCK: usize = 4 << 20;
 
 /// A stream that is being decompressed.
 pub(super) trait Codec: Send {
-    /// Takes some of `input` and appends what it gives to `out`. A step that neither takes nor gives needs more input.
+    /// Takes some of `input` and appends what it gives to `out`. A step that neither takes nor gives needs
+    /// more input.
     ///
     /// It must not give more than one piece or block, so that a bomb is noticed before it has gone off.
     fn step(&mut self, input: &[u8], out: &mut Vec<u8>) -> Step;
@@ -93,7 +94,8 @@ pub(super) fn codec(format: Format) -> Option<Box<dyn Codec>> {
     }
 }
 
-/// Calls a decoder that is not ours, and makes a fault of its panic: whoever can write a record must not end the probe.
+/// Calls a decoder that is not ours, and makes a fault of its panic: whoever can write a record must not end
+/// the probe.
 pub(super) fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, UnreadableReason> {
     catch_unwind(AssertUnwindSafe(decode)).map_err(|_| UnreadableReason::DecoderPanic)
 }

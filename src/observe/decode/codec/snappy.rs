@@ -32,7 +32,8 @@ pub(in super::super) fn snappy_block(
     given.map(|_| ()).map_err(|_| UnreadableReason::Damaged)
 }
 
-/// The framing format ("Snappy framing format description", 2013-10-25). It has no end mark. Checksums are skipped.
+/// The framing format ("Snappy framing format description", 2013-10-25). It has no end mark. Checksums are
+/// skipped.
 #[derive(Debug, Default)]
 pub(in super::super) struct SnappyFramed {
     gather: Gather,
@@ -56,7 +57,8 @@ impl Codec for SnappyFramed {
             };
             let (kind, len) = (header[0], u32::from_le_bytes([header[1], header[2], header[3], 0]) as usize);
             let taken = input.len() - rest.len();
-            // Reserved chunks that may not be skipped; and what is longer than a chunk of data can be is none.
+            // Reserved chunks that may not be skipped; and what is longer than a chunk of data can be is
+            // none.
             let too_long = kind < 2 && !FRAMED_CHUNK.contains(&len);
             if (2..0x80).contains(&kind) || too_long {
                 return if self.begun { Step::whole(taken) } else { Step::damaged(taken) };
@@ -95,8 +97,8 @@ impl Codec for SnappyFramed {
     }
 }
 
-/// Bare blocks behind their lengths, as Hadoop (the total before each group) and `snappy-java` (after a header) write
-/// them. They have no end mark.
+/// Bare blocks behind their lengths, as Hadoop (the total before each group) and `snappy-java` (after a
+/// header) write them. They have no end mark.
 #[derive(Debug)]
 pub(in super::super) struct SnappyBlocks {
     gather: Gather,
@@ -189,9 +191,9 @@ impl Codec for SnappyBlocks {
     }
 }
 
-/// Checks that bytes which come in pieces are one bare block, without decompressing it. Ordinary text stops being one
-/// within its first bytes; what passes to its end is Snappy with near certainty, because every copy must refer to what
-/// is there and the sizes must agree.
+/// Checks that bytes which come in pieces are one bare block, without decompressing it. Ordinary text stops
+/// being one within its first bytes; what passes to its end is Snappy with near certainty, because every copy
+/// must refer to what is there and the sizes must agree.
 #[derive(Debug, Default)]
 pub(in super::super) struct SnappyWalk {
     /// The header of the element that is being read, as far as it came: no more than five bytes.

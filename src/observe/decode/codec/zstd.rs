@@ -5,14 +5,14 @@ use zstd::stream::raw::{DParameter, Decoder, Operation};
 use super::{Codec, PIECE, Step};
 use crate::domain::format::UnreadableReason;
 
-/// RFC 8878, section 3.1.1.1.2, recommends that decoders support windows of at least 8 MiB; a frame that asks for
-/// more is refused, because nested frames may each ask.
+/// RFC 8878, section 3.1.1.1.2, recommends that decoders support windows of at least 8 MiB; a frame that asks
+/// for more is refused, because nested frames may each ask.
 const WINDOW_LOG: u32 = 23;
 
 pub(in super::super) struct Zstd {
     decoder: Decoder<'static>,
-    /// How many bytes end the block that is being read. No more is fed at a time, because what one call inflated is
-    /// lost when the same call meets a fault.
+    /// How many bytes end the block that is being read. No more is fed at a time, because what one call
+    /// inflated is lost when the same call meets a fault.
     hint: usize,
     /// Whether the decoder may hold output for which there was no room.
     holds: bool,
@@ -53,8 +53,8 @@ impl Codec for Zstd {
     }
 }
 
-/// Whose fault an error is. A frame whose window is beyond our limit is sound, and one that needs a dictionary could be
-/// read by whoever has it. The crate passes on nothing but the library's messages
+/// Whose fault an error is. A frame whose window is beyond our limit is sound, and one that needs a
+/// dictionary could be read by whoever has it. The crate passes on nothing but the library's messages
 /// (`ZSTD_error_frameParameter_windowTooLarge`, `ZSTD_error_dictionary_wrong`).
 fn reason(error: &std::io::Error) -> UnreadableReason {
     let text = error.to_string();

@@ -1,4 +1,5 @@
-//! The footer: which columns hold strings, and where their pages are (`parquet.thrift` of parquet-format 2.12).
+//! The footer: which columns hold strings, and where their pages are (`parquet.thrift` of parquet-format
+//! 2.12).
 
 use super::thrift::{CompactReader, TYPE_BINARY, TYPE_LIST, TYPE_STRUCT};
 use crate::domain::format::UnreadableReason;

@@ -1,11 +1,11 @@
 //! Parquet: the pages of columns that hold strings or bytes.
 //!
-//! Only values are searched. Statistics, page indexes and Bloom filters repeat values or parts of them, and pages that
-//! refer to a dictionary hold no values at all: the dictionary has each once, however many rows use it. So one trace in
-//! one file is one copy, and a file says nothing of copies within it.
+//! Only values are searched. Statistics, page indexes and Bloom filters repeat values or parts of them, and
+//! pages that refer to a dictionary hold no values at all: the dictionary has each once, however many rows
+//! use it. So one trace in one file is one copy, and a file says nothing of copies within it.
 //!
-//! The file must be held whole, because what its pages are stands at its end. A page is only decompressed if the size
-//! that it states is within the limits.
+//! The file must be held whole, because what its pages are stands at its end. A page is only decompressed if
+//! the size that it states is within the limits.
 
 mod footer;
 mod page;

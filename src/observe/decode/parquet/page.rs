@@ -196,8 +196,8 @@ pub(super) fn decompress(codec: i64, packed: &[u8], len: usize) -> Result<Vec<u8
     if out.len() == len { Ok(out) } else { Err(UnreadableReason::Damaged.into()) }
 }
 
-/// The deprecated LZ4 codec: blocks, each preceded by its decompressed and its compressed length, as Hadoop writes
-/// them. Some writers omit the lengths.
+/// The deprecated LZ4 codec: blocks, each preceded by its decompressed and its compressed length, as Hadoop
+/// writes them. Some writers omit the lengths.
 fn hadoop_lz4(packed: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), UnreadableReason> {
     let mut rest = packed;
     while let Some((decompressed_len, after)) = rest.split_first_chunk::<4>() {

@@ -1,6 +1,8 @@
-//! Reads Thrift's compact protocol field by field, so that a hostile message cannot make us allocate gigabytes.
+//! Reads Thrift's compact protocol field by field, so that a hostile message cannot make us allocate
+//! gigabytes.
 
-/// How deeply values may be nested inside a value that is skipped; a message that nests deeper counts as malformed.
+/// How deeply values may be nested inside a value that is skipped; a message that nests deeper counts as
+/// malformed.
 const MAX_SKIP_DEPTH: usize = 16;
 
 // The codes of the types (Thrift compact protocol specification).
@@ -52,8 +54,8 @@ impl<'a> CompactReader<'a> {
         Some(taken)
     }
 
-    /// Reads a struct: calls `read_field` with the id and the type code of each field. It must return whether it read
-    /// the value; if not, the value is skipped.
+    /// Reads a struct: calls `read_field` with the id and the type code of each field. It must return whether
+    /// it read the value; if not, the value is skipped.
     pub(super) fn for_each_field(
         &mut self,
         mut read_field: impl FnMut(&mut Self, i64, u8) -> Option<bool>,

@@ -1,4 +1,5 @@
-//! Values that are bytes, in the encodings that hold them as they are or nearly so ("Parquet encoding definitions").
+//! Values that are bytes, in the encodings that hold them as they are or nearly so ("Parquet encoding
+//! definitions").
 
 /// Numbers that are decoded at a time; a page has thousands of values.
 const MAX_VALUES: usize = 4 << 20;
@@ -24,8 +25,8 @@ pub(super) fn delta_length(bytes: &[u8], mut each: impl FnMut(&[u8])) -> Option<
     Some(())
 }
 
-/// How much each value has in common with the one before, and then the rest of each (DELTA_BYTE_ARRAY). `room` bounds
-/// the bytes of all values together: they can be many more than the page has.
+/// How much each value has in common with the one before, and then the rest of each (DELTA_BYTE_ARRAY).
+/// `room` bounds the bytes of all values together: they can be many more than the page has.
 pub(super) fn delta(bytes: &[u8], mut room: u64, mut each: impl FnMut(&[u8])) -> Result<(), Delta> {
     let mut rest = bytes;
     let prefixes = numbers(&mut rest).ok_or(Delta::Damaged)?;

@@ -1,5 +1,5 @@
-//! Files that ordinary libraries wrote (`fixtures/make.py`), and some that came out of pipelines (`pipeline-*`). Each has
-//! one canary between two neighbour lines.
+//! Files that ordinary libraries wrote (`fixtures/make.py`), and some that came out of pipelines
+//! (`pipeline-*`). Each has one canary between two neighbour lines.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -20,7 +20,6 @@ use crate::domain::sighting::FailureKind;
 /// How a call ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum CallResult {
-    /// The call succeeded.
     Ok,
     /// The call failed, with the kind of failure that the page also shows.
     Failed(FailureKind),

@@ -58,7 +58,6 @@ const REMEMBER_FAILURES: usize = 100;
 /// Set by ECS for every container (task metadata endpoint version 4).
 const ECS_METADATA: &str = "ECS_CONTAINER_METADATA_URI_V4";
 
-/// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The probe itself: its address, schedule and thresholds.

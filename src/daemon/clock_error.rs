@@ -87,7 +87,7 @@ struct Container {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ClockDrift {
-    /// In milliseconds.
+    /// Milliseconds.
     clock_error_bound: Option<f64>,
     /// The documentation's samples say `ReferenceTimestamp`, its text says `ReferenceTime`.
     reference_timestamp: Option<String>,

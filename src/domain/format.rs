@@ -117,7 +117,6 @@ formats! {
     Hdf5, "HDF5", false;
     /// A PDF document.
     Pdf, "PDF", false;
-    /// A packet capture.
     Pcap, "pcap", false;
     /// A Windows event log.
     Evtx, "EVTX", false;
@@ -274,7 +273,6 @@ pub enum UnreadableReason {
     OverLimit,
     /// The source refuses to return it.
     Refused,
-    /// The decoder panicked.
     DecoderPanic,
 }
 

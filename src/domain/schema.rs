@@ -111,7 +111,6 @@ pub enum ExpectedSchema {
         /// Fingerprints that may replace the learned schema, as configured.
         accepted: Vec<Fingerprint>,
     },
-    /// The configured schema.
     Configured(Arc<TableSchema>),
 }
 

@@ -66,7 +66,6 @@ impl Locator {
         Self { text: text.into(), record_bytes }
     }
 
-    /// The whole locator.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -307,7 +306,6 @@ impl fmt::Display for FailureKind {
 /// A trace that an observer should find.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WantedTrace {
-    /// Its tag.
     pub tag: Tag,
     /// When it was planned to be injected.
     pub planned_at: Timestamp,

@@ -26,7 +26,6 @@ const SLEW_ONE_IN: i64 = 2_000;
 pub struct ClockPair {
     /// How long the machine has been running, asleep or not; only differences matter.
     pub running: Duration,
-    /// The system clock.
     pub system: Timestamp,
 }
 

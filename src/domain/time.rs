@@ -198,7 +198,6 @@ impl WallClock {
         Self(Arc::new(read))
     }
 
-    /// The current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.0)()

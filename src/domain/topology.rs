@@ -275,7 +275,6 @@ impl Topology {
         &self.main_path
     }
 
-    /// The end stage.
     #[must_use]
     pub fn end(&self) -> StageId {
         self.main_path[self.main_path.len() - 1]
@@ -310,7 +309,6 @@ pub struct HopRange {
 }
 
 impl HopRange {
-    /// A single hop.
     #[must_use]
     pub const fn one(hop: StageId) -> Self {
         Self { first: hop, last: hop }

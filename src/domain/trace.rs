@@ -13,7 +13,6 @@ use super::topology::{StageId, TenantId, Topology};
 /// One trace. Only the tracker changes it; everything else reads it in snapshots.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Trace {
-    /// Its tag.
     pub tag: Tag,
     /// The tenant whose canary it is.
     pub tenant: TenantId,
@@ -53,7 +52,6 @@ impl Trace {
         }
     }
 
-    /// The trace id.
     #[must_use]
     pub const fn id(&self) -> TraceId {
         self.tag.trace

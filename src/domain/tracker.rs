@@ -89,7 +89,6 @@ pub enum Input {
     Put { trace: TraceId, result: PutResult },
     /// A poll was answered.
     Polled { source: SourceId, poll: Poll },
-    /// A poll failed.
     PollFailed {
         source: SourceId,
         kind: FailureKind,
@@ -199,7 +198,6 @@ pub enum Event {
     ClockInversion { tenant: TenantId, stage: StageId, trace: TraceId },
     /// A poll was answered.
     PollAnswered { source: SourceId, complete: bool, took: Duration, stats: ReadStats },
-    /// A poll failed.
     PollFailed { source: SourceId, kind: FailureKind },
     /// A source turned blind: for one tenant because its records cannot be read, or for all that it serves.
     WentBlind { source: SourceId, tenant: Option<TenantId>, reason: Arc<str> },

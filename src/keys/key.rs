@@ -17,7 +17,6 @@ pub(crate) struct Key {
 pub(crate) enum Shape {
     /// A string, whatever it holds: a name, a duration, a size.
     Text,
-    /// A whole number.
     Integer,
     /// `true` or `false`.
     Boolean,

@@ -38,7 +38,6 @@ impl BucketBounds {
 /// The last trace that was counted in a bucket. With it, a point on a graph can link to the page of a trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Exemplar {
-    /// The trace.
     pub trace: TraceId,
     /// Its latency in seconds, or how long the probe waited for it.
     pub seconds: f64,

@@ -20,7 +20,6 @@ use crate::domain::topology::Topology;
 
 /// A number that only grows.
 pub(super) type Counter<L> = Family<IntCounterVec, L>;
-/// A measured value.
 pub(super) type Gauge<L> = Family<GaugeVec, L>;
 /// A count that rises and falls, or a flag.
 pub(super) type IntGauge<L> = Family<IntGaugeVec, L>;

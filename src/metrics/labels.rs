@@ -205,7 +205,6 @@ label_set! {
 }
 
 label_set! {
-    /// A tenant.
     OfTenant { pub(super) tenant: TenantId = "tenant" }
     all(map) = map.tenant_ids().map(|tenant| Self { tenant })
 }
@@ -314,7 +313,6 @@ impl OfCondition {
 }
 
 label_set! {
-    /// A stage.
     OfStage { pub(super) stage: StageId = "stage" }
     all(map) = map.stage_ids().map(|stage| Self { stage })
 }

@@ -40,7 +40,6 @@ const WAL_LIMIT: i64 = 16 << 20;
 /// Traces, each with whether it is finished.
 pub type Batch = Vec<(Arc<Trace>, bool)>;
 
-/// An open database.
 #[derive(Debug)]
 pub struct Store {
     connection: Connection,

@@ -16,7 +16,6 @@ use crate::domain::tag::MARKER;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::{Judgement, Put, Trace};
 
-/// The page.
 #[derive(Template)]
 #[template(path = "trace.html")]
 pub(crate) struct Page {

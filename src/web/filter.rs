@@ -39,13 +39,10 @@ pub(crate) struct Filter {
     given: Vec<(String, String)>,
 }
 
-/// An invalid parameter.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("`{parameter}={value}`: {should}")]
 pub(crate) struct FilterError {
-    /// Its name.
     pub(crate) parameter: String,
-    /// The given value.
     pub(crate) value: String,
     /// What would be valid, as the end of a sentence.
     pub(crate) should: String,

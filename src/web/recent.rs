@@ -19,7 +19,6 @@ const VIOLATIONS_SHOWN: usize = 20;
 /// With at most this many tenants, the figures of all of them are unfolded.
 const TENANTS_OPEN: usize = 4;
 
-/// The page.
 #[derive(Template)]
 #[template(path = "recent.html")]
 pub(crate) struct Page {

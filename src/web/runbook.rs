@@ -13,7 +13,6 @@ const TEXT: &str = include_str!("../../docs/runbook.md");
 
 static BODY: LazyLock<String> = LazyLock::new(|| render(TEXT));
 
-/// The page.
 #[derive(Template)]
 #[template(path = "runbook.html")]
 pub(crate) struct Page {

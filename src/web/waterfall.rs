@@ -23,7 +23,6 @@ const NARROWEST: f64 = 0.004;
 pub(crate) struct Axis {
     /// Where it begins.
     pub(crate) start: Timestamp,
-    /// Its length.
     pub(crate) length: Duration,
 }
 
@@ -72,25 +71,21 @@ impl Tone {
     }
 }
 
-/// One bar.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Bar {
     /// Where it begins.
     pub(crate) x: Percent,
     /// How wide it is.
     pub(crate) width: Percent,
-    /// Its meaning.
     pub(crate) tone: Tone,
 }
 
 /// One stage in the drawing.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    /// The stage.
     pub(crate) name: String,
     /// Whether it is a side stage.
     pub(crate) side: bool,
-    /// Its bars.
     pub(crate) bars: Vec<Bar>,
     /// The state as text.
     pub(crate) text: String,

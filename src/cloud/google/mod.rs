@@ -157,9 +157,7 @@ pub fn path_of<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// Its headers.
     pub headers: HeaderMap,
-    /// The whole body.
     pub body: Vec<u8>,
 }
 
@@ -168,7 +166,6 @@ pub struct Answer {
 pub struct Stream {
     /// The HTTP status.
     pub status: u16,
-    /// Its headers.
     pub headers: HeaderMap,
     response: reqwest::Response,
     service: &'static str,

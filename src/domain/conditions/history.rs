@@ -14,7 +14,6 @@ use crate::domain::tracker::{Snapshot, SourceView};
 /// Fewest affected canaries in a row that are a problem whatever their ratio.
 const IN_A_ROW: usize = 3;
 
-/// One canary.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Canary<'a> {
     pub(super) trace: &'a Trace,

@@ -53,7 +53,6 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// The probe.
     pub const PROBE: Self = Self { tenant: None, place: None };
 
     /// A tenant as a whole.

@@ -11,7 +11,6 @@ use crate::domain::topology::TenantId;
 /// The verdict on one tenant. It is OK if none of its conditions is a problem.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Verdict {
-    /// The tenant.
     pub tenant: TenantId,
     /// Its conditions, worst first: problems, then notes.
     pub conditions: Vec<Condition>,

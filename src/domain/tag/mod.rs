@@ -150,7 +150,6 @@ impl fmt::Display for Version {
 /// [`Tag::tenant_among`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Tag {
-    /// The trace id.
     pub trace: TraceId,
     /// The instance of the probe that sent it.
     pub instance: InstanceCode,
@@ -260,13 +259,12 @@ pub struct TagText {
 }
 
 impl TagText {
-    /// The token.
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
-    /// The signature alone.
+    /// The signature without the rest of the token.
     #[must_use]
     pub fn signature(&self) -> &str {
         &self.as_str()[self.version.mac()]

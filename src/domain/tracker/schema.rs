@@ -46,7 +46,6 @@ enum Expected {
 pub struct LearnedSchema {
     /// The name of the source, which is that of the table.
     pub source: Arc<str>,
-    /// Its columns.
     pub schema: Arc<TableSchema>,
     /// Since when the source has had other columns; `None` while it has these.
     pub drifted_since: Option<Timestamp>,

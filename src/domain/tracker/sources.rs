@@ -209,7 +209,6 @@ impl SourceState {
         }
     }
 
-    /// A poll failed.
     pub(super) fn failed(&mut self, kind: FailureKind, detail: Arc<str>, at: Timestamp) {
         let (since, polls) = self.failing.as_ref().map_or((at, 0), |before| (before.since, before.polls));
         self.failing = Some(Failing { since, polls: polls + 1, kind, detail });

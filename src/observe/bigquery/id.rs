@@ -38,7 +38,6 @@ pub enum IdMatch {
 /// What the id of a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdIs {
-    /// The whole tag.
     Tag,
     /// The trace id, 32 hexadecimal digits.
     TraceId,

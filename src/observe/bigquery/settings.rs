@@ -81,7 +81,6 @@ pub(super) const MAX_WAITS: u32 = 3;
 /// Which table, and how to read it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// The table.
     pub table: TableName,
     /// The project that pays for queries and in which the probe may run jobs; the table's own when absent.
     pub billing_project: Option<String>,

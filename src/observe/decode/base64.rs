@@ -268,7 +268,6 @@ struct Run {
     width: Option<usize>,
     /// Whether all its digits are hexadecimal.
     is_hex: bool,
-    /// Its first characters.
     opening: [u8; OPENING],
     opening_len: usize,
     padding: usize,

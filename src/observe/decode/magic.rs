@@ -41,7 +41,7 @@ pub(super) enum Begin {
     Whole(Format),
     /// A byte order mark, which says how the text is encoded.
     Utf8Mark,
-    /// The same.
+    /// A byte-order mark of UTF-16.
     Utf16Mark { big_endian: bool },
 }
 

@@ -17,7 +17,6 @@ use crate::observe::object_store::{Body, GetError, Listed, ObjectStore, Page, Po
 /// The fields to request of a listing.
 const FIELDS: &str = "nextPageToken,items(name,generation,size,timeCreated,timeFinalized)";
 
-/// One bucket.
 #[derive(Clone, Debug)]
 pub struct Gcs {
     google: Google,

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::super::clock::Micros;
 
-/// One stored object.
 #[derive(Debug, Clone)]
 pub(crate) struct Object {
     pub body: Bytes,

@@ -16,9 +16,7 @@ use crate::domain::tracker::Snapshot;
 /// One stage of one trace.
 #[derive(Clone, Debug)]
 pub(crate) struct Lane<'a> {
-    /// The stage.
     pub(crate) stage: StageId,
-    /// Its name.
     pub(crate) name: Arc<str>,
     /// Whether it is a side stage.
     pub(crate) side: bool,

@@ -15,7 +15,6 @@ use crate::domain::tracker::Snapshot;
 use crate::web::app::{App, Settings};
 use crate::web::words;
 
-/// One trace.
 #[derive(Clone, Debug)]
 pub(crate) struct One<'a> {
     /// The instant of the snapshot.
@@ -47,10 +46,8 @@ pub(crate) struct StageSource {
     pub(crate) lookups: Vec<Lookup>,
 }
 
-/// A stored copy.
 #[derive(Clone, Debug)]
 pub(crate) struct StageCopy {
-    /// Its locator.
     pub(crate) locator: String,
     /// Why it is not charged to the pipeline; `None` for the first copy and for duplicates.
     pub(crate) uncharged: Option<Uncharged>,

@@ -26,7 +26,6 @@ pub(crate) struct Recent<'a> {
     pub(crate) settings: &'a Settings,
     /// What was requested.
     pub(crate) filter: &'a Filter,
-    /// The summary.
     pub(crate) heading: Heading,
     /// The verdict on each tenant, worst first, whatever the filter.
     pub(crate) verdicts: Vec<VerdictView>,

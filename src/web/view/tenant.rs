@@ -15,7 +15,6 @@ use crate::domain::tracker::Snapshot;
 /// Number of failures that a tenant's list shows; the others are one link away.
 const FAILURES_SHOWN: usize = 8;
 
-/// One tenant.
 #[derive(Clone, Debug)]
 pub(crate) struct Tenant {
     /// The verdict on it.

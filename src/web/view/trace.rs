@@ -14,11 +14,9 @@ use crate::domain::tracker::Snapshot;
 /// The line of a trace in a list.
 #[derive(Clone, Debug)]
 pub(crate) struct Brief {
-    /// The trace id.
     pub(crate) id: TraceId,
     /// The name of its tenant.
     pub(crate) tenant: Arc<str>,
-    /// The planned injection.
     pub(crate) planned_at: Timestamp,
     /// The outcome in a word, or `in flight` or `overdue`.
     pub(crate) outcome: &'static str,

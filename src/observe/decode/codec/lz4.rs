@@ -16,7 +16,7 @@ const LEGACY_BLOCK: usize = 8 << 20;
 /// LZ4 makes no more than this of one byte.
 const MAX_RATIO: usize = 255;
 
-/// A current frame.
+/// A decoder of LZ4 frames.
 #[derive(Debug, Default)]
 pub(in super::super) struct Lz4 {
     gather: Gather,

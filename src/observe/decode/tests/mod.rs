@@ -377,7 +377,6 @@ fn a_record_of_ten_mebibytes_is_searched_to_its_end() {
     assert_eq!((scan.found.len(), scan.decode_errors()), (1, 0));
 }
 
-/// One wrapper.
 #[derive(Clone, Copy, Debug)]
 enum Wrap {
     JsonString,

@@ -3,7 +3,34 @@
 //! A trace that has not arrived yet is part of the distribution. Leaving it out would make a stalled pipeline
 //! look fast. It is censored at its age and, by convention, sorted after all that arrived.
 
+use std::fmt;
 use std::time::Duration;
+
+/// The fraction of a sample that a quantile is taken at, in percent. Prints as `P95`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Level(u8);
+
+impl Level {
+    pub const P50: Self = Self(50);
+    pub const P95: Self = Self(95);
+    pub const P99: Self = Self(99);
+    /// The level that is judged: end to end against the threshold, and at each hop against its target.
+    pub const JUDGED: Self = Self::P95;
+    /// The levels that pages and JSON show.
+    pub const SHOWN: [Self; 3] = [Self::P50, Self::P95, Self::P99];
+
+    /// As a fraction of 1.
+    #[must_use]
+    pub fn fraction(self) -> f64 {
+        f64::from(self.0) / 100.0
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "P{}", self.0)
+    }
+}
 
 /// A quantile, by the nearest-rank definition: the smallest value that at least this fraction of the sample
 /// does not exceed.
@@ -46,8 +73,13 @@ impl Sample {
         self.len() == 0
     }
 
-    /// The quantiles at levels between 0 and 1; `None` for an empty sample.
-    pub fn quantiles<const N: usize>(&mut self, levels: [f64; N]) -> Option<[Quantile; N]> {
+    /// The quantile at one level; `None` for an empty sample.
+    pub fn quantile(&mut self, level: Level) -> Option<Quantile> {
+        self.quantiles([level]).map(|[quantile]| quantile)
+    }
+
+    /// The quantiles at several levels; `None` for an empty sample.
+    pub fn quantiles<const N: usize>(&mut self, levels: [Level; N]) -> Option<[Quantile; N]> {
         if self.is_empty() {
             return None;
         }
@@ -72,8 +104,8 @@ impl Sample {
     clippy::cast_sign_loss,
     reason = "a sample has far fewer than 2^52 members, and the product is not negative"
 )]
-fn rank(level: f64, len: usize) -> usize {
-    ((level * len as f64).ceil() as usize).clamp(1, len) - 1
+fn rank(level: Level, len: usize) -> usize {
+    ((level.fraction() * len as f64).ceil() as usize).clamp(1, len) - 1
 }
 
 #[cfg(test)]
@@ -90,13 +122,13 @@ mod tests {
         (0..80).for_each(|_| sample.arrived(s(1)));
         (0..20).for_each(|_| sample.missing(s(40)));
         assert_eq!(
-            sample.quantiles([0.5, 0.8, 0.95]),
+            sample.quantiles([Level::P50, Level(80), Level::P95]),
             Some([Quantile::Exactly(s(1)), Quantile::Exactly(s(1)), Quantile::MoreThan(s(40))])
         );
     }
 
     #[test]
     fn an_empty_sample_has_no_quantile() {
-        assert_eq!(Sample::default().quantiles([0.5]), None);
+        assert_eq!(Sample::default().quantile(Level::P50), None);
     }
 }

@@ -147,62 +147,184 @@ pub enum NotPlanned {
 #[expect(missing_docs, reason = "the fields are tenant, stage, trace throughout")]
 pub enum Event {
     /// A canary was registered and may be put.
-    Planned { tenant: TenantId, trace: TraceId },
+    Planned {
+        tenant: TenantId,
+        trace: TraceId,
+    },
     /// The limit of traces in flight is reached, so a canary was not sent.
-    Full { tenant: TenantId },
+    Full {
+        tenant: TenantId,
+    },
     /// Scheduled canaries were never sent.
-    Missed { tenant: TenantId, count: u64 },
+    Missed {
+        tenant: TenantId,
+        count: u64,
+    },
     /// CloudWatch Logs took it.
-    Accepted { tenant: TenantId, trace: TraceId },
+    Accepted {
+        tenant: TenantId,
+        trace: TraceId,
+    },
     /// Whether CloudWatch Logs took it is unknown.
-    Ambiguous { tenant: TenantId, trace: TraceId },
+    Ambiguous {
+        tenant: TenantId,
+        trace: TraceId,
+    },
     /// A canary was seen at a stage for the first time.
-    Arrived { tenant: TenantId, stage: StageId, trace: TraceId, interval: Interval, noticed_after: Duration },
+    Arrived {
+        tenant: TenantId,
+        stage: StageId,
+        trace: TraceId,
+        interval: Interval,
+        noticed_after: Duration,
+    },
     /// A hop was measured. `counted`: it was counted as overdue before.
-    HopMeasured { tenant: TenantId, hop: StageId, trace: TraceId, latency: Duration, counted: bool },
+    HopMeasured {
+        tenant: TenantId,
+        hop: StageId,
+        trace: TraceId,
+        latency: Duration,
+        counted: bool,
+    },
     /// A hop is proven to have passed its target.
-    HopOverdue { tenant: TenantId, hop: StageId, trace: TraceId },
+    HopOverdue {
+        tenant: TenantId,
+        hop: StageId,
+        trace: TraceId,
+    },
     /// A canary reached the parent and provably never this stage. `waited`: from the parent to the deadline.
-    HopMissing { tenant: TenantId, hop: StageId, trace: TraceId, waited: Duration, counted: bool },
+    HopMissing {
+        tenant: TenantId,
+        hop: StageId,
+        trace: TraceId,
+        waited: Duration,
+        counted: bool,
+    },
     /// The same at a source that has never shown a canary of this tenant, which proves nothing lost.
-    HopNeverSeen { tenant: TenantId, hop: StageId, trace: TraceId, waited: Duration, counted: bool },
+    HopNeverSeen {
+        tenant: TenantId,
+        hop: StageId,
+        trace: TraceId,
+        waited: Duration,
+        counted: bool,
+    },
     /// It reached the end stage. `counted`: it was counted as overdue before. `Unjudged` enters no histogram.
-    EndToEnd { tenant: TenantId, trace: TraceId, latency: Duration, judgement: Judgement, counted: bool },
+    EndToEnd {
+        tenant: TenantId,
+        trace: TraceId,
+        latency: Duration,
+        judgement: Judgement,
+        counted: bool,
+    },
     /// It is proven to have missed the end-to-end threshold.
-    Overdue { tenant: TenantId, trace: TraceId },
+    Overdue {
+        tenant: TenantId,
+        trace: TraceId,
+    },
     /// It was given up at its deadline. `counted`: it was counted as overdue before.
-    GaveUp { tenant: TenantId, trace: TraceId, waited: Duration, counted: bool },
+    GaveUp {
+        tenant: TenantId,
+        trace: TraceId,
+        waited: Duration,
+        counted: bool,
+    },
     /// The trace has its outcome. `adopted`: a previous run may have given it one before.
-    Ended { tenant: TenantId, trace: TraceId, outcome: Outcome, adopted: bool },
+    Ended {
+        tenant: TenantId,
+        trace: TraceId,
+        outcome: Outcome,
+        adopted: bool,
+    },
     /// It reached the end stage in time, or may have, but was found only after it had been given up.
-    LateDiscovery { tenant: TenantId, stage: StageId, trace: TraceId },
+    LateDiscovery {
+        tenant: TenantId,
+        stage: StageId,
+        trace: TraceId,
+    },
     /// It reached the end stage after its deadline, and after it had been given up.
-    LateArrival { tenant: TenantId, stage: StageId, trace: TraceId },
+    LateArrival {
+        tenant: TenantId,
+        stage: StageId,
+        trace: TraceId,
+    },
     /// A second stored copy, the first one of this canary at this stage.
-    Duplicate { tenant: TenantId, stage: StageId, trace: TraceId, locator: Locator },
+    Duplicate {
+        tenant: TenantId,
+        stage: StageId,
+        trace: TraceId,
+        locator: Locator,
+    },
     /// A second stored copy that is not charged to the pipeline.
-    UnchargedCopy { tenant: TenantId, stage: StageId, trace: TraceId, reason: UnchargedReason },
+    UnchargedCopy {
+        tenant: TenantId,
+        stage: StageId,
+        trace: TraceId,
+        reason: UnchargedReason,
+    },
     /// A copy that was cut or changed.
-    Corrupted { tenant: TenantId, stage: StageId, trace: TraceId },
+    Corrupted {
+        tenant: TenantId,
+        stage: StageId,
+        trace: TraceId,
+    },
     /// A canary was found with another tenant.
-    IsolationViolation { tenant: LeakedTenant, stage: StageId, trace: TraceId, found_in: Arc<str> },
+    IsolationViolation {
+        tenant: LeakedTenant,
+        stage: StageId,
+        trace: TraceId,
+        found_in: Arc<str>,
+    },
     /// Tags that none of our keys signed.
-    ForeignTags { stage: StageId, source: SourceId, count: u64 },
+    ForeignTags {
+        stage: StageId,
+        source: SourceId,
+        count: u64,
+    },
     /// A canary of a previous run, known only by its tag, is tracked from now on.
-    Adopted { tenant: TenantId, trace: TraceId },
+    Adopted {
+        tenant: TenantId,
+        trace: TraceId,
+    },
     /// A valid tag of a trace that is not tracked: another instance's, or one that was forgotten.
-    Stray { stage: StageId, tenant: Option<TenantId>, other_instance: bool },
+    Stray {
+        stage: StageId,
+        tenant: Option<TenantId>,
+        other_instance: bool,
+    },
     /// Another process sends canaries under this instance's name.
-    SameName { stage: StageId, trace: TraceId },
+    SameName {
+        stage: StageId,
+        trace: TraceId,
+    },
     /// The clocks of two stages, or a stage's and the probe's, disagree by more than the allowance.
-    ClockInversion { tenant: TenantId, stage: StageId, trace: TraceId },
+    ClockInversion {
+        tenant: TenantId,
+        stage: StageId,
+        trace: TraceId,
+    },
     /// A poll was answered.
-    PollAnswered { source: SourceId, complete: bool, took: Duration, stats: ReadStats },
-    PollFailed { source: SourceId, kind: FailureKind },
+    PollAnswered {
+        source: SourceId,
+        complete: bool,
+        took: Duration,
+        stats: ReadStats,
+    },
+    PollFailed {
+        source: SourceId,
+        kind: FailureKind,
+    },
     /// A source turned blind: for one tenant because its records cannot be read, or for all that it serves.
-    WentBlind { source: SourceId, tenant: Option<TenantId>, reason: Arc<str> },
+    WentBlind {
+        source: SourceId,
+        tenant: Option<TenantId>,
+        reason: Arc<str>,
+    },
     /// It is visible again.
-    SawAgain { source: SourceId, tenant: Option<TenantId>, blind_for: Duration },
+    SawAgain {
+        source: SourceId,
+        tenant: Option<TenantId>,
+        blind_for: Duration,
+    },
     /// Records could not be read. `new_shape` describes the first one of a shape that was not met before.
     Unreadable {
         stage: StageId,
@@ -212,18 +334,34 @@ pub enum Event {
         new_shape: Option<Arc<str>>,
     },
     /// A tenant's canary was found at a source for the first time ever.
-    FirstSeen { source: SourceId, tenant: TenantId },
+    FirstSeen {
+        source: SourceId,
+        tenant: TenantId,
+    },
     /// The schema of a source was learned, and is expected from now on.
-    SchemaLearned { source: SourceId, schema: Arc<TableSchema> },
+    SchemaLearned {
+        source: SourceId,
+        schema: Arc<TableSchema>,
+    },
     /// The schema of a source differs from the expected one. `accept` is the fingerprint of the actual
     /// schema, if the expected one is learned and not configured.
-    SchemaDrifted { source: SourceId, changes: Arc<[Drift]>, accept: Option<Fingerprint> },
+    SchemaDrifted {
+        source: SourceId,
+        changes: Arc<[Drift]>,
+        accept: Option<Fingerprint>,
+    },
     /// The schema of a source is as expected again.
-    SchemaRestored { source: SourceId },
+    SchemaRestored {
+        source: SourceId,
+    },
     /// The host's clock is no longer synchronized.
-    ClockAdrift { error_bound: Option<Duration> },
+    ClockAdrift {
+        error_bound: Option<Duration>,
+    },
     /// The host's clock is synchronized again.
-    ClockInStep { error_bound: Option<Duration> },
+    ClockInStep {
+        error_bound: Option<Duration>,
+    },
 }
 
 /// Decides the outcome of every trace, its hops and its end-to-end judgement.

@@ -11,7 +11,7 @@ use super::view::{
     Violation,
 };
 use super::words;
-use crate::domain::quantile::Quantile;
+use crate::domain::quantile::{Level, Quantile};
 use crate::domain::time::{OwnClock, Timestamp};
 
 /// Number of isolation violations on the page.
@@ -28,6 +28,8 @@ pub(crate) struct Page {
     verdicts: Vec<VerdictLine>,
     window: String,
     interval: String,
+    /// Of the columns of the figures.
+    levels: [Level; 3],
     figures: Vec<TenantFigures>,
     fields: Fields,
     rows: Vec<TraceRow>,
@@ -182,6 +184,7 @@ impl Page {
             window: words::short(criteria.window),
             interval: words::short(criteria.interval),
             verdicts: view.verdicts.iter().map(|verdict| VerdictLine::new(verdict, filter, now)).collect(),
+            levels: Level::SHOWN,
             figures: view.tenants.iter().map(|tenant| TenantFigures::new(tenant, now, open)).collect(),
             fields: Fields::new(view),
             rows: view.traces.iter().map(|trace| TraceRow::new(trace, now, criteria.slo, scale)).collect(),
@@ -260,9 +263,12 @@ impl TenantFigures {
     fn new(tenant: &Tenant, now: Timestamp, open: bool) -> Self {
         let verdict = &tenant.verdict;
         let whole = tenant.hops.last();
-        let end_to_end = whole.and_then(|hop| hop.quantiles).map_or_else(
+        let end_to_end = whole.and_then(|hop| hop.quantiles.zip(hop.judged_quantile)).map_or_else(
             || "not measured yet".to_owned(),
-            |[p50, p95, _]| format!("end to end P50 {}, P95 {}", words::quantile(p50), words::quantile(p95)),
+            |([median, ..], judged)| {
+                let (median, judged) = (words::quantile(median), words::quantile(judged));
+                format!("end to end {} {median}, {} {judged}", Level::P50, Level::JUDGED)
+            },
         );
         Self {
             tenant: verdict.tenant.to_string(),

@@ -41,17 +41,17 @@ pub enum Detail {
     Reason(Arc<str>),
     /// The name of the source that holds leaked canaries.
     FoundIn(Arc<str>),
-    /// The 95th percentile of a hop, and its target.
+    /// The judged quantile of a hop, and its target.
     OverTarget {
         /// Right-censored, like the figures of the hops.
-        p95: Quantile,
+        judged: Quantile,
         /// The hop's target.
         target: Duration,
     },
     /// Where the time goes, end to end.
     Slow {
-        /// The 95th percentile end to end.
-        p95: Quantile,
+        /// The judged quantile end to end.
+        judged: Quantile,
         /// How long the named hop takes: the median of the affected canaries that have made it.
         hop: Option<Duration>,
         /// Of the affected canaries, how many CloudWatch Logs took late.

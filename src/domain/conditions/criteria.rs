@@ -41,7 +41,7 @@ macro_rules! thresholds {
 // A healthy pipeline loses, delays or doubles a canary now and then. With one canary in 30 s, the window of
 // 15 minutes holds 30. If 1 % are affected by chance, three of 30 are seen in 0.3 % of all windows, four in
 // 0.03 %. `slow` and `hop_over_target` need four, because whatever is lost is also slow; more than 5 % is
-// what "P95 over the target" means.
+// what "P95 over the target" means, and a test holds it against the judged quantile.
 thresholds! {
     /// Canaries that a stage does not show in time.
     missing: Missing, note "1", problem "3 and 5%";
@@ -111,6 +111,7 @@ impl Criteria {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::quantile::Level;
 
     #[test]
     fn every_default_is_a_limit() {
@@ -120,5 +121,14 @@ mod tests {
             }
         }
         let _ = Thresholds::default();
+    }
+    #[test]
+    fn what_is_slow_is_a_problem_where_the_judged_quantile_is_over() {
+        let beyond = format!(" and {:.0}%", 100.0 - 100.0 * Level::JUDGED.fraction());
+        for (name, _, problem) in DEFAULT_LIMITS {
+            if matches!(name, ConditionName::Slow | ConditionName::HopOverTarget) {
+                assert!(problem.ends_with(&beyond), "{}: {problem}, not {beyond}", name.as_str());
+            }
+        }
     }
 }

@@ -76,7 +76,7 @@ impl Assessment {
         let mut verdicts: Vec<_> = histories.iter().map(verdict).collect();
         verdicts.sort_by_cached_key(|verdict| match verdict.problem() {
             Some(problem) => (Some(order(map, problem)), false, None),
-            None => (None, verdict.p95.is_some(), Some(map.tenant(verdict.tenant).name.clone())),
+            None => (None, verdict.judged.is_some(), Some(map.tenant(verdict.tenant).name.clone())),
         });
         // Tenants without a problem have no key, and would come first.
         let well = verdicts.iter().take_while(|verdict| verdict.problem().is_none()).count();

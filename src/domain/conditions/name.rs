@@ -17,9 +17,9 @@ pub enum ConditionName {
     Missing,
     /// Canaries were cut or changed.
     Corruption,
-    /// The 95th percentile end to end is over the threshold.
+    /// The judged quantile end to end is over the threshold.
     Slow,
-    /// The 95th percentile of a hop is over its target.
+    /// The judged quantile of a hop is over its target.
     HopOverTarget,
     /// Canaries were stored twice.
     Duplicates,

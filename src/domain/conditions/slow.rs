@@ -10,12 +10,12 @@ use super::latency;
 use super::missing::later;
 use super::name::{ConditionName, Subject};
 use super::severity::Blame;
-use crate::domain::quantile::Quantile;
+use crate::domain::quantile::{Level, Quantile};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{HopRange, Role, StageId, Topology};
 use crate::domain::trace::{Hop, Judgement, Trace};
 
-/// The 95th percentile over the threshold, end to end and of each hop.
+/// What is over the threshold end to end, and over the target at each hop.
 pub(super) fn find(history: &History<'_>, criteria: &Criteria, found: &mut Vec<Condition>) {
     slow(history, criteria, found);
     let map = &history.snapshot.topology;
@@ -32,7 +32,7 @@ fn slow(history: &History<'_>, criteria: &Criteria, found: &mut Vec<Condition>) 
     let (map, now) = (&*snapshot.topology, snapshot.at);
     let Some(it) = history.judge(criteria.thresholds.slow, end_to_end) else { return };
     let recent: Vec<&Trace> = history.recent().iter().map(|canary| canary.trace).collect();
-    let Some([p95]) = latency::end_to_end(snapshot, &recent).quantiles([0.95]) else { return };
+    let Some(judged) = latency::end_to_end(snapshot, &recent).quantile(Level::JUDGED) else { return };
     let affected = history.recent().iter().filter(|it| end_to_end(it) == Some(Sample::Affected));
     let affected: Vec<&Trace> = affected.map(|canary| canary.trace).collect();
     // A few that have not arrived are a note of their own: lost or missing.
@@ -46,7 +46,7 @@ fn slow(history: &History<'_>, criteria: &Criteria, found: &mut Vec<Condition>) 
     let is_injection = injected_late * 2 > affected.len();
     let place = place.filter(|_| !is_injection);
     let detail = Detail::Slow {
-        p95,
+        judged,
         hop: place.and_then(|(_, took)| took),
         injected_late,
         injection: injection.unwrap_or_default(),
@@ -120,8 +120,8 @@ fn over_target(
     let Some(it) = history.judge(criteria.thresholds.hop_over_target, sample) else { return };
     let recent: Vec<&Trace> = history.recent().iter().map(|canary| canary.trace).collect();
     let (mut sample, _) = latency::of_hop(snapshot, stage, &recent);
-    let p95 = sample.quantiles([0.95]).map_or(Quantile::MoreThan(target), |[p95]| p95);
-    let (subject, detail) = (Subject::at(history.tenant, stage), Detail::OverTarget { p95, target });
+    let judged = sample.quantile(Level::JUDGED).unwrap_or(Quantile::MoreThan(target));
+    let (subject, detail) = (Subject::at(history.tenant, stage), Detail::OverTarget { judged, target });
     let mut condition = it.condition(ConditionName::HopOverTarget, history, subject, detail);
     // The first hop begins with the planned injection.
     if map.stage(stage).parent.is_none() {

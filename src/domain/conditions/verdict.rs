@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use super::condition::Condition;
 use super::history::History;
 use super::latency;
-use crate::domain::quantile::Quantile;
+use crate::domain::quantile::{Level, Quantile};
 use crate::domain::topology::TenantId;
 
 /// The verdict on one tenant. It is OK if none of its conditions is a problem.
@@ -14,8 +14,8 @@ pub struct Verdict {
     pub tenant: TenantId,
     /// Its conditions, worst first: problems, then notes.
     pub conditions: Vec<Condition>,
-    /// Its 95th percentile end to end; `None` if no canary of the window has been judged.
-    pub p95: Option<Quantile>,
+    /// Its judged quantile end to end; `None` if no canary of the window has been judged.
+    pub judged: Option<Quantile>,
 }
 
 impl Verdict {
@@ -24,8 +24,8 @@ impl Verdict {
         // The first stage on the path is the culprit, the later ones are consequences.
         conditions.sort_by_key(|it| (it.precedence(), it.subject.place, Reverse(it.affected_millionths())));
         let recent: Vec<_> = history.recent().iter().map(|canary| canary.trace).collect();
-        let p95 = latency::end_to_end(history.snapshot, &recent).quantiles([0.95]).map(|[p95]| p95);
-        Self { tenant: history.tenant, conditions, p95 }
+        let judged = latency::end_to_end(history.snapshot, &recent).quantile(Level::JUDGED);
+        Self { tenant: history.tenant, conditions, judged }
     }
 
     /// Its worst problem; `None` if it has none.

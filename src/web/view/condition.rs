@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::mark::Mark;
 use crate::domain::conditions::{Condition, ConditionName, Criteria, Detail, Severity};
+use crate::domain::quantile::Level;
 use crate::domain::sighting::list_drift;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Topology;
@@ -108,7 +109,7 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
             "never seen there, {} should have been: format, key, column or pattern wrong, or nothing is delivered{side}",
             words::count(affected, "canary", "canaries"),
         ),
-        (ConditionName::Slow, Detail::Slow { p95, hop, injected_late, injection }) => {
+        (ConditionName::Slow, Detail::Slow { judged, hop, injected_late, injection }) => {
             let hop = hop.map_or_else(String::new, |took| format!("; this hop takes {}", words::short(took)));
             let injection = match injected_late {
                 0 if *injection <= criteria.late_after => String::new(),
@@ -118,11 +119,16 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
                     words::short(*injection)
                 ),
             };
-            format!("P95 {}, target {}{hop}{injection}", words::quantile(*p95), words::short(criteria.slo))
+            format!(
+                "{} {}, target {}{hop}{injection}",
+                Level::JUDGED,
+                words::quantile(*judged),
+                words::short(criteria.slo)
+            )
         }
         (ConditionName::Slow, _) => format!("{numbers} took longer than {}", words::short(criteria.slo)),
-        (ConditionName::HopOverTarget, Detail::OverTarget { p95, target }) => {
-            format!("P95 {}, target {}{side}", words::quantile(*p95), words::short(*target))
+        (ConditionName::HopOverTarget, Detail::OverTarget { judged, target }) => {
+            format!("{} {}, target {}{side}", Level::JUDGED, words::quantile(*judged), words::short(*target))
         }
         (ConditionName::HopOverTarget, _) => format!("{numbers} took longer than the target{side}"),
         (ConditionName::Duplicates, _) => format!("{numbers} were stored twice"),

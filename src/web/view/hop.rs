@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::conditions::{Criteria, latency};
-use crate::domain::quantile::{Quantile, Sample};
+use crate::domain::quantile::{Level, Quantile, Sample};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{Role, StageId, TenantId};
 use crate::domain::trace::{Judgement, Trace};
@@ -19,8 +19,10 @@ pub(crate) struct HopFigures {
     pub(crate) name: Arc<str>,
     /// Whether it leads to a side stage.
     pub(crate) side: bool,
-    /// P50, P95 and P99; `None` if nothing has been measured.
+    /// At the shown levels; `None` if nothing has been measured.
     pub(crate) quantiles: Option<[Quantile; 3]>,
+    /// At the judged level; `None` if nothing has been measured.
+    pub(crate) judged_quantile: Option<Quantile>,
     /// Number of traces in the sample: those that arrived, and those that are proven not to have arrived yet.
     pub(crate) judged: usize,
     /// Number of traces in the sample that have not arrived.
@@ -28,7 +30,7 @@ pub(crate) struct HopFigures {
     /// How uncertain the latencies are: the 95th percentile of the widths of the arrival intervals. `None`
     /// without arrivals.
     pub(crate) error: Option<Duration>,
-    /// Limit for the 95th percentile; `None` without a target.
+    /// Limit for the judged quantile; `None` without a target.
     pub(crate) target: Option<Duration>,
     /// Since when the hop's stage has been blind, so that the figures are from before that; `None` if it is
     /// not blind.
@@ -45,12 +47,12 @@ impl HopFigures {
         })
     }
 
-    /// Whether the 95th percentile is over the target; `None` if nothing has been measured or there is no
+    /// Whether the judged quantile is over the target; `None` if nothing has been measured or there is no
     /// target.
     #[must_use]
     pub(crate) fn is_over(&self) -> Option<bool> {
         self.target?;
-        self.quantiles.map(|[_, p95, _]| self.over(p95))
+        self.judged_quantile.map(|quantile| self.over(quantile))
     }
 }
 
@@ -84,7 +86,8 @@ pub(crate) fn hops(
         stage: None,
         name: "end to end".into(),
         side: false,
-        quantiles: sample.quantiles([0.5, 0.95, 0.99]),
+        quantiles: sample.quantiles(Level::SHOWN),
+        judged_quantile: sample.quantile(Level::JUDGED),
         judged: sample.len(),
         missing: traces.iter().filter(overdue).count(),
         error: error(traces, topology.end()),
@@ -102,7 +105,8 @@ fn one_hop(snapshot: &Snapshot, tenant: TenantId, stage: StageId, traces: &[&Tra
         stage: Some(stage),
         name: spec.name.clone(),
         side: !topology.main_path().contains(&stage),
-        quantiles: sample.quantiles([0.5, 0.95, 0.99]),
+        quantiles: sample.quantiles(Level::SHOWN),
+        judged_quantile: sample.quantile(Level::JUDGED),
         judged: sample.len(),
         missing,
         error: error(traces, stage),
@@ -122,7 +126,7 @@ fn error(traces: &[&Trace], stage: StageId) -> Option<Duration> {
     for arrival in traces.iter().filter_map(|trace| trace.arrival(stage)) {
         widths.arrived(arrival.width());
     }
-    match widths.quantiles([0.95])? {
-        [Quantile::Exactly(width) | Quantile::MoreThan(width)] => Some(width),
+    match widths.quantile(Level::P95)? {
+        Quantile::Exactly(width) | Quantile::MoreThan(width) => Some(width),
     }
 }

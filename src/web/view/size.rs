@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::conditions::latency;
-use crate::domain::quantile::Quantile;
+use crate::domain::quantile::{Level, Quantile};
 use crate::domain::trace::{Judgement, Trace};
 use crate::domain::tracker::Snapshot;
 
@@ -14,7 +14,7 @@ use crate::domain::tracker::Snapshot;
 pub(crate) struct SizeFigures {
     /// The size of the log line, in bytes.
     pub(crate) bytes: u32,
-    /// P50, P95 and P99; `None` if nothing has been judged.
+    /// At the shown levels; `None` if nothing has been judged.
     pub(crate) quantiles: Option<[Quantile; 3]>,
     /// Number of canaries in the sample.
     pub(crate) judged: usize,
@@ -35,7 +35,7 @@ pub(crate) fn sizes(snapshot: &Snapshot, traces: &[&Trace]) -> Vec<SizeFigures> 
         let mut sample = latency::end_to_end(snapshot, &traces);
         SizeFigures {
             bytes,
-            quantiles: sample.quantiles([0.5, 0.95, 0.99]),
+            quantiles: sample.quantiles(Level::SHOWN),
             judged: sample.len(),
             missing: traces.iter().filter(|trace| trace.judgement == Judgement::Overdue).count(),
         }

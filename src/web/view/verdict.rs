@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::condition::ConditionView;
 use super::mark::Mark;
 use crate::domain::conditions::{Condition, Verdict};
+use crate::domain::quantile::Level;
 use crate::domain::time::Timestamp;
 use crate::domain::tracker::Snapshot;
 use crate::web::app::Settings;
@@ -83,8 +84,10 @@ impl VerdictView {
 
     /// The verdict on a tenant without a problem. Notes stand beside OK.
     fn well(tenant: Arc<str>, verdict: &Verdict, notes: Vec<ConditionView>, settings: &Settings) -> Self {
-        let (key, word, mark, figure) = match verdict.p95 {
-            Some(p95) => ("ok", "OK", Mark::Well, format!("P95 {}", words::quantile(p95))),
+        let (key, word, mark, figure) = match verdict.judged {
+            Some(judged) => {
+                ("ok", "OK", Mark::Well, format!("{} {}", Level::JUDGED, words::quantile(judged)))
+            }
             None => (
                 "waiting",
                 "WAITING",

@@ -46,5 +46,5 @@ fn no_condition_is_a_problem_in_an_hour_with_one_per_cent_of_background() {
 fn one_lost_canary_is_a_note_and_the_tenant_is_ok() {
     let verdict = after(GIVE_UP + 660, |planned| if planned == 600 { Fate::stopped() } else { WELL });
     assert_eq!((problems(&verdict), notes(&verdict)), (vec![], vec!["losing"]));
-    assert!(verdict.p95.is_some());
+    assert!(verdict.judged.is_some());
 }

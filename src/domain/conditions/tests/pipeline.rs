@@ -116,12 +116,16 @@ fn a_table_that_is_late_is_slow_and_the_hop_is_named() {
     let (_, slow) = world.until_on(ConditionName::Slow, TABLE, 722);
     assert_eq!(slow.since, Some(t(BEGIN)));
     let slow = world.run_to(1_200).problem(ConditionName::Slow, TABLE).unwrap();
-    let Detail::Slow { p95: Quantile::Exactly(p95) | Quantile::MoreThan(p95), hop, injected_late: 0, .. } =
-        slow.detail
+    let Detail::Slow {
+        judged: Quantile::Exactly(judged) | Quantile::MoreThan(judged),
+        hop,
+        injected_late: 0,
+        ..
+    } = slow.detail
     else {
         panic!("{slow:?}")
     };
-    assert!(p95 > s(45) && hop.is_some_and(|hop| (s(39)..s(41)).contains(&hop)), "{slow:?}");
+    assert!(judged > s(45) && hop.is_some_and(|hop| (s(39)..s(41)).contains(&hop)), "{slow:?}");
     assert_eq!(problems(&world.verdict()), ["slow", "hop_over_target"]);
     world.until_off(ConditionName::Slow, TABLE, 1_842);
     world.until_off(ConditionName::HopOverTarget, TABLE, 1_842);
@@ -143,10 +147,11 @@ fn a_slow_hop_is_over_its_target_although_the_canaries_arrive_in_time() {
     assert_eq!((over.since, over.affected), (Some(t(BEGIN)), Some(4)));
     let verdict = world.run_to(END).verdict();
     assert_eq!(problems(&verdict), ["hop_over_target"]);
-    let Detail::OverTarget { p95: Quantile::Exactly(p95), target } = verdict.conditions[0].detail else {
+    let Detail::OverTarget { judged: Quantile::Exactly(judged), target } = verdict.conditions[0].detail
+    else {
         panic!("{verdict:?}")
     };
-    assert!(p95 > s(8) && p95 < s(9) && target == s(1), "{verdict:?}");
+    assert!(judged > s(8) && judged < s(9) && target == s(1), "{verdict:?}");
     world.until_off(ConditionName::HopOverTarget, STREAM, 1_832);
 }
 

@@ -100,7 +100,7 @@ impl Tracker {
         for id in open {
             let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) else { continue };
             for visit in &mut trace.stages {
-                if let Hop::Open | Hop::Overdue = visit.hop {
+                if visit.arrival.is_none() || matches!(visit.hop, Hop::Open | Hop::Overdue) {
                     visit.hop = Hop::Unjudged;
                 }
             }

@@ -405,3 +405,17 @@ fn a_hop_that_was_overdue_before_a_restart_is_inherited_whether_the_trace_is_ove
         assert_eq!(hop(&after(&before, at)), Hop::Inherited);
     }
 }
+
+#[test]
+fn what_was_abandoned_at_a_step_of_the_clock_stays_closed_after_the_restart() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.poll(TABLE, t(2), vec![seen(canary(1), Stamp::None, t(2), "a")]);
+    w.tracker.abandon(t(3));
+    let saved: Vec<Trace> =
+        w.tracker.everything().traces.iter().map(|(trace, _)| (**trace).clone()).collect();
+    let mut next = World::new();
+    next.tracker.restore(saved, t(4));
+    let archive = next.tracker.topology.source_of(ACME, ARCHIVE);
+    assert!(next.tracker.wanted(archive).waiting.is_empty());
+}

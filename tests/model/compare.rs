@@ -267,6 +267,8 @@ impl Comparison<'_> {
         let recorded = &self.run.recorded[self.which];
         let actual = trace.ended.as_ref().map(|(outcome, _)| self.ending(outcome));
         compare(faults, "outcome", actual, Some(self.verdict.outcome));
+        let ended_at = trace.ended.as_ref().map(|(_, at)| at.micros());
+        compare(faults, "time of the outcome", ended_at, self.verdict.ended_at);
         let judged = match trace.judgement {
             Judgement::Pending => Judged::Not,
             Judgement::Good => Judged::Good,

@@ -20,6 +20,8 @@ use super::recorded::Runs;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verdict {
     pub outcome: Ending,
+    /// When the outcome was known.
+    pub ended_at: Option<Micros>,
     pub judged: Judged,
     /// For each stage: the arrival interval, if a poll showed it there.
     pub arrivals: Vec<Option<Arrived>>,
@@ -123,6 +125,7 @@ pub struct Known {
 pub fn judge(history: &History, readability: &Readability, which: usize) -> Verdict {
     let mut case = Case::new(history, readability, which);
     let (mut outcome, mut judged, mut found_afterwards) = (None, Judged::Not, None);
+    let mut ended_at = None;
     let mut checks = history.checked_at[which].iter().peekable();
     let mut missing = Vec::new();
     for (place, entry) in history.log.iter().enumerate().skip(case.canary().registered.unwrap()) {
@@ -145,6 +148,7 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
             hops::abandon(&mut case);
             if outcome.is_none() {
                 outcome = Some(Ending::Unobserved(Reason::ClockStepped));
+                ended_at = Some(entry.at);
                 case.enter(judged, judged, outcome);
             }
             case.closed = true;
@@ -159,6 +163,7 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
             let before = judged;
             judged = case.judged(before);
             outcome = case.ending(entry.at);
+            ended_at = outcome.map(|_| entry.at);
             if let (Some(Ending::Lost(..) | Ending::DeadLettered), Judged::Not) = (outcome, judged) {
                 judged = Judged::Overdue;
             }
@@ -189,6 +194,7 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
     };
     Verdict {
         outcome: outcome.unwrap_or(Ending::NotYet),
+        ended_at,
         judged,
         arrivals: case.known.iter().map(|known| known.arrived).collect(),
         hops: case.hops,

@@ -215,3 +215,13 @@ fn a_dead_letter_queue_that_shows_presence_only_needs_no_sighting_before() {
     w.apply(Input::Tick, t(GIVE_UP + GRACE + 1));
     assert!(matches!(w.outcome(canary(1)), Some(Outcome::Lost(_))));
 }
+
+#[test]
+fn that_proof_was_withheld_is_saved() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.tracker.take_changes();
+    poll_beside(&mut w, TABLE, 5, ORC, vec![]);
+    let saved = w.tracker.take_changes().traces;
+    assert!(saved.iter().any(|(trace, _)| trace.visit(TABLE).withheld));
+}

@@ -5,7 +5,7 @@ CARGO ?= cargo
 RULES := config/prometheus
 
 .DEFAULT_GOAL := help
-.PHONY: help build test rules emulators fmt lint doc demo bench build-time deny ci
+.PHONY: help build test mutants rules emulators fmt lint doc demo bench build-time deny ci
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ build: ## build the program (debug)
 
 test: rules emulators ## run all tests: unit, whole daemon, emulator suite, alert rules
 	CARGO=$(CARGO) tests/tools/run_tests.py --locked --all-features
+
+mutants: ## change the tracker in one place at a time and check that a test notices (takes an hour)
+	CARGO=$(CARGO) tests/tools/mutants.py
 
 rules: ## check the Prometheus rules and the example scrape configuration, and test the rules
 	@set -e; promtool=$$(tests/tools/promtool.sh promtool); set -x; \

@@ -18,12 +18,16 @@ mod judge;
 mod observers;
 #[path = "model/pipeline.rs"]
 mod pipeline;
+#[path = "model/readability.rs"]
+mod readability;
 #[path = "model/recorded.rs"]
 mod recorded;
 #[path = "model/restarts.rs"]
 mod restarts;
 #[path = "model/run.rs"]
 mod run;
+#[path = "model/sources.rs"]
+mod sources;
 
 use self::compare::{Tally, first_fault};
 

@@ -656,9 +656,12 @@ impl Tracker {
             let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) else { continue };
             let withheld = state.readability.withholds(trace.tenant, trace.planned_at).is_some();
             let visit = &mut trace.stages[usize::from(stage.0)];
-            visit.withheld = withheld;
+            let changed = std::mem::replace(&mut visit.withheld, withheld) != withheld;
             if withheld {
                 visit.gap_since_poll = true;
+                if changed {
+                    self.outbox.note_changed(id);
+                }
                 continue;
             }
             visit.absent_until = visit.absent_until.max(Some(watermark));

@@ -4,35 +4,42 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::time::Duration;
 
-use traceprobe::domain::outcome::Outcome;
+use traceprobe::domain::outcome::{Outcome, UnobservedReason};
 use traceprobe::domain::tag::TraceId;
 use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::trace::{FoundLate, Hop, Judgement, Trace};
 
 use super::history::*;
 use super::hops::HopState;
-use super::judge::{Ending, FoundAfterwards, Judged, Verdict, is_in_own_source, judge};
+use super::judge::{Ending, FoundAfterwards, Judged, Reason, Verdict, is_in_own_source, judge};
+use super::readability::Readability;
 use super::recorded::{Entered, Entries, Recorded};
 use super::run::{self, RECHECK_FOR};
+use super::sources;
 
 /// A report on the first canary of a run with a disagreement; `None` if there is none.
 pub fn first_fault(seed: u64, canaries: usize, tally: &mut Tally) -> Option<String> {
     let run = run::run(seed, canaries);
     tally.polls += run.history.log.iter().filter(|entry| matches!(entry.what, What::PollAnswered(_))).count();
     tally.restarts += run.history.restarts.len();
+    let readability = Readability::of(&run.history);
+    let mut verdicts = Vec::new();
     for which in 0..run.history.canaries.len() {
         if run.history.canaries[which].registered.is_none() {
             tally.never_planned += 1;
             continue;
         }
-        let verdict = judge(&run.history, which);
+        let verdict = judge(&run.history, &readability, which);
         let faults = Comparison { run: &run, which, verdict: &verdict }.faults();
         if !faults.is_empty() {
             return Some(report(seed, canaries, &run, which, &verdict, &faults));
         }
-        tally.add(&run, &verdict);
+        tally.add(&run, &readability, which, &verdict);
+        verdicts.push((which, verdict));
     }
-    None
+    tally.add_sources(&run);
+    let faults = sources::faults(&run.history, &readability, &run.met, &verdicts);
+    (!faults.is_empty()).then(|| format!("seed {seed}, {canaries} canaries: {}", faults.join("\n")))
 }
 
 /// How often each case occurred.
@@ -53,15 +60,35 @@ pub struct Tally {
     pub resolved_by_waiting_longer: usize,
     /// Delivered, late, lost, dead-lettered, unobserved, refused.
     pub outcomes: [usize; 6],
+    /// Blind, unreadable, never seen, ambiguous put, clock stepped.
+    pub unobserved: [usize; 5],
+    /// Was at the end in time, in a record that was not opened.
+    pub unreadable_but_there: usize,
     pub lost_in_a_hop_range: usize,
+    /// Of the hop ranges, those with a stage that had never shown the tenant.
+    pub lost_past_a_stage_never_seen: usize,
+    pub dead_lettered_with_an_end_never_seen: usize,
+    /// Counted as overdue at an end that had never shown the tenant.
+    pub overdue_though_never_seen: usize,
+    /// Polls that proved nothing, and those after them that did.
+    pub withheld: usize,
+    pub lifted: usize,
+    /// Text, hidden, lucky, verbatim, elsewhere.
+    pub written: [usize; 5],
+    /// Sources that turned blind for one tenant, and visible again.
+    pub visibility: [usize; 2],
+    /// First sightings, leaks of tenants that are not configured, their strays, our own, other processes.
+    pub others: [usize; 5],
+    /// Times that it was checked where a canary is missing, those at which it was, and those at a side stage.
+    pub missing: [usize; 3],
     /// Good, slow, overdue, unjudged, not judged.
     pub judged: [usize; 5],
     pub arrivals: usize,
     pub arrivals_by_honest_clocks: usize,
     /// A later poll showed another copy that may have been stored before the first one.
     pub moved_back: usize,
-    /// Open, overdue, measured, unjudged, inverted, inherited, skipped, missing.
-    pub hops: [usize; 8],
+    /// Open, overdue, measured, unjudged, inverted, inherited, skipped, missing, never seen.
+    pub hops: [usize; 9],
     pub inversions: usize,
     /// Found at the end stage after they had another outcome: in time, late.
     pub found_afterwards: [usize; 2],
@@ -71,17 +98,52 @@ pub struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, run: &run::Outcome, verdict: &Verdict) {
+    fn add(&mut self, run: &run::Outcome, readability: &Readability, which: usize, verdict: &Verdict) {
+        let (rules, canary) = (&run.history.rules, &run.history.canaries[which]);
         self.canaries += 1;
+        self.withheld += verdict.withheld;
+        self.lifted += verdict.lifted;
+        self.dead_lettered_with_an_end_never_seen += usize::from(verdict.end_never_seen);
+        for copy in &canary.copies {
+            let kind = match copy.written {
+                Written::Text => 0,
+                Written::Hidden(_) => 1,
+                Written::Lucky(_) => 2,
+                Written::Verbatim(_) => 3,
+                Written::Elsewhere => 4,
+            };
+            self.written[kind] += 1;
+        }
+        for missing in &verdict.missing {
+            self.missing[0] += 1;
+            self.missing[1] += usize::from(missing.contains(&true));
+            let side = (0..STAGES).any(|stage| missing[stage] && !rules.main_path.contains(&stage));
+            self.missing[2] += usize::from(side);
+        }
         let outcome = match verdict.outcome {
             Ending::Delivered => 0,
             Ending::Late => 1,
             Ending::Lost(first, last) => {
                 self.lost_in_a_hop_range += usize::from(first != last);
+                let never = |stage: &usize| {
+                    !rules.seen_before[canary.tenant][*stage]
+                        && readability.first_shown(canary.tenant, *stage).is_none()
+                };
+                self.lost_past_a_stage_never_seen +=
+                    usize::from(rules.main_path[first..last].iter().any(never));
                 2
             }
             Ending::DeadLettered => 3,
-            Ending::Unobserved => 4,
+            Ending::Unobserved(reason) => {
+                self.unobserved[reason as usize] += 1;
+                let is_there =
+                    |copy: &Copy| copy.stage == rules.end() && copy.stored <= canary.planned + rules.give_up;
+                self.unreadable_but_there +=
+                    usize::from(reason == Reason::Unreadable && canary.copies.iter().any(is_there));
+                self.overdue_though_never_seen +=
+                    usize::from(reason == Reason::NeverSeen && verdict.judged == Judged::Overdue);
+                4
+            }
             Ending::Refused => 5,
             Ending::NotYet => unreachable!("the tracker ends every trace, so the comparison has failed"),
         };
@@ -102,6 +164,7 @@ impl Tally {
                 HopState::Inherited => 5,
                 HopState::Skipped => 6,
                 HopState::Missing => 7,
+                HopState::NeverSeen => 8,
             };
             self.hops[kind] += 1;
         }
@@ -109,7 +172,7 @@ impl Tally {
         self.never_answered += usize::from(verdict.survived && verdict.answer.is_none());
         self.waited_longer += usize::from(verdict.waited_longer);
         self.resolved_by_waiting_longer +=
-            usize::from(verdict.waited_longer && verdict.outcome != Ending::Unobserved);
+            usize::from(verdict.waited_longer && !matches!(verdict.outcome, Ending::Unobserved(_)));
         self.inversions += verdict.inversions.iter().sum::<usize>();
         if let Some(found_afterwards) = verdict.found_afterwards {
             self.found_afterwards[found_afterwards as usize] += 1;
@@ -118,6 +181,15 @@ impl Tally {
         self.corrupted += verdict.corrupted.iter().sum::<usize>();
         let violations = |entries: &Entries| entries.violations.iter().sum::<usize>();
         self.violations += verdict.runs.values().map(violations).sum::<usize>();
+    }
+
+    fn add_sources(&mut self, run: &run::Outcome) {
+        for change in &run.history.visibility {
+            self.visibility[usize::from(!change.blind)] += 1;
+        }
+        for (sum, count) in self.others.iter_mut().zip(run.met.counts()) {
+            *sum += count;
+        }
     }
 
     /// Whether every case occurred.
@@ -132,6 +204,12 @@ impl Tally {
             self.moved_back,
             self.inversions,
             self.lost_in_a_hop_range,
+            self.lost_past_a_stage_never_seen,
+            self.dead_lettered_with_an_end_never_seen,
+            self.overdue_though_never_seen,
+            self.unreadable_but_there,
+            self.withheld,
+            self.lifted,
             self.duplicates,
             self.corrupted,
             self.violations,
@@ -142,6 +220,11 @@ impl Tally {
             .chain(&self.found_afterwards)
             .chain(&self.judged)
             .chain(&self.hops)
+            .chain(&self.unobserved)
+            .chain(&self.written)
+            .chain(&self.visibility)
+            .chain(&self.others)
+            .chain(&self.missing)
             .chain(&rest)
             .all(|count| *count > 0)
     }
@@ -184,6 +267,8 @@ impl Comparison<'_> {
         let recorded = &self.run.recorded[self.which];
         let actual = trace.ended.as_ref().map(|(outcome, _)| self.ending(outcome));
         compare(faults, "outcome", actual, Some(self.verdict.outcome));
+        let ended_at = trace.ended.as_ref().map(|(_, at)| at.micros());
+        compare(faults, "time of the outcome", ended_at, self.verdict.ended_at);
         let judged = match trace.judgement {
             Judgement::Pending => Judged::Not,
             Judgement::Good => Judged::Good,
@@ -218,10 +303,14 @@ impl Comparison<'_> {
                 Hop::Inverted => HopState::Inverted,
                 Hop::Inherited => HopState::Inherited,
                 Hop::Skipped => HopState::Skipped,
-                Hop::Missing | Hop::NeverSeen => HopState::Missing,
+                Hop::Missing => HopState::Missing,
+                Hop::NeverSeen => HopState::NeverSeen,
             };
             compare(faults, &format!("hop to {}", self.rules().stages[stage].name), actual, *hop);
         }
+        let never_seen = self.verdict.hops.map(|hop| usize::from(hop == HopState::NeverSeen));
+        compare(faults, "hops to a stage never seen", recorded.never_seen, never_seen);
+        compare(faults, "where it is missing", &recorded.missing, &self.verdict.missing);
         let none = [0; STAGES];
         let (theirs, ours) = match self.verdict.answer {
             // Before the put is answered, it is unknown who caused them.
@@ -243,13 +332,11 @@ impl Comparison<'_> {
         let in_own_source = |stage: usize| {
             let copies = canary.copies.iter().enumerate();
             let there = copies.filter(move |(_, copy)| copy.stage == stage);
-            there
-                .filter(|(at, _)| is_in_own_source(&self.run.history, self.which, *at))
-                .map(|(_, copy)| copy.stored)
+            there.filter(|(at, _)| is_in_own_source(&self.run.history, self.which, *at)).map(|(_, copy)| copy)
         };
         let deadline = canary.planned + rules.give_up;
         if let Some((Outcome::Lost(_), _)) = trace.ended {
-            if in_own_source(end).any(|stored| stored <= deadline) {
+            if in_own_source(end).any(|copy| copy.stored <= deadline) {
                 faults.push("FALSE LOSS: it was at the end stage before its deadline".into());
             }
             if !canary.taken() {
@@ -257,7 +344,9 @@ impl Comparison<'_> {
             }
         }
         if trace.judgement == Judgement::Overdue
-            && in_own_source(end).any(|stored| stored <= canary.planned + rules.slo)
+            // Where the probe does not look, it counts as overdue, so that the quantile rises.
+            && in_own_source(end)
+                .any(|copy| copy.stored <= canary.planned + rules.slo && copy.written != Written::Elsewhere)
             && !matches!(trace.ended, Some((Outcome::DeadLettered(_), _)))
         {
             faults.push("judged overdue, but was at the end stage in time".into());
@@ -347,7 +436,12 @@ impl Comparison<'_> {
             .collect();
         for (copy, unseen) in self.canary().copies.iter().enumerate() {
             let is_crowded = self.run.crowded.contains(&unseen.source);
-            if is_crowded || shown.contains(&copy) || !is_in_own_source(history, self.which, copy) {
+            let is_elsewhere = unseen.written == Written::Elsewhere;
+            if is_crowded
+                || is_elsewhere
+                || shown.contains(&copy)
+                || !is_in_own_source(history, self.which, copy)
+            {
                 continue;
             }
             let first_showing = |(place, entry): (usize, &Entry)| match &entry.what {
@@ -358,7 +452,11 @@ impl Comparison<'_> {
                         poll.recently_seen.is_some() && self.was_recently_seen(trace, unseen.stage, poll);
                     (shows_it && listed).then_some(place)
                 }
-                What::Planned(_) | What::Answered(_) | What::TimePassed | What::Restarted => None,
+                What::Planned(_)
+                | What::Answered(_)
+                | What::TimePassed
+                | What::ClockStepped
+                | What::Restarted => None,
             };
             if let Some(place) = history.log.iter().enumerate().find_map(first_showing) {
                 faults.push(format!(
@@ -423,7 +521,13 @@ impl Comparison<'_> {
             Outcome::Late => Ending::Late,
             Outcome::Lost(hop_range) => Ending::Lost(place(hop_range.first.0), place(hop_range.last.0)),
             Outcome::DeadLettered(_) => Ending::DeadLettered,
-            Outcome::Unobserved(_) => Ending::Unobserved,
+            Outcome::Unobserved(reason) => Ending::Unobserved(match reason {
+                UnobservedReason::Blind => Reason::Blind,
+                UnobservedReason::Unreadable => Reason::Unreadable,
+                UnobservedReason::NeverSeen => Reason::NeverSeen,
+                UnobservedReason::AmbiguousPut => Reason::AmbiguousPut,
+                UnobservedReason::ClockStepped => Reason::ClockStepped,
+            }),
             Outcome::Refused(_) => Ending::Refused,
         }
     }
@@ -466,7 +570,7 @@ fn report(
     for (number, copy) in canary.copies.iter().enumerate() {
         let stage = &rules.stages[copy.stage];
         line(format!(
-            "  copy {number} at {} (source {}) stored {}, stamped {:?}, clock off by {} of {} us, own source {}, corrupted {}",
+            "  copy {number} at {} (source {}) stored {}, stamped {:?}, clock off by {} of {} us, own source {}, corrupted {}, in {:?}",
             stage.name,
             copy.source,
             after(copy.stored),
@@ -475,6 +579,7 @@ fn report(
             stage.allowance,
             is_in_own_source(history, which, number),
             copy.corrupted,
+            copy.written,
         ));
     }
     line("Inputs of the tracker:".into());
@@ -499,14 +604,26 @@ fn report(
                 };
                 let shown: Vec<_> =
                     shown.iter().map(|shown| format!("{} by {}", shown.copy, after(shown.seen_by))).collect();
+                let unreadable: Vec<_> = poll
+                    .unreadable
+                    .iter()
+                    .map(|record| {
+                        format!("{} of {:?} by {}", record.shape, record.label, after(record.arrived_by))
+                    })
+                    .collect();
+                let unreadable = match unreadable.is_empty() {
+                    true => String::new(),
+                    false => format!(", could not read {unreadable:?}"),
+                };
                 let unwanted =
                     if canary.registered < Some(poll.started_after) { "" } else { ", not wanted by it" };
                 line(format!(
-                    "  {place} {at} {name}: from {}, {result}{unwanted}, shows {shown:?}",
+                    "  {place} {at} {name}: from {}, {result}{unwanted}, shows {shown:?}{unreadable}",
                     after(poll.started)
                 ));
             }
             What::Restarted => line(format!("  {place} {at} RESTARTED")),
+            What::ClockStepped => line(format!("  {place} {at} the clock stepped")),
             What::Planned(_) | What::Answered(_) | What::TimePassed => {}
         }
     }

@@ -27,6 +27,8 @@ pub struct Rules {
     pub source_of: Vec<Vec<usize>>,
     /// The tenants whose canaries each source is polled for.
     pub read_for: Vec<Vec<usize>>,
+    /// For each tenant, the stages whose source had shown its canaries before the first run of the probe.
+    pub seen_before: Vec<[bool; STAGES]>,
 }
 
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub struct StageRules {
     pub name: &'static str,
     pub parent: Option<usize>,
     pub target: Micros,
+    /// From the parent's arrival until it counts as missing.
+    pub missing_after: Micros,
     /// The clock allowance that the tracker is configured with.
     pub allowance: Micros,
     /// The true error of its clock.
@@ -43,6 +47,12 @@ pub struct StageRules {
 impl Rules {
     pub fn end(&self) -> usize {
         *self.main_path.last().unwrap()
+    }
+
+    /// The stage that a source belongs to.
+    pub fn stage_of(&self, source: usize) -> usize {
+        let stage = |row: &Vec<usize>| row.iter().position(|of| *of == source);
+        self.source_of.iter().find_map(stage).expect("every source belongs to a stage")
     }
 
     /// The stages that every canary should reach.
@@ -111,6 +121,59 @@ pub struct Copy {
     /// The tenant column of its row; `None` if the stage has none.
     pub label: Option<usize>,
     pub corrupted: bool,
+    pub written: Written,
+}
+
+/// A format that is not opened.
+pub type Shape = usize;
+
+/// What kind of record a copy is stored in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Written {
+    Text,
+    /// Not opened: polls report the record, and do not show the copy.
+    Hidden(Shape),
+    /// Not opened, but polls show the copy by luck.
+    Lucky(Shape),
+    /// Where the probe does not look: polls neither show nor report it.
+    Elsewhere,
+    /// Not opened, but the canary is in it as it was sent, and polls show it.
+    Verbatim(Shape),
+}
+
+impl Written {
+    /// The format that is not opened.
+    pub fn shape(self) -> Option<Shape> {
+        match self {
+            Self::Text | Self::Elsewhere => None,
+            Self::Hidden(shape) | Self::Lucky(shape) | Self::Verbatim(shape) => Some(shape),
+        }
+    }
+
+    /// Whether a copy that is found in it shows that the source can be read.
+    pub fn is_readable(self) -> bool {
+        matches!(self, Self::Text | Self::Verbatim(_))
+    }
+}
+
+/// Something in a source that is not a copy of a canary of this probe.
+#[derive(Clone, Copy, Debug)]
+pub struct Other {
+    pub source: usize,
+    pub stored: Micros,
+    /// The tenant column of its row. A number that no tenant has stands for a tenant that is not configured.
+    pub label: Option<usize>,
+    pub kind: OtherKind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OtherKind {
+    /// A record of somebody else that is not opened.
+    Record(Shape),
+    /// A canary of a tenant that is not configured.
+    UnknownTenant,
+    /// A canary that another process sent under the name of this probe.
+    SameName { tenant: usize, planned: Micros },
 }
 
 /// The stage's own time stamp of a copy.
@@ -138,6 +201,8 @@ pub enum What {
     Answered(usize),
     PollAnswered(Poll),
     TimePassed,
+    /// The system's clock was set, so the probe gave up everything that was open, and ended.
+    ClockStepped,
     /// The probe restarted with what it had committed.
     Restarted,
 }
@@ -153,6 +218,19 @@ pub struct Poll {
     pub recently_seen: Option<usize>,
     pub result: PollResult,
     pub shown: Vec<Shown>,
+    /// The records that could not be read.
+    pub unreadable: Vec<Unreadable>,
+    /// The others that it showed, by number.
+    pub others: Vec<(usize, Micros)>,
+}
+
+/// A record that a poll could not read.
+#[derive(Clone, Copy, Debug)]
+pub struct Unreadable {
+    /// By when it had certainly arrived.
+    pub arrived_by: Micros,
+    pub shape: Shape,
+    pub label: Option<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -180,11 +258,26 @@ pub struct Shown {
 pub struct History {
     pub rules: Rules,
     pub canaries: Vec<Canary>,
+    pub others: Vec<Other>,
     pub log: Vec<Entry>,
     /// For each canary, the places in the log of the polls that showed it.
     pub shown_at: Vec<Vec<usize>>,
     /// The places of the restarts in the log.
     pub restarts: Vec<usize>,
+    /// When the tracker called a source blind for a tenant and visible again, in order.
+    pub visibility: Vec<VisibilityChange>,
+    /// For each canary, the places after which it was checked where it is missing.
+    pub checked_at: Vec<Vec<usize>>,
+}
+
+/// A source turned blind for a tenant, or visible again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct VisibilityChange {
+    /// The place in the log of the poll after which it did.
+    pub place: usize,
+    pub source: usize,
+    pub tenant: usize,
+    pub blind: bool,
 }
 
 impl History {
@@ -196,7 +289,11 @@ impl History {
     pub fn poll(&self, at: usize) -> &Poll {
         match &self.log[at].what {
             What::PollAnswered(poll) => poll,
-            What::Planned(_) | What::Answered(_) | What::TimePassed | What::Restarted => {
+            What::Planned(_)
+            | What::Answered(_)
+            | What::TimePassed
+            | What::ClockStepped
+            | What::Restarted => {
                 unreachable!("entry {at} is not a poll")
             }
         }

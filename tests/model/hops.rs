@@ -28,6 +28,8 @@ pub enum HopState {
     Skipped,
     /// Proven never to have ended.
     Missing,
+    /// The same at a source that has never shown a canary of the tenant.
+    NeverSeen,
 }
 
 /// Judges every hop by what is known so far.
@@ -82,10 +84,19 @@ pub fn close(case: &mut Case<'_>) {
             if known.absent_before <= due {
                 continue;
             }
-            case.hops[stage] = HopState::Missing;
+            case.hops[stage] = if case.has_seen(stage) { HopState::Missing } else { HopState::NeverSeen };
             let series = entered(case, stage);
             series.count += usize::from(!overdue);
             series.given_up += 1;
+        }
+    }
+}
+
+/// After a step of the clock: what is under way is not judged.
+pub fn abandon(case: &mut Case<'_>) {
+    for (hop, known) in case.hops.iter_mut().zip(&case.known) {
+        if known.arrived.is_none() || matches!(hop, HopState::Open | HopState::Overdue) {
+            *hop = HopState::Unjudged;
         }
     }
 }
@@ -98,7 +109,7 @@ pub fn inherit(hops: &mut [HopState; STAGES]) {
 }
 
 /// The interval of the arrival at the parent stage; `None` if it was not seen there.
-fn began(case: &Case<'_>, stage: usize) -> Option<(Micros, Micros)> {
+pub fn began(case: &Case<'_>, stage: usize) -> Option<(Micros, Micros)> {
     match case.history.rules.stages[stage].parent {
         None => Some((case.canary().planned, case.canary().planned)),
         Some(parent) => case.known[parent].arrived.map(|at| (at.earliest, at.latest)),

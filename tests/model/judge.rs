@@ -5,19 +5,23 @@
 //!
 //! * A poll that shows a copy proves that it was stored by the time of the answer.
 //! * A complete poll that shows none proves that none was stored before its watermark.
-//! * Nothing else proves anything.
+//! * Nothing else proves anything. What was not read, and a source that has never shown a tenant's canaries,
+//!   prove no loss.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::history::*;
 use super::hops::{self, HopState};
+use super::readability::Readability;
 use super::recorded::Runs;
 
 /// The right result for one canary.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verdict {
     pub outcome: Ending,
+    /// When the outcome was known.
+    pub ended_at: Option<Micros>,
     pub judged: Judged,
     /// For each stage: the arrival interval, if a poll showed it there.
     pub arrivals: Vec<Option<Arrived>>,
@@ -39,6 +43,26 @@ pub struct Verdict {
     pub survived: bool,
     /// It was waited for longer than usual, because the probe had been down.
     pub waited_longer: bool,
+    /// It was dead-lettered, and the end stage had never shown its tenant.
+    pub end_never_seen: bool,
+    /// Polls that proved nothing about it, because of what they could not read.
+    pub withheld: usize,
+    /// Later polls proved what those did not.
+    pub lifted: usize,
+    /// The polls after which it was out for longer than it may be missing, and might be in what was not read: the
+    /// place of each and the stage.
+    pub overlooked: Vec<(usize, usize)>,
+    /// For each instant at which it was checked: the stages at which it was missing.
+    pub missing: Vec<[bool; STAGES]>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Reason {
+    Blind,
+    Unreadable,
+    NeverSeen,
+    AmbiguousPut,
+    ClockStepped,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,7 +72,7 @@ pub enum Ending {
     /// The first and the last hop that may have lost it, as places on the main path.
     Lost(usize, usize),
     DeadLettered,
-    Unobserved,
+    Unobserved(Reason),
     Refused,
     /// The log ends before its outcome is known.
     NotYet,
@@ -89,6 +113,8 @@ pub struct Known {
     pub absent_before: Micros,
     /// A poll failed, or the probe was down, since the last complete poll that did not show it.
     pub gap: bool,
+    /// The last complete poll that was for it proved nothing, because of what it could not read.
+    withheld: bool,
     /// The last poll of its source was not complete.
     last_poll_failed: bool,
     /// The latest watermark of its source in this run.
@@ -96,10 +122,16 @@ pub struct Known {
 }
 
 /// Reads the log for one canary.
-pub fn judge(history: &History, which: usize) -> Verdict {
-    let mut case = Case::new(history, which);
+pub fn judge(history: &History, readability: &Readability, which: usize) -> Verdict {
+    let mut case = Case::new(history, readability, which);
     let (mut outcome, mut judged, mut found_afterwards) = (None, Judged::Not, None);
+    let mut ended_at = None;
+    let mut checks = history.checked_at[which].iter().peekable();
+    let mut missing = Vec::new();
     for (place, entry) in history.log.iter().enumerate().skip(case.canary().registered.unwrap()) {
+        while checks.next_if(|check| **check < place).is_some() {
+            missing.push(case.missing());
+        }
         // Once it is closed, only an answer or a poll that shows it again can change the result.
         let shown_again = history.shown_at[which].last().is_some_and(|last| *last >= place);
         if case.closed && !shown_again && entry.at > case.canary().answered {
@@ -108,10 +140,20 @@ pub fn judge(history: &History, which: usize) -> Verdict {
             }
             break;
         }
+        case.place = place;
         if let What::Restarted = entry.what {
             case.restart(entry.at, outcome, &mut judged);
         }
-        if !case.learn(place, entry) {
+        if matches!(entry.what, What::ClockStepped) && !case.closed {
+            hops::abandon(&mut case);
+            if outcome.is_none() {
+                outcome = Some(Ending::Unobserved(Reason::ClockStepped));
+                ended_at = Some(entry.at);
+                case.enter(judged, judged, outcome);
+            }
+            case.closed = true;
+        }
+        if !case.learn(entry, outcome.is_some()) {
             continue;
         }
         if !case.closed {
@@ -121,11 +163,12 @@ pub fn judge(history: &History, which: usize) -> Verdict {
             let before = judged;
             judged = case.judged(before);
             outcome = case.ending(entry.at);
+            ended_at = outcome.map(|_| entry.at);
             if let (Some(Ending::Lost(..) | Ending::DeadLettered), Judged::Not) = (outcome, judged) {
                 judged = Judged::Overdue;
             }
             case.enter(before, judged, outcome);
-        } else if let Some(Ending::Lost(..) | Ending::Unobserved | Ending::DeadLettered) = outcome {
+        } else if let Some(Ending::Lost(..) | Ending::Unobserved(_) | Ending::DeadLettered) = outcome {
             let arrived = case.known[history.rules.end()].arrived;
             found_afterwards = found_afterwards.or(arrived.map(|at| {
                 if at.earliest > case.deadline() { FoundAfterwards::Late } else { FoundAfterwards::InTime }
@@ -136,6 +179,7 @@ pub fn judge(history: &History, which: usize) -> Verdict {
             hops::close(&mut case);
         }
     }
+    missing.extend(checks.map(|_| case.missing()));
     let canary = case.canary();
     let shown: BTreeSet<usize> = history.shown_at[which]
         .iter()
@@ -150,6 +194,7 @@ pub fn judge(history: &History, which: usize) -> Verdict {
     };
     Verdict {
         outcome: outcome.unwrap_or(Ending::NotYet),
+        ended_at,
         judged,
         arrivals: case.known.iter().map(|known| known.arrived).collect(),
         hops: case.hops,
@@ -160,6 +205,11 @@ pub fn judge(history: &History, which: usize) -> Verdict {
         found_afterwards,
         survived: case.survived,
         waited_longer: case.waited_longer,
+        end_never_seen: outcome == Some(Ending::DeadLettered) && !case.has_seen(history.rules.end()),
+        withheld: case.withheld,
+        lifted: case.lifted,
+        overlooked: case.overlooked,
+        missing,
         runs: leaks(history, which, case.runs),
     }
 }
@@ -190,7 +240,10 @@ pub fn is_in_own_source(history: &History, which: usize, copy: usize) -> bool {
 /// One canary, and what the log proves about it so far.
 pub struct Case<'a> {
     pub history: &'a History,
+    readability: &'a Readability,
     which: usize,
+    /// The place in the log.
+    place: usize,
     pub known: Vec<Known>,
     pub hops: [HopState; STAGES],
     pub runs: Runs,
@@ -208,22 +261,28 @@ pub struct Case<'a> {
     waiting_since: Micros,
     /// It is no longer waited for, so polls need not be for it and prove no absence.
     closed: bool,
+    withheld: usize,
+    lifted: usize,
+    overlooked: Vec<(usize, usize)>,
 }
 
 impl<'a> Case<'a> {
-    fn new(history: &'a History, which: usize) -> Self {
+    fn new(history: &'a History, readability: &'a Readability, which: usize) -> Self {
         let (rules, canary) = (&history.rules, &history.canaries[which]);
         let registered = canary.registered.expect("only registered canaries are judged");
         let nothing = Known {
             arrived: None,
             absent_before: canary.planned,
             gap: false,
+            withheld: false,
             last_poll_failed: false,
             read_up_to: Micros::MIN,
         };
         Self {
             history,
+            readability,
             which,
+            place: registered,
             known: vec![nothing; rules.stages.len()],
             hops: [HopState::Open; STAGES],
             runs: Runs::new(),
@@ -236,7 +295,25 @@ impl<'a> Case<'a> {
             survived: false,
             waiting_since: canary.leaves,
             closed: false,
+            withheld: 0,
+            lifted: 0,
+            overlooked: Vec::new(),
         }
+    }
+
+    /// Whether the tenant's canaries have been found at a stage.
+    pub fn has_seen(&self, stage: usize) -> bool {
+        self.readability.has_seen(&self.history.rules, self.canary().tenant, stage, self.place)
+    }
+
+    /// The stages that were read past the time by which it should have arrived, without it.
+    fn missing(&self) -> [bool; STAGES] {
+        std::array::from_fn(|stage| {
+            let Some((_, began)) = hops::began(self, stage).filter(|_| self.taken()) else { return false };
+            let known = self.known[stage];
+            let due = began + self.history.rules.stages[stage].missing_after;
+            known.arrived.is_none() && known.absent_before > due
+        })
     }
 
     pub fn canary(&self) -> &'a Canary {
@@ -281,9 +358,9 @@ impl<'a> Case<'a> {
     }
 
     /// Learns from one entry. Returns false if it is not about this canary.
-    fn learn(&mut self, place: usize, entry: &Entry) -> bool {
+    fn learn(&mut self, entry: &Entry, has_ended: bool) -> bool {
         match &entry.what {
-            What::Planned(_) | What::Restarted => false,
+            What::Planned(_) | What::Restarted | What::ClockStepped => false,
             // Time alone decides only that it has expired.
             What::TimePassed => entry.at >= self.expiry,
             What::Answered(which) => {
@@ -298,13 +375,33 @@ impl<'a> Case<'a> {
                     return false;
                 };
                 let waited_here = self.known[stage].arrived.is_none();
-                self.learn_from(poll, place, stage);
+                self.learn_from(poll, stage);
+                if poll.result != PollResult::Failed && !has_ended {
+                    self.note_overlooked(stage, entry.at);
+                }
                 waited_here
             }
         }
     }
 
-    fn learn_from(&mut self, poll: &Poll, place: usize, stage: usize) {
+    /// Notes that it has been out for too long and may be in what was not read.
+    fn note_overlooked(&mut self, stage: usize, now: Micros) {
+        let known = self.known[stage];
+        let Some((_, began)) = hops::began(self, stage) else { return };
+        let is_late = began + self.history.rules.stages[stage].missing_after < now;
+        if known.arrived.is_none() && known.withheld && is_late && self.is_withheld() {
+            self.overlooked.push((self.place, stage));
+        }
+    }
+
+    /// Whether this poll proves nothing about it, because of what it could not read.
+    fn is_withheld(&self) -> bool {
+        let canary = self.canary();
+        self.readability.withholds(self.place, canary.tenant, canary.planned)
+    }
+
+    fn learn_from(&mut self, poll: &Poll, stage: usize) {
+        let place = self.place;
         let mut known = self.known[stage];
         let was_here = known.arrived.is_some();
         let shown = self.history.shown_at[self.which].binary_search(&place).is_ok();
@@ -332,8 +429,13 @@ impl<'a> Case<'a> {
             known.read_up_to = known.read_up_to.max(all_before);
             let requested_in = self.canary().registered < Some(poll.started_after) && !self.closed;
             if known.arrived.is_none() && requested_in {
-                known.absent_before = known.absent_before.max(all_before);
-                known.gap = false;
+                let before = std::mem::replace(&mut known.withheld, self.is_withheld());
+                self.withheld += usize::from(known.withheld);
+                self.lifted += usize::from(before && !known.withheld);
+                known.gap = known.withheld;
+                if !known.withheld {
+                    known.absent_before = known.absent_before.max(all_before);
+                }
             }
         }
         self.known[stage] = known;
@@ -395,31 +497,49 @@ impl<'a> Case<'a> {
         let has_expired = now >= self.expiry;
         if let Some(dead_letter) = self.known[rules.dead_letters].arrived {
             // It may have reached the end stage before it was dead-lettered.
-            let read_past = self.known[rules.end()].absent_before > dead_letter.latest;
+            let read_past =
+                self.known[rules.end()].absent_before > dead_letter.latest && self.has_seen(rules.end());
             return (read_past || has_expired).then_some(Ending::DeadLettered);
         }
         let proven_absent =
             |stage: usize| self.known[stage].arrived.is_none() && self.known[stage].absent_before > deadline;
-        if !proven_absent(rules.end()) || !self.taken() {
-            return has_expired.then_some(Ending::Unobserved);
+        if !self.taken() {
+            return has_expired.then_some(Ending::Unobserved(Reason::AmbiguousPut));
         }
-        // Lost. The hop is the one after the last stage that had it, if the next stage provably never did.
+        if !proven_absent(rules.end()) {
+            let withheld = self.known[rules.end()].withheld;
+            let reason = if withheld { Reason::Unreadable } else { Reason::Blind };
+            return has_expired.then_some(Ending::Unobserved(reason));
+        }
+        // Lost, if the end ever showed this tenant's canaries. The hop is the one after the last stage that had it, if
+        // the next stage provably never did.
         let path = &rules.main_path;
         let last_seen = path.iter().rposition(|stage| self.known[*stage].arrived.is_some());
         let first = last_seen.map_or(0, |place| place + 1);
-        let last =
-            (first..path.len()).find(|place| proven_absent(path[*place])).expect("the end never had it");
-        let can_still_tell = |stage: usize| {
+        let names_it = |stage: usize| proven_absent(stage) && self.has_seen(stage);
+        let last = (first..path.len()).find(|place| names_it(path[*place])).unwrap_or(path.len());
+        let can_be_read = |stage: usize| {
             let known = self.known[stage];
             let covered = known.read_up_to.max(self.waiting_since);
             !known.last_poll_failed && now < covered + rules.blind_after
         };
-        let dead_letters_open = Some(rules.dead_letters).filter(|stage| !proven_absent(*stage));
-        let mut undecided = path[first..last].iter().copied().chain(dead_letters_open);
-        if !has_expired && undecided.any(can_still_tell) {
+        let can_still_tell = |stage: usize| {
+            let tenant = self.canary().tenant;
+            let source = rules.source_of[tenant][stage];
+            can_be_read(stage)
+                && self.has_seen(stage)
+                && !self.readability.is_blind(source, tenant, self.place)
+        };
+        // Dead letters are rare, so a source of them that never showed any can tell as well as another.
+        let dead_letters_open = !proven_absent(rules.dead_letters) && can_be_read(rules.dead_letters);
+        let undecided = path[first..last].iter().any(|stage| can_still_tell(*stage)) || dead_letters_open;
+        if !has_expired && undecided {
             return None;
         }
-        Some(Ending::Lost(first, last))
+        Some(match self.has_seen(rules.end()) {
+            true => Ending::Lost(first, last),
+            false => Ending::Unobserved(Reason::NeverSeen),
+        })
     }
 
     /// Whether it met the threshold, as far as is known. Once overdue, it stays so until it arrives.

@@ -45,15 +45,25 @@ pub struct Observer {
     pub plan: u64,
     /// All copies in the source, by canary.
     copies: HashMap<usize, Vec<usize>>,
-    /// All copies by the time they were stored.
-    in_order: BTreeSet<(Micros, usize, usize)>,
+    /// Everything by the time it was stored.
+    in_order: BTreeSet<Stored>,
     /// Whether it has a position to continue from. Without one it starts a little before the oldest wanted
     /// canary.
     has_position: bool,
-    /// Copies not read yet, by the time they were stored.
-    not_yet_read: BTreeSet<(Micros, usize, usize)>,
-    /// Copies read in the last two minutes.
-    read: VecDeque<(Micros, usize, usize)>,
+    /// What was not read yet, by the time it was stored.
+    not_yet_read: BTreeSet<Stored>,
+    /// What was read in the last two minutes.
+    read: VecDeque<Stored>,
+}
+
+/// Something in the source, and when it was stored.
+type Stored = (Micros, Item);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Item {
+    /// A copy of a canary, by their numbers.
+    Copy(usize, usize),
+    Other(usize),
 }
 
 /// A poll in progress.
@@ -122,15 +132,20 @@ impl Observer {
     pub fn add_copy(&mut self, canary: usize, copy: usize, stored: Micros) {
         self.copies.entry(canary).or_default().push(copy);
         if self.reads == Reads::Everything {
-            self.in_order.insert((stored, canary, copy));
+            self.in_order.insert((stored, Item::Copy(canary, copy)));
         }
+    }
+
+    /// Adds something else, which only an observer that reads everything finds.
+    pub fn add_other(&mut self, other: usize, stored: Micros) {
+        self.in_order.insert((stored, Item::Other(other)));
     }
 
     /// Removes a copy that was to be stored here.
     pub fn remove_copy(&mut self, canary: usize, copy: usize, stored: Micros) {
         self.copies.entry(canary).or_default().retain(|held| *held != copy);
-        self.in_order.remove(&(stored, canary, copy));
-        self.not_yet_read.remove(&(stored, canary, copy));
+        self.in_order.remove(&(stored, Item::Copy(canary, copy)));
+        self.not_yet_read.remove(&(stored, Item::Copy(canary, copy)));
     }
 
     /// Forgets everything, with the poll in progress, as the end of the process does.
@@ -185,7 +200,7 @@ impl Observer {
             self.has_position = true;
             let oldest = self.wanted.oldest().map_or(now, |at| at.micros());
             let from = oldest - rng.i64(0..10 * SECOND);
-            self.not_yet_read = self.in_order.range((from, 0, 0)..).copied().collect();
+            self.not_yet_read = self.in_order.range((from, Item::Copy(0, 0))..).copied().collect();
         }
         self.last = Some(now);
         self.polling =
@@ -199,6 +214,7 @@ impl Observer {
         rng: &mut Rng,
         source: usize,
         canaries: &[Canary],
+        others: &[Other],
         number: &HashMap<u128, usize>,
     ) -> (Started, Poll) {
         let poll = self.polling.take().expect("a poll is in progress");
@@ -208,12 +224,12 @@ impl Observer {
             Fate::Incomplete => PollResult::Incomplete,
             Fate::Fails | Fate::Hangs => PollResult::Failed,
         };
-        let mut shown = match poll.fate {
+        let mut found = match poll.fate {
             Fate::Fails | Fate::Hangs => Vec::new(),
-            Fate::Fine | Fate::Incomplete => self.show(rng, &poll, all_before, canaries, number),
+            Fate::Fine | Fate::Incomplete => self.find(rng, &poll, all_before, canaries, number),
         };
         if self.shuffles {
-            rng.shuffle(&mut shown);
+            rng.shuffle(&mut found);
         }
         match result {
             PollResult::Failed => {
@@ -227,19 +243,47 @@ impl Observer {
             }
         }
         let recently_seen = (self.reads == Reads::ById).then_some(poll.wanted.recently_seen.len());
-        let started =
-            Poll { source, started: poll.at, started_after: poll.after, recently_seen, result, shown };
-        (poll, started)
+        let mut answer = Poll {
+            source,
+            started: poll.at,
+            started_after: poll.after,
+            recently_seen,
+            result,
+            shown: Vec::new(),
+            unreadable: Vec::new(),
+            others: Vec::new(),
+        };
+        for (stored, item) in found {
+            let seen_by = rng.i64(stored.max(poll.at)..=poll.ends);
+            let (shape, label) = match item {
+                Item::Copy(canary, copy) => {
+                    let spec = canaries[canary].copies[copy];
+                    if !matches!(spec.written, Written::Hidden(_) | Written::Elsewhere) {
+                        answer.shown.push(Shown { canary, copy, seen_by });
+                    }
+                    (spec.written.shape(), spec.label)
+                }
+                Item::Other(other) => match others[other].kind {
+                    OtherKind::Record(shape) => (Some(shape), others[other].label),
+                    OtherKind::UnknownTenant | OtherKind::SameName { .. } => {
+                        answer.others.push((other, seen_by));
+                        (None, None)
+                    }
+                },
+            };
+            answer.unreadable.extend(shape.map(|shape| Unreadable { arrived_by: seen_by, shape, label }));
+        }
+        (poll, answer)
     }
 
-    fn show(
+    fn find(
         &mut self,
         rng: &mut Rng,
         poll: &Started,
         all_before: Micros,
         canaries: &[Canary],
         number: &HashMap<u128, usize>,
-    ) -> Vec<Shown> {
+    ) -> Vec<Stored> {
         // Copies not stored yet are not shown, those before the watermark of a complete poll are, and others
         // may be.
         let shows = |rng: &mut Rng, stored: Micros| match poll.fate {
@@ -259,9 +303,9 @@ impl Observer {
                 for wanted in poll.wanted.waiting.iter().chain(poll.wanted.recently_seen.iter()) {
                     let canary = number[&wanted.tag.trace.as_u128()];
                     for &copy in self.copies.get(&canary).into_iter().flatten() {
-                        let stored = canaries[canary].copies[copy].stored;
-                        if shows(rng, stored) {
-                            found.push((stored, canary, copy));
+                        let Copy { stored, written, .. } = canaries[canary].copies[copy];
+                        if written != Written::Elsewhere && shows(rng, stored) {
+                            found.push((stored, Item::Copy(canary, copy)));
                         }
                     }
                 }
@@ -274,20 +318,16 @@ impl Observer {
                     found.extend(&self.read);
                 }
                 let reachable: Vec<_> =
-                    self.not_yet_read.range(..=(poll.ends, usize::MAX, usize::MAX)).copied().collect();
-                for copy in reachable {
-                    if shows(rng, copy.0) {
-                        self.not_yet_read.remove(&copy);
-                        self.read.push_back(copy);
-                        found.push(copy);
+                    self.not_yet_read.range(..(poll.ends + 1, Item::Copy(0, 0))).copied().collect();
+                for item in reachable {
+                    if shows(rng, item.0) {
+                        self.not_yet_read.remove(&item);
+                        self.read.push_back(item);
+                        found.push(item);
                     }
                 }
             }
         }
-        let seen_by = |rng: &mut Rng, stored: Micros| rng.i64(stored.max(poll.at)..=poll.ends);
         found
-            .into_iter()
-            .map(|(stored, canary, copy)| Shown { canary, copy, seen_by: seen_by(rng, stored) })
-            .collect()
     }
 }

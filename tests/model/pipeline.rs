@@ -3,6 +3,7 @@
 use fastrand::Rng;
 
 use super::history::*;
+use super::observers::{Observer, Reads};
 
 pub const STREAM: usize = 0;
 pub const ARCHIVE: usize = 1;
@@ -93,6 +94,53 @@ pub struct Pipeline {
     pub leaks: Vec<(usize, Window)>,
     /// For each stage: whether rows have a tenant column.
     pub labelled: Vec<bool>,
+    /// How it writes each tenant's canaries to each source: `[source][tenant]`.
+    pub formats: Vec<Vec<Format>>,
+}
+
+/// The number of formats that are not opened.
+const SHAPES: Shape = 3;
+
+/// How the pipeline writes the canaries of one tenant to one source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    Text,
+    /// In a shape that is not opened.
+    Hidden(Shape),
+    /// In such a shape, but some are found by luck.
+    Lucky(Shape),
+    /// In such a shape, but as they were sent.
+    Verbatim(Shape),
+    /// Where the probe does not look, because key, column or pattern are wrong.
+    Elsewhere,
+    /// As text, and what was planned from an instant on in a shape that is not opened.
+    HiddenFrom(Micros, Shape),
+}
+
+impl Format {
+    fn draw(rng: &mut Rng, begin: Micros, end: Micros) -> Self {
+        let shape = rng.usize(0..SHAPES);
+        match rng.u8(0..10) {
+            0 => Self::Hidden(shape),
+            1 => Self::Lucky(shape),
+            2 => Self::Verbatim(shape),
+            3 => Self::HiddenFrom(rng.i64(begin..end), shape),
+            _ => Self::Text,
+        }
+    }
+
+    /// In what kind of record it writes a canary.
+    fn write(self, rng: &mut Rng, planned: Micros) -> Written {
+        match self {
+            Self::HiddenFrom(from, shape) if planned >= from => Written::Hidden(shape),
+            Self::Text | Self::HiddenFrom(..) => Written::Text,
+            Self::Elsewhere => Written::Elsewhere,
+            Self::Hidden(shape) => Written::Hidden(shape),
+            Self::Lucky(shape) if rng.bool() => Written::Lucky(shape),
+            Self::Lucky(shape) => Written::Hidden(shape),
+            Self::Verbatim(shape) => Written::Verbatim(shape),
+        }
+    }
 }
 
 impl Pipeline {
@@ -120,7 +168,72 @@ impl Pipeline {
             drops,
             leaks,
             labelled: (STREAM..=DEAD).map(|_| rng.bool()).collect(),
+            formats: Vec::new(),
         }
+    }
+
+    /// Draws how it writes to each source. A query by id finds rows, which can always be read.
+    pub fn draw_formats(
+        &mut self,
+        rng: &mut Rng,
+        rules: &Rules,
+        observers: &[Observer],
+        (begin, end): (Micros, Micros),
+    ) {
+        let all_text = rng.bool();
+        let tenants = rules.source_of.len();
+        let of_source = |(source, observer): (usize, &Observer)| {
+            let text = all_text || observer.reads == Reads::ById;
+            let stage = rules.stage_of(source);
+            let of_tenant = |tenant: usize| match rng.u8(0..3) {
+                0 if !rules.seen_before[tenant][stage] => Format::Elsewhere,
+                _ if text => Format::Text,
+                _ => Format::draw(rng, begin, end),
+            };
+            (0..tenants).map(of_tenant).collect()
+        };
+        self.formats = observers.iter().enumerate().map(of_source).collect();
+    }
+
+    /// Draws what else is stored in the sources that are read as a whole.
+    pub fn draw_others(
+        &self,
+        rng: &mut Rng,
+        rules: &Rules,
+        observers: &[Observer],
+        (begin, end): (Micros, Micros),
+        restarts: bool,
+    ) -> Vec<Other> {
+        let mut others = Vec::new();
+        let tenants = rules.source_of.len();
+        for (source, _) in
+            observers.iter().enumerate().filter(|(_, observer)| observer.reads == Reads::Everything)
+        {
+            let stage = rules.stage_of(source);
+            let label = |rng: &mut Rng| self.labelled[stage].then(|| rng.usize(0..=tenants));
+            if rng.u8(0..4) == 0 {
+                let (shape, longest) = (rng.usize(0..SHAPES), rng.i64(2 * SECOND..40 * SECOND));
+                let mut stored = begin;
+                while stored < end + rules.give_up + rules.grace {
+                    stored += rng.i64(SECOND..longest);
+                    let label = label(rng).filter(|_| rng.bool());
+                    others.push(Other { source, stored, label, kind: OtherKind::Record(shape) });
+                }
+            }
+            for _ in 0..rng.usize(0..6) {
+                let stored = rng.i64(begin..end);
+                others.push(Other { source, stored, label: label(rng), kind: OtherKind::UnknownTenant });
+            }
+            let tenant = rules.read_for[source][rng.usize(0..rules.read_for[source].len())];
+            // After a restart, one that was planned before it would be taken for this probe's own.
+            if !restarts && self.formats[source][tenant] == Format::Text && rng.u8(0..3) == 0 {
+                let planned = rng.i64(begin / MILLI..end / MILLI) * MILLI;
+                let (stored, label) =
+                    (planned + rng.i64(0..20 * SECOND), self.labelled[stage].then_some(tenant));
+                others.push(Other { source, stored, label, kind: OtherKind::SameName { tenant, planned } });
+            }
+        }
+        others
     }
 
     /// Decides everything that happens to a canary.
@@ -266,6 +379,15 @@ impl Pipeline {
         labelled: usize,
         stored: Micros,
     ) {
+        let source = rules.source_of[in_source_of][stage];
+        let written = self.formats[source][labelled].write(rng, canary.planned);
+        // How often a copy is stored is told by what was decoded alone.
+        let label = self.labelled[stage].then_some(labelled);
+        let again =
+            canary.copies.iter().any(|copy| (copy.stage, copy.source, copy.label) == (stage, source, label));
+        if again && written != Written::Text {
+            return;
+        }
         let by_its_clock = stored + rules.stages[stage].offset;
         let millis = by_its_clock.div_euclid(MILLI) * MILLI;
         let seconds = by_its_clock.div_euclid(SECOND) * SECOND;
@@ -280,12 +402,13 @@ impl Pipeline {
         };
         canary.copies.push(Copy {
             stage,
-            source: rules.source_of[in_source_of][stage],
+            source,
             sent: *canary.tries.last().expect("a copy comes from a try"),
             stored,
             stamp,
-            label: self.labelled[stage].then_some(labelled),
-            corrupted: rng.f64() < self.odds.corrupted,
+            label,
+            corrupted: rng.f64() < self.odds.corrupted && written == Written::Text,
+            written,
         });
     }
 }

@@ -35,6 +35,11 @@ impl Entered {
             self.count += 1;
         }
     }
+
+    fn give_up(&mut self, counted_before: bool) {
+        self.count(counted_before);
+        self.given_up += 1;
+    }
 }
 
 /// What one run of the probe entered for a canary.
@@ -61,10 +66,14 @@ pub struct Recorded {
     pub late: usize,
     pub arrived: [usize; STAGES],
     pub inversions: [usize; STAGES],
+    /// `HopNeverSeen`.
+    pub never_seen: [usize; STAGES],
     pub duplicates: [usize; STAGES],
     pub uncharged_copies: [usize; STAGES],
     pub corrupted: [usize; STAGES],
     pub runs: Runs,
+    /// For each instant at which it was checked: the stages at which it was missing.
+    pub missing: Vec<[bool; STAGES]>,
 }
 
 impl Recorded {
@@ -90,10 +99,11 @@ impl Recorded {
             | Event::Corrupted { trace, .. }
             | Event::IsolationViolation { trace, .. }
             | Event::ClockInversion { trace, .. } => Some(*trace),
-            Event::Stray { .. } | Event::Adopted { .. } | Event::Full { .. } | Event::Missed { .. } => {
-                panic!("all tags are ours, and there is room for them: {event:?}")
+            Event::Adopted { .. } | Event::Full { .. } | Event::Missed { .. } => {
+                panic!("the store has all canaries, and there is room for them: {event:?}")
             }
-            Event::ForeignTags { .. }
+            Event::Stray { .. }
+            | Event::ForeignTags { .. }
             | Event::SchemaLearned { .. }
             | Event::SchemaDrifted { .. }
             | Event::SchemaRestored { .. }
@@ -123,10 +133,10 @@ impl Recorded {
                 hop.latency = Some(*latency);
             }
             Event::HopOverdue { hop, .. } => self.run(run).hops[at(hop)].count += 1,
-            Event::HopMissing { hop, counted, .. } | Event::HopNeverSeen { hop, counted, .. } => {
-                let hop = &mut self.run(run).hops[at(hop)];
-                hop.count(*counted);
-                hop.given_up += 1;
+            Event::HopMissing { hop, counted, .. } => self.run(run).hops[at(hop)].give_up(*counted),
+            Event::HopNeverSeen { hop, counted, .. } => {
+                self.never_seen[at(hop)] += 1;
+                self.run(run).hops[at(hop)].give_up(*counted);
             }
             Event::EndToEnd { judgement: Judgement::Unjudged, .. } => {
                 self.run(run).end_to_end.unjudged += 1;
@@ -138,11 +148,7 @@ impl Recorded {
                 end_to_end.latency = Some(*latency);
             }
             Event::Overdue { .. } => self.run(run).end_to_end.count += 1,
-            Event::GaveUp { counted, .. } => {
-                let end_to_end = &mut self.run(run).end_to_end;
-                end_to_end.count(*counted);
-                end_to_end.given_up += 1;
-            }
+            Event::GaveUp { counted, .. } => self.run(run).end_to_end.give_up(*counted),
             Event::Ended { outcome, .. } => self.ended.push(outcome.clone()),
             Event::LateDiscovery { .. } => self.found += 1,
             Event::LateArrival { .. } => self.late += 1,

@@ -13,6 +13,8 @@ pub enum Cut {
     BeforeCommit,
     /// The round is committed, but none of its effects happened: a planned canary is never put.
     BeforeEffects,
+    /// It ended by itself, because the system's clock was set.
+    ClockStep,
 }
 
 /// One end of the process.
@@ -36,7 +38,12 @@ pub fn draw(rng: &mut Rng, begin: Micros, end: Micros, rules: &Rules) -> Vec<Res
     (0..count)
         .map(|_| Restart {
             at: rng.i64(begin..end + rules.give_up),
-            cut: [Cut::BetweenRounds, Cut::BeforeCommit, Cut::BeforeEffects][rng.usize(0..3)],
+            cut: match rng.u8(0..16) {
+                0..5 => Cut::BetweenRounds,
+                5..10 => Cut::BeforeCommit,
+                10..15 => Cut::BeforeEffects,
+                _ => Cut::ClockStep,
+            },
             down: match rng.u8(0..4) {
                 0 => 0,
                 // Uniform on a logarithmic scale.

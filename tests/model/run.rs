@@ -11,23 +11,26 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use traceprobe::domain::canary::{Integrity, Template};
-use traceprobe::domain::format::FoundIn;
+use traceprobe::domain::format::{self, Format, FoundIn, UnreadableReason};
 use traceprobe::domain::kind::Kind;
-use traceprobe::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};
+use traceprobe::domain::sighting::{
+    FailureKind, Locator, Poll, ReadStats, Sighting, Stamp, UnreadableRecord,
+};
 use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::{
     Capabilities, Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
 };
 use traceprobe::domain::trace::Trace;
-use traceprobe::domain::tracker::{Event, Input, PutResult, Restored, SeenSource, Settings, Tracker};
-use traceprobe::store::{Batch, LoadLimits, Store};
+use traceprobe::domain::tracker::{Changes, Event, Input, PutResult, SeenSource, Settings, Tracker};
+use traceprobe::store::{LoadLimits, Store};
 
 use super::history::*;
 use super::observers::{Fate, Observer};
 use super::pipeline::{ARCHIVE, DEAD, Pipeline, STREAM, TABLE, TRANSIT};
 use super::recorded::Recorded;
 use super::restarts::{self, Cut, Restart};
+use super::sources::{self, Met};
 
 /// The time at which every run begins.
 const EPOCH: Micros = 1_800_000_000 * SECOND;
@@ -47,6 +50,8 @@ pub struct Outcome {
     pub tracker: Tracker,
     /// The tracker's events, by canary.
     pub recorded: Vec<Recorded>,
+    /// The tracker's events about sources.
+    pub met: Met,
     /// Sources with so many recently seen canaries that the tracker may have dropped some.
     pub crowded: HashSet<usize>,
 }
@@ -57,10 +62,13 @@ pub fn run(seed: u64, canaries: usize) -> Outcome {
     let gap = rng.i64(MEAN_GAP);
     let end = EPOCH + gap * i64::try_from(canaries).unwrap() + SECOND;
     let rules = draw_rules(&mut rng);
-    let pipeline = Pipeline::draw(&mut rng, EPOCH, end);
-    let observers = rules.read_for.iter().map(|_| Observer::draw(&mut rng, EPOCH, end)).collect();
+    let mut pipeline = Pipeline::draw(&mut rng, EPOCH, end);
+    let observers: Vec<_> = rules.read_for.iter().map(|_| Observer::draw(&mut rng, EPOCH, end)).collect();
     let restarts = restarts::draw(&mut rng, EPOCH, end, &rules);
+    pipeline.draw_formats(&mut rng, &rules, &observers, (EPOCH, end));
+    let others = pipeline.draw_others(&mut rng, &rules, &observers, (EPOCH, end), !restarts.is_empty());
     let mut run = Run::new(seed, rules, observers, restarts);
+    run.add_others(others);
     for number in 0..canaries {
         let planned = rng.i64(EPOCH / MILLI..end / MILLI) * MILLI;
         let tenant = rng.usize(0..run.history.rules.source_of.len());
@@ -75,10 +83,12 @@ pub fn run(seed: u64, canaries: usize) -> Outcome {
     run.run_to_end();
     let polls = run.history.log.iter().filter_map(|entry| match &entry.what {
         What::PollAnswered(poll) => Some(poll),
-        What::Planned(_) | What::Answered(_) | What::TimePassed | What::Restarted => None,
+        What::Planned(_) | What::Answered(_) | What::TimePassed | What::ClockStepped | What::Restarted => {
+            None
+        }
     });
     let crowded = polls.filter(|poll| poll.recently_seen >= Some(CROWDED)).map(|poll| poll.source).collect();
-    Outcome { history: run.history, tracker: run.tracker, recorded: run.recorded, crowded }
+    Outcome { history: run.history, tracker: run.tracker, recorded: run.recorded, met: run.met, crowded }
 }
 
 fn draw_rules(rng: &mut Rng) -> Rules {
@@ -89,7 +99,8 @@ fn draw_rules(rng: &mut Rng) -> Rules {
         let allowance = rng.i64(0..=500 * MILLI);
         let off = if honest { allowance } else { allowance * 4 + 2 * SECOND };
         let target = rng.i64(SECOND..20 * SECOND);
-        StageRules { name, parent, target, allowance, offset: rng.i64(-off..=off) }
+        let missing_after = rng.i64(10 * SECOND..40 * SECOND);
+        StageRules { name, parent, target, missing_after, allowance, offset: rng.i64(-off..=off) }
     };
     let stages = vec![
         stage("stream", None),
@@ -115,6 +126,10 @@ fn draw_rules(rng: &mut Rng) -> Rules {
             read_for[row[stage]].push(tenant);
         }
     }
+    // In half of the runs, every source has shown every tenant before.
+    let unseen_probability = 0.5 * f64::from(rng.u8(0..2));
+    let seen_before =
+        (0..tenants).map(|_| std::array::from_fn(|_| rng.f64() >= unseen_probability)).collect();
     let slo = rng.i64(8..=30) * SECOND;
     Rules {
         slo,
@@ -126,6 +141,7 @@ fn draw_rules(rng: &mut Rng) -> Rules {
         dead_letters: DEAD,
         source_of,
         read_for,
+        seen_before,
     }
 }
 
@@ -143,6 +159,7 @@ enum Next {
 enum Change {
     Plan(Tag),
     Input(Input),
+    Abandon,
 }
 
 /// How far a round got.
@@ -169,6 +186,8 @@ struct Run {
     store: Store,
     /// What was committed. It is written to the store at a restart, because nothing reads it before.
     committed: BTreeMap<TraceId, (Arc<Trace>, bool)>,
+    committed_seen: Vec<SeenSource>,
+    met: Met,
     /// The process ends within the next round.
     pending_end: Option<Restart>,
     is_down: bool,
@@ -190,19 +209,24 @@ impl Run {
             max_in_flight: usize::MAX,
             remember: usize::MAX,
             remember_failures: 10,
-            instance: InstanceCode::of("me"),
+            instance: InstanceCode::of_run("me", time(EPOCH)),
         };
+        let mut store = Store::open(Path::new(":memory:"), topology.clone(), time(EPOCH)).unwrap().store;
+        store.save(&Changes { seen: seen_before(&topology, &rules), ..Changes::default() }).unwrap();
         let history = History {
             rules,
             canaries: Vec::new(),
+            others: Vec::new(),
             log: Vec::new(),
             shown_at: Vec::new(),
             restarts: Vec::new(),
+            visibility: Vec::new(),
+            checked_at: Vec::new(),
         };
         let mut run = Self {
             rng: Rng::with_seed(!seed),
-            tracker: new_tracker(&topology, settings, time(EPOCH)),
-            store: Store::open(Path::new(":memory:"), topology.clone(), time(EPOCH)).unwrap().store,
+            tracker: restored(&mut store, &topology, settings, time(EPOCH)),
+            store,
             topology,
             settings,
             history,
@@ -214,6 +238,8 @@ impl Run {
             now: EPOCH,
             restarts: Vec::new(),
             committed: BTreeMap::new(),
+            committed_seen: Vec::new(),
+            met: Met::default(),
             pending_end: None,
             is_down: false,
             began: EPOCH,
@@ -235,7 +261,15 @@ impl Run {
         self.schedule(canary.answered, Next::Answer(number));
         self.history.canaries.push(canary);
         self.history.shown_at.push(Vec::new());
+        self.history.checked_at.push(Vec::new());
         self.recorded.push(Recorded::default());
+    }
+
+    fn add_others(&mut self, others: Vec<Other>) {
+        for (number, other) in others.iter().enumerate() {
+            self.observers[other.source].add_other(number, other.stored);
+        }
+        self.history.others = others;
     }
 
     fn schedule(&mut self, at: Micros, next: Next) {
@@ -293,6 +327,11 @@ impl Run {
                     _ if self.is_down => {}
                     Cut::BetweenRounds => self.end(restart),
                     Cut::BeforeCommit | Cut::BeforeEffects => self.pending_end = Some(restart),
+                    Cut::ClockStep => {
+                        self.pending_end = None;
+                        self.round(What::ClockStepped, Change::Abandon);
+                        self.end(restart);
+                    }
                 }
             }
             Next::Start => self.start_up(),
@@ -338,7 +377,8 @@ impl Run {
 
     fn poll_ends(&mut self, source: usize) {
         let observer = &mut self.observers[source];
-        let (started, poll) = observer.finish(&mut self.rng, source, &self.history.canaries, &self.number);
+        let History { canaries, others, .. } = &self.history;
+        let (started, poll) = observer.finish(&mut self.rng, source, canaries, others, &self.number);
         let place = self.history.log.len();
         let mut shown: Vec<_> = poll.shown.iter().map(|shown| shown.canary).collect();
         shown.sort_unstable();
@@ -355,14 +395,16 @@ impl Run {
                     PollResult::Complete { all_before } => Some(time(all_before)),
                     PollResult::Incomplete | PollResult::Failed => None,
                 };
+                let ours = poll.shown.iter().map(|shown| self.sighting(*shown));
+                let others = poll.others.iter().map(|(other, seen_by)| self.other_sighting(*other, *seen_by));
                 let poll = Poll {
                     revision: started.wanted.revision,
                     started: time(started.at),
                     finished: time(started.ends),
                     watermark,
-                    sightings: poll.shown.iter().map(|shown| self.sighting(*shown)).collect(),
+                    sightings: ours.chain(others).collect(),
                     stats: ReadStats::default(),
-                    unreadable: Vec::new(),
+                    unreadable: poll.unreadable.iter().map(|record| self.unreadable(record)).collect(),
                 };
                 Input::Polled { source: id, poll }
             }
@@ -389,16 +431,18 @@ impl Run {
                 events
             }
             Change::Input(input) => self.tracker.apply(input, now),
+            Change::Abandon => self.tracker.abandon(now),
         };
         if let Some(restart) = cut.filter(|restart| restart.cut == Cut::BeforeCommit) {
             self.end(restart);
             return Round::Lost;
         }
         self.history.log.push(Entry { at: self.now, what });
-        let unsaved = self.tracker.take_changes().traces;
+        let unsaved = self.tracker.take_changes();
+        self.committed_seen.extend(unsaved.seen);
         if !self.restarts.is_empty() {
-            self.committed
-                .extend(unsaved.into_iter().map(|(trace, finished)| (trace.id(), (trace, finished))));
+            let traces = unsaved.traces.into_iter();
+            self.committed.extend(traces.map(|(trace, finished)| (trace.id(), (trace, finished))));
         }
         for event in &events {
             self.record(event);
@@ -408,7 +452,28 @@ impl Run {
             return Round::Committed;
         }
         self.update_observers();
+        self.check_missing();
         Round::Done
+    }
+
+    /// Now and then, notes of some canaries at which stages they are missing.
+    fn check_missing(&mut self) {
+        if self.rng.u8(0..8) > 0 {
+            return;
+        }
+        let place = self.history.log.len() - 1;
+        for _ in 0..4 {
+            let which = self.rng.usize(0..self.history.canaries.len());
+            let canary = &self.history.canaries[which];
+            let is_recent = (0..200 * SECOND).contains(&(self.now - canary.planned));
+            if !is_recent || self.history.checked_at[which].last() == Some(&place) {
+                continue;
+            }
+            let Some(trace) = self.tracker.trace(TraceId::from_u128(canary.id)) else { continue };
+            let is_missing = |stage| trace.is_missing(&self.topology, StageId(u16::try_from(stage).unwrap()));
+            self.recorded[which].missing.push(std::array::from_fn(is_missing));
+            self.history.checked_at[which].push(place);
+        }
     }
 
     /// Ends the process. What is not committed is lost.
@@ -428,17 +493,13 @@ impl Run {
     fn start_up(&mut self) {
         self.is_down = false;
         self.began = self.now;
-        let committed: Batch = std::mem::take(&mut self.committed).into_values().collect();
-        self.store.save(&committed.into()).unwrap();
-        let all = LoadLimits {
-            since: Timestamp::MIN,
-            max_delivered: usize::MAX,
-            max_failures_per_tenant: usize::MAX,
+        let committed = Changes {
+            traces: std::mem::take(&mut self.committed).into_values().collect(),
+            seen: std::mem::take(&mut self.committed_seen),
+            ..Changes::default()
         };
-        let loaded = self.store.load(all).unwrap();
-        assert_eq!(loaded.unreadable, 0);
-        self.tracker = new_tracker(&self.topology, self.settings, time(self.now));
-        self.tracker.restore(loaded.traces, time(self.now));
+        self.store.save(&committed).unwrap();
+        self.tracker = restored(&mut self.store, &self.topology, self.settings, time(self.now));
         assert!(self.tracker.take_changes().is_empty(), "the store has these as they are");
         self.history.restarts.push(self.history.log.len());
         self.history.log.push(Entry { at: self.now, what: What::Restarted });
@@ -471,19 +532,56 @@ impl Run {
             Stamped::NotBefore(at) => Stamp::NotBefore(time(at)),
             Stamped::Nothing => Stamp::None,
         };
-        let integrity = if copy.corrupted {
-            Integrity::Corrupted { kept_bytes: 70, sent_bytes: 100 }
-        } else {
-            Integrity::Intact
+        let integrity = match copy.written {
+            Written::Lucky(_) => Integrity::Unchecked,
+            _ if copy.corrupted => Integrity::Corrupted { kept_bytes: 70, sent_bytes: 100 },
+            _ => Integrity::Intact,
+        };
+        let found_in = FoundIn {
+            shape: copy.written.shape().map_or(format::Shape::TEXT, shape),
+            decoded: copy.written == Written::Text,
+            verbatim: copy.written.is_readable() && !copy.corrupted,
         };
         Sighting {
             tag: self.tag(shown.canary),
             stamp,
             seen_by: time(shown.seen_by),
             locator: locator(shown.copy),
-            label: copy.label.map(|tenant| self.topology.tenant(tenant_id(tenant)).label.clone()),
+            label: copy.label.map(|tenant| name(tenant).into()),
             integrity,
+            found_in,
+        }
+    }
+
+    fn other_sighting(&self, number: usize, seen_by: Micros) -> Sighting {
+        let other = self.history.others[number];
+        let random = (1 << 32 | number).to_be_bytes();
+        let random = std::array::from_fn(|at| random.get(at).copied().unwrap_or_default());
+        let another_run = InstanceCode::of_run("me", time(EPOCH - SECOND));
+        let (tenant, planned) = match other.kind {
+            OtherKind::SameName { tenant, planned } => (name(tenant), planned),
+            OtherKind::UnknownTenant | OtherKind::Record(_) => ("initech".into(), other.stored - SECOND),
+        };
+        let id = TraceId::new(time(planned), random);
+        Sighting {
+            tag: Tag::new(id, TenantCode::of(&tenant), another_run, 100, Purpose::Probe),
+            stamp: Stamp::None,
+            seen_by: time(seen_by),
+            locator: Locator::new(format!("other {number}")),
+            label: other.label.map(|tenant| name(tenant).into()),
+            integrity: Integrity::Unchecked,
             found_in: FoundIn::default(),
+        }
+    }
+
+    fn unreadable(&self, record: &Unreadable) -> UnreadableRecord {
+        let part = format::Unreadable { shape: shape(record.shape), reason: UnreadableReason::UnknownFormat };
+        UnreadableRecord {
+            arrived_by: time(record.arrived_by),
+            part,
+            count: 1,
+            label: record.label.map(|tenant| name(tenant).into()),
+            text: format!("an object is {part}").into(),
         }
     }
 
@@ -499,9 +597,14 @@ impl Run {
     }
 
     fn record(&mut self, event: &Event) {
-        if let Some(trace) = Recorded::about(event) {
-            let run = self.run();
-            self.recorded[self.number[&trace.as_u128()]].record(event, run);
+        let run = self.run();
+        let canary = Recorded::about(event).and_then(|trace| self.number.get(&trace.as_u128()));
+        match canary {
+            Some(number) => self.recorded[*number].record(event, run),
+            None => self.met.record(event, self.history.log.len() - 1, run),
+        }
+        if let Some(change) = sources::visibility_change(event, self.history.log.len() - 1) {
+            self.history.visibility.push(change);
         }
     }
 
@@ -553,7 +656,7 @@ fn topology(rules: &Rules) -> Topology {
             _ => unreachable!("there are five stages"),
         },
         target: Some(micros(stage.target)),
-        missing_after: Duration::from_secs(30),
+        missing_after: micros(stage.missing_after),
         clock_allowance: micros(stage.allowance),
     };
     let source = |(number, tenants): (usize, &Vec<usize>)| {
@@ -577,25 +680,35 @@ fn topology(rules: &Rules) -> Topology {
     .unwrap()
 }
 
-/// A tracker for which a previous run had found every tenant's canaries at every source.
-fn new_tracker(map: &Arc<Topology>, settings: Settings, now: Timestamp) -> Tracker {
+/// A format that is not opened.
+fn shape(number: Shape) -> format::Shape {
+    let [orc, binary] = [Format::Orc, Format::Binary].map(|format| format::Shape::NONE.then(format));
+    [orc, binary, format::Shape::NONE.then(Format::Gzip).then(Format::Orc)][number]
+}
+
+/// A tracker that takes over what is in the store.
+fn restored(store: &mut Store, map: &Arc<Topology>, settings: Settings, now: Timestamp) -> Tracker {
+    let all =
+        LoadLimits { since: Timestamp::MIN, max_delivered: usize::MAX, max_failures_per_tenant: usize::MAX };
+    let loaded = store.load(all).unwrap();
+    assert_eq!(loaded.unreadable, 0);
     let mut tracker = Tracker::new(map.clone(), settings, now);
-    tracker.restore(seen_everywhere(map), now);
+    tracker.restore(loaded, now);
     tracker
 }
 
-/// As if a previous run had found every tenant's canaries at every source: absence proves a loss from the
-/// beginning.
-fn seen_everywhere(map: &Topology) -> Restored {
-    let of_source = |source| {
-        let source = map.source(source);
-        source.tenants.iter().map(|tenant| SeenSource {
-            stage: map.stage(source.stage).name.clone(),
-            source: source.name.clone(),
-            tenant: map.tenant(*tenant).name.clone(),
-            at: Timestamp::MIN,
-        })
+/// The sources that had shown a tenant's canaries before the first run.
+fn seen_before(map: &Topology, rules: &Rules) -> Vec<SeenSource> {
+    let of_tenant = |(number, stages): (usize, &[bool; STAGES])| {
+        let tenant = tenant_id(number);
+        let seen = map.stage_ids().zip(*stages).filter(|(_, seen)| *seen);
+        let of_stage = move |(stage, _)| SeenSource {
+            stage: map.stage(stage).name.clone(),
+            source: map.source(map.source_of(tenant, stage)).name.clone(),
+            tenant: map.tenant(tenant).name.clone(),
+            at: Timestamp::from_micros(0),
+        };
+        seen.map(of_stage).collect::<Vec<_>>()
     };
-    let seen = map.source_ids().flat_map(of_source).collect();
-    Restored { seen, ..Restored::default() }
+    rules.seen_before.iter().enumerate().flat_map(of_tenant).collect()
 }

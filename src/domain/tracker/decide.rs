@@ -157,8 +157,10 @@ impl Tracker {
         }
         let settled = |stage: StageId| {
             let visit = trace.visit(stage);
+            // Without an arrival, a hop is unjudged only if the trace was abandoned.
             visit.arrival.is_some()
                 || visit.absent_at(deadline)
+                || visit.hop == Hop::Unjudged
                 || !on_the_way(self.topology.stage(stage).role)
         };
         expired || self.topology.stage_ids().all(settled)

@@ -174,6 +174,8 @@ mod tests {
         assert!(source.withholds(ACME, t(4)).is_some());
         source.found(ACME, t(2), found(ORC, false, false));
         assert!(source.withholds(ACME, t(4)).is_some(), "a tag that was found by luck proves nothing");
+        source.found(ACME, t(9), found(ORC, false, false));
+        assert!(source.withholds(ACME, t(4)).is_some(), "neither does a later one");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Event, LearnedSchema, SeenSource, Tracker, Violation};
+use crate::domain::canary::Integrity;
 use crate::domain::outcome::{Outcome, UnobservedReason};
 use crate::domain::tag::{Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
@@ -102,7 +103,8 @@ impl Tracker {
             state.accepted_at = state.accepted_at.max(Some(at));
         }
         for (stage, visit) in (0..).map(StageId).zip(&trace.stages) {
-            if let Some(arrival) = &visit.arrival {
+            // A tag that was found by luck, in what was not decoded, shows no readable source. Its integrity is unchecked.
+            if let Some(arrival) = visit.arrival.as_ref().filter(|at| at.integrity != Integrity::Unchecked) {
                 let source = self.topology.source_of(tenant, stage);
                 self.sources[source].seen.entry(tenant).or_insert(arrival.noticed_at);
             }
@@ -125,7 +127,7 @@ impl Tracker {
         for id in open {
             let Some(trace) = self.open.get_mut(&id).map(Arc::make_mut) else { continue };
             for visit in &mut trace.stages {
-                if let Hop::Open | Hop::Overdue = visit.hop {
+                if visit.arrival.is_none() || matches!(visit.hop, Hop::Open | Hop::Overdue) {
                     visit.hop = Hop::Unjudged;
                 }
             }

@@ -183,9 +183,11 @@ impl Tracker {
     ) -> bool {
         let spec = self.topology.source(source);
         let (found_with, found_in) = match sighting.label.as_deref() {
-            Some(label) => {
-                (self.topology.tenant_by_label(label), format!("{} labelled {label}", spec.name).into())
-            }
+            Some(label) => (
+                // A label that no configured tenant has makes a tenant's own source nobody else's.
+                self.topology.tenant_by_label(label).or(spec.owner.tenant()),
+                format!("{} labelled {label}", spec.name).into(),
+            ),
             None => (spec.owner.tenant(), spec.name.clone()),
         };
         // A tag of version 1 that fits several configured tenants is of one of them.

@@ -88,3 +88,12 @@ fn another_process_under_our_name_is_noticed_and_a_previous_run_is_not_taken_for
     assert_eq!(w.count(|event| matches!(event, Event::SameName { .. })), 1);
     assert_eq!(w.tracker.snapshot(t(7)).same_name_at, Some(t(5)));
 }
+
+#[test]
+fn a_label_of_an_unknown_tenant_hides_no_leak_in_a_tenants_own_source() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let copy = Sighting { label: Some("initech".into()), ..seen(stranger(t(0)), Stamp::None, t(2), "a") };
+    w.poll(STREAM, t(2), vec![copy]);
+    assert_eq!(w.tracker.snapshot(t(3)).violations.len(), 1);
+}

@@ -422,3 +422,17 @@ fn a_trace_that_its_sources_may_have_dropped_meanwhile_is_unobserved_and_not_los
     after.empty_poll_except_at(&[], t(day + 1));
     assert_eq!(after.count(|event| matches!(event, Event::Ended { outcome: Outcome::Lost(_), .. })), 0);
 }
+
+#[test]
+fn what_was_abandoned_at_a_step_of_the_clock_stays_closed_after_the_restart() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.poll(TABLE, t(2), vec![seen(canary(1), Stamp::None, t(2), "a")]);
+    w.tracker.abandon(t(3));
+    let saved: Vec<Trace> =
+        w.tracker.everything().traces.iter().map(|(trace, _)| (**trace).clone()).collect();
+    let mut next = World::new();
+    next.tracker.restore(saved, t(4));
+    let archive = next.tracker.topology.source_of(ACME, ARCHIVE);
+    assert!(next.tracker.wanted(archive).waiting.is_empty());
+}

@@ -186,6 +186,21 @@ fn a_tag_found_by_luck_is_a_sighting_but_shows_no_readable_source() {
 }
 
 #[test]
+fn a_tag_found_by_luck_shows_no_readable_source_after_a_restart_either() {
+    let mut w = World::fresh();
+    w.put(canary(1));
+    let found_in = FoundIn { shape: BINARY, decoded: false, verbatim: false };
+    let sighting =
+        Sighting { found_in, integrity: Integrity::Unchecked, ..seen(canary(1), Stamp::None, t(2), "a") };
+    poll_beside(&mut w, TABLE, 2, BINARY, vec![sighting]);
+    let saved: Vec<Trace> =
+        w.tracker.everything().traces.iter().map(|(trace, _)| (**trace).clone()).collect();
+    let mut next = World::fresh();
+    next.tracker.restore(saved, t(3));
+    assert_eq!(next.tracker.everything().seen, []);
+}
+
+#[test]
 fn a_dead_letter_queue_that_shows_presence_only_needs_no_sighting_before() {
     let map = topology();
     let stages = map.stages().iter().cloned().map(|mut stage| {
@@ -200,4 +215,14 @@ fn a_dead_letter_queue_that_shows_presence_only_needs_no_sighting_before() {
     w.empty_poll_except_at(&[DEAD], t(GIVE_UP + 1));
     w.apply(Input::Tick, t(GIVE_UP + GRACE + 1));
     assert!(matches!(w.outcome(canary(1)), Some(Outcome::Lost(_))));
+}
+
+#[test]
+fn that_proof_was_withheld_is_saved() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.tracker.take_changes();
+    poll_beside(&mut w, TABLE, 5, ORC, vec![]);
+    let saved = w.tracker.take_changes().traces;
+    assert!(saved.iter().any(|(trace, _)| trace.visit(TABLE).withheld));
 }

@@ -153,7 +153,7 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
             }
             case.closed = true;
         }
-        if !case.learn(entry, outcome.is_some()) {
+        if !case.learn(entry, outcome) {
             continue;
         }
         if !case.closed {
@@ -358,7 +358,7 @@ impl<'a> Case<'a> {
     }
 
     /// Learns from one entry. Returns false if it is not about this canary.
-    fn learn(&mut self, entry: &Entry, has_ended: bool) -> bool {
+    fn learn(&mut self, entry: &Entry, outcome: Option<Ending>) -> bool {
         match &entry.what {
             What::Planned(_) | What::Restarted | What::ClockStepped => false,
             // Time alone decides only that it has expired.
@@ -376,7 +376,12 @@ impl<'a> Case<'a> {
                 };
                 let waited_here = self.known[stage].arrived.is_none();
                 self.learn_from(poll, stage);
-                if poll.result != PollResult::Failed && !has_ended {
+                let is_expected = match outcome {
+                    None => true,
+                    Some(Ending::Delivered | Ending::Late) => stage != self.history.rules.dead_letters,
+                    Some(_) => false,
+                };
+                if poll.result != PollResult::Failed && is_expected && !self.closed {
                     self.note_overlooked(stage, entry.at);
                 }
                 waited_here

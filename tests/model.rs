@@ -8,6 +8,8 @@
 
 #[path = "model/compare.rs"]
 mod compare;
+#[path = "model/copies.rs"]
+mod copies;
 #[path = "model/history.rs"]
 mod history;
 #[path = "model/hops.rs"]

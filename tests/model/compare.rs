@@ -18,6 +18,7 @@ use super::readability::Readability;
 use super::recorded::{Entered, Entries, Recorded, why};
 use super::run::{self, RECHECK_FOR};
 use super::sources;
+use super::truth::{self, is_honest};
 
 /// A report on the first canary of a run with a disagreement; `None` if there is none.
 pub fn first_fault(seed: u64, canaries: usize, tally: &mut Tally) -> Option<String> {
@@ -258,11 +259,6 @@ impl Tally {
     }
 }
 
-/// Whether the clock of a stage is within its allowance.
-fn is_honest(stage: &StageRules) -> bool {
-    stage.offset.abs() <= stage.allowance
-}
-
 struct Comparison<'a> {
     run: &'a run::Outcome,
     which: usize,
@@ -277,7 +273,7 @@ impl Comparison<'_> {
             return vec!["the tracker no longer knows it".into()];
         };
         self.compare_with_judge(trace, &mut faults);
-        self.compare_with_truth(trace, &mut faults);
+        truth::compare(self.run, self.which, trace, self.verdict, &mut faults);
         self.check_counts(&mut faults);
         self.check_recently_seen(trace, &mut faults);
         faults
@@ -349,61 +345,6 @@ impl Comparison<'_> {
         }
         compare(faults, "clock inversions", recorded.inversions, self.verdict.inversions);
         compare(faults, "entries into the series of each run", &recorded.runs, &self.verdict.runs);
-    }
-
-    fn compare_with_truth(&self, trace: &Trace, faults: &mut Vec<String>) {
-        let (rules, canary) = (self.rules(), self.canary());
-        let end = rules.end();
-        let in_own_source = |stage: usize| {
-            let copies = canary.copies.iter().enumerate();
-            let there = copies.filter(move |(_, copy)| copy.stage == stage);
-            there.filter(|(at, _)| is_in_own_source(&self.run.history, self.which, *at)).map(|(_, copy)| copy)
-        };
-        let deadline = canary.planned + rules.give_up;
-        if let Some((Outcome::Lost(_), _)) = trace.ended {
-            if in_own_source(end).any(|copy| copy.stored <= deadline) {
-                faults.push("FALSE LOSS: it was at the end stage before its deadline".into());
-            }
-            if !canary.taken() {
-                faults.push("FALSE LOSS: CloudWatch Logs never took it".into());
-            }
-        }
-        if trace.judgement == Judgement::Overdue
-            // Where the probe does not look, it counts as overdue, so that the quantile rises.
-            && in_own_source(end)
-                .any(|copy| copy.stored <= canary.planned + rules.slo && copy.written != Written::Elsewhere)
-            && !matches!(trace.ended, Some((Outcome::DeadLettered(_), _)))
-        {
-            faults.push("judged overdue, but was at the end stage in time".into());
-        }
-        for (stage, visit) in trace.stages.iter().enumerate() {
-            let Some(arrival) = &visit.arrival else { continue };
-            // It arrived when its first copy was stored, whichever copy was seen first. A mention is no copy.
-            let copies = visit.copies.iter().map(|copy| run::copy_at(&copy.locator));
-            let stored = copies
-                .filter(|copy| !self.verdict.copies.aside.contains(copy))
-                .map(|copy| canary.copies[copy].stored);
-            let truth = stored.min().unwrap();
-            let (from, to) = (arrival.interval.earliest.micros(), arrival.interval.latest.micros());
-            if is_honest(&rules.stages[stage]) && !(from..=to).contains(&truth) {
-                let name = rules.stages[stage].name;
-                faults.push(format!("arrived at {name} at {truth}, which is not within {from}..={to}"));
-            }
-        }
-        if is_honest(&rules.stages[end])
-            && let Some(copy) = trace.stages[end].copies.first()
-        {
-            let stored = canary.copies[run::copy_at(&copy.locator)].stored;
-            let in_time = stored <= canary.planned + rules.slo;
-            match trace.judgement {
-                Judgement::Good if !in_time => faults.push("judged good, but it was not".into()),
-                Judgement::Slow if in_time => faults.push("judged slow, but it was not".into()),
-                _ => {}
-            }
-            if let (Some((Outcome::Late, _)), true) = (&trace.ended, stored <= deadline) {
-                faults.push("ended as late, but was at the end stage before its deadline".into());
-            }
-        }
     }
 
     /// Each canary is counted once in every counter and histogram.

@@ -15,6 +15,9 @@ use traceprobe::domain::sighting::Wanted;
 use super::history::*;
 use super::pipeline::Window;
 
+/// Longest time from the start of a poll or check until it is answered.
+pub const LONGEST_ANSWER: Micros = 2 * SECOND;
+
 /// How an observer reads its source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reads {
@@ -134,7 +137,7 @@ impl Observer {
             // Some are longer than `blind_after`.
             timeout: rng.i64(2 * SECOND..8 * SECOND) * [1, 1, 1, 4][rng.usize(0..4)],
             settle: [0, 0, rng.i64(0..10 * SECOND)][rng.usize(0..3)],
-            longest_poll: rng.i64(20 * MILLI..2 * SECOND),
+            longest_poll: rng.i64(20 * MILLI..LONGEST_ANSWER),
             outages,
             failure_probability: 0.05 * rng.f64() * rng.f64(),
             shuffles: rng.bool(),

@@ -2,6 +2,7 @@
 
 use fastrand::Rng;
 
+use super::compaction::Compaction;
 use super::history::*;
 use super::observers::{Observer, Reads};
 
@@ -19,6 +20,29 @@ pub enum StampKind {
     /// Seconds, but one object in three is a multipart upload.
     Objects,
     Silent,
+}
+
+impl StampKind {
+    /// The kind of stamps of merged objects. One object has one stamp.
+    fn of_merged(self) -> Self {
+        match self {
+            Self::Objects => Self::Seconds,
+            Self::Millis | Self::Seconds | Self::Silent => self,
+        }
+    }
+
+    fn stamp(self, rng: &mut Rng, by_its_clock: Micros) -> Stamped {
+        let seconds = by_its_clock.div_euclid(SECOND) * SECOND;
+        match self {
+            Self::Millis => Stamped::Millis(by_its_clock.div_euclid(MILLI) * MILLI),
+            Self::Seconds => Stamped::Seconds(seconds),
+            Self::Objects if rng.u8(0..3) == 0 => {
+                Stamped::NotBefore((by_its_clock - rng.i64(0..20 * SECOND)).div_euclid(SECOND) * SECOND)
+            }
+            Self::Objects => Stamped::Seconds(seconds),
+            Self::Silent => Stamped::Nothing,
+        }
+    }
 }
 
 /// The time during which a fault holds.
@@ -61,6 +85,8 @@ pub struct Odds {
 impl Odds {
     /// Draws all probabilities, most of them small.
     pub fn draw(rng: &mut Rng) -> Self {
+        // In some runs, many copies are damaged, so that several of one canary are.
+        let most_corrupted = [0.05, 0.05, 0.05, 0.8][rng.usize(0..4)];
         let mut up_to = |most: f64| most * rng.f64() * rng.f64();
         Self {
             lost: up_to(0.10),
@@ -68,7 +94,7 @@ impl Odds {
             very_late: up_to(0.06),
             duplicated: up_to(0.10),
             reordered: up_to(0.10),
-            corrupted: up_to(0.05),
+            corrupted: up_to(most_corrupted),
             leaked: up_to(0.06),
             dead_lettered: up_to(0.05),
             refused: up_to(0.08),
@@ -98,42 +124,6 @@ pub struct Pipeline {
     pub formats: Vec<Vec<Format>>,
     /// For each stage: how it merges objects, if it does.
     pub compactions: Vec<Option<Compaction>>,
-}
-
-/// How the objects of a stage are merged into larger ones.
-#[derive(Clone, Copy, Debug)]
-pub struct Compaction {
-    /// How often small objects are merged.
-    every: Micros,
-    /// How often the merged ones are merged, if they are.
-    again_every: Option<Micros>,
-    /// How many of the small objects are merged.
-    odds: f64,
-    /// How many of those stay nevertheless, so that the canary is stored twice.
-    stay: f64,
-    /// When objects are deleted after they were merged, at the latest.
-    longest_deletion: Micros,
-    /// Several copies of one canary come into one object.
-    joins_copies: bool,
-}
-
-/// Shortest time from the merger of objects until they are deleted. A poll that does not find a deleted object finds
-/// the merged one, although a poll may leave out what was stored in the last ten seconds.
-const SHORTEST_DELETION: Micros = 10 * SECOND;
-
-impl Compaction {
-    fn draw(rng: &mut Rng, copy_recheck: Micros) -> Self {
-        let every = rng.i64(2 * SECOND..60 * SECOND);
-        Self {
-            every,
-            again_every: rng.bool().then(|| every * rng.i64(2..6)),
-            odds: rng.f64(),
-            stay: 0.3 * rng.f64() * rng.f64(),
-            // Some are deleted only after they were checked twice.
-            longest_deletion: rng.i64(SHORTEST_DELETION + SECOND..2 * SHORTEST_DELETION + 2 * copy_recheck),
-            joins_copies: rng.u8(0..4) == 0,
-        }
-    }
 }
 
 /// The number of formats that are not opened.
@@ -430,6 +420,7 @@ impl Pipeline {
         if again && written != Written::Text {
             return;
         }
+        let (kind, offset) = (self.stamp_kinds[stage], rules.stages[stage].offset);
         let copy = Copy {
             stage,
             source,
@@ -437,86 +428,14 @@ impl Pipeline {
             stored,
             deleted: None,
             object: Object::Own,
-            stamp: self.stamp(rng, rules, stage, stored),
+            stamp: kind.stamp(rng, stored + offset),
             label,
             corrupted: rng.f64() < self.odds.corrupted && written == Written::Text,
             written,
         };
         canary.copies.push(copy);
-        if let Some(compaction) = self.compactions[stage].filter(|_| written == Written::Text)
-            && rng.f64() < compaction.odds
-        {
-            self.merge(rng, rules, compaction, canary);
-        }
-    }
-
-    /// Stores the last copy again in a merged object, and later deletes the small one.
-    fn merge(&self, rng: &mut Rng, rules: &Rules, compaction: Compaction, canary: &mut Canary) {
-        let Compaction { every, again_every, stay, longest_deletion, .. } = compaction;
-        let small = canary.copies.last_mut().expect("a copy was stored");
-        let number = small.stored / every + 1;
-        let merged_at = number * every;
-        let deleted = merged_at + rng.i64(SHORTEST_DELETION..longest_deletion);
-        small.deleted = (rng.f64() >= stay).then_some(deleted);
-        let merged = self.merged(rng, rules, compaction, canary, 1, number, merged_at);
-        canary.copies.push(merged);
-        if let Some(every) = again_every {
-            let number = merged_at / every + 1;
-            let again_at = number * every;
-            // For all that it holds.
-            canary.copies.last_mut().expect("it was merged").deleted = Some(again_at + longest_deletion);
-            let again = self.merged(rng, rules, compaction, canary, 2, number, again_at);
-            canary.copies.push(again);
-        }
-    }
-
-    /// The last copy as it is stored in a merged object.
-    #[expect(clippy::too_many_arguments, reason = "all that decides where and when a copy is stored")]
-    fn merged(
-        &self,
-        rng: &mut Rng,
-        rules: &Rules,
-        compaction: Compaction,
-        canary: &Canary,
-        level: i64,
-        number: i64,
-        stored: Micros,
-    ) -> Copy {
-        let from = *canary.copies.last().expect("a copy is merged");
-        let is_beside = |copy: &&Copy| {
-            let Object::Merged(merged) = copy.object else { return false };
-            (merged.source, merged.level, merged.number) == (from.source, level, number)
-        };
-        let beside = canary.copies.iter().filter(is_beside).count();
-        let joins = compaction.joins_copies && !from.corrupted;
-        let part = if joins { 0 } else { 1 + beside };
-        let object = Object::Merged(Merged { source: from.source, level, number, part });
-        let stamp = match self.stamp_kinds[from.stage] {
-            // One object has one stamp.
-            StampKind::Objects => Stamped::Seconds(Self::seconds(rules, from.stage, stored)),
-            StampKind::Millis | StampKind::Seconds | StampKind::Silent => {
-                self.stamp(rng, rules, from.stage, stored)
-            }
-        };
-        Copy { stored, deleted: None, object, stamp, ..from }
-    }
-
-    /// The time by the clock of a stage.
-    fn seconds(rules: &Rules, stage: usize, at: Micros) -> Micros {
-        (at + rules.stages[stage].offset).div_euclid(SECOND) * SECOND
-    }
-
-    fn stamp(&self, rng: &mut Rng, rules: &Rules, stage: usize, stored: Micros) -> Stamped {
-        let by_its_clock = stored + rules.stages[stage].offset;
-        let seconds = Self::seconds(rules, stage, stored);
-        match self.stamp_kinds[stage] {
-            StampKind::Millis => Stamped::Millis(by_its_clock.div_euclid(MILLI) * MILLI),
-            StampKind::Seconds => Stamped::Seconds(seconds),
-            StampKind::Objects if rng.u8(0..3) == 0 => {
-                Stamped::NotBefore((by_its_clock - rng.i64(0..20 * SECOND)).div_euclid(SECOND) * SECOND)
-            }
-            StampKind::Objects => Stamped::Seconds(seconds),
-            StampKind::Silent => Stamped::Nothing,
+        if let Some(compaction) = self.compactions[stage].filter(|_| written == Written::Text) {
+            compaction.merge(rng, canary, |rng, stored| kind.of_merged().stamp(rng, stored + offset));
         }
     }
 }

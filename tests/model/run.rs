@@ -10,27 +10,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use traceprobe::domain::canary::{Integrity, Template};
+use traceprobe::domain::canary::Integrity;
 use traceprobe::domain::copies::Presence;
 use traceprobe::domain::format::{self, Format, FoundIn, UnreadableReason};
-use traceprobe::domain::kind::Kind;
 use traceprobe::domain::sighting::{
     FailureKind, Locator, Poll, ReadStats, RecordOwner, Sighting, Stamp, UnreadableRecord,
 };
 use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use traceprobe::domain::time::Timestamp;
-use traceprobe::domain::topology::{
-    Capabilities, Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
-};
+use traceprobe::domain::topology::{SourceId, StageId, Topology};
 use traceprobe::domain::trace::Trace;
 use traceprobe::domain::tracker::{Changes, Event, Input, PutResult, SeenSource, Settings, Tracker};
 use traceprobe::store::{LoadLimits, Store};
 
 use super::history::*;
 use super::observers::{Action, Fate, Observer};
-use super::pipeline::{ARCHIVE, DEAD, Pipeline, STREAM, TABLE, TRANSIT};
+use super::pipeline::Pipeline;
 use super::recorded::Recorded;
 use super::restarts::{self, Cut, Restart};
+use super::rules::{self, name, tenant_id};
 use super::sources::{self, Met};
 
 /// The time at which every run begins.
@@ -62,7 +60,7 @@ pub fn run(seed: u64, canaries: usize) -> Outcome {
     let mut rng = Rng::with_seed(seed);
     let gap = rng.i64(MEAN_GAP);
     let end = EPOCH + gap * i64::try_from(canaries).unwrap() + SECOND;
-    let rules = draw_rules(&mut rng);
+    let rules = rules::draw(&mut rng);
     let mut pipeline = Pipeline::draw(&mut rng, &rules, EPOCH, end);
     let keeps_objects = |source| rules.stages[rules.stage_of(source)].moves;
     let observers: Vec<_> = (0..rules.read_for.len())
@@ -91,62 +89,6 @@ pub fn run(seed: u64, canaries: usize) -> Outcome {
     });
     let crowded = polls.filter(|poll| poll.recently_seen >= Some(CROWDED)).map(|poll| poll.source).collect();
     Outcome { history: run.history, tracker: run.tracker, recorded: run.recorded, met: run.met, crowded }
-}
-
-fn draw_rules(rng: &mut Rng) -> Rules {
-    let tenants = rng.usize(2..=4);
-    // In three of four runs all clocks are within their allowance, so every arrival must be right.
-    let honest = rng.u8(0..4) > 0;
-    let mut stage = |name, parent| {
-        let allowance = rng.i64(0..=500 * MILLI);
-        let off = if honest { allowance } else { allowance * 4 + 2 * SECOND };
-        let target = rng.i64(SECOND..20 * SECOND);
-        let missing_after = rng.i64(10 * SECOND..40 * SECOND);
-        let offset = rng.i64(-off..=off);
-        StageRules { name, parent, target, missing_after, allowance, offset, moves: rng.u8(0..3) == 0 }
-    };
-    let stages = vec![
-        stage("stream", None),
-        stage("archive", Some(STREAM)),
-        stage("transit", Some(STREAM)),
-        stage("table", Some(TRANSIT)),
-        stage("dead", Some(STREAM)),
-    ];
-    let mut read_for: Vec<Vec<usize>> = Vec::new();
-    let mut source_of = vec![vec![0; stages.len()]; tenants];
-    for stage in STREAM..=DEAD {
-        let first = read_for.len();
-        // Each tenant has its own source, all share one, or some do.
-        let sharing_probability = [0.0, 1.0, 0.5][rng.usize(0..3)];
-        for (tenant, row) in source_of.iter_mut().enumerate() {
-            if read_for.len() == first || rng.f64() >= sharing_probability {
-                read_for.push(Vec::new());
-            }
-            row[stage] = rng.usize(first..read_for.len());
-            if read_for.last().is_some_and(Vec::is_empty) {
-                row[stage] = read_for.len() - 1;
-            }
-            read_for[row[stage]].push(tenant);
-        }
-    }
-    // In half of the runs, every source has shown every tenant before.
-    let unseen_probability = 0.5 * f64::from(rng.u8(0..2));
-    let seen_before =
-        (0..tenants).map(|_| std::array::from_fn(|_| rng.f64() >= unseen_probability)).collect();
-    let slo = rng.i64(8..=30) * SECOND;
-    Rules {
-        slo,
-        give_up: slo + rng.i64(30 * SECOND..150 * SECOND),
-        grace: rng.i64(10 * SECOND..90 * SECOND),
-        blind_after: rng.i64(12 * SECOND..30 * SECOND),
-        copy_recheck: rng.i64(20 * SECOND..90 * SECOND),
-        stages,
-        main_path: vec![STREAM, TRANSIT, TABLE],
-        dead_letters: DEAD,
-        source_of,
-        read_for,
-        seen_before,
-    }
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -204,7 +146,7 @@ struct Run {
 
 impl Run {
     fn new(seed: u64, rules: Rules, observers: Vec<Observer>, restarts: Vec<Restart>) -> Self {
-        let topology = Arc::new(topology(&rules));
+        let topology = Arc::new(rules::topology(&rules));
         let micros = |micros| Duration::from_micros(u64::try_from(micros).unwrap());
         let settings = Settings {
             slo: micros(rules.slo),
@@ -219,7 +161,7 @@ impl Run {
             instance: InstanceCode::of_run("me", time(EPOCH)),
         };
         let mut store = Store::open(Path::new(":memory:"), topology.clone(), time(EPOCH)).unwrap().store;
-        store.save(&Changes { seen: seen_before(&topology, &rules), ..Changes::default() }).unwrap();
+        store.save(&Changes { seen: rules::seen_before(&topology, &rules), ..Changes::default() }).unwrap();
         let history = History {
             rules,
             canaries: Vec::new(),
@@ -700,60 +642,6 @@ fn time(micros: Micros) -> Timestamp {
     Timestamp::from_micros(micros)
 }
 
-fn name(tenant: usize) -> String {
-    format!("tenant-{tenant}")
-}
-
-fn tenant_id(number: usize) -> TenantId {
-    TenantId(u16::try_from(number).unwrap())
-}
-
-fn topology(rules: &Rules) -> Topology {
-    let tenant = |number| Tenant {
-        name: name(number).into(),
-        code: TenantCode::of(&name(number)),
-        label: name(number).into(),
-        template: Template::default(),
-        interval: Duration::from_secs(30),
-    };
-    let id = |number| StageId(u16::try_from(number).unwrap());
-    let micros = |micros| Duration::from_micros(u64::try_from(micros).unwrap());
-    let stage = |(number, stage): (usize, &StageRules)| Stage {
-        name: stage.name.into(),
-        kind: Kind::S3,
-        capabilities: if stage.moves { Capabilities::OBJECTS } else { Capabilities::ABSENCE },
-        parent: stage.parent.map(id),
-        role: match number {
-            TABLE => Role::End,
-            DEAD => Role::DeadLetter,
-            STREAM | ARCHIVE | TRANSIT => Role::Way,
-            _ => unreachable!("there are five stages"),
-        },
-        target: Some(micros(stage.target)),
-        missing_after: micros(stage.missing_after),
-        clock_allowance: micros(stage.allowance),
-    };
-    let source = |(number, tenants): (usize, &Vec<usize>)| {
-        let reads = |row: &Vec<usize>| row.iter().position(|source| *source == number);
-        let stage = rules.source_of.iter().find_map(reads).unwrap();
-        Source {
-            stage: id(stage),
-            name: format!("source {number}").into(),
-            owner: match tenants[..] {
-                [only] => Owner::One(tenant_id(only)),
-                _ => Owner::Shared,
-            },
-            tenants: tenants.iter().copied().map(tenant_id).collect(),
-        }
-    };
-    Topology::new(
-        (0..rules.source_of.len()).map(tenant).collect(),
-        rules.stages.iter().enumerate().map(stage).collect(),
-        rules.read_for.iter().enumerate().map(source).collect(),
-    )
-    .unwrap()
-}
-
 /// A format that is not opened.
 fn shape(number: Shape) -> format::Shape {
     let [orc, binary] = [Format::Orc, Format::Binary].map(|format| format::Shape::NONE.then(format));
@@ -768,20 +656,4 @@ fn restored(store: &mut Store, map: &Arc<Topology>, settings: Settings, now: Tim
     let mut tracker = Tracker::new(map.clone(), settings, now);
     tracker.restore(loaded, now);
     tracker
-}
-
-/// The sources that had shown a tenant's canaries before the first run.
-fn seen_before(map: &Topology, rules: &Rules) -> Vec<SeenSource> {
-    let of_tenant = |(number, stages): (usize, &[bool; STAGES])| {
-        let tenant = tenant_id(number);
-        let seen = map.stage_ids().zip(*stages).filter(|(_, seen)| *seen);
-        let of_stage = move |(stage, _)| SeenSource {
-            stage: map.stage(stage).name.clone(),
-            source: map.source(map.source_of(tenant, stage)).name.clone(),
-            tenant: map.tenant(tenant).name.clone(),
-            at: Timestamp::from_micros(0),
-        };
-        seen.map(of_stage).collect::<Vec<_>>()
-    };
-    rules.seen_before.iter().enumerate().flat_map(of_tenant).collect()
 }

@@ -19,7 +19,7 @@ test: rules emulators ## run all tests: unit, whole daemon, emulator suite, aler
 mutants: ## change the tracker in one place at a time and check that a test notices (takes an hour)
 	CARGO=$(CARGO) tests/tools/mutants.py
 
-connections: ## hold thousands of connections of the web port and check that scrapes are answered (takes 7 minutes)
+connections: ## hold thousands of connections of the web port and check that scrapes are answered (takes 8 minutes)
 	$(CARGO) build --locked --release
 	tests/faults/connections.py target/release/traceprobe
 

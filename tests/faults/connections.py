@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Holds many connections of the web port and checks that scrapes are still answered.
 
-Starts `traceprobe demo` under the memory limit of the shipped task and plays four campaigns against it, each with
+Starts `traceprobe demo` under the memory limit of the shipped task and plays five campaigns against it, each with
 connections from this one process:
 
-  slow heads    2,000 connections that each send 387 KB of a head that never ends
+  large heads   2,000 connections that each send 387 KB of a head that never ends
+  slow heads    2,000 connections that each send 11 KB of a head that never ends
   silent        1,100 connections that send nothing, at a soft limit of 1,024 descriptors that the program may raise
   silent, 1024  the same at a hard limit of 1,024, so that room must be made
   kept alive    300 connections that have been answered and stay
@@ -34,7 +35,9 @@ import urllib.request
 MEMORY = 512 << 20
 MEMORY_MARGIN = 64 << 20
 SCRAPE_TIMEOUT = 10
-SLOW_HEAD = 387 << 10
+LARGE_HEAD = 387 << 10
+# As much as the server reads before it refuses a head.
+SLOW_HEAD = 11 << 10
 # Longer than the longest timeout of the server, which is for idle connections.
 GONE_WITHIN = 150
 # The program's own connections to the services of its pipeline come and go.
@@ -146,6 +149,7 @@ class Crowd:
 
 
 CAMPAIGNS = {
+    "large heads": ((1024, 4096), 2_000, b"GET /metrics HTTP/1.1\r\nx: ", LARGE_HEAD, True),
     "slow heads": ((1024, 4096), 2_000, b"GET /metrics HTTP/1.1\r\nx: ", SLOW_HEAD, True),
     "silent": ((1024, 4096), 1_100, b"", 0, True),
     "silent, 1024": ((1024, 1024), 1_100, b"", 0, True),

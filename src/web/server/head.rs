@@ -19,7 +19,8 @@ use crate::metrics::Closed;
 
 /// What an HTTP/2 client sends first (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const READ: usize = 2 << 10;
+/// Most bytes that are read at once.
+pub(super) const READ: usize = 2 << 10;
 /// Smallest step by which a head grows, so that one that comes byte by byte is not copied with each.
 const GROWTH: usize = 512;
 const TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\

@@ -124,6 +124,24 @@ fn short() -> Duration {
 }
 
 #[tokio::test]
+async fn a_connection_without_a_complete_request_costs_at_most_16_kb() {
+    let served = served(WIDE).await;
+    let shared = Shared {
+        router: routes(),
+        limits: WIDE,
+        unread: Arc::default(),
+        streams: Arc::new(Semaphore::new(1)),
+        counters: served.metrics.connections(),
+        end: served.end.clone(),
+    };
+    let task =
+        connection::serve(served.connect().await, Arc::new(Activity::new(Instant::now())), Arc::new(shared));
+    // The head that has been read, with the piece that is one too many, and the task that waits for more.
+    let bytes = limits::MAX_HEAD + head::READ + size_of_val(&task);
+    assert!(bytes <= 16 << 10, "{bytes} bytes");
+}
+
+#[tokio::test]
 async fn a_connection_that_sends_nothing_is_closed() {
     let served = served(Limits { first_byte: short(), ..WIDE }).await;
     until_gone(&mut served.connect().await).await;

@@ -115,6 +115,9 @@ pub enum UnchargedReason {
     RetriedPut,
     /// It is in the same record or object as another copy: one writer put both there.
     SameRecord,
+    /// Another record has the tag without the rest of the canary, which is whole elsewhere: a log line that
+    /// mentions the canary.
+    Mention,
     /// The other copy was deleted: it was moved or merged.
     Moved,
     /// Another process sent the same canary under this instance's name.
@@ -126,8 +129,8 @@ pub enum UnchargedReason {
 
 impl UnchargedReason {
     /// Every reason, to initialise the series.
-    pub const ALL: [Self; 5] =
-        [Self::RetriedPut, Self::SameRecord, Self::Moved, Self::SecondSender, Self::Unknown];
+    pub const ALL: [Self; 6] =
+        [Self::RetriedPut, Self::SameRecord, Self::Mention, Self::Moved, Self::SecondSender, Self::Unknown];
 
     /// As a label value.
     #[must_use]
@@ -135,6 +138,7 @@ impl UnchargedReason {
         match self {
             Self::RetriedPut => "retried_put",
             Self::SameRecord => "same_record",
+            Self::Mention => "mention",
             Self::Moved => "moved",
             Self::SecondSender => "second_sender",
             Self::Unknown => "unknown",

@@ -696,11 +696,18 @@ impl Tracker {
         now: Timestamp,
         events: &mut Vec<Event>,
     ) {
-        let missing_after = self.topology.stage(stage).missing_after;
+        let spec = self.topology.stage(stage);
+        let missing_after = spec.missing_after;
         let state = &self.sources[source];
         let mut blind: BTreeMap<TenantId, BlindTenant> = BTreeMap::new();
+        // One that arrived at the end is expected at every other stage, but not among dead letters.
+        let is_expected = |trace: &Trace| match trace.ended {
+            None => true,
+            Some((Outcome::Delivered | Outcome::Late, _)) => spec.role != Role::DeadLetter,
+            Some(_) => false,
+        };
         let waiting = state.waiting.iter().filter_map(|id| self.open.get(id));
-        for trace in waiting.filter(|trace| trace.visit(stage).withheld && trace.ended.is_none()) {
+        for trace in waiting.filter(|trace| trace.visit(stage).withheld && is_expected(trace)) {
             let Some(begun) = trace.hop_start(&self.topology, stage) else { continue };
             let since = begun.latest + missing_after;
             let Some(reason) = state.readability.withholds(trace.tenant, trace.planned_at) else { continue };

@@ -179,6 +179,7 @@ fn uncharged(why: Uncharged) -> &'static str {
         Uncharged::Pending => "not judged yet",
         Uncharged::For(reason) => match reason {
             UnchargedReason::RetriedPut => "not charged: the probe may have sent it twice",
+            UnchargedReason::Mention => "not charged: mentions only the tag, without the rest of the canary",
             UnchargedReason::SameRecord => "not charged: in the same record or object as the other",
             UnchargedReason::Moved => "not charged: moved, one of the two was deleted",
             UnchargedReason::SecondSender => "not charged: sent by a second process with the probe's name",

@@ -11,7 +11,7 @@ use traceprobe::domain::trace::{FoundLate, Hop, Judgement, Trace};
 
 use super::history::*;
 use super::hops::HopState;
-use super::judge::{Ending, FoundAfterwards, Judged, Reason, Verdict, is_in_own_source, judge};
+use super::judge::{Copies, Ending, FoundAfterwards, Judged, Reason, Verdict, is_in_own_source, judge};
 use super::readability::Readability;
 use super::recorded::{Entered, Entries, Recorded};
 use super::run::{self, RECHECK_FOR};
@@ -94,6 +94,7 @@ pub struct Tally {
     pub found_afterwards: [usize; 2],
     pub duplicates: usize,
     pub corrupted: usize,
+    pub mentions: usize,
     pub violations: usize,
 }
 
@@ -177,8 +178,9 @@ impl Tally {
         if let Some(found_afterwards) = verdict.found_afterwards {
             self.found_afterwards[found_afterwards as usize] += 1;
         }
-        self.duplicates += verdict.duplicates.iter().sum::<usize>();
-        self.corrupted += verdict.corrupted.iter().sum::<usize>();
+        self.duplicates += verdict.copies.duplicates.iter().sum::<usize>();
+        self.corrupted += verdict.copies.corrupted.iter().sum::<usize>();
+        self.mentions += verdict.copies.mentions.iter().sum::<usize>();
         let violations = |entries: &Entries| entries.violations.iter().sum::<usize>();
         self.violations += verdict.runs.values().map(violations).sum::<usize>();
     }
@@ -212,6 +214,7 @@ impl Tally {
             self.lifted,
             self.duplicates,
             self.corrupted,
+            self.mentions,
             self.violations,
             self.arrivals - self.arrivals_by_honest_clocks,
         ];
@@ -312,16 +315,18 @@ impl Comparison<'_> {
         compare(faults, "hops to a stage never seen", recorded.never_seen, never_seen);
         compare(faults, "where it is missing", &recorded.missing, &self.verdict.missing);
         let none = [0; STAGES];
+        let Copies { duplicates, corrupted, mentions } = self.verdict.copies;
         let (theirs, ours) = match self.verdict.answer {
             // Before the put is answered, it is unknown who caused them.
             None => (none, none),
-            Some(answer) if answer.doubled() => (none, self.verdict.duplicates),
+            Some(answer) if answer.doubled() => (none, duplicates),
             // However many there are, the canary is one duplicate.
-            Some(_) => (self.verdict.duplicates.map(|copies| copies.min(1)), none),
+            Some(_) => (duplicates.map(|copies| copies.min(1)), none),
         };
+        let uncharged: [usize; STAGES] = std::array::from_fn(|stage| ours[stage] + mentions[stage]);
         compare(faults, "duplicates", recorded.duplicates, theirs);
-        compare(faults, "copies from retried puts", recorded.uncharged_copies, ours);
-        compare(faults, "corrupted copies", recorded.corrupted, self.verdict.corrupted);
+        compare(faults, "uncharged copies", recorded.uncharged_copies, uncharged);
+        compare(faults, "corrupted copies", recorded.corrupted, corrupted);
         compare(faults, "clock inversions", recorded.inversions, self.verdict.inversions);
         compare(faults, "entries into the series of each run", &recorded.runs, &self.verdict.runs);
     }

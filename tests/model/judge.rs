@@ -31,10 +31,7 @@ pub struct Verdict {
     pub runs: Runs,
     /// The answer to the put; `None` if the probe ended before it.
     pub answer: Option<Answer>,
-    /// For each stage: copies shown beyond the first.
-    pub duplicates: [usize; STAGES],
-    /// For each stage: copies shown that were damaged.
-    pub corrupted: [usize; STAGES],
+    pub copies: Copies,
     /// For each stage: the number of clock inversions.
     pub inversions: [usize; STAGES],
     /// It was shown at the end stage after it had another outcome.
@@ -153,7 +150,7 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
             }
             case.closed = true;
         }
-        if !case.learn(entry, outcome.is_some()) {
+        if !case.learn(entry, outcome) {
             continue;
         }
         if !case.closed {
@@ -180,18 +177,7 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
         }
     }
     missing.extend(checks.map(|_| case.missing()));
-    let canary = case.canary();
-    let shown: BTreeSet<usize> = history.shown_at[which]
-        .iter()
-        .flat_map(|poll| history.shown(*poll, which))
-        .map(|shown| shown.copy)
-        .filter(|copy| is_in_own_source(history, which, *copy))
-        .collect();
-    let count = |of: &dyn Fn(usize) -> bool| -> [usize; STAGES] {
-        let at =
-            |stage| shown.iter().filter(|copy| canary.copies[**copy].stage == stage && of(**copy)).count();
-        std::array::from_fn(at)
-    };
+    let copies = Copies::of(&case);
     Verdict {
         outcome: outcome.unwrap_or(Ending::NotYet),
         ended_at,
@@ -199,8 +185,7 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
         arrivals: case.known.iter().map(|known| known.arrived).collect(),
         hops: case.hops,
         answer: case.answer,
-        duplicates: count(&|_| true).map(|copies| copies.saturating_sub(1)),
-        corrupted: count(&|copy| canary.copies[copy].corrupted),
+        copies,
         inversions: case.inversions,
         found_afterwards,
         survived: case.survived,
@@ -211,6 +196,52 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
         overlooked: case.overlooked,
         missing,
         runs: leaks(history, which, case.runs),
+    }
+}
+
+/// The copies of a canary that were shown at each stage.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Copies {
+    /// Beyond the first.
+    pub duplicates: [usize; STAGES],
+    /// Damaged ones.
+    pub corrupted: [usize; STAGES],
+    /// Damaged ones beside a whole one: something mentions the canary.
+    pub mentions: [usize; STAGES],
+}
+
+impl Copies {
+    fn of(case: &Case<'_>) -> Self {
+        let (history, which, canary) = (case.history, case.which, case.canary());
+        let mut told = Self::default();
+        let mut known = BTreeSet::new();
+        let mut first_is_whole = [None; STAGES];
+        // Of the copies in one poll, the one that had certainly arrived first is the first.
+        let in_poll = |poll: &usize| {
+            let mut shown: Vec<Shown> = history.shown(*poll, which).collect();
+            shown.sort_by_key(|shown| case.stamped_interval(*shown).1.min(shown.seen_by));
+            shown
+        };
+        let shown = history.shown_at[which].iter().flat_map(in_poll);
+        for number in shown.map(|shown| shown.copy) {
+            if !is_in_own_source(history, which, number) || !known.insert(number) {
+                continue;
+            }
+            let copy = canary.copies[number];
+            let is_mentioned = told.mentions.iter().any(|mentions| *mentions > 0);
+            match first_is_whole[copy.stage] {
+                Some(is_whole) if copy.corrupted && (is_whole || is_mentioned) => {
+                    told.mentions[copy.stage] += 1;
+                    continue;
+                }
+                Some(_) => told.duplicates[copy.stage] += 1,
+                None => {
+                    first_is_whole[copy.stage] = Some(!copy.corrupted && copy.written == Written::Text);
+                }
+            }
+            told.corrupted[copy.stage] += usize::from(copy.corrupted);
+        }
+        told
     }
 }
 
@@ -358,7 +389,7 @@ impl<'a> Case<'a> {
     }
 
     /// Learns from one entry. Returns false if it is not about this canary.
-    fn learn(&mut self, entry: &Entry, has_ended: bool) -> bool {
+    fn learn(&mut self, entry: &Entry, outcome: Option<Ending>) -> bool {
         match &entry.what {
             What::Planned(_) | What::Restarted | What::ClockStepped => false,
             // Time alone decides only that it has expired.
@@ -376,7 +407,12 @@ impl<'a> Case<'a> {
                 };
                 let waited_here = self.known[stage].arrived.is_none();
                 self.learn_from(poll, stage);
-                if poll.result != PollResult::Failed && !has_ended {
+                let is_expected = match outcome {
+                    None => true,
+                    Some(Ending::Delivered | Ending::Late) => stage != self.history.rules.dead_letters,
+                    Some(_) => false,
+                };
+                if poll.result != PollResult::Failed && is_expected && !self.closed {
                     self.note_overlooked(stage, entry.at);
                 }
                 waited_here

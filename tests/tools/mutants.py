@@ -27,6 +27,7 @@ TESTS = os.environ.get("MUTANTS_TESTS", f"{CARGO} test --locked --lib domain::tr
 TIMEOUT = int(os.environ.get("MUTANTS_TIMEOUT", "900"))
 
 TRACKER = "src/domain/tracker.rs"
+COPIES = "src/domain/tracker/copies.rs"
 DECIDE = "src/domain/tracker/decide.rs"
 EXPIRY = "src/domain/tracker/expiry.rs"
 READABILITY = "src/domain/tracker/readability.rs"
@@ -51,8 +52,10 @@ MUTANTS = [
     ("what is withheld is no gap", TRACKER, "            if withheld {\n                visit.gap_since_poll = true;", "            if withheld {"),
     ("unreadable is called blind", DECIDE, "if withheld { UnobservedReason::Unreadable }", "if false { UnobservedReason::Unreadable }"),
     ("a tenant is blind at once", TRACKER, "if since < now {", "if since < now + std::time::Duration::from_secs(9) {"),
-    ("the dead are blind, too", TRACKER, "trace.visit(stage).withheld && trace.ended.is_none()", "trace.visit(stage).withheld"),
+    ("the dead are blind, too", TRACKER, "Some(_) => false,\n        };\n        let waiting", "Some(_) => true,\n        };\n        let waiting"),
     ("a source that is blind for a tenant is waited for", SOURCES, " && !self.readability.blind().contains_key(&tenant)", ""),
+    ("a mention is a copy", COPIES, "&& (is_whole || is_mentioned)", "&& is_mentioned"),
+    ("a known mention explains no other", COPIES, "(is_whole || is_mentioned)", "is_whole"),
     # What was never seen.
     ("never seen is lost", DECIDE, "if !self.has_seen(trace.tenant, end) {", "if false {"),
     ("a stage never seen names the loss", DECIDE, " || !self.has_seen(trace.tenant, **stage)", ""),

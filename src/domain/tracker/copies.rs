@@ -4,13 +4,14 @@
 //! Objects may be moved or merged, with the first one deleted later, so there both copies must exist: the
 //! first one is checked at once and both again after
 //! [`Settings::copy_recheck`](super::Settings::copy_recheck). A canary counts as a duplicate once per stage,
-//! whatever the number of its copies, so that a client that repeats one tag of its own log does not look like
-//! a pipeline that stores everything twice.
+//! whatever the number of its copies. A log line that mentions only the tag is no copy, so a client that
+//! repeats the tags of its own log raises no duplicates.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Event, Tracker};
+use crate::domain::canary::Integrity;
 use crate::domain::copies::{
     Check, CopyStanding, MAX_CHECKED_RECORDS, Presence, Round, StoredCopy, UnchargedReason,
 };
@@ -97,6 +98,10 @@ pub(super) fn is_known(visit: &Visit, sighting: &Sighting) -> bool {
         })
 }
 
+fn is_mention(copy: &StoredCopy) -> bool {
+    copy.standing == CopyStanding::Uncharged(UnchargedReason::Mention)
+}
+
 /// The first copy of a canary at a stage.
 pub(super) fn first_copy(sighting: &Sighting, second_sender: bool) -> StoredCopy {
     let standing = if sighting.found_in.decoded { CopyStanding::First } else { CopyStanding::Undecoded };
@@ -114,7 +119,10 @@ fn first_existing(visit: &Visit, second_sender: bool) -> Option<&StoredCopy> {
             | CopyStanding::Pending(_)
             | CopyStanding::Duplicate
             | CopyStanding::Uncharged(
-                UnchargedReason::RetriedPut | UnchargedReason::SameRecord | UnchargedReason::Unknown,
+                UnchargedReason::RetriedPut
+                | UnchargedReason::SameRecord
+                | UnchargedReason::Mention
+                | UnchargedReason::Unknown,
             ) => false,
         };
         is_first && !copy.gone && copy.second_sender == second_sender
@@ -123,7 +131,7 @@ fn first_existing(visit: &Visit, second_sender: bool) -> Option<&StoredCopy> {
 
 impl Tracker {
     /// Takes another copy of a canary that has arrived at this stage before. Returns whether it is a copy of
-    /// its own, rather than one that a writer put beside another in the same record.
+    /// its own: neither put beside another one into the same record, nor a mere mention of the canary.
     pub(super) fn another_copy(
         &mut self,
         source: SourceId,
@@ -136,7 +144,9 @@ impl Tracker {
         let Some(trace) = self.trace_mut(id) else { return false };
         let (tenant, put) = (trace.tenant, trace.put);
         let second_sender = sighting.tag.instance != trace.tag.instance;
+        let is_mentioned = trace.stages.iter().flat_map(|visit| &visit.copies).any(is_mention);
         let visit = &mut trace.stages[usize::from(stage.0)];
+        let is_whole = visit.arrival.as_ref().is_some_and(|arrival| arrival.integrity == Integrity::Intact);
         let is_decoded = |copy: &&StoredCopy| copy.standing != CopyStanding::Undecoded;
         let in_same_record = |copy: &StoredCopy| copy.locator.record() == sighting.locator.record();
         let mut decoded = visit.copies.iter().filter(is_decoded);
@@ -157,6 +167,10 @@ impl Tracker {
         } else if decoded.clone().any(in_same_record) {
             events.push(uncharged(UnchargedReason::SameRecord));
             CopyStanding::Uncharged(UnchargedReason::SameRecord)
+        } else if sighting.integrity != Integrity::Intact && (is_whole || is_mentioned) {
+            // A stage that keeps only tags cannot tell a mention from the canary, but an earlier one did.
+            events.push(uncharged(UnchargedReason::Mention));
+            CopyStanding::Uncharged(UnchargedReason::Mention)
         } else if !decoded.any(|copy| copy.second_sender == second_sender) {
             events.push(uncharged(UnchargedReason::SecondSender));
             CopyStanding::Uncharged(UnchargedReason::SecondSender)
@@ -172,7 +186,7 @@ impl Tracker {
                 events,
             );
         }
-        standing != CopyStanding::Uncharged(UnchargedReason::SameRecord)
+        !matches!(standing, CopyStanding::Uncharged(UnchargedReason::SameRecord | UnchargedReason::Mention))
     }
 
     /// Judges the copies that were seen before the put was answered.

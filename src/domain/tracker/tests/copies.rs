@@ -203,6 +203,29 @@ fn a_part_of_a_canary_beside_it_in_the_same_record_is_no_corruption() {
 }
 
 #[test]
+fn a_log_line_that_mentions_only_the_tag_is_neither_a_duplicate_nor_corruption() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let integrity = Integrity::Corrupted { kept_bytes: 76, sent_bytes: 500 };
+    w.poll(STREAM, t(1), vec![in_object("shard-0/1", 0)]);
+    w.poll(STREAM, t(2), vec![Sighting { integrity, ..in_object("shard-0/2", 0) }]);
+    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::Mention]));
+    assert_eq!(w.count(|event| matches!(event, Event::Corrupted { .. })), 0);
+}
+
+#[test]
+fn a_stage_that_keeps_only_tags_does_not_take_a_known_mention_for_a_duplicate() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let only_tag = |row: &str| Sighting { integrity: Integrity::Unchecked, ..in_object(row, 0) };
+    w.poll(STREAM, t(1), vec![in_object("shard-0/1", 0)]);
+    w.poll(TABLE, t(2), vec![only_tag("row 1")]);
+    w.poll(STREAM, t(3), vec![only_tag("shard-0/2")]);
+    w.poll(TABLE, t(4), vec![only_tag("row 2")]);
+    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::Mention; 2]));
+}
+
+#[test]
 fn a_hit_in_undecoded_bytes_is_an_arrival_without_integrity() {
     let mut w = World::new();
     w.put(canary(1));

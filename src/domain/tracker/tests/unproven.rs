@@ -41,7 +41,11 @@ fn everything_but_the_table(w: &mut World, at: u64) {
 }
 
 fn blind(w: &World, at: u64) -> Option<(Timestamp, Arc<str>)> {
-    let source = w.tracker.topology.source_of(ACME, TABLE);
+    blind_at(w, TABLE, at)
+}
+
+fn blind_at(w: &World, stage: StageId, at: u64) -> Option<(Timestamp, Arc<str>)> {
+    let source = w.tracker.topology.source_of(ACME, stage);
     w.tracker.snapshot(t(at)).sources[source.0 as usize].blind_for(ACME)
 }
 
@@ -80,6 +84,19 @@ fn the_stage_is_blind_once_a_canary_is_out_for_longer_than_it_may_be_missing() {
         events.iter().any(|event| matches!(event, Event::SawAgain { tenant: Some(ACME), .. })),
         "{events:?}"
     );
+}
+
+#[test]
+fn a_side_stage_that_cannot_be_read_is_blind_although_all_arrive_at_the_end() {
+    let mut w = World::new();
+    w.put(canary(1));
+    w.poll(TABLE, t(2), vec![seen(canary(1), Stamp::None, t(2), "a")]);
+    assert_eq!(w.outcome(canary(1)), Some(Outcome::Delivered));
+    w.poll(STREAM, t(3), vec![seen(canary(1), Stamp::None, t(1), "b")]);
+    poll_beside(&mut w, ARCHIVE, 10, ORC, vec![]);
+    assert_eq!(blind_at(&w, ARCHIVE, 10), None);
+    poll_beside(&mut w, ARCHIVE, MISSING_AFTER + 2, ORC, vec![]);
+    assert!(blind_at(&w, ARCHIVE, MISSING_AFTER + 2).is_some());
 }
 
 #[test]

@@ -34,7 +34,7 @@ Exit codes:
    1  failed, for the reason on stderr
   75  the system clock was set; start the daemon again
   78  the configuration is faulty; every fault is on stderr
- 130  stopped at once by a second signal, the last one SIGINT; 143 if it was SIGTERM";
+ 130  stopped at once by SIGINT, as the second signal or while starting; 143 if it was SIGTERM";
 
 /// Lines of the log that may wait for stderr. If it is blocked, later lines are lost, and nothing else.
 const LOG_LINES: usize = 4_096;
@@ -91,32 +91,40 @@ pub fn daemon(config: Config, runtimes: &Runtimes, beside: impl Future<Output = 
         info!("{note}");
     }
     descriptors::raise();
-    let daemon = match runtimes.among_tasks(Daemon::new(config, clock::system())) {
-        Ok(daemon) => daemon,
-        Err(error) => {
-            complain!("cannot start: {error:#}");
-            // Some faults of the configuration show only when the store that it names is opened.
-            let fault = error.downcast_ref::<StoreError>().is_some_and(StoreError::is_permanent);
-            return End::InOrder(if fault { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE });
-        }
-    };
-    runtimes.beside_tasks(async {
-        tokio::select! {
-            end = until_stopped(daemon) => end,
-            never = beside => match never {},
-        }
-    })
-}
-
-async fn until_stopped(daemon: Daemon) -> End {
-    // Before the next line is printed: a reader of that line may send a signal at once.
-    let mut signals = match Signals::catch() {
+    // Before anything that can take long, such as opening a store on a slow disk, and before the line that
+    // says that the daemon listens: a reader of that line may send a signal at once.
+    let mut signals = match runtimes.beside_tasks(async { Signals::catch() }) {
         Ok(signals) => signals,
         Err(error) => {
             complain!("cannot catch signals: {error}");
             return End::InOrder(ExitCode::FAILURE);
         }
     };
+    let building = runtimes.spawn(Daemon::new(config, clock::system()));
+    runtimes.beside_tasks(async {
+        let built = tokio::select! {
+            built = building => built.unwrap_or_else(|panicked| Err(panicked.into())),
+            signal = signals.stop() => return End::AtOnce(ExitCode::from(signal.exit_code())),
+        };
+        let daemon = match built {
+            Ok(daemon) => daemon,
+            Err(error) => return not_started(&error),
+        };
+        tokio::select! {
+            end = until_stopped(daemon, signals) => end,
+            never = beside => match never {},
+        }
+    })
+}
+
+fn not_started(error: &anyhow::Error) -> End {
+    complain!("cannot start: {error:#}");
+    // Some faults of the configuration show only when the store that it names is opened.
+    let fault = error.downcast_ref::<StoreError>().is_some_and(StoreError::is_permanent);
+    End::InOrder(if fault { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE })
+}
+
+async fn until_stopped(daemon: Daemon, mut signals: Signals) -> End {
     say!("listening on http://{}", daemon.address());
     let stop_grace = daemon.stop_grace();
     let stop = CancellationToken::new();

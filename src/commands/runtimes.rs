@@ -9,6 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 
 /// How long to wait at the end for tasks that compute and for calls that block. A write to a disk that hangs
 /// cannot be cancelled, and must not keep the process alive.
@@ -37,6 +38,11 @@ impl Runtimes {
     /// Runs `work` on the main thread. What it opens or spawns belongs to the runtime of the tasks.
     pub fn among_tasks<T>(&self, work: impl Future<Output = T>) -> T {
         self.tasks.block_on(work)
+    }
+
+    /// Runs `work` as a task.
+    pub fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        self.tasks.spawn(work)
     }
 
     /// Runs `work` on the main thread, which no task can hold up. It must spawn nothing.

@@ -61,7 +61,7 @@ fn expected(seen: &VecDeque<Instant>) -> Option<Instant> {
     (1..=MAX_SCRAPERS).find_map(|scrapers| {
         let intervals = |steps: usize| Some(back(steps)? - back(steps + scrapers)?);
         let (last, before) = (intervals(0)?, intervals(scrapers)?);
-        // The scraper whose turn it is next scraped last `scrapers - 1` scrapes ago.
+        // The scraper that is next scraped last `scrapers - 1` scrapes ago.
         (last.abs_diff(before) <= JITTER).then_some(back(scrapers - 1)? + last)
     })
 }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn with_two_scrapers_the_one_whose_turn_it_is_decides() {
+    async fn with_two_scrapers_the_one_that_is_next_decides() {
         // One at 0, 15, 30, 45 and one at 2, 17, 32: the next scrape comes at 47, 2 s after the last.
         assert_eq!(waits(&scraped_after(&[0, 2, 13, 2, 13, 2, 13]).await, s(60)).await, s(3));
     }

@@ -106,16 +106,16 @@ async fn a_daemon_runs_without_its_output() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_report_that_is_lost_is_a_failure_but_one_that_nobody_reads_is_not() {
+async fn a_lost_report_is_a_failure_but_a_reader_that_has_ended_is_none() {
     let tag = ["tag", "zqtp201a201845b8377078707070707070707g8lj7bc7aala0a000lv4o2uhkunem"];
     let lost = ended(start(&tag, &[], full_disk(), Stdio::null())).await;
     assert_eq!(lost.code(), Some(1));
-    let unread = ended(start(&tag, &[], closed_pipe(), Stdio::null())).await;
-    assert_eq!(unread.code(), Some(0));
+    let closed = ended(start(&tag, &[], closed_pipe(), Stdio::null())).await;
+    assert_eq!(closed.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_nobody_reads_blocks_nothing() {
+async fn a_log_without_a_reader_blocks_nothing() {
     let stand = Stand::brisk(1).await;
     let config = stand.config();
     let address = free_address();

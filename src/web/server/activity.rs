@@ -24,7 +24,7 @@ struct State {
     answers: usize,
     streams: usize,
     /// Bytes of these answers that are not in the connection's buffer yet.
-    unread: usize,
+    unsent: usize,
     /// Since when the client has read nothing although there is something to read.
     blocked: Option<Instant>,
 }
@@ -43,10 +43,10 @@ enum Phase {
     Idle { since: Instant },
 }
 
-/// The order in which connections are closed to make room, first to last; within a rank, the one that is so
-/// for longest.
+/// The order in which connections are closed to make room, first to last; of one priority, the one that has
+/// it for longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rank {
+pub(super) enum Priority {
     /// Waits without a complete request, and had the time to send one.
     Waiting,
     /// Could be closed without loss.
@@ -62,7 +62,7 @@ impl Activity {
     /// The state of a connection that was accepted just now.
     pub(super) fn new(now: Instant) -> Self {
         let phase = Phase::Waiting { since: now, head: None };
-        Self(Mutex::new(State { phase, answers: 0, streams: 0, unread: 0, blocked: None }))
+        Self(Mutex::new(State { phase, answers: 0, streams: 0, unsent: 0, blocked: None }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -91,7 +91,7 @@ impl Activity {
 
     /// The answer of a request has this many bytes.
     pub(super) fn holds(&self, bytes: usize) {
-        self.state().unread += bytes;
+        self.state().unsent += bytes;
     }
 
     /// The answer of a request is an event stream.
@@ -104,7 +104,7 @@ impl Activity {
         let mut state = self.state();
         state.answers = state.answers.saturating_sub(1);
         state.streams = state.streams.saturating_sub(usize::from(stream));
-        state.unread = state.unread.saturating_sub(bytes);
+        state.unsent = state.unsent.saturating_sub(bytes);
         if state.answers == 0 {
             state.phase = Phase::Idle { since: now };
         }
@@ -140,22 +140,24 @@ impl Activity {
     }
 
     /// Where it stands in the order in which connections are closed to make room.
-    pub(super) fn rank(&self, now: Instant) -> (Rank, Instant) {
+    pub(super) fn priority(&self, now: Instant) -> (Priority, Instant) {
         let state = *self.state();
         match state.phase {
-            Phase::Waiting { since, .. } if now.duration_since(since) >= NEWCOMER => (Rank::Waiting, since),
-            Phase::Waiting { since, .. } => (Rank::Newcomer, since),
-            Phase::Idle { since } => (Rank::Idle, since),
-            Phase::Busy { progress } if state.streams > 0 => (Rank::Stream, progress),
-            Phase::Busy { progress } => (Rank::Busy, progress),
+            Phase::Waiting { since, .. } if now.duration_since(since) >= NEWCOMER => {
+                (Priority::Waiting, since)
+            }
+            Phase::Waiting { since, .. } => (Priority::Newcomer, since),
+            Phase::Idle { since } => (Priority::Idle, since),
+            Phase::Busy { progress } if state.streams > 0 => (Priority::Stream, progress),
+            Phase::Busy { progress } => (Priority::Busy, progress),
         }
     }
 
     /// Bytes of answers that the client has not read, and when it last read some; `None` if there are none.
-    pub(super) fn unread(&self) -> Option<(usize, Instant)> {
+    pub(super) fn unsent(&self) -> Option<(usize, Instant)> {
         let state = *self.state();
         match state.phase {
-            Phase::Busy { progress } if state.unread > 0 => Some((state.unread, progress)),
+            Phase::Busy { progress } if state.unsent > 0 => Some((state.unsent, progress)),
             Phase::Waiting { .. } | Phase::Busy { .. } | Phase::Idle { .. } => None,
         }
     }
@@ -211,7 +213,7 @@ mod tests {
         assert_eq!(activity.deadline(&LIMITS), Some((start + s(15) + LIMITS.write, Closed::SlowReader)));
         activity.wrote(start + s(30));
         assert_eq!(activity.deadline(&LIMITS), Some((start + s(30) + LIMITS.write, Closed::SlowReader)));
-        // The rest of the answer is in the buffer, but still unread.
+        // The rest of the answer is in the buffer, but the client has not taken it.
         activity.blocked(start + s(31));
         activity.ended(start + s(31), 100, false);
         assert_eq!(reason(&activity), Closed::SlowReader);
@@ -239,7 +241,7 @@ mod tests {
         let newcomer = Activity::new(now);
         let busy = Activity::new(start);
         busy.began(start);
-        let ranks = [&waiting, &idle, &newcomer, &busy].map(|activity| activity.rank(now));
-        assert!(ranks.is_sorted(), "{ranks:?}");
+        let priorities = [&waiting, &idle, &newcomer, &busy].map(|activity| activity.priority(now));
+        assert!(priorities.is_sorted(), "{priorities:?}");
     }
 }

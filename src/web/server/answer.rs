@@ -16,13 +16,13 @@ use super::limits::PIECE;
 
 /// The bytes of all answers that clients have not read.
 #[derive(Debug, Default)]
-pub(super) struct Unread {
+pub(super) struct Unsent {
     bytes: AtomicUsize,
     /// Notified whenever they have become more.
     pub(super) grew: Notify,
 }
 
-impl Unread {
+impl Unsent {
     pub(super) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -32,24 +32,24 @@ impl Unread {
 #[derive(Debug)]
 pub(super) struct Answering {
     activity: Arc<Activity>,
-    unread: Arc<Unread>,
+    unsent: Arc<Unsent>,
     bytes: usize,
     stream: Option<OwnedSemaphorePermit>,
 }
 
 impl Answering {
     /// A request whose head is complete.
-    pub(super) fn new(activity: Arc<Activity>, unread: Arc<Unread>) -> Self {
+    pub(super) fn new(activity: Arc<Activity>, unsent: Arc<Unsent>) -> Self {
         activity.began(Instant::now());
-        Self { activity, unread, bytes: 0, stream: None }
+        Self { activity, unsent, bytes: 0, stream: None }
     }
 
     /// The answer has this many bytes.
     pub(super) fn holds(&mut self, bytes: usize) {
         self.bytes = bytes;
         self.activity.holds(bytes);
-        self.unread.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.unread.grew.notify_one();
+        self.unsent.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.unsent.grew.notify_one();
     }
 
     /// The answer is an event stream, and this is its place among them.
@@ -61,7 +61,7 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.unread.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.unsent.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         self.activity.ended(Instant::now(), self.bytes, self.stream.is_some());
     }
 }
@@ -136,9 +136,9 @@ impl HttpBody for AnswerBody {
 mod tests {
     use super::*;
 
-    fn answering() -> (Answering, Arc<Unread>) {
-        let unread = Arc::new(Unread::default());
-        (Answering::new(Arc::new(Activity::new(Instant::now())), unread.clone()), unread)
+    fn answering() -> (Answering, Arc<Unsent>) {
+        let unsent = Arc::new(Unsent::default());
+        (Answering::new(Arc::new(Activity::new(Instant::now())), unsent.clone()), unsent)
     }
 
     #[tokio::test]
@@ -152,10 +152,10 @@ mod tests {
 
     #[test]
     fn an_answer_is_counted_until_it_ends() {
-        let (mut answering, unread) = answering();
+        let (mut answering, unsent) = answering();
         answering.holds(1_000);
-        assert_eq!(unread.bytes(), 1_000);
+        assert_eq!(unsent.bytes(), 1_000);
         drop(answering);
-        assert_eq!(unread.bytes(), 0);
+        assert_eq!(unsent.bytes(), 0);
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
-use super::answer::{AnswerBody, Answering, Unread};
+use super::answer::{AnswerBody, Answering, Unsent};
 use super::head;
 use super::limits::{BUFFER, HTTP2_REQUESTS, HTTP2_RESETS, Limits, MAX_HEAD};
 use super::stream::{Protocol, Stream};
@@ -30,7 +30,7 @@ use crate::metrics::{Closed, Connections, Refused};
 pub(super) struct Shared {
     pub(super) router: Router,
     pub(super) limits: Limits,
-    pub(super) unread: Arc<Unread>,
+    pub(super) unsent: Arc<Unsent>,
     pub(super) streams: Arc<Semaphore>,
     pub(super) counters: Connections,
     /// Ends connections as soon as they have answered what they were asked.
@@ -133,7 +133,7 @@ async fn answer(
     activity: Arc<Activity>,
     shared: Arc<Shared>,
 ) -> Result<Response<AnswerBody>, Infallible> {
-    let mut answering = Answering::new(activity, shared.unread.clone());
+    let mut answering = Answering::new(activity, shared.unsent.clone());
     let Ok(response) = TowerToHyperService::new(shared.router.clone()).call(request).await;
     let (head, body) = response.into_parts();
     let size = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));

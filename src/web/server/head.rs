@@ -25,7 +25,7 @@ pub(super) const READ: usize = 2 << 10;
 const GROWTH: usize = 512;
 const TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\
     content-type: text/plain; charset=utf-8\r\ncontent-length: 46\r\n\r\nthe head of a request may have at most 12 KB\r\n";
-/// A socket that is closed with unread bytes resets the connection, and the client may lose the answer. So
+/// A socket that is closed with bytes that it has not read resets the connection, and the client may lose the answer. So
 /// what follows a head that is too large is read up to this size and time.
 const MAX_LINGER_BYTES: usize = 1 << 20;
 const MAX_LINGER: Duration = Duration::from_secs(2);

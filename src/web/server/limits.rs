@@ -13,7 +13,7 @@ pub struct Limits {
     pub streams: usize,
     /// Most bytes of answers that wait until clients read them. Beyond it, the connections that have read
     /// nothing for longest are closed.
-    pub unread: usize,
+    pub unsent: usize,
     /// From accepting a connection to its first byte.
     pub first_byte: Duration,
     /// From the first byte of a request to the end of its head.
@@ -34,7 +34,7 @@ impl Limits {
             connections,
             per_peer,
             streams: 64,
-            unread: 32 << 20,
+            unsent: 32 << 20,
             first_byte: Duration::from_secs(10),
             head: Duration::from_secs(10),
             idle: Duration::from_secs(120),

@@ -32,8 +32,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use self::activity::{Activity, Rank};
-use self::answer::Unread;
+use self::activity::{Activity, Priority};
+use self::answer::Unsent;
 use self::connection::Shared;
 pub use self::limits::Limits;
 use self::table::{Open, Table};
@@ -52,8 +52,8 @@ pub async fn serve(
     end: CancellationToken,
 ) {
     let streams = Arc::new(Semaphore::new(limits.streams));
-    let unread = Arc::new(Unread::default());
-    let shared = Shared { router, limits, unread, streams, counters, end };
+    let unsent = Arc::new(Unsent::default());
+    let shared = Shared { router, limits, unsent, streams, counters, end };
     Server { shared: Arc::new(shared), table: Table::default(), tasks: JoinSet::new(), failing: false }
         .run(listener)
         .await;
@@ -75,7 +75,7 @@ impl Server {
             tokio::select! {
                 () = shared.end.cancelled() => break,
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
-                () = shared.unread.grew.notified() => self.bound_unread(),
+                () = shared.unsent.grew.notified() => self.bound_unsent(),
                 accepted = listener.accept() => self.accepted(accepted).await,
             }
         }
@@ -99,7 +99,7 @@ impl Server {
             return;
         }
         let now = Instant::now();
-        while self.table.len() >= limits.connections && self.table.close_first(now, Rank::Stream) {
+        while self.table.len() >= limits.connections && self.table.close_first(now, Priority::Stream) {
             counters.closed(Closed::Evicted);
         }
         counters.accepted();
@@ -120,19 +120,19 @@ impl Server {
             warn!(%error, "cannot accept a connection: {error}");
             self.failing = true;
         }
-        if self.table.close_first(Instant::now(), Rank::Newcomer) {
+        if self.table.close_first(Instant::now(), Priority::Newcomer) {
             self.shared.counters.closed(Closed::Evicted);
         }
         sleep(ACCEPT_PAUSE).await;
     }
 
-    fn bound_unread(&mut self) {
-        let most = self.shared.limits.unread;
-        if self.shared.unread.bytes() <= most {
+    fn bound_unsent(&mut self) {
+        let most = self.shared.limits.unsent;
+        if self.shared.unsent.bytes() <= most {
             return;
         }
-        // What closed connections held is given back only when their tasks end, so it is counted anew here.
-        while self.table.unread() > most && self.table.close_slowest_reader() {
+        // What closed connections held is given back only when their tasks end, so it is counted again here.
+        while self.table.unsent() > most && self.table.close_slowest_reader() {
             self.shared.counters.closed(Closed::Memory);
         }
     }

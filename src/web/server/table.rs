@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::task::{AbortHandle, Id};
 use tokio::time::Instant;
 
-use super::activity::{Activity, Rank};
+use super::activity::{Activity, Priority};
 
 /// An open connection.
 #[derive(Debug)]
@@ -39,23 +39,23 @@ impl Table {
         self.0.remove(&id).is_some()
     }
 
-    /// Closes the first connection in the order of [`Rank`], unless only higher ranks than `most` are left.
-    /// Returns whether one was closed.
-    pub(super) fn close_first(&mut self, now: Instant, most: Rank) -> bool {
-        let ranked = self.0.iter().map(|(id, open)| (open.activity.rank(now), *id));
-        let first = ranked.min_by_key(|(rank, _)| *rank);
-        first.is_some_and(|((rank, _), id)| rank <= most && self.close(id))
+    /// Closes the first connection in the order of [`Priority`], unless only those above `most` are
+    /// left. Returns whether one was closed.
+    pub(super) fn close_first(&mut self, now: Instant, most: Priority) -> bool {
+        let by_priority = self.0.iter().map(|(id, open)| (open.activity.priority(now), *id));
+        let first = by_priority.min_by_key(|(priority, _)| *priority);
+        first.is_some_and(|((priority, _), id)| priority <= most && self.close(id))
     }
 
     /// Bytes of answers that clients have not read.
-    pub(super) fn unread(&self) -> usize {
-        self.0.values().filter_map(|open| open.activity.unread()).map(|(bytes, _)| bytes).sum()
+    pub(super) fn unsent(&self) -> usize {
+        self.0.values().filter_map(|open| open.activity.unsent()).map(|(bytes, _)| bytes).sum()
     }
 
     /// Closes the connection whose client has read nothing of its answer for longest, except the one that has
     /// read last. Returns whether one was closed.
     pub(super) fn close_slowest_reader(&mut self) -> bool {
-        let readers = self.0.iter().filter_map(|(id, open)| Some((open.activity.unread()?.1, *id)));
+        let readers = self.0.iter().filter_map(|(id, open)| Some((open.activity.unsent()?.1, *id)));
         let mut readers: Vec<_> = readers.collect();
         readers.sort_unstable_by_key(|(progress, _)| *progress);
         match *readers {

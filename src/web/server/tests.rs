@@ -100,13 +100,13 @@ fn get_request(path: &str) -> String {
 
 async fn read_until(socket: &mut TcpStream, what: &str) -> String {
     let mut read = Vec::new();
-    let reading = async {
+    let found = async {
         while !String::from_utf8_lossy(&read).contains(what) {
             let bytes = socket.read_buf(&mut read).await.unwrap();
             assert!(bytes > 0, "closed after {:?}", String::from_utf8_lossy(&read));
         }
     };
-    timeout(SOON, reading).await.unwrap_or_else(|_| panic!("not read: {what}"));
+    timeout(SOON, found).await.unwrap_or_else(|_| panic!("not read: {what}"));
     String::from_utf8_lossy(&read).into_owned()
 }
 
@@ -129,7 +129,7 @@ async fn a_connection_without_a_complete_request_costs_at_most_16_kb() {
     let shared = Shared {
         router: routes(),
         limits: WIDE,
-        unread: Arc::default(),
+        unsent: Arc::default(),
         streams: Arc::new(Semaphore::new(1)),
         counters: served.metrics.connections(),
         end: served.end.clone(),
@@ -257,8 +257,8 @@ async fn an_address_has_as_many_connections_as_configured() {
 }
 
 #[tokio::test]
-async fn unread_answers_are_bounded_together() {
-    let served = served(Limits { unread: 2 * LARGE, ..WIDE }).await;
+async fn unsent_answers_are_bounded_together() {
+    let served = served(Limits { unsent: 2 * LARGE, ..WIDE }).await;
     let mut oldest = served.send(&get_request("/large")).await;
     read_until(&mut oldest, "xxx").await;
     let mut others = Vec::new();

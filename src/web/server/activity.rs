@@ -25,6 +25,8 @@ struct State {
     streams: usize,
     /// Bytes of these answers that are not in the connection's buffer yet.
     unsent: usize,
+    /// Whether HTTP/2 is spoken.
+    http2: bool,
     /// Since when the client has read nothing although there is something to read.
     blocked: Option<Instant>,
 }
@@ -62,7 +64,7 @@ impl Activity {
     /// The state of a connection that was accepted just now.
     pub(super) fn new(now: Instant) -> Self {
         let phase = Phase::Waiting { since: now, head: None };
-        Self(Mutex::new(State { phase, answers: 0, streams: 0, unsent: 0, blocked: None }))
+        Self(Mutex::new(State { phase, answers: 0, streams: 0, unsent: 0, http2: false, blocked: None }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -80,6 +82,11 @@ impl Activity {
             Phase::Idle { .. } => state.phase = Phase::Waiting { since: now, head: Some(now) },
             Phase::Waiting { head: Some(_), .. } | Phase::Busy { .. } => {}
         }
+    }
+
+    /// The client has begun to speak HTTP/2.
+    pub(super) fn speaks_http2(&self) {
+        self.state().http2 = true;
     }
 
     /// The head of a request is complete, and its answer begins.
@@ -150,6 +157,15 @@ impl Activity {
             Phase::Idle { since } => (Priority::Idle, since),
             Phase::Busy { progress } if state.streams > 0 => (Priority::Stream, progress),
             Phase::Busy { progress } => (Priority::Busy, progress),
+        }
+    }
+
+    /// Since when it waits for the first request over HTTP/2; `None` if it does not.
+    pub(super) fn waits_over_http2(&self) -> Option<Instant> {
+        let state = *self.state();
+        match state.phase {
+            Phase::Waiting { since, .. } if state.http2 => Some(since),
+            Phase::Waiting { .. } | Phase::Busy { .. } | Phase::Idle { .. } => None,
         }
     }
 

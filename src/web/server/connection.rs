@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,8 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) unsent: Arc<Unsent>,
     pub(super) streams: Arc<Semaphore>,
+    /// Notified of each connection that speaks HTTP/2.
+    pub(super) http2_began: Notify,
     pub(super) counters: Connections,
     /// Ends connections as soon as they have answered what they were asked.
     pub(super) end: CancellationToken,
@@ -47,6 +49,10 @@ pub(super) async fn serve(mut socket: TcpStream, activity: Arc<Activity>, shared
         };
         match read {
             Ok((head, protocol)) => {
+                if protocol == Protocol::Http2 {
+                    activity.speaks_http2();
+                    shared.http2_began.notify_one();
+                }
                 let stream = Stream::new(head, socket, activity.clone(), protocol);
                 // On the heap, so that the task of a connection that waits stays small.
                 Box::pin(answer_requests(stream, protocol, &activity, &shared)).await

@@ -59,6 +59,9 @@ pub(super) const BUFFER: usize = 16 << 10;
 pub(super) const PIECE: usize = 16 << 10;
 /// Most requests that one HTTP/2 connection may have open. The page needs five.
 pub(super) const HTTP2_REQUESTS: u32 = 16;
+/// Most HTTP/2 connections that wait for their first request. The buffers that HTTP/2 needs from its beginning
+/// cost more than a waiting connection may, so there are only as many as may connect at the same moment.
+pub(super) const HTTP2_WAITING: usize = 64;
 /// HTTP/2 streams that a client may open and reset before they were served (CVE-2023-44487).
 pub(super) const HTTP2_RESETS: usize = 32;
 /// How long a connection that waits is certain to be kept while another one is idle: a client that sends its

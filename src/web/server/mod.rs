@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,7 @@ use tracing::warn;
 use self::activity::{Activity, Priority};
 use self::answer::Unsent;
 use self::connection::Shared;
+use self::limits::HTTP2_WAITING;
 pub use self::limits::Limits;
 use self::table::{Open, Table};
 use crate::metrics::{Closed, Connections, Refused};
@@ -53,7 +54,8 @@ pub async fn serve(
 ) {
     let streams = Arc::new(Semaphore::new(limits.streams));
     let unsent = Arc::new(Unsent::default());
-    let shared = Shared { router, limits, unsent, streams, counters, end };
+    let http2_began = Notify::new();
+    let shared = Shared { router, limits, unsent, streams, http2_began, counters, end };
     Server { shared: Arc::new(shared), table: Table::default(), tasks: JoinSet::new(), failing: false }
         .run(listener)
         .await;
@@ -76,6 +78,7 @@ impl Server {
                 () = shared.end.cancelled() => break,
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
                 () = shared.unsent.grew.notified() => self.bound_unsent(),
+                () = shared.http2_began.notified() => self.bound_http2(),
                 accepted = listener.accept() => self.accepted(accepted).await,
             }
         }
@@ -134,6 +137,12 @@ impl Server {
         // What closed connections held is given back only when their tasks end, so it is counted again here.
         while self.table.unsent() > most && self.table.close_slowest_reader() {
             self.shared.counters.closed(Closed::Memory);
+        }
+    }
+
+    fn bound_http2(&mut self) {
+        for _ in 0..self.table.close_waiting_over_http2(HTTP2_WAITING) {
+            self.shared.counters.closed(Closed::Evicted);
         }
     }
 

@@ -47,6 +47,16 @@ impl Table {
         first.is_some_and(|((priority, _), id)| priority <= most && self.close(id))
     }
 
+    /// Closes the HTTP/2 connections that have waited longest for their first request, until only `most` wait.
+    /// Returns how many were closed.
+    pub(super) fn close_waiting_over_http2(&mut self, most: usize) -> usize {
+        let waiting = self.0.iter().filter_map(|(id, open)| Some((open.activity.waits_over_http2()?, *id)));
+        let mut waiting: Vec<_> = waiting.collect();
+        waiting.sort_unstable_by_key(|(since, _)| *since);
+        let surplus = waiting.len().saturating_sub(most);
+        waiting.iter().take(surplus).filter(|(_, id)| self.close(*id)).count()
+    }
+
     /// Bytes of answers that clients have not read.
     pub(super) fn unsent(&self) -> usize {
         self.0.values().filter_map(|open| open.activity.unsent()).map(|(bytes, _)| bytes).sum()

@@ -18,6 +18,9 @@ const SOON: Duration = Duration::from_secs(30);
 /// Far more than the buffers of a socket hold.
 const LARGE: usize = 32 << 20;
 
+/// What an HTTP/2 client sends first.
+const HTTP2_PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// A server on a port of its own.
 struct Served {
     address: SocketAddr,
@@ -131,6 +134,7 @@ async fn a_connection_without_a_complete_request_costs_at_most_16_kb() {
         limits: WIDE,
         unsent: Arc::default(),
         streams: Arc::new(Semaphore::new(1)),
+        http2_began: Notify::new(),
         counters: served.metrics.connections(),
         end: served.end.clone(),
     };
@@ -168,7 +172,7 @@ async fn an_unfinished_head_is_closed_in_the_first_and_in_a_later_request() {
 async fn the_beginning_of_an_http_2_connection_has_a_limit_too() {
     let served = served(Limits { head: short(), ..WIDE }).await;
     until_gone(&mut served.send("PRI * HTTP/2.0\r\n\r\n").await).await;
-    until_gone(&mut served.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await).await;
+    until_gone(&mut served.send(HTTP2_PREFACE).await).await;
 }
 
 #[tokio::test]
@@ -243,6 +247,19 @@ async fn a_newcomer_is_served_while_all_places_are_idle() {
     assert_eq!(served.closed(Closed::Evicted), 19);
     assert_eq!(served.count("traceprobe_web_connections_accepted_total", ""), 21);
     assert_eq!(served.count("traceprobe_web_connections", ""), 2);
+}
+
+#[tokio::test]
+async fn http_2_connections_without_a_request_make_room_for_each_other() {
+    let served = served(Limits { connections: 4 * HTTP2_WAITING, ..WIDE }).await;
+    let mut oldest = served.send(HTTP2_PREFACE).await;
+    let mut others = Vec::new();
+    for _ in 0..HTTP2_WAITING {
+        others.push(served.send(HTTP2_PREFACE).await);
+    }
+    until_gone(&mut oldest).await;
+    served.get_short().await;
+    assert_eq!(served.closed(Closed::Evicted), 1);
 }
 
 #[tokio::test]

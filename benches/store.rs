@@ -64,7 +64,7 @@ fn main() {
         together.per_second / one_by_one.per_second
     );
 
-    let range = LoadLimits { since: Timestamp::MIN, max_delivered: 10_000, max_failures_per_tenant: 1_000 };
+    let range = LoadLimits { since: Timestamp::MIN, max_delivered: 10_000, max_of_tenant: 1_000 };
     let (loaded, took) = timed(|| store.load(range).expect("the store can be read").traces.len());
     println!("{:<44} {:>9.1} ms", format!("restoring {loaded} traces"), took * 1e3);
     let everything = Changes::from(all.clone());

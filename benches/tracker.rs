@@ -186,7 +186,7 @@ fn tracker(map: &Arc<Topology>) -> Tracker {
         copy_recheck: Duration::from_secs(900),
         max_in_flight: 1_000_000,
         remember: 10_000,
-        remember_failures: 100,
+        remember_of_tenant: 100,
         instance: InstanceCode::of("probe-1"),
     };
     Tracker::new(map.clone(), settings, START)
@@ -200,6 +200,7 @@ fn topology(tenants: u16) -> Topology {
         code: TenantCode::of(&name(index)),
         label: name(index).into(),
         template: Template::default(),
+        interval: Duration::from_secs(30),
     };
     let stage = |name: &str, parent: Option<u16>, role| Stage {
         name: name.into(),

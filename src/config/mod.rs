@@ -53,8 +53,9 @@ const VARIABLES: Variables = Variables {
 /// which BigQuery itself drops copies with the same insert id (about a minute, best effort; BigQuery docs,
 /// streaming inserts).
 const RECHECK_FOR: Duration = Duration::from_secs(120);
-/// Failed traces remembered per tenant in addition to `probe.remember`: more than a person reads on one page.
-const REMEMBER_FAILURES: usize = 100;
+/// The newest traces, and the last failed ones, remembered of each tenant in addition to `probe.remember`:
+/// more failures than a person reads on one page, and three times the canaries of a window of conditions.
+const REMEMBER_OF_TENANT: usize = 100;
 /// Set by ECS for every container (task metadata endpoint version 4).
 const ECS_METADATA: &str = "ECS_CONTAINER_METADATA_URI_V4";
 
@@ -150,7 +151,7 @@ impl Config {
             copy_recheck: self.probe.copy_recheck,
             max_in_flight: self.probe.max_in_flight,
             remember: self.probe.remember,
-            remember_failures: REMEMBER_FAILURES,
+            remember_of_tenant: REMEMBER_OF_TENANT,
             instance: InstanceCode::of(&self.probe.instance),
         }
     }
@@ -171,12 +172,11 @@ impl Config {
     /// Returns the criteria by which conditions are judged.
     #[must_use]
     pub fn criteria(&self) -> Criteria {
-        let intervals = self.tenants.iter().map(|tenant| tenant.interval);
         Criteria {
             slo: self.probe.slo,
             window: self.conditions.window,
-            interval: intervals.max().unwrap_or(self.probe.interval),
             late_after: self.conditions.late_after,
+            copy_recheck: self.probe.copy_recheck,
             thresholds: self.conditions.thresholds,
         }
     }
@@ -197,7 +197,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     let (aws, region) = sections::aws(context, root);
     let (gcp, project) = sections::gcp(context, root);
     let store = sections::store(context, root, &probe.probe);
-    let conditions = sections::conditions(context, root, probe.interval);
+    let conditions = sections::conditions(context, root);
     let defaults = tenant::Defaults {
         canary: &canary,
         interval: probe.interval,
@@ -205,6 +205,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
         instance: &probe.instance,
     };
     let tenants = tenant::read(context, root, &defaults);
+    sections::check_window(&mut context.faults, &conditions, &tenants);
     let stages = stage::read(context, root, probe.blind_after, &probe.buckets);
     let placed = route::order(&mut context.faults, &stages);
     // Sources are read in any case, so that their faults are reported together with those of the stage order.

@@ -167,6 +167,7 @@ pub(super) fn topology(
         code: TenantCode::of(&tenant.name),
         label: tenant.label.clone(),
         template: tenant.template.clone(),
+        interval: tenant.interval,
     });
     let sources = sources.iter().map(|source| topology::Source {
         stage: source.stage,

@@ -1,6 +1,7 @@
 //! Reads the tables that occur once: `[probe]`, `[web]`, `[log]`, `[canary]`, `[aws]`, `[gcp]`, `[store]`,
 //! `[conditions]`.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -8,12 +9,13 @@ use toml::{Table, Value};
 
 use super::keys;
 use super::settings::{Canary, Conditions, Log, LogFormat, Probe, Store, Web};
+use super::tenant::TenantRead;
 use crate::cloud::account;
 use crate::cloud::aws::AwsSettings;
 use crate::cloud::google::{Auth, BIGQUERY, GoogleSettings};
 use crate::domain::canary::{MAX_MESSAGE_BYTES, Template};
-use crate::domain::conditions::{ConditionName, Criteria, DEFAULT_LIMITS, Limit, Limits, Thresholds};
-use crate::keys::fault::Checked;
+use crate::domain::conditions::{ConditionName, DEFAULT_LIMITS, Limit, Limits, Thresholds};
+use crate::keys::fault::{Checked, Collector};
 use crate::keys::key::Key;
 use crate::keys::reader::{Context, Reader};
 use crate::keys::value::{self, Parsed, show_duration};
@@ -401,30 +403,11 @@ pub(super) fn store(context: &mut Context, root: &Table, probe: &Checked<Probe>)
 /// reached.
 const WINDOW_INTERVALS: u32 = 5;
 
-/// Canaries that the default window holds.
-const WINDOW_CANARIES: u32 = 30;
-
 /// Reads what is a problem, and what is only a note.
-pub(super) fn conditions(
-    context: &mut Context,
-    root: &Table,
-    interval: Checked<Duration>,
-) -> Checked<Conditions> {
+pub(super) fn conditions(context: &mut Context, root: &Table) -> Checked<Conditions> {
     let mut read = section(context, root, "conditions", 9, &keys::CONDITIONS, &[]);
     let window = read.find("window", positive);
     let late_after = read.get("late_after", positive);
-    if let (Ok(Some(window)), Ok(interval)) = (window, interval)
-        && window < interval * WINDOW_INTERVALS
-    {
-        read.report(
-            "window",
-            format!(
-                "{} holds too few canaries; it must be at least {WINDOW_INTERVALS} times probe.interval, {}",
-                show_duration(window),
-                show_duration(interval * WINDOW_INTERVALS)
-            ),
-        );
-    }
     // Every key is read before the first fault ends it, so that all are reported.
     let limits: HashMap<ConditionName, Checked<Limits>> = DEFAULT_LIMITS
         .iter()
@@ -435,9 +418,31 @@ pub(super) fn conditions(
         })
         .collect();
     let thresholds = Thresholds::read(|name| limits[&name]);
-    let default = || Ok(Criteria::WINDOW.max(interval? * WINDOW_CANARIES));
-    let window = window?.map_or_else(default, Ok)?;
-    Ok(Conditions { window, late_after: late_after?, thresholds: thresholds? })
+    Ok(Conditions { window: window?, late_after: late_after?, thresholds: thresholds? })
+}
+
+/// Reports a window that holds too few canaries of a tenant.
+pub(super) fn check_window(
+    faults: &mut Collector,
+    conditions: &Checked<Conditions>,
+    tenants: &[TenantRead<'_>],
+) {
+    let Ok(Conditions { window: Some(window), .. }) = conditions else { return };
+    let tenants = tenants.iter().filter_map(|read| read.tenant.as_ref().ok());
+    let Some(slowest) = tenants.min_by_key(|tenant| Reverse(tenant.interval)) else { return };
+    let least = slowest.interval * WINDOW_INTERVALS;
+    if *window < least {
+        faults.report(
+            "conditions.window",
+            format!(
+                "{} holds too few canaries of tenant {}; it must be at least {WINDOW_INTERVALS} times its \
+                 interval, {}",
+                show_duration(*window),
+                slowest.name,
+                show_duration(least)
+            ),
+        );
+    }
 }
 
 /// Reads a number of canaries and a ratio: `3 and 5%`.

@@ -102,8 +102,8 @@ pub struct Store {
 /// The table `[conditions]`: what is a problem, and what is only a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conditions {
-    /// How far back canaries count.
-    pub window: Duration,
+    /// How far back canaries count; `None` is 15 minutes, and at least 30 canaries of the tenant.
+    pub window: Option<Duration>,
     /// A put that is answered later than this after the planned injection is late.
     pub late_after: Duration,
     /// When each condition that counts canaries is a note or a problem.

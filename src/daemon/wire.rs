@@ -113,11 +113,11 @@ pub(super) async fn open_store(
     let probe = &config.probe;
     let name = probe.instance.clone();
     let naming = if probe.instance_from_host { Naming::Host(name) } else { Naming::Configured(name) };
-    let tracker::Settings { remember, remember_failures, .. } = config.tracker_settings();
+    let tracker::Settings { remember, remember_of_tenant, .. } = config.tracker_settings();
     let limits = LoadLimits {
         since: clock.now() - config.store.keep,
         max_delivered: remember,
-        max_failures_per_tenant: remember_failures,
+        max_of_tenant: remember_of_tenant,
     };
     let settings =
         store_writer::Settings::new(config.store.path.clone(), MAX_FINISHED_TRACES, config.store.keep);

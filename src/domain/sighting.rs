@@ -189,11 +189,20 @@ pub struct UnreadableRecord {
     pub part: Unreadable,
     /// How many there are.
     pub count: u64,
-    /// The tenant that it is labelled with, if it is labelled.
-    pub label: Option<Arc<str>>,
+    /// Whose it is; `None` if it may be anybody's.
+    pub owner: Option<RecordOwner>,
     /// What it is and where, as text for people: `s3://archive/2026/11/26/a.orc is ORC, which traceprobe does
     /// not open`.
     pub text: Arc<str>,
+}
+
+/// Whose a record is that could not be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RecordOwner {
+    /// The tenant that it is labelled with.
+    Label(Arc<str>),
+    /// The tenant of this tag.
+    Tag(Tag),
 }
 
 /// A column of a table that differs from the expected schema.

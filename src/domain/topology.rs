@@ -35,6 +35,8 @@ pub struct Tenant {
     pub label: Arc<str>,
     /// The template of its canaries.
     pub template: Template,
+    /// Time between two of its canaries.
+    pub interval: Duration,
 }
 
 /// What a stage is for.
@@ -370,12 +372,20 @@ pub(crate) mod fixture {
         map_of(&["acme", "globex", another])
     }
 
+    /// The topology of two tenants, with so much time between two canaries of each.
+    pub(crate) fn topology_every(interval: Duration) -> Topology {
+        let mut map = topology();
+        map.tenants.iter_mut().for_each(|tenant| tenant.interval = interval);
+        map
+    }
+
     fn map_of(tenants: &[&str]) -> Topology {
         let tenant = |name: &&str| Tenant {
             name: (*name).into(),
             code: TenantCode::of(name),
             label: (*name).into(),
             template: Template::default(),
+            interval: Duration::from_secs(30),
         };
         let stage = |name: &str, parent, role, target| Stage {
             name: name.into(),

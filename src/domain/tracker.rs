@@ -22,7 +22,7 @@ mod sources;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use self::copies::PendingCopies;
 use self::expiry::Expiries;
 use self::injection::InjectionState;
 use self::leaks::Leaks;
-pub use self::leaks::MAX_KNOWN_LEAKS;
+pub use self::leaks::{LeakEpisode, MAX_KNOWN_LEAKS};
 use self::memory::Memory;
 use self::outbox::Outbox;
 pub use self::outbox::{Changes, SeenSource};
@@ -41,11 +41,14 @@ use self::schema::Schemas;
 pub use self::snapshot::{Drifted, LeakedTenant, Snapshot, SourceView, TenantView, Violation};
 pub use self::sources::Failing;
 use self::sources::{Sources, VisibilityChange};
+use super::canary::Integrity;
 use super::copies::{Presence, UnchargedReason};
 use super::format::UnreadableReason;
 use super::outcome::Outcome;
 use super::schema::{ExpectedSchema, Fingerprint, TableSchema};
-use super::sighting::{Drift, FailureKind, Locator, Poll, ReadStats, UnreadableRecord, Wanted};
+use super::sighting::{
+    Drift, FailureKind, Locator, Poll, ReadStats, RecordOwner, Sighting, UnreadableRecord, Wanted,
+};
 use super::tag::{InstanceCode, Tag, TraceId};
 use super::time::{Interval, OwnClock, Timestamp};
 use super::topology::{Role, SourceId, StageId, TenantId, Topology};
@@ -74,8 +77,8 @@ pub struct Settings {
     pub max_in_flight: usize,
     /// Number of finished traces that are kept.
     pub remember: usize,
-    /// Number of failed traces of each tenant that are kept besides, so that successes cannot evict them.
-    pub remember_failures: usize,
+    /// Number of the newest traces, and of the last failed ones, that are kept of each tenant besides.
+    pub remember_of_tenant: usize,
     /// The code of this run in its tags.
     pub instance: InstanceCode,
 }
@@ -405,7 +408,7 @@ impl Tracker {
             open: BTreeMap::new(),
             in_flight: 0,
             expiries: Expiries::default(),
-            finished: Memory::new(tenants, settings.remember, settings.remember_failures),
+            finished: Memory::new(tenants, settings.remember, settings.remember_of_tenant),
             sources: Sources::new(&topology),
             schemas: Schemas::new(topology.sources().len()),
             injections: vec![InjectionState::default(); tenants],
@@ -623,10 +626,16 @@ impl Tracker {
         if poll.stats.foreign_tags > 0 {
             events.push(Event::ForeignTags { stage, source, count: poll.stats.foreign_tags });
         }
-        // Sources list copies in any order; the one that had certainly arrived first is the arrival.
+        // Sources list copies in any order; the one that had certainly arrived first is the arrival. A log line
+        // that mentions a canary is not.
         let allowance = self.allowance(stage);
         let mut sightings = poll.sightings;
-        sightings.sort_by_key(|sighting| sighting.certainly_by(allowance));
+        let is_whole = |seen: &Sighting| seen.found_in.decoded && seen.integrity == Integrity::Intact;
+        let whole: HashSet<_> =
+            sightings.iter().filter(|seen| is_whole(seen)).map(|seen| seen.tag.trace).collect();
+        sightings.sort_by_key(|seen| {
+            (whole.contains(&seen.tag.trace) && !is_whole(seen), seen.certainly_by(allowance))
+        });
         let mut arrived = Vec::new();
         for sighting in sightings {
             arrived.extend(self.sighted(source, stage, sighting, now, events));
@@ -679,7 +688,10 @@ impl Tracker {
         events: &mut Vec<Event>,
     ) {
         for record in records {
-            let owner = record.label.as_deref().and_then(|label| self.topology.tenant_by_label(label));
+            let owner = record.owner.as_ref().and_then(|owner| match owner {
+                RecordOwner::Label(label) => self.topology.tenant_by_label(label),
+                RecordOwner::Tag(tag) => self.topology.tenant_of(tag),
+            });
             let new_shape = self.sources[source].readability.unreadable(record, owner);
             let UnreadableRecord { part, count, ref text, .. } = *record;
             let new_shape = new_shape.then(|| text.clone());

@@ -24,7 +24,7 @@ fn rules() -> Settings {
         copy_recheck: any,
         max_in_flight: 10,
         remember: 10,
-        remember_failures: 10,
+        remember_of_tenant: 10,
         instance: InstanceCode::of("me"),
     }
 }
@@ -260,7 +260,7 @@ fn every_event(map: &Topology) -> Vec<Event> {
 }
 
 fn criteria() -> Criteria {
-    Criteria::new(Duration::from_secs(30), Duration::from_secs(30))
+    Criteria::new(Duration::from_secs(30))
 }
 
 #[test]

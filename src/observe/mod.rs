@@ -40,7 +40,9 @@ use crate::domain::evidence::Evidence;
 use crate::domain::format::Unreadable;
 use crate::domain::kind::Kind;
 use crate::domain::schema::{ExpectedSchema, TableSchema};
-use crate::domain::sighting::{FailureKind, Poll, ReadStats, Sighting, UnreadableRecord, Wanted};
+use crate::domain::sighting::{
+    FailureKind, Poll, ReadStats, RecordOwner, Sighting, UnreadableRecord, Wanted,
+};
 use crate::domain::tag::{Keyring, Tag, TenantCode};
 use crate::domain::time::Timestamp;
 use crate::keys::fault::Checked;
@@ -133,8 +135,8 @@ impl Findings {
         name: impl Fn() -> String,
     ) {
         for (part, count) in parts {
-            let same =
-                |record: &&mut UnreadableRecord| record.part == *part && record.label.as_ref() == label;
+            let owner = label.cloned().map(RecordOwner::Label);
+            let same = |record: &&mut UnreadableRecord| record.part == *part && record.owner == owner;
             let full = self.unreadable.len() >= MAX_UNREADABLE;
             match self.unreadable.iter_mut().find(same) {
                 Some(record) => {
@@ -143,12 +145,11 @@ impl Findings {
                 }
                 None if !full => {
                     let text = format!("{} is {part}", name()).into();
-                    let label = label.cloned();
                     self.unreadable.push(UnreadableRecord {
                         arrived_by,
                         part: *part,
                         count: *count,
-                        label,
+                        owner,
                         text,
                     });
                 }
@@ -157,7 +158,7 @@ impl Findings {
                     let last = self.unreadable.last_mut().expect("the list is full");
                     last.count += count;
                     last.arrived_by = last.arrived_by.max(arrived_by);
-                    last.label = None;
+                    last.owner = None;
                 }
             }
         }

@@ -68,10 +68,11 @@ pub struct Quarantined {
 pub struct LoadLimits {
     /// Only traces that were planned, and violations that were noticed, at this instant or later.
     pub since: Timestamp,
-    /// At most this many delivered traces, the newest first.
+    /// At most this many delivered traces, the newest first, besides those of `max_of_tenant`.
     pub max_delivered: usize,
-    /// At most this many traces of each tenant with any other outcome, the newest first.
-    pub max_failures_per_tenant: usize,
+    /// At most this many delivered traces of each tenant, and this many with any other outcome, the newest
+    /// first.
+    pub max_of_tenant: usize,
 }
 
 /// What was loaded after a restart.
@@ -344,8 +345,11 @@ impl Store {
         let mut loaded = Loaded::default();
         let open = format!("SELECT {COLUMNS} FROM trace WHERE finished = 0 AND planned_at >= ?1");
         let delivered = format!(
-            "SELECT {COLUMNS} FROM trace WHERE finished = 1 AND failed = 0 AND planned_at >= ?1
-             ORDER BY id DESC LIMIT ?2"
+            "SELECT {COLUMNS} FROM (
+                 SELECT {COLUMNS}, row_number() OVER (ORDER BY id DESC) AS nth,
+                     row_number() OVER (PARTITION BY tenant ORDER BY id DESC) AS nth_of_tenant
+                 FROM trace WHERE finished = 1 AND failed = 0 AND planned_at >= ?1)
+             WHERE nth <= ?2 OR nth_of_tenant <= ?3"
         );
         let failed = format!(
             "SELECT {COLUMNS} FROM (
@@ -354,8 +358,9 @@ impl Store {
              WHERE nth <= ?2"
         );
         self.load_rows(&open, params![since], &mut loaded)?;
-        self.load_rows(&delivered, params![since, rows(limits.max_delivered)], &mut loaded)?;
-        self.load_rows(&failed, params![since, rows(limits.max_failures_per_tenant)], &mut loaded)?;
+        let of_tenant = rows(limits.max_of_tenant);
+        self.load_rows(&delivered, params![since, rows(limits.max_delivered), of_tenant], &mut loaded)?;
+        self.load_rows(&failed, params![since, of_tenant], &mut loaded)?;
         loaded.traces.sort_unstable_by_key(Trace::id);
         schemas::load(&self.connection, &mut loaded)?;
         violations::load(&self.connection, &self.topology, &limits, &mut loaded)?;

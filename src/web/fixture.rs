@@ -80,7 +80,7 @@ impl World {
             copy_recheck: s(900),
             max_in_flight: 1_000,
             remember: 1_000,
-            remember_failures: 50,
+            remember_of_tenant: 50,
             instance: InstanceCode::of("probe-1"),
         };
         let mut tracker = Tracker::new(map.clone(), rules, Timestamp::MIN);
@@ -237,6 +237,7 @@ fn topology(names: [&str; 3]) -> Topology {
         code: TenantCode::of(name),
         label: name.into(),
         template: Template::default(),
+        interval: Duration::from_secs(30),
     });
     let stage = |name: &str, kind, parent, role, target| Stage {
         name: name.into(),
@@ -313,8 +314,8 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
             version: "0.1.0".to_owned(),
             runbook: Some("https://runbooks.example/traceprobe".to_owned()),
             criteria: Criteria {
-                window: Duration::from_secs(1_800),
-                ..Criteria::new(Duration::from_secs(30), Duration::from_secs(30))
+                window: Some(Duration::from_secs(1_800)),
+                ..Criteria::new(Duration::from_secs(30))
             },
             give_up: Duration::from_secs(900),
             remember: 1_000,

@@ -27,7 +27,6 @@ pub(crate) struct Recent {
     not_kept: Option<String>,
     clock_synchronized: Option<bool>,
     clock_error_bound_seconds: Option<f64>,
-    window_seconds: f64,
     conditions: Vec<ConditionJson>,
     tenants: Vec<Tenant>,
     matching: usize,
@@ -51,6 +50,7 @@ pub(crate) struct One {
 struct Tenant {
     name: String,
     verdict: VerdictJson,
+    window_seconds: f64,
     hops: Vec<HopJson>,
     sizes: Vec<SizeJson>,
     injection: InjectionJson,
@@ -241,7 +241,6 @@ impl Recent {
                 .clock
                 .and_then(|clock| clock.error_bound)
                 .map(|bound| bound.as_secs_f64()),
-            window_seconds: settings.criteria.window.as_secs_f64(),
             conditions: view.conditions.iter().map(ConditionJson::new).collect(),
             tenants: view.tenants.iter().map(Tenant::new).collect(),
             matching: view.matching,
@@ -272,6 +271,7 @@ impl Tenant {
         Self {
             name: view.verdict.tenant.to_string(),
             verdict: VerdictJson::new(&view.verdict),
+            window_seconds: view.window.as_secs_f64(),
             hops: view.hops.iter().map(HopJson::new).collect(),
             sizes: view.sizes.iter().map(SizeJson::new).collect(),
             injection: InjectionJson::new(&view.injection, view.missed),

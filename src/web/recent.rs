@@ -165,6 +165,14 @@ struct InjectionLine {
     missed: u64,
 }
 
+/// Within which time the canaries of the figures were planned, in words.
+fn window(view: &Recent<'_>) -> String {
+    let windows = || view.tenants.iter().map(|tenant| tenant.window);
+    let (shortest, longest) = (windows().min().unwrap_or_default(), windows().max().unwrap_or_default());
+    let last = format!("the last {}", words::short(shortest));
+    if shortest == longest { last } else { format!("{last} to {}, by tenant", words::short(longest)) }
+}
+
 impl Page {
     pub(crate) fn new(app: &App, view: &Recent<'_>) -> Self {
         let (now, filter, criteria) = (view.at, view.filter, &view.settings.criteria);
@@ -181,8 +189,8 @@ impl Page {
             head: Head::at(app, &view.heading.text, view.heading.mark, now),
             summary: view.heading.text.clone(),
             mark: view.heading.mark,
-            window: words::short(criteria.window),
-            interval: words::short(criteria.interval),
+            window: window(view),
+            interval: words::short(view.shortest_interval),
             verdicts: view.verdicts.iter().map(|verdict| VerdictLine::new(verdict, filter, now)).collect(),
             levels: Level::SHOWN,
             figures: view.tenants.iter().map(|tenant| TenantFigures::new(tenant, now, open)).collect(),

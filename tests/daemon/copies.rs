@@ -13,6 +13,11 @@ fn duplicates(metrics: &Metrics, tenant: &str, stage: &str) -> f64 {
     metrics.sum("traceprobe_duplicates_total", &[("tenant", tenant), ("stage", stage)])
 }
 
+fn is_problem(metrics: &Metrics, tenant: &str) -> bool {
+    let labels = [("condition", "duplicates"), ("tenant", tenant), ("stage", "archive")];
+    metrics.sum("traceprobe_condition", &labels) == 1.0
+}
+
 fn uncharged(metrics: &Metrics, tenant: &str, reason: &str) -> f64 {
     metrics.sum("traceprobe_uncharged_copies_total", &[("tenant", tenant), ("reason", reason)])
 }
@@ -28,10 +33,13 @@ async fn an_archive_that_is_compacted_has_no_duplicates_and_one_that_stores_twic
     let daemon = stand.daemon(&keys).await;
     let (recent, metrics) = daemon
         .until_seen("copies are judged", SOON, |_, metrics| {
-            duplicates(metrics, DOUBLING, "archive") >= 5.0 && uncharged(metrics, COMPACTED, "moved") >= 5.0
+            duplicates(metrics, DOUBLING, "archive") >= 5.0
+                && uncharged(metrics, COMPACTED, "moved") >= 5.0
+                && is_problem(metrics, DOUBLING)
         })
         .await;
     assert_eq!(metrics.sum("traceprobe_duplicates_total", &[("tenant", COMPACTED)]), 0.0);
+    assert!(!is_problem(&metrics, COMPACTED));
     assert_eq!(uncharged(&metrics, DOUBLING, "moved"), 0.0);
     assert_eq!(metrics.sum("traceprobe_uncharged_copies_total", &[("reason", "unknown")]), 0.0);
     assert_eq!(metrics.sum("traceprobe_corrupted_total", &[]), 0.0);

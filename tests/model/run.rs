@@ -14,7 +14,7 @@ use traceprobe::domain::canary::{Integrity, Template};
 use traceprobe::domain::format::{self, Format, FoundIn, UnreadableReason};
 use traceprobe::domain::kind::Kind;
 use traceprobe::domain::sighting::{
-    FailureKind, Locator, Poll, ReadStats, Sighting, Stamp, UnreadableRecord,
+    FailureKind, Locator, Poll, ReadStats, RecordOwner, Sighting, Stamp, UnreadableRecord,
 };
 use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use traceprobe::domain::time::Timestamp;
@@ -208,7 +208,7 @@ impl Run {
             copy_recheck: micros(RECHECK_FOR),
             max_in_flight: usize::MAX,
             remember: usize::MAX,
-            remember_failures: 10,
+            remember_of_tenant: 10,
             instance: InstanceCode::of_run("me", time(EPOCH)),
         };
         let mut store = Store::open(Path::new(":memory:"), topology.clone(), time(EPOCH)).unwrap().store;
@@ -580,7 +580,7 @@ impl Run {
             arrived_by: time(record.arrived_by),
             part,
             count: 1,
-            label: record.label.map(|tenant| name(tenant).into()),
+            owner: record.label.map(|tenant| RecordOwner::Label(name(tenant).into())),
             text: format!("an object is {part}").into(),
         }
     }
@@ -641,6 +641,7 @@ fn topology(rules: &Rules) -> Topology {
         code: TenantCode::of(&name(number)),
         label: name(number).into(),
         template: Template::default(),
+        interval: Duration::from_secs(30),
     };
     let id = |number| StageId(u16::try_from(number).unwrap());
     let micros = |micros| Duration::from_micros(u64::try_from(micros).unwrap());
@@ -688,8 +689,7 @@ fn shape(number: Shape) -> format::Shape {
 
 /// A tracker that takes over what is in the store.
 fn restored(store: &mut Store, map: &Arc<Topology>, settings: Settings, now: Timestamp) -> Tracker {
-    let all =
-        LoadLimits { since: Timestamp::MIN, max_delivered: usize::MAX, max_failures_per_tenant: usize::MAX };
+    let all = LoadLimits { since: Timestamp::MIN, max_delivered: usize::MAX, max_of_tenant: usize::MAX };
     let loaded = store.load(all).unwrap();
     assert_eq!(loaded.unreadable, 0);
     let mut tracker = Tracker::new(map.clone(), settings, now);

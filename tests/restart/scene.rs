@@ -21,7 +21,7 @@ pub const GIVE_UP: Duration = Duration::from_secs(6);
 pub const TAG_KEY: (&str, &str) = ("TRACEPROBE_TAG_KEY", "the key of the restart tests");
 pub const TENANTS: usize = 2;
 const ALL: LoadLimits =
-    LoadLimits { since: Timestamp::MIN, max_delivered: usize::MAX, max_failures_per_tenant: usize::MAX };
+    LoadLimits { since: Timestamp::MIN, max_delivered: usize::MAX, max_of_tenant: usize::MAX };
 
 /// A sandbox and its folder.
 pub struct Scene {

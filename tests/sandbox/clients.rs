@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;
 use aws_sdk_kinesis::types::{Record, ShardIteratorType};
+use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_sts::config::retry::RetryConfig;
 use aws_sdk_sts::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
 use gcp_bigquery_client::error::BQError;
@@ -154,11 +155,17 @@ impl Clients {
         listed.contents().iter().map(|object| object.key().unwrap().to_owned()).collect()
     }
 
-    /// The lines of all objects below a prefix.
+    /// The lines of all objects below a prefix. One that is deleted after it was listed is left out.
     pub async fn lines(&self, bucket: &str, prefix: &str) -> Vec<serde_json::Value> {
         let mut lines = Vec::new();
         for key in self.keys(bucket, prefix).await {
-            let object = self.s3.get_object().bucket(bucket).key(&key).send().await.unwrap();
+            let object = match self.s3.get_object().bucket(bucket).key(&key).send().await {
+                Ok(object) => object,
+                Err(error) if error.as_service_error().is_some_and(GetObjectError::is_no_such_key) => {
+                    continue;
+                }
+                Err(error) => panic!("{key}: {error:?}"),
+            };
             let text = inflated(&object.body.collect().await.unwrap().to_vec());
             lines.extend(text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()));
         }

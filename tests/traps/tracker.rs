@@ -48,6 +48,7 @@ fn topology(tenants: &[&str]) -> Arc<Topology> {
         code: TenantCode::of(name),
         label: (*name).into(),
         template: Template::default(),
+        interval: Duration::from_secs(30),
     };
     let stage = |name: &str, parent, role| Stage {
         name: name.into(),
@@ -116,7 +117,7 @@ impl Probe {
             copy_recheck: s(900),
             max_in_flight: MAX_IN_FLIGHT,
             remember: 10_000,
-            remember_failures: 100,
+            remember_of_tenant: 100,
             instance: InstanceCode::of(instance),
         };
         let topology = topology(tenants);

@@ -159,11 +159,7 @@ async fn sigterm_during_store_write() {
         let opened = Store::open(&store, map, clock::system().now()).unwrap();
         assert_eq!(opened.quarantine, None, "run {run}: the store is damaged");
         let mut store = opened.store;
-        let all = LoadLimits {
-            since: Timestamp::MIN,
-            max_delivered: usize::MAX,
-            max_failures_per_tenant: usize::MAX,
-        };
+        let all = LoadLimits { since: Timestamp::MIN, max_delivered: usize::MAX, max_of_tenant: usize::MAX };
         let loaded = store.load(all).unwrap();
         assert_eq!(loaded.unreadable, 0, "run {run}");
         let known: BTreeSet<String> = loaded.traces.iter().map(|trace| trace.id().to_string()).collect();

@@ -86,7 +86,7 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 88] = [
         "[gcp]",
         "[conditions]\nwindow = \"1m\"\n[gcp]",
         "conditions.window:",
-        "must be at least 5 times probe.interval",
+        "1m holds too few canaries of tenant acme; it must be at least 5 times its interval, 2m30s",
     ),
     ("name = \"globex\"", "name = \"acme\"", "tenant.acme.name:", "two tenants are named acme"),
     ("name = \"globex\"", "name = \"Globex\"", "tenant.Globex.name:", "\"Globex\" is not a valid name"),

@@ -44,7 +44,7 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         copy_recheck: secs(900),
         max_in_flight: 1_000,
         remember: 1_000,
-        remember_failures: 100,
+        remember_of_tenant: 100,
         instance: instance.code,
     };
     let mut tracker = Tracker::new(topology.clone(), settings, clock.now());
@@ -54,7 +54,7 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
     let (inputs, from_observers) = mpsc::channel(16);
     let schedule = schedule(clock.now(), Duration::from_millis(5), 1);
     let engine = Engine {
-        criteria: Criteria::new(settings.slo, Duration::from_secs(30)),
+        criteria: Criteria::new(settings.slo),
         tracker,
         metrics: Metrics::new(
             topology.clone(),

@@ -78,33 +78,44 @@ impl Default for Thresholds {
 pub struct Criteria {
     /// End-to-end threshold.
     pub slo: Duration,
-    /// How far back traces count, by planned injection; losses count by the time of their outcome.
-    pub window: Duration,
-    /// Time between two canaries of a tenant.
-    pub interval: Duration,
+    /// How far back traces count, by planned injection; losses count by the time of their outcome. `None` is
+    /// the default, which depends on how far apart a tenant's canaries are.
+    pub window: Option<Duration>,
     /// A put that is answered later than this after the planned injection is late.
     pub late_after: Duration,
+    /// How long the second of two copies that may be moved waits before it is charged.
+    pub copy_recheck: Duration,
     /// When each condition that counts canaries is a note or a problem.
     pub thresholds: Thresholds,
 }
 
 impl Criteria {
-    /// The default of [`window`](Self::window), if canaries are not far apart.
+    /// The shortest default window.
     pub const WINDOW: Duration = Duration::from_secs(15 * 60);
+    /// Fewest canaries that the default window holds.
+    pub const WINDOW_CANARIES: u32 = 30;
     /// The default of [`late_after`](Self::late_after): longer than a canary may leave late without being
     /// missed, and than a put that is retried once.
     pub const LATE_AFTER: Duration = Duration::from_secs(5);
+    /// The default of [`copy_recheck`](Self::copy_recheck).
+    pub const COPY_RECHECK: Duration = Duration::from_secs(15 * 60);
 
     /// Criteria with the default thresholds.
     #[must_use]
-    pub fn new(slo: Duration, interval: Duration) -> Self {
+    pub fn new(slo: Duration) -> Self {
         Self {
             slo,
-            window: Self::WINDOW,
-            interval,
+            window: None,
             late_after: Self::LATE_AFTER,
+            copy_recheck: Self::COPY_RECHECK,
             thresholds: Thresholds::default(),
         }
+    }
+
+    /// The window of a tenant with so much time between two canaries.
+    #[must_use]
+    pub fn window(&self, interval: Duration) -> Duration {
+        self.window.unwrap_or_else(|| Self::WINDOW.max(interval * Self::WINDOW_CANARIES))
     }
 }
 

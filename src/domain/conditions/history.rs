@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::condition::{Condition, Detail};
-use super::criteria::Limits;
+use super::criteria::{Criteria, Limits};
 use super::name::{ConditionName, Subject};
 use super::severity::Severity;
 use crate::domain::time::Timestamp;
@@ -29,6 +29,8 @@ pub(super) struct History<'a> {
     pub(super) canaries: Vec<Canary<'a>>,
     /// The beginning of the window.
     pub(super) from: Timestamp,
+    /// Time between two canaries.
+    pub(super) interval: Duration,
 }
 
 /// What one canary says about a condition.
@@ -57,9 +59,12 @@ pub(super) struct Found {
 
 impl<'a> History<'a> {
     /// One for each tenant, in the order of the topology.
-    pub(super) fn of_all(snapshot: &'a Snapshot, window: Duration) -> Vec<Self> {
-        let from = snapshot.at - window;
-        let empty = |tenant| Self { snapshot, tenant, canaries: Vec::new(), from };
+    pub(super) fn of_all(snapshot: &'a Snapshot, criteria: &Criteria) -> Vec<Self> {
+        let empty = |tenant| {
+            let interval = snapshot.topology.tenant(tenant).interval;
+            let from = snapshot.at - criteria.window(interval);
+            Self { snapshot, tenant, canaries: Vec::new(), from, interval }
+        };
         let mut all: Vec<_> = snapshot.topology.tenant_ids().map(empty).collect();
         let finished = snapshot.finished.iter().map(|trace| Canary { trace, open: false });
         let open = snapshot.open.iter().map(|trace| Canary { trace, open: true });
@@ -74,7 +79,12 @@ impl<'a> History<'a> {
 
     /// The canaries that were planned within the window.
     pub(super) fn recent(&self) -> &[Canary<'a>] {
-        &self.canaries[self.canaries.partition_point(|canary| canary.trace.planned_at < self.from)..]
+        self.since(self.from)
+    }
+
+    /// The canaries that were planned at this time or later.
+    pub(super) fn since(&self, from: Timestamp) -> &[Canary<'a>] {
+        &self.canaries[self.canaries.partition_point(|canary| canary.trace.planned_at < from)..]
     }
 
     /// Judges a condition by what each canary of the window says about it; `None` says nothing.
@@ -87,7 +97,17 @@ impl<'a> History<'a> {
         limits: Limits,
         sample: impl Fn(&Canary<'_>) -> Option<Sample>,
     ) -> Option<Found> {
-        let recent = self.recent();
+        self.judge_since(self.from, limits, sample)
+    }
+
+    /// The same, with canaries that may be older than the window.
+    pub(super) fn judge_since(
+        &self,
+        from: Timestamp,
+        limits: Limits,
+        sample: impl Fn(&Canary<'_>) -> Option<Sample>,
+    ) -> Option<Found> {
+        let recent = self.since(from);
         let samples: Vec<_> = recent.iter().map(&sample).collect();
         let count = |wanted: Sample| samples.iter().filter(|is| **is == Some(wanted)).count();
         let affected = count(Sample::Affected);

@@ -13,7 +13,7 @@ use crate::domain::trace::{Origin, Put, Trace};
 /// Canaries that were refused, not sent, or taken late.
 pub(super) fn find(history: &History<'_>, criteria: &Criteria, found: &mut Vec<Condition>) {
     let subject = Subject::tenant(history.tenant);
-    if let Some((since, reason)) = not_injecting(history, criteria) {
+    if let Some((since, reason)) = not_injecting(history) {
         let detail = Detail::Reason(reason.into());
         let name = ConditionName::NotInjecting;
         found.push(Condition::fault(name, subject, Severity::Critical, Some(since), detail));
@@ -27,18 +27,18 @@ pub(super) fn find(history: &History<'_>, criteria: &Criteria, found: &mut Vec<C
     }));
 }
 
-fn not_injecting(history: &History<'_>, criteria: &Criteria) -> Option<(Timestamp, String)> {
+fn not_injecting(history: &History<'_>) -> Option<(Timestamp, String)> {
     let now = history.snapshot.at;
     let view = &history.snapshot.tenants[usize::from(history.tenant.0)];
     if let Some((since, reason)) = &view.refusing {
         // One failed put is not an outage; the next one, after an interval, decides.
-        let for_long = now.since(*since) > criteria.interval * 3 / 2;
+        let for_long = now.since(*since) > history.interval * 3 / 2;
         return (for_long || view.accepted_at.is_none()).then(|| (*since, reason.to_string()));
     }
     // Nothing was refused, but nothing is sent either: the process is starved, or too many traces are in
     // flight.
     let silent_since = view.accepted_at.or(view.missed_at)?;
-    let silent = now.since(silent_since) > criteria.interval * 3;
+    let silent = now.since(silent_since) > history.interval * 3;
     let reason =
         || format!("{} scheduled canaries were not sent: the probe itself could not keep up", view.missed);
     (silent && view.missed_at.is_some_and(|at| at >= silent_since)).then(|| (silent_since, reason()))

@@ -59,7 +59,7 @@ impl Assessment {
         let (mut of_tenants, mut shared): (Vec<_>, Vec<_>) =
             shared.into_iter().partition(|condition| condition.subject.tenant.is_some());
         shared.sort_by_cached_key(|condition| order(map, condition));
-        let histories = History::of_all(snapshot, criteria.window);
+        let histories = History::of_all(snapshot, criteria);
         let verdict = |history: &History<'_>| {
             let mut found: Vec<_> =
                 of_tenants.extract_if(.., |it| it.subject.tenant == Some(history.tenant)).collect();

@@ -13,8 +13,9 @@ pub(super) fn find(snapshot: &Snapshot, criteria: &Criteria, found: &mut Vec<Con
     let mut probe = |name: ConditionName, since, detail| {
         found.push(Condition::fault(name, Subject::PROBE, name.severity(map, None), since, detail));
     };
-    // Only the last such canary is remembered, so its beginning is not known.
-    if snapshot.same_name_at.is_some_and(|at| at >= snapshot.at - criteria.window) {
+    // Only the last such canary is remembered, so its beginning is not known. It may be any tenant's.
+    let longest = map.tenants().iter().map(|tenant| tenant.interval).max().unwrap_or_default();
+    if snapshot.same_name_at.is_some_and(|at| at >= snapshot.at - criteria.window(longest)) {
         probe(ConditionName::SameName, None, Detail::None);
     }
     if let Some((since, reason)) = &snapshot.not_stored {

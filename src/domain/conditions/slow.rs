@@ -30,6 +30,10 @@ pub(super) fn find(history: &History<'_>, criteria: &Criteria, found: &mut Vec<C
 fn slow(history: &History<'_>, criteria: &Criteria, found: &mut Vec<Condition>) {
     let snapshot = history.snapshot;
     let (map, now) = (&*snapshot.topology, snapshot.at);
+    // What an end that never showed the tenant does not show says nothing about the pipeline.
+    if !history.has_seen(map.end()) {
+        return;
+    }
     let Some(it) = history.judge(criteria.thresholds.slow, end_to_end) else { return };
     let recent: Vec<&Trace> = history.recent().iter().map(|canary| canary.trace).collect();
     let Some(judged) = latency::end_to_end(snapshot, &recent).quantile(Level::JUDGED) else { return };

@@ -19,9 +19,12 @@ const RECENT_PASSAGES: usize = 5;
 pub(super) fn find(history: &History<'_>, criteria: &Criteria, found: &mut Vec<Condition>) {
     // Also traces from before the window: a hop that stopped hours ago has already lost the first ones.
     let traces: Vec<&Trace> = history.canaries.iter().map(|canary| canary.trace).collect();
-    let mut hops = history.snapshot.topology.main_path().iter();
-    found.extend(hops.find_map(|hop| stuck_at(history, criteria, &traces, *hop)));
+    // What a stage that never showed the tenant does not show says nothing about the pipeline.
+    let path = history.snapshot.topology.main_path().iter().copied();
+    let path: Vec<StageId> = path.filter(|stage| history.has_seen(*stage)).collect();
+    found.extend((0..path.len()).find_map(|hop| stuck_at(history, criteria, &traces, &path, hop)));
 }
+
 /// Whether a hop has stopped, judged by a tenant's traces in the order of their planned injection.
 ///
 /// A single missing canary may be lost, and in a slow hop old ones wait although all are moving. So it takes
@@ -31,19 +34,18 @@ fn stuck_at(
     history: &History<'_>,
     criteria: &Criteria,
     traces: &[&Trace],
-    hop: StageId,
+    path: &[StageId],
+    at: usize,
 ) -> Option<Condition> {
-    let (map, now) = (&*history.snapshot.topology, history.snapshot.at);
+    let (hop, now) = (path[at], history.snapshot.at);
     if history.is_blind(hop) {
         return None;
     }
-    let path = map.main_path();
-    let before = path.iter().position(|stage| *stage == hop).and_then(|at| path.get(at.checked_sub(1)?));
+    let before = at.checked_sub(1).map(|before| path[before]);
     let began = |trace: &Trace| {
-        before.and_then(|stage| trace.arrival(*stage)).map_or(trace.planned_at, |at| at.latest)
+        before.and_then(|stage| trace.arrival(stage)).map_or(trace.planned_at, |at| at.latest)
     };
-    let behind = &path[path.iter().position(|stage| *stage == hop)?..];
-    let passed = |trace: &Trace| behind.iter().any(|stage| trace.arrival(*stage).is_some());
+    let passed = |trace: &Trace| path[at..].iter().any(|stage| trace.arrival(*stage).is_some());
     let stopped = &traces[traces.iter().rposition(|trace| passed(trace)).map_or(0, |at| at + 1)..];
     let passages: Vec<(Duration, Timestamp)> = traces
         .iter()
@@ -54,7 +56,10 @@ fn stuck_at(
     let usual = passages.iter().map(|(took, _)| *took).max();
     // Half as long again as the slowest of them, and a second for polls and clocks.
     let patience = usual.map_or(criteria.slo, |usual| usual * 3 / 2 + Duration::from_secs(1));
-    let here = |trace: &&&Trace| trace.next_stage(map) == Some(hop);
+    let here = |trace: &&&Trace| {
+        let last = path.iter().rposition(|stage| trace.arrival(*stage).is_some());
+        trace.taken() && last.map_or(0, |last| last + 1) == at
+    };
     let waiting: Vec<&&Trace> = stopped
         .iter()
         .filter(|trace| trace.ended.is_none() && trace.judgement != Judgement::Unjudged)
@@ -62,7 +67,7 @@ fn stuck_at(
         .collect();
     let overdue = waiting.iter().filter(|trace| now.since(trace.planned_at) > criteria.slo).count();
     let impatient = waiting.iter().filter(|trace| now.since(began(trace)) > patience).count();
-    let silence = criteria.slo.max(criteria.interval * 2);
+    let silence = criteria.slo.max(history.interval * 2);
     let silent = passages.iter().map(|(_, at)| *at).max().is_none_or(|last| now.since(last) > silence);
     if overdue == 0 || !(impatient >= 2 || silent && overdue >= 2) {
         return None;

@@ -4,8 +4,8 @@
 //! Objects may be moved or merged, with the first one deleted later, so there both copies must exist: the
 //! first one is checked at once and both again after
 //! [`Settings::copy_recheck`](super::Settings::copy_recheck). A canary counts as a duplicate once per stage,
-//! whatever the number of its copies. A log line that mentions only the tag is no copy, so a client that
-//! repeats the tags of its own log raises no duplicates.
+//! whatever the number of its copies. A log line that mentions only the tag is no copy, whether it is found
+//! before the whole canary or after it, so a client that repeats the tags of its own log raises no duplicates.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -141,6 +141,7 @@ impl Tracker {
         events: &mut Vec<Event>,
     ) -> bool {
         let id = sighting.tag.trace;
+        self.demote_mentions(source, stage, sighting, events);
         let Some(trace) = self.trace_mut(id) else { return false };
         let (tenant, put) = (trace.tenant, trace.put);
         let second_sender = sighting.tag.instance != trace.tag.instance;
@@ -149,7 +150,7 @@ impl Tracker {
         let is_whole = visit.arrival.as_ref().is_some_and(|arrival| arrival.integrity == Integrity::Intact);
         let is_decoded = |copy: &&StoredCopy| copy.standing != CopyStanding::Undecoded;
         let in_same_record = |copy: &StoredCopy| copy.locator.record() == sighting.locator.record();
-        let mut decoded = visit.copies.iter().filter(is_decoded);
+        let mut decoded = visit.copies.iter().filter(is_decoded).filter(|copy| !is_mention(copy));
         let uncharged = |reason| Event::UnchargedCopy { tenant, stage, trace: id, reason };
         let standing = if !sighting.found_in.decoded {
             events.push(uncharged(UnchargedReason::Unknown));
@@ -157,7 +158,9 @@ impl Tracker {
         } else if decoded.clone().next().is_none() {
             // The first one that counts. What was found in undecoded bytes of another record may be another
             // copy.
-            if !visit.copies.iter().any(in_same_record) {
+            let mut undecoded =
+                visit.copies.iter().filter(|copy| copy.standing == CopyStanding::Undecoded).peekable();
+            if undecoded.peek().is_some() && !undecoded.any(in_same_record) {
                 events.push(uncharged(UnchargedReason::Unknown));
             }
             if let Some(arrival) = &mut visit.arrival {
@@ -187,6 +190,35 @@ impl Tracker {
             );
         }
         !matches!(standing, CopyStanding::Uncharged(UnchargedReason::SameRecord | UnchargedReason::Mention))
+    }
+
+    /// Once the whole canary is found, what was found of it before at the same stage was a mention.
+    fn demote_mentions(
+        &mut self,
+        source: SourceId,
+        stage: StageId,
+        sighting: &Sighting,
+        events: &mut Vec<Event>,
+    ) {
+        let id = sighting.tag.trace;
+        let Some(trace) = self.trace_mut(id) else { return };
+        let visit = &mut trace.stages[usize::from(stage.0)];
+        let Some(arrival) = &mut visit.arrival else { return };
+        if !sighting.found_in.decoded
+            || sighting.integrity != Integrity::Intact
+            || arrival.integrity == Integrity::Intact
+        {
+            return;
+        }
+        arrival.integrity = Integrity::Intact;
+        let decoded = visit.copies.iter().filter(|copy| copy.standing != CopyStanding::Undecoded);
+        let mentions: Vec<_> = decoded
+            .map(|copy| PendingCopy { source, trace: id, locator: copy.locator.clone() })
+            .filter(|copy| copy.locator.record() != sighting.locator.record())
+            .collect();
+        for mention in mentions {
+            self.settle(&mention, CopyStanding::Uncharged(UnchargedReason::Mention), events);
+        }
     }
 
     /// Judges the copies that were seen before the put was answered.

@@ -1,11 +1,14 @@
 //! Leaked canaries: those that were found with another tenant.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::Violation;
 use crate::domain::sighting::Locator;
 use crate::domain::tag::TraceId;
-use crate::domain::topology::StageId;
+use crate::domain::time::Timestamp;
+use crate::domain::topology::{StageId, TenantId};
 
 /// Isolation violations that a snapshot shows.
 pub(super) const MAX_SHOWN: usize = 100;
@@ -13,9 +16,32 @@ pub(super) const MAX_SHOWN: usize = 100;
 /// canaries are forgotten first.
 pub const MAX_KNOWN_LEAKS: usize = 10_000;
 
-/// Isolation violations: the last ones to be shown, and all that are known, so that none is counted twice.
+/// Leaks of a tenant's canaries at a stage are one episode while less than this passes between two of them:
+/// the default window of conditions.
+const EPISODE_GAP: Duration = Duration::from_mins(15);
+
+/// The last unbroken row of leaks that concern one tenant at one stage.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeakEpisode {
+    /// The tenant [concerned](Violation::concerns).
+    pub tenant: TenantId,
+    /// Where the canaries were found.
+    pub stage: StageId,
+    /// When the first leaked copy was noticed.
+    pub since: Timestamp,
+    /// When the last one was noticed.
+    pub last: Timestamp,
+    /// Number of leaked copies.
+    pub count: usize,
+    /// The source in which the last one was found, with the row's tenant label if there is one.
+    pub found_in: Arc<str>,
+}
+
+/// Isolation violations: the last ones to be shown, the last episode of each tenant and stage, and all that
+/// are known, so that none is counted twice.
 #[derive(Debug, Default)]
 pub(super) struct Leaks {
+    episodes: BTreeMap<(TenantId, StageId), LeakEpisode>,
     shown: VecDeque<Violation>,
     known: BTreeMap<(TraceId, StageId, Locator), Violation>,
 }
@@ -31,11 +57,26 @@ impl Leaks {
         if self.known.len() > MAX_KNOWN_LEAKS {
             self.known.pop_first();
         }
+        self.note_episode(&found);
         self.shown.push_back(found);
         if self.shown.len() > MAX_SHOWN {
             self.shown.pop_front();
         }
         true
+    }
+
+    fn note_episode(&mut self, found: &Violation) {
+        let Some(tenant) = found.concerned() else { return };
+        let (at, stage) = (found.at, found.stage);
+        let begin =
+            || LeakEpisode { tenant, stage, since: at, last: at, count: 0, found_in: found.found_in.clone() };
+        let episode = self.episodes.entry((tenant, stage)).or_insert_with(begin);
+        if at.since(episode.last) > EPISODE_GAP {
+            *episode = begin();
+        }
+        episode.last = at;
+        episode.count += 1;
+        episode.found_in = found.found_in.clone();
     }
 
     /// Takes over violations of a previous run. Their tenants and stages must be those of the topology.
@@ -44,6 +85,16 @@ impl Leaks {
             self.remember(violation);
         }
         self.shown.make_contiguous().sort_by_key(|violation| violation.at);
+        // They may be older than what this run has found.
+        self.episodes.clear();
+        let mut all: Vec<_> = self.known.values().cloned().collect();
+        all.sort_by_key(|violation| violation.at);
+        all.iter().for_each(|violation| self.note_episode(violation));
+    }
+
+    /// The last episode of each tenant and stage.
+    pub(super) fn episodes(&self) -> impl Iterator<Item = &LeakEpisode> {
+        self.episodes.values()
     }
 
     /// The last ones, oldest first.

@@ -7,28 +7,33 @@ use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
 
-/// Finished traces by id. A trace is kept while it is among the newest of all tenants, or among the last
-/// failures of its own tenant: successes cannot evict failures.
+/// Finished traces by id. A trace is kept while it is among the newest of all tenants, or among the newest or
+/// the last failures of its own tenant. Successes cannot evict failures, and tenants with many canaries do not
+/// leave only the failures of one with few.
 #[derive(Debug)]
 pub(super) struct Memory {
     traces: BTreeMap<TraceId, Arc<Trace>>,
     /// Those kept because they are new. Ids are in the order of the planned injection.
     newest: BTreeSet<TraceId>,
+    /// Those kept because they are the newest of their tenant.
+    newest_of: Vec<BTreeSet<TraceId>>,
     /// Those kept because they failed, for each tenant in the order in which they ended.
     failures: Vec<VecDeque<TraceId>>,
     max_newest: usize,
-    max_failures: usize,
+    max_of_tenant: usize,
 }
 
 impl Memory {
-    /// An empty memory that keeps `max_newest` traces, and `max_failures` failures of each tenant.
-    pub(super) fn new(tenants: usize, max_newest: usize, max_failures: usize) -> Self {
+    /// An empty memory that keeps `max_newest` traces, and of each tenant the newest `max_of_tenant` and as
+    /// many failures.
+    pub(super) fn new(tenants: usize, max_newest: usize, max_of_tenant: usize) -> Self {
         Self {
             traces: BTreeMap::new(),
             newest: BTreeSet::new(),
+            newest_of: vec![BTreeSet::new(); tenants],
             failures: vec![VecDeque::new(); tenants],
             max_newest,
-            max_failures,
+            max_of_tenant,
         }
     }
 
@@ -63,9 +68,14 @@ impl Memory {
         if trace.is_failure() {
             let failures = &mut self.failures[usize::from(trace.tenant.0)];
             failures.push_back(id);
-            if failures.len() > self.max_failures {
+            if failures.len() > self.max_of_tenant {
                 dropped.extend(failures.pop_front());
             }
+        }
+        let newest_of = &mut self.newest_of[usize::from(trace.tenant.0)];
+        newest_of.insert(id);
+        if newest_of.len() > self.max_of_tenant {
+            dropped.extend(newest_of.pop_first());
         }
         self.newest.insert(id);
         self.traces.insert(id, trace);
@@ -77,7 +87,10 @@ impl Memory {
 
     fn forget_unless_kept(&mut self, id: TraceId) -> Option<Arc<Trace>> {
         let trace = self.traces.get(&id)?;
-        let kept = self.newest.contains(&id) || self.failures[usize::from(trace.tenant.0)].contains(&id);
+        let tenant = usize::from(trace.tenant.0);
+        let kept = self.newest.contains(&id)
+            || self.newest_of[tenant].contains(&id)
+            || self.failures[tenant].contains(&id);
         if kept { None } else { self.traces.remove(&id) }
     }
 }

@@ -135,7 +135,7 @@ mod tests {
             arrived_by: t(at),
             part,
             count: 1,
-            label: None,
+            owner: None,
             text: format!("a is {part}").into(),
         }
     }

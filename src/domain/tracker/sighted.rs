@@ -58,13 +58,18 @@ impl Tracker {
         let visit = &mut trace.stages[usize::from(stage.0)];
         let not_before = visit.absent_until.unwrap_or(trace.planned_at).max(trace.planned_at);
         let stored = Stored::tell(&sighting, not_before, allowance);
-        if let Some(arrival) = &mut visit.arrival {
+        if visit.arrival.is_some() {
+            let is_mention = !self.another_copy(source, stage, &sighting, now, events);
+            if !is_mention {
+                events.extend(corrupted);
+            }
             // The copy that was found first need not have been stored first: if one shard is behind another,
             // a later poll shows the older copy. That moves the beginning of the arrival back, and never its
             // end; judgements stay.
-            arrival.interval.earliest = arrival.interval.earliest.min(stored.interval.earliest);
-            if self.another_copy(source, stage, &sighting, now, events) {
-                events.extend(corrupted);
+            let trace = self.trace_mut(id)?;
+            if let Some(arrival) = trace.stages[usize::from(stage.0)].arrival.as_mut().filter(|_| !is_mention)
+            {
+                arrival.interval.earliest = arrival.interval.earliest.min(stored.interval.earliest);
             }
             return None;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BlindTenant, Failing, Tracker};
+use super::{BlindTenant, Failing, LeakEpisode, Tracker};
 use crate::domain::schema::Fingerprint;
 use crate::domain::sighting::{Drift, Locator};
 use crate::domain::tag::TraceId;
@@ -21,10 +21,10 @@ pub struct Snapshot {
     pub topology: Arc<Topology>,
     /// Open traces, oldest first: in flight, or with an outcome while a side stage is still open.
     pub open: Vec<Arc<Trace>>,
-    /// Finished traces, oldest first: the newest of all, and the last failures of each tenant.
+    /// Finished traces, oldest first: the newest of all, and the newest and the last failures of each tenant.
     pub finished: Vec<Arc<Trace>>,
-    /// `finished` holds every finished trace planned at or after this instant, but only failures from before
-    /// it. `None` while nothing has finished.
+    /// `finished` holds every finished trace planned at or after this instant, but only failures and the
+    /// newest of each tenant from before it. `None` while nothing has finished.
     pub complete_since: Option<Timestamp>,
     /// Each source, by [`SourceId`].
     pub sources: Vec<SourceView>,
@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub tenants: Vec<TenantView>,
     /// The last isolation violations, oldest first.
     pub violations: Vec<Violation>,
+    /// The last episode of leaks of each tenant and stage.
+    pub leaks: Vec<LeakEpisode>,
     /// The last report on the host's clock; `None` if the platform reports nothing.
     pub clock: Option<OwnClock>,
     /// Planned time of the latest canary that another process sent under this instance's name; `None` if
@@ -167,14 +169,20 @@ impl LeakedTenant {
 }
 
 impl Violation {
-    /// Whether it concerns this tenant: the canary is the tenant's, or it is an unknown tenant's and was
-    /// found in this tenant's data.
+    /// The tenant that it concerns: the canary is the tenant's, or it is an unknown tenant's and was found in
+    /// this tenant's data.
+    #[must_use]
+    pub const fn concerned(&self) -> Option<TenantId> {
+        match self.tenant {
+            LeakedTenant::Known(of) => Some(of),
+            LeakedTenant::Unknown(_) => self.found_with,
+        }
+    }
+
+    /// Whether this tenant is [concerned](Self::concerned).
     #[must_use]
     pub fn concerns(&self, tenant: TenantId) -> bool {
-        match self.tenant {
-            LeakedTenant::Known(of) => of == tenant,
-            LeakedTenant::Unknown(_) => self.found_with == Some(tenant),
-        }
+        self.concerned() == Some(tenant)
     }
 }
 
@@ -230,6 +238,7 @@ impl Tracker {
             sources: sources.collect(),
             tenants: tenants.collect(),
             violations: self.leaks.shown().cloned().collect(),
+            leaks: self.leaks.episodes().cloned().collect(),
             clock: self.clock,
             same_name_at: self.same_name_at,
             not_stored: None,

@@ -15,6 +15,7 @@ use crate::domain::trace::{FoundLate, Hop, Standing};
 
 mod copies;
 mod leaks;
+mod memory;
 mod presence;
 mod properties;
 mod put;
@@ -51,7 +52,7 @@ pub(super) fn settings() -> Settings {
         copy_recheck: s(COPY_RECHECK),
         max_in_flight: 1_000,
         remember: 10_000,
-        remember_failures: 100,
+        remember_of_tenant: 100,
         instance: InstanceCode::of("me"),
     }
 }
@@ -798,48 +799,6 @@ fn a_source_that_hangs_without_an_answer_goes_blind_too() {
     assert_eq!(w.tracker.next_deadline(), Some(t(BLIND_AFTER)));
     w.apply(Input::Tick, t(BLIND_AFTER));
     assert!(w.count(|event| matches!(event, Event::WentBlind { .. })) > 0);
-}
-
-#[test]
-fn failures_are_kept_when_successes_have_pushed_out_everything_else() {
-    let mut w = World::with(Settings { remember: 5, ..settings() });
-    w.put(canary(1));
-    w.empty_poll_except_at(&[], t(GIVE_UP + 1));
-    for n in 2..40 {
-        let tag = canary_at(n, t(GIVE_UP + u64::from(n)));
-        w.put(tag);
-        let at = tag.trace.planned_at() + s(1);
-        for (stage, copy) in [(STREAM, "a"), (ARCHIVE, "b"), (TRANSIT, "c"), (TABLE, "d")] {
-            w.poll(stage, at, vec![seen(tag, Stamp::None, at, copy)]);
-        }
-    }
-    let snapshot = w.tracker.snapshot(t(1_000));
-    assert_eq!(snapshot.finished.len(), 6, "the newest five, and the failure");
-    assert_eq!(snapshot.complete_since, Some(snapshot.finished[1].planned_at));
-    assert_eq!(snapshot.failures_of(ACME).count(), 1);
-    assert!(w.tracker.trace(canary(1).trace).is_some());
-}
-
-#[test]
-fn a_failure_that_successes_have_pushed_out_can_still_come_late() {
-    let mut w = World::with(Settings { remember: 0, ..settings() });
-    w.put(canary(1));
-    w.empty_poll_except_at(&[], t(GIVE_UP + 1));
-    w.tracker.take_changes();
-    for _ in 0..2 {
-        w.poll(TABLE, t(GIVE_UP + 9), vec![seen(canary(1), Stamp::None, t(GIVE_UP + 9), "c")]);
-    }
-    assert_eq!(w.count(|event| matches!(event, Event::LateArrival { .. })), 1);
-    assert_eq!(w.count(|event| matches!(event, Event::Stray { .. })), 0);
-    let trace = w.tracker.trace(canary(1).trace).unwrap();
-    assert_eq!(trace.standing(), Standing::Ended(&Outcome::Late));
-    assert!(
-        w.tracker
-            .take_changes()
-            .traces
-            .iter()
-            .any(|(trace, finished)| trace.found_late == Some(FoundLate::Late) && *finished)
-    );
 }
 
 #[test]

@@ -259,18 +259,21 @@ impl Observe for BigQuery {
         if let Some(job) = &found.job {
             self.check_visibility(job, &found.sightings).await;
         }
-        if let Err(error) =
-            queried.and_then(|()| self.visibility.judge(&self.name, &batches, &found.sightings))
-        {
-            // What is masked is not what stands in the table.
-            if !self.visibility.is_masked() {
-                self.keep(found);
+        let judged =
+            queried.and_then(|()| self.visibility.judge(&self.name, &batches, &found.sightings, started));
+        let unreadable = match judged {
+            Ok(hidden) => hidden,
+            Err(error) => {
+                // What is masked is not what stands in the table.
+                if !self.visibility.is_masked() {
+                    self.keep(found);
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
+        };
         let is_complete = !found.is_truncated && self.known.as_ref().is_some_and(|known| !known.is_truncated);
         found.stats.billed_bytes = self.bill.take_unreported();
-        let findings = Findings { sightings: found.sightings, stats: found.stats, ..Findings::default() };
+        let findings = Findings { sightings: found.sightings, stats: found.stats, unreadable };
         Ok(findings.into_poll(wanted, started, self.clock.now(), is_complete.then_some(started)))
     }
 }

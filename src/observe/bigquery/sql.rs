@@ -15,6 +15,10 @@ use crate::domain::time::Timestamp;
 /// How far before the oldest canary the oldest partition may begin: a stage's own timestamps may be early.
 pub(super) const MARGIN: Duration = Duration::from_hours(1);
 
+/// How far a local time may be behind UTC, which is UTC-12:00. DATETIME and DATE have no time zone, and a writer
+/// may fill them in its own.
+const BEHIND_UTC: Duration = Duration::from_hours(12);
+
 /// What a query is for, besides the ids in its parameter.
 pub(super) struct Search<'a> {
     pub(super) columns: &'a Columns,
@@ -164,8 +168,9 @@ fn bound(table: &Table, predicate: &Predicate, from: Timestamp) -> Option<String
     }
 }
 
-/// The start of the partition that `at` lies in; `None` for a type that we cannot write.
+/// The start of the partition that `at` lies in, in any time zone; `None` for a type that we cannot write.
 fn literal(kind: &str, unit: Unit, at: Timestamp) -> Option<String> {
+    let at = if kind == "TIMESTAMP" { at } else { at - BEHIND_UTC };
     let day = match unit {
         Unit::Hour | Unit::Day => "%Y-%m-%d",
         Unit::Month => "%Y-%m-01",
@@ -244,8 +249,14 @@ mod tests {
         assert_eq!(by("DATE", Unit::Month), " AND (`at` >= DATE '2026-11-01' OR `at` IS NULL)");
         assert_eq!(
             by("DATETIME", Unit::Day),
-            " AND (`at` >= DATETIME '2026-11-22 00:00:00' OR `at` IS NULL)"
+            " AND (`at` >= DATETIME '2026-11-21 00:00:00' OR `at` IS NULL)"
         );
+        // 2026-11-22 03:29 UTC, in a time zone that is as far behind as any.
+        assert_eq!(
+            by("DATETIME", Unit::Hour),
+            " AND (`at` >= DATETIME '2026-11-21 15:00:00' OR `at` IS NULL)"
+        );
+        assert_eq!(by("DATE", Unit::Day), " AND (`at` >= DATE '2026-11-21' OR `at` IS NULL)");
         assert_eq!(by("GEOGRAPHY", Unit::Day), "");
     }
 

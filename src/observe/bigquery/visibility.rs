@@ -3,16 +3,18 @@
 //! Where a row access policy leaves the probe out, a query answers with no rows and no error, which looks as
 //! if nothing had arrived. Only the statistics of a job show it. They say that a policy applied, not what it
 //! hid: a probe that was granted all rows (a policy with the filter TRUE) gets the same statistics. So while
-//! there is a policy on the table, the stage is blind as long as a waiting tenant has none of its canaries
-//! found. Masking is said only where it changed a value that the query read.
+//! there is a policy on the table, the rows of a waiting tenant count as not read as long as none of its
+//! canaries is found; if that is so for every waiting tenant, the stage is blind. Masking is said only where
+//! it changed a value that the query read.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::batch::Batch;
 use super::sql::MARGIN;
 use crate::cloud::failure::Failure;
-use crate::domain::sighting::{FailureKind, Sighting};
+use crate::domain::format::{Shape, Unreadable, UnreadableReason};
+use crate::domain::sighting::{FailureKind, RecordOwner, Sighting, UnreadableRecord};
 use crate::domain::tag::{Tag, TraceId};
 use crate::domain::time::Timestamp;
 use crate::observe::ObserveError;
@@ -41,6 +43,8 @@ pub(super) struct Visibility {
     is_doubtful: bool,
     /// Tenants, by their digits in tags, whose canaries are visible, each with the trace that showed it last.
     visible: HashMap<String, TraceId>,
+    /// Tenants whose rows were said to be hidden.
+    hidden: HashSet<String>,
     /// Statistics may not be read; that was said.
     is_denied: bool,
 }
@@ -99,19 +103,20 @@ impl Visibility {
         self.applied.masking
     }
 
-    /// Fails where what a poll did not find may be hidden from it.
+    /// What a poll that began at `now` may not have found because it is hidden: the rows of these tenants.
+    /// Fails if that is so for every tenant.
     pub(super) fn judge(
         &mut self,
         name: &str,
         batches: &[Batch],
         found: &[Sighting],
-    ) -> Result<(), ObserveError> {
+        now: Timestamp,
+    ) -> Result<Vec<UnreadableRecord>, ObserveError> {
         let found: HashSet<String> = found.iter().map(|sighting| sighting.tag.tenant_digits()).collect();
-        let waiting = || {
-            let traces = batches.iter().flat_map(|batch| &batch.traces[..batch.waiting]);
-            traces.map(|trace| trace.tag.tenant_digits())
-        };
-        self.is_doubtful = waiting().any(|tenant| !found.contains(&tenant));
+        let traces = batches.iter().flat_map(|batch| &batch.traces[..batch.waiting]);
+        let waiting: BTreeMap<String, Tag> =
+            traces.map(|trace| (trace.tag.tenant_digits(), trace.tag)).collect();
+        self.is_doubtful = waiting.keys().any(|tenant| !found.contains(tenant));
         if self.applied.masking {
             let text = format!(
                 "a data policy masks a column of `{name}` that the probe reads: grant its principal the role Fine-Grained \
@@ -119,13 +124,25 @@ impl Visibility {
             );
             return Err(ObserveError::new(FailureKind::Denied, text));
         }
-        if self.applied.row_policy && waiting().any(|tenant| !self.visible.contains_key(&tenant)) {
-            let text = format!(
+        let is_hidden = |tenant: &String| self.applied.row_policy && !self.visible.contains_key(tenant);
+        let hidden: Vec<_> = waiting.iter().filter(|(tenant, _)| is_hidden(tenant)).collect();
+        let text = || {
+            format!(
                 "a row access policy hides rows of `{name}` from the probe's principal: grant it all rows (CREATE ROW ACCESS \
                  POLICY … GRANT TO (…) FILTER USING (TRUE)); if it has that grant, the first canary that is found ends this"
-            );
-            return Err(ObserveError::new(FailureKind::Denied, text));
+            )
+        };
+        if !hidden.is_empty() && hidden.len() == waiting.len() {
+            return Err(ObserveError::new(FailureKind::Denied, text()));
         }
-        Ok(())
+        let record = |(tenant, tag): (&String, &Tag)| UnreadableRecord {
+            arrived_by: now,
+            part: Unreadable { shape: Shape::NONE, reason: UnreadableReason::Refused },
+            // How many rows are hidden is unknown, so that is counted once.
+            count: u64::from(self.hidden.insert(tenant.clone())),
+            owner: Some(RecordOwner::Tag(*tag)),
+            text: text().into(),
+        };
+        Ok(hidden.into_iter().map(record).collect())
     }
 }

@@ -31,7 +31,9 @@ use super::decode::{Limits, Scan, Scanner};
 use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
 use crate::domain::copies::Presence;
 use crate::domain::format::{Shape, Unreadable, UnreadableReason};
-use crate::domain::sighting::{FailureKind, Locator, Poll, Sighting, Stamp, UnreadableRecord, Wanted};
+use crate::domain::sighting::{
+    FailureKind, Locator, Poll, RecordOwner, Sighting, Stamp, UnreadableRecord, Wanted,
+};
 use crate::domain::time::{Timestamp, WallClock};
 
 /// Objects that are read at the same time.
@@ -334,7 +336,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
                 arrived_by: object.arrived_by(self.settings.slack),
                 part,
                 count: u64::from(times == MAX_REFUSALS),
-                label: object.label.clone(),
+                owner: object.label.clone().map(RecordOwner::Label),
                 text: refusal.detail.clone(),
             });
         }

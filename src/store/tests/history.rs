@@ -32,7 +32,7 @@ pub(in crate::store) fn settings() -> Settings {
         copy_recheck: s(900),
         max_in_flight: 1_000,
         remember: 10_000,
-        remember_failures: 100,
+        remember_of_tenant: 100,
         instance: InstanceCode::of("me"),
     }
 }

@@ -49,7 +49,7 @@ impl Drop for Folder {
 }
 
 pub(crate) const ALL: LoadLimits =
-    LoadLimits { since: Timestamp::MIN, max_delivered: usize::MAX, max_failures_per_tenant: usize::MAX };
+    LoadLimits { since: Timestamp::MIN, max_delivered: usize::MAX, max_of_tenant: usize::MAX };
 
 pub(super) fn in_memory() -> Store {
     Store::set_up(Connection::open_in_memory().unwrap(), Arc::new(topology())).unwrap()
@@ -332,8 +332,11 @@ fn the_newest_delivered_and_the_newest_failed_traces_are_kept() {
     assert_eq!(store.prune(3, Timestamp::MIN).unwrap(), 6);
     let kept: Vec<_> = [6, 7, 8, 9, 10, 11, 15].map(|n| canary(n).trace).into();
     assert_eq!(ids(&store.load(ALL).unwrap()), kept);
-    let few = LoadLimits { max_delivered: 1, max_failures_per_tenant: 2, ..ALL };
-    assert_eq!(ids(&store.load(few).unwrap()), kept[3..]);
+    let few = LoadLimits { max_delivered: 3, max_of_tenant: 1, ..ALL };
+    let newest = [6, 8, 10, 11, 15].map(|n| canary(n).trace);
+    assert_eq!(ids(&store.load(few).unwrap()), newest);
+    let of_tenant = LoadLimits { max_delivered: 1, max_of_tenant: 2, ..ALL };
+    assert_eq!(ids(&store.load(of_tenant).unwrap()), kept[2..]);
     assert_eq!(store.prune(3, t(1)).unwrap(), 7, "any trace that is too old is deleted");
 }
 

@@ -1,6 +1,7 @@
 //! `/traces/recent`: which tenant, which hop, since when; then the evidence.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::condition::ConditionView;
 use super::selection::Selection;
@@ -41,6 +42,8 @@ pub(crate) struct Recent<'a> {
     pub(crate) matching: usize,
     /// Whether no canary has been planned yet.
     pub(crate) nothing_planned: bool,
+    /// Shortest time between two canaries of a tenant.
+    pub(crate) shortest_interval: Duration,
     /// Failed traces of the filter's tenant, newest first, at most its limit.
     pub(crate) failures: Vec<TraceView<'a>>,
     /// Canaries of the filter's tenant that were found at another, newest first.
@@ -91,6 +94,7 @@ impl<'a> Recent<'a> {
             traces: traces(selection.traces),
             matching: selection.matching,
             nothing_planned: snapshot.open.is_empty() && snapshot.finished.is_empty(),
+            shortest_interval: map.tenants().iter().map(|tenant| tenant.interval).min().unwrap_or_default(),
             failures: traces(selection.failures),
             violations: violations.map(|seen| Violation::new(seen, snapshot)).collect(),
             sources: snapshot.sources.iter().map(|view| Source::new(view, snapshot, filter)).collect(),

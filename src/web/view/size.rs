@@ -54,7 +54,7 @@ mod tests {
     use crate::web::fixture::*;
 
     fn criteria() -> Criteria {
-        Criteria::new(Duration::from_secs(30), Duration::from_secs(30))
+        Criteria::new(Duration::from_secs(30))
     }
 
     #[test]

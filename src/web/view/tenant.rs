@@ -1,6 +1,7 @@
 //! One tenant: its verdict, the latencies of its hops and sizes, and its injection.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::hop::{HopFigures, hops};
 use super::size::{SizeFigures, sizes};
@@ -19,6 +20,8 @@ const FAILURES_SHOWN: usize = 8;
 pub(crate) struct Tenant {
     /// The verdict on it.
     pub(crate) verdict: VerdictView,
+    /// The figures and conditions are of the canaries planned within this time.
+    pub(crate) window: Duration,
     /// The main path first, then side stages, then end to end.
     pub(crate) hops: Vec<HopFigures>,
     /// End to end by size, the smallest first.
@@ -40,6 +43,7 @@ impl Tenant {
         criteria: &Criteria,
         tenant: TenantId,
     ) -> Self {
+        let window = criteria.window(snapshot.topology.tenant(tenant).interval);
         let traces = recent(snapshot, criteria, tenant);
         let index = usize::from(tenant.0);
         let failures: Vec<_> = snapshot
@@ -50,6 +54,7 @@ impl Tenant {
             .collect();
         Self {
             verdict,
+            window,
             hops: hops(snapshot, criteria, tenant, &traces),
             sizes: sizes(snapshot, &traces),
             injection: injection(snapshot, tenant),
@@ -62,7 +67,7 @@ impl Tenant {
 
 /// The traces of a tenant that were planned within the criteria's window.
 pub(crate) fn recent<'a>(snapshot: &'a Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<&'a Trace> {
-    let from = snapshot.at - criteria.window;
+    let from = snapshot.at - criteria.window(snapshot.topology.tenant(tenant).interval);
     snapshot.traces_of(tenant).filter(|trace| trace.planned_at >= from).collect()
 }
 

@@ -7,6 +7,7 @@ use super::mark::Mark;
 use crate::domain::conditions::{Condition, Verdict};
 use crate::domain::quantile::Level;
 use crate::domain::time::Timestamp;
+use crate::domain::topology::Tenant;
 use crate::domain::tracker::Snapshot;
 use crate::web::app::Settings;
 use crate::web::words;
@@ -54,10 +55,10 @@ pub(crate) struct Heading {
 impl VerdictView {
     pub(crate) fn new(verdict: &Verdict, snapshot: &Snapshot, settings: &Settings) -> Self {
         let view = |condition: &Condition| ConditionView::new(condition, snapshot, settings);
-        let tenant = snapshot.topology.tenant(verdict.tenant).name.clone();
+        let tenant = snapshot.topology.tenant(verdict.tenant);
         let all = &verdict.conditions;
         let Some(problem) = verdict.problem().map(view) else {
-            return Self::well(tenant, verdict, all.iter().map(view).collect(), settings);
+            return Self::well(tenant, verdict, all.iter().map(view).collect());
         };
         let others = &all[1..];
         let independent = |it: &&Condition| !all.iter().any(|other| it.follows_from(other));
@@ -66,7 +67,7 @@ impl VerdictView {
             problem => format!("{}: {}", problem.what, problem.summary),
         });
         Self {
-            tenant,
+            tenant: tenant.name.clone(),
             key: problem.key,
             word: problem.word,
             mark: problem.mark,
@@ -83,7 +84,7 @@ impl VerdictView {
     }
 
     /// The verdict on a tenant without a problem. Notes stand beside OK.
-    fn well(tenant: Arc<str>, verdict: &Verdict, notes: Vec<ConditionView>, settings: &Settings) -> Self {
+    fn well(tenant: &Tenant, verdict: &Verdict, notes: Vec<ConditionView>) -> Self {
         let (key, word, mark, figure) = match verdict.judged {
             Some(judged) => {
                 ("ok", "OK", Mark::Well, format!("{} {}", Level::JUDGED, words::quantile(judged)))
@@ -92,16 +93,13 @@ impl VerdictView {
                 "waiting",
                 "WAITING",
                 Mark::Pending,
-                format!(
-                    "no canary has been judged yet; one leaves every {}",
-                    words::short(settings.criteria.interval)
-                ),
+                format!("no canary has been judged yet; one leaves every {}", words::short(tenant.interval)),
             ),
         };
         let texts = std::iter::once(figure).chain(notes.iter().map(|note| note.text.clone()));
         let summary = texts.collect::<Vec<_>>().join("; ");
         Self {
-            tenant,
+            tenant: tenant.name.clone(),
             key,
             word,
             mark,

@@ -3,10 +3,9 @@
 use super::world::*;
 use crate::domain::conditions::{ConditionName, Detail, Severity};
 use crate::domain::quantile::Quantile;
-use crate::domain::tag::TraceId;
 use crate::domain::topology::HopRange;
 use crate::domain::topology::fixture::*;
-use crate::domain::tracker::{LeakedTenant, Violation};
+use crate::domain::tracker::LeakEpisode;
 
 const BEGIN: u64 = 600;
 const END: u64 = 1_800;
@@ -176,6 +175,14 @@ fn every_third_row_stored_twice_is_duplicates() {
 }
 
 #[test]
+fn a_tenant_with_few_canaries_is_judged_by_as_many_as_others() {
+    let mut world = World::new(|at| if at % 3_600 == 600 { WELL.at(TABLE, 42_000) } else { WELL }).every(600);
+    // Every sixth is slow. By 15 minutes, one or two would count.
+    let (_, slow) = world.until_on(ConditionName::Slow, TABLE, 12_000);
+    assert_eq!((slow.affected, slow.since), (Some(4), Some(t(600))));
+}
+
+#[test]
 fn canaries_that_are_cut_are_corruption() {
     let mut world = World::new(every_third(Fate { damaged: Some(TRANSIT), ..WELL }));
     let (_, cut) = world.until_on(ConditionName::Corruption, TRANSIT, 816);
@@ -187,23 +194,22 @@ fn canaries_that_are_cut_are_corruption() {
 #[test]
 fn a_leak_is_a_problem_at_once_and_for_as_long_as_the_window() {
     let mut world = World::new(|_| WELL);
-    let violation = |at: u64, stage| Violation {
-        at: t(at),
-        tenant: LeakedTenant::Known(ACME),
-        found_with: Some(GLOBEX),
+    let episode = |since: u64, last: u64, stage| LeakEpisode {
+        tenant: ACME,
         stage,
-        trace: TraceId::new(t(at), [0; 10]),
+        since: t(since),
+        last: t(last),
+        count: 2,
         found_in: "kinesis logs-globex".into(),
-        locator: crate::domain::sighting::Locator::new("one"),
     };
     let mut snapshot = world.run_to(1_000).snapshot();
-    snapshot.violations = vec![violation(700, STREAM), violation(990, STREAM), violation(995, TABLE)];
+    snapshot.leaks = vec![episode(700, 990, STREAM), episode(994, 995, TABLE)];
     let verdict = of_acme(&snapshot);
     // The first stage on the path is the culprit.
     let leaking = &verdict.conditions[0];
     assert_eq!((leaking.name, leaking.subject.place), (ConditionName::Leaking, Some(HopRange::one(STREAM))));
     assert_eq!((leaking.since, leaking.affected), (Some(t(700)), Some(2)));
     let mut later = world.run_to(1_896).snapshot();
-    later.violations = snapshot.violations;
+    later.leaks = snapshot.leaks;
     assert_eq!(problems(&of_acme(&later)), [""; 0]);
 }

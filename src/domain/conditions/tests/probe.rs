@@ -59,6 +59,22 @@ fn a_log_group_that_takes_canaries_late_makes_no_pipeline_slow() {
 }
 
 #[test]
+fn an_end_that_has_never_shown_a_canary_is_blamed_on_the_probe() {
+    let mut world = World::unseen(|_| WELL.at(TABLE, None));
+    let (_, unseen) = world.until_on(ConditionName::NeverSeen, TABLE, 120);
+    assert_eq!((unseen.severity, unseen.blame), (Severity::Critical, Blame::Probe));
+    assert_eq!(problems(&world.run_to(2_400).verdict()), ["never_seen"]);
+}
+
+#[test]
+fn a_tenant_with_few_canaries_is_not_injecting_after_more_than_one_of_its_own_intervals() {
+    let refused = |planned| Fate { put: Some(0).filter(|_| planned < 6_000), ..WELL };
+    let mut world = World::new(refused).every(600);
+    let (on, _) = world.until_on(ConditionName::NotInjecting, None, 6_902);
+    assert!(on > 6_900, "{on}");
+}
+
+#[test]
 fn a_drifted_table_of_all_tenants_belongs_to_its_stage() {
     let mut snapshot = World::new(|_| WELL).run_to(60).snapshot();
     let table = snapshot.topology.source_of(ACME, TABLE);

@@ -39,6 +39,23 @@ fn one_missing_canary_does_not_make_a_hop_stuck() {
 }
 
 #[test]
+fn canaries_that_the_log_group_may_not_have_taken_make_no_hop_stuck() {
+    let unanswered = Fate { put: Some(u64::from(u32::MAX)), arrivals: [None; 5], ..WELL };
+    let mut world = World::new(move |planned| if planned < 600 { WELL } else { unanswered });
+    for second in 600..900 {
+        assert_eq!(world.run_to(second).problem(ConditionName::Stuck, STREAM), None, "at {second}");
+    }
+}
+
+#[test]
+fn a_stage_that_has_never_shown_a_canary_hides_no_stall_behind_it() {
+    let well = WELL.at(TRANSIT, None);
+    let mut world = World::unseen(move |planned| if planned < 600 { well } else { Fate::stopped() });
+    let (_, stuck) = world.until_on(ConditionName::Stuck, TABLE, 662);
+    assert_eq!(stuck.since, Some(t(600)));
+}
+
+#[test]
 fn a_stall_began_with_the_first_canary_that_it_stopped_even_if_that_is_lost_by_now() {
     for second in [800, 600 + GIVE_UP + 10, 600 + 2 * GIVE_UP, 600 + 1_800] {
         let stuck = stuck_at(second, stalls).unwrap_or_else(|| panic!("at {second}"));

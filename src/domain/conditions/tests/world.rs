@@ -27,7 +27,7 @@ pub(super) fn t(secs: u64) -> Timestamp {
 }
 
 pub(super) fn criteria() -> Criteria {
-    Criteria::new(s(30), s(INTERVAL))
+    Criteria::new(s(30))
 }
 
 fn settings() -> Settings {
@@ -40,7 +40,7 @@ fn settings() -> Settings {
         copy_recheck: s(900),
         max_in_flight: 1_000,
         remember: 10_000,
-        remember_failures: 100,
+        remember_of_tenant: 100,
         instance: InstanceCode::of("me"),
     }
 }
@@ -86,6 +86,7 @@ pub(super) struct World {
     denied: Box<dyn Fn(StageId, u64) -> bool>,
     sent: Vec<(Tag, u64, Fate)>,
     next: u64,
+    interval: u64,
 }
 
 impl World {
@@ -107,7 +108,17 @@ impl World {
             denied: Box::new(|_, _| false),
             sent: Vec::new(),
             next: 0,
+            interval: INTERVAL,
         }
+    }
+
+    /// A canary of acme is planned every so many seconds.
+    pub(super) fn every(self, interval: u64) -> Self {
+        let map = Arc::new(topology_every(s(interval)));
+        let mut tracker = Tracker::new(map.clone(), settings(), t(0));
+        let seen = crate::domain::tracker::tests::seen_everywhere(&map);
+        tracker.restore(Restored { seen, ..Restored::default() }, t(0));
+        Self { map, tracker, interval, ..self }
     }
 
     pub(super) fn denied(self, denied: impl Fn(StageId, u64) -> bool + 'static) -> Self {
@@ -124,7 +135,7 @@ impl World {
     }
 
     fn step(&mut self, second: u64) {
-        if second.is_multiple_of(INTERVAL) {
+        if second.is_multiple_of(self.interval) {
             self.plan(second);
         }
         for (tag, planned, fate) in &self.sent {

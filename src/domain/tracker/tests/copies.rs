@@ -214,6 +214,38 @@ fn a_log_line_that_mentions_only_the_tag_is_neither_a_duplicate_nor_corruption()
 }
 
 #[test]
+fn a_mention_that_is_found_before_the_whole_canary_is_no_copy_either() {
+    for integrity in [Integrity::Corrupted { kept_bytes: 76, sent_bytes: 500 }, Integrity::Unchecked] {
+        let mut w = World::new();
+        w.put(canary(1));
+        let mention = |record: &str| Sighting { integrity, ..in_object(record, 0) };
+        w.poll(STREAM, t(1), vec![mention("shard-0/1")]);
+        w.poll(STREAM, t(2), vec![in_object("shard-0/2", 0), mention("shard-0/3")]);
+        assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::Mention; 2]));
+        let visit = w.tracker.trace(canary(1).trace).unwrap().visit(STREAM).clone();
+        assert_eq!(visit.arrival.unwrap().integrity, Integrity::Intact);
+        // A second whole one is a duplicate.
+        w.poll(STREAM, t(3), vec![in_object("shard-0/4", 0)]);
+        assert_eq!(duplicates(&w), 1);
+    }
+}
+
+#[test]
+fn a_mention_in_the_same_poll_is_neither_the_arrival_nor_corruption() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let integrity = Integrity::Corrupted { kept_bytes: 76, sent_bytes: 500 };
+    let at = |secs, record| Sighting { stamp: Stamp::Millis(t(secs)), seen_by: t(5), ..in_object(record, 0) };
+    let mention = Sighting { integrity, ..at(1, "shard-0/1") };
+    let whole = at(3, "shard-0/2");
+    w.poll(STREAM, t(5), vec![mention, whole]);
+    let arrival = w.tracker.trace(canary(1).trace).unwrap().arrival(STREAM).unwrap();
+    assert!(arrival.earliest > t(2), "{arrival:?}");
+    assert_eq!(w.count(|event| matches!(event, Event::Corrupted { .. })), 0);
+    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::Mention]));
+}
+
+#[test]
 fn a_stage_that_keeps_only_tags_does_not_take_a_known_mention_for_a_duplicate() {
     let mut w = World::new();
     w.put(canary(1));

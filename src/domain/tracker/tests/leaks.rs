@@ -37,6 +37,34 @@ fn leaks_that_a_store_tells_of_late_take_their_place_in_time() {
     assert_eq!(shown, [1, 2, 3].map(|n| canary(n).trace));
 }
 
+/// How long a poll takes.
+const NOTICED: Duration = Duration::from_millis(100);
+
+#[test]
+fn a_leak_of_many_canaries_is_one_episode_and_hides_that_of_no_other_tenant() {
+    let mut w = World::new();
+    let of_acme = w.tracker.topology.source_of(ACME, STREAM);
+    let theirs = seen(canary_of("globex", 1, t(0)), Stamp::Millis(t(1)), t(2), "theirs");
+    w.poll_at(of_acme, t(2), Some(t(2)), vec![theirs]);
+    for n in 0..=250 {
+        leak(&mut w, 3 + u64::from(n), &[n]);
+    }
+    let check = |w: &World, since: u64, count| {
+        let episodes = w.tracker.snapshot(t(300)).leaks;
+        let [acme, globex] = &episodes[..] else { panic!("{episodes:?}") };
+        assert_eq!((acme.tenant, acme.since, acme.count), (ACME, t(since) + NOTICED, count));
+        assert_eq!((globex.tenant, globex.since, globex.count), (GLOBEX, t(2) + NOTICED, 1));
+    };
+    check(&w, 3, 251);
+    let violations = w.tracker.everything().violations;
+    let mut next = World::new();
+    next.tracker.restore(Restored { violations, ..Restored::default() }, t(301));
+    check(&next, 3, 251);
+    // A quarter of an hour without one ends it.
+    leak(&mut w, 254 + 900, &[251]);
+    check(&w, 254 + 900, 1);
+}
+
 /// A canary of a tenant that is not configured, signed with our key.
 fn stranger(at: Timestamp) -> Tag {
     canary_of("initech", 9, at)

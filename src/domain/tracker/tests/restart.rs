@@ -144,7 +144,7 @@ fn what_became_of_a_put_is_for_the_store() {
 
 #[test]
 fn a_trace_that_is_forgotten_as_soon_as_it_is_finished_is_still_for_the_store() {
-    let mut w = World::with(Settings { remember: 0, ..settings() });
+    let mut w = World::with(Settings { remember: 0, remember_of_tenant: 0, ..settings() });
     w.put(canary(1));
     for (stage, copy) in [(STREAM, "a"), (ARCHIVE, "b"), (TRANSIT, "c"), (TABLE, "d")] {
         w.poll(stage, t(2), vec![seen(canary(1), Stamp::None, t(2), copy)]);

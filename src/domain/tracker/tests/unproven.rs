@@ -16,7 +16,7 @@ fn record(shape: Shape, at: u64) -> UnreadableRecord {
         arrived_by: t(at),
         part,
         count: 1,
-        label: None,
+        owner: None,
         text: format!("an object is {part}").into(),
     }
 }

@@ -1,6 +1,7 @@
 //! Row access policies and masked columns, which hide what is there.
 
 use super::*;
+use crate::domain::sighting::RecordOwner;
 
 const POLICY: &str = "a row access policy hides rows of `p.d.t`";
 
@@ -122,18 +123,20 @@ async fn what_was_seen_before_a_policy_is_no_evidence_under_it() {
 }
 
 #[tokio::test]
-async fn canaries_that_a_blind_poll_found_are_reported() {
-    let mut theirs = wanted_another();
-    theirs.recently_seen = [].into();
-    let other = TenantCode::of("globex");
-    let trace = theirs.waiting[0].tag.trace;
-    let tag_of_globex = Tag::new(trace, other, InstanceCode::of("p"), 300, Purpose::Probe);
-    let waiting = [wanted().waiting[0], WantedTrace { tag: tag_of_globex, ..theirs.waiting[0] }];
+async fn rows_that_are_hidden_of_one_tenant_only_leave_the_others_visible() {
+    let trace = wanted_another().waiting[0];
+    let (code, instance) = (TenantCode::of("globex"), InstanceCode::of("p"));
+    let tag_of_globex = Tag::new(trace.tag.trace, code, instance, 300, Purpose::Probe);
+    let waiting = [wanted().waiting[0], WantedTrace { tag: tag_of_globex, ..trace }];
     let both = Wanted { waiting: waiting.into(), ..Wanted::default() };
-    let (outcomes, _, mut observer) =
-        polls(vec![with_job(&[found()]), statistics(true, false)], &[both]).await;
-    assert!(outcomes[0].is_err(), "nothing of globex was found");
-    assert_eq!(observer.take_unreported().sightings.len(), 1);
+    let replies = vec![table(), dry_run(0), with_job(&[found()]), statistics(true, false)];
+    let (mut observer, _) = observer(replies, settings()).await;
+    let poll = observer.poll(&both).await.unwrap();
+    assert_eq!(poll.sightings.len(), 1);
+    assert!(poll.watermark.is_some());
+    let [hidden] = &poll.unreadable[..] else { panic!("{:?}", poll.unreadable) };
+    assert_eq!(hidden.owner, Some(RecordOwner::Tag(tag_of_globex)));
+    assert!(hidden.text.starts_with(POLICY), "{}", hidden.text);
 }
 
 #[tokio::test]

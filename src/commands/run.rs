@@ -100,10 +100,10 @@ pub fn daemon(config: Config, runtimes: &Runtimes, beside: impl Future<Output = 
             return End::InOrder(ExitCode::FAILURE);
         }
     };
-    let building = runtimes.spawn(Daemon::new(config, clock::system()));
+    let mut building = runtimes.start(Daemon::new(config, clock::system()));
     runtimes.beside_tasks(async {
         let built = tokio::select! {
-            built = building => built.unwrap_or_else(|panicked| Err(panicked.into())),
+            Some(built) = building.join_next() => built.unwrap_or_else(|panicked| Err(panicked.into())),
             signal = signals.stop() => return End::AtOnce(ExitCode::from(signal.exit_code())),
         };
         let daemon = match built {

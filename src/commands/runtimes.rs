@@ -9,7 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 /// How long to wait at the end for tasks that compute and for calls that block. A write to a disk that hangs
 /// cannot be cancelled, and must not keep the process alive.
@@ -40,9 +40,11 @@ impl Runtimes {
         self.tasks.block_on(work)
     }
 
-    /// Runs `work` as a task.
-    pub fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-        self.tasks.spawn(work)
+    /// Runs `work` as the task of a set. Dropping the set aborts it.
+    pub fn start<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinSet<T> {
+        let mut set = JoinSet::new();
+        set.spawn_on(work, self.tasks.handle());
+        set
     }
 
     /// Runs `work` on the main thread, which no task can hold up. It must spawn nothing.

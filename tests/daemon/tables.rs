@@ -5,7 +5,7 @@ use traceprobe::sandbox::{Fault, Stage, StageEffect};
 use crate::SOON;
 use crate::support::daemon::Daemon;
 use crate::support::metrics::Metrics;
-use crate::support::page::Recent;
+use crate::support::page::{Condition, Recent};
 use crate::support::stand::{Stand, delivered, variables};
 
 const TABLE: [(&str, &str); 1] = [("stage", "bigquery")];
@@ -58,14 +58,19 @@ async fn rows_that_a_policy_hides_are_not_lost() {
     let policy = Fault::RowPolicy { visible: vec!["globex".to_owned()] };
     let policy = stand.sandbox.fault(policy).unwrap();
     let daemon = stand.daemon(&[("PROBE_GIVE_UP", "60s")]).await;
-    let reason = until_blind(&daemon).await;
-    assert!(reason.contains("a row access policy hides rows of `demo.logs.events`"), "{reason}");
+    let cannot_see = |recent: &Recent, tenant: &str| {
+        let of = |it: &&Condition| it.condition == "cannot_see" && it.tenant.as_deref() == Some(tenant);
+        recent.conditions.iter().find(of).map(|it| it.text.clone())
+    };
+    let hides_one = |recent: &Recent| {
+        cannot_see(recent, "acme").is_some() && recent.of("globex").any(|it| it.outcome == "delivered")
+    };
+    let recent = daemon.until("acme's rows cannot be seen, and globex's can", SOON, hides_one).await;
+    let text = cannot_see(&recent, "acme").unwrap();
+    assert!(text.contains("a row access policy hides rows of `demo.logs.events`"), "{text}");
+    assert_eq!(cannot_see(&recent, "globex"), None);
     let metrics = daemon.metrics().await;
     assert_eq!((total(&metrics, "lost"), metrics.sum("traceprobe_missing_hops_total", &[])), (0.0, 0.0));
-    assert!(
-        daemon.recent().await.of("globex").any(|trace| trace.outcome == "delivered"),
-        "what is shown is seen"
-    );
 
     let waited: Vec<String> = daemon.recent().await.in_flight().map(|trace| trace.id.clone()).collect();
     stand.sandbox.clear(policy);

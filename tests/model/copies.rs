@@ -147,9 +147,8 @@ impl<'a> Judge<'a> {
     fn take(&mut self, place: usize, number: usize) {
         let copy = self.copy(number);
         let stage = copy.stage;
-        let (history, which) = (self.history, self.which);
-        let object = history.object(which, number);
-        let in_same_object = |found: &&Found| history.object(which, found.copy) == object;
+        let canary = self.canary();
+        let in_same_object = |found: &&Found| canary.copies[found.copy].is_beside(&copy);
         let known = &self.told.found[stage];
         if known.iter().any(|found| found.copy == number) {
             return;

@@ -139,6 +139,11 @@ impl Copy {
         self.stored <= at && self.deleted.is_none_or(|deleted| at < deleted)
     }
 
+    /// Whether one merged object holds both. Small objects hold one copy.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        matches!(self.object, Object::Merged(_)) && self.object == other.object
+    }
+
     /// Whether it was decoded and is as it was sent.
     pub fn is_whole(&self) -> bool {
         self.written == Written::Text && !self.corrupted

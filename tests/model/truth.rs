@@ -109,43 +109,51 @@ impl<'a> Truth<'a> {
         }
     }
 
-    /// A canary that is charged had two copies in different objects at the same time, for long enough. One with two
-    /// whole copies that stayed, which were both shown, is charged.
     fn duplicates(&self, faults: &mut Vec<String>) {
-        let (rules, history) = (self.rules(), &self.run.history);
         for (stage, charged) in self.run.recorded[self.which].duplicates.iter().enumerate() {
-            let StageRules { name, moves, .. } = rules.stages[stage];
+            let StageRules { name, moves, .. } = self.rules().stages[stage];
+            // A check that is under way when it is due may have looked a little earlier.
+            let enough = if moves { self.rules().copy_recheck - LONGEST_ANSWER } else { 0 };
             let copies: Vec<_> =
                 self.at_home(stage).filter(|(_, copy)| copy.written == Written::Text).collect();
-            let pairs = || {
-                copies.iter().enumerate().flat_map(|(at, one)| copies[..at].iter().map(move |two| (one, two)))
-            };
-            // A check that is under way when it is due may have looked a little earlier.
-            let enough = if moves { rules.copy_recheck - LONGEST_ANSWER } else { 0 };
-            let both = |(one, two): (&(usize, &Copy), &(usize, &Copy))| {
-                let end = one.1.deleted.into_iter().chain(two.1.deleted).min();
-                let length = end.map(|end| end - one.1.stored.max(two.1.stored));
-                length.is_none_or(|length| length >= enough)
-                    && history.object(self.which, one.0) != history.object(self.which, two.0)
-            };
-            if *charged > 0 && !pairs().any(both) {
-                faults.push(format!("FALSE DUPLICATE: there were no two copies at {name} for long enough"));
-            }
-            let is_known = |standing: CopyStanding| match standing {
-                CopyStanding::Uncharged(UnchargedReason::RetriedPut | UnchargedReason::Unknown)
-                | CopyStanding::AwaitsPut => false,
-                _ => true,
-            };
+            let mut pairs = copies
+                .iter()
+                .enumerate()
+                .flat_map(|(at, one)| copies[..at].iter().map(move |two| (one, two)))
+                .filter(|(one, two)| !one.1.is_beside(two.1));
             let found = &self.trace.stages[stage].copies;
-            let shown: HashSet<_> = found.iter().map(|copy| run::copy_at(&copy.locator)).collect();
-            let stays = |(number, copy): &&(usize, &Copy)| {
-                shown.contains(number) && copy.is_whole() && copy.deleted.is_none()
-            };
-            let objects: HashSet<_> =
-                copies.iter().filter(stays).map(|(number, _)| history.object(self.which, *number)).collect();
-            if *charged == 0 && objects.len() > 1 && found.iter().all(|copy| is_known(copy.standing)) {
-                faults.push(format!("MISSED DUPLICATE: two copies stay at {name}"));
+            if *charged > 0 {
+                if !pairs.any(|(one, two)| existed_together(one.1, two.1, enough)) {
+                    faults.push(format!("FALSE DUPLICATE: no two copies were at {name} for long enough"));
+                }
+            } else if found.iter().all(|copy| is_known(copy.standing)) {
+                let shown: HashSet<_> = found.iter().map(|copy| run::copy_at(&copy.locator)).collect();
+                let stays = |(number, copy): &(usize, &Copy)| {
+                    shown.contains(number) && copy.is_whole() && copy.deleted.is_none()
+                };
+                if pairs.any(|(one, two)| stays(one) && stays(two)) {
+                    faults.push(format!("MISSED DUPLICATE: two whole copies stay at {name}"));
+                }
             }
         }
+    }
+}
+
+/// Whether two copies existed at the same time, for so long.
+fn existed_together(one: &Copy, two: &Copy, enough: Micros) -> bool {
+    let end = one.deleted.into_iter().chain(two.deleted).min();
+    end.is_none_or(|end| end - one.stored.max(two.stored) >= enough)
+}
+
+/// Whether a copy is known to be one, and not the probe's own doing.
+fn is_known(standing: CopyStanding) -> bool {
+    match standing {
+        CopyStanding::Uncharged(UnchargedReason::RetriedPut | UnchargedReason::Unknown)
+        | CopyStanding::AwaitsPut => false,
+        CopyStanding::First
+        | CopyStanding::Undecoded
+        | CopyStanding::Pending(_)
+        | CopyStanding::Duplicate
+        | CopyStanding::Uncharged(_) => true,
     }
 }

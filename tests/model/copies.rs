@@ -73,6 +73,16 @@ pub enum Why {
     Unknown,
 }
 
+const MENTION: Standing = Standing::Uncharged(Why::Mention);
+const SAME_OBJECT: Standing = Standing::Uncharged(Why::SameObject);
+
+impl Found {
+    /// Whether it is a decoded copy, rather than a mention.
+    fn counts(&self) -> bool {
+        !matches!(self.standing, Standing::Undecoded | MENTION)
+    }
+}
+
 impl Copies {
     /// Reads the log for one canary.
     pub fn of(history: &History, which: usize) -> Self {
@@ -147,57 +157,54 @@ impl<'a> Judge<'a> {
     fn take(&mut self, place: usize, number: usize) {
         let copy = self.copy(number);
         let stage = copy.stage;
-        let canary = self.canary();
-        let in_same_object = |found: &&Found| canary.copies[found.copy].is_beside(&copy);
+        let is_beside = |found: &&Found| self.copy(found.copy).is_beside(&copy);
         let known = &self.told.found[stage];
         if known.iter().any(|found| found.copy == number) {
             return;
         }
         // All further copies in one object are one.
-        let same = Standing::Uncharged(Why::SameObject);
-        if known.iter().filter(in_same_object).any(|found| found.standing == same) {
+        if known.iter().filter(is_beside).any(|found| found.standing == SAME_OBJECT) {
             self.told.aside.insert(number);
             return;
         }
         if copy.is_whole() && !self.is_whole[stage] {
             self.is_whole[stage] = true;
-            let mentions = known.iter().filter(|found| {
-                !in_same_object(found)
-                    && !matches!(found.standing, Standing::Undecoded | Standing::Uncharged(Why::Mention))
-            });
-            for mention in mentions.map(|found| found.copy).collect::<Vec<_>>() {
-                self.told.demoted += 1;
-                self.settle(stage, mention, Standing::Uncharged(Why::Mention));
-            }
+            self.demote_all_but_in_object_of(copy);
         }
-        let mut is_mentioned =
-            self.told.found.iter().flatten().any(|found| found.standing == Standing::Uncharged(Why::Mention));
-        is_mentioned |= self.is_whole[stage];
-        let known = &self.told.found[stage];
-        let mut counted = known.iter().filter(|found| {
-            !matches!(found.standing, Standing::Undecoded | Standing::Uncharged(Why::Mention))
-        });
+        let is_beside = |found: &Found| self.copy(found.copy).is_beside(&copy);
+        let is_mentioned = || self.told.found.iter().flatten().any(|found| found.standing == MENTION);
+        let mut counted = self.told.found[stage].iter().filter(|found| found.counts()).peekable();
         let standing = if copy.written != Written::Text {
             Standing::Undecoded
-        } else if counted.clone().next().is_none() {
+        } else if counted.peek().is_none() {
             Standing::First
-        } else if counted.any(|found| in_same_object(&found)) {
-            same
-        } else if !copy.is_whole() && is_mentioned {
-            Standing::Uncharged(Why::Mention)
+        } else if counted.any(is_beside) {
+            SAME_OBJECT
+        } else if !copy.is_whole() && (self.is_whole[stage] || is_mentioned()) {
+            MENTION
         } else {
             Standing::AwaitsAnswer
         };
-        match standing {
-            Standing::Uncharged(_) => {
-                self.told.aside.insert(number);
-            }
-            _ => self.told.corrupted[stage] += usize::from(copy.corrupted),
+        if let SAME_OBJECT | MENTION = standing {
+            self.told.aside.insert(number);
+        } else {
+            self.told.corrupted[stage] += usize::from(copy.corrupted);
         }
         self.told.found[stage].push(Found { copy: number, standing: Standing::AwaitsAnswer, gone: false });
         self.settle(stage, number, standing);
         if standing == Standing::AwaitsAnswer {
             self.judge(place, number);
+        }
+    }
+
+    /// Now that a whole copy is found, what was found before it at its stage is a mention.
+    fn demote_all_but_in_object_of(&mut self, whole: Copy) {
+        let found = self.told.found[whole.stage].iter().filter(|found| found.counts());
+        let numbers = found.map(|found| found.copy);
+        let mentions: Vec<_> = numbers.filter(|number| !self.copy(*number).is_beside(&whole)).collect();
+        for number in mentions {
+            self.told.demoted += 1;
+            self.settle(whole.stage, number, MENTION);
         }
     }
 

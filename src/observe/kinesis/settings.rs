@@ -141,6 +141,10 @@ impl KindSettings for Settings {
         format!("{} {}", self.stream, self.account.identity())
     }
 
+    fn account(&self) -> Option<&Account> {
+        Some(&self.account)
+    }
+
     fn attribution(&self) -> Attribution {
         Attribution { labelled: false, by_tag: true, remedy: "" }
     }

@@ -89,6 +89,10 @@ impl KindSettings for Settings {
         self.objects.identity()
     }
 
+    fn account(&self) -> Option<&Account> {
+        Some(&self.account)
+    }
+
     fn attribution(&self) -> Attribution {
         self.objects.attribution()
     }

@@ -160,8 +160,8 @@ pub(super) fn instant(cell: &Value) -> Option<Timestamp> {
     let text = text(cell);
     if let Ok(number) = text.parse::<i64>() {
         // Whole seconds without a point would be in the year 3000 and later.
-        const LATEST_SECOND: i64 = 32_503_680_000;
-        return Some(if number.abs() < LATEST_SECOND {
+        const LATEST_SECOND: u64 = 32_503_680_000;
+        return Some(if number.unsigned_abs() < LATEST_SECOND {
             Timestamp::from_secs(number)
         } else {
             Timestamp::from_micros(number)
@@ -199,5 +199,12 @@ mod tests {
         }
         assert_eq!(instant(&json!("1795321781")), Some(Timestamp::from_secs(1_795_321_781)));
         assert_eq!(instant(&json!("yesterday")), None);
+    }
+
+    #[test]
+    fn the_most_extreme_numbers_are_read_as_instants() {
+        for cell in [i64::MIN, i64::MAX] {
+            assert_eq!(instant(&json!(cell)), Some(Timestamp::from_micros(cell)));
+        }
     }
 }

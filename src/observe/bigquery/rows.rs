@@ -1,13 +1,13 @@
 //! From rows to sightings.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::columns::{Columns, TimeColumn};
 use super::settings::{IdIs, IdMatch, TimeIs};
 use crate::domain::canary::{Integrity, Start};
+use crate::domain::foreign::ForeignText;
 use crate::domain::format::FoundIn;
 use crate::domain::sighting::{Locator, ReadStats, Sighting, Stamp};
 use crate::domain::tag::{NotOurs, Tag, TenantCode, TraceId};
@@ -54,7 +54,7 @@ impl Reader<'_> {
             Stamp::Millis(at) | Stamp::Seconds(at) | Stamp::NotBefore(at) => at,
             Stamp::None => Timestamp::MAX,
         });
-        let mut copies: HashMap<(TraceId, Option<Arc<str>>, bool), u32> = HashMap::new();
+        let mut copies: HashMap<(TraceId, Option<ForeignText>, bool), u32> = HashMap::new();
         for sighting in sightings {
             let changed = matches!(sighting.integrity, Integrity::Corrupted { .. });
             let number = copies.entry((sighting.tag.trace, sighting.label.clone(), changed)).or_default();
@@ -90,7 +90,7 @@ impl Reader<'_> {
             stamp,
             seen_by,
             locator: Locator::new(""),
-            label: cell(positions.tenant).map(text).map(Arc::from),
+            label: cell(positions.tenant).map(|cell| ForeignText::label(&text(cell))),
             integrity: body.map_or(Integrity::Unchecked, |body| self.integrity(&tag, &text(body))),
             found_in: FoundIn::default(),
         }

@@ -30,6 +30,7 @@ use super::blocking::run_blocking;
 use super::decode::{Limits, Scan, Scanner};
 use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
 use crate::domain::copies::Presence;
+use crate::domain::foreign::ForeignText;
 use crate::domain::format::{Shape, Unreadable, UnreadableReason};
 use crate::domain::sighting::{
     FailureKind, Locator, Poll, RecordOwner, Sighting, Stamp, UnreadableRecord, Wanted,
@@ -104,7 +105,7 @@ struct Object {
     /// In bytes; `None` if the listing does not say.
     size: Option<u64>,
     /// The label of the tenant that its key names.
-    label: Option<Arc<str>>,
+    label: Option<ForeignText>,
 }
 
 impl Object {
@@ -480,7 +481,7 @@ async fn read_object<S: ObjectStore>(
             }
             Ok(None) => break bytes == max_bytes && object.size.is_some_and(|size| size > bytes),
             Err(cause) => {
-                let name = store.uri(&object.key);
+                let name = ForeignText::label(&store.uri(&object.key));
                 let text = format!("reading {name}: the body ended early after {bytes} bytes: {cause}");
                 return (object, Err(GetError::Failed(ObserveError::new(FailureKind::Unreachable, text))));
             }

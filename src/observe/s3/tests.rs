@@ -256,7 +256,7 @@ async fn a_key_that_names_the_tenant_labels_the_sightings_of_its_object() {
     let poll = bucket.labelled(settings(), labels).poll(&wanted()).await.unwrap();
     let mut labels: Vec<_> = poll.sightings.iter().map(|seen| seen.label.clone().unwrap()).collect();
     labels.sort_unstable();
-    assert_eq!(labels, ["ACME".into(), "GLOBEX".into()]);
+    assert_eq!(labels, ["ACME", "GLOBEX"]);
     assert_eq!(bucket.calls("GET").len(), 2);
     assert!(poll.watermark.is_some());
 }

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 
+use super::log_fields::text_fields;
 use crate::config::{Config, Log, LogFormat};
 use crate::daemon::clock;
 use crate::daemon::run::{ClockStepped, Daemon};
@@ -123,7 +124,7 @@ fn start_log(log: &Log) {
         .log_internal_errors(false);
     // Fails only if a subscriber is already installed, as in tests.
     let _started = match log.format {
-        LogFormat::Text => builder.try_init(),
+        LogFormat::Text => builder.fmt_fields(text_fields()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
 }

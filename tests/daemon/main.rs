@@ -10,6 +10,7 @@ mod conditions;
 mod copies;
 mod cost;
 mod figures;
+mod foreign_text;
 mod garbage;
 mod isolation;
 mod outcomes;

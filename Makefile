@@ -5,10 +5,10 @@ CARGO ?= cargo
 RULES := config/prometheus
 
 .DEFAULT_GOAL := help
-.PHONY: help build test mutants rules emulators fmt lint doc demo bench build-time deny ci
+.PHONY: help build test mutants connections rules emulators fmt lint doc demo bench build-time deny ci
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the program (debug)
 	$(CARGO) build --locked
@@ -18,6 +18,10 @@ test: rules emulators ## run all tests: unit, whole daemon, emulator suite, aler
 
 mutants: ## change the tracker in one place at a time and check that a test notices (takes an hour)
 	CARGO=$(CARGO) tests/tools/mutants.py
+
+connections: ## hold thousands of connections of the web port and check that scrapes are answered (takes 8 minutes)
+	$(CARGO) build --locked --release
+	tests/faults/connections.py target/release/traceprobe
 
 rules: ## check the Prometheus rules and the example scrape configuration, and test the rules
 	@set -e; promtool=$$(tests/tools/promtool.sh promtool); set -x; \

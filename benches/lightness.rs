@@ -1,11 +1,12 @@
-//! Processor time and memory of the daemon's process, in front of a sandbox in this process. See
-//! `docs/benchmarks.md`.
+//! Processor time and memory of the daemon's process, and what a scrape costs it, in front of a sandbox in this
+//! process. See `docs/benchmarks.md`.
 
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use clap::Parser;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
 use tokio::time::sleep;
 use traceprobe::sandbox::{Access, Sandbox, Settings, Stage};
 
@@ -13,6 +14,9 @@ use traceprobe::sandbox::{Access, Sandbox, Settings, Stage};
 const WARM_UP: Duration = Duration::from_secs(60);
 /// The unit of processor time in Linux (USER_HZ, proc(5)).
 const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Scrapes in each content coding. With so many, the rest of the daemon's work does not matter.
+const SCRAPES: u32 = 200;
 
 /// Measure processor time and memory of the daemon.
 #[derive(Debug, Parser)]
@@ -43,12 +47,13 @@ async fn main() -> ExitCode {
         .args(["run", "--config"])
         .arg(&file)
         .env("TRACEPROBE_TAG_KEY", "the benchmark's key is no secret")
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
         .expect("Cargo has built the program");
     let id = daemon.id().expect("it runs");
+    let address = address(&mut daemon).await.expect("it prints its address");
     sleep(WARM_UP).await;
     println!("{} tenants, each with a canary every {} s", options.tenants, options.interval);
     for minute in 1..=options.minutes {
@@ -65,11 +70,44 @@ async fn main() -> ExitCode {
             self::calls(&sandbox) - calls,
         );
     }
+    for coding in ["identity", "gzip", "zstd"] {
+        let before = busy(id);
+        let bytes = scrape(&address, coding).await.expect("scrapes are answered");
+        let (Some(before), Some(after)) = (before, busy(id)) else {
+            println!("the daemon has ended");
+            return ExitCode::FAILURE;
+        };
+        println!(
+            "a scrape as {coding}: {:.1} ms of processor time, {bytes} bytes",
+            (after - before) / f64::from(SCRAPES) * 1e3
+        );
+    }
     // Everything has been measured.
     let _ = daemon.kill().await;
     let _ = std::fs::remove_file(&file);
     sandbox.stop().await;
     ExitCode::SUCCESS
+}
+
+/// Reads the address that the daemon prints first.
+async fn address(daemon: &mut Child) -> Option<String> {
+    let mut lines = BufReader::new(daemon.stdout.take()?).lines();
+    let line = lines.next_line().await.ok()??;
+    Some(line.strip_prefix("listening on ")?.to_owned())
+}
+
+/// Scrapes in this content coding, and returns the bytes of one answer.
+async fn scrape(address: &str, coding: &str) -> reqwest::Result<usize> {
+    // The crate's TLS has no default provider, and the client needs one even for plain HTTP. Fails only if it
+    // is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let mut bytes = 0;
+    for _ in 0..SCRAPES {
+        let request = client.get(format!("{address}/metrics")).header("accept-encoding", coding);
+        bytes = request.send().await?.error_for_status()?.bytes().await?.len();
+    }
+    Ok(bytes)
 }
 
 fn calls(sandbox: &Sandbox) -> u64 {

@@ -19,6 +19,7 @@ use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use crate::domain::time::WallClock;
 use crate::observe::Site;
 
+use super::output::say;
 use super::run;
 
 /// Shown below the options of `traceprobe check --help`.
@@ -52,13 +53,13 @@ impl Check {
             Ok(config) => config,
             Err(code) => return code,
         };
-        println!(
+        say!(
             "ok    configuration: {} tenants, {} stages, {} sources",
             config.tenants.len(),
             config.stages.len(),
             config.sources.len()
         );
-        config.notes.iter().for_each(|note| println!("note  {note}"));
+        config.notes.iter().for_each(|note| say!("note  {note}"));
         if self.offline {
             return ExitCode::SUCCESS;
         }
@@ -66,11 +67,11 @@ impl Check {
         match try_everything(&config, &clock::system().wall()).await {
             Ok(0) => ExitCode::SUCCESS,
             Ok(failed) => {
-                println!("{failed} {} failed", if failed == 1 { "check" } else { "checks" });
+                say!("{failed} {} failed", if failed == 1 { "check" } else { "checks" });
                 ExitCode::FAILURE
             }
             Err(error) => {
-                println!("FAIL  {error:#}");
+                say!("FAIL  {error:#}");
                 ExitCode::FAILURE
             }
         }
@@ -177,11 +178,11 @@ fn print_result(what: &str, tenants: &[&str], result: Result<String, String>) ->
     let tenants = tenants.join(", ");
     match result {
         Ok(detail) => {
-            println!("ok    {what} ({tenants}): {detail}");
+            say!("ok    {what} ({tenants}): {detail}");
             0
         }
         Err(reason) => {
-            println!("FAIL  {what} ({tenants}): {reason}");
+            say!("FAIL  {what} ({tenants}): {reason}");
             1
         }
     }

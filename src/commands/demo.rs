@@ -15,7 +15,9 @@ use crate::config::Config;
 use crate::sandbox::{Access, Sandbox, Settings, Stage};
 
 use self::scenario::Scenario;
-use super::run;
+use super::output::{complain, say};
+use super::run::{self, End};
+use super::runtimes::Runtimes;
 
 /// Exit code for wrong arguments, as clap uses it.
 const USAGE: u8 = 2;
@@ -45,44 +47,44 @@ pub struct Demo {
 
 impl Demo {
     /// Runs both until SIGTERM or SIGINT.
-    pub async fn run(&self) -> ExitCode {
+    pub fn run(&self, runtimes: &Runtimes) -> End {
         let needed = self.scenario.tenants_needed();
         if self.tenants < needed {
-            eprintln!("scenario {} needs at least {needed} tenants", self.scenario);
-            return ExitCode::from(USAGE);
+            complain!("scenario {} needs at least {needed} tenants", self.scenario);
+            return End::InOrder(ExitCode::from(USAGE));
         }
         let settings = Settings::demo(self.seed, usize::from(self.tenants));
         let settings = Settings { profile: self.scenario.profile(), ..settings };
-        let sandbox = match Sandbox::start(settings).await {
+        let sandbox = match runtimes.among_tasks(Sandbox::start(settings)) {
             Ok(sandbox) => sandbox,
             Err(error) => {
-                eprintln!("cannot start the sandbox: {error}");
-                return ExitCode::FAILURE;
+                complain!("cannot start the sandbox: {error}");
+                return End::InOrder(ExitCode::FAILURE);
             }
         };
         let text = configuration(&sandbox, self.listen);
         if self.print_config {
-            println!("{text}");
+            say!("{text}");
         }
         let config = match Config::parse(&text, environment()) {
             Ok(config) => config,
             Err(faults) => {
-                eprintln!("{faults}");
-                return ExitCode::from(run::EX_CONFIG);
+                complain!("{faults}");
+                return End::InOrder(ExitCode::from(run::EX_CONFIG));
             }
         };
-        println!(
+        say!(
             "sandbox pipeline with {} tenants; faults can be switched on and off at {}/faults",
             self.tenants,
             sandbox.endpoints().admin
         );
-        println!("open http://{}/traces/recent", self.listen);
-        let code = tokio::select! {
-            code = run::daemon(config) => code,
-            never = self.scenario.play(&sandbox) => match never {},
-        };
-        sandbox.stop().await;
-        code
+        say!("open http://{}/traces/recent", self.listen);
+        let end = run::daemon(config, runtimes, self.scenario.play(&sandbox));
+        match end {
+            End::InOrder(_) => runtimes.among_tasks(sandbox.stop()),
+            End::AtOnce(_) => {}
+        }
+        end
     }
 }
 

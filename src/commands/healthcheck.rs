@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::output::complain;
+
 /// Ask the daemon on this machine whether its engine is running; exit code 0 if it is, else 1.
 ///
 /// Requests /healthz and waits at most four seconds. For the health checks of Docker and ECS: the container
@@ -34,11 +36,11 @@ impl Healthcheck {
         match answer {
             Ok(answer) if answer.status().is_success() => ExitCode::SUCCESS,
             Ok(answer) => {
-                eprintln!("{url}: {}", answer.status());
+                complain!("{url}: {}", answer.status());
                 ExitCode::FAILURE
             }
             Err(error) => {
-                eprintln!("{url}: {error}");
+                complain!("{url}: {error}");
                 ExitCode::FAILURE
             }
         }

@@ -10,11 +10,13 @@ mod log_fields;
 #[cfg(any(test, not(feature = "sandbox")))]
 #[cfg_attr(feature = "sandbox", expect(dead_code, reason = "compiled for its tests"))]
 mod no_demo;
+mod output;
 mod run;
+mod runtimes;
+mod signals;
 mod tag;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -22,6 +24,9 @@ use clap::{Parser, Subcommand};
 use self::demo::Demo;
 #[cfg(not(feature = "sandbox"))]
 use self::no_demo::Demo;
+use self::output::complain;
+use self::run::End;
+use self::runtimes::Runtimes;
 
 /// Measures how long log events take over each hop of a multi-cloud log pipeline, and whether they arrive at
 /// all.
@@ -54,30 +59,37 @@ To watch a pipeline of your own:
   3. traceprobe check --config FILE   reports every fault of the file, then tries every permission.
   4. traceprobe run --config FILE     runs the daemon.";
 
-/// How long to wait for blocking tasks at the end. A write to a disk that hangs cannot be cancelled, and must
-/// not keep the process alive.
-const SHUTDOWN: Duration = Duration::from_secs(2);
-
 /// Runs the subcommand that the arguments of the process name, and returns the exit code. If the arguments
 /// are wrong or request help, it prints and ends the process itself.
 pub fn run_program() -> ExitCode {
     let command = Program::parse().command;
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
+    let runtimes = match Runtimes::new() {
+        Ok(runtimes) => runtimes,
         Err(error) => {
-            eprintln!("cannot start: {error}");
+            complain!("cannot start: {error}");
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(async {
-        match command {
-            Command::Run(run) => run.run().await,
-            Command::Check(check) => check.run().await,
-            Command::Demo(demo) => demo.run().await,
-            Command::Healthcheck(healthcheck) => healthcheck.run().await,
-            Command::Tag(tag) => tag.run(),
+    let end = match command {
+        Command::Run(run) => run.run(&runtimes),
+        Command::Demo(demo) => demo.run(&runtimes),
+        Command::Check(check) => printed(runtimes.among_tasks(check.run())),
+        Command::Tag(tag) => printed(tag.run()),
+        Command::Healthcheck(healthcheck) => End::InOrder(runtimes.among_tasks(healthcheck.run())),
+    };
+    match end {
+        End::InOrder(code) => {
+            runtimes.shut_down();
+            code
         }
-    });
-    runtime.shutdown_timeout(SHUTDOWN);
-    code
+        End::AtOnce(code) => {
+            runtimes.shut_down_at_once();
+            code
+        }
+    }
+}
+
+/// The end of a command whose output is what it is for.
+fn printed(code: ExitCode) -> End {
+    End::InOrder(if output::was_lost() { ExitCode::FAILURE } else { code })
 }

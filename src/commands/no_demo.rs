@@ -5,6 +5,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::output::complain;
+use super::run::End;
+use super::runtimes::Runtimes;
+
 /// Exit code for wrong arguments, as clap uses it.
 const USAGE: u8 = 2;
 
@@ -21,17 +25,13 @@ pub struct Demo {
 
 impl Demo {
     /// Prints how to get the demo, and returns exit code 2.
-    #[expect(
-        clippy::unused_async,
-        reason = "must have the signature of the demo in a build with the sandbox"
-    )]
-    pub async fn run(&self) -> ExitCode {
-        eprintln!(
+    pub fn run(&self, _: &Runtimes) -> End {
+        complain!(
             "the demo is not available in this build, which was made without the feature `sandbox`; \
              in a clone of the repository, run: cargo run -- demo {}",
             self.arguments.join(OsStr::new(" ")).display()
         );
-        ExitCode::from(USAGE)
+        End::InOrder(ExitCode::from(USAGE))
     }
 }
 

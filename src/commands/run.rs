@@ -1,19 +1,25 @@
 //! `traceprobe run`: the daemon.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::error;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 use super::log_fields::text_fields;
+use super::output::{complain, say};
+use super::runtimes::Runtimes;
+use super::signals::Signals;
 use crate::config::{Config, Log, LogFormat};
-use crate::daemon::clock;
 use crate::daemon::run::{ClockStepped, Daemon};
+use crate::daemon::{clock, descriptors};
 use crate::store::StoreError;
 
 /// Exit code for a faulty configuration: `EX_CONFIG` of `sysexits.h`.
@@ -27,7 +33,11 @@ Exit codes:
    0  stopped by a signal
    1  failed, for the reason on stderr
   75  the system clock was set; start the daemon again
-  78  the configuration is faulty; every fault is on stderr";
+  78  the configuration is faulty; every fault is on stderr
+ 130  stopped at once by SIGINT, as the second signal or while starting; 143 if it was SIGTERM";
+
+/// Lines of the log that may wait for stderr. If it is blocked, later lines are lost, and nothing else.
+const LOG_LINES: usize = 4_096;
 
 /// Run the daemon: inject canaries, poll every stage for them, serve /metrics and /traces/recent.
 ///
@@ -35,7 +45,7 @@ Exit codes:
 /// Every key of the configuration can be overridden there, too, for example TRACEPROBE_PROBE_INTERVAL=10s.
 ///
 /// On SIGTERM or SIGINT the daemon stops injecting, continues to poll for up to probe.stop_grace so that
-/// canaries in flight can still arrive, and exits.
+/// canaries in flight can still arrive, and exits. A second signal ends it at once. SIGHUP is ignored.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXIT_CODES)]
 pub struct Run {
@@ -46,12 +56,21 @@ pub struct Run {
 
 impl Run {
     /// Runs until SIGTERM or SIGINT.
-    pub async fn run(&self) -> ExitCode {
+    pub fn run(&self, runtimes: &Runtimes) -> End {
         match load(&self.config) {
-            Ok(config) => daemon(config).await,
-            Err(code) => code,
+            Ok(config) => daemon(config, runtimes, std::future::pending()),
+            Err(code) => End::InOrder(code),
         }
     }
+}
+
+/// How the program ends.
+#[derive(Debug)]
+pub enum End {
+    /// After a short wait for what is still running.
+    InOrder(ExitCode),
+    /// Without waiting.
+    AtOnce(ExitCode),
 }
 
 /// Reads a configuration. On failure, prints every fault and returns the exit code.
@@ -60,30 +79,75 @@ pub fn load(path: &std::path::Path) -> Result<Config, ExitCode> {
     let text =
         |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
     Config::load(path, std::env::vars_os().filter_map(text)).map_err(|faults| {
-        eprintln!("{faults}");
+        complain!("{faults}");
         ExitCode::from(EX_CONFIG)
     })
 }
 
-/// Runs a daemon with this configuration until SIGTERM or SIGINT.
-pub async fn daemon(config: Config) -> ExitCode {
-    start_log(&config.log);
+/// Runs a daemon with this configuration until SIGTERM or SIGINT, and `beside` on the main thread.
+pub fn daemon(config: Config, runtimes: &Runtimes, beside: impl Future<Output = Infallible>) -> End {
+    let _written_until_here = start_log(&config.log);
     for note in &config.notes {
-        tracing::info!("{note}");
+        info!("{note}");
     }
-    let daemon = match Daemon::new(config, clock::system()).await {
-        Ok(daemon) => daemon,
+    descriptors::raise();
+    // Before anything that can take long, such as opening a store on a slow disk, and before the line that
+    // says that the daemon listens: a reader of that line may send a signal at once.
+    let mut signals = match runtimes.beside_tasks(async { Signals::catch() }) {
+        Ok(signals) => signals,
         Err(error) => {
-            eprintln!("cannot start: {error:#}");
-            // Some faults of the configuration show only when the store that it names is opened.
-            let fault = error.downcast_ref::<StoreError>().is_some_and(StoreError::is_permanent);
-            return if fault { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE };
+            complain!("cannot catch signals: {error}");
+            return End::InOrder(ExitCode::FAILURE);
         }
     };
-    // Before the next line is printed: a reader of that line may send a signal at once.
-    let stop = stop_signal();
-    println!("listening on http://{}", daemon.address());
-    match daemon.run(stop).await {
+    let mut building = runtimes.start(Daemon::new(config, clock::system()));
+    runtimes.beside_tasks(async {
+        let built = tokio::select! {
+            Some(built) = building.join_next() => built.unwrap_or_else(|panicked| Err(panicked.into())),
+            signal = signals.stop() => return End::AtOnce(ExitCode::from(signal.exit_code())),
+        };
+        let daemon = match built {
+            Ok(daemon) => daemon,
+            Err(error) => return not_started(&error),
+        };
+        tokio::select! {
+            end = until_stopped(daemon, signals) => end,
+            never = beside => match never {},
+        }
+    })
+}
+
+fn not_started(error: &anyhow::Error) -> End {
+    complain!("cannot start: {error:#}");
+    // Some faults of the configuration show only when the store that it names is opened.
+    let fault = error.downcast_ref::<StoreError>().is_some_and(StoreError::is_permanent);
+    End::InOrder(if fault { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE })
+}
+
+async fn until_stopped(daemon: Daemon, mut signals: Signals) -> End {
+    say!("listening on http://{}", daemon.address());
+    let stop_grace = daemon.stop_grace();
+    let stop = CancellationToken::new();
+    let mut running = pin!(daemon.run(stop.cancelled()));
+    loop {
+        tokio::select! {
+            result = &mut running => return End::InOrder(exit_code(result)),
+            signal = signals.stop() => {
+                let name = signal.name();
+                if stop.is_cancelled() {
+                    warn!("{name}: the second signal ends the daemon at once");
+                    return End::AtOnce(ExitCode::from(signal.exit_code()));
+                }
+                let secs = stop_grace.as_secs();
+                info!("{name}: the daemon stops, within {secs} s and a few; a second signal ends it at once");
+                stop.cancel();
+            }
+        }
+    }
+}
+
+fn exit_code(result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error:#}");
@@ -93,30 +157,19 @@ pub async fn daemon(config: Config) -> ExitCode {
     }
 }
 
-/// Waits for SIGTERM, which ECS and Kubernetes send, or SIGINT, which a terminal sends. Signals are caught
-/// from the call on, not only from the first poll of the future.
-pub fn stop_signal() -> impl Future<Output = ()> {
-    let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    async {
-        let (Ok(mut term), Ok(mut int)) = handlers else {
-            // Without handlers, the default action of the signals ends the process, which is second best.
-            return std::future::pending().await;
-        };
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-        }
-    }
-}
-
-fn start_log(log: &Log) {
+/// Starts the log. Dropping what it returns writes the lines that wait, for about a second at most.
+fn start_log(log: &Log) -> WorkerGuard {
     // The level applies to our own lines. Libraries log errors only: we log each failure ourselves.
     let directives = format!("error,traceprobe={}", log.level);
     let filter = EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("error,traceprobe=info"));
     let ansi = std::io::stderr().is_terminal();
+    // Written by a thread of its own. If nobody reads stderr, a write to it blocks, and the first task that
+    // logs would hang with all others behind it.
+    let (stderr, guard) =
+        NonBlockingBuilder::default().buffered_lines_limit(LOG_LINES).lossy(true).finish(std::io::stderr());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(stderr)
         .with_target(false)
         .with_ansi(ansi)
         // A line that cannot be written, as on a full disk, would be reported on the same stream by a
@@ -127,4 +180,5 @@ fn start_log(log: &Log) {
         LogFormat::Text => builder.fmt_fields(text_fields()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
+    guard
 }

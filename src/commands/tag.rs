@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::output::{complain, say};
 use crate::domain::tag::{self, NotOurs};
 
 /// Decode a tag, or a log line that contains one.
@@ -24,22 +25,22 @@ impl Tag {
         let mut ends = (0..text.len()).map(|at| &text[at..]);
         let found = ends.find_map(|bytes| Some((bytes, tag::read_unverified(bytes).ok()?)));
         let Some((bytes, tag)) = found else {
-            eprintln!("no tag found: {}", NotOurs::Malformed);
+            complain!("no tag found: {}", NotOurs::Malformed);
             return ExitCode::FAILURE;
         };
-        println!("version   {}", tag.version());
-        println!("purpose   {}", tag.purpose());
-        println!("trace     {}", tag.trace);
-        println!("planned   {}", tag.trace.planned_at());
-        println!("tenant    {} (code)", tag.tenant_digits());
-        println!("instance  {} (code)", tag.instance);
-        println!("size      {} bytes", tag.size);
+        say!("version   {}", tag.version());
+        say!("purpose   {}", tag.purpose());
+        say!("trace     {}", tag.trace);
+        say!("planned   {}", tag.trace.planned_at());
+        say!("tenant    {} (code)", tag.tenant_digits());
+        say!("instance  {} (code)", tag.instance);
+        say!("size      {} bytes", tag.size);
         match crate::config::keyring_from_env() {
-            Err(error) => println!("signature not checked: {error}"),
+            Err(error) => say!("signature not checked: {error}"),
             Ok(keys) => match keys.read(bytes) {
-                Ok(_) => println!("signature valid"),
-                Err(NotOurs::Foreign) => println!("signature NOT valid: made with another key, or forged"),
-                Err(NotOurs::Malformed) => println!("signature malformed"),
+                Ok(_) => say!("signature valid"),
+                Err(NotOurs::Foreign) => say!("signature NOT valid: made with another key, or forged"),
+                Err(NotOurs::Malformed) => say!("signature malformed"),
             },
         }
         ExitCode::SUCCESS

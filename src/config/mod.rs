@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use toml::Table;
 
-pub use self::settings::{Canary, Conditions, Log, LogFormat, Probe, Source, Store, Tenant};
+pub use self::settings::{Canary, Conditions, Log, LogFormat, Probe, Source, Store, Tenant, Web};
 pub use self::tag_key::{TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 use crate::cloud::aws::AwsSettings;
 use crate::cloud::google::GoogleSettings;
@@ -63,6 +63,8 @@ const ECS_METADATA: &str = "ECS_CONTAINER_METADATA_URI_V4";
 pub struct Config {
     /// The probe itself: its address, schedule and thresholds.
     pub probe: Probe,
+    /// What clients of the pages and of /metrics may do.
+    pub web: Web,
     pub log: Log,
     /// Sizes and template of canaries, unless a tenant has its own.
     pub canary: Canary,
@@ -181,14 +183,15 @@ impl Config {
 }
 
 fn read(context: &mut Context, root: &Table) -> Checked<Config> {
-    const SECTIONS: [&str; 9] =
-        ["probe", "log", "canary", "aws", "gcp", "store", "conditions", "tenant", "stage"];
+    const SECTIONS: [&str; 10] =
+        ["probe", "web", "log", "canary", "aws", "gcp", "store", "conditions", "tenant", "stage"];
     for name in root.keys().filter(|name| !SECTIONS.contains(&name.as_str())) {
         let near = suggestion(name, SECTIONS);
         context.faults.report(name.clone(), format!("unknown table{near}"));
     }
     let host = host_name(&context.env);
     let probe = sections::probe(context, root, &host);
+    let web = sections::web(context, root);
     let log = sections::log(context, root);
     let canary = sections::canary(context, root);
     let (aws, region) = sections::aws(context, root);
@@ -228,6 +231,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
         .map_err(|error| context.faults.report("stage", error.to_string()))?;
     Ok(Config {
         probe: probe.probe?,
+        web: web?,
         log: log?,
         canary: canary.settings()?,
         aws: aws?,

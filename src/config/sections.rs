@@ -1,4 +1,4 @@
-//! Reads the tables that occur once: `[probe]`, `[log]`, `[canary]`, `[aws]`, `[gcp]`, `[store]`,
+//! Reads the tables that occur once: `[probe]`, `[web]`, `[log]`, `[canary]`, `[aws]`, `[gcp]`, `[store]`,
 //! `[conditions]`.
 
 use std::cmp::Reverse;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use super::keys;
-use super::settings::{Canary, Conditions, Log, LogFormat, Probe, Store};
+use super::settings::{Canary, Conditions, Log, LogFormat, Probe, Store, Web};
 use super::tenant::TenantRead;
 use crate::cloud::account;
 use crate::cloud::aws::AwsSettings;
@@ -195,8 +195,37 @@ fn instance_name(value: &Value) -> Parsed<String> {
     }
 }
 
+/// Fewest connections of the web port: Prometheus, a health check, a load balancer and a browser at once.
+const MIN_CONNECTIONS: u32 = 16;
+
+/// Reads what clients of the pages and of /metrics may do.
+pub(super) fn web(context: &mut Context, root: &Table) -> Checked<Web> {
+    let mut read = section(context, root, "web", 1, &keys::WEB, &[]);
+    let most = read.get("max_connections", value::count(MIN_CONNECTIONS, 100_000));
+    let of_peer = read.find("max_connections_per_peer", value::count(1, 100_000));
+    let hosts = read.find("hosts", value::list(host));
+    Ok(Web {
+        max_connections: most? as usize,
+        max_connections_per_peer: of_peer?.map(|most| most as usize),
+        hosts: hosts?.unwrap_or_default(),
+    })
+}
+
+/// Reads the name of a host, without scheme and port.
+fn host(value: &Value) -> Parsed<String> {
+    let text = value::text(value)?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    if text.chars().all(is_name) {
+        Ok(text.trim_end_matches('.').to_ascii_lowercase())
+    } else {
+        Err(format!(
+            "\"{text}\" is not a valid host name; write it without scheme and port, such as \"traceprobe.example.org\""
+        ))
+    }
+}
+
 pub(super) fn log(context: &mut Context, root: &Table) -> Checked<Log> {
-    let mut read = section(context, root, "log", 1, &keys::LOG, &[]);
+    let mut read = section(context, root, "log", 2, &keys::LOG, &[]);
     let format = read.get("format", value::choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]));
     let level = read.get("level", level);
     Ok(Log { format: format?, level: level? })
@@ -233,7 +262,7 @@ impl CanaryRead {
 }
 
 pub(super) fn canary(context: &mut Context, root: &Table) -> CanaryRead {
-    let mut read = section(context, root, "canary", 2, &keys::CANARY, &[]);
+    let mut read = section(context, root, "canary", 3, &keys::CANARY, &[]);
     CanaryRead { sizes: read.get("sizes", sizes), template: read.find("template", template) }
 }
 
@@ -254,11 +283,11 @@ pub(super) fn aws(context: &mut Context, root: &Table) -> (Checked<AwsSettings>,
         .iter()
         .find_map(|name| context.env.get(*name).filter(|text| !text.is_empty()))
         .cloned();
-    let mut read = section(context, root, "aws", 3, &keys::AWS, &["endpoints"]);
+    let mut read = section(context, root, "aws", 4, &keys::AWS, &["endpoints"]);
     let anonymous = read.get("auth", value::choice(&[("default", false), ("none", true)]));
     let region = read.find("region", account::region).map(|region| region.or(fallback));
     let endpoint = read.find("endpoint", value::url("http://127.0.0.1:4566"));
-    let endpoints = endpoints(context, root, "aws", 4, &keys::AWS_ENDPOINTS);
+    let endpoints = endpoints(context, root, "aws", 5, &keys::AWS_ENDPOINTS);
     let all = || {
         Ok(AwsSettings {
             region: region.clone()?,
@@ -310,7 +339,7 @@ pub(super) fn gcp(context: &mut Context, root: &Table) -> (Checked<GoogleSetting
         WorkloadIdentity,
         None,
     }
-    let mut read = section(context, root, "gcp", 5, &keys::GCP, &["endpoints"]);
+    let mut read = section(context, root, "gcp", 6, &keys::GCP, &["endpoints"]);
     let endpoint = read.find("endpoint", value::url("http://127.0.0.1:9050/bigquery/v2"));
     let method = read.get(
         "auth",
@@ -339,7 +368,7 @@ pub(super) fn gcp(context: &mut Context, root: &Table) -> (Checked<GoogleSetting
         (Method::Adc, None) => Ok(Auth::ApplicationDefault),
         (Method::None, None) => Ok(Auth::None),
     });
-    let endpoints: Checked<HashMap<_, _>> = endpoints(context, root, "gcp", 6, &keys::GCP_ENDPOINTS);
+    let endpoints: Checked<HashMap<_, _>> = endpoints(context, root, "gcp", 7, &keys::GCP_ENDPOINTS);
     let all = || {
         // `gcp.endpoint` is the short form of `gcp.endpoints.bigquery`.
         let bigquery = endpoint?.map(|url| (BIGQUERY.name, url));
@@ -351,7 +380,7 @@ pub(super) fn gcp(context: &mut Context, root: &Table) -> (Checked<GoogleSetting
 
 /// Reads where state is kept across restarts.
 pub(super) fn store(context: &mut Context, root: &Table, probe: &Checked<Probe>) -> Checked<Store> {
-    let mut read = section(context, root, "store", 7, &keys::STORE, &[]);
+    let mut read = section(context, root, "store", 8, &keys::STORE, &[]);
     let path = read.get("path", value::text);
     let keep = read.get("keep", value::duration_within(TICK, 365 * DAY, ""));
     if let (Ok(keep), Ok(probe)) = (keep, probe)
@@ -376,7 +405,7 @@ const WINDOW_INTERVALS: u32 = 5;
 
 /// Reads what is a problem, and what is only a note.
 pub(super) fn conditions(context: &mut Context, root: &Table) -> Checked<Conditions> {
-    let mut read = section(context, root, "conditions", 8, &keys::CONDITIONS, &[]);
+    let mut read = section(context, root, "conditions", 9, &keys::CONDITIONS, &[]);
     let window = read.find("window", positive);
     let late_after = read.get("late_after", positive);
     // Every key is read before the first fault ends it, so that all are reported.

@@ -53,6 +53,17 @@ pub struct Probe {
     pub runbook: Option<String>,
 }
 
+/// The table `[web]`: what clients of the pages and of /metrics may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Web {
+    /// Most open connections.
+    pub max_connections: usize,
+    /// Most open connections of one address; `None` for no such bound.
+    pub max_connections_per_peer: Option<usize>,
+    /// Names under which the pages may be requested, in lower case; empty for any.
+    pub hosts: Vec<String>,
+}
+
 /// The table `[log]`: format and level of the probe's own log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {

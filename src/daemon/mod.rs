@@ -3,6 +3,7 @@
 pub mod build;
 pub mod clock;
 mod clock_error;
+pub mod descriptors;
 pub mod engine;
 mod injecting;
 mod last_scrape;

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::clock::ProbeClock;
 use super::last_scrape::Scrapes;
@@ -23,6 +24,9 @@ use crate::config::Config;
 use crate::domain::steady::Offset;
 use crate::metrics::{BucketBounds, Metrics};
 
+/// How long the engine may take beyond the grace period, to write what it knows. Only a store that hangs, or
+/// tasks that leave it no processor, take longer.
+const LAST_COMMIT: Duration = Duration::from_secs(2);
 /// How long tasks may take to end after they were told to.
 const ENDING: Duration = Duration::from_secs(3);
 const ENGINE: &str = "engine";
@@ -31,6 +35,8 @@ const ENGINE: &str = "engine";
 #[derive(Debug)]
 pub struct Daemon {
     address: SocketAddr,
+    /// Runs its tasks: the runtime in which it was built, because the port belongs to that.
+    runtime: Handle,
     /// In the order in which they are started.
     tasks: Vec<Task>,
     handles: Handles,
@@ -99,7 +105,7 @@ impl Daemon {
             let _received = report_end.send(running.await);
         }));
         let handles = Handles { stop, end, engine_end, scrapes, stop_grace: config.probe.stop_grace };
-        Ok(Self { address, tasks, handles })
+        Ok(Self { address, runtime: Handle::current(), tasks, handles })
     }
 
     /// The address on which it listens, with the port that the system chose if the configured port is 0.
@@ -111,12 +117,18 @@ impl Daemon {
     /// Starts every task.
     #[must_use = "dropping it aborts the tasks"]
     pub fn start(self) -> Running {
-        let Self { address: _, tasks, handles } = self;
-        let mut supervisor = Supervisor::default();
+        let Self { address: _, runtime, tasks, handles } = self;
+        let mut supervisor = Supervisor::new(runtime);
         for task in tasks {
             supervisor.start(task);
         }
         Running { supervisor, handles }
+    }
+
+    /// How long canaries in flight may still arrive after a signal.
+    #[must_use]
+    pub fn stop_grace(&self) -> Duration {
+        self.handles.stop_grace
     }
 
     /// Starts the daemon and shuts it down after `signal`: see [`Running::until`].
@@ -131,7 +143,9 @@ impl Daemon {
 
 impl Running {
     /// Runs until `signal`, then shuts down in order: injection ends at once, observation when nothing is in
-    /// flight or the grace period is over, and the page last, after Prometheus has read the final counts.
+    /// flight or the grace period is over, and the page last, after Prometheus has read the final counts. It
+    /// ends within the grace period and a few seconds whatever the tasks do, if it is not polled by the
+    /// threads that run them.
     ///
     /// # Errors
     ///
@@ -147,6 +161,10 @@ impl Running {
                 () = &mut signal, if !stop.is_cancelled() => {
                     signalled = Instant::now();
                     stop.cancel();
+                }
+                () = sleep_until(signalled + stop_grace + LAST_COMMIT), if stop.is_cancelled() => {
+                    warn!("the engine did not end in time and is abandoned");
+                    break;
                 }
                 ended = supervisor.next_end() => {
                     let ended = ended.ok_or_else(|| anyhow!("all tasks ended"))?;
@@ -173,7 +191,7 @@ impl Running {
         if tokio::time::timeout(ENDING, all_ended).await.is_err() {
             let left: Vec<_> = supervisor.running().collect();
             info!(tasks = ?left, "tasks did not end in time and are aborted: {left:?}");
-            supervisor.abort().await;
+            supervisor.abort();
         }
         stepped.map_or(Ok(()), |stepped| Err(stepped.into()))
     }

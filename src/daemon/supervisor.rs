@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 
 use futures::future::BoxFuture;
+use tokio::runtime::Handle;
 use tokio::task::{Id, JoinSet};
 
 use crate::domain::foreign::ForeignText;
@@ -34,9 +35,10 @@ impl fmt::Debug for Task {
     }
 }
 
-/// The running tasks and their names.
-#[derive(Debug, Default)]
+/// The running tasks and their names. Dropping it aborts them.
+#[derive(Debug)]
 pub struct Supervisor {
+    runtime: Handle,
     tasks: JoinSet<()>,
     names: HashMap<Id, String>,
 }
@@ -51,8 +53,14 @@ pub struct End {
 }
 
 impl Supervisor {
+    /// A supervisor that runs its tasks on this runtime.
+    #[must_use]
+    pub fn new(runtime: Handle) -> Self {
+        Self { runtime, tasks: JoinSet::new(), names: HashMap::new() }
+    }
+
     pub fn start(&mut self, task: Task) {
-        let handle = self.tasks.spawn(task.work);
+        let handle = self.tasks.spawn_on(task.work, &self.runtime);
         self.names.insert(handle.id(), task.name);
     }
 
@@ -70,9 +78,9 @@ impl Supervisor {
         self.names.values().map(String::as_str)
     }
 
-    /// Aborts all tasks at their next `await`.
-    pub async fn abort(&mut self) {
-        self.tasks.shutdown().await;
+    /// Aborts all tasks at their next `await`, and does not wait for it: a task that computes has none.
+    pub fn abort(&mut self) {
+        self.tasks.abort_all();
     }
 }
 
@@ -93,7 +101,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_panics_is_named() {
-        let mut supervisor = Supervisor::default();
+        let mut supervisor = Supervisor::new(Handle::current());
         supervisor.start(Task::new("waits", std::future::pending()));
         supervisor.start(Task::new("breaks", async { panic!("no more stack") }));
         let end = supervisor.next_end().await.unwrap();

@@ -15,7 +15,7 @@ use super::last_scrape::Scrapes;
 use super::log_events::EventLog;
 use super::store_writer::{OpenedStore, StoreWriter};
 use super::supervisor::Task;
-use super::{build, injecting, random, readiness, store_writer};
+use super::{build, descriptors, injecting, random, readiness, store_writer};
 use crate::cloud::Clients;
 use crate::config::{Config, Source, Tenant};
 use crate::domain::conditions::Assessment;
@@ -185,12 +185,12 @@ pub(super) fn wire_pages(
     scrapes: &Arc<Scrapes>,
     listener: TcpListener,
 ) -> Task {
-    let app = web::router(app(config, &common.clock.wall(), engine, scrapes));
-    let shutdown = common.end.clone().cancelled_owned();
-    Task::new("serve pages", async move {
-        // axum retries failed accepts by itself, so this returns only on shutdown.
-        let _ended = axum::serve(listener, app).with_graceful_shutdown(shutdown).await;
-    })
+    let counters = engine.metrics.connections();
+    let pages = web::router(app(config, &common.clock.wall(), engine, scrapes));
+    let pages = web::only_for_hosts(pages, &config.web.hosts, &counters);
+    let most = config.web.max_connections.min(descriptors::limit() / 2);
+    let limits = web::Limits::new(most, config.web.max_connections_per_peer);
+    Task::new("serve pages", web::serve(listener, pages, limits, counters, common.end.clone()))
 }
 
 fn app(config: &Config, clock: &WallClock, engine: &Engine, scrapes: &Arc<Scrapes>) -> web::App {

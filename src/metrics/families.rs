@@ -5,9 +5,9 @@
 
 use super::family::{Counter, Declared, Gauge, IntGauge, Latency, Timing};
 use super::labels::{
-    BehindStageOwner, BilledStage, LeakStage, NoLabels, OfBuild, OfCondition, OfStage, OfTenant, SchemaStage,
-    StageOwner, StageOwnerResult, StageStray, StageUnreadable, TenantHop, TenantHopRange, TenantOutcome,
-    TenantPut, TenantStage, TenantStageReason, TenantWaiting,
+    BehindStageOwner, BilledStage, ClosedConnection, LeakStage, NoLabels, OfBuild, OfCondition, OfStage,
+    OfTenant, RefusedConnection, SchemaStage, StageOwner, StageOwnerResult, StageStray, StageUnreadable,
+    TenantHop, TenantHopRange, TenantOutcome, TenantPut, TenantStage, TenantStageReason, TenantWaiting,
 };
 
 macro_rules! families {
@@ -103,6 +103,14 @@ families! {
         "How far the system clock is ahead of the probe's, which never steps; negative if behind. Added to every stage's clock_allowance and corrected at 0.5 ms/s. Beyond 1.5 s the process ends.";
     store_degraded: IntGauge<NoLabels> = "traceprobe_store_degraded",
         "1 while the store cannot be written and traces are kept in memory only: a restart now would forget what is in flight. The log and the page say why. 0 with store.path = \"memory\".";
+    connections: IntGauge<NoLabels> = "traceprobe_web_connections",
+        "Open connections of the web port. At web.max_connections, the one that has waited longest without a complete request is closed for a new one, then the longest idle.";
+    connections_accepted: Counter<NoLabels> = "traceprobe_web_connections_accepted_total",
+        "Connections that the web port accepted.";
+    connections_closed: Counter<ClosedConnection> = "traceprobe_web_connections_closed_total",
+        "Closed connections of the web port by reason: client (it closed), invalid (not HTTP), head_too_large, no_request and slow_head (no complete request in time), idle, slow_reader (did not read its answer), evicted (made room for a new one), memory (unread answers took too much), stopped. Many evicted, slow_head or memory: somebody floods the port.";
+    connections_refused: Counter<RefusedConnection> = "traceprobe_web_refused_total",
+        "What the web port refused by reason: peer (a connection beyond web.max_connections_per_peer), streams (too many event streams), host (the request names a host that is not in web.hosts).";
     build_info: IntGauge<OfBuild> = "traceprobe_build_info",
         "Always 1; labels give the version and revision.";
 }

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use super::connections::{Closed, Refused};
 use crate::domain::conditions::{ConditionName, Subject};
 use crate::domain::copies::UnchargedReason;
 use crate::domain::format::UnreadableReason;
@@ -72,6 +73,18 @@ impl Value for ConditionName {
 }
 
 impl Value for UnreadableReason {
+    fn text(self, _: &Topology) -> Cow<'_, str> {
+        Cow::Borrowed(self.as_str())
+    }
+}
+
+impl Value for Closed {
+    fn text(self, _: &Topology) -> Cow<'_, str> {
+        Cow::Borrowed(self.as_str())
+    }
+}
+
+impl Value for Refused {
     fn text(self, _: &Topology) -> Cow<'_, str> {
         Cow::Borrowed(self.as_str())
     }
@@ -202,6 +215,18 @@ label_set! {
     /// A build of the probe.
     OfBuild { pub(super) version: Version = "version", pub(super) revision: Revision = "revision" }
     all(_) = product(Version::ALL, Revision::ALL, |&version, &revision| Self { version, revision })
+}
+
+label_set! {
+    /// Why connections ended.
+    ClosedConnection { pub(super) reason: Closed = "reason" }
+    all(_) = Closed::ALL.iter().map(|&reason| Self { reason })
+}
+
+label_set! {
+    /// Why connections or requests were refused.
+    RefusedConnection { pub(super) reason: Refused = "reason" }
+    all(_) = Refused::ALL.iter().map(|&reason| Self { reason })
 }
 
 label_set! {

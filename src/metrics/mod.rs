@@ -7,6 +7,7 @@
 //! A metric is a line in `families` and the place in this file that counts it.
 
 mod closing;
+mod connections;
 mod cost;
 mod exposition;
 mod families;
@@ -23,6 +24,7 @@ use prometheus::process_collector::ProcessCollector;
 
 pub use self::closing::BucketBounds;
 use self::closing::{ClosingHistogram, TraceEvent};
+pub use self::connections::{Closed, Connections, Refused};
 use self::cost::{ByteCosts, OwnCosts};
 pub use self::cost::{Calls, CallsSoFar, StageCosts};
 pub use self::exposition::Format;
@@ -122,6 +124,12 @@ impl Metrics {
         for costs in &self.costs.all {
             self.byte_costs.charge(costs, Bytes::Put, bytes);
         }
+    }
+
+    /// Returns the counters of the web port.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        Connections(self.families.clone())
     }
 
     /// Sets whether traces are kept in memory only although a store is configured.

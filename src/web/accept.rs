@@ -1,4 +1,4 @@
-//! Content negotiation by the `Accept` header (RFC 9110, section 12.5.1).
+//! Content negotiation by the headers `Accept` and `Accept-Encoding` (RFC 9110, section 12.5).
 
 /// Returns the best of `offers` (media types, the server's default first) for an `Accept` header.
 ///
@@ -38,6 +38,19 @@ fn weight(accept: &str, offer: &str) -> u32 {
         })
         .max()
         .map_or(0, |(_, quality)| quality)
+}
+
+/// The weight of a content coding for a client, from 0 to 1000, by its `Accept-Encoding` header.
+#[must_use]
+pub(crate) fn coding(accept: &str, offer: &str) -> u32 {
+    let named = accept.split(',').filter_map(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let name = parts.next()?.to_ascii_lowercase();
+        let quality = parts.find_map(|part| part.strip_prefix("q=")).map_or(1000, per_mille);
+        // A name takes precedence over the asterisk, which stands for all that are not named.
+        (name == offer || name == "*").then_some((name == offer, quality))
+    });
+    named.max().map_or(0, |(_, quality)| quality)
 }
 
 fn per_mille(quality: &str) -> u32 {

@@ -10,14 +10,17 @@
 
 mod accept;
 mod app;
+mod compress;
 mod detail;
 mod filter;
+mod hosts;
 mod json;
 mod page;
 mod recent;
 mod routes;
 mod row;
 mod runbook;
+mod server;
 mod view;
 mod waterfall;
 mod words;
@@ -28,4 +31,6 @@ mod fixture;
 mod tests;
 
 pub use self::app::{App, Check, Scraper, Settings, Signer};
+pub use self::hosts::only_for_hosts;
 pub use self::routes::router;
+pub use self::server::{Limits, serve};

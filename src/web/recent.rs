@@ -165,7 +165,7 @@ struct InjectionLine {
     missed: u64,
 }
 
-/// Within which time the canaries of the figures were planned, in words.
+/// Within which time the canaries of the figures were planned, as text.
 fn window(view: &Recent<'_>) -> String {
     let windows = || view.tenants.iter().map(|tenant| tenant.window);
     let (shortest, longest) = (windows().min().unwrap_or_default(), windows().max().unwrap_or_default());

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::map_response;
+use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Json, Redirect, Response};
 use axum::routing::get;
 
@@ -11,7 +11,7 @@ use super::app::{App, RUNBOOK};
 use super::filter::{Filter, FilterError};
 use super::page::{FailurePage, Head, SCRIPT, STYLE, page};
 use super::view::{self, Mark, One, Recent};
-use super::{accept, detail, json, recent, runbook, words};
+use super::{accept, compress, detail, json, recent, runbook, words};
 use crate::metrics::Format;
 
 /// Allows only the page's own resources: no inline script or style, nothing from another origin, no framing.
@@ -35,6 +35,7 @@ pub fn router(app: App) -> Router {
         .route("/static/icon/{name}", get(icon))
         .fallback(not_found)
         .layer(map_response(with_headers))
+        .layer(from_fn(compress::as_accepted))
         .with_state(app)
 }
 

@@ -455,7 +455,7 @@ async fn each_state_has_one_line_per_tenant() {
 
 /// The files of the folder: each may import only those before it. `mod.rs` declares them, and none imports
 /// it.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 16] = [
     "accept",
     "words",
     "app",
@@ -468,7 +468,10 @@ const ORDER: [&str; 13] = [
     "recent",
     "detail",
     "json",
+    "compress",
     "routes",
+    "hosts",
+    "server",
 ];
 /// The files of `view/`, in the same way.
 const VIEW_ORDER: [&str; 13] = [
@@ -515,7 +518,9 @@ fn imports_run_one_way_within_the_folder() {
         faults.extend(back.map(|name| format!("{file} must not import {name}")));
     };
     for (at, name) in ORDER.iter().enumerate().filter(|(_, name)| **name != "view") {
-        check(name, names_after(&code(&format!("{name}.rs")), "super::"), &ORDER, at);
+        // The server is a folder, which knows nothing of the pages.
+        let file = if *name == "server" { "server/mod.rs" } else { &format!("{name}.rs") };
+        check(name, names_after(&code(file), "super::"), &ORDER, at);
     }
     let view = ORDER.iter().position(|name| *name == "view").unwrap();
     for (at, name) in VIEW_ORDER.iter().enumerate() {

@@ -44,10 +44,12 @@ async fn the_last_counts_can_still_be_scraped() {
     let stand = Stand::brisk(1).await;
     let daemon = stand.daemon(&[("PROBE_STOP_GRACE", "20s"), ("PROBE_GIVE_UP", "60s")]).await;
     daemon.until("a canary is delivered", SOON, |recent| recent.ended("delivered") >= 1).await;
-    // Two scrapes some time apart show the daemon that Prometheus is scraping.
+    // Scrapes at a regular interval show the daemon that Prometheus is scraping.
     daemon.metrics().await;
-    tokio::time::sleep(Duration::from_secs(8)).await;
-    daemon.metrics().await;
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        daemon.metrics().await;
+    }
     daemon.signal("TERM").await;
     daemon.until_printed("stopped with 0 traces in flight", SOON).await;
     let last = daemon.metrics().await;
@@ -70,5 +72,42 @@ async fn a_service_that_hangs_does_not_delay_the_end() {
     daemon.until("canaries are in flight", SOON, |recent| recent.in_flight().count() >= 3).await;
     // The grace period, the time that tasks have to end, and a margin for a busy machine.
     let (status, printed) = daemon.terminate(Duration::from_secs(10)).await;
+    assert_eq!(status.code(), Some(0), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_the_daemon_at_once() {
+    let stand = Stand::brisk(1).await;
+    stand.sandbox.fault(Fault::stage(Stage::Bigquery, StageEffect::Stall));
+    let daemon = stand.daemon(&[("PROBE_STOP_GRACE", "110s"), ("PROBE_GIVE_UP", "60s")]).await;
+    daemon.until("canaries are in flight", SOON, |recent| recent.in_flight().count() >= 1).await;
+    daemon.signal("TERM").await;
+    daemon.until_printed("a second signal ends it at once", SOON).await;
+    daemon.signal("INT").await;
+    let (status, printed) = daemon.ended(SOON).await;
+    assert_eq!(status.code(), Some(130), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_without_canaries_in_flight_ends_early() {
+    let stand = Stand::brisk(1).await;
+    let keys = [("PROBE_STOP_GRACE", "110s"), ("PROBE_GIVE_UP", "60s"), ("PROBE_INTERVAL", "1h")];
+    let daemon = stand.daemon(&keys).await;
+    // A person has looked at the metrics twice, which makes no scrape interval.
+    daemon.metrics().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    daemon.metrics().await;
+    let (status, printed) = daemon.terminate(SOON).await;
+    assert_eq!(status.code(), Some(0), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_is_ignored() {
+    let stand = Stand::brisk(1).await;
+    let daemon = stand.daemon(&[]).await;
+    daemon.signal("HUP").await;
+    daemon.until_printed("SIGHUP is ignored", SOON).await;
+    daemon.metrics().await;
+    let (status, printed) = daemon.terminate(SOON).await;
     assert_eq!(status.code(), Some(0), "{printed}");
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use super::super::output::say;
 use crate::sandbox::{Distribution, Fault, Profile, Sandbox, Service, ServiceEffect, Stage, StageEffect};
 
 /// How long the pipeline stays healthy before it breaks: a few canaries of each tenant arrive in this time.
@@ -58,16 +59,16 @@ impl Scenario {
     /// Waits while the pipeline is healthy, then switches the fault on and explains it. Never returns.
     pub async fn play(self, sandbox: &Sandbox) -> std::convert::Infallible {
         let Some(plan) = self.plan(sandbox) else {
-            println!("scenario {self}: nothing will be broken");
+            say!("scenario {self}: nothing will be broken");
             return std::future::pending().await;
         };
-        println!("scenario {self}: the pipeline is healthy for {} s", HEALTHY_FOR.as_secs());
+        say!("scenario {self}: the pipeline is healthy for {} s", HEALTHY_FOR.as_secs());
         tokio::time::sleep(HEALTHY_FOR).await;
         sandbox.fault(plan.fault);
-        println!("scenario {self}: {}", plan.announcement);
-        println!("look for: {}", plan.symptoms);
+        say!("scenario {self}: {}", plan.announcement);
+        say!("look for: {}", plan.symptoms);
         let admin = &sandbox.endpoints().admin;
-        println!("to undo it, run: curl -X DELETE {admin}/faults");
+        say!("to undo it, run: curl -X DELETE {admin}/faults");
         std::future::pending().await
     }
 

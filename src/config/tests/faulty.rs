@@ -2,7 +2,7 @@
 
 /// Each entry: the passage of the valid configuration that is replaced, its replacement, the key of the
 /// resulting fault, and a part of its message.
-pub(super) const FAULTY: [(&str, &str, &str, &str); 86] = [
+pub(super) const FAULTY: [(&str, &str, &str, &str); 88] = [
     ("[probe]", "[probe]\ngiv_up = \"1m\"", "probe.giv_up:", "did you mean `give_up`?"),
     ("[log]", "[log]\nlevel = \"loud\"", "log.level:", "\"loud\" is not a valid log level"),
     ("[log]", "[logs]", "logs:", "did you mean `log`?"),
@@ -42,6 +42,13 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 86] = [
         "[canary]\nsizes = [\"50B\"]",
         "canary.sizes:",
         "50B cannot hold the default template, which needs at least",
+    ),
+    ("[canary]", "[web]\nmax_connections = 2\n[canary]", "web.max_connections:", "it must be 16 to"),
+    (
+        "[canary]",
+        "[web]\nhosts = [\"https://probe.example.org:9464\"]\n[canary]",
+        "web.hosts:",
+        "without scheme and port",
     ),
     ("[canary]", "[canary]\nsizes = [\"2MB\"]", "canary.sizes:", "out of range"),
     ("[canary]", "[canary]\nsizes = [\"1.0001KB\"]", "canary.sizes:", "not a whole number of bytes"),

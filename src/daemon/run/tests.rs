@@ -1,8 +1,9 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::TcpListener as Listener;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::runtime::Handle;
+use tokio::runtime::Builder;
 
 use super::*;
 use crate::daemon::clock;
@@ -91,6 +92,38 @@ end = true
         let config = Config::parse(&text, env).unwrap_or_else(|faults| panic!("{faults}"));
         Daemon::new(config, clock::system()).await.unwrap()
     }
+}
+
+/// Ends a task that computes, so that the test leaves no thread behind.
+#[derive(Default)]
+struct Computing(AtomicBool);
+
+impl Computing {
+    fn task(self: Arc<Self>) -> Task {
+        Task::new("computes", async move {
+            while !self.0.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        })
+    }
+}
+
+#[test]
+fn a_task_that_computes_does_not_hold_up_the_end() {
+    let outside = Outside::new();
+    // The only thread of the tasks computes, so no other task runs, and no timer of theirs.
+    let tasks = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let main = Builder::new_current_thread().enable_all().build().unwrap();
+    let mut daemon = tasks.block_on(outside.daemon());
+    daemon.handles.stop_grace = Duration::ZERO;
+    let computing = Arc::new(Computing::default());
+    daemon.tasks.insert(0, computing.clone().task());
+    let ended = main.block_on(async {
+        tokio::time::timeout(Duration::from_secs(60), daemon.run(std::future::ready(()))).await
+    });
+    computing.0.store(true, Ordering::Relaxed);
+    tasks.shutdown_background();
+    ended.expect("it waits for the task").unwrap();
 }
 
 #[tokio::test]

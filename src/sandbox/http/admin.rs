@@ -105,6 +105,12 @@ async fn clear(State(shared): State<Arc<Shared>>, Path(id): Path<u64>) -> Status
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn it_can_be_reached_from_this_machine_only() {
+        let (_listener, address) = super::super::bind(0).await.unwrap();
+        assert!(address.ip().is_loopback(), "{address}");
+    }
+
     #[test]
     fn the_documented_faults_are_accepted() {
         let documented: Vec<&str> = include_str!("admin.rs")

@@ -145,7 +145,7 @@ fn delivered(n: u32, map: &Topology) -> Trace {
 }
 
 fn topology() -> Topology {
-    let variables = [("TRACEPROBE_TAG_KEY".to_owned(), "the key of the benchmark".to_owned())];
+    let variables = [("TRACEPROBE_TAG_KEY".to_owned(), "the key of the benchmark: 0123456789".to_owned())];
     let config = Config::parse(include_str!("../config/traceprobe.toml"), variables);
     config.expect("the example is sound").topology()
 }

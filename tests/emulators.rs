@@ -258,7 +258,7 @@ impl Scene {
 /// The environment of the daemon.
 fn variables(credentials: &HashMap<String, String>) -> impl Iterator<Item = (String, String)> + use<> {
     let fixed = [
-        ("TRACEPROBE_TAG_KEY", "a key that only the tests know"),
+        ("TRACEPROBE_TAG_KEY", "a key that only the tests know: 0123456789"),
         // Hides the machine's own credentials.
         ("AWS_EC2_METADATA_DISABLED", "true"),
         ("AWS_CONFIG_FILE", "/dev/null"),

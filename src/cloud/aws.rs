@@ -202,10 +202,13 @@ impl Aws {
         Ok(identity.arn.unwrap_or_default())
     }
 
-    /// Returns an interceptor that counts the calls of a client.
+    /// Returns an interceptor that counts the calls of a client, and lets none leave unencrypted unless the
+    /// endpoint is configured as http.
     #[must_use]
     pub fn counting(&self, service: &'static str) -> CountCalls {
-        CountCalls { service, calls: self.calls.clone() }
+        let endpoint = self.endpoint(service, &self.base);
+        let plain_http = endpoint.is_some_and(|url| url.to_ascii_lowercase().starts_with("http://"));
+        CountCalls { service, calls: self.calls.clone(), plain_http }
     }
 
     fn endpoint(&self, service: &str, config: &SdkConfig) -> Option<String> {
@@ -262,6 +265,7 @@ mod tests {
 
     use super::*;
     use crate::cloud::calls::CallResult;
+    use crate::cloud::failure::Failure;
     use crate::domain::sighting::FailureKind;
     use crate::keys::secret::Secret;
 
@@ -335,6 +339,23 @@ mod tests {
             aws.calls().snapshot(),
             [("sts", "AssumeRole".to_owned(), CallResult::Failed(FailureKind::Denied), 1)]
         );
+    }
+
+    #[tokio::test]
+    async fn without_an_endpoint_of_http_no_call_leaves_unencrypted() {
+        let (aws, requests) = aws((200, GRANTED)).await;
+        let settings = AwsSettings { endpoint: None, endpoints: BTreeMap::new(), ..(*aws.settings).clone() };
+        let aws = Aws { settings: Arc::new(settings), ..aws };
+        let account = Account::in_region("eu-central-1");
+        // As `AWS_ENDPOINT_URL_KINESIS` sets it.
+        let config = aws_sdk_kinesis::config::Builder::from(&aws.config("kinesis", &account))
+            .endpoint_url("http://kinesis.example")
+            .interceptor(aws.counting("kinesis"));
+        let client = aws_sdk_kinesis::Client::from_conf(config.build());
+        let error = client.list_shards().stream_name("s").send().await.unwrap_err();
+        let failure = Failure::of_aws(&error);
+        assert!(failure.text.contains("kinesis.example is not reached over https"), "{}", failure.text);
+        assert!(requests.lock().unwrap().is_empty());
     }
 
     #[tokio::test]

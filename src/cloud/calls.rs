@@ -83,6 +83,18 @@ impl Calls {
 pub struct CountCalls {
     pub(super) service: &'static str,
     pub(super) calls: Calls,
+    /// Whether the endpoint of the service is configured as http.
+    pub(super) plain_http: bool,
+}
+
+/// A call would have left unencrypted. The SDK reads endpoints of single services from variables and profiles,
+/// too. Its clients of metadata and container credentials, which are plain http on the machine itself, do not
+/// come here.
+#[derive(Debug, thiserror::Error)]
+#[error("{host} is not reached over https; if that is intended, set it as aws.endpoints.{service}")]
+struct NotEncrypted {
+    host: String,
+    service: &'static str,
 }
 
 impl Intercept for CountCalls {
@@ -98,6 +110,13 @@ impl Intercept for CountCalls {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let address = reqwest::Url::parse(context.request().uri()).ok();
+        if let Some(address) = &address
+            && address.scheme() == "http"
+            && !self.plain_http
+        {
+            let host = address.host_str().unwrap_or_default().to_owned();
+            return Err(NotEncrypted { host, service: self.service }.into());
+        }
         if let Some(host) = address.as_ref().and_then(reqwest::Url::host_str) {
             config.interceptor_state().store_put(Host(host.to_owned()));
         }

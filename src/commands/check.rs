@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cloud::Clients;
+use crate::cloud::account::Account;
 use crate::cloud::calls::Calls;
 use crate::config::Config;
 use crate::daemon::build;
@@ -80,13 +82,16 @@ impl Check {
 async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<usize> {
     let clients = build::clients(&config.aws, &config.google, Calls::default()).await?;
     let topology = config.topology();
+    let own_account = own_account(config, &clients).await;
     let mut failed = 0;
     for destination in build::destinations(&config.tenants, &clients, clock) {
         let names = destination.tenants.iter().map(|id| &*config.tenants[usize::from(id.0)].name);
         let names: Vec<_> = names.collect();
         let reached = destination.injector.reach().await;
-        failed +=
-            print_result(&destination.name, &names, reached.map(|()| "the log stream exists".to_owned()));
+        let account = destination.tenants.first().map(|id| &config.tenants[usize::from(id.0)].account);
+        let note = missing_external_id(account, own_account.as_deref());
+        let reached = reached.map(|()| format!("the log stream exists{note}"));
+        failed += print_result(&destination.name, &names, reached);
     }
     let recognizer = build::recognizer(&config.keyring, &topology);
     for (id, source) in topology.source_ids().zip(&config.sources) {
@@ -114,6 +119,7 @@ async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<us
                         unreadable(&poll)
                     )?;
                 }
+                text.push_str(&missing_external_id(source.settings.account(), own_account.as_deref()));
                 Ok(text)
             }
             Ok(Ok(Err(error))) => Err(error.to_string()),
@@ -124,6 +130,35 @@ async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<us
         failed += print_result(&format!("stage {stage}: {}", source.name), &names, result);
     }
     Ok(failed)
+}
+
+/// How long to wait for our own account's number, which only spares a note.
+const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Returns the number of our own account if it matters: if a role is assumed without an external id.
+async fn own_account(config: &Config, clients: &Clients) -> Option<String> {
+    let tenants = config.tenants.iter().map(|tenant| Some(&tenant.account));
+    let sources = config.sources.iter().map(|source| source.settings.account());
+    if tenants.chain(sources).all(|account| missing_external_id(account, None).is_empty()) {
+        return None;
+    }
+    let base = clients.aws.for_role(None, None);
+    let caller = tokio::time::timeout(IDENTITY_TIMEOUT, clients.aws.caller(&base)).await.ok()?.ok()?;
+    caller.split(':').nth(4).map(str::to_owned)
+}
+
+/// What to say of a role in another account that is assumed without an external id; empty if there is none. It
+/// works, so the check is passed: but whoever operates a probe for others could be made to use this role for one
+/// of them (the confused deputy, IAM user guide).
+fn missing_external_id(account: Option<&Account>, own: Option<&str>) -> String {
+    let Some(Account { role: Some(role), .. }) = account else { return String::new() };
+    if role.external_id.is_some() || own.is_some_and(|own| role.arn.split(':').nth(4) == Some(own)) {
+        return String::new();
+    }
+    format!(
+        "; note: {} is in another account and is assumed without an external id; set external_id, and require it in the role's trust policy",
+        role.arn
+    )
 }
 
 /// Whether a poll read records and could open none of them completely: canaries would not be found there
@@ -161,4 +196,35 @@ fn phantom_canary(config: &Config, clock: &WallClock) -> Wanted {
     let instance = InstanceCode::of(&config.probe.instance);
     let tag = Tag::new(trace, TenantCode::of(tenant), instance, 100, Purpose::Check);
     Wanted { revision: 0, waiting: Arc::new([WantedTrace { tag, planned_at }]), ..Wanted::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cloud::account::Role;
+    use crate::keys::secret::Secret;
+
+    fn account(external_id: Option<&str>) -> Account {
+        let arn = "arn:aws:iam::111111111111:role/traceprobe".to_owned();
+        let role = Some(Role { arn, external_id: external_id.map(Secret::new) });
+        Account { role, ..Account::in_region("eu-central-1") }
+    }
+
+    #[test]
+    fn a_role_in_another_account_without_an_external_id_is_noted() {
+        let note = missing_external_id(Some(&account(None)), Some("222222222222"));
+        assert!(
+            note.contains("arn:aws:iam::111111111111:role/traceprobe") && note.contains("set external_id"),
+            "{note}"
+        );
+        assert_eq!(missing_external_id(Some(&account(None)), None), note, "unknown is not ours");
+    }
+
+    #[test]
+    fn a_role_with_an_external_id_or_in_our_own_account_is_not_noted() {
+        assert_eq!(missing_external_id(Some(&account(Some("id"))), None), "");
+        assert_eq!(missing_external_id(Some(&account(None)), Some("111111111111")), "");
+        assert_eq!(missing_external_id(Some(&Account::in_region("eu-central-1")), None), "");
+        assert_eq!(missing_external_id(None, None), "");
+    }
 }

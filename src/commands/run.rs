@@ -13,10 +13,10 @@ use tracing::{error, info, warn};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
+use super::log_fields::text_fields;
 use super::output::{complain, say};
 use super::runtimes::Runtimes;
 use super::signals::Signals;
-
 use crate::config::{Config, Log, LogFormat};
 use crate::daemon::run::{ClockStepped, Daemon};
 use crate::daemon::{clock, descriptors};
@@ -177,7 +177,7 @@ fn start_log(log: &Log) -> WorkerGuard {
         .log_internal_errors(false);
     // Fails only if a subscriber is already installed, as in tests.
     let _started = match log.format {
-        LogFormat::Text => builder.try_init(),
+        LogFormat::Text => builder.fmt_fields(text_fields()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     guard

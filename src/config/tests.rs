@@ -415,3 +415,27 @@ fn the_effective_configuration_is_shown_without_secrets_and_loads_again() {
     let debug = format!("{config:?}");
     assert!(!debug.contains(KEY) && !debug.contains("half-a-lock"), "{debug}");
 }
+
+#[test]
+fn the_secrets_of_urls_are_shown_neither_by_the_configuration_nor_by_a_fault() {
+    let secret = [
+        ("TRACEPROBE_AWS_ENDPOINT", "http://user:hush@127.0.0.1:4566/?token=hush"),
+        ("TRACEPROBE_GCP_ENDPOINTS_BIGQUERY", "https://127.0.0.1/bigquery/v2?key=hush"),
+        ("TRACEPROBE_PROBE_RUNBOOK", "https://wiki.example/probe?token=hush"),
+    ];
+    let config = good(&secret);
+    for shown in [config.to_toml_without_secrets(), config.to_json_without_secrets().to_string()] {
+        assert!(!shown.contains("hush"), "{shown}");
+        assert!(shown.contains("http://…@127.0.0.1:4566/?…"), "{shown}");
+    }
+    assert_eq!(
+        config.probe.runbook.as_deref(),
+        Some("https://wiki.example/probe?token=hush"),
+        "a link must work"
+    );
+    for url in ["ftp://user:hush@host", "user:hush@host/?hush", "http://user:hush@ho st/?hush"] {
+        let found = faults(GOOD, &[("TRACEPROBE_AWS_ENDPOINT", url)]);
+        assert!(found.len() == 1 && found[0].contains("host") || found[0].contains("ho st"), "{found:#?}");
+        assert!(!found[0].contains("hush"), "{found:#?}");
+    }
+}

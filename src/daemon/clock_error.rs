@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::log_events;
 use super::supervisor::Task;
+use crate::domain::foreign::ForeignText;
 use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::tracker::Input;
 
@@ -21,6 +22,8 @@ use crate::domain::tracker::Input;
 const EVERY: Duration = Duration::from_secs(60);
 /// The endpoint is on the host, so a slow answer means that it is broken.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Real metadata has a few KB.
+const MAX_METADATA: usize = 1 << 20;
 /// A larger bound carries no more information, and would make timestamp arithmetic overflow.
 const MAX_BOUND: Duration = Duration::from_secs(3_600);
 
@@ -35,7 +38,8 @@ async fn watch(address: String, every: Duration, inputs: mpsc::Sender<Input>, st
 }
 
 async fn query_forever(address: &str, every: Duration, inputs: &mpsc::Sender<Input>) {
-    let client = Client::builder().no_proxy().timeout(TIMEOUT).build();
+    let no_redirect = reqwest::redirect::Policy::none();
+    let client = Client::builder().no_proxy().redirect(no_redirect).timeout(TIMEOUT).build();
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut known = true;
@@ -43,7 +47,7 @@ async fn query_forever(address: &str, every: Duration, inputs: &mpsc::Sender<Inp
         ticks.tick().await;
         let answer = match &client {
             Ok(client) => query(client, address).await,
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error.to_string().into()),
         };
         match answer {
             Ok(clock) => {
@@ -62,11 +66,22 @@ async fn query_forever(address: &str, every: Duration, inputs: &mpsc::Sender<Inp
     }
 }
 
-async fn query(client: &Client, address: &str) -> Result<OwnClock, String> {
-    let get = async { client.get(address).send().await?.error_for_status()?.bytes().await };
-    let body = get.await.map_err(|error: reqwest::Error| error.without_url().to_string())?;
+async fn query(client: &Client, address: &str) -> Result<OwnClock, ForeignText> {
+    let unreachable = |error: reqwest::Error| ForeignText::from(error.without_url().to_string());
+    let mut answer = client.get(address).send().await.map_err(unreachable)?;
+    // Any other status than a success, a redirect too.
+    if !answer.status().is_success() {
+        return Err(format!("the task metadata endpoint answered HTTP {}", answer.status().as_u16()).into());
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
+        if body.len() + chunk.len() > MAX_METADATA {
+            return Err(format!("the task metadata exceeds {MAX_METADATA} bytes").into());
+        }
+        body.extend_from_slice(&chunk);
+    }
     let task: Metadata = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
-    task.clock().ok_or_else(|| "the task metadata holds no clock error bound".to_owned())
+    task.clock().ok_or_else(|| "the task metadata holds no clock error bound".into())
 }
 
 /// The fields of the task metadata that matter here.

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::ProbeClock;
-use super::log_events;
+use super::log_events::{self, EventLog};
 use super::store_writer::{CommitOutcome, StoreWriter};
 use crate::domain::conditions::{Assessment, Criteria};
 use crate::domain::schedule::Schedule;
@@ -115,6 +115,7 @@ impl Engine {
         let mut publish_at = None;
         let mut offset = Offset::default();
         let mut drain_until = None;
+        let mut log = EventLog::default();
         loop {
             let now = self.clock.now();
             if drain_until.is_some_and(|until| now >= until || self.tracker.in_flight() == 0) {
@@ -138,7 +139,8 @@ impl Engine {
             let now = self.clock.now();
             self.inject_due(now, &mut round);
             self.commit(&mut round).await;
-            self.carry_out(round);
+            self.carry_out(round, &mut log);
+            log.summarise(now);
             self.update_observers();
             if now.since(published) >= PUBLISH_EVERY {
                 match self.clock.check() {
@@ -157,6 +159,7 @@ impl Engine {
         }
         let now = self.clock.now();
         self.publish(now);
+        log.finish();
         log_events::stopped(self.tracker.in_flight_traces(), &self.topology, now);
         self.store.close().await;
         End::Stopped
@@ -239,10 +242,10 @@ impl Engine {
         }
     }
 
-    fn carry_out(&self, round: Round) {
+    fn carry_out(&self, round: Round, log: &mut EventLog) {
         for (event, at) in &round.events {
             self.metrics.record(event, *at);
-            log_events::write(event, &self.topology);
+            log.write(event, &self.topology, *at);
         }
         for (place, canary) in round.outbound {
             place.send(canary);

@@ -5,18 +5,197 @@
 
 use std::time::Duration;
 
-use tracing::{debug, error, info, warn};
+use tracing::{Level, debug, error, info, warn};
 
+use super::log_repeats::{Occurrence, Repeats};
+use crate::domain::foreign::ForeignText;
 use crate::domain::outcome::Outcome;
 use crate::domain::sighting::list_drift;
 use crate::domain::steady::Offset;
+use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::Trace;
 use crate::domain::tracker::Event;
 use crate::store::{Loaded, Quarantined};
 
-pub fn write(event: &Event, map: &Topology) {
+/// Writes events. What fails again and again is written once and then in summaries ([`Repeats`]).
+#[derive(Debug, Default)]
+pub struct EventLog {
+    repeats: Repeats,
+}
+
+impl EventLog {
+    pub fn write(&mut self, event: &Event, map: &Topology, now: Timestamp) {
+        match failure(event, map) {
+            Some(occurrence) => self.repeats.note(occurrence, now),
+            None => write_once(event, map),
+        }
+    }
+
+    /// Writes the summaries that are due.
+    pub fn summarise(&mut self, now: Timestamp) {
+        self.repeats.summarise(now);
+    }
+
+    /// Writes the summaries that are not due yet, at the end.
+    pub fn finish(mut self) {
+        self.repeats.finish();
+    }
+}
+
+/// The events that come again with each canary or poll while something fails.
+fn failure(event: &Event, map: &Topology) -> Option<Occurrence> {
+    let at = |stage: &StageId| map.stage(*stage).name.clone();
+    let line = |what, tenant: &TenantId, stage: Option<&StageId>, trace: Option<&TraceId>, text: String| {
+        Occurrence {
+            level: Level::WARN,
+            what,
+            tenant: Some(map.tenant(*tenant).name.clone()),
+            stage: stage.map(at),
+            found_in: None,
+            trace: trace.copied(),
+            text,
+        }
+    };
+    let warning = |what, tenant, stage, trace, text| Some(line(what, tenant, Some(stage), Some(trace), text));
+    let note = |what, tenant, stage, trace, text| {
+        Some(Occurrence { level: Level::INFO, ..line(what, tenant, Some(stage), Some(trace), text) })
+    };
+    match event {
+        Event::Full { tenant } => {
+            let text = "sent no canary: probe.max_in_flight traces are already in flight";
+            Some(line("full", tenant, None, None, text.to_owned()))
+        }
+        Event::Missed { tenant, count } => {
+            let text = format!("missed {count} scheduled canaries: the process was stopped or starved");
+            Some(line("missed", tenant, None, None, text))
+        }
+        Event::Ambiguous { tenant, trace } => {
+            let text = "no answer to a put: the canary may have been accepted, so it stays in flight";
+            Some(line("ambiguous", tenant, None, Some(trace), text.to_owned()))
+        }
+        Event::HopOverdue { tenant, hop, trace } => {
+            note("hop overdue", tenant, hop, trace, format!("hop {} is past its target", at(hop)))
+        }
+        Event::HopMissing { tenant, hop, trace, .. } => {
+            warning("hop missing", tenant, hop, trace, format!("a canary never reached {}", at(hop)))
+        }
+        Event::HopNeverSeen { tenant, hop, trace, .. } => {
+            let text =
+                format!("gave up on hop {}: its source has never shown a canary of this tenant", at(hop));
+            note("hop never seen", tenant, hop, trace, text)
+        }
+        Event::Overdue { tenant, trace } => {
+            let text = "a canary is proven to have missed the end-to-end threshold";
+            Some(line("overdue", tenant, None, Some(trace), text.to_owned()))
+        }
+        Event::Ended { tenant, trace, outcome, .. } => {
+            let (what, text) = ended(outcome, map)?;
+            let hop = match outcome {
+                Outcome::Lost(hop) => Some(hop.display(map).to_string().into()),
+                Outcome::DeadLettered(stage) => Some(at(stage)),
+                Outcome::Delivered | Outcome::Late | Outcome::Unobserved(_) | Outcome::Refused(_) => None,
+            };
+            Some(Occurrence { stage: hop, ..line(what, tenant, None, Some(trace), text) })
+        }
+        Event::LateDiscovery { tenant, stage, trace } => {
+            let text = format!("a canary that was given up had reached {} in time", at(stage));
+            note("late discovery", tenant, stage, trace, text)
+        }
+        Event::LateArrival { tenant, stage, trace } => {
+            let text = "a canary arrived after its deadline, when it was already given up";
+            warning("late arrival", tenant, stage, trace, text.to_owned())
+        }
+        Event::Duplicate { tenant, stage, trace, locator } => {
+            let text = format!("a canary is stored twice at {}: {locator}", at(stage));
+            warning("duplicate", tenant, stage, trace, text)
+        }
+        Event::UnchargedCopy { tenant, stage, trace, reason } => {
+            let text = format!(
+                "another copy of a canary at {} is not charged to the pipeline: {}",
+                at(stage),
+                reason.as_str()
+            );
+            note(reason.as_str(), tenant, stage, trace, text)
+        }
+        Event::Corrupted { tenant, stage, trace } => {
+            let text = format!("a canary arrived at {} truncated or changed", at(stage));
+            warning("corrupted", tenant, stage, trace, text)
+        }
+        Event::IsolationViolation { tenant, stage, trace, found_in } => Some(Occurrence {
+            level: Level::ERROR,
+            what: "leaked",
+            tenant: Some(tenant.name(map)),
+            stage: Some(at(stage)),
+            found_in: Some(found_in.clone()),
+            trace: Some(*trace),
+            text: format!("a canary of {} was found in {found_in}", tenant.name(map)),
+        }),
+        Event::SameName { stage, trace } => Some(Occurrence {
+            level: Level::ERROR,
+            what: "same name",
+            tenant: None,
+            stage: Some(at(stage)),
+            found_in: None,
+            trace: Some(*trace),
+            text:
+                "another process sends canaries under this instance's name; give each its own probe.instance"
+                    .to_owned(),
+        }),
+        Event::ForeignTags { stage, source, count } => Some(Occurrence {
+            level: Level::WARN,
+            what: "foreign tags",
+            tenant: None,
+            stage: Some(at(stage)),
+            found_in: None,
+            trace: None,
+            text: format!("found {count} tags in {} that none of our keys signed", map.source(*source).name),
+        }),
+        Event::ClockInversion { tenant, stage, trace } => warning(
+            "clock inversion",
+            tenant,
+            stage,
+            trace,
+            format!("the clock of {} contradicts ours", at(stage)),
+        ),
+        Event::Planned { .. }
+        | Event::Accepted { .. }
+        | Event::Arrived { .. }
+        | Event::HopMeasured { .. }
+        | Event::EndToEnd { .. }
+        | Event::GaveUp { .. }
+        | Event::Adopted { .. }
+        | Event::Stray { .. }
+        | Event::PollAnswered { .. }
+        | Event::PollFailed { .. }
+        | Event::WentBlind { .. }
+        | Event::Unreadable { .. }
+        | Event::FirstSeen { .. }
+        | Event::SawAgain { .. }
+        | Event::SchemaLearned { .. }
+        | Event::SchemaDrifted { .. }
+        | Event::SchemaRestored { .. }
+        | Event::ClockAdrift { .. }
+        | Event::ClockInStep { .. } => None,
+    }
+}
+
+/// What an outcome is called and the line about it; `None` for the one that is as it should be.
+fn ended(outcome: &Outcome, map: &Topology) -> Option<(&'static str, String)> {
+    Some(match outcome {
+        Outcome::Delivered => return None,
+        Outcome::Late => ("late", "delivered after its deadline".to_owned()),
+        Outcome::Lost(hop) => ("lost", format!("lost at {}", hop.display(map))),
+        Outcome::DeadLettered(stage) => {
+            ("dead-lettered", format!("dead-lettered: the canary is in {}", map.stage(*stage).name))
+        }
+        Outcome::Unobserved(reason) => (reason.as_str(), format!("unobserved: {}", reason.as_str())),
+        Outcome::Refused(reason) => ("refused", format!("CloudWatch Logs did not accept a canary: {reason}")),
+    })
+}
+
+fn write_once(event: &Event, map: &Topology) {
     let name = |tenant: &TenantId| map.tenant(*tenant).name.clone();
     let at = |stage: &StageId| map.stage(*stage).name.clone();
     let names = |source: &SourceId| {
@@ -27,16 +206,7 @@ pub fn write(event: &Event, map: &Topology) {
         Event::Planned { tenant, trace } => {
             debug!(tenant = %name(tenant), %trace, "planned a canary")
         }
-        Event::Full { tenant } => {
-            warn!(tenant = %name(tenant), "sent no canary: probe.max_in_flight traces are already in flight");
-        }
-        Event::Missed { tenant, count } => {
-            warn!(tenant = %name(tenant), count, "missed {count} scheduled canaries: the process was stopped or starved");
-        }
         Event::Accepted { tenant, trace } => debug!(tenant = %name(tenant), %trace, "put a canary"),
-        Event::Ambiguous { tenant, trace } => {
-            warn!(tenant = %name(tenant), %trace, "no answer to a put: the canary may have been accepted, so it stays in flight");
-        }
         Event::Arrived { tenant, stage, trace, interval, noticed_after } => debug!(
             tenant = %name(tenant), stage = %at(stage), %trace, latest = %interval.latest,
             width_seconds = interval.width().as_secs_f64(), noticed_after_seconds = noticed_after.as_secs_f64(), "arrived"
@@ -44,58 +214,33 @@ pub fn write(event: &Event, map: &Topology) {
         Event::HopMeasured { tenant, hop, trace, latency, .. } => {
             debug!(tenant = %name(tenant), hop = %at(hop), %trace, latency_seconds = latency.as_secs_f64(), "hop measured");
         }
-        Event::HopOverdue { tenant, hop, trace } => {
-            info!(tenant = %name(tenant), hop = %at(hop), %trace, "hop {} is past its target", at(hop));
-        }
-        Event::HopMissing { tenant, hop, trace, .. } => {
-            warn!(tenant = %name(tenant), hop = %at(hop), %trace, "a canary never reached {}", at(hop));
-        }
         Event::EndToEnd { tenant, trace, latency, judgement, .. } => debug!(
             tenant = %name(tenant), %trace, latency_seconds = latency.as_secs_f64(), ?judgement, "reached the end stage"
         ),
-        Event::Overdue { tenant, trace } => {
-            warn!(tenant = %name(tenant), %trace, "a canary is proven to have missed the end-to-end threshold");
-        }
-        Event::GaveUp { .. } => {}
-        Event::Ended { tenant, trace, outcome, .. } => ended(&name(tenant), trace, outcome, map),
-        Event::LateDiscovery { tenant, stage, trace } => {
-            info!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary that was given up had reached {} in time", at(stage));
-        }
-        Event::LateArrival { tenant, stage, trace } => {
-            warn!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary arrived after its deadline, when it was already given up");
-        }
-        Event::Duplicate { tenant, stage, trace, locator } => {
-            warn!(tenant = %name(tenant), stage = %at(stage), %trace, %locator, "a canary is stored twice at {}", at(stage));
-        }
-        Event::UnchargedCopy { tenant, stage, trace, reason } => {
-            info!(
-                tenant = %name(tenant), stage = %at(stage), %trace, reason = reason.as_str(),
-                "another copy of a canary at {} is not charged to the pipeline: {}", at(stage), reason.as_str()
-            );
-        }
-        Event::Corrupted { tenant, stage, trace } => {
-            warn!(tenant = %name(tenant), stage = %at(stage), %trace, "a canary arrived at {} truncated or changed", at(stage));
-        }
-        Event::IsolationViolation { tenant, stage, trace, found_in } => error!(
-            tenant = %tenant.name(map), stage = %at(stage), %trace, %found_in,
-            "a canary of {} was found in {found_in}", tenant.name(map)
-        ),
-        Event::SameName { stage, trace } => error!(
-            stage = %at(stage), %trace,
-            "another process sends canaries under this instance's name; give each its own probe.instance"
-        ),
-        Event::ForeignTags { stage, source, count } => warn!(
-            stage = %at(stage), source = %names(source).1, count,
-            "found {count} tags in {} that none of our keys signed", names(source).1
-        ),
+        Event::Ended { tenant, trace, .. } => debug!(tenant = %name(tenant), %trace, "delivered"),
+        // Written by `failure`.
+        Event::GaveUp { .. }
+        | Event::Full { .. }
+        | Event::Missed { .. }
+        | Event::Ambiguous { .. }
+        | Event::HopOverdue { .. }
+        | Event::HopMissing { .. }
+        | Event::Overdue { .. }
+        | Event::LateDiscovery { .. }
+        | Event::LateArrival { .. }
+        | Event::Duplicate { .. }
+        | Event::UnchargedCopy { .. }
+        | Event::Corrupted { .. }
+        | Event::IsolationViolation { .. }
+        | Event::SameName { .. }
+        | Event::ForeignTags { .. }
+        | Event::ClockInversion { .. }
+        | Event::HopNeverSeen { .. } => {}
         Event::Adopted { tenant, trace } => {
             info!(tenant = %name(tenant), %trace, "adopted a canary of a previous run, known only by its tag");
         }
         Event::Stray { stage, other_instance, .. } => {
             debug!(stage = %at(stage), other_instance, "found a canary that belongs to no trace in memory");
-        }
-        Event::ClockInversion { tenant, stage, trace } => {
-            warn!(tenant = %name(tenant), stage = %at(stage), %trace, "the clock of {} contradicts ours", at(stage));
         }
         Event::PollAnswered { source, complete, took, .. } => {
             debug!(source = %names(source).1, complete, took_seconds = took.as_secs_f64(), "polled");
@@ -106,7 +251,7 @@ pub fn write(event: &Event, map: &Topology) {
         Event::WentBlind { source, tenant, reason } => {
             let (stage, source) = names(source);
             let tenant = tenant.as_ref().map(|tenant| name(tenant).to_string());
-            warn!(%stage, %source, tenant, %reason, "stage {stage} is blind: {source}: {reason}");
+            warn!(%stage, %source, tenant, "stage {stage} is blind: {source}: {reason}");
         }
         Event::Unreadable { source, reason, count, new_shape, .. } => {
             let ((stage, source), reason) = (names(source), reason.as_str());
@@ -118,12 +263,6 @@ pub fn write(event: &Event, map: &Topology) {
         Event::FirstSeen { source, tenant } => {
             let (stage, source) = names(source);
             info!(tenant = %name(tenant), %stage, %source, "first canary found at {stage}: {source}");
-        }
-        Event::HopNeverSeen { tenant, hop, trace, .. } => {
-            info!(
-                tenant = %name(tenant), hop = %at(hop), %trace,
-                "gave up on hop {}: its source has never shown a canary of this tenant", at(hop)
-            );
         }
         Event::SawAgain { source, tenant, blind_for } => {
             let (stage, source) = names(source);
@@ -147,7 +286,7 @@ pub fn write(event: &Event, map: &Topology) {
                 None => "the columns in `schema`".to_owned(),
             };
             warn!(
-                %stage, %source, changes,
+                %stage, %source,
                 "schema of {stage} drifted: {source}: {changes}; if that is intended, set {remedy} for the stage"
             );
         }
@@ -165,27 +304,6 @@ pub fn write(event: &Event, map: &Topology) {
         Event::SchemaRestored { source } => {
             let (stage, source) = names(source);
             info!(%stage, %source, "schema of {stage} is as expected again: {source}");
-        }
-    }
-}
-
-fn ended(tenant: &str, trace: &crate::domain::tag::TraceId, outcome: &Outcome, map: &Topology) {
-    match outcome {
-        Outcome::Delivered => debug!(tenant, %trace, "delivered"),
-        Outcome::Late => warn!(tenant, %trace, "delivered after its deadline"),
-        Outcome::Lost(hop) => {
-            warn!(tenant, %trace, hop = %hop.display(map), "lost at {}", hop.display(map))
-        }
-        Outcome::DeadLettered(stage) => {
-            let stage = &map.stage(*stage).name;
-            warn!(tenant, %trace, %stage, "dead-lettered: the canary is in {stage}");
-        }
-        Outcome::Unobserved(reason) => {
-            let reason = reason.as_str();
-            warn!(tenant, %trace, reason, "unobserved: {reason}")
-        }
-        Outcome::Refused(reason) => {
-            warn!(tenant, %trace, %reason, "CloudWatch Logs did not accept a canary: {reason}")
         }
     }
 }
@@ -251,19 +369,19 @@ pub fn clock_followed(offset: Offset) {
 }
 
 /// Logs that the clock's error bound is unknown.
-pub fn clock_unknown(reason: &str) {
-    warn!(reason, "cannot read the error bound of the probe's own clock: {reason}");
+pub fn clock_unknown(reason: &ForeignText) {
+    warn!("cannot read the error bound of the probe's own clock: {reason}");
 }
 
 /// Logs that a damaged store was replaced by a new one.
 pub fn store_quarantined(store: &Quarantined) {
     let (path, damage) = (store.path.display(), &store.damage);
-    error!(%path, %damage, "the store was damaged: it was moved to {path}, and a new one was started");
+    error!("the store was damaged ({damage}): it was moved to {path}, and a new one was started");
 }
 
 /// Logs that traces are kept in memory only.
 pub fn store_degraded(reason: &str) {
-    warn!(reason, "cannot write the store, so traces are kept in memory only: {reason}");
+    warn!("cannot write the store, so traces are kept in memory only: {reason}");
 }
 
 /// Logs that traces are on disk again.

@@ -8,6 +8,7 @@ pub mod engine;
 mod injecting;
 mod last_scrape;
 mod log_events;
+mod log_repeats;
 mod random;
 mod readiness;
 pub mod run;

@@ -18,6 +18,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::log_events;
+use crate::domain::foreign::ForeignText;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::Topology;
 use crate::domain::tracker::Changes;
@@ -67,7 +68,7 @@ pub enum StoreState {
     Degraded {
         since: Timestamp,
         /// Why it cannot be written, as text for the log and the page.
-        reason: Arc<str>,
+        reason: ForeignText,
     },
     /// No store is configured; everything is in memory only.
     NotConfigured,
@@ -81,7 +82,7 @@ pub enum CommitOutcome {
     /// The changes are in memory only. The full state is written once the store can be written again.
     Degraded {
         /// Why the store cannot be written, as text for the log and the page.
-        reason: Arc<str>,
+        reason: ForeignText,
     },
     /// The store could not be read at the start and has been read only now. The changes are still in memory
     /// only. What the previous run left in the store must be restored before the next commit.
@@ -211,7 +212,7 @@ impl StoreWriter {
         });
         // Longer than a commit may take, because the whole file is checked and read, and it may be large.
         let load_timeout = 10 * settings.commit_timeout;
-        let reason: Arc<str> = match timeout(load_timeout, first_load).await {
+        let reason: ForeignText = match timeout(load_timeout, first_load).await {
             Ok(Ok(Ok((store, instance, loaded)))) => {
                 log_events::store_loaded(&loaded);
                 let reopener = Reopener { open, instance: instance.clone() };
@@ -252,7 +253,7 @@ impl StoreWriter {
 
     /// Since when and why the store cannot be written, although it is configured.
     #[must_use]
-    pub fn degraded(&self) -> Option<(Timestamp, Arc<str>)> {
+    pub fn degraded(&self) -> Option<(Timestamp, ForeignText)> {
         match &*self.state.borrow() {
             StoreState::Degraded { since, reason } => Some((*since, reason.clone())),
             StoreState::Healthy | StoreState::NotConfigured => None,
@@ -389,7 +390,7 @@ impl StoreWriter {
         }
     }
 
-    fn degrade(&mut self, reason: Arc<str>) {
+    fn degrade(&mut self, reason: ForeignText) {
         self.retry_at = Instant::now() + self.settings.retry_delay;
         let now = self.clock.now();
         self.state.send_modify(|state| {
@@ -448,7 +449,7 @@ fn log_quarantine(opened: Opened) -> Store {
     opened.store
 }
 
-fn timed_out(timeout: Duration) -> Arc<str> {
+fn timed_out(timeout: Duration) -> ForeignText {
     format!("the disk that holds the store did not respond within {} s", timeout.as_secs_f64()).into()
 }
 

@@ -8,6 +8,8 @@ use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::task::{Id, JoinSet};
 
+use crate::domain::foreign::ForeignText;
+
 /// A named task that has not been started.
 pub struct Task {
     name: String,
@@ -47,7 +49,7 @@ pub struct End {
     /// The name of the task.
     pub task: String,
     /// The panic message; `None` if it returned.
-    pub panic: Option<String>,
+    pub panic: Option<ForeignText>,
 }
 
 impl Supervisor {
@@ -82,13 +84,15 @@ impl Supervisor {
     }
 }
 
-fn panic_message(error: tokio::task::JoinError) -> String {
+/// The message may quote what was being read.
+fn panic_message(error: tokio::task::JoinError) -> ForeignText {
     let Ok(panic) = error.try_into_panic() else {
-        return "aborted".to_owned();
+        return "aborted".into();
     };
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "panic without a message".to_owned())
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("panic without a message")
+        .into()
 }
 
 #[cfg(test)]

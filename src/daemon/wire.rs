@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::clock::ProbeClock;
 use super::engine::{self, Engine, Lane};
 use super::last_scrape::Scrapes;
+use super::log_events::EventLog;
 use super::store_writer::{OpenedStore, StoreWriter};
 use super::supervisor::Task;
-use super::{build, descriptors, injecting, log_events, random, readiness, store_writer};
+use super::{build, descriptors, injecting, random, readiness, store_writer};
 use crate::cloud::Clients;
 use crate::config::{Config, Source, Tenant};
 use crate::domain::conditions::Assessment;
@@ -141,10 +142,12 @@ pub(super) fn wire_engine(
     for (id, source) in topology.source_ids().zip(&config.sources) {
         tracker.expect_schema(id, source.settings.expected_schema());
     }
+    let mut log = EventLog::default();
     for event in tracker.restore(loaded, now) {
         metrics.record(&event, now);
-        log_events::write(&event, topology);
+        log.write(&event, topology, now);
     }
+    log.finish();
     // Before the first scrape can come, so that gauges have values from the start.
     let first = tracker.snapshot(now);
     let criteria = config.criteria();

@@ -10,6 +10,7 @@ pub mod conditions;
 pub mod copies;
 pub mod cost;
 pub mod evidence;
+pub mod foreign;
 pub mod format;
 pub mod kind;
 pub mod outcome;

@@ -1,8 +1,7 @@
 //! How a trace ends.
 
-use std::sync::Arc;
-
 use super::topology::{HopRange, StageId};
+use crate::domain::foreign::ForeignText;
 
 /// How a trace ended. Every planned canary ends in exactly one of these.
 #[derive(Clone, PartialEq, Eq, Debug, Hash)]
@@ -19,7 +18,7 @@ pub enum Outcome {
     /// Unknown, for a reason that is the fault of the probe or the configuration and not of the pipeline.
     Unobserved(UnobservedReason),
     /// CloudWatch Logs refused it, with the reason.
-    Refused(Arc<str>),
+    Refused(ForeignText),
 }
 
 /// Why the outcome of a trace is unknown.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::sighting::Drift;
+use crate::domain::foreign::ForeignText;
 
 /// One column; a nested one has its path as its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +76,7 @@ impl Column {
 }
 
 fn drift(column: &Column, from: Option<Arc<str>>, to: Option<Arc<str>>) -> Drift {
+    let [from, to] = [from, to].map(|kind| kind.map(ForeignText::from));
     Drift { column: column.name.as_str().into(), from, to }
 }
 

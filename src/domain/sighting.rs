@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::canary::Integrity;
+use super::foreign::ForeignText;
 use super::format::{FoundIn, Unreadable};
 use super::tag::Tag;
 use super::time::{Interval, Timestamp};
@@ -49,15 +50,23 @@ pub struct Locator {
 }
 
 impl Locator {
+    /// No service has longer names: a key in S3 or Cloud Storage has at most 1,024 bytes. A longer one is cut
+    /// and hashed, and can then no longer be looked up.
+    const MAX_BYTES: usize = 2_048;
+
     /// A copy that is a record of its own.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
         let text = text.into();
+        let text =
+            if text.len() > Self::MAX_BYTES { ForeignText::label(&text).as_str().into() } else { text };
         Self { record_bytes: text.len(), text }
     }
 
     /// A copy within a record or object that may hold several.
     #[must_use]
     pub fn within(record: &str, place: impl fmt::Display) -> Self {
+        let cut = (record.len() > Self::MAX_BYTES).then(|| ForeignText::label(record));
+        let record = cut.as_deref().unwrap_or(record);
         Self { text: format!("{record}#{place}").into(), record_bytes: record.len() }
     }
 
@@ -66,6 +75,8 @@ impl Locator {
         Self { text: text.into(), record_bytes }
     }
 
+    /// The name as the service has it, to look the copy up. Where people read it, use `Display`, which cuts and
+    /// cleans it: the name of an object may hold control characters.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -109,7 +120,7 @@ impl Hash for Locator {
 
 impl fmt::Display for Locator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&ForeignText::label(&self.text))
     }
 }
 
@@ -125,7 +136,7 @@ pub struct Sighting {
     /// Which stored copy it is.
     pub locator: Locator,
     /// The tenant label of the row or key; `None` if the source has no labels.
-    pub label: Option<Arc<str>>,
+    pub label: Option<ForeignText>,
     /// How the copy compares with what was sent.
     pub integrity: Integrity,
     /// In what kind of record it was found.
@@ -193,14 +204,14 @@ pub struct UnreadableRecord {
     pub owner: Option<RecordOwner>,
     /// What it is and where, as text for people: `s3://archive/2026/11/26/a.orc is ORC, which traceprobe does
     /// not open`.
-    pub text: Arc<str>,
+    pub text: ForeignText,
 }
 
 /// Whose a record is that could not be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RecordOwner {
     /// The tenant that it is labelled with.
-    Label(Arc<str>),
+    Label(ForeignText),
     /// The tenant of this tag.
     Tag(Tag),
 }
@@ -209,19 +220,19 @@ pub enum RecordOwner {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Drift {
     /// The column's name, `record.column` inside records.
-    pub column: Arc<str>,
+    pub column: ForeignText,
     /// The expected type, with the mode unless it is NULLABLE: `STRING`, `STRING REPEATED`. `None` for an
     /// added column.
-    pub from: Option<Arc<str>>,
+    pub from: Option<ForeignText>,
     /// The actual type; `None` for a removed column.
-    pub to: Option<Arc<str>>,
+    pub to: Option<ForeignText>,
 }
 
 impl Drift {
     /// What happened to the column: `added`, `removed`, `retyped` or `remoded`.
     #[must_use]
     pub fn change(&self) -> &'static str {
-        let kind = |text: &'_ Option<Arc<str>>| {
+        let kind = |text: &Option<ForeignText>| {
             text.as_deref().and_then(|text| text.split(' ').next()).map(str::to_owned)
         };
         match (&self.from, &self.to) {

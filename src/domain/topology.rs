@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::canary::Template;
 use super::kind::Kind;
 use super::tag::{Tag, TenantCode};
+use crate::domain::foreign::ForeignText;
 
 /// Index of a tenant in [`Topology::tenants`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -290,8 +291,8 @@ impl Topology {
 
     /// The tenant with this label.
     #[must_use]
-    pub fn tenant_by_label(&self, label: &str) -> Option<TenantId> {
-        self.tenant_ids().find(|id| &*self.tenant(*id).label == label)
+    pub fn tenant_by_label(&self, label: &ForeignText) -> Option<TenantId> {
+        self.tenant_ids().find(|id| label.is_label(&self.tenant(*id).label))
     }
 
     /// The tenant with this name.

@@ -53,6 +53,7 @@ use super::tag::{InstanceCode, Tag, TraceId};
 use super::time::{Interval, OwnClock, Timestamp};
 use super::topology::{Role, SourceId, StageId, TenantId, Topology};
 use super::trace::{Judgement, Origin, Put, Trace};
+use crate::domain::foreign::ForeignText;
 
 /// Most instants at which a source is polled early.
 const MAX_CHECKPOINTS: usize = 256;
@@ -96,7 +97,7 @@ pub enum Input {
         source: SourceId,
         kind: FailureKind,
         /// What happened, as text for people.
-        detail: Arc<str>,
+        detail: ForeignText,
     },
     /// The schema of a source was read.
     SchemaRead { source: SourceId, schema: Arc<TableSchema> },
@@ -127,7 +128,7 @@ pub enum PutResult {
     /// CloudWatch Logs did not take it.
     Refused {
         /// Why, as text for people.
-        reason: Arc<str>,
+        reason: ForeignText,
     },
 }
 
@@ -275,7 +276,7 @@ pub enum Event {
         tenant: LeakedTenant,
         stage: StageId,
         trace: TraceId,
-        found_in: Arc<str>,
+        found_in: ForeignText,
     },
     /// Tags that none of our keys signed.
     ForeignTags {
@@ -320,7 +321,7 @@ pub enum Event {
     WentBlind {
         source: SourceId,
         tenant: Option<TenantId>,
-        reason: Arc<str>,
+        reason: ForeignText,
     },
     /// It is visible again.
     SawAgain {
@@ -334,7 +335,7 @@ pub enum Event {
         source: SourceId,
         reason: UnreadableReason,
         count: u64,
-        new_shape: Option<Arc<str>>,
+        new_shape: Option<ForeignText>,
     },
     /// A tenant's canary was found at a source for the first time ever.
     FirstSeen {

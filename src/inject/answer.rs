@@ -5,12 +5,12 @@
 //! perhaps stored, it only waits for it.
 
 use std::error::Error;
-use std::sync::Arc;
 
 use aws_sdk_cloudwatchlogs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatchlogs::types::RejectedLogEventsInfo;
 
 use crate::cloud::failure::{Effect, Failure};
+use crate::domain::foreign::ForeignText;
 use crate::domain::sighting::FailureKind;
 
 /// What a call did to the canaries in it. CreateLogStream is classified in the same way, with the log stream
@@ -22,22 +22,22 @@ pub(super) enum PutOutcome {
     /// The service stored none, and a retry would fail, too.
     Refused {
         /// Why, as text for the log and the page.
-        reason: Arc<str>,
+        reason: ForeignText,
     },
     /// The service stored none, because the log stream or the log group does not exist.
     NotFound {
         /// Why, as text for the log and the page.
-        reason: Arc<str>,
+        reason: ForeignText,
     },
     /// The service certainly stored none, but a retry may succeed.
     Retryable {
         /// Why, as text for the log and the page.
-        reason: Arc<str>,
+        reason: ForeignText,
     },
     /// The call was sent, but no answer came that says whether the canaries were stored. They may have been.
     Inconclusive {
         /// Why, as text for the log and the page.
-        reason: Arc<str>,
+        reason: ForeignText,
     },
 }
 
@@ -89,7 +89,7 @@ where
     // The text of an error code explains the failure by itself. Without a code, the text has to name the
     // operation.
     let failure = if failure.code.is_some() { failure } else { failure.calling(operation) };
-    let reason = Arc::from(failure.text.as_str());
+    let reason = failure.text.clone();
     match failure.code.as_deref() {
         // The service stored an earlier attempt. It returned this when calls still needed sequence tokens.
         Some("DataAlreadyAcceptedException") => return PutOutcome::Accepted(Rejected::default()),

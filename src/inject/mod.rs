@@ -12,7 +12,6 @@ mod answer;
 mod batch;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_cloudwatchlogs::Client;
@@ -22,6 +21,7 @@ use backoff::backoff::Backoff;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
+use crate::domain::foreign::ForeignText;
 use crate::domain::tag::TraceId;
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::TenantId;
@@ -176,7 +176,7 @@ impl Injector {
         let mut unanswered = 0_u32;
         let mut stream_created = false;
         let reason = loop {
-            let reason: Arc<str> = match self.call(events.clone()).await {
+            let reason: ForeignText = match self.call(events.clone()).await {
                 PutOutcome::Accepted(rejected) => {
                     let accepted = PutResult::Accepted { doubled: unanswered > 0 };
                     let results = batch.iter().enumerate().map(|(index, canary)| {
@@ -272,7 +272,7 @@ impl Injector {
         }
     }
 
-    fn no_answer(&self) -> Arc<str> {
+    fn no_answer(&self) -> ForeignText {
         format!("no answer from CloudWatch Logs within {:?}", self.settings.attempt_timeout).into()
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::secret::masked_urls;
+
 /// One fault: where it is, and what would be right.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Fault {
@@ -54,7 +56,9 @@ pub(crate) struct Collector {
 
 impl Collector {
     pub(crate) fn report(&mut self, key: impl Into<String>, message: impl Into<String>) -> Reported {
-        let fault = Fault { key: key.into(), message: message.into() };
+        // A message quotes the value at fault, which may be a URL with a password.
+        let message = masked_urls(&message.into()).into_owned();
+        let fault = Fault { key: key.into(), message };
         if self.seen.insert(fault.clone()) {
             self.list.push(fault);
         }

@@ -7,6 +7,7 @@ use toml::{Table, Value};
 
 use super::fault::{Checked, Collector, Reported, suggestion};
 use super::key::{Fallback, Key};
+use super::secret::masked_urls;
 use super::value::{Parsed, quoted};
 
 /// Which environment variables belong to a program's configuration.
@@ -314,7 +315,7 @@ impl<'c, 'a> Reader<'c, 'a> {
         let name = key.name;
         let value = match value {
             Some(_) if key.masked => Some(Value::String("…".to_owned())),
-            other => other,
+            other => other.map(without_url_secrets),
         };
         let place = &self.layers[layer];
         let (_, values) =
@@ -329,5 +330,14 @@ impl<'c, 'a> Reader<'c, 'a> {
             .iter()
             .find(|key| key.name == name)
             .expect("every key that is read is listed in the keys of the reader")
+    }
+}
+
+/// Masks what may be secret in the URLs of a value: see [`masked_urls`].
+fn without_url_secrets(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(masked_urls(&text).into_owned()),
+        Value::Array(items) => Value::Array(items.into_iter().map(without_url_secrets).collect()),
+        other => other,
     }
 }

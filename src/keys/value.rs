@@ -286,9 +286,19 @@ pub(crate) fn url(example: &str) -> impl Fn(&Value) -> Parsed<String> {
                 Ok(text)
             }
             _ => Err(format!(
-                "\"{text}\" is not a valid URL; write an http:// or https:// URL, for example \"{example}\""
+                "\"{}\" is not a valid URL; write an http:// or https:// URL, for example \"{example}\"",
+                without_secrets(&text)
             )),
         }
+    }
+}
+
+/// What may be shown of a text that was meant to be a URL.
+fn without_secrets(text: &str) -> String {
+    let before_query = text.split(['?', '#']).next().unwrap_or_default();
+    match before_query.rsplit_once('@') {
+        Some((_, host)) => format!("…@{host}"),
+        None => before_query.to_owned(),
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) use crate::cloud::failure::causes;
 
 impl From<Failure> for ObserveError {
     fn from(failure: Failure) -> Self {
-        Self { kind: failure.kind, detail: failure.text.into(), retry_after: failure.retry_after }
+        Self { kind: failure.kind, detail: failure.text, retry_after: failure.retry_after }
     }
 }
 

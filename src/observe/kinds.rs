@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::pace::Rhythm;
 use super::{Observe, Recognizer};
+use crate::cloud::account::Account;
 use crate::cloud::{Clients, NoClient, Provider};
 use crate::domain::cost::Costs;
 use crate::domain::evidence::Evidence;
@@ -113,6 +114,11 @@ pub(crate) trait KindSettings: Evidence + Sized {
         ExpectedSchema::default()
     }
 
+    /// Returns the AWS account in which it is; `None` for kinds in another cloud.
+    fn account(&self) -> Option<&Account> {
+        None
+    }
+
     /// Builds an observer of the source; it makes no call yet.
     ///
     /// # Errors
@@ -196,6 +202,14 @@ macro_rules! kinds {
             pub fn expected_schema(&self) -> ExpectedSchema {
                 match self {
                     $(Self::$kind(settings) => settings.expected_schema(),)*
+                }
+            }
+
+            /// Returns the AWS account in which it is; `None` for kinds in another cloud.
+            #[must_use]
+            pub fn account(&self) -> Option<&Account> {
+                match self {
+                    $(Self::$kind(settings) => settings.account(),)*
                 }
             }
 

@@ -34,9 +34,11 @@ pub(crate) use self::kinds::Scope;
 pub use self::kinds::{Attribution, Site, Spec};
 use self::kinds::{KindSettings, kinds};
 use crate::cloud::NoClient;
+use crate::cloud::account::Account;
 use crate::domain::canary::Template;
 use crate::domain::copies::Presence;
 use crate::domain::evidence::Evidence;
+use crate::domain::foreign::ForeignText;
 use crate::domain::format::Unreadable;
 use crate::domain::kind::Kind;
 use crate::domain::schema::{ExpectedSchema, TableSchema};
@@ -131,7 +133,7 @@ impl Findings {
         &mut self,
         arrived_by: Timestamp,
         parts: &[(Unreadable, u64)],
-        label: Option<&Arc<str>>,
+        label: Option<&ForeignText>,
         name: impl Fn() -> String,
     ) {
         for (part, count) in parts {
@@ -144,7 +146,8 @@ impl Findings {
                     record.arrived_by = record.arrived_by.max(arrived_by);
                 }
                 None if !full => {
-                    let text = format!("{} is {part}", name()).into();
+                    // The key of an object may be so long that the reason would be cut.
+                    let text = format!("{} is {part}", ForeignText::label(&name())).into();
                     self.unreadable.push(UnreadableRecord {
                         arrived_by,
                         part: *part,
@@ -193,14 +196,14 @@ impl Findings {
 pub struct ObserveError {
     pub kind: FailureKind,
     /// The call and its answer, as text for the person on call.
-    pub detail: Arc<str>,
+    pub detail: ForeignText,
     /// The pause that the source asks for, such as in a `Retry-After` header.
     pub retry_after: Option<Duration>,
 }
 
 impl ObserveError {
     /// A failure without a requested pause.
-    pub fn new(kind: FailureKind, detail: impl Into<Arc<str>>) -> Self {
+    pub fn new(kind: FailureKind, detail: impl Into<ForeignText>) -> Self {
         Self { kind, detail: detail.into(), retry_after: None }
     }
 }

@@ -165,6 +165,9 @@ pub enum ServiceEffect {
     ServerError { status: u16 },
     /// The service's own error for a missing permission.
     Deny,
+    /// The service's own error for a wrong request, with a message of this many bytes that tries to forge log
+    /// lines.
+    LongError { bytes: usize },
     /// No answer until the fault is cleared.
     Hang,
     /// An answer that is this much later.

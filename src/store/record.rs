@@ -437,7 +437,7 @@ fn visit_in(visit: VisitRecord) -> Visit {
 
 fn copy_out(copy: &StoredCopy) -> CopyRecord {
     CopyRecord::Judged {
-        locator: copy.locator.to_string(),
+        locator: copy.locator.as_str().to_owned(),
         record_bytes: copy.locator.record().len(),
         second_sender: copy.second_sender,
         gone: copy.gone,

@@ -10,6 +10,7 @@ use super::view::{
 };
 use crate::domain::canary::Integrity;
 use crate::domain::copies::uncharged;
+use crate::domain::foreign::ForeignText;
 use crate::domain::outcome::Outcome;
 use crate::domain::quantile::Quantile;
 use crate::domain::sighting::Drift;
@@ -498,7 +499,7 @@ impl Source {
 
 impl DriftJson {
     fn new(drift: &Drift) -> Self {
-        let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(str::to_owned);
+        let text = |text: &Option<ForeignText>| text.as_deref().map(str::to_owned);
         Self {
             column: drift.column.to_string(),
             change: drift.change(),

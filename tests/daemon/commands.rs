@@ -163,7 +163,7 @@ async fn the_signature_of_a_tag_is_verified() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(printed.contains(id) && printed.contains("signature valid"), "{printed}");
 
-    let other = [("TRACEPROBE_TAG_KEY".to_owned(), "the key of another probe".to_owned())];
+    let other = [("TRACEPROBE_TAG_KEY".to_owned(), "the key of another probe: 0123456789".to_owned())];
     let output = program(&["tag", &tag], &other).await;
     assert!(stdout(&output).contains("NOT valid"), "{output:?}");
     let output = program(&["tag", "no tag at all"], &[]).await;

@@ -11,6 +11,7 @@ mod connections;
 mod copies;
 mod cost;
 mod figures;
+mod foreign_text;
 mod garbage;
 mod isolation;
 mod outcomes;

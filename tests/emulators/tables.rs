@@ -38,7 +38,10 @@ impl Tables {
         let tables = Tables {
             google: Google::new(&google, Calls::default()).await.unwrap(),
             endpoint,
-            keys: Arc::new(Keyring::new(TagKey::new("a key that only the tests know").unwrap(), Vec::new())),
+            keys: Arc::new(Keyring::new(
+                TagKey::new("a key that only the tests know: 0123456789").unwrap(),
+                Vec::new(),
+            )),
             clock,
             tag: Tag::new(trace, TenantCode::of("acme"), InstanceCode::of("p"), 300, Purpose::Probe),
             _scene: scene,

@@ -88,7 +88,7 @@ impl Scene {
         let file = folder.join(format!("{name}.toml"));
         fs::write(&file, configuration(&sandbox, give_up)).expect("cannot write the configuration");
         let began = now();
-        let key = ("TRACEPROBE_TAG_KEY".to_owned(), "sixteen bytes at least".to_owned());
+        let key = ("TRACEPROBE_TAG_KEY".to_owned(), "the key of these tests: 0123456789".to_owned());
         let daemon = Daemon::start(&file, [key]).await;
         Scene { sandbox, daemon, began }
     }

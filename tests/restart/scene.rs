@@ -18,7 +18,7 @@ use traceprobe::store::{LoadLimits, Store};
 /// How long after its planned injection a canary that is proven absent is lost.
 pub const GIVE_UP: Duration = Duration::from_secs(6);
 /// Signs the tags of every probe of these tests.
-pub const TAG_KEY: (&str, &str) = ("TRACEPROBE_TAG_KEY", "the key of the restart tests");
+pub const TAG_KEY: (&str, &str) = ("TRACEPROBE_TAG_KEY", "the key of the restart tests: 0123456789");
 pub const TENANTS: usize = 2;
 const ALL: LoadLimits =
     LoadLimits { since: Timestamp::MIN, max_delivered: usize::MAX, max_of_tenant: usize::MAX };

@@ -132,7 +132,8 @@ pub fn delivered(recent: &Recent) -> impl Iterator<Item = &Trace> {
 
 /// The daemon's whole environment: its tag key, and overridden keys of the configuration.
 pub fn variables(keys: &[(&str, &str)]) -> Vec<(String, String)> {
-    let mut all = vec![("TRACEPROBE_TAG_KEY".to_owned(), "a key that only the tests know".to_owned())];
+    let mut all =
+        vec![("TRACEPROBE_TAG_KEY".to_owned(), "a key that only the tests know: 0123456789".to_owned())];
     all.extend(keys.iter().map(|(key, value)| (format!("TRACEPROBE_{key}"), (*value).to_owned())));
     all
 }

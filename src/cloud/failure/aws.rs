@@ -16,6 +16,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
 use super::{Effect, Failure, by_status, causes, effect_of, find, sources, without_code};
+use crate::domain::foreign::ForeignText;
 use crate::domain::sighting::FailureKind;
 
 /// Largest error document that is searched for its code, in bytes. A larger body is the page of a proxy.
@@ -60,14 +61,14 @@ fn answered<E: ProvideErrorMetadata>(error: &E, raw: &HttpResponse) -> Failure {
     let code = code_of(raw).or_else(|| error.code().map(bare));
     let kind = kind(code, status);
     let text = match (code, error.message()) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(code), None) => format!("{code} (HTTP {status})"),
+        (Some(code), Some(message)) => ForeignText::new(&format!("{code}: {message}")),
+        (Some(code), None) => ForeignText::new(&format!("{code} (HTTP {status})")),
         (None, message) => {
             let body = raw.body().bytes().unwrap_or_default();
             without_code(status, host(raw), message.map_or(body, str::as_bytes))
         }
     };
-    let code = code.map(str::to_owned);
+    let code = code.map(ForeignText::new);
     Failure { code, ..Failure::new(kind, effect_of(kind, status), text) }
 }
 
@@ -107,7 +108,7 @@ fn without_answer(error: &AssumeRoleError) -> Option<Failure> {
     let code = error.code()?;
     let text = format!("{code}: {}", error.message().unwrap_or_default());
     let kind = by_code(code).unwrap_or(FailureKind::Denied);
-    Some(Failure { code: Some(code.to_owned()), ..Failure::new(kind, Effect::Refused, text) })
+    Some(Failure { code: Some(code.into()), ..Failure::new(kind, Effect::Refused, text) })
 }
 
 /// Classifies the failure of a connection.

@@ -61,7 +61,7 @@ impl Failure {
         let parts: Vec<_> =
             [&status_text, reason, first_line].into_iter().filter(|part| !part.is_empty()).collect();
         Self {
-            code: (!reason.is_empty()).then(|| reason.to_owned()),
+            code: (!reason.is_empty()).then(|| reason.into()),
             status: Some(status),
             ..Self::new(kind, effect_of(kind, status), parts.join(": "))
         }

@@ -10,12 +10,10 @@ pub mod google;
 use std::error::Error;
 use std::time::Duration;
 
+use crate::domain::foreign::ForeignText;
 use crate::domain::sighting::FailureKind;
+use crate::keys::secret::masked_urls;
 
-/// Longest text of a failure, in bytes.
-const MAX_TEXT: usize = 600;
-/// How much of an answer that is not an error document is shown, in bytes.
-const MAX_PAGE: usize = 200;
 /// How many sources of an error are followed; guards against cyclic ones.
 const MAX_SOURCES: usize = 16;
 
@@ -26,9 +24,9 @@ pub struct Failure {
     pub kind: FailureKind,
     /// The error of the service, or why there is no answer. [`Failure::calling`] prepends the name of the
     /// call.
-    pub text: String,
+    pub text: ForeignText,
     /// The error code or reason of the service, if it gave one.
-    pub code: Option<String>,
+    pub code: Option<ForeignText>,
     /// The HTTP status, if there was an answer.
     pub status: Option<u16>,
     /// Whether the request may have taken effect.
@@ -49,21 +47,16 @@ pub enum Effect {
 }
 
 impl Failure {
-    /// Returns a failure without code, status and `Retry-After`. A long text is cut.
+    /// Returns a failure without code, status and `Retry-After`.
     #[must_use]
-    pub fn new(kind: FailureKind, effect: Effect, text: impl Into<String>) -> Self {
-        let mut text = text.into();
-        cut(&mut text, MAX_TEXT);
-        Self { kind, text, code: None, status: None, effect, retry_after: None }
+    pub fn new(kind: FailureKind, effect: Effect, text: impl Into<ForeignText>) -> Self {
+        Self { kind, text: text.into(), code: None, status: None, effect, retry_after: None }
     }
 
     /// Puts the name of the call, such as `GetRecords on stream logs-acme`, in front of the text.
     #[must_use]
-    pub fn calling(mut self, call: &str) -> Self {
-        self.text.insert_str(0, ": ");
-        self.text.insert_str(0, call);
-        cut(&mut self.text, MAX_TEXT);
-        self
+    pub fn calling(self, call: &str) -> Self {
+        Self { text: self.text.after(call), ..self }
     }
 }
 
@@ -89,34 +82,16 @@ fn effect_of(kind: FailureKind, status: u16) -> Effect {
 }
 
 /// Describes an answer without an error code by its status, its sender and the start of its body.
-fn without_code(status: u16, host: Option<&str>, body: &[u8]) -> String {
+fn without_code(status: u16, host: Option<&str>, body: &[u8]) -> ForeignText {
     let mut text = format!("HTTP {status}");
     if let Some(host) = host {
         text.push_str(" from ");
         text.push_str(host);
     }
     text.push_str(" without an error code");
-    let page = page_of(body);
-    if !page.is_empty() {
-        text.push_str(": ");
-        text.push_str(&page);
-    }
-    text
-}
-
-/// Returns the start of an answer that is not an error document.
-pub(super) fn page_of(body: &[u8]) -> String {
-    let mut page = String::from_utf8_lossy(&body[..body.len().min(2 * MAX_PAGE)]).trim().to_owned();
-    cut(&mut page, MAX_PAGE);
-    page
-}
-
-/// Shortens a text to `max` bytes, at a character boundary, and appends `…`.
-fn cut(text: &mut String, max: usize) {
-    if text.len() > max {
-        let end = (0..=max).rev().find(|at| text.is_char_boundary(*at));
-        text.truncate(end.unwrap_or(0));
-        text.push('…');
+    match ForeignText::of_body(body) {
+        body if body.is_empty() => text.into(),
+        body => body.after(&text),
     }
 }
 
@@ -132,7 +107,7 @@ pub(super) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> 
     sources(error).skip(1).find_map(|source| source.downcast_ref())
 }
 
-/// Returns an error and its sources as one text, without repetitions.
+/// Returns an error and its sources as one text, without repetitions, and without the secrets of URLs in it.
 #[must_use]
 pub fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
@@ -144,7 +119,7 @@ pub fn causes(error: &(dyn Error + 'static)) -> String {
             text.push_str(&source);
         }
     }
-    text
+    masked_urls(&text).into_owned()
 }
 
 #[cfg(test)]

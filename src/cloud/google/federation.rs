@@ -17,8 +17,9 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::error::GoogleError;
-use super::percent_encoded;
-use crate::cloud::failure::{causes, page_of};
+use super::{check_token_url, percent_encoded, whole};
+use crate::cloud::failure::causes;
+use crate::domain::foreign::ForeignText;
 
 /// Type of the subject token (Google Cloud IAM, workload identity federation with AWS).
 const AWS_TOKEN: &str = "urn:ietf:params:aws:token-type:aws4_request";
@@ -78,6 +79,11 @@ impl Federation {
                 "its subject token is a `{}`; only AWS is supported",
                 config.subject_token_type
             )));
+        }
+        for url in
+            [Some(&config.token_url), config.service_account_impersonation_url.as_ref()].into_iter().flatten()
+        {
+            check_token_url(url).map_err(&unusable)?;
         }
         let aws = aws.ok_or_else(|| unusable("needs an AWS identity".to_owned()))?;
         Ok(Self { config, aws, scopes, http, cached: Mutex::new(None) })
@@ -173,14 +179,15 @@ impl Federation {
 async fn answer<T: for<'a> Deserialize<'a>>(request: reqwest::RequestBuilder) -> Result<T, GoogleError> {
     let response = request.send().await.map_err(|error| GoogleError::TokenFetchFailed(causes(&error)))?;
     let status = response.status();
-    let body = response.bytes().await.map_err(|error| GoogleError::TokenFetchFailed(causes(&error)))?;
+    let host = response.url().host_str().unwrap_or_default().to_owned();
+    let body = whole("the token server", response).await?;
     if status.is_success() {
         // The body is not quoted, because it may contain a token.
         return serde_json::from_slice(&body).map_err(|error| {
             GoogleError::TokenFetchFailed(format!("the token server's response cannot be parsed: {error}"))
         });
     }
-    let text = format!("HTTP {}: {}", status.as_u16(), page_of(&body));
+    let text = format!("HTTP {} from {host}: {}", status.as_u16(), ForeignText::of_body(&body));
     Err(if status.is_client_error() && status.as_u16() != 429 {
         GoogleError::TokenDenied(text)
     } else {
@@ -191,6 +198,7 @@ async fn answer<T: for<'a> Deserialize<'a>>(request: reqwest::RequestBuilder) ->
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::path::PathBuf;
 
     use aws_config::{BehaviorVersion, Region};
     use aws_credential_types::Credentials;
@@ -202,6 +210,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::cloud::calls::Calls;
+    use crate::cloud::google::{Auth, Google, GoogleSettings};
 
     type Requests = Arc<std::sync::Mutex<Vec<HashMap<String, String>>>>;
 
@@ -227,19 +237,27 @@ mod tests {
         (url, requests)
     }
 
-    async fn federation(config: Value) -> Result<Federation, GoogleError> {
-        crate::cloud::install_tls();
-        let path = std::env::temp_dir().join(format!("traceprobe-wif-{:016x}.json", fastrand::u64(..)));
-        std::fs::write(&path, config.to_string()).unwrap();
+    fn aws() -> SdkConfig {
         let own = Credentials::new("AKIA", "secret", Some("session".into()), None, "test");
-        let aws = SdkConfig::builder()
+        SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(Region::new("eu-central-1"))
             .credentials_provider(SharedCredentialsProvider::new(own))
             .time_source(aws_smithy_async::time::SystemTimeSource::new())
-            .build();
+            .build()
+    }
+
+    fn file(config: &Value) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("traceprobe-wif-{:016x}.json", fastrand::u64(..)));
+        std::fs::write(&path, config.to_string()).unwrap();
+        path
+    }
+
+    async fn federation(config: Value) -> Result<Federation, GoogleError> {
+        crate::cloud::install_tls();
+        let path = file(&config);
         let federation =
-            Federation::new(&path, Some(aws), ["scope-1", "scope-2"].into(), reqwest::Client::new()).await;
+            Federation::new(&path, Some(aws()), ["scope-1", "scope-2"].into(), reqwest::Client::new()).await;
         std::fs::remove_file(&path).unwrap();
         federation
     }
@@ -292,6 +310,24 @@ mod tests {
         let federation = federation(config).await.unwrap();
         assert_eq!(federation.token().await.unwrap(), "impersonated");
         assert!(requests.lock().unwrap()[0]["scope"].ends_with("cloud-platform"));
+    }
+
+    #[tokio::test]
+    async fn a_token_server_on_this_machine_needs_no_https_though_the_services_do() {
+        let (url, requests) = google().await;
+        let path = file(&config(&url));
+        let auth = Auth::WorkloadIdentity(path.clone());
+        let settings = GoogleSettings { auth, aws: Some(aws()), ..GoogleSettings::default() };
+        let google = Google::new(&settings, Calls::default()).await;
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(google.unwrap().tokens.get().await.unwrap().as_deref(), Some("federated"));
+        assert_eq!(requests.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_token_server_without_https_is_refused() {
+        let error = federation(config("http://sts.example:8080")).await.err().unwrap().to_string();
+        assert!(error.contains("sts.example is not reached over https"), "{error}");
     }
 
     #[tokio::test]

@@ -11,9 +11,9 @@ use gcp_bigquery_client::yup_oauth2;
 use yup_oauth2::authenticator::{ApplicationDefaultCredentialsTypes, DefaultAuthenticator};
 use yup_oauth2::authorized_user::AuthorizedUserSecret;
 
-use super::GoogleSettings;
 use super::error::GoogleError;
 use super::federation::Federation;
+use super::{GoogleSettings, check_token_url};
 use crate::cloud::failure::causes;
 
 /// Where credentials for Google come from.
@@ -117,6 +117,7 @@ async fn from_file(path: &Path) -> Result<DefaultAuthenticator, GoogleError> {
         Some("service_account") | None => {
             let key = yup_oauth2::parse_service_account_key(&text)
                 .map_err(|error| unusable(format!("not a service account key: {error}")))?;
+            check_token_url(&key.token_uri).map_err(&unusable)?;
             yup_oauth2::ServiceAccountAuthenticator::builder(key).build().await
         }
         Some("authorized_user") => {

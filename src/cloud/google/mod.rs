@@ -209,24 +209,17 @@ impl Google {
     /// [`GoogleError::Credentials`] if the file cannot be read or its type is not supported.
     pub async fn new(settings: &GoogleSettings, calls: Calls) -> Result<Self, GoogleError> {
         super::install_tls();
-        let http = reqwest::Client::builder()
-            .connect_timeout(settings.timeouts.connect)
-            .timeout(settings.timeouts.request)
-            .redirect(reqwest::redirect::Policy::none())
-            // Off by default, but another crate in the tree may enable the features.
-            .no_gzip()
-            .no_brotli()
-            .no_deflate()
-            .no_zstd()
-            .build()
-            .map_err(|error| GoogleError::Credentials(causes(&error)))?;
+        // No token leaves unencrypted. An emulator's endpoint is configured as http.
+        let http = client(settings, settings.endpoints.values().all(|url| is_https(url)))?;
+        // `check_token_url` has seen its URLs, and may have found one on this machine.
+        let token_http = client(settings, false)?;
         let endpoints = settings.endpoints.iter();
         let endpoints = endpoints.map(|(name, url)| (*name, url.trim_end_matches('/').to_owned())).collect();
         let scopes = settings.services.iter().map(|service| service.scope).collect();
         Ok(Self {
             endpoints: Arc::new(endpoints),
             timeouts: settings.timeouts,
-            tokens: TokenProvider::new(settings, scopes, &http).await?,
+            tokens: TokenProvider::new(settings, scopes, &token_http).await?,
             http,
             calls,
         })
@@ -356,7 +349,8 @@ impl Google {
 
 impl std::fmt::Debug for Google {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Google").field("endpoints", &self.endpoints).finish_non_exhaustive()
+        // Not the endpoints: a URL may hold a password.
+        f.debug_struct("Google").finish_non_exhaustive()
     }
 }
 
@@ -386,6 +380,42 @@ async fn whole(service: &'static str, mut response: reqwest::Response) -> Result
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+/// Builds an HTTP client that follows no redirects.
+fn client(settings: &GoogleSettings, https_only: bool) -> Result<reqwest::Client, GoogleError> {
+    let client = reqwest::Client::builder()
+        .connect_timeout(settings.timeouts.connect)
+        .timeout(settings.timeouts.request)
+        .redirect(reqwest::redirect::Policy::none())
+        .https_only(https_only)
+        // Off by default, but another crate in the tree may enable the features.
+        .no_gzip()
+        .no_brotli()
+        .no_deflate()
+        .no_zstd()
+        .build();
+    client.map_err(|error| GoogleError::Credentials(causes(&error)))
+}
+
+/// Whether a URL is encrypted. Schemes are case-insensitive (RFC 3986, section 3.1).
+fn is_https(url: &str) -> bool {
+    url.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
+}
+
+/// Checks the URL of a token server: our identity and its tokens go there, so it must be https, except on this
+/// machine. The metadata server, whose address is fixed and plain http, does not come here.
+fn check_token_url(url: &str) -> Result<(), String> {
+    let parsed =
+        reqwest::Url::parse(url).map_err(|_| "it names a token server that is not a URL".to_owned())?;
+    let host = parsed.host_str().unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    if is_https(url) || host == "localhost" || address.is_ok_and(|address| address.is_loopback()) {
+        return Ok(());
+    }
+    Err(format!(
+        "its token server on {host} is not reached over https, so a token would be sent in the clear"
+    ))
 }
 
 /// Percent-encodes all characters except the unreserved ones of RFC 3986.
@@ -498,6 +528,37 @@ mod tests {
         assert_eq!((error.kind, error.effect), (FailureKind::Unreachable, Effect::NotSent));
         let text = error.text;
         assert!(text.contains("refused") && text.starts_with("cannot reach Cloud Storage"), "{text}");
+    }
+
+    #[test]
+    fn tokens_are_exchanged_over_https_only_except_on_this_machine() {
+        for url in
+            ["https://sts.googleapis.com/v1/token", "HTTPS://sts", "http://127.0.0.1:1/x", "http://[::1]:1/x"]
+        {
+            assert_eq!(check_token_url(url), Ok(()), "{url}");
+        }
+        for url in ["http://sts.googleapis.com/v1/token", "http://127.0.0.1.example/", "ftp://x", "sts"] {
+            assert!(check_token_url(url).is_err(), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_an_endpoint_of_http_nothing_is_sent_over_http() {
+        let (endpoint, mut request) = answers("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        let service = Service { base_url: Box::leak(endpoint.into_boxed_str()), ..STORAGE };
+        let settings =
+            GoogleSettings { services: vec![service], auth: Auth::None, ..GoogleSettings::default() };
+        let google = Google::new(&settings, Calls::default()).await.unwrap();
+        let failure = google.send(Request::get(&service, "objects.list", "/x")).await.unwrap_err();
+        assert_eq!(failure.effect, Effect::NotSent, "{failure:?}");
+        assert!(request.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn the_secrets_of_an_endpoint_are_not_in_its_errors() {
+        let google = google("http://user:hush@127.0.0.1:1/v2?key=hush".to_owned()).await;
+        let failure = get(&google).await.unwrap_err();
+        assert!(failure.text.contains("127.0.0.1:1") && !failure.text.contains("hush"), "{}", failure.text);
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::name::{ConditionName, Subject};
 use super::severity::{Blame, Severity};
+use crate::domain::foreign::ForeignText;
 use crate::domain::quantile::Quantile;
 use crate::domain::sighting::Drift;
 use crate::domain::time::Timestamp;
@@ -38,9 +39,9 @@ pub enum Detail {
     /// Nothing.
     None,
     /// Why: a service's error, for people.
-    Reason(Arc<str>),
+    Reason(ForeignText),
     /// The name of the source that holds leaked canaries.
-    FoundIn(Arc<str>),
+    FoundIn(ForeignText),
     /// The judged quantile of a hop, and its target.
     OverTarget {
         /// Right-censored, like the figures of the hops.

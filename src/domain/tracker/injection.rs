@@ -1,7 +1,6 @@
 //! What the tracker knows about a tenant's injection.
 
-use std::sync::Arc;
-
+use crate::domain::foreign::ForeignText;
 use crate::domain::time::Timestamp;
 
 /// How a tenant's injection is doing.
@@ -12,7 +11,7 @@ pub(super) struct InjectionState {
     /// When a put was last accepted; `None` before the first time.
     pub(super) accepted_at: Option<Timestamp>,
     /// When puts began to be refused, and why the last one was; `None` if the last one was accepted.
-    pub(super) refused_since: Option<(Timestamp, Arc<str>)>,
+    pub(super) refused_since: Option<(Timestamp, ForeignText)>,
     /// How many canaries were planned but never sent, since the start.
     pub(super) missed_count: u64,
     /// When a canary was last missed; `None` if none was.
@@ -25,7 +24,7 @@ impl InjectionState {
         self.refused_since = None;
     }
 
-    pub(super) fn record_refused(&mut self, reason: Arc<str>, now: Timestamp) {
+    pub(super) fn record_refused(&mut self, reason: ForeignText, now: Timestamp) {
         let since = self.refused_since.as_ref().map_or(now, |(since, _)| *since);
         self.refused_since = Some((since, reason));
     }

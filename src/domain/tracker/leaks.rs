@@ -1,10 +1,10 @@
 //! Leaked canaries: those that were found with another tenant.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Violation;
+use crate::domain::foreign::ForeignText;
 use crate::domain::sighting::Locator;
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
@@ -34,7 +34,7 @@ pub struct LeakEpisode {
     /// Number of leaked copies.
     pub count: usize,
     /// The source in which the last one was found, with the row's tenant label if there is one.
-    pub found_in: Arc<str>,
+    pub found_in: ForeignText,
 }
 
 /// Isolation violations: the last ones to be shown, the last episode of each tenant and stage, and all that

@@ -10,8 +10,8 @@
 //!   protobuf keep strings as they are, so absence in that shape counts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
+use crate::domain::foreign::ForeignText;
 use crate::domain::format::{FoundIn, Shape};
 use crate::domain::sighting::UnreadableRecord;
 use crate::domain::time::Timestamp;
@@ -37,7 +37,7 @@ pub(super) struct Readability {
 #[derive(Clone, Debug)]
 struct Part {
     arrived_by: Timestamp,
-    text: Arc<str>,
+    text: ForeignText,
 }
 
 /// A tenant for whom a source is blind because its records cannot be read.
@@ -46,7 +46,7 @@ pub struct BlindTenant {
     /// Since when a canary has been missing that may be in what could not be read.
     pub since: Timestamp,
     /// What could not be read, as text for people.
-    pub reason: Arc<str>,
+    pub reason: ForeignText,
 }
 
 impl Readability {
@@ -77,7 +77,7 @@ impl Readability {
     }
 
     /// Why the absence of a canary is not proven by what was read; `None` if nothing withholds it.
-    pub(super) fn withholds(&self, tenant: TenantId, planned_at: Timestamp) -> Option<Arc<str>> {
+    pub(super) fn withholds(&self, tenant: TenantId, planned_at: Timestamp) -> Option<ForeignText> {
         if self.readable.get(&tenant).is_some_and(|newest| *newest > planned_at) {
             return None;
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::copies::{first_copy, is_known};
 use super::{Event, LeakedTenant, Tracker, Violation};
 use crate::domain::canary::Integrity;
+use crate::domain::foreign::ForeignText;
 use crate::domain::format::FoundIn;
 use crate::domain::sighting::Sighting;
 use crate::domain::tag::{Purpose, Tag, TraceId};
@@ -161,13 +162,13 @@ impl Tracker {
     ) -> bool {
         let map = &self.topology;
         let by_source = !map.source(source).tenants.contains(&tenant);
-        let by_label = sighting.label.as_deref().filter(|label| **label != *map.tenant(tenant).label);
+        let by_label = sighting.label.as_ref().filter(|label| !label.is_label(&map.tenant(tenant).label));
         if !by_source && by_label.is_none() {
             return false;
         }
-        let found_in: Arc<str> = match by_label {
+        let found_in: ForeignText = match by_label {
             Some(label) => format!("{} labelled {label}", map.source(source).name).into(),
-            None => map.source(source).name.clone(),
+            None => map.source(source).name.clone().into(),
         };
         let found_with = by_label.map(|label| self.topology.tenant_by_label(label));
         let found_with = found_with.unwrap_or_else(|| self.topology.source(source).owner.tenant());
@@ -187,13 +188,13 @@ impl Tracker {
         events: &mut Vec<Event>,
     ) -> bool {
         let spec = self.topology.source(source);
-        let (found_with, found_in) = match sighting.label.as_deref() {
+        let (found_with, found_in) = match &sighting.label {
             Some(label) => (
                 // A label that no configured tenant has makes a tenant's own source nobody else's.
                 self.topology.tenant_by_label(label).or(spec.owner.tenant()),
                 format!("{} labelled {label}", spec.name).into(),
             ),
-            None => (spec.owner.tenant(), spec.name.clone()),
+            None => (spec.owner.tenant(), spec.name.clone().into()),
         };
         // A tag of version 1 that fits several configured tenants is of one of them.
         let known = self.topology.tenants().iter().any(|tenant| sighting.tag.fits(tenant.code));
@@ -210,7 +211,7 @@ impl Tracker {
         &mut self,
         tenant: LeakedTenant,
         found_with: Option<TenantId>,
-        found_in: Arc<str>,
+        found_in: ForeignText,
         stage: StageId,
         sighting: &Sighting,
         now: Timestamp,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BlindTenant, Failing, LeakEpisode, Tracker};
+use crate::domain::foreign::ForeignText;
 use crate::domain::schema::Fingerprint;
 use crate::domain::sighting::{Drift, Locator};
 use crate::domain::tag::TraceId;
@@ -41,7 +42,7 @@ pub struct Snapshot {
     pub same_name_at: Option<Timestamp>,
     /// Since when and why traces are kept in memory only, although a store is configured. The tracker does
     /// not know it; whoever publishes the snapshot adds it.
-    pub not_stored: Option<(Timestamp, Arc<str>)>,
+    pub not_stored: Option<(Timestamp, ForeignText)>,
 }
 
 /// The state of a source.
@@ -91,7 +92,7 @@ impl SourceView {
 
     /// Since when it has been blind for a tenant, and why; `None` while it is visible.
     #[must_use]
-    pub fn blind_for(&self, tenant: TenantId) -> Option<(Timestamp, Arc<str>)> {
+    pub fn blind_for(&self, tenant: TenantId) -> Option<(Timestamp, ForeignText)> {
         let unreadable = self.blind_tenants.get(&tenant).map(|blind| (blind.since, blind.reason.clone()));
         let reason = || match &self.failing {
             Some(failing) => failing.detail.clone(),
@@ -132,7 +133,7 @@ pub struct TenantView {
     /// When a put was last accepted.
     pub accepted_at: Option<Timestamp>,
     /// When puts began to be refused, and why the last one was; `None` if the last one was accepted.
-    pub refusing: Option<(Timestamp, Arc<str>)>,
+    pub refusing: Option<(Timestamp, ForeignText)>,
     /// How many canaries were planned but never sent.
     pub missed: u64,
     /// When a canary was last missed.
@@ -200,7 +201,7 @@ pub struct Violation {
     /// The canary's trace id.
     pub trace: TraceId,
     /// The source in which it was found, with the row's tenant label if there is one.
-    pub found_in: Arc<str>,
+    pub found_in: ForeignText,
     /// Where exactly it is, such as the key of the object and the line.
     pub locator: Locator,
 }

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::{Index, IndexMut};
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::readability::Readability;
+use crate::domain::foreign::ForeignText;
 use crate::domain::sighting::{FailureKind, ReadStats, WantedTrace};
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
@@ -138,13 +138,13 @@ pub struct Failing {
     /// How the last one failed.
     pub kind: FailureKind,
     /// What happened, as text for people.
-    pub detail: Arc<str>,
+    pub detail: ForeignText,
 }
 
 /// A source turned blind, or visible again.
 pub(super) enum VisibilityChange {
     /// And why.
-    WentBlind(Arc<str>),
+    WentBlind(ForeignText),
     /// And how long it was blind.
     SawAgain(Duration),
 }
@@ -209,7 +209,7 @@ impl SourceState {
         }
     }
 
-    pub(super) fn failed(&mut self, kind: FailureKind, detail: Arc<str>, at: Timestamp) {
+    pub(super) fn failed(&mut self, kind: FailureKind, detail: ForeignText, at: Timestamp) {
         let (since, polls) = self.failing.as_ref().map_or((at, 0), |before| (before.since, before.polls));
         self.failing = Some(Failing { since, polls: polls + 1, kind, detail });
     }
@@ -262,7 +262,7 @@ impl SourceState {
     }
 
     /// Why it cannot be read, as text for people.
-    fn reason(&self) -> Arc<str> {
+    fn reason(&self) -> ForeignText {
         match &self.failing {
             Some(failing) => failing.detail.clone(),
             None => "no poll has been answered".into(),

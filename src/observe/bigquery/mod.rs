@@ -217,7 +217,7 @@ impl BigQuery {
             Err(failure) => {
                 if self.visibility.take_failure(now, &failure) {
                     let (table, reason) = (&self.name, &failure.text);
-                    tracing::warn!(%table, %reason, "cannot see whether row access policies hide rows of {table}");
+                    tracing::warn!(%table, "cannot see whether row access policies hide rows of {table}: {reason}");
                 }
             }
         }

@@ -1,13 +1,13 @@
 //! From rows to sightings.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::columns::{Columns, TimeColumn};
 use super::settings::{IdIs, IdMatch, TimeIs};
 use crate::domain::canary::{Integrity, Start};
+use crate::domain::foreign::ForeignText;
 use crate::domain::format::FoundIn;
 use crate::domain::sighting::{Locator, ReadStats, Sighting, Stamp};
 use crate::domain::tag::{NotOurs, Tag, TenantCode, TraceId};
@@ -54,7 +54,7 @@ impl Reader<'_> {
             Stamp::Millis(at) | Stamp::Seconds(at) | Stamp::NotBefore(at) => at,
             Stamp::None => Timestamp::MAX,
         });
-        let mut copies: HashMap<(TraceId, Option<Arc<str>>, bool), u32> = HashMap::new();
+        let mut copies: HashMap<(TraceId, Option<ForeignText>, bool), u32> = HashMap::new();
         for sighting in sightings {
             let changed = matches!(sighting.integrity, Integrity::Corrupted { .. });
             let number = copies.entry((sighting.tag.trace, sighting.label.clone(), changed)).or_default();
@@ -90,7 +90,7 @@ impl Reader<'_> {
             stamp,
             seen_by,
             locator: Locator::new(""),
-            label: cell(positions.tenant).map(text).map(Arc::from),
+            label: cell(positions.tenant).map(|cell| ForeignText::label(&text(cell))),
             integrity: body.map_or(Integrity::Unchecked, |body| self.integrity(&tag, &text(body))),
             found_in: FoundIn::default(),
         }
@@ -160,8 +160,8 @@ pub(super) fn instant(cell: &Value) -> Option<Timestamp> {
     let text = text(cell);
     if let Ok(number) = text.parse::<i64>() {
         // Whole seconds without a point would be in the year 3000 and later.
-        const LATEST_SECOND: i64 = 32_503_680_000;
-        return Some(if number.abs() < LATEST_SECOND {
+        const LATEST_SECOND: u64 = 32_503_680_000;
+        return Some(if number.unsigned_abs() < LATEST_SECOND {
             Timestamp::from_secs(number)
         } else {
             Timestamp::from_micros(number)
@@ -199,5 +199,12 @@ mod tests {
         }
         assert_eq!(instant(&json!("1795321781")), Some(Timestamp::from_secs(1_795_321_781)));
         assert_eq!(instant(&json!("yesterday")), None);
+    }
+
+    #[test]
+    fn the_most_extreme_numbers_are_read_as_instants() {
+        for cell in [i64::MIN, i64::MAX] {
+            assert_eq!(instant(&json!(cell)), Some(Timestamp::from_micros(cell)));
+        }
     }
 }

@@ -143,6 +143,10 @@ impl KindSettings for Settings {
         format!("{} {} {}", self.log_group, self.filter_pattern, self.account.identity())
     }
 
+    fn account(&self) -> Option<&Account> {
+        Some(&self.account)
+    }
+
     fn attribution(&self) -> Attribution {
         Attribution { labelled: false, by_tag: true, remedy: "" }
     }

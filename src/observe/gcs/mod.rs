@@ -101,7 +101,8 @@ impl KindSettings for Settings {
         let store = Gcs::new(site.clients.google()?.clone(), &self.objects.bucket, self.page);
         let (recognizer, clock) = (site.recognizer.clone(), site.clock.clone());
         let labels = self.objects.labels(site.topology);
-        Ok(ObjectObserver::new(self.objects.clone(), store, labels, recognizer, clock))
+        let observer = ObjectObserver::new(self.objects.clone(), store, labels, recognizer, clock);
+        Ok(observer.within(site.rhythm.timeout))
     }
 }
 

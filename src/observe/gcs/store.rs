@@ -163,6 +163,6 @@ fn get_error(failure: Failure, call: &str) -> GetError {
 
 impl Body for Stream {
     async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
-        Self::chunk(self).await.map_err(|failure| failure.text)
+        Self::chunk(self).await.map_err(|failure| failure.text.to_string())
     }
 }

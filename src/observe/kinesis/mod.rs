@@ -41,6 +41,8 @@ const CONCURRENCY: usize = 4;
 const MAX_SHARDS: usize = 20_000;
 /// Shards on a page of ListShards (its default).
 const SHARDS_PER_PAGE: i32 = 1_000;
+/// Most pages of ListShards: twice as many as the shards fill. A page may be empty although more follow.
+const MAX_SHARD_PAGES: usize = 40;
 /// Most sightings that are held until the end of a poll.
 const MAX_SIGHTINGS: usize = 100_000;
 
@@ -55,6 +57,8 @@ pub struct Kinesis {
     clock: WallClock,
     /// By shard id.
     cursors: BTreeMap<String, Cursor>,
+    /// How long a poll may list shards.
+    list_time: Duration,
     /// Whether the shards must be listed before the next read.
     unlisted: bool,
     /// Whether no trace waited since the last poll.
@@ -167,6 +171,7 @@ impl Kinesis {
             recognizer,
             clock,
             cursors: BTreeMap::new(),
+            list_time: Duration::MAX,
             unlisted: true,
             idle: false,
             poll_number: 0,
@@ -174,11 +179,17 @@ impl Kinesis {
         }
     }
 
+    /// Limits listings to most of the time that a poll may take. A poll that is dropped at its timeout could not
+    /// say that the service answered all the time.
+    pub(super) fn within(self, timeout: Duration) -> Self {
+        Self { list_time: timeout * 9 / 10, ..self }
+    }
+
     async fn read_source(&mut self, started: Timestamp, start: Timestamp) -> Result<Progress, ObserveError> {
         // A shard that the last list left out, because it had ended too early, may hold an older trace.
         let older = self.cursors.values().any(|cursor| start < cursor.begun);
         if self.unlisted || older {
-            let shards = self.list(start).await?;
+            let shards = self.list(started, start).await?;
             self.adopt(shards, start);
         }
         self.poll_number += 1;
@@ -234,11 +245,12 @@ impl Kinesis {
     }
 
     /// Lists all shards that can hold records since `start`.
-    async fn list(&self, start: Timestamp) -> Result<Vec<Shard>, ObserveError> {
+    async fn list(&self, started: Timestamp, start: Timestamp) -> Result<Vec<Shard>, ObserveError> {
         let mut shards = Vec::new();
         let mut token: Option<String> = None;
         let mut filtered = true;
-        loop {
+        let mut pages = 0;
+        while pages < MAX_SHARD_PAGES && self.clock.now().since(started) < self.list_time {
             let mut request = self.client.list_shards().max_results(SHARDS_PER_PAGE);
             request = match token.take() {
                 // A token implies the stream and the filter; sending them again is an error.
@@ -257,7 +269,9 @@ impl Kinesis {
                     }
                 }
             };
-            let page = match request.send().await {
+            let answer = request.send().await;
+            pages += 1;
+            let page = match answer {
                 Ok(page) => page,
                 // A timestamp before the creation of the stream is refused; then list all shards.
                 Err(error) if filtered && is_invalid(error.code()) => {
@@ -277,6 +291,10 @@ impl Kinesis {
                 return Ok(shards);
             }
         }
+        let (call, found) = (self.call("ListShards"), shards.len());
+        let secs = self.clock.now().since(started).as_secs();
+        let text = format!("{call}: answered {pages} pages with {found} shards in {secs} s, more follow");
+        Err(ObserveError::new(FailureKind::OverBudget, text))
     }
 
     /// Makes a cursor for each listed shard; known shards keep theirs.

@@ -141,6 +141,10 @@ impl KindSettings for Settings {
         format!("{} {}", self.stream, self.account.identity())
     }
 
+    fn account(&self) -> Option<&Account> {
+        Some(&self.account)
+    }
+
     fn attribution(&self) -> Attribution {
         Attribution { labelled: false, by_tag: true, remedy: "" }
     }
@@ -158,7 +162,9 @@ impl KindSettings for Settings {
             .interceptor(aws.counting("kinesis"))
             .build();
         let client = aws_sdk_kinesis::Client::from_conf(config);
-        Ok(Kinesis::new(settings, pages.clone(), client, site.recognizer.clone(), site.clock.clone()))
+        let (recognizer, clock) = (site.recognizer.clone(), site.clock.clone());
+        let kinesis = Kinesis::new(settings, pages.clone(), client, recognizer, clock);
+        Ok(kinesis.within(site.rhythm.timeout))
     }
 }
 

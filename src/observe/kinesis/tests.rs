@@ -593,3 +593,13 @@ fn a_stamp_is_rounded_to_the_nearest_millisecond() {
     }
     assert_eq!(instant(&DateTime::from_millis(-1)), Timestamp::from_millis(-1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_shards_that_never_ends_is_given_up_and_says_why() {
+    let service = Service::new(&[json!({"Shards": [], "NextToken": "more"})], &[]);
+    let failure = service.kinesis(settings()).poll(&wanted()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::OverBudget);
+    let expected = "ListShards on stream logs-acme: answered 40 pages with 0 shards in 0 s, more follow";
+    assert_eq!(&*failure.detail, expected);
+    assert_eq!(service.calls("ListShards").len(), 40);
+}

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::domain::foreign::ForeignText;
+
 /// How keys name their tenant, directly after the listed prefix, which all tenants share.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyLabels {
@@ -24,17 +26,17 @@ impl KeyLabels {
     /// Returns the label of the tenant that a key names; `suffix` is the key without the listed prefix.
     /// `None` if the key does not have this form. The name of an unknown tenant is its own label, so that our
     /// canaries there count as leaked.
-    pub(super) fn of(&self, suffix: &str) -> Option<Arc<str>> {
+    pub(super) fn of(&self, suffix: &str) -> Option<ForeignText> {
         let known = self.names.iter().find(|(name, _)| {
             let after = suffix.strip_prefix(&**name);
             after.is_some_and(|after| after.starts_with(&self.after.replace("{tenant}", name)))
         });
         match known {
-            Some((_, label)) => Some(label.clone()),
+            Some((_, label)) => Some(ForeignText::label(label)),
             None if self.after.is_empty() => None,
             None => {
                 let name = &suffix[..suffix.find(&self.after)?];
-                (!name.is_empty() && !name.contains('/')).then(|| name.into())
+                (!name.is_empty() && !name.contains('/')).then(|| ForeignText::label(name))
             }
         }
     }

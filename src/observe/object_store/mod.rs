@@ -30,6 +30,7 @@ use super::blocking::run_blocking;
 use super::decode::{Limits, Scan, Scanner};
 use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
 use crate::domain::copies::Presence;
+use crate::domain::foreign::ForeignText;
 use crate::domain::format::{Shape, Unreadable, UnreadableReason};
 use crate::domain::sighting::{
     FailureKind, Locator, Poll, RecordOwner, Sighting, Stamp, UnreadableRecord, Wanted,
@@ -43,6 +44,11 @@ const MAX_SIGHTINGS: usize = 100_000;
 /// Refusals of an object in a row after which polls continue without it. Newly granted permissions take a
 /// while to take effect, and a deployment may change policy and key one after the other.
 const MAX_REFUSALS: u32 = 3;
+/// How many pages of listings a poll may request whatever `max_keys` is. A page may be empty although more
+/// follow, for instance where many versions were deleted (S3 user guide), and each page is billed.
+const MIN_MAX_PAGES: usize = 200;
+/// Fewer keys than this on an average page, a quarter of a full one, are not worth more pages.
+const KEYS_PER_PAGE: usize = 250;
 /// Most polls for which a refused object is not requested; the pause doubles up to this.
 const MAX_PAUSE: u64 = 64;
 
@@ -55,6 +61,8 @@ pub struct ObjectObserver<S> {
     labels: Option<KeyLabels>,
     recognizer: Recognizer,
     pub(super) clock: WallClock,
+    /// How long a poll may list.
+    list_time: Duration,
     prefixes: BTreeMap<String, Prefix>,
     /// Counts polls.
     poll_number: u64,
@@ -104,7 +112,7 @@ struct Object {
     /// In bytes; `None` if the listing does not say.
     size: Option<u64>,
     /// The label of the tenant that its key names.
-    label: Option<Arc<str>>,
+    label: Option<ForeignText>,
 }
 
 impl Object {
@@ -120,6 +128,8 @@ impl Object {
 struct Progress {
     queue: VecDeque<Object>,
     keys: usize,
+    /// Pages of listings that were answered.
+    pages: usize,
     /// Set if a listed object was not read.
     incomplete: bool,
     failure: Option<ObserveError>,
@@ -146,11 +156,18 @@ impl<S: ObjectStore> ObjectObserver<S> {
             labels,
             recognizer,
             clock,
+            list_time: Duration::MAX,
             prefixes: BTreeMap::new(),
             poll_number: 0,
             complete_at: None,
             unreported: Findings::default(),
         }
+    }
+
+    /// Limits listings to most of the time that a poll may take. A poll that is dropped at its timeout could not
+    /// say that the service answered all the time.
+    pub(super) fn within(self, timeout: Duration) -> Self {
+        Self { list_time: timeout * 9 / 10, ..self }
     }
 
     /// Returns the prefixes of objects that can hold events since `since`; `None` if they are too many.
@@ -175,7 +192,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
         self.prefixes.retain(|prefix, _| prefixes.contains(prefix));
         let mut progress = Progress::default();
         for prefix in prefixes {
-            if let Err(failure) = self.list(&prefix, from, &mut progress).await {
+            if let Err(failure) = self.list(&prefix, from, started, &mut progress).await {
                 progress.incomplete = true;
                 progress.failure.get_or_insert(failure);
                 break;
@@ -192,6 +209,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
         &mut self,
         prefix: &str,
         from: Timestamp,
+        started: Timestamp,
         progress: &mut Progress,
     ) -> Result<(), ObserveError> {
         let known = self.prefixes.entry(prefix.to_owned()).or_default();
@@ -204,6 +222,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
             };
             let page = self.store.list(prefix, position).await?;
             let ended = self.clock.now();
+            progress.pages += 1;
             for Listed { key, version, stamp, size } in page.objects {
                 progress.keys += 1;
                 let label = match &self.labels {
@@ -255,6 +274,16 @@ impl<S: ObjectStore> ObjectObserver<S> {
             token = page.next;
             if token.is_none() {
                 return Ok(());
+            }
+            let max_pages = MIN_MAX_PAGES.max(self.settings.max_keys_per_poll / KEYS_PER_PAGE);
+            let took = ended.since(started);
+            if progress.pages >= max_pages || took >= self.list_time {
+                let (prefix, pages, keys) = (self.store.uri(prefix), progress.pages, progress.keys);
+                let secs = took.as_secs();
+                let text = format!(
+                    "listing {prefix}: answered {pages} pages with {keys} keys in {secs} s, more follow"
+                );
+                return Err(ObserveError::new(FailureKind::OverBudget, text));
             }
         }
     }
@@ -480,7 +509,7 @@ async fn read_object<S: ObjectStore>(
             }
             Ok(None) => break bytes == max_bytes && object.size.is_some_and(|size| size > bytes),
             Err(cause) => {
-                let name = store.uri(&object.key);
+                let name = ForeignText::label(&store.uri(&object.key));
                 let text = format!("reading {name}: the body ended early after {bytes} bytes: {cause}");
                 return (object, Err(GetError::Failed(ObserveError::new(FailureKind::Unreachable, text))));
             }

@@ -89,6 +89,10 @@ impl KindSettings for Settings {
         self.objects.identity()
     }
 
+    fn account(&self) -> Option<&Account> {
+        Some(&self.account)
+    }
+
     fn attribution(&self) -> Attribution {
         self.objects.attribution()
     }
@@ -97,7 +101,8 @@ impl KindSettings for Settings {
         let store = S3::new(client(&site.clients.aws, &self.account), &self.objects.bucket);
         let (recognizer, clock) = (site.recognizer.clone(), site.clock.clone());
         let labels = self.objects.labels(site.topology);
-        Ok(ObjectObserver::new(self.objects.clone(), store, labels, recognizer, clock))
+        let observer = ObjectObserver::new(self.objects.clone(), store, labels, recognizer, clock);
+        Ok(observer.within(site.rhythm.timeout))
     }
 }
 

@@ -59,6 +59,8 @@ struct Store {
     broken: BTreeMap<&'static str, (u16, &'static str)>,
     /// Listings fail with this status and code.
     closed: Option<(u16, &'static str)>,
+    /// Every page of a listing is empty, and names a next one.
+    endless: bool,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -98,6 +100,10 @@ impl Store {
         self.calls.push(format!("LIST {prefix} after {after}"));
         if let Some((status, code)) = self.closed {
             return (status, error(code));
+        }
+        if self.endless {
+            let next = "<IsTruncated>true</IsTruncated><NextContinuationToken>more</NextContinuationToken>";
+            return (200, format!("<ListBucketResult>{next}</ListBucketResult>"));
         }
         let mut keys = self.objects.iter().filter(|(key, _)| key.starts_with(&prefix) && **key > after);
         let mut body = String::from("<ListBucketResult>");
@@ -256,7 +262,7 @@ async fn a_key_that_names_the_tenant_labels_the_sightings_of_its_object() {
     let poll = bucket.labelled(settings(), labels).poll(&wanted()).await.unwrap();
     let mut labels: Vec<_> = poll.sightings.iter().map(|seen| seen.label.clone().unwrap()).collect();
     labels.sort_unstable();
-    assert_eq!(labels, ["ACME".into(), "GLOBEX".into()]);
+    assert_eq!(labels, ["ACME", "GLOBEX"]);
     assert_eq!(bucket.calls("GET").len(), 2);
     assert!(poll.watermark.is_some());
 }
@@ -547,4 +553,17 @@ async fn the_record_of_a_locator_is_what_is_checked() {
     let poll = s3.poll(&wanted()).await.unwrap();
     let record: Arc<str> = poll.sightings[0].locator.record().into();
     assert_eq!(s3.check(std::slice::from_ref(&record)).await, [(record, Presence::There)]);
+}
+
+#[tokio::test]
+async fn a_listing_that_never_ends_is_given_up_and_says_why() {
+    let bucket = Bucket::default();
+    bucket.0.lock().unwrap().endless = true;
+    let failure = bucket.s3(settings()).poll(&wanted()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::OverBudget);
+    assert_eq!(
+        &*failure.detail,
+        "listing s3://archive/in/04/: answered 200 pages with 0 keys in 0 s, more follow"
+    );
+    assert_eq!(bucket.calls("LIST").len(), 200);
 }

@@ -25,7 +25,7 @@ use super::super::world::jobs::{Cell, Job};
 use super::super::world::table::Row;
 use super::super::world::{Shared, World};
 use super::sql::{self, Column, Item, Parameters, Partition, Select};
-use super::{Call, CallTarget, Failure, gateway_page, plain, server_status};
+use super::{Call, CallTarget, Failure, gateway_page, long_message, plain, server_status};
 
 /// What a query is billed for at least (BigQuery pricing: 10 MB per table referenced).
 const MINIMUM_BILLED: u64 = 10 << 20;
@@ -70,6 +70,9 @@ pub(super) fn failure_response(failure: Failure) -> Response {
             "PERMISSION_DENIED",
             "Access Denied: Project demo: User does not have bigquery.jobs.create permission in project demo.",
         ),
+        Failure::Long(bytes) => {
+            error(StatusCode::BAD_REQUEST, "invalid", "INVALID_ARGUMENT", &long_message(bytes))
+        }
         Failure::Server(status) => {
             let status = server_status(status);
             let message = "An internal error occurred and the request could not be completed.";

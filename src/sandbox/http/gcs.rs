@@ -22,7 +22,7 @@ use super::super::world::buckets::{Object, Packing, Start};
 use super::super::world::{Shared, World};
 use super::fields::Fields;
 use super::s3::{hex, unhex};
-use super::{Call, CallTarget, Failure, gateway_page, plain, server_status};
+use super::{Call, CallTarget, Failure, gateway_page, long_message, plain, server_status};
 
 /// Maximum and default number of objects on a page (Cloud Storage JSON API reference, objects.list).
 const PAGE_OBJECTS: usize = 1_000;
@@ -127,6 +127,7 @@ pub(super) fn failure_response(failure: Failure, call: &Call) -> Response {
             "traceprobe@demo.iam.gserviceaccount.com does not have the required access to the Google Cloud \
              Storage bucket. Permission denied on resource (or it may not exist).",
         ),
+        Failure::Long(bytes) => error(call, StatusCode::BAD_REQUEST, "invalid", &long_message(bytes)),
         Failure::Server(status) => {
             let status = server_status(status);
             let message = "We encountered an internal error. Please try again.";

@@ -13,7 +13,7 @@ use super::super::world::streams::{
     Shard, ShardIterator, Start, Stream, StreamError, sequence_number, sequence_text,
 };
 use super::super::world::{Shared, World};
-use super::{Call, CallTarget, Failure, aws_error, aws_json, server_status};
+use super::{Call, CallTarget, Failure, aws_error, aws_json, long_message, server_status};
 
 /// Maximum number of records in an answer of GetRecords (AWS Kinesis API reference).
 const PAGE_RECORDS: usize = 10_000;
@@ -53,6 +53,7 @@ pub(super) fn failure_response(failure: Failure) -> Response {
         Failure::Denied => {
             invalid("AccessDeniedException", "User is not authorized to perform this operation")
         }
+        Failure::Long(bytes) => invalid("ValidationException", &long_message(bytes)),
         Failure::Server(status) => {
             let status = server_status(status);
             let code = if status == StatusCode::SERVICE_UNAVAILABLE {

@@ -14,7 +14,7 @@ use super::super::names::Service;
 use super::super::settings::REGION;
 use super::super::world::log_groups::{LogFilter, LogGroup, pattern_text};
 use super::super::world::{Shared, Tenant, World};
-use super::{Call, CallTarget, Failure, aws_error, aws_json, server_status};
+use super::{Call, CallTarget, Failure, aws_error, aws_json, long_message, server_status};
 
 /// Limits of a PutLogEvents batch (AWS Logs API reference): its size in bytes, to which each event adds 26,
 /// its number of events, and the time between its first and last event.
@@ -55,6 +55,7 @@ pub(super) fn failure_response(failure: Failure) -> Response {
         Failure::Denied => {
             bad_request("AccessDeniedException", "User is not authorized to perform this operation")
         }
+        Failure::Long(bytes) => bad_request("InvalidParameterException", &long_message(bytes)),
         Failure::Server(status) => {
             let status = server_status(status);
             let code = if status == StatusCode::SERVICE_UNAVAILABLE {

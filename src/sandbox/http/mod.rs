@@ -118,6 +118,7 @@ async fn handle(
             ServiceEffect::Throttle => Failure::Throttled,
             ServiceEffect::ServerError { status } => Failure::Server(*status),
             ServiceEffect::Deny => Failure::Denied,
+            ServiceEffect::LongError { bytes } => Failure::Long(*bytes),
             ServiceEffect::CutBefore => {
                 cutter.cut();
                 Failure::Server(500)
@@ -188,6 +189,18 @@ enum Failure {
     Throttled,
     Server(u16),
     Denied,
+    /// With a message of this many bytes: see [`long_message`].
+    Long(usize),
+}
+
+/// A message of about `bytes` bytes, but at most 16 MiB, with line breaks, an escape sequence and a bidirectional override.
+fn long_message(bytes: usize) -> String {
+    const LINE: &str = "\n2026-11-25T21:00:00.000000Z ERROR forged \u{1b}[31m\u{202e} <script>";
+    let mut message = "The request is wrong.".to_owned();
+    while message.len() < bytes.min(16 << 20) {
+        message.push_str(LINE);
+    }
+    message
 }
 
 impl Call {

@@ -9,7 +9,7 @@ use super::super::clock::Micros;
 use super::super::names::Service;
 use super::super::world::buckets::{Object, Start};
 use super::super::world::{Shared, World};
-use super::{Call, CallTarget, Failure, plain, request_id, server_status, xml};
+use super::{Call, CallTarget, Failure, long_message, plain, request_id, server_status, xml};
 
 /// Maximum number of keys on a page (Amazon S3 API reference, ListObjectsV2).
 const PAGE_KEYS: usize = 1_000;
@@ -38,6 +38,7 @@ pub(super) fn failure_response(failure: Failure) -> Response {
             error(StatusCode::SERVICE_UNAVAILABLE, "SlowDown", "Please reduce your request rate.")
         }
         Failure::Denied => error(StatusCode::FORBIDDEN, "AccessDenied", "Access Denied"),
+        Failure::Long(bytes) => error(StatusCode::BAD_REQUEST, "InvalidRequest", &long_message(bytes)),
         Failure::Server(status) => {
             let code = if status == 503 { "ServiceUnavailable" } else { "InternalError" };
             error(server_status(status), code, "We encountered an internal error. Please try again.")

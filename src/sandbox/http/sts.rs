@@ -12,7 +12,7 @@ use axum::response::Response;
 use super::super::clock;
 use super::super::names::Service;
 use super::super::world::{Shared, World};
-use super::{Call, CallTarget, Failure, pairs, plain, request_id, server_status, xml};
+use super::{Call, CallTarget, Failure, long_message, pairs, plain, request_id, server_status, xml};
 
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 /// Session durations that AssumeRole accepts (AWS STS API reference).
@@ -39,6 +39,7 @@ pub(super) fn failure_response(failure: Failure) -> Response {
     match failure {
         Failure::Throttled => error(StatusCode::BAD_REQUEST, "Throttling", "Rate exceeded"),
         Failure::Denied => error(StatusCode::FORBIDDEN, "AccessDenied", "Access denied"),
+        Failure::Long(bytes) => error(StatusCode::BAD_REQUEST, "ValidationError", &long_message(bytes)),
         Failure::Server(status) => error(
             server_status(status),
             "InternalFailure",

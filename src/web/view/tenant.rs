@@ -1,6 +1,5 @@
 //! One tenant: its verdict, the latencies of its hops and sizes, and its injection.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::hop::{HopFigures, hops};
@@ -8,6 +7,7 @@ use super::size::{SizeFigures, sizes};
 use super::trace::Brief;
 use super::verdict::VerdictView;
 use crate::domain::conditions::Criteria;
+use crate::domain::foreign::ForeignText;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::TenantId;
 use crate::domain::trace::Trace;
@@ -81,7 +81,7 @@ pub(crate) enum Injection {
     /// Planned at this instant, and no put has been answered yet.
     Unanswered(Timestamp),
     /// Nothing was accepted since this instant, with the reason.
-    Refusing(Timestamp, Arc<str>),
+    Refusing(Timestamp, ForeignText),
 }
 
 /// Derives the state of a tenant's injection.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::foreign::ForeignText;
 use crate::domain::sighting::Locator;
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
@@ -19,7 +20,7 @@ pub(crate) struct Violation {
     /// The canary's trace id.
     pub(crate) trace: TraceId,
     /// The name of the source, which must not hold it.
-    pub(crate) found_in: Arc<str>,
+    pub(crate) found_in: ForeignText,
     /// The copy in that source.
     pub(crate) locator: Locator,
 }

@@ -2,6 +2,7 @@
 //! canaries.
 
 use super::*;
+use crate::domain::foreign::ForeignText;
 use crate::domain::format::{Format, Shape, Unreadable};
 use crate::domain::sighting::UnreadableRecord;
 use crate::domain::topology::Capabilities;
@@ -40,11 +41,11 @@ fn everything_but_the_table(w: &mut World, at: u64) {
     w.empty_poll_except_at(&[TABLE], t(at));
 }
 
-fn blind(w: &World, at: u64) -> Option<(Timestamp, Arc<str>)> {
+fn blind(w: &World, at: u64) -> Option<(Timestamp, ForeignText)> {
     blind_at(w, TABLE, at)
 }
 
-fn blind_at(w: &World, stage: StageId, at: u64) -> Option<(Timestamp, Arc<str>)> {
+fn blind_at(w: &World, stage: StageId, at: u64) -> Option<(Timestamp, ForeignText)> {
     let source = w.tracker.topology.source_of(ACME, stage);
     w.tracker.snapshot(t(at)).sources[source.0 as usize].blind_for(ACME)
 }

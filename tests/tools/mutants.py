@@ -10,6 +10,7 @@ usage: mutants.py [names of mutants]
 Environment: CARGO (default: cargo); MUTANTS_MODEL, MUTANTS_TESTS: other commands, run in the copy of the tree.
 """
 
+import fcntl
 import os
 import pathlib
 import re
@@ -177,6 +178,13 @@ def main():
     unknown = set(names) - {mutant[0] for mutant in MUTANTS}
     if unknown:
         sys.exit(f"mutants: there is none named {sorted(unknown)}")
+    COPY.mkdir(parents=True, exist_ok=True)
+    # Kept until the end.
+    lock = (COPY.parent / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("mutants: another one is running, and would change the same tree")
     copy_tree()
     for command in [MODEL, TESTS]:
         failed, output = run(command)

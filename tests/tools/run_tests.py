@@ -26,7 +26,7 @@ CARGO = os.environ.get("CARGO", "cargo")
 # comments give wall clock and processor time in seconds of a debug build on two cores. At most two lanes start
 # programs, because starved programs fail tests for the wrong reason.
 PHASES = [
-    # These compute: 22 and 45; 80 and 29.
+    # These compute: 22 and 45; 80 and 57.
     [["traceprobe", "architecture", "vocabulary", "shipped"], ["model"]],
     [
         ["emulators"],  # 190 to 240 and 90

@@ -9,11 +9,14 @@ use crate::domain::format::UnreadableReason;
 /// for more is refused, because nested frames may each ask.
 const WINDOW_LOG: u32 = 23;
 
+/// RFC 8878, section 3.1.1.2.
+const BLOCK_HEADER: usize = 3;
+
 pub(in super::super) struct Zstd {
     decoder: Decoder<'static>,
-    /// How many bytes end the block that is being read. No more is fed at a time, because what one call
+    /// How many bytes end the part that is being read. No more is fed at a time, because what one call
     /// inflated is lost when the same call meets a fault.
-    hint: usize,
+    rest: usize,
     /// Whether the decoder may hold output for which there was no room.
     holds: bool,
 }
@@ -23,30 +26,43 @@ impl Zstd {
     pub(in super::super) fn new() -> Option<Self> {
         let mut decoder = Decoder::new().ok()?;
         decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG)).ok()?;
-        Some(Self { decoder, hint: 1, holds: false })
+        Some(Self { decoder, rest: 1, holds: false })
     }
 }
 
 impl Codec for Zstd {
     fn step(&mut self, input: &[u8], out: &mut Vec<u8>) -> Step {
-        let block = &input[..input.len().min(self.hint)];
-        if block.is_empty() && !self.holds {
-            return Step::more(0);
+        if self.holds {
+            // Without input, so that a fault in what follows does not cost what is held.
+            let before = out.len();
+            let step = self.run(&[], out);
+            if step.end.is_some() || out.len() > before {
+                return step;
+            }
         }
+        let part = &input[..input.len().min(self.rest)];
+        if part.is_empty() { Step::more(0) } else { self.run(part, out) }
+    }
+}
+
+impl Zstd {
+    fn run(&mut self, part: &[u8], out: &mut Vec<u8>) -> Step {
         let start = out.len();
         out.resize(start + PIECE, 0);
-        let result = self.decoder.run_on_buffers(block, &mut out[start..]);
+        let result = self.decoder.run_on_buffers(part, &mut out[start..]);
         let written = result.as_ref().map_or(0, |step| step.bytes_written);
         out.truncate(start + written);
         match result {
             Ok(step) => {
                 self.holds = step.bytes_written == PIECE;
-                self.hint = step.remaining.max(1);
-                if step.remaining == 0 && !self.holds {
-                    Step::whole(step.bytes_read)
-                } else {
-                    Step::more(step.bytes_read)
-                }
+                // While a block is read, the library also asks for the header of the next one.
+                self.rest = match step.remaining {
+                    0 => 1,
+                    header @ 1..=BLOCK_HEADER => header,
+                    more => more - BLOCK_HEADER,
+                };
+                // Nothing is left of the frame only once all of it was given.
+                if step.remaining == 0 { Step::whole(step.bytes_read) } else { Step::more(step.bytes_read) }
             }
             Err(error) => Step::fault(0, reason(&error)),
         }

@@ -1,6 +1,7 @@
 mod bad;
 mod fixtures;
 mod formats;
+mod hostile;
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -534,4 +535,15 @@ fn part() -> impl Strategy<Value = Vec<u8>> {
         1 => (1_usize..20_000).prop_map(|len| b"words of text ".repeat(len / 14)),
         10 => prop::collection::vec(any::<u8>(), 0..100),
     ]
+}
+
+#[test]
+fn a_frame_of_zstd_that_fills_the_last_piece_of_output_ends_there() {
+    let canary = canary(1);
+    for len in [32 << 10, 64 << 10, 128 << 10, 160 << 10] {
+        let mut text = format!("{canary}\n").into_bytes();
+        text.resize(len, b'x');
+        let scan = scan(zstd(&text));
+        assert_eq!((scan.found.len(), scan.decode_errors(), scan.inflated_bytes), (1, 0, len as u64));
+    }
 }

@@ -5,7 +5,7 @@ CARGO ?= cargo
 RULES := config/prometheus
 
 .DEFAULT_GOAL := help
-.PHONY: help build test mutants connections rules emulators fmt lint doc demo bench build-time deny ci
+.PHONY: help build test mutants fuzz faults connections rules emulators fmt lint doc demo bench build-time deny ci
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,12 @@ test: rules emulators ## run all tests: unit, whole daemon, emulator suite, aler
 
 mutants: ## change the tracker in one place at a time and check that a test notices (takes an hour)
 	CARGO=$(CARGO) tests/tools/mutants.py
+
+fuzz: ## fuzz TARGET (default: all in turn), RUNS times each (default: 100000)
+	tests/fuzz/run.sh
+
+faults: ## put the probe through the faults of a host and a network, in their long form (takes 8 minutes); prints a table
+	TRACEPROBE_FAULTS=long $(CARGO) test --locked --test faults -- --nocapture
 
 connections: ## hold thousands of connections of the web port and check that scrapes are answered (takes 8 minutes)
 	$(CARGO) build --locked --release

@@ -10,6 +10,7 @@ mod clock;
 mod killed;
 #[path = "restart/memory.rs"]
 mod memory;
+#[expect(dead_code, reason = "the faults tests use the rest")]
 #[path = "restart/probe.rs"]
 mod probe;
 #[path = "restart/runs.rs"]

@@ -32,11 +32,17 @@ impl Deref for Probe {
 impl Probe {
     /// Starts it without waiting. It appends its log to that of its previous runs.
     pub fn spawn(files: &Files) -> Self {
+        Self::spawn_after(files, "")
+    }
+
+    /// The same, after shell commands that change what the process inherits: `ulimit -n 64`.
+    pub fn spawn_after(files: &Files, commands: &str) -> Self {
         // With SIGXFSZ ignored, writing beyond the limit on file sizes fails, as on a full disk, and does not
         // kill it.
         let mut command = Command::new("/bin/sh");
         command
-            .args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#, PROGRAM, "run", "--config"])
+            .args(["-c", &format!("{commands}\ntrap \"\" XFSZ; exec \"$0\" \"$@\"")])
+            .args([PROGRAM, "run", "--config"])
             .arg(&files.config)
             .env_clear()
             .env(TAG_KEY.0, TAG_KEY.1);
@@ -85,6 +91,17 @@ impl Probe {
 
     pub async fn ended(&mut self) -> ExitStatus {
         self.process.ended(ENDS_WITHIN).await
+    }
+
+    pub async fn signal(&self, name: &str) {
+        self.process.signal(name).await;
+    }
+
+    /// The most memory that it has had so far, in MiB (`VmHWM`, proc(5)).
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
     }
 
     /// Makes every write beyond this file size fail; `unlimited` lifts the limit.

@@ -26,6 +26,8 @@ const ALL: LoadLimits =
 /// A sandbox and its folder.
 pub struct Scene {
     pub sandbox: Sandbox,
+    /// Sets `probe.give_up` of the configuration.
+    pub give_up: Duration,
     /// Sets `probe.grace` of the configuration.
     pub grace: Duration,
     pub blind_after: Duration,
@@ -56,7 +58,8 @@ impl Scene {
         }
         fs::create_dir_all(&folder).unwrap();
         let sandbox = Sandbox::start(settings).await.unwrap();
-        Self { sandbox, grace: Duration::from_secs(8), blind_after: Duration::from_secs(3), folder }
+        let (grace, blind_after) = (Duration::from_secs(8), Duration::from_secs(3));
+        Self { sandbox, give_up: GIVE_UP, grace, blind_after, folder }
     }
 
     /// Writes the configuration of a probe whose canaries leave at this interval.
@@ -99,7 +102,7 @@ grace = "{}s"
 blind_after = "{}s"
 stop_grace = "30s"
 "#,
-            GIVE_UP.as_secs(),
+            self.give_up.as_secs(),
             self.grace.as_secs(),
             self.blind_after.as_secs(),
         );

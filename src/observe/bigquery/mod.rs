@@ -15,6 +15,9 @@
 mod batch;
 mod bill;
 mod columns;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod id;
 mod prepare;
 mod query;

@@ -136,7 +136,7 @@ impl QueryAnswer {
 
     /// What it was billed. Where the answer does not say, what the price list says: nothing for nothing, else
     /// 10 MB at least. Of a table with a row access policy neither number is shown.
-    fn bytes_billed(&self) -> u64 {
+    pub(super) fn bytes_billed(&self) -> u64 {
         match (self.total_bytes_billed.as_deref(), self.total_bytes_processed.as_deref()) {
             (Some(billed), _) => number(Some(billed)),
             (None, Some("0")) => 0,
@@ -144,7 +144,7 @@ impl QueryAnswer {
         }
     }
 
-    fn take_rows(&mut self) -> impl Iterator<Item = Row> + use<> {
+    pub(super) fn take_rows(&mut self) -> impl Iterator<Item = Row> + use<> {
         self.rows.take().unwrap_or_default().into_iter().map(|row| {
             let cells = row.columns.unwrap_or_default().into_iter();
             cells.map(|cell| cell.value.filter(|value| !value.is_null())).collect()

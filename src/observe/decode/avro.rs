@@ -236,7 +236,8 @@ impl Avro {
             return Ok(());
         };
         let len = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
-        let (mut block, rest) = input.split_at(len);
+        let all = *input;
+        let (mut block, rest) = all.split_at(len);
         *left -= len as u64;
         *input = rest;
         let Some(codec) = codec else {
@@ -258,7 +259,11 @@ impl Avro {
                 return Err(UnreadableReason::OverLimit);
             }
             match step.end {
-                Some(End::Fault(reason)) => return Err(reason),
+                Some(End::Fault(reason)) => {
+                    // Searched as it is, like what follows the block.
+                    *input = &all[len - block.len()..];
+                    return Err(reason);
+                }
                 Some(End::Whole) => {
                     ended = true;
                     break;

@@ -227,10 +227,12 @@ impl Layer {
                 return Next::Took(filler);
             }
         }
-        if !self.head.is_empty() || (input.len() < HEAD && !last) {
-            let missing = (HEAD - self.head.len()).min(input.len());
+        // A tar archive is known by a whole block.
+        let needed = if self.place == Place::Start { tar::BLOCK } else { HEAD };
+        if !self.head.is_empty() || (input.len() < needed && !last) {
+            let missing = (needed - self.head.len()).min(input.len());
             self.head.extend_from_slice(&input[..missing]);
-            if self.head.len() < HEAD {
+            if self.head.len() < needed {
                 return Next::Took(missing);
             }
             return Next::Again(missing, std::mem::take(&mut self.head));

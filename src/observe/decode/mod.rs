@@ -35,6 +35,9 @@
 mod avro;
 mod base64;
 mod codec;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod kpl;
 mod layer;
 mod magic;

@@ -7,7 +7,7 @@ use super::part::{Part, Trust};
 use super::{Context, Copy, work};
 use crate::domain::format::{Format, Shape, UnreadableReason};
 
-const BLOCK: usize = 512;
+pub(super) const BLOCK: usize = 512;
 
 pub(super) struct Tar {
     depth: usize,
@@ -38,7 +38,7 @@ impl Tar {
     }
 
     pub(super) fn finish(mut self, context: &mut Context) -> Vec<Copy> {
-        let in_header = !self.gather.is_empty();
+        let header = self.gather.leftover();
         match std::mem::replace(&mut self.state, State::Header) {
             State::Rest(part) => {
                 let copies = part.finish(context).copies;
@@ -50,7 +50,13 @@ impl Tar {
                     context.unreadable(self.shape, UnreadableReason::Truncated);
                 }
             }
-            State::Header if in_header => context.unreadable(self.shape, UnreadableReason::Truncated),
+            State::Header if !header.is_empty() => {
+                context.unreadable(self.shape, UnreadableReason::Truncated);
+                let mut part = self.rest();
+                part.push(&header, context);
+                let copies = part.finish(context).copies;
+                self.collect(copies, context);
+            }
             State::Header | State::Skip(_) => {}
         }
         self.copies
@@ -78,8 +84,11 @@ impl Tar {
             State::Header => {
                 if let Some(header) = self.gather.take(input, BLOCK) {
                     let next = Header::of(header);
-                    self.gather.clear();
+                    let block = self.gather.leftover();
                     self.begin(next, context);
+                    if let State::Rest(part) = &mut self.state {
+                        part.push(&block, context);
+                    }
                 }
             }
             State::File(layer, left, padding) => {
@@ -124,17 +133,18 @@ impl Tar {
             Header::Other(len) => State::Skip(len.saturating_add(padding(len))),
             Header::Sparse => {
                 context.unreadable(self.shape, UnreadableReason::UnknownFormat);
-                self.rest()
+                State::Rest(self.rest())
             }
             Header::Bad => {
                 context.unreadable(self.shape, UnreadableReason::Damaged);
-                self.rest()
+                State::Rest(self.rest())
             }
         };
     }
 
-    fn rest(&self) -> State {
-        State::Rest(Box::new(Part::new(self.depth, self.shape, Trust::Judge).undecoded(Format::Binary)))
+    /// Searches as it is what is no file.
+    fn rest(&self) -> Box<Part> {
+        Box::new(Part::new(self.depth, self.shape, Trust::Judge).undecoded(Format::Binary))
     }
 }
 

@@ -4,6 +4,10 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use self::store::read_page;
+
 pub use self::store::Gcs;
 use super::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use super::object_store::{self, ObjectObserver};

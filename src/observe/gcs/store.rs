@@ -56,6 +56,19 @@ impl Gcs {
     }
 }
 
+impl Listing {
+    /// The objects after `after`. The error is the name of an object whose time cannot be read.
+    fn page(self, after: Option<&str>) -> Result<Page, String> {
+        let mut objects = Vec::with_capacity(self.items.len());
+        // `startOffset` is inclusive.
+        for item in self.items.into_iter().filter(|item| after != Some(item.name.as_str())) {
+            let name = item.name.clone();
+            objects.push(item.listed().ok_or(name)?);
+        }
+        Ok(Page { objects, next: self.next_page_token })
+    }
+}
+
 impl Item {
     fn listed(self) -> Option<Listed> {
         let created = Timestamp::parse_rfc3339(&self.time_created)?.floor_to_millis();
@@ -105,19 +118,10 @@ impl ObjectStore for Gcs {
         let listing = self.google.read(request, parse).await;
         let listing =
             listing.map_err(|failure| failure.calling(&format!("objects.list on {}", self.uri(prefix))))?;
-        let mut objects = Vec::with_capacity(listing.items.len());
-        for item in listing.items {
-            let name = item.name.clone();
-            // `startOffset` is inclusive.
-            if after == Some(name.as_str()) {
-                continue;
-            }
-            objects.push(item.listed().ok_or_else(|| {
-                let text = format!("objects.list on {}: timeCreated of {name} is invalid", self.uri(prefix));
-                ObserveError::new(FailureKind::Garbled, text)
-            })?);
-        }
-        Ok(Page { objects, next: listing.next_page_token })
+        listing.page(after).map_err(|name| {
+            let text = format!("objects.list on {}: timeCreated of {name} is invalid", self.uri(prefix));
+            ObserveError::new(FailureKind::Garbled, text)
+        })
     }
 
     async fn get(&self, key: &str, version: &str, first: Option<u64>) -> Result<Stream, GetError> {
@@ -147,6 +151,13 @@ impl ObjectStore for Gcs {
 
 fn parse(body: &[u8]) -> Result<Listing, serde_json::Error> {
     serde_json::from_slice(body)
+}
+
+/// Reads an answer of objects.list as [`Gcs::list`] does; `None` if a poll would fail.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn read_page(body: &[u8], after: Option<&str>) -> Option<Page> {
+    parse(body).ok()?.page(after).ok()
 }
 
 fn get_error(failure: Failure, call: &str) -> GetError {

@@ -1,6 +1,9 @@
 //! Finds canaries in the objects under a prefix of an S3 bucket. [`object_store`] does most of the work.
 
 mod bucket_name;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -108,7 +108,10 @@ impl Lz4 {
             if len > header.max_block {
                 return Err(UnreadableReason::Damaged);
             }
-            self.block = Some((len, size >> 31 == 0));
+            // An empty block has nothing to gather, unless its checksum.
+            if len > 0 || header.block_checksum {
+                self.block = Some((len, size >> 31 == 0));
+            }
             return Ok(false);
         };
         let whole = len + if header.block_checksum { 4 } else { 0 };

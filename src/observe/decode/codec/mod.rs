@@ -151,10 +151,6 @@ impl Gather {
         self.0.clear();
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Gives away what was gathered.
     pub(super) fn leftover(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.0)

@@ -65,7 +65,8 @@ impl Codec for SnappyFramed {
             }
             self.begun = true;
             self.gather.clear();
-            self.chunk = Some((kind, len));
+            // Padding may be empty; then there is nothing to gather.
+            self.chunk = (len > 0).then_some((kind, len));
             return Step::more(taken);
         };
         let mut rest = input;

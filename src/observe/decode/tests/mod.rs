@@ -547,3 +547,17 @@ fn a_frame_of_zstd_that_fills_the_last_piece_of_output_ends_there() {
         assert_eq!((scan.found.len(), scan.decode_errors(), scan.inflated_bytes), (1, 0, len as u64));
     }
 }
+
+#[test]
+fn an_empty_block_of_lz4_and_empty_padding_of_snappy_are_passed_over() {
+    let line = format!("{}\n", canary(1));
+    let len = u32::try_from(line.len()).unwrap();
+    let stored = (len | 1 << 31).to_le_bytes();
+    let lz4 = [b"\x04\x22\x4d\x18\x60\x40\x82\0\0\0\x80", &stored[..], line.as_bytes(), &[0; 4]].concat();
+    let chunk = (len + 4).to_le_bytes();
+    let snappy = [b"\xff\x06\0\0sNaPpY\xfe\0\0\0\x01", &chunk[..3], &[0; 4], line.as_bytes()].concat();
+    for record in [lz4, snappy] {
+        let scan = scan(record);
+        assert_eq!((scan.found.len(), scan.decode_errors()), (1, 0));
+    }
+}

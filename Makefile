@@ -40,8 +40,9 @@ emulators: ## install what the emulator suite needs into a virtual environment u
 fmt: ## format the code
 	$(CARGO) fmt
 
-lint: ## check formatting and run clippy, also for the program without the sandbox; warnings are errors
+lint: ## check formatting, the texts of mutants, and run clippy, also without the sandbox; warnings are errors
 	$(CARGO) fmt --check
+	tests/tools/mutants.py --check
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
 	.ci/production
 

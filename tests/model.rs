@@ -6,8 +6,12 @@
 //! `TRACEPROBE_MODEL_SEED` sets the first seed. A failure prints its seed and the smallest number of canaries
 //! that shows it. Set both variables to these values to repeat it.
 
+#[path = "model/compaction.rs"]
+mod compaction;
 #[path = "model/compare.rs"]
 mod compare;
+#[path = "model/copies.rs"]
+mod copies;
 #[path = "model/history.rs"]
 mod history;
 #[path = "model/hops.rs"]
@@ -24,10 +28,14 @@ mod readability;
 mod recorded;
 #[path = "model/restarts.rs"]
 mod restarts;
+#[path = "model/rules.rs"]
+mod rules;
 #[path = "model/run.rs"]
 mod run;
 #[path = "model/sources.rs"]
 mod sources;
+#[path = "model/truth.rs"]
+mod truth;
 
 use self::compare::{Tally, first_fault};
 

@@ -4,18 +4,21 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::time::Duration;
 
+use traceprobe::domain::copies::{CopyStanding, StoredCopy};
 use traceprobe::domain::outcome::{Outcome, UnobservedReason};
 use traceprobe::domain::tag::TraceId;
 use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::trace::{FoundLate, Hop, Judgement, Trace};
 
+use super::copies::{Found, Standing};
 use super::history::*;
 use super::hops::HopState;
-use super::judge::{Copies, Ending, FoundAfterwards, Judged, Reason, Verdict, is_in_own_source, judge};
+use super::judge::{Ending, FoundAfterwards, Judged, Reason, Verdict, is_in_own_source, judge};
 use super::readability::Readability;
-use super::recorded::{Entered, Entries, Recorded};
+use super::recorded::{Entered, Entries, Recorded, why};
 use super::run::{self, RECHECK_FOR};
 use super::sources;
+use super::truth::{self, is_honest};
 
 /// A report on the first canary of a run with a disagreement; `None` if there is none.
 pub fn first_fault(seed: u64, canaries: usize, tally: &mut Tally) -> Option<String> {
@@ -93,8 +96,18 @@ pub struct Tally {
     /// Found at the end stage after they had another outcome: in time, late.
     pub found_afterwards: [usize; 2],
     pub duplicates: usize,
+    /// Retried put, same object, mention, moved, unknown.
+    pub uncharged: [usize; 5],
+    /// Mentions that were found before what they mention.
+    pub demoted: usize,
+    /// Checks of copies that were denied, and that were not answered in time.
+    pub unknown: [usize; 2],
+    /// Charged after both copies were checked twice.
+    pub checked_twice: usize,
+    /// Compared with a third copy, because the first was deleted.
+    pub compared_again: usize,
+    pub awaited_over_restarts: usize,
     pub corrupted: usize,
-    pub mentions: usize,
     pub violations: usize,
 }
 
@@ -178,9 +191,17 @@ impl Tally {
         if let Some(found_afterwards) = verdict.found_afterwards {
             self.found_afterwards[found_afterwards as usize] += 1;
         }
-        self.duplicates += verdict.copies.duplicates.iter().sum::<usize>();
-        self.corrupted += verdict.copies.corrupted.iter().sum::<usize>();
-        self.mentions += verdict.copies.mentions.iter().sum::<usize>();
+        let copies = &verdict.copies;
+        self.duplicates += copies.charged.iter().sum::<usize>();
+        for ((_, why), count) in &copies.uncharged {
+            self.uncharged[*why as usize] += count;
+        }
+        self.demoted += copies.demoted;
+        self.unknown.iter_mut().zip(copies.unknown).for_each(|(sum, count)| *sum += count);
+        self.checked_twice += copies.checked_twice;
+        self.compared_again += copies.compared_again;
+        self.awaited_over_restarts += copies.awaited_over_restarts;
+        self.corrupted += copies.corrupted.iter().sum::<usize>();
         let violations = |entries: &Entries| entries.violations.iter().sum::<usize>();
         self.violations += verdict.runs.values().map(violations).sum::<usize>();
     }
@@ -213,8 +234,11 @@ impl Tally {
             self.withheld,
             self.lifted,
             self.duplicates,
+            self.demoted,
+            self.checked_twice,
+            self.compared_again,
+            self.awaited_over_restarts,
             self.corrupted,
-            self.mentions,
             self.violations,
             self.arrivals - self.arrivals_by_honest_clocks,
         ];
@@ -228,14 +252,11 @@ impl Tally {
             .chain(&self.visibility)
             .chain(&self.others)
             .chain(&self.missing)
+            .chain(&self.uncharged)
+            .chain(&self.unknown)
             .chain(&rest)
             .all(|count| *count > 0)
     }
-}
-
-/// Whether the clock of a stage is within its allowance.
-fn is_honest(stage: &StageRules) -> bool {
-    stage.offset.abs() <= stage.allowance
 }
 
 struct Comparison<'a> {
@@ -252,7 +273,7 @@ impl Comparison<'_> {
             return vec!["the tracker no longer knows it".into()];
         };
         self.compare_with_judge(trace, &mut faults);
-        self.compare_with_truth(trace, &mut faults);
+        truth::compare(self.run, self.which, trace, self.verdict, &mut faults);
         self.check_counts(&mut faults);
         self.check_recently_seen(trace, &mut faults);
         faults
@@ -292,9 +313,9 @@ impl Comparison<'_> {
             let visit = &trace.stages[stage];
             let actual = visit.arrival.as_ref().map(|arrival| {
                 let interval = arrival.interval;
-                (interval.earliest.micros(), interval.latest.micros(), visit.copies[0].locator.clone())
+                (interval.earliest.micros(), interval.latest.micros(), run::copy_at(&visit.copies[0].locator))
             });
-            let expected = arrived.map(|at| (at.earliest, at.latest, run::locator(at.copy)));
+            let expected = arrived.map(|at| (at.earliest, at.latest, at.copy));
             compare(faults, &format!("arrival at {}", self.rules().stages[stage].name), actual, expected);
         }
         for (stage, hop) in self.verdict.hops.iter().enumerate() {
@@ -314,76 +335,16 @@ impl Comparison<'_> {
         let never_seen = self.verdict.hops.map(|hop| usize::from(hop == HopState::NeverSeen));
         compare(faults, "hops to a stage never seen", recorded.never_seen, never_seen);
         compare(faults, "where it is missing", &recorded.missing, &self.verdict.missing);
-        let none = [0; STAGES];
-        let Copies { duplicates, corrupted, mentions } = self.verdict.copies;
-        let (theirs, ours) = match self.verdict.answer {
-            // Before the put is answered, it is unknown who caused them.
-            None => (none, none),
-            Some(answer) if answer.doubled() => (none, duplicates),
-            // However many there are, the canary is one duplicate.
-            Some(_) => (duplicates.map(|copies| copies.min(1)), none),
-        };
-        let uncharged: [usize; STAGES] = std::array::from_fn(|stage| ours[stage] + mentions[stage]);
-        compare(faults, "duplicates", recorded.duplicates, theirs);
-        compare(faults, "uncharged copies", recorded.uncharged_copies, uncharged);
-        compare(faults, "corrupted copies", recorded.corrupted, corrupted);
+        let copies = &self.verdict.copies;
+        compare(faults, "duplicates", recorded.duplicates, copies.charged);
+        compare(faults, "uncharged copies", &recorded.uncharged_copies, &copies.uncharged);
+        compare(faults, "corrupted copies", recorded.corrupted, copies.corrupted);
+        for (stage, found) in copies.found.iter().enumerate() {
+            let actual = trace.stages[stage].copies.iter().map(found_copy).collect();
+            compare(faults, &format!("copies at {}", self.rules().stages[stage].name), &actual, found);
+        }
         compare(faults, "clock inversions", recorded.inversions, self.verdict.inversions);
         compare(faults, "entries into the series of each run", &recorded.runs, &self.verdict.runs);
-    }
-
-    fn compare_with_truth(&self, trace: &Trace, faults: &mut Vec<String>) {
-        let (rules, canary) = (self.rules(), self.canary());
-        let end = rules.end();
-        let in_own_source = |stage: usize| {
-            let copies = canary.copies.iter().enumerate();
-            let there = copies.filter(move |(_, copy)| copy.stage == stage);
-            there.filter(|(at, _)| is_in_own_source(&self.run.history, self.which, *at)).map(|(_, copy)| copy)
-        };
-        let deadline = canary.planned + rules.give_up;
-        if let Some((Outcome::Lost(_), _)) = trace.ended {
-            if in_own_source(end).any(|copy| copy.stored <= deadline) {
-                faults.push("FALSE LOSS: it was at the end stage before its deadline".into());
-            }
-            if !canary.taken() {
-                faults.push("FALSE LOSS: CloudWatch Logs never took it".into());
-            }
-        }
-        if trace.judgement == Judgement::Overdue
-            // Where the probe does not look, it counts as overdue, so that the quantile rises.
-            && in_own_source(end)
-                .any(|copy| copy.stored <= canary.planned + rules.slo && copy.written != Written::Elsewhere)
-            && !matches!(trace.ended, Some((Outcome::DeadLettered(_), _)))
-        {
-            faults.push("judged overdue, but was at the end stage in time".into());
-        }
-        for (stage, visit) in trace.stages.iter().enumerate() {
-            let Some(arrival) = &visit.arrival else { continue };
-            // It arrived when its first copy was stored, whichever copy was seen first.
-            let stored = visit
-                .copies
-                .iter()
-                .map(|copy| canary.copies[copy.locator.as_str().parse::<usize>().unwrap()].stored);
-            let truth = stored.min().unwrap();
-            let (from, to) = (arrival.interval.earliest.micros(), arrival.interval.latest.micros());
-            if is_honest(&rules.stages[stage]) && !(from..=to).contains(&truth) {
-                let name = rules.stages[stage].name;
-                faults.push(format!("arrived at {name} at {truth}, which is not within {from}..={to}"));
-            }
-        }
-        if is_honest(&rules.stages[end])
-            && let Some(copy) = trace.stages[end].copies.first()
-        {
-            let stored = canary.copies[copy.locator.as_str().parse::<usize>().unwrap()].stored;
-            let in_time = stored <= canary.planned + rules.slo;
-            match trace.judgement {
-                Judgement::Good if !in_time => faults.push("judged good, but it was not".into()),
-                Judgement::Slow if in_time => faults.push("judged slow, but it was not".into()),
-                _ => {}
-            }
-            if let (Some((Outcome::Late, _)), true) = (&trace.ended, stored <= deadline) {
-                faults.push("ended as late, but was at the end stage before its deadline".into());
-            }
-        }
     }
 
     /// Each canary is counted once in every counter and histogram.
@@ -459,6 +420,7 @@ impl Comparison<'_> {
                 }
                 What::Planned(_)
                 | What::Answered(_)
+                | What::CopiesChecked(_)
                 | What::TimePassed
                 | What::ClockStepped
                 | What::Restarted => None,
@@ -538,6 +500,19 @@ impl Comparison<'_> {
     }
 }
 
+/// What a copy counts as by the tracker.
+fn found_copy(copy: &StoredCopy) -> Found {
+    let standing = match copy.standing {
+        CopyStanding::First => Standing::First,
+        CopyStanding::Undecoded => Standing::Undecoded,
+        // Every check ends in the end, so the judge says something else.
+        CopyStanding::AwaitsPut | CopyStanding::Pending(_) => Standing::AwaitsAnswer,
+        CopyStanding::Duplicate => Standing::Duplicate,
+        CopyStanding::Uncharged(reason) => Standing::Uncharged(why(reason)),
+    };
+    Found { copy: run::copy_at(&copy.locator), standing, gone: copy.gone }
+}
+
 fn compare<T: PartialEq + std::fmt::Debug>(faults: &mut Vec<String>, what: &str, tracker: T, judge: T) {
     if tracker != judge {
         faults.push(format!("{what}: the tracker says {tracker:?}, the judge says {judge:?}"));
@@ -575,10 +550,12 @@ fn report(
     for (number, copy) in canary.copies.iter().enumerate() {
         let stage = &rules.stages[copy.stage];
         line(format!(
-            "  copy {number} at {} (source {}) stored {}, stamped {:?}, clock off by {} of {} us, own source {}, corrupted {}, in {:?}",
+            "  copy {number} at {} (source {}) in {} stored {}, deleted {:?}, stamped {:?}, clock off by {} of {} us, own source {}, corrupted {}, in {:?}",
             stage.name,
             copy.source,
+            history.object(which, number),
             after(copy.stored),
+            copy.deleted.map(after),
             copy.stamp,
             stage.offset,
             stage.allowance,
@@ -629,6 +606,13 @@ fn report(
             }
             What::Restarted => line(format!("  {place} {at} RESTARTED")),
             What::ClockStepped => line(format!("  {place} {at} the clock stepped")),
+            What::CopiesChecked(checked) => {
+                let own = |name: &str| (0..canary.copies.len()).any(|at| history.object(which, at) == name);
+                let answers: Vec<_> = checked.answers.iter().filter(|(name, _)| own(name)).collect();
+                if !answers.is_empty() {
+                    line(format!("  {place} {at} checked {answers:?}"));
+                }
+            }
             What::Planned(_) | What::Answered(_) | What::TimePassed => {}
         }
     }

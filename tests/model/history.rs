@@ -18,6 +18,8 @@ pub struct Rules {
     pub give_up: Micros,
     pub grace: Micros,
     pub blind_after: Micros,
+    /// How long after a second copy was found in objects that may be moved both must still exist.
+    pub copy_recheck: Micros,
     /// Parents first.
     pub stages: Vec<StageRules>,
     /// From injection to the end.
@@ -42,6 +44,8 @@ pub struct StageRules {
     pub allowance: Micros,
     /// The true error of its clock.
     pub offset: Micros,
+    /// It keeps objects, which may be merged into others and deleted.
+    pub moves: bool,
 }
 
 impl Rules {
@@ -77,6 +81,8 @@ pub struct Canary {
     pub copies: Vec<Copy>,
     /// Its place in the log; `None` if it was never registered, because the probe was down.
     pub registered: Option<usize>,
+    /// The place of the answer in the log.
+    pub answered_at: Option<usize>,
 }
 
 impl Canary {
@@ -117,11 +123,52 @@ pub struct Copy {
     /// When its try was sent.
     pub sent: Micros,
     pub stored: Micros,
+    /// When its object is deleted, if it ever is.
+    pub deleted: Option<Micros>,
+    pub object: Object,
     pub stamp: Stamped,
     /// The tenant column of its row; `None` if the stage has none.
     pub label: Option<usize>,
     pub corrupted: bool,
     pub written: Written,
+}
+
+impl Copy {
+    /// Whether its object exists.
+    pub fn exists(&self, at: Micros) -> bool {
+        self.stored <= at && self.deleted.is_none_or(|deleted| at < deleted)
+    }
+
+    /// Whether one merged object holds both. Small objects hold one copy.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        matches!(self.object, Object::Merged(_)) && self.object == other.object
+    }
+
+    /// Whether it was decoded and is as it was sent.
+    pub fn is_whole(&self) -> bool {
+        self.written == Written::Text && !self.corrupted
+    }
+}
+
+/// What holds a copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Object {
+    /// Nothing else.
+    Own,
+    /// Copies of many canaries, which were merged into it.
+    Merged(Merged),
+}
+
+/// A merged object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Merged {
+    pub source: usize,
+    /// 1: of small objects. 2: of merged ones.
+    pub level: i64,
+    /// The number of the time at which it was merged.
+    pub number: i64,
+    /// Several objects may be merged at a time.
+    pub part: usize,
 }
 
 /// A format that is not opened.
@@ -200,6 +247,7 @@ pub enum What {
     Planned(usize),
     Answered(usize),
     PollAnswered(Poll),
+    CopiesChecked(Checked),
     TimePassed,
     /// The system's clock was set, so the probe gave up everything that was open, and ended.
     ClockStepped,
@@ -222,6 +270,23 @@ pub struct Poll {
     pub unreadable: Vec<Unreadable>,
     /// The others that it showed, by number.
     pub others: Vec<(usize, Micros)>,
+}
+
+/// The answers of an observer that checked whether objects exist.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    pub source: usize,
+    /// By the names of the objects.
+    pub answers: Vec<(String, Existence)>,
+}
+
+/// Whether an object exists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Existence {
+    There,
+    Deleted,
+    /// The probe may not know.
+    Denied,
 }
 
 /// A record that a poll could not read.
@@ -268,6 +333,8 @@ pub struct History {
     pub visibility: Vec<VisibilityChange>,
     /// For each canary, the places after which it was checked where it is missing.
     pub checked_at: Vec<Vec<usize>>,
+    /// For each source, the places at which it was checked whether objects exist.
+    pub objects_checked_at: Vec<Vec<usize>>,
 }
 
 /// A source turned blind for a tenant, or visible again.
@@ -291,10 +358,22 @@ impl History {
             What::PollAnswered(poll) => poll,
             What::Planned(_)
             | What::Answered(_)
+            | What::CopiesChecked(_)
             | What::TimePassed
             | What::ClockStepped
             | What::Restarted => {
                 unreachable!("entry {at} is not a poll")
+            }
+        }
+    }
+
+    /// The name of the object that holds a copy.
+    pub fn object(&self, canary: usize, copy: usize) -> String {
+        let canary = &self.canaries[canary];
+        match canary.copies[copy].object {
+            Object::Own => format!("{:x}/{copy}", canary.id),
+            Object::Merged(Merged { source, level, number, part }) => {
+                format!("merged/{source}/{level}/{number}/{part}")
             }
         }
     }

@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::copies::Copies;
 use super::history::*;
 use super::hops::{self, HopState};
 use super::readability::Readability;
@@ -120,7 +121,8 @@ pub struct Known {
 
 /// Reads the log for one canary.
 pub fn judge(history: &History, readability: &Readability, which: usize) -> Verdict {
-    let mut case = Case::new(history, readability, which);
+    let copies = Copies::of(history, which);
+    let mut case = Case::new(history, readability, which, &copies);
     let (mut outcome, mut judged, mut found_afterwards) = (None, Judged::Not, None);
     let mut ended_at = None;
     let mut checks = history.checked_at[which].iter().peekable();
@@ -177,7 +179,6 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
         }
     }
     missing.extend(checks.map(|_| case.missing()));
-    let copies = Copies::of(&case);
     Verdict {
         outcome: outcome.unwrap_or(Ending::NotYet),
         ended_at,
@@ -185,7 +186,6 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
         arrivals: case.known.iter().map(|known| known.arrived).collect(),
         hops: case.hops,
         answer: case.answer,
-        copies,
         inversions: case.inversions,
         found_afterwards,
         survived: case.survived,
@@ -196,52 +196,7 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
         overlooked: case.overlooked,
         missing,
         runs: leaks(history, which, case.runs),
-    }
-}
-
-/// The copies of a canary that were shown at each stage.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Copies {
-    /// Beyond the first.
-    pub duplicates: [usize; STAGES],
-    /// Damaged ones.
-    pub corrupted: [usize; STAGES],
-    /// Damaged ones beside a whole one: something mentions the canary.
-    pub mentions: [usize; STAGES],
-}
-
-impl Copies {
-    fn of(case: &Case<'_>) -> Self {
-        let (history, which, canary) = (case.history, case.which, case.canary());
-        let mut told = Self::default();
-        let mut known = BTreeSet::new();
-        let mut first_is_whole = [None; STAGES];
-        // Of the copies in one poll, the one that had certainly arrived first is the first.
-        let in_poll = |poll: &usize| {
-            let mut shown: Vec<Shown> = history.shown(*poll, which).collect();
-            shown.sort_by_key(|shown| case.stamped_interval(*shown).1.min(shown.seen_by));
-            shown
-        };
-        let shown = history.shown_at[which].iter().flat_map(in_poll);
-        for number in shown.map(|shown| shown.copy) {
-            if !is_in_own_source(history, which, number) || !known.insert(number) {
-                continue;
-            }
-            let copy = canary.copies[number];
-            let is_mentioned = told.mentions.iter().any(|mentions| *mentions > 0);
-            match first_is_whole[copy.stage] {
-                Some(is_whole) if copy.corrupted && (is_whole || is_mentioned) => {
-                    told.mentions[copy.stage] += 1;
-                    continue;
-                }
-                Some(_) => told.duplicates[copy.stage] += 1,
-                None => {
-                    first_is_whole[copy.stage] = Some(!copy.corrupted && copy.written == Written::Text);
-                }
-            }
-            told.corrupted[copy.stage] += usize::from(copy.corrupted);
-        }
-        told
+        copies,
     }
 }
 
@@ -268,11 +223,23 @@ pub fn is_in_own_source(history: &History, which: usize, copy: usize) -> bool {
         && copy.label.is_none_or(|label| label == canary.tenant)
 }
 
+/// The interval in which a copy was stored by the stage's stamp, widened by the clock allowance.
+pub fn stamped_interval(rules: &Rules, copy: &Copy) -> (Micros, Micros) {
+    let off = rules.stages[copy.stage].allowance;
+    match copy.stamp {
+        Stamped::Millis(at) => (at - off, at + MILLI + off),
+        Stamped::Seconds(at) => (at - off, at + SECOND + off),
+        Stamped::NotBefore(at) => (at - off, Micros::MAX),
+        Stamped::Nothing => (Micros::MIN, Micros::MAX),
+    }
+}
+
 /// One canary, and what the log proves about it so far.
 pub struct Case<'a> {
     pub history: &'a History,
     readability: &'a Readability,
     which: usize,
+    copies: &'a Copies,
     /// The place in the log.
     place: usize,
     pub known: Vec<Known>,
@@ -298,7 +265,7 @@ pub struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    fn new(history: &'a History, readability: &'a Readability, which: usize) -> Self {
+    fn new(history: &'a History, readability: &'a Readability, which: usize, copies: &'a Copies) -> Self {
         let (rules, canary) = (&history.rules, &history.canaries[which]);
         let registered = canary.registered.expect("only registered canaries are judged");
         let nothing = Known {
@@ -313,6 +280,7 @@ impl<'a> Case<'a> {
             history,
             readability,
             which,
+            copies,
             place: registered,
             known: vec![nothing; rules.stages.len()],
             hops: [HopState::Open; STAGES],
@@ -391,7 +359,7 @@ impl<'a> Case<'a> {
     /// Learns from one entry. Returns false if it is not about this canary.
     fn learn(&mut self, entry: &Entry, outcome: Option<Ending>) -> bool {
         match &entry.what {
-            What::Planned(_) | What::Restarted | What::ClockStepped => false,
+            What::Planned(_) | What::CopiesChecked(_) | What::Restarted | What::ClockStepped => false,
             // Time alone decides only that it has expired.
             What::TimePassed => entry.at >= self.expiry,
             What::Answered(which) => {
@@ -442,11 +410,14 @@ impl<'a> Case<'a> {
         let was_here = known.arrived.is_some();
         let shown = self.history.shown_at[self.which].binary_search(&place).is_ok();
         let shown = shown.then(|| self.history.shown(place, self.which)).into_iter().flatten();
-        let own: Vec<_> =
-            shown.filter(|shown| is_in_own_source(self.history, self.which, shown.copy)).collect();
+        // A mention is no arrival.
+        let own: Vec<_> = shown
+            .filter(|shown| is_in_own_source(self.history, self.which, shown.copy))
+            .filter(|shown| !self.copies.aside.contains(&shown.copy))
+            .collect();
         if !was_here {
             // Of several copies, the one that is known to have been stored by the earliest time.
-            let first = own.iter().min_by_key(|shown| self.stamped_interval(**shown).1.min(shown.seen_by));
+            let first = own.iter().min_by_key(|shown| self.stamped(**shown).1.min(shown.seen_by));
             let first = first.map(|shown| self.arrival(*shown, known.absent_before));
             known.arrived = first.map(|(arrived, _)| arrived);
             self.inversions[stage] += usize::from(first.is_some_and(|(_, contradicted)| contradicted));
@@ -477,22 +448,14 @@ impl<'a> Case<'a> {
         self.known[stage] = known;
     }
 
-    /// The interval in which a copy was stored by the stage's stamp, widened by the clock allowance.
-    fn stamped_interval(&self, shown: Shown) -> (Micros, Micros) {
-        let copy = self.canary().copies[shown.copy];
-        let off = self.history.rules.stages[copy.stage].allowance;
-        match copy.stamp {
-            Stamped::Millis(at) => (at - off, at + MILLI + off),
-            Stamped::Seconds(at) => (at - off, at + SECOND + off),
-            Stamped::NotBefore(at) => (at - off, Micros::MAX),
-            Stamped::Nothing => (Micros::MIN, Micros::MAX),
-        }
+    fn stamped(&self, shown: Shown) -> (Micros, Micros) {
+        stamped_interval(&self.history.rules, &self.canary().copies[shown.copy])
     }
 
     /// From the last poll without the copy to the one that showed it, narrowed by the stamp. Also returns
     /// whether the stamp contradicts the polls.
     fn arrival(&self, shown: Shown, absent_before: Micros) -> (Arrived, bool) {
-        let (from, to) = self.stamped_interval(shown);
+        let (from, to) = self.stamped(shown);
         let (earliest, latest) = (absent_before.max(from), shown.seen_by.min(to));
         let copy = shown.copy;
         if earliest <= latest {

@@ -2,15 +2,21 @@
 //! again.
 //!
 //! Polls are paced like those of `observe::pace`: one every interval while something waits, early at
-//! checkpoints but at most twice as often, with a backoff after failures.
+//! checkpoints but at most twice as often, with a backoff after failures. Which objects exist is checked after
+//! each answered poll, and while nothing waits.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use std::sync::Arc;
 
 use fastrand::Rng;
 use traceprobe::domain::sighting::Wanted;
 
 use super::history::*;
 use super::pipeline::Window;
+
+/// Longest time from the start of a poll or check until it is answered.
+pub const LONGEST_ANSWER: Micros = 2 * SECOND;
 
 /// How an observer reads its source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +38,8 @@ pub struct Observer {
     outages: Vec<(FailureKind, Window)>,
     failure_probability: f64,
     shuffles: bool,
+    /// While one holds, it may not know whether an object exists.
+    denied: Vec<Window>,
     /// It polls at the instant of a checkpoint instead of after it, which proves nothing about that instant.
     polls_too_early: bool,
     /// The last list from the tracker.
@@ -41,6 +49,9 @@ pub struct Observer {
     backing_off_until: Micros,
     backoff: Micros,
     pub polling: Option<Started>,
+    checking: Option<Checking>,
+    /// The last objects that were checked, and when that ended.
+    last_checked: Option<(Arc<[Arc<str>]>, Micros)>,
     /// The number of the current plan. Polls planned before it are dropped.
     pub plan: u64,
     /// All copies in the source, by canary.
@@ -76,6 +87,22 @@ pub struct Started {
     pub fate: Fate,
 }
 
+/// A check in progress whether objects exist.
+#[derive(Clone, Debug)]
+struct Checking {
+    at: Micros,
+    ends: Micros,
+    objects: Arc<[Arc<str>]>,
+    fate: Fate,
+}
+
+/// What an observer does next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    Poll,
+    Check,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
     Fine,
@@ -93,7 +120,8 @@ pub enum FailureKind {
 }
 
 impl Observer {
-    pub fn draw(rng: &mut Rng, begin: Micros, end: Micros) -> Self {
+    /// Draws an observer. One whose source keeps objects reads everything.
+    pub fn draw(rng: &mut Rng, reads_objects: bool, begin: Micros, end: Micros) -> Self {
         let interval = rng.i64(SECOND..8 * SECOND);
         let outages = (0..rng.usize(0..4))
             .map(|_| {
@@ -102,16 +130,18 @@ impl Observer {
                 (failure, Window::draw(rng, begin, end, 600 * SECOND))
             })
             .collect();
+        let denied = (0..rng.usize(0..3)).map(|_| Window::draw(rng, begin, end, 600 * SECOND)).collect();
         Self {
-            reads: if rng.bool() { Reads::ById } else { Reads::Everything },
+            reads: if !reads_objects && rng.bool() { Reads::ById } else { Reads::Everything },
             interval,
             // Some are longer than `blind_after`.
             timeout: rng.i64(2 * SECOND..8 * SECOND) * [1, 1, 1, 4][rng.usize(0..4)],
             settle: [0, 0, rng.i64(0..10 * SECOND)][rng.usize(0..3)],
-            longest_poll: rng.i64(20 * MILLI..2 * SECOND),
+            longest_poll: rng.i64(20 * MILLI..LONGEST_ANSWER),
             outages,
             failure_probability: 0.05 * rng.f64() * rng.f64(),
             shuffles: rng.bool(),
+            denied,
             polls_too_early: rng.u8(0..4) == 0,
             wanted: Wanted::default(),
             last: None,
@@ -119,6 +149,8 @@ impl Observer {
             backing_off_until: Micros::MIN,
             backoff: interval,
             polling: None,
+            checking: None,
+            last_checked: None,
             plan: 0,
             copies: HashMap::new(),
             in_order: BTreeSet::new(),
@@ -156,17 +188,30 @@ impl Observer {
         self.backing_off_until = Micros::MIN;
         self.backoff = self.interval;
         self.polling = None;
+        self.checking = None;
+        self.last_checked = None;
         self.plan += 1;
         self.has_position = false;
         self.not_yet_read.clear();
         self.read.clear();
     }
 
-    /// When the next poll is due; `None` while nothing waits or a poll is in progress.
-    pub fn next_poll(&self, now: Micros) -> Option<Micros> {
-        if self.polling.is_some() || self.wanted.waiting.is_empty() {
-            return None;
+    /// What it does next, and when; `None` while there is nothing to do or it is busy.
+    pub fn next(&self, now: Micros) -> Option<(Micros, Action)> {
+        if self.polling.is_some() || self.checking.is_some() {
+            None
+        } else if !self.wanted.waiting.is_empty() {
+            Some((self.next_poll(now), Action::Poll))
+        } else if !self.wanted.checks.is_empty() {
+            // What was not answered is checked again.
+            let same = self.last_checked.as_ref().filter(|(objects, _)| *objects == self.wanted.checks);
+            Some((same.map_or(now, |(_, at)| now.max(at + self.interval)), Action::Check))
+        } else {
+            None
         }
+    }
+
+    fn next_poll(&self, now: Micros) -> Micros {
         let due = match self.last {
             None => now,
             Some(last) => {
@@ -178,10 +223,11 @@ impl Observer {
                 unproven.map_or(regular, |at| (at + after).max(last + self.interval / 2).min(regular))
             }
         };
-        Some(due.max(self.backing_off_until).max(now))
+        due.max(self.backing_off_until).max(now)
     }
 
-    pub fn start(&mut self, rng: &mut Rng, now: Micros, after: usize) -> Micros {
+    /// How a poll or check that starts now ends, and when.
+    fn draw_fate(&self, rng: &mut Rng, now: Micros) -> (Fate, Micros) {
         let failure = self.outages.iter().find(|(_, window)| window.holds(now)).map(|(failure, _)| *failure);
         let fate = match failure {
             Some(FailureKind::Failing) => Fate::Fails,
@@ -196,6 +242,49 @@ impl Observer {
             Fate::Hangs => self.timeout,
             Fate::Fine | Fate::Incomplete | Fate::Fails => rng.i64(MILLI..=self.longest_poll),
         };
+        (fate, now + length)
+    }
+
+    /// Starts to check whether objects exist. Returns when that ends.
+    pub fn start_check(&mut self, rng: &mut Rng, now: Micros, objects: Arc<[Arc<str>]>) -> Micros {
+        let (fate, ends) = self.draw_fate(rng, now);
+        self.plan += 1;
+        self.checking = Some(Checking { at: now, ends, objects, fate });
+        ends
+    }
+
+    /// Ends the check in progress and returns its answers; `exists` is the truth.
+    pub fn finish_check(
+        &mut self,
+        rng: &mut Rng,
+        exists: impl Fn(&str, Micros) -> bool,
+    ) -> Vec<(String, Existence)> {
+        let Checking { at, ends, objects, fate } = self.checking.take().expect("a check is in progress");
+        self.last_checked = Some((objects.clone(), ends));
+        let answered = |rng: &mut Rng| match fate {
+            Fate::Fine => true,
+            Fate::Incomplete => rng.bool(),
+            Fate::Fails | Fate::Hangs => false,
+        };
+        let mut answers = Vec::new();
+        for object in objects.iter() {
+            if !answered(rng) {
+                continue;
+            }
+            let looked = rng.i64(at..=ends);
+            let existence = match exists(object, looked) {
+                _ if self.denied.iter().any(|window| window.holds(looked)) => Existence::Denied,
+                true => Existence::There,
+                false => Existence::Deleted,
+            };
+            answers.push((object.to_string(), existence));
+        }
+        answers
+    }
+
+    /// Starts a poll. Returns when it ends.
+    pub fn start(&mut self, rng: &mut Rng, now: Micros, after: usize) -> Micros {
+        let (fate, ends) = self.draw_fate(rng, now);
         if !self.has_position {
             self.has_position = true;
             let oldest = self.wanted.oldest().map_or(now, |at| at.micros());
@@ -203,9 +292,8 @@ impl Observer {
             self.not_yet_read = self.in_order.range((from, Item::Copy(0, 0))..).copied().collect();
         }
         self.last = Some(now);
-        self.polling =
-            Some(Started { at: now, after, wanted: self.wanted.clone(), ends: now + length, fate });
-        now + length
+        self.polling = Some(Started { at: now, after, wanted: self.wanted.clone(), ends, fate });
+        ends
     }
 
     /// Ends the poll in progress and returns its answer.
@@ -228,6 +316,11 @@ impl Observer {
             Fate::Fails | Fate::Hangs => Vec::new(),
             Fate::Fine | Fate::Incomplete => self.find(rng, &poll, all_before, canaries, number),
         };
+        // What was deleted before the poll is not listed.
+        found.retain(|(_, item)| match *item {
+            Item::Copy(canary, copy) => canaries[canary].copies[copy].deleted.is_none_or(|at| poll.at < at),
+            Item::Other(_) => true,
+        });
         if self.shuffles {
             rng.shuffle(&mut found);
         }

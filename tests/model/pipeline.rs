@@ -2,6 +2,7 @@
 
 use fastrand::Rng;
 
+use super::compaction::Compaction;
 use super::history::*;
 use super::observers::{Observer, Reads};
 
@@ -19,6 +20,29 @@ pub enum StampKind {
     /// Seconds, but one object in three is a multipart upload.
     Objects,
     Silent,
+}
+
+impl StampKind {
+    /// The kind of stamps of merged objects. One object has one stamp.
+    fn of_merged(self) -> Self {
+        match self {
+            Self::Objects => Self::Seconds,
+            Self::Millis | Self::Seconds | Self::Silent => self,
+        }
+    }
+
+    fn stamp(self, rng: &mut Rng, by_its_clock: Micros) -> Stamped {
+        let seconds = by_its_clock.div_euclid(SECOND) * SECOND;
+        match self {
+            Self::Millis => Stamped::Millis(by_its_clock.div_euclid(MILLI) * MILLI),
+            Self::Seconds => Stamped::Seconds(seconds),
+            Self::Objects if rng.u8(0..3) == 0 => {
+                Stamped::NotBefore((by_its_clock - rng.i64(0..20 * SECOND)).div_euclid(SECOND) * SECOND)
+            }
+            Self::Objects => Stamped::Seconds(seconds),
+            Self::Silent => Stamped::Nothing,
+        }
+    }
 }
 
 /// The time during which a fault holds.
@@ -61,6 +85,8 @@ pub struct Odds {
 impl Odds {
     /// Draws all probabilities, most of them small.
     pub fn draw(rng: &mut Rng) -> Self {
+        // In some runs, many copies are damaged, so that several of one canary are.
+        let most_corrupted = [0.05, 0.05, 0.05, 0.8][rng.usize(0..4)];
         let mut up_to = |most: f64| most * rng.f64() * rng.f64();
         Self {
             lost: up_to(0.10),
@@ -68,7 +94,7 @@ impl Odds {
             very_late: up_to(0.06),
             duplicated: up_to(0.10),
             reordered: up_to(0.10),
-            corrupted: up_to(0.05),
+            corrupted: up_to(most_corrupted),
             leaked: up_to(0.06),
             dead_lettered: up_to(0.05),
             refused: up_to(0.08),
@@ -96,6 +122,8 @@ pub struct Pipeline {
     pub labelled: Vec<bool>,
     /// How it writes each tenant's canaries to each source: `[source][tenant]`.
     pub formats: Vec<Vec<Format>>,
+    /// For each stage: how it merges objects, if it does.
+    pub compactions: Vec<Option<Compaction>>,
 }
 
 /// The number of formats that are not opened.
@@ -145,7 +173,7 @@ impl Format {
 
 impl Pipeline {
     /// Draws a pipeline whose faults lie between two instants.
-    pub fn draw(rng: &mut Rng, begin: Micros, end: Micros) -> Self {
+    pub fn draw(rng: &mut Rng, rules: &Rules, begin: Micros, end: Micros) -> Self {
         let mut windows = |most: usize, longest| -> Vec<(usize, Window)> {
             let count = rng.usize(0..=most);
             (0..count).map(|_| (rng.usize(STREAM..=DEAD), Window::draw(rng, begin, end, longest))).collect()
@@ -169,6 +197,9 @@ impl Pipeline {
             leaks,
             labelled: (STREAM..=DEAD).map(|_| rng.bool()).collect(),
             formats: Vec::new(),
+            compactions: (STREAM..=DEAD)
+                .map(|stage| rules.stages[stage].moves.then(|| Compaction::draw(rng, rules.copy_recheck)))
+                .collect(),
         }
     }
 
@@ -271,6 +302,7 @@ impl Pipeline {
             tries: Vec::new(),
             copies: Vec::new(),
             registered: None,
+            answered_at: None,
         };
         for (sent, took) in tries {
             canary.tries.push(sent);
@@ -331,7 +363,8 @@ impl Pipeline {
         }
         if rng.f64() < odds.reordered {
             // It is visible here before it is at the parent stage, but not before it was put.
-            at = (from - rng.i64(0..3 * SECOND)).max(canary.leaves);
+            let sent = *canary.tries.last().expect("it comes from a try");
+            at = (from - rng.i64(0..3 * SECOND)).max(sent);
         }
         let here = |(place, _): &&(usize, Window)| *place == stage;
         for (_, stall) in self.stalls.iter().filter(here) {
@@ -388,27 +421,22 @@ impl Pipeline {
         if again && written != Written::Text {
             return;
         }
-        let by_its_clock = stored + rules.stages[stage].offset;
-        let millis = by_its_clock.div_euclid(MILLI) * MILLI;
-        let seconds = by_its_clock.div_euclid(SECOND) * SECOND;
-        let stamp = match self.stamp_kinds[stage] {
-            StampKind::Millis => Stamped::Millis(millis),
-            StampKind::Seconds => Stamped::Seconds(seconds),
-            StampKind::Objects if rng.u8(0..3) == 0 => {
-                Stamped::NotBefore((by_its_clock - rng.i64(0..20 * SECOND)).div_euclid(SECOND) * SECOND)
-            }
-            StampKind::Objects => Stamped::Seconds(seconds),
-            StampKind::Silent => Stamped::Nothing,
-        };
-        canary.copies.push(Copy {
+        let (kind, offset) = (self.stamp_kinds[stage], rules.stages[stage].offset);
+        let copy = Copy {
             stage,
             source,
             sent: *canary.tries.last().expect("a copy comes from a try"),
             stored,
-            stamp,
+            deleted: None,
+            object: Object::Own,
+            stamp: kind.stamp(rng, stored + offset),
             label,
             corrupted: rng.f64() < self.odds.corrupted && written == Written::Text,
             written,
-        });
+        };
+        canary.copies.push(copy);
+        if let Some(compaction) = self.compactions[stage].filter(|_| written == Written::Text) {
+            compaction.merge(rng, canary, |rng, stored| kind.of_merged().stamp(rng, stored + offset));
+        }
     }
 }

@@ -81,6 +81,7 @@ impl Readability {
                 What::PollAnswered(_)
                 | What::Planned(_)
                 | What::Answered(_)
+                | What::CopiesChecked(_)
                 | What::TimePassed
                 | What::ClockStepped => {}
             }

@@ -6,12 +6,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use traceprobe::domain::copies::UnchargedReason;
 use traceprobe::domain::outcome::Outcome;
 use traceprobe::domain::tag::TraceId;
 use traceprobe::domain::topology::StageId;
 use traceprobe::domain::trace::Judgement;
 use traceprobe::domain::tracker::Event;
 
+use super::copies::Why;
 use super::history::STAGES;
 
 /// How often a canary was entered into a latency histogram: its count, and its sum with a bucket.
@@ -69,7 +71,8 @@ pub struct Recorded {
     /// `HopNeverSeen`.
     pub never_seen: [usize; STAGES],
     pub duplicates: [usize; STAGES],
-    pub uncharged_copies: [usize; STAGES],
+    /// By stage and reason.
+    pub uncharged_copies: BTreeMap<(usize, Why), usize>,
     pub corrupted: [usize; STAGES],
     pub runs: Runs,
     /// For each instant at which it was checked: the stages at which it was missing.
@@ -153,7 +156,9 @@ impl Recorded {
             Event::LateDiscovery { .. } => self.found += 1,
             Event::LateArrival { .. } => self.late += 1,
             Event::Duplicate { stage, .. } => self.duplicates[at(stage)] += 1,
-            Event::UnchargedCopy { stage, .. } => self.uncharged_copies[at(stage)] += 1,
+            Event::UnchargedCopy { stage, reason, .. } => {
+                *self.uncharged_copies.entry((at(stage), why(*reason))).or_default() += 1;
+            }
             Event::Corrupted { stage, .. } => self.corrupted[at(stage)] += 1,
             Event::IsolationViolation { stage, .. } => self.run(run).violations[at(stage)] += 1,
             Event::Arrived { stage, .. } => self.arrived[at(stage)] += 1,
@@ -180,5 +185,17 @@ impl Recorded {
 
     fn run(&mut self, run: usize) -> &mut Entries {
         self.runs.entry(run).or_default()
+    }
+}
+
+/// Why the tracker does not charge a copy.
+pub fn why(reason: UnchargedReason) -> Why {
+    match reason {
+        UnchargedReason::RetriedPut => Why::RetriedPut,
+        UnchargedReason::SameRecord => Why::SameObject,
+        UnchargedReason::Mention => Why::Mention,
+        UnchargedReason::Moved => Why::Moved,
+        UnchargedReason::Unknown => Why::Unknown,
+        UnchargedReason::SecondSender => panic!("the model has one sender"),
     }
 }

@@ -10,26 +10,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use traceprobe::domain::canary::{Integrity, Template};
+use traceprobe::domain::canary::Integrity;
+use traceprobe::domain::copies::Presence;
 use traceprobe::domain::format::{self, Format, FoundIn, UnreadableReason};
-use traceprobe::domain::kind::Kind;
 use traceprobe::domain::sighting::{
     FailureKind, Locator, Poll, ReadStats, RecordOwner, Sighting, Stamp, UnreadableRecord,
 };
 use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use traceprobe::domain::time::Timestamp;
-use traceprobe::domain::topology::{
-    Capabilities, Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
-};
+use traceprobe::domain::topology::{SourceId, StageId, Topology};
 use traceprobe::domain::trace::Trace;
 use traceprobe::domain::tracker::{Changes, Event, Input, PutResult, SeenSource, Settings, Tracker};
 use traceprobe::store::{LoadLimits, Store};
 
 use super::history::*;
-use super::observers::{Fate, Observer};
-use super::pipeline::{ARCHIVE, DEAD, Pipeline, STREAM, TABLE, TRANSIT};
+use super::observers::{Action, Fate, Observer};
+use super::pipeline::Pipeline;
 use super::recorded::Recorded;
 use super::restarts::{self, Cut, Restart};
+use super::rules::{self, name, tenant_id};
 use super::sources::{self, Met};
 
 /// The time at which every run begins.
@@ -61,9 +60,12 @@ pub fn run(seed: u64, canaries: usize) -> Outcome {
     let mut rng = Rng::with_seed(seed);
     let gap = rng.i64(MEAN_GAP);
     let end = EPOCH + gap * i64::try_from(canaries).unwrap() + SECOND;
-    let rules = draw_rules(&mut rng);
-    let mut pipeline = Pipeline::draw(&mut rng, EPOCH, end);
-    let observers: Vec<_> = rules.read_for.iter().map(|_| Observer::draw(&mut rng, EPOCH, end)).collect();
+    let rules = rules::draw(&mut rng);
+    let mut pipeline = Pipeline::draw(&mut rng, &rules, EPOCH, end);
+    let keeps_objects = |source| rules.stages[rules.stage_of(source)].moves;
+    let observers: Vec<_> = (0..rules.read_for.len())
+        .map(|source| Observer::draw(&mut rng, keeps_objects(source), EPOCH, end))
+        .collect();
     let restarts = restarts::draw(&mut rng, EPOCH, end, &rules);
     pipeline.draw_formats(&mut rng, &rules, &observers, (EPOCH, end));
     let others = pipeline.draw_others(&mut rng, &rules, &observers, (EPOCH, end), !restarts.is_empty());
@@ -83,66 +85,10 @@ pub fn run(seed: u64, canaries: usize) -> Outcome {
     run.run_to_end();
     let polls = run.history.log.iter().filter_map(|entry| match &entry.what {
         What::PollAnswered(poll) => Some(poll),
-        What::Planned(_) | What::Answered(_) | What::TimePassed | What::ClockStepped | What::Restarted => {
-            None
-        }
+        _ => None,
     });
     let crowded = polls.filter(|poll| poll.recently_seen >= Some(CROWDED)).map(|poll| poll.source).collect();
     Outcome { history: run.history, tracker: run.tracker, recorded: run.recorded, met: run.met, crowded }
-}
-
-fn draw_rules(rng: &mut Rng) -> Rules {
-    let tenants = rng.usize(2..=4);
-    // In three of four runs all clocks are within their allowance, so every arrival must be right.
-    let honest = rng.u8(0..4) > 0;
-    let mut stage = |name, parent| {
-        let allowance = rng.i64(0..=500 * MILLI);
-        let off = if honest { allowance } else { allowance * 4 + 2 * SECOND };
-        let target = rng.i64(SECOND..20 * SECOND);
-        let missing_after = rng.i64(10 * SECOND..40 * SECOND);
-        StageRules { name, parent, target, missing_after, allowance, offset: rng.i64(-off..=off) }
-    };
-    let stages = vec![
-        stage("stream", None),
-        stage("archive", Some(STREAM)),
-        stage("transit", Some(STREAM)),
-        stage("table", Some(TRANSIT)),
-        stage("dead", Some(STREAM)),
-    ];
-    let mut read_for: Vec<Vec<usize>> = Vec::new();
-    let mut source_of = vec![vec![0; stages.len()]; tenants];
-    for stage in STREAM..=DEAD {
-        let first = read_for.len();
-        // Each tenant has its own source, all share one, or some do.
-        let sharing_probability = [0.0, 1.0, 0.5][rng.usize(0..3)];
-        for (tenant, row) in source_of.iter_mut().enumerate() {
-            if read_for.len() == first || rng.f64() >= sharing_probability {
-                read_for.push(Vec::new());
-            }
-            row[stage] = rng.usize(first..read_for.len());
-            if read_for.last().is_some_and(Vec::is_empty) {
-                row[stage] = read_for.len() - 1;
-            }
-            read_for[row[stage]].push(tenant);
-        }
-    }
-    // In half of the runs, every source has shown every tenant before.
-    let unseen_probability = 0.5 * f64::from(rng.u8(0..2));
-    let seen_before =
-        (0..tenants).map(|_| std::array::from_fn(|_| rng.f64() >= unseen_probability)).collect();
-    let slo = rng.i64(8..=30) * SECOND;
-    Rules {
-        slo,
-        give_up: slo + rng.i64(30 * SECOND..150 * SECOND),
-        grace: rng.i64(10 * SECOND..90 * SECOND),
-        blind_after: rng.i64(12 * SECOND..30 * SECOND),
-        stages,
-        main_path: vec![STREAM, TRANSIT, TABLE],
-        dead_letters: DEAD,
-        source_of,
-        read_for,
-        seen_before,
-    }
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -151,6 +97,8 @@ enum Next {
     Answer(usize),
     Poll { source: usize, plan: u64 },
     PollEnds { source: usize, run: usize },
+    Check { source: usize, plan: u64 },
+    CheckEnds { source: usize, run: usize },
     End(usize),
     Start,
 }
@@ -179,6 +127,8 @@ struct Run {
     recorded: Vec<Recorded>,
     observers: Vec<Observer>,
     number: HashMap<u128, usize>,
+    /// When each object is stored and deleted, by name.
+    objects: HashMap<String, Copy>,
     schedule: BinaryHeap<Reverse<(Micros, u64, Next)>>,
     entered: u64,
     now: Micros,
@@ -196,7 +146,7 @@ struct Run {
 
 impl Run {
     fn new(seed: u64, rules: Rules, observers: Vec<Observer>, restarts: Vec<Restart>) -> Self {
-        let topology = Arc::new(topology(&rules));
+        let topology = Arc::new(rules::topology(&rules));
         let micros = |micros| Duration::from_micros(u64::try_from(micros).unwrap());
         let settings = Settings {
             slo: micros(rules.slo),
@@ -204,15 +154,14 @@ impl Run {
             grace: micros(rules.grace),
             blind_after: micros(rules.blind_after),
             recheck_for: micros(RECHECK_FOR),
-            // No stage of the model keeps objects that may be moved.
-            copy_recheck: micros(RECHECK_FOR),
+            copy_recheck: micros(rules.copy_recheck),
             max_in_flight: usize::MAX,
             remember: usize::MAX,
             remember_of_tenant: 10,
             instance: InstanceCode::of_run("me", time(EPOCH)),
         };
         let mut store = Store::open(Path::new(":memory:"), topology.clone(), time(EPOCH)).unwrap().store;
-        store.save(&Changes { seen: seen_before(&topology, &rules), ..Changes::default() }).unwrap();
+        store.save(&Changes { seen: rules::seen_before(&topology, &rules), ..Changes::default() }).unwrap();
         let history = History {
             rules,
             canaries: Vec::new(),
@@ -222,6 +171,7 @@ impl Run {
             restarts: Vec::new(),
             visibility: Vec::new(),
             checked_at: Vec::new(),
+            objects_checked_at: vec![Vec::new(); observers.len()],
         };
         let mut run = Self {
             rng: Rng::with_seed(!seed),
@@ -233,6 +183,7 @@ impl Run {
             recorded: Vec::new(),
             observers,
             number: HashMap::new(),
+            objects: HashMap::new(),
             schedule: BinaryHeap::new(),
             entered: 0,
             now: EPOCH,
@@ -263,6 +214,9 @@ impl Run {
         self.history.shown_at.push(Vec::new());
         self.history.checked_at.push(Vec::new());
         self.recorded.push(Recorded::default());
+        for (at, copy) in self.history.canaries[number].copies.iter().enumerate() {
+            self.objects.insert(self.history.object(number, at), *copy);
+        }
     }
 
     fn add_others(&mut self, others: Vec<Other>) {
@@ -321,6 +275,17 @@ impl Run {
                     self.poll_ends(source);
                 }
             }
+            Next::Check { source, plan } => {
+                if plan == self.observers[source].plan && !self.is_down {
+                    let objects = self.observers[source].wanted.checks.clone();
+                    self.start_check(source, objects);
+                }
+            }
+            Next::CheckEnds { source, run } => {
+                if run == self.run() && !self.is_down {
+                    self.check_ends(source);
+                }
+            }
             Next::End(number) => {
                 let restart = self.restarts[number];
                 match restart.cut {
@@ -372,7 +337,10 @@ impl Run {
             Answer::Refused => PutResult::Refused { reason: "no".into() },
         };
         let input = Input::Put { trace: self.tag(which).trace, result };
-        self.round(What::Answered(which), Change::Input(input));
+        let place = self.history.log.len();
+        if self.round(What::Answered(which), Change::Input(input)) != Round::Lost {
+            self.history.canaries[which].answered_at = Some(place);
+        }
     }
 
     fn poll_ends(&mut self, source: usize) {
@@ -415,8 +383,45 @@ impl Run {
                 self.history.shown_at[canary].push(place);
             }
         }
+        if round != Round::Done {
+            return;
+        }
+        let is_answered = matches!(started.fate, Fate::Fine | Fate::Incomplete);
+        if is_answered && !started.wanted.checks.is_empty() {
+            self.start_check(source, started.wanted.checks);
+        } else {
+            self.plan_next(source);
+        }
+    }
+
+    fn start_check(&mut self, source: usize, objects: Arc<[Arc<str>]>) {
+        let ends = self.observers[source].start_check(&mut self.rng, self.now, objects);
+        self.schedule(ends, Next::CheckEnds { source, run: self.run() });
+    }
+
+    fn check_ends(&mut self, source: usize) {
+        let exists = |name: &str, at| self.objects[name].exists(at);
+        let answers = self.observers[source].finish_check(&mut self.rng, exists);
+        if answers.is_empty() {
+            self.plan_next(source);
+            return;
+        }
+        let place = self.history.log.len();
+        let presence = |existence| match existence {
+            Existence::There => Presence::There,
+            Existence::Deleted => Presence::Gone,
+            Existence::Denied => Presence::Unknown,
+        };
+        let input = Input::CopiesChecked {
+            source: SourceId(u32::try_from(source).unwrap()),
+            checked: answers.iter().map(|(name, known)| (name.as_str().into(), presence(*known))).collect(),
+        };
+        let round = self.round(What::CopiesChecked(Checked { source, answers }), Change::Input(input));
+        if round != Round::Lost {
+            self.history.objects_checked_at[source].push(place);
+        }
         if round == Round::Done {
-            self.plan_poll(source);
+            self.plan_next(source);
         }
     }
 
@@ -520,7 +525,7 @@ impl Run {
         for source in self.tracker.take_changed() {
             let at = source.0 as usize;
             self.observers[at].wanted = self.tracker.wanted(source);
-            self.plan_poll(at);
+            self.plan_next(at);
         }
     }
 
@@ -546,7 +551,7 @@ impl Run {
             tag: self.tag(shown.canary),
             stamp,
             seen_by: time(shown.seen_by),
-            locator: locator(shown.copy),
+            locator: locator(&self.history, shown.canary, shown.copy),
             label: copy.label.map(|tenant| name(tenant).into()),
             integrity,
             found_in,
@@ -608,77 +613,33 @@ impl Run {
         }
     }
 
-    fn plan_poll(&mut self, source: usize) {
+    fn plan_next(&mut self, source: usize) {
         let observer = &mut self.observers[source];
         observer.plan += 1;
-        if let Some(at) = observer.next_poll(self.now) {
+        if let Some((at, action)) = observer.next(self.now) {
             let plan = observer.plan;
-            self.schedule(at, Next::Poll { source, plan });
+            let next = match action {
+                Action::Poll => Next::Poll { source, plan },
+                Action::Check => Next::Check { source, plan },
+            };
+            self.schedule(at, next);
         }
     }
 }
 
-/// The locator of a copy: its number among the copies of its canary.
-pub fn locator(copy: usize) -> Locator {
-    Locator::new(copy.to_string())
+/// The locator of a copy: its object, and its canary and its number among the copies of that.
+pub fn locator(history: &History, canary: usize, copy: usize) -> Locator {
+    Locator::within(&history.object(canary, copy), format_args!("{canary}/{copy}"))
+}
+
+/// The number of a copy among those of its canary.
+pub fn copy_at(locator: &Locator) -> usize {
+    let (_, number) = locator.as_str().rsplit_once('/').unwrap();
+    number.parse().unwrap()
 }
 
 fn time(micros: Micros) -> Timestamp {
     Timestamp::from_micros(micros)
-}
-
-fn name(tenant: usize) -> String {
-    format!("tenant-{tenant}")
-}
-
-fn tenant_id(number: usize) -> TenantId {
-    TenantId(u16::try_from(number).unwrap())
-}
-
-fn topology(rules: &Rules) -> Topology {
-    let tenant = |number| Tenant {
-        name: name(number).into(),
-        code: TenantCode::of(&name(number)),
-        label: name(number).into(),
-        template: Template::default(),
-        interval: Duration::from_secs(30),
-    };
-    let id = |number| StageId(u16::try_from(number).unwrap());
-    let micros = |micros| Duration::from_micros(u64::try_from(micros).unwrap());
-    let stage = |(number, stage): (usize, &StageRules)| Stage {
-        name: stage.name.into(),
-        kind: Kind::S3,
-        capabilities: Capabilities::ABSENCE,
-        parent: stage.parent.map(id),
-        role: match number {
-            TABLE => Role::End,
-            DEAD => Role::DeadLetter,
-            STREAM | ARCHIVE | TRANSIT => Role::Way,
-            _ => unreachable!("there are five stages"),
-        },
-        target: Some(micros(stage.target)),
-        missing_after: micros(stage.missing_after),
-        clock_allowance: micros(stage.allowance),
-    };
-    let source = |(number, tenants): (usize, &Vec<usize>)| {
-        let reads = |row: &Vec<usize>| row.iter().position(|source| *source == number);
-        let stage = rules.source_of.iter().find_map(reads).unwrap();
-        Source {
-            stage: id(stage),
-            name: format!("source {number}").into(),
-            owner: match tenants[..] {
-                [only] => Owner::One(tenant_id(only)),
-                _ => Owner::Shared,
-            },
-            tenants: tenants.iter().copied().map(tenant_id).collect(),
-        }
-    };
-    Topology::new(
-        (0..rules.source_of.len()).map(tenant).collect(),
-        rules.stages.iter().enumerate().map(stage).collect(),
-        rules.read_for.iter().enumerate().map(source).collect(),
-    )
-    .unwrap()
 }
 
 /// A format that is not opened.
@@ -695,20 +656,4 @@ fn restored(store: &mut Store, map: &Arc<Topology>, settings: Settings, now: Tim
     let mut tracker = Tracker::new(map.clone(), settings, now);
     tracker.restore(loaded, now);
     tracker
-}
-
-/// The sources that had shown a tenant's canaries before the first run.
-fn seen_before(map: &Topology, rules: &Rules) -> Vec<SeenSource> {
-    let of_tenant = |(number, stages): (usize, &[bool; STAGES])| {
-        let tenant = tenant_id(number);
-        let seen = map.stage_ids().zip(*stages).filter(|(_, seen)| *seen);
-        let of_stage = move |(stage, _)| SeenSource {
-            stage: map.stage(stage).name.clone(),
-            source: map.source(map.source_of(tenant, stage)).name.clone(),
-            tenant: map.tenant(tenant).name.clone(),
-            at: Timestamp::from_micros(0),
-        };
-        seen.map(of_stage).collect::<Vec<_>>()
-    };
-    rules.seen_before.iter().enumerate().flat_map(of_tenant).collect()
 }

@@ -175,6 +175,7 @@ fn judged_visibility(history: &History, verdicts: &[(usize, Verdict)]) -> Vec<Vi
             What::PollAnswered(_)
             | What::Planned(_)
             | What::Answered(_)
+            | What::CopiesChecked(_)
             | What::TimePassed
             | What::ClockStepped => {}
         }

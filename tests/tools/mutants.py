@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Changes the tracker in one place at a time, in a copy of the tree, and checks that a test notices.
 
-Each mutant is a rule that is left out or turned round. The model runs first, then the tracker's own tests. Prints a
-table: which of them caught the mutant, and for the model the seed and the canary. Fails if none did.
+Each mutant is a rule that is left out or turned round. The model runs first, then the unit tests of the domain. Prints
+a table: which of them caught the mutant, and for the model the seed and the canary. Fails if none did.
 
 usage: mutants.py [names of mutants]
+       mutants.py --check    only check that each text that a mutant replaces occurs once
 
 Environment: CARGO (default: cargo); MUTANTS_MODEL, MUTANTS_TESTS: other commands, run in the copy of the tree.
 """
 
+import fcntl
 import os
 import pathlib
 import re
@@ -22,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 COPY = ROOT / "target" / "mutants" / "tree"
 CARGO = os.environ.get("CARGO", "cargo")
 MODEL = os.environ.get("MUTANTS_MODEL", f"{CARGO} test --locked --test model")
-TESTS = os.environ.get("MUTANTS_TESTS", f"{CARGO} test --locked --lib domain::trac")
+TESTS = os.environ.get("MUTANTS_TESTS", f"{CARGO} test --locked --lib domain::")
 # A mutant may loop.
 TIMEOUT = int(os.environ.get("MUTANTS_TIMEOUT", "900"))
 
@@ -35,6 +37,8 @@ RESTART = "src/domain/tracker/restart.rs"
 SIGHTED = "src/domain/tracker/sighted.rs"
 SOURCES = "src/domain/tracker/sources.rs"
 TRACE = "src/domain/trace.rs"
+CRITERIA = "src/domain/conditions/criteria.rs"
+STUCK = "src/domain/conditions/stuck.rs"
 
 # Name, file, text that occurs once, and what replaces it.
 MUTANTS = [
@@ -56,6 +60,14 @@ MUTANTS = [
     ("a source that is blind for a tenant is waited for", SOURCES, " && !self.readability.blind().contains_key(&tenant)", ""),
     ("a mention is a copy", COPIES, "&& (is_whole || is_mentioned)", "&& is_mentioned"),
     ("a known mention explains no other", COPIES, "(is_whole || is_mentioned)", "is_whole"),
+    ("a mention that is found first stays a copy", COPIES, "self.demote_mentions(source, stage, sighting, events);", "if false { self.demote_mentions(source, stage, sighting, events); }"),
+    ("a mention in the same poll may be the arrival", TRACKER, "whole.contains(&seen.tag.trace) && !is_whole(seen)", "false"),
+    # Copies that may be moved.
+    ("copies are checked twice at once", COPIES, "let at = now + self.settings.copy_recheck;", "let at = now;"),
+    ("what was deleted is compared with", COPIES, "gone.gone = true;", "let _ = gone;"),
+    ("only the first copy is checked again", COPIES, "if round == Round::Last { answer(&copy.locator) }", "if false { answer(&copy.locator) }"),
+    ("what a denied check hides is charged", COPIES, "(_, Some(Presence::Unknown)) => {\n                    self.settle(&copy, CopyStanding::Uncharged(UnchargedReason::Unknown), events);", "(_, Some(Presence::Unknown)) => {\n                    self.settle(&copy, CopyStanding::Duplicate, events);"),
+    ("a check does not go on after a restart", RESTART, "self.resume_checks(id, now);", ""),
     # What was never seen.
     ("never seen is lost", DECIDE, "if !self.has_seen(trace.tenant, end) {", "if false {"),
     ("a stage never seen names the loss", DECIDE, " || !self.has_seen(trace.tenant, **stage)", ""),
@@ -64,7 +76,7 @@ MUTANTS = [
     ("a source never seen is waited for", SOURCES, ".contains_key(&tenant) && self.has_seen(tenant)", ".contains_key(&tenant)"),
     ("never seen ends the wait for side stages", DECIDE, "Outcome::Unobserved(reason) if *reason != UnobservedReason::NeverSeen => return true", "Outcome::Unobserved(_) => return true"),
     ("a tag by luck shows the source", SIGHTED, "if (decoded || verbatim) && !state.has_seen(tenant)", "if (decoded || !verbatim || verbatim) && !state.has_seen(tenant)"),
-    ("what was seen is not saved", SIGHTED, "self.outbox.seen(source, tenant);", ""),
+    ("what was seen is not saved", SIGHTED, "self.outbox.note_seen(source, tenant);", ""),
     ("what was seen is not restored", RESTART, "if let Some((source, tenant)) = source.zip(tenant) {", "if let Some((source, tenant)) = source.zip(tenant).filter(|_| false) {"),
     # Missing, abandoned, unknown tenants.
     ("missing counts from the earliest arrival", TRACE, "let due = begun.latest + topology.stage(stage).missing_after;", "let due = begun.earliest + topology.stage(stage).missing_after;"),
@@ -82,7 +94,7 @@ MUTANTS = [
     ("a refused canary is overdue on its hop", DECIDE, "if proven && taken && !counted {", "if proven && !counted {"),
     ("inverted within the intervals", DECIDE, "if arrived.latest < begun.earliest {", "if arrived.latest < begun.latest {"),
     ("unjudged without a gap", DECIDE, "!counted && visit.gap_since_poll && target", "!counted && target"),
-    ("the copy that is listed first arrived first", TRACKER, "sightings.sort_by_key(|sighting| sighting.certainly_by(allowance));", "sightings.reverse();"),
+    ("the copy that is listed first arrived first", TRACKER, ", seen.certainly_by(allowance))", ", ())"),
     ("a poll proves what it was not for", SOURCES, "filter(|(_, since)| **since <= revision)", "filter(|(_, since)| **since <= revision.max(u64::MAX))"),
     ("an older copy changes nothing", SIGHTED, "arrival.interval.earliest.min(stored.interval.earliest)", "arrival.interval.earliest"),
     ("a restart counts overdue canaries again", RESTART, "        trace.judgement = Judgement::Slow;\n", "        trace.judgement = Judgement::Pending;\n"),
@@ -90,7 +102,23 @@ MUTANTS = [
     ("a refusal outweighs a sighting", TRACKER, "if trace.stages.iter().all(|visit| visit.arrival.is_none()) {", "if trace.put != Put::Planned {"),
     ("a retried put is charged to the pipeline", TRACKER, "trace.put = Put::Accepted { at: now };\n                trace.doubled_by_us |= doubled;", "trace.put = Put::Accepted { at: now };"),
     ("what was given up is not looked for", DECIDE, "Some(*at + self.settings.give_up).filter", "Some(*at).filter"),
+    # Conditions.
+    ("all tenants have the same window", CRITERIA, "Self::WINDOW.max(interval * Self::WINDOW_CANARIES)", "Self::WINDOW"),
+    ("a stage never seen is stuck", STUCK, "path.filter(|stage| history.has_seen(*stage)).collect();", "path.collect();"),
+    ("what may not have been taken is stuck", STUCK, "trace.taken() && last", "last"),
 ]
+
+
+def check_texts():
+    """Fails if what a mutant replaces no longer occurs, or not only once."""
+    faults = []
+    for name, file, old, _ in MUTANTS:
+        path = ROOT / file
+        count = path.read_text().count(old) if path.is_file() else 0
+        if count != 1:
+            faults.append(f"mutants: {name}: `{old}` occurs {count} times in {file}; it must occur once")
+    if faults:
+        sys.exit("\n".join(faults))
 
 
 def copy_tree():
@@ -125,8 +153,6 @@ def try_mutant(name, file, old, new):
     """Returns who caught it; `None` if no one did."""
     path = COPY / file
     text = path.read_text()
-    if text.count(old) != 1:
-        sys.exit(f"mutants: {name}: `{old}` occurs {text.count(old)} times in {file}; it must occur once")
     path.write_text(text.replace(old, new))
     try:
         for tests, command in [("model", MODEL), ("tests", TESTS)]:
@@ -146,9 +172,19 @@ def try_mutant(name, file, old, new):
 
 def main():
     names = sys.argv[1:]
+    check_texts()
+    if names == ["--check"]:
+        return
     unknown = set(names) - {mutant[0] for mutant in MUTANTS}
     if unknown:
         sys.exit(f"mutants: there is none named {sorted(unknown)}")
+    COPY.mkdir(parents=True, exist_ok=True)
+    # Kept until the end.
+    lock = (COPY.parent / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("mutants: another one is running, and would change the same tree")
     copy_tree()
     for command in [MODEL, TESTS]:
         failed, output = run(command)

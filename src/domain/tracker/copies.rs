@@ -212,7 +212,9 @@ impl Tracker {
         }
         arrival.integrity = Integrity::Intact;
         let decoded = visit.copies.iter().filter(|copy| copy.standing != CopyStanding::Undecoded);
-        let mentions: Vec<_> = decoded
+        // One that was a mention before is not counted again.
+        let taken_for_copies = decoded.filter(|copy| !is_mention(copy));
+        let mentions: Vec<_> = taken_for_copies
             .map(|copy| PendingCopy { source, trace: id, locator: copy.locator.clone() })
             .filter(|copy| copy.locator.record() != sighting.locator.record())
             .collect();

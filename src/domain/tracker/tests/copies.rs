@@ -258,6 +258,19 @@ fn a_stage_that_keeps_only_tags_does_not_take_a_known_mention_for_a_duplicate() 
 }
 
 #[test]
+fn a_mention_counts_once_even_if_the_whole_canary_is_found_after_it() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let only_tag = |row: &str| Sighting { integrity: Integrity::Unchecked, ..in_object(row, 0) };
+    w.poll(STREAM, t(1), vec![in_object("shard-0/1", 0)]);
+    w.poll(STREAM, t(2), vec![only_tag("shard-0/2")]);
+    w.poll(TABLE, t(3), vec![only_tag("row 1")]);
+    w.poll(TABLE, t(4), vec![only_tag("row 2")]);
+    w.poll(TABLE, t(5), vec![in_object("row 3", 0)]);
+    assert_eq!((duplicates(&w), uncharged(&w)), (0, vec![UnchargedReason::Mention; 3]));
+}
+
+#[test]
 fn a_hit_in_undecoded_bytes_is_an_arrival_without_integrity() {
     let mut w = World::new();
     w.put(canary(1));

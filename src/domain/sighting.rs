@@ -323,6 +323,14 @@ impl fmt::Display for FailureKind {
     }
 }
 
+/// A record or object that has been decoded for long.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decoding {
+    /// What it is, as text for people: `s3://archive/2026/11/26/a.gz`.
+    pub name: ForeignText,
+    pub since: Timestamp,
+}
+
 /// A trace that an observer should find.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WantedTrace {

@@ -47,7 +47,7 @@ use super::format::UnreadableReason;
 use super::outcome::Outcome;
 use super::schema::{ExpectedSchema, Fingerprint, TableSchema};
 use super::sighting::{
-    Drift, FailureKind, Locator, Poll, ReadStats, RecordOwner, Sighting, UnreadableRecord, Wanted,
+    Decoding, Drift, FailureKind, Locator, Poll, ReadStats, RecordOwner, Sighting, UnreadableRecord, Wanted,
 };
 use super::tag::{InstanceCode, Tag, TraceId};
 use super::time::{Interval, OwnClock, Timestamp};
@@ -99,6 +99,8 @@ pub enum Input {
         /// What happened, as text for people.
         detail: ForeignText,
     },
+    /// What a poll in progress has been decoding for long; `None` if nothing any more.
+    Decoding { source: SourceId, decoding: Option<Decoding> },
     /// The schema of a source was read.
     SchemaRead { source: SourceId, schema: Arc<TableSchema> },
     /// It was checked which records or objects exist, of those that [`Wanted::checks`] names. One that is not
@@ -458,6 +460,7 @@ impl Tracker {
                 self.mark_unobserved(source);
                 self.reconsider(source, now, &mut events);
             }
+            Input::Decoding { source, decoding } => self.sources[source].decoding = decoding,
             Input::SchemaRead { source, schema } => events.extend(self.schemas.read(source, schema, now)),
             Input::CopiesChecked { source, checked } => {
                 self.copies_checked(source, &checked, now, &mut events);

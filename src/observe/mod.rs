@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
+pub use self::blocking::Decoder;
 pub(crate) use self::kinds::Scope;
 pub use self::kinds::{Attribution, Site, Spec};
 use self::kinds::{KindSettings, kinds};
@@ -90,6 +91,12 @@ pub trait Observe: Send + 'static {
     /// are called.
     fn check(&mut self, _records: &[Arc<str>]) -> impl Future<Output = Vec<(Arc<str>, Presence)>> + Send {
         std::future::ready(Vec::new())
+    }
+
+    /// Returns what decodes its records, if they can take long. The loop tells it how long a poll may take,
+    /// and reports what is being decoded.
+    fn decoder(&mut self) -> Option<&mut Decoder> {
+        None
     }
 
     /// Called when no trace waits any more. Open cursors may be dropped; the next poll may be far off.

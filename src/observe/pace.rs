@@ -5,6 +5,7 @@
 //! backs off after failures, and reports every poll. It must never run two polls of one source at a time, and
 //! never decide what a poll means: the tracker does.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use backoff::ExponentialBackoff;
@@ -12,11 +13,16 @@ use backoff::backoff::Backoff;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::blocking::Activity;
 use super::{Observe, ObserveError};
-use crate::domain::sighting::{FailureKind, Wanted};
+use crate::domain::foreign::ForeignText;
+use crate::domain::sighting::{Decoding, FailureKind, Poll, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::topology::SourceId;
 use crate::domain::tracker::Input;
+
+/// What is decoded for this long is shown on the page. Ordinary records take milliseconds.
+const DECODING_SHOWN_AFTER: Duration = Duration::from_secs(2);
 
 /// How often a source is polled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,9 +150,9 @@ async fn poll_forever<O: Observe>(
         let started = clock.now();
         burst = last.map_or(Duration::ZERO, |last| rhythm.burst(burst, started.since(last)));
         last = Some(started);
-        let polled = match tokio::time::timeout(rhythm.timeout, observer.poll(&wanted)).await {
+        let polled = match poll_once(observer, rhythm, clock, &wanted, channels).await {
             Ok(polled) => polled,
-            Err(_) => Err(timed_out(rhythm.timeout)),
+            Err(EngineGone) => return,
         };
         let (input, pause) = match polled {
             Ok(poll) => {
@@ -193,6 +199,44 @@ async fn poll_forever<O: Observe>(
     }
 }
 
+/// The engine has ended, so nothing can be reported.
+struct EngineGone;
+
+/// Polls once, at most for as long as a poll may take, and reports meanwhile what is being decoded.
+async fn poll_once<O: Observe>(
+    observer: &mut O,
+    rhythm: Rhythm,
+    clock: &WallClock,
+    wanted: &Wanted,
+    channels: &Channels,
+) -> Result<Result<Poll, ObserveError>, EngineGone> {
+    let activity = observer.decoder().map(|decoder| {
+        decoder.set_timeout(rhythm.timeout);
+        decoder.activity().clone()
+    });
+    let longest = || activity.as_ref().and_then(Activity::longest);
+    let mut poll = pin!(observer.poll(wanted));
+    let timeout = tokio::time::Instant::now() + rhythm.timeout;
+    let mut reported: Option<ForeignText> = None;
+    loop {
+        let next = timeout.min(tokio::time::Instant::now() + DECODING_SHOWN_AFTER);
+        if let Ok(polled) = tokio::time::timeout_at(next, poll.as_mut()).await {
+            return Ok(polled);
+        }
+        if next == timeout {
+            return Ok(Err(timed_out(rhythm.timeout, longest())));
+        }
+        let long = longest().filter(|(_, took)| *took >= DECODING_SHOWN_AFTER);
+        let name = long.as_ref().map(|(name, _)| name.clone());
+        if name != reported {
+            let decoding = long.map(|(name, took)| Decoding { name, since: clock.now() - took });
+            let input = Input::Decoding { source: channels.source, decoding };
+            channels.reports.send(input).await.map_err(|_| EngineGone)?;
+            reported = name;
+        }
+    }
+}
+
 /// Has the observer check which records exist, if any are to be checked. Returns false if the engine is gone.
 async fn check<O: Observe>(observer: &mut O, rhythm: Rhythm, wanted: &Wanted, channels: &Channels) -> bool {
     if wanted.checks.is_empty() {
@@ -209,8 +253,16 @@ async fn check<O: Observe>(observer: &mut O, rhythm: Rhythm, wanted: &Wanted, ch
     }
 }
 
-fn timed_out(limit: Duration) -> ObserveError {
-    ObserveError::new(FailureKind::Timeout, format!("no answer within {} s", limit.as_secs_f64()))
+/// `decoding` is what was being decoded when the time was up, and for how long.
+fn timed_out(limit: Duration, decoding: Option<(ForeignText, Duration)>) -> ObserveError {
+    let limit = limit.as_secs_f64();
+    let text = match decoding {
+        Some((name, took)) => {
+            format!("not read within {limit} s: decoding {name} for {} s", took.as_secs())
+        }
+        None => format!("no answer within {limit} s"),
+    };
+    ObserveError::new(FailureKind::Timeout, text)
 }
 
 #[cfg(test)]
@@ -220,9 +272,9 @@ mod tests {
     use super::*;
     use crate::domain::copies::Presence;
     use crate::domain::schema::{Column, TableSchema};
-    use crate::domain::sighting::{Poll, WantedTrace};
+    use crate::domain::sighting::WantedTrace;
     use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
-    use crate::observe::Findings;
+    use crate::observe::{Decoder, Findings};
 
     const RHYTHM: Rhythm =
         Rhythm { interval: Duration::from_secs(10), timeout: Duration::from_secs(5), settle: Duration::ZERO };
@@ -261,6 +313,7 @@ mod tests {
         Fails,
         RetryAfter(Duration),
         Hangs,
+        Decodes,
     }
 
     struct Scripted {
@@ -269,6 +322,7 @@ mod tests {
         answer: fn(usize) -> Answer,
         found: Findings,
         checks: usize,
+        decoder: Decoder,
     }
 
     fn incomplete(wanted: &Wanted, at: Timestamp) -> Poll {
@@ -295,6 +349,10 @@ mod tests {
                     self.found.stats.records += 3;
                     std::future::pending().await
                 }
+                Answer::Decodes => {
+                    let _entry = self.decoder.activity().begin("s3://archive/a.gz", Duration::ZERO);
+                    std::future::pending().await
+                }
             }
         }
 
@@ -307,6 +365,10 @@ mod tests {
 
         fn take_unreported(&mut self) -> Findings {
             std::mem::take(&mut self.found)
+        }
+
+        fn decoder(&mut self) -> Option<&mut Decoder> {
+            Some(&mut self.decoder)
         }
 
         /// From the third poll on, the column is missing.
@@ -331,6 +393,7 @@ mod tests {
             answer,
             found: Findings::default(),
             checks: 0,
+            decoder: Decoder::default(),
         };
         let polling = watch(observer, RHYTHM, clock, channels);
         let ending = async {
@@ -420,6 +483,22 @@ mod tests {
         };
         assert_eq!((poll.revision, poll.watermark, poll.stats.records), (9, None, 3));
         assert_eq!((poll.started, poll.finished), (t(1_000), t(1_005)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_decoded_for_long_is_reported_while_it_happens_and_named_in_the_failure() {
+        let (_, reported) = polls_during(8, wanted(1, 1), |_| Answer::Decodes).await;
+        let texts = reported.iter().filter_map(|input| match input {
+            Input::Decoding { decoding: Some(decoding), .. } => {
+                Some(format!("{} since {}", decoding.name, decoding.since.since(t(1_000)).as_secs()))
+            }
+            Input::PollFailed { detail, .. } => Some(detail.to_string()),
+            _ => None,
+        });
+        assert_eq!(
+            texts.collect::<Vec<_>>(),
+            ["s3://archive/a.gz since 0", "not read within 5 s: decoding s3://archive/a.gz for 5 s"]
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use super::filter;
 use super::fixture::*;
 use super::page::{SCRIPT, STYLE};
 use super::routes::{POLICY, router};
+use crate::domain::sighting::Decoding;
 use crate::domain::time::WallClock;
 use crate::metrics::Format;
 
@@ -221,6 +222,20 @@ async fn a_blind_stage_makes_no_canary_appear_lost() {
     assert!(text(&page, "rows").contains("bigquery cannot see since 02:35:03 UTC"));
     assert!(!text(&page, "rows").contains("not there"));
     assert!(text(&page, "hops").contains("cannot see since 02:35:03 UTC"));
+}
+
+#[tokio::test]
+async fn a_source_names_what_it_has_been_decoding_for_long() {
+    let mut snapshot = after(25, blind);
+    let since = snapshot.at - Duration::from_secs(12);
+    let decoding = Decoding { name: "s3://sre-transit/transit/a.gz".into(), since };
+    snapshot.sources.last_mut().unwrap().decoding = Some(decoding);
+    let app = app(snapshot);
+    let answer = json(&app, "/traces/recent?limit=1").await;
+    let text_of = "decoding s3://sre-transit/transit/a.gz for 12 s";
+    let reasons = answer["sources"].as_array().unwrap().iter().filter(|source| source["reason"] == text_of);
+    assert_eq!(reasons.count(), 1, "{}", answer["sources"]);
+    assert!(text(&page(&app, "/traces/recent?limit=1").await, "observers").contains(text_of));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod cost;
 mod figures;
 mod foreign_text;
 mod garbage;
+mod hostile;
 mod isolation;
 mod outcomes;
 mod output;

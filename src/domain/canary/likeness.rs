@@ -116,12 +116,13 @@ fn is_of_word(byte: u8) -> bool {
 /// words.
 pub(super) fn has_all_words(found: &[u8], parts: &[&[u8]]) -> bool {
     let plain: Vec<u8> = Plain::of(found).collect();
-    let words = |text: &'_ [u8]| -> Vec<Vec<u8>> {
-        let words = text.split(|byte| !is_of_word(*byte)).filter(|word| !word.is_empty());
-        words.map(<[u8]>::to_vec).collect()
-    };
-    let present: HashSet<Vec<u8>> = words(&plain).into_iter().collect();
-    parts
-        .iter()
-        .all(|part| words(&Plain::of(part).collect::<Vec<_>>()).iter().all(|word| present.contains(word)))
+    let present: HashSet<&[u8]> = words(&plain).collect();
+    parts.iter().all(|part| {
+        let part: Vec<u8> = Plain::of(part).collect();
+        words(&part).all(|word| present.contains(word))
+    })
+}
+
+fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| !is_of_word(*byte)).filter(|word| !word.is_empty())
 }

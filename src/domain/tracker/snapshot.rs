@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{BlindTenant, Failing, LeakEpisode, Tracker};
 use crate::domain::foreign::ForeignText;
 use crate::domain::schema::Fingerprint;
-use crate::domain::sighting::{Drift, Locator};
+use crate::domain::sighting::{Decoding, Drift, Locator};
 use crate::domain::tag::TraceId;
 use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
@@ -61,6 +61,8 @@ pub struct SourceView {
     pub failing: Option<Failing>,
     /// How far behind the newest record the last poll ended, if the stage reports it.
     pub behind: Option<Duration>,
+    /// What the poll in progress has been decoding for long.
+    pub decoding: Option<Decoding>,
     /// How its schema differs from the expected one; `None` if it was not read yet, or there is none.
     pub drifted: Option<Drifted>,
     /// The tenants whose canaries were found here, and when the first one was.
@@ -83,6 +85,15 @@ impl Snapshot {
     }
 }
 
+/// Why a source cannot be read, as text for people.
+pub(super) fn why_blind(decoding: Option<&Decoding>, failing: Option<&Failing>) -> ForeignText {
+    match (decoding, failing) {
+        (Some(decoding), _) => format!("decoding {}", decoding.name).into(),
+        (None, Some(failing)) => failing.detail.clone(),
+        (None, None) => "no poll has been answered".into(),
+    }
+}
+
 impl SourceView {
     /// The columns that differ from the expected schema, as far as known.
     #[must_use]
@@ -94,10 +105,7 @@ impl SourceView {
     #[must_use]
     pub fn blind_for(&self, tenant: TenantId) -> Option<(Timestamp, ForeignText)> {
         let unreadable = self.blind_tenants.get(&tenant).map(|blind| (blind.since, blind.reason.clone()));
-        let reason = || match &self.failing {
-            Some(failing) => failing.detail.clone(),
-            None => "no poll has been answered".into(),
-        };
+        let reason = || why_blind(self.decoding.as_ref(), self.failing.as_ref());
         self.blind_since.map(|since| (since, reason())).or(unreadable)
     }
 
@@ -218,6 +226,7 @@ impl Tracker {
             blind_since: state.blind_since,
             failing: state.failing.clone(),
             behind: state.behind,
+            decoding: state.decoding.clone(),
             drifted: self.schemas.drifted(source).cloned(),
             seen: state.seen.clone(),
             blind_tenants: state.readability.blind().clone(),

@@ -5,8 +5,9 @@ use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
 use super::readability::Readability;
+use super::snapshot::why_blind;
 use crate::domain::foreign::ForeignText;
-use crate::domain::sighting::{FailureKind, ReadStats, WantedTrace};
+use crate::domain::sighting::{Decoding, FailureKind, ReadStats, WantedTrace};
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{Capabilities, SourceId, TenantId, Topology};
@@ -123,6 +124,8 @@ pub(super) struct SourceState {
     pub(super) failing: Option<Failing>,
     pub(super) blind_since: Option<Timestamp>,
     pub(super) behind: Option<Duration>,
+    /// What the poll in progress has been decoding for long.
+    pub(super) decoding: Option<Decoding>,
     /// When each tenant's canaries were first found here, in this run or a previous one.
     pub(super) seen: BTreeMap<TenantId, Timestamp>,
     pub(super) readability: Readability,
@@ -193,6 +196,7 @@ impl SourceState {
         stats: &ReadStats,
         now: Timestamp,
     ) {
+        self.decoding = None;
         self.watermark = self.watermark.max(watermark);
         self.last_answer = Some(now);
         self.behind = stats.behind;
@@ -210,6 +214,7 @@ impl SourceState {
     }
 
     pub(super) fn failed(&mut self, kind: FailureKind, detail: ForeignText, at: Timestamp) {
+        self.decoding = None;
         let (since, polls) = self.failing.as_ref().map_or((at, 0), |before| (before.since, before.polls));
         self.failing = Some(Failing { since, polls: polls + 1, kind, detail });
     }
@@ -263,9 +268,6 @@ impl SourceState {
 
     /// Why it cannot be read, as text for people.
     fn reason(&self) -> ForeignText {
-        match &self.failing {
-            Some(failing) => failing.detail.clone(),
-            None => "no poll has been answered".into(),
-        }
+        why_blind(self.decoding.as_ref(), self.failing.as_ref())
     }
 }

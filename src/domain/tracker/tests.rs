@@ -7,7 +7,7 @@ use super::*;
 use crate::domain::canary::Integrity;
 use crate::domain::format::FoundIn;
 use crate::domain::outcome::UnobservedReason;
-use crate::domain::sighting::{Sighting, Stamp};
+use crate::domain::sighting::{Decoding, Sighting, Stamp};
 use crate::domain::tag::{Claim, Purpose, TenantCode};
 use crate::domain::topology::HopRange;
 use crate::domain::topology::fixture::*;
@@ -326,6 +326,21 @@ fn a_blind_stage_is_not_a_lost_canary() {
     w.apply(Input::Tick, t(GIVE_UP + GRACE));
     assert_eq!(w.outcome(canary(1)), Some(Outcome::Unobserved(UnobservedReason::Blind)));
     assert_eq!(w.count(|event| matches!(event, Event::Overdue { .. } | Event::GaveUp { .. })), 0);
+}
+
+#[test]
+fn what_is_being_decoded_is_shown_until_the_poll_ends_and_explains_a_blind_stage() {
+    let mut w = World::new();
+    w.put(canary(1));
+    let source = w.tracker.topology.source_of(ACME, TABLE);
+    let decoding = Decoding { name: "s3://bucket/key".into(), since: t(1) };
+    w.apply(Input::Decoding { source, decoding: Some(decoding.clone()) }, t(3));
+    w.apply(Input::Tick, t(BLIND_AFTER + 1));
+    let view = w.tracker.snapshot(t(BLIND_AFTER + 1)).sources[source.0 as usize].clone();
+    assert_eq!(view.blind_for(ACME).unwrap().1, "decoding s3://bucket/key");
+    assert_eq!(view.decoding, Some(decoding));
+    w.poll(TABLE, t(BLIND_AFTER + 2), vec![]);
+    assert_eq!(w.tracker.snapshot(t(BLIND_AFTER + 2)).sources[source.0 as usize].decoding, None);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::domain::sighting::{ReadStats, Sighting};
 use crate::domain::tag::{Tag, TenantCode, TraceId};
 use crate::domain::time::Timestamp;
 use crate::observe::Recognizer;
+use crate::observe::decode::Halt;
 
 /// How a table names its canaries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +54,7 @@ pub fn read(
         recognizer,
         wanted: &wanted,
         owners: (names == Names::Owned).then_some(&owners),
+        halt: &Halt::default(),
     };
     let mut stats = ReadStats { billed_bytes: answer.bytes_billed(), ..ReadStats::default() };
     let rows: Vec<_> = answer.take_rows().collect();

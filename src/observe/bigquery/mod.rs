@@ -30,6 +30,7 @@ mod visibility;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gcp_bigquery_client::model::data_format_options::DataFormatOptions;
 use gcp_bigquery_client::model::job_reference::JobReference;
@@ -38,7 +39,8 @@ use gcp_bigquery_client::model::query_parameter_type::QueryParameterType;
 use gcp_bigquery_client::model::query_parameter_value::QueryParameterValue;
 use gcp_bigquery_client::model::query_request::QueryRequest;
 
-use super::{Findings, Observe, ObserveError, Recognizer};
+use super::decode::Halt;
+use super::{Decoder, Findings, Observe, ObserveError, Recognizer};
 use crate::cloud::google::Google;
 use crate::domain::schema::TableSchema;
 use crate::domain::sighting::{FailureKind, Poll, ReadStats, Sighting, Wanted};
@@ -50,9 +52,10 @@ pub use settings::{Id, IdIs, IdMatch, Predicate, Settings, TableName, TimeIs};
 
 use batch::Batch;
 use bill::Bill;
+use columns::Columns;
 use prepare::Known;
 use query::{JobMode, PAGE_ROWS};
-use rows::Reader;
+use rows::{Reader, Row};
 use sql::Search;
 use visibility::Visibility;
 
@@ -63,6 +66,7 @@ pub struct BigQuery {
     name: String,
     google: Google,
     recognizer: Recognizer,
+    decoder: Decoder,
     clock: WallClock,
     known: Option<Known>,
     /// The table's columns when it was last described, whatever became of the poll.
@@ -93,6 +97,7 @@ impl BigQuery {
             settings,
             google,
             recognizer,
+            decoder: Decoder::default(),
             clock,
             known: None,
             schema: None,
@@ -194,21 +199,51 @@ impl BigQuery {
                 mode = JobMode::Optional;
             }
             found.is_truncated |= !result.is_complete;
-            let wanted: HashMap<TraceId, Tag> =
-                batch.traces.iter().map(|trace| (trace.tag.trace, trace.tag)).collect();
-            let reader = Reader {
-                table: &self.name,
-                id_is: self.settings.id_is,
-                columns: &known.columns,
-                recognizer: &self.recognizer,
-                wanted: &wanted,
-                owners: self.owners(),
-            };
-            let sightings = reader.read(&result.rows, self.clock.now(), &mut found.stats);
+            let columns = known.columns.clone();
+            let (sightings, all) = self.read_rows(batch, columns, result.rows, &mut found.stats).await;
+            found.is_truncated |= !all;
             self.visibility.take_sightings(batch, &sightings);
             found.sightings.extend(sightings);
         }
         Ok(())
+    }
+
+    /// Reads rows. Returns the sightings in them, and whether there was time for all.
+    async fn read_rows(
+        &self,
+        batch: &Batch,
+        columns: Columns,
+        rows: Vec<Row>,
+        stats: &mut ReadStats,
+    ) -> (Vec<Sighting>, bool) {
+        let wanted: HashMap<TraceId, Tag> =
+            batch.traces.iter().map(|trace| (trace.tag.trace, trace.tag)).collect();
+        let (table, id_is) = (self.name.clone(), self.settings.id_is);
+        let owners = self.owners().map(<[TenantCode]>::to_vec);
+        let (recognizer, seen_by) = (self.recognizer.clone(), self.clock.now());
+        let halt = Halt::default();
+        let inner = halt.clone();
+        let mut read_stats = std::mem::take(stats);
+        let bytes = if rows.is_empty() { 0 } else { usize::MAX };
+        let read = move || {
+            let reader = Reader {
+                table: &table,
+                id_is,
+                columns: &columns,
+                recognizer: &recognizer,
+                wanted: &wanted,
+                owners: owners.as_deref(),
+                halt: &inner,
+            };
+            let sightings = reader.read(&rows, seen_by, &mut read_stats);
+            (sightings, read_stats, !inner.is_set())
+        };
+        let name = format!("rows of `{}`", self.name);
+        let max_time = self.decoder.max_time();
+        let (sightings, read_stats, all) =
+            self.decoder.run(&name, bytes, &halt, max_time, Duration::ZERO, read).await;
+        *stats = read_stats;
+        (sightings, all)
     }
 
     /// Reads what the statistics of a job say was hidden from it.
@@ -241,6 +276,10 @@ impl BigQuery {
 impl Observe for BigQuery {
     fn schema(&self) -> Option<Arc<TableSchema>> {
         self.schema.clone()
+    }
+
+    fn decoder(&mut self) -> Option<&mut Decoder> {
+        Some(&mut self.decoder)
     }
 
     /// What polls cost and found that failed or were dropped.

@@ -10,10 +10,16 @@ use crate::domain::canary::{Integrity, Start};
 use crate::domain::foreign::ForeignText;
 use crate::domain::format::FoundIn;
 use crate::domain::sighting::{Locator, ReadStats, Sighting, Stamp};
-use crate::domain::tag::{NotOurs, Tag, TenantCode, TraceId};
+use crate::domain::tag::{MARKER, NotOurs, Tag, TenantCode, TraceId};
 use crate::domain::time::Timestamp;
 use crate::observe::Recognizer;
-use crate::observe::decode::{Limits, scan_record};
+use crate::observe::decode::{Halt, Limits, scan_until};
+
+/// How many tags in the body of a row are verified. A row is one canary, and names it a few times.
+const MAX_TRIED_TAGS: usize = 16;
+/// How much of a body around its tag is compared with what was sent, beyond twice the size of the canary, in
+/// bytes. Fields may have been re-ordered, and escaping makes them longer.
+const AROUND: usize = 16 << 10;
 
 /// The values of a row, in the order of [`Columns::positions`].
 pub(super) type Row = Vec<Option<Value>>;
@@ -28,13 +34,15 @@ pub(super) struct Reader<'a> {
     pub(super) wanted: &'a HashMap<TraceId, Tag>,
     /// Whose canaries may be in the table, where the query looked for others', too.
     pub(super) owners: Option<&'a [TenantCode]>,
+    /// Ends the reading.
+    pub(super) halt: &'a Halt,
 }
 
 impl Reader<'_> {
-    /// Reads all rows of a query's answer, which was complete at `seen_by`.
+    /// Reads all rows of a query's answer, which was complete at `seen_by`, or those before it is ended.
     pub(super) fn read(&self, rows: &[Row], seen_by: Timestamp, stats: &mut ReadStats) -> Vec<Sighting> {
         let mut sightings = Vec::with_capacity(rows.len());
-        for row in rows {
+        for row in rows.iter().take_while(|_| !self.halt.is_set()) {
             stats.records += 1;
             stats.bytes += row.iter().flatten().map(|cell| text(cell).len() as u64).sum::<u64>();
             let tags = self.tags(row, stats);
@@ -119,7 +127,7 @@ impl Reader<'_> {
 
     /// The tags inside a text, each once: a row is one copy, however often it names its canary.
     fn tags_within(&self, text: &str, stats: &mut ReadStats) -> Vec<Tag> {
-        let scan = scan_record(self.recognizer, Limits::RECORD, text.as_bytes());
+        let scan = scan_until(self.halt, self.recognizer, Limits::RECORD, text.as_bytes());
         // A row comes again with every poll that looks for a canary in it, so what stands beside one is no
         // news.
         if scan.found.is_empty() && self.owners.is_none() {
@@ -140,13 +148,24 @@ impl Reader<'_> {
             return Integrity::Unchecked;
         };
         let signed = self.recognizer.keys.sign(tag);
+        let body = body.as_bytes();
         // Where the body is the parsed message only, there is no tag in it, and its padding is compared.
-        let at = body
-            .as_bytes()
-            .windows(signed.as_str().len())
-            .position(|window| self.recognizer.keys.read(window) == Ok(*tag))
-            .unwrap_or(body.len());
-        template.inspect(tag, &signed, body.as_bytes(), at, Start::Record)
+        let windows = || body.windows(signed.as_str().len()).enumerate();
+        let as_signed = windows().find(|(_, window)| window.eq_ignore_ascii_case(signed.as_str().as_bytes()));
+        // An older key may have signed it; each that is tried takes a verification.
+        let by_any_key = || {
+            let tags = windows().filter(|(_, window)| window.starts_with(MARKER.as_bytes()));
+            tags.take(MAX_TRIED_TAGS).find(|(_, window)| self.recognizer.keys.read(window) == Ok(*tag))
+        };
+        let at = as_signed.or_else(by_any_key).map_or(body.len(), |(at, _)| at);
+        // No more is compared than may be of the canary, however long the body is.
+        let reach = AROUND + 2 * tag.size as usize;
+        let (from, to) = (at.saturating_sub(reach), body.len().min(at + reach));
+        let start = if from > 0 { Start::Within } else { Start::Record };
+        match template.inspect(tag, &signed, &body[from..to], at - from, start) {
+            Integrity::Corrupted { .. } if to - from < body.len() => Integrity::Unchecked,
+            integrity => integrity,
+        }
     }
 }
 
@@ -199,6 +218,7 @@ mod tests {
         }
         assert_eq!(instant(&json!("1795321781")), Some(Timestamp::from_secs(1_795_321_781)));
         assert_eq!(instant(&json!("yesterday")), None);
+        assert!(instant(&json!(i64::MIN)).is_some_and(|at| at < Timestamp::from_secs(0)));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 
 mod settings;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use aws_sdk_cloudwatchlogs::Client;
 use aws_sdk_cloudwatchlogs::error::ProvideErrorMetadata;
@@ -20,11 +20,10 @@ use aws_sdk_cloudwatchlogs::types::FilteredLogEvent;
 
 pub(super) use self::settings::SPEC;
 pub use self::settings::Settings;
-use super::blocking::run_blocking;
-use super::decode::{Limits, scan_record};
+use super::decode::{Limits, Scan};
 use super::failure::explain;
 use super::rate_limit::RateLimit;
-use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
+use super::{Decoder, Findings, Gaps, Observe, ObserveError, Recognizer};
 use crate::domain::sighting::{Locator, Poll, Sighting, Stamp, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
@@ -41,6 +40,7 @@ pub struct CloudWatchLogs {
     rate_limit: RateLimit,
     client: Client,
     recognizer: Recognizer,
+    decoder: Decoder,
     clock: WallClock,
     /// The read that the last poll did not finish, if any.
     unfinished: Option<WindowRead>,
@@ -52,6 +52,9 @@ pub struct CloudWatchLogs {
     unreported: Findings,
     /// Ids of the events whose foreign tags have been counted, so that overlapping windows count them once.
     counted_foreign_events: HashSet<String>,
+    /// Ids of the events of the current page that have been decoded. If a poll ends within the page, the next
+    /// one gets the page again, and must not begin again with what took so long.
+    decoded_events: HashSet<String>,
 }
 
 /// A read of one window, which may take several polls.
@@ -81,11 +84,13 @@ impl CloudWatchLogs {
             rate_limit,
             client,
             recognizer,
+            decoder: Decoder::default(),
             clock,
             unfinished: None,
             covered_until: None,
             unreported,
             counted_foreign_events,
+            decoded_events: HashSet::new(),
         }
     }
 
@@ -114,8 +119,29 @@ impl CloudWatchLogs {
         })
     }
 
+    /// Scans the events of a page, as many at a time as there is time for.
+    async fn scan_events(&mut self, events: Vec<FilteredLogEvent>, seen_by: Timestamp) {
+        let fresh =
+            |event: &FilteredLogEvent| event.event_id().is_none_or(|id| !self.decoded_events.contains(id));
+        let mut events: VecDeque<_> = events.into_iter().filter(fresh).collect();
+        while !events.is_empty() {
+            let name = format!("events of `{}`", self.settings.log_group);
+            let message = |event: &FilteredLogEvent| event.message().unwrap_or_default().as_bytes().to_vec();
+            let messages = events.iter().map(message).collect();
+            let scans = self.decoder.scan(&name, &self.recognizer, Limits::RECORD, messages).await;
+            for scan in scans {
+                let Some(event) = events.pop_front() else {
+                    break;
+                };
+                self.take_scan(&event, scan, seen_by);
+                self.decoded_events.extend(event.event_id);
+            }
+        }
+        self.decoded_events.clear();
+    }
+
     /// Adds the canaries in an event, and what of it is unreadable, to the unreported findings.
-    fn scan_event(&mut self, event: &FilteredLogEvent, seen_by: Timestamp) {
+    fn take_scan(&mut self, event: &FilteredLogEvent, scan: Scan, seen_by: Timestamp) {
         let Findings { sightings, stats, .. } = &mut self.unreported;
         stats.records += 1;
         let Some((id, message)) = event.event_id().zip(event.message()) else {
@@ -123,8 +149,6 @@ impl CloudWatchLogs {
             return;
         };
         stats.bytes += message.len() as u64;
-        let scan_message = || scan_record(&self.recognizer, Limits::RECORD, message.as_bytes());
-        let scan = run_blocking(message.len(), scan_message);
         stats.decode_errors += u64::from(!scan.unreadable.is_empty());
         if scan.foreign_tags > 0 && !self.counted_foreign_events.contains(id) {
             stats.foreign_tags += scan.foreign_tags;
@@ -133,6 +157,7 @@ impl CloudWatchLogs {
             }
             self.counted_foreign_events.insert(id.to_owned());
         }
+        let remark = scan.remark();
         let stamp = event
             .ingestion_time()
             .map_or(Stamp::None, |millis| Stamp::Millis(Timestamp::from_millis(millis)));
@@ -149,7 +174,7 @@ impl CloudWatchLogs {
         // they differ by less than `lookback`.
         let arrived_by =
             stamp.interval().map_or(seen_by, |at| seen_by.min(at.latest + self.settings.lookback));
-        let name = || format!("event {id} of `{}`", self.settings.log_group);
+        let name = || format!("event {id} of `{}`{remark}", self.settings.log_group);
         self.unreported.note_unreadable(arrived_by, &scan.unreadable, None, name);
     }
 }
@@ -173,9 +198,7 @@ impl Observe for CloudWatchLogs {
             self.rate_limit.take(self.settings.min_call_interval).await;
             let page = self.fetch_page(&read).await?;
             let seen_by = self.clock.now();
-            for event in page.events() {
-                self.scan_event(event, seen_by);
-            }
+            self.scan_events(page.events.unwrap_or_default(), seen_by).await;
             // Only a page without a token is the last one; an empty page need not be. The token and the
             // findings are stored without waiting in between, so a poll that is dropped or fails neither
             // skips a page nor reads it twice.
@@ -192,6 +215,10 @@ impl Observe for CloudWatchLogs {
 
     fn take_unreported(&mut self) -> Findings {
         std::mem::take(&mut self.unreported)
+    }
+
+    fn decoder(&mut self) -> Option<&mut Decoder> {
+        Some(&mut self.decoder)
     }
 
     fn on_idle(&mut self) {

@@ -6,7 +6,7 @@
 use super::codec::{Bzip2, Codec, End, Gather, Inflate, Zstd, guarded, snappy_block};
 use super::layer::Layer;
 use super::part::{Part, Trust};
-use super::{Context, Copy};
+use super::{Context, Copy, work};
 use crate::domain::format::{Format, Shape, UnreadableReason};
 
 const MAGIC_LEN: usize = 4;
@@ -70,7 +70,7 @@ impl Avro {
     }
 
     pub(super) fn push(&mut self, mut input: &[u8], context: &mut Context) {
-        while !input.is_empty() {
+        while !input.is_empty() && !context.work.is_over() {
             if let Err(reason) = self.step(&mut input, context) {
                 self.give_up(reason, context);
             }
@@ -208,6 +208,7 @@ impl Avro {
     }
 
     fn begin_block(&mut self, len: u64, context: &mut Context) -> Result<(), UnreadableReason> {
+        context.work.spend(work::DECODER);
         let codec: Option<Box<dyn Codec>> = match self.packing {
             Packing::Null => None,
             Packing::Deflate => Some(Box::new(Inflate::raw())),

@@ -11,9 +11,11 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use memchr::{memchr2, memchr2_iter};
 
+use super::codec::SnappyWalk;
 use super::layer::Layer;
+use super::magic::{self, HEAD, Place, begin, find_member};
 use super::part::Trust;
-use super::{Context, Copy};
+use super::{Context, Copy, work};
 use crate::domain::format::{Format, Shape, UnreadableReason};
 use crate::domain::tag::{HEAD_LEN, MARKER, Shape as TagShape};
 
@@ -27,6 +29,8 @@ const LONG_LINE: usize = 82;
 /// Shortest run that can speak against a text in which it decodes to nothing we know. Keys, signatures and
 /// hashes are shorter.
 const MIN_UNKNOWN: u64 = 256;
+/// Runs that are shorter are looked at as a whole. They cannot speak against a text.
+const MAX_IDLE: usize = MIN_UNKNOWN as usize;
 /// It must have so many different characters among the first so many: rulers and padding have fewer.
 const MIN_VARIETY: u32 = 16;
 const OPENING: usize = 64;
@@ -111,16 +115,23 @@ pub(super) struct RunFinder {
     active: Option<Run>,
     /// A run was found, and wrappers may not be nested any deeper.
     too_deep: bool,
+    /// The last run that held nothing: logs repeat the digest of an image in every line.
+    idle: Vec<u8>,
 }
 
 impl RunFinder {
     pub(super) fn new(depth: usize, shape: Shape) -> Self {
-        Self { depth, shape, at: 0, active: None, too_deep: false }
+        Self { depth, shape, at: 0, active: None, too_deep: false, idle: Vec::new() }
     }
 
     /// Up to where all runs are known; the text from here on is still needed.
     pub(super) fn position(&self) -> usize {
         self.at
+    }
+
+    /// Goes on behind so many bytes, of which none is of a run.
+    pub(super) fn leave_out(&mut self, len: usize) {
+        self.at += len;
     }
 
     /// Where the run begins that has not ended yet.
@@ -141,6 +152,22 @@ impl RunFinder {
         if self.too_deep {
             self.at = base + text.len();
         }
+    }
+
+    /// The length of a short run at the start of `text` that ends there and holds nothing.
+    fn idle_run(&mut self, text: &[u8], context: &mut Context) -> Option<usize> {
+        let text = text.get(..MAX_IDLE)?;
+        context.work.spend(work::REPEATED_RUN);
+        let len = self.idle.len();
+        if len > 0 && text.starts_with(&self.idle) && text.get(len).is_some_and(|next| ends_run(*next)) {
+            return Some(len);
+        }
+        let len = text.iter().position(|byte| !is_digit(*byte)).filter(|len| ends_run(text[*len]))?;
+        context.work.spend(work::IDLE_RUN);
+        let run = is_idle(&text[..len]).then(|| &text[..len])?;
+        self.idle.clear();
+        self.idle.extend_from_slice(run);
+        Some(len)
     }
 
     /// Goes on through `text`, which begins at `base` and reaches at least up to [`RunFinder::position`].
@@ -168,6 +195,15 @@ impl RunFinder {
                     }
                     Search::Run { at } => {
                         self.at += at;
+                        if let Some(len) = self.idle_run(&text[self.at - base..], context) {
+                            self.at += len;
+                            continue;
+                        }
+                        context.work.spend(work::LAYER);
+                        if context.work.is_over() {
+                            self.at = base + text.len();
+                            return;
+                        }
                         self.active = Some(Run::new(self.at, self.depth, self.shape));
                     }
                 }
@@ -190,6 +226,53 @@ impl RunFinder {
                 }
             }
         }
+    }
+}
+
+/// Whether a run that holds nothing in itself ends before this byte.
+const fn ends_run(next: u8) -> bool {
+    CLASS[next as usize] == 0 && next != b'='
+}
+
+/// Whether a short run holds nothing, such as a hash. Logs have many, and most of the work would be to make a
+/// layer for each.
+fn is_idle(text: &[u8]) -> bool {
+    let len = text.len();
+    let mut digits = [0; MAX_IDLE];
+    let digits = &mut digits[..len - usize::from(len % 4 == 1)];
+    for (digit, byte) in digits.iter_mut().zip(text) {
+        *digit = plain_digit(*byte);
+    }
+    let mut bytes = [0; MAX_IDLE];
+    let Ok(decoded) = ENGINE.decode_slice(&digits, &mut bytes) else {
+        return false;
+    };
+    let bytes = &bytes[..decoded];
+    let first = MARKER.as_bytes()[0];
+    let has_marker = || {
+        let marker = |at: usize| {
+            bytes.get(at..at + MARKER.len()).is_some_and(|it| it.eq_ignore_ascii_case(MARKER.as_bytes()))
+        };
+        memchr2_iter(first, first.to_ascii_uppercase(), bytes).any(marker)
+    };
+    let is_snappy = || {
+        let mut walk = SnappyWalk::default();
+        walk.push(bytes) && walk.is_whole()
+    };
+    begin(&bytes[..bytes.len().min(HEAD)], Place::Start).is_none()
+        && magic::name(bytes, bytes).is_none()
+        && find_member(bytes, true).is_none()
+        && !has_marker()
+        && !matches!(find_run(bytes, true), Some(Search::Run { .. }))
+        && !is_snappy()
+}
+
+/// A digit in the alphabet that is not safe in URLs.
+const fn plain_digit(digit: u8) -> u8 {
+    match digit {
+        b'-' => b'+',
+        b'_' => b'/',
+        other => other,
     }
 }
 
@@ -222,7 +305,7 @@ fn find_run(text: &[u8], last: bool) -> Option<Search> {
         // A short line is none of base64, and neither is an empty one.
         let line = memchr2(b'\n', b'\r', window);
         if let Some(len) = line.filter(|len| *len < MIN_LINE) {
-            at += len + 1;
+            at += len + 1 + empty_lines(&text[at + len + 1..]);
             continue;
         }
         match tag_in(&text[at..], last) {
@@ -233,6 +316,14 @@ fn find_run(text: &[u8], last: bool) -> Option<Search> {
     }
     let up_to = if last { text.len() } else { at };
     (!text.is_empty()).then_some(Search::Nothing { up_to })
+}
+
+/// How many bytes at the start are line breaks, in whole chunks.
+fn empty_lines(text: &[u8]) -> usize {
+    let (chunks, _) = text.as_chunks::<32>();
+    let is_empty =
+        |chunk: &&[u8; 32]| chunk.iter().fold(true, |all, byte| all & ((*byte == b'\n') | (*byte == b'\r')));
+    chunks.iter().take_while(is_empty).count() * 32
 }
 
 /// Whether a tag stands where a run would begin.
@@ -414,14 +505,11 @@ impl Run {
             self.opening[self.opening_len..self.opening_len + len].copy_from_slice(&digits[..len]);
             self.opening_len += len;
         }
+        context.work.spend(digits.len() as u64 * work::BASE64_DIGIT);
         self.line += digits.len();
         self.is_hex = self.is_hex && digits.iter().all(u8::is_ascii_hexdigit);
         for piece in digits.chunks(BATCH) {
-            self.digits.extend(piece.iter().map(|digit| match digit {
-                b'-' => b'+',
-                b'_' => b'/',
-                other => *other,
-            }));
+            self.digits.extend(piece.iter().map(|digit| plain_digit(*digit)));
             if self.digits.len() >= BATCH {
                 self.decode(self.digits.len() / 4 * 4, context);
             }

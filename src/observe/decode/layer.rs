@@ -15,7 +15,7 @@ use super::part::{Finished, Part, Trust};
 use super::tar::{self, Tar};
 use super::utf16::Utf16;
 use super::zip::Zip;
-use super::{Context, Copy, kpl, parquet, text_sample};
+use super::{Context, Copy, kpl, parquet, text_sample, work};
 use crate::domain::format::{Format, Shape, UnreadableReason};
 
 /// A trial is over after so many raw bytes, or so many decompressed ones.
@@ -122,6 +122,8 @@ impl Layer {
     pub(super) fn finish(mut self, context: &mut Context) -> Finished {
         loop {
             let again = match std::mem::replace(&mut self.state, State::Text) {
+                // What is held is not looked at any more.
+                State::Begins | State::Walk(..) | State::Held(..) if context.work.is_over() => None,
                 State::Begins if self.head.is_empty() => None,
                 State::Begins => {
                     self.state = State::Begins;
@@ -167,7 +169,8 @@ impl Layer {
         let mut at = 0;
         loop {
             let input = &joined.as_deref().unwrap_or(bytes)[at..];
-            if input.is_empty() {
+            context.work.spend(work::STEP);
+            if input.is_empty() || context.work.is_over() {
                 return;
             }
             match self.step(input, last, context) {
@@ -267,6 +270,8 @@ impl Layer {
             return Next::Took(0);
         }
         let inside = self.shape.then(format);
+        let large = matches!(format, Format::Zstd | Format::Bzip2);
+        context.work.spend(if large { work::LARGE_DECODER } else { work::DECODER });
         self.state = match begin {
             Begin::Stream { sure, .. } => match codec(format) {
                 Some(codec) => State::Stream(Box::new(Stream {
@@ -587,6 +592,11 @@ impl Layer {
             context.unreadable(inside, UnreadableReason::OverLimit);
         }
         for data in records.data {
+            context.work.spend(work::LAYER);
+            if context.work.is_over() {
+                context.unreadable(inside, UnreadableReason::OverLimit);
+                break;
+            }
             let mut layer = Self::new(self.depth + 1, inside, Trust::Judge);
             layer.push(data, context);
             let finished = layer.finish(context);

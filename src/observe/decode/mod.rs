@@ -48,16 +48,19 @@ mod tar;
 mod text;
 mod text_sample;
 mod utf16;
+mod work;
 mod zip;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::domain::canary::Integrity;
 use crate::domain::format::{FoundIn, Shape, Unreadable, UnreadableReason};
-use crate::domain::tag::Tag;
+use crate::domain::tag::{TAG_LEN, Tag, TraceId};
 
 use self::layer::Layer;
 use self::part::Trust;
+pub use self::work::Halt;
+use self::work::Work;
 use super::Recognizer;
 
 /// How far decoding goes. What is beyond is reported as unreadable.
@@ -76,6 +79,8 @@ pub struct Limits {
     pub max_kpl_records: usize,
     /// How many copies of canaries are reported.
     pub max_copies: usize,
+    /// Work that is done in any case, in units of about a nanosecond; every byte adds to it. See `work`.
+    pub allowance: u64,
 }
 
 impl Limits {
@@ -90,6 +95,8 @@ impl Limits {
         max_kpl_bytes: 10 << 20,
         max_kpl_records: 100_000,
         max_copies: 10_000,
+        // Enough to compare a few copies of the largest canary, of 1 MB.
+        allowance: 40_000_000,
     };
 
     /// For one object of a store.
@@ -98,6 +105,7 @@ impl Limits {
         // Firehose turns at most 128 MiB of JSON into one Parquet file, which is a fraction of that.
         max_held_bytes: 64 << 20,
         max_copies: 100_000,
+        allowance: 80_000_000,
         ..Self::RECORD
     };
 }
@@ -127,6 +135,8 @@ pub struct Scan {
     pub foreign_tags: u64,
     /// Bytes that decompression gave.
     pub inflated_bytes: u64,
+    /// Whether it took more work than is spent on one record or object. The rest was not read.
+    pub exhausted: bool,
 }
 
 /// How many kinds of unreadable parts are told apart in one record or object.
@@ -144,10 +154,25 @@ impl Scan {
     pub fn is_over_limit(&self) -> bool {
         self.unreadable.iter().any(|(part, _)| part.reason == UnreadableReason::OverLimit)
     }
+
+    /// What is to be said after the name of the record.
+    pub(super) const fn remark(&self) -> &'static str {
+        if self.exhausted { " (decoding it takes too much work)" } else { "" }
+    }
 }
 
 /// Bytes are cut into pieces of this size.
 const PIECE: usize = 64 << 10;
+/// How many hits of one trace are compared with what was sent, in one record or object. A copy has two where
+/// the raw line stands beside its fields.
+const MAX_COMPARED: u8 = 16;
+/// How many more hits than copies there may be, and how many more for each copy. No pipeline writes a tag so
+/// often for one event.
+const MAX_REPEATS: u64 = 1_000;
+const MAX_REPEATS_OF_COPY: u64 = 16;
+/// How many tags are remembered once they were verified, in one record or object: more than fit into the
+/// window of gzip, so that repeating them costs no verification.
+const MAX_KNOWN_TAGS: usize = 1_000;
 /// So many times bytes that look like the start of a member may turn out to be none; then text is only text.
 const MAX_TRIALS: u32 = 1_000;
 
@@ -163,9 +188,20 @@ impl Scanner {
     /// A scanner for one record or object.
     #[must_use]
     pub fn new(recognizer: Recognizer, limits: Limits) -> Self {
+        Self::until(Halt::default(), recognizer, limits)
+    }
+
+    /// A scanner that can be ended from outside.
+    #[must_use]
+    pub fn until(halt: Halt, recognizer: Recognizer, limits: Limits) -> Self {
         let context = Context {
             recognizer,
             limits,
+            work: Work::new(limits.allowance, halt),
+            known_tags: HashMap::new(),
+            last_tag: None,
+            compared: HashMap::new(),
+            repeats_left: MAX_REPEATS,
             inflated_bytes: 0,
             held_bytes: 0,
             trials_left: MAX_TRIALS,
@@ -178,20 +214,31 @@ impl Scanner {
 
     /// Takes the next piece.
     pub fn push(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
+        while !bytes.is_empty() && !self.is_over() {
             let len = bytes.len().min(PIECE - self.held.len());
             let (piece, rest) = bytes.split_at(len);
             bytes = rest;
             if piece.len() == PIECE {
-                self.layer.push(piece, &mut self.context);
+                self.take(piece);
                 continue;
             }
             self.held.extend_from_slice(piece);
             if self.held.len() == PIECE {
-                self.layer.push(&self.held, &mut self.context);
-                self.held.clear();
+                let held = std::mem::take(&mut self.held);
+                self.take(&held);
             }
         }
+    }
+
+    /// Whether the rest would not be read.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.context.work.is_over()
+    }
+
+    fn take(&mut self, piece: &[u8]) {
+        self.context.work.arrived(piece.len());
+        self.layer.push(piece, &mut self.context);
     }
 
     /// Notes that the rest is not fetched. What was pushed is still searched.
@@ -203,9 +250,13 @@ impl Scanner {
     /// Ends the record or object.
     #[must_use]
     pub fn finish(mut self) -> Scan {
-        self.layer.push(&self.held, &mut self.context);
+        let held = std::mem::take(&mut self.held);
+        self.take(&held);
         let mut copies = self.layer.finish(&mut self.context).copies;
         self.context.limit_copies(&mut copies);
+        if self.context.work.is_over() && !self.context.is_over_limit() {
+            self.context.unreadable(Shape::NONE, UnreadableReason::OverLimit);
+        }
         let found = copies.into_iter().enumerate().map(|(at, copy)| Found {
             tag: copy.tag,
             integrity: copy.integrity,
@@ -214,6 +265,7 @@ impl Scanner {
         });
         Scan {
             found: found.collect(),
+            exhausted: self.context.work.is_over(),
             unreadable: self.context.unreadable.into_iter().collect(),
             foreign_tags: self.context.foreign_tags,
             inflated_bytes: self.context.inflated_bytes,
@@ -224,10 +276,14 @@ impl Scanner {
 /// Scans a record that is at hand.
 #[must_use]
 pub fn scan_record(recognizer: &Recognizer, limits: Limits, record: &[u8]) -> Scan {
-    let mut scanner = Scanner::new(recognizer.clone(), limits);
-    for piece in record.chunks(PIECE) {
-        scanner.layer.push(piece, &mut scanner.context);
-    }
+    scan_until(&Halt::default(), recognizer, limits, record)
+}
+
+/// Scans a record that is at hand, unless it is ended from outside.
+#[must_use]
+pub fn scan_until(halt: &Halt, recognizer: &Recognizer, limits: Limits, record: &[u8]) -> Scan {
+    let mut scanner = Scanner::until(halt.clone(), recognizer.clone(), limits);
+    scanner.push(record);
     scanner.finish()
 }
 
@@ -235,6 +291,15 @@ pub fn scan_record(recognizer: &Recognizer, limits: Limits, record: &[u8]) -> Sc
 struct Context {
     recognizer: Recognizer,
     limits: Limits,
+    work: Work,
+    /// What was verified: the tag, or `None` if none of our keys signed it.
+    known_tags: HashMap<[u8; TAG_LEN], Option<Tag>>,
+    /// The one that was verified last. Tags that repeat do so in a row.
+    last_tag: Option<([u8; TAG_LEN], Option<Tag>)>,
+    /// How many hits of each trace were compared.
+    compared: HashMap<TraceId, u8>,
+    /// How many more hits may repeat a copy.
+    repeats_left: u64,
     inflated_bytes: u64,
     held_bytes: usize,
     trials_left: u32,
@@ -247,7 +312,7 @@ struct Context {
 impl Context {
     /// A part could not be read.
     fn unreadable(&mut self, shape: Shape, reason: UnreadableReason) {
-        let of_ours = self.cut_short && reason == UnreadableReason::Truncated;
+        let of_ours = (self.cut_short || self.work.is_over()) && reason == UnreadableReason::Truncated;
         let reason = if of_ours { UnreadableReason::OverLimit } else { reason };
         let kinds = self.unreadable.len();
         let parts = self.unreadable.entry(Unreadable { shape, reason });
@@ -263,11 +328,66 @@ impl Context {
 
     /// Whether what ends here ends because of a limit.
     fn is_cut_short(&self) -> bool {
-        self.cut_short || self.room() == 0
+        self.cut_short || self.work.is_over() || self.room() == 0
+    }
+
+    fn is_over_limit(&self) -> bool {
+        self.unreadable.keys().any(|part| part.reason == UnreadableReason::OverLimit)
+    }
+
+    /// The tag at the start of `text`, which has the form of one. Foreign tags are counted.
+    fn verify(&mut self, text: &[u8]) -> Option<Tag> {
+        self.work.spend(work::KNOWN_TAG);
+        let mut key = [0; TAG_LEN];
+        let len = text.len().min(TAG_LEN);
+        key[..len].copy_from_slice(&text[..len]);
+        let known = self.last_tag.filter(|(last, _)| *last == key).map(|(_, tag)| tag);
+        let known = known.or_else(|| self.known_tags.get(&key).copied());
+        let tag = match known {
+            Some(tag) => tag,
+            None => {
+                self.work.spend(work::VERIFY);
+                if self.work.is_over() {
+                    return None;
+                }
+                let tag = self.recognizer.keys.read(text).ok();
+                if self.known_tags.len() < MAX_KNOWN_TAGS {
+                    self.known_tags.insert(key, tag);
+                }
+                tag
+            }
+        };
+        self.last_tag = Some((key, tag));
+        self.foreign_tags += u64::from(tag.is_none());
+        tag
+    }
+
+    /// A copy was found.
+    fn copy_begins(&mut self) {
+        self.repeats_left = self.repeats_left.saturating_add(MAX_REPEATS_OF_COPY);
+    }
+
+    /// One more hit of a copy was found.
+    fn copy_repeats(&mut self) {
+        match self.repeats_left.checked_sub(1) {
+            Some(left) => self.repeats_left = left,
+            None => self.work.end(),
+        }
+    }
+
+    /// Whether one more hit of a trace may be compared with what was sent.
+    fn may_compare(&mut self, tag: &Tag) -> bool {
+        let compared = self.compared.entry(tag.trace).or_default();
+        let may = *compared < MAX_COMPARED;
+        *compared += u8::from(may);
+        may
     }
 
     /// How many more bytes decompression may give.
     fn room(&self) -> u64 {
+        if self.work.is_over() {
+            return 0;
+        }
         self.limits.max_inflated_bytes.saturating_sub(self.inflated_bytes)
     }
 
@@ -275,6 +395,7 @@ impl Context {
     fn allow_inflated(&mut self, len: usize) -> usize {
         let allowed = usize::try_from(self.room()).map_or(len, |left| left.min(len));
         self.inflated_bytes += allowed as u64;
+        self.work.inflated(allowed);
         allowed
     }
 

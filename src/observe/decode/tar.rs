@@ -4,7 +4,7 @@
 use super::codec::Gather;
 use super::layer::Layer;
 use super::part::{Part, Trust};
-use super::{Context, Copy};
+use super::{Context, Copy, work};
 use crate::domain::format::{Format, Shape, UnreadableReason};
 
 pub(super) const BLOCK: usize = 512;
@@ -32,7 +32,7 @@ impl Tar {
     }
 
     pub(super) fn push(&mut self, mut input: &[u8], context: &mut Context) {
-        while !input.is_empty() {
+        while !input.is_empty() && !context.work.is_over() {
             self.step(&mut input, context);
         }
     }
@@ -121,6 +121,7 @@ impl Tar {
     }
 
     fn begin(&mut self, header: Header, context: &mut Context) {
+        context.work.spend(work::LAYER);
         self.state = match header {
             // Two blocks of zeros are the end; there may be more up to the size of a record of the tape.
             Header::Zeros => State::Header,

@@ -10,17 +10,23 @@ use std::sync::LazyLock;
 use memchr::{memchr, memchr3, memmem, memrchr};
 
 use super::base64::{Ended, RunFinder};
-use super::repeats;
-use super::{Context, Copy};
+use super::work::{self, Work};
+use super::{Context, Copy, repeats};
 use crate::domain::canary::{Integrity, Start};
 use crate::domain::format::{Format, FoundIn, Shape};
-use crate::domain::tag::{MARKER, NotOurs, Shape as TagShape, Tag, TraceId};
+use crate::domain::tag::{MARKER, Shape as TagShape, Tag, TraceId};
 
 /// How much text before a tag is compared with what was sent, in bytes: fields may have been re-ordered.
 const BEFORE: usize = 16 << 10;
 /// How much text after a tag is compared, beyond twice the size of the canary, in bytes: escaping makes it
 /// longer.
 const AFTER: usize = 8 << 10;
+/// How much text on either side is compared at first, beyond twice the size of the canary, in bytes.
+const NEAR: usize = 1 << 10;
+/// Canaries within so many bytes have the same surroundings.
+const SHARED: usize = 4 << 10;
+/// Shortest piece that can be filler; shorter ones are searched as fast.
+const MIN_FILLER: usize = 4 << 10;
 /// Text is taken in by so much at a time.
 const PIECE: usize = 64 << 10;
 
@@ -30,6 +36,8 @@ pub(super) struct Text {
     /// Bytes of runs of base64 that were not understood.
     unknown_runs: u64,
     window: Vec<u8>,
+    /// What the last piece was, if it was only one byte over and over, and how long.
+    filler: Option<(u8, usize)>,
     /// Where the window begins in the text. All positions count from the start of the text.
     base: usize,
     markers: Markers,
@@ -43,6 +51,7 @@ pub(super) struct Text {
     copies: Vec<Copy>,
     /// Hits whose surroundings have not been compared yet.
     unchecked: Vec<Unchecked>,
+    surroundings: Surroundings,
 }
 
 /// What a text came to.
@@ -81,6 +90,7 @@ impl Text {
             found_in: FoundIn { shape: shape.then(Format::Text), decoded: true, verbatim: true },
             unknown_runs: 0,
             window: Vec::new(),
+            filler: None,
             base: 0,
             markers: Markers { at: 0 },
             runs: RunFinder::new(depth, shape),
@@ -91,14 +101,36 @@ impl Text {
             seen_in_line: None,
             copies: Vec::new(),
             unchecked: Vec::new(),
+            surroundings: Surroundings::default(),
         }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8], context: &mut Context) {
         for piece in bytes.chunks(PIECE) {
+            if self.goes_on(piece) {
+                continue;
+            }
             self.window.extend_from_slice(piece);
             self.advance(false, context);
         }
+    }
+
+    /// Passes by a piece that is only one byte, over and over, like the piece before it: a bomb inflates faster
+    /// than it can be searched. The window stays as it is, since it ends with the same bytes.
+    fn goes_on(&mut self, piece: &[u8]) -> bool {
+        let before = std::mem::replace(&mut self.filler, filler(piece));
+        let is_settled = self.filler.is_some_and(|filler| before == Some(filler))
+            && self.unchecked.is_empty()
+            && self.hits.is_empty()
+            && self.ended.is_empty()
+            && self.runs.open_since().is_none();
+        if is_settled {
+            self.base += piece.len();
+            self.markers.at += piece.len();
+            self.runs.leave_out(piece.len());
+            self.borders.jump(self.known());
+        }
+        is_settled
     }
 
     pub(super) fn finish(mut self, context: &mut Context) -> Searched {
@@ -107,6 +139,11 @@ impl Text {
     }
 
     fn advance(&mut self, last: bool, context: &mut Context) {
+        if context.work.is_over() {
+            // The rest is not read, and what was not compared stays so.
+            self.window.clear();
+            return;
+        }
         let (text, base) = (&self.window, self.base);
         self.markers.advance(text, base, last, context, &mut self.hits);
         self.runs.advance(text, base, last, context, &mut self.ended);
@@ -130,29 +167,30 @@ impl Text {
                     let Some(hit) = self.hits.pop_front() else {
                         break;
                     };
-                    self.cross(at);
+                    self.cross(at, context);
                     self.take_hit(hit, context);
                 }
                 (_, Some(_)) => {
                     let Some(run) = self.ended.pop_front() else {
                         break;
                     };
-                    self.cross(run.start);
+                    self.cross(run.start, context);
                     self.borders.jump(run.end);
                     self.take_run(run, context);
                 }
                 (_, None) => break,
             }
         }
-        self.cross(known);
+        self.cross(known, context);
     }
 
     /// Looks for borders of records up to `to`, outside runs of base64.
-    fn cross(&mut self, to: usize) {
+    fn cross(&mut self, to: usize, context: &mut Context) {
         let run = self.ended.front().map(|run| run.start);
         let to = run.or(self.runs.open_since()).map_or(to, |start| start.min(to));
         if self.borders_matter() {
-            self.borders.cross(&self.window, self.base, to);
+            let steps = self.borders.cross(&self.window, self.base, to);
+            context.work.spend(steps * work::BORDER);
         } else {
             self.borders.jump(to);
         }
@@ -167,7 +205,10 @@ impl Text {
         let record = self.borders.record;
         self.seen_in_line = Some(record.line);
         let copy = match self.seen.get(&hit.tag.trace) {
-            Some(seen) if seen.is_one_with(record, Some(hit.at), hit.tag.size) => seen.copy,
+            Some(seen) if seen.is_one_with(record, Some(hit.at), hit.tag.size) => {
+                context.copy_repeats();
+                seen.copy
+            }
             Some(_) | None => {
                 let copy = Copy {
                     tag: hit.tag,
@@ -183,7 +224,8 @@ impl Text {
                 copy
             }
         };
-        if context.recognizer.template(&hit.tag).is_some() {
+        let settled = self.copies[copy].integrity == Integrity::Intact;
+        if !settled && context.recognizer.template(&hit.tag).is_some() && context.may_compare(&hit.tag) {
             self.unchecked.push(Unchecked { at: hit.at, tag: hit.tag, copy, searched: hit.at });
         }
     }
@@ -221,21 +263,24 @@ impl Text {
         }
     }
 
-    fn add(&mut self, copy: Copy, context: &Context) -> Option<usize> {
+    fn add(&mut self, copy: Copy, context: &mut Context) -> Option<usize> {
         // One more than the limit, so that whoever enforces it sees that there were more.
         if self.copies.len() > context.limits.max_copies {
+            context.work.end();
             return None;
         }
+        context.copy_begins();
         self.copies.push(copy);
         Some(self.copies.len() - 1)
     }
 
     /// Compares hits whose surroundings are at hand.
-    fn compare(&mut self, last: bool, context: &Context) {
+    fn compare(&mut self, last: bool, context: &mut Context) {
         let (window, base) = (&self.window, self.base);
         let end = base + window.len();
-        let copies = &mut self.copies;
+        let (copies, surroundings) = (&mut self.copies, &mut self.surroundings);
         self.unchecked.retain_mut(|hit| {
+            context.work.spend(work::STEP);
             let reach = hit.at + hit.tag.version().tag_len() + 2 * hit.tag.size as usize + AFTER;
             let upto = reach.min(end);
             let line_end =
@@ -249,21 +294,23 @@ impl Text {
                 memrchr(b'\n', &window[from - base..hit.at - base]).map_or(from, |at| from + at + 1);
             let line = &window[line_start - base..line_end.unwrap_or(upto) - base];
             let start = if line_start == from && from > 0 { Start::Within } else { Start::Record };
-            if let Some(template) = context.recognizer.template(&hit.tag) {
-                let text = context.recognizer.keys.sign(&hit.tag);
-                let at = hit.at - line_start;
-                let copy = &mut copies[hit.copy];
-                let integrity = template.inspect(&hit.tag, &text, line, at, start);
-                // The rest of the line is beyond a limit of ours, not of the pipeline's.
-                let is_cut = line_end.is_none() && upto == end && context.is_cut_short();
-                copy.join(match integrity {
-                    Integrity::Corrupted { .. } if is_cut => Integrity::Unchecked,
-                    Integrity::Intact | Integrity::Unchecked | Integrity::Corrupted { .. } => integrity,
-                });
+            let Some(integrity) = inspect(&hit.tag, line, hit.at - line_start, start, context) else {
+                return true;
+            };
+            // The rest of the line is beyond a limit of ours, not of the pipeline's.
+            let is_cut = line_end.is_none() && upto == end && context.is_cut_short();
+            let copy = &mut copies[hit.copy];
+            copy.join(match integrity {
+                Integrity::Corrupted { .. } if is_cut => Integrity::Unchecked,
+                Integrity::Intact | Integrity::Unchecked | Integrity::Corrupted { .. } => integrity,
+            });
+            // Of others it is known that something is missing.
+            if copy.integrity == Integrity::Intact {
                 let size = hit.tag.size as usize;
                 let before = &window[from - base..hit.at.saturating_sub(size).max(from) - base];
-                let after = &window[(hit.at + size).min(end) - base..reach.min(end) - base];
-                copy.compressed |= repeats::are_missing(before, after);
+                let after = &window[(hit.at + size).min(upto) - base..upto - base];
+                let after = &after[..after.len().min(BEFORE)];
+                copy.compressed |= surroundings.are_compressed(hit.at, before, after, &mut context.work);
             }
             false
         });
@@ -280,11 +327,69 @@ impl Text {
             needed = needed.min(self.borders.at);
         }
         let free = needed.saturating_sub(self.base);
-        if free >= PIECE {
+        // What is kept is moved, so no more is kept than let go.
+        if free >= PIECE.max(self.window.len() / 2) {
             self.window.drain(..free);
             self.base = needed;
         }
     }
+}
+
+/// Compares the canary whose tag stands at `at` in a line with what was sent; `None` if no more work is to be
+/// spent on it.
+fn inspect(tag: &Tag, line: &[u8], at: usize, start: Start, context: &mut Context) -> Option<Integrity> {
+    let size = tag.size as usize;
+    // Most canaries stand there as they were sent, and there may be many on one line. If one is whole in its
+    // own surroundings, it is whole in all of the line.
+    let reach = 2 * size + NEAR;
+    let near = at.saturating_sub(reach)..line.len().min(at + reach);
+    context.work.spend(work::VERIFY + (near.len() + size) as u64 * work::COMPARE);
+    if context.work.is_over() {
+        return None;
+    }
+    let text = context.recognizer.keys.sign(tag);
+    let template = context.recognizer.template(tag)?;
+    let near_start = if near.start == 0 { start } else { Start::Record };
+    let integrity = template.inspect(tag, &text, &line[near.clone()], at - near.start, near_start);
+    if integrity == Integrity::Intact {
+        return Some(integrity);
+    }
+    context.work.spend((line.len() + size) as u64 * work::COMPARE_ALL);
+    if context.work.is_over() {
+        return None;
+    }
+    if near.len() == line.len() {
+        return Some(integrity);
+    }
+    let template = context.recognizer.template(tag)?;
+    Some(template.inspect(tag, &text, line, at, start))
+}
+
+/// Whether what stands around canaries was compressed, which many that stand close together share.
+#[derive(Default)]
+struct Surroundings {
+    /// Where the canary stood for which it was last determined.
+    checked_at: Option<usize>,
+    compressed: bool,
+}
+
+impl Surroundings {
+    fn are_compressed(&mut self, at: usize, before: &[u8], after: &[u8], work: &mut Work) -> bool {
+        if self.checked_at.is_some_and(|checked| at < checked + SHARED) {
+            return self.compressed;
+        }
+        let (missing, steps) = repeats::are_missing(before, after);
+        work.spend(steps * work::GRAM + (before.len() + after.len()) as u64);
+        (self.checked_at, self.compressed) = (Some(at), missing);
+        missing
+    }
+}
+
+/// The byte that a long piece consists of, if nothing that is looked for begins or goes on with it.
+fn filler(piece: &[u8]) -> Option<(u8, usize)> {
+    let first = *piece.first().filter(|_| piece.len() >= MIN_FILLER)?;
+    let is_idle = matches!(first, 0 | b' ' | 0x80..);
+    (is_idle && piece[1..] == piece[..piece.len() - 1]).then_some((first, piece.len()))
 }
 
 impl Seen {
@@ -325,6 +430,10 @@ impl Markers {
         let [of_lower, of_upper] = &*FINDERS;
         let (mut lower, mut upper) = (find(of_lower, self.at), find(of_upper, self.at));
         while let Some(at) = [lower, upper].into_iter().flatten().min() {
+            context.work.spend(work::MARKER);
+            if context.work.is_over() {
+                return;
+            }
             let rest = &text[at - base..];
             let next = match TagShape::of(rest) {
                 TagShape::Unfinished if !last => {
@@ -333,10 +442,7 @@ impl Markers {
                 }
                 TagShape::Unfinished | TagShape::Other => at + 1,
                 TagShape::Whole(len) => {
-                    match context.recognizer.keys.read(rest) {
-                        Ok(tag) => hits.push_back(Hit { at, tag }),
-                        Err(NotOurs::Foreign | NotOurs::Malformed) => context.foreign_tags += 1,
-                    }
+                    hits.extend(context.verify(&rest[..len]).map(|tag| Hit { at, tag }));
                     at + len
                 }
             };
@@ -394,14 +500,16 @@ impl Borders {
         }
     }
 
-    fn cross(&mut self, text: &[u8], base: usize, to: usize) {
+    /// Returns how many bytes were looked at one by one.
+    fn cross(&mut self, text: &[u8], base: usize, to: usize) -> u64 {
+        let mut steps = 0;
         while self.at < to {
             let rest = &text[self.at - base..to - base];
             if self.state == State::Plain {
                 match memchr3(b'\n', b'}', b'\\', rest) {
                     None => {
                         self.at = to;
-                        return;
+                        return steps;
                     }
                     Some(skip) => self.at += skip,
                 }
@@ -409,7 +517,9 @@ impl Borders {
             let byte = text[self.at - base];
             self.step(byte);
             self.at += 1;
+            steps += 1;
         }
+        steps
     }
 
     fn step(&mut self, byte: u8) {

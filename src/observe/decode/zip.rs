@@ -9,7 +9,7 @@ use memchr::memmem;
 use super::codec::{Codec, End, Gather, Inflate, guarded};
 use super::layer::Layer;
 use super::part::{Part, Trust};
-use super::{Context, Copy};
+use super::{Context, Copy, work};
 use crate::domain::format::{Format, Shape, UnreadableReason};
 
 const ENTRY: [u8; 4] = *b"PK\x03\x04";
@@ -67,7 +67,7 @@ impl Zip {
     }
 
     pub(super) fn push(&mut self, mut input: &[u8], context: &mut Context) {
-        while !input.is_empty() {
+        while !input.is_empty() && !context.work.is_over() {
             if let Err(reason) = self.step(&mut input, context) {
                 self.give_up(reason, context);
             }
@@ -196,6 +196,7 @@ impl Zip {
             context.unreadable(self.shape.then(format), reason);
             Entry::Unreadable(Box::new(part(format)))
         };
+        context.work.spend(work::DECODER);
         let entry = match header.method {
             _ if header.encrypted => {
                 context.unreadable(self.shape, UnreadableReason::Encrypted);

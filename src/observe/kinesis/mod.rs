@@ -28,10 +28,9 @@ pub use self::read_budget::Pages;
 use self::read_budget::{GAP, ReadBudget};
 pub(super) use self::settings::SPEC;
 pub use self::settings::Settings;
-use super::blocking::run_blocking;
-use super::decode::{Limits, scan_record};
+use super::decode::Limits;
 use super::failure::explain;
-use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
+use super::{Decoder, Findings, Gaps, Observe, ObserveError, Recognizer};
 use crate::domain::sighting::{FailureKind, Locator, Poll, Sighting, Stamp, Wanted};
 use crate::domain::time::{Timestamp, WallClock};
 
@@ -54,6 +53,7 @@ pub struct Kinesis {
     room: Pages,
     client: Client,
     recognizer: Recognizer,
+    decoder: Decoder,
     clock: WallClock,
     /// By shard id.
     cursors: BTreeMap<String, Cursor>,
@@ -169,6 +169,7 @@ impl Kinesis {
             room,
             client,
             recognizer,
+            decoder: Decoder::default(),
             clock,
             cursors: BTreeMap::new(),
             list_time: Duration::MAX,
@@ -232,7 +233,7 @@ impl Kinesis {
                 answers.push(request.send());
             }
             match answers.next().await {
-                Some(answer) => self.take(answer, &mut progress),
+                Some(answer) => self.take(answer, &mut progress).await,
                 None => return Ok(progress),
             }
         }
@@ -370,7 +371,7 @@ impl Kinesis {
     }
 
     /// Processes one answer: its records, the position that it reached, and the shards that follow.
-    fn take(&mut self, answer: Answer, progress: &mut Progress) {
+    async fn take(&mut self, answer: Answer, progress: &mut Progress) {
         let Some(cursor) = self.cursors.get_mut(&answer.shard) else {
             return;
         };
@@ -379,10 +380,16 @@ impl Kinesis {
             Ok(page) => page,
             Err(error) => return self.take_error(&answer.shard, error, progress),
         };
-        self.take_records(&answer.shard, page.records, answer.received_at, progress);
+        let all = self.take_records(&answer.shard, page.records, answer.received_at, progress).await;
         let Some(cursor) = self.cursors.get_mut(&answer.shard) else {
             return;
         };
+        if !all {
+            // The next poll goes on behind the last record that was decoded in time.
+            cursor.iterator = None;
+            progress.incomplete = true;
+            return;
+        }
         let at_tip = cursor.take_tip(page.millis_behind_latest, progress.started, self.settings.settle);
         cursor.iterator = page.next_shard_iterator;
         if cursor.iterator.is_none() {
@@ -421,30 +428,39 @@ impl Kinesis {
         }
     }
 
-    /// Scans records for canaries, and moves the cursor behind them.
-    fn take_records(
+    /// Scans records for canaries, and moves the cursor behind them. Returns whether there was time for all.
+    async fn take_records(
         &mut self,
         shard: &str,
         records: Vec<Record>,
         received_at: Timestamp,
         progress: &mut Progress,
-    ) {
+    ) -> bool {
+        let count = records.len();
+        let (heads, data): (Vec<_>, Vec<_>) = records
+            .into_iter()
+            .map(|record| {
+                let head = (record.sequence_number, record.approximate_arrival_timestamp);
+                (head, record.data.into_inner())
+            })
+            .unzip();
+        let lens: Vec<_> = data.iter().map(|data| data.len() as u64).collect();
+        let bytes = lens.iter().sum();
+        let name = format!("records in {shard} of stream {}", self.settings.stream);
+        let scans = self.decoder.scan(&name, &self.recognizer, Limits::RECORD, data).await;
         let Some(cursor) = self.cursors.get_mut(shard) else {
-            return;
+            return false;
         };
-        let count = records.len() as u64;
-        let bytes = records.iter().map(|record| record.data.as_ref().len()).sum();
-        let scan = |record: &Record| scan_record(&self.recognizer, Limits::RECORD, record.data.as_ref());
-        let scans: Vec<_> = run_blocking(bytes, || records.iter().map(scan).collect());
-        self.unreported.stats.records += count;
-        self.unreported.stats.bytes += bytes as u64;
-        progress.bytes += bytes as u64;
-        for (record, scan) in records.into_iter().zip(scans) {
-            let sequence = record.sequence_number;
+        let all = scans.len() == count;
+        self.unreported.stats.records += scans.len() as u64;
+        self.unreported.stats.bytes += lens.iter().take(scans.len()).sum::<u64>();
+        progress.bytes += bytes;
+        for ((sequence, arrived), scan) in heads.into_iter().zip(scans) {
             let Findings { sightings, stats, .. } = &mut self.unreported;
             stats.decode_errors += u64::from(!scan.unreadable.is_empty());
             stats.foreign_tags += scan.foreign_tags;
-            let arrived = record.approximate_arrival_timestamp.as_ref().map(instant);
+            let remark = scan.remark();
+            let arrived = arrived.as_ref().map(instant);
             sightings.extend(scan.found.into_iter().map(|found| Sighting {
                 tag: found.tag,
                 stamp: arrived.map_or(Stamp::None, Stamp::Millis),
@@ -455,12 +471,13 @@ impl Kinesis {
                 found_in: found.found_in,
             }));
             let by = arrived.map_or(received_at, |at| received_at.min(at + self.settings.lookback));
-            let name = || format!("record {sequence} in {shard} of stream {}", self.settings.stream);
+            let name = || format!("record {sequence} in {shard} of stream {}{remark}", self.settings.stream);
             self.unreported.note_unreadable(by, &scan.unreadable, None, name);
             cursor.reached = cursor.reached.max(arrived.unwrap_or(cursor.reached));
             cursor.position = Position::After(sequence);
         }
-        cursor.budget.charge(count, bytes as u64, self.settings.max_bytes_per_second);
+        cursor.budget.charge(count as u64, bytes, self.settings.max_bytes_per_second);
+        all
     }
 
     /// Queues the children of a shard that was read to its end.
@@ -520,6 +537,10 @@ impl Observe for Kinesis {
     fn take_unreported(&mut self) -> Findings {
         self.unreported.stats.behind = self.behind();
         std::mem::take(&mut self.unreported)
+    }
+
+    fn decoder(&mut self) -> Option<&mut Decoder> {
+        Some(&mut self.decoder)
     }
 
     fn on_idle(&mut self) {

@@ -18,17 +18,18 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, FuturesUnordered};
+use tokio::time::Instant;
 
 pub use self::key_labels::KeyLabels;
 pub use self::key_template::KeyTemplate;
 pub(super) use self::settings::KEYS;
 pub use self::settings::Settings;
 pub use self::store::{Body, GetError, Listed, ObjectStore, Page, Position};
-use super::blocking::run_blocking;
-use super::decode::{Limits, Scan, Scanner};
-use super::{Findings, Gaps, Observe, ObserveError, Recognizer};
+use super::decode::{Halt, Limits, Scan, Scanner};
+use super::{Decoder, Findings, Gaps, Observe, ObserveError, Recognizer};
 use crate::domain::copies::Presence;
 use crate::domain::foreign::ForeignText;
 use crate::domain::format::{Shape, Unreadable, UnreadableReason};
@@ -60,6 +61,7 @@ pub struct ObjectObserver<S> {
     /// Set if keys name their tenant. Objects whose keys do not match it are ignored.
     labels: Option<KeyLabels>,
     recognizer: Recognizer,
+    decoder: Decoder,
     pub(super) clock: WallClock,
     /// How long a poll may list.
     list_time: Duration,
@@ -155,6 +157,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
             store,
             labels,
             recognizer,
+            decoder: Decoder::default(),
             clock,
             list_time: Duration::MAX,
             prefixes: BTreeMap::new(),
@@ -303,11 +306,11 @@ impl<S: ObjectStore> ObjectObserver<S> {
                 left -= 1;
                 let limits =
                     Limits { max_inflated_bytes: self.settings.max_inflated_bytes, ..Limits::OBJECT };
-                let scanner = Scanner::new(self.recognizer.clone(), limits);
+                let work = ObjectWork::new(self.decoder.clone(), self.recognizer.clone(), limits);
                 in_progress.push(read_object(
                     self.store.clone(),
                     self.settings.max_object_bytes,
-                    scanner,
+                    work,
                     object,
                 ));
             }
@@ -383,6 +386,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
         stats.decode_errors += u64::from(!scan.unreadable.is_empty());
         stats.foreign_tags += scan.foreign_tags;
         let name = self.store.copy(&object.key, &object.version);
+        let (over_limit, exhausted, remark) = (scan.is_over_limit(), scan.exhausted, scan.remark());
         sightings.extend(scan.found.into_iter().map(|found| Sighting {
             tag: found.tag,
             stamp: object.stamp,
@@ -393,13 +397,14 @@ impl<S: ObjectStore> ObjectObserver<S> {
             found_in: found.found_in,
         }));
         let Settings { max_object_bytes, max_inflated_bytes, slack, .. } = self.settings;
-        let over_limit = scan.unreadable.iter().any(|(part, _)| part.reason == UnreadableReason::OverLimit);
         self.unreported.note_unreadable(
             object.arrived_by(slack),
             &scan.unreadable,
             object.label.as_ref(),
             || {
-                if over_limit {
+                if exhausted {
+                    format!("{name}{remark}")
+                } else if over_limit {
                     let (object, inflated) = (max_object_bytes >> 20, max_inflated_bytes >> 20);
                     format!("{name} (max_object is {object} MB, max_inflated {inflated} MB)")
                 } else {
@@ -463,6 +468,10 @@ impl<S: ObjectStore> Observe for ObjectObserver<S> {
     fn take_unreported(&mut self) -> Findings {
         std::mem::take(&mut self.unreported)
     }
+
+    fn decoder(&mut self) -> Option<&mut Decoder> {
+        Some(&mut self.decoder)
+    }
 }
 
 /// Returns whether a stored copy exists; `None` if that could not be determined now.
@@ -483,11 +492,67 @@ async fn presence<S: ObjectStore>(store: &S, copy: &str) -> Option<Presence> {
     }
 }
 
+/// Decodes one object, piece by piece.
+struct ObjectWork {
+    decoder: Decoder,
+    halt: Halt,
+    /// `None` while a piece is being decoded.
+    scanner: Option<Scanner>,
+    /// How long the earlier pieces took.
+    spent: Duration,
+}
+
+impl ObjectWork {
+    fn new(decoder: Decoder, recognizer: Recognizer, limits: Limits) -> Self {
+        let halt = Halt::default();
+        let scanner = Some(Scanner::until(halt.clone(), recognizer, limits));
+        Self { decoder, halt, scanner, spent: Duration::ZERO }
+    }
+
+    /// Decodes one more piece of the object `name`. Returns whether the rest would be read.
+    async fn push(&mut self, name: &str, piece: Bytes) -> bool {
+        let Some(mut scanner) = self.scanner.take() else {
+            return false;
+        };
+        let work = move || {
+            scanner.push(&piece);
+            scanner
+        };
+        let scanner = self.run(name, work).await;
+        let goes_on = !scanner.is_over();
+        self.scanner = Some(scanner);
+        goes_on
+    }
+
+    /// Ends the object. `cut` says that the rest was not fetched.
+    async fn finish(mut self, name: &str, cut: bool) -> Scan {
+        let Some(mut scanner) = self.scanner.take() else {
+            return Scan::default();
+        };
+        if cut {
+            scanner.cut_short();
+        }
+        // Some formats can only be decoded when the whole object has been read.
+        self.run(name, move || scanner.finish()).await
+    }
+
+    async fn run<T: Send + 'static>(&mut self, name: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let left = self.decoder.max_object_time().saturating_sub(self.spent);
+        let timed = move || {
+            let started = Instant::now();
+            (work(), started.elapsed())
+        };
+        let (result, took) = self.decoder.run(name, usize::MAX, &self.halt, left, self.spent, timed).await;
+        self.spent += took;
+        result
+    }
+}
+
 /// Fetches an object and scans its first `max_bytes`.
 async fn read_object<S: ObjectStore>(
     store: S,
     max_bytes: u64,
-    mut scanner: Scanner,
+    mut work: ObjectWork,
     object: Object,
 ) -> (Object, Result<Contents, GetError>) {
     // Bytes beyond the limit are not requested, so that they are neither sent nor billed.
@@ -496,29 +561,29 @@ async fn read_object<S: ObjectStore>(
         Ok(body) => body,
         Err(error) => return (object, Err(error)),
     };
+    let name = ForeignText::label(&store.uri(&object.key));
     let mut bytes = 0;
     let cut = loop {
         match body.chunk().await {
             Ok(Some(chunk)) => {
                 let left = usize::try_from(max_bytes - bytes).unwrap_or(usize::MAX);
-                run_blocking(chunk.len().min(left), || scanner.push(&chunk[..chunk.len().min(left)]));
+                let goes_on = work.push(&name, chunk.slice(..chunk.len().min(left))).await;
                 bytes = max_bytes.min(bytes + chunk.len() as u64);
                 if chunk.len() > left {
                     break true;
                 }
+                if !goes_on {
+                    // It exceeds a limit already, so the rest need not be fetched.
+                    break false;
+                }
             }
             Ok(None) => break bytes == max_bytes && object.size.is_some_and(|size| size > bytes),
             Err(cause) => {
-                let name = ForeignText::label(&store.uri(&object.key));
                 let text = format!("reading {name}: the body ended early after {bytes} bytes: {cause}");
                 return (object, Err(GetError::Failed(ObserveError::new(FailureKind::Unreachable, text))));
             }
         }
     };
-    if cut {
-        scanner.cut_short();
-    }
-    // Some formats can only be decoded when the whole object has been read.
-    let scan = run_blocking(usize::try_from(bytes).unwrap_or(usize::MAX), || scanner.finish());
+    let scan = work.finish(&name, cut).await;
     (object, Ok(Contents { scan, bytes }))
 }

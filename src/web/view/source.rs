@@ -115,7 +115,7 @@ impl Source {
             admitted: spec.tenants.iter().any(|tenant| filter.tenant.is_none_or(|only| only == *tenant)),
             state: State::of(view),
             since: view.blind_since.or_else(|| view.failing.as_ref().map(|failing| failing.since)),
-            reason: reason(view),
+            reason: reason(view, snapshot.at),
             failure: view.failing.as_ref().map(|failing| failing.kind.as_str()),
             failed_polls: view.failing.as_ref().map_or(0, |failing| failing.polls),
             waiting: view.waiting,
@@ -130,8 +130,12 @@ impl Source {
     }
 }
 
-/// Returns why the polls of a source fail or why none has been answered, as text; empty if they are answered.
-fn reason(view: &SourceView) -> String {
+/// Returns what is being decoded, why the polls of a source fail or why none has been answered, as text; empty
+/// if they are answered.
+fn reason(view: &SourceView, now: Timestamp) -> String {
+    if let Some(decoding) = &view.decoding {
+        return format!("decoding {} for {} s", decoding.name, now.since(decoding.since).as_secs());
+    }
     match (&view.failing, State::of(view)) {
         (Some(failing), _) => format!(
             "{}: {} ({} in a row)",

@@ -55,7 +55,14 @@ pub fn codec<const N: usize>(stream: &[u8]) {
     let whole = inflate(format, stream, std::iter::empty(), MAX_OUT);
     let pieces = inflate(format, stream, sizes(stream), MAX_OUT);
     assert_eq!(whole.1, pieces.1, "the end of {format:?}");
-    assert!(whole.0 == pieces.0, "{} bytes of {format:?} whole, {} in pieces", whole.0.len(), pieces.0.len());
+    // What libzstd gives in the call that meets a fault is lost, and the pieces decide how much that is.
+    let shared = if format == Format::Zstd && matches!(whole.1, Some(Err(_))) {
+        whole.0.len().min(pieces.0.len())
+    } else {
+        whole.0.len().max(pieces.0.len())
+    };
+    let same = whole.0.get(..shared).is_some_and(|whole| Some(whole) == pieces.0.get(..shared));
+    assert!(same, "{} bytes of {format:?} whole, {} in pieces", whole.0.len(), pieces.0.len());
 }
 
 /// The message of a KPL aggregate: no more sub-records than allowed, none larger than the message, and the

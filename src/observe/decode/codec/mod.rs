@@ -16,6 +16,7 @@ pub(super) use self::inflate::Inflate;
 pub(super) use self::lz4::{Lz4, Lz4Legacy, lz4_block};
 pub(super) use self::snappy::{SnappyBlocks, SnappyFramed, SnappyWalk, snappy_block};
 pub(super) use self::zstd::Zstd;
+use super::work::Work;
 use crate::domain::format::{Format, UnreadableReason};
 
 /// Bytes that are given out at a time, unless a format has larger blocks.
@@ -105,23 +106,27 @@ pub(super) fn inflate_block(
     codec: &mut dyn Codec,
     mut input: &[u8],
     len: usize,
+    work: &mut Work,
 ) -> Result<Vec<u8>, UnreadableReason> {
-    let mut block = Vec::new();
-    let mut out = Vec::new();
+    let mut block = Vec::with_capacity(len + PIECE);
     loop {
-        out.clear();
-        let step = guarded(|| codec.step(input, &mut out))?;
+        let before = block.len();
+        let step = guarded(|| codec.step(input, &mut block))?;
         input = input.get(step.taken..).unwrap_or_default();
-        if block.len() + out.len() > len {
+        let given = block.len().saturating_sub(before);
+        work.count(given as u64);
+        if work.is_over() {
+            return Err(UnreadableReason::OverLimit);
+        }
+        if block.len() > len {
             return Err(UnreadableReason::Damaged);
         }
-        block.extend_from_slice(&out);
         match step.end {
             Some(End::Fault(reason)) => return Err(reason),
             // Some writers split a block into several members.
             Some(End::Whole) if block.len() == len => return Ok(block),
             Some(End::Whole) => return Err(UnreadableReason::Damaged),
-            None if step.taken == 0 && out.is_empty() => return Err(UnreadableReason::Truncated),
+            None if step.taken == 0 && given == 0 => return Err(UnreadableReason::Truncated),
             None => {}
         }
     }

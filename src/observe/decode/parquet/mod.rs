@@ -21,7 +21,7 @@ use self::values::Delta;
 use super::layer::Layer;
 use super::magic::{HEAD, Place, begin};
 use super::part::Trust;
-use super::{Context, Copy};
+use super::{Context, Copy, work};
 use crate::domain::format::{Format, Shape, UnreadableReason};
 
 /// Largest page that is decompressed; writers make them of 1 MiB, and let a dictionary grow to that.
@@ -45,6 +45,11 @@ pub(super) fn open(
     let pages = &file[..file.len() - TRAILER];
     let mut found = Found { depth, shape, order: Vec::new(), places: HashMap::new() };
     for chunk in &chunks {
+        context.work.spend(work::LAYER);
+        if context.work.is_over() {
+            context.unreadable(shape, UnreadableReason::OverLimit);
+            break;
+        }
         if chunk.encrypted {
             context.unreadable(shape, UnreadableReason::Encrypted);
         } else {
@@ -92,6 +97,11 @@ fn search_chunk(pages: &[u8], chunk: &Chunk, found: &mut Found, context: &mut Co
     }
     let mut column = Column::new(found);
     while !rest.is_empty() {
+        context.work.spend(work::DECODER);
+        if context.work.is_over() {
+            context.unreadable(found.shape, UnreadableReason::OverLimit);
+            break;
+        }
         let opened = Header::read(&mut rest).and_then(|header| {
             let (packed, after) = rest.split_at_checked(header.compressed_len)?;
             rest = after;
@@ -141,7 +151,8 @@ fn search_page(
     }
     let codec = if compressed { chunk.codec } else { 0 };
     context.allow_inflated(len);
-    let page = decompress(codec, packed, len).map_err(|error| (error.codec, error.reason))?;
+    let page =
+        decompress(codec, packed, len, &mut context.work).map_err(|error| (error.codec, error.reason))?;
     let values = match header.kind {
         PageKind::Data => header.values_of_v1(&page, chunk.leaf).ok_or(damaged)?,
         PageKind::DataV2 { .. } | PageKind::Dictionary | PageKind::Other => &page,
@@ -207,6 +218,12 @@ impl Column {
             let mut copies = layer.finish(context).copies;
             copies.truncate((context.limits.max_copies + 1).saturating_sub(self.copies.len()));
             self.copies.append(&mut copies);
+            return;
+        }
+        if value.len() >= PIECE {
+            self.flush(context);
+            self.lines.push(value, context);
+            self.lines.push(b"\n", context);
             return;
         }
         self.buffer.extend_from_slice(value);

@@ -1,6 +1,7 @@
 //! Parquet pages: reads their headers and decompresses their bytes.
 
 use super::super::codec::{Inflate, Zstd, guarded, inflate_block, lz4_block, snappy_block};
+use super::super::work::Work;
 use super::footer::Leaf;
 use super::thrift::{CompactReader, TYPE_STRUCT};
 use crate::domain::format::{Format, UnreadableReason};
@@ -171,17 +172,22 @@ impl From<UnreadableReason> for DecompressError {
 
 /// Decompresses a page to exactly `len` bytes; the caller has checked `len` against the limits. `codec` is a
 /// `CompressionCodec` of parquet.thrift.
-pub(super) fn decompress(codec: i64, packed: &[u8], len: usize) -> Result<Vec<u8>, DecompressError> {
+pub(super) fn decompress(
+    codec: i64,
+    packed: &[u8],
+    len: usize,
+    work: &mut Work,
+) -> Result<Vec<u8>, DecompressError> {
     let mut out = Vec::new();
     match codec {
         0 => out.extend_from_slice(packed),
         // A block that claims to be larger than the page is damaged, not over our limit.
         1 => guarded(|| snappy_block(packed, len, &mut out))?.map_err(|_| UnreadableReason::Damaged)?,
-        2 => out = inflate_block(&mut Inflate::gzip(), packed, len)?,
+        2 => out = inflate_block(&mut Inflate::gzip(), packed, len, work)?,
         5 => guarded(|| hadoop_lz4(packed, len, &mut out))??,
         6 => {
             let mut zstd = Zstd::new().ok_or(UnreadableReason::OverLimit)?;
-            out = inflate_block(&mut zstd, packed, len)?;
+            out = inflate_block(&mut zstd, packed, len, work)?;
         }
         7 => guarded(|| lz4_block(packed, len, &mut out))??,
         other => {

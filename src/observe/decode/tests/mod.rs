@@ -1,6 +1,7 @@
 mod bad;
 mod fixtures;
 mod formats;
+mod hostile;
 
 use std::io::Write as _;
 use std::sync::Arc;

@@ -21,7 +21,7 @@ pub struct Copies {
     /// Damaged ones.
     pub corrupted: [usize; STAGES],
     /// The numbers of those that were no copies of their own when they were found.
-    pub aside: BTreeSet<usize>,
+    pub uncounted: BTreeSet<usize>,
     /// Mentions that were found before what they mention.
     pub demoted: usize,
     /// Unknown, because a check was denied, and because it was not answered.
@@ -60,7 +60,7 @@ pub struct Check {
     is_last: bool,
     due: Micros,
     /// The place from which on it is asked for, if not the first one after it is due.
-    asked_at: Option<usize>,
+    requested_at: Option<usize>,
 }
 
 /// Why a copy is not charged.
@@ -164,7 +164,7 @@ impl<'a> Judge<'a> {
         }
         // All further copies in one object are one.
         if known.iter().filter(is_beside).any(|found| found.standing == SAME_OBJECT) {
-            self.told.aside.insert(number);
+            self.told.uncounted.insert(number);
             return;
         }
         if copy.is_whole() && !self.is_whole[stage] {
@@ -186,7 +186,7 @@ impl<'a> Judge<'a> {
             Standing::AwaitsAnswer
         };
         if let SAME_OBJECT | MENTION = standing {
-            self.told.aside.insert(number);
+            self.told.uncounted.insert(number);
         } else {
             self.told.corrupted[stage] += usize::from(copy.corrupted);
         }
@@ -233,7 +233,7 @@ impl<'a> Judge<'a> {
     }
 
     fn first_check(&self, place: usize) -> Standing {
-        Standing::Awaits(Check { is_last: false, due: self.history.log[place].at, asked_at: Some(place) })
+        Standing::Awaits(Check { is_last: false, due: self.history.log[place].at, requested_at: Some(place) })
     }
 
     fn settle(&mut self, stage: usize, number: usize, standing: Standing) {
@@ -250,9 +250,9 @@ impl<'a> Judge<'a> {
     }
 
     /// The place from which on a check is asked for.
-    fn asked_at(&self, check: Check) -> usize {
+    fn requested_at(&self, check: Check) -> usize {
         let log = &self.history.log;
-        check.asked_at.unwrap_or_else(|| log.partition_point(|entry| entry.at < check.due))
+        check.requested_at.unwrap_or_else(|| log.partition_point(|entry| entry.at < check.due))
     }
 
     /// Takes the answers to checks that had been asked for.
@@ -261,13 +261,14 @@ impl<'a> Judge<'a> {
         let of_source = |stage: &usize| rules.source_of[self.canary().tenant][*stage] == checked.source;
         let Some(stage) = (0..STAGES).find(of_source) else { return };
         let awaiting = self.told.found[stage].iter().filter_map(|found| match found.standing {
-            Standing::Awaits(check) if self.asked_at(check) < place => {
-                Some((self.asked_at(check), found.copy))
+            Standing::Awaits(check) if self.requested_at(check) < place => {
+                Some((self.requested_at(check), found.copy))
             }
             _ => None,
         });
         let mut awaiting: Vec<_> = awaiting.collect();
-        awaiting.sort_by_key(|(asked_at, number)| (*asked_at, self.history.object(self.which, *number)));
+        awaiting
+            .sort_by_key(|(requested_at, number)| (*requested_at, self.history.object(self.which, *number)));
         for (_, number) in awaiting {
             self.compare(place, stage, number, checked);
         }
@@ -299,7 +300,7 @@ impl<'a> Judge<'a> {
             self.settle(stage, number, Standing::Duplicate);
         } else if both[0] == Some(Existence::There) && !check.is_last {
             let due = now + self.history.rules.copy_recheck;
-            self.settle(stage, number, Standing::Awaits(Check { is_last: true, due, asked_at: None }));
+            self.settle(stage, number, Standing::Awaits(Check { is_last: true, due, requested_at: None }));
         }
     }
 
@@ -322,8 +323,8 @@ impl<'a> Judge<'a> {
             for at in 0..self.told.found[stage].len() {
                 let Standing::Awaits(check) = self.told.found[stage][at].standing else { continue };
                 self.told.awaited_over_restarts += 1;
-                if self.asked_at(check) <= place {
-                    let check = Check { asked_at: Some(place), ..check };
+                if self.requested_at(check) <= place {
+                    let check = Check { requested_at: Some(place), ..check };
                     self.told.found[stage][at].standing = Standing::Awaits(check);
                 }
             }
@@ -337,9 +338,9 @@ impl<'a> Judge<'a> {
         let patience = rules.copy_recheck + rules.blind_after;
         let expired = self.told.found.iter().flatten().filter_map(|found| {
             let Standing::Awaits(check) = found.standing else { return None };
-            let asked_at = self.asked_at(check);
-            let is_over =
-                asked_at <= place && self.history.log[asked_at].at + patience <= self.history.log[place].at;
+            let requested_at = self.requested_at(check);
+            let is_over = requested_at <= place
+                && self.history.log[requested_at].at + patience <= self.history.log[place].at;
             is_over.then_some(found.copy)
         });
         for number in expired.collect::<Vec<_>>() {

@@ -413,7 +413,7 @@ impl<'a> Case<'a> {
         // A mention is no arrival.
         let own: Vec<_> = shown
             .filter(|shown| is_in_own_source(self.history, self.which, shown.copy))
-            .filter(|shown| !self.copies.aside.contains(&shown.copy))
+            .filter(|shown| !self.copies.uncounted.contains(&shown.copy))
             .collect();
         if !was_here {
             // Of several copies, the one that is known to have been stored by the earliest time.

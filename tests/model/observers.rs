@@ -271,9 +271,9 @@ impl Observer {
             if !answered(rng) {
                 continue;
             }
-            let looked = rng.i64(at..=ends);
-            let existence = match exists(object, looked) {
-                _ if self.denied.iter().any(|window| window.holds(looked)) => Existence::Denied,
+            let checked_at = rng.i64(at..=ends);
+            let existence = match exists(object, checked_at) {
+                _ if self.denied.iter().any(|window| window.holds(checked_at)) => Existence::Denied,
                 true => Existence::There,
                 false => Existence::Deleted,
             };

@@ -77,7 +77,7 @@ impl<'a> Truth<'a> {
             // It arrived when its first copy was stored, whichever copy was seen first. A mention is no copy.
             let copies = visit.copies.iter().map(|copy| run::copy_at(&copy.locator));
             let stored = copies
-                .filter(|copy| !self.verdict.copies.aside.contains(copy))
+                .filter(|copy| !self.verdict.copies.uncounted.contains(copy))
                 .map(|copy| self.canary().copies[copy].stored);
             let truth = stored.min().unwrap();
             let (from, to) = (arrival.interval.earliest.micros(), arrival.interval.latest.micros());

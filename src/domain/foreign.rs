@@ -123,7 +123,7 @@ fn size(bytes: usize) -> String {
 }
 
 /// Puts one space in place of a line break or tab, and `�` in place of any other character that is not shown
-/// but changes how the text around it is: see [`is_harmful`].
+/// but changes how the text around it is: control and format characters, fillers, variation selectors.
 #[must_use]
 pub fn cleaned(text: &str) -> Cow<'_, str> {
     if !text.contains(is_harmful) {

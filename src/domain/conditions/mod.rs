@@ -1,8 +1,8 @@
 //! What is wrong, where, and since when: the one place that says what is broken, for the page, JSON, metrics
 //! and alerts alike.
 //!
-//! A pure function of a snapshot. Each kind of fault has a file that finds it; [`name`] is the table of their
-//! fixed properties, and [`criteria`] that of their thresholds. A condition is a problem or a note. OK means
+//! A pure function of a snapshot. Each kind of fault has a file that finds it; `name` is the table of their
+//! fixed properties, and `criteria` that of their thresholds. A condition is a problem or a note. OK means
 //! that no condition is a problem; notes stand beside it. What is broken must never be OK.
 
 mod condition;

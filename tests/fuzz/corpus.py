@@ -140,7 +140,7 @@ def codecs() -> dict[str, dict[str, bytes]]:
                  "named": b"\x1f\x8b\x08\x1c\0\0\0\0\0\xff\x03\0\x01\x02\x03a\0b\0" + zlib.compress(b"x")[2:]},
         "zlib": {"level-0": zlib.compress(TEXT, 0), "bomb": zlib.compress(bytes(2 << 20), 9)},
         "bzip2": {"bomb": bz2.compress(bytes(2 << 20)), "small-blocks": bz2.compress(TEXT * 3, 1)},
-        "zstd": {"raw": zstd_raw(TEXT), "rle": b"\x28\xb5\x2f\xfd\x00\x58" + (200_000 << 3 | 3).to_bytes(3, "little") + b"a",
+        "zstd": {"rle": b"\x28\xb5\x2f\xfd\x00\x58" + (200_000 << 3 | 3).to_bytes(3, "little") + b"a",
                  "frames": fixture("zstd-after-skippable") + fixture("zstd-frames"),
                  "found-garbage-after-good-blocks": zstd_raw(TEXT, last=False, tail=b"\xff\xff\xff garbage"),
                  "found-garbage-after-a-short-block": zstd_raw(b"abcd", last=False, tail=b"\x07\0\0")},

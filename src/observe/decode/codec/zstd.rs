@@ -2,18 +2,24 @@
 
 use zstd::stream::raw::{DParameter, Decoder, Operation};
 
-use super::{Codec, PIECE, Step};
+use super::{Codec, Gather, PIECE, Step};
 use crate::domain::format::UnreadableReason;
 
 /// RFC 8878, section 3.1.1.1.2, recommends that decoders support windows of at least 8 MiB; a frame that asks
 /// for more is refused, because nested frames may each ask.
 const WINDOW_LOG: u32 = 23;
 
+/// RFC 8878, sections 3.1.1 and 3.1.2. The lowest four bits of the second are free.
+const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+const SKIPPABLE: [u8; 4] = [0x50, 0x2a, 0x4d, 0x18];
 /// RFC 8878, section 3.1.1.2.
 const BLOCK_HEADER: usize = 3;
 
 pub(in super::super) struct Zstd {
     decoder: Decoder<'static>,
+    /// The header, until it is complete. The library gets it at once: where a header is faulty and the same
+    /// call begins with a magic of before version 0.8, the library would run its decoder for that version.
+    header: Option<Gather>,
     /// How many bytes end the part that is being read. No more is fed at a time, because what one call
     /// inflated is lost when the same call meets a fault.
     rest: usize,
@@ -26,12 +32,24 @@ impl Zstd {
     pub(in super::super) fn new() -> Option<Self> {
         let mut decoder = Decoder::new().ok()?;
         decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG)).ok()?;
-        Some(Self { decoder, rest: 1, holds: false })
+        Some(Self { decoder, header: Some(Gather::default()), rest: 1, holds: false })
     }
 }
 
 impl Codec for Zstd {
     fn step(&mut self, input: &[u8], out: &mut Vec<u8>) -> Step {
+        if let Some(mut header) = self.header.take() {
+            let mut rest = input;
+            let step = match gather_header(&mut header, &mut rest) {
+                Some(Ok(header)) => self.run(header, out),
+                Some(Err(reason)) => Step::fault(0, reason),
+                None => {
+                    self.header = Some(header);
+                    Step::more(0)
+                }
+            };
+            return Step { taken: input.len() - rest.len(), ..step };
+        }
         if self.holds {
             // Without input, so that a fault in what follows does not cost what is held.
             let before = out.len();
@@ -67,6 +85,30 @@ impl Zstd {
             Err(error) => Step::fault(0, reason(&error)),
         }
     }
+}
+
+/// Takes the header of a frame; gives it once it is complete.
+fn gather_header<'a>(
+    header: &'a mut Gather,
+    input: &mut &[u8],
+) -> Option<Result<&'a [u8], UnreadableReason>> {
+    let start = header.take(input, MAGIC.len() + 1)?;
+    let (magic, descriptor) = (&start[..MAGIC.len()], start[MAGIC.len()]);
+    let skippable = magic[0] & 0xf0 == SKIPPABLE[0] && magic[1..] == SKIPPABLE[1..];
+    if magic != MAGIC && !skippable {
+        return Some(Err(UnreadableReason::Damaged));
+    }
+    let len = if skippable { 2 * MAGIC.len() } else { start.len() + fields_len(descriptor) };
+    header.take(input, len).map(Ok)
+}
+
+/// How long the fields are that follow the descriptor: the window, the id of a dictionary, and the size of the
+/// content (RFC 8878, section 3.1.1.1).
+fn fields_len(descriptor: u8) -> usize {
+    let single_segment = descriptor & 0x20 != 0;
+    let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let size = [usize::from(single_segment), 2, 4, 8][usize::from(descriptor >> 6)];
+    usize::from(!single_segment) + dictionary + size
 }
 
 /// Whose fault an error is. A frame whose window is beyond our limit is sound, and one that needs a

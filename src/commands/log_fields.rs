@@ -26,27 +26,11 @@ pub(super) fn text_fields() -> impl for<'w> FormatFields<'w> + Send + Sync + 'st
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex, PoisonError};
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::daemon::captured_log::CapturedLog;
 
     fn written_by(work: impl FnOnce()) -> String {
-        let written = Written::default();
+        let written = CapturedLog::default();
         let to = written.clone();
         let log = tracing_subscriber::fmt()
             .with_ansi(false)
@@ -56,8 +40,7 @@ mod tests {
             .with_writer(move || to.clone())
             .finish();
         tracing::subscriber::with_default(log, work);
-        let bytes = written.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&bytes).into_owned()
+        written.text()
     }
 
     #[test]

@@ -144,28 +144,12 @@ fn write(level: Level, occurrence: &Occurrence, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Mutex, PoisonError};
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::daemon::captured_log::CapturedLog;
 
     /// The lines at `info` and above that `work` writes.
     fn lines_of(work: impl FnOnce(&mut Repeats)) -> Vec<String> {
-        let written = Written::default();
+        let written = CapturedLog::default();
         let to = written.clone();
         let log = tracing_subscriber::fmt()
             .with_max_level(Level::INFO)
@@ -175,8 +159,7 @@ mod tests {
             .with_writer(move || to.clone())
             .finish();
         tracing::subscriber::with_default(log, || work(&mut Repeats::default()));
-        let bytes = written.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&bytes).lines().map(|line| line.trim().to_owned()).collect()
+        written.text().lines().map(|line| line.trim().to_owned()).collect()
     }
 
     fn t(secs: i64) -> Timestamp {

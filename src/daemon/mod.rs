@@ -1,6 +1,8 @@
 //! Builds all parts from the configuration and runs them: the engine, the supervisor, shutdown and the clock.
 
 pub mod build;
+#[cfg(test)]
+pub(crate) mod captured_log;
 pub mod clock;
 mod clock_error;
 pub mod descriptors;

@@ -373,7 +373,7 @@ pub(crate) mod fixture {
         map_of(&["acme", "globex", another])
     }
 
-    /// The topology of two tenants, with so much time between two canaries of each.
+    /// The topology of two tenants whose canaries are this far apart.
     pub(crate) fn topology_every(interval: Duration) -> Topology {
         let mut map = topology();
         map.tenants.iter_mut().for_each(|tenant| tenant.interval = interval);

@@ -112,7 +112,7 @@ impl Criteria {
         }
     }
 
-    /// The window of a tenant with so much time between two canaries.
+    /// The window of a tenant whose canaries are this far apart.
     #[must_use]
     pub fn window(&self, interval: Duration) -> Duration {
         self.window.unwrap_or_else(|| Self::WINDOW.max(interval * Self::WINDOW_CANARIES))

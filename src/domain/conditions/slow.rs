@@ -30,7 +30,7 @@ pub(super) fn find(history: &History<'_>, criteria: &Criteria, found: &mut Vec<C
 fn slow(history: &History<'_>, criteria: &Criteria, found: &mut Vec<Condition>) {
     let snapshot = history.snapshot;
     let (map, now) = (&*snapshot.topology, snapshot.at);
-    // What an end that never showed the tenant does not show says nothing about the pipeline.
+    // An end stage that has never shown the tenant's canaries proves nothing about the pipeline.
     if !history.has_seen(map.end()) {
         return;
     }

@@ -19,7 +19,7 @@ const RECENT_PASSAGES: usize = 5;
 pub(super) fn find(history: &History<'_>, criteria: &Criteria, found: &mut Vec<Condition>) {
     // Also traces from before the window: a hop that stopped hours ago has already lost the first ones.
     let traces: Vec<&Trace> = history.canaries.iter().map(|canary| canary.trace).collect();
-    // What a stage that never showed the tenant does not show says nothing about the pipeline.
+    // Stages that have never shown the tenant's canaries prove nothing about the pipeline.
     let path = history.snapshot.topology.main_path().iter().copied();
     let path: Vec<StageId> = path.filter(|stage| history.has_seen(*stage)).collect();
     found.extend((0..path.len()).find_map(|hop| stuck_at(history, criteria, &traces, &path, hop)));

@@ -103,7 +103,8 @@ impl Tracker {
             state.accepted_at = state.accepted_at.max(Some(at));
         }
         for (stage, visit) in (0..).map(StageId).zip(&trace.stages) {
-            // A tag that was found by luck, in what was not decoded, shows no readable source. Its integrity is unchecked.
+            // A tag that was found by luck in bytes that were not decoded does not show that the source can be
+            // read. Its integrity is unchecked.
             if let Some(arrival) = visit.arrival.as_ref().filter(|at| at.integrity != Integrity::Unchecked) {
                 let source = self.topology.source_of(tenant, stage);
                 self.sources[source].seen.entry(tenant).or_insert(arrival.noticed_at);

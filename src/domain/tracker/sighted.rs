@@ -190,7 +190,7 @@ impl Tracker {
         let spec = self.topology.source(source);
         let (found_with, found_in) = match &sighting.label {
             Some(label) => (
-                // A label that no configured tenant has makes a tenant's own source nobody else's.
+                // If no configured tenant has the label, it was still found in the source's own tenant's data.
                 self.topology.tenant_by_label(label).or(spec.owner.tenant()),
                 format!("{} labelled {label}", spec.name).into(),
             ),

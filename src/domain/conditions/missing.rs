@@ -2,7 +2,7 @@
 
 use super::condition::{Condition, Detail};
 use super::criteria::Criteria;
-use super::history::{Canary, Found, History, Sample};
+use super::history::{Canary, Found, History, Sample, median};
 use super::name::{ConditionName, Subject};
 use crate::domain::outcome::Outcome;
 use crate::domain::time::Timestamp;
@@ -20,7 +20,10 @@ pub(super) fn find(history: &History<'_>, criteria: &Criteria, found: &mut Vec<C
         let limits = &criteria.thresholds;
         if history.has_seen(stage) {
             let missing = history.judge(limits.missing, |canary| missing(map, canary, stage));
-            found.extend(missing.map(|it| condition(history, ConditionName::Missing, stage, it)));
+            found.extend(missing.map(|it| {
+                let subject = Subject::at(history.tenant, stage);
+                it.condition(ConditionName::Missing, history, subject, others(history, stage))
+            }));
             let skipped = history.judge(limits.skipped, |canary| skipped(map, canary, stage));
             found.extend(skipped.map(|it| condition(history, ConditionName::Skipped, stage, it)));
         } else {
@@ -32,6 +35,22 @@ pub(super) fn find(history: &History<'_>, criteria: &Criteria, found: &mut Vec<C
 
 fn condition(history: &History<'_>, name: ConditionName, stage: StageId, found: Found) -> Condition {
     found.condition(name, history, Subject::at(history.tenant, stage), Detail::None)
+}
+
+/// How long the hop takes for the canaries of the window that are not missing.
+fn others(history: &History<'_>, stage: StageId) -> Detail {
+    let took = history.recent().iter().filter_map(|canary| match canary.trace.visit(stage).hop {
+        Hop::Measured { latency, .. } => Some(latency),
+        Hop::Open
+        | Hop::Overdue
+        | Hop::Unjudged
+        | Hop::Inverted
+        | Hop::Inherited
+        | Hop::Skipped
+        | Hop::Missing
+        | Hop::NeverSeen => None,
+    });
+    median(took.collect()).map_or(Detail::None, Detail::Others)
 }
 
 /// A canary that was lost on the main path is told as that. One that a later stage shows was skipped.

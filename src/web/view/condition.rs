@@ -96,11 +96,18 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
     match (condition.name, &condition.detail) {
         (ConditionName::Leaking, Detail::FoundIn(source)) => format!("its canaries were found in {source}"),
         (ConditionName::Leaking, _) => "its canaries were found with another tenant".to_owned(),
+        (ConditionName::TotalStall, Detail::Tenants { affected, of }) => {
+            format!("nothing of any tenant arrives; canaries of {affected} of {of} tenants are overdue")
+        }
+        (ConditionName::TotalStall, _) => "nothing of any tenant arrives".to_owned(),
         (ConditionName::Stuck, _) => {
             let verb = if affected == 1 { "waits" } else { "wait" };
             format!("{} {verb}", words::count(affected, "canary", "canaries"))
         }
         (ConditionName::Losing, _) => format!("{numbers} did not arrive"),
+        (ConditionName::Missing, Detail::Others(took)) => {
+            format!("{numbers} have not arrived there, the others take {}{side}", words::short(*took))
+        }
         (ConditionName::Missing, _) => format!("{numbers} have not arrived there{side}"),
         (ConditionName::Skipped, _) => {
             format!("{numbers} were not found there, although a later stage has them")
@@ -180,6 +187,7 @@ fn note(condition: &Condition, place: Option<&str>, now: Timestamp) -> String {
         ConditionName::NeverSeen => "not found, as none ever was",
         // These have no notes.
         ConditionName::Leaking
+        | ConditionName::TotalStall
         | ConditionName::Stuck
         | ConditionName::SchemaDrift
         | ConditionName::NotInjecting

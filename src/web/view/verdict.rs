@@ -61,7 +61,7 @@ impl VerdictView {
             return Self::well(tenant, verdict, all.iter().map(view).collect());
         };
         let others = &all[1..];
-        let independent = |it: &&Condition| !all.iter().any(|other| it.follows_from(other));
+        let independent = |it: &&Condition| !all.iter().any(|other| it.follows_from(other, &snapshot.topology));
         let texts = others.iter().filter(independent).map(|condition| match view(condition) {
             note if !condition.is_problem() => note.text,
             problem => format!("{}: {}", problem.what, problem.summary),

@@ -239,8 +239,7 @@ impl Engine {
         let Changes { episodes, merged_episodes, .. } = std::mem::take(&mut self.unsaved);
         let changes = Changes { episodes, merged_episodes, ..tracker.take_changes() };
         let incidents = &self.incidents;
-        let everything =
-            || Changes { episodes: incidents.all().cloned().collect(), ..tracker.everything() };
+        let everything = || Changes { episodes: incidents.all().cloned().collect(), ..tracker.everything() };
         match self.store.commit(changes, everything).await {
             // If degraded, the engine goes on: the writer has logged it and gets everything later.
             CommitOutcome::Done | CommitOutcome::Degraded { .. } => {}

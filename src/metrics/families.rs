@@ -7,7 +7,8 @@ use super::family::{Counter, Declared, Gauge, IntGauge, Latency, Timing};
 use super::labels::{
     BehindStageOwner, BilledStage, ClosedConnection, LeakStage, NoLabels, OfBuild, OfCondition, OfStage,
     OfTenant, RefusedConnection, SchemaStage, StageOwner, StageOwnerResult, StageStray, StageUnreadable,
-    TenantCondition, TenantHop, TenantHopRange, TenantOutcome, TenantPut, TenantStage, TenantStageReason, TenantWaiting,
+    TenantCondition, TenantHop, TenantHopRange, TenantOutcome, TenantPut, TenantStage, TenantStageReason,
+    TenantWaiting,
 };
 
 macro_rules! families {

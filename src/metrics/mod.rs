@@ -33,13 +33,13 @@ use self::family::Declared;
 use self::labels::{
     BehindStageOwner, BilledStage, Ending, LeakStage, Leaked, OfBuild, OfCondition, OfStage, OfTenant,
     PollResult, Put, Revision, SchemaStage, StageOwner, StageOwnerResult, StageStray, StageUnreadable,
-    StrayOrigin, TenantCondition, TenantHop, TenantHopRange, TenantOutcome, TenantPut, TenantStage, TenantStageReason,
-    TenantWaiting, Version,
+    StrayOrigin, TenantCondition, TenantHop, TenantHopRange, TenantOutcome, TenantPut, TenantStage,
+    TenantStageReason, TenantWaiting, Version,
 };
 use self::table::Row;
 use crate::domain::conditions::{Assessment, ConditionName, Subject};
-use crate::domain::incidents::{Episode, Step};
 use crate::domain::cost::Bytes;
+use crate::domain::incidents::{Episode, Step};
 use crate::domain::outcome::Outcome;
 use crate::domain::sighting::ReadStats;
 use crate::domain::steady::Offset;

@@ -8,8 +8,9 @@ impl ConditionName {
     /// What follows from a problem of this name, for the same tenant at the same stage or behind it.
     const fn consequences(self) -> &'static [Self] {
         use ConditionName::{
-            CannotSee, ClockUnsynchronized, Corruption, Duplicates, HopOverTarget, LateInjection, Leaking, Losing,
-            Missing, NeverSeen, NotInjecting, SameName, SchemaDrift, Skipped, Slow, StoreDegraded, Stuck, TotalStall,
+            CannotSee, ClockUnsynchronized, Corruption, Duplicates, HopOverTarget, LateInjection, Leaking,
+            Losing, Missing, NeverSeen, NotInjecting, SameName, SchemaDrift, Skipped, Slow, StoreDegraded,
+            Stuck, TotalStall,
         };
         match self {
             TotalStall => &[Stuck, Losing, Missing, Slow, HopOverTarget],

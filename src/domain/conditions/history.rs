@@ -196,10 +196,7 @@ impl Found {
 }
 
 fn affected_ids<'a>(samples: impl Iterator<Item = (&'a Canary<'a>, &'a Option<Sample>)>) -> Vec<TraceId> {
-    samples
-        .filter(|(_, is)| **is == Some(Sample::Affected))
-        .map(|(canary, _)| canary.trace.id())
-        .collect()
+    samples.filter(|(_, is)| **is == Some(Sample::Affected)).map(|(canary, _)| canary.trace.id()).collect()
 }
 
 /// How many good canaries in a row end a condition that affects `affected` of `of`: two if it affects all,

@@ -136,9 +136,7 @@ impl ConditionName {
 
         match self {
             Self::Leaking => row("leaking", "LEAKING", Critical, Pipeline, "traceprobeisolationviolation"),
-            Self::TotalStall => {
-                row("total_stall", "TOTAL STALL", Critical, Pipeline, "traceprobetotalstall")
-            }
+            Self::TotalStall => row("total_stall", "TOTAL STALL", Critical, Pipeline, "traceprobetotalstall"),
             Self::Stuck => row("stuck", "STUCK", Critical, Pipeline, "traceprobelatencycritical"),
             Self::Losing => row("losing", "LOSING", Critical, Pipeline, "traceprobelosing"),
             Self::Missing => row("missing", "MISSING", Warning, Pipeline, "missing"),

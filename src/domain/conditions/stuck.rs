@@ -108,8 +108,7 @@ pub(super) fn total(histories: &[History<'_>]) -> Option<Condition> {
     let waiting: Vec<&Trace> = stopped().filter(|trace| trace.ended.is_none()).copied().collect();
     let subject = Subject { tenant: None, place: most_wait_for(map, &waiting).map(HopRange::one) };
     let detail = Detail::Tenants { affected: stalled.len(), of: map.tenants().len() };
-    let stall =
-        Condition::fault(ConditionName::TotalStall, subject, Severity::Critical, since, detail);
+    let stall = Condition::fault(ConditionName::TotalStall, subject, Severity::Critical, since, detail);
     let mut canaries: Vec<_> = waiting.iter().map(|trace| trace.id()).collect();
     canaries.sort_unstable();
     Some(Condition { affected: Some(canaries.len()), canaries, ..stall })

@@ -102,7 +102,8 @@ impl Incidents {
         let merged = self.merge(&seen, map);
         self.regroup();
         let (now, over_after) = (snapshot.at, self.over_after);
-        let ended: Vec<_> = self.open.extract_if(.., |episode| episode.end_if_well(now, over_after)).collect();
+        let ended: Vec<_> =
+            self.open.extract_if(.., |episode| episode.end_if_well(now, over_after)).collect();
         self.ended.extend(ended.iter().cloned().map(Arc::new));
         self.forget(now);
         let is_known = |episode: &Episode| before.iter().any(|old| old.id == episode.id);
@@ -143,7 +144,12 @@ impl Incidents {
             self.open[at].turn_into(problem, snapshot.at);
             return Some(&self.open[at]);
         }
-        let floor = self.ended.iter().filter(|episode| episode.is_of(problem)).filter_map(|episode| episode.end()).max();
+        let floor = self
+            .ended
+            .iter()
+            .filter(|episode| episode.is_of(problem))
+            .filter_map(|episode| episode.end())
+            .max();
         self.last_id = self.last_id.max(u64::try_from(snapshot.at.micros()).unwrap_or(0)) + 1;
         self.open.push(Episode::new(IncidentId(self.last_id), problem, floor, snapshot));
         self.open.last()
@@ -157,8 +163,9 @@ impl Incidents {
                 episode.beginning >= cause.beginning && episode.condition.follows_from(&cause.condition, map)
             })
         };
-        let is_consequence =
-            |episode: &mut Episode| !seen.contains(&episode.id) && episode.end().is_none() && follows(episode);
+        let is_consequence = |episode: &mut Episode| {
+            !seen.contains(&episode.id) && episode.end().is_none() && follows(episode)
+        };
         self.open.extract_if(.., is_consequence).collect()
     }
 
@@ -169,7 +176,9 @@ impl Incidents {
             let own = self.open[at].id;
             let alone = self.open[at].incident;
             // It may have moved to another place, away from the incident that it was part of.
-            let left = self.open[..at].iter().any(|other| other.incident == alone && !other.is_alike(&self.open[at]));
+            let left = self.open[..at]
+                .iter()
+                .any(|other| other.incident == alone && !other.is_alike(&self.open[at]));
             let incident = first.map_or(if left { own } else { alone }, |first| first.incident);
             self.open[at].incident = incident;
         }
@@ -198,7 +207,6 @@ impl Incidents {
     pub fn all(&self) -> impl Iterator<Item = &Episode> {
         self.ended.iter().map(AsRef::as_ref).chain(&self.open)
     }
-
 }
 
 /// Sets the beginning of every problem to what its episode, or that of its cause, remembers: it does not

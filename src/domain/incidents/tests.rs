@@ -11,6 +11,8 @@ use crate::domain::topology::fixture::*;
 use crate::domain::tracker::Snapshot;
 
 const OVER_AFTER: u64 = 300;
+/// Seconds between two looks at what is wrong.
+const STEP: usize = 10;
 /// When the faults begin and end, in seconds: three in three hours.
 const FAULTS: [(u64, u64); 3] = [(1_200, 2_400), (4_800, 6_000), (8_400, 9_000)];
 const HOURS: u64 = 3 * 3_600;
@@ -40,7 +42,7 @@ impl Night {
     }
 
     fn run(&mut self, from: u64, to: u64) -> &mut Self {
-        for second in (from..to).step_by(3) {
+        for second in (from..to).step_by(STEP) {
             self.world.run_to(second);
             self.publish(second);
         }
@@ -82,7 +84,7 @@ fn assert_three(all: &[Incident], name: ConditionName, place: impl Into<Option<S
     for (incident, (begin, end)) in all.iter().zip(FAULTS) {
         assert_eq!((incident.name, incident.place.map(|place| place.last)), (name, place), "{told:?}");
         assert_within(incident.beginning, begin, 0);
-        assert_within(incident.end.expect("it is over"), end, INTERVAL + 3);
+        assert_within(incident.end.expect("it is over"), end, INTERVAL + STEP as u64);
     }
 }
 
@@ -194,7 +196,7 @@ fn a_stage_that_cannot_be_read_is_one_incident() {
     for (incident, (begin, end)) in all.iter().zip(FAULTS) {
         assert_eq!(incident.name, ConditionName::CannotSee);
         assert_within(incident.beginning, begin - 1, INTERVAL);
-        assert_within(incident.end.expect("it is over"), end, 3);
+        assert_within(incident.end.expect("it is over"), end, STEP as u64);
     }
 }
 
@@ -217,8 +219,7 @@ fn a_stall_of_all_tenants_is_one_incident() {
 
 #[test]
 fn one_cause_at_one_stage_is_one_incident_of_all_tenants() {
-    let world =
-        World::of_three(|planned| if in_fault(planned) { WELL.at(ARCHIVE, None) } else { WELL });
+    let world = World::of_three(|planned| if in_fault(planned) { WELL.at(ARCHIVE, None) } else { WELL });
     let all = Night::of_three_hours(world);
     assert_three(&all, ConditionName::Missing, ARCHIVE);
     assert!(all.iter().all(|incident| incident.of_all && incident.episodes.len() == 3));
@@ -276,9 +277,8 @@ fn nothing_is_over_only_because_it_cannot_be_seen_any_more() {
 
 #[test]
 fn one_lost_canary_is_no_incident() {
-    let all = Night::of_three_hours(World::new(|planned| {
-        if planned == 3_000 { Fate::stopped() } else { WELL }
-    }));
+    let all =
+        Night::of_three_hours(World::new(|planned| if planned == 3_000 { Fate::stopped() } else { WELL }));
     assert_eq!(all, []);
 }
 
@@ -311,7 +311,7 @@ fn a_restart_goes_on_with_what_was_open() {
     let all = night.run(2_000, 3_600).list();
     assert_eq!(all.len(), 1);
     assert_within(all[0].beginning, 1_200, 0);
-    assert_within(all[0].end.expect("it is over"), 2_400, INTERVAL + 3);
+    assert_within(all[0].end.expect("it is over"), 2_400, INTERVAL + STEP as u64);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::condition::{Condition, Detail};
 use super::criteria::Criteria;
 use super::history::History;
+use super::missing::RECENT_PASSAGES;
 use super::name::{ConditionName, Subject};
 use super::severity::Severity;
 use crate::domain::outcome::Outcome;
@@ -10,8 +11,6 @@ use crate::domain::time::Timestamp;
 use crate::domain::topology::{HopRange, StageId, Topology};
 use crate::domain::trace::{Judgement, Trace};
 
-/// Number of recent passages that define how long a hop usually takes.
-const RECENT_PASSAGES: usize = 5;
 /// Fewest overdue canaries of one tenant in a row. A single one may be lost.
 const OVERDUE_OF_TENANT: usize = 2;
 /// Fewest tenants with an overdue canary. With fewer, each is told by itself.

@@ -200,6 +200,14 @@ impl Episode {
             || self.consequences != old.consequences
     }
 
+    /// Whether it is over and a problem that followed from it goes on, which so is what it was all the time.
+    pub(super) fn turned_out_as(&self, problem: &Condition, map: &Topology) -> bool {
+        let State::Over { since, .. } = self.state else { return false };
+        self.consequences.contains_key(&problem.name)
+            && problem.since.is_some_and(|began| began < since)
+            && problem.follows_from(&self.condition, map)
+    }
+
     /// Whether both are of one condition at one place.
     pub(super) fn is_alike(&self, other: &Self) -> bool {
         self.condition.name == other.condition.name

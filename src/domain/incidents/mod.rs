@@ -134,6 +134,12 @@ impl Incidents {
         if self.open.iter().any(|episode| episode.explains(problem, map)) {
             return None;
         }
+        // What was missing may turn out to be slow.
+        let milder = self.open.iter().position(|episode| episode.turned_out_as(problem, map));
+        if let Some(at) = milder {
+            self.open[at].turn_into(problem, snapshot.at);
+            return Some(&self.open[at]);
+        }
         let began = problem.since.unwrap_or(snapshot.at);
         // What follows from it may have been noticed first.
         let first = self.open.iter().position(|episode| {

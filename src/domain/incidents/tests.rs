@@ -139,6 +139,18 @@ fn a_slow_hop_is_one_incident() {
 }
 
 #[test]
+fn a_hop_that_becomes_slow_is_one_incident_although_it_looks_stuck_at_first() {
+    let mut night = Night::new(World::new(|planned| {
+        if (1_200..3_000).contains(&planned) { WELL.at(TABLE, 100_000) } else { WELL }
+    }));
+    let all = night.run(0, 3_600).list();
+    assert_eq!(all.len(), 1, "{:?}", all.iter().map(|it| (it.name, span(it))).collect::<Vec<_>>());
+    let names: Vec<_> = night.steps.iter().map(|(_, episode, _)| episode.condition.name).collect();
+    assert_eq!((names.first(), names.last()), (Some(&ConditionName::Stuck), Some(&ConditionName::Slow)));
+    assert_within(all[0].beginning, 1_200, 0);
+}
+
+#[test]
 fn a_hop_over_its_target_is_one_incident() {
     let slow = WELL.at(STREAM, 1_600);
     assert_three(&Night::of_three_hours(faulty(slow)), ConditionName::HopOverTarget, STREAM);

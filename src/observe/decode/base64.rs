@@ -12,7 +12,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use memchr::memchr2_iter;
 
 use super::codec::SnappyWalk;
-use super::digits::{are_hex, count_digits, ends_run, is_digit, plain_digit};
+use super::digits::{are_hex, count_digits, ends_run, plain_digit};
 use super::layer::Layer;
 use super::magic::{self, HEAD, Place, begin, find_member};
 use super::part::Trust;

@@ -53,7 +53,7 @@ const _: () = {
     }
 };
 
-pub(super) fn is_digit(byte: u8) -> bool {
+fn is_digit(byte: u8) -> bool {
     CLASS[byte as usize] == DIGIT
 }
 

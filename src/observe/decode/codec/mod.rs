@@ -19,9 +19,8 @@ pub(super) use self::zstd::Zstd;
 use super::work::Work;
 use crate::domain::format::{Format, UnreadableReason};
 
-/// Bytes that are given out at a time, unless a format has larger blocks. After each piece, inflate keeps a copy
-/// of 32 KiB of it, so smaller ones cost more.
-pub(super) const PIECE: usize = 64 << 10;
+/// Bytes that are given out at a time, unless a format has larger blocks.
+pub(super) const PIECE: usize = 32 << 10;
 /// Largest block of the frames that leave it open. Hadoop writes 256 KiB, snappy-java 32 KiB.
 const MAX_BLOCK: usize = 4 << 20;
 

@@ -448,25 +448,25 @@ fn unanswered(copies: &[&str]) -> World {
     before
 }
 
-/// What acme's canary is known by at the stream.
+/// What the copies at the stream count as.
 fn standings(w: &World) -> Vec<CopyStanding> {
     let copies = &w.tracker.trace(canary(1).trace).unwrap().visit(STREAM).copies;
     copies.iter().map(|copy| copy.standing).collect()
 }
 
-const NOT_OURS_TO_TELL: CopyStanding = CopyStanding::Uncharged(UnchargedReason::Unknown);
+const OF_UNKNOWN_SENDER: CopyStanding = CopyStanding::Uncharged(UnchargedReason::Unknown);
 
 #[test]
 fn a_second_copy_awaits_no_answer_that_was_lost_with_its_process() {
     let before = unanswered(&["a", "b"]);
     assert_eq!(standings(&before), [CopyStanding::First, CopyStanding::AwaitsPut]);
     let after = after(&before, t(2));
-    assert_eq!(standings(&after), [CopyStanding::First, NOT_OURS_TO_TELL]);
+    assert_eq!(standings(&after), [CopyStanding::First, OF_UNKNOWN_SENDER]);
 }
 
 #[test]
 fn a_second_copy_that_is_found_after_a_restart_awaits_no_answer_either() {
     let mut after = after(&unanswered(&["a"]), t(2));
     after.poll(STREAM, t(3), vec![seen(canary(1), Stamp::Millis(ms(300)), t(3), "b")]);
-    assert_eq!(standings(&after), [CopyStanding::First, NOT_OURS_TO_TELL]);
+    assert_eq!(standings(&after), [CopyStanding::First, OF_UNKNOWN_SENDER]);
 }

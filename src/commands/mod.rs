@@ -12,6 +12,7 @@ mod log_fields;
 #[cfg_attr(feature = "sandbox", expect(dead_code, reason = "compiled for its tests"))]
 mod no_demo;
 mod output;
+mod panics;
 mod run;
 mod runtimes;
 mod signals;

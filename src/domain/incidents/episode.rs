@@ -118,7 +118,7 @@ impl Episode {
     }
 
     /// Becomes the episode of a problem from which its own condition follows.
-    pub(super) fn become(&mut self, problem: &Condition, now: Timestamp) {
+    pub(super) fn continue_under(&mut self, problem: &Condition, now: Timestamp) {
         self.consequences.insert(self.condition.name, self.since());
         self.beginning = problem.since.map_or(self.beginning, |since| since.min(self.beginning));
         self.update(problem, now);

@@ -137,7 +137,7 @@ impl Incidents {
         // What was missing may turn out to be slow.
         let milder = self.open.iter().position(|episode| episode.was_milder_as(problem, map));
         if let Some(at) = milder {
-            self.open[at].become(problem, snapshot.at);
+            self.open[at].continue_under(problem, snapshot.at);
             return Some(&self.open[at]);
         }
         let began = problem.since.unwrap_or(snapshot.at);
@@ -147,7 +147,7 @@ impl Incidents {
             goes_on && episode.condition.follows_from(problem, map)
         });
         if let Some(at) = first {
-            self.open[at].become(problem, snapshot.at);
+            self.open[at].continue_under(problem, snapshot.at);
             return Some(&self.open[at]);
         }
         let floor = self

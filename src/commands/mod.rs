@@ -11,6 +11,7 @@ mod log_fields;
 #[cfg_attr(feature = "sandbox", expect(dead_code, reason = "compiled for its tests"))]
 mod no_demo;
 mod output;
+pub mod rules;
 mod run;
 mod runtimes;
 mod signals;
@@ -49,6 +50,7 @@ enum Command {
     Demo(Demo),
     Healthcheck(healthcheck::Healthcheck),
     Tag(tag::Tag),
+    Rules(rules::Rules),
 }
 
 /// Shown below the options of `traceprobe --help`.
@@ -75,6 +77,7 @@ pub fn run_program() -> ExitCode {
         Command::Demo(demo) => demo.run(&runtimes),
         Command::Check(check) => printed(runtimes.among_tasks(check.run())),
         Command::Tag(tag) => printed(tag.run()),
+        Command::Rules(rules) => printed(rules.run()),
         Command::Healthcheck(healthcheck) => End::InOrder(runtimes.among_tasks(healthcheck.run())),
     };
     match end {

@@ -78,16 +78,16 @@ fn summary(cohort: &Cohort<'_>, all: &str, threshold: Duration) -> String {
 
 fn warning(settings: &Settings, cohort: &Cohort<'_>, quantile: &str, over: &str, all: &str) -> Alert {
     let expr = format!(
-        "{over}{} > 2.5\nand on (job, instance, tenant)\n{quantile} > {}",
+        "{over}{} > 1.5\nand on (job, instance, tenant)\n{quantile} > {}",
         cohort.probe.series("", &[]),
         settings.slo.as_secs_f64()
     );
     Alert {
         comment: format!(
             "The P95 is over the target. Among the 10 canaries of its window, one is more than 5 %, and a pipeline \
-             that delays 1 % exceeds that by chance in 9.6 % of all windows; so three of the 30 in {} must be slow, \
-             too. The comparison is with 2.5, because increase() extrapolates to the edges of its window. The value \
-             of the alert is that number and never the quantile, which is not a latency while canaries are overdue.",
+             that delays 1 % exceeds that by chance in 9.6 % of all windows; two of the 30 in {} in 3.6 %. The \
+             comparison is with 1.5, because increase() extrapolates to the edges of its window. The value of the \
+             alert is that number and never the quantile, which is not a latency while canaries are overdue.",
             cohort.over(LONG)
         ),
         summary: summary(cohort, all, settings.slo),

@@ -68,7 +68,9 @@ pub fn groups(settings: &Settings) -> Vec<Group> {
     let probe = Probe { job: &settings.job, tenants: None };
     let cohorts = cohort::all(settings);
     let scale = window::Scale::of(settings);
-    let mut groups = vec![stall::group(&probe, &scale)];
+    let mut groups: Vec<Group> =
+        cohorts.last().map(|slowest| stall::total(&probe, slowest)).into_iter().collect();
+    groups.extend(cohorts.iter().map(stall::group));
     groups.extend(cohorts.iter().map(|cohort| latency::group(settings, cohort)));
     groups.extend(cohorts.iter().map(|cohort| loss::group(settings, cohort)));
     groups.push(stage::group(&probe));

@@ -1,15 +1,16 @@
 //! Nothing arrives any more. The probe decides it, so these alerts need neither a window nor `for`.
 
+use super::cohort::Cohort;
 use super::promql::{Lookup, Probe};
 use super::rule::{About, Alert, Cause, Group};
-use super::window::Scale;
 
-/// After its end, for how many parts of the scale an alert goes on: a minute longer than the window in which
-/// [latency](super::latency) alerts still count the overdue canaries. It inhibits them, so that the end of a
-/// stall is not the beginning of another notification.
+/// After its end, for how many canaries an alert goes on: those of the window in which
+/// [latency](super::latency) alerts still count the overdue ones, and two more. It inhibits them, so that the
+/// end of a stall is not the beginning of another notification.
 const KEEP: u32 = 12;
 
-pub(super) fn group(probe: &Probe<'_>, scale: &Scale) -> Group {
+/// The stall of all tenants.
+pub(super) fn total(probe: &Probe<'_>, slowest: &Cohort<'_>) -> Group {
     let waits = Lookup {
         before: "sum by (stage) (",
         name: "traceprobe_in_flight_traces",
@@ -24,7 +25,7 @@ pub(super) fn group(probe: &Probe<'_>, scale: &Scale) -> Group {
                   first of them was planned. One notification for all tenants. keep_firing_for lasts until the \
                   windows of the tenants' alerts have forgotten the stall, so that they stay inhibited."
             .to_owned(),
-        keep: Some(scale.time(KEEP)),
+        keep: Some(slowest.window(KEEP)),
         about: About::Instance,
         summary: format!("all tenants: nothing arrives any more from any tenant; most canaries wait for {most}"),
         description: "Something that all tenants share has stopped: the Lambda, credential or connection in front \
@@ -33,6 +34,12 @@ pub(super) fn group(probe: &Probe<'_>, scale: &Scale) -> Group {
             .to_owned(),
         ..Alert::critical("TraceprobeTotalStall", "traceprobetotalstall", Cause::Delivery, total)
     };
+    Group::new("traceprobe-total-stall", vec![total.into()])
+}
+
+/// The stall of one tenant.
+pub(super) fn group(cohort: &Cohort<'_>) -> Group {
+    let probe = &cohort.probe;
     let waiting = Lookup {
         before: "sum(",
         matchers: &[],
@@ -45,7 +52,7 @@ pub(super) fn group(probe: &Probe<'_>, scale: &Scale) -> Group {
             "Two canaries in a row are overdue, and nothing has arrived since. One overdue canary alone is a \
                   loss like any other."
                 .to_owned(),
-        keep: Some(scale.time(KEEP)),
+        keep: Some(cohort.window(KEEP)),
         summary: format!(
             "{{{{ $labels.tenant }}}}: nothing passes {{{{ $labels.stage }}}} any more; {} canaries wait there",
             probe.number(&waiting)
@@ -62,5 +69,5 @@ pub(super) fn group(probe: &Probe<'_>, scale: &Scale) -> Group {
             probe.condition("tenant, stage", "stuck", &[]),
         )
     };
-    Group::new("traceprobe-stall", vec![total.into(), stuck.into()])
+    cohort.group("stall", vec![stuck.into()])
 }

@@ -111,11 +111,13 @@ fn critical(settings: &Settings, cohort: &Cohort<'_>, quantile: &str, over: &str
         cohort.over(SHORT)
     );
     Alert {
-        comment: "Three slow ones, because with 0.1 % of independent losses and 50 tenants two are met by chance 124 \
+        comment: "Three slow ones, because with 0.1 % of independent losses and 50 tenants two are met by chance many \
                   times a month. A canary that is overdue but has not arrived yet counts as infinitely slow, so in \
                   the first minutes of a slow-down to 45 s the quantile alone would exceed 60 s; hence the last \
-                  condition: one has really waited for that long."
+                  condition, one has really waited for that long, and `for`, within which those that arrive in time \
+                  have arrived. A stall does not wait for it: TraceprobeStuck has told of it."
             .to_owned(),
+        hold: Some(settings.critical - settings.slo + 2 * settings.scrape_interval),
         summary: summary(cohort, all, settings.critical),
         description: format!(
             "Counted over {}; a P95 above {} is critical. The first red hop on the page is where they are held up. If \

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use super::promtool::run;
 use super::scenario::Scenario;
 use super::test;
 use super::world::{Canary, Fate, SLO, Tenant};
@@ -54,6 +55,8 @@ fn normal(random: &mut fastrand::Rng) -> f64 {
 enum Scrapes {
     /// At its edges, which it includes: promtool of Prometheus 2.
     AtTheEdges,
+    /// At its edges, of which it includes the later one: promtool of Prometheus 3.
+    AtTheEnd,
     /// Within it, as in a server, so that what they show is extrapolated by a step.
     Within,
 }
@@ -61,9 +64,10 @@ enum Scrapes {
 impl Scrapes {
     /// `increase()` of a counter of which every sample is known, up to a step (Prometheus, extrapolatedRate).
     fn increase(self, counter: &[u32], at: usize, window: usize) -> f64 {
-        let (samples, gap) = match self {
-            Self::AtTheEdges => (window + 1, 0.0),
-            Self::Within => (window, 0.5),
+        let (samples, gap, end) = match self {
+            Self::AtTheEdges => (window + 1, 0.0, 0.0),
+            Self::AtTheEnd => (window, 1.0, 0.0),
+            Self::Within => (window, 0.5, 0.5),
         };
         let first = (at + 1).saturating_sub(samples);
         if first == at {
@@ -74,7 +78,7 @@ impl Scrapes {
         // At the beginning there are fewer samples than the window holds: the series begins there.
         let before = if first == 0 { (window as f64 - sampled).min(0.5) } else { gap };
         let to_zero = if grown > 0.0 { sampled * f64::from(counter[first]) / grown } else { before };
-        grown * (sampled + before.min(to_zero) + gap) / sampled
+        grown * (sampled + before.min(to_zero) + end) / sampled
     }
 }
 
@@ -223,7 +227,8 @@ fn promtool_evaluates_the_critical_rules_as_this_does() {
     scenario.tenants(&tenants);
     let steps = (until / STEP) as usize + 1;
     let counters: Vec<Counters> = tenants.iter().map(|tenant| Counters::of(tenant, steps)).collect();
-    let scrapes = Scrapes::AtTheEdges;
+    let version = run("promtool", &["--version"]);
+    let scrapes = if version.contains("version 2.") { Scrapes::AtTheEdges } else { Scrapes::AtTheEnd };
     let mut compared = BTreeMap::<String, usize>::new();
     for at in (4 * MINUTE..steps).step_by(MINUTE) {
         let mut alerts = Vec::new();

@@ -18,13 +18,14 @@ use super::clock::ProbeClock;
 use super::log_events::{self, EventLog};
 use super::store_writer::{CommitOutcome, StoreWriter};
 use crate::domain::conditions::{Assessment, Criteria};
+use crate::domain::incidents::{Incidents, Step};
 use crate::domain::schedule::Schedule;
 use crate::domain::sighting::Wanted;
 use crate::domain::steady::{Compared, Offset};
 use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{TenantId, Topology};
-use crate::domain::tracker::{Event, Input, PutResult, Snapshot, Tracker};
+use crate::domain::tracker::{Changes, Event, Input, PutResult, Snapshot, Tracker};
 use crate::inject::{CanaryLine, Report};
 use crate::metrics::Metrics;
 
@@ -80,6 +81,11 @@ pub struct Engine {
     pub stop_grace: Duration,
     /// By what conditions are judged.
     pub criteria: Criteria,
+    /// What was and is wrong.
+    pub incidents: Incidents,
+    /// Episodes that changed since the last commit. They follow from what is on disk, so they need not be
+    /// there before they are shown.
+    pub unsaved: Changes,
 }
 
 /// Why an engine ended.
@@ -230,12 +236,16 @@ impl Engine {
     /// Writes what changed to the store. Returns when it is on disk, or when the store is degraded.
     async fn commit(&mut self, round: &mut Round) {
         let tracker = &mut self.tracker;
-        let changes = tracker.take_changes();
-        match self.store.commit(changes, || tracker.everything()).await {
+        let Changes { episodes, merged_episodes, .. } = std::mem::take(&mut self.unsaved);
+        let changes = Changes { episodes, merged_episodes, ..tracker.take_changes() };
+        let incidents = &self.incidents;
+        let everything = || Changes { episodes: incidents.all().cloned().collect(), ..tracker.everything() };
+        match self.store.commit(changes, everything).await {
             // If degraded, the engine goes on: the writer has logged it and gets everything later.
             CommitOutcome::Done | CommitOutcome::Degraded { .. } => {}
-            CommitOutcome::LateLoad(loaded) => {
+            CommitOutcome::LateLoad(mut loaded) => {
                 let now = self.clock.now();
+                self.incidents.restore(std::mem::take(&mut loaded.episodes));
                 let events = tracker.restore(loaded, now);
                 round.events.extend(events.into_iter().map(|event| (event, now)));
             }
@@ -313,10 +323,25 @@ impl Engine {
         }
     }
 
-    fn publish(&self, now: Timestamp) {
-        let snapshot = Snapshot { not_stored: self.store.degraded(), ..self.tracker.snapshot(now) };
+    fn publish(&mut self, now: Timestamp) {
+        let episodes = self.snapshots.borrow().episodes.clone();
+        let not_stored = self.store.degraded();
+        let mut snapshot = Snapshot { not_stored, episodes, ..self.tracker.snapshot(now) };
+        let found = Assessment::new(&snapshot, &self.criteria);
+        let changes = self.incidents.update(&found, &snapshot);
+        if !changes.is_empty() || self.incidents.has_open() {
+            snapshot.episodes = self.incidents.shown();
+        }
+        for (episode, step) in changes {
+            self.metrics.incident(&episode, step);
+            log_events::incident(&episode, step, &self.topology);
+            match step {
+                Step::Merged => self.unsaved.merged_episodes.push(episode.id),
+                Step::Began | Step::Changed | Step::Ended => self.unsaved.episodes.push(episode),
+            }
+        }
         self.metrics.show(&snapshot);
-        self.metrics.show_conditions(&Assessment::new(&snapshot, &self.criteria));
+        self.metrics.show_conditions(&found);
         self.metrics.store_degraded(snapshot.not_stored.is_some());
         self.snapshots.send_replace(Arc::new(snapshot));
     }

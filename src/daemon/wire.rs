@@ -19,12 +19,13 @@ use super::{build, descriptors, injecting, random, readiness, store_writer};
 use crate::cloud::Clients;
 use crate::config::{Config, Source, Tenant};
 use crate::domain::conditions::Assessment;
+use crate::domain::incidents::Incidents;
 use crate::domain::sighting::Wanted;
 use crate::domain::tag::InstanceCode;
 use crate::domain::tag::TenantCode;
 use crate::domain::time::WallClock;
 use crate::domain::topology::Topology;
-use crate::domain::tracker::{self, Input, Tracker};
+use crate::domain::tracker::{self, Changes, Input, Snapshot, Tracker};
 use crate::inject::{CanaryLine, Report};
 use crate::metrics::Metrics;
 use crate::observe::{self, Recognizer, pace};
@@ -133,7 +134,7 @@ pub(super) fn wire_engine(
     store: OpenedStore,
     channels: Channels,
 ) -> Engine {
-    let OpenedStore { writer, instance, loaded } = store;
+    let OpenedStore { writer, instance, mut loaded } = store;
     let Common { topology, recognizer, clock, .. } = common;
     let now = clock.now();
     let instance = InstanceCode::of_run(&instance.name, now);
@@ -143,14 +144,16 @@ pub(super) fn wire_engine(
         tracker.expect_schema(id, source.settings.expected_schema());
     }
     let mut log = EventLog::default();
+    let criteria = config.criteria();
+    let mut incidents = Incidents::new(criteria.over_after);
+    incidents.restore(std::mem::take(&mut loaded.episodes));
     for event in tracker.restore(loaded, now) {
         metrics.record(&event, now);
         log.write(&event, topology, now);
     }
     log.finish();
     // Before the first scrape can come, so that gauges have values from the start.
-    let first = tracker.snapshot(now);
-    let criteria = config.criteria();
+    let first = Snapshot { episodes: incidents.shown(), ..tracker.snapshot(now) };
     metrics.show(&first);
     metrics.show_conditions(&Assessment::new(&first, &criteria));
     let lanes = config.tenants.iter().zip(channels.outbound).map(|(tenant, outbound)| {
@@ -174,6 +177,8 @@ pub(super) fn wire_engine(
         random: random::for_trace_id,
         stop_grace: config.probe.stop_grace,
         criteria,
+        incidents,
+        unsaved: Changes::default(),
     }
 }
 

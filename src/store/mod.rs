@@ -6,6 +6,7 @@
 //! store writer makes them, not the engine itself. The store must never delete what it cannot read: a damaged
 //! file is renamed, and a file that a newer or another program wrote is refused and left unchanged.
 
+mod episodes;
 mod record;
 mod schema;
 mod schemas;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, params};
 
 use self::record::{Record, Unreadable};
+use crate::domain::incidents::Episode;
 use crate::domain::tag::{InstanceCode, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Topology;
@@ -88,6 +90,8 @@ pub struct Loaded {
     pub violations: Vec<Violation>,
     /// The sources that have shown a tenant's canaries, configured or not.
     pub seen: Vec<SeenSource>,
+    /// Episodes of conditions of tenants and stages that are configured.
+    pub episodes: Vec<Episode>,
     /// Stages that occur in loaded traces but are no longer configured.
     pub dropped_stages: BTreeSet<String>,
     /// How many rows could not be read. They stay on disk.
@@ -365,6 +369,7 @@ impl Store {
         schemas::load(&self.connection, &mut loaded)?;
         violations::load(&self.connection, &self.topology, &limits, &mut loaded)?;
         seen::load(&self.connection, &mut loaded)?;
+        episodes::load(&self.connection, &self.topology, &mut loaded)?;
         Ok(loaded)
     }
 
@@ -421,6 +426,7 @@ impl Store {
             pruned += transaction.execute(too_many, params![failed, max_rows, keep])?;
         }
         violations::prune(&transaction, older_than, max_rows)?;
+        episodes::prune(&transaction, max_rows)?;
         transaction.commit()?;
         Ok(pruned)
     }
@@ -430,7 +436,8 @@ fn write(to: &Transaction<'_>, changes: &Changes, map: &Topology) -> Result<(), 
     upsert(to, &changes.traces, map)?;
     schemas::upsert(to, &changes.schemas)?;
     violations::insert(to, &changes.violations, map)?;
-    seen::insert(to, &changes.seen)
+    seen::insert(to, &changes.seen)?;
+    episodes::upsert(to, &changes.episodes, &changes.merged_episodes, map)
 }
 
 fn upsert(to: &Transaction<'_>, batch: &[(Arc<Trace>, bool)], map: &Topology) -> Result<(), StoreError> {

@@ -489,7 +489,7 @@ const ORDER: [&str; 16] = [
     "server",
 ];
 /// The files of `view/`, in the same way.
-const VIEW_ORDER: [&str; 13] = [
+const VIEW_ORDER: [&str; 14] = [
     "mark",
     "lane",
     "hop",
@@ -498,6 +498,7 @@ const VIEW_ORDER: [&str; 13] = [
     "selection",
     "source",
     "condition",
+    "incident",
     "verdict",
     "trace",
     "tenant",

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{LearnedSchema, Tracker, Violation};
+use crate::domain::incidents::{Episode, IncidentId};
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{SourceId, TenantId};
@@ -20,6 +21,10 @@ pub struct Changes {
     pub violations: Vec<Violation>,
     /// Sources that showed a tenant's canaries for the first time.
     pub seen: Vec<SeenSource>,
+    /// Changed episodes of conditions. The tracker does not know them; whoever saves the changes adds them.
+    pub episodes: Vec<Episode>,
+    /// Episodes that have become part of another one.
+    pub merged_episodes: Vec<IncidentId>,
 }
 
 /// A source at which a tenant's canaries were found.
@@ -43,6 +48,8 @@ impl Changes {
             && self.schemas.is_empty()
             && self.violations.is_empty()
             && self.seen.is_empty()
+            && self.episodes.is_empty()
+            && self.merged_episodes.is_empty()
     }
 }
 
@@ -99,6 +106,7 @@ impl Tracker {
             schemas: self.schemas.take_changed(&self.topology),
             violations,
             seen: seen.into_iter().filter_map(|(source, tenant)| self.seen_source(source, tenant)).collect(),
+            ..Changes::default()
         }
     }
 
@@ -111,6 +119,7 @@ impl Tracker {
             schemas: self.schemas.learned(&self.topology),
             violations: self.leaks.known().cloned().collect(),
             seen: self.seen_sources(),
+            ..Changes::default()
         }
     }
 

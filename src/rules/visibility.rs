@@ -71,8 +71,8 @@ pub(super) fn group(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Gr
                           blind. Raise max_bytes_per_second, if the pipeline can spare the reads."
                 .to_owned(),
             ..Alert::warning(
-                "TraceprobeReadingBehind",
-                "traceprobereadingbehind",
+                "TraceprobePollsBehind",
+                "traceprobepollsbehind",
                 Cause::Visibility,
                 format!(
                     "max by (job, instance, stage, owner) (min_over_time({behind}[{}])) > {BEHIND}",
@@ -147,8 +147,8 @@ pub(super) fn unobserved(cohort: &Cohort<'_>) -> Group {
         of: &["instance", "tenant"],
     };
     let alert = Alert {
-        comment: "Three, and more than 5 %: those of a restart without a store, or of one object that could not be read, \
-                  are no reason to wake anybody."
+        comment: "Three, and more than 5 %. A restart without a store, or one object that could not be read, leaves \
+                  fewer without a verdict, for which nobody should wake."
             .to_owned(),
         summary: format!(
             "{{{{ $labels.tenant }}}}: of {{{{ printf \"%.0f\" $value }}}} canaries it is unknown whether they arrived; the \

@@ -448,7 +448,7 @@ fn every_other_alert_fires_for_what_it_is_about_and_for_nothing_else() {
             "TraceprobeClockInversions stage=transit",
             "TraceprobeLateArrivals t3 stage=bigquery",
             "TraceprobeDeadLettered t3",
-            "TraceprobeReadingBehind stage=tenant_stream",
+            "TraceprobePollsBehind stage=tenant_stream",
             "TraceprobeRestarting",
         ];
         // 15 of the 180 canaries of 15 minutes are too few.
@@ -485,15 +485,36 @@ fn objectives_and_burn_rates_resolve_what_a_quarter_of_an_hour_cannot() {
             every(3, 8, Fate::Arrives(45.0)),
         ];
         it.tenants(&tenants);
+        // 0.3 % at the last hop.
+        let inserted = |at: f64| (at / interval).floor();
+        let last = "tenant=\"t1\",stage=\"bigquery\"";
+        it.set("traceprobe_hop_latency_seconds_count", last, inserted);
+        it.set("traceprobe_missing_hops_total", last, |at| (inserted(at) / 333.0).floor());
         it.firing(
             until,
             "alertname=~\"Traceprobe(Hop|Transfer|Burn).+\"",
             &[
                 "TraceprobeTransferSuccessLow t0 stage=transit",
+                "TraceprobeHopSuccessLow t1 stage=bigquery",
                 "TraceprobeBurnRateSlow t3",
                 "TraceprobeBurnRateSteady t3",
             ],
         );
+        it
+    });
+}
+
+#[test]
+fn a_budget_that_is_used_up_fast_is_told_within_the_hour() {
+    at_every_interval(4, |interval| {
+        let mut it = scenario("half of them slow", interval, 60.0);
+        let fate = |k: usize, _| Fate::Arrives(if k % 2 == 0 { 45.0 } else { 4.0 });
+        let mut tenants: Vec<_> = (1..4).map(|number| tenant(number, interval, it.until, well)).collect();
+        tenants.push(tenant(0, interval, it.until, fate));
+        it.tenants(&tenants);
+        let alerts = ["TraceprobeBurnRateFast t0", "TraceprobeBurnRateSlow t0"];
+        it.firing(55.0 * unit(interval), "alertname=~\"TraceprobeBurnRate(Fast|Slow)\"", &alerts);
+        it.firing(55.0 * unit(interval), "severity=\"critical\"", &[]);
         it
     });
 }

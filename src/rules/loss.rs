@@ -37,8 +37,8 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
     };
     let losing = Alert {
         comment: "Four, and more than 5 % of those that ended. The condition losing begins with three, but with 0.1 % of \
-                  independent losses and 50 tenants chance alone meets those three times a month, and four never in \
-                  years; three are told by TraceprobeLatencyCritical, a quarter of an hour before they are proven \
+                  independent losses and 50 tenants chance alone meets those about twice a month, and four once in \
+                  five years; three are told by TraceprobeLatencyCritical, a quarter of an hour before they are proven \
                   lost. What a window of 15 minutes cannot resolve is in the group of objectives below."
             .to_owned(),
         summary: format!(

@@ -113,7 +113,7 @@ fn tenants_with_different_intervals_have_rules_of_their_own() {
     assert!(names.contains(&"traceprobe-latency-30s".to_owned()), "{names:?}");
     assert!(names.contains(&"traceprobe-latency-5m".to_owned()), "{names:?}");
     let slow = alerts(&with_intervals("30s", "5m"));
-    let slow = slow.iter().filter(|alert| alert.name == "TraceprobeLosing").next_back().unwrap();
+    let slow = slow.iter().rfind(|alert| alert.name == "TraceprobeLosing").unwrap();
     assert!(slow.expr.contains("tenant=~\"globex\"") && slow.expr.contains("[2h30m]"), "{}", slow.expr);
 }
 

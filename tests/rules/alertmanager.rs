@@ -1,17 +1,13 @@
 //! The Alertmanager configuration: who is told, and what is inhibited.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use serde_json::Value;
 use traceprobe::rules;
 
 use super::promtool::{Folder, run, tool};
 use super::rules_for;
-
-const LISTENS_WITHIN: Duration = Duration::from_secs(30);
 
 fn configuration(folder: &Folder) -> String {
     let text = rules::to_alertmanager_yaml(&rules_for(30.0, 50));
@@ -40,6 +36,8 @@ fn each_severity_has_its_receiver() {
 struct Alertmanager {
     process: Child,
     url: String,
+    /// Kept open, because writing to a closed pipe would end it; what it still writes fits into the pipe.
+    _log: BufReader<ChildStderr>,
     _folder: Folder,
 }
 
@@ -57,18 +55,17 @@ impl Alertmanager {
             .stderr(Stdio::piped())
             .spawn()
             .expect("cannot start Alertmanager");
-        let stderr = process.stderr.take().expect("stderr is piped");
-        let (sender, receiver) = mpsc::channel();
-        // Ends with the process whose log it drains.
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if let Some((_, address)) = line.split_once("msg=\"Listening on\" address=") {
-                    let _gone = sender.send(format!("http://{}", address.trim_matches('"')));
-                }
+        let mut log = BufReader::new(process.stderr.take().expect("stderr is piped"));
+        let mut printed = String::new();
+        let url = loop {
+            let before = printed.len();
+            let read = log.read_line(&mut printed).expect("its log is text");
+            assert!(read > 0, "Alertmanager ended before it listened: {printed}");
+            if let Some((_, address)) = printed[before..].split_once("msg=\"Listening on\" address=") {
+                break format!("http://{}", address.trim().trim_matches('"'));
             }
-        });
-        let url = receiver.recv_timeout(LISTENS_WITHIN).expect("Alertmanager does not listen");
-        Self { process, url, _folder: folder }
+        };
+        Self { process, url, _log: log, _folder: folder }
     }
 
     /// Makes alerts fire, each written as `alertname label=value`, and returns those that are not inhibited.

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::promtool::run;
+use super::promtool;
 use super::scenario::Scenario;
 use super::test;
 use super::world::{Canary, Fate, SLO, Tenant};
@@ -227,8 +227,7 @@ fn promtool_evaluates_the_critical_rules_as_this_does() {
     scenario.tenants(&tenants);
     let steps = (until / STEP) as usize + 1;
     let counters: Vec<Counters> = tenants.iter().map(|tenant| Counters::of(tenant, steps)).collect();
-    let version = run("promtool", &["--version"]);
-    let scrapes = if version.contains("version 2.") { Scrapes::AtTheEdges } else { Scrapes::AtTheEnd };
+    let scrapes = if promtool::is_of_prometheus_2() { Scrapes::AtTheEdges } else { Scrapes::AtTheEnd };
     let mut compared = BTreeMap::<String, usize>::new();
     for at in (4 * MINUTE..steps).step_by(MINUTE) {
         let mut alerts = Vec::new();
@@ -243,7 +242,7 @@ fn promtool_evaluates_the_critical_rules_as_this_does() {
             let critical = held(at, |at| of.latency_critical(scrapes, at, 2.5));
             add(critical, format!("TraceprobeLatencyCritical {name}"));
             add(of.losing(scrapes, at, 15, 3.5), format!("TraceprobeLosing {name}"));
-            let stuck = (at.saturating_sub(KEEP - 1)..=at).any(|at| of.stuck[at]);
+            let stuck = (at.saturating_sub(KEEP)..=at).any(|at| of.stuck[at]);
             add(stuck, format!("TraceprobeStuck {name} stage=transit"));
         }
         let alerts: Vec<&str> = alerts.iter().map(String::as_str).collect();

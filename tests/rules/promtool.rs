@@ -17,6 +17,12 @@ pub fn tool(name: &str) -> PathBuf {
     String::from_utf8(output.stdout).expect("a path is text").trim().into()
 }
 
+/// Whether the promtool in use is of Prometheus 2. One that was built without its release's flags has no version,
+/// and Debian's has.
+pub fn is_of_prometheus_2() -> bool {
+    run("promtool", &["--version"]).contains("version 2.")
+}
+
 /// A folder that is removed at the end.
 pub struct Folder(PathBuf);
 

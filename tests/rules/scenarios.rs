@@ -1,5 +1,6 @@
 //! What must fire, and what must not, at every interval.
 
+use super::promtool;
 use super::scenario::{Bounds, INSTANCE, Scenario};
 use super::test;
 use super::world::{Canary, Fate, Tenant};
@@ -128,7 +129,8 @@ fn twenty_percent_lost_is_critical_although_the_others_are_fast() {
                 "TraceprobeHopSuccessCritical t0 stage=transit",
             ],
         );
-        if interval == 30.0 {
+        // Prometheus 3 counts one scrape fewer in a window.
+        if interval == 30.0 && promtool::is_of_prometheus_2() {
             let address = "http://a:9464";
             it.says(
                 65.0 * unit,
@@ -508,7 +510,7 @@ fn objectives_and_burn_rates_resolve_what_a_quarter_of_an_hour_cannot() {
 fn a_budget_that_is_used_up_fast_is_told_within_the_hour() {
     at_every_interval(4, |interval| {
         let mut it = scenario("half of them slow", interval, 60.0);
-        let fate = |k: usize, _| Fate::Arrives(if k % 2 == 0 { 45.0 } else { 4.0 });
+        let fate = |k: usize, _| Fate::Arrives(if k.is_multiple_of(2) { 45.0 } else { 4.0 });
         let mut tenants: Vec<_> = (1..4).map(|number| tenant(number, interval, it.until, well)).collect();
         tenants.push(tenant(0, interval, it.until, fate));
         it.tenants(&tenants);

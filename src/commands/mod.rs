@@ -13,6 +13,7 @@ mod log_fields;
 mod no_demo;
 mod output;
 mod panics;
+pub mod rules;
 mod run;
 mod runtimes;
 mod signals;
@@ -52,6 +53,7 @@ enum Command {
     Drill(drill::Drill),
     Healthcheck(healthcheck::Healthcheck),
     Tag(tag::Tag),
+    Rules(rules::Rules),
 }
 
 /// Shown below the options of `traceprobe --help`.
@@ -79,6 +81,7 @@ pub fn run_program() -> ExitCode {
         Command::Check(check) => printed(runtimes.among_tasks(check.run())),
         Command::Drill(drill) => End::InOrder(runtimes.among_tasks(drill.run())),
         Command::Tag(tag) => printed(tag.run()),
+        Command::Rules(rules) => printed(rules.run()),
         Command::Healthcheck(healthcheck) => End::InOrder(runtimes.among_tasks(healthcheck.run())),
     };
     match end {

@@ -3,14 +3,26 @@
 //! Generated, because Alertmanager cannot compare stages: that a fault at an early stage explains what is wrong
 //! at the later ones takes a rule for each stage.
 
-use super::yaml;
+use std::time::Duration;
+
+use super::window::{self, Scale};
+use super::{Settings, yaml};
 use crate::domain::topology::{StageId, Topology};
 
 /// What does not depend on the configuration.
 const EXAMPLE: &str = include_str!("alertmanager.yml");
 
-pub(super) fn file(map: &Topology) -> String {
+/// Times in it that depend on the windows of the alerts, as they are with the usual ones: what explains an alert comes
+/// the later, the longer the windows are.
+const TIMES: [(&str, u64); 4] =
+    [("WARNING_WAIT", 120), ("WARNING_INTERVAL", 300), ("CRITICAL_WAIT", 10), ("CRITICAL_INTERVAL", 60)];
+
+pub(super) fn file(settings: &Settings) -> String {
+    let (map, scale) = (&settings.topology, Scale::of(settings));
     let mut text = EXAMPLE.to_owned();
+    for (name, seconds) in TIMES {
+        text = text.replace(name, &window::text(scale.usual(Duration::from_secs(seconds))));
+    }
     for stage in map.stage_ids() {
         let later: Vec<&str> = map
             .stage_ids()

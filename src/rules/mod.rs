@@ -99,5 +99,5 @@ pub fn to_yaml(settings: &Settings) -> String {
 /// Writes the example of an Alertmanager configuration that goes with the rules.
 #[must_use]
 pub fn to_alertmanager_yaml(settings: &Settings) -> String {
-    alertmanager::file(&settings.topology)
+    alertmanager::file(settings)
 }

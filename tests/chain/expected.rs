@@ -119,6 +119,8 @@ pub const CASES: [Case; 12] = [
     Case {
         breaks: Break::Drill,
         tenants: 1,
+        // Also of the tenant of the drill.
+        also: &[told("drill", "TraceprobeMissing", Some("bigquery"))],
         ..case("drill", Scenario::Healthy, &[told("drill", "TraceprobeStuck", Some("bigquery"))])
     },
 ];

@@ -55,7 +55,7 @@ impl Form {
                     transfer: Distribution::Uniform { min_ms: 50.0, max_ms: 200.0 },
                     ..Pace::brisk()
                 };
-                Settings { profile, pace, ..Settings::brisk(SEED, tenants) }
+                Settings { profile, pace, shards_per_stream: 1, ..Settings::brisk(SEED, tenants) }
             }
             Self::Real => Settings { profile, ..Settings::demo(SEED, tenants) },
         };
@@ -87,12 +87,15 @@ impl Form {
 interval = "{interval}"
 slo = "3s"
 critical = "6s"
+buckets = ["100ms", "500ms", "1s", "2s", "3s", "4s", "5s", "6s", "7.5s", "10s", "20s", "30s", "90s"]
 give_up = "12s"
 grace = "6s"
-blind_after = "4s"
+blind_after = "6s"
 copy_recheck = "10s"
 stop_grace = "1s""#
         );
+        // Side stages of fifty tenants are a hundred sources, which keep a core busy.
+        let is_large = sandbox.tenants().len() > 10;
         let stage = "interval = \"1s\"\nmissing_after = \"3s\"\ntarget = \"3s\"";
         let stages =
             [Stage::TenantStream, Stage::Archive, Stage::DeadLetter, Stage::Transit, Stage::Bigquery];

@@ -141,8 +141,16 @@ impl fmt::Display for Row {
 impl Chain<'_> {
     /// Plays a scene. Returns a row for each thing that happened in it.
     pub async fn play(&self, scene: Scene) -> Vec<Row> {
-        let watches: Vec<Watch> =
-            scene.daemons.iter().map(|daemon| Watch::start(daemon.address(), self.form.sample())).collect();
+        let watches: Vec<Watch> = scene
+            .daemons
+            .iter()
+            .map(|daemon| {
+                Watch::start(
+                    daemon.address(),
+                    self.form.sample() * if scene.case.tenants > 10 { 3 } else { 1 },
+                )
+            })
+            .collect();
         let job = scene.case.name;
         let delivered = format!(
             "min(sum by (tenant, instance) (traceprobe_traces_total{{job=\"{job}\",outcome=\"delivered\"}})) >= 4"

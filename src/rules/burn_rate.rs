@@ -52,7 +52,7 @@ const STEADY: Burn = Burn {
 pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
     let alert = |burn: &Burn| {
         let windows = (cohort.over(burn.windows.0), cohort.over(burn.windows.1));
-        let expr = expr(&cohort.probe, "tenant", &[], burn, &windows);
+        let expr = expr(&cohort.probe, "tenant", &[], burn, &windows, cohort.half(burn.windows.0));
         let (limit, threshold) = (burn.rate * BUDGET * 100.0, super::window::seconds(settings.slo));
         Alert {
             comment: comment(burn, &windows),
@@ -81,7 +81,7 @@ pub(super) fn pooled(settings: &Settings, probe: &Probe<'_>, cohorts: &[Cohort<'
         let each = bad(probe, "tenant", &[&not_drill], &windows.0);
         let expr = format!(
             "{}\nand on (job, instance)\ncount by (job, instance) ({each} > 0.5) >= 3",
-            expr(probe, "", &[&not_drill], burn, &windows)
+            expr(probe, "", &[&not_drill], burn, &windows, slowest.half(burn.windows.0) * tenants)
         );
         Alert {
             comment: format!(
@@ -109,15 +109,22 @@ pub(super) fn pooled(settings: &Settings, probe: &Probe<'_>, cohorts: &[Cohort<'
 fn comment(burn: &Burn, windows: &(String, String)) -> String {
     format!(
         "{} times the allowed 5 %, over {} and over {}. At least {} have missed it, so that a few of few canaries do not \
-         count.",
+         count, and the long window is half full.",
         burn.rate, windows.0, windows.1, burn.guard
     )
 }
 
-fn expr(probe: &Probe<'_>, by: &str, matchers: &[&str], burn: &Burn, windows: &(String, String)) -> String {
-    let ratio = |window: &str| {
+fn expr(
+    probe: &Probe<'_>,
+    by: &str,
+    matchers: &[&str],
+    burn: &Burn,
+    windows: &(String, String),
+    half: u32,
+) -> String {
+    let ratio = |window: &str, enough: u32| {
         format!(
-            "({}) / ({} > 0) > {}",
+            "({}) / ({} > {enough}) > {}",
             bad(probe, by, matchers, window),
             probe.increase(by, "traceprobe_slo_traces_total", matchers, window),
             burn.rate * BUDGET
@@ -126,8 +133,8 @@ fn expr(probe: &Probe<'_>, by: &str, matchers: &[&str], burn: &Burn, windows: &(
     let on = promql::labels(by);
     format!(
         "{}\nand on ({on})\n{}\nand on ({on})\n{} > {}",
-        ratio(&windows.0),
-        ratio(&windows.1),
+        ratio(&windows.0, half),
+        ratio(&windows.1, 0),
         bad(probe, by, matchers, &windows.0),
         f64::from(burn.guard) - 0.5
     )

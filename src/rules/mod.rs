@@ -76,9 +76,9 @@ pub fn groups(settings: &Settings) -> Vec<Group> {
     groups.push(stage::group(&probe));
     groups.extend(cohorts.iter().filter_map(|cohort| stage::critical(settings, cohort)));
     groups.push(content::group(&probe));
-    groups.push(isolation::group(&probe, &scale));
+    groups.push(isolation::group(settings, &probe, &scale));
     groups.push(visibility::group(settings, &probe, &scale));
-    groups.extend(cohorts.iter().map(|cohort| visibility::unobserved(cohort)));
+    groups.extend(cohorts.iter().map(|cohort| visibility::unobserved(settings, cohort)));
     groups.extend(cohorts.iter().map(|cohort| injection::group(cohort, &scale)));
     groups.push(probe::group(settings, &probe, &scale));
     groups.extend(cohorts.iter().map(|cohort| loss::objectives(settings, cohort)));

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::ProbeClock;
-use super::drill::{self, DrillSource};
+use super::drill::{self, DrillSource, Shows};
 use super::engine::{self, Engine, Lane};
 use super::last_scrape::Scrapes;
 use super::log_events::EventLog;
@@ -142,10 +142,12 @@ pub(super) fn wire_drill(
         wanted.push(to_task);
         let path = std::iter::successors(Some(stage), |stage| map.stage(*stage).parent);
         let hops = u32::try_from(path.count()).unwrap_or(u32::MAX);
-        let (id, is_end) = (map.source_of(tenant, stage), map.end() == stage);
-        if map.stage(stage).role != Role::DeadLetter {
-            sources.push(DrillSource { id, hops, is_end, wanted: at_task });
-        }
+        let shows = match map.stage(stage).role {
+            Role::DeadLetter => Shows::Nothing,
+            Role::End => Shows::Released,
+            Role::Way => Shows::All,
+        };
+        sources.push(DrillSource { id: map.source_of(tenant, stage), hops, shows, wanted: at_task });
     }
     let (outbound, canaries) = mpsc::channel(OUTBOUND);
     let (commands, to_obey) = mpsc::channel(COMMANDS);

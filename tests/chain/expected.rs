@@ -103,7 +103,10 @@ pub const CASES: [Case; 12] = [
     },
     Case {
         // Until the first slow one arrives, nothing does.
-        also: &[told("pager", "TraceprobeStuck", Some("bigquery"))],
+        also: &[
+            told("pager", "TraceprobeStuck", Some("bigquery")),
+            told("chat", "TraceprobeHopOverTarget", Some("bigquery")),
+        ],
         ..case("slow", Scenario::Slow, &[told("chat", "TraceprobeLatencyHigh", None)])
     },
     case("not-injecting", Scenario::NotInjecting, &[told("pager", "TraceprobeNotInjecting", None)]),

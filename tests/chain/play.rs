@@ -339,12 +339,15 @@ impl Chain<'_> {
         let mut denied = BTreeSet::new();
         for series in self.prometheus.query_range(&firing, self.began, now()).await {
             let alert = Alert::of(&series.metric);
+            let is_critical = series.metric.get("severity").is_some_and(|severity| severity == "critical");
             let is_problem = |look: &&Look, at: f64| {
                 let near = (at - lag..=at + ahead).contains(&look.at);
                 let of = |tenant: &str| {
                     alert.tenant.as_deref().is_none_or(|own| own == tenant || tenant.is_empty())
                 };
-                near && look.problems.iter().any(|problem| of(&problem.tenant))
+                // A warning may count what the page has as a note.
+                let is_noted = !is_critical && look.noted.iter().any(|tenant| of(tenant));
+                near && (is_noted || look.problems.iter().any(|problem| of(&problem.tenant)))
             };
             for (at, _) in series.points() {
                 if !looks.iter().any(|look| is_problem(&look, at)) {

@@ -10,6 +10,9 @@ use super::now;
 use super::support::client;
 use super::support::page::Recent;
 
+/// Seconds within which no condition begins and ends.
+const QUICK: f64 = 1.0;
+
 /// A condition that is a problem.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
@@ -25,13 +28,15 @@ pub struct Problem {
 pub struct Look {
     pub at: f64,
     pub problems: BTreeSet<Problem>,
+    /// Of tenants with a note beside OK.
+    pub noted: BTreeSet<String>,
 }
 
 #[derive(Default)]
 struct Seen {
     looks: Vec<Look>,
     contradictions: Vec<String>,
-    /// Looks during which the metrics changed, so that they prove nothing.
+    /// Looks during which the metrics changed, or may have changed and back, so that they prove nothing.
     unsettled: usize,
 }
 
@@ -85,13 +90,17 @@ async fn look(http: &reqwest::Client, address: &str, into: &Mutex<Seen>) {
         Some((before, json, html, get("/metrics").await?))
     };
     // A probe that does not answer, because it was killed, says nothing.
+    let began = now();
     let Some((before, json, html, after)) = all.await else { return };
+    let is_quick = now() - began < QUICK;
     let (before, after) = (in_metrics(&before), in_metrics(&after));
     let recent: Recent = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error} in {json}"));
     let (json, page) = (in_json(&recent), Page::read(&html));
     let mut seen = into.lock().unwrap();
-    seen.looks.push(Look { at: now(), problems: after.clone() });
-    if before != after {
+    let notes = recent.conditions.iter().filter(|condition| condition.severity == "note");
+    let noted = notes.filter_map(|condition| condition.tenant.clone()).collect();
+    seen.looks.push(Look { at: now(), problems: after.clone(), noted });
+    if before != after || !is_quick {
         seen.unsettled += 1;
         return;
     }

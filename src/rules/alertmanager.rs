@@ -14,8 +14,13 @@ const EXAMPLE: &str = include_str!("alertmanager.yml");
 
 /// Times in it that depend on the windows of the alerts, as they are with the usual ones: what explains an alert comes
 /// the later, the longer the windows are.
-const TIMES: [(&str, u64); 4] =
-    [("WARNING_WAIT", 120), ("WARNING_INTERVAL", 300), ("CRITICAL_WAIT", 10), ("CRITICAL_INTERVAL", 60)];
+const TIMES: [(&str, u64); 5] = [
+    ("WARNING_WAIT", 120),
+    ("WARNING_INTERVAL", 300),
+    ("CRITICAL_WAIT", 10),
+    ("CRITICAL_INTERVAL", 60),
+    ("LEAK_WAIT", 30),
+];
 
 pub(super) fn file(settings: &Settings) -> String {
     let (map, scale) = (&settings.topology, Scale::of(settings));

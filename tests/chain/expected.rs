@@ -86,6 +86,12 @@ pub const CASES: [Case; 12] = [
         interval: FREQUENT,
         // A leak stays in its alert for an hour at the usual window.
         window: "20s",
+        // Where it is found first, if the stream was not read for a while.
+        also: &[
+            told("pager", "TraceprobeIsolationViolation", Some("archive")),
+            told("pager", "TraceprobeIsolationViolation", Some("transit")),
+            told("pager", "TraceprobeIsolationViolation", Some("bigquery")),
+        ],
         ..case(
             "leak",
             Scenario::Leak,

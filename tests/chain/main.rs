@@ -10,7 +10,9 @@ mod alertmanager;
 mod expected;
 mod form;
 mod play;
+mod pulse;
 #[path = "../prometheus/server.rs"]
+#[expect(dead_code, reason = "the test of the metrics uses the rest")]
 mod server;
 mod sink;
 #[path = "../support/mod.rs"]
@@ -29,6 +31,7 @@ use self::alertmanager::Alertmanager;
 use self::expected::{Break, CASES};
 use self::form::Form;
 use self::play::{Chain, Row, Scene};
+use self::pulse::Pulse;
 use self::server::Prometheus;
 use self::sink::Sink;
 
@@ -42,7 +45,7 @@ async fn every_fault_is_told_once_and_so_is_its_end() {
     let form = Form::chosen();
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("chain-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("cannot create the folder of the test");
-    let sink = Sink::start().await;
+    let (sink, pulse) = (Sink::start().await, Pulse::start());
     let scenes = join_all(CASES.iter().map(|case| Scene::set(case, form, &folder))).await;
     let drill = scenes.iter().find(|scene| scene.case.breaks == Break::Drill).expect("there is a drill");
     let example = drill.alertmanager_example();
@@ -63,14 +66,14 @@ async fn every_fault_is_told_once_and_so_is_its_end() {
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager.address]}]}]},
     });
     let prometheus = Prometheus::start(&folder, &config).await;
-    let chain = Chain { form, sink: &sink, prometheus: &prometheus, began: now() };
+    let chain = Chain { form, sink: &sink, prometheus: &prometheus, pulse: &pulse, began: now() };
     let rows = join_all(scenes.into_iter().map(|scene| chain.play(scene))).await;
     let rows: Vec<Row> = rows.into_iter().flatten().collect();
     println!("{}", Row::HEADING);
     for row in &rows {
         println!("{row}");
     }
-    println!("took {:.0} s", now() - chain.began);
+    println!("took {:.0} s; the machine was busy {} times", now() - chain.began, pulse.late());
     let faults: Vec<String> = rows.iter().flat_map(|row| row.faults.clone()).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     fs::remove_dir_all(&folder).expect("cannot remove the folder of the test");

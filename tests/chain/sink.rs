@@ -52,6 +52,7 @@ pub struct Notification {
     pub receiver: String,
     pub job: String,
     pub firing: Vec<Alert>,
+    #[expect(dead_code, reason = "printed")]
     pub resolved: Vec<Alert>,
 }
 

@@ -18,6 +18,10 @@ mod history;
 mod hops;
 #[path = "model/judge.rs"]
 mod judge;
+#[path = "model/incidents.rs"]
+mod incidents;
+#[path = "model/looks.rs"]
+mod looks;
 #[path = "model/observers.rs"]
 mod observers;
 #[path = "model/pipeline.rs"]

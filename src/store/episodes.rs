@@ -33,6 +33,9 @@ struct EpisodeRecord {
     affected: Option<usize>,
     of: Option<usize>,
     canaries: usize,
+    /// When the last of them was planned.
+    #[serde(default)]
+    last_counted: Option<i64>,
     usual: Option<u64>,
     detail: DetailRecord,
     consequences: BTreeMap<String, Option<i64>>,
@@ -151,6 +154,7 @@ impl EpisodeRecord {
             affected: condition.affected,
             of: condition.of,
             canaries: episode.canaries.count(),
+            last_counted: episode.canaries.last().map(Timestamp::micros),
             usual: episode.usual.map(micros),
             detail: DetailRecord::of(&condition.detail),
             consequences: episode.consequences.iter().map(consequence).collect(),
@@ -194,7 +198,7 @@ impl EpisodeRecord {
             noticed_at: at(self.noticed_at),
             state: self.state.into(),
             worst: self.worst.into(),
-            canaries: AffectedCanaries::restored(self.canaries, last),
+            canaries: AffectedCanaries::restored(self.canaries, self.last_counted.map(at)),
             usual: self.usual.map(Duration::from_micros),
             elsewhere_since: None,
             consequences: consequences.collect(),

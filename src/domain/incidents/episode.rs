@@ -101,7 +101,9 @@ impl Episode {
         self.worst = self.worst.min(problem.severity);
         self.canaries.add(&problem.canaries, self.beginning);
         let place = self.settled_place(problem, now);
-        self.condition = Condition { canaries: Vec::new(), ..problem.clone() };
+        // What was affected and has arrived since is no proof that all was well when it was planned.
+        let last = self.condition.last.max(problem.last);
+        self.condition = Condition { canaries: Vec::new(), last, ..problem.clone() };
         self.condition.subject.place = place;
     }
 
@@ -121,6 +123,8 @@ impl Episode {
     pub(super) fn turn_into(&mut self, problem: &Condition, now: Timestamp) {
         self.consequences.insert(self.condition.name, self.since());
         self.beginning = problem.since.map_or(self.beginning, |since| since.min(self.beginning));
+        // It may be the same condition at an earlier stage, which is no place that has to settle.
+        self.condition.subject = problem.subject;
         self.update(problem, now);
     }
 
@@ -128,6 +132,11 @@ impl Episode {
     pub(super) fn continue_as(&mut self, own: Self) {
         let beginning = self.beginning.min(own.beginning);
         *self = Self { condition: own.condition, state: own.state, beginning, ..self.clone() };
+    }
+
+    /// Takes over the canaries of an episode that turned out to follow from it.
+    pub(super) fn take_over(&mut self, merged: &Self) {
+        self.canaries.join(&merged.canaries, self.beginning);
     }
 
     /// Notes a problem that follows from it.
@@ -188,14 +197,17 @@ impl Episode {
         remains && !self.is_of(problem) && problem.follows_from(&self.condition, map)
     }
 
-    /// Whether it differs from an older state in more than figures that change by the second.
+    /// Whether it differs from an older state in more than figures that change by the second. While something
+    /// lingers, the instant since which all is well is one of them.
     pub(super) fn is_news_to(&self, old: &Self) -> bool {
+        let proven = |episode: &Self| (matches!(episode.state, State::Unproven), episode.has_ended());
         let figures = |episode: &Self| {
             let Condition { name, severity, subject, affected, of, last, .. } = episode.condition;
             (name, severity, subject, affected, of, last)
         };
         figures(self) != figures(old)
-            || (self.incident, self.beginning, self.state) != (old.incident, old.beginning, old.state)
+            || (self.incident, self.beginning) != (old.incident, old.beginning)
+            || (self.end(), proven(self)) != (old.end(), proven(old))
             || self.canaries.count() != old.canaries.count()
             || self.consequences != old.consequences
     }

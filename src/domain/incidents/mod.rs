@@ -85,8 +85,10 @@ impl Incidents {
         let problems: Vec<&Condition> = found.problems().collect();
         let mut seen = BTreeSet::new();
         for problem in &problems {
-            let cause = problems.iter().find(|other| problem.follows_from(other, map));
-            if let Some(episode) = self.episode_of(problem, cause.copied(), snapshot) {
+            let is_cause =
+                |other: &&&Condition| problem.follows_from(other, map) && !self.is_remainder(other, problem, map);
+            let cause = problems.iter().find(is_cause).copied();
+            if let Some(episode) = self.episode_of(problem, cause, snapshot) {
                 seen.insert(episode.id);
             }
         }
@@ -94,8 +96,10 @@ impl Incidents {
             for problem in &problems {
                 episode.note_consequence(problem, map);
             }
-            if !seen.contains(&episode.id) {
-                let lingers = problems.iter().any(|problem| episode.explains(problem, map));
+            // What follows from another problem by now is still one.
+            let is_still_one = problems.iter().any(|problem| episode.is_of(problem));
+            let lingers = is_still_one || problems.iter().any(|problem| episode.explains(problem, map));
+            if !seen.contains(&episode.id) && !(is_still_one && episode.end().is_none()) {
                 episode.look_for_recovery(snapshot, lingers);
             }
         }
@@ -110,6 +114,13 @@ impl Incidents {
         let merged = merged.into_iter().filter(is_known).map(|episode| (episode, Step::Merged));
         let ended = ended.into_iter().map(|episode| (episode, Step::Ended));
         changes(&before, &self.open).into_iter().chain(merged).chain(ended).collect()
+    }
+
+    /// Whether a problem is only what remains of something that is over, which does not explain another one.
+    fn is_remainder(&self, problem: &Condition, other: &Condition, map: &Topology) -> bool {
+        let is_over = |episode: &&Episode| episode.end().is_some();
+        !self.open.iter().any(|episode| episode.is_of(problem))
+            && self.open.iter().filter(is_over).any(|it| it.explains(problem, map) && !it.explains(other, map))
     }
 
     /// The open episode of a problem, brought up to date; it is begun if there is none. `None` for what
@@ -158,15 +169,23 @@ impl Incidents {
     /// Removes episodes that have turned out to follow from another one, and returns them.
     fn merge(&mut self, seen: &BTreeSet<IncidentId>, map: &Topology) -> Vec<Episode> {
         let causes: Vec<Episode> = self.open.iter().filter(|it| seen.contains(&it.id)).cloned().collect();
-        let follows = |episode: &Episode| {
-            causes.iter().any(|cause| {
+        let cause_of = |episode: &Episode| {
+            let is_cause = |cause: &&Episode| {
                 episode.beginning >= cause.beginning && episode.condition.follows_from(&cause.condition, map)
-            })
+            };
+            causes.iter().find(is_cause).map(|cause| cause.id)
         };
         let is_consequence = |episode: &mut Episode| {
-            !seen.contains(&episode.id) && episode.end().is_none() && follows(episode)
+            !seen.contains(&episode.id) && episode.end().is_none() && cause_of(episode).is_some()
         };
-        self.open.extract_if(.., is_consequence).collect()
+        let merged: Vec<Episode> = self.open.extract_if(.., is_consequence).collect();
+        for episode in &merged {
+            let cause = cause_of(episode);
+            for cause in self.open.iter_mut().filter(|it| Some(it.id) == cause) {
+                cause.take_over(episode);
+            }
+        }
+        merged
     }
 
     /// Makes the episodes of one condition at one place one incident, which has the id of its first.

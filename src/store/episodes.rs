@@ -37,6 +37,8 @@ struct EpisodeRecord {
     #[serde(default)]
     last_counted: Option<i64>,
     usual: Option<u64>,
+    #[serde(default)]
+    elsewhere_since: Option<i64>,
     detail: DetailRecord,
     consequences: BTreeMap<String, Option<i64>>,
 }
@@ -156,6 +158,7 @@ impl EpisodeRecord {
             canaries: episode.canaries.count(),
             last_counted: episode.canaries.last().map(Timestamp::micros),
             usual: episode.usual.map(micros),
+            elsewhere_since: episode.elsewhere_since.map(Timestamp::micros),
             detail: DetailRecord::of(&condition.detail),
             consequences: episode.consequences.iter().map(consequence).collect(),
         }
@@ -200,7 +203,7 @@ impl EpisodeRecord {
             worst: self.worst.into(),
             canaries: AffectedCanaries::restored(self.canaries, self.last_counted.map(at)),
             usual: self.usual.map(Duration::from_micros),
-            elsewhere_since: None,
+            elsewhere_since: self.elsewhere_since.map(at),
             consequences: consequences.collect(),
         })
     }

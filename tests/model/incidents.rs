@@ -409,7 +409,8 @@ impl<'a> Judge<'a> {
     fn count(&mut self, look: &Look, episode: &Episode, own: Option<&Condition>) {
         let Some(affected) = episode.affected() else { return };
         let subject = episode.condition.subject;
-        if own.is_some_and(|own| own.canaries.len() > affected) {
+        let goes_on = matches!(episode.state, State::Ongoing);
+        if goes_on && own.is_some_and(|own| own.canaries.len() > affected) {
             self.fault(episode, "it affected fewer canaries than are reported");
         }
         if episode.condition.name == ConditionName::Leaking {
@@ -451,6 +452,10 @@ impl<'a> Judge<'a> {
             // When it was learned is not part of the facts.
             ConditionName::Duplicates | ConditionName::Corruption | ConditionName::LateInjection
             | ConditionName::Stuck | ConditionName::TotalStall | ConditionName::Skipped => false,
+            // What does not arrive may be told as missing or lost.
+            ConditionName::Slow => self.facts(which, at).is_some_and(|facts| {
+                facts.arrived[TABLE].is_some() && self.affected(name, place, which, facts)
+            }),
             _ => self.facts(which, at).is_some_and(|facts| self.affected(name, place, which, facts)),
         }
     }

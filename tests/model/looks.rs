@@ -115,13 +115,10 @@ impl Looks {
             };
             let (one, other) = (told(&self.incidents), told(stored));
             if one != other {
-                let mut all = one.iter().chain(&other);
-                let differs = |it: &&_| !(one.contains(it) && other.contains(it));
-                self.faults.push(format!(
-                    "at {}, a store makes a difference: {:?}; without: {one:?}; with: {other:?}",
-                    snapshot.at.micros(),
-                    all.find(differs),
-                ));
+                let lost: Vec<_> = one.iter().filter(|it| !other.contains(it)).collect();
+                let changed: Vec<_> = other.iter().filter(|it| !one.contains(it)).collect();
+                let at = snapshot.at.micros();
+                self.faults.push(format!("at {at}, a store makes {changed:?} of {lost:?}"));
                 self.stored = None;
             }
             let more = |it: &&Episode| {

@@ -68,17 +68,16 @@ pub struct Episode {
 }
 
 impl Episode {
-    /// The episode of a problem that has just been noticed. An earlier episode of it ended at `floor`.
+    /// The episode of a problem that has just been noticed, and began at `since` if that is known.
     pub(super) fn new(
         id: IncidentId,
         problem: &Condition,
-        floor: Option<Timestamp>,
+        since: Option<Timestamp>,
         snapshot: &Snapshot,
     ) -> Self {
-        let is_after = |at: &Timestamp| floor.is_none_or(|floor| *at >= floor);
-        let first = || problem.canaries.iter().map(|id| id.planned_at()).find(is_after);
-        let since = problem.since.filter(is_after).or_else(first);
         let beginning = since.unwrap_or(snapshot.at);
+        let mut canaries = AffectedCanaries::default();
+        canaries.add(&problem.canaries, beginning);
         Self {
             id,
             incident: id,
@@ -88,7 +87,7 @@ impl Episode {
             noticed_at: snapshot.at,
             state: State::Ongoing,
             worst: problem.severity,
-            canaries: AffectedCanaries::default(),
+            canaries,
             usual: recovery::usual(snapshot, problem.subject, beginning),
             elsewhere_since: None,
             consequences: BTreeMap::new(),
@@ -120,9 +119,9 @@ impl Episode {
     }
 
     /// Becomes the episode of a problem from which its own condition follows.
-    pub(super) fn turn_into(&mut self, problem: &Condition, now: Timestamp) {
+    pub(super) fn turn_into(&mut self, problem: &Condition, began: Timestamp, now: Timestamp) {
         self.consequences.insert(self.condition.name, self.since());
-        self.beginning = problem.since.map_or(self.beginning, |since| since.min(self.beginning));
+        self.beginning = began.min(self.beginning);
         // It may be the same condition at an earlier stage, which is no place that has to settle.
         self.condition.subject = problem.subject;
         self.update(problem, now);
@@ -209,6 +208,7 @@ impl Episode {
             || (self.incident, self.beginning) != (old.incident, old.beginning)
             || (self.end(), proven(self)) != (old.end(), proven(old))
             || self.canaries.count() != old.canaries.count()
+            || self.elsewhere_since != old.elsewhere_since
             || self.consequences != old.consequences
     }
 
@@ -244,4 +244,11 @@ impl Episode {
     pub fn affected(&self) -> Option<usize> {
         self.condition.affected.map(|now| now.max(self.canaries.count()))
     }
+}
+
+/// When a problem began, if that is known. An earlier episode of it ended at `floor`.
+pub(super) fn first_failure(problem: &Condition, floor: Option<Timestamp>) -> Option<Timestamp> {
+    let is_after = |at: &Timestamp| floor.is_none_or(|floor| *at >= floor);
+    let first = || problem.canaries.iter().map(|id| id.planned_at()).find(is_after);
+    problem.since.filter(is_after).or_else(first)
 }

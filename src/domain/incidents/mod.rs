@@ -96,11 +96,17 @@ impl Incidents {
             for problem in &problems {
                 episode.note_consequence(problem, map);
             }
-            // What follows from another problem by now is still one.
-            let is_still_one = problems.iter().any(|problem| episode.is_of(problem));
-            let lingers = is_still_one || problems.iter().any(|problem| episode.explains(problem, map));
-            if !seen.contains(&episode.id) && !(is_still_one && episode.end().is_none()) {
-                episode.look_for_recovery(snapshot, lingers);
+            if seen.contains(&episode.id) {
+                continue;
+            }
+            // What follows from another problem by now is still one, and may be merged below.
+            match problems.iter().find(|problem| episode.is_of(problem)) {
+                Some(problem) if episode.end().is_none() => episode.update(problem, snapshot.at),
+                Some(_) => episode.look_for_recovery(snapshot, true),
+                None => {
+                    let lingers = problems.iter().any(|problem| episode.explains(problem, map));
+                    episode.look_for_recovery(snapshot, lingers);
+                }
             }
         }
         let merged = self.merge(&seen, map);
@@ -145,24 +151,25 @@ impl Incidents {
         if self.open.iter().any(|episode| episode.explains(problem, map)) {
             return None;
         }
-        let began = problem.since.unwrap_or(snapshot.at);
-        // What follows from it may have been noticed first.
-        let first = self.open.iter().position(|episode| {
-            let goes_on = episode.end().is_none() && episode.beginning >= began;
-            goes_on && episode.condition.follows_from(problem, map)
-        });
-        if let Some(at) = first {
-            self.open[at].turn_into(problem, snapshot.at);
-            return Some(&self.open[at]);
-        }
         let floor = self
             .ended
             .iter()
             .filter(|episode| episode.is_of(problem))
             .filter_map(|episode| episode.end())
             .max();
+        let since = episode::first_failure(problem, floor);
+        let began = since.unwrap_or(snapshot.at);
+        // What follows from it may have been noticed first.
+        let first = self.open.iter().position(|episode| {
+            let goes_on = episode.end().is_none() && episode.beginning >= began;
+            goes_on && episode.condition.follows_from(problem, map)
+        });
+        if let Some(at) = first {
+            self.open[at].turn_into(problem, began, snapshot.at);
+            return Some(&self.open[at]);
+        }
         self.last_id = self.last_id.max(u64::try_from(snapshot.at.micros()).unwrap_or(0)) + 1;
-        self.open.push(Episode::new(IncidentId(self.last_id), problem, floor, snapshot));
+        self.open.push(Episode::new(IncidentId(self.last_id), problem, since, snapshot));
         self.open.last()
     }
 

@@ -5,6 +5,7 @@
 mod check;
 #[cfg(feature = "sandbox")]
 mod demo;
+mod drill;
 mod healthcheck;
 mod log_fields;
 #[cfg(any(test, not(feature = "sandbox")))]
@@ -47,6 +48,7 @@ enum Command {
     Run(run::Run),
     Check(check::Check),
     Demo(Demo),
+    Drill(drill::Drill),
     Healthcheck(healthcheck::Healthcheck),
     Tag(tag::Tag),
 }
@@ -74,6 +76,7 @@ pub fn run_program() -> ExitCode {
         Command::Run(run) => run.run(&runtimes),
         Command::Demo(demo) => demo.run(&runtimes),
         Command::Check(check) => printed(runtimes.among_tasks(check.run())),
+        Command::Drill(drill) => End::InOrder(runtimes.among_tasks(drill.run())),
         Command::Tag(tag) => printed(tag.run()),
         Command::Healthcheck(healthcheck) => End::InOrder(runtimes.among_tasks(healthcheck.run())),
     };

@@ -66,8 +66,12 @@ pub fn faults(run: &Run, verdicts: &[(usize, Verdict)], tally: &mut Tally) -> Ve
         judge.look(look, tally);
         if !judge.faults.is_empty() {
             let after = (look.at - run.looks.all[0].at) as f64 / 1e6;
-            let problems: Vec<_> = look.problems.iter().map(|it| (it.name, it.subject, it.last)).collect();
-            faults.push(format!("look {after:+.1} s, {} of the log, {problems:?}", look.place));
+            faults.push(format!("look {after:+.1} s, {} of the log", look.place));
+            for it in &look.problems {
+                let place = it.subject.place.map(|place| (place.first.0, place.last.0));
+                let times = [it.since, it.last].map(|at| at.map(|at| at.micros()));
+                faults.push(format!("  {:?} {:?} {place:?} {:?} {times:?}", it.name, it.subject.tenant, it.blame));
+            }
             faults.append(&mut judge.faults);
             break;
         }
@@ -213,7 +217,14 @@ impl<'a> Judge<'a> {
                     |it: &&Episode| causes.iter().any(|one| is_of(&it.condition, one) || self.follows(one, &it.condition));
                 match open.iter().find(|it| explains(it)) {
                     Some(_) => tally.explained += 1,
-                    None => self.faults.push(format!("belongs to no incident: {problem:?}; open: {open:?}")),
+                    None => {
+                        let of_it = |it: &&&Episode| {
+                            it.condition.subject.tenant.is_none_or(|of| Some(of) == problem.subject.tenant)
+                        };
+                        let one = |it: &&Episode| (it.condition.name, it.condition.subject.place, it.state);
+                        let open: Vec<_> = open.iter().filter(of_it).map(one).collect();
+                        self.faults.push(format!("belongs to no incident: {problem:?}; open: {open:?}"));
+                    }
                 }
             }
         }
@@ -308,8 +319,11 @@ impl<'a> Judge<'a> {
         }
         let tenants = subject.tenant.map_or(0..self.of_tenant.len(), |it| usize::from(it.0)..usize::from(it.0) + 1);
         let mut candidates = self.of_tenant[tenants].iter().flatten().copied();
+        // What turned out to be this may have begun with a canary that it affected otherwise.
+        let kept = self.told.get(&episode.id).is_some_and(|told| told.last.beginning == episode.beginning);
         let affected = candidates.any(|which| {
-            self.planned(which) == beginning && self.is_affected(name, subject.place, which, look.place)
+            self.planned(which) == beginning
+                && (kept || self.is_affected(name, subject.place, which, look.place))
         });
         if !affected {
             self.fault(episode, "it did not begin with an affected canary");
@@ -342,7 +356,9 @@ impl<'a> Judge<'a> {
             State::Ongoing => {}
             State::Unproven if own.is_some() => self.fault(episode, "it is a problem, and called unproven"),
             State::Unproven => {
-                let Some(tenant) = subject.tenant.filter(|_| is_proven_by_canaries(name)) else { return };
+                // Whether there is a second copy may not be known yet.
+                let is_known = is_proven_by_canaries(name) && name != ConditionName::Duplicates;
+                let Some(tenant) = subject.tenant.filter(|_| is_known) else { return };
                 let good = |which: &&usize| {
                     self.planned(**which) > last && self.is_good(name, subject.place, **which, look.place)
                 };
@@ -557,8 +573,12 @@ impl<'a> Judge<'a> {
             ConditionName::HopOverTarget => {
                 is_here && matches!(facts.hops[stage], HopState::Measured { .. } | HopState::Inherited) && !self.is_over_target(which, stage, facts)
             }
-            ConditionName::Duplicates => is_here && verdict.copies.charged[stage] == 0,
-            ConditionName::Corruption => is_here && verdict.copies.corrupted[stage] == 0,
+            ConditionName::Corruption => {
+                // What is found by luck says nothing about the rest of its record.
+                let copies = &self.run.history.canaries[which].copies;
+                let is_readable = |copy: &Copy| copy.stage == stage && copy.written.is_readable();
+                is_here && verdict.copies.corrupted[stage] == 0 && copies.iter().any(is_readable)
+            }
             ConditionName::LateInjection => {
                 let canary = &self.run.history.canaries[which];
                 canary.answered_at.is_some_and(|answered| answered < at)

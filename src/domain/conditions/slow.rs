@@ -35,7 +35,7 @@ fn slow(history: &History<'_>, criteria: &Criteria, found: &mut Vec<Condition>) 
         return;
     }
     // What does not arrive is told as missing or losing. The others may be as fast as ever.
-    let is_told = |name| found.iter().any(|it: &Condition| it.name == name && it.is_problem());
+    let is_told = |name| found.iter().any(|it: &Condition| it.name == name);
     let (missing, losing) = (is_told(ConditionName::Missing), is_told(ConditionName::Losing));
     let end_to_end = |canary: &Canary<'_>| {
         let trace = canary.trace;

@@ -3,6 +3,7 @@
 use super::condition::{Condition, Detail};
 use super::criteria::Criteria;
 use super::history::History;
+use super::missing::RECENT_PASSAGES;
 use super::name::{ConditionName, Subject};
 use super::severity::Severity;
 use crate::domain::outcome::Outcome;
@@ -10,8 +11,6 @@ use crate::domain::time::Timestamp;
 use crate::domain::topology::{HopRange, StageId, Topology};
 use crate::domain::trace::{Judgement, Trace};
 
-/// Number of recent passages that define how long a hop usually takes.
-const RECENT_PASSAGES: usize = 5;
 /// Fewest overdue canaries of one tenant in a row. A single one may be lost.
 const OVERDUE_OF_TENANT: usize = 2;
 /// Fewest tenants with an overdue canary. With fewer, each is told by itself.
@@ -96,12 +95,12 @@ pub(super) fn total(histories: &[History<'_>]) -> Option<Condition> {
 fn stalled_at(histories: &[History<'_>], from: &[StageId]) -> Option<Condition> {
     let snapshot = histories.first()?.snapshot;
     let (map, hop) = (&*snapshot.topology, *from.first()?);
-    let canaries = histories.iter().flat_map(|history| &history.canaries);
+    let real = || histories.iter().filter(|history| map.drill() != Some(history.tenant));
+    let canaries = real().flat_map(|history| &history.canaries);
     let last_passage = canaries.filter_map(|canary| passage(canary.trace, from)).max();
     let can_tell =
         |history: &&History<'_>, stage: StageId| history.has_seen(stage) && !history.is_blind(stage);
-    let stalled: Vec<Vec<&Trace>> = histories
-        .iter()
+    let stalled: Vec<Vec<&Trace>> = real()
         .filter(|history| can_tell(history, hop) && can_tell(history, map.end()))
         .map(|history| stopped_before(history, from))
         .filter(|stopped| {
@@ -116,7 +115,7 @@ fn stalled_at(histories: &[History<'_>], from: &[StageId]) -> Option<Condition> 
     let since: Option<Timestamp> = stopped().map(|trace| trace.planned_at).min();
     let waiting: Vec<&Trace> = stopped().filter(|trace| trace.ended.is_none()).copied().collect();
     let subject = Subject { tenant: None, place: most_wait_for(map, &waiting).map(HopRange::one) };
-    let detail = Detail::Tenants { affected: stalled.len(), of: map.tenants().len() };
+    let detail = Detail::Tenants { affected: stalled.len(), of: map.real_tenants().count() };
     let stall = Condition::fault(ConditionName::TotalStall, subject, Severity::Critical, since, detail);
     let mut canaries: Vec<_> = waiting.iter().map(|trace| trace.id()).collect();
     canaries.sort_unstable();

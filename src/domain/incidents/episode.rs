@@ -1,11 +1,11 @@
 //! One unbroken episode of a condition of one tenant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::canaries::AffectedCanaries;
 use super::recovery;
-use crate::domain::conditions::{Condition, ConditionName, Severity};
+use crate::domain::conditions::{Condition, ConditionName, Severity, Subject};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{HopRange, Topology};
 use crate::domain::tracker::Snapshot;
@@ -63,8 +63,8 @@ pub struct Episode {
     pub usual: Option<Duration>,
     /// Since when the condition names another place.
     pub elsewhere_since: Option<Timestamp>,
-    /// The problems that followed from it, and when each began as far as is known.
-    pub consequences: BTreeMap<ConditionName, Option<Timestamp>>,
+    /// The problems that followed from it, and when each that still does began, as far as is known.
+    pub consequences: BTreeMap<(ConditionName, Subject), Option<Timestamp>>,
 }
 
 impl Episode {
@@ -119,8 +119,8 @@ impl Episode {
     }
 
     /// Becomes the episode of a problem from which its own condition follows.
-    pub(super) fn turn_into(&mut self, problem: &Condition, began: Timestamp, now: Timestamp) {
-        self.consequences.insert(self.condition.name, self.since());
+    pub(super) fn continue_under(&mut self, problem: &Condition, began: Timestamp, now: Timestamp) {
+        self.consequences.insert(consequence(&self.condition), None);
         self.beginning = began.min(self.beginning);
         // It may be the same condition at an earlier stage, which is no place that has to settle.
         self.condition.subject = problem.subject;
@@ -138,22 +138,31 @@ impl Episode {
         self.canaries.join(&merged.canaries, self.beginning);
     }
 
-    /// Notes a problem that follows from it.
-    pub(super) fn note_consequence(&mut self, problem: &Condition, map: &Topology) {
-        if self.explains(problem, map) {
-            self.canaries.add(&problem.canaries, self.beginning);
-            self.consequences.entry(problem.name).or_insert(problem.since);
+    /// Notes the problems that follow from it.
+    pub(super) fn note_consequences(&mut self, problems: &[&Condition], map: &Topology) {
+        let mut present = BTreeSet::new();
+        for problem in problems {
+            if self.explains(problem, map) {
+                self.canaries.add(&problem.canaries, self.beginning);
+                let since = self.consequences.entry(consequence(problem)).or_default();
+                *since = since.or(problem.since);
+                present.insert(consequence(problem));
+            }
+        }
+        // What comes back later begins anew.
+        for (key, since) in &mut self.consequences {
+            *since = since.filter(|_| present.contains(key));
         }
     }
 
     /// Since when a problem that follows from it has been one, if it is known to.
-    pub(super) fn since_of(&self, problem: &Condition, map: &Topology) -> Option<Option<Timestamp>> {
-        self.explains(problem, map).then(|| self.consequences.get(&problem.name).copied())?
+    pub(super) fn since_of(&self, problem: &Condition, map: &Topology) -> Option<Timestamp> {
+        self.explains(problem, map).then(|| self.consequences.get(&consequence(problem)).copied().flatten())?
     }
 
     /// Notes that the condition is no problem any more. `lingers` says that something which follows from it
     /// still is one.
-    pub(super) fn look_for_recovery(&mut self, snapshot: &Snapshot, lingers: bool) {
+    pub(super) fn note_absence(&mut self, snapshot: &Snapshot, lingers: bool) {
         let since = match self.state {
             State::Over { since, .. } => Some(since),
             State::Ongoing | State::Unproven | State::Ended { .. } => recovery::since(self, snapshot),
@@ -212,6 +221,20 @@ impl Episode {
             || self.consequences != old.consequences
     }
 
+    /// Whether it is over and a problem that followed from it goes on, which so is what it was all the time.
+    /// What leaked or was lost stays what it was, and so does a stall of all tenants.
+    pub(super) fn was_milder_as(&self, problem: &Condition, map: &Topology) -> bool {
+        let State::Over { since, .. } = self.state else { return false };
+        let only_took_long = matches!(
+            self.condition.name,
+            ConditionName::Stuck | ConditionName::Missing | ConditionName::Slow
+        );
+        only_took_long
+            && self.consequences.contains_key(&consequence(problem))
+            && problem.since.is_some_and(|began| began < since)
+            && problem.follows_from(&self.condition, map)
+    }
+
     /// Whether both are of one condition at one place.
     pub(super) fn is_alike(&self, other: &Self) -> bool {
         self.condition.name == other.condition.name
@@ -244,6 +267,12 @@ impl Episode {
     pub fn affected(&self) -> Option<usize> {
         self.condition.affected.map(|now| now.max(self.canaries.count()))
     }
+}
+
+/// What a problem that follows from another one is remembered by: its subject, without a place that may change.
+fn consequence(problem: &Condition) -> (ConditionName, Subject) {
+    let place = problem.subject.place.filter(|_| !problem.name.has_one_place());
+    (problem.name, Subject { tenant: problem.subject.tenant, place })
 }
 
 /// When a problem began, if that is known. An earlier episode of it ended at `floor`.

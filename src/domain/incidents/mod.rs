@@ -1,6 +1,6 @@
 //! Incidents: what was wrong, where, from when to when.
 //!
-//! A condition is computed anew from each snapshot and forgets what has left its window. [`Incidents`]
+//! A condition is computed from each snapshot alone and forgets what has left its window. [`Incidents`]
 //! remembers: an *episode* is the unbroken time in which a condition of one tenant is a problem, and an
 //! *incident* is the episodes of one condition at one stage that overlap. An episode begins with the first
 //! failure and that does not move. It is over when something proves that all is well, and it ends when all
@@ -83,33 +83,29 @@ impl Incidents {
         let map = &*snapshot.topology;
         let before = self.open.clone();
         let problems: Vec<&Condition> = found.problems().collect();
-        let mut seen = BTreeSet::new();
-        for problem in &problems {
-            let is_cause =
-                |other: &&&Condition| problem.follows_from(other, map) && !self.is_remainder(other, problem, map);
-            let cause = problems.iter().find(is_cause).copied();
-            if let Some(episode) = self.episode_of(problem, cause, snapshot) {
-                seen.insert(episode.id);
-            }
-        }
+        let mut seen = self.assign(&problems, snapshot);
+        // An episode that explained one problem may have turned out to be that of another.
+        seen.extend(self.assign(&problems, snapshot));
         for episode in &mut self.open {
-            for problem in &problems {
-                episode.note_consequence(problem, map);
-            }
+            episode.note_consequences(&problems, map);
             if seen.contains(&episode.id) {
                 continue;
             }
             // What follows from another problem by now is still one, and may be merged below.
             match problems.iter().find(|problem| episode.is_of(problem)) {
                 Some(problem) if episode.end().is_none() => episode.update(problem, snapshot.at),
-                Some(_) => episode.look_for_recovery(snapshot, true),
+                Some(_) => episode.note_absence(snapshot, true),
                 None => {
                     let lingers = problems.iter().any(|problem| episode.explains(problem, map));
-                    episode.look_for_recovery(snapshot, lingers);
+                    episode.note_absence(snapshot, lingers);
                 }
             }
         }
         let merged = self.merge(&seen, map);
+        if !merged.is_empty() {
+            // What they explained need not follow from what they are part of now.
+            self.assign(&problems, snapshot);
+        }
         self.regroup();
         let (now, over_after) = (snapshot.at, self.over_after);
         let ended: Vec<_> =
@@ -120,6 +116,21 @@ impl Incidents {
         let merged = merged.into_iter().filter(is_known).map(|episode| (episode, Step::Merged));
         let ended = ended.into_iter().map(|episode| (episode, Step::Ended));
         changes(&before, &self.open).into_iter().chain(merged).chain(ended).collect()
+    }
+
+    /// Brings the episodes of all problems up to date, and returns which these are.
+    fn assign(&mut self, problems: &[&Condition], snapshot: &Snapshot) -> BTreeSet<IncidentId> {
+        let map = &*snapshot.topology;
+        let mut seen = BTreeSet::new();
+        for problem in problems {
+            let is_cause =
+                |other: &&&Condition| problem.follows_from(other, map) && !self.is_remainder(other, problem, map);
+            let cause = problems.iter().find(is_cause).copied();
+            if let Some(episode) = self.episode_of(problem, cause, snapshot) {
+                seen.insert(episode.id);
+            }
+        }
+        seen
     }
 
     /// Whether a problem is only what remains of something that is over, which does not explain another one.
@@ -159,13 +170,21 @@ impl Incidents {
             .max();
         let since = episode::first_failure(problem, floor);
         let began = since.unwrap_or(snapshot.at);
+        // What was missing may turn out to be slow.
+        let milder = self.open.iter().position(|episode| {
+            episode.was_milder_as(problem, map) && floor.is_none_or(|floor| episode.beginning >= floor)
+        });
+        if let Some(at) = milder {
+            self.open[at].continue_under(problem, began, snapshot.at);
+            return Some(&self.open[at]);
+        }
         // What follows from it may have been noticed first.
         let first = self.open.iter().position(|episode| {
             let goes_on = episode.end().is_none() && episode.beginning >= began;
             goes_on && episode.condition.follows_from(problem, map)
         });
         if let Some(at) = first {
-            self.open[at].turn_into(problem, began, snapshot.at);
+            self.open[at].continue_under(problem, began, snapshot.at);
             return Some(&self.open[at]);
         }
         self.last_id = self.last_id.max(u64::try_from(snapshot.at.micros()).unwrap_or(0)) + 1;
@@ -241,7 +260,7 @@ pub(super) fn settle(found: &mut [Condition], episodes: &[Arc<Episode>], map: &T
     for problem in found.iter_mut().filter(|condition| condition.is_problem()) {
         let open = || episodes.iter().filter(|episode| !episode.has_ended());
         let own = open().find(|episode| episode.is_of(problem)).map(|episode| episode.since());
-        let of_cause = || open().find_map(|episode| episode.since_of(problem, map));
+        let of_cause = || open().find_map(|episode| episode.since_of(problem, map)).map(Some);
         problem.since = own.or_else(of_cause).unwrap_or(problem.since);
     }
 }

@@ -7,7 +7,7 @@ use crate::domain::conditions::{Condition, ConditionName, Criteria, Detail, Seve
 use crate::domain::quantile::Level;
 use crate::domain::sighting::list_drift;
 use crate::domain::time::Timestamp;
-use crate::domain::topology::Topology;
+use crate::domain::topology::{HopRange, Role, Topology};
 use crate::domain::tracker::Snapshot;
 use crate::web::app::Settings;
 use crate::web::words;
@@ -104,7 +104,12 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
             let verb = if affected == 1 { "waits" } else { "wait" };
             format!("{} {verb}", words::count(affected, "canary", "canaries"))
         }
-        (ConditionName::Losing, _) => format!("{numbers} did not arrive"),
+        (ConditionName::Losing, _) => {
+            match condition.subject.place.and_then(|place| instead_of(map, place)) {
+                Some(stage) => format!("{numbers} were dead-lettered instead of going to {stage}"),
+                None => format!("{numbers} did not arrive"),
+            }
+        }
         (ConditionName::Missing, Detail::Others(took)) => {
             format!("{numbers} have not arrived there, the others take {}{side}", words::short(*took))
         }
@@ -171,6 +176,14 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
             _,
         ) => String::new(),
     }
+}
+
+/// The stage of the main path to which dead letters should have gone; `None` if the place holds none.
+fn instead_of(map: &Topology, place: HopRange) -> Option<&str> {
+    let dead = map.stage(place.first);
+    let next =
+        map.main_path().iter().map(|stage| map.stage(*stage)).find(|stage| stage.parent == dead.parent);
+    next.filter(|_| dead.role == Role::DeadLetter).map(|stage| &*stage.name)
 }
 
 /// A note: `1 of 209 lost at bigquery 9 min ago`.

@@ -145,10 +145,8 @@ fn id_out(id: IncidentId) -> i64 {
 impl EpisodeRecord {
     fn of(episode: &Episode, map: &Topology) -> Self {
         let (condition, name) = (&episode.condition, |stage| map.stage(stage).name.to_string());
-        let place_of =
-            |subject: Subject| subject.place.map(|place| (name(place.first), name(place.last)));
-        let tenant_of =
-            |subject: Subject| subject.tenant.map(|tenant| map.tenant(tenant).name.to_string());
+        let place_of = |subject: Subject| subject.place.map(|place| (name(place.first), name(place.last)));
+        let tenant_of = |subject: Subject| subject.tenant.map(|tenant| map.tenant(tenant).name.to_string());
         let place = place_of(condition.subject);
         let consequence = |((name, subject), since): (&(ConditionName, Subject), &Option<Timestamp>)| {
             let condition = name.as_str().to_owned();

@@ -17,7 +17,7 @@ use super::run::Outcome as Run;
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     pub looks: usize,
-    /// Incidents that began, by condition.
+    /// Incidents that began or turned out to be one of it, by condition.
     pub began: BTreeMap<ConditionName, usize>,
     pub over: usize,
     pub unproven: usize,
@@ -36,13 +36,21 @@ pub struct Tally {
 impl Tally {
     /// Whether everything happened.
     pub fn everything_happened(&self) -> bool {
-        use ConditionName::{
-            CannotSee, Corruption, Duplicates, HopOverTarget, LateInjection, Leaking, Losing, Missing, NeverSeen,
-            NotInjecting, SameName, Skipped, Slow, Stuck, TotalStall,
-        };
         let names = [
-            CannotSee, Corruption, Duplicates, HopOverTarget, LateInjection, Leaking, Losing, Missing, NeverSeen,
-            NotInjecting, SameName, Skipped, Slow, Stuck, TotalStall,
+            ConditionName::CannotSee,
+            ConditionName::Corruption,
+            ConditionName::Duplicates,
+            ConditionName::HopOverTarget,
+            ConditionName::LateInjection,
+            ConditionName::Leaking,
+            ConditionName::Losing,
+            ConditionName::Missing,
+            ConditionName::NeverSeen,
+            ConditionName::NotInjecting,
+            ConditionName::Skipped,
+            ConditionName::Slow,
+            ConditionName::Stuck,
+            ConditionName::TotalStall,
         ];
         let counts = [
             self.over,
@@ -70,7 +78,10 @@ pub fn faults(run: &Run, verdicts: &[(usize, Verdict)], tally: &mut Tally) -> Ve
             for it in &look.problems {
                 let place = it.subject.place.map(|place| (place.first.0, place.last.0));
                 let times = [it.since, it.last].map(|at| at.map(|at| at.micros()));
-                faults.push(format!("  {:?} {:?} {place:?} {:?} {times:?}", it.name, it.subject.tenant, it.blame));
+                faults.push(format!(
+                    "  {:?} {:?} {place:?} {:?} {times:?}",
+                    it.name, it.subject.tenant, it.blame
+                ));
             }
             faults.append(&mut judge.faults);
             break;
@@ -93,6 +104,8 @@ struct Judge<'a> {
     /// By tenant, in the order of the planned injection.
     of_tenant: Vec<Vec<usize>>,
     told: BTreeMap<IncidentId, Told>,
+    /// When each episode that is over was last seen with a problem that concerns its tenant.
+    busy_at: BTreeMap<IncidentId, Micros>,
     /// When this run of the probe began to look.
     run_began: Micros,
     faults: Vec<String>,
@@ -105,12 +118,15 @@ impl<'a> Judge<'a> {
         for (which, _) in verdicts {
             of_tenant[canaries[*which].tenant].push(*which);
         }
-        of_tenant.iter_mut().for_each(|all| all.sort_by_key(|which| (canaries[*which].planned, canaries[*which].id)));
+        of_tenant
+            .iter_mut()
+            .for_each(|all| all.sort_by_key(|which| (canaries[*which].planned, canaries[*which].id)));
         Self {
             run,
             verdicts: verdicts.iter().map(|(which, verdict)| (*which, verdict)).collect(),
             of_tenant,
             told: BTreeMap::new(),
+            busy_at: BTreeMap::new(),
             run_began: 0,
             faults: Vec::new(),
         }
@@ -126,7 +142,7 @@ impl<'a> Judge<'a> {
         let episodes: Vec<&Episode> = look.episodes.iter().map(AsRef::as_ref).collect();
         self.every_problem_belongs(look, &episodes.iter().copied().filter(open).collect::<Vec<_>>(), tally);
         for episode in &episodes {
-            self.episode(look, episode, &episodes, tally);
+            self.episode(look, episode, &episodes);
         }
         for (_, step) in &look.steps {
             match step {
@@ -148,6 +164,7 @@ impl<'a> Judge<'a> {
     /// Only what was stored is known afterwards, and just as it was.
     fn restart(&mut self, restored: &[Episode], look: &Look, tally: &mut Tally) {
         self.run_began = look.at;
+        self.busy_at.clear();
         let ids: BTreeSet<_> = restored.iter().map(|it| it.id).collect();
         self.told.retain(|id, _| ids.contains(id));
         for episode in restored {
@@ -156,7 +173,8 @@ impl<'a> Judge<'a> {
                 self.faults.push(format!("stored, but never told: {episode:?}"));
                 continue;
             };
-            if told.last.beginning != episode.beginning && told.last.condition.name == episode.condition.name {
+            if told.last.beginning != episode.beginning && told.last.condition.name == episode.condition.name
+            {
                 self.fault(episode, "its beginning was stored as another");
             }
         }
@@ -188,7 +206,10 @@ impl<'a> Judge<'a> {
                 Some((state, name)) => {
                     tally.returned += usize::from(is_over(state) && !is_over(episode.state));
                     tally.over += usize::from(!is_over(state) && is_over(episode.state));
-                    tally.turned += usize::from(name != episode.condition.name);
+                    if name != episode.condition.name {
+                        tally.turned += 1;
+                        *tally.began.entry(episode.condition.name).or_default() += 1;
+                    }
                     tally.unproven +=
                         usize::from(episode.state == State::Unproven && state != State::Unproven);
                 }
@@ -213,8 +234,9 @@ impl<'a> Judge<'a> {
                     causes.extend(more);
                     at += 1;
                 }
-                let explains =
-                    |it: &&Episode| causes.iter().any(|one| is_of(&it.condition, one) || self.follows(one, &it.condition));
+                let explains = |it: &&Episode| {
+                    causes.iter().any(|one| is_of(&it.condition, one) || self.follows(one, &it.condition))
+                };
                 match open.iter().find(|it| explains(it)) {
                     Some(_) => tally.explained += 1,
                     None => {
@@ -233,7 +255,8 @@ impl<'a> Judge<'a> {
     /// Whether a problem follows from another one, by the documentation.
     fn follows(&self, problem: &Condition, from: &Condition) -> bool {
         use ConditionName::{
-            Corruption, Duplicates, HopOverTarget, LateInjection, Leaking, Losing, Missing, Slow, Stuck, TotalStall,
+            Corruption, Duplicates, HopOverTarget, LateInjection, Leaking, Losing, Missing, Slow, Stuck,
+            TotalStall,
         };
         let of_tenant = from.subject.tenant.is_none() || from.subject.tenant == problem.subject.tenant;
         if from.name == LateInjection && matches!(problem.name, Slow | HopOverTarget) {
@@ -265,7 +288,7 @@ impl<'a> Judge<'a> {
         place == from || begins.zip(at).is_some_and(|(begins, at)| at >= begins)
     }
 
-    fn episode(&mut self, look: &Look, episode: &Episode, all: &[&Episode], tally: &mut Tally) {
+    fn episode(&mut self, look: &Look, episode: &Episode, all: &[&Episode]) {
         let own = look.problems.iter().find(|problem| is_of(&episode.condition, problem));
         let ended_before =
             self.told.get(&episode.id).is_some_and(|told| matches!(told.last.state, State::Ended { .. }));
@@ -287,7 +310,6 @@ impl<'a> Judge<'a> {
         }
         self.state(look, episode, own, last_affected, seen_at);
         self.count(look, episode, own);
-        let _ = tally;
         self.told.insert(episode.id, Told { last: episode.clone(), last_affected, seen_at });
     }
 
@@ -317,7 +339,8 @@ impl<'a> Judge<'a> {
         if !counts || episode.began_before {
             return;
         }
-        let tenants = subject.tenant.map_or(0..self.of_tenant.len(), |it| usize::from(it.0)..usize::from(it.0) + 1);
+        let tenants =
+            subject.tenant.map_or(0..self.of_tenant.len(), |it| usize::from(it.0)..usize::from(it.0) + 1);
         let mut candidates = self.of_tenant[tenants].iter().flatten().copied();
         // What turned out to be this may have begun with a canary that it affected otherwise.
         let kept = self.told.get(&episode.id).is_some_and(|told| told.last.beginning == episode.beginning);
@@ -349,7 +372,14 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn state(&mut self, look: &Look, episode: &Episode, own: Option<&Condition>, last: Micros, seen_at: Micros) {
+    fn state(
+        &mut self,
+        look: &Look,
+        episode: &Episode,
+        own: Option<&Condition>,
+        last: Micros,
+        seen_at: Micros,
+    ) {
         let (name, subject) = (episode.condition.name, episode.condition.subject);
         match episode.state {
             State::Ongoing if own.is_none() => self.fault(episode, "it goes on, but is no problem any more"),
@@ -372,7 +402,10 @@ impl<'a> Judge<'a> {
                     self.fault(episode, "its end is not between its beginning and now");
                 }
                 if is_new && counts_canaries(name) && since.micros() <= last {
-                    self.fault(episode, &format!("it ended before its last affected canary, planned at {last}"));
+                    self.fault(
+                        episode,
+                        &format!("it ended before its last affected canary, planned at {last}"),
+                    );
                 }
                 if is_new {
                     self.proof(look, episode, since.micros());
@@ -380,11 +413,20 @@ impl<'a> Judge<'a> {
                 if matches!(episode.state, State::Ended { .. }) && own.is_some() {
                     self.fault(episode, "it has ended, but is a problem");
                 }
-                let quiet = look.problems.iter().all(|it| {
-                    it.subject.tenant != subject.tenant && subject.tenant.is_some() && it.subject.tenant.is_some()
-                });
-                let well = look.at - seen_at.max(self.run_began);
-                let _ = (quiet, well);
+                // What lingers keeps it open; without any other problem of the tenant, nothing does.
+                let concerns = |it: &Condition| {
+                    subject.tenant.is_none() || it.subject.tenant.is_none_or(|of| Some(of) == subject.tenant)
+                };
+                let busy = look.problems.iter().any(concerns);
+                self.busy_at
+                    .entry(episode.id)
+                    .and_modify(|at| *at = if busy { look.at } else { *at })
+                    .or_insert(look.at);
+                let looks = &self.run.looks;
+                let well = look.at - self.busy_at[&episode.id].max(seen_at);
+                if matches!(episode.state, State::Over { .. }) && well > looks.over_after + 2 * looks.every {
+                    self.fault(episode, "all has been well for long, but it has not ended");
+                }
             }
         }
     }
@@ -392,14 +434,16 @@ impl<'a> Judge<'a> {
     /// Something in the log proves that it was over at this instant.
     fn proof(&mut self, look: &Look, episode: &Episode, end: Micros) {
         let (name, subject) = (episode.condition.name, episode.condition.subject);
-        let tenants = subject.tenant.map_or(0..self.of_tenant.len(), |it| usize::from(it.0)..usize::from(it.0) + 1);
+        let tenants =
+            subject.tenant.map_or(0..self.of_tenant.len(), |it| usize::from(it.0)..usize::from(it.0) + 1);
         let mut canaries = self.of_tenant[tenants].iter().flatten().copied();
         let place = subject.place.map(|place| usize::from(place.last.0));
         let proven = if is_proven_by_canaries(name) {
             canaries.any(|which| {
                 self.planned(which) == end && self.is_good(name, subject.place, which, look.place)
             })
-        } else if matches!(name, ConditionName::Stuck | ConditionName::TotalStall | ConditionName::NeverSeen) {
+        } else if matches!(name, ConditionName::Stuck | ConditionName::TotalStall | ConditionName::NeverSeen)
+        {
             canaries.any(|which| {
                 let arrived = self.facts(which, look.place).map(|facts| facts.arrived).unwrap_or_default();
                 let stages = if name == ConditionName::TotalStall { TABLE..STAGES } else { 0..STAGES };
@@ -432,12 +476,14 @@ impl<'a> Judge<'a> {
         if episode.condition.name == ConditionName::Leaking {
             return;
         }
-        let tenants = subject.tenant.map_or(0..self.of_tenant.len(), |it| usize::from(it.0)..usize::from(it.0) + 1);
+        let tenants =
+            subject.tenant.map_or(0..self.of_tenant.len(), |it| usize::from(it.0)..usize::from(it.0) + 1);
         // What is reported at once may include canaries of an earlier episode.
         let at_once = episode.condition.affected.unwrap_or_default();
         let canaries = self.of_tenant[tenants].iter().flatten();
         let all = canaries.filter(|which| {
-            self.planned(**which) >= episode.beginning.micros() && self.is_affected_by_anything(**which, look.place)
+            self.planned(**which) >= episode.beginning.micros()
+                && self.is_affected_by_anything(**which, look.place)
         });
         let most = all.count().max(at_once);
         if affected > most {
@@ -466,8 +512,12 @@ impl<'a> Judge<'a> {
     fn is_affected_now(&self, name: ConditionName, place: Option<HopRange>, which: usize, at: usize) -> bool {
         match name {
             // When it was learned is not part of the facts.
-            ConditionName::Duplicates | ConditionName::Corruption | ConditionName::LateInjection
-            | ConditionName::Stuck | ConditionName::TotalStall | ConditionName::Skipped => false,
+            ConditionName::Duplicates
+            | ConditionName::Corruption
+            | ConditionName::LateInjection
+            | ConditionName::Stuck
+            | ConditionName::TotalStall
+            | ConditionName::Skipped => false,
             // What does not arrive may be told as missing or lost.
             ConditionName::Slow => self.facts(which, at).is_some_and(|facts| {
                 facts.arrived[TABLE].is_some() && self.affected(name, place, which, facts)
@@ -489,7 +539,10 @@ impl<'a> Judge<'a> {
                     || facts.missing.contains(&true)
                     || (0..STAGES).any(|stage| {
                         self.is_over_target(which, stage, facts)
-                            || matches!(facts.hops[stage], HopState::Missing | HopState::NeverSeen | HopState::Skipped)
+                            || matches!(
+                                facts.hops[stage],
+                                HopState::Missing | HopState::NeverSeen | HopState::Skipped
+                            )
                             || (rules.main_path.contains(&stage) && self.is_skipped(stage, facts))
                     })
             })
@@ -501,9 +554,10 @@ impl<'a> Judge<'a> {
         let (rules, planned) = (&self.run.history.rules, self.planned(which));
         let facts = self.facts(which, at);
         facts.is_some_and(|facts| {
-            rules.main_path.iter().any(|stage| {
-                facts.arrived[*stage].is_none_or(|(earliest, _)| earliest > planned + rules.slo)
-            })
+            rules
+                .main_path
+                .iter()
+                .any(|stage| facts.arrived[*stage].is_none_or(|(earliest, _)| earliest > planned + rules.slo))
         })
     }
 
@@ -524,7 +578,11 @@ impl<'a> Judge<'a> {
             HopState::Measured { .. } | HopState::Inherited => began
                 .zip(facts.arrived[stage])
                 .is_some_and(|(began, (earliest, _))| earliest - began > rules.target),
-            HopState::Open | HopState::Unjudged | HopState::Inverted | HopState::Skipped | HopState::NeverSeen => false,
+            HopState::Open
+            | HopState::Unjudged
+            | HopState::Inverted
+            | HopState::Skipped
+            | HopState::NeverSeen => false,
         }
     }
 
@@ -544,7 +602,8 @@ impl<'a> Judge<'a> {
             facts.missing[stage] || matches!(facts.hops[stage], HopState::Missing | HopState::NeverSeen);
         match name {
             ConditionName::Missing => {
-                let is_told = on_path && ((is_lost && facts.found_afterwards.is_none()) || self.is_skipped(stage, facts));
+                let is_told = on_path
+                    && ((is_lost && facts.found_afterwards.is_none()) || self.is_skipped(stage, facts));
                 is_absent && facts.arrived[stage].is_none() && facts.taken && !is_told
             }
             ConditionName::NeverSeen => is_absent && facts.arrived[stage].is_none() && facts.taken,
@@ -571,7 +630,9 @@ impl<'a> Judge<'a> {
             ConditionName::Slow => facts.judged == Judged::Good,
             ConditionName::Losing => facts.arrived[TABLE].is_some(),
             ConditionName::HopOverTarget => {
-                is_here && matches!(facts.hops[stage], HopState::Measured { .. } | HopState::Inherited) && !self.is_over_target(which, stage, facts)
+                is_here
+                    && matches!(facts.hops[stage], HopState::Measured { .. } | HopState::Inherited)
+                    && !self.is_over_target(which, stage, facts)
             }
             ConditionName::Corruption => {
                 // What is found by luck says nothing about the rest of its record.

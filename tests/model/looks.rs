@@ -34,6 +34,8 @@ pub struct Look {
 #[derive(Debug)]
 pub struct Looks {
     pub all: Vec<Look>,
+    /// In every third run, because they take half of its time.
+    pub are_taken: bool,
     /// Time between two looks.
     pub every: Micros,
     /// No canary can have an effect after this.
@@ -68,6 +70,7 @@ impl Looks {
         };
         Self {
             all: Vec::new(),
+            are_taken: seed.is_multiple_of(3),
             every: rng.i64(5 * SECOND..10 * SECOND),
             until: 0,
             longest: window + over_after + rules.copy_recheck + rules.give_up + rules.grace,
@@ -108,7 +111,16 @@ impl Looks {
         if let Some(stored) = &mut self.stored {
             stored.update(found, snapshot);
             let told = |incidents: &Incidents| {
-                let one = |it: &Episode| (it.id, it.condition.name, it.condition.subject.tenant, it.beginning, it.end(), it.has_ended());
+                let one = |it: &Episode| {
+                    (
+                        it.id,
+                        it.condition.name,
+                        it.condition.subject.tenant,
+                        it.beginning,
+                        it.end(),
+                        it.has_ended(),
+                    )
+                };
                 let mut all: Vec<_> = incidents.all().map(one).collect();
                 all.sort_by_key(|it| it.0);
                 all

@@ -106,10 +106,22 @@ pub fn run(seed: u64, canaries: usize) -> Outcome {
 enum Next {
     Plan(usize),
     Answer(usize),
-    Poll { source: usize, plan: u64 },
-    PollEnds { source: usize, run: usize },
-    Check { source: usize, plan: u64 },
-    CheckEnds { source: usize, run: usize },
+    Poll {
+        source: usize,
+        plan: u64,
+    },
+    PollEnds {
+        source: usize,
+        run: usize,
+    },
+    Check {
+        source: usize,
+        plan: u64,
+    },
+    CheckEnds {
+        source: usize,
+        run: usize,
+    },
     End(usize),
     Start,
     /// What is wrong is published.
@@ -250,7 +262,9 @@ impl Run {
 
     /// Runs until nothing is scheduled.
     fn run_to_end(&mut self) {
-        self.schedule(self.now + self.looks.every, Next::Look);
+        if self.looks.are_taken {
+            self.schedule(self.now + self.looks.every, Next::Look);
+        }
         loop {
             let next = self.schedule.peek().map(|Reverse((at, ..))| *at);
             let deadline = self.tracker.next_deadline().filter(|_| !self.is_down);

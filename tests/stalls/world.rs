@@ -18,7 +18,9 @@ use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::{
     Capabilities, Owner, Role, Source, SourceId, Stage, StageId, Tenant, TenantId, Topology,
 };
-use traceprobe::domain::tracker::{Event, Input, PutResult, Restored, SeenSource, Settings, Snapshot, Tracker};
+use traceprobe::domain::tracker::{
+    Event, Input, PutResult, Restored, SeenSource, Settings, Snapshot, Tracker,
+};
 
 /// When every world begins.
 pub const START: Timestamp = Timestamp::from_secs(1_800_000_000);

@@ -157,7 +157,8 @@ impl Episode {
 
     /// Since when a problem that follows from it has been one, if it is known to.
     pub(super) fn since_of(&self, problem: &Condition, map: &Topology) -> Option<Timestamp> {
-        self.explains(problem, map).then(|| self.consequences.get(&consequence(problem)).copied().flatten())?
+        self.explains(problem, map)
+            .then(|| self.consequences.get(&consequence(problem)).copied().flatten())?
     }
 
     /// Notes that the condition is no problem any more. `lingers` says that something which follows from it

@@ -123,8 +123,9 @@ impl Incidents {
         let map = &*snapshot.topology;
         let mut seen = BTreeSet::new();
         for problem in problems {
-            let is_cause =
-                |other: &&&Condition| problem.follows_from(other, map) && !self.is_remainder(other, problem, map);
+            let is_cause = |other: &&&Condition| {
+                problem.follows_from(other, map) && !self.is_remainder(other, problem, map)
+            };
             let cause = problems.iter().find(is_cause).copied();
             if let Some(episode) = self.episode_of(problem, cause, snapshot) {
                 seen.insert(episode.id);
@@ -137,7 +138,11 @@ impl Incidents {
     fn is_remainder(&self, problem: &Condition, other: &Condition, map: &Topology) -> bool {
         let is_over = |episode: &&Episode| episode.end().is_some();
         !self.open.iter().any(|episode| episode.is_of(problem))
-            && self.open.iter().filter(is_over).any(|it| it.explains(problem, map) && !it.explains(other, map))
+            && self
+                .open
+                .iter()
+                .filter(is_over)
+                .any(|it| it.explains(problem, map) && !it.explains(other, map))
     }
 
     /// The open episode of a problem, brought up to date; it is begun if there is none. `None` for what

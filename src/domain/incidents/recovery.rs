@@ -48,7 +48,9 @@ pub(super) fn since(episode: &Episode, snapshot: &Snapshot) -> Option<Timestamp>
             accepted_at.filter(|at| *at > episode.beginning)
         }
         ConditionName::CannotSee => {
-            let view = snapshot.sources.get(map.source_of(condition.subject.tenant?, stage_of(condition)?).0 as usize)?;
+            let view = snapshot
+                .sources
+                .get(map.source_of(condition.subject.tenant?, stage_of(condition)?).0 as usize)?;
             let is_read = view.watermark.is_some() || (view.last_answer.is_some() && view.failing.is_none());
             is_read.then_some(snapshot.at)
         }

@@ -12,6 +12,8 @@ mod log_fields;
 #[cfg_attr(feature = "sandbox", expect(dead_code, reason = "compiled for its tests"))]
 mod no_demo;
 mod output;
+mod panics;
+pub mod rules;
 mod run;
 mod runtimes;
 mod signals;
@@ -51,6 +53,7 @@ enum Command {
     Drill(drill::Drill),
     Healthcheck(healthcheck::Healthcheck),
     Tag(tag::Tag),
+    Rules(rules::Rules),
 }
 
 /// Shown below the options of `traceprobe --help`.
@@ -78,6 +81,7 @@ pub fn run_program() -> ExitCode {
         Command::Check(check) => printed(runtimes.among_tasks(check.run())),
         Command::Drill(drill) => End::InOrder(runtimes.among_tasks(drill.run())),
         Command::Tag(tag) => printed(tag.run()),
+        Command::Rules(rules) => printed(rules.run()),
         Command::Healthcheck(healthcheck) => End::InOrder(runtimes.among_tasks(healthcheck.run())),
     };
     match end {

@@ -63,6 +63,10 @@ pub struct Web {
     pub max_connections_per_peer: Option<usize>,
     /// Names under which the pages may be requested, in lower case; empty for any.
     pub hosts: Vec<String>,
+    /// The address of the pages as people reach them, without a `/` at its end.
+    pub external_url: Option<String>,
+    /// The address of the dashboard in Grafana; may have a query.
+    pub dashboard: Option<String>,
 }
 
 /// The table `[log]`: format and level of the probe's own log.

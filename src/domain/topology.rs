@@ -93,6 +93,8 @@ pub struct Stage {
     pub role: Role,
     /// How long its hop may take; `None` without a target.
     pub target: Option<Duration>,
+    /// How long its hop may take before that is critical; larger than `target`.
+    pub critical: Option<Duration>,
     /// Time from the arrival at the parent after which a canary that was not found counts as missing.
     pub missing_after: Duration,
     /// How much its clock may differ from the true time. The error of the probe's own clock is added to it.
@@ -427,6 +429,7 @@ pub(crate) mod fixture {
             parent,
             role,
             target: Some(Duration::from_secs(target)),
+            critical: None,
             missing_after: Duration::from_secs(30),
             clock_allowance: Duration::from_millis(50),
         };

@@ -246,6 +246,7 @@ fn topology(names: [&str; 3]) -> Topology {
         parent,
         role,
         target: Some(Duration::from_millis(target)),
+        critical: None,
         missing_after: Duration::from_secs(30),
         clock_allowance: Duration::from_millis(50),
     };

@@ -38,6 +38,7 @@ use self::connection::Shared;
 use self::limits::HTTP2_WAITING;
 pub use self::limits::Limits;
 use self::table::{Open, Table};
+use crate::domain::foreign::ForeignText;
 use crate::metrics::{Closed, Connections, Refused};
 
 /// Pause after a failed accept, mostly because file descriptors have run out. Those of a closed connection
@@ -124,7 +125,7 @@ impl Server {
             return;
         }
         if !self.failing {
-            warn!(%error, "cannot accept a connection: {error}");
+            warn!("cannot accept a connection: {error}");
             self.failing = true;
         }
         if self.table.close_first(Instant::now(), Priority::Newcomer) {
@@ -155,7 +156,8 @@ impl Server {
             Ok(ended) => ended,
             Err(error) => {
                 if error.is_panic() {
-                    warn!(%error, "serving a connection failed: {error}");
+                    // It may quote what the client sent.
+                    warn!("serving a connection failed: {}", ForeignText::from(error.to_string()));
                 }
                 (error.id(), Closed::Invalid)
             }

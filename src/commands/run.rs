@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::log_fields::text_fields;
 use super::output::{complain, say};
+use super::panics;
 use super::runtimes::Runtimes;
 use super::signals::Signals;
 use crate::config::{Config, Log, LogFormat, TAG_KEY, TAG_KEY_FILE};
@@ -196,5 +197,6 @@ fn start_log(log: &Log) -> WorkerGuard {
         LogFormat::Text => builder.fmt_fields(text_fields()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
+    panics::log();
     guard
 }

@@ -85,6 +85,12 @@ pub(super) static GCP: [Key; 4] =
 
 pub(super) static STORE: [Key; 2] = [text("path").or("memory"), text("keep").or("7d")];
 
+pub(super) static DRILL: [Key; 3] = [
+    Key::new("enabled", Shape::Boolean).or("false"),
+    Key::new("schedule", Shape::List),
+    text("length").or("10m"),
+];
+
 /// The window, and two keys for each condition that counts canaries.
 pub(super) static CONDITIONS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     let limits = DEFAULT_LIMITS.iter().flat_map(|(name, note, problem)| {

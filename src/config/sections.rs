@@ -38,7 +38,7 @@ pub(super) struct ProbeRead {
 }
 
 /// Returns a reader of a section after its unknown keys were reported.
-fn section<'c, 'a>(
+pub(super) fn section<'c, 'a>(
     context: &'c mut Context,
     root: &'a Table,
     name: &'static str,

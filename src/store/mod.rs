@@ -6,6 +6,7 @@
 //! store writer makes them, not the engine itself. The store must never delete what it cannot read: a damaged
 //! file is renamed, and a file that a newer or another program wrote is refused and left unchanged.
 
+mod drills;
 mod episodes;
 mod record;
 mod schema;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, params};
 
 use self::record::{Record, Unreadable};
+use crate::domain::drill::DrillProof;
 use crate::domain::incidents::Episode;
 use crate::domain::tag::{InstanceCode, TraceId};
 use crate::domain::time::Timestamp;
@@ -92,6 +94,8 @@ pub struct Loaded {
     pub seen: Vec<SeenSource>,
     /// Episodes of conditions of tenants and stages that are configured.
     pub episodes: Vec<Episode>,
+    /// The last drill of which a notification arrived.
+    pub drill: Option<DrillProof>,
     /// Stages that occur in loaded traces but are no longer configured.
     pub dropped_stages: BTreeSet<String>,
     /// How many rows could not be read. They stay on disk.
@@ -370,6 +374,7 @@ impl Store {
         violations::load(&self.connection, &self.topology, &limits, &mut loaded)?;
         seen::load(&self.connection, &mut loaded)?;
         episodes::load(&self.connection, &self.topology, &mut loaded)?;
+        loaded.drill = drills::load(&self.connection)?;
         Ok(loaded)
     }
 
@@ -437,7 +442,8 @@ fn write(to: &Transaction<'_>, changes: &Changes, map: &Topology) -> Result<(), 
     schemas::upsert(to, &changes.schemas)?;
     violations::insert(to, &changes.violations, map)?;
     seen::insert(to, &changes.seen)?;
-    episodes::upsert(to, &changes.episodes, &changes.merged_episodes, map)
+    episodes::upsert(to, &changes.episodes, &changes.merged_episodes, map)?;
+    drills::save(to, changes.drill)
 }
 
 fn upsert(to: &Transaction<'_>, batch: &[(Arc<Trace>, bool)], map: &Topology) -> Result<(), StoreError> {

@@ -327,6 +327,7 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
         ready: Arc::new(|| Err("`bigquery` has not been read yet".to_owned())),
         scrape: Arc::new(|format| format!("# {format:?}\nup 1\n")),
         sign: Arc::new(move |tag| keys.sign(tag)),
+        drill: None,
     }
 }
 

@@ -12,6 +12,7 @@ mod accept;
 mod app;
 mod compress;
 mod detail;
+mod drill;
 mod filter;
 mod hosts;
 mod json;
@@ -30,7 +31,7 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub use self::app::{App, Check, Scraper, Settings, Signer};
+pub use self::app::{App, Check, DrillControl, Scraper, Settings, Signer};
 pub use self::hosts::only_for_hosts;
 pub use self::routes::router;
 pub use self::server::{Limits, serve};

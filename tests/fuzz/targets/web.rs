@@ -103,6 +103,7 @@ fn app() -> App {
         ready: Arc::new(|| Err("`table` has not been read yet".to_owned())),
         scrape: Arc::new(|format| format!("# {format:?}\nup 1\n")),
         sign: Arc::new(|tag| recognizer().keys.sign(tag)),
+        drill: None,
     }
 }
 

@@ -143,9 +143,8 @@ pub(super) fn wire_drill(
         let path = std::iter::successors(Some(stage), |stage| map.stage(*stage).parent);
         let hops = u32::try_from(path.count()).unwrap_or(u32::MAX);
         let (id, is_end) = (map.source_of(tenant, stage), map.end() == stage);
-        if map.stage(stage).role != Role::DeadLetter {
-            sources.push(DrillSource { id, hops, is_end, wanted: at_task });
-        }
+        let is_reached = map.stage(stage).role != Role::DeadLetter;
+        sources.push(DrillSource { id, hops, is_end, is_reached, wanted: at_task });
     }
     let (outbound, canaries) = mpsc::channel(OUTBOUND);
     let (commands, to_obey) = mpsc::channel(COMMANDS);

@@ -107,3 +107,9 @@ fn a_tag_is_found_wherever_it_stands_and_whatever_adjoins_it() {
         }
     }
 }
+
+#[test]
+fn an_aggregate_of_as_many_short_records_as_are_read_does_not_exhaust_a_record() {
+    let scan = scan(kpl(&vec![&b"hello"[..]; Limits::RECORD.max_kpl_records]));
+    assert!(!scan.exhausted);
+}

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::ProbeClock;
+use super::figures::SharedFigures;
 use super::log_events::{self, EventLog};
 use super::store_writer::{CommitOutcome, StoreWriter};
 use crate::domain::conditions::{Assessment, Criteria};
@@ -24,7 +25,7 @@ use crate::domain::steady::{Compared, Offset};
 use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{TenantId, Topology};
-use crate::domain::tracker::{Event, Input, PutResult, Snapshot, Tracker};
+use crate::domain::tracker::{Changes, Event, Input, PutResult, Snapshot, Tracker};
 use crate::inject::{CanaryLine, Report};
 use crate::metrics::Metrics;
 
@@ -80,6 +81,8 @@ pub struct Engine {
     pub stop_grace: Duration,
     /// By what conditions are judged.
     pub criteria: Criteria,
+    /// Figures over time.
+    pub figures: SharedFigures,
 }
 
 /// Why an engine ended.
@@ -229,13 +232,20 @@ impl Engine {
 
     /// Writes what changed to the store. Returns when it is on disk, or when the store is degraded.
     async fn commit(&mut self, round: &mut Round) {
-        let tracker = &mut self.tracker;
-        let changes = tracker.take_changes();
-        match self.store.commit(changes, || tracker.everything()).await {
-            // If degraded, the engine goes on: the writer has logged it and gets everything later.
-            CommitOutcome::Done | CommitOutcome::Degraded { .. } => {}
-            CommitOutcome::LateLoad(loaded) => {
+        let (tracker, figures) = (&mut self.tracker, &self.figures);
+        let mut changes = tracker.take_changes();
+        figures.settle(&changes.settled, tracker.oldest_open(), self.clock.now());
+        if self.store.is_configured() {
+            changes.aggregates = figures.unsaved();
+        }
+        let everything = || Changes { aggregates: figures.unsaved(), ..tracker.everything() };
+        match self.store.commit(changes, everything).await {
+            CommitOutcome::Done => figures.saved(),
+            // The engine goes on: the writer has logged it and gets everything later.
+            CommitOutcome::Degraded { .. } => {}
+            CommitOutcome::LateLoad(mut loaded) => {
                 let now = self.clock.now();
+                figures.restore(std::mem::take(&mut loaded.aggregates), now);
                 let events = tracker.restore(loaded, now);
                 round.events.extend(events.into_iter().map(|event| (event, now)));
             }
@@ -316,9 +326,11 @@ impl Engine {
     fn publish(&self, now: Timestamp) {
         let snapshot = Snapshot { not_stored: self.store.degraded(), ..self.tracker.snapshot(now) };
         self.metrics.show(&snapshot);
-        self.metrics.show_conditions(&Assessment::new(&snapshot, &self.criteria));
+        let assessment = Assessment::new(&snapshot, &self.criteria);
+        self.metrics.show_conditions(&assessment);
         self.metrics.store_degraded(snapshot.not_stored.is_some());
         self.snapshots.send_replace(Arc::new(snapshot));
+        self.figures.published(&assessment, now);
     }
 }
 

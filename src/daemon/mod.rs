@@ -7,6 +7,7 @@ pub mod clock;
 mod clock_error;
 pub mod descriptors;
 pub mod engine;
+mod figures;
 mod injecting;
 mod last_scrape;
 mod log_events;

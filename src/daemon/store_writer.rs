@@ -150,7 +150,7 @@ enum Job {
     SaveAll(Changes),
     /// [`Store::load`].
     Load(LoadLimits),
-    /// [`Store::prune`].
+    /// [`Store::prune`] and [`Store::prune_aggregates`].
     Prune { max_finished: usize, older_than: Timestamp },
 }
 
@@ -257,6 +257,15 @@ impl StoreWriter {
         match &*self.state.borrow() {
             StoreState::Degraded { since, reason } => Some((*since, reason.clone())),
             StoreState::Healthy | StoreState::NotConfigured => None,
+        }
+    }
+
+    /// Whether a store is configured.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        match &*self.state.borrow() {
+            StoreState::Healthy | StoreState::Degraded { .. } => true,
+            StoreState::NotConfigured => false,
         }
     }
 
@@ -436,7 +445,10 @@ fn run_job(
         Job::Save(changes) => store.save(&changes)?,
         Job::SaveAll(full_state) => store.save_all(&full_state)?,
         Job::Load(load_limits) => loaded = Some(store.load(load_limits)?),
-        Job::Prune { max_finished, older_than } => drop(store.prune(max_finished, older_than)?),
+        Job::Prune { max_finished, older_than } => {
+            store.prune(max_finished, older_than)?;
+            store.prune_aggregates(now)?;
+        }
     }
     Ok((store, loaded))
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::ProbeClock;
 use super::engine::{self, Engine, Lane};
+use super::figures::SharedFigures;
 use super::last_scrape::Scrapes;
 use super::log_events::EventLog;
 use super::store_writer::{OpenedStore, StoreWriter};
@@ -18,6 +19,7 @@ use super::supervisor::Task;
 use super::{build, descriptors, injecting, random, readiness, store_writer};
 use crate::cloud::Clients;
 use crate::config::{Config, Source, Tenant};
+use crate::domain::aggregates::{self, Aggregates};
 use crate::domain::conditions::Assessment;
 use crate::domain::sighting::Wanted;
 use crate::domain::tag::InstanceCode;
@@ -133,7 +135,7 @@ pub(super) fn wire_engine(
     store: OpenedStore,
     channels: Channels,
 ) -> Engine {
-    let OpenedStore { writer, instance, loaded } = store;
+    let OpenedStore { writer, instance, mut loaded } = store;
     let Common { topology, recognizer, clock, .. } = common;
     let now = clock.now();
     let instance = InstanceCode::of_run(&instance.name, now);
@@ -142,6 +144,9 @@ pub(super) fn wire_engine(
     for (id, source) in topology.source_ids().zip(&config.sources) {
         tracker.expect_schema(id, source.settings.expected_schema());
     }
+    let figures = aggregates::Settings { slo: settings.slo, give_up: settings.give_up };
+    let mut figures = Aggregates::new(topology.clone(), figures, now);
+    figures.restore(std::mem::take(&mut loaded.aggregates), now);
     let mut log = EventLog::default();
     for event in tracker.restore(loaded, now) {
         metrics.record(&event, now);
@@ -174,6 +179,7 @@ pub(super) fn wire_engine(
         random: random::for_trace_id,
         stop_grace: config.probe.stop_grace,
         criteria,
+        figures: SharedFigures::new(figures),
     }
 }
 
@@ -205,6 +211,7 @@ fn app(config: &Config, clock: &WallClock, engine: &Engine, scrapes: &Arc<Scrape
         stale_after: STALE_AFTER,
         evidence: config.sources.iter().map(|source| source.settings.evidence()).collect(),
     };
+    let (figures, snapshots) = (engine.figures.clone(), snapshot.clone());
     let ready = readiness::ready(snapshot.clone(), clock.clone(), clock.now(), config.probe.warm_up);
     web::App {
         snapshot,
@@ -212,6 +219,7 @@ fn app(config: &Config, clock: &WallClock, engine: &Engine, scrapes: &Arc<Scrape
         settings: Arc::new(settings),
         config: Arc::new(config.to_json_without_secrets()),
         ready: Arc::new(ready),
+        history: Arc::new(move |selection| figures.read(selection, &snapshots)),
         scrape: Arc::new(move |format| {
             scrapes.note();
             metrics.render(format)

@@ -13,6 +13,7 @@ mod app;
 mod compress;
 mod detail;
 mod filter;
+mod history;
 mod hosts;
 mod json;
 mod page;
@@ -30,7 +31,7 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub use self::app::{App, Check, Scraper, Settings, Signer};
+pub use self::app::{App, Check, HistoryReader, Scraper, Settings, Signer};
 pub use self::hosts::only_for_hosts;
 pub use self::routes::router;
 pub use self::server::{Limits, serve};

@@ -103,6 +103,14 @@ fn app() -> App {
         ready: Arc::new(|| Err("`table` has not been read yet".to_owned())),
         scrape: Arc::new(|format| format!("# {format:?}\nup 1\n")),
         sign: Arc::new(|tag| recognizer().keys.sign(tag)),
+        history: Arc::new(|selection| History {
+            known_since: Timestamp::from_secs(0),
+            tenants: selection
+                .tenants
+                .iter()
+                .map(|tenant| TenantHistory { tenant: *tenant, buckets: Vec::new() })
+                .collect(),
+        }),
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::app::{App, Settings};
+use super::app::{App, HistoryReader, Settings};
 use crate::cloud::account::Account;
+use crate::domain::aggregates::{self, Aggregates};
 use crate::domain::canary::{Integrity, Template};
-use crate::domain::conditions::Criteria;
+use crate::domain::conditions::{Assessment, Criteria};
 use crate::domain::evidence::Evidence;
 use crate::domain::kind::Kind;
 use crate::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};

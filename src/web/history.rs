@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::app::App;
 use super::filter::{FilterError, instant, instant_form, listed};
 use super::json::{QuantileJson, rfc3339};
-use crate::domain::aggregates::{Bucket, END_TO_END, Figures, Selection, Series, Step, series};
+use crate::domain::aggregates::{Bucket, Figures, Selection, Series, Step, series};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{TenantId, Topology};
 use crate::domain::tracker::Snapshot;
@@ -123,7 +123,8 @@ impl Query {
             };
         let since = since.unwrap_or(default);
         let slots = step.slot_of(since)..=step.slot_of(until);
-        let buckets = u64::try_from(slots.end().saturating_sub(*slots.start()).saturating_add(1)).unwrap_or(0);
+        let buckets =
+            u64::try_from(slots.end().saturating_sub(*slots.start()).saturating_add(1)).unwrap_or(0);
         let figures = buckets.saturating_mul((tenants.len() * selected.len()) as u64);
         if figures > MAX_FIGURES {
             return Err(FilterError {
@@ -174,10 +175,10 @@ impl HistoryJson {
             hops: bucket.hops.iter().filter_map(hop).collect(),
         };
         let name = |tenant: TenantId| map.tenant(tenant).name.to_string();
-        let tenants = history.tenants.iter().map(|of| TenantJson {
-            name: name(of.tenant),
-            buckets: of.buckets.iter().map(bucket).collect(),
-        });
+        let tenants = history
+            .tenants
+            .iter()
+            .map(|of| TenantJson { name: name(of.tenant), buckets: of.buckets.iter().map(bucket).collect() });
         Self {
             at: rfc3339(snapshot.at),
             at_epoch_seconds: snapshot.at.as_secs_f64(),
@@ -196,6 +197,7 @@ impl HistoryJson {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::aggregates::END_TO_END;
     use crate::domain::topology::fixture::topology;
 
     fn read(query: &[(&str, &str)]) -> Result<Query, String> {

@@ -157,8 +157,7 @@ fn asset(kind: &'static str, body: &'static str) -> Response {
 }
 
 async fn not_found(State(app): State<App>, headers: HeaderMap) -> Response {
-    let sentence =
-        "The pages are /traces/recent, /traces/{id}, /history, /runbook, /metrics, /healthz, /readyz and /config.";
+    let sentence = "The pages are /traces/recent, /traces/{id}, /history, /runbook, /metrics, /healthz, /readyz and /config.";
     Form::of(&[], &headers).fail(&app, StatusCode::NOT_FOUND, "Not found", vec![sentence.to_owned()])
 }
 

@@ -119,12 +119,11 @@ impl Excerpt {
             }
         }
         let mut of_tenants: BTreeMap<TenantId, Vec<Bucket>> = BTreeMap::new();
-        let final_buckets = self.closed.iter().filter_map(|(key, bytes)| {
-            match packed::unpack(bytes, self.series.len())? {
+        let final_buckets =
+            self.closed.iter().filter_map(|(key, bytes)| match packed::unpack(bytes, self.series.len())? {
                 Unpacked::Final(content) => Some((*key, true, content)),
                 Unpacked::Forming(content) => Some((*key, true, content.figures())),
-            }
-        });
+            });
         let forming = self.forming.iter().map(|(key, content)| (*key, false, content.figures()));
         for (key, is_final, content) in final_buckets.chain(forming) {
             of_tenants.entry(key.tenant).or_default().push(self.bucket(key, is_final, &content));

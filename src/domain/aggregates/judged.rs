@@ -70,10 +70,8 @@ pub(super) fn hop(trace: &Trace, map: &Topology, stage: StageId, settings: Setti
             Judged::Arrived { latency: arrived.latest.since(begun), met: false }
         }
         (Hop::Inherited, None) => {
-            let given_up = matches!(
-                trace.ended,
-                Some((Outcome::Lost(_) | Outcome::Delivered | Outcome::Late, _))
-            );
+            let given_up =
+                matches!(trace.ended, Some((Outcome::Lost(_) | Outcome::Delivered | Outcome::Late, _)));
             absent(given_up && visit.absent_at(trace.planned_at + settings.give_up))
         }
         (Hop::Overdue | Hop::NeverSeen, None) => absent(false),

@@ -141,11 +141,7 @@ impl Reader<'_> {
     }
 
     /// The rest of a bucket, to the last byte.
-    fn content<T>(
-        mut self,
-        hops: usize,
-        hop: impl Fn(&mut Self) -> Option<T>,
-    ) -> Option<Content<T>> {
+    fn content<T>(mut self, hops: usize, hop: impl Fn(&mut Self) -> Option<T>) -> Option<Content<T>> {
         let health = match self.byte()? {
             0 => None,
             code => Some(Health::of_code(code)?),

@@ -14,7 +14,7 @@ use crate::domain::outcome::Outcome;
 use crate::domain::quantile::{Level, Quantile, Sample};
 use crate::domain::trace::Judgement;
 use crate::domain::tracker::tests::seen_everywhere;
-use crate::domain::tracker::{Input, Tracker};
+use crate::domain::tracker::{Event, Input, Tracker};
 
 /// A probe of which everything that is not in the store can be lost.
 struct Probe {
@@ -177,7 +177,7 @@ fn compare(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn wherever_the_probe_is_killed_figures_are_those_of_the_raw_traces(
@@ -190,12 +190,16 @@ proptest! {
         store.save(&Changes { seen, ..Changes::default() }).unwrap();
         let mut world = World::new();
         let mut probe = Probe::start(&mut store, &map, t(0));
-        let mut settled = Vec::new();
+        let (mut settled, mut planned) = (Vec::new(), Vec::new());
         for (at, step) in steps.iter().enumerate() {
-            world.step(step, &mut probe.tracker);
+            let events = world.step(step, &mut probe.tracker);
             let kill = kills.iter().find(|(kill, ..)| *kill == at);
             if kill.is_none_or(|(_, committed, _)| *committed) {
                 probe.commit(&mut store, world.now, &mut settled);
+                planned.extend(events.iter().filter_map(|event| match event {
+                    Event::Planned { trace, .. } => Some(*trace),
+                    _ => None,
+                }));
             }
             if let Some((_, _, down)) = kill {
                 world.now = world.now + s(u64::from(*down));
@@ -213,6 +217,12 @@ proptest! {
             let since = probe.figures.known_since();
             let known: Vec<_> =
                 settled.iter().chain(&open).filter(|trace| trace.planned_at >= since).cloned().collect();
+            let own = known.iter().filter(|trace| trace.origin != Origin::Adopted);
+            let mut own: Vec<_> = own.map(|trace| trace.id()).collect();
+            own.sort_unstable();
+            planned.retain(|trace| trace.planned_at() >= since);
+            planned.sort_unstable();
+            prop_assert_eq!(&own, &planned, "every canary that was planned is settled once, or open");
             for step in Length::ALL {
                 compare(&map, &known, &probe.read(&map, step), step)?;
             }

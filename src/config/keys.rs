@@ -90,7 +90,10 @@ pub(super) static CONDITIONS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     });
     // A key is static, and so must be its name; there are a few, and they are made once.
     let limits = limits.map(|(name, default)| text(name.leak()).or(default));
-    [text("window"), text("late_after").or("5s")].into_iter().chain(limits).collect()
+    [text("window"), text("late_after").or("5s"), text("over_after").or("5m")]
+        .into_iter()
+        .chain(limits)
+        .collect()
 });
 
 /// The key of a condition's limit: `missing_note`.

@@ -176,6 +176,7 @@ impl Config {
             slo: self.probe.slo,
             window: self.conditions.window,
             late_after: self.conditions.late_after,
+            over_after: self.conditions.over_after,
             copy_recheck: self.probe.copy_recheck,
             thresholds: self.conditions.thresholds,
         }

@@ -408,6 +408,7 @@ pub(super) fn conditions(context: &mut Context, root: &Table) -> Checked<Conditi
     let mut read = section(context, root, "conditions", 9, &keys::CONDITIONS, &[]);
     let window = read.find("window", positive);
     let late_after = read.get("late_after", positive);
+    let over_after = read.get("over_after", positive);
     // Every key is read before the first fault ends it, so that all are reported.
     let limits: HashMap<ConditionName, Checked<Limits>> = DEFAULT_LIMITS
         .iter()
@@ -418,7 +419,12 @@ pub(super) fn conditions(context: &mut Context, root: &Table) -> Checked<Conditi
         })
         .collect();
     let thresholds = Thresholds::read(|name| limits[&name]);
-    Ok(Conditions { window: window?, late_after: late_after?, thresholds: thresholds? })
+    Ok(Conditions {
+        window: window?,
+        late_after: late_after?,
+        over_after: over_after?,
+        thresholds: thresholds?,
+    })
 }
 
 /// Reports a window that holds too few canaries of a tenant.

@@ -106,6 +106,8 @@ pub struct Conditions {
     pub window: Option<Duration>,
     /// A put that is answered later than this after the planned injection is late.
     pub late_after: Duration,
+    /// How long all must have been well before an incident ends.
+    pub over_after: Duration,
     /// When each condition that counts canaries is a note or a problem.
     pub thresholds: Thresholds,
 }

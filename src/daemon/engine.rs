@@ -19,6 +19,7 @@ use super::figures::SharedFigures;
 use super::log_events::{self, EventLog};
 use super::store_writer::{CommitOutcome, StoreWriter};
 use crate::domain::conditions::{Assessment, Criteria};
+use crate::domain::incidents::{Incidents, Step};
 use crate::domain::schedule::Schedule;
 use crate::domain::sighting::Wanted;
 use crate::domain::steady::{Compared, Offset};
@@ -83,6 +84,11 @@ pub struct Engine {
     pub criteria: Criteria,
     /// Figures over time.
     pub figures: SharedFigures,
+    /// What was and is wrong.
+    pub incidents: Incidents,
+    /// Episodes that changed since the last commit. They follow from what is on disk, so they need not be
+    /// there before they are shown.
+    pub unsaved: Changes,
 }
 
 /// Why an engine ended.
@@ -233,12 +239,18 @@ impl Engine {
     /// Writes what changed to the store. Returns when it is on disk, or when the store is degraded.
     async fn commit(&mut self, round: &mut Round) {
         let (tracker, figures) = (&mut self.tracker, &self.figures);
-        let mut changes = tracker.take_changes();
+        let Changes { episodes, merged_episodes, .. } = std::mem::take(&mut self.unsaved);
+        let mut changes = Changes { episodes, merged_episodes, ..tracker.take_changes() };
         figures.settle(&changes.settled, tracker.oldest_open(), self.clock.now());
         if self.store.is_configured() {
             changes.aggregates = figures.unsaved();
         }
-        let everything = || Changes { aggregates: figures.unsaved(), ..tracker.everything() };
+        let incidents = &self.incidents;
+        let everything = || Changes {
+            episodes: incidents.all().cloned().collect(),
+            aggregates: figures.unsaved(),
+            ..tracker.everything()
+        };
         match self.store.commit(changes, everything).await {
             CommitOutcome::Done => figures.saved(),
             // The engine goes on: the writer has logged it and gets everything later.
@@ -246,7 +258,8 @@ impl Engine {
             CommitOutcome::LateLoad(mut loaded) => {
                 let now = self.clock.now();
                 figures.restore(std::mem::take(&mut loaded.aggregates), now);
-                let events = tracker.restore(loaded, now);
+                self.incidents.restore(std::mem::take(&mut loaded.episodes));
+                let events = tracker.restore(*loaded, now);
                 round.events.extend(events.into_iter().map(|event| (event, now)));
             }
         }
@@ -323,14 +336,28 @@ impl Engine {
         }
     }
 
-    fn publish(&self, now: Timestamp) {
-        let snapshot = Snapshot { not_stored: self.store.degraded(), ..self.tracker.snapshot(now) };
+    fn publish(&mut self, now: Timestamp) {
+        let episodes = self.snapshots.borrow().episodes.clone();
+        let not_stored = self.store.degraded();
+        let mut snapshot = Snapshot { not_stored, episodes, ..self.tracker.snapshot(now) };
+        let found = Assessment::new(&snapshot, &self.criteria);
+        let changes = self.incidents.update(&found, &snapshot);
+        if !changes.is_empty() || self.incidents.has_open() {
+            snapshot.episodes = self.incidents.shown();
+        }
+        for (episode, step) in changes {
+            self.metrics.incident(&episode, step);
+            log_events::incident(&episode, step, &self.topology);
+            match step {
+                Step::Merged => self.unsaved.merged_episodes.push(episode.id),
+                Step::Began | Step::Changed | Step::Ended => self.unsaved.episodes.push(episode),
+            }
+        }
         self.metrics.show(&snapshot);
-        let assessment = Assessment::new(&snapshot, &self.criteria);
-        self.metrics.show_conditions(&assessment);
+        self.metrics.show_conditions(&found);
         self.metrics.store_degraded(snapshot.not_stored.is_some());
         self.snapshots.send_replace(Arc::new(snapshot));
-        self.figures.published(&assessment, now);
+        self.figures.published(&found, now);
     }
 }
 

@@ -9,6 +9,7 @@ use tracing::{Level, debug, error, info, warn};
 
 use super::log_repeats::{Occurrence, Repeats};
 use crate::domain::foreign::ForeignText;
+use crate::domain::incidents::{Episode, Step};
 use crate::domain::outcome::Outcome;
 use crate::domain::sighting::list_drift;
 use crate::domain::steady::Offset;
@@ -328,6 +329,37 @@ pub fn stopped<'a>(in_flight: impl Iterator<Item = &'a Trace>, map: &Topology, n
         warn!(%tenant, trace = %trace.id(), next_stage, age_seconds = age, "still in flight at the end");
     }
     info!(in_flight = count, "stopped with {count} traces in flight");
+}
+
+/// Logs that an episode of a condition began or ended.
+pub fn incident(episode: &Episode, step: Step, map: &Topology) {
+    let condition = episode.condition.name.as_str();
+    let subject = episode.condition.subject;
+    let tenant = subject.tenant.map(|tenant| map.tenant(tenant).name.to_string());
+    let place = subject.place.map(|place| place.display(map).to_string());
+    let of = tenant.as_ref().map_or_else(String::new, |tenant| format!("{tenant}: "));
+    let at = place.as_ref().map_or_else(String::new, |place| format!(" at {place}"));
+    let canaries = match episode.affected() {
+        Some(1) => ", 1 canary affected".to_owned(),
+        Some(count) => format!(", {count} canaries affected"),
+        None => String::new(),
+    };
+    match (step, episode.end()) {
+        (Step::Began, _) => {
+            let since = episode.beginning;
+            warn!(condition, tenant, stage = place, "incident: {of}{condition}{at} since {since}");
+        }
+        (Step::Ended, Some(end)) => {
+            let since = episode.beginning;
+            info!(
+                condition,
+                tenant,
+                stage = place,
+                "incident over: {of}{condition}{at} from {since} to {end}{canaries}"
+            );
+        }
+        (Step::Changed | Step::Merged | Step::Ended, _) => {}
+    }
 }
 
 /// Logs what a previous run left behind.

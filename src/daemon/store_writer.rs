@@ -86,7 +86,7 @@ pub enum CommitOutcome {
     },
     /// The store could not be read at the start and has been read only now. The changes are still in memory
     /// only. What the previous run left in the store must be restored before the next commit.
-    LateLoad(Loaded),
+    LateLoad(Box<Loaded>),
 }
 
 /// A store writer, and what was in its store when it was opened.
@@ -292,7 +292,7 @@ impl StoreWriter {
                     log_events::store_loaded(&loaded);
                     self.pending_load = None;
                     self.retry_at = Instant::now();
-                    return CommitOutcome::LateLoad(loaded);
+                    return CommitOutcome::LateLoad(loaded.into());
                 }
             }
         }

@@ -21,12 +21,13 @@ use crate::cloud::Clients;
 use crate::config::{Config, Source, Tenant};
 use crate::domain::aggregates::{self, Aggregates};
 use crate::domain::conditions::Assessment;
+use crate::domain::incidents::Incidents;
 use crate::domain::sighting::Wanted;
 use crate::domain::tag::InstanceCode;
 use crate::domain::tag::TenantCode;
 use crate::domain::time::WallClock;
 use crate::domain::topology::Topology;
-use crate::domain::tracker::{self, Input, Tracker};
+use crate::domain::tracker::{self, Changes, Input, Snapshot, Tracker};
 use crate::inject::{CanaryLine, Report};
 use crate::metrics::Metrics;
 use crate::observe::{self, Recognizer, pace};
@@ -148,14 +149,16 @@ pub(super) fn wire_engine(
     let mut figures = Aggregates::new(topology.clone(), figures, now);
     figures.restore(std::mem::take(&mut loaded.aggregates), now);
     let mut log = EventLog::default();
+    let criteria = config.criteria();
+    let mut incidents = Incidents::new(criteria.over_after);
+    incidents.restore(std::mem::take(&mut loaded.episodes));
     for event in tracker.restore(loaded, now) {
         metrics.record(&event, now);
         log.write(&event, topology, now);
     }
     log.finish();
     // Before the first scrape can come, so that gauges have values from the start.
-    let first = tracker.snapshot(now);
-    let criteria = config.criteria();
+    let first = Snapshot { episodes: incidents.shown(), ..tracker.snapshot(now) };
     metrics.show(&first);
     metrics.show_conditions(&Assessment::new(&first, &criteria));
     let lanes = config.tenants.iter().zip(channels.outbound).map(|(tenant, outbound)| {
@@ -180,6 +183,8 @@ pub(super) fn wire_engine(
         stop_grace: config.probe.stop_grace,
         criteria,
         figures: SharedFigures::new(figures),
+        incidents,
+        unsaved: Changes::default(),
     }
 }
 

@@ -13,6 +13,7 @@ pub mod cost;
 pub mod evidence;
 pub mod foreign;
 pub mod format;
+pub mod incidents;
 pub mod kind;
 pub mod outcome;
 pub mod quantile;

@@ -29,8 +29,9 @@ pub struct Due {
 }
 
 impl Schedule {
-    /// A schedule that begins at `start`. Canary *k* is due in the first half of the *k*th interval, at an
-    /// instant that depends on `seed` and *k*, so that tenants do not send in lockstep.
+    /// A schedule that begins at `start`. Canary *k* is due within the *k*th interval. Where in it depends on
+    /// `seed`, so that tenants do not send in lockstep, and on *k*, so that a pipeline that works in periods
+    /// is not always met at the same point. Two canaries are at least half an interval apart.
     ///
     /// `tolerance` is capped at the interval.
     #[must_use]
@@ -69,8 +70,10 @@ impl Schedule {
 
     fn at(&self, k: u64) -> Timestamp {
         let interval = u64::try_from(self.interval.as_micros()).unwrap_or(u64::MAX);
-        let jitter = mix(self.seed ^ k.wrapping_mul(0x9e37_79b9_7f4a_7c15)) % (interval / 2).max(1);
-        let offset = Duration::from_micros(interval.saturating_mul(k).saturating_add(jitter));
+        let half = (interval / 2).max(1);
+        let phase = mix(self.seed) % half;
+        let jitter = mix(self.seed ^ (k + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) % half;
+        let offset = Duration::from_micros(interval.saturating_mul(k).saturating_add(phase + jitter));
         (self.start + offset).floor_to_millis()
     }
 }

@@ -7,7 +7,8 @@ use super::family::{Counter, Declared, Gauge, IntGauge, Latency, Timing};
 use super::labels::{
     BehindStageOwner, BilledStage, ClosedConnection, LeakStage, NoLabels, OfBuild, OfCondition, OfStage,
     OfTenant, RefusedConnection, SchemaStage, StageOwner, StageOwnerResult, StageStray, StageUnreadable,
-    TenantHop, TenantHopRange, TenantOutcome, TenantPut, TenantStage, TenantStageReason, TenantWaiting,
+    TenantCondition, TenantHop, TenantHopRange, TenantOutcome, TenantPut, TenantStage, TenantStageReason,
+    TenantWaiting,
 };
 
 macro_rules! families {
@@ -41,6 +42,10 @@ families! {
         "Traces that reached the stage before and provably never this one, whatever their outcome. An archive that leaves out delivered events shows here.";
     conditions: IntGauge<OfCondition> = "traceprobe_condition",
         "1 while a condition is a problem, as on /traces/recent; docs/conditions.md defines each. tenant is empty for a stage of all tenants, stage for a tenant as a whole, both for the probe itself. slow and losing name the hop that is to blame for most, so their stage may change: aggregate over it.";
+    incidents: Counter<TenantCondition> = "traceprobe_incidents_total",
+        "Incidents that began: unbroken episodes of a condition that is a problem. tenant is empty for a stage of all tenants and for the probe itself.";
+    total_stall: IntGauge<NoLabels> = "traceprobe_total_stall",
+        "1 while nothing of any tenant arrives: at least three tenants have an overdue canary that was planned after the last delivery of anyone.";
     slo_traces: Counter<OfTenant> = "traceprobe_slo_traces_total",
         "Traces judged against the SLO: every injected trace, once it is known whether it met it.";
     slo_good: Counter<OfTenant> = "traceprobe_slo_good_traces_total",

@@ -338,6 +338,20 @@ impl OfCondition {
 }
 
 label_set! {
+    /// A condition of a tenant, wherever it is.
+    TenantCondition {
+        pub(super) tenant: Option<TenantId> = "tenant",
+        pub(super) name: ConditionName = "condition",
+    }
+    all(map) = ConditionName::ALL.into_iter().flat_map(|name| {
+        let mut tenants: Vec<_> = name.subjects(map).into_iter().map(|subject| subject.tenant).collect();
+        tenants.sort_unstable();
+        tenants.dedup();
+        tenants.into_iter().map(move |tenant| Self { tenant, name })
+    })
+}
+
+label_set! {
     OfStage { pub(super) stage: StageId = "stage" }
     all(map) = map.stage_ids().map(|stage| Self { stage })
 }

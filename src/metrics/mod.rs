@@ -33,12 +33,13 @@ use self::family::Declared;
 use self::labels::{
     BehindStageOwner, BilledStage, Ending, LeakStage, Leaked, OfBuild, OfCondition, OfStage, OfTenant,
     PollResult, Put, Revision, SchemaStage, StageOwner, StageOwnerResult, StageStray, StageUnreadable,
-    StrayOrigin, TenantHop, TenantHopRange, TenantOutcome, TenantPut, TenantStage, TenantStageReason,
-    TenantWaiting, Version,
+    StrayOrigin, TenantCondition, TenantHop, TenantHopRange, TenantOutcome, TenantPut, TenantStage,
+    TenantStageReason, TenantWaiting, Version,
 };
 use self::table::Row;
 use crate::domain::conditions::{Assessment, ConditionName, Subject};
 use crate::domain::cost::Bytes;
+use crate::domain::incidents::{Episode, Step};
 use crate::domain::outcome::Outcome;
 use crate::domain::sighting::ReadStats;
 use crate::domain::steady::Offset;
@@ -292,6 +293,16 @@ impl Metrics {
             self.families.conditions.at(OfCondition::of(*name, *subject)).set(i64::from(is_problem));
         }
         *shown = now;
+        let stalled = assessment.problems().any(|problem| problem.name == ConditionName::TotalStall);
+        self.families.total_stall.only().set(i64::from(stalled));
+    }
+
+    /// Counts an episode that began.
+    pub fn incident(&self, episode: &Episode, step: Step) {
+        if step == Step::Began {
+            let (tenant, name) = (episode.condition.subject.tenant, episode.condition.name);
+            self.families.incidents.at(TenantCondition { tenant, name }).inc();
+        }
     }
 
     fn ended(&self, tenant: TenantId, outcome: &Outcome) {

@@ -7,6 +7,7 @@
 //! file is renamed, and a file that a newer or another program wrote is refused and left unchanged.
 
 mod aggregates;
+mod episodes;
 mod record;
 mod schema;
 mod schemas;
@@ -24,6 +25,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBe
 
 use self::record::{Record, Unreadable};
 use crate::domain::aggregates::Kept;
+use crate::domain::incidents::Episode;
 use crate::domain::tag::{InstanceCode, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Topology;
@@ -94,6 +96,8 @@ pub struct Loaded {
     pub open: HashSet<TraceId>,
     /// Figures over time.
     pub aggregates: Kept,
+    /// Episodes of conditions of tenants and stages that are configured.
+    pub episodes: Vec<Episode>,
     /// Stages that occur in loaded traces but are no longer configured.
     pub dropped_stages: BTreeSet<String>,
     /// How many rows could not be read. They stay on disk.
@@ -373,6 +377,7 @@ impl Store {
         violations::load(&self.connection, &self.topology, &limits, &mut loaded)?;
         seen::load(&self.connection, &mut loaded)?;
         aggregates::load(&self.connection, &self.topology, &mut loaded)?;
+        episodes::load(&self.connection, &self.topology, &mut loaded)?;
         Ok(loaded)
     }
 
@@ -429,6 +434,7 @@ impl Store {
             pruned += transaction.execute(too_many, params![failed, max_rows, keep])?;
         }
         violations::prune(&transaction, older_than, max_rows)?;
+        episodes::prune(&transaction, max_rows)?;
         transaction.commit()?;
         Ok(pruned)
     }
@@ -453,7 +459,8 @@ fn write(to: &Transaction<'_>, changes: &Changes, map: &Topology) -> Result<(), 
     schemas::upsert(to, &changes.schemas)?;
     violations::insert(to, &changes.violations, map)?;
     seen::insert(to, &changes.seen)?;
-    aggregates::upsert(to, &changes.aggregates, map)
+    aggregates::upsert(to, &changes.aggregates, map)?;
+    episodes::upsert(to, &changes.episodes, &changes.merged_episodes, map)
 }
 
 fn upsert(to: &Transaction<'_>, batch: &[(Arc<Trace>, bool)], map: &Topology) -> Result<(), StoreError> {

@@ -15,7 +15,7 @@ pub(super) const APPLICATION_ID: i32 = 0x7a71_7470;
 /// Tenants, stages and outcomes are stored by name, because their ids are positions in a configuration, which
 /// changes. What queries use has a column; everything else is JSON in `known`, so that another stage changes
 /// no schema. The 16 bytes of an id begin with the planned instant, so ids sort by time.
-pub(super) const STEPS: [&str; 7] = [
+pub(super) const STEPS: [&str; 8] = [
     "
     CREATE TABLE instance (
         only INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
@@ -67,6 +67,14 @@ pub(super) const STEPS: [&str; 7] = [
     ) STRICT;
 ",
     "ALTER TABLE violation ADD COLUMN found_with TEXT;",
+    "
+    CREATE TABLE episode (
+        id INTEGER NOT NULL PRIMARY KEY,
+        ended_at INTEGER,
+        known TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX episode_by_end ON episode (ended_at);
+",
     // Of a hundred thousand buckets, each holds the numbers of its tenant's name and of the list of its hops.
     // They are in the order in which they are written.
     "

@@ -6,7 +6,8 @@
 use serde::Serialize;
 
 use super::view::{
-    self, ConditionView, HopFigures, Injection, Lane, Presence, SizeFigures, TraceView, VerdictView,
+    self, ConditionView, EpisodeView, HopFigures, IncidentView, Injection, Lane, Presence, SizeFigures,
+    TraceView, VerdictView,
 };
 use crate::domain::canary::Integrity;
 use crate::domain::copies::uncharged;
@@ -29,6 +30,7 @@ pub(crate) struct Recent {
     clock_synchronized: Option<bool>,
     clock_error_bound_seconds: Option<f64>,
     conditions: Vec<ConditionJson>,
+    incidents: Vec<IncidentJson>,
     tenants: Vec<Tenant>,
     matching: usize,
     traces: Vec<TraceJson>,
@@ -89,6 +91,38 @@ struct ConditionJson {
     of: Option<usize>,
     text: String,
     runbook: Option<String>,
+}
+
+#[derive(Serialize, Debug)]
+struct IncidentJson {
+    id: String,
+    condition: &'static str,
+    severity: &'static str,
+    stage: Option<String>,
+    state: &'static str,
+    since: String,
+    since_epoch_seconds: f64,
+    began_before: bool,
+    until: Option<String>,
+    until_epoch_seconds: Option<f64>,
+    canaries: Option<usize>,
+    of_all_tenants: bool,
+    episodes: Vec<EpisodeJson>,
+    text: String,
+    runbook: String,
+}
+
+#[derive(Serialize, Debug)]
+struct EpisodeJson {
+    tenant: Option<String>,
+    state: &'static str,
+    since: String,
+    until: Option<String>,
+    affected: Option<usize>,
+    of: Option<usize>,
+    canaries: Option<usize>,
+    usual_seconds: Option<f64>,
+    consequences: Vec<&'static str>,
 }
 
 #[derive(Serialize, Debug)]
@@ -243,6 +277,7 @@ impl Recent {
                 .and_then(|clock| clock.error_bound)
                 .map(|bound| bound.as_secs_f64()),
             conditions: view.conditions.iter().map(ConditionJson::new).collect(),
+            incidents: view.incidents.iter().map(IncidentJson::new).collect(),
             tenants: view.tenants.iter().map(Tenant::new).collect(),
             matching: view.matching,
             traces: view.traces.iter().map(TraceJson::new).collect(),
@@ -314,6 +349,44 @@ impl ConditionJson {
             of: view.of,
             text: view.text.clone(),
             runbook: view.runbook.clone(),
+        }
+    }
+}
+
+impl IncidentJson {
+    fn new(view: &IncidentView) -> Self {
+        Self {
+            id: view.id.clone(),
+            condition: view.key,
+            severity: view.severity.as_str(),
+            stage: view.place.clone(),
+            state: view.state,
+            since: rfc3339(view.beginning),
+            since_epoch_seconds: view.beginning.as_secs_f64(),
+            began_before: view.began_before,
+            until: view.end.map(rfc3339),
+            until_epoch_seconds: view.end.map(Timestamp::as_secs_f64),
+            canaries: view.canaries,
+            of_all_tenants: view.of_all,
+            episodes: view.episodes.iter().map(EpisodeJson::new).collect(),
+            text: view.text.clone(),
+            runbook: view.runbook.clone(),
+        }
+    }
+}
+
+impl EpisodeJson {
+    fn new(view: &EpisodeView) -> Self {
+        Self {
+            tenant: view.tenant.as_deref().map(str::to_owned),
+            state: view.state,
+            since: rfc3339(view.beginning),
+            until: view.end.map(rfc3339),
+            affected: view.affected,
+            of: view.of,
+            canaries: view.canaries,
+            usual_seconds: view.usual.map(|usual| usual.as_secs_f64()),
+            consequences: view.consequences.clone(),
         }
     }
 }

@@ -7,8 +7,8 @@ use super::filter::{self, Filter};
 use super::page::Head;
 use super::row::{FailureLine, TraceRow, common_scale, short_id};
 use super::view::{
-    ConditionView, HopFigures, Injection, Mark, Recent, SizeFigures, Source, State, Tenant, VerdictView,
-    Violation,
+    ConditionView, HopFigures, IncidentView, Injection, Mark, Recent, SizeFigures, Source, State, Tenant,
+    VerdictView, Violation,
 };
 use super::words;
 use crate::domain::quantile::{Level, Quantile};
@@ -16,6 +16,8 @@ use crate::domain::time::{OwnClock, Timestamp};
 
 /// Number of isolation violations on the page.
 const VIOLATIONS_SHOWN: usize = 20;
+/// Number of incidents on the page.
+const INCIDENTS_SHOWN: usize = 10;
 /// With at most this many tenants, the figures of all of them are unfolded.
 const TENANTS_OPEN: usize = 4;
 
@@ -38,6 +40,9 @@ pub(crate) struct Page {
     nothing_planned: bool,
     failures: Vec<FailureList>,
     violations: Vec<ViolationLine>,
+    incidents: Vec<IncidentLine>,
+    /// Number of incidents that are only in the JSON.
+    more_incidents: usize,
     /// The probe's own faults.
     faults: Vec<FaultLine>,
     /// A sentence on the error of the probe's own clock; `None` if it is not synchronized, or the platform
@@ -60,6 +65,13 @@ struct VerdictLine {
     summary: String,
     runbook: Option<String>,
     also: Vec<String>,
+}
+
+/// What was or is wrong, in a sentence.
+struct IncidentLine {
+    mark: Mark,
+    text: String,
+    runbook: String,
 }
 
 /// A fault of the probe itself.
@@ -212,6 +224,8 @@ impl Page {
                 .iter()
                 .filter_map(|tenant| FailureList::new(tenant, filter, now))
                 .collect(),
+            incidents: view.incidents.iter().take(INCIDENTS_SHOWN).map(IncidentLine::new).collect(),
+            more_incidents: view.incidents.len().saturating_sub(INCIDENTS_SHOWN),
             violations: view
                 .violations
                 .iter()
@@ -253,6 +267,13 @@ impl VerdictLine {
             runbook: verdict.runbook.clone(),
             also: verdict.also_texts.clone(),
         }
+    }
+}
+
+impl IncidentLine {
+    fn new(incident: &IncidentView) -> Self {
+        let (text, runbook) = (incident.text.clone(), incident.runbook.clone());
+        Self { mark: incident.mark, text, runbook }
     }
 }
 

@@ -548,7 +548,7 @@ const ORDER: [&str; 17] = [
     "server",
 ];
 /// The files of `view/`, in the same way.
-const VIEW_ORDER: [&str; 13] = [
+const VIEW_ORDER: [&str; 14] = [
     "mark",
     "lane",
     "hop",
@@ -557,6 +557,7 @@ const VIEW_ORDER: [&str; 13] = [
     "selection",
     "source",
     "condition",
+    "incident",
     "verdict",
     "trace",
     "tenant",

@@ -60,6 +60,8 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
     let schedule = schedule(clock.now(), Duration::from_millis(5), 1);
     let engine = Engine {
         criteria: Criteria::new(settings.slo),
+        incidents: Incidents::new(Duration::from_secs(300)),
+        unsaved: Changes::default(),
         tracker,
         metrics: Metrics::new(
             topology.clone(),

@@ -8,6 +8,7 @@ use super::severity::{Blame, Severity};
 use crate::domain::foreign::ForeignText;
 use crate::domain::quantile::Quantile;
 use crate::domain::sighting::Drift;
+use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 
 /// One thing that is wrong now, or was within the window: then it is a note.
@@ -25,6 +26,8 @@ pub struct Condition {
     pub since: Option<Timestamp>,
     /// When the last affected canary was planned; `None` for conditions that do not count them.
     pub last: Option<Timestamp>,
+    /// The affected canaries, as far as the condition names them.
+    pub canaries: Vec<TraceId>,
     /// How many canaries are affected; `None` for conditions that do not count them.
     pub affected: Option<usize>,
     /// Of how many; `None` if there is nothing to compare them with.
@@ -40,6 +43,15 @@ pub enum Detail {
     None,
     /// Why: a service's error, for people.
     Reason(ForeignText),
+    /// How long the hop takes for those that have made it: the median.
+    Others(Duration),
+    /// How many tenants are affected, of how many.
+    Tenants {
+        /// Affected tenants.
+        affected: usize,
+        /// All tenants.
+        of: usize,
+    },
     /// The name of the source that holds leaked canaries.
     FoundIn(ForeignText),
     /// The judged quantile of a hop, and its target.
@@ -85,7 +97,8 @@ impl Condition {
         detail: Detail,
     ) -> Self {
         let blame = name.profile().blame;
-        Self { name, severity, blame, subject, since, last: None, affected: None, of: None, detail }
+        let canaries = Vec::new();
+        Self { name, severity, blame, subject, since, last: None, canaries, affected: None, of: None, detail }
     }
 
     /// Whether someone has to act.
@@ -108,17 +121,5 @@ impl Condition {
     #[must_use]
     pub fn precedence(&self) -> (Severity, Blame, bool, ConditionName) {
         (self.severity, self.blame, self.blame != self.name.profile().blame, self.name)
-    }
-
-    /// Whether it follows from another one at the same place, so that people need to read only that.
-    #[must_use]
-    pub fn follows_from(&self, other: &Self) -> bool {
-        let is_injected_late = other.name == ConditionName::LateInjection && other.is_problem();
-        if self.name != other.name && self.blame != self.name.profile().blame && is_injected_late {
-            return true;
-        }
-        use ConditionName::{HopOverTarget, Missing, Stuck};
-        let implied = [(Missing, Stuck), (HopOverTarget, Stuck), (HopOverTarget, Missing)];
-        implied.contains(&(self.name, other.name)) && other.is_problem() && self.subject == other.subject
     }
 }

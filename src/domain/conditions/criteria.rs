@@ -83,6 +83,8 @@ pub struct Criteria {
     pub window: Option<Duration>,
     /// A put that is answered later than this after the planned injection is late.
     pub late_after: Duration,
+    /// How long all must have been well before an incident ends.
+    pub over_after: Duration,
     /// How long the second of two copies that may be moved waits before it is charged.
     pub copy_recheck: Duration,
     /// When each condition that counts canaries is a note or a problem.
@@ -97,6 +99,8 @@ impl Criteria {
     /// The default of [`late_after`](Self::late_after): longer than a canary may leave late without being
     /// missed, and than a put that is retried once.
     pub const LATE_AFTER: Duration = Duration::from_secs(5);
+    /// The default of [`over_after`](Self::over_after): a condition that comes and goes is one incident.
+    pub const OVER_AFTER: Duration = Duration::from_mins(5);
     /// The default of [`copy_recheck`](Self::copy_recheck).
     pub const COPY_RECHECK: Duration = Duration::from_secs(15 * 60);
 
@@ -107,6 +111,7 @@ impl Criteria {
             slo,
             window: None,
             late_after: Self::LATE_AFTER,
+            over_after: Self::OVER_AFTER,
             copy_recheck: Self::COPY_RECHECK,
             thresholds: Thresholds::default(),
         }

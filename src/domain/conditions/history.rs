@@ -6,6 +6,7 @@ use super::condition::{Condition, Detail};
 use super::criteria::{Criteria, Limits};
 use super::name::{ConditionName, Subject};
 use super::severity::Severity;
+use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{StageId, TenantId};
 use crate::domain::trace::Trace;
@@ -43,12 +44,12 @@ pub(super) enum Sample {
 }
 
 /// A condition that canaries show.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Found {
     /// Otherwise it is a note.
     pub(super) is_problem: bool,
     /// Affected canaries in the window.
-    pub(super) affected: usize,
+    pub(super) canaries: Vec<TraceId>,
     /// Judged canaries in the window.
     pub(super) of: usize,
     /// When the first affected canary of the unbroken episode was planned.
@@ -125,7 +126,7 @@ impl<'a> History<'a> {
         let is_problem = reached && !ended;
         (is_problem || limits.note.is_reached(affected, of)).then(|| Found {
             is_problem,
-            affected,
+            canaries: affected_ids(recent.iter().zip(&samples)),
             of,
             since: self.canaries[first].trace.planned_at,
             last: recent[last].trace.planned_at,
@@ -186,11 +187,16 @@ impl Found {
         };
         Condition {
             last: Some(self.last),
-            affected: Some(self.affected),
+            affected: Some(self.canaries.len()),
+            canaries: self.canaries,
             of: Some(self.of),
             ..Condition::fault(name, subject, severity, Some(self.since), detail)
         }
     }
+}
+
+fn affected_ids<'a>(samples: impl Iterator<Item = (&'a Canary<'a>, &'a Option<Sample>)>) -> Vec<TraceId> {
+    samples.filter(|(_, is)| **is == Some(Sample::Affected)).map(|(canary, _)| canary.trace.id()).collect()
 }
 
 /// How many good canaries in a row end a condition that affects `affected` of `of`: two if it affects all,

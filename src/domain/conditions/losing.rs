@@ -28,8 +28,8 @@ pub(super) fn find(history: &History<'_>, criteria: &Criteria, found: &mut Vec<C
     if is_problem || limits.note.is_reached(lost.len(), of) {
         let (first, _) = history.episode(last, APART, sample);
         let planned_at = |index: usize| history.canaries[index].trace.planned_at;
-        let it =
-            Found { is_problem, affected: lost.len(), of, since: planned_at(first), last: planned_at(last) };
+        let canaries = lost.iter().map(|(index, _)| history.canaries[*index].trace.id()).collect();
+        let it = Found { is_problem, canaries, of, since: planned_at(first), last: planned_at(last) };
         let subject = Subject { tenant: Some(history.tenant), place: Some(hop) };
         found.push(it.condition(ConditionName::Losing, history, subject, Detail::None));
     }

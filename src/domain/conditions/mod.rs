@@ -5,6 +5,7 @@
 //! fixed properties, and `criteria` that of their thresholds. A condition is a problem or a note. OK means
 //! that no condition is a problem; notes stand beside it. What is broken must never be OK.
 
+mod cause;
 mod condition;
 mod copies;
 mod criteria;
@@ -21,7 +22,7 @@ mod shared;
 mod slow;
 mod stuck;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod verdict;
 mod visibility;
 
@@ -34,6 +35,7 @@ pub use self::limit::Limit;
 pub use self::name::{ConditionName, Profile, Subject};
 pub use self::severity::{Blame, Severity};
 pub use self::verdict::Verdict;
+use super::incidents;
 use super::topology::Topology;
 use super::tracker::Snapshot;
 
@@ -58,8 +60,10 @@ impl Assessment {
         self::shared::find(snapshot, criteria, &mut shared);
         let (mut of_tenants, mut shared): (Vec<_>, Vec<_>) =
             shared.into_iter().partition(|condition| condition.subject.tenant.is_some());
-        shared.sort_by_cached_key(|condition| order(map, condition));
         let histories = History::of_all(snapshot, criteria);
+        shared.extend(stuck::total(&histories));
+        incidents::settle(&mut shared, &snapshot.episodes, map);
+        shared.sort_by_cached_key(|condition| order(map, condition));
         let verdict = |history: &History<'_>| {
             let mut found: Vec<_> =
                 of_tenants.extract_if(.., |it| it.subject.tenant == Some(history.tenant)).collect();
@@ -71,6 +75,7 @@ impl Assessment {
             slow::find(history, criteria, &mut found);
             injection::find(history, criteria, &mut found);
             visibility::find(history, &mut found);
+            incidents::settle(&mut found, &snapshot.episodes, map);
             Verdict::new(history, found)
         };
         let mut verdicts: Vec<_> = histories.iter().map(verdict).collect();

@@ -9,6 +9,8 @@ use crate::domain::topology::{HopRange, Role, StageId, TenantId, Topology};
 pub enum ConditionName {
     /// A canary was found with another tenant.
     Leaking,
+    /// Nothing of any tenant arrives.
+    TotalStall,
     /// Nothing passes a hop of the main path.
     Stuck,
     /// Canaries were lost or dead-lettered.
@@ -89,8 +91,9 @@ pub struct Profile {
 
 impl ConditionName {
     /// All names, in order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Leaking,
+        Self::TotalStall,
         Self::Stuck,
         Self::Losing,
         Self::Missing,
@@ -133,6 +136,7 @@ impl ConditionName {
 
         match self {
             Self::Leaking => row("leaking", "LEAKING", Critical, Pipeline, "traceprobeisolationviolation"),
+            Self::TotalStall => row("total_stall", "TOTAL STALL", Critical, Pipeline, "traceprobetotalstall"),
             Self::Stuck => row("stuck", "STUCK", Critical, Pipeline, "traceprobelatencycritical"),
             Self::Losing => row("losing", "LOSING", Critical, Pipeline, "traceprobelosing"),
             Self::Missing => row("missing", "MISSING", Warning, Pipeline, "missing"),
@@ -171,6 +175,13 @@ impl ConditionName {
         }
     }
 
+    /// Whether a tenant has at most one condition of this name, whose place is that which is most to blame
+    /// and may change.
+    #[must_use]
+    pub const fn has_one_place(self) -> bool {
+        matches!(self, Self::TotalStall | Self::Stuck | Self::Losing | Self::Slow)
+    }
+
     /// How bad a problem of this name is at a place.
     #[must_use]
     pub fn severity(self, map: &Topology, place: Option<HopRange>) -> Severity {
@@ -191,6 +202,10 @@ impl ConditionName {
         let places: Vec<Option<HopRange>> = match self {
             Self::Leaking | Self::Corruption | Self::Duplicates | Self::CannotSee => {
                 all().map(Some).collect()
+            }
+            Self::TotalStall => {
+                let of = |hop: &StageId| Subject { tenant: None, place: Some(HopRange::one(*hop)) };
+                return path.iter().map(of).collect();
             }
             Self::Stuck => path.iter().map(|hop| Some(HopRange::one(*hop))).collect(),
             Self::Losing => {

@@ -34,6 +34,15 @@ fn slow(history: &History<'_>, criteria: &Criteria, found: &mut Vec<Condition>) 
     if !history.has_seen(map.end()) {
         return;
     }
+    // What does not arrive is told as missing or losing. The others may be as fast as ever.
+    let is_told = |name| found.iter().any(|it: &Condition| it.name == name);
+    let (missing, losing) = (is_told(ConditionName::Missing), is_told(ConditionName::Losing));
+    let end_to_end = |canary: &Canary<'_>| {
+        let trace = canary.trace;
+        let elsewhere = missing && map.main_path().iter().any(|stage| trace.is_missing(map, *stage))
+            || losing && !canary.open;
+        end_to_end(canary).filter(|_| !elsewhere || trace.arrival(map.end()).is_some())
+    };
     let Some(it) = history.judge(criteria.thresholds.slow, end_to_end) else { return };
     let recent: Vec<&Trace> = history.recent().iter().map(|canary| canary.trace).collect();
     let Some(judged) = latency::end_to_end(snapshot, &recent).quantile(Level::JUDGED) else { return };
@@ -130,7 +139,7 @@ fn over_target(
     // The first hop begins with the planned injection.
     if map.stage(stage).parent.is_none() {
         let excused = |trace: &&&Trace| excused(trace, criteria, stage, target, snapshot.at);
-        if recent.iter().filter(excused).count() * 2 > it.affected {
+        if recent.iter().filter(excused).count() * 2 > condition.affected.unwrap_or_default() {
             condition.blame = Blame::Probe;
         }
     }

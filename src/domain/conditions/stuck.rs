@@ -1,19 +1,20 @@
-//! Nothing passes a hop of the main path any more.
-
-use std::time::Duration;
+//! Nothing passes a hop of the main path any more: for one tenant, or for all.
 
 use super::condition::{Condition, Detail};
 use super::criteria::Criteria;
 use super::history::History;
+use super::missing::RECENT_PASSAGES;
 use super::name::{ConditionName, Subject};
 use super::severity::Severity;
 use crate::domain::outcome::Outcome;
 use crate::domain::time::Timestamp;
-use crate::domain::topology::StageId;
+use crate::domain::topology::{HopRange, StageId, Topology};
 use crate::domain::trace::{Judgement, Trace};
 
-/// Number of recent passages that define how long a hop usually takes.
-const RECENT_PASSAGES: usize = 5;
+/// Fewest overdue canaries of one tenant in a row. A single one may be lost.
+const OVERDUE_OF_TENANT: usize = 2;
+/// Fewest tenants with an overdue canary. With fewer, each is told by itself.
+const STALLED_TENANTS: usize = 3;
 
 /// The first hop of the main path that nothing passes, although something should have.
 pub(super) fn find(history: &History<'_>, criteria: &Criteria, found: &mut Vec<Condition>) {
@@ -27,9 +28,9 @@ pub(super) fn find(history: &History<'_>, criteria: &Criteria, found: &mut Vec<C
 
 /// Whether a hop has stopped, judged by a tenant's traces in the order of their planned injection.
 ///
-/// A single missing canary may be lost, and in a slow hop old ones wait although all are moving. So it takes
-/// two that no later one has overtaken. Either both have waited clearly longer than recent ones took, or the
-/// hop has shown nothing for so long that even slow ones would have arrived.
+/// It has if two canaries in a row are overdue, and nothing has passed the hop since the first of them was
+/// planned. In a slow hop canaries wait too, but others pass meanwhile. One that empties in long intervals
+/// gets as long as its last passages took.
 fn stuck_at(
     history: &History<'_>,
     criteria: &Criteria,
@@ -45,37 +46,85 @@ fn stuck_at(
     let began = |trace: &Trace| {
         before.and_then(|stage| trace.arrival(stage)).map_or(trace.planned_at, |at| at.latest)
     };
-    let passed = |trace: &Trace| path[at..].iter().any(|stage| trace.arrival(*stage).is_some());
-    let stopped = &traces[traces.iter().rposition(|trace| passed(trace)).map_or(0, |at| at + 1)..];
-    let passages: Vec<(Duration, Timestamp)> = traces
-        .iter()
-        .rev()
-        .filter_map(|trace| trace.arrival(hop).map(|at| (at.latest.since(began(trace)), at.latest)))
-        .take(RECENT_PASSAGES)
-        .collect();
-    let usual = passages.iter().map(|(took, _)| *took).max();
-    // Half as long again as the slowest of them, and a second for polls and clocks.
-    let patience = usual.map_or(criteria.slo, |usual| usual * 3 / 2 + Duration::from_secs(1));
-    let here = |trace: &&&Trace| {
+    let passage = |trace: &&Trace| path[at..].iter().find_map(|stage| trace.arrival(*stage));
+    let passages = traces.iter().filter_map(|trace| Some((trace, passage(trace)?.latest)));
+    let last_passage = passages.clone().map(|(_, at)| at).max();
+    let took = passages.rev().take(RECENT_PASSAGES).map(|(trace, at)| at.since(began(trace)));
+    // The backlog of an earlier stall must not hide the next one.
+    let usual = took.max().unwrap_or_default().min(criteria.slo * 2);
+    let here = |trace: &Trace| {
         let last = path.iter().rposition(|stage| trace.arrival(*stage).is_some());
         trace.taken() && last.map_or(0, |last| last + 1) == at
     };
-    let waiting: Vec<&&Trace> = stopped
-        .iter()
-        .filter(|trace| trace.ended.is_none() && trace.judgement != Judgement::Unjudged)
-        .filter(here)
-        .collect();
-    let overdue = waiting.iter().filter(|trace| now.since(trace.planned_at) > criteria.slo).count();
-    let impatient = waiting.iter().filter(|trace| now.since(began(trace)) > patience).count();
-    let silence = criteria.slo.max(history.interval * 2);
-    let silent = passages.iter().map(|(_, at)| *at).max().is_none_or(|last| now.since(last) > silence);
-    if overdue == 0 || !(impatient >= 2 || silent && overdue >= 2) {
+    let is_overdue = |trace: &Trace| {
+        let (threshold, visit) = (trace.planned_at + criteria.slo, trace.visit(hop));
+        trace.judgement == Judgement::Overdue || visit.absent_until.is_some_and(|until| until > threshold)
+    };
+    let stopped = traces.iter().filter(|trace| here(trace) && trace.judgement != Judgement::Unjudged);
+    let overdue = stopped
+        .clone()
+        .filter(|trace| trace.ended.is_none() && is_overdue(trace))
+        .filter(|trace| last_passage.is_none_or(|last| trace.planned_at > last));
+    let canaries: Vec<_> = overdue.clone().map(|trace| trace.id()).collect();
+    let waited = overdue.map(|trace| now.since(began(trace))).max().unwrap_or_default();
+    if canaries.len() < OVERDUE_OF_TENANT || waited <= usual {
         return None;
     }
-    let lost = |trace: &Trace| matches!(trace.ended, None | Some((Outcome::Lost(_), _)));
-    let since = stopped.iter().filter(here).find(|trace| lost(trace)).map(|trace| trace.planned_at)?;
+    let behind = traces.iter().rposition(|trace| passage(trace).is_some()).map_or(0, |at| at + 1);
+    let since = traces[behind..].iter().find(|trace| here(trace) && may_be_lost(trace))?.planned_at;
     let subject = Subject::at(history.tenant, hop);
     let stuck =
         Condition::fault(ConditionName::Stuck, subject, Severity::Critical, Some(since), Detail::None);
-    Some(Condition { affected: Some(overdue), ..stuck })
+    Some(Condition { affected: Some(canaries.len()), canaries, ..stuck })
+}
+
+fn may_be_lost(trace: &Trace) -> bool {
+    matches!(trace.ended, None | Some((Outcome::Lost(_), _)))
+}
+
+/// Whether nothing of any tenant arrives any more: several tenants have an overdue canary that was planned
+/// after the last delivery of anyone.
+pub(super) fn total(histories: &[History<'_>]) -> Option<Condition> {
+    let snapshot = histories.first()?.snapshot;
+    let map = &*snapshot.topology;
+    let end = map.end();
+    let arrivals = histories.iter().flat_map(|history| &history.canaries);
+    let delivered = arrivals.filter_map(|canary| canary.trace.arrival(end)).map(|at| at.latest).max();
+    let stalled: Vec<Vec<&Trace>> = histories
+        .iter()
+        .filter(|history| history.has_seen(end) && !history.is_blind(end))
+        .map(|history| stopped_at_the_end(history, end))
+        .filter(|stopped| {
+            let is_new = |trace: &&Trace| delivered.is_none_or(|last| trace.planned_at > last);
+            stopped.iter().any(|trace| trace.ended.is_none() && is_new(trace))
+        })
+        .collect();
+    if stalled.len() < STALLED_TENANTS {
+        return None;
+    }
+    let stopped = || stalled.iter().flatten();
+    let since: Option<Timestamp> = stopped().map(|trace| trace.planned_at).min();
+    let waiting: Vec<&Trace> = stopped().filter(|trace| trace.ended.is_none()).copied().collect();
+    let subject = Subject { tenant: None, place: most_wait_for(map, &waiting).map(HopRange::one) };
+    let detail = Detail::Tenants { affected: stalled.len(), of: map.tenants().len() };
+    let stall = Condition::fault(ConditionName::TotalStall, subject, Severity::Critical, since, detail);
+    let mut canaries: Vec<_> = waiting.iter().map(|trace| trace.id()).collect();
+    canaries.sort_unstable();
+    Some(Condition { affected: Some(canaries.len()), canaries, ..stall })
+}
+
+/// The overdue canaries of a tenant after the last one that was delivered, oldest first.
+fn stopped_at_the_end<'a>(history: &History<'a>, end: StageId) -> Vec<&'a Trace> {
+    let traces: Vec<&Trace> = history.canaries.iter().map(|canary| canary.trace).collect();
+    let last = traces.iter().rposition(|trace| trace.arrival(end).is_some());
+    let behind = traces[last.map_or(0, |last| last + 1)..].iter().copied();
+    behind
+        .filter(|trace| trace.taken() && trace.judgement == Judgement::Overdue && may_be_lost(trace))
+        .collect()
+}
+
+/// The hop that most traces wait for; the first on the path if several have as many.
+fn most_wait_for(map: &Topology, waiting: &[&Trace]) -> Option<StageId> {
+    let count = |hop: StageId| waiting.iter().filter(|trace| trace.next_stage(map) == Some(hop)).count();
+    map.main_path().iter().copied().rev().max_by_key(|hop| count(*hop))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{LearnedSchema, Tracker, Violation};
 use crate::domain::aggregates::Unsaved;
+use crate::domain::incidents::{Episode, IncidentId};
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{SourceId, TenantId};
@@ -25,6 +26,10 @@ pub struct Changes {
     pub settled: Vec<Arc<Trace>>,
     /// Buckets of figures that changed. The tracker does not know them; whoever settles the traces adds them.
     pub aggregates: Unsaved,
+    /// Changed episodes of conditions. The tracker does not know them; whoever saves the changes adds them.
+    pub episodes: Vec<Episode>,
+    /// Episodes that have become part of another one.
+    pub merged_episodes: Vec<IncidentId>,
 }
 
 /// A source at which a tenant's canaries were found.
@@ -49,6 +54,8 @@ impl Changes {
             && self.violations.is_empty()
             && self.seen.is_empty()
             && self.aggregates.buckets.is_empty()
+            && self.episodes.is_empty()
+            && self.merged_episodes.is_empty()
     }
 }
 
@@ -127,10 +134,10 @@ impl Tracker {
         Changes {
             settled: settled.collect(),
             traces,
-            aggregates: Unsaved::default(),
             schemas: self.schemas.take_changed(&self.topology),
             violations,
             seen: seen.into_iter().filter_map(|(source, tenant)| self.seen_source(source, tenant)).collect(),
+            ..Changes::default()
         }
     }
 
@@ -143,8 +150,7 @@ impl Tracker {
             schemas: self.schemas.learned(&self.topology),
             violations: self.leaks.known().cloned().collect(),
             seen: self.seen_sources(),
-            settled: Vec::new(),
-            aggregates: Unsaved::default(),
+            ..Changes::default()
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{BlindTenant, Failing, LeakEpisode, Tracker};
 use crate::domain::foreign::ForeignText;
+use crate::domain::incidents::Episode;
 use crate::domain::schema::Fingerprint;
 use crate::domain::sighting::{Decoding, Drift, Locator};
 use crate::domain::tag::TraceId;
@@ -43,6 +44,8 @@ pub struct Snapshot {
     /// Since when and why traces are kept in memory only, although a store is configured. The tracker does
     /// not know it; whoever publishes the snapshot adds it.
     pub not_stored: Option<(Timestamp, ForeignText)>,
+    /// The episodes of conditions, open and ended. The tracker does not know them either.
+    pub episodes: Arc<[Arc<Episode>]>,
 }
 
 /// The state of a source.
@@ -252,6 +255,7 @@ impl Tracker {
             clock: self.clock,
             same_name_at: self.same_name_at,
             not_stored: None,
+            episodes: Arc::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::domain::conditions::{Condition, ConditionName, Criteria, Detail, Seve
 use crate::domain::quantile::Level;
 use crate::domain::sighting::list_drift;
 use crate::domain::time::Timestamp;
-use crate::domain::topology::Topology;
+use crate::domain::topology::{HopRange, Role, Topology};
 use crate::domain::tracker::Snapshot;
 use crate::web::app::Settings;
 use crate::web::words;
@@ -96,11 +96,23 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
     match (condition.name, &condition.detail) {
         (ConditionName::Leaking, Detail::FoundIn(source)) => format!("its canaries were found in {source}"),
         (ConditionName::Leaking, _) => "its canaries were found with another tenant".to_owned(),
+        (ConditionName::TotalStall, Detail::Tenants { affected, of }) => {
+            format!("nothing of any tenant arrives; canaries of {affected} of {of} tenants are overdue")
+        }
+        (ConditionName::TotalStall, _) => "nothing of any tenant arrives".to_owned(),
         (ConditionName::Stuck, _) => {
             let verb = if affected == 1 { "waits" } else { "wait" };
             format!("{} {verb}", words::count(affected, "canary", "canaries"))
         }
-        (ConditionName::Losing, _) => format!("{numbers} did not arrive"),
+        (ConditionName::Losing, _) => {
+            match condition.subject.place.and_then(|place| instead_of(map, place)) {
+                Some(stage) => format!("{numbers} were dead-lettered instead of going to {stage}"),
+                None => format!("{numbers} did not arrive"),
+            }
+        }
+        (ConditionName::Missing, Detail::Others(took)) => {
+            format!("{numbers} have not arrived there, the others take {}{side}", words::short(*took))
+        }
         (ConditionName::Missing, _) => format!("{numbers} have not arrived there{side}"),
         (ConditionName::Skipped, _) => {
             format!("{numbers} were not found there, although a later stage has them")
@@ -166,6 +178,14 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
     }
 }
 
+/// The stage of the main path to which dead letters should have gone; `None` if the place holds none.
+fn instead_of(map: &Topology, place: HopRange) -> Option<&str> {
+    let dead = map.stage(place.first);
+    let next =
+        map.main_path().iter().map(|stage| map.stage(*stage)).find(|stage| stage.parent == dead.parent);
+    next.filter(|_| dead.role == Role::DeadLetter).map(|stage| &*stage.name)
+}
+
 /// A note: `1 of 209 lost at bigquery 9 min ago`.
 fn note(condition: &Condition, place: Option<&str>, now: Timestamp) -> String {
     let what = match condition.name {
@@ -180,6 +200,7 @@ fn note(condition: &Condition, place: Option<&str>, now: Timestamp) -> String {
         ConditionName::NeverSeen => "not found, as none ever was",
         // These have no notes.
         ConditionName::Leaking
+        | ConditionName::TotalStall
         | ConditionName::Stuck
         | ConditionName::SchemaDrift
         | ConditionName::NotInjecting

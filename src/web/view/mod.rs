@@ -6,6 +6,7 @@
 
 mod condition;
 mod hop;
+mod incident;
 mod lane;
 mod mark;
 mod one;
@@ -20,6 +21,7 @@ mod violation;
 
 pub(crate) use self::condition::ConditionView;
 pub(crate) use self::hop::HopFigures;
+pub(crate) use self::incident::{EpisodeView, IncidentView};
 pub(crate) use self::lane::{Lane, Presence};
 pub(crate) use self::mark::Mark;
 pub(crate) use self::one::{One, StageSource, read_id, unknown};

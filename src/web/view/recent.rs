@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::condition::ConditionView;
+use super::incident::IncidentView;
 use super::selection::Selection;
 use super::source::Source;
 use super::tenant::Tenant;
@@ -11,12 +12,16 @@ use super::trace::TraceView;
 use super::verdict::{Heading, VerdictView};
 use super::violation::Violation;
 use crate::domain::conditions::Assessment;
+use crate::domain::incidents::Incident;
 use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::topology::TenantId;
 use crate::domain::trace::Trace;
 use crate::domain::tracker::Snapshot;
 use crate::web::app::{App, Settings};
 use crate::web::filter::Filter;
+
+/// Incidents that are shown at most.
+const MAX_INCIDENTS: usize = 100;
 
 /// The state of all tenants and recent traces.
 #[derive(Clone, Debug)]
@@ -32,6 +37,8 @@ pub(crate) struct Recent<'a> {
     pub(crate) verdicts: Vec<VerdictView>,
     /// Every condition, worst first, whatever the filter.
     pub(crate) conditions: Vec<ConditionView>,
+    /// What is and was wrong, the most important first; those of the filter's tenant.
+    pub(crate) incidents: Vec<IncidentView>,
     /// The conditions of stages of all tenants and of the probe, worst first.
     pub(crate) shared: Vec<ConditionView>,
     /// The tenants that match the filter, worst first.
@@ -88,6 +95,7 @@ impl<'a> Recent<'a> {
             filter,
             heading: Heading::new(&verdicts, &shared),
             conditions: found.all(map).into_iter().map(condition).collect(),
+            incidents: incidents(snapshot, settings, filter),
             shared,
             tenants: tenants.collect(),
             verdicts,
@@ -104,4 +112,17 @@ impl<'a> Recent<'a> {
             stage_names: map.stages().iter().map(|stage| stage.name.clone()).collect(),
         }
     }
+}
+
+/// The incidents that go on, and the last ones that have ended.
+fn incidents(snapshot: &Snapshot, settings: &Settings, filter: &Filter) -> Vec<IncidentView> {
+    let all = Incident::group(&snapshot.episodes, &snapshot.topology);
+    let admits = |incident: &&Incident| {
+        filter.tenant.is_none_or(|only| {
+            let mut tenants = incident.tenants().peekable();
+            tenants.peek().is_none() || tenants.any(|tenant| tenant == only)
+        })
+    };
+    let shown = all.iter().filter(admits).take(MAX_INCIDENTS);
+    shown.filter_map(|incident| IncidentView::new(incident, snapshot, settings)).collect()
 }

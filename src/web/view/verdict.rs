@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::condition::ConditionView;
 use super::mark::Mark;
-use crate::domain::conditions::{Condition, Verdict};
+use crate::domain::conditions::{Condition, Severity, Verdict};
 use crate::domain::quantile::Level;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Tenant;
@@ -39,7 +39,8 @@ pub(crate) struct VerdictView {
     pub(crate) runbook: Option<String>,
     /// Its other conditions, worst first.
     pub(crate) also: Vec<ConditionView>,
-    /// Those of `also` that people need to read, as text: not what follows from another one.
+    /// Those of `also` that people need to read, as text: not what follows from another one and is less severe than
+    /// critical.
     pub(crate) also_texts: Vec<String>,
 }
 
@@ -61,8 +62,9 @@ impl VerdictView {
             return Self::well(tenant, verdict, all.iter().map(view).collect());
         };
         let others = &all[1..];
-        let independent = |it: &&Condition| !all.iter().any(|other| it.follows_from(other));
-        let texts = others.iter().filter(independent).map(|condition| match view(condition) {
+        let follows = |it: &Condition| all.iter().any(|other| it.follows_from(other, &snapshot.topology));
+        let tells_more = |it: &&Condition| it.severity == Severity::Critical || !follows(it);
+        let texts = others.iter().filter(tells_more).map(|condition| match view(condition) {
             note if !condition.is_problem() => note.text,
             problem => format!("{}: {}", problem.what, problem.summary),
         });

@@ -10,9 +10,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 use traceprobe::config::{Config, TAG_KEY};
+use traceprobe::domain::aggregates::{History, TenantHistory};
 use traceprobe::domain::foreign::ForeignText;
 use traceprobe::domain::sighting::FailureKind;
-use traceprobe::domain::time::WallClock;
+use traceprobe::domain::time::{Timestamp, WallClock};
 use traceprobe::domain::tracker::{Input, PutResult, Snapshot, Tracker};
 use traceprobe::web::{App, Settings, router};
 

@@ -6,4 +6,4 @@ mod order;
 mod pipeline;
 mod probe;
 mod stuck;
-mod world;
+pub(in crate::domain) mod world;

@@ -9,7 +9,7 @@ use crate::domain::topology::fixture::*;
 #[test]
 fn a_fault_of_the_probe_does_not_hide_one_of_the_pipeline() {
     let mut world = World::new(|planned| if planned < 600 { WELL } else { Fate::stopped() });
-    let mut snapshot = world.run_to(645).snapshot();
+    let mut snapshot = world.run_to(662).snapshot();
     snapshot.tenants[usize::from(ACME.0)].refusing = Some((t(500), "denied".into()));
     assert_eq!(problems(&of_acme(&snapshot)), ["stuck", "not_injecting"]);
 }
@@ -35,8 +35,9 @@ fn what_follows_from_a_stop_does_not_need_to_be_read() {
     let verdict = after(700, |planned| if planned < 600 { WELL } else { Fate::stopped() });
     let stuck = verdict.problem().unwrap();
     assert_eq!(stuck.name, ConditionName::Stuck);
-    let follows: Vec<_> =
-        verdict.conditions.iter().filter(|it| it.follows_from(stuck)).map(|it| it.name.as_str()).collect();
+    let map = topology();
+    let follows = verdict.conditions.iter().filter(|it| it.follows_from(stuck, &map));
+    let follows: Vec<_> = follows.map(|it| it.name.as_str()).collect();
     assert_eq!(follows, ["missing", "hop_over_target"]);
 }
 

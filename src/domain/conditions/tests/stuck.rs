@@ -1,7 +1,7 @@
 //! A hop that nothing passes.
 
 use super::world::*;
-use crate::domain::conditions::ConditionName;
+use crate::domain::conditions::{Assessment, ConditionName};
 use crate::domain::topology::fixture::*;
 
 /// From second 600 on nothing arrives at transit.
@@ -19,23 +19,24 @@ fn stuck_at(
 
 #[test]
 fn a_hop_that_two_canaries_should_have_passed_is_stuck() {
-    // The first is overdue, and the second has waited longer than the hop usually takes.
     let mut world = World::new(stalls);
-    let (_, stuck) = world.until_on(ConditionName::Stuck, TRANSIT, 645);
-    assert_eq!((stuck.affected, stuck.since), (Some(1), Some(t(600))));
+    let (_, stuck) = world.until_on(ConditionName::Stuck, TRANSIT, 662);
+    assert_eq!((stuck.affected, stuck.since), (Some(2), Some(t(600))));
 }
 
 #[test]
 fn a_hop_is_no_longer_stuck_once_a_canary_gets_through() {
     let mut world = World::new(|at| if (600..900).contains(&at) { Fate::stopped() } else { WELL });
-    world.until_on(ConditionName::Stuck, TRANSIT, 645);
+    world.until_on(ConditionName::Stuck, TRANSIT, 662);
     world.until_off(ConditionName::Stuck, TRANSIT, 906);
 }
 
 #[test]
 fn one_missing_canary_does_not_make_a_hop_stuck() {
-    let verdict = after(634, |planned| if planned == 600 { Fate::stopped() } else { WELL });
-    assert_eq!(problems(&verdict), [""; 0]);
+    let mut world = World::new(|planned| if planned == 600 { Fate::stopped() } else { WELL });
+    for second in 600..900 {
+        assert_eq!(problems(&world.run_to(second).verdict()), [""; 0], "at {second}");
+    }
 }
 
 #[test]
@@ -82,6 +83,7 @@ fn a_pipeline_where_every_canary_misses_the_threshold_is_slow_and_not_stuck() {
 #[test]
 fn a_slow_hop_that_stops_is_stuck() {
     let script = |planned| WELL.at(TRANSIT, 2_000).at(TABLE, Some(100_000).filter(|_| planned < 600));
+    // The last one arrives at 670, and later ones had as long as these took, but no longer than twice the SLO.
     assert!(stuck_at(690, script).is_none());
     assert_eq!(stuck_at(755, script).unwrap().since, Some(t(600)));
 }
@@ -89,6 +91,33 @@ fn a_slow_hop_that_stops_is_stuck() {
 #[test]
 fn a_canary_missing_at_a_later_stage_does_not_hide_a_stuck_hop() {
     assert!(stuck_at(700, |at| if at == 540 { WELL.at(TABLE, None) } else { stalls(at) }).is_some());
+}
+
+/// Three tenants of which the first so many meet a stall at second 600.
+fn total_stall(second: u64, world: World) -> Option<crate::domain::conditions::Condition> {
+    let mut world = world;
+    let snapshot = world.run_to(second).snapshot();
+    Assessment::new(&snapshot, &criteria()).shared.into_iter().find(|it| it.name == ConditionName::TotalStall)
+}
+
+#[test]
+fn a_stall_of_three_tenants_is_one_of_all_as_soon_as_each_has_an_overdue_canary() {
+    assert_eq!(total_stall(630, World::of_three(stalls)), None);
+    let stall = total_stall(632, World::of_three(stalls)).expect("all are overdue");
+    assert_eq!((stall.since, stall.affected), (Some(t(600)), Some(3)));
+    assert_eq!(stall.subject.place, Some(crate::domain::topology::HopRange::one(TRANSIT)));
+}
+
+#[test]
+fn a_stall_of_all_is_over_with_the_first_delivery() {
+    let script = |at| if (600..900).contains(&at) { Fate::stopped() } else { WELL };
+    assert!(total_stall(905, World::of_three(script)).is_some());
+    assert_eq!(total_stall(911, World::of_three(script)), None);
+}
+
+#[test]
+fn canaries_that_a_single_tenant_lacks_are_no_stall_of_all() {
+    assert_eq!(total_stall(700, World::new(stalls)), None);
 }
 
 #[test]

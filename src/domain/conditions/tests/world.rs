@@ -1,6 +1,7 @@
 //! A pipeline second by second, in front of the real tracker: a canary of acme every 30 s, a poll of every
 //! source every second.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,25 +9,25 @@ use crate::domain::canary::Integrity;
 use crate::domain::conditions::{Assessment, Condition, ConditionName, Criteria, Severity, Verdict};
 use crate::domain::format::FoundIn;
 use crate::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};
-use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
+use crate::domain::tag::{InstanceCode, Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::fixture::*;
-use crate::domain::topology::{HopRange, SourceId, StageId, Topology};
+use crate::domain::topology::{HopRange, SourceId, StageId, TenantId, Topology};
 use crate::domain::tracker::{Input, PutResult, Restored, Settings, Snapshot, Tracker};
 
-pub(super) const INTERVAL: u64 = 30;
+pub(in crate::domain) const INTERVAL: u64 = 30;
 /// As long as the default window, like the default.
-pub(super) const GIVE_UP: u64 = 900;
+pub(in crate::domain) const GIVE_UP: u64 = 900;
 
-pub(super) fn s(secs: u64) -> Duration {
+pub(in crate::domain) fn s(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-pub(super) fn t(secs: u64) -> Timestamp {
+pub(in crate::domain) fn t(secs: u64) -> Timestamp {
     Timestamp::from_secs(1_800_000_000) + s(secs)
 }
 
-pub(super) fn criteria() -> Criteria {
+pub(in crate::domain) fn criteria() -> Criteria {
     Criteria::new(s(30))
 }
 
@@ -47,18 +48,18 @@ fn settings() -> Settings {
 
 /// What becomes of one canary.
 #[derive(Clone, Copy)]
-pub(super) struct Fate {
+pub(in crate::domain) struct Fate {
     /// How long CloudWatch Logs takes for it, in seconds; `None` if it refuses it.
-    pub(super) put: Option<u64>,
+    pub(in crate::domain) put: Option<u64>,
     /// When it arrives at each stage, in milliseconds after its planned injection.
-    pub(super) arrivals: [Option<u64>; 5],
+    pub(in crate::domain) arrivals: [Option<u64>; 5],
     /// Where it is stored twice.
-    pub(super) doubled: Option<StageId>,
+    pub(in crate::domain) doubled: Option<StageId>,
     /// Where it is cut.
-    pub(super) damaged: Option<StageId>,
+    pub(in crate::domain) damaged: Option<StageId>,
 }
 
-pub(super) const WELL: Fate = Fate {
+pub(in crate::domain) const WELL: Fate = Fate {
     put: Some(0),
     arrivals: [Some(500), Some(2_000), Some(5_000), Some(10_000), None],
     doubled: None,
@@ -67,31 +68,35 @@ pub(super) const WELL: Fate = Fate {
 
 impl Fate {
     /// It arrives at a stage after so many milliseconds, or not at all.
-    pub(super) fn at(mut self, stage: StageId, millis: impl Into<Option<u64>>) -> Self {
+    pub(in crate::domain) fn at(mut self, stage: StageId, millis: impl Into<Option<u64>>) -> Self {
         self.arrivals[usize::from(stage.0)] = millis.into();
         self
     }
 
     /// It does not come out of transit.
-    pub(super) fn stopped() -> Self {
+    pub(in crate::domain) fn stopped() -> Self {
         WELL.at(TRANSIT, None).at(TABLE, None)
     }
 }
 
-pub(super) struct World {
+pub(in crate::domain) struct World {
     map: Arc<Topology>,
-    pub(super) tracker: Tracker,
+    pub(in crate::domain) tracker: Tracker,
     script: Box<dyn Fn(u64) -> Fate>,
     /// Whether a stage cannot be read at a second.
     denied: Box<dyn Fn(StageId, u64) -> bool>,
     sent: Vec<(Tag, u64, Fate)>,
     next: u64,
     interval: u64,
+    /// The tenants whose canaries are planned.
+    tenants: Vec<TenantId>,
+    /// When each source was last read.
+    read_at: BTreeMap<SourceId, u64>,
 }
 
 impl World {
     /// Every source has shown canaries before.
-    pub(super) fn new(script: impl Fn(u64) -> Fate + 'static) -> Self {
+    pub(in crate::domain) fn new(script: impl Fn(u64) -> Fate + 'static) -> Self {
         let mut world = Self::unseen(script);
         let seen = crate::domain::tracker::tests::seen_everywhere(&world.map);
         world.tracker.restore(Restored { seen, ..Restored::default() }, t(0));
@@ -99,7 +104,7 @@ impl World {
     }
 
     /// No source has ever shown a canary.
-    pub(super) fn unseen(script: impl Fn(u64) -> Fate + 'static) -> Self {
+    pub(in crate::domain) fn unseen(script: impl Fn(u64) -> Fate + 'static) -> Self {
         let map = Arc::new(topology());
         Self {
             tracker: Tracker::new(map.clone(), settings(), t(0)),
@@ -109,11 +114,22 @@ impl World {
             sent: Vec::new(),
             next: 0,
             interval: INTERVAL,
+            tenants: vec![ACME],
+            read_at: BTreeMap::new(),
         }
     }
 
+    /// Three tenants, with the same fate.
+    pub(in crate::domain) fn of_three(script: impl Fn(u64) -> Fate + 'static) -> Self {
+        let map = Arc::new(topology_with("initech"));
+        let mut tracker = Tracker::new(map.clone(), settings(), t(0));
+        let seen = crate::domain::tracker::tests::seen_everywhere(&map);
+        tracker.restore(Restored { seen, ..Restored::default() }, t(0));
+        Self { tracker, tenants: map.tenant_ids().collect(), map, ..Self::unseen(script) }
+    }
+
     /// A canary of acme is planned every so many seconds.
-    pub(super) fn every(self, interval: u64) -> Self {
+    pub(in crate::domain) fn every(self, interval: u64) -> Self {
         let map = Arc::new(topology_every(s(interval)));
         let mut tracker = Tracker::new(map.clone(), settings(), t(0));
         let seen = crate::domain::tracker::tests::seen_everywhere(&map);
@@ -121,12 +137,12 @@ impl World {
         Self { map, tracker, interval, ..self }
     }
 
-    pub(super) fn denied(self, denied: impl Fn(StageId, u64) -> bool + 'static) -> Self {
+    pub(in crate::domain) fn denied(self, denied: impl Fn(StageId, u64) -> bool + 'static) -> Self {
         Self { denied: Box::new(denied), ..self }
     }
 
     /// Runs up to and including a second.
-    pub(super) fn run_to(&mut self, second: u64) -> &mut Self {
+    pub(in crate::domain) fn run_to(&mut self, second: u64) -> &mut Self {
         while self.next <= second {
             self.step(self.next);
             self.next += 1;
@@ -145,7 +161,7 @@ impl World {
             }
         }
         for source in self.map.source_ids() {
-            if self.map.source(source).tenants.contains(&ACME) {
+            if self.map.source(source).tenants.iter().any(|tenant| self.tenants.contains(tenant)) {
                 self.poll(source, second);
             }
         }
@@ -154,8 +170,16 @@ impl World {
     }
 
     fn plan(&mut self, second: u64) {
-        let (trace, fate) = (TraceId::new(t(second), [0; 10]), (self.script)(second));
-        let tag = Tag::new(trace, TenantCode::of("acme"), InstanceCode::of("me"), 100, Purpose::Probe);
+        for tenant in self.tenants.clone() {
+            self.plan_of(tenant, second);
+        }
+    }
+
+    fn plan_of(&mut self, tenant: TenantId, second: u64) {
+        let random = [u8::try_from(tenant.0).unwrap(); 10];
+        let (trace, fate) = (TraceId::new(t(second), random), (self.script)(second));
+        let code = self.map.tenant(tenant).code;
+        let tag = Tag::new(trace, code, InstanceCode::of("me"), 100, Purpose::Probe);
         self.tracker.plan(tag, t(second), &mut Vec::new()).unwrap();
         if fate.put.is_none() {
             let result = PutResult::Refused { reason: "denied".into() };
@@ -172,11 +196,16 @@ impl World {
             self.tracker.apply(failed, t(second));
             return;
         }
+        let read_at = self.read_at.insert(source, second);
         let mut sightings = Vec::new();
-        for (tag, planned, fate) in &self.sent {
+        let is_here = |tag: &Tag| {
+            let tenant = self.map.tenant_of(tag);
+            tenant.is_some_and(|tenant| self.map.source_of(tenant, stage) == source)
+        };
+        for (tag, planned, fate) in self.sent.iter().filter(|sent| is_here(&sent.0)) {
             let Some(after) = fate.arrivals[usize::from(stage.0)] else { continue };
             let at = t(*planned) + Duration::from_millis(after);
-            if at > t(second) || at + s(1) <= t(second) {
+            if at > t(second) || read_at.is_some_and(|read_at| at <= t(read_at)) {
                 continue;
             }
             let copies = if fate.doubled == Some(stage) { 2 } else { 1 };
@@ -207,16 +236,16 @@ impl World {
         self.tracker.apply(Input::Polled { source, poll }, t(second));
     }
 
-    pub(super) fn snapshot(&self) -> Snapshot {
+    pub(in crate::domain) fn snapshot(&self) -> Snapshot {
         self.tracker.snapshot(t(self.next.saturating_sub(1)))
     }
 
-    pub(super) fn verdict(&self) -> Verdict {
+    pub(in crate::domain) fn verdict(&self) -> Verdict {
         of_acme(&self.snapshot())
     }
 
     /// The problem of this name at this place, if there is one now.
-    pub(super) fn problem(
+    pub(in crate::domain) fn problem(
         &self,
         name: ConditionName,
         stage: impl Into<Option<StageId>>,
@@ -227,7 +256,7 @@ impl World {
     }
 
     /// Runs until the problem is there, and returns the second; fails if that is not before `by`.
-    pub(super) fn until_on(
+    pub(in crate::domain) fn until_on(
         &mut self,
         name: ConditionName,
         stage: impl Into<Option<StageId>>,
@@ -244,7 +273,7 @@ impl World {
     }
 
     /// Runs until the problem is over, and returns the second; fails if that is not before `by`.
-    pub(super) fn until_off(
+    pub(in crate::domain) fn until_off(
         &mut self,
         name: ConditionName,
         stage: impl Into<Option<StageId>>,
@@ -262,23 +291,23 @@ impl World {
 }
 
 /// Acme's verdict after `secs` seconds.
-pub(super) fn after(secs: u64, script: impl Fn(u64) -> Fate + 'static) -> Verdict {
+pub(in crate::domain) fn after(secs: u64, script: impl Fn(u64) -> Fate + 'static) -> Verdict {
     World::new(script).run_to(secs).verdict()
 }
 
-pub(super) fn of_acme(snapshot: &Snapshot) -> Verdict {
+pub(in crate::domain) fn of_acme(snapshot: &Snapshot) -> Verdict {
     let mut verdicts = Assessment::new(snapshot, &criteria()).verdicts.into_iter();
     verdicts.find(|verdict| verdict.tenant == ACME).unwrap()
 }
 
 /// The names of the problems, worst first.
-pub(super) fn problems(verdict: &Verdict) -> Vec<&'static str> {
+pub(in crate::domain) fn problems(verdict: &Verdict) -> Vec<&'static str> {
     let problems = verdict.conditions.iter().filter(|it| it.severity != Severity::Note);
     problems.map(|it| it.name.as_str()).collect()
 }
 
 /// The names of the notes.
-pub(super) fn notes(verdict: &Verdict) -> Vec<&'static str> {
+pub(in crate::domain) fn notes(verdict: &Verdict) -> Vec<&'static str> {
     let notes = verdict.conditions.iter().filter(|it| it.severity == Severity::Note);
     notes.map(|it| it.name.as_str()).collect()
 }

@@ -1,0 +1,243 @@
+//! One unbroken episode of a condition of one tenant.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::canaries::AffectedCanaries;
+use super::recovery;
+use crate::domain::conditions::{Condition, ConditionName, Severity};
+use crate::domain::time::Timestamp;
+use crate::domain::topology::{HopRange, Topology};
+use crate::domain::tracker::Snapshot;
+
+/// How long a condition must name another place before its episode does.
+const PLACE_SETTLES: Duration = Duration::from_mins(1);
+
+/// Names an incident, and an episode. Larger is later.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct IncidentId(pub u64);
+
+/// Whether an episode goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// The condition is a problem.
+    Ongoing,
+    /// The condition is no problem any more, but nothing proves that all is well: a stage is blind, or no
+    /// canaries are sent.
+    Unproven,
+    /// It is over, but may come back.
+    Over {
+        /// When it was over.
+        since: Timestamp,
+        /// Since when nothing of it has been seen.
+        well_from: Timestamp,
+    },
+    /// It is over.
+    Ended {
+        /// When it was over.
+        at: Timestamp,
+    },
+}
+
+/// The unbroken time in which a condition of one tenant, of a stage of all tenants or of the probe is a
+/// problem.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Episode {
+    pub id: IncidentId,
+    /// The incident that it is part of: episodes of one condition at one place.
+    pub incident: IncidentId,
+    /// The condition as it was last seen as a problem; without its canaries.
+    pub condition: Condition,
+    /// The first failure, such as the planned injection of the first affected canary. It never moves later.
+    pub beginning: Timestamp,
+    /// Whether the beginning is only known to be no later: it was a problem when it was first seen.
+    pub began_before: bool,
+    /// When it was noticed.
+    pub noticed_at: Timestamp,
+    pub state: State,
+    /// The worst severity so far.
+    pub worst: Severity,
+    /// The different canaries that it has affected so far.
+    pub canaries: AffectedCanaries,
+    /// The median time that the hop, or the whole path, took before it began.
+    pub usual: Option<Duration>,
+    /// Since when the condition names another place.
+    pub elsewhere_since: Option<Timestamp>,
+    /// The problems that followed from it, and when each began as far as is known.
+    pub consequences: BTreeMap<ConditionName, Option<Timestamp>>,
+}
+
+impl Episode {
+    /// The episode of a problem that has just been noticed. An earlier episode of it ended at `floor`.
+    pub(super) fn new(
+        id: IncidentId,
+        problem: &Condition,
+        floor: Option<Timestamp>,
+        snapshot: &Snapshot,
+    ) -> Self {
+        let is_after = |at: &Timestamp| floor.is_none_or(|floor| *at >= floor);
+        let first = || problem.canaries.iter().map(|id| id.planned_at()).find(is_after);
+        let since = problem.since.filter(is_after).or_else(first);
+        let beginning = since.unwrap_or(snapshot.at);
+        Self {
+            id,
+            incident: id,
+            condition: Condition { canaries: Vec::new(), ..problem.clone() },
+            beginning,
+            began_before: since.is_none(),
+            noticed_at: snapshot.at,
+            state: State::Ongoing,
+            worst: problem.severity,
+            canaries: AffectedCanaries::default(),
+            usual: recovery::usual(snapshot, problem.subject, beginning),
+            elsewhere_since: None,
+            consequences: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in the condition as it is now.
+    pub(super) fn update(&mut self, problem: &Condition, now: Timestamp) {
+        self.state = State::Ongoing;
+        self.worst = self.worst.min(problem.severity);
+        self.canaries.add(&problem.canaries, self.beginning);
+        let place = self.settled_place(problem, now);
+        self.condition = Condition { canaries: Vec::new(), ..problem.clone() };
+        self.condition.subject.place = place;
+    }
+
+    /// The place, which changes only if it is another one for a while: when a stall is cleared, the backlog
+    /// waits for each of the later hops for a moment.
+    fn settled_place(&mut self, problem: &Condition, now: Timestamp) -> Option<HopRange> {
+        let (place, new) = (self.condition.subject.place, problem.subject.place);
+        if problem.name != self.condition.name || new == place {
+            self.elsewhere_since = None;
+            return new;
+        }
+        let since = *self.elsewhere_since.get_or_insert(now);
+        if now.since(since) < PLACE_SETTLES { place } else { new }
+    }
+
+    /// Becomes the episode of a problem from which its own condition follows.
+    pub(super) fn turn_into(&mut self, problem: &Condition, now: Timestamp) {
+        self.consequences.insert(self.condition.name, self.since());
+        self.beginning = problem.since.map_or(self.beginning, |since| since.min(self.beginning));
+        self.update(problem, now);
+    }
+
+    /// Takes over what this run has noticed of it. This one, from a previous run, began before.
+    pub(super) fn continue_as(&mut self, own: Self) {
+        let beginning = self.beginning.min(own.beginning);
+        *self = Self { condition: own.condition, state: own.state, beginning, ..self.clone() };
+    }
+
+    /// Notes a problem that follows from it.
+    pub(super) fn note_consequence(&mut self, problem: &Condition, map: &Topology) {
+        if self.explains(problem, map) {
+            self.canaries.add(&problem.canaries, self.beginning);
+            self.consequences.entry(problem.name).or_insert(problem.since);
+        }
+    }
+
+    /// Since when a problem that follows from it has been one, if it is known to.
+    pub(super) fn since_of(&self, problem: &Condition, map: &Topology) -> Option<Option<Timestamp>> {
+        self.explains(problem, map).then(|| self.consequences.get(&problem.name).copied())?
+    }
+
+    /// Notes that the condition is no problem any more. `lingers` says that something which follows from it
+    /// still is one.
+    pub(super) fn look_for_recovery(&mut self, snapshot: &Snapshot, lingers: bool) {
+        let since = match self.state {
+            State::Over { since, .. } => Some(since),
+            State::Ongoing | State::Unproven | State::Ended { .. } => recovery::since(self, snapshot),
+        };
+        self.state = match (since, self.state) {
+            (None, _) => State::Unproven,
+            (Some(since), State::Over { well_from, .. }) if !lingers => State::Over { since, well_from },
+            (Some(since), _) => State::Over { since, well_from: snapshot.at },
+        };
+    }
+
+    /// Ends it if all has been well for so long; returns whether it has ended.
+    pub(super) fn end_if_well(&mut self, now: Timestamp, over_after: Duration) -> bool {
+        if let State::Over { since, well_from } = self.state
+            && now.since(well_from) >= over_after
+        {
+            self.state = State::Ended { at: since };
+        }
+        self.has_ended()
+    }
+
+    /// Whether a problem is this one: the same condition of the same tenant at the same place, or one that
+    /// names the place that is most to blame.
+    #[must_use]
+    pub fn is_of(&self, problem: &Condition) -> bool {
+        let (own, other) = (self.condition.subject, problem.subject);
+        self.condition.name == problem.name
+            && own.tenant == other.tenant
+            && (own.place == other.place || problem.name.has_one_place())
+    }
+
+    /// Whether a problem follows from it, or is what remains of it: all affected canaries were planned before
+    /// it was over.
+    pub(super) fn explains(&self, problem: &Condition, map: &Topology) -> bool {
+        let remains = match self.state {
+            State::Over { since, .. } => problem.last.is_some_and(|last| last < since),
+            State::Ongoing | State::Unproven => true,
+            State::Ended { .. } => false,
+        };
+        remains && !self.is_of(problem) && problem.follows_from(&self.condition, map)
+    }
+
+    /// Whether it differs from an older state in more than figures that change by the second.
+    pub(super) fn is_news_to(&self, old: &Self) -> bool {
+        let figures = |episode: &Self| {
+            let Condition { name, severity, subject, affected, of, last, .. } = episode.condition;
+            (name, severity, subject, affected, of, last)
+        };
+        figures(self) != figures(old)
+            || (self.incident, self.beginning, self.state) != (old.incident, old.beginning, old.state)
+            || self.canaries.count() != old.canaries.count()
+            || self.consequences != old.consequences
+    }
+
+    /// Whether it is over and a problem that followed from it goes on, which so is what it was all the time.
+    pub(super) fn turned_out_as(&self, problem: &Condition, map: &Topology) -> bool {
+        let State::Over { since, .. } = self.state else { return false };
+        self.consequences.contains_key(&problem.name)
+            && problem.since.is_some_and(|began| began < since)
+            && problem.follows_from(&self.condition, map)
+    }
+
+    /// Whether both are of one condition at one place.
+    pub(super) fn is_alike(&self, other: &Self) -> bool {
+        self.condition.name == other.condition.name
+            && self.condition.subject.place == other.condition.subject.place
+    }
+
+    #[must_use]
+    pub const fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended { .. })
+    }
+
+    /// When it was over; `None` while it goes on.
+    #[must_use]
+    pub const fn end(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Ongoing | State::Unproven => None,
+            State::Over { since, .. } => Some(since),
+            State::Ended { at } => Some(at),
+        }
+    }
+
+    /// When it began, if that is known.
+    #[must_use]
+    pub fn since(&self) -> Option<Timestamp> {
+        (!self.began_before).then_some(self.beginning)
+    }
+
+    /// The number of different canaries that it has affected; `None` for conditions that do not count them.
+    #[must_use]
+    pub fn affected(&self) -> Option<usize> {
+        self.condition.affected.map(|now| now.max(self.canaries.count()))
+    }
+}

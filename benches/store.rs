@@ -17,7 +17,7 @@ use traceprobe::domain::outcome::Outcome;
 use traceprobe::domain::sighting::Locator;
 use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use traceprobe::domain::time::{Interval, Timestamp};
-use traceprobe::domain::topology::{HopRange, Owner, Source, StageId, Tenant, TenantId, Topology};
+use traceprobe::domain::topology::{HopRange, Owner, Source, Stage, StageId, Tenant, TenantId, Topology};
 use traceprobe::domain::trace::{Arrival, Hop, Judgement, Origin, Put, Trace};
 use traceprobe::domain::tracker::Changes;
 use traceprobe::store::{Batch, LoadLimits, Store};
@@ -45,6 +45,8 @@ fn main() {
     let folder = options.folder.unwrap_or_else(std::env::temp_dir);
     let folder = folder.join(format!("traceprobe-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("the folder can be created");
+    // First, because the memory that the rest frees would hide what this takes.
+    figures(&folder);
     let map = Arc::new(topology());
     let all: Batch = (0..options.traces).map(|n| (Arc::new(delivered(n, &map)), true)).collect();
     println!("{} traces, {} stages, in {}", all.len(), map.stages().len(), folder.display());
@@ -78,7 +80,6 @@ fn main() {
     let bytes = std::fs::metadata(folder.join("together.db")).map_or(0, |file| file.len());
     let (_, took) = timed(|| open("together.db"));
     println!("{:<44} {:>9.1} ms", format!("opening and checking {} KiB", bytes >> 10), took * 1e3);
-    figures(&folder);
     std::fs::remove_dir_all(&folder).expect("the folder can be removed");
 }
 
@@ -107,6 +108,7 @@ fn figures(folder: &Path) {
             Some(START + Duration::from_secs(60 * u64::from(minute + 1))),
             now + Step::Minute.length(),
         );
+        figures.published();
         // What is not kept at the end need not be written.
         if minute + tail >= minutes || minute % 60 == 59 {
             let changes = Changes { aggregates: figures.unsaved(), ..Changes::default() };
@@ -123,7 +125,8 @@ fn figures(folder: &Path) {
     let (loaded, took) = timed(|| store.load(range).expect("the store can be read").aggregates.buckets.len());
     drop(store);
     let bytes = std::fs::metadata(folder.join("figures.db")).map_or(0, |file| file.len());
-    println!("figures of {TENANTS} tenants and {} stages, a day by the minute and 30 days by the hour", 5);
+    let stages = map.stages().len();
+    println!("figures of {TENANTS} tenants and {stages} stages, a day by the minute and 30 days by the hour");
     println!("{:<44} {:>9.1} MiB, {loaded} buckets", "  in the store", bytes as f64 / 1048576.0);
     println!("{:<44} {:>9.1} MiB of RSS", "  in memory", grown as f64 / 1048576.0);
     println!("{:<44} {:>9.1} ms", "  restoring them", took * 1e3);
@@ -167,7 +170,7 @@ fn settled(number: u32, tenant: TenantId, planned: Timestamp, map: &Topology) ->
     trace
 }
 
-/// The stages of the example with this many tenants.
+/// The four stages of the example and another archive, with this many tenants.
 fn many_tenants(count: u16) -> Topology {
     let example = topology();
     let tenant = |number: u16| {
@@ -187,8 +190,10 @@ fn many_tenants(count: u16) -> Topology {
         owner: Owner::Shared,
         tenants: tenants.clone(),
     };
-    let sources = example.stage_ids().map(source).collect();
-    let stages = example.stages().to_vec();
+    let mut stages = example.stages().to_vec();
+    let archive = stages.iter().find(|stage| &*stage.name == "archive").expect("the example has an archive");
+    stages.push(Stage { name: "second_archive".into(), ..archive.clone() });
+    let sources = (0..stages.len() as u16).map(StageId).map(source).collect();
     Topology::new((0..count).map(tenant).collect(), stages, sources).expect("the topology is valid")
 }
 

@@ -53,7 +53,7 @@ impl Probe {
     }
 }
 
-/// The counts of canaries, computed anew from raw traces, and the sample of their latencies.
+/// The counts of canaries, computed again from raw traces, and the sample of their latencies.
 #[derive(Default)]
 struct Expected {
     met: usize,

@@ -5,7 +5,7 @@ CARGO ?= cargo
 RULES := config/prometheus
 
 .DEFAULT_GOAL := help
-.PHONY: help build test mutants fuzz faults connections rules emulators fmt lint doc demo bench build-time deny ci
+.PHONY: help build test mutants fuzz faults connections rules rules-files rules-month emulators fmt lint doc demo bench build-time deny ci
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,7 +13,7 @@ help: ## list these targets
 build: ## build the program (debug)
 	$(CARGO) build --locked
 
-test: rules emulators ## run all tests: unit, whole daemon, emulator suite, alert rules
+test: emulators ## run all tests: unit, whole daemon, emulator suite, alert rules
 	CARGO=$(CARGO) tests/tools/run_tests.py --locked --all-features
 
 mutants: ## change the tracker in one place at a time and check that a test notices (takes an hour)
@@ -29,10 +29,15 @@ connections: ## hold thousands of connections of the web port and check that scr
 	$(CARGO) build --locked --release
 	tests/faults/connections.py target/release/traceprobe
 
-rules: ## check the Prometheus rules and the example scrape configuration, and test the rules
-	@set -e; promtool=$$(tests/tools/promtool.sh promtool); set -x; \
-	"$$promtool" check config $(RULES)/prometheus.yml; \
-	"$$promtool" test rules $(RULES)/rules_test.yml
+rules: ## check and test the Prometheus rules at three intervals, and the Alertmanager configuration
+	$(CARGO) test --locked --test rules
+
+rules-files: ## write the rules and the Alertmanager configuration of the example again
+	$(CARGO) run --locked -- rules --config config/traceprobe.toml --output $(RULES)/rules.yml
+	$(CARGO) run --locked -- rules --config config/traceprobe.toml --alertmanager --output $(RULES)/alertmanager.yml
+
+rules-month: ## count the critical alerts of a healthy month of 50 tenants; prints a table (takes minutes)
+	TRACEPROBE_RULES_MONTH=1 $(CARGO) test --locked --test rules -- --nocapture chance
 
 emulators: ## install what the emulator suite needs into a virtual environment under target/
 	tests/emulators/setup.sh

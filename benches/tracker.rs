@@ -243,6 +243,7 @@ fn topology(tenants: u16) -> Topology {
         parent: parent.map(StageId),
         role,
         target: Some(Duration::from_secs(10)),
+        critical: None,
         missing_after: Duration::from_secs(30),
         clock_allowance: Duration::from_millis(50),
     };

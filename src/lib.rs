@@ -15,6 +15,7 @@ pub mod inject;
 mod keys;
 pub mod metrics;
 pub mod observe;
+pub mod rules;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod store;

@@ -85,6 +85,8 @@ fn plain(scale: usize) -> Vec<Hostile> {
     while forged.len() < len {
         forged += &format!("zqtp2{:032x}{}\n", rng.u128(..), "0".repeat(29));
     }
+    let mut stored = GzEncoder::new(Vec::new(), Compression::none());
+    let stored = stored.write_all(forged.as_bytes()).and_then(|()| stored.finish());
     let nested = (0..5).fold(noise.clone(), |inner, _| STANDARD.encode(inner).into_bytes());
     vec![
         uncompressed("a genuine tag on one line", upto(text.as_bytes())),
@@ -92,6 +94,7 @@ fn plain(scale: usize) -> Vec<Hostile> {
         uncompressed("a genuine canary cut in half", upto(&canary.as_bytes()[..canary.len() / 2])),
         uncompressed("a genuine canary of 10 KB", upto(format!("{canary}\n").as_bytes())),
         uncompressed("forged tags", forged.into_bytes()),
+        uncompressed("forged tags stored in gzip", stored.expect("a Vec takes every write")),
         uncompressed("markers", upto(b"zqtp")),
         uncompressed("words that are nearly base64", upto(&[&[b'A'; 64][..], b" "].concat())),
         uncompressed("one run of base64", STANDARD.encode(&noise).into_bytes()),

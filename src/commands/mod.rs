@@ -5,12 +5,15 @@
 mod check;
 #[cfg(feature = "sandbox")]
 mod demo;
+mod drill;
 mod healthcheck;
 mod log_fields;
 #[cfg(any(test, not(feature = "sandbox")))]
 #[cfg_attr(feature = "sandbox", expect(dead_code, reason = "compiled for its tests"))]
 mod no_demo;
 mod output;
+mod panics;
+pub mod rules;
 mod run;
 mod runtimes;
 mod signals;
@@ -47,8 +50,10 @@ enum Command {
     Run(run::Run),
     Check(check::Check),
     Demo(Demo),
+    Drill(drill::Drill),
     Healthcheck(healthcheck::Healthcheck),
     Tag(tag::Tag),
+    Rules(rules::Rules),
 }
 
 /// Shown below the options of `traceprobe --help`.
@@ -74,7 +79,9 @@ pub fn run_program() -> ExitCode {
         Command::Run(run) => run.run(&runtimes),
         Command::Demo(demo) => demo.run(&runtimes),
         Command::Check(check) => printed(runtimes.among_tasks(check.run())),
+        Command::Drill(drill) => End::InOrder(runtimes.among_tasks(drill.run())),
         Command::Tag(tag) => printed(tag.run()),
+        Command::Rules(rules) => printed(rules.run()),
         Command::Healthcheck(healthcheck) => End::InOrder(runtimes.among_tasks(healthcheck.run())),
     };
     match end {

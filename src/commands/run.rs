@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
 
@@ -15,9 +15,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::log_fields::text_fields;
 use super::output::{complain, say};
+use super::panics;
 use super::runtimes::Runtimes;
 use super::signals::Signals;
-use crate::config::{Config, Log, LogFormat};
+use crate::config::{Config, Log, LogFormat, TAG_KEY, TAG_KEY_FILE};
 use crate::daemon::run::{ClockStepped, Daemon};
 use crate::daemon::{clock, descriptors};
 use crate::store::StoreError;
@@ -74,11 +75,27 @@ pub enum End {
 }
 
 /// Reads a configuration. On failure, prints every fault and returns the exit code.
-pub fn load(path: &std::path::Path) -> Result<Config, ExitCode> {
-    // Variables that are not Unicode are ignored: none of ours can be one.
+pub fn load(path: &Path) -> Result<Config, ExitCode> {
+    load_with(path, environment())
+}
+
+/// Reads a configuration for a command that signs no tag, so that it works where the key is not at hand.
+pub fn load_without_key(path: &Path) -> Result<Config, ExitCode> {
+    let mut variables: Vec<_> = environment().collect();
+    variables.retain(|(name, _)| name != TAG_KEY && name != TAG_KEY_FILE);
+    variables.push((TAG_KEY.to_owned(), "0123456789abcdef".to_owned()));
+    load_with(path, variables)
+}
+
+/// The variables of the environment. Those that are not Unicode are ignored: none of ours can be one.
+fn environment() -> impl Iterator<Item = (String, String)> {
     let text =
         |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-    Config::load(path, std::env::vars_os().filter_map(text)).map_err(|faults| {
+    std::env::vars_os().filter_map(text)
+}
+
+fn load_with(path: &Path, env: impl IntoIterator<Item = (String, String)>) -> Result<Config, ExitCode> {
+    Config::load(path, env).map_err(|faults| {
         complain!("{faults}");
         ExitCode::from(EX_CONFIG)
     })
@@ -180,5 +197,6 @@ fn start_log(log: &Log) -> WorkerGuard {
         LogFormat::Text => builder.fmt_fields(text_fields()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
+    panics::log();
     guard
 }

@@ -38,12 +38,14 @@ pub(super) static PROBE: [Key; 15] = [
 ];
 
 /// Narrow around the usual targets (1 s, 5 s, 10 s, 30 s, 60 s), and reaching to the default `give_up`.
-const BUCKETS: &str = "5ms, 10ms, 25ms, 50ms, 100ms, 250ms, 500ms, 1s, 2s, 3s, 5s, 7.5s, 10s, 15s, 20s, 25s, 30s, 35s, 45s, 60s, 90s, 2m, 3m, 5m, 10m, 15m";
+const BUCKETS: &str = "5ms, 10ms, 25ms, 50ms, 100ms, 250ms, 500ms, 1s, 2s, 3s, 5s, 7.5s, 10s, 15s, 20s, 25s, 30s, 35s, 40s, 45s, 50s, 60s, 75s, 90s, 2m, 3m, 5m, 10m, 15m";
 
-pub(super) static WEB: [Key; 3] = [
+pub(super) static WEB: [Key; 5] = [
     Key::new("max_connections", Shape::Integer).or("512"),
     Key::new("max_connections_per_peer", Shape::Integer),
     Key::new("hosts", Shape::List),
+    text("external_url"),
+    text("dashboard"),
 ];
 
 pub(super) static LOG: [Key; 2] = [text("format").or("text"), text("level").or("info")];
@@ -83,6 +85,12 @@ pub(super) static GCP: [Key; 4] =
 
 pub(super) static STORE: [Key; 2] = [text("path").or("memory"), text("keep").or("7d")];
 
+pub(super) static DRILL: [Key; 3] = [
+    Key::new("enabled", Shape::Boolean).or("false"),
+    Key::new("schedule", Shape::List),
+    text("length").or("10m"),
+];
+
 /// The window, and two keys for each condition that counts canaries.
 pub(super) static CONDITIONS: LazyLock<Vec<Key>> = LazyLock::new(|| {
     let limits = DEFAULT_LIMITS.iter().flat_map(|(name, note, problem)| {
@@ -118,11 +126,12 @@ pub(super) static TENANT: [Key; 10] = {
 };
 
 /// Keys of every stage, whatever its kind.
-pub(super) static STAGE: [Key; 11] = [
+pub(super) static STAGE: [Key; 12] = [
     text("name").required(),
     text("kind").required(),
     text("after"),
     text("target"),
+    text("critical"),
     text("interval"),
     text("timeout"),
     text("settle"),

@@ -9,6 +9,7 @@
 //!
 //! `keys` lists every key, `config/traceprobe.toml` documents each of them, and a test compares the two.
 
+mod drill;
 mod keys;
 mod route;
 mod sections;
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use toml::Table;
 
-pub use self::settings::{Canary, Conditions, Log, LogFormat, Probe, Source, Store, Tenant, Web};
+pub use self::settings::{Canary, Conditions, Drill, Log, LogFormat, Probe, Source, Store, Tenant, Web};
 pub use self::tag_key::{TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 use crate::cloud::aws::AwsSettings;
 use crate::cloud::google::GoogleSettings;
@@ -65,6 +66,8 @@ pub struct Config {
     pub probe: Probe,
     /// What clients of the pages and of /metrics may do.
     pub web: Web,
+    /// When canaries of a tenant that does not exist are withheld; `None` if never.
+    pub drill: Option<Drill>,
     pub log: Log,
     /// Sizes and template of canaries, unless a tenant has its own.
     pub canary: Canary,
@@ -184,8 +187,8 @@ impl Config {
 }
 
 fn read(context: &mut Context, root: &Table) -> Checked<Config> {
-    const SECTIONS: [&str; 10] =
-        ["probe", "web", "log", "canary", "aws", "gcp", "store", "conditions", "tenant", "stage"];
+    const SECTIONS: [&str; 11] =
+        ["probe", "web", "log", "canary", "aws", "gcp", "store", "conditions", "drill", "tenant", "stage"];
     for name in root.keys().filter(|name| !SECTIONS.contains(&name.as_str())) {
         let near = suggestion(name, SECTIONS);
         context.faults.report(name.clone(), format!("unknown table{near}"));
@@ -199,6 +202,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     let (gcp, project) = sections::gcp(context, root);
     let store = sections::store(context, root, &probe.probe);
     let conditions = sections::conditions(context, root);
+    let drill = drill::drill(context, root);
     let defaults = tenant::Defaults {
         canary: &canary,
         interval: probe.interval,
@@ -206,6 +210,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
         instance: &probe.instance,
     };
     let tenants = tenant::read(context, root, &defaults);
+    drill::check_name(&mut context.faults, &drill, &tenants);
     sections::check_window(&mut context.faults, &conditions, &tenants);
     let stages = stage::read(context, root, probe.blind_after, &probe.buckets);
     let placed = route::order(&mut context.faults, &stages);
@@ -230,8 +235,14 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     }
     let topology = route::topology(&tenants, &stages, &sources)
         .map_err(|error| context.faults.report("stage", error.to_string()))?;
+    let (probe, drill) = (probe.probe?, drill?);
+    let topology = match &drill {
+        Some(_) => topology.with_drill(probe.interval),
+        None => topology,
+    };
     Ok(Config {
-        probe: probe.probe?,
+        probe,
+        drill,
         web: web?,
         log: log?,
         canary: canary.settings()?,

@@ -149,6 +149,7 @@ pub(super) fn stages(read: &[StageRead<'_>], order: &[(usize, Option<usize>)]) -
             parent: parent.map(|parent| StageId(u16::try_from(parent).unwrap_or(u16::MAX))),
             role: stage.role?,
             target: stage.target?,
+            critical: stage.critical?,
             missing_after: stage.missing_after?,
             clock_allowance: stage.clock_allowance?,
         })

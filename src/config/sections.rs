@@ -38,7 +38,7 @@ pub(super) struct ProbeRead {
 }
 
 /// Returns a reader of a section after its unknown keys were reported.
-fn section<'c, 'a>(
+pub(super) fn section<'c, 'a>(
     context: &'c mut Context,
     root: &'a Table,
     name: &'static str,
@@ -204,11 +204,46 @@ pub(super) fn web(context: &mut Context, root: &Table) -> Checked<Web> {
     let most = read.get("max_connections", value::count(MIN_CONNECTIONS, 100_000));
     let of_peer = read.find("max_connections_per_peer", value::count(1, 100_000));
     let hosts = read.find("hosts", value::list(host));
+    let external = read.find("external_url", external_url);
+    let dashboard = read.find("dashboard", link("https://grafana.example.org/d/traceprobe"));
     Ok(Web {
         max_connections: most? as usize,
         max_connections_per_peer: of_peer?.map(|most| most as usize),
         hosts: hosts?.unwrap_or_default(),
+        external_url: external?,
+        dashboard: dashboard?,
     })
+}
+
+/// Reads a URL that people will follow. It becomes part of an alert, so it must have no password, and none of
+/// the braces with which Prometheus begins a template.
+fn link(example: &'static str) -> impl Fn(&Value) -> Parsed<String> {
+    move |value| {
+        let url = value::url(example)(value)?;
+        let host = url.split("://").nth(1).and_then(|rest| rest.split(['/', '?', '#']).next());
+        if host.is_some_and(|host| host.contains('@')) {
+            return Err(format!(
+                "has a user; alerts show it to everybody, so write it without, for example \"{example}\""
+            ));
+        }
+        let in_urls = |c: char| c.is_ascii_alphanumeric() || "-._~:/?[]@!$&()*+,;=%".contains(c);
+        match url.chars().find(|c| !in_urls(*c)) {
+            Some(c) => Err(format!("\"{c}\" cannot be part of a link here; percent-encode it")),
+            None => Ok(url),
+        }
+    }
+}
+
+/// Reads the address of the pages, to which paths are appended.
+fn external_url(value: &Value) -> Parsed<String> {
+    const EXAMPLE: &str = "https://traceprobe.example.org";
+    let url = link(EXAMPLE)(value)?;
+    if url.contains('?') {
+        return Err(format!(
+            "has a query, but paths are appended to it; write it without, for example \"{EXAMPLE}\""
+        ));
+    }
+    Ok(url.trim_end_matches('/').to_owned())
 }
 
 /// Reads the name of a host, without scheme and port.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::cloud::account::Account;
 use crate::domain::canary::Template;
 use crate::domain::conditions::Thresholds;
+use crate::domain::drill::DrillTime;
 use crate::domain::topology::{StageId, TenantId};
 use crate::observe::SourceSettings;
 use crate::observe::pace::Rhythm;
@@ -62,6 +63,10 @@ pub struct Web {
     pub max_connections_per_peer: Option<usize>,
     /// Names under which the pages may be requested, in lower case; empty for any.
     pub hosts: Vec<String>,
+    /// The address of the pages as people reach them, without a `/` at its end.
+    pub external_url: Option<String>,
+    /// The address of the dashboard in Grafana; may have a query.
+    pub dashboard: Option<String>,
 }
 
 /// The table `[log]`: format and level of the probe's own log.
@@ -97,6 +102,15 @@ pub struct Store {
     pub path: Option<PathBuf>,
     /// How long finished traces and leaks are kept.
     pub keep: Duration,
+}
+
+/// The table `[drill]`: when canaries of a tenant that does not exist are withheld.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drill {
+    /// When drills begin; empty if only on request.
+    pub schedule: Vec<DrillTime>,
+    /// How long canaries are withheld at most.
+    pub length: Duration,
 }
 
 /// The table `[conditions]`: what is a problem, and what is only a note.

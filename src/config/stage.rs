@@ -20,7 +20,7 @@ use crate::observe::spec;
 const MISSING_AFTER: Duration = Duration::from_secs(30);
 
 /// The place of the stages among the tables when the configuration is shown.
-pub(super) const ORDER: usize = 11;
+pub(super) const ORDER: usize = 12;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -34,6 +34,7 @@ pub(super) struct StageRead<'a> {
     pub(super) after: Checked<Option<String>>,
     pub(super) role: Checked<Role>,
     pub(super) target: Checked<Option<Duration>>,
+    pub(super) critical: Checked<Option<Duration>>,
     pub(super) rhythm: Checked<Rhythm>,
     pub(super) missing_after: Checked<Duration>,
     pub(super) clock_allowance: Checked<Duration>,
@@ -60,12 +61,14 @@ pub(super) fn read<'a>(
     let stages: Vec<_> =
         tables.into_iter().enumerate().map(|(index, table)| one(context, index, table)).collect();
     for stage in &stages {
-        if let (Ok(Some(target)), Ok(bounds)) = (stage.target, buckets)
-            && !bounds.contains(&target)
-        {
-            let key = stage.key("target");
-            let message = not_a_bound(&key, target, bounds);
-            context.faults.report(key, message);
+        for (name, threshold) in [("target", stage.target), ("critical", stage.critical)] {
+            if let (Ok(Some(threshold)), Ok(bounds)) = (threshold, buckets)
+                && !bounds.contains(&threshold)
+            {
+                let key = stage.key(name);
+                let message = not_a_bound(&key, threshold, bounds);
+                context.faults.report(key, message);
+            }
         }
         if let (Ok(blind), Ok(Rhythm { interval, settle, .. })) = (blind_after, stage.rhythm)
             && blind < interval * 2 + settle
@@ -94,6 +97,16 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table) -> StageRead<'
     let kind = read.get("kind", value::choice(&kinds));
     let after = read.find("after", value::text);
     let target = read.find("target", value::duration_within(Duration::from_millis(1), DAY, ""));
+    let critical = read.find("critical", value::duration_within(Duration::from_millis(1), DAY, ""));
+    if let (Ok(target), Ok(Some(critical))) = (target, critical)
+        && target.is_none_or(|target| critical <= target)
+    {
+        let target = target.map_or("is not set".to_owned(), |target| format!("is {}", show_duration(target)));
+        read.report(
+            "critical",
+            format!("{} is not larger than the stage's target, which {target}", show_duration(critical)),
+        );
+    }
     // If the kind is unknown, the defaults of any kind do, to find further faults.
     let usual = spec(kind.unwrap_or(Kind::Kinesis)).rhythm;
     let tick = Duration::from_millis(10);
@@ -137,6 +150,7 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table) -> StageRead<'
         after,
         role,
         target,
+        critical,
         rhythm: rhythm(),
         missing_after,
         clock_allowance,

@@ -16,7 +16,7 @@ use crate::keys::reader::{Context, Layer, Reader};
 use crate::keys::value::{self, Parsed, expand, show_size};
 
 /// The place of the tenants among the tables when the configuration is shown.
-pub(super) const ORDER: usize = 10;
+pub(super) const ORDER: usize = 11;
 
 /// One tenant as far as it could be read.
 pub(super) struct TenantRead<'a> {

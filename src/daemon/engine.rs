@@ -19,6 +19,7 @@ use super::figures::SharedFigures;
 use super::log_events::{self, EventLog};
 use super::store_writer::{CommitOutcome, StoreWriter};
 use crate::domain::conditions::{Assessment, Criteria};
+use crate::domain::drill::Drills;
 use crate::domain::incidents::{Incidents, Step};
 use crate::domain::schedule::Schedule;
 use crate::domain::sighting::Wanted;
@@ -86,6 +87,8 @@ pub struct Engine {
     pub figures: SharedFigures,
     /// What was and is wrong.
     pub incidents: Incidents,
+    /// What is known of drills; `None` if there are none.
+    pub drills: Option<watch::Receiver<Drills>>,
     /// Episodes that changed since the last commit. They follow from what is on disk, so they need not be
     /// there before they are shown.
     pub unsaved: Changes,
@@ -239,15 +242,16 @@ impl Engine {
     /// Writes what changed to the store. Returns when it is on disk, or when the store is degraded.
     async fn commit(&mut self, round: &mut Round) {
         let (tracker, figures) = (&mut self.tracker, &self.figures);
-        let Changes { episodes, merged_episodes, .. } = std::mem::take(&mut self.unsaved);
-        let mut changes = Changes { episodes, merged_episodes, ..tracker.take_changes() };
+        let Changes { episodes, merged_episodes, drill, .. } = std::mem::take(&mut self.unsaved);
+        let mut changes = Changes { episodes, merged_episodes, drill, ..tracker.take_changes() };
         figures.settle(&changes.settled, tracker.oldest_open(), self.clock.now());
         if self.store.is_configured() {
             changes.aggregates = figures.unsaved();
         }
-        let incidents = &self.incidents;
+        let (incidents, drills) = (&self.incidents, &self.drills);
         let everything = || Changes {
             episodes: incidents.all().cloned().collect(),
+            drill: drills.as_ref().and_then(|drills| drills.borrow().proof),
             aggregates: figures.unsaved(),
             ..tracker.everything()
         };
@@ -310,7 +314,8 @@ impl Engine {
     ) {
         let spec = self.topology.tenant(tenant);
         let trace = TraceId::new(planned_at, (self.random)());
-        let tag = Tag::new(trace, spec.code, self.instance, size, Purpose::Probe);
+        let purpose = if self.topology.drill() == Some(tenant) { Purpose::Drill } else { Purpose::Probe };
+        let tag = Tag::new(trace, spec.code, self.instance, size, purpose);
         let line = spec.template.render(&tag, &self.keys.sign(&tag));
         // The tracker must know the canary before it can be put, so that no sighting comes before it.
         let mut events = Vec::new();
@@ -339,7 +344,11 @@ impl Engine {
     fn publish(&mut self, now: Timestamp) {
         let episodes = self.snapshots.borrow().episodes.clone();
         let not_stored = self.store.degraded();
-        let mut snapshot = Snapshot { not_stored, episodes, ..self.tracker.snapshot(now) };
+        let drills = self.drills.as_ref().map(|drills| drills.borrow().clone());
+        let proof = drills.as_ref().and_then(|drills| drills.proof);
+        let shown = self.snapshots.borrow().drills.as_ref().and_then(|drills| drills.proof);
+        self.unsaved.drill = self.unsaved.drill.or(proof.filter(|_| proof != shown));
+        let mut snapshot = Snapshot { not_stored, episodes, drills, ..self.tracker.snapshot(now) };
         let found = Assessment::new(&snapshot, &self.criteria);
         let changes = self.incidents.update(&found, &snapshot);
         if !changes.is_empty() || self.incidents.has_open() {

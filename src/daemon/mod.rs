@@ -6,6 +6,7 @@ pub(crate) mod captured_log;
 pub mod clock;
 mod clock_error;
 pub mod descriptors;
+mod drill;
 pub mod engine;
 mod figures;
 mod injecting;

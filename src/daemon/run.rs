@@ -86,17 +86,25 @@ impl Daemon {
         let common = Common { topology, clients, recognizer, clock, end: end.clone() };
 
         let (to_engine, inputs) = mpsc::channel(wire::INPUTS);
-        let (mut tasks, wanted) = wire::wire_observers(&common, &config.sources, &to_engine)?;
+        let (mut tasks, mut wanted) = wire::wire_observers(&common, &config.sources, &to_engine)?;
         let metadata = config.ecs_metadata.as_deref();
-        tasks.extend(metadata.map(|base| clock_error::task(base, to_engine, end.clone())));
+        tasks.extend(metadata.map(|base| clock_error::task(base, to_engine.clone(), end.clone())));
         let (reports, puts) = mpsc::channel(wire::INPUTS);
         let (injectors, outbound) = wire::wire_injectors(&common, &config.tenants, &reports)?;
         tasks.extend(injectors);
         let store = wire::open_store(&config, &common.topology, &common.clock.wall()).await?;
-        let channels = Channels { wanted, outbound, inputs, puts };
+        let proof = store.loaded.drill;
+        let drill = wire::wire_drill(&common, config.drill.as_ref(), proof, reports, to_engine);
+        let (mut queue, mut status, mut commands) = (None, None, None);
+        if let Some(drill) = drill {
+            tasks.push(drill.task);
+            wanted.extend(drill.wanted);
+            (queue, status, commands) = (Some(drill.outbound), Some(drill.status), Some(drill.commands));
+        }
+        let channels = Channels { wanted, outbound, inputs, puts, drill: queue, drills: status };
         let engine = wire::wire_engine(&common, &config, metrics, store, channels);
         let scrapes = Arc::new(Scrapes::default());
-        tasks.push(wire::wire_pages(&common, &config, &engine, &scrapes, listener));
+        tasks.push(wire::wire_pages(&common, &config, &engine, &scrapes, listener, commands));
 
         let (report_end, engine_end) = oneshot::channel();
         let running = engine.run(stop.clone());

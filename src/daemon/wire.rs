@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::ProbeClock;
+use super::drill::{self, DrillSource};
 use super::engine::{self, Engine, Lane};
 use super::figures::SharedFigures;
 use super::last_scrape::Scrapes;
@@ -18,15 +19,16 @@ use super::store_writer::{OpenedStore, StoreWriter};
 use super::supervisor::Task;
 use super::{build, descriptors, injecting, random, readiness, store_writer};
 use crate::cloud::Clients;
-use crate::config::{Config, Source, Tenant};
+use crate::config::{self, Config, Source, Tenant};
 use crate::domain::aggregates::{self, Aggregates};
 use crate::domain::conditions::Assessment;
+use crate::domain::drill::{DrillProof, Drills};
 use crate::domain::incidents::Incidents;
 use crate::domain::sighting::Wanted;
 use crate::domain::tag::InstanceCode;
 use crate::domain::tag::TenantCode;
 use crate::domain::time::WallClock;
-use crate::domain::topology::Topology;
+use crate::domain::topology::{Role, Topology};
 use crate::domain::tracker::{self, Changes, Input, Snapshot, Tracker};
 use crate::inject::{CanaryLine, Report};
 use crate::metrics::Metrics;
@@ -36,6 +38,10 @@ use crate::web;
 
 /// Inputs that may wait for the engine. If it is full, observers wait, and their watermarks age.
 pub(super) const INPUTS: usize = 1_024;
+/// Size of the drill's canaries in bytes. They are never put anywhere.
+const DRILL_SIZE: u32 = 500;
+/// Commands that may wait for the drill.
+const COMMANDS: usize = 16;
 /// Canaries that may wait for an injector; more are refused and counted.
 const OUTBOUND: usize = 1_000;
 /// How old the last snapshot may be before `/healthz` fails. The engine publishes at least every second.
@@ -63,6 +69,10 @@ pub(super) struct Channels {
     pub(super) inputs: mpsc::Receiver<Input>,
     /// From the injectors.
     pub(super) puts: mpsc::Receiver<Report>,
+    /// To the drill.
+    pub(super) drill: Option<mpsc::Sender<CanaryLine>>,
+    /// What is known of drills.
+    pub(super) drills: Option<watch::Receiver<Drills>>,
 }
 
 /// Makes one poll loop for each source, and the channel that carries its wanted traces.
@@ -106,6 +116,45 @@ pub(super) fn wire_injectors(
     }
     let queues = queues.into_iter().map(|queue| queue.context("a tenant has no log group"));
     Ok((tasks, queues.collect::<anyhow::Result<_>>()?))
+}
+
+/// The drill's pipeline as a task, its queue of canaries, the channels of its wanted traces, and what page
+/// and metrics are told of it.
+pub(super) struct DrillWires {
+    pub(super) task: Task,
+    pub(super) outbound: mpsc::Sender<CanaryLine>,
+    pub(super) wanted: Vec<watch::Sender<Wanted>>,
+    pub(super) status: watch::Receiver<Drills>,
+    pub(super) commands: mpsc::Sender<drill::Command>,
+}
+
+/// Makes the pipeline of the tenant of drills; `None` if there is none.
+pub(super) fn wire_drill(
+    common: &Common,
+    settings: Option<&config::Drill>,
+    proof: Option<DrillProof>,
+    puts: mpsc::Sender<Report>,
+    inputs: mpsc::Sender<Input>,
+) -> Option<DrillWires> {
+    let map = &*common.topology;
+    let (settings, tenant) = settings.zip(map.drill())?;
+    let (mut wanted, mut sources) = (Vec::new(), Vec::new());
+    for stage in map.stage_ids() {
+        let (to_task, at_task) = watch::channel(Wanted::default());
+        wanted.push(to_task);
+        let path = std::iter::successors(Some(stage), |stage| map.stage(*stage).parent);
+        let hops = u32::try_from(path.count()).unwrap_or(u32::MAX);
+        let (id, is_end) = (map.source_of(tenant, stage), map.end() == stage);
+        if map.stage(stage).role != Role::DeadLetter {
+            sources.push(DrillSource { id, hops, is_end, wanted: at_task });
+        }
+    }
+    let (outbound, canaries) = mpsc::channel(OUTBOUND);
+    let (commands, to_obey) = mpsc::channel(COMMANDS);
+    let (status, shown) = watch::channel(Drills::restored(proof));
+    let channels = drill::Channels { outbound: canaries, puts, inputs, commands: to_obey, status };
+    let running = drill::run(settings.clone(), sources, channels, common.clock.wall(), common.end.clone());
+    Some(DrillWires { task: Task::new("drill", running), outbound, wanted, status: shown, commands })
 }
 
 /// Opens the store and loads what a previous run left in it, which the tracker must know before it starts.
@@ -166,6 +215,12 @@ pub(super) fn wire_engine(
         let schedule = engine::schedule(now, tenant.interval, seed);
         Lane { schedule, sizes: tenant.sizes.clone(), outbound }
     });
+    let drill_lane = topology.drill().zip(channels.drill).map(|(tenant, outbound)| {
+        let spec = topology.tenant(tenant);
+        let schedule = engine::schedule(now, spec.interval, spec.code.value());
+        Lane { schedule, sizes: vec![DRILL_SIZE], outbound }
+    });
+    let lanes = lanes.chain(drill_lane);
     Engine {
         tracker,
         topology: topology.clone(),
@@ -184,6 +239,7 @@ pub(super) fn wire_engine(
         criteria,
         figures: SharedFigures::new(figures),
         incidents,
+        drills: channels.drills,
         unsaved: Changes::default(),
     }
 }
@@ -195,16 +251,34 @@ pub(super) fn wire_pages(
     engine: &Engine,
     scrapes: &Arc<Scrapes>,
     listener: TcpListener,
+    drill: Option<mpsc::Sender<drill::Command>>,
 ) -> Task {
     let counters = engine.metrics.connections();
-    let pages = web::router(app(config, &common.clock.wall(), engine, scrapes));
+    let pages = web::router(app(config, &common.clock.wall(), engine, scrapes, drill));
     let pages = web::only_for_hosts(pages, &config.web.hosts, &counters);
     let most = config.web.max_connections.min(descriptors::limit() / 2);
     let limits = web::Limits::new(most, config.web.max_connections_per_peer);
     Task::new("serve pages", web::serve(listener, pages, limits, counters, common.end.clone()))
 }
 
-fn app(config: &Config, clock: &WallClock, engine: &Engine, scrapes: &Arc<Scrapes>) -> web::App {
+fn app(
+    config: &Config,
+    clock: &WallClock,
+    engine: &Engine,
+    scrapes: &Arc<Scrapes>,
+    drill: Option<mpsc::Sender<drill::Command>>,
+) -> web::App {
+    let tell = |command: drill::Command| {
+        let commands = drill.clone();
+        // A full queue has one of each waiting.
+        move || {
+            let _full = commands.as_ref().map(|commands| commands.try_send(command));
+        }
+    };
+    let drill = drill.as_ref().map(|_| web::DrillControl {
+        begin: Arc::new(tell(drill::Command::Begin)),
+        rang: Arc::new(tell(drill::Command::Rang)),
+    });
     let snapshot = engine.snapshots.subscribe();
     let (metrics, keys, scrapes) = (engine.metrics.clone(), engine.keys.clone(), scrapes.clone());
     let settings = web::Settings {
@@ -230,5 +304,6 @@ fn app(config: &Config, clock: &WallClock, engine: &Engine, scrapes: &Arc<Scrape
             metrics.render(format)
         }),
         sign: Arc::new(move |tag| keys.sign(tag)),
+        drill,
     }
 }

@@ -93,10 +93,16 @@ impl Template {
     /// Renders the line for a tag: exactly `tag.size` bytes if that is at least [`Template::min_size`].
     #[must_use]
     pub fn render(&self, tag: &Tag, text: &TagText) -> String {
+        self.render_up_to(tag, text, usize::MAX).0
+    }
+
+    /// Renders the line, but ends within its padding if that comes after the tag and is longer than `max_pad`.
+    /// Also returns the length of the whole line, in bytes.
+    fn render_up_to(&self, tag: &Tag, text: &TagText, max_pad: usize) -> (String, usize) {
         let size = tag.size as usize;
         let fits = |form: &&Form| form.fixed_len(tag.size, text.as_str().len()) <= size;
         let form = self.forms.iter().find(fits).or(self.forms.last());
-        form.map(|form| form.render(tag, text)).unwrap_or_default()
+        form.map(|form| form.render(tag, text, max_pad)).unwrap_or_default()
     }
 
     /// Compares a stage's copy with what was sent.
@@ -105,7 +111,10 @@ impl Template {
     /// string any number of times, and its fields may have been split or reordered.
     #[must_use]
     pub fn inspect(&self, tag: &Tag, text: &TagText, found: &[u8], at: usize, start: Start) -> Integrity {
-        let sent = self.render(tag, text);
+        // A copy that was cut is compared with no more than what it can still have.
+        let max_pad = found.len().saturating_add(PAD_PROBE);
+        let (sent, sent_bytes) = self.render_up_to(tag, text, max_pad);
+        let is_longer = sent.len() < sent_bytes;
         let Some(tag_at) = sent.find(text.as_str()) else {
             return Integrity::Unchecked;
         };
@@ -115,34 +124,34 @@ impl Template {
             (&found[..at.min(found.len())], found.get(at + tag_len..).unwrap_or_default());
         let back = |bytes| Plain::of(bytes).collect::<Vec<_>>().into_iter().rev();
         let before = Likeness::of(back(head), back(found_head));
-        let after = Likeness::of(Plain::of(tail), Plain::of(found_tail));
+        let mut after = Likeness::of_texts(tail, found_tail);
+        // What was not rendered has words in it.
+        after.framed &= !is_longer;
         // In a text that was cut out of a longer record, nothing is known about what came before.
         let cut_before = before.ran_out && start == Start::Record;
         if (before.is_whole() || before.ran_out && !cut_before) && after.is_whole() {
             return Integrity::Intact;
         }
-        if !cut_before && !after.ran_out && has_all_words(found, &[head, tail]) {
+        if !cut_before && !after.ran_out && !is_longer && has_all_words(found, &[head, tail]) {
             return Integrity::Intact;
         }
         // The line was passed on unchanged, so all of it must be there.
         let is_unchanged_line = if head.is_empty() { after.is_near() } else { before.is_near() };
         if is_unchanged_line {
             let kept_bytes = before.same + tag_len + after.same;
-            return Integrity::Corrupted { kept_bytes, sent_bytes: sent.len() };
+            return Integrity::Corrupted { kept_bytes, sent_bytes };
         }
         // The fields were split. The padding, if it is there, must still be complete.
-        let pad = padding(tag.trace, self.pad_len(tag, tag_len));
+        let pad_len = self.pad_len(tag, tag_len);
+        let pad = padding(tag.trace, pad_len.min(max_pad));
         if pad.len() < PAD_PROBE {
             return Integrity::Unchecked;
         }
         match memchr::memmem::find(found, &pad.as_bytes()[..PAD_PROBE]) {
             None => Integrity::Unchecked,
             Some(pad_at) => match common_prefix(pad.as_bytes(), &found[pad_at..]) {
-                all if all == pad.len() => Integrity::Intact,
-                intact => Integrity::Corrupted {
-                    kept_bytes: sent.len() - pad.len() + intact,
-                    sent_bytes: sent.len(),
-                },
+                all if all == pad_len => Integrity::Intact,
+                intact => Integrity::Corrupted { kept_bytes: sent_bytes - pad_len + intact, sent_bytes },
             },
         }
     }
@@ -223,23 +232,31 @@ impl Form {
             .sum()
     }
 
-    fn render(&self, tag: &Tag, text: &TagText) -> String {
+    /// See [`Template::render_up_to`].
+    fn render(&self, tag: &Tag, text: &TagText, max_pad: usize) -> (String, usize) {
         let size = tag.size as usize;
-        let mut line = String::with_capacity(size);
+        let fixed = self.fixed_len(tag.size, text.as_str().len());
+        let pad_len = size.saturating_sub(fixed);
+        let mut line = String::with_capacity(fixed + pad_len.min(max_pad));
+        let mut has_tag = false;
         for part in &self.parts {
             match part {
                 Part::Text(text) => line.push_str(text),
-                Part::Tag => line.push_str(text.as_str()),
+                Part::Tag => {
+                    has_tag = true;
+                    line.push_str(text.as_str());
+                }
                 Part::TraceId => line.push_str(&tag.trace.to_string()),
                 Part::Timestamp => line.push_str(&tag.trace.planned_at().to_rfc3339()),
                 Part::Size => line.push_str(&tag.size.to_string()),
-                Part::Pad => {
-                    let fixed = self.fixed_len(tag.size, text.as_str().len());
-                    line.push_str(&padding(tag.trace, size.saturating_sub(fixed)));
+                Part::Pad if has_tag && pad_len > max_pad => {
+                    line.push_str(&padding(tag.trace, max_pad));
+                    break;
                 }
+                Part::Pad => line.push_str(&padding(tag.trace, pad_len)),
             }
         }
-        line
+        (line, fixed + pad_len)
     }
 }
 
@@ -250,25 +267,23 @@ impl Form {
 fn padding(trace: TraceId, len: usize) -> String {
     let bits = trace.as_u128();
     let mut state = (bits >> 64) as u64 ^ bits as u64;
-    let mut pad = String::with_capacity(len + 8);
+    let mut pad = Vec::with_capacity(len + 8);
     while pad.len() < len {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
-        for shift in 0..7 {
-            pad.push(char::from(b'a' + ((z >> (shift * 8)) & 0xff) as u8 % 26));
-        }
-        pad.push(' ');
+        let mut word = z.to_le_bytes().map(|byte| b'a' + byte % 26);
+        word[7] = b' ';
+        pad.extend_from_slice(&word);
     }
     pad.truncate(len);
     // A parser may trim trailing blanks, which would look like truncation.
-    if pad.ends_with(' ') {
-        pad.pop();
-        pad.push('x');
+    if let Some(last @ b' ') = pad.last_mut() {
+        *last = b'x';
     }
-    pad
+    String::from_utf8(pad).expect("letters and blanks are ASCII")
 }
 
 /// Counts the bytes of `sent` that `found` begins with, ignoring backslashes. JSON encoders add nothing but

@@ -122,8 +122,9 @@ pub enum UnchargedReason {
     Moved,
     /// Another process sent the same canary under this instance's name.
     SecondSender,
-    /// Whether it is a second copy is unknown: it was found in bytes that were not decoded, or whether the
-    /// first one still exists could not be checked.
+    /// Whether it is a second copy, or who made it, is unknown: it was found in bytes that were not decoded,
+    /// whether the first one still exists could not be checked, or the answer to the put is lost with the
+    /// process that sent it.
     Unknown,
 }
 

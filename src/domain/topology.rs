@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::canary::Template;
+use super::drill::DRILL_TENANT;
 use super::kind::Kind;
 use super::tag::{Tag, TenantCode};
 use crate::domain::foreign::ForeignText;
@@ -92,6 +93,8 @@ pub struct Stage {
     pub role: Role,
     /// How long its hop may take; `None` without a target.
     pub target: Option<Duration>,
+    /// How long its hop may take before that is critical; larger than `target`.
+    pub critical: Option<Duration>,
     /// Time from the arrival at the parent after which a canary that was not found counts as missing.
     pub missing_after: Duration,
     /// How much its clock may differ from the true time. The error of the probe's own clock is added to it.
@@ -140,6 +143,8 @@ pub struct Topology {
     /// By tenant, then stage.
     source_of: Vec<Vec<SourceId>>,
     main_path: Vec<StageId>,
+    /// The tenant of drills, which does not exist.
+    drill: Option<TenantId>,
 }
 
 /// Why a topology is not valid. The configuration reports such faults by key; this is the last line of
@@ -212,7 +217,36 @@ impl Topology {
             main_path.push(parent);
         }
         main_path.reverse();
-        Ok(Self { tenants, stages, sources, source_of, main_path })
+        Ok(Self { tenants, stages, sources, source_of, main_path, drill: None })
+    }
+
+    /// Adds the tenant of drills, with a source of its own at each stage.
+    #[must_use]
+    pub fn with_drill(mut self, interval: Duration) -> Self {
+        let id = TenantId(u16::try_from(self.tenants.len()).unwrap_or(u16::MAX));
+        let name: Arc<str> = DRILL_TENANT.into();
+        let (code, label, template) = (TenantCode::of(&name), name.clone(), Template::default());
+        self.tenants.push(Tenant { name: name.clone(), code, label, template, interval });
+        let mut row = Vec::new();
+        for stage in self.stage_ids() {
+            row.push(SourceId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX)));
+            let (name, owner) = (name.clone(), Owner::One(id));
+            self.sources.push(Source { stage, name, owner, tenants: vec![id] });
+        }
+        self.source_of.push(row);
+        self.drill = Some(id);
+        self
+    }
+
+    /// The tenant of drills, if there is one.
+    #[must_use]
+    pub const fn drill(&self) -> Option<TenantId> {
+        self.drill
+    }
+
+    /// The tenants that exist: all but that of drills.
+    pub fn real_tenants(&self) -> impl Iterator<Item = TenantId> + use<'_> {
+        self.tenant_ids().filter(|id| self.drill != Some(*id))
     }
 
     /// All tenants.
@@ -395,6 +429,7 @@ pub(crate) mod fixture {
             parent,
             role,
             target: Some(Duration::from_secs(target)),
+            critical: None,
             missing_after: Duration::from_secs(30),
             clock_allowance: Duration::from_millis(50),
         };
@@ -460,6 +495,15 @@ mod tests {
         assert_eq!(HopRange::one(TRANSIT).display(&map).to_string(), "transit");
         assert_eq!(HopRange { first: STREAM, last: TABLE }.display(&map).to_string(), "stream..table");
         assert_eq!(HopRange::all(map.main_path()).count(), 6);
+    }
+
+    #[test]
+    fn the_tenant_of_drills_has_sources_of_its_own_and_is_not_real() {
+        let map = topology().with_drill(Duration::from_secs(30));
+        let drill = map.drill().unwrap();
+        assert!(map.stage_ids().all(|stage| map.source(map.source_of(drill, stage)).tenants == [drill]));
+        assert_eq!(map.real_tenants().collect::<Vec<_>>(), [ACME, GLOBEX]);
+        assert_eq!(map.source_of(ACME, TABLE), topology().source_of(ACME, TABLE));
     }
 
     #[test]

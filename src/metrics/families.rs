@@ -44,6 +44,10 @@ families! {
         "1 while a condition is a problem, as on /traces/recent; docs/conditions.md defines each. tenant is empty for a stage of all tenants, stage for a tenant as a whole, both for the probe itself. slow and losing name the hop that is to blame for most, so their stage may change: aggregate over it.";
     incidents: Counter<TenantCondition> = "traceprobe_incidents_total",
         "Incidents that began: unbroken episodes of a condition that is a problem. tenant is empty for a stage of all tenants and for the probe itself.";
+    drill_active: IntGauge<NoLabels> = "traceprobe_drill_active",
+        "1 while a drill withholds the canaries of the tenant drill.";
+    drill_proven: Gauge<NoLabels> = "traceprobe_drill_last_proven_timestamp_seconds",
+        "When a drill's notification last arrived, as seconds since 1970: then the pager was proven to ring. 0 if never.";
     total_stall: IntGauge<NoLabels> = "traceprobe_total_stall",
         "1 while nothing of any tenant arrives: at least three tenants have an overdue canary that was planned after the last delivery of anyone.";
     slo_traces: Counter<OfTenant> = "traceprobe_slo_traces_total",
@@ -63,7 +67,7 @@ families! {
     duplicates: Counter<TenantStage> = "traceprobe_duplicates_total",
         "Canaries of which a second copy is stored (another sequence number, key or row), each counted once per stage. Reading one copy twice does not count. In S3 and Google Cloud Storage both copies must still exist after copy_recheck. Copies that arrive while nothing waits are only read with gaps = \"read\".";
     uncharged_copies: Counter<TenantStageReason> = "traceprobe_uncharged_copies_total",
-        "Second copies that are not charged to the pipeline: retried_put (the probe may have sent it twice), same_record (one writer put both into one record or object), mention (a log line that has only the tag), moved (one of the two objects was deleted), second_sender (a second process with this name sent it), unknown (not decoded, or the check was denied or not answered).";
+        "Second copies that are not charged to the pipeline: retried_put (the probe may have sent it twice), same_record (one writer put both into one record or object), mention (a log line that has only the tag), moved (one of the two objects was deleted), second_sender (a second process with this name sent it), unknown (not decoded, the check was denied or not answered, or the answer to the put was lost in a restart).";
     corrupted: Counter<TenantStage> = "traceprobe_corrupted_total",
         "Copies of a canary that were cut or changed. The trace's page shows how many bytes are intact.";
     late_arrivals: Counter<TenantStage> = "traceprobe_late_arrivals_total",

@@ -45,7 +45,7 @@ use crate::domain::sighting::ReadStats;
 use crate::domain::steady::Offset;
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
-use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
+use crate::domain::topology::{Owner, SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::Judgement;
 use crate::domain::tracker::{Event, Snapshot};
 
@@ -153,6 +153,8 @@ impl Metrics {
             Event::Missed { tenant, count } => self.inject(tenant, Put::Missed, count),
             Event::Accepted { tenant, .. } => self.inject(tenant, Put::Accepted, 1),
             Event::Ambiguous { tenant, .. } => self.inject(tenant, Put::Ambiguous, 1),
+            // Figures of a stage are of what exists.
+            Event::Arrived { tenant, .. } if self.topology.drill() == Some(tenant) => {}
             Event::Arrived { stage, interval, noticed_after, .. } => {
                 f.uncertainty.at(OfStage { stage }).observe(interval.width().as_secs_f64());
                 f.detection_delay.at(OfStage { stage }).observe(noticed_after.as_secs_f64());
@@ -264,6 +266,10 @@ impl Metrics {
                 f.blind.at(TenantStage { tenant, stage }).set(i64::from(view.blind_for(tenant).is_some()));
             }
         }
+        if let Some(drills) = &snapshot.drills {
+            f.drill_active.only().set(i64::from(drills.active.is_some()));
+            f.drill_proven.only().set(drills.proof.map_or(0.0, |proof| proof.rang.as_secs_f64()));
+        }
         let bound = snapshot.clock.and_then(|clock| clock.error_bound).unwrap_or_default();
         f.clock_error_bound.only().set(bound.as_secs_f64());
         let synchronized = snapshot.clock.is_none_or(|clock| clock.synchronized);
@@ -334,7 +340,11 @@ impl Metrics {
     fn polled(&self, source: SourceId, complete: bool, took: Duration, stats: &ReadStats) {
         self.poll(source, if complete { PollResult::Ok } else { PollResult::Incomplete });
         let f = &*self.families;
-        let stage = self.topology.source(source).stage;
+        let source = self.topology.source(source);
+        if self.topology.drill().is_some_and(|drill| source.owner == Owner::One(drill)) {
+            return;
+        }
+        let stage = source.stage;
         f.poll_duration.at(OfStage { stage }).observe(took.as_secs_f64());
         f.bytes_read.at(OfStage { stage }).inc_by(stats.bytes);
         f.records_read.at(OfStage { stage }).inc_by(stats.records);

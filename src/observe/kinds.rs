@@ -87,7 +87,7 @@ impl Site<'_> {
     pub(super) fn owners(&self) -> Option<Vec<TenantCode>> {
         let source = self.topology.source(self.source);
         let codes = source.tenants.iter().map(|id| self.topology.tenant(*id).code);
-        (source.tenants.len() < self.topology.tenants().len()).then(|| codes.collect())
+        (source.tenants.len() < self.topology.real_tenants().count()).then(|| codes.collect())
     }
 }
 

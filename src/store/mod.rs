@@ -7,6 +7,7 @@
 //! file is renamed, and a file that a newer or another program wrote is refused and left unchanged.
 
 mod aggregates;
+mod drills;
 mod episodes;
 mod record;
 mod schema;
@@ -25,6 +26,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBe
 
 use self::record::{Record, Unreadable};
 use crate::domain::aggregates::Kept;
+use crate::domain::drill::DrillProof;
 use crate::domain::incidents::Episode;
 use crate::domain::tag::{InstanceCode, TraceId};
 use crate::domain::time::Timestamp;
@@ -98,6 +100,8 @@ pub struct Loaded {
     pub aggregates: Kept,
     /// Episodes of conditions of tenants and stages that are configured.
     pub episodes: Vec<Episode>,
+    /// The last drill of which a notification arrived.
+    pub drill: Option<DrillProof>,
     /// Stages that occur in loaded traces but are no longer configured.
     pub dropped_stages: BTreeSet<String>,
     /// How many rows could not be read. They stay on disk.
@@ -378,6 +382,7 @@ impl Store {
         seen::load(&self.connection, &mut loaded)?;
         aggregates::load(&self.connection, &self.topology, &mut loaded)?;
         episodes::load(&self.connection, &self.topology, &mut loaded)?;
+        loaded.drill = drills::load(&self.connection)?;
         Ok(loaded)
     }
 
@@ -460,7 +465,8 @@ fn write(to: &Transaction<'_>, changes: &Changes, map: &Topology) -> Result<(), 
     violations::insert(to, &changes.violations, map)?;
     seen::insert(to, &changes.seen)?;
     aggregates::upsert(to, &changes.aggregates, map)?;
-    episodes::upsert(to, &changes.episodes, &changes.merged_episodes, map)
+    episodes::upsert(to, &changes.episodes, &changes.merged_episodes, map)?;
+    drills::save(to, changes.drill)
 }
 
 fn upsert(to: &Transaction<'_>, batch: &[(Arc<Trace>, bool)], map: &Topology) -> Result<(), StoreError> {

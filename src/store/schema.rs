@@ -74,6 +74,11 @@ pub(super) const STEPS: [&str; 8] = [
         known TEXT NOT NULL
     ) STRICT;
     CREATE INDEX episode_by_end ON episode (ended_at);
+    CREATE TABLE drill (
+        only INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
+        began INTEGER NOT NULL,
+        rang INTEGER NOT NULL
+    ) STRICT;
 ",
     // Of a hundred thousand buckets, each holds the numbers of its tenant's name and of the list of its hops.
     // They are in the order in which they are written.

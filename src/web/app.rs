@@ -45,6 +45,17 @@ pub struct App {
     pub scrape: Scraper,
     /// For commands that look a canary up by its tag.
     pub sign: Signer,
+    /// Begins drills and takes notifications of them; `None` if they are not enabled.
+    pub drill: Option<DrillControl>,
+}
+
+/// Tells the drill what to do. What comes of it shows in later snapshots.
+#[derive(Clone)]
+pub struct DrillControl {
+    /// Begins a drill.
+    pub begin: Arc<dyn Fn() + Send + Sync>,
+    /// A notification of its alert arrived.
+    pub rang: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl fmt::Debug for App {

@@ -247,6 +247,7 @@ fn topology(names: [&str; 3]) -> Topology {
         parent,
         role,
         target: Some(Duration::from_millis(target)),
+        critical: None,
         missing_after: Duration::from_secs(30),
         clock_allowance: Duration::from_millis(50),
     };
@@ -329,6 +330,7 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
         scrape: Arc::new(|format| format!("# {format:?}\nup 1\n")),
         sign: Arc::new(move |tag| keys.sign(tag)),
         history,
+        drill: None,
     }
 }
 

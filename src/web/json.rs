@@ -11,6 +11,7 @@ use super::view::{
 };
 use crate::domain::canary::Integrity;
 use crate::domain::copies::uncharged;
+use crate::domain::drill::Drills;
 use crate::domain::foreign::ForeignText;
 use crate::domain::outcome::Outcome;
 use crate::domain::quantile::Quantile;
@@ -29,6 +30,7 @@ pub(crate) struct Recent {
     not_kept: Option<String>,
     clock_synchronized: Option<bool>,
     clock_error_bound_seconds: Option<f64>,
+    drill: Option<DrillJson>,
     conditions: Vec<ConditionJson>,
     incidents: Vec<IncidentJson>,
     tenants: Vec<Tenant>,
@@ -91,6 +93,16 @@ struct ConditionJson {
     of: Option<usize>,
     text: String,
     runbook: Option<String>,
+}
+
+#[derive(Serialize, Debug)]
+struct DrillJson {
+    active_since: Option<String>,
+    active_until: Option<String>,
+    next: Option<String>,
+    last_began: Option<String>,
+    last_rang: Option<String>,
+    silent: Option<String>,
 }
 
 #[derive(Serialize, Debug)]
@@ -276,6 +288,7 @@ impl Recent {
                 .clock
                 .and_then(|clock| clock.error_bound)
                 .map(|bound| bound.as_secs_f64()),
+            drill: view.drills.as_ref().map(DrillJson::new),
             conditions: view.conditions.iter().map(ConditionJson::new).collect(),
             incidents: view.incidents.iter().map(IncidentJson::new).collect(),
             tenants: view.tenants.iter().map(Tenant::new).collect(),
@@ -349,6 +362,19 @@ impl ConditionJson {
             of: view.of,
             text: view.text.clone(),
             runbook: view.runbook.clone(),
+        }
+    }
+}
+
+impl DrillJson {
+    fn new(drills: &Drills) -> Self {
+        Self {
+            active_since: drills.active.map(|(since, _)| rfc3339(since)),
+            active_until: drills.active.map(|(_, until)| rfc3339(until)),
+            next: drills.next.map(rfc3339),
+            last_began: drills.proof.map(|proof| rfc3339(proof.began)),
+            last_rang: drills.proof.map(|proof| rfc3339(proof.rang)),
+            silent: drills.silent.map(rfc3339),
         }
     }
 }

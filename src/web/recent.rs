@@ -11,6 +11,7 @@ use super::view::{
     VerdictView, Violation,
 };
 use super::words;
+use crate::domain::drill::{DrillProof, Drills};
 use crate::domain::quantile::{Level, Quantile};
 use crate::domain::time::{OwnClock, Timestamp};
 
@@ -40,6 +41,8 @@ pub(crate) struct Page {
     nothing_planned: bool,
     failures: Vec<FailureList>,
     violations: Vec<ViolationLine>,
+    /// When the pager was last proven to ring; `None` if drills are not enabled.
+    drill: Option<String>,
     incidents: Vec<IncidentLine>,
     /// Number of incidents that are only in the JSON.
     more_incidents: usize,
@@ -224,6 +227,7 @@ impl Page {
                 .iter()
                 .filter_map(|tenant| FailureList::new(tenant, filter, now))
                 .collect(),
+            drill: view.drills.as_ref().map(|drills| drill_line(drills, now)),
             incidents: view.incidents.iter().take(INCIDENTS_SHOWN).map(IncidentLine::new).collect(),
             more_incidents: view.incidents.len().saturating_sub(INCIDENTS_SHOWN),
             violations: view
@@ -268,6 +272,32 @@ impl VerdictLine {
             also: verdict.also_texts.clone(),
         }
     }
+}
+
+/// `The pager was last proven to ring on … (3 d ago), 84 s after the drill began.`
+fn drill_line(drills: &Drills, now: Timestamp) -> String {
+    let proof = match drills.proof {
+        Some(DrillProof { began, rang }) => format!(
+            "The pager was last proven to ring at {} ({}), {} after the drill began",
+            words::clock(rang, now),
+            words::ago(rang, now),
+            words::age(rang.since(began)),
+        ),
+        None => "The pager has not been proven to ring yet".to_owned(),
+    };
+    let present = match (drills.active, drills.silent, drills.next) {
+        (Some((since, until)), _, _) => format!(
+            "a drill goes on since {}, until {} at the latest",
+            words::clock(since, now),
+            words::clock(until, now),
+        ),
+        (None, Some(began), _) => {
+            format!("no notification of the drill of {} arrived", words::clock(began, now))
+        }
+        (None, None, Some(next)) => format!("the next drill is at {}", words::clock(next, now)),
+        (None, None, None) => "no drill is scheduled".to_owned(),
+    };
+    format!("{proof}; {present}.")
 }
 
 impl IncidentLine {

@@ -5,14 +5,14 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Json, Redirect, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use super::app::{App, RUNBOOK};
 use super::filter::{Filter, FilterError};
 use super::history::HistoryJson;
 use super::page::{FailurePage, Head, SCRIPT, STYLE, page};
 use super::view::{self, Mark, One, Recent};
-use super::{accept, compress, detail, history, json, recent, runbook, words};
+use super::{accept, compress, detail, drill, history, json, recent, runbook, words};
 use crate::metrics::Format;
 
 /// Allows only the page's own resources: no inline script or style, nothing from another origin, no framing.
@@ -31,6 +31,8 @@ pub fn router(app: App) -> Router {
         .route("/readyz", get(readyz))
         .route(RUNBOOK, get(|State(app): State<App>| async move { page(&runbook::Page::new(&app)) }))
         .route("/config", get(config))
+        .route(drill::BEGIN, post(drill::begin))
+        .route(drill::RANG, post(drill::rang))
         .route("/metrics", get(metrics))
         .route("/static/page.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
         .route("/static/live.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))

@@ -543,9 +543,10 @@ const ORDER: [&str; 17] = [
     "json",
     "history",
     "compress",
+    "server",
+    "drill",
     "routes",
     "hosts",
-    "server",
 ];
 /// The files of `view/`, in the same way.
 const VIEW_ORDER: [&str; 14] = [

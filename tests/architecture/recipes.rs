@@ -109,21 +109,17 @@ fn every_kind_has_its_files_and_every_policy_its_row() {
     }
 }
 
-/// The recipe "Add an alert".
+/// The recipe "Add an alert". A test of the rules checks that each links to a chapter of the runbook.
 #[test]
-fn every_alert_has_a_test_and_a_chapter_of_the_runbook() {
+fn every_alert_has_a_test() {
     let read = |path: &str| fs::read_to_string(path).unwrap();
-    let (rules, tests, runbook) = (
-        read("config/prometheus/rules.yml"),
-        read("config/prometheus/rules_test.yml"),
-        read("docs/runbook.md"),
-    );
+    let (rules, tests) = (read("config/prometheus/rules.yml"), read("tests/rules/scenarios.rs"));
     let alerts: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
     assert!(alerts.len() > 10, "{alerts:?}");
     for alert in alerts {
-        assert!(tests.contains(&format!("alertname=\"{alert}\"")), "{alert} has no test");
-        assert!(runbook.contains(&format!("\n## {alert}\n")), "{alert} has no chapter in docs/runbook.md");
-        let link = format!("runbook_url: docs/runbook.md#{}", alert.to_lowercase());
-        assert!(rules.contains(&link), "{alert} does not link to its chapter");
+        let is_the_subject =
+            tests.contains(&format!("\"{alert}\"")) || tests.contains(&format!("\"{alert} "));
+        let is_named = is_the_subject || tests.contains(&format!("alertname=\\\"{alert}\\\""));
+        assert!(is_named, "{alert} has no test");
     }
 }

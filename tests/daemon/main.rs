@@ -10,6 +10,7 @@ mod conditions;
 mod connections;
 mod copies;
 mod cost;
+mod drill;
 mod figures;
 mod foreign_text;
 mod garbage;

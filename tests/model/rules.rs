@@ -104,6 +104,7 @@ pub fn topology(rules: &Rules) -> Topology {
             _ => unreachable!("there are five stages"),
         },
         target: Some(micros(stage.target)),
+        critical: None,
         missing_after: micros(stage.missing_after),
         clock_allowance: micros(stage.allowance),
     };

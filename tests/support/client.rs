@@ -46,6 +46,13 @@ impl Client {
         self.got(path, self.try_get(path, Some(accept)).await)
     }
 
+    /// The status of the answer to a POST with this JSON.
+    pub async fn post(&self, path: &str, body: String) -> u16 {
+        let request = self.http.post(format!("{}{path}", self.address)).body(body);
+        let answer = request.header("content-type", "application/json").send().await;
+        answer.unwrap_or_else(|error| panic!("{path}: {error}")).status().as_u16()
+    }
+
     fn got(&self, path: &str, answer: reqwest::Result<String>) -> String {
         answer.unwrap_or_else(|error| panic!("{path}: {error}; the daemon printed: {}", self.printed()))
     }

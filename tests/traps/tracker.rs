@@ -57,6 +57,7 @@ fn topology(tenants: &[&str]) -> Arc<Topology> {
         parent,
         role,
         target: Some(s(5)),
+        critical: None,
         missing_after: Duration::from_secs(30),
         clock_allowance: Duration::from_millis(50),
     };

@@ -2,7 +2,7 @@
 
 /// Each entry: the passage of the valid configuration that is replaced, its replacement, the key of the
 /// resulting fault, and a part of its message.
-pub(super) const FAULTY: [(&str, &str, &str, &str); 88] = [
+pub(super) const FAULTY: [(&str, &str, &str, &str); 94] = [
     ("[probe]", "[probe]\ngiv_up = \"1m\"", "probe.giv_up:", "did you mean `give_up`?"),
     ("[log]", "[log]\nlevel = \"loud\"", "log.level:", "\"loud\" is not a valid log level"),
     ("[log]", "[logs]", "logs:", "did you mean `log`?"),
@@ -15,7 +15,7 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 88] = [
     ("slo = \"30s\"", "instance = \"a:b\"", "probe.instance:", "\"a:b\" is not a valid instance name"),
     ("slo = \"30s\"", "slo = true", "probe.slo:", "true is not a valid duration"),
     ("slo = \"30s\"", "slo = \"31s\"", "probe.slo:", "set probe.slo to \"30s\" or \"35s\""),
-    ("slo = \"30s\"", "critical = \"61s\"", "probe.critical:", "set probe.critical to \"1m\" or \"1m30s\""),
+    ("slo = \"30s\"", "critical = \"61s\"", "probe.critical:", "set probe.critical to \"1m\" or \"1m15s\""),
     (
         "slo = \"30s\"",
         "critical = \"20s\"",
@@ -23,6 +23,17 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 88] = [
         "20s is less than probe.slo; it must be at least 30s",
     ),
     ("slo = \"30s\"", "give_up = \"45s\"", "probe.give_up:", "45s is less than probe.critical"),
+    ("[log]", "[web]\nexternal_url = \"probe:9464\"\n[log]", "web.external_url:", "is not a valid URL"),
+    ("[log]", "[web]\nexternal_url = \"http://me:pw@probe\"\n[log]", "web.external_url:", "has a user"),
+    ("[log]", "[web]\nexternal_url = \"http://probe/?a=b\"\n[log]", "web.external_url:", "has a query"),
+    ("[log]", "[web]\ndashboard = \"http://probe/{{a}}\"\n[log]", "web.dashboard:", "percent-encode it"),
+    ("kind = \"s3\"", "kind = \"s3\"\ncritical = \"5s\"", "stage.archive.critical:", "which is not set"),
+    (
+        "kind = \"s3\"",
+        "kind = \"s3\"\ntarget = \"5s\"\ncritical = \"6s\"",
+        "stage.archive.critical:",
+        "set stage.archive.critical to \"5s\" or \"7.5s\"",
+    ),
     ("slo = \"30s\"", "interval = \"0s\"", "probe.interval:", "at least 1ms"),
     (
         "slo = \"30s\"",

@@ -5,6 +5,15 @@
 
 use std::collections::HashSet;
 
+use memchr::memmem;
+
+/// Texts begin alike if so many of their first bytes are the same.
+const NEAR: usize = 12;
+/// How many bytes are compared at a time.
+const CHUNK: usize = 32;
+/// So many of the last words are looked for first.
+const LAST_WORDS: usize = 8;
+
 /// Iterates over a text without what JSON encoders add, however often: drops backslashes and decodes `\u`
 /// escapes. In lower case.
 pub(super) struct Plain<'a> {
@@ -69,16 +78,30 @@ impl Iterator for Plain<'_> {
 pub(super) struct Likeness {
     /// Equal bytes, up to the first difference.
     pub(super) same: usize,
-    /// Length of the sent text, in bytes.
+    /// Length of the sent text, in bytes, as far as it was looked at.
     sent: usize,
     /// From the first difference on, the sent text has only punctuation: an encoder put other fields before
     /// the first or after the last.
-    framed: bool,
+    pub(super) framed: bool,
     /// The found text ended before the sent one.
     pub(super) ran_out: bool,
 }
 
 impl Likeness {
+    /// Compares texts from their start.
+    pub(super) fn of_texts(sent: &[u8], found: &[u8]) -> Self {
+        // Most are the same for long, and what has no backslashes needs no decoding.
+        let chunks = sent.as_chunks::<CHUNK>().0.iter().zip(found.as_chunks::<CHUNK>().0);
+        let is_same = |(sent, found): &(&[u8; CHUNK], &[u8; CHUNK])| {
+            sent == found && sent.iter().fold(true, |plain, byte| plain & (*byte != b'\\'))
+        };
+        let same = chunks.take_while(is_same).count() * CHUNK;
+        let mut likeness = Self::of(Plain::of(&sent[same..]), Plain::of(&found[same..]));
+        likeness.same += same;
+        likeness.sent += same;
+        likeness
+    }
+
     pub(super) fn of(sent: impl Iterator<Item = u8>, mut found: impl Iterator<Item = u8>) -> Self {
         let mut likeness = Self { same: 0, sent: 0, framed: true, ran_out: false };
         let mut differs = false;
@@ -91,6 +114,10 @@ impl Likeness {
             }
             if differs {
                 likeness.framed &= !is_of_word(byte);
+                // Nothing that follows changes the result.
+                if !likeness.framed && likeness.sent >= NEAR {
+                    break;
+                }
             } else {
                 likeness.same += 1;
             }
@@ -104,7 +131,7 @@ impl Likeness {
 
     /// Whether it begins like what was sent.
     pub(super) fn is_near(&self) -> bool {
-        self.sent > 0 && self.same >= self.sent.min(12)
+        self.sent > 0 && self.same >= self.sent.min(NEAR)
     }
 }
 
@@ -115,14 +142,27 @@ fn is_of_word(byte: u8) -> bool {
 /// Whether `found` contains all words of `parts`, in any order: an encoder that reorders fields keeps its
 /// words.
 pub(super) fn has_all_words(found: &[u8], parts: &[&[u8]]) -> bool {
-    let plain: Vec<u8> = Plain::of(found).collect();
+    let plain = plain(found);
+    let parts: Vec<_> = parts.iter().map(|part| self::plain(part)).collect();
+    // What was cut misses the last ones, which is faster to see than that it has all.
+    let mut last =
+        parts.iter().rev().flat_map(|part| part.rsplit(is_between_words).filter(|word| !word.is_empty()));
+    if !last.by_ref().take(LAST_WORDS).all(|word| memmem::find(&plain, word).is_some()) {
+        return false;
+    }
     let present: HashSet<&[u8]> = words(&plain).collect();
-    parts.iter().all(|part| {
-        let part: Vec<u8> = Plain::of(part).collect();
-        words(&part).all(|word| present.contains(word))
-    })
+    parts.iter().all(|part| words(part).all(|word| present.contains(word)))
+}
+
+fn plain(text: &[u8]) -> Vec<u8> {
+    // What has no backslashes needs no decoding.
+    if memchr::memchr(b'\\', text).is_none() { text.to_ascii_lowercase() } else { Plain::of(text).collect() }
 }
 
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|byte| !is_of_word(*byte)).filter(|word| !word.is_empty())
+    text.split(is_between_words).filter(|word| !word.is_empty())
+}
+
+fn is_between_words(byte: &u8) -> bool {
+    !is_of_word(*byte)
 }

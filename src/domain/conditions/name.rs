@@ -137,7 +137,7 @@ impl ConditionName {
         match self {
             Self::Leaking => row("leaking", "LEAKING", Critical, Pipeline, "traceprobeisolationviolation"),
             Self::TotalStall => row("total_stall", "TOTAL STALL", Critical, Pipeline, "traceprobetotalstall"),
-            Self::Stuck => row("stuck", "STUCK", Critical, Pipeline, "traceprobelatencycritical"),
+            Self::Stuck => row("stuck", "STUCK", Critical, Pipeline, "traceprobestuck"),
             Self::Losing => row("losing", "LOSING", Critical, Pipeline, "traceprobelosing"),
             Self::Missing => row("missing", "MISSING", Warning, Pipeline, "missing"),
             Self::Corruption => row("corruption", "CORRUPTION", Warning, Pipeline, "traceprobecorrupted"),

@@ -88,10 +88,10 @@ pub(super) fn total(histories: &[History<'_>]) -> Option<Condition> {
     let snapshot = histories.first()?.snapshot;
     let map = &*snapshot.topology;
     let end = map.end();
-    let arrivals = histories.iter().flat_map(|history| &history.canaries);
+    let real = || histories.iter().filter(|history| map.drill() != Some(history.tenant));
+    let arrivals = real().flat_map(|history| &history.canaries);
     let delivered = arrivals.filter_map(|canary| canary.trace.arrival(end)).map(|at| at.latest).max();
-    let stalled: Vec<Vec<&Trace>> = histories
-        .iter()
+    let stalled: Vec<Vec<&Trace>> = real()
         .filter(|history| history.has_seen(end) && !history.is_blind(end))
         .map(|history| stopped_at_the_end(history, end))
         .filter(|stopped| {
@@ -106,7 +106,7 @@ pub(super) fn total(histories: &[History<'_>]) -> Option<Condition> {
     let since: Option<Timestamp> = stopped().map(|trace| trace.planned_at).min();
     let waiting: Vec<&Trace> = stopped().filter(|trace| trace.ended.is_none()).copied().collect();
     let subject = Subject { tenant: None, place: most_wait_for(map, &waiting).map(HopRange::one) };
-    let detail = Detail::Tenants { affected: stalled.len(), of: map.tenants().len() };
+    let detail = Detail::Tenants { affected: stalled.len(), of: map.real_tenants().count() };
     let stall = Condition::fault(ConditionName::TotalStall, subject, Severity::Critical, since, detail);
     let mut canaries: Vec<_> = waiting.iter().map(|trace| trace.id()).collect();
     canaries.sort_unstable();

@@ -118,7 +118,7 @@ impl Episode {
     }
 
     /// Becomes the episode of a problem from which its own condition follows.
-    pub(super) fn turn_into(&mut self, problem: &Condition, now: Timestamp) {
+    pub(super) fn continue_under(&mut self, problem: &Condition, now: Timestamp) {
         self.consequences.insert(self.condition.name, self.since());
         self.beginning = problem.since.map_or(self.beginning, |since| since.min(self.beginning));
         self.update(problem, now);
@@ -145,7 +145,7 @@ impl Episode {
 
     /// Notes that the condition is no problem any more. `lingers` says that something which follows from it
     /// still is one.
-    pub(super) fn look_for_recovery(&mut self, snapshot: &Snapshot, lingers: bool) {
+    pub(super) fn note_absence(&mut self, snapshot: &Snapshot, lingers: bool) {
         let since = match self.state {
             State::Over { since, .. } => Some(since),
             State::Ongoing | State::Unproven | State::Ended { .. } => recovery::since(self, snapshot),
@@ -201,7 +201,7 @@ impl Episode {
     }
 
     /// Whether it is over and a problem that followed from it goes on, which so is what it was all the time.
-    pub(super) fn turned_out_as(&self, problem: &Condition, map: &Topology) -> bool {
+    pub(super) fn was_milder_as(&self, problem: &Condition, map: &Topology) -> bool {
         let State::Over { since, .. } = self.state else { return false };
         self.consequences.contains_key(&problem.name)
             && problem.since.is_some_and(|began| began < since)

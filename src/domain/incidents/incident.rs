@@ -67,7 +67,7 @@ impl Incident {
             end: if goes_on { None } else { episodes.iter().filter_map(|episode| episode.end()).max() },
             has_ended: episodes.iter().all(|episode| episode.has_ended()),
             canaries: episodes.iter().filter_map(|episode| episode.affected()).reduce(|a, b| a + b),
-            of_all: no_tenant || tenants.len() == map.tenants().len(),
+            of_all: no_tenant || tenants.len() == map.real_tenants().count(),
             episodes,
         })
     }
@@ -86,11 +86,11 @@ impl Incident {
     /// The episode that is told if only one is: the one that goes on with the largest ratio.
     #[must_use]
     pub fn worst(&self) -> Option<&Episode> {
-        let rank = |episode: &&Arc<Episode>| {
+        let weight = |episode: &&Arc<Episode>| {
             let goes_on = matches!(episode.state, State::Ongoing);
             (goes_on, episode.condition.affected_millionths(), Reverse(episode.beginning))
         };
-        self.episodes.iter().max_by_key(rank).map(AsRef::as_ref)
+        self.episodes.iter().max_by_key(weight).map(AsRef::as_ref)
     }
 
     /// The largest ratio of affected canaries among its episodes, in millionths.

@@ -1,6 +1,6 @@
 //! Incidents: what was wrong, where, from when to when.
 //!
-//! A condition is computed anew from each snapshot and forgets what has left its window. [`Incidents`]
+//! A condition is computed from each snapshot alone and forgets what has left its window. [`Incidents`]
 //! remembers: an *episode* is the unbroken time in which a condition of one tenant is a problem, and an
 //! *incident* is the episodes of one condition at one stage that overlap. An episode begins with the first
 //! failure and that does not move. It is over when something proves that all is well, and it ends when all
@@ -96,7 +96,7 @@ impl Incidents {
             }
             if !seen.contains(&episode.id) {
                 let lingers = problems.iter().any(|problem| episode.explains(problem, map));
-                episode.look_for_recovery(snapshot, lingers);
+                episode.note_absence(snapshot, lingers);
             }
         }
         let merged = self.merge(&seen, map);
@@ -135,9 +135,9 @@ impl Incidents {
             return None;
         }
         // What was missing may turn out to be slow.
-        let milder = self.open.iter().position(|episode| episode.turned_out_as(problem, map));
+        let milder = self.open.iter().position(|episode| episode.was_milder_as(problem, map));
         if let Some(at) = milder {
-            self.open[at].turn_into(problem, snapshot.at);
+            self.open[at].continue_under(problem, snapshot.at);
             return Some(&self.open[at]);
         }
         let began = problem.since.unwrap_or(snapshot.at);
@@ -147,7 +147,7 @@ impl Incidents {
             goes_on && episode.condition.follows_from(problem, map)
         });
         if let Some(at) = first {
-            self.open[at].turn_into(problem, snapshot.at);
+            self.open[at].continue_under(problem, snapshot.at);
             return Some(&self.open[at]);
         }
         let floor = self

@@ -11,7 +11,7 @@ use crate::domain::topology::fixture::*;
 use crate::domain::tracker::Snapshot;
 
 const OVER_AFTER: u64 = 300;
-/// Seconds between two looks at what is wrong.
+/// Seconds between two updates.
 const STEP: usize = 10;
 /// When the faults begin and end, in seconds: three in three hours.
 const FAULTS: [(u64, u64); 3] = [(1_200, 2_400), (4_800, 6_000), (8_400, 9_000)];
@@ -112,7 +112,7 @@ fn stalled(planned: u64) -> Fate {
 }
 
 #[test]
-fn a_stopped_hop_is_one_incident_from_its_first_canary_until_something_passes() {
+fn a_stopped_hop_is_one_incident_from_its_first_canary_until_something_gets_through() {
     let all = Night::of_three_hours(World::new(stalled));
     assert_three(&all, ConditionName::Stuck, TRANSIT);
     assert_eq!(all.iter().map(|it| it.canaries).collect::<Vec<_>>(), [Some(40), Some(40), Some(20)]);
@@ -139,7 +139,7 @@ fn a_slow_hop_is_one_incident() {
 }
 
 #[test]
-fn a_hop_that_becomes_slow_is_one_incident_although_it_looks_stuck_at_first() {
+fn a_hop_that_becomes_slow_is_one_incident_although_it_seems_stuck_at_first() {
     let mut night = Night::new(World::new(|planned| {
         if (1_200..3_000).contains(&planned) { WELL.at(TABLE, 100_000) } else { WELL }
     }));

@@ -45,6 +45,9 @@ pub const MARKER: &str = "zqtp";
 /// Length of a new tag, in ASCII characters.
 pub const TAG_LEN: usize = Version::V2.tag_len();
 
+/// Length of the shortest tag that is read, in ASCII characters.
+pub const MIN_TAG_LEN: usize = Version::V1.tag_len();
+
 /// Largest size that fits the 20 bits in a tag. It is just above the largest log event that CloudWatch Logs
 /// accepts (1,048,576 bytes less 26 of overhead; AWS Logs API reference, PutLogEvents).
 pub const MAX_SIZE: u32 = (1 << 20) - 1;

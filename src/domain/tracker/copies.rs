@@ -19,7 +19,7 @@ use crate::domain::sighting::{Locator, Sighting};
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{SourceId, StageId};
-use crate::domain::trace::{Put, Visit};
+use crate::domain::trace::{Origin, Put, Trace, Visit};
 
 /// Most copies of one canary that are told apart at one stage. A pipeline that stores more than this of one
 /// event has been noticed long before.
@@ -102,6 +102,11 @@ fn is_mention(copy: &StoredCopy) -> bool {
     copy.standing == CopyStanding::Uncharged(UnchargedReason::Mention)
 }
 
+/// Whether the put has no result yet and may get one. The result of a put by a previous run is lost.
+fn may_be_answered(trace: &Trace) -> bool {
+    trace.put == Put::Planned && trace.origin == Origin::Planned
+}
+
 /// The first copy of a canary at a stage.
 pub(super) fn first_copy(sighting: &Sighting, second_sender: bool) -> StoredCopy {
     let standing = if sighting.found_in.decoded { CopyStanding::First } else { CopyStanding::Undecoded };
@@ -143,7 +148,7 @@ impl Tracker {
         let id = sighting.tag.trace;
         self.demote_mentions(source, stage, sighting, events);
         let Some(trace) = self.trace_mut(id) else { return false };
-        let (tenant, put) = (trace.tenant, trace.put);
+        let (tenant, may_be_answered) = (trace.tenant, may_be_answered(trace));
         let second_sender = sighting.tag.instance != trace.tag.instance;
         let is_mentioned = trace.stages.iter().flat_map(|visit| &visit.copies).any(is_mention);
         let visit = &mut trace.stages[usize::from(stage.0)];
@@ -182,7 +187,7 @@ impl Tracker {
             CopyStanding::AwaitsPut
         };
         visit.copies.push(StoredCopy::new(sighting.locator.clone(), second_sender, standing));
-        if standing == CopyStanding::AwaitsPut && put != Put::Planned {
+        if standing == CopyStanding::AwaitsPut && !may_be_answered {
             self.judge_copy(
                 PendingCopy { source, trace: id, locator: sighting.locator.clone() },
                 now,
@@ -230,7 +235,7 @@ impl Tracker {
         now: Timestamp,
         events: &mut Vec<Event>,
     ) {
-        let Some(trace) = self.trace(id) else { return };
+        let Some(trace) = self.trace(id).filter(|trace| !may_be_answered(trace)) else { return };
         let mut awaiting = Vec::new();
         for (stage, visit) in (0..).map(StageId).zip(&trace.stages) {
             let source = self.topology.source_of(trace.tenant, stage);
@@ -246,10 +251,12 @@ impl Tracker {
         }
     }
 
-    /// Judges a second copy whose put was answered.
+    /// Judges a second copy whose put was answered, or never will be.
     fn judge_copy(&mut self, copy: PendingCopy, now: Timestamp, events: &mut Vec<Event>) {
         let stage = self.topology.source(copy.source).stage;
-        if self.trace(copy.trace).is_some_and(|trace| trace.doubled_by_us) {
+        if self.trace(copy.trace).is_some_and(|trace| trace.put == Put::Planned) {
+            self.settle(&copy, CopyStanding::Uncharged(UnchargedReason::Unknown), events);
+        } else if self.trace(copy.trace).is_some_and(|trace| trace.doubled_by_us) {
             self.settle(&copy, CopyStanding::Uncharged(UnchargedReason::RetriedPut), events);
         } else if !self.topology.stage(stage).capabilities.moves {
             self.settle(&copy, CopyStanding::Duplicate, events);

@@ -8,7 +8,7 @@ use crate::domain::foreign::ForeignText;
 use crate::domain::sighting::Locator;
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
-use crate::domain::topology::{StageId, TenantId};
+use crate::domain::topology::{StageId, TenantId, Topology};
 
 /// Isolation violations that a snapshot shows.
 pub(super) const MAX_SHOWN: usize = 100;
@@ -19,6 +19,8 @@ pub const MAX_KNOWN_LEAKS: usize = 10_000;
 /// Leaks of a tenant's canaries at a stage are one episode while less than this passes between two of them:
 /// the default window of conditions.
 const EPISODE_GAP: Duration = Duration::from_mins(15);
+/// The same in intervals of the tenant, whichever is longer.
+const EPISODE_INTERVALS: u32 = 3;
 
 /// The last unbroken row of leaks that concern one tenant at one stage.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,7 +50,7 @@ pub(super) struct Leaks {
 
 impl Leaks {
     /// Remembers a leaked copy. Returns whether it is new.
-    pub(super) fn remember(&mut self, found: Violation) -> bool {
+    pub(super) fn remember(&mut self, found: Violation, topology: &Topology) -> bool {
         let key = (found.trace, found.stage, found.locator.clone());
         if self.known.contains_key(&key) {
             return false;
@@ -57,7 +59,7 @@ impl Leaks {
         if self.known.len() > MAX_KNOWN_LEAKS {
             self.known.pop_first();
         }
-        self.note_episode(&found);
+        self.note_episode(&found, topology);
         self.shown.push_back(found);
         if self.shown.len() > MAX_SHOWN {
             self.shown.pop_front();
@@ -65,13 +67,14 @@ impl Leaks {
         true
     }
 
-    fn note_episode(&mut self, found: &Violation) {
+    fn note_episode(&mut self, found: &Violation, topology: &Topology) {
         let Some(tenant) = found.concerned() else { return };
+        let gap = EPISODE_GAP.max(topology.tenant(tenant).interval * EPISODE_INTERVALS);
         let (at, stage) = (found.at, found.stage);
         let begin =
             || LeakEpisode { tenant, stage, since: at, last: at, count: 0, found_in: found.found_in.clone() };
         let episode = self.episodes.entry((tenant, stage)).or_insert_with(begin);
-        if at.since(episode.last) > EPISODE_GAP {
+        if at.since(episode.last) > gap {
             *episode = begin();
         }
         episode.last = at;
@@ -80,16 +83,16 @@ impl Leaks {
     }
 
     /// Takes over violations of a previous run. Their tenants and stages must be those of the topology.
-    pub(super) fn restore(&mut self, found: impl IntoIterator<Item = Violation>) {
+    pub(super) fn restore(&mut self, found: impl IntoIterator<Item = Violation>, topology: &Topology) {
         for violation in found {
-            self.remember(violation);
+            self.remember(violation, topology);
         }
         self.shown.make_contiguous().sort_by_key(|violation| violation.at);
         // They may be older than what this run has found.
         self.episodes.clear();
         let mut all: Vec<_> = self.known.values().cloned().collect();
         all.sort_by_key(|violation| violation.at);
-        all.iter().for_each(|violation| self.note_episode(violation));
+        all.iter().for_each(|violation| self.note_episode(violation, topology));
     }
 
     /// The last episode of each tenant and stage.

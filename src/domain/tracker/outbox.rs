@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{LearnedSchema, Tracker, Violation};
 use crate::domain::aggregates::Unsaved;
+use crate::domain::drill::DrillProof;
 use crate::domain::incidents::{Episode, IncidentId};
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
@@ -30,6 +31,8 @@ pub struct Changes {
     pub episodes: Vec<Episode>,
     /// Episodes that have become part of another one.
     pub merged_episodes: Vec<IncidentId>,
+    /// The last drill of which a notification arrived, if that is new.
+    pub drill: Option<DrillProof>,
 }
 
 /// A source at which a tenant's canaries were found.
@@ -56,6 +59,7 @@ impl Changes {
             && self.aggregates.buckets.is_empty()
             && self.episodes.is_empty()
             && self.merged_episodes.is_empty()
+            && self.drill.is_none()
     }
 }
 

@@ -51,6 +51,8 @@ impl Tracker {
     pub fn restore(&mut self, restored: impl Into<Restored>, now: Timestamp) -> Vec<Event> {
         let Restored { traces, violations, schemas, seen, open } = restored.into();
         self.advance(now);
+        let unanswered: Vec<TraceId> =
+            traces.iter().filter(|trace| trace.put == Put::Planned).map(Trace::id).collect();
         // The store has these as they are.
         let outbox = std::mem::take(&mut self.outbox);
         for trace in traces {
@@ -61,7 +63,10 @@ impl Tracker {
         // After the outbox is back: what these become is new to the store.
         let mut events = Vec::new();
         self.give_up_old(now, &mut events);
-        self.leaks.restore(violations);
+        for id in unanswered {
+            self.judge_copies_that_overtook_the_answer(id, now, &mut events);
+        }
+        self.leaks.restore(violations, &self.topology);
         for seen in seen {
             let map = &self.topology;
             let source = map.source_ids().find(|id| {

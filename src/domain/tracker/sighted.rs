@@ -220,7 +220,7 @@ impl Tracker {
         let (trace, locator) = (sighting.tag.trace, sighting.locator.clone());
         let found = Violation { at: now, tenant, found_with, stage, trace, found_in, locator };
         // A record that is read again is the same violation, not another one.
-        if self.leaks.remember(found.clone()) {
+        if self.leaks.remember(found.clone(), &self.topology) {
             let (tenant, found_in) = (found.tenant.clone(), found.found_in.clone());
             self.outbox.note_violation(found);
             events.push(Event::IsolationViolation { tenant, stage, trace, found_in });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{BlindTenant, Failing, LeakEpisode, Tracker};
+use crate::domain::drill::Drills;
 use crate::domain::foreign::ForeignText;
 use crate::domain::incidents::Episode;
 use crate::domain::schema::Fingerprint;
@@ -44,6 +45,8 @@ pub struct Snapshot {
     /// Since when and why traces are kept in memory only, although a store is configured. The tracker does
     /// not know it; whoever publishes the snapshot adds it.
     pub not_stored: Option<(Timestamp, ForeignText)>,
+    /// What is known of drills; `None` if there are none. The tracker does not know it either.
+    pub drills: Option<Drills>,
     /// The episodes of conditions, open and ended. The tracker does not know them either.
     pub episodes: Arc<[Arc<Episode>]>,
 }
@@ -255,6 +258,7 @@ impl Tracker {
             clock: self.clock,
             same_name_at: self.same_name_at,
             not_stored: None,
+            drills: None,
             episodes: Arc::default(),
         }
     }

@@ -213,7 +213,7 @@ impl Avro {
             Packing::Null => None,
             Packing::Deflate => Some(Box::new(Inflate::raw())),
             Packing::Bzip2 => Some(Box::new(Bzip2::new())),
-            Packing::Zstd => Some(Box::new(Zstd::new().ok_or(UnreadableReason::OverLimit)?)),
+            Packing::Zstd => Some(Box::new(Zstd::default())),
             Packing::Other(_) => return Err(UnreadableReason::UnknownFormat),
             Packing::Snappy => {
                 let len = usize::try_from(len).map_err(|_| UnreadableReason::OverLimit)?;

@@ -9,21 +9,18 @@
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use memchr::{memchr2, memchr2_iter};
+use memchr::memchr2_iter;
 
 use super::codec::SnappyWalk;
+use super::digits::{are_hex, count_digits, ends_run, plain_digit};
 use super::layer::Layer;
 use super::magic::{self, HEAD, Place, begin, find_member};
 use super::part::Trust;
+use super::search::{Found, MIN_LINE, Passage, Search, Suspects};
 use super::{Context, Copy, work};
 use crate::domain::format::{Format, Shape, UnreadableReason};
-use crate::domain::tag::{HEAD_LEN, MARKER, Shape as TagShape};
+use crate::domain::tag::MARKER;
 
-/// Shortest run that is opened, in characters. The shortest that can hold a whole tag has 82. A line of
-/// wrapped base64 can be as short as this, and so a tag can be longer: see [`find_run`].
-pub(super) const MIN_RUN: usize = 64;
-/// Shortest line into which base64 is wrapped. Lists of words and numbers have shorter ones.
-const MIN_LINE: usize = 32;
 /// A line of this length can hold a whole tag, and so can be a record of its own.
 const LONG_LINE: usize = 82;
 /// Shortest run that can speak against a text in which it decodes to nothing we know. Keys, signatures and
@@ -47,52 +44,6 @@ const ENGINE: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true)
         .with_decode_padding_mode(DecodePaddingMode::RequireNone),
 );
-
-const DIGIT: u8 = 1;
-const BACKSLASH: u8 = 2;
-const LINE_BREAK: u8 = 3;
-/// What each byte can be in a run.
-const CLASS: [u8; 256] = {
-    let mut class = [0; 256];
-    let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_";
-    let mut at = 0;
-    while at < digits.len() {
-        class[digits[at] as usize] = DIGIT;
-        at += 1;
-    }
-    class[b'\\' as usize] = BACKSLASH;
-    class[b'\n' as usize] = LINE_BREAK;
-    class[b'\r' as usize] = LINE_BREAK;
-    class
-};
-
-/// How many of the last characters of a window are looked at together.
-const ENDING: usize = 16;
-
-/// The same as a class other than 0, in a form that the compiler turns into instructions for several bytes at
-/// a time.
-const fn may_be_in_run(byte: u8) -> bool {
-    ((byte | 0x20).wrapping_sub(b'a') < 26)
-        | (byte.wrapping_sub(b'/') < 11)
-        | (byte == b'+')
-        | (byte == b'-')
-        | (byte == b'_')
-        | (byte == b'\\')
-        | (byte == b'\n')
-        | (byte == b'\r')
-}
-
-const _: () = {
-    let mut byte = 0;
-    while byte < 256 {
-        assert!(may_be_in_run(byte as u8) == (CLASS[byte] != 0), "the two must agree");
-        byte += 1;
-    }
-};
-
-fn is_digit(byte: u8) -> bool {
-    CLASS[byte as usize] == DIGIT
-}
 
 /// A run that has ended.
 pub(super) struct Ended {
@@ -140,68 +91,78 @@ impl RunFinder {
     }
 
     /// Goes on without opening anything, and notes once whether there was something to open.
-    fn skip(&mut self, text: &[u8], base: usize, last: bool, context: &mut Context) {
-        match find_run(&text[self.at - base..], last).filter(|_| !self.too_deep) {
-            Some(Search::Run { .. }) => {
-                context.unreadable(self.shape.then(Format::Base64), UnreadableReason::OverLimit);
-                self.too_deep = true;
+    fn skip(&mut self, passage: Passage<'_>, suspects: &mut Suspects, context: &mut Context) {
+        let end = passage.base + passage.bytes.len();
+        if !self.too_deep {
+            match Search::new(passage).next_run(self.at, suspects) {
+                Some(Found::Run { at }) => {
+                    context.unreadable(self.shape.then(Format::Base64), UnreadableReason::OverLimit);
+                    self.too_deep = true;
+                    self.at = at;
+                }
+                Some(Found::Nothing { up_to }) => self.at = up_to,
+                None => {}
             }
-            Some(Search::Nothing { up_to }) => self.at += up_to,
-            None => {}
         }
-        if self.too_deep {
-            self.at = base + text.len();
+        if self.too_deep && self.at < end {
+            suspects.push_back(self.at..end);
+            self.at = end;
         }
     }
 
     /// The length of a short run at the start of `text` that ends there and holds nothing.
     fn idle_run(&mut self, text: &[u8], context: &mut Context) -> Option<usize> {
         let text = text.get(..MAX_IDLE)?;
-        context.work.spend(work::REPEATED_RUN);
-        let len = self.idle.len();
-        if len > 0 && text.starts_with(&self.idle) && text.get(len).is_some_and(|next| ends_run(*next)) {
-            return Some(len);
-        }
-        let len = text.iter().position(|byte| !is_digit(*byte)).filter(|len| ends_run(text[*len]))?;
+        let len = Some(count_digits(text)).filter(|len| *len < MAX_IDLE && ends_run(text[*len]))?;
         context.work.spend(work::IDLE_RUN);
-        let run = is_idle(&text[..len]).then(|| &text[..len])?;
+        let run = &text[..len];
+        if !is_idle(run) {
+            return None;
+        }
+        // A tag is no part of what is passed by unread the next time.
         self.idle.clear();
-        self.idle.extend_from_slice(run);
+        if !has_marker(run) {
+            self.idle.extend_from_slice(run);
+        }
         Some(len)
     }
 
-    /// Goes on through `text`, which begins at `base` and reaches at least up to [`RunFinder::position`].
+    /// Goes on through what reaches at least up to [`RunFinder::position`]. Adds where tags may stand.
     pub(super) fn advance(
         &mut self,
-        text: &[u8],
-        base: usize,
-        last: bool,
+        passage: Passage<'_>,
         context: &mut Context,
         ended: &mut impl Extend<Ended>,
+        suspects: &mut Suspects,
     ) {
+        let Passage { bytes: text, base, last } = passage;
+        let end = base + text.len();
         if self.depth >= context.limits.max_depth {
-            self.skip(text, base, last, context);
+            self.skip(passage, suspects, context);
             return;
         }
         loop {
             let Some(mut run) = self.active.take() else {
-                let Some(start) = find_run(&text[self.at - base..], last) else {
-                    return;
-                };
+                let mut search = Search { idle: &self.idle, ..Search::new(passage) };
+                let start = search.next_run(self.at, suspects);
+                context.work.spend(search.idle_runs * work::REPEATED_RUN);
                 match start {
-                    Search::Nothing { up_to } => {
-                        self.at += up_to;
+                    None => return,
+                    Some(Found::Nothing { up_to }) => {
+                        self.at = up_to;
                         return;
                     }
-                    Search::Run { at } => {
-                        self.at += at;
-                        if let Some(len) = self.idle_run(&text[self.at - base..], context) {
+                    Some(Found::Run { at }) => {
+                        self.at = at;
+                        if let Some(len) = self.idle_run(&text[at - base..], context) {
+                            suspects.push_back(at..at + len);
                             self.at += len;
                             continue;
                         }
                         context.work.spend(work::LAYER);
                         if context.work.is_over() {
-                            self.at = base + text.len();
+                            suspects.push_back(at..end);
+                            self.at = end;
                             return;
                         }
                         self.active = Some(Run::new(self.at, self.depth, self.shape));
@@ -209,29 +170,23 @@ impl RunFinder {
                 }
                 continue;
             };
-            let (taken, end) = run.feed(&text[self.at - base..], last, context);
+            let from = self.at;
+            let (taken, over) = run.feed(&text[self.at - base..], last, context);
             self.at += taken;
-            match end {
-                None => {
-                    self.active = Some(run);
-                    return;
-                }
-                Some(End { skip }) => {
-                    let (start, end) = (run.start, self.at);
-                    // What ended it is not the start of another one; and without a step there would be no end
-                    // to this.
-                    self.at += skip.max(usize::from(start == end));
-                    self.at = self.at.min(base + text.len());
-                    ended.extend([run.finish(start, end, context)]);
-                }
-            }
+            let Some(End { skip }) = over else {
+                suspects.push_back(from..self.at);
+                self.active = Some(run);
+                return;
+            };
+            let run_end = self.at;
+            // What ended it is not the start of another one; and without a step there would be no end to this.
+            self.at += skip.max(usize::from(run.start == run_end));
+            self.at = self.at.min(end);
+            suspects.push_back(from..self.at);
+            let start = run.start;
+            ended.extend([run.finish(start, run_end, context)]);
         }
     }
-}
-
-/// Whether a run that holds nothing in itself ends before this byte.
-const fn ends_run(next: u8) -> bool {
-    CLASS[next as usize] == 0 && next != b'='
 }
 
 /// Whether a short run holds nothing, such as a hash. Logs have many, and most of the work would be to make a
@@ -248,13 +203,6 @@ fn is_idle(text: &[u8]) -> bool {
         return false;
     };
     let bytes = &bytes[..decoded];
-    let first = MARKER.as_bytes()[0];
-    let has_marker = || {
-        let marker = |at: usize| {
-            bytes.get(at..at + MARKER.len()).is_some_and(|it| it.eq_ignore_ascii_case(MARKER.as_bytes()))
-        };
-        memchr2_iter(first, first.to_ascii_uppercase(), bytes).any(marker)
-    };
     let is_snappy = || {
         let mut walk = SnappyWalk::default();
         walk.push(bytes) && walk.is_whole()
@@ -262,92 +210,22 @@ fn is_idle(text: &[u8]) -> bool {
     begin(&bytes[..bytes.len().min(HEAD)], Place::Start).is_none()
         && magic::name(bytes, bytes).is_none()
         && find_member(bytes, true).is_none()
-        && !has_marker()
-        && !matches!(find_run(bytes, true), Some(Search::Run { .. }))
+        && !has_marker(bytes)
+        && !has_run(bytes)
         && !is_snappy()
 }
 
-/// A digit in the alphabet that is not safe in URLs.
-const fn plain_digit(digit: u8) -> u8 {
-    match digit {
-        b'-' => b'+',
-        b'_' => b'/',
-        other => other,
-    }
-}
-
-enum Search {
-    Run { at: usize },
-    Nothing { up_to: usize },
-}
-
-/// Finds the first run. A run of 64 that begins at `at` has its last character at `at + 63`, so the text is
-/// looked at there, backwards: ordinary text shows a blank or a quote after a few steps, and all before it
-/// can be skipped.
-///
-/// A tag is not the beginning of a run, although its characters could be: every canary would be opened for
-/// nothing, and at the greatest depth every canary would be a record that was not read to its end.
-fn find_run(text: &[u8], last: bool) -> Option<Search> {
-    let mut at = 0;
-    while let Some(window) = text.get(at..at + MIN_RUN) {
-        // Nearly always one of the last characters is of no run. This asks them all at once, without a branch
-        // for each, and does not have to know which one it is: no run begins before any of them and reaches
-        // beyond it.
-        let ending = &window[MIN_RUN - ENDING..];
-        if !ending.iter().fold(true, |all, byte| all & may_be_in_run(*byte)) {
-            at += MIN_RUN - ENDING + 1;
-            continue;
-        }
-        if let Some(other) = window.iter().rposition(|byte| CLASS[*byte as usize] == 0) {
-            at += other + 1;
-            continue;
-        }
-        // A short line is none of base64, and neither is an empty one.
-        let line = memchr2(b'\n', b'\r', window);
-        if let Some(len) = line.filter(|len| *len < MIN_LINE) {
-            at += len + 1 + empty_lines(&text[at + len + 1..]);
-            continue;
-        }
-        match tag_in(&text[at..], last) {
-            TagInRun::None => return Some(Search::Run { at }),
-            TagInRun::Until(end) => at += end,
-            TagInRun::Unknown => break,
-        }
-    }
-    let up_to = if last { text.len() } else { at };
-    (!text.is_empty()).then_some(Search::Nothing { up_to })
-}
-
-/// How many bytes at the start are line breaks, in whole chunks.
-fn empty_lines(text: &[u8]) -> usize {
-    let (chunks, _) = text.as_chunks::<32>();
-    let is_empty =
-        |chunk: &&[u8; 32]| chunk.iter().fold(true, |all, byte| all & ((*byte == b'\n') | (*byte == b'\r')));
-    chunks.iter().take_while(is_empty).count() * 32
-}
-
-/// Whether a tag stands where a run would begin.
-enum TagInRun {
-    None,
-    /// Yes, and it ends here.
-    Until(usize),
-    /// It depends on what follows.
-    Unknown,
-}
-
-/// Looks for a tag whose marker and version are among the first characters of a run.
-fn tag_in(text: &[u8], last: bool) -> TagInRun {
-    // By its first letter, which stands in one of 32 places of a run: looking at each place would cost more
-    // than decoding.
+fn has_marker(bytes: &[u8]) -> bool {
     let first = MARKER.as_bytes()[0];
-    for at in memchr2_iter(first, first.to_ascii_uppercase(), &text[..=MIN_RUN - HEAD_LEN]) {
-        match TagShape::of(&text[at..]) {
-            TagShape::Whole(len) => return TagInRun::Until(at + len),
-            TagShape::Unfinished if !last => return TagInRun::Unknown,
-            TagShape::Unfinished | TagShape::Other => {}
-        }
-    }
-    TagInRun::None
+    let marker = |at: usize| {
+        bytes.get(at..at + MARKER.len()).is_some_and(|it| it.eq_ignore_ascii_case(MARKER.as_bytes()))
+    };
+    memchr2_iter(first, first.to_ascii_uppercase(), bytes).any(marker)
+}
+
+fn has_run(bytes: &[u8]) -> bool {
+    let mut search = Search::new(Passage { bytes, base: 0, last: true });
+    matches!(search.next_run(0, &mut Suspects::new()), Some(Found::Run { .. }))
 }
 
 /// A run that is being decoded.
@@ -410,7 +288,7 @@ impl Run {
         let mut at = 0;
         while at < text.len() {
             let rest = &text[at..];
-            let plain = rest.iter().take_while(|byte| is_digit(**byte)).count();
+            let plain = count_digits(rest);
             if plain > 0 {
                 if self.padding > 0 {
                     return (at, Some(End { skip: 0 }));
@@ -468,7 +346,7 @@ impl Run {
     fn next_line(&self, text: &[u8], last: bool) -> NextLine {
         let width = self.line;
         let line = &text[..text.len().min(width.min(MAX_LINE_SAMPLE) + 1)];
-        let digits = line.iter().take_while(|byte| is_digit(**byte)).count();
+        let digits = count_digits(line);
         if digits == 0 && (last || !text.is_empty()) {
             return NextLine::Other;
         }
@@ -507,7 +385,7 @@ impl Run {
         }
         context.work.spend(digits.len() as u64 * work::BASE64_DIGIT);
         self.line += digits.len();
-        self.is_hex = self.is_hex && digits.iter().all(u8::is_ascii_hexdigit);
+        self.is_hex = self.is_hex && are_hex(digits);
         for piece in digits.chunks(BATCH) {
             self.digits.extend(piece.iter().map(|digit| plain_digit(*digit)));
             if self.digits.len() >= BATCH {

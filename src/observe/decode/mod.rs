@@ -35,6 +35,7 @@
 mod avro;
 mod base64;
 mod codec;
+mod digits;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -44,6 +45,7 @@ mod magic;
 mod parquet;
 mod part;
 mod repeats;
+mod search;
 mod tar;
 mod text;
 mod text_sample;
@@ -95,8 +97,8 @@ impl Limits {
         max_kpl_bytes: 10 << 20,
         max_kpl_records: 100_000,
         max_copies: 10_000,
-        // Enough to compare a few copies of the largest canary, of 1 MB.
-        allowance: 40_000_000,
+        // Enough to compare a canary of 1 MB that arrives in few bytes.
+        allowance: 8_000_000,
     };
 
     /// For one object of a store.
@@ -105,7 +107,7 @@ impl Limits {
         // Firehose turns at most 128 MiB of JSON into one Parquet file, which is a fraction of that.
         max_held_bytes: 64 << 20,
         max_copies: 100_000,
-        allowance: 80_000_000,
+        allowance: 40_000_000,
         ..Self::RECORD
     };
 }

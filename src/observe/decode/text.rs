@@ -10,6 +10,8 @@ use std::sync::LazyLock;
 use memchr::{memchr, memchr3, memmem, memrchr};
 
 use super::base64::{Ended, RunFinder};
+use super::digits::has_letter;
+use super::search::{Passage, Suspects};
 use super::work::{self, Work};
 use super::{Context, Copy, repeats};
 use crate::domain::canary::{Integrity, Start};
@@ -27,6 +29,8 @@ const NEAR: usize = 1 << 10;
 const SHARED: usize = 4 << 10;
 /// Shortest piece that can be filler; shorter ones are searched as fast.
 const MIN_FILLER: usize = 4 << 10;
+/// In what is this short, looking for the first letter of the marker first is faster than starting a search.
+const SHORT: usize = 128;
 /// Text is taken in by so much at a time.
 const PIECE: usize = 64 << 10;
 
@@ -42,6 +46,8 @@ pub(super) struct Text {
     base: usize,
     markers: Markers,
     runs: RunFinder,
+    /// Where markers are still to be searched.
+    suspects: Suspects,
     hits: VecDeque<Hit>,
     ended: VecDeque<Ended>,
     borders: Borders,
@@ -93,6 +99,7 @@ impl Text {
             filler: None,
             base: 0,
             markers: Markers { at: 0 },
+            suspects: Suspects::new(),
             runs: RunFinder::new(depth, shape),
             hits: VecDeque::new(),
             ended: VecDeque::new(),
@@ -123,6 +130,7 @@ impl Text {
             && self.unchecked.is_empty()
             && self.hits.is_empty()
             && self.ended.is_empty()
+            && self.suspects.is_empty()
             && self.runs.open_since().is_none();
         if is_settled {
             self.base += piece.len();
@@ -145,8 +153,9 @@ impl Text {
             return;
         }
         let (text, base) = (&self.window, self.base);
-        self.markers.advance(text, base, last, context, &mut self.hits);
-        self.runs.advance(text, base, last, context, &mut self.ended);
+        let passage = Passage { bytes: text, base, last };
+        self.runs.advance(passage, context, &mut self.ended, &mut self.suspects);
+        self.markers.advance(passage, self.runs.position(), &mut self.suspects, context, &mut self.hits);
         self.merge(context);
         self.compare(last, context);
         self.trim();
@@ -343,7 +352,7 @@ fn inspect(tag: &Tag, line: &[u8], at: usize, start: Start, context: &mut Contex
     // own surroundings, it is whole in all of the line.
     let reach = 2 * size + NEAR;
     let near = at.saturating_sub(reach)..line.len().min(at + reach);
-    context.work.spend(work::VERIFY + (near.len() + size) as u64 * work::COMPARE);
+    context.work.spend(work::VERIFY + (near.len() + size.min(near.len())) as u64 * work::COMPARE);
     if context.work.is_over() {
         return None;
     }
@@ -354,12 +363,12 @@ fn inspect(tag: &Tag, line: &[u8], at: usize, start: Start, context: &mut Contex
     if integrity == Integrity::Intact {
         return Some(integrity);
     }
-    context.work.spend((line.len() + size) as u64 * work::COMPARE_ALL);
-    if context.work.is_over() {
-        return None;
-    }
     if near.len() == line.len() {
         return Some(integrity);
+    }
+    context.work.spend((line.len() + size.min(line.len())) as u64 * work::COMPARE_ALL);
+    if context.work.is_over() {
+        return None;
     }
     let template = context.recognizer.template(tag)?;
     Some(template.inspect(tag, &text, line, at, start))
@@ -408,37 +417,67 @@ static FINDERS: LazyLock<[memmem::Finder<'static>; 2]> = LazyLock::new(|| {
     [memmem::Finder::new(MARKER), memmem::Finder::new(&MARKER.to_ascii_uppercase()).into_owned()]
 });
 
-/// Searches the marker.
+/// Searches the marker where a tag may be.
 struct Markers {
     /// Up to where all tags are known.
     at: usize,
 }
 
 impl Markers {
+    /// Goes on through `text` up to `known`, before which tags can only be in `suspects`.
     fn advance(
         &mut self,
-        text: &[u8],
-        base: usize,
-        last: bool,
+        text: Passage<'_>,
+        known: usize,
+        suspects: &mut Suspects,
         context: &mut Context,
         hits: &mut VecDeque<Hit>,
     ) {
-        let end = base + text.len();
+        let end = text.base + text.bytes.len();
+        while let Some(suspect) = suspects.front() {
+            self.at = self.at.max(suspect.start);
+            // The last marker begins before the end of the suspect.
+            let reach = suspect.end + MARKER.len() - 1;
+            if !self.search(text, reach.min(end), context, hits) {
+                return;
+            }
+            if reach > end && !text.last {
+                self.at = self.at.max(suspect.end.min(end.saturating_sub(MARKER.len() - 1)));
+                return;
+            }
+            suspects.pop_front();
+        }
+        self.at = self.at.max(known);
+    }
+
+    /// Searches up to `to`; `false` if the rest cannot be searched yet.
+    fn search(
+        &mut self,
+        text: Passage<'_>,
+        to: usize,
+        context: &mut Context,
+        hits: &mut VecDeque<Hit>,
+    ) -> bool {
+        let base = text.base;
+        let suspect = &text.bytes[self.at.min(to) - base..to - base];
+        if suspect.len() <= SHORT && !has_letter(suspect, MARKER.as_bytes()[0]) {
+            return true;
+        }
         let find = |finder: &memmem::Finder<'_>, from: usize| {
-            finder.find(&text[from.min(end) - base..]).map(|at| from + at)
+            finder.find(&text.bytes[from.min(to) - base..to - base]).map(|at| from + at)
         };
         let [of_lower, of_upper] = &*FINDERS;
         let (mut lower, mut upper) = (find(of_lower, self.at), find(of_upper, self.at));
         while let Some(at) = [lower, upper].into_iter().flatten().min() {
             context.work.spend(work::MARKER);
             if context.work.is_over() {
-                return;
+                return false;
             }
-            let rest = &text[at - base..];
+            let rest = &text.bytes[at - base..];
             let next = match TagShape::of(rest) {
-                TagShape::Unfinished if !last => {
+                TagShape::Unfinished if !text.last => {
                     self.at = at;
-                    return;
+                    return false;
                 }
                 TagShape::Unfinished | TagShape::Other => at + 1,
                 TagShape::Whole(len) => {
@@ -454,9 +493,7 @@ impl Markers {
                 upper = find(of_upper, next);
             }
         }
-        // The last bytes may be the start of a marker.
-        let checked = if last { end } else { end.saturating_sub(MARKER.len() - 1) };
-        self.at = self.at.max(checked);
+        true
     }
 }
 

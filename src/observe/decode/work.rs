@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Earned by a byte that arrives. Half of what a byte may cost that is not compressed: 50 ms a MB are 50.
 const PER_BYTE: u64 = 16;
-/// So many inflated bytes earn one unit. Inflating a bomb takes 0.2 ns a byte; what takes longer has more
-/// bytes that arrive.
-const INFLATED_BYTES: u64 = 4;
+/// So many inflated bytes earn one unit. Inflating and searching a bomb takes 0.2 ns a byte; what takes longer
+/// has more bytes that arrive.
+const INFLATED_BYTES: u64 = 32;
 /// Units between two checks of [`Halt`]: about a millisecond, and not more than 50 on a quarter of a processor.
 const CHECK_EVERY: u64 = 1_000_000;
 
@@ -29,21 +29,21 @@ pub(super) const MARKER: u64 = 10;
 /// Price of a byte that may be part of a border between records.
 pub(super) const BORDER: u64 = 3;
 /// Price of comparing one byte of a copy with what was sent, in the same order.
-pub(super) const COMPARE: u64 = 3;
+pub(super) const COMPARE: u64 = 2;
 /// Price of comparing one byte in any order.
-pub(super) const COMPARE_ALL: u64 = 8;
+pub(super) const COMPARE_ALL: u64 = 3;
 /// Price of looking whether a byte around a copy repeats what stood before.
 pub(super) const GRAM: u64 = 20;
 /// Price of making a decoder.
 pub(super) const DECODER: u64 = 3_000;
 /// Price of making one for zstd or bzip2.
-pub(super) const LARGE_DECODER: u64 = 15_000;
+pub(super) const LARGE_DECODER: u64 = 8_000;
 /// Price of decoding a character of base64.
 pub(super) const BASE64_DIGIT: u64 = 1;
 /// Price of looking into something within: a file of an archive, a record of an aggregate, a run of base64.
 pub(super) const LAYER: u64 = 400;
 /// Price of a run that is the same as the one before.
-pub(super) const REPEATED_RUN: u64 = 45;
+pub(super) const REPEATED_RUN: u64 = 15;
 /// Price of a short run of base64 that holds nothing, beyond that.
 pub(super) const IDLE_RUN: u64 = 100;
 /// Price of a step that may take a single byte.

@@ -1,6 +1,7 @@
 //! One connection, from its first byte to its end.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::Peer;
 use super::activity::Activity;
 use super::answer::{AnswerBody, Answering, Unsent};
 use super::head;
@@ -40,7 +42,12 @@ pub(super) struct Shared {
 }
 
 /// Serves a connection until it ends, and returns why it ended.
-pub(super) async fn serve(mut socket: TcpStream, activity: Arc<Activity>, shared: Arc<Shared>) -> Closed {
+pub(super) async fn serve(
+    mut socket: TcpStream,
+    peer: IpAddr,
+    activity: Arc<Activity>,
+    shared: Arc<Shared>,
+) -> Closed {
     let work = async {
         let read = tokio::select! {
             biased;
@@ -55,7 +62,7 @@ pub(super) async fn serve(mut socket: TcpStream, activity: Arc<Activity>, shared
                 }
                 let stream = Stream::new(head, socket, activity.clone(), protocol);
                 // On the heap, so that the task of a connection that waits stays small.
-                Box::pin(answer_requests(stream, protocol, &activity, &shared)).await
+                Box::pin(answer_requests(stream, protocol, peer, &activity, &shared)).await
             }
             Err(reason) => reason,
         }
@@ -84,10 +91,11 @@ async fn overdue(activity: &Activity, limits: &Limits) -> Closed {
 async fn answer_requests(
     stream: Stream,
     protocol: Protocol,
+    peer: IpAddr,
     activity: &Arc<Activity>,
     shared: &Arc<Shared>,
 ) -> Closed {
-    let service = service_fn(|request| answer(request, activity.clone(), shared.clone()));
+    let service = service_fn(|request| answer(request, peer, activity.clone(), shared.clone()));
     let stream = TokioIo::new(stream);
     match protocol {
         Protocol::Http1 => {
@@ -135,10 +143,12 @@ where
 }
 
 async fn answer(
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
+    peer: IpAddr,
     activity: Arc<Activity>,
     shared: Arc<Shared>,
 ) -> Result<Response<AnswerBody>, Infallible> {
+    request.extensions_mut().insert(Peer(peer));
     let mut answering = Answering::new(activity, shared.unsent.clone());
     let Ok(response) = TowerToHyperService::new(shared.router.clone()).call(request).await;
     let (head, body) = response.into_parts();

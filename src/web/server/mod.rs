@@ -20,7 +20,7 @@ mod stream;
 mod table;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,11 +38,16 @@ use self::connection::Shared;
 use self::limits::HTTP2_WAITING;
 pub use self::limits::Limits;
 use self::table::{Open, Table};
+use crate::domain::foreign::ForeignText;
 use crate::metrics::{Closed, Connections, Refused};
 
 /// Pause after a failed accept, mostly because file descriptors have run out. Those of a closed connection
 /// are free within it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// The address of the client, in the extensions of each request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Serves `router` until `end`, and then until all requests have been answered.
 pub async fn serve(
@@ -109,7 +114,7 @@ impl Server {
         // Small answers must not wait for an acknowledgement; if this fails, they are only slower.
         let _ = socket.set_nodelay(true);
         let activity = Arc::new(Activity::new(now));
-        let task = self.tasks.spawn(connection::serve(socket, activity.clone(), self.shared.clone()));
+        let task = self.tasks.spawn(connection::serve(socket, peer, activity.clone(), self.shared.clone()));
         self.table.add(Open { peer, activity, task });
     }
 
@@ -120,7 +125,7 @@ impl Server {
             return;
         }
         if !self.failing {
-            warn!(%error, "cannot accept a connection: {error}");
+            warn!("cannot accept a connection: {error}");
             self.failing = true;
         }
         if self.table.close_first(Instant::now(), Priority::Newcomer) {
@@ -151,7 +156,8 @@ impl Server {
             Ok(ended) => ended,
             Err(error) => {
                 if error.is_panic() {
-                    warn!(%error, "serving a connection failed: {error}");
+                    // It may quote what the client sent.
+                    warn!("serving a connection failed: {}", ForeignText::from(error.to_string()));
                 }
                 (error.id(), Closed::Invalid)
             }

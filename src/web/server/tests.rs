@@ -1,6 +1,7 @@
 //! Clients that wait, flood or do not read, on real sockets with short limits.
 
 use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -126,6 +127,8 @@ fn short() -> Duration {
     Duration::from_millis(200)
 }
 
+const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 #[tokio::test]
 async fn a_connection_without_a_complete_request_costs_at_most_16_kb() {
     let served = served(WIDE).await;
@@ -138,8 +141,12 @@ async fn a_connection_without_a_complete_request_costs_at_most_16_kb() {
         counters: served.metrics.connections(),
         end: served.end.clone(),
     };
-    let task =
-        connection::serve(served.connect().await, Arc::new(Activity::new(Instant::now())), Arc::new(shared));
+    let task = connection::serve(
+        served.connect().await,
+        PEER,
+        Arc::new(Activity::new(Instant::now())),
+        Arc::new(shared),
+    );
     // The head that has been read, with the piece that is one too many, and the task that waits for more.
     let bytes = limits::MAX_HEAD + head::READ + size_of_val(&task);
     assert!(bytes <= 16 << 10, "{bytes} bytes");

@@ -12,6 +12,7 @@ use super::trace::TraceView;
 use super::verdict::{Heading, VerdictView};
 use super::violation::Violation;
 use crate::domain::conditions::Assessment;
+use crate::domain::drill::Drills;
 use crate::domain::incidents::Incident;
 use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::topology::TenantId;
@@ -61,6 +62,8 @@ pub(crate) struct Recent<'a> {
     pub(crate) clock: Option<OwnClock>,
     /// Why the store cannot be written; `None` while it can.
     pub(crate) not_kept: Option<String>,
+    /// What is known of drills; `None` if they are not enabled.
+    pub(crate) drills: Option<Drills>,
     /// The names of all tenants, for the filter form.
     pub(crate) tenant_names: Vec<Arc<str>>,
     /// The names of all stages, for the filter form.
@@ -71,14 +74,17 @@ impl<'a> Recent<'a> {
     pub(crate) fn new(app: &'a App, snapshot: &'a Snapshot, filter: &'a Filter) -> Self {
         let settings = &*app.settings;
         let map = &snapshot.topology;
-        let admits = |tenant: TenantId| filter.tenant.is_none_or(|only| only == tenant);
+        // The tenant of drills is shown to who asks for it.
+        let is_shown = |tenant: TenantId| map.drill() != Some(tenant) || filter.tenant == Some(tenant);
+        let admits = |tenant: TenantId| is_shown(tenant) && filter.tenant.is_none_or(|only| only == tenant);
         let found = Assessment::new(snapshot, &settings.criteria);
         let condition = |condition| ConditionView::new(condition, snapshot, settings);
         let shared: Vec<_> = found.shared.iter().map(condition).collect();
+        let shown: Vec<_> = found.verdicts.iter().filter(|verdict| is_shown(verdict.tenant)).collect();
         let verdicts: Vec<_> =
-            found.verdicts.iter().map(|verdict| VerdictView::new(verdict, snapshot, settings)).collect();
+            shown.iter().map(|verdict| VerdictView::new(verdict, snapshot, settings)).collect();
         let tenants =
-            found.verdicts.iter().zip(&verdicts).filter(|(verdict, _)| admits(verdict.tenant)).map(
+            shown.iter().zip(&verdicts).filter(|(verdict, _)| admits(verdict.tenant)).map(
                 |(verdict, view)| Tenant::new(view.clone(), snapshot, &settings.criteria, verdict.tenant),
             );
         let selection = Selection::new(snapshot, filter);
@@ -108,7 +114,8 @@ impl<'a> Recent<'a> {
             sources: snapshot.sources.iter().map(|view| Source::new(view, snapshot, filter)).collect(),
             clock: snapshot.clock,
             not_kept: snapshot.not_stored.as_ref().map(|(since, why)| format!("since {since}: {why}")),
-            tenant_names: map.tenants().iter().map(|tenant| tenant.name.clone()).collect(),
+            drills: snapshot.drills.clone(),
+            tenant_names: map.real_tenants().map(|tenant| map.tenant(tenant).name.clone()).collect(),
             stage_names: map.stages().iter().map(|stage| stage.name.clone()).collect(),
         }
     }
@@ -117,11 +124,14 @@ impl<'a> Recent<'a> {
 /// The incidents that go on, and the last ones that have ended.
 fn incidents(snapshot: &Snapshot, settings: &Settings, filter: &Filter) -> Vec<IncidentView> {
     let all = Incident::group(&snapshot.episodes, &snapshot.topology);
+    let drill = snapshot.topology.drill().filter(|drill| filter.tenant != Some(*drill));
+    let is_drill = |incident: &Incident| drill.is_some() && incident.tenants().eq(drill);
     let admits = |incident: &&Incident| {
-        filter.tenant.is_none_or(|only| {
-            let mut tenants = incident.tenants().peekable();
-            tenants.peek().is_none() || tenants.any(|tenant| tenant == only)
-        })
+        !is_drill(incident)
+            && filter.tenant.is_none_or(|only| {
+                let mut tenants = incident.tenants().peekable();
+                tenants.peek().is_none() || tenants.any(|tenant| tenant == only)
+            })
     };
     let shown = all.iter().filter(admits).take(MAX_INCIDENTS);
     shown.filter_map(|incident| IncidentView::new(incident, snapshot, settings)).collect()

@@ -21,12 +21,15 @@ impl<'a> Selection<'a> {
     /// Applies a filter to a snapshot.
     #[must_use]
     pub(crate) fn new(snapshot: &'a Snapshot, filter: &Filter) -> Self {
-        let admitted = |trace: &&Trace| filter.admits(trace, &snapshot.topology);
+        // The tenant of drills is shown to who asks for it.
+        let drill = snapshot.topology.drill().filter(|drill| filter.tenant != Some(*drill));
+        let is_shown = |trace: &&Trace| drill != Some(trace.tenant);
+        let admitted = |trace: &&Trace| is_shown(trace) && filter.admits(trace, &snapshot.topology);
         let open_and_finished = snapshot.finished.iter().chain(&snapshot.open).map(AsRef::as_ref);
         let mut all: Vec<&Trace> = open_and_finished.filter(admitted).collect();
         all.sort_unstable_by_key(|trace| Reverse(trace.id()));
         let of_tenant = |trace: &&Trace| filter.tenant.is_none_or(|tenant| tenant == trace.tenant);
-        let failures = snapshot.finished.iter().rev().map(AsRef::as_ref).filter(of_tenant);
+        let failures = snapshot.finished.iter().rev().map(AsRef::as_ref).filter(of_tenant).filter(is_shown);
         Self {
             matching: all.len(),
             traces: all.into_iter().take(filter.limit).collect(),

@@ -112,6 +112,7 @@ fn app() -> App {
                 .map(|tenant| TenantHistory { tenant: *tenant, buckets: Vec::new() })
                 .collect(),
         }),
+        drill: None,
     }
 }
 

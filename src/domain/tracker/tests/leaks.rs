@@ -65,6 +65,17 @@ fn a_leak_of_many_canaries_is_one_episode_and_hides_that_of_no_other_tenant() {
     check(&w, 254 + 900, 1);
 }
 
+#[test]
+fn leaks_of_every_canary_are_one_episode_however_far_apart_the_canaries_are() {
+    let map = topology_every(Duration::from_mins(20));
+    let mut w = World::of(map, settings());
+    for n in 0..3 {
+        leak(&mut w, 2 + u64::from(n) * 1_200, &[n]);
+    }
+    let [episode] = &w.tracker.snapshot(t(2_500)).leaks[..] else { panic!() };
+    assert_eq!((episode.since, episode.count), (t(2) + NOTICED, 3));
+}
+
 /// A canary of a tenant that is not configured, signed with our key.
 fn stranger(at: Timestamp) -> Tag {
     canary_of("initech", 9, at)

@@ -1,6 +1,7 @@
 //! What outlives a restart, and what is given to the store for it.
 
 use super::*;
+use crate::domain::copies::{CopyStanding, UnchargedReason};
 
 /// All that a store that was given everything would bring back.
 fn saved(world: &World) -> Vec<Trace> {
@@ -435,4 +436,37 @@ fn what_was_abandoned_at_a_step_of_the_clock_stays_closed_after_the_restart() {
     next.tracker.restore(saved, t(4));
     let archive = next.tracker.topology.source_of(ACME, ARCHIVE);
     assert!(next.tracker.wanted(archive).waiting.is_empty());
+}
+
+/// What a process that ended before its put was answered left: a canary at the stream, and these copies.
+fn unanswered(copies: &[&str]) -> World {
+    let mut before = World::new();
+    before.plan(canary(1), t(0));
+    for copy in copies {
+        before.poll(STREAM, t(1), vec![seen(canary(1), Stamp::Millis(ms(300)), t(1), copy)]);
+    }
+    before
+}
+
+/// What the copies at the stream count as.
+fn standings(w: &World) -> Vec<CopyStanding> {
+    let copies = &w.tracker.trace(canary(1).trace).unwrap().visit(STREAM).copies;
+    copies.iter().map(|copy| copy.standing).collect()
+}
+
+const OF_UNKNOWN_SENDER: CopyStanding = CopyStanding::Uncharged(UnchargedReason::Unknown);
+
+#[test]
+fn a_second_copy_awaits_no_answer_that_was_lost_with_its_process() {
+    let before = unanswered(&["a", "b"]);
+    assert_eq!(standings(&before), [CopyStanding::First, CopyStanding::AwaitsPut]);
+    let after = after(&before, t(2));
+    assert_eq!(standings(&after), [CopyStanding::First, OF_UNKNOWN_SENDER]);
+}
+
+#[test]
+fn a_second_copy_that_is_found_after_a_restart_awaits_no_answer_either() {
+    let mut after = after(&unanswered(&["a"]), t(2));
+    after.poll(STREAM, t(3), vec![seen(canary(1), Stamp::Millis(ms(300)), t(3), "b")]);
+    assert_eq!(standings(&after), [CopyStanding::First, OF_UNKNOWN_SENDER]);
 }

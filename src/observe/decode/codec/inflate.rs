@@ -6,6 +6,9 @@ use super::{Codec, PIECE, Step};
 
 /// Largest window (RFC 1951).
 const WINDOW_BITS: u8 = 15;
+/// Bytes that are given out at a time once so many were. The library keeps a copy of the last 32 KiB of each
+/// piece, so larger ones cost less; but what is on trial must not meet a fault that is far off.
+const LARGE_PIECE: usize = 2 * PIECE;
 
 pub(in super::super) struct Inflate(Decompress);
 
@@ -28,7 +31,8 @@ impl Inflate {
 
 impl Codec for Inflate {
     fn step(&mut self, input: &[u8], out: &mut Vec<u8>) -> Step {
-        out.reserve(PIECE);
+        let is_on_trial = self.0.total_out() < LARGE_PIECE as u64;
+        out.reserve(if is_on_trial { PIECE } else { LARGE_PIECE });
         let before = self.0.total_in();
         let status = self.0.decompress_vec(input, out, FlushDecompress::None);
         let taken = usize::try_from(self.0.total_in() - before).unwrap_or(input.len());

@@ -84,7 +84,7 @@ pub(super) fn codec(format: Format) -> Option<Box<dyn Codec>> {
     match format {
         Format::Gzip => Some(Box::new(Inflate::gzip())),
         Format::Zlib => Some(Box::new(Inflate::zlib())),
-        Format::Zstd => Zstd::new().map(|zstd| Box::new(zstd) as Box<dyn Codec>),
+        Format::Zstd => Some(Box::new(Zstd::default())),
         Format::Bzip2 => Some(Box::new(Bzip2::new())),
         Format::Lz4 => Some(Box::new(Lz4::default())),
         Format::Lz4Legacy => Some(Box::new(Lz4Legacy::default())),
@@ -101,17 +101,18 @@ pub(super) fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T, UnreadableReas
     catch_unwind(AssertUnwindSafe(decode)).map_err(|_| UnreadableReason::DecoderPanic)
 }
 
-/// Decompresses all of a block that must have exactly `len` bytes.
+/// Decompresses all of a block that must have exactly `len` bytes into an empty buffer.
 pub(super) fn inflate_block(
     codec: &mut dyn Codec,
     mut input: &[u8],
     len: usize,
+    block: &mut Vec<u8>,
     work: &mut Work,
-) -> Result<Vec<u8>, UnreadableReason> {
-    let mut block = Vec::with_capacity(len + PIECE);
+) -> Result<(), UnreadableReason> {
+    block.reserve(len + PIECE);
     loop {
         let before = block.len();
-        let step = guarded(|| codec.step(input, &mut block))?;
+        let step = guarded(|| codec.step(input, block))?;
         input = input.get(step.taken..).unwrap_or_default();
         let given = block.len().saturating_sub(before);
         work.count(given as u64);
@@ -124,7 +125,7 @@ pub(super) fn inflate_block(
         match step.end {
             Some(End::Fault(reason)) => return Err(reason),
             // Some writers split a block into several members.
-            Some(End::Whole) if block.len() == len => return Ok(block),
+            Some(End::Whole) if block.len() == len => return Ok(()),
             Some(End::Whole) => return Err(UnreadableReason::Damaged),
             None if step.taken == 0 && given == 0 => return Err(UnreadableReason::Truncated),
             None => {}

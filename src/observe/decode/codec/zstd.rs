@@ -12,11 +12,15 @@ const WINDOW_LOG: u32 = 23;
 /// RFC 8878, sections 3.1.1 and 3.1.2. The lowest four bits of the second are free.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const SKIPPABLE: [u8; 4] = [0x50, 0x2a, 0x4d, 0x18];
+/// A bit of the descriptor that must be 0 (RFC 8878, section 3.1.1.1.1.4).
+const RESERVED: u8 = 0x08;
 /// RFC 8878, section 3.1.1.2.
 const BLOCK_HEADER: usize = 3;
 
 pub(in super::super) struct Zstd {
-    decoder: Decoder<'static>,
+    /// Made once the header is complete, because what is no frame after all is found often, and a decoder costs
+    /// more than finding out.
+    decoder: Option<Decoder<'static>>,
     /// The header, until it is complete. The library gets it at once: where a header is faulty and the same
     /// call begins with a magic of before version 0.8, the library would run its decoder for that version.
     header: Option<Gather>,
@@ -27,13 +31,17 @@ pub(in super::super) struct Zstd {
     holds: bool,
 }
 
-impl Zstd {
-    /// `None` when the library has no memory.
-    pub(in super::super) fn new() -> Option<Self> {
-        let mut decoder = Decoder::new().ok()?;
-        decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG)).ok()?;
-        Some(Self { decoder, header: Some(Gather::default()), rest: 1, holds: false })
+impl Default for Zstd {
+    fn default() -> Self {
+        Self { decoder: None, header: Some(Gather::default()), rest: 1, holds: false }
     }
+}
+
+/// `None` when the library has no memory.
+fn decoder() -> Option<Decoder<'static>> {
+    let mut decoder = Decoder::new().ok()?;
+    decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG)).ok()?;
+    Some(decoder)
 }
 
 impl Codec for Zstd {
@@ -65,9 +73,13 @@ impl Codec for Zstd {
 
 impl Zstd {
     fn run(&mut self, part: &[u8], out: &mut Vec<u8>) -> Step {
+        let Some(decoder) = self.decoder.take().or_else(decoder) else {
+            return Step::fault(0, UnreadableReason::OverLimit);
+        };
+        let decoder = self.decoder.insert(decoder);
         let start = out.len();
         out.resize(start + PIECE, 0);
-        let result = self.decoder.run_on_buffers(part, &mut out[start..]);
+        let result = decoder.run_on_buffers(part, &mut out[start..]);
         let written = result.as_ref().map_or(0, |step| step.bytes_written);
         out.truncate(start + written);
         match result {
@@ -95,7 +107,8 @@ fn gather_header<'a>(
     let start = header.take(input, MAGIC.len() + 1)?;
     let (magic, descriptor) = (&start[..MAGIC.len()], start[MAGIC.len()]);
     let skippable = magic[0] & 0xf0 == SKIPPABLE[0] && magic[1..] == SKIPPABLE[1..];
-    if magic != MAGIC && !skippable {
+    let is_reserved = !skippable && descriptor & RESERVED != 0;
+    if (magic != MAGIC && !skippable) || is_reserved {
         return Some(Err(UnreadableReason::Damaged));
     }
     let len = if skippable { 2 * MAGIC.len() } else { start.len() + fields_len(descriptor) };

@@ -43,7 +43,7 @@ pub(super) fn open(
     }
     let chunks = footer::read(file)?;
     let pages = &file[..file.len() - TRAILER];
-    let mut found = Found { depth, shape, order: Vec::new(), places: HashMap::new() };
+    let mut found = Found { depth, shape, order: Vec::new(), places: HashMap::new(), page: Vec::new() };
     for chunk in &chunks {
         context.work.spend(work::LAYER);
         if context.work.is_over() {
@@ -65,6 +65,9 @@ struct Found {
     shape: Shape,
     order: Vec<Copy>,
     places: HashMap<crate::domain::tag::TraceId, usize>,
+    /// The latest page. Its memory is used for the next one, since fresh memory costs more than inflating into
+    /// it.
+    page: Vec<u8>,
 }
 
 impl Found {
@@ -111,7 +114,9 @@ fn search_chunk(pages: &[u8], chunk: &Chunk, found: &mut Found, context: &mut Co
             context.unreadable(found.shape, UnreadableReason::Damaged);
             break;
         };
-        if let Err((format, reason)) = search_page(&header, packed, chunk, &mut column, context) {
+        if let Err((format, reason)) =
+            search_page(&header, packed, chunk, &mut found.page, &mut column, context)
+        {
             let shape = format.map_or(found.shape, |format| found.shape.then(format));
             context.unreadable(shape, reason);
             if format.is_some() || reason == UnreadableReason::OverLimit {
@@ -128,6 +133,7 @@ fn search_page(
     header: &Header,
     packed: &[u8],
     chunk: &Chunk,
+    page: &mut Vec<u8>,
     column: &mut Column,
     context: &mut Context,
 ) -> Result<(), Fault> {
@@ -151,11 +157,10 @@ fn search_page(
     }
     let codec = if compressed { chunk.codec } else { 0 };
     context.allow_inflated(len);
-    let page =
-        decompress(codec, packed, len, &mut context.work).map_err(|error| (error.codec, error.reason))?;
+    decompress(codec, packed, len, page, &mut context.work).map_err(|error| (error.codec, error.reason))?;
     let values = match header.kind {
-        PageKind::Data => header.values_of_v1(&page, chunk.leaf).ok_or(damaged)?,
-        PageKind::DataV2 { .. } | PageKind::Dictionary | PageKind::Other => &page,
+        PageKind::Data => header.values_of_v1(page, chunk.leaf).ok_or(damaged)?,
+        PageKind::DataV2 { .. } | PageKind::Dictionary | PageKind::Other => page,
     };
     let each = |value: &[u8]| column.take(value, context);
     let read = match header.encoding {

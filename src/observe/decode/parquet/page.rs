@@ -171,25 +171,23 @@ impl From<UnreadableReason> for DecompressError {
 }
 
 /// Decompresses a page to exactly `len` bytes; the caller has checked `len` against the limits. `codec` is a
-/// `CompressionCodec` of parquet.thrift.
+/// `CompressionCodec` of parquet.thrift. What was in `out` is lost.
 pub(super) fn decompress(
     codec: i64,
     packed: &[u8],
     len: usize,
+    out: &mut Vec<u8>,
     work: &mut Work,
-) -> Result<Vec<u8>, DecompressError> {
-    let mut out = Vec::new();
+) -> Result<(), DecompressError> {
+    out.clear();
     match codec {
         0 => out.extend_from_slice(packed),
         // A block that claims to be larger than the page is damaged, not over our limit.
-        1 => guarded(|| snappy_block(packed, len, &mut out))?.map_err(|_| UnreadableReason::Damaged)?,
-        2 => out = inflate_block(&mut Inflate::gzip(), packed, len, work)?,
-        5 => guarded(|| hadoop_lz4(packed, len, &mut out))??,
-        6 => {
-            let mut zstd = Zstd::new().ok_or(UnreadableReason::OverLimit)?;
-            out = inflate_block(&mut zstd, packed, len, work)?;
-        }
-        7 => guarded(|| lz4_block(packed, len, &mut out))??,
+        1 => guarded(|| snappy_block(packed, len, out))?.map_err(|_| UnreadableReason::Damaged)?,
+        2 => inflate_block(&mut Inflate::gzip(), packed, len, out, work)?,
+        5 => guarded(|| hadoop_lz4(packed, len, out))??,
+        6 => inflate_block(&mut Zstd::default(), packed, len, out, work)?,
+        7 => guarded(|| lz4_block(packed, len, out))??,
         other => {
             let format = match other {
                 3 => Format::Lzo,
@@ -199,7 +197,7 @@ pub(super) fn decompress(
             return Err(DecompressError { codec: Some(format), reason: UnreadableReason::UnknownFormat });
         }
     }
-    if out.len() == len { Ok(out) } else { Err(UnreadableReason::Damaged.into()) }
+    if out.len() == len { Ok(()) } else { Err(UnreadableReason::Damaged.into()) }
 }
 
 /// The deprecated LZ4 codec: blocks, each preceded by its decompressed and its compressed length, as Hadoop

@@ -92,3 +92,18 @@ fn a_scan_ends_soon_after_it_is_to() {
         assert!(taken <= at_most, "{taken} bytes of {:?}...", &input[..8]);
     }
 }
+
+#[test]
+fn a_tag_is_found_wherever_it_stands_and_whatever_adjoins_it() {
+    let tags = [tag(1, 500), old(1, 500)].map(|tag| text(&tag));
+    for (tag, before, len) in tags.iter().flat_map(|tag| {
+        let befores = ["a ", "A", "\n", "9/", "\\n", "\\u003d", "=", "zqtp"];
+        befores.into_iter().flat_map(move |before| (0..130).map(move |len| (tag, before, len)))
+    }) {
+        let before = before.repeat(len);
+        for record in [format!("{before}{tag}"), format!("{before}{tag}{before} and more of the line\n")] {
+            let scan = scan(record.clone());
+            assert_eq!(scan.found.len(), 1, "{record}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Where alerts link to.
+
+use super::rule::About;
+
+/// The addresses that alerts link to.
+#[derive(Clone, Debug, Default)]
+pub struct Links {
+    /// The address of the pages as people reach them, without a `/` at its end; `None` for that of the scrape.
+    pub external_url: Option<String>,
+    /// The address of a runbook other than the probe's own page.
+    pub runbook: Option<String>,
+    /// The address of the dashboard in Grafana.
+    pub dashboard: Option<String>,
+}
+
+impl Links {
+    /// The annotations of an alert that hold links.
+    pub(super) fn annotations(&self, about: About, chapter: &str) -> Vec<(&'static str, String)> {
+        let base = self.base(about);
+        let tenant = if about == About::Tenant { "?tenant={{ $labels.tenant }}" } else { "" };
+        let page = base.as_ref().map(|base| format!("{base}/traces/recent{tenant}"));
+        let dashboard = self.dashboard.as_ref().map(|url| match about {
+            About::Tenant => {
+                let join = if url.contains('?') { '&' } else { '?' };
+                format!("{url}{join}var-tenant={{{{ $labels.tenant }}}}")
+            }
+            About::Instance | About::Job => url.clone(),
+        });
+        let runbook = self.runbook.clone().or_else(|| Some(format!("{}/runbook", base?)));
+        let runbook = runbook.unwrap_or_else(|| "docs/runbook.md".to_owned());
+        [
+            page.map(|page| ("page_url", page)),
+            Some(("runbook_url", format!("{runbook}#{chapter}"))),
+            dashboard.map(|dashboard| ("dashboard_url", dashboard)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// Without an external address, the one that Prometheus scrapes, which is the label `instance`.
+    fn base(&self, about: About) -> Option<String> {
+        let scraped = match about {
+            About::Tenant | About::Instance => Some("http://{{ $labels.instance }}".to_owned()),
+            About::Job => None,
+        };
+        self.external_url.clone().or(scraped)
+    }
+}

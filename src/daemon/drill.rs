@@ -40,6 +40,8 @@ pub struct DrillSource {
     pub hops: u32,
     /// Whether it is the end, which shows nothing during a drill.
     pub is_end: bool,
+    /// Whether canaries go there at all: there are no dead letters.
+    pub is_reached: bool,
     pub wanted: watch::Receiver<Wanted>,
 }
 
@@ -137,7 +139,7 @@ fn began(settings: &Settings) {
 
 /// What a source shows now: everything that has arrived, up to now.
 fn poll(source: &DrillSource, wanted: &Wanted, drills: &Drills, now: Timestamp) -> Poll {
-    let arrived = wanted.waiting.iter().filter_map(|trace| {
+    let arrived = wanted.waiting.iter().filter(|_| source.is_reached).filter_map(|trace| {
         let released = if source.is_end { drills.released(trace.planned_at)? } else { trace.planned_at };
         let at = released + HOP * source.hops;
         (at <= now).then(|| Sighting {

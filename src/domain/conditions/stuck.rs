@@ -63,7 +63,7 @@ fn stuck_at(
     let stopped = traces.iter().filter(|trace| here(trace) && trace.judgement != Judgement::Unjudged);
     let overdue = stopped
         .clone()
-        .filter(|trace| trace.ended.is_none() && is_overdue(trace))
+        .filter(|trace| may_be_lost(trace) && is_overdue(trace))
         .filter(|trace| last_passage.is_none_or(|last| trace.planned_at > last));
     let canaries: Vec<_> = overdue.clone().map(|trace| trace.id()).collect();
     let waited = overdue.map(|trace| now.since(began(trace))).max().unwrap_or_default();
@@ -96,7 +96,7 @@ pub(super) fn total(histories: &[History<'_>]) -> Option<Condition> {
         .map(|history| stopped_at_the_end(history, end))
         .filter(|stopped| {
             let is_new = |trace: &&Trace| delivered.is_none_or(|last| trace.planned_at > last);
-            stopped.iter().any(|trace| trace.ended.is_none() && is_new(trace))
+            stopped.iter().any(is_new)
         })
         .collect();
     if stalled.len() < STALLED_TENANTS {
@@ -104,11 +104,11 @@ pub(super) fn total(histories: &[History<'_>]) -> Option<Condition> {
     }
     let stopped = || stalled.iter().flatten();
     let since: Option<Timestamp> = stopped().map(|trace| trace.planned_at).min();
-    let waiting: Vec<&Trace> = stopped().filter(|trace| trace.ended.is_none()).copied().collect();
-    let subject = Subject { tenant: None, place: most_wait_for(map, &waiting).map(HopRange::one) };
+    let stopped: Vec<&Trace> = stopped().copied().collect();
+    let subject = Subject { tenant: None, place: most_wait_for(map, &stopped).map(HopRange::one) };
     let detail = Detail::Tenants { affected: stalled.len(), of: map.real_tenants().count() };
     let stall = Condition::fault(ConditionName::TotalStall, subject, Severity::Critical, since, detail);
-    let mut canaries: Vec<_> = waiting.iter().map(|trace| trace.id()).collect();
+    let mut canaries: Vec<_> = stopped.iter().map(|trace| trace.id()).collect();
     canaries.sort_unstable();
     Some(Condition { affected: Some(canaries.len()), canaries, ..stall })
 }
@@ -124,7 +124,7 @@ fn stopped_at_the_end<'a>(history: &History<'a>, end: StageId) -> Vec<&'a Trace>
 }
 
 /// The hop that most traces wait for; the first on the path if several have as many.
-fn most_wait_for(map: &Topology, waiting: &[&Trace]) -> Option<StageId> {
-    let count = |hop: StageId| waiting.iter().filter(|trace| trace.next_stage(map) == Some(hop)).count();
+fn most_wait_for(map: &Topology, stopped: &[&Trace]) -> Option<StageId> {
+    let count = |hop: StageId| stopped.iter().filter(|trace| trace.next_stage(map) == Some(hop)).count();
     map.main_path().iter().copied().rev().max_by_key(|hop| count(*hop))
 }

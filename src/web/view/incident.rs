@@ -126,7 +126,7 @@ fn state(incident: &Incident) -> &'static str {
     ["ongoing", "unproven", "over"].into_iter().find(|state| states.contains(state)).unwrap_or("ended")
 }
 
-/// `acme STUCK at transit since 03:10:02 UTC (12 min): 24 canaries wait`, or `acme LOSING at transit from
+/// `acme STUCK at transit since 03:10:02 UTC (12 min): 24 canaries did not get through`, or `acme LOSING at transit from
 /// 03:10:02 to 03:25:10 UTC (15 min): recovered, 31 canaries affected`.
 fn text(
     incident: &Incident,

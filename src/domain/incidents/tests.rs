@@ -21,11 +21,14 @@ fn in_fault(second: u64) -> bool {
     FAULTS.iter().any(|(begin, end)| (*begin..*end).contains(&second))
 }
 
+/// Changes a snapshot at a second.
+type Change = Box<dyn Fn(&mut Snapshot, u64)>;
+
 /// A world, with what follows from it as in the daemon.
 struct Night {
     world: World,
     incidents: Incidents,
-    change: Box<dyn Fn(&mut Snapshot, u64)>,
+    change: Change,
     steps: Vec<(u64, Episode, Step)>,
     found: Option<Assessment>,
 }

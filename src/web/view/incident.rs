@@ -1,11 +1,12 @@
 //! An incident as text.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::condition::ConditionView;
 use super::mark::Mark;
-use crate::domain::conditions::{Condition, Severity};
+use crate::domain::conditions::{Condition, ConditionName, Severity};
 use crate::domain::incidents::{Episode, Incident, State};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::TenantId;
@@ -106,7 +107,10 @@ impl EpisodeView {
             of: condition.of,
             canaries: episode.affected(),
             usual: episode.usual,
-            consequences: episode.consequences.keys().map(|name| name.as_str()).collect(),
+            consequences: {
+                let names: BTreeSet<_> = episode.consequences.keys().map(|(name, _)| *name).collect();
+                names.into_iter().map(ConditionName::as_str).collect()
+            },
         }
     }
 }

@@ -20,8 +20,6 @@ mod hops;
 mod incidents;
 #[path = "model/judge.rs"]
 mod judge;
-#[path = "model/looks.rs"]
-mod looks;
 #[path = "model/observers.rs"]
 mod observers;
 #[path = "model/pipeline.rs"]
@@ -32,6 +30,8 @@ mod readability;
 mod recorded;
 #[path = "model/restarts.rs"]
 mod restarts;
+#[path = "model/reviews.rs"]
+mod reviews;
 #[path = "model/rules.rs"]
 mod rules;
 #[path = "model/run.rs"]

@@ -9,8 +9,24 @@ use crate::domain::topology::{StageId, Topology};
 /// What does not depend on the configuration.
 const EXAMPLE: &str = include_str!("alertmanager.yml");
 
+/// The route and the receiver of drills, in place of two comments of the example.
+const DRILL: (&str, &str) = (
+    "    # The alert of a drill, to the probe and to the receiver that is to be proven (docs/drill.md).
+    - matchers: [tenant=\"drill\"]
+      receiver: drill
+      group_by: [job]
+      group_wait: 0s
+      group_interval: 1m
+",
+    "  - name: drill
+    webhook_configs:
+      - url: http://127.0.0.1:9464/-/drill/notification
+",
+);
+
 pub(super) fn file(map: &Topology) -> String {
-    let mut text = EXAMPLE.to_owned();
+    let (route, receiver) = if map.drill().is_some() { DRILL } else { ("", "") };
+    let mut text = EXAMPLE.replace("    # DRILL ROUTE\n", route).replace("  # DRILL RECEIVER\n", receiver);
     for stage in map.stage_ids() {
         let later: Vec<&str> = map
             .stage_ids()

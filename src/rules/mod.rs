@@ -59,9 +59,6 @@ pub struct Settings {
     pub links: Links,
 }
 
-/// The tenant of canaries that are withheld to prove that alerts arrive. Rules that pool tenants leave it out.
-const DRILL: &str = "drill";
-
 /// Makes the rules, in groups.
 #[must_use]
 pub fn groups(settings: &Settings) -> Vec<Group> {

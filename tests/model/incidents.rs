@@ -1,4 +1,4 @@
-//! Judges incidents: what they said at each look, from the truth and the log. It shares no code with them.
+//! Judges incidents: what they said at each review, from the truth and the log. It shares no code with them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,14 +9,14 @@ use traceprobe::domain::topology::HopRange;
 use super::history::*;
 use super::hops::HopState;
 use super::judge::{Ending, Facts, FoundAfterwards, Judged, Verdict};
-use super::looks::Look;
 use super::pipeline::{DEAD, TABLE};
+use super::reviews::Review;
 use super::run::Outcome as Run;
 
 /// How often each thing happened.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    pub looks: usize,
+    pub reviews: usize,
     /// Incidents that began or turned out to be one of it, by condition.
     pub began: BTreeMap<ConditionName, usize>,
     pub over: usize,
@@ -69,13 +69,13 @@ impl Tally {
 /// What is wrong with what a run's incidents said; at most a few.
 pub fn faults(run: &Run, verdicts: &[(usize, Verdict)], tally: &mut Tally) -> Vec<String> {
     let mut judge = Judge::new(run, verdicts);
-    let mut faults = run.looks.faults.clone();
-    for look in &run.looks.all {
-        judge.look(look, tally);
+    let mut faults = run.reviews.faults.clone();
+    for review in &run.reviews.all {
+        judge.review(review, tally);
         if !judge.faults.is_empty() {
-            let after = (look.at - run.looks.all[0].at) as f64 / 1e6;
-            faults.push(format!("look {after:+.1} s, {} of the log", look.place));
-            for it in &look.problems {
+            let after = (review.at - run.reviews.all[0].at) as f64 / 1e6;
+            faults.push(format!("review {after:+.1} s, {} of the log", review.place));
+            for it in &review.problems {
                 let place = it.subject.place.map(|place| (place.first.0, place.last.0));
                 let times = [it.since, it.last].map(|at| at.map(|at| at.micros()));
                 faults.push(format!(
@@ -106,7 +106,7 @@ struct Judge<'a> {
     told: BTreeMap<IncidentId, Told>,
     /// When each episode that is over was last seen with a problem that concerns its tenant.
     busy_at: BTreeMap<IncidentId, Micros>,
-    /// When this run of the probe began to look.
+    /// When this run of the probe began to review.
     run_began: Micros,
     faults: Vec<String>,
 }
@@ -132,19 +132,19 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn look(&mut self, look: &Look, tally: &mut Tally) {
-        tally.looks += 1;
-        if let Some(restored) = &look.restored {
-            self.restart(restored, look, tally);
+    fn review(&mut self, review: &Review, tally: &mut Tally) {
+        tally.reviews += 1;
+        if let Some(restored) = &review.restored {
+            self.restart(restored, review, tally);
         }
-        self.nothing_disappears(look, tally);
+        self.nothing_disappears(review, tally);
         let open = |it: &&Episode| !matches!(it.state, State::Ended { .. });
-        let episodes: Vec<&Episode> = look.episodes.iter().map(AsRef::as_ref).collect();
-        self.every_problem_belongs(look, &episodes.iter().copied().filter(open).collect::<Vec<_>>(), tally);
+        let episodes: Vec<&Episode> = review.episodes.iter().map(AsRef::as_ref).collect();
+        self.every_problem_belongs(review, &episodes.iter().copied().filter(open).collect::<Vec<_>>(), tally);
         for episode in &episodes {
-            self.episode(look, episode, &episodes);
+            self.episode(review, episode, &episodes);
         }
-        for (_, step) in &look.steps {
+        for (_, step) in &review.steps {
             match step {
                 Step::Merged => tally.merged += 1,
                 Step::Ended => tally.ended += 1,
@@ -162,8 +162,8 @@ impl<'a> Judge<'a> {
     }
 
     /// Only what was stored is known afterwards, and just as it was.
-    fn restart(&mut self, restored: &[Episode], look: &Look, tally: &mut Tally) {
-        self.run_began = look.at;
+    fn restart(&mut self, restored: &[Episode], review: &Review, tally: &mut Tally) {
+        self.run_began = review.at;
         self.busy_at.clear();
         let ids: BTreeSet<_> = restored.iter().map(|it| it.id).collect();
         self.told.retain(|id, _| ids.contains(id));
@@ -180,10 +180,10 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn nothing_disappears(&mut self, look: &Look, tally: &mut Tally) {
-        let shown: BTreeSet<_> = look.episodes.iter().map(|it| it.id).collect();
+    fn nothing_disappears(&mut self, review: &Review, tally: &mut Tally) {
+        let shown: BTreeSet<_> = review.episodes.iter().map(|it| it.id).collect();
         let merged: BTreeSet<_> =
-            look.steps.iter().filter(|(_, step)| *step == Step::Merged).map(|(it, _)| it.id).collect();
+            review.steps.iter().filter(|(_, step)| *step == Step::Merged).map(|(it, _)| it.id).collect();
         let gone: Vec<_> = self.told.keys().copied().filter(|id| !shown.contains(id)).collect();
         for id in gone {
             let told = self.told.remove(&id).expect("it is one of them");
@@ -194,11 +194,11 @@ impl<'a> Judge<'a> {
                     && (it.condition.subject.tenant.is_none() || it.condition.subject.tenant == tenant)
                     && !matches!(it.state, State::Ended { .. })
             };
-            if !merged.contains(&id) || !look.episodes.iter().any(|it| takes_it(it)) {
+            if !merged.contains(&id) || !review.episodes.iter().any(|it| takes_it(it)) {
                 self.fault(&told.last, "it disappeared");
             }
         }
-        for episode in &look.episodes {
+        for episode in &review.episodes {
             let before = self.told.get(&episode.id).map(|told| (told.last.state, told.last.condition.name));
             let is_over = |state| matches!(state, State::Over { .. } | State::Ended { .. });
             match before {
@@ -218,8 +218,8 @@ impl<'a> Judge<'a> {
     }
 
     /// Every problem has its own open episode, or follows from one that has.
-    fn every_problem_belongs(&mut self, look: &Look, open: &[&Episode], tally: &mut Tally) {
-        for problem in &look.problems {
+    fn every_problem_belongs(&mut self, review: &Review, open: &[&Episode], tally: &mut Tally) {
+        for problem in &review.problems {
             let own = open.iter().filter(|it| is_of(&it.condition, problem)).count();
             if own > 1 {
                 self.faults.push(format!("{own} open episodes of {problem:?}"));
@@ -230,7 +230,7 @@ impl<'a> Judge<'a> {
                 let mut at = 0;
                 while at < causes.len() {
                     let follows = |it: &&Condition| self.follows(causes[at], it) && !causes.contains(it);
-                    let more: Vec<&Condition> = look.problems.iter().filter(follows).collect();
+                    let more: Vec<&Condition> = review.problems.iter().filter(follows).collect();
                     causes.extend(more);
                     at += 1;
                 }
@@ -288,16 +288,16 @@ impl<'a> Judge<'a> {
         place == from || begins.zip(at).is_some_and(|(begins, at)| at >= begins)
     }
 
-    fn episode(&mut self, look: &Look, episode: &Episode, all: &[&Episode]) {
-        let own = look.problems.iter().find(|problem| is_of(&episode.condition, problem));
+    fn episode(&mut self, review: &Review, episode: &Episode, all: &[&Episode]) {
+        let own = review.problems.iter().find(|problem| is_of(&episode.condition, problem));
         let ended_before =
             self.told.get(&episode.id).is_some_and(|told| matches!(told.last.state, State::Ended { .. }));
         if ended_before {
             return;
         }
-        self.beginning(look, episode, own, all);
+        self.beginning(review, episode, own, all);
         let counted = own.and_then(|own| own.canaries.last()).map(|id| id.planned_at().micros());
-        let (mut last_affected, mut seen_at) = (episode.beginning.micros(), look.at);
+        let (mut last_affected, mut seen_at) = (episode.beginning.micros(), review.at);
         if let Some(told) = self.told.get(&episode.id) {
             last_affected = last_affected.max(told.last_affected);
             seen_at = told.seen_at.max(self.run_began);
@@ -306,14 +306,14 @@ impl<'a> Judge<'a> {
             last_affected = last_affected.max(at);
         }
         if own.is_some() {
-            seen_at = look.at;
+            seen_at = review.at;
         }
-        self.state(look, episode, own, last_affected, seen_at);
-        self.count(look, episode, own);
+        self.state(review, episode, own, last_affected, seen_at);
+        self.count(review, episode, own);
         self.told.insert(episode.id, Told { last: episode.clone(), last_affected, seen_at });
     }
 
-    fn beginning(&mut self, look: &Look, episode: &Episode, own: Option<&Condition>, all: &[&Episode]) {
+    fn beginning(&mut self, review: &Review, episode: &Episode, own: Option<&Condition>, all: &[&Episode]) {
         let (name, subject) = (episode.condition.name, episode.condition.subject);
         let beginning = episode.beginning.micros();
         if let Some(told) = self.told.get(&episode.id) {
@@ -346,7 +346,7 @@ impl<'a> Judge<'a> {
         let kept = self.told.get(&episode.id).is_some_and(|told| told.last.beginning == episode.beginning);
         let affected = candidates.any(|which| {
             self.planned(which) == beginning
-                && (kept || self.is_affected(name, subject.place, which, look.place))
+                && (kept || self.is_affected(name, subject.place, which, review.place))
         });
         if !affected {
             self.fault(episode, "it did not begin with an affected canary");
@@ -356,15 +356,15 @@ impl<'a> Judge<'a> {
         if own.is_none_or(|own| own.subject.place != subject.place) || name == ConditionName::Losing {
             return;
         }
-        let window = look.at - self.run.looks.criteria.window.map_or(0, |it| it.as_micros() as Micros);
+        let window = review.at - self.run.reviews.criteria.window.map_or(0, |it| it.as_micros() as Micros);
         let earlier = self.of_tenant[tenant].iter().rev().copied();
         let mut earlier = earlier.filter(|which| self.planned(*which) < beginning);
         let before = earlier.find(|which| {
-            self.is_affected_now(name, subject.place, *which, look.place)
-                || self.is_good(name, subject.place, *which, look.place)
+            self.is_affected_now(name, subject.place, *which, review.place)
+                || self.is_good(name, subject.place, *which, review.place)
         });
         if let Some(which) = before
-            && self.is_affected_now(name, subject.place, which, look.place)
+            && self.is_affected_now(name, subject.place, which, review.place)
             && self.planned(which) >= floor.unwrap_or(window).max(window)
         {
             let planned = self.planned(which);
@@ -374,7 +374,7 @@ impl<'a> Judge<'a> {
 
     fn state(
         &mut self,
-        look: &Look,
+        review: &Review,
         episode: &Episode,
         own: Option<&Condition>,
         last: Micros,
@@ -390,7 +390,7 @@ impl<'a> Judge<'a> {
                 let is_known = is_proven_by_canaries(name) && name != ConditionName::Duplicates;
                 let Some(tenant) = subject.tenant.filter(|_| is_known) else { return };
                 let good = |which: &&usize| {
-                    self.planned(**which) > last && self.is_good(name, subject.place, **which, look.place)
+                    self.planned(**which) > last && self.is_good(name, subject.place, **which, review.place)
                 };
                 if let Some(which) = self.of_tenant[usize::from(tenant.0)].iter().find(good).copied() {
                     self.fault(episode, &format!("it is over, which canary {which} proves"));
@@ -398,7 +398,7 @@ impl<'a> Judge<'a> {
             }
             State::Over { since, .. } | State::Ended { at: since } => {
                 let is_new = self.told.get(&episode.id).is_none_or(|told| told.last.end() != Some(since));
-                if since < episode.beginning || since.micros() > look.at {
+                if since < episode.beginning || since.micros() > review.at {
                     self.fault(episode, "its end is not between its beginning and now");
                 }
                 if is_new && counts_canaries(name) && since.micros() <= last {
@@ -408,7 +408,7 @@ impl<'a> Judge<'a> {
                     );
                 }
                 if is_new {
-                    self.proof(look, episode, since.micros());
+                    self.proof(review, episode, since.micros());
                 }
                 if matches!(episode.state, State::Ended { .. }) && own.is_some() {
                     self.fault(episode, "it has ended, but is a problem");
@@ -417,14 +417,16 @@ impl<'a> Judge<'a> {
                 let concerns = |it: &Condition| {
                     subject.tenant.is_none() || it.subject.tenant.is_none_or(|of| Some(of) == subject.tenant)
                 };
-                let busy = look.problems.iter().any(concerns);
+                let busy = review.problems.iter().any(concerns);
                 self.busy_at
                     .entry(episode.id)
-                    .and_modify(|at| *at = if busy { look.at } else { *at })
-                    .or_insert(look.at);
-                let looks = &self.run.looks;
-                let well = look.at - self.busy_at[&episode.id].max(seen_at);
-                if matches!(episode.state, State::Over { .. }) && well > looks.over_after + 2 * looks.every {
+                    .and_modify(|at| *at = if busy { review.at } else { *at })
+                    .or_insert(review.at);
+                let reviews = &self.run.reviews;
+                let well = review.at - self.busy_at[&episode.id].max(seen_at);
+                if matches!(episode.state, State::Over { .. })
+                    && well > reviews.over_after + 2 * reviews.every
+                {
                     self.fault(episode, "all has been well for long, but it has not ended");
                 }
             }
@@ -432,7 +434,7 @@ impl<'a> Judge<'a> {
     }
 
     /// Something in the log proves that it was over at this instant.
-    fn proof(&mut self, look: &Look, episode: &Episode, end: Micros) {
+    fn proof(&mut self, review: &Review, episode: &Episode, end: Micros) {
         let (name, subject) = (episode.condition.name, episode.condition.subject);
         let tenants =
             subject.tenant.map_or(0..self.of_tenant.len(), |it| usize::from(it.0)..usize::from(it.0) + 1);
@@ -440,18 +442,18 @@ impl<'a> Judge<'a> {
         let place = subject.place.map(|place| usize::from(place.last.0));
         let proven = if is_proven_by_canaries(name) {
             canaries.any(|which| {
-                self.planned(which) == end && self.is_good(name, subject.place, which, look.place)
+                self.planned(which) == end && self.is_good(name, subject.place, which, review.place)
             })
         } else if matches!(name, ConditionName::Stuck | ConditionName::TotalStall | ConditionName::NeverSeen)
         {
             canaries.any(|which| {
-                let arrived = self.facts(which, look.place).map(|facts| facts.arrived).unwrap_or_default();
+                let arrived = self.facts(which, review.place).map(|facts| facts.arrived).unwrap_or_default();
                 let stages = if name == ConditionName::TotalStall { TABLE..STAGES } else { 0..STAGES };
                 arrived[stages].iter().flatten().any(|(_, latest)| *latest == end)
             })
         } else if let (ConditionName::CannotSee, Some(tenant), Some(stage)) = (name, subject.tenant, place) {
             let source = self.run.history.rules.source_of[usize::from(tenant.0)][stage];
-            let log = &self.run.history.log[..look.place];
+            let log = &self.run.history.log[..review.place];
             let is_restart = |entry: &Entry| matches!(entry.what, What::Restarted);
             let began = log.iter().rposition(is_restart).unwrap_or_default();
             log[began..].iter().any(|entry| {
@@ -466,7 +468,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn count(&mut self, look: &Look, episode: &Episode, own: Option<&Condition>) {
+    fn count(&mut self, review: &Review, episode: &Episode, own: Option<&Condition>) {
         let Some(affected) = episode.affected() else { return };
         let subject = episode.condition.subject;
         let goes_on = matches!(episode.state, State::Ongoing);
@@ -483,7 +485,7 @@ impl<'a> Judge<'a> {
         let canaries = self.of_tenant[tenants].iter().flatten();
         let all = canaries.filter(|which| {
             self.planned(**which) >= episode.beginning.micros()
-                && self.is_affected_by_anything(**which, look.place)
+                && self.is_affected_by_anything(**which, review.place)
         });
         let most = all.count().max(at_once);
         if affected > most {
@@ -563,7 +565,7 @@ impl<'a> Judge<'a> {
 
     fn was_late(&self, which: usize) -> bool {
         let canary = &self.run.history.canaries[which];
-        let late_after = self.run.looks.criteria.late_after.as_micros() as Micros;
+        let late_after = self.run.reviews.criteria.late_after.as_micros() as Micros;
         canary.answered_at.is_none() || canary.answered - canary.planned > late_after
     }
 

@@ -25,11 +25,11 @@ use traceprobe::domain::tracker::{Changes, Event, Input, PutResult, SeenSource, 
 use traceprobe::store::{LoadLimits, Store};
 
 use super::history::*;
-use super::looks::Looks;
 use super::observers::{Action, Fate, Observer};
 use super::pipeline::Pipeline;
 use super::recorded::Recorded;
 use super::restarts::{self, Cut, Restart};
+use super::reviews::Reviews;
 use super::rules::{self, name, tenant_id};
 use super::sources::{self, Met};
 
@@ -54,7 +54,7 @@ pub struct Outcome {
     /// The tracker's events about sources.
     pub met: Met,
     /// What the incidents said.
-    pub looks: Looks,
+    pub reviews: Reviews,
     /// Sources with so many recently seen canaries that the tracker may have dropped some.
     pub crowded: HashSet<usize>,
 }
@@ -97,7 +97,7 @@ pub fn run(seed: u64, canaries: usize) -> Outcome {
         tracker: run.tracker,
         recorded: run.recorded,
         met: run.met,
-        looks: run.looks,
+        reviews: run.reviews,
         crowded,
     }
 }
@@ -125,7 +125,7 @@ enum Next {
     End(usize),
     Start,
     /// What is wrong is published.
-    Look,
+    Review,
 }
 
 /// What a round applies to the tracker.
@@ -163,7 +163,7 @@ struct Run {
     committed: BTreeMap<TraceId, (Arc<Trace>, bool)>,
     committed_seen: Vec<SeenSource>,
     met: Met,
-    looks: Looks,
+    reviews: Reviews,
     /// The process ends within the next round.
     pending_end: Option<Restart>,
     is_down: bool,
@@ -199,7 +199,7 @@ impl Run {
             checked_at: Vec::new(),
             objects_checked_at: vec![Vec::new(); observers.len()],
         };
-        let looks = Looks::new(seed, &history.rules, topology.clone());
+        let reviews = Reviews::new(seed, &history.rules, topology.clone());
         let mut run = Self {
             rng: Rng::with_seed(!seed),
             tracker: restored(&mut store, &topology, settings, time(EPOCH)).0,
@@ -218,7 +218,7 @@ impl Run {
             committed: BTreeMap::new(),
             committed_seen: Vec::new(),
             met: Met::default(),
-            looks,
+            reviews,
             pending_end: None,
             is_down: false,
             began: EPOCH,
@@ -238,7 +238,7 @@ impl Run {
         self.number.insert(canary.id, number);
         self.schedule(canary.leaves, Next::Plan(number));
         self.schedule(canary.answered, Next::Answer(number));
-        self.looks.until = self.looks.until.max(canary.planned + self.history.rules.give_up);
+        self.reviews.until = self.reviews.until.max(canary.planned + self.history.rules.give_up);
         self.history.canaries.push(canary);
         self.history.shown_at.push(Vec::new());
         self.history.checked_at.push(Vec::new());
@@ -262,8 +262,8 @@ impl Run {
 
     /// Runs until nothing is scheduled.
     fn run_to_end(&mut self) {
-        if self.looks.are_taken {
-            self.schedule(self.now + self.looks.every, Next::Look);
+        if self.reviews.are_taken {
+            self.schedule(self.now + self.reviews.every, Next::Review);
         }
         loop {
             let next = self.schedule.peek().map(|Reverse((at, ..))| *at);
@@ -332,12 +332,12 @@ impl Run {
                 }
             }
             Next::Start => self.start_up(),
-            Next::Look => {
+            Next::Review => {
                 if !self.is_down {
-                    self.looks.look(&self.tracker, time(self.now), self.history.log.len());
+                    self.reviews.review(&self.tracker, time(self.now), self.history.log.len());
                 }
-                if self.now < self.looks.until + 2 * self.looks.longest {
-                    self.schedule(self.now + self.looks.every, Next::Look);
+                if self.now < self.reviews.until + 2 * self.reviews.longest {
+                    self.schedule(self.now + self.reviews.every, Next::Review);
                 }
             }
         }
@@ -485,7 +485,7 @@ impl Run {
         self.history.log.push(Entry { at: self.now, what });
         let unsaved = self.tracker.take_changes();
         self.committed_seen.extend(unsaved.seen);
-        self.looks.commit();
+        self.reviews.commit();
         if !self.restarts.is_empty() {
             let traces = unsaved.traces.into_iter();
             self.committed.extend(traces.map(|(trace, finished)| (trace.id(), (trace, finished))));
@@ -539,7 +539,7 @@ impl Run {
     fn start_up(&mut self) {
         self.is_down = false;
         self.began = self.now;
-        let (episodes, merged_episodes) = self.looks.committed();
+        let (episodes, merged_episodes) = self.reviews.committed();
         let committed = Changes {
             traces: std::mem::take(&mut self.committed).into_values().collect(),
             seen: std::mem::take(&mut self.committed_seen),
@@ -550,8 +550,11 @@ impl Run {
         self.store.save(&committed).unwrap();
         let episodes;
         (self.tracker, episodes) = restored(&mut self.store, &self.topology, self.settings, time(self.now));
-        self.looks.restart(episodes);
-        assert!(self.tracker.take_changes().is_empty(), "the store has these as they are");
+        self.reviews.restart(episodes);
+        let changes = self.tracker.take_changes();
+        // Those that are over by now finish again, and the store did not know that.
+        assert_eq!(changes.traces.len(), changes.settled.len(), "the store has these as they are");
+        self.committed.extend(changes.traces.into_iter().map(|(trace, over)| (trace.id(), (trace, over))));
         self.history.restarts.push(self.history.log.len());
         self.history.log.push(Entry { at: self.now, what: What::Restarted });
         self.update_observers();

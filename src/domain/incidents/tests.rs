@@ -21,13 +21,14 @@ fn in_fault(second: u64) -> bool {
     FAULTS.iter().any(|(begin, end)| (*begin..*end).contains(&second))
 }
 
-type Change = dyn Fn(&mut Snapshot, u64);
+/// Changes a snapshot at a second.
+type Change = Box<dyn Fn(&mut Snapshot, u64)>;
 
 /// A world, with what follows from it as in the daemon.
 struct Night {
     world: World,
     incidents: Incidents,
-    change: Box<Change>,
+    change: Change,
     steps: Vec<(u64, Episode, Step)>,
     found: Option<Assessment>,
 }

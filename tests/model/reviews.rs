@@ -16,9 +16,9 @@ use traceprobe::store::Store;
 use super::history::*;
 use super::run::EVERYTHING;
 
-/// One look at what is wrong.
+/// One review at what is wrong.
 #[derive(Debug)]
-pub struct Look {
+pub struct Review {
     pub at: Micros,
     /// The length of the log.
     pub place: usize,
@@ -32,11 +32,11 @@ pub struct Look {
 
 /// The incidents of a run, and all that they said.
 #[derive(Debug)]
-pub struct Looks {
-    pub all: Vec<Look>,
+pub struct Reviews {
+    pub all: Vec<Review>,
     /// In every third run, because they take half of its time.
     pub are_taken: bool,
-    /// Time between two looks.
+    /// Time between two reviews.
     pub every: Micros,
     /// No canary can have an effect after this.
     pub until: Micros,
@@ -57,7 +57,7 @@ pub struct Looks {
     stored: Option<Incidents>,
 }
 
-impl Looks {
+impl Reviews {
     pub fn new(seed: u64, rules: &Rules, map: Arc<Topology>) -> Self {
         let mut rng = Rng::with_seed(seed ^ 0x1ac1_de47);
         let micros = |micros| Duration::from_micros(u64::try_from(micros).unwrap());
@@ -89,14 +89,14 @@ impl Looks {
     }
 
     /// What the engine does when it publishes.
-    pub fn look(&mut self, tracker: &Tracker, now: Timestamp, place: usize) {
+    pub fn review(&mut self, tracker: &Tracker, now: Timestamp, place: usize) {
         let mut snapshot = tracker.snapshot(now);
         snapshot.episodes = self.incidents.shown();
         let found = Assessment::new(&snapshot, &self.criteria);
         let steps = self.incidents.update(&found, &snapshot);
         self.compare_with_stored(&found, &snapshot);
         self.unsaved.extend(steps.iter().cloned());
-        self.all.push(Look {
+        self.all.push(Review {
             at: now.micros(),
             place,
             problems: found.problems().cloned().collect(),

@@ -346,6 +346,7 @@ fn topology(tenants: u16) -> Topology {
         parent: number.checked_sub(1).map(StageId),
         role: if StageId(number) == TABLE { Role::End } else { Role::Way },
         target: None,
+        critical: None,
         missing_after: Duration::from_secs(30),
         clock_allowance: Duration::from_millis(100),
     };

@@ -20,7 +20,7 @@ use traceprobe::domain::sighting::{
 use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::{SourceId, StageId, Topology};
-use traceprobe::domain::trace::Trace;
+use traceprobe::domain::trace::{Put, Trace};
 use traceprobe::domain::tracker::{Changes, Event, Input, PutResult, SeenSource, Settings, Tracker};
 use traceprobe::store::{LoadLimits, Store};
 
@@ -548,15 +548,23 @@ impl Run {
             ..Changes::default()
         };
         self.store.save(&committed).unwrap();
-        let episodes;
-        (self.tracker, episodes) = restored(&mut self.store, &self.topology, self.settings, time(self.now));
+        let (episodes, events);
+        (self.tracker, episodes, events) =
+            restored(&mut self.store, &self.topology, self.settings, time(self.now));
         self.reviews.restart(episodes);
         let changes = self.tracker.take_changes();
-        // Those that are over by now finish again, and the store did not know that.
-        assert_eq!(changes.traces.len(), changes.settled.len(), "the store has these as they are");
+        // Those that are over by now finish again, and the copies of one whose put will not be answered any more
+        // are judged without the answer. The store did not know either.
+        let is_settled = |trace: &Trace| changes.settled.iter().any(|settled| settled.id() == trace.id());
+        let is_news = |trace: &Trace| is_settled(trace) || trace.put == Put::Planned;
+        assert!(changes.traces.iter().all(|(trace, _)| is_news(trace)), "the store has these as they are");
         self.committed.extend(changes.traces.into_iter().map(|(trace, over)| (trace.id(), (trace, over))));
         self.history.restarts.push(self.history.log.len());
         self.history.log.push(Entry { at: self.now, what: What::Restarted });
+        // The others are of canaries that have ended, as a previous run has said.
+        for event in events.iter().filter(|event| matches!(event, Event::UnchargedCopy { .. })) {
+            self.record(event);
+        }
         self.update_observers();
     }
 
@@ -707,11 +715,11 @@ fn restored(
     map: &Arc<Topology>,
     settings: Settings,
     now: Timestamp,
-) -> (Tracker, Vec<Episode>) {
+) -> (Tracker, Vec<Episode>, Vec<Event>) {
     let mut loaded = store.load(EVERYTHING).unwrap();
     let episodes = std::mem::take(&mut loaded.episodes);
     assert_eq!(loaded.unreadable, 0);
     let mut tracker = Tracker::new(map.clone(), settings, now);
-    tracker.restore(loaded, now);
-    (tracker, episodes)
+    let events = tracker.restore(loaded, now);
+    (tracker, episodes, events)
 }

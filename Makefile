@@ -5,7 +5,7 @@ CARGO ?= cargo
 RULES := config/prometheus
 
 .DEFAULT_GOAL := help
-.PHONY: help build test mutants fuzz faults connections chain rules rules-files rules-month emulators fmt lint doc demo bench build-time deny ci
+.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files rules-month emulators fmt lint doc demo bench build-time deny ci
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ test: emulators ## run all tests: unit, whole daemon, emulator suite, alert rule
 
 mutants: ## change the tracker in one place at a time and check that a test notices (takes an hour)
 	CARGO=$(CARGO) tests/tools/mutants.py
+
+stalls: ## print how soon stalls are told, and a month in which canaries are lost by chance (takes 2 minutes)
+	TRACEPROBE_STALLS=long $(CARGO) test --locked --release --test stalls -- --nocapture --test-threads 1
 
 fuzz: ## fuzz TARGET (default: all in turn), RUNS times each (default: 100000)
 	tests/fuzz/run.sh

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use tokio::time::Instant;
+use traceprobe::domain::aggregates::{self, Aggregates};
 use traceprobe::domain::canary::{Integrity, Template};
 use traceprobe::domain::kind::Kind;
 use traceprobe::domain::sighting::{Locator, Poll, ReadStats, Sighting, Stamp};
@@ -56,6 +57,28 @@ fn main() {
     });
     let per_second = f64::from(traces) / seconds;
     println!("whole traces through the tracker, without metrics        {per_second:>9.0} traces/s");
+
+    for (what, with_figures) in [("without figures over time", false), ("with them", true)] {
+        let seconds = stopwatch::median(runs, || {
+            let mut tracker = tracker(&map);
+            let limits =
+                aggregates::Settings { slo: Duration::from_secs(30), give_up: Duration::from_secs(900) };
+            let mut figures = Aggregates::new(map.clone(), limits, START);
+            let rounds = deliver_with(&mut tracker, &map, traces, |tracker, now| {
+                let changes = tracker.take_changes();
+                if with_figures {
+                    changes.settled.iter().for_each(|trace| figures.settle(trace));
+                    figures.close(tracker.oldest_open(), now);
+                    figures.published();
+                    black_box(figures.unsaved());
+                    figures.saved();
+                }
+            });
+            (rounds, figures)
+        });
+        let per_second = f64::from(traces) / seconds;
+        println!("the same, and what changed after each poll, {what:<26} {per_second:>9.0} traces/s");
+    }
 
     let before = resident();
     let mut waiting = tracker(&map);
@@ -130,6 +153,16 @@ fn plan(tracker: &mut Tracker, map: &Topology, numbers: std::ops::Range<u32>) {
 /// Rounds of 100 canaries: planned, accepted, then seen at each stage by a poll of each of its sources. Lists
 /// of wanted traces are built when they change, as in the engine. Returns the number of events.
 fn deliver(tracker: &mut Tracker, map: &Topology, traces: u32) -> u64 {
+    deliver_with(tracker, map, traces, |_, _| {})
+}
+
+/// The same; `after` is called after each poll.
+fn deliver_with(
+    tracker: &mut Tracker,
+    map: &Topology,
+    traces: u32,
+    mut after: impl FnMut(&mut Tracker, Timestamp),
+) -> u64 {
     let mut events = 0;
     let numbers: Vec<u32> = (0..traces).collect();
     for round in numbers.chunks(100) {
@@ -159,6 +192,7 @@ fn deliver(tracker: &mut Tracker, map: &Topology, traces: u32) -> u64 {
             };
             events +=
                 tracker.apply(Input::Polled { source, poll }, at + Duration::from_millis(50)).len() as u64;
+            after(tracker, at + Duration::from_millis(50));
         }
     }
     events

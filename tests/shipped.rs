@@ -1,6 +1,6 @@
 //! Checks the files that users copy: the README's configuration, policies, the task definition, dashboards.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -128,4 +128,70 @@ fn the_container_image_is_built_without_the_sandbox() {
     let build = dockerfile.lines().find(|line| line.contains("cargo build")).unwrap();
     assert!(build.contains(" --no-default-features "), "{build}");
     assert!(!build.contains("features sandbox") && !build.contains("all-features"), "{build}");
+}
+
+/// The labels of each metric, from the table in `docs/metrics.md`.
+fn documented_labels() -> BTreeMap<String, Vec<String>> {
+    let rows = fs::read_to_string("docs/metrics.md").unwrap();
+    let cells = rows.lines().filter(|line| line.starts_with("| `traceprobe_"));
+    cells
+        .map(|line| {
+            let cells: Vec<_> = line.split('|').map(str::trim).collect();
+            let labels = cells[3].split(", ").map(str::to_owned).collect();
+            (cells[1].trim_matches('`').to_owned(), labels)
+        })
+        .collect()
+}
+
+/// The text in the braces behind a metric's name at the beginning of `text`; empty without braces.
+fn selector(text: &str) -> &str {
+    let rest = text.trim_start_matches(|c: char| c == '_' || c.is_ascii_alphanumeric());
+    rest.strip_prefix('{').and_then(|rest| rest.split('}').next()).unwrap_or_default()
+}
+
+/// What an expression selects although it has a tenant: everything that neither names the tenant nor leaves
+/// out that of drills.
+fn selects_the_drill(expression: &str, labels: &BTreeMap<String, Vec<String>>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in expression.match_indices("traceprobe_") {
+        let name =
+            expression[at..].split(|c: char| c != '_' && !c.is_ascii_alphanumeric()).next().unwrap_or("");
+        let base = ["_bucket", "_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        let Some(of) = labels.get(name).or_else(|| base.and_then(|base| labels.get(base))) else { continue };
+        let Some(label) = ["tenant", "owner"].into_iter().find(|label| of.iter().any(|it| it == label))
+        else {
+            continue;
+        };
+        let selector = selector(&expression[at..]);
+        if !selector.contains(&format!("{label}=")) && !selector.contains(&format!("{label}!=")) {
+            found.push(format!("{name} in {expression}"));
+        }
+    }
+    found
+}
+
+#[test]
+fn no_dashboard_shows_the_tenant_of_drills_among_the_others() {
+    fn strings(value: &serde_json::Value, into: &mut Vec<String>) {
+        match value {
+            serde_json::Value::String(text) => into.push(text.clone()),
+            serde_json::Value::Array(all) => all.iter().for_each(|value| strings(value, into)),
+            serde_json::Value::Object(all) => {
+                let shown =
+                    all.iter().filter(|(key, _)| *key == "expr" || *key == "query" || *key == "definition");
+                shown.for_each(|(_, value)| strings(value, into));
+                all.values().filter(|value| !value.is_string()).for_each(|value| strings(value, into));
+            }
+            _ => {}
+        }
+    }
+    let labels = documented_labels();
+    let mut expressions = Vec::new();
+    let dashboard = fs::read_to_string("dashboards/grafana/overview.json").unwrap();
+    strings(&serde_json::from_str(&dashboard).unwrap(), &mut expressions);
+    assert!(expressions.len() > 40, "only {} expressions were found", expressions.len());
+    let found: Vec<_> =
+        expressions.iter().flat_map(|expression| selects_the_drill(expression, &labels)).collect();
+    assert_eq!(found, [""; 0]);
+    assert_eq!(selects_the_drill("sum(traceprobe_e2e_latency_seconds_bucket)", &labels).len(), 1);
 }

@@ -32,24 +32,16 @@ pub enum Command {
     Rang,
 }
 
-/// Which canaries a source shows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shows {
-    /// All.
-    All,
-    /// Those that are not withheld: the end.
-    Released,
-    /// None, as a queue of dead letters to which nothing goes. It must be read all the same, or it would be blind.
-    Nothing,
-}
-
 /// A source of the drill's tenant.
 #[derive(Debug)]
 pub struct DrillSource {
     pub id: SourceId,
     /// Number of hops from the injection.
     pub hops: u32,
-    pub shows: Shows,
+    /// Whether it is the end, which shows nothing during a drill.
+    pub is_end: bool,
+    /// Whether canaries go there at all: there are no dead letters.
+    pub is_reached: bool,
     pub wanted: watch::Receiver<Wanted>,
 }
 
@@ -147,12 +139,8 @@ fn began(settings: &Settings) {
 
 /// What a source shows now: everything that has arrived, up to now.
 fn poll(source: &DrillSource, wanted: &Wanted, drills: &Drills, now: Timestamp) -> Poll {
-    let arrived = wanted.waiting.iter().filter_map(|trace| {
-        let released = match source.shows {
-            Shows::All => trace.planned_at,
-            Shows::Released => drills.released(trace.planned_at)?,
-            Shows::Nothing => return None,
-        };
+    let arrived = wanted.waiting.iter().filter(|_| source.is_reached).filter_map(|trace| {
+        let released = if source.is_end { drills.released(trace.planned_at)? } else { trace.planned_at };
         let at = released + HOP * source.hops;
         (at <= now).then(|| Sighting {
             tag: trace.tag,

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::ProbeClock;
+use super::figures::SharedFigures;
 use super::log_events::{self, EventLog};
 use super::store_writer::{CommitOutcome, StoreWriter};
 use crate::domain::conditions::{Assessment, Criteria};
@@ -82,6 +83,8 @@ pub struct Engine {
     pub stop_grace: Duration,
     /// By what conditions are judged.
     pub criteria: Criteria,
+    /// Figures over time.
+    pub figures: SharedFigures,
     /// What was and is wrong.
     pub incidents: Incidents,
     /// What is known of drills; `None` if there are none.
@@ -238,21 +241,29 @@ impl Engine {
 
     /// Writes what changed to the store. Returns when it is on disk, or when the store is degraded.
     async fn commit(&mut self, round: &mut Round) {
-        let tracker = &mut self.tracker;
+        let (tracker, figures) = (&mut self.tracker, &self.figures);
         let Changes { episodes, merged_episodes, drill, .. } = std::mem::take(&mut self.unsaved);
-        let changes = Changes { episodes, merged_episodes, drill, ..tracker.take_changes() };
+        let mut changes = Changes { episodes, merged_episodes, drill, ..tracker.take_changes() };
+        figures.settle(&changes.settled, tracker.oldest_open(), self.clock.now());
+        if self.store.is_configured() {
+            changes.aggregates = figures.unsaved();
+        }
         let (incidents, drills) = (&self.incidents, &self.drills);
-        let everything = || {
-            let drill = drills.as_ref().and_then(|drills| drills.borrow().proof);
-            Changes { episodes: incidents.all().cloned().collect(), drill, ..tracker.everything() }
+        let everything = || Changes {
+            episodes: incidents.all().cloned().collect(),
+            drill: drills.as_ref().and_then(|drills| drills.borrow().proof),
+            aggregates: figures.unsaved(),
+            ..tracker.everything()
         };
         match self.store.commit(changes, everything).await {
-            // If degraded, the engine goes on: the writer has logged it and gets everything later.
-            CommitOutcome::Done | CommitOutcome::Degraded { .. } => {}
+            CommitOutcome::Done => figures.saved(),
+            // The engine goes on: the writer has logged it and gets everything later.
+            CommitOutcome::Degraded { .. } => {}
             CommitOutcome::LateLoad(mut loaded) => {
                 let now = self.clock.now();
+                figures.restore(std::mem::take(&mut loaded.aggregates), now);
                 self.incidents.restore(std::mem::take(&mut loaded.episodes));
-                let events = tracker.restore(loaded, now);
+                let events = tracker.restore(*loaded, now);
                 round.events.extend(events.into_iter().map(|event| (event, now)));
             }
         }
@@ -355,6 +366,7 @@ impl Engine {
         self.metrics.show_conditions(&found);
         self.metrics.store_degraded(snapshot.not_stored.is_some());
         self.snapshots.send_replace(Arc::new(snapshot));
+        self.figures.published(&found, now);
     }
 }
 

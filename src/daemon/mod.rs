@@ -8,6 +8,7 @@ mod clock_error;
 pub mod descriptors;
 mod drill;
 pub mod engine;
+mod figures;
 mod injecting;
 mod last_scrape;
 mod log_events;

@@ -86,7 +86,7 @@ pub enum CommitOutcome {
     },
     /// The store could not be read at the start and has been read only now. The changes are still in memory
     /// only. What the previous run left in the store must be restored before the next commit.
-    LateLoad(Loaded),
+    LateLoad(Box<Loaded>),
 }
 
 /// A store writer, and what was in its store when it was opened.
@@ -150,7 +150,7 @@ enum Job {
     SaveAll(Changes),
     /// [`Store::load`].
     Load(LoadLimits),
-    /// [`Store::prune`].
+    /// [`Store::prune`] and [`Store::prune_aggregates`].
     Prune { max_finished: usize, older_than: Timestamp },
 }
 
@@ -260,6 +260,15 @@ impl StoreWriter {
         }
     }
 
+    /// Whether a store is configured.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        match &*self.state.borrow() {
+            StoreState::Healthy | StoreState::Degraded { .. } => true,
+            StoreState::NotConfigured => false,
+        }
+    }
+
     /// Writes what changed. Returns once the changes are on disk or the time limit has passed.
     ///
     /// After a failure, commits do nothing until the next retry is due. The retry calls `full_state`, which
@@ -283,7 +292,7 @@ impl StoreWriter {
                     log_events::store_loaded(&loaded);
                     self.pending_load = None;
                     self.retry_at = Instant::now();
-                    return CommitOutcome::LateLoad(loaded);
+                    return CommitOutcome::LateLoad(loaded.into());
                 }
             }
         }
@@ -436,7 +445,10 @@ fn run_job(
         Job::Save(changes) => store.save(&changes)?,
         Job::SaveAll(full_state) => store.save_all(&full_state)?,
         Job::Load(load_limits) => loaded = Some(store.load(load_limits)?),
-        Job::Prune { max_finished, older_than } => drop(store.prune(max_finished, older_than)?),
+        Job::Prune { max_finished, older_than } => {
+            store.prune(max_finished, older_than)?;
+            store.prune_aggregates(now)?;
+        }
     }
     Ok((store, loaded))
 }

@@ -10,8 +10,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::ProbeClock;
-use super::drill::{self, DrillSource, Shows};
+use super::drill::{self, DrillSource};
 use super::engine::{self, Engine, Lane};
+use super::figures::SharedFigures;
 use super::last_scrape::Scrapes;
 use super::log_events::EventLog;
 use super::store_writer::{OpenedStore, StoreWriter};
@@ -19,6 +20,7 @@ use super::supervisor::Task;
 use super::{build, descriptors, injecting, random, readiness, store_writer};
 use crate::cloud::Clients;
 use crate::config::{self, Config, Source, Tenant};
+use crate::domain::aggregates::{self, Aggregates};
 use crate::domain::conditions::Assessment;
 use crate::domain::drill::{DrillProof, Drills};
 use crate::domain::incidents::Incidents;
@@ -142,12 +144,9 @@ pub(super) fn wire_drill(
         wanted.push(to_task);
         let path = std::iter::successors(Some(stage), |stage| map.stage(*stage).parent);
         let hops = u32::try_from(path.count()).unwrap_or(u32::MAX);
-        let shows = match map.stage(stage).role {
-            Role::DeadLetter => Shows::Nothing,
-            Role::End => Shows::Released,
-            Role::Way => Shows::All,
-        };
-        sources.push(DrillSource { id: map.source_of(tenant, stage), hops, shows, wanted: at_task });
+        let (id, is_end) = (map.source_of(tenant, stage), map.end() == stage);
+        let is_reached = map.stage(stage).role != Role::DeadLetter;
+        sources.push(DrillSource { id, hops, is_end, is_reached, wanted: at_task });
     }
     let (outbound, canaries) = mpsc::channel(OUTBOUND);
     let (commands, to_obey) = mpsc::channel(COMMANDS);
@@ -194,6 +193,9 @@ pub(super) fn wire_engine(
     for (id, source) in topology.source_ids().zip(&config.sources) {
         tracker.expect_schema(id, source.settings.expected_schema());
     }
+    let figures = aggregates::Settings { slo: settings.slo, give_up: settings.give_up };
+    let mut figures = Aggregates::new(topology.clone(), figures, now);
+    figures.restore(std::mem::take(&mut loaded.aggregates), now);
     let mut log = EventLog::default();
     let criteria = config.criteria();
     let mut incidents = Incidents::new(criteria.over_after);
@@ -234,6 +236,7 @@ pub(super) fn wire_engine(
         random: random::for_trace_id,
         stop_grace: config.probe.stop_grace,
         criteria,
+        figures: SharedFigures::new(figures),
         incidents,
         drills: channels.drills,
         unsaved: Changes::default(),
@@ -286,6 +289,7 @@ fn app(
         stale_after: STALE_AFTER,
         evidence: config.sources.iter().map(|source| source.settings.evidence()).collect(),
     };
+    let (figures, snapshots) = (engine.figures.clone(), snapshot.clone());
     let ready = readiness::ready(snapshot.clone(), clock.clone(), clock.now(), config.probe.warm_up);
     web::App {
         snapshot,
@@ -293,6 +297,7 @@ fn app(
         settings: Arc::new(settings),
         config: Arc::new(config.to_json_without_secrets()),
         ready: Arc::new(ready),
+        history: Arc::new(move |selection| figures.read(selection, &snapshots)),
         scrape: Arc::new(move |format| {
             scrapes.note();
             metrics.render(format)

@@ -5,6 +5,7 @@
 //! Nothing waits, reads a clock, calls a client or knows how it will be shown. So a test runs a day of
 //! canaries in a millisecond, and any decision of the daemon can be replayed.
 
+pub mod aggregates;
 pub mod canary;
 pub mod conditions;
 pub mod copies;

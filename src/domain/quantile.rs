@@ -24,6 +24,19 @@ impl Level {
     pub fn fraction(self) -> f64 {
         f64::from(self.0) / 100.0
     }
+
+    /// The index of the quantile in a sorted sample of this length, by the nearest-rank definition; 0 for an
+    /// empty sample.
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a sample has far fewer than 2^52 members, and the product is not negative"
+    )]
+    pub fn index_in(self, len: usize) -> usize {
+        ((self.fraction() * len as f64).ceil() as usize).clamp(1, len.max(1)) - 1
+    }
 }
 
 impl fmt::Display for Level {
@@ -87,25 +100,14 @@ impl Sample {
         self.missing.sort_unstable();
         let longest = self.arrived.last().copied().unwrap_or_default();
         Some(levels.map(|level| {
-            let rank = rank(level, self.len());
-            match self.arrived.get(rank) {
+            let at = level.index_in(self.len());
+            match self.arrived.get(at) {
                 Some(latency) => Quantile::Exactly(*latency),
                 // By convention, what is missing took longer than all that arrived.
-                None => Quantile::MoreThan(self.missing[rank - self.arrived.len()].max(longest)),
+                None => Quantile::MoreThan(self.missing[at - self.arrived.len()].max(longest)),
             }
         }))
     }
-}
-
-/// The index of the nearest rank, counted from 0.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a sample has far fewer than 2^52 members, and the product is not negative"
-)]
-fn rank(level: Level, len: usize) -> usize {
-    ((level.fraction() * len as f64).ceil() as usize).clamp(1, len) - 1
 }
 
 #[cfg(test)]

@@ -528,6 +528,12 @@ impl Tracker {
         self.in_flight
     }
 
+    /// For when the oldest trace was planned of which more may be learned; `None` if there is none.
+    #[must_use]
+    pub fn oldest_open(&self) -> Option<Timestamp> {
+        self.open.first_key_value().map(|(id, _)| id.planned_at())
+    }
+
     /// The traces that have no outcome yet, oldest first.
     pub fn in_flight_traces(&self) -> impl Iterator<Item = &Trace> {
         self.open.values().map(AsRef::as_ref).filter(|trace| trace.ended.is_none())

@@ -22,9 +22,25 @@ const TIMES: [(&str, u64); 5] = [
     ("LEAK_WAIT", 30),
 ];
 
+/// The route and the receiver of drills, in place of two comments of the example.
+const DRILL: (&str, &str) = (
+    "    # The alert of a drill, to the probe and to the receiver that is to be proven (docs/drill.md).
+    - matchers: [tenant=\"drill\"]
+      receiver: drill
+      group_by: [job]
+      group_wait: 0s
+      group_interval: CRITICAL_INTERVAL
+",
+    "  - name: drill
+    webhook_configs:
+      - url: http://127.0.0.1:9464/-/drill/notification
+",
+);
+
 pub(super) fn file(settings: &Settings) -> String {
     let (map, scale) = (&settings.topology, Scale::of(settings));
-    let mut text = EXAMPLE.to_owned();
+    let (route, receiver) = if map.drill().is_some() { DRILL } else { ("", "") };
+    let mut text = EXAMPLE.replace("    # DRILL ROUTE\n", route).replace("  # DRILL RECEIVER\n", receiver);
     for (name, seconds) in TIMES {
         text = text.replace(name, &window::text(scale.usual(Duration::from_secs(seconds))));
     }

@@ -5,11 +5,11 @@
 //! one, so that it ends soon after the fault (Google SRE workbook, chapter 5). They are warnings: what wakes
 //! somebody is decided by the P95 of [latency](super::latency), and these tell of what stays below it.
 
-use super::DRILL;
 use super::Settings;
 use super::cohort::Cohort;
 use super::promql::{self, Probe};
 use super::rule::{About, Alert, Cause, Group};
+use crate::domain::drill::DRILL_TENANT;
 
 /// What the SLO allows to miss it.
 const BUDGET: f64 = 0.05;
@@ -75,7 +75,7 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
 pub(super) fn pooled(settings: &Settings, probe: &Probe<'_>, cohorts: &[Cohort<'_>]) -> Option<Group> {
     let tenants: u32 = cohorts.iter().map(|cohort| cohort.size).sum();
     let slowest = cohorts.last().filter(|_| tenants >= 3)?;
-    let not_drill = format!("tenant!=\"{DRILL}\"");
+    let not_drill = format!("tenant!=\"{DRILL_TENANT}\"");
     let alert = |burn: &Burn, name| {
         let windows = (slowest.over(burn.windows.0), slowest.over(burn.windows.1));
         let each = bad(probe, "tenant", &[&not_drill], &windows.0);

@@ -7,12 +7,13 @@ use super::Settings;
 use super::promql::Probe;
 use super::rule::{Group, Rule};
 use super::window::{self, Scale};
+use crate::domain::drill::DRILL_TENANT;
 
 #[derive(Clone, Debug)]
 pub(super) struct Cohort<'a> {
     /// Selects the series of these tenants.
     pub(super) probe: Probe<'a>,
-    /// How many tenants it has.
+    /// How many tenants it has, without that of drills.
     pub(super) size: u32,
     interval: Duration,
     scale: Scale,
@@ -24,13 +25,14 @@ pub(super) struct Cohort<'a> {
 pub(super) fn all(settings: &Settings) -> Vec<Cohort<'_>> {
     let scale = Scale::of(settings);
     let mut by_interval = BTreeMap::<Duration, Vec<&str>>::new();
+    // That of drills too: its alert is a real one.
     for tenant in settings.topology.tenants() {
         let interval = tenant.interval.max(scale.usual_interval());
         by_interval.entry(interval).or_default().push(&tenant.name);
     }
     let several = by_interval.len() > 1;
     let cohort = |(interval, tenants): (Duration, Vec<&str>)| Cohort {
-        size: u32::try_from(tenants.len()).unwrap_or(u32::MAX),
+        size: tenants.iter().filter(|name| **name != DRILL_TENANT).count().try_into().unwrap_or(u32::MAX),
         probe: Probe { job: &settings.job, tenants: several.then(|| tenants.join("|")) },
         interval,
         scale,

@@ -1,10 +1,10 @@
 //! Canaries that do not arrive: losses, dead letters, and the success of hops against their objectives.
 
-use super::DRILL;
 use super::Settings;
 use super::cohort::Cohort;
 use super::promql::{self, Lookup, Probe};
 use super::rule::{About, Alert, Cause, Group, Record, Severity};
+use crate::domain::drill::DRILL_TENANT;
 use crate::domain::topology::{Role, Stage};
 
 /// Canaries of the window of losses, as of the condition `losing`.
@@ -199,7 +199,7 @@ pub(super) fn pooled_objectives(
     let success = |objective: &Objective, stages: &[&str]| {
         let window = slowest.pooled(objective.canaries, tenants);
         let half = slowest.half(objective.canaries.div_ceil(tenants).max(60)) * tenants;
-        let not_drill = format!("tenant!=\"{DRILL}\"");
+        let not_drill = format!("tenant!=\"{DRILL_TENANT}\"");
         let (missing, all) = of_hops(probe, "stage", stages, &[&not_drill], &window);
         let tenants = format!(
             "count by (job, instance, stage) ({} > 0.5)",

@@ -45,10 +45,10 @@ fn running(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Vec<Rule> {
             format!("{up} == 0\nand on (job)\ncount by (job) ({up} == 1) > 0"),
         )
     };
-    let names = settings
-        .topology
-        .tenants()
-        .iter()
+    let map = &settings.topology;
+    let names = map
+        .real_tenants()
+        .map(|id| map.tenant(id))
         .map(|tenant| format!("label_replace(vector(1), \"tenant\", \"{}\", \"\", \"\")", tenant.name));
     let missing = Alert {
         comment: "The configured tenants, by name, so it lasts for as long as nobody measures one. If no probe runs at \

@@ -169,3 +169,14 @@ fn a_bound_matches_both_spellings() {
     assert_eq!(promql::bound(Duration::from_secs(30)), "le=~\"30(\\\\.0)?\"");
     assert_eq!(promql::bound(Duration::from_millis(7_500)), "le=~\"7\\\\.5\"");
 }
+
+#[test]
+fn the_tenant_of_drills_is_alerted_on_and_routed_but_never_missed() {
+    let settings = config(|text| text.replace("\n[drill]\n", "\n[drill]\nenabled = true\n"));
+    assert!(!expr(&settings, "TraceprobeTenantMissing").contains("\"drill\""));
+    assert!(expr(&settings, "TraceprobeStuck").starts_with("max by (job, instance, tenant, stage)"));
+    let routes = to_alertmanager_yaml(&settings);
+    assert!(routes.contains("tenant=\"drill\"") && routes.contains("  - name: drill\n"), "{routes}");
+    let without = to_alertmanager_yaml(&example());
+    assert!(!without.contains("drill") && !without.contains("DRILL"), "{without}");
+}

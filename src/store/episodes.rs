@@ -1,6 +1,5 @@
 //! Episodes of conditions on disk, and the conversion in both directions.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, params};
@@ -11,7 +10,7 @@ use super::{Loaded, StoreError};
 use crate::domain::conditions::{Blame, Condition, ConditionName, Detail, Severity, Subject};
 use crate::domain::incidents::{AffectedCanaries, Episode, IncidentId, MAX_ENDED, State};
 use crate::domain::time::Timestamp;
-use crate::domain::topology::{HopRange, Topology};
+use crate::domain::topology::{HopRange, TenantId, Topology};
 
 /// An episode. Tenants and stages are stored by name, instants and durations in microseconds.
 #[derive(Serialize, Deserialize)]
@@ -33,9 +32,24 @@ struct EpisodeRecord {
     affected: Option<usize>,
     of: Option<usize>,
     canaries: usize,
+    /// When the last of them was planned.
+    #[serde(default)]
+    last_counted: Option<i64>,
     usual: Option<u64>,
+    #[serde(default)]
+    elsewhere_since: Option<i64>,
     detail: DetailRecord,
-    consequences: BTreeMap<String, Option<i64>>,
+    #[serde(default)]
+    consequences: Vec<ConsequenceRecord>,
+}
+
+/// A problem that followed from it.
+#[derive(Serialize, Deserialize)]
+struct ConsequenceRecord {
+    condition: String,
+    tenant: Option<String>,
+    place: Option<(String, String)>,
+    since: Option<i64>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -131,14 +145,18 @@ fn id_out(id: IncidentId) -> i64 {
 impl EpisodeRecord {
     fn of(episode: &Episode, map: &Topology) -> Self {
         let (condition, name) = (&episode.condition, |stage| map.stage(stage).name.to_string());
-        let place = condition.subject.place.map(|place| (name(place.first), name(place.last)));
-        let consequence = |(name, since): (&ConditionName, &Option<Timestamp>)| {
-            (name.as_str().to_owned(), since.map(Timestamp::micros))
+        let place_of = |subject: Subject| subject.place.map(|place| (name(place.first), name(place.last)));
+        let tenant_of = |subject: Subject| subject.tenant.map(|tenant| map.tenant(tenant).name.to_string());
+        let place = place_of(condition.subject);
+        let consequence = |((name, subject), since): (&(ConditionName, Subject), &Option<Timestamp>)| {
+            let condition = name.as_str().to_owned();
+            let (tenant, place) = (tenant_of(*subject), place_of(*subject));
+            ConsequenceRecord { condition, tenant, place, since: since.map(Timestamp::micros) }
         };
         Self {
             incident: episode.incident.0,
             condition: condition.name.as_str().to_owned(),
-            tenant: condition.subject.tenant.map(|tenant| map.tenant(tenant).name.to_string()),
+            tenant: tenant_of(condition.subject),
             place,
             severity: SeverityRecord::of(condition.severity),
             worst: SeverityRecord::of(episode.worst),
@@ -151,7 +169,9 @@ impl EpisodeRecord {
             affected: condition.affected,
             of: condition.of,
             canaries: episode.canaries.count(),
+            last_counted: episode.canaries.last().map(Timestamp::micros),
             usual: episode.usual.map(micros),
+            elsewhere_since: episode.elsewhere_since.map(Timestamp::micros),
             detail: DetailRecord::of(&condition.detail),
             consequences: episode.consequences.iter().map(consequence).collect(),
         }
@@ -160,18 +180,13 @@ impl EpisodeRecord {
     /// Returns `None` if its tenant, its stage or the name of its condition is not known.
     fn into_episode(self, id: IncidentId, map: &Topology) -> Option<Episode> {
         let named = |key: &str| ConditionName::ALL.into_iter().find(|name| name.as_str() == key);
-        let tenant = self.tenant.map(|name| map.tenant_by_name(&name).ok_or(())).transpose().ok()?;
-        let place = self.place.map(|(first, last)| {
-            Some(HopRange { first: stage_named(&first, map)?, last: stage_named(&last, map)? })
+        let tenant = tenant_out(self.tenant.as_deref(), map)?;
+        let place = place_out(self.place.as_ref(), map)?;
+        let consequences = self.consequences.into_iter().filter_map(|it| {
+            let tenant = tenant_out(it.tenant.as_deref(), map)?;
+            let place = place_out(it.place.as_ref(), map)?;
+            Some(((named(&it.condition)?, Subject { tenant, place }), it.since.map(Timestamp::from_micros)))
         });
-        let place = match place {
-            Some(known) => Some(known?),
-            None => None,
-        };
-        let consequences = self
-            .consequences
-            .into_iter()
-            .filter_map(|(name, since)| Some((named(&name)?, since.map(Timestamp::from_micros))));
         let (at, last) = (Timestamp::from_micros, self.last.map(Timestamp::from_micros));
         let condition = Condition {
             name: named(&self.condition)?,
@@ -194,12 +209,23 @@ impl EpisodeRecord {
             noticed_at: at(self.noticed_at),
             state: self.state.into(),
             worst: self.worst.into(),
-            canaries: AffectedCanaries::restored(self.canaries, last),
+            canaries: AffectedCanaries::restored(self.canaries, self.last_counted.map(at)),
             usual: self.usual.map(Duration::from_micros),
-            elsewhere_since: None,
+            elsewhere_since: self.elsewhere_since.map(at),
             consequences: consequences.collect(),
         })
     }
+}
+
+/// `None` if the tenant is not configured any more.
+fn tenant_out(name: Option<&str>, map: &Topology) -> Option<Option<TenantId>> {
+    name.map(|name| map.tenant_by_name(name).ok_or(())).transpose().ok()
+}
+
+/// `None` if one of the stages is not configured any more.
+fn place_out(names: Option<&(String, String)>, map: &Topology) -> Option<Option<HopRange>> {
+    let Some((first, last)) = names else { return Some(None) };
+    Some(Some(HopRange { first: stage_named(first, map)?, last: stage_named(last, map)? }))
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -1,11 +1,12 @@
 //! What survives a restart of the probe: all traces in flight, recently finished traces and leaks, the
-//! learned schemas of tables, and the name under which this instance signs its canaries.
+//! learned schemas of tables, figures over time, and the name under which this instance signs its canaries.
 //!
 //! The store is one embedded SQLite file, written by one process. A batch is one transaction, so a crash at
 //! any moment leaves a state that the probe really was in. Calls wait for the disk, so only the daemon's
 //! store writer makes them, not the engine itself. The store must never delete what it cannot read: a damaged
 //! file is renamed, and a file that a newer or another program wrote is refused and left unchanged.
 
+mod aggregates;
 mod drills;
 mod episodes;
 mod record;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, params};
 
 use self::record::{Record, Unreadable};
+use crate::domain::aggregates::Kept;
 use crate::domain::drill::DrillProof;
 use crate::domain::incidents::Episode;
 use crate::domain::tag::{InstanceCode, TraceId};
@@ -92,6 +94,10 @@ pub struct Loaded {
     pub violations: Vec<Violation>,
     /// The sources that have shown a tenant's canaries, configured or not.
     pub seen: Vec<SeenSource>,
+    /// Those of the traces that had not finished when they were saved.
+    pub open: HashSet<TraceId>,
+    /// Figures over time.
+    pub aggregates: Kept,
     /// Episodes of conditions of tenants and stages that are configured.
     pub episodes: Vec<Episode>,
     /// The last drill of which a notification arrived.
@@ -104,8 +110,8 @@ pub struct Loaded {
 
 impl From<Loaded> for Restored {
     fn from(loaded: Loaded) -> Self {
-        let Loaded { traces, violations, schemas, seen, .. } = loaded;
-        Self { traces, violations, schemas, seen }
+        let Loaded { traces, violations, schemas, seen, open, .. } = loaded;
+        Self { traces, violations, schemas, seen, open }
     }
 }
 
@@ -366,6 +372,7 @@ impl Store {
              WHERE nth <= ?2"
         );
         self.load_rows(&open, params![since], &mut loaded)?;
+        loaded.open = loaded.traces.iter().map(Trace::id).collect();
         let of_tenant = rows(limits.max_of_tenant);
         self.load_rows(&delivered, params![since, rows(limits.max_delivered), of_tenant], &mut loaded)?;
         self.load_rows(&failed, params![since, of_tenant], &mut loaded)?;
@@ -373,6 +380,7 @@ impl Store {
         schemas::load(&self.connection, &mut loaded)?;
         violations::load(&self.connection, &self.topology, &limits, &mut loaded)?;
         seen::load(&self.connection, &mut loaded)?;
+        aggregates::load(&self.connection, &self.topology, &mut loaded)?;
         episodes::load(&self.connection, &self.topology, &mut loaded)?;
         loaded.drill = drills::load(&self.connection)?;
         Ok(loaded)
@@ -435,6 +443,20 @@ impl Store {
         transaction.commit()?;
         Ok(pruned)
     }
+
+    /// Deletes figures over time that are not kept any longer. Returns the number of deleted buckets, which
+    /// is limited like that of [`prune`](Self::prune).
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be written.
+    pub fn prune_aggregates(&mut self, now: Timestamp) -> Result<usize, StoreError> {
+        let max_rows = i64::try_from(MAX_PRUNED_ROWS).unwrap_or(i64::MAX);
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let pruned = aggregates::prune(&transaction, now, max_rows)?;
+        transaction.commit()?;
+        Ok(pruned)
+    }
 }
 
 fn write(to: &Transaction<'_>, changes: &Changes, map: &Topology) -> Result<(), StoreError> {
@@ -442,6 +464,7 @@ fn write(to: &Transaction<'_>, changes: &Changes, map: &Topology) -> Result<(), 
     schemas::upsert(to, &changes.schemas)?;
     violations::insert(to, &changes.violations, map)?;
     seen::insert(to, &changes.seen)?;
+    aggregates::upsert(to, &changes.aggregates, map)?;
     episodes::upsert(to, &changes.episodes, &changes.merged_episodes, map)?;
     drills::save(to, changes.drill)
 }

@@ -15,7 +15,7 @@ pub(super) const APPLICATION_ID: i32 = 0x7a71_7470;
 /// Tenants, stages and outcomes are stored by name, because their ids are positions in a configuration, which
 /// changes. What queries use has a column; everything else is JSON in `known`, so that another stage changes
 /// no schema. The 16 bytes of an id begin with the planned instant, so ids sort by time.
-pub(super) const STEPS: [&str; 7] = [
+pub(super) const STEPS: [&str; 8] = [
     "
     CREATE TABLE instance (
         only INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
@@ -79,6 +79,30 @@ pub(super) const STEPS: [&str; 7] = [
         began INTEGER NOT NULL,
         rang INTEGER NOT NULL
     ) STRICT;
+",
+    // Of a hundred thousand buckets, each holds the numbers of its tenant's name and of the list of its hops.
+    // They are in the order in which they are written.
+    "
+    CREATE TABLE aggregate_known (
+        only INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
+        since INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE aggregate_tenant (
+        number INTEGER NOT NULL PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE
+    ) STRICT;
+    CREATE TABLE aggregate_hops (
+        number INTEGER NOT NULL PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE
+    ) STRICT;
+    CREATE TABLE aggregate (
+        step INTEGER NOT NULL CHECK (step IN (0, 1)),
+        start INTEGER NOT NULL,
+        tenant INTEGER NOT NULL,
+        hops INTEGER NOT NULL,
+        bucket BLOB NOT NULL,
+        PRIMARY KEY (step, start, tenant)
+    ) STRICT, WITHOUT ROWID;
 ",
 ];
 

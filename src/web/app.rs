@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::domain::aggregates::{History, Selection};
 use crate::domain::conditions::Criteria;
 use crate::domain::evidence::Evidence;
 use crate::domain::tag::{Tag, TagText};
@@ -18,6 +19,8 @@ pub(crate) const RUNBOOK: &str = "/runbook";
 
 /// A check that passes, or fails with a reason.
 pub type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// Reads figures over time.
+pub type HistoryReader = Arc<dyn Fn(&Selection) -> History + Send + Sync>;
 /// Renders a scrape.
 pub type Scraper = Arc<dyn Fn(Format) -> String + Send + Sync>;
 /// Writes the tag of a canary as it was sent.
@@ -36,6 +39,8 @@ pub struct App {
     pub config: Arc<serde_json::Value>,
     /// Passes once every source has been read or the warm-up is over.
     pub ready: Check,
+    /// What `/history` selects from.
+    pub history: HistoryReader,
     /// What `/metrics` returns.
     pub scrape: Scraper,
     /// For commands that look a canary up by its tag.

@@ -99,8 +99,8 @@ impl Filter {
                         );
                     }
                 }
-                "since" => filter.since = Some(instant(value, now).ok_or_else(|| wrong(when()))?),
-                "until" => filter.until = Some(instant(value, now).ok_or_else(|| wrong(when()))?),
+                "since" => filter.since = Some(instant(value, now).ok_or_else(|| wrong(instant_form()))?),
+                "until" => filter.until = Some(instant(value, now).ok_or_else(|| wrong(instant_form()))?),
                 "limit" => {
                     let limit = value.parse().ok().filter(|n| (1..=MAX_LIMIT).contains(n));
                     filter.limit = limit
@@ -194,16 +194,16 @@ fn outcomes(value: &str) -> Option<Vec<&'static str>> {
     }
 }
 
-fn instant(value: &str, now: Timestamp) -> Option<Timestamp> {
+pub(super) fn instant(value: &str, now: Timestamp) -> Option<Timestamp> {
     words::parse_duration(value).map(|age| now - age).or_else(|| Timestamp::parse_rfc3339(value))
 }
 
-fn when() -> String {
+pub(super) fn instant_form() -> String {
     "must be an age such as `15m` or `2h`, or an instant such as `2026-11-22T02:41:10Z`".to_owned()
 }
 
 /// Lists at most 12 names, so that the sentence stays readable.
-fn listed(names: &[&str]) -> String {
+pub(super) fn listed(names: &[&str]) -> String {
     const MOST: usize = 12;
     let some: Vec<_> = names.iter().take(MOST).map(|name| format!("`{name}`")).collect();
     match names.len().saturating_sub(MOST) {

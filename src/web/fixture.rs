@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::app::{App, Settings};
+use super::app::{App, HistoryReader, Settings};
 use crate::cloud::account::Account;
+use crate::domain::aggregates::{self, Aggregates};
 use crate::domain::canary::{Integrity, Template};
-use crate::domain::conditions::Criteria;
+use crate::domain::conditions::{Assessment, Criteria};
 use crate::domain::evidence::Evidence;
 use crate::domain::kind::Kind;
 use crate::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};
@@ -306,6 +307,7 @@ fn evidence() -> Vec<Arc<dyn Evidence>> {
 /// The inputs of all pages for a state; the clock is 250 ms later.
 pub(crate) fn app(snapshot: Snapshot) -> App {
     let now = snapshot.at + Duration::from_millis(250);
+    let history = history(&snapshot);
     let (_, receiver) = watch::channel(Arc::new(snapshot));
     let keys = Keyring::new(TagKey::new("0123456789abcdef").unwrap(), Vec::new());
     App {
@@ -327,8 +329,21 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
         ready: Arc::new(|| Err("`bigquery` has not been read yet".to_owned())),
         scrape: Arc::new(|format| format!("# {format:?}\nup 1\n")),
         sign: Arc::new(move |tag| keys.sign(tag)),
+        history,
         drill: None,
     }
+}
+
+/// Figures over time of the canaries of a state.
+fn history(snapshot: &Snapshot) -> HistoryReader {
+    let criteria = Criteria::new(Duration::from_secs(30));
+    let settings = aggregates::Settings { slo: criteria.slo, give_up: Duration::from_secs(900) };
+    let mut figures = Aggregates::new(snapshot.topology.clone(), settings, Timestamp::MIN);
+    snapshot.finished.iter().for_each(|trace| figures.settle(trace));
+    figures.judge(&Assessment::new(snapshot, &criteria), snapshot.at);
+    figures.close(snapshot.open.first().map(|trace| trace.planned_at), snapshot.at);
+    let open = snapshot.open.clone();
+    Arc::new(move |selection| figures.excerpt(selection).with_open(open.iter().map(AsRef::as_ref)))
 }
 
 pub(crate) fn healthy(_: u64, _: TenantId) -> Weather {

@@ -163,7 +163,7 @@ struct SizeJson {
 }
 
 #[derive(Serialize, Debug)]
-struct QuantileJson {
+pub(super) struct QuantileJson {
     seconds: f64,
     /// The quantile falls on traces that have not arrived: it is greater than `seconds`.
     more_than: bool,
@@ -466,7 +466,7 @@ impl SizeJson {
 }
 
 impl QuantileJson {
-    fn new(quantile: Quantile) -> Self {
+    pub(super) fn new(quantile: Quantile) -> Self {
         let (duration, more_than) = match quantile {
             Quantile::Exactly(duration) => (duration, false),
             Quantile::MoreThan(duration) => (duration, true),
@@ -632,6 +632,6 @@ fn hop(hop: Hop) -> &'static str {
     }
 }
 
-fn rfc3339(at: Timestamp) -> String {
+pub(super) fn rfc3339(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
 }

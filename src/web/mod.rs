@@ -14,6 +14,7 @@ mod compress;
 mod detail;
 mod drill;
 mod filter;
+mod history;
 mod hosts;
 mod json;
 mod page;
@@ -31,7 +32,7 @@ mod fixture;
 #[cfg(test)]
 mod tests;
 
-pub use self::app::{App, Check, DrillControl, Scraper, Settings, Signer};
+pub use self::app::{App, Check, DrillControl, HistoryReader, Scraper, Settings, Signer};
 pub use self::hosts::only_for_hosts;
 pub use self::routes::router;
 pub use self::server::{Limits, serve};

@@ -9,9 +9,10 @@ use axum::routing::{get, post};
 
 use super::app::{App, RUNBOOK};
 use super::filter::{Filter, FilterError};
+use super::history::HistoryJson;
 use super::page::{FailurePage, Head, SCRIPT, STYLE, page};
 use super::view::{self, Mark, One, Recent};
-use super::{accept, compress, detail, drill, json, recent, runbook, words};
+use super::{accept, compress, detail, drill, history, json, recent, runbook, words};
 use crate::metrics::Format;
 
 /// Allows only the page's own resources: no inline script or style, nothing from another origin, no framing.
@@ -25,6 +26,7 @@ pub fn router(app: App) -> Router {
         .route("/traces", get(|| async { Redirect::to("/traces/recent") }))
         .route("/traces/recent", get(recent_traces))
         .route("/traces/{id}", get(one_trace))
+        .route("/history", get(figures_over_time))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route(RUNBOOK, get(|State(app): State<App>| async move { page(&runbook::Page::new(&app)) }))
@@ -93,6 +95,14 @@ async fn one_trace(
     }
 }
 
+async fn figures_over_time(State(app): State<App>, Query(query): Query<Vec<(String, String)>>) -> Response {
+    let snapshot = app.snapshot.borrow().clone();
+    match history::Query::read(&query, &snapshot.topology, snapshot.at) {
+        Ok(query) => Json(HistoryJson::new(&app, &snapshot, &query)).into_response(),
+        Err(error) => Form::Json.refuse(&app, &error),
+    }
+}
+
 /// Reports whether this process works, never whether the pipeline does. Otherwise a pipeline outage would
 /// make the orchestrator restart the probe.
 async fn healthz(State(app): State<App>) -> Response {
@@ -149,8 +159,7 @@ fn asset(kind: &'static str, body: &'static str) -> Response {
 }
 
 async fn not_found(State(app): State<App>, headers: HeaderMap) -> Response {
-    let sentence =
-        "The pages are /traces/recent, /traces/{id}, /runbook, /metrics, /healthz, /readyz and /config.";
+    let sentence = "The pages are /traces/recent, /traces/{id}, /history, /runbook, /metrics, /healthz, /readyz and /config.";
     Form::of(&[], &headers).fail(&app, StatusCode::NOT_FOUND, "Not found", vec![sentence.to_owned()])
 }
 

@@ -116,6 +116,7 @@ async fn every_field_of_the_json_is_described() {
         let id = recent["traces"][0]["id"].as_str().unwrap().to_owned();
         fields(&recent, &mut found);
         fields(&json(&app, &format!("/traces/{id}")).await, &mut found);
+        fields(&json(&app, "/history").await, &mut found);
     }
     let word = |name: &&String| {
         described.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == name.as_str())
@@ -277,6 +278,55 @@ async fn an_invalid_request_is_refused_with_a_reason() {
 }
 
 #[tokio::test]
+async fn figures_over_time_add_up_to_those_of_the_page() {
+    for script in [stuck as Script, losing, blind, refusing] {
+        let app = app(after(28, script));
+        let page = json(&app, "/traces/recent").await;
+        let history = json(&app, "/history").await;
+        let sum = |tenant: &str, stage: &str, count: &str| -> u64 {
+            let tenants = history["tenants"].as_array().unwrap();
+            let of_tenant = tenants.iter().find(|it| it["name"] == tenant).unwrap();
+            let buckets = of_tenant["buckets"].as_array().unwrap().iter();
+            let hops = buckets.flat_map(|bucket| bucket["hops"].as_array().unwrap());
+            hops.filter(|hop| hop["stage"] == stage).map(|hop| hop[count].as_u64().unwrap()).sum()
+        };
+        for tenant in page["tenants"].as_array().unwrap() {
+            for hop in tenant["hops"].as_array().unwrap() {
+                let (name, stage) = (tenant["name"].as_str().unwrap(), hop["stage"].as_str().unwrap());
+                for count in ["judged", "missing"] {
+                    assert_eq!(
+                        sum(name, stage, count),
+                        hop[count].as_u64().unwrap(),
+                        "{name}, {stage}, {count}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_figures_over_time_is_refused_as_json() {
+    let app = app(after(1, healthy));
+    let answer = request(&app, "GET", "/history?step=day", "text/html").await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(answer.body, "{\"error\":\"`step=day`: must be one of `minute`, `hour`\"}");
+}
+
+#[tokio::test]
+async fn figures_over_time_are_of_the_selected_tenant_stage_and_time() {
+    let app = app(after(28, healthy));
+    let history = json(&app, "/history?tenant=globex&stage=bigquery&since=10m&until=5m").await;
+    assert_eq!(history["tenants"].as_array().unwrap().len(), 1);
+    let buckets = history["tenants"][0]["buckets"].as_array().unwrap();
+    let starts: Vec<_> = buckets.iter().map(|bucket| bucket["start"].as_str().unwrap()).collect();
+    assert_eq!(starts.first(), Some(&"2026-11-22T02:33:00.000000Z"));
+    assert_eq!(starts.last(), Some(&"2026-11-22T02:38:00.000000Z"));
+    assert!(buckets.iter().all(|bucket| bucket["hops"].as_array().unwrap().len() == 1));
+    assert_eq!(buckets[0]["hops"][0]["stage"], "bigquery");
+}
+
+#[tokio::test]
 async fn an_id_is_accepted_in_every_form_that_people_paste() {
     let app = app(after(2, healthy));
     let trace = app.snapshot.borrow().finished[0].clone();
@@ -379,9 +429,17 @@ async fn a_scrape_comes_in_the_requested_format() {
 #[tokio::test]
 async fn every_answer_is_uncached_and_has_a_content_security_policy() {
     let app = app(after(1, healthy));
-    for path in
-        ["/", "/traces/recent", "/traces/invalid", "/missing", "/healthz", "/runbook", "/config", "/metrics"]
-    {
+    for path in [
+        "/",
+        "/traces/recent",
+        "/traces/invalid",
+        "/history",
+        "/missing",
+        "/healthz",
+        "/runbook",
+        "/config",
+        "/metrics",
+    ] {
         let answer = request(&app, "GET", path, "text/html").await;
         assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store", "{path}");
         assert_eq!(answer.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
@@ -470,7 +528,7 @@ async fn each_state_has_one_line_per_tenant() {
 
 /// The files of the folder: each may import only those before it. `mod.rs` declares them, and none imports
 /// it.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "accept",
     "words",
     "app",
@@ -483,6 +541,7 @@ const ORDER: [&str; 17] = [
     "recent",
     "detail",
     "json",
+    "history",
     "compress",
     "server",
     "drill",

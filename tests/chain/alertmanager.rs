@@ -24,18 +24,14 @@ pub struct Alertmanager {
     _log: JoinHandle<()>,
 }
 
-/// The example, with the receivers at `sink`, and with the route of a drill to the probe at `drill`, as docs/drill.md
-/// says.
+/// Where it sends notifications of drills.
+const DRILL: &str = "http://127.0.0.1:9464/-/drill/notification\n";
+
+/// The example, with the receivers at `sink`, and with drills also at the probe at `drill`.
 pub fn configuration(example: &str, sink: &str, drill: &str) -> String {
-    assert_eq!(example.matches("  routes:\n").count(), 1, "{example}");
-    assert_eq!(example.matches("receivers:\n").count(), 1, "{example}");
-    let route =
-        "  routes:\n    - matchers: [tenant=\"drill\"]\n      receiver: drill\n      group_wait: 0s\n";
-    let receiver = format!(
-        "receivers:\n  - name: drill\n    webhook_configs:\n      - url: {drill}/-/drill/notification\n      \
-         - url: {EXAMPLE}/drill\n"
-    );
-    example.replace("  routes:\n", route).replace("receivers:\n", &receiver).replace(EXAMPLE, sink)
+    assert_eq!(example.matches(DRILL).count(), 1, "{example}");
+    let both = format!("{drill}/-/drill/notification\n      - url: {EXAMPLE}/drill\n");
+    example.replace(DRILL, &both).replace(EXAMPLE, sink)
 }
 
 impl Alertmanager {

@@ -99,8 +99,12 @@ stop_grace = "1s""#
         let stage = "interval = \"1s\"\nmissing_after = \"3s\"\ntarget = \"3s\"";
         let stages =
             [Stage::TenantStream, Stage::Archive, Stage::DeadLetter, Stage::Transit, Stage::Bigquery];
-        let watched =
-            stages.map(|name| (name, if name == Stage::DeadLetter { "interval = \"1s\"" } else { stage }));
+        let is_side = |name: Stage| [Stage::Archive, Stage::DeadLetter].contains(&name);
+        let watched: Vec<(Stage, &str)> = stages
+            .into_iter()
+            .filter(|name| !(is_large && is_side(*name)))
+            .map(|name| (name, if name == Stage::DeadLetter { "interval = \"1s\"" } else { stage }))
+            .collect();
         let conditions =
             format!("[conditions]\nwindow = \"{window}\"\nlate_after = \"3s\"\nover_after = \"30s\"\n");
         let text = sandbox.probe_configuration(Access::TenantRoles, &probe, &watched);

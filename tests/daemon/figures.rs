@@ -89,6 +89,63 @@ async fn histograms_match_the_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn figures_over_time_match_the_page_and_survive_a_kill() {
+    let stand = Stand::brisk(1).await;
+    let store = stand.config().with_file_name("store.db");
+    let keys = [
+        ("PROBE_INTERVAL", "500ms"),
+        ("PROBE_GIVE_UP", "60s"),
+        ("STORE_PATH", store.to_str().expect("the path is text")),
+    ];
+    let delivered =
+        |recent: &Recent| recent.traces.iter().filter(|trace| trace.outcome == "delivered").count();
+    let daemon = stand.daemon(&keys).await;
+    daemon.until("five canaries were delivered", SOON, |recent| delivered(recent) >= 5).await;
+    let before = history(&daemon).await;
+    daemon.signal("KILL").await;
+    daemon.ended(SOON).await;
+
+    let daemon = stand.daemon(&keys).await;
+    daemon.until("ten canaries were delivered", SOON, |recent| delivered(recent) >= 10).await;
+    let agree = async {
+        loop {
+            let (first, recent, second) =
+                (history(&daemon).await, daemon.recent().await, history(&daemon).await);
+            if first == second && delivered(&recent) as u64 == first.met {
+                return first;
+            }
+        }
+    };
+    let after = tokio::time::timeout(SOON, agree).await.expect("the figures are never those of the page");
+    assert_eq!(after.known_since, before.known_since);
+    assert!(after.canaries >= before.canaries && after.met >= 10, "{before:?}, {after:?}");
+}
+
+/// The sum of all minutes, end to end.
+#[derive(Debug, PartialEq)]
+struct History {
+    known_since: String,
+    canaries: u64,
+    met: u64,
+}
+
+async fn history(daemon: &Daemon) -> History {
+    let answer = daemon.get("/history?stage=end_to_end").await;
+    let answer: serde_json::Value = serde_json::from_str(&answer).expect("the answer is JSON");
+    let buckets: Vec<_> = answer["tenants"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|tenant| tenant["buckets"].as_array().into_iter().flatten())
+        .collect();
+    History {
+        known_since: answer["known_since"].as_str().unwrap_or_default().to_owned(),
+        canaries: buckets.iter().filter_map(|bucket| bucket["canaries"].as_u64()).sum(),
+        met: buckets.iter().filter_map(|bucket| bucket["hops"][0]["met"].as_u64()).sum(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_overdue_hop_is_counted_before_the_canary_arrives() {
     let stand = Stand::brisk(1).await;
     stand.sandbox.fault(Fault::stage(Stage::TenantStream, StageEffect::Stall));

@@ -13,6 +13,7 @@ use traceprobe::domain::trace::{FoundLate, Hop, Judgement, Trace};
 use super::copies::{Found, Standing};
 use super::history::*;
 use super::hops::HopState;
+use super::incidents;
 use super::judge::{Ending, FoundAfterwards, Judged, Reason, Verdict, is_in_own_source, judge};
 use super::readability::Readability;
 use super::recorded::{Entered, Entries, Recorded, why};
@@ -41,7 +42,8 @@ pub fn first_fault(seed: u64, canaries: usize, tally: &mut Tally) -> Option<Stri
         verdicts.push((which, verdict));
     }
     tally.add_sources(&run);
-    let faults = sources::faults(&run.history, &readability, &run.met, &verdicts);
+    let mut faults = sources::faults(&run.history, &readability, &run.met, &verdicts);
+    faults.extend(incidents::faults(&run, &verdicts, &mut tally.incidents));
     (!faults.is_empty()).then(|| format!("seed {seed}, {canaries} canaries: {}", faults.join("\n")))
 }
 
@@ -109,6 +111,7 @@ pub struct Tally {
     pub awaited_over_restarts: usize,
     pub corrupted: usize,
     pub violations: usize,
+    pub incidents: incidents::Tally,
 }
 
 impl Tally {
@@ -256,6 +259,7 @@ impl Tally {
             .chain(&self.unknown)
             .chain(&rest)
             .all(|count| *count > 0)
+            && self.incidents.everything_happened()
     }
 }
 

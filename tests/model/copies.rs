@@ -86,8 +86,14 @@ impl Found {
 impl Copies {
     /// Reads the log for one canary.
     pub fn of(history: &History, which: usize) -> Self {
-        let mut judge =
-            Judge { history, which, is_whole: [false; STAGES], answer: None, told: Self::default() };
+        let mut judge = Judge {
+            history,
+            which,
+            is_whole: [false; STAGES],
+            answer: None,
+            is_lost: false,
+            told: Self::default(),
+        };
         for place in judge.places() {
             judge.expire(place.checked_sub(1));
             match &history.log[place].what {
@@ -110,6 +116,8 @@ struct Judge<'a> {
     /// For each stage: a whole copy was shown.
     is_whole: [bool; STAGES],
     answer: Option<Answer>,
+    /// The process that sent the put has ended, so it will not be answered any more.
+    is_lost: bool,
     told: Copies,
 }
 
@@ -131,8 +139,8 @@ impl<'a> Judge<'a> {
             for source in &history.rules.source_of[canary.tenant] {
                 places.extend(&history.objects_checked_at[*source]);
             }
-            places.extend(&history.restarts);
         }
+        places.extend(&history.restarts);
         places.retain(|place| Some(*place) >= canary.registered);
         places.sort_unstable();
         places.dedup();
@@ -210,6 +218,11 @@ impl<'a> Judge<'a> {
 
     fn answered(&mut self, place: usize) {
         self.answer = Some(self.canary().answer);
+        self.judge_waiting(place);
+    }
+
+    /// Judges the second copies that were found before it was known whether the put was answered.
+    fn judge_waiting(&mut self, place: usize) {
         let awaits = |found: &&Found| found.standing == Standing::AwaitsAnswer;
         let awaiting: Vec<_> =
             self.told.found.iter().flatten().filter(awaits).map(|found| found.copy).collect();
@@ -218,10 +231,15 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Judges a second copy, if its put was answered.
+    /// Judges a second copy, if its put was answered or never will be.
     fn judge(&mut self, place: usize, number: usize) {
         let stage = self.copy(number).stage;
-        let Some(answer) = self.answer else { return };
+        let Some(answer) = self.answer else {
+            if self.is_lost {
+                self.settle(stage, number, Standing::Uncharged(Why::Unknown));
+            }
+            return;
+        };
         let standing = if answer.doubled() {
             Standing::Uncharged(Why::RetriedPut)
         } else if self.history.rules.stages[stage].moves {
@@ -319,6 +337,10 @@ impl<'a> Judge<'a> {
 
     /// A new process asks again for what it should have been told.
     fn restarted(&mut self, place: usize) {
+        if self.answer.is_none() {
+            self.is_lost = true;
+            self.judge_waiting(place);
+        }
         for stage in 0..STAGES {
             for at in 0..self.told.found[stage].len() {
                 let Standing::Awaits(check) = self.told.found[stage][at].standing else { continue };

@@ -52,6 +52,22 @@ pub struct Verdict {
     pub overlooked: Vec<(usize, usize)>,
     /// For each instant at which it was checked: the stages at which it was missing.
     pub missing: Vec<[bool; STAGES]>,
+    /// What was known of it, from which entry of the log on.
+    pub facts: Vec<(usize, Facts)>,
+}
+
+/// What is known of a canary at one instant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Facts {
+    /// The arrival at each stage: earliest and latest.
+    pub arrived: [Option<(Micros, Micros)>; STAGES],
+    /// The stages that were read past the time by which it should have arrived, without it.
+    pub missing: [bool; STAGES],
+    pub hops: [HopState; STAGES],
+    pub judged: Judged,
+    pub outcome: Option<Ending>,
+    pub found_afterwards: Option<FoundAfterwards>,
+    pub taken: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -127,6 +143,7 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
     let mut ended_at = None;
     let mut checks = history.checked_at[which].iter().peekable();
     let mut missing = Vec::new();
+    let mut facts: Vec<(usize, Facts)> = Vec::new();
     for (place, entry) in history.log.iter().enumerate().skip(case.canary().registered.unwrap()) {
         while checks.next_if(|check| **check < place).is_some() {
             missing.push(case.missing());
@@ -177,6 +194,10 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
             case.closed = true;
             hops::close(&mut case);
         }
+        let now = case.facts(judged, outcome, found_afterwards);
+        if facts.last().is_none_or(|(_, before)| *before != now) {
+            facts.push((place, now));
+        }
     }
     missing.extend(checks.map(|_| case.missing()));
     Verdict {
@@ -195,6 +216,7 @@ pub fn judge(history: &History, readability: &Readability, which: usize) -> Verd
         lifted: case.lifted,
         overlooked: case.overlooked,
         missing,
+        facts,
         runs: leaks(history, which, case.runs),
         copies,
     }
@@ -313,6 +335,24 @@ impl<'a> Case<'a> {
             let due = began + self.history.rules.stages[stage].missing_after;
             known.arrived.is_none() && known.absent_before > due
         })
+    }
+
+    fn facts(
+        &self,
+        judged: Judged,
+        outcome: Option<Ending>,
+        found_afterwards: Option<FoundAfterwards>,
+    ) -> Facts {
+        let arrived = |stage: usize| self.known[stage].arrived.map(|at| (at.earliest, at.latest));
+        Facts {
+            arrived: std::array::from_fn(arrived),
+            missing: self.missing(),
+            hops: self.hops,
+            judged,
+            outcome,
+            found_afterwards,
+            taken: self.taken(),
+        }
     }
 
     pub fn canary(&self) -> &'a Canary {

@@ -118,6 +118,8 @@ pub struct Pipeline {
     pub drops: Vec<(usize, Window)>,
     /// While one holds, everything that reaches the stage is also stored with another tenant.
     pub leaks: Vec<(usize, Window)>,
+    /// While one holds, nothing is stored at the stage, but the later ones get it.
+    pub skips: Vec<(usize, Window)>,
     /// For each stage: whether rows have a tenant column.
     pub labelled: Vec<bool>,
     /// How it writes each tenant's canaries to each source: `[source][tenant]`.
@@ -178,8 +180,14 @@ impl Pipeline {
             let count = rng.usize(0..=most);
             (0..count).map(|_| (rng.usize(STREAM..=DEAD), Window::draw(rng, begin, end, longest))).collect()
         };
-        let (stalls, drops, leaks) =
+        let (mut stalls, drops, leaks) =
             (windows(4, 300 * SECOND), windows(2, 120 * SECOND), windows(1, 120 * SECOND));
+        let skips = windows(2, 300 * SECOND);
+        if rng.bool() {
+            // Long enough to be told.
+            let (stage, from) = (rules.main_path[rng.usize(0..rules.main_path.len())], rng.i64(begin..end));
+            stalls.push((stage, Window { from, to: from + rng.i64(60 * SECOND..300 * SECOND) }));
+        }
         let stamp_kinds = (STREAM..=DEAD)
             .map(|_| match rng.u8(0..4) {
                 0 => StampKind::Millis,
@@ -195,6 +203,7 @@ impl Pipeline {
             stalls,
             drops,
             leaks,
+            skips,
             labelled: (STREAM..=DEAD).map(|_| rng.bool()).collect(),
             formats: Vec::new(),
             compactions: (STREAM..=DEAD)
@@ -374,6 +383,9 @@ impl Pipeline {
         }
         if rng.f64() < odds.lost || self.drops.iter().filter(here).any(|(_, window)| window.holds(at)) {
             return None;
+        }
+        if self.skips.iter().filter(here).any(|(_, window)| window.holds(at)) {
+            return Some(at);
         }
         let leaks = self.leaks.iter().filter(here).any(|(_, window)| window.holds(at));
         if leaks || rng.f64() < odds.leaked {

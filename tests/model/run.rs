@@ -13,13 +13,14 @@ use fastrand::Rng;
 use traceprobe::domain::canary::Integrity;
 use traceprobe::domain::copies::Presence;
 use traceprobe::domain::format::{self, Format, FoundIn, UnreadableReason};
+use traceprobe::domain::incidents::Episode;
 use traceprobe::domain::sighting::{
     FailureKind, Locator, Poll, ReadStats, RecordOwner, Sighting, Stamp, UnreadableRecord,
 };
 use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use traceprobe::domain::time::Timestamp;
 use traceprobe::domain::topology::{SourceId, StageId, Topology};
-use traceprobe::domain::trace::Trace;
+use traceprobe::domain::trace::{Put, Trace};
 use traceprobe::domain::tracker::{Changes, Event, Input, PutResult, SeenSource, Settings, Tracker};
 use traceprobe::store::{LoadLimits, Store};
 
@@ -28,6 +29,7 @@ use super::observers::{Action, Fate, Observer};
 use super::pipeline::Pipeline;
 use super::recorded::Recorded;
 use super::restarts::{self, Cut, Restart};
+use super::reviews::Reviews;
 use super::rules::{self, name, tenant_id};
 use super::sources::{self, Met};
 
@@ -51,6 +53,8 @@ pub struct Outcome {
     pub recorded: Vec<Recorded>,
     /// The tracker's events about sources.
     pub met: Met,
+    /// What the incidents said.
+    pub reviews: Reviews,
     /// Sources with so many recently seen canaries that the tracker may have dropped some.
     pub crowded: HashSet<usize>,
 }
@@ -88,19 +92,40 @@ pub fn run(seed: u64, canaries: usize) -> Outcome {
         _ => None,
     });
     let crowded = polls.filter(|poll| poll.recently_seen >= Some(CROWDED)).map(|poll| poll.source).collect();
-    Outcome { history: run.history, tracker: run.tracker, recorded: run.recorded, met: run.met, crowded }
+    Outcome {
+        history: run.history,
+        tracker: run.tracker,
+        recorded: run.recorded,
+        met: run.met,
+        reviews: run.reviews,
+        crowded,
+    }
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Next {
     Plan(usize),
     Answer(usize),
-    Poll { source: usize, plan: u64 },
-    PollEnds { source: usize, run: usize },
-    Check { source: usize, plan: u64 },
-    CheckEnds { source: usize, run: usize },
+    Poll {
+        source: usize,
+        plan: u64,
+    },
+    PollEnds {
+        source: usize,
+        run: usize,
+    },
+    Check {
+        source: usize,
+        plan: u64,
+    },
+    CheckEnds {
+        source: usize,
+        run: usize,
+    },
     End(usize),
     Start,
+    /// What is wrong is published.
+    Review,
 }
 
 /// What a round applies to the tracker.
@@ -138,6 +163,7 @@ struct Run {
     committed: BTreeMap<TraceId, (Arc<Trace>, bool)>,
     committed_seen: Vec<SeenSource>,
     met: Met,
+    reviews: Reviews,
     /// The process ends within the next round.
     pending_end: Option<Restart>,
     is_down: bool,
@@ -173,9 +199,10 @@ impl Run {
             checked_at: Vec::new(),
             objects_checked_at: vec![Vec::new(); observers.len()],
         };
+        let reviews = Reviews::new(seed, &history.rules, topology.clone());
         let mut run = Self {
             rng: Rng::with_seed(!seed),
-            tracker: restored(&mut store, &topology, settings, time(EPOCH)),
+            tracker: restored(&mut store, &topology, settings, time(EPOCH)).0,
             store,
             topology,
             settings,
@@ -191,6 +218,7 @@ impl Run {
             committed: BTreeMap::new(),
             committed_seen: Vec::new(),
             met: Met::default(),
+            reviews,
             pending_end: None,
             is_down: false,
             began: EPOCH,
@@ -210,6 +238,7 @@ impl Run {
         self.number.insert(canary.id, number);
         self.schedule(canary.leaves, Next::Plan(number));
         self.schedule(canary.answered, Next::Answer(number));
+        self.reviews.until = self.reviews.until.max(canary.planned + self.history.rules.give_up);
         self.history.canaries.push(canary);
         self.history.shown_at.push(Vec::new());
         self.history.checked_at.push(Vec::new());
@@ -233,6 +262,9 @@ impl Run {
 
     /// Runs until nothing is scheduled.
     fn run_to_end(&mut self) {
+        if self.reviews.are_taken {
+            self.schedule(self.now + self.reviews.every, Next::Review);
+        }
         loop {
             let next = self.schedule.peek().map(|Reverse((at, ..))| *at);
             let deadline = self.tracker.next_deadline().filter(|_| !self.is_down);
@@ -300,6 +332,14 @@ impl Run {
                 }
             }
             Next::Start => self.start_up(),
+            Next::Review => {
+                if !self.is_down {
+                    self.reviews.review(&self.tracker, time(self.now), self.history.log.len());
+                }
+                if self.now < self.reviews.until + 2 * self.reviews.longest {
+                    self.schedule(self.now + self.reviews.every, Next::Review);
+                }
+            }
         }
     }
 
@@ -445,6 +485,7 @@ impl Run {
         self.history.log.push(Entry { at: self.now, what });
         let unsaved = self.tracker.take_changes();
         self.committed_seen.extend(unsaved.seen);
+        self.reviews.commit();
         if !self.restarts.is_empty() {
             let traces = unsaved.traces.into_iter();
             self.committed.extend(traces.map(|(trace, finished)| (trace.id(), (trace, finished))));
@@ -498,16 +539,32 @@ impl Run {
     fn start_up(&mut self) {
         self.is_down = false;
         self.began = self.now;
+        let (episodes, merged_episodes) = self.reviews.committed();
         let committed = Changes {
             traces: std::mem::take(&mut self.committed).into_values().collect(),
             seen: std::mem::take(&mut self.committed_seen),
+            episodes,
+            merged_episodes,
             ..Changes::default()
         };
         self.store.save(&committed).unwrap();
-        self.tracker = restored(&mut self.store, &self.topology, self.settings, time(self.now));
-        assert!(self.tracker.take_changes().is_empty(), "the store has these as they are");
+        let (episodes, events);
+        (self.tracker, episodes, events) =
+            restored(&mut self.store, &self.topology, self.settings, time(self.now));
+        self.reviews.restart(episodes);
+        let changes = self.tracker.take_changes();
+        // Those that are over by now finish again, and the copies of one whose put will not be answered any more
+        // are judged without the answer. The store did not know either.
+        let is_settled = |trace: &Trace| changes.settled.iter().any(|settled| settled.id() == trace.id());
+        let is_news = |trace: &Trace| is_settled(trace) || trace.put == Put::Planned;
+        assert!(changes.traces.iter().all(|(trace, _)| is_news(trace)), "the store has these as they are");
+        self.committed.extend(changes.traces.into_iter().map(|(trace, over)| (trace.id(), (trace, over))));
         self.history.restarts.push(self.history.log.len());
         self.history.log.push(Entry { at: self.now, what: What::Restarted });
+        // The others are of canaries that have ended, as a previous run has said.
+        for event in events.iter().filter(|event| matches!(event, Event::UnchargedCopy { .. })) {
+            self.record(event);
+        }
         self.update_observers();
     }
 
@@ -648,12 +705,21 @@ fn shape(number: Shape) -> format::Shape {
     [orc, binary, format::Shape::NONE.then(Format::Gzip).then(Format::Orc)][number]
 }
 
-/// A tracker that takes over what is in the store.
-fn restored(store: &mut Store, map: &Arc<Topology>, settings: Settings, now: Timestamp) -> Tracker {
-    let all = LoadLimits { since: Timestamp::MIN, max_delivered: usize::MAX, max_of_tenant: usize::MAX };
-    let loaded = store.load(all).unwrap();
+/// Loads all.
+pub const EVERYTHING: LoadLimits =
+    LoadLimits { since: Timestamp::MIN, max_delivered: usize::MAX, max_of_tenant: usize::MAX };
+
+/// A tracker that takes over what is in the store, and the episodes that are in it.
+fn restored(
+    store: &mut Store,
+    map: &Arc<Topology>,
+    settings: Settings,
+    now: Timestamp,
+) -> (Tracker, Vec<Episode>, Vec<Event>) {
+    let mut loaded = store.load(EVERYTHING).unwrap();
+    let episodes = std::mem::take(&mut loaded.episodes);
     assert_eq!(loaded.unreadable, 0);
     let mut tracker = Tracker::new(map.clone(), settings, now);
-    tracker.restore(loaded, now);
-    tracker
+    let events = tracker.restore(loaded, now);
+    (tracker, episodes, events)
 }

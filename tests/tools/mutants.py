@@ -39,6 +39,10 @@ SOURCES = "src/domain/tracker/sources.rs"
 TRACE = "src/domain/trace.rs"
 CRITERIA = "src/domain/conditions/criteria.rs"
 STUCK = "src/domain/conditions/stuck.rs"
+INCIDENTS = "src/domain/incidents/mod.rs"
+EPISODE = "src/domain/incidents/episode.rs"
+RECOVERY = "src/domain/incidents/recovery.rs"
+AFFECTED = "src/domain/incidents/canaries.rs"
 
 # Name, file, text that occurs once, and what replaces it.
 MUTANTS = [
@@ -106,6 +110,19 @@ MUTANTS = [
     ("all tenants have the same window", CRITERIA, "Self::WINDOW.max(interval * Self::WINDOW_CANARIES)", "Self::WINDOW"),
     ("a stage never seen is stuck", STUCK, "path.filter(|stage| history.has_seen(*stage)).collect();", "path.collect();"),
     ("what may not have been taken is stuck", STUCK, "trace.taken() && last", "last"),
+    ("one overdue canary is stuck", STUCK, "OVERDUE_OF_TENANT: usize = 2;", "OVERDUE_OF_TENANT: usize = 1;"),
+    ("a stall may be older than the last passage", STUCK, "last_passage.is_none_or(|last| trace.planned_at > last);", "true;"),
+    ("two tenants are a stall of all", STUCK, "STALLED_TENANTS: usize = 3;", "STALLED_TENANTS: usize = 2;"),
+    # Incidents.
+    ("what follows from another problem is over", INCIDENTS, "Some(problem) if episode.end().is_none() =>", "Some(problem) if episode.end().is_none() && problem.of == Some(usize::MAX) =>"),
+    ("what remains is a cause", INCIDENTS, " && !self.is_remainder(other, problem, map)", ""),
+    ("an episode begins before the end of the last one", EPISODE, "floor.is_none_or(|floor| *at >= floor);", "floor.is_none_or(|floor| *at != floor);"),
+    ("the last affected canary is forgotten", EPISODE, "self.condition.last.max(problem.last)", "problem.last"),
+    ("an episode ends at once", EPISODE, "&& now.since(well_from) >= over_after", "&& well_from + over_after >= since"),
+    ("a stall ends with what arrived before", RECOVERY, ".filter(|at| *at > last).min()", ".min()"),
+    ("any canary proves that nothing is slow", RECOVERY, "=> trace.judgement == Judgement::Good,", "=> trace.judgement != Judgement::Pending,"),
+    ("what cannot be read is well after a restart", RECOVERY, "is_read.then_some(snapshot.at)", "(is_read || snapshot.at >= last).then_some(snapshot.at)"),
+    ("a restart counts canaries again", AFFECTED, "counted_before: last, last }", "counted_before: None, last }"),
 ]
 
 

@@ -27,7 +27,7 @@ CARGO = os.environ.get("CARGO", "cargo")
 # programs, because starved programs fail tests for the wrong reason.
 PHASES = [
     # These compute: 45 and 80; 80 and 57.
-    [["traceprobe", "corpus", "hostile", "architecture", "vocabulary", "shipped"], ["model", "rules"]],
+    [["traceprobe", "corpus", "hostile", "architecture", "vocabulary", "shipped", "stalls"], ["model", "rules"]],
     # 190 to 240 and 90; 38 and 10; 14 and 3; 18 and 3; 73 and 27.
     [["emulators"], ["prometheus", "sandbox", "traps", "demo"]],
     [["daemon"], ["faults"]],  # 167 and 58; 50 and 23

@@ -65,12 +65,7 @@ pub struct Exception {
     pub reason: &'static str,
 }
 
-pub const EXCEPTIONS: [Exception; 6] = [
-    Exception {
-        file: "src/domain/quantile.rs",
-        name: "rank",
-        reason: "the nearest-rank definition of a quantile",
-    },
+pub const EXCEPTIONS: [Exception; 5] = [
     Exception {
         file: "src/domain/format.rs",
         name: "Journal",

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::daemon::store_writer::{OpenedStore, Settings as WriterSettings};
+use crate::domain::aggregates::{self, Aggregates};
 use crate::domain::conditions::Criteria;
 use crate::domain::outcome::Outcome;
 use crate::domain::tag::TagKey;
@@ -48,6 +49,10 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         instance: instance.code,
     };
     let mut tracker = Tracker::new(topology.clone(), settings, clock.now());
+    let limits = aggregates::Settings { slo: settings.slo, give_up: settings.give_up };
+    let mut figures = Aggregates::new(topology.clone(), limits, clock.now());
+    figures.restore(loaded.aggregates, clock.now());
+    let figures = SharedFigures::new(figures);
     tracker.restore(loaded.traces, clock.now());
     let (to_injector, outbound) = mpsc::channel(queue);
     let (puts, from_injector) = mpsc::channel(16);
@@ -80,6 +85,7 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         clock,
         random: || [7; 10],
         stop_grace: Duration::ZERO,
+        figures,
     };
     Around { engine, outbound, puts, _inputs: inputs }
 }

@@ -63,7 +63,7 @@ fn stuck_at(
     let stopped = traces.iter().filter(|trace| here(trace) && trace.judgement != Judgement::Unjudged);
     let overdue = stopped
         .clone()
-        .filter(|trace| trace.ended.is_none() && is_overdue(trace))
+        .filter(|trace| may_be_lost(trace) && is_overdue(trace))
         .filter(|trace| last_passage.is_none_or(|last| trace.planned_at > last));
     let canaries: Vec<_> = overdue.clone().map(|trace| trace.id()).collect();
     let waited = overdue.map(|trace| now.since(began(trace))).max().unwrap_or_default();
@@ -75,28 +75,37 @@ fn stuck_at(
     let subject = Subject::at(history.tenant, hop);
     let stuck =
         Condition::fault(ConditionName::Stuck, subject, Severity::Critical, Some(since), Detail::None);
-    Some(Condition { affected: Some(canaries.len()), canaries, ..stuck })
+    let last = canaries.iter().map(|id| id.planned_at()).max();
+    Some(Condition { last, affected: Some(canaries.len()), canaries, ..stuck })
 }
 
 fn may_be_lost(trace: &Trace) -> bool {
     matches!(trace.ended, None | Some((Outcome::Lost(_), _)))
 }
 
-/// Whether nothing of any tenant arrives any more: several tenants have an overdue canary that was planned
-/// after the last delivery of anyone.
+/// Whether nothing of any tenant passes a hop any more: several tenants have an overdue canary that was planned
+/// after anything last passed it. Behind the hop that has stopped, what had passed it still arrives for some
+/// seconds, so each hop is judged by itself.
 pub(super) fn total(histories: &[History<'_>]) -> Option<Condition> {
+    let path = histories.first()?.snapshot.topology.main_path();
+    (0..path.len()).find_map(|at| stalled_at(histories, &path[at..]))
+}
+
+/// The same for the hop to the first of these stages, which what reaches a later one has passed.
+fn stalled_at(histories: &[History<'_>], from: &[StageId]) -> Option<Condition> {
     let snapshot = histories.first()?.snapshot;
-    let map = &*snapshot.topology;
-    let end = map.end();
+    let (map, hop) = (&*snapshot.topology, *from.first()?);
     let real = || histories.iter().filter(|history| map.drill() != Some(history.tenant));
-    let arrivals = real().flat_map(|history| &history.canaries);
-    let delivered = arrivals.filter_map(|canary| canary.trace.arrival(end)).map(|at| at.latest).max();
+    let canaries = real().flat_map(|history| &history.canaries);
+    let last_passage = canaries.filter_map(|canary| passage(canary.trace, from)).max();
+    let can_tell =
+        |history: &&History<'_>, stage: StageId| history.has_seen(stage) && !history.is_blind(stage);
     let stalled: Vec<Vec<&Trace>> = real()
-        .filter(|history| history.has_seen(end) && !history.is_blind(end))
-        .map(|history| stopped_at_the_end(history, end))
+        .filter(|history| can_tell(history, hop) && can_tell(history, map.end()))
+        .map(|history| stopped_before(history, from))
         .filter(|stopped| {
-            let is_new = |trace: &&Trace| delivered.is_none_or(|last| trace.planned_at > last);
-            stopped.iter().any(|trace| trace.ended.is_none() && is_new(trace))
+            let is_new = |trace: &&Trace| last_passage.is_none_or(|last| trace.planned_at > last);
+            stopped.iter().any(is_new)
         })
         .collect();
     if stalled.len() < STALLED_TENANTS {
@@ -104,19 +113,25 @@ pub(super) fn total(histories: &[History<'_>]) -> Option<Condition> {
     }
     let stopped = || stalled.iter().flatten();
     let since: Option<Timestamp> = stopped().map(|trace| trace.planned_at).min();
-    let waiting: Vec<&Trace> = stopped().filter(|trace| trace.ended.is_none()).copied().collect();
-    let subject = Subject { tenant: None, place: most_wait_for(map, &waiting).map(HopRange::one) };
+    let stopped: Vec<&Trace> = stopped().copied().collect();
+    let subject = Subject { tenant: None, place: most_wait_for(map, &stopped).map(HopRange::one) };
     let detail = Detail::Tenants { affected: stalled.len(), of: map.real_tenants().count() };
     let stall = Condition::fault(ConditionName::TotalStall, subject, Severity::Critical, since, detail);
-    let mut canaries: Vec<_> = waiting.iter().map(|trace| trace.id()).collect();
+    let mut canaries: Vec<_> = stopped.iter().map(|trace| trace.id()).collect();
     canaries.sort_unstable();
-    Some(Condition { affected: Some(canaries.len()), canaries, ..stall })
+    let last = canaries.last().map(|id| id.planned_at());
+    Some(Condition { last, affected: Some(canaries.len()), canaries, ..stall })
 }
 
-/// The overdue canaries of a tenant after the last one that was delivered, oldest first.
-fn stopped_at_the_end<'a>(history: &History<'a>, end: StageId) -> Vec<&'a Trace> {
+/// When a trace certainly had passed the hop to the first of these stages.
+fn passage(trace: &Trace, from: &[StageId]) -> Option<Timestamp> {
+    from.iter().find_map(|stage| trace.arrival(*stage)).map(|at| at.latest)
+}
+
+/// The overdue canaries of a tenant after the last one that passed a hop, oldest first.
+fn stopped_before<'a>(history: &History<'a>, from: &[StageId]) -> Vec<&'a Trace> {
     let traces: Vec<&Trace> = history.canaries.iter().map(|canary| canary.trace).collect();
-    let last = traces.iter().rposition(|trace| trace.arrival(end).is_some());
+    let last = traces.iter().rposition(|trace| passage(trace, from).is_some());
     let behind = traces[last.map_or(0, |last| last + 1)..].iter().copied();
     behind
         .filter(|trace| trace.taken() && trace.judgement == Judgement::Overdue && may_be_lost(trace))
@@ -124,7 +139,7 @@ fn stopped_at_the_end<'a>(history: &History<'a>, end: StageId) -> Vec<&'a Trace>
 }
 
 /// The hop that most traces wait for; the first on the path if several have as many.
-fn most_wait_for(map: &Topology, waiting: &[&Trace]) -> Option<StageId> {
-    let count = |hop: StageId| waiting.iter().filter(|trace| trace.next_stage(map) == Some(hop)).count();
+fn most_wait_for(map: &Topology, stopped: &[&Trace]) -> Option<StageId> {
+    let count = |hop: StageId| stopped.iter().filter(|trace| trace.next_stage(map) == Some(hop)).count();
     map.main_path().iter().copied().rev().max_by_key(|hop| count(*hop))
 }

@@ -17,15 +17,17 @@ pub struct AffectedCanaries {
     settled: usize,
     /// Those that may be reported again.
     recent: BTreeSet<TraceId>,
-    /// A previous run has counted every canary up to this one.
+    /// A previous run has counted the canaries that were planned up to this instant.
     counted_before: Option<Timestamp>,
+    /// When the last of all was planned.
+    last: Option<Timestamp>,
 }
 
 impl AffectedCanaries {
     /// Takes over what a previous run counted, and when the last of them was planned.
     #[must_use]
     pub const fn restored(count: usize, last: Option<Timestamp>) -> Self {
-        Self { settled: count, recent: BTreeSet::new(), counted_before: last }
+        Self { settled: count, recent: BTreeSet::new(), counted_before: last, last }
     }
 
     /// Counts the canaries of `reported`, oldest first, that were planned at `from` or later.
@@ -34,6 +36,7 @@ impl AffectedCanaries {
             id.planned_at() >= from && self.counted_before.is_none_or(|last| id.planned_at() > last)
         };
         let new: Vec<TraceId> = reported.iter().filter(is_new).copied().collect();
+        self.last = self.last.max(new.iter().map(|id| id.planned_at()).max());
         self.recent.extend(new);
         if let Some(oldest) = reported.first() {
             let gone = oldest.planned_at() - LEFT_THE_WINDOW;
@@ -42,6 +45,18 @@ impl AffectedCanaries {
                 self.settled += 1;
             }
         }
+    }
+
+    /// Takes over what another episode has counted and may still be reported.
+    pub(super) fn join(&mut self, other: &Self, from: Timestamp) {
+        let others: Vec<TraceId> = other.recent.iter().copied().collect();
+        self.add(&others, from);
+    }
+
+    /// When the last of them was planned.
+    #[must_use]
+    pub const fn last(&self) -> Option<Timestamp> {
+        self.last
     }
 
     /// How many there are.

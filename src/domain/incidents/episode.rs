@@ -1,11 +1,11 @@
 //! One unbroken episode of a condition of one tenant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::canaries::AffectedCanaries;
 use super::recovery;
-use crate::domain::conditions::{Condition, ConditionName, Severity};
+use crate::domain::conditions::{Condition, ConditionName, Severity, Subject};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{HopRange, Topology};
 use crate::domain::tracker::Snapshot;
@@ -63,22 +63,21 @@ pub struct Episode {
     pub usual: Option<Duration>,
     /// Since when the condition names another place.
     pub elsewhere_since: Option<Timestamp>,
-    /// The problems that followed from it, and when each began as far as is known.
-    pub consequences: BTreeMap<ConditionName, Option<Timestamp>>,
+    /// The problems that followed from it, and when each that still does began, as far as is known.
+    pub consequences: BTreeMap<(ConditionName, Subject), Option<Timestamp>>,
 }
 
 impl Episode {
-    /// The episode of a problem that has just been noticed. An earlier episode of it ended at `floor`.
+    /// The episode of a problem that has just been noticed, and began at `since` if that is known.
     pub(super) fn new(
         id: IncidentId,
         problem: &Condition,
-        floor: Option<Timestamp>,
+        since: Option<Timestamp>,
         snapshot: &Snapshot,
     ) -> Self {
-        let is_after = |at: &Timestamp| floor.is_none_or(|floor| *at >= floor);
-        let first = || problem.canaries.iter().map(|id| id.planned_at()).find(is_after);
-        let since = problem.since.filter(is_after).or_else(first);
         let beginning = since.unwrap_or(snapshot.at);
+        let mut canaries = AffectedCanaries::default();
+        canaries.add(&problem.canaries, beginning);
         Self {
             id,
             incident: id,
@@ -88,7 +87,7 @@ impl Episode {
             noticed_at: snapshot.at,
             state: State::Ongoing,
             worst: problem.severity,
-            canaries: AffectedCanaries::default(),
+            canaries,
             usual: recovery::usual(snapshot, problem.subject, beginning),
             elsewhere_since: None,
             consequences: BTreeMap::new(),
@@ -101,7 +100,9 @@ impl Episode {
         self.worst = self.worst.min(problem.severity);
         self.canaries.add(&problem.canaries, self.beginning);
         let place = self.settled_place(problem, now);
-        self.condition = Condition { canaries: Vec::new(), ..problem.clone() };
+        // What was affected and has arrived since is no proof that all was well when it was planned.
+        let last = self.condition.last.max(problem.last);
+        self.condition = Condition { canaries: Vec::new(), last, ..problem.clone() };
         self.condition.subject.place = place;
     }
 
@@ -118,9 +119,11 @@ impl Episode {
     }
 
     /// Becomes the episode of a problem from which its own condition follows.
-    pub(super) fn continue_under(&mut self, problem: &Condition, now: Timestamp) {
-        self.consequences.insert(self.condition.name, self.since());
-        self.beginning = problem.since.map_or(self.beginning, |since| since.min(self.beginning));
+    pub(super) fn continue_under(&mut self, problem: &Condition, began: Timestamp, now: Timestamp) {
+        self.consequences.insert(consequence(&self.condition), None);
+        self.beginning = began.min(self.beginning);
+        // It may be the same condition at an earlier stage, which is no place that has to settle.
+        self.condition.subject = problem.subject;
         self.update(problem, now);
     }
 
@@ -130,17 +133,32 @@ impl Episode {
         *self = Self { condition: own.condition, state: own.state, beginning, ..self.clone() };
     }
 
-    /// Notes a problem that follows from it.
-    pub(super) fn note_consequence(&mut self, problem: &Condition, map: &Topology) {
-        if self.explains(problem, map) {
-            self.canaries.add(&problem.canaries, self.beginning);
-            self.consequences.entry(problem.name).or_insert(problem.since);
+    /// Takes over the canaries of an episode that turned out to follow from it.
+    pub(super) fn take_over(&mut self, merged: &Self) {
+        self.canaries.join(&merged.canaries, self.beginning);
+    }
+
+    /// Notes the problems that follow from it.
+    pub(super) fn note_consequences(&mut self, problems: &[&Condition], map: &Topology) {
+        let mut present = BTreeSet::new();
+        for problem in problems {
+            if self.explains(problem, map) {
+                self.canaries.add(&problem.canaries, self.beginning);
+                let since = self.consequences.entry(consequence(problem)).or_default();
+                *since = since.or(problem.since);
+                present.insert(consequence(problem));
+            }
+        }
+        // What comes back later begins again.
+        for (key, since) in &mut self.consequences {
+            *since = since.filter(|_| present.contains(key));
         }
     }
 
     /// Since when a problem that follows from it has been one, if it is known to.
-    pub(super) fn since_of(&self, problem: &Condition, map: &Topology) -> Option<Option<Timestamp>> {
-        self.explains(problem, map).then(|| self.consequences.get(&problem.name).copied())?
+    pub(super) fn since_of(&self, problem: &Condition, map: &Topology) -> Option<Timestamp> {
+        self.explains(problem, map)
+            .then(|| self.consequences.get(&consequence(problem)).copied().flatten())?
     }
 
     /// Notes that the condition is no problem any more. `lingers` says that something which follows from it
@@ -188,22 +206,32 @@ impl Episode {
         remains && !self.is_of(problem) && problem.follows_from(&self.condition, map)
     }
 
-    /// Whether it differs from an older state in more than figures that change by the second.
+    /// Whether it differs from an older state in more than figures that change by the second. While something
+    /// lingers, the instant since which all is well is one of them.
     pub(super) fn is_news_to(&self, old: &Self) -> bool {
+        let proven = |episode: &Self| (matches!(episode.state, State::Unproven), episode.has_ended());
         let figures = |episode: &Self| {
             let Condition { name, severity, subject, affected, of, last, .. } = episode.condition;
             (name, severity, subject, affected, of, last)
         };
         figures(self) != figures(old)
-            || (self.incident, self.beginning, self.state) != (old.incident, old.beginning, old.state)
+            || (self.incident, self.beginning) != (old.incident, old.beginning)
+            || (self.end(), proven(self)) != (old.end(), proven(old))
             || self.canaries.count() != old.canaries.count()
+            || self.elsewhere_since != old.elsewhere_since
             || self.consequences != old.consequences
     }
 
     /// Whether it is over and a problem that followed from it goes on, which so is what it was all the time.
+    /// What leaked or was lost stays what it was, and so does a stall of all tenants.
     pub(super) fn was_milder_as(&self, problem: &Condition, map: &Topology) -> bool {
         let State::Over { since, .. } = self.state else { return false };
-        self.consequences.contains_key(&problem.name)
+        let only_took_long = matches!(
+            self.condition.name,
+            ConditionName::Stuck | ConditionName::Missing | ConditionName::Slow
+        );
+        only_took_long
+            && self.consequences.contains_key(&consequence(problem))
             && problem.since.is_some_and(|began| began < since)
             && problem.follows_from(&self.condition, map)
     }
@@ -240,4 +268,17 @@ impl Episode {
     pub fn affected(&self) -> Option<usize> {
         self.condition.affected.map(|now| now.max(self.canaries.count()))
     }
+}
+
+/// What a problem that follows from another one is remembered by: its subject, without a place that may change.
+fn consequence(problem: &Condition) -> (ConditionName, Subject) {
+    let place = problem.subject.place.filter(|_| !problem.name.has_one_place());
+    (problem.name, Subject { tenant: problem.subject.tenant, place })
+}
+
+/// When a problem began, if that is known. An earlier episode of it ended at `floor`.
+pub(super) fn first_failure(problem: &Condition, floor: Option<Timestamp>) -> Option<Timestamp> {
+    let is_after = |at: &Timestamp| floor.is_none_or(|floor| *at >= floor);
+    let first = || problem.canaries.iter().map(|id| id.planned_at()).find(is_after);
+    problem.since.filter(is_after).or_else(first)
 }

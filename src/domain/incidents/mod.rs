@@ -83,23 +83,29 @@ impl Incidents {
         let map = &*snapshot.topology;
         let before = self.open.clone();
         let problems: Vec<&Condition> = found.problems().collect();
-        let mut seen = BTreeSet::new();
-        for problem in &problems {
-            let cause = problems.iter().find(|other| problem.follows_from(other, map));
-            if let Some(episode) = self.episode_of(problem, cause.copied(), snapshot) {
-                seen.insert(episode.id);
-            }
-        }
+        let mut seen = self.assign(&problems, snapshot);
+        // An episode that explained one problem may have turned out to be that of another.
+        seen.extend(self.assign(&problems, snapshot));
         for episode in &mut self.open {
-            for problem in &problems {
-                episode.note_consequence(problem, map);
+            episode.note_consequences(&problems, map);
+            if seen.contains(&episode.id) {
+                continue;
             }
-            if !seen.contains(&episode.id) {
-                let lingers = problems.iter().any(|problem| episode.explains(problem, map));
-                episode.note_absence(snapshot, lingers);
+            // What follows from another problem by now is still one, and may be merged below.
+            match problems.iter().find(|problem| episode.is_of(problem)) {
+                Some(problem) if episode.end().is_none() => episode.update(problem, snapshot.at),
+                Some(_) => episode.note_absence(snapshot, true),
+                None => {
+                    let lingers = problems.iter().any(|problem| episode.explains(problem, map));
+                    episode.note_absence(snapshot, lingers);
+                }
             }
         }
         let merged = self.merge(&seen, map);
+        if !merged.is_empty() {
+            // What they explained need not follow from what they are part of now.
+            self.assign(&problems, snapshot);
+        }
         self.regroup();
         let (now, over_after) = (snapshot.at, self.over_after);
         let ended: Vec<_> =
@@ -110,6 +116,33 @@ impl Incidents {
         let merged = merged.into_iter().filter(is_known).map(|episode| (episode, Step::Merged));
         let ended = ended.into_iter().map(|episode| (episode, Step::Ended));
         changes(&before, &self.open).into_iter().chain(merged).chain(ended).collect()
+    }
+
+    /// Brings the episodes of all problems up to date, and returns which these are.
+    fn assign(&mut self, problems: &[&Condition], snapshot: &Snapshot) -> BTreeSet<IncidentId> {
+        let map = &*snapshot.topology;
+        let mut seen = BTreeSet::new();
+        for problem in problems {
+            let is_cause = |other: &&&Condition| {
+                problem.follows_from(other, map) && !self.is_remainder(other, problem, map)
+            };
+            let cause = problems.iter().find(is_cause).copied();
+            if let Some(episode) = self.episode_of(problem, cause, snapshot) {
+                seen.insert(episode.id);
+            }
+        }
+        seen
+    }
+
+    /// Whether a problem is only what remains of something that is over, which does not explain another one.
+    fn is_remainder(&self, problem: &Condition, other: &Condition, map: &Topology) -> bool {
+        let is_over = |episode: &&Episode| episode.end().is_some();
+        !self.open.iter().any(|episode| episode.is_of(problem))
+            && self
+                .open
+                .iter()
+                .filter(is_over)
+                .any(|it| it.explains(problem, map) && !it.explains(other, map))
     }
 
     /// The open episode of a problem, brought up to date; it is begun if there is none. `None` for what
@@ -134,45 +167,56 @@ impl Incidents {
         if self.open.iter().any(|episode| episode.explains(problem, map)) {
             return None;
         }
-        // What was missing may turn out to be slow.
-        let milder = self.open.iter().position(|episode| episode.was_milder_as(problem, map));
-        if let Some(at) = milder {
-            self.open[at].continue_under(problem, snapshot.at);
-            return Some(&self.open[at]);
-        }
-        let began = problem.since.unwrap_or(snapshot.at);
-        // What follows from it may have been noticed first.
-        let first = self.open.iter().position(|episode| {
-            let goes_on = episode.end().is_none() && episode.beginning >= began;
-            goes_on && episode.condition.follows_from(problem, map)
-        });
-        if let Some(at) = first {
-            self.open[at].continue_under(problem, snapshot.at);
-            return Some(&self.open[at]);
-        }
         let floor = self
             .ended
             .iter()
             .filter(|episode| episode.is_of(problem))
             .filter_map(|episode| episode.end())
             .max();
+        let since = episode::first_failure(problem, floor);
+        let began = since.unwrap_or(snapshot.at);
+        // What was missing may turn out to be slow.
+        let milder = self.open.iter().position(|episode| {
+            episode.was_milder_as(problem, map) && floor.is_none_or(|floor| episode.beginning >= floor)
+        });
+        if let Some(at) = milder {
+            self.open[at].continue_under(problem, began, snapshot.at);
+            return Some(&self.open[at]);
+        }
+        // What follows from it may have been noticed first.
+        let first = self.open.iter().position(|episode| {
+            let goes_on = episode.end().is_none() && episode.beginning >= began;
+            goes_on && episode.condition.follows_from(problem, map)
+        });
+        if let Some(at) = first {
+            self.open[at].continue_under(problem, began, snapshot.at);
+            return Some(&self.open[at]);
+        }
         self.last_id = self.last_id.max(u64::try_from(snapshot.at.micros()).unwrap_or(0)) + 1;
-        self.open.push(Episode::new(IncidentId(self.last_id), problem, floor, snapshot));
+        self.open.push(Episode::new(IncidentId(self.last_id), problem, since, snapshot));
         self.open.last()
     }
 
     /// Removes episodes that have turned out to follow from another one, and returns them.
     fn merge(&mut self, seen: &BTreeSet<IncidentId>, map: &Topology) -> Vec<Episode> {
         let causes: Vec<Episode> = self.open.iter().filter(|it| seen.contains(&it.id)).cloned().collect();
-        let follows = |episode: &Episode| {
-            causes.iter().any(|cause| {
+        let cause_of = |episode: &Episode| {
+            let is_cause = |cause: &&Episode| {
                 episode.beginning >= cause.beginning && episode.condition.follows_from(&cause.condition, map)
-            })
+            };
+            causes.iter().find(is_cause).map(|cause| cause.id)
         };
         let is_consequence = |episode: &mut Episode| {
-            !seen.contains(&episode.id) && episode.end().is_none() && follows(episode)
+            !seen.contains(&episode.id) && episode.end().is_none() && cause_of(episode).is_some()
         };
-        self.open.extract_if(.., is_consequence).collect()
+        let merged: Vec<Episode> = self.open.extract_if(.., is_consequence).collect();
+        for episode in &merged {
+            let cause = cause_of(episode);
+            for cause in self.open.iter_mut().filter(|it| Some(it.id) == cause) {
+                cause.take_over(episode);
+            }
+        }
+        merged
     }
 
     /// Makes the episodes of one condition at one place one incident, which has the id of its first.
@@ -221,7 +265,7 @@ pub(super) fn settle(found: &mut [Condition], episodes: &[Arc<Episode>], map: &T
     for problem in found.iter_mut().filter(|condition| condition.is_problem()) {
         let open = || episodes.iter().filter(|episode| !episode.has_ended());
         let own = open().find(|episode| episode.is_of(problem)).map(|episode| episode.since());
-        let of_cause = || open().find_map(|episode| episode.since_of(problem, map));
+        let of_cause = || open().find_map(|episode| episode.since_of(problem, map)).map(Some);
         problem.since = own.or_else(of_cause).unwrap_or(problem.since);
     }
 }

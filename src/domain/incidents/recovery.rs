@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use super::episode::Episode;
-use crate::domain::conditions::{ConditionName, Subject};
+use crate::domain::canary::Integrity;
+use crate::domain::conditions::{Condition, ConditionName, Subject};
+use crate::domain::copies::{CopyStanding, StoredCopy};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{Role, StageId, TenantId, Topology};
-use crate::domain::trace::{Hop, Put, Trace};
-use crate::domain::tracker::Snapshot;
+use crate::domain::trace::{Hop, Judgement, Put, Trace};
+use crate::domain::tracker::{Snapshot, SourceView};
 
 /// Number of canaries before an episode that define what was usual.
 const USUAL_OF: usize = 30;
@@ -28,31 +30,95 @@ pub(super) fn since(episode: &Episode, snapshot: &Snapshot) -> Option<Timestamp>
         | ConditionName::Skipped
         | ConditionName::Duplicates
         | ConditionName::Corruption
-        | ConditionName::Leaking => {
-            let good = |trace: &&Trace| trace.planned_at > last && trace.arrival(stage).is_some();
+        | ConditionName::Leaking
+        | ConditionName::LateInjection => {
+            let good = |trace: &&Trace| trace.planned_at > last && is_good(condition.name, map, trace, stage);
             of_tenant(snapshot, condition.subject.tenant).filter(good).map(|trace| trace.planned_at).min()
         }
-        ConditionName::TotalStall | ConditionName::Stuck | ConditionName::NeverSeen => {
-            let passed = of_tenant(snapshot, condition.subject.tenant)
-                .filter(|trace| trace.planned_at >= episode.beginning)
-                .filter_map(|trace| trace.arrival(stage));
-            passed.map(|at| at.latest).min()
+        ConditionName::TotalStall => first_passage(snapshot, None, &[map.end()], last),
+        ConditionName::Stuck => {
+            let path = map.main_path();
+            let at = path.iter().position(|on_path| *on_path == stage).unwrap_or_default();
+            first_passage(snapshot, condition.subject.tenant, &path[at..], last)
         }
-        ConditionName::LateInjection => {
-            let taken = |trace: &&Trace| trace.planned_at > last && matches!(trace.put, Put::Accepted { .. });
-            of_tenant(snapshot, condition.subject.tenant).filter(taken).map(|trace| trace.planned_at).min()
-        }
+        ConditionName::NeverSeen => first_passage(snapshot, condition.subject.tenant, &[stage], last),
         ConditionName::NotInjecting => {
             let tenant = condition.subject.tenant?;
             let accepted_at = snapshot.tenants.get(usize::from(tenant.0))?.accepted_at;
-            accepted_at.filter(|at| *at >= episode.beginning).map(|_| snapshot.at)
+            accepted_at.filter(|at| *at > episode.beginning)
         }
-        ConditionName::SchemaDrift
+        ConditionName::CannotSee => {
+            let view = snapshot
+                .sources
+                .get(map.source_of(condition.subject.tenant?, stage_of(condition)?).0 as usize)?;
+            let is_read = view.watermark.is_some() || (view.last_answer.is_some() && view.failing.is_none());
+            is_read.then_some(snapshot.at)
+        }
+        ConditionName::SchemaDrift => {
+            let stage = stage_of(condition)?;
+            let of_it = |view: &&SourceView| {
+                let source = map.source(view.source);
+                source.stage == stage && source.owner.tenant() == condition.subject.tenant
+            };
+            // After a restart the columns are unknown until they are read.
+            snapshot.sources.iter().filter(of_it).all(|view| view.drifted.is_some()).then_some(snapshot.at)
+        }
+        ConditionName::ClockUnsynchronized => snapshot.clock.map(|_| snapshot.at),
+        ConditionName::SameName | ConditionName::StoreDegraded => Some(snapshot.at),
+    }
+}
+
+/// Whether a canary shows that what a condition counts did not happen to it.
+fn is_good(name: ConditionName, map: &Topology, trace: &Trace, stage: StageId) -> bool {
+    let visit = trace.visit(stage);
+    match name {
+        // A canary that is lost at a later hop is not well.
+        ConditionName::Losing => trace.arrival(map.end()).is_some(),
+        ConditionName::Slow => trace.judgement == Judgement::Good,
+        ConditionName::HopOverTarget => {
+            let is_judged = matches!(visit.hop, Hop::Measured { .. } | Hop::Inherited);
+            let took = trace.arrival(stage).zip(trace.hop_start(map, stage)).filter(|_| is_judged);
+            took.zip(map.stage(stage).target)
+                .is_some_and(|((end, start), target)| end.earliest.since(start.latest) <= target)
+        }
+        ConditionName::Duplicates => {
+            let is_one = |copy: &StoredCopy| {
+                !matches!(
+                    copy.standing,
+                    CopyStanding::Duplicate | CopyStanding::AwaitsPut | CopyStanding::Pending(_)
+                )
+            };
+            visit.arrival.is_some() && visit.copies.iter().all(is_one)
+        }
+        ConditionName::Corruption => {
+            visit.arrival.as_ref().is_some_and(|arrival| arrival.integrity == Integrity::Intact)
+        }
+        ConditionName::LateInjection => matches!(trace.put, Put::Accepted { .. }),
+        ConditionName::Missing
+        | ConditionName::Skipped
+        | ConditionName::Leaking
+        | ConditionName::TotalStall
+        | ConditionName::Stuck
+        | ConditionName::NeverSeen
+        | ConditionName::SchemaDrift
+        | ConditionName::NotInjecting
         | ConditionName::CannotSee
         | ConditionName::SameName
         | ConditionName::StoreDegraded
-        | ConditionName::ClockUnsynchronized => Some(snapshot.at),
+        | ConditionName::ClockUnsynchronized => visit.arrival.is_some(),
     }
+}
+
+/// When something first arrived at one of these stages after the last affected canary was planned. What
+/// arrived before that left while others waited already.
+fn first_passage(
+    snapshot: &Snapshot,
+    tenant: Option<TenantId>,
+    stages: &[StageId],
+    last: Timestamp,
+) -> Option<Timestamp> {
+    let passage = |trace: &Trace| stages.iter().find_map(|stage| trace.arrival(*stage));
+    of_tenant(snapshot, tenant).filter_map(passage).map(|at| at.latest).filter(|at| *at > last).min()
 }
 
 /// The median time that the hop to a place took for the canaries before an instant; end to end for what has
@@ -79,6 +145,10 @@ pub(super) fn usual(snapshot: &Snapshot, subject: Subject, before: Timestamp) ->
     let mut took: Vec<_> = earlier.iter().rev().filter_map(|trace| took(trace)).take(USUAL_OF).collect();
     took.sort_unstable();
     took.get(took.len() / 2).copied()
+}
+
+fn stage_of(condition: &Condition) -> Option<StageId> {
+    condition.subject.place.map(|place| place.last)
 }
 
 /// The stage at which canaries show that a place is well. What was dead-lettered would have reached the end.

@@ -223,7 +223,7 @@ impl Tracker {
                 self.sources.stop_waiting(source, id, recent);
             }
         }
-        self.outbox.note_changed(id);
+        self.outbox.note_finished(id);
         for trace in self.finished.insert(trace) {
             self.outbox.keep_forgotten(trace);
         }

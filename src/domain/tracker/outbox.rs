@@ -1,9 +1,10 @@
 //! What changed since the last update of the store.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::{LearnedSchema, Tracker, Violation};
+use crate::domain::aggregates::Unsaved;
 use crate::domain::drill::DrillProof;
 use crate::domain::incidents::{Episode, IncidentId};
 use crate::domain::tag::TraceId;
@@ -22,6 +23,10 @@ pub struct Changes {
     pub violations: Vec<Violation>,
     /// Sources that showed a tenant's canaries for the first time.
     pub seen: Vec<SeenSource>,
+    /// Those of the traces that have just finished: of each trace, this is said once. Not for the store.
+    pub settled: Vec<Arc<Trace>>,
+    /// Buckets of figures that changed. The tracker does not know them; whoever settles the traces adds them.
+    pub aggregates: Unsaved,
     /// Changed episodes of conditions. The tracker does not know them; whoever saves the changes adds them.
     pub episodes: Vec<Episode>,
     /// Episodes that have become part of another one.
@@ -51,6 +56,7 @@ impl Changes {
             && self.schemas.is_empty()
             && self.violations.is_empty()
             && self.seen.is_empty()
+            && self.aggregates.buckets.is_empty()
             && self.episodes.is_empty()
             && self.merged_episodes.is_empty()
             && self.drill.is_none()
@@ -67,6 +73,8 @@ impl From<Vec<(Arc<Trace>, bool)>> for Changes {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     changed_traces: BTreeSet<TraceId>,
+    /// Those that finished.
+    finished: BTreeSet<TraceId>,
     /// Last copies of the changed traces that the tracker has since forgotten.
     forgotten: BTreeMap<TraceId, Arc<Trace>>,
     violations: Vec<Violation>,
@@ -77,6 +85,22 @@ impl Outbox {
     /// Notes that a trace changed.
     pub(super) fn note_changed(&mut self, id: TraceId) {
         self.changed_traces.insert(id);
+    }
+
+    /// Notes that a trace finished.
+    pub(super) fn note_finished(&mut self, id: TraceId) {
+        self.changed_traces.insert(id);
+        self.finished.insert(id);
+    }
+
+    /// Takes what another outbox says of traces that finished and that `of` holds.
+    pub(super) fn take_finished(&mut self, mut from: Self, of: &HashSet<TraceId>) {
+        for id in from.finished.into_iter().filter(|id| of.contains(id)) {
+            self.note_finished(id);
+            if let Some(trace) = from.forgotten.remove(&id) {
+                self.forgotten.insert(id, trace);
+            }
+        }
     }
 
     /// Keeps the last copy of a trace that the tracker forgets, if it changed.
@@ -100,13 +124,20 @@ impl Outbox {
 impl Tracker {
     /// Takes everything that changed since the last call, for the store.
     pub fn take_changes(&mut self) -> Changes {
-        let Outbox { changed_traces, mut forgotten, violations, seen } = std::mem::take(&mut self.outbox);
+        let Outbox { changed_traces, finished, mut forgotten, violations, seen } =
+            std::mem::take(&mut self.outbox);
         let latest_copy = |id: TraceId| {
             let open = self.open.get(&id).map(|trace| (trace.clone(), false));
             open.or_else(|| Some((self.finished.get(id).cloned().or_else(|| forgotten.remove(&id))?, true)))
         };
+        let traces: Vec<_> = changed_traces.into_iter().filter_map(latest_copy).collect();
+        let settled = finished.into_iter().filter_map(|id| {
+            let at = traces.binary_search_by_key(&id, |(trace, _)| trace.id()).ok()?;
+            Some(traces[at].0.clone())
+        });
         Changes {
-            traces: changed_traces.into_iter().filter_map(latest_copy).collect(),
+            settled: settled.collect(),
+            traces,
             schemas: self.schemas.take_changed(&self.topology),
             violations,
             seen: seen.into_iter().filter_map(|(source, tenant)| self.seen_source(source, tenant)).collect(),

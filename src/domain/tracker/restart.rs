@@ -4,6 +4,7 @@
 //! again: it keeps its judgement, and its arrival raises no bucket without a count to go with it. See
 //! [`Hop::Inherited`].
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct Restored {
     pub schemas: Vec<LearnedSchema>,
     /// Sources at which tenants' canaries were found.
     pub seen: Vec<SeenSource>,
+    /// Those of the traces that the store has as open. Those of them that are over by now finish again.
+    pub open: HashSet<TraceId>,
 }
 
 impl From<Vec<Trace>> for Restored {
@@ -46,7 +49,7 @@ impl Tracker {
     /// Each trace must have as many stages as the topology. Traces of tenants that are no longer configured
     /// are dropped.
     pub fn restore(&mut self, restored: impl Into<Restored>, now: Timestamp) -> Vec<Event> {
-        let Restored { traces, violations, schemas, seen } = restored.into();
+        let Restored { traces, violations, schemas, seen, open } = restored.into();
         self.advance(now);
         let unanswered: Vec<TraceId> =
             traces.iter().filter(|trace| trace.put == Put::Planned).map(Trace::id).collect();
@@ -55,7 +58,8 @@ impl Tracker {
         for trace in traces {
             self.restore_trace(trace, now);
         }
-        self.outbox = outbox;
+        let of_restored = std::mem::replace(&mut self.outbox, outbox);
+        self.outbox.take_finished(of_restored, &open);
         // After the outbox is back: what these become is new to the store.
         let mut events = Vec::new();
         self.give_up_old(now, &mut events);

@@ -134,7 +134,7 @@ const fn is_outside(byte: u8) -> bool {
 #[inline]
 fn count_blocks(text: &[u8], is: impl Fn(u8) -> bool + Copy) -> usize {
     let (blocks, _) = text.as_chunks::<BLOCK>();
-    blocks.iter().take_while(|block| !has_any(*block, is)).count() * BLOCK
+    blocks.iter().take_while(|block| !has_any(block, is)).count() * BLOCK
 }
 
 #[inline]

@@ -592,7 +592,7 @@ impl Layer {
             context.unreadable(inside, UnreadableReason::OverLimit);
         }
         for data in records.data {
-            context.work.spend(work::LAYER);
+            context.work.spend(work::SUB_RECORD);
             if context.work.is_over() {
                 context.unreadable(inside, UnreadableReason::OverLimit);
                 break;

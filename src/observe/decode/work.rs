@@ -40,7 +40,9 @@ pub(super) const DECODER: u64 = 3_000;
 pub(super) const LARGE_DECODER: u64 = 8_000;
 /// Price of decoding a character of base64.
 pub(super) const BASE64_DIGIT: u64 = 1;
-/// Price of looking into something within: a file of an archive, a record of an aggregate, a run of base64.
+/// Price of looking into a record of an aggregate, beyond its steps.
+pub(super) const SUB_RECORD: u64 = 100;
+/// Price of looking into something else within: a file of an archive, a run of base64.
 pub(super) const LAYER: u64 = 400;
 /// Price of a run that is the same as the one before.
 pub(super) const REPEATED_RUN: u64 = 15;

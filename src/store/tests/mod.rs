@@ -1,5 +1,6 @@
 //! Tests of single facts. Properties of arbitrary histories are in `replay`.
 
+mod aggregates;
 mod history;
 mod replay;
 

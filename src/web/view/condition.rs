@@ -31,7 +31,7 @@ pub(crate) struct ConditionView {
     pub(crate) what: String,
     /// Numbers or reason, to follow place and time.
     pub(crate) summary: String,
-    /// The whole sentence: `STUCK at transit since 02:41:10 UTC (18 min): 36 canaries wait`. A note is short:
+    /// The whole sentence: `STUCK at transit since 02:41:10 UTC (18 min): 36 canaries did not get through`. A note is short:
     /// `1 of 209 lost at bigquery 9 min ago`.
     pub(crate) text: String,
     /// When it began.
@@ -101,8 +101,7 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
         }
         (ConditionName::TotalStall, _) => "nothing of any tenant arrives".to_owned(),
         (ConditionName::Stuck, _) => {
-            let verb = if affected == 1 { "waits" } else { "wait" };
-            format!("{} {verb}", words::count(affected, "canary", "canaries"))
+            format!("{} did not get through", words::count(affected, "canary", "canaries"))
         }
         (ConditionName::Losing, _) => {
             match condition.subject.place.and_then(|place| instead_of(map, place)) {

@@ -1,11 +1,12 @@
 //! An incident as text.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::condition::ConditionView;
 use super::mark::Mark;
-use crate::domain::conditions::{Condition, Severity};
+use crate::domain::conditions::{Condition, ConditionName, Severity};
 use crate::domain::incidents::{Episode, Incident, State};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::TenantId;
@@ -106,7 +107,10 @@ impl EpisodeView {
             of: condition.of,
             canaries: episode.affected(),
             usual: episode.usual,
-            consequences: episode.consequences.keys().map(|name| name.as_str()).collect(),
+            consequences: {
+                let names: BTreeSet<_> = episode.consequences.keys().map(|(name, _)| *name).collect();
+                names.into_iter().map(ConditionName::as_str).collect()
+            },
         }
     }
 }
@@ -126,7 +130,7 @@ fn state(incident: &Incident) -> &'static str {
     ["ongoing", "unproven", "over"].into_iter().find(|state| states.contains(state)).unwrap_or("ended")
 }
 
-/// `acme STUCK at transit since 03:10:02 UTC (12 min): 24 canaries wait`, or `acme LOSING at transit from
+/// `acme STUCK at transit since 03:10:02 UTC (12 min): 24 canaries did not get through`, or `acme LOSING at transit from
 /// 03:10:02 to 03:25:10 UTC (15 min): recovered, 31 canaries affected`.
 fn text(
     incident: &Incident,

@@ -10,9 +10,10 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 use traceprobe::config::{Config, TAG_KEY};
+use traceprobe::domain::aggregates::{History, TenantHistory};
 use traceprobe::domain::foreign::ForeignText;
 use traceprobe::domain::sighting::FailureKind;
-use traceprobe::domain::time::WallClock;
+use traceprobe::domain::time::{Timestamp, WallClock};
 use traceprobe::domain::tracker::{Input, PutResult, Snapshot, Tracker};
 use traceprobe::web::{App, Settings, router};
 
@@ -103,6 +104,14 @@ fn app() -> App {
         ready: Arc::new(|| Err("`table` has not been read yet".to_owned())),
         scrape: Arc::new(|format| format!("# {format:?}\nup 1\n")),
         sign: Arc::new(|tag| recognizer().keys.sign(tag)),
+        history: Arc::new(|selection| History {
+            known_since: Timestamp::from_secs(0),
+            tenants: selection
+                .tenants
+                .iter()
+                .map(|tenant| TenantHistory { tenant: *tenant, buckets: Vec::new() })
+                .collect(),
+        }),
         drill: None,
     }
 }

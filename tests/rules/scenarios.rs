@@ -522,6 +522,21 @@ fn objectives_and_burn_rates_resolve_what_a_quarter_of_an_hour_cannot() {
 }
 
 #[test]
+fn a_loss_that_goes_on_for_hours_misses_the_critical_objective_of_its_hop() {
+    let interval = 30.0;
+    let mut it = scenario("20 % lost for hours", interval, 560.0);
+    let fate = |k: usize, _| if k % 5 == 4 { Fate::Lost } else { Fate::Arrives(4.0) };
+    let mut tenants: Vec<_> = (1..4).map(|number| tenant(number, interval, it.until, well)).collect();
+    tenants.push(tenant(0, interval, it.until, fate));
+    it.tenants(&tenants);
+    let critical = "alertname=\"TraceprobeHopSuccessCritical\"";
+    // Not before its window is half full.
+    it.firing(450.0 * interval, critical, &[]);
+    it.firing(555.0 * interval, critical, &["TraceprobeHopSuccessCritical t0 stage=transit"]);
+    test(interval, 4, &it);
+}
+
+#[test]
 fn a_budget_that_is_used_up_fast_is_told_within_the_hour() {
     at_every_interval(4, |interval| {
         let mut it = scenario("half of them slow", interval, 80.0);

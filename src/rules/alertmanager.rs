@@ -25,11 +25,14 @@ const TIMES: [(&str, u64); 5] = [
 /// The route and the receiver of drills, in place of two comments of the example.
 const DRILL: (&str, &str) = (
     "    # The alert of a drill, to the probe and to the receiver that is to be proven (docs/drill.md).
-    - matchers: [tenant=\"drill\"]
+    - matchers: [tenant=\"drill\", severity=\"critical\"]
       receiver: drill
       group_by: [job]
       group_wait: 0s
       group_interval: CRITICAL_INTERVAL
+    # What a drill leads to before that proves nothing.
+    - matchers: [tenant=\"drill\"]
+      receiver: none
 ",
     "  - name: drill
     webhook_configs:

@@ -57,6 +57,10 @@ impl Form {
                 };
                 Settings { profile, pace, shards_per_stream: 1, ..Settings::brisk(SEED, tenants) }
             }
+            // The lines of fifty clients would take gigabytes.
+            Self::Real if tenants > 10 => {
+                Settings { profile, noise_per_second: 0.0, ..Settings::demo(SEED, tenants) }
+            }
             Self::Real => Settings { profile, ..Settings::demo(SEED, tenants) },
         };
         Sandbox::start(settings).await.expect("cannot start the sandbox")

@@ -186,6 +186,7 @@ impl Chain<'_> {
         if alive.is_none() {
             row.faults.push(format!("{job}: the watchdog is silent"));
         }
+        rows.iter().for_each(|row| println!("{row}"));
         for daemon in scene.daemons {
             let _ended = daemon.terminate(Duration::from_secs(60)).await;
         }

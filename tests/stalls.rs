@@ -78,7 +78,7 @@ fn table(what: &str, of: Option<TenantId>, name: ConditionName) -> Times {
         let time = |seed: u64| time_to_tell(seed + 1_000 * u64::from(stage.0), stage, of, name).as_secs_f64();
         let mut times: Vec<f64> = (0..starts()).map(time).collect();
         times.sort_by(f64::total_cmp);
-        let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
+        let at = |ratio: f64| times[((times.len() - 1) as f64 * ratio).round() as usize];
         println!(
             "{hop:12} {:>6} {:>7.1} {:>7.1} {:>7.1} {:>7.1}",
             times.len(),

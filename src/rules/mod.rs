@@ -5,7 +5,7 @@
 //! every tenant, links to the probe's own pages, and the names of the tenants, so that one that is no longer
 //! measured is missed for as long as it is.
 //!
-//! Rules are values ([`rule`]) until [`yaml`] writes them. Each file holds the rules of one subject. What the
+//! Rules are values (`rule`) until `yaml` writes them. Each file holds the rules of one subject. What the
 //! probe has judged (`traceprobe_condition`, `traceprobe_total_stall`) is not judged here again: such an alert
 //! reads the condition. The others count, over windows that are longer than a condition remembers.
 //!

@@ -5,8 +5,14 @@ use serde_json::json;
 use crate::SOON;
 use crate::support::stand::Stand;
 
-const KEYS: [(&str, &str); 4] =
-    [("DRILL_ENABLED", "true"), ("PROBE_INTERVAL", "500ms"), ("PROBE_SLO", "5s"), ("PROBE_CRITICAL", "5s")];
+const KEYS: [(&str, &str); 5] = [
+    ("DRILL_ENABLED", "true"),
+    ("PROBE_INTERVAL", "500ms"),
+    ("PROBE_SLO", "5s"),
+    ("PROBE_CRITICAL", "5s"),
+    // So long that nothing is given up before the drill ends.
+    ("PROBE_GIVE_UP", "2m"),
+];
 
 /// What Alertmanager sends of a firing alert of a tenant (webhook, version 4).
 fn notification(tenant: &str) -> String {

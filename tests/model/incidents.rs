@@ -408,7 +408,9 @@ impl<'a> Judge<'a> {
     ) {
         let (name, subject) = (episode.condition.name, episode.condition.subject);
         match episode.state {
-            State::Ongoing if own.is_none() => self.fault(episode, "it goes on, but is no problem any more"),
+            State::Ongoing if own.is_none() => {
+                self.fault(episode, "it goes on, but is not a problem any more")
+            }
             State::Ongoing => {}
             State::Unproven if own.is_some() => self.fault(episode, "it is a problem, and called unproven"),
             State::Unproven => {

@@ -149,7 +149,7 @@ impl Episode {
                 present.insert(consequence(problem));
             }
         }
-        // What comes back later begins anew.
+        // What comes back later begins again.
         for (key, since) in &mut self.consequences {
             *since = since.filter(|_| present.contains(key));
         }

@@ -354,7 +354,7 @@ fn a_restart_counts_no_canary_of_a_stall_twice() {
 }
 
 #[test]
-fn while_something_lingers_there_is_no_news_with_every_look() {
+fn while_something_lingers_not_every_update_is_news() {
     let lost = |planned| if (1_200..4_800).contains(&planned) { Fate::stopped() } else { WELL };
     let mut night = Night::new(World::new(lost));
     night.run(0, 4_900);

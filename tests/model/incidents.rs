@@ -223,7 +223,7 @@ impl<'a> Judge<'a> {
     /// Every problem has its own open episode, or follows from one that has.
     fn every_problem_belongs(&mut self, review: &Review, open: &[&Episode], tally: &mut Tally) {
         for problem in &review.problems {
-            self.nothing_passes(review, problem);
+            self.nothing_gets_through(review, problem);
             let own = open.iter().filter(|it| is_of(&it.condition, problem)).count();
             if own > 1 {
                 self.faults.push(format!("{own} open episodes of {problem:?}"));
@@ -257,7 +257,7 @@ impl<'a> Judge<'a> {
     }
 
     /// While a hop is told to be stopped, nothing has passed it since the last overdue canary was planned.
-    fn nothing_passes(&mut self, review: &Review, problem: &Condition) {
+    fn nothing_gets_through(&mut self, review: &Review, problem: &Condition) {
         let is_stopped = matches!(problem.name, ConditionName::Stuck | ConditionName::TotalStall);
         let (Some(place), Some(last)) = (problem.subject.place.filter(|_| is_stopped), problem.last) else {
             return;

@@ -169,10 +169,13 @@ impl<'a> Judge<'a> {
         self.told.retain(|id, _| ids.contains(id));
         for episode in restored {
             tally.outlived_runs += usize::from(!matches!(episode.state, State::Ended { .. }));
-            let Some(told) = self.told.get(&episode.id) else {
+            let Some(told) = self.told.get_mut(&episode.id) else {
                 self.faults.push(format!("stored, but never told: {episode:?}"));
                 continue;
             };
+            // What was told last may not have been stored.
+            let last = episode.condition.last.unwrap_or(episode.beginning);
+            told.last_affected = last.max(episode.beginning).micros();
             if told.last.beginning != episode.beginning && told.last.condition.name == episode.condition.name
             {
                 self.fault(episode, "its beginning was stored as another");
@@ -220,6 +223,7 @@ impl<'a> Judge<'a> {
     /// Every problem has its own open episode, or follows from one that has.
     fn every_problem_belongs(&mut self, review: &Review, open: &[&Episode], tally: &mut Tally) {
         for problem in &review.problems {
+            self.nothing_gets_through(review, problem);
             let own = open.iter().filter(|it| is_of(&it.condition, problem)).count();
             if own > 1 {
                 self.faults.push(format!("{own} open episodes of {problem:?}"));
@@ -249,6 +253,28 @@ impl<'a> Judge<'a> {
                     }
                 }
             }
+        }
+    }
+
+    /// While a hop is told to be stopped, nothing has passed it since the last overdue canary was planned.
+    fn nothing_gets_through(&mut self, review: &Review, problem: &Condition) {
+        let is_stopped = matches!(problem.name, ConditionName::Stuck | ConditionName::TotalStall);
+        let (Some(place), Some(last)) = (problem.subject.place.filter(|_| is_stopped), problem.last) else {
+            return;
+        };
+        let path = &self.run.history.rules.main_path;
+        let from = path.iter().position(|stage| *stage == usize::from(place.first.0)).unwrap_or_default();
+        let passage = |which: &usize| {
+            let arrived = self.facts(*which, review.place)?.arrived;
+            path[from..].iter().find_map(|stage| arrived[*stage]).map(|(_, latest)| latest)
+        };
+        let tenants = problem
+            .subject
+            .tenant
+            .map_or(0..self.of_tenant.len(), |it| usize::from(it.0)..usize::from(it.0) + 1);
+        let passed = self.of_tenant[tenants].iter().flatten().filter_map(passage).max();
+        if passed.is_some_and(|at| at > last.micros()) {
+            self.faults.push(format!("something passed at {passed:?}: {problem:?}"));
         }
     }
 

@@ -377,3 +377,17 @@ fn a_good_canary_between_affected_ones_that_arrived_after_all_is_not_the_end() {
         assert!(incident.end.is_none_or(|end| end > last), "{incident:?}");
     }
 }
+
+#[test]
+fn what_remains_of_a_stall_does_not_hide_what_begins_later() {
+    // The losses are proven until minute 55, long after the stall.
+    let script = |planned: u64| match planned {
+        1_200..2_400 => Fate::stopped(),
+        2_760..3_240 => WELL.at(TABLE, 42_000),
+        _ => WELL,
+    };
+    let mut night = Night::new(World::new(script));
+    let all = night.run(0, 3_240).list();
+    let told: Vec<_> = all.iter().map(|it| (it.name, span(it))).collect();
+    assert!(all.iter().any(|it| it.name == ConditionName::Slow && it.beginning == t(2_760)), "{told:?}");
+}

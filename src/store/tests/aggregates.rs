@@ -194,12 +194,15 @@ proptest! {
         for (at, step) in steps.iter().enumerate() {
             let events = world.step(step, &mut probe.tracker);
             let kill = kills.iter().find(|(kill, ..)| *kill == at);
+            let just_planned = events.iter().filter_map(|event| match event {
+                Event::Planned { trace, .. } => Some(*trace),
+                _ => None,
+            });
             if kill.is_none_or(|(_, committed, _)| *committed) {
                 probe.commit(&mut store, world.now, &mut settled);
-                planned.extend(events.iter().filter_map(|event| match event {
-                    Event::Planned { trace, .. } => Some(*trace),
-                    _ => None,
-                }));
+                planned.extend(just_planned);
+            } else {
+                just_planned.for_each(|trace| world.forget(trace));
             }
             if let Some((_, _, down)) = kill {
                 world.now = world.now + s(u64::from(*down));

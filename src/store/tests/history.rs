@@ -131,6 +131,14 @@ impl World {
         input.map(|input| tracker.apply(input, self.now + Duration::from_millis(60))).unwrap_or_default()
     }
 
+    /// Forgets a canary that was not committed. It was never sent, so no later one has its id.
+    pub(super) fn forget(&mut self, trace: TraceId) {
+        self.tags
+            .iter_mut()
+            .filter(|tag| tag.is_some_and(|tag| tag.trace == trace))
+            .for_each(|tag| *tag = None);
+    }
+
     fn sighting(&self, tag: Tag, n: usize, source: u32, copy: u8) -> Sighting {
         Sighting {
             tag,

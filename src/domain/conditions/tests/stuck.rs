@@ -116,6 +116,12 @@ fn a_stall_of_all_is_over_with_the_first_delivery() {
 }
 
 #[test]
+fn canaries_that_two_tenants_lack_are_no_stall_of_all() {
+    assert_eq!(total_stall(700, World::of_three(stalls).of_the_first(2)), None);
+    assert!(total_stall(700, World::of_three(stalls).of_the_first(3)).is_some());
+}
+
+#[test]
 fn canaries_that_a_single_tenant_lacks_are_no_stall_of_all() {
     assert_eq!(total_stall(700, World::new(stalls)), None);
 }

@@ -128,6 +128,12 @@ impl World {
         Self { tracker, tenants: map.tenant_ids().collect(), map, ..Self::unseen(script) }
     }
 
+    /// Only the canaries of the first so many tenants are planned.
+    pub(in crate::domain) fn of_the_first(mut self, tenants: usize) -> Self {
+        self.tenants.truncate(tenants);
+        self
+    }
+
     /// A canary of acme is planned every so many seconds.
     pub(in crate::domain) fn every(self, interval: u64) -> Self {
         let map = Arc::new(topology_every(s(interval)));

@@ -5,7 +5,7 @@ CARGO ?= cargo
 RULES := config/prometheus
 
 .DEFAULT_GOAL := help
-.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files rules-month emulators fmt lint doc demo bench build-time deny ci
+.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files api-docs rules-month emulators fmt lint doc demo bench build-time deny ci
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ rules: ## check and test the Prometheus rules at three intervals, and the Alertm
 rules-files: ## write the rules and the Alertmanager configuration of the example again
 	$(CARGO) run --locked -- rules --config config/traceprobe.toml --output $(RULES)/rules.yml
 	$(CARGO) run --locked -- rules --config config/traceprobe.toml --alertmanager --output $(RULES)/alertmanager.yml
+
+api-docs: ## write docs/api.md again, from the code
+	TRACEPROBE_WRITE_DOCS=1 $(CARGO) test --locked --lib web::openapi -- --quiet
 
 rules-month: ## count the critical alerts of a healthy month of 50 tenants; prints a table (takes minutes)
 	TRACEPROBE_RULES_MONTH=1 $(CARGO) test --locked --test rules -- --nocapture chance

@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::timeout;
 
@@ -41,22 +42,28 @@ pub(crate) async fn begin(State(app): State<App>, peer: Option<Extension<Peer>>)
 }
 
 /// The parts of Alertmanager's notification that matter (webhook_config, version 4).
-#[derive(Deserialize)]
-struct Notification {
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Notification {
+    /// The alerts that it is about.
     #[serde(default)]
     alerts: Vec<Alert>,
 }
 
-#[derive(Deserialize)]
+/// An alert.
+#[derive(Deserialize, JsonSchema)]
 struct Alert {
+    /// `firing` or `resolved`.
     #[serde(default)]
     status: String,
+    /// Its labels; all but `tenant` are ignored.
     #[serde(default)]
     labels: Labels,
 }
 
-#[derive(Deserialize, Default)]
+/// The labels of an alert.
+#[derive(Deserialize, JsonSchema, Default)]
 struct Labels {
+    /// The tenant that it is about.
     #[serde(default)]
     tenant: String,
 }

@@ -1,11 +1,12 @@
 //! Figures over time, as JSON: which buckets a request selects, and how they are written.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::app::App;
 use super::filter::{FilterError, instant, instant_form, listed};
-use super::json::{QuantileJson, rfc3339};
-use crate::domain::aggregates::{Bucket, Figures, Selection, Series, Step, series};
+use super::json::{QuantileJson, SCHEMA_VERSION, rfc3339};
+use crate::domain::aggregates::{Bucket, Figures, Health, Selection, Series, Step, series};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{TenantId, Topology};
 use crate::domain::tracker::Snapshot;
@@ -23,53 +24,111 @@ pub(crate) struct Query {
     series: Vec<Series>,
 }
 
-/// `/history`.
-#[derive(Serialize, Debug)]
+/// The answer of `/history`.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "History")]
 pub(crate) struct HistoryJson {
+    /// Version of the shape of the answers, see "What stays".
+    schema_version: u32,
+    /// The instant that the answer describes.
+    #[schemars(extend("format" = "date-time"))]
     at: String,
+    /// The same instant in seconds since 1970.
     at_epoch_seconds: f64,
+    /// Since when canaries are counted: without a store, since the start of the process; with one, since the
+    /// store was first written by a version that keeps figures. Of the bucket that holds this instant, only a
+    /// part is known.
+    #[schemars(extend("format" = "date-time"))]
     known_since: String,
+    /// The same instant in seconds since 1970.
     known_since_epoch_seconds: f64,
+    /// How long a bucket is.
+    #[schemars(extend("enum" = Step::ALL.map(Step::as_str)))]
     step: &'static str,
+    /// How long a bucket is, in seconds.
     step_seconds: f64,
+    /// When the first selected bucket begins.
+    #[schemars(extend("format" = "date-time"))]
     since: String,
+    /// When the last selected bucket ends.
+    #[schemars(extend("format" = "date-time"))]
     until: String,
+    /// The selected hops.
     stages: Vec<StageJson>,
+    /// The selected tenants.
     tenants: Vec<TenantJson>,
 }
 
-#[derive(Serialize, Debug)]
+/// A hop, or end to end.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "HopOfHistory")]
 struct StageJson {
+    /// The stage that the hop leads to, or `end_to_end`.
     stage: String,
+    /// Whether it leads to a side stage.
     side: bool,
+    /// How long it may take, in seconds; end to end, that is the SLO. `null` without a target.
     target_seconds: Option<f64>,
 }
 
-#[derive(Serialize, Debug)]
+/// The figures of a tenant.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "TenantOverTime")]
 struct TenantJson {
+    /// The name of the tenant.
     name: String,
+    /// Its buckets, oldest first. Where one is left out, nothing is known of that time: no canary was
+    /// planned, and there was no verdict. That is not the same as zero.
     buckets: Vec<BucketJson>,
 }
 
-#[derive(Serialize, Debug)]
+/// A tenant's figures of one minute or hour, of the canaries whose planned injection lies in it.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Bucket")]
 struct BucketJson {
+    /// When it begins; full minutes and hours in UTC.
+    #[schemars(extend("format" = "date-time"))]
     start: String,
+    /// The same instant in seconds since 1970.
     start_epoch_seconds: f64,
+    /// Whether it does not change any more: it is over, and no canary is open that was planned before its
+    /// end.
     r#final: bool,
+    /// The worst verdict on the tenant *during* this time, whenever the canaries were planned. From the best:
+    /// `ok`, `note`, `unknown` (a stage could not be read, or no canary had been judged), `warning`,
+    /// `critical`. `null` if there was none, because the probe did not run.
+    #[schemars(extend("enum" = verdicts()))]
     verdict: Option<&'static str>,
+    /// Number of canaries whose *planned injection* is in this time, including those without an outcome.
     canaries: u32,
+    /// Each hop of which a canary is judged, and `end_to_end`.
     hops: Vec<HopJson>,
 }
 
-#[derive(Serialize, Debug)]
+/// Figures of a hop in a bucket.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "HopOfBucket")]
 struct HopJson {
+    /// The stage that the hop leads to, or `end_to_end`.
     stage: String,
+    /// Number of canaries that arrived, or are proven late; the other counts are of these.
     judged: u32,
+    /// Those that met the target. `null` for a hop without one.
     met: Option<u32>,
+    /// Those that have not arrived.
     missing: u32,
+    /// Those of the missing ones that were given up: end to end, lost or dead-lettered; at a hop, proven
+    /// absent at the deadline.
     lost: u32,
+    /// The median, within 0.4 % and a millisecond. `null` if nothing has been measured.
     p50: Option<QuantileJson>,
+    /// The 95th percentile, as exact.
     p95: Option<QuantileJson>,
+}
+
+fn verdicts() -> Vec<Option<&'static str>> {
+    let all = [Health::Ok, Health::Note, Health::Unknown, Health::Warning, Health::Critical];
+    all.into_iter().map(|health| Some(health.as_str())).chain([None]).collect()
 }
 
 impl Query {
@@ -180,6 +239,7 @@ impl HistoryJson {
             .iter()
             .map(|of| TenantJson { name: name(of.tenant), buckets: of.buckets.iter().map(bucket).collect() });
         Self {
+            schema_version: SCHEMA_VERSION,
             at: rfc3339(snapshot.at),
             at_epoch_seconds: snapshot.at.as_secs_f64(),
             known_since: rfc3339(history.known_since),

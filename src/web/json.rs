@@ -1,10 +1,13 @@
-//! The pages as JSON. Scripts rely on their shape, which `docs/api.md` describes.
+//! The pages as JSON. Scripts rely on their shape: the comments on the fields are what `/openapi.json` and
+//! `docs/api.md` say about them.
 //!
 //! Instants are RFC 3339 in UTC with microseconds; durations are seconds as numbers. A value that is not
 //! known is `null`; a field is never left out.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use self::values::{HopState, InjectionState, IntegrityName, JudgementName, PresenceName, PutState};
 use super::view::{
     self, ConditionView, EpisodeView, HopFigures, IncidentView, Injection, Lane, Presence, SizeFigures,
     TraceView, VerdictView,
@@ -19,253 +22,521 @@ use crate::domain::sighting::Drift;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::{Hop, Judgement, Put};
 
-/// `/traces/recent`.
-#[derive(Serialize, Debug)]
+mod values;
+
+/// Raised whenever a field is renamed, removed or changes its meaning.
+pub(super) const SCHEMA_VERSION: u32 = 1;
+
+/// The answer of `/traces/recent`.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "RecentTraces")]
 pub(crate) struct Recent {
+    /// Version of the shape of the answers, see "What stays".
+    schema_version: u32,
+    /// The instant of the snapshot that the answer describes.
+    #[schemars(extend("format" = "date-time"))]
     at: String,
+    /// The same instant in seconds since 1970.
     at_epoch_seconds: f64,
+    /// Version of the probe.
     version: String,
+    /// End-to-end threshold, in seconds.
     slo_seconds: f64,
+    /// Time from the planned injection to the deadline, in seconds. A trace that is proven absent after it is
+    /// lost.
     give_up_seconds: f64,
+    /// Since when and why the store cannot be written, so that a restart would forget what is in flight.
+    /// `null` if it can.
     not_kept: Option<String>,
+    /// Whether the probe's own clock is synchronized, as ECS reports it. `null` if it is not reported.
     clock_synchronized: Option<bool>,
+    /// Maximum error of the probe's own clock, in seconds, as ECS reports it. It is added to the
+    /// `clock_allowance` of every stage.
     clock_error_bound_seconds: Option<f64>,
+    /// Drills of the alert path. `null` if they are not enabled.
     drill: Option<DrillJson>,
+    /// Everything that is wrong now, and notes of what was; the worst first, whatever the parameters.
     conditions: Vec<ConditionJson>,
+    /// What was and is wrong, from when to when. Those that go on come first; at most 100.
     incidents: Vec<IncidentJson>,
+    /// The tenants with their verdicts and figures; the worst verdict first.
     tenants: Vec<Tenant>,
+    /// Number of remembered traces that match the parameters.
     matching: usize,
+    /// The traces that match the parameters, newest first, at most `limit`.
     traces: Vec<TraceJson>,
+    /// Failed traces, kept separately so that successes cannot evict them; newest first, at most `limit`.
     failures: Vec<TraceJson>,
+    /// Canaries that were found at another tenant; newest first.
     violations: Vec<ViolationJson>,
+    /// What is polled, and how that goes.
     sources: Vec<Source>,
 }
 
-/// `/traces/{id}`.
-#[derive(Serialize, Debug)]
+/// The answer of `/traces/{id}`.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "OneTrace")]
 pub(crate) struct One {
+    /// Version of the shape of the answers, see "What stays".
+    schema_version: u32,
+    /// The instant of the snapshot that the answer describes.
+    #[schemars(extend("format" = "date-time"))]
     at: String,
+    /// The same instant in seconds since 1970.
     at_epoch_seconds: f64,
+    /// The tag of the canary as it was sent.
     tag: String,
+    /// The trace.
     trace: TraceJson,
+    /// Where this canary was found at another tenant.
     violations: Vec<ViolationJson>,
 }
 
-#[derive(Serialize, Debug)]
+/// A tenant: its verdict and its figures.
+#[derive(Serialize, JsonSchema, Debug)]
 struct Tenant {
+    /// The name of the tenant.
     name: String,
+    /// The verdict on it.
     verdict: VerdictJson,
+    /// Figures and conditions are of canaries that were planned within this time, in seconds.
     window_seconds: f64,
+    /// Each hop of the main path, then side stages, then `end_to_end`.
     hops: Vec<HopJson>,
+    /// End to end for each size of canary, from the same sample as the verdict, the smallest first. Not in
+    /// the metrics, where a label would multiply every bucket of the latency histogram by the number of
+    /// sizes.
     sizes: Vec<SizeJson>,
+    /// The injection of its canaries.
     injection: InjectionJson,
 }
 
-#[derive(Serialize, Debug)]
+/// The verdict on a tenant.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Verdict")]
 struct VerdictJson {
+    /// Its worst problem, as in `conditions[]`; `ok` if it has none; `waiting` if no canary has been judged
+    /// yet either.
+    #[schemars(extend("enum" = values::verdicts()))]
     condition: &'static str,
+    /// The stage, hop or hop range (`transit..bigquery`) that it is about.
     place: Option<String>,
+    /// Since when. `null` if nothing is wrong.
+    #[schemars(extend("format" = "date-time"))]
     since: Option<String>,
+    /// The same instant in seconds since 1970.
     since_epoch_seconds: Option<f64>,
+    /// The verdict as a sentence for people; beside OK, with its notes.
     text: String,
+    /// Address of the runbook's chapter on it. `null` if there is nothing to do.
     runbook: Option<String>,
+    /// Its other conditions, notes included.
     also: Vec<Also>,
 }
 
-#[derive(Serialize, Debug)]
+/// A further condition of a tenant.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "FurtherCondition")]
 struct Also {
+    /// The name of the condition.
+    #[schemars(extend("enum" = values::conditions()))]
     condition: &'static str,
+    /// How bad it is.
+    #[schemars(extend("enum" = values::SEVERITIES))]
     severity: &'static str,
+    /// The stage, hop or hop range.
     place: Option<String>,
+    /// A sentence for people.
     text: String,
 }
 
-#[derive(Serialize, Debug)]
+/// Something that is wrong: with a stage or a hop of a tenant, with a tenant, with a stage of all tenants, or
+/// with the probe. Both `tenant` and `stage` are `null` for the probe.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Condition")]
 struct ConditionJson {
+    /// Its name. [conditions.md](conditions.md) defines each.
+    #[schemars(extend("enum" = values::conditions()))]
     condition: &'static str,
+    /// How bad it is: `critical` and `warning` are problems, a `note` takes no OK away.
+    #[schemars(extend("enum" = values::SEVERITIES))]
     severity: &'static str,
+    /// Whose it is. `null` if it is of all tenants or of the probe.
     tenant: Option<String>,
+    /// Where it is, also a hop range (`transit..bigquery`). `null` if it is of a tenant as a whole or of the
+    /// probe.
     stage: Option<String>,
+    /// When the unbroken episode began, which does not move while it lasts. `null` if that is not known.
+    #[schemars(extend("format" = "date-time"))]
     since: Option<String>,
+    /// The same instant in seconds since 1970.
     since_epoch_seconds: Option<f64>,
+    /// When the last affected canary was planned; for `leaking`, when it was found. `null` if it does not
+    /// count canaries.
+    #[schemars(extend("format" = "date-time"))]
     last: Option<String>,
+    /// Number of affected canaries. `null` if it does not count them.
     affected: Option<usize>,
+    /// Number of canaries among which the affected ones are counted.
     of: Option<usize>,
+    /// A sentence for people.
     text: String,
+    /// Address of the runbook's chapter on it. `null` for a note.
     runbook: Option<String>,
 }
 
-#[derive(Serialize, Debug)]
+/// Drills of the alert path, see [drill.md](drill.md).
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Drills")]
 struct DrillJson {
+    /// When the drill that goes on began. `null` if none does.
+    #[schemars(extend("format" = "date-time"))]
     active_since: Option<String>,
+    /// When the drill that goes on ends.
+    #[schemars(extend("format" = "date-time"))]
     active_until: Option<String>,
+    /// When the schedule begins the next one.
+    #[schemars(extend("format" = "date-time"))]
     next: Option<String>,
+    /// When the last drill whose notification arrived began.
+    #[schemars(extend("format" = "date-time"))]
     last_began: Option<String>,
+    /// When that notification arrived.
+    #[schemars(extend("format" = "date-time"))]
     last_rang: Option<String>,
+    /// When the last drill began if no notification of it arrived.
+    #[schemars(extend("format" = "date-time"))]
     silent: Option<String>,
 }
 
-#[derive(Serialize, Debug)]
+/// What was or is wrong at one place, from its beginning to its end. [conditions.md](conditions.md#incidents)
+/// says when that is.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Incident")]
 struct IncidentJson {
+    /// Stays the same for as long as the incident is remembered.
     id: String,
+    /// The name of its condition.
+    #[schemars(extend("enum" = values::conditions()))]
     condition: &'static str,
+    /// The worst severity so far.
+    #[schemars(extend("enum" = values::SEVERITIES))]
     severity: &'static str,
+    /// Where it is, as for `conditions[]`.
     stage: Option<String>,
+    /// `ongoing`; `unproven`: no longer seen, but nothing proves that it is over, because a stage is blind or
+    /// no canaries are sent; `over`: it may come back and would be the same incident; `ended`.
+    #[schemars(extend("enum" = values::STATES))]
     state: &'static str,
+    /// The beginning of the earliest episode.
+    #[schemars(extend("format" = "date-time"))]
     since: String,
+    /// The same instant in seconds since 1970.
     since_epoch_seconds: f64,
+    /// Whether it began before the probe could notice it.
     began_before: bool,
+    /// When the last episode was over. `null` while one goes on.
+    #[schemars(extend("format" = "date-time"))]
     until: Option<String>,
+    /// The same instant in seconds since 1970.
     until_epoch_seconds: Option<f64>,
+    /// Number of different canaries that it affected. `null` if it does not count canaries.
     canaries: Option<usize>,
+    /// Whether it concerns every tenant, or none in particular.
     of_all_tenants: bool,
+    /// One episode for each tenant.
     episodes: Vec<EpisodeJson>,
+    /// A sentence for people.
     text: String,
+    /// Address of the runbook's chapter on it.
     runbook: String,
 }
 
-#[derive(Serialize, Debug)]
+/// A tenant's part of an incident.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Episode")]
 struct EpisodeJson {
+    /// Whose it is. `null` if it is of no tenant in particular.
     tenant: Option<String>,
+    /// As of the incident.
+    #[schemars(extend("enum" = values::STATES))]
     state: &'static str,
+    /// When it began.
+    #[schemars(extend("format" = "date-time"))]
     since: String,
+    /// When it was over. `null` while it goes on.
+    #[schemars(extend("format" = "date-time"))]
     until: Option<String>,
+    /// Number of affected canaries in the window.
     affected: Option<usize>,
+    /// Number of canaries in the window among which they are counted.
     of: Option<usize>,
+    /// Number of affected canaries in all.
     canaries: Option<usize>,
+    /// Median time of the hop, or of the whole path, before it began, in seconds.
     usual_seconds: Option<f64>,
+    /// Conditions that followed from it.
     consequences: Vec<&'static str>,
 }
 
-#[derive(Serialize, Debug)]
+/// Figures of a hop, or end to end.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Hop")]
 struct HopJson {
+    /// The stage that the hop leads to, or `end_to_end`.
     stage: String,
+    /// Whether it leads to a side stage.
     side: bool,
+    /// The median. `null` if nothing has been measured.
     p50: Option<QuantileJson>,
+    /// The 95th percentile.
     p95: Option<QuantileJson>,
+    /// The 99th percentile.
     p99: Option<QuantileJson>,
+    /// Number of canaries in the sample.
     judged: usize,
+    /// Number of those that have not arrived.
     missing: usize,
+    /// 95th percentile of the widths of the arrival intervals, in seconds.
     uncertainty_seconds: Option<f64>,
+    /// How long the hop may take, in seconds. `null` without a target.
     target_seconds: Option<f64>,
+    /// Whether the 95th percentile is over the target.
     over_target: Option<bool>,
+    /// Since when the stage has been blind; the figures are then older.
+    #[schemars(extend("format" = "date-time"))]
     blind_since: Option<String>,
 }
 
-#[derive(Serialize, Debug)]
+/// Figures of one size of canary.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Size")]
 struct SizeJson {
+    /// The size, in bytes.
     size_bytes: u32,
+    /// The median, end to end.
     p50: Option<QuantileJson>,
+    /// The 95th percentile.
     p95: Option<QuantileJson>,
+    /// The 99th percentile.
     p99: Option<QuantileJson>,
+    /// Number of canaries in the sample.
     judged: usize,
+    /// Number of those that have not arrived.
     missing: usize,
 }
 
-#[derive(Serialize, Debug)]
+/// A quantile of a latency.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Quantile")]
 pub(super) struct QuantileJson {
+    /// The quantile, in seconds.
     seconds: f64,
-    /// The quantile falls on traces that have not arrived: it is greater than `seconds`.
+    /// The quantile falls on canaries that have not arrived: it is greater than `seconds`.
     more_than: bool,
 }
 
-#[derive(Serialize, Debug)]
+/// The injection of a tenant's canaries.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Injection")]
 struct InjectionJson {
-    state: &'static str,
+    /// How the last canaries were taken.
+    state: InjectionState,
+    /// When a canary was last planned or accepted, or since when none was accepted.
+    #[schemars(extend("format" = "date-time"))]
     since: Option<String>,
+    /// Why they are refused.
     reason: Option<String>,
+    /// Number of scheduled canaries that were never sent.
     missed: u64,
 }
 
-#[derive(Serialize, Debug)]
+/// One canary: its history from planned injection to outcome.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Trace")]
 struct TraceJson {
+    /// The trace id: 32 hexadecimal digits.
     id: String,
+    /// Its tenant.
     tenant: String,
+    /// Size of the canary, in bytes.
     size_bytes: u32,
+    /// The planned injection, from which latency counts.
+    #[schemars(extend("format" = "date-time"))]
     planned_at: String,
+    /// The same instant in seconds since 1970.
     planned_at_epoch_seconds: f64,
-    put: &'static str,
+    /// What became of the put.
+    put: PutState,
+    /// When that was known.
+    #[schemars(extend("format" = "date-time"))]
     put_at: Option<String>,
+    /// How it ended. A trace that was seen at the end after it had been given up is `late`, or `delivered` if
+    /// it may have arrived in time while the stage could not be read; the counters keep its first outcome.
+    #[schemars(extend("enum" = values::outcomes()))]
     outcome: &'static str,
+    /// When the outcome was decided.
+    #[schemars(extend("format" = "date-time"))]
     ended_at: Option<String>,
+    /// The hop or hop range that lost it, or the dead-letter stage that has it.
     lost_at: Option<String>,
+    /// Why it was refused; of an `unobserved` trace, why its outcome is unknown: `blind`, `unreadable`,
+    /// `never_seen`, `ambiguous_put` or `clock_stepped`.
     reason: Option<String>,
+    /// The next stage of the main path that has not shown it. `null` once it has an outcome.
     next_stage: Option<String>,
+    /// End to end, to the latest instant at which it can have arrived, in seconds.
     latency_seconds: Option<f64>,
+    /// The latency may have been shorter by up to this, in seconds.
     uncertainty_seconds: Option<f64>,
-    judgement: &'static str,
+    /// Whether it met the end-to-end threshold.
+    judgement: JudgementName,
+    /// Whether the put was retried after a missing answer, so that a second copy is not charged to the
+    /// pipeline.
     doubled_by_us: bool,
+    /// The main path, then side stages.
     stages: Vec<Stage>,
 }
 
-#[derive(Serialize, Debug)]
+/// What is known of a canary at a stage.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "StageOfTrace")]
 struct Stage {
+    /// The name of the stage.
     stage: String,
+    /// Whether it is a side stage.
     side: bool,
-    presence: &'static str,
+    /// Whether the canary was found there.
+    presence: PresenceName,
+    /// The earliest instant at which it can have arrived.
+    #[schemars(extend("format" = "date-time"))]
     earliest: Option<String>,
+    /// The latest instant at which it can have arrived.
+    #[schemars(extend("format" = "date-time"))]
     latest: Option<String>,
+    /// Time between the two, in seconds.
     width_seconds: Option<f64>,
+    /// When a poll showed it; the delay is not part of the latency.
+    #[schemars(extend("format" = "date-time"))]
     noticed_at: Option<String>,
-    hop_state: &'static str,
+    /// What is known of the hop that leads there.
+    hop_state: HopState,
+    /// How long the hop took, in seconds.
     hop_latency_seconds: Option<f64>,
+    /// How long it may take, in seconds.
     target_seconds: Option<f64>,
+    /// While `waiting` or `overdue`: time since the hop began; at a stage that can no longer be read, until
+    /// it was last read. In seconds.
     age_seconds: Option<f64>,
+    /// Locators of all stored copies.
     copies: Vec<String>,
+    /// The copies that do not count as duplicates.
     uncharged_copies: Vec<UnchargedCopy>,
-    integrity: Option<&'static str>,
+    /// Whether the content is the one that was sent.
+    integrity: Option<IntegrityName>,
+    /// If `corrupted`: how many bytes of the message are unchanged.
     kept_bytes: Option<usize>,
+    /// Number of polls that proved it absent.
     empty_polls: u32,
+    /// The end of the proven absence.
+    #[schemars(extend("format" = "date-time"))]
     absent_until: Option<String>,
 }
 
-#[derive(Serialize, Debug)]
+/// A copy that does not count as a duplicate.
+#[derive(Serialize, JsonSchema, Debug)]
 struct UnchargedCopy {
+    /// Where the copy is.
     locator: String,
+    /// Why it does not count ([what they mean](runbook.md#duplicates)); `pending` while that is not decided.
+    #[schemars(extend("enum" = values::uncharged()))]
     reason: &'static str,
 }
 
-#[derive(Serialize, Debug)]
+/// A canary that was found at another tenant.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Violation")]
 struct ViolationJson {
+    /// When it was found.
+    #[schemars(extend("format" = "date-time"))]
     at: String,
+    /// Whose canary it is.
     tenant: String,
+    /// The stage.
     stage: String,
+    /// The trace id.
     trace: String,
+    /// The tenant at which it was found.
     found_in: String,
+    /// Where the copy is.
     locator: String,
 }
 
-#[derive(Serialize, Debug)]
+/// What is polled at a stage.
+#[derive(Serialize, JsonSchema, Debug)]
 struct Source {
+    /// Its name.
     source: String,
+    /// The stage that it belongs to.
     stage: String,
+    /// The kind of the stage.
+    #[schemars(extend("enum" = values::kinds()))]
     kind: &'static str,
+    /// A tenant's name, or `shared`.
     owner: String,
+    /// How its polls go; an `idle` one is not polled, because nothing waits there.
+    #[schemars(extend("enum" = values::POLLING))]
     state: &'static str,
+    /// Since when it has been blind or failing.
+    #[schemars(extend("format" = "date-time"))]
     since: Option<String>,
+    /// The kind of failure.
+    #[schemars(extend("enum" = values::failures()))]
     failure: Option<&'static str>,
+    /// An explanation, or what is being decoded for long.
     reason: Option<String>,
+    /// Number of failed polls in a row.
     failed_polls: u64,
+    /// Number of traces that wait there.
     waiting: usize,
+    /// Everything that arrived before this has been read.
+    #[schemars(extend("format" = "date-time"))]
     watermark: Option<String>,
+    /// How far the watermark is behind now while traces wait here, in seconds; 0 while nothing waits.
     watermark_age_seconds: f64,
+    /// When it last answered.
+    #[schemars(extend("format" = "date-time"))]
     last_answer: Option<String>,
+    /// How far behind the newest record the last poll ended, in seconds, if the service reports it.
     behind_seconds: Option<f64>,
+    /// How the table's schema differs from the expected one. `null` if there is no schema, or it is not known
+    /// yet.
     drift: Option<Vec<DriftJson>>,
+    /// Since when it differs.
+    #[schemars(extend("format" = "date-time"))]
     drift_since: Option<String>,
+    /// The value for `schema_accepted` if the change is intended and `schema` is not set.
     drift_accept: Option<String>,
 }
 
-#[derive(Serialize, Debug)]
+/// A column that changed.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "ColumnChange")]
 struct DriftJson {
+    /// The column.
     column: String,
+    /// What changed.
+    #[schemars(extend("enum" = values::CHANGES))]
     change: &'static str,
+    /// The type before, with the mode unless it is NULLABLE. `null` for a new column.
     from: Option<String>,
+    /// The type now. `null` for a removed column.
     to: Option<String>,
 }
 
 /// The error of a request.
-#[derive(Serialize, Debug)]
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Error")]
 pub(crate) struct Failure {
     /// A sentence for people.
     pub(crate) error: String,
@@ -277,6 +548,7 @@ impl Recent {
     pub(crate) fn new(view: &view::Recent<'_>) -> Self {
         let settings = view.settings;
         Self {
+            schema_version: SCHEMA_VERSION,
             at: rfc3339(view.at),
             at_epoch_seconds: view.at.as_secs_f64(),
             version: settings.version.clone(),
@@ -306,6 +578,7 @@ impl One {
     #[must_use]
     pub(crate) fn new(view: &view::One<'_>) -> Self {
         Self {
+            schema_version: SCHEMA_VERSION,
             at: rfc3339(view.at),
             at_epoch_seconds: view.at.as_secs_f64(),
             tag: view.tag.clone(),
@@ -420,10 +693,12 @@ impl EpisodeJson {
 impl InjectionJson {
     fn new(injection: &Injection, missed: u64) -> Self {
         let (state, since, reason) = match injection {
-            Injection::NotBegun => ("not_begun", None, None),
-            Injection::Accepted(at) => ("accepted", Some(*at), None),
-            Injection::Unanswered(at) => ("unanswered", Some(*at), None),
-            Injection::Refusing(since, reason) => ("refusing", Some(*since), Some(reason.to_string())),
+            Injection::NotBegun => (InjectionState::NotBegun, None, None),
+            Injection::Accepted(at) => (InjectionState::Accepted, Some(*at), None),
+            Injection::Unanswered(at) => (InjectionState::Unanswered, Some(*at), None),
+            Injection::Refusing(since, reason) => {
+                (InjectionState::Refusing, Some(*since), Some(reason.to_string()))
+            }
         };
         Self { state, since: since.map(rfc3339), reason, missed }
     }
@@ -479,10 +754,10 @@ impl TraceJson {
     fn new(view: &TraceView<'_>) -> Self {
         let trace = view.trace;
         let (put, put_at) = match trace.put {
-            Put::Planned => ("planned", None),
-            Put::Accepted { at } => ("accepted", Some(at)),
-            Put::Ambiguous { at } => ("ambiguous", Some(at)),
-            Put::Refused { at } => ("refused", Some(at)),
+            Put::Planned => (PutState::Planned, None),
+            Put::Accepted { at } => (PutState::Accepted, Some(at)),
+            Put::Ambiguous { at } => (PutState::Ambiguous, Some(at)),
+            Put::Refused { at } => (PutState::Refused, Some(at)),
         };
         let reason = match &trace.ended {
             Some((Outcome::Refused(reason), _)) => Some(reason.to_string()),
@@ -517,18 +792,20 @@ impl Stage {
         let visit = lane.visit;
         let arrival = visit.arrival.as_ref();
         let (presence, age) = match &lane.presence {
-            Presence::Seen(_) => ("seen", None),
-            Presence::Waiting { age } => ("waiting", Some(*age)),
-            Presence::Overdue { age } => ("overdue", Some(*age)),
-            Presence::Blind { .. } => ("blind", None),
-            Presence::Never { .. } => ("never", None),
-            Presence::Unproven => ("unproven", None),
-            Presence::NotReached => ("not_reached", None),
+            Presence::Seen(_) => (PresenceName::Seen, None),
+            Presence::Waiting { age } => (PresenceName::Waiting, Some(*age)),
+            Presence::Overdue { age } => (PresenceName::Overdue, Some(*age)),
+            Presence::Blind { .. } => (PresenceName::Blind, None),
+            Presence::Never { .. } => (PresenceName::Never, None),
+            Presence::Unproven => (PresenceName::Unproven, None),
+            Presence::NotReached => (PresenceName::NotReached, None),
         };
         let (integrity, kept_bytes) = match arrival.map(|arrival| arrival.integrity) {
-            Some(Integrity::Intact) => (Some("intact"), None),
-            Some(Integrity::Unchecked) => (Some("unchecked"), None),
-            Some(Integrity::Corrupted { kept_bytes, .. }) => (Some("corrupted"), Some(kept_bytes)),
+            Some(Integrity::Intact) => (Some(IntegrityName::Intact), None),
+            Some(Integrity::Unchecked) => (Some(IntegrityName::Unchecked), None),
+            Some(Integrity::Corrupted { kept_bytes, .. }) => {
+                (Some(IntegrityName::Corrupted), Some(kept_bytes))
+            }
             None => (None, None),
         };
         Self {
@@ -608,27 +885,27 @@ impl DriftJson {
     }
 }
 
-fn judgement(judgement: Judgement) -> &'static str {
+fn judgement(judgement: Judgement) -> JudgementName {
     match judgement {
-        Judgement::Pending => "pending",
-        Judgement::Good => "good",
-        Judgement::Slow => "slow",
-        Judgement::Overdue => "overdue",
-        Judgement::Unjudged => "unjudged",
+        Judgement::Pending => JudgementName::Pending,
+        Judgement::Good => JudgementName::Good,
+        Judgement::Slow => JudgementName::Slow,
+        Judgement::Overdue => JudgementName::Overdue,
+        Judgement::Unjudged => JudgementName::Unjudged,
     }
 }
 
-fn hop(hop: Hop) -> &'static str {
+fn hop(hop: Hop) -> HopState {
     match hop {
-        Hop::Open => "open",
-        Hop::Overdue => "overdue",
-        Hop::Measured { .. } => "measured",
-        Hop::Unjudged => "unjudged",
-        Hop::Inverted => "inverted",
-        Hop::Inherited => "inherited",
-        Hop::Skipped => "skipped",
-        Hop::Missing => "missing",
-        Hop::NeverSeen => "never_seen",
+        Hop::Open => HopState::Open,
+        Hop::Overdue => HopState::Overdue,
+        Hop::Measured { .. } => HopState::Measured,
+        Hop::Unjudged => HopState::Unjudged,
+        Hop::Inverted => HopState::Inverted,
+        Hop::Inherited => HopState::Inherited,
+        Hop::Skipped => HopState::Skipped,
+        Hop::Missing => HopState::Missing,
+        Hop::NeverSeen => HopState::NeverSeen,
     }
 }
 

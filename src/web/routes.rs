@@ -12,7 +12,7 @@ use super::filter::{Filter, FilterError};
 use super::history::HistoryJson;
 use super::page::{FailurePage, Head, SCRIPT, STYLE, page};
 use super::view::{self, Mark, One, Recent};
-use super::{accept, compress, detail, drill, history, json, recent, runbook, words};
+use super::{accept, compress, detail, drill, history, json, openapi, recent, runbook, words};
 use crate::metrics::Format;
 
 /// Allows only the page's own resources: no inline script or style, nothing from another origin, no framing.
@@ -31,6 +31,7 @@ pub fn router(app: App) -> Router {
         .route("/readyz", get(readyz))
         .route(RUNBOOK, get(|State(app): State<App>| async move { page(&runbook::Page::new(&app)) }))
         .route("/config", get(config))
+        .route(openapi::PATH, get(description))
         .route(drill::BEGIN, post(drill::begin))
         .route(drill::RANG, post(drill::rang))
         .route("/metrics", get(metrics))
@@ -129,6 +130,10 @@ async fn config(State(app): State<App>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
+async fn description(State(app): State<App>) -> Response {
+    Json(openapi::document(&app.snapshot.borrow().topology)).into_response()
+}
+
 async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
     const OPEN_METRICS: &str = "application/openmetrics-text";
     let accepted = accept::best(accepted(&headers), &["text/plain", OPEN_METRICS]);
@@ -159,7 +164,7 @@ fn asset(kind: &'static str, body: &'static str) -> Response {
 }
 
 async fn not_found(State(app): State<App>, headers: HeaderMap) -> Response {
-    let sentence = "The pages are /traces/recent, /traces/{id}, /history, /runbook, /metrics, /healthz, /readyz and /config.";
+    let sentence = "The pages are /traces/recent, /traces/{id}, /history, /runbook, /metrics, /healthz, /readyz, /config and /openapi.json.";
     Form::of(&[], &headers).fail(&app, StatusCode::NOT_FOUND, "Not found", vec![sentence.to_owned()])
 }
 

@@ -1,0 +1,111 @@
+//! `/openapi.json`: what every route takes and answers, for programs.
+//!
+//! The schemas of the answers are derived from the structs that print them, so a field cannot be served without
+//! a description. Routes and parameters are written by hand in [`operations`]; tests compare them with what the
+//! router answers.
+
+#[cfg(test)]
+mod markdown;
+mod operations;
+#[cfg(test)]
+mod tests;
+
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
+
+use crate::domain::aggregates::END_TO_END;
+use crate::domain::topology::Topology;
+
+/// Path of the document.
+pub(super) const PATH: &str = "/openapi.json";
+
+const INTRODUCTION: &str = include_str!("openapi/introduction.md");
+
+/// The names that parameters take under a configuration.
+#[derive(Default)]
+struct Names {
+    tenants: Vec<String>,
+    stages: Vec<String>,
+}
+
+impl Names {
+    fn of(map: &Topology) -> Self {
+        let owned = |name: &str| name.to_owned();
+        Self {
+            tenants: map.tenants().iter().map(|tenant| owned(&tenant.name)).collect(),
+            stages: map.stages().iter().map(|stage| owned(&stage.name)).collect(),
+        }
+    }
+
+    fn tenant(&self) -> Value {
+        one_of(&self.tenants)
+    }
+
+    fn stage(&self) -> Value {
+        one_of(&self.stages)
+    }
+
+    /// A stage, or end to end.
+    fn hop(&self) -> Value {
+        let known = (!self.stages.is_empty()).then_some(END_TO_END.to_owned());
+        one_of(&self.stages.iter().cloned().chain(known).collect::<Vec<_>>())
+    }
+}
+
+fn one_of(names: &[String]) -> Value {
+    if names.is_empty() { json!({ "type": "string" }) } else { json!({ "type": "string", "enum": names }) }
+}
+
+/// The document for a configuration: its tenants and stages are the values of the parameters that name one.
+pub(super) fn document(map: &Topology) -> Value {
+    write(&Names::of(map))
+}
+
+fn write(names: &Names) -> Value {
+    // OpenAPI 3.1 takes schemas of JSON Schema 2020-12 as they are.
+    let mut settings = SchemaSettings::draft2020_12().for_serialize();
+    settings.definitions_path = "/components/schemas".into();
+    settings.meta_schema = None;
+    let mut schemas = settings.into_generator();
+    let paths = operations::paths(names, &mut schemas);
+    let schemas: serde_json::Map<_, _> = schemas.take_definitions(true).into_iter().map(flowing).collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "traceprobe",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": INTRODUCTION,
+            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+        },
+        // Relative to this document, so that it holds behind a reverse proxy, too.
+        "servers": [{ "url": "." }],
+        "paths": paths,
+        "components": { "schemas": schemas },
+    })
+}
+
+/// The schema with its descriptions on one line each, because comments in the code are wrapped.
+fn flowing((name, mut schema): (String, Value)) -> (String, Value) {
+    fn flow(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    match value {
+                        Value::String(text) if name == "description" => *text = text.replace('\n', " "),
+                        other => flow(other),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(flow),
+            _ => {}
+        }
+    }
+    flow(&mut schema);
+    (name, schema)
+}
+
+/// A reference to the schema of a type, which is among the components from then on.
+fn schema<T: schemars::JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
+    schemas.subschema_for::<T>().to_value()
+}

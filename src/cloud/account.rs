@@ -2,6 +2,7 @@
 
 use toml::Value;
 
+use crate::domain::evidence::NamedPlace;
 use crate::keys::fault::Checked;
 use crate::keys::key::Key;
 use crate::keys::reader::Reader;
@@ -71,6 +72,23 @@ impl Account {
     pub(crate) fn number(&self) -> Option<&str> {
         self.role.as_ref().and_then(|role| role.arn.split(':').nth(4))
     }
+
+    /// The account for people: its id, or that it is the probe's own.
+    pub(crate) fn holder(&self) -> String {
+        self.number().map_or_else(|| "of the probe".to_owned(), str::to_owned)
+    }
+}
+
+/// The names with which the runbook's commands reach a log group.
+#[must_use]
+pub fn log_group_names(log_group: &str, account: &Account) -> Vec<NamedPlace> {
+    // Commands take the name, which is the end of an ARN.
+    let name = log_group.split(":log-group:").last().unwrap_or(log_group).trim_end_matches(":*");
+    vec![
+        ("LOG_GROUP", name.to_owned()),
+        ("LOG_GROUP_REGION", account.region.clone()),
+        ("LOG_GROUP_ACCOUNT", account.holder()),
+    ]
 }
 
 /// Reads a region, such as `eu-central-1`.

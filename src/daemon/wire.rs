@@ -19,6 +19,7 @@ use super::store_writer::{OpenedStore, StoreWriter};
 use super::supervisor::Task;
 use super::{build, descriptors, injecting, random, readiness, store_writer};
 use crate::cloud::Clients;
+use crate::cloud::account::log_group_names;
 use crate::config::{self, Config, Source, Tenant};
 use crate::domain::aggregates::{self, Aggregates};
 use crate::domain::conditions::Assessment;
@@ -288,6 +289,7 @@ fn app(
         remember: config.probe.remember,
         stale_after: STALE_AFTER,
         evidence: config.sources.iter().map(|source| source.settings.evidence()).collect(),
+        log_groups: config.tenants.iter().map(|of| log_group_names(&of.log_group, &of.account)).collect(),
     };
     let (figures, snapshots) = (engine.figures.clone(), snapshot.clone());
     let ready = readiness::ready(snapshot.clone(), clock.clone(), clock.now(), config.probe.warm_up);

@@ -26,6 +26,12 @@ pub struct Question<'a> {
     pub planned_at: Timestamp,
 }
 
+/// A name that stands for a placeholder in the commands of the runbook: `("STREAM", "logs-acme")`.
+pub type NamedPlace = (&'static str, String);
+
+/// Anchor of the runbook's section with checks of a log group.
+pub const LOG_GROUP_CHECKS: &str = "log-group";
+
 /// Shows people what is stored at one source: renders commands for the cloud's own tools. Each kind of stage
 /// implements it for its settings.
 pub trait Evidence: fmt::Debug + Send + Sync {
@@ -33,6 +39,14 @@ pub trait Evidence: fmt::Debug + Send + Sync {
     ///
     /// A locator that cannot be parsed is not an error; it just yields no command.
     fn lookups(&self, question: Question<'_>) -> Vec<Lookup>;
+
+    /// The names with which the runbook's commands reach the source at this time.
+    fn names(&self, _at: Timestamp) -> Vec<NamedPlace> {
+        Vec::new()
+    }
+
+    /// Anchor of the runbook's section with checks of such a source.
+    fn checks(&self) -> &'static str;
 
     /// One sentence that tells people how to search the source for all tags that match a SQL LIKE pattern;
     /// `None` if the source cannot be searched that way.

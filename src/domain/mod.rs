@@ -20,6 +20,7 @@ pub mod outcome;
 pub mod quantile;
 pub mod schedule;
 pub mod schema;
+pub mod shell;
 pub mod sighting;
 pub mod steady;
 pub mod tag;

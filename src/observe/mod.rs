@@ -22,7 +22,6 @@ pub mod object_store;
 pub mod pace;
 mod rate_limit;
 pub mod s3;
-mod shell;
 
 use std::future::Future;
 use std::sync::Arc;

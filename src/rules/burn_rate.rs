@@ -74,7 +74,7 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
                 windows.0
             ),
             description: format!("More than {limit} % over {} and over {}: {}.", windows.0, windows.1, burn.says),
-            ..Alert::warning(burn.name, "traceprobeburnrate", Cause::Delivery, expr)
+            ..Alert::warning(burn.name, "burn-rate", Cause::Delivery, expr)
         }
         .into()
     };
@@ -111,7 +111,7 @@ pub(super) fn pooled(settings: &Settings, probe: &Probe<'_>, cohorts: &[Cohort<'
                 super::window::seconds(settings.slo)
             ),
             description: format!("Over all tenants, {}.", burn.says),
-            ..Alert::warning(name, "traceprobeburnrate", Cause::Delivery, expr)
+            ..Alert::warning(name, "burn-rate", Cause::Delivery, expr)
         }
         .into()
     };

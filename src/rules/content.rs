@@ -15,7 +15,7 @@ pub(super) fn group(probe: &Probe<'_>) -> Group {
             .to_owned(),
         ..Alert::warning(
             "TraceprobeDuplicates",
-            "traceprobeduplicates",
+            "duplicates",
             Cause::Content,
             probe.condition("tenant, stage", "duplicates", &[]),
         )
@@ -29,7 +29,7 @@ pub(super) fn group(probe: &Probe<'_>) -> Group {
                 .to_owned(),
         ..Alert::warning(
             "TraceprobeCorrupted",
-            "traceprobecorrupted",
+            "corruption",
             Cause::Content,
             probe.condition("tenant, stage", "corruption", &[]),
         )
@@ -45,7 +45,7 @@ pub(super) fn group(probe: &Probe<'_>) -> Group {
             .to_owned(),
         ..Alert::warning(
             "TraceprobeSchemaDrift",
-            "traceprobeschemadrift",
+            "schema-drift",
             Cause::Content,
             probe.condition("tenant, stage", "schema_drift", &[]),
         )

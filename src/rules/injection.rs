@@ -16,7 +16,7 @@ pub(super) fn group(cohort: &Cohort<'_>, scale: &Scale) -> Group {
             .to_owned(),
         ..Alert::critical(
             "TraceprobeNotInjecting",
-            "traceprobenotinjecting",
+            "not-injecting",
             Cause::Injection,
             probe.condition("tenant", "not_injecting", &[]),
         )
@@ -44,7 +44,7 @@ pub(super) fn group(cohort: &Cohort<'_>, scale: &Scale) -> Group {
             .to_owned(),
         ..Alert::warning(
             "TraceprobeInjectionsFailing",
-            "traceprobeinjectionsfailing",
+            "not-injecting",
             Cause::Injection,
             format!(
                 "{failed} > 2.5\nand on (job, instance, tenant)\n{failed}\n/ ({} > 0)\n> 0.1\n{}",

@@ -37,7 +37,7 @@ pub(super) fn group(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Gr
             .to_owned(),
         ..Alert::warning(
             "TraceprobeForeignTags",
-            "traceprobeforeigntags",
+            "foreign-tags",
             Cause::Isolation,
             format!("{foreign} > 0.5"),
         )
@@ -74,7 +74,7 @@ fn leak(probe: &Probe<'_>, stages: &[&str], stays: &str) -> Alert {
                 .to_owned(),
         ..Alert::critical(
             "TraceprobeIsolationViolation",
-            "traceprobeisolationviolation",
+            "leaking",
             Cause::Isolation,
             format!("{leaks} > 0.5"),
         )

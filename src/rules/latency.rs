@@ -97,7 +97,7 @@ fn warning(settings: &Settings, cohort: &Cohort<'_>, quantile: &str, over: &str,
             cohort.over(LONG),
             window::seconds(settings.slo)
         ),
-        ..Alert::warning("TraceprobeLatencyHigh", "traceprobelatencyhigh", Cause::Delivery, expr)
+        ..Alert::warning("TraceprobeLatencyHigh", "slow", Cause::Delivery, expr)
     }
 }
 
@@ -125,6 +125,6 @@ fn critical(settings: &Settings, cohort: &Cohort<'_>, quantile: &str, over: &str
             cohort.over(LONG),
             window::seconds(settings.critical)
         ),
-        ..Alert::critical("TraceprobeLatencyCritical", "traceprobelatencycritical", Cause::Delivery, expr)
+        ..Alert::critical("TraceprobeLatencyCritical", "slow", Cause::Delivery, expr)
     }
 }

@@ -26,7 +26,12 @@ impl Links {
             }
             About::Instance | About::Job => url.clone(),
         });
-        let runbook = self.runbook.clone().or_else(|| Some(format!("{}/runbook", base?)));
+        // The probe's own page fills in commands for a tenant and a stage; a label that an alert lacks is empty.
+        let selected = match about {
+            About::Tenant => "?tenant={{ $labels.tenant }}&stage={{ $labels.stage }}",
+            About::Instance | About::Job => "",
+        };
+        let runbook = self.runbook.clone().or_else(|| Some(format!("{}/runbook{selected}", base?)));
         let runbook = runbook.unwrap_or_else(|| "docs/runbook.md".to_owned());
         [
             page.map(|page| ("page_url", page)),

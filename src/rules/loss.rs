@@ -58,7 +58,7 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
              in the same measure. Stop what drops them before their source expires (a Kinesis stream keeps at least \
              24 h), so that a replay is possible."
         ),
-        ..Alert::critical("TraceprobeLosing", "traceprobelosing", Cause::Delivery, losing)
+        ..Alert::critical("TraceprobeLosing", "losing", Cause::Delivery, losing)
     };
     let one = Alert {
         severity: Severity::Note,
@@ -69,7 +69,7 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
             .to_owned(),
         ..Alert::warning(
             "TraceprobeTraceLost",
-            "traceprobetracelost",
+            "losing",
             Cause::Delivery,
             format!("{} > 0.5", probe.increase("tenant, stage", "traceprobe_lost_total", &[], &long)),
         )
@@ -81,7 +81,7 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
             .to_owned(),
         ..Alert::warning(
             "TraceprobeDeadLettered",
-            "traceprobedeadlettered",
+            "dead-lettered",
             Cause::Delivery,
             format!("{} > 0.5", traces("dead_lettered")),
         )
@@ -101,7 +101,7 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
         ),
         ..Alert::warning(
             "TraceprobeLateArrivals",
-            "traceprobelatearrivals",
+            "late-arrivals",
             Cause::Delivery,
             format!(
                 "{} > 2.5\n{}",
@@ -173,7 +173,7 @@ pub(super) fn objectives(settings: &Settings, cohort: &Cohort<'_>) -> Group {
                           traceprobe_missing_hops_total show when they happened: at random, or in bursts, as of \
                           deployments?"
                 .to_owned(),
-            ..Alert::warning(objective.names[0], "traceprobehopsuccesslow", Cause::Delivery, below(&missing, &all, objective, "tenant, stage", cohort.half(objective.canaries)))
+            ..Alert::warning(objective.names[0], "success-too-low", Cause::Delivery, below(&missing, &all, objective, "tenant, stage", cohort.half(objective.canaries)))
         }
         .into()
     };
@@ -220,7 +220,7 @@ pub(super) fn pooled_objectives(
             description: "A little of everything is lost, at a hop that all tenants share.".to_owned(),
             ..Alert::warning(
                 objective.names[1],
-                "traceprobehopsuccesslow",
+                "success-too-low",
                 Cause::Delivery,
                 format!(
                     "{}\nand on (job, instance, stage)\n{tenants} >= 3",

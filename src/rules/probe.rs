@@ -25,7 +25,7 @@ fn running(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Vec<Rule> {
         description: "No other alert about the pipeline can fire. Look at the ECS service's events and the task's exit code \
                       (78 is a faulty configuration), then at the scrape target and its security group."
             .to_owned(),
-        ..Alert::critical("TraceprobeDown", "traceprobedown", Cause::Probe, format!("absent({alive})"))
+        ..Alert::critical("TraceprobeDown", "probe-down", Cause::Probe, format!("absent({alive})"))
     };
     let up = probe.series("up", &[]);
     let one_down = Alert {
@@ -40,7 +40,7 @@ fn running(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Vec<Rule> {
             .to_owned(),
         ..Alert::critical(
             "TraceprobeInstanceDown",
-            "traceprobeinstancedown",
+            "probe-down",
             Cause::Probe,
             format!("{up} == 0\nand on (job)\ncount by (job) ({up} == 1) > 0"),
         )
@@ -63,7 +63,7 @@ fn running(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Vec<Rule> {
             .to_owned(),
         ..Alert::critical(
             "TraceprobeTenantMissing",
-            "traceprobetenantmissing",
+            "tenant-missing",
             Cause::Probe,
             format!(
                 "(\n  {}\n)\nunless on (tenant)\ncount by (tenant) ({})\nand on ()\ncount({alive}) > 0",
@@ -84,7 +84,7 @@ fn running(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Vec<Rule> {
             .to_owned(),
         ..Alert::warning(
             "TraceprobeRestarting",
-            "traceproberestarting",
+            "restarting",
             Cause::Probe,
             format!(
                 "(\n  sum by (job) (changes({}[{hour}]))\n  + count by (job) (count_over_time({alive}[{hour}]))\n  - count \
@@ -117,7 +117,7 @@ fn healthy(probe: &Probe<'_>, scale: &Scale) -> Vec<Rule> {
         description: "Says nothing about the pipeline. Hops to stages that stamp arrivals themselves are off by as much as the \
                       host's clock drifts. Replace the task."
             .to_owned(),
-        ..of_probe("TraceprobeClockNotSynchronized", "traceprobeclocknotsynchronized", "clock_unsynchronized")
+        ..of_probe("TraceprobeClockNotSynchronized", "clock-not-synchronized", "clock_unsynchronized")
     };
     let same_name = Alert {
         summary: "another process sends canaries under the name of the probe {{ $labels.instance }}".to_owned(),
@@ -135,7 +135,7 @@ fn healthy(probe: &Probe<'_>, scale: &Scale) -> Vec<Rule> {
             .to_owned(),
         ..Alert::warning(
             "TraceprobeClockInversions",
-            "traceprobeclockinversions",
+            "clock-inversions",
             Cause::Probe,
             format!("{inversions} > 2.5"),
         )
@@ -153,7 +153,7 @@ fn watchdog(probe: &Probe<'_>) -> Rule {
         about: About::Job,
         summary: "alerts of traceprobe reach this receiver".to_owned(),
         description: "Nothing is wrong. If this stops, no other alert will arrive either.".to_owned(),
-        ..Alert::warning("TraceprobeWatchdog", "traceprobewatchdog", Cause::Watchdog, "vector(1)".to_owned())
+        ..Alert::warning("TraceprobeWatchdog", "watchdog", Cause::Watchdog, "vector(1)".to_owned())
     };
     alert.into()
 }

@@ -32,7 +32,7 @@ pub(super) fn total(probe: &Probe<'_>, slowest: &Cohort<'_>) -> Group {
                       of that stage. Roll back its last deployment, and raise the retention of the streams if \
                       this will take long."
             .to_owned(),
-        ..Alert::critical("TraceprobeTotalStall", "traceprobetotalstall", Cause::Delivery, total)
+        ..Alert::critical("TraceprobeTotalStall", "total-stall", Cause::Delivery, total)
     };
     Group::new("traceprobe-total-stall", vec![total.into()])
 }
@@ -64,7 +64,7 @@ pub(super) fn group(cohort: &Cohort<'_>) -> Group {
                 .to_owned(),
         ..Alert::critical(
             "TraceprobeStuck",
-            "traceprobestuck",
+            "stuck",
             Cause::Delivery,
             probe.condition("tenant, stage", "stuck", &[]),
         )

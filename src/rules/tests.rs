@@ -79,6 +79,23 @@ fn every_alert_links_to_a_chapter_of_the_runbook() {
     }
 }
 
+#[test]
+fn every_silence_of_the_runbook_matches_on_labels_that_its_alerts_have() {
+    let all = alerts(&with_critical_hop());
+    let silences: Vec<_> = RUNBOOK.lines().filter(|line| line.starts_with("amtool silence add")).collect();
+    assert!(silences.len() > 30, "{silences:?}");
+    for silence in silences {
+        let names = silence.split("alertname=").nth(1).unwrap().trim_start_matches(['~', '\'']);
+        let first = names.split(['|', '\'', ' ', '.']).next().unwrap();
+        let alert = all.iter().find(|alert| alert.name.starts_with(first));
+        let alert = alert.unwrap_or_else(|| panic!("no alert {first}: {silence}"));
+        for label in ["tenant", "stage"] {
+            let has = alert.expr.contains(label) || alert.labels.iter().any(|(name, _)| *name == label);
+            assert!(has || !silence.contains(&format!(" {label}=")), "{} has no {label}", alert.name);
+        }
+    }
+}
+
 fn with_critical_hop() -> Settings {
     config(|text| text.replace("\ntarget = \"1s\"", "\ntarget = \"1s\"\ncritical = \"5s\""))
 }
@@ -151,8 +168,11 @@ fn what_pools_tenants_leaves_out_the_drill() {
 fn links_begin_with_the_external_address() {
     let links = Links { external_url: Some("https://probe.example.org/tp".to_owned()), ..Links::default() };
     let yaml = to_yaml(&Settings { links, ..example() });
-    assert!(yaml.contains("https://probe.example.org/tp/runbook#traceprobedown\n"));
+    assert!(yaml.contains("https://probe.example.org/tp/runbook#probe-down\n"));
     assert!(yaml.contains("https://probe.example.org/tp/traces/recent?tenant={{ $labels.tenant }}\n"));
+    assert!(yaml.contains(
+        "https://probe.example.org/tp/runbook?tenant={{ $labels.tenant }}&stage={{ $labels.stage }}#stuck\n"
+    ));
     assert!(!yaml.contains("docs/runbook.md#") && !yaml.contains("http://{{"));
 }
 

@@ -30,7 +30,7 @@ pub(super) fn group(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Gr
             .to_owned(),
         ..Alert::warning(
             "TraceprobeUnreadable",
-            "traceprobeunreadable",
+            "unreadable",
             Cause::Visibility,
             format!(
                 "{} > 2.5",
@@ -54,7 +54,7 @@ pub(super) fn group(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Gr
             .to_owned(),
         ..Alert::warning(
             "TraceprobeBudgetExceeded",
-            "traceprobebudgetexceeded",
+            "budget-exceeded",
             Cause::Visibility,
             format!("{budget} > 0.5"),
         )
@@ -73,7 +73,7 @@ pub(super) fn group(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Gr
                 .to_owned(),
             ..Alert::warning(
                 "TraceprobePollsBehind",
-                "traceprobepollsbehind",
+                "polls-behind",
                 Cause::Visibility,
                 format!(
                     "max by (job, instance, stage, owner) (min_over_time({behind}[{}])) > {BEHIND}",
@@ -111,7 +111,7 @@ fn blind(probe: &Probe<'_>, scale: &Scale, severity: Severity, stages: &str) -> 
             .to_owned(),
         ..Alert::warning(
             "TraceprobeStageBlind",
-            "traceprobestageblind",
+            "cannot-see",
             Cause::Visibility,
             probe.condition("tenant, stage", "cannot_see", &[stages]),
         )
@@ -165,7 +165,7 @@ pub(super) fn unobserved(settings: &Settings, cohort: &Cohort<'_>) -> Group {
             .to_owned(),
         ..Alert::critical(
             "TraceprobeUnobserved",
-            "traceprobeunobserved",
+            "unobserved",
             Cause::Visibility,
             format!(
                 "{unobserved} > 2.5\nand on (job, instance, tenant)\n{unobserved}\n/ ({all} > 0)\n> 0.05\n{}",

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::domain::aggregates::{History, Selection};
 use crate::domain::conditions::Criteria;
-use crate::domain::evidence::Evidence;
+use crate::domain::evidence::{Evidence, NamedPlace};
 use crate::domain::tag::{Tag, TagText};
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::tracker::Snapshot;
@@ -77,8 +77,8 @@ impl App {
 pub struct Settings {
     /// The program's version.
     pub version: String,
-    /// Address of the runbook; `None` for the probe's own page. Its anchors are the names of the alerts in
-    /// lower case.
+    /// Address of the runbook; `None` for the probe's own page. Its anchors are the names of the conditions, in lower
+    /// case and with hyphens.
     pub runbook: Option<String>,
     /// The thresholds and windows of verdicts.
     pub criteria: Criteria,
@@ -91,6 +91,8 @@ pub struct Settings {
     /// Commands that show what each source holds, indexed by its id. Sources beyond the end of the list have
     /// none.
     pub evidence: Vec<Arc<dyn Evidence>>,
+    /// Names of the log group of each tenant for the commands of the runbook, indexed by its id.
+    pub log_groups: Vec<Vec<NamedPlace>>,
 }
 
 impl Settings {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::app::{App, HistoryReader, Settings};
-use crate::cloud::account::Account;
+use crate::cloud::account::{Account, log_group_names};
 use crate::domain::aggregates::{self, Aggregates};
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::conditions::{Assessment, Criteria};
@@ -324,6 +324,9 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
             remember: 1_000,
             stale_after: Duration::from_secs(30),
             evidence: evidence(),
+            log_groups: ["acme", "globex", "initech"]
+                .map(|name| log_group_names(&format!("/ecs/{name}/app"), &Account::in_region("eu-west-1")))
+                .into(),
         }),
         config: Arc::new(serde_json::json!({ "probe": { "slo": "30s" } })),
         ready: Arc::new(|| Err("`bigquery` has not been read yet".to_owned())),

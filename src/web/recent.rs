@@ -476,7 +476,7 @@ impl DriftLine {
             source: source.name.to_string(),
             since: began.map(|at| since(at, now)),
             remedy: source.drift_remedy.clone(),
-            runbook: settings.chapter("traceprobeschemadrift"),
+            runbook: settings.chapter("schema-drift"),
         })
     }
 }

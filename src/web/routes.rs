@@ -29,7 +29,7 @@ pub fn router(app: App) -> Router {
         .route("/history", get(figures_over_time))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .route(RUNBOOK, get(|State(app): State<App>| async move { page(&runbook::Page::new(&app)) }))
+        .route(RUNBOOK, get(whole_runbook))
         .route("/config", get(config))
         .route(openapi::PATH, get(description))
         .route(drill::BEGIN, post(drill::begin))
@@ -82,6 +82,9 @@ async fn one_trace(
 ) -> Response {
     let snapshot = app.snapshot.borrow().clone();
     let form = Form::of(&query, &headers);
+    if let Err(error) = only_format(&query) {
+        return form.refuse(&app, &error);
+    }
     let Some(id) = view::read_id(&id) else {
         let sentence = "That is not a trace id: it must be 32 hexadecimal digits, with or without dashes, or a whole tag.";
         return form.fail(&app, StatusCode::BAD_REQUEST, "Not a trace id", vec![sentence.to_owned()]);
@@ -130,6 +133,18 @@ async fn config(State(app): State<App>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
+async fn whole_runbook(
+    State(app): State<App>,
+    Query(query): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+) -> Response {
+    let map = app.snapshot.borrow().topology.clone();
+    match runbook::Selection::read(&query, &map) {
+        Ok(selection) => page(&runbook::Page::new(&app, &map, selection)),
+        Err(error) => Form::of(&[], &headers).refuse(&app, &error),
+    }
+}
+
 async fn description(State(app): State<App>) -> Response {
     Json(openapi::document(&app.snapshot.borrow().topology)).into_response()
 }
@@ -170,6 +185,21 @@ async fn not_found(State(app): State<App>, headers: HeaderMap) -> Response {
 
 fn accepted(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::ACCEPT).and_then(|value| value.to_str().ok())
+}
+
+/// Refuses every parameter but `format`.
+fn only_format(query: &[(String, String)]) -> Result<(), FilterError> {
+    let refuse = |(name, value): &(String, String), should: &str| {
+        Err(FilterError { parameter: name.clone(), value: value.clone(), should: should.to_owned() })
+    };
+    for given in query.iter().filter(|(_, value)| !value.is_empty()) {
+        match (given.0.as_str(), given.1.as_str()) {
+            ("format", "html" | "json") => {}
+            ("format", _) => return refuse(given, "must be `html` or `json`"),
+            _ => return refuse(given, "there is no such parameter; there are `format`"),
+        }
+    }
+    Ok(())
 }
 
 /// The form of an answer.

@@ -135,27 +135,23 @@ impl ConditionName {
         }
 
         match self {
-            Self::Leaking => row("leaking", "LEAKING", Critical, Pipeline, "traceprobeisolationviolation"),
-            Self::TotalStall => row("total_stall", "TOTAL STALL", Critical, Pipeline, "traceprobetotalstall"),
-            Self::Stuck => row("stuck", "STUCK", Critical, Pipeline, "traceprobestuck"),
-            Self::Losing => row("losing", "LOSING", Critical, Pipeline, "traceprobelosing"),
+            Self::Leaking => row("leaking", "LEAKING", Critical, Pipeline, "leaking"),
+            Self::TotalStall => row("total_stall", "TOTAL STALL", Critical, Pipeline, "total-stall"),
+            Self::Stuck => row("stuck", "STUCK", Critical, Pipeline, "stuck"),
+            Self::Losing => row("losing", "LOSING", Critical, Pipeline, "losing"),
             Self::Missing => row("missing", "MISSING", Warning, Pipeline, "missing"),
-            Self::Corruption => row("corruption", "CORRUPTION", Warning, Pipeline, "traceprobecorrupted"),
-            Self::Slow => row("slow", "SLOW", Warning, Pipeline, "traceprobelatencyhigh"),
+            Self::Corruption => row("corruption", "CORRUPTION", Warning, Pipeline, "corruption"),
+            Self::Slow => row("slow", "SLOW", Warning, Pipeline, "slow"),
             Self::HopOverTarget => {
                 row("hop_over_target", "OVER TARGET", Warning, Pipeline, "hop-over-target")
             }
-            Self::Duplicates => row("duplicates", "DUPLICATES", Warning, Pipeline, "traceprobeduplicates"),
-            Self::SchemaDrift => {
-                row("schema_drift", "SCHEMA DRIFT", Warning, Pipeline, "traceprobeschemadrift")
-            }
-            Self::NotInjecting => {
-                row("not_injecting", "NOT INJECTING", Critical, Probe, "traceprobenotinjecting")
-            }
+            Self::Duplicates => row("duplicates", "DUPLICATES", Warning, Pipeline, "duplicates"),
+            Self::SchemaDrift => row("schema_drift", "SCHEMA DRIFT", Warning, Pipeline, "schema-drift"),
+            Self::NotInjecting => row("not_injecting", "NOT INJECTING", Critical, Probe, "not-injecting"),
             Self::CannotSee => Profile {
                 preposition: "",
                 severity_beside: Warning,
-                ..row("cannot_see", "CANNOT SEE", Critical, Probe, "traceprobestageblind")
+                ..row("cannot_see", "CANNOT SEE", Critical, Probe, "cannot-see")
             },
             Self::NeverSeen => Profile {
                 severity_beside: Warning,
@@ -170,7 +166,7 @@ impl ConditionName {
                 "CLOCK NOT SYNCHRONIZED",
                 Warning,
                 Probe,
-                "traceprobeclocknotsynchronized",
+                "clock-not-synchronized",
             ),
         }
     }

@@ -13,9 +13,10 @@ pub use super::table_name::TableName;
 use crate::cloud::google::BIGQUERY;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
-use crate::domain::evidence::{Evidence, Lookup, Question};
+use crate::domain::evidence::{Evidence, Lookup, NamedPlace, Question};
 use crate::domain::schema::{Column, ExpectedSchema, Fingerprint, TableSchema};
 use crate::domain::tag::TenantCode;
+use crate::domain::time::Timestamp;
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
 use crate::keys::key::{Key, Shape};
@@ -423,6 +424,18 @@ pub(super) fn column(value: &Value) -> Parsed<String> {
 }
 
 impl Evidence for Settings {
+    fn names(&self, at: Timestamp) -> Vec<NamedPlace> {
+        let TableName { project, dataset, table } = self.table.table_on(at);
+        let mut names = vec![("PROJECT", project), ("DATASET", dataset), ("TABLE", table)];
+        names.extend(self.time_column.clone().map(|column| ("TIME_COLUMN", column)));
+        names.extend(self.location.clone().map(|location| ("LOCATION", location.to_ascii_lowercase())));
+        names
+    }
+
+    fn checks(&self) -> &'static str {
+        "bigquery-table"
+    }
+
     fn lookups(&self, question: Question<'_>) -> Vec<Lookup> {
         let recent = self.time_column.as_ref().map_or_else(String::new, |time| {
             let from = question.planned_at.strftime("%Y-%m-%dT%H:%M:%SZ");
@@ -472,7 +485,6 @@ fn literal(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::time::Timestamp;
 
     #[test]
     fn what_goes_into_a_query_is_a_column_and_nothing_else() {

@@ -8,8 +8,10 @@ use super::CloudWatchLogs;
 use crate::cloud::account::{self, Account};
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{Costs, Operation};
-use crate::domain::evidence::{Evidence, Lookup, Question};
+use crate::domain::evidence::{Evidence, LOG_GROUP_CHECKS, Lookup, NamedPlace, Question};
+use crate::domain::shell::{in_region, quoted};
 use crate::domain::tag::MARKER;
+use crate::domain::time::Timestamp;
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
 use crate::keys::key::{Key, Shape};
@@ -18,7 +20,6 @@ use crate::keys::value;
 use crate::observe::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use crate::observe::pace::Rhythm;
 use crate::observe::rate_limit::RateLimit;
-use crate::observe::shell::{in_region, quoted};
 use crate::observe::{GAPS, Gaps};
 
 /// FilterLogEvents calls per second that an account may make in the regions with the highest quota
@@ -161,6 +162,14 @@ impl KindSettings for Settings {
 }
 
 impl Evidence for Settings {
+    fn names(&self, _: Timestamp) -> Vec<NamedPlace> {
+        account::log_group_names(&self.log_group, &self.account)
+    }
+
+    fn checks(&self) -> &'static str {
+        LOG_GROUP_CHECKS
+    }
+
     fn lookups(&self, question: Question<'_>) -> Vec<Lookup> {
         vec![Lookup {
             what: "search the log group",

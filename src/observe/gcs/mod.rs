@@ -12,11 +12,12 @@ pub use self::store::Gcs;
 use super::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use super::object_store::{self, ObjectObserver};
 use super::pace::Rhythm;
-use super::shell::quoted;
 use crate::cloud::google::Service;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
-use crate::domain::evidence::{Evidence, Lookup, Question};
+use crate::domain::evidence::{Evidence, Lookup, NamedPlace, Question};
+use crate::domain::shell::quoted;
+use crate::domain::time::Timestamp;
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
 use crate::keys::key::Key;
@@ -130,6 +131,14 @@ fn check_bucket(text: String) -> Result<String, String> {
 }
 
 impl Evidence for Settings {
+    fn names(&self, at: Timestamp) -> Vec<NamedPlace> {
+        vec![("GS_BUCKET", self.objects.bucket.clone()), ("GS_PREFIX", self.objects.key.prefix_of(at))]
+    }
+
+    fn checks(&self) -> &'static str {
+        "cloud-storage-prefix"
+    }
+
     fn lookups(&self, question: Question<'_>) -> Vec<Lookup> {
         let bucket = &self.objects.bucket;
         vec![match question.copy {

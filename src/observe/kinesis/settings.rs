@@ -7,7 +7,9 @@ use super::read_budget::Pages;
 use crate::cloud::account::{self, Account};
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
-use crate::domain::evidence::{Evidence, Lookup, Question};
+use crate::domain::evidence::{Evidence, Lookup, NamedPlace, Question};
+use crate::domain::shell::{in_region, quoted};
+use crate::domain::time::Timestamp;
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
 use crate::keys::key::{Key, Shape};
@@ -15,7 +17,6 @@ use crate::keys::reader::Reader;
 use crate::keys::value;
 use crate::observe::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use crate::observe::pace::Rhythm;
-use crate::observe::shell::{in_region, quoted};
 use crate::observe::{GAPS, Gaps};
 
 /// GetRecords returns at most this many records (AWS Kinesis API reference).
@@ -187,6 +188,20 @@ fn check_stream(text: String) -> Result<String, String> {
 }
 
 impl Evidence for Settings {
+    fn names(&self, _: Timestamp) -> Vec<NamedPlace> {
+        // Commands take the name, which is the end of an ARN.
+        let name = self.stream.rsplit('/').next().unwrap_or(&self.stream);
+        vec![
+            ("STREAM", name.to_owned()),
+            ("STREAM_REGION", self.account.region.clone()),
+            ("STREAM_ACCOUNT", self.account.holder()),
+        ]
+    }
+
+    fn checks(&self) -> &'static str {
+        "kinesis-stream"
+    }
+
     fn lookups(&self, question: Question<'_>) -> Vec<Lookup> {
         let (region, stream) = (in_region(&self.account.region), quoted(&self.stream));
         let Some(copy) = question.copy else {
@@ -225,7 +240,6 @@ fn shard_and_sequence(locator: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::*;
     use crate::domain::sighting::Locator;
-    use crate::domain::time::Timestamp;
 
     #[test]
     fn the_command_reads_a_record_by_its_sequence_number() {

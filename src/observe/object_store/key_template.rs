@@ -61,6 +61,14 @@ impl KeyTemplate {
     }
 }
 
+impl KeyTemplate {
+    /// The prefix of keys that are written at this time.
+    #[must_use]
+    pub fn prefix_of(&self, at: Timestamp) -> String {
+        at.strftime(&self.0)
+    }
+}
+
 impl fmt::Display for KeyTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -12,12 +12,13 @@ pub use self::store::S3;
 use super::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use super::object_store::{self, ObjectObserver};
 use super::pace::Rhythm;
-use super::shell::{in_region, quoted};
 use crate::cloud::account::{self, Account};
 use crate::cloud::aws::Aws;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{Costs, Operation};
-use crate::domain::evidence::{Evidence, Lookup, Question};
+use crate::domain::evidence::{Evidence, Lookup, NamedPlace, Question};
+use crate::domain::shell::{in_region, quoted};
+use crate::domain::time::Timestamp;
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
 use crate::keys::key::Key;
@@ -127,6 +128,19 @@ fn client(aws: &Aws, account: &Account) -> aws_sdk_s3::Client {
 }
 
 impl Evidence for Settings {
+    fn names(&self, at: Timestamp) -> Vec<NamedPlace> {
+        vec![
+            ("BUCKET", self.objects.bucket.clone()),
+            ("PREFIX", self.objects.key.prefix_of(at)),
+            ("BUCKET_REGION", self.account.region.clone()),
+            ("BUCKET_ACCOUNT", self.account.holder()),
+        ]
+    }
+
+    fn checks(&self) -> &'static str {
+        "s3-prefix"
+    }
+
     fn lookups(&self, question: Question<'_>) -> Vec<Lookup> {
         let (region, bucket) = (in_region(&self.account.region), &self.objects.bucket);
         vec![match question.copy {
@@ -138,7 +152,7 @@ impl Evidence for Settings {
                 ),
             },
             None => {
-                let prefix = question.planned_at.strftime(&self.objects.key.to_string());
+                let prefix = self.objects.key.prefix_of(question.planned_at);
                 Lookup {
                     what: "list the objects of that hour",
                     command: format!("aws s3 ls{region} {}", quoted(&format!("s3://{bucket}/{prefix}"))),

@@ -1,0 +1,59 @@
+//! The names that take the place of the placeholders in commands.
+
+use std::collections::BTreeMap;
+
+use crate::domain::evidence::NamedPlace;
+use crate::domain::shell::filled;
+use crate::domain::topology::{StageId, TenantId, Topology};
+use crate::web::app::App;
+
+/// Names by their placeholders.
+#[derive(Debug, Default)]
+pub(super) struct Names(BTreeMap<&'static str, String>);
+
+impl Names {
+    /// What is known of a tenant at these stages: of the stage itself, of those before it, which its commands
+    /// name as well, and of the tenant's log group.
+    pub(super) fn of(app: &App, map: &Topology, tenant: Option<TenantId>, stages: &[StageId]) -> Self {
+        let mut names = Self::default();
+        if let Some(tenant) = tenant {
+            names.add([("TENANT", map.tenant(tenant).name.to_string())]);
+        }
+        if let [stage, ..] = stages {
+            names.add([("STAGE", map.stage(*stage).name.to_string())]);
+        }
+        let at = app.snapshot.borrow().at;
+        for stage in stages {
+            for stage in std::iter::successors(Some(*stage), |stage| map.stage(*stage).parent) {
+                let source = match tenant {
+                    Some(tenant) => Some(map.source_of(tenant, stage)),
+                    None => shared_source(map, stage),
+                };
+                let evidence = source.and_then(|source| app.settings.evidence.get(source.0 as usize));
+                names.add(evidence.map(|evidence| evidence.names(at)).unwrap_or_default());
+            }
+        }
+        let group = tenant.and_then(|tenant| app.settings.log_groups.get(usize::from(tenant.0)));
+        names.add(group.cloned().unwrap_or_default());
+        names
+    }
+
+    /// Adds those that are not known yet: the nearest stage counts.
+    fn add(&mut self, names: impl IntoIterator<Item = NamedPlace>) {
+        for (placeholder, name) in names {
+            self.0.entry(placeholder).or_insert(name);
+        }
+    }
+
+    /// The command with the names that are known.
+    pub(super) fn fill(&self, command: &str) -> String {
+        filled(command, |placeholder| self.0.get(placeholder).cloned())
+    }
+}
+
+/// The source of a stage that has only one.
+fn shared_source(map: &Topology, stage: StageId) -> Option<crate::domain::topology::SourceId> {
+    let mut sources = map.real_tenants().map(|tenant| map.source_of(tenant, stage));
+    let first = sources.next()?;
+    sources.all(|source| source == first).then_some(first)
+}

@@ -5,7 +5,7 @@ CARGO ?= cargo
 RULES := config/prometheus
 
 .DEFAULT_GOAL := help
-.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files api-docs rules-month emulators fmt lint doc demo bench build-time deny ci
+.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files api api-docs rules-month emulators fmt lint doc demo bench build-time deny ci
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,14 +42,18 @@ rules-files: ## write the rules and the Alertmanager configuration of the exampl
 	$(CARGO) run --locked -- rules --config config/traceprobe.toml --output $(RULES)/rules.yml
 	$(CARGO) run --locked -- rules --config config/traceprobe.toml --alertmanager --output $(RULES)/alertmanager.yml
 
+api: ## check every answer of a daemon against its /openapi.json with many requests (takes minutes)
+	TRACEPROBE_API=long $(CARGO) test --locked --test daemon api:: -- --nocapture
+
 api-docs: ## write docs/api.md again, from the code
 	TRACEPROBE_WRITE_DOCS=1 $(CARGO) test --locked --lib web::openapi -- --quiet
 
 rules-month: ## count the critical alerts of a healthy month of 50 tenants; prints a table (takes minutes)
 	TRACEPROBE_RULES_MONTH=1 $(CARGO) test --locked --test rules -- --nocapture chance
 
-emulators: ## install what the emulator suite needs into a virtual environment under target/
+emulators: ## install what the emulator suite and the check of the API need into virtual environments under target/
 	tests/emulators/setup.sh
+	tests/api/setup.sh
 
 fmt: ## format the code
 	$(CARGO) fmt

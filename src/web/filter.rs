@@ -194,9 +194,15 @@ fn outcomes(value: &str) -> Option<Vec<&'static str>> {
     }
 }
 
+/// An age or an instant, of the years that RFC 3339 can write.
 pub(super) fn instant(value: &str, now: Timestamp) -> Option<Timestamp> {
-    words::parse_duration(value).map(|age| now - age).or_else(|| Timestamp::parse_rfc3339(value))
+    let at = words::parse_duration(value).map(|age| now - age).or_else(|| Timestamp::parse_rfc3339(value));
+    at.filter(|at| (FIRST_INSTANT..LAST_INSTANT).contains(at))
 }
+
+/// 0001-01-01, and a day before 10000-01-01, because answers name the end of a bucket.
+const FIRST_INSTANT: Timestamp = Timestamp::from_secs(-62_135_596_800);
+const LAST_INSTANT: Timestamp = Timestamp::from_secs(253_402_214_400);
 
 pub(super) fn instant_form() -> String {
     "must be an age such as `15m` or `2h`, or an instant such as `2026-11-22T02:41:10Z`".to_owned()
@@ -276,6 +282,14 @@ mod tests {
         ] {
             assert_eq!(read(&[query]), Err(message.to_owned()));
         }
+    }
+
+    #[test]
+    fn an_instant_is_of_a_year_that_can_be_written() {
+        for wrong in ["183341913h", "9999-12-31T23:59:59Z", "-000001-01-01T00:00:00Z"] {
+            assert!(read(&[("until", wrong)]).is_err(), "{wrong}");
+        }
+        assert!(read(&[("since", "0001-01-01T00:00:00Z"), ("until", "9999-12-30T00:00:00Z")]).is_ok());
     }
 
     #[test]

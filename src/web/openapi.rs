@@ -54,7 +54,13 @@ impl Names {
 }
 
 fn one_of(names: &[String]) -> Value {
-    if names.is_empty() { json!({ "type": "string" }) } else { json!({ "type": "string", "enum": names }) }
+    if names.is_empty() { json!({ "type": "string" }) } else { words(names) }
+}
+
+/// One of these words; or empty, which is as without the parameter, because forms send it so.
+fn words<T: AsRef<str>>(words: &[T]) -> Value {
+    let all: Vec<_> = words.iter().map(AsRef::as_ref).chain([""]).collect();
+    json!({ "type": "string", "enum": all })
 }
 
 /// The document for a configuration: its tenants and stages are the values of the parameters that name one.
@@ -67,9 +73,11 @@ fn write(names: &Names) -> Value {
     let mut settings = SchemaSettings::draft2020_12().for_serialize();
     settings.definitions_path = "/components/schemas".into();
     settings.meta_schema = None;
-    let mut schemas = settings.into_generator();
-    let paths = operations::paths(names, &mut schemas);
-    let schemas: serde_json::Map<_, _> = schemas.take_definitions(true).into_iter().map(flowing).collect();
+    let mut requests = settings.clone().for_deserialize().into_generator();
+    let mut answers = settings.into_generator();
+    let paths = operations::paths(names, &mut answers, &mut requests);
+    let schemas = answers.take_definitions(true).into_iter().chain(requests.take_definitions(true));
+    let schemas: serde_json::Map<_, _> = schemas.map(flowing).collect();
     json!({
         "openapi": "3.1.0",
         "info": {

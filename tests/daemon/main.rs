@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api;
 mod blindness;
 mod cloud_storage;
 mod commands;

@@ -82,11 +82,13 @@ fn parameters(text: &mut String, operation: &Value) {
 /// The values of a parameter, as text.
 fn taken(schema: &Value) -> String {
     if let Some(values) = schema["enum"].as_array().or_else(|| schema["items"]["enum"].as_array()) {
-        let default = schema["default"].as_str().map(|it| format!(" (default `{it}`)")).unwrap_or_default();
-        return words(values) + &default;
+        // The empty value is explained once, in the introduction.
+        return words(&values.iter().filter(|value| *value != "").cloned().collect::<Vec<_>>());
     }
-    if schema["type"] == "integer" {
-        return format!("{} to {} (default {})", schema["minimum"], schema["maximum"], schema["default"]);
+    if let Some(number) =
+        schema["anyOf"].as_array().and_then(|any| any.iter().find(|it| it["type"] == "integer"))
+    {
+        return format!("{} to {}", number["minimum"], number["maximum"]);
     }
     if schema["anyOf"].is_array() {
         return "an age (`90s`, `15m`, `2h`, `1d`) or an instant (`2026-11-22T02:41:10Z`)".to_owned();

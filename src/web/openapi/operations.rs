@@ -3,7 +3,7 @@
 use schemars::SchemaGenerator;
 use serde_json::{Value, json};
 
-use super::{Names, PATH, schema};
+use super::{Names, PATH, schema, words};
 use crate::domain::aggregates::Step;
 use crate::web::app::RUNBOOK;
 use crate::web::filter::{DEFAULT_LIMIT, MAX_LIMIT, outcome_values};
@@ -16,15 +16,15 @@ const AGE: &str = "^[0-9]{1,9}(s|m|min|h|d)$";
 const INSTANT: &str = "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?Z$";
 /// A trace id with or without dashes, or a whole tag, which begins with its marker.
 const TRACE: &str =
-    "^([0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[Zz][Qq][Tt][Pp][0-9A-Za-z]+)$";
+    "^([0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[Zz][Qq][Tt][Pp][0-9A-Za-z]{62})$";
 
 /// All paths, in the order of the documentation.
-pub(super) fn paths(names: &Names, schemas: &mut SchemaGenerator) -> Value {
+pub(super) fn paths(names: &Names, schemas: &mut SchemaGenerator, requests: &mut SchemaGenerator) -> Value {
     let recent = schema::<answers::Recent>(schemas);
     let one = schema::<answers::One>(schemas);
     let history = schema::<HistoryJson>(schemas);
     let failure = schema::<answers::Failure>(schemas);
-    let notification = schema::<drill::Notification>(schemas);
+    let notification = schema::<drill::Notification>(requests);
     json!({
         "/traces/recent": { "get": recent_traces(names, &recent, &failure) },
         "/traces/{id}": { "get": one_trace(&one, &failure) },
@@ -72,15 +72,13 @@ fn recent_traces(names: &Names, recent: &Value, failure: &Value) -> Value {
                 names.stage(), "transit"),
             listed(query("outcome", "One or several, separated by commas. `failed` selects all but `in_flight` and \
                 `delivered`.",
-                json!({ "type": "array", "items": { "type": "string", "enum": outcome_values() }, "minItems": 1 }),
+                json!({ "type": "array", "items": { "type": "string", "enum": outcome_values() } }),
                 json!(["lost", "late"]))),
             query("since", "Only traces whose planned injection is not before this instant, or not longer ago than \
                 this age.", instant(), "15m"),
             query("until", "Only traces whose planned injection is not after this.", instant(),
                 "2026-11-22T02:41:10Z"),
-            query("limit", "Most traces in the answer.", json!({
-                "type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT,
-            }), 20),
+            query("limit", &format!("Most traces in the answer; {DEFAULT_LIMIT} without it."), json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": MAX_LIMIT }, { "type": "string", "maxLength": 0 }] }), 20),
             format_of_page(),
         ],
         "responses": { "200": page_or(recent, "The page, or the same as JSON."), "400": refused(failure) },
@@ -126,10 +124,8 @@ fn figures_over_time(names: &Names, history: &Value, failure: &Value) -> Value {
             query("since", "From this instant, or this age. Without it, one hour of minutes or one day of hours.",
                 instant(), "1d"),
             query("until", "Until this instant, or this age; now without it.", instant(), "2026-11-22T02:41:10Z"),
-            query("step", "How long a bucket is.", json!({
-                "type": "string", "enum": Step::ALL.map(Step::as_str), "default": Step::Minute.as_str(),
-            }), "hour"),
-            query("format", "The answer is always JSON.", json!({ "type": "string", "enum": ["json"] }), "json"),
+            query("step", "How long a bucket is; `minute` without it.", words(&Step::ALL.map(Step::as_str)), "hour"),
+            query("format", "The answer is always JSON.", words(&["json"]), "json"),
         ],
         "responses": { "200": body("The figures.", "application/json", history.clone()), "400": refused(failure) },
     })
@@ -242,16 +238,12 @@ fn listed(mut parameter: Value) -> Value {
 }
 
 fn format_of_page() -> Value {
-    query(
-        "format",
-        "The form of the answer; by `Accept` without it.",
-        json!({ "type": "string", "enum": ["html", "json"] }),
-        "json",
-    )
+    query("format", "The form of the answer; by `Accept` without it.", words(&["html", "json"]), "json")
 }
 
 fn instant() -> Value {
-    json!({ "anyOf": [{ "type": "string", "pattern": AGE }, { "type": "string", "pattern": INSTANT }] })
+    // A form sends an empty value for what is not filled in.
+    json!({ "type": "string", "anyOf": [{ "pattern": AGE }, { "pattern": INSTANT }, { "maxLength": 0 }] })
 }
 
 fn body(description: &str, media_type: &str, schema: Value) -> Value {

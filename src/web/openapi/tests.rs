@@ -121,10 +121,10 @@ async fn the_document_names_the_tenants_and_stages_of_the_configuration() {
     assert_eq!(status, 200);
     let document: Value = serde_json::from_str(&text).unwrap();
     let parameter = &document["paths"]["/history"]["get"]["parameters"];
-    assert_eq!(parameter[0]["schema"]["enum"], json!(["acme", "globex", "initech"]));
+    assert_eq!(parameter[0]["schema"]["enum"], json!(["acme", "globex", "initech", ""]));
     assert_eq!(
         parameter[1]["schema"]["enum"],
-        json!(["tenant_stream", "archive", "transit", "bigquery", "end_to_end"])
+        json!(["tenant_stream", "archive", "transit", "bigquery", "end_to_end", ""])
     );
 }
 

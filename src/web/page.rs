@@ -13,7 +13,7 @@ use super::words;
 use crate::domain::time::Timestamp;
 
 pub(crate) const STYLE: &str = include_str!("templates/page.css");
-pub(crate) const SCRIPT: &str = include_str!("templates/live.js");
+pub(crate) const SCRIPT: &str = concat!(include_str!("templates/live.js"), include_str!("templates/copy.js"));
 
 /// Renders a page as a response.
 pub(crate) fn page(template: &impl Template) -> Response {

@@ -1,5 +1,7 @@
 //! The pages, as HTML and JSON, in several states, and the routes.
 
+mod one_trace;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -528,13 +530,14 @@ async fn each_state_has_one_line_per_tenant() {
 
 /// The files of the folder: each may import only those before it. `mod.rs` declares them, and none imports
 /// it.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "accept",
     "words",
     "app",
     "filter",
     "view",
     "waterfall",
+    "lanes",
     "page",
     "row",
     "runbook",
@@ -549,7 +552,7 @@ const ORDER: [&str; 18] = [
     "hosts",
 ];
 /// The files of `view/`, in the same way.
-const VIEW_ORDER: [&str; 14] = [
+const VIEW_ORDER: [&str; 16] = [
     "mark",
     "lane",
     "hop",
@@ -562,6 +565,8 @@ const VIEW_ORDER: [&str; 14] = [
     "verdict",
     "trace",
     "tenant",
+    "evidence",
+    "fate",
     "one",
     "recent",
 ];
@@ -613,7 +618,7 @@ fn imports_run_one_way_within_the_folder() {
 
 #[test]
 fn pages_and_json_are_printed_from_the_view_and_not_from_a_snapshot() {
-    for file in ["recent.rs", "detail.rs", "row.rs", "waterfall.rs", "json.rs"] {
+    for file in ["recent.rs", "detail.rs", "row.rs", "waterfall.rs", "lanes.rs", "json.rs"] {
         assert!(!code(file).contains("Snapshot"), "{file}");
     }
 }

@@ -259,10 +259,16 @@ impl StageCard {
             copies: source
                 .copies
                 .iter()
-                .map(|copy| Copy {
-                    locator: copy.locator.clone(),
-                    uncharged: copy.uncharged.map(uncharged),
-                    lookups: Commands::new(&copy.lookups, ids),
+                .enumerate()
+                .map(|(at, copy)| {
+                    // One query shows all rows of a table.
+                    let is_shown = source.copies[..at].iter().any(|before| before.lookups == copy.lookups);
+                    let lookups = if is_shown { &Lookups::default() } else { &copy.lookups };
+                    Copy {
+                        locator: copy.locator.clone(),
+                        uncharged: copy.uncharged.map(uncharged),
+                        lookups: Commands::new(lookups, ids),
+                    }
                 })
                 .collect(),
             lookups: Commands::new(&source.lookups, ids),

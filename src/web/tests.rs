@@ -552,7 +552,7 @@ const ORDER: [&str; 19] = [
     "hosts",
 ];
 /// The files of `view/`, in the same way.
-const VIEW_ORDER: [&str; 16] = [
+const VIEW_ORDER: [&str; 18] = [
     "mark",
     "lane",
     "hop",
@@ -566,6 +566,8 @@ const VIEW_ORDER: [&str; 16] = [
     "trace",
     "tenant",
     "evidence",
+    "story",
+    "finding",
     "fate",
     "one",
     "recent",

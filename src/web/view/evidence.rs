@@ -12,7 +12,7 @@ use crate::web::app::App;
 use crate::web::words;
 
 /// Commands and console pages.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Lookups {
     pub(crate) commands: Vec<Lookup>,
     pub(crate) links: Vec<Link>,

@@ -7,6 +7,7 @@
 mod condition;
 mod evidence;
 mod fate;
+mod finding;
 mod hop;
 mod incident;
 mod lane;
@@ -16,6 +17,7 @@ mod recent;
 mod selection;
 mod size;
 mod source;
+mod story;
 mod tenant;
 mod trace;
 mod verdict;
@@ -23,7 +25,7 @@ mod violation;
 
 pub(crate) use self::condition::ConditionView;
 pub(crate) use self::evidence::{Lookups, StageSource};
-pub(crate) use self::fate::Finding;
+pub(crate) use self::finding::Finding;
 pub(crate) use self::hop::HopFigures;
 pub(crate) use self::incident::{EpisodeView, IncidentView};
 pub(crate) use self::lane::{Lane, Presence};

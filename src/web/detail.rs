@@ -53,7 +53,6 @@ struct FindingCard {
 
 struct StageCard {
     name: String,
-    kind: &'static str,
     source: String,
     side: bool,
     state: String,
@@ -99,7 +98,7 @@ impl Page {
         let (now, slo) = (view.at, view.settings.criteria.slo);
         let TraceView { brief, trace, lanes, .. } = &view.trace;
         let planned = trace.planned_at;
-        let extent = waterfall::extent(lanes, planned, now);
+        let extent = extent(&view.trace, now);
         let title = format!("{} {}", brief.outcome, brief.detail);
         let mark = mark(brief.mark, &view.fate.findings);
         let mut next_id = 0..;
@@ -134,6 +133,17 @@ impl Page {
                 ("signature", view.signature.clone()),
             ],
         }
+    }
+}
+
+/// The length of the axis. What is unknown up to the end is drawn up to the end.
+fn extent(view: &TraceView<'_>, now: Timestamp) -> Duration {
+    let planned = view.brief.planned_at;
+    let drawn = waterfall::extent(&view.lanes, planned, now);
+    let is_unknown = |lane: &Lane<'_>| !lane.side && lane.presence == Presence::Unproven;
+    match &view.trace.ended {
+        Some((_, ended)) if view.lanes.iter().any(is_unknown) => drawn.max(ended.since(planned)),
+        Some(_) | None => drawn,
     }
 }
 
@@ -239,7 +249,6 @@ impl StageCard {
         let none = || "–".to_owned();
         Self {
             name: lane.name.to_string(),
-            kind: source.kind,
             source: source.name.to_string(),
             side: lane.side,
             state: lanes::state(lane, now),
@@ -280,7 +289,10 @@ impl StageCard {
 fn polls(lane: &Lane<'_>) -> String {
     let polls = usize::try_from(lane.visit.empty_polls).unwrap_or(usize::MAX);
     match (polls, &lane.visit.arrival) {
-        (0, None) => "not polled for it yet".to_owned(),
+        (0, None) if matches!(lane.presence, Presence::Waiting { .. } | Presence::NotReached) => {
+            "not polled for it yet".to_owned()
+        }
+        (0, None) => "no poll could prove anything".to_owned(),
         (0, Some(_)) => "found in the first".to_owned(),
         (_, None) => format!("not found in {}", words::count(polls, "poll", "polls")),
         (_, Some(_)) => format!("found after {}", words::count(polls, "poll", "polls")),

@@ -150,13 +150,21 @@ impl Evidence for Settings {
             ],
             None => {
                 let prefix = question.planned_at.strftime(&self.objects.key.to_string());
-                vec![Lookup {
-                    what: "list the objects of that hour",
-                    command: format!(
-                        "gcloud storage ls --long {}",
-                        quoted(&format!("gs://{bucket}/{prefix}**"))
-                    ),
-                }]
+                let objects = quoted(&format!("gs://{bucket}/{prefix}**"));
+                vec![
+                    Lookup {
+                        what: "list the objects of that hour",
+                        command: format!("gcloud storage ls --long {objects}"),
+                    },
+                    Lookup {
+                        what: "search every object of that hour",
+                        command: format!(
+                            "gcloud storage ls {objects} | while read -r object; do gcloud storage cat \"$object\" \
+                             | {UNPACK} | grep -a -F -H --label=\"$object\" {}; done",
+                            quoted(question.tag),
+                        ),
+                    },
+                ]
             }
         }
     }

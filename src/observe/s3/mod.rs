@@ -132,10 +132,23 @@ impl Evidence for Settings {
         let (region, bucket) = (in_region(&self.account.region), &self.objects.bucket);
         let Some(copy) = question.copy else {
             let prefix = question.planned_at.strftime(&self.objects.key.to_string());
-            return vec![Lookup {
-                what: "list the objects of that hour",
-                command: format!("aws s3 ls{region} {}", quoted(&format!("s3://{bucket}/{prefix}"))),
-            }];
+            return vec![
+                Lookup {
+                    what: "list the objects of that hour",
+                    command: format!("aws s3 ls{region} {}", quoted(&format!("s3://{bucket}/{prefix}"))),
+                },
+                Lookup {
+                    what: "search every object of that hour",
+                    command: format!(
+                        "aws s3api list-objects-v2{region} --bucket {bucket} --prefix {} --query 'Contents[].Key' \
+                         --output text | tr '\\t' '\\n' | while read -r key; do aws s3 cp{region} \
+                         s3://{bucket}/\"$key\" - | {UNPACK} | grep -a -F -H --label=\"$key\" {}; done",
+                        quoted(&prefix),
+                        quoted(question.tag),
+                        bucket = quoted(bucket),
+                    ),
+                },
+            ];
         };
         let key = key(copy.record(), bucket);
         // `aws s3api get-object` prints its answer after the object, so it cannot write to a pipe.

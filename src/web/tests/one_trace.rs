@@ -213,7 +213,7 @@ async fn hostile_names_stay_text_on_the_page_and_one_word_in_commands() {
 }
 
 #[tokio::test]
-async fn a_shell_passes_a_hostile_name_on_unchanged() {
+async fn a_hostile_name_reaches_the_program_unchanged() {
     const NAME: &str = "a'b\"$(echo no)`echo no`;\\ \n&|<>*?~!#é";
     let (app, _) = changed(|trace| {
         trace.stages[usize::from(TRANSIT.0)].copies = vec![StoredCopy::new(

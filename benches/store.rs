@@ -256,6 +256,8 @@ fn delivered(n: u32, map: &Topology) -> Trace {
             interval: Interval { earliest: planned, latest },
             noticed_at: latest,
             integrity: Integrity::Intact,
+            stamp: Stamp::Millis(latest),
+            found_in: None,
         });
         visit.absent_until = Some(planned);
         visit.empty_polls = 3;

@@ -46,10 +46,11 @@ impl Probe<'_> {
         format!("max by ({}) ({}) > 0", labels(by), self.series("traceprobe_condition", &matchers))
     }
 
-    /// Takes out tenants for which a condition was a problem within a window: it has been told of, and what it leads
-    /// to is still counted after its end.
-    pub(super) fn unless_it_was(&self, condition: &str, matchers: &[&str], window: &str) -> String {
-        let condition = format!("condition=\"{condition}\"");
+    /// Takes out tenants for which a condition, or one of several separated by `|`, was a problem within a window: it has
+    /// been told of, and what it leads to is still counted after its end.
+    pub(super) fn unless_it_was(&self, conditions: &str, matchers: &[&str], window: &str) -> String {
+        let compare = if conditions.contains('|') { "=~" } else { "=" };
+        let condition = format!("condition{compare}\"{conditions}\"");
         let matchers: Vec<&str> = [&*condition].into_iter().chain(matchers.iter().copied()).collect();
         let series = self.series("traceprobe_condition", &matchers);
         let on = labels("tenant");

@@ -17,6 +17,7 @@ mod filter;
 mod history;
 mod hosts;
 mod json;
+mod lanes;
 mod live;
 mod page;
 mod recent;

@@ -14,7 +14,7 @@ use super::words;
 use crate::domain::time::Timestamp;
 
 pub(crate) const STYLE: &str = include_str!("templates/page.css");
-pub(crate) const SCRIPT: &str = include_str!("templates/live.js");
+pub(crate) const SCRIPT: &str = concat!(include_str!("templates/live.js"), include_str!("templates/copy.js"));
 
 /// The way from a page to the root, as the beginning of links, so that they work below any prefix of a reverse
 /// proxy.

@@ -1,5 +1,7 @@
 //! The pages, as HTML and JSON, in several states, and the routes.
 
+mod one_trace;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -535,6 +537,7 @@ const ORDER: [&str; 19] = [
     "filter",
     "view",
     "waterfall",
+    "lanes",
     "page",
     "row",
     "runbook",
@@ -550,7 +553,7 @@ const ORDER: [&str; 19] = [
     "hosts",
 ];
 /// The files of `view/`, in the same way.
-const VIEW_ORDER: [&str; 14] = [
+const VIEW_ORDER: [&str; 18] = [
     "mark",
     "lane",
     "hop",
@@ -563,6 +566,10 @@ const VIEW_ORDER: [&str; 14] = [
     "verdict",
     "trace",
     "tenant",
+    "evidence",
+    "story",
+    "finding",
+    "fate",
     "one",
     "recent",
 ];
@@ -614,7 +621,7 @@ fn imports_run_one_way_within_the_folder() {
 
 #[test]
 fn pages_and_json_are_printed_from_the_view_and_not_from_a_snapshot() {
-    for file in ["recent.rs", "detail.rs", "row.rs", "waterfall.rs", "json.rs"] {
+    for file in ["recent.rs", "detail.rs", "row.rs", "waterfall.rs", "lanes.rs", "json.rs"] {
         assert!(!code(file).contains("Snapshot"), "{file}");
     }
 }

@@ -18,6 +18,7 @@ mod history;
 mod hosts;
 mod json;
 mod lanes;
+mod live;
 mod page;
 mod recent;
 mod routes;

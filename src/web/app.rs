@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::domain::aggregates::{History, Selection};
 use crate::domain::conditions::Criteria;
-use crate::domain::evidence::{Evidence, NamedPlace};
+use crate::domain::evidence::Evidence;
 use crate::domain::tag::{Tag, TagText};
 use crate::domain::time::{Timestamp, WallClock};
 use crate::domain::tracker::Snapshot;
@@ -91,8 +91,9 @@ pub struct Settings {
     /// Commands that show what each source holds, indexed by its id. Sources beyond the end of the list have
     /// none.
     pub evidence: Vec<Arc<dyn Evidence>>,
-    /// Names of the log group of each tenant for the commands of the runbook, indexed by its id.
-    pub log_groups: Vec<Vec<NamedPlace>>,
+    /// Commands that show what the log group of each tenant holds, indexed by its id. Tenants beyond the end of
+    /// the list have none.
+    pub log_groups: Vec<Arc<dyn Evidence>>,
 }
 
 impl Settings {

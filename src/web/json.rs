@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use self::values::{HopState, InjectionState, IntegrityName, JudgementName, PresenceName, PutState};
 use super::view::{
-    self, ConditionView, EpisodeView, HopFigures, IncidentView, Injection, Lane, Presence, SizeFigures,
-    TraceView, VerdictView,
+    self, ConditionView, EpisodeView, Finding, HopFigures, IncidentView, Injection, Lane, Lookups, Presence,
+    SizeFigures, StageSource, TraceView, VerdictView,
 };
 use crate::domain::canary::Integrity;
 use crate::domain::copies::uncharged;
@@ -18,7 +18,7 @@ use crate::domain::drill::Drills;
 use crate::domain::foreign::ForeignText;
 use crate::domain::outcome::Outcome;
 use crate::domain::quantile::Quantile;
-use crate::domain::sighting::Drift;
+use crate::domain::sighting::{Drift, Stamp};
 use crate::domain::time::Timestamp;
 use crate::domain::trace::{Hop, Judgement, Put};
 
@@ -86,10 +86,93 @@ pub(crate) struct One {
     at_epoch_seconds: f64,
     /// The tag of the canary as it was sent.
     tag: String,
+    /// What became of it, in one sentence.
+    summary: String,
+    /// Whether it met the end-to-end threshold; `null` if that is not decided or unknown.
+    met_slo: Option<bool>,
     /// The trace.
     trace: TraceJson,
+    /// What is wrong with it, the worst first.
+    findings: Vec<FindingJson>,
+    /// For the log group and for each stage, what looks it up there.
+    evidence: Vec<EvidenceJson>,
     /// Where this canary was found at another tenant.
     violations: Vec<ViolationJson>,
+}
+
+/// Something that is wrong with a canary.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Finding")]
+struct FindingJson {
+    /// Which kind: `leaked`, `lost`, `dead_lettered`, `late`, `slow`, `unobserved`, `refused`, `overdue`, `blind`,
+    /// `corrupted`, `duplicated`, `missing` or `skipped`.
+    finding: &'static str,
+    /// Where it shows; `null` if at no stage in particular.
+    stage: Option<String>,
+    /// The finding in a few words.
+    title: String,
+    /// What is known of it.
+    facts: Vec<FactJson>,
+    /// Locators of copies to compare.
+    copies: Vec<String>,
+    /// What it means for the client's events.
+    meaning: String,
+    /// What to do first.
+    action: String,
+    /// Address of the runbook's chapter.
+    runbook: String,
+}
+
+/// A fact of a finding.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Fact")]
+struct FactJson {
+    /// What it is.
+    name: &'static str,
+    /// For people.
+    value: String,
+}
+
+/// What looks a canary up at a stage, or in the log group.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Evidence")]
+struct EvidenceJson {
+    /// The stage; `null` for the log group.
+    stage: Option<String>,
+    /// The kind of the stage; `null` for the log group.
+    kind: Option<&'static str>,
+    /// The name of the source; `null` for the log group.
+    source: Option<String>,
+    /// Why polls of the source fail now; `null` while they do not.
+    failing: Option<String>,
+    /// Shell commands.
+    commands: Vec<CommandJson>,
+    /// Pages of the provider's console.
+    links: Vec<LinkJson>,
+}
+
+/// A shell command.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Command")]
+struct CommandJson {
+    /// Locator of the stored copy that it fetches; `null` if it searches.
+    copy: Option<String>,
+    /// What it does.
+    what: &'static str,
+    /// The command, quoted for a POSIX shell.
+    command: String,
+}
+
+/// A page of a provider's console.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Link")]
+struct LinkJson {
+    /// Locator of the stored copy that it shows; `null` if it shows where to search.
+    copy: Option<String>,
+    /// What it shows.
+    what: &'static str,
+    /// The address.
+    url: String,
 }
 
 /// A tenant: its verdict and its figures.
@@ -432,6 +515,14 @@ struct Stage {
     copies: Vec<String>,
     /// The copies that do not count as duplicates.
     uncharged_copies: Vec<UnchargedCopy>,
+    /// The service's own time stamp of the first copy; `null` if the service has none.
+    #[schemars(extend("format" = "date-time"))]
+    stamp: Option<String>,
+    /// What the time stamp proves: `arrived_within_1_ms`, `arrived_within_1_s` or `not_before`.
+    stamp_means: Option<&'static str>,
+    /// In which formats the first copy was found, from the outside in: `gzip > text`; `null` if a previous run
+    /// found it.
+    found_in: Option<String>,
     /// Whether the content is the one that was sent.
     integrity: Option<IntegrityName>,
     /// If `corrupted`: how many bytes of the message are unchanged.
@@ -577,13 +668,79 @@ impl One {
     /// Prints the view of one trace.
     #[must_use]
     pub(crate) fn new(view: &view::One<'_>) -> Self {
+        let stages = view.trace.lanes.iter().zip(&view.sources);
         Self {
             schema_version: SCHEMA_VERSION,
             at: rfc3339(view.at),
             at_epoch_seconds: view.at.as_secs_f64(),
             tag: view.tag.clone(),
+            summary: view.fate.sentence.clone(),
+            met_slo: view.fate.met_slo,
             trace: TraceJson::new(&view.trace),
+            findings: view.fate.findings.iter().map(FindingJson::new).collect(),
+            evidence: std::iter::once(EvidenceJson::of_log_group(&view.log_group))
+                .chain(stages.map(|(lane, source)| EvidenceJson::of_stage(lane, source)))
+                .collect(),
             violations: view.violations.iter().map(ViolationJson::new).collect(),
+        }
+    }
+}
+
+impl FindingJson {
+    fn new(finding: &Finding) -> Self {
+        let fact = |(name, value): &(&'static str, String)| FactJson { name, value: value.clone() };
+        Self {
+            finding: finding.key,
+            stage: finding.stage.as_deref().map(str::to_owned),
+            title: finding.title.clone(),
+            facts: finding.facts.iter().map(fact).collect(),
+            copies: finding.copies.clone(),
+            meaning: finding.meaning.clone(),
+            action: finding.action.clone(),
+            runbook: finding.runbook.clone(),
+        }
+    }
+}
+
+impl EvidenceJson {
+    fn of_stage(lane: &Lane<'_>, source: &StageSource) -> Self {
+        let of_copies = source.copies.iter().map(|copy| (Some(copy.locator.clone()), &copy.lookups));
+        let all: Vec<_> = of_copies.chain([(None, &source.lookups)]).collect();
+        Self {
+            stage: Some(lane.name.to_string()),
+            kind: Some(source.kind),
+            source: Some(source.name.to_string()),
+            failing: source.failing.clone(),
+            ..Self::new(&all)
+        }
+    }
+
+    fn of_log_group(lookups: &Lookups) -> Self {
+        Self::new(&[(None, lookups)])
+    }
+
+    fn new(all: &[(Option<String>, &Lookups)]) -> Self {
+        let commands = all.iter().flat_map(|(copy, lookups)| {
+            lookups.commands.iter().map(|lookup| CommandJson {
+                copy: copy.clone(),
+                what: lookup.what,
+                command: lookup.command.clone(),
+            })
+        });
+        let links = all.iter().flat_map(|(copy, lookups)| {
+            lookups.links.iter().map(|link| LinkJson {
+                copy: copy.clone(),
+                what: link.what,
+                url: link.url.clone(),
+            })
+        });
+        Self {
+            stage: None,
+            kind: None,
+            source: None,
+            failing: None,
+            commands: commands.collect(),
+            links: links.collect(),
         }
     }
 }
@@ -808,6 +965,12 @@ impl Stage {
             }
             None => (None, None),
         };
+        let (stamp, stamp_means) = match arrival.map(|arrival| arrival.stamp) {
+            Some(Stamp::Millis(at)) => (Some(at), Some("arrived_within_1_ms")),
+            Some(Stamp::Seconds(at)) => (Some(at), Some("arrived_within_1_s")),
+            Some(Stamp::NotBefore(at)) => (Some(at), Some("not_before")),
+            Some(Stamp::None) | None => (None, None),
+        };
         Self {
             stage: lane.name.to_string(),
             side: lane.side,
@@ -827,6 +990,9 @@ impl Stage {
                     reason: reason.as_str(),
                 })
                 .collect(),
+            stamp: stamp.map(rfc3339),
+            stamp_means,
+            found_in: arrival.and_then(|it| it.found_in).map(|found| found.shape.to_string()),
             integrity,
             kept_bytes,
             empty_polls: visit.empty_polls,

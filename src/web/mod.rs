@@ -17,6 +17,8 @@ mod filter;
 mod history;
 mod hosts;
 mod json;
+mod lanes;
+mod live;
 mod openapi;
 mod page;
 mod recent;

@@ -1,5 +1,6 @@
 //! The frame of every page, and how a page becomes a response.
 
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
 
@@ -13,18 +14,43 @@ use super::words;
 use crate::domain::time::Timestamp;
 
 pub(crate) const STYLE: &str = include_str!("templates/page.css");
-pub(crate) const SCRIPT: &str = include_str!("templates/live.js");
+pub(crate) const SCRIPT: &str = concat!(include_str!("templates/live.js"), include_str!("templates/copy.js"));
+
+/// The way from a page to the root, as the beginning of links, so that they work below any prefix of a reverse
+/// proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Root(String);
+
+impl Root {
+    /// From the page at this path.
+    pub(crate) fn from(path: &str) -> Self {
+        Self("../".repeat(path.matches('/').count().saturating_sub(1)))
+    }
+}
+
+impl fmt::Display for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// Renders a page as a response.
 pub(crate) fn page(template: &impl Template) -> Response {
-    let vary = [(header::VARY, "accept")];
     match template.render() {
-        Ok(page) => (vary, Html(page)).into_response(),
-        Err(error) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("the page could not be printed: {error}\n"))
-                .into_response()
-        }
+        Ok(page) => answer(page),
+        Err(error) => failed(&error),
     }
+}
+
+/// A page as a response.
+pub(crate) fn answer(page: String) -> Response {
+    ([(header::VARY, "accept")], Html(page)).into_response()
+}
+
+/// The answer if a page could not be printed.
+pub(crate) fn failed(error: &askama::Error) -> Response {
+    let sentence = format!("the page could not be printed: {error}\n");
+    (StatusCode::INTERNAL_SERVER_ERROR, sentence).into_response()
 }
 
 /// A page that explains an error.
@@ -45,16 +71,22 @@ pub(crate) struct Head {
     pub(crate) assets: String,
     /// The instant of the shown snapshot.
     pub(crate) at: String,
+    pub(crate) at_rfc3339: String,
     pub(crate) age_millis: u128,
     pub(crate) stale: Option<String>,
+    pub(crate) root: Root,
+    /// Whether it shows a state, which the browser keeps up to date.
+    pub(crate) is_live: bool,
 }
 
 impl Head {
-    pub(crate) fn new(app: &App, title: &str, mark: Mark) -> Self {
+    /// Of a page that shows no state.
+    pub(crate) fn new(app: &App, root: Root, title: &str, mark: Mark) -> Self {
         let at = app.snapshot.borrow().at;
-        Self::at(app, title, mark, at)
+        Self { root, is_live: false, ..Self::at(app, title, mark, at) }
     }
 
+    /// Of a page below `/traces/` that shows the state of this instant.
     pub(crate) fn at(app: &App, title: &str, mark: Mark, at: Timestamp) -> Self {
         let age = app.clock.now().since(at);
         Self {
@@ -63,8 +95,11 @@ impl Head {
             version: app.settings.version.clone(),
             assets: ASSETS.clone(),
             at: at.strftime("%F %T UTC"),
+            at_rfc3339: at.to_rfc3339(),
             age_millis: age.as_millis(),
             stale: app.stale(at).map(words::short),
+            root: Root::from("/traces/"),
+            is_live: true,
         }
     }
 }

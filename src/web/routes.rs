@@ -1,18 +1,23 @@
 //! The routes, and the choice between page and JSON.
 
-use axum::Router;
+use std::sync::Arc;
+
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Json, Redirect, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 
 use super::app::{App, RUNBOOK};
 use super::filter::{Filter, FilterError};
 use super::history::HistoryJson;
-use super::page::{FailurePage, Head, SCRIPT, STYLE, page};
+use super::live::{self, Address, Drawing, Live, NoPage, Version};
+use super::page::{self, FailurePage, Head, Root, SCRIPT, STYLE};
 use super::view::{self, Mark, One, Recent};
-use super::{accept, compress, detail, drill, history, json, openapi, recent, runbook, words};
+use super::{accept, compress, drill, history, json, openapi, runbook, words};
+use crate::domain::tag::TraceId;
+use crate::domain::tracker::Snapshot;
 use crate::metrics::Format;
 
 /// Allows only the page's own resources: no inline script or style, nothing from another origin, no framing.
@@ -22,10 +27,13 @@ pub(crate) const POLICY: &str = "default-src 'none'; style-src 'self'; script-sr
 /// All routes.
 pub fn router(app: App) -> Router {
     Router::new()
-        .route("/", get(|| async { Redirect::to("/traces/recent") }))
-        .route("/traces", get(|| async { Redirect::to("/traces/recent") }))
+        // Relative, as all links.
+        .route("/", get(|| async { Redirect::to("traces/recent") }))
+        .route("/traces", get(|| async { Redirect::to("traces/recent") }))
         .route("/traces/recent", get(recent_traces))
+        .route("/traces/recent/events", get(recent_events))
         .route("/traces/{id}", get(one_trace))
+        .route("/traces/{id}/events", get(trace_events))
         .route("/history", get(figures_over_time))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -41,6 +49,7 @@ pub fn router(app: App) -> Router {
         .fallback(not_found)
         .layer(map_response(with_headers))
         .layer(from_fn(compress::as_accepted))
+        .layer(Extension(Arc::<Live>::default()))
         .with_state(app)
 }
 
@@ -56,32 +65,35 @@ async fn with_headers(mut response: Response) -> Response {
     response
 }
 
+type Parameters = Query<Vec<(String, String)>>;
+
 async fn recent_traces(
     State(app): State<App>,
-    Query(query): Query<Vec<(String, String)>>,
+    Extension(live): Extension<Arc<Live>>,
+    uri: Uri,
+    Query(query): Parameters,
     headers: HeaderMap,
 ) -> Response {
+    let form = Form::of(&query, &headers, &uri);
+    if let Form::Page(_) = form {
+        return form.draw(&app, &live, Address::Recent(query));
+    }
     let snapshot = app.snapshot.borrow().clone();
-    let form = Form::of(&query, &headers);
-    let filter = match Filter::read(&query, &snapshot.topology, snapshot.at) {
-        Ok(filter) => filter,
-        Err(error) => return form.refuse(&app, &error),
-    };
-    let view = Recent::new(&app, &snapshot, &filter);
-    match form {
-        Form::Json => Json(json::Recent::new(&view)).into_response(),
-        Form::Page => page(&recent::Page::new(&app, &view)),
+    match Filter::read(&query, &snapshot.topology, snapshot.at) {
+        Ok(filter) => Json(json::Recent::new(&Recent::new(&app, &snapshot, &filter))).into_response(),
+        Err(error) => form.refuse(&app, &error),
     }
 }
 
 async fn one_trace(
     State(app): State<App>,
+    Extension(live): Extension<Arc<Live>>,
+    uri: Uri,
     Path(id): Path<String>,
-    Query(query): Query<Vec<(String, String)>>,
+    Query(query): Parameters,
     headers: HeaderMap,
 ) -> Response {
-    let snapshot = app.snapshot.borrow().clone();
-    let form = Form::of(&query, &headers);
+    let form = Form::of(&query, &headers, &uri);
     if let Err(error) = only_format(&query) {
         return form.refuse(&app, &error);
     }
@@ -89,17 +101,47 @@ async fn one_trace(
         let sentence = "That is not a trace id: it must be 32 hexadecimal digits, with or without dashes, or a whole tag.";
         return form.fail(&app, StatusCode::BAD_REQUEST, "Not a trace id", vec![sentence.to_owned()]);
     };
-    match (One::find(&app, &snapshot, id), form) {
-        (None, _) => {
-            let sentences = view::unknown(&app, &snapshot, id);
-            form.fail(&app, StatusCode::NOT_FOUND, "No such trace", sentences)
-        }
-        (Some(view), Form::Json) => Json(json::One::new(&view)).into_response(),
-        (Some(view), Form::Page) => page(&detail::Page::new(&app, &view)),
+    if let Form::Page(_) = form {
+        return form.draw(&app, &live, Address::One(id));
+    }
+    let snapshot = app.snapshot.borrow().clone();
+    match One::find(&app, &snapshot, id) {
+        Some(view) => Json(json::One::new(&view)).into_response(),
+        None => form.unknown(&app, &snapshot, id),
     }
 }
 
-async fn figures_over_time(State(app): State<App>, Query(query): Query<Vec<(String, String)>>) -> Response {
+async fn recent_events(
+    State(app): State<App>,
+    Extension(live): Extension<Arc<Live>>,
+    Query(query): Parameters,
+    headers: HeaderMap,
+) -> Response {
+    let (version, query) = followed(query, &headers);
+    live.events(app, Address::Recent(query), version).into_response()
+}
+
+async fn trace_events(
+    State(app): State<App>,
+    Extension(live): Extension<Arc<Live>>,
+    Path(id): Path<String>,
+    Query(query): Parameters,
+    headers: HeaderMap,
+) -> Response {
+    let Some(id) = view::read_id(&id) else { return StatusCode::NOT_FOUND.into_response() };
+    live.events(app, Address::One(id), followed(query, &headers).0).into_response()
+}
+
+/// Which version of a page a browser has, and the page's own parameters. What it received since it opened the
+/// stream is in a header when it opens it again.
+fn followed(query: Vec<(String, String)>, headers: &HeaderMap) -> (Option<Version>, Vec<(String, String)>) {
+    let (of_stream, own): (Vec<_>, Vec<_>) = query.into_iter().partition(|(name, _)| name == "version");
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    let version = last.or(of_stream.last().map(|(_, value)| value.as_str())).and_then(Version::parse);
+    (version, own)
+}
+
+async fn figures_over_time(State(app): State<App>, Query(query): Parameters) -> Response {
     let snapshot = app.snapshot.borrow().clone();
     match history::Query::read(&query, &snapshot.topology, snapshot.at) {
         Ok(query) => Json(HistoryJson::new(&app, &snapshot, &query)).into_response(),
@@ -135,13 +177,14 @@ async fn config(State(app): State<App>) -> Response {
 
 async fn whole_runbook(
     State(app): State<App>,
-    Query(query): Query<Vec<(String, String)>>,
+    uri: Uri,
+    Query(query): Parameters,
     headers: HeaderMap,
 ) -> Response {
     let map = app.snapshot.borrow().topology.clone();
     match runbook::Selection::read(&query, &map) {
-        Ok(selection) => page(&runbook::Page::new(&app, &map, selection)),
-        Err(error) => Form::of(&[], &headers).refuse(&app, &error),
+        Ok(selection) => page::page(&runbook::Page::new(&app, &map, selection)),
+        Err(error) => Form::of(&[], &headers, &uri).refuse(&app, &error),
     }
 }
 
@@ -178,9 +221,9 @@ fn asset(kind: &'static str, body: &'static str) -> Response {
     ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, FOR_A_DAY)], body).into_response()
 }
 
-async fn not_found(State(app): State<App>, headers: HeaderMap) -> Response {
+async fn not_found(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
     let sentence = "The pages are /traces/recent, /traces/{id}, /history, /runbook, /metrics, /healthz, /readyz, /config and /openapi.json.";
-    Form::of(&[], &headers).fail(&app, StatusCode::NOT_FOUND, "Not found", vec![sentence.to_owned()])
+    Form::of(&[], &headers, &uri).fail(&app, StatusCode::NOT_FOUND, "Not found", vec![sentence.to_owned()])
 }
 
 fn accepted(headers: &HeaderMap) -> Option<&str> {
@@ -203,25 +246,44 @@ fn only_format(query: &[(String, String)]) -> Result<(), FilterError> {
 }
 
 /// The form of an answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 enum Form {
-    /// HTML, for a person.
-    Page,
+    /// HTML, for a person, with the way to the root.
+    Page(Root),
     /// JSON, for a program.
     Json,
 }
 
 impl Form {
     /// `?format=` decides, otherwise the `Accept` header.
-    fn of(query: &[(String, String)], headers: &HeaderMap) -> Self {
+    fn of(query: &[(String, String)], headers: &HeaderMap, uri: &Uri) -> Self {
         const JSON: &str = "application/json";
         let requested = query.iter().rev().find(|(name, _)| name == "format");
         match requested.map(|(_, value)| value.as_str()) {
             Some("json") => Self::Json,
-            Some("html") => Self::Page,
+            Some("html") => Self::Page(Root::from(uri.path())),
             _ if accept::best(accepted(headers), &["text/html", JSON]) == JSON => Self::Json,
-            _ => Self::Page,
+            _ => Self::Page(Root::from(uri.path())),
         }
+    }
+
+    /// Draws a page, with its version for the stream of its changes.
+    fn draw(self, app: &App, live: &Live, address: Address) -> Response {
+        let snapshot = app.snapshot.borrow().clone();
+        match live::draw(app, &snapshot, &address) {
+            Ok(text) => {
+                let kept = live.keep(Drawing::of(address, &text));
+                // Weak, because the texts of ages are not part of it.
+                ([(header::ETAG, format!("W/\"{}\"", kept.version))], page::answer(text)).into_response()
+            }
+            Err(NoPage::Invalid(error)) => self.refuse(app, &error),
+            Err(NoPage::Unknown(id)) => self.unknown(app, &snapshot, id),
+            Err(NoPage::Failed(error)) => page::failed(&error),
+        }
+    }
+
+    fn unknown(self, app: &App, snapshot: &Snapshot, id: TraceId) -> Response {
+        self.fail(app, StatusCode::NOT_FOUND, "No such trace", view::unknown(app, snapshot, id))
     }
 
     fn refuse(self, app: &App, error: &FilterError) -> Response {
@@ -231,9 +293,9 @@ impl Form {
     fn fail(self, app: &App, status: StatusCode, title: &str, sentences: Vec<String>) -> Response {
         let body = match self {
             Self::Json => Json(json::Failure { error: sentences.join(" ") }).into_response(),
-            Self::Page => {
-                let head = Head::new(app, title, Mark::Pending);
-                page(&FailurePage { head, title: title.to_owned(), sentences })
+            Self::Page(root) => {
+                let head = Head::new(app, root, title, Mark::Pending);
+                page::page(&FailurePage { head, title: title.to_owned(), sentences })
             }
         };
         (status, body).into_response()

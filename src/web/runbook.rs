@@ -9,9 +9,9 @@ mod text;
 use askama::Template;
 
 use self::fill::Names;
-use super::app::App;
+use super::app::{App, RUNBOOK};
 use super::filter::{FilterError, listed};
-use super::page::Head;
+use super::page::{Head, Root};
 use super::view::Mark;
 use crate::domain::evidence::LOG_GROUP_CHECKS;
 use crate::domain::topology::{HopRange, Role, StageId, TenantId, Topology};
@@ -143,7 +143,7 @@ impl Page {
         };
         let stages = selection.stages();
         Self {
-            head: Head::new(app, "Runbook", Mark::Pending),
+            head: Head::new(app, Root::from(RUNBOOK), "Runbook", Mark::Pending),
             tenants: map
                 .real_tenants()
                 .map(|id| (map.tenant(id).name.to_string(), selection.tenant == Some(id)))

@@ -9,14 +9,15 @@ mod tests;
 pub use self::store::read_page;
 
 pub use self::store::Gcs;
+use super::console;
 use super::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use super::object_store::{self, ObjectObserver};
 use super::pace::Rhythm;
 use crate::cloud::google::Service;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
-use crate::domain::evidence::{Evidence, Lookup, NamedPlace, Question};
-use crate::domain::shell::quoted;
+use crate::domain::evidence::{Evidence, Link, Lookup, NamedPlace, Question};
+use crate::domain::shell::{UNPACK, quoted};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
@@ -141,19 +142,56 @@ impl Evidence for Settings {
 
     fn lookups(&self, question: Question<'_>) -> Vec<Lookup> {
         let bucket = &self.objects.bucket;
-        vec![match question.copy {
-            Some(copy) => Lookup {
-                what: "fetch the object",
-                command: format!("gcloud storage cat {}", quoted(copy.record())),
-            },
-            None => {
-                let prefix = question.planned_at.strftime(&self.objects.key.to_string());
+        match question.copy {
+            Some(copy) => vec![
                 Lookup {
-                    what: "list the objects of that hour",
+                    what: "find it in the object",
                     command: format!(
-                        "gcloud storage ls --long {}",
-                        quoted(&format!("gs://{bucket}/{prefix}**"))
+                        "gcloud storage cat {} | {UNPACK} | grep -a -F {}",
+                        quoted(copy.record()),
+                        quoted(question.tag)
                     ),
+                },
+                Lookup {
+                    what: "size and times of the object",
+                    command: format!("gcloud storage objects describe {}", quoted(copy.record())),
+                },
+            ],
+            None => {
+                let prefix = self.objects.key.prefix_of(question.planned_at);
+                let objects = quoted(&format!("gs://{bucket}/{prefix}**"));
+                vec![
+                    Lookup {
+                        what: "list the objects of that hour",
+                        command: format!("gcloud storage ls --long {objects}"),
+                    },
+                    Lookup {
+                        what: "search every object of that hour",
+                        command: format!(
+                            "gcloud storage ls {objects} | while read -r object; do gcloud storage cat \"$object\" \
+                             | {UNPACK} | grep -a -F -H --label=\"$object\" {}; done",
+                            quoted(question.tag),
+                        ),
+                    },
+                ]
+            }
+        }
+    }
+
+    fn consoles(&self, question: Question<'_>) -> Vec<Link> {
+        let bucket = &self.objects.bucket;
+        vec![match question.copy {
+            Some(copy) => {
+                let object = copy.record().strip_prefix(&format!("gs://{bucket}/")).unwrap_or(copy.record());
+                // The generation follows the last `#`.
+                let name = object.rsplit_once('#').map_or(object, |(name, _)| name);
+                Link { what: "object in the Cloud Storage console", url: console::gcs_object(bucket, name) }
+            }
+            None => {
+                let prefix = self.objects.key.prefix_of(question.planned_at);
+                Link {
+                    what: "folder in the Cloud Storage console",
+                    url: console::gcs_folder(bucket, &prefix),
                 }
             }
         }]

@@ -34,7 +34,7 @@ impl Names {
             }
         }
         let group = tenant.and_then(|tenant| app.settings.log_groups.get(usize::from(tenant.0)));
-        names.add(group.cloned().unwrap_or_default());
+        names.add(group.map(|group| group.names(at)).unwrap_or_default());
         names
     }
 

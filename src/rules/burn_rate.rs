@@ -92,7 +92,7 @@ pub(super) fn pooled(settings: &Settings, probe: &Probe<'_>, cohorts: &[Cohort<'
         let windows = (slowest.over(burn.windows.0), slowest.over(burn.windows.1));
         let mut each = format!("{} > 0.5", bad(probe, "tenant", &[&not_drill], &windows.0));
         if burn.is_new {
-            each = format!("{each}\n{}", probe.unless_it_was(TOLD, &[], &windows.1));
+            each = format!("{each}\n{}", probe.unless_it_was(TOLD, &[&not_drill], &windows.1));
         }
         let expr = format!(
             "{}\nand on (job, instance)\ncount by (job, instance) ({each}) >= 3",

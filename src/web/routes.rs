@@ -24,6 +24,9 @@ use crate::metrics::Format;
 pub(crate) const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// Parameter of a stream: the version of the page that the browser has.
+const VERSION: &str = "version";
+
 /// All routes.
 pub fn router(app: App) -> Router {
     Router::new()
@@ -97,10 +100,7 @@ async fn one_trace(
     if let Err(error) = only_format(&query) {
         return form.refuse(&app, &error);
     }
-    let Some(id) = view::read_id(&id) else {
-        let sentence = "That is not a trace id: it must be 32 hexadecimal digits, with or without dashes, or a whole tag.";
-        return form.fail(&app, StatusCode::BAD_REQUEST, "Not a trace id", vec![sentence.to_owned()]);
-    };
+    let Some(id) = view::read_id(&id) else { return form.no_id(&app) };
     if let Form::Page(_) = form {
         return form.draw(&app, &live, Address::One(id));
     }
@@ -117,8 +117,15 @@ async fn recent_events(
     Query(query): Parameters,
     headers: HeaderMap,
 ) -> Response {
-    let (version, query) = followed(query, &headers);
-    live.events(app, Address::Recent(query), version).into_response()
+    let (version, query) = match followed(query, &headers) {
+        Ok(followed) => followed,
+        Err(error) => return Form::Json.refuse(&app, &error),
+    };
+    let snapshot = app.snapshot.borrow().clone();
+    match Filter::read(&query, &snapshot.topology, snapshot.at) {
+        Ok(_) => live.events(app, Address::Recent(query), version).into_response(),
+        Err(error) => Form::Json.refuse(&app, &error),
+    }
 }
 
 async fn trace_events(
@@ -128,17 +135,30 @@ async fn trace_events(
     Query(query): Parameters,
     headers: HeaderMap,
 ) -> Response {
-    let Some(id) = view::read_id(&id) else { return StatusCode::NOT_FOUND.into_response() };
-    live.events(app, Address::One(id), followed(query, &headers).0).into_response()
+    let read = followed(query, &headers).and_then(|(version, query)| only_format(&query).map(|()| version));
+    match (read, view::read_id(&id)) {
+        (Err(error), _) => Form::Json.refuse(&app, &error),
+        (Ok(_), None) => Form::Json.no_id(&app),
+        (Ok(version), Some(id)) => live.events(app, Address::One(id), version).into_response(),
+    }
 }
+
+type Followed = (Option<Version>, Vec<(String, String)>);
 
 /// Which version of a page a browser has, and the page's own parameters. What it received since it opened the
 /// stream is in a header when it opens it again.
-fn followed(query: Vec<(String, String)>, headers: &HeaderMap) -> (Option<Version>, Vec<(String, String)>) {
-    let (of_stream, own): (Vec<_>, Vec<_>) = query.into_iter().partition(|(name, _)| name == "version");
-    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
-    let version = last.or(of_stream.last().map(|(_, value)| value.as_str())).and_then(Version::parse);
-    (version, own)
+fn followed(query: Vec<(String, String)>, headers: &HeaderMap) -> Result<Followed, FilterError> {
+    let (of_stream, own): (Vec<_>, Vec<_>) = query.into_iter().partition(|(name, _)| name == VERSION);
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(Version::parse);
+    let given = of_stream.last().map(|(_, value)| value.as_str()).filter(|value| !value.is_empty());
+    let given = given.map(|value| {
+        Version::parse(value).ok_or_else(|| FilterError {
+            parameter: VERSION.to_owned(),
+            value: value.to_owned(),
+            should: "must be 16 hexadecimal digits, from the ETag of the page".to_owned(),
+        })
+    });
+    Ok((last.or(given.transpose()?), own))
 }
 
 async fn figures_over_time(State(app): State<App>, Query(query): Parameters) -> Response {
@@ -280,6 +300,11 @@ impl Form {
             Err(NoPage::Unknown(id)) => self.unknown(app, &snapshot, id),
             Err(NoPage::Failed(error)) => page::failed(&error),
         }
+    }
+
+    fn no_id(self, app: &App) -> Response {
+        let sentence = "That is not a trace id: it must be 32 hexadecimal digits, with or without dashes, or a whole tag.";
+        self.fail(app, StatusCode::BAD_REQUEST, "Not a trace id", vec![sentence.to_owned()])
     }
 
     fn unknown(self, app: &App, snapshot: &Snapshot, id: TraceId) -> Response {

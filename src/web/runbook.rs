@@ -218,7 +218,7 @@ mod tests {
         let page = page(&[("tenant", "acme"), ("stage", "tenant_stream")]).unwrap();
         let stuck = chapter(&page, "stuck");
         assert!(stuck.contains("--region eu-central-1 --stream-name logs-acme"), "{stuck}");
-        assert!(stuck.contains("aws logs tail /ecs/acme/app --region eu-west-1"), "{stuck}");
+        assert!(stuck.contains("aws logs tail /ecs/acme/app --region eu-central-1"), "{stuck}");
         assert!(stuck.contains("TraceprobeLosing|TraceprobeLatency.*' tenant=acme"), "{stuck}");
         assert!(!stuck.contains("bq query"), "{stuck}");
     }

@@ -28,6 +28,20 @@ pub(super) fn paths(names: &Names, schemas: &mut SchemaGenerator, requests: &mut
     json!({
         "/traces/recent": { "get": recent_traces(names, &recent, &failure) },
         "/traces/{id}": { "get": one_trace(&one, &failure) },
+        "/traces/recent/events": { "get": {
+            "operationId": "recentTracesEvents",
+            "summary": "Changes of the page of recent traces",
+            "description": "For the page itself, not for programs: the form of the events may change at any time.",
+            "parameters": recent_parameters(names, Some(version())),
+            "responses": { "200": events(), "400": refused(&failure) },
+        } },
+        "/traces/{id}/events": { "get": {
+            "operationId": "oneTraceEvents",
+            "summary": "Changes of the page of one canary",
+            "description": "For the page itself, not for programs: the form of the events may change at any time.",
+            "parameters": [trace_id(), version(), format_of_page()],
+            "responses": { "200": events(), "400": refused(&failure) },
+        } },
         "/history": { "get": figures_over_time(names, &history, &failure) },
         "/metrics": { "get": metrics() },
         "/healthz": { "get": health(
@@ -66,23 +80,79 @@ fn recent_traces(names: &Names, recent: &Value, failure: &Value) -> Value {
         "description": "The parameters select from `traces`; `tenant` also selects from `tenants`, `incidents`, \
             `failures` and `violations`, and `limit` also limits `failures`. In a browser it is the page for the \
             person on call.",
-        "parameters": [
-            query("tenant", "A tenant's name; all without it.", names.tenant(), "acme"),
-            query("stage", "Only traces that wait for this stage, were lost on the hop to it, or missed it.",
-                names.stage(), "transit"),
-            listed(query("outcome", "One or several, separated by commas. `failed` selects all but `in_flight` and \
-                `delivered`.",
-                json!({ "type": "array", "items": { "type": "string", "enum": outcome_values() } }),
-                json!(["lost", "late"]))),
-            query("since", "Only traces whose planned injection is not before this instant, or not longer ago than \
-                this age.", instant(), "15m"),
-            query("until", "Only traces whose planned injection is not after this.", instant(),
-                "2026-11-22T02:41:10Z"),
-            query("limit", &format!("Most traces in the answer; {DEFAULT_LIMIT} without it."), json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": MAX_LIMIT }, { "type": "string", "maxLength": 0 }] }), 20),
-            format_of_page(),
-        ],
+        "parameters": recent_parameters(names, None),
         "responses": { "200": page_or(recent, "The page, or the same as JSON."), "400": refused(failure) },
     })
+}
+
+/// Those of the page of recent traces, and those of a stream of its changes.
+fn recent_parameters(names: &Names, of_stream: Option<Value>) -> Value {
+    let mut all = vec![
+        query("tenant", "A tenant's name; all without it.", names.tenant(), "acme"),
+        query(
+            "stage",
+            "Only traces that wait for this stage, were lost on the hop to it, or missed it.",
+            names.stage(),
+            "transit",
+        ),
+        listed(query(
+            "outcome",
+            "One or several, separated by commas. `failed` selects all but `in_flight` and \
+                `delivered`.",
+            json!({ "type": "array", "items": { "type": "string", "enum": outcome_values() } }),
+            json!(["lost", "late"]),
+        )),
+        query(
+            "since",
+            "Only traces whose planned injection is not before this instant, or not longer ago than \
+                this age.",
+            instant(),
+            "15m",
+        ),
+        query(
+            "until",
+            "Only traces whose planned injection is not after this.",
+            instant(),
+            "2026-11-22T02:41:10Z",
+        ),
+        query(
+            "limit",
+            &format!("Most traces in the answer; {DEFAULT_LIMIT} without it."),
+            json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": MAX_LIMIT }, { "type": "string", "maxLength": 0 }] }),
+            20,
+        ),
+        format_of_page(),
+    ];
+    all.extend(of_stream);
+    all.into()
+}
+
+fn trace_id() -> Value {
+    json!({
+        "name": "id", "in": "path", "required": true,
+        "description": "The trace id, 32 hexadecimal digits in any case, with or without dashes; or a whole tag.",
+        "schema": { "type": "string", "pattern": TRACE, "maxLength": 100 },
+        "example": "01a2011db07470008c6c15cb9469fd2e",
+    })
+}
+
+/// Of the page that a browser has.
+fn version() -> Value {
+    query(
+        "version",
+        "The version of the page that is held, from its `ETag`.",
+        json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
+        "0123456789abcdef",
+    )
+}
+
+fn events() -> Value {
+    body(
+        "Events `patch` with the lines that changed. `reset` if the version is not known any more, and `gone` if the \
+         page is not, each at the end of the stream.",
+        "text/event-stream",
+        json!({ "type": "string" }),
+    )
 }
 
 fn one_trace(one: &Value, failure: &Value) -> Value {
@@ -90,12 +160,7 @@ fn one_trace(one: &Value, failure: &Value) -> Value {
         "operationId": "oneTrace",
         "summary": "The history of one canary",
         "parameters": [
-            {
-                "name": "id", "in": "path", "required": true,
-                "description": "The trace id, 32 hexadecimal digits in any case, with or without dashes; or a whole tag.",
-                "schema": { "type": "string", "pattern": TRACE, "maxLength": 100 },
-                "example": "01a2011db07470008c6c15cb9469fd2e",
-            },
+            trace_id(),
             format_of_page(),
         ],
         "responses": {

@@ -123,7 +123,7 @@ impl Story<'_> {
                 "What moves events from {from} to {next} gave up on it and put it there. It did not reach {next}, but it is kept and can be replayed."
             ),
             action: "Read the error that is stored with it (commands below), repair its cause, then replay the dead letters before they expire.".to_owned(),
-            ..self.finding("dead_lettered", Mark::Broken, "traceprobedeadlettered", dead.map(|(lane, _)| &lane.name))
+            ..self.finding("dead_lettered", Mark::Broken, "dead-lettered", dead.map(|(lane, _)| &lane.name))
         }
     }
 
@@ -139,7 +139,7 @@ impl Story<'_> {
                 "It is in {end}, so nothing of it is lost. Counters keep what was decided first."
             ),
             action: "Find the hop that took the time: the longest bar below.".to_owned(),
-            ..self.finding("late", Mark::Poor, "traceprobelatearrivals", Some(end))
+            ..self.finding("late", Mark::Poor, "late-arrivals", Some(end))
         }
     }
 
@@ -206,7 +206,7 @@ impl Story<'_> {
             UnobservedReason::Blind
             | UnobservedReason::Unreadable
             | UnobservedReason::AmbiguousPut
-            | UnobservedReason::ClockStepped => "traceprobeunobserved",
+            | UnobservedReason::ClockStepped => "unobserved",
         };
         let source = self.view.lanes.iter().zip(self.sources).find(|(lane, _)| lane.stage == map.end());
         let failing = source.and_then(|(_, source)| source.failing.clone());

@@ -11,6 +11,7 @@ use crate::domain::aggregates::{self, Aggregates};
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::conditions::{Assessment, Criteria};
 use crate::domain::evidence::Evidence;
+use crate::domain::incidents::Incidents;
 use crate::domain::kind::Kind;
 use crate::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};
 use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
@@ -91,6 +92,8 @@ impl World {
     }
 
     pub(crate) fn run(mut self, seconds: u64, script: Script) -> Snapshot {
+        let mut incidents = Incidents::new(Duration::from_secs(120));
+        let criteria = criteria();
         for second in 0..=seconds {
             let now = START + Duration::from_secs(second);
             for tenant in self.map.clone().tenant_ids() {
@@ -103,8 +106,13 @@ impl World {
                 self.poll(source, now, second, script);
             }
             self.tracker.apply(Input::Tick, now);
+            if (seconds - second).is_multiple_of(10) {
+                let snapshot = self.tracker.snapshot(now);
+                incidents.update(&Assessment::new(&snapshot, &criteria), &snapshot);
+            }
         }
-        self.tracker.snapshot(START + Duration::from_secs(seconds) + Duration::from_millis(400))
+        let at = START + Duration::from_secs(seconds) + Duration::from_millis(400);
+        Snapshot { episodes: incidents.shown(), ..self.tracker.snapshot(at) }
     }
 
     fn send(&mut self, tenant: TenantId, now: Timestamp, second: u64, weather: &Weather) {
@@ -304,6 +312,10 @@ fn evidence() -> Vec<Arc<dyn Evidence>> {
     ]
 }
 
+fn criteria() -> Criteria {
+    Criteria { window: Some(Duration::from_secs(1_800)), ..Criteria::new(Duration::from_secs(30)) }
+}
+
 /// The inputs of all pages for a state; the clock is 250 ms later.
 pub(crate) fn app(snapshot: Snapshot) -> App {
     let now = snapshot.at + Duration::from_millis(250);
@@ -315,11 +327,9 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
         clock: WallClock::new(move || now),
         settings: Arc::new(Settings {
             version: "0.1.0".to_owned(),
-            runbook: Some("https://runbooks.example/traceprobe".to_owned()),
-            criteria: Criteria {
-                window: Some(Duration::from_secs(1_800)),
-                ..Criteria::new(Duration::from_secs(30))
-            },
+            runbook: None,
+            external_url: Some("https://probe.example".to_owned()),
+            criteria: criteria(),
             give_up: Duration::from_secs(900),
             remember: 1_000,
             stale_after: Duration::from_secs(30),
@@ -336,7 +346,7 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
 
 /// Figures over time of the canaries of a state.
 fn history(snapshot: &Snapshot) -> HistoryReader {
-    let criteria = Criteria::new(Duration::from_secs(30));
+    let criteria = criteria();
     let settings = aggregates::Settings { slo: criteria.slo, give_up: Duration::from_secs(900) };
     let mut figures = Aggregates::new(snapshot.topology.clone(), settings, Timestamp::MIN);
     snapshot.finished.iter().for_each(|trace| figures.settle(trace));

@@ -3,15 +3,18 @@
 //! Instants are RFC 3339 in UTC with microseconds; durations are seconds as numbers. A value that is not
 //! known is `null`; a field is never left out.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::view::{
-    self, ConditionView, EpisodeView, HopFigures, IncidentView, Injection, Lane, Presence, SizeFigures,
-    TraceView, VerdictView,
+    self, ConditionView, EpisodeView, HopFigures, IncidentView, Injection, Lane, Matter, Presence,
+    SizeFigures, TraceView, VerdictView,
 };
 use crate::domain::canary::Integrity;
 use crate::domain::copies::uncharged;
 use crate::domain::drill::Drills;
+use crate::domain::flaw::Flaw;
 use crate::domain::foreign::ForeignText;
 use crate::domain::outcome::Outcome;
 use crate::domain::quantile::Quantile;
@@ -35,7 +38,11 @@ pub(crate) struct Recent {
     incidents: Vec<IncidentJson>,
     tenants: Vec<Tenant>,
     matching: usize,
+    next: Option<String>,
+    previous: Option<String>,
+    known_since: Option<String>,
     traces: Vec<TraceJson>,
+    matters: Vec<MatterJson>,
     failures: Vec<TraceJson>,
     violations: Vec<ViolationJson>,
     sources: Vec<Source>,
@@ -91,7 +98,9 @@ struct ConditionJson {
     last: Option<String>,
     affected: Option<usize>,
     of: Option<usize>,
+    blame: &'static str,
     text: String,
+    first_step: Option<String>,
     runbook: Option<String>,
 }
 
@@ -119,6 +128,11 @@ struct IncidentJson {
     until_epoch_seconds: Option<f64>,
     canaries: Option<usize>,
     of_all_tenants: bool,
+    follows_from: Option<String>,
+    blame: &'static str,
+    summary: String,
+    first_step: String,
+    report: String,
     episodes: Vec<EpisodeJson>,
     text: String,
     runbook: String,
@@ -195,6 +209,7 @@ struct TraceJson {
     uncertainty_seconds: Option<f64>,
     judgement: &'static str,
     doubled_by_us: bool,
+    flaws: Vec<FlawJson>,
     stages: Vec<Stage>,
 }
 
@@ -217,6 +232,28 @@ struct Stage {
     kept_bytes: Option<usize>,
     empty_polls: u32,
     absent_until: Option<String>,
+}
+
+#[derive(Serialize, Debug)]
+struct FlawJson {
+    flaw: &'static str,
+    stage: Option<String>,
+}
+
+#[derive(Serialize, Debug)]
+struct MatterJson {
+    flaw: &'static str,
+    stage: Option<String>,
+    count: usize,
+    newest: String,
+    tenants: Vec<MatterOfTenant>,
+    newest_traces: Vec<String>,
+}
+
+#[derive(Serialize, Debug)]
+struct MatterOfTenant {
+    tenant: String,
+    count: usize,
 }
 
 #[derive(Serialize, Debug)]
@@ -293,6 +330,10 @@ impl Recent {
             incidents: view.incidents.iter().map(IncidentJson::new).collect(),
             tenants: view.tenants.iter().map(Tenant::new).collect(),
             matching: view.matching,
+            next: view.next.clone(),
+            previous: view.previous.clone(),
+            known_since: view.known_since.map(rfc3339),
+            matters: view.matters.iter().map(MatterJson::new).collect(),
             traces: view.traces.iter().map(TraceJson::new).collect(),
             failures: view.failures.iter().map(TraceJson::new).collect(),
             violations: view.violations.iter().map(ViolationJson::new).collect(),
@@ -360,7 +401,9 @@ impl ConditionJson {
             last: view.last.map(rfc3339),
             affected: view.affected,
             of: view.of,
+            blame: view.blame,
             text: view.text.clone(),
+            first_step: view.severity.is_problem().then(|| view.first_step.clone()),
             runbook: view.runbook.clone(),
         }
     }
@@ -394,6 +437,11 @@ impl IncidentJson {
             until_epoch_seconds: view.end.map(Timestamp::as_secs_f64),
             canaries: view.canaries,
             of_all_tenants: view.of_all,
+            blame: view.blame,
+            follows_from: view.follows_from.clone(),
+            summary: view.summary.clone(),
+            first_step: view.first_step.clone(),
+            report: view.report.clone(),
             episodes: view.episodes.iter().map(EpisodeJson::new).collect(),
             text: view.text.clone(),
             runbook: view.runbook.clone(),
@@ -413,6 +461,29 @@ impl EpisodeJson {
             canaries: view.canaries,
             usual_seconds: view.usual.map(|usual| usual.as_secs_f64()),
             consequences: view.consequences.clone(),
+        }
+    }
+}
+
+impl FlawJson {
+    fn new((flaw, stage): &(Flaw, Option<Arc<str>>)) -> Self {
+        Self { flaw: flaw.as_str(), stage: stage.as_deref().map(str::to_owned) }
+    }
+}
+
+impl MatterJson {
+    fn new(view: &Matter) -> Self {
+        let of = |(tenant, count): &(Arc<str>, usize)| MatterOfTenant {
+            tenant: tenant.to_string(),
+            count: *count,
+        };
+        Self {
+            flaw: view.flaw.as_str(),
+            stage: view.stage.as_deref().map(str::to_owned),
+            count: view.count,
+            newest: rfc3339(view.newest),
+            tenants: view.tenants.iter().map(of).collect(),
+            newest_traces: view.traces.iter().map(|brief| brief.id.to_string()).collect(),
         }
     }
 }
@@ -507,6 +578,7 @@ impl TraceJson {
             uncertainty_seconds: view.arrival.map(|at| at.width().as_secs_f64()),
             judgement: judgement(trace.judgement),
             doubled_by_us: trace.doubled_by_us,
+            flaws: view.brief.flaws.iter().map(FlawJson::new).collect(),
             stages: view.lanes.iter().map(Stage::new).collect(),
         }
     }

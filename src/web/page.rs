@@ -12,8 +12,13 @@ use super::view::Mark;
 use super::words;
 use crate::domain::time::Timestamp;
 
-pub(crate) const STYLE: &str = include_str!("templates/page.css");
-pub(crate) const SCRIPT: &str = include_str!("templates/live.js");
+pub(crate) const STYLE: &str =
+    concat!(include_str!("templates/page.css"), include_str!("templates/recent.css"));
+pub(crate) const SCRIPT: &str =
+    concat!(include_str!("templates/live.js"), include_str!("templates/added.js"));
+
+/// Leads from a page below `/traces/` to the root, so that links work below the path prefix of a proxy.
+pub(crate) const TO_ROOT: &str = "../";
 
 /// Renders a page as a response.
 pub(crate) fn page(template: &impl Template) -> Response {
@@ -39,6 +44,8 @@ pub(crate) struct FailurePage {
 /// The header and footer of a page.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
+    /// Leads from the page to the root.
+    pub(crate) root: String,
     pub(crate) title: String,
     pub(crate) icon: &'static str,
     pub(crate) version: String,
@@ -50,14 +57,16 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    pub(crate) fn new(app: &App, title: &str, mark: Mark) -> Self {
+    /// The header of a page that shows no state, and from which `root` leads to the root.
+    pub(crate) fn new(app: &App, title: &str, mark: Mark, root: &str) -> Self {
         let at = app.snapshot.borrow().at;
-        Self::at(app, title, mark, at)
+        Self { root: root.to_owned(), ..Self::at(app, title, mark, at) }
     }
 
     pub(crate) fn at(app: &App, title: &str, mark: Mark, at: Timestamp) -> Self {
         let age = app.clock.now().since(at);
         Self {
+            root: TO_ROOT.to_owned(),
             title: title.to_owned(),
             icon: mark.class(),
             version: app.settings.version.clone(),
@@ -75,3 +84,26 @@ static ASSETS: LazyLock<String> = LazyLock::new(|| {
     (STYLE, SCRIPT).hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 });
+
+/// An instant for people, and for programs that show it in the reader's own time.
+#[derive(Clone, Debug)]
+pub(crate) struct Moment {
+    /// The time of day in UTC, with the date unless it is the day of the page.
+    pub(crate) text: String,
+    /// RFC 3339.
+    pub(crate) iso: String,
+}
+
+impl Moment {
+    pub(crate) fn new(at: Timestamp, now: Timestamp) -> Self {
+        Self { text: words::clock(at, now), iso: at.strftime("%FT%TZ") }
+    }
+}
+
+/// An address as a link on a page below `/traces/`. Those of the probe's own pages begin at its root.
+pub(crate) fn from_page(address: &str) -> String {
+    match address.strip_prefix('/') {
+        Some(rest) => format!("{TO_ROOT}{rest}"),
+        None => address.to_owned(),
+    }
+}

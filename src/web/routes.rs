@@ -2,15 +2,16 @@
 
 use axum::Router;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Json, Redirect, Response};
 use axum::routing::{get, post};
 
 use super::app::{App, RUNBOOK};
 use super::filter::{Filter, FilterError};
+use super::fold::Fold;
 use super::history::HistoryJson;
-use super::page::{FailurePage, Head, SCRIPT, STYLE, page};
+use super::page::{FailurePage, Head, SCRIPT, STYLE, TO_ROOT, page};
 use super::view::{self, Mark, One, Recent};
 use super::{accept, compress, detail, drill, history, json, recent, runbook, words};
 use crate::metrics::Format;
@@ -22,9 +23,11 @@ pub(crate) const POLICY: &str = "default-src 'none'; style-src 'self'; script-sr
 /// All routes.
 pub fn router(app: App) -> Router {
     Router::new()
-        .route("/", get(|| async { Redirect::to("/traces/recent") }))
-        .route("/traces", get(|| async { Redirect::to("/traces/recent") }))
+        // Relative, so that they work below the path prefix of a proxy.
+        .route("/", get(|| async { Redirect::to("traces/recent") }))
+        .route("/traces", get(|| async { Redirect::to("traces/recent") }))
         .route("/traces/recent", get(recent_traces))
+        .route("/traces/find", get(find_trace))
         .route("/traces/{id}", get(one_trace))
         .route("/history", get(figures_over_time))
         .route("/healthz", get(healthz))
@@ -69,7 +72,28 @@ async fn recent_traces(
     let view = Recent::new(&app, &snapshot, &filter);
     match form {
         Form::Json => Json(json::Recent::new(&view)).into_response(),
-        Form::Page => page(&recent::Page::new(&app, &view)),
+        Form::Page => {
+            let fold = Fold::of(&view);
+            let timeline = view::Timeline::new(&app, &snapshot, &view, &fold.shown, &fold.folded);
+            page(&recent::Page::new(&app, &view, &fold, &timeline))
+        }
+    }
+}
+
+const NOT_AN_ID: &str =
+    "That is not a trace id: it must be 32 hexadecimal digits, with or without dashes, or a whole tag.";
+
+/// Leads from the search box to the page of a trace.
+async fn find_trace(State(app): State<App>, Query(query): Query<Vec<(String, String)>>) -> Response {
+    let given = query.iter().rfind(|(name, _)| name == "id").map_or("", |(_, value)| value.trim());
+    match view::read_id(given) {
+        Some(id) => Redirect::to(&id.to_string()).into_response(),
+        None => {
+            let found =
+                if given.is_empty() { "Nothing was entered.".to_owned() } else { format!("`{given}`:") };
+            let sentences = vec![found, NOT_AN_ID.to_owned()];
+            Form::Page.fail(&app, StatusCode::BAD_REQUEST, "Not a trace id", sentences)
+        }
     }
 }
 
@@ -82,8 +106,7 @@ async fn one_trace(
     let snapshot = app.snapshot.borrow().clone();
     let form = Form::of(&query, &headers);
     let Some(id) = view::read_id(&id) else {
-        let sentence = "That is not a trace id: it must be 32 hexadecimal digits, with or without dashes, or a whole tag.";
-        return form.fail(&app, StatusCode::BAD_REQUEST, "Not a trace id", vec![sentence.to_owned()]);
+        return form.fail(&app, StatusCode::BAD_REQUEST, "Not a trace id", vec![NOT_AN_ID.to_owned()]);
     };
     match (One::find(&app, &snapshot, id), form) {
         (None, _) => {
@@ -152,15 +175,19 @@ async fn icon(Path(name): Path<String>) -> Response {
     ([(header::CONTENT_TYPE, "image/svg+xml"), (header::CACHE_CONTROL, FOR_A_DAY)], drawing).into_response()
 }
 
+/// Folders of an unknown address that links lead out of.
+const MAX_DEPTH: usize = 32;
 const FOR_A_DAY: &str = "public, max-age=86400";
 
 fn asset(kind: &'static str, body: &'static str) -> Response {
     ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, FOR_A_DAY)], body).into_response()
 }
 
-async fn not_found(State(app): State<App>, headers: HeaderMap) -> Response {
+async fn not_found(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
     let sentence = "The pages are /traces/recent, /traces/{id}, /history, /runbook, /metrics, /healthz, /readyz and /config.";
-    Form::of(&[], &headers).fail(&app, StatusCode::NOT_FOUND, "Not found", vec![sentence.to_owned()])
+    let root = TO_ROOT.repeat(uri.path().matches('/').count().saturating_sub(1).min(MAX_DEPTH));
+    let form = Form::of(&[], &headers);
+    form.fail_at(&app, StatusCode::NOT_FOUND, "Not found", vec![sentence.to_owned()], &root)
 }
 
 fn accepted(headers: &HeaderMap) -> Option<&str> {
@@ -193,11 +220,23 @@ impl Form {
         self.fail(app, StatusCode::BAD_REQUEST, "Invalid request", vec![error.to_string()])
     }
 
+    /// A failure of a page below `/traces/`.
     fn fail(self, app: &App, status: StatusCode, title: &str, sentences: Vec<String>) -> Response {
+        self.fail_at(app, status, title, sentences, TO_ROOT)
+    }
+
+    fn fail_at(
+        self,
+        app: &App,
+        status: StatusCode,
+        title: &str,
+        sentences: Vec<String>,
+        root: &str,
+    ) -> Response {
         let body = match self {
             Self::Json => Json(json::Failure { error: sentences.join(" ") }).into_response(),
             Self::Page => {
-                let head = Head::new(app, title, Mark::Pending);
+                let head = Head::new(app, title, Mark::Pending, root);
                 page(&FailurePage { head, title: title.to_owned(), sentences })
             }
         };

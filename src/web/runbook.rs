@@ -23,7 +23,7 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) fn new(app: &App) -> Self {
-        Self { head: Head::new(app, "Runbook", Mark::Pending), body: &BODY }
+        Self { head: Head::new(app, "Runbook", Mark::Pending, ""), body: &BODY }
     }
 }
 

@@ -30,6 +30,15 @@ pub(crate) struct Axis {
 #[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
 pub(crate) struct Percent(f64);
 
+impl Percent {
+    /// In thousandths of the axis.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is from 0 to 1")]
+    pub(crate) fn thousandths(self) -> u32 {
+        (self.0 * 1_000.0).round() as u32
+    }
+}
+
 impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.2}%", self.0 * 100.0)

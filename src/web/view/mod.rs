@@ -5,15 +5,18 @@
 //! How a duration is written in a table is left to the printing code.
 
 mod condition;
+mod first_step;
 mod hop;
 mod incident;
 mod lane;
 mod mark;
+mod matter;
 mod one;
 mod recent;
 mod selection;
 mod size;
 mod source;
+mod strip;
 mod tenant;
 mod trace;
 mod verdict;
@@ -24,10 +27,12 @@ pub(crate) use self::hop::HopFigures;
 pub(crate) use self::incident::{EpisodeView, IncidentView};
 pub(crate) use self::lane::{Lane, Presence};
 pub(crate) use self::mark::Mark;
+pub(crate) use self::matter::Matter;
 pub(crate) use self::one::{One, StageSource, read_id, unknown};
 pub(crate) use self::recent::Recent;
 pub(crate) use self::size::SizeFigures;
 pub(crate) use self::source::{Source, State};
+pub(crate) use self::strip::{Slot, Strip, TenantStrips, Timeline};
 pub(crate) use self::tenant::{Injection, Tenant};
 pub(crate) use self::trace::{Brief, TraceView};
 pub(crate) use self::verdict::VerdictView;

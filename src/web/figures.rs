@@ -65,8 +65,8 @@ pub(crate) struct Cell {
 impl Figures {
     pub(crate) fn new(view: &Recent<'_>, fold: &Fold) -> Self {
         let now = view.at;
-        let shown: Vec<&Tenant> = fold.shown.iter().filter_map(|at| view.tenants.get(*at)).collect();
-        let few = shown.len() <= TABLES && fold.folded.is_empty();
+        let shown: Vec<&Tenant> = fold.singles().filter_map(|at| view.tenants.get(at)).collect();
+        let few = shown.len() <= TABLES && fold.folded() == 0;
         // Of many, those with a problem.
         let is_table = |tenant: &&&Tenant| few || tenant.verdict.is_problem;
         let tables: Vec<_> = shown.iter().filter(is_table).take(TABLES).collect();
@@ -77,7 +77,7 @@ impl Figures {
             window: window(view),
             lines: lines.filter_map(|tenant| Line::new(tenant, view, now)).collect(),
             tables: tables.into_iter().map(|tenant| Table::new(tenant, now)).collect(),
-            folded: fold.folded.len() + fold.more,
+            folded: fold.folded(),
         }
     }
 }

@@ -14,8 +14,10 @@ use crate::domain::time::Timestamp;
 use crate::domain::topology::{StageId, TenantId, Topology};
 use crate::domain::trace::{Hop, Standing, Trace};
 
-/// Default number of rows on a page.
+/// Default number of traces in JSON.
 pub(crate) const DEFAULT_LIMIT: usize = 100;
+/// Default number of rows on a page. The others are a link away.
+const ROWS: usize = 50;
 /// Maximum number of rows on a page. Such a page is about 1 MB.
 pub(crate) const MAX_LIMIT: usize = 1000;
 /// Selects every outcome but `delivered`.
@@ -174,6 +176,13 @@ impl Filter {
             filter.given.push((name.clone(), value.clone()));
         }
         Ok(filter)
+    }
+
+    /// The filter of a page, which has fewer rows by default.
+    #[must_use]
+    pub(crate) fn of_page(self) -> Self {
+        let limit = if self.given("limit").is_empty() { ROWS } else { self.limit };
+        Self { limit, ..self }
     }
 
     /// Whether it excludes any trace for another reason than its limit.

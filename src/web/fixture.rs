@@ -71,6 +71,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(tenants: [&str; 3]) -> Self {
+        Self::of(&tenants)
+    }
+
+    /// A world of any number of tenants.
+    pub(crate) fn of(tenants: &[&str]) -> Self {
         let map = Arc::new(topology(tenants));
         let s = Duration::from_secs;
         let rules = Rules {
@@ -240,14 +245,14 @@ fn sighting(tag: &Tag, stage: StageId, at: Timestamp, end: Timestamp) -> Sightin
     }
 }
 
-fn topology(names: [&str; 3]) -> Topology {
-    let tenants = names.map(|name| Tenant {
-        name: name.into(),
+fn topology(names: &[&str]) -> Topology {
+    let tenant = |name: &&str| Tenant {
+        name: (*name).into(),
         code: TenantCode::of(name),
-        label: name.into(),
+        label: (*name).into(),
         template: Template::default(),
         interval: Duration::from_secs(30),
-    });
+    };
     let stage = |name: &str, kind, parent, role, target| Stage {
         name: name.into(),
         kind,
@@ -259,7 +264,7 @@ fn topology(names: [&str; 3]) -> Topology {
         missing_after: Duration::from_secs(30),
         clock_allowance: Duration::from_millis(50),
     };
-    let ids = [ACME, GLOBEX, INITECH];
+    let ids: Vec<TenantId> = (0..).map(TenantId).take(names.len()).collect();
     let own = |stage, kind: &str, index: usize| Source {
         stage,
         name: format!("{kind}{}", names[index]).into(),
@@ -267,13 +272,13 @@ fn topology(names: [&str; 3]) -> Topology {
         tenants: vec![ids[index]],
     };
     let shared =
-        |stage, name: &str| Source { stage, name: name.into(), owner: Owner::Shared, tenants: ids.into() };
-    let mut sources: Vec<_> = (0..3).map(|index| own(STREAM, "kinesis logs-", index)).collect();
-    sources.extend((0..3).map(|index| own(ARCHIVE, "s3 sre-archive/archive/tenant=", index)));
+        |stage, name: &str| Source { stage, name: name.into(), owner: Owner::Shared, tenants: ids.clone() };
+    let mut sources: Vec<_> = (0..names.len()).map(|index| own(STREAM, "kinesis logs-", index)).collect();
+    sources.extend((0..names.len()).map(|index| own(ARCHIVE, "s3 sre-archive/archive/tenant=", index)));
     sources.push(shared(TRANSIT, "s3 sre-transit/transit"));
     sources.push(shared(TABLE, "bigquery my-project.logs.events"));
     Topology::new(
-        tenants.into(),
+        names.iter().map(tenant).collect(),
         vec![
             stage("tenant_stream", Kind::Kinesis, None, Role::Way, 1_000),
             stage("archive", Kind::S3, Some(STREAM), Role::Way, 5_000),

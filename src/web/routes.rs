@@ -66,6 +66,7 @@ async fn recent_traces(
     let snapshot = app.snapshot.borrow().clone();
     let form = Form::of(&query, &headers);
     let filter = match Filter::read(&query, &snapshot.topology, snapshot.at) {
+        Ok(filter) if form == Form::Page => filter.of_page(),
         Ok(filter) => filter,
         Err(error) => return form.refuse(&app, &error),
     };
@@ -74,7 +75,7 @@ async fn recent_traces(
         Form::Json => Json(json::Recent::new(&view)).into_response(),
         Form::Page => {
             let fold = Fold::of(&view);
-            let timeline = view::Timeline::new(&app, &snapshot, &view, &fold.shown, &fold.folded);
+            let timeline = view::Timeline::new(&app, &snapshot, &view, &fold.lines);
             page(&recent::Page::new(&app, &view, &fold, &timeline))
         }
     }

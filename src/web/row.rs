@@ -72,7 +72,7 @@ impl TraceRow {
         let drawing = waterfall::draw(lanes, axis, slo, now);
         let is_plain = drawing.rows.iter().all(|row| row.tone == Tone::Done);
         let hops: Vec<_> = drawing.rows.iter().map(|row| row.text.as_str()).collect();
-        let steps = drawing.rows.iter().filter(|_| !is_plain);
+        let steps = drawing.rows.iter().filter(|row| !is_plain && row.tone != Tone::Nothing);
         Self {
             id: brief.id.to_string(),
             short_id: short_id(brief.id),

@@ -171,7 +171,7 @@ async fn an_unsynchronized_clock_is_reported_at_the_top_and_a_synchronized_one_a
     let error_bound = Some(std::time::Duration::from_millis(3));
     snapshot.clock = Some(OwnClock { error_bound, synchronized: false, compared_at: None });
     let (above, below, _) = report(snapshot.clone()).await;
-    assert!(above.contains("CLOCK NOT SYNCHRONIZED probe\nit may be off by 3 ms"), "{above}");
+    assert!(above.contains("CLOCK NOT SYNCHRONIZED fault of the probe\nit may be off by 3 ms"), "{above}");
     assert!(!below.contains("clock"), "{below}");
     snapshot.clock = Some(OwnClock { error_bound, synchronized: true, compared_at: None });
     let (above, below, [synchronized, bound]) = report(snapshot).await;
@@ -242,6 +242,52 @@ async fn a_source_names_what_it_has_been_decoding_for_long() {
     let reasons = answer["sources"].as_array().unwrap().iter().filter(|source| source["reason"] == text_of);
     assert_eq!(reasons.count(), 1, "{}", answer["sources"]);
     assert!(text(&page(&app, "/traces/recent?limit=1").await, "probe").contains(text_of));
+}
+
+/// A state of twelve tenants.
+fn twelve(minutes: u64, script: Script) -> App {
+    let names: Vec<String> = (0..12).map(|number| format!("tenant{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    app(World::of(&names).run(minutes * 60, script))
+}
+
+#[tokio::test]
+async fn many_tenants_that_are_ok_are_one_line_that_unfolds() {
+    let app = twelve(5, healthy);
+    let folded = page(&app, "/traces/recent").await;
+    assert!(
+        text(&folded, "tenants").contains("\n✔ 12 OK all of them without notes\n"),
+        "{}",
+        text(&folded, "tenants")
+    );
+    assert!(folded.contains("href=\"?show=all\""));
+    let unfolded = page(&app, "/traces/recent?show=all").await;
+    assert!(text(&unfolded, "tenants").contains("\n✔ tenant7 OK P95"), "{}", text(&unfolded, "tenants"));
+}
+
+#[tokio::test]
+async fn many_tenants_with_the_same_problem_are_one_line_with_its_stages() {
+    let app = twelve(25, blind);
+    let tenants = text(&page(&app, "/traces/recent").await, "tenants");
+    assert!(
+        tenants.contains("\n? 12 tenants CANNOT SEE bigquery since 02:34:59 UTC (5 min 1 s) tenant0,"),
+        "{tenants}"
+    );
+    assert_eq!(tenants.matches("└ transit").count(), 1, "{tenants}");
+    let heading = text(&page(&app, "/traces/recent").await, "now");
+    assert!(heading.starts_with("? All 12 tenants: CANNOT SEE bigquery since 02:34:59 UTC"), "{heading}");
+}
+
+#[tokio::test]
+async fn one_tenant_with_a_problem_is_named_before_all_that_are_ok() {
+    let app = twelve(38, stuck);
+    let page = page(&app, "/traces/recent").await;
+    assert!(
+        text(&page, "now")
+            .starts_with("✖ tenant0 STUCK at transit since 02:35:11 UTC (17 min) 11 other tenants OK")
+    );
+    let tenants = text(&page, "tenants");
+    assert!(tenants.find("✖ tenant0 STUCK") < tenants.find("✔ 11 OK"), "{tenants}");
 }
 
 #[tokio::test]
@@ -504,6 +550,16 @@ async fn every_trace_is_on_one_page_of_the_chain_of_next_links() {
     }
     assert_eq!(ids.len(), 240);
     assert!(ids.is_sorted_by(|a, b| a > b));
+}
+
+#[tokio::test]
+async fn a_page_has_fewer_rows_than_the_json_unless_a_number_is_given() {
+    let app = app(after(40, healthy));
+    for (query, rows) in [("", 50), ("?limit=70", 70)] {
+        let page = page(&app, &format!("/traces/recent{query}")).await;
+        assert_eq!(page.matches("<th scope=\"row\" class=\"id\">").count(), rows);
+    }
+    assert_eq!(json(&app, "/traces/recent").await["traces"].as_array().unwrap().len(), 100);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use super::filter::Filter;
 use super::fold::Fold;
 use super::page::Moment;
 use super::strip::{self, Drawing};
-use super::view::{Mark, Recent, Strip, Tenant, TenantStrips, Timeline};
+use super::view::{Mark, Recent, Strip, Tenant, Timeline};
 use super::words;
 use crate::domain::aggregates::Step;
 use crate::domain::time::Timestamp;
@@ -12,12 +12,13 @@ use crate::domain::time::Timestamp;
 /// Tenants whose strips are shown by stage as well; of the others, their own page shows them.
 const BY_STAGE: usize = 6;
 
+/// Tenants that are named in a line of several.
+const NAMED: usize = 4;
+
 /// The section of tenants.
 pub(crate) struct Tenants {
     pub(crate) lines: Vec<Line>,
-    /// Those that are OK and folded, in one line.
-    pub(crate) folded: Option<Line>,
-    /// Number of folded tenants that are not OK.
+    /// Number of tenants that have no line and are not OK.
     pub(crate) more: usize,
     /// The link that unfolds or folds, and its text.
     pub(crate) toggle: Option<(String, &'static str)>,
@@ -27,7 +28,7 @@ pub(crate) struct Tenants {
     pub(crate) known_since: Option<Moment>,
 }
 
-/// One tenant, or several that are OK.
+/// One tenant, or several in the same state.
 pub(crate) struct Line {
     pub(crate) name: String,
     /// `None` if it stands for several.
@@ -59,19 +60,27 @@ impl Tenants {
         let now = view.at;
         let mut by_stage = 0;
         let mut lines = Vec::new();
-        for at in &fold.shown {
-            let Some(tenant) = view.tenants.get(*at) else { continue };
-            let strips = timeline.tenants.get(at);
-            let stages = strips.filter(|it| !it.stages.is_empty() && by_stage < BY_STAGE);
+        for (positions, strips) in fold.lines.iter().zip(&timeline.lines) {
+            let tenants: Vec<&Tenant> = positions.iter().filter_map(|at| view.tenants.get(*at)).collect();
+            let stages = strips.as_ref().filter(|it| !it.stages.is_empty() && by_stage < BY_STAGE);
             by_stage += usize::from(stages.is_some());
-            lines.push(Line::new(tenant, strips, stages, timeline, view.filter, now));
+            if let Some(line) = Line::of(&tenants, view.filter, now) {
+                let strip = |strip: &Strip| StageLine {
+                    name: strip.name.to_string(),
+                    strips: Pair::new(strip, timeline, now),
+                };
+                lines.push(Line {
+                    strips: strips.as_ref().map(|it| Pair::new(&it.whole, timeline, now)),
+                    stages: stages.into_iter().flat_map(|it| it.stages.iter().map(strip)).collect(),
+                    ..line
+                });
+            }
         }
         let (show, text) = if view.filter.show_all { ("", "fold") } else { ("all", "show all") };
         let since = timeline.known_since;
         let day = timeline.first_hour;
         Self {
             lines,
-            folded: (!fold.folded.is_empty()).then(|| Line::folded(view, fold, timeline)),
             more: fold.more,
             toggle: fold.is_long.then(|| (or_all(view.filter.link("show", show)), text)),
             hour_ticks: strip::ticks(Step::Minute, timeline.first_minute, 60),
@@ -87,51 +96,36 @@ fn or_all(link: String) -> String {
 }
 
 impl Line {
-    fn new(
-        tenant: &Tenant,
-        strips: Option<&TenantStrips>,
-        stages: Option<&TenantStrips>,
-        timeline: &Timeline,
-        filter: &Filter,
-        now: Timestamp,
-    ) -> Self {
-        let verdict = &tenant.verdict;
-        let stage = |strip: &Strip| StageLine {
-            name: strip.name.to_string(),
-            strips: Pair::new(strip, timeline, now),
-        };
-        Self {
+    /// The line of a tenant, or of several in the same state; without strips.
+    fn of(tenants: &[&Tenant], filter: &Filter, now: Timestamp) -> Option<Self> {
+        let verdict = &tenants.first()?.verdict;
+        let since = tenants.iter().filter_map(|tenant| tenant.verdict.since).min();
+        let line = Self {
             name: verdict.tenant.to_string(),
             link: Some(filter.link("tenant", &verdict.tenant)),
             mark: verdict.mark,
             what: verdict.what.clone(),
-            since: verdict.since.map(|at| Moment::new(at, now)),
-            age: verdict.since.map_or_else(String::new, |at| words::age(now.since(at))),
+            since: since.map(|at| Moment::new(at, now)),
+            age: since.map_or_else(String::new, |at| words::age(now.since(at))),
             summary: verdict.summary.clone(),
             also: verdict.also_texts.clone(),
-            strips: strips.map(|it| Pair::new(&it.whole, timeline, now)),
-            stages: stages.into_iter().flat_map(|it| it.stages.iter().map(stage)).collect(),
-        }
-    }
-
-    fn folded(view: &Recent<'_>, fold: &Fold, timeline: &Timeline) -> Self {
-        let tenants = || fold.folded.iter().filter_map(|at| view.tenants.get(*at));
-        let notes = tenants().filter(|tenant| !tenant.verdict.also.is_empty()).count();
-        Self {
-            name: format!("{} OK", fold.folded.len()),
-            link: None,
-            mark: Mark::Well,
-            what: String::new(),
-            since: None,
-            age: String::new(),
-            summary: match notes {
-                0 => "all of them without notes".to_owned(),
-                some => format!("{some} of them with notes"),
-            },
-            also: Vec::new(),
-            strips: timeline.folded.as_ref().map(|strip| Pair::new(strip, timeline, view.at)),
+            strips: None,
             stages: Vec::new(),
+        };
+        if tenants.len() == 1 {
+            return Some(line);
         }
+        let names: Vec<_> = tenants.iter().take(NAMED).map(|tenant| &*tenant.verdict.tenant).collect();
+        let more = if tenants.len() > NAMED { ", …" } else { "" };
+        let notes = tenants.iter().filter(|tenant| !tenant.verdict.also.is_empty()).count();
+        let summary = match (verdict.is_problem, notes) {
+            (true, _) => format!("{}{more}", names.join(", ")),
+            (false, 0) => "all of them without notes".to_owned(),
+            (false, some) => format!("{some} of them with notes"),
+        };
+        let name =
+            if verdict.is_problem { format!("{} tenants", tenants.len()) } else { tenants.len().to_string() };
+        Some(Self { name, link: None, summary, also: Vec::new(), ..line })
     }
 }
 

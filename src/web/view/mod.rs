@@ -32,7 +32,7 @@ pub(crate) use self::one::{One, StageSource, read_id, unknown};
 pub(crate) use self::recent::Recent;
 pub(crate) use self::size::SizeFigures;
 pub(crate) use self::source::{Source, State};
-pub(crate) use self::strip::{Slot, Strip, TenantStrips, Timeline};
+pub(crate) use self::strip::{Slot, Strip, Timeline};
 pub(crate) use self::tenant::{Injection, Tenant};
 pub(crate) use self::trace::{Brief, TraceView};
 pub(crate) use self::verdict::VerdictView;

@@ -21,8 +21,8 @@ const fn slots(step: Step) -> i64 {
     }
 }
 
-/// With more tenants than this, those that are folded have no common strip: it would be made of too much.
-const MOST_MERGED: usize = 120;
+/// A line of more tenants than this has no strip: it would be made of too much.
+const MOST_MERGED: usize = 200;
 
 /// One minute or hour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -62,25 +62,21 @@ pub(crate) struct Timeline {
     pub(crate) first_hour: Timestamp,
     /// Since when canaries are counted.
     pub(crate) known_since: Timestamp,
-    /// Of the tenants that are shown, by their position in [`Recent::tenants`].
-    pub(crate) tenants: BTreeMap<usize, TenantStrips>,
-    /// The tenants that are OK and folded, together.
-    pub(crate) folded: Option<Strip>,
+    /// Of each line, in order; of several tenants together. `None` for a line of too many.
+    pub(crate) lines: Vec<Option<TenantStrips>>,
 }
 
 impl Timeline {
-    /// Reads the figures of the tenants that are shown. `shown` and `folded` are positions in `view.tenants`.
-    pub(crate) fn new(
-        app: &App,
-        snapshot: &Snapshot,
-        view: &Recent<'_>,
-        shown: &[usize],
-        folded: &[usize],
-    ) -> Self {
+    /// Reads the figures of tenants. Each line is of one or several, given by their positions in
+    /// `view.tenants`.
+    pub(crate) fn new(app: &App, snapshot: &Snapshot, view: &Recent<'_>, lines: &[Vec<usize>]) -> Self {
         let map = &snapshot.topology;
-        let merged: &[usize] = if folded.len() <= MOST_MERGED { folded } else { &[] };
-        let all: Vec<TenantId> =
-            shown.iter().chain(merged).filter_map(|at| view.tenants.get(*at)).map(|it| it.id).collect();
+        let of_line = |line: &'_ Vec<usize>| -> Vec<&Tenant> {
+            let some = if line.len() <= MOST_MERGED { line.as_slice() } else { &[] };
+            some.iter().filter_map(|at| view.tenants.get(*at)).collect()
+        };
+        let lines: Vec<Vec<&Tenant>> = lines.iter().map(of_line).collect();
+        let all: Vec<TenantId> = lines.iter().flatten().map(|tenant| tenant.id).collect();
         let read = |step: Step| {
             let last = step.slot_of(view.at);
             let selection = Selection { tenants: all.clone(), step, slots: last + 1 - slots(step)..=last };
@@ -88,46 +84,47 @@ impl Timeline {
         };
         let (minutes, hours) = (read(Step::Minute), read(Step::Hour));
         let first = |step: Step| step.start(step.slot_of(view.at) + 1 - slots(step));
-        let of = |history: &[TenantHistory], tenant: TenantId| -> Vec<Bucket> {
-            history.iter().find(|it| it.tenant == tenant).map_or_else(Vec::new, |it| it.buckets.clone())
+        let by_tenant = |history: &[TenantHistory]| -> BTreeMap<TenantId, Vec<Bucket>> {
+            history.iter().map(|it| (it.tenant, it.buckets.clone())).collect()
+        };
+        let known_since = minutes.known_since;
+        let (minutes, hours) = (by_tenant(&minutes.tenants), by_tenant(&hours.tenants));
+        let of = |history: &BTreeMap<TenantId, Vec<Bucket>>, tenant| -> Vec<Bucket> {
+            history.get(&tenant).cloned().unwrap_or_default()
         };
         let strips = |tenant: &Tenant| {
-            let (minutes, hours) = (of(&minutes.tenants, tenant.id), of(&hours.tenants, tenant.id));
+            let (minutes, hours) = (of(&minutes, tenant.id), of(&hours, tenant.id));
             let strip = |series: Series, name: Arc<str>| Strip {
                 name,
                 minutes: row(&minutes, Step::Minute, view.at, series),
                 hours: row(&hours, Step::Hour, view.at, series),
             };
-            let whole = strip(Series::EndToEnd, tenant.verdict.tenant.clone());
+            let mut whole = strip(Series::EndToEnd, tenant.verdict.tenant.clone());
+            bridge(&mut whole, map.tenant(tenant.id).interval);
             let by_stage = tenant.verdict.is_problem || view.filter.tenant.is_some();
             let hops = series_of(map).into_iter().filter(|_| by_stage);
             let stages = hops.map(|series| strip(series, series.name(map))).collect();
             TenantStrips { whole, stages }
         };
-        let interval = |tenant: &Tenant| map.tenant(tenant.id).interval;
-        let mut tenants = BTreeMap::new();
-        for at in shown {
-            if let Some(tenant) = view.tenants.get(*at) {
-                let mut strips = strips(tenant);
-                bridge(&mut strips.whole, interval(tenant));
-                tenants.insert(*at, strips);
-            }
-        }
-        let mut common: Option<Strip> = None;
-        for tenant in merged.iter().filter_map(|at| view.tenants.get(*at)) {
-            let own = strips(tenant).whole;
-            match &mut common {
-                None => common = Some(own),
-                Some(all) => all.merge(&own),
-            }
-        }
+        let line = |tenants: &Vec<&Tenant>| {
+            let mut all = tenants.iter().map(|tenant| strips(tenant));
+            let mut first = all.next()?;
+            all.for_each(|other| first.merge(&other));
+            Some(first)
+        };
         Self {
             first_minute: first(Step::Minute),
             first_hour: first(Step::Hour),
-            known_since: minutes.known_since,
-            tenants,
-            folded: common,
+            known_since,
+            lines: lines.iter().map(line).collect(),
         }
+    }
+}
+
+impl TenantStrips {
+    fn merge(&mut self, other: &Self) {
+        self.whole.merge(&other.whole);
+        self.stages.iter_mut().zip(&other.stages).for_each(|(own, other)| own.merge(other));
     }
 }
 

@@ -94,6 +94,7 @@ fn app() -> App {
         settings: Arc::new(Settings {
             version: "0.1.0".to_owned(),
             runbook: None,
+            external_url: None,
             criteria: config.criteria(),
             give_up: config.probe.give_up,
             remember: config.probe.remember,

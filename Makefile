@@ -5,7 +5,7 @@ CARGO ?= cargo
 RULES := config/prometheus
 
 .DEFAULT_GOAL := help
-.PHONY: help build test mutants stalls fuzz faults connections rules rules-files rules-month emulators fmt lint doc demo bench build-time deny ci
+.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files rules-month emulators fmt lint doc demo bench build-time deny ci
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ fuzz: ## fuzz TARGET (default: all in turn), RUNS times each (default: 100000)
 
 faults: ## put the probe through the faults of a host and a network, in their long form (takes 8 minutes); prints a table
 	TRACEPROBE_FAULTS=long $(CARGO) test --locked --test faults -- --nocapture
+
+chain: ## run every scenario through Prometheus and Alertmanager with real times (takes 25 minutes); prints a table
+	TRACEPROBE_CHAIN=real $(CARGO) test --locked --test chain -- --nocapture
 
 connections: ## hold thousands of connections of the web port and check that scrapes are answered (takes 8 minutes)
 	$(CARGO) build --locked --release

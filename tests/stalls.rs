@@ -62,7 +62,6 @@ fn time_to_tell(seed: u64, stage: StageId, of: Option<TenantId>, name: Condition
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 struct Times {
     median: f64,
-    p95: f64,
     most: f64,
 }
 
@@ -87,11 +86,7 @@ fn table(what: &str, of: Option<TenantId>, name: ConditionName) -> Times {
             at(0.95),
             at(1.0)
         );
-        worst = Times {
-            median: worst.median.max(at(0.5)),
-            p95: worst.p95.max(at(0.95)),
-            most: worst.most.max(at(1.0)),
-        };
+        worst = Times { median: worst.median.max(at(0.5)), most: worst.most.max(at(1.0)) };
     }
     worst
 }
@@ -102,12 +97,13 @@ fn a_stall_of_all_tenants_is_told_within_75_seconds() {
     assert!(worst.median <= 55.0 && worst.most <= 75.0, "{worst:?}");
 }
 
-/// The second canary is planned up to two and a half intervals after the stall, is overdue 30 s later, and up to
-/// 30 s pass until the evaluation. So 138 s cannot be excluded, but one start in 200 takes longer than 120 s.
+/// The second canary is planned up to two and a quarter intervals after the last one that passed, is overdue 30 s
+/// later, and up to 30 s pass until the evaluation. So 128 s cannot be excluded, but none of 600 starts takes longer
+/// than 120 s.
 #[test]
-fn a_stall_of_one_tenant_is_nearly_always_told_within_120_seconds() {
+fn a_stall_of_one_tenant_is_told_within_120_seconds() {
     let worst = table("one of 20 tenants", Some(TenantId(7)), ConditionName::Stuck);
-    assert!(worst.median <= 95.0 && worst.p95 <= 120.0 && worst.most <= 138.0, "{worst:?}");
+    assert!(worst.median <= 95.0 && worst.most <= 120.0, "{worst:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use clap::Args;
 use crate::config::Config;
 use crate::sandbox::{Access, Sandbox, Settings, Stage};
 
-use self::scenario::Scenario;
+pub use self::scenario::Scenario;
 use super::output::{complain, say};
 use super::run::{self, End};
 use super::runtimes::Runtimes;
@@ -93,8 +93,9 @@ fn environment() -> Vec<(String, String)> {
     vec![("TRACEPROBE_TAG_KEY".to_owned(), "the key of the demo is not a secret".to_owned())]
 }
 
-/// Returns the configuration of the daemon.
-fn configuration(sandbox: &Sandbox, listen: SocketAddr) -> String {
+/// Returns the configuration of the daemon that watches a sandbox.
+#[must_use]
+pub fn configuration(sandbox: &Sandbox, listen: SocketAddr) -> String {
     let probe = format!(
         r#"listen = "{listen}"
 interval = "3s"

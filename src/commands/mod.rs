@@ -4,7 +4,7 @@
 
 mod check;
 #[cfg(feature = "sandbox")]
-mod demo;
+pub mod demo;
 mod drill;
 mod healthcheck;
 mod log_fields;

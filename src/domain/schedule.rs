@@ -31,7 +31,8 @@ pub struct Due {
 impl Schedule {
     /// A schedule that begins at `start`. Canary *k* is due within the *k*th interval. Where in it depends on
     /// `seed`, so that tenants do not send in lockstep, and on *k*, so that a pipeline that works in periods
-    /// is not always met at the same point. Two canaries are at least half an interval apart.
+    /// is not always met at the same point. Two canaries are at least three quarters of an interval apart, three
+    /// at most two and a quarter: the first two of a stall decide how soon it is told.
     ///
     /// `tolerance` is capped at the interval.
     #[must_use]
@@ -70,9 +71,9 @@ impl Schedule {
 
     fn at(&self, k: u64) -> Timestamp {
         let interval = u64::try_from(self.interval.as_micros()).unwrap_or(u64::MAX);
-        let half = (interval / 2).max(1);
-        let phase = mix(self.seed) % half;
-        let jitter = mix(self.seed ^ (k + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) % half;
+        let most = (interval / 4).max(1);
+        let phase = mix(self.seed) % (interval - most).max(1);
+        let jitter = mix(self.seed ^ (k + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) % most;
         let offset = Duration::from_micros(interval.saturating_mul(k).saturating_add(phase + jitter));
         (self.start + offset).floor_to_millis()
     }

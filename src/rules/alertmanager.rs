@@ -3,20 +3,36 @@
 //! Generated, because Alertmanager cannot compare stages: that a fault at an early stage explains what is wrong
 //! at the later ones takes a rule for each stage.
 
-use super::yaml;
+use std::time::Duration;
+
+use super::window::{self, Scale};
+use super::{Settings, yaml};
 use crate::domain::topology::{StageId, Topology};
 
 /// What does not depend on the configuration.
 const EXAMPLE: &str = include_str!("alertmanager.yml");
 
+/// Times in it that depend on the windows of the alerts, as they are with the usual ones: what explains an alert comes
+/// the later, the longer the windows are.
+const TIMES: [(&str, u64); 5] = [
+    ("WARNING_WAIT", 120),
+    ("WARNING_INTERVAL", 300),
+    ("CRITICAL_WAIT", 10),
+    ("CRITICAL_INTERVAL", 60),
+    ("LEAK_WAIT", 30),
+];
+
 /// The route and the receiver of drills, in place of two comments of the example.
 const DRILL: (&str, &str) = (
     "    # The alert of a drill, to the probe and to the receiver that is to be proven (docs/drill.md).
-    - matchers: [tenant=\"drill\"]
+    - matchers: [tenant=\"drill\", severity=\"critical\"]
       receiver: drill
       group_by: [job]
       group_wait: 0s
-      group_interval: 1m
+      group_interval: CRITICAL_INTERVAL
+    # What a drill leads to before that proves nothing.
+    - matchers: [tenant=\"drill\"]
+      receiver: none
 ",
     "  - name: drill
     webhook_configs:
@@ -24,9 +40,13 @@ const DRILL: (&str, &str) = (
 ",
 );
 
-pub(super) fn file(map: &Topology) -> String {
+pub(super) fn file(settings: &Settings) -> String {
+    let (map, scale) = (&settings.topology, Scale::of(settings));
     let (route, receiver) = if map.drill().is_some() { DRILL } else { ("", "") };
     let mut text = EXAMPLE.replace("    # DRILL ROUTE\n", route).replace("  # DRILL RECEIVER\n", receiver);
+    for (name, seconds) in TIMES {
+        text = text.replace(name, &window::text(scale.usual(Duration::from_secs(seconds))));
+    }
     for stage in map.stage_ids() {
         let later: Vec<&str> = map
             .stage_ids()

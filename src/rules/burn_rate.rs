@@ -14,6 +14,9 @@ use crate::domain::drill::DRILL_TENANT;
 /// What the SLO allows to miss it.
 const BUDGET: f64 = 0.05;
 
+/// Conditions that alerts of their own tell of.
+const TOLD: &str = "stuck|missing|losing|slow";
+
 struct Burn {
     name: &'static str,
     /// How many times faster than allowed the budget is used up.
@@ -22,6 +25,9 @@ struct Burn {
     windows: (u32, u32),
     /// Fewest canaries that missed the SLO in the long window.
     guard: u32,
+    /// Whether it is only about what no other alert has told within the short window. The longest alert counts that too:
+    /// many short faults make it.
+    is_new: bool,
     /// What it means for a budget of 30 days.
     says: &'static str,
 }
@@ -31,6 +37,7 @@ const FAST: Burn = Burn {
     rate: 6.0,
     windows: (120, 10),
     guard: 10,
+    is_new: true,
     says: "the budget of 30 days would last 5 days",
 };
 const SLOW: Burn = Burn {
@@ -38,6 +45,7 @@ const SLOW: Burn = Burn {
     rate: 2.0,
     windows: (720, 60),
     guard: 20,
+    is_new: true,
     says: "the budget of 30 days would last 15 days",
 };
 const STEADY: Burn = Burn {
@@ -45,6 +53,7 @@ const STEADY: Burn = Burn {
     rate: 1.0,
     windows: (8_640, 720),
     guard: 30,
+    is_new: false,
     says: "the SLO was missed over the whole window",
 };
 
@@ -52,7 +61,10 @@ const STEADY: Burn = Burn {
 pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
     let alert = |burn: &Burn| {
         let windows = (cohort.over(burn.windows.0), cohort.over(burn.windows.1));
-        let expr = expr(&cohort.probe, "tenant", &[], burn, &windows);
+        let mut expr = expr(&cohort.probe, "tenant", &[], burn, &windows, cohort.half(burn.windows.0));
+        if burn.is_new {
+            expr = format!("{expr}\n{}", cohort.probe.unless_it_was(TOLD, &[], &windows.1));
+        }
         let (limit, threshold) = (burn.rate * BUDGET * 100.0, super::window::seconds(settings.slo));
         Alert {
             comment: comment(burn, &windows),
@@ -78,10 +90,13 @@ pub(super) fn pooled(settings: &Settings, probe: &Probe<'_>, cohorts: &[Cohort<'
     let not_drill = format!("tenant!=\"{DRILL_TENANT}\"");
     let alert = |burn: &Burn, name| {
         let windows = (slowest.over(burn.windows.0), slowest.over(burn.windows.1));
-        let each = bad(probe, "tenant", &[&not_drill], &windows.0);
+        let mut each = format!("{} > 0.5", bad(probe, "tenant", &[&not_drill], &windows.0));
+        if burn.is_new {
+            each = format!("{each}\n{}", probe.unless_it_was(TOLD, &[], &windows.1));
+        }
         let expr = format!(
-            "{}\nand on (job, instance)\ncount by (job, instance) ({each} > 0.5) >= 3",
-            expr(probe, "", &[&not_drill], burn, &windows)
+            "{}\nand on (job, instance)\ncount by (job, instance) ({each}) >= 3",
+            expr(probe, "", &[&not_drill], burn, &windows, slowest.half(burn.windows.0) * tenants)
         );
         Alert {
             comment: format!(
@@ -109,15 +124,30 @@ pub(super) fn pooled(settings: &Settings, probe: &Probe<'_>, cohorts: &[Cohort<'
 fn comment(burn: &Burn, windows: &(String, String)) -> String {
     format!(
         "{} times the allowed 5 %, over {} and over {}. At least {} have missed it, so that a few of few canaries do not \
-         count.",
-        burn.rate, windows.0, windows.1, burn.guard
+         count, and the long window is half full.{}",
+        burn.rate,
+        windows.0,
+        windows.1,
+        burn.guard,
+        if burn.is_new {
+            " What another alert told within the short window would be told again."
+        } else {
+            ""
+        }
     )
 }
 
-fn expr(probe: &Probe<'_>, by: &str, matchers: &[&str], burn: &Burn, windows: &(String, String)) -> String {
-    let ratio = |window: &str| {
+fn expr(
+    probe: &Probe<'_>,
+    by: &str,
+    matchers: &[&str],
+    burn: &Burn,
+    windows: &(String, String),
+    half: u32,
+) -> String {
+    let ratio = |window: &str, enough: u32| {
         format!(
-            "({}) / ({} > 0) > {}",
+            "({}) / ({} > {enough}) > {}",
             bad(probe, by, matchers, window),
             probe.increase(by, "traceprobe_slo_traces_total", matchers, window),
             burn.rate * BUDGET
@@ -126,8 +156,8 @@ fn expr(probe: &Probe<'_>, by: &str, matchers: &[&str], burn: &Burn, windows: &(
     let on = promql::labels(by);
     format!(
         "{}\nand on ({on})\n{}\nand on ({on})\n{} > {}",
-        ratio(&windows.0),
-        ratio(&windows.1),
+        ratio(&windows.0, half),
+        ratio(&windows.1, 0),
         bad(probe, by, matchers, &windows.0),
         f64::from(burn.guard) - 0.5
     )

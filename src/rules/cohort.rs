@@ -52,6 +52,15 @@ impl Cohort<'_> {
         window::text(self.window(canaries))
     }
 
+    /// How many canaries a tenant's window holds if it is half full. After a start, a window that is emptier would tell
+    /// of a few minutes as if they were days.
+    pub(super) fn half(&self, canaries: u32) -> u32 {
+        let held = self.window(canaries).as_secs_f64() / self.interval.as_secs_f64();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most `canaries`")]
+        let half = (held.min(f64::from(canaries)) / 2.0) as u32;
+        half
+    }
+
     /// A window for this number of canaries of all its tenants together.
     pub(super) fn pooled(&self, canaries: u32, tenants: u32) -> String {
         window::text(self.window(canaries.div_ceil(tenants.max(1)).max(60)))

@@ -32,7 +32,8 @@ pub(super) fn group(cohort: &Cohort<'_>, scale: &Scale) -> Group {
         of: &["instance", "tenant"],
     };
     let failing = Alert {
-        comment: "Some are accepted, too many are not. At least three, so that one timeout is not an alert.".to_owned(),
+        comment: "Some are accepted, too many are not. At least three, so that one timeout is not an alert. \
+                  Without those of TraceprobeNotInjecting, which are still counted after its end.".to_owned(),
         summary: format!(
             "{{{{ $labels.tenant }}}}: {{{{ printf \"%.0f\" $value }}}} of {} canaries did not get into CloudWatch Logs \
              cleanly",
@@ -46,8 +47,9 @@ pub(super) fn group(cohort: &Cohort<'_>, scale: &Scale) -> Group {
             "traceprobeinjectionsfailing",
             Cause::Injection,
             format!(
-                "{failed} > 2.5\nand on (job, instance, tenant)\n{failed}\n/ ({} > 0)\n> 0.1",
-                of(&[])
+                "{failed} > 2.5\nand on (job, instance, tenant)\n{failed}\n/ ({} > 0)\n> 0.1\n{}",
+                of(&[]),
+                probe.unless_it_was("not_injecting", &[], &long)
             ),
         )
     };

@@ -1,32 +1,30 @@
 //! Events of tenants that are mixed, and events of others.
 
-use super::promql::Probe;
-use super::rule::{About, Alert, Cause, Group};
+use std::collections::BTreeMap;
+
+use super::Settings;
+use super::promql::{self, Probe};
+use super::rule::{About, Alert, Cause, Group, Rule};
 use super::window::{self, Scale};
 
 /// Parts of the scale that a leak stays in the alert: an hour, so that it is not overlooked.
 const STAYS: u32 = 120;
 
-pub(super) fn group(probe: &Probe<'_>, scale: &Scale) -> Group {
+/// Parts that a leak at a stage stays longer than at the stages after it.
+const LONGER: u32 = 10;
+
+pub(super) fn group(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Group {
     let stays = window::text(scale.time(STAYS));
-    let leaks = probe.increase("tenant, stage", "traceprobe_isolation_violations_total", &[], &stays);
-    let leak = Alert {
-        comment: "The target is zero, so one is enough.".to_owned(),
-        summary:
-            "{{ $labels.tenant }}: {{ printf \"%.0f\" $value }} canaries were found with another tenant at \
-                  {{ $labels.stage }}"
-                .to_owned(),
-        description:
-            "Treat it as a data incident: stop the writer in front of that stage, keep the evidence that the \
-                      page shows (locator, object, row), and tell whoever owns data protection."
-                .to_owned(),
-        ..Alert::critical(
-            "TraceprobeIsolationViolation",
-            "traceprobeisolationviolation",
-            Cause::Isolation,
-            format!("{leaks} > 0.5"),
-        )
-    };
+    let mut rules: Vec<Rule> = by_depth(settings)
+        .iter()
+        .rev()
+        .enumerate()
+        .map(|(later, stages)| {
+            let parts = u32::try_from(later).unwrap_or(u32::MAX).saturating_mul(LONGER);
+            leak(probe, stages, &window::text(scale.time(STAYS + parts))).into()
+        })
+        .collect();
+    rules.reverse();
     let foreign = probe.increase("stage, owner", "traceprobe_foreign_tags_total", &[], &stays);
     let foreign = Alert {
         comment: "Nobody without the key can make a valid tag, so each one is a forgery or another probe.".to_owned(),
@@ -44,5 +42,41 @@ pub(super) fn group(probe: &Probe<'_>, scale: &Scale) -> Group {
             format!("{foreign} > 0.5"),
         )
     };
-    Group::new("traceprobe-isolation", vec![leak.into(), foreign.into()])
+    rules.push(foreign.into());
+    Group::new("traceprobe-isolation", rules)
+}
+
+/// The stages by how many come before them.
+fn by_depth(settings: &Settings) -> Vec<Vec<&str>> {
+    let map = &settings.topology;
+    let mut by_depth = BTreeMap::<usize, Vec<&str>>::new();
+    for id in map.stage_ids() {
+        let before = std::iter::successors(map.stage(id).parent, |id| map.stage(*id).parent).count();
+        by_depth.entry(before).or_default().push(&map.stage(id).name);
+    }
+    by_depth.into_values().collect()
+}
+
+fn leak(probe: &Probe<'_>, stages: &[&str], stays: &str) -> Alert {
+    let at = promql::stages(stages);
+    let leaks = probe.increase("tenant, stage", "traceprobe_isolation_violations_total", &[&at], stays);
+    Alert {
+        comment: "The target is zero, so one is enough. It stays so that it is not overlooked; the earlier the stage, the \
+                  longer, because it inhibits the same at the later ones."
+            .to_owned(),
+        summary:
+            "{{ $labels.tenant }}: {{ printf \"%.0f\" $value }} canaries were found with another tenant at \
+                  {{ $labels.stage }}"
+                .to_owned(),
+        description:
+            "Treat it as a data incident: stop the writer in front of that stage, keep the evidence that the \
+                      page shows (locator, object, row), and tell whoever owns data protection."
+                .to_owned(),
+        ..Alert::critical(
+            "TraceprobeIsolationViolation",
+            "traceprobeisolationviolation",
+            Cause::Isolation,
+            format!("{leaks} > 0.5"),
+        )
+    }
 }

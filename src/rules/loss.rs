@@ -9,6 +9,8 @@ use crate::domain::topology::{Role, Stage};
 
 /// Canaries of the window of losses, as of the condition `losing`.
 const LONG: u32 = 30;
+/// For how many canaries the alert goes on.
+const KEEP: u32 = 10;
 
 pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
     let probe = &cohort.probe;
@@ -24,8 +26,9 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
     };
     let lost = traces("lost|dead_lettered");
     let losing = format!(
-        "{lost} > 3.5\nand on (job, instance, tenant)\n{lost}\n/ ({ended}{} > 0)\n> 0.05",
-        probe.series("", &[])
+        "{lost} > 3.5\nand on (job, instance, tenant)\n{lost}\n/ ({ended}{} > 0)\n> 0.05\n{}",
+        probe.series("", &[]),
+        probe.unless_it_was("stuck", &[], &long)
     );
     let judged = Lookup { before: "", name: &ended, matchers: &[], after: "", of: &["instance", "tenant"] };
     let by_hop = Lookup {
@@ -39,8 +42,11 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
         comment: "Four, and more than 5 % of those that ended. The condition losing begins with three, but with 0.1 % of \
                   independent losses and 50 tenants chance alone meets those about twice a month, and four once in \
                   five years; three are told by TraceprobeLatencyCritical, a quarter of an hour before they are proven \
-                  lost. What a window of 15 minutes cannot resolve is in the group of objectives below."
+                  lost. What is lost in a stall was told by TraceprobeStuck, and would be told again after its end. \
+                  keep_firing_for lasts until the last few have left the window, which single losses and dead letters \
+                  are told of otherwise. What a window of 15 minutes cannot resolve is in the group of objectives below."
             .to_owned(),
+        keep: Some(cohort.window(KEEP)),
         summary: format!(
             "{{{{ $labels.tenant }}}}: {{{{ printf \"%.0f\" $value }}}} of {} canaries were lost or dead-lettered; most \
              of them at {}",
@@ -82,7 +88,9 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
     };
     let hours = cohort.over(4 * LONG);
     let late = Alert {
-        comment: "Not each one: a canary that was called lost may be replayed.".to_owned(),
+        comment: "Not each one: a canary that was called lost may be replayed. After a stall all of them come late, of \
+                  which nobody has to be told."
+            .to_owned(),
         summary: "{{ $labels.tenant }}: {{ printf \"%.0f\" $value }} canaries arrived at {{ $labels.stage }} after they had \
                   been given up"
             .to_owned(),
@@ -95,7 +103,11 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
             "TraceprobeLateArrivals",
             "traceprobelatearrivals",
             Cause::Delivery,
-            format!("{} > 2.5", probe.increase("tenant, stage", "traceprobe_late_arrivals_total", &[], &hours)),
+            format!(
+                "{} > 2.5\n{}",
+                probe.increase("tenant, stage", "traceprobe_late_arrivals_total", &[], &hours),
+                probe.unless_it_was("stuck", &[], &hours)
+            ),
         )
     };
     let rules = vec![record.into(), losing.into(), one.into(), dead.into(), late.into()];
@@ -149,7 +161,7 @@ pub(super) fn objectives(settings: &Settings, cohort: &Cohort<'_>) -> Group {
             severity,
             comment: format!(
                 "{} % for {}. To tell it from a little less takes {} canaries of a tenant: {window}, which hold five \
-                 failures if it is just met.",
+                 failures if it is just met. It must be half full.",
                 objective.percent, objective.of, objective.canaries
             ),
             summary: format!(
@@ -161,7 +173,7 @@ pub(super) fn objectives(settings: &Settings, cohort: &Cohort<'_>) -> Group {
                           traceprobe_missing_hops_total show when they happened: at random, or in bursts, as of \
                           deployments?"
                 .to_owned(),
-            ..Alert::warning(objective.names[0], "traceprobehopsuccesslow", Cause::Delivery, below(&missing, &all, objective, "tenant, stage"))
+            ..Alert::warning(objective.names[0], "traceprobehopsuccesslow", Cause::Delivery, below(&missing, &all, objective, "tenant, stage", cohort.half(objective.canaries)))
         }
         .into()
     };
@@ -186,6 +198,7 @@ pub(super) fn pooled_objectives(
     let slowest = cohorts.last().filter(|_| tenants >= 3)?;
     let success = |objective: &Objective, stages: &[&str]| {
         let window = slowest.pooled(objective.canaries, tenants);
+        let half = slowest.half(objective.canaries.div_ceil(tenants).max(60)) * tenants;
         let not_drill = format!("tenant!=\"{DRILL_TENANT}\"");
         let (missing, all) = of_hops(probe, "stage", stages, &[&not_drill], &window);
         let tenants = format!(
@@ -211,7 +224,7 @@ pub(super) fn pooled_objectives(
                 Cause::Delivery,
                 format!(
                     "{}\nand on (job, instance, stage)\n{tenants} >= 3",
-                    below(&missing, &all, objective, "stage")
+                    below(&missing, &all, objective, "stage", half)
                 ),
             )
         }
@@ -236,9 +249,12 @@ fn of_hops(probe: &Probe<'_>, by: &str, stages: &[&str], more: &[&str], window: 
     (of("traceprobe_missing_hops_total"), of("traceprobe_hop_latency_seconds_count"))
 }
 
-fn below(missing: &str, all: &str, objective: &Objective, by: &str) -> String {
+fn below(missing: &str, all: &str, objective: &Objective, by: &str, half: u32) -> String {
     let ratio = format!("{:.3}", (100.0 - objective.percent) / 100.0);
-    format!("{missing} > {FAILURES}\nand on ({})\n{missing}\n/ ({all} > 0)\n> {ratio}", promql::labels(by))
+    format!(
+        "{missing} > {FAILURES}\nand on ({})\n{missing}\n/ ({all} > {half})\n> {ratio}",
+        promql::labels(by)
+    )
 }
 
 /// The first hop of the main path and the last, and those between.

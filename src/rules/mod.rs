@@ -73,9 +73,9 @@ pub fn groups(settings: &Settings) -> Vec<Group> {
     groups.push(stage::group(&probe));
     groups.extend(cohorts.iter().filter_map(|cohort| stage::critical(settings, cohort)));
     groups.push(content::group(&probe));
-    groups.push(isolation::group(&probe, &scale));
+    groups.push(isolation::group(settings, &probe, &scale));
     groups.push(visibility::group(settings, &probe, &scale));
-    groups.extend(cohorts.iter().map(|cohort| visibility::unobserved(cohort)));
+    groups.extend(cohorts.iter().map(|cohort| visibility::unobserved(settings, cohort)));
     groups.extend(cohorts.iter().map(|cohort| injection::group(cohort, &scale)));
     groups.push(probe::group(settings, &probe, &scale));
     groups.extend(cohorts.iter().map(|cohort| loss::objectives(settings, cohort)));
@@ -96,5 +96,5 @@ pub fn to_yaml(settings: &Settings) -> String {
 /// Writes the example of an Alertmanager configuration that goes with the rules.
 #[must_use]
 pub fn to_alertmanager_yaml(settings: &Settings) -> String {
-    alertmanager::file(&settings.topology)
+    alertmanager::file(settings)
 }

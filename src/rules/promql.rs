@@ -46,6 +46,17 @@ impl Probe<'_> {
         format!("max by ({}) ({}) > 0", labels(by), self.series("traceprobe_condition", &matchers))
     }
 
+    /// Takes out tenants for which a condition, or one of several separated by `|`, was a problem within a window: it has
+    /// been told of, and what it leads to is still counted after its end.
+    pub(super) fn unless_it_was(&self, conditions: &str, matchers: &[&str], window: &str) -> String {
+        let compare = if conditions.contains('|') { "=~" } else { "=" };
+        let condition = format!("condition{compare}\"{conditions}\"");
+        let matchers: Vec<&str> = [&*condition].into_iter().chain(matchers.iter().copied()).collect();
+        let series = self.series("traceprobe_condition", &matchers);
+        let on = labels("tenant");
+        format!("unless on ({on})\nmax by ({on}) (max_over_time({series}[{window}])) > 0")
+    }
+
     /// A template with the stage of the largest series of an alert, or `otherwise` if there is none.
     pub(super) fn largest_stage(&self, series: &Lookup<'_>, otherwise: &str) -> String {
         let (query, values) = self.lookup(series);

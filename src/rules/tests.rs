@@ -176,7 +176,10 @@ fn the_tenant_of_drills_is_alerted_on_and_routed_but_never_missed() {
     assert!(!expr(&settings, "TraceprobeTenantMissing").contains("\"drill\""));
     assert!(expr(&settings, "TraceprobeStuck").starts_with("max by (job, instance, tenant, stage)"));
     let routes = to_alertmanager_yaml(&settings);
-    assert!(routes.contains("tenant=\"drill\"") && routes.contains("  - name: drill\n"), "{routes}");
+    assert!(
+        routes.contains("tenant=\"drill\", severity=\"critical\"") && routes.contains("  - name: drill\n"),
+        "{routes}"
+    );
     let without = to_alertmanager_yaml(&example());
     assert!(!without.contains("drill") && !without.contains("DRILL"), "{without}");
 }

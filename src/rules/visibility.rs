@@ -5,6 +5,7 @@ use super::cohort::Cohort;
 use super::promql::{self, Lookup, Probe};
 use super::rule::{About, Alert, Cause, Group, Rule, Severity};
 use super::window::{self, Scale};
+use crate::domain::topology::Role;
 
 /// Seconds behind the tip of a stream beyond which a poll has not reached the present. Reading with every poll
 /// brings it to 0.
@@ -134,8 +135,11 @@ fn never_seen(probe: &Probe<'_>, severity: Severity, stages: &str) -> Alert {
 }
 
 /// Traces that ended without a verdict.
-pub(super) fn unobserved(cohort: &Cohort<'_>) -> Group {
+pub(super) fn unobserved(settings: &Settings, cohort: &Cohort<'_>) -> Group {
     let probe = &cohort.probe;
+    let map = &settings.topology;
+    let ends = map.stages().iter().filter(|stage| stage.role == Role::End);
+    let ends: Vec<&str> = ends.map(|stage| &*stage.name).collect();
     let long = cohort.over(30);
     let of = |matcher: &str| probe.increase("tenant", "traceprobe_traces_total", &[matcher], &long);
     let (unobserved, all) = (of("outcome=\"unobserved\""), of("outcome!=\"refused\""));
@@ -148,7 +152,8 @@ pub(super) fn unobserved(cohort: &Cohort<'_>) -> Group {
     };
     let alert = Alert {
         comment: "Three, and more than 5 %. A restart without a store, or one object that could not be read, leaves \
-                  fewer without a verdict, for which nobody should wake."
+                  fewer without a verdict, for which nobody should wake. While the end stage is blind, and as long as \
+                  what ended then is counted, TraceprobeStageBlind has told of it."
             .to_owned(),
         summary: format!(
             "{{{{ $labels.tenant }}}}: of {{{{ printf \"%.0f\" $value }}}} canaries it is unknown whether they arrived; the \
@@ -163,7 +168,8 @@ pub(super) fn unobserved(cohort: &Cohort<'_>) -> Group {
             "traceprobeunobserved",
             Cause::Visibility,
             format!(
-                "{unobserved} > 2.5\nand on (job, instance, tenant)\n{unobserved}\n/ ({all} > 0)\n> 0.05"
+                "{unobserved} > 2.5\nand on (job, instance, tenant)\n{unobserved}\n/ ({all} > 0)\n> 0.05\n{}",
+                probe.unless_it_was("cannot_see", &[&promql::stages(&ends)], &long)
             ),
         )
     };

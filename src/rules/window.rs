@@ -40,6 +40,11 @@ impl Scale {
         whole_seconds(window.max(self.scrape * LEAST_SCRAPES).min(LONGEST))
     }
 
+    /// A time that is this long with the usual window.
+    pub(super) fn usual(self, time: Duration) -> Duration {
+        whole_seconds(time.mul_f64(self.base.as_secs_f64() / USUAL_WINDOW.as_secs_f64()))
+    }
+
     /// A time that does not depend on canaries, in parts of which [`USUAL_CANARIES`] make the base.
     pub(super) fn time(self, parts: u32) -> Duration {
         whole_seconds(self.usual_interval() * parts)

@@ -65,6 +65,7 @@ async fn a_drill_raises_the_alert_of_its_tenant_until_the_notification_arrives_a
     let proven = metrics.sum("traceprobe_drill_last_proven_timestamp_seconds", &[]);
     assert!(proven > 0.0);
     assert!(daemon.html().await.contains("The pager was last proven to ring"));
+    assert_eq!(metrics.sum("traceprobe_stage_blind", &[("tenant", "drill")]), 0.0, "its sources can be read");
     assert_eq!(metrics.sum("traceprobe_traces_total", &[("tenant", "drill"), ("outcome", "lost")]), 0.0);
 
     daemon.terminate(SOON).await;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Write as _, pipe};
 use std::net::TcpListener;
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
@@ -39,9 +40,14 @@ async fn ended(mut child: Child) -> ExitStatus {
     timeout(SOON, child.wait()).await.expect("it does not end").unwrap()
 }
 
-/// A port that is free now. The daemon cannot print which one it chose.
+/// An address that is free. The daemon cannot print which port it chose, so it is not one of those that the system
+/// gives to other tests meanwhile (ip_local_port_range, ip(7)).
 fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let own = u16::try_from(std::process::id() % 10_000).unwrap_or_default();
+    let ports = std::iter::repeat_with(|| 20_000 + (own + TAKEN.fetch_add(1, Relaxed)) % 10_000);
+    let mut addresses = ports.take(10_000).map(|port| format!("127.0.0.1:{port}"));
+    addresses.find(|address| TcpListener::bind(address).is_ok()).expect("a port is free")
 }
 
 async fn until_it_answers(address: &str) {

@@ -81,20 +81,8 @@ pub async fn lint(scrape: &str) -> String {
 }
 
 impl Prometheus {
-    /// Starts a server that scrapes these addresses every second, with the shipped rules, and stores its data
-    /// in `folder`.
-    pub async fn start(folder: &Path, targets: &[&str]) -> Prometheus {
-        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/prometheus/rules.yml");
-        let shipped = std::fs::read_to_string(shipped).expect("the rules can be read");
-        // Groups with windows of days are evaluated every few minutes, for which no test can wait.
-        let at_once: Vec<&str> = shipped.lines().filter(|line| !line.starts_with("    interval: ")).collect();
-        let rules = folder.join("rules.yml");
-        std::fs::write(&rules, at_once.join("\n")).expect("cannot write rules.yml");
-        let config = serde_json::json!({
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-            "rule_files": [rules],
-            "scrape_configs": [{"job_name": "traceprobe", "static_configs": [{"targets": targets}]}],
-        });
+    /// Starts a server with this configuration, which stores its data in `folder`.
+    pub async fn start(folder: &Path, config: &Value) -> Prometheus {
         // JSON is valid YAML.
         let file = folder.join("prometheus.yml");
         std::fs::write(&file, config.to_string()).expect("cannot write prometheus.yml");

@@ -141,6 +141,7 @@ const CAUSES: [(&str, &[&str], &[&str]); 9] = [
             "TraceprobeIsolationViolation severity=critical cause=isolation tenant=t1 stage=tenant_stream",
             "TraceprobeIsolationViolation severity=critical cause=isolation tenant=t1 stage=archive",
             "TraceprobeIsolationViolation severity=critical cause=isolation tenant=t1 stage=bigquery",
+            "TraceprobeDuplicates severity=warning cause=content tenant=t1 stage=transit",
         ],
         &["TraceprobeIsolationViolation"],
     ),

@@ -125,6 +125,12 @@ impl Counters {
         lost > guard && lost / (lost + delivered) > 0.05
     }
 
+    /// As the alert has it: not what was lost while the tenant was stuck.
+    fn losing_alone(&self, scrapes: Scrapes, at: usize) -> bool {
+        let was_stuck = (at.saturating_sub(15 * MINUTE)..=at).any(|at| self.stuck[at]);
+        !was_stuck && self.losing(scrapes, at, 15, 3.5)
+    }
+
     /// Less than 99 % of 1000 canaries come out of the hop that loses them.
     fn hop_success(&self, scrapes: Scrapes, at: usize) -> bool {
         let window = (1_000.0 * INTERVAL / STEP) as usize;
@@ -136,6 +142,9 @@ impl Counters {
 
 /// For how many steps TraceprobeStuck and TraceprobeTotalStall go on after their end.
 const KEEP: usize = 6 * MINUTE;
+
+/// The same of TraceprobeLosing.
+const KEEP_LOSING: usize = 5 * MINUTE;
 
 /// For how many steps the P95 must be above 60 s (`for`).
 const HOLD: usize = MINUTE;
@@ -180,8 +189,8 @@ fn table(days: f64, tenants: usize, background: Background, seed: u64) -> BTreeM
             old,
             begins(1, steps, |at| held(at, |at| of.latency_critical(scrapes, at, 2.5))),
         );
-        let losing = |minutes, guard| begins(1, steps, |at| of.losing(scrapes, at, minutes, guard));
-        add("Losing", losing(30, 2.5), losing(15, 3.5));
+        let old = begins(1, steps, |at| of.losing(scrapes, at, 30, 2.5));
+        add("Losing", old, begins(KEEP_LOSING, steps, |at| of.losing_alone(scrapes, at)));
         add("Stuck", 0, begins(KEEP, steps, |at| of.stuck[at]));
         let slow = |at| at % (5 * MINUTE) == 0 && of.hop_success(scrapes, at);
         add("HopSuccessCritical", 0, begins(5 * MINUTE, steps, slow));
@@ -241,7 +250,8 @@ fn promtool_evaluates_the_critical_rules_as_this_does() {
             };
             let critical = held(at, |at| of.latency_critical(scrapes, at, 2.5));
             add(critical, format!("TraceprobeLatencyCritical {name}"));
-            add(of.losing(scrapes, at, 15, 3.5), format!("TraceprobeLosing {name}"));
+            let losing = (at.saturating_sub(KEEP_LOSING)..=at).any(|at| of.losing_alone(scrapes, at));
+            add(losing, format!("TraceprobeLosing {name}"));
             let stuck = (at.saturating_sub(KEEP)..=at).any(|at| of.stuck[at]);
             add(stuck, format!("TraceprobeStuck {name} stage=transit"));
         }

@@ -123,11 +123,7 @@ fn twenty_percent_lost_is_critical_although_the_others_are_fast() {
         it.firing(
             65.0 * unit,
             "severity=\"critical\"",
-            &[
-                "TraceprobeLatencyCritical t0",
-                "TraceprobeLosing t0",
-                "TraceprobeHopSuccessCritical t0 stage=transit",
-            ],
+            &["TraceprobeLatencyCritical t0", "TraceprobeLosing t0"],
         );
         // Prometheus 3 counts one scrape fewer in a window.
         if interval == 30.0 && promtool::is_of_prometheus_2() {
@@ -332,13 +328,32 @@ fn a_blind_stage_raises_no_alert_on_latency_or_loss() {
         let blind: Vec<&str> = blind.iter().map(String::as_str).collect();
         it.firing(begin, "", &[]);
         it.firing(begin + 10.0 * unit, "", &blind);
-        let unobserved = [
-            "TraceprobeUnobserved t0",
-            "TraceprobeUnobserved t1",
-            "TraceprobeUnobserved t2",
-            "TraceprobeUnobserved t3",
-        ];
-        it.firing(begin + 40.0 * unit, "", &[&blind[..], &unobserved].concat());
+        // Traces that end without a verdict meanwhile are a consequence.
+        it.firing(begin + 40.0 * unit, "", &blind);
+        it
+    });
+}
+
+#[test]
+fn traces_without_a_verdict_are_an_alert_unless_the_end_stage_was_blind() {
+    at_every_interval(4, |interval| {
+        let unit = unit(interval);
+        let mut it = scenario("unobserved", interval, 80.0);
+        let tenants: Vec<_> = (0..4).map(|number| tenant(number, interval, it.until, well)).collect();
+        it.tenants(&tenants);
+        let begin = 20.0 * unit;
+        for name in ["t0", "t1"] {
+            it.set("traceprobe_traces_total", &format!("tenant=\"{name}\",outcome=\"unobserved\""), |at| {
+                ((at - begin) / interval).floor().clamp(0.0, 10.0 * unit / interval)
+            });
+        }
+        // It can be read again, and what ended meanwhile is still counted.
+        it.set("traceprobe_condition", "tenant=\"t1\",stage=\"bigquery\",condition=\"cannot_see\"", |at| {
+            f64::from(u8::from((begin..begin + 10.0 * unit).contains(&at)))
+        });
+        it.firing(begin, "", &[]);
+        it.firing(begin + 20.0 * unit, "", &["TraceprobeUnobserved t0"]);
+        it.firing(it.until, "", &[]);
         it
     });
 }
@@ -507,16 +522,35 @@ fn objectives_and_burn_rates_resolve_what_a_quarter_of_an_hour_cannot() {
 }
 
 #[test]
+fn a_loss_that_goes_on_for_hours_misses_the_critical_objective_of_its_hop() {
+    let interval = 30.0;
+    let mut it = scenario("20 % lost for hours", interval, 560.0);
+    let fate = |k: usize, _| if k % 5 == 4 { Fate::Lost } else { Fate::Arrives(4.0) };
+    let mut tenants: Vec<_> = (1..4).map(|number| tenant(number, interval, it.until, well)).collect();
+    tenants.push(tenant(0, interval, it.until, fate));
+    it.tenants(&tenants);
+    let critical = "alertname=\"TraceprobeHopSuccessCritical\"";
+    // Not before its window is half full.
+    it.firing(450.0 * interval, critical, &[]);
+    it.firing(555.0 * interval, critical, &["TraceprobeHopSuccessCritical t0 stage=transit"]);
+    test(interval, 4, &it);
+}
+
+#[test]
 fn a_budget_that_is_used_up_fast_is_told_within_the_hour() {
     at_every_interval(4, |interval| {
-        let mut it = scenario("half of them slow", interval, 60.0);
+        let mut it = scenario("half of them slow", interval, 80.0);
         let fate = |k: usize, _| Fate::Arrives(if k.is_multiple_of(2) { 45.0 } else { 4.0 });
         let mut tenants: Vec<_> = (1..4).map(|number| tenant(number, interval, it.until, well)).collect();
         tenants.push(tenant(0, interval, it.until, fate));
         it.tenants(&tenants);
-        let alerts = ["TraceprobeBurnRateFast t0", "TraceprobeBurnRateSlow t0"];
-        it.firing(55.0 * unit(interval), "alertname=~\"TraceprobeBurnRate(Fast|Slow)\"", &alerts);
-        it.firing(55.0 * unit(interval), "severity=\"critical\"", &[]);
+        let fast = "alertname=\"TraceprobeBurnRateFast\"";
+        if interval >= 30.0 {
+            // Not before its window is half full.
+            it.firing(55.0 * unit(interval), fast, &[]);
+        }
+        it.firing(75.0 * unit(interval), fast, &["TraceprobeBurnRateFast t0"]);
+        it.firing(75.0 * unit(interval), "severity=\"critical\"", &[]);
         it
     });
 }

@@ -47,6 +47,7 @@ struct Plan {
 
 impl Scenario {
     /// Returns how many tenants the scenario needs.
+    #[must_use]
     pub fn tenants_needed(self) -> u8 {
         if self == Self::Leak { 2 } else { 1 }
     }
@@ -54,6 +55,12 @@ impl Scenario {
     /// Returns the profile of the pipeline. It is calm apart from a fault, so that nothing distracts from it.
     pub fn profile(self) -> Profile {
         if self == Self::Healthy { Profile::Believable } else { Profile::Calm }
+    }
+
+    /// Returns what the scenario switches on; `None` for nothing.
+    #[must_use]
+    pub fn fault(self, sandbox: &Sandbox) -> Option<Fault> {
+        self.plan(sandbox).map(|plan| plan.fault)
     }
 
     /// Waits while the pipeline is healthy, then switches the fault on and explains it. Never returns.

@@ -1,0 +1,94 @@
+//! The whole chain: pipelines that fail, the probe, Prometheus with the rules that `traceprobe rules` prints,
+//! Alertmanager with the configuration that it prints, and a webhook.
+//!
+//! Every scenario of the demo runs beside the others, each under a job of its own, so that no notification mixes two.
+//! Of each, the right notification must arrive and no other; it must be resolved after the end of the fault; and page,
+//! JSON, metrics and alerts must say the same throughout. All times are a tenth of the real ones, unless
+//! `TRACEPROBE_CHAIN=real` selects those (`make chain`). A table is printed at the end.
+
+mod alertmanager;
+mod expected;
+mod form;
+mod play;
+mod pulse;
+#[path = "../prometheus/server.rs"]
+#[expect(dead_code, reason = "the test of the metrics uses the rest")]
+mod server;
+mod sink;
+#[path = "../support/mod.rs"]
+mod support;
+mod watch;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::json;
+use traceprobe::daemon::clock;
+
+use self::alertmanager::Alertmanager;
+use self::expected::{Break, CASES};
+use self::form::Form;
+use self::play::{Chain, Row, Scene};
+use self::pulse::Pulse;
+use self::server::Prometheus;
+use self::sink::Sink;
+
+/// Seconds since the epoch.
+fn now() -> f64 {
+    clock::system().now().as_secs_f64()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_is_told_once_and_so_is_its_end() {
+    let form = Form::chosen();
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("chain-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("cannot create the folder of the test");
+    let (sink, pulse) = (Sink::start().await, Pulse::start());
+    let scenes = join_all(CASES.iter().map(|case| Scene::set(case, form, &folder))).await;
+    let drill = scenes.iter().find(|scene| scene.case.breaks == Break::Drill).expect("there is a drill");
+    let example = drill.alertmanager_example();
+    let configuration = alertmanager::configuration(&example, &sink.address, drill.address());
+    let alertmanager = Alertmanager::start(&folder, &configuration).await;
+    let every = format!("{}ms", form.scrape().as_millis());
+    let jobs = scenes
+        .iter()
+        .map(|scene| json!({"job_name": scene.case.name, "static_configs": [{"targets": scene.targets()}]}));
+    let config = json!({
+        "global": {
+            "scrape_interval": every,
+            "scrape_timeout": every,
+            "evaluation_interval": every,
+        },
+        "rule_files": scenes.iter().map(|scene| scene.rules.clone()).collect::<Vec<_>>(),
+        "scrape_configs": jobs.collect::<Vec<_>>(),
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager.address]}]}]},
+    });
+    let prometheus = Prometheus::start(&folder, &config).await;
+    let chain = Chain { form, sink: &sink, prometheus: &prometheus, pulse: &pulse, began: now() };
+    let rows = join_all(scenes.into_iter().map(|scene| chain.play(scene))).await;
+    let rows: Vec<Row> = rows.into_iter().flatten().collect();
+    println!("{}", Row::HEADING);
+    for row in &rows {
+        println!("{row}");
+    }
+    println!("took {:.0} s; the machine was busy {} times", now() - chain.began, pulse.late());
+    let faults: Vec<String> = rows.iter().flat_map(|row| row.faults.clone()).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    fs::remove_dir_all(&folder).expect("cannot remove the folder of the test");
+}
+
+/// Calls `poll` until it returns a value; `None` if it does not within this time.
+async fn until<T>(within: Duration, mut poll: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let polling = async {
+        let mut polls = tokio::time::interval(Duration::from_millis(500));
+        loop {
+            polls.tick().await;
+            if let Some(found) = poll().await {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(within, polling).await.ok()
+}

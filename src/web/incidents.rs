@@ -71,7 +71,8 @@ impl Incidents {
     pub(crate) fn new(view: &Recent<'_>) -> Self {
         let now = view.at;
         let is_open = |incident: &&IncidentView| incident.state != "ended";
-        let uncovered = view.uncovered.iter().map(|it| IncidentLine::of_condition(it, view));
+        let uncovered = view.uncovered.iter().enumerate();
+        let uncovered = uncovered.map(|(number, it)| IncidentLine::of_condition(number, it, view));
         let own = |it: &&IncidentView| it.follows_from.is_none();
         let all = view.incidents.iter().filter(is_open).filter(own).map(|it| IncidentLine::new(it, view));
         let mut ongoing: Vec<_> = all.chain(uncovered).collect();
@@ -136,13 +137,13 @@ impl IncidentLine {
     }
 
     /// A problem that is part of no incident yet.
-    fn of_condition(condition: &ConditionView, view: &Recent<'_>) -> Self {
+    fn of_condition(number: usize, condition: &ConditionView, view: &Recent<'_>) -> Self {
         let (now, key) = (view.at, condition.key);
         let who = condition.tenant.as_deref().unwrap_or_default().to_owned();
         let tenants: Vec<_> = condition.tenant.iter().cloned().collect();
         let place = condition.place.as_deref();
         Self {
-            id: format!("c-{key}-{who}-{}", place.unwrap_or_default()),
+            id: format!("c{number}"),
             mark: condition.mark,
             word: condition.word,
             place: condition.place.clone(),

@@ -14,8 +14,11 @@ use crate::domain::time::Timestamp;
 
 pub(crate) const STYLE: &str =
     concat!(include_str!("templates/page.css"), include_str!("templates/recent.css"));
-pub(crate) const SCRIPT: &str =
-    concat!(include_str!("templates/live.js"), include_str!("templates/added.js"));
+pub(crate) const SCRIPT: &str = concat!(
+    include_str!("templates/live.js"),
+    include_str!("templates/copy.js"),
+    include_str!("templates/local.js"),
+);
 
 /// Leads from a page below `/traces/` to the root, so that links work below the path prefix of a proxy.
 pub(crate) const TO_ROOT: &str = "../";

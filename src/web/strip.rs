@@ -42,13 +42,13 @@ pub(crate) fn draw(slots: &[Slot], step: Step, first: Timestamp, now: Timestamp)
             let _ = write!(path, "M{x} {y}h{width}v{height}h-{width}z");
         }
     };
-    for (x, width, (bar, bar_class)) in runs(slots, bar) {
+    for (x, width, bar) in runs(slots, bar) {
         if let Some(height) = bar {
             if height < BARS {
                 add("u", x, width, 0, BARS - height);
             }
             if height > 0 {
-                add(bar_class, x, width, BARS - height, height);
+                add("o", x, width, BARS - height, height);
             }
         }
     }
@@ -74,13 +74,12 @@ fn runs<T: PartialEq + Copy>(slots: &[Slot], what: fn(&Slot) -> T) -> Vec<(usize
 }
 
 /// The height of the bar: the ratio of canaries in time. `None` if none is judged.
-fn bar(slot: &Slot) -> (Option<u32>, &'static str) {
-    let height = (slot.judged > 0).then(|| {
-        let height = (BARS * slot.met.min(slot.judged)).div_ceil(slot.judged);
+fn bar(slot: &Slot) -> Option<u32> {
+    (slot.judged > 0).then(|| {
+        let height = BARS.saturating_mul(slot.met.min(slot.judged)).div_ceil(slot.judged);
         // A single miss must show.
         if slot.met < slot.judged { height.min(BARS - 1) } else { height }
-    });
-    (height, if slot.health.is_none() { "n" } else { "o" })
+    })
 }
 
 /// The class and the height of the band.
@@ -104,7 +103,7 @@ fn text(slots: &[Slot], step: Step, first: Timestamp, now: Timestamp) -> String 
     if known == 0 {
         return format!("{span}: nothing is known");
     }
-    let sum = |count: fn(&Slot) -> u32| slots.iter().map(count).sum::<u32>();
+    let sum = |count: fn(&Slot) -> u32| slots.iter().map(count).fold(0, u32::saturating_add);
     let (judged, met) = (sum(|slot| slot.judged), sum(|slot| slot.met));
     let clock = |at: usize| {
         let after = step.length() * u32::try_from(at).unwrap_or(u32::MAX);

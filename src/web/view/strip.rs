@@ -134,9 +134,9 @@ impl Strip {
             self.minutes.iter_mut().zip(&other.minutes).chain(self.hours.iter_mut().zip(&other.hours));
         for (own, other) in pairs {
             own.health = own.health.max(other.health);
-            own.planned += other.planned;
-            own.judged += other.judged;
-            own.met += other.met;
+            own.planned = own.planned.saturating_add(other.planned);
+            own.judged = own.judged.saturating_add(other.judged);
+            own.met = own.met.saturating_add(other.met);
         }
     }
 }

@@ -75,6 +75,6 @@ fn what_was_stored_twice_is_kept_when_later_losses_have_pushed_out_everything_el
         w.put(canary_at(n, t(n.into())));
     }
     w.empty_poll_except_at(&[], t(GIVE_UP + 10));
-    assert!(w.tracker.trace(canary(8).trace).is_some());
+    assert!(w.tracker.trace(canary_at(8, t(8)).trace).is_some());
     assert!(w.tracker.trace(doubled.trace).is_some());
 }

@@ -163,6 +163,7 @@ fn app(traces: u32, tenants: u16, stalled: u16) -> App {
             remember: 10_000,
             stale_after: Duration::from_secs(30),
             evidence: Vec::new(),
+            log_groups: Vec::new(),
         }),
         config: Arc::new(serde_json::Value::Null),
         ready: Arc::new(|| Ok(())),

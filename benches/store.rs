@@ -14,7 +14,7 @@ use traceprobe::domain::aggregates::{self, Aggregates, Step};
 use traceprobe::domain::canary::Integrity;
 use traceprobe::domain::copies::{CopyStanding, StoredCopy};
 use traceprobe::domain::outcome::Outcome;
-use traceprobe::domain::sighting::Locator;
+use traceprobe::domain::sighting::{Locator, Stamp};
 use traceprobe::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use traceprobe::domain::time::{Interval, Timestamp};
 use traceprobe::domain::topology::{HopRange, Owner, Source, Stage, StageId, Tenant, TenantId, Topology};
@@ -161,7 +161,13 @@ fn settled(number: u32, tenant: TenantId, planned: Timestamp, map: &Topology) ->
         }
         let latest = planned + at * hop + if is_slow { Duration::from_secs(40) } else { Duration::ZERO };
         let interval = Interval::exactly(latest);
-        visit.arrival = Some(Arrival { interval, noticed_at: latest, integrity: Integrity::Intact });
+        visit.arrival = Some(Arrival {
+            interval,
+            noticed_at: latest,
+            integrity: Integrity::Intact,
+            stamp: Stamp::Millis(latest),
+            found_in: None,
+        });
         visit.hop = Hop::Measured { latency: hop, was_overdue: false };
     }
     trace.judgement = if is_lost || is_slow { Judgement::Overdue } else { Judgement::Good };
@@ -250,6 +256,8 @@ fn delivered(n: u32, map: &Topology) -> Trace {
             interval: Interval { earliest: planned, latest },
             noticed_at: latest,
             integrity: Integrity::Intact,
+            stamp: Stamp::Millis(latest),
+            found_in: None,
         });
         visit.absent_until = Some(planned);
         visit.empty_polls = 3;

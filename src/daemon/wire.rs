@@ -23,6 +23,7 @@ use crate::config::{self, Config, Source, Tenant};
 use crate::domain::aggregates::{self, Aggregates};
 use crate::domain::conditions::Assessment;
 use crate::domain::drill::{DrillProof, Drills};
+use crate::domain::evidence::Evidence;
 use crate::domain::incidents::Incidents;
 use crate::domain::sighting::Wanted;
 use crate::domain::tag::InstanceCode;
@@ -32,7 +33,7 @@ use crate::domain::topology::{Role, Topology};
 use crate::domain::tracker::{self, Changes, Input, Snapshot, Tracker};
 use crate::inject::{CanaryLine, Report};
 use crate::metrics::Metrics;
-use crate::observe::{self, Recognizer, pace};
+use crate::observe::{self, Recognizer, cloudwatch_logs, pace};
 use crate::store::{LoadLimits, Naming};
 use crate::web;
 
@@ -289,6 +290,7 @@ fn app(
         remember: config.probe.remember,
         stale_after: STALE_AFTER,
         evidence: config.sources.iter().map(|source| source.settings.evidence()).collect(),
+        log_groups: config.tenants.iter().map(log_group).collect(),
     };
     let (figures, snapshots) = (engine.figures.clone(), snapshot.clone());
     let ready = readiness::ready(snapshot.clone(), clock.clone(), clock.now(), config.probe.warm_up);
@@ -306,4 +308,9 @@ fn app(
         sign: Arc::new(move |tag| keys.sign(tag)),
         drill,
     }
+}
+
+/// What shows the canaries of a tenant where they were put.
+fn log_group(tenant: &Tenant) -> Arc<dyn Evidence> {
+    Arc::new(cloudwatch_logs::Settings::new(tenant.account.clone(), tenant.log_group.clone()))
 }

@@ -15,6 +15,15 @@ pub struct Lookup {
     pub command: String,
 }
 
+/// A page of the provider's console that shows a copy, or where it should be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Link {
+    /// What it opens, as the page prints it: `object in the S3 console`.
+    pub what: &'static str,
+    /// Every name in it is percent-encoded, because names come from untrusted input.
+    pub url: String,
+}
+
 /// The canary to find: the question that [`Evidence::lookups`] answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Question<'a> {
@@ -33,6 +42,11 @@ pub trait Evidence: fmt::Debug + Send + Sync {
     ///
     /// A locator that cannot be parsed is not an error; it just yields no command.
     fn lookups(&self, question: Question<'_>) -> Vec<Lookup>;
+
+    /// Pages of the provider's console. Which partition they are in follows from the region.
+    fn consoles(&self, _question: Question<'_>) -> Vec<Link> {
+        Vec::new()
+    }
 
     /// One sentence that tells people how to search the source for all tags that match a SQL LIKE pattern;
     /// `None` if the source cannot be searched that way.

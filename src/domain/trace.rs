@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::canary::Integrity;
 use super::copies::StoredCopy;
+use super::format::FoundIn;
 use super::outcome::Outcome;
-use super::sighting::WantedTrace;
+use super::sighting::{Stamp, WantedTrace};
 use super::tag::{Tag, TraceId};
 use super::time::{Interval, Timestamp};
 use super::topology::{StageId, TenantId, Topology};
@@ -240,6 +241,10 @@ pub struct Arrival {
     pub noticed_at: Timestamp,
     /// How the first copy that was seen compares with what was sent.
     pub integrity: Integrity,
+    /// The service's own record of when that copy arrived.
+    pub stamp: Stamp,
+    /// In what kind of record it was found; `None` if a previous run found it.
+    pub found_in: Option<FoundIn>,
 }
 
 /// The state of one hop of a trace.

@@ -11,6 +11,7 @@
 pub mod bigquery;
 mod blocking;
 pub mod cloudwatch_logs;
+mod console;
 pub mod decode;
 mod failure;
 #[cfg(test)]

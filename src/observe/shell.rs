@@ -25,6 +25,9 @@ fn escaped(byte: u8) -> String {
     }
 }
 
+/// Unpacks gzip in a pipe, and lets everything else through (GNU and BSD gzip, `-f` with `-c`).
+pub(super) const UNPACK: &str = "gzip -dcf";
+
 /// Returns ` --region eu-central-1`, to be appended to an `aws` command.
 pub(super) fn in_region(region: &str) -> String {
     format!(" --region {}", quoted(region))

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::canary::Integrity;
 use crate::domain::copies::{Check, CopyStanding, Round, StoredCopy, UnchargedReason};
 use crate::domain::outcome::{Outcome, UnobservedReason};
-use crate::domain::sighting::Locator;
+use crate::domain::sighting::{Locator, Stamp};
 use crate::domain::tag::{Claim, InstanceCode, Purpose, Tag, TenantCode, TenantPrefix, TraceId};
 use crate::domain::time::{Interval, Timestamp};
 use crate::domain::topology::{HopRange, StageId, TenantId, Topology};
@@ -158,6 +158,18 @@ struct ArrivalRecord {
     latest: i64,
     noticed_at: i64,
     integrity: IntegrityRecord,
+    #[serde(default, skip_serializing_if = "is_default")]
+    stamp: StampRecord,
+}
+
+#[derive(Serialize, Deserialize, Default, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum StampRecord {
+    #[default]
+    None,
+    Millis(i64),
+    Seconds(i64),
+    NotBefore(i64),
 }
 
 #[derive(Serialize, Deserialize, PartialEq)]
@@ -375,6 +387,12 @@ fn visit_out(visit: &Visit) -> VisitRecord {
                     IntegrityRecord::Corrupted { kept_bytes, sent_bytes }
                 }
             },
+            stamp: match arrival.stamp {
+                Stamp::None => StampRecord::None,
+                Stamp::Millis(at) => StampRecord::Millis(at.micros()),
+                Stamp::Seconds(at) => StampRecord::Seconds(at.micros()),
+                Stamp::NotBefore(at) => StampRecord::NotBefore(at.micros()),
+            },
         }),
         absent_until: visit.absent_until.map(Timestamp::micros),
         empty_polls: visit.empty_polls,
@@ -413,6 +431,14 @@ fn visit_in(visit: VisitRecord) -> Visit {
                     Integrity::Corrupted { kept_bytes, sent_bytes }
                 }
             },
+            stamp: match arrival.stamp {
+                StampRecord::None => Stamp::None,
+                StampRecord::Millis(at) => Stamp::Millis(Timestamp::from_micros(at)),
+                StampRecord::Seconds(at) => Stamp::Seconds(Timestamp::from_micros(at)),
+                StampRecord::NotBefore(at) => Stamp::NotBefore(Timestamp::from_micros(at)),
+            },
+            // Formats are for people, and not worth their bytes in the store.
+            found_in: None,
         }),
         absent_until: visit.absent_until.map(Timestamp::from_micros),
         empty_polls: visit.empty_polls,

@@ -94,6 +94,9 @@ pub struct Settings {
     /// Commands that show what each source holds, indexed by its id. Sources beyond the end of the list have
     /// none.
     pub evidence: Vec<Arc<dyn Evidence>>,
+    /// Commands that show what the log group of each tenant holds, indexed by its id. Tenants beyond the end of
+    /// the list have none.
+    pub log_groups: Vec<Arc<dyn Evidence>>,
 }
 
 impl Settings {

@@ -5,16 +5,16 @@ use std::time::Duration;
 use askama::Template;
 
 use super::app::App;
+use super::lanes::{self, Drawing};
 use super::page::Head;
-use super::view::{Lane, One, Presence, StageSource, TraceView};
-use super::waterfall::{self, Axis, Waterfall};
-use super::words;
+use super::view::{Finding, Lane, Lookups, Mark, One, Presence, StageSource, TraceView};
+use super::{waterfall, words};
 use crate::domain::copies::{Uncharged, UnchargedReason};
-use crate::domain::evidence::Lookup;
 use crate::domain::outcome::Outcome;
+use crate::domain::sighting::Stamp;
 use crate::domain::tag::MARKER;
 use crate::domain::time::Timestamp;
-use crate::domain::trace::{Judgement, Put, Trace};
+use crate::domain::trace::{Put, Trace};
 
 #[derive(Template)]
 #[template(path = "trace.html")]
@@ -24,42 +24,67 @@ pub(crate) struct Page {
     tenant: String,
     outcome: &'static str,
     tone: &'static str,
-    detail: String,
-    latency: Option<String>,
-    latency_range: Option<String>,
-    judgement: &'static str,
-    planned: String,
-    ago: String,
-    size: String,
-    put: String,
-    doubled_by_us: bool,
-    waterfall: Waterfall,
+    sentence: String,
+    /// Outcome and times at a glance.
+    facts: Vec<(&'static str, String)>,
+    findings: Vec<FindingCard>,
+    drawing: Drawing,
     /// A second drawing of the completed hops, if a long wait afterwards makes them too narrow in the first.
-    enlarged: Option<Waterfall>,
+    enlarged: Option<Drawing>,
+    /// What was put, and where it shows.
+    put: String,
+    log_group: Commands,
     stages: Vec<StageCard>,
     timeline: Vec<Moment>,
-    violations: Vec<String>,
     tag: String,
     tag_parts: Vec<(&'static str, String)>,
 }
 
+struct FindingCard {
+    title: String,
+    tone: &'static str,
+    sign: &'static str,
+    facts: Vec<(&'static str, String)>,
+    copies: Vec<String>,
+    meaning: String,
+    action: String,
+    runbook: String,
+}
+
 struct StageCard {
     name: String,
-    kind: &'static str,
     source: String,
     side: bool,
-    text: String,
+    state: String,
     tone: &'static str,
+    /// The columns of the table: took, arrived, target, polls.
+    took: String,
+    arrived: String,
+    clock: String,
+    target: String,
+    polls: String,
     facts: Vec<(&'static str, String)>,
     copies: Vec<Copy>,
-    lookups: Vec<Lookup>,
+    lookups: Commands,
 }
 
 struct Copy {
     locator: String,
     /// Why it is not charged to the pipeline, as a phrase.
     uncharged: Option<&'static str>,
-    lookups: Vec<Lookup>,
+    lookups: Commands,
+}
+
+/// Commands, each with an id for its copy button, and links.
+struct Commands {
+    commands: Vec<Command>,
+    links: Vec<(&'static str, String)>,
+}
+
+struct Command {
+    id: String,
+    what: &'static str,
+    text: String,
 }
 
 struct Moment {
@@ -71,53 +96,32 @@ struct Moment {
 impl Page {
     pub(crate) fn new(app: &App, view: &One<'_>) -> Self {
         let (now, slo) = (view.at, view.settings.criteria.slo);
-        let TraceView { brief, trace, lanes, arrival, .. } = &view.trace;
-        let extent = waterfall::extent(lanes, trace.planned_at, now);
-        let axis = Axis::holding(trace.planned_at, extent);
+        let TraceView { brief, trace, lanes, .. } = &view.trace;
+        let planned = trace.planned_at;
+        let extent = extent(&view.trace, now);
         let title = format!("{} {}", brief.outcome, brief.detail);
-        let after = |at: Timestamp| words::exact(at.since(trace.planned_at));
+        let mark = mark(brief.mark, &view.fate.findings);
+        let mut next_id = 0..;
+        let mut ids = move || format!("cmd-{}", next_id.next().unwrap_or(0));
         Self {
-            head: Head::at(app, &format!("{} · trace", title.trim()), brief.mark, now),
+            head: Head::at(app, &format!("{} · trace", title.trim()), mark, now),
             id: brief.id.to_string(),
             tenant: brief.tenant.to_string(),
-            outcome: brief.outcome,
-            tone: brief.mark.class(),
-            detail: brief.detail.clone(),
-            latency: arrival.map(|at| after(at.latest)),
-            latency_range: arrival.map(|at| {
-                format!(
-                    "It arrived between {} and {} after the planned injection; the later end is what counts.",
-                    after(at.earliest),
-                    after(at.latest),
-                )
-            }),
-            judgement: judgement(trace),
-            planned: words::instant(trace.planned_at),
-            ago: words::ago(trace.planned_at, now),
-            size: format!("{} bytes", trace.tag.size),
+            outcome: word(brief.outcome, brief.mark, mark, &view.fate.findings),
+            tone: mark.class(),
+            sentence: view.fate.sentence.clone(),
+            facts: summary(view),
+            findings: view.fate.findings.iter().map(FindingCard::new).collect(),
+            drawing: lanes::draw(lanes, &view.sources, planned, slo, now, extent),
+            enlarged: enlarged(view, now, slo, extent),
             put: put(trace),
-            doubled_by_us: trace.doubled_by_us,
-            waterfall: waterfall::draw(lanes, axis, slo, now),
-            enlarged: enlarged(&view.trace, now, axis, slo),
+            log_group: Commands::new(&view.log_group, &mut ids),
             stages: lanes
                 .iter()
                 .zip(&view.sources)
-                .map(|(lane, source)| StageCard::new(lane, source, now))
+                .map(|(lane, source)| StageCard::new(lane, source, planned, now, &mut ids))
                 .collect(),
             timeline: timeline(&view.trace, now, slo),
-            violations: view
-                .violations
-                .iter()
-                .map(|seen| {
-                    format!(
-                        "{}: found in {} at {}, copy {}",
-                        words::instant(seen.at),
-                        seen.found_in,
-                        seen.stage,
-                        seen.locator,
-                    )
-                })
-                .collect(),
             tag: view.tag.clone(),
             tag_parts: vec![
                 ("marker and version", format!("{MARKER}{}", trace.tag.version())),
@@ -132,26 +136,122 @@ impl Page {
     }
 }
 
+/// The length of the axis. What is unknown up to the end is drawn up to the end.
+fn extent(view: &TraceView<'_>, now: Timestamp) -> Duration {
+    let planned = view.brief.planned_at;
+    let drawn = waterfall::extent(&view.lanes, planned, now);
+    let is_unknown = |lane: &Lane<'_>| !lane.side && lane.presence == Presence::Unproven;
+    match &view.trace.ended {
+        Some((_, ended)) if view.lanes.iter().any(is_unknown) => drawn.max(ended.since(planned)),
+        Some(_) | None => drawn,
+    }
+}
+
+/// The word for the badge: the outcome, or the finding that is worse.
+fn word(outcome: &'static str, of: Mark, mark: Mark, findings: &[Finding]) -> &'static str {
+    let worse = findings.iter().find(|finding| finding.mark == mark).filter(|_| of != mark);
+    worse.map_or(outcome, |finding| finding.key)
+}
+
+/// That of the outcome, unless a finding is worse: what was delivered may have leaked.
+fn mark(outcome: Mark, findings: &[Finding]) -> Mark {
+    let worst = |mark: Mark| findings.iter().any(|finding| finding.mark == mark);
+    match outcome {
+        Mark::Well | Mark::Poor | Mark::Pending if worst(Mark::Broken) => Mark::Broken,
+        Mark::Well if worst(Mark::Poor) => Mark::Poor,
+        other => other,
+    }
+}
+
+fn summary(view: &One<'_>) -> Vec<(&'static str, String)> {
+    let (now, trace) = (view.at, view.trace.trace);
+    let planned = trace.planned_at;
+    let ended = trace.ended.as_ref().map_or_else(
+        || "not yet".to_owned(),
+        |(outcome, at)| format!("{}, decided {}", outcome.label().replace('_', "-"), words::clock(*at, now)),
+    );
+    let mut facts = vec![
+        ("sent", format!("{} ({})", words::instant(planned), words::ago(planned, now))),
+        ("put", put(trace)),
+        ("outcome", ended),
+    ];
+    facts.extend(view.trace.arrival.map(|at| {
+        let exact = |at: Timestamp| words::exact(at.since(planned));
+        let (earliest, latest) = (exact(at.earliest), exact(at.latest));
+        ("end to end", format!("{latest}; it arrived between {earliest} and {latest}, the later end counts"))
+    }));
+    facts.push(("SLO", view.fate.slo.clone()));
+    facts.push(("size", format!("{} bytes", trace.tag.size)));
+    facts.push(("purpose", trace.tag.purpose().to_string()));
+    facts
+}
+
 /// Below this fraction of the axis (1/8), the completed hops are drawn a second time.
 const FLAT: u32 = 8;
 
-fn enlarged(view: &TraceView<'_>, now: Timestamp, axis: Axis, slo: Duration) -> Option<Waterfall> {
-    let seen: Vec<_> =
-        view.lanes.iter().filter(|lane| matches!(lane.presence, Presence::Seen(_))).cloned().collect();
-    let planned_at = view.brief.planned_at;
-    let closer = Axis::holding(planned_at, waterfall::extent(&seen, planned_at, now));
-    (!seen.is_empty() && closer.length * FLAT <= axis.length)
-        .then(|| waterfall::draw(&seen, closer, slo, now))
+fn enlarged(view: &One<'_>, now: Timestamp, slo: Duration, extent: Duration) -> Option<Drawing> {
+    let planned = view.trace.brief.planned_at;
+    let seen = |lane: &Lane<'_>| matches!(lane.presence, Presence::Seen(_));
+    let pairs = view.trace.lanes.iter().zip(&view.sources).filter(|(lane, _)| seen(lane));
+    let (lanes, sources): (Vec<_>, Vec<_>) =
+        pairs.map(|(lane, source)| (lane.clone(), source.clone())).unzip();
+    let closer = waterfall::extent(&lanes, planned, now);
+    (!lanes.is_empty() && closer * FLAT <= extent)
+        .then(|| lanes::draw(&lanes, &sources, planned, slo, now, closer))
+}
+
+impl FindingCard {
+    fn new(finding: &Finding) -> Self {
+        Self {
+            title: finding.title.clone(),
+            tone: finding.mark.class(),
+            sign: finding.mark.sign(),
+            facts: finding.facts.clone(),
+            copies: finding.copies.clone(),
+            meaning: finding.meaning.clone(),
+            action: finding.action.clone(),
+            runbook: relative(&finding.runbook),
+        }
+    }
+}
+
+/// An address of the probe as a link from this page, so that it works below the path prefix of a proxy.
+fn relative(address: &str) -> String {
+    match address.strip_prefix('/') {
+        Some(rest) => format!("../{rest}"),
+        None => address.to_owned(),
+    }
+}
+
+impl Commands {
+    fn new(lookups: &Lookups, ids: &mut impl FnMut() -> String) -> Self {
+        let command = |lookup: &crate::domain::evidence::Lookup| Command {
+            id: ids(),
+            what: lookup.what,
+            text: lookup.command.clone(),
+        };
+        Self {
+            commands: lookups.commands.iter().map(command).collect(),
+            links: lookups.links.iter().map(|link| (link.what, link.url.clone())).collect(),
+        }
+    }
 }
 
 impl StageCard {
-    fn new(lane: &Lane<'_>, source: &StageSource, now: Timestamp) -> Self {
+    fn new(
+        lane: &Lane<'_>,
+        source: &StageSource,
+        planned: Timestamp,
+        now: Timestamp,
+        ids: &mut impl FnMut() -> String,
+    ) -> Self {
+        let arrived = lane.visit.arrival.as_ref().map(|arrival| arrival.interval);
+        let none = || "–".to_owned();
         Self {
             name: lane.name.to_string(),
-            kind: source.kind,
             source: source.name.to_string(),
             side: lane.side,
-            text: waterfall::text(lane, now),
+            state: lanes::state(lane, now),
             tone: match lane.presence {
                 Presence::Seen(_) if lane.over_target() => "poor",
                 Presence::Seen(_) => "well",
@@ -159,18 +259,43 @@ impl StageCard {
                 Presence::Overdue { .. } | Presence::Never { .. } => "broken",
                 Presence::Blind { .. } | Presence::Unproven => "unknown",
             },
-            facts: facts(lane),
+            took: lane.latency().map_or_else(none, words::short),
+            arrived: arrived.map_or_else(none, |at| lanes::plus_minus(at, planned)),
+            clock: arrived.map_or_else(none, |at| at.latest.strftime("%H:%M:%S%.3f")),
+            target: lane.target.map_or_else(none, words::short),
+            polls: polls(lane),
+            facts: facts(lane, source, planned),
             copies: source
                 .copies
                 .iter()
-                .map(|copy| Copy {
-                    locator: copy.locator.clone(),
-                    uncharged: copy.uncharged.map(uncharged),
-                    lookups: copy.lookups.clone(),
+                .enumerate()
+                .map(|(at, copy)| {
+                    // One query shows all rows of a table.
+                    let is_shown = source.copies[..at].iter().any(|before| before.lookups == copy.lookups);
+                    let lookups = if is_shown { &Lookups::default() } else { &copy.lookups };
+                    Copy {
+                        locator: copy.locator.clone(),
+                        uncharged: copy.uncharged.map(uncharged),
+                        lookups: Commands::new(lookups, ids),
+                    }
                 })
                 .collect(),
-            lookups: source.lookups.clone(),
+            lookups: Commands::new(&source.lookups, ids),
         }
+    }
+}
+
+/// How many polls did not find it.
+fn polls(lane: &Lane<'_>) -> String {
+    let polls = usize::try_from(lane.visit.empty_polls).unwrap_or(usize::MAX);
+    match (polls, &lane.visit.arrival) {
+        (0, None) if matches!(lane.presence, Presence::Waiting { .. } | Presence::NotReached) => {
+            "not polled for it yet".to_owned()
+        }
+        (0, None) => "no poll could prove anything".to_owned(),
+        (0, Some(_)) => "found in the first".to_owned(),
+        (_, None) => format!("not found in {}", words::count(polls, "poll", "polls")),
+        (_, Some(_)) => format!("found after {}", words::count(polls, "poll", "polls")),
     }
 }
 
@@ -188,24 +313,21 @@ fn uncharged(why: Uncharged) -> &'static str {
     }
 }
 
-fn facts(lane: &Lane<'_>) -> Vec<(&'static str, String)> {
+/// What proves the state of a stage.
+fn facts(lane: &Lane<'_>, source: &StageSource, planned: Timestamp) -> Vec<(&'static str, String)> {
     let visit = lane.visit;
     let mut facts = Vec::new();
     if let Some(arrival) = &visit.arrival {
         let interval = arrival.interval;
-        facts.push(("arrived not before", words::instant(interval.earliest)));
-        facts.push(("arrived by", words::instant(interval.latest)));
-        facts.push(("uncertainty", words::exact(interval.width())));
-        let noticed = arrival.noticed_at.since(interval.latest);
         facts.push((
-            "noticed",
-            if noticed.is_zero() {
-                "at once".to_owned()
-            } else {
-                format!("{} later, which is not part of the latency", words::exact(noticed))
-            },
+            "arrived",
+            format!(
+                "{} after the planned injection: not before {}, by {}",
+                lanes::plus_minus(interval, planned),
+                words::instant(interval.earliest),
+                words::instant(interval.latest),
+            ),
         ));
-        facts.push(("content", arrival.integrity.to_string()));
     }
     if let Some(latency) = lane.latency() {
         let against = match lane.target {
@@ -218,39 +340,76 @@ fn facts(lane: &Lane<'_>) -> Vec<(&'static str, String)> {
         facts.push(("hop took", format!("{}{against}", words::exact(latency))));
     }
     if let Some(until) = visit.absent_until {
-        facts.push(("proven absent until", words::instant(until)));
-    }
-    if visit.empty_polls > 0 || visit.arrival.is_none() {
-        let polls = usize::try_from(visit.empty_polls).unwrap_or(usize::MAX);
-        facts.push(("not found in", words::count(polls, "poll", "polls")));
+        let count = usize::try_from(visit.empty_polls).unwrap_or(usize::MAX);
+        let count = words::count(count, "poll", "polls");
+        facts.push((
+            "not found",
+            format!(
+                "in {count}; the last of them had read everything that arrived before {}",
+                words::instant(until)
+            ),
+        ));
+    } else if visit.arrival.is_none() {
+        facts.push(("not found", "no poll has covered it yet".to_owned()));
     }
     if visit.gap_since_poll {
         facts.push((
-            "gap",
-            "the stage could not be read for some time after the last poll without it".to_owned(),
+            "failed polls",
+            "after the last poll without it, the stage could not be read for some time; that widens the interval"
+                .to_owned(),
         ));
     }
+    if let Some(arrival) = &visit.arrival {
+        let noticed = arrival.noticed_at.since(arrival.interval.latest);
+        let delay = if noticed.is_zero() {
+            String::new()
+        } else {
+            format!(", {} later, which is not part of the latency", words::exact(noticed))
+        };
+        facts.push(("found", format!("by the poll of {}{delay}", words::instant(arrival.noticed_at))));
+        facts.push(("time stamp", stamp(arrival.stamp)));
+        facts.push(("content", arrival.integrity.to_string()));
+        facts.extend(arrival.found_in.map(|found| {
+            let how = if found.decoded { "" } else { ", in bytes that were not decoded" };
+            ("found in", format!("{}{how}", found.shape))
+        }));
+    }
+    if visit.withheld && visit.arrival.is_none() {
+        facts.push((
+            "undecoded",
+            "the last poll met records that could not be decoded; it may be in one of them".to_owned(),
+        ));
+    }
+    if let (Some(why), None) = (&source.failing, &visit.arrival) {
+        facts.push(("polls fail now", why.clone()));
+    }
     facts
+}
+
+/// The stamp of the service, and what it proves.
+fn stamp(stamp: Stamp) -> String {
+    match stamp {
+        Stamp::Millis(at) => {
+            format!("{}, by the clock of the service, to the millisecond", words::instant(at))
+        }
+        Stamp::Seconds(at) => format!(
+            "{}, by the clock of the service, in whole seconds: it arrived within that second",
+            at.strftime("%F %H:%M:%S UTC")
+        ),
+        Stamp::NotBefore(at) => {
+            format!("{}, which proves only that it did not arrive before", words::instant(at))
+        }
+        Stamp::None => "none, so only the polls prove when it arrived".to_owned(),
+    }
 }
 
 fn put(trace: &Trace) -> String {
     let after = |at: Timestamp| words::exact(at.since(trace.planned_at));
     match trace.put {
         Put::Planned => "no result yet".to_owned(),
-        Put::Accepted { at } => format!("accepted {} after the plan", after(at)),
+        Put::Accepted { at } => format!("accepted by CloudWatch Logs after {}", after(at)),
         Put::Ambiguous { at } => format!("no answer within {}: it may have been accepted", after(at)),
-        Put::Refused { at } => format!("refused {} after the plan", after(at)),
-    }
-}
-
-fn judgement(trace: &Trace) -> &'static str {
-    match (trace.judgement, &trace.ended) {
-        (Judgement::Pending, None) => "not decided yet",
-        (Judgement::Pending, Some(_)) => "not judged, because it says nothing about the pipeline",
-        (Judgement::Good, _) => "within the threshold",
-        (Judgement::Slow, _) => "arrived over the threshold",
-        (Judgement::Overdue, _) => "missed the threshold",
-        (Judgement::Unjudged, _) => "not judged: the interval of its arrival includes the threshold",
+        Put::Refused { at } => format!("refused by CloudWatch Logs after {}", after(at)),
     }
 }
 
@@ -273,22 +432,22 @@ fn timeline(view: &TraceView<'_>, now: Timestamp, slo: Duration) -> Vec<Moment> 
             let took = lane
                 .latency()
                 .map_or_else(String::new, |latency| format!(", the hop took {}", words::short(latency)));
-            moments.push((arrival.interval.latest, format!("had arrived at {name} by now{took}")));
+            moments.push((arrival.interval.latest, format!("arrived at {name}{took}")));
         } else if let (Some(until), Presence::Overdue { .. } | Presence::Never { .. }) =
             (lane.visit.absent_until, &lane.presence)
         {
             let polls = usize::try_from(lane.visit.empty_polls).unwrap_or(usize::MAX);
             let polls = words::count(polls, "poll", "polls");
-            moments.push((until, format!("still not at {name}, after {polls}")));
+            moments.push((until, format!("not found in {name} in {polls} so far")));
         }
         if let Presence::Blind { since } = lane.presence {
-            moments.push((since, format!("{name} could not be read from here on")));
+            moments.push((since, format!("{name} cannot be read from here on")));
         }
     }
     if trace.planned_at + slo < now {
         let met = view.arrival.is_some_and(|at| at.latest <= trace.planned_at + slo);
         if !met {
-            moments.push((trace.planned_at + slo, format!("threshold of {}", words::short(slo))));
+            moments.push((trace.planned_at + slo, format!("SLO of {} missed", words::short(slo))));
         }
     }
     if let Some((outcome, at)) = &trace.ended {

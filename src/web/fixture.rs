@@ -21,7 +21,7 @@ use crate::domain::tracker::tests::seen_everywhere;
 use crate::domain::tracker::{Input, PutResult, Restored, Settings as Rules, Snapshot, Tracker};
 use crate::observe::bigquery::{self, TableName};
 use crate::observe::object_store::{KeyTemplate, Settings as ObjectSettings};
-use crate::observe::{kinesis, s3, spec};
+use crate::observe::{cloudwatch_logs, kinesis, s3, spec};
 
 pub(crate) const STREAM: StageId = StageId(0);
 pub(crate) const ARCHIVE: StageId = StageId(1);
@@ -321,6 +321,14 @@ fn criteria() -> Criteria {
     Criteria { window: Some(Duration::from_secs(1_800)), ..Criteria::new(Duration::from_secs(30)) }
 }
 
+fn log_groups() -> Vec<Arc<dyn Evidence>> {
+    let log_group = |name: &str| -> Arc<dyn Evidence> {
+        let account = Account::in_region("eu-central-1");
+        Arc::new(cloudwatch_logs::Settings::new(account, format!("/ecs/{name}/app")))
+    };
+    ["acme", "globex", "initech"].map(log_group).into()
+}
+
 /// The inputs of all pages for a state; the clock is 250 ms later.
 pub(crate) fn app(snapshot: Snapshot) -> App {
     let now = snapshot.at + Duration::from_millis(250);
@@ -339,6 +347,7 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
             remember: 1_000,
             stale_after: Duration::from_secs(30),
             evidence: evidence(),
+            log_groups: log_groups(),
         }),
         config: Arc::new(serde_json::json!({ "probe": { "slo": "30s" } })),
         ready: Arc::new(|| Err("`bigquery` has not been read yet".to_owned())),

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::view::{
-    self, ConditionView, EpisodeView, HopFigures, IncidentView, Injection, Lane, Matter, Presence,
-    SizeFigures, TraceView, VerdictView,
+    self, ConditionView, EpisodeView, Finding, HopFigures, IncidentView, Injection, Lane, Lookups, Matter,
+    Presence, SizeFigures, StageSource, TraceView, VerdictView,
 };
 use crate::domain::canary::Integrity;
 use crate::domain::copies::uncharged;
@@ -18,7 +18,7 @@ use crate::domain::flaw::Flaw;
 use crate::domain::foreign::ForeignText;
 use crate::domain::outcome::Outcome;
 use crate::domain::quantile::Quantile;
-use crate::domain::sighting::Drift;
+use crate::domain::sighting::{Drift, Stamp};
 use crate::domain::time::Timestamp;
 use crate::domain::trace::{Hop, Judgement, Put};
 
@@ -54,8 +54,58 @@ pub(crate) struct One {
     at: String,
     at_epoch_seconds: f64,
     tag: String,
+    /// What became of it, in one sentence.
+    summary: String,
+    met_slo: Option<bool>,
     trace: TraceJson,
+    findings: Vec<FindingJson>,
+    evidence: Vec<EvidenceJson>,
     violations: Vec<ViolationJson>,
+}
+
+#[derive(Serialize, Debug)]
+struct FindingJson {
+    finding: &'static str,
+    stage: Option<String>,
+    title: String,
+    facts: Vec<FactJson>,
+    copies: Vec<String>,
+    meaning: String,
+    action: String,
+    runbook: String,
+}
+
+#[derive(Serialize, Debug)]
+struct FactJson {
+    name: &'static str,
+    value: String,
+}
+
+/// What looks the canary up at a stage.
+#[derive(Serialize, Debug)]
+struct EvidenceJson {
+    /// `None` for the log group.
+    stage: Option<String>,
+    kind: Option<&'static str>,
+    source: Option<String>,
+    failing: Option<String>,
+    commands: Vec<CommandJson>,
+    links: Vec<LinkJson>,
+}
+
+#[derive(Serialize, Debug)]
+struct CommandJson {
+    /// The stored copy that it fetches; `None` if it searches.
+    copy: Option<String>,
+    what: &'static str,
+    command: String,
+}
+
+#[derive(Serialize, Debug)]
+struct LinkJson {
+    copy: Option<String>,
+    what: &'static str,
+    url: String,
 }
 
 #[derive(Serialize, Debug)]
@@ -228,6 +278,9 @@ struct Stage {
     age_seconds: Option<f64>,
     copies: Vec<String>,
     uncharged_copies: Vec<UnchargedCopy>,
+    stamp: Option<String>,
+    stamp_means: Option<&'static str>,
+    found_in: Option<String>,
     integrity: Option<&'static str>,
     kept_bytes: Option<usize>,
     empty_polls: u32,
@@ -346,12 +399,78 @@ impl One {
     /// Prints the view of one trace.
     #[must_use]
     pub(crate) fn new(view: &view::One<'_>) -> Self {
+        let stages = view.trace.lanes.iter().zip(&view.sources);
         Self {
             at: rfc3339(view.at),
             at_epoch_seconds: view.at.as_secs_f64(),
             tag: view.tag.clone(),
+            summary: view.fate.sentence.clone(),
+            met_slo: view.fate.met_slo,
             trace: TraceJson::new(&view.trace),
+            findings: view.fate.findings.iter().map(FindingJson::new).collect(),
+            evidence: std::iter::once(EvidenceJson::of_log_group(&view.log_group))
+                .chain(stages.map(|(lane, source)| EvidenceJson::of_stage(lane, source)))
+                .collect(),
             violations: view.violations.iter().map(ViolationJson::new).collect(),
+        }
+    }
+}
+
+impl FindingJson {
+    fn new(finding: &Finding) -> Self {
+        let fact = |(name, value): &(&'static str, String)| FactJson { name, value: value.clone() };
+        Self {
+            finding: finding.key,
+            stage: finding.stage.as_deref().map(str::to_owned),
+            title: finding.title.clone(),
+            facts: finding.facts.iter().map(fact).collect(),
+            copies: finding.copies.clone(),
+            meaning: finding.meaning.clone(),
+            action: finding.action.clone(),
+            runbook: finding.runbook.clone(),
+        }
+    }
+}
+
+impl EvidenceJson {
+    fn of_stage(lane: &Lane<'_>, source: &StageSource) -> Self {
+        let of_copies = source.copies.iter().map(|copy| (Some(copy.locator.clone()), &copy.lookups));
+        let all: Vec<_> = of_copies.chain([(None, &source.lookups)]).collect();
+        Self {
+            stage: Some(lane.name.to_string()),
+            kind: Some(source.kind),
+            source: Some(source.name.to_string()),
+            failing: source.failing.clone(),
+            ..Self::new(&all)
+        }
+    }
+
+    fn of_log_group(lookups: &Lookups) -> Self {
+        Self::new(&[(None, lookups)])
+    }
+
+    fn new(all: &[(Option<String>, &Lookups)]) -> Self {
+        let commands = all.iter().flat_map(|(copy, lookups)| {
+            lookups.commands.iter().map(|lookup| CommandJson {
+                copy: copy.clone(),
+                what: lookup.what,
+                command: lookup.command.clone(),
+            })
+        });
+        let links = all.iter().flat_map(|(copy, lookups)| {
+            lookups.links.iter().map(|link| LinkJson {
+                copy: copy.clone(),
+                what: link.what,
+                url: link.url.clone(),
+            })
+        });
+        Self {
+            stage: None,
+            kind: None,
+            source: None,
+            failing: None,
+            commands: commands.collect(),
+            links: links.collect(),
         }
     }
 }
@@ -603,6 +722,12 @@ impl Stage {
             Some(Integrity::Corrupted { kept_bytes, .. }) => (Some("corrupted"), Some(kept_bytes)),
             None => (None, None),
         };
+        let (stamp, stamp_means) = match arrival.map(|arrival| arrival.stamp) {
+            Some(Stamp::Millis(at)) => (Some(at), Some("arrived_within_1_ms")),
+            Some(Stamp::Seconds(at)) => (Some(at), Some("arrived_within_1_s")),
+            Some(Stamp::NotBefore(at)) => (Some(at), Some("not_before")),
+            Some(Stamp::None) | None => (None, None),
+        };
         Self {
             stage: lane.name.to_string(),
             side: lane.side,
@@ -622,6 +747,9 @@ impl Stage {
                     reason: reason.as_str(),
                 })
                 .collect(),
+            stamp: stamp.map(rfc3339),
+            stamp_means,
+            found_in: arrival.and_then(|it| it.found_in).map(|found| found.shape.to_string()),
             integrity,
             kept_bytes,
             empty_polls: visit.empty_polls,

@@ -20,6 +20,8 @@ mod history;
 mod hosts;
 mod incidents;
 mod json;
+mod lanes;
+mod live;
 mod matters;
 mod page;
 mod probe;

@@ -1,5 +1,6 @@
 //! The frame of every page, and how a page becomes a response.
 
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::LazyLock;
 
@@ -20,19 +21,41 @@ pub(crate) const SCRIPT: &str = concat!(
     include_str!("templates/local.js"),
 );
 
-/// Leads from a page below `/traces/` to the root, so that links work below the path prefix of a proxy.
-pub(crate) const TO_ROOT: &str = "../";
+/// The way from a page to the root, as the beginning of links, so that they work below any prefix of a reverse
+/// proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Root(String);
+
+impl Root {
+    /// From the page at this path.
+    pub(crate) fn from(path: &str) -> Self {
+        Self("../".repeat(path.matches('/').count().saturating_sub(1)))
+    }
+}
+
+impl fmt::Display for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 /// Renders a page as a response.
 pub(crate) fn page(template: &impl Template) -> Response {
-    let vary = [(header::VARY, "accept")];
     match template.render() {
-        Ok(page) => (vary, Html(page)).into_response(),
-        Err(error) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("the page could not be printed: {error}\n"))
-                .into_response()
-        }
+        Ok(page) => answer(page),
+        Err(error) => failed(&error),
     }
+}
+
+/// A page as a response.
+pub(crate) fn answer(page: String) -> Response {
+    ([(header::VARY, "accept")], Html(page)).into_response()
+}
+
+/// The answer if a page could not be printed.
+pub(crate) fn failed(error: &askama::Error) -> Response {
+    let sentence = format!("the page could not be printed: {error}\n");
+    (StatusCode::INTERNAL_SERVER_ERROR, sentence).into_response()
 }
 
 /// A page that explains an error.
@@ -47,36 +70,41 @@ pub(crate) struct FailurePage {
 /// The header and footer of a page.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
-    /// Leads from the page to the root.
-    pub(crate) root: String,
     pub(crate) title: String,
     pub(crate) icon: &'static str,
     pub(crate) version: String,
     pub(crate) assets: String,
     /// The instant of the shown snapshot.
     pub(crate) at: String,
+    pub(crate) at_rfc3339: String,
     pub(crate) age_millis: u128,
     pub(crate) stale: Option<String>,
+    pub(crate) root: Root,
+    /// Whether it shows a state, which the browser keeps up to date.
+    pub(crate) is_live: bool,
 }
 
 impl Head {
-    /// The header of a page that shows no state, and from which `root` leads to the root.
-    pub(crate) fn new(app: &App, title: &str, mark: Mark, root: &str) -> Self {
+    /// Of a page that shows no state.
+    pub(crate) fn new(app: &App, root: Root, title: &str, mark: Mark) -> Self {
         let at = app.snapshot.borrow().at;
-        Self { root: root.to_owned(), ..Self::at(app, title, mark, at) }
+        Self { root, is_live: false, ..Self::at(app, title, mark, at) }
     }
 
+    /// Of a page below `/traces/` that shows the state of this instant.
     pub(crate) fn at(app: &App, title: &str, mark: Mark, at: Timestamp) -> Self {
         let age = app.clock.now().since(at);
         Self {
-            root: TO_ROOT.to_owned(),
             title: title.to_owned(),
             icon: mark.class(),
             version: app.settings.version.clone(),
             assets: ASSETS.clone(),
             at: at.strftime("%F %T UTC"),
+            at_rfc3339: at.to_rfc3339(),
             age_millis: age.as_millis(),
             stale: app.stale(at).map(words::short),
+            root: Root::from("/traces/"),
+            is_live: true,
         }
     }
 }
@@ -106,7 +134,7 @@ impl Moment {
 /// An address as a link on a page below `/traces/`. Those of the probe's own pages begin at its root.
 pub(crate) fn from_page(address: &str) -> String {
     match address.strip_prefix('/') {
-        Some(rest) => format!("{TO_ROOT}{rest}"),
+        Some(rest) => format!("{}{rest}", Root::from("/traces/")),
         None => address.to_owned(),
     }
 }

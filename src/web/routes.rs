@@ -1,19 +1,23 @@
 //! The routes, and the choice between page and JSON.
 
-use axum::Router;
+use std::sync::Arc;
+
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{from_fn, map_response};
 use axum::response::{IntoResponse, Json, Redirect, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 
 use super::app::{App, RUNBOOK};
 use super::filter::{Filter, FilterError};
-use super::fold::Fold;
 use super::history::HistoryJson;
-use super::page::{FailurePage, Head, SCRIPT, STYLE, TO_ROOT, page};
+use super::live::{self, Address, Drawing, Live, NoPage, Version};
+use super::page::{self, FailurePage, Head, Root, SCRIPT, STYLE};
 use super::view::{self, Mark, One, Recent};
-use super::{accept, compress, detail, drill, history, json, recent, runbook, words};
+use super::{accept, compress, drill, history, json, runbook, words};
+use crate::domain::tag::TraceId;
+use crate::domain::tracker::Snapshot;
 use crate::metrics::Format;
 
 /// Allows only the page's own resources: no inline script or style, nothing from another origin, no framing.
@@ -23,16 +27,18 @@ pub(crate) const POLICY: &str = "default-src 'none'; style-src 'self'; script-sr
 /// All routes.
 pub fn router(app: App) -> Router {
     Router::new()
-        // Relative, so that they work below the path prefix of a proxy.
+        // Relative, as all links.
         .route("/", get(|| async { Redirect::to("traces/recent") }))
         .route("/traces", get(|| async { Redirect::to("traces/recent") }))
         .route("/traces/recent", get(recent_traces))
+        .route("/traces/recent/events", get(recent_events))
         .route("/traces/find", get(find_trace))
         .route("/traces/{id}", get(one_trace))
+        .route("/traces/{id}/events", get(trace_events))
         .route("/history", get(figures_over_time))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .route(RUNBOOK, get(|State(app): State<App>| async move { page(&runbook::Page::new(&app)) }))
+        .route(RUNBOOK, get(|State(app): State<App>| async move { page::page(&runbook::Page::new(&app)) }))
         .route("/config", get(config))
         .route(drill::BEGIN, post(drill::begin))
         .route(drill::RANG, post(drill::rang))
@@ -43,6 +49,7 @@ pub fn router(app: App) -> Router {
         .fallback(not_found)
         .layer(map_response(with_headers))
         .layer(from_fn(compress::as_accepted))
+        .layer(Extension(Arc::<Live>::default()))
         .with_state(app)
 }
 
@@ -58,26 +65,23 @@ async fn with_headers(mut response: Response) -> Response {
     response
 }
 
+type Parameters = Query<Vec<(String, String)>>;
+
 async fn recent_traces(
     State(app): State<App>,
-    Query(query): Query<Vec<(String, String)>>,
+    Extension(live): Extension<Arc<Live>>,
+    uri: Uri,
+    Query(query): Parameters,
     headers: HeaderMap,
 ) -> Response {
+    let form = Form::of(&query, &headers, &uri);
+    if let Form::Page(_) = form {
+        return form.draw(&app, &live, Address::Recent(query));
+    }
     let snapshot = app.snapshot.borrow().clone();
-    let form = Form::of(&query, &headers);
-    let filter = match Filter::read(&query, &snapshot.topology, snapshot.at) {
-        Ok(filter) if form == Form::Page => filter.of_page(),
-        Ok(filter) => filter,
-        Err(error) => return form.refuse(&app, &error),
-    };
-    let view = Recent::new(&app, &snapshot, &filter);
-    match form {
-        Form::Json => Json(json::Recent::new(&view)).into_response(),
-        Form::Page => {
-            let fold = Fold::of(&view);
-            let timeline = view::Timeline::new(&app, &snapshot, &view, &fold.lines);
-            page(&recent::Page::new(&app, &view, &fold, &timeline))
-        }
+    match Filter::read(&query, &snapshot.topology, snapshot.at) {
+        Ok(filter) => Json(json::Recent::new(&Recent::new(&app, &snapshot, &filter))).into_response(),
+        Err(error) => form.refuse(&app, &error),
     }
 }
 
@@ -85,7 +89,7 @@ const NOT_AN_ID: &str =
     "That is not a trace id: it must be 32 hexadecimal digits, with or without dashes, or a whole tag.";
 
 /// Leads from the search box to the page of a trace.
-async fn find_trace(State(app): State<App>, Query(query): Query<Vec<(String, String)>>) -> Response {
+async fn find_trace(State(app): State<App>, uri: Uri, Query(query): Parameters) -> Response {
     let given = query.iter().rfind(|(name, _)| name == "id").map_or("", |(_, value)| value.trim());
     match view::read_id(given) {
         Some(id) => Redirect::to(&id.to_string()).into_response(),
@@ -93,33 +97,65 @@ async fn find_trace(State(app): State<App>, Query(query): Query<Vec<(String, Str
             let found =
                 if given.is_empty() { "Nothing was entered.".to_owned() } else { format!("`{given}`:") };
             let sentences = vec![found, NOT_AN_ID.to_owned()];
-            Form::Page.fail(&app, StatusCode::BAD_REQUEST, "Not a trace id", sentences)
+            let form = Form::Page(Root::from(uri.path()));
+            form.fail(&app, StatusCode::BAD_REQUEST, "Not a trace id", sentences)
         }
     }
 }
 
 async fn one_trace(
     State(app): State<App>,
+    Extension(live): Extension<Arc<Live>>,
+    uri: Uri,
     Path(id): Path<String>,
-    Query(query): Query<Vec<(String, String)>>,
+    Query(query): Parameters,
     headers: HeaderMap,
 ) -> Response {
-    let snapshot = app.snapshot.borrow().clone();
-    let form = Form::of(&query, &headers);
+    let form = Form::of(&query, &headers, &uri);
     let Some(id) = view::read_id(&id) else {
         return form.fail(&app, StatusCode::BAD_REQUEST, "Not a trace id", vec![NOT_AN_ID.to_owned()]);
     };
-    match (One::find(&app, &snapshot, id), form) {
-        (None, _) => {
-            let sentences = view::unknown(&app, &snapshot, id);
-            form.fail(&app, StatusCode::NOT_FOUND, "No such trace", sentences)
-        }
-        (Some(view), Form::Json) => Json(json::One::new(&view)).into_response(),
-        (Some(view), Form::Page) => page(&detail::Page::new(&app, &view)),
+    if let Form::Page(_) = form {
+        return form.draw(&app, &live, Address::One(id));
+    }
+    let snapshot = app.snapshot.borrow().clone();
+    match One::find(&app, &snapshot, id) {
+        Some(view) => Json(json::One::new(&view)).into_response(),
+        None => form.unknown(&app, &snapshot, id),
     }
 }
 
-async fn figures_over_time(State(app): State<App>, Query(query): Query<Vec<(String, String)>>) -> Response {
+async fn recent_events(
+    State(app): State<App>,
+    Extension(live): Extension<Arc<Live>>,
+    Query(query): Parameters,
+    headers: HeaderMap,
+) -> Response {
+    let (version, query) = followed(query, &headers);
+    live.events(app, Address::Recent(query), version).into_response()
+}
+
+async fn trace_events(
+    State(app): State<App>,
+    Extension(live): Extension<Arc<Live>>,
+    Path(id): Path<String>,
+    Query(query): Parameters,
+    headers: HeaderMap,
+) -> Response {
+    let Some(id) = view::read_id(&id) else { return StatusCode::NOT_FOUND.into_response() };
+    live.events(app, Address::One(id), followed(query, &headers).0).into_response()
+}
+
+/// Which version of a page a browser has, and the page's own parameters. What it received since it opened the
+/// stream is in a header when it opens it again.
+fn followed(query: Vec<(String, String)>, headers: &HeaderMap) -> (Option<Version>, Vec<(String, String)>) {
+    let (of_stream, own): (Vec<_>, Vec<_>) = query.into_iter().partition(|(name, _)| name == "version");
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    let version = last.or(of_stream.last().map(|(_, value)| value.as_str())).and_then(Version::parse);
+    (version, own)
+}
+
+async fn figures_over_time(State(app): State<App>, Query(query): Parameters) -> Response {
     let snapshot = app.snapshot.borrow().clone();
     match history::Query::read(&query, &snapshot.topology, snapshot.at) {
         Ok(query) => Json(HistoryJson::new(&app, &snapshot, &query)).into_response(),
@@ -176,8 +212,6 @@ async fn icon(Path(name): Path<String>) -> Response {
     ([(header::CONTENT_TYPE, "image/svg+xml"), (header::CACHE_CONTROL, FOR_A_DAY)], drawing).into_response()
 }
 
-/// Folders of an unknown address that links lead out of.
-const MAX_DEPTH: usize = 32;
 const FOR_A_DAY: &str = "public, max-age=86400";
 
 fn asset(kind: &'static str, body: &'static str) -> Response {
@@ -186,9 +220,7 @@ fn asset(kind: &'static str, body: &'static str) -> Response {
 
 async fn not_found(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Response {
     let sentence = "The pages are /traces/recent, /traces/{id}, /history, /runbook, /metrics, /healthz, /readyz and /config.";
-    let root = TO_ROOT.repeat(uri.path().matches('/').count().saturating_sub(1).min(MAX_DEPTH));
-    let form = Form::of(&[], &headers);
-    form.fail_at(&app, StatusCode::NOT_FOUND, "Not found", vec![sentence.to_owned()], &root)
+    Form::of(&[], &headers, &uri).fail(&app, StatusCode::NOT_FOUND, "Not found", vec![sentence.to_owned()])
 }
 
 fn accepted(headers: &HeaderMap) -> Option<&str> {
@@ -196,49 +228,56 @@ fn accepted(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The form of an answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 enum Form {
-    /// HTML, for a person.
-    Page,
+    /// HTML, for a person, with the way to the root.
+    Page(Root),
     /// JSON, for a program.
     Json,
 }
 
 impl Form {
     /// `?format=` decides, otherwise the `Accept` header.
-    fn of(query: &[(String, String)], headers: &HeaderMap) -> Self {
+    fn of(query: &[(String, String)], headers: &HeaderMap, uri: &Uri) -> Self {
         const JSON: &str = "application/json";
         let requested = query.iter().rev().find(|(name, _)| name == "format");
         match requested.map(|(_, value)| value.as_str()) {
             Some("json") => Self::Json,
-            Some("html") => Self::Page,
+            Some("html") => Self::Page(Root::from(uri.path())),
             _ if accept::best(accepted(headers), &["text/html", JSON]) == JSON => Self::Json,
-            _ => Self::Page,
+            _ => Self::Page(Root::from(uri.path())),
         }
+    }
+
+    /// Draws a page, with its version for the stream of its changes.
+    fn draw(self, app: &App, live: &Live, address: Address) -> Response {
+        let snapshot = app.snapshot.borrow().clone();
+        match live::draw(app, &snapshot, &address) {
+            Ok(text) => {
+                let kept = live.keep(Drawing::of(address, &text));
+                // Weak, because the texts of ages are not part of it.
+                ([(header::ETAG, format!("W/\"{}\"", kept.version))], page::answer(text)).into_response()
+            }
+            Err(NoPage::Invalid(error)) => self.refuse(app, &error),
+            Err(NoPage::Unknown(id)) => self.unknown(app, &snapshot, id),
+            Err(NoPage::Failed(error)) => page::failed(&error),
+        }
+    }
+
+    fn unknown(self, app: &App, snapshot: &Snapshot, id: TraceId) -> Response {
+        self.fail(app, StatusCode::NOT_FOUND, "No such trace", view::unknown(app, snapshot, id))
     }
 
     fn refuse(self, app: &App, error: &FilterError) -> Response {
         self.fail(app, StatusCode::BAD_REQUEST, "Invalid request", vec![error.to_string()])
     }
 
-    /// A failure of a page below `/traces/`.
     fn fail(self, app: &App, status: StatusCode, title: &str, sentences: Vec<String>) -> Response {
-        self.fail_at(app, status, title, sentences, TO_ROOT)
-    }
-
-    fn fail_at(
-        self,
-        app: &App,
-        status: StatusCode,
-        title: &str,
-        sentences: Vec<String>,
-        root: &str,
-    ) -> Response {
         let body = match self {
             Self::Json => Json(json::Failure { error: sentences.join(" ") }).into_response(),
-            Self::Page => {
-                let head = Head::new(app, title, Mark::Pending, root);
-                page(&FailurePage { head, title: title.to_owned(), sentences })
+            Self::Page(root) => {
+                let head = Head::new(app, root, title, Mark::Pending);
+                page::page(&FailurePage { head, title: title.to_owned(), sentences })
             }
         };
         (status, body).into_response()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::page::Moment;
 use super::view::{Brief, Mark, TraceView, Violation};
-use super::waterfall::{self, Axis, Tone, Waterfall};
+use super::waterfall::{self, Axis, Percent, Tone, Waterfall};
 use super::words;
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
@@ -89,11 +89,17 @@ impl TraceRow {
             hops: if is_plain { hops.join(" · ") } else { String::new() },
             steps: steps.map(|row| (row.name.clone(), row.tone.class(), row.text.clone())).collect(),
             height: drawing.rows.len() * LANE,
-            threshold: drawing.threshold.map(waterfall::Percent::thousandths),
+            threshold: drawing.threshold.map(thousandths),
             paths: paths(&drawing),
             end: words::short(axis.length),
         }
     }
+}
+
+/// A position in thousandths of the axis.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is from 0 to 1")]
+fn thousandths(position: Percent) -> u32 {
+    (position.fraction() * 1_000.0).round() as u32
 }
 
 /// All bars of a tone are one path.
@@ -102,7 +108,7 @@ fn paths(drawing: &Waterfall) -> Vec<(&'static str, String)> {
     for (lane, row) in drawing.rows.iter().enumerate() {
         for bar in &row.bars {
             let height = if matches!(bar.tone, Tone::Uncertain | Tone::Unknown) { THIN } else { BAR };
-            let (x, width) = (bar.x.thousandths(), bar.width.thousandths().max(1));
+            let (x, width) = (thousandths(bar.x), thousandths(bar.width).max(1));
             let y = lane * LANE + (LANE - height) / 2;
             let class = bar.tone.class();
             let at = paths.iter().position(|(own, _)| *own == class).unwrap_or_else(|| {

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use askama::Template;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, html};
 
-use super::app::App;
-use super::page::Head;
+use super::app::{App, RUNBOOK};
+use super::page::{Head, Root};
 use super::view::Mark;
 
 const TEXT: &str = include_str!("../../docs/runbook.md");
@@ -23,7 +23,7 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) fn new(app: &App) -> Self {
-        Self { head: Head::new(app, "Runbook", Mark::Pending, ""), body: &BODY }
+        Self { head: Head::new(app, Root::from(RUNBOOK), "Runbook", Mark::Pending), body: &BODY }
     }
 }
 

@@ -31,11 +31,10 @@ pub(crate) struct Axis {
 pub(crate) struct Percent(f64);
 
 impl Percent {
-    /// In thousandths of the axis.
+    /// As a fraction of the axis, from 0 to 1.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is from 0 to 1")]
-    pub(crate) fn thousandths(self) -> u32 {
-        (self.0 * 1_000.0).round() as u32
+    pub(crate) const fn fraction(self) -> f64 {
+        self.0
     }
 }
 
@@ -93,8 +92,6 @@ pub(crate) struct Bar {
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) name: String,
-    /// Whether it is a side stage.
-    pub(crate) side: bool,
     pub(crate) bars: Vec<Bar>,
     /// The state as text.
     pub(crate) text: String,
@@ -109,8 +106,6 @@ pub(crate) struct Waterfall {
     pub(crate) rows: Vec<Row>,
     /// Position of the end-to-end threshold, if it is on the axis.
     pub(crate) threshold: Option<Percent>,
-    /// Ticks with their labels.
-    pub(crate) ticks: Vec<(Percent, String)>,
 }
 
 impl Axis {
@@ -128,29 +123,17 @@ impl Axis {
         Percent((at.since(self.start).as_secs_f64() / self.length.as_secs_f64()).min(1.0))
     }
 
-    fn bar(&self, from: Timestamp, to: Timestamp, tone: Tone) -> Bar {
+    /// Where a span begins and how wide it is; wide enough to be visible.
+    #[must_use]
+    pub(crate) fn span(&self, from: Timestamp, to: Timestamp) -> (Percent, Percent) {
         let (from, to) = (self.position(from).0, self.position(to).0);
         let width = (to - from).max(NARROWEST);
-        Bar { x: Percent(from.min(1.0 - width)), width: Percent(width), tone }
+        (Percent(from.min(1.0 - width)), Percent(width))
     }
 
-    fn ticks(&self) -> Vec<(Percent, String)> {
-        (0..=4_u32)
-            .map(|quarter| {
-                let after = self.length * quarter / 4;
-                (self.position(self.start + after), tick(after))
-            })
-            .collect()
-    }
-}
-
-/// The label of a tick, with hundredths if a quarter of the axis needs them.
-fn tick(after: Duration) -> String {
-    let millis = after.as_millis();
-    if (1_000..60_000).contains(&millis) && !millis.is_multiple_of(100) {
-        format!("{}.{:02} s", millis / 1_000, millis % 1_000 / 10)
-    } else {
-        words::short(after)
+    fn bar(&self, from: Timestamp, to: Timestamp, tone: Tone) -> Bar {
+        let (x, width) = self.span(from, to);
+        Bar { x, width, tone }
     }
 }
 
@@ -173,7 +156,6 @@ pub(crate) fn extent(lanes: &[Lane<'_>], planned: Timestamp, now: Timestamp) -> 
 pub(crate) fn draw(lanes: &[Lane<'_>], axis: Axis, slo: Duration, now: Timestamp) -> Waterfall {
     let rows = lanes.iter().map(|lane| Row {
         name: lane.name.to_string(),
-        side: lane.side,
         bars: bars(lane, &axis, now),
         text: text(lane, now),
         tone: tone(lane),
@@ -181,7 +163,6 @@ pub(crate) fn draw(lanes: &[Lane<'_>], axis: Axis, slo: Duration, now: Timestamp
     Waterfall {
         rows: rows.collect(),
         threshold: (slo <= axis.length).then(|| axis.position(axis.start + slo)),
-        ticks: axis.ticks(),
     }
 }
 

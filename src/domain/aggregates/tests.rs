@@ -9,6 +9,7 @@ use crate::domain::canary::Integrity;
 use crate::domain::conditions::{Assessment, Criteria};
 use crate::domain::outcome::Outcome;
 use crate::domain::quantile::Quantile;
+use crate::domain::sighting::Stamp;
 use crate::domain::tag::{InstanceCode, Purpose, Tag, TenantCode, TraceId};
 use crate::domain::time::Interval;
 use crate::domain::topology::fixture::*;
@@ -43,8 +44,13 @@ fn canary(planned: u64) -> Trace {
 fn arrive(trace: &mut Trace, stage: StageId, after: u64, begun: u64) {
     let at = trace.planned_at + s(after);
     let visit = &mut trace.stages[usize::from(stage.0)];
-    visit.arrival =
-        Some(Arrival { interval: Interval::exactly(at), noticed_at: at, integrity: Integrity::Intact });
+    visit.arrival = Some(Arrival {
+        interval: Interval::exactly(at),
+        noticed_at: at,
+        integrity: Integrity::Intact,
+        stamp: Stamp::None,
+        found_in: None,
+    });
     visit.hop = Hop::Measured { latency: s(after - begun), was_overdue: false };
 }
 

@@ -94,7 +94,9 @@ impl Tracker {
             }
         }
         let visit = &mut trace.stages[usize::from(stage.0)];
-        visit.arrival = Some(Arrival { interval, noticed_at: now, integrity: sighting.integrity });
+        let Sighting { integrity, stamp, found_in, .. } = sighting;
+        let found_in = Some(found_in);
+        visit.arrival = Some(Arrival { interval, noticed_at: now, integrity, stamp, found_in });
         Some(id)
     }
 

@@ -13,7 +13,7 @@ pub use super::table_name::TableName;
 use crate::cloud::google::BIGQUERY;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
-use crate::domain::evidence::{Evidence, Lookup, Question};
+use crate::domain::evidence::{Evidence, Link, Lookup, Question};
 use crate::domain::schema::{Column, ExpectedSchema, Fingerprint, TableSchema};
 use crate::domain::tag::TenantCode;
 use crate::domain::topology::Capabilities;
@@ -21,8 +21,10 @@ use crate::keys::fault::Checked;
 use crate::keys::key::{Key, Shape};
 use crate::keys::reader::Reader;
 use crate::keys::value::{self, Parsed, text};
+use crate::observe::console;
 use crate::observe::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use crate::observe::pace::Rhythm;
+use crate::observe::shell::quoted;
 
 /// BigQuery bills at least 10 MB for each table of a query and takes no smaller `maximumBytesBilled`.
 pub(super) const MIN_BYTES_BILLED: u64 = 10 << 20;
@@ -435,10 +437,26 @@ impl Evidence for Settings {
             IdMatch::Contains => format!("STRPOS({id}, {tag}) > 0"),
         };
         let table = identifier(&self.table.table_on(question.planned_at).to_string());
-        vec![Lookup {
-            what: "look for the row",
-            command: format!("SELECT * FROM {table} WHERE {condition}{recent} LIMIT 10"),
-        }]
+        let query = format!("SELECT * FROM {table} WHERE {condition}{recent} LIMIT 10");
+        let location =
+            self.location.as_ref().map_or_else(String::new, |at| format!(" --location={}", quoted(at)));
+        vec![
+            Lookup {
+                what: "query the row",
+                command: format!(
+                    "bq query --project_id={}{location} --use_legacy_sql=false --format=prettyjson {}",
+                    quoted(&self.table.project),
+                    quoted(&query)
+                ),
+            },
+            Lookup { what: "the same query, for the console", command: query },
+        ]
+    }
+
+    fn consoles(&self, question: Question<'_>) -> Vec<Link> {
+        let table = self.table.table_on(question.planned_at);
+        let url = console::table(&table.project, &table.dataset, &table.table);
+        vec![Link { what: "table in the BigQuery console", url }]
     }
 
     fn search(&self, like: &str) -> Option<String> {
@@ -492,6 +510,10 @@ mod tests {
         let said = settings.lookups(Question { copy: None, tag: "zqtp1abc", planned_at });
         assert_eq!(
             said[0].command,
+            r"bq query --project_id=p --use_legacy_sql=false --format=prettyjson 'SELECT * FROM `p.logs.events` WHERE LOWER(`trace_id`) = '\''zqtp1abc'\'' AND `ingest_time` >= TIMESTAMP '\''2026-11-22T04:29:41Z'\'' LIMIT 10'"
+        );
+        assert_eq!(
+            said[1].command,
             "SELECT * FROM `p.logs.events` WHERE LOWER(`trace_id`) = 'zqtp1abc' AND `ingest_time` >= TIMESTAMP '2026-11-22T04:29:41Z' LIMIT 10"
         );
     }
@@ -503,7 +525,7 @@ mod tests {
         let planned_at = Timestamp::from_millis(1_795_321_781_123);
         let said = settings.lookups(Question { copy: None, tag: "zqtp1abc", planned_at });
         assert_eq!(
-            said[0].command,
+            said[1].command,
             "SELECT * FROM `p.logs.events_20261122` WHERE STRPOS(LOWER(`message`), 'zqtp1abc') > 0 LIMIT 10"
         );
         assert_eq!(

@@ -8,13 +8,14 @@ use super::CloudWatchLogs;
 use crate::cloud::account::{self, Account};
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{Costs, Operation};
-use crate::domain::evidence::{Evidence, Lookup, Question};
+use crate::domain::evidence::{Evidence, Link, Lookup, Question};
 use crate::domain::tag::MARKER;
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
 use crate::keys::key::{Key, Shape};
 use crate::keys::reader::Reader;
 use crate::keys::value;
+use crate::observe::console;
 use crate::observe::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use crate::observe::pace::Rhythm;
 use crate::observe::rate_limit::RateLimit;
@@ -162,15 +163,71 @@ impl KindSettings for Settings {
 
 impl Evidence for Settings {
     fn lookups(&self, question: Question<'_>) -> Vec<Lookup> {
-        vec![Lookup {
-            what: "search the log group",
-            command: format!(
-                "aws logs filter-log-events{} --log-group-name {} --start-time {} --filter-pattern {}",
-                in_region(&self.account.region),
-                quoted(&self.log_group),
-                question.planned_at.millis(),
-                quoted(&format!("\"{}\"", question.tag)),
-            ),
+        let (region, name) = (in_region(&self.account.region), group_name(&self.log_group));
+        let pattern = quoted(&format!("\"{}\"", question.tag));
+        // Only this option takes ARNs, which reach a group of another account (AWS Logs API reference,
+        // FilterLogEvents).
+        let group = match name == self.log_group {
+            true => format!("--log-group-name {}", quoted(name)),
+            false => format!("--log-group-identifier {}", quoted(&self.log_group)),
+        };
+        let since = question.planned_at.strftime("%Y-%m-%dT%H:%M:%SZ");
+        vec![
+            Lookup {
+                what: "search the log group",
+                command: format!(
+                    "aws logs filter-log-events{region} {group} --start-time {} --filter-pattern {pattern}",
+                    question.planned_at.millis(),
+                ),
+            },
+            Lookup {
+                what: "read the log group from the planned injection on",
+                command: format!("aws logs tail {}{region} --since {since} --format short", quoted(name)),
+            },
+        ]
+    }
+
+    fn consoles(&self, question: Question<'_>) -> Vec<Link> {
+        vec![Link {
+            what: "log events in the CloudWatch console",
+            url: console::log_events(&self.account.region, group_name(&self.log_group), question),
         }]
+    }
+}
+
+/// The name in an ARN, or the name itself.
+fn group_name(log_group: &str) -> &str {
+    log_group.rsplit(':').next().unwrap_or(log_group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::Timestamp;
+
+    const QUESTION: Question<'_> =
+        Question { copy: None, tag: "zqtp1abc", planned_at: Timestamp::from_millis(1_795_321_781_123) };
+
+    fn commands(log_group: &str) -> Vec<String> {
+        let settings = Settings::new(Account::in_region("eu-central-1"), log_group);
+        settings.lookups(QUESTION).into_iter().map(|lookup| lookup.command).collect()
+    }
+
+    #[test]
+    fn a_log_group_is_searched_for_the_tag_and_read_from_the_injection_on() {
+        assert_eq!(
+            commands("/ecs/acme/app"),
+            [
+                "aws logs filter-log-events --region eu-central-1 --log-group-name /ecs/acme/app --start-time 1795321781123 --filter-pattern '\"zqtp1abc\"'",
+                "aws logs tail /ecs/acme/app --region eu-central-1 --since 2026-11-22T04:29:41Z --format short",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_log_group_of_another_account_is_searched_by_its_arn() {
+        let arn = "arn:aws:logs:eu-central-1:111111111111:log-group:/ecs/acme/app";
+        let command = &commands(arn)[0];
+        assert!(command.contains(&format!("--log-group-identifier {arn} ")), "{command}");
     }
 }

@@ -9,14 +9,15 @@ mod tests;
 pub use self::store::read_page;
 
 pub use self::store::Gcs;
+use super::console;
 use super::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use super::object_store::{self, ObjectObserver};
 use super::pace::Rhythm;
-use super::shell::quoted;
+use super::shell::{UNPACK, quoted};
 use crate::cloud::google::Service;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
-use crate::domain::evidence::{Evidence, Lookup, Question};
+use crate::domain::evidence::{Evidence, Link, Lookup, Question};
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
 use crate::keys::key::Key;
@@ -132,19 +133,56 @@ fn check_bucket(text: String) -> Result<String, String> {
 impl Evidence for Settings {
     fn lookups(&self, question: Question<'_>) -> Vec<Lookup> {
         let bucket = &self.objects.bucket;
-        vec![match question.copy {
-            Some(copy) => Lookup {
-                what: "fetch the object",
-                command: format!("gcloud storage cat {}", quoted(copy.record())),
-            },
+        match question.copy {
+            Some(copy) => vec![
+                Lookup {
+                    what: "find it in the object",
+                    command: format!(
+                        "gcloud storage cat {} | {UNPACK} | grep -a -F {}",
+                        quoted(copy.record()),
+                        quoted(question.tag)
+                    ),
+                },
+                Lookup {
+                    what: "size and times of the object",
+                    command: format!("gcloud storage objects describe {}", quoted(copy.record())),
+                },
+            ],
             None => {
                 let prefix = question.planned_at.strftime(&self.objects.key.to_string());
-                Lookup {
-                    what: "list the objects of that hour",
-                    command: format!(
-                        "gcloud storage ls --long {}",
-                        quoted(&format!("gs://{bucket}/{prefix}**"))
-                    ),
+                let objects = quoted(&format!("gs://{bucket}/{prefix}**"));
+                vec![
+                    Lookup {
+                        what: "list the objects of that hour",
+                        command: format!("gcloud storage ls --long {objects}"),
+                    },
+                    Lookup {
+                        what: "search every object of that hour",
+                        command: format!(
+                            "gcloud storage ls {objects} | while read -r object; do gcloud storage cat \"$object\" \
+                             | {UNPACK} | grep -a -F -H --label=\"$object\" {}; done",
+                            quoted(question.tag),
+                        ),
+                    },
+                ]
+            }
+        }
+    }
+
+    fn consoles(&self, question: Question<'_>) -> Vec<Link> {
+        let bucket = &self.objects.bucket;
+        vec![match question.copy {
+            Some(copy) => {
+                let object = copy.record().strip_prefix(&format!("gs://{bucket}/")).unwrap_or(copy.record());
+                // The generation follows the last `#`.
+                let name = object.rsplit_once('#').map_or(object, |(name, _)| name);
+                Link { what: "object in the Cloud Storage console", url: console::gcs_object(bucket, name) }
+            }
+            None => {
+                let prefix = question.planned_at.strftime(&self.objects.key.to_string());
+                Link {
+                    what: "folder in the Cloud Storage console",
+                    url: console::gcs_folder(bucket, &prefix),
                 }
             }
         }]

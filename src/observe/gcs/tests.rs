@@ -304,7 +304,10 @@ fn a_copy_is_fetched_by_its_generation() {
     let planned_at = t(0);
     let copy = Locator::within("gs://transit/in/04/it's #1.gz#1700000000000000", 17);
     let lookups = settings.lookups(Question { copy: Some(&copy), tag: "zqtp2", planned_at });
-    assert_eq!(lookups[0].command, r"gcloud storage cat 'gs://transit/in/04/it'\''s #1.gz#1700000000000000'");
+    let cat = r"gcloud storage cat 'gs://transit/in/04/it'\''s #1.gz#1700000000000000'";
+    assert_eq!(lookups[0].command, format!("{cat} | gzip -dcf | grep -a -F zqtp2"));
+    let url = "https://console.cloud.google.com/storage/browser/_details/transit/in/04/it%27s%20%231.gz";
+    assert_eq!(settings.consoles(Question { copy: Some(&copy), tag: "zqtp2", planned_at })[0].url, url);
     let lookups = settings.lookups(Question { copy: None, tag: "zqtp2", planned_at });
     assert_eq!(lookups[0].command, "gcloud storage ls --long 'gs://transit/in/04/**'");
 }

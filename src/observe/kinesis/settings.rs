@@ -7,15 +7,16 @@ use super::read_budget::Pages;
 use crate::cloud::account::{self, Account};
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{BytePrice, Bytes, Costs, Operation};
-use crate::domain::evidence::{Evidence, Lookup, Question};
+use crate::domain::evidence::{Evidence, Link, Lookup, Question};
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
 use crate::keys::key::{Key, Shape};
 use crate::keys::reader::Reader;
 use crate::keys::value;
+use crate::observe::console;
 use crate::observe::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use crate::observe::pace::Rhythm;
-use crate::observe::shell::{in_region, quoted};
+use crate::observe::shell::{UNPACK, in_region, quoted};
 use crate::observe::{GAPS, Gaps};
 
 /// GetRecords returns at most this many records (AWS Kinesis API reference).
@@ -188,25 +189,61 @@ fn check_stream(text: String) -> Result<String, String> {
 
 impl Evidence for Settings {
     fn lookups(&self, question: Question<'_>) -> Vec<Lookup> {
-        let (region, stream) = (in_region(&self.account.region), quoted(&self.stream));
+        let region = in_region(&self.account.region);
+        let stream = match self.stream.starts_with("arn:") {
+            true => format!("--stream-arn {}", quoted(&self.stream)),
+            false => format!("--stream-name {}", quoted(&self.stream)),
+        };
         let Some(copy) = question.copy else {
-            let command = format!("aws kinesis list-shards{region} --stream-name {stream}");
-            return vec![Lookup { what: "list the shards", command }];
+            return vec![
+                Lookup {
+                    what: "list the shards",
+                    command: format!("aws kinesis list-shards{region} {stream}"),
+                },
+                Lookup {
+                    what: "search every shard from the planned injection on",
+                    command: search(&region, &stream, question),
+                },
+            ];
         };
         let Some((shard, sequence)) = shard_and_sequence(copy.as_str()) else {
             return Vec::new();
         };
-        vec![Lookup {
-            what: "read the record",
-            command: format!(
-                "aws kinesis get-records{region} --limit 1 --shard-iterator \"$(aws kinesis get-shard-iterator{region} \
-                 --stream-name {stream} --shard-id {} --shard-iterator-type AT_SEQUENCE_NUMBER --starting-sequence-number {} \
-                 --query ShardIterator --output text)\"",
-                quoted(shard),
-                quoted(sequence),
-            ),
+        let read = format!(
+            "aws kinesis get-records{region} --limit 1 --shard-iterator \"$(aws kinesis get-shard-iterator{region} \
+             {stream} --shard-id {} --shard-iterator-type AT_SEQUENCE_NUMBER --starting-sequence-number {} \
+             --query ShardIterator --output text)\"",
+            quoted(shard),
+            quoted(sequence),
+        );
+        let data = format!("{read} --query 'Records[0].Data' --output text | base64 --decode | {UNPACK}");
+        vec![
+            Lookup { what: "read the record", command: read },
+            Lookup { what: "read its data", command: data },
+        ]
+    }
+
+    fn consoles(&self, _: Question<'_>) -> Vec<Link> {
+        let name = self.stream.rsplit('/').next().unwrap_or(&self.stream);
+        vec![Link {
+            what: "data viewer in the Kinesis console",
+            url: console::stream(&self.account.region, name),
         }]
     }
+}
+
+/// A loop over the shards. One call of each shows up to 10 MB from this time on (AWS Kinesis API reference,
+/// GetRecords), which is enough unless the stream is busy.
+fn search(region: &str, stream: &str, question: Question<'_>) -> String {
+    let from = question.planned_at.strftime("%Y-%m-%dT%H:%M:%SZ");
+    format!(
+        "for shard in $(aws kinesis list-shards{region} {stream} --query 'Shards[].ShardId' --output text); do \
+         aws kinesis get-records{region} --shard-iterator \"$(aws kinesis get-shard-iterator{region} {stream} \
+         --shard-id \"$shard\" --shard-iterator-type AT_TIMESTAMP --timestamp {from} --query ShardIterator \
+         --output text)\" --query 'Records[].Data' --output text | tr '\\t' '\\n' | while read -r data; do \
+         printf %s \"$data\" | base64 --decode | {UNPACK} | grep -a -F {}; done; done",
+        quoted(question.tag),
+    )
 }
 
 /// Extracts a shard id and a sequence number from a locator, whatever stands between them.
@@ -228,6 +265,18 @@ mod tests {
     use crate::domain::time::Timestamp;
 
     #[test]
+    fn a_stream_that_is_given_by_its_arn_is_read_by_it() {
+        let arn = "arn:aws:kinesis:eu-central-1:111111111111:stream/logs-acme";
+        let settings = Settings::new(Account::in_region("eu-central-1"), arn);
+        let planned_at = Timestamp::from_secs(1_795_321_781);
+        let said = settings.lookups(Question { copy: None, tag: "zqtp1abc", planned_at });
+        assert_eq!(
+            said[0].command,
+            format!("aws kinesis list-shards --region eu-central-1 --stream-arn {arn}")
+        );
+    }
+
+    #[test]
     fn the_command_reads_a_record_by_its_sequence_number() {
         let settings = Settings::new(Account::in_region("eu-central-1"), "logs-acme");
         let lookups = |copy: &str| {
@@ -235,9 +284,11 @@ mod tests {
             let planned_at = Timestamp::from_secs(1_795_321_781);
             settings.lookups(Question { copy: Some(&copy), tag: "zqtp1abc", planned_at })
         };
-        let command = &lookups("shardId-000000000000:4959033827149/3")[0].command;
+        let found = lookups("shardId-000000000000:4959033827149/3");
+        let command = &found[0].command;
         assert!(command.contains("--shard-id shardId-000000000000 "), "{command}");
         assert!(command.contains("--starting-sequence-number 4959033827149 "), "{command}");
+        assert!(found[1].command.ends_with("| base64 --decode | gzip -dcf"), "{}", found[1].command);
         assert_eq!(lookups("who knows"), []);
     }
 }

@@ -9,15 +9,16 @@ mod store;
 mod tests;
 
 pub use self::store::S3;
+use super::console;
 use super::kinds::{Attribution, KindSettings, Scope, Site, Spec, seconds};
 use super::object_store::{self, ObjectObserver};
 use super::pace::Rhythm;
-use super::shell::{in_region, quoted};
+use super::shell::{UNPACK, in_region, quoted};
 use crate::cloud::account::{self, Account};
 use crate::cloud::aws::Aws;
 use crate::cloud::{NoClient, Provider};
 use crate::domain::cost::{Costs, Operation};
-use crate::domain::evidence::{Evidence, Lookup, Question};
+use crate::domain::evidence::{Evidence, Link, Lookup, Question};
 use crate::domain::topology::Capabilities;
 use crate::keys::fault::Checked;
 use crate::keys::key::Key;
@@ -129,20 +130,66 @@ fn client(aws: &Aws, account: &Account) -> aws_sdk_s3::Client {
 impl Evidence for Settings {
     fn lookups(&self, question: Question<'_>) -> Vec<Lookup> {
         let (region, bucket) = (in_region(&self.account.region), &self.objects.bucket);
-        vec![match question.copy {
-            Some(copy) => Lookup {
-                what: "fetch the object",
-                command: format!(
-                    "aws s3 cp{region} {} -",
-                    quoted(&format!("s3://{bucket}/{}", key(copy.record(), bucket)))
-                ),
-            },
-            None => {
-                let prefix = question.planned_at.strftime(&self.objects.key.to_string());
+        let Some(copy) = question.copy else {
+            let prefix = question.planned_at.strftime(&self.objects.key.to_string());
+            return vec![
                 Lookup {
                     what: "list the objects of that hour",
                     command: format!("aws s3 ls{region} {}", quoted(&format!("s3://{bucket}/{prefix}"))),
-                }
+                },
+                Lookup {
+                    what: "search every object of that hour",
+                    command: format!(
+                        "aws s3api list-objects-v2{region} --bucket {bucket} --prefix {} --query 'Contents[].Key' \
+                         --output text | tr '\\t' '\\n' | while read -r key; do aws s3 cp{region} \
+                         s3://{bucket}/\"$key\" - | {UNPACK} | grep -a -F -H --label=\"$key\" {}; done",
+                        quoted(&prefix),
+                        quoted(question.tag),
+                        bucket = quoted(bucket),
+                    ),
+                },
+            ];
+        };
+        let key = key(copy.record(), bucket);
+        // `aws s3api get-object` prints its answer after the object, so it cannot write to a pipe.
+        vec![
+            Lookup {
+                what: "find it in the object",
+                command: format!(
+                    "aws s3 cp{region} {} - | {UNPACK} | grep -a -F {}",
+                    quoted(&format!("s3://{bucket}/{key}")),
+                    quoted(question.tag),
+                ),
+            },
+            Lookup {
+                what: "size and times of the object",
+                command: format!(
+                    "aws s3api head-object{region} --bucket {} --key {}",
+                    quoted(bucket),
+                    quoted(key)
+                ),
+            },
+            Lookup {
+                what: "keep the object",
+                command: format!(
+                    "aws s3api get-object{region} --bucket {} --key {} ./evidence",
+                    quoted(bucket),
+                    quoted(key)
+                ),
+            },
+        ]
+    }
+
+    fn consoles(&self, question: Question<'_>) -> Vec<Link> {
+        let (region, bucket) = (&self.account.region, &self.objects.bucket);
+        vec![match question.copy {
+            Some(copy) => Link {
+                what: "object in the S3 console",
+                url: console::s3_object(region, bucket, key(copy.record(), bucket)),
+            },
+            None => {
+                let prefix = question.planned_at.strftime(&self.objects.key.to_string());
+                Link { what: "prefix in the S3 console", url: console::s3_prefix(region, bucket, &prefix) }
             }
         }]
     }

@@ -6,8 +6,8 @@
 //! never refused for that bound: the connection that has waited longest without a complete request makes
 //! room, then the one that was idle longest. So a scrape is answered however many connections others hold.
 //!
-//! An answer without a known length is an event stream. There is none yet: the page fetches itself every two
-//! seconds. Streams have a bound of their own, and end with the daemon.
+//! An answer without a known length is an event stream. Streams have a bound of their own, and end with the
+//! daemon.
 //!
 //! Nothing here knows a route.
 

@@ -1,72 +1,146 @@
-// Keeps a page live: fetches it every two seconds and replaces the parts that changed.
-// The page is complete without this. It never touches the filter form, a text selection or an unfolded part.
+// Keeps a page up to date. The page is complete without this.
+//
+// The text of the page is fetched once, with its version. A stream of events then carries the lines that changed, and the
+// page is changed in place: focus, selection, scroll positions and unfolded parts stay. Without a stream (too many are
+// open, or a proxy does not pass them) the page is fetched every ten seconds.
 (function () {
   "use strict";
-  const EVERY = 2000;
+  const AGAIN = 10000;
   const OLD = 10000;
   const live = document.getElementById("live");
   const fresh = document.getElementById("fresh");
   const pause = document.getElementById("pause");
-  if (!live || !document.querySelector("[data-live]")) return;
+  const main = document.getElementById("main");
+  copyable();
+  ages();
+  if (!live || !("live" in live.dataset)) return;
 
-  let paused = false;
-  let gone = false;
-  let unreachable = "";
-  // Age of the shown state when it was fetched, by the probe's clock, and the time of the fetch by ours.
-  let age = Number(live.dataset.age);
-  let fetched = performance.now();
+  // The lines of the page as the server has them, and their version.
+  let lines = [];
+  let stream = null;
   let timer = 0;
+  let paused = false;
+  // No page with this address any more: it keeps its last known state.
+  let gone = false;
+  // The page has changed while it was held.
+  let behind = false;
+  let unreachable = "";
+  // Age of the shown state when it arrived, by the probe's clock, and the time of its arrival by ours.
+  let age = Number(live.dataset.age);
+  let arrived = performance.now();
+
   // Parts that the reader unfolded or folded; they stay so.
-  const opened = new Map();
+  const touched = new WeakSet();
   document.addEventListener("click", (event) => {
     const summary = event.target.closest("summary");
-    const part = summary && summary.parentElement;
-    if (part && part.id) setTimeout(() => opened.set(part.id, part.open), 0);
+    if (summary) touched.add(summary.parentElement);
   });
 
+  function selecting() {
+    const selection = document.getSelection();
+    return selection && !selection.isCollapsed && main.contains(selection.anchorNode);
+  }
+
+  function held() {
+    return paused || selecting();
+  }
+
   function say() {
-    const old = age + performance.now() - fetched;
-    const seconds = Math.floor(old / 1000);
-    const held = paused || gone || selecting();
-    const bad = unreachable !== "" || (old > OLD && !held);
+    const old = age + performance.now() - arrived;
+    const bad = unreachable !== "" || (old > OLD && !held() && !gone);
     if (bad !== live.classList.contains("bad")) {
       live.classList.toggle("bad", bad);
       // Announced once, when it fails, and not every second.
       if (bad) live.setAttribute("role", "alert"); else live.removeAttribute("role");
     }
-    let text = "data is " + seconds + " s old";
+    let text = "data is " + Math.floor(old / 1000) + " s old";
     if (unreachable) text = "traceprobe cannot be reached (" + unreachable + "): " + text;
     else if (gone) text = "no longer remembered by traceprobe: " + text;
     else if (paused) text = "paused: " + text;
-    else if (held) text = "held while you select: " + text;
+    else if (held()) text = "held while you select: " + text;
     else if (!bad) text = "live, " + text;
-    fresh.textContent = text;
+    if (fresh.textContent !== text) fresh.textContent = text;
+    if (behind && !held()) show();
   }
 
-  function selecting() {
-    const selection = document.getSelection();
-    return selection && !selection.isCollapsed && document.getElementById("main").contains(selection.anchorNode);
-  }
-
-  function replace(page) {
-    const focus = document.activeElement;
-    const href = focus && focus.getAttribute && focus.getAttribute("href");
-    for (const part of document.querySelectorAll("[data-live]")) {
-      const next = page.getElementById(part.id);
-      if (!next) continue;
-      for (const [id, open] of opened) {
-        const box = next.querySelector("#" + CSS.escape(id));
-        if (box) box.open = open;
-      }
-      const left = Array.from(part.querySelectorAll(".scroll"), (box) => box.scrollLeft);
-      const held = part.contains(focus);
-      part.replaceChildren(...Array.from(next.childNodes, (node) => document.importNode(node, true)));
-      part.querySelectorAll(".scroll").forEach((box, index) => { box.scrollLeft = left[index] || 0; });
-      if (held && href) {
-        const again = part.querySelector('a[href="' + CSS.escape(href) + '"]');
-        if (again) again.focus({ preventScroll: true });
-      }
+  // Ages are counted here, because they would change every line that has one.
+  function ages(root) {
+    for (const time of (root || document).querySelectorAll("time.ago")) {
+      const seconds = Math.max(0, Math.floor((Date.now() - Date.parse(time.dateTime) + skew()) / 1000));
+      if (!Number.isFinite(seconds)) continue;
+      const text = duration(seconds);
+      if (time.textContent !== text) time.textContent = text;
     }
+  }
+
+  // By how much the probe's clock is ahead of ours.
+  function skew() {
+    const at = live && Date.parse(live.dataset.at);
+    return at && arrived !== undefined ? at + age - (performance.timeOrigin + arrived) : 0;
+  }
+
+  function duration(seconds) {
+    const two = (whole, unit, rest, small) => whole + " " + unit + (rest ? " " + rest + " " + small : "");
+    if (seconds < 60) return seconds + " s";
+    if (seconds < 600) return two(Math.floor(seconds / 60), "min", seconds % 60, "s");
+    if (seconds < 3600) return Math.floor(seconds / 60) + " min";
+    if (seconds < 86400) return two(Math.floor(seconds / 3600), "h", Math.floor((seconds % 3600) / 60), "min");
+    return two(Math.floor(seconds / 86400), "d", Math.floor((seconds % 86400) / 3600), "h");
+  }
+
+  // Changes `old` until it equals `next`. Elements with an id are found again wherever they are.
+  function morph(old, next) {
+    attributes(old, next);
+    // What is in a field is the reader's, and ages are counted here.
+    if (old.matches("input, select, textarea, time.ago")) return;
+    const wanted = Array.from(next.childNodes);
+    const stays = new Set(wanted.map((node) => node.id).filter(Boolean));
+    const named = new Map(Array.from(old.children, (child) => [child.id, child]).filter(([id]) => id));
+    let at = old.firstChild;
+    const remove = (node) => { at = node.nextSibling; node.remove(); };
+    for (const node of wanted) {
+      const alike = at && !at.id && at.nodeType === node.nodeType && at.nodeName === node.nodeName;
+      const match = node.id ? named.get(node.id) : alike && at;
+      if (!match) {
+        old.insertBefore(document.importNode(node, true), at);
+        continue;
+      }
+      // What has the focus would lose it if it were moved, so what is before it moves instead.
+      while (at && at !== match && match.contains(document.activeElement)) {
+        const before = at;
+        remove(before);
+        if (stays.has(before.id)) old.appendChild(before);
+      }
+      if (at === match) at = at.nextSibling; else old.insertBefore(match, at);
+      if (match.nodeType === Node.ELEMENT_NODE) morph(match, node);
+      else if (match.nodeValue !== node.nodeValue) match.nodeValue = node.nodeValue;
+    }
+    while (at) remove(at);
+  }
+
+  function attributes(old, next) {
+    const keeps = (name) => name === "open" && touched.has(old);
+    for (const { name } of Array.from(old.attributes)) {
+      if (!next.hasAttribute(name) && !keeps(name)) old.removeAttribute(name);
+    }
+    for (const { name, value } of next.attributes) {
+      if (old.getAttribute(name) !== value && !keeps(name)) old.setAttribute(name, value);
+    }
+  }
+
+  // Shows the newest text.
+  function show() {
+    behind = held();
+    if (behind) return;
+    const page = new DOMParser().parseFromString(lines.join("\n"), "text/html");
+    const next = page.getElementById("main");
+    if (!next) return;
+    live.dataset.at = page.getElementById("live").dataset.at;
+    age = Number(page.getElementById("live").dataset.age);
+    arrived = performance.now();
+    ages(next);
+    morph(main, next);
+    document.dispatchEvent(new Event("traceprobe:shown"));
     document.title = page.title;
     const icon = document.querySelector("link[rel=icon]");
     const other = page.querySelector("link[rel=icon]");
@@ -75,36 +149,81 @@
     }
   }
 
-  async function refresh() {
-    if (paused || gone || document.hidden) return;
-    if (!selecting()) {
-      try {
-        const answer = await fetch(location.href, {
-          headers: { accept: "text/html" }, cache: "no-store", signal: AbortSignal.timeout(10000),
-        });
-        if (answer.status === 404) {
-          // The trace has been forgotten since; the page keeps its last known state.
-          gone = true;
-          say();
-          return;
-        }
-        if (!answer.ok) throw new Error("answer " + answer.status);
-        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-        age = Number(page.getElementById("live").dataset.age);
-        fetched = performance.now();
-        unreachable = "";
-        if (!paused && !selecting()) replace(page);
-      } catch (error) {
-        unreachable = error.name === "TypeError" ? "no connection" : error.name === "TimeoutError" ? "no answer" : error.message;
-      }
-      say();
+  async function fetchPage() {
+    const answer = await fetch(location.href, {
+      headers: { accept: "text/html" }, cache: "no-store", signal: AbortSignal.timeout(10000),
+    });
+    if (answer.status === 404) {
+      gone = true;
+      return null;
     }
-    again();
+    if (!answer.ok) throw new Error("answer " + answer.status);
+    const text = await answer.text();
+    lines = text.replace(/(<time class="ago"[^>]*>)[^<]*/g, "$1").split("\n");
+    unreachable = "";
+    show();
+    return (answer.headers.get("etag") || "").replace(/^W\//, "").replaceAll('"', "");
   }
 
-  function again() {
+  // Fetches the page, then follows its changes.
+  async function follow() {
+    leave();
+    if (paused || gone || document.hidden) return;
+    try {
+      const version = await fetchPage();
+      if (version) open(version);
+    } catch (error) {
+      unreachable = error.name === "TypeError" ? "no connection" : error.name === "TimeoutError" ? "no answer" : error.message;
+      later();
+    }
+    say();
+  }
+
+  function open(version) {
+    const address = new URL(location.pathname + "/events" + location.search, location.href);
+    address.searchParams.append("version", version);
+    stream = new EventSource(address);
+    stream.addEventListener("patch", (event) => {
+      for (const change of JSON.parse(event.data)) lines.splice(change.at, change.old, ...change.new);
+      unreachable = "";
+      show();
+    });
+    stream.addEventListener("reset", follow);
+    stream.addEventListener("gone", () => { gone = true; leave(); say(); });
+    // A stream that was refused, or that broke off.
+    stream.addEventListener("error", later);
+  }
+
+  function leave() {
     clearTimeout(timer);
-    if (!paused && !document.hidden) timer = setTimeout(refresh, EVERY);
+    if (stream) stream.close();
+    stream = null;
+  }
+
+  function later() {
+    leave();
+    timer = setTimeout(follow, AGAIN);
+  }
+
+  // Copies the text of another element.
+  function copyable() {
+    const buttons = () => { for (const button of document.querySelectorAll("button.copy")) button.hidden = false; };
+    if (!navigator.clipboard) return;
+    buttons();
+    document.addEventListener("traceprobe:shown", buttons);
+    document.addEventListener("click", async (event) => {
+      const button = event.target.closest("button.copy");
+      const from = button && document.querySelector(button.dataset.copy);
+      if (!from) return;
+      const label = button.textContent;
+      try {
+        await navigator.clipboard.writeText(from.textContent);
+        button.textContent = "copied";
+      } catch {
+        button.textContent = "cannot copy";
+      }
+      setTimeout(() => { button.textContent = label; }, 2000);
+    });
   }
 
   pause.hidden = false;
@@ -112,11 +231,11 @@
     paused = !paused;
     pause.textContent = paused ? "resume" : "pause";
     pause.setAttribute("aria-pressed", String(paused));
+    if (paused) leave(); else follow();
     say();
-    if (!paused) refresh();
   });
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
-  setInterval(say, 1000);
+  document.addEventListener("visibilitychange", () => { if (document.hidden) leave(); else follow(); });
+  setInterval(() => { say(); ages(); }, 1000);
   say();
-  again();
+  follow();
 })();

@@ -57,7 +57,7 @@ pub(crate) enum Presence {
     },
     /// Neither seen nor proven absent.
     Unproven,
-    /// Not seen at the stage before.
+    /// Not seen at the stage before, or dead-lettered before it.
     NotReached,
 }
 
@@ -140,6 +140,10 @@ fn presence(trace: &Trace, stage: StageId, snapshot: &Snapshot) -> Presence {
     }
     // Side stages are still watched after a trace has its outcome; the main path is not.
     let on_main_path = map.main_path().contains(&stage);
+    // It is known where it went instead.
+    if on_main_path && matches!(trace.ended, Some((Outcome::DeadLettered(_), _))) {
+        return Presence::NotReached;
+    }
     let settled = match &trace.ended {
         Some((Outcome::Lost(_) | Outcome::Unobserved(_), _)) => on_main_path,
         Some((Outcome::DeadLettered(_), _)) => true,

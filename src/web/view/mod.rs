@@ -5,6 +5,9 @@
 //! How a duration is written in a table is left to the printing code.
 
 mod condition;
+mod evidence;
+mod fate;
+mod finding;
 mod first_step;
 mod hop;
 mod incident;
@@ -16,6 +19,7 @@ mod recent;
 mod selection;
 mod size;
 mod source;
+mod story;
 mod strip;
 mod tenant;
 mod trace;
@@ -23,12 +27,14 @@ mod verdict;
 mod violation;
 
 pub(crate) use self::condition::ConditionView;
+pub(crate) use self::evidence::{Lookups, StageSource};
+pub(crate) use self::finding::Finding;
 pub(crate) use self::hop::HopFigures;
 pub(crate) use self::incident::{EpisodeView, IncidentView};
 pub(crate) use self::lane::{Lane, Presence};
 pub(crate) use self::mark::Mark;
 pub(crate) use self::matter::Matter;
-pub(crate) use self::one::{One, StageSource, read_id, unknown};
+pub(crate) use self::one::{One, read_id, unknown};
 pub(crate) use self::recent::Recent;
 pub(crate) use self::size::SizeFigures;
 pub(crate) use self::source::{Source, State};

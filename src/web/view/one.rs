@@ -1,15 +1,11 @@
 //! Everything that is known about one trace, and how to verify it elsewhere.
 
-use std::sync::Arc;
-
+use super::evidence::{Lookups, StageSource};
+use super::fate::Fate;
 use super::trace::TraceView;
 use super::violation::Violation;
-use crate::domain::copies::{StoredCopy, Uncharged, uncharged};
-use crate::domain::evidence::{Lookup, Question};
-use crate::domain::sighting::Locator;
 use crate::domain::tag::{self, MARKER, TraceId};
 use crate::domain::time::Timestamp;
-use crate::domain::topology::StageId;
 use crate::domain::trace::Trace;
 use crate::domain::tracker::Snapshot;
 use crate::web::app::{App, Settings};
@@ -25,34 +21,16 @@ pub(crate) struct One<'a> {
     pub(crate) trace: TraceView<'a>,
     /// The source at each of its stages, in the order of its lanes.
     pub(crate) sources: Vec<StageSource>,
+    /// What shows it where it was put.
+    pub(crate) log_group: Lookups,
+    /// What became of it.
+    pub(crate) fate: Fate,
     /// Where it was found at another tenant.
     pub(crate) violations: Vec<Violation>,
     /// Its tag as it was sent.
     pub(crate) tag: String,
     /// The signature at the end of the tag.
     pub(crate) signature: String,
-}
-
-/// The source at a stage, and commands that look the trace up there.
-#[derive(Clone, Debug)]
-pub(crate) struct StageSource {
-    /// The kind of the stage.
-    pub(crate) kind: &'static str,
-    /// The name of the source.
-    pub(crate) name: Arc<str>,
-    /// Each copy.
-    pub(crate) copies: Vec<StageCopy>,
-    /// Commands that search for it; empty if a copy was seen.
-    pub(crate) lookups: Vec<Lookup>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct StageCopy {
-    pub(crate) locator: String,
-    /// Why it is not charged to the pipeline; `None` for the first copy and for duplicates.
-    pub(crate) uncharged: Option<Uncharged>,
-    /// Commands that fetch it.
-    pub(crate) lookups: Vec<Lookup>,
 }
 
 impl<'a> One<'a> {
@@ -63,39 +41,19 @@ impl<'a> One<'a> {
         let tag = signed.to_string();
         let source = |stage| StageSource::new(app, snapshot, trace.trace, stage, &tag);
         let violations = snapshot.violations.iter().filter(|seen| seen.trace == id);
+        let violations: Vec<_> = violations.map(|seen| Violation::new(seen, snapshot)).collect();
+        let sources: Vec<_> = trace.lanes.iter().map(|lane| source(lane.stage)).collect();
         Some(Self {
             at: snapshot.at,
             settings: &app.settings,
-            sources: trace.lanes.iter().map(|lane| source(lane.stage)).collect(),
-            violations: violations.map(|seen| Violation::new(seen, snapshot)).collect(),
+            fate: Fate::new(&trace, &sources, &violations, snapshot, &app.settings),
+            log_group: Lookups::in_log_group(app, trace.trace, &tag),
+            sources,
+            violations,
             signature: signed.signature().to_owned(),
             tag,
             trace,
         })
-    }
-}
-
-impl StageSource {
-    fn new(app: &App, snapshot: &Snapshot, trace: &Trace, stage: StageId, tag: &str) -> Self {
-        let map = &snapshot.topology;
-        let source = map.source_of(trace.tenant, stage);
-        let evidence = app.settings.evidence.get(source.0 as usize);
-        let lookup = |copy: Option<&Locator>| {
-            let question = Question { copy, tag, planned_at: trace.planned_at };
-            evidence.map(|evidence| evidence.lookups(question)).unwrap_or_default()
-        };
-        let copies = &trace.visit(stage).copies;
-        let copy = |copy: &StoredCopy| StageCopy {
-            locator: copy.locator.to_string(),
-            uncharged: uncharged(copies).find(|(known, _)| **known == copy.locator).map(|(_, why)| why),
-            lookups: lookup(Some(&copy.locator)),
-        };
-        Self {
-            kind: map.stage(stage).kind.name(),
-            name: map.source(source).name.clone(),
-            copies: copies.iter().map(copy).collect(),
-            lookups: if copies.is_empty() { lookup(None) } else { Vec::new() },
-        }
     }
 }
 

@@ -284,6 +284,7 @@ fn app(
     let settings = web::Settings {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         runbook: config.probe.runbook.clone(),
+        external_url: config.web.external_url.clone(),
         criteria: config.criteria(),
         give_up: config.probe.give_up,
         remember: config.probe.remember,

@@ -12,6 +12,7 @@ pub mod copies;
 pub mod cost;
 pub mod drill;
 pub mod evidence;
+pub mod flaw;
 pub mod foreign;
 pub mod format;
 pub mod incidents;

@@ -37,7 +37,7 @@ families! {
     adopted_traces: Counter<TenantOutcome> = "traceprobe_adopted_traces_total",
         "Outcomes of traces of a previous run that are known only by their tag, because no store was kept. That run may have counted them, so they are in no other counter.";
     lost: Counter<TenantHopRange> = "traceprobe_lost_total",
-        "Lost traces by the hop that lost them, or by a hop range (first..last) if a stage between was blind. See the failures on /traces/recent.";
+        "Lost traces by the hop that lost them, or by a hop range (first..last) if a stage between was blind. See the traces that matter on /traces/recent.";
     missing_hops: Counter<TenantHop> = "traceprobe_missing_hops_total",
         "Traces that reached the stage before and provably never this one, whatever their outcome. An archive that leaves out delivered events shows here.";
     conditions: IntGauge<OfCondition> = "traceprobe_condition",

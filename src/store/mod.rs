@@ -27,6 +27,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBe
 use self::record::{Record, Unreadable};
 use crate::domain::aggregates::Kept;
 use crate::domain::drill::DrillProof;
+use crate::domain::flaw::flaws;
 use crate::domain::incidents::Episode;
 use crate::domain::tag::{InstanceCode, TraceId};
 use crate::domain::time::Timestamp;
@@ -39,6 +40,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Most rows of each kind that one call of [`Store::prune`] deletes, so that it does not delay the next
 /// commit for long.
 const MAX_PRUNED_ROWS: usize = 10_000;
+/// Traces with which something is wrong that are kept of each tenant and outcome, whatever others have.
+const KEPT_OF_OUTCOME: i64 = 100;
 /// How many bytes of write-ahead log to keep for reuse after a burst. By default SQLite keeps the largest
 /// size for ever.
 const WAL_LIMIT: i64 = 16 << 20;
@@ -76,8 +79,8 @@ pub struct LoadLimits {
     pub since: Timestamp,
     /// At most this many delivered traces, the newest first, besides those of `max_of_tenant`.
     pub max_delivered: usize,
-    /// At most this many delivered traces of each tenant, and this many with any other outcome, the newest
-    /// first.
+    /// At most this many delivered traces of each tenant, and this many of each outcome with which something
+    /// is wrong, the newest first.
     pub max_of_tenant: usize,
 }
 
@@ -367,7 +370,7 @@ impl Store {
         );
         let failed = format!(
             "SELECT {COLUMNS} FROM (
-                 SELECT {COLUMNS}, row_number() OVER (PARTITION BY tenant ORDER BY id DESC) AS nth
+                 SELECT {COLUMNS}, row_number() OVER (PARTITION BY tenant, outcome ORDER BY id DESC) AS nth
                  FROM trace WHERE finished = 1 AND failed = 1 AND planned_at >= ?1)
              WHERE nth <= ?2"
         );
@@ -416,9 +419,11 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes finished traces beyond the newest `max_finished` delivered and the newest `max_finished`
-    /// failed ones, every trace that was planned before `older_than`, and violations that were noticed before
-    /// it. Returns the number of deleted traces, which is limited, so that a call takes little time.
+    /// Deletes finished traces beyond the newest `max_finished` with which nothing is wrong and the newest
+    /// `max_finished` others, every trace that was planned before `older_than`, and violations that were
+    /// noticed before it. Of the others, the newest [`KEPT_OF_OUTCOME`] of each tenant and outcome are not
+    /// deleted for being too many, so that the failures of one tenant do not evict those of another. Returns
+    /// the number of deleted traces, which is limited, so that a call takes little time.
     ///
     /// `older_than` must be so long ago that traces planned before it have passed their deadline.
     ///
@@ -433,10 +438,18 @@ impl Store {
             "DELETE FROM trace WHERE rowid IN (SELECT rowid FROM trace WHERE planned_at < ?1 LIMIT ?2)";
         let mut pruned = transaction.execute(too_old, params![older_than.micros(), max_rows])?;
         let too_many = "DELETE FROM trace WHERE rowid IN (
-                        SELECT rowid FROM trace WHERE finished = 1 AND failed = ?1
-                        ORDER BY id DESC LIMIT ?2 OFFSET ?3)";
-        for failed in [false, true] {
-            pruned += transaction.execute(too_many, params![failed, max_rows, keep])?;
+                        SELECT rowid FROM trace WHERE finished = 1 AND failed = 0
+                        ORDER BY id DESC LIMIT ?1 OFFSET ?2)";
+        pruned += transaction.execute(too_many, params![max_rows, keep])?;
+        let flawed = "SELECT count(*) FROM trace WHERE finished = 1 AND failed = 1";
+        if transaction.query_row(flawed, [], |row| row.get::<_, i64>(0))? > keep {
+            let too_many = "DELETE FROM trace WHERE rowid IN (
+                            SELECT number FROM (
+                                SELECT rowid AS number, row_number() OVER (ORDER BY id DESC) AS nth,
+                                    row_number() OVER (PARTITION BY tenant, outcome ORDER BY id DESC) AS nth_alike
+                                FROM trace WHERE finished = 1 AND failed = 1)
+                            WHERE nth > ?1 AND nth_alike > ?2 LIMIT ?3)";
+            pruned += transaction.execute(too_many, params![keep, KEPT_OF_OUTCOME.min(keep), max_rows])?;
         }
         violations::prune(&transaction, older_than, max_rows)?;
         episodes::prune(&transaction, max_rows)?;
@@ -483,7 +496,8 @@ fn upsert(to: &Transaction<'_>, batch: &[(Arc<Trace>, bool)], map: &Topology) ->
             &*map.tenant(trace.tenant).name,
             trace.planned_at.micros(),
             finished,
-            outcome.is_some_and(|outcome| outcome.is_failure()),
+            // What was delivered slowly, twice or changed is kept like what failed.
+            trace.is_failure() || !flaws(trace, map).is_empty(),
             outcome.map(|outcome| outcome.label()),
             serde_json::to_string(&Record::of(trace, map))?,
         ])?;

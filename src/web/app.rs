@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::words::percent_encoded;
 use crate::domain::aggregates::{History, Selection};
 use crate::domain::conditions::Criteria;
 use crate::domain::evidence::Evidence;
@@ -80,6 +81,8 @@ pub struct Settings {
     /// Address of the runbook; `None` for the probe's own page. Its anchors are the names of the conditions, in lower
     /// case and with hyphens.
     pub runbook: Option<String>,
+    /// Address of the probe as people reach it, for links in texts that leave the page.
+    pub external_url: Option<String>,
     /// The thresholds and windows of verdicts.
     pub criteria: Criteria,
     /// Time from the planned injection to the deadline.
@@ -101,5 +104,22 @@ impl Settings {
     #[must_use]
     pub fn chapter(&self, anchor: &str) -> String {
         format!("{}#{anchor}", self.runbook.as_deref().unwrap_or(RUNBOOK))
+    }
+
+    /// The address of a chapter of the runbook. The probe's own page gets a tenant and a stage, to fill in its
+    /// commands.
+    #[must_use]
+    pub(crate) fn chapter_for(&self, anchor: &str, tenant: Option<&str>, stage: Option<&str>) -> String {
+        if self.runbook.is_some() {
+            return self.chapter(anchor);
+        }
+        let given = [("tenant", tenant), ("stage", stage)];
+        let query = given
+            .into_iter()
+            .filter_map(|(name, value)| value.map(|value| format!("{name}={}", percent_encoded(value))));
+        match query.collect::<Vec<_>>().join("&") {
+            none if none.is_empty() => self.chapter(anchor),
+            query => format!("{RUNBOOK}?{query}#{anchor}"),
+        }
     }
 }

@@ -5,18 +5,27 @@
 
 use std::fmt::Write as _;
 
-use super::words;
+use super::words::{self, percent_encoded};
+use crate::domain::conditions::ConditionName;
+use crate::domain::flaw::Flaw;
 use crate::domain::outcome::Outcome;
+use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{StageId, TenantId, Topology};
 use crate::domain::trace::{Hop, Standing, Trace};
 
-/// Default number of rows on a page.
+/// Default number of traces in JSON.
 pub(crate) const DEFAULT_LIMIT: usize = 100;
-/// Maximum number of rows on a page. Such a page is about 2 MB.
+/// Default number of rows on a page. The others are a link away.
+pub(crate) const ROWS: usize = 50;
+/// Maximum number of rows on a page. Such a page is about 1 MB.
 pub(crate) const MAX_LIMIT: usize = 1000;
 /// Selects every outcome but `delivered`.
 const FAILED: &str = "failed";
+/// Selects every trace with which something is wrong.
+const MATTERS: &str = "matters";
+/// Shows every tenant, whatever their number.
+const ALL: &str = "all";
 /// The label of a trace without an outcome.
 const IN_FLIGHT: &str = "in_flight";
 
@@ -27,14 +36,22 @@ pub(crate) struct Filter {
     pub(crate) tenant: Option<TenantId>,
     /// Only traces that wait for this stage, were lost on the hop to it, or missed it.
     pub(crate) stage: Option<StageId>,
-    /// Only traces with one of these outcomes, or `in_flight`; all if empty.
+    /// Only traces with one of these outcomes or flaws, or `in_flight`; all if empty.
     pub(crate) outcomes: Vec<&'static str>,
+    /// Only traces that such a condition counts.
+    pub(crate) condition: Option<ConditionName>,
     /// Only traces that were planned at or after this.
     pub(crate) since: Option<Timestamp>,
     /// Only traces that were planned at or before this.
     pub(crate) until: Option<Timestamp>,
+    /// Only traces older than this one.
+    pub(crate) before: Option<TraceId>,
+    /// Only traces newer than this one, and of those the oldest.
+    pub(crate) after: Option<TraceId>,
     /// Maximum number of rows.
     pub(crate) limit: usize,
+    /// Whether every tenant is shown, whatever their number.
+    pub(crate) show_all: bool,
     /// The parameters as given, for links and the form.
     given: Vec<(String, String)>,
 }
@@ -49,7 +66,24 @@ pub(crate) struct FilterError {
 }
 
 /// The parameters, in their order in links.
-const PARAMETERS: [&str; 7] = ["tenant", "stage", "outcome", "since", "until", "limit", "format"];
+const PARAMETERS: [&str; 11] = [
+    "tenant",
+    "stage",
+    "outcome",
+    "condition",
+    "since",
+    "until",
+    "before",
+    "after",
+    "limit",
+    "show",
+    "format",
+];
+/// The parameters that do not select traces.
+const NO_SELECTION: [&str; 4] = ["limit", "show", "before", "after"];
+/// The ranges that the page links to.
+pub(crate) const RANGES: [(&str, &str); 5] =
+    [("15m", "15 min"), ("1h", "1 h"), ("6h", "6 h"), ("24h", "24 h"), ("7d", "7 d")];
 
 impl Filter {
     /// Parses a query.
@@ -68,6 +102,10 @@ impl Filter {
             outcomes: Vec::new(),
             since: None,
             until: None,
+            condition: None,
+            before: None,
+            after: None,
+            show_all: false,
             limit: DEFAULT_LIMIT,
             given: Vec::new(),
         };
@@ -99,6 +137,24 @@ impl Filter {
                         );
                     }
                 }
+                "condition" => {
+                    let all: Vec<_> = ConditionName::ALL.iter().map(|name| name.as_str()).collect();
+                    let name = ConditionName::ALL.into_iter().find(|name| name.as_str() == value);
+                    filter.condition =
+                        Some(name.ok_or_else(|| wrong(format!("must be one of {}", names(all))))?);
+                }
+                "before" | "after" => {
+                    let id = TraceId::parse(value).ok_or_else(|| {
+                        wrong("must be a trace id of a `next` or `previous` link".to_owned())
+                    })?;
+                    if name == "before" { filter.before = Some(id) } else { filter.after = Some(id) }
+                }
+                "show" => {
+                    if value != ALL {
+                        return Err(wrong(format!("must be `{ALL}`")));
+                    }
+                    filter.show_all = true;
+                }
                 "since" => filter.since = Some(instant(value, now).ok_or_else(|| wrong(instant_form()))?),
                 "until" => filter.until = Some(instant(value, now).ok_or_else(|| wrong(instant_form()))?),
                 "limit" => {
@@ -122,20 +178,51 @@ impl Filter {
         Ok(filter)
     }
 
+    /// The filter of a page, which has fewer rows by default.
+    #[must_use]
+    pub(crate) fn of_page(self) -> Self {
+        let limit = if self.given("limit").is_empty() { ROWS } else { self.limit };
+        Self { limit, ..self }
+    }
+
     /// Whether it excludes any trace for another reason than its limit.
     #[must_use]
     pub(crate) fn is_set(&self) -> bool {
-        self.given.iter().any(|(name, _)| name != "limit")
+        self.given.iter().any(|(name, _)| !NO_SELECTION.contains(&name.as_str()))
     }
 
-    /// Whether a trace matches.
+    /// Whether a trace is of the tenant and the time.
     #[must_use]
-    pub(crate) fn admits(&self, trace: &Trace, map: &Topology) -> bool {
+    pub(crate) fn is_of(&self, trace: &Trace) -> bool {
         self.tenant.is_none_or(|tenant| trace.tenant == tenant)
             && self.since.is_none_or(|since| trace.planned_at >= since)
             && self.until.is_none_or(|until| trace.planned_at <= until)
-            && (self.outcomes.is_empty() || self.outcomes.contains(&trace.standing().label()))
-            && self.stage.is_none_or(|stage| hangs_at(trace, stage, map))
+    }
+
+    /// Whether a trace of the tenant and the time matches the rest. `flaws` tells what is wrong with it.
+    #[must_use]
+    pub(crate) fn admits(
+        &self,
+        trace: &Trace,
+        flaws: impl Fn(&Trace) -> Vec<(Flaw, Option<StageId>)>,
+        map: &Topology,
+    ) -> bool {
+        let of_condition = self.condition.map(counted);
+        if self.outcomes.is_empty() && of_condition.is_none() && self.stage.is_none() {
+            return true;
+        }
+        let (found, label) = (flaws(trace), trace.standing().label());
+        let waits = |stage: StageId| hangs_at(trace, stage, map);
+        let has = |names: &[&str]| {
+            let is_there =
+                |at: Option<StageId>| self.stage.is_none_or(|stage| at == Some(stage) || waits(stage));
+            names.contains(&label) && self.stage.is_none_or(waits)
+                || found.iter().any(|(flaw, at)| names.contains(&flaw.as_str()) && is_there(*at))
+        };
+        let at_stage = |stage: StageId| waits(stage) || found.iter().any(|(_, at)| *at == Some(stage));
+        (self.outcomes.is_empty() || has(&self.outcomes))
+            && of_condition.is_none_or(has)
+            && self.stage.is_none_or(at_stage)
     }
 
     /// The value of a parameter as given, for the form; empty if absent.
@@ -145,18 +232,43 @@ impl Filter {
         last.map_or("", |(_, value)| value)
     }
 
-    /// The query of a link to the same selection with one parameter changed; an empty value removes it.
+    /// The query of a link to the same selection with one parameter changed; an empty value removes it. Such a
+    /// link begins at the newest traces, unless the parameter is a cursor.
     #[must_use]
     pub(crate) fn link(&self, parameter: &str, value: &str) -> String {
         let mut query = String::new();
         for name in PARAMETERS {
+            let is_cursor = |name: &str| matches!(name, "before" | "after");
             let value = if name == parameter { value } else { self.given(name) };
-            if !value.is_empty() {
+            if !value.is_empty() && (name == parameter || !is_cursor(name)) {
                 let sign = if query.is_empty() { '?' } else { '&' };
                 let _ = write!(query, "{sign}{name}={}", percent_encoded(value));
             }
         }
         query
+    }
+}
+
+/// What a condition counts, as values of `outcome`.
+const fn counted(condition: ConditionName) -> &'static [&'static str] {
+    match condition {
+        ConditionName::Leaking => &["leaked"],
+        ConditionName::TotalStall | ConditionName::Stuck => &["missing", "lost"],
+        ConditionName::Losing => &["lost", "dead_lettered"],
+        ConditionName::Missing | ConditionName::Skipped | ConditionName::NeverSeen => {
+            &["missing", "lost", "unobserved"]
+        }
+        ConditionName::Corruption => &["corrupted"],
+        ConditionName::Slow | ConditionName::HopOverTarget => &["slow", "late", "missing"],
+        ConditionName::Duplicates => &["duplicated"],
+        ConditionName::NotInjecting => &["refused"],
+        ConditionName::CannotSee => &["unobserved"],
+        // Their canaries are delivered like others, or they count none.
+        ConditionName::LateInjection
+        | ConditionName::SchemaDrift
+        | ConditionName::SameName
+        | ConditionName::StoreDegraded
+        | ConditionName::ClockUnsynchronized => &[],
     }
 }
 
@@ -179,9 +291,16 @@ fn hangs_at(trace: &Trace, stage: StageId, map: &Topology) -> bool {
 /// The values that `outcome` accepts.
 #[must_use]
 pub(crate) fn outcome_values() -> Vec<&'static str> {
-    let mut values = vec![IN_FLIGHT, FAILED];
-    values.extend(Outcome::LABELS);
+    let mut values = vec![IN_FLIGHT, FAILED, MATTERS, Outcome::Delivered.label()];
+    values.extend(Flaw::ALL.map(Flaw::as_str));
     values
+}
+
+/// The conditions that count canaries, as `condition` accepts them.
+#[must_use]
+pub(crate) fn condition_values() -> Vec<&'static str> {
+    let with_traces = ConditionName::ALL.into_iter().filter(|name| !counted(*name).is_empty());
+    with_traces.map(ConditionName::as_str).collect()
 }
 
 fn outcomes(value: &str) -> Option<Vec<&'static str>> {
@@ -189,8 +308,10 @@ fn outcomes(value: &str) -> Option<Vec<&'static str>> {
         FAILED => {
             Some(Outcome::LABELS.into_iter().filter(|label| *label != Outcome::Delivered.label()).collect())
         }
+        MATTERS => Some(Flaw::ALL.map(Flaw::as_str).into()),
         value if value == Standing::InFlight.label() => Some(vec![IN_FLIGHT]),
-        value => Outcome::LABELS.into_iter().find(|label| *label == value).map(|label| vec![label]),
+        value if value == Outcome::Delivered.label() => Some(vec![Outcome::Delivered.label()]),
+        value => Flaw::parse(value).map(|flaw| vec![flaw.as_str()]),
     }
 }
 
@@ -217,23 +338,6 @@ pub(super) fn listed(names: &[&str]) -> String {
         0 => some.join(", "),
         more => format!("{} and {more} more", some.join(", ")),
     }
-}
-
-/// Encodes text for the query of a URL: all but the unreserved characters of RFC 3986, commas and colons.
-#[must_use]
-pub(crate) fn percent_encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b',' | b':' => {
-                encoded.push(char::from(byte));
-            }
-            _ => {
-                let _ = write!(encoded, "%{byte:02X}");
-            }
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]
@@ -269,7 +373,7 @@ mod tests {
             (("limit", "5000"), "`limit=5000`: must be a whole number from 1 to 1000"),
             (
                 ("outcome", "lots"),
-                "`outcome=lots`: must be one of `in_flight`, `failed`, `delivered`, `late`, `lost`, `dead_lettered`, `unobserved`, `refused`",
+                "`outcome=lots`: must be one of `in_flight`, `failed`, `matters`, `delivered`, `leaked`, `lost`, `dead_lettered`, `missing`, `corrupted`, `duplicated`, `late`, `slow` and 2 more",
             ),
             (
                 ("since", "noon"),
@@ -277,7 +381,11 @@ mod tests {
             ),
             (
                 ("tennant", "acme"),
-                "`tennant=acme`: there is no such parameter; there are `tenant`, `stage`, `outcome`, `since`, `until`, `limit`, `format`",
+                "`tennant=acme`: there is no such parameter; there are `tenant`, `stage`, `outcome`, `condition`, `since`, `until`, `before`, `after`, `limit`, `show`, `format`",
+            ),
+            (
+                ("before", "yesterday"),
+                "`before=yesterday`: must be a trace id of a `next` or `previous` link",
             ),
         ] {
             assert_eq!(read(&[query]), Err(message.to_owned()));
@@ -303,6 +411,8 @@ mod tests {
         let filter = read(&[("tenant", "acme"), ("limit", "20")]).unwrap();
         assert_eq!(filter.link("outcome", "lost"), "?tenant=acme&outcome=lost&limit=20");
         assert_eq!(filter.link("tenant", ""), "?limit=20");
+        let page = read(&[("outcome", "lost"), ("before", "01a2011db07470008c6c15cb9469fd2e")]).unwrap();
+        assert_eq!(page.link("since", "1h"), "?outcome=lost&since=1h");
         assert_eq!(percent_encoded("a&b=<é>"), "a%26b%3D%3C%C3%A9%3E");
     }
 }

@@ -11,6 +11,7 @@ use crate::domain::aggregates::{self, Aggregates};
 use crate::domain::canary::{Integrity, Template};
 use crate::domain::conditions::{Assessment, Criteria};
 use crate::domain::evidence::Evidence;
+use crate::domain::incidents::Incidents;
 use crate::domain::kind::Kind;
 use crate::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};
 use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TagKey, TenantCode, TraceId};
@@ -70,6 +71,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(tenants: [&str; 3]) -> Self {
+        Self::of(&tenants)
+    }
+
+    /// A world of any number of tenants.
+    pub(crate) fn of(tenants: &[&str]) -> Self {
         let map = Arc::new(topology(tenants));
         let s = Duration::from_secs;
         let rules = Rules {
@@ -91,6 +97,8 @@ impl World {
     }
 
     pub(crate) fn run(mut self, seconds: u64, script: Script) -> Snapshot {
+        let mut incidents = Incidents::new(Duration::from_secs(120));
+        let criteria = criteria();
         for second in 0..=seconds {
             let now = START + Duration::from_secs(second);
             for tenant in self.map.clone().tenant_ids() {
@@ -103,8 +111,13 @@ impl World {
                 self.poll(source, now, second, script);
             }
             self.tracker.apply(Input::Tick, now);
+            if (seconds - second).is_multiple_of(10) {
+                let snapshot = self.tracker.snapshot(now);
+                incidents.update(&Assessment::new(&snapshot, &criteria), &snapshot);
+            }
         }
-        self.tracker.snapshot(START + Duration::from_secs(seconds) + Duration::from_millis(400))
+        let at = START + Duration::from_secs(seconds) + Duration::from_millis(400);
+        Snapshot { episodes: incidents.shown(), ..self.tracker.snapshot(at) }
     }
 
     fn send(&mut self, tenant: TenantId, now: Timestamp, second: u64, weather: &Weather) {
@@ -232,14 +245,14 @@ fn sighting(tag: &Tag, stage: StageId, at: Timestamp, end: Timestamp) -> Sightin
     }
 }
 
-fn topology(names: [&str; 3]) -> Topology {
-    let tenants = names.map(|name| Tenant {
-        name: name.into(),
+fn topology(names: &[&str]) -> Topology {
+    let tenant = |name: &&str| Tenant {
+        name: (*name).into(),
         code: TenantCode::of(name),
-        label: name.into(),
+        label: (*name).into(),
         template: Template::default(),
         interval: Duration::from_secs(30),
-    });
+    };
     let stage = |name: &str, kind, parent, role, target| Stage {
         name: name.into(),
         kind,
@@ -251,7 +264,7 @@ fn topology(names: [&str; 3]) -> Topology {
         missing_after: Duration::from_secs(30),
         clock_allowance: Duration::from_millis(50),
     };
-    let ids = [ACME, GLOBEX, INITECH];
+    let ids: Vec<TenantId> = (0..).map(TenantId).take(names.len()).collect();
     let own = |stage, kind: &str, index: usize| Source {
         stage,
         name: format!("{kind}{}", names[index]).into(),
@@ -259,13 +272,13 @@ fn topology(names: [&str; 3]) -> Topology {
         tenants: vec![ids[index]],
     };
     let shared =
-        |stage, name: &str| Source { stage, name: name.into(), owner: Owner::Shared, tenants: ids.into() };
-    let mut sources: Vec<_> = (0..3).map(|index| own(STREAM, "kinesis logs-", index)).collect();
-    sources.extend((0..3).map(|index| own(ARCHIVE, "s3 sre-archive/archive/tenant=", index)));
+        |stage, name: &str| Source { stage, name: name.into(), owner: Owner::Shared, tenants: ids.clone() };
+    let mut sources: Vec<_> = (0..names.len()).map(|index| own(STREAM, "kinesis logs-", index)).collect();
+    sources.extend((0..names.len()).map(|index| own(ARCHIVE, "s3 sre-archive/archive/tenant=", index)));
     sources.push(shared(TRANSIT, "s3 sre-transit/transit"));
     sources.push(shared(TABLE, "bigquery my-project.logs.events"));
     Topology::new(
-        tenants.into(),
+        names.iter().map(tenant).collect(),
         vec![
             stage("tenant_stream", Kind::Kinesis, None, Role::Way, 1_000),
             stage("archive", Kind::S3, Some(STREAM), Role::Way, 5_000),
@@ -304,6 +317,10 @@ fn evidence() -> Vec<Arc<dyn Evidence>> {
     ]
 }
 
+fn criteria() -> Criteria {
+    Criteria { window: Some(Duration::from_secs(1_800)), ..Criteria::new(Duration::from_secs(30)) }
+}
+
 fn log_groups() -> Vec<Arc<dyn Evidence>> {
     let log_group = |name: &str| -> Arc<dyn Evidence> {
         let account = Account::in_region("eu-central-1");
@@ -323,11 +340,9 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
         clock: WallClock::new(move || now),
         settings: Arc::new(Settings {
             version: "0.1.0".to_owned(),
-            runbook: Some("https://runbooks.example/traceprobe".to_owned()),
-            criteria: Criteria {
-                window: Some(Duration::from_secs(1_800)),
-                ..Criteria::new(Duration::from_secs(30))
-            },
+            runbook: None,
+            external_url: Some("https://probe.example".to_owned()),
+            criteria: criteria(),
             give_up: Duration::from_secs(900),
             remember: 1_000,
             stale_after: Duration::from_secs(30),
@@ -345,7 +360,7 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
 
 /// Figures over time of the canaries of a state.
 fn history(snapshot: &Snapshot) -> HistoryReader {
-    let criteria = Criteria::new(Duration::from_secs(30));
+    let criteria = criteria();
     let settings = aggregates::Settings { slo: criteria.slo, give_up: Duration::from_secs(900) };
     let mut figures = Aggregates::new(snapshot.topology.clone(), settings, Timestamp::MIN);
     snapshot.finished.iter().for_each(|trace| figures.settle(trace));

@@ -4,17 +4,20 @@
 //! Instants are RFC 3339 in UTC with microseconds; durations are seconds as numbers. A value that is not
 //! known is `null`; a field is never left out.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::values::{HopState, InjectionState, IntegrityName, JudgementName, PresenceName, PutState};
 use super::view::{
-    self, ConditionView, EpisodeView, Finding, HopFigures, IncidentView, Injection, Lane, Lookups, Presence,
-    SizeFigures, StageSource, TraceView, VerdictView,
+    self, ConditionView, EpisodeView, Finding, HopFigures, IncidentView, Injection, Lane, Lookups, Matter,
+    Presence, SizeFigures, StageSource, TraceView, VerdictView,
 };
 use crate::domain::canary::Integrity;
 use crate::domain::copies::uncharged;
 use crate::domain::drill::Drills;
+use crate::domain::flaw::Flaw;
 use crate::domain::foreign::ForeignText;
 use crate::domain::outcome::Outcome;
 use crate::domain::quantile::Quantile;
@@ -63,8 +66,18 @@ pub(crate) struct Recent {
     tenants: Vec<Tenant>,
     /// Number of remembered traces that match the parameters.
     matching: usize,
+    /// Query of the page with older traces (`?outcome=lost&before=…`). `null` if there are none.
+    next: Option<String>,
+    /// Query of the page with newer traces. `null` if there are none.
+    previous: Option<String>,
+    /// When the oldest trace was planned since which every finished one is remembered. Older ones are remembered
+    /// only if something is wrong with them, or if they are among the newest of their tenant.
+    #[schemars(extend("format" = "date-time"))]
+    known_since: Option<String>,
     /// The traces that match the parameters, newest first, at most `limit`.
     traces: Vec<TraceJson>,
+    /// Traces with which something is wrong, by what and where; the worst first.
+    matters: Vec<MatterJson>,
     /// Failed traces, kept separately so that successes cannot evict them; newest first, at most `limit`.
     failures: Vec<TraceJson>,
     /// Canaries that were found at another tenant; newest first.
@@ -262,8 +275,12 @@ struct ConditionJson {
     affected: Option<usize>,
     /// Number of canaries among which the affected ones are counted.
     of: Option<usize>,
+    /// Whose fault it is: `pipeline` or `probe`.
+    blame: &'static str,
     /// A sentence for people.
     text: String,
+    /// What to do first, as a sentence. `null` for a note.
+    first_step: Option<String>,
     /// Address of the runbook's chapter on it. `null` for a note.
     runbook: Option<String>,
 }
@@ -327,6 +344,16 @@ struct IncidentJson {
     canaries: Option<usize>,
     /// Whether it concerns every tenant, or none in particular.
     of_all_tenants: bool,
+    /// The `id` of another incident that goes on, from which this one follows for all its tenants.
+    follows_from: Option<String>,
+    /// Whose fault it is: `pipeline` or `probe`.
+    blame: &'static str,
+    /// How bad it is, for people.
+    summary: String,
+    /// What to do first, as a sentence.
+    first_step: String,
+    /// Lines of plain text to pass on, with links if `web.external_url` is set.
+    report: String,
     /// One episode for each tenant.
     episodes: Vec<EpisodeJson>,
     /// A sentence for people.
@@ -477,6 +504,8 @@ struct TraceJson {
     /// Whether the put was retried after a missing answer, so that a second copy is not charged to the
     /// pipeline.
     doubled_by_us: bool,
+    /// What is wrong with it.
+    flaws: Vec<FlawJson>,
     /// The main path, then side stages.
     stages: Vec<Stage>,
 }
@@ -532,6 +561,45 @@ struct Stage {
     /// The end of the proven absence.
     #[schemars(extend("format" = "date-time"))]
     absent_until: Option<String>,
+}
+
+/// What is wrong with a trace, and where.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Flaw")]
+struct FlawJson {
+    /// What: `leaked`, `lost`, `dead_lettered`, `missing`, `corrupted`, `duplicated`, `late`, `slow`, `refused` or
+    /// `unobserved`.
+    flaw: &'static str,
+    /// The stage where it shows; `null` if at none in particular.
+    stage: Option<String>,
+}
+
+/// Traces with the same flaw at the same stage.
+#[derive(Serialize, JsonSchema, Debug)]
+#[schemars(rename = "Matter")]
+struct MatterJson {
+    /// What is wrong with them, as in `flaws[]`.
+    flaw: &'static str,
+    /// The stage where it shows; `null` if at none in particular.
+    stage: Option<String>,
+    /// Number of remembered traces.
+    count: usize,
+    /// When the newest was planned.
+    #[schemars(extend("format" = "date-time"))]
+    newest: String,
+    /// Their number by tenant, the largest first.
+    tenants: Vec<MatterOfTenant>,
+    /// The ids of the newest.
+    newest_traces: Vec<String>,
+}
+
+/// Number of traces of a tenant.
+#[derive(Serialize, JsonSchema, Debug)]
+struct MatterOfTenant {
+    /// The name of the tenant.
+    tenant: String,
+    /// How many.
+    count: usize,
 }
 
 /// A copy that does not count as a duplicate.
@@ -656,6 +724,10 @@ impl Recent {
             incidents: view.incidents.iter().map(IncidentJson::new).collect(),
             tenants: view.tenants.iter().map(Tenant::new).collect(),
             matching: view.matching,
+            next: view.next.clone(),
+            previous: view.previous.clone(),
+            known_since: view.known_since.map(rfc3339),
+            matters: view.matters.iter().map(MatterJson::new).collect(),
             traces: view.traces.iter().map(TraceJson::new).collect(),
             failures: view.failures.iter().map(TraceJson::new).collect(),
             violations: view.violations.iter().map(ViolationJson::new).collect(),
@@ -790,7 +862,9 @@ impl ConditionJson {
             last: view.last.map(rfc3339),
             affected: view.affected,
             of: view.of,
+            blame: view.blame,
             text: view.text.clone(),
+            first_step: view.severity.is_problem().then(|| view.first_step.clone()),
             runbook: view.runbook.clone(),
         }
     }
@@ -824,6 +898,11 @@ impl IncidentJson {
             until_epoch_seconds: view.end.map(Timestamp::as_secs_f64),
             canaries: view.canaries,
             of_all_tenants: view.of_all,
+            blame: view.blame,
+            follows_from: view.follows_from.clone(),
+            summary: view.summary.clone(),
+            first_step: view.first_step.clone(),
+            report: view.report.clone(),
             episodes: view.episodes.iter().map(EpisodeJson::new).collect(),
             text: view.text.clone(),
             runbook: view.runbook.clone(),
@@ -843,6 +922,29 @@ impl EpisodeJson {
             canaries: view.canaries,
             usual_seconds: view.usual.map(|usual| usual.as_secs_f64()),
             consequences: view.consequences.clone(),
+        }
+    }
+}
+
+impl FlawJson {
+    fn new((flaw, stage): &(Flaw, Option<Arc<str>>)) -> Self {
+        Self { flaw: flaw.as_str(), stage: stage.as_deref().map(str::to_owned) }
+    }
+}
+
+impl MatterJson {
+    fn new(view: &Matter) -> Self {
+        let of = |(tenant, count): &(Arc<str>, usize)| MatterOfTenant {
+            tenant: tenant.to_string(),
+            count: *count,
+        };
+        Self {
+            flaw: view.flaw.as_str(),
+            stage: view.stage.as_deref().map(str::to_owned),
+            count: view.count,
+            newest: rfc3339(view.newest),
+            tenants: view.tenants.iter().map(of).collect(),
+            newest_traces: view.traces.iter().map(|brief| brief.id.to_string()).collect(),
         }
     }
 }
@@ -939,6 +1041,7 @@ impl TraceJson {
             uncertainty_seconds: view.arrival.map(|at| at.width().as_secs_f64()),
             judgement: judgement(trace.judgement),
             doubled_by_us: trace.doubled_by_us,
+            flaws: view.brief.flaws.iter().map(FlawJson::new).collect(),
             stages: view.lanes.iter().map(Stage::new).collect(),
         }
     }

@@ -13,8 +13,13 @@ use super::view::Mark;
 use super::words;
 use crate::domain::time::Timestamp;
 
-pub(crate) const STYLE: &str = include_str!("templates/page.css");
-pub(crate) const SCRIPT: &str = concat!(include_str!("templates/live.js"), include_str!("templates/copy.js"));
+pub(crate) const STYLE: &str =
+    concat!(include_str!("templates/page.css"), include_str!("templates/recent.css"));
+pub(crate) const SCRIPT: &str = concat!(
+    include_str!("templates/live.js"),
+    include_str!("templates/copy.js"),
+    include_str!("templates/local.js"),
+);
 
 /// The way from a page to the root, as the beginning of links, so that they work below any prefix of a reverse
 /// proxy.
@@ -110,3 +115,26 @@ static ASSETS: LazyLock<String> = LazyLock::new(|| {
     (STYLE, SCRIPT).hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 });
+
+/// An instant for people, and for programs that show it in the reader's own time.
+#[derive(Clone, Debug)]
+pub(crate) struct Moment {
+    /// The time of day in UTC, with the date unless it is the day of the page.
+    pub(crate) text: String,
+    /// RFC 3339.
+    pub(crate) iso: String,
+}
+
+impl Moment {
+    pub(crate) fn new(at: Timestamp, now: Timestamp) -> Self {
+        Self { text: words::clock(at, now), iso: at.strftime("%FT%TZ") }
+    }
+}
+
+/// An address as a link on a page below `/traces/`. Those of the probe's own pages begin at its root.
+pub(crate) fn from_page(address: &str) -> String {
+    match address.strip_prefix('/') {
+        Some(rest) => format!("{}{rest}", Root::from("/traces/")),
+        None => address.to_owned(),
+    }
+}

@@ -35,6 +35,7 @@ pub fn router(app: App) -> Router {
         .route("/traces", get(|| async { Redirect::to("traces/recent") }))
         .route("/traces/recent", get(recent_traces))
         .route("/traces/recent/events", get(recent_events))
+        .route("/traces/find", get(find_trace))
         .route("/traces/{id}", get(one_trace))
         .route("/traces/{id}/events", get(trace_events))
         .route("/history", get(figures_over_time))
@@ -85,6 +86,24 @@ async fn recent_traces(
     match Filter::read(&query, &snapshot.topology, snapshot.at) {
         Ok(filter) => Json(json::Recent::new(&Recent::new(&app, &snapshot, &filter))).into_response(),
         Err(error) => form.refuse(&app, &error),
+    }
+}
+
+const NOT_AN_ID: &str =
+    "That is not a trace id: it must be 32 hexadecimal digits, with or without dashes, or a whole tag.";
+
+/// Leads from the search box to the page of a trace.
+async fn find_trace(State(app): State<App>, uri: Uri, Query(query): Parameters) -> Response {
+    let given = query.iter().rfind(|(name, _)| name == "id").map_or("", |(_, value)| value.trim());
+    match view::read_id(given) {
+        Some(id) => Redirect::to(&id.to_string()).into_response(),
+        None => {
+            let found =
+                if given.is_empty() { "Nothing was entered.".to_owned() } else { format!("`{given}`:") };
+            let sentences = vec![found, NOT_AN_ID.to_owned()];
+            let form = Form::Page(Root::from(uri.path()));
+            form.fail(&app, StatusCode::BAD_REQUEST, "Not a trace id", sentences)
+        }
     }
 }
 
@@ -303,8 +322,7 @@ impl Form {
     }
 
     fn no_id(self, app: &App) -> Response {
-        let sentence = "That is not a trace id: it must be 32 hexadecimal digits, with or without dashes, or a whole tag.";
-        self.fail(app, StatusCode::BAD_REQUEST, "Not a trace id", vec![sentence.to_owned()])
+        self.fail(app, StatusCode::BAD_REQUEST, "Not a trace id", vec![NOT_AN_ID.to_owned()])
     }
 
     fn unknown(self, app: &App, snapshot: &Snapshot, id: TraceId) -> Response {

@@ -3,6 +3,7 @@
 //! Two precisions: [`short`] for tables, with about three digits, and [`exact`] for the page of one trace.
 //! Instants are in UTC, like the logs that people compare them with.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::domain::quantile::Quantile;
@@ -121,6 +122,23 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     number.checked_mul(unit).map(Duration::from_secs)
+}
+
+/// Encodes text for the query of a URL: all but the unreserved characters of RFC 3986, commas and colons.
+#[must_use]
+pub(crate) fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b',' | b':' => {
+                encoded.push(char::from(byte));
+            }
+            _ => {
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+        }
+    }
+    encoded
 }
 
 #[cfg(test)]

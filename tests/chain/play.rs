@@ -18,7 +18,7 @@ use super::sink::{Alert, Notification, Sink};
 use super::support::client;
 use super::support::daemon::Daemon;
 use super::support::stand::variables;
-use super::watch::{Look, Watch};
+use super::watch::{Sample, Watch};
 use super::{now, until};
 
 /// A pipeline, and the probes in front of it.
@@ -171,16 +171,16 @@ impl Chain<'_> {
         let row = rows.first_mut().expect("it has one");
         for watch in &watches {
             watch.stop();
-            let (contradictions, looks) = watch.contradictions();
+            let (contradictions, samples) = watch.contradictions();
             let first = contradictions.first().cloned().unwrap_or_default();
             if !contradictions.is_empty() {
-                row.faults.push(format!("{job}: {} of {looks} looks: {first}", contradictions.len()));
+                row.faults.push(format!("{job}: {} of {samples} samples: {first}", contradictions.len()));
             }
-            if looks < 10 {
-                row.faults.push(format!("{job}: only {looks} looks could be compared"));
+            if samples < 10 {
+                row.faults.push(format!("{job}: only {samples} samples could be compared"));
             }
         }
-        row.faults.extend(self.alerts_that_the_page_denies(&scene, &watches[0].looks()).await);
+        row.faults.extend(self.alerts_that_the_page_denies(&scene, &watches[0].samples()).await);
         // Its first alert is lost if Prometheus has not found Alertmanager yet; it is sent again every minute.
         let alive = until(self.form.patience(), async || (self.sink.watchdogs(job) > 0).then_some(())).await;
         if alive.is_none() {
@@ -342,7 +342,7 @@ impl Chain<'_> {
     }
 
     /// Alerts that fire although the page has not had a problem of that tenant since the alert's window.
-    async fn alerts_that_the_page_denies(&self, scene: &Scene, looks: &[Look]) -> Vec<String> {
+    async fn alerts_that_the_page_denies(&self, scene: &Scene, samples: &[Sample]) -> Vec<String> {
         let job = scene.case.name;
         let firing = format!(
             "ALERTS{{job=\"{job}\",alertstate=\"firing\",severity=~\"critical|warning\",cause!~\"probe|watchdog\",\
@@ -356,17 +356,17 @@ impl Chain<'_> {
         for series in self.prometheus.query_range(&firing, self.began, now()).await {
             let alert = Alert::of(&series.metric);
             let is_critical = series.metric.get("severity").is_some_and(|severity| severity == "critical");
-            let is_problem = |look: &&Look, at: f64| {
-                let near = (at - lag..=at + ahead).contains(&look.at);
+            let is_problem = |sample: &&Sample, at: f64| {
+                let near = (at - lag..=at + ahead).contains(&sample.at);
                 let of = |tenant: &str| {
                     alert.tenant.as_deref().is_none_or(|own| own == tenant || tenant.is_empty())
                 };
                 // A warning may count what the page has as a note.
-                let is_noted = !is_critical && look.noted.iter().any(|tenant| of(tenant));
-                near && (is_noted || look.problems.iter().any(|problem| of(&problem.tenant)))
+                let is_noted = !is_critical && sample.noted.iter().any(|tenant| of(tenant));
+                near && (is_noted || sample.problems.iter().any(|problem| of(&problem.tenant)))
             };
             for (at, _) in series.points() {
-                if !looks.iter().any(|look| is_problem(&look, at)) {
+                if !samples.iter().any(|sample| is_problem(&sample, at)) {
                     denied.insert(format!("{job}: {alert:?} fires and the page has no problem"));
                 }
             }

@@ -1,4 +1,4 @@
-//! Whether page, JSON and metrics say the same, looked at throughout.
+//! Whether page, JSON and metrics say the same, throughout.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -23,9 +23,9 @@ pub struct Problem {
     pub stage: String,
 }
 
-/// One look at a probe.
+/// What a probe says at one moment.
 #[derive(Clone, Debug)]
-pub struct Look {
+pub struct Sample {
     pub at: f64,
     pub problems: BTreeSet<Problem>,
     /// Of tenants with a note beside OK.
@@ -34,16 +34,16 @@ pub struct Look {
 
 #[derive(Default)]
 struct Seen {
-    looks: Vec<Look>,
+    samples: Vec<Sample>,
     contradictions: Vec<String>,
-    /// Looks during which the metrics changed, or may have changed and back, so that they prove nothing.
+    /// Samples during which the metrics changed, or may have changed and back, so that they prove nothing.
     unsettled: usize,
 }
 
-/// Looks at a probe until it is stopped.
+/// Samples a probe until it is stopped.
 pub struct Watch {
     seen: Arc<Mutex<Seen>>,
-    looking: JoinHandle<()>,
+    sampling: JoinHandle<()>,
 }
 
 impl Watch {
@@ -51,34 +51,34 @@ impl Watch {
         let (seen, address) = (Arc::<Mutex<Seen>>::default(), address.to_owned());
         let into = Arc::clone(&seen);
         #[expect(clippy::disallowed_methods, reason = "it is stopped with the value")]
-        let looking = tokio::spawn(async move {
+        let sampling = tokio::spawn(async move {
             let http = client::http();
-            let mut looks = tokio::time::interval(every);
-            looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            let mut samples = tokio::time::interval(every);
+            samples.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
-                looks.tick().await;
-                look(&http, &address, &into).await;
+                samples.tick().await;
+                take(&http, &address, &into).await;
             }
         });
-        Self { seen, looking }
+        Self { seen, sampling }
     }
 
     pub fn stop(&self) {
-        self.looking.abort();
+        self.sampling.abort();
     }
 
-    pub fn looks(&self) -> Vec<Look> {
-        self.seen.lock().unwrap().looks.clone()
+    pub fn samples(&self) -> Vec<Sample> {
+        self.seen.lock().unwrap().samples.clone()
     }
 
-    /// What page, JSON and metrics said differently, and how many looks were compared.
+    /// What page, JSON and metrics said differently, and how many samples were compared.
     pub fn contradictions(&self) -> (Vec<String>, usize) {
         let seen = self.seen.lock().unwrap();
-        (seen.contradictions.clone(), seen.looks.len() - seen.unsettled)
+        (seen.contradictions.clone(), seen.samples.len() - seen.unsettled)
     }
 }
 
-async fn look(http: &reqwest::Client, address: &str, into: &Mutex<Seen>) {
+async fn take(http: &reqwest::Client, address: &str, into: &Mutex<Seen>) {
     let get = async |path: &str| {
         let answer = http.get(format!("{address}{path}")).send().await.ok()?;
         answer.error_for_status().ok()?.text().await.ok()
@@ -86,7 +86,7 @@ async fn look(http: &reqwest::Client, address: &str, into: &Mutex<Seen>) {
     let all = async {
         let before = get("/metrics").await?;
         let json = get("/traces/recent?format=json&limit=1").await?;
-        let html = get("/traces/recent?limit=1").await?;
+        let html = get("/traces/recent?limit=1&show=all").await?;
         Some((before, json, html, get("/metrics").await?))
     };
     // A probe that does not answer, because it was killed, says nothing.
@@ -99,7 +99,7 @@ async fn look(http: &reqwest::Client, address: &str, into: &Mutex<Seen>) {
     let mut seen = into.lock().unwrap();
     let notes = recent.conditions.iter().filter(|condition| condition.severity == "note");
     let noted = notes.filter_map(|condition| condition.tenant.clone()).collect();
-    seen.looks.push(Look { at: now(), problems: after.clone(), noted });
+    seen.samples.push(Sample { at: now(), problems: after.clone(), noted });
     if before != after || !is_quick {
         seen.unsettled += 1;
         return;
@@ -129,9 +129,9 @@ struct Page {
 impl Page {
     fn read(html: &str) -> Self {
         let class = |text: &str| text.split('"').next().unwrap_or_default().to_owned();
-        let headline = html.split("<h1 id=\"verdicts-h\" class=\"sum g-").nth(1).map(class);
+        let headline = html.split("<h1 id=\"now-h\" class=\"sum g-").nth(1).map(class);
         let headline = headline.unwrap_or_else(|| panic!("no headline in {html}"));
-        let troubled = html.split("<li class=\"verdict g-").skip(1).filter_map(|line| {
+        let troubled = html.split("<tr class=\"g-").skip(1).filter_map(|line| {
             let who = line.split("class=\"who\"").nth(1)?.split_once('>')?.1.split('<').next()?;
             (!["well", "pending"].contains(&&*class(line))).then(|| who.to_owned())
         });

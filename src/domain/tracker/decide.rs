@@ -224,7 +224,8 @@ impl Tracker {
             }
         }
         self.outbox.note_finished(id);
-        for trace in self.finished.insert(trace) {
+        let leaked_at: Vec<_> = self.leaks.stages_of(id).collect();
+        for trace in self.finished.insert(trace, &self.topology, &leaked_at) {
             self.outbox.keep_forgotten(trace);
         }
     }

@@ -1,6 +1,6 @@
 //! Leaked canaries: those that were found with another tenant.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::Violation;
@@ -46,6 +46,8 @@ pub(super) struct Leaks {
     episodes: BTreeMap<(TenantId, StageId), LeakEpisode>,
     shown: VecDeque<Violation>,
     known: BTreeMap<(TraceId, StageId, Locator), Violation>,
+    /// The canaries of `known`.
+    traces: BTreeMap<TraceId, BTreeSet<StageId>>,
 }
 
 impl Leaks {
@@ -56,8 +58,12 @@ impl Leaks {
             return false;
         }
         self.known.insert(key, found.clone());
-        if self.known.len() > MAX_KNOWN_LEAKS {
-            self.known.pop_first();
+        self.traces.entry(found.trace).or_default().insert(found.stage);
+        if self.known.len() > MAX_KNOWN_LEAKS
+            && let Some(((oldest, ..), _)) = self.known.pop_first()
+            && self.known.first_key_value().is_none_or(|((next, ..), _)| *next != oldest)
+        {
+            self.traces.remove(&oldest);
         }
         self.note_episode(&found, topology);
         self.shown.push_back(found);
@@ -98,6 +104,11 @@ impl Leaks {
     /// The last episode of each tenant and stage.
     pub(super) fn episodes(&self) -> impl Iterator<Item = &LeakEpisode> {
         self.episodes.values()
+    }
+
+    /// The stages at which a canary was found with another tenant.
+    pub(super) fn stages_of(&self, id: TraceId) -> impl Iterator<Item = StageId> {
+        self.traces.get(&id).into_iter().flatten().copied()
     }
 
     /// The last ones, oldest first.

@@ -1,15 +1,21 @@
 //! Finished traces that are still known, and which of them are forgotten first.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::domain::flaw::{Flaw, flaws};
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
+use crate::domain::topology::{StageId, TenantId, Topology};
 use crate::domain::trace::Trace;
 
-/// Finished traces by id. A trace is kept while it is among the newest of all tenants, or among the newest or
-/// the last failures of its own tenant. Successes cannot evict failures, and tenants with many canaries do not
-/// leave only the failures of one with few.
+/// What is wrong with a trace, and where.
+type Fault = (Flaw, Option<StageId>);
+
+/// Finished traces by id. A trace is kept while it is among the newest of all tenants, or among the newest of
+/// its own tenant, or something is wrong with it and it is among the newest of its tenant with which the same
+/// is wrong at the same stage. So neither successes nor another tenant's failures can evict a failure, and a
+/// stage that loses everything does not evict the one copy that was cut at another.
 #[derive(Debug)]
 pub(super) struct Memory {
     traces: BTreeMap<TraceId, Arc<Trace>>,
@@ -17,21 +23,21 @@ pub(super) struct Memory {
     newest: BTreeSet<TraceId>,
     /// Those kept because they are the newest of their tenant.
     newest_of: Vec<BTreeSet<TraceId>>,
-    /// Those kept because they failed, for each tenant in the order in which they ended.
-    failures: Vec<VecDeque<TraceId>>,
+    /// Those kept because something is wrong with them.
+    flawed: Vec<BTreeMap<Fault, BTreeSet<TraceId>>>,
     max_newest: usize,
     max_of_tenant: usize,
 }
 
 impl Memory {
     /// An empty memory that keeps `max_newest` traces, and of each tenant the newest `max_of_tenant` and as
-    /// many failures.
+    /// many with which something is wrong.
     pub(super) fn new(tenants: usize, max_newest: usize, max_of_tenant: usize) -> Self {
         Self {
             traces: BTreeMap::new(),
             newest: BTreeSet::new(),
             newest_of: vec![BTreeSet::new(); tenants],
-            failures: vec![VecDeque::new(); tenants],
+            flawed: vec![BTreeMap::new(); tenants],
             max_newest,
             max_of_tenant,
         }
@@ -62,18 +68,16 @@ impl Memory {
 
     /// Adds a finished trace. Returns those that are forgotten for it; the new one may be among them, if it
     /// is older than all that are kept.
-    pub(super) fn insert(&mut self, trace: Arc<Trace>) -> Vec<Arc<Trace>> {
-        let id = trace.id();
-        let mut dropped = Vec::new();
-        if trace.is_failure() {
-            let failures = &mut self.failures[usize::from(trace.tenant.0)];
-            failures.push_back(id);
-            if failures.len() > self.max_of_tenant {
-                dropped.extend(failures.pop_front());
-            }
-        }
-        let newest_of = &mut self.newest_of[usize::from(trace.tenant.0)];
+    pub(super) fn insert(
+        &mut self,
+        trace: Arc<Trace>,
+        map: &Topology,
+        leaked_at: &[StageId],
+    ) -> Vec<Arc<Trace>> {
+        let (id, tenant) = (trace.id(), trace.tenant);
+        let newest_of = &mut self.newest_of[usize::from(tenant.0)];
         newest_of.insert(id);
+        let mut dropped = Vec::new();
         if newest_of.len() > self.max_of_tenant {
             dropped.extend(newest_of.pop_first());
         }
@@ -82,7 +86,50 @@ impl Memory {
         while self.newest.len() > self.max_newest {
             dropped.extend(self.newest.pop_first());
         }
+        for stage in leaked_at {
+            dropped.extend(self.keep(tenant, id, (Flaw::Leaked, Some(*stage))));
+        }
+        dropped.extend(self.keep_flawed(id, map));
         dropped.into_iter().filter_map(|id| self.forget_unless_kept(id)).collect()
+    }
+
+    /// Notes that a finished trace has changed: what is wrong with it may have. Returns those that are
+    /// forgotten for it.
+    pub(super) fn changed(&mut self, id: TraceId, map: &Topology) -> Vec<Arc<Trace>> {
+        let dropped = self.keep_flawed(id, map);
+        dropped.into_iter().filter_map(|id| self.forget_unless_kept(id)).collect()
+    }
+
+    /// Notes that a finished trace was found with another tenant.
+    pub(super) fn leaked(&mut self, id: TraceId, stage: StageId) -> Option<Arc<Trace>> {
+        let tenant = self.traces.get(&id)?.tenant;
+        let dropped = self.keep(tenant, id, (Flaw::Leaked, Some(stage)))?;
+        self.forget_unless_kept(dropped)
+    }
+
+    fn keep_flawed(&mut self, id: TraceId, map: &Topology) -> Vec<TraceId> {
+        let Some(trace) = self.traces.get(&id) else { return Vec::new() };
+        let (tenant, found) = (trace.tenant, flaws(trace, map));
+        let mut gone = false;
+        for (fault, of) in &mut self.flawed[usize::from(tenant.0)] {
+            gone |= fault.0 != Flaw::Leaked && !found.contains(fault) && of.remove(&id);
+        }
+        let dropped = found.into_iter().filter_map(|fault| self.keep(tenant, id, fault));
+        let dropped: Vec<_> = dropped.collect();
+        dropped.into_iter().chain(gone.then_some(id)).collect()
+    }
+
+    /// Keeps a trace for a fault. Returns the one that may be forgotten for it: the oldest of the fault that
+    /// has the most.
+    fn keep(&mut self, tenant: TenantId, id: TraceId, fault: Fault) -> Option<TraceId> {
+        let flawed = self.flawed.get_mut(usize::from(tenant.0))?;
+        flawed.entry(fault).or_default().insert(id);
+        if flawed.values().map(BTreeSet::len).sum::<usize>() <= self.max_of_tenant {
+            return None;
+        }
+        // Of equally many, the less severe.
+        let (_, most) = flawed.iter_mut().max_by_key(|(fault, of)| (of.len(), fault.0, fault.1))?;
+        most.pop_first()
     }
 
     fn forget_unless_kept(&mut self, id: TraceId) -> Option<Arc<Trace>> {
@@ -90,7 +137,7 @@ impl Memory {
         let tenant = usize::from(trace.tenant.0);
         let kept = self.newest.contains(&id)
             || self.newest_of[tenant].contains(&id)
-            || self.failures[tenant].contains(&id);
+            || self.flawed[tenant].values().any(|of| of.contains(&id));
         if kept { None } else { self.traces.remove(&id) }
     }
 }

@@ -124,6 +124,11 @@ impl Outbox {
 impl Tracker {
     /// Takes everything that changed since the last call, for the store.
     pub fn take_changes(&mut self) -> Changes {
+        for id in self.outbox.changed_traces.clone() {
+            for trace in self.finished.changed(id, &self.topology) {
+                self.outbox.keep_forgotten(trace);
+            }
+        }
         let Outbox { changed_traces, finished, mut forgotten, violations, seen } =
             std::mem::take(&mut self.outbox);
         let latest_copy = |id: TraceId| {

@@ -225,6 +225,9 @@ impl Tracker {
         if self.leaks.remember(found.clone(), &self.topology) {
             let (tenant, found_in) = (found.tenant.clone(), found.found_in.clone());
             self.outbox.note_violation(found);
+            if let Some(forgotten) = self.finished.leaked(trace, stage) {
+                self.outbox.keep_forgotten(forgotten);
+            }
             events.push(Event::IsolationViolation { tenant, stage, trace, found_in });
         }
     }

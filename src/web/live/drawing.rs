@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::super::app::App;
 use super::super::filter::{Filter, FilterError};
-
-use super::super::view::{One, Recent};
+use super::super::fold::Fold;
+use super::super::view::{One, Recent, Timeline};
 use super::super::{detail, recent};
 use crate::domain::tag::TraceId;
 use crate::domain::tracker::Snapshot;
@@ -86,7 +86,11 @@ pub(crate) fn draw(app: &App, snapshot: &Snapshot, address: &Address) -> Result<
     match address {
         Address::Recent(query) => {
             let filter = Filter::read(query, &snapshot.topology, snapshot.at).map_err(NoPage::Invalid)?;
-            recent::Page::new(app, &Recent::new(app, snapshot, &filter)).render()
+            let filter = filter.of_page();
+            let view = Recent::new(app, snapshot, &filter);
+            let fold = Fold::of(&view);
+            let timeline = Timeline::new(app, snapshot, &view, &fold.lines);
+            recent::Page::new(app, &view, &fold, &timeline).render()
         }
         Address::One(id) => {
             let one = One::find(app, snapshot, *id).ok_or(NoPage::Unknown(*id))?;

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::{Names, PATH, schema, words};
 use crate::domain::aggregates::Step;
+use crate::domain::conditions::ConditionName;
 use crate::web::app::RUNBOOK;
-use crate::web::filter::{DEFAULT_LIMIT, MAX_LIMIT, outcome_values};
+use crate::web::filter::{DEFAULT_LIMIT, MAX_LIMIT, ROWS, outcome_values};
 use crate::web::history::{HistoryJson, MAX_FIGURES};
 use crate::web::{drill, json as answers};
 
@@ -18,6 +19,8 @@ const INSTANT: &str = "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][
 const TRACE: &str =
     "^([0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[Zz][Qq][Tt][Pp][0-9A-Za-z]{62})$";
 
+const ID: &str = "01a2011db07470008c6c15cb9469fd2e";
+
 /// All paths, in the order of the documentation.
 pub(super) fn paths(names: &Names, schemas: &mut SchemaGenerator, requests: &mut SchemaGenerator) -> Value {
     let recent = schema::<answers::Recent>(schemas);
@@ -28,6 +31,15 @@ pub(super) fn paths(names: &Names, schemas: &mut SchemaGenerator, requests: &mut
     json!({
         "/traces/recent": { "get": recent_traces(names, &recent, &failure) },
         "/traces/{id}": { "get": one_trace(&one, &failure) },
+        "/traces/find": { "get": {
+            "operationId": "findTrace",
+            "summary": "The way from a search box to the page of a trace",
+            "parameters": [query("id", "A trace id or a whole tag.", trace(), ID)],
+            "responses": {
+                "303": { "description": "To the page of the trace." },
+                "400": body("It is not a trace id.", "text/html", json!({ "type": "string" })),
+            },
+        } },
         "/traces/recent/events": { "get": {
             "operationId": "recentTracesEvents",
             "summary": "Changes of the page of recent traces",
@@ -97,11 +109,17 @@ fn recent_parameters(names: &Names, of_stream: Option<Value>) -> Value {
         ),
         listed(query(
             "outcome",
-            "One or several, separated by commas. `failed` selects all but `in_flight` and \
-                `delivered`.",
+            "One or several outcomes or flaws, separated by commas. `failed` selects every outcome but `in_flight` and \
+             `delivered`, `matters` every trace with a flaw.",
             json!({ "type": "array", "items": { "type": "string", "enum": outcome_values() } }),
             json!(["lost", "late"]),
         )),
+        query(
+            "condition",
+            "Only traces in which this condition shows.",
+            words(&ConditionName::ALL.map(ConditionName::as_str)),
+            "losing",
+        ),
         query(
             "since",
             "Only traces whose planned injection is not before this instant, or not longer ago than \
@@ -116,11 +134,24 @@ fn recent_parameters(names: &Names, of_stream: Option<Value>) -> Value {
             "2026-11-22T02:41:10Z",
         ),
         query(
+            "before",
+            "A trace id: only older traces. `next` has it.",
+            json!({ "type": "string", "pattern": "^[0-9a-f]{32}$" }),
+            ID,
+        ),
+        query(
+            "after",
+            "A trace id: only newer traces. `previous` has it.",
+            json!({ "type": "string", "pattern": "^[0-9a-f]{32}$" }),
+            ID,
+        ),
+        query(
             "limit",
-            &format!("Most traces in the answer; {DEFAULT_LIMIT} without it."),
+            &format!("Most traces in the answer; {DEFAULT_LIMIT} without it, on the page {ROWS}."),
             json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": MAX_LIMIT }, { "type": "string", "maxLength": 0 }] }),
             20,
         ),
+        query("show", "`all` unfolds on the page what is folded.", words(&["all"]), "all"),
         format_of_page(),
     ];
     all.extend(of_stream);
@@ -131,9 +162,13 @@ fn trace_id() -> Value {
     json!({
         "name": "id", "in": "path", "required": true,
         "description": "The trace id, 32 hexadecimal digits in any case, with or without dashes; or a whole tag.",
-        "schema": { "type": "string", "pattern": TRACE, "maxLength": 100 },
-        "example": "01a2011db07470008c6c15cb9469fd2e",
+        "schema": trace(),
+        "example": ID,
     })
+}
+
+fn trace() -> Value {
+    json!({ "type": "string", "pattern": TRACE, "maxLength": 100 })
 }
 
 /// Of the page that a browser has.

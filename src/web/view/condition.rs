@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::first_step::first_step;
 use super::mark::Mark;
-use crate::domain::conditions::{Condition, ConditionName, Criteria, Detail, Severity};
+use crate::domain::conditions::{Blame, Condition, ConditionName, Criteria, Detail, Severity};
 use crate::domain::quantile::Level;
 use crate::domain::sighting::list_drift;
 use crate::domain::time::Timestamp;
@@ -42,6 +43,10 @@ pub(crate) struct ConditionView {
     pub(crate) affected: Option<usize>,
     /// Of how many.
     pub(crate) of: Option<usize>,
+    /// Whose fault it is: `pipeline` or `probe`.
+    pub(crate) blame: &'static str,
+    /// What to do first, as a sentence.
+    pub(crate) first_step: String,
     /// The address of the runbook's chapter; `None` for a note.
     pub(crate) runbook: Option<String>,
 }
@@ -63,12 +68,21 @@ impl ConditionView {
         } else {
             note(condition, place.as_deref(), now)
         };
+        let tenant = condition.subject.tenant.map(|tenant| map.tenant(tenant).name.clone());
+        let stage = condition.subject.place.map(|place| map.stage(place.first).name.clone());
+        let chapter = || settings.chapter_for(profile.chapter, tenant.as_deref(), stage.as_deref());
         Self {
+            runbook: condition.is_problem().then(chapter),
             key: profile.key,
             word: profile.word,
             severity: condition.severity,
             mark: Mark::of(condition),
-            tenant: condition.subject.tenant.map(|tenant| map.tenant(tenant).name.clone()),
+            blame: match condition.blame {
+                Blame::Pipeline => "pipeline",
+                Blame::Probe => "probe",
+            },
+            first_step: first_step(condition, map),
+            tenant,
             place,
             what,
             summary,
@@ -77,7 +91,6 @@ impl ConditionView {
             last: condition.last,
             affected: condition.affected,
             of: condition.of,
-            runbook: condition.is_problem().then(|| settings.chapter(profile.chapter)),
         }
     }
 }

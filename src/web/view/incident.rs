@@ -9,7 +9,7 @@ use super::mark::Mark;
 use crate::domain::conditions::{Condition, ConditionName, Severity};
 use crate::domain::incidents::{Episode, Incident, State};
 use crate::domain::time::Timestamp;
-use crate::domain::topology::TenantId;
+use crate::domain::topology::{TenantId, Topology};
 use crate::domain::tracker::Snapshot;
 use crate::web::app::Settings;
 use crate::web::words;
@@ -27,7 +27,21 @@ pub(crate) struct IncidentView {
     /// The worst severity so far.
     pub(crate) severity: Severity,
     pub(crate) mark: Mark,
+    /// The condition's name on the page.
+    pub(crate) word: &'static str,
     pub(crate) place: Option<String>,
+    /// The tenants concerned, in the order in which it began for them.
+    pub(crate) tenants: Vec<Arc<str>>,
+    /// The tenants as text: `acme`, `All 50 tenants`; empty for what is no tenant's.
+    pub(crate) who: String,
+    /// How bad it is: numbers or a reason.
+    pub(crate) summary: String,
+    /// Whose fault it is: `pipeline` or `probe`.
+    pub(crate) blame: &'static str,
+    /// What to do first, as a sentence.
+    pub(crate) first_step: String,
+    /// Lines of plain text to pass on.
+    pub(crate) report: String,
     /// `ongoing`, `unproven`, `over` or `ended`.
     pub(crate) state: &'static str,
     pub(crate) beginning: Timestamp,
@@ -41,6 +55,8 @@ pub(crate) struct IncidentView {
     pub(crate) of_all: bool,
     /// What it means for each tenant.
     pub(crate) episodes: Vec<EpisodeView>,
+    /// The id of an incident that goes on and from which this one follows.
+    pub(crate) follows_from: Option<String>,
     /// The whole sentence.
     pub(crate) text: String,
     /// The address of the runbook's chapter.
@@ -76,12 +92,26 @@ impl IncidentView {
         let name = |tenant: TenantId| map.tenant(tenant).name.clone();
         let tenants: Vec<_> = incident.tenants().map(name).collect();
         let state = state(incident);
+        let who = who(&tenants, incident.of_all);
+        let summary = summary(incident, &tenants, &view);
+        let stage = condition.subject.place.map(|place| map.stage(place.first).name.clone());
+        // The commands of a chapter are for one tenant; of several, for the one that has it worst.
+        let runbook =
+            settings.chapter_for(condition.name.profile().chapter, view.tenant.as_deref(), stage.as_deref());
         Some(Self {
-            id: format!("{:x}", incident.id.0),
+            report: report(incident, &who, &summary, &view, &runbook, snapshot.at, settings),
+            word: view.word,
+            blame: view.blame,
+            first_step: view.first_step.clone(),
+            id: id(incident),
+            follows_from: None,
             key: view.key,
             severity: incident.severity,
             mark: if incident.end.is_some() { Mark::Well } else { view.mark },
-            text: text(incident, state, &tenants, &view, snapshot.at),
+            text: text(incident, state, &who, &summary, &view, snapshot.at),
+            who,
+            summary,
+            tenants,
             place: view.place,
             state,
             beginning: incident.beginning,
@@ -90,9 +120,25 @@ impl IncidentView {
             canaries: incident.canaries,
             of_all: incident.of_all,
             episodes: incident.episodes.iter().map(|it| EpisodeView::new(it, name)).collect(),
-            runbook: settings.chapter(condition.name.profile().chapter),
+            runbook,
         })
     }
+}
+
+/// The name of an incident.
+pub(crate) fn id(incident: &Incident) -> String {
+    format!("{:x}", incident.id.0)
+}
+
+/// The incident, of those that go on, from which this one follows for every tenant.
+pub(crate) fn cause<'a>(incident: &Incident, all: &'a [Incident], map: &Topology) -> Option<&'a Incident> {
+    let open = |of: &'a Incident| of.episodes.iter().filter(|episode| episode.end().is_none());
+    let follows = |cause: &'a Incident| {
+        let mut own = incident.episodes.iter().filter(|episode| episode.end().is_none()).peekable();
+        own.peek().is_some()
+            && own.all(|it| open(cause).any(|other| it.condition.follows_from(&other.condition, map)))
+    };
+    all.iter().filter(|other| other.id != incident.id).find(|other| follows(other))
 }
 
 impl EpisodeView {
@@ -130,21 +176,41 @@ fn state(incident: &Incident) -> &'static str {
     ["ongoing", "unproven", "over"].into_iter().find(|state| states.contains(state)).unwrap_or("ended")
 }
 
+/// The tenants as text; empty for what is no tenant's.
+fn who(tenants: &[Arc<str>], of_all: bool) -> String {
+    match tenants {
+        [] => String::new(),
+        [one] => one.to_string(),
+        all if of_all => format!("All {} tenants", all.len()),
+        some if some.len() <= TENANTS_NAMED => some.join(", "),
+        some => format!("{} tenants ({}, …)", some.len(), some[..TENANTS_NAMED].join(", ")),
+    }
+}
+
+/// How bad it is. The numbers of one tenant are not those of all.
+fn summary(incident: &Incident, tenants: &[Arc<str>], view: &ConditionView) -> String {
+    match incident.canaries {
+        Some(canaries) if tenants.len() > 1 || incident.end.is_some() => {
+            format!("{} affected", words::count(canaries, "canary", "canaries"))
+        }
+        Some(_) | None => view.summary.clone(),
+    }
+}
+
 /// `acme STUCK at transit since 03:10:02 UTC (12 min): 24 canaries did not get through`, or `acme LOSING at transit from
 /// 03:10:02 to 03:25:10 UTC (15 min): recovered, 31 canaries affected`.
 fn text(
     incident: &Incident,
     state: &str,
-    tenants: &[Arc<str>],
+    who: &str,
+    summary: &str,
     view: &ConditionView,
     now: Timestamp,
 ) -> String {
-    let who = match tenants {
-        [] => String::new(),
-        [one] => format!("{one} "),
-        all if incident.of_all => format!("All {} tenants: ", all.len()),
-        some if some.len() <= TENANTS_NAMED => format!("{}: ", some.join(", ")),
-        some => format!("{} tenants ({}, …): ", some.len(), some[..TENANTS_NAMED].join(", ")),
+    let who = match who {
+        "" => String::new(),
+        one if incident.tenants().count() == 1 => format!("{one} "),
+        several => format!("{several}: "),
     };
     let (begin, what) = (incident.beginning, &view.what);
     let canaries = match incident.canaries {
@@ -160,11 +226,48 @@ fn text(
     if state == "unproven" {
         return format!("{who}{what} {since}: no longer seen, but nothing proves that it is over{canaries}");
     }
-    // The numbers of one tenant are not those of all.
-    let summary = if tenants.len() > 1 && incident.canaries.is_some() {
-        format!("{} affected", words::count(incident.canaries.unwrap_or_default(), "canary", "canaries"))
-    } else {
-        view.summary.clone()
-    };
     format!("{who}{what} {since}: {summary}")
+}
+
+/// Lines of plain text for the channel in which people work on the incident.
+fn report(
+    incident: &Incident,
+    who: &str,
+    summary: &str,
+    view: &ConditionView,
+    runbook: &str,
+    now: Timestamp,
+    settings: &Settings,
+) -> String {
+    let (begin, full) = (incident.beginning, |at: Timestamp| at.strftime("%F %T UTC"));
+    let when = match incident.end {
+        Some(end) => format!("{} to {} ({})", full(begin), full(end), words::age(end.since(begin))),
+        None => format!("since {} ({})", full(begin), words::age(now.since(begin))),
+    };
+    let who = if who.is_empty() { "all tenants" } else { who };
+    let mut lines = vec![
+        format!("{} {who}: {}", if incident.end.is_some() { "RESOLVED" } else { "INCIDENT" }, view.what),
+        format!("when:   {when}"),
+        format!("impact: {summary}"),
+        format!("cause:  the {}", view.blame),
+    ];
+    if incident.end.is_none() {
+        lines.push(format!("first:  {}", view.first_step));
+    }
+    if let Some(base) = &settings.external_url {
+        let base = base.trim_end_matches('/');
+        let query = view
+            .tenant
+            .as_deref()
+            .map_or_else(String::new, |tenant| format!("?tenant={}", words::percent_encoded(tenant)));
+        lines.push(format!("page:   {base}/traces/recent{query}"));
+        if runbook.starts_with('/') {
+            lines.push(format!("guide:  {base}{runbook}"));
+        }
+    }
+    if !runbook.starts_with('/') {
+        lines.push(format!("guide:  {runbook}"));
+    }
+    lines.push(format!("as of {} by traceprobe", full(now)));
+    lines.join("\n")
 }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::condition::ConditionView;
-use super::incident::IncidentView;
+use super::incident::{self, IncidentView};
+use super::matter::{Matter, matters};
 use super::selection::Selection;
 use super::source::Source;
-use super::tenant::Tenant;
+use super::tenant::{Tenant, recent_by_tenant};
 use super::trace::TraceView;
 use super::verdict::{Heading, VerdictView};
 use super::violation::Violation;
-use crate::domain::conditions::Assessment;
+use crate::domain::conditions::{Assessment, Condition};
 use crate::domain::drill::Drills;
 use crate::domain::incidents::Incident;
 use crate::domain::time::{OwnClock, Timestamp};
@@ -40,14 +41,24 @@ pub(crate) struct Recent<'a> {
     pub(crate) conditions: Vec<ConditionView>,
     /// What is and was wrong, the most important first; those of the filter's tenant.
     pub(crate) incidents: Vec<IncidentView>,
-    /// The conditions of stages of all tenants and of the probe, worst first.
-    pub(crate) shared: Vec<ConditionView>,
+    /// Problems that are part of no incident yet, worst first.
+    pub(crate) uncovered: Vec<ConditionView>,
     /// The tenants that match the filter, worst first.
     pub(crate) tenants: Vec<Tenant>,
     /// Traces that match the filter, newest first, at most its limit.
     pub(crate) traces: Vec<TraceView<'a>>,
     /// Number of all traces that match.
     pub(crate) matching: usize,
+    /// Number of matching traces that are newer than those in `traces`.
+    pub(crate) newer: usize,
+    /// The query of the next page, with older traces; `None` on the last page.
+    pub(crate) next: Option<String>,
+    /// The query of the previous page, with newer traces; `None` on the first page.
+    pub(crate) previous: Option<String>,
+    /// Since when every finished trace is known; `None` if there is none.
+    pub(crate) known_since: Option<Timestamp>,
+    /// Traces with which something is wrong, by what; those of the filter's tenant and time.
+    pub(crate) matters: Vec<Matter>,
     /// Whether no canary has been planned yet.
     pub(crate) nothing_planned: bool,
     /// Shortest time between two canaries of a tenant.
@@ -80,13 +91,16 @@ impl<'a> Recent<'a> {
         let found = Assessment::new(snapshot, &settings.criteria);
         let condition = |condition| ConditionView::new(condition, snapshot, settings);
         let shared: Vec<_> = found.shared.iter().map(condition).collect();
+        let recent = recent_by_tenant(snapshot, &settings.criteria);
         let shown: Vec<_> = found.verdicts.iter().filter(|verdict| is_shown(verdict.tenant)).collect();
         let verdicts: Vec<_> =
             shown.iter().map(|verdict| VerdictView::new(verdict, snapshot, settings)).collect();
-        let tenants =
-            shown.iter().zip(&verdicts).filter(|(verdict, _)| admits(verdict.tenant)).map(
-                |(verdict, view)| Tenant::new(view.clone(), snapshot, &settings.criteria, verdict.tenant),
-            );
+        let tenants = shown.iter().zip(&verdicts).filter(|(verdict, _)| admits(verdict.tenant)).map(
+            |(verdict, view)| {
+                let traces = &recent[usize::from(verdict.tenant.0)];
+                Tenant::new(view.clone(), snapshot, &settings.criteria, verdict.tenant, traces)
+            },
+        );
         let selection = Selection::new(snapshot, filter);
         let traces =
             |of: Vec<&'a Trace>| of.into_iter().map(|trace| TraceView::new(trace, snapshot)).collect();
@@ -102,7 +116,16 @@ impl<'a> Recent<'a> {
             heading: Heading::new(&verdicts, &shared),
             conditions: found.all(map).into_iter().map(condition).collect(),
             incidents: incidents(snapshot, settings, filter),
-            shared,
+            uncovered: uncovered(&found, snapshot)
+                .into_iter()
+                .filter(|it| it.subject.tenant.is_none_or(admits))
+                .map(condition)
+                .collect(),
+            matters: matters(&selection.of_tenant, snapshot),
+            known_since: snapshot.complete_since,
+            next: selection.older_than.map(|id| filter.link("before", &id.to_string())),
+            previous: selection.newer_than.map(|id| filter.link("after", &id.to_string())),
+            newer: selection.newer,
             tenants: tenants.collect(),
             verdicts,
             traces: traces(selection.traces),
@@ -121,6 +144,17 @@ impl<'a> Recent<'a> {
     }
 }
 
+/// The problems that are part of no incident that goes on.
+fn uncovered<'a>(found: &'a Assessment, snapshot: &Snapshot) -> Vec<&'a Condition> {
+    let open = || snapshot.episodes.iter().filter(|episode| !episode.has_ended());
+    let is_covered = |problem: &Condition| {
+        open().any(|episode| {
+            episode.is_of(problem) || problem.follows_from(&episode.condition, &snapshot.topology)
+        })
+    };
+    found.problems().filter(|problem| !is_covered(problem)).collect()
+}
+
 /// The incidents that go on, and the last ones that have ended.
 fn incidents(snapshot: &Snapshot, settings: &Settings, filter: &Filter) -> Vec<IncidentView> {
     let all = Incident::group(&snapshot.episodes, &snapshot.topology);
@@ -134,5 +168,13 @@ fn incidents(snapshot: &Snapshot, settings: &Settings, filter: &Filter) -> Vec<I
             })
     };
     let shown = all.iter().filter(admits).take(MAX_INCIDENTS);
-    shown.filter_map(|incident| IncidentView::new(incident, snapshot, settings)).collect()
+    let view = |incident: &Incident| {
+        let cause = incident::cause(incident, &all, &snapshot.topology);
+        let view = IncidentView::new(incident, snapshot, settings)?;
+        Some(IncidentView { follows_from: cause.map(incident::id), ..view })
+    };
+    let mut views: Vec<_> = shown.filter_map(view).collect();
+    // What goes on and explains others first, then what may come back, then what has ended.
+    views.sort_by_key(|it| (it.state == "ended", it.end.is_some(), it.follows_from.is_some()));
+    views
 }

@@ -48,7 +48,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::hop::hops;
-    use super::super::tenant::recent;
+    use super::super::tenant::recent_by_tenant;
     use super::*;
     use crate::domain::conditions::Criteria;
     use crate::web::fixture::*;
@@ -61,7 +61,7 @@ mod tests {
     fn the_sizes_add_up_to_the_sample_of_the_verdict() {
         for script in [(|_, _| Weather::default()) as Script, stuck] {
             let snapshot = after(17, script);
-            let traces = recent(&snapshot, &criteria(), ACME);
+            let traces = recent_by_tenant(&snapshot, &criteria())[0].clone();
             let figures = sizes(&snapshot, &traces);
             let bytes: Vec<_> = figures.iter().map(|size| size.bytes).collect();
             assert_eq!(bytes, [100, 500, 1_024, 5_120, 10_240]);

@@ -9,8 +9,8 @@ use crate::domain::topology::HopRange;
 use crate::domain::trace::{FoundLate, Judgement};
 use crate::domain::tracker::Snapshot;
 use crate::web::app::Settings;
-use crate::web::filter::percent_encoded;
 use crate::web::words;
+use crate::web::words::percent_encoded;
 
 /// What the sentence and the findings are written from.
 pub(super) struct Story<'a> {

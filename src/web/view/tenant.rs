@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::hop::{HopFigures, hops};
 use super::size::{SizeFigures, sizes};
-use super::trace::Brief;
 use super::verdict::VerdictView;
 use crate::domain::conditions::Criteria;
 use crate::domain::foreign::ForeignText;
@@ -13,11 +12,9 @@ use crate::domain::topology::TenantId;
 use crate::domain::trace::Trace;
 use crate::domain::tracker::Snapshot;
 
-/// Number of failures that a tenant's list shows; the others are one link away.
-const FAILURES_SHOWN: usize = 8;
-
 #[derive(Clone, Debug)]
 pub(crate) struct Tenant {
+    pub(crate) id: TenantId,
     /// The verdict on it.
     pub(crate) verdict: VerdictView,
     /// The figures and conditions are of the canaries planned within this time.
@@ -30,10 +27,6 @@ pub(crate) struct Tenant {
     pub(crate) injection: Injection,
     /// Number of scheduled canaries that were not sent.
     pub(crate) missed: u64,
-    /// Its last failures, newest first.
-    pub(crate) failures: Vec<Brief>,
-    /// Number of further remembered failures.
-    pub(crate) more_failures: usize,
 }
 
 impl Tenant {
@@ -42,33 +35,35 @@ impl Tenant {
         snapshot: &Snapshot,
         criteria: &Criteria,
         tenant: TenantId,
+        traces: &[&Trace],
     ) -> Self {
         let window = criteria.window(snapshot.topology.tenant(tenant).interval);
-        let traces = recent(snapshot, criteria, tenant);
         let index = usize::from(tenant.0);
-        let failures: Vec<_> = snapshot
-            .failures_of(tenant)
-            .rev()
-            .take(FAILURES_SHOWN)
-            .map(|trace| Brief::new(trace, snapshot))
-            .collect();
         Self {
+            id: tenant,
             verdict,
             window,
-            hops: hops(snapshot, criteria, tenant, &traces),
-            sizes: sizes(snapshot, &traces),
+            hops: hops(snapshot, criteria, tenant, traces),
+            sizes: sizes(snapshot, traces),
             injection: injection(snapshot, tenant),
             missed: snapshot.tenants[index].missed,
-            more_failures: snapshot.failures_of(tenant).count() - failures.len(),
-            failures,
         }
     }
 }
 
-/// The traces of a tenant that were planned within the criteria's window.
-pub(crate) fn recent<'a>(snapshot: &'a Snapshot, criteria: &Criteria, tenant: TenantId) -> Vec<&'a Trace> {
-    let from = snapshot.at - criteria.window(snapshot.topology.tenant(tenant).interval);
-    snapshot.traces_of(tenant).filter(|trace| trace.planned_at >= from).collect()
+/// The traces of every tenant that were planned within the criteria's window, indexed by the tenant's id.
+pub(crate) fn recent_by_tenant<'a>(snapshot: &'a Snapshot, criteria: &Criteria) -> Vec<Vec<&'a Trace>> {
+    let map = &snapshot.topology;
+    let from: Vec<_> =
+        map.tenants().iter().map(|tenant| snapshot.at - criteria.window(tenant.interval)).collect();
+    let mut of = vec![Vec::new(); from.len()];
+    for trace in snapshot.finished.iter().chain(&snapshot.open) {
+        let index = usize::from(trace.tenant.0);
+        if trace.planned_at >= from[index] {
+            of[index].push(&**trace);
+        }
+    }
+    of
 }
 
 /// The state of a tenant's injection.

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use super::lane::{Lane, Presence, lanes};
 use super::mark::Mark;
+use crate::domain::canary::Integrity;
+use crate::domain::copies::{CopyStanding, StoredCopy};
+use crate::domain::flaw::{Flaw, flaws};
 use crate::domain::outcome::{Outcome, UnobservedReason};
 use crate::domain::tag::TraceId;
 use crate::domain::time::{Interval, Timestamp};
+use crate::domain::topology::StageId;
 use crate::domain::trace::{FoundLate, Judgement, Standing, Trace};
 use crate::domain::tracker::Snapshot;
 
@@ -24,6 +28,10 @@ pub(crate) struct Brief {
     pub(crate) mark: Mark,
     /// Where or why, next to the outcome.
     pub(crate) detail: String,
+    /// Everything that is wrong with it, each with the name of the stage.
+    pub(crate) flaws: Vec<(Flaw, Option<Arc<str>>)>,
+    /// Those of them that the outcome does not tell, as text: `2 copies at bigquery`.
+    pub(crate) also: Vec<String>,
 }
 
 /// A trace and its stages.
@@ -51,7 +59,11 @@ pub(crate) struct TraceView<'a> {
 
 impl Brief {
     pub(crate) fn new(trace: &Trace, snapshot: &Snapshot) -> Self {
+        let found = all_flaws(trace, snapshot);
+        let map = &snapshot.topology;
         Self {
+            also: found.iter().filter_map(|(flaw, stage)| also(*flaw, (*stage)?, trace, snapshot)).collect(),
+            flaws: found.iter().map(|(flaw, at)| (*flaw, at.map(|at| map.stage(at).name.clone()))).collect(),
             id: trace.id(),
             tenant: snapshot.topology.tenant(trace.tenant).name.clone(),
             planned_at: trace.planned_at,
@@ -94,6 +106,41 @@ impl<'a> TraceView<'a> {
     /// Why its outcome is unknown, as text for people.
     pub(crate) fn unobserved(&self, reason: UnobservedReason) -> String {
         unobserved(reason, &self.end)
+    }
+}
+
+/// What is wrong with a trace, leaks included, each with its stage.
+pub(crate) fn all_flaws(trace: &Trace, snapshot: &Snapshot) -> Vec<(Flaw, Option<StageId>)> {
+    let leaks = snapshot.violations.iter().filter(|seen| seen.trace == trace.id());
+    let mut found: Vec<_> = leaks.map(|seen| (Flaw::Leaked, Some(seen.stage))).collect();
+    found.dedup();
+    found.extend(flaws(trace, &snapshot.topology));
+    found
+}
+
+/// A flaw that the outcome does not tell, as text.
+fn also(flaw: Flaw, stage: StageId, trace: &Trace, snapshot: &Snapshot) -> Option<String> {
+    let name = &snapshot.topology.stage(stage).name;
+    let visit = trace.visit(stage);
+    match flaw {
+        Flaw::Leaked => Some(format!("leaked at {name}")),
+        Flaw::Missing if trace.ended.is_some() => Some(format!("missing at {name}")),
+        Flaw::Duplicated => {
+            let is_counted =
+                |copy: &&StoredCopy| matches!(copy.standing, CopyStanding::First | CopyStanding::Duplicate);
+            let copies = visit.copies.iter().filter(is_counted).count();
+            Some(format!("{} copies at {name}", copies.max(2)))
+        }
+        Flaw::Corrupted => match visit.arrival.as_ref().map(|arrival| arrival.integrity) {
+            Some(Integrity::Corrupted { kept_bytes, sent_bytes }) => {
+                Some(format!("{kept_bytes} of {sent_bytes} bytes intact at {name}"))
+            }
+            _ => Some(format!("cut or changed at {name}")),
+        },
+        Flaw::Slow => Some(format!("slow, most of it to {name}")),
+        Flaw::Missing | Flaw::Lost | Flaw::DeadLettered | Flaw::Late | Flaw::Refused | Flaw::Unobserved => {
+            None
+        }
     }
 }
 

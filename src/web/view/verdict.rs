@@ -51,6 +51,8 @@ pub(crate) struct Heading {
     pub(crate) text: String,
     /// The mark of what the text names.
     pub(crate) mark: Mark,
+    /// Since when the worst problem has been one.
+    pub(crate) since: Option<Timestamp>,
 }
 
 impl VerdictView {
@@ -123,23 +125,38 @@ impl Heading {
     /// the worst tenant unless all are well.
     pub(crate) fn new(verdicts: &[VerdictView], shared: &[ConditionView]) -> Self {
         let Some(first) = verdicts.first() else {
-            return Self { text: "No tenant is configured".to_owned(), mark: Mark::Pending };
+            let text = "No tenant is configured".to_owned();
+            return Self { text, mark: Mark::Pending, since: None };
         };
         let problems: Vec<_> = shared.iter().filter(|it| it.severity.is_problem()).collect();
         let failing = verdicts.iter().filter(|verdict| verdict.is_problem).count();
+        let alike: Vec<_> =
+            verdicts.iter().filter(|verdict| verdict.is_problem && verdict.what == first.what).collect();
         let tenants = match (failing, verdicts.len()) {
             (0, _) if first.key == "waiting" => "Waiting for the first canaries".to_owned(),
             (0, 1) => "The tenant is OK".to_owned(),
             (0, all) => format!("All {all} tenants are OK"),
-            (1, _) => format!("{} {}", first.tenant, first.what),
-            (2, _) => format!("{} {}; 1 more tenant with a problem", first.tenant, first.what),
-            (all, _) => format!("{} {}; {} more tenants with a problem", first.tenant, first.what, all - 1),
+            (_, all) => {
+                let who = match *alike {
+                    [one] => one.tenant.to_string(),
+                    [one, other] => format!("{}, {}:", one.tenant, other.tenant),
+                    _ if alike.len() == all => format!("All {all} tenants:"),
+                    _ => format!("{} tenants:", alike.len()),
+                };
+                let others = match failing - alike.len() {
+                    0 => String::new(),
+                    1 => "; 1 more tenant with a problem".to_owned(),
+                    more => format!("; {more} more tenants with a problem"),
+                };
+                format!("{who} {}{others}", first.what)
+            }
         };
+        let since = alike.iter().filter_map(|verdict| verdict.since).min();
         let shared = || problems.iter().map(|it| it.what.clone());
         let (parts, mark): (Vec<_>, _) = match problems.first() {
             Some(worst) if failing == 0 => (shared().chain([tenants]).collect(), worst.mark),
             Some(_) | None => (std::iter::once(tenants).chain(shared()).collect(), first.mark),
         };
-        Self { text: parts.join("; "), mark }
+        Self { text: parts.join("; "), mark, since: since.or_else(|| problems.first()?.since) }
     }
 }

@@ -95,6 +95,7 @@ fn app() -> App {
             version: "0.1.0".to_owned(),
             runbook: None,
             log_groups: Vec::new(),
+            external_url: None,
             criteria: config.criteria(),
             give_up: config.probe.give_up,
             remember: config.probe.remember,

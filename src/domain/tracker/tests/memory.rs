@@ -60,3 +60,21 @@ fn a_failure_that_successes_have_pushed_out_can_still_come_late() {
             .any(|(trace, finished)| trace.found_late == Some(FoundLate::Late) && *finished)
     );
 }
+
+#[test]
+fn what_was_stored_twice_is_kept_when_later_losses_have_pushed_out_everything_else() {
+    let mut w = World::with(Settings { remember: 1, remember_of_tenant: 2, ..settings() });
+    let doubled = canary(1);
+    w.put(doubled);
+    let at = doubled.trace.planned_at() + s(1);
+    for (stage, copy) in [(STREAM, "a"), (STREAM, "z"), (ARCHIVE, "b"), (TRANSIT, "c"), (TABLE, "d")] {
+        w.poll(stage, at, vec![seen(doubled, Stamp::None, at, copy)]);
+    }
+    w.tracker.take_changes();
+    for n in 2..9 {
+        w.put(canary_at(n, t(n.into())));
+    }
+    w.empty_poll_except_at(&[], t(GIVE_UP + 10));
+    assert!(w.tracker.trace(canary_at(8, t(8)).trace).is_some());
+    assert!(w.tracker.trace(doubled.trace).is_some());
+}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Holds many connections of the web port and checks that scrapes are still answered.
 
-Starts `traceprobe demo` under the memory limit of the shipped task and plays five campaigns against it, each with
+Starts `traceprobe demo` under the memory limit of the shipped task and plays six campaigns against it, each with
 connections from this one process:
 
   large heads   2,000 connections that each send 387 KB of a head that never ends
@@ -9,6 +9,7 @@ connections from this one process:
   silent        1,100 connections that send nothing, at a soft limit of 1,024 descriptors that the program may raise
   silent, 1024  the same at a hard limit of 1,024, so that room must be made
   kept alive    300 connections that have been answered and stay
+  event streams 300 connections that follow the page
 
 While they are held, /metrics is scraped once a second. The program fails unless every scrape was answered, the resident
 memory stays within 64 MiB of what it was before, what was accepted, refused and closed is counted, and all connections
@@ -77,6 +78,14 @@ class Demo:
             text = answer.read().decode()
         return text, time.monotonic() - began
 
+    def follow(self):
+        """Returns a request for the changes of the page from now on."""
+        host, port = self.address
+        request = urllib.request.Request(f"http://{host}:{port}/traces/recent", headers={"Accept": "text/html"})
+        with urllib.request.urlopen(request, timeout=SCRAPE_TIMEOUT) as answer:
+            version = answer.headers["ETag"].strip('W/"')
+        return f"GET /traces/recent/events?version={version} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
     def end(self):
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(60)
@@ -102,6 +111,7 @@ class Crowd:
         self.address, self.first, self.rest, self.again = address, first, rest, again
         self.selector = selectors.DefaultSelector()
         self.opened = 0
+        self.received = 0
         self.missing = count
 
     def open(self):
@@ -128,9 +138,12 @@ class Crowd:
                 self.open()
             for key, events in self.selector.select(min(left, 0.05)):
                 try:
-                    if events & selectors.EVENT_READ and not key.fileobj.recv(65536):
-                        self.close(key.fileobj)
-                        continue
+                    if events & selectors.EVENT_READ:
+                        received = len(key.fileobj.recv(65536))
+                        self.received += received
+                        if not received:
+                            self.close(key.fileobj)
+                            continue
                     if events & selectors.EVENT_WRITE:
                         del key.data[:key.fileobj.send(key.data)]
                         if not key.data:
@@ -148,12 +161,14 @@ class Crowd:
             key.fileobj.close()
 
 
+EVENT_STREAMS = "event streams"
 CAMPAIGNS = {
     "large heads": ((1024, 4096), 2_000, b"GET /metrics HTTP/1.1\r\nx: ", LARGE_HEAD, True),
     "slow heads": ((1024, 4096), 2_000, b"GET /metrics HTTP/1.1\r\nx: ", SLOW_HEAD, True),
     "silent": ((1024, 4096), 1_100, b"", 0, True),
     "silent, 1024": ((1024, 1024), 1_100, b"", 0, True),
     "kept alive": ((1024, 4096), 300, PROBE, 0, False),
+    EVENT_STREAMS: ((1024, 4096), 300, None, 0, False),
 }
 
 
@@ -166,7 +181,7 @@ def play(program, name, seconds):
         before_metrics, _ = demo.scrape()
         time.sleep(1)
     before, descriptors_before = demo.resident(), demo.descriptors()
-    crowd = Crowd(demo.address, count, first, rest, again)
+    crowd = Crowd(demo.address, count, first or demo.follow(), rest, again)
     took, most, held = [], before, []
     for _ in range(seconds):
         crowd.work(1)
@@ -178,9 +193,14 @@ def play(program, name, seconds):
             return faults + [f"the program ended with {demo.process.returncode}"]
         most = max(most, demo.resident())
         held.append(crowd.alive())
-    if name == "kept alive" and held[-1] != count:
+    if not again and held[-1] != count:
         faults.append(f"only {held[-1]} of {count} connections were kept")
+    if name == EVENT_STREAMS and crowd.received < count * seconds:
+        faults.append(f"only {crowd.received} bytes of events arrived")
     crowd.missing, crowd.again = 0, False
+    if name == EVENT_STREAMS:
+        # Nothing but their clients ends them.
+        crowd.leave()
     # The clients stay, so that it is the server that closes. What counts is its view: a connection that its backlog
     # dropped looks open to a client that sends nothing.
     gone_after = time.monotonic()
@@ -188,9 +208,10 @@ def play(program, name, seconds):
         if time.monotonic() > gone_after + GONE_WITHIN:
             faults.append(f"{left} descriptors are still open")
             break
-        crowd.work(1)
+        time.sleep(1) if name == EVENT_STREAMS else crowd.work(1)
     gone_after = time.monotonic() - gone_after
-    crowd.leave()
+    if name != EVENT_STREAMS:
+        crowd.leave()
     # A scrape is no snapshot, and the last connections of the backlog may be accepted and closed during one.
     for _ in range(10):
         after, _ = demo.scrape()
@@ -212,7 +233,7 @@ def play(program, name, seconds):
         faults.append(f"the program ended with {end}")
     worst, median = (max(took), statistics.median(took)) if took else (0, 0)
     print(f"{name}: {len(took)} of {seconds} scrapes answered, median {median * 1000:.0f} ms, worst {worst * 1000:.0f} ms; "
-          f"memory {before >> 20} -> {most >> 20} MiB; opened {crowd.opened}, held {statistics.median(held):.0f}; "
+          f"memory {before >> 20} -> {most >> 20} MiB; opened {crowd.opened}, held {statistics.median(held):.0f}, received {crowd.received >> 10} KiB; "
           f"accepted {accepted}, refused {refused}, closed {reasons}; gone after {gone_after:.0f} s", flush=True)
     return faults
 

@@ -18,6 +18,10 @@ struct Change<'a> {
 
 /// The changes from one text to another, as JSON, the last one first: so each can be made without counting what
 /// the others move.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the library takes this clock; a paused one would only search longer"
+)]
 pub(super) fn between(from: &str, to: &str) -> String {
     let (from, to): (Vec<&str>, Vec<&str>) = (from.split('\n').collect(), to.split('\n').collect());
     let ops = capture_diff_slices_deadline(Algorithm::Myers, &from, &to, Some(Instant::now() + SEARCH));

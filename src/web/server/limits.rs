@@ -33,7 +33,7 @@ impl Limits {
         Self {
             connections,
             per_peer,
-            streams: 64,
+            streams: 320,
             unsent: 32 << 20,
             first_byte: Duration::from_secs(10),
             head: Duration::from_secs(10),

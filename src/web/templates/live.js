@@ -11,8 +11,6 @@
   const fresh = document.getElementById("fresh");
   const pause = document.getElementById("pause");
   const main = document.getElementById("main");
-  copyable();
-  ages();
   if (!live || !("live" in live.dataset)) return;
 
   // The lines of the page as the server has them, and their version.
@@ -75,8 +73,7 @@
 
   // By how much the probe's clock is ahead of ours.
   function skew() {
-    const at = live && Date.parse(live.dataset.at);
-    return at && arrived !== undefined ? at + age - (performance.timeOrigin + arrived) : 0;
+    return Date.parse(live.dataset.at) + age - (performance.timeOrigin + arrived);
   }
 
   function duration(seconds) {
@@ -140,7 +137,6 @@
     arrived = performance.now();
     ages(next);
     morph(main, next);
-    document.dispatchEvent(new Event("traceprobe:shown"));
     document.title = page.title;
     const icon = document.querySelector("link[rel=icon]");
     const other = page.querySelector("link[rel=icon]");
@@ -203,27 +199,6 @@
   function later() {
     leave();
     timer = setTimeout(follow, AGAIN);
-  }
-
-  // Copies the text of another element.
-  function copyable() {
-    const buttons = () => { for (const button of document.querySelectorAll("button.copy")) button.hidden = false; };
-    if (!navigator.clipboard) return;
-    buttons();
-    document.addEventListener("traceprobe:shown", buttons);
-    document.addEventListener("click", async (event) => {
-      const button = event.target.closest("button.copy");
-      const from = button && document.querySelector(button.dataset.copy);
-      if (!from) return;
-      const label = button.textContent;
-      try {
-        await navigator.clipboard.writeText(from.textContent);
-        button.textContent = "copied";
-      } catch {
-        button.textContent = "cannot copy";
-      }
-      setTimeout(() => { button.textContent = label; }, 2000);
-    });
   }
 
   pause.hidden = false;

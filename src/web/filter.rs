@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use super::words::{self, percent_encoded};
 use crate::domain::conditions::ConditionName;
 use crate::domain::flaw::Flaw;
+use crate::domain::foreign::ForeignText;
 use crate::domain::outcome::Outcome;
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
@@ -57,7 +58,7 @@ pub(crate) struct Filter {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("`{parameter}={value}`: {should}")]
+#[error("`{}={}`: {should}", ForeignText::new(parameter), ForeignText::new(value))]
 pub(crate) struct FilterError {
     pub(crate) parameter: String,
     pub(crate) value: String,

@@ -16,6 +16,7 @@ use super::live::{self, Address, Drawing, Live, NoPage, Version};
 use super::page::{self, FailurePage, Head, Root, SCRIPT, STYLE};
 use super::view::{self, Mark, One, Recent};
 use super::{accept, compress, drill, history, json, openapi, runbook, words};
+use crate::domain::foreign::ForeignText;
 use crate::domain::tag::TraceId;
 use crate::domain::tracker::Snapshot;
 use crate::metrics::Format;
@@ -98,8 +99,11 @@ async fn find_trace(State(app): State<App>, uri: Uri, Query(query): Parameters) 
     match view::read_id(given) {
         Some(id) => Redirect::to(&id.to_string()).into_response(),
         None => {
-            let found =
-                if given.is_empty() { "Nothing was entered.".to_owned() } else { format!("`{given}`:") };
+            let found = if given.is_empty() {
+                "Nothing was entered.".to_owned()
+            } else {
+                format!("`{}`:", ForeignText::new(given))
+            };
             let sentences = vec![found, NOT_AN_ID.to_owned()];
             let form = Form::Page(Root::from(uri.path()));
             form.fail(&app, StatusCode::BAD_REQUEST, "Not a trace id", sentences)

@@ -331,6 +331,16 @@ async fn an_invalid_request_is_refused_with_a_reason() {
 }
 
 #[tokio::test]
+async fn what_a_refusal_repeats_cannot_turn_the_direction_of_writing() {
+    let app = app(after(1, healthy));
+    for path in ["recent?tenant=%E2%80%AEx", "recent?%E2%80%AEx=1", "find?id=%E2%80%AEx"] {
+        let answer = request(&app, "GET", &format!("/traces/{path}"), "text/html").await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert!(!answer.body.contains('\u{202e}'), "{path}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
 async fn figures_over_time_add_up_to_those_of_the_page() {
     for script in [stuck as Script, losing, blind, refusing] {
         let app = app(after(28, script));

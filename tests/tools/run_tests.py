@@ -33,6 +33,8 @@ PHASES = [
     [["daemon"], ["faults"]],  # 167 and 58; 50 and 23
     # Take both cores: 85 and 155; 165 and 200. Fourteen probes are late if they are starved, and alerts say so.
     [["restart", "chain"]],
+    # Six daemons and a browser take both cores.
+    [["browser"]],
     # Measures the accuracy of intervals, so nothing runs beside it: 23 and 7.
     [["accuracy"]],
 ]

@@ -1,0 +1,122 @@
+//! The short form: pipelines that break quickly, and eight pages.
+
+use traceprobe::sandbox::{Fault, Service, ServiceEffect, Stage, StageEffect, TRANSIT_BUCKET};
+
+use crate::driver::{Driver, Place};
+use crate::support::SOON;
+use crate::support::daemon::Daemon;
+use crate::support::page::Recent;
+use crate::support::stand::Stand;
+
+/// A text that would run a script or end an attribute if a page did not escape it, and that turns the direction of
+/// writing.
+const HOSTILE: &str =
+    "\u{202e}\"'></b></script><script>window.owned=1</script><img src=x onerror=window.owned=1>";
+
+struct Scene {
+    /// Stops when it is dropped.
+    _stand: Stand,
+    daemon: Daemon,
+}
+
+/// A pipeline that delivers, and then breaks.
+async fn scene(tenants: usize, keys: &[(&str, &str)], faults: &[Fault], is_so: fn(&Recent) -> bool) -> Scene {
+    let stand = Stand::brisk(tenants).await;
+    let daemon = stand.daemon(keys).await;
+    daemon
+        .until("every tenant has a canary delivered", SOON, |recent| {
+            recent.tenants.iter().all(|tenant| recent.of(&tenant.name).any(|it| it.outcome == "delivered"))
+        })
+        .await;
+    for fault in faults {
+        stand.sandbox.fault(fault.clone());
+    }
+    daemon.until("the fault is shown", SOON, is_so).await;
+    Scene { _stand: stand, daemon }
+}
+
+fn shows(recent: &Recent, tenant: &str, condition: &str) -> bool {
+    recent.verdict(tenant).condition == condition
+}
+
+async fn hostile() -> Scene {
+    let stand = Stand::brisk(2).await;
+    let keys = [("TENANT_ACME_LABEL", HOSTILE), ("PROBE_INTERVAL", "1s"), ("PROBE_GIVE_UP", "60s")];
+    let daemon = stand.daemon(&keys).await;
+    daemon.until("a canary is delivered", SOON, |recent| recent.ended("delivered") >= 1).await;
+    // A name that a client may choose, of an object that cannot be read and holds a row that is hostile too.
+    #[expect(clippy::disallowed_methods, reason = "the key must carry the hour that the daemon lists")]
+    let hour = jiff::Timestamp::now().strftime("%Y/%m/%d/%H").to_string();
+    let tag = stand.sandbox.truth()[0].token.clone();
+    let row = format!("{{\"message\":\"{tag} {HOSTILE}");
+    stand.sandbox.put_object(TRANSIT_BUCKET, &format!("transit/{hour}/{HOSTILE}"), row.clone().into_bytes());
+    stand.sandbox.put_object(TRANSIT_BUCKET, &format!("transit/{hour}/{HOSTILE}.gz"), vec![31, 139, 8, 0, 1]);
+    stand.sandbox.put_record("globex", row.into_bytes());
+    for service in [Service::Kinesis, Service::Bigquery] {
+        stand.sandbox.fault(Fault::service(service, ServiceEffect::LongError { bytes: 2_000 }));
+    }
+    daemon
+        .until("the page shows the errors", SOON, |recent| {
+            let told = |text: &str| {
+                recent.sources.iter().filter_map(|it| it.reason.as_deref()).any(|it| it.contains(text))
+            };
+            told("<script>")
+        })
+        .await;
+    Scene { _stand: stand, daemon }
+}
+
+/// Opens eight pages, and what is hostile.
+pub async fn check(driver: &Driver) {
+    let calm = [("PROBE_INTERVAL", "1s"), ("PROBE_GIVE_UP", "120s")];
+    // Fifty tenants take a processor in an unoptimized build if they are polled as often as three.
+    let many = [
+        ("PROBE_INTERVAL", "5s"),
+        ("PROBE_GIVE_UP", "120s"),
+        ("STAGE_TENANT_STREAM_INTERVAL", "5s"),
+        ("STAGE_ARCHIVE_INTERVAL", "5s"),
+        ("STAGE_LOG_GROUP_INTERVAL", "10s"),
+        ("PROBE_BLIND_AFTER", "30s"),
+    ];
+    let stall = [Fault::tenant_stage("acme", Stage::Transit, StageEffect::Stall)];
+    let blind = [Fault::service(Service::Bigquery, ServiceEffect::Deny)];
+    let loss = [
+        Fault::tenant_stage("acme", Stage::Transit, StageEffect::Lose { probability: 0.5 }),
+        Fault::tenant_stage(
+            "globex",
+            Stage::TenantStream,
+            StageEffect::Leak { into: "initech".to_owned(), probability: 0.5 },
+        ),
+    ];
+    let is_stuck = |recent: &Recent| shows(recent, "acme", "stuck");
+    let (healthy, stalled, leaking, unseen, fifty, hostile) = tokio::join!(
+        scene(3, &calm, &[], |recent| recent.ended("delivered") >= 6),
+        scene(3, &calm, &stall, is_stuck),
+        scene(3, &[("PROBE_INTERVAL", "1s")], &loss, |recent| {
+            shows(recent, "globex", "leaking") && recent.ended("lost") >= 1
+        }),
+        scene(3, &calm, &blind, |recent| shows(recent, "acme", "cannot_see")),
+        scene(50, &many, &stall, is_stuck),
+        hostile(),
+    );
+    let recent = leaking.daemon.recent_of("outcome=lost&limit=1").await;
+    let lost = &recent.traces[0].id;
+    let of = |name: &'static str, scene: &Scene, path: &str, names: &[&str]| Place {
+        name,
+        url: format!("{}{path}", scene.daemon.address()),
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    const RECENT: &str = "/traces/recent";
+    let places = [
+        of("healthy", &healthy, RECENT, &[]),
+        of("stall", &stalled, RECENT, &["acme", "transit", "stuck"]),
+        of("leak", &leaking, RECENT, &["globex", "tenant_stream", "leaking"]),
+        of("blind", &unseen, RECENT, &["all 3 tenants", "bigquery", "cannot_see"]),
+        of("fifty", &fifty, RECENT, &["acme", "transit", "stuck"]),
+        of("lost", &leaking, &format!("/traces/{lost}"), &[]),
+        of("runbook", &stalled, "/runbook?tenant=acme&stage=transit", &[]),
+        of("unknown", &stalled, "/traces/0192f0c1-2233-7445-8667-8899aabbccdd", &[]),
+        of("hostile", &hostile, RECENT, &[]),
+    ];
+    driver.open(&places).await;
+}

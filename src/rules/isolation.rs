@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Settings;
 use super::promql::{self, Probe};
-use super::rule::{About, Alert, Cause, Group, Rule};
+use super::rule::{About, Alert, Cause, Group};
 use super::window::{self, Scale};
 
 /// Parts of the scale that a leak stays in the alert: an hour, so that it is not overlooked.
@@ -15,16 +15,13 @@ const LONGER: u32 = 10;
 
 pub(super) fn group(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Group {
     let stays = window::text(scale.time(STAYS));
-    let mut rules: Vec<Rule> = by_depth(settings)
-        .iter()
-        .rev()
-        .enumerate()
-        .map(|(later, stages)| {
-            let parts = u32::try_from(later).unwrap_or(u32::MAX).saturating_mul(LONGER);
-            leak(probe, stages, &window::text(scale.time(STAYS + parts))).into()
-        })
-        .collect();
-    rules.reverse();
+    let depths = by_depth(settings);
+    let leaks = depths.iter().rev().enumerate().map(|(later, stages)| {
+        let parts = u32::try_from(later).unwrap_or(u32::MAX).saturating_mul(LONGER);
+        leaks(probe, stages, &window::text(scale.time(STAYS + parts)))
+    });
+    let mut leaks: Vec<String> = leaks.collect();
+    leaks.reverse();
     let foreign = probe.increase("stage, owner", "traceprobe_foreign_tags_total", &[], &stays);
     let foreign = Alert {
         comment: "Nobody without the key can make a valid tag, so each one is a forgery or another probe.".to_owned(),
@@ -42,7 +39,7 @@ pub(super) fn group(settings: &Settings, probe: &Probe<'_>, scale: &Scale) -> Gr
             format!("{foreign} > 0.5"),
         )
     };
-    rules.push(foreign.into());
+    let rules = vec![leaking(&leaks.join("\nor\n")).into(), foreign.into()];
     Group::new("traceprobe-isolation", rules)
 }
 
@@ -57,9 +54,13 @@ fn by_depth(settings: &Settings) -> Vec<Vec<&str>> {
     by_depth.into_values().collect()
 }
 
-fn leak(probe: &Probe<'_>, stages: &[&str], stays: &str) -> Alert {
+fn leaks(probe: &Probe<'_>, stages: &[&str], stays: &str) -> String {
     let at = promql::stages(stages);
     let leaks = probe.increase("tenant, stage", "traceprobe_isolation_violations_total", &[&at], stays);
+    format!("{leaks} > 0.5")
+}
+
+fn leaking(expr: &str) -> Alert {
     Alert {
         comment: "The target is zero, so one is enough. It stays so that it is not overlooked; the earlier the stage, the \
                   longer, because it inhibits the same at the later ones."
@@ -76,7 +77,7 @@ fn leak(probe: &Probe<'_>, stages: &[&str], stays: &str) -> Alert {
             "TraceprobeIsolationViolation",
             "leaking",
             Cause::Isolation,
-            format!("{leaks} > 0.5"),
+            expr.to_owned(),
         )
     }
 }

@@ -89,7 +89,7 @@ fn rules_of_every_interval_and_of_mixed_ones_are_valid() {
     let folder = Folder::new();
     for interval in [5.0, 30.0, 300.0] {
         let file = folder.write("rules.yml", &rules::to_yaml(&rules_for(interval, 50)));
-        run("promtool", &["check", "rules", &file.display().to_string()]);
+        run("promtool", &["check", "rules", "--lint-fatal", &file.display().to_string()]);
     }
 }
 

@@ -101,7 +101,6 @@ fn app() -> App {
             remember: config.probe.remember,
             stale_after: Duration::from_secs(30),
             evidence: Vec::new(),
-            log_groups: Vec::new(),
         }),
         config: Arc::new(config.to_json_without_secrets()),
         ready: Arc::new(|| Err("`table` has not been read yet".to_owned())),

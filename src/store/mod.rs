@@ -421,7 +421,7 @@ impl Store {
 
     /// Deletes finished traces beyond the newest `max_finished` with which nothing is wrong and the newest
     /// `max_finished` others, every trace that was planned before `older_than`, and violations that were
-    /// noticed before it. Of the others, the newest [`KEPT_OF_OUTCOME`] of each tenant and outcome are not
+    /// noticed before it. Of the others, the newest 100 of each tenant and outcome are not
     /// deleted for being too many, so that the failures of one tenant do not evict those of another. Returns
     /// the number of deleted traces, which is limited, so that a call takes little time.
     ///

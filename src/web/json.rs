@@ -267,8 +267,8 @@ struct ConditionJson {
     since: Option<String>,
     /// The same instant in seconds since 1970.
     since_epoch_seconds: Option<f64>,
-    /// When the last affected canary was planned; for `leaking`, when it was found. `null` if it does not
-    /// count canaries.
+    /// When the last affected canary was planned, for `same_name` the other process's; for `leaking`, when it
+    /// was found. `null` for others that count no canaries.
     #[schemars(extend("format" = "date-time"))]
     last: Option<String>,
     /// Number of affected canaries. `null` if it does not count them.

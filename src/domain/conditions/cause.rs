@@ -21,9 +21,16 @@ impl ConditionName {
             Leaking => &[Leaking, Duplicates],
             Duplicates => &[Duplicates],
             Corruption => &[Corruption],
-            HopOverTarget | SchemaDrift | NotInjecting | CannotSee | NeverSeen | LateInjection | Skipped
-            | SameName | StoreDegraded | ClockUnsynchronized => &[],
+            // With its first canary the source is no longer unseen, but it has not shown the earlier ones.
+            NeverSeen => &[Losing, Missing, Skipped, Slow, HopOverTarget],
+            HopOverTarget | SchemaDrift | NotInjecting | CannotSee | LateInjection | Skipped | SameName
+            | StoreDegraded | ClockUnsynchronized => &[],
         }
+    }
+
+    /// Whether what follows from it is at the same stage only: what a source does not show may still pass.
+    const fn has_consequences_there_only(self) -> bool {
+        matches!(self, Self::NeverSeen)
     }
 }
 
@@ -42,6 +49,7 @@ impl Condition {
         concerns
             && other.name.consequences().contains(&self.name)
             && is_behind(map, self.subject.place, other.subject.place)
+            && (!other.name.has_consequences_there_only() || self.subject.place == other.subject.place)
     }
 
     /// Whether it is not the fault that its name says, because something else explains it.

@@ -24,7 +24,8 @@ pub struct Condition {
     pub subject: Subject,
     /// When the unbroken episode began; `None` if that is unknown.
     pub since: Option<Timestamp>,
-    /// When the last affected canary was planned; `None` for conditions that do not count them.
+    /// When the last affected canary was planned, or the other process's; when the last leaked copy was noticed.
+    /// `None` for others that do not count canaries.
     pub last: Option<Timestamp>,
     /// The affected canaries, as far as the condition names them.
     pub canaries: Vec<TraceId>,

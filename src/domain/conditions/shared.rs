@@ -10,19 +10,22 @@ use crate::domain::tracker::Snapshot;
 pub(super) fn find(snapshot: &Snapshot, criteria: &Criteria, found: &mut Vec<Condition>) {
     schema_drift(snapshot, found);
     let map = &*snapshot.topology;
-    let mut probe = |name: ConditionName, since, detail| {
-        found.push(Condition::fault(name, Subject::PROBE, name.severity(map, None), since, detail));
+    let mut probe = |name: ConditionName, since, last, detail| {
+        let fault = Condition::fault(name, Subject::PROBE, name.severity(map, None), since, detail);
+        found.push(Condition { last, ..fault });
     };
-    // Only the last such canary is remembered, so its beginning is not known. It may be any tenant's.
+    // It may be any tenant's.
     let longest = map.tenants().iter().map(|tenant| tenant.interval).max().unwrap_or_default();
-    if snapshot.same_name_at.is_some_and(|at| at >= snapshot.at - criteria.window(longest)) {
-        probe(ConditionName::SameName, None, Detail::None);
+    let window = snapshot.at - criteria.window(longest);
+    // Only the last such canary is known here. The episode that begins with the first one remembers that.
+    if let Some(at) = snapshot.same_name_at.filter(|at| *at >= window) {
+        probe(ConditionName::SameName, Some(at), Some(at), Detail::None);
     }
     if let Some((since, reason)) = &snapshot.not_stored {
-        probe(ConditionName::StoreDegraded, Some(*since), Detail::Reason(reason.clone()));
+        probe(ConditionName::StoreDegraded, Some(*since), None, Detail::Reason(reason.clone()));
     }
     if let Some(clock) = snapshot.clock.filter(|clock| !clock.synchronized) {
-        probe(ConditionName::ClockUnsynchronized, None, Detail::ErrorBound(clock.error_bound));
+        probe(ConditionName::ClockUnsynchronized, None, None, Detail::ErrorBound(clock.error_bound));
     }
 }
 

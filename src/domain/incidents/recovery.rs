@@ -31,7 +31,9 @@ pub(super) fn since(episode: &Episode, snapshot: &Snapshot) -> Option<Timestamp>
         | ConditionName::Duplicates
         | ConditionName::Corruption
         | ConditionName::Leaking
-        | ConditionName::LateInjection => {
+        | ConditionName::LateInjection
+        // Where our own canaries were found, the other process's would have been.
+        | ConditionName::SameName => {
             let good = |trace: &&Trace| trace.planned_at > last && is_good(condition.name, map, trace, stage);
             of_tenant(snapshot, condition.subject.tenant).filter(good).map(|trace| trace.planned_at).min()
         }
@@ -64,7 +66,7 @@ pub(super) fn since(episode: &Episode, snapshot: &Snapshot) -> Option<Timestamp>
             snapshot.sources.iter().filter(of_it).all(|view| view.drifted.is_some()).then_some(snapshot.at)
         }
         ConditionName::ClockUnsynchronized => snapshot.clock.map(|_| snapshot.at),
-        ConditionName::SameName | ConditionName::StoreDegraded => Some(snapshot.at),
+        ConditionName::StoreDegraded => Some(snapshot.at),
     }
 }
 

@@ -29,9 +29,9 @@ pub struct LeakEpisode {
     pub tenant: TenantId,
     /// Where the canaries were found.
     pub stage: StageId,
-    /// When the first leaked copy was noticed.
+    /// When the first canary of which a copy leaked was planned.
     pub since: Timestamp,
-    /// When the last one was noticed.
+    /// When the last leaked copy was noticed.
     pub last: Timestamp,
     /// Number of leaked copies.
     pub count: usize,
@@ -77,15 +77,18 @@ impl Leaks {
         let Some(tenant) = found.concerned() else { return };
         let gap = EPISODE_GAP.max(topology.tenant(tenant).interval * EPISODE_INTERVALS);
         let (at, stage) = (found.at, found.stage);
+        let planned = found.trace.planned_at().min(at);
+        let found_in = || found.found_in.clone();
         let begin =
-            || LeakEpisode { tenant, stage, since: at, last: at, count: 0, found_in: found.found_in.clone() };
+            || LeakEpisode { tenant, stage, since: planned, last: at, count: 0, found_in: found_in() };
         let episode = self.episodes.entry((tenant, stage)).or_insert_with(begin);
         if at.since(episode.last) > gap {
             *episode = begin();
         }
+        episode.since = episode.since.min(planned);
         episode.last = at;
         episode.count += 1;
-        episode.found_in = found.found_in.clone();
+        episode.found_in = found_in();
     }
 
     /// Takes over violations of a previous run. Their tenants and stages must be those of the topology.

@@ -11,8 +11,8 @@ use crate::web::filter::{DEFAULT_LIMIT, MAX_LIMIT, ROWS, outcome_values};
 use crate::web::history::{HistoryJson, MAX_FIGURES};
 use crate::web::{drill, json as answers};
 
-/// An age such as `15m`, in a form that is parsed without overflow.
-const AGE: &str = "^[0-9]{1,9}(s|m|min|h|d)$";
+/// An age such as `15m`, of at most some centuries.
+const AGE: &str = "^([0-9]{1,9}(s|m|min)|[0-9]{1,7}h|[0-9]{1,5}d)$";
 /// An instant in RFC 3339, of four-digit years.
 const INSTANT: &str = "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?Z$";
 /// A trace id with or without dashes, or a whole tag, which begins with its marker.
@@ -34,7 +34,7 @@ pub(super) fn paths(names: &Names, schemas: &mut SchemaGenerator, requests: &mut
         "/traces/find": { "get": {
             "operationId": "findTrace",
             "summary": "The way from a search box to the page of a trace",
-            "parameters": [query("id", "A trace id or a whole tag.", trace(), ID)],
+            "parameters": [required(query("id", "A trace id or a whole tag.", trace(), ID))],
             "responses": {
                 "303": { "description": "To the page of the trace." },
                 "400": body("It is not a trace id.", "text/html", json!({ "type": "string" })),
@@ -136,13 +136,13 @@ fn recent_parameters(names: &Names, of_stream: Option<Value>) -> Value {
         query(
             "before",
             "A trace id: only older traces. `next` has it.",
-            json!({ "type": "string", "pattern": "^[0-9a-f]{32}$" }),
+            json!({ "type": "string", "pattern": "^([0-9a-f]{32})?$" }),
             ID,
         ),
         query(
             "after",
             "A trace id: only newer traces. `previous` has it.",
-            json!({ "type": "string", "pattern": "^[0-9a-f]{32}$" }),
+            json!({ "type": "string", "pattern": "^([0-9a-f]{32})?$" }),
             ID,
         ),
         query(
@@ -176,7 +176,7 @@ fn version() -> Value {
     query(
         "version",
         "The version of the page that is held, from its `ETag`.",
-        json!({ "type": "string", "pattern": "^[0-9a-f]{16}$" }),
+        json!({ "type": "string", "pattern": "^([0-9a-f]{16})?$" }),
         "0123456789abcdef",
     )
 }
@@ -328,6 +328,11 @@ fn query(name: &str, description: &str, schema: Value, example: impl Into<Value>
         (_, example) => example,
     };
     json!({ "name": name, "in": "query", "description": description, "schema": schema, "example": example })
+}
+
+fn required(mut parameter: Value) -> Value {
+    parameter["required"] = true.into();
+    parameter
 }
 
 /// The parameter with its values separated by commas.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::domain::canary::Integrity;
 use crate::domain::conditions::{Assessment, Condition, ConditionName, Criteria, Severity, Verdict};
-use crate::domain::format::FoundIn;
-use crate::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp};
+use crate::domain::format::{Format, FoundIn, Shape, Unreadable, UnreadableReason};
+use crate::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, Stamp, UnreadableRecord};
 use crate::domain::tag::{InstanceCode, Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::fixture::*;
@@ -57,6 +57,12 @@ pub(in crate::domain) struct Fate {
     pub(in crate::domain) doubled: Option<StageId>,
     /// Where it is cut.
     pub(in crate::domain) damaged: Option<StageId>,
+    /// Where another copy of it is stored with globex.
+    pub(in crate::domain) leaked: Option<StageId>,
+    /// Where it is stored in a format that is not opened.
+    pub(in crate::domain) unreadable: Option<StageId>,
+    /// A canary of another process of this instance's name arrives together with it.
+    pub(in crate::domain) has_namesake: bool,
 }
 
 pub(in crate::domain) const WELL: Fate = Fate {
@@ -64,6 +70,9 @@ pub(in crate::domain) const WELL: Fate = Fate {
     arrivals: [Some(500), Some(2_000), Some(5_000), Some(10_000), None],
     doubled: None,
     damaged: None,
+    leaked: None,
+    unreadable: None,
+    has_namesake: false,
 };
 
 impl Fate {
@@ -71,6 +80,12 @@ impl Fate {
     pub(in crate::domain) fn at(mut self, stage: StageId, millis: impl Into<Option<u64>>) -> Self {
         self.arrivals[usize::from(stage.0)] = millis.into();
         self
+    }
+
+    /// How many seconds after its planned injection all has become of it.
+    fn lasts(&self) -> u64 {
+        let arrived = self.arrivals.iter().flatten().max().map_or(0, |millis| millis.div_ceil(1_000));
+        arrived.max(self.put.unwrap_or_default())
     }
 
     /// It does not come out of transit.
@@ -85,6 +100,8 @@ pub(in crate::domain) struct World {
     script: Box<dyn Fn(u64) -> Fate>,
     /// Whether a stage cannot be read at a second.
     denied: Box<dyn Fn(StageId, u64) -> bool>,
+    /// What is reported at a second beside polls and puts.
+    reports: Box<dyn Fn(u64) -> Vec<Input>>,
     sent: Vec<(Tag, u64, Fate)>,
     next: u64,
     interval: u64,
@@ -111,6 +128,7 @@ impl World {
             map,
             script: Box::new(script),
             denied: Box::new(|_, _| false),
+            reports: Box::new(|_| Vec::new()),
             sent: Vec::new(),
             next: 0,
             interval: INTERVAL,
@@ -147,6 +165,10 @@ impl World {
         Self { denied: Box::new(denied), ..self }
     }
 
+    pub(in crate::domain) fn reporting(self, reports: impl Fn(u64) -> Vec<Input> + 'static) -> Self {
+        Self { reports: Box::new(reports), ..self }
+    }
+
     /// Runs up to and including a second.
     pub(in crate::domain) fn run_to(&mut self, second: u64) -> &mut Self {
         while self.next <= second {
@@ -166,13 +188,23 @@ impl World {
                 self.tracker.apply(Input::Put { trace: tag.trace, result }, t(second));
             }
         }
-        for source in self.map.source_ids() {
-            if self.map.source(source).tenants.iter().any(|tenant| self.tenants.contains(tenant)) {
-                self.poll(source, second);
-            }
+        for input in (self.reports)(second) {
+            self.tracker.apply(input, t(second));
         }
-        // What has ended leaves no trace here.
-        self.sent.retain(|(_, planned, _)| planned + 2 * GIVE_UP > second);
+        let polled: Vec<SourceId> = self.map.source_ids().filter(|source| self.is_polled(*source)).collect();
+        for source in &polled {
+            self.poll(*source, second);
+        }
+        // What has ended, or was shown everywhere, leaves no trace here.
+        let read_until = polled.iter().map(|source| self.read_at.get(source).copied()).min().flatten();
+        self.sent.retain(|(_, planned, fate)| {
+            let is_shown = read_until.is_some_and(|read| planned + fate.lasts() <= read);
+            planned + 2 * GIVE_UP > second && !is_shown
+        });
+    }
+
+    fn is_polled(&self, source: SourceId) -> bool {
+        self.map.source(source).tenants.iter().any(|tenant| self.tenants.contains(tenant))
     }
 
     fn plan(&mut self, second: u64) {
@@ -203,15 +235,25 @@ impl World {
             return;
         }
         let read_at = self.read_at.insert(source, second);
-        let mut sightings = Vec::new();
+        let (mut sightings, mut unreadable) = (Vec::new(), Vec::new());
         let is_here = |tag: &Tag| {
             let tenant = self.map.tenant_of(tag);
             tenant.is_some_and(|tenant| self.map.source_of(tenant, stage) == source)
         };
-        for (tag, planned, fate) in self.sent.iter().filter(|sent| is_here(&sent.0)) {
+        for (tag, planned, fate) in &self.sent {
             let Some(after) = fate.arrivals[usize::from(stage.0)] else { continue };
             let at = t(*planned) + Duration::from_millis(after);
-            if at > t(second) || read_at.is_some_and(|read_at| at <= t(read_at)) {
+            let is_new = at <= t(second) && read_at.is_none_or(|read_at| at > t(read_at));
+            if !is_new || !is_here(tag) {
+                continue;
+            }
+            if fate.unreadable == Some(stage) {
+                let part = Unreadable {
+                    shape: Shape::NONE.then(Format::Orc),
+                    reason: UnreadableReason::UnknownFormat,
+                };
+                let text = format!("it is {part}").into();
+                unreadable.push(UnreadableRecord { arrived_by: at, part, count: 1, owner: None, text });
                 continue;
             }
             let copies = if fate.doubled == Some(stage) { 2 } else { 1 };
@@ -220,15 +262,25 @@ impl World {
             } else {
                 Integrity::Intact
             };
-            sightings.extend((0..copies).map(|copy| Sighting {
+            let copy = |name: &str| Sighting {
                 tag: *tag,
                 stamp: Stamp::Millis(at.floor_to_millis()),
                 seen_by: t(second) + Duration::from_millis(1),
-                locator: Locator::new(format!("copy {copy}")),
+                locator: Locator::new(name.to_owned()),
                 label: None,
                 integrity,
                 found_in: FoundIn { verbatim: true, ..FoundIn::default() },
-            }));
+            };
+            sightings.extend((0..copies).map(|number| copy(&format!("copy {number}"))));
+            if fate.leaked == Some(stage) {
+                sightings.push(Sighting { label: Some("globex".into()), ..copy("leaked copy") });
+            }
+            if fate.has_namesake {
+                let (trace, run) = (TraceId::new(t(*planned), [99; 10]), InstanceCode::of_run("me", t(0)));
+                let code = self.map.tenant(ACME).code;
+                let tag = Tag::new(trace, code, run, 100, Purpose::Probe);
+                sightings.push(Sighting { tag, ..copy("the other's") });
+            }
         }
         let poll = Poll {
             revision: self.tracker.wanted(source).revision,
@@ -237,7 +289,7 @@ impl World {
             watermark: Some(t(second)),
             sightings,
             stats: ReadStats::default(),
-            unreadable: Vec::new(),
+            unreadable,
         };
         self.tracker.apply(Input::Polled { source, poll }, t(second));
     }

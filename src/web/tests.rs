@@ -331,7 +331,7 @@ async fn an_invalid_request_is_refused_with_a_reason() {
 }
 
 #[tokio::test]
-async fn what_a_refusal_repeats_cannot_turn_the_direction_of_writing() {
+async fn what_a_refusal_repeats_cannot_reverse_the_writing() {
     let app = app(after(1, healthy));
     for path in ["recent?tenant=%E2%80%AEx", "recent?%E2%80%AEx=1", "find?id=%E2%80%AEx"] {
         let answer = request(&app, "GET", &format!("/traces/{path}"), "text/html").await;

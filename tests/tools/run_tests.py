@@ -30,16 +30,15 @@ PHASES = [
     [["traceprobe", "corpus", "hostile", "architecture", "vocabulary", "shipped", "stalls"], ["model", "rules"]],
     # 190 to 240 and 90; 38 and 10; 14 and 3; 18 and 3; 73 and 27.
     [["emulators"], ["prometheus", "sandbox", "traps", "demo"]],
-    [["daemon"], ["faults"]],  # 167 and 58; 50 and 23
+    # 187 and 73; 56 and 23, 170 and 145.
+    [["daemon"], ["faults", "browser"]],
     # Take both cores: 85 and 155; 165 and 200. Fourteen probes are late if they are starved, and alerts say so.
     [["restart", "chain"]],
-    # Six daemons and a browser take both cores.
-    [["browser"]],
     # Measures the accuracy of intervals, so nothing runs beside it: 23 and 7.
     [["accuracy"]],
 ]
 # These run at the lowest priority.
-LOW_PRIORITY = {"model"}
+LOW_PRIORITY = {"model", "browser"}
 
 
 def build(options):

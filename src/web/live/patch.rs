@@ -1,12 +1,20 @@
 //! The lines in which two texts differ.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde::Serialize;
 use similar::{Algorithm, DiffOp, capture_diff_slices_deadline};
 
 /// After this time a longer patch is better than a longer search.
 const SEARCH: Duration = Duration::from_millis(20);
+
+/// Of compression: a patch is small, and is compressed once for all who follow a page.
+const LEVEL: u32 = 6;
 
 /// In place of `old` lines from line `at` of the old text (from 0) come these.
 #[derive(Debug, Serialize, PartialEq, Eq)]
@@ -41,12 +49,26 @@ pub(super) fn between(from: &str, to: &str) -> String {
     serde_json::to_string(&changes).unwrap_or_default()
 }
 
+/// A text in the characters that an event can have: gzip in base64, as browsers can open it.
+pub(super) fn encoded(text: &str) -> String {
+    let mut gzip = GzEncoder::new(Vec::with_capacity(text.len() / 4), Compression::new(LEVEL));
+    // Nothing that is written into memory fails.
+    let compressed = gzip.write_all(text.as_bytes()).and_then(|()| gzip.finish()).unwrap_or_default();
+    STANDARD.encode(compressed)
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
     use super::*;
+
+    /// Opens what an event carries, as the browser does it.
+    pub(in super::super) fn decoded(data: &str) -> String {
+        let compressed = STANDARD.decode(data).unwrap();
+        std::io::read_to_string(flate2::read::GzDecoder::new(&*compressed)).unwrap()
+    }
 
     /// As the browser does it.
     pub(in super::super) fn apply(text: &str, patch: &str) -> String {

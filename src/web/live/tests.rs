@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use super::drawing::without_ages;
-use super::patch::tests::apply;
+use super::patch::tests::{apply, decoded};
 use crate::domain::tracker::Snapshot;
 use crate::web::app::App;
 use crate::web::fixture::{after, app, stuck};
@@ -86,7 +86,7 @@ async fn a_page_that_is_followed_becomes_the_one_that_would_be_fetched() {
             probe.publish(after(minutes, stuck)).await;
             let (event, patch) = events.next().await.unwrap();
             assert_eq!(event, "patch");
-            text = apply(&text, &patch);
+            text = apply(&text, &decoded(&patch));
             assert_eq!(text, probe.page(path).await.0);
         }
     }

@@ -96,14 +96,14 @@
     let at = old.firstChild;
     const remove = (node) => { at = node.nextSibling; node.remove(); };
     for (const node of wanted) {
-      const alike = at && !at.id && at.nodeType === node.nodeType && at.nodeName === node.nodeName;
-      const match = node.id ? named.get(node.id) : alike && at;
+      const match = node.id ? named.get(node.id) : alike(at, node);
       if (!match) {
         old.insertBefore(document.importNode(node, true), at);
         continue;
       }
-      // What has the focus would lose it if it were moved, so what is before it moves instead.
-      while (at && at !== match && match.contains(document.activeElement)) {
+      // What has the focus would lose it if it were moved, so what is before it moves instead. Without an id, what is
+      // before it is gone.
+      while (at && at !== match && (!node.id || match.contains(document.activeElement))) {
         const before = at;
         remove(before);
         if (stays.has(before.id)) old.appendChild(before);
@@ -113,6 +113,14 @@
       else if (match.nodeValue !== node.nodeValue) match.nodeValue = node.nodeValue;
     }
     while (at) remove(at);
+  }
+
+  // The next node without an id that can become this one.
+  function alike(from, node) {
+    let found = from;
+    while (found && (found.id || found.nodeName !== node.nodeName)) found = found.nextSibling;
+    // Text is everywhere: another one further on is not the same.
+    return found === from || node.nodeType === Node.ELEMENT_NODE ? found : null;
   }
 
   function attributes(old, next) {
@@ -167,7 +175,8 @@
     if (paused || gone || document.hidden) return;
     try {
       const version = await fetchPage();
-      if (version) open(version);
+      if (version && "DecompressionStream" in window) open(version);
+      else if (!gone) later();
     } catch (error) {
       unreachable = error.name === "TypeError" ? "no connection" : error.name === "TimeoutError" ? "no answer" : error.message;
       later();
@@ -179,15 +188,28 @@
     const address = new URL(location.pathname + "/events" + location.search, location.href);
     address.searchParams.append("version", version);
     stream = new EventSource(address);
+    const own = stream;
+    let shown = Promise.resolve();
     stream.addEventListener("patch", (event) => {
-      for (const change of JSON.parse(event.data)) lines.splice(change.at, change.old, ...change.new);
-      unreachable = "";
-      show();
+      const opened = inflate(event.data);
+      shown = shown.then(() => opened).then((changes) => {
+        if (stream !== own) return;
+        for (const change of changes) lines.splice(change.at, change.old, ...change.new);
+        unreachable = "";
+        show();
+      }).catch(later);
     });
     stream.addEventListener("reset", follow);
     stream.addEventListener("gone", () => { gone = true; leave(); say(); });
     // A stream that was refused, or that broke off.
     stream.addEventListener("error", later);
+  }
+
+  // Opens gzip in base64.
+  async function inflate(text) {
+    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    const opened = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(opened).text());
   }
 
   function leave() {

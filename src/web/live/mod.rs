@@ -34,6 +34,8 @@ const FRESH: Duration = Duration::from_millis(500);
 const REST: u32 = 9;
 /// Most bytes of drawings that are kept. With 50 tenants one has 200 KB.
 const KEPT: usize = 8 << 20;
+/// Patches that are kept: those of one round.
+const PATCHES: usize = 16;
 /// Shorter than the idle timeouts of common proxies.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -53,9 +55,6 @@ impl Default for Live {
         Self { drawn: Mutex::default(), rested: AsyncMutex::new(Instant::now()), patches: Mutex::default() }
     }
 }
-
-/// Patches that are kept: those of one round.
-const PATCHES: usize = 16;
 
 impl Live {
     /// Keeps a drawing that a browser gets, because it is what the first event of its stream changes.

@@ -219,6 +219,7 @@ fn topology(tenants: u16) -> Topology {
         name: name(index).into(),
         code: TenantCode::of(&name(index)),
         label: name(index).into(),
+        log_groups: vec!["/app".into()],
         template: Template::default(),
         interval: INTERVAL,
     };

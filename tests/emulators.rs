@@ -133,6 +133,37 @@ async fn an_outage_of_bigquery_is_blindness_and_not_loss() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_group_that_loses_its_filter_is_named_and_the_others_go_on() {
+    let mut scene = Scene::set("log-groups").await;
+    let acme = &scene.pipeline.about.tenants[0];
+    let (silent, all) = (acme.log_groups[1].clone(), acme.log_groups.clone());
+    let config = std::fs::read_to_string(&scene.config).expect("it was written");
+    let (one, several) =
+        (format!("log_group = \"{}\"\nrole_arn", acme.log_group), format!("log_groups = {all:?}\nrole_arn"));
+    std::fs::write(&scene.config, config.replacen(&one, &several, 1)).expect("it was written before");
+    let daemon = scene.start_daemon().await;
+    let through_all = |recent: &Recent| {
+        let delivered = recent.of("acme").filter(|trace| trace.outcome == "delivered");
+        let groups: BTreeSet<_> = delivered.filter_map(|trace| trace.log_group.as_deref()).collect();
+        groups.len() == all.len()
+    };
+    daemon.until("a canary of every log group is delivered", Duration::from_secs(60), through_all).await;
+
+    scene.pipeline.execute(Action::RemoveFilter).await;
+    let is_told = |recent: &Recent| recent.conditions.iter().any(|it| it.condition == "stuck");
+    let recent = daemon.until("the silent log group is told", Duration::from_secs(90), is_told).await;
+    for problem in recent.conditions.iter().filter(|it| it.severity != "note") {
+        assert_eq!(problem.tenant.as_deref(), Some("acme"), "{problem:?}");
+        assert_eq!(problem.log_groups, [silent.clone()], "{problem:?}");
+        assert!(problem.text.contains(&silent), "{problem:?}");
+    }
+    let waiting = |group: &str| recent.of("acme").filter(|it| it.log_group.as_deref() == Some(group)).count();
+    assert!(all.iter().all(|group| waiting(group) > 0));
+    let overdue = recent.of("acme").filter(|trace| trace.judgement == "overdue");
+    assert!(overdue.into_iter().all(|trace| trace.log_group.as_deref() == Some(silent.as_str())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sigterm_exits_with_0_and_names_the_canaries_in_flight() {
     let mut scene = Scene::set("sigterm").await;
     let daemon = scene.start_daemon().await;

@@ -250,6 +250,7 @@ fn topology(names: &[&str]) -> Topology {
         name: (*name).into(),
         code: TenantCode::of(name),
         label: (*name).into(),
+        log_groups: vec!["/app".into()],
         template: Template::default(),
         interval: Duration::from_secs(30),
     };
@@ -321,10 +322,10 @@ fn criteria() -> Criteria {
     Criteria { window: Some(Duration::from_secs(1_800)), ..Criteria::new(Duration::from_secs(30)) }
 }
 
-fn log_groups() -> Vec<Arc<dyn Evidence>> {
-    let log_group = |name: &str| -> Arc<dyn Evidence> {
+fn log_groups() -> Vec<Vec<Arc<dyn Evidence>>> {
+    let log_group = |name: &str| -> Vec<Arc<dyn Evidence>> {
         let account = Account::in_region("eu-central-1");
-        Arc::new(cloudwatch_logs::Settings::new(account, format!("/ecs/{name}/app")))
+        vec![Arc::new(cloudwatch_logs::Settings::new(account, format!("/ecs/{name}/app")))]
     };
     ["acme", "globex", "initech"].map(log_group).into()
 }

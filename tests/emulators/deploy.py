@@ -28,6 +28,8 @@ TRANSFER_BUCKET = "gcp-transit"
 CENTRAL_STREAM = "logs.central"
 DEAD_LETTER_QUEUE = "aggregator-dlq"
 STREAM_PREFIX = "logs-"
+# The subscription filter of every log group.
+FILTER = "forward"
 
 TABLE_SCHEMA = [
     {"name": "trace_id", "type": "STRING"},
@@ -45,6 +47,11 @@ class Tenant:
     @property
     def log_group(self) -> str:
         return f"/ecs/{self.name}/app"
+
+    @property
+    def log_groups(self) -> list[str]:
+        """All of them; tests decide how many they use."""
+        return [self.log_group, f"/ecs/{self.name}/worker", f"/aws/lambda/{self.name}"]
 
     @property
     def stream(self) -> str:
@@ -140,11 +147,14 @@ def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path) -> dict:
 
 def _deploy_tenant(aws: Aws, tenant: Tenant, code: bytes, environment: dict) -> None:
     logs = aws.root("logs", tenant.account)
-    logs.create_log_group(logGroupName=tenant.log_group)
+    for log_group in tenant.log_groups:
+        logs.create_log_group(logGroupName=log_group)
     iam = aws.root("iam", tenant.account)
     _role(iam, tenant.inject_role.rpartition("/")[2],
           _trust({"AWS": f"arn:aws:iam::{SRE}:user/traceprobe"}, tenant.external_id),
-          policy("inject", region=REGION, account=tenant.account, log_group=tenant.log_group))
+          _document(*(
+              statement for log_group in tenant.log_groups
+              for statement in policy("inject", region=REGION, account=tenant.account, log_group=log_group)["Statement"])))
 
     writer = f"arn:aws:iam::{SRE}:role/log-writer-{tenant.name}"
     writer_external_id = f"log-writer-{tenant.name}-0815"
@@ -158,8 +168,9 @@ def _deploy_tenant(aws: Aws, tenant: Tenant, code: bytes, environment: dict) -> 
     aws.root("lambda", tenant.account).add_permission(
         FunctionName="log-forwarder", StatementId="logs", Action="lambda:InvokeFunction",
         Principal="logs.amazonaws.com", SourceAccount=tenant.account)
-    logs.put_subscription_filter(
-        logGroupName=tenant.log_group, filterName="forward", filterPattern="", destinationArn=forwarder)
+    for log_group in tenant.log_groups:
+        logs.put_subscription_filter(
+            logGroupName=log_group, filterName=FILTER, filterPattern="", destinationArn=forwarder)
 
 
 def warm(aws: Aws, the_tenants: list[Tenant]) -> None:

@@ -4,7 +4,7 @@ usage: pipeline.py --dir DIR [--tenants N] [--partitioning column|ingestion]
        pipeline.py --self-check [--dir DIR] [--tenants N] [--outage SECONDS]
 
 The first line on stdout is JSON with everything that a test needs. After that, each line on stdin is a command
-(`stop-bigquery`, `start-bigquery`, `stop-aws`, `quit`), answered by one line of JSON. When stdin closes or a child
+(`stop-bigquery`, `start-bigquery`, `stop-aws`, `remove-filter`, `quit`), answered by one line of JSON. When stdin closes or a child
 dies, it ends with all its children. Messages for people go to stderr, the output of its children to files in DIR/logs.
 """
 
@@ -125,6 +125,12 @@ class Pipeline:
         self._transfer.stop()
         self._ministack.stop()
 
+    def remove_filter(self) -> None:
+        """Removes the subscription filter of the first tenant's second log group."""
+        tenant = self.tenants[0]
+        logs = self.aws.root("logs", tenant.account)
+        logs.delete_subscription_filter(logGroupName=tenant.log_groups[1], filterName=deploy.FILTER)
+
     def dead(self) -> list[str]:
         return [f"{child.name} died; its log ends:\n{child.tail()}" for child in self._children if child.has_died()]
 
@@ -153,6 +159,7 @@ class Pipeline:
                     "role_arn": tenant.inject_role,
                     "external_id": tenant.external_id,
                     "log_group": tenant.log_group,
+                    "log_groups": tenant.log_groups,
                     "stream": tenant.stream,
                 }
                 for tenant in self.tenants
@@ -182,6 +189,7 @@ def execute_commands(pipeline: Pipeline) -> int:
         "stop-bigquery": pipeline.stop_bigquery,
         "start-bigquery": pipeline.start_bigquery,
         "stop-aws": pipeline.stop_aws,
+        "remove-filter": pipeline.remove_filter,
         "quit": lambda: None,
     }
     answer(pipeline.description())

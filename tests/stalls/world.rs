@@ -336,6 +336,7 @@ fn topology(tenants: u16) -> Topology {
         name: format!("tenant-{number}").into(),
         code: TenantCode::of(&format!("tenant-{number}")),
         label: format!("tenant-{number}").into(),
+        log_groups: vec!["/app".into()],
         template: Template::default(),
         interval: INTERVAL,
     };

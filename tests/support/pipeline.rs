@@ -58,6 +58,7 @@ pub struct Tenant {
     pub role_arn: String,
     pub external_id: String,
     pub log_group: String,
+    pub log_groups: Vec<String>,
 }
 
 /// What a test can make the pipeline do.
@@ -65,6 +66,8 @@ pub struct Tenant {
 pub enum Action {
     StopBigQuery,
     StartBigQuery,
+    /// That of the first tenant's second log group.
+    RemoveFilter,
 }
 
 impl Action {
@@ -72,6 +75,7 @@ impl Action {
         match self {
             Action::StopBigQuery => "stop-bigquery",
             Action::StartBigQuery => "start-bigquery",
+            Action::RemoveFilter => "remove-filter",
         }
     }
 }

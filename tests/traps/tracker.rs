@@ -47,6 +47,7 @@ fn topology(tenants: &[&str]) -> Arc<Topology> {
         name: (*name).into(),
         code: TenantCode::of(name),
         label: (*name).into(),
+        log_groups: vec!["/app".into()],
         template: Template::default(),
         interval: Duration::from_secs(30),
     };

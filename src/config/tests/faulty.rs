@@ -103,10 +103,23 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 94] = [
     ("name = \"globex\"", "name = \"Globex\"", "tenant.Globex.name:", "\"Globex\" is not a valid name"),
     ("name = \"globex\"\n", "", "tenant[2].name:", "the second tenant has no name"),
     (
-        "name = \"globex\"",
-        "name = \"globex\"\nlabel = \"acme\"",
-        "tenant.globex.label:",
-        "\"acme\" is also the label of tenant acme",
+        "log_group = \"/globex\"",
+        "log_groups = [\"/globex\", \"/globex/batch\", \"/globex\"]",
+        "tenant.globex.log_groups:",
+        "\"/globex\" is there twice",
+    ),
+    (
+        "log_group = \"/globex\"",
+        "log_group = \"/globex\"\nlog_groups = [\"/globex/batch\"]",
+        "tenant.globex.log_groups:",
+        "log_group = \"/globex\" is set as well; write every log group into log_groups",
+    ),
+    ("log_group = \"/globex\"", "log_groups = []", "tenant.globex.log_groups:", "is empty"),
+    (
+        "log_group = \"/globex\"",
+        "log_groups = [\"/globex\", \"a b\"]",
+        "tenant.globex.log_groups:",
+        "\"a b\" is not a valid log group name",
     ),
     (
         "log_group = \"/globex\"",

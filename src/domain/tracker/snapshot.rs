@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BlindTenant, Failing, LeakEpisode, Tracker};
+use super::{BlindTenant, Failing, LeakEpisode, LogGroupState, Tracker};
 use crate::domain::drill::Drills;
 use crate::domain::foreign::ForeignText;
 use crate::domain::incidents::Episode;
@@ -144,14 +144,26 @@ pub struct TenantView {
     pub tenant: TenantId,
     /// For when the latest canary was planned.
     pub planned_at: Option<Timestamp>,
-    /// When a put was last accepted.
-    pub accepted_at: Option<Timestamp>,
-    /// When puts began to be refused, and why the last one was; `None` if the last one was accepted.
-    pub refusing: Option<(Timestamp, ForeignText)>,
+    /// What each of its log groups answered, by [`LogGroupId`](crate::domain::topology::LogGroupId).
+    pub log_groups: Vec<LogGroupState>,
     /// How many canaries were planned but never sent.
     pub missed: u64,
     /// When a canary was last missed.
     pub missed_at: Option<Timestamp>,
+}
+
+impl TenantView {
+    /// When one of its log groups last accepted a put; `None` before the first time.
+    #[must_use]
+    pub fn accepted_at(&self) -> Option<Timestamp> {
+        self.log_groups.iter().filter_map(|group| group.accepted_at).max()
+    }
+
+    /// When and why the log group that has refused puts for longest began to.
+    #[must_use]
+    pub fn refusing(&self) -> Option<&(Timestamp, ForeignText)> {
+        self.log_groups.iter().filter_map(|group| group.refusing.as_ref()).min_by_key(|(since, _)| *since)
+    }
 }
 
 /// The tenant whose canary leaked.
@@ -240,8 +252,7 @@ impl Tracker {
         let tenants = self.topology.tenant_ids().zip(&self.injections).map(|(tenant, state)| TenantView {
             tenant,
             planned_at: state.planned_at,
-            accepted_at: state.accepted_at,
-            refusing: state.refused_since.clone(),
+            log_groups: state.log_groups.clone(),
             missed: state.missed_count,
             missed_at: state.missed_at,
         });

@@ -291,6 +291,26 @@ fn topology(names: &[&str]) -> Topology {
     .unwrap()
 }
 
+/// The same of one tenant, with a stage for what could not pass to the table.
+pub(crate) fn with_dead_letters() -> Topology {
+    let whole = topology(&["acme"]);
+    let dead = StageId(4);
+    let dead_letter = Stage {
+        name: "dead_letter".into(),
+        kind: Kind::S3,
+        capabilities: spec(Kind::S3).capabilities,
+        parent: Some(TRANSIT),
+        role: Role::DeadLetter,
+        target: None,
+        ..whole.stage(TRANSIT).clone()
+    };
+    let source =
+        Source { stage: dead, name: "s3 sre-dead".into(), owner: Owner::Shared, tenants: vec![ACME] };
+    let stages = whole.stages().iter().cloned().chain([dead_letter]).collect();
+    let sources = whole.sources().iter().cloned().chain([source]).collect();
+    Topology::new(whole.tenants().to_vec(), stages, sources).unwrap()
+}
+
 fn evidence() -> Vec<Arc<dyn Evidence>> {
     let account = || Account::in_region("eu-central-1");
     let kinesis = |name: &str| -> Arc<dyn Evidence> {

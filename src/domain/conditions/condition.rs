@@ -40,6 +40,9 @@ pub struct Condition {
     pub detail: Detail,
 }
 
+/// [`Condition::precedence`].
+pub type Precedence = (Severity, Blame, bool, ConditionName);
+
 /// What people need to know of a condition in addition to its numbers.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Detail {
@@ -140,7 +143,7 @@ impl Condition {
     /// Sort key: severity, then the pipeline's faults before the probe's own, then the order of names. What
     /// another cause explains comes after that cause.
     #[must_use]
-    pub fn precedence(&self) -> (Severity, Blame, bool, ConditionName) {
+    pub fn precedence(&self) -> Precedence {
         (self.severity, self.blame, self.blame != self.name.profile().blame, self.name)
     }
 }

@@ -29,7 +29,7 @@ mod visibility;
 
 use std::cmp::Reverse;
 
-pub use self::condition::{Condition, Detail};
+pub use self::condition::{Condition, Detail, Precedence};
 pub use self::criteria::{Criteria, DEFAULT_LIMITS, Limits, Thresholds};
 use self::history::History;
 pub use self::limit::Limit;

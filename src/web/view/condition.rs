@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::first_step::first_step;
 use super::mark::Mark;
-use crate::domain::conditions::{Blame, Condition, ConditionName, Criteria, Detail, Severity};
+use crate::domain::conditions::{Blame, Condition, ConditionName, Detail, Precedence, Severity};
 use crate::domain::quantile::Level;
 use crate::domain::sighting::list_drift;
 use crate::domain::time::Timestamp;
@@ -12,6 +12,9 @@ use crate::domain::topology::{HopRange, Role, Topology};
 use crate::domain::tracker::Snapshot;
 use crate::web::app::Settings;
 use crate::web::words;
+
+/// Characters of a service's error in a summary.
+const ERROR_SHOWN: usize = 120;
 
 /// A condition as text.
 #[derive(Clone, Debug)]
@@ -22,12 +25,16 @@ pub(crate) struct ConditionView {
     pub(crate) word: &'static str,
     /// How bad it is.
     pub(crate) severity: Severity,
+    /// Sorts what is worse first.
+    pub(crate) precedence: Precedence,
     /// Its colour and sign.
     pub(crate) mark: Mark,
     /// The tenant's name; `None` for a stage of all tenants, and for the probe.
     pub(crate) tenant: Option<Arc<str>>,
     /// Where it is wrong: `transit`, `archive..bigquery`; `None` for conditions without a place.
     pub(crate) place: Option<String>,
+    /// The place for people: the hop that gave up on dead letters, and the log group that takes no canaries.
+    pub(crate) site: Option<String>,
     /// The word and the place: `STUCK at transit`, `CANNOT SEE bigquery`, `SLOW`.
     pub(crate) what: String,
     /// Numbers or reason, to follow place and time.
@@ -55,18 +62,21 @@ impl ConditionView {
     pub(crate) fn new(condition: &Condition, snapshot: &Snapshot, settings: &Settings) -> Self {
         let (map, now, profile) = (&*snapshot.topology, snapshot.at, condition.name.profile());
         let place = condition.subject.place.map(|place| place.display(map).to_string());
-        let what = match &place {
-            Some(place) => format!("{} {}{place}", profile.word, profile.preposition),
+        let site = site(condition, map).or_else(|| place.clone());
+        let what = match &site {
+            Some(site) => format!("{} {}{site}", profile.word, profile.preposition),
             None => profile.word.to_owned(),
         };
-        let summary = summary(condition, map, &settings.criteria);
+        // Log groups differ by tenant, which must not keep tenants with the same problem apart.
+        let site = site.or_else(|| log_group(condition, settings, now));
+        let summary = summary(condition, map, settings, now);
         let since = condition.since.map_or_else(String::new, |since| {
             format!(" since {} ({})", words::clock(since, now), words::age(now.since(since)))
         });
         let text = if condition.is_problem() {
             format!("{what}{since}: {summary}")
         } else {
-            note(condition, place.as_deref(), now)
+            note(condition, site.as_deref(), now)
         };
         let tenant = condition.subject.tenant.map(|tenant| map.tenant(tenant).name.clone());
         let stage = condition.subject.place.map(|place| map.stage(place.first).name.clone());
@@ -76,6 +86,7 @@ impl ConditionView {
             key: profile.key,
             word: profile.word,
             severity: condition.severity,
+            precedence: condition.precedence(),
             mark: Mark::of(condition),
             blame: match condition.blame {
                 Blame::Pipeline => "pipeline",
@@ -84,6 +95,7 @@ impl ConditionView {
             first_step: first_step(condition, map),
             tenant,
             place,
+            site,
             what,
             summary,
             text,
@@ -96,7 +108,8 @@ impl ConditionView {
 }
 
 /// Numbers or reason, to follow place and time.
-fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String {
+fn summary(condition: &Condition, map: &Topology, settings: &Settings, now: Timestamp) -> String {
+    let criteria = &settings.criteria;
     let affected = condition.affected.unwrap_or_default();
     let numbers = match condition.of {
         Some(of) => format!("{affected} of {of}"),
@@ -114,11 +127,11 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
         }
         (ConditionName::TotalStall, _) => "nothing of any tenant arrives".to_owned(),
         (ConditionName::Stuck, _) => {
-            format!("{} did not get through", words::count(affected, "canary", "canaries"))
+            format!("{numbers} canaries sent since then did not get through")
         }
         (ConditionName::Losing, _) => {
-            match condition.subject.place.and_then(|place| instead_of(map, place)) {
-                Some(stage) => format!("{numbers} were dead-lettered instead of going to {stage}"),
+            match condition.subject.place.and_then(|place| dead_lettered(map, place)) {
+                Some((hop, dead)) => format!("{numbers} could not pass {hop}; they are in {dead}"),
                 None => format!("{numbers} did not arrive"),
             }
         }
@@ -130,8 +143,7 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
             format!("{numbers} were not found there, although a later stage has them")
         }
         (ConditionName::NeverSeen, _) => format!(
-            "never seen there, {} should have been: format, key, column or pattern wrong, or nothing is delivered{side}",
-            words::count(affected, "canary", "canaries"),
+            "0 of {affected} were found there, and none ever was: format, key, column or pattern wrong, or nothing is delivered{side}",
         ),
         (ConditionName::Slow, Detail::Slow { judged, hop, injected_late, injection }) => {
             let hop = hop.map_or_else(String::new, |took| format!("; this hop takes {}", words::short(took)));
@@ -166,7 +178,11 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
         (ConditionName::LateInjection, _) => format!("CloudWatch Logs took {numbers} late"),
         (ConditionName::SchemaDrift, Detail::Drift(changes)) => list_drift(changes),
         (ConditionName::CannotSee, Detail::Reason(reason)) => format!("{reason}{side}"),
-        (ConditionName::NotInjecting, Detail::Reason(reason)) => reason.to_string(),
+        (ConditionName::NotInjecting, Detail::Reason(reason)) => {
+            let group = log_group(condition, settings, now);
+            let group = group.map_or_else(String::new, |group| format!("{group}: "));
+            format!("{group}{}", shortened(reason.as_str()))
+        }
         (ConditionName::StoreDegraded, Detail::Reason(reason)) => {
             format!("traces are kept in memory only, so a restart would forget what is in flight: {reason}")
         }
@@ -190,12 +206,35 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
     }
 }
 
-/// The stage of the main path to which dead letters should have gone; `None` if the place holds none.
-fn instead_of(map: &Topology, place: HopRange) -> Option<&str> {
+/// The place for people, where it is not the name of a stage.
+fn site(condition: &Condition, map: &Topology) -> Option<String> {
+    let place = condition.subject.place.filter(|_| condition.name == ConditionName::Losing)?;
+    dead_lettered(map, place).map(|(hop, dead)| format!("{hop} (in {dead})"))
+}
+
+/// The hop of the main path that gave up, and the stage that holds its dead letters; `None` if the place holds none.
+fn dead_lettered(map: &Topology, place: HopRange) -> Option<(String, &str)> {
     let dead = map.stage(place.first);
-    let next =
-        map.main_path().iter().map(|stage| map.stage(*stage)).find(|stage| stage.parent == dead.parent);
-    next.filter(|_| dead.role == Role::DeadLetter).map(|stage| &*stage.name)
+    let from = dead.parent.map_or("log group", |stage| &*map.stage(stage).name);
+    let to =
+        map.main_path().iter().map(|stage| map.stage(*stage)).find(|stage| stage.parent == dead.parent)?;
+    (dead.role == Role::DeadLetter).then(|| (format!("{from} → {}", to.name), &*dead.name))
+}
+
+/// The log group that takes no canaries.
+fn log_group(condition: &Condition, settings: &Settings, now: Timestamp) -> Option<String> {
+    let tenant = condition.subject.tenant.filter(|_| condition.name == ConditionName::NotInjecting)?;
+    let group = settings.log_groups.get(usize::from(tenant.0))?;
+    let mut names = group.names(now).into_iter();
+    names.find(|(what, _)| *what == "LOG_GROUP").map(|(_, name)| format!("log group {name}"))
+}
+
+/// The begin of a service's error, which names what was refused. The whole text is with the state of the injection.
+fn shortened(reason: &str) -> String {
+    match reason.char_indices().nth(ERROR_SHOWN) {
+        Some((end, _)) => format!("{}…", reason[..end].trim_end()),
+        None => reason.to_owned(),
+    }
 }
 
 /// A note: `1 of 209 lost at bigquery 9 min ago`.
@@ -223,6 +262,6 @@ fn note(condition: &Condition, place: Option<&str>, now: Timestamp) -> String {
     };
     let (affected, of) = (condition.affected.unwrap_or_default(), condition.of.unwrap_or_default());
     let place = place.map_or_else(String::new, |place| format!(" at {place}"));
-    let ago = condition.last.map_or_else(String::new, |last| format!(" {}", words::ago(last, now)));
+    let ago = condition.last.map_or_else(String::new, |last| format!(" {}", words::minutes_ago(last, now)));
     format!("{affected} of {of} {what}{place}{ago}")
 }

@@ -7,6 +7,7 @@ use super::condition::ConditionView;
 use super::incident::{self, IncidentView};
 use super::matter::{Matter, matters};
 use super::selection::Selection;
+use super::sent::Sent;
 use super::source::Source;
 use super::tenant::{Tenant, recent_by_tenant};
 use super::trace::TraceView;
@@ -102,6 +103,7 @@ impl<'a> Recent<'a> {
             },
         );
         let selection = Selection::new(snapshot, filter);
+        let (incidents, unproven) = incidents(&found, snapshot, settings, filter);
         let traces =
             |of: Vec<&'a Trace>| of.into_iter().map(|trace| TraceView::new(trace, snapshot)).collect();
         let violations = snapshot
@@ -113,9 +115,9 @@ impl<'a> Recent<'a> {
             at: snapshot.at,
             settings,
             filter,
-            heading: Heading::new(&verdicts, &shared),
+            heading: Heading::new(&verdicts, &shared, unproven.as_ref()),
             conditions: found.all(map).into_iter().map(condition).collect(),
-            incidents: incidents(snapshot, settings, filter),
+            incidents,
             uncovered: uncovered(&found, snapshot)
                 .into_iter()
                 .filter(|it| it.subject.tenant.is_none_or(admits))
@@ -155,8 +157,14 @@ fn uncovered<'a>(found: &'a Assessment, snapshot: &Snapshot) -> Vec<&'a Conditio
     found.problems().filter(|problem| !is_covered(problem)).collect()
 }
 
-/// The incidents that go on, and the last ones that have ended.
-fn incidents(snapshot: &Snapshot, settings: &Settings, filter: &Filter) -> Vec<IncidentView> {
+/// The incidents that go on, and the last ones that have ended. Also the worst of any tenant of which nothing proves
+/// that it is over, unless a condition is as bad: a heading that told only of conditions would be too good.
+fn incidents(
+    found: &Assessment,
+    snapshot: &Snapshot,
+    settings: &Settings,
+    filter: &Filter,
+) -> (Vec<IncidentView>, Option<IncidentView>) {
     let all = Incident::group(&snapshot.episodes, &snapshot.topology);
     let drill = snapshot.topology.drill().filter(|drill| filter.tenant != Some(*drill));
     let is_drill = |incident: &Incident| drill.is_some() && incident.tenants().eq(drill);
@@ -167,14 +175,23 @@ fn incidents(snapshot: &Snapshot, settings: &Settings, filter: &Filter) -> Vec<I
                 tenants.peek().is_none() || tenants.any(|tenant| tenant == only)
             })
     };
+    let problems: Vec<_> = found.problems().collect();
+    let sent = Sent::new(snapshot);
+    let view = |incident: &Incident| IncidentView::new(incident, &problems, &sent, snapshot, settings);
     let shown = all.iter().filter(admits).take(MAX_INCIDENTS);
-    let view = |incident: &Incident| {
+    let with_cause = |incident: &Incident| {
         let cause = incident::cause(incident, &all, &snapshot.topology);
-        let view = IncidentView::new(incident, snapshot, settings)?;
-        Some(IncidentView { follows_from: cause.map(incident::id), ..view })
+        Some(IncidentView { follows_from: cause.map(incident::id), ..view(incident)? })
     };
-    let mut views: Vec<_> = shown.filter_map(view).collect();
+    let mut views: Vec<_> = shown.filter_map(with_cause).collect();
     // What goes on and explains others first, then what may come back, then what has ended.
-    views.sort_by_key(|it| (it.state == "ended", it.end.is_some(), it.follows_from.is_some()));
-    views
+    views.sort_by_key(|it| {
+        let precedence = (it.state != "ended").then_some(it.precedence);
+        (it.state == "ended", it.end.is_some() && it.open.is_none(), it.follows_from.is_some(), precedence)
+    });
+    let worst = problems.iter().map(|problem| problem.severity).min();
+    let unproven = all.iter().filter(|it| it.end.is_none() && !is_drill(it));
+    let unproven =
+        unproven.min_by_key(|it| it.severity).filter(|it| worst.is_none_or(|worst| it.severity < worst));
+    (views, unproven.and_then(view))
 }

@@ -158,7 +158,14 @@ fn outcome_detail(trace: &Trace, snapshot: &Snapshot) -> String {
             format!("after it was given up as lost at {}", hop.display(map))
         }
         Some((Outcome::Lost(hop), _)) => format!("at {}", hop.display(map)),
-        Some((Outcome::DeadLettered(stage), _)) => format!("in {}", map.stage(*stage).name),
+        Some((Outcome::DeadLettered(stage), _)) => {
+            let dead = &map.stage(*stage).name;
+            let gave_up = trace.next_stage(map).map(|next| {
+                let from = map.stage(next).parent.map_or("log group", |from| &*map.stage(from).name);
+                format!("could not pass {from} → {}; ", map.stage(next).name)
+            });
+            format!("{}in {dead}", gave_up.unwrap_or_default())
+        }
         Some((Outcome::Refused(reason), _)) => reason.to_string(),
         Some((Outcome::Unobserved(reason), _)) => unobserved(*reason, &map.stage(map.end()).name),
         Some((Outcome::Delivered | Outcome::Late, _)) => String::new(),

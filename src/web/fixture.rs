@@ -250,7 +250,7 @@ fn topology(names: &[&str]) -> Topology {
         name: (*name).into(),
         code: TenantCode::of(name),
         label: (*name).into(),
-        log_groups: vec!["/app".into()],
+        log_groups: vec![format!("/ecs/{name}/app").into()],
         template: Template::default(),
         interval: Duration::from_secs(30),
     };

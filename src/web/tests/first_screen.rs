@@ -3,7 +3,8 @@
 use super::*;
 use crate::domain::conditions::{Condition, ConditionName, Detail, Severity, Subject};
 use crate::domain::incidents::State;
-use crate::domain::topology::TenantId;
+use crate::domain::time::Timestamp;
+use crate::domain::topology::{LogGroupId, StageId, TenantId};
 use crate::web::view::ConditionView;
 
 async fn recent(app: &App) -> String {
@@ -160,16 +161,9 @@ fn dead_letters_name_the_hop_that_gave_up() {
     snapshot.topology = Arc::new(with_dead_letters());
     let dead = snapshot.topology.stage_ids().last().unwrap();
     let losing = Condition {
-        name: ConditionName::Losing,
-        severity: Severity::Critical,
-        blame: crate::domain::conditions::Blame::Pipeline,
-        subject: Subject::at(ACME, dead),
-        since: Some(snapshot.at),
-        last: None,
-        canaries: Vec::new(),
         affected: Some(3),
         of: Some(12),
-        detail: Detail::None,
+        ..fault(ConditionName::Losing, Subject::at(ACME, dead), snapshot.at)
     };
     let view = ConditionView::new(&losing, &snapshot, &app.settings);
     assert_eq!(view.what, "LOSING at transit → bigquery (in dead_letter)");
@@ -203,5 +197,37 @@ async fn every_age_is_counted_on_by_the_browser_from_the_same_instant() {
             let found = outside.find(age).map(|at| &outside[at.saturating_sub(80)..at + 8]);
             assert_eq!(found, None, "{name}");
         }
+    }
+}
+
+#[test]
+fn a_problem_of_one_log_group_names_it() {
+    let app = app(after(1, healthy));
+    let snapshot = app.snapshot.borrow().as_ref().clone();
+    let stuck = Condition {
+        log_groups: vec![LogGroupId::FIRST],
+        affected: Some(3),
+        of: Some(3),
+        ..fault(ConditionName::Stuck, Subject::at(ACME, StageId(0)), snapshot.at)
+    };
+    let view = ConditionView::new(&stuck, &snapshot, &app.settings);
+    assert_eq!(view.what, "STUCK at tenant_stream", "so that tenants with the same problem stay together");
+    assert!(view.summary.starts_with("log group /ecs/acme/app: 3 of 3 canaries"), "{}", view.summary);
+    assert!(view.text.contains("/ecs/acme/app"), "{}", view.text);
+}
+
+fn fault(name: ConditionName, subject: Subject, since: Timestamp) -> Condition {
+    Condition {
+        name,
+        severity: Severity::Critical,
+        blame: crate::domain::conditions::Blame::Pipeline,
+        subject,
+        since: Some(since),
+        last: None,
+        canaries: Vec::new(),
+        affected: None,
+        of: None,
+        log_groups: Vec::new(),
+        detail: Detail::None,
     }
 }

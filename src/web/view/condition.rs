@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::first_step::first_step;
 use super::mark::Mark;
-use crate::domain::conditions::{Blame, Condition, ConditionName, Detail, Precedence, Severity};
+use crate::domain::conditions::{Blame, Condition, ConditionName, Criteria, Detail, Precedence, Severity};
 use crate::domain::quantile::Level;
 use crate::domain::sighting::list_drift;
 use crate::domain::time::Timestamp;
@@ -13,6 +13,8 @@ use crate::domain::tracker::Snapshot;
 use crate::web::app::Settings;
 use crate::web::words;
 
+/// Log groups that are named; of others, only the number is told.
+const LOG_GROUPS_NAMED: usize = 3;
 /// Characters of a service's error in a summary.
 const ERROR_SHOWN: usize = 120;
 
@@ -35,6 +37,10 @@ pub(crate) struct ConditionView {
     pub(crate) place: Option<String>,
     /// The place for people: the hop that gave up on dead letters, and the log group that takes no canaries.
     pub(crate) site: Option<String>,
+    /// The tenant's log groups that are concerned; empty if all are, or if it is not known which.
+    pub(crate) log_groups: Vec<Arc<str>>,
+    /// The same for people: `log group /ecs/acme/app`.
+    pub(crate) which: Option<String>,
     /// The word and the place: `STUCK at transit`, `CANNOT SEE bigquery`, `SLOW`.
     pub(crate) what: String,
     /// Numbers or reason, to follow place and time.
@@ -68,8 +74,12 @@ impl ConditionView {
             None => profile.word.to_owned(),
         };
         // Log groups differ by tenant, which must not keep tenants with the same problem apart.
-        let site = site.or_else(|| log_group(condition, settings, now));
-        let summary = summary(condition, map, settings, now);
+        let which = log_groups(condition, map);
+        let site = site.or_else(|| which.clone());
+        let summary = match (&which, summary(condition, map, &settings.criteria)) {
+            (Some(which), summary) => format!("{which}: {summary}"),
+            (None, summary) => summary,
+        };
         let since = condition.since.map_or_else(String::new, |since| {
             format!(" since {} ({})", words::clock(since, now), words::age(now.since(since)))
         });
@@ -96,6 +106,8 @@ impl ConditionView {
             tenant,
             place,
             site,
+            log_groups: names_of(condition, map),
+            which,
             what,
             summary,
             text,
@@ -108,8 +120,7 @@ impl ConditionView {
 }
 
 /// Numbers or reason, to follow place and time.
-fn summary(condition: &Condition, map: &Topology, settings: &Settings, now: Timestamp) -> String {
-    let criteria = &settings.criteria;
+fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String {
     let affected = condition.affected.unwrap_or_default();
     let numbers = match condition.of {
         Some(of) => format!("{affected} of {of}"),
@@ -178,11 +189,7 @@ fn summary(condition: &Condition, map: &Topology, settings: &Settings, now: Time
         (ConditionName::LateInjection, _) => format!("CloudWatch Logs took {numbers} late"),
         (ConditionName::SchemaDrift, Detail::Drift(changes)) => list_drift(changes),
         (ConditionName::CannotSee, Detail::Reason(reason)) => format!("{reason}{side}"),
-        (ConditionName::NotInjecting, Detail::Reason(reason)) => {
-            let group = log_group(condition, settings, now);
-            let group = group.map_or_else(String::new, |group| format!("{group}: "));
-            format!("{group}{}", shortened(reason.as_str()))
-        }
+        (ConditionName::NotInjecting, Detail::Reason(reason)) => shortened(reason.as_str()),
         (ConditionName::StoreDegraded, Detail::Reason(reason)) => {
             format!("traces are kept in memory only, so a restart would forget what is in flight: {reason}")
         }
@@ -221,12 +228,31 @@ fn dead_lettered(map: &Topology, place: HopRange) -> Option<(String, &str)> {
     (dead.role == Role::DeadLetter).then(|| (format!("{from} → {}", to.name), &*dead.name))
 }
 
-/// The log group that takes no canaries.
-fn log_group(condition: &Condition, settings: &Settings, now: Timestamp) -> Option<String> {
-    let tenant = condition.subject.tenant.filter(|_| condition.name == ConditionName::NotInjecting)?;
-    let group = settings.log_groups.get(usize::from(tenant.0))?;
-    let mut names = group.names(now).into_iter();
-    names.find(|(what, _)| *what == "LOG_GROUP").map(|(_, name)| format!("log group {name}"))
+/// The names of the log groups that a condition concerns.
+pub(super) fn names_of(condition: &Condition, map: &Topology) -> Vec<Arc<str>> {
+    let Some(tenant) = condition.subject.tenant else { return Vec::new() };
+    condition.log_groups.iter().map(|group| map.log_group(tenant, *group).clone()).collect()
+}
+
+/// The log groups that a condition concerns, as text; `None` if it concerns all, unless it is about them.
+fn log_groups(condition: &Condition, map: &Topology) -> Option<String> {
+    let tenant = condition.subject.tenant?;
+    let names = match names_of(condition, map) {
+        all if all.is_empty() && condition.name == ConditionName::NotInjecting => {
+            map.tenant(tenant).log_groups.clone()
+        }
+        some => some,
+    };
+    // The name in an ARN, or the name itself.
+    let short = |name: &Arc<str>| name.rsplit(':').next().unwrap_or_default().to_owned();
+    let shown: Vec<_> = names.iter().take(LOG_GROUPS_NAMED).map(short).collect();
+    let shown = shown.join(", ");
+    match names.len() {
+        0 => None,
+        1 => Some(format!("log group {shown}")),
+        few if few <= LOG_GROUPS_NAMED => Some(format!("log groups {shown}")),
+        many => Some(format!("log groups {shown} and {} more", many - LOG_GROUPS_NAMED)),
+    }
 }
 
 /// The begin of a service's error, which names what was refused. The whole text is with the state of the injection.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::condition::ConditionView;
+use super::condition::{ConditionView, names_of};
 use super::mark::Mark;
 use super::remaining::{self, Remaining};
 use super::sent::Sent;
@@ -78,6 +78,8 @@ pub(crate) struct IncidentView {
 pub(crate) struct EpisodeView {
     /// `None` for what is no tenant's.
     pub(crate) tenant: Option<Arc<str>>,
+    /// The tenant's log groups that are concerned; empty if all are, or if it is not known which.
+    pub(crate) log_groups: Vec<Arc<str>>,
     pub(crate) state: &'static str,
     pub(crate) beginning: Timestamp,
     pub(crate) end: Option<Timestamp>,
@@ -164,7 +166,7 @@ impl IncidentView {
             end: incident.end,
             canaries: incident.canaries,
             of_all: incident.of_all,
-            episodes: incident.episodes.iter().map(|it| EpisodeView::new(it, name)).collect(),
+            episodes: incident.episodes.iter().map(|it| EpisodeView::new(it, map)).collect(),
             runbook,
         })
     }
@@ -187,10 +189,11 @@ pub(crate) fn cause<'a>(incident: &Incident, all: &'a [Incident], map: &Topology
 }
 
 impl EpisodeView {
-    fn new(episode: &Episode, name: impl Fn(TenantId) -> Arc<str>) -> Self {
+    fn new(episode: &Episode, map: &Topology) -> Self {
         let condition = &episode.condition;
         Self {
-            tenant: condition.subject.tenant.map(name),
+            tenant: condition.subject.tenant.map(|tenant| map.tenant(tenant).name.clone()),
+            log_groups: names_of(condition, map),
             state: state_of(episode),
             beginning: episode.beginning,
             end: episode.end(),

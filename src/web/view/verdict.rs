@@ -34,8 +34,8 @@ pub(crate) struct VerdictView {
     pub(crate) severity: Option<Severity>,
     /// Whether the worst problem costs clients nothing yet, so that it competes with no other one.
     pub(crate) is_light: bool,
-    /// The log group that takes no canaries.
-    pub(crate) log_group: Option<String>,
+    /// The log groups that are concerned, if not all are or if it is about them.
+    pub(crate) which: Option<String>,
     /// Whose canaries were found with this tenant: `holds copies of acme`.
     pub(crate) holds: Option<String>,
     /// Where it is wrong.
@@ -94,7 +94,7 @@ impl VerdictView {
             is_problem: true,
             severity: Some(problem.severity),
             is_light: verdict.problem().is_some_and(|it| is_light(it.name)),
-            log_group: problem.site.filter(|_| problem.place.is_none()),
+            which: problem.which,
             holds: holds(verdict.tenant, snapshot, settings),
             place: problem.place,
             what: problem.what,
@@ -130,7 +130,7 @@ impl VerdictView {
             is_problem: false,
             severity: None,
             is_light: false,
-            log_group: None,
+            which: None,
             holds,
             place: None,
             what: word.to_owned(),
@@ -241,8 +241,9 @@ impl Part {
             _ if alike.len() == verdicts.len() => format!("All {} tenants:", alike.len()),
             _ => format!("{} tenants:", alike.len()),
         };
-        let site = match (&*alike, &first.log_group) {
-            ([_], Some(group)) => format!(" into {group}"),
+        let site = match (&*alike, &first.which) {
+            ([_], Some(which)) if first.place.is_none() => format!(" into {which}"),
+            ([_], Some(which)) => format!(", {which}"),
             _ => String::new(),
         };
         let is_as_bad = |it: &&&VerdictView| it.severity == Some(severity) && !it.is_light;

@@ -133,6 +133,7 @@ fn app(traces: u32, tenants: u16, stalled: u16) -> App {
                 sightings,
                 stats: ReadStats::default(),
                 unreadable: Vec::new(),
+                failed_batches: Vec::new(),
             };
             tracker.apply(Input::Polled { source, poll }, now);
         }

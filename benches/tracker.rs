@@ -189,6 +189,7 @@ fn deliver_with(
                 sightings,
                 stats: ReadStats::default(),
                 unreadable: Vec::new(),
+                failed_batches: Vec::new(),
             };
             events +=
                 tracker.apply(Input::Polled { source, poll }, at + Duration::from_millis(50)).len() as u64;

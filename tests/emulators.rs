@@ -137,10 +137,7 @@ async fn a_log_group_that_loses_its_filter_is_named_and_the_others_go_on() {
     let mut scene = Scene::set("log-groups").await;
     let acme = &scene.pipeline.about.tenants[0];
     let (silent, all) = (acme.log_groups[1].clone(), acme.log_groups.clone());
-    let config = std::fs::read_to_string(&scene.config).expect("it was written");
-    let (one, several) =
-        (format!("log_group = \"{}\"\nrole_arn", acme.log_group), format!("log_groups = {all:?}\nrole_arn"));
-    std::fs::write(&scene.config, config.replacen(&one, &several, 1)).expect("it was written before");
+    scene.use_log_groups("acme", &all);
     let daemon = scene.start_daemon().await;
     let through_all = |recent: &Recent| {
         let delivered = recent.of("acme").filter(|trace| trace.outcome == "delivered");
@@ -277,6 +274,29 @@ impl Scene {
         copies
     }
 
+    /// Lets a tenant have these log groups, without a stage that would show only one of them.
+    fn use_log_groups(&self, name: &str, log_groups: &[String]) {
+        let text = std::fs::read_to_string(&self.config).expect("it was written");
+        let mut config: toml::Table = text.parse().expect("it is TOML");
+        let tables = |table: Option<&mut toml::Value>| {
+            let list = table.and_then(toml::Value::as_array_mut).expect("there are some");
+            std::mem::take(list).into_iter().filter_map(|it| it.as_table().cloned()).collect::<Vec<_>>()
+        };
+        let mut stages = tables(config.get_mut("stage"));
+        stages.retain(|stage| stage["kind"].as_str() != Some("cloudwatch_logs"));
+        let mut tenants = tables(config.get_mut("tenant"));
+        for tenant in &mut tenants {
+            tenant.remove("stage");
+            if tenant["name"].as_str() == Some(name) {
+                tenant.remove("log_group");
+                tenant.insert("log_groups".to_owned(), log_groups.to_vec().into());
+            }
+        }
+        config.insert("stage".to_owned(), stages.into());
+        config.insert("tenant".to_owned(), tenants.into());
+        std::fs::write(&self.config, config.to_string()).expect("it was written before");
+    }
+
     async fn start_daemon(&self) -> Daemon {
         Daemon::start(&self.config, self.variables()).await
     }
@@ -387,7 +407,7 @@ interval = "2s"
 end = true
 "#
     );
-    for Tenant { name, log_group, role_arn, external_id } in &about.tenants {
+    for Tenant { name, log_group, role_arn, external_id, .. } in &about.tenants {
         text += &format!(
             r#"
 [[tenant]]

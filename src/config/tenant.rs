@@ -96,9 +96,8 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table, defaults: &Def
     let log_stream = log_stream.and_then(|text| {
         expand(&text).and_then(check_log_stream).map_err(|message| read.report("log_stream", message))
     });
-    let log_groups = log_groups_of(&mut read, log_group, log_groups, |text| {
-        expand(text).and_then(account::log_group)
-    });
+    let log_groups =
+        log_groups_of(&mut read, log_group, log_groups, |text| expand(text).and_then(account::log_group));
     let own_template = matches!(template, Ok(Some(_)));
     let template: Checked<Option<Template>> = match template {
         Ok(None) => defaults.canary.template.clone(),
@@ -156,12 +155,14 @@ fn log_groups_of(
         (Some(one), None) => ("log_group", vec![one]),
         (None, Some(several)) => ("log_groups", several),
         (None, None) => {
-            let message = "missing; set the log group into which canaries are put, or several as log_groups = [..]";
+            let message =
+                "missing; set the log group into which canaries are put, or several as log_groups = [..]";
             return Err(read.report("log_group", message));
         }
         (Some(one), Some(_)) => {
-            let message =
-                format!("log_group = \"{one}\" is set as well; write every log group into log_groups, and remove log_group");
+            let message = format!(
+                "log_group = \"{one}\" is set as well; write every log group into log_groups, and remove log_group"
+            );
             return Err(read.report("log_groups", message));
         }
     };

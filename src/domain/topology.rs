@@ -72,6 +72,8 @@ pub struct Capabilities {
     pub absence: bool,
     /// Whether polls report how far behind the newest record they ended.
     pub behind: bool,
+    /// Whether polls report how many messages are in the queue.
+    pub queue: bool,
     /// Whether polls report the columns of a table.
     pub schema: bool,
     /// Whether polls report the bytes that the service billed.
@@ -84,8 +86,14 @@ impl Capabilities {
     /// Proof of absence, and nothing else.
     pub const ABSENCE: Self = Self { absence: true, ..Self::PRESENCE };
     /// Presence only.
-    pub const PRESENCE: Self =
-        Self { absence: false, behind: false, schema: false, billed_bytes: false, moves: false };
+    pub const PRESENCE: Self = Self {
+        absence: false,
+        behind: false,
+        queue: false,
+        schema: false,
+        billed_bytes: false,
+        moves: false,
+    };
     /// Proof of absence, of objects that may be moved.
     pub const OBJECTS: Self = Self { moves: true, ..Self::ABSENCE };
 }

@@ -9,6 +9,7 @@
 mod copies;
 mod decide;
 mod expiry;
+mod failed_batches;
 mod injection;
 mod leaks;
 mod memory;
@@ -39,7 +40,7 @@ pub use self::readability::BlindTenant;
 pub use self::restart::Restored;
 pub use self::schema::LearnedSchema;
 use self::schema::Schemas;
-pub use self::snapshot::{Drifted, LeakedTenant, Snapshot, SourceView, TenantView, Violation};
+pub use self::snapshot::{Drifted, LeakedTenant, Queue, Snapshot, SourceView, TenantView, Violation};
 pub use self::sources::Failing;
 use self::sources::{Sources, VisibilityChange};
 use super::canary::Integrity;
@@ -665,6 +666,7 @@ impl Tracker {
         // that mentions a canary is not.
         let allowance = self.allowance(stage);
         let mut sightings = poll.sightings;
+        sightings.extend(poll.failed_batches.iter().flat_map(|batch| self.in_batch(source, batch)));
         let is_whole = |seen: &Sighting| seen.found_in.decoded && seen.integrity == Integrity::Intact;
         let whole: HashSet<_> =
             sightings.iter().filter(|seen| is_whole(seen)).map(|seen| seen.tag.trace).collect();

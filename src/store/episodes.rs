@@ -202,7 +202,9 @@ impl EpisodeRecord {
             canaries: Vec::new(),
             affected: self.affected,
             of: self.of,
-            log_groups: tenant.map(|tenant| log_groups_out(tenant, &self.log_groups, map)).unwrap_or_default(),
+            log_groups: tenant
+                .map(|tenant| log_groups_out(tenant, &self.log_groups, map))
+                .unwrap_or_default(),
             detail: self.detail.into(),
         };
         Some(Episode {
@@ -307,6 +309,7 @@ impl DetailRecord {
             | Detail::Slow { .. }
             | Detail::Injection(_)
             | Detail::Kept { .. }
+            | Detail::Messages(_)
             | Detail::Drift(_)
             | Detail::ErrorBound(_) => Self::None,
         }

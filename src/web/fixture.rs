@@ -202,6 +202,7 @@ impl World {
             sightings,
             stats: ReadStats::default(),
             unreadable: Vec::new(),
+            failed_batches: Vec::new(),
         };
         self.tracker.apply(Input::Polled { source, poll }, end);
     }

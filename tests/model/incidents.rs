@@ -281,8 +281,8 @@ impl<'a> Judge<'a> {
     /// Whether a problem follows from another one, by the documentation.
     fn follows(&self, problem: &Condition, from: &Condition) -> bool {
         use ConditionName::{
-            Corruption, Duplicates, HopOverTarget, LateInjection, Leaking, Losing, Missing, NeverSeen, Skipped,
-            Slow, Stuck, TotalStall,
+            Corruption, Duplicates, HopOverTarget, LateInjection, Leaking, Losing, Missing, NeverSeen,
+            Skipped, Slow, Stuck, TotalStall,
         };
         let of_tenant = from.subject.tenant.is_none() || from.subject.tenant == problem.subject.tenant;
         if from.name == LateInjection && matches!(problem.name, Slow | HopOverTarget) {

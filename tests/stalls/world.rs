@@ -304,6 +304,7 @@ impl World {
             sightings: sightings.collect(),
             stats: ReadStats::default(),
             unreadable: Vec::new(),
+            failed_batches: Vec::new(),
         };
         self.apply(Input::Polled { source, poll }, now);
         self.plan_poll(source, now);

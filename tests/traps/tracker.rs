@@ -167,6 +167,7 @@ impl Probe {
             sightings,
             stats,
             unreadable: Vec::new(),
+            failed_batches: Vec::new(),
         };
         self.apply(Input::Polled { source, poll }, at);
     }

@@ -88,6 +88,8 @@ pub enum Detail {
         /// Bytes that were sent.
         sent: usize,
     },
+    /// Number of messages in a queue.
+    Messages(u64),
     /// Columns that differ.
     Drift(Arc<[Drift]>),
     /// Maximum error of the probe's own clock, if it is reported.

@@ -68,6 +68,15 @@ pub(super) fn since(episode: &Episode, snapshot: &Snapshot) -> Option<Timestamp>
             // After a restart the columns are unknown until they are read.
             snapshot.sources.iter().filter(of_it).all(|view| view.drifted.is_some()).then_some(snapshot.at)
         }
+        ConditionName::DeadLettersWaiting => {
+            let stage = stage_of(condition)?;
+            let of_it = |view: &&SourceView| {
+                let source = map.source(view.source);
+                source.stage == stage && source.owner.tenant() == condition.subject.tenant
+            };
+            let is_empty = |view: &SourceView| view.queue.is_some_and(|queue| queue.messages == 0);
+            snapshot.sources.iter().filter(of_it).all(is_empty).then_some(snapshot.at)
+        }
         ConditionName::ClockUnsynchronized => snapshot.clock.map(|_| snapshot.at),
         ConditionName::StoreDegraded => Some(snapshot.at),
     }
@@ -105,6 +114,7 @@ fn is_good(name: ConditionName, map: &Topology, trace: &Trace, stage: StageId) -
         | ConditionName::TotalStall
         | ConditionName::Stuck
         | ConditionName::NeverSeen
+        | ConditionName::DeadLettersWaiting
         | ConditionName::SchemaDrift
         | ConditionName::NotInjecting
         | ConditionName::CannotSee

@@ -67,6 +67,8 @@ pub struct SourceView {
     pub failing: Option<Failing>,
     /// How far behind the newest record the last poll ended, if the stage reports it.
     pub behind: Option<Duration>,
+    /// What is in the queue; `None` if the stage is none, or was not read yet.
+    pub queue: Option<Queue>,
     /// What the poll in progress has been decoding for long.
     pub decoding: Option<Decoding>,
     /// How its schema differs from the expected one; `None` if it was not read yet, or there is none.
@@ -125,6 +127,15 @@ impl SourceView {
             (_, watermark) => now.since(watermark.or(self.blind_since).unwrap_or(now)),
         }
     }
+}
+
+/// What is in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Number of messages.
+    pub messages: u64,
+    /// Since when it has not been empty; `None` if it was not when it was first read, or is empty.
+    pub since: Option<Timestamp>,
 }
 
 /// How the schema of a source differs from the expected one.
@@ -244,6 +255,7 @@ impl Tracker {
             blind_since: state.blind_since,
             failing: state.failing.clone(),
             behind: state.behind,
+            queue: state.queue,
             decoding: state.decoding.clone(),
             drifted: self.schemas.drifted(source).cloned(),
             seen: state.seen.clone(),

@@ -187,6 +187,13 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
             format!("CloudWatch Logs took {numbers} late, after up to {}", words::short(*longest))
         }
         (ConditionName::LateInjection, _) => format!("CloudWatch Logs took {numbers} late"),
+        (ConditionName::DeadLettersWaiting, Detail::Messages(count)) => {
+            format!(
+                "{} in the queue",
+                words::count(usize::try_from(*count).unwrap_or(usize::MAX), "message", "messages")
+            )
+        }
+        (ConditionName::DeadLettersWaiting, _) => "messages are in the queue".to_owned(),
         (ConditionName::SchemaDrift, Detail::Drift(changes)) => list_drift(changes),
         (ConditionName::CannotSee, Detail::Reason(reason)) => format!("{reason}{side}"),
         (ConditionName::NotInjecting, Detail::Reason(reason)) => shortened(reason.as_str()),
@@ -279,6 +286,7 @@ fn note(condition: &Condition, place: Option<&str>, now: Timestamp) -> String {
         ConditionName::Leaking
         | ConditionName::TotalStall
         | ConditionName::Stuck
+        | ConditionName::DeadLettersWaiting
         | ConditionName::SchemaDrift
         | ConditionName::NotInjecting
         | ConditionName::CannotSee

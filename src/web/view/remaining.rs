@@ -88,6 +88,7 @@ const fn is_about_arrival(name: ConditionName) -> bool {
         ConditionName::Leaking
         | ConditionName::Corruption
         | ConditionName::Duplicates
+        | ConditionName::DeadLettersWaiting
         | ConditionName::SchemaDrift
         | ConditionName::NotInjecting
         | ConditionName::CannotSee

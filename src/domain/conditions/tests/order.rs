@@ -26,7 +26,8 @@ fn of_equal_conditions_the_latest_comes_first_and_tenants_without_a_problem_last
     assert_eq!(order(&snapshot), [GLOBEX, ACME]);
     for (since, tenant) in [(300, ACME), (600, GLOBEX)] {
         let refusing = Some((t(since), "denied".into()));
-        snapshot.tenants[usize::from(tenant.0)].log_groups = vec![LogGroupState { accepted_at: None, refusing }];
+        snapshot.tenants[usize::from(tenant.0)].log_groups =
+            vec![LogGroupState { accepted_at: None, refusing }];
         assert_eq!(order(&snapshot)[0], tenant);
     }
 }

@@ -301,6 +301,7 @@ impl World {
             sightings,
             stats: ReadStats::default(),
             unreadable,
+            failed_batches: Vec::new(),
         };
         self.tracker.apply(Input::Polled { source, poll }, t(second));
     }

@@ -2,7 +2,7 @@
 
 /// Each entry: the passage of the valid configuration that is replaced, its replacement, the key of the
 /// resulting fault, and a part of its message.
-pub(super) const FAULTY: [(&str, &str, &str, &str); 94] = [
+pub(super) const FAULTY: [(&str, &str, &str, &str); 97] = [
     ("[probe]", "[probe]\ngiv_up = \"1m\"", "probe.giv_up:", "did you mean `give_up`?"),
     ("[log]", "[log]\nlevel = \"loud\"", "log.level:", "\"loud\" is not a valid log level"),
     ("[log]", "[logs]", "logs:", "did you mean `log`?"),
@@ -224,6 +224,24 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 94] = [
     ),
     ("{tenant}/%Y/%m/%d/", "{tenant}/", "stage.archive.key:", "\"{tenant}/\" has no time field"),
     ("{tenant}/%Y/%m/%d/", "{tenant}/%H/", "stage.archive.key:", "no complete date"),
+    (
+        "{tenant}/%Y/%m/%d/\"",
+        "{tenant}/%Y/%m/%d/\"\ntime_zone = \"Asia/Tokio\"",
+        "stage.archive.time_zone:",
+        "\"Asia/Tokio\" is not a time zone of the IANA database; write for example \"Asia/Tokyo\"; did you mean `Asia/Tokyo`?",
+    ),
+    (
+        "{tenant}/%Y/%m/%d/\"",
+        "{tenant}/%Y/%m/%d/\"\ntime_zone = \"los angeles\"",
+        "stage.archive.time_zone:",
+        "did you mean `America/Los_Angeles`?",
+    ),
+    (
+        "kind = \"kinesis\"",
+        "kind = \"kinesis\"\ntime_zone = \"Asia/Tokyo\"",
+        "stage.stream.time_zone:",
+        "`time_zone` belongs to kinds s3, gcs",
+    ),
     ("{tenant}/%Y/%m/%d/", "%Y%m%d/%S", "stage.archive.key:", "unknown time field %S"),
     ("p.d.t", "d.t", "stage.table.table:", "is not a valid table"),
     ("p.d.t", "p.d`.t", "stage.table.table:", "has a backtick"),

@@ -25,12 +25,14 @@ use crate::keys::fault::Checked;
 use crate::keys::key::Key;
 use crate::keys::reader::Reader;
 
-static KEYS: [Key; 11] = {
-    let [bucket, key, key_slack, ordered_keys, max_keys, max_object, max_inflated, gaps] = object_store::KEYS;
+static KEYS: [Key; 12] = {
+    let [bucket, key, time_zone, key_slack, ordered_keys, max_keys, max_object, max_inflated, gaps] =
+        object_store::KEYS;
     let [region, role_arn, external_id] = account::KEYS;
     [
         bucket,
         key,
+        time_zone,
         key_slack,
         ordered_keys,
         max_keys,

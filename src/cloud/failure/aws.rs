@@ -130,6 +130,34 @@ fn kind(code: Option<&str>, status: u16) -> FailureKind {
     }
 }
 
+/// Whether an answer refuses the credentials themselves, as expired, revoked or unknown, so that new ones may
+/// help.
+///
+/// A session is revoked by a policy that denies everything to sessions issued before an instant (IAM user guide,
+/// "Revoke IAM role temporary security credentials"). Services name that as an explicit deny; S3 may say no more
+/// than "Access Denied". A missing permission is described otherwise: "because no identity-based policy allows".
+pub(in crate::cloud) fn refuses_credentials(raw: &HttpResponse) -> bool {
+    let says = |text: &str| {
+        let body = raw.body().bytes().filter(|body| body.len() <= MAX_DOCUMENT).unwrap_or_default();
+        memchr::memmem::find(body, text.as_bytes()).is_some()
+    };
+    match code_of(raw) {
+        Some(
+            "ExpiredToken"
+            | "ExpiredTokenException"
+            | "InvalidAccessKeyId"
+            | "InvalidClientTokenId"
+            | "InvalidToken"
+            | "TokenRefreshRequired"
+            | "UnrecognizedClientException",
+        ) => true,
+        Some("AccessDenied" | "AccessDeniedException") => {
+            says("explicit deny in an identity-based policy") || says("<Message>Access Denied</Message>")
+        }
+        _ => false,
+    }
+}
+
 /// Error codes of Kinesis, S3, CloudWatch Logs and STS ("Common Errors" and operations in their API
 /// references).
 fn by_code(code: &str) -> Option<FailureKind> {
@@ -170,6 +198,7 @@ fn by_code(code: &str) -> Option<FailureKind> {
         | "RequestExpired"
         | "RequestTimeTooSkewed"
         | "SignatureDoesNotMatch"
+        | "TokenRefreshRequired"
         | "UnauthorizedOperation"
         | "UnrecognizedClientException" => FailureKind::Denied,
         "ResourceNotFoundException" | "NoSuchBucket" | "NoSuchKey" | "NotFound" | "KMSNotFoundException" => {

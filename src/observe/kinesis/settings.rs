@@ -161,7 +161,7 @@ impl KindSettings for Settings {
         };
         let aws = &site.clients.aws;
         let config = aws_sdk_kinesis::config::Builder::from(&aws.config("kinesis", &self.account))
-            .interceptor(aws.counting("kinesis"))
+            .interceptor(aws.counting("kinesis", &self.account))
             .build();
         let client = aws_sdk_kinesis::Client::from_conf(config);
         let (recognizer, clock) = (site.recognizer.clone(), site.clock.clone());

@@ -122,7 +122,7 @@ fn client(aws: &Aws, account: &Account) -> aws_sdk_s3::Client {
     let endpoint = config.endpoint_url().map(|url| format!("{}/", url.trim_end_matches('/')));
     let custom_endpoint = endpoint.is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
     let mut builder = aws_sdk_s3::config::Builder::from(&config)
-        .interceptor(aws.counting("s3"))
+        .interceptor(aws.counting("s3", account))
         .force_path_style(custom_endpoint);
     if endpoint.is_some() {
         builder.set_endpoint_url(endpoint);

@@ -5,9 +5,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gcp_bigquery_client::yup_oauth2;
+use tokio::sync::Mutex;
 use yup_oauth2::authenticator::{ApplicationDefaultCredentialsTypes, DefaultAuthenticator};
 use yup_oauth2::authorized_user::AuthorizedUserSecret;
 
@@ -15,6 +17,7 @@ use super::error::GoogleError;
 use super::federation::Federation;
 use super::{GoogleSettings, check_token_url};
 use crate::cloud::failure::causes;
+use crate::cloud::renewal::Renewal;
 
 /// Where credentials for Google come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,12 +34,30 @@ pub enum Auth {
     None,
 }
 
+/// Whether a cached token may be returned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Cache {
+    Use,
+    Skip,
+}
+
 /// Fetches tokens and caches them until shortly before they expire.
 #[derive(Clone)]
 pub(super) struct TokenProvider {
     source: TokenSource,
     scopes: Arc<[&'static str]>,
     timeout: Duration,
+    refusal: Arc<Refusal>,
+}
+
+/// Whether the cached token was refused, although it has not expired.
+#[derive(Default)]
+struct Refusal {
+    renewal: Renewal,
+    /// Set until a new token was fetched.
+    stale: AtomicBool,
+    // A tokio mutex, held while a token is fetched, so that concurrent callers share one fetch.
+    fetching: Mutex<()>,
 }
 
 /// Where a token comes from. The variants follow [`Auth`]; both kinds of file and the metadata server are
@@ -70,7 +91,7 @@ impl TokenProvider {
                 })
             }
         };
-        Ok(Self { source, scopes, timeout: settings.timeouts.token })
+        Ok(Self { source, scopes, timeout: settings.timeouts.token, refusal: Arc::default() })
     }
 
     /// Returns a valid token, cached or fetched; `None` if no token is needed.
@@ -80,13 +101,38 @@ impl TokenProvider {
             .map_err(|_| GoogleError::TokenTimedOut(self.timeout))?
     }
 
+    /// Notes that a service refused the token. The next call fetches a new one: at once, then at most once a minute.
+    pub(super) fn refused(&self) {
+        if self.refusal.renewal.begins() {
+            tracing::warn!("the Google access token was refused; a new one is fetched");
+            self.refusal.stale.store(true, Ordering::Relaxed);
+        }
+    }
+
     async fn fetch(&self) -> Result<Option<String>, GoogleError> {
+        let stale = || self.refusal.stale.load(Ordering::Relaxed);
+        if stale() {
+            let _fetching = self.refusal.fetching.lock().await;
+            if stale() {
+                let token = self.token(Cache::Skip).await?;
+                self.refusal.stale.store(false, Ordering::Relaxed);
+                return Ok(token);
+            }
+        }
+        self.token(Cache::Use).await
+    }
+
+    async fn token(&self, cache: Cache) -> Result<Option<String>, GoogleError> {
         let authenticator = match &self.source {
             TokenSource::None => return Ok(None),
-            TokenSource::Federation(federation) => return federation.token().await.map(Some),
+            TokenSource::Federation(federation) => return federation.token(cache).await.map(Some),
             TokenSource::Authenticator(authenticator) => authenticator,
         };
-        let token = authenticator.token(&self.scopes).await.map_err(|error| match &error {
+        let token = match cache {
+            Cache::Use => authenticator.token(&self.scopes).await,
+            Cache::Skip => authenticator.force_refreshed_token(&self.scopes).await,
+        };
+        let token = token.map_err(|error| match &error {
             yup_oauth2::Error::AuthError(denied) => GoogleError::TokenDenied(denied.to_string()),
             other => GoogleError::TokenFetchFailed(causes(other)),
         })?;

@@ -20,14 +20,16 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_sts::config::SharedHttpClient;
 use aws_sdk_sts::config::retry::RetryPartition;
+use aws_sdk_sts::config::{RuntimeComponents, SharedHttpClient};
+use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 use self::assumed_role::AssumedRole;
 pub(super) use self::session::Session;
 use super::account::{Account, Role};
 use super::calls::{Calls, CountCalls};
+use super::proxy::Proxy;
 
 /// How to reach AWS.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +44,8 @@ pub struct AwsSettings {
     pub anonymous: bool,
     /// Time limits of every call.
     pub timeouts: Timeouts,
+    /// How calls leave.
+    pub proxy: Proxy,
 }
 
 /// Time limits of a call. By itself, the SDK sets only the first of them.
@@ -93,9 +97,18 @@ impl Aws {
     ///
     /// It does not call the services of the pipeline; wrong credentials show at the first call there.
     pub async fn new(settings: AwsSettings, calls: Calls) -> Self {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            .build_https();
+        let proxy = settings.proxy.of_aws();
+        // As `build_https` does, which disables proxies.
+        let http =
+            aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
+                let mut connector = Connector::builder();
+                connector.set_connector_settings(settings.cloned());
+                connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+                connector
+                    .proxy_config(proxy.clone())
+                    .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+                    .build()
+            });
         Self::with_http_client(settings, calls, http).await
     }
 

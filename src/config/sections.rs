@@ -13,6 +13,7 @@ use super::tenant::TenantRead;
 use crate::cloud::account;
 use crate::cloud::aws::AwsSettings;
 use crate::cloud::google::{Auth, BIGQUERY, GoogleSettings};
+use crate::cloud::proxy::Proxy;
 use crate::domain::canary::{MAX_MESSAGE_BYTES, Template};
 use crate::domain::conditions::{ConditionName, DEFAULT_LIMITS, Limit, Limits, Thresholds};
 use crate::keys::fault::{Checked, Collector};
@@ -323,16 +324,24 @@ pub(super) fn aws(context: &mut Context, root: &Table) -> (Checked<AwsSettings>,
     let region = read.find("region", account::region).map(|region| region.or(fallback));
     let endpoint = read.find("endpoint", value::url("http://127.0.0.1:4566"));
     let endpoints = endpoints(context, root, "aws", 5, &keys::AWS_ENDPOINTS);
+    let proxy = proxy(context);
     let all = || {
         Ok(AwsSettings {
             region: region.clone()?,
             endpoint: endpoint?,
             endpoints: endpoints?,
             anonymous: anonymous?,
+            proxy: proxy.clone()?,
             ..AwsSettings::default()
         })
     };
     (all(), region)
+}
+
+/// Reads how calls leave, from the environment alone: that is where operators set proxies for all programs.
+fn proxy(context: &mut Context) -> Checked<Proxy> {
+    Proxy::from_variables(&context.env)
+        .map_err(|unusable| context.faults.report(unusable.variable, unusable.message))
 }
 
 /// Reads the table `[<cloud>.endpoints]`: the addresses of services that are not at their usual address.
@@ -404,11 +413,12 @@ pub(super) fn gcp(context: &mut Context, root: &Table) -> (Checked<GoogleSetting
         (Method::None, None) => Ok(Auth::None),
     });
     let endpoints: Checked<HashMap<_, _>> = endpoints(context, root, "gcp", 7, &keys::GCP_ENDPOINTS);
+    let proxy = proxy(context);
     let all = || {
         // `gcp.endpoint` is the short form of `gcp.endpoints.bigquery`.
         let bigquery = endpoint?.map(|url| (BIGQUERY.name, url));
         let endpoints = bigquery.into_iter().chain(endpoints?).collect();
-        Ok(GoogleSettings { endpoints, auth: auth?, ..GoogleSettings::default() })
+        Ok(GoogleSettings { endpoints, auth: auth?, proxy: proxy.clone()?, ..GoogleSettings::default() })
     };
     (all(), project)
 }

@@ -439,3 +439,11 @@ fn the_secrets_of_urls_are_shown_neither_by_the_configuration_nor_by_a_fault() {
         assert!(!found[0].contains("hush"), "{found:#?}");
     }
 }
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_a_fault_of_its_variable_without_its_password() {
+    let socks = ("HTTPS_PROXY", "socks5://me:hush@proxy:1080");
+    let expected = "HTTPS_PROXY: \"…@proxy:1080\" is not the URL of an HTTP proxy; write for example \"http://proxy.example.org:3128\"";
+    assert_eq!(faults(GOOD, &[socks]), [expected]);
+    assert!(faults(GOOD, &[("https_proxy", "proxy:3128")]).is_empty());
+}

@@ -10,13 +10,17 @@ use std::time::Duration;
 
 use gcp_bigquery_client::yup_oauth2;
 use tokio::sync::Mutex;
-use yup_oauth2::authenticator::{ApplicationDefaultCredentialsTypes, DefaultAuthenticator};
+use yup_oauth2::authenticator::{
+    ApplicationDefaultCredentialsAuthenticator, ApplicationDefaultCredentialsTypes,
+};
 use yup_oauth2::authorized_user::AuthorizedUserSecret;
 
 use super::error::GoogleError;
 use super::federation::Federation;
+use super::token_client::{TokenAuthenticator, token_client};
 use super::{GoogleSettings, check_token_url};
 use crate::cloud::failure::causes;
+use crate::cloud::proxy::Proxy;
 use crate::cloud::renewal::Renewal;
 
 /// Where credentials for Google come from.
@@ -65,7 +69,7 @@ struct Refusal {
 #[derive(Clone)]
 enum TokenSource {
     None,
-    Authenticator(DefaultAuthenticator),
+    Authenticator(TokenAuthenticator),
     Federation(Arc<Federation>),
 }
 
@@ -78,7 +82,7 @@ impl TokenProvider {
     ) -> Result<Self, GoogleError> {
         let source = match &settings.auth {
             Auth::None => TokenSource::None,
-            Auth::ServiceAccountFile(path) => TokenSource::Authenticator(from_file(path).await?),
+            Auth::ServiceAccountFile(path) => TokenSource::Authenticator(from_file(path, settings).await?),
             Auth::WorkloadIdentity(path) => {
                 let federation =
                     Federation::new(path, settings.aws.clone(), scopes.clone(), http.clone()).await?;
@@ -86,7 +90,7 @@ impl TokenProvider {
             }
             Auth::ApplicationDefault => {
                 TokenSource::Authenticator(match application_default_credentials_file() {
-                    Some(path) => from_file(&path).await?,
+                    Some(path) => from_file(&path, settings).await?,
                     None => from_metadata_server().await?,
                 })
             }
@@ -153,23 +157,24 @@ fn application_default_credentials_file() -> Option<PathBuf> {
     })
 }
 
-async fn from_file(path: &Path) -> Result<DefaultAuthenticator, GoogleError> {
+async fn from_file(path: &Path, settings: &GoogleSettings) -> Result<TokenAuthenticator, GoogleError> {
     // Error messages never quote the file's content, because it is secret.
     let unusable = |reason: String| GoogleError::Credentials(format!("{}: {reason}", path.display()));
     let text = tokio::fs::read_to_string(path).await.map_err(|error| unusable(error.to_string()))?;
     let json: serde_json::Value =
         serde_json::from_str(&text).map_err(|error| unusable(format!("not JSON: {error}")))?;
+    let client = token_client(&settings.proxy).map_err(|error| unusable(error.to_string()))?;
     let authenticator = match json.get("type").and_then(serde_json::Value::as_str) {
         Some("service_account") | None => {
             let key = yup_oauth2::parse_service_account_key(&text)
                 .map_err(|error| unusable(format!("not a service account key: {error}")))?;
             check_token_url(&key.token_uri).map_err(&unusable)?;
-            yup_oauth2::ServiceAccountAuthenticator::builder(key).build().await
+            yup_oauth2::ServiceAccountAuthenticator::with_client(key, client).build().await
         }
         Some("authorized_user") => {
             let secret: AuthorizedUserSecret = serde_json::from_value(json)
                 .map_err(|error| unusable(format!("not authorized-user credentials: {error}")))?;
-            yup_oauth2::authenticator::AuthorizedUserAuthenticator::builder(secret).build().await
+            yup_oauth2::authenticator::AuthorizedUserAuthenticator::with_client(secret, client).build().await
         }
         Some(other) => {
             return Err(unusable(format!(
@@ -180,14 +185,17 @@ async fn from_file(path: &Path) -> Result<DefaultAuthenticator, GoogleError> {
     authenticator.map_err(|error| unusable(error.to_string()))
 }
 
-async fn from_metadata_server() -> Result<DefaultAuthenticator, GoogleError> {
+async fn from_metadata_server() -> Result<TokenAuthenticator, GoogleError> {
+    let unusable = |error: std::io::Error| GoogleError::Credentials(error.to_string());
     let options = yup_oauth2::ApplicationDefaultCredentialsFlowOpts::default();
-    let authenticator =
-        match yup_oauth2::authenticator::ApplicationDefaultCredentialsAuthenticator::builder(options).await {
-            ApplicationDefaultCredentialsTypes::InstanceMetadata(builder) => builder.build().await,
-            ApplicationDefaultCredentialsTypes::ServiceAccount(builder) => builder.build().await,
-        };
-    authenticator.map_err(|error| GoogleError::Credentials(error.to_string()))
+    // Never through a proxy: the server is on the machine itself.
+    let client = token_client(&Proxy::default()).map_err(unusable)?;
+    let found = ApplicationDefaultCredentialsAuthenticator::with_client(options, client).await;
+    let authenticator = match found {
+        ApplicationDefaultCredentialsTypes::InstanceMetadata(builder) => builder.build().await,
+        ApplicationDefaultCredentialsTypes::ServiceAccount(builder) => builder.build().await,
+    };
+    authenticator.map_err(unusable)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod bigquery;
 mod error;
 mod federation;
 mod identity;
+mod token_client;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use serde::Serialize;
 
 use super::calls::{CallResult, Calls};
 use super::failure::{Effect, Failure, causes};
+use super::proxy::Proxy;
 use crate::domain::sighting::FailureKind;
 use identity::TokenProvider;
 
@@ -61,6 +63,8 @@ pub struct GoogleSettings {
     pub timeouts: GoogleTimeouts,
     /// Our AWS identity; needed only for [`Auth::WorkloadIdentity`].
     pub aws: Option<SdkConfig>,
+    /// How calls leave.
+    pub proxy: Proxy,
 }
 
 /// Time limits of a call.
@@ -392,17 +396,19 @@ async fn whole(service: &'static str, mut response: reqwest::Response) -> Result
 
 /// Builds an HTTP client that follows no redirects.
 fn client(settings: &GoogleSettings, https_only: bool) -> Result<reqwest::Client, GoogleError> {
-    let client = reqwest::Client::builder()
-        .connect_timeout(settings.timeouts.connect)
-        .timeout(settings.timeouts.request)
-        .redirect(reqwest::redirect::Policy::none())
-        .https_only(https_only)
-        // Off by default, but another crate in the tree may enable the features.
-        .no_gzip()
-        .no_brotli()
-        .no_deflate()
-        .no_zstd()
-        .build();
+    let client = settings.proxy.of_client(reqwest::Client::builder()).and_then(|client| {
+        client
+            .connect_timeout(settings.timeouts.connect)
+            .timeout(settings.timeouts.request)
+            .redirect(reqwest::redirect::Policy::none())
+            .https_only(https_only)
+            // Off by default, but another crate in the tree may enable the features.
+            .no_gzip()
+            .no_brotli()
+            .no_deflate()
+            .no_zstd()
+            .build()
+    });
     client.map_err(|error| GoogleError::Credentials(causes(&error)))
 }
 
@@ -494,6 +500,7 @@ mod tests {
                 ..GoogleTimeouts::default()
             },
             aws: None,
+            proxy: Proxy::default(),
         };
         Google::new(&settings, Calls::default()).await.unwrap()
     }

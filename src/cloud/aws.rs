@@ -31,6 +31,9 @@ use super::account::{Account, Role};
 use super::calls::{Calls, CountCalls};
 use super::proxy::Proxy;
 
+/// Endpoints of services, by their names in metrics.
+pub type Endpoints = BTreeMap<&'static str, String>;
+
 /// How to reach AWS.
 #[derive(Clone, Debug, Default)]
 pub struct AwsSettings {
@@ -39,7 +42,9 @@ pub struct AwsSettings {
     /// Replaces the endpoints of all services, for emulators and private links.
     pub endpoint: Option<String>,
     /// Endpoints of single services, by their names in metrics; they take precedence over `endpoint`.
-    pub endpoints: BTreeMap<&'static str, String>,
+    pub endpoints: Endpoints,
+    /// Endpoints of single services in one region; they take precedence over those of all regions.
+    pub regional_endpoints: BTreeMap<String, Endpoints>,
     /// Whether to sign with fixed dummy credentials, for emulators.
     pub anonymous: bool,
     /// Time limits of every call.
@@ -194,7 +199,7 @@ impl Aws {
     #[must_use]
     pub fn config(&self, service: &'static str, account: &Account) -> SdkConfig {
         let config = self.for_role(account.role.as_ref(), Some(&account.region));
-        let endpoint = self.endpoint(service, &config);
+        let endpoint = self.endpoint(service, Some(&account.region), &config);
         let mut config = config.to_builder();
         config.set_endpoint_url(endpoint);
         config.retry_config(RetryConfig::disabled()).build()
@@ -213,8 +218,8 @@ impl Aws {
     fn sts(&self, partition: String) -> aws_sdk_sts::Client {
         let mut builder = aws_sdk_sts::config::Builder::from(&self.base)
             .retry_partition(RetryPartition::new(partition))
-            .interceptor(self.interceptor("sts", self.own.clone()));
-        builder.set_endpoint_url(self.endpoint("sts", &self.base));
+            .interceptor(self.interceptor("sts", self.region(), self.own.clone()));
+        builder.set_endpoint_url(self.endpoint("sts", self.region(), &self.base));
         aws_sdk_sts::Client::from_conf(builder.build())
     }
 
@@ -233,18 +238,21 @@ impl Aws {
     /// unless the endpoint is configured as http, and has refused credentials replaced.
     #[must_use]
     pub fn counting(&self, service: &'static str, account: &Account) -> CountCalls {
-        self.interceptor(service, self.session(account))
+        self.interceptor(service, Some(&account.region), self.session(account))
     }
 
-    fn interceptor(&self, service: &'static str, session: Session) -> CountCalls {
-        let endpoint = self.endpoint(service, &self.base);
+    fn interceptor(&self, service: &'static str, region: Option<&str>, session: Session) -> CountCalls {
+        let endpoint = self.endpoint(service, region, &self.base);
         let plain_http = endpoint.is_some_and(|url| url.to_ascii_lowercase().starts_with("http://"));
         CountCalls { service, calls: self.calls.clone(), plain_http, session }
     }
 
-    fn endpoint(&self, service: &str, config: &SdkConfig) -> Option<String> {
-        let own = self.settings.endpoints.get(service);
-        own.or(self.settings.endpoint.as_ref()).cloned().or_else(|| config.endpoint_url().map(str::to_owned))
+    /// Returns the endpoint of a service in a region; `None` for the one that the SDK knows.
+    fn endpoint(&self, service: &str, region: Option<&str>, config: &SdkConfig) -> Option<String> {
+        let AwsSettings { endpoint, endpoints, regional_endpoints, .. } = &*self.settings;
+        let regional = region.and_then(|region| regional_endpoints.get(region)?.get(service));
+        let configured = regional.or_else(|| endpoints.get(service)).or(endpoint.as_ref());
+        configured.cloned().or_else(|| config.endpoint_url().map(str::to_owned))
     }
 }
 

@@ -80,7 +80,7 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table, defaults: &Def
     let label = read.find("label", value::text);
     let log_group = read.get("log_group", value::text);
     let log_stream = read.get("log_stream", value::text);
-    let account = Account::read(&mut read, defaults.region);
+    let account = Account::read(&mut read, defaults.region, log_group.as_deref().ok());
     let template = read.find("template", sections::template);
     let interval = read
         .find("interval", value::duration_within(Duration::from_millis(1), Duration::from_secs(86_400), ""));

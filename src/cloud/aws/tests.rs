@@ -33,6 +33,10 @@ async fn aws(sts: (u16, &'static str)) -> (Aws, Requests) {
         region: Some("eu-central-1".into()),
         endpoint: Some("http://127.0.0.1:1/base".into()),
         endpoints: BTreeMap::from([("kinesis", "http://127.0.0.1:2".into())]),
+        regional_endpoints: BTreeMap::from([(
+            "us-west-2".into(),
+            BTreeMap::from([("kinesis", "http://127.0.0.1:3".into())]),
+        )]),
         ..AwsSettings::default()
     };
     let mut aws = Aws::with_http_client(settings, Calls::default(), http).await;
@@ -108,4 +112,17 @@ async fn the_endpoint_of_a_service_takes_precedence_over_the_common_one() {
     let requests = requests.lock().unwrap();
     assert_eq!(requests[0].0, "http://127.0.0.1:2/");
     assert!(requests[1].0.starts_with("http://127.0.0.1:1/base"), "{}", requests[1].0);
+}
+
+#[tokio::test]
+async fn the_endpoint_of_a_region_takes_precedence_over_that_of_all_regions() {
+    let (aws, requests) = aws((200, GRANTED)).await;
+    for region in ["eu-central-1", "us-west-2"] {
+        kinesis(&aws, &Account::in_region(region)).list_shards().stream_name("s").send().await.ok();
+    }
+    aws.logs(&Account::in_region("us-west-2")).describe_log_groups().send().await.ok();
+    let requests = requests.lock().unwrap();
+    let urls: Vec<_> = requests.iter().map(|(url, _)| url.as_str()).collect();
+    assert_eq!(urls[..2], ["http://127.0.0.1:2/", "http://127.0.0.1:3/"]);
+    assert!(urls[2].starts_with("http://127.0.0.1:1/base"), "{urls:?}");
 }

@@ -2,7 +2,7 @@
 
 /// Each entry: the passage of the valid configuration that is replaced, its replacement, the key of the
 /// resulting fault, and a part of its message.
-pub(super) const FAULTY: [(&str, &str, &str, &str); 97] = [
+pub(super) const FAULTY: [(&str, &str, &str, &str); 102] = [
     ("[probe]", "[probe]\ngiv_up = \"1m\"", "probe.giv_up:", "did you mean `give_up`?"),
     ("[log]", "[log]\nlevel = \"loud\"", "log.level:", "\"loud\" is not a valid log level"),
     ("[log]", "[logs]", "logs:", "did you mean `log`?"),
@@ -76,6 +76,31 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 97] = [
         "region = \"eu-central-1\"\nendpoint = \"localhost\"",
         "aws.endpoint:",
         "\"localhost\" is not a valid URL",
+    ),
+    (
+        "[gcp]",
+        "[aws.endpoints.us-west-2]\nkinsis = \"http://x\"\n[gcp]",
+        "aws.endpoints.us-west-2.kinsis:",
+        "did you mean `kinesis`?",
+    ),
+    (
+        "[gcp]",
+        "[aws.endpoints.oregon]\nkinesis = \"http://x\"\n[gcp]",
+        "aws.endpoints.oregon:",
+        "is neither a service nor a valid AWS region",
+    ),
+    ("[gcp]", "[aws.endpoints.kinesis]\nkinesis = \"http://x\"\n[gcp]", "aws.endpoints.kinesis:", "is not"),
+    (
+        "log_group = \"/acme\"",
+        "log_group = \"arn:aws:logs:us-west-2:111111111111:log-group:/acme\"\nregion = \"eu-central-1\"",
+        "tenant.acme.region:",
+        "\"eu-central-1\" is not the region of the ARN, which names \"us-west-2\"",
+    ),
+    (
+        "stream = \"logs-{tenant}\"",
+        "stream = \"arn:aws:kinesis:us-west-2:111111111111:stream/logs-{tenant}\"\nregion = \"us-east-1\"",
+        "stage.stream.region:",
+        "remove region, or correct one of them",
     ),
     ("[gcp]", "[aws.endpoints]\ns4 = \"http://x\"\n[gcp]", "aws.endpoints.s4:", "did you mean `s3`?"),
     ("[gcp]", "[gcp]\nauth = \"service_account\"", "gcp.credentials_file:", "missing"),

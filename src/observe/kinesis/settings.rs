@@ -126,7 +126,7 @@ impl KindSettings for Settings {
                 "; a shard delivers 2MB per second to all its readers together",
             ),
         );
-        let account = Account::read(read, scope.region);
+        let account = Account::read(read, scope.region, stream.as_deref().ok());
         Ok(Self {
             max_records_per_call: i32::try_from(max_records?).unwrap_or(i32::MAX),
             gaps: gaps?,

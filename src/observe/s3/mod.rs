@@ -84,7 +84,8 @@ impl KindSettings for Settings {
 
     fn read(read: &mut Reader<'_, '_>, scope: &Scope<'_>) -> Checked<Self> {
         let objects = object_store::Settings::read(read, scope, bucket_name::check);
-        let account = Account::read(read, scope.region);
+        let bucket = objects.as_ref().ok().map(|objects| objects.bucket.as_str());
+        let account = Account::read(read, scope.region, bucket);
         Ok(Self { account: account?, objects: objects? })
     }
 

@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::identity::{
     IdentityFuture, ResolveCachedIdentity, SharedIdentityResolver,
 };
 
-use crate::cloud::renewal::Renewal;
+use crate::cloud::renewal::{Begin, Renewal};
 
 /// A cache of credentials that can be emptied. Clones share one cache.
 #[derive(Clone, Debug)]
@@ -36,11 +36,12 @@ impl Session {
     /// Notes that a service refused the credentials. The next call fetches new ones: at once, then at most once a
     /// minute.
     pub(in crate::cloud) fn refused(&self) {
-        if self.0.renewal.begins() {
+        let Some(begin) = self.0.renewal.begin() else { return };
+        if begin == Begin::First {
             let holder = &self.0.holder;
             tracing::warn!(%holder, "the credentials of {holder} were refused; new ones are fetched");
-            *self.0.cache.lock().unwrap_or_else(PoisonError::into_inner) = IdentityCache::lazy().build();
         }
+        *self.0.cache.lock().unwrap_or_else(PoisonError::into_inner) = IdentityCache::lazy().build();
     }
 
     fn cache(&self) -> SharedIdentityCache {

@@ -134,13 +134,10 @@ fn kind(code: Option<&str>, status: u16) -> FailureKind {
 /// help.
 ///
 /// A session is revoked by a policy that denies everything to sessions issued before an instant (IAM user guide,
-/// "Revoke IAM role temporary security credentials"). Services name that as an explicit deny; S3 may say no more
-/// than "Access Denied". A missing permission is described otherwise: "because no identity-based policy allows".
+/// "Revoke IAM role temporary security credentials"). Services name that as an explicit deny. A missing permission is
+/// described otherwise: "because no identity-based policy allows". Where S3 says no more than "Access Denied", as it
+/// does across organizations, the two cannot be told apart.
 pub(in crate::cloud) fn refuses_credentials(raw: &HttpResponse) -> bool {
-    let says = |text: &str| {
-        let body = raw.body().bytes().filter(|body| body.len() <= MAX_DOCUMENT).unwrap_or_default();
-        memchr::memmem::find(body, text.as_bytes()).is_some()
-    };
     match code_of(raw) {
         Some(
             "ExpiredToken"
@@ -152,7 +149,8 @@ pub(in crate::cloud) fn refuses_credentials(raw: &HttpResponse) -> bool {
             | "UnrecognizedClientException",
         ) => true,
         Some("AccessDenied" | "AccessDeniedException") => {
-            says("explicit deny in an identity-based policy") || says("<Message>Access Denied</Message>")
+            let body = raw.body().bytes().filter(|body| body.len() <= MAX_DOCUMENT).unwrap_or_default();
+            memchr::memmem::find(body, b"explicit deny in an identity-based policy").is_some()
         }
         _ => false,
     }

@@ -21,7 +21,7 @@ use super::token_client::{TokenAuthenticator, token_client};
 use super::{GoogleSettings, check_token_url};
 use crate::cloud::failure::causes;
 use crate::cloud::proxy::Proxy;
-use crate::cloud::renewal::Renewal;
+use crate::cloud::renewal::{Begin, Renewal};
 
 /// Where credentials for Google come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,10 +107,11 @@ impl TokenProvider {
 
     /// Notes that a service refused the token. The next call fetches a new one: at once, then at most once a minute.
     pub(super) fn refused(&self) {
-        if self.refusal.renewal.begins() {
+        let Some(begin) = self.refusal.renewal.begin() else { return };
+        if begin == Begin::First {
             tracing::warn!("the Google access token was refused; a new one is fetched");
-            self.refusal.stale.store(true, Ordering::Relaxed);
         }
+        self.refusal.stale.store(true, Ordering::Relaxed);
     }
 
     async fn fetch(&self) -> Result<Option<String>, GoogleError> {

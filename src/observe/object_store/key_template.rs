@@ -110,6 +110,8 @@ impl fmt::Display for KeyTemplate {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn at(text: &str) -> Timestamp {
@@ -176,6 +178,23 @@ mod tests {
         assert_eq!(repeating("%Y-%m-%d/", "2027-10-31T22:50:00Z"), ["2027-10-31/"]);
         assert!(repeating("%d/%H/", "2027-11-02T12:00:00Z").is_empty());
         assert!(KeyTemplate::new("%d/%H/").repeating(at("2027-01-01T00:00:00Z"), Timestamp::MAX).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn in_every_time_zone_each_minute_of_a_window_has_its_prefix(
+            zone in proptest::sample::select(TimeZone::names()),
+            from in at("2000-01-01T00:00:00Z").micros()..at("2040-01-01T00:00:00Z").micros(),
+            minutes in 0_u32..300,
+        ) {
+            let from = Timestamp::from_micros(from);
+            let template = KeyTemplate::new("%Y-%m-%d/%H/").in_zone(TimeZone::named(&zone).unwrap());
+            let listed = template.prefixes(from, from + Duration::from_mins(1) * minutes, 9).unwrap();
+            for minute in 0..=minutes {
+                let prefix = template.prefix_of(from + Duration::from_mins(1) * minute);
+                prop_assert!(listed.contains(&prefix), "{zone}: {prefix}");
+            }
+        }
     }
 
     #[test]

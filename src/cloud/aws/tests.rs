@@ -1,3 +1,4 @@
+mod proxies;
 mod sessions;
 
 use aws_smithy_http_client::test_util::infallible_client_fn;

@@ -142,8 +142,7 @@ async fn own_account(config: &Config, clients: &Clients) -> Option<String> {
     if tenants.chain(sources).all(|account| missing_external_id(account, None).is_empty()) {
         return None;
     }
-    let base = clients.aws.for_role(None, None);
-    let caller = tokio::time::timeout(IDENTITY_TIMEOUT, clients.aws.caller(&base)).await.ok()?.ok()?;
+    let caller = tokio::time::timeout(IDENTITY_TIMEOUT, clients.aws.caller()).await.ok()?.ok()?;
     caller.split(':').nth(4).map(str::to_owned)
 }
 

@@ -83,7 +83,6 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table, defaults: &Def
     let log_group = read.find("log_group", value::text);
     let log_groups = read.find("log_groups", value::list(value::text));
     let log_stream = read.get("log_stream", value::text);
-    let account = Account::read(&mut read, defaults.region);
     let template = read.find("template", sections::template);
     let interval = read
         .find("interval", value::duration_within(Duration::from_millis(1), Duration::from_secs(86_400), ""));
@@ -98,6 +97,8 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table, defaults: &Def
     });
     let log_groups =
         log_groups_of(&mut read, log_group, log_groups, |text| expand(text).and_then(account::log_group));
+    let first = log_groups.as_ref().ok().and_then(|groups| groups.first());
+    let account = Account::read(&mut read, defaults.region, first.map(String::as_str));
     let own_template = matches!(template, Ok(Some(_)));
     let template: Checked<Option<Template>> = match template {
         Ok(None) => defaults.canary.template.clone(),
@@ -173,6 +174,14 @@ fn log_groups_of(
             return Err(read.report(key, format!("\"{group}\" is there twice; name each log group once")));
         }
         groups.push(group);
+    }
+    let mut regions = groups.iter().filter_map(|group| account::region_of_arn(group));
+    let first = regions.next();
+    if let Some((one, other)) = first.and_then(|one| Some((one, regions.find(|other| *other != one)?))) {
+        let message = format!(
+            "these log groups are in {one} and in {other}; make a tenant of each region, with the same label if they are one client"
+        );
+        return Err(read.report(key, message));
     }
     if groups.len() > MAX_LOG_GROUPS {
         let message = format!("{} log groups are too many; a tenant may have {MAX_LOG_GROUPS}", groups.len());

@@ -130,6 +130,32 @@ fn kind(code: Option<&str>, status: u16) -> FailureKind {
     }
 }
 
+/// Whether an answer refuses the credentials themselves, as expired, revoked or unknown, so that new ones may
+/// help.
+///
+/// A session is revoked by a policy that denies everything to sessions issued before an instant (IAM user guide,
+/// "Revoke IAM role temporary security credentials"). Services name that as an explicit deny. A missing permission is
+/// described otherwise: "because no identity-based policy allows". Where S3 says no more than "Access Denied", as it
+/// does across organizations, the two cannot be told apart.
+pub(in crate::cloud) fn refuses_credentials(raw: &HttpResponse) -> bool {
+    match code_of(raw) {
+        Some(
+            "ExpiredToken"
+            | "ExpiredTokenException"
+            | "InvalidAccessKeyId"
+            | "InvalidClientTokenId"
+            | "InvalidToken"
+            | "TokenRefreshRequired"
+            | "UnrecognizedClientException",
+        ) => true,
+        Some("AccessDenied" | "AccessDeniedException") => {
+            let body = raw.body().bytes().filter(|body| body.len() <= MAX_DOCUMENT).unwrap_or_default();
+            memchr::memmem::find(body, b"explicit deny in an identity-based policy").is_some()
+        }
+        _ => false,
+    }
+}
+
 /// Error codes of Kinesis, S3, CloudWatch Logs and STS ("Common Errors" and operations in their API
 /// references).
 fn by_code(code: &str) -> Option<FailureKind> {
@@ -170,6 +196,7 @@ fn by_code(code: &str) -> Option<FailureKind> {
         | "RequestExpired"
         | "RequestTimeTooSkewed"
         | "SignatureDoesNotMatch"
+        | "TokenRefreshRequired"
         | "UnauthorizedOperation"
         | "UnrecognizedClientException" => FailureKind::Denied,
         "ResourceNotFoundException" | "NoSuchBucket" | "NoSuchKey" | "NotFound" | "KMSNotFoundException" => {

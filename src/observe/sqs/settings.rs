@@ -113,7 +113,8 @@ impl KindSettings for Settings {
         let max_messages = read.get("peek_messages", value::count(1, MAX_MESSAGES));
         let hidden_for =
             read.get("peek_hides", value::duration_within(Duration::from_secs(1), MAX_HIDDEN, ""));
-        let account = Account::read(read, scope.region);
+        let arn = queue_url.as_deref().ok().and_then(arn);
+        let account = Account::read(read, scope.region, arn.as_deref());
         Ok(Self {
             peek: peek?,
             max_messages: usize::try_from(max_messages?).unwrap_or(usize::MAX),
@@ -142,12 +143,20 @@ impl KindSettings for Settings {
         let settings = Self { poll_time_budget: site.rhythm.timeout / 2, ..self.clone() };
         let aws = &site.clients.aws;
         let config = aws_sdk_sqs::config::Builder::from(&aws.config("sqs", &self.account))
-            .interceptor(aws.counting("sqs"))
+            .interceptor(aws.counting("sqs", &self.account))
             .build();
         let client = aws_sdk_sqs::Client::from_conf(config);
         let streams = streams(site.topology);
         Ok(Sqs::new(settings, streams, client, site.recognizer.clone(), site.clock.clone()))
     }
+}
+
+/// The ARN of a queue whose URL names its region: `https://sqs.eu-central-1.amazonaws.com/999999999999/letters`.
+fn arn(url: &str) -> Option<String> {
+    let (host, path) = url.strip_prefix("https://sqs.")?.split_once('/')?;
+    let (region, _) = host.split_once(".amazonaws.com")?;
+    let (account, name) = path.split_once('/')?;
+    Some(format!("arn:aws:sqs:{region}:{account}:{name}"))
 }
 
 /// The streams that are read, by name or ARN as they are configured.
@@ -229,6 +238,15 @@ mod tests {
         assert!(fifo.contains("FIFO"), "{fifo}");
         for text in ["dead-letters", "arn:aws:sqs:eu-central-1:1:x", "https://sqs/1/", "https://sqs/1/a b"] {
             assert!(check_url(text.to_owned()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_queue_is_in_the_region_that_its_url_names() {
+        let url = "https://sqs.us-west-2.amazonaws.com/999999999999/dead-letters";
+        assert_eq!(arn(url).as_deref(), Some("arn:aws:sqs:us-west-2:999999999999:dead-letters"));
+        for url in ["http://127.0.0.1:4566/999999999999/dead-letters", "https://queue.example/1/a"] {
+            assert_eq!(arn(url), None);
         }
     }
 

@@ -155,7 +155,7 @@ async fn a_log_group_that_loses_its_filter_is_named_and_the_others_go_on() {
     let recent = daemon.until("the silent log group is told", Duration::from_secs(90), is_told).await;
     for problem in recent.conditions.iter().filter(|it| it.severity != "note") {
         assert_eq!(problem.tenant.as_deref(), Some("acme"), "{problem:?}");
-        assert_eq!(problem.log_groups, [silent.clone()], "{problem:?}");
+        assert_eq!(problem.log_groups, std::slice::from_ref(&silent), "{problem:?}");
         assert!(problem.text.contains(&silent), "{problem:?}");
     }
     let waiting = |group: &str| recent.of("acme").filter(|it| it.log_group.as_deref() == Some(group)).count();

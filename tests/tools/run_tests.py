@@ -33,7 +33,7 @@ PHASES = [
     [["daemon"], ["faults"]],  # 187 and 73; 56 and 23
     # Take both cores: 85 and 155; 165 and 200. Fourteen probes are late if they are starved, and alerts say so.
     [["restart", "chain"]],
-    # A browser and four daemons, beside which anything else starves: 66 and 25.
+    # A browser and four daemons, beside which anything else starves: 60 and 25.
     [["browser"]],
     # Measures the accuracy of intervals, so nothing runs beside it: 23 and 7.
     [["accuracy"]],

@@ -136,7 +136,9 @@ async fn the_legend_has_no_mark_that_no_strip_has() {
 #[tokio::test]
 async fn a_count_has_its_whole() {
     let page = recent(&app(after(38, stuck))).await;
-    assert!(text(&page, "incidents").contains("35 of 36 canaries sent since then did not get through"));
+    assert!(
+        text(&page, "incidents").contains("none of 36 canaries sent since then got through; 35 are overdue")
+    );
     assert!(text(&page, "matters").contains("6 of 228 remembered traces"), "{}", text(&page, "matters"));
 }
 

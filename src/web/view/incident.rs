@@ -260,7 +260,7 @@ struct Parts<'a> {
     view: &'a ConditionView,
 }
 
-/// `acme STUCK at transit since 03:10:02 UTC (12 min): 24 of 25 canaries sent since then did not get through`, or
+/// `acme STUCK at transit since 03:10:02 UTC (12 min): none of 25 canaries sent since then got through`, or
 /// `acme LOSING at transit from 03:10:02 to 03:25:10 UTC (15 min): recovered, 31 of 45 canaries affected`.
 fn text(incident: &Incident, state: &str, parts: &Parts<'_>, now: Timestamp) -> String {
     let who = match parts.who {

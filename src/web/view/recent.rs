@@ -157,9 +157,9 @@ fn uncovered<'a>(found: &'a Assessment, snapshot: &Snapshot) -> Vec<&'a Conditio
     found.problems().filter(|problem| !is_covered(problem)).collect()
 }
 
-/// The incidents that go on, and the last ones that have ended. Also one of any tenant without which a heading that tells
-/// of conditions would be too good: the worst of which nothing proves that it is over, unless a condition is as bad, or
-/// one that is over but has something open, if there is no condition.
+/// The incidents that go on, and the last ones that have ended. Also one of any tenant without which a heading that
+/// tells of conditions would be too good: the worst of which nothing proves that it is over, unless a condition is as
+/// bad, or one that is over but has something open, if there is no condition.
 fn incidents(
     found: &Assessment,
     snapshot: &Snapshot,

@@ -189,6 +189,7 @@ fn deliver_with(
                 sightings,
                 stats: ReadStats::default(),
                 unreadable: Vec::new(),
+                failed_batches: Vec::new(),
             };
             events +=
                 tracker.apply(Input::Polled { source, poll }, at + Duration::from_millis(50)).len() as u64;
@@ -233,6 +234,7 @@ fn topology(tenants: u16) -> Topology {
         name: name(index).into(),
         code: TenantCode::of(&name(index)),
         label: name(index).into(),
+        log_groups: vec!["/app".into()],
         template: Template::default(),
         interval: Duration::from_secs(30),
     };

@@ -7,6 +7,8 @@
 
 #[path = "emulators/formats.rs"]
 mod formats;
+#[path = "emulators/letters.rs"]
+mod letters;
 // The path is explicit for rustfmt, which would look in the folder `emulators`.
 #[path = "support/mod.rs"]
 mod support;
@@ -133,6 +135,36 @@ async fn an_outage_of_bigquery_is_blindness_and_not_loss() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_group_that_loses_its_filter_is_named_and_the_others_go_on() {
+    let mut scene = Scene::set("log-groups").await;
+    let acme = &scene.pipeline.about.tenants[0];
+    let (silent, all) = (acme.log_groups[1].clone(), acme.log_groups.clone());
+    scene.use_log_groups("acme", &all);
+    // So that a canary is soon overdue.
+    scene.set_probe("slo", "10s");
+    let daemon = scene.start_daemon().await;
+    let through_all = |recent: &Recent| {
+        let delivered = recent.of("acme").filter(|trace| trace.outcome == "delivered");
+        let groups: BTreeSet<_> = delivered.filter_map(|trace| trace.log_group.as_deref()).collect();
+        groups.len() == all.len()
+    };
+    daemon.until("a canary of every log group is delivered", Duration::from_secs(60), through_all).await;
+
+    scene.pipeline.execute(Action::RemoveFilter).await;
+    let is_told = |recent: &Recent| recent.conditions.iter().any(|it| it.condition == "stuck");
+    let recent = daemon.until("the silent log group is told", Duration::from_secs(90), is_told).await;
+    for problem in recent.conditions.iter().filter(|it| it.severity != "note") {
+        assert_eq!(problem.tenant.as_deref(), Some("acme"), "{problem:?}");
+        assert_eq!(problem.log_groups, std::slice::from_ref(&silent), "{problem:?}");
+        assert!(problem.text.contains(&silent), "{problem:?}");
+    }
+    let waiting = |group: &str| recent.of("acme").filter(|it| it.log_group.as_deref() == Some(group)).count();
+    assert!(all.iter().all(|group| waiting(group) > 0));
+    let overdue = recent.of("acme").filter(|trace| trace.judgement == "overdue");
+    assert!(overdue.into_iter().all(|trace| trace.log_group.as_deref() == Some(silent.as_str())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sigterm_exits_with_0_and_names_the_canaries_in_flight() {
     let mut scene = Scene::set("sigterm").await;
     let daemon = scene.start_daemon().await;
@@ -246,6 +278,37 @@ impl Scene {
         copies
     }
 
+    fn set_probe(&self, key: &str, value: &str) {
+        let text = std::fs::read_to_string(&self.config).expect("it was written");
+        let mut config: toml::Table = text.parse().expect("it is TOML");
+        let probe = config["probe"].as_table_mut().expect("it has a section");
+        probe.insert(key.to_owned(), value.into());
+        std::fs::write(&self.config, config.to_string()).expect("it was written before");
+    }
+
+    /// Lets a tenant have these log groups, without a stage that would show only one of them.
+    fn use_log_groups(&self, name: &str, log_groups: &[String]) {
+        let text = std::fs::read_to_string(&self.config).expect("it was written");
+        let mut config: toml::Table = text.parse().expect("it is TOML");
+        let tables = |table: Option<&mut toml::Value>| {
+            let list = table.and_then(toml::Value::as_array_mut).expect("there are some");
+            std::mem::take(list).into_iter().filter_map(|it| it.as_table().cloned()).collect::<Vec<_>>()
+        };
+        let mut stages = tables(config.get_mut("stage"));
+        stages.retain(|stage| stage["kind"].as_str() != Some("cloudwatch_logs"));
+        let mut tenants = tables(config.get_mut("tenant"));
+        for tenant in &mut tenants {
+            tenant.remove("stage");
+            if tenant["name"].as_str() == Some(name) {
+                tenant.remove("log_group");
+                tenant.insert("log_groups".to_owned(), log_groups.to_vec().into());
+            }
+        }
+        config.insert("stage".to_owned(), stages.into());
+        config.insert("tenant".to_owned(), tenants.into());
+        std::fs::write(&self.config, config.to_string()).expect("it was written before");
+    }
+
     async fn start_daemon(&self) -> Daemon {
         Daemon::start(&self.config, self.variables()).await
     }
@@ -356,7 +419,7 @@ interval = "2s"
 end = true
 "#
     );
-    for Tenant { name, log_group, role_arn, external_id } in &about.tenants {
+    for Tenant { name, log_group, role_arn, external_id, .. } in &about.tenants {
         text += &format!(
             r#"
 [[tenant]]

@@ -38,9 +38,25 @@ impl Account {
         Self { region: region.into(), role: None }
     }
 
-    /// Reads [`KEYS`]. `fallback` is the region if none is set.
-    pub(crate) fn read(read: &mut Reader<'_, '_>, fallback: &Checked<Option<String>>) -> Checked<Self> {
+    /// Reads [`KEYS`]. `resource` is the name or ARN of what is called there. If no region is set, it is that of the
+    /// ARN, or else `fallback`.
+    pub(crate) fn read(
+        read: &mut Reader<'_, '_>,
+        fallback: &Checked<Option<String>>,
+        resource: Option<&str>,
+    ) -> Checked<Self> {
+        let of_arn = resource.and_then(region_of_arn);
         let region = read.find("region", region);
+        if let (Ok(Some(region)), Some(of_arn)) = (&region, of_arn)
+            && region != of_arn
+        {
+            read.report(
+                "region",
+                format!(
+                    "\"{region}\" is not the region of the ARN, which names \"{of_arn}\"; remove region, or correct one of them"
+                ),
+            );
+        }
         let arn = read.find("role_arn", role_arn);
         let external_id = read.find("external_id", external_id);
         if let (Ok(None), Ok(Some(_))) = (&arn, &external_id) {
@@ -49,7 +65,7 @@ impl Account {
                 "has no effect without role_arn, because it is only sent when a role is assumed; set role_arn, or remove external_id",
             );
         }
-        let region = match region? {
+        let region = match region?.or_else(|| of_arn.map(str::to_owned)) {
             Some(region) => Ok(region),
             None => match fallback.clone()? {
                 Some(region) => Ok(region),
@@ -91,16 +107,26 @@ pub fn log_group_names(log_group: &str, account: &Account) -> Vec<NamedPlace> {
     ]
 }
 
-/// Reads a region, such as `eu-central-1`.
-pub(crate) fn region(value: &Value) -> Parsed<String> {
-    let text = text(value)?;
+/// Returns the region in an ARN; `None` for a name, and for an ARN without a valid region.
+pub(crate) fn region_of_arn(resource: &str) -> Option<&str> {
+    let region = resource.strip_prefix("arn:")?.split(':').nth(2)?;
+    is_region(region).then_some(region)
+}
+
+/// Whether a text has the form of a region.
+pub(crate) fn is_region(text: &str) -> bool {
     let parts: Vec<_> = text.split('-').collect();
-    let good = parts.len() >= 3
+    parts.len() >= 3
         && parts.last().is_some_and(|last| !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()))
         && parts[..parts.len() - 1]
             .iter()
-            .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase()));
-    if good {
+            .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase()))
+}
+
+/// Reads a region, such as `eu-central-1`.
+pub(crate) fn region(value: &Value) -> Parsed<String> {
+    let text = text(value)?;
+    if is_region(&text) {
         Ok(text)
     } else {
         Err(format!("\"{text}\" is not a valid AWS region; write for example \"eu-central-1\""))
@@ -164,6 +190,14 @@ pub(crate) fn log_group(text: String) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_arn_names_its_region_and_a_name_does_not() {
+        let stream = "arn:aws:kinesis:us-west-2:111111111111:stream/logs";
+        assert_eq!(region_of_arn(stream), Some("us-west-2"));
+        assert_eq!(region_of_arn("arn:aws:s3:::archive"), None);
+        assert_eq!(region_of_arn("logs"), None);
+    }
 
     #[test]
     fn values_that_aws_would_refuse_are_refused() {

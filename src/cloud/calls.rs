@@ -13,7 +13,8 @@ use aws_sdk_sts::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_sts::error::BoxError;
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
 
-use super::failure::aws::{Host, of_connector, of_response};
+use super::aws::Session;
+use super::failure::aws::{Host, of_connector, of_response, refuses_credentials};
 use super::failure::{Failure, find};
 use crate::domain::sighting::FailureKind;
 
@@ -78,13 +79,16 @@ impl Calls {
     }
 }
 
-/// Counts every attempt of an SDK client in [`Calls`].
+/// Counts every attempt of an SDK client in [`Calls`]. It sees every answer, so it also has credentials replaced
+/// that were refused.
 #[derive(Debug)]
 pub struct CountCalls {
     pub(super) service: &'static str,
     pub(super) calls: Calls,
     /// Whether the endpoint of the service is configured as http.
     pub(super) plain_http: bool,
+    /// The credentials that sign the calls.
+    pub(super) session: Session,
 }
 
 /// A call would have left unencrypted. The SDK reads endpoints of single services from variables and profiles,
@@ -154,6 +158,9 @@ impl Intercept for CountCalls {
                 (None, None) => FailureKind::Error,
             }),
         };
+        if context.response().is_some_and(refuses_credentials) {
+            self.session.refused();
+        }
         let operation = config.load::<Metadata>().map_or("unknown", Metadata::name);
         self.calls.count(self.service, operation, result);
         Ok(())

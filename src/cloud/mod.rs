@@ -9,6 +9,8 @@ pub mod aws;
 pub mod calls;
 pub mod failure;
 pub mod google;
+pub mod proxy;
+mod renewal;
 
 /// The cloud that a kind of stage calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -85,10 +85,10 @@ async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<us
     let own_account = own_account(config, &clients).await;
     let mut failed = 0;
     for destination in build::destinations(&config.tenants, &clients, clock) {
-        let names = destination.tenants.iter().map(|id| &*config.tenants[usize::from(id.0)].name);
+        let names = destination.tenants.iter().map(|(id, _)| &*config.tenants[usize::from(id.0)].name);
         let names: Vec<_> = names.collect();
         let reached = destination.injector.reach().await;
-        let account = destination.tenants.first().map(|id| &config.tenants[usize::from(id.0)].account);
+        let account = destination.tenants.first().map(|(id, _)| &config.tenants[usize::from(id.0)].account);
         let note = missing_external_id(account, own_account.as_deref());
         let reached = reached.map(|()| format!("the log stream exists{note}"));
         failed += print_result(&destination.name, &names, reached);
@@ -142,8 +142,7 @@ async fn own_account(config: &Config, clients: &Clients) -> Option<String> {
     if tenants.chain(sources).all(|account| missing_external_id(account, None).is_empty()) {
         return None;
     }
-    let base = clients.aws.for_role(None, None);
-    let caller = tokio::time::timeout(IDENTITY_TIMEOUT, clients.aws.caller(&base)).await.ok()?.ok()?;
+    let caller = tokio::time::timeout(IDENTITY_TIMEOUT, clients.aws.caller()).await.ok()?.ok()?;
     caller.split(':').nth(4).map(str::to_owned)
 }
 

@@ -109,12 +109,13 @@ pub(super) fn limit_key(name: ConditionName, what: &str) -> String {
     format!("{}_{what}", name.as_str())
 }
 
-pub(super) static TENANT: [Key; 10] = {
+pub(super) static TENANT: [Key; 11] = {
     let [region, role_arn, external_id] = account::KEYS;
     [
         text("name").required(),
         text("label"),
-        text("log_group").required(),
+        text("log_group"),
+        Key::new("log_groups", Shape::List),
         text("log_stream").or("traceprobe/{instance}"),
         region,
         role_arn,

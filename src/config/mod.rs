@@ -10,6 +10,7 @@
 //! `keys` lists every key, `config/traceprobe.toml` documents each of them, and a test compares the two.
 
 mod drill;
+mod endpoints;
 mod keys;
 mod route;
 mod sections;

@@ -167,6 +167,7 @@ pub(super) fn topology(
         name: tenant.name.clone(),
         code: TenantCode::of(&tenant.name),
         label: tenant.label.clone(),
+        log_groups: tenant.log_groups.iter().map(|group| group.as_str().into()).collect(),
         template: tenant.template.clone(),
         interval: tenant.interval,
     });

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::keys;
 use super::settings::{Canary, Conditions, Log, LogFormat, Probe, Store, Web};
 use super::tenant::TenantRead;
+use super::{endpoints, keys};
 use crate::cloud::account;
 use crate::cloud::aws::AwsSettings;
 use crate::cloud::google::{Auth, BIGQUERY, GoogleSettings};
+use crate::cloud::proxy::Proxy;
 use crate::domain::canary::{MAX_MESSAGE_BYTES, Template};
 use crate::domain::conditions::{ConditionName, DEFAULT_LIMITS, Limit, Limits, Thresholds};
 use crate::keys::fault::{Checked, Collector};
@@ -322,41 +323,27 @@ pub(super) fn aws(context: &mut Context, root: &Table) -> (Checked<AwsSettings>,
     let anonymous = read.get("auth", value::choice(&[("default", false), ("none", true)]));
     let region = read.find("region", account::region).map(|region| region.or(fallback));
     let endpoint = read.find("endpoint", value::url("http://127.0.0.1:4566"));
-    let endpoints = endpoints(context, root, "aws", 5, &keys::AWS_ENDPOINTS);
+    let regional_endpoints = endpoints::of_regions(context, root);
+    let endpoints = endpoints::of_cloud(context, root, "aws", &keys::AWS_ENDPOINTS);
+    let proxy = proxy(context);
     let all = || {
         Ok(AwsSettings {
             region: region.clone()?,
             endpoint: endpoint?,
             endpoints: endpoints?,
+            regional_endpoints: regional_endpoints?,
             anonymous: anonymous?,
+            proxy: proxy.clone()?,
             ..AwsSettings::default()
         })
     };
     (all(), region)
 }
 
-/// Reads the table `[<cloud>.endpoints]`: the addresses of services that are not at their usual address.
-fn endpoints<T: FromIterator<(&'static str, String)>>(
-    context: &mut Context,
-    root: &Table,
-    cloud: &'static str,
-    order: usize,
-    known: &'static [Key],
-) -> Checked<T> {
-    let parent = context.table(Some(root), cloud, cloud);
-    let table = context.table(parent, &format!("{cloud}.endpoints"), "endpoints");
-    let layer = context.section(&[cloud, "endpoints"], order, table);
-    context.survey(&layer, &known.iter().collect::<Vec<_>>(), &[]);
-    let mut read = Reader::new(context, vec![layer], known);
-    let all: Vec<_> = known
-        .iter()
-        .map(|key| Ok(Some((key.name, read.find(key.name, value::url("http://127.0.0.1:4566"))?))))
-        .collect();
-    let set = all.into_iter().filter_map(|endpoint: Checked<Option<(_, Option<String>)>>| match endpoint {
-        Ok(endpoint) => endpoint.and_then(|(name, url)| Some(Ok((name, url?)))),
-        Err(reported) => Some(Err(reported)),
-    });
-    set.collect()
+/// Reads how calls leave, from the environment alone: that is where operators set proxies for all programs.
+fn proxy(context: &mut Context) -> Checked<Proxy> {
+    Proxy::from_variables(&context.env)
+        .map_err(|unusable| context.faults.report(unusable.variable, unusable.message))
 }
 
 fn unused_file(file: &str, auth: &str) -> String {
@@ -403,12 +390,13 @@ pub(super) fn gcp(context: &mut Context, root: &Table) -> (Checked<GoogleSetting
         (Method::Adc, None) => Ok(Auth::ApplicationDefault),
         (Method::None, None) => Ok(Auth::None),
     });
-    let endpoints: Checked<HashMap<_, _>> = endpoints(context, root, "gcp", 7, &keys::GCP_ENDPOINTS);
+    let endpoints: Checked<HashMap<_, _>> = endpoints::of_cloud(context, root, "gcp", &keys::GCP_ENDPOINTS);
+    let proxy = proxy(context);
     let all = || {
         // `gcp.endpoint` is the short form of `gcp.endpoints.bigquery`.
         let bigquery = endpoint?.map(|url| (BIGQUERY.name, url));
         let endpoints = bigquery.into_iter().chain(endpoints?).collect();
-        Ok(GoogleSettings { endpoints, auth: auth?, ..GoogleSettings::default() })
+        Ok(GoogleSettings { endpoints, auth: auth?, proxy: proxy.clone()?, ..GoogleSettings::default() })
     };
     (all(), project)
 }

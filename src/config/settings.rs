@@ -126,18 +126,19 @@ pub struct Conditions {
     pub thresholds: Thresholds,
 }
 
-/// One client, and how canaries are put into its log group.
+/// One tenant, and how canaries are put into its log groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
     /// Unique name, used in labels, URLs and tags.
     pub name: Arc<str>,
-    /// How rows name the tenant: the value in a stage's `tenant_column`. The tenant's name unless set.
+    /// How rows name the tenant's client: the value in a stage's `tenant_column`. The tenant's name unless set.
+    /// Tenants with one label are one client.
     pub label: Arc<str>,
-    /// Name or ARN of the log group into which canaries are put.
-    pub log_group: String,
+    /// Names or ARNs of the log groups into which canaries are put in turn; at least one.
+    pub log_groups: Vec<String>,
     /// The log stream for canaries, with `{tenant}` and `{instance}` expanded.
     pub log_stream: String,
-    /// How to reach the log group: its region, and the role to assume, which is usually in the tenant's AWS
+    /// How to reach the log groups: their region, and the role to assume, which is usually in the tenant's AWS
     /// account.
     pub account: Account,
     /// Template of the tenant's log line.

@@ -32,8 +32,12 @@ pub(super) fn to_toml(tables: &ShownTables, tenants: &[Tenant], sources: &[Sourc
     text += "\n# Resulting log groups and sources:\n";
     for tenant in tenants {
         text += &format!(
-            "# inject {}: log group {}, stream {}, region {}\n",
-            tenant.name, tenant.log_group, tenant.log_stream, tenant.account.region
+            "# inject {}: log {} {}, stream {}, region {}\n",
+            tenant.name,
+            if tenant.log_groups.len() == 1 { "group" } else { "groups" },
+            tenant.log_groups.join(", "),
+            tenant.log_stream,
+            tenant.account.region
         );
     }
     for source in sources {

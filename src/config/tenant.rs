@@ -15,6 +15,8 @@ use crate::keys::fault::{Checked, Collector};
 use crate::keys::reader::{Context, Layer, Reader};
 use crate::keys::value::{self, Parsed, expand, show_size};
 
+/// Most log groups of a tenant. They take turns, so with more, each would wait long for a canary.
+const MAX_LOG_GROUPS: usize = 100;
 /// The place of the tenants among the tables when the configuration is shown.
 pub(super) const ORDER: usize = 11;
 
@@ -78,9 +80,9 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table, defaults: &Def
     let mut read = Reader::new(context, vec![layer], &keys::TENANT);
     let name = required_name(&mut read, "tenant", index, "acme");
     let label = read.find("label", value::text);
-    let log_group = read.get("log_group", value::text);
+    let log_group = read.find("log_group", value::text);
+    let log_groups = read.find("log_groups", value::list(value::text));
     let log_stream = read.get("log_stream", value::text);
-    let account = Account::read(&mut read, defaults.region);
     let template = read.find("template", sections::template);
     let interval = read
         .find("interval", value::duration_within(Duration::from_millis(1), Duration::from_secs(86_400), ""));
@@ -93,9 +95,10 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table, defaults: &Def
     let log_stream = log_stream.and_then(|text| {
         expand(&text).and_then(check_log_stream).map_err(|message| read.report("log_stream", message))
     });
-    let log_group = log_group.and_then(|text| {
-        expand(&text).and_then(account::log_group).map_err(|message| read.report("log_group", message))
-    });
+    let log_groups =
+        log_groups_of(&mut read, log_group, log_groups, |text| expand(text).and_then(account::log_group));
+    let first = log_groups.as_ref().ok().and_then(|groups| groups.first());
+    let account = Account::read(&mut read, defaults.region, first.map(String::as_str));
     let own_template = matches!(template, Ok(Some(_)));
     let template: Checked<Option<Template>> = match template {
         Ok(None) => defaults.canary.template.clone(),
@@ -128,7 +131,7 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table, defaults: &Def
         Ok(Tenant {
             label: label?.unwrap_or_else(|| name.clone()).into(),
             name: name.into(),
-            log_group: log_group?,
+            log_groups: log_groups?,
             log_stream: log_stream?,
             account: account?,
             template: template?.unwrap_or_default(),
@@ -140,6 +143,51 @@ fn one<'a>(context: &mut Context, index: usize, table: &'a Table, defaults: &Def
         })
     };
     TenantRead { path, tenant: all(), name: written_name(table), table }
+}
+
+/// The log groups of a tenant: one, or several, each named once.
+fn log_groups_of(
+    read: &mut Reader<'_, '_>,
+    one: Checked<Option<String>>,
+    several: Checked<Option<Vec<String>>>,
+    parse: impl Fn(&str) -> Result<String, String>,
+) -> Checked<Vec<String>> {
+    let (key, names) = match (one?, several?) {
+        (Some(one), None) => ("log_group", vec![one]),
+        (None, Some(several)) => ("log_groups", several),
+        (None, None) => {
+            let message =
+                "missing; set the log group into which canaries are put, or several as log_groups = [..]";
+            return Err(read.report("log_group", message));
+        }
+        (Some(one), Some(_)) => {
+            let message = format!(
+                "log_group = \"{one}\" is set as well; write every log group into log_groups, and remove log_group"
+            );
+            return Err(read.report("log_groups", message));
+        }
+    };
+    let mut groups: Vec<String> = Vec::new();
+    for name in names {
+        let group = parse(&name).map_err(|message| read.report(key, message))?;
+        if groups.contains(&group) {
+            return Err(read.report(key, format!("\"{group}\" is there twice; name each log group once")));
+        }
+        groups.push(group);
+    }
+    let mut regions = groups.iter().filter_map(|group| account::region_of_arn(group));
+    let first = regions.next();
+    if let Some((one, other)) = first.and_then(|one| Some((one, regions.find(|other| *other != one)?))) {
+        let message = format!(
+            "these log groups are in {one} and in {other}; make a tenant of each region, with the same label if they are one client"
+        );
+        return Err(read.report(key, message));
+    }
+    if groups.len() > MAX_LOG_GROUPS {
+        let message = format!("{} log groups are too many; a tenant may have {MAX_LOG_GROUPS}", groups.len());
+        return Err(read.report(key, message));
+    }
+    Ok(groups)
 }
 
 /// Reads the name of the table at `index` of a list. Without a name there is no path by which to refer to the
@@ -183,7 +231,6 @@ pub(super) fn name(value: &Value) -> Parsed<String> {
 
 fn check_names(faults: &mut Collector, tenants: &[TenantRead<'_>]) {
     let mut names = BTreeMap::new();
-    let mut labels = BTreeMap::new();
     let mut codes = BTreeMap::new();
     for read in tenants {
         let Some(name) = &read.name else { continue };
@@ -199,17 +246,6 @@ fn check_names(faults: &mut Collector, tenants: &[TenantRead<'_>]) {
                 format!("{}.name", read.path),
                 format!(
                     "{name} and {other} have the same tenant code in tags, so their canaries could not be told apart; change one of the names"
-                ),
-            );
-        }
-        if let Ok(tenant) = &read.tenant
-            && let Some(other) = labels.insert(tenant.label.clone(), name)
-        {
-            faults.report(
-                format!("{}.label", read.path),
-                format!(
-                    "\"{}\" is also the label of tenant {other}; labels must be unique, or their rows could not be told apart",
-                    tenant.label
                 ),
             );
         }

@@ -439,3 +439,46 @@ fn the_secrets_of_urls_are_shown_neither_by_the_configuration_nor_by_a_fault() {
         assert!(!found[0].contains("hush"), "{found:#?}");
     }
 }
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_a_fault_of_its_variable_without_its_password() {
+    let socks = ("HTTPS_PROXY", "socks5://me:hush@proxy:1080");
+    let expected = "HTTPS_PROXY: \"…@proxy:1080\" is not the URL of an HTTP proxy; write for example \"http://proxy.example.org:3128\"";
+    assert_eq!(faults(GOOD, &[socks]), [expected]);
+    assert!(faults(GOOD, &[("https_proxy", "proxy:3128")]).is_empty());
+}
+
+#[test]
+fn the_region_of_an_arn_is_used_whatever_the_region_of_the_others() {
+    let stream = with("logs-{tenant}", "arn:aws:kinesis:us-west-2:111111111111:stream/logs-{tenant}");
+    let text = stream
+        .replace(
+            "log_group = \"/acme\"",
+            "log_group = \"arn:aws:logs:eu-west-1:111111111111:log-group:/acme\"",
+        )
+        .replace(
+            "bucket = \"archive\"",
+            "bucket = \"arn:aws:s3:us-east-1:111111111111:accesspoint/archive\"",
+        );
+    let config = Config::parse(&text, env(&[])).unwrap();
+    let region = |kind| {
+        let source = config.sources.iter().find(|source| source.settings.kind() == kind).unwrap();
+        source.settings.account().unwrap().region.as_str()
+    };
+    assert_eq!((region(Kind::Kinesis), region(Kind::S3)), ("us-west-2", "us-east-1"));
+    let tenants: Vec<_> = config.tenants.iter().map(|tenant| tenant.account.region.as_str()).collect();
+    assert_eq!(tenants, ["eu-west-1", "eu-central-1"]);
+}
+
+#[test]
+fn endpoints_of_a_region_are_set_in_a_table_of_its_own_or_by_a_variable() {
+    let text = with(
+        "[gcp]",
+        "[aws.endpoints]\nsts = \"https://a\"\n[aws.endpoints.us-west-2]\nsts = \"https://b\"\n[gcp]",
+    );
+    let more = [("TRACEPROBE_AWS_ENDPOINTS_US_WEST_2_KINESIS", "https://c")];
+    let aws = Config::parse(&text, env(&more)).unwrap().aws;
+    assert_eq!(aws.endpoints["sts"], "https://a");
+    let regional = &aws.regional_endpoints["us-west-2"];
+    assert_eq!((&*regional["sts"], &*regional["kinesis"]), ("https://b", "https://c"));
+}

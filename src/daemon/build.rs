@@ -16,7 +16,7 @@ use crate::domain::cost::Costs;
 use crate::domain::kind::Kind;
 use crate::domain::tag::Keyring;
 use crate::domain::time::WallClock;
-use crate::domain::topology::{Stage, TenantId, Topology};
+use crate::domain::topology::{LogGroupId, Stage, TenantId, Topology};
 use crate::inject::{self, Injector, Retry};
 use crate::metrics::{self, StageCosts};
 use crate::observe::{Recognizer, spec};
@@ -43,7 +43,8 @@ pub struct Destination {
     /// The name of the injecting task, for people: `inject <log group>`.
     pub name: String,
     pub injector: Injector,
-    pub tenants: Vec<TenantId>,
+    /// The tenants, each with its id of the log group.
+    pub tenants: Vec<(TenantId, LogGroupId)>,
 }
 
 /// Makes one injector for each log group, so that all canaries due for a group leave in one call.
@@ -53,24 +54,26 @@ pub fn destinations(tenants: &[Tenant], clients: &Clients, clock: &WallClock) ->
     let mut all: Vec<Destination> = Vec::new();
     for (index, tenant) in tenants.iter().enumerate() {
         let id = TenantId(u16::try_from(index).unwrap_or(u16::MAX));
-        let key = (&tenant.account, &*tenant.log_group, &*tenant.log_stream);
-        if let Some(at) = known.get(&key) {
-            all[*at].tenants.push(id);
-            continue;
+        for (group, log_group) in (0..).map(LogGroupId).zip(&tenant.log_groups) {
+            let key = (&tenant.account, log_group.as_str(), &*tenant.log_stream);
+            if let Some(at) = known.get(&key) {
+                all[*at].tenants.push((id, group));
+                continue;
+            }
+            known.insert(key, all.len());
+            let settings = inject::Settings {
+                log_group: log_group.clone(),
+                log_stream: tenant.log_stream.clone(),
+                retry: Retry::default(),
+                attempt_timeout: Duration::from_secs(5),
+            };
+            let client = clients.aws.logs(&tenant.account);
+            all.push(Destination {
+                name: format!("inject {log_group}"),
+                injector: Injector::new(settings, client, clock.clone()),
+                tenants: vec![(id, group)],
+            });
         }
-        known.insert(key, all.len());
-        let settings = inject::Settings {
-            log_group: tenant.log_group.clone(),
-            log_stream: tenant.log_stream.clone(),
-            retry: Retry::default(),
-            attempt_timeout: Duration::from_secs(5),
-        };
-        let client = clients.aws.logs(&tenant.account);
-        all.push(Destination {
-            name: format!("inject {}", tenant.log_group),
-            injector: Injector::new(settings, client, clock.clone()),
-            tenants: vec![id],
-        });
     }
     all
 }

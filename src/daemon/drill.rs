@@ -160,5 +160,6 @@ fn poll(source: &DrillSource, wanted: &Wanted, drills: &Drills, now: Timestamp) 
         sightings: arrived.collect(),
         stats: ReadStats::default(),
         unreadable: Vec::new(),
+        failed_batches: Vec::new(),
     }
 }

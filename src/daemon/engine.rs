@@ -26,7 +26,7 @@ use crate::domain::sighting::Wanted;
 use crate::domain::steady::{Compared, Offset};
 use crate::domain::tag::{InstanceCode, Keyring, Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
-use crate::domain::topology::{TenantId, Topology};
+use crate::domain::topology::{LogGroupId, TenantId, Topology};
 use crate::domain::tracker::{Changes, Event, Input, PutResult, Snapshot, Tracker};
 use crate::inject::{CanaryLine, Report};
 use crate::metrics::Metrics;
@@ -51,8 +51,29 @@ pub struct Lane {
     pub schedule: Schedule,
     /// Their sizes in bytes, used in turn.
     pub sizes: Vec<u32>,
-    /// To the injector of the tenant's log group.
-    pub outbound: mpsc::Sender<CanaryLine>,
+    /// To the injectors of the tenant's log groups, used in turn.
+    pub outbound: Vec<mpsc::Sender<CanaryLine>>,
+    /// The log group of the first canary. It depends on the time, so that a process that is often restarted
+    /// does not neglect the others.
+    first_group: u64,
+}
+
+impl Lane {
+    #[must_use]
+    pub fn new(schedule: Schedule, sizes: Vec<u32>, outbound: Vec<mpsc::Sender<CanaryLine>>) -> Self {
+        let first_group = schedule.next_at().millis().unsigned_abs();
+        Self { schedule, sizes, outbound, first_group }
+    }
+
+    /// The size and the log group of the canary with this number. Every size is used in every log group.
+    fn size_and_log_group(&self, number: u64) -> (u32, LogGroupId) {
+        let groups = u64::try_from(self.outbound.len()).unwrap_or(1).max(1);
+        let sizes = u64::try_from(self.sizes.len()).unwrap_or(1).max(1);
+        let group = number.wrapping_add(self.first_group) % groups;
+        let size = usize::try_from(number / groups % sizes).unwrap_or_default();
+        let size = self.sizes.get(size).copied().unwrap_or_default();
+        (size, LogGroupId(u16::try_from(group).unwrap_or_default()))
+    }
 }
 
 /// The one task that owns the tracker and the schedules: it decides what each input means and carries out
@@ -296,17 +317,15 @@ impl Engine {
                 self.apply(Input::Missed { tenant, count: due.missed }, now, round);
             }
             for (number, planned_at) in due.planned {
-                let sizes = &self.lanes[at].sizes;
-                let size = usize::try_from(number).unwrap_or(0) % sizes.len().max(1);
-                let size = sizes.get(size).copied().unwrap_or_default();
-                self.inject(tenant, planned_at, size, now, round);
+                let (size, group) = self.lanes[at].size_and_log_group(number);
+                self.inject((tenant, group), planned_at, size, now, round);
             }
         }
     }
 
     fn inject(
         &mut self,
-        tenant: TenantId,
+        (tenant, group): (TenantId, LogGroupId),
         planned_at: Timestamp,
         size: u32,
         now: Timestamp,
@@ -319,13 +338,14 @@ impl Engine {
         let line = spec.template.render(&tag, &self.keys.sign(&tag));
         // The tracker must know the canary before it can be put, so that no sighting comes before it.
         let mut events = Vec::new();
-        let planned = self.tracker.plan(tag, now, &mut events);
+        let planned = self.tracker.plan_for(group, tag, now, &mut events);
         round.events.extend(events.into_iter().map(|event| (event, now)));
         if planned.is_err() {
             return;
         }
         // Reserve its place in the queue now, so that a full queue is known before the commit.
-        match self.lanes[usize::from(tenant.0)].outbound.clone().try_reserve_owned() {
+        let lane = &self.lanes[usize::from(tenant.0)];
+        match lane.outbound[usize::from(group.0)].clone().try_reserve_owned() {
             Ok(place) => round.outbound.push((place, CanaryLine { trace, tenant, planned_at, line })),
             Err(_) => {
                 let reason =

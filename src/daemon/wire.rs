@@ -60,12 +60,15 @@ pub(super) struct Common {
     pub(super) end: CancellationToken,
 }
 
+/// The queues to the injectors of one tenant, by log group.
+type LogGroupQueues = Vec<mpsc::Sender<CanaryLine>>;
+
 /// The engine's ends of the channels to all other tasks.
 pub(super) struct Channels {
     /// To the poll loops, by source.
     pub(super) wanted: Vec<watch::Sender<Wanted>>,
     /// To the injectors, by tenant.
-    pub(super) outbound: Vec<mpsc::Sender<CanaryLine>>,
+    pub(super) outbound: Vec<LogGroupQueues>,
     /// From the observers.
     pub(super) inputs: mpsc::Receiver<Input>,
     /// From the injectors.
@@ -99,24 +102,26 @@ pub(super) fn wire_observers(
     Ok((tasks, wanted))
 }
 
-/// Makes one injecting task for each log group, and returns each tenant's queue to its injector.
+/// Makes one injecting task for each log group, and returns each tenant's queues to the injectors of its log
+/// groups.
 pub(super) fn wire_injectors(
     common: &Common,
     tenants: &[Tenant],
     puts: &mpsc::Sender<Report>,
-) -> anyhow::Result<(Vec<Task>, Vec<mpsc::Sender<CanaryLine>>)> {
+) -> anyhow::Result<(Vec<Task>, Vec<LogGroupQueues>)> {
     let mut tasks = Vec::new();
-    let mut queues = vec![None; tenants.len()];
+    let mut queues: Vec<_> = tenants.iter().map(|tenant| vec![None; tenant.log_groups.len()]).collect();
     for destination in build::destinations(tenants, &common.clients, &common.clock.wall()) {
         let (outbound, due) = mpsc::channel(OUTBOUND);
-        for tenant in destination.tenants {
-            queues[usize::from(tenant.0)] = Some(outbound.clone());
+        for (tenant, group) in destination.tenants {
+            queues[usize::from(tenant.0)][usize::from(group.0)] = Some(outbound.clone());
         }
         let injecting = injecting::run(destination.injector, due, puts.clone(), common.end.clone());
         tasks.push(Task::new(destination.name, injecting));
     }
-    let queues = queues.into_iter().map(|queue| queue.context("a tenant has no log group"));
-    Ok((tasks, queues.collect::<anyhow::Result<_>>()?))
+    let queues = queues.into_iter().map(|of_tenant| of_tenant.into_iter().collect::<Option<Vec<_>>>());
+    let queues: Option<Vec<_>> = queues.collect();
+    Ok((tasks, queues.context("a log group has no injector")?))
 }
 
 /// The drill's pipeline as a task, its queue of canaries, the channels of its wanted traces, and what page
@@ -213,12 +218,12 @@ pub(super) fn wire_engine(
     let lanes = config.tenants.iter().zip(channels.outbound).map(|(tenant, outbound)| {
         let seed = TenantCode::of(&tenant.name).value();
         let schedule = engine::schedule(now, tenant.interval, seed);
-        Lane { schedule, sizes: tenant.sizes.clone(), outbound }
+        Lane::new(schedule, tenant.sizes.clone(), outbound)
     });
     let drill_lane = topology.drill().zip(channels.drill).map(|(tenant, outbound)| {
         let spec = topology.tenant(tenant);
         let schedule = engine::schedule(now, spec.interval, spec.code.value());
-        Lane { schedule, sizes: vec![DRILL_SIZE], outbound }
+        Lane::new(schedule, vec![DRILL_SIZE], vec![outbound])
     });
     let lanes = lanes.chain(drill_lane);
     Engine {
@@ -290,7 +295,7 @@ fn app(
         remember: config.probe.remember,
         stale_after: STALE_AFTER,
         evidence: config.sources.iter().map(|source| source.settings.evidence()).collect(),
-        log_groups: config.tenants.iter().map(log_group).collect(),
+        log_groups: config.tenants.iter().map(log_groups).collect(),
     };
     let (figures, snapshots) = (engine.figures.clone(), snapshot.clone());
     let ready = readiness::ready(snapshot.clone(), clock.clone(), clock.now(), config.probe.warm_up);
@@ -311,6 +316,9 @@ fn app(
 }
 
 /// What shows the canaries of a tenant where they were put.
-fn log_group(tenant: &Tenant) -> Arc<dyn Evidence> {
-    Arc::new(cloudwatch_logs::Settings::new(tenant.account.clone(), tenant.log_group.clone()))
+fn log_groups(tenant: &Tenant) -> Vec<Arc<dyn Evidence>> {
+    let evidence = |group: &String| -> Arc<dyn Evidence> {
+        Arc::new(cloudwatch_logs::Settings::new(tenant.account.clone(), group.as_str()))
+    };
+    tenant.log_groups.iter().map(evidence).collect()
 }

@@ -40,6 +40,8 @@ kinds! {
     CloudWatchLogs = "cloudwatch_logs",
     /// A BigQuery table.
     BigQuery = "bigquery",
+    /// A queue of dead letters.
+    Sqs = "sqs",
 }
 
 impl fmt::Display for Kind {

@@ -26,6 +26,7 @@ pub mod sighting;
 pub mod steady;
 pub mod tag;
 pub mod time;
+pub mod time_zone;
 pub mod topology;
 pub mod trace;
 pub mod tracker;

@@ -11,6 +11,7 @@ use super::foreign::ForeignText;
 use super::format::{FoundIn, Unreadable};
 use super::tag::Tag;
 use super::time::{Interval, Timestamp};
+use super::topology::SourceId;
 
 /// The stage's own record of when an event arrived.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -169,6 +170,8 @@ pub struct ReadStats {
     /// How far behind the newest record the poll ended; `None` unless the stage reports it (Kinesis
     /// MillisBehindLatest).
     pub behind: Option<Duration>,
+    /// How many messages are in the queue; `None` unless the stage is one.
+    pub queued: Option<u64>,
 }
 
 /// One answered poll of a source.
@@ -189,6 +192,48 @@ pub struct Poll {
     pub stats: ReadStats,
     /// Records that could not be read; a canary may be in each of them.
     pub unreadable: Vec<UnreadableRecord>,
+    /// Batches that a consumer gave up on. Later polls may report the same ones again.
+    pub failed_batches: Vec<FailedBatch>,
+}
+
+/// A batch of a stream's records that its consumer gave up on, as a dead letter without content names it: by
+/// shard and sequence numbers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FailedBatch {
+    /// The source that reads the stream.
+    pub source: SourceId,
+    /// The shard.
+    pub shard: Arc<str>,
+    /// Sequence number of the first record: decimal digits.
+    pub first: Arc<str>,
+    /// Sequence number of the last record.
+    pub last: Arc<str>,
+    /// When the dead letter arrived.
+    pub stamp: Stamp,
+    /// By when it had certainly arrived, by our own clock.
+    pub seen_by: Timestamp,
+    /// The dead letter.
+    pub letter: Arc<str>,
+}
+
+impl FailedBatch {
+    /// Whether it holds a record, named as in a [`Locator`]: `shardId-000000000000/49590338`.
+    #[must_use]
+    pub fn holds(&self, record: &str) -> bool {
+        let Some((shard, number)) = record.rsplit_once('/') else { return false };
+        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        let number = magnitude(number);
+        shard == &*self.shard
+            && is_number
+            && magnitude(&self.first) <= number
+            && number <= magnitude(&self.last)
+    }
+}
+
+/// Orders decimal numbers, which have up to 129 digits (AWS Kinesis API reference, SequenceNumber).
+fn magnitude(digits: &str) -> (usize, &str) {
+    let digits = digits.trim_start_matches('0');
+    (digits.len(), digits)
 }
 
 /// A record or object that could not be read, or several of one kind.

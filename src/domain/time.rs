@@ -8,6 +8,8 @@ use std::ops::{Add, Sub};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::time_zone::TimeZone;
+
 /// An instant of the wall clock, in microseconds since the Unix epoch (UTC).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
@@ -76,20 +78,10 @@ impl Timestamp {
         self.strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
     }
 
-    /// Formats in UTC by a `strftime` pattern, as in the key templates of object stores.
-    ///
-    /// Instants outside the years -9999 to 9999 are clamped.
+    /// Formats in UTC by a `strftime` pattern; see [`TimeZone::strftime`].
     #[must_use]
     pub fn strftime(self, pattern: &str) -> String {
-        let stamp = jiff::Timestamp::from_microsecond(self.0).unwrap_or(if self.0 < 0 {
-            jiff::Timestamp::MIN
-        } else {
-            jiff::Timestamp::MAX
-        });
-        // The configuration refuses patterns that `jiff` cannot format; any other caller gets the pattern
-        // back.
-        jiff::fmt::strtime::format(pattern, &stamp.to_zoned(jiff::tz::TimeZone::UTC))
-            .unwrap_or_else(|_| pattern.to_owned())
+        TimeZone::UTC.strftime(self, pattern)
     }
 
     /// Parses RFC 3339 (`2026-11-22T04:29:41.123Z`, any offset).

@@ -26,15 +26,27 @@ pub struct StageId(pub u16);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SourceId(pub u32);
 
-/// One client of the pipeline.
+/// Index of a log group in [`Tenant::log_groups`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LogGroupId(pub u16);
+
+impl LogGroupId {
+    /// The first, which every tenant has.
+    pub const FIRST: Self = Self(0);
+}
+
+/// One tenant of the pipeline.
 #[derive(Clone, Debug)]
 pub struct Tenant {
     /// The name in labels and on the page.
     pub name: Arc<str>,
     /// Its code inside a tag.
     pub code: TenantCode,
-    /// The value of a tenant column, or of `{tenant}` in a key, that stands for it.
+    /// The value of a tenant column, or of `{tenant}` in a key, that stands for its client. Tenants with one
+    /// label are one client.
     pub label: Arc<str>,
+    /// Where its canaries are put, in turn; at least one.
+    pub log_groups: Vec<Arc<str>>,
     /// The template of its canaries.
     pub template: Template,
     /// Time between two of its canaries.
@@ -60,6 +72,8 @@ pub struct Capabilities {
     pub absence: bool,
     /// Whether polls report how far behind the newest record they ended.
     pub behind: bool,
+    /// Whether polls report how many messages are in the queue.
+    pub queue: bool,
     /// Whether polls report the columns of a table.
     pub schema: bool,
     /// Whether polls report the bytes that the service billed.
@@ -72,8 +86,14 @@ impl Capabilities {
     /// Proof of absence, and nothing else.
     pub const ABSENCE: Self = Self { absence: true, ..Self::PRESENCE };
     /// Presence only.
-    pub const PRESENCE: Self =
-        Self { absence: false, behind: false, schema: false, billed_bytes: false, moves: false };
+    pub const PRESENCE: Self = Self {
+        absence: false,
+        behind: false,
+        queue: false,
+        schema: false,
+        billed_bytes: false,
+        moves: false,
+    };
     /// Proof of absence, of objects that may be moved.
     pub const OBJECTS: Self = Self { moves: true, ..Self::ABSENCE };
 }
@@ -226,7 +246,8 @@ impl Topology {
         let id = TenantId(u16::try_from(self.tenants.len()).unwrap_or(u16::MAX));
         let name: Arc<str> = DRILL_TENANT.into();
         let (code, label, template) = (TenantCode::of(&name), name.clone(), Template::default());
-        self.tenants.push(Tenant { name: name.clone(), code, label, template, interval });
+        let log_groups = vec![name.clone()];
+        self.tenants.push(Tenant { name: name.clone(), code, label, log_groups, template, interval });
         let mut row = Vec::new();
         for stage in self.stage_ids() {
             row.push(SourceId(u32::try_from(self.sources.len()).unwrap_or(u32::MAX)));
@@ -323,10 +344,32 @@ impl Topology {
         tag.tenant_among(self.tenant_ids(), |id| self.tenant(*id).code)
     }
 
-    /// The tenant with this label.
+    /// The first tenant with this label.
     #[must_use]
     pub fn tenant_by_label(&self, label: &ForeignText) -> Option<TenantId> {
-        self.tenant_ids().find(|id| label.is_label(&self.tenant(*id).label))
+        self.tenants_by_label(label).next()
+    }
+
+    /// The tenants with this label, which are one client.
+    pub fn tenants_by_label<'a>(&'a self, label: &'a ForeignText) -> impl Iterator<Item = TenantId> + 'a {
+        self.tenant_ids().filter(|id| label.is_label(&self.tenant(*id).label))
+    }
+
+    /// Whether two tenants are one client, among whose tenants nothing can leak.
+    #[must_use]
+    pub fn are_one_client(&self, a: TenantId, b: TenantId) -> bool {
+        a == b || self.tenant(a).label == self.tenant(b).label
+    }
+
+    /// The name of a tenant's log group.
+    #[must_use]
+    pub fn log_group(&self, tenant: TenantId, group: LogGroupId) -> &Arc<str> {
+        &self.tenant(tenant).log_groups[usize::from(group.0)]
+    }
+
+    /// The ids of a tenant's log groups.
+    pub fn log_group_ids(&self, tenant: TenantId) -> impl Iterator<Item = LogGroupId> + use<> {
+        (0..u16::try_from(self.tenant(tenant).log_groups.len()).unwrap_or(u16::MAX)).map(LogGroupId)
     }
 
     /// The tenant with this name.
@@ -414,11 +457,27 @@ pub(crate) mod fixture {
         map
     }
 
+    /// The topology of two tenants, of which the first has this many log groups.
+    pub(crate) fn topology_with_log_groups(count: usize) -> Topology {
+        let mut map = topology();
+        map.tenants[0].log_groups = (1..=count).map(|n| format!("/acme/{n}").into()).collect();
+        map
+    }
+
+    impl Topology {
+        /// Gives tenants one label.
+        pub(crate) fn with_one_client(mut self, tenants: &[TenantId], label: &str) -> Self {
+            tenants.iter().for_each(|id| self.tenants[usize::from(id.0)].label = label.into());
+            self
+        }
+    }
+
     fn map_of(tenants: &[&str]) -> Topology {
         let tenant = |name: &&str| Tenant {
             name: (*name).into(),
             code: TenantCode::of(name),
             label: (*name).into(),
+            log_groups: vec![format!("/{name}").into()],
             template: Template::default(),
             interval: Duration::from_secs(30),
         };

@@ -9,7 +9,7 @@ use super::outcome::Outcome;
 use super::sighting::{Stamp, WantedTrace};
 use super::tag::{Tag, TraceId};
 use super::time::{Interval, Timestamp};
-use super::topology::{StageId, TenantId, Topology};
+use super::topology::{LogGroupId, StageId, TenantId, Topology};
 
 /// One trace. Only the tracker changes it; everything else reads it in snapshots.
 #[derive(Clone, PartialEq, Debug)]
@@ -17,6 +17,9 @@ pub struct Trace {
     pub tag: Tag,
     /// The tenant whose canary it is.
     pub tenant: TenantId,
+    /// The log group that it was put into; `None` if it is known only by its tag, or if the tenant does not have
+    /// the log group any more.
+    pub log_group: Option<LogGroupId>,
     /// The planned injection, from which latency counts.
     pub planned_at: Timestamp,
     /// The result of putting it into the log group.
@@ -42,6 +45,7 @@ impl Trace {
         Self {
             tag,
             tenant,
+            log_group: None,
             planned_at: tag.trace.planned_at(),
             put: Put::Planned,
             doubled_by_us: false,

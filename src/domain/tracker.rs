@@ -9,6 +9,7 @@
 mod copies;
 mod decide;
 mod expiry;
+mod failed_batches;
 mod injection;
 mod leaks;
 mod memory;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use self::copies::PendingCopies;
 use self::expiry::Expiries;
 use self::injection::InjectionState;
+pub use self::injection::LogGroupState;
 use self::leaks::Leaks;
 pub use self::leaks::{LeakEpisode, MAX_KNOWN_LEAKS};
 use self::memory::Memory;
@@ -38,7 +40,7 @@ pub use self::readability::BlindTenant;
 pub use self::restart::Restored;
 pub use self::schema::LearnedSchema;
 use self::schema::Schemas;
-pub use self::snapshot::{Drifted, LeakedTenant, Snapshot, SourceView, TenantView, Violation};
+pub use self::snapshot::{Drifted, LeakedTenant, Queue, Snapshot, SourceView, TenantView, Violation};
 pub use self::sources::Failing;
 use self::sources::{Sources, VisibilityChange};
 use super::canary::Integrity;
@@ -51,7 +53,7 @@ use super::sighting::{
 };
 use super::tag::{InstanceCode, Tag, TraceId};
 use super::time::{Interval, OwnClock, Timestamp};
-use super::topology::{Role, SourceId, StageId, TenantId, Topology};
+use super::topology::{LogGroupId, Role, SourceId, StageId, TenantId, Topology};
 use super::trace::{Judgement, Origin, Put, Trace};
 use crate::domain::foreign::ForeignText;
 
@@ -414,7 +416,7 @@ impl Tracker {
             finished: Memory::new(tenants, settings.remember, settings.remember_of_tenant),
             sources: Sources::new(&topology),
             schemas: Schemas::new(topology.sources().len()),
-            injections: vec![InjectionState::default(); tenants],
+            injections: topology.tenants().iter().map(InjectionState::new).collect(),
             leaks: Leaks::default(),
             pending: PendingCopies::default(),
             outbox: Outbox::default(),
@@ -427,15 +429,32 @@ impl Tracker {
         }
     }
 
-    /// Registers a canary that is about to be put, and returns whether it may be. It must be registered
-    /// before it is put, so that no sighting can come before it. `events` gets what follows.
+    /// Registers a canary that is about to be put into its tenant's first log group: see
+    /// [`plan_for`](Self::plan_for).
     ///
     /// # Errors
     ///
     /// [`NotPlanned`]: it must not be sent.
     pub fn plan(&mut self, tag: Tag, now: Timestamp, events: &mut Vec<Event>) -> Result<(), NotPlanned> {
+        self.plan_for(LogGroupId::FIRST, tag, now, events)
+    }
+
+    /// Registers a canary that is about to be put into a log group of its tenant, and returns whether it may
+    /// be. It must be registered before it is put, so that no sighting can come before it. `events` gets what
+    /// follows.
+    ///
+    /// # Errors
+    ///
+    /// [`NotPlanned`]: it must not be sent.
+    pub fn plan_for(
+        &mut self,
+        log_group: LogGroupId,
+        tag: Tag,
+        now: Timestamp,
+        events: &mut Vec<Event>,
+    ) -> Result<(), NotPlanned> {
         let now = self.advance(now);
-        let planned = self.planned(tag, now, events);
+        let planned = self.planned(log_group, tag, now, events);
         self.time_passed(now, events);
         planned
     }
@@ -553,7 +572,13 @@ impl Tracker {
         self.open.contains_key(&id) || self.finished.contains(id)
     }
 
-    fn planned(&mut self, tag: Tag, now: Timestamp, events: &mut Vec<Event>) -> Result<(), NotPlanned> {
+    fn planned(
+        &mut self,
+        log_group: LogGroupId,
+        tag: Tag,
+        now: Timestamp,
+        events: &mut Vec<Event>,
+    ) -> Result<(), NotPlanned> {
         let tenant = self.topology.tenant_of(&tag).ok_or(NotPlanned::UnknownTenant)?;
         if self.in_flight >= self.settings.max_in_flight {
             self.injections[usize::from(tenant.0)].record_missed(1, now);
@@ -563,7 +588,8 @@ impl Tracker {
         if self.is_known(tag.trace) {
             return Err(NotPlanned::Known);
         }
-        self.follow(Trace::new(tag, tenant, self.topology.stages().len(), Origin::Planned), now);
+        let trace = Trace::new(tag, tenant, self.topology.stages().len(), Origin::Planned);
+        self.follow(Trace { log_group: Some(log_group), ..trace }, now);
         self.injections[usize::from(tenant.0)].planned_at = Some(tag.trace.planned_at());
         events.push(Event::Planned { tenant, trace: tag.trace });
         Ok(())
@@ -592,24 +618,24 @@ impl Tracker {
             return;
         }
         self.outbox.note_changed(id);
-        let tenant = trace.tenant;
+        let (tenant, group) = (trace.tenant, trace.log_group);
         let state = &mut self.injections[usize::from(tenant.0)];
         match result {
             PutResult::Accepted { doubled } => {
                 trace.put = Put::Accepted { at: now };
                 trace.doubled_by_us |= doubled;
-                state.record_accepted(now);
+                state.record_accepted(group, now);
                 events.push(Event::Accepted { tenant, trace: id });
             }
             PutResult::Ambiguous { doubled } => {
                 trace.put = Put::Ambiguous { at: now };
                 trace.doubled_by_us |= doubled;
-                state.record_refused("no answer from CloudWatch Logs".into(), now);
+                state.record_refused(group, "no answer from CloudWatch Logs".into(), now);
                 events.push(Event::Ambiguous { tenant, trace: id });
             }
             PutResult::Refused { reason } => {
                 trace.put = Put::Refused { at: now };
-                state.record_refused(reason.clone(), now);
+                state.record_refused(group, reason.clone(), now);
                 // If it was seen, an earlier attempt succeeded whose answer was lost: track it like any
                 // other.
                 if trace.stages.iter().all(|visit| visit.arrival.is_none()) {
@@ -640,6 +666,7 @@ impl Tracker {
         // that mentions a canary is not.
         let allowance = self.allowance(stage);
         let mut sightings = poll.sightings;
+        sightings.extend(poll.failed_batches.iter().flat_map(|batch| self.in_batch(source, batch)));
         let is_whole = |seen: &Sighting| seen.found_in.decoded && seen.integrity == Integrity::Intact;
         let whole: HashSet<_> =
             sightings.iter().filter(|seen| is_whole(seen)).map(|seen| seen.tag.trace).collect();
@@ -698,11 +725,19 @@ impl Tracker {
         events: &mut Vec<Event>,
     ) {
         for record in records {
-            let owner = record.owner.as_ref().and_then(|owner| match owner {
-                RecordOwner::Label(label) => self.topology.tenant_by_label(label),
-                RecordOwner::Tag(tag) => self.topology.tenant_of(tag),
-            });
-            let new_shape = self.sources[source].readability.unreadable(record, owner);
+            let map = &self.topology;
+            let owners: Vec<TenantId> = match &record.owner {
+                Some(RecordOwner::Label(label)) => map.tenants_by_label(label).collect(),
+                Some(RecordOwner::Tag(tag)) => map.tenant_of(tag).into_iter().collect(),
+                None => Vec::new(),
+            };
+            let readability = &mut self.sources[source].readability;
+            let mut new_shape = false;
+            for owner in &owners {
+                new_shape |= readability.unreadable(record, Some(*owner));
+            }
+            // If nobody is known to own it, it may be anybody's.
+            new_shape |= owners.is_empty() && readability.unreadable(record, None);
             let UnreadableRecord { part, count, ref text, .. } = *record;
             let new_shape = new_shape.then(|| text.clone());
             events.push(Event::Unreadable { stage, source, reason: part.reason, count, new_shape });

@@ -6,9 +6,9 @@
 use super::family::{Counter, Declared, Gauge, IntGauge, Latency, Timing};
 use super::labels::{
     BehindStageOwner, BilledStage, ClosedConnection, LeakStage, NoLabels, OfBuild, OfCondition, OfStage,
-    OfTenant, RefusedConnection, SchemaStage, StageOwner, StageOwnerResult, StageStray, StageUnreadable,
-    TenantCondition, TenantHop, TenantHopRange, TenantOutcome, TenantPut, TenantStage, TenantStageReason,
-    TenantWaiting,
+    OfTenant, QueueStageOwner, RefusedConnection, SchemaStage, StageOwner, StageOwnerResult, StageStray,
+    StageUnreadable, TenantCondition, TenantHop, TenantHopRange, TenantOutcome, TenantPut, TenantStage,
+    TenantStageReason, TenantWaiting,
 };
 
 macro_rules! families {
@@ -100,6 +100,8 @@ families! {
         "Records or objects of which a part could not be read, by reason. A canary may be in them, so they can make the stage blind; docs/formats.md lists what is read.";
     behind: Gauge<BehindStageOwner> = "traceprobe_kinesis_behind_latest_seconds",
         "How far behind the tip of the stream the last poll ended (MillisBehindLatest). If it stays above 0, reading is throttled and absence cannot be proven.";
+    queued: Gauge<QueueStageOwner> = "traceprobe_dead_letters",
+        "Messages in the dead-letter queue, those that are being handled included, as of the last poll. They are polled while canaries are in flight.";
     billed: Counter<BilledStage> = "traceprobe_bigquery_bytes_billed_total",
         "Bytes that BigQuery billed for the polls of this stage. A query that was abandoned counts with the most that it may bill (max_bytes_billed).";
     schema_drift: IntGauge<SchemaStage> = "traceprobe_schema_drift",

@@ -417,6 +417,21 @@ impl BehindStageOwner {
 }
 
 label_set! {
+    /// A source that is a queue, by its stage and its owner.
+    QueueStageOwner { stage: StageId = "stage", owner: Owner = "owner" }
+    all(map) = map.source_ids().filter_map(|source| Self::of(map, source))
+}
+
+impl QueueStageOwner {
+    /// Returns `None` if the source is no queue.
+    pub(super) fn of(map: &Topology, source: SourceId) -> Option<Self> {
+        let source = map.source(source);
+        let (stage, owner) = (source.stage, source.owner);
+        map.stage(stage).capabilities.queue.then_some(Self { stage, owner })
+    }
+}
+
+label_set! {
     /// A source, by its stage and its owner, and a result of its polls.
     StageOwnerResult { stage: StageId = "stage", owner: Owner = "owner", result: PollResult = "result" }
     all(map) = {

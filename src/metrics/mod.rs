@@ -32,9 +32,9 @@ use self::families::Families;
 use self::family::Declared;
 use self::labels::{
     BehindStageOwner, BilledStage, Ending, LeakStage, Leaked, OfBuild, OfCondition, OfStage, OfTenant,
-    PollResult, Put, Revision, SchemaStage, StageOwner, StageOwnerResult, StageStray, StageUnreadable,
-    StrayOrigin, TenantCondition, TenantHop, TenantHopRange, TenantOutcome, TenantPut, TenantStage,
-    TenantStageReason, TenantWaiting, Version,
+    PollResult, Put, QueueStageOwner, Revision, SchemaStage, StageOwner, StageOwnerResult, StageStray,
+    StageUnreadable, StrayOrigin, TenantCondition, TenantHop, TenantHopRange, TenantOutcome, TenantPut,
+    TenantStage, TenantStageReason, TenantWaiting, Version,
 };
 use self::table::Row;
 use crate::domain::conditions::{Assessment, ConditionName, Subject};
@@ -286,6 +286,10 @@ impl Metrics {
             f.watermark_age.at(StageOwner::of(map, view.source)).set(age.as_secs_f64());
             if let Some(labels) = BehindStageOwner::of(map, view.source) {
                 f.behind.at(labels).set(view.behind.unwrap_or_default().as_secs_f64());
+            }
+            if let Some((labels, queue)) = QueueStageOwner::of(map, view.source).zip(view.queue) {
+                #[expect(clippy::cast_precision_loss, reason = "a queue holds far fewer than 2^53 messages")]
+                f.queued.at(labels).set(queue.messages as f64);
             }
         }
     }

@@ -177,6 +177,7 @@ fn capable_topology() -> Arc<Topology> {
         let capabilities = Capabilities {
             absence: true,
             behind: is("stream"),
+            queue: is("dead"),
             schema: is("table"),
             billed_bytes: is("table"),
             moves: false,

@@ -40,6 +40,11 @@ pub(super) fn stream(region: &str, name: &str) -> String {
     format!("{host}/kinesis/home?region={}#/streams/details/{}/dataViewer", encoded(region), encoded(name))
 }
 
+/// A queue, from which the console can receive messages.
+pub(super) fn queue(region: &str, url: &str) -> String {
+    format!("{}/sqs/v3/home?region={}#/queues/{}", aws(region), encoded(region), encoded(url))
+}
+
 /// An object and its properties.
 pub(super) fn s3_object(region: &str, bucket: &str, key: &str) -> String {
     format!(

@@ -23,6 +23,7 @@ pub mod object_store;
 pub mod pace;
 mod rate_limit;
 pub mod s3;
+pub mod sqs;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -57,6 +58,7 @@ kinds! {
     Gcs: gcs,
     CloudWatchLogs: cloudwatch_logs,
     BigQuery: bigquery,
+    Sqs: sqs,
 }
 
 /// Reads one source.
@@ -184,13 +186,23 @@ impl Findings {
         watermark: Option<Timestamp>,
     ) -> Poll {
         let Self { sightings, stats, unreadable } = self;
-        Poll { revision: wanted.revision, started, finished, watermark, sightings, stats, unreadable }
+        Poll {
+            revision: wanted.revision,
+            started,
+            finished,
+            watermark,
+            sightings,
+            stats,
+            unreadable,
+            failed_batches: Vec::new(),
+        }
     }
 
     /// Whether nothing was found, read or billed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let ReadStats { bytes, records, decode_errors, foreign_tags, billed_bytes, behind: _ } = self.stats;
+        let ReadStats { bytes, records, decode_errors, foreign_tags, billed_bytes, behind: _, queued: _ } =
+            self.stats;
         self.sightings.is_empty()
             && self.unreadable.is_empty()
             && [bytes, records, decode_errors, foreign_tags, billed_bytes].iter().all(|count| *count == 0)

@@ -50,5 +50,20 @@ pub(super) fn group(probe: &Probe<'_>) -> Group {
             probe.condition("tenant, stage", "schema_drift", &[]),
         )
     };
-    Group::new("traceprobe-content", vec![duplicates.into(), corrupted.into(), drift.into()])
+    let letters = Alert {
+        summary: "{{ if $labels.tenant }}{{ $labels.tenant }}: {{ end }}the dead-letter queue of {{ $labels.stage }} is not \
+                  empty"
+            .to_owned(),
+        description: "Whose messages these are is not known. If canaries get through, some events are refused for what is \
+                      in them; the function that gave up logged the error."
+            .to_owned(),
+        ..Alert::warning(
+            "TraceprobeDeadLettersWaiting",
+            "dead-letters-waiting",
+            Cause::Content,
+            probe.condition("tenant, stage", "dead_letters_waiting", &[]),
+        )
+    };
+    let all = [duplicates, corrupted, drift, letters];
+    Group::new("traceprobe-content", all.into_iter().map(Into::into).collect())
 }

@@ -10,7 +10,7 @@ use super::{Loaded, StoreError};
 use crate::domain::conditions::{Blame, Condition, ConditionName, Detail, Severity, Subject};
 use crate::domain::incidents::{AffectedCanaries, Episode, IncidentId, MAX_ENDED, State};
 use crate::domain::time::Timestamp;
-use crate::domain::topology::{HopRange, TenantId, Topology};
+use crate::domain::topology::{HopRange, LogGroupId, TenantId, Topology};
 
 /// An episode. Tenants and stages are stored by name, instants and durations in microseconds.
 #[derive(Serialize, Deserialize)]
@@ -31,6 +31,9 @@ struct EpisodeRecord {
     last: Option<i64>,
     affected: Option<usize>,
     of: Option<usize>,
+    /// By name, since the configuration numbers them.
+    #[serde(default)]
+    log_groups: Vec<String>,
     canaries: usize,
     /// When the last of them was planned.
     #[serde(default)]
@@ -168,6 +171,7 @@ impl EpisodeRecord {
             last: condition.last.map(Timestamp::micros),
             affected: condition.affected,
             of: condition.of,
+            log_groups: log_groups_of(condition, map),
             canaries: episode.canaries.count(),
             last_counted: episode.canaries.last().map(Timestamp::micros),
             usual: episode.usual.map(micros),
@@ -198,6 +202,9 @@ impl EpisodeRecord {
             canaries: Vec::new(),
             affected: self.affected,
             of: self.of,
+            log_groups: tenant
+                .map(|tenant| log_groups_out(tenant, &self.log_groups, map))
+                .unwrap_or_default(),
             detail: self.detail.into(),
         };
         Some(Episode {
@@ -215,6 +222,17 @@ impl EpisodeRecord {
             consequences: consequences.collect(),
         })
     }
+}
+
+fn log_groups_of(condition: &Condition, map: &Topology) -> Vec<String> {
+    let Some(tenant) = condition.subject.tenant else { return Vec::new() };
+    condition.log_groups.iter().map(|group| map.log_group(tenant, *group).to_string()).collect()
+}
+
+/// Those that the tenant still has.
+fn log_groups_out(tenant: TenantId, names: &[String], map: &Topology) -> Vec<LogGroupId> {
+    let is_named = |group: &LogGroupId| names.iter().any(|name| **name == **map.log_group(tenant, *group));
+    map.log_group_ids(tenant).filter(is_named).collect()
 }
 
 /// `None` if the tenant is not configured any more.
@@ -291,6 +309,7 @@ impl DetailRecord {
             | Detail::Slow { .. }
             | Detail::Injection(_)
             | Detail::Kept { .. }
+            | Detail::Messages(_)
             | Detail::Drift(_)
             | Detail::ErrorBound(_) => Self::None,
         }

@@ -15,7 +15,7 @@ use crate::domain::outcome::{Outcome, UnobservedReason};
 use crate::domain::sighting::{Locator, Stamp};
 use crate::domain::tag::{Claim, InstanceCode, Purpose, Tag, TenantCode, TenantPrefix, TraceId};
 use crate::domain::time::{Interval, Timestamp};
-use crate::domain::topology::{HopRange, StageId, TenantId, Topology};
+use crate::domain::topology::{HopRange, LogGroupId, StageId, TenantId, Topology};
 use crate::domain::trace::{Arrival, FoundLate, Hop, Judgement, Origin, Put, Trace, Visit};
 
 /// The parts of a trace that have no column.
@@ -41,6 +41,9 @@ pub(super) struct Record {
     found_in_time: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     origin: OriginRecord,
+    /// By name, since the configuration numbers them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    log_group: Option<String>,
     /// By stage name.
     visits: BTreeMap<String, VisitRecord>,
 }
@@ -241,6 +244,7 @@ impl Record {
                 Put::Ambiguous { at } => PutRecord::Ambiguous { at: at.micros() },
                 Put::Refused { at } => PutRecord::Refused { at: at.micros() },
             },
+            log_group: trace.log_group.map(|group| map.log_group(trace.tenant, group).to_string()),
             doubled_by_us: trace.doubled_by_us,
             judgement: match trace.judgement {
                 Judgement::Pending => JudgementRecord::Pending,
@@ -288,9 +292,17 @@ impl Record {
                 None => drop(dropped.insert(name)),
             }
         }
+        let groups = &map.tenant(tenant).log_groups;
+        let is_it = |group: &LogGroupId| self.log_group.as_deref() == Some(&*groups[usize::from(group.0)]);
+        let log_group = match (&self.log_group, groups.as_slice()) {
+            // Written before a tenant could have several.
+            (None, [_]) if self.origin != OriginRecord::Adopted => Some(LogGroupId::FIRST),
+            _ => map.log_group_ids(tenant).find(is_it),
+        };
         Ok(Trace {
             tag,
             tenant,
+            log_group,
             planned_at,
             put: match self.put {
                 PutRecord::Planned => Put::Planned,

@@ -96,7 +96,7 @@ pub struct Settings {
     pub evidence: Vec<Arc<dyn Evidence>>,
     /// Commands that show what the log group of each tenant holds, indexed by its id. Tenants beyond the end of
     /// the list have none.
-    pub log_groups: Vec<Arc<dyn Evidence>>,
+    pub log_groups: Vec<Vec<Arc<dyn Evidence>>>,
 }
 
 impl Settings {

@@ -173,8 +173,9 @@ fn summary(view: &One<'_>) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("sent", format!("{} ({})", words::instant(planned), words::ago(planned, now))),
         ("put", put(trace)),
-        ("outcome", ended),
     ];
+    facts.extend(view.trace.log_group.as_ref().map(|group| ("log group", group.to_string())));
+    facts.push(("outcome", ended));
     facts.extend(view.trace.arrival.map(|at| {
         let exact = |at: Timestamp| words::exact(at.since(planned));
         let (earliest, latest) = (exact(at.earliest), exact(at.latest));

@@ -256,6 +256,7 @@ const fn counted(condition: ConditionName) -> &'static [&'static str] {
         ConditionName::Leaking => &["leaked"],
         ConditionName::TotalStall | ConditionName::Stuck => &["missing", "lost"],
         ConditionName::Losing => &["lost", "dead_lettered"],
+        ConditionName::DeadLettersWaiting => &["dead_lettered"],
         ConditionName::Missing | ConditionName::Skipped | ConditionName::NeverSeen => {
             &["missing", "lost", "unobserved"]
         }

@@ -202,6 +202,7 @@ impl World {
             sightings,
             stats: ReadStats::default(),
             unreadable: Vec::new(),
+            failed_batches: Vec::new(),
         };
         self.tracker.apply(Input::Polled { source, poll }, end);
     }
@@ -250,6 +251,7 @@ fn topology(names: &[&str]) -> Topology {
         name: (*name).into(),
         code: TenantCode::of(name),
         label: (*name).into(),
+        log_groups: vec![format!("/ecs/{name}/app").into()],
         template: Template::default(),
         interval: Duration::from_secs(30),
     };
@@ -290,6 +292,26 @@ fn topology(names: &[&str]) -> Topology {
     .unwrap()
 }
 
+/// The same of one tenant, with a stage for what could not pass to the table.
+pub(crate) fn with_dead_letters() -> Topology {
+    let whole = topology(&["acme"]);
+    let dead = StageId(4);
+    let dead_letter = Stage {
+        name: "dead_letter".into(),
+        kind: Kind::S3,
+        capabilities: spec(Kind::S3).capabilities,
+        parent: Some(TRANSIT),
+        role: Role::DeadLetter,
+        target: None,
+        ..whole.stage(TRANSIT).clone()
+    };
+    let source =
+        Source { stage: dead, name: "s3 sre-dead".into(), owner: Owner::Shared, tenants: vec![ACME] };
+    let stages = whole.stages().iter().cloned().chain([dead_letter]).collect();
+    let sources = whole.sources().iter().cloned().chain([source]).collect();
+    Topology::new(whole.tenants().to_vec(), stages, sources).unwrap()
+}
+
 fn evidence() -> Vec<Arc<dyn Evidence>> {
     let account = || Account::in_region("eu-central-1");
     let kinesis = |name: &str| -> Arc<dyn Evidence> {
@@ -321,10 +343,10 @@ fn criteria() -> Criteria {
     Criteria { window: Some(Duration::from_secs(1_800)), ..Criteria::new(Duration::from_secs(30)) }
 }
 
-fn log_groups() -> Vec<Arc<dyn Evidence>> {
-    let log_group = |name: &str| -> Arc<dyn Evidence> {
+fn log_groups() -> Vec<Vec<Arc<dyn Evidence>>> {
+    let log_group = |name: &str| -> Vec<Arc<dyn Evidence>> {
         let account = Account::in_region("eu-central-1");
-        Arc::new(cloudwatch_logs::Settings::new(account, format!("/ecs/{name}/app")))
+        vec![Arc::new(cloudwatch_logs::Settings::new(account, format!("/ecs/{name}/app")))]
     };
     ["acme", "globex", "initech"].map(log_group).into()
 }

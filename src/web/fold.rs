@@ -24,7 +24,8 @@ pub(crate) struct Fold {
 impl Fold {
     pub(crate) fn of(view: &Recent<'_>) -> Self {
         let tenants: Vec<&Tenant> = view.tenants.iter().collect();
-        let is_ok = |at: &usize| tenants[*at].verdict.key == "ok";
+        // One that holds copies of another must not disappear among those that are OK.
+        let is_ok = |at: &usize| tenants[*at].verdict.key == "ok" && tenants[*at].verdict.holds.is_none();
         let (ok, others): (Vec<_>, Vec<_>) = (0..tenants.len()).partition(is_ok);
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for at in others {

@@ -3,6 +3,7 @@
 use super::page::{Moment, from_page};
 use super::view::{ConditionView, EpisodeView, IncidentView, Mark, Recent, Source};
 use super::words;
+use crate::domain::conditions::Precedence;
 use crate::domain::time::Timestamp;
 
 /// Incidents that go on, on the page.
@@ -15,8 +16,8 @@ const TENANTS_SHOWN: usize = 20;
 /// The section of incidents.
 pub(crate) struct Incidents {
     pub(crate) ongoing: Vec<IncidentLine>,
-    /// Those that go on and follow from another one, each as a sentence.
-    pub(crate) following: Vec<String>,
+    /// Those that go on and follow from another one.
+    pub(crate) following: Vec<FollowingLine>,
     /// Number of incidents that go on and are only in the JSON.
     pub(crate) more_ongoing: usize,
     pub(crate) ended: Vec<EndedLine>,
@@ -28,17 +29,23 @@ pub(crate) struct Incidents {
 pub(crate) struct IncidentLine {
     pub(crate) id: String,
     pub(crate) mark: Mark,
+    pub(crate) precedence: Precedence,
     pub(crate) word: &'static str,
     pub(crate) who: String,
-    pub(crate) place: Option<String>,
+    /// Where it is, after the word that leads to it.
+    pub(crate) site: Option<(&'static str, String)>,
     pub(crate) since: Option<Moment>,
     pub(crate) age: String,
     /// Whether it began earlier than the probe could notice.
     pub(crate) began_before: bool,
     pub(crate) summary: String,
     pub(crate) blame: &'static str,
-    /// Set if it does not simply go on.
-    pub(crate) state: Option<String>,
+    /// Whether it is no longer seen, but nothing proves that it is over.
+    pub(crate) is_unproven: bool,
+    /// Since when it is over, and for how long.
+    pub(crate) over: Option<(Moment, String)>,
+    /// What is still open although it is over.
+    pub(crate) open: Option<String>,
     pub(crate) first_step: String,
     pub(crate) runbook: String,
     pub(crate) traces: Option<String>,
@@ -46,6 +53,14 @@ pub(crate) struct IncidentLine {
     /// What it means for each of several tenants.
     pub(crate) tenants: Vec<TenantLine>,
     pub(crate) more_tenants: usize,
+}
+
+/// One that goes on and follows from another one.
+pub(crate) struct FollowingLine {
+    pub(crate) what: String,
+    pub(crate) since: Moment,
+    pub(crate) age: String,
+    pub(crate) summary: String,
 }
 
 pub(crate) struct TenantLine {
@@ -63,6 +78,8 @@ pub(crate) struct EndedLine {
     pub(crate) to: Moment,
     pub(crate) lasted: String,
     pub(crate) summary: String,
+    /// What is still open although it has ended.
+    pub(crate) open: Option<String>,
     pub(crate) runbook: String,
     pub(crate) report: String,
 }
@@ -76,6 +93,8 @@ impl Incidents {
         let own = |it: &&IncidentView| it.follows_from.is_none();
         let all = view.incidents.iter().filter(is_open).filter(own).map(|it| IncidentLine::new(it, view));
         let mut ongoing: Vec<_> = all.chain(uncovered).collect();
+        // As the heading: the worst first, and last what is over.
+        ongoing.sort_by_key(|it| (it.over.is_some() && it.open.is_none(), it.precedence));
         let more_ongoing = ongoing.len().saturating_sub(ONGOING_SHOWN);
         ongoing.truncate(ONGOING_SHOWN);
         let ended = || view.incidents.iter().filter(|it| !is_open(it));
@@ -86,7 +105,7 @@ impl Incidents {
                 .iter()
                 .filter(|it| is_open(it) && !own(it))
                 .take(ONGOING_SHOWN)
-                .map(|it| it.text.clone())
+                .map(|it| FollowingLine::new(it, now))
                 .collect(),
             more_ongoing,
             ended: ended().take(ENDED_SHOWN).filter_map(|it| EndedLine::new(it, now)).collect(),
@@ -98,11 +117,6 @@ impl Incidents {
 impl IncidentLine {
     fn new(incident: &IncidentView, view: &Recent<'_>) -> Self {
         let now = view.at;
-        let state = match (incident.state, incident.end) {
-            ("unproven", _) => Some("no longer seen, but nothing proves that it is over".to_owned()),
-            (_, Some(end)) => Some(format!("recovered {}", words::ago(end, now))),
-            (_, None) => None,
-        };
         let several = incident.tenants.len() > 1;
         let episodes = || incident.episodes.iter().filter(|it| several && it.tenant.is_some());
         Self {
@@ -110,13 +124,16 @@ impl IncidentLine {
             mark: incident.mark,
             word: incident.word,
             who: incident.who.clone(),
-            place: incident.place.clone(),
+            site: site(incident.key, incident.site.as_deref()),
+            precedence: incident.precedence,
             since: Some(Moment::new(incident.beginning, now)),
             age: words::age(incident.end.unwrap_or(now).since(incident.beginning)),
             began_before: incident.began_before,
-            summary: incident.summary.clone(),
+            summary: without_site(&incident.summary, incident.site.as_deref()),
             blame: incident.blame,
-            state,
+            is_unproven: incident.state == "unproven",
+            over: incident.end.map(|end| (Moment::new(end, now), words::age(now.since(end)))),
+            open: incident.open.clone(),
             first_step: with_remedy(
                 &incident.first_step,
                 incident.key,
@@ -146,13 +163,16 @@ impl IncidentLine {
             id: format!("c{number}"),
             mark: condition.mark,
             word: condition.word,
-            place: condition.place.clone(),
+            site: site(key, condition.site.as_deref()),
+            precedence: condition.precedence,
             since: condition.since.map(|at| Moment::new(at, now)),
             age: condition.since.map_or_else(String::new, |at| words::age(now.since(at))),
             began_before: false,
-            summary: condition.summary.clone(),
+            summary: without_site(&condition.summary, condition.site.as_deref()),
             blame: condition.blame,
-            state: None,
+            is_unproven: false,
+            over: None,
+            open: None,
             first_step: with_remedy(&condition.first_step, key, place, &view.sources),
             runbook: condition.runbook.as_deref().map_or_else(String::new, from_page),
             traces: traces(key, place, &tenants, condition.affected.is_some()),
@@ -160,6 +180,32 @@ impl IncidentLine {
             tenants: Vec::new(),
             more_tenants: 0,
             who,
+        }
+    }
+}
+
+/// Where it is, after the word that leads to it.
+fn site(key: &str, site: Option<&str>) -> Option<(&'static str, String)> {
+    let preposition = if key == "not_injecting" { "into" } else { "at" };
+    site.map(|site| (preposition, site.to_owned()))
+}
+
+/// The summary, which need not repeat where it is.
+fn without_site(summary: &str, site: Option<&str>) -> String {
+    let rest = site.and_then(|site| summary.strip_prefix(site)?.strip_prefix(": "));
+    rest.unwrap_or(summary).to_owned()
+}
+
+impl FollowingLine {
+    fn new(incident: &IncidentView, now: Timestamp) -> Self {
+        Self {
+            what: format!("{} {}", incident.who, incident.what).trim().to_owned(),
+            since: Moment::new(incident.beginning, now),
+            age: words::age(now.since(incident.beginning)),
+            summary: match &incident.open {
+                Some(open) => format!("{}; still open: {open}", incident.summary),
+                None => incident.summary.clone(),
+            },
         }
     }
 }
@@ -194,7 +240,8 @@ impl TenantLine {
         let name = episode.tenant.as_deref().unwrap_or_default();
         let numbers = match (episode.affected, episode.of) {
             (Some(affected), Some(of)) => format!("{affected} of {of}"),
-            (Some(affected), None) => affected.to_string(),
+            // Copies, not canaries.
+            (Some(affected), None) => words::count(affected, "copy", "copies"),
             (None, _) => String::new(),
         };
         Self {
@@ -210,7 +257,7 @@ impl TenantLine {
 impl EndedLine {
     fn new(incident: &IncidentView, now: Timestamp) -> Option<Self> {
         let end = incident.end?;
-        let what = [Some(incident.who.as_str()), Some(incident.word), incident.place.as_deref()];
+        let what = [Some(incident.who.as_str()), Some(incident.word), incident.site.as_deref()];
         let what: Vec<_> = what.into_iter().flatten().filter(|part| !part.is_empty()).collect();
         Some(Self {
             id: format!("i{}", incident.id),
@@ -219,6 +266,7 @@ impl EndedLine {
             to: Moment::new(end, now),
             lasted: words::age(end.since(incident.beginning)),
             summary: incident.summary.clone(),
+            open: incident.open.clone(),
             runbook: from_page(&incident.runbook),
             report: incident.report.clone(),
         })

@@ -1,6 +1,7 @@
 //! The traces that matter on the page, by what is wrong with them and where.
 
 use super::filter::Filter;
+use super::page::Age;
 use super::row::BriefRow;
 use super::view::{Mark, Matter, Recent, Violation};
 use super::words;
@@ -24,7 +25,9 @@ pub(crate) struct Group {
     pub(crate) mark: Mark,
     pub(crate) what: String,
     pub(crate) count: usize,
-    pub(crate) newest: String,
+    /// Number of remembered traces, flawed or not.
+    pub(crate) of: usize,
+    pub(crate) newest: Age,
     /// The name of each tenant, the number of its traces and the link to them.
     pub(crate) tenants: Vec<(String, usize, String)>,
     pub(crate) more_tenants: usize,
@@ -76,7 +79,8 @@ impl Group {
                 None => word(matter.flaw).to_owned(),
             },
             count: matter.count,
-            newest: words::ago(matter.newest, now),
+            of: matter.of,
+            newest: Age::new(matter.newest, now),
             tenants: tenants.map(|(name, count)| (name.to_string(), *count, link(name))).collect(),
             more_tenants: matter.tenants.len().saturating_sub(TENANTS_NAMED),
             link: link(filter.given("tenant")),

@@ -127,8 +127,27 @@ pub(crate) struct Moment {
 
 impl Moment {
     pub(crate) fn new(at: Timestamp, now: Timestamp) -> Self {
-        Self { text: words::clock(at, now), iso: at.strftime("%FT%TZ") }
+        Self { text: words::clock(at, now), iso: iso(at) }
     }
+}
+
+/// How long ago something was. The browser counts it on, so all ages of a page are of one instant.
+#[derive(Clone, Debug)]
+pub(crate) struct Age {
+    pub(crate) text: String,
+    /// RFC 3339.
+    pub(crate) iso: String,
+}
+
+impl Age {
+    pub(crate) fn new(at: Timestamp, now: Timestamp) -> Self {
+        Self { text: words::age(now.since(at)), iso: iso(at) }
+    }
+}
+
+/// With milliseconds: an age that the browser counts from whole seconds would be up to a second longer.
+fn iso(at: Timestamp) -> String {
+    at.strftime("%FT%T%.3fZ")
 }
 
 /// An address as a link on a page below `/traces/`. Those of the probe's own pages begin at its root.

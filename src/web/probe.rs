@@ -1,6 +1,6 @@
 //! The probe itself on the page: its sources, its injection, its clock and its drills.
 
-use super::page::Moment;
+use super::page::{Age, Moment};
 use super::view::{Injection, Recent, Source, State, Tenant};
 use super::words;
 use crate::domain::drill::{DrillProof, Drills};
@@ -35,9 +35,9 @@ pub(crate) struct SourceLine {
     pub(crate) stage: String,
     pub(crate) owner: String,
     pub(crate) state: State,
-    pub(crate) since: Option<(Moment, String)>,
-    pub(crate) read_up_to: String,
-    pub(crate) last_answer: String,
+    pub(crate) since: Option<(Moment, Age)>,
+    pub(crate) read_up_to: Option<Age>,
+    pub(crate) last_answer: Option<Age>,
     pub(crate) waiting: usize,
     pub(crate) reason: String,
 }
@@ -45,7 +45,10 @@ pub(crate) struct SourceLine {
 pub(crate) struct InjectionLine {
     pub(crate) tenant: String,
     pub(crate) ok: bool,
-    pub(crate) text: String,
+    pub(crate) text: &'static str,
+    /// When that was.
+    pub(crate) at: Option<(Moment, Age)>,
+    pub(crate) more: String,
     pub(crate) missed: u64,
 }
 
@@ -121,16 +124,16 @@ fn clock_line(clock: OwnClock, now: Timestamp) -> String {
 
 impl SourceLine {
     fn new(source: &Source, now: Timestamp) -> Self {
-        let ago = |at: Option<Timestamp>| at.map_or_else(|| "never".to_owned(), |at| words::ago(at, now));
+        let age = |at: Option<Timestamp>| at.map(|at| Age::new(at, now));
         let reason = source.reason.clone();
         Self {
             name: source.name.to_string(),
             stage: source.stage.to_string(),
             owner: source.owner.to_string(),
             state: source.state,
-            since: source.since.map(|at| (Moment::new(at, now), words::age(now.since(at)))),
-            read_up_to: ago(source.watermark),
-            last_answer: ago(source.last_answer),
+            since: source.since.map(|at| (Moment::new(at, now), Age::new(at, now))),
+            read_up_to: age(source.watermark),
+            last_answer: age(source.last_answer),
             waiting: source.waiting,
             reason: match &source.drift {
                 None => reason,
@@ -143,19 +146,18 @@ impl SourceLine {
 
 impl InjectionLine {
     fn new(tenant: &Tenant, now: Timestamp) -> Self {
-        let since = |at| format!("{} ({})", words::clock(at, now), words::ago(at, now));
-        let text = match &tenant.injection {
-            Injection::NotBegun => "no canary has been planned yet".to_owned(),
-            Injection::Accepted(at) => format!("last accepted {}", since(*at)),
-            Injection::Unanswered(at) => format!("planned {}, not answered yet", since(*at)),
-            Injection::Refusing(at, reason) => {
-                format!("not accepted since {}: {reason}", since(*at))
-            }
+        let (text, at, more) = match &tenant.injection {
+            Injection::NotBegun => ("no canary has been planned yet", None, String::new()),
+            Injection::Accepted(at) => ("last accepted", Some(*at), String::new()),
+            Injection::Unanswered(at) => ("planned", Some(*at), ", not answered yet".to_owned()),
+            Injection::Refusing(at, reason) => ("not accepted since", Some(*at), format!(": {reason}")),
         };
         Self {
             tenant: tenant.verdict.tenant.to_string(),
             ok: !matches!(tenant.injection, Injection::Refusing(..)),
             text,
+            at: at.map(|at| (Moment::new(at, now), Age::new(at, now))),
+            more,
             missed: tenant.missed,
         }
     }

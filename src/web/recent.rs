@@ -15,6 +15,9 @@ use super::timeline::Tenants;
 use super::view::{Mark, Recent, Timeline};
 use super::words;
 
+/// Tenants that hold copies of others and are named in the first lines.
+const HOLDERS_NAMED: usize = 2;
+
 #[derive(Template)]
 #[template(path = "recent.html")]
 pub(crate) struct Page {
@@ -97,17 +100,26 @@ impl Page {
     }
 }
 
-/// How many tenants are well, beside a heading that names those that are not.
+/// What is less bad, who holds copies of others, and how many tenants are well, beside a heading that names the worst.
 fn beside(view: &Recent<'_>) -> String {
     let failing = view.verdicts.iter().filter(|verdict| verdict.is_problem).count();
-    let ok = view.verdicts.iter().filter(|verdict| verdict.key == "ok").count();
+    let holders = view.verdicts.iter().filter(|verdict| !verdict.is_problem && verdict.holds.is_some());
+    let mut texts = view.heading.lesser.clone();
+    texts.extend(
+        holders
+            .clone()
+            .take(HOLDERS_NAMED)
+            .filter_map(|it| Some(format!("{} {}", it.tenant, it.holds.as_deref()?))),
+    );
+    let ok = view.verdicts.iter().filter(|verdict| verdict.key == "ok" && verdict.holds.is_none()).count();
     let notes = view.verdicts.iter().filter(|it| !it.is_problem && !it.also.is_empty()).count();
-    match (failing, notes) {
-        (0, 0) => String::new(),
-        (0, some) => format!("with notes on {}", words::count(some, "tenant", "tenants")),
-        (_, _) if ok == 0 => String::new(),
-        (_, _) => format!("{} OK", words::count(ok, "other tenant", "other tenants")),
-    }
+    texts.extend(match (failing, notes) {
+        (0, 0) => None,
+        (0, some) => Some(format!("with notes on {}", words::count(some, "tenant", "tenants"))),
+        (_, _) if ok == 0 => None,
+        (_, _) => Some(format!("{} OK", words::count(ok, "other tenant", "other tenants"))),
+    });
+    texts.join("; ")
 }
 
 /// Which of the matching traces are on the page.

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::page::Moment;
+use super::page::{Age, Moment};
 use super::view::{Brief, Mark, TraceView, Violation};
 use super::waterfall::{self, Axis, Percent, Tone, Waterfall};
 use super::words;
+use crate::domain::flaw::Flaw;
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 
@@ -31,6 +32,8 @@ pub(crate) struct TraceRow {
     /// What else is wrong with it.
     pub(crate) also: Vec<String>,
     pub(crate) latency: String,
+    /// Set while it is counted: it took longer than this age.
+    pub(crate) waits: Option<Age>,
     pub(crate) error: Option<String>,
     /// The hops as paths of the classes of the style.
     pub(crate) paths: Vec<(&'static str, String)>,
@@ -63,10 +66,11 @@ impl TraceRow {
         let extent = waterfall::extent(lanes, brief.planned_at, now);
         let axis = Axis::holding(brief.planned_at, extent.max(scale));
         let age = now.since(brief.planned_at);
+        let waits = view.latency.is_none() && trace.ended.is_none() && !view.cannot_see;
         let latency = match (view.latency, &trace.ended) {
+            _ if waits => String::new(),
             (Some(latency), _) => words::short(latency),
-            (None, None) if view.cannot_see => "unknown".to_owned(),
-            (None, None) => format!("> {}", words::age(age)),
+            (None, None) => "unknown".to_owned(),
             (None, Some(_)) => "–".to_owned(),
         };
         let drawing = waterfall::draw(lanes, axis, slo, now);
@@ -85,6 +89,7 @@ impl TraceRow {
             detail: brief.detail.clone(),
             also: brief.also.clone(),
             latency,
+            waits: waits.then(|| Age::new(brief.planned_at, now)),
             error: view.arrival.map(|at| words::short(at.width())),
             hops: if is_plain { hops.join(" · ") } else { String::new() },
             steps: steps.map(|row| (row.name.clone(), row.tone.class(), row.text.clone())).collect(),
@@ -125,7 +130,12 @@ fn paths(drawing: &Waterfall) -> Vec<(&'static str, String)> {
 
 /// What was delivered in time is not well if something else is wrong with it.
 fn mark(brief: &Brief) -> Mark {
-    if brief.mark == Mark::Well && !brief.also.is_empty() { Mark::Poor } else { brief.mark }
+    let is_leaked = brief.flaws.iter().any(|(flaw, _)| *flaw == Flaw::Leaked);
+    match brief.mark {
+        _ if is_leaked => Mark::Broken,
+        Mark::Well if !brief.also.is_empty() => Mark::Poor,
+        other => other,
+    }
 }
 
 impl BriefRow {

@@ -1,14 +1,17 @@
 //! A strip over time as a drawing and as text.
 //!
 //! Equal neighbours are one rectangle, and all rectangles of a kind are one path, so that a strip is a few
-//! hundred bytes. Colour is never alone: the bar's height says how many canaries were in time, and the band
-//! below is the thicker the worse it was, and hollow where the state is unknown.
+//! hundred bytes. Colour is never alone: the bar's height says how many canaries were in time, what else was
+//! wrong with them is a mark of its own shape on the bar, and the line below is the thicker the worse the state
+//! was, and hollow where it is unknown.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::view::Slot;
+use super::view::{MARKED, Slot};
 use super::words;
 use crate::domain::aggregates::{Health, Step};
+use crate::domain::flaw::Flaw;
 use crate::domain::time::Timestamp;
 
 /// Height of the bars, in units of the drawing.
@@ -25,6 +28,8 @@ pub(crate) struct Drawing {
     pub(crate) width: usize,
     pub(crate) height: u32,
     pub(crate) paths: Vec<(&'static str, String)>,
+    /// Whether nothing is known of some time.
+    pub(crate) has_gaps: bool,
     /// What it shows, as a sentence.
     pub(crate) text: String,
 }
@@ -52,12 +57,19 @@ pub(crate) fn draw(slots: &[Slot], step: Step, first: Timestamp, now: Timestamp)
             }
         }
     }
+    for flaw in MARKED {
+        for (x, width, _) in runs(slots, |slot| slot.flaws).into_iter().filter(|(.., it)| it.contains(flaw)) {
+            let (class, bars) = mark(flaw);
+            bars.iter().for_each(|(y, height)| add(class, x, width, *y, *height));
+        }
+    }
     for (x, width, band) in runs(slots, band) {
         if let Some((class, height)) = band {
             add(class, x, width, HEIGHT - height, height);
         }
     }
-    Drawing { width: slots.len(), height: HEIGHT, paths, text: text(slots, step, first, now) }
+    let has_gaps = slots.iter().any(|slot| slot.health.is_none());
+    Drawing { width: slots.len(), height: HEIGHT, paths, has_gaps, text: text(slots, step, first, now) }
 }
 
 /// Neighbours of which something is the same: where they begin, how many there are, and what it is.
@@ -82,15 +94,88 @@ fn bar(slot: &Slot) -> Option<u32> {
     })
 }
 
-/// The class and the height of the band.
+/// The class of a flaw's mark, and where its rectangles begin and how high they are. No two have the same.
+const fn mark(flaw: Flaw) -> (&'static str, &'static [(u32, u32)]) {
+    match flaw {
+        Flaw::Leaked => ("f0", &[(0, BARS)]),
+        Flaw::DeadLettered => ("f1", &[(BARS / 2, BARS - BARS / 2)]),
+        Flaw::Corrupted => ("f2", &[(5, 4)]),
+        Flaw::Duplicated => ("f3", &[(2, 3), (9, 3)]),
+        // These are in the figures.
+        Flaw::Lost | Flaw::Missing | Flaw::Late | Flaw::Slow | Flaw::Refused | Flaw::Unobserved => ("u", &[]),
+    }
+}
+
+/// A class of the style, and what it means.
+pub(crate) struct Entry {
+    /// A path of that class, four units wide.
+    pub(crate) path: (&'static str, String),
+    pub(crate) text: &'static str,
+}
+
+/// What the classes mean that occur in drawings: those of the bar, those of the line below it, and whether
+/// nothing is known of some time.
+pub(crate) struct Legend {
+    pub(crate) bars: Vec<Entry>,
+    pub(crate) lines: Vec<Entry>,
+    pub(crate) has_gaps: bool,
+}
+
+impl Legend {
+    pub(crate) fn of<'a>(drawings: impl Iterator<Item = &'a Drawing>) -> Self {
+        let (mut classes, mut has_gaps) = (BTreeSet::new(), false);
+        for drawing in drawings {
+            classes.extend(drawing.paths.iter().map(|(class, _)| *class));
+            has_gaps |= drawing.has_gaps;
+        }
+        let entry = |class: &'static str, bars: &[(u32, u32)], text| {
+            let path = bars.iter().map(|(y, height)| format!("M0 {y}h4v{height}h-4z")).collect();
+            classes.contains(class).then_some(Entry { path: (class, path), text })
+        };
+        let flaw = |flaw: Flaw| {
+            let (class, bars) = mark(flaw);
+            let text = match flaw {
+                Flaw::Leaked => "leaked: found with another tenant",
+                Flaw::DeadLettered => "dead-lettered",
+                Flaw::Corrupted => "cut or changed",
+                Flaw::Duplicated => "stored twice",
+                Flaw::Lost | Flaw::Missing | Flaw::Late | Flaw::Slow | Flaw::Refused | Flaw::Unobserved => "",
+            };
+            entry(class, bars, text)
+        };
+        let line = |health: Health| {
+            let (class, height) = line(health);
+            let text = match health {
+                Health::Ok => "OK",
+                Health::Note => "OK with notes",
+                Health::Unknown => "unknown",
+                Health::Warning => "warning",
+                Health::Critical => "critical",
+            };
+            entry(class, &[(HEIGHT - height, height)], text)
+        };
+        let figures = [entry("o", &[(0, BARS)], "in time"), entry("u", &[(0, BARS)], "not in time")];
+        Self {
+            bars: figures.into_iter().flatten().chain(MARKED.into_iter().filter_map(flaw)).collect(),
+            lines: Health::ALL.into_iter().filter_map(line).collect(),
+            has_gaps,
+        }
+    }
+}
+
+/// The class and the height of the line below the bars.
 fn band(slot: &Slot) -> Option<(&'static str, u32)> {
-    slot.health.map(|health| match health {
+    slot.health.map(line)
+}
+
+const fn line(health: Health) -> (&'static str, u32) {
+    match health {
         Health::Ok => ("k0", 2),
         Health::Note => ("k1", 2),
         Health::Unknown => ("k2", 4),
         Health::Warning => ("k3", 4),
         Health::Critical => ("k4", 5),
-    })
+    }
 }
 
 /// What the strip shows: how many canaries were in time, and when all was not well.
@@ -131,8 +216,24 @@ fn text(slots: &[Slot], step: Step, first: Timestamp, now: Timestamp) -> String 
         0 => String::new(),
         _ => format!("; {met} of {} in time", words::count(judged as usize, "canary", "canaries")),
     };
+    let flaws: String = MARKED.into_iter().filter_map(|flaw| flawed(slots, flaw, unit)).collect();
     debug_assert!(first <= now, "a strip ends now");
-    format!("{span}: {state}{in_time}{unknown}")
+    format!("{span}: {state}{in_time}{flaws}{unknown}")
+}
+
+/// In how many slots canaries were flawed.
+fn flawed(slots: &[Slot], flaw: Flaw, unit: &str) -> Option<String> {
+    let count = slots.iter().filter(|slot| slot.flaws.contains(flaw)).count();
+    let word = match flaw {
+        Flaw::Leaked => "leaked",
+        Flaw::DeadLettered => "dead-lettered",
+        Flaw::Corrupted => "cut or changed",
+        Flaw::Duplicated => "stored twice",
+        Flaw::Lost | Flaw::Missing | Flaw::Late | Flaw::Slow | Flaw::Refused | Flaw::Unobserved => {
+            return None;
+        }
+    };
+    (count > 0).then(|| format!("; some {word} in {count} {unit}"))
 }
 
 /// Labels of the time axis: positions in percent, and the time there.
@@ -148,10 +249,11 @@ pub(crate) fn ticks(step: Step, first: Timestamp, count: usize) -> Vec<(usize, S
 
 #[cfg(test)]
 mod tests {
+    use super::super::view::Flaws;
     use super::*;
 
     fn slot(health: Health, met: u32, judged: u32) -> Slot {
-        Slot { health: Some(health), planned: judged, judged, met }
+        Slot { health: Some(health), planned: judged, judged, met, flaws: Flaws::default() }
     }
 
     fn hour(slots: &[Slot]) -> Drawing {
@@ -182,6 +284,30 @@ mod tests {
             hour(&slots).text,
             "last hour: critical 00:50 to now; 80 of 100 canaries in time; nothing is known of 10 min"
         );
+    }
+
+    #[test]
+    fn marks_differ_in_more_than_colour() {
+        let shapes: BTreeSet<_> = MARKED.into_iter().map(|flaw| mark(flaw).1).collect();
+        assert_eq!(shapes.len(), MARKED.len());
+    }
+
+    #[test]
+    fn a_leak_shows_on_a_bar_of_canaries_that_were_all_in_time() {
+        let mut leaked = slot(Health::Critical, 2, 2);
+        leaked.flaws.insert(Flaw::Leaked);
+        let drawing = hour(&[slot(Health::Ok, 2, 2), leaked]);
+        assert!(drawing.paths.contains(&("f0", "M1 0h1v14h-1z".to_owned())), "{:?}", drawing.paths);
+        assert!(drawing.text.contains("; some leaked in 1 min"), "{}", drawing.text);
+    }
+
+    #[test]
+    fn the_legend_explains_what_occurs_and_nothing_else() {
+        let drawing = hour(&[slot(Health::Ok, 2, 2), slot(Health::Critical, 2, 2)]);
+        let legend = Legend::of([&drawing].into_iter());
+        let texts: Vec<_> = legend.bars.iter().chain(&legend.lines).map(|entry| entry.text).collect();
+        assert_eq!(texts, ["in time", "OK", "critical"]);
+        assert!(!legend.has_gaps);
     }
 
     #[test]

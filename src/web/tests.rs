@@ -1,5 +1,6 @@
 //! The pages, as HTML and JSON, in several states, and the routes.
 
+mod first_screen;
 mod one_trace;
 
 use std::sync::Arc;
@@ -445,7 +446,7 @@ async fn a_store_that_cannot_be_written_is_reported_at_the_top() {
     let full = app(snapshot);
     let verdicts = above(&page(&full, "/traces/recent").await);
     assert!(
-        verdicts.starts_with("▲ STORE DEGRADED; All 3 tenants are OK since 02:16:00 UTC ( 1 min )\n"),
+        verdicts.starts_with("▲ STORE DEGRADED; all 3 tenants are OK since 02:16:00 UTC ( 1 min )\n"),
         "{verdicts}"
     );
     assert!(verdicts.contains("a restart would forget what is in flight: disk full"), "{verdicts}");
@@ -765,7 +766,7 @@ const ORDER: [&str; 28] = [
     "hosts",
 ];
 /// The files of `view/`, in the same way.
-const VIEW_ORDER: [&str; 21] = [
+const VIEW_ORDER: [&str; 24] = [
     "mark",
     "lane",
     "hop",
@@ -774,9 +775,11 @@ const VIEW_ORDER: [&str; 21] = [
     "source",
     "first_step",
     "condition",
+    "sent",
+    "trace",
+    "remaining",
     "incident",
     "verdict",
-    "trace",
     "matter",
     "selection",
     "tenant",
@@ -786,6 +789,7 @@ const VIEW_ORDER: [&str; 21] = [
     "fate",
     "one",
     "recent",
+    "flawed",
     "strip",
 ];
 

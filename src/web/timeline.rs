@@ -3,7 +3,7 @@
 use super::filter::Filter;
 use super::fold::Fold;
 use super::page::Moment;
-use super::strip::{self, Drawing};
+use super::strip::{self, Drawing, Legend};
 use super::view::{Mark, Recent, Strip, Tenant, Timeline};
 use super::words;
 use crate::domain::aggregates::Step;
@@ -24,6 +24,7 @@ pub(crate) struct Tenants {
     pub(crate) toggle: Option<(String, &'static str)>,
     pub(crate) hour_ticks: Vec<(usize, String)>,
     pub(crate) day_ticks: Vec<(usize, String)>,
+    pub(crate) legend: Legend,
     /// Set if history begins within the last day.
     pub(crate) known_since: Option<Moment>,
 }
@@ -38,6 +39,8 @@ pub(crate) struct Line {
     pub(crate) since: Option<Moment>,
     pub(crate) age: String,
     pub(crate) summary: String,
+    /// Whose canaries were found with it.
+    pub(crate) holds: Option<String>,
     pub(crate) also: Vec<String>,
     pub(crate) strips: Option<Pair>,
     pub(crate) stages: Vec<StageLine>,
@@ -80,6 +83,7 @@ impl Tenants {
         let since = timeline.known_since;
         let day = timeline.first_hour;
         Self {
+            legend: Legend::of(lines.iter().flat_map(Line::drawings)),
             lines,
             more: fold.more,
             toggle: fold.is_long.then(|| (or_all(view.filter.link("show", show)), text)),
@@ -96,6 +100,11 @@ fn or_all(link: String) -> String {
 }
 
 impl Line {
+    fn drawings(&self) -> impl Iterator<Item = &Drawing> {
+        let pairs = self.strips.iter().chain(self.stages.iter().map(|stage| &stage.strips));
+        pairs.flat_map(|pair| [&pair.day, &pair.hour])
+    }
+
     /// The line of a tenant, or of several in the same state; without strips.
     fn of(tenants: &[&Tenant], filter: &Filter, now: Timestamp) -> Option<Self> {
         let verdict = &tenants.first()?.verdict;
@@ -108,6 +117,7 @@ impl Line {
             since: since.map(|at| Moment::new(at, now)),
             age: since.map_or_else(String::new, |at| words::age(now.since(at))),
             summary: verdict.summary.clone(),
+            holds: verdict.holds.clone(),
             also: verdict.also_texts.clone(),
             strips: None,
             stages: Vec::new(),
@@ -125,7 +135,9 @@ impl Line {
         };
         let name =
             if verdict.is_problem { format!("{} tenants", tenants.len()) } else { tenants.len().to_string() };
-        Some(Self { name, link: None, summary, also: Vec::new(), ..line })
+        let all_hold = tenants.iter().all(|tenant| tenant.verdict.holds.is_some());
+        let holds = all_hold.then(|| "hold copies of other tenants".to_owned());
+        Some(Self { name, link: None, summary, holds, also: Vec::new(), ..line })
     }
 }
 

@@ -92,6 +92,15 @@ pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
     format!("{} ago", age(now.since(at)))
 }
 
+/// How long ago in whole minutes, for a text in which no browser counts: `18 min ago`, `3 h 12 min ago`.
+#[must_use]
+pub(crate) fn minutes_ago(at: Timestamp, now: Timestamp) -> String {
+    match now.since(at).as_secs() / 60 {
+        0 => "less than a minute ago".to_owned(),
+        minutes => format!("{} ago", short(Duration::from_secs(minutes * 60))),
+    }
+}
+
 /// A number with its noun: `1 canary`, `36 canaries`.
 #[must_use]
 pub(crate) fn count(number: usize, one: &str, many: &str) -> String {

@@ -10,7 +10,7 @@ use crate::SOON;
 use crate::support::stand::{Stand, variables};
 
 /// Runs the program with only this environment.
-async fn program(arguments: &[&str], environment: &[(String, String)]) -> Output {
+pub async fn program(arguments: &[&str], environment: &[(String, String)]) -> Output {
     let run = Command::new(env!("CARGO_BIN_EXE_traceprobe"))
         .args(arguments)
         .env_clear()

@@ -19,6 +19,7 @@ mod hostile;
 mod isolation;
 mod outcomes;
 mod output;
+mod proxies;
 mod service_quirks;
 mod stopping;
 mod tables;

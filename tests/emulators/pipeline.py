@@ -1,10 +1,10 @@
 """Runs the whole log pipeline on third-party emulators, and executes commands of a test.
 
-usage: pipeline.py --dir DIR [--tenants N] [--partitioning column|ingestion]
+usage: pipeline.py --dir DIR [--tenants N] [--partitioning column|ingestion] [--dead-letters FORM,FORM]
        pipeline.py --self-check [--dir DIR] [--tenants N] [--outage SECONDS]
 
 The first line on stdout is JSON with everything that a test needs. After that, each line on stdin is a command
-(`stop-bigquery`, `start-bigquery`, `stop-aws`, `quit`), answered by one line of JSON. When stdin closes or a child
+(`stop-bigquery`, `start-bigquery`, `stop-aws`, `remove-filter`, `quit`), answered by one line of JSON. When stdin closes or a child
 dies, it ends with all its children. Messages for people go to stderr, the output of its children to files in DIR/logs.
 """
 
@@ -31,11 +31,12 @@ WARM_UP_SECONDS = 60
 
 
 class Pipeline:
-    def __init__(self, home: Path, tenants: int, partitioning: str) -> None:
+    def __init__(self, home: Path, tenants: int, partitioning: str, dead_letters: str = "") -> None:
         self.home = home
         self.tenants = deploy.tenants(tenants)
         self.truth_file = home / "truth.ndjson"
         self._partitioning = PARTITIONING[partitioning]
+        self._dead_letters = dead_letters
         self._aws_port, self._bigquery_port, self._gcs_port = Port(), Port(), Port()
         self.aws = deploy.Aws(f"http://127.0.0.1:{self._aws_port.number}")
         self.bigquery = BigQuery(
@@ -64,7 +65,7 @@ class Pipeline:
         self._gcs.start()
         self._ministack.wait_until(self._aws_is_up, START_SECONDS)
         say(f"ministack is up after {time.monotonic() - started:.1f} s")
-        self._deployed = deploy.deploy(self.aws, self.tenants, self.truth_file)
+        self._deployed = deploy.deploy(self.aws, self.tenants, self.truth_file, self._dead_letters)
         say(f"deployed after {time.monotonic() - started:.1f} s")
         deploy.warm(self.aws, self.tenants)
         self._bqemulator.wait_until(self.bigquery.is_up, START_SECONDS)
@@ -125,6 +126,12 @@ class Pipeline:
         self._transfer.stop()
         self._ministack.stop()
 
+    def remove_filter(self) -> None:
+        """Removes the subscription filter of the first tenant's second log group."""
+        tenant = self.tenants[0]
+        logs = self.aws.root("logs", tenant.account)
+        logs.delete_subscription_filter(logGroupName=tenant.log_groups[1], filterName=deploy.FILTER)
+
     def dead(self) -> list[str]:
         return [f"{child.name} died; its log ends:\n{child.tail()}" for child in self._children if child.has_died()]
 
@@ -153,6 +160,7 @@ class Pipeline:
                     "role_arn": tenant.inject_role,
                     "external_id": tenant.external_id,
                     "log_group": tenant.log_group,
+                    "log_groups": tenant.log_groups,
                     "stream": tenant.stream,
                 }
                 for tenant in self.tenants
@@ -182,6 +190,7 @@ def execute_commands(pipeline: Pipeline) -> int:
         "stop-bigquery": pipeline.stop_bigquery,
         "start-bigquery": pipeline.start_bigquery,
         "stop-aws": pipeline.stop_aws,
+        "remove-filter": pipeline.remove_filter,
         "quit": lambda: None,
     }
     answer(pipeline.description())
@@ -225,6 +234,8 @@ def main() -> int:
     parser.add_argument("--tenants", type=int, default=2)
     parser.add_argument("--partitioning", choices=PARTITIONING, default="column",
                         help="how the BigQuery table is partitioned")
+    parser.add_argument("--dead-letters", default="", metavar="FORM,FORM",
+                        help="give up on three of ten canaries, in these forms (lambdas/letters.py)")
     parser.add_argument("--self-check", action="store_true", help="send events through, check every stage, and end")
     parser.add_argument("--outage", type=float, default=0, metavar="SECONDS",
                         help="with --self-check: stop BigQuery for this long meanwhile")
@@ -234,7 +245,8 @@ def main() -> int:
     arguments.dir.mkdir(parents=True, exist_ok=True)
     say(f"data and logs are in {arguments.dir}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    pipeline = Pipeline(arguments.dir.resolve(), arguments.tenants, arguments.partitioning)
+    pipeline = Pipeline(
+        arguments.dir.resolve(), arguments.tenants, arguments.partitioning, arguments.dead_letters)
     try:
         pipeline.start()
         if arguments.self_check:

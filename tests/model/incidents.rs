@@ -281,8 +281,8 @@ impl<'a> Judge<'a> {
     /// Whether a problem follows from another one, by the documentation.
     fn follows(&self, problem: &Condition, from: &Condition) -> bool {
         use ConditionName::{
-            Corruption, Duplicates, HopOverTarget, LateInjection, Leaking, Losing, Missing, Slow, Stuck,
-            TotalStall,
+            Corruption, Duplicates, HopOverTarget, LateInjection, Leaking, Losing, Missing, NeverSeen,
+            Skipped, Slow, Stuck, TotalStall,
         };
         let of_tenant = from.subject.tenant.is_none() || from.subject.tenant == problem.subject.tenant;
         if from.name == LateInjection && matches!(problem.name, Slow | HopOverTarget) {
@@ -297,6 +297,10 @@ impl<'a> Judge<'a> {
             Leaking => matches!(problem.name, Leaking | Duplicates),
             Duplicates => problem.name == Duplicates,
             Corruption => problem.name == Corruption,
+            NeverSeen => {
+                let is_there = problem.subject.place == from.subject.place;
+                is_there && matches!(problem.name, Losing | Missing | Skipped | Slow | HopOverTarget)
+            }
             _ => false,
         };
         let differs = (problem.name, problem.subject) != (from.name, from.subject);
@@ -551,6 +555,10 @@ impl<'a> Judge<'a> {
             // What does not arrive may be told as missing or lost.
             ConditionName::Slow => self.facts(which, at).is_some_and(|facts| {
                 facts.arrived[TABLE].is_some() && self.affected(name, place, which, facts)
+            }),
+            ConditionName::HopOverTarget => self.facts(which, at).is_some_and(|facts| {
+                let stage = place.map_or(TABLE, |place| usize::from(place.last.0));
+                facts.arrived[stage].is_some() && self.affected(name, place, which, facts)
             }),
             _ => self.facts(which, at).is_some_and(|facts| self.affected(name, place, which, facts)),
         }

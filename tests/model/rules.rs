@@ -87,6 +87,7 @@ pub fn topology(rules: &Rules) -> Topology {
         name: name(number).into(),
         code: TenantCode::of(&name(number)),
         label: name(number).into(),
+        log_groups: vec!["/app".into()],
         template: Template::default(),
         interval: Duration::from_secs(30),
     };

@@ -413,6 +413,7 @@ impl Run {
                     sightings: ours.chain(others).collect(),
                     stats: ReadStats::default(),
                     unreadable: poll.unreadable.iter().map(|record| self.unreadable(record)).collect(),
+                    failed_batches: Vec::new(),
                 };
                 Input::Polled { source: id, poll }
             }

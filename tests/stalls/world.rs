@@ -304,6 +304,7 @@ impl World {
             sightings: sightings.collect(),
             stats: ReadStats::default(),
             unreadable: Vec::new(),
+            failed_batches: Vec::new(),
         };
         self.apply(Input::Polled { source, poll }, now);
         self.plan_poll(source, now);
@@ -336,6 +337,7 @@ fn topology(tenants: u16) -> Topology {
         name: format!("tenant-{number}").into(),
         code: TenantCode::of(&format!("tenant-{number}")),
         label: format!("tenant-{number}").into(),
+        log_groups: vec!["/app".into()],
         template: Template::default(),
         interval: INTERVAL,
     };

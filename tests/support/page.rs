@@ -19,6 +19,7 @@ pub struct Condition {
     pub severity: String,
     pub tenant: Option<String>,
     pub stage: Option<String>,
+    pub log_groups: Vec<String>,
     pub affected: Option<usize>,
     pub of: Option<usize>,
     pub text: String,
@@ -42,6 +43,7 @@ pub struct Trace {
     /// 32 hexadecimal digits.
     pub id: String,
     pub tenant: String,
+    pub log_group: Option<String>,
     /// RFC 3339; also what the parameter `until` takes.
     pub planned_at: String,
     pub size_bytes: u64,

@@ -31,6 +31,9 @@ pub struct About {
     pub region: String,
     /// Environment variables with the probe's own AWS credentials.
     pub credentials: HashMap<String, String>,
+    /// The same of whoever owns everything in the SRE account.
+    pub root_credentials: HashMap<String, String>,
+    pub dead_letter_queue_url: String,
     pub tenants: Vec<Tenant>,
     /// Template with `{tenant}`.
     pub stream: String,
@@ -58,6 +61,7 @@ pub struct Tenant {
     pub role_arn: String,
     pub external_id: String,
     pub log_group: String,
+    pub log_groups: Vec<String>,
 }
 
 /// What a test can make the pipeline do.
@@ -65,6 +69,8 @@ pub struct Tenant {
 pub enum Action {
     StopBigQuery,
     StartBigQuery,
+    /// That of the first tenant's second log group.
+    RemoveFilter,
 }
 
 impl Action {
@@ -72,6 +78,7 @@ impl Action {
         match self {
             Action::StopBigQuery => "stop-bigquery",
             Action::StartBigQuery => "start-bigquery",
+            Action::RemoveFilter => "remove-filter",
         }
     }
 }
@@ -95,6 +102,11 @@ impl Truth {
     pub fn of(&self, id: &str, stage: &str) -> &[Between] {
         let key = (id.to_owned(), stage.to_owned());
         self.0.get(&key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every arrival at a stage.
+    pub fn at(&self, stage: &str) -> Vec<Between> {
+        self.0.iter().filter(|((_, at), _)| at == stage).flat_map(|(_, between)| between).copied().collect()
     }
 }
 
@@ -145,6 +157,13 @@ impl Pipeline {
     /// Installs the emulators if necessary, deploys the pipeline and sends a line through it.
     pub async fn start(name: &str, tenants: usize) -> Pipeline {
         let arguments = ["--tenants", &tenants.to_string()];
+        let (driver, about) = Driver::start("pipeline.py", name, &arguments).await;
+        Pipeline { about, driver }
+    }
+
+    /// The same, which gives up on three of ten canaries in these forms.
+    pub async fn start_giving_up(name: &str, tenants: usize, forms: &[&str]) -> Pipeline {
+        let arguments = ["--tenants", &tenants.to_string(), "--dead-letters", &forms.join(",")];
         let (driver, about) = Driver::start("pipeline.py", name, &arguments).await;
         Pipeline { about, driver }
     }

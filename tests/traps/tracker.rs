@@ -47,6 +47,7 @@ fn topology(tenants: &[&str]) -> Arc<Topology> {
         name: (*name).into(),
         code: TenantCode::of(name),
         label: (*name).into(),
+        log_groups: vec!["/app".into()],
         template: Template::default(),
         interval: Duration::from_secs(30),
     };
@@ -166,6 +167,7 @@ impl Probe {
             sightings,
             stats,
             unreadable: Vec::new(),
+            failed_batches: Vec::new(),
         };
         self.apply(Input::Polled { source, poll }, at);
     }

@@ -130,6 +130,35 @@ fn kind(code: Option<&str>, status: u16) -> FailureKind {
     }
 }
 
+/// Whether an answer refuses the credentials themselves, as expired, revoked or unknown, so that new ones may
+/// help.
+///
+/// A session is revoked by a policy that denies everything to sessions issued before an instant (IAM user guide,
+/// "Revoke IAM role temporary security credentials"). Services name that as an explicit deny. A missing permission is
+/// described otherwise: "because no identity-based policy allows". Where S3 says no more than "Access Denied", as it
+/// does across organizations, the two cannot be told apart.
+pub(in crate::cloud) fn refuses_credentials(raw: &HttpResponse) -> bool {
+    let body = raw.body().bytes().filter(|body| body.len() <= MAX_DOCUMENT).unwrap_or_default();
+    code_of(raw).is_some_and(|code| names_refused_credentials(code, body))
+}
+
+/// The same for an error's code and the text that comes with it.
+pub(crate) fn names_refused_credentials(code: &str, text: &[u8]) -> bool {
+    match code {
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InvalidAccessKeyId"
+        | "InvalidClientTokenId"
+        | "InvalidToken"
+        | "TokenRefreshRequired"
+        | "UnrecognizedClientException" => true,
+        "AccessDenied" | "AccessDeniedException" => {
+            memchr::memmem::find(text, b"explicit deny in an identity-based policy").is_some()
+        }
+        _ => false,
+    }
+}
+
 /// Error codes of Kinesis, S3, CloudWatch Logs and STS ("Common Errors" and operations in their API
 /// references).
 fn by_code(code: &str) -> Option<FailureKind> {
@@ -170,6 +199,7 @@ fn by_code(code: &str) -> Option<FailureKind> {
         | "RequestExpired"
         | "RequestTimeTooSkewed"
         | "SignatureDoesNotMatch"
+        | "TokenRefreshRequired"
         | "UnauthorizedOperation"
         | "UnrecognizedClientException" => FailureKind::Denied,
         "ResourceNotFoundException" | "NoSuchBucket" | "NoSuchKey" | "NotFound" | "KMSNotFoundException" => {

@@ -198,11 +198,11 @@ async fn observer_injector_and_call_counter_agree_on_every_failure() {
         ("RequestLimitExceeded", 503, FailureKind::Throttled, Put::Retried),
         ("SlowDown", 503, FailureKind::Throttled, Put::Retried),
         ("AccessDeniedException", 400, FailureKind::Denied, Put::Refused),
-        ("UnrecognizedClientException", 400, FailureKind::Denied, Put::Refused),
+        ("UnrecognizedClientException", 400, FailureKind::Denied, Put::Retried),
         ("IncompleteSignature", 400, FailureKind::Denied, Put::Refused),
         ("InvalidSignatureException", 400, FailureKind::Denied, Put::Refused),
         ("RequestExpired", 400, FailureKind::Denied, Put::Refused),
-        ("ExpiredTokenException", 400, FailureKind::Denied, Put::Refused),
+        ("ExpiredTokenException", 400, FailureKind::Denied, Put::Retried),
         ("ResourceNotFoundException", 400, FailureKind::NotFound, Put::Refused),
         ("RequestTimeout", 400, FailureKind::Timeout, Put::MaybeIn),
         ("InvalidParameterException", 400, FailureKind::Error, Put::Refused),
@@ -232,16 +232,17 @@ async fn observer_injector_and_call_counter_agree_on_every_failure() {
         assert_eq!(counted(&logs), expected.1, "put: {what}");
 
         let kinesis = aws(status, json).await;
-        let config = kinesis.config("kinesis", &Account::in_region("eu-central-1"));
-        let config = aws_sdk_kinesis::config::Builder::from(&config).interceptor(kinesis.counting("kinesis"));
+        let account = Account::in_region("eu-central-1");
+        let config = aws_sdk_kinesis::config::Builder::from(&kinesis.config("kinesis", &account))
+            .interceptor(kinesis.counting("kinesis", &account));
         let client = aws_sdk_kinesis::Client::from_conf(config.build());
         let error = client.list_shards().stream_name("s").send().await.unwrap_err();
         let seen = ObserveError::from(Failure::of_aws(&error));
         assert_eq!((seen.kind, counted(&kinesis)), expected, "kinesis: {what}: {seen}");
 
         let s3 = aws(status, xml).await;
-        let config = s3.config("s3", &Account::in_region("eu-central-1"));
-        let config = aws_sdk_s3::config::Builder::from(&config).interceptor(s3.counting("s3"));
+        let config = aws_sdk_s3::config::Builder::from(&s3.config("s3", &account))
+            .interceptor(s3.counting("s3", &account));
         let client = aws_sdk_s3::Client::from_conf(config.build());
         let error = client.get_object().bucket("b").key("k").send().await.unwrap_err();
         let seen = ObserveError::from(Failure::of_aws(&error));

@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::error::GoogleError;
+use super::identity::Cache;
 use super::{check_token_url, percent_encoded, whole};
 use crate::cloud::failure::causes;
 use crate::domain::foreign::ForeignText;
@@ -89,10 +90,11 @@ impl Federation {
         Ok(Self { config, aws, scopes, http, cached: Mutex::new(None) })
     }
 
-    pub(super) async fn token(&self) -> Result<String, GoogleError> {
+    pub(super) async fn token(&self, cache: Cache) -> Result<String, GoogleError> {
         let mut cached = self.cached.lock().await;
         let now = self.now();
         if let Some((token, until)) = cached.as_ref()
+            && cache == Cache::Use
             && now + REFRESH_BEFORE < *until
         {
             return Ok(token.clone());
@@ -199,19 +201,20 @@ async fn answer<T: for<'a> Deserialize<'a>>(request: reqwest::RequestBuilder) ->
 mod tests {
     use std::collections::HashMap;
     use std::path::PathBuf;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use aws_config::{BehaviorVersion, Region};
     use aws_credential_types::Credentials;
     use aws_credential_types::provider::SharedCredentialsProvider;
     use axum::extract::State;
-    use axum::http::HeaderMap;
-    use axum::routing::post;
+    use axum::http::{HeaderMap, StatusCode};
+    use axum::routing::{get, post};
     use axum::{Json, Router};
     use serde_json::Value;
 
     use super::*;
     use crate::cloud::calls::Calls;
-    use crate::cloud::google::{Auth, Google, GoogleSettings};
+    use crate::cloud::google::{Auth, BIGQUERY, Google, GoogleSettings, Request};
 
     type Requests = Arc<std::sync::Mutex<Vec<HashMap<String, String>>>>;
 
@@ -274,7 +277,7 @@ mod tests {
         let (url, requests) = google().await;
         let federation = federation(config(&url)).await.unwrap();
         for _ in 0..3 {
-            assert_eq!(federation.token().await.unwrap(), "federated");
+            assert_eq!(federation.token(Cache::Use).await.unwrap(), "federated");
         }
         let requests = requests.lock().unwrap();
         assert_eq!(requests.len(), 1);
@@ -308,7 +311,7 @@ mod tests {
         let mut config = config(&url);
         config["service_account_impersonation_url"] = json!(format!("{url}/impersonate"));
         let federation = federation(config).await.unwrap();
-        assert_eq!(federation.token().await.unwrap(), "impersonated");
+        assert_eq!(federation.token(Cache::Use).await.unwrap(), "impersonated");
         assert!(requests.lock().unwrap()[0]["scope"].ends_with("cloud-platform"));
     }
 
@@ -336,5 +339,40 @@ mod tests {
         config["subject_token_type"] = json!("urn:ietf:params:oauth:token-type:jwt");
         let error = federation(config).await.err().unwrap().to_string();
         assert!(error.contains("only AWS is supported"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_refused_is_replaced_by_the_next_call() {
+        let issued = Arc::new(AtomicUsize::new(0));
+        let exchange = async |State(issued): State<Arc<AtomicUsize>>| {
+            let token = format!("token-{}", issued.fetch_add(1, Ordering::Relaxed) + 1);
+            Json(json!({"access_token": token, "expires_in": 3600, "token_type": "Bearer"}))
+        };
+        let dataset = async |headers: HeaderMap| {
+            let revoked = headers["authorization"] == "Bearer token-1";
+            if revoked { StatusCode::UNAUTHORIZED } else { StatusCode::OK }
+        };
+        let app = Router::new().route("/token", post(exchange)).route("/x", get(dataset));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let app = app.with_state(issued.clone());
+        #[expect(clippy::disallowed_methods, reason = "a server that lives as long as the test")]
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let path = file(&config(&url));
+        let settings = GoogleSettings {
+            auth: Auth::WorkloadIdentity(path.clone()),
+            aws: Some(aws()),
+            endpoints: [(BIGQUERY.name, url)].into(),
+            ..GoogleSettings::default()
+        };
+        let google = Google::new(&settings, Calls::default()).await.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut statuses = Vec::new();
+        for _ in 0..3 {
+            let answer = google.send(Request::get(&BIGQUERY, "tables.get", "/x")).await;
+            statuses.push(answer.map_or_else(|failure| failure.status, |answer| Some(answer.status)));
+        }
+        assert_eq!(statuses, [Some(401), Some(200), Some(200)]);
+        assert_eq!(issued.load(Ordering::Relaxed), 2);
     }
 }

@@ -5,16 +5,23 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use gcp_bigquery_client::yup_oauth2;
-use yup_oauth2::authenticator::{ApplicationDefaultCredentialsTypes, DefaultAuthenticator};
+use tokio::sync::Mutex;
+use yup_oauth2::authenticator::{
+    ApplicationDefaultCredentialsAuthenticator, ApplicationDefaultCredentialsTypes,
+};
 use yup_oauth2::authorized_user::AuthorizedUserSecret;
 
 use super::error::GoogleError;
 use super::federation::Federation;
+use super::token_client::{TokenAuthenticator, token_client};
 use super::{GoogleSettings, check_token_url};
 use crate::cloud::failure::causes;
+use crate::cloud::proxy::Proxy;
+use crate::cloud::renewal::{Begin, Renewal};
 
 /// Where credentials for Google come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,12 +38,30 @@ pub enum Auth {
     None,
 }
 
+/// Whether a cached token may be returned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Cache {
+    Use,
+    Skip,
+}
+
 /// Fetches tokens and caches them until shortly before they expire.
 #[derive(Clone)]
 pub(super) struct TokenProvider {
     source: TokenSource,
     scopes: Arc<[&'static str]>,
     timeout: Duration,
+    refusal: Arc<Refusal>,
+}
+
+/// Whether the cached token was refused, although it has not expired.
+#[derive(Default)]
+struct Refusal {
+    renewal: Renewal,
+    /// Set until a new token was fetched.
+    stale: AtomicBool,
+    // A tokio mutex, held while a token is fetched, so that concurrent callers share one fetch.
+    fetching: Mutex<()>,
 }
 
 /// Where a token comes from. The variants follow [`Auth`]; both kinds of file and the metadata server are
@@ -44,7 +69,7 @@ pub(super) struct TokenProvider {
 #[derive(Clone)]
 enum TokenSource {
     None,
-    Authenticator(DefaultAuthenticator),
+    Authenticator(TokenAuthenticator),
     Federation(Arc<Federation>),
 }
 
@@ -57,7 +82,7 @@ impl TokenProvider {
     ) -> Result<Self, GoogleError> {
         let source = match &settings.auth {
             Auth::None => TokenSource::None,
-            Auth::ServiceAccountFile(path) => TokenSource::Authenticator(from_file(path).await?),
+            Auth::ServiceAccountFile(path) => TokenSource::Authenticator(from_file(path, settings).await?),
             Auth::WorkloadIdentity(path) => {
                 let federation =
                     Federation::new(path, settings.aws.clone(), scopes.clone(), http.clone()).await?;
@@ -65,12 +90,12 @@ impl TokenProvider {
             }
             Auth::ApplicationDefault => {
                 TokenSource::Authenticator(match application_default_credentials_file() {
-                    Some(path) => from_file(&path).await?,
+                    Some(path) => from_file(&path, settings).await?,
                     None => from_metadata_server().await?,
                 })
             }
         };
-        Ok(Self { source, scopes, timeout: settings.timeouts.token })
+        Ok(Self { source, scopes, timeout: settings.timeouts.token, refusal: Arc::default() })
     }
 
     /// Returns a valid token, cached or fetched; `None` if no token is needed.
@@ -80,13 +105,39 @@ impl TokenProvider {
             .map_err(|_| GoogleError::TokenTimedOut(self.timeout))?
     }
 
+    /// Notes that a service refused the token. The next call fetches a new one: at once, then at most once a minute.
+    pub(super) fn refused(&self) {
+        let Some(begin) = self.refusal.renewal.begin() else { return };
+        if begin == Begin::First {
+            tracing::warn!("the Google access token was refused; a new one is fetched");
+        }
+        self.refusal.stale.store(true, Ordering::Relaxed);
+    }
+
     async fn fetch(&self) -> Result<Option<String>, GoogleError> {
+        let stale = || self.refusal.stale.load(Ordering::Relaxed);
+        if stale() {
+            let _fetching = self.refusal.fetching.lock().await;
+            if stale() {
+                let token = self.token(Cache::Skip).await?;
+                self.refusal.stale.store(false, Ordering::Relaxed);
+                return Ok(token);
+            }
+        }
+        self.token(Cache::Use).await
+    }
+
+    async fn token(&self, cache: Cache) -> Result<Option<String>, GoogleError> {
         let authenticator = match &self.source {
             TokenSource::None => return Ok(None),
-            TokenSource::Federation(federation) => return federation.token().await.map(Some),
+            TokenSource::Federation(federation) => return federation.token(cache).await.map(Some),
             TokenSource::Authenticator(authenticator) => authenticator,
         };
-        let token = authenticator.token(&self.scopes).await.map_err(|error| match &error {
+        let token = match cache {
+            Cache::Use => authenticator.token(&self.scopes).await,
+            Cache::Skip => authenticator.force_refreshed_token(&self.scopes).await,
+        };
+        let token = token.map_err(|error| match &error {
             yup_oauth2::Error::AuthError(denied) => GoogleError::TokenDenied(denied.to_string()),
             other => GoogleError::TokenFetchFailed(causes(other)),
         })?;
@@ -107,23 +158,24 @@ fn application_default_credentials_file() -> Option<PathBuf> {
     })
 }
 
-async fn from_file(path: &Path) -> Result<DefaultAuthenticator, GoogleError> {
+async fn from_file(path: &Path, settings: &GoogleSettings) -> Result<TokenAuthenticator, GoogleError> {
     // Error messages never quote the file's content, because it is secret.
     let unusable = |reason: String| GoogleError::Credentials(format!("{}: {reason}", path.display()));
     let text = tokio::fs::read_to_string(path).await.map_err(|error| unusable(error.to_string()))?;
     let json: serde_json::Value =
         serde_json::from_str(&text).map_err(|error| unusable(format!("not JSON: {error}")))?;
+    let client = token_client(&settings.proxy).map_err(|error| unusable(error.to_string()))?;
     let authenticator = match json.get("type").and_then(serde_json::Value::as_str) {
         Some("service_account") | None => {
             let key = yup_oauth2::parse_service_account_key(&text)
                 .map_err(|error| unusable(format!("not a service account key: {error}")))?;
             check_token_url(&key.token_uri).map_err(&unusable)?;
-            yup_oauth2::ServiceAccountAuthenticator::builder(key).build().await
+            yup_oauth2::ServiceAccountAuthenticator::with_client(key, client).build().await
         }
         Some("authorized_user") => {
             let secret: AuthorizedUserSecret = serde_json::from_value(json)
                 .map_err(|error| unusable(format!("not authorized-user credentials: {error}")))?;
-            yup_oauth2::authenticator::AuthorizedUserAuthenticator::builder(secret).build().await
+            yup_oauth2::authenticator::AuthorizedUserAuthenticator::with_client(secret, client).build().await
         }
         Some(other) => {
             return Err(unusable(format!(
@@ -134,14 +186,17 @@ async fn from_file(path: &Path) -> Result<DefaultAuthenticator, GoogleError> {
     authenticator.map_err(|error| unusable(error.to_string()))
 }
 
-async fn from_metadata_server() -> Result<DefaultAuthenticator, GoogleError> {
+async fn from_metadata_server() -> Result<TokenAuthenticator, GoogleError> {
+    let unusable = |error: std::io::Error| GoogleError::Credentials(error.to_string());
     let options = yup_oauth2::ApplicationDefaultCredentialsFlowOpts::default();
-    let authenticator =
-        match yup_oauth2::authenticator::ApplicationDefaultCredentialsAuthenticator::builder(options).await {
-            ApplicationDefaultCredentialsTypes::InstanceMetadata(builder) => builder.build().await,
-            ApplicationDefaultCredentialsTypes::ServiceAccount(builder) => builder.build().await,
-        };
-    authenticator.map_err(|error| GoogleError::Credentials(error.to_string()))
+    // Never through a proxy: the server is on the machine itself.
+    let client = token_client(&Proxy::default()).map_err(unusable)?;
+    let found = ApplicationDefaultCredentialsAuthenticator::with_client(options, client).await;
+    let authenticator = match found {
+        ApplicationDefaultCredentialsTypes::InstanceMetadata(builder) => builder.build().await,
+        ApplicationDefaultCredentialsTypes::ServiceAccount(builder) => builder.build().await,
+    };
+    authenticator.map_err(unusable)
 }
 
 #[cfg(test)]

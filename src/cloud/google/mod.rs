@@ -9,6 +9,7 @@ mod bigquery;
 mod error;
 mod federation;
 mod identity;
+mod token_client;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use serde::Serialize;
 
 use super::calls::{CallResult, Calls};
 use super::failure::{Effect, Failure, causes};
+use super::proxy::Proxy;
 use crate::domain::sighting::FailureKind;
 use identity::TokenProvider;
 
@@ -61,6 +63,8 @@ pub struct GoogleSettings {
     pub timeouts: GoogleTimeouts,
     /// Our AWS identity; needed only for [`Auth::WorkloadIdentity`].
     pub aws: Option<SdkConfig>,
+    /// How calls leave.
+    pub proxy: Proxy,
 }
 
 /// Time limits of a call.
@@ -307,7 +311,7 @@ impl Google {
         let response = response.map_err(|error| GoogleError::from_request_error(service, &error))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         if !response.status().is_success() {
-            return Err(refused(service, response).await?);
+            return Err(self.refused(service, response).await?);
         }
         let body = whole(service, response).await?;
         Ok(Answer { status, headers, body })
@@ -318,7 +322,7 @@ impl Google {
         let response = self.prepare(request).await?.timeout(MAX_STREAM).send().await;
         let response = response.map_err(|error| GoogleError::from_request_error(service, &error))?;
         if !response.status().is_success() {
-            return Err(refused(service, response).await?);
+            return Err(self.refused(service, response).await?);
         }
         Ok(Stream {
             status: response.status().as_u16(),
@@ -345,6 +349,28 @@ impl Google {
         }
         Ok(prepared)
     }
+
+    /// Reads and classifies an error response. A refused token is fetched again by the next call.
+    async fn refused(
+        &self,
+        service: &'static str,
+        response: reqwest::Response,
+    ) -> Result<Failure, GoogleError> {
+        let status = response.status().as_u16();
+        // Of the error tables of both services, this is the status of a token that is not or no longer valid.
+        if status == 401 {
+            self.tokens.refused();
+        }
+        let host = response.url().host_str().map(str::to_owned);
+        // Google does not use the other form, a date.
+        let retry_after = response
+            .headers()
+            .get("retry-after")
+            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+            .map(Duration::from_secs);
+        let body = whole(service, response).await?;
+        Ok(Failure::of_google(status, host.as_deref(), &body, retry_after))
+    }
 }
 
 impl std::fmt::Debug for Google {
@@ -352,20 +378,6 @@ impl std::fmt::Debug for Google {
         // Not the endpoints: a URL may hold a password.
         f.debug_struct("Google").finish_non_exhaustive()
     }
-}
-
-/// Reads and classifies an error response.
-async fn refused(service: &'static str, response: reqwest::Response) -> Result<Failure, GoogleError> {
-    let status = response.status().as_u16();
-    let host = response.url().host_str().map(str::to_owned);
-    // Google does not use the other form, a date.
-    let retry_after = response
-        .headers()
-        .get("retry-after")
-        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-        .map(Duration::from_secs);
-    let body = whole(service, response).await?;
-    Ok(Failure::of_google(status, host.as_deref(), &body, retry_after))
 }
 
 /// Reads the whole body of a response, up to [`MAX_RESPONSE_BYTES`].
@@ -384,17 +396,19 @@ async fn whole(service: &'static str, mut response: reqwest::Response) -> Result
 
 /// Builds an HTTP client that follows no redirects.
 fn client(settings: &GoogleSettings, https_only: bool) -> Result<reqwest::Client, GoogleError> {
-    let client = reqwest::Client::builder()
-        .connect_timeout(settings.timeouts.connect)
-        .timeout(settings.timeouts.request)
-        .redirect(reqwest::redirect::Policy::none())
-        .https_only(https_only)
-        // Off by default, but another crate in the tree may enable the features.
-        .no_gzip()
-        .no_brotli()
-        .no_deflate()
-        .no_zstd()
-        .build();
+    let client = settings.proxy.of_client(reqwest::Client::builder()).and_then(|client| {
+        client
+            .connect_timeout(settings.timeouts.connect)
+            .timeout(settings.timeouts.request)
+            .redirect(reqwest::redirect::Policy::none())
+            .https_only(https_only)
+            // Off by default, but another crate in the tree may enable the features.
+            .no_gzip()
+            .no_brotli()
+            .no_deflate()
+            .no_zstd()
+            .build()
+    });
     client.map_err(|error| GoogleError::Credentials(causes(&error)))
 }
 
@@ -486,6 +500,7 @@ mod tests {
                 ..GoogleTimeouts::default()
             },
             aws: None,
+            proxy: Proxy::default(),
         };
         Google::new(&settings, Calls::default()).await.unwrap()
     }

@@ -2,7 +2,7 @@
 
 /// Each entry: the passage of the valid configuration that is replaced, its replacement, the key of the
 /// resulting fault, and a part of its message.
-pub(super) const FAULTY: [(&str, &str, &str, &str); 94] = [
+pub(super) const FAULTY: [(&str, &str, &str, &str); 106] = [
     ("[probe]", "[probe]\ngiv_up = \"1m\"", "probe.giv_up:", "did you mean `give_up`?"),
     ("[log]", "[log]\nlevel = \"loud\"", "log.level:", "\"loud\" is not a valid log level"),
     ("[log]", "[logs]", "logs:", "did you mean `log`?"),
@@ -77,6 +77,31 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 94] = [
         "aws.endpoint:",
         "\"localhost\" is not a valid URL",
     ),
+    (
+        "[gcp]",
+        "[aws.endpoints.us-west-2]\nkinsis = \"http://x\"\n[gcp]",
+        "aws.endpoints.us-west-2.kinsis:",
+        "did you mean `kinesis`?",
+    ),
+    (
+        "[gcp]",
+        "[aws.endpoints.oregon]\nkinesis = \"http://x\"\n[gcp]",
+        "aws.endpoints.oregon:",
+        "is neither a service nor a valid AWS region",
+    ),
+    ("[gcp]", "[aws.endpoints.kinesis]\nkinesis = \"http://x\"\n[gcp]", "aws.endpoints.kinesis:", "is not"),
+    (
+        "log_group = \"/acme\"",
+        "log_group = \"arn:aws:logs:us-west-2:111111111111:log-group:/acme\"\nregion = \"eu-central-1\"",
+        "tenant.acme.region:",
+        "\"eu-central-1\" is not the region of the ARN, which names \"us-west-2\"",
+    ),
+    (
+        "stream = \"logs-{tenant}\"",
+        "stream = \"arn:aws:kinesis:us-west-2:111111111111:stream/logs-{tenant}\"\nregion = \"us-east-1\"",
+        "stage.stream.region:",
+        "remove region, or correct one of them",
+    ),
     ("[gcp]", "[aws.endpoints]\ns4 = \"http://x\"\n[gcp]", "aws.endpoints.s4:", "did you mean `s3`?"),
     ("[gcp]", "[gcp]\nauth = \"service_account\"", "gcp.credentials_file:", "missing"),
     (
@@ -103,10 +128,29 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 94] = [
     ("name = \"globex\"", "name = \"Globex\"", "tenant.Globex.name:", "\"Globex\" is not a valid name"),
     ("name = \"globex\"\n", "", "tenant[2].name:", "the second tenant has no name"),
     (
-        "name = \"globex\"",
-        "name = \"globex\"\nlabel = \"acme\"",
-        "tenant.globex.label:",
-        "\"acme\" is also the label of tenant acme",
+        "log_group = \"/globex\"",
+        "log_groups = [\"/globex\", \"/globex/batch\", \"/globex\"]",
+        "tenant.globex.log_groups:",
+        "\"/globex\" is there twice",
+    ),
+    (
+        "log_group = \"/globex\"",
+        "log_group = \"/globex\"\nlog_groups = [\"/globex/batch\"]",
+        "tenant.globex.log_groups:",
+        "log_group = \"/globex\" is set as well; write every log group into log_groups",
+    ),
+    (
+        "log_group = \"/globex\"",
+        "log_groups = [\"arn:aws:logs:eu-central-1:1:log-group:/a\", \"arn:aws:logs:us-west-2:1:log-group:/b\"]",
+        "tenant.globex.log_groups:",
+        "in eu-central-1 and in us-west-2; make a tenant of each region",
+    ),
+    ("log_group = \"/globex\"", "log_groups = []", "tenant.globex.log_groups:", "is empty"),
+    (
+        "log_group = \"/globex\"",
+        "log_groups = [\"/globex\", \"a b\"]",
+        "tenant.globex.log_groups:",
+        "\"a b\" is not a valid log group name",
     ),
     (
         "log_group = \"/globex\"",
@@ -224,6 +268,24 @@ pub(super) const FAULTY: [(&str, &str, &str, &str); 94] = [
     ),
     ("{tenant}/%Y/%m/%d/", "{tenant}/", "stage.archive.key:", "\"{tenant}/\" has no time field"),
     ("{tenant}/%Y/%m/%d/", "{tenant}/%H/", "stage.archive.key:", "no complete date"),
+    (
+        "{tenant}/%Y/%m/%d/\"",
+        "{tenant}/%Y/%m/%d/\"\ntime_zone = \"Asia/Tokio\"",
+        "stage.archive.time_zone:",
+        "\"Asia/Tokio\" is not a time zone of the IANA database; write for example \"Asia/Tokyo\"; did you mean `Asia/Tokyo`?",
+    ),
+    (
+        "{tenant}/%Y/%m/%d/\"",
+        "{tenant}/%Y/%m/%d/\"\ntime_zone = \"los angeles\"",
+        "stage.archive.time_zone:",
+        "did you mean `America/Los_Angeles`?",
+    ),
+    (
+        "kind = \"kinesis\"",
+        "kind = \"kinesis\"\ntime_zone = \"Asia/Tokyo\"",
+        "stage.stream.time_zone:",
+        "`time_zone` belongs to kinds s3, gcs",
+    ),
     ("{tenant}/%Y/%m/%d/", "%Y%m%d/%S", "stage.archive.key:", "unknown time field %S"),
     ("p.d.t", "d.t", "stage.table.table:", "is not a valid table"),
     ("p.d.t", "p.d`.t", "stage.table.table:", "has a backtick"),

@@ -74,7 +74,7 @@ async fn engine_on(folder: &Folder, queue: usize, clock: ProbeClock) -> Around {
         store: writer,
         keys: Arc::new(Keyring::new(TagKey::new("0123456789abcdef").unwrap(), Vec::new())),
         instance: instance.code,
-        lanes: vec![Lane { schedule, sizes: vec![200], outbound: to_injector }],
+        lanes: vec![Lane::new(schedule, vec![200], vec![to_injector])],
         wanted: topology.source_ids().map(|_| watch::Sender::new(Wanted::default())).collect(),
         snapshots: watch::Sender::new(Arc::new(
             Tracker::new(topology.clone(), settings, clock.now()).snapshot(clock.now()),

@@ -8,14 +8,14 @@ impl ConditionName {
     /// What follows from a problem of this name, for the same tenant at the same stage or behind it.
     const fn consequences(self) -> &'static [Self] {
         use ConditionName::{
-            CannotSee, ClockUnsynchronized, Corruption, Duplicates, HopOverTarget, LateInjection, Leaking,
-            Losing, Missing, NeverSeen, NotInjecting, SameName, SchemaDrift, Skipped, Slow, StoreDegraded,
-            Stuck, TotalStall,
+            CannotSee, ClockUnsynchronized, Corruption, DeadLettersWaiting, Duplicates, HopOverTarget,
+            LateInjection, Leaking, Losing, Missing, NeverSeen, NotInjecting, SameName, SchemaDrift, Skipped,
+            Slow, StoreDegraded, Stuck, TotalStall,
         };
         match self {
             TotalStall => &[Stuck, Losing, Missing, Slow, HopOverTarget],
             Stuck => &[Losing, Missing, Slow, HopOverTarget],
-            Losing => &[Missing, Slow, HopOverTarget],
+            Losing => &[Missing, Slow, HopOverTarget, DeadLettersWaiting],
             Missing => &[Slow, HopOverTarget],
             Slow => &[HopOverTarget],
             Leaking => &[Leaking, Duplicates],
@@ -23,8 +23,8 @@ impl ConditionName {
             Corruption => &[Corruption],
             // With its first canary the source is no longer unseen, but it has not shown the earlier ones.
             NeverSeen => &[Losing, Missing, Skipped, Slow, HopOverTarget],
-            HopOverTarget | SchemaDrift | NotInjecting | CannotSee | LateInjection | Skipped | SameName
-            | StoreDegraded | ClockUnsynchronized => &[],
+            HopOverTarget | DeadLettersWaiting | SchemaDrift | NotInjecting | CannotSee | LateInjection
+            | Skipped | SameName | StoreDegraded | ClockUnsynchronized => &[],
         }
     }
 

@@ -10,6 +10,7 @@ use crate::domain::quantile::Quantile;
 use crate::domain::sighting::Drift;
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
+use crate::domain::topology::LogGroupId;
 
 /// One thing that is wrong now, or was within the window: then it is a note.
 #[derive(Clone, PartialEq, Debug)]
@@ -33,9 +34,14 @@ pub struct Condition {
     pub affected: Option<usize>,
     /// Of how many; `None` if there is nothing to compare them with.
     pub of: Option<usize>,
+    /// The tenant's log groups that are concerned; empty if all are, or if it is not known which are.
+    pub log_groups: Vec<LogGroupId>,
     /// What people need to know in addition.
     pub detail: Detail,
 }
+
+/// [`Condition::precedence`].
+pub type Precedence = (Severity, Blame, bool, ConditionName);
 
 /// What people need to know of a condition in addition to its numbers.
 #[derive(Clone, PartialEq, Debug)]
@@ -82,6 +88,8 @@ pub enum Detail {
         /// Bytes that were sent.
         sent: usize,
     },
+    /// Number of messages in a queue.
+    Messages(u64),
     /// Columns that differ.
     Drift(Arc<[Drift]>),
     /// Maximum error of the probe's own clock, if it is reported.
@@ -98,8 +106,25 @@ impl Condition {
         detail: Detail,
     ) -> Self {
         let blame = name.profile().blame;
-        let canaries = Vec::new();
-        Self { name, severity, blame, subject, since, last: None, canaries, affected: None, of: None, detail }
+        Self {
+            name,
+            severity,
+            blame,
+            subject,
+            since,
+            last: None,
+            canaries: Vec::new(),
+            affected: None,
+            of: None,
+            log_groups: Vec::new(),
+            detail,
+        }
+    }
+
+    /// Whether canaries of a log group of its tenant are concerned, as far as is known.
+    #[must_use]
+    pub fn concerns(&self, group: LogGroupId) -> bool {
+        self.log_groups.is_empty() || self.log_groups.contains(&group)
     }
 
     /// Whether someone has to act.
@@ -120,7 +145,7 @@ impl Condition {
     /// Sort key: severity, then the pipeline's faults before the probe's own, then the order of names. What
     /// another cause explains comes after that cause.
     #[must_use]
-    pub fn precedence(&self) -> (Severity, Blame, bool, ConditionName) {
+    pub fn precedence(&self) -> Precedence {
         (self.severity, self.blame, self.blame != self.name.profile().blame, self.name)
     }
 }

@@ -8,7 +8,7 @@ use super::name::{ConditionName, Subject};
 use super::severity::Severity;
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
-use crate::domain::topology::{StageId, TenantId};
+use crate::domain::topology::{LogGroupId, StageId, TenantId};
 use crate::domain::trace::Trace;
 use crate::domain::tracker::{Snapshot, SourceView};
 
@@ -76,6 +76,19 @@ impl<'a> History<'a> {
             history.canaries.sort_by_key(|canary| (canary.trace.planned_at, canary.trace.id()));
         }
         all
+    }
+
+    /// Those of one log group, into which the tenant's canaries are put in turn.
+    pub(super) fn of(&self, group: LogGroupId, criteria: &Criteria) -> Self {
+        let count = self.snapshot.topology.log_group_ids(self.tenant).count();
+        let interval = self.interval * u32::try_from(count).unwrap_or(u32::MAX);
+        let of_it = |canary: &&Canary<'a>| canary.trace.log_group == Some(group);
+        Self {
+            canaries: self.canaries.iter().filter(of_it).copied().collect(),
+            from: self.snapshot.at - criteria.window(interval),
+            interval,
+            ..*self
+        }
     }
 
     /// The canaries that were planned within the window.

@@ -14,6 +14,7 @@ mod injection;
 pub mod latency;
 mod leaking;
 mod limit;
+mod log_groups;
 mod losing;
 mod missing;
 mod name;
@@ -28,7 +29,7 @@ mod visibility;
 
 use std::cmp::Reverse;
 
-pub use self::condition::{Condition, Detail};
+pub use self::condition::{Condition, Detail, Precedence};
 pub use self::criteria::{Criteria, DEFAULT_LIMITS, Limits, Thresholds};
 use self::history::History;
 pub use self::limit::Limit;
@@ -68,12 +69,9 @@ impl Assessment {
             let mut found: Vec<_> =
                 of_tenants.extract_if(.., |it| it.subject.tenant == Some(history.tenant)).collect();
             leaking::find(history, &mut found);
-            stuck::find(history, criteria, &mut found);
-            losing::find(history, criteria, &mut found);
-            missing::find(history, criteria, &mut found);
-            copies::find(history, criteria, &mut found);
-            slow::find(history, criteria, &mut found);
-            injection::find(history, criteria, &mut found);
+            found.extend(of_canaries(history, criteria));
+            log_groups::narrow(history, criteria, |of_group| of_canaries(of_group, criteria), &mut found);
+            injection::not_injecting(history, &mut found);
             visibility::find(history, &mut found);
             incidents::settle(&mut found, &snapshot.episodes, map);
             Verdict::new(history, found)
@@ -103,6 +101,18 @@ impl Assessment {
         let of_tenants = self.verdicts.iter().flat_map(|verdict| &verdict.conditions);
         of_tenants.chain(&self.shared).filter(|condition| condition.is_problem())
     }
+}
+
+/// What the canaries of a history show.
+fn of_canaries(history: &History<'_>, criteria: &Criteria) -> Vec<Condition> {
+    let mut found = Vec::new();
+    stuck::find(history, criteria, &mut found);
+    losing::find(history, criteria, &mut found);
+    missing::find(history, criteria, &mut found);
+    copies::find(history, criteria, &mut found);
+    slow::find(history, criteria, &mut found);
+    injection::late(history, criteria, &mut found);
+    found
 }
 
 /// The sort key of conditions of different subjects.

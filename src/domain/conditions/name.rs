@@ -1,7 +1,7 @@
 //! The names of conditions, with what is the same for every condition of a name.
 
 use super::severity::{Blame, Severity};
-use crate::domain::topology::{HopRange, Role, StageId, TenantId, Topology};
+use crate::domain::topology::{Capabilities, HopRange, Role, StageId, TenantId, Topology};
 
 /// Something that can be wrong. Faults of the pipeline come first, and in each group the worst: this is the
 /// order of conditions of the same severity and blame.
@@ -25,6 +25,8 @@ pub enum ConditionName {
     HopOverTarget,
     /// Canaries were stored twice.
     Duplicates,
+    /// A dead-letter queue holds messages.
+    DeadLettersWaiting,
     /// A table has other columns than expected.
     SchemaDrift,
     /// CloudWatch Logs takes no canaries.
@@ -91,7 +93,7 @@ pub struct Profile {
 
 impl ConditionName {
     /// All names, in order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Leaking,
         Self::TotalStall,
         Self::Stuck,
@@ -101,6 +103,7 @@ impl ConditionName {
         Self::Slow,
         Self::HopOverTarget,
         Self::Duplicates,
+        Self::DeadLettersWaiting,
         Self::SchemaDrift,
         Self::NotInjecting,
         Self::CannotSee,
@@ -146,6 +149,9 @@ impl ConditionName {
                 row("hop_over_target", "OVER TARGET", Warning, Pipeline, "hop-over-target")
             }
             Self::Duplicates => row("duplicates", "DUPLICATES", Warning, Pipeline, "duplicates"),
+            Self::DeadLettersWaiting => {
+                row("dead_letters_waiting", "DEAD LETTERS", Warning, Pipeline, "dead-letters-waiting")
+            }
             Self::SchemaDrift => row("schema_drift", "SCHEMA DRIFT", Warning, Pipeline, "schema-drift"),
             Self::NotInjecting => row("not_injecting", "NOT INJECTING", Critical, Probe, "not-injecting"),
             Self::CannotSee => Profile {
@@ -219,7 +225,8 @@ impl ConditionName {
                 before_the_end.iter().map(|hop| Some(HopRange::one(*hop))).collect()
             }
             Self::NotInjecting | Self::LateInjection => vec![None],
-            Self::SchemaDrift => return drifting(map),
+            Self::SchemaDrift => return subjects_of_sources(map, |kind| kind.schema),
+            Self::DeadLettersWaiting => return subjects_of_sources(map, |kind| kind.queue),
             Self::SameName | Self::StoreDegraded | Self::ClockUnsynchronized => return vec![Subject::PROBE],
         };
         let of = |tenant| places.iter().map(move |place| Subject { tenant: Some(tenant), place: *place });
@@ -227,9 +234,9 @@ impl ConditionName {
     }
 }
 
-/// The sources that have columns: a stage, and the tenant if the table is one tenant's.
-fn drifting(map: &Topology) -> Vec<Subject> {
-    let tables = map.sources().iter().filter(|source| map.stage(source.stage).capabilities.schema);
+/// The sources of some kinds: a stage, and the tenant if the source is one tenant's.
+fn subjects_of_sources(map: &Topology, is_such: impl Fn(Capabilities) -> bool) -> Vec<Subject> {
+    let tables = map.sources().iter().filter(|source| is_such(map.stage(source.stage).capabilities));
     let subject = |source: &crate::domain::topology::Source| Subject {
         tenant: source.owner.tenant(),
         place: Some(HopRange::one(source.stage)),

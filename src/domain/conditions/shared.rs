@@ -1,4 +1,4 @@
-//! What is wrong with a stage of all tenants, or with the probe itself.
+//! What is wrong with a source as a whole, or with the probe itself.
 
 use super::condition::{Condition, Detail};
 use super::criteria::Criteria;
@@ -6,9 +6,10 @@ use super::name::{ConditionName, Subject};
 use crate::domain::topology::HopRange;
 use crate::domain::tracker::Snapshot;
 
-/// Drifted tables, and the probe's own faults.
+/// Drifted tables, queues with dead letters, and the probe's own faults.
 pub(super) fn find(snapshot: &Snapshot, criteria: &Criteria, found: &mut Vec<Condition>) {
     schema_drift(snapshot, found);
+    dead_letters(snapshot, found);
     let map = &*snapshot.topology;
     let mut probe = |name: ConditionName, since, last, detail| {
         let fault = Condition::fault(name, Subject::PROBE, name.severity(map, None), since, detail);
@@ -41,5 +42,18 @@ fn schema_drift(snapshot: &Snapshot, found: &mut Vec<Condition>) {
         let severity = name.severity(map, subject.place);
         let detail = Detail::Drift(drifted.changes.clone());
         found.push(Condition::fault(name, subject, severity, drifted.since, detail));
+    }
+}
+
+/// Queues of dead letters that are not empty. Nothing is known of what is in them.
+fn dead_letters(snapshot: &Snapshot, found: &mut Vec<Condition>) {
+    let map = &*snapshot.topology;
+    for view in &snapshot.sources {
+        let Some(queue) = view.queue.filter(|queue| queue.messages > 0) else { continue };
+        let source = map.source(view.source);
+        let subject = Subject { tenant: source.owner.tenant(), place: Some(HopRange::one(source.stage)) };
+        let name = ConditionName::DeadLettersWaiting;
+        let (severity, detail) = (name.severity(map, subject.place), Detail::Messages(queue.messages));
+        found.push(Condition::fault(name, subject, severity, queue.since, detail));
     }
 }

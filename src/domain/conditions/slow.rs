@@ -129,7 +129,9 @@ fn over_target(
 ) {
     let snapshot = history.snapshot;
     let map = &*snapshot.topology;
-    let sample = |canary: &Canary<'_>| hop(map, canary, stage, target);
+    let passed = history.canaries.iter().rev().find(|canary| canary.trace.arrival(stage).is_some());
+    let passed = passed.map(|canary| canary.trace.planned_at);
+    let sample = |canary: &Canary<'_>| hop(map, canary, stage, target, passed);
     let Some(it) = history.judge(criteria.thresholds.hop_over_target, sample) else { return };
     let recent: Vec<&Trace> = history.recent().iter().map(|canary| canary.trace).collect();
     let (mut sample, _) = latency::of_hop(snapshot, stage, &recent);
@@ -147,8 +149,15 @@ fn over_target(
 }
 
 /// A canary is over the target only if it certainly is: how exactly the probe can tell must not make a hop
-/// look slow.
-fn hop(map: &Topology, canary: &Canary<'_>, stage: StageId, target: Duration) -> Option<Sample> {
+/// look slow. One that is not there although one planned later is (`passed`) may be lost, which is told as
+/// missing. It counts here once it arrives.
+fn hop(
+    map: &Topology,
+    canary: &Canary<'_>,
+    stage: StageId,
+    target: Duration,
+    passed: Option<Timestamp>,
+) -> Option<Sample> {
     let (trace, visit) = (canary.trace, canary.trace.visit(stage));
     let begun = trace.hop_start(map, stage)?;
     // What a later stage shows passed this one unseen.
@@ -159,6 +168,9 @@ fn hop(map: &Topology, canary: &Canary<'_>, stage: StageId, target: Duration) ->
         Hop::Measured { .. } | Hop::Inherited => {
             let is_over = trace.arrival(stage)?.earliest.since(begun.latest) > target;
             Some(if is_over { Sample::Affected } else { Sample::Good })
+        }
+        Hop::Overdue | Hop::Missing if passed.is_some_and(|passed| trace.planned_at < passed) => {
+            canary.open.then_some(Sample::Pending)
         }
         Hop::Overdue | Hop::Missing => Some(Sample::Affected),
         Hop::Open if canary.open && trace.taken() => Some(Sample::Pending),

@@ -72,11 +72,13 @@ fn stuck_at(
     }
     let behind = traces.iter().rposition(|trace| passage(trace).is_some()).map_or(0, |at| at + 1);
     let since = traces[behind..].iter().find(|trace| here(trace) && may_be_lost(trace))?.planned_at;
+    // Those that are not due yet are among them.
+    let sent = traces.iter().filter(|trace| trace.planned_at >= since && trace.taken()).count();
     let subject = Subject::at(history.tenant, hop);
     let stuck =
         Condition::fault(ConditionName::Stuck, subject, Severity::Critical, Some(since), Detail::None);
     let last = canaries.iter().map(|id| id.planned_at()).max();
-    Some(Condition { last, affected: Some(canaries.len()), canaries, ..stuck })
+    Some(Condition { last, affected: Some(canaries.len()), of: Some(sent), canaries, ..stuck })
 }
 
 fn may_be_lost(trace: &Trace) -> bool {

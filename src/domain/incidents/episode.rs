@@ -212,7 +212,7 @@ impl Episode {
         let proven = |episode: &Self| (matches!(episode.state, State::Unproven), episode.has_ended());
         let figures = |episode: &Self| {
             let Condition { name, severity, subject, affected, of, last, .. } = episode.condition;
-            (name, severity, subject, affected, of, last)
+            (name, severity, subject, affected, of, last, episode.condition.log_groups.clone())
         };
         figures(self) != figures(old)
             || (self.incident, self.beginning) != (old.incident, old.beginning)

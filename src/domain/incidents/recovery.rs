@@ -7,9 +7,9 @@ use crate::domain::canary::Integrity;
 use crate::domain::conditions::{Condition, ConditionName, Subject};
 use crate::domain::copies::{CopyStanding, StoredCopy};
 use crate::domain::time::Timestamp;
-use crate::domain::topology::{Role, StageId, TenantId, Topology};
+use crate::domain::topology::{LogGroupId, Role, StageId, Topology};
 use crate::domain::trace::{Hop, Judgement, Put, Trace};
-use crate::domain::tracker::{Snapshot, SourceView};
+use crate::domain::tracker::{LogGroupState, Snapshot, SourceView};
 
 /// Number of canaries before an episode that define what was usual.
 const USUAL_OF: usize = 30;
@@ -35,19 +35,22 @@ pub(super) fn since(episode: &Episode, snapshot: &Snapshot) -> Option<Timestamp>
         // Where our own canaries were found, the other process's would have been.
         | ConditionName::SameName => {
             let good = |trace: &&Trace| trace.planned_at > last && is_good(condition.name, map, trace, stage);
-            of_tenant(snapshot, condition.subject.tenant).filter(good).map(|trace| trace.planned_at).min()
+            concerned(snapshot, condition).filter(good).map(|trace| trace.planned_at).min()
         }
-        ConditionName::TotalStall => first_passage(snapshot, None, &[map.end()], last),
+        ConditionName::TotalStall => first_passage(snapshot, condition, &[map.end()], last),
         ConditionName::Stuck => {
             let path = map.main_path();
             let at = path.iter().position(|on_path| *on_path == stage).unwrap_or_default();
-            first_passage(snapshot, condition.subject.tenant, &path[at..], last)
+            first_passage(snapshot, condition, &path[at..], last)
         }
-        ConditionName::NeverSeen => first_passage(snapshot, condition.subject.tenant, &[stage], last),
+        ConditionName::NeverSeen => first_passage(snapshot, condition, &[stage], last),
         ConditionName::NotInjecting => {
             let tenant = condition.subject.tenant?;
-            let accepted_at = snapshot.tenants.get(usize::from(tenant.0))?.accepted_at;
-            accepted_at.filter(|at| *at > episode.beginning)
+            let groups = &snapshot.tenants.get(usize::from(tenant.0))?.log_groups;
+            let concerned = |(group, _): &(LogGroupId, &LogGroupState)| condition.concerns(*group);
+            let answers = (0..).map(LogGroupId).zip(groups).filter(concerned);
+            let accepted: Option<Vec<_>> = answers.map(|(_, group)| group.accepted_at).collect();
+            accepted?.into_iter().min().filter(|at| *at > episode.beginning)
         }
         ConditionName::CannotSee => {
             let view = snapshot
@@ -64,6 +67,15 @@ pub(super) fn since(episode: &Episode, snapshot: &Snapshot) -> Option<Timestamp>
             };
             // After a restart the columns are unknown until they are read.
             snapshot.sources.iter().filter(of_it).all(|view| view.drifted.is_some()).then_some(snapshot.at)
+        }
+        ConditionName::DeadLettersWaiting => {
+            let stage = stage_of(condition)?;
+            let of_it = |view: &&SourceView| {
+                let source = map.source(view.source);
+                source.stage == stage && source.owner.tenant() == condition.subject.tenant
+            };
+            let is_empty = |view: &SourceView| view.queue.is_some_and(|queue| queue.messages == 0);
+            snapshot.sources.iter().filter(of_it).all(is_empty).then_some(snapshot.at)
         }
         ConditionName::ClockUnsynchronized => snapshot.clock.map(|_| snapshot.at),
         ConditionName::StoreDegraded => Some(snapshot.at),
@@ -102,6 +114,7 @@ fn is_good(name: ConditionName, map: &Topology, trace: &Trace, stage: StageId) -
         | ConditionName::TotalStall
         | ConditionName::Stuck
         | ConditionName::NeverSeen
+        | ConditionName::DeadLettersWaiting
         | ConditionName::SchemaDrift
         | ConditionName::NotInjecting
         | ConditionName::CannotSee
@@ -115,12 +128,12 @@ fn is_good(name: ConditionName, map: &Topology, trace: &Trace, stage: StageId) -
 /// arrived before that left while others waited already.
 fn first_passage(
     snapshot: &Snapshot,
-    tenant: Option<TenantId>,
+    condition: &Condition,
     stages: &[StageId],
     last: Timestamp,
 ) -> Option<Timestamp> {
     let passage = |trace: &Trace| stages.iter().find_map(|stage| trace.arrival(*stage));
-    of_tenant(snapshot, tenant).filter_map(passage).map(|at| at.latest).filter(|at| *at > last).min()
+    concerned(snapshot, condition).filter_map(passage).map(|at| at.latest).filter(|at| *at > last).min()
 }
 
 /// The median time that the hop to a place took for the canaries before an instant; end to end for what has
@@ -159,7 +172,11 @@ fn end_of_place(map: &Topology, subject: Subject) -> StageId {
     place.filter(|stage| map.stage(*stage).role != Role::DeadLetter).unwrap_or_else(|| map.end())
 }
 
-fn of_tenant(snapshot: &Snapshot, tenant: Option<TenantId>) -> impl Iterator<Item = &Trace> {
+/// The canaries that a condition could concern: of its tenant, or of all, and of its log groups.
+fn concerned<'a>(snapshot: &'a Snapshot, condition: &'a Condition) -> impl Iterator<Item = &'a Trace> {
     let all = snapshot.finished.iter().chain(&snapshot.open).map(AsRef::as_ref);
-    all.filter(move |trace: &&Trace| tenant.is_none_or(|tenant| tenant == trace.tenant))
+    all.filter(|trace: &&Trace| {
+        condition.subject.tenant.is_none_or(|tenant| tenant == trace.tenant)
+            && trace.log_group.is_none_or(|group| condition.concerns(group))
+    })
 }

@@ -109,7 +109,7 @@ impl Tracker {
         let state = &mut self.injections[usize::from(trace.tenant.0)];
         state.planned_at = state.planned_at.max(Some(trace.planned_at));
         if let Put::Accepted { at } = trace.put {
-            state.accepted_at = state.accepted_at.max(Some(at));
+            state.restore_accepted(trace.log_group, at);
         }
         for (stage, visit) in (0..).map(StageId).zip(&trace.stages) {
             // A tag that was found by luck in bytes that were not decoded does not show that the source can be

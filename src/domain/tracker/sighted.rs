@@ -35,6 +35,10 @@ impl Tracker {
         if self.leaked(source, stage, tenant, &sighting, now, events) {
             return None;
         }
+        // It is with another tenant of its client, which says nothing about where it belongs.
+        if !self.topology.source(source).tenants.contains(&tenant) {
+            return None;
+        }
         self.check_name(stage, &sighting.tag, events);
         self.take_readable(source, tenant, &sighting, now, events);
         if !self.is_known(id) && !self.adopt(sighting.tag, tenant, now, events) {
@@ -163,7 +167,9 @@ impl Tracker {
         events: &mut Vec<Event>,
     ) -> bool {
         let map = &self.topology;
-        let by_source = !map.source(source).tenants.contains(&tenant);
+        // Among the tenants of one client nothing leaks.
+        let is_of_client = |at: &TenantId| map.are_one_client(*at, tenant);
+        let by_source = !map.source(source).tenants.iter().any(is_of_client);
         let by_label = sighting.label.as_ref().filter(|label| !label.is_label(&map.tenant(tenant).label));
         if !by_source && by_label.is_none() {
             return false;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{BlindTenant, Failing, LeakEpisode, Tracker};
+use super::{BlindTenant, Failing, LeakEpisode, LogGroupState, Tracker};
 use crate::domain::drill::Drills;
 use crate::domain::foreign::ForeignText;
 use crate::domain::incidents::Episode;
@@ -67,6 +67,8 @@ pub struct SourceView {
     pub failing: Option<Failing>,
     /// How far behind the newest record the last poll ended, if the stage reports it.
     pub behind: Option<Duration>,
+    /// What is in the queue; `None` if the stage is none, or was not read yet.
+    pub queue: Option<Queue>,
     /// What the poll in progress has been decoding for long.
     pub decoding: Option<Decoding>,
     /// How its schema differs from the expected one; `None` if it was not read yet, or there is none.
@@ -127,6 +129,15 @@ impl SourceView {
     }
 }
 
+/// What is in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Number of messages.
+    pub messages: u64,
+    /// Since when it has not been empty; `None` if it was not when it was first read, or is empty.
+    pub since: Option<Timestamp>,
+}
+
 /// How the schema of a source differs from the expected one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Drifted {
@@ -144,14 +155,26 @@ pub struct TenantView {
     pub tenant: TenantId,
     /// For when the latest canary was planned.
     pub planned_at: Option<Timestamp>,
-    /// When a put was last accepted.
-    pub accepted_at: Option<Timestamp>,
-    /// When puts began to be refused, and why the last one was; `None` if the last one was accepted.
-    pub refusing: Option<(Timestamp, ForeignText)>,
+    /// What each of its log groups answered, by [`LogGroupId`](crate::domain::topology::LogGroupId).
+    pub log_groups: Vec<LogGroupState>,
     /// How many canaries were planned but never sent.
     pub missed: u64,
     /// When a canary was last missed.
     pub missed_at: Option<Timestamp>,
+}
+
+impl TenantView {
+    /// When one of its log groups last accepted a put; `None` before the first time.
+    #[must_use]
+    pub fn accepted_at(&self) -> Option<Timestamp> {
+        self.log_groups.iter().filter_map(|group| group.accepted_at).max()
+    }
+
+    /// When and why the log group that has refused puts for longest began to.
+    #[must_use]
+    pub fn refusing(&self) -> Option<&(Timestamp, ForeignText)> {
+        self.log_groups.iter().filter_map(|group| group.refusing.as_ref()).min_by_key(|(since, _)| *since)
+    }
 }
 
 /// The tenant whose canary leaked.
@@ -232,6 +255,7 @@ impl Tracker {
             blind_since: state.blind_since,
             failing: state.failing.clone(),
             behind: state.behind,
+            queue: state.queue,
             decoding: state.decoding.clone(),
             drifted: self.schemas.drifted(source).cloned(),
             seen: state.seen.clone(),
@@ -240,8 +264,7 @@ impl Tracker {
         let tenants = self.topology.tenant_ids().zip(&self.injections).map(|(tenant, state)| TenantView {
             tenant,
             planned_at: state.planned_at,
-            accepted_at: state.accepted_at,
-            refusing: state.refused_since.clone(),
+            log_groups: state.log_groups.clone(),
             missed: state.missed_count,
             missed_at: state.missed_at,
         });

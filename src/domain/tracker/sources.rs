@@ -5,7 +5,7 @@ use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
 use super::readability::Readability;
-use super::snapshot::why_blind;
+use super::snapshot::{Queue, why_blind};
 use crate::domain::foreign::ForeignText;
 use crate::domain::sighting::{Decoding, FailureKind, ReadStats, WantedTrace};
 use crate::domain::tag::TraceId;
@@ -124,6 +124,8 @@ pub(super) struct SourceState {
     pub(super) failing: Option<Failing>,
     pub(super) blind_since: Option<Timestamp>,
     pub(super) behind: Option<Duration>,
+    /// What is in the queue; `None` if it is none, or was not read yet.
+    pub(super) queue: Option<Queue>,
     /// What the poll in progress has been decoding for long.
     pub(super) decoding: Option<Decoding>,
     /// When each tenant's canaries were first found here, in this run or a previous one.
@@ -200,6 +202,9 @@ impl SourceState {
         self.watermark = self.watermark.max(watermark);
         self.last_answer = Some(now);
         self.behind = stats.behind;
+        if let Some(messages) = stats.queued {
+            self.queue = Some(queue_with(messages, self.queue, started));
+        }
         match watermark {
             Some(_) => self.failing = None,
             None if self.presence_only => {
@@ -270,4 +275,16 @@ impl SourceState {
     fn reason(&self) -> ForeignText {
         why_blind(self.decoding.as_ref(), self.failing.as_ref())
     }
+}
+
+/// The queue with this many messages, after it was as it was `before`.
+fn queue_with(messages: u64, before: Option<Queue>, at: Timestamp) -> Queue {
+    let since = match before {
+        _ if messages == 0 => None,
+        // It was not empty to begin with.
+        None => None,
+        Some(Queue { messages: 0, .. }) => Some(at),
+        Some(queue) => queue.since,
+    };
+    Queue { messages, since }
 }

@@ -168,8 +168,16 @@ impl World {
         let finished = at + Duration::from_millis(100);
         let revision = self.tracker.wanted(source).revision;
         let stats = ReadStats::default();
-        let poll =
-            Poll { revision, started: at, finished, watermark, sightings, stats, unreadable: Vec::new() };
+        let poll = Poll {
+            revision,
+            started: at,
+            finished,
+            watermark,
+            sightings,
+            stats,
+            unreadable: Vec::new(),
+            failed_batches: Vec::new(),
+        };
         self.apply(Input::Polled { source, poll }, finished)
     }
 
@@ -370,6 +378,7 @@ fn a_poll_that_began_before_a_canary_was_wanted_proves_nothing_about_it() {
         sightings: vec![],
         stats,
         unreadable: Vec::new(),
+        failed_batches: Vec::new(),
     };
     w.empty_poll_except_at(&[TABLE], t(GIVE_UP + 2));
     w.apply(Input::Polled { source: table, poll }, started);

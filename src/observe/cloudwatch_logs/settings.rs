@@ -128,7 +128,7 @@ impl KindSettings for Settings {
         let filter_pattern = read.get("filter_pattern", value::text);
         let gaps = read.get("gaps", value::choice(&GAPS));
         let max_calls_per_second = read.get("max_calls_per_second", value::count(1, MAX_FILTER_CALLS));
-        let account = Account::read(read, scope.region);
+        let account = Account::read(read, scope.region, log_group.as_deref().ok());
         Ok(Self {
             filter_pattern: filter_pattern?,
             gaps: gaps?,

@@ -35,7 +35,7 @@ pub const STORAGE: Service = Service {
 /// Most objects on a page of a listing (Cloud Storage JSON API reference, objects.list).
 pub const MAX_PAGE: u32 = 1_000;
 
-static KEYS: [Key; 8] = object_store::KEYS;
+static KEYS: [Key; 9] = object_store::KEYS;
 
 /// What all sources of this kind have in common.
 pub(super) static SPEC: Spec = Spec {

@@ -126,7 +126,7 @@ impl KindSettings for Settings {
                 "; a shard delivers 2MB per second to all its readers together",
             ),
         );
-        let account = Account::read(read, scope.region);
+        let account = Account::read(read, scope.region, stream.as_deref().ok());
         Ok(Self {
             max_records_per_call: i32::try_from(max_records?).unwrap_or(i32::MAX),
             gaps: gaps?,
@@ -161,7 +161,7 @@ impl KindSettings for Settings {
         };
         let aws = &site.clients.aws;
         let config = aws_sdk_kinesis::config::Builder::from(&aws.config("kinesis", &self.account))
-            .interceptor(aws.counting("kinesis"))
+            .interceptor(aws.counting("kinesis", &self.account))
             .build();
         let client = aws_sdk_kinesis::Client::from_conf(config);
         let (recognizer, clock) = (site.recognizer.clone(), site.clock.clone());

@@ -4,19 +4,39 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::domain::time::Timestamp;
+use crate::domain::time_zone::TimeZone;
 
 /// The most steps from the start of a window to its end. A day has 1,440 minutes.
 const MAX_STEPS: usize = 10_000;
+/// No local hour is shorter than 30 minutes: on Lord Howe Island, clocks are set forward by 30 minutes.
+const HOUR_STEP: Duration = Duration::from_mins(30);
+/// Longer than the local time that a prefix covers, which has at least a day in it: a day has up to 25 hours.
+const LONGEST_PREFIX: Duration = Duration::from_hours(26);
 
-/// A key prefix with `strftime` specifiers, which are rendered in UTC.
+/// A key prefix with `strftime` specifiers, which are rendered in the time zone of the writer.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KeyTemplate(String);
+pub struct KeyTemplate {
+    template: String,
+    zone: TimeZone,
+}
 
 impl KeyTemplate {
-    /// Makes a template; `{tenant}` must already be replaced in it.
+    /// Makes a template in UTC; `{tenant}` must already be replaced in it.
     #[must_use]
     pub fn new(template: impl Into<String>) -> Self {
-        Self(template.into())
+        Self { template: template.into(), zone: TimeZone::UTC }
+    }
+
+    /// Renders time fields in this time zone.
+    #[must_use]
+    pub fn in_zone(self, zone: TimeZone) -> Self {
+        Self { zone, ..self }
+    }
+
+    /// Returns the time zone of its time fields.
+    #[must_use]
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
     }
 
     /// Returns the prefixes of all instants from `from` to `to`, oldest first. `None` if there are more than
@@ -26,7 +46,7 @@ impl KeyTemplate {
         let mut prefixes: Vec<String> = Vec::new();
         let mut instant = from.min(to);
         for _ in 0..MAX_STEPS {
-            let prefix = instant.min(to).strftime(&self.0);
+            let prefix = self.prefix_of(instant.min(to));
             if !prefixes.contains(&prefix) {
                 prefixes.push(prefix);
             }
@@ -41,10 +61,23 @@ impl KeyTemplate {
         None
     }
 
-    /// Returns a step so short that no field changes more than once within it: an hour, a minute or a second.
+    /// Returns the prefixes that are listed from `from` to `to` and in which local time repeats, because clocks
+    /// are set back. A later key of such a prefix may sort before an earlier one.
+    #[must_use]
+    pub fn repeating(&self, from: Timestamp, to: Timestamp) -> Vec<String> {
+        let changes = self.zone.set_back(from - LONGEST_PREFIX, to + LONGEST_PREFIX);
+        let repeating = changes.into_iter().flat_map(|change| {
+            // The last instant of the repeated time belongs to it, the first after it does not.
+            let last = change.at + change.by - Duration::from_secs(1);
+            self.prefixes(change.at, last, MAX_STEPS).unwrap_or_default()
+        });
+        repeating.collect()
+    }
+
+    /// Returns a step so short that no prefix lies between two of them: half an hour, a minute or a second.
     fn step(&self) -> Duration {
-        let mut finest = Duration::from_secs(3_600);
-        let mut chars = self.0.chars();
+        let mut finest = HOUR_STEP;
+        let mut chars = self.template.chars();
         while let Some(c) = chars.next() {
             if c != '%' {
                 continue;
@@ -65,22 +98,29 @@ impl KeyTemplate {
     /// The prefix of keys that are written at this time.
     #[must_use]
     pub fn prefix_of(&self, at: Timestamp) -> String {
-        at.strftime(&self.0)
+        self.zone.strftime(at, &self.template)
     }
 }
 
 impl fmt::Display for KeyTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.template)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn at(text: &str) -> Timestamp {
         Timestamp::parse_rfc3339(text).unwrap()
+    }
+
+    fn hours(zone: &str, from: &str, to: &str) -> Vec<String> {
+        let template = KeyTemplate::new("%m-%d/%H").in_zone(TimeZone::named(zone).unwrap());
+        template.prefixes(at(from), at(to), 9).unwrap()
     }
 
     #[test]
@@ -101,6 +141,60 @@ mod tests {
         let (from, to) = (at("2026-11-22T09:58:59Z"), at("2026-11-22T10:01:00Z"));
         let prefixes = template.prefixes(from, to, 9).unwrap();
         assert_eq!(prefixes, ["a/9-58/", "a/9-59/", "a/10-00/", "a/10-01/"]);
+    }
+
+    #[test]
+    fn midnight_is_that_of_the_time_zone() {
+        let listed = hours("Asia/Kathmandu", "2026-11-22T18:14:59Z", "2026-11-22T18:15:00Z");
+        assert_eq!(listed, ["11-22/23", "11-23/00"]);
+    }
+
+    #[test]
+    fn the_hour_that_daylight_saving_skips_has_no_prefix() {
+        let listed = hours("Europe/Berlin", "2027-03-28T00:30:00Z", "2027-03-28T01:30:00Z");
+        assert_eq!(listed, ["03-28/01", "03-28/03"]);
+    }
+
+    #[test]
+    fn the_hour_that_is_repeated_is_one_prefix() {
+        let listed = hours("Europe/Berlin", "2027-10-30T23:30:00Z", "2027-10-31T02:30:00Z");
+        assert_eq!(listed, ["10-31/01", "10-31/02", "10-31/03"]);
+    }
+
+    #[test]
+    fn an_hour_that_is_cut_in_half_has_a_prefix() {
+        // At 02:00 clocks are set to 02:30.
+        let listed = hours("Australia/Lord_Howe", "2027-10-02T14:45:00Z", "2027-10-02T16:15:00Z");
+        assert_eq!(listed, ["10-03/01", "10-03/02", "10-03/03"]);
+    }
+
+    #[test]
+    fn only_the_prefix_of_the_repeated_hour_repeats() {
+        let template = |text| KeyTemplate::new(text).in_zone(TimeZone::named("Europe/Berlin").unwrap());
+        let repeating = |text, now| template(text).repeating(at(now), at(now));
+        for now in ["2027-10-31T00:10:00Z", "2027-10-31T01:50:00Z"] {
+            assert_eq!(repeating("%d/%H/", now), ["31/02/"]);
+        }
+        assert_eq!(repeating("%Y-%m-%d/", "2027-10-31T22:50:00Z"), ["2027-10-31/"]);
+        assert!(repeating("%d/%H/", "2027-11-02T12:00:00Z").is_empty());
+        assert!(KeyTemplate::new("%d/%H/").repeating(at("2027-01-01T00:00:00Z"), Timestamp::MAX).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn in_every_time_zone_each_minute_of_a_window_has_its_prefix(
+            zone in proptest::sample::select(TimeZone::names()),
+            from in at("2000-01-01T00:00:00Z").micros()..at("2040-01-01T00:00:00Z").micros(),
+            minutes in 0_u32..300,
+        ) {
+            let from = Timestamp::from_micros(from);
+            let template = KeyTemplate::new("%Y-%m-%d/%H/").in_zone(TimeZone::named(&zone).unwrap());
+            let listed = template.prefixes(from, from + Duration::from_mins(1) * minutes, 9).unwrap();
+            for minute in 0..=minutes {
+                let prefix = template.prefix_of(from + Duration::from_mins(1) * minute);
+                prop_assert!(listed.contains(&prefix), "{zone}: {prefix}");
+            }
+        }
     }
 
     #[test]

@@ -80,6 +80,8 @@ struct Prefix {
     objects: HashMap<String, Known>,
     /// Set if keys grow with time: all objects up to this key have been read.
     after: Option<String>,
+    /// Whether local time repeats in its keys, so that they do not grow with time.
+    repeats: bool,
 }
 
 #[derive(Debug)]
@@ -193,8 +195,10 @@ impl<S: ObjectStore> ObjectObserver<S> {
         let from = since - self.settings.slack;
         self.poll_number += 1;
         self.prefixes.retain(|prefix, _| prefixes.contains(prefix));
+        let repeating = self.settings.key.repeating(since, started);
         let mut progress = Progress::default();
         for prefix in prefixes {
+            self.prefixes.entry(prefix.clone()).or_default().repeats = repeating.contains(&prefix);
             if let Err(failure) = self.list(&prefix, from, started, &mut progress).await {
                 progress.incomplete = true;
                 progress.failure.get_or_insert(failure);
@@ -421,7 +425,7 @@ impl<S: ObjectStore> ObjectObserver<S> {
         let settled = started - self.settings.key_slack - self.settings.slack;
         for prefix in self.prefixes.values_mut() {
             prefix.objects.retain(|_, known| known.poll_number == self.poll_number);
-            if !self.settings.ordered_keys {
+            if !self.settings.ordered_keys || prefix.repeats {
                 continue;
             }
             let mut keys: Vec<_> = prefix.objects.iter().collect();

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use toml::Value;
+
 use super::{KeyLabels, KeyTemplate};
+use crate::domain::time_zone::TimeZone;
 use crate::domain::topology::Topology;
-use crate::keys::fault::Checked;
+use crate::keys::fault::{Checked, suggestion};
 use crate::keys::key::{Key, Shape};
 use crate::keys::reader::Reader;
-use crate::keys::value;
+use crate::keys::value::{self, Parsed};
 use crate::observe::decode::Limits;
 use crate::observe::kinds::{Attribution, Scope};
 use crate::observe::{GAPS, Gaps};
@@ -22,9 +25,10 @@ const MAX_KEYS: u32 = 1_000_000;
 const TIME_FIELDS: &str = "YmdjHM";
 
 /// The keys of every kind that reads objects, read by [`Settings::read`].
-pub(in crate::observe) const KEYS: [Key; 8] = [
+pub(in crate::observe) const KEYS: [Key; 9] = [
     Key::text("bucket").required(),
     Key::text("key").required(),
+    Key::text("time_zone").or("UTC"),
     Key::text("key_slack").or("5m"),
     Key::new("ordered_keys", Shape::Boolean).or("false"),
     Key::new("max_keys", Shape::Integer).or("50000"),
@@ -38,7 +42,7 @@ pub(in crate::observe) const KEYS: [Key; 8] = [
 pub struct Settings {
     /// The name of the bucket.
     pub bucket: String,
-    /// Prefix of the keys, with time fields.
+    /// Prefix of the keys, with time fields in the time zone of the writer.
     pub key: KeyTemplate,
     /// What follows the tenant's name in a key, if the name comes right after `key`. The prefix is then
     /// listed once for all tenants, and the key names the tenant of an object. `None` if keys do not.
@@ -104,6 +108,7 @@ impl Settings {
             after.as_deref().map(expanded).transpose()?;
             Ok((expanded(&key)?, after))
         });
+        let time_zone = read.get("time_zone", time_zone);
         let key_slack = read.get("key_slack", value::duration_within(Duration::ZERO, MAX_KEY_SLACK, ""));
         let ordered_keys = read.get("ordered_keys", value::boolean);
         let max_keys = read.get("max_keys", value::count(1_000, MAX_KEYS));
@@ -119,7 +124,7 @@ impl Settings {
             max_object_bytes: max_object?,
             max_inflated_bytes: max_inflated?,
             gaps: gaps?,
-            ..Self::new(bucket?, KeyTemplate::new(key))
+            ..Self::new(bucket?, KeyTemplate::new(key).in_zone(time_zone?))
         })
     }
 
@@ -136,7 +141,7 @@ impl Settings {
 
     /// Identifies what is read, without how it is read.
     pub(in crate::observe) fn identity(&self) -> String {
-        format!("{}/{}", self.bucket, self.key)
+        format!("{}/{} {}", self.bucket, self.key, self.key.zone())
     }
 
     /// Returns whether keys name the tenant of a canary.
@@ -153,6 +158,31 @@ impl Settings {
         let after = self.after_tenant.as_ref()?;
         let names = topology.tenants().iter().map(|tenant| (tenant.name.clone(), tenant.label.clone()));
         Some(KeyLabels::new(after, names))
+    }
+}
+
+/// Reads the name of a time zone.
+fn time_zone(value: &Value) -> Parsed<TimeZone> {
+    let text = value::text(value)?;
+    TimeZone::named(&text).ok_or_else(|| {
+        format!(
+            "\"{text}\" is not a time zone of the IANA database; write for example \"Asia/Tokyo\"{}",
+            near_zone(&text)
+        )
+    })
+}
+
+/// Suggests the time zone whose name, or at least whose city, is near to `unknown`. Abbreviations are never
+/// suggested: `EST` is near to `PST`, and wrong.
+fn near_zone(unknown: &str) -> String {
+    let names: Vec<_> = TimeZone::names().into_iter().filter(|name| name.contains('/')).collect();
+    let city = |name: &str| name.rsplit('/').next().unwrap_or_default().to_lowercase();
+    match suggestion(unknown, names.iter().map(String::as_str)) {
+        none if none.is_empty() => {
+            let same_city = names.iter().find(|name| city(name) == city(unknown).replace(' ', "_"));
+            same_city.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+        }
+        near => near,
     }
 }
 
@@ -179,7 +209,7 @@ fn check_key(text: &str) -> Result<(), String> {
             other => {
                 let field = other.map(String::from).unwrap_or_default();
                 return Err(format!(
-                    "\"{text}\" has the unknown time field %{field}; valid fields are %Y, %m, %d, %j, %H, %M (UTC)"
+                    "\"{text}\" has the unknown time field %{field}; valid fields are %Y, %m, %d, %j, %H, %M"
                 ));
             }
         }

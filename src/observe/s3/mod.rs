@@ -25,12 +25,14 @@ use crate::keys::fault::Checked;
 use crate::keys::key::Key;
 use crate::keys::reader::Reader;
 
-static KEYS: [Key; 11] = {
-    let [bucket, key, key_slack, ordered_keys, max_keys, max_object, max_inflated, gaps] = object_store::KEYS;
+static KEYS: [Key; 12] = {
+    let [bucket, key, time_zone, key_slack, ordered_keys, max_keys, max_object, max_inflated, gaps] =
+        object_store::KEYS;
     let [region, role_arn, external_id] = account::KEYS;
     [
         bucket,
         key,
+        time_zone,
         key_slack,
         ordered_keys,
         max_keys,
@@ -82,7 +84,8 @@ impl KindSettings for Settings {
 
     fn read(read: &mut Reader<'_, '_>, scope: &Scope<'_>) -> Checked<Self> {
         let objects = object_store::Settings::read(read, scope, bucket_name::check);
-        let account = Account::read(read, scope.region);
+        let bucket = objects.as_ref().ok().map(|objects| objects.bucket.as_str());
+        let account = Account::read(read, scope.region, bucket);
         Ok(Self { account: account?, objects: objects? })
     }
 
@@ -120,7 +123,7 @@ fn client(aws: &Aws, account: &Account) -> aws_sdk_s3::Client {
     let endpoint = config.endpoint_url().map(|url| format!("{}/", url.trim_end_matches('/')));
     let custom_endpoint = endpoint.is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
     let mut builder = aws_sdk_s3::config::Builder::from(&config)
-        .interceptor(aws.counting("s3"))
+        .interceptor(aws.counting("s3", account))
         .force_path_style(custom_endpoint);
     if endpoint.is_some() {
         builder.set_endpoint_url(endpoint);

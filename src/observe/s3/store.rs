@@ -1,16 +1,20 @@
 //! Implements [`ObjectStore`] for an S3 bucket.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 
+use crate::cloud::account::is_region;
+use crate::cloud::failure::Failure;
 use crate::domain::sighting::{FailureKind, Stamp};
 use crate::domain::time::Timestamp;
 use crate::observe::ObserveError;
-use crate::observe::failure::{causes, explain};
+use crate::observe::failure::causes;
 use crate::observe::object_store::{Body, GetError, Listed, ObjectStore, Page, Position};
 
 /// One bucket. Its client must not retry: the poll loop does.
@@ -24,6 +28,33 @@ impl S3 {
     pub(super) fn new(client: Client, bucket: &str) -> Self {
         Self { client, bucket: bucket.into() }
     }
+
+    /// Makes the error of a failed call. If the answer names another region as that of the bucket, it says so.
+    fn explain<E>(&self, call: &str, error: &SdkError<E>) -> ObserveError
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let ours = self.client.config().region().map_or("", AsRef::as_ref);
+        let mut failure = Failure::of_aws(error);
+        let theirs = error.raw_response().and_then(bucket_region).filter(|theirs| *theirs != ours);
+        if let Some(theirs) = theirs {
+            let hint =
+                format!("the bucket is in {theirs}, not in {ours}; set region of the stage to \"{theirs}\"");
+            failure.text = failure.text.after(&hint);
+        }
+        failure.calling(call).into()
+    }
+}
+
+/// Returns the region in which the bucket is. S3 names it in a header when it redirects, and in the error document
+/// when it refuses a signature for another region (S3 API reference, error responses).
+fn bucket_region(answer: &HttpResponse) -> Option<&str> {
+    let header = answer.headers().get("x-amz-bucket-region");
+    let document = || {
+        let text = std::str::from_utf8(answer.body().bytes()?).ok()?;
+        text.split_once("<Region>")?.1.split_once("</Region>").map(|(region, _)| region)
+    };
+    header.or_else(document).filter(|region| is_region(region))
 }
 
 impl ObjectStore for S3 {
@@ -50,7 +81,7 @@ impl ObjectStore for S3 {
         };
         let answer = request.send().await;
         let page = answer
-            .map_err(|error| explain(&format!("ListObjectsV2 on s3://{}/{prefix}", self.bucket), &error))?;
+            .map_err(|error| self.explain(&format!("ListObjectsV2 on {}", self.uri(prefix)), &error))?;
         let more = page.is_truncated == Some(true);
         let listed = |object: aws_sdk_s3::types::Object| {
             let modified = instant(&object.last_modified?);
@@ -76,7 +107,7 @@ impl ObjectStore for S3 {
             Ok(answer) => return Ok(answer.body),
             Err(error) => error,
         };
-        let explained = || explain(&format!("GetObject on {}", self.uri(key)), &error);
+        let explained = || self.explain(&format!("GetObject on {}", self.uri(key)), &error);
         Err(match error.code() {
             Some("NoSuchKey") => GetError::Vanished,
             Some("PreconditionFailed") => GetError::Replaced,

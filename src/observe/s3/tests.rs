@@ -1,11 +1,14 @@
+mod time_zones;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
+use aws_smithy_http_client::test_util::infallible_client_fn;
 use aws_smithy_runtime_api::client::http::{
-    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+    HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::http::StatusCode;
@@ -152,23 +155,27 @@ impl Bucket {
 
     fn labelled(&self, settings: Settings, labels: Option<KeyLabels>) -> ObjectObserver<S3> {
         let connector = SharedHttpConnector::new(self.clone());
-        let config = aws_sdk_s3::Config::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .region(Region::new("eu-central-1"))
-            .credentials_provider(Credentials::new("a", "b", None, None, "test"))
-            .retry_config(RetryConfig::disabled())
-            .force_path_style(true)
-            .http_client(http_client_fn(move |_, _| connector.clone()))
-            .build();
-        // The clock advances by a millisecond with each call.
-        let millis = AtomicI64::new(0);
-        let clock = WallClock::new(move || {
-            let ticks = u64::try_from(millis.fetch_add(1, Ordering::Relaxed)).unwrap();
-            t(0) + Duration::from_millis(ticks)
-        });
-        let store = S3::new(aws_sdk_s3::Client::from_conf(config), &settings.bucket);
-        ObjectObserver::new(settings, store, labels, recognizer(), clock)
+        observer(http_client_fn(move |_, _| connector.clone()), settings, labels)
     }
+}
+
+fn observer(http: SharedHttpClient, settings: Settings, labels: Option<KeyLabels>) -> ObjectObserver<S3> {
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(Credentials::new("a", "b", None, None, "test"))
+        .retry_config(RetryConfig::disabled())
+        .force_path_style(true)
+        .http_client(http)
+        .build();
+    // The clock advances by a millisecond with each call.
+    let millis = AtomicI64::new(0);
+    let clock = WallClock::new(move || {
+        let ticks = u64::try_from(millis.fetch_add(1, Ordering::Relaxed)).unwrap();
+        t(0) + Duration::from_millis(ticks)
+    });
+    let store = S3::new(aws_sdk_s3::Client::from_conf(config), &settings.bucket);
+    ObjectObserver::new(settings, store, labels, recognizer(), clock)
 }
 
 fn settings() -> Settings {
@@ -306,6 +313,34 @@ async fn a_failed_listing_names_the_prefix_and_the_error() {
         assert_eq!(failure.kind, kind);
         assert_eq!(*failure.detail, format!("ListObjectsV2 on s3://archive/in/04/: {code}: details"));
     }
+}
+
+#[tokio::test]
+async fn a_bucket_in_another_region_is_named_with_its_region() {
+    let moved = "<Error><Code>PermanentRedirect</Code><Message>elsewhere</Message></Error>";
+    let signed = "<Error><Code>AuthorizationHeaderMalformed</Code><Message>m</Message><Region>us-west-2</Region></Error>";
+    for (status, header, body) in [(301, Some("us-west-2"), moved), (400, None, signed)] {
+        let http = infallible_client_fn(move |_| {
+            let answer = http::Response::builder().status(status);
+            let answer =
+                header.into_iter().fold(answer, |it, region| it.header("x-amz-bucket-region", region));
+            answer.body(SdkBody::from(body)).unwrap()
+        });
+        let failure = observer(http, settings(), None).poll(&wanted()).await.unwrap_err();
+        let hint =
+            "the bucket is in us-west-2, not in eu-central-1; set region of the stage to \"us-west-2\": ";
+        assert!(failure.detail.contains(hint), "{}", failure.detail);
+    }
+    let foreign = "<Error><Code>PermanentRedirect</Code><Message>m</Message><Region>a b</Region></Error>";
+    let http = infallible_client_fn(move |_| {
+        http::Response::builder().status(301).body(SdkBody::from(foreign)).unwrap()
+    });
+    let failure = observer(http, settings(), None).poll(&wanted()).await.unwrap_err();
+    assert!(
+        !failure.detail.contains("set region"),
+        "what is not a region is not repeated: {}",
+        failure.detail
+    );
 }
 
 #[tokio::test]

@@ -115,6 +115,7 @@ impl World {
                         sightings: sightings.collect(),
                         stats: ReadStats::default(),
                         unreadable: Vec::new(),
+                        failed_batches: Vec::new(),
                     },
                 })
             }

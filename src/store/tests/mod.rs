@@ -14,7 +14,7 @@ use crate::domain::schema::{Column, TableSchema};
 use crate::domain::sighting::Locator;
 use crate::domain::tag::{Claim, Purpose, Tag, TenantCode};
 use crate::domain::topology::fixture::*;
-use crate::domain::topology::{HopRange, Owner, Role, Source, Stage, StageId, Tenant, TenantId};
+use crate::domain::topology::{HopRange, LogGroupId, Owner, Role, Source, Stage, StageId, Tenant, TenantId};
 use crate::domain::trace::{Hop, Origin, Visit};
 use crate::domain::tracker::LeakedTenant;
 
@@ -61,7 +61,7 @@ pub(crate) fn open(path: &Path) -> Result<Opened, StoreError> {
 }
 
 pub(crate) fn trace(n: u8) -> Trace {
-    Trace::new(canary(n), ACME, 5, Origin::Planned)
+    Trace { log_group: Some(LogGroupId::FIRST), ..Trace::new(canary(n), ACME, 5, Origin::Planned) }
 }
 
 pub(crate) fn ended(n: u8, outcome: Outcome) -> Trace {

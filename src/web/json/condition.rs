@@ -24,6 +24,8 @@ pub(super) struct ConditionJson {
     /// Where it is, also a hop range (`transit..bigquery`). `null` if it is of a tenant as a whole or of the
     /// probe.
     stage: Option<String>,
+    /// The tenant's log groups that are concerned. Empty if all are, or if it is not known which.
+    log_groups: Vec<String>,
     /// When the unbroken episode began, which does not move while it lasts. `null` if that is not known.
     #[schemars(extend("format" = "date-time"))]
     since: Option<String>,
@@ -54,6 +56,7 @@ impl ConditionJson {
             severity: view.severity.as_str(),
             tenant: view.tenant.as_deref().map(str::to_owned),
             stage: view.place.clone(),
+            log_groups: view.log_groups.iter().map(ToString::to_string).collect(),
             since: view.since.map(rfc3339),
             since_epoch_seconds: view.since.map(Timestamp::as_secs_f64),
             last: view.last.map(rfc3339),

@@ -67,6 +67,8 @@ pub(super) struct IncidentJson {
 struct EpisodeJson {
     /// Whose it is. `null` if it is of no tenant in particular.
     tenant: Option<String>,
+    /// The tenant's log groups that are concerned, as of `conditions[]`.
+    log_groups: Vec<String>,
     /// As of the incident.
     #[schemars(extend("enum" = values::STATES))]
     state: &'static str,
@@ -119,6 +121,7 @@ impl EpisodeJson {
     fn new(view: &EpisodeView) -> Self {
         Self {
             tenant: view.tenant.as_deref().map(str::to_owned),
+            log_groups: view.log_groups.iter().map(ToString::to_string).collect(),
             state: view.state,
             since: rfc3339(view.beginning),
             until: view.end.map(rfc3339),

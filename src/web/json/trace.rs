@@ -23,6 +23,9 @@ pub(super) struct TraceJson {
     id: String,
     /// Its tenant.
     tenant: String,
+    /// The log group into which it was put. `null` if it is known only by its tag, or if the tenant does not
+    /// have the log group any more.
+    log_group: Option<String>,
     /// Size of the canary, in bytes.
     size_bytes: u32,
     /// The planned injection, from which latency counts.
@@ -180,6 +183,7 @@ impl TraceJson {
         Self {
             id: view.brief.id.to_string(),
             tenant: view.brief.tenant.to_string(),
+            log_group: view.log_group.as_deref().map(str::to_owned),
             size_bytes: trace.tag.size,
             planned_at: rfc3339(trace.planned_at),
             planned_at_epoch_seconds: trace.planned_at.as_secs_f64(),

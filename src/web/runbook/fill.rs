@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::domain::evidence::NamedPlace;
 use crate::domain::shell::filled;
-use crate::domain::topology::{StageId, TenantId, Topology};
+use crate::domain::topology::{LogGroupId, StageId, TenantId, Topology};
+use crate::domain::tracker::Snapshot;
 use crate::web::app::App;
 
 /// Names by their placeholders.
@@ -33,7 +34,9 @@ impl Names {
                 names.add(evidence.map(|evidence| evidence.names(at)).unwrap_or_default());
             }
         }
-        let group = tenant.and_then(|tenant| app.settings.log_groups.get(usize::from(tenant.0)));
+        let groups = tenant.and_then(|tenant| app.settings.log_groups.get(usize::from(tenant.0)));
+        let group = tenant.map(|tenant| concerned(&app.snapshot.borrow(), tenant));
+        let group = groups.zip(group).and_then(|(groups, group)| groups.get(usize::from(group.0)));
         names.add(group.map(|group| group.names(at)).unwrap_or_default());
         names
     }
@@ -49,6 +52,13 @@ impl Names {
     pub(super) fn fill(&self, command: &str) -> String {
         filled(command, |placeholder| self.0.get(placeholder).cloned())
     }
+}
+
+/// The log group that an open incident of a tenant concerns; otherwise its first.
+fn concerned(snapshot: &Snapshot, tenant: TenantId) -> LogGroupId {
+    let open = snapshot.episodes.iter().rev().filter(|episode| !episode.has_ended());
+    let mut of_tenant = open.filter(|episode| episode.condition.subject.tenant == Some(tenant));
+    of_tenant.find_map(|episode| episode.condition.log_groups.first()).copied().unwrap_or(LogGroupId::FIRST)
 }
 
 /// The source of a stage that has only one.

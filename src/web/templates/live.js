@@ -63,8 +63,10 @@
 
   // Ages are counted here, because they would change every line that has one.
   function ages(root) {
+    // One instant for all: ages that are compared must not differ by when each was counted.
+    const now = Date.now() + skew();
     for (const time of (root || document).querySelectorAll("time.ago")) {
-      const seconds = Math.max(0, Math.floor((Date.now() - Date.parse(time.dateTime) + skew()) / 1000));
+      const seconds = Math.max(0, Math.floor((now - Date.parse(time.dateTime)) / 1000));
       if (!Number.isFinite(seconds)) continue;
       const text = duration(seconds);
       if (time.textContent !== text) time.textContent = text;

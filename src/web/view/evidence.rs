@@ -43,10 +43,11 @@ pub(crate) struct StageCopy {
 }
 
 impl Lookups {
-    /// What shows the canary in its tenant's log group.
+    /// What shows the canary in its log group; empty if it is not known which that is.
     pub(super) fn in_log_group(app: &App, trace: &Trace, tag: &str) -> Self {
         let question = Question { copy: None, tag, planned_at: trace.planned_at };
-        let evidence = app.settings.log_groups.get(usize::from(trace.tenant.0));
+        let of_tenant = app.settings.log_groups.get(usize::from(trace.tenant.0));
+        let evidence = of_tenant.zip(trace.log_group).and_then(|(all, group)| all.get(usize::from(group.0)));
         evidence.map(|evidence| Self::of(&**evidence, question)).unwrap_or_default()
     }
 

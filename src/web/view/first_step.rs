@@ -44,6 +44,9 @@ pub(crate) fn first_step(condition: &Condition, map: &Topology) -> String {
         ConditionName::Duplicates => format!(
             "Open a doubled trace: its two locators tell whether a write to {stage} was retried or a batch ran twice."
         ),
+        ConditionName::DeadLettersWaiting => {
+            format!("Ask the owner of {stage} whose messages these are; the function that gave up logged the error.")
+        }
         ConditionName::SchemaDrift => {
             "Find out whether the change was intended: if so, accept it in the configuration; if not, revert it."
                 .to_owned()

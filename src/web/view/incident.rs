@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::condition::ConditionView;
+use super::condition::{ConditionView, names_of};
 use super::mark::Mark;
-use crate::domain::conditions::{Condition, ConditionName, Severity};
+use super::remaining::{self, Remaining};
+use super::sent::Sent;
+use crate::domain::conditions::{Condition, ConditionName, Precedence, Severity};
 use crate::domain::incidents::{Episode, Incident, State};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{TenantId, Topology};
@@ -30,6 +32,14 @@ pub(crate) struct IncidentView {
     /// The condition's name on the page.
     pub(crate) word: &'static str,
     pub(crate) place: Option<String>,
+    /// The place for people.
+    pub(crate) site: Option<String>,
+    /// The word and the place.
+    pub(crate) what: String,
+    /// Sorts what is worse now first.
+    pub(crate) precedence: Precedence,
+    /// What is still open although it is over.
+    pub(crate) open: Option<String>,
     /// The tenants concerned, in the order in which it began for them.
     pub(crate) tenants: Vec<Arc<str>>,
     /// The tenants as text: `acme`, `All 50 tenants`; empty for what is no tenant's.
@@ -68,6 +78,8 @@ pub(crate) struct IncidentView {
 pub(crate) struct EpisodeView {
     /// `None` for what is no tenant's.
     pub(crate) tenant: Option<Arc<str>>,
+    /// The tenant's log groups that are concerned; empty if all are, or if it is not known which.
+    pub(crate) log_groups: Vec<Arc<str>>,
     pub(crate) state: &'static str,
     pub(crate) beginning: Timestamp,
     pub(crate) end: Option<Timestamp>,
@@ -84,7 +96,14 @@ pub(crate) struct EpisodeView {
 }
 
 impl IncidentView {
-    pub(crate) fn new(incident: &Incident, snapshot: &Snapshot, settings: &Settings) -> Option<Self> {
+    /// `problems` are all that there are now.
+    pub(crate) fn new(
+        incident: &Incident,
+        problems: &[&Condition],
+        sent: &Sent<'_>,
+        snapshot: &Snapshot,
+        settings: &Settings,
+    ) -> Option<Self> {
         let map = &*snapshot.topology;
         let worst = incident.worst()?;
         let condition = Condition { severity: incident.severity, ..worst.condition.clone() };
@@ -93,13 +112,29 @@ impl IncidentView {
         let tenants: Vec<_> = incident.tenants().map(name).collect();
         let state = state(incident);
         let who = who(&tenants, incident.of_all);
-        let summary = summary(incident, &tenants, &view);
+        let remaining = Remaining::of(incident, problems, sent, snapshot, settings);
+        let missing = remaining.as_ref().map_or(0, |it| it.missing);
+        let extent = extent(incident, missing, sent, snapshot);
+        let summary = match &extent {
+            // The numbers of one tenant are not those of all.
+            Some(extent) if tenants.len() > 1 || incident.end.is_some() => extent.clone(),
+            Some(_) | None => view.summary.clone(),
+        };
+        let worst_left = remaining.as_ref().and_then(|it| it.problems.first().copied());
+        let open = remaining.as_ref().map(|it| it.text.clone());
         let stage = condition.subject.place.map(|place| map.stage(place.first).name.clone());
         // The commands of a chapter are for one tenant; of several, for the one that has it worst.
         let runbook =
             settings.chapter_for(condition.name.profile().chapter, view.tenant.as_deref(), stage.as_deref());
+        let parts = Parts {
+            who: &who,
+            summary: &summary,
+            extent: extent.as_deref(),
+            open: open.as_deref(),
+            view: &view,
+        };
         Some(Self {
-            report: report(incident, &who, &summary, &view, &runbook, snapshot.at, settings),
+            report: report(incident, &parts, &runbook, snapshot.at, settings),
             word: view.word,
             blame: view.blame,
             first_step: view.first_step.clone(),
@@ -107,19 +142,32 @@ impl IncidentView {
             follows_from: None,
             key: view.key,
             severity: incident.severity,
-            mark: if incident.end.is_some() { Mark::Well } else { view.mark },
-            text: text(incident, state, &who, &summary, &view, snapshot.at),
+            mark: match (incident.end, &remaining, worst_left) {
+                (None, ..) => view.mark,
+                (Some(_), _, Some(problem)) => Mark::of(problem),
+                (Some(_), Some(_), None) => Mark::Poor,
+                (Some(_), None, _) => Mark::Well,
+            },
+            precedence: match (incident.end, worst_left) {
+                (None, _) => condition.precedence(),
+                (Some(_), Some(problem)) => problem.precedence(),
+                (Some(_), None) => Condition { severity: Severity::Note, ..condition.clone() }.precedence(),
+            },
+            text: text(incident, state, &parts, snapshot.at),
+            open,
             who,
             summary,
             tenants,
             place: view.place,
+            site: view.site,
+            what: view.what,
             state,
             beginning: incident.beginning,
             began_before: worst.began_before,
             end: incident.end,
             canaries: incident.canaries,
             of_all: incident.of_all,
-            episodes: incident.episodes.iter().map(|it| EpisodeView::new(it, name)).collect(),
+            episodes: incident.episodes.iter().map(|it| EpisodeView::new(it, map)).collect(),
             runbook,
         })
     }
@@ -142,10 +190,11 @@ pub(crate) fn cause<'a>(incident: &Incident, all: &'a [Incident], map: &Topology
 }
 
 impl EpisodeView {
-    fn new(episode: &Episode, name: impl Fn(TenantId) -> Arc<str>) -> Self {
+    fn new(episode: &Episode, map: &Topology) -> Self {
         let condition = &episode.condition;
         Self {
-            tenant: condition.subject.tenant.map(name),
+            tenant: condition.subject.tenant.map(|tenant| map.tenant(tenant).name.clone()),
+            log_groups: names_of(condition, map),
             state: state_of(episode),
             beginning: episode.beginning,
             end: episode.end(),
@@ -187,71 +236,80 @@ fn who(tenants: &[Arc<str>], of_all: bool) -> String {
     }
 }
 
-/// How bad it is. The numbers of one tenant are not those of all.
-fn summary(incident: &Incident, tenants: &[Arc<str>], view: &ConditionView) -> String {
-    match incident.canaries {
-        Some(canaries) if tenants.len() > 1 || incident.end.is_some() => {
-            format!("{} affected", words::count(canaries, "canary", "canaries"))
-        }
-        Some(_) | None => view.summary.clone(),
+/// How many canaries it affected, of all that were sent meanwhile; `None` if it does not count them. So many are known
+/// to be missing, the last ones perhaps only since it is over.
+fn extent(incident: &Incident, missing: usize, sent: &Sent<'_>, snapshot: &Snapshot) -> Option<String> {
+    let affected = incident.canaries?.max(missing);
+    if incident.name == ConditionName::Leaking {
+        let copies = words::count(affected, "copy was", "copies were");
+        return Some(format!("{copies} found with another tenant"));
     }
+    let (tenants, until) = (remaining::tenants(incident, snapshot), incident.end.unwrap_or(snapshot.at));
+    let whole = sent.between(&tenants, incident.beginning, until, affected);
+    Some(format!("{affected} of {whole} canaries affected"))
 }
 
-/// `acme STUCK at transit since 03:10:02 UTC (12 min): 24 canaries did not get through`, or `acme LOSING at transit from
-/// 03:10:02 to 03:25:10 UTC (15 min): recovered, 31 canaries affected`.
-fn text(
-    incident: &Incident,
-    state: &str,
-    who: &str,
-    summary: &str,
-    view: &ConditionView,
-    now: Timestamp,
-) -> String {
-    let who = match who {
+/// What the sentence and the report are written from.
+struct Parts<'a> {
+    who: &'a str,
+    summary: &'a str,
+    /// How many canaries it affected.
+    extent: Option<&'a str>,
+    /// What is still open although it is over.
+    open: Option<&'a str>,
+    view: &'a ConditionView,
+}
+
+/// `acme STUCK at transit since 03:10:02 UTC (12 min): none of 25 canaries sent since then got through`, or
+/// `acme LOSING at transit from 03:10:02 to 03:25:10 UTC (15 min): recovered, 31 of 45 canaries affected`.
+fn text(incident: &Incident, state: &str, parts: &Parts<'_>, now: Timestamp) -> String {
+    let who = match parts.who {
         "" => String::new(),
         one if incident.tenants().count() == 1 => format!("{one} "),
         several => format!("{several}: "),
     };
-    let (begin, what) = (incident.beginning, &view.what);
-    let canaries = match incident.canaries {
-        Some(all) => format!(", {} affected", words::count(all, "canary", "canaries")),
-        None => String::new(),
-    };
+    let (begin, what) = (incident.beginning, &parts.view.what);
+    let extent = parts.extent.map_or_else(String::new, |extent| format!(", {extent}"));
     if let Some(end) = incident.end {
         let (from, to) = (words::clock(begin, now), words::clock(end, now));
         let lasted = words::age(end.since(begin));
-        return format!("{who}{what} from {from} to {to} ({lasted}): recovered{canaries}");
+        let state = match parts.open {
+            Some(open) => format!("nothing new since, but still open: {open}"),
+            None => "recovered".to_owned(),
+        };
+        return format!("{who}{what} from {from} to {to} ({lasted}): {state}{extent}");
     }
     let since = format!("since {} ({})", words::clock(begin, now), words::age(now.since(begin)));
     if state == "unproven" {
-        return format!("{who}{what} {since}: no longer seen, but nothing proves that it is over{canaries}");
+        return format!("{who}{what} {since}: no longer seen, but nothing proves that it is over{extent}");
     }
-    format!("{who}{what} {since}: {summary}")
+    format!("{who}{what} {since}: {}", parts.summary)
 }
 
 /// Lines of plain text for the channel in which people work on the incident.
 fn report(
     incident: &Incident,
-    who: &str,
-    summary: &str,
-    view: &ConditionView,
+    parts: &Parts<'_>,
     runbook: &str,
     now: Timestamp,
     settings: &Settings,
 ) -> String {
+    let view = parts.view;
     let (begin, full) = (incident.beginning, |at: Timestamp| at.strftime("%F %T UTC"));
     let when = match incident.end {
         Some(end) => format!("{} to {} ({})", full(begin), full(end), words::age(end.since(begin))),
         None => format!("since {} ({})", full(begin), words::age(now.since(begin))),
     };
-    let who = if who.is_empty() { "all tenants" } else { who };
+    let who = if parts.who.is_empty() { "all tenants" } else { parts.who };
+    let is_resolved = incident.end.is_some() && parts.open.is_none();
     let mut lines = vec![
-        format!("{} {who}: {}", if incident.end.is_some() { "RESOLVED" } else { "INCIDENT" }, view.what),
+        format!("{} {who}: {}", if is_resolved { "RESOLVED" } else { "INCIDENT" }, view.what),
         format!("when:   {when}"),
-        format!("impact: {summary}"),
+        format!("impact: {}", parts.summary),
         format!("cause:  the {}", view.blame),
     ];
-    if incident.end.is_none() {
+    lines.extend(parts.open.map(|open| format!("open:   {open}")));
+    if !is_resolved {
         lines.push(format!("first:  {}", view.first_step));
     }
     if let Some(base) = &settings.external_url {

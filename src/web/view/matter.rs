@@ -24,6 +24,8 @@ pub(crate) struct Matter {
     pub(crate) stage: Option<Arc<str>>,
     /// Number of remembered traces.
     pub(crate) count: usize,
+    /// Of how many.
+    pub(crate) of: usize,
     /// When the newest one was planned.
     pub(crate) newest: Timestamp,
     /// Tenants and how many traces each has, most first.
@@ -35,7 +37,7 @@ pub(crate) struct Matter {
 /// Groups traces by what is wrong with them, the worst first. `traces` are newest first.
 #[must_use]
 pub(crate) fn matters(traces: &[&Trace], snapshot: &Snapshot) -> Vec<Matter> {
-    let map = &snapshot.topology;
+    let (map, all) = (&snapshot.topology, traces.len());
     let mut groups: BTreeMap<(Flaw, Option<StageId>), Vec<&Trace>> = BTreeMap::new();
     for trace in traces {
         for fault in all_flaws(trace, snapshot) {
@@ -59,6 +61,7 @@ pub(crate) fn matters(traces: &[&Trace], snapshot: &Snapshot) -> Vec<Matter> {
             flaw,
             stage: stage.map(|stage| map.stage(stage).name.clone()),
             count: traces.len(),
+            of: all,
             newest: traces.first()?.planned_at,
             tenants,
             traces: shown,

@@ -7,6 +7,7 @@ use super::condition::ConditionView;
 use super::incident::{self, IncidentView};
 use super::matter::{Matter, matters};
 use super::selection::Selection;
+use super::sent::Sent;
 use super::source::Source;
 use super::tenant::{Tenant, recent_by_tenant};
 use super::trace::TraceView;
@@ -102,6 +103,7 @@ impl<'a> Recent<'a> {
             },
         );
         let selection = Selection::new(snapshot, filter);
+        let (incidents, unsettled) = incidents(&found, snapshot, settings, filter);
         let traces =
             |of: Vec<&'a Trace>| of.into_iter().map(|trace| TraceView::new(trace, snapshot)).collect();
         let violations = snapshot
@@ -113,9 +115,9 @@ impl<'a> Recent<'a> {
             at: snapshot.at,
             settings,
             filter,
-            heading: Heading::new(&verdicts, &shared),
+            heading: Heading::new(&verdicts, &shared, unsettled.as_ref()),
             conditions: found.all(map).into_iter().map(condition).collect(),
-            incidents: incidents(snapshot, settings, filter),
+            incidents,
             uncovered: uncovered(&found, snapshot)
                 .into_iter()
                 .filter(|it| it.subject.tenant.is_none_or(admits))
@@ -155,8 +157,15 @@ fn uncovered<'a>(found: &'a Assessment, snapshot: &Snapshot) -> Vec<&'a Conditio
     found.problems().filter(|problem| !is_covered(problem)).collect()
 }
 
-/// The incidents that go on, and the last ones that have ended.
-fn incidents(snapshot: &Snapshot, settings: &Settings, filter: &Filter) -> Vec<IncidentView> {
+/// The incidents that go on, and the last ones that have ended. Also one of any tenant without which a heading that
+/// tells of conditions would be too good: the worst of which nothing proves that it is over, unless a condition is as
+/// bad, or one that is over but has something open, if there is no condition.
+fn incidents(
+    found: &Assessment,
+    snapshot: &Snapshot,
+    settings: &Settings,
+    filter: &Filter,
+) -> (Vec<IncidentView>, Option<IncidentView>) {
     let all = Incident::group(&snapshot.episodes, &snapshot.topology);
     let drill = snapshot.topology.drill().filter(|drill| filter.tenant != Some(*drill));
     let is_drill = |incident: &Incident| drill.is_some() && incident.tenants().eq(drill);
@@ -167,14 +176,27 @@ fn incidents(snapshot: &Snapshot, settings: &Settings, filter: &Filter) -> Vec<I
                 tenants.peek().is_none() || tenants.any(|tenant| tenant == only)
             })
     };
+    let problems: Vec<_> = found.problems().collect();
+    let sent = Sent::new(snapshot);
+    let view = |incident: &Incident| IncidentView::new(incident, &problems, &sent, snapshot, settings);
     let shown = all.iter().filter(admits).take(MAX_INCIDENTS);
-    let view = |incident: &Incident| {
+    let with_cause = |incident: &Incident| {
         let cause = incident::cause(incident, &all, &snapshot.topology);
-        let view = IncidentView::new(incident, snapshot, settings)?;
-        Some(IncidentView { follows_from: cause.map(incident::id), ..view })
+        Some(IncidentView { follows_from: cause.map(incident::id), ..view(incident)? })
     };
-    let mut views: Vec<_> = shown.filter_map(view).collect();
+    let mut views: Vec<_> = shown.filter_map(with_cause).collect();
     // What goes on and explains others first, then what may come back, then what has ended.
-    views.sort_by_key(|it| (it.state == "ended", it.end.is_some(), it.follows_from.is_some()));
-    views
+    views.sort_by_key(|it| {
+        let precedence = (it.state != "ended").then_some(it.precedence);
+        (it.state == "ended", it.end.is_some() && it.open.is_none(), it.follows_from.is_some(), precedence)
+    });
+    let worst = problems.iter().map(|problem| problem.severity).min();
+    let real = || all.iter().filter(|it| !is_drill(it));
+    let unproven = real().filter(|it| it.end.is_none()).min_by_key(|it| it.severity);
+    let unproven = unproven.filter(|it| worst.is_none_or(|worst| it.severity < worst)).and_then(view);
+    // No canary is missing for longer: it is lost then.
+    let is_recent = |end| snapshot.at.since(end) < settings.give_up;
+    let over = || real().filter(|it| it.end.is_some_and(is_recent)).filter_map(view);
+    let unsettled = unproven.or_else(|| over().find(|it| it.open.is_some()).filter(|_| worst.is_none()));
+    (views, unsettled)
 }

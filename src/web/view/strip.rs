@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::flawed::{Flawed, Flaws, MARKED};
 use super::recent::Recent;
 use super::tenant::Tenant;
 use crate::domain::aggregates::{Bucket, Figures, Health, Selection, Series, Step, TenantHistory};
+use crate::domain::flaw::Flaw;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{TenantId, Topology};
 use crate::domain::tracker::Snapshot;
@@ -35,6 +37,8 @@ pub(crate) struct Slot {
     pub(crate) judged: u32,
     /// Those that met the target.
     pub(crate) met: u32,
+    /// What else was wrong with some of them.
+    pub(crate) flaws: Flaws,
 }
 
 /// The last hour and the last day, each oldest first and ending now.
@@ -88,20 +92,28 @@ impl Timeline {
             history.iter().map(|it| (it.tenant, it.buckets.clone())).collect()
         };
         let known_since = minutes.known_since;
+        let flawed = Flawed::since(first(Step::Hour), snapshot);
         let (minutes, hours) = (by_tenant(&minutes.tenants), by_tenant(&hours.tenants));
         let of = |history: &BTreeMap<TenantId, Vec<Bucket>>, tenant| -> Vec<Bucket> {
             history.get(&tenant).cloned().unwrap_or_default()
         };
         let strips = |tenant: &Tenant| {
             let (minutes, hours) = (of(&minutes, tenant.id), of(&hours, tenant.id));
+            let row = |buckets: &[Bucket], step: Step, series: Series| {
+                let first = step.slot_of(view.at) + 1 - slots(step);
+                let slots = usize::try_from(slots(step)).unwrap_or_default();
+                let flaws = flawed.in_slots(tenant.id, series, step, first, slots);
+                row(buckets, step, first, series, &flaws)
+            };
             let strip = |series: Series, name: Arc<str>| Strip {
                 name,
-                minutes: row(&minutes, Step::Minute, view.at, series),
-                hours: row(&hours, Step::Hour, view.at, series),
+                minutes: row(&minutes, Step::Minute, series),
+                hours: row(&hours, Step::Hour, series),
             };
             let mut whole = strip(Series::EndToEnd, tenant.verdict.tenant.clone());
             bridge(&mut whole, map.tenant(tenant.id).interval);
-            let by_stage = tenant.verdict.is_problem || view.filter.tenant.is_some();
+            let verdict = &tenant.verdict;
+            let by_stage = verdict.is_problem || verdict.holds.is_some() || view.filter.tenant.is_some();
             let hops = series_of(map).into_iter().filter(|_| by_stage);
             let stages = hops.map(|series| strip(series, series.name(map))).collect();
             TenantStrips { whole, stages }
@@ -137,6 +149,7 @@ impl Strip {
             own.planned = own.planned.saturating_add(other.planned);
             own.judged = own.judged.saturating_add(other.judged);
             own.met = own.met.saturating_add(other.met);
+            own.flaws.merge(other.flaws);
         }
     }
 }
@@ -147,35 +160,54 @@ fn series_of(map: &Topology) -> Vec<Series> {
     all.into_iter().filter(|series| *series != Series::EndToEnd).collect()
 }
 
-fn row(buckets: &[Bucket], step: Step, now: Timestamp, series: Series) -> Vec<Slot> {
-    let first = step.slot_of(now) + 1 - slots(step);
-    let mut row = vec![Slot::default(); usize::try_from(slots(step)).unwrap_or_default()];
+/// The slots from `first` on, with what was wrong in each.
+fn row(buckets: &[Bucket], step: Step, first: i64, series: Series, flaws: &[Flaws]) -> Vec<Slot> {
+    let mut row: Vec<Slot> = flaws.iter().map(|flaws| Slot { flaws: *flaws, ..Slot::default() }).collect();
     for bucket in buckets {
         let at = usize::try_from(step.slot_of(bucket.start) - first).ok();
         let Some(slot) = at.and_then(|at| row.get_mut(at)) else { continue };
         let figures = bucket.hops.iter().find(|(of, _)| *of == series).map(|(_, figures)| *figures);
-        *slot = match series {
-            Series::EndToEnd => Slot { health: bucket.health, ..counted(bucket, figures) },
-            Series::Hop(_) => Slot { health: hop_health(bucket, figures), ..counted(bucket, figures) },
+        let health = match series {
+            Series::EndToEnd => bucket.health,
+            Series::Hop(_) => hop_health(bucket, figures),
         };
+        *slot = Slot { health, flaws: slot.flaws, ..counted(bucket, figures) };
+    }
+    // There is a verdict on a tenant, but none on a hop.
+    if matches!(series, Series::Hop(_)) {
+        row.iter_mut().for_each(|slot| slot.health = slot.health.max(flaw_health(slot.flaws)));
     }
     row
 }
 
 fn counted(bucket: &Bucket, figures: Option<Figures>) -> Slot {
     let (judged, met) = figures.map_or((0, 0), |figures| (figures.judged, figures.met));
-    Slot { health: None, planned: bucket.canaries, judged, met }
+    Slot { health: None, planned: bucket.canaries, judged, met, flaws: Flaws::default() }
 }
 
 /// How well a hop was: there is no verdict on it, so it follows from its figures.
 fn hop_health(bucket: &Bucket, figures: Option<Figures>) -> Option<Health> {
     match figures {
-        Some(figures) if figures.missing > 0 => Some(Health::Critical),
-        Some(figures) if figures.met < figures.judged => Some(Health::Warning),
+        // As conditions: losses and a hop that nothing passes are critical, what is only missing is not. One canary
+        // proves no stall.
+        Some(figures) if figures.lost > 0 || (figures.missing > 1 && figures.missing == figures.judged) => {
+            Some(Health::Critical)
+        }
+        Some(figures) if figures.missing > 0 || figures.met < figures.judged => Some(Health::Warning),
         Some(_) => Some(Health::Ok),
         None if bucket.health == Some(Health::Unknown) && bucket.canaries > 0 => Some(Health::Unknown),
         None => None,
     }
+}
+
+/// How bad it is for a hop that canaries were flawed there.
+fn flaw_health(flaws: Flaws) -> Option<Health> {
+    let of = |flaw: &Flaw| match flaw {
+        Flaw::Leaked | Flaw::DeadLettered | Flaw::Lost | Flaw::Missing => Health::Critical,
+        Flaw::Corrupted | Flaw::Duplicated | Flaw::Late | Flaw::Slow => Health::Warning,
+        Flaw::Refused | Flaw::Unobserved => Health::Unknown,
+    };
+    MARKED.iter().filter(|flaw| flaws.contains(**flaw)).map(of).max()
 }
 
 /// With less than one canary a minute, the figures of a canary hold until the next one.
@@ -198,7 +230,13 @@ mod tests {
 
     #[test]
     fn the_figures_of_a_canary_hold_until_the_next_one_is_due() {
-        let slot = |planned| Slot { health: Some(Health::Ok), planned, judged: planned, met: planned };
+        let slot = |planned| Slot {
+            health: Some(Health::Ok),
+            planned,
+            judged: planned,
+            met: planned,
+            flaws: Flaws::default(),
+        };
         let mut strip = Strip {
             name: "acme".into(),
             minutes: vec![slot(0), slot(1), slot(0), slot(0), slot(0)],

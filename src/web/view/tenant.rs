@@ -82,7 +82,7 @@ pub(crate) enum Injection {
 /// Derives the state of a tenant's injection.
 fn injection(snapshot: &Snapshot, tenant: TenantId) -> Injection {
     let view = &snapshot.tenants[usize::from(tenant.0)];
-    match (&view.refusing, view.accepted_at, view.planned_at) {
+    match (view.refusing(), view.accepted_at(), view.planned_at) {
         (Some((since, reason)), _, _) => Injection::Refusing(*since, reason.clone()),
         (None, Some(at), _) => Injection::Accepted(at),
         (None, None, Some(at)) => Injection::Unanswered(at),

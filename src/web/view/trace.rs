@@ -41,6 +41,8 @@ pub(crate) struct TraceView<'a> {
     pub(crate) brief: Brief,
     /// What the tracker knows.
     pub(crate) trace: &'a Trace,
+    /// The log group that it was put into; `None` if that is not known.
+    pub(crate) log_group: Option<Arc<str>>,
     /// Its state at each stage.
     pub(crate) lanes: Vec<Lane<'a>>,
     /// The hop range that lost it, or the dead-letter stage that has it.
@@ -84,6 +86,7 @@ impl<'a> TraceView<'a> {
         };
         Self {
             brief: Brief::new(trace, snapshot),
+            log_group: trace.log_group.map(|group| map.log_group(trace.tenant, group).clone()),
             lost_at: match &trace.ended {
                 Some((Outcome::Lost(hop), _)) => Some(hop.display(map).to_string()),
                 Some((Outcome::DeadLettered(stage), _)) => Some(map.stage(*stage).name.to_string()),
@@ -155,7 +158,14 @@ fn outcome_detail(trace: &Trace, snapshot: &Snapshot) -> String {
             format!("after it was given up as lost at {}", hop.display(map))
         }
         Some((Outcome::Lost(hop), _)) => format!("at {}", hop.display(map)),
-        Some((Outcome::DeadLettered(stage), _)) => format!("in {}", map.stage(*stage).name),
+        Some((Outcome::DeadLettered(stage), _)) => {
+            let dead = &map.stage(*stage).name;
+            let gave_up = trace.next_stage(map).map(|next| {
+                let from = map.stage(next).parent.map_or("log group", |from| &*map.stage(from).name);
+                format!("could not pass {from} → {}; ", map.stage(next).name)
+            });
+            format!("{}in {dead}", gave_up.unwrap_or_default())
+        }
         Some((Outcome::Refused(reason), _)) => reason.to_string(),
         Some((Outcome::Unobserved(reason), _)) => unobserved(*reason, &map.stage(map.end()).name),
         Some((Outcome::Delivered | Outcome::Late, _)) => String::new(),

@@ -2,6 +2,7 @@
 
 mod documentation;
 mod healthy;
+mod log_groups;
 mod order;
 mod pipeline;
 mod probe;

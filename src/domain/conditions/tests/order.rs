@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use super::world::*;
 use crate::domain::conditions::{Assessment, ConditionName};
 use crate::domain::topology::fixture::*;
+use crate::domain::tracker::LogGroupState;
 
 #[test]
 fn a_fault_of_the_probe_does_not_hide_one_of_the_pipeline() {
     let mut world = World::new(|planned| if planned < 600 { WELL } else { Fate::stopped() });
     let mut snapshot = world.run_to(662).snapshot();
-    snapshot.tenants[usize::from(ACME.0)].refusing = Some((t(500), "denied".into()));
+    snapshot.tenants[usize::from(ACME.0)].log_groups[0].refusing = Some((t(500), "denied".into()));
     assert_eq!(problems(&of_acme(&snapshot)), ["stuck", "not_injecting"]);
 }
 
@@ -24,8 +25,9 @@ fn of_equal_conditions_the_latest_comes_first_and_tenants_without_a_problem_last
     // Globex still waits for its first canary.
     assert_eq!(order(&snapshot), [GLOBEX, ACME]);
     for (since, tenant) in [(300, ACME), (600, GLOBEX)] {
-        snapshot.tenants[usize::from(tenant.0)].refusing = Some((t(since), "denied".into()));
-        snapshot.tenants[usize::from(tenant.0)].accepted_at = None;
+        let refusing = Some((t(since), "denied".into()));
+        snapshot.tenants[usize::from(tenant.0)].log_groups =
+            vec![LogGroupState { accepted_at: None, refusing }];
         assert_eq!(order(&snapshot)[0], tenant);
     }
 }

@@ -93,6 +93,17 @@ fn a_stage_that_does_not_show_what_a_later_one_shows_is_skipped() {
 }
 
 #[test]
+fn canaries_that_a_stage_drops_do_not_make_its_hop_slow() {
+    for stage in [ARCHIVE, TRANSIT, TABLE] {
+        let mut world = World::new(every_third(WELL.at(stage, None)));
+        for second in BEGIN..END {
+            let problems = problems(&world.run_to(second).verdict());
+            assert!(!problems.contains(&"hop_over_target"), "{stage:?} at {second} s: {problems:?}");
+        }
+    }
+}
+
+#[test]
 fn a_stage_that_was_never_seen_is_told_as_that_and_not_as_missing() {
     let mut world = World::unseen(|_| WELL.at(TRANSIT, None));
     let (_, unseen) = world.until_on(ConditionName::NeverSeen, TRANSIT, 65);

@@ -12,7 +12,7 @@ use crate::domain::sighting::{FailureKind, Locator, Poll, ReadStats, Sighting, S
 use crate::domain::tag::{InstanceCode, Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::topology::fixture::*;
-use crate::domain::topology::{HopRange, SourceId, StageId, TenantId, Topology};
+use crate::domain::topology::{HopRange, LogGroupId, SourceId, StageId, TenantId, Topology};
 use crate::domain::tracker::{Input, PutResult, Restored, Settings, Snapshot, Tracker};
 
 pub(in crate::domain) const INTERVAL: u64 = 30;
@@ -154,11 +154,20 @@ impl World {
 
     /// A canary of acme is planned every so many seconds.
     pub(in crate::domain) fn every(self, interval: u64) -> Self {
-        let map = Arc::new(topology_every(s(interval)));
+        Self { interval, ..self.on(topology_every(s(interval))) }
+    }
+
+    /// The canaries of acme are put into so many log groups in turn, the first at second 0.
+    pub(in crate::domain) fn with_log_groups(self, count: usize) -> Self {
+        self.on(topology_with_log_groups(count))
+    }
+
+    fn on(self, map: Topology) -> Self {
+        let map = Arc::new(map);
         let mut tracker = Tracker::new(map.clone(), settings(), t(0));
         let seen = crate::domain::tracker::tests::seen_everywhere(&map);
         tracker.restore(Restored { seen, ..Restored::default() }, t(0));
-        Self { map, tracker, interval, ..self }
+        Self { map, tracker, ..self }
     }
 
     pub(in crate::domain) fn denied(self, denied: impl Fn(StageId, u64) -> bool + 'static) -> Self {
@@ -218,7 +227,9 @@ impl World {
         let (trace, fate) = (TraceId::new(t(second), random), (self.script)(second));
         let code = self.map.tenant(tenant).code;
         let tag = Tag::new(trace, code, InstanceCode::of("me"), 100, Purpose::Probe);
-        self.tracker.plan(tag, t(second), &mut Vec::new()).unwrap();
+        let groups = u64::try_from(self.map.tenant(tenant).log_groups.len()).unwrap();
+        let group = LogGroupId(u16::try_from(second / self.interval % groups).unwrap());
+        self.tracker.plan_for(group, tag, t(second), &mut Vec::new()).unwrap();
         if fate.put.is_none() {
             let result = PutResult::Refused { reason: "denied".into() };
             self.tracker.apply(Input::Put { trace, result }, t(second));
@@ -290,6 +301,7 @@ impl World {
             sightings,
             stats: ReadStats::default(),
             unreadable,
+            failed_batches: Vec::new(),
         };
         self.tracker.apply(Input::Polled { source, poll }, t(second));
     }

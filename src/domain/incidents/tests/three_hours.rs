@@ -7,6 +7,7 @@ use super::night::*;
 use crate::domain::conditions::ConditionName;
 use crate::domain::conditions::tests::world::*;
 use crate::domain::schema::{Column, TableSchema};
+use crate::domain::sighting::{Poll, ReadStats};
 use crate::domain::time::OwnClock;
 use crate::domain::topology::StageId;
 use crate::domain::topology::fixture::*;
@@ -75,6 +76,23 @@ fn drifting(second: u64) -> Vec<Input> {
     Vec::from_iter(second.is_multiple_of(60).then_some(Input::SchemaRead { source, schema }))
 }
 
+/// A dead-letter queue that holds messages during the faults.
+fn dead_letters(second: u64) -> Vec<Input> {
+    let queued = Some(if fault_at(second).is_some() { 3 } else { 0 });
+    let (source, at) = (topology().source_of(ACME, DEAD), t(second));
+    let poll = Poll {
+        revision: 0,
+        started: at,
+        finished: at,
+        watermark: Some(at),
+        sightings: Vec::new(),
+        stats: ReadStats { queued, ..ReadStats::default() },
+        unreadable: Vec::new(),
+        failed_batches: Vec::new(),
+    };
+    Vec::from_iter(second.is_multiple_of(60).then_some(Input::Polled { source, poll }))
+}
+
 /// A clock that is not synchronized during the faults.
 fn drifting_clock(second: u64) -> Vec<Input> {
     let clock = OwnClock { error_bound: None, synchronized: fault_at(second).is_none(), compared_at: None };
@@ -118,6 +136,10 @@ three_hours! {
     };
     Duplicates, canaries_that_are_stored_twice_are_one_incident: {
         Hours::of(Fate { doubled: Some(TABLE), ..WELL }, TABLE)
+    };
+    DeadLettersWaiting, a_queue_of_dead_letters_is_one_incident: {
+        let night = Night::new(World::new(|_| WELL).reporting(dead_letters));
+        Hours { of_all: true, ..Hours::new(night, DEAD).noticed_within(60) }
     };
     SchemaDrift, a_table_with_another_type_is_one_incident: {
         let night = Night::new(World::new(|_| WELL).reporting(drifting));

@@ -138,3 +138,31 @@ fn a_label_of_an_unknown_tenant_hides_no_leak_in_a_tenants_own_source() {
     w.poll(STREAM, t(2), vec![copy]);
     assert_eq!(w.tracker.snapshot(t(3)).violations.len(), 1);
 }
+
+#[test]
+fn a_copy_among_the_tenants_of_one_client_is_no_leak_and_no_arrival() {
+    let mut w = World::of(topology().with_one_client(&[ACME, GLOBEX], "acme"), settings());
+    w.put(canary(1));
+    assert_eq!(leak(&mut w, 2, &[1]), 0);
+    let arrived = w.events.iter().any(|event| matches!(event, Event::Arrived { .. }));
+    assert!(!arrived, "{:?}", w.events);
+    let table = w.tracker.topology.source_of(ACME, TABLE);
+    let labelled = Sighting {
+        label: Some("acme".into()),
+        ..seen(canary_of("globex", 2, t(0)), Stamp::Millis(t(1)), t(2), "labelled as their client")
+    };
+    let events = w.poll_at(table, t(2), Some(t(2)), vec![labelled]);
+    assert!(!events.iter().any(|event| matches!(event, Event::IsolationViolation { .. })), "{events:?}");
+}
+
+#[test]
+fn a_row_of_another_client_is_a_leak_although_some_tenants_are_one_client() {
+    let mut w = World::of(topology_with("initech").with_one_client(&[ACME, GLOBEX], "acme"), settings());
+    let table = w.tracker.topology.source_of(ACME, TABLE);
+    let labelled = Sighting {
+        label: Some("initech".into()),
+        ..seen(canary_of("globex", 2, t(0)), Stamp::Millis(t(1)), t(2), "labelled as another client")
+    };
+    let events = w.poll_at(table, t(2), Some(t(2)), vec![labelled]);
+    assert_eq!(events.iter().filter(|event| matches!(event, Event::IsolationViolation { .. })).count(), 1);
+}

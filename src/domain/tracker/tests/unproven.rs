@@ -33,6 +33,7 @@ fn poll_beside(w: &mut World, stage: StageId, at: u64, shape: Shape, sightings: 
         sightings,
         stats: ReadStats::default(),
         unreadable: vec![record(shape, at)],
+        failed_batches: Vec::new(),
     };
     w.apply(Input::Polled { source, poll }, t(at))
 }

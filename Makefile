@@ -49,7 +49,7 @@ api-docs: ## write docs/api.md again, from the code
 	TRACEPROBE_WRITE_DOCS=1 $(CARGO) test --locked --lib web::openapi -- --quiet
 
 browser: ## open the pages in Debian's chromium (takes 3 minutes); GRID=grid opens all scenarios in all widths and colours
-	TRACEPROBE_BROWSER=$(GRID) $(CARGO) test --locked --test browser -- --nocapture
+	TRACEPROBE_BROWSER=$(or $(GRID),short) $(CARGO) test --locked --test browser -- --nocapture
 
 screenshots: ## renew the pictures of the docs; with FOLDER=..., draw the first screens of all scenarios too (takes minutes)
 	TRACEPROBE_BROWSER=pictures TRACEPROBE_PICTURES=$(FOLDER) $(CARGO) test --locked --test browser -- --nocapture
@@ -57,9 +57,10 @@ screenshots: ## renew the pictures of the docs; with FOLDER=..., draw the first 
 rules-month: ## count the critical alerts of a healthy month of 50 tenants; prints a table (takes minutes)
 	TRACEPROBE_RULES_MONTH=1 $(CARGO) test --locked --test rules -- --nocapture chance
 
-emulators: ## install what the emulator suite and the check of the API need under target/
+emulators: ## install what the emulator suite, the check of the API and the browser tests need under target/
 	tests/emulators/setup.sh
 	tests/api/setup.sh
+	tests/browser/setup.sh
 
 fmt: ## format the code
 	$(CARGO) fmt

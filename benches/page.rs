@@ -60,7 +60,10 @@ fn main() {
     let options = Options::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be built");
     println!("median of {} runs; {} traces", options.runs, options.traces);
-    println!("{:<30} {:>10} {:>9} {:>11} {:>13}", "", "plain", "gzip", "ms plain", "ms with gzip");
+    println!(
+        "{:<30} {:>5} {:>10} {:>9} {:>11} {:>13}",
+        "", "rows", "plain", "gzip", "ms plain", "ms with gzip"
+    );
     for tenants in &options.tenants {
         for (what, stalled) in [("healthy", 0), ("one stalled", 1), ("all stalled", *tenants)] {
             let app = app(options.traces, *tenants, stalled);
@@ -69,8 +72,9 @@ fn main() {
             let [ms, ms_packed] =
                 ["identity", "gzip"].map(|coding| stopwatch::median(options.runs, || get(coding)) * 1e3);
             println!(
-                "{:<30} {:>10} {:>9} {ms:>11.1} {ms_packed:>13.1}",
+                "{:<30} {:>5} {:>10} {:>9} {ms:>11.1} {ms_packed:>13.1}",
                 format!("{tenants} tenants, {what}"),
+                rows(&plain),
                 plain.len(),
                 packed.len()
             );
@@ -92,6 +96,12 @@ async fn get(app: &App, coding: &str) -> Vec<u8> {
     let response = router(app.clone()).oneshot(request).await.expect("routes cannot fail");
     assert_eq!(response.status(), StatusCode::OK);
     to_bytes(response.into_body(), usize::MAX).await.expect("the page is whole").to_vec()
+}
+
+/// The number of recent traces on a page.
+fn rows(page: &[u8]) -> usize {
+    let page = String::from_utf8_lossy(page);
+    page.matches("<th scope=\"row\" class=\"id\">").count()
 }
 
 /// All pages' inputs after so many traces. One in a hundred is stored twice.

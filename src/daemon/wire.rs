@@ -60,12 +60,15 @@ pub(super) struct Common {
     pub(super) end: CancellationToken,
 }
 
+/// The queues to the injectors of one tenant, by log group.
+type LogGroupQueues = Vec<mpsc::Sender<CanaryLine>>;
+
 /// The engine's ends of the channels to all other tasks.
 pub(super) struct Channels {
     /// To the poll loops, by source.
     pub(super) wanted: Vec<watch::Sender<Wanted>>,
-    /// To the injectors, by tenant and log group.
-    pub(super) outbound: Vec<Vec<mpsc::Sender<CanaryLine>>>,
+    /// To the injectors, by tenant.
+    pub(super) outbound: Vec<LogGroupQueues>,
     /// From the observers.
     pub(super) inputs: mpsc::Receiver<Input>,
     /// From the injectors.
@@ -105,7 +108,7 @@ pub(super) fn wire_injectors(
     common: &Common,
     tenants: &[Tenant],
     puts: &mpsc::Sender<Report>,
-) -> anyhow::Result<(Vec<Task>, Vec<Vec<mpsc::Sender<CanaryLine>>>)> {
+) -> anyhow::Result<(Vec<Task>, Vec<LogGroupQueues>)> {
     let mut tasks = Vec::new();
     let mut queues: Vec<_> = tenants.iter().map(|tenant| vec![None; tenant.log_groups.len()]).collect();
     for destination in build::destinations(tenants, &common.clients, &common.clock.wall()) {

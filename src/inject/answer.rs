@@ -9,6 +9,7 @@ use std::error::Error;
 use aws_sdk_cloudwatchlogs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatchlogs::types::RejectedLogEventsInfo;
 
+use crate::cloud::failure::aws::names_refused_credentials;
 use crate::cloud::failure::{Effect, Failure};
 use crate::domain::foreign::ForeignText;
 use crate::domain::sighting::FailureKind;
@@ -31,6 +32,12 @@ pub(super) enum PutOutcome {
     },
     /// The service certainly stored none, but a retry may succeed.
     Retryable {
+        /// Why, as text for the log and the page.
+        reason: ForeignText,
+    },
+    /// The service stored none, because the credentials have expired or were revoked. The client fetches new ones
+    /// for the next call.
+    CredentialsRefused {
         /// Why, as text for the log and the page.
         reason: ForeignText,
     },
@@ -100,6 +107,9 @@ where
             | "ServiceUnavailable"
             | "ServiceUnavailableException",
         ) if failure.effect != Effect::NotSent => return PutOutcome::Retryable { reason },
+        Some(code) if names_refused_credentials(code, error.message().unwrap_or_default().as_bytes()) => {
+            return PutOutcome::CredentialsRefused { reason };
+        }
         Some(_) | None => {}
     }
     match failure.effect {

@@ -156,6 +156,7 @@ impl Injector {
             PutOutcome::Refused { reason }
             | PutOutcome::NotFound { reason }
             | PutOutcome::Retryable { reason }
+            | PutOutcome::CredentialsRefused { reason }
             | PutOutcome::Inconclusive { reason } => Err(reason.to_string()),
         }
     }
@@ -175,6 +176,7 @@ impl Injector {
         tokio::pin!(give_up);
         let mut unanswered = 0_u32;
         let mut stream_created = false;
+        let mut credentials_renewed = false;
         let reason = loop {
             let reason: ForeignText = match self.call(events.clone()).await {
                 PutOutcome::Accepted(rejected) => {
@@ -196,11 +198,22 @@ impl Injector {
                         continue;
                     }
                     PutOutcome::Refused { reason } => break reason,
+                    PutOutcome::CredentialsRefused { reason } if credentials_renewed => break reason,
+                    PutOutcome::CredentialsRefused { reason } => {
+                        credentials_renewed = true;
+                        reason
+                    }
                     // Creating a stream twice is harmless.
                     PutOutcome::NotFound { reason }
                     | PutOutcome::Retryable { reason }
                     | PutOutcome::Inconclusive { reason } => reason,
                 },
+                // New ones that are refused as well will be refused again.
+                PutOutcome::CredentialsRefused { reason } if credentials_renewed => break reason,
+                PutOutcome::CredentialsRefused { reason } => {
+                    credentials_renewed = true;
+                    reason
+                }
                 PutOutcome::Retryable { reason } => reason,
                 PutOutcome::Inconclusive { reason } => {
                     unanswered += 1;

@@ -192,6 +192,22 @@ async fn a_refusal_is_final_and_has_a_reason() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_put_that_meets_expired_or_revoked_credentials_is_repeated_once_with_new_ones() {
+    const EXPIRED: Action = Action::Answer(400, r#"{"__type":"ExpiredTokenException","message":"expired"}"#);
+    const REVOKED: Action = Action::Answer(
+        400,
+        r#"{"__type":"AccessDeniedException","message":"User: x is not authorized to perform: logs:PutLogEvents with an explicit deny in an identity-based policy"}"#,
+    );
+    for refusal in [EXPIRED, REVOKED] {
+        let server = Server::new(&[refusal]);
+        assert_eq!(only(&server.put(1).await), &PutResult::Accepted { doubled: false });
+        let server = Server::new(&[refusal, refusal, refusal]);
+        assert!(matches!(only(&server.put(1).await), PutResult::Refused { .. }));
+        assert_eq!(server.operations().len(), 2, "the new ones are refused, too");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn throttling_and_a_refused_connection_are_retried_without_a_possible_duplicate() {
     let server = Server::new(&[THROTTLED, Action::RefuseConnection, Action::Answer(503, "<html>")]);
     assert_eq!(only(&server.put(1).await), &PutResult::Accepted { doubled: false });

@@ -129,7 +129,7 @@ impl IncidentLine {
             since: Some(Moment::new(incident.beginning, now)),
             age: words::age(incident.end.unwrap_or(now).since(incident.beginning)),
             began_before: incident.began_before,
-            summary: incident.summary.clone(),
+            summary: without_site(&incident.summary, incident.site.as_deref()),
             blame: incident.blame,
             is_unproven: incident.state == "unproven",
             over: incident.end.map(|end| (Moment::new(end, now), words::age(now.since(end)))),
@@ -168,7 +168,7 @@ impl IncidentLine {
             since: condition.since.map(|at| Moment::new(at, now)),
             age: condition.since.map_or_else(String::new, |at| words::age(now.since(at))),
             began_before: false,
-            summary: condition.summary.clone(),
+            summary: without_site(&condition.summary, condition.site.as_deref()),
             blame: condition.blame,
             is_unproven: false,
             over: None,
@@ -188,6 +188,12 @@ impl IncidentLine {
 fn site(key: &str, site: Option<&str>) -> Option<(&'static str, String)> {
     let preposition = if key == "not_injecting" { "into" } else { "at" };
     site.map(|site| (preposition, site.to_owned()))
+}
+
+/// The summary, which need not repeat where it is.
+fn without_site(summary: &str, site: Option<&str>) -> String {
+    let rest = site.and_then(|site| summary.strip_prefix(site)?.strip_prefix(": "));
+    rest.unwrap_or(summary).to_owned()
 }
 
 impl FollowingLine {

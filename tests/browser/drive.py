@@ -3,7 +3,7 @@
 
 usage: drive.py PLAN
 
-PLAN is JSON: `form` is start, short, grid or pictures; `places` lists pages with name, url and the names that the first
+PLAN is JSON: `form` is start, brief, short, grid or pictures; `places` lists pages with name, url and the names that the first
 screen must show; `docs` is the folder of the documentation, `folder` where further pictures go, or null.
 """
 
@@ -15,11 +15,15 @@ import time
 from playwright.sync_api import Error, sync_playwright
 
 import behaviour
+import brief
 import pages
 import pictures
 from facts import Facts
+from watchdog import Watchdog
 
 CHROMIUM = "/usr/bin/chromium"
+# Seconds for one step and for all of them, by form. The brief form takes 45 on two cores beside a build.
+LIMITS = {"start": (30, 30), "brief": (45, 120), None: (120, 530)}
 
 
 def start(playwright):
@@ -34,11 +38,14 @@ def start(playwright):
 
 def main():
     plan = json.loads(sys.argv[1])
-    facts = Facts()
+    step_s, all_s = LIMITS.get(plan["form"], LIMITS[None])
+    facts = Facts(Watchdog(step_s, all_s))
     began = time.monotonic()
     with sync_playwright() as playwright:
         browser = start(playwright)
         match plan["form"]:
+            case "brief":
+                brief.check(browser, plan["places"], facts)
             case "short":
                 pages.check(browser, plan["places"], pages.SHORT, facts)
                 behaviour.check(browser, {it["name"]: it["url"] for it in plan["places"]}, facts)
@@ -46,8 +53,9 @@ def main():
                 pages.check(browser, plan["places"], pages.GRID, facts)
             case "pictures":
                 pictures.draw(browser, plan["places"], plan["docs"], plan["folder"])
+        facts.step("closing the browser")
         browser.close()
-    print(f"browser: {plan['form']}, {facts.checked} facts in {time.monotonic() - began:.0f} s")
+    print(f"browser: {plan['form']}, {facts.checked} facts in {time.monotonic() - began:.0f} s; {facts.watchdog.longest()}")
     if facts.faults:
         sys.exit("\n".join(["browser: these do not hold:", *facts.faults]))
 

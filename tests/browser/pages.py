@@ -35,6 +35,7 @@ def check_page(browser, place, looks, facts):
     name, faults = place["name"], []
     context = open_context(browser, faults, viewport={"width": 1400, "height": 1000})
     page = context.new_page()
+    facts.step(f"opening {name}")
     began = time.monotonic()
     answer = page.goto(place["url"])
     took = time.monotonic() - began
@@ -60,6 +61,7 @@ def check_page(browser, place, looks, facts):
         everywhere = width == WIDTHS[-1] or looks.everywhere
         shown = itertools.product(looks.schemes, looks.contrasts) if everywhere else [("light", "no-preference")]
         for number, (scheme, contrast) in enumerate(shown):
+            facts.step(f"axe checks {name} at {width}, {scheme}, contrast {contrast}")
             page.emulate_media(color_scheme=scheme, contrast=contrast)
             # Colours are all that differs from the first.
             rules = ["color-contrast", "link-in-text-block"] if number else []

@@ -1,4 +1,4 @@
-//! The short form: pipelines that break quickly, and eight pages.
+//! The brief and the short form: pipelines that break quickly.
 
 use traceprobe::sandbox::{Fault, Service, ServiceEffect, Stage, StageEffect, TRANSIT_BUCKET};
 
@@ -66,57 +66,98 @@ async fn hostile() -> Scene {
     Scene { _stand: stand, daemon }
 }
 
-/// Opens eight pages, and what is hostile.
-pub async fn check(driver: &Driver) {
-    let calm = [("PROBE_INTERVAL", "1s"), ("PROBE_GIVE_UP", "120s")];
-    // Fifty tenants take a processor in an unoptimized build if they are polled as often as three.
-    let many = [
-        ("PROBE_INTERVAL", "5s"),
-        ("PROBE_GIVE_UP", "120s"),
-        ("STAGE_TENANT_STREAM_INTERVAL", "5s"),
-        ("STAGE_ARCHIVE_INTERVAL", "5s"),
-        ("STAGE_LOG_GROUP_INTERVAL", "10s"),
-        ("PROBE_BLIND_AFTER", "30s"),
-    ];
-    let stall = [Fault::tenant_stage("acme", Stage::Transit, StageEffect::Stall)];
-    let blind = [Fault::service(Service::Bigquery, ServiceEffect::Deny)];
-    let loss = [
-        Fault::tenant_stage("acme", Stage::Transit, StageEffect::Lose { probability: 0.5 }),
-        Fault::tenant_stage(
-            "globex",
-            Stage::TenantStream,
-            StageEffect::Leak { into: "initech".to_owned(), probability: 0.5 },
-        ),
-    ];
-    let is_stuck = |recent: &Recent| shows(recent, "acme", "stuck");
-    let (healthy, stalled, leaking, unseen, fifty, hostile) = tokio::join!(
-        scene(3, &calm, &[], |recent| recent.ended("delivered") >= 6),
-        scene(3, &calm, &stall, is_stuck),
-        scene(3, &[("PROBE_INTERVAL", "1s")], &loss, |recent| {
-            shows(recent, "globex", "leaking") && recent.ended("lost") >= 1
-        }),
-        scene(3, &calm, &blind, |recent| shows(recent, "acme", "cannot_see")),
-        scene(50, &many, &stall, is_stuck),
-        hostile(),
-    );
-    let recent = leaking.daemon.recent_of("outcome=lost&limit=1").await;
-    let lost = &recent.traces[0].id;
-    let of = |name: &'static str, scene: &Scene, path: &str, names: &[&str]| Place {
+fn place(name: &'static str, scene: &Scene, path: &str, names: &[&str]) -> Place {
+    Place {
         name,
         url: format!("{}{path}", scene.daemon.address()),
         names: names.iter().map(|name| (*name).to_owned()).collect(),
-    };
-    const RECENT: &str = "/traces/recent";
+    }
+}
+
+/// The address of a canary that was lost.
+async fn of_a_lost_one(scene: &Scene) -> String {
+    let recent = scene.daemon.recent_of("outcome=lost&limit=1").await;
+    format!("/traces/{}", recent.traces[0].id)
+}
+
+const RECENT: &str = "/traces/recent";
+const CALM: [(&str, &str); 2] = [("PROBE_INTERVAL", "1s"), ("PROBE_GIVE_UP", "120s")];
+/// Fifty tenants take a processor in an unoptimized build if they are polled as often as three.
+const MANY: [(&str, &str); 6] = [
+    ("PROBE_INTERVAL", "5s"),
+    ("PROBE_GIVE_UP", "120s"),
+    ("STAGE_TENANT_STREAM_INTERVAL", "5s"),
+    ("STAGE_ARCHIVE_INTERVAL", "5s"),
+    ("STAGE_LOG_GROUP_INTERVAL", "10s"),
+    ("PROBE_BLIND_AFTER", "30s"),
+];
+
+fn stall() -> [Fault; 1] {
+    [Fault::tenant_stage("acme", Stage::Transit, StageEffect::Stall)]
+}
+
+fn loss_and_leak() -> [Fault; 2] {
+    let leak = StageEffect::Leak { into: "initech".to_owned(), probability: 0.5 };
+    [
+        Fault::tenant_stage("acme", Stage::Transit, StageEffect::Lose { probability: 0.5 }),
+        Fault::tenant_stage("globex", Stage::TenantStream, leak),
+    ]
+}
+
+/// A loaded machine delays a hop before, which looks like a stall for a moment.
+fn is_stalled(recent: &Recent) -> bool {
+    shows(recent, "acme", "stuck") && recent.verdict("acme").place.as_deref() == Some("transit")
+}
+
+async fn stalled() -> Scene {
+    scene(3, &CALM, &stall(), is_stalled).await
+}
+
+async fn fifty() -> Scene {
+    scene(50, &MANY, &stall(), is_stalled).await
+}
+
+async fn leaking() -> Scene {
+    scene(3, &[("PROBE_INTERVAL", "1s")], &loss_and_leak(), |recent| {
+        shows(recent, "globex", "leaking") && recent.ended("lost") >= 1
+    })
+    .await
+}
+
+/// Opens eight pages, each once.
+pub async fn check_briefly(driver: &Driver) {
+    let (stalled, leaking, fifty, hostile) = tokio::join!(stalled(), leaking(), fifty(), hostile());
     let places = [
-        of("healthy", &healthy, RECENT, &[]),
-        of("stall", &stalled, RECENT, &["acme", "transit", "stuck"]),
-        of("leak", &leaking, RECENT, &["globex", "tenant_stream", "leaking"]),
-        of("blind", &unseen, RECENT, &["all 3 tenants", "bigquery", "cannot_see"]),
-        of("fifty", &fifty, RECENT, &["acme", "transit", "stuck"]),
-        of("lost", &leaking, &format!("/traces/{lost}"), &[]),
-        of("runbook", &stalled, "/runbook?tenant=acme&stage=transit", &[]),
-        of("unknown", &stalled, "/traces/0192f0c1-2233-7445-8667-8899aabbccdd", &[]),
-        of("hostile", &hostile, RECENT, &[]),
+        place("stall", &stalled, RECENT, &["acme", "transit", "stuck"]),
+        place("leak", &leaking, RECENT, &["globex", "tenant_stream", "leaking"]),
+        place("lost", &leaking, &of_a_lost_one(&leaking).await, &[]),
+        place("fifty", &fifty, RECENT, &["acme", "transit", "stuck"]),
+        place("hostile", &hostile, RECENT, &[]),
+    ];
+    driver.open(&places).await;
+}
+
+/// Opens more pages in three widths, and does with them what a reader does.
+pub async fn check(driver: &Driver) {
+    let blind = [Fault::service(Service::Bigquery, ServiceEffect::Deny)];
+    let (healthy, stalled, leaking, unseen, fifty, hostile) = tokio::join!(
+        scene(3, &CALM, &[], |recent| recent.ended("delivered") >= 6),
+        stalled(),
+        leaking(),
+        scene(3, &CALM, &blind, |recent| shows(recent, "acme", "cannot_see")),
+        fifty(),
+        hostile(),
+    );
+    let places = [
+        place("healthy", &healthy, RECENT, &[]),
+        place("stall", &stalled, RECENT, &["acme", "transit", "stuck"]),
+        place("leak", &leaking, RECENT, &["globex", "tenant_stream", "leaking"]),
+        place("blind", &unseen, RECENT, &["all 3 tenants", "bigquery", "cannot_see"]),
+        place("fifty", &fifty, RECENT, &["acme", "transit", "stuck"]),
+        place("lost", &leaking, &of_a_lost_one(&leaking).await, &[]),
+        place("runbook", &stalled, "/runbook?tenant=acme&stage=transit", &[]),
+        place("unknown", &stalled, "/traces/0192f0c1-2233-7445-8667-8899aabbccdd", &[]),
+        place("hostile", &hostile, RECENT, &[]),
     ];
     driver.open(&places).await;
 }

@@ -1,5 +1,10 @@
 """Contexts of the browser that note what goes wrong on a page, and what its event stream carries."""
 
+from playwright.sync_api import Error, TimeoutError
+
+# A wait of Playwright takes no longer.
+WAIT_S = 20
+
 # Runs before the page's scripts. `seen` counts what the stream carried and how often the page changed.
 SCRIPT = """
 window.seen = { patches: 0, shown: 0, streams: [] };
@@ -20,7 +25,7 @@ window.EventSource = class extends EventSource {
 def open_context(browser, faults, **options):
     """A context whose pages add to `faults` what the console, scripts and the content policy complain about."""
     context = browser.new_context(**options)
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(WAIT_S * 1000)
     if options.get("java_script_enabled", True):
         context.add_init_script(SCRIPT)
 
@@ -39,4 +44,8 @@ def open_context(browser, faults, **options):
 def wait_for(page, name, count):
     """Waits until `count` more patches have arrived ("patches") or been shown ("shown")."""
     until = page.evaluate("name => window.seen[name]", name) + count
-    page.wait_for_function("([name, until]) => window.seen[name] >= until", arg=[name, until])
+    try:
+        page.wait_for_function("([name, until]) => window.seen[name] >= until", arg=[name, until])
+    except TimeoutError:
+        seen = page.evaluate("name => window.seen[name]", name)
+        raise Error(f"waited {WAIT_S} s for {count} more `{name}`, and {seen - until + count} came") from None

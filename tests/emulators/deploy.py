@@ -27,6 +27,7 @@ TRANSIT_BUCKET = "sre-transit"
 TRANSFER_BUCKET = "gcp-transit"
 CENTRAL_STREAM = "logs.central"
 DEAD_LETTER_QUEUE = "aggregator-dlq"
+DEAD_LETTER_TOPIC = "aggregator-failures"
 STREAM_PREFIX = "logs-"
 # The subscription filter of every log group.
 FILTER = "forward"
@@ -91,8 +92,9 @@ class Aws:
         return self.client(service, account, ROOT_SECRET)
 
 
-def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path) -> dict:
-    """Deploys everything. Returns the credentials of the probe and of the transfer."""
+def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path, dead_letters: str) -> dict:
+    """Deploys everything. Returns the credentials of the probe and of the transfer. `dead_letters` are the forms in
+    which canaries are given up."""
     truth_environment = {"TRUTH_FILE": str(truth_file)}
     code = _code()
     iam = aws.root("iam", SRE)
@@ -104,10 +106,19 @@ def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path) -> dict:
         kinesis.create_stream(StreamName=stream, ShardCount=1)
     for stream in [CENTRAL_STREAM, *(tenant.stream for tenant in the_tenants)]:
         kinesis.get_waiter("stream_exists").wait(StreamName=stream, WaiterConfig={"Delay": 1})
-    queue_url = aws.root("sqs", SRE).create_queue(QueueName=DEAD_LETTER_QUEUE)["QueueUrl"]
+    queue_arn = f"arn:aws:sqs:{REGION}:{SRE}:{DEAD_LETTER_QUEUE}"
+    topic_arn = aws.root("sns", SRE).create_topic(Name=DEAD_LETTER_TOPIC)["TopicArn"]
+    from_topic = _document({
+        "Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage",
+        "Resource": queue_arn, "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}},
+    })
+    queue_url = aws.root("sqs", SRE).create_queue(
+        QueueName=DEAD_LETTER_QUEUE, Attributes={"Policy": json.dumps(from_topic)})["QueueUrl"]
+    aws.root("sns", SRE).subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=queue_arn)
 
     rights = policy(
-        "probe", region=REGION, sre_account=SRE, archive_bucket=ARCHIVE_BUCKET, transit_bucket=TRANSIT_BUCKET)
+        "probe", region=REGION, sre_account=SRE, archive_bucket=ARCHIVE_BUCKET, transit_bucket=TRANSIT_BUCKET,
+        dead_letter_queue=DEAD_LETTER_QUEUE)
     # AWS knows the stream from the iterator. MiniStack does not, and checks a GetRecords without StreamARN against the
     # resource "*".
     rights["Statement"].append(_allow(["kinesis:GetRecords"], "*"))
@@ -125,12 +136,15 @@ def deploy(aws: Aws, the_tenants: list[Tenant], truth_file: Path) -> dict:
         "CENTRAL_STREAM": CENTRAL_STREAM,
         "ARCHIVE_BUCKET": ARCHIVE_BUCKET,
         "DEAD_LETTER_QUEUE_URL": queue_url,
+        "DEAD_LETTER_TOPIC_ARN": topic_arn,
+        "DEAD_LETTERS": dead_letters,
         "STREAM_PREFIX": STREAM_PREFIX,
     }, _document(
         _allow(read, _stream_arn(f"{STREAM_PREFIX}*")),
         _allow(["kinesis:PutRecords"], _stream_arn(CENTRAL_STREAM)),
         _allow(["s3:PutObject"], f"arn:aws:s3:::{ARCHIVE_BUCKET}/archive/*"),
-        _allow(["sqs:SendMessage"], f"arn:aws:sqs:{REGION}:{SRE}:{DEAD_LETTER_QUEUE}"),
+        _allow(["sqs:SendMessage"], queue_arn),
+        _allow(["sns:Publish"], topic_arn),
     ))
     _function(aws, SRE, "exporter", code, {**truth_environment, "TRANSIT_BUCKET": TRANSIT_BUCKET}, _document(
         _allow(read, _stream_arn(CENTRAL_STREAM)),

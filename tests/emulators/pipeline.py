@@ -1,6 +1,6 @@
 """Runs the whole log pipeline on third-party emulators, and executes commands of a test.
 
-usage: pipeline.py --dir DIR [--tenants N] [--partitioning column|ingestion]
+usage: pipeline.py --dir DIR [--tenants N] [--partitioning column|ingestion] [--dead-letters FORM,FORM]
        pipeline.py --self-check [--dir DIR] [--tenants N] [--outage SECONDS]
 
 The first line on stdout is JSON with everything that a test needs. After that, each line on stdin is a command
@@ -31,11 +31,12 @@ WARM_UP_SECONDS = 60
 
 
 class Pipeline:
-    def __init__(self, home: Path, tenants: int, partitioning: str) -> None:
+    def __init__(self, home: Path, tenants: int, partitioning: str, dead_letters: str = "") -> None:
         self.home = home
         self.tenants = deploy.tenants(tenants)
         self.truth_file = home / "truth.ndjson"
         self._partitioning = PARTITIONING[partitioning]
+        self._dead_letters = dead_letters
         self._aws_port, self._bigquery_port, self._gcs_port = Port(), Port(), Port()
         self.aws = deploy.Aws(f"http://127.0.0.1:{self._aws_port.number}")
         self.bigquery = BigQuery(
@@ -64,7 +65,7 @@ class Pipeline:
         self._gcs.start()
         self._ministack.wait_until(self._aws_is_up, START_SECONDS)
         say(f"ministack is up after {time.monotonic() - started:.1f} s")
-        self._deployed = deploy.deploy(self.aws, self.tenants, self.truth_file)
+        self._deployed = deploy.deploy(self.aws, self.tenants, self.truth_file, self._dead_letters)
         say(f"deployed after {time.monotonic() - started:.1f} s")
         deploy.warm(self.aws, self.tenants)
         self._bqemulator.wait_until(self.bigquery.is_up, START_SECONDS)
@@ -233,6 +234,8 @@ def main() -> int:
     parser.add_argument("--tenants", type=int, default=2)
     parser.add_argument("--partitioning", choices=PARTITIONING, default="column",
                         help="how the BigQuery table is partitioned")
+    parser.add_argument("--dead-letters", default="", metavar="FORM,FORM",
+                        help="give up on three of ten canaries, in these forms (lambdas/letters.py)")
     parser.add_argument("--self-check", action="store_true", help="send events through, check every stage, and end")
     parser.add_argument("--outage", type=float, default=0, metavar="SECONDS",
                         help="with --self-check: stop BigQuery for this long meanwhile")
@@ -242,7 +245,8 @@ def main() -> int:
     arguments.dir.mkdir(parents=True, exist_ok=True)
     say(f"data and logs are in {arguments.dir}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    pipeline = Pipeline(arguments.dir.resolve(), arguments.tenants, arguments.partitioning)
+    pipeline = Pipeline(
+        arguments.dir.resolve(), arguments.tenants, arguments.partitioning, arguments.dead_letters)
     try:
         pipeline.start()
         if arguments.self_check:

@@ -31,6 +31,9 @@ pub struct About {
     pub region: String,
     /// Environment variables with the probe's own AWS credentials.
     pub credentials: HashMap<String, String>,
+    /// The same of whoever owns everything in the SRE account.
+    pub root_credentials: HashMap<String, String>,
+    pub dead_letter_queue_url: String,
     pub tenants: Vec<Tenant>,
     /// Template with `{tenant}`.
     pub stream: String,
@@ -100,6 +103,11 @@ impl Truth {
         let key = (id.to_owned(), stage.to_owned());
         self.0.get(&key).map_or(&[], Vec::as_slice)
     }
+
+    /// Every arrival at a stage.
+    pub fn at(&self, stage: &str) -> Vec<Between> {
+        self.0.iter().filter(|((_, at), _)| at == stage).flat_map(|(_, between)| between).copied().collect()
+    }
 }
 
 pub struct Pipeline {
@@ -149,6 +157,13 @@ impl Pipeline {
     /// Installs the emulators if necessary, deploys the pipeline and sends a line through it.
     pub async fn start(name: &str, tenants: usize) -> Pipeline {
         let arguments = ["--tenants", &tenants.to_string()];
+        let (driver, about) = Driver::start("pipeline.py", name, &arguments).await;
+        Pipeline { about, driver }
+    }
+
+    /// The same, which gives up on three of ten canaries in these forms.
+    pub async fn start_giving_up(name: &str, tenants: usize, forms: &[&str]) -> Pipeline {
+        let arguments = ["--tenants", &tenants.to_string(), "--dead-letters", &forms.join(",")];
         let (driver, about) = Driver::start("pipeline.py", name, &arguments).await;
         Pipeline { about, driver }
     }

@@ -138,19 +138,22 @@ fn kind(code: Option<&str>, status: u16) -> FailureKind {
 /// described otherwise: "because no identity-based policy allows". Where S3 says no more than "Access Denied", as it
 /// does across organizations, the two cannot be told apart.
 pub(in crate::cloud) fn refuses_credentials(raw: &HttpResponse) -> bool {
-    match code_of(raw) {
-        Some(
-            "ExpiredToken"
-            | "ExpiredTokenException"
-            | "InvalidAccessKeyId"
-            | "InvalidClientTokenId"
-            | "InvalidToken"
-            | "TokenRefreshRequired"
-            | "UnrecognizedClientException",
-        ) => true,
-        Some("AccessDenied" | "AccessDeniedException") => {
-            let body = raw.body().bytes().filter(|body| body.len() <= MAX_DOCUMENT).unwrap_or_default();
-            memchr::memmem::find(body, b"explicit deny in an identity-based policy").is_some()
+    let body = raw.body().bytes().filter(|body| body.len() <= MAX_DOCUMENT).unwrap_or_default();
+    code_of(raw).is_some_and(|code| names_refused_credentials(code, body))
+}
+
+/// The same for an error's code and the text that comes with it.
+pub(crate) fn names_refused_credentials(code: &str, text: &[u8]) -> bool {
+    match code {
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InvalidAccessKeyId"
+        | "InvalidClientTokenId"
+        | "InvalidToken"
+        | "TokenRefreshRequired"
+        | "UnrecognizedClientException" => true,
+        "AccessDenied" | "AccessDeniedException" => {
+            memchr::memmem::find(text, b"explicit deny in an identity-based policy").is_some()
         }
         _ => false,
     }

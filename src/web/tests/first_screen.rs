@@ -83,6 +83,15 @@ async fn what_is_over_but_has_missing_canaries_is_not_called_recovered() {
 }
 
 #[tokio::test]
+async fn the_heading_is_not_green_while_canaries_of_an_incident_that_is_over_are_missing() {
+    let page = recent(&app(after(30, stuck_for_a_while))).await;
+    let heading = text(&page, "now");
+    let text = "▲ acme STUCK at transit is over, but 12 of 13 canaries from that time have not arrived";
+    assert!(heading.starts_with(text) && !heading.contains("OK"), "{heading}");
+    assert!(page.contains("class=\"sum g-poor\""));
+}
+
+#[tokio::test]
 async fn what_is_over_and_well_is_recovered() {
     fn blind_for_a_while(second: u64, tenant: TenantId) -> Weather {
         if second < 1_380 { blind(second, tenant) } else { Weather::default() }
@@ -127,7 +136,9 @@ async fn the_legend_has_no_mark_that_no_strip_has() {
 #[tokio::test]
 async fn a_count_has_its_whole() {
     let page = recent(&app(after(38, stuck))).await;
-    assert!(text(&page, "incidents").contains("35 of 36 canaries sent since then did not get through"));
+    assert!(
+        text(&page, "incidents").contains("none of 36 canaries sent since then got through; 35 are overdue")
+    );
     assert!(text(&page, "matters").contains("6 of 228 remembered traces"), "{}", text(&page, "matters"));
 }
 

@@ -45,8 +45,8 @@ pub(crate) struct ConditionView {
     pub(crate) what: String,
     /// Numbers or reason, to follow place and time.
     pub(crate) summary: String,
-    /// The whole sentence: `STUCK at transit since 02:41:10 UTC (18 min): 36 canaries did not get through`. A note is short:
-    /// `1 of 209 lost at bigquery 9 min ago`.
+    /// The whole sentence: `STUCK at transit since 02:41:10 UTC (18 min): none of 36 canaries sent since then got
+    /// through; 35 are overdue`. A note is short: `1 of 209 lost at bigquery 9 min ago`.
     pub(crate) text: String,
     /// When it began.
     pub(crate) since: Option<Timestamp>,
@@ -137,9 +137,14 @@ fn summary(condition: &Condition, map: &Topology, criteria: &Criteria) -> String
             format!("nothing of any tenant arrives; canaries of {affected} of {of} tenants are overdue")
         }
         (ConditionName::TotalStall, _) => "nothing of any tenant arrives".to_owned(),
-        (ConditionName::Stuck, _) => {
-            format!("{numbers} canaries sent since then did not get through")
-        }
+        // What is not due yet would seem to have passed if only the overdue ones were counted.
+        (ConditionName::Stuck, _) => match condition.of {
+            Some(of) => format!("none of {of} canaries sent since then got through; {affected} are overdue"),
+            None => format!(
+                "nothing gets through; {} overdue",
+                words::count(affected, "canary is", "canaries are")
+            ),
+        },
         (ConditionName::Losing, _) => {
             match condition.subject.place.and_then(|place| dead_lettered(map, place)) {
                 Some((hop, dead)) => format!("{numbers} could not pass {hop}; they are in {dead}"),

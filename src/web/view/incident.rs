@@ -112,13 +112,14 @@ impl IncidentView {
         let tenants: Vec<_> = incident.tenants().map(name).collect();
         let state = state(incident);
         let who = who(&tenants, incident.of_all);
-        let extent = extent(incident, sent, snapshot);
+        let remaining = Remaining::of(incident, problems, sent, snapshot, settings);
+        let missing = remaining.as_ref().map_or(0, |it| it.missing);
+        let extent = extent(incident, missing, sent, snapshot);
         let summary = match &extent {
             // The numbers of one tenant are not those of all.
             Some(extent) if tenants.len() > 1 || incident.end.is_some() => extent.clone(),
             Some(_) | None => view.summary.clone(),
         };
-        let remaining = Remaining::of(incident, problems, sent, snapshot, settings);
         let worst_left = remaining.as_ref().and_then(|it| it.problems.first().copied());
         let open = remaining.as_ref().map(|it| it.text.clone());
         let stage = condition.subject.place.map(|place| map.stage(place.first).name.clone());
@@ -235,9 +236,10 @@ fn who(tenants: &[Arc<str>], of_all: bool) -> String {
     }
 }
 
-/// How many canaries it affected, of all that were sent meanwhile; `None` if it does not count them.
-fn extent(incident: &Incident, sent: &Sent<'_>, snapshot: &Snapshot) -> Option<String> {
-    let affected = incident.canaries?;
+/// How many canaries it affected, of all that were sent meanwhile; `None` if it does not count them. So many are known
+/// to be missing, the last ones perhaps only since it is over.
+fn extent(incident: &Incident, missing: usize, sent: &Sent<'_>, snapshot: &Snapshot) -> Option<String> {
+    let affected = incident.canaries?.max(missing);
     if incident.name == ConditionName::Leaking {
         let copies = words::count(affected, "copy was", "copies were");
         return Some(format!("{copies} found with another tenant"));
@@ -258,7 +260,7 @@ struct Parts<'a> {
     view: &'a ConditionView,
 }
 
-/// `acme STUCK at transit since 03:10:02 UTC (12 min): 24 of 25 canaries sent since then did not get through`, or
+/// `acme STUCK at transit since 03:10:02 UTC (12 min): none of 25 canaries sent since then got through`, or
 /// `acme LOSING at transit from 03:10:02 to 03:25:10 UTC (15 min): recovered, 31 of 45 canaries affected`.
 fn text(incident: &Incident, state: &str, parts: &Parts<'_>, now: Timestamp) -> String {
     let who = match parts.who {

@@ -103,7 +103,7 @@ impl<'a> Recent<'a> {
             },
         );
         let selection = Selection::new(snapshot, filter);
-        let (incidents, unproven) = incidents(&found, snapshot, settings, filter);
+        let (incidents, unsettled) = incidents(&found, snapshot, settings, filter);
         let traces =
             |of: Vec<&'a Trace>| of.into_iter().map(|trace| TraceView::new(trace, snapshot)).collect();
         let violations = snapshot
@@ -115,7 +115,7 @@ impl<'a> Recent<'a> {
             at: snapshot.at,
             settings,
             filter,
-            heading: Heading::new(&verdicts, &shared, unproven.as_ref()),
+            heading: Heading::new(&verdicts, &shared, unsettled.as_ref()),
             conditions: found.all(map).into_iter().map(condition).collect(),
             incidents,
             uncovered: uncovered(&found, snapshot)
@@ -157,8 +157,9 @@ fn uncovered<'a>(found: &'a Assessment, snapshot: &Snapshot) -> Vec<&'a Conditio
     found.problems().filter(|problem| !is_covered(problem)).collect()
 }
 
-/// The incidents that go on, and the last ones that have ended. Also the worst of any tenant of which nothing proves
-/// that it is over, unless a condition is as bad: a heading that told only of conditions would be too good.
+/// The incidents that go on, and the last ones that have ended. Also one of any tenant without which a heading that
+/// tells of conditions would be too good: the worst of which nothing proves that it is over, unless a condition is as
+/// bad, or one that is over but has something open, if there is no condition.
 fn incidents(
     found: &Assessment,
     snapshot: &Snapshot,
@@ -190,8 +191,12 @@ fn incidents(
         (it.state == "ended", it.end.is_some() && it.open.is_none(), it.follows_from.is_some(), precedence)
     });
     let worst = problems.iter().map(|problem| problem.severity).min();
-    let unproven = all.iter().filter(|it| it.end.is_none() && !is_drill(it));
-    let unproven =
-        unproven.min_by_key(|it| it.severity).filter(|it| worst.is_none_or(|worst| it.severity < worst));
-    (views, unproven.and_then(view))
+    let real = || all.iter().filter(|it| !is_drill(it));
+    let unproven = real().filter(|it| it.end.is_none()).min_by_key(|it| it.severity);
+    let unproven = unproven.filter(|it| worst.is_none_or(|worst| it.severity < worst)).and_then(view);
+    // No canary is missing for longer: it is lost then.
+    let is_recent = |end| snapshot.at.since(end) < settings.give_up;
+    let over = || real().filter(|it| it.end.is_some_and(is_recent)).filter_map(view);
+    let unsettled = unproven.or_else(|| over().find(|it| it.open.is_some()).filter(|_| worst.is_none()));
+    (views, unsettled)
 }

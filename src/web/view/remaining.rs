@@ -21,6 +21,8 @@ const NAMED: usize = 3;
 pub(crate) struct Remaining<'a> {
     /// What follows from it or remains of it, and is a problem, worst first.
     pub(crate) problems: Vec<&'a Condition>,
+    /// Canaries from its time that have not arrived.
+    pub(crate) missing: usize,
     /// As text.
     pub(crate) text: String,
 }
@@ -35,13 +37,17 @@ impl<'a> Remaining<'a> {
         settings: &Settings,
     ) -> Option<Self> {
         let (map, end) = (&*snapshot.topology, incident.end?);
-        let is_of = |problem: &&&Condition| {
-            incident
-                .episodes
-                .iter()
-                .filter(|episode| !episode.has_ended())
-                .any(|episode| episode.is_of(problem) || problem.follows_from(&episode.condition, map))
+        // What goes on by itself is told by itself.
+        let goes_on = |problem: &Condition| {
+            snapshot.episodes.iter().any(|other| other.end().is_none() && other.is_of(problem))
         };
+        let is_of =
+            |problem: &&&Condition| {
+                !goes_on(problem)
+                    && incident.episodes.iter().filter(|episode| !episode.has_ended()).any(|episode| {
+                        episode.is_of(problem) || problem.follows_from(&episode.condition, map)
+                    })
+            };
         let mut problems: Vec<_> = problems.iter().filter(is_of).copied().collect();
         problems.sort_by_key(|problem| problem.precedence());
         let tenants = tenants(incident, snapshot);
@@ -65,7 +71,7 @@ impl<'a> Remaining<'a> {
             1 => format!("{tenant} {what}"),
             several => format!("{several} tenants {what}"),
         }));
-        (!texts.is_empty()).then(|| Self { problems, text: texts.join("; ") })
+        (!texts.is_empty()).then(|| Self { problems, missing, text: texts.join("; ") })
     }
 }
 

@@ -188,8 +188,12 @@ fn counted(bucket: &Bucket, figures: Option<Figures>) -> Slot {
 /// How well a hop was: there is no verdict on it, so it follows from its figures.
 fn hop_health(bucket: &Bucket, figures: Option<Figures>) -> Option<Health> {
     match figures {
-        Some(figures) if figures.missing > 0 => Some(Health::Critical),
-        Some(figures) if figures.met < figures.judged => Some(Health::Warning),
+        // As conditions: losses and a hop that nothing passes are critical, what is only missing is not. One canary
+        // proves no stall.
+        Some(figures) if figures.lost > 0 || (figures.missing > 1 && figures.missing == figures.judged) => {
+            Some(Health::Critical)
+        }
+        Some(figures) if figures.missing > 0 || figures.met < figures.judged => Some(Health::Warning),
         Some(_) => Some(Health::Ok),
         None if bucket.health == Some(Health::Unknown) && bucket.canaries > 0 => Some(Health::Unknown),
         None => None,

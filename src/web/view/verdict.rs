@@ -165,11 +165,11 @@ fn holds(tenant: TenantId, snapshot: &Snapshot, settings: &Settings) -> Option<S
 
 impl Heading {
     /// The heading for verdicts and shared conditions, both worst first, and an incident of which nothing proves that
-    /// it is over. What is less bad than the worst is beside the text, so that it does not compete.
+    /// all is well. What is less bad than the worst is beside the text, so that it does not compete.
     pub(crate) fn new(
         verdicts: &[VerdictView],
         shared: &[ConditionView],
-        unproven: Option<&IncidentView>,
+        unsettled: Option<&IncidentView>,
     ) -> Self {
         let Some(first) = verdicts.first() else {
             let text = "No tenant is configured".to_owned();
@@ -188,12 +188,7 @@ impl Heading {
             text: it.what.clone(),
             since: it.since,
         }));
-        parts.extend(unproven.map(|it| Part {
-            severity: it.severity,
-            mark: it.mark,
-            text: format!("{} {}, not proven to be over", it.who, it.what).trim().to_owned(),
-            since: (!it.began_before).then_some(it.beginning),
-        }));
+        parts.extend(unsettled.map(Part::of_incident));
         // Of the same severity, tenants come first.
         parts.sort_by_key(|part| part.severity);
         let Some(worst) = parts.first() else {
@@ -208,7 +203,8 @@ impl Heading {
         let (told, less): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|it| it.severity == severity);
         let mut texts: Vec<String> = told.into_iter().map(|part| part.text).collect();
         lesser.splice(0..0, less.into_iter().map(|part| format!("less severe: {}", part.text)));
-        if verdicts.iter().all(|verdict| !verdict.is_problem) && first.key == "ok" {
+        let is_incident = unsettled.is_some();
+        if verdicts.iter().all(|verdict| !verdict.is_problem) && first.key == "ok" && !is_incident {
             texts.push(match verdicts.len() {
                 1 => "the tenant is OK".to_owned(),
                 all => format!("all {all} tenants are OK"),
@@ -227,6 +223,17 @@ struct Part {
 }
 
 impl Part {
+    /// An incident that is not settled, although no condition may tell of it.
+    fn of_incident(incident: &IncidentView) -> Self {
+        let what = format!("{} {}", incident.who, incident.what);
+        let since = (!incident.began_before).then_some(incident.beginning);
+        let (severity, state, since) = match &incident.open {
+            Some(open) => (Severity::Warning, format!(" is over, but {open}"), None),
+            None => (incident.severity, ", not proven to be over".to_owned(), since),
+        };
+        Self { severity, mark: incident.mark, text: format!("{}{state}", what.trim()), since }
+    }
+
     /// The tenants with the worst problem, and what else there is to say of others.
     fn of_tenants(
         first: &VerdictView,

@@ -13,6 +13,7 @@ import os
 import time
 
 import cloud
+import letters
 import truth
 
 ARCHIVE = "archive"
@@ -26,7 +27,12 @@ def handler(event, _context):
     rows = []
     for record in records:
         stream = record["eventSourceARN"].rpartition("/")[2]
-        rows += _rows(stream.removeprefix(os.environ["STREAM_PREFIX"]), record["kinesis"])
+        found = _rows(stream.removeprefix(os.environ["STREAM_PREFIX"]), record["kinesis"])
+        messages = [row["message"] for row in found]
+        if form := letters.form_of(messages):
+            letters.give_up(form, record, messages)
+        else:
+            rows += found
     if rows:
         # The archive comes first: if a batch is repeated, its object is overwritten, but records in a stream cannot be
         # removed.

@@ -69,7 +69,7 @@ impl Lane {
     }
 
     /// The size and the log group of the canary with this number. Every size is used in every log group.
-    fn turn(&self, number: u64) -> (u32, LogGroupId) {
+    fn size_and_log_group(&self, number: u64) -> (u32, LogGroupId) {
         let groups = u64::try_from(self.outbound.len()).unwrap_or(1).max(1);
         let sizes = u64::try_from(self.sizes.len()).unwrap_or(1).max(1);
         let group = number.wrapping_add(self.first_group) % groups;
@@ -324,7 +324,7 @@ impl Engine {
                 self.apply(Input::Missed { tenant, count: due.missed }, now, round);
             }
             for (number, planned_at) in due.planned {
-                let (size, group) = self.lanes[at].turn(number);
+                let (size, group) = self.lanes[at].size_and_log_group(number);
                 self.inject((tenant, group), planned_at, size, now, round);
             }
         }

@@ -80,8 +80,8 @@ impl<'a> History<'a> {
 
     /// Those of one log group, into which the tenant's canaries are put in turn.
     pub(super) fn of(&self, group: LogGroupId, criteria: &Criteria) -> Self {
-        let turns = self.snapshot.topology.log_group_ids(self.tenant).count();
-        let interval = self.interval * u32::try_from(turns).unwrap_or(u32::MAX);
+        let count = self.snapshot.topology.log_group_ids(self.tenant).count();
+        let interval = self.interval * u32::try_from(count).unwrap_or(u32::MAX);
         let of_it = |canary: &&Canary<'a>| canary.trace.log_group == Some(group);
         Self {
             canaries: self.canaries.iter().filter(of_it).copied().collect(),

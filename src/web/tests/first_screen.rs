@@ -223,7 +223,7 @@ fn a_problem_of_one_log_group_names_it() {
     };
     let view = ConditionView::new(&stuck, &snapshot, &app.settings);
     assert_eq!(view.what, "STUCK at tenant_stream", "so that tenants with the same problem stay together");
-    assert!(view.summary.starts_with("log group /ecs/acme/app: 3 of 3 canaries"), "{}", view.summary);
+    assert!(view.summary.starts_with("log group /ecs/acme/app: none of 3 canaries"), "{}", view.summary);
     assert!(view.text.contains("/ecs/acme/app"), "{}", view.text);
 }
 

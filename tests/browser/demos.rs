@@ -36,7 +36,7 @@ const CASES: [Case; 12] = [
     case("healthy", "ok", None),
     case("stall", "stuck", Some("transit")),
     case("dead-letter", "losing", Some("dead_letter")),
-    case("loss", "missing", Some("transit")),
+    case("loss", "losing", Some("transit")),
     case("leak", "leaking", Some("tenant_stream")),
     case("throttled", "cannot_see", Some("tenant_stream")),
     Case { who: "all 3 tenants", ..case("blind", "cannot_see", Some("bigquery")) },
@@ -47,7 +47,7 @@ const CASES: [Case; 12] = [
         scenario: "healthy",
         who: "all 3 tenants",
         archive: true,
-        ..case("archive", "stuck", Some("archive"))
+        ..case("archive", "missing", Some("archive"))
     },
     Case { scenario: "stall", tenants: "50", ..case("fifty", "stuck", Some("transit")) },
 ];

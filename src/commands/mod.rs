@@ -16,6 +16,7 @@ mod panics;
 pub mod rules;
 mod run;
 mod runtimes;
+mod schema;
 mod signals;
 mod tag;
 
@@ -54,15 +55,18 @@ enum Command {
     Healthcheck(healthcheck::Healthcheck),
     Tag(tag::Tag),
     Rules(rules::Rules),
+    Schema(schema::Schema),
 }
 
 /// Shown below the options of `traceprobe --help`.
 const GUIDE: &str = "\
 To watch a pipeline of your own:
-  1. Write a configuration. config/traceprobe.toml in the repository documents every key.
+  1. Write a configuration. config/traceprobe.toml in the repository documents every key; with
+     `traceprobe schema`, your editor completes and checks them.
   2. Export TRACEPROBE_TAG_KEY, the secret that signs the tags, for example from `openssl rand -hex 32`.
   3. traceprobe check --config FILE   reports every fault of the file, then tries every permission.
-  4. traceprobe run --config FILE     runs the daemon.";
+  4. traceprobe run --config FILE     runs the daemon.
+  5. traceprobe rules --config FILE   prints the alerts for Prometheus.";
 
 /// Runs the subcommand that the arguments of the process name, and returns the exit code. If the arguments
 /// are wrong or request help, it prints and ends the process itself.
@@ -82,6 +86,7 @@ pub fn run_program() -> ExitCode {
         Command::Drill(drill) => End::InOrder(runtimes.among_tasks(drill.run())),
         Command::Tag(tag) => printed(tag.run()),
         Command::Rules(rules) => printed(rules.run()),
+        Command::Schema(schema) => printed(schema.run()),
         Command::Healthcheck(healthcheck) => End::InOrder(runtimes.among_tasks(healthcheck.run())),
     };
     match end {

@@ -47,7 +47,9 @@ fn print() -> String {
         page += &format!("\n{}\n", wrapped(&variables(header), ""));
         let below = match header {
             "[aws.endpoints]" => "`[aws.endpoints.<region>]` has the same keys, for one region alone.",
-            "[[tenant]]" => "`[tenant.stage.<name>]` below a tenant has the keys of that stage's kind that are different for it.",
+            "[[tenant]]" => {
+                "`[tenant.stage.<name>]` below a tenant has the keys of that stage's kind that are different for it."
+            }
             _ => "",
         };
         if !below.is_empty() {

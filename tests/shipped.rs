@@ -20,6 +20,39 @@ fn the_readmes_first_configuration_is_valid() {
     assert_eq!((config.tenants.len(), config.stages.len()), (1, 2));
 }
 
+/// The configurations of `docs/recipes/`.
+fn recipes() -> Vec<PathBuf> {
+    let files = files(Path::new("config/recipes"));
+    assert!(files.len() >= 10, "only {} files", files.len());
+    files
+}
+
+#[test]
+fn the_configuration_of_every_recipe_is_valid() {
+    let faults = recipes().into_iter().filter_map(|file| Config::load(&file, key()).err());
+    let faults: Vec<_> = faults.map(|faults| faults.to_string()).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn every_recipe_names_its_configurations_and_is_linked_from_the_list() {
+    let list = fs::read_to_string("docs/recipes/README.md").unwrap();
+    let mut texts = String::new();
+    for file in files(Path::new("docs/recipes")) {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        if name == "README.md" {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains("../../config/recipes/"), "{name} names no configuration");
+        assert!(list.contains(&format!("]({name})")), "{name} is not in the list");
+        texts += &text;
+    }
+    for file in recipes() {
+        assert!(texts.contains(&format!("../../{}", file.display())), "{} is in no recipe", file.display());
+    }
+}
+
 #[test]
 fn every_shipped_json_file_is_an_object() {
     let mut seen = 0;

@@ -37,6 +37,9 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(250);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Smallest change of the clock offset that is logged; smaller ones are noise.
 const LOGGED_CHANGE: Duration = Duration::from_millis(10);
+/// How long before the end of the grace period the last poll of every source begins at the latest: long enough
+/// for most answers, and at most a fifth of the period.
+const FINAL_POLL: Duration = Duration::from_secs(5);
 /// How late a canary may be put without being counted as missed. Its latency counts from the planned
 /// injection.
 const TOLERANCE: Duration = Duration::from_secs(2);
@@ -141,17 +144,18 @@ enum Wake {
 }
 
 impl Engine {
-    /// Runs until `stop`; then ends injection, waits for traces in flight, and logs those that remain. Ends
-    /// at once if the system's clock is set, and gives up what is in flight.
+    /// Runs until `stop`; then ends injection, waits for traces that are open, has every source polled once more
+    /// before the grace period is over, and logs what remains. Ends at once if the system's clock is set, and gives up what is in flight.
     pub async fn run(mut self, stop: CancellationToken) -> End {
         let mut published = Timestamp::MIN;
         let mut publish_at = None;
         let mut offset = Offset::default();
         let mut drain_until = None;
+        let mut final_poll = None;
         let mut log = EventLog::default();
         loop {
             let now = self.clock.now();
-            if drain_until.is_some_and(|until| now >= until || self.tracker.in_flight() == 0) {
+            if drain_until.is_some_and(|until| now >= until || !self.tracker.awaits_sightings()) {
                 break;
             }
             let wake = self.next_wake(now, drain_until, publish_at, &stop).await;
@@ -165,6 +169,9 @@ impl Engine {
                     // Dropping the lanes closes the injectors' queues; what is in them is still put.
                     self.lanes.clear();
                     drain_until = Some(now + self.stop_grace);
+                    final_poll =
+                        Some(now + self.stop_grace.saturating_sub(FINAL_POLL.min(self.stop_grace / 5)));
+                    self.wanted.iter().for_each(|wanted| wanted.send_modify(|it| it.final_poll = final_poll));
                     log_events::stopping(self.tracker.in_flight(), self.stop_grace);
                 }
             }
@@ -174,7 +181,7 @@ impl Engine {
             self.commit(&mut round).await;
             self.carry_out(round, &mut log);
             log.summarise(now);
-            self.update_observers();
+            self.update_observers(final_poll);
             if now.since(published) >= PUBLISH_EVERY {
                 match self.clock.check() {
                     Some(Compared::Stepped(by)) => return self.give_up(by, &stop).await,
@@ -193,7 +200,7 @@ impl Engine {
         let now = self.clock.now();
         self.publish(now);
         log.finish();
-        log_events::stopped(self.tracker.in_flight_traces(), &self.topology, now);
+        log_events::stopped(&self.tracker, &self.topology, now);
         self.store.close().await;
         End::Stopped
     }
@@ -355,9 +362,10 @@ impl Engine {
         }
     }
 
-    fn update_observers(&mut self) {
+    fn update_observers(&mut self, final_poll: Option<Timestamp>) {
         for source in self.tracker.take_changed() {
-            self.wanted[source.0 as usize].send_replace(self.tracker.wanted(source));
+            let wanted = Wanted { final_poll, ..self.tracker.wanted(source) };
+            self.wanted[source.0 as usize].send_replace(wanted);
         }
     }
 

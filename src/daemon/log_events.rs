@@ -3,6 +3,7 @@
 //! Messages are complete without their fields, which are for filtering. Events of every canary are at
 //! `debug`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tracing::{Level, debug, error, info, warn};
@@ -17,7 +18,7 @@ use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::topology::{SourceId, StageId, TenantId, Topology};
 use crate::domain::trace::Trace;
-use crate::domain::tracker::Event;
+use crate::domain::tracker::{Event, Tracker};
 use crate::store::{Loaded, Quarantined};
 
 /// Writes events. What fails again and again is written once and then in summaries ([`Repeats`]).
@@ -318,17 +319,41 @@ pub fn stopping(in_flight: usize, grace: Duration) {
     );
 }
 
-/// Logs the traces that are still in flight at the end.
-pub fn stopped<'a>(in_flight: impl Iterator<Item = &'a Trace>, map: &Topology, now: Timestamp) {
-    let mut count = 0;
-    for trace in in_flight {
-        count += 1;
-        let next_stage = trace.next_stage(map).map_or("none", |stage| &*map.stage(stage).name);
-        let tenant = &map.tenant(trace.tenant).name;
-        let age = now.since(trace.planned_at).as_secs_f64();
-        warn!(%tenant, trace = %trace.id(), next_stage, age_seconds = age, "still in flight at the end");
+/// Maximum number of traces of a tenant that are named at the end. In a long stall there may be thousands.
+const NAMED_AT_END: usize = 100;
+
+/// Logs what is open at the end: the traces in flight with their names, and how many there are of each tenant.
+pub fn stopped(tracker: &Tracker, map: &Topology, now: Timestamp) {
+    let mut in_flight: BTreeMap<TenantId, Vec<&Trace>> = BTreeMap::new();
+    for trace in tracker.in_flight_traces() {
+        in_flight.entry(trace.tenant).or_default().push(trace);
     }
-    info!(in_flight = count, "stopped with {count} traces in flight");
+    for (tenant, traces) in &in_flight {
+        let tenant = &map.tenant(*tenant).name;
+        for trace in traces.iter().take(NAMED_AT_END) {
+            let next_stage = trace.next_stage(map).map_or("none", |stage| &*map.stage(stage).name);
+            let age = now.since(trace.planned_at).as_secs_f64();
+            warn!(%tenant, trace = %trace.id(), next_stage, age_seconds = age, "still in flight at the end");
+        }
+        let unnamed = traces.len().saturating_sub(NAMED_AT_END);
+        if unnamed > 0 {
+            warn!(%tenant, unnamed, "{unnamed} more of {tenant} are still in flight at the end");
+        }
+    }
+    let mut open: BTreeMap<(TenantId, StageId), usize> = BTreeMap::new();
+    for (trace, stage) in tracker.open_at_side_stages() {
+        *open.entry((trace.tenant, stage)).or_default() += 1;
+    }
+    for ((tenant, stage), traces) in open {
+        let (tenant, stage) = (&map.tenant(tenant).name, &map.stage(stage).name);
+        info!(%tenant, %stage, traces, "{traces} finished traces of {tenant} were not yet seen at {stage} at the end");
+    }
+    let count = tracker.in_flight();
+    let each =
+        in_flight.iter().map(|(tenant, traces)| format!("{} {}", map.tenant(*tenant).name, traces.len()));
+    let each = each.collect::<Vec<_>>().join(", ");
+    let of = if count == 0 { String::new() } else { format!(": {each}") };
+    info!(in_flight = count, "stopped with {count} traces in flight{of}");
 }
 
 /// Logs that an episode of a condition began or ended.

@@ -400,6 +400,8 @@ pub struct Wanted {
     /// Records or objects ([`Locator::record`]) of which it has to be known now whether they still exist.
     /// Empty unless the kind can tell, at most [`MAX_CHECKED_RECORDS`](super::copies::MAX_CHECKED_RECORDS).
     pub checks: Arc<[Arc<str>]>,
+    /// When the probe is stopping: by then a last poll has to begin, so that it is answered before the end.
+    pub final_poll: Option<Timestamp>,
 }
 
 impl Wanted {

@@ -20,6 +20,7 @@ mod schema;
 mod sighted;
 mod snapshot;
 mod sources;
+mod stopping;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -538,6 +539,7 @@ impl Tracker {
             recently_seen: state.recently_seen.iter().map(|(_, trace)| *trace).collect(),
             checkpoints: checkpoints.into(),
             checks: self.checks(source),
+            final_poll: None,
         }
     }
 

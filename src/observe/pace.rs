@@ -138,6 +138,7 @@ async fn poll_forever<O: Observe>(
         // An early poll proves nothing while there is more to read than one poll can.
         let checkpoints = if incomplete { &[][..] } else { &wanted.checkpoints[..] };
         let due = rhythm.next_poll(last, burst, covered, checkpoints);
+        let due = final_poll(&wanted, last).map_or(due, |at| at.min(due));
         let pause = due.since(clock.now());
         if !pause.is_zero() {
             // A new list may have an earlier checkpoint.
@@ -154,12 +155,12 @@ async fn poll_forever<O: Observe>(
             Ok(polled) => polled,
             Err(EngineGone) => return,
         };
-        let (input, pause) = match polled {
+        let (input, pause, at_least) = match polled {
             Ok(poll) => {
                 backoff.reset();
                 covered = poll.watermark.or(covered);
                 incomplete = poll.watermark.is_none();
-                (Input::Polled { source: channels.source, poll }, Duration::ZERO)
+                (Input::Polled { source: channels.source, poll }, Duration::ZERO, Duration::ZERO)
             }
             Err(error) => {
                 let found = observer.take_unreported();
@@ -172,9 +173,8 @@ async fn poll_forever<O: Observe>(
                 }
                 let delay = backoff.next_backoff().unwrap_or(Rhythm::MAX_BACKOFF);
                 let retry_after = error.retry_after.unwrap_or_default().min(Rhythm::MAX_RETRY_AFTER);
-                let delay = retry_after.max(delay);
                 let ObserveError { kind, detail, .. } = error;
-                (Input::PollFailed { source: channels.source, kind, detail }, delay)
+                (Input::PollFailed { source: channels.source, kind, detail }, delay, retry_after)
             }
         };
         let is_answered = matches!(input, Input::Polled { .. });
@@ -195,7 +195,33 @@ async fn poll_forever<O: Observe>(
             }
             schema = Some(current.clone());
         }
-        tokio::time::sleep(pause).await;
+        rest(pause, at_least, started, clock, &mut channels.wanted).await;
+    }
+}
+
+/// When the last poll before the end has to begin; `None` if the probe is not stopping or it has begun.
+fn final_poll(wanted: &Wanted, last: Option<Timestamp>) -> Option<Timestamp> {
+    wanted.final_poll.filter(|at| last.is_none_or(|last| last < *at))
+}
+
+/// Sleeps for `pause`, but not beyond the time of the final poll; in any case for `at_least`, which the source
+/// asked for. `last` is when the last poll began.
+async fn rest(
+    pause: Duration,
+    at_least: Duration,
+    last: Timestamp,
+    clock: &WallClock,
+    wanted: &mut watch::Receiver<Wanted>,
+) {
+    let failed = clock.now();
+    loop {
+        let until = final_poll(&wanted.borrow_and_update(), Some(last));
+        let until = until.map_or(failed + pause, |at| at.min(failed + pause)).max(failed + at_least);
+        let left = until.since(clock.now());
+        // The end may be announced meanwhile.
+        if left.is_zero() || !matches!(tokio::time::timeout(left, wanted.changed()).await, Ok(Ok(()))) {
+            return;
+        }
     }
 }
 
@@ -499,6 +525,26 @@ mod tests {
             texts.collect::<Vec<_>>(),
             ["s3://archive/a.gz since 0", "not read within 5 s: decoding s3://archive/a.gz for 5 s"]
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_final_poll_before_the_end_comes_before_the_interval_is_over() {
+        let wanted = Wanted { final_poll: Some(t(1_027)), ..wanted(1, 1) };
+        assert_eq!(polls_during(40, wanted, |_| Answer::Fine).await.0, [0, 10, 20, 27, 37]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_final_poll_does_not_wait_for_the_pause_after_a_failure() {
+        let wanted = Wanted { final_poll: Some(t(1_013)), ..wanted(1, 1) };
+        let polls = polls_during(20, wanted, |_| Answer::Fails).await.0;
+        assert!(polls.contains(&13), "{polls:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_final_poll_is_not_earlier_than_the_source_allows() {
+        let wanted = Wanted { final_poll: Some(t(1_013)), ..wanted(1, 1) };
+        let later = |nth| if nth == 1 { Answer::RetryAfter(Duration::from_secs(40)) } else { Answer::Fine };
+        assert_eq!(polls_during(45, wanted, later).await.0, [0, 40]);
     }
 
     #[tokio::test(start_paused = true)]

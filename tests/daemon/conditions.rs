@@ -82,7 +82,7 @@ async fn a_tenant_with_a_fault_is_not_ok_until_it_is_mended() {
     assert!(is_well(&recent, &metrics, HEALTHY), "{:?}", recent.verdict(HEALTHY));
     // A row of good canaries by chance ends the condition of a part of them for a while.
     let named = async {
-        let texts = ["MISSING", "CORRUPTION", "DUPLICATES", "OVER TARGET", "3 more tenants with a problem"];
+        let texts = ["MISSING", "CORRUPTION", "DUPLICATES", "OVER TARGET", "2 more tenants with a problem"];
         loop {
             let page = daemon.html().await;
             if texts.iter().all(|text| page.contains(text)) {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use traceprobe::sandbox::{Distribution, Fault, Stage, StageEffect};
 
 use crate::SOON;
-use crate::support::stand::Stand;
+use crate::support::page::Recent;
+use crate::support::stand::{Stand, delivered};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn canaries_in_flight_arrive_after_sigterm_and_no_more_are_sent() {
@@ -27,8 +28,35 @@ async fn canaries_in_flight_arrive_after_sigterm_and_no_more_are_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn canaries_that_do_not_arrive_within_the_grace_period_are_named() {
+async fn a_stage_that_is_polled_rarely_is_polled_once_more_before_the_end() {
     let stand = Stand::brisk(1).await;
+    let rarely = [("STAGE_BIGQUERY_INTERVAL", "5m"), ("PROBE_BLIND_AFTER", "20m")];
+    let keys = [&rarely[..], &[("PROBE_STOP_GRACE", "5s"), ("PROBE_GIVE_UP", "60s")]].concat();
+    let daemon = stand.daemon(&keys).await;
+    daemon.until("canaries are in flight", SOON, |recent| recent.in_flight().count() >= 5).await;
+    let (status, printed) = daemon.terminate(Duration::from_secs(20)).await;
+    assert_eq!(status.code(), Some(0), "{printed}");
+    assert!(printed.contains("stopped with 0 traces in flight"), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_side_stage_still_gets_its_sightings_after_sigterm() {
+    let stand = Stand::brisk(1).await;
+    let daemon = stand.daemon(&[("PROBE_STOP_GRACE", "30s"), ("PROBE_GIVE_UP", "60s")]).await;
+    daemon.until("the archive has a canary", SOON, |recent| recent.seen_at("archive") >= 1).await;
+    let delay = Distribution::Fixed { ms: 3_000.0 };
+    stand.sandbox.fault(Fault::stage(Stage::Archive, StageEffect::Delay { delay }));
+    let late = |recent: &Recent| delivered(recent).filter(|trace| !trace.is_seen_at("archive")).count() >= 3;
+    daemon.until("delivered canaries are not in the archive", SOON, late).await;
+    let (status, printed) = daemon.terminate(Duration::from_secs(20)).await;
+    assert_eq!(status.code(), Some(0), "{printed}");
+    assert!(!printed.contains("not yet seen at archive"), "{printed}");
+    assert!(printed.contains("stopped with 0 traces in flight"), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn canaries_that_do_not_arrive_within_the_grace_period_are_named_and_counted_by_tenant() {
+    let stand = Stand::brisk(2).await;
     stand.sandbox.fault(Fault::stage(Stage::Bigquery, StageEffect::Stall));
     let daemon = stand.daemon(&[("PROBE_STOP_GRACE", "1s"), ("PROBE_GIVE_UP", "60s")]).await;
     let recent = daemon.until("canaries are in flight", SOON, |recent| recent.in_flight().count() >= 5).await;
@@ -36,6 +64,12 @@ async fn canaries_that_do_not_arrive_within_the_grace_period_are_named() {
     assert_eq!(status.code(), Some(0), "{printed}");
     for trace in recent.in_flight() {
         assert!(printed.contains(&trace.id), "{} is not named in: {printed}", trace.id);
+    }
+    let last = printed.lines().find(|line| line.contains("stopped with ")).unwrap();
+    let sent = stand.sandbox.truth();
+    for tenant in sent.iter().map(|record| &record.tenant) {
+        let count = sent.iter().filter(|record| record.tenant == *tenant).count();
+        assert!(last.contains(&format!("{tenant} {count}")), "{tenant} has {count} in flight: {last}");
     }
 }
 

@@ -39,6 +39,9 @@ pub use self::keyring::{Keyring, TagKey};
 
 /// The text that a substring search finds, in every version.
 ///
+/// `docs/recipes/filter-canaries.md` promises to clients that every tag begins with it, a digit and the 32
+/// hexadecimal digits of the trace id. A new version keeps that.
+///
 /// Chosen because these letters do not follow each other in any language that logs are written in.
 pub const MARKER: &str = "zqtp";
 

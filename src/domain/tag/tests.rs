@@ -36,6 +36,17 @@ fn a_tag_is_one_token_of_fixed_length() {
 }
 
 #[test]
+fn a_tag_of_every_version_begins_as_clients_are_promised() {
+    let promise = include_str!("../../../docs/recipes/filter-canaries.md");
+    assert!(promise.contains("\n    zqtp[0-9][0-9a-f]{32}\n"));
+    for text in [ring(KEY).sign(&tag(10_240)), ring(KEY).sign(&old(10_240))] {
+        let (head, rest) = text.as_str().split_at(5);
+        assert!(head.starts_with("zqtp") && head.ends_with(|c: char| c.is_ascii_digit()), "{text}");
+        assert!(rest[..32].bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{text}");
+    }
+}
+
+#[test]
 fn the_layout_of_both_versions_has_not_changed() {
     assert_eq!(ring(KEY).sign(&tag(10_240)).as_str(), V2);
     assert_eq!(read(V2), Ok(tag(10_240)));

@@ -149,21 +149,22 @@ impl Tracker {
         let Some((outcome, _)) = &trace.ended else {
             return false;
         };
-        let deadline = trace.planned_at + self.settings.give_up;
         match outcome {
             Outcome::Refused(_) | Outcome::DeadLettered(_) => return true,
             Outcome::Unobserved(reason) if *reason != UnobservedReason::NeverSeen => return true,
             Outcome::Delivered | Outcome::Late | Outcome::Lost(_) | Outcome::Unobserved(_) => {}
         }
-        let settled = |stage: StageId| {
-            let visit = trace.visit(stage);
-            // Without an arrival, a hop is unjudged only if the trace was abandoned.
-            visit.arrival.is_some()
-                || visit.absent_at(deadline)
-                || visit.hop == Hop::Unjudged
-                || !on_the_way(self.topology.stage(stage).role)
-        };
-        expired || self.topology.stage_ids().all(settled)
+        expired || self.topology.stage_ids().all(|stage| self.is_settled(trace, stage))
+    }
+
+    /// Whether nothing more is expected of a trace at a stage.
+    pub(super) fn is_settled(&self, trace: &Trace, stage: StageId) -> bool {
+        let visit = trace.visit(stage);
+        // Without an arrival, a hop is unjudged only if the trace was abandoned.
+        visit.arrival.is_some()
+            || visit.absent_at(trace.planned_at + self.settings.give_up)
+            || visit.hop == Hop::Unjudged
+            || !on_the_way(self.topology.stage(stage).role)
     }
 
     /// Closes the hops that did not happen, and moves the trace to the finished ones.

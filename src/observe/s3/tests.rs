@@ -1,3 +1,4 @@
+mod dead_letters;
 mod time_zones;
 
 use std::collections::BTreeMap;

@@ -56,6 +56,22 @@ async fn the_heading_is_as_bad_as_an_incident_that_is_not_proven_to_be_over() {
 }
 
 #[tokio::test]
+async fn what_was_stuck_and_is_only_slow_now_is_told_once_and_as_bad_as_it_is() {
+    let mut snapshot = after(27, leaking);
+    (snapshot.leaks, snapshot.violations) = (Vec::new(), Vec::new());
+    let slow = snapshot.episodes.iter().filter(|episode| episode.condition.name == ConditionName::Slow);
+    let worst = slow.map(|episode| {
+        Arc::new(crate::domain::incidents::Episode { worst: Severity::Critical, ..(**episode).clone() })
+    });
+    snapshot.episodes = worst.collect();
+    let page = recent(&app(snapshot)).await;
+    let heading = text(&page, "now");
+    assert!(heading.starts_with("▲ ") && heading.contains("SLOW at bigquery since"), "{heading}");
+    assert!(!heading.contains("less severe") && !heading.contains("not proven"), "{heading}");
+    assert!(page.contains("class=\"sum g-poor\""));
+}
+
+#[tokio::test]
 async fn a_warning_does_not_compete_with_what_is_critical() {
     let heading = text(&recent(&app(after(27, leaking))).await, "now");
     assert!(heading.starts_with("✖ acme LEAKING at tenant_stream since"), "{heading}");

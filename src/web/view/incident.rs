@@ -106,7 +106,8 @@ impl IncidentView {
     ) -> Option<Self> {
         let map = &*snapshot.topology;
         let worst = incident.worst()?;
-        let condition = Condition { severity: incident.severity, ..worst.condition.clone() };
+        let severity = present_severity(incident);
+        let condition = Condition { severity, ..worst.condition.clone() };
         let view = ConditionView::new(&condition, snapshot, settings);
         let name = |tenant: TenantId| map.tenant(tenant).name.clone();
         let tenants: Vec<_> = incident.tenants().map(name).collect();
@@ -171,6 +172,13 @@ impl IncidentView {
             runbook,
         })
     }
+}
+
+/// How bad it is now: what was stuck and is only slow now does not look as bad as it was. The worst so far once
+/// nothing tells.
+fn present_severity(incident: &Incident) -> Severity {
+    let goes_on = incident.episodes.iter().filter(|episode| episode.state == State::Ongoing);
+    goes_on.map(|episode| episode.condition.severity).min().unwrap_or(incident.severity)
 }
 
 /// The name of an incident.

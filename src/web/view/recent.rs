@@ -15,7 +15,7 @@ use super::verdict::{Heading, VerdictView};
 use super::violation::Violation;
 use crate::domain::conditions::{Assessment, Condition};
 use crate::domain::drill::Drills;
-use crate::domain::incidents::Incident;
+use crate::domain::incidents::{Incident, State};
 use crate::domain::time::{OwnClock, Timestamp};
 use crate::domain::topology::TenantId;
 use crate::domain::trace::Trace;
@@ -192,7 +192,8 @@ fn incidents(
     });
     let worst = problems.iter().map(|problem| problem.severity).min();
     let real = || all.iter().filter(|it| !is_drill(it));
-    let unproven = real().filter(|it| it.end.is_none()).min_by_key(|it| it.severity);
+    let goes_on = |it: &Incident| it.episodes.iter().any(|episode| episode.state == State::Ongoing);
+    let unproven = real().filter(|it| it.end.is_none() && !goes_on(it)).min_by_key(|it| it.severity);
     let unproven = unproven.filter(|it| worst.is_none_or(|worst| it.severity < worst)).and_then(view);
     // No canary is missing for longer: it is lost then.
     let is_recent = |end| snapshot.at.since(end) < settings.give_up;

@@ -104,10 +104,10 @@ async fn try_everything(config: &Config, clock: &WallClock) -> anyhow::Result<us
         let result = match polled {
             Ok(Ok(Ok(poll))) if is_unreadable(&poll) => Err(unreadable(&poll)),
             Ok(Ok(Ok(poll))) => {
-                let end = if poll.watermark.is_some() {
-                    "read to its end"
-                } else {
-                    "readable, end not reached yet"
+                let end = match (poll.watermark, poll.stats.queued) {
+                    (Some(_), _) => "read to its end".to_owned(),
+                    (None, Some(messages)) => format!("readable, {messages} messages in the queue"),
+                    (None, None) => "readable, end not reached yet".to_owned(),
                 };
                 let took = poll.finished.since(poll.started).as_millis();
                 let mut text = format!("{end}, {} bytes in {took} ms", poll.stats.bytes);

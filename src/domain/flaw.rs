@@ -4,7 +4,7 @@
 use super::canary::Integrity;
 use super::copies::CopyStanding;
 use super::outcome::Outcome;
-use super::topology::{StageId, Topology};
+use super::topology::{Role, StageId, Topology};
 use super::trace::{Hop, Judgement, Standing, Trace};
 
 /// One thing that is wrong with a trace, the worst first. A trace may have several.
@@ -16,7 +16,8 @@ pub enum Flaw {
     Lost,
     /// Found in a dead-letter stage.
     DeadLettered,
-    /// Not there although it should be: it is overdue, or was given up at a side stage.
+    /// Not there although it should be: it is overdue, or a side stage was read past the time by which it should
+    /// have it.
     Missing,
     /// Cut or changed.
     Corrupted,
@@ -100,7 +101,8 @@ pub fn flaws(trace: &Trace, map: &Topology) -> Vec<(Flaw, Option<StageId>)> {
     for stage in map.stage_ids() {
         let visit = trace.visit(stage);
         let is_side = || !map.main_path().contains(&stage);
-        if matches!(visit.hop, Hop::Missing | Hop::NeverSeen) && visit.arrival.is_none() && is_side() {
+        let is_absent = || matches!(visit.hop, Hop::Missing | Hop::NeverSeen) || trace.is_missing(map, stage);
+        if visit.arrival.is_none() && is_side() && on_the_way(map, stage) && is_absent() {
             found.push((Flaw::Missing, Some(stage)));
         }
         if visit.copies.iter().any(|copy| copy.standing == CopyStanding::Duplicate) {
@@ -112,6 +114,11 @@ pub fn flaws(trace: &Trace, map: &Topology) -> Vec<(Flaw, Option<StageId>)> {
         }
     }
     found
+}
+
+/// Whether canaries should be at a stage, unless something is wrong.
+fn on_the_way(map: &Topology, stage: StageId) -> bool {
+    map.stage(stage).role != Role::DeadLetter
 }
 
 /// The hop of the main path that took the longest.

@@ -60,6 +60,17 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
 /// The summary begins with the same words for both.
 fn summary(cohort: &Cohort<'_>, all: &str, threshold: Duration) -> String {
     let judged = Lookup { before: "", name: all, matchers: &[], after: "", of: &["instance", "tenant"] };
+    format!(
+        "{{{{ $labels.tenant }}}}: {{{{ printf \"%.0f\" $value }}}} of {} canaries have not arrived within {}; most \
+         were waiting for {}",
+        cohort.probe.number(&judged),
+        window::seconds(threshold),
+        waits_for(cohort, "an unknown stage")
+    )
+}
+
+/// A template with the stage that most were waiting for.
+fn waits_for(cohort: &Cohort<'_>, otherwise: &str) -> String {
     let waits = Lookup {
         before: "max by (stage) (avg_over_time(",
         name: "traceprobe_in_flight_traces",
@@ -67,13 +78,7 @@ fn summary(cohort: &Cohort<'_>, all: &str, threshold: Duration) -> String {
         after: &format!("[{}]))", cohort.over(SHORT)),
         of: &["instance", "tenant"],
     };
-    format!(
-        "{{{{ $labels.tenant }}}}: {{{{ printf \"%.0f\" $value }}}} of {} canaries have not arrived within {}; most \
-         were waiting for {}",
-        cohort.probe.number(&judged),
-        window::seconds(threshold),
-        cohort.probe.largest_stage(&waits, "an unknown stage")
-    )
+    cohort.probe.largest_stage(&waits, otherwise)
 }
 
 fn warning(settings: &Settings, cohort: &Cohort<'_>, quantile: &str, over: &str, all: &str) -> Alert {
@@ -97,6 +102,7 @@ fn warning(settings: &Settings, cohort: &Cohort<'_>, quantile: &str, over: &str,
             cohort.over(LONG),
             window::seconds(settings.slo)
         ),
+        stage: Some(waits_for(cohort, "")),
         ..Alert::warning("TraceprobeLatencyHigh", "slow", Cause::Delivery, expr)
     }
 }
@@ -125,6 +131,7 @@ fn critical(settings: &Settings, cohort: &Cohort<'_>, quantile: &str, over: &str
             cohort.over(LONG),
             window::seconds(settings.critical)
         ),
+        stage: Some(waits_for(cohort, "")),
         ..Alert::critical("TraceprobeLatencyCritical", "slow", Cause::Delivery, expr)
     }
 }

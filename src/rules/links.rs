@@ -1,6 +1,6 @@
 //! Where alerts link to.
 
-use super::rule::About;
+use super::rule::{About, Alert};
 
 /// The addresses that alerts link to.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +15,8 @@ pub struct Links {
 
 impl Links {
     /// The annotations of an alert that hold links.
-    pub(super) fn annotations(&self, about: About, chapter: &str) -> Vec<(&'static str, String)> {
+    pub(super) fn annotations(&self, alert: &Alert) -> Vec<(&'static str, String)> {
+        let Alert { about, chapter, .. } = *alert;
         let base = self.base(about);
         let tenant = if about == About::Tenant { "?tenant={{ $labels.tenant }}" } else { "" };
         let page = base.as_ref().map(|base| format!("{base}/traces/recent{tenant}"));
@@ -28,8 +29,11 @@ impl Links {
         });
         // The probe's own page fills in commands for a tenant and a stage; a label that an alert lacks is empty.
         let selected = match about {
-            About::Tenant => "?tenant={{ $labels.tenant }}&stage={{ $labels.stage }}",
-            About::Instance | About::Job => "",
+            About::Tenant => {
+                let stage = alert.stage.as_deref().unwrap_or("{{ $labels.stage }}");
+                format!("?tenant={{{{ $labels.tenant }}}}&stage={stage}")
+            }
+            About::Instance | About::Job => String::new(),
         };
         let runbook = self.runbook.clone().or_else(|| Some(format!("{}/runbook{selected}", base?)));
         let runbook = runbook.unwrap_or_else(|| "docs/runbook.md".to_owned());

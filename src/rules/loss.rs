@@ -58,6 +58,7 @@ pub(super) fn group(settings: &Settings, cohort: &Cohort<'_>) -> Group {
              in the same measure. Stop what drops them before their source expires (a Kinesis stream keeps at least \
              24 h), so that a replay is possible."
         ),
+        stage: Some(probe.largest_stage(&by_hop, "")),
         ..Alert::critical("TraceprobeLosing", "losing", Cause::Delivery, losing)
     };
     let one = Alert {

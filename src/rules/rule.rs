@@ -43,6 +43,8 @@ pub struct Alert {
     /// Labels that the expression does not give.
     pub labels: Vec<(&'static str, String)>,
     pub about: About,
+    /// A template with the stage that the link to the runbook selects; the label `stage` if `None`.
+    pub stage: Option<String>,
     /// One line: who, what, where, how much.
     pub summary: String,
     /// What to do first.
@@ -138,6 +140,7 @@ impl Alert {
             cause,
             labels: Vec::new(),
             about: About::Tenant,
+            stage: None,
             summary: String::new(),
             description: String::new(),
             chapter,

@@ -105,9 +105,9 @@ fn blind(probe: &Probe<'_>, scale: &Scale, severity: Severity, stages: &str) -> 
             .to_owned(),
         hold: Some(scale.time(4)),
         summary: "{{ $labels.tenant }}: the probe cannot see {{ $labels.stage }}".to_owned(),
-        description: "This says nothing about the pipeline: the probe could not read its source. The error is under \"The \
-                      probe itself\" on the page. Usual causes are a permission, throttling, or an expired credential. \
-                      Until the stage is readable again, no latency or loss of this tenant is judged there."
+        description: "This says nothing about the pipeline: the probe could not read its source. The page begins with the \
+                      error. Usual causes are a permission, throttling, or an expired credential. Until the stage is \
+                      readable again, no latency or loss of this tenant is judged there."
             .to_owned(),
         ..Alert::warning(
             "TraceprobeStageBlind",

@@ -59,7 +59,7 @@ fn alert_text(alert: &Alert, links: &Links) -> String {
     yaml += "        annotations:\n";
     yaml += &block(10, "summary", &alert.summary);
     yaml += &block(10, "description", &alert.description);
-    for (name, link) in links.annotations(alert.about, alert.chapter) {
+    for (name, link) in links.annotations(alert) {
         yaml += &block(10, name, &link);
     }
     yaml

@@ -7,7 +7,7 @@ use askama::Template;
 use super::app::App;
 use super::lanes::{self, Drawing};
 use super::page::Head;
-use super::view::{Finding, Lane, Lookups, Mark, One, Presence, StageSource, TraceView};
+use super::view::{Finding, Lane, LeakedCopy, Lookups, Mark, One, Presence, StageSource, TraceView};
 use super::{waterfall, words};
 use crate::domain::copies::{Uncharged, UnchargedReason};
 use crate::domain::outcome::Outcome;
@@ -34,6 +34,7 @@ pub(crate) struct Page {
     /// What was put, and where it shows.
     put: String,
     log_group: Commands,
+    leaked: Vec<LeakedCard>,
     stages: Vec<StageCard>,
     timeline: Vec<Moment>,
     tag: String,
@@ -65,6 +66,14 @@ struct StageCard {
     polls: String,
     facts: Vec<(&'static str, String)>,
     copies: Vec<Copy>,
+    lookups: Commands,
+}
+
+/// A copy at another tenant.
+struct LeakedCard {
+    source: String,
+    stage: String,
+    locator: String,
     lookups: Commands,
 }
 
@@ -116,6 +125,7 @@ impl Page {
             enlarged: enlarged(view, now, slo, extent),
             put: put(trace),
             log_group: Commands::new(&view.log_group, &mut ids),
+            leaked: view.leaked.iter().map(|copy| LeakedCard::new(copy, &mut ids)).collect(),
             stages: lanes
                 .iter()
                 .zip(&view.sources)
@@ -221,6 +231,17 @@ fn relative(address: &str) -> String {
     match address.strip_prefix('/') {
         Some(rest) => format!("../{rest}"),
         None => address.to_owned(),
+    }
+}
+
+impl LeakedCard {
+    fn new(copy: &LeakedCopy, ids: &mut impl FnMut() -> String) -> Self {
+        Self {
+            source: copy.source.to_string(),
+            stage: copy.stage.to_string(),
+            locator: copy.locator.clone(),
+            lookups: Commands::new(&copy.lookups, ids),
+        }
     }
 }
 

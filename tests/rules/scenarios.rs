@@ -139,7 +139,7 @@ fn twenty_percent_lost_is_critical_although_the_others_are_fast() {
                         "Proven over 15m: the end stage was read past their deadlines. The clients' events are most likely lost in the same measure. Stop what drops them before their source expires (a Kinesis stream keeps at least 24 h), so that a replay is possible.",
                     ),
                     ("page_url", &format!("{address}/traces/recent?tenant=t0")),
-                    ("runbook_url", &format!("{address}/runbook?tenant=t0&stage=#losing")),
+                    ("runbook_url", &format!("{address}/runbook?tenant=t0&stage=transit#losing")),
                 ],
             );
         }

@@ -10,7 +10,7 @@ use crate::domain::quantile::Quantile;
 use crate::domain::sighting::Drift;
 use crate::domain::tag::TraceId;
 use crate::domain::time::Timestamp;
-use crate::domain::topology::LogGroupId;
+use crate::domain::topology::{LogGroupId, Role, Topology};
 
 /// One thing that is wrong now, or was within the window: then it is a note.
 #[derive(Clone, PartialEq, Debug)]
@@ -125,6 +125,16 @@ impl Condition {
     #[must_use]
     pub fn concerns(&self, group: LogGroupId) -> bool {
         self.log_groups.is_empty() || self.log_groups.contains(&group)
+    }
+
+    /// The anchor of its chapter in the runbook. What is in the dead letters can be replayed, so it has its own.
+    #[must_use]
+    pub fn chapter(&self, map: &Topology) -> &'static str {
+        let dead = self.subject.place.is_some_and(|place| map.stage(place.first).role == Role::DeadLetter);
+        match self.name {
+            ConditionName::Losing if dead => "dead-lettered",
+            name => name.profile().chapter,
+        }
     }
 
     /// Whether someone has to act.

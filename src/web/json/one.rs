@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::recent::ViolationJson;
 use super::trace::TraceJson;
 use super::{SCHEMA_VERSION, rfc3339};
-use crate::web::view::{self, Finding, Lane, Lookups, StageSource};
+use crate::web::view::{self, Finding, Lane, LeakedCopy, Lookups, StageSource};
 
 /// The answer of `/traces/{id}`.
 #[derive(Serialize, JsonSchema, Debug)]
@@ -68,7 +68,7 @@ struct FactJson {
     value: String,
 }
 
-/// What looks a canary up at a stage, or in the log group.
+/// What looks a canary up at a stage, in the log group, or at another tenant where a copy leaked to.
 #[derive(Serialize, JsonSchema, Debug)]
 #[schemars(rename = "Evidence")]
 struct EvidenceJson {
@@ -126,6 +126,7 @@ impl One {
             findings: view.fate.findings.iter().map(FindingJson::new).collect(),
             evidence: std::iter::once(EvidenceJson::of_log_group(&view.log_group))
                 .chain(stages.map(|(lane, source)| EvidenceJson::of_stage(lane, source)))
+                .chain(view.leaked.iter().map(EvidenceJson::of_leaked))
                 .collect(),
             violations: view.violations.iter().map(ViolationJson::new).collect(),
         }
@@ -158,6 +159,15 @@ impl EvidenceJson {
             source: Some(source.name.to_string()),
             failing: source.failing.clone(),
             ..Self::new(&all)
+        }
+    }
+
+    fn of_leaked(copy: &LeakedCopy) -> Self {
+        Self {
+            stage: Some(copy.stage.to_string()),
+            kind: Some(copy.kind),
+            source: Some(copy.source.to_string()),
+            ..Self::new(&[(Some(copy.locator.clone()), &copy.lookups)])
         }
     }
 

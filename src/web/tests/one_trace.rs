@@ -104,6 +104,10 @@ async fn a_leaked_canary_says_whose_it_is_and_where_it_was_found() {
     let whole = text(&body, "trace");
     assert!(first_line(&body).ends_with("; leaked: found in kinesis logs-globex."), "{}", first_line(&body));
     assert!(whole.contains("whose acme"), "{whole}");
+    let command = "aws kinesis get-records --region eu-central-1 --limit 1 --shard-iterator";
+    let of_copy = "--stream-name logs-globex --shard-id shardId-000000000000";
+    let read = whole.split(command).skip(1).any(|rest| rest.contains(of_copy));
+    assert!(read && whole.contains("leaked copy at tenant_stream"), "nothing fetches the copy: {whole}");
     assert!(body.contains("/static/icon/broken.svg"), "a leak is worse than a delivery is good");
 }
 

@@ -90,7 +90,7 @@ impl ConditionView {
         };
         let tenant = condition.subject.tenant.map(|tenant| map.tenant(tenant).name.clone());
         let stage = condition.subject.place.map(|place| map.stage(place.first).name.clone());
-        let chapter = || settings.chapter_for(profile.chapter, tenant.as_deref(), stage.as_deref());
+        let chapter = || settings.chapter_for(condition.chapter(map), tenant.as_deref(), stage.as_deref());
         Self {
             runbook: condition.is_problem().then(chapter),
             key: profile.key,

@@ -7,7 +7,7 @@ use crate::domain::evidence::{Evidence, Link, Lookup, Question};
 use crate::domain::sighting::Locator;
 use crate::domain::topology::StageId;
 use crate::domain::trace::Trace;
-use crate::domain::tracker::Snapshot;
+use crate::domain::tracker::{Snapshot, Violation};
 use crate::web::app::App;
 use crate::web::words;
 
@@ -53,6 +53,37 @@ impl Lookups {
 
     fn of(evidence: &dyn Evidence, question: Question<'_>) -> Self {
         Self { commands: evidence.lookups(question), links: evidence.consoles(question) }
+    }
+}
+
+/// A copy of the canary at another tenant, with what fetches it.
+#[derive(Clone, Debug)]
+pub(crate) struct LeakedCopy {
+    /// The name of the stage.
+    pub(crate) stage: Arc<str>,
+    pub(crate) kind: &'static str,
+    /// The name of the source that must not hold it.
+    pub(crate) source: Arc<str>,
+    pub(crate) locator: String,
+    pub(crate) lookups: Lookups,
+}
+
+impl LeakedCopy {
+    /// `None` if it is not known in which source it is.
+    pub(super) fn new(app: &App, snapshot: &Snapshot, seen: &Violation, tag: &str) -> Option<Self> {
+        let map = &snapshot.topology;
+        // A source of several tenants is the same for the one whose canary it is.
+        let source = map.source_of(seen.found_with.or(seen.tenant.known())?, seen.stage);
+        let evidence = app.settings.evidence.get(source.0 as usize)?;
+        let planned_at = seen.trace.planned_at();
+        let question = Question { copy: Some(&seen.locator), tag, planned_at };
+        Some(Self {
+            stage: map.stage(seen.stage).name.clone(),
+            kind: map.stage(seen.stage).kind.name(),
+            source: map.source(source).name.clone(),
+            locator: seen.locator.to_string(),
+            lookups: Lookups::of(&**evidence, question),
+        })
     }
 }
 

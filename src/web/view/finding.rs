@@ -122,7 +122,7 @@ impl Story<'_> {
             meaning: format!(
                 "What moves events from {from} to {next} gave up on it and put it there. It did not reach {next}, but it is kept and can be replayed."
             ),
-            action: "Read the error that is stored with it (commands below), repair its cause, then replay the dead letters before they expire.".to_owned(),
+            action: "Read what the function that gave up logged at that minute, repair its cause, then replay the dead letters before they expire (commands below).".to_owned(),
             ..self.finding("dead_lettered", Mark::Broken, "dead-lettered", dead.map(|(lane, _)| &lane.name))
         }
     }

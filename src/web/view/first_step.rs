@@ -27,7 +27,7 @@ pub(crate) fn first_step(condition: &Condition, map: &Topology) -> String {
             "Check what delivers {whose} events to {stage}: its errors, its throttles and its last success."
         ),
         ConditionName::Losing if place.is_some_and(|at| map.stage(at.first).role == Role::DeadLetter) => {
-            format!("Read one of the dead letters in {stage}: it names the error.")
+            format!("Read what the function that gave up logged at that minute; the events are in {stage}.")
         }
         ConditionName::Losing => format!(
             "Check rejected, expired and failed events on the way to {stage}; note what has to be replayed."
@@ -42,7 +42,7 @@ pub(crate) fn first_step(condition: &Condition, map: &Topology) -> String {
             "Check the backlog on the way to {stage}: iterator age, queue depth, concurrency limits."
         ),
         ConditionName::Duplicates => format!(
-            "Open a doubled trace: its two locators tell whether a write to {stage} was retried or a batch ran twice."
+            "Open a doubled trace and fetch its two copies: the time between them tells a retried write to {stage} from a batch that ran twice."
         ),
         ConditionName::DeadLettersWaiting => {
             format!("Ask the owner of {stage} whose messages these are; the function that gave up logged the error.")

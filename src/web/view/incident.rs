@@ -125,8 +125,7 @@ impl IncidentView {
         let open = remaining.as_ref().map(|it| it.text.clone());
         let stage = condition.subject.place.map(|place| map.stage(place.first).name.clone());
         // The commands of a chapter are for one tenant; of several, for the one that has it worst.
-        let runbook =
-            settings.chapter_for(condition.name.profile().chapter, view.tenant.as_deref(), stage.as_deref());
+        let runbook = settings.chapter_for(condition.chapter(map), view.tenant.as_deref(), stage.as_deref());
         let parts = Parts {
             who: &who,
             summary: &summary,

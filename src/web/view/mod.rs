@@ -30,7 +30,7 @@ mod verdict;
 mod violation;
 
 pub(crate) use self::condition::ConditionView;
-pub(crate) use self::evidence::{Lookups, StageSource};
+pub(crate) use self::evidence::{LeakedCopy, Lookups, StageSource};
 pub(crate) use self::finding::Finding;
 #[cfg(test)]
 pub(crate) use self::flawed::Flaws;

@@ -1,6 +1,6 @@
 //! Everything that is known about one trace, and how to verify it elsewhere.
 
-use super::evidence::{Lookups, StageSource};
+use super::evidence::{LeakedCopy, Lookups, StageSource};
 use super::fate::Fate;
 use super::trace::TraceView;
 use super::violation::Violation;
@@ -23,6 +23,8 @@ pub(crate) struct One<'a> {
     pub(crate) sources: Vec<StageSource>,
     /// What shows it where it was put.
     pub(crate) log_group: Lookups,
+    /// Its copies at other tenants.
+    pub(crate) leaked: Vec<LeakedCopy>,
     /// What became of it.
     pub(crate) fate: Fate,
     /// Where it was found at another tenant.
@@ -40,14 +42,16 @@ impl<'a> One<'a> {
         let signed = (app.sign)(&trace.trace.tag);
         let tag = signed.to_string();
         let source = |stage| StageSource::new(app, snapshot, trace.trace, stage, &tag);
-        let violations = snapshot.violations.iter().filter(|seen| seen.trace == id);
-        let violations: Vec<_> = violations.map(|seen| Violation::new(seen, snapshot)).collect();
+        let leaks = || snapshot.violations.iter().filter(|seen| seen.trace == id);
+        let leaked = leaks().filter_map(|seen| LeakedCopy::new(app, snapshot, seen, &tag));
+        let violations: Vec<_> = leaks().map(|seen| Violation::new(seen, snapshot)).collect();
         let sources: Vec<_> = trace.lanes.iter().map(|lane| source(lane.stage)).collect();
         Some(Self {
             at: snapshot.at,
             settings: &app.settings,
             fate: Fate::new(&trace, &sources, &violations, snapshot, &app.settings),
             log_group: Lookups::in_log_group(app, trace.trace, &tag),
+            leaked: leaked.collect(),
             sources,
             violations,
             signature: signed.signature().to_owned(),

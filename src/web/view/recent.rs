@@ -194,7 +194,7 @@ fn incidents(
     let real = || all.iter().filter(|it| !is_drill(it));
     let goes_on = |it: &Incident| it.episodes.iter().any(|episode| episode.state == State::Ongoing);
     let unproven = real().filter(|it| it.end.is_none() && !goes_on(it)).min_by_key(|it| it.severity);
-    let unproven = unproven.filter(|it| worst.is_none_or(|worst| it.severity < worst)).and_then(view);
+    let unproven = unproven.filter(|it| worst.is_none_or(|worst| it.severity <= worst)).and_then(view);
     // No canary is missing for longer: it is lost then.
     let is_recent = |end| snapshot.at.since(end) < settings.give_up;
     let over = || real().filter(|it| it.end.is_some_and(is_recent)).filter_map(view);

@@ -49,7 +49,11 @@ pub fn codec<const N: usize>(stream: &[u8]) {
     let format = STREAMS[N];
     let whole = inflate(format, stream, std::iter::empty(), MAX_OUT);
     let pieces = inflate(format, stream, sizes(stream), MAX_OUT);
-    assert_eq!(whole.1, pieces.1, "the end of {format:?}");
+    // libbz2-rs may notice damage only when more bytes come. Until then the stream looks as if it were cut off,
+    // which is a fault as well.
+    let noticed_late = format == Format::Bzip2
+        && matches!((&whole.1, &pieces.1), (None, Some(Err(_))) | (Some(Err(_)), None));
+    assert!(whole.1 == pieces.1 || noticed_late, "the end of {format:?}: {:?}, {:?}", whole.1, pieces.1);
     // What libzstd gives in the call that meets a fault is lost, and the pieces decide how much that is.
     let shared = if format == Format::Zstd && matches!(whole.1, Some(Err(_))) {
         whole.0.len().min(pieces.0.len())

@@ -3,11 +3,13 @@
 //! Part of the library, but used by `src/main.rs` only.
 
 mod check;
+mod completions;
 #[cfg(feature = "sandbox")]
 pub mod demo;
 mod drill;
 mod healthcheck;
 mod log_fields;
+mod man;
 #[cfg(any(test, not(feature = "sandbox")))]
 #[cfg_attr(feature = "sandbox", expect(dead_code, reason = "compiled for its tests"))]
 mod no_demo;
@@ -16,6 +18,7 @@ mod panics;
 pub mod rules;
 mod run;
 mod runtimes;
+mod schema;
 mod signals;
 mod tag;
 
@@ -31,6 +34,9 @@ use self::output::complain;
 use self::run::End;
 use self::runtimes::Runtimes;
 
+/// Name of the program: as people type it, and of its manual page.
+const NAME: &str = "traceprobe";
+
 /// Measures how long log events take over each hop of a multi-cloud log pipeline, and whether they arrive at
 /// all.
 ///
@@ -39,7 +45,7 @@ use self::runtimes::Runtimes;
 /// at /metrics for Prometheus, and the state of every tenant at /traces/recent for people.
 #[cfg_attr(feature = "sandbox", doc = "\n\nStart with `traceprobe demo`, which needs no cloud account.")]
 #[derive(Debug, Parser)]
-#[command(name = "traceprobe", version, max_term_width = 110, after_long_help = GUIDE)]
+#[command(name = NAME, version, max_term_width = 110, after_long_help = GUIDE)]
 struct Program {
     #[command(subcommand)]
     command: Command,
@@ -54,15 +60,22 @@ enum Command {
     Healthcheck(healthcheck::Healthcheck),
     Tag(tag::Tag),
     Rules(rules::Rules),
+    Schema(schema::Schema),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// Shown below the options of `traceprobe --help`.
 const GUIDE: &str = "\
 To watch a pipeline of your own:
-  1. Write a configuration. config/traceprobe.toml in the repository documents every key.
+  1. Write a configuration. config/traceprobe.toml in the repository documents every key; with
+     `traceprobe schema`, your editor completes and checks them.
   2. Export TRACEPROBE_TAG_KEY, the secret that signs the tags, for example from `openssl rand -hex 32`.
   3. traceprobe check --config FILE   reports every fault of the file, then tries every permission.
-  4. traceprobe run --config FILE     runs the daemon.";
+  4. traceprobe run --config FILE     runs the daemon.
+  5. traceprobe rules --config FILE   prints the alerts for Prometheus.
+
+For your shell: `source <(traceprobe completions bash)`, and `traceprobe man | man -l -`.";
 
 /// Runs the subcommand that the arguments of the process name, and returns the exit code. If the arguments
 /// are wrong or request help, it prints and ends the process itself.
@@ -82,6 +95,9 @@ pub fn run_program() -> ExitCode {
         Command::Drill(drill) => End::InOrder(runtimes.among_tasks(drill.run())),
         Command::Tag(tag) => printed(tag.run()),
         Command::Rules(rules) => printed(rules.run()),
+        Command::Schema(schema) => printed(schema.run()),
+        Command::Completions(completions) => printed(completions.run()),
+        Command::Man(man) => printed(man.run()),
         Command::Healthcheck(healthcheck) => End::InOrder(runtimes.among_tasks(healthcheck.run())),
     };
     match end {

@@ -2,7 +2,8 @@
 //! folder.
 //!
 //! This list is the source of unknown-key checks, environment variables, defaults, the page that shows the
-//! configuration and the test that keeps `config/traceprobe.toml` complete. Reading a key that is not listed
+//! configuration, its JSON schema, `docs/configuration.md` and the test that keeps `config/traceprobe.toml`
+//! complete. Reading a key that is not listed
 //! is a bug, and panics in the first test.
 
 use std::collections::BTreeSet;
@@ -48,12 +49,14 @@ pub(super) static WEB: [Key; 5] = [
     text("dashboard"),
 ];
 
-pub(super) static LOG: [Key; 2] = [text("format").or("text"), text("level").or("info")];
+pub(super) static LOG: [Key; 2] =
+    [text("format").or("text").one_of(&["text", "json"]), text("level").or("info")];
 
 pub(super) static CANARY: [Key; 2] =
     [Key::new("sizes", Shape::List).or("100B, 500B, 1KB, 5KB, 10KB"), text("template")];
 
-pub(super) static AWS: [Key; 3] = [text("region"), text("endpoint"), text("auth").or("default")];
+pub(super) static AWS: [Key; 3] =
+    [text("region"), text("endpoint"), text("auth").or("default").one_of(&["default", "none"])];
 
 /// One key for each AWS service that is called: to inject, to assume roles, and by the kinds of stages.
 pub(super) static AWS_ENDPOINTS: LazyLock<Vec<Key>> = LazyLock::new(|| {
@@ -80,8 +83,12 @@ pub(super) fn google_service(kind: Kind) -> Option<Service> {
     }
 }
 
-pub(super) static GCP: [Key; 4] =
-    [text("endpoint"), text("auth").or("adc"), text("credentials_file"), text("project")];
+pub(super) static GCP: [Key; 4] = [
+    text("endpoint"),
+    text("auth").or("adc").one_of(&["adc", "service_account", "workload_identity", "none"]),
+    text("credentials_file"),
+    text("project"),
+];
 
 pub(super) static STORE: [Key; 2] = [text("path").or("memory"), text("keep").or("7d")];
 
@@ -138,20 +145,12 @@ pub(super) static STAGE: [Key; 12] = [
     text("settle"),
     text("missing_after"),
     text("clock_allowance").or("50ms"),
-    text("role").or("way"),
+    text("role").or("way").one_of(&["way", "dead_letter"]),
     Key::new("end", Shape::Boolean).or("false"),
 ];
 
-/// Every table with its header in the file, for the test of the shipped file.
-#[cfg(test)]
+/// Every table with its header in the file, in the order of the file. A `[[stage]]` has the keys of all kinds.
 pub(super) fn all() -> Vec<(&'static str, Vec<&'static Key>)> {
-    let stage = || {
-        let kinds = Kind::ALL.iter().flat_map(|kind| observe::spec(*kind).keys);
-        let mut keys: Vec<_> = STAGE.iter().chain(kinds).collect();
-        let mut seen = BTreeSet::new();
-        keys.retain(|key| seen.insert(key.name));
-        keys
-    };
     vec![
         ("[probe]", PROBE.iter().collect()),
         ("[web]", WEB.iter().collect()),
@@ -162,8 +161,17 @@ pub(super) fn all() -> Vec<(&'static str, Vec<&'static Key>)> {
         ("[gcp]", GCP.iter().collect()),
         ("[gcp.endpoints]", GCP_ENDPOINTS.iter().collect()),
         ("[store]", STORE.iter().collect()),
+        ("[drill]", DRILL.iter().collect()),
         ("[conditions]", CONDITIONS.iter().collect()),
         ("[[tenant]]", TENANT.iter().collect()),
-        ("[[stage]]", stage()),
+        ("[[stage]]", STAGE.iter().chain(of_kinds()).collect()),
     ]
+}
+
+/// The keys of all kinds of stages, each name once.
+pub(super) fn of_kinds() -> Vec<&'static Key> {
+    let mut keys: Vec<_> = Kind::ALL.iter().flat_map(|kind| observe::spec(*kind).keys).collect();
+    let mut seen = BTreeSet::new();
+    keys.retain(|key| seen.insert(key.name));
+    keys
 }

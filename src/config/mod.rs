@@ -7,12 +7,15 @@
 //! This module makes no client and no connection: `traceprobe check` finds out whether a bucket exists. It
 //! must never print a secret.
 //!
-//! `keys` lists every key, `config/traceprobe.toml` documents each of them, and a test compares the two.
+//! `keys` lists every key, `config/traceprobe.toml` documents each of them, and a test compares the two. `reference`
+//! reads what that file says of a key, for the JSON schema and `docs/configuration.md`.
 
 mod drill;
 mod endpoints;
 mod keys;
+mod reference;
 mod route;
+mod schema;
 mod sections;
 mod settings;
 mod show;
@@ -29,6 +32,7 @@ use std::time::Duration;
 
 use toml::Table;
 
+pub use self::schema::schema;
 pub use self::settings::{Canary, Conditions, Drill, Log, LogFormat, Probe, Source, Store, Tenant, Web};
 pub use self::tag_key::{TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 use crate::cloud::aws::AwsSettings;
@@ -187,9 +191,11 @@ impl Config {
     }
 }
 
+/// The tables that a file may have.
+const SECTIONS: [&str; 11] =
+    ["probe", "web", "log", "canary", "aws", "gcp", "store", "conditions", "drill", "tenant", "stage"];
+
 fn read(context: &mut Context, root: &Table) -> Checked<Config> {
-    const SECTIONS: [&str; 11] =
-        ["probe", "web", "log", "canary", "aws", "gcp", "store", "conditions", "drill", "tenant", "stage"];
     for name in root.keys().filter(|name| !SECTIONS.contains(&name.as_str())) {
         let near = suggestion(name, SECTIONS);
         context.faults.report(name.clone(), format!("unknown table{near}"));

@@ -1,6 +1,8 @@
 //! Tests of whole configurations: the shipped file, and every fault that a file can have.
 
+mod document;
 mod faulty;
+mod schema;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

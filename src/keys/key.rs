@@ -10,6 +10,8 @@ pub(crate) struct Key {
     pub(crate) fallback: Fallback,
     /// Its value is shown as `…`, because it is a secret.
     pub(crate) masked: bool,
+    /// The only values that it may have, for editors and documents; empty if there is no such list.
+    pub(crate) choices: &'static [&'static str],
 }
 
 /// The type of a value in the file. An environment variable is converted to it.
@@ -41,7 +43,7 @@ impl Key {
     }
 
     pub(crate) const fn new(name: &'static str, shape: Shape) -> Self {
-        Self { name, shape, fallback: Fallback::Elsewhere, masked: false }
+        Self { name, shape, fallback: Fallback::Elsewhere, masked: false, choices: &[] }
     }
 
     pub(crate) const fn or(mut self, value: &'static str) -> Self {
@@ -51,6 +53,11 @@ impl Key {
 
     pub(crate) const fn required(mut self) -> Self {
         self.fallback = Fallback::Required;
+        self
+    }
+
+    pub(crate) const fn one_of(mut self, choices: &'static [&'static str]) -> Self {
+        self.choices = choices;
         self
     }
 

@@ -207,7 +207,9 @@ async fn a_tag_of_each_version_is_explained() {
 #[tokio::test(flavor = "multi_thread")]
 async fn help_describes_every_subcommand() {
     let top = stdout(&program(&["--help"], &[]).await);
-    for subcommand in ["run", "check", "demo", "healthcheck", "tag"] {
+    for subcommand in
+        ["run", "check", "demo", "drill", "healthcheck", "tag", "rules", "schema", "completions", "man"]
+    {
         assert!(top.contains(&format!("\n  {subcommand} ")), "{top}");
         let help = program(&[subcommand, "--help"], &[]).await;
         assert_eq!(help.status.code(), Some(0), "{help:?}");

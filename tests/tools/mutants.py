@@ -85,7 +85,7 @@ MUTANTS = [
     # Missing, abandoned, unknown tenants.
     ("missing counts from the earliest arrival", TRACE, "let due = begun.latest + topology.stage(stage).missing_after;", "let due = begun.earliest + topology.stage(stage).missing_after;"),
     ("what was never taken is missing", TRACE, ".filter(|_| self.taken()) else", " else"),
-    ("what was abandoned is opened again", DECIDE, "                || visit.hop == Hop::Unjudged\n", ""),
+    ("what was abandoned is opened again", DECIDE, "            || visit.hop == Hop::Unjudged\n", ""),
     ("a label hides a leak of an unknown tenant", SIGHTED, ".or(spec.owner.tenant())", ""),
     ("an unknown tenant never leaks", SIGHTED, "if known || found_with.is_none() {", "if known || found_with.is_none() || found_with.is_some() {"),
     ("an unknown tenant always leaks", SIGHTED, "if known || found_with.is_none() {", "if known {"),

@@ -8,7 +8,7 @@
 //!
 //! A message shows presence. Its absence proves nothing: a queue returns messages in any order, and others take
 //! some. What Lambda sends for a batch of a Kinesis stream has no content, but names the records
-//! ([`message::BatchInfo`]).
+//! (`message`).
 
 mod message;
 mod settings;

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::driver::{Driver, Place};
 use crate::support::client;
 use crate::support::daemon::Daemon;
-use crate::support::page::Recent;
+use crate::support::page::{Incident, Recent};
 
 /// A scenario begins after a quarter of a minute, a threshold is half a minute, and an outcome takes three.
 const WITHIN: Duration = Duration::from_secs(240);
@@ -56,8 +56,11 @@ impl Case {
     fn is_shown(&self, recent: &Recent) -> bool {
         let verdict = recent.verdict("acme");
         let ended = |outcome| recent.ended(outcome) >= 1;
+        // What was stuck is slow for some seconds before its incident is.
+        let goes_on = |it: &Incident| it.condition == self.condition && it.state == "ongoing";
         verdict.condition == self.condition
             && verdict.place.as_deref() == self.place
+            && (self.condition == "ok" || recent.incidents.iter().any(goes_on))
             && (self.name != "healthy" || recent.ended("delivered") >= 10)
             && (self.name != "dead-letter" || ended("dead_lettered"))
     }

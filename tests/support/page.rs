@@ -7,6 +7,7 @@ pub struct Recent {
     /// Why the store does not keep traces; `None` if it does.
     pub not_kept: Option<String>,
     pub conditions: Vec<Condition>,
+    pub incidents: Vec<Incident>,
     pub tenants: Vec<Tenant>,
     pub traces: Vec<Trace>,
     pub violations: Vec<Violation>,
@@ -23,6 +24,12 @@ pub struct Condition {
     pub affected: Option<usize>,
     pub of: Option<usize>,
     pub text: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Incident {
+    pub condition: String,
+    pub state: String,
 }
 
 #[derive(Debug, Deserialize)]

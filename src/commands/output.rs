@@ -5,6 +5,8 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether a line for stdout was lost. Static, because it belongs to the process, like stdout.
@@ -35,6 +37,21 @@ pub(super) fn to_stdout(text: fmt::Arguments<'_>) {
 pub(super) fn to_stderr(text: fmt::Arguments<'_>) {
     // There is nowhere left to report it.
     let _printed = print(io::stderr().lock(), text);
+}
+
+/// Writes `text` to `file`, or prints it without one; says what failed.
+pub(super) fn to_file_or_stdout(file: Option<&Path>, text: &str) -> ExitCode {
+    let Some(file) = file else {
+        say!("{}", text.trim_end());
+        return ExitCode::SUCCESS;
+    };
+    match std::fs::write(file, text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain!("cannot write {}: {error}", file.display());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Whether stdout has not received a line that somebody may have wanted.

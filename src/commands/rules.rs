@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::output::{complain, say};
+use super::output;
 use super::run;
 use crate::config::Config;
 use crate::rules::{self, Links, Settings};
@@ -69,17 +69,7 @@ impl Rules {
         } else {
             rules::to_yaml(&settings)
         };
-        let Some(file) = &self.output else {
-            say!("{}", text.trim_end());
-            return ExitCode::SUCCESS;
-        };
-        match std::fs::write(file, text) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                complain!("cannot write {}: {error}", file.display());
-                ExitCode::FAILURE
-            }
-        }
+        output::to_file_or_stdout(self.output.as_deref(), &text)
     }
 }
 

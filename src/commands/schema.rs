@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::output::{complain, say};
+use super::output;
 use crate::config;
 
 /// Shown below the options of `traceprobe schema --help`.
@@ -31,16 +31,6 @@ impl Schema {
     /// Prints the schema.
     pub fn run(&self) -> ExitCode {
         let text = format!("{:#}\n", config::schema());
-        let Some(file) = &self.output else {
-            say!("{}", text.trim_end());
-            return ExitCode::SUCCESS;
-        };
-        match std::fs::write(file, text) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                complain!("cannot write {}: {error}", file.display());
-                ExitCode::FAILURE
-            }
-        }
+        output::to_file_or_stdout(self.output.as_deref(), &text)
     }
 }

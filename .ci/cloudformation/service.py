@@ -182,16 +182,7 @@ def role(name, description, files, conditions):
 
 def resources(conditions):
     port = {"IpProtocol": "tcp", "FromPort": 9464, "ToPort": 9464}
-    ingress = lambda condition, **peer: {
-        "Type": "AWS::EC2::SecurityGroupIngress",
-        "Condition": condition,
-        "Properties": {
-            "GroupId": att("SecurityGroup.GroupId"),
-            "Description": "Prometheus and the pages",
-            **port,
-            **peer,
-        },
-    }
+    pages = lambda condition, **peer: either(condition, {**port, **peer, "Description": "Prometheus and the pages"})
     https = {
         "IpProtocol": "tcp",
         "FromPort": 443,
@@ -237,6 +228,10 @@ def resources(conditions):
             "Properties": {
                 "GroupDescription": "traceprobe",
                 "VpcId": ref("VpcId"),
+                "SecurityGroupIngress": [
+                    pages("HasScraperSecurityGroupId", SourceSecurityGroupId=ref("ScraperSecurityGroupId")),
+                    pages("HasScraperCidr", CidrIp=ref("ScraperCidr")),
+                ],
                 "SecurityGroupEgress": [
                     https,
                     either(
@@ -245,8 +240,6 @@ def resources(conditions):
                 ],
             },
         },
-        "IngressOfGroup": ingress("HasScraperSecurityGroupId", SourceSecurityGroupId=ref("ScraperSecurityGroupId")),
-        "IngressOfAddresses": ingress("HasScraperCidr", CidrIp=ref("ScraperCidr")),
         "StoreIngress": {
             "Type": "AWS::EC2::SecurityGroupIngress",
             "Condition": "HasStoreSecurityGroupId",

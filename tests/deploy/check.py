@@ -13,6 +13,7 @@ import sys
 
 import botocore.session
 from botocore.validate import ParamValidator
+from parameters import AWS, EVERYTHING, LEAST, OF_A_TENANT, example, statements
 from templates import Stack
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -26,46 +27,6 @@ MANAGED_POLICY, INLINE_POLICIES, MANAGED_POLICIES = 6144, 10240, 10
 TEMPLATE = 51_200
 # Bytes of the value of a parameter (CloudFormation quotas).
 PARAMETER = 4096
-TENANTS = [f"tenant-{number:02}" for number in range(50)]
-
-LEAST = {
-    "Image": "999999999999.dkr.ecr.eu-central-1.amazonaws.com/traceprobe:0.1.0",
-    "VpcId": "vpc-0123456789abcdef0",
-    "SubnetIds": "subnet-0123456789abcdef0",
-}
-AWS = "eu-central-1:999999999999"
-EVERYTHING = {
-    **LEAST,
-    "ConfigurationSecretArn": f"arn:aws:secretsmanager:{AWS}:secret:traceprobe/configuration-AbCdEf",
-    "AcceptedTagKeysArn": f"arn:aws:secretsmanager:{AWS}:secret:traceprobe/tag-keys-accepted-AbCdEf",
-    "TenantRoleArns": ",".join(f"arn:aws:iam::1111111111{number:02}:role/traceprobe-inject" for number in range(50)),
-    "StreamArns": ",".join(f"arn:aws:kinesis:{AWS}:stream/logs-{tenant}" for tenant in TENANTS),
-    "StreamKeyArn": f"arn:aws:kms:{AWS}:key/00000000-0000-0000-0000-000000000000",
-    "ArchiveBucket": "sre-archive",
-    "ArchivePrefixes": ",".join(f"archive/tenant={tenant}/*" for tenant in TENANTS),
-    "ArchiveObjectArns": ",".join(f"arn:aws:s3:::sre-archive/archive/tenant={tenant}/*" for tenant in TENANTS),
-    "TransitBucket": "sre-transit",
-    "ObjectKeyArn": f"arn:aws:kms:{AWS}:key/00000000-0000-0000-0000-000000000000",
-    "StageLogGroup": "/aws/lambda/export",
-    "DeadLetterQueue": "aggregator-dead-letters",
-    "PeekIntoQueue": "true",
-    "DeadLetterBucket": "sre-archive",
-    "StoreFileSystemId": "fs-0123456789abcdef0",
-    "StoreSecurityGroupId": "sg-0123456789abcdef0",
-    "ScraperSecurityGroupId": "sg-0123456789abcdef1",
-    "ScraperCidr": "10.0.0.0/16",
-    "DnsNamespaceId": "ns-0123456789abcdef",
-    "RemoteWriteUrl": "https://aps-workspaces.eu-central-1.amazonaws.com/workspaces/ws-1/api/v1/remote_write",
-    "RemoteWriteWorkspaceArn": f"arn:aws:aps:{AWS}:workspace/ws-00000000-0000-0000-0000-000000000000",
-    "AlarmEmail": "on-call@example.org",
-    "IncidentAlarm": "true",
-}
-OF_A_TENANT = {
-    "ProbeRoleArn": "arn:aws:iam::999999999999:role/traceprobe-task",
-    "ExternalId": "acme-7f3a9c",
-    "LogGroupArns": "arn:aws:logs:eu-central-1:111111111111:log-group:/ecs/acme/app,"
-    "arn:aws:logs:eu-central-1:111111111111:log-group:/ecs/acme/jobs",
-}
 
 
 def run(*command):
@@ -170,6 +131,50 @@ def stack_faults(shapes):
             yield f"tenant: {expected} is missing: {written}"
 
 
+# What a stack names itself, as the files of config/iam name it in their example.
+NAMES = {
+    "LogGroup.Arn-of-the-resource": f"arn:aws:logs:{AWS}:log-group:/ecs/traceprobe:*",
+    "ref-of-TagKey": f"arn:aws:secretsmanager:{AWS}:secret:traceprobe/tag-key-??????",
+    "StoreAccessPoint.Arn-of-the-resource": f"arn:aws:elasticfilesystem:{AWS}:access-point/fsap-0123456789abcdef0",
+}
+
+
+def as_set(value):
+    return {NAMES.get(entry, entry) for entry in (value if isinstance(value, list) else [value])}
+
+
+def granted(made):
+    """What statements grant: Sid -> effect, actions, resources, conditions. The parts of a statement are one again."""
+    grants = {}
+    for statement in made:
+        sid = statement["Sid"].split("Of")[0] if statement["Sid"].endswith("Bucket") else statement["Sid"]
+        conditions = {
+            (operator, key): as_set(value)
+            for operator, keys in statement.get("Condition", {}).items()
+            for key, value in keys.items()
+        }
+        resources = as_set(statement["Resource"]) | grants.get(sid, ("", 0, set()))[2]
+        grants[sid] = (statement["Effect"], as_set(statement["Action"]), resources, conditions)
+    return grants
+
+
+def example_faults():
+    """The stack of the example has to grant what the files of config/iam do: nothing more, nothing less."""
+    resources = Stack(PROBE, **example()).resources()
+    made = [policy["PolicyDocument"] for kind, policy in resources.values() if kind == "AWS::IAM::ManagedPolicy"]
+    for kind, properties in resources.values():
+        if kind == "AWS::IAM::Role":
+            made += [policy["PolicyDocument"] for policy in properties["Policies"]]
+    stack = granted(statement for policy in made for statement in policy["Statement"])
+    files = [file.name for file in (ROOT / "config" / "iam").glob("*-role*.json") if "trust" not in file.name]
+    wanted = granted(statement for file in files for statement in statements(file))
+    # One of the two is set.
+    wanted.pop("ReadTheConfigurationParameter")
+    for sid in sorted(stack.keys() | wanted.keys()):
+        if stack.get(sid) != wanted.get(sid):
+            yield f"{sid}: the stack grants\n  {stack.get(sid)}\nand config/iam\n  {wanted.get(sid)}"
+
+
 def faults():
     yield from run(BIN / "cfn-lint", PROBE, TENANT)
     yield from run(BIN / "hadolint", ROOT / "Dockerfile")
@@ -179,6 +184,7 @@ def faults():
     for file, operation in [("task-definition.json", "RegisterTaskDefinition"), ("service.json", "CreateService")]:
         yield from shapes.check(file, operation, json.loads((ECS / file).read_text()))
     yield from stack_faults(shapes)
+    yield from example_faults()
     if (bytes_used := PROBE.stat().st_size) > TEMPLATE:
         yield f"{PROBE.name} has {bytes_used} bytes, more than {TEMPLATE}, so it could not be deployed without a bucket"
 

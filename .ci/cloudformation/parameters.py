@@ -1,5 +1,6 @@
 """The parameters of the stack of the probe, and how the console groups them."""
 
+COLLECTOR_IMAGE = "public.ecr.aws/aws-observability/aws-otel-collector:v0.43.3"
 
 def parameter(description, default=None, kind="String", **more):
     given = {} if default is None else {"Default": default}
@@ -73,9 +74,7 @@ PARAMETERS = {
         "",
     ),
     "RemoteWriteWorkspaceArn": parameter("The workspace of that address.", ""),
-    "CollectorImage": parameter(
-        "The collector (AWS Distro for OpenTelemetry).", "public.ecr.aws/aws-observability/aws-otel-collector:v0.43.3"
-    ),
+    "CollectorImage": parameter("The collector (AWS Distro for OpenTelemetry).", COLLECTOR_IMAGE),
     "LogRetentionDays": parameter(
         "How long the probe's own log is kept.", 30, "Number", AllowedValues=[1, 3, 5, 7, 14, 30, 60, 90, 180, 365]
     ),

@@ -95,6 +95,16 @@ pub(super) fn handle(shared: &Shared, operation: &str, call: &Call) -> Response 
         );
         return bad_request("AccessDeniedException", &message);
     }
+    if world.tenants[tenant_index].sessions.is_revoked(&call.key) {
+        // A role's sessions are revoked by a policy that denies them everything (IAM user guide, "Revoke IAM role
+        // temporary security credentials").
+        let message = format!(
+            "User: arn:aws:sts::{}:assumed-role/sandbox/session is not authorized to perform: logs:{operation} on resource: {} with an explicit deny in an identity-based policy",
+            call.account,
+            arn(group)
+        );
+        return bad_request("AccessDeniedException", &message);
+    }
     match operation {
         "PutLogEvents" => {
             let response = put_log_events(&mut world, tenant_index, &body);

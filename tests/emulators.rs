@@ -9,6 +9,8 @@
 mod formats;
 #[path = "emulators/letters.rs"]
 mod letters;
+#[path = "emulators/recipes.rs"]
+mod recipes;
 // The path is explicit for rustfmt, which would look in the folder `emulators`.
 #[path = "support/mod.rs"]
 mod support;

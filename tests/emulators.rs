@@ -7,6 +7,8 @@
 
 #[path = "emulators/formats.rs"]
 mod formats;
+#[path = "emulators/identity.rs"]
+mod identity;
 #[path = "emulators/letters.rs"]
 mod letters;
 // The path is explicit for rustfmt, which would look in the folder `emulators`.

@@ -5,7 +5,7 @@ CARGO ?= cargo
 RULES := config/prometheus
 
 .DEFAULT_GOAL := help
-.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files config-docs ecs-files package-files api api-docs browser screenshots rules-month emulators fmt lint doc demo bench build-time deny ci
+.PHONY: help build test mutants stalls fuzz faults connections chain rules rules-files config-docs package-files api api-docs sessions browser screenshots rules-month emulators fmt lint doc demo bench build-time deny ci ecs-files
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ package-files: ## write what a package installs besides the program into FOLDER 
 
 api: ## check every answer of a daemon against its /openapi.json with many requests (takes minutes)
 	TRACEPROBE_API=long $(CARGO) test --locked --test daemon api:: -- --nocapture
+
+sessions: ## revoke the session of a daemon after 25 s, twice, and print when canaries are accepted again (takes 2 minutes)
+	TRACEPROBE_SESSIONS=long $(CARGO) test --locked --test daemon sessions:: -- --nocapture
 
 api-docs: ## write docs/api.md again, from the code
 	TRACEPROBE_WRITE_DOCS=1 $(CARGO) test --locked --lib web::openapi -- --quiet

@@ -202,6 +202,13 @@ fn the_files_for_a_deployment_are_as_their_programs_want_them() {
 }
 
 #[test]
+fn the_program_runs_without_rights_in_an_empty_read_only_root() {
+    let output = Command::new("tests/deploy/empty_root.py").arg(PROGRAM).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn an_emulator_creates_the_stacks_of_the_probe_and_of_a_tenant() {
     run_python("tests/emulators/setup.sh", "tests/deploy/stacks.py");
 }

@@ -11,6 +11,7 @@ pub mod failure;
 pub mod google;
 pub mod proxy;
 mod renewal;
+pub mod trust;
 
 /// The cloud that a kind of stage calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -11,6 +11,7 @@ use crate::cloud::account::{self, Account};
 use crate::cloud::aws::{Aws, AwsSettings};
 use crate::cloud::calls::{CallResult, Calls};
 use crate::cloud::google::{Google, GoogleSettings};
+use crate::cloud::trust::check_roots;
 use crate::config::Tenant;
 use crate::domain::cost::Costs;
 use crate::domain::kind::Kind;
@@ -26,8 +27,9 @@ use crate::observe::{Recognizer, spec};
 ///
 /// # Errors
 ///
-/// When Google credentials are needed and cannot be used.
+/// When Google credentials are needed and cannot be used, or this machine has no certificates.
 pub async fn clients(aws: &AwsSettings, google: &GoogleSettings, calls: Calls) -> anyhow::Result<Clients> {
+    check_roots()?;
     let aws = Aws::new(aws.clone(), calls.clone()).await;
     let google = if google.services.is_empty() {
         None

@@ -127,6 +127,22 @@ async fn check_prints_ok_or_fail_for_each_log_group_and_source() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_machine_without_certificates_is_told_what_to_install() {
+    let stand = Stand::brisk(1).await;
+    let config = stand.config();
+    let nowhere =
+        ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(|name| (name.to_owned(), "/no/such/place".to_owned()));
+    let environment = [variables(&[]), nowhere.to_vec()].concat();
+    for command in ["run", "check"] {
+        let output = program(&[command, "--config", config.to_str().unwrap()], &environment).await;
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let printed = stdout(&output) + &stderr(&output);
+        assert!(printed.contains("install the package ca-certificates"), "{printed}");
+        assert!(!printed.contains("panic"), "{printed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn check_ends_when_a_service_hangs() {
     let stand = Stand::brisk(1).await;
     stand.sandbox.fault(Fault::service(Service::Bigquery, ServiceEffect::Hang));

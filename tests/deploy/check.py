@@ -8,6 +8,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -194,6 +195,9 @@ def faults():
         yield from shapes.check(file, operation, json.loads((ECS / file).read_text()))
     yield from stack_faults(shapes)
     yield from example_faults()
+    for name in re.findall(r'^  "(\w+)=', (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE):
+        if name not in EVERYTHING and name not in Stack(PROBE, **LEAST).parameters:
+            yield f"docs/deploy.md sets {name}, which is no parameter of {PROBE.name}"
     if (bytes_used := PROBE.stat().st_size) > TEMPLATE:
         yield f"{PROBE.name} has {bytes_used} bytes, more than {TEMPLATE}, so it could not be deployed without a bucket"
 

@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod aws;
+pub mod budget;
 pub mod calls;
 pub mod failure;
 pub mod google;
@@ -29,6 +30,8 @@ pub struct Clients {
     /// Calls Google services. `None` unless a stage needs it, so that missing credentials of an unused cloud
     /// are no error.
     pub google: Option<google::Google>,
+    /// What polls may take of each service.
+    pub budgets: budget::Budgets,
 }
 
 impl Clients {

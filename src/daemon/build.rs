@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::clock::ProbeClock;
 use crate::cloud::Clients;
 use crate::cloud::account::{self, Account};
 use crate::cloud::aws::{Aws, AwsSettings};
+use crate::cloud::budget::{self, Budgets};
 use crate::cloud::calls::{CallResult, Calls};
 use crate::cloud::google::{Google, GoogleSettings};
 use crate::cloud::trust::check_roots;
@@ -37,7 +39,7 @@ pub async fn clients(aws: &AwsSettings, google: &GoogleSettings, calls: Calls) -
         let settings = GoogleSettings { aws: Some(aws.for_role(None, None)), ..google.clone() };
         Some(Google::new(&settings, calls).await.context("gcp.auth")?)
     };
-    Ok(Clients { aws, google })
+    Ok(Clients { aws, google, budgets: Budgets::default() })
 }
 
 /// A log group, and the tenants whose canaries go there.
@@ -92,7 +94,17 @@ pub fn recognizer(keyring: &Keyring, topology: &Topology) -> Recognizer {
 pub fn costs(stages: &[Stage]) -> StageCosts {
     let kinds = || Kind::ALL.iter().map(|kind| spec(*kind).costs);
     let all: Vec<Costs> = kinds().chain([inject::COSTS]).collect();
-    StageCosts { all, stages: stages.iter().map(|stage| spec(stage.kind).costs).collect() }
+    let stages = stages.iter().map(|stage| spec(stage.kind).costs).collect();
+    StageCosts { all, stages, ..StageCosts::default() }
+}
+
+/// Adapts the budgets for the metrics.
+#[must_use]
+pub fn budgets_so_far(budgets: Budgets, clock: &ProbeClock) -> metrics::BudgetsSoFar {
+    let clock = clock.wall();
+    let used =
+        |used: budget::Used| metrics::BudgetUsed { service: used.service, of: used.of, ratio: used.ratio };
+    metrics::BudgetsSoFar::new(move || budgets.used(clock.now()).into_iter().map(used).collect())
 }
 
 /// Adapts the clients' call counter for the metrics.

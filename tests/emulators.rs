@@ -7,6 +7,8 @@
 
 #[path = "emulators/formats.rs"]
 mod formats;
+#[path = "emulators/identity.rs"]
+mod identity;
 #[path = "emulators/letters.rs"]
 mod letters;
 #[path = "emulators/recipes.rs"]

@@ -29,13 +29,21 @@ use crate::observe::{Recognizer, spec};
 /// When Google credentials are needed and cannot be used.
 pub async fn clients(aws: &AwsSettings, google: &GoogleSettings, calls: Calls) -> anyhow::Result<Clients> {
     let aws = Aws::new(aws.clone(), calls.clone()).await;
-    let google = if google.services.is_empty() {
-        None
-    } else {
-        let settings = GoogleSettings { aws: Some(aws.for_role(None, None)), ..google.clone() };
-        Some(Google::new(&settings, calls).await.context("gcp.auth")?)
-    };
+    let google = self::google(&aws, google, calls).await?;
     Ok(Clients { aws, google })
+}
+
+/// Makes the client of Google services; `None` if no stage needs it.
+///
+/// # Errors
+///
+/// When its credentials cannot be used.
+pub async fn google(aws: &Aws, google: &GoogleSettings, calls: Calls) -> anyhow::Result<Option<Google>> {
+    if google.services.is_empty() {
+        return Ok(None);
+    }
+    let settings = GoogleSettings { aws: Some(aws.for_role(None, None)), ..google.clone() };
+    Ok(Some(Google::new(&settings, calls).await.context("gcp.auth")?))
 }
 
 /// A log group, and the tenants whose canaries go there.

@@ -21,11 +21,13 @@ TASK_ROLE = "traceprobe-task"
 EXAMPLE_ACCOUNT, EXAMPLE_LOG_GROUP, EXAMPLE_EXTERNAL_ID = "111111111111", "/ecs/acme/app", "acme-7f3a9c"
 OF_LOG_GROUP = re.compile(r"(arn:aws:logs:[^:]*:[^:]*:log-group:[^:]*):.*")
 
-# The policies of the task role. Those of remote write and of the store are for other programs: see docs/permissions.md.
+# Those of the task role but for the store and remote write, with which the file system and the sidecar are reached.
 TASK_POLICIES = [
     "task-role", "task-role-log-group-stage", "task-role-dead-letter-stage", "task-role-dead-letter-queue",
     "task-role-observer",
 ]
+TENANT_POLICIES = ["tenant-inject", "tenant-inject-check"]
+OBSERVER_POLICIES = ["observer-role", "observer-role-trust"]
 
 
 @dataclass(frozen=True)
@@ -45,51 +47,44 @@ def policy(name: str, without: Without | None = None) -> dict:
         document["Statement"] = kept
     for statement in document["Statement"]:
         if "Resource" in statement:
-            statement["Resource"] = _as_ministack_checks(statement["Resource"])
+            statement["Resource"] = sorted({OF_LOG_GROUP.sub(r"\1", one) for one in _list(statement["Resource"])})
     return document
 
 
-def _as_ministack_checks(resource):
-    if isinstance(resource, list):
-        return sorted({_as_ministack_checks(one) for one in resource})
-    match = OF_LOG_GROUP.fullmatch(resource)
-    return match[1] if match else resource
+def _list(value) -> list:
+    return value if isinstance(value, list) else [value]
 
 
-def grant(iam, role: str, policies: list[str], trust: str, without: Without | None = None, names: dict = {}) -> None:
-    """Gives a role these policies and this trust policy, with other names in place of the example's."""
-    trusted = _text(policy(trust, without), names)
+def _grant(iam, role: str, policies: dict[str, dict], trust: dict) -> None:
+    """Makes the role if it is not there, and gives it these policies and this trust policy."""
     if role in {one["RoleName"] for one in iam.list_roles()["Roles"]}:
-        iam.update_assume_role_policy(RoleName=role, PolicyDocument=trusted)
+        iam.update_assume_role_policy(RoleName=role, PolicyDocument=json.dumps(trust))
     else:
-        iam.create_role(RoleName=role, AssumeRolePolicyDocument=trusted)
-    for name in policies:
-        document = policy(name, without)
+        iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(trust))
+    for name, document in policies.items():
         if document["Statement"]:
-            iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=_text(document, names))
+            iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
         elif name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
             iam.delete_role_policy(RoleName=role, PolicyName=name)
 
 
 def grant_task(iam, without: Without | None = None) -> None:
-    grant(iam, TASK_ROLE, TASK_POLICIES, "task-role-trust", without)
+    policies = {name: policy(name, without) for name in TASK_POLICIES}
+    _grant(iam, TASK_ROLE, policies, policy("task-role-trust", without))
 
 
 def grant_tenant(iam, account: str, external_id: str, log_groups: list[str], without: Without | None = None) -> None:
-    names = {EXAMPLE_ACCOUNT: account, EXAMPLE_EXTERNAL_ID: external_id}
-    policies = [name for name in ("tenant-inject", "tenant-inject-check") if (IAM / f"{name}.json").exists()]
-    grant(iam, "traceprobe-inject", policies, "tenant-inject-trust", without,
-          {**names, f'"arn:aws:logs:eu-central-1:{EXAMPLE_ACCOUNT}:log-group:{EXAMPLE_LOG_GROUP}"':
-           json.dumps([f"arn:aws:logs:eu-central-1:{account}:log-group:{name}" for name in log_groups])})
+    policies = {name: policy(name, without) for name in TENANT_POLICIES}
+    for document in policies.values():
+        for statement in document["Statement"]:
+            # Each log group is listed, as docs/recipes/log-groups.md says.
+            statement["Resource"] = sorted({
+                one.replace(EXAMPLE_LOG_GROUP, log_group).replace(EXAMPLE_ACCOUNT, account)
+                for one in statement["Resource"] for log_group in log_groups})
+    trust = json.dumps(policy("tenant-inject-trust", without)).replace(EXAMPLE_EXTERNAL_ID, external_id)
+    _grant(iam, "traceprobe-inject", policies, json.loads(trust))
 
 
 def grant_observer(iam, without: Without | None = None) -> None:
-    grant(iam, "traceprobe-observe", ["observer-role"], "observer-role-trust", without)
-
-
-def _text(document: dict, names: dict) -> str:
-    text = json.dumps(document)
-    # The longest first: it contains others.
-    for name in sorted(names, key=len, reverse=True):
-        text = text.replace(name, names[name])
-    return text
+    policies = {"observer-role": policy("observer-role", without)}
+    _grant(iam, "traceprobe-observe", policies, policy("observer-role-trust", without))

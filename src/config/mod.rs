@@ -13,6 +13,7 @@
 mod drill;
 mod endpoints;
 mod keys;
+mod pipeline;
 mod reference;
 mod route;
 mod schema;
@@ -38,6 +39,7 @@ pub use self::tag_key::{TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_e
 use crate::cloud::aws::AwsSettings;
 use crate::cloud::google::GoogleSettings;
 use crate::domain::conditions::Criteria;
+use crate::domain::pipeline::Pipeline;
 use crate::domain::tag::{InstanceCode, Keyring};
 use crate::domain::topology::{Stage, Topology};
 use crate::domain::tracker;
@@ -84,6 +86,8 @@ pub struct Config {
     pub store: Store,
     /// What is a problem, and what is only a note.
     pub conditions: Conditions,
+    /// Names of the parts of the pipeline that are not polled, for dashboards and the runbook.
+    pub pipeline: Pipeline,
     /// The tenants, in the order of the file; a [`TenantId`](crate::domain::topology::TenantId) is an index.
     pub tenants: Vec<Tenant>,
     /// The stages, parents first; a [`StageId`](crate::domain::topology::StageId) is an index.
@@ -192,8 +196,20 @@ impl Config {
 }
 
 /// The tables that a file may have.
-const SECTIONS: [&str; 11] =
-    ["probe", "web", "log", "canary", "aws", "gcp", "store", "conditions", "drill", "tenant", "stage"];
+const SECTIONS: [&str; 12] = [
+    "probe",
+    "web",
+    "log",
+    "canary",
+    "aws",
+    "gcp",
+    "store",
+    "conditions",
+    "drill",
+    "pipeline",
+    "tenant",
+    "stage",
+];
 
 fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     for name in root.keys().filter(|name| !SECTIONS.contains(&name.as_str())) {
@@ -210,6 +226,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     let store = sections::store(context, root, &probe.probe);
     let conditions = sections::conditions(context, root);
     let drill = drill::drill(context, root);
+    let pipeline = pipeline::pipeline(context, root);
     let defaults = tenant::Defaults {
         canary: &canary,
         interval: probe.interval,
@@ -257,6 +274,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
         google: GoogleSettings { services, ..gcp? },
         store: store?,
         conditions: conditions?,
+        pipeline: pipeline?,
         tenants,
         stages,
         sources,

@@ -210,7 +210,7 @@ def heat(panel, series, span, size):
         for t, v in cells.items():
             if v > 0:
                 x = 60 + (t - span[0]) / (span[1] - span[0]) * (width - 70)
-                parts.append(f'<rect x={x:.1f} y={y:.1f} width={step:.1f} height={each:.1f} fill="#ff780a" opacity={0.15 + 0.85 * (v / most) ** 0.5:.2f}/>')
+                parts.append(f'<rect x={x:.1f} y={y:.1f} width={step:.1f} height={each:.1f} fill="#ff780a" opacity="{0.15 + 0.85 * (v / most) ** 0.5:.2f}"/>')
     return f'<svg width={width} height={height}>{"".join(parts)}</svg>'
 
 

@@ -193,6 +193,9 @@ impl Chart {
         } else {
             defaults["color"] = json!({ "mode": "thresholds" });
         }
+        if self.kind == Kind::Stat && self.unit == "short" {
+            defaults["decimals"] = 0.into();
+        }
         let links = self.links.iter();
         let links: Vec<_> =
             links.map(|(title, url)| json!({ "title": title, "url": url, "targetBlank": false })).collect();

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::chart::{Chart, Kind};
 use super::dashboard::{Dashboard, Row, Source, Tenants};
-use super::query::{Windows, bounds_around, chosen, increase, quantile};
+use super::query::{Windows, bounds_around, chosen, increase, latency};
 use crate::dashboards::limits::Limits;
 use crate::dashboards::promql::ranked;
 use crate::dashboards::settings::Settings;
@@ -46,7 +46,7 @@ fn all_hops(settings: &Settings, windows: &Windows) -> Vec<Chart> {
     .unit("percentunit")
     .limits(Limits::above(0.05));
     over.queries = super::overview::over_target(settings, &windows.short, chosen);
-    let p95 = quantile(0.95, &chosen(BUCKETS, ""), "stage", &windows.short);
+    let p95 = latency(settings, 0.95, &chosen(BUCKETS, ""), "stage", &windows.short);
     let p95 = Chart::new(Kind::Lines, "P95 of each hop", "Open a row for target and distribution.", 12)
         .query(format!("topk(20, {p95})"), "{{stage}}")
         .unit("s");
@@ -74,9 +74,9 @@ fn hop(settings: &Settings, stage: &Stage, windows: &Windows) -> Vec<Chart> {
     for (q, name, window) in
         [(0.5, "P50", &windows.short), (0.95, "P95", &windows.short), (0.99, "P99", &windows.long)]
     {
-        percentiles = percentiles.query(quantile(q, &chosen(BUCKETS, &matcher), "", window), name);
+        percentiles = percentiles.query(latency(settings, q, &chosen(BUCKETS, &matcher), "", window), name);
     }
-    let of_tenant = quantile(0.95, &chosen(BUCKETS, &matcher), "tenant", &windows.short);
+    let of_tenant = latency(settings, 0.95, &chosen(BUCKETS, &matcher), "tenant", &windows.short);
     // The mean over the range ranks tenants, because it costs little.
     let sum = |name| format!("sum by (tenant) (increase({}[$__range] @ end()))", chosen(name, &matcher));
     let rank = format!(

@@ -1,10 +1,12 @@
 //! All tenants at a glance: who has a problem, where, since when, and how bad.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::chart::{Chart, Kind, State};
 use super::dashboard::{Dashboard, Row, Source, Tenants, text};
-use super::query::{Windows, all, bound_of, increase, probe, quantile};
+use super::query::{Windows, all, bound_of, cap, increase, latency, probe};
 use super::verdict;
 use crate::dashboards::limits::Limits;
 use crate::dashboards::promql::ranked;
@@ -30,7 +32,7 @@ pub(super) fn dashboard(settings: &Settings) -> Value {
             Row::open("Now", now(settings, &windows)),
             Row::open("Since when", vec![strips()]),
             Row::open("What is wrong", wrong(settings, &windows)),
-            Row::open("How long it takes", latency(settings, &windows)),
+            Row::open("How long it takes", durations(settings, &windows)),
             Row::open("What is lost", lost(settings, &windows)),
             Row::closed("About this dashboard", vec![about()]),
         ],
@@ -41,6 +43,14 @@ pub(super) fn dashboard(settings: &Settings) -> Value {
 /// The limits of latencies end to end.
 pub(super) fn end_to_end(settings: &Settings) -> Limits {
     Limits::above(settings.slo.as_secs_f64()).critical(settings.critical.as_secs_f64())
+}
+
+/// The text of a latency that is capped: more than 5 % have not arrived by then, if they do at all.
+pub(super) fn capped(settings: &Settings) -> Vec<State> {
+    let cap = Duration::from_secs_f64(cap(settings));
+    let text = format!("over {}", window::text(cap));
+    let value = i32::try_from(cap.as_secs()).ok().filter(|_| cap.subsec_nanos() == 0);
+    value.map(|value| State { value, text, colour: "red" }).into_iter().collect()
 }
 
 /// The SLO is a P95: 95 % within it.
@@ -56,7 +66,7 @@ fn now(settings: &Settings, windows: &Windows) -> Vec<Chart> {
         increase(&all(judged, ""), "", "$__range")
     );
     let buckets = all("traceprobe_e2e_latency_seconds_bucket", "");
-    let worst = format!("topk(1, {})", quantile(0.95, &buckets, "tenant", &windows.short));
+    let worst = format!("topk(1, {})", latency(settings, 0.95, &buckets, "tenant", &windows.short));
     let stall = vec![
         State { value: 0, text: "something arrives".to_owned(), colour: "green" },
         State { value: 1, text: "NOTHING ARRIVES".to_owned(), colour: "red" },
@@ -84,12 +94,13 @@ fn now(settings: &Settings, windows: &Windows) -> Vec<Chart> {
         Chart::new(
             Kind::Stat,
             "Worst P95, end to end",
-            "The tenant whose canaries take longest. What has not arrived counts as longer than the \
-            SLO, so a stall shows as the highest bound of the histogram.",
+            "The tenant whose canaries take longest. What has not arrived counts as longer than the SLO, so \
+            this is red in a stall.",
             4,
         )
         .query(worst, "{{tenant}}")
         .unit("s")
+        .states(capped(settings))
         .limits(end_to_end(settings))
         .link("This tenant", TENANT_DASHBOARD),
         Chart::new(
@@ -201,9 +212,9 @@ pub(super) fn over_target(
     with_target.map(one).collect()
 }
 
-fn latency(settings: &Settings, windows: &Windows) -> Vec<Chart> {
+fn durations(settings: &Settings, windows: &Windows) -> Vec<Chart> {
     let buckets = all("traceprobe_e2e_latency_seconds_bucket", "");
-    let of_tenant = quantile(0.95, &buckets, "tenant", &windows.short);
+    let of_tenant = latency(settings, 0.95, &buckets, "tenant", &windows.short);
     // By the share over the whole range: a quantile of it would be as dear as the chart.
     let share = format!(
         "{}\n/ {}",
@@ -211,7 +222,8 @@ fn latency(settings: &Settings, windows: &Windows) -> Vec<Chart> {
         increase(&all("traceprobe_slo_traces_total", ""), "tenant", "$__range")
     );
     let rank = share.replace("[$__range]", "[$__range] @ end()");
-    let hops = quantile(0.95, &all("traceprobe_hop_latency_seconds_bucket", ""), "stage", &windows.short);
+    let hops =
+        latency(settings, 0.95, &all("traceprobe_hop_latency_seconds_bucket", ""), "stage", &windows.short);
     vec![
         Chart::new(
             Kind::Lines,

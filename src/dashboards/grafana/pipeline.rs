@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::chart::{Chart, Foreign, Kind, Query};
 use super::dashboard::{Dashboard, Row, Source, Tenants, text};
-use super::query::{Windows, all, quantile};
+use super::query::{Windows, all, latency};
 use crate::dashboards::panel::{Content, Panel, Section};
 use crate::dashboards::settings::Settings;
 use crate::dashboards::{aws, google};
@@ -60,8 +60,9 @@ fn rows(settings: &Settings, by: By) -> Vec<Row> {
 /// What the probe measures of the hops, as a scale for what follows.
 fn measured(settings: &Settings) -> Vec<Chart> {
     let windows = Windows::of(settings);
-    let hops = quantile(0.95, &all("traceprobe_hop_latency_seconds_bucket", ""), "stage", &windows.short);
-    let end = quantile(0.95, &all("traceprobe_e2e_latency_seconds_bucket", ""), "", &windows.short);
+    let hops =
+        latency(settings, 0.95, &all("traceprobe_hop_latency_seconds_bucket", ""), "stage", &windows.short);
+    let end = latency(settings, 0.95, &all("traceprobe_e2e_latency_seconds_bucket", ""), "", &windows.short);
     vec![
         Chart::new(
             Kind::Lines,

@@ -43,6 +43,17 @@ pub(super) fn quantile(q: f64, buckets: &str, by: &str, window: &str) -> String 
     format!("histogram_quantile({q}, sum by (le{by}) (rate({buckets}[{window}])))")
 }
 
+/// The longest latency that charts distinguish, in seconds. A quantile of canaries that have not arrived is the highest
+/// bound of the histogram, beside which everything else would be flat, and which nobody has waited for.
+pub(super) fn cap(settings: &Settings) -> f64 {
+    2.0 * settings.critical.as_secs_f64()
+}
+
+/// A quantile of latencies, at most the cap.
+pub(super) fn latency(settings: &Settings, q: f64, buckets: &str, by: &str, window: &str) -> String {
+    format!("clamp_max({}, {})", quantile(q, buckets, by, window), cap(settings))
+}
+
 /// How much counters grew, summed up.
 pub(super) fn increase(series: &str, by: &str, window: &str) -> String {
     let by = if by.is_empty() { String::new() } else { format!(" by ({by}) ") };

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::chart::{Chart, Kind};
 use super::dashboard::{Dashboard, Row, Source, Tenants, text};
-use super::overview::{DELIVERED, SHARE, end_to_end};
-use super::query::{Windows, bounds_around, chosen, increase, quantile};
+use super::overview::{DELIVERED, SHARE, capped, end_to_end};
+use super::query::{Windows, bounds_around, chosen, increase, latency, quantile};
 use super::verdict;
 use crate::dashboards::limits::Limits;
 use crate::dashboards::promql::ranked;
@@ -58,8 +58,9 @@ fn now(settings: &Settings, windows: &Windows) -> Vec<Chart> {
             .limits(Limits::above(1.0).critical(100.0))
             .link("Page of this tenant", PAGE),
         Chart::new(Kind::Stat, "P95, end to end", "What has not arrived counts as longer than the SLO.", 4)
-            .query(quantile(0.95, &chosen(E2E, ""), "", &windows.short), "")
+            .query(latency(settings, 0.95, &chosen(E2E, ""), "", &windows.short), "")
             .unit("s")
+            .states(capped(settings))
             .limits(end_to_end(settings)),
         Chart::new(
             Kind::Stat,
@@ -125,7 +126,7 @@ fn end(settings: &Settings, windows: &Windows) -> Vec<Chart> {
     for (q, name, window) in
         [(0.5, "P50", &windows.short), (0.95, "P95", &windows.short), (0.99, "P99", &windows.long)]
     {
-        percentiles = percentiles.query(quantile(q, &chosen(E2E, ""), "", window), name);
+        percentiles = percentiles.query(latency(settings, q, &chosen(E2E, ""), "", window), name);
     }
     vec![
         Chart::new(
@@ -144,7 +145,13 @@ fn end(settings: &Settings, windows: &Windows) -> Vec<Chart> {
 
 fn stages(settings: &Settings, windows: &Windows) -> Vec<Chart> {
     let by_stage = |name| increase(&chosen(name, ""), "stage", &windows.long);
-    let hops = quantile(0.95, &chosen("traceprobe_hop_latency_seconds_bucket", ""), "stage", &windows.short);
+    let hops = latency(
+        settings,
+        0.95,
+        &chosen("traceprobe_hop_latency_seconds_bucket", ""),
+        "stage",
+        &windows.short,
+    );
     let flying = format!("sum by (stage) ({})", chosen("traceprobe_in_flight_traces", ""));
     let oldest = format!("max by (stage) ({})", chosen("traceprobe_oldest_in_flight_seconds", ""));
     let mut over = Chart::new(
@@ -257,7 +264,7 @@ fn repeated(settings: &Settings, windows: &Windows) -> Chart {
         "Repeated for each chosen tenant; nothing is asked for until the row is opened.",
         24,
     )
-    .query(quantile(0.95, &chosen(E2E, ""), "tenant", &windows.short), "{{tenant}}")
+    .query(latency(settings, 0.95, &chosen(E2E, ""), "tenant", &windows.short), "{{tenant}}")
     .unit("s")
     .limits(end_to_end(settings))
 }

@@ -172,7 +172,7 @@ impl Injector {
     }
 
     async fn forwarding(&self) -> Result<Forwarding, Failure> {
-        let request = self.client.describe_subscription_filters().log_group_name(self.group_name());
+        let request = self.client.describe_subscription_filters().log_group_name(&self.settings.log_group);
         let answer = self.in_time("DescribeSubscriptionFilters", request.send()).await?;
         let filters = answer.subscription_filters.unwrap_or_default();
         if !filters.is_empty() {
@@ -185,12 +185,6 @@ impl Injector {
             Ok(answer) => Forwarding::Account(answer.account_policies().len()),
             Err(failure) => Forwarding::Unknown(failure),
         })
-    }
-
-    /// The name of the log group, also if it is configured by its ARN.
-    fn group_name(&self) -> &str {
-        let group = &self.settings.log_group;
-        group.split(":log-group:").last().unwrap_or(group).trim_end_matches(":*")
     }
 
     async fn in_time<T, E>(

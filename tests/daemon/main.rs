@@ -22,6 +22,7 @@ mod outcomes;
 mod output;
 mod proxies;
 mod service_quirks;
+mod sessions;
 mod stopping;
 mod tables;
 

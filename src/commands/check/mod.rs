@@ -11,7 +11,6 @@ mod run;
 mod subject;
 mod who;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -19,7 +18,7 @@ use clap::Args;
 use self::finding::{Finding, Mark};
 use self::report::{Format, Report};
 use self::run::Stand;
-use super::run::load;
+use super::configuration::Configuration;
 use crate::config::Config;
 use crate::daemon::clock;
 
@@ -45,9 +44,8 @@ Exit codes:
 #[derive(Debug, Args)]
 #[command(after_long_help = EXIT_CODES)]
 pub struct Check {
-    /// Path of the configuration.
-    #[arg(long, value_name = "FILE", env = "TRACEPROBE_CONFIG")]
-    config: PathBuf,
+    #[command(flatten)]
+    configuration: Configuration,
     /// Only validate the file; make no calls.
     #[arg(long)]
     offline: bool,
@@ -59,7 +57,7 @@ pub struct Check {
 impl Check {
     /// Prints one line per try; [`EXIT_CODES`] lists what it returns.
     pub async fn run(&self) -> ExitCode {
-        let config = match load(&self.config) {
+        let config = match self.configuration.load() {
             Ok(config) => config,
             Err(code) => return code,
         };

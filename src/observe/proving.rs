@@ -16,9 +16,12 @@ pub(super) async fn in_time<T>(
     limit: Duration,
     step: impl Future<Output = Result<T, ObserveError>>,
 ) -> Result<T, ObserveError> {
-    tokio::time::timeout(limit, step).await.unwrap_or_else(|_| {
-        Err(ObserveError::new(FailureKind::Timeout, format!("no answer within {} s", limit.as_secs_f64())))
-    })
+    tokio::time::timeout(limit, step).await.unwrap_or_else(|_| Err(no_answer(limit)))
+}
+
+/// The failure of a step that was not answered in time.
+pub(super) fn no_answer(limit: Duration) -> ObserveError {
+    ObserveError::new(FailureKind::Timeout, format!("no answer within {} s", limit.as_secs_f64()))
 }
 
 /// Polls once, as the daemon does.

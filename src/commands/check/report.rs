@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
 
+use super::canary::CanaryReport;
 use super::finding::{Finding, Mark};
 use super::mend::describe;
 use crate::commands::output::{complain, say};
@@ -26,6 +27,7 @@ pub(super) enum Format {
 pub(super) struct Report {
     format: Format,
     findings: Vec<Finding>,
+    canaries: Vec<CanaryReport>,
     notes: Vec<String>,
 }
 
@@ -40,11 +42,16 @@ struct Document<'a> {
     exit_code: u8,
     notes: &'a [String],
     findings: &'a [Finding],
+    canaries: &'a [CanaryReport],
 }
 
 impl Report {
     pub(super) const fn new(format: Format) -> Self {
-        Self { format, findings: Vec::new(), notes: Vec::new() }
+        Self { format, findings: Vec::new(), canaries: Vec::new(), notes: Vec::new() }
+    }
+
+    pub(super) const fn format(&self) -> Format {
+        self.format
     }
 
     /// How many findings have this mark.
@@ -66,6 +73,13 @@ impl Report {
         self.findings.push(finding);
     }
 
+    pub(super) fn add_canary(&mut self, canary: CanaryReport) {
+        if self.format == Format::Lines {
+            canary.lines().iter().for_each(|line| say!("{line}"));
+        }
+        self.canaries.push(canary);
+    }
+
     /// Prints the end.
     pub(super) fn finish(self, exit_code: u8) {
         let [ok, failed, not_tried] = [Mark::Ok, Mark::Fail, Mark::NotTried].map(|mark| self.count(mark));
@@ -82,6 +96,7 @@ impl Report {
             exit_code,
             notes: &self.notes,
             findings: &self.findings,
+            canaries: &self.canaries,
         };
         match serde_json::to_string_pretty(&document) {
             Ok(text) => say!("{text}"),
@@ -97,7 +112,7 @@ fn lines(finding: &Finding) -> Vec<String> {
     let mut lines = vec![format!("{} {subject}{tenants}: {what}: {detail}", mark.column())];
     let mut more = |label: &str, text: &str| lines.push(format!("          {label:<8} {text}"));
     if let Some(failure) = failure {
-        if let Some(principal) = &failure.principal {
+        if let Some(principal) = failure.principal.as_ref().filter(|_| failure.kind == "denied") {
             more("who", principal);
         }
         if let Some(permission) = &failure.permission {

@@ -21,6 +21,7 @@ use super::{build, random};
 use crate::cloud::Clients;
 use crate::config::{Config, Source};
 use crate::domain::foreign::ForeignText;
+use crate::domain::format::UnreadableReason;
 use crate::domain::sighting::{FailureKind, Wanted};
 use crate::domain::tag::{InstanceCode, Purpose, Tag, TraceId};
 use crate::domain::time::Timestamp;
@@ -236,6 +237,8 @@ impl Follower {
     fn take(&mut self, events: Vec<Event>) {
         for event in events {
             match event {
+                // What was refused is not a format.
+                Event::Unreadable { reason: UnreadableReason::Refused, .. } => {}
                 Event::Unreadable { source, new_shape: Some(text), .. } => {
                     self.unreadable.insert(source, text);
                 }

@@ -109,16 +109,16 @@ impl Injector {
     async fn prove_filters(&self, lines: &[String], proofs: &mut Vec<Proof>) {
         let filters = match self.forwarding().await {
             Err(failure) => {
-                let why = format!("it is not known what forwards its events: {}", failure.text);
-                proofs.push(Proof::without(FILTERS, DESCRIBE_FILTERS, why));
+                let why = format!("what forwards its events is unknown: {}", failure.text);
+                proofs.push(not_tried(FILTERS, DESCRIBE_FILTERS, why, &failure));
                 return;
             }
             Ok(Forwarding::Unknown(failure)) => {
                 let why = format!(
-                    "the log group has no subscription filter, and whether the account has one is not known: {}",
+                    "the log group has no subscription filter, and whether the account has one is unknown: {}",
                     failure.text
                 );
-                proofs.push(Proof::without(FILTERS, DESCRIBE_POLICIES, why));
+                proofs.push(not_tried(FILTERS, DESCRIBE_POLICIES, why, &failure));
                 return;
             }
             Ok(Forwarding::Account(count)) => {
@@ -162,7 +162,7 @@ impl Injector {
                 Ok(_) => {}
                 Err(failure) => {
                     let why = format!("{}: {}", describe(filter), failure.text);
-                    return Proof::without(PATTERN, TEST_FILTER, why);
+                    return not_tried(PATTERN, TEST_FILTER, why, &failure);
                 }
             }
         }
@@ -233,6 +233,15 @@ impl Injector {
             text: text.into(),
             key: None,
         }
+    }
+}
+
+/// What could not be tried. Only a denial is for lack of a permission.
+fn not_tried(what: &'static str, permission: &'static str, why: String, failure: &Failure) -> Proof {
+    if failure.kind == FailureKind::Denied {
+        Proof::without(what, permission, why)
+    } else {
+        Proof::not_tried(what, why)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::domain::tag::TenantCode;
 use crate::domain::time::WallClock;
 use crate::domain::topology::{Capabilities, SourceId, Topology};
 use crate::keys::fault::Checked;
-use crate::keys::key::Key;
+use crate::keys::key::{Fallback, Key};
 use crate::keys::reader::Reader;
 use crate::keys::value::{self, Parsed};
 
@@ -35,6 +35,15 @@ pub struct Spec {
     /// The permissions that it needs, as JSON: a list of IAM statements, or a custom role of Google Cloud.
     /// Resource names are those of the example configuration; a test compares `config/iam/` with it.
     pub permissions: &'static str,
+}
+
+impl Spec {
+    /// The key that says which place a source reads: `stream`.
+    #[must_use]
+    pub fn place_key(&self) -> &'static str {
+        let place = self.keys.iter().find(|key| matches!(key.fallback, Fallback::Required));
+        place.map_or("", |key| key.name)
+    }
 }
 
 /// Values from outside a `[[stage]]` table that the settings of a source depend on.

@@ -202,9 +202,9 @@ def policy(name: str, **values: str) -> dict:
 
 
 def _function(aws: Aws, account: str, name: str, code: bytes, environment: dict, document: dict) -> str:
-    role = role(aws.root("iam", account), name, trust({"Service": "lambda.amazonaws.com"}), document)
+    role_arn = role(aws.root("iam", account), name, trust({"Service": "lambda.amazonaws.com"}), document)
     return aws.root("lambda", account).create_function(
-        FunctionName=name, Runtime="python3.11", Handler=f"{name.replace('log-', '')}.handler", Role=role,
+        FunctionName=name, Runtime="python3.11", Handler=f"{name.replace('log-', '')}.handler", Role=role_arn,
         Code={"ZipFile": code}, Environment={"Variables": environment}, Timeout=60, MemorySize=256,
     )["FunctionArn"]
 

@@ -180,9 +180,9 @@ impl CanaryReport {
                 let last = last_seen(canary, topology);
                 let after = last
                     .map_or_else(|| "after injection".to_owned(), |stage| format!("after {}", name(stage)));
-                ("missing", format!("lost {after}: {} is {}", name(*stage), at(*stage)), MISSING)
+                ("missing", format!("lost {after}; {}: {}", name(*stage), at(*stage)), MISSING)
             }
-            Fate::Unknown(stage) => ("unknown", format!("{} {}", name(*stage), at(*stage)), UNKNOWN),
+            Fate::Unknown(stage) => ("unknown", format!("{}: {}", name(*stage), at(*stage)), UNKNOWN),
         };
         // A canary that was delivered may be missing at a side stage.
         let mut exit_code = of_fate;
@@ -194,7 +194,7 @@ impl CanaryReport {
                     _ => 0,
                 };
                 if code > 0 {
-                    detail = format!("{detail}, but {} is {}", stage.stage, stage.detail);
+                    detail = format!("{detail}, but {}: {}", stage.stage, stage.detail);
                 }
                 exit_code = exit_code.max(code);
             }
@@ -230,7 +230,9 @@ impl CanaryReport {
         let mut lines = vec![format!("{} canary of {tenant} ({log_group}): {detail}", mark.column())];
         if *mark != Mark::Ok {
             lines.push(format!("          trace    {trace}"));
-            let stages = stages.iter().filter(|stage| stage.state != "not_given_up");
+            // Of a canary that was not put, there is nothing to tell.
+            let is_told = |stage: &&StageReport| stage.state != "not_given_up" && self.outcome != "refused";
+            let stages = stages.iter().filter(is_told);
             lines.extend(stages.map(|stage| format!("          {:<16} {}", stage.stage, stage.detail)));
         }
         lines.extend(remarks.iter().map(|remark| format!("          note     {remark}")));

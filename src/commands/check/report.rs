@@ -121,7 +121,8 @@ fn lines(finding: &Finding) -> Vec<String> {
     }
     if let Some(mend) = mend {
         if !mend.possibilities.is_empty() {
-            more("check", "AWS does not say which of these is not so:");
+            let which = if mend.possibilities.len() == 1 { "this is" } else { "at least one of these is" };
+            more("check", &format!("{which} not so:"));
             mend.possibilities.iter().for_each(|it| more("", &format!("- {it}")));
         }
         if let Some(statement) = mend.statement.and_then(describe) {

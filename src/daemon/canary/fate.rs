@@ -11,7 +11,7 @@ use super::{Sent, Until};
 use crate::domain::foreign::ForeignText;
 use crate::domain::outcome::Outcome;
 use crate::domain::topology::{Role, SourceId, StageId, TenantId, Topology};
-use crate::domain::trace::{Standing, Trace};
+use crate::domain::trace::{Put, Standing, Trace};
 use crate::domain::tracker::{Snapshot, SourceView};
 
 /// One canary, as far as it is known.
@@ -123,11 +123,17 @@ fn at_stage(
     if map.stage(stage).role == Role::DeadLetter {
         return State::NotGivenUp;
     }
+    if matches!(trace.put, Put::Refused { .. }) {
+        return State::Waiting(0);
+    }
     let of_tenant = view.blind_tenants.get(&trace.tenant).map(|blind| &blind.reason);
     // Without a proof of absence, a record that could not be read may be the reason.
     if visit.withheld || of_tenant.is_some() {
-        let text = of_tenant.or(unreadable).cloned();
-        return State::Unreadable(text.unwrap_or_else(|| "a record could not be read".into()));
+        return match (unreadable, of_tenant) {
+            (Some(text), of_tenant) => State::Unreadable(of_tenant.unwrap_or(text).clone()),
+            (None, Some(reason)) => State::Blind(reason.clone()),
+            (None, None) => State::Blind("a record could not be read".into()),
+        };
     }
     if let Some(failing) = &view.failing {
         return State::Blind(failing.detail.clone());

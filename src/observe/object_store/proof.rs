@@ -53,10 +53,10 @@ impl<S: ObjectStore> ObjectObserver<S> {
         let (poll, _) = polled(&mut self, site, spec, &resource, wanted).await;
         if let Verdict::Failed(failed) = &poll.verdict {
             // A poll that listed and could not read has tried what follows.
-            let why = if failed.text.contains("GetObject") || failed.text.contains("objects.get") {
-                "the poll could not read an object"
-            } else {
-                "the prefix could not be listed"
+            let why = match (failed.kind, failed.permission) {
+                (FailureKind::Garbled, _) => "the poll read objects that cannot be opened",
+                (_, Some("s3:GetObject" | "storage.objects.get")) => "the poll could not read an object",
+                _ => "the prefix could not be listed",
             };
             let newest = Proof::not_tried(NEWEST, why);
             return vec![poll, newest];

@@ -274,3 +274,6 @@ impl Follower {
         self.sent.iter().map(one).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

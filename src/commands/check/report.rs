@@ -186,3 +186,51 @@ fn write_to_stderr(text: &str) {
     // Progress that cannot be shown is no failure.
     let _shown = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::check::finding::Failed;
+    use crate::commands::check::mend::{Mend, Statement};
+
+    #[test]
+    fn a_failure_is_a_line_and_what_mends_it() {
+        let failure = Failed {
+            kind: "denied",
+            principal: Some("arn:aws:iam::9:user/u".to_owned()),
+            permission: Some("s3:GetObject".to_owned()),
+            resource: "arn:aws:s3:::b/k".to_owned(),
+            sentence: "AccessDenied: no".to_owned(),
+        };
+        let mend = Mend {
+            statement: Some(Statement { sid: Some("ReadTheObjects"), file: Some("a.json"), role: None }),
+            key: Some("stage.archive.bucket".to_owned()),
+            command: Some("aws x".to_owned()),
+            possibilities: vec!["one".to_owned(), "two".to_owned()],
+        };
+        let finding = Finding::general(Mark::Fail, "newest object", "AccessDenied: no").with_mend(mend);
+        let finding = Finding { failure: Some(failure), tenants: vec!["acme".to_owned()], ..finding };
+        assert_eq!(
+            lines(&finding),
+            [
+                "FAIL      probe (acme): newest object: AccessDenied: no",
+                "          who      arn:aws:iam::9:user/u",
+                "          call     s3:GetObject on arn:aws:s3:::b/k",
+                "          check    at least one of these is not so:",
+                "                   - one",
+                "                   - two",
+                "          allow    statement ReadTheObjects in a.json",
+                "          key      stage.archive.bucket",
+                "          run      aws x",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_line_names_five_tenants_at_most() {
+        let tenants = |count: usize| (0..count).map(|n| format!("t{n}")).collect::<Vec<_>>();
+        assert_eq!(of_tenants(&[]), "");
+        assert_eq!(of_tenants(&tenants(2)), " (t0, t1)");
+        assert_eq!(of_tenants(&tenants(7)), " (t0, t1, t2, t3, t4 and 2 more)");
+    }
+}

@@ -44,6 +44,12 @@ impl Spec {
         let place = self.keys.iter().find(|key| matches!(key.fallback, Fallback::Required));
         place.map_or("", |key| key.name)
     }
+
+    /// The service that its polls call, as in metrics.
+    #[must_use]
+    pub fn service(&self) -> &'static str {
+        self.costs.operations.first().map_or("", |operation| operation.service)
+    }
 }
 
 /// Values from outside a `[[stage]]` table that the settings of a source depend on.
@@ -275,10 +281,11 @@ macro_rules! kinds {
                 channels: pace::Channels,
             ) -> Result<BoxFuture<'static, ()>, NoClient> {
                 let (rhythm, clock) = (site.rhythm, site.clock.clone());
+                let gate = site.clients.budgets.of(spec(self.kind()).service());
                 Ok(match self {
                     $(Self::$kind(settings) => {
                         let observer = settings.observer(site, &shared.$folder)?;
-                        Box::pin(pace::watch(observer, rhythm, clock, channels))
+                        Box::pin(pace::watch(observer, rhythm, clock, gate, channels))
                     })*
                 })
             }

@@ -24,6 +24,7 @@ use self::run::Stand;
 use super::configuration::Configuration;
 use super::output::complain;
 use super::signals::Signals;
+use crate::cloud::trust::check_roots;
 use crate::config::Config;
 use crate::daemon::canary::Errand;
 use crate::daemon::clock::{self, ProbeClock};
@@ -125,6 +126,10 @@ impl Check {
         report: &mut Report,
     ) -> anyhow::Result<u8> {
         crate::cloud::install_tls();
+        if let Err(none) = check_roots() {
+            report.add(Finding::general(Mark::Fail, "certificates", none.to_string()));
+            return Ok(0);
+        }
         let clock: ProbeClock = clock::system();
         let wall = clock.wall();
         let clients = run::clients(config, report).await;

@@ -16,7 +16,7 @@ use crate::domain::topology::{StageId, Topology};
 
 /// Exit code if a canary did not arrive where it should have.
 pub(super) const MISSING: u8 = 3;
-/// Exit code if a stage could not be read, so that nobody knows whether a canary arrived.
+/// Exit code if a stage could not be read, so that it is unknown whether a canary arrived.
 pub(super) const UNKNOWN: u8 = 4;
 
 /// What became of one canary. The fields are the JSON that docs/check.md documents.

@@ -159,7 +159,7 @@ fn a_record_that_cannot_be_opened_is_named() {
     world.poll(TABLE, 3, Vec::new(), vec![record(UnreadableReason::Refused, "GetObject: AccessDenied")]);
     let canary = world.at(9, Until::TheEnd);
     assert_eq!(*state(&canary, TRANSIT), State::Unreadable("a.orc is ORC".into()));
-    assert!(matches!(state(&canary, TABLE), State::Blind(_)), "what is refused is no format: {canary:?}");
+    assert!(matches!(state(&canary, TABLE), State::Blind(_)), "what is refused is not a format: {canary:?}");
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl Aws {
     }
 
     async fn own_arn(&self) -> Option<&str> {
-        let ask = || async {
+        let query = || async {
             if self.home.is_paused() {
                 return Err(());
             }
@@ -59,6 +59,6 @@ impl Aws {
             let arn = answer.ok().and_then(Result::ok).and_then(|identity| identity.arn);
             arn.ok_or_else(|| self.home.pause())
         };
-        self.home.arn.get_or_try_init(ask).await.ok().map(String::as_str)
+        self.home.arn.get_or_try_init(query).await.ok().map(String::as_str)
     }
 }

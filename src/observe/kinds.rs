@@ -37,6 +37,14 @@ pub struct Spec {
     pub permissions: &'static str,
 }
 
+impl Spec {
+    /// The service that its polls call, as in metrics.
+    #[must_use]
+    pub fn service(&self) -> &'static str {
+        self.costs.operations.first().map_or("", |operation| operation.service)
+    }
+}
+
 /// Values from outside a `[[stage]]` table that the settings of a source depend on.
 pub(crate) struct Scope<'a> {
     /// The tenant's name, for `{tenant}`.
@@ -266,10 +274,11 @@ macro_rules! kinds {
                 channels: pace::Channels,
             ) -> Result<BoxFuture<'static, ()>, NoClient> {
                 let (rhythm, clock) = (site.rhythm, site.clock.clone());
+                let gate = site.clients.budgets.of(spec(self.kind()).service());
                 Ok(match self {
                     $(Self::$kind(settings) => {
                         let observer = settings.observer(site, &shared.$folder)?;
-                        Box::pin(pace::watch(observer, rhythm, clock, channels))
+                        Box::pin(pace::watch(observer, rhythm, clock, gate, channels))
                     })*
                 })
             }

@@ -90,6 +90,22 @@ async fn a_missing_file_is_named() {
     assert!(stderr(&output).contains("/no/such/file.toml"), "{output:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_without_certificates_is_told_what_to_install() {
+    let stand = Stand::brisk(1).await;
+    let config = stand.config();
+    let nowhere =
+        ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(|name| (name.to_owned(), "/no/such/place".to_owned()));
+    let environment = [variables(&[]), nowhere.to_vec()].concat();
+    for command in ["run", "check"] {
+        let output = program(&[command, "--config", config.to_str().unwrap()], &environment).await;
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let printed = stdout(&output) + &stderr(&output);
+        assert!(printed.contains("install the package ca-certificates"), "{printed}");
+        assert!(!printed.contains("panic"), "{printed}");
+    }
+}
+
 /// The variable that holds the text of a configuration.
 fn as_text(config: &std::path::Path) -> (String, String) {
     ("TRACEPROBE_CONFIG_TEXT".to_owned(), std::fs::read_to_string(config).unwrap())

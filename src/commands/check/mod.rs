@@ -19,6 +19,7 @@ use self::finding::{Finding, Mark};
 use self::report::{Format, Report};
 use self::run::Stand;
 use super::configuration::Configuration;
+use crate::cloud::trust::check_roots;
 use crate::config::Config;
 use crate::daemon::clock;
 
@@ -66,9 +67,14 @@ impl Check {
         config.notes.iter().for_each(|note| report.note(note));
         if !self.offline {
             crate::cloud::install_tls();
-            let clock = clock::system().wall();
-            let clients = run::clients(&config, &mut report).await;
-            Stand::new(&config, &clients, &clock).try_everything(&mut report).await;
+            match check_roots() {
+                Ok(()) => {
+                    let clock = clock::system().wall();
+                    let clients = run::clients(&config, &mut report).await;
+                    Stand::new(&config, &clients, &clock).try_everything(&mut report).await;
+                }
+                Err(none) => report.add(Finding::general(Mark::Fail, "certificates", none.to_string())),
+            }
         }
         let code = u8::from(report.count(Mark::Fail) > 0);
         report.finish(code);

@@ -13,6 +13,7 @@ use super::subject::Subject;
 use super::who::{self, Identity};
 use crate::cloud::account::{Account, Role};
 use crate::cloud::aws::Aws;
+use crate::cloud::budget::Budgets;
 use crate::cloud::calls::Calls;
 use crate::cloud::google::Auth;
 use crate::cloud::{Clients, NoClient, Provider};
@@ -52,7 +53,7 @@ pub(super) async fn clients(config: &Config, report: &mut Report) -> Clients {
             .add(Finding::general(Mark::Fail, "Google's credentials", format!("{error:#}")).with_mend(mend));
         None
     });
-    Clients { aws, google }
+    Clients { aws, google, budgets: Budgets::default() }
 }
 
 /// What is tried at once.

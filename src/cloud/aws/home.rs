@@ -35,7 +35,7 @@ impl Home {
 
 impl Aws {
     /// Returns the ARN of a resource: `arn:aws:kinesis:eu-central-1:999999999999:stream/logs` for `kinesis` and
-    /// `stream/logs`. `None` while nobody knows the account.
+    /// `stream/logs`. `None` while the account is unknown.
     ///
     /// A role's ARN names its partition and account. Those of our own credentials are asked of STS, once:
     /// GetCallerIdentity needs no permission (AWS STS API reference).

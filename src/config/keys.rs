@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use super::budgets;
 use crate::cloud::google::Service;
 use crate::cloud::{Provider, account};
 use crate::domain::conditions::{ConditionName, DEFAULT_LIMITS};
@@ -83,10 +84,11 @@ pub(super) fn google_service(kind: Kind) -> Option<Service> {
     }
 }
 
-pub(super) static GCP: [Key; 4] = [
+pub(super) static GCP: [Key; 5] = [
     text("endpoint"),
     text("auth").or("adc").one_of(&["adc", "service_account", "workload_identity", "none"]),
     text("credentials_file"),
+    text("credentials").masked(),
     text("project"),
 ];
 
@@ -97,6 +99,16 @@ pub(super) static DRILL: [Key; 3] = [
     Key::new("schedule", Shape::List),
     text("length").or("10m"),
 ];
+
+/// Two keys for each service that is polled.
+pub(super) static BUDGETS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    // A key is static, and so must be its name; there are a few, and they are made once.
+    let keys = budgets::services().into_iter().flat_map(|service| {
+        let calls: &'static str = budgets::calls_key(service).leak();
+        [Key::new(calls, Shape::Integer), text(budgets::bytes_key(service).leak())]
+    });
+    keys.collect()
+});
 
 /// The window, and two keys for each condition that counts canaries.
 pub(super) static CONDITIONS: LazyLock<Vec<Key>> = LazyLock::new(|| {
@@ -181,6 +193,7 @@ pub(super) fn all() -> Vec<(&'static str, Vec<&'static Key>)> {
         ("[gcp.endpoints]", GCP_ENDPOINTS.iter().collect()),
         ("[store]", STORE.iter().collect()),
         ("[drill]", DRILL.iter().collect()),
+        ("[budgets]", BUDGETS.iter().collect()),
         ("[conditions]", CONDITIONS.iter().collect()),
         ("[pipeline]", PIPELINE.iter().collect()),
         ("[[tenant]]", TENANT.iter().collect()),

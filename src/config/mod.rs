@@ -10,10 +10,12 @@
 //! `keys` lists every key, `config/traceprobe.toml` documents each of them, and a test compares the two. `reference`
 //! reads what that file says of a key, for the JSON schema and `docs/configuration.md`.
 
+mod budgets;
 mod drill;
 mod endpoints;
 mod keys;
 mod pipeline;
+mod place;
 mod reference;
 mod route;
 mod schema;
@@ -33,10 +35,12 @@ use std::time::Duration;
 
 use toml::Table;
 
+pub use self::place::{CONFIG_FILE, CONFIG_TEXT, DEFAULT_FILE, Place};
 pub use self::schema::schema;
 pub use self::settings::{Canary, Conditions, Drill, Log, LogFormat, Probe, Source, Store, Tenant, Web};
 pub use self::tag_key::{TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, keyring_from_env};
 use crate::cloud::aws::AwsSettings;
+use crate::cloud::budget::Budget;
 use crate::cloud::google::GoogleSettings;
 use crate::domain::conditions::Criteria;
 use crate::domain::pipeline::Pipeline;
@@ -47,8 +51,12 @@ use crate::keys::fault::{Checked, Reported, suggestion};
 pub use crate::keys::fault::{Fault, Faults};
 use crate::keys::reader::{Context, ShownTables, Variables};
 
-/// Variables that do not override a key: the tag keys, and the path of the file.
-pub const OTHER_VARIABLES: [&str; 4] = [TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, "TRACEPROBE_CONFIG"];
+/// The variable with the address at which commands ask the daemon of this machine.
+pub const DAEMON_ADDRESS: &str = "TRACEPROBE_HEALTHCHECK_ADDRESS";
+
+/// Variables that do not override a key: the tag keys, where the configuration is, and where the daemon is.
+pub const OTHER_VARIABLES: [&str; 6] =
+    [TAG_KEY, TAG_KEY_FILE, TAG_KEYS_ACCEPTED, CONFIG_FILE, CONFIG_TEXT, DAEMON_ADDRESS];
 
 const VARIABLES: Variables = Variables {
     prefix: "TRACEPROBE",
@@ -82,6 +90,8 @@ pub struct Config {
     pub aws: AwsSettings,
     /// How to reach Google Cloud; holds only the services that a stage uses.
     pub google: GoogleSettings,
+    /// What polls may take of each service in a day.
+    pub budgets: Vec<Budget>,
     /// Where state is kept across restarts.
     pub store: Store,
     /// What is a problem, and what is only a note.
@@ -111,12 +121,7 @@ impl Config {
     ///
     /// [`Faults`], all of them at once.
     pub fn load(path: &Path, env: impl IntoIterator<Item = (String, String)>) -> Result<Self, Faults> {
-        let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| Faults {
-            file: file.clone(),
-            list: vec![Fault { key: file.clone(), message: format!("cannot be read: {error}") }],
-        })?;
-        Self::parse_named(&file, &text, env.into_iter().collect())
+        Place::File(path.to_owned()).load(env.into_iter().collect())
     }
 
     /// Reads a TOML text and the environment variables that override it.
@@ -196,7 +201,7 @@ impl Config {
 }
 
 /// The tables that a file may have.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "probe",
     "web",
     "log",
@@ -207,6 +212,7 @@ const SECTIONS: [&str; 12] = [
     "conditions",
     "drill",
     "pipeline",
+    "budgets",
     "tenant",
     "stage",
 ];
@@ -227,6 +233,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
     let conditions = sections::conditions(context, root);
     let drill = drill::drill(context, root);
     let pipeline = pipeline::pipeline(context, root);
+    let budgets = budgets::budgets(context, root);
     let defaults = tenant::Defaults {
         canary: &canary,
         interval: probe.interval,
@@ -272,6 +279,7 @@ fn read(context: &mut Context, root: &Table) -> Checked<Config> {
         canary: canary.settings()?,
         aws: aws?,
         google: GoogleSettings { services, ..gcp? },
+        budgets: budgets?,
         store: store?,
         conditions: conditions?,
         pipeline: pipeline?,

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
+use super::configuration::Configuration;
 use super::output::{self, complain, say};
-use super::run;
 use crate::cloud::account::Account;
 use crate::config::Config;
 use crate::dashboards::{self, Bucket, Dataset, File, Settings, Stream, Target, TenantPlace};
@@ -41,9 +41,8 @@ pub struct Dashboards {
     /// What the dashboards are for.
     #[arg(value_name = "FOR", value_enum)]
     target: For,
-    /// Path of the configuration.
-    #[arg(long, value_name = "FILE", env = "TRACEPROBE_CONFIG")]
-    config: PathBuf,
+    #[command(flatten)]
+    configuration: Configuration,
     /// Write each file into this folder instead of printing it.
     #[arg(short, long, value_name = "FOLDER")]
     output: Option<PathBuf>,
@@ -70,7 +69,7 @@ enum For {
 impl Dashboards {
     /// Prints or writes the files.
     pub fn run(&self) -> ExitCode {
-        let config = match run::load_without_key(&self.config) {
+        let config = match self.configuration.load_without_key() {
             Ok(config) => config,
             Err(code) => return code,
         };
@@ -138,6 +137,7 @@ pub fn settings(config: &Config, job: &str) -> Settings {
         critical: config.probe.critical,
         buckets: config.probe.buckets.clone(),
         topology: config.topology(),
+        has_budgets: !config.budgets.is_empty(),
         external_url: config.web.external_url.clone(),
         pipeline: pipeline(config, &places),
         region: region.unwrap_or_default(),

@@ -13,7 +13,7 @@ use crate::keys::value::{self, Parsed, expand};
 const MOST: usize = 10;
 
 pub(super) fn pipeline(context: &mut Context, root: &Table) -> Checked<Pipeline> {
-    let mut read = section(context, root, "pipeline", 11, &keys::PIPELINE, &[]);
+    let mut read = section(context, root, "pipeline", 12, &keys::PIPELINE, &[]);
     let mut of_tenant = |key| read.find(key, name_with(&["tenant"]));
     let (forwarder, aggregation) = (of_tenant("forwarder"), of_tenant("aggregation"));
     let (export, firehose) = (of_tenant("export"), of_tenant("firehose"));

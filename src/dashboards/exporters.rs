@@ -152,11 +152,11 @@ fn slug(text: &str) -> String {
 fn stackdriver(settings: &Settings) -> String {
     let sections = google::sections(settings);
     let panels = sections.iter().flat_map(|section| &section.panels);
-    let asked = panels.flat_map(|panel| match &panel.content {
+    let request = panels.flat_map(|panel| match &panel.content {
         Content::Google(queries) => queries.as_slice(),
         Content::Aws(_) | Content::Alarms(_) | Content::Missing(_) | Content::Text => &[],
     });
-    let metrics: BTreeSet<_> = asked.flat_map(google::Query::series).map(|series| series.metric).collect();
+    let metrics: BTreeSet<_> = request.flat_map(google::Query::series).map(|series| series.metric).collect();
     let mut text = heading(&format!(
         "stackdriver_exporter, {STACKDRIVER}: stackdriver_exporter @stackdriver-exporter.flags"
     ));

@@ -13,7 +13,7 @@ pub(super) fn matcher(label: &str, values: &[String]) -> String {
 }
 
 /// An expression, restricted to the groups with the largest (`topk`) or smallest (`bottomk`) rank over the whole
-/// range. A plain `topk` chooses anew at every point, so that a chart over hours shows lines of everybody.
-pub(super) fn ranked(expression: &str, by: &str, choose: &str, count: usize, rank: &str) -> String {
-    format!("{expression}\nand on ({by}) {choose}({count}, {rank})")
+/// range. A plain `topk` chooses again at every point, so that a chart over hours shows lines of everybody.
+pub(super) fn ranked(expression: &str, by: &str, choose: &str, count: usize, order: &str) -> String {
+    format!("{expression}\nand on ({by}) {choose}({count}, {order})")
 }

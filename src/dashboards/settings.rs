@@ -18,6 +18,8 @@ pub struct Settings {
     pub buckets: Vec<Duration>,
     /// Tenants with their intervals, and stages with their targets.
     pub topology: Topology,
+    /// Whether any service has a budget for polls.
+    pub has_budgets: bool,
     /// The address of the pages as people reach them, without a `/` at its end.
     pub external_url: Option<String>,
     /// Names of what is not polled; those that follow from what is are filled in.

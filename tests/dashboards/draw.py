@@ -36,7 +36,7 @@ PROGRAM = os.environ.get("TRACEPROBE", str(ROOT / "target/debug/traceprobe"))
 WIDTH, ROW = 1500, 32
 PALETTE = ["#73bf69", "#f2cc0c", "#5794f2", "#ff9830", "#b877d9", "#8ab8ff", "#ca95e5", "#56a64b", "#e0b400", "#3274d9",
            "#ff780a", "#a352cc", "#1f60c4", "#fade2a", "#37872d", "#fa6400", "#8f3bb8", "#96d98d", "#ffee52", "#c0d8ff"]
-NAMED = {"green": "#56a64b", "orange": "#ff9830", "red": "#e02f44"}
+NAMED = {"blue": "#3274d9", "green": "#56a64b", "orange": "#ff9830", "red": "#e02f44"}
 # What the proxy multiplies in a cost overrun.
 BILLED = re.compile(r"^(traceprobe_bigquery_bytes_billed_total|traceprobe_estimated_cost_dollars_total)(\{[^}]*\})? (\S+)$")
 

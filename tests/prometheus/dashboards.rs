@@ -11,7 +11,7 @@ use super::server::Prometheus;
 const RANGE: f64 = 40.0;
 
 /// A query of a panel.
-pub struct Asked {
+pub struct PanelQuery {
     pub expr: String,
     pub legend: String,
 }
@@ -19,7 +19,7 @@ pub struct Asked {
 pub struct Panel {
     /// The dashboard and the title.
     pub name: String,
-    pub queries: Vec<Asked>,
+    pub queries: Vec<PanelQuery>,
 }
 
 /// The panels on the probe's metrics of a configuration's dashboards.
@@ -40,7 +40,7 @@ fn of_dashboard(file: &str, dashboard: &Value) -> Vec<Panel> {
             .as_str()
             .filter(|expr| !expr.contains("aws_") && !expr.contains("stackdriver_"))?;
         let legend = target["legendFormat"].as_str().unwrap_or_default().to_owned();
-        Some(Asked { expr: expr.to_owned(), legend })
+        Some(PanelQuery { expr: expr.to_owned(), legend })
     };
     let panel = |panel: &Value| Panel {
         name: format!("{file}: {}", panel["title"]),
@@ -59,7 +59,7 @@ pub async fn faults(prometheus: &Prometheus, panels: &[Panel], tenant: &str, now
     let mut faults = Vec::new();
     for panel in panels {
         let mut lines = 0;
-        for Asked { expr, .. } in &panel.queries {
+        for PanelQuery { expr, .. } in &panel.queries {
             let answer = prometheus.query_range_by(&filled(expr, tenant), now - RANGE, now, 5.0).await;
             lines += answer.len();
             if answer.is_empty() {

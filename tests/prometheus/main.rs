@@ -377,7 +377,7 @@ impl Truth<'_> {
             examined += live.check(&text, &mut faults);
         }
         for panel in dashboards::panels(&shipped()) {
-            for dashboards::Asked { expr, legend } in &panel.queries {
+            for dashboards::PanelQuery { expr, legend } in &panel.queries {
                 examined += live.check(expr, &mut faults);
                 live.check_groupings(expr, &mut faults);
                 live.check_legend(legend, &mut faults);

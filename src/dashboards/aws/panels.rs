@@ -368,7 +368,7 @@ fn dead_letters(settings: &Settings) -> Section {
         Some(central) => vec![central],
         None => settings.streams.iter().take(MOST_PLACES).map(stream_place).collect(),
     };
-    let share = if records.is_empty() {
+    let ratio = if records.is_empty() {
         Content::Missing("central_stream")
     } else {
         let meters =
@@ -389,7 +389,7 @@ fn dead_letters(settings: &Settings) -> Section {
             Limits::above(0.01),
             "Messages sent to the queue in percent of records of the central stream, or of the tenants' \
                 streams without one. A message of a Kinesis event source stands for a batch.",
-            share,
+            ratio,
         ),
         panel(
             "Dead letters: age of the oldest",
@@ -583,7 +583,7 @@ fn cost(settings: &Settings) -> Section {
         drawn("central_stream", vec![Lines::new("1000000 * DIFF(a) / b", meters, &[charges])])
     };
     let help = "What the account's charges grew by in a day, with everything else in it, for each million records of \
-                that day. Meaningless on the first day of a month, when charges begin anew. Needs billing alerts to be \
+                that day. Meaningless on the first day of a month, when charges begin again. Needs billing alerts to be \
                 enabled. What Google Cloud charges is on its dashboard.";
     let limits = Limits::above(50.0).critical(100.0);
     Section {

@@ -83,8 +83,8 @@ fn worst(expression: &str, by: &str, bad: Bad) -> String {
         Bad::Above => ("max_over_time", "topk"),
         Bad::Below => ("min_over_time", "bottomk"),
     };
-    let rank = format!("{over}({expression}[$__range:5m] @ end())");
-    ranked(expression, by, choose, DRAWN, &rank)
+    let order = format!("{over}({expression}[$__range:5m] @ end())");
+    ranked(expression, by, choose, DRAWN, &order)
 }
 
 fn matchers(places: &[Place]) -> String {

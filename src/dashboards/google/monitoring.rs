@@ -80,14 +80,14 @@ fn widget(panel: &Panel) -> Value {
 }
 
 fn data_set(query: &Query, unit: Unit) -> Value {
-    let asked = match query {
+    let request = match query {
         Query::Series(series) => json!({ "timeSeriesFilter": filter(series) }),
         Query::Formula { .. } => {
             let unit = if unit == Unit::Percent { "%" } else { "1" };
             json!({ "prometheusQuery": query.promql(Names::Monitoring).0, "unitOverride": unit })
         }
     };
-    let mut set = json!({ "timeSeriesQuery": asked, "plotType": "LINE", "targetAxis": "Y1" });
+    let mut set = json!({ "timeSeriesQuery": request, "plotType": "LINE", "targetAxis": "Y1" });
     let legend = match query {
         Query::Series(series) => {
             let by = series.by.map(|label| format!("${{{}}}", label.path().replace("label.", "labels.")));
@@ -123,12 +123,12 @@ fn filter(series: &Series) -> Value {
     if let Some(by) = series.by {
         aggregation["groupByFields"] = json!([by.path()]);
     }
-    let mut asked = json!({ "filter": filter, "aggregation": aggregation });
+    let mut request = json!({ "filter": filter, "aggregation": aggregation });
     if series.by.is_some() {
         let (direction, method) =
             if series.take == Take::Least { ("BOTTOM", "METHOD_MIN") } else { ("TOP", "METHOD_MAX") };
-        asked["pickTimeSeriesFilter"] =
+        request["pickTimeSeriesFilter"] =
             json!({ "direction": direction, "numTimeSeries": DRAWN, "rankingMethod": method });
     }
-    asked
+    request
 }

@@ -179,7 +179,7 @@ fn transit(settings: &Settings) -> Section {
         of.only(Label::Resource("attachment"), attachments).by(Label::Resource("attachment"))
     };
     let loss = Limits::above(0.01);
-    let share = |dropped: Series, all: Series, legend| Query::Formula {
+    let ratio = |dropped: Series, all: Series, legend| Query::Formula {
         formula: "100 * {A}\n/ ({A} + {B})",
         series: vec![dropped, all],
         legend,
@@ -187,12 +187,12 @@ fn transit(settings: &Settings) -> Section {
     let vpn_loss = || {
         let rate = |metric| vpn(metric, Take::Rate);
         vec![
-            share(
+            ratio(
                 rate("vpn.googleapis.com/network/dropped_sent_packets_count"),
                 rate("vpn.googleapis.com/network/sent_packets_count"),
                 "sent {{tunnel_name}}",
             ),
-            share(
+            ratio(
                 rate("vpn.googleapis.com/network/dropped_received_packets_count"),
                 rate("vpn.googleapis.com/network/received_packets_count"),
                 "received {{tunnel_name}}",
@@ -202,12 +202,12 @@ fn transit(settings: &Settings) -> Section {
     let vlan_loss = || {
         let rate = |metric| vlan(metric, Take::Rate);
         vec![
-            share(
+            ratio(
                 rate("interconnect.googleapis.com/network/attachment/egress_dropped_packets_count"),
                 rate("interconnect.googleapis.com/network/attachment/sent_packets_count"),
                 "sent {{attachment}}",
             ),
-            share(
+            ratio(
                 rate("interconnect.googleapis.com/network/attachment/ingress_dropped_packets_count"),
                 rate("interconnect.googleapis.com/network/attachment/received_packets_count"),
                 "received {{attachment}}",

@@ -280,12 +280,13 @@ fn without_custom(mut defaults: Value) -> Value {
     defaults
 }
 
-/// Colours from the first value on: green, then orange from the target and red from the critical value, or the other way
+/// Colours from the first value on: blue without limits; else green, then orange from the target and red from the critical value, or the other way
 /// round if low values are bad. A target of which nobody has said what is critical is red.
 fn thresholds(limits: Limits) -> Value {
     let step = |value: Option<f64>, colour: &str| json!({ "value": value, "color": colour });
     let steps = match (limits.bad, limits.target, limits.critical) {
-        (_, None, None) => vec![step(None, "green")],
+        // Neither good nor bad.
+        (_, None, None) => vec![step(None, "blue")],
         (Bad::Above, Some(target), Some(critical)) => {
             vec![step(None, "green"), step(Some(target), "orange"), step(Some(critical), "red")]
         }

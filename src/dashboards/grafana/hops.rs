@@ -79,7 +79,7 @@ fn hop(settings: &Settings, stage: &Stage, windows: &Windows) -> Vec<Chart> {
     let of_tenant = latency(settings, 0.95, &chosen(BUCKETS, &matcher), "tenant", &windows.short);
     // The mean over the range ranks tenants, because it costs little.
     let sum = |name| format!("sum by (tenant) (increase({}[$__range] @ end()))", chosen(name, &matcher));
-    let rank = format!(
+    let order = format!(
         "{} / {}",
         sum("traceprobe_hop_latency_seconds_sum"),
         sum("traceprobe_hop_latency_seconds_count")
@@ -101,7 +101,7 @@ fn hop(settings: &Settings, stage: &Stage, windows: &Windows) -> Vec<Chart> {
             "Slowest on average over the time above.",
             12,
         )
-        .query(ranked(&of_tenant, "tenant", "topk", 8, &rank), "{{tenant}}")
+        .query(ranked(&of_tenant, "tenant", "topk", 8, &order), "{{tenant}}")
         .unit("s")
         .limits(limits)
         .link("This tenant", super::overview::TENANT_DASHBOARD),

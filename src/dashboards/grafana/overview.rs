@@ -54,7 +54,7 @@ pub(super) fn capped(settings: &Settings) -> Vec<State> {
 }
 
 /// The SLO is a P95: 95 % within it.
-pub(super) const SHARE: Limits = Limits::below(0.95).critical(0.90);
+pub(super) const ON_TIME: Limits = Limits::below(0.95).critical(0.90);
 /// Transfer success: more than 99.5 %, critical below 99 %.
 pub(super) const DELIVERED: Limits = Limits::below(0.995).critical(0.99);
 
@@ -84,7 +84,7 @@ fn now(settings: &Settings, windows: &Windows) -> Vec<Chart> {
         Chart::new(
             Kind::Stat,
             "All tenants",
-            "Whether anything of any tenant arrives. If nothing does, look at what all share: transit, \
+            "Whether anything of any tenant arrives. If nothing does, look at what all have in common: transit, \
             table, export.",
             4,
         )
@@ -111,7 +111,7 @@ fn now(settings: &Settings, windows: &Windows) -> Vec<Chart> {
         )
         .query(within, "")
         .unit("percentunit")
-        .limits(SHARE),
+        .limits(ON_TIME),
         Chart::new(
             Kind::Stat,
             "Delivered",
@@ -216,12 +216,12 @@ fn durations(settings: &Settings, windows: &Windows) -> Vec<Chart> {
     let buckets = all("traceprobe_e2e_latency_seconds_bucket", "");
     let of_tenant = latency(settings, 0.95, &buckets, "tenant", &windows.short);
     // By the share over the whole range: a quantile of it would be as dear as the chart.
-    let share = format!(
+    let ratio = format!(
         "{}\n/ {}",
         increase(&all("traceprobe_slo_good_traces_total", ""), "tenant", "$__range"),
         increase(&all("traceprobe_slo_traces_total", ""), "tenant", "$__range")
     );
-    let rank = share.replace("[$__range]", "[$__range] @ end()");
+    let order = ratio.replace("[$__range]", "[$__range] @ end()");
     let hops =
         latency(settings, 0.95, &all("traceprobe_hop_latency_seconds_bucket", ""), "stage", &windows.short);
     vec![
@@ -231,7 +231,7 @@ fn durations(settings: &Settings, windows: &Windows) -> Vec<Chart> {
             "Those of which the smallest share arrived in time.",
             8,
         )
-        .query(ranked(&of_tenant, "tenant", "bottomk", 8, &rank), "{{tenant}}")
+        .query(ranked(&of_tenant, "tenant", "bottomk", 8, &order), "{{tenant}}")
         .unit("s")
         .limits(end_to_end(settings))
         .link("This tenant", TENANT_DASHBOARD)
@@ -242,9 +242,9 @@ fn durations(settings: &Settings, windows: &Windows) -> Vec<Chart> {
             "Over the time above.",
             8,
         )
-        .query(format!("sort(bottomk(10, {share}))"), "{{tenant}}")
+        .query(format!("sort(bottomk(10, {ratio}))"), "{{tenant}}")
         .unit("percentunit")
-        .limits(SHARE)
+        .limits(ON_TIME)
         .link("This tenant", TENANT_DASHBOARD),
         Chart::new(
             Kind::Lines,

@@ -22,8 +22,8 @@ pub(super) fn dashboard(settings: &Settings) -> Value {
         tenants: Tenants::All,
         rows: vec![
             Row::open("Now", now(settings)),
-            Row::open("Does it see", sight(settings, &windows)),
-            Row::open("What it costs", cost(settings)),
+            Row::open("Does it see", visibility(settings, &windows)),
+            Row::open("What it costs", cost(settings, &windows)),
             Row::open("Can its numbers be trusted", trust(&windows)),
             Row::closed("Its process and its port", process()),
         ],
@@ -96,16 +96,16 @@ fn now(settings: &Settings) -> Vec<Chart> {
     charts
 }
 
-fn sight(settings: &Settings, windows: &Windows) -> Vec<Chart> {
+fn visibility(settings: &Settings, windows: &Windows) -> Vec<Chart> {
     let blind = all("traceprobe_stage_blind", "");
     let by = "tenant, stage";
-    let rank = format!("sum by ({by}) (sum_over_time({blind}[$__range] @ end())) > 0");
-    let blind = ranked(&format!("max by ({by}) ({blind})"), by, "topk", verdict::ROWS, &rank);
+    let order = format!("sum by ({by}) (sum_over_time({blind}[$__range] @ end())) > 0");
+    let blind = ranked(&format!("max by ({by}) ({blind})"), by, "topk", verdict::ROWS, &order);
     let seen = |value, text: &str, colour| State { value, text: text.to_owned(), colour };
     let age = owned("traceprobe_observer_watermark_age_seconds", "");
     let by = "stage, owner";
-    let rank = format!("max by ({by}) (max_over_time({age}[$__range] @ end()))");
-    let age = ranked(&format!("max by ({by}) ({age})"), by, "topk", 10, &rank);
+    let order = format!("max by ({by}) (max_over_time({age}[$__range] @ end()))");
+    let age = ranked(&format!("max by ({by}) ({age})"), by, "topk", 10, &order);
     let failed = |labels: &str| {
         let calls = owned("traceprobe_observer_polls_total", "result!=\"ok\"");
         increase(&calls, labels, "$__rate_interval")
@@ -196,7 +196,7 @@ fn sight(settings: &Settings, windows: &Windows) -> Vec<Chart> {
     charts
 }
 
-fn cost(settings: &Settings) -> Vec<Chart> {
+fn cost(settings: &Settings, windows: &Windows) -> Vec<Chart> {
     let rate = |series: String, by: &str| format!("sum by ({by}) (rate({series}[$__rate_interval]))");
     let dollars = format!(
         "sum by (service) (rate({}[1h])) * 86400",
@@ -238,6 +238,30 @@ fn cost(settings: &Settings) -> Vec<Chart> {
         .query(format!("topk(20, {records})"), "{{stage}}")
         .unit("cps"),
     ];
+    let against = {
+        let dollars = probe("traceprobe_estimated_cost_dollars_total", "");
+        format!("sum(rate({dollars}[{}]))\n/ sum(rate({dollars}[1d]))", windows.short)
+    };
+    charts.push(
+        Chart::new(
+            Kind::Lines,
+            "Cost against the last day",
+            "How many times as much as on average. Above 2, something makes the probe poll or read more: see which \
+             service it is, and what changed in its source.",
+            12,
+        )
+        .query(against, "times")
+        .limits(Limits::above(2.0).critical(10.0)),
+    );
+    if settings.has_budgets {
+        let used = probe("traceprobe_budget_used_ratio", "");
+        charts.push(
+            Chart::new(Kind::Lines, "Budgets used today", "At 1, no poll is made until midnight (UTC).", 12)
+                .query(format!("max by (service, budget) ({used})"), "{{service}} {{budget}}")
+                .unit("percentunit")
+                .limits(Limits::above(0.8).critical(1.0)),
+        );
+    }
     charts.retain(|chart| is_billed(settings) || !chart.title.starts_with("BigQuery"));
     charts
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::chart::{Chart, Kind};
 use super::dashboard::{Dashboard, Row, Source, Tenants, text};
-use super::overview::{DELIVERED, SHARE, capped, end_to_end};
+use super::overview::{DELIVERED, ON_TIME, capped, end_to_end};
 use super::query::{Windows, bounds_around, chosen, increase, latency, quantile};
 use super::verdict;
 use crate::dashboards::limits::Limits;
@@ -37,7 +37,7 @@ pub(super) fn dashboard(settings: &Settings) -> Value {
     .json(settings)
 }
 
-fn share(by: &str, over: &str) -> String {
+fn ratio(by: &str, over: &str) -> String {
     format!(
         "{}\n/ {}",
         increase(&chosen("traceprobe_slo_good_traces_total", ""), by, over),
@@ -68,9 +68,9 @@ fn now(settings: &Settings, windows: &Windows) -> Vec<Chart> {
             "Of the judged canaries of the time above.",
             4,
         )
-        .query(share("", "$__range"), "")
+        .query(ratio("", "$__range"), "")
         .unit("percentunit")
-        .limits(SHARE),
+        .limits(ON_TIME),
         Chart::new(Kind::Stat, "Delivered", "Of the canaries that ended with a verdict.", 4)
             .query(
                 format!("{}\n/ {}", traces("delivered|late"), traces("delivered|late|lost|dead_lettered")),
@@ -96,8 +96,8 @@ fn now(settings: &Settings, windows: &Windows) -> Vec<Chart> {
 fn strips() -> Chart {
     let by = "stage, condition";
     let series = chosen("traceprobe_condition", "");
-    let rank = format!("sum by ({by}) (sum_over_time({series}[$__range] @ end())) > 0");
-    let expr = ranked(&format!("max by ({by}) ({series})"), by, "topk", verdict::ROWS, &rank);
+    let order = format!("sum by ({by}) (sum_over_time({series}[$__range] @ end())) > 0");
+    let expr = ranked(&format!("max by ({by}) ({series})"), by, "topk", verdict::ROWS, &order);
     let help = "Each condition that was a problem in the time above, with its stage; nothing if there was none. docs/conditions.md \
                 says what each means.";
     let states = vec![
@@ -249,7 +249,7 @@ fn other(windows: &Windows) -> Vec<Chart> {
         .limits(Limits::above(0.0)),
         text(
             "By size",
-            "A size of canaries is no label, because it would multiply the series. Whether only some sizes are slow, missing \
+            "No metric has the size of a canary as a label, because it would multiply the series. Whether only some sizes are slow, missing \
              or cut is on [the page of this tenant](${probe}/traces/recent?tenant=${tenant}), under \"By size\".",
             12,
             8,

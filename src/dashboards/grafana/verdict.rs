@@ -11,9 +11,9 @@ pub(super) const ROWS: usize = 15;
 /// The number of a condition; the worse, the larger. 0 is well.
 fn number(name: ConditionName) -> i32 {
     let place = ConditionName::ALL.iter().position(|it| *it == name).unwrap_or(0);
-    let rank = i32::try_from(ConditionName::ALL.len() - place).unwrap_or(0);
+    let order = i32::try_from(ConditionName::ALL.len() - place).unwrap_or(0);
     let severity = if name.profile().severity == Severity::Critical { 100 } else { 0 };
-    severity + rank
+    severity + order
 }
 
 /// A text and a colour for each number.
@@ -40,8 +40,8 @@ pub(super) fn worst(by: &str, selector: impl Fn(&str, &str) -> String) -> String
 /// The strips of the worst rows; the rows stay the same over the range.
 pub(super) fn strips(by: &str, selector: fn(&str, &str) -> String) -> String {
     let series = selector("traceprobe_condition", "");
-    let rank = format!("sum by ({by}) (sum_over_time({series}[$__range] @ end()))");
-    ranked(&worst(by, selector), by, "topk", ROWS, &rank)
+    let order = format!("sum by ({by}) (sum_over_time({series}[$__range] @ end()))");
+    ranked(&worst(by, selector), by, "topk", ROWS, &order)
 }
 
 /// Whether the probe sees anything wrong: a count of subjects, 0 if none.

@@ -262,7 +262,7 @@ fn every_body_has_the_structure_that_cloudwatch_reads_and_names_metrics_that_exi
 }
 
 #[test]
-fn grafana_asks_cloudwatch_for_metrics_that_exist() {
+fn queries_of_grafana_on_cloudwatch_name_metrics_that_exist() {
     for Case { name, grafana, .. } in &*ALL {
         let faults = grafana_faults(grafana);
         assert!(faults.is_empty(), "{name}: {faults:#?}");

@@ -87,7 +87,7 @@ fn exported(namespace: &str, metric: &str, stat: &str) -> String {
 }
 
 /// The series that the dashboard for Prometheus asks for whose names begin so.
-fn asked(settings: &Settings, prefix: &str) -> BTreeSet<String> {
+fn request(settings: &Settings, prefix: &str) -> BTreeSet<String> {
     let (_, dashboard) = dashboards(settings, Target::Grafana)
         .into_iter()
         .find(|(name, _)| *name == "pipeline-prometheus.json")
@@ -106,17 +106,17 @@ fn asked(settings: &Settings, prefix: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn yace_reads_its_configuration_and_exports_what_the_dashboard_asks_for() {
+fn yace_reads_its_configuration_and_exports_what_the_dashboard_queries() {
     for Case { name, settings, .. } in &*ALL {
         let (faults, series) = yace(&printed(settings, "yace.yml"));
         assert!(faults.is_empty(), "{name}: {faults:#?}");
         let names: BTreeSet<String> = series.into_iter().map(|(name, _)| name).collect();
-        assert_eq!(asked(settings, "aws_"), names, "{name}");
+        assert_eq!(request(settings, "aws_"), names, "{name}");
     }
 }
 
 #[test]
-fn stackdriver_exporter_takes_its_flags_and_exports_what_the_dashboard_asks_for() {
+fn stackdriver_exporter_takes_its_flags_and_exports_what_the_dashboard_queries() {
     for Case { name, settings, .. } in &*ALL {
         let text = printed(settings, "stackdriver-exporter.flags");
         let mut metrics = BTreeSet::new();
@@ -131,7 +131,7 @@ fn stackdriver_exporter_takes_its_flags_and_exports_what_the_dashboard_asks_for(
                 _ => panic!("{name}: {line} is not a flag"),
             }
         }
-        for series in asked(settings, "stackdriver_") {
+        for series in request(settings, "stackdriver_") {
             let series = series.trim_end_matches("_bucket");
             assert!(
                 metrics.iter().any(|metric| series.ends_with(metric.as_str())),
@@ -147,6 +147,6 @@ fn a_misnamed_metric_or_key_is_found() {
     let text = printed(&settings, "yace.yml");
     let (_, series) = yace(&text.replace("name: Errors", "name: Error"));
     let names: BTreeSet<String> = series.into_iter().map(|(name, _)| name).collect();
-    assert_ne!(asked(&settings, "aws_"), names);
+    assert_ne!(request(&settings, "aws_"), names);
     assert_eq!(yace(&text.replacen("sts-region:", "stsRegion:", 1)).0, ["there is no key stsRegion"]);
 }

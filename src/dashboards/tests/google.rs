@@ -108,7 +108,7 @@ fn every_dashboard_fits_the_schema_of_the_api_and_names_metrics_that_exist() {
 }
 
 #[test]
-fn grafana_asks_cloud_monitoring_for_metrics_that_exist() {
+fn queries_of_grafana_on_cloud_monitoring_name_metrics_that_exist() {
     for Case { name, grafana, .. } in &*ALL {
         for (_, dashboard) in grafana {
             for target in panels(dashboard)

@@ -86,7 +86,7 @@ fn a_misspelt_field_does_not_fit_the_schema() {
 }
 
 #[test]
-fn every_dashboard_can_be_imported_and_asks_for_what_it_uses() {
+fn every_dashboard_can_be_imported_and_requires_what_it_uses() {
     for (file, dashboard) in dashboards(&example(), Target::Grafana) {
         let inputs: BTreeSet<_> =
             dashboard["__inputs"].as_array().unwrap().iter().map(|it| text(it, "pluginId")).collect();

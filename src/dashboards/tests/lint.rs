@@ -96,7 +96,7 @@ fn expression(expr: &str, title: &str, fault: &mut impl FnMut(&str, String)) {
 }
 
 #[test]
-fn every_dashboard_passes_the_rules_of_the_linter() {
+fn every_dashboard_follows_the_rules_of_the_linter() {
     for Case { name, grafana, .. } in &*ALL {
         for (file, dashboard) in grafana {
             let faults = faults(dashboard);

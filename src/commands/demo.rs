@@ -79,7 +79,7 @@ impl Demo {
             sandbox.endpoints().admin
         );
         say!("open http://{}/traces/recent", self.listen);
-        let end = run::daemon(config, runtimes, self.scenario.play(&sandbox));
+        let end = run::daemon(config, None, runtimes, self.scenario.play(&sandbox));
         match end {
             End::InOrder(_) => runtimes.among_tasks(sandbox.stop()),
             End::AtOnce(_) => {}

@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
@@ -17,8 +18,9 @@ use super::log_fields::text_fields;
 use super::output::{complain, say};
 use super::panics;
 use super::runtimes::Runtimes;
-use super::signals::Signals;
+use super::signals::{Received, Signals};
 use crate::config::{Config, Log, LogFormat, TAG_KEY, TAG_KEY_FILE};
+use crate::daemon::reload::Load;
 use crate::daemon::run::{ClockStepped, Daemon};
 use crate::daemon::{clock, descriptors};
 use crate::store::StoreError;
@@ -46,7 +48,10 @@ const LOG_LINES: usize = 4_096;
 /// Every key of the configuration can be overridden there, too, for example TRACEPROBE_PROBE_INTERVAL=10s.
 ///
 /// On SIGTERM or SIGINT the daemon stops injecting, continues to poll for up to probe.stop_grace so that
-/// canaries in flight can still arrive, and exits. A second signal ends it at once. SIGHUP is ignored.
+/// canaries in flight can still arrive, and exits. A second signal ends it at once.
+///
+/// On SIGHUP it reads the configuration again and puts tenants and stages in force that were added, removed or
+/// changed. A faulty one is refused, and so is one that needs a restart; the log names every reason.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXIT_CODES)]
 pub struct Run {
@@ -59,7 +64,11 @@ impl Run {
     /// Runs until SIGTERM or SIGINT.
     pub fn run(&self, runtimes: &Runtimes) -> End {
         match load(&self.config) {
-            Ok(config) => daemon(config, runtimes, std::future::pending()),
+            Ok(config) => {
+                let path = self.config.clone();
+                let load = move || Config::load(&path, environment());
+                daemon(config, Some(Arc::new(load)), runtimes, std::future::pending())
+            }
             Err(code) => End::InOrder(code),
         }
     }
@@ -102,7 +111,12 @@ fn load_with(path: &Path, env: impl IntoIterator<Item = (String, String)>) -> Re
 }
 
 /// Runs a daemon with this configuration until SIGTERM or SIGINT, and `beside` on the main thread.
-pub fn daemon(config: Config, runtimes: &Runtimes, beside: impl Future<Output = Infallible>) -> End {
+pub fn daemon(
+    config: Config,
+    load: Option<Load>,
+    runtimes: &Runtimes,
+    beside: impl Future<Output = Infallible>,
+) -> End {
     let _written_until_here = start_log(&config.log);
     for note in &config.notes {
         info!("{note}");
@@ -117,7 +131,7 @@ pub fn daemon(config: Config, runtimes: &Runtimes, beside: impl Future<Output = 
             return End::InOrder(ExitCode::FAILURE);
         }
     };
-    let mut building = runtimes.start(Daemon::new(config, clock::system()));
+    let mut building = runtimes.start(Daemon::that_reloads(config, load, clock::system()));
     runtimes.beside_tasks(async {
         let built = tokio::select! {
             Some(built) = building.join_next() => built.unwrap_or_else(|panicked| Err(panicked.into())),
@@ -143,13 +157,20 @@ fn not_started(error: &anyhow::Error) -> End {
 
 async fn until_stopped(daemon: Daemon, mut signals: Signals) -> End {
     say!("listening on http://{}", daemon.address());
-    let stop_grace = daemon.stop_grace();
+    let (stop_grace, reloader) = (daemon.stop_grace(), daemon.reloader());
     let stop = CancellationToken::new();
     let mut running = pin!(daemon.run(stop.cancelled()));
     loop {
         tokio::select! {
             result = &mut running => return End::InOrder(exit_code(result)),
-            signal = signals.stop() => {
+            signal = signals.next() => {
+                let signal = match signal {
+                    Received::Stop(signal) => signal,
+                    Received::HangUp => {
+                        reloader.ask();
+                        continue;
+                    }
+                };
                 let name = signal.name();
                 if stop.is_cancelled() {
                     warn!("{name}: the second signal ends the daemon at once");

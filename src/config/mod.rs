@@ -14,6 +14,7 @@ mod drill;
 mod endpoints;
 mod keys;
 mod reference;
+mod restart;
 mod route;
 mod schema;
 mod sections;

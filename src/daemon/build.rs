@@ -38,6 +38,22 @@ pub async fn clients(aws: &AwsSettings, google: &GoogleSettings, calls: Calls) -
     Ok(Clients { aws, google })
 }
 
+/// Has credentials read again before the next call, and makes a client for Google if a stage needs one now.
+///
+/// # Errors
+///
+/// When Google credentials are needed and cannot be used.
+pub async fn renew(clients: &mut Clients, google: &GoogleSettings) -> anyhow::Result<()> {
+    clients.aws.renew().await;
+    if !google.services.is_empty() {
+        // What is read already keeps its client.
+        let settings = GoogleSettings { aws: Some(clients.aws.for_role(None, None)), ..google.clone() };
+        let calls = clients.aws.calls().clone();
+        clients.google = Some(Google::new(&settings, calls).await.context("gcp.auth")?);
+    }
+    Ok(())
+}
+
 /// A log group, and the tenants whose canaries go there.
 pub struct Destination {
     /// The name of the injecting task, for people: `inject <log group>`.
@@ -61,21 +77,26 @@ pub fn destinations(tenants: &[Tenant], clients: &Clients, clock: &WallClock) ->
                 continue;
             }
             known.insert(key, all.len());
-            let settings = inject::Settings {
-                log_group: log_group.clone(),
-                log_stream: tenant.log_stream.clone(),
-                retry: Retry::default(),
-                attempt_timeout: Duration::from_secs(5),
-            };
-            let client = clients.aws.logs(&tenant.account);
             all.push(Destination {
                 name: format!("inject {log_group}"),
-                injector: Injector::new(settings, client, clock.clone()),
+                injector: injector(tenant, log_group, clients, clock),
                 tenants: vec![(id, group)],
             });
         }
     }
     all
+}
+
+/// Makes the injector of one of a tenant's log groups.
+#[must_use]
+pub fn injector(tenant: &Tenant, log_group: &str, clients: &Clients, clock: &WallClock) -> Injector {
+    let settings = inject::Settings {
+        log_group: log_group.to_owned(),
+        log_stream: tenant.log_stream.clone(),
+        retry: Retry::default(),
+        attempt_timeout: Duration::from_secs(5),
+    };
+    Injector::new(settings, clients.aws.logs(&tenant.account), clock.clone())
 }
 
 /// Makes the recognizer that lets every observer tell our canaries from other data.

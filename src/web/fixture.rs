@@ -368,8 +368,8 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
             give_up: Duration::from_secs(900),
             remember: 1_000,
             stale_after: Duration::from_secs(30),
-            evidence: evidence(),
-            log_groups: log_groups(),
+            evidence: (0..).map(SourceId).zip(evidence()).collect(),
+            log_groups: (0..).map(TenantId).zip(log_groups()).collect(),
         }),
         config: Arc::new(serde_json::json!({ "probe": { "slo": "30s" } })),
         ready: Arc::new(|| Err("`bigquery` has not been read yet".to_owned())),
@@ -377,6 +377,7 @@ pub(crate) fn app(snapshot: Snapshot) -> App {
         sign: Arc::new(move |tag| keys.sign(tag)),
         history,
         drill: None,
+        reload: None,
     }
 }
 

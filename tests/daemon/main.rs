@@ -20,6 +20,7 @@ mod isolation;
 mod outcomes;
 mod output;
 mod proxies;
+mod reload;
 mod service_quirks;
 mod stopping;
 mod tables;

@@ -15,9 +15,11 @@ use crate::config::Config;
 use crate::sandbox::{Access, Sandbox, Settings, Stage};
 
 pub use self::scenario::Scenario;
+use super::configuration::EX_CONFIG;
 use super::output::{complain, say};
 use super::run::{self, End};
 use super::runtimes::Runtimes;
+use crate::daemon::reload::Again;
 
 /// Exit code for wrong arguments, as clap uses it.
 const USAGE: u8 = 2;
@@ -70,7 +72,7 @@ impl Demo {
             Ok(config) => config,
             Err(faults) => {
                 complain!("{faults}");
-                return End::InOrder(ExitCode::from(run::EX_CONFIG));
+                return End::InOrder(ExitCode::from(EX_CONFIG));
             }
         };
         say!(
@@ -79,7 +81,8 @@ impl Demo {
             sandbox.endpoints().admin
         );
         say!("open http://{}/traces/recent", self.listen);
-        let end = run::daemon(config, None, runtimes, self.scenario.play(&sandbox));
+        let end =
+            run::daemon(config, Again::Cannot("this is a demo"), runtimes, self.scenario.play(&sandbox));
         match end {
             End::InOrder(_) => runtimes.among_tasks(sandbox.stop()),
             End::AtOnce(_) => {}

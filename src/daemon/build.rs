@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::cloud::Clients;
-use crate::cloud::account::Account;
+use crate::cloud::account::{self, Account};
 use crate::cloud::aws::{Aws, AwsSettings};
 use crate::cloud::calls::{CallResult, Calls};
 use crate::cloud::google::{Google, GoogleSettings};
@@ -44,13 +44,16 @@ pub async fn clients(aws: &AwsSettings, google: &GoogleSettings, calls: Calls) -
 ///
 /// When Google credentials are needed and cannot be used.
 pub async fn renew(clients: &mut Clients, google: &GoogleSettings) -> anyhow::Result<()> {
-    clients.aws.renew().await;
+    // First what may fail.
     if !google.services.is_empty() {
-        // What is read already keeps its client.
         let settings = GoogleSettings { aws: Some(clients.aws.for_role(None, None)), ..google.clone() };
-        let calls = clients.aws.calls().clone();
-        clients.google = Some(Google::new(&settings, calls).await.context("gcp.auth")?);
+        let new = Google::new(&settings, clients.aws.calls().clone()).await.context("gcp.auth")?;
+        clients.google = Some(match &clients.google {
+            Some(present) => new.in_place_of(present),
+            None => new,
+        });
     }
+    clients.aws.renew().await;
     Ok(())
 }
 
@@ -91,7 +94,7 @@ pub fn destinations(tenants: &[Tenant], clients: &Clients, clock: &WallClock) ->
 #[must_use]
 pub fn injector(tenant: &Tenant, log_group: &str, clients: &Clients, clock: &WallClock) -> Injector {
     let settings = inject::Settings {
-        log_group: log_group.to_owned(),
+        log_group: account::log_group_name(log_group).to_owned(),
         log_stream: tenant.log_stream.clone(),
         retry: Retry::default(),
         attempt_timeout: Duration::from_secs(5),

@@ -441,9 +441,12 @@ pub fn tenant_gone(tenant: &str) {
     info!(tenant, "every canary of {tenant}, which was removed from the configuration, has its outcome");
 }
 
-/// Logs that a new configuration is in force.
-pub fn reloaded(what: &str) {
+/// Logs that a new configuration is in force, and the remarks about it.
+pub fn reloaded(what: &str, notes: &[String]) {
     info!("the configuration was read again: {what}");
+    for note in notes {
+        info!("{note}");
+    }
 }
 
 /// Logs that a configuration was refused, with every reason.

@@ -21,8 +21,14 @@ use crate::domain::tracker::Snapshot;
 use crate::metrics::Metrics;
 use crate::web::App;
 
-/// Reads the configuration as at the start.
-pub type Load = Arc<dyn Fn() -> Result<Config, Faults> + Send + Sync>;
+/// How the configuration is read again.
+#[derive(Clone)]
+pub enum Again {
+    /// As at the start.
+    With(Arc<dyn Fn() -> Result<Config, Faults> + Send + Sync>),
+    /// It cannot be, for this reason.
+    Cannot(&'static str),
+}
 
 /// Requests that may wait; more are answered by those.
 const REQUESTS: usize = 4;
@@ -96,8 +102,7 @@ pub(super) fn channels() -> (Channels, Ends) {
 
 /// Everything that a reload needs.
 pub(super) struct Reloading {
-    /// `None` if there is no file to read.
-    pub(super) load: Option<Load>,
+    pub(super) again: Again,
     /// In force.
     pub(super) config: Config,
     pub(super) common: Common,
@@ -111,7 +116,7 @@ pub(super) struct Reloading {
 /// Why a configuration is refused. Displays as one reason a line.
 #[derive(Debug)]
 enum Refusal {
-    NoFile,
+    Cannot(&'static str),
     Faults(Faults),
     NeedsRestart(Vec<String>),
     Failed(anyhow::Error),
@@ -120,7 +125,7 @@ enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoFile => f.write_str("this daemon was not started from a file"),
+            Self::Cannot(reason) => f.write_str(reason),
             Self::Faults(faults) => write!(f, "{faults}"),
             Self::NeedsRestart(keys) => {
                 write!(f, "what changed needs a restart:")?;
@@ -145,7 +150,7 @@ impl Reloading {
             let now = self.common.clock.now();
             let answer = match result {
                 Ok(what) => {
-                    log_events::reloaded(&what);
+                    log_events::reloaded(&what, &self.config.notes);
                     self.metrics.reloaded(Some(now));
                     self.channels.reloads.send_replace(Reloads::default());
                     Ok(what)
@@ -169,7 +174,10 @@ impl Reloading {
     }
 
     async fn reload(&mut self) -> Result<String, Refusal> {
-        let load = self.load.clone().ok_or(Refusal::NoFile)?;
+        let load = match self.again.clone() {
+            Again::With(load) => load,
+            Again::Cannot(reason) => return Err(Refusal::Cannot(reason)),
+        };
         let read = spawn_blocking(move || load()).await.map_err(|panic| Refusal::Failed(panic.into()))?;
         let config = read.map_err(Refusal::Faults)?;
         let needs = self.config.needs_restart(&config);

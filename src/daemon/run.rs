@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::clock::ProbeClock;
 use super::engine::LaneChange;
 use super::last_scrape::Scrapes;
-use super::reload::{self, Load, Reloader, Reloading};
+use super::reload::{self, Again, Reloader, Reloading};
 use super::roster::{Next, Roster};
 use super::supervisor::{Supervisor, Task};
 use super::wire::{self, Channels, Common};
@@ -77,15 +77,15 @@ impl Daemon {
     ///
     /// If the port or the store cannot be opened, or credentials cannot be used.
     pub async fn new(config: Config, clock: ProbeClock) -> anyhow::Result<Self> {
-        Self::that_reloads(config, None, clock).await
+        Self::that_reloads(config, Again::Cannot("this daemon has no configuration file"), clock).await
     }
 
-    /// The same for a daemon that can read its configuration again with `load`.
+    /// The same for a daemon that may read its configuration again.
     ///
     /// # Errors
     ///
     /// As [`Daemon::new`].
-    pub async fn that_reloads(config: Config, load: Option<Load>, clock: ProbeClock) -> anyhow::Result<Self> {
+    pub async fn that_reloads(config: Config, again: Again, clock: ProbeClock) -> anyhow::Result<Self> {
         crate::cloud::install_tls();
         let listen = config.probe.listen;
         let listener =
@@ -143,7 +143,7 @@ impl Daemon {
         let snapshots = engine.snapshots.subscribe();
         let stop_grace = config.probe.stop_grace;
         let reloading =
-            Reloading { load, config, common, roster, metrics, snapshots, apps, channels: reloading };
+            Reloading { again, config, common, roster, metrics, snapshots, apps, channels: reloading };
         tasks.push(Task::new("reload", reloading.run()));
 
         let (report_end, engine_end) = oneshot::channel();

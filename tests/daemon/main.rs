@@ -22,6 +22,7 @@ mod output;
 mod proxies;
 mod reload;
 mod service_quirks;
+mod sessions;
 mod stopping;
 mod tables;
 

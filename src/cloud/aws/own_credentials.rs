@@ -35,3 +35,25 @@ impl ProvideCredentials for OwnCredentials {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_credential_types::Credentials;
+
+    use super::*;
+
+    fn key(id: &str) -> Option<SharedCredentialsProvider> {
+        Some(SharedCredentialsProvider::new(Credentials::new(id, "secret", None, None, "test")))
+    }
+
+    #[tokio::test]
+    async fn every_clone_uses_the_provider_that_replaced_another() {
+        let own = OwnCredentials::new(key("first"));
+        let clone = own.clone();
+        assert_eq!(clone.provide_credentials().await.unwrap().access_key_id(), "first");
+        own.replace(key("second"));
+        assert_eq!(clone.provide_credentials().await.unwrap().access_key_id(), "second");
+        own.replace(None);
+        assert!(clone.provide_credentials().await.is_err());
+    }
+}

@@ -48,8 +48,8 @@ fn every_other_key_is_named_with_both_values() {
 
 #[test]
 fn another_tag_key_needs_one_and_is_not_shown() {
-    let needs = config(FILE, "0123456789abcdef")
-        .needs_restart(&config(FILE, "another secret: fedcba9876543210"));
+    let needs =
+        config(FILE, "0123456789abcdef").needs_restart(&config(FILE, "another secret: fedcba9876543210"));
     let [line] = needs.as_slice() else { panic!("{needs:?}") };
     assert!(line.starts_with("TRACEPROBE_TAG_KEY") && !line.contains("another secret"), "{line}");
 }

@@ -760,6 +760,7 @@ const ORDER: [&str; 28] = [
     "compress",
     "server",
     "drill",
+    "reload",
     "openapi",
     "live",
     "routes",
